@@ -1,0 +1,310 @@
+//! The data set: its splits, tasks and labels, read from whatever layout it has. Images are listed, not opened.
+
+use super::declaration::{Declaration, Kind, LabelsFrom, Missing, TaskDeclaration};
+use super::formats::Reader;
+use super::listing::{self, Listed, Source};
+use super::random::hash_text;
+use super::{Place, count_of, discovery, labels, list_some};
+use crate::error::{Error, Result};
+use crate::task::{Label, Task};
+use rayon::prelude::*;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    Train,
+    Val,
+    Test,
+}
+
+impl Split {
+    pub const ALL: [Split; 3] = [Split::Train, Split::Val, Split::Test];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Val => "val",
+            Split::Test => "test",
+        }
+    }
+
+    /// What people call the split's folder.
+    pub(crate) fn folder_names(self) -> &'static [&'static str] {
+        match self {
+            Split::Train => &["train"],
+            Split::Val => &["val", "valid", "validation"],
+            Split::Test => &["test"],
+        }
+    }
+}
+
+/// One image and what is known about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    pub image: PathBuf,
+    /// Relative to the data set, for people.
+    pub name: String,
+    /// One per task, boxes in pixels of the original image (EXIF orientation applied).
+    pub labels: Vec<Label>,
+}
+
+impl Sample {
+    /// An image of which nothing is known, for prediction.
+    pub fn unlabelled(image: &Path, tasks: usize) -> Sample {
+        Sample {
+            image: image.to_path_buf(),
+            name: image.to_string_lossy().into_owned(),
+            labels: vec![Label::Unlabelled; tasks],
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    pub root: PathBuf,
+    /// A sentence: which layout was taken.
+    pub layout: String,
+    pub tasks: Vec<Task>,
+    /// Whether random crops leave every task's truth as it is.
+    pub crop_safe: bool,
+    /// Whether a left-right flip leaves every task's truth as it is.
+    pub flip_safe: bool,
+    pub train: Vec<Sample>,
+    pub val: Vec<Sample>,
+    pub test: Vec<Sample>,
+    /// What a person should hear before the run: sentences.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The part of the training images that validates where the data set has no validation split; default its own
+    /// `val_fraction`, else 0.2.
+    pub val_fraction: Option<f32>,
+    /// Decides which those are.
+    pub seed: u64,
+}
+
+const DEFAULT_VAL_FRACTION: f32 = 0.2;
+
+/// Images of the three splits in one list, so that labels are read in one parallel pass.
+pub(super) struct Images {
+    pub all: Vec<Listed>,
+    /// Where each split ends in `all`.
+    pub ends: [usize; 3],
+    /// Whether validation was cut from training here, so that classes may be counted over both.
+    pub seeded_split: bool,
+}
+
+impl Dataset {
+    /// Opens a data.yaml or a folder in any known layout and reads all labels.
+    ///
+    /// Errors: `Data` with file and line for a declaration or a label that is wrong, `Io` where a file cannot be read.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset> {
+        let mut declared = discovery::read(path)?;
+        let images = list_images(&mut declared, options)?;
+        let alone = declared.tasks.len() == 1;
+        let mut notes = std::mem::take(&mut declared.notes);
+        let mut tasks = Vec::new();
+        let mut per_image: Vec<Vec<Label>> =
+            vec![Vec::with_capacity(declared.tasks.len()); images.all.len()];
+        for task in &mut declared.tasks {
+            let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
+            let asked = task.missing.is_some();
+            // A data set of YOLO labels alone follows its users' habit: no file, nothing there.
+            if !asked && yolo && alone {
+                task.missing = Some(Missing::Background);
+            }
+            let reader = Reader::open(task, &declared.root, &images.all)?;
+            let indexed = images.all.par_iter().enumerate();
+            let readings = indexed
+                .map(|(i, image)| reader.read(task, i, image))
+                .collect::<Vec<_>>();
+            let readings = readings.into_iter().collect::<Result<Vec<_>>>()?;
+            notes.extend(reader.notes());
+            labels::check_label_files(task, &readings, asked)?;
+            notes.extend(labels::remarks(task, &readings, &declared.root));
+            let resolved = labels::resolve(task, &readings, &images, &mut notes)?;
+            for (all, label) in per_image.iter_mut().zip(resolved.1) {
+                all.push(label);
+            }
+            tasks.push(resolved.0);
+        }
+        let mut samples: Vec<Sample> = images
+            .all
+            .into_iter()
+            .zip(per_image)
+            .map(|(listed, labels)| Sample {
+                image: listed.image,
+                name: listed.name,
+                labels,
+            })
+            .collect();
+        let test = samples.split_off(images.ends[1]);
+        let val = samples.split_off(images.ends[0]);
+        let mut seen = HashSet::new();
+        notes.retain(|note| seen.insert(note.clone()));
+        Ok(Dataset {
+            root: declared.root,
+            layout: declared.layout,
+            crop_safe: crop_safe(&declared.tasks),
+            flip_safe: declared.tasks.iter().all(|task| task.flip_safe),
+            tasks,
+            train: samples,
+            val,
+            test,
+            notes,
+        })
+    }
+
+    pub fn split(&self, split: Split) -> &[Sample] {
+        match split {
+            Split::Train => &self.train,
+            Split::Val => &self.val,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// Keeps a seeded `fraction` of the training images, at least one; the other splits stay whole.
+    pub fn keep_fraction(&mut self, fraction: f32, seed: u64) {
+        let keep = ((self.train.len() as f32 * fraction).round() as usize).max(1);
+        let mut order: Vec<(u64, usize)> = self
+            .train
+            .iter()
+            .enumerate()
+            .map(|(i, s)| (hash_text(seed, &s.name), i))
+            .collect();
+        order.sort_unstable();
+        let kept: HashSet<usize> = order.into_iter().take(keep).map(|(_, i)| i).collect();
+        let mut index = 0;
+        self.train.retain(|_| {
+            index += 1;
+            kept.contains(&(index - 1))
+        });
+    }
+}
+
+/// Crops falsify a regression, and a class beside boxes; a task that says `crop_safe` is believed.
+fn crop_safe(tasks: &[TaskDeclaration]) -> bool {
+    let detects = tasks.iter().any(|task| task.kind == Kind::Detect);
+    tasks.iter().all(|task| {
+        task.crop_safe.unwrap_or(match task.kind {
+            Kind::Detect => true,
+            Kind::Classify => !detects,
+            Kind::Regress => false,
+        })
+    })
+}
+
+fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Images> {
+    let root = &declared.root;
+    if declared.splits[0].is_empty() {
+        let folders = ["images", "JPEGImages"].map(|name| root.join(name));
+        let folder = folders
+            .into_iter()
+            .find(|dir| dir.is_dir())
+            .unwrap_or_else(|| root.clone());
+        declared.splits[0].push(Source::Folder(folder));
+    }
+    let mut splits = Vec::new();
+    for split in Split::ALL {
+        let sources = &declared.splits[split as usize];
+        let found = listing::list(root, sources)?;
+        if found.is_empty()
+            && let Some(source) = sources.first()
+        {
+            let (Source::Folder(path) | Source::List(path)) = source;
+            let message = format!(
+                "the {} split holds no image ({} are read): put images there or correct the declaration",
+                split.word(),
+                super::decode::EXTENSIONS.join(", ")
+            );
+            return Err(Error::data(path, None, message));
+        }
+        splits.push(found);
+    }
+    let [mut train, mut val, test]: [Vec<Listed>; 3] = splits
+        .try_into()
+        .map_err(|_| Error::Other("three splits go in, three come out".into()))?;
+    let seeded_split = declared.splits[1].is_empty();
+    if seeded_split {
+        // Where training is the whole folder, the test split may lie within it.
+        let tested: HashSet<&str> = test.iter().map(|image| image.name.as_str()).collect();
+        train.retain(|image| !tested.contains(image.name.as_str()));
+        let fraction = options
+            .val_fraction
+            .or(declared.val_fraction)
+            .unwrap_or(DEFAULT_VAL_FRACTION);
+        (train, val) = split_off(train, fraction, options.seed, &declared.place)?;
+        declared.notes.push(format!(
+            "no validation split: {} of {} held out by path (val_fraction {fraction}, seed {})",
+            count_of(val.len(), "image"),
+            train.len() + val.len(),
+            options.seed
+        ));
+    } else if options.val_fraction.is_some() {
+        declared
+            .notes
+            .push("val_fraction changes nothing: the data set has its own validation split".into());
+    }
+    note_overlap(&train, &val, "val", &mut declared.notes);
+    note_overlap(&train, &test, "test", &mut declared.notes);
+    let ends = [
+        train.len(),
+        train.len() + val.len(),
+        train.len() + val.len() + test.len(),
+    ];
+    let all = [train, val, test].concat();
+    Ok(Images {
+        all,
+        ends,
+        seeded_split,
+    })
+}
+
+/// Each path's seeded hash decides, so that an image stays where it is when others are added. Neither side stays empty.
+fn split_off(
+    images: Vec<Listed>,
+    fraction: f32,
+    seed: u64,
+    place: &Place,
+) -> Result<(Vec<Listed>, Vec<Listed>)> {
+    if !(fraction > 0.0 && fraction < 1.0) {
+        return Err(Error::Usage(format!(
+            "the validation fraction is {fraction}: expected a number between 0 and 1, such as 0.2"
+        )));
+    }
+    if images.len() < 2 {
+        let message = format!(
+            "{} found: training and validation need at least one each",
+            count_of(images.len(), "image")
+        );
+        return Err(place.error(message));
+    }
+    let hash = |image: &Listed| hash_text(seed, &image.name);
+    let bound = (f64::from(fraction) * u64::MAX as f64) as u64;
+    let least = images.iter().map(hash).min().unwrap_or(0);
+    let greatest = images.iter().map(hash).max().unwrap_or(0);
+    let (val, train) = images.into_iter().partition(|image| {
+        let hash = hash(image);
+        hash == least || (hash < bound && hash != greatest)
+    });
+    Ok((train, val))
+}
+
+fn note_overlap(train: &[Listed], other: &[Listed], word: &str, notes: &mut Vec<String>) {
+    let names: HashSet<&str> = train.iter().map(|image| image.name.as_str()).collect();
+    let both: Vec<&str> = other
+        .iter()
+        .map(|image| image.name.as_str())
+        .filter(|name| names.contains(name))
+        .collect();
+    if !both.is_empty() {
+        notes.push(format!(
+            "{} in train and {word} both ({}): {word} figures will flatter",
+            count_of(both.len(), "image"),
+            list_some(&both, 3)
+        ));
+    }
+}

@@ -1,0 +1,106 @@
+//! What a data set says about itself, in one form whatever the layout: its splits, its tasks and where their labels are.
+//! `data_yaml` and `discovery` make it; no label is read yet.
+
+use super::listing::Source;
+use super::{Place, list_some};
+use std::path::PathBuf;
+
+#[derive(Clone, Debug)]
+pub struct Declaration {
+    /// A sentence for people: which layout was taken.
+    pub layout: String,
+    pub root: PathBuf,
+    /// Sources of train, val and test, in the order of `Split::ALL`; empty where not declared.
+    pub splits: [Vec<Source>; 3],
+    pub val_fraction: Option<f32>,
+    pub tasks: Vec<TaskDeclaration>,
+    pub notes: Vec<String>,
+    /// The file that declares, or the folder that was discovered.
+    pub place: Place,
+}
+
+#[derive(Clone, Debug)]
+pub struct TaskDeclaration {
+    pub name: String,
+    pub kind: Kind,
+    pub from: LabelsFrom,
+    /// Class names in index order; without them, what the training labels hold.
+    pub names: Option<Vec<String>>,
+    pub units: Vec<String>,
+    pub range: Option<[f32; 2]>,
+    pub missing: Option<Missing>,
+    pub crop_safe: Option<bool>,
+    pub flip_safe: bool,
+    pub box_format: BoxFormat,
+    pub place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Classify,
+    Detect,
+    Regress,
+}
+
+/// Where a task's labels are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LabelsFrom {
+    /// Columns of the metadata.jsonl or metadata.csv beside the images.
+    Columns(Vec<String>),
+    /// The class is the folder an image lies in.
+    Folders,
+    Csv {
+        file: PathBuf,
+        columns: Vec<String>,
+        key: Option<String>,
+    },
+    /// Label files in `dir`, or where Ultralytics puts them: the last `images` of the path replaced by `labels`.
+    Yolo {
+        dir: Option<PathBuf>,
+        rows: YoloRows,
+    },
+    Voc {
+        dir: PathBuf,
+    },
+}
+
+/// What follows the four box numbers of a YOLO row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum YoloRows {
+    /// Nothing, or the row is a polygon.
+    BoxesOrPolygons,
+    /// Keypoints, which are not used.
+    Keypoints,
+}
+
+/// What an image without a label file is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Missing {
+    Background,
+    Unlabelled,
+}
+
+/// How `bbox` of a metadata table is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BoxFormat {
+    XywhAbsolute,
+    XyxyAbsolute,
+    CxcywhNormalised,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Classify => "classify",
+            Kind::Detect => "detect",
+            Kind::Regress => "regress",
+        }
+    }
+}
+
+impl TaskDeclaration {
+    /// For the error that names what was expected of a class.
+    pub fn known_classes(&self, names: &[String]) -> String {
+        format!("task `{}` knows {}", self.name, list_some(names, 12))
+    }
+}

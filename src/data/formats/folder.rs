@@ -1,0 +1,40 @@
+//! Class folders: the class of an image is the folder it lies in, the first below its split's folder.
+
+use super::{Raw, RawClass, Reading, Word};
+use crate::data::listing::Listed;
+use crate::error::{Error, Result};
+use std::path::Path;
+
+pub fn read(image: &Listed) -> Result<Reading> {
+    let Some(class) = class_of(image) else {
+        let message = format!(
+            "this image lies in no class folder below {}: move it into the folder of its class",
+            image.folder.display()
+        );
+        return Err(Error::data(&image.image, None, message));
+    };
+    let word = Word::Name(class);
+    Ok(Reading::of(
+        Raw::Class(RawClass { word, line: None }),
+        &image.image,
+        None,
+    ))
+}
+
+/// The first folder below the split's, or the parent where a list file names images of many folders.
+fn class_of(image: &Listed) -> Option<String> {
+    let below = image.image.strip_prefix(&image.folder).ok()?;
+    let parents: Vec<&Path> = below.parent()?.iter().map(Path::new).collect();
+    let listed = matches!(parents.first(), Some(first) if is_split(first)) && parents.len() > 1;
+    let class = if listed {
+        parents.last()?
+    } else {
+        parents.first()?
+    };
+    Some(class.to_string_lossy().into_owned())
+}
+
+fn is_split(folder: &Path) -> bool {
+    let name = folder.to_string_lossy();
+    ["train", "val", "valid", "validation", "test"].contains(&name.as_ref())
+}

@@ -1,0 +1,210 @@
+//! Pascal VOC: one XML file an image, pixels counted from 1 with the last one included.
+
+use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
+use crate::data::Place;
+use crate::data::declaration::{Missing, TaskDeclaration};
+use crate::data::listing::{Listed, relative_name};
+use crate::error::{Error, Result};
+use quick_xml::Reader as XmlReader;
+use quick_xml::events::Event;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+pub struct VocReader {
+    dir: PathBuf,
+}
+
+impl VocReader {
+    pub fn new(dir: PathBuf) -> Self {
+        VocReader { dir }
+    }
+
+    pub fn read(&self, task: &TaskDeclaration, image: &Listed) -> Result<Reading> {
+        let candidates = self.files(image);
+        for file in &candidates {
+            match std::fs::read_to_string(file) {
+                Ok(text) => return read_xml(file, &text),
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                Err(e) => return Err(Error::io("read", file)(e)),
+            }
+        }
+        let raw = match task.missing {
+            Some(Missing::Background) => Raw::Boxes(Vec::new()),
+            _ => Raw::Unlabelled,
+        };
+        let mut reading = Reading::of(raw, &candidates[0], None);
+        reading
+            .remarks
+            .push((Remark::NoLabelFile, reading.place.clone()));
+        Ok(reading)
+    }
+
+    /// `ID.xml` for `ID.jpg`, flat or in the images' own folders; never empty.
+    fn files(&self, image: &Listed) -> Vec<PathBuf> {
+        let below = self.dir.join(relative_name(&image.image, &image.folder));
+        let bare = self.dir.join(image.image.file_name().unwrap_or_default());
+        let mut files = vec![bare, below];
+        for file in &mut files {
+            file.set_extension("xml");
+        }
+        files.dedup();
+        files
+    }
+}
+
+/// An object while its elements come in; their order varies between tools.
+#[derive(Default)]
+struct Object {
+    line: usize,
+    name: Option<String>,
+    edges: [Option<f32>; 4],
+    difficult: bool,
+}
+
+const EDGES: [&str; 4] = ["xmin", "ymin", "xmax", "ymax"];
+
+fn read_xml(file: &Path, text: &str) -> Result<Reading> {
+    let mut reading = Reading::of(Raw::Unlabelled, file, None);
+    let mut boxes = Vec::new();
+    let mut xml = XmlReader::from_str(text);
+    let mut path: Vec<String> = Vec::new();
+    let mut object = Object::default();
+    let mut size = [0f32; 2];
+    let mut seen_root = false;
+    // Lines are counted as the reader advances, so that a file is walked once.
+    let (mut line, mut counted) = (1, 0);
+    loop {
+        let event = xml.read_event();
+        let position = (xml.buffer_position() as usize).clamp(counted, text.len());
+        let start_line = line;
+        line += text.as_bytes()[counted..position]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
+        counted = position;
+        let malformed = |e: &dyn std::fmt::Display| {
+            Place::new(file, Some(line)).error(format!(
+                "not well-formed XML ({e}): correct the file or remove it"
+            ))
+        };
+        match event.map_err(|e| malformed(&e))? {
+            Event::Start(tag) => {
+                path.push(String::from_utf8_lossy(tag.name().as_ref()).into_owned());
+                seen_root |= path.len() == 1 && path[0] == "annotation";
+                if at(&path, &["annotation", "object"]) {
+                    object = Object {
+                        line,
+                        ..Object::default()
+                    };
+                }
+            }
+            Event::Text(value) => {
+                let value = value.decode().map_err(|e| malformed(&e))?;
+                let place = Place::new(file, Some(start_line));
+                take_text(&path, &value, &place, &mut object, &mut size)?;
+            }
+            Event::GeneralRef(reference) => {
+                // `&amp;` in a class name: the reader splits the text around it.
+                let resolved = match &*reference.decode().map_err(|e| malformed(&e))? {
+                    "amp" => "&",
+                    "lt" => "<",
+                    "gt" => ">",
+                    "quot" => "\"",
+                    "apos" => "'",
+                    _ => "",
+                };
+                if at(&path, &["annotation", "object", "name"]) {
+                    object.name.get_or_insert_default().push_str(resolved);
+                }
+            }
+            Event::End(_) => {
+                if at(&path, &["annotation", "object"]) {
+                    finish(std::mem::take(&mut object), size, &mut reading, &mut boxes)?;
+                }
+                path.pop();
+            }
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    if !seen_root || !path.is_empty() {
+        let message = "no whole <annotation> element: correct the file or remove it";
+        return Err(Place::new(file, Some(line)).error(message));
+    }
+    reading.raw = Raw::Boxes(boxes);
+    Ok(reading)
+}
+
+fn at(path: &[String], expected: &[&str]) -> bool {
+    path.len() == expected.len() && path.iter().zip(expected).all(|(a, b)| a == b)
+}
+
+fn take_text(
+    path: &[String],
+    value: &str,
+    place: &Place,
+    object: &mut Object,
+    size: &mut [f32; 2],
+) -> Result<()> {
+    let names: Vec<&str> = path.iter().map(String::as_str).collect();
+    // A name may come in parts, around an `&amp;`: its blanks count until it is whole.
+    if names == ["annotation", "object", "name"] {
+        object.name.get_or_insert_default().push_str(value);
+    }
+    let value = value.trim();
+    match names.as_slice() {
+        ["annotation", "object", "difficult"] => object.difficult = value == "1",
+        ["annotation", "object", "bndbox", edge] => {
+            if let Some(i) = EDGES.iter().position(|e| e == edge) {
+                let number = value.parse::<f32>().ok().filter(|v| v.is_finite());
+                let wrong = || {
+                    place.error(format!(
+                        "<{edge}> holds `{value}`: expected a number of pixels"
+                    ))
+                };
+                object.edges[i] = Some(number.ok_or_else(wrong)?);
+            }
+        }
+        ["annotation", "size", "width"] => size[0] = value.parse().unwrap_or(0.0),
+        ["annotation", "size", "height"] => size[1] = value.parse().unwrap_or(0.0),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn finish(
+    object: Object,
+    size: [f32; 2],
+    reading: &mut Reading,
+    boxes: &mut Vec<RawBox>,
+) -> Result<()> {
+    let place = Place::new(&reading.place.file, Some(object.line));
+    let name = object.name.map(|name| name.trim().to_string());
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return Err(place.error("this <object> has no <name>: give its class"));
+    };
+    let [Some(x1), Some(y1), Some(x2), Some(y2)] = object.edges else {
+        let absent = EDGES.iter().zip(object.edges).find(|(_, e)| e.is_none());
+        let edge = absent.map_or("xmin", |(name, _)| name);
+        return Err(place.error(format!(
+            "this <object> has no <bndbox> with <{edge}>: give xmin, ymin, xmax and ymax in pixels"
+        )));
+    };
+    // Compared as written: a box of one pixel's width is a slip of the mouse, and `xmin = xmax` in tools that count from 0.
+    if x2 <= x1 || y2 <= y1 {
+        reading.remarks.push((Remark::DegenerateBox, place));
+        return Ok(());
+    }
+    if size[0] > 0.0 && size[1] > 0.0 && (x2 > size[0] || y2 > size[1]) {
+        reading.remarks.push((Remark::BeyondImage, place));
+    }
+    boxes.push(RawBox {
+        class: RawClass {
+            word: Word::Name(name),
+            line: Some(object.line),
+        },
+        xyxy: [(x1 - 1.0).max(0.0), (y1 - 1.0).max(0.0), x2, y2],
+        ignore: object.difficult,
+    });
+    Ok(())
+}

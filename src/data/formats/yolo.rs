@@ -1,0 +1,200 @@
+//! YOLO label files: one row a box, `class cx cy w h` in parts of the image, polygons as `class x1 y1 x2 y2 …`.
+
+use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
+use crate::boxes::{self, Xyxy};
+use crate::data::declaration::{Missing, TaskDeclaration, YoloRows};
+use crate::data::listing::{Listed, relative_name};
+use crate::data::{Place, decode};
+use crate::error::{Error, Result};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// How far outside the image a coordinate may lie before the row counts as wrong: rounding, not pixels taken for parts.
+const TOLERANCE: f32 = 0.01;
+
+pub struct YoloReader {
+    dir: Option<PathBuf>,
+    rows: YoloRows,
+    root: PathBuf,
+}
+
+impl YoloReader {
+    pub fn new(dir: Option<PathBuf>, rows: YoloRows, root: &Path) -> Self {
+        let root = root.to_path_buf();
+        YoloReader { dir, rows, root }
+    }
+
+    pub fn read(&self, task: &TaskDeclaration, image: &Listed) -> Result<Reading> {
+        let candidates = self.label_files(image);
+        for file in &candidates {
+            match std::fs::read_to_string(file) {
+                Ok(text) => return self.read_rows(task, image, file, &text),
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) if e.kind() == ErrorKind::NotADirectory => {}
+                Err(e) => return Err(Error::io("read", file)(e)),
+            }
+        }
+        let raw = match task.missing {
+            Some(Missing::Background) => Raw::Boxes(Vec::new()),
+            _ => Raw::Unlabelled,
+        };
+        let mut reading = Reading::of(raw, &candidates[0], None);
+        reading
+            .remarks
+            .push((Remark::NoLabelFile, reading.place.clone()));
+        Ok(reading)
+    }
+
+    /// Where the label file may be, likeliest first; never empty.
+    fn label_files(&self, image: &Listed) -> Vec<PathBuf> {
+        let Some(dir) = &self.dir else {
+            return vec![beside_images(&image.image)];
+        };
+        let within = relative_name(&image.image, &self.root);
+        let below = relative_name(&image.image, &image.folder);
+        let mut files = vec![dir.join(&within)];
+        if let Some(inner) = within.strip_prefix("images/") {
+            files.push(dir.join(inner));
+        }
+        files.push(dir.join(&below));
+        if let Some(bare) = image.image.file_name() {
+            files.push(dir.join(bare));
+        }
+        for file in &mut files {
+            file.set_extension("txt");
+        }
+        files.dedup();
+        files
+    }
+
+    fn read_rows(
+        &self,
+        task: &TaskDeclaration,
+        image: &Listed,
+        file: &Path,
+        text: &str,
+    ) -> Result<Reading> {
+        let mut reading = Reading::of(Raw::Unlabelled, file, None);
+        let mut rows: Vec<(usize, usize, Xyxy)> = Vec::new();
+        for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+            let place = Place::new(file, Some(i + 1));
+            if line.trim().is_empty() {
+                continue;
+            }
+            let (class, part) = self.row(task, line, &place)?;
+            if rows.iter().any(|(_, c, p)| (*c, *p) == (class, part)) {
+                reading.remarks.push((Remark::DuplicateBox, place));
+            } else if part[2] <= part[0] || part[3] <= part[1] {
+                reading.remarks.push((Remark::DegenerateBox, place));
+            } else {
+                rows.push((i + 1, class, part));
+            }
+        }
+        if rows.is_empty() {
+            reading.raw = Raw::Boxes(Vec::new());
+            return Ok(reading);
+        }
+        let Ok([width, height]) = decode::dimensions(&image.image) else {
+            reading
+                .remarks
+                .push((Remark::UnreadableImage, Place::new(&image.image, None)));
+            return Ok(reading);
+        };
+        let (width, height) = (width as f32, height as f32);
+        let to_pixels = |(line, class, [x1, y1, x2, y2]): (usize, usize, Xyxy)| RawBox {
+            class: RawClass {
+                word: Word::Index(class),
+                line: Some(line),
+            },
+            xyxy: [x1 * width, y1 * height, x2 * width, y2 * height],
+            ignore: false,
+        };
+        reading.raw = Raw::Boxes(rows.into_iter().map(to_pixels).collect());
+        Ok(reading)
+    }
+
+    /// One row: its class and its box in parts of the image, clipped to it.
+    fn row(&self, task: &TaskDeclaration, line: &str, place: &Place) -> Result<(usize, Xyxy)> {
+        let numbers: Option<Vec<f32>> = line
+            .split_whitespace()
+            .map(|word| word.parse().ok())
+            .collect();
+        let Some(numbers) = numbers.filter(|n| n.iter().all(|v| v.is_finite())) else {
+            return Err(place.error(format!(
+                "`{}` is not a row of numbers: expected `class cx cy w h`",
+                line.trim()
+            )));
+        };
+        let class = numbers[0];
+        if class < 0.0 || class.fract() != 0.0 {
+            return Err(place.error(format!(
+                "class `{class}` is no whole number from 0: the first number of a row is the class"
+            )));
+        }
+        if let Some(names) = &task.names
+            && class as usize >= names.len()
+        {
+            let message = format!(
+                "class {class}, but {} classes are declared (0 to {}): correct the row or add the class to `names:`",
+                names.len(),
+                names.len() - 1
+            );
+            return Err(place.error(message));
+        }
+        let coordinates = &numbers[1..];
+        let part = match (self.rows, coordinates.len()) {
+            (YoloRows::BoxesOrPolygons, 4) => boxes::from_cxcywh(array(coordinates)),
+            (YoloRows::Keypoints, 4..) => boxes::from_cxcywh(array(coordinates)),
+            (YoloRows::BoxesOrPolygons, n) if n >= 6 && n % 2 == 0 => bounds(coordinates),
+            (YoloRows::BoxesOrPolygons, 5) => {
+                return Err(place.error("6 numbers: a confidence behind the box makes this a prediction, not a label; expected `class cx cy w h`"));
+            }
+            (_, n) => return Err(place.error(format!(
+                "{} numbers: expected `class cx cy w h` or a polygon `class x1 y1 x2 y2 x3 y3 …`",
+                n + 1
+            ))),
+        };
+        let checked = if coordinates.len() == 4 || self.rows == YoloRows::Keypoints {
+            &coordinates[..4]
+        } else {
+            coordinates
+        };
+        if let Some(value) = checked
+            .iter()
+            .find(|v| !(-TOLERANCE..=1.0 + TOLERANCE).contains(*v))
+        {
+            let message = format!(
+                "{value} is outside 0 to 1: YOLO coordinates are parts of the image's width and height, not pixels"
+            );
+            return Err(place.error(message));
+        }
+        Ok((class as usize, boxes::clip(&part, 1.0, 1.0)))
+    }
+}
+
+fn array(numbers: &[f32]) -> [f32; 4] {
+    [numbers[0], numbers[1], numbers[2], numbers[3]]
+}
+
+fn bounds(points: &[f32]) -> Xyxy {
+    let mut bounds = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
+    for point in points.chunks_exact(2) {
+        bounds[0] = bounds[0].min(point[0]);
+        bounds[1] = bounds[1].min(point[1]);
+        bounds[2] = bounds[2].max(point[0]);
+        bounds[3] = bounds[3].max(point[1]);
+    }
+    bounds
+}
+
+/// The image's path with its last `images` folder replaced by `labels`, ending in `.txt`.
+fn beside_images(image: &Path) -> PathBuf {
+    let mut parts: Vec<_> = image.iter().map(|part| part.to_os_string()).collect();
+    let folders = parts.len().saturating_sub(1);
+    if let Some(last) = parts[..folders].iter().rposition(|part| part == "images") {
+        parts[last] = "labels".into();
+    }
+    let mut file: PathBuf = parts.into_iter().collect();
+    file.set_extension("txt");
+    file
+}

@@ -1,0 +1,302 @@
+//! From what the files say to labels: class words become numbers, what is odd becomes a sentence, what is wrong an error.
+
+use super::dataset::Images;
+use super::declaration::{Kind, LabelsFrom, Missing, TaskDeclaration};
+use super::discovery::order_note;
+use super::formats::{Raw, RawClass, Reading, Remark, Word};
+use super::listing::relative_name;
+use super::{count_of, did_you_mean, list_some};
+use crate::error::{Error, Result};
+use crate::task::{Label, LabelledBox, Task, TaskKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Label files that are absent one and all are a wrong path, not a data set of background.
+pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], asked: bool) -> Result<()> {
+    let absent = |reading: &Reading| {
+        reading
+            .remarks
+            .iter()
+            .any(|(remark, _)| *remark == Remark::NoLabelFile)
+    };
+    if asked || readings.is_empty() || !readings.iter().all(absent) {
+        return Ok(());
+    }
+    let message = format!(
+        "task `{}`: none of {} has a label file (looked for {}): correct `from:`, or say `missing: background` if that is meant",
+        task.name,
+        count_of(readings.len(), "image"),
+        readings[0].place.file.display()
+    );
+    Err(task.place.error(message))
+}
+
+/// One sentence a kind of remark, with the first places.
+pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec<String> {
+    let mut grouped: BTreeMap<u8, (&Remark, Vec<String>)> = BTreeMap::new();
+    for (remark, place) in readings.iter().flat_map(|r| &r.remarks) {
+        let name = relative_name(&place.file, root);
+        let shown = place
+            .line
+            .map_or(name.clone(), |line| format!("{name}:{line}"));
+        let order = match remark {
+            Remark::DegenerateBox => 0,
+            Remark::DuplicateBox => 1,
+            Remark::BeyondImage => 2,
+            Remark::NoLabelFile => 3,
+            Remark::UnreadableImage => 4,
+            Remark::PartlyBlank => 5,
+        };
+        grouped
+            .entry(order)
+            .or_insert((remark, Vec::new()))
+            .1
+            .push(shown);
+    }
+    let sentence = |(remark, places): (&Remark, Vec<String>)| {
+        let (n, some) = (places.len(), list_some(&places, 3));
+        let text = match remark {
+            Remark::DegenerateBox => format!(
+                "{} without width or height left out ({some})",
+                count_of(n, "box")
+            ),
+            Remark::DuplicateBox => {
+                format!("{} repeated and counted once ({some})", count_of(n, "box"))
+            }
+            Remark::BeyondImage => format!(
+                "{} reaching beyond the stated image size, clipped to the picture ({some})",
+                count_of(n, "box")
+            ),
+            Remark::NoLabelFile => {
+                let (taken, other) = match task.missing {
+                    Some(Missing::Background) => ("background", "unlabelled"),
+                    _ => ("unlabelled", "background"),
+                };
+                format!(
+                    "{} of {} without a label file taken as {taken} (`missing: {other}` says otherwise)",
+                    n,
+                    count_of(readings.len(), "image")
+                )
+            }
+            Remark::UnreadableImage => format!(
+                "{} that cannot be read, so unlabelled ({some})",
+                count_of(n, "image")
+            ),
+            Remark::PartlyBlank => format!(
+                "{} with some of the columns blank, so unlabelled ({some})",
+                count_of(n, "row")
+            ),
+        };
+        format!("{}: {text}", task.name)
+    };
+    grouped.into_values().map(sentence).collect()
+}
+
+/// Class words become numbers; the task gets its classes, columns and units.
+pub fn resolve(
+    task: &TaskDeclaration,
+    readings: &[Reading],
+    images: &Images,
+    notes: &mut Vec<String>,
+) -> Result<(Task, Vec<Label>)> {
+    let named = |kind: TaskKind| Task {
+        name: task.name.clone(),
+        kind,
+    };
+    if task.kind == Kind::Regress {
+        let kind = regression(task, readings, images)?;
+        let labels = readings.iter().map(|reading| match &reading.raw {
+            Raw::Values(values) => Label::Values(values.clone()),
+            _ => Label::Unlabelled,
+        });
+        return Ok((named(kind), labels.collect()));
+    }
+    let classes = match &task.names {
+        Some(names) => names.clone(),
+        None => infer_classes(readings, images),
+    };
+    check_classes(task, &classes, notes)?;
+    let labels = readings
+        .iter()
+        .map(|reading| label(task, &classes, reading))
+        .collect::<Result<_>>()?;
+    let kind = match task.kind {
+        Kind::Classify => TaskKind::Classify { classes },
+        _ => TaskKind::Detect { classes },
+    };
+    Ok((named(kind), labels))
+}
+
+fn check_classes(
+    task: &TaskDeclaration,
+    classes: &[String],
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    if classes.is_empty() {
+        let message = format!(
+            "task `{}`: no label in the training split: label some images, or remove the task",
+            task.name
+        );
+        return Err(task.place.error(message));
+    }
+    if task.kind == Kind::Classify && classes.len() < 2 {
+        let message = format!(
+            "task `{}`: a single class (`{}`) cannot be told from anything: at least two are needed",
+            task.name, classes[0]
+        );
+        return Err(task.place.error(message));
+    }
+    if task.from == LabelsFrom::Folders {
+        notes.extend(order_note(classes));
+    }
+    if task.names.is_none() {
+        notes.push(format!(
+            "{}: classes taken from the labels: {}",
+            task.name,
+            list_some(classes, 12)
+        ));
+    }
+    Ok(())
+}
+
+fn words(reading: &Reading) -> Box<dyn Iterator<Item = &RawClass> + '_> {
+    match &reading.raw {
+        Raw::Class(class) => Box::new(std::iter::once(class)),
+        Raw::Boxes(boxes) => Box::new(boxes.iter().map(|b| &b.class)),
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// The distinct words of the training split in order, numbers by value; indices up to the greatest of any split.
+fn infer_classes(readings: &[Reading], images: &Images) -> Vec<String> {
+    let taught = if images.seeded_split {
+        images.ends[1]
+    } else {
+        images.ends[0]
+    };
+    let mut names = BTreeSet::new();
+    let mut greatest = None;
+    for (i, reading) in readings.iter().enumerate() {
+        for class in words(reading) {
+            match &class.word {
+                Word::Index(index) => greatest = greatest.max(Some(*index)),
+                Word::Name(name) if i < taught => drop(names.insert(name.clone())),
+                Word::Name(_) => {}
+            }
+        }
+    }
+    if let Some(greatest) = greatest {
+        return (0..=greatest).map(|i| i.to_string()).collect();
+    }
+    let mut names: Vec<String> = names.into_iter().collect();
+    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+        names.sort_by(|a, b| {
+            let number = |text: &String| text.parse::<f64>().unwrap_or(f64::NAN);
+            number(a).total_cmp(&number(b))
+        });
+    }
+    names
+}
+
+fn label(task: &TaskDeclaration, classes: &[String], reading: &Reading) -> Result<Label> {
+    let number = |class: &RawClass| class_number(task, classes, class, &reading.place.file);
+    Ok(match &reading.raw {
+        Raw::Unlabelled => Label::Unlabelled,
+        Raw::Class(class) => Label::Class(number(class)?),
+        Raw::Values(values) => Label::Values(values.clone()),
+        Raw::Boxes(boxes) => {
+            let labelled = boxes.iter().map(|b| {
+                Ok(LabelledBox {
+                    class: number(&b.class)?,
+                    xyxy: b.xyxy,
+                    ignore: b.ignore,
+                })
+            });
+            Label::Boxes(labelled.collect::<Result<_>>()?)
+        }
+    })
+}
+
+/// A name, or the number of a declared class.
+fn class_number(
+    task: &TaskDeclaration,
+    classes: &[String],
+    class: &RawClass,
+    file: &Path,
+) -> Result<usize> {
+    let (found, shown) = match &class.word {
+        Word::Index(index) => (Some(*index), index.to_string()),
+        Word::Name(name) => {
+            let by_name = classes.iter().position(|c| c == name);
+            let by_number = || name.parse().ok().filter(|_| task.names.is_some());
+            (by_name.or_else(by_number), name.clone())
+        }
+    };
+    found.filter(|index| *index < classes.len()).ok_or_else(|| {
+        let known = task.known_classes(classes);
+        let hint = did_you_mean(&shown, classes.iter().map(String::as_str));
+        let fix = match task.names {
+            Some(_) => "correct it, or add it to `names:`",
+            None => {
+                "the training split does not hold it: correct it, or list all classes in `names:`"
+            }
+        };
+        Error::data(
+            file,
+            class.line,
+            format!("class `{shown}` is not known; {known}; {fix}{hint}"),
+        )
+    })
+}
+
+fn regression(task: &TaskDeclaration, readings: &[Reading], images: &Images) -> Result<TaskKind> {
+    let labelled = readings.iter().filter_map(|reading| match &reading.raw {
+        Raw::Values(values) => Some((values.len(), &reading.place)),
+        _ => None,
+    });
+    let mut lengths = labelled.clone();
+    let taught = if images.seeded_split {
+        images.ends[1]
+    } else {
+        images.ends[0]
+    };
+    let any_taught = readings[..taught]
+        .iter()
+        .any(|r| matches!(r.raw, Raw::Values(_)));
+    let Some((length, first)) = lengths.next().filter(|_| any_taught) else {
+        let message = format!(
+            "task `{}`: no label in the training split: label some images, or remove the task",
+            task.name
+        );
+        return Err(task.place.error(message));
+    };
+    if let Some((other, place)) = labelled.clone().find(|(n, _)| *n != length) {
+        let message = format!(
+            "{other} values, but {length} on line {}: every row needs the same number",
+            first.line.unwrap_or(0)
+        );
+        return Err(place.error(message));
+    }
+    let written = match &task.from {
+        LabelsFrom::Columns(columns) | LabelsFrom::Csv { columns, .. } => columns.as_slice(),
+        _ => &[],
+    };
+    let columns = match written {
+        [one] if length > 1 => (0..length).map(|i| format!("{one}[{i}]")).collect(),
+        columns if columns.len() == length => columns.to_vec(),
+        _ => (0..length).map(|i| format!("{}[{i}]", task.name)).collect(),
+    };
+    let units = match task.units.len() {
+        0 => vec![String::new(); length],
+        1 => vec![task.units[0].clone(); length],
+        n if n == length => task.units.clone(),
+        n => {
+            let message = format!(
+                "task `{}`: {n} units for {length} values: one for all, or one each",
+                task.name
+            );
+            return Err(task.place.error(message));
+        }
+    };
+    Ok(TaskKind::Regress { columns, units })
+}

@@ -1,0 +1,177 @@
+//! Which images a split holds: folders walked, list files read, VOC IDs looked up. Every image has one name, its path
+//! relative to the data set, and one order.
+
+use super::decode::{EXTENSIONS, is_image};
+use super::{Place, did_you_mean};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a `train:`, `val:` or `test:` names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    Folder(PathBuf),
+    List(PathBuf),
+}
+
+/// One image of a split.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub image: PathBuf,
+    /// Relative to the data set's root, with forward slashes.
+    pub name: String,
+    /// The folder its split was read from; the root for a list file.
+    pub folder: Arc<Path>,
+}
+
+/// The images of `sources`, in order, each once.
+pub fn list(root: &Path, sources: &[Source]) -> Result<Vec<Listed>> {
+    let mut images = Vec::new();
+    for source in sources {
+        match source {
+            Source::Folder(folder) => {
+                let at: Arc<Path> = folder.as_path().into();
+                let found = walk(folder)?;
+                images.extend(found.into_iter().map(|image| listed(root, image, &at)));
+            }
+            Source::List(file) => read_list(root, file, &mut images)?,
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    images.retain(|listed| seen.insert(listed.name.clone()));
+    Ok(images)
+}
+
+fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
+    Listed {
+        name: relative_name(&image, root),
+        image,
+        folder: folder.clone(),
+    }
+}
+
+/// `image` relative to `base` with forward slashes; whole where it lies elsewhere.
+pub fn relative_name(image: &Path, base: &Path) -> String {
+    let relative = image.strip_prefix(base).unwrap_or(image);
+    relative.to_string_lossy().replace('\\', "/")
+}
+
+/// All images below `folder`, sorted by path; hidden entries are left out.
+pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    walk_into(folder, 0, &mut images)?;
+    images.sort();
+    Ok(images)
+}
+
+fn walk_into(folder: &Path, depth: usize, images: &mut Vec<PathBuf>) -> Result<()> {
+    // Deeper than any tree people make by hand: a link that points back up.
+    if depth > 32 {
+        let message = "folders nested more than 32 deep: a link that leads back to its own parent?";
+        return Err(Error::data(folder, None, message));
+    }
+    for (path, is_folder) in entries(folder)? {
+        if is_folder {
+            walk_into(&path, depth + 1, images)?;
+        } else if is_image(&path) {
+            images.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// What lies in `folder`, sorted, hidden entries left out, and whether each is a folder (links followed).
+pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let entry = entry.map_err(Error::io("list", folder))?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let kind = entry.file_type().map_err(Error::io("list", folder))?;
+        let path = entry.path();
+        let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
+        found.push((path, is_folder));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The folders in `folder`, sorted.
+pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let found = entries(folder)?.into_iter();
+    Ok(found
+        .filter(|(_, is_folder)| *is_folder)
+        .map(|(path, _)| path)
+        .collect())
+}
+
+/// A list file: one path a line, or VOC's one ID a line (`ID`, or `ID  1|-1|0` of its per-class lists).
+fn read_list(root: &Path, file: &Path, images: &mut Vec<Listed>) -> Result<()> {
+    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    let at: Arc<Path> = root.into();
+    let mut ids = None;
+    for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let (line, place) = (line.trim(), Place::new(file, Some(i + 1)));
+        if line.is_empty() {
+            continue;
+        }
+        let image = if is_image(Path::new(line)) {
+            find_path(root, file, line).ok_or_else(|| missing_path(root, &place, line))?
+        } else {
+            let id = line.split_whitespace().next().unwrap_or(line);
+            let ids = match &mut ids {
+                Some(ids) => ids,
+                none => none.insert(images_by_id(root)?),
+            };
+            ids.get(id)
+                .cloned()
+                .ok_or_else(|| missing_id(root, &place, id, ids))?
+        };
+        images.push(listed(root, image, &at));
+    }
+    Ok(())
+}
+
+/// A listed path stands relative to the data set, to the list file, or is absolute.
+fn find_path(root: &Path, file: &Path, line: &str) -> Option<PathBuf> {
+    let line = line.strip_prefix("./").unwrap_or(line);
+    let beside = file.parent().unwrap_or(root);
+    [root.join(line), beside.join(line)]
+        .into_iter()
+        .find(|path| path.is_file())
+}
+
+fn missing_path(root: &Path, place: &Place, line: &str) -> Error {
+    place.error(format!(
+        "`{line}` is not there (looked in {} and beside this list): correct the line or remove it",
+        root.display()
+    ))
+}
+
+fn missing_id(root: &Path, place: &Place, id: &str, ids: &HashMap<String, PathBuf>) -> Error {
+    place.error(format!(
+        "no image `{id}` with one of the endings {} in {}: correct the line or remove it{}",
+        EXTENSIONS.join(", "),
+        root.join("JPEGImages").display(),
+        did_you_mean(id, ids.keys().map(String::as_str))
+    ))
+}
+
+fn images_by_id(root: &Path) -> Result<HashMap<String, PathBuf>> {
+    let folder = root.join("JPEGImages");
+    if !folder.is_dir() {
+        return Ok(HashMap::new());
+    }
+    let stem = |path: &PathBuf| {
+        path.with_extension("")
+            .strip_prefix(&folder)
+            .ok()
+            .map(|p| p.to_string_lossy().into_owned())
+    };
+    let images = walk(&folder)?.into_iter();
+    Ok(images
+        .filter_map(|path| Some((stem(&path)?, path)))
+        .collect())
+}

@@ -1,0 +1,126 @@
+//! Batches for training and evaluation, made by threads ahead of the step that takes them. What a batch holds depends on the seed and
+//! its number, never on how many threads made it.
+
+use super::augment::Augment;
+use super::dataset::Sample;
+use super::geometry::Geometry;
+use super::pipeline::{Order, Pipeline};
+use crate::error::Result;
+use crate::task::Label;
+use std::sync::Arc;
+
+/// Turns the labels of an image, in network pixels, into what a step wants of it.
+pub type Encode<T> = Arc<dyn Fn(&[Label]) -> T + Send + Sync>;
+
+#[derive(Clone, Debug)]
+pub struct LoaderOptions {
+    pub batch: usize,
+    /// Side of the square network input in pixels.
+    pub imgsz: usize,
+    pub workers: usize,
+    pub seed: u64,
+    pub augment: Augment,
+    /// The part of the data set that may be unreadable, though always one image; 0 allows none.
+    pub max_broken: f32,
+    /// Finished batches that wait.
+    pub prefetch: usize,
+}
+
+/// A batch on its way to a step.
+#[derive(Debug)]
+pub struct Batch<T> {
+    /// `[batch, imgsz, imgsz, 3]`; beyond `items` zeros.
+    pub images: Vec<u8>,
+    pub items: Vec<Item<T>>,
+    /// Images found unreadable on the way here, each told once.
+    pub broken: Vec<Broken>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Item<T> {
+    /// Of the sample.
+    pub index: usize,
+    pub geometry: Geometry,
+    /// In network pixels.
+    pub labels: Vec<Label>,
+    pub encoded: T,
+}
+
+/// An image that could not be read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broken {
+    pub index: usize,
+    pub name: String,
+    pub message: String,
+}
+
+impl<T> Batch<T> {
+    /// The images that count; the rest is padding.
+    pub fn count(&self) -> usize {
+        self.items.len()
+    }
+}
+
+/// An endless shuffled stream of full batches in which each image comes equally often: epochs are permutations seeded by
+/// (seed, epoch), and a batch may straddle two. An unreadable image is replaced by the next readable one.
+pub struct TrainLoader<T> {
+    pipeline: Pipeline<T>,
+}
+
+/// The samples in order, once; a batch is padded where images are unreadable or at an end.
+pub struct EvalLoader<T> {
+    pipeline: Pipeline<T>,
+    left: u64,
+}
+
+impl<T: Send + 'static> TrainLoader<T> {
+    /// Starts at batch number `start_batch`, as if those before it had been taken.
+    ///
+    /// Errors: `Usage` where there is no sample or an option is zero.
+    pub fn new(
+        samples: Arc<[Sample]>,
+        options: LoaderOptions,
+        encode: Encode<T>,
+        start_batch: u64,
+    ) -> Result<Self> {
+        let order = Order::shuffled();
+        let pipeline = Pipeline::start(samples, options, encode, order, start_batch)?;
+        Ok(TrainLoader { pipeline })
+    }
+
+    /// Errors: `Other` beyond `max_broken`, naming the images.
+    #[allow(clippy::should_implement_trait)] // endless, and an error ends it for good
+    pub fn next(&mut self) -> Result<Batch<T>> {
+        self.pipeline.next()
+    }
+
+    /// Gives a used image buffer back.
+    pub fn recycle(&self, images: Vec<u8>) {
+        self.pipeline.recycle(images);
+    }
+}
+
+impl<T: Send + 'static> EvalLoader<T> {
+    pub fn new(samples: Arc<[Sample]>, options: LoaderOptions, encode: Encode<T>) -> Result<Self> {
+        let left = samples.len().div_ceil(options.batch.max(1)) as u64;
+        let pipeline = Pipeline::start(samples, options, encode, Order::Given, 0)?;
+        Ok(EvalLoader { pipeline, left })
+    }
+
+    pub fn recycle(&self, images: Vec<u8>) {
+        self.pipeline.recycle(images);
+    }
+}
+
+impl<T: Send + 'static> Iterator for EvalLoader<T> {
+    type Item = Result<Batch<T>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let batch = self.pipeline.next();
+        if batch.is_err() {
+            self.left = 0;
+        }
+        Some(batch)
+    }
+}

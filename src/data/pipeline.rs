@@ -1,0 +1,413 @@
+//! The threads behind the loaders: workers decode and draw pieces of batches, one more thread puts the pieces together in
+//! order. Which image stands where is arithmetic on positions, so the number of workers changes nothing.
+
+use super::dataset::Sample;
+use super::decode::{self, Image};
+use super::loader::{Batch, Broken, Encode, Item, LoaderOptions};
+use super::random::Random;
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Workers make pieces of batches, one more thread puts them together in order.
+pub struct Pipeline<T> {
+    shared: Arc<Shared<T>>,
+    batches: Option<Receiver<Result<Batch<T>>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared<T> {
+    samples: Arc<[Sample]>,
+    options: LoaderOptions,
+    encode: Encode<T>,
+    order: Order,
+    pieces_per_batch: u64,
+    claims: Mutex<Claims>,
+    wake: Condvar,
+    /// Buffers to use again: of pieces, and of batches.
+    pieces: Mutex<Vec<Vec<u8>>>,
+    images: Mutex<Vec<Vec<u8>>>,
+}
+
+/// Which piece comes next, and how far ahead workers may go.
+struct Claims {
+    next: u64,
+    end: u64,
+    stop: bool,
+}
+
+pub enum Order {
+    Given,
+    Shuffled {
+        permutations: Mutex<BTreeMap<u64, Arc<[u32]>>>,
+    },
+}
+
+impl Order {
+    pub fn shuffled() -> Order {
+        Order::Shuffled {
+            permutations: Mutex::default(),
+        }
+    }
+}
+
+/// Consecutive images of one batch.
+struct Piece<T> {
+    pixels: Vec<u8>,
+    items: Vec<Item<T>>,
+    broken: Vec<Broken>,
+}
+
+/// Images of a piece: few, so that the first batch is there soon and little waits in memory.
+const PIECE: usize = 4;
+
+impl<T: Send + 'static> Pipeline<T> {
+    pub fn start(
+        samples: Arc<[Sample]>,
+        options: LoaderOptions,
+        encode: Encode<T>,
+        order: Order,
+        start_batch: u64,
+    ) -> Result<Self> {
+        if samples.is_empty() || options.batch == 0 || options.imgsz == 0 {
+            let message = format!(
+                "{} images in batches of {} at {} pixels: each must be at least 1",
+                samples.len(),
+                options.batch,
+                options.imgsz
+            );
+            return Err(Error::Usage(message));
+        }
+        let workers = options.workers.max(1);
+        let prefetch = options.prefetch.max(1);
+        let pieces_per_batch = options.batch.div_ceil(PIECE) as u64;
+        let first = start_batch * pieces_per_batch;
+        let ahead = pieces_per_batch + workers as u64;
+        let shared = Arc::new(Shared {
+            samples,
+            options,
+            encode,
+            order,
+            pieces_per_batch,
+            claims: Mutex::new(Claims {
+                next: first,
+                end: first + ahead,
+                stop: false,
+            }),
+            wake: Condvar::new(),
+            pieces: Mutex::default(),
+            images: Mutex::default(),
+        });
+        let (piece_out, piece_in) = channel();
+        let (batch_out, batch_in) = sync_channel(prefetch);
+        let mut threads = Vec::new();
+        for _ in 0..workers {
+            let (shared, out) = (shared.clone(), piece_out.clone());
+            threads.push(std::thread::spawn(move || shared.work(&out)));
+        }
+        let assembler = shared.clone();
+        threads.push(std::thread::spawn(move || {
+            assembler.assemble(start_batch, &piece_in, &batch_out)
+        }));
+        Ok(Pipeline {
+            shared,
+            batches: Some(batch_in),
+            threads,
+        })
+    }
+
+    pub fn next(&mut self) -> Result<Batch<T>> {
+        let received = self
+            .batches
+            .as_ref()
+            .and_then(|batches| batches.recv().ok());
+        received.unwrap_or_else(|| {
+            Err(Error::Other(
+                "the data loader has stopped: an earlier batch failed".into(),
+            ))
+        })
+    }
+}
+
+impl<T> Pipeline<T> {
+    /// Keeps a buffer for a later batch; more than a few would only hold memory.
+    pub fn recycle(&self, images: Vec<u8>) {
+        let mut kept = lock(&self.shared.images);
+        if kept.len() < self.shared.options.prefetch + 2 {
+            kept.push(images);
+        }
+    }
+}
+
+impl<T> Drop for Pipeline<T> {
+    fn drop(&mut self) {
+        lock(&self.shared.claims).stop = true;
+        self.shared.wake.notify_all();
+        // The assembler may be waiting to hand over a batch: without a receiver it gives up.
+        drop(self.batches.take());
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // a panic in a worker was reported as an error already
+        }
+    }
+}
+
+/// The data behind these locks is whole between statements, so a panic elsewhere does not spoil it.
+fn lock<D>(mutex: &Mutex<D>) -> MutexGuard<'_, D> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T: Send + 'static> Shared<T> {
+    fn work(&self, out: &Sender<(u64, Result<Piece<T>>)>) {
+        while let Some(number) = self.claim() {
+            let made = catch_unwind(AssertUnwindSafe(|| self.piece(number)));
+            let piece = made.unwrap_or_else(|_| {
+                Err(Error::Other(
+                    "a data worker panicked; its message is above".into(),
+                ))
+            });
+            if out.send((number, piece)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn claim(&self) -> Option<u64> {
+        let mut claims = lock(&self.claims);
+        while !claims.stop && claims.next >= claims.end {
+            claims = self
+                .wake
+                .wait(claims)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        claims.next += 1;
+        (!claims.stop).then_some(claims.next - 1)
+    }
+
+    /// The stream positions of a piece.
+    fn positions(&self, number: u64) -> std::ops::Range<u64> {
+        let batch = self.options.batch as u64;
+        let start = number % self.pieces_per_batch * PIECE as u64;
+        let end = (start + PIECE as u64).min(batch);
+        let first = number / self.pieces_per_batch * batch;
+        match self.order {
+            Order::Shuffled { .. } => first + start..first + end,
+            Order::Given => {
+                let samples = self.samples.len() as u64;
+                (first + start).min(samples)..(first + end).min(samples)
+            }
+        }
+    }
+
+    fn piece(&self, number: u64) -> Result<Piece<T>> {
+        let image_bytes = self.options.imgsz * self.options.imgsz * 3;
+        let mut piece = Piece {
+            pixels: lock(&self.pieces).pop().unwrap_or_default(),
+            items: Vec::new(),
+            broken: Vec::new(),
+        };
+        piece.pixels.resize(PIECE * image_bytes, 0);
+        for position in self.positions(number) {
+            if lock(&self.claims).stop {
+                break;
+            }
+            let Some((index, image, random)) = self.readable(position, &mut piece.broken)? else {
+                continue;
+            };
+            let at = piece.items.len() * image_bytes;
+            let item = self.draw(
+                index,
+                &image,
+                random,
+                &mut piece.pixels[at..at + image_bytes],
+            );
+            piece.items.push(item);
+        }
+        piece.pixels.truncate(piece.items.len() * image_bytes);
+        Ok(piece)
+    }
+
+    fn draw(&self, index: usize, image: &Image, mut random: Random, canvas: &mut [u8]) -> Item<T> {
+        let geometry = self
+            .options
+            .augment
+            .draw(image, self.options.imgsz, &mut random, canvas);
+        let labels = geometry.apply_labels(&self.samples[index].labels);
+        let encoded = (self.encode)(&labels);
+        Item {
+            index,
+            geometry,
+            labels,
+            encoded,
+        }
+    }
+
+    /// The image at a position of the stream; in training the next readable one of its epoch where that is broken.
+    fn readable(
+        &self,
+        position: u64,
+        broken: &mut Vec<Broken>,
+    ) -> Result<Option<(usize, Image, Random)>> {
+        let samples = self.samples.len() as u64;
+        let (epoch, slot) = (position / samples, position % samples);
+        let (permutation, tries) = match &self.order {
+            Order::Given => (None, 1),
+            Order::Shuffled { permutations } => {
+                (Some(self.permutation(permutations, epoch)), samples)
+            }
+        };
+        for skipped in 0..tries {
+            let slot = ((slot + skipped) % samples) as usize;
+            let index = permutation.as_ref().map_or(slot, |p| p[slot] as usize);
+            match decode::decode(&self.samples[index].image) {
+                Ok(image) => {
+                    let key = [self.options.seed, epoch, index as u64, skipped];
+                    return Ok(Some((index, image, Random::new(&key))));
+                }
+                Err(e) if broken.iter().all(|b| b.index != index) => {
+                    broken.push(self.broken(index, &e));
+                }
+                Err(_) => {}
+            }
+            if broken.len() as u64 > self.allowed() {
+                return Ok(None); // the assembler stops the run; no need to try them all
+            }
+        }
+        match permutation {
+            None => Ok(None),
+            Some(_) => {
+                let message = format!("none of {} images can be read", self.samples.len());
+                Err(Error::Other(message))
+            }
+        }
+    }
+
+    fn broken(&self, index: usize, error: &Error) -> Broken {
+        let name = self.samples[index].name.clone();
+        let message = match error {
+            Error::Data { message, .. } => message.clone(),
+            Error::Io { action, source, .. } => format!("cannot {action}: {source}"),
+            other => other.to_string(),
+        };
+        Broken {
+            index,
+            name,
+            message,
+        }
+    }
+
+    fn permutation(&self, known: &Mutex<BTreeMap<u64, Arc<[u32]>>>, epoch: u64) -> Arc<[u32]> {
+        let mut known = lock(known);
+        if let Some(permutation) = known.get(&epoch) {
+            return permutation.clone();
+        }
+        let mut order: Vec<u32> = (0..self.samples.len() as u32).collect();
+        Random::new(&[self.options.seed, epoch]).shuffle(&mut order);
+        let permutation: Arc<[u32]> = order.into();
+        known.insert(epoch, permutation.clone());
+        // Small data sets have several epochs in flight; old ones are not asked for again, or made anew.
+        while known.len() > 16 {
+            known.pop_first();
+        }
+        permutation
+    }
+
+    fn allowed(&self) -> u64 {
+        match self.options.max_broken {
+            fraction if fraction <= 0.0 => 0,
+            fraction => ((f64::from(fraction) * self.samples.len() as f64) as u64).max(1),
+        }
+    }
+
+    /// Puts pieces together in order of their numbers and hands batches over until nobody takes them.
+    fn assemble(
+        &self,
+        start_batch: u64,
+        pieces: &Receiver<(u64, Result<Piece<T>>)>,
+        out: &SyncSender<Result<Batch<T>>>,
+    ) {
+        let mut early: BTreeMap<u64, Result<Piece<T>>> = BTreeMap::new();
+        let mut all_broken: BTreeMap<usize, Broken> = BTreeMap::new();
+        let mut next = start_batch * self.pieces_per_batch;
+        loop {
+            let batch = self.batch(&mut next, &mut early, pieces, &mut all_broken);
+            let Some(batch) = batch else { return };
+            let failed = batch.is_err();
+            if out.send(batch).is_err() || failed {
+                lock(&self.claims).stop = true;
+                self.wake.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// The next batch; `None` when the workers are gone.
+    fn batch(
+        &self,
+        next: &mut u64,
+        early: &mut BTreeMap<u64, Result<Piece<T>>>,
+        pieces: &Receiver<(u64, Result<Piece<T>>)>,
+        all_broken: &mut BTreeMap<usize, Broken>,
+    ) -> Option<Result<Batch<T>>> {
+        let total = self.options.batch * self.options.imgsz * self.options.imgsz * 3;
+        let mut batch = Batch {
+            images: lock(&self.images).pop().unwrap_or_default(),
+            items: Vec::new(),
+            broken: Vec::new(),
+        };
+        batch.images.clear();
+        batch.images.reserve_exact(total);
+        for _ in 0..self.pieces_per_batch {
+            let piece = loop {
+                if let Some(piece) = early.remove(next) {
+                    break piece;
+                }
+                let (number, piece) = pieces.recv().ok()?;
+                early.insert(number, piece);
+            };
+            *next += 1;
+            self.advance();
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(e) => return Some(Err(e)),
+            };
+            batch.images.extend_from_slice(&piece.pixels);
+            lock(&self.pieces).push(piece.pixels);
+            batch.items.extend(piece.items);
+            for broken in piece.broken {
+                if all_broken.insert(broken.index, broken.clone()).is_none() {
+                    batch.broken.push(broken);
+                }
+            }
+            if all_broken.len() as u64 > self.allowed() {
+                return Some(Err(self.too_many(all_broken)));
+            }
+        }
+        batch.images.resize(total, 0);
+        Some(Ok(batch))
+    }
+
+    /// One piece is taken: workers may go one further.
+    fn advance(&self) {
+        lock(&self.claims).end += 1;
+        self.wake.notify_one();
+    }
+
+    fn too_many(&self, broken: &BTreeMap<usize, Broken>) -> Error {
+        let shown: Vec<String> = broken
+            .values()
+            .take(5)
+            .map(|b| format!("{} ({})", b.name, b.message))
+            .collect();
+        let tail = if broken.len() > 5 { "; …" } else { "" };
+        Error::Other(format!(
+            "{} of {} images cannot be read, more than --max-broken {} allows: {}{tail}; repair or remove them, or raise --max-broken",
+            broken.len(),
+            self.samples.len(),
+            self.options.max_broken,
+            shown.join("; ")
+        ))
+    }
+}

@@ -1,0 +1,252 @@
+//! Separable resampling of RGB bytes: bilinear where it enlarges, a triangle as wide as the step where it shrinks, so
+//! that shrinking averages instead of skipping. The filter and its edges are Pillow's `BILINEAR`.
+
+use super::decode::Image;
+use crate::boxes::Xyxy;
+
+/// Left to right as it is, or mirrored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mirror {
+    No,
+    Yes,
+}
+
+/// A rectangle of a larger RGB canvas to be written: `width × height` at `(left, top)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Target {
+    pub left: usize,
+    pub top: usize,
+    pub width: usize,
+    pub height: usize,
+}
+
+/// Resamples the part `source` (xyxy in pixels of `image`) into `target` of `canvas`, whose rows hold `canvas_width`
+/// pixels. One output row at a time: first the rows above each other are mixed, then the columns, so that the
+/// intermediate is one row and stays in cache.
+pub fn resize_into(
+    image: &Image,
+    source: Xyxy,
+    mirror: Mirror,
+    canvas: &mut [u8],
+    canvas_width: usize,
+    target: Target,
+) {
+    debug_assert!(target.left + target.width <= canvas_width);
+    let mut columns = Taps::new(image.width, source[0], source[2], target.width);
+    let rows = Taps::new(image.height, source[1], source[3], target.height);
+    if mirror == Mirror::Yes {
+        columns.reverse();
+    }
+    let (low, high) = columns.range();
+    // Three floats a pixel, and one more so that the last pixel can be read four wide.
+    let mut mixed = vec![0f32; (high - low) * 3 + 1];
+    let stride = image.width * 3;
+    for y in 0..target.height {
+        let (first, weights) = rows.of(y);
+        let used = (high - low) * 3;
+        for (k, &weight) in weights.iter().enumerate() {
+            let start = (first + k) * stride + low * 3;
+            let row = &image.rgb[start..start + used];
+            if k == 0 {
+                scale_row(&mut mixed[..used], row, weight);
+            } else {
+                add_row(&mut mixed[..used], row, weight);
+            }
+        }
+        let start = ((target.top + y) * canvas_width + target.left) * 3;
+        mix_columns(
+            &mixed,
+            low,
+            &columns,
+            &mut canvas[start..start + target.width * 3],
+        );
+    }
+}
+
+fn scale_row(mixed: &mut [f32], row: &[u8], weight: f32) {
+    for (m, &value) in mixed.iter_mut().zip(row) {
+        *m = weight * f32::from(value);
+    }
+}
+
+fn add_row(mixed: &mut [f32], row: &[u8], weight: f32) {
+    for (m, &value) in mixed.iter_mut().zip(row) {
+        *m += weight * f32::from(value);
+    }
+}
+
+fn mix_columns(mixed: &[f32], low: usize, columns: &Taps, out: &mut [u8]) {
+    for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
+        let (first, weights) = columns.of(x);
+        let start = (first - low) * 3;
+        // Four lanes of which the fourth is thrown away: one vector multiply and add a tap.
+        let mut sum = [0.5f32; 4];
+        for (k, &weight) in weights.iter().enumerate() {
+            let lanes = &mixed[start + k * 3..start + k * 3 + 4];
+            for (s, &value) in sum.iter_mut().zip(lanes) {
+                *s += weight * value;
+            }
+        }
+        for (byte, s) in pixel.iter_mut().zip(sum) {
+            *byte = s as u8; // saturates
+        }
+    }
+}
+
+/// For every output position the input positions it is mixed from, and how much of each.
+struct Taps {
+    first: Vec<usize>,
+    count: Vec<usize>,
+    weights: Vec<f32>,
+    widest: usize,
+}
+
+impl Taps {
+    fn new(length: usize, start: f32, end: f32, outputs: usize) -> Self {
+        let step = f64::from(end - start) / outputs as f64;
+        let width = step.max(1.0);
+        let widest = (2.0 * width).ceil() as usize + 1;
+        let mut taps = Taps {
+            first: Vec::with_capacity(outputs),
+            count: Vec::with_capacity(outputs),
+            weights: vec![0.0; outputs * widest],
+            widest,
+        };
+        for i in 0..outputs {
+            let centre = f64::from(start) + (i as f64 + 0.5) * step;
+            let first = ((centre - width + 0.5).max(0.0) as usize).min(length - 1);
+            let last = ((centre + width + 0.5).max(0.0) as usize).min(length);
+            let count = last.saturating_sub(first).clamp(1, widest);
+            let weight =
+                |k: usize| (1.0 - (((first + k) as f64 - centre + 0.5) / width).abs()).max(0.0);
+            let sum: f64 = (0..count).map(weight).sum();
+            for k in 0..count {
+                let normalised = if sum > 0.0 {
+                    weight(k) / sum
+                } else {
+                    1.0 / count as f64
+                };
+                taps.weights[i * widest + k] = normalised as f32;
+            }
+            taps.first.push(first);
+            taps.count.push(count);
+        }
+        taps
+    }
+
+    fn of(&self, i: usize) -> (usize, &[f32]) {
+        let start = i * self.widest;
+        (self.first[i], &self.weights[start..start + self.count[i]])
+    }
+
+    /// The input positions touched at all.
+    fn range(&self) -> (usize, usize) {
+        let low = self.first.iter().min().copied().unwrap_or(0);
+        let ends = self.first.iter().zip(&self.count).map(|(f, c)| f + c);
+        (low, ends.max().unwrap_or(1))
+    }
+
+    fn reverse(&mut self) {
+        self.first.reverse();
+        self.count.reverse();
+        let outputs = self.first.len();
+        for i in 0..outputs / 2 {
+            for k in 0..self.widest {
+                self.weights
+                    .swap(i * self.widest + k, (outputs - 1 - i) * self.widest + k);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resized(
+        image: &Image,
+        source: Xyxy,
+        mirror: Mirror,
+        width: usize,
+        height: usize,
+    ) -> Vec<u8> {
+        let mut out = vec![0; width * height * 3];
+        let target = Target {
+            left: 0,
+            top: 0,
+            width,
+            height,
+        };
+        resize_into(image, source, mirror, &mut out, width, target);
+        out
+    }
+
+    fn ramp(width: usize, height: usize) -> Image {
+        let rgb = (0..width * height)
+            .flat_map(|i| [(i % width) as u8 * 5, (i / width) as u8 * 7, 100])
+            .collect();
+        Image { width, height, rgb }
+    }
+
+    #[test]
+    fn same_size_is_the_same_picture() {
+        let image = ramp(13, 7);
+        assert_eq!(
+            resized(&image, [0.0, 0.0, 13.0, 7.0], Mirror::No, 13, 7),
+            image.rgb
+        );
+    }
+
+    #[test]
+    fn mirrored_is_the_reverse_of_each_row() {
+        let image = ramp(13, 7);
+        let mirrored = resized(&image, [0.0, 0.0, 13.0, 7.0], Mirror::Yes, 13, 7);
+        for y in 0..7 {
+            for x in 0..13 {
+                let (a, b) = ((y * 13 + x) * 3, (y * 13 + 12 - x) * 3);
+                assert_eq!(mirrored[a..a + 3], image.rgb[b..b + 3]);
+            }
+        }
+    }
+
+    #[test]
+    fn pillow_agrees() {
+        // PIL.Image.resize(BILINEAR) of this 4×1 picture, Pillow 13.0.0: to 2×1, 3×1 and 7×1, red channel.
+        let rgb = [0u8, 200, 40, 250]
+            .into_iter()
+            .flat_map(|v| [v, 0, 0])
+            .collect();
+        let image = Image {
+            width: 4,
+            height: 1,
+            rgb,
+        };
+        let red = |width| -> Vec<u8> {
+            let out = resized(&image, [0.0, 0.0, 4.0, 1.0], Mirror::No, width, 1);
+            out.chunks(3).map(|p| p[0]).collect()
+        };
+        for (width, expected) in PILLOW {
+            let got = red(*width);
+            let worst = got.iter().zip(*expected).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(
+                worst.unwrap_or(0) <= 1,
+                "{width}: {got:?} against {expected:?}"
+            );
+        }
+    }
+
+    const PILLOW: &[(usize, &[u8])] = &[
+        (2, &[91, 153]),
+        (3, &[60, 120, 187]),
+        (7, &[0, 71, 186, 120, 55, 175, 250]),
+    ];
+
+    #[test]
+    fn shrinking_keeps_the_mean() {
+        let image = ramp(48, 32);
+        let mean =
+            |bytes: &[u8]| bytes.iter().map(|&b| f64::from(b)).sum::<f64>() / bytes.len() as f64;
+        let small = resized(&image, [0.0, 0.0, 48.0, 32.0], Mirror::No, 6, 4);
+        assert!((mean(&small) - mean(&image.rgb)).abs() < 1.0);
+    }
+}

@@ -1,0 +1,194 @@
+//! data.yaml and folders: what is accepted, and one clear sentence for what is not.
+
+use super::Folder;
+use crate::data::{Dataset, OpenOptions};
+
+fn with_tasks(tasks: &str) -> Folder {
+    let folder = Folder::new();
+    folder.images(&["train/cat/a.png", "train/dog/b.png", "val/cat/c.png"]);
+    folder.text("t.csv", "file,n\na.png,1\nb.png,2\nc.png,3\n");
+    folder.text(
+        "data.yaml",
+        &format!("# comment: tasks\ntrain: train\nval: val\ntasks:\n{tasks}"),
+    );
+    folder
+}
+
+#[test]
+fn wrong_declarations_say_where_and_what_to_do() {
+    let cases = [
+        (
+            "  kind: {typ: classify}\n",
+            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, unit, units, range, missing, crop_safe, flip_safe, bbox_format, multi_label, per, loss); did you mean `type`?",
+        ),
+        (
+            "  kind:\n    type: clasify\n",
+            "DIR/data.yaml:6: task `kind`: `type: clasify` is none of classify, detect, regress; did you mean `classify`?",
+        ),
+        (
+            "  kind: {from: folders}\n",
+            "DIR/data.yaml:5: task `kind` needs `type: classify`, `detect` or `regress`",
+        ),
+        (
+            "  kind: classify\n",
+            "DIR/data.yaml:5: task `kind` is declared as `kind: {type: classify|detect|regress, from: …}`",
+        ),
+        (
+            "  n: {type: regress, from: folders}\n",
+            "DIR/data.yaml:5: task `n`: `from: folders` fits `type: classify`, not `type: regress`",
+        ),
+        (
+            "  n:\n    type: regress\n    from: {csv: u.csv, column: n}\n",
+            "DIR/data.yaml:7: task `n`: the file `u.csv` is not there (looked for DIR/u.csv): correct `csv:`",
+        ),
+        (
+            "  n: {type: regress, from: {csv: t.csv, colum: n}}\n",
+            "DIR/data.yaml:5: task `n`: `from: {csv: …}` has no key `colum`; did you mean `column`?",
+        ),
+        (
+            "  o: {type: detect, from: {coco: a.json}}\n",
+            "DIR/data.yaml:5: task `o`: COCO files come with a later version: use {yolo: DIR}, {voc: DIR} or a metadata table",
+        ),
+        (
+            "  o: {type: detect, from: {yola: labels}}\n",
+            "DIR/data.yaml:5: task `o`: `from:` is a column, `folders`, {csv: FILE, column: NAME}, {yolo: DIR} or {voc: DIR}, not `yola`; did you mean `yolo`?",
+        ),
+        (
+            "  k: {type: classify, multi_label: true}\n",
+            "DIR/data.yaml:5: task `k`: `multi_label: true` (several classes at once) comes with a later version: declare one task per class",
+        ),
+        (
+            "  k: {type: regress, per: objects}\n",
+            "DIR/data.yaml:5: task `k`: `per: objects` (a value per box) comes with a later version: leave this task out",
+        ),
+        (
+            "  k: {type: classify, names: [a, a], from: folders}\n",
+            "DIR/data.yaml:5: `names:` lists `a` twice: every class once",
+        ),
+        (
+            "  k: {type: classify, names: {0: a, 2: b}, from: folders}\n",
+            "DIR/data.yaml:5: `names:` has no class 1: number the classes 0, 1, 2, … without a gap",
+        ),
+        (
+            "  n: {type: regress, from: {csv: t.csv}, range: [0, 2]}\n",
+            "DIR/t.csv:4: 3 is outside the declared `range: [0, 2]`: correct the value or the range",
+        ),
+        (
+            "  n: {type: regress, from: n}\n",
+            "DIR/data.yaml:5: task `n` reads the column `n` of a metadata.jsonl or metadata.csv, and none lies beside the images: add one, or say `from: {csv: FILE, column: NAME}`",
+        ),
+    ];
+    for (tasks, expected) in cases {
+        assert_eq!(with_tasks(tasks).error(), expected);
+    }
+}
+
+#[test]
+fn wrong_top_keys_say_where_and_what_to_do() {
+    let cases = [
+        (
+            "train: trian\nnames: [a]\n",
+            "DIR/data.yaml:1: `train: trian` is neither a folder nor a list file (looked for DIR/trian): correct it, or leave it out",
+        ),
+        (
+            "path: nowhere\nnames: [a]\n",
+            "DIR/data.yaml:1: `path: nowhere` is no folder (looked for DIR/nowhere): give it relative to this file, or leave it out",
+        ),
+        (
+            "names: [a, b]\nnc: 3\n",
+            "DIR/data.yaml:2: `nc: 3`, but `names:` lists 2 classes: make them agree, or leave `nc` out",
+        ),
+        (
+            "train: images\n",
+            "DIR/data.yaml: neither `tasks:` nor `names:`: list the class names of the YOLO labels as `names: [cat, dog]`, or declare tasks",
+        ),
+        (
+            "names: [a]\nval_fraction: 2\n",
+            "DIR/data.yaml:2: `val_fraction:` is a number between 0 and 1, such as 0.2",
+        ),
+        (
+            "names: [a]\nmissing: no\n",
+            "DIR/data.yaml:2: `missing: no` is neither `background` nor `unlabelled`",
+        ),
+        (
+            "val: empty\nnames: [a]\n",
+            "DIR/empty: the val split holds no image (jpg, jpeg, png, bmp, webp are read): put images there or correct the declaration",
+        ),
+    ];
+    for (yaml, expected) in cases {
+        let folder = Folder::new();
+        folder
+            .images(&["images/a.png", "images/b.png"])
+            .text("labels/a.txt", "")
+            .text("empty/readme.txt", "");
+        folder.text("data.yaml", yaml);
+        assert_eq!(folder.error(), expected);
+    }
+    let folder = Folder::new();
+    folder.text("data.yaml", "names: [a\ntrain: b\n");
+    let error = folder.error();
+    assert!(
+        error.starts_with("DIR/data.yaml:2: not valid YAML"),
+        "{error}"
+    );
+}
+
+#[test]
+fn unknown_top_keys_are_a_note() {
+    let folder = with_tasks("  kind: {type: classify, from: folders}\nnmaes: [a]\ndownload: x\n");
+    assert_eq!(
+        folder.open().notes[0].replace(&*folder.path().to_string_lossy(), "DIR"),
+        "DIR/data.yaml:6: the key `nmaes` is not known and changes nothing; did you mean `names`?"
+    );
+}
+
+#[test]
+fn folders_that_are_no_data_set() {
+    let open = |folder: &Folder| folder.error();
+    let folder = Folder::new();
+    assert_eq!(
+        open(&folder),
+        "DIR: the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml"
+    );
+    folder.text("notes/a.txt", "");
+    assert!(
+        open(&folder)
+            .starts_with("DIR: no layout recognised (it holds notes): expected class folders")
+    );
+    folder.text("annotations/instances_train2017.json", "{}");
+    assert_eq!(
+        open(&folder),
+        "DIR: this looks like COCO, which comes with a later version: convert it to YOLO labels or VOC files"
+    );
+    let absent = Dataset::open(&folder.path().join("absent"), &OpenOptions::default()).unwrap_err();
+    assert!(
+        absent
+            .to_string()
+            .ends_with("absent: not there: point at a data.yaml or at a folder of images")
+    );
+}
+
+#[test]
+fn crops_and_flips_only_where_every_task_bears_them() {
+    let safe = |tasks: &str| {
+        let dataset = with_tasks(tasks).open();
+        (dataset.crop_safe, dataset.flip_safe)
+    };
+    assert_eq!(safe("  k: {type: classify, from: folders}\n"), (true, true));
+    assert_eq!(
+        safe("  k: {type: classify, from: folders}\n  n: {type: regress, from: {csv: t.csv}}\n"),
+        (false, true)
+    );
+    assert_eq!(
+        safe(
+            "  k: {type: classify, from: folders}\n  n: {type: regress, from: {csv: t.csv}, crop_safe: true, flip_safe: false}\n"
+        ),
+        (true, false)
+    );
+    assert_eq!(
+        safe(
+            "  k: {type: classify, from: folders}\n  n: {type: regress, from: {csv: t.csv}}\ncrop_safe: true\n"
+        ),
+        (true, true)
+    );
+}

@@ -1,0 +1,88 @@
+//! Tests of the data room as a whole; small files are written to a folder that goes with the test.
+
+mod declarations;
+mod digits;
+mod formats;
+mod loading;
+mod pixels;
+mod splits;
+
+use super::{Dataset, OpenOptions};
+use crate::error::Error;
+use crate::task::{Label, LabelledBox};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A folder of its own, removed with the value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("polyhead-data-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn text(&self, name: &str, text: &str) -> &Self {
+        let file = self.0.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+        self
+    }
+
+    /// A grey PNG of 40 × 20 pixels for each name.
+    pub fn images(&self, names: &[&str]) -> &Self {
+        for name in names {
+            let file = self.0.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            image::RgbImage::from_pixel(40, 20, image::Rgb([90, 120, 150]))
+                .save(file)
+                .unwrap();
+        }
+        self
+    }
+
+    pub fn open(&self) -> Dataset {
+        Dataset::open(&self.0, &OpenOptions::default()).unwrap()
+    }
+
+    /// The error's sentence, with this folder's path written as `DIR`.
+    pub fn error(&self) -> String {
+        let error = Dataset::open(&self.0, &OpenOptions::default()).unwrap_err();
+        assert!(matches!(error, Error::Data { .. }), "{error:?}");
+        error.to_string().replace(&*self.0.to_string_lossy(), "DIR")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn one_box(class: usize, xyxy: [f32; 4]) -> Label {
+    let ignore = false;
+    Label::Boxes(vec![LabelledBox {
+        class,
+        xyxy,
+        ignore,
+    }])
+}
+
+/// The label of the image called `name` for task number `task`, in whichever split.
+pub fn label<'a>(dataset: &'a Dataset, name: &str, task: usize) -> &'a Label {
+    let mut all = dataset
+        .train
+        .iter()
+        .chain(&dataset.val)
+        .chain(&dataset.test);
+    &all.find(|sample| sample.name == name).unwrap().labels[task]
+}

@@ -1,0 +1,103 @@
+//! Who trains and who validates.
+
+use super::Folder;
+use crate::data::{Dataset, OpenOptions};
+use std::collections::BTreeSet;
+
+fn many() -> Folder {
+    let folder = Folder::new();
+    let names: Vec<String> = (0..60)
+        .map(|i| format!("{}/{i:02}.png", ["cat", "dog"][i % 2]))
+        .collect();
+    folder.images(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    folder
+}
+
+fn held_out(folder: &Folder, fraction: f32, seed: u64) -> BTreeSet<String> {
+    let options = OpenOptions {
+        val_fraction: Some(fraction),
+        seed,
+    };
+    let dataset = Dataset::open(folder.path(), &options).unwrap();
+    assert_eq!(dataset.train.len() + dataset.val.len(), 60);
+    dataset.val.into_iter().map(|sample| sample.name).collect()
+}
+
+#[test]
+fn the_seed_decides_who_validates() {
+    let folder = many();
+    assert_eq!(held_out(&folder, 0.3, 1), held_out(&folder, 0.3, 1));
+    assert_ne!(held_out(&folder, 0.3, 1), held_out(&folder, 0.3, 2));
+    // A larger fraction holds out more of the same, and no side is ever empty.
+    assert!(held_out(&folder, 0.2, 1).is_subset(&held_out(&folder, 0.6, 1)));
+    assert_eq!(held_out(&folder, 1e-6, 1).len(), 1);
+    assert_eq!(held_out(&folder, 0.999_999, 1).len(), 59);
+}
+
+#[test]
+fn an_image_stays_in_its_split_when_others_come() {
+    let folder = many();
+    let before = held_out(&folder, 0.3, 1);
+    for i in 60..63 {
+        std::fs::copy(
+            folder.path().join("cat/00.png"),
+            folder.path().join(format!("cat/{i}.png")),
+        )
+        .unwrap();
+    }
+    let options = OpenOptions {
+        val_fraction: Some(0.3),
+        seed: 1,
+    };
+    let after = Dataset::open(folder.path(), &options).unwrap();
+    let after: BTreeSet<String> = after.val.into_iter().map(|s| s.name).collect();
+    assert!(
+        before.difference(&after).count() <= 1,
+        "only the image that keeps a side from being empty may move"
+    );
+}
+
+#[test]
+fn images_in_two_splits_are_noted() {
+    let folder = Folder::new();
+    folder.images(&["images/a.png", "images/b.png", "images/c.png"]);
+    folder.text("labels/a.txt", "0 0.5 0.5 0.5 0.5");
+    folder
+        .text("train.txt", "./images/a.png\nimages/b.png\n")
+        .text("val.txt", "images/b.png\nimages/c.png\n");
+    folder.text(
+        "data.yaml",
+        "train: train.txt\nval: val.txt\nnames: [thing]\n",
+    );
+    let dataset = folder.open();
+    assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
+    let notes = dataset.notes.join("\n");
+    assert!(
+        notes.contains("1 image in train and val both (images/b.png): val figures will flatter"),
+        "{notes}"
+    );
+    folder.text("val.txt", "images/b.png\n\nimages/z.png\n");
+    assert_eq!(
+        folder.error(),
+        "DIR/val.txt:3: `images/z.png` is not there (looked in DIR and beside this list): correct the line or remove it"
+    );
+}
+
+#[test]
+fn a_fraction_of_training_is_seeded_and_leaves_validation() {
+    let folder = many();
+    let kept = |seed| {
+        let mut dataset = folder.open();
+        let val = dataset.val.len();
+        dataset.keep_fraction(0.25, seed);
+        assert_eq!(dataset.val.len(), val);
+        dataset
+            .train
+            .into_iter()
+            .map(|s| s.name)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kept(1), kept(1));
+    assert_ne!(kept(1), kept(2));
+    assert!((8..=16).contains(&kept(1).len()));
+}

@@ -1,0 +1,184 @@
+//! The CPU as a device: a pool of threads and the widest instruction set the machine has. Ops ask it to run closures
+//! compiled for that instruction set and to spread index ranges over the threads; it knows no op.
+
+pub mod gemm;
+pub mod memory;
+pub mod simd;
+
+use crate::error::{Error, Result};
+use std::ops::Range;
+
+/// The instruction sets kernels are compiled for. Chosen once, at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    Portable,
+    Neon,
+    Avx2,
+    Avx512,
+}
+
+impl Isa {
+    /// The widest this machine has.
+    pub fn detect() -> Isa {
+        Isa::available().last().copied().unwrap_or(Isa::Portable)
+    }
+
+    /// All this machine has, narrowest first; tests run every one of them.
+    pub fn available() -> Vec<Isa> {
+        let mut all = vec![Isa::Portable];
+        #[cfg(target_arch = "aarch64")]
+        all.push(Isa::Neon);
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(Isa::Avx2);
+            }
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bw")
+            {
+                all.push(Isa::Avx512);
+            }
+        }
+        all
+    }
+}
+
+/// Threads and instruction set. Results never depend on the number of threads: work is split by shape.
+pub struct Cpu {
+    isa: Isa,
+    threads: usize,
+    pool: rayon::ThreadPool,
+}
+
+impl Cpu {
+    /// `threads` 0 means one per core of this machine.
+    pub fn new(threads: usize) -> Result<Cpu> {
+        Cpu::with_isa(threads, Isa::detect())
+    }
+
+    /// As [`Cpu::new`], for a narrower instruction set than the machine's best (tests, benches).
+    ///
+    /// # Errors
+    /// The machine lacks `isa`, or the threads cannot be started.
+    pub fn with_isa(threads: usize, isa: Isa) -> Result<Cpu> {
+        if !Isa::available().contains(&isa) {
+            return Err(Error::Usage(format!(
+                "this machine has no {isa:?}; it has {:?}",
+                Isa::available()
+            )));
+        }
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("polyhead-{i}"))
+            .build()
+            .map_err(|e| Error::Other(format!("cannot start {threads} compute threads: {e}")))?;
+        Ok(Cpu { isa, threads, pool })
+    }
+
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs `f` compiled for this CPU's instruction set. `f` must be `#[inline(always)]` for that to mean anything:
+    /// `cpu.vectorise(#[inline(always)] || …)`.
+    #[inline]
+    pub fn vectorise<R>(&self, f: impl FnOnce() -> R) -> R {
+        simd::vectorise(self.isa, f)
+    }
+
+    /// Calls `f(i)` for every `i` of `0..tasks`, spread over the threads in no particular order, each call compiled
+    /// for the instruction set. `f` must be `#[inline(always)]`.
+    pub fn parallel(&self, tasks: usize, f: impl Fn(usize) + Sync) {
+        use rayon::prelude::*;
+        if tasks <= 1 || self.threads == 1 {
+            return simd::vectorise(
+                self.isa,
+                #[inline(always)]
+                || (0..tasks).for_each(&f),
+            );
+        }
+        let isa = self.isa;
+        self.pool.install(|| {
+            (0..tasks).into_par_iter().for_each(|i| {
+                simd::vectorise(
+                    isa,
+                    #[inline(always)]
+                    || f(i),
+                )
+            })
+        });
+    }
+
+    /// Cuts `data` into pieces of `chunk` elements (the last may be shorter) and calls `f(piece index, piece)` on the
+    /// threads. `f` must be `#[inline(always)]`.
+    pub fn parallel_chunks<T: Send>(
+        &self,
+        data: &mut [T],
+        chunk: usize,
+        f: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        let len = data.len();
+        let shared = SharedMut::new(data);
+        self.parallel(
+            len.div_ceil(chunk.max(1)),
+            #[inline(always)]
+            |i| {
+                let range = i * chunk..((i + 1) * chunk).min(len);
+                // SAFETY: the ranges of different `i` do not overlap, and each `i` is visited once.
+                f(i, unsafe { shared.range(range) })
+            },
+        );
+    }
+}
+
+/// A mutable slice several threads write disjoint ranges of.
+pub struct SharedMut<'a, T> {
+    start: *mut T,
+    len: usize,
+    lifetime: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: access goes through `range`, whose caller promises that ranges in use at the same time are disjoint.
+unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
+// SAFETY: as above; the slice itself may be used from any thread when `T` may.
+unsafe impl<T: Send> Send for SharedMut<'_, T> {}
+
+impl<'a, T> SharedMut<'a, T> {
+    pub fn new(data: &'a mut [T]) -> Self {
+        SharedMut {
+            start: data.as_mut_ptr(),
+            len: data.len(),
+            lifetime: std::marker::PhantomData,
+        }
+    }
+
+    /// Where `range` begins, for kernels that write stretches of it at a stride.
+    #[inline(always)]
+    pub fn pointer(&self, range: Range<usize>) -> *mut T {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // Within the slice by the assertion.
+        self.start.wrapping_add(range.start)
+    }
+
+    /// # Safety
+    /// No two ranges that overlap may be alive at the same time.
+    #[allow(clippy::mut_from_ref)]
+    #[inline(always)]
+    pub unsafe fn range(&self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: within the slice by the assertion; exclusive by the caller's promise.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.add(range.start), range.end - range.start)
+        }
+    }
+}

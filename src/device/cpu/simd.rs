@@ -1,0 +1,288 @@
+//! Vector registers: one trait, one type per instruction set, and the dispatch that compiles a closure for each.
+
+use super::Isa;
+
+/// Runs `f` compiled for `isa`.
+#[inline]
+pub fn vectorise<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` other than Portable is only made after the machine was asked for it.
+        Isa::Avx512 => unsafe { x86::F32x16::vectorise(f) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx2 => unsafe { x86::F32x8::vectorise(f) },
+        _ => f(),
+    }
+}
+
+/// A register of `LANES` f32. A value exists only where its instruction set does (that is what the callers of the
+/// unsafe constructors promise), so arithmetic on values is safe.
+pub trait Simd: Copy {
+    /// f32 per register.
+    const LANES: usize;
+    /// Rows of a matrix tile two registers wide whose accumulators, with two operands, fill the register file.
+    const TILE_ROWS: usize;
+
+    /// Runs `f` compiled for this instruction set.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn vectorise<R>(f: impl FnOnce() -> R) -> R;
+
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn splat(value: f32) -> Self;
+
+    /// # Safety
+    /// The machine has the instruction set; `from` is readable for `LANES` f32.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// # Safety
+    /// `to` is writable for `LANES` f32.
+    unsafe fn store(self, to: *mut f32);
+
+    /// Asks for the cache line of `from`, any address, to be read soon. A hint: nothing where there is no such thing.
+    #[inline(always)]
+    fn prefetch(_from: *const f32) {}
+
+    /// As `prefetch`, no nearer than L2.
+    #[inline(always)]
+    fn prefetch_far(_from: *const f32) {}
+
+    /// As `prefetch`, for a line that will be written.
+    #[inline(always)]
+    fn prefetch_to_write(_to: *const f32) {}
+
+    /// `self * b + c`, rounded once where the instruction set can.
+    fn fma(self, b: Self, c: Self) -> Self;
+
+    fn add(self, other: Self) -> Self;
+}
+
+/// Four lanes as an array: what the compiler makes of it on any machine.
+#[derive(Clone, Copy)]
+pub struct Portable([f32; 4]);
+
+impl Simd for Portable {
+    const LANES: usize = 4;
+    const TILE_ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn vectorise<R>(f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Portable([value; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: readable by the caller's promise; an array of f32 is aligned as f32.
+        Portable(unsafe { from.cast::<[f32; 4]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: writable by the caller's promise; an array of f32 is aligned as f32.
+        unsafe { to.cast::<[f32; 4]>().write(self.0) }
+    }
+
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] * b.0[i] + c.0[i]))
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{F32x8, F32x16};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Simd;
+    use std::arch::x86_64::*;
+
+    /// AVX-512.
+    #[derive(Clone, Copy)]
+    pub struct F32x16(__m512);
+
+    impl Simd for F32x16 {
+        const LANES: usize = 16;
+        const TILE_ROWS: usize = 14;
+
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma,avx2,bmi2")]
+        unsafe fn vectorise<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: the caller promises AVX-512.
+            F32x16(unsafe { _mm512_set1_ps(value) })
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the caller promises AVX-512 and 16 readable f32.
+            F32x16(unsafe { _mm512_loadu_ps(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the value proves AVX-512; the caller promises 16 writable f32.
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        fn prefetch(from: *const f32) {
+            // SAFETY: every x86-64 has SSE; a prefetch faults at no address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        }
+
+        #[inline(always)]
+        fn prefetch_far(from: *const f32) {
+            // SAFETY: every x86-64 has SSE; a prefetch faults at no address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+        }
+
+        #[inline(always)]
+        fn prefetch_to_write(to: *const f32) {
+            // SAFETY: as above; machines without the instruction ignore it.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) }
+        }
+
+        #[inline(always)]
+        fn fma(self, b: Self, c: Self) -> Self {
+            // SAFETY: the value proves AVX-512.
+            F32x16(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: the value proves AVX-512.
+            F32x16(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+    }
+
+    /// AVX2 with FMA.
+    #[derive(Clone, Copy)]
+    pub struct F32x8(__m256);
+
+    impl Simd for F32x8 {
+        const LANES: usize = 8;
+        const TILE_ROWS: usize = 6;
+
+        #[target_feature(enable = "avx2,fma,bmi2")]
+        unsafe fn vectorise<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: the caller promises AVX2.
+            F32x8(unsafe { _mm256_set1_ps(value) })
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the caller promises AVX2 and 8 readable f32.
+            F32x8(unsafe { _mm256_loadu_ps(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the value proves AVX2; the caller promises 8 writable f32.
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        fn prefetch(from: *const f32) {
+            // SAFETY: every x86-64 has SSE; a prefetch faults at no address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        }
+
+        #[inline(always)]
+        fn prefetch_far(from: *const f32) {
+            // SAFETY: every x86-64 has SSE; a prefetch faults at no address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+        }
+
+        #[inline(always)]
+        fn prefetch_to_write(to: *const f32) {
+            // SAFETY: as above; machines without the instruction ignore it.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) }
+        }
+
+        #[inline(always)]
+        fn fma(self, b: Self, c: Self) -> Self {
+            // SAFETY: the value proves AVX2 with FMA.
+            F32x8(unsafe { _mm256_fmadd_ps(self.0, b.0, c.0) })
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: the value proves AVX2.
+            F32x8(unsafe { _mm256_add_ps(self.0, other.0) })
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub use neon::F32x4;
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::Simd;
+    use std::arch::aarch64::*;
+
+    /// NEON, which every aarch64 has.
+    #[derive(Clone, Copy)]
+    pub struct F32x4(float32x4_t);
+
+    impl Simd for F32x4 {
+        const LANES: usize = 4;
+        const TILE_ROWS: usize = 12;
+
+        #[inline(always)]
+        unsafe fn vectorise<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: every aarch64 has NEON.
+            F32x4(unsafe { vdupq_n_f32(value) })
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the caller promises 4 readable f32.
+            F32x4(unsafe { vld1q_f32(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the caller promises 4 writable f32.
+            unsafe { vst1q_f32(to, self.0) }
+        }
+
+        #[inline(always)]
+        fn fma(self, b: Self, c: Self) -> Self {
+            // SAFETY: every aarch64 has NEON.
+            F32x4(unsafe { vfmaq_f32(c.0, self.0, b.0) })
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: every aarch64 has NEON.
+            F32x4(unsafe { vaddq_f32(self.0, other.0) })
+        }
+    }
+}

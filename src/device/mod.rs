@@ -1,0 +1,3 @@
+//! Devices: primitives only (threads, vector registers, memory), no ops.
+
+pub mod cpu;

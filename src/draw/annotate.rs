@@ -1,0 +1,307 @@
+//! Answers drawn onto a picture: outlined boxes with labels, and a strip with a line for every other task.
+//! Not here: what a label says, which detections deserve one, and pixels themselves.
+
+use super::{Canvas, Rgb, font};
+use crate::boxes::Xyxy;
+
+/// Ten colours that stay apart for colour-blind eyes (Petroff 2021, arXiv:2107.02270, the ten-colour cycle).
+const PALETTE: [Rgb; 10] = [
+    [0x3f, 0x90, 0xda],
+    [0xff, 0xa9, 0x0e],
+    [0xbd, 0x1f, 0x01],
+    [0x94, 0xa4, 0xa2],
+    [0x83, 0x2d, 0xb6],
+    [0xa9, 0x6b, 0x59],
+    [0xe7, 0x63, 0x00],
+    [0xb9, 0xac, 0x70],
+    [0x71, 0x75, 0x81],
+    [0x92, 0xda, 0xdd],
+];
+
+const CAPTION_GROUND: Rgb = [24; 3];
+const CAPTION_INK: Rgb = [240; 3];
+
+/// Plate and caption margins in glyph dots. The plate's bottom is thinner, for descenders already leave air there.
+const PLATE_TOP: usize = 2;
+const PLATE_SIDE: usize = 2;
+const PLATE_ROWS: usize = PLATE_TOP + font::ROWS + 1;
+const CAPTION_MARGIN: usize = 4;
+const CAPTION_LINE_ROWS: usize = font::ROWS + 2;
+
+/// A box to draw.
+///
+/// Units: `xyxy` in pixels of the canvas it is drawn on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelledFrame<'a> {
+    pub xyxy: Xyxy,
+    pub class: usize,
+    /// What the plate says, `RBC 0.93`; no plate where it is empty.
+    pub label: &'a str,
+}
+
+/// Draws many boxes: outlines first, then plates, so that no outline crosses a label. The first box chooses its plate's
+/// place first and lies on top, which is the surest one where detections come best first.
+pub fn frames(canvas: &mut Canvas, frames: &[LabelledFrame]) {
+    let sizes = Sizes::of(canvas);
+    for frame in frames.iter().rev() {
+        if let Some(outline) = visible_outline(canvas, &sizes, &frame.xyxy) {
+            draw_outline(canvas, &sizes, outline, class_colour(frame.class));
+        }
+    }
+    let mut plates: Vec<([i64; 4], &LabelledFrame)> = Vec::new();
+    for frame in frames.iter().filter(|f| !f.label.is_empty()) {
+        if let Some(outline) = visible_outline(canvas, &sizes, &frame.xyxy) {
+            plates.push((plate(canvas, &sizes, outline, frame.label, &plates), frame));
+        }
+    }
+    for (plate, frame) in plates.into_iter().rev() {
+        draw_plate(canvas, &sizes, plate, frame);
+    }
+}
+
+/// Draws one box with its label on a plate above it, or inside where there is no room above. An edge outside the canvas
+/// is not drawn; a box wholly outside, or with a coordinate that is no number, draws nothing; an empty box is a dot.
+///
+/// Units: `xyxy` in canvas pixels.
+pub fn frame(canvas: &mut Canvas, xyxy: &Xyxy, class: usize, label: &str) {
+    frames(canvas, &[LabelledFrame { xyxy: *xyxy, class, label }]);
+}
+
+/// Adds a strip below the picture with `lines` in it, wrapped where the picture is too narrow. No lines, no strip.
+pub fn caption(canvas: &mut Canvas, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let scale = Sizes::of(canvas).text;
+    let margin = CAPTION_MARGIN * scale;
+    let columns = canvas.width.saturating_sub(2 * margin) / (font::ADVANCE * scale);
+    let rows: Vec<String> = lines.iter().flat_map(|line| wrapped(line, columns.max(1))).collect();
+    let line_height = CAPTION_LINE_ROWS * scale;
+    let top = canvas.height;
+    canvas.extend_below(2 * margin + rows.len() * line_height, CAPTION_GROUND);
+    for (index, row) in rows.iter().enumerate() {
+        let corner = [margin as i64, (top + margin + index * line_height) as i64];
+        font::text(canvas, corner, scale, CAPTION_INK, row);
+    }
+}
+
+/// The colour of a class; the palette repeats.
+pub fn class_colour(class: usize) -> Rgb {
+    PALETTE[class % PALETTE.len()]
+}
+
+/// How thick and how large, from the picture's shorter side.
+struct Sizes {
+    /// Outline thickness, pixels.
+    line: usize,
+    /// Pixels to a glyph's dot.
+    text: usize,
+}
+
+impl Sizes {
+    fn of(canvas: &Canvas) -> Self {
+        let side = canvas.width.min(canvas.height) as f32;
+        // By eye at 384 to 1080 pixels: lines 2 to 5 pixels thick, capitals 14 to 28 high.
+        Sizes { line: (side / 200.0).round().max(2.0) as usize, text: (side / 256.0).round().max(1.0) as usize }
+    }
+}
+
+/// The box on the pixel grid, at least a line thick, or `None` where no pixel of it is on the canvas. Edges that lie
+/// outside stay outside, but near, so that whole numbers cannot overflow.
+fn visible_outline(canvas: &Canvas, sizes: &Sizes, xyxy: &Xyxy) -> Option<[i64; 4]> {
+    if xyxy.iter().any(|v| v.is_nan()) {
+        return None;
+    }
+    let (width, height, line) = (canvas.width as i64, canvas.height as i64, sizes.line as i64);
+    let near = |v: f32, side: i64| (v.round() as i64).clamp(-line, side + line);
+    let (x1, y1) = (near(xyxy[0], width), near(xyxy[1], height));
+    let (x2, y2) = (near(xyxy[2], width).max(x1 + line), near(xyxy[3], height).max(y1 + line));
+    (x2 > 0 && y2 > 0 && x1 < width && y1 < height).then_some([x1, y1, x2, y2])
+}
+
+/// The line lies inside the box: one that was clipped to the picture still shows all four edges.
+fn draw_outline(canvas: &mut Canvas, sizes: &Sizes, [x1, y1, x2, y2]: [i64; 4], colour: Rgb) {
+    let line = sizes.line as i64;
+    canvas.fill([x1, y1, x2, y1 + line], colour);
+    canvas.fill([x1, y2 - line, x2, y2], colour);
+    canvas.fill([x1, y1, x1 + line, y2], colour);
+    canvas.fill([x2 - line, y1, x2, y2], colour);
+}
+
+fn draw_plate(canvas: &mut Canvas, sizes: &Sizes, plate: [i64; 4], frame: &LabelledFrame) {
+    let colour = class_colour(frame.class);
+    canvas.fill(plate, colour);
+    let corner = [plate[0] + (PLATE_SIDE * sizes.text) as i64, plate[1] + (PLATE_TOP * sizes.text) as i64];
+    font::text(canvas, corner, sizes.text, ink_on(colour), frame.label);
+}
+
+/// Where the plate goes, always on the canvas as far as it fits: on the box's top edge, or from it downwards, or along
+/// its bottom edge inside or below, whichever is first clear of the plates already `placed`.
+fn plate(
+    canvas: &Canvas,
+    sizes: &Sizes,
+    [x1, y1, _, y2]: [i64; 4],
+    label: &str,
+    placed: &[([i64; 4], &LabelledFrame)],
+) -> [i64; 4] {
+    // The last glyph brings one dot of its own air.
+    let width = (font::text_width(label, sizes.text) + (2 * PLATE_SIDE - 1) * sizes.text) as i64;
+    let height = (PLATE_ROWS * sizes.text) as i64;
+    let left = x1.min(canvas.width as i64 - width).max(0);
+    let lowest = (canvas.height as i64 - height).max(0);
+    let tops = [y1 - height, y1, y2 - height, y2];
+    let mut places = tops.into_iter().filter(|&top| top >= 0 && top <= lowest);
+    let is_clear = |&top: &i64| {
+        let plate = [left, top, left + width, top + height];
+        placed.iter().all(|(other, _)| !overlap(&plate, other))
+    };
+    let first = places.clone().next().unwrap_or_else(|| y1.clamp(0, lowest));
+    let top = places.find(is_clear).unwrap_or(first);
+    [left, top, left + width, top + height]
+}
+
+fn overlap(a: &[i64; 4], b: &[i64; 4]) -> bool {
+    a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
+}
+
+/// Black or white, whichever has more contrast on `ground`: they break even at a relative luminance of 0.179 (WCAG 2.1,
+/// contrast ratio; the plain power 2.2 stands in for its piecewise curve).
+fn ink_on(ground: Rgb) -> Rgb {
+    let [r, g, b] = ground.map(|v| (f32::from(v) / 255.0).powf(2.2));
+    if 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 { [0; 3] } else { [255; 3] }
+}
+
+/// Rows of at most `columns` characters, broken at a space where there is one.
+fn wrapped(line: &str, columns: usize) -> Vec<String> {
+    let mut rest: Vec<char> = line.chars().collect();
+    let mut rows = Vec::new();
+    while rest.len() > columns {
+        let space = rest[..=columns].iter().rposition(|&c| c == ' ').filter(|&at| at > 0);
+        let cut = space.unwrap_or(columns);
+        rows.push(rest[..cut].iter().collect());
+        rest.drain(..space.map_or(cut, |at| at + 1));
+    }
+    rows.push(rest.into_iter().collect());
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const GROUND: Rgb = [1, 2, 3];
+
+    fn inside([x1, y1, x2, y2]: [i64; 4], x: usize, y: usize) -> bool {
+        (x1..x2).contains(&(x as i64)) && (y1..y2).contains(&(y as i64))
+    }
+
+    #[test]
+    fn a_frame_changes_its_outline_and_its_plate_and_nothing_else() {
+        let boxes = [[60.0, 80.0, 200.0, 180.0], [3.0, 4.0, 90.0, 60.0], [300.0, 250.0, 500.0, 400.0]];
+        for (xyxy, label) in boxes.into_iter().flat_map(|b| [(b, "RBC 0.93"), (b, "")]) {
+            let mut canvas = Canvas::filled(400, 300, GROUND);
+            let sizes = Sizes::of(&canvas);
+            let [x1, y1, x2, y2] = xyxy.map(|v: f32| v as i64);
+            let line = sizes.line as i64;
+            let hole = [x1 + line, y1 + line, x2 - line, y2 - line];
+            let plate = if label.is_empty() { [0; 4] } else { plate(&canvas, &sizes, [x1, y1, x2, y2], label, &[]) };
+            frame(&mut canvas, &xyxy, 4, label);
+            for (x, y) in (0..300).flat_map(|y| (0..400).map(move |x| (x, y))) {
+                let on_outline = inside([x1, y1, x2, y2], x, y) && !inside(hole, x, y);
+                let expected = on_outline || inside(plate, x, y);
+                assert_eq!(canvas.pixel(x, y) != GROUND, expected, "({x}, {y}) of {xyxy:?} {label}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_plate_without_room_above_lies_inside_the_picture() {
+        let canvas = Canvas::filled(400, 300, GROUND);
+        for outline in [[10, 100, 50, 150], [10, 3, 50, 40], [390, 299, 410, 310], [-2, -2, 402, 302]] {
+            let [x1, y1, x2, y2] = plate(&canvas, &Sizes::of(&canvas), outline, "WBC 0.50", &[]);
+            assert!(x1 >= 0 && y1 >= 0 && x2 <= 400 && y2 <= 300, "{outline:?}");
+        }
+    }
+
+    #[test]
+    fn no_box_panics_and_what_is_outside_draws_nothing() {
+        let far = f32::MAX;
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        let cases = [
+            ([-20.0, -20.0, 30.0, 30.0], true),
+            ([50.0, 40.0, 900.0, 900.0], true),
+            ([-far, -far, far, far], false),
+            ([-inf, 10.0, inf, 20.0], true),
+            ([10.0, 10.0, 10.0, 10.0], true),
+            ([0.0, 0.0, 0.0, 0.0], true),
+            ([30.0, 30.0, 10.0, 10.0], true),
+            ([-50.0, 10.0, -10.0, 30.0], false),
+            ([70.0, 10.0, 90.0, 30.0], false),
+            ([10.0, 48.0, 20.0, 60.0], false),
+            ([nan, 10.0, 20.0, 20.0], false),
+        ];
+        for (xyxy, drawn) in cases {
+            let mut canvas = Canvas::filled(64, 48, GROUND);
+            frame(&mut canvas, &xyxy, usize::MAX, "");
+            assert_eq!(canvas != Canvas::filled(64, 48, GROUND), drawn, "{xyxy:?}");
+            frame(&mut canvas, &xyxy, 0, "a label wider than the picture is");
+        }
+        for (width, height) in [(0, 0), (1, 1), (5, 1), (0, 4)] {
+            frame(&mut Canvas::filled(width, height, GROUND), &[0.0, 0.0, 1.0, 1.0], 0, "x");
+        }
+    }
+
+    #[test]
+    fn plates_give_way_to_those_before_them_and_lie_under_them_at_last() {
+        let at = |class| LabelledFrame { xyxy: [50.0, 50.0, 90.0, 90.0], class, label: "A" };
+        let mut canvas = Canvas::filled(400, 300, GROUND);
+        frames(&mut canvas, &[at(0), at(1), at(2), at(3), at(4)]);
+        // Above, inside at the top, inside at the bottom, below: the fifth finds no place of its own.
+        for (y, class) in [(49, 0), (55, 1), (89, 2), (91, 3)] {
+            assert_eq!(canvas.pixel(50, y), class_colour(class), "row {y}");
+        }
+    }
+
+    #[test]
+    fn a_caption_adds_rows_below_and_leaves_the_picture() {
+        let mut canvas = Canvas::filled(64, 48, GROUND);
+        caption(&mut canvas, &[]);
+        assert_eq!(canvas, Canvas::filled(64, 48, GROUND));
+        caption(&mut canvas, &["a: b".into(), "no room for this in one row".into()]);
+        assert_eq!((canvas.width, canvas.height), (64, 48 + 2 * CAPTION_MARGIN + 5 * CAPTION_LINE_ROWS));
+        assert_eq!(canvas.rgb.len(), canvas.width * canvas.height * 3);
+        assert_eq!(canvas.rgb[..64 * 48 * 3], Canvas::filled(64, 48, GROUND).rgb);
+        assert!(canvas.rgb[64 * 48 * 3..].chunks(3).any(|p| p == CAPTION_INK));
+        caption(&mut Canvas::filled(0, 0, GROUND), &["abc".into()]);
+    }
+
+    #[test]
+    fn wrapping_loses_no_word() {
+        let cases: [(&str, usize, &[&str]); 5] = [
+            ("", 4, &[""]),
+            ("one two", 7, &["one two"]),
+            ("one two", 6, &["one", "two"]),
+            ("abcdefg", 3, &["abc", "def", "g"]),
+            (" ab", 1, &[" ", "a", "b"]),
+        ];
+        for (line, columns, rows) in cases {
+            assert_eq!(wrapped(line, columns), rows, "{line:?} in {columns}");
+        }
+    }
+
+    #[test]
+    fn ink_is_readable_on_every_class_colour() {
+        let luminance = |c: Rgb| {
+            let [r, g, b] = c.map(|v| (f32::from(v) / 255.0).powf(2.2));
+            0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05
+        };
+        for ground in PALETTE {
+            let (a, b) = (luminance(ground), luminance(ink_on(ground)));
+            // 4.5 is what WCAG 2.1 asks of running text.
+            assert!(a.max(b) / a.min(b) >= 4.5, "{ground:?}");
+        }
+        assert_eq!(HashSet::from(PALETTE).len(), PALETTE.len());
+        assert_eq!(class_colour(13), class_colour(3));
+    }
+}

@@ -1,0 +1,209 @@
+//! Pictures of predictions: a plain RGB canvas, boxes with labels, captions, contact sheets, PNG files. Not here: which
+//! predictions are worth drawing, and what their labels say.
+
+mod annotate;
+mod font;
+
+pub use annotate::{LabelledFrame, caption, class_colour, frame, frames};
+
+use crate::error::{Error, Result};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage, imageops};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// Red, green and blue.
+pub type Rgb = [u8; 3];
+
+/// The shorter side below which boxes and labels are drawn on an enlarged copy, pixels.
+pub const READABLE_SIDE: usize = 384;
+
+/// [`Canvas::enlarged`] stops here, so that a picture one pixel high does not fill the memory.
+const LONGEST_ENLARGED_SIDE: usize = 4096;
+
+const GRID_GAP: usize = 8;
+const GRID_GROUND: Rgb = [64; 3];
+
+/// A picture to draw on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Canvas {
+    pub width: usize,
+    pub height: usize,
+    /// `[height, width, 3]`
+    pub rgb: Vec<u8>,
+}
+
+impl Canvas {
+    /// Takes over a picture's pixels.
+    ///
+    /// Errors: `Shape` where `rgb` is not `height · width · 3` long.
+    pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self> {
+        if rgb.len() != width * height * 3 {
+            return Err(Error::shape("canvas", [height, width, 3], rgb.len()));
+        }
+        Ok(Canvas { width, height, rgb })
+    }
+
+    /// A canvas of one colour.
+    pub fn filled(width: usize, height: usize, colour: Rgb) -> Self {
+        Canvas { width, height, rgb: colour.repeat(width * height) }
+    }
+
+    /// A copy whose shorter side is at least `min_side`, by a whole factor and bilinear, and that factor: multiply box
+    /// coordinates by it. The factor is 1 where the picture is large enough, and stays low where it is very long.
+    pub fn enlarged(&self, min_side: usize) -> (Canvas, f32) {
+        let (shorter, longer) = (self.width.min(self.height), self.width.max(self.height));
+        if shorter == 0 {
+            return (self.clone(), 1.0);
+        }
+        let factor = min_side.div_ceil(shorter).min(LONGEST_ENLARGED_SIDE / longer).max(1);
+        let small = RgbImage::from_raw(self.width as u32, self.height as u32, self.rgb.clone());
+        let Some(small) = small.filter(|_| factor > 1) else {
+            return (self.clone(), 1.0);
+        };
+        let (width, height) = (self.width * factor, self.height * factor);
+        let large = imageops::resize(&small, width as u32, height as u32, imageops::FilterType::Triangle);
+        (Canvas { width, height, rgb: large.into_raw() }, factor as f32)
+    }
+
+    pub fn pixel(&self, x: usize, y: usize) -> Rgb {
+        let at = (y * self.width + x) * 3;
+        [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]
+    }
+
+    /// Paints the half-open rectangle `[x1, y1, x2, y2]`, or what of it is on the canvas.
+    fn fill(&mut self, [x1, y1, x2, y2]: [i64; 4], colour: Rgb) {
+        let clamped = |v: i64, side: usize| v.clamp(0, side as i64) as usize;
+        let (x1, x2) = (clamped(x1, self.width), clamped(x2, self.width));
+        for y in clamped(y1, self.height)..clamped(y2, self.height) {
+            let start = (y * self.width + x1) * 3;
+            let end = (y * self.width + x2.max(x1)) * 3;
+            self.rgb[start..end].as_chunks_mut().0.fill(colour);
+        }
+    }
+
+    fn extend_below(&mut self, rows: usize, colour: Rgb) {
+        self.rgb.extend(colour.repeat(self.width * rows));
+        self.height += rows;
+    }
+
+    /// Copies `other` in with its top left corner at `(left, top)`; it must fit.
+    fn paste(&mut self, other: &Canvas, left: usize, top: usize) {
+        debug_assert!(left + other.width <= self.width && top + other.height <= self.height);
+        for y in 0..other.height {
+            let (to, from) = (((top + y) * self.width + left) * 3, y * other.width * 3);
+            self.rgb[to..to + other.width * 3].copy_from_slice(&other.rgb[from..from + other.width * 3]);
+        }
+    }
+}
+
+/// A contact sheet: `images` row by row, `columns` to a row, each centred in a cell that holds the largest.
+pub fn grid(images: &[Canvas], columns: usize) -> Canvas {
+    let columns = columns.min(images.len()).max(1);
+    let cell_width = images.iter().map(|i| i.width).max().unwrap_or(0) + GRID_GAP;
+    let cell_height = images.iter().map(|i| i.height).max().unwrap_or(0) + GRID_GAP;
+    let rows = images.len().div_ceil(columns);
+    let mut sheet = Canvas::filled(columns * cell_width + GRID_GAP, rows * cell_height + GRID_GAP, GRID_GROUND);
+    for (index, image) in images.iter().enumerate() {
+        let left = index % columns * cell_width + (cell_width + GRID_GAP - image.width) / 2;
+        let top = index / columns * cell_height + (cell_height + GRID_GAP - image.height) / 2;
+        sheet.paste(image, left, top);
+    }
+    sheet
+}
+
+/// Writes a PNG beside `path` and renames it: a reader sees the old picture or the new one, never half. It is not
+/// synced; a picture lost to a power cut can be drawn again.
+///
+/// Errors: `Io` where the file system refuses or the canvas has no pixels; nothing stays behind.
+pub fn write_png(path: &Path, canvas: &Canvas) -> Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.part", std::process::id()));
+    let aside = Path::new(&aside);
+    let moved = encode(aside, canvas).and_then(|()| std::fs::rename(aside, path));
+    moved.map_err(|e| {
+        // The error returned is what a person must hear of; a leftover that cannot be removed changes nothing.
+        let _ = std::fs::remove_file(aside);
+        Error::io("write", path)(e)
+    })
+}
+
+fn encode(file: &Path, canvas: &Canvas) -> io::Result<()> {
+    if canvas.rgb.is_empty() || canvas.rgb.len() != canvas.width * canvas.height * 3 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the canvas has no pixels, or not its own size's"));
+    }
+    let mut writer = BufWriter::new(File::create(file)?);
+    let encoder = PngEncoder::new_with_quality(&mut writer, CompressionType::Fast, FilterType::Adaptive);
+    let (width, height) = (canvas.width as u32, canvas.height as u32);
+    encoder.write_image(&canvas.rgb, width, height, ExtendedColorType::Rgb8).map_err(|e| match e {
+        ImageError::IoError(e) => e,
+        other => io::Error::other(other),
+    })?;
+    writer.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enlarging_takes_the_least_whole_factor_and_stays_within_bounds() {
+        let cases = [
+            ((96, 96), 4.0),
+            ((100, 300), 4.0),
+            ((383, 500), 2.0),
+            ((384, 384), 1.0),
+            ((640, 480), 1.0),
+            ((1, 2000), 2.0),
+            ((1, 9000), 1.0),
+            ((0, 7), 1.0),
+        ];
+        for ((width, height), factor) in cases {
+            let (large, scale) = Canvas::filled(width, height, [9, 8, 7]).enlarged(READABLE_SIDE);
+            assert_eq!(scale, factor, "{width}×{height}");
+            assert_eq!(large, Canvas::filled(width * factor as usize, height * factor as usize, [9, 8, 7]));
+        }
+    }
+
+    #[test]
+    fn a_grid_holds_every_image_whole() {
+        for (count, columns, (across, down)) in
+            [(1, 1, (1, 1)), (5, 3, (3, 2)), (3, 9, (3, 1)), (2, 0, (1, 2)), (0, 4, (1, 0))]
+        {
+            let images: Vec<Canvas> = (0..count).map(|i| Canvas::filled(3 + i, 10 - i, [200 + i as u8; 3])).collect();
+            let sheet = grid(&images, columns);
+            let largest = if count == 0 { (0, 0) } else { (2 + count, 10) };
+            assert_eq!(sheet.width, across * (largest.0 + GRID_GAP) + GRID_GAP, "{count} in {columns}");
+            assert_eq!(sheet.height, down * (largest.1 + GRID_GAP) + GRID_GAP, "{count} in {columns}");
+            for image in &images {
+                let seen = sheet.rgb.chunks(3).filter(|p| *p == image.pixel(0, 0)).count();
+                assert_eq!(seen, image.width * image.height);
+            }
+        }
+    }
+
+    #[test]
+    fn a_png_comes_back_as_it_was_and_leaves_nothing_aside() {
+        let folder = std::env::temp_dir().join(format!("polyhead-draw-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("picture.png");
+        let canvas = Canvas::new(5, 3, (0..45).map(|v| v * 5).collect()).unwrap();
+        for _ in 0..2 {
+            write_png(&path, &canvas).unwrap();
+        }
+        assert_eq!(image::open(&path).unwrap().into_rgb8().into_raw(), canvas.rgb);
+        let refused = [folder.join("absent/picture.png"), folder.clone()];
+        for path in refused {
+            assert!(matches!(write_png(&path, &canvas), Err(Error::Io { .. })));
+        }
+        assert!(matches!(write_png(&path, &Canvas::filled(0, 3, [0; 3])), Err(Error::Io { .. })));
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_canvas_of_the_wrong_length_is_refused() {
+        assert!(matches!(Canvas::new(2, 2, vec![0; 11]), Err(Error::Shape { .. })));
+    }
+}

@@ -1,0 +1,176 @@
+//! What outlives a step: parameters, their gradients, optimizer state, moving averages, running statistics, and the forms
+//! derived from them. Flat buffers, so that the update is one pass.
+
+use crate::device::cpu::memory::Aligned;
+use crate::graph::ir::{Buffer, BufferId, Parameter, ParameterId};
+use crate::ops::optimizer::cpu::{AdamW, GroupScalars, ParameterRange, Sgd};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Which copy of the parameters and running statistics a run reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ParameterSet {
+    /// What the optimizer moves.
+    Current,
+    /// The exponential moving average: what evaluation and prediction use.
+    Average,
+}
+
+/// Which derived form of a convolution's weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PackedForm {
+    Fprop,
+    Dgrad,
+}
+
+/// The rule of the update.
+#[derive(Clone, Copy, Debug)]
+pub enum Rule {
+    Sgd(Sgd),
+    AdamW(AdamW),
+}
+
+/// Everything segment 4 needs besides the Store.
+#[derive(Clone, Debug)]
+pub struct Update {
+    pub rule: Rule,
+    /// By [`crate::graph::ir::Group::index`].
+    pub groups: Vec<GroupScalars>,
+    /// Largest norm the gradient may have, if any.
+    pub clip_norm: Option<f32>,
+    /// Share of the old average that stays.
+    pub average_decay: f32,
+}
+
+pub struct Store {
+    pub parameters: Vec<Parameter>,
+    pub buffers: Vec<Buffer>,
+    ranges: Vec<Range<usize>>,
+    buffer_ranges: Vec<Range<usize>>,
+    pub values: Aligned,
+    pub gradients: Aligned,
+    pub first_moment: Aligned,
+    pub second_moment: Aligned,
+    pub average: Aligned,
+    pub running: Aligned,
+    pub running_average: Aligned,
+    /// Counts changes of `values` or `average`; a derived form of an older version is rebuilt.
+    version: u64,
+    packed: HashMap<(ParameterId, PackedForm, ParameterSet), (u64, Aligned)>,
+}
+
+impl Store {
+    pub fn new(parameters: &[Parameter], buffers: &[Buffer]) -> Store {
+        let (ranges, total) = lay_out(parameters.iter().map(|p| p.shape.iter().product()));
+        let (buffer_ranges, running) = lay_out(buffers.iter().map(|b| b.shape.iter().product()));
+        let block = || Aligned::zeroed(total * 4);
+        Store {
+            parameters: parameters.to_vec(),
+            buffers: buffers.to_vec(),
+            ranges,
+            buffer_ranges,
+            values: block(),
+            gradients: block(),
+            first_moment: block(),
+            second_moment: block(),
+            average: block(),
+            running: Aligned::zeroed(running * 4),
+            running_average: Aligned::zeroed(running * 4),
+            version: 0,
+            packed: HashMap::new(),
+        }
+    }
+
+    pub fn range(&self, id: ParameterId) -> Range<usize> {
+        self.ranges[id.0].clone()
+    }
+
+    pub fn buffer_range(&self, id: BufferId) -> Range<usize> {
+        self.buffer_ranges[id.0].clone()
+    }
+
+    /// The ranges the update walks, each with its group and whether it is decayed.
+    pub fn update_ranges(&self) -> Vec<ParameterRange> {
+        self.parameters
+            .iter()
+            .zip(&self.ranges)
+            .map(|(p, r)| ParameterRange {
+                start: r.start,
+                len: r.len(),
+                group: p.group.index(),
+                decay: p.decay,
+            })
+            .collect()
+    }
+
+    /// Says that parameters changed, so that derived forms are stale.
+    pub fn touch(&mut self) {
+        self.version += 1;
+    }
+
+    pub fn set(&self, set: ParameterSet) -> (&Aligned, &Aligned) {
+        match set {
+            ParameterSet::Current => (&self.values, &self.running),
+            ParameterSet::Average => (&self.average, &self.running_average),
+        }
+    }
+
+    /// Makes the average equal to the current set (the start of training).
+    pub fn start_average(&mut self) {
+        self.average.f32_mut().copy_from_slice(self.values.f32());
+        self.running_average.f32_mut().copy_from_slice(self.running.f32());
+        self.touch();
+    }
+
+    /// Rebuilds the packed form of a weight if it is stale: `pack(weight, packed)`.
+    pub fn refresh_packed(
+        &mut self,
+        id: ParameterId,
+        form: PackedForm,
+        set: ParameterSet,
+        len: usize,
+        pack: impl FnOnce(&[f32], &mut [f32]),
+    ) {
+        let weights = match set {
+            ParameterSet::Current => &self.values,
+            ParameterSet::Average => &self.average,
+        };
+        let (version, packed) = self
+            .packed
+            .entry((id, form, set))
+            .or_insert_with(|| (u64::MAX, Aligned::zeroed(len * 4)));
+        if *version != self.version {
+            pack(&weights.f32()[self.ranges[id.0].clone()], packed.f32_mut());
+            *version = self.version;
+        }
+    }
+
+    /// The packed form made by the last [`Store::refresh_packed`].
+    pub fn packed(&self, id: ParameterId, form: PackedForm, set: ParameterSet) -> &[f32] {
+        self.packed[&(id, form, set)].1.f32()
+    }
+}
+
+/// Ranges of consecutive vectors, each starting on a cache line, and the total length.
+fn lay_out(lengths: impl Iterator<Item = usize>) -> (Vec<Range<usize>>, usize) {
+    let mut start = 0;
+    let ranges = lengths
+        .map(|len| {
+            let range = start..start + len;
+            start = range.end.next_multiple_of(16);
+            range
+        })
+        .collect();
+    (ranges, start)
+}
+
+/// The bytes of numbers, to be copied into a batch buffer.
+pub(super) fn bytes_of<T: Number>(data: &[T]) -> &[u8] {
+    // SAFETY: f32 and i32 have no padding, and any byte may be read as u8.
+    unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), std::mem::size_of_val(data)) }
+}
+
+/// Plain numbers of a batch.
+pub(super) trait Number: Copy {}
+impl Number for f32 {}
+impl Number for i32 {}

@@ -1,0 +1,73 @@
+//! Writes the backward pass down: each head down to the shared features, the seam, then the trunk once.
+
+use super::ir::{Gradients, Graph, Op, Segment, TermForm, ValueId};
+use crate::ops;
+use std::ops::Range;
+
+/// The forward nodes of one task, its loss included.
+pub struct Head {
+    pub task: usize,
+    /// Indices into the graph's nodes, in running order.
+    pub nodes: Vec<usize>,
+}
+
+/// Appends segments 2 and 3. `trunk` are the forward nodes that make `features` from `image`.
+///
+/// At a shared feature the tasks' gradients lie side by side; one that reached it through a global pool stays `[N, C]`.
+pub fn append_backward(
+    graph: &mut Graph,
+    image: ValueId,
+    trunk: Range<usize>,
+    features: &[ValueId],
+    heads: &[Head],
+) {
+    graph.segment = Segment::HeadsBackward;
+    let mut terms: Vec<(ValueId, usize, TermForm, ValueId)> = Vec::new();
+    for head in heads {
+        head_backward(graph, features, head, &mut terms);
+    }
+
+    graph.segment = Segment::TrunkBackward;
+    let mut gradients = Gradients::default();
+    gradients.stop_at(image);
+    for &feature in features {
+        let here: Vec<(usize, TermForm, ValueId)> = terms
+            .iter()
+            .filter(|t| t.0 == feature)
+            .map(|&(_, task, form, gradient)| (task, form, gradient))
+            .collect();
+        if !here.is_empty() {
+            let combined = ops::combine::combine(graph, feature, &here);
+            gradients.accumulate(graph, feature, combined);
+        }
+    }
+    for index in trunk.rev() {
+        let node = graph.nodes[index].clone();
+        ops::backward(graph, &node, &mut gradients);
+    }
+}
+
+fn head_backward(
+    graph: &mut Graph,
+    features: &[ValueId],
+    head: &Head,
+    terms: &mut Vec<(ValueId, usize, TermForm, ValueId)>,
+) {
+    let mut gradients = Gradients::default();
+    for &index in head.nodes.iter().rev() {
+        let node = graph.nodes[index].clone();
+        match node.op {
+            Op::GlobalPool => {
+                if let Some(gradient) = gradients.get(node.outputs[0]) {
+                    terms.push((node.inputs[0], head.task, TermForm::Pooled, gradient));
+                }
+            }
+            _ => ops::backward(graph, &node, &mut gradients),
+        }
+    }
+    for &feature in features {
+        if let Some(gradient) = gradients.get(feature) {
+            terms.push((feature, head.task, TermForm::Dense, gradient));
+        }
+    }
+}

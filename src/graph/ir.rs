@@ -1,0 +1,404 @@
+//! The graph: values, nodes and their attributes. Data only; how a node is built, checked, differentiated and run is in
+//! `ops/<op>`.
+
+use std::collections::HashMap;
+
+/// Index into [`Graph::values`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub usize);
+
+/// Index into [`Graph::parameters`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParameterId(pub usize);
+
+/// Index into [`Graph::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub usize);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DType {
+    F32,
+    I32,
+    U8,
+}
+
+impl DType {
+    pub fn bytes(self) -> usize {
+        match self {
+            DType::F32 | DType::I32 => 4,
+            DType::U8 => 1,
+        }
+    }
+}
+
+/// Where a value's bytes live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Written by the host before the step, in the order of [`Graph::batch`].
+    Batch,
+    /// In the Store: a trainable parameter (the EMA set when evaluation binds it).
+    Parameter(ParameterId),
+    /// In the Store: the accumulating gradient of a parameter.
+    Gradient(ParameterId),
+    /// In the Store: a running statistic.
+    Buffer(BufferId),
+    /// In the plan's arena, alive from the node that makes it to its last reader.
+    Arena,
+}
+
+#[derive(Clone, Debug)]
+pub struct Value {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub dtype: DType,
+    pub place: Place,
+}
+
+impl Value {
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.len() * self.dtype.bytes()
+    }
+}
+
+/// The list is cut in four; see ARCHITECTURE.md. The update (segment 4) works on the whole Store and is no node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Segment {
+    Forward,
+    HeadsBackward,
+    TrunkBackward,
+}
+
+/// Who a parameter belongs to: the update scales and skips whole groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    Trunk,
+    Head(usize),
+}
+
+impl Group {
+    /// Trunk is 0, head of task `i` is `i + 1`.
+    pub fn index(self) -> usize {
+        match self {
+            Group::Trunk => 0,
+            Group::Head(task) => task + 1,
+        }
+    }
+}
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    Constant(f32),
+    /// Normal with this standard deviation.
+    Normal(f32),
+    /// Normal with deviation sqrt(2 / fan_out) (He 2015, as torchvision's ResNet).
+    KaimingFanOut,
+    /// Uniform within ±1/sqrt(fan_in) (PyTorch's linear layer).
+    UniformFanIn,
+}
+
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// torchvision's state-dict name.
+    pub name: String,
+    /// `[K, R, S, C]` for convolutions, `[K, C]` for linear layers, `[C]` for vectors.
+    pub shape: Vec<usize>,
+    pub init: Init,
+    pub group: Group,
+    /// Norms, biases and scales are not decayed.
+    pub decay: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub start: f32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2d {
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+}
+
+/// What a convolution does to its result before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConvEpilogue {
+    Plain,
+    /// Third input: bias `[K]`.
+    Bias,
+    /// Second output: partial statistics.
+    Statistics,
+    /// Third input: affine `[2, K]`; fourth, if `residual`: `[N, P, Q, K]`.
+    Affine {
+        residual: bool,
+        relu: bool,
+    },
+}
+
+/// What the gradient convolution does to its result before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DgradEpilogue {
+    /// With `addend` a third input: a gradient of the same shape.
+    Plain { addend: bool },
+    /// After `[addend]`: `[z]`, `y`, `moments`. Outputs the masked gradient and the partial sums.
+    Reduce { addend: bool, relu: bool },
+}
+
+/// One level of the feature pyramid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Level {
+    pub stride: usize,
+    pub h: usize,
+    pub w: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TermForm {
+    /// `[N, H, W, C]`.
+    Dense,
+    /// `[N, C]`, the gradient of the mean over H and W.
+    Pooled,
+}
+
+/// Every op kind with its attributes. Inputs and outputs, in order, are documented in `ops/<op>`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Preprocess,
+    Conv2d(Conv2d, ConvEpilogue),
+    Conv2dDgrad(Conv2d, DgradEpilogue),
+    Conv2dWgrad(Conv2d),
+    /// Bias gradient: sum over all but the last dimension.
+    ChannelSum,
+    BatchNormStatistics,
+    BatchNormFinish,
+    BatchNormFold,
+    BatchNormApply {
+        residual: bool,
+        relu: bool,
+    },
+    BatchNormReduce {
+        relu: bool,
+    },
+    BatchNormBackwardFinish,
+    BatchNormBackwardApply,
+    GroupNormRelu {
+        groups: usize,
+    },
+    GroupNormReluBackward {
+        groups: usize,
+    },
+    MaxPool,
+    MaxPoolBackward,
+    /// Scale, shift, ReLU and max pool of the stem in one pass (evaluation).
+    BatchNormReluMaxPool,
+    GlobalPool,
+    Dropout {
+        probability: f32,
+        salt: u64,
+    },
+    Linear,
+    LinearBackward {
+        input_gradient: bool,
+    },
+    UpsampleAdd,
+    UpsampleBackward,
+    ConcatLevels,
+    ConcatLevelsBackward,
+    ClassLoss {
+        task: usize,
+    },
+    ValueLoss {
+        task: usize,
+    },
+    BoxLoss {
+        task: usize,
+        levels: Vec<Level>,
+    },
+    /// The seam: for each input its task and form.
+    Combine {
+        terms: Vec<(usize, TermForm)>,
+    },
+    Add,
+}
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub op: Op,
+    pub inputs: Vec<ValueId>,
+    pub outputs: Vec<ValueId>,
+    pub segment: Segment,
+}
+
+/// Whether batch norm uses the batch's statistics or the running ones, and whether dropout drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    Train,
+    Evaluate,
+}
+
+/// A fixed network for one batch size and image size.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    pub mode: Mode,
+    pub values: Vec<Value>,
+    pub nodes: Vec<Node>,
+    pub parameters: Vec<Parameter>,
+    pub buffers: Vec<Buffer>,
+    /// Values the host writes before a step.
+    pub batch: Vec<ValueId>,
+    /// Values the host reads afterwards; they stay alive to the end of the list.
+    pub outputs: Vec<ValueId>,
+    /// The segment new nodes are put in.
+    pub segment: Segment,
+    parameter_values: HashMap<Place, ValueId>,
+}
+
+impl Graph {
+    pub fn new(mode: Mode) -> Graph {
+        Graph {
+            mode,
+            values: Vec::new(),
+            nodes: Vec::new(),
+            parameters: Vec::new(),
+            buffers: Vec::new(),
+            batch: Vec::new(),
+            outputs: Vec::new(),
+            segment: Segment::Forward,
+            parameter_values: HashMap::new(),
+        }
+    }
+
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0]
+    }
+
+    pub fn shape(&self, id: ValueId) -> &[usize] {
+        &self.values[id.0].shape
+    }
+
+    fn new_value(
+        &mut self,
+        name: String,
+        shape: Vec<usize>,
+        dtype: DType,
+        place: Place,
+    ) -> ValueId {
+        self.values.push(Value {
+            name,
+            shape,
+            dtype,
+            place,
+        });
+        ValueId(self.values.len() - 1)
+    }
+
+    /// A value the host writes before each step.
+    pub fn input(&mut self, name: &str, shape: &[usize], dtype: DType) -> ValueId {
+        let id = self.new_value(name.to_owned(), shape.to_vec(), dtype, Place::Batch);
+        self.batch.push(id);
+        id
+    }
+
+    pub fn arena(&mut self, name: impl Into<String>, shape: &[usize], dtype: DType) -> ValueId {
+        self.new_value(name.into(), shape.to_vec(), dtype, Place::Arena)
+    }
+
+    pub fn parameter(&mut self, parameter: Parameter) -> ValueId {
+        let place = Place::Parameter(ParameterId(self.parameters.len()));
+        let id = self.new_value(
+            parameter.name.clone(),
+            parameter.shape.clone(),
+            DType::F32,
+            place,
+        );
+        self.parameters.push(parameter);
+        self.parameter_values.insert(place, id);
+        id
+    }
+
+    pub fn buffer(&mut self, name: String, shape: &[usize], start: f32) -> ValueId {
+        let place = Place::Buffer(BufferId(self.buffers.len()));
+        self.buffers.push(Buffer {
+            name: name.clone(),
+            shape: shape.to_vec(),
+            start,
+        });
+        self.new_value(name, shape.to_vec(), DType::F32, place)
+    }
+
+    /// The accumulating gradient of the parameter that `value` is.
+    pub fn gradient_of_parameter(&mut self, value: ValueId) -> ValueId {
+        let Place::Parameter(parameter) = self.value(value).place else {
+            unreachable!(
+                "{} is no parameter: only parameters have a gradient in the Store",
+                self.value(value).name
+            )
+        };
+        let place = Place::Gradient(parameter);
+        if let Some(&id) = self.parameter_values.get(&place) {
+            return id;
+        }
+        let name = format!("{}.gradient", self.value(value).name);
+        let shape = self.shape(value).to_vec();
+        let id = self.new_value(name, shape, DType::F32, place);
+        self.parameter_values.insert(place, id);
+        id
+    }
+
+    pub fn push(&mut self, op: Op, inputs: &[ValueId], outputs: &[ValueId]) {
+        self.nodes.push(Node {
+            op,
+            inputs: inputs.to_vec(),
+            outputs: outputs.to_vec(),
+            segment: self.segment,
+        });
+    }
+}
+
+/// The gradient of each value so far, while a backward pass is being written down.
+#[derive(Default)]
+pub struct Gradients {
+    of: HashMap<ValueId, ValueId>,
+    unwanted: Vec<ValueId>,
+}
+
+impl Gradients {
+    pub fn get(&self, value: ValueId) -> Option<ValueId> {
+        self.of.get(&value).copied()
+    }
+
+    /// Says that nobody needs the gradient of `value` (the image, what is frozen).
+    pub fn stop_at(&mut self, value: ValueId) {
+        self.unwanted.push(value);
+    }
+
+    pub fn wanted(&self, value: ValueId) -> bool {
+        !self.unwanted.contains(&value)
+    }
+
+    /// Adds `gradient` to what `value` has; a second one appends an [`Op::Add`].
+    pub fn accumulate(&mut self, graph: &mut Graph, value: ValueId, gradient: ValueId) {
+        let total = match self.get(value) {
+            None => gradient,
+            Some(so_far) => {
+                let shape = graph.shape(value).to_vec();
+                let name = format!("{}.gradient_sum", graph.value(value).name);
+                let sum = graph.arena(name, &shape, DType::F32);
+                graph.push(Op::Add, &[so_far, gradient], &[sum]);
+                sum
+            }
+        };
+        self.of.insert(value, total);
+    }
+}

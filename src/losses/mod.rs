@@ -1,0 +1,196 @@
+//! What each task's loss is made of: its op at the end of the head, the targets the loader's threads make for it, and what
+//! the sum is divided by.
+
+pub mod assign;
+
+use crate::error::Result;
+use crate::graph::backward::{self, append_backward};
+use crate::graph::ir::{DType, Level, Mode, ValueId};
+use crate::model::{Architecture, HeadValues, Network, Standardisation};
+use crate::ops::{box_loss, class_loss, value_loss};
+use crate::task::{Label, Task, TaskKind};
+
+/// The host's side of one task's loss.
+pub struct TaskLoss {
+    /// `[1]`, the task's mean loss.
+    pub loss: ValueId,
+    pub targets: TargetValues,
+}
+
+pub enum TargetValues {
+    /// i32 `[N]`, −1 unlabelled.
+    Class(ValueId),
+    /// f32 `[N, R]`, standardised, NaN unlabelled.
+    Values(ValueId),
+    /// i32 `[N, A]`: class, −1 background, −2 ignored or unlabelled; f32 `[N, A, 4]` xyxy in network pixels.
+    Cells { class: ValueId, target: ValueId },
+}
+
+/// A network with losses and its backward pass: segments 1 to 3.
+pub struct TrainingNetwork {
+    pub network: Network,
+    pub losses: Vec<TaskLoss>,
+}
+
+impl TrainingNetwork {
+    /// Writes the whole step for a batch of `[N, H, W, 3]` images.
+    ///
+    /// # Errors
+    /// As [`Architecture::network`].
+    pub fn new(architecture: &Architecture, shape: [usize; 3]) -> Result<TrainingNetwork> {
+        let mut network = architecture.network(shape, Mode::Train)?;
+        let mut losses = Vec::new();
+        for (index, task) in architecture.tasks.iter().enumerate() {
+            let first = network.graph.nodes.len();
+            let loss = append_loss(&mut network, task, index, shape[0])?;
+            network.graph.outputs.push(loss.loss);
+            network.heads[index].nodes.extend(first..network.graph.nodes.len());
+            losses.push(loss);
+        }
+        let heads: Vec<backward::Head> = network
+            .heads
+            .iter()
+            .enumerate()
+            .map(|(task, head)| backward::Head { task, nodes: head.nodes.clone() })
+            .collect();
+        let trunk = 0..network.trunk_nodes;
+        append_backward(&mut network.graph, network.normalised, trunk, &network.features, &heads);
+        Ok(TrainingNetwork { network, losses })
+    }
+}
+
+fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize) -> Result<TaskLoss> {
+    let graph = &mut network.graph;
+    let name = |what: &str| format!("{}.{what}", task.name);
+    Ok(match &network.heads[index].values {
+        HeadValues::Classify { logits } => {
+            let class = graph.input(&name("class"), &[n], DType::I32);
+            let loss = class_loss::class_loss(graph, *logits, class, index)?;
+            TaskLoss { loss, targets: TargetValues::Class(class) }
+        }
+        HeadValues::Regress { values } => {
+            let shape = graph.shape(*values).to_vec();
+            let target = graph.input(&name("target"), &shape, DType::F32);
+            let loss = value_loss::value_loss(graph, *values, target, index)?;
+            TaskLoss { loss, targets: TargetValues::Values(target) }
+        }
+        HeadValues::Detect { class_logits, box_logits, levels } => {
+            let cells = graph.shape(*class_logits)[1];
+            let class = graph.input(&name("class"), &[n, cells], DType::I32);
+            let target = graph.input(&name("target"), &[n, cells, 4], DType::F32);
+            let loss =
+                box_loss::box_loss(graph, [*class_logits, *box_logits], [class, target], levels, index)?;
+            TaskLoss { loss: loss.loss, targets: TargetValues::Cells { class, target } }
+        }
+    })
+}
+
+/// One image's target for one task, made by a loader thread.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Encoded {
+    Class(i32),
+    Values(Vec<f32>),
+    Cells { class: Vec<i32>, target: Vec<[f32; 4]>, foreground: usize, labelled: bool },
+}
+
+/// Turns labels in network pixels into targets.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    pub tasks: Vec<Task>,
+    pub levels: Vec<Level>,
+    /// One per task, `None` where it is no regression.
+    pub standardisation: Vec<Option<Standardisation>>,
+}
+
+impl Encoder {
+    pub fn encode(&self, labels: &[Label]) -> Vec<Encoded> {
+        (0..self.tasks.len()).map(|i| self.encode_one(i, &labels[i])).collect()
+    }
+
+    fn encode_one(&self, index: usize, label: &Label) -> Encoded {
+        match (&self.tasks[index].kind, label) {
+            (TaskKind::Classify { .. }, Label::Class(class)) => Encoded::Class(*class as i32),
+            (TaskKind::Classify { .. }, _) => Encoded::Class(-1),
+            (TaskKind::Regress { columns, .. }, label) => {
+                let values = match label {
+                    Label::Values(values) => values.clone(),
+                    _ => vec![f32::NAN; columns.len()],
+                };
+                let fitted = &self.standardisation[index];
+                let standardised = values.iter().enumerate().map(|(column, &v)| match fitted {
+                    Some(fitted) => fitted.apply(v, column),
+                    None => v,
+                });
+                Encoded::Values(standardised.collect())
+            }
+            (TaskKind::Detect { .. }, Label::Boxes(boxes)) => {
+                let assigned = assign::assign(&self.levels, boxes);
+                Encoded::Cells {
+                    class: assigned.class,
+                    target: assigned.target,
+                    foreground: assigned.num_foreground,
+                    labelled: true,
+                }
+            }
+            (TaskKind::Detect { .. }, _) => {
+                let cells = self.levels.iter().map(|l| l.h * l.w).sum();
+                Encoded::Cells {
+                    class: vec![-2; cells],
+                    target: vec![[0.0; 4]; cells],
+                    foreground: 0,
+                    labelled: false,
+                }
+            }
+        }
+    }
+}
+
+/// A batch's targets for one task, side by side, with what its loss is divided by.
+pub struct BatchTarget {
+    pub data: TargetData,
+    /// Labelled images, labelled values, or foreground cells.
+    pub denominator: f32,
+    /// Whether any image of the batch is labelled: a task without labels takes no part in the step.
+    pub active: bool,
+}
+
+pub enum TargetData {
+    Class(Vec<i32>),
+    Values(Vec<f32>),
+    Cells { class: Vec<i32>, target: Vec<f32> },
+}
+
+/// Gathers task `index` of a batch's images.
+pub fn gather<'a>(images: impl Iterator<Item = &'a Vec<Encoded>>, index: usize) -> BatchTarget {
+    let (mut classes, mut values, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut denominator, mut active) = (0.0, false);
+    let mut kind = None;
+    for image in images {
+        match &image[index] {
+            Encoded::Class(class) => {
+                classes.push(*class);
+                denominator += f32::from(u8::from(*class >= 0));
+                active |= *class >= 0;
+            }
+            Encoded::Values(v) => {
+                let labelled = v.iter().filter(|v| !v.is_nan()).count();
+                values.extend_from_slice(v);
+                denominator += labelled as f32;
+                active |= labelled > 0;
+            }
+            Encoded::Cells { class, target, foreground, labelled } => {
+                classes.extend_from_slice(class);
+                targets.extend(target.iter().flatten());
+                denominator += *foreground as f32;
+                active |= labelled;
+            }
+        }
+        kind.get_or_insert(&image[index]);
+    }
+    let data = match kind {
+        Some(Encoded::Values(_)) => TargetData::Values(values),
+        Some(Encoded::Cells { .. }) => TargetData::Cells { class: classes, target: targets },
+        _ => TargetData::Class(classes),
+    };
+    BatchTarget { data, denominator, active }
+}

@@ -1,0 +1,172 @@
+//! The network: a ResNet trunk and any number of heads, written as a graph for one batch and image size. Knows names,
+//! parameters and tasks; no data, no losses, no device.
+
+pub mod builder;
+pub mod card;
+pub mod fpn;
+pub mod heads;
+pub mod init;
+pub mod prediction;
+pub mod resnet;
+pub mod weights;
+
+mod library;
+
+pub use card::{Card, Standardisation};
+pub use library::{ForwardPlan, HeadOutput, Model, Runner};
+pub use prediction::Prediction;
+pub use resnet::Backbone;
+
+use crate::error::{Error, Result};
+use crate::graph::ir::{DType, Graph, Group, Level, Mode, ValueId};
+use crate::ops::preprocess;
+use crate::task::{Task, TaskKind};
+use builder::Builder;
+use heads::classification::{Dropout, classification};
+use heads::detection::{DetectionSize, detection};
+use heads::regression::regression;
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides the parameters' names and shapes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Architecture {
+    pub backbone: Backbone,
+    pub tasks: Vec<Task>,
+    pub detection: DetectionSize,
+    /// 3 (P3–P5) or 5 (P3–P7), fixed when the model is made.
+    pub pyramid_levels: usize,
+    pub dropout: f32,
+}
+
+impl Architecture {
+    /// The architecture for a training image size in pixels: below 416 the pyramid ends at P5.
+    pub fn new(backbone: Backbone, tasks: Vec<Task>, image_size: usize, dropout: f32) -> Architecture {
+        let detection = match backbone {
+            Backbone::Tiny => DetectionSize::TINY,
+            _ => DetectionSize::LITE,
+        };
+        Architecture {
+            backbone,
+            tasks,
+            detection,
+            pyramid_levels: if image_size < 416 { 3 } else { 5 },
+            dropout,
+        }
+    }
+
+    /// Writes the forward pass for a batch of `[N, H, W, 3]` u8 images.
+    ///
+    /// # Errors
+    /// A size that is no multiple of 32 while there is a detection task, or a model that cannot be built.
+    pub fn network(&self, [n, h, w]: [usize; 3], mode: Mode) -> Result<Network> {
+        let detects = self.tasks.iter().any(|t| matches!(t.kind, TaskKind::Detect { .. }));
+        if detects && (h % 32 != 0 || w % 32 != 0) {
+            return Err(Error::Usage(format!(
+                "image size {h}×{w}: a detection head needs multiples of 32"
+            )));
+        }
+        let mut graph = Graph::new(mode);
+        let images = graph.input("images", &[n, h, w, 3], DType::U8);
+        let x = preprocess::preprocess(&mut graph, images)?;
+        let mut b = Builder { graph: &mut graph, group: Group::Trunk };
+        let features = resnet::resnet(&mut b, x, self.backbone)?;
+        let trunk_nodes = b.graph.nodes.len();
+        let mut heads = Vec::new();
+        for (index, task) in self.tasks.iter().enumerate() {
+            let first = b.graph.nodes.len();
+            b.group = Group::Head(index);
+            let values = self.head(&mut b, task, features)?;
+            let nodes = (first..b.graph.nodes.len()).collect();
+            heads.push(Head { values, nodes });
+        }
+        Ok(Network { graph, images, normalised: x, features, trunk_nodes, heads })
+    }
+
+    fn head(&self, b: &mut Builder, task: &Task, features: [ValueId; 3]) -> Result<HeadValues> {
+        let name = format!("heads.{}", task.name);
+        let dropout = Dropout { probability: self.dropout, salt: init::hash_name(&name) };
+        Ok(match &task.kind {
+            TaskKind::Classify { classes } => {
+                HeadValues::Classify { logits: classification(b, &name, features[2], classes.len(), dropout)? }
+            }
+            TaskKind::Regress { columns, .. } => {
+                HeadValues::Regress { values: regression(b, &name, features[2], columns.len(), dropout)? }
+            }
+            TaskKind::Detect { classes } => {
+                let head =
+                    detection(b, &name, features, classes.len(), self.detection, self.pyramid_levels)?;
+                HeadValues::Detect {
+                    class_logits: head.class_logits,
+                    box_logits: head.box_logits,
+                    levels: head.levels,
+                }
+            }
+        })
+    }
+
+    /// Trainable numbers.
+    ///
+    /// # Errors
+    /// As [`Architecture::network`].
+    pub fn parameter_count(&self, image_size: usize) -> Result<usize> {
+        let network = self.network([1, image_size, image_size], Mode::Evaluate)?;
+        Ok(network.graph.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum())
+    }
+
+    /// The pyramid's levels for an image of `h`×`w` pixels.
+    pub fn levels(&self, h: usize, w: usize) -> Vec<Level> {
+        let (mut lh, mut lw) = (h.div_ceil(8), w.div_ceil(8));
+        (0..self.pyramid_levels)
+            .map(|i| {
+                let level = Level { stride: 8 << i, h: lh, w: lw };
+                (lh, lw) = (lh.div_ceil(2), lw.div_ceil(2));
+                level
+            })
+            .collect()
+    }
+}
+
+/// The forward pass and the values others hold on to.
+pub struct Network {
+    pub graph: Graph,
+    /// u8 `[N, H, W, 3]`
+    pub images: ValueId,
+    /// f32 `[N, H, W, 3]`; nobody needs its gradient.
+    pub normalised: ValueId,
+    /// c3, c4, c5 `[N, H/8, W/8, C]` …: the seam.
+    pub features: [ValueId; 3],
+    /// The first so many nodes are the trunk's.
+    pub trunk_nodes: usize,
+    pub heads: Vec<Head>,
+}
+
+pub struct Head {
+    pub values: HeadValues,
+    /// Its nodes in the graph, the loss's among them once there is one.
+    pub nodes: Vec<usize>,
+}
+
+/// What a head computes.
+pub enum HeadValues {
+    /// `[N, K]`
+    Classify { logits: ValueId },
+    /// `[N, R]`, standardised.
+    Regress { values: ValueId },
+    /// `[N, A, C]` and `[N, A, 4·BINS]`.
+    Detect { class_logits: ValueId, box_logits: ValueId, levels: Vec<Level> },
+}
+
+impl Network {
+    /// Keeps the heads' results alive for the host to read.
+    pub fn keep_outputs(&mut self) {
+        for head in &self.heads {
+            match &head.values {
+                HeadValues::Classify { logits } => self.graph.outputs.push(*logits),
+                HeadValues::Regress { values } => self.graph.outputs.push(*values),
+                HeadValues::Detect { class_logits, box_logits, .. } => {
+                    self.graph.outputs.extend([*class_logits, *box_logits]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The trunk: ResNet v1.5 (stride on the 3×3) with torchvision's names, giving the features at strides 8, 16 and 32.
+//!
+//! Source: He et al. 2015; torchvision's `resnet.py` for the names and the place of the stride.
+
+use super::builder::Builder;
+use crate::error::{Error, Result};
+use crate::graph::ir::{Conv2d, ValueId};
+use crate::ops::{batch_norm::Activation, pool};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backbone {
+    Resnet18,
+    Resnet34,
+    Resnet50,
+    /// One basic block a stage, an eighth of the width: for tests and trying things out.
+    Tiny,
+}
+
+/// What a block is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Block {
+    /// 3×3, 3×3.
+    Basic,
+    /// 1×1, 3×3, 1×1 to four times the width.
+    Bottleneck,
+}
+
+impl Backbone {
+    pub const ALL: [Backbone; 4] =
+        [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50, Backbone::Tiny];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Backbone::Resnet18 => "resnet18",
+            Backbone::Resnet34 => "resnet34",
+            Backbone::Resnet50 => "resnet50",
+            Backbone::Tiny => "tiny",
+        }
+    }
+
+    /// # Errors
+    /// A name that is none of [`Backbone::ALL`].
+    pub fn parse(word: &str) -> Result<Backbone> {
+        Backbone::ALL.into_iter().find(|b| b.name() == word).ok_or_else(|| {
+            let names: Vec<_> = Backbone::ALL.iter().map(|b| b.name()).collect();
+            Error::Usage(format!("--backbone {word}: expected one of {}", names.join(", ")))
+        })
+    }
+
+    fn block(self) -> Block {
+        match self {
+            Backbone::Resnet50 => Block::Bottleneck,
+            _ => Block::Basic,
+        }
+    }
+
+    fn depths(self) -> [usize; 4] {
+        match self {
+            Backbone::Resnet18 => [2, 2, 2, 2],
+            Backbone::Resnet34 | Backbone::Resnet50 => [3, 4, 6, 3],
+            Backbone::Tiny => [1, 1, 1, 1],
+        }
+    }
+
+    fn width(self) -> usize {
+        match self {
+            Backbone::Tiny => 8,
+            _ => 64,
+        }
+    }
+
+    /// Channels of c5, what a pooled head sees.
+    pub fn features(self) -> usize {
+        let expansion = if self.block() == Block::Bottleneck { 4 } else { 1 };
+        8 * self.width() * expansion
+    }
+}
+
+/// Appends the trunk to the builder's graph: x `[N, H, W, 3]` → c3, c4, c5 at strides 8, 16, 32.
+///
+/// # Errors
+/// An image too small for a stride of 32.
+pub fn resnet(b: &mut Builder, x: ValueId, backbone: Backbone) -> Result<[ValueId; 3]> {
+    let width = backbone.width();
+    let y = b.conv(x, "conv1", width, Conv2d { kernel: 7, stride: 2, padding: 3 })?;
+    let z = b.batch_norm(y, "bn1", None, Activation::Relu)?;
+    let mut x = pool::max_pool(b.graph, z)?; // [N, H/4, W/4, width]
+    let mut features = Vec::new();
+    for (stage, depth) in backbone.depths().into_iter().enumerate() {
+        for index in 0..depth {
+            let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            let name = format!("layer{}.{index}", stage + 1);
+            x = block(b, x, &name, backbone.block(), width << stage, stride)?;
+        }
+        features.push(x);
+    }
+    Ok([features[1], features[2], features[3]])
+}
+
+const fn conv1x1(stride: usize) -> Conv2d {
+    Conv2d { kernel: 1, stride, padding: 0 }
+}
+
+const fn conv3x3(stride: usize) -> Conv2d {
+    Conv2d { kernel: 3, stride, padding: 1 }
+}
+
+fn block(
+    b: &mut Builder,
+    x: ValueId,
+    name: &str,
+    block: Block,
+    width: usize,
+    stride: usize,
+) -> Result<ValueId> {
+    let part = |suffix: &str| format!("{name}.{suffix}");
+    let layers = match block {
+        Block::Basic => vec![(width, conv3x3(stride)), (width, conv3x3(1))],
+        Block::Bottleneck => {
+            vec![(width, conv1x1(1)), (width, conv3x3(stride)), (4 * width, conv1x1(1))]
+        }
+    };
+    let out = layers[layers.len() - 1].0;
+    let shape = b.graph.shape(x);
+    let identity = if stride != 1 || shape[shape.len() - 1] != out {
+        let y = b.conv(x, &part("downsample.0"), out, conv1x1(stride))?;
+        b.batch_norm(y, &part("downsample.1"), None, Activation::None)?
+    } else {
+        x
+    };
+    let mut z = x;
+    for (i, &(channels, conv)) in layers.iter().enumerate() {
+        let y = b.conv(z, &part(&format!("conv{}", i + 1)), channels, conv)?;
+        let residual = (i + 1 == layers.len()).then_some(identity);
+        z = b.batch_norm(y, &part(&format!("bn{}", i + 1)), residual, Activation::Relu)?;
+    }
+    Ok(z)
+}

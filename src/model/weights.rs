@@ -1,0 +1,264 @@
+//! Files of named tensors: reading safetensors and PyTorch's .pth, writing safetensors whole or not at all, and moving
+//! tensors between a file (torchvision's KCRS) and the Store (KRSC).
+
+use crate::error::{Error, Result};
+use crate::executor::{ParameterSet, Store};
+use crate::graph::ir::{BufferId, ParameterId};
+use candle_core::{DType, Device, Tensor};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// A file of tensors and its text metadata.
+pub struct StateFile {
+    pub tensors: Tensors,
+    pub metadata: HashMap<String, String>,
+}
+
+/// Reads a .safetensors file, or a PyTorch .pth/.pt/.bin state dict.
+///
+/// # Errors
+/// A file that is not there, cut short, or of neither format.
+pub fn read(path: &Path) -> Result<StateFile> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("pth" | "pt" | "bin") => read_pickle(path),
+        _ => read_safetensors(path),
+    }
+}
+
+fn read_safetensors(path: &Path) -> Result<StateFile> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let broken = |e: &dyn std::fmt::Display| {
+        Error::checkpoint(
+            path,
+            format!("not a whole safetensors file ({e}); take another copy, for a run its other file under weights/"),
+        )
+    };
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| broken(&e))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| broken(&e))?;
+    Ok(StateFile { tensors: tensors.into_iter().collect(), metadata })
+}
+
+fn read_pickle(path: &Path) -> Result<StateFile> {
+    File::open(path).map_err(Error::io("read", path))?;
+    let plain = candle_core::pickle::read_all(path).ok().filter(|t| !t.is_empty());
+    let tensors = match plain {
+        Some(tensors) => tensors,
+        None => candle_core::pickle::read_all_with_key(path, Some("state_dict")).map_err(|e| {
+            Error::checkpoint(path, format!("not a PyTorch state dict ({e}); save it with torch.save(model.state_dict(), …)"))
+        })?,
+    };
+    Ok(StateFile { tensors: tensors.into_iter().collect(), metadata: HashMap::new() })
+}
+
+/// Writes a safetensors file beside `path`, syncs it, and renames it: `path` is the old file or the new one, never half.
+///
+/// # Errors
+/// The file system refuses; `path` is then untouched and nothing stays behind.
+pub fn write(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -> Result<()> {
+    let bytes = safetensors::serialize(tensors.iter().map(|(k, v)| (k.as_str(), v)), Some(metadata))
+        .map_err(|e| Error::checkpoint(path, format!("cannot be written: {e}")))?;
+    write_whole(path, &bytes)
+}
+
+/// Writes `bytes` aside, syncs, renames.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.part", std::process::id()));
+    let aside = Path::new(&aside);
+    let written = File::create(aside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let moved = written.and_then(|()| std::fs::rename(aside, path));
+    if let Err(e) = moved {
+        // The error below is what a person must hear of; a leftover that cannot be removed changes nothing.
+        let _ = std::fs::remove_file(aside);
+        return Err(Error::io("write", path)(e));
+    }
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder))?;
+    }
+    Ok(())
+}
+
+/// Which of a parameter's vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    Set(ParameterSet),
+    Gradient,
+    FirstMoment,
+    SecondMoment,
+}
+
+fn slot(store: &Store, slot: Slot) -> &[f32] {
+    match slot {
+        Slot::Set(set) => store.set(set).0.f32(),
+        Slot::Gradient => store.gradients.f32(),
+        Slot::FirstMoment => store.first_moment.f32(),
+        Slot::SecondMoment => store.second_moment.f32(),
+    }
+}
+
+fn slot_mut(store: &mut Store, slot: Slot) -> &mut [f32] {
+    match slot {
+        Slot::Set(ParameterSet::Current) => store.values.f32_mut(),
+        Slot::Set(ParameterSet::Average) => store.average.f32_mut(),
+        Slot::Gradient => store.gradients.f32_mut(),
+        Slot::FirstMoment => store.first_moment.f32_mut(),
+        Slot::SecondMoment => store.second_moment.f32_mut(),
+    }
+}
+
+/// All parameters' vectors of one kind as KCRS tensors, each name behind `prefix`.
+///
+/// # Errors
+/// candle refuses a shape.
+pub fn export_parameters(store: &Store, which: Slot, prefix: &str) -> Result<Tensors> {
+    let mut tensors = Tensors::new();
+    for (i, parameter) in store.parameters.iter().enumerate() {
+        let data = &slot(store, which)[store.range(ParameterId(i))];
+        let tensor = to_tensor(data, &parameter.shape)?;
+        tensors.insert(format!("{prefix}{}", parameter.name), tensor);
+    }
+    Ok(tensors)
+}
+
+/// Running statistics, each name behind `prefix`.
+///
+/// # Errors
+/// candle refuses a shape.
+pub fn export_buffers(store: &Store, set: ParameterSet, prefix: &str) -> Result<Tensors> {
+    let mut tensors = Tensors::new();
+    for (i, buffer) in store.buffers.iter().enumerate() {
+        let data = &store.set(set).1.f32()[store.buffer_range(BufferId(i))];
+        tensors.insert(format!("{prefix}{}", buffer.name), to_tensor(data, &buffer.shape)?);
+    }
+    Ok(tensors)
+}
+
+/// Keys a file lacks and keys nobody asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyReport {
+    pub missing: Vec<String>,
+    pub unexpected: Vec<String>,
+}
+
+/// Copies parameters of one kind from tensors named `prefix` + name.
+///
+/// # Errors
+/// A tensor of another shape than the model's.
+pub fn import_parameters(store: &mut Store, which: Slot, tensors: &Tensors, prefix: &str) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for i in 0..store.parameters.len() {
+        let (name, shape) = (store.parameters[i].name.clone(), store.parameters[i].shape.clone());
+        let Some(tensor) = tensors.get(&format!("{prefix}{name}")) else {
+            missing.push(name);
+            continue;
+        };
+        let range = store.range(ParameterId(i));
+        from_tensor(tensor, &name, &shape, &mut slot_mut(store, which)[range])?;
+    }
+    Ok(missing)
+}
+
+/// Copies running statistics from tensors named `prefix` + name.
+///
+/// # Errors
+/// A tensor of another shape than the model's.
+pub fn import_buffers(store: &mut Store, set: ParameterSet, tensors: &Tensors, prefix: &str) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for i in 0..store.buffers.len() {
+        let (name, shape) = (store.buffers[i].name.clone(), store.buffers[i].shape.clone());
+        let Some(tensor) = tensors.get(&format!("{prefix}{name}")) else {
+            missing.push(name);
+            continue;
+        };
+        let range = store.buffer_range(BufferId(i));
+        let running = match set {
+            ParameterSet::Current => store.running.f32_mut(),
+            ParameterSet::Average => store.running_average.f32_mut(),
+        };
+        from_tensor(tensor, &name, &shape, &mut running[range])?;
+    }
+    Ok(missing)
+}
+
+/// Starts a model from a published file: what the file has and the model knows is taken, the rest is listed.
+///
+/// # Errors
+/// A file without a single tensor of this model, or with one of another shape.
+pub fn start_from(store: &mut Store, file: &StateFile, path: &Path) -> Result<KeyReport> {
+    let mut missing = import_parameters(store, Slot::Set(ParameterSet::Current), &file.tensors, "")
+        .and_then(|mut m| {
+            m.extend(import_buffers(store, ParameterSet::Current, &file.tensors, "")?);
+            Ok(m)
+        })
+        .map_err(|e| Error::checkpoint(path, format!("{e}; is this file for another --backbone?")))?;
+    let known = |name: &str| {
+        store.parameters.iter().any(|p| p.name == name) || store.buffers.iter().any(|b| b.name == name)
+    };
+    // num_batches_tracked is PyTorch's own bookkeeping: nobody's parameter.
+    let unexpected: Vec<String> = file
+        .tensors
+        .keys()
+        .filter(|k| !known(k) && !k.ends_with("num_batches_tracked"))
+        .cloned()
+        .collect();
+    if missing.len() == store.parameters.len() + store.buffers.len() {
+        return Err(Error::checkpoint(
+            path,
+            format!(
+                "holds no tensor of this model (its first is `{}`, the model's `{}`): expected torchvision's or timm's ResNet names",
+                file.tensors.keys().next().map_or("none", String::as_str),
+                store.parameters[0].name
+            ),
+        ));
+    }
+    missing.sort();
+    store.start_average();
+    Ok(KeyReport { missing, unexpected })
+}
+
+/// KRSC (or a plain vector or matrix) to a tensor in torchvision's order.
+fn to_tensor(data: &[f32], shape: &[usize]) -> Result<Tensor> {
+    let tensor = Tensor::from_slice(data, shape, &Device::Cpu).map_err(of_candle)?;
+    match shape.len() {
+        4 => tensor.permute((0, 3, 1, 2)).and_then(|t| t.contiguous()).map_err(of_candle),
+        _ => Ok(tensor),
+    }
+}
+
+fn from_tensor(tensor: &Tensor, name: &str, shape: &[usize], out: &mut [f32]) -> Result<()> {
+    let ordered = match tensor.rank() {
+        4 => tensor.permute((0, 2, 3, 1)),
+        _ => Ok(tensor.clone()),
+    };
+    let ordered = ordered.map_err(of_candle)?;
+    if ordered.dims() != shape {
+        return Err(Error::Other(format!(
+            "`{name}` has shape {:?} in the file and {:?} in the model (KRSC order)",
+            ordered.dims(),
+            shape
+        )));
+    }
+    let values = ordered
+        .to_dtype(DType::F32)
+        .and_then(|t| t.flatten_all())
+        .and_then(|t| t.to_vec1::<f32>())
+        .map_err(of_candle)?;
+    out.copy_from_slice(&values);
+    Ok(())
+}
+
+/// candle's errors are sentences already.
+pub(crate) fn of_candle(e: candle_core::Error) -> Error {
+    Error::Other(e.to_string())
+}

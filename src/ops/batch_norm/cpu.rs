@@ -1,0 +1,349 @@
+//! Batch norm on the CPU: statistics, their merging, the affine pass and its backward, over the rows of `[rows, C]`. The
+//! convolution's epilogues make the same partial sums; this is the unfused form, and what it is tested against.
+
+use super::STATISTICS_ROWS;
+use crate::device::cpu::{Cpu, SharedMut};
+
+/// Elements an elementwise task takes: a few of them fill a cache, many of them a map.
+const TASK_LEN: usize = 1 << 14;
+/// Channels merged together.
+const LANES: usize = 16;
+
+/// Scale and shift of a norm, `[C]` each.
+pub struct Parameters<'a> {
+    pub gamma: &'a [f32],
+    pub beta: &'a [f32],
+    pub epsilon: f32,
+}
+
+/// Running statistics `[C]`, moved towards the batch's by `momentum`; the variance is the unbiased one, as PyTorch's.
+pub struct Running<'a> {
+    pub mean: &'a mut [f32],
+    pub variance: &'a mut [f32],
+    pub momentum: f32,
+}
+
+/// What the backward of a norm reads: the gradient, the ReLU's output where there was one, the norm's input and moments.
+pub struct Reduce<'a> {
+    /// `[rows, C]`.
+    pub g: &'a [f32],
+    /// `[rows, C]`; the gradient counts where it is above zero.
+    pub z: Option<&'a [f32]>,
+    /// `[rows, C]`.
+    pub y: &'a [f32],
+    /// `[2, C]`: mean, 1/deviation.
+    pub moments: &'a [f32],
+}
+
+/// Partials `[B, 2, C]`: mean and M2 of every [`STATISTICS_ROWS`] rows of y `[rows, C]`.
+pub fn statistics(cpu: &Cpu, c: usize, y: &[f32], partials: &mut [f32]) {
+    cpu.parallel_chunks(
+        partials,
+        2 * c,
+        #[inline(always)]
+        |block, out| {
+            let (mean, m2) = out.split_at_mut(c);
+            mean_and_m2(rows_of_block(y, c, block), mean, m2);
+        },
+    );
+}
+
+/// Merges the partials: moments `[2, C]` (mean, 1/deviation), affine `[2, C]` (scale, shift), and the running statistics.
+pub fn finish(
+    rows: usize,
+    partials: &[f32],
+    parameters: &Parameters,
+    running: Running,
+    moments: &mut [f32],
+    affine: &mut [f32],
+) {
+    let c = parameters.gamma.len();
+    for first in (0..c).step_by(LANES) {
+        let lanes = LANES.min(c - first);
+        let (mean, m2) = merge(rows, c, partials, first);
+        for (lane, i) in (first..first + lanes).enumerate() {
+            let variance = m2[lane] / rows as f64;
+            let rstd = 1.0 / (variance + f64::from(parameters.epsilon)).sqrt();
+            let scale = f64::from(parameters.gamma[i]) * rstd;
+            moments[i] = mean[lane] as f32;
+            moments[c + i] = rstd as f32;
+            affine[i] = scale as f32;
+            affine[c + i] = (f64::from(parameters.beta[i]) - mean[lane] * scale) as f32;
+            let unbiased = m2[lane] / (rows.max(2) - 1) as f64;
+            running.mean[i] += running.momentum * (mean[lane] as f32 - running.mean[i]);
+            running.variance[i] += running.momentum * (unbiased as f32 - running.variance[i]);
+        }
+    }
+}
+
+/// Mean and M2 of [`LANES`] channels from `first` over all blocks, in f64 and in the blocks' order.
+fn merge(rows: usize, c: usize, partials: &[f32], first: usize) -> ([f64; LANES], [f64; LANES]) {
+    let lanes = LANES.min(c - first);
+    let count = |block: usize| STATISTICS_ROWS.min(rows - block * STATISTICS_ROWS) as f64;
+    let (mut mean, mut m2) = ([0.0; LANES], [0.0; LANES]);
+    for (block, partial) in partials.chunks_exact(2 * c).enumerate() {
+        for (mean, &p) in mean.iter_mut().zip(&partial[first..first + lanes]) {
+            *mean += count(block) * f64::from(p);
+        }
+    }
+    mean.iter_mut().for_each(|mean| *mean /= rows as f64);
+    for (block, partial) in partials.chunks_exact(2 * c).enumerate() {
+        let (means, m2s) = (&partial[first..first + lanes], &partial[c + first..c + first + lanes]);
+        for lane in 0..lanes {
+            let apart = f64::from(means[lane]) - mean[lane];
+            m2[lane] += f64::from(m2s[lane]) + count(block) * apart * apart;
+        }
+    }
+    (mean, m2)
+}
+
+/// Affine `[2, C]` of the running statistics, for evaluation.
+pub fn fold(parameters: &Parameters, running_mean: &[f32], running_variance: &[f32], affine: &mut [f32]) {
+    let (scale, shift) = affine.split_at_mut(parameters.gamma.len());
+    for (i, (scale, shift)) in scale.iter_mut().zip(shift).enumerate() {
+        let deviation = (f64::from(running_variance[i]) + f64::from(parameters.epsilon)).sqrt();
+        let exact = f64::from(parameters.gamma[i]) / deviation;
+        *scale = exact as f32;
+        *shift = (f64::from(parameters.beta[i]) - f64::from(running_mean[i]) * exact) as f32;
+    }
+}
+
+/// z `[rows, C]` = act(y·scale + shift + residual). NaN passes the ReLU, so that a broken step shows.
+pub fn apply(cpu: &Cpu, c: usize, y: &[f32], affine: &[f32], residual: Option<&[f32]>, relu: bool, z: &mut [f32]) {
+    let (scale, shift) = affine.split_at(c);
+    let chunk = (TASK_LEN / c).max(1) * c;
+    cpu.parallel_chunks(
+        z,
+        chunk,
+        #[inline(always)]
+        |task, z| {
+            let range = task * chunk..task * chunk + z.len();
+            let y = &y[range.clone()];
+            match (residual.map(|r| &r[range]), relu) {
+                (None, false) => affine_rows(y, scale, shift, z, |v| v),
+                (None, true) => affine_rows(y, scale, shift, z, relu_of),
+                (Some(r), false) => affine_residual_rows(y, r, scale, shift, z, |v| v),
+                (Some(r), true) => affine_residual_rows(y, r, scale, shift, z, relu_of),
+            }
+        },
+    );
+}
+
+/// Partials `[B, 2, C]`: Σ dz and Σ dz·(y − mean)/deviation of every [`STATISTICS_ROWS`] rows, dz the masked gradient,
+/// which is also written where asked for.
+pub fn reduce(cpu: &Cpu, c: usize, inputs: &Reduce, dz: Option<&mut [f32]>, partials: &mut [f32]) {
+    let (mean, rstd) = inputs.moments.split_at(c);
+    let dz = dz.map(SharedMut::new);
+    cpu.parallel_chunks(
+        partials,
+        2 * c,
+        #[inline(always)]
+        |block, out| {
+            let (sum, dot) = out.split_at_mut(c);
+            let (g, y) = (rows_of_block(inputs.g, c, block), rows_of_block(inputs.y, c, block));
+            let z = inputs.z.map(|z| rows_of_block(z, c, block));
+            let begin = block * STATISTICS_ROWS * c;
+            // SAFETY: blocks do not overlap, and each is visited once.
+            match (z, dz.as_ref().map(|dz| unsafe { dz.range(begin..begin + g.len()) })) {
+                (None, None) => gradient_sums(g, y, mean, sum, dot),
+                (Some(z), None) => masked_gradient_sums(g, z, y, mean, sum, dot),
+                (z, Some(dz)) => {
+                    match z {
+                        None => dz.copy_from_slice(g),
+                        Some(z) => mask(g, z, dz),
+                    }
+                    gradient_sums(dz, y, mean, sum, dot);
+                }
+            }
+            for (dot, rstd) in dot.iter_mut().zip(rstd) {
+                *dot *= rstd;
+            }
+        },
+    );
+}
+
+/// Coefficients `[3, C]` of dy = a·dz + b·y + c; dgamma and dbeta `[C]` accumulate.
+pub fn backward_finish(
+    rows: usize,
+    partials: &[f32],
+    moments: &[f32],
+    gamma: &[f32],
+    coefficients: &mut [f32],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    let c = gamma.len();
+    for first in (0..c).step_by(LANES) {
+        let lanes = LANES.min(c - first);
+        let (mut sum, mut dot) = ([0.0; LANES], [0.0; LANES]);
+        for partial in partials.chunks_exact(2 * c) {
+            let (sums, dots) = (&partial[first..first + lanes], &partial[c + first..c + first + lanes]);
+            for lane in 0..lanes {
+                sum[lane] += f64::from(sums[lane]);
+                dot[lane] += f64::from(dots[lane]);
+            }
+        }
+        for (lane, i) in (first..first + lanes).enumerate() {
+            let (mean, rstd) = (f64::from(moments[i]), f64::from(moments[c + i]));
+            let a = f64::from(gamma[i]) * rstd;
+            let b = -a * rstd * dot[lane] / rows as f64;
+            coefficients[i] = a as f32;
+            coefficients[c + i] = b as f32;
+            coefficients[2 * c + i] = (-a * sum[lane] / rows as f64 - b * mean) as f32;
+            dgamma[i] += dot[lane] as f32;
+            dbeta[i] += sum[lane] as f32;
+        }
+    }
+}
+
+/// dy `[rows, C]` = a·dz + b·y + c.
+pub fn backward_apply(cpu: &Cpu, c: usize, dz: &[f32], y: &[f32], coefficients: &[f32], dy: &mut [f32]) {
+    let chunk = (TASK_LEN / c).max(1) * c;
+    cpu.parallel_chunks(
+        dy,
+        chunk,
+        #[inline(always)]
+        |task, dy| {
+            let range = task * chunk..task * chunk + dy.len();
+            let rows = dz[range.clone()].chunks_exact(c).zip(y[range].chunks_exact(c));
+            for (dy, (dz, y)) in dy.chunks_exact_mut(c).zip(rows) {
+                gradient_row(dy, y, coefficients, |i| dz[i]);
+            }
+        },
+    );
+}
+
+/// The rows of partial sum `block`; the last has what is left.
+#[inline(always)]
+fn rows_of_block(data: &[f32], c: usize, block: usize) -> &[f32] {
+    let begin = block * STATISTICS_ROWS * c;
+    &data[begin..(begin + STATISTICS_ROWS * c).min(data.len())]
+}
+
+#[inline(always)]
+pub(crate) fn relu_of(v: f32) -> f32 {
+    if v < 0.0 { 0.0 } else { v }
+}
+
+/// Two passes over rows that stay in cache; the second also corrects the first's mean (Chan et al. 1983, eq. 1.7).
+#[inline(always)]
+pub(crate) fn mean_and_m2(rows: &[f32], mean: &mut [f32], m2: &mut [f32]) {
+    let c = mean.len();
+    let scale = 1.0 / (rows.len() / c) as f32;
+    mean.fill(0.0);
+    for row in rows.chunks_exact(c) {
+        add_row(row, mean);
+    }
+    mean.iter_mut().for_each(|mean| *mean *= scale);
+    m2.fill(0.0);
+    // A block of channels at a time, so that the corrections fit registers' worth of stack.
+    for first in (0..c).step_by(LANES) {
+        let lanes = LANES.min(c - first);
+        let mut correction = [0.0; LANES];
+        let (mean, m2) = (&mut mean[first..first + lanes], &mut m2[first..first + lanes]);
+        for row in rows.chunks_exact(c) {
+            let row = &row[first..first + lanes];
+            match <&[f32; LANES]>::try_from(row) {
+                Ok(row) => deviations(row, mean, &mut correction, m2),
+                Err(_) => deviations(row, mean, &mut correction, m2),
+            }
+        }
+        for ((mean, m2), correction) in mean.iter_mut().zip(m2).zip(&correction) {
+            *mean += correction * scale;
+            *m2 -= correction * correction * scale;
+        }
+    }
+}
+
+#[inline(always)]
+fn add_row(row: &[f32], sum: &mut [f32]) {
+    for (sum, v) in sum.iter_mut().zip(row) {
+        *sum += v;
+    }
+}
+
+#[inline(always)]
+fn deviations(row: &[f32], mean: &[f32], sum: &mut [f32], squares: &mut [f32]) {
+    for (((v, mean), sum), squares) in row.iter().zip(mean).zip(sum).zip(squares) {
+        let apart = v - mean;
+        *sum += apart;
+        *squares += apart * apart;
+    }
+}
+
+#[inline(always)]
+pub(crate) fn affine_rows(y: &[f32], scale: &[f32], shift: &[f32], z: &mut [f32], act: impl Fn(f32) -> f32) {
+    let c = scale.len();
+    for (z, y) in z.chunks_exact_mut(c).zip(y.chunks_exact(c)) {
+        for (((z, y), scale), shift) in z.iter_mut().zip(y).zip(scale).zip(shift) {
+            *z = act(y * scale + shift);
+        }
+    }
+}
+
+#[inline(always)]
+fn affine_residual_rows(
+    y: &[f32],
+    residual: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    z: &mut [f32],
+    act: impl Fn(f32) -> f32,
+) {
+    let c = scale.len();
+    let rows = y.chunks_exact(c).zip(residual.chunks_exact(c));
+    for (z, (y, residual)) in z.chunks_exact_mut(c).zip(rows) {
+        for ((((z, y), r), scale), shift) in z.iter_mut().zip(y).zip(residual).zip(scale).zip(shift) {
+            *z = act(y * scale + shift + r);
+        }
+    }
+}
+
+#[inline(always)]
+fn mask(g: &[f32], z: &[f32], dz: &mut [f32]) {
+    for ((dz, g), z) in dz.iter_mut().zip(g).zip(z) {
+        *dz = if *z > 0.0 { *g } else { 0.0 };
+    }
+}
+
+/// Σ dz and Σ dz·(y − mean) over the rows.
+#[inline(always)]
+pub(crate) fn gradient_sums(dz: &[f32], y: &[f32], mean: &[f32], sum: &mut [f32], dot: &mut [f32]) {
+    let c = mean.len();
+    sum.fill(0.0);
+    dot.fill(0.0);
+    for (dz, y) in dz.chunks_exact(c).zip(y.chunks_exact(c)) {
+        sums_row(|i| dz[i], y, mean, sum, dot);
+    }
+}
+
+/// As [`gradient_sums`] of g where z is above zero.
+#[inline(always)]
+pub(crate) fn masked_gradient_sums(g: &[f32], z: &[f32], y: &[f32], mean: &[f32], sum: &mut [f32], dot: &mut [f32]) {
+    let c = mean.len();
+    sum.fill(0.0);
+    dot.fill(0.0);
+    for ((g, z), y) in g.chunks_exact(c).zip(z.chunks_exact(c)).zip(y.chunks_exact(c)) {
+        sums_row(|i| if z[i] > 0.0 { g[i] } else { 0.0 }, y, mean, sum, dot);
+    }
+}
+
+#[inline(always)]
+fn sums_row(dz: impl Fn(usize) -> f32, y: &[f32], mean: &[f32], sum: &mut [f32], dot: &mut [f32]) {
+    for (i, (((y, mean), sum), dot)) in y.iter().zip(mean).zip(sum).zip(dot).enumerate() {
+        let dz = dz(i);
+        *sum += dz;
+        *dot += dz * (y - mean);
+    }
+}
+
+/// One row of dy = a·dz + b·y + c.
+#[inline(always)]
+pub(crate) fn gradient_row(dy: &mut [f32], y: &[f32], coefficients: &[f32], dz: impl Fn(usize) -> f32) {
+    let width = y.len();
+    let (a, rest) = coefficients.split_at(width);
+    let (b, c) = rest.split_at(width);
+    for (i, ((((dy, y), a), b), c)) in dy.iter_mut().zip(y).zip(a).zip(b).zip(c).enumerate() {
+        *dy = a * dz(i) + b * y + c;
+    }
+}

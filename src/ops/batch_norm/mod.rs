@@ -1,0 +1,131 @@
+//! Batch normalisation with the residual sum and ReLU behind it, over the rows of `[N, H, W, C]`.
+//!
+//! | op | inputs | outputs |
+//! |---|---|---|
+//! | `BatchNormStatistics` | y `[N, H, W, C]` | partials `[B, 2, C]`: mean and M2 of each [`STATISTICS_ROWS`] rows |
+//! | `BatchNormFinish` | partials, gamma, beta `[C]`, running mean, running variance (updated), y (for its row count) | moments `[2, C]`: mean, 1/deviation; affine `[2, C]`: scale, shift |
+//! | `BatchNormFold` | gamma, beta, running mean, running variance | affine `[2, C]` |
+//! | `BatchNormApply` | y, affine, residual? | z = act(y·scale + shift + residual) |
+//! | `BatchNormReduce` | dz or g, z?, y, moments | masked dz?, partials `[B, 2, C]`: Σ dz and Σ dz·ŷ |
+//! | `BatchNormBackwardFinish` | partials, moments, gamma, y (for its row count) | coefficients `[3, C]`, dgamma and dbeta, accumulated |
+//! | `BatchNormBackwardApply` | dz, y, coefficients | dy = a·dz + b·y + c |
+//! | `BatchNormReluMaxPool` | y, affine | pooled |
+//!
+//! Source: Ioffe & Szegedy 2015; variance by merging (mean, M2) of blocks, Chan et al. 1979.
+
+pub mod cpu;
+#[cfg(test)]
+mod tests;
+
+use super::check;
+use crate::error::Result;
+use crate::graph::ir::{DType, Gradients, Graph, Mode, Node, Op, ValueId};
+
+pub const EPSILON: f32 = 1e-5;
+/// Weight of the new batch in the running statistics, as PyTorch's.
+pub const MOMENTUM: f32 = 0.1;
+
+/// Rows per partial sum: a property of the op, not of a machine, so that what is summed together never depends on how many
+/// threads or which registers do it.
+pub use super::conv2d::cpu::STATISTICS_ROWS;
+
+/// The four vectors `[C]` of one batch norm.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNorm {
+    pub gamma: ValueId,
+    pub beta: ValueId,
+    pub running_mean: ValueId,
+    pub running_variance: ValueId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    None,
+    Relu,
+}
+
+/// The shape of the partial sums over a `[N, H, W, C]` value.
+pub fn partials_shape(y: &[usize]) -> [usize; 3] {
+    let rows: usize = y[..y.len() - 1].iter().product();
+    [rows.div_ceil(STATISTICS_ROWS), 2, y[y.len() - 1]]
+}
+
+/// Appends z = act(norm(y) + residual), with the batch's statistics or the running ones by the graph's mode.
+///
+/// # Errors
+/// Parameters that are not `[C]`, or a residual of another shape than y.
+pub fn batch_norm(
+    graph: &mut Graph,
+    y: ValueId,
+    norm: BatchNorm,
+    residual: Option<ValueId>,
+    activation: Activation,
+) -> Result<ValueId> {
+    let shape = graph.shape(y).to_vec();
+    let channels = shape[shape.len() - 1];
+    check(
+        graph.shape(norm.gamma) == [channels] && residual.is_none_or(|r| graph.shape(r) == shape),
+        "batch_norm",
+        || format!("parameters of {channels} channels and a residual of y's shape {shape:?}"),
+        &[graph.shape(norm.gamma), residual.map_or(&[], |r| graph.shape(r))],
+    )?;
+    let name = graph.value(norm.gamma).name.replace(".weight", "");
+    let affine = graph.arena(format!("{name}.affine"), &[2, channels], DType::F32);
+    let vectors = [norm.gamma, norm.beta, norm.running_mean, norm.running_variance];
+    match graph.mode {
+        Mode::Train => {
+            let partials = graph.arena(format!("{name}.partials"), &partials_shape(&shape), DType::F32);
+            let moments = graph.arena(format!("{name}.moments"), &[2, channels], DType::F32);
+            graph.push(Op::BatchNormStatistics, &[y], &[partials]);
+            let [gamma, beta, mean, variance] = vectors;
+            graph.push(Op::BatchNormFinish, &[partials, gamma, beta, mean, variance, y], &[moments, affine]);
+        }
+        Mode::Evaluate => graph.push(Op::BatchNormFold, &vectors, &[affine]),
+    }
+    let z = graph.arena(format!("{name}.out"), &shape, DType::F32);
+    let relu = activation == Activation::Relu;
+    let op = Op::BatchNormApply { residual: residual.is_some(), relu };
+    match residual {
+        Some(residual) => graph.push(op, &[y, affine, residual], &[z]),
+        None => graph.push(op, &[y, affine], &[z]),
+    }
+    Ok(z)
+}
+
+/// Reduce (with the mask), finish, apply; the residual's gradient is the masked one.
+pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+    let Op::BatchNormApply { residual, relu } = node.op else {
+        unreachable!("called for BatchNormApply only")
+    };
+    let z = node.outputs[0];
+    let Some(g) = gradients.get(z) else { return };
+    let (y, affine) = (node.inputs[0], node.inputs[1]);
+    let finish = graph
+        .nodes
+        .iter()
+        .find(|n| n.op == Op::BatchNormFinish && n.outputs[1] == affine)
+        .unwrap_or_else(|| unreachable!("a batch norm that is differentiated was built in training mode"));
+    let (gamma, beta, moments) = (finish.inputs[1], finish.inputs[2], finish.outputs[0]);
+
+    let shape = graph.shape(y).to_vec();
+    let channels = shape[shape.len() - 1];
+    let name = graph.value(gamma).name.replace(".weight", "");
+    let partials = graph.arena(format!("{name}.gradient_partials"), &partials_shape(&shape), DType::F32);
+    let dz = if relu {
+        let dz = graph.arena(format!("{name}.masked_gradient"), &shape, DType::F32);
+        graph.push(Op::BatchNormReduce { relu }, &[g, z, y, moments], &[dz, partials]);
+        dz
+    } else {
+        graph.push(Op::BatchNormReduce { relu }, &[g, y, moments], &[partials]);
+        g
+    };
+    let coefficients = graph.arena(format!("{name}.coefficients"), &[3, channels], DType::F32);
+    let (dgamma, dbeta) = (graph.gradient_of_parameter(gamma), graph.gradient_of_parameter(beta));
+    graph.push(Op::BatchNormBackwardFinish, &[partials, moments, gamma, y], &[coefficients, dgamma, dbeta]);
+    let dy = graph.arena(format!("{name}.input_gradient"), &shape, DType::F32);
+    graph.push(Op::BatchNormBackwardApply, &[dz, y, coefficients], &[dy]);
+    gradients.accumulate(graph, y, dy);
+    if residual {
+        gradients.accumulate(graph, node.inputs[2], dz);
+    }
+}

@@ -1,0 +1,186 @@
+//! The detection loss and its gradients in one pass on the CPU. Background cells, nearly all of them, go through a loop
+//! that vectorises; the few foreground cells are done one by one in f64 (`foreground`).
+
+use super::BINS;
+use crate::device::cpu::{Cpu, SharedMut};
+use crate::ops::softmax::cpu::exp_nonpositive;
+
+mod foreground;
+
+/// Parts the cells are cut into, whatever the number of threads.
+const PARTS: usize = 64;
+/// Class logits whose losses are kept before they are summed.
+const TILE: usize = 256;
+/// Box logits of a cell: left, top, right, bottom.
+const SIDES: usize = 4 * BINS;
+
+const GIOU_GAIN: f64 = 2.0;
+const DISTRIBUTION_GAIN: f64 = 0.25;
+
+/// What the loss reads, for N images of A cells and C classes.
+pub struct Inputs<'a> {
+    /// `[N, A, C]`.
+    pub class_logits: &'a [f32],
+    /// `[N, A, 4·BINS]`.
+    pub box_logits: &'a [f32],
+    /// `[N, A]`: ≥ 0 foreground, −1 background, −2 ignored.
+    pub class: &'a [i32],
+    /// `[N, A, 4]` xyxy in pixels; read where the cell is foreground.
+    pub target: &'a [f32],
+    /// `[A, 2]` x, y in pixels.
+    pub centres: &'a [f32],
+    /// `[A]` in pixels.
+    pub strides: &'a [f32],
+    /// Foreground cells of the whole step; at least 1 is divided by.
+    pub num_foreground: f32,
+}
+
+/// What the loss writes: loss `[1]`, the gradients of both logits, and parts `[3]`: quality focal, GIoU, distribution
+/// focal, with their gains; they sum to the loss.
+pub struct Outputs<'a> {
+    pub loss: &'a mut [f32],
+    pub dclass: &'a mut [f32],
+    pub dbox: &'a mut [f32],
+    pub parts: &'a mut [f32],
+}
+
+/// Sums over some cells.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    quality: f64,
+    giou: f64,
+    distribution: f64,
+    /// Σ w, w the best class score of a foreground cell.
+    score: f64,
+}
+
+/// Quality focal loss ÷ foreground cells + (2·(1 − GIoU) + ¼·distribution focal)·w ÷ Σ w, both denominators at least 1.
+///
+/// Source: Li et al. 2020, "Generalized Focal Loss", eqs. 4 and 6; Rezatofighi et al. 2019 for GIoU.
+pub fn box_loss(cpu: &Cpu, inputs: &Inputs, outputs: Outputs) {
+    let cells = inputs.class.len();
+    let c = inputs.class_logits.len() / cells.max(1);
+    let part = cells.div_ceil(PARTS);
+    let mut sums = [Sums::default(); PARTS];
+    let dclass = SharedMut::new(outputs.dclass);
+    let dbox = SharedMut::new(&mut *outputs.dbox);
+    cpu.parallel_chunks(
+        &mut sums,
+        1,
+        #[inline(always)]
+        |index, sums| {
+            let range = (index * part).min(cells)..((index + 1) * part).min(cells);
+            // SAFETY: parts do not overlap, and each is visited once.
+            let (dclass, dbox) = unsafe {
+                (dclass.range(range.start * c..range.end * c), dbox.range(range.start * SIDES..range.end * SIDES))
+            };
+            sums[0] = losses_of(inputs, c, range, dclass, dbox);
+        },
+    );
+    let total = sums.iter().fold(Sums::default(), |a, b| Sums {
+        quality: a.quality + b.quality,
+        giou: a.giou + b.giou,
+        distribution: a.distribution + b.distribution,
+        score: a.score + b.score,
+    });
+    let scale = 1.0 / total.score.max(1.0);
+    scale_foreground(cpu, inputs.class, scale as f32, outputs.dbox);
+    let parts = [total.quality / denominator(inputs), total.giou * scale, total.distribution * scale];
+    outputs.loss[0] = parts.iter().sum::<f64>() as f32;
+    for (out, part) in outputs.parts.iter_mut().zip(parts) {
+        *out = part as f32;
+    }
+}
+
+fn denominator(inputs: &Inputs) -> f64 {
+    f64::from(inputs.num_foreground).max(1.0)
+}
+
+/// Losses of the cells of `range`; dclass is finished, dbox lacks the division by Σ w.
+#[inline(always)]
+fn losses_of(inputs: &Inputs, c: usize, range: std::ops::Range<usize>, dclass: &mut [f32], dbox: &mut [f32]) -> Sums {
+    let scale = 1.0 / denominator(inputs);
+    let mut sums = Sums::default();
+    dbox.fill(0.0);
+    let mut cell = range.start;
+    while cell < range.end {
+        // Neighbours alike in being background, or ignored, are one run.
+        let kind = inputs.class[cell];
+        let alike = inputs.class[cell..range.end].iter().take_while(|&&other| other == kind && kind < 0).count();
+        let run = cell..cell + alike.max(1);
+        let local = run.start - range.start..run.end - range.start;
+        let logits = &inputs.class_logits[run.start * c..run.end * c];
+        let dclass = &mut dclass[local.start * c..local.end * c];
+        match usize::try_from(kind) {
+            Ok(class) => {
+                sums.quality += background(&logits[..class], scale as f32, &mut dclass[..class]);
+                sums.quality += background(&logits[class + 1..], scale as f32, &mut dclass[class + 1..]);
+                let found = foreground::losses(inputs, cell, logits, &mut dbox[local.start * SIDES..][..SIDES]);
+                let (quality, slope) = foreground::quality_focal(f64::from(logits[class]), found.iou);
+                dclass[class] = (slope * scale) as f32;
+                sums.quality += quality;
+                sums.giou += found.giou;
+                sums.distribution += found.distribution;
+                sums.score += found.score;
+            }
+            Err(_) if kind == -1 => sums.quality += background(logits, scale as f32, dclass),
+            Err(_) => dclass.fill(0.0),
+        }
+        cell = run.end;
+    }
+    sums
+}
+
+/// Σ of −ln(1 − σ)·σ² over the logits, and its slope times `scale`.
+#[inline(always)]
+fn background(logits: &[f32], scale: f32, dlogits: &mut [f32]) -> f64 {
+    let mut total = 0.0;
+    for (logits, dlogits) in logits.chunks(TILE).zip(dlogits.chunks_mut(TILE)) {
+        let mut losses = [0.0f32; TILE];
+        for ((x, d), loss) in logits.iter().zip(dlogits).zip(&mut losses) {
+            // softplus(x) = max(x, 0) + ln(1 + t), t = exp(−|x|), and ln(1 + t) = 2·artanh(t/(2 + t)).
+            let t = exp_nonpositive(-x.abs());
+            let inverse = 1.0 / (1.0 + t);
+            // σ and 1 − σ, each with all its digits.
+            let (score, rest) = if *x < 0.0 { (t * inverse, inverse) } else { (inverse, t * inverse) };
+            let softplus = if *x < 0.0 { 0.0 } else { *x } + ln_1p(t);
+            let square = score * score;
+            *loss = softplus * square;
+            *d = scale * square * (score + 2.0 * softplus * rest);
+        }
+        total += losses[..logits.len()].iter().map(|&loss| f64::from(loss)).sum::<f64>();
+    }
+    total
+}
+
+/// ln(1 + t) for t in 0–1, to a few units in the last place also where t is tiny.
+#[inline(always)]
+fn ln_1p(t: f32) -> f32 {
+    let s = t / (2.0 + t);
+    let q = s * s;
+    // artanh's series; the first term left out is below 2⁻²⁹ of the first at s = 1/3.
+    let series = 1.0 / 15.0;
+    let series = series * q + 1.0 / 13.0;
+    let series = series * q + 1.0 / 11.0;
+    let series = series * q + 1.0 / 9.0;
+    let series = series * q + 1.0 / 7.0;
+    let series = series * q + 1.0 / 5.0;
+    let series = series * q + 1.0 / 3.0;
+    2.0 * (s + s * q * series)
+}
+
+fn scale_foreground(cpu: &Cpu, class: &[i32], scale: f32, dbox: &mut [f32]) {
+    let cells = class.len().div_ceil(PARTS).max(1);
+    cpu.parallel_chunks(
+        dbox,
+        cells * SIDES,
+        #[inline(always)]
+        |part, dbox| {
+            for (class, dbox) in class[part * cells..].iter().zip(dbox.chunks_exact_mut(SIDES)) {
+                if *class >= 0 {
+                    dbox.iter_mut().for_each(|d| *d *= scale);
+                }
+            }
+        },
+    );
+}

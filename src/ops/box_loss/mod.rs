@@ -1,0 +1,52 @@
+//! The whole detection loss in one pass (Li 2020, "Generalized Focal Loss"). `BoxLoss`: class logits `[N, A, C]`, box
+//! distribution logits `[N, A, 4·(BINS)]`, class i32 `[N, A]` (≥ 0 foreground, −1 background, −2 ignored), target boxes
+//! `[N, A, 4]` xyxy in network pixels → loss `[1]`, both gradients, parts `[3]`: quality focal, GIoU, distribution focal.
+
+pub mod cpu;
+#[cfg(test)]
+mod tests;
+
+use super::check;
+use crate::error::Result;
+use crate::graph::ir::{DType, Graph, Level, Op, ValueId};
+
+/// Bins of one side's distance distribution: 0 … 16 strides.
+pub const BINS: usize = 17;
+
+/// Values of the loss op.
+pub struct BoxLoss {
+    pub loss: ValueId,
+    pub parts: ValueId,
+}
+
+/// Appends the loss of task `task` over the cells of `levels`.
+///
+/// # Errors
+/// Shapes that do not belong to the same N and A.
+pub fn box_loss(
+    graph: &mut Graph,
+    [class_logits, box_logits]: [ValueId; 2],
+    [class, target]: [ValueId; 2],
+    levels: &[Level],
+    task: usize,
+) -> Result<BoxLoss> {
+    let (cs, bs) = (graph.shape(class_logits).to_vec(), graph.shape(box_logits).to_vec());
+    let cells: usize = levels.iter().map(|l| l.h * l.w).sum();
+    check(
+        cs.len() == 3
+            && cs[1] == cells
+            && bs == [cs[0], cells, 4 * BINS]
+            && graph.shape(class) == [cs[0], cells]
+            && graph.shape(target) == [cs[0], cells, 4],
+        "box_loss",
+        || format!("class logits [N, {cells}, C], box logits [N, {cells}, {}], class [N, {cells}], target [N, {cells}, 4]", 4 * BINS),
+        &[&cs, &bs, graph.shape(class), graph.shape(target)],
+    )?;
+    let loss = graph.arena(format!("loss.{task}"), &[1], DType::F32);
+    let dclass = graph.arena(format!("loss.{task}.class_gradient"), &cs, DType::F32);
+    let dbox = graph.arena(format!("loss.{task}.box_gradient"), &bs, DType::F32);
+    let parts = graph.arena(format!("loss.{task}.parts"), &[3], DType::F32);
+    let op = Op::BoxLoss { task, levels: levels.to_vec() };
+    graph.push(op, &[class_logits, box_logits, class, target], &[loss, dclass, dbox, parts]);
+    Ok(BoxLoss { loss, parts })
+}

@@ -1,0 +1,277 @@
+//! The detection loss against plain f64, its gradients against differences in f64 with what carries no gradient held
+//! still, and what must not change it.
+
+use super::BINS;
+use super::cpu::*;
+use crate::device::cpu::Cpu;
+use crate::ops::testing::{Expected, Random, check, poisoned, wide};
+
+const SIDES: usize = 4 * BINS;
+
+/// N images of a pyramid of two levels: a 3×3 map of stride 8 and one cell of stride 32.
+#[derive(Clone)]
+struct Data {
+    c: usize,
+    class_logits: Vec<f32>,
+    box_logits: Vec<f32>,
+    class: Vec<i32>,
+    target: Vec<f32>,
+    centres: Vec<f32>,
+    strides: Vec<f32>,
+    num_foreground: f32,
+}
+
+const CELLS: usize = 10;
+
+impl Data {
+    fn new(n: usize, c: usize, spread: f32) -> Data {
+        let mut random = Random::new((n * 100 + c) as u64);
+        let mut centres: Vec<f32> =
+            (0..9).flat_map(|i| [(i % 3) as f32 * 8.0 + 4.0, (i / 3) as f32 * 8.0 + 4.0]).collect();
+        centres.extend([12.0, 12.0]);
+        let mut class = || match random.below(8) {
+            0 => -2,
+            1..=4 => -1,
+            _ => random.below(c) as i32,
+        };
+        let class: Vec<i32> = (0..n * CELLS).map(|_| class()).collect();
+        let target = (0..n * CELLS).flat_map(|cell| {
+            let side = |from: f32, random: &mut Random| random.uniform(from, from + 30.0);
+            let (x, y) = (centres[cell % CELLS * 2], centres[cell % CELLS * 2 + 1]);
+            let (left, top) = (x - side(0.5, &mut random), y - side(0.5, &mut random));
+            [left, top, x + side(0.5, &mut random), y + side(0.5, &mut random)]
+        });
+        let target: Vec<f32> = target.enumerate().map(|(i, v)| if class[i / 4] < 0 { f32::NAN } else { v }).collect();
+        let num_foreground = class.iter().filter(|&&class| class >= 0).count() as f32;
+        Data {
+            c,
+            class_logits: random.vector(n * CELLS * c, -spread, spread),
+            box_logits: random.vector(n * CELLS * SIDES, -spread, spread),
+            class,
+            target,
+            centres,
+            strides: [vec![8.0; 9], vec![32.0]].concat(),
+            num_foreground,
+        }
+    }
+
+    fn run(&self, cpu: &Cpu) -> Vec<Vec<f32>> {
+        let inputs = Inputs {
+            class_logits: &self.class_logits,
+            box_logits: &self.box_logits,
+            class: &self.class,
+            target: &self.target,
+            centres: &self.centres,
+            strides: &self.strides,
+            num_foreground: self.num_foreground,
+        };
+        let (mut loss, mut parts) = (poisoned(1), poisoned(3));
+        let (mut dclass, mut dbox) = (poisoned(self.class_logits.len()), poisoned(self.box_logits.len()));
+        let outputs = Outputs { loss: &mut loss, dclass: &mut dclass, dbox: &mut dbox, parts: &mut parts };
+        box_loss(cpu, &inputs, outputs);
+        vec![loss, parts, dclass, dbox]
+    }
+
+    /// The same images in the opposite order.
+    fn turned(&self) -> Data {
+        let turn = |v: &[f32]| v.chunks_exact(v.len() / self.images()).rev().flatten().copied().collect();
+        Data {
+            class_logits: turn(&self.class_logits),
+            box_logits: turn(&self.box_logits),
+            target: turn(&self.target),
+            class: self.class.chunks_exact(CELLS).rev().flatten().copied().collect(),
+            ..self.clone()
+        }
+    }
+
+    fn images(&self) -> usize {
+        self.class.len() / CELLS
+    }
+
+    /// Quality focal, GIoU and distribution focal, with gains; and for each cell its IoU and best score. Where `held` is
+    /// given, those are used instead: they carry no gradient.
+    fn plain(&self, class_logits: &[f64], box_logits: &[f64], held: Option<&[[f64; 2]]>) -> ([f64; 3], Vec<[f64; 2]>) {
+        let (mut parts, mut found, mut weights) = ([0.0; 3], vec![[0.0; 2]; self.class.len()], 0.0);
+        for (cell, &class) in self.class.iter().enumerate().filter(|(_, class)| **class != -2) {
+            let row = &class_logits[cell * self.c..(cell + 1) * self.c];
+            if class >= 0 {
+                let (iou, giou, distribution) = self.plain_box(cell, &box_logits[cell * SIDES..(cell + 1) * SIDES]);
+                let best = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                found[cell] = held.map_or([iou, 1.0 / (1.0 + (-best).exp())], |held| held[cell]);
+                let weight = found[cell][1];
+                weights += weight;
+                parts[1] += 2.0 * weight * (1.0 - giou);
+                parts[2] += 0.25 * weight * distribution;
+            }
+            for (k, x) in row.iter().enumerate() {
+                let quality = if class == k as i32 { found[cell][0] } else { 0.0 };
+                let entropy = x.max(0.0) + (-x.abs()).exp().ln_1p() - x * quality;
+                parts[0] += entropy * (quality - 1.0 / (1.0 + (-x).exp())).powi(2);
+            }
+        }
+        parts[0] /= f64::from(self.num_foreground).max(1.0);
+        parts[1] /= weights.max(1.0);
+        parts[2] /= weights.max(1.0);
+        (parts, found)
+    }
+
+    /// IoU, GIoU and the distribution focal loss, mean over the sides, of one cell.
+    fn plain_box(&self, cell: usize, logits: &[f64]) -> (f64, f64, f64) {
+        let (x, y) = (f64::from(self.centres[cell % CELLS * 2]), f64::from(self.centres[cell % CELLS * 2 + 1]));
+        let stride = f64::from(self.strides[cell % CELLS]);
+        let b = wide(&self.target[cell * 4..cell * 4 + 4]);
+        let wanted = [x - b[0], y - b[1], b[2] - x, b[3] - y];
+        let (mut distance, mut distribution) = ([0.0; 4], 0.0);
+        for side in 0..4 {
+            let logits = &logits[side * BINS..(side + 1) * BINS];
+            let maximum = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = logits.iter().map(|x| (x - maximum).exp()).sum();
+            distance[side] =
+                stride * (0..BINS).map(|bin| bin as f64 * (logits[bin] - maximum).exp() / sum).sum::<f64>();
+            let at = (wanted[side] / stride).clamp(0.0, 16.0 - 1e-3);
+            for bin in [at.floor(), at.floor() + 1.0] {
+                let share = 1.0 - (bin - at).abs();
+                distribution -= share * (logits[bin as usize] - maximum - sum.ln()) / 4.0;
+            }
+        }
+        let a = [x - distance[0], y - distance[1], x + distance[2], y + distance[3]];
+        let area = |b: &[f64]| (b[2] - b[0]).max(0.0) * (b[3] - b[1]).max(0.0);
+        let inner = area(&[a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
+        let hull = area(&[a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
+        let union = area(&a) + area(&b) - inner;
+        (inner / union, inner / union - (hull - union) / hull, distribution)
+    }
+
+    /// Slopes of the loss by the class and box logits, by central differences.
+    fn plain_gradients(&self, held: &[[f64; 2]]) -> [Vec<f64>; 2] {
+        let step = 1e-5;
+        let mut logits = [wide(&self.class_logits), wide(&self.box_logits)];
+        let mut slopes = [vec![], vec![]];
+        for which in 0..2 {
+            for i in 0..logits[which].len() {
+                let old = logits[which][i];
+                let value =
+                    |logits: &[Vec<f64>; 2]| -> f64 { self.plain(&logits[0], &logits[1], Some(held)).0.iter().sum() };
+                logits[which][i] = old + step;
+                let above = value(&logits);
+                logits[which][i] = old - step;
+                let below = value(&logits);
+                logits[which][i] = old;
+                slopes[which].push((above - below) / (2.0 * step));
+            }
+        }
+        slopes
+    }
+}
+
+#[test]
+fn loss_and_gradients_match_f64() {
+    for (n, c, spread) in [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 300, 4.0), (2, 2, 60.0)] {
+        let data = Data::new(n, c, spread);
+        let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
+        let [dclass, dbox] = data.plain_gradients(&held);
+        let largest = |v: &[f64]| v.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+        let (of_class, of_box) = (largest(&dclass), largest(&dbox));
+        // Background terms are positive, each of about twenty operations; the exponential's argument is rounded by none.
+        // The differences themselves are good to 1e-16 · loss ÷ step, far below.
+        let expected = [
+            Expected::near("loss", 24, vec![parts.iter().sum()]),
+            Expected::near("parts", 24, parts.to_vec()),
+            Expected::within("dclass", 24, of_class, dclass),
+            Expected::within("dbox", 24, of_box, dbox),
+        ];
+        check(&format!("box loss {n} images, {c} classes, ±{spread}"), &expected, |cpu| data.run(cpu));
+    }
+}
+
+#[test]
+fn every_background_slope_keeps_its_digits() {
+    let data = Data { class: vec![-1; CELLS], ..Data::new(1, 400, 40.0) };
+    let slope = |x: &f32| {
+        let x = f64::from(*x);
+        let (score, softplus) = (1.0 / (1.0 + (-x).exp()), x.max(0.0) + (-x.abs()).exp().ln_1p());
+        (score.powi(3) + 2.0 * softplus * score * score / (1.0 + x.exp())) / f64::from(data.num_foreground).max(1.0)
+    };
+    // Six factors of four roundings, and the exponential's.
+    let dclass = Expected::near("dclass", 32, data.class_logits.iter().map(slope).collect());
+    check("background", &[dclass], |cpu| vec![data.run(cpu).remove(2)]);
+}
+
+#[test]
+fn large_logits_are_no_trouble() {
+    for spread in [60.0f32, 200.0] {
+        let mut data = Data::new(2, 4, 1.0);
+        for (i, x) in data.class_logits.iter_mut().chain(&mut data.box_logits).enumerate() {
+            *x = if i % 3 == 0 { spread } else { -spread };
+        }
+        let (parts, _) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
+        let outputs = data.run(&Cpu::new(1).unwrap());
+        assert!(outputs.iter().flatten().all(|v| v.is_finite()));
+        assert!((f64::from(outputs[0][0]) / parts.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn all_ignored_is_loss_zero() {
+    let data = Data { class: vec![-2; 2 * CELLS], num_foreground: 0.0, ..Data::new(2, 3, 1.0) };
+    assert!(data.run(&Cpu::new(2).unwrap()).iter().flatten().all(|&v| v == 0.0));
+    let empty = Data::new(0, 3, 1.0);
+    assert!(empty.run(&Cpu::new(2).unwrap()).iter().flatten().all(|&v| v == 0.0));
+}
+
+#[test]
+fn ignored_cells_change_nothing() {
+    let cpu = Cpu::new(2).unwrap();
+    let mut data = Data::new(2, 3, 2.0);
+    assert!(data.class.contains(&-2) && data.class.contains(&-1));
+    let before = data.run(&cpu);
+    for cell in 0..data.class.len() {
+        if data.class[cell] == -2 {
+            data.class_logits[cell * 3..(cell + 1) * 3].fill(f32::NAN);
+        }
+        if data.class[cell] < 0 {
+            data.box_logits[cell * SIDES..(cell + 1) * SIDES].fill(f32::NAN);
+        }
+    }
+    assert_eq!(data.run(&cpu), before);
+}
+
+#[test]
+fn images_may_change_places() {
+    let cpu = Cpu::new(2).unwrap();
+    let data = Data::new(3, 5, 2.0);
+    let (straight, turned) = (data.run(&cpu), data.turned().run(&cpu));
+    assert!((straight[0][0] / turned[0][0] - 1.0).abs() < 1e-6);
+    for output in [2, 3] {
+        let per_image = straight[output].len() / 3;
+        let returned = turned[output].chunks_exact(per_image).rev().flatten();
+        assert!(straight[output].iter().zip(returned).all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs()));
+    }
+}
+
+#[test]
+fn a_perfect_box_has_no_giou_loss() {
+    // Every side one stride away, with all its mass on bin 1: decoded and target coincide.
+    let data = Data {
+        c: 1,
+        class_logits: vec![0.0],
+        box_logits: (0..SIDES).map(|i| if i % BINS == 1 { 200.0 } else { 0.0 }).collect(),
+        class: vec![0],
+        target: vec![4.0, 4.0, 20.0, 20.0],
+        centres: vec![12.0, 12.0],
+        strides: vec![8.0],
+        num_foreground: 1.0,
+    };
+    let outputs = data.run(&Cpu::new(1).unwrap());
+    assert_eq!(outputs[1][1..], [0.0, 0.0]);
+    // Quality 1 against a score of ½: ln 2 · ¼.
+    assert!((f64::from(outputs[1][0]) - 2f64.ln() / 4.0).abs() < 1e-7);
+}
+
+#[test]
+fn what_is_not_a_number_shows() {
+    let mut data = Data::new(1, 2, 1.0);
+    data.class = vec![-1; CELLS];
+    data.class_logits[3] = f32::NAN;
+    assert!(data.run(&Cpu::new(1).unwrap())[0][0].is_nan());
+}

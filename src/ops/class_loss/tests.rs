@@ -1,0 +1,107 @@
+//! Cross-entropy against plain f64, its gradient against differences in f64, and what must not change it.
+
+use super::cpu::class_loss;
+use crate::device::cpu::Cpu;
+use crate::ops::testing::{Expected, Random, check, poisoned, wide};
+
+fn plain_loss(k: usize, logits: &[f64], class: &[i32], denominator: f64) -> f64 {
+    let row = |(x, &class): (&[f64], &i32)| {
+        let Ok(class) = usize::try_from(class) else { return 0.0 };
+        let maximum = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        maximum + x.iter().map(|x| (x - maximum).exp()).sum::<f64>().ln() - x[class]
+    };
+    let sum: f64 = logits.chunks_exact(k).zip(class).map(row).sum();
+    if denominator == 0.0 { 0.0 } else { sum / (k as f64).ln() / denominator }
+}
+
+fn run(cpu: &Cpu, k: usize, logits: &[f32], class: &[i32], denominator: f32) -> Vec<Vec<f32>> {
+    let (mut loss, mut dlogits) = (poisoned(1), poisoned(logits.len()));
+    class_loss(cpu, k, logits, class, denominator, &mut loss, &mut dlogits);
+    vec![loss, dlogits]
+}
+
+/// `n` rows, every third of them unlabelled.
+fn data(n: usize, k: usize, spread: f32) -> (Vec<f32>, Vec<i32>) {
+    let mut random = Random::new((n * 100 + k) as u64);
+    let class = (0..n).map(|row| if row % 3 == 1 { -1 } else { random.below(k) as i32 }).collect();
+    (random.vector(n * k, -spread, spread), class)
+}
+
+#[test]
+fn loss_and_gradient_match_f64() {
+    for (n, k, spread) in
+        [(1, 2, 1.0), (3, 5, 4.0), (7, 17, 8.0), (130, 3, 2.0), (2, 100, 3.0), (5, 4, 200.0), (0, 3, 1.0)]
+    {
+        let (logits, class) = data(n, k, spread);
+        let denominator = class.iter().filter(|&&c| c >= 0).count() as f32;
+        let mut moving = wide(&logits);
+        let value = |x: &[f64]| plain_loss(k, x, &class, f64::from(denominator));
+        let loss = value(&moving);
+        let step = 1e-5;
+        let dlogits = (0..logits.len()).map(|i| {
+            let old = moving[i];
+            moving[i] = old + step;
+            let above = value(&moving);
+            moving[i] = old - step;
+            let below = value(&moving);
+            moving[i] = old;
+            (above - below) / (2.0 * step)
+        });
+        // The loss is as precise as the differences to the maximum; a share is at most 1 ÷ (ln K · denominator).
+        let share = 1.0 / (k as f64).ln() / f64::from(denominator.max(1.0));
+        let dlogits = Expected::within("dlogits", 8 + 2 * spread as usize, share, dlogits.collect());
+        let expected = [Expected::within("loss", 8, loss + 1.0, vec![loss]), dlogits];
+        check(&format!("class loss [{n}, {k}] ±{spread}"), &expected, |cpu| run(cpu, k, &logits, &class, denominator));
+    }
+}
+
+#[test]
+fn two_hundred_is_no_trouble() {
+    let [loss, dlogits] = &run(&Cpu::new(1).unwrap(), 2, &[200.0, -200.0, -200.0, 200.0], &[0, 0], 2.0)[..] else {
+        panic!("two outputs")
+    };
+    let exact = 400.0 / 2f64.ln() / 2.0;
+    assert!((f64::from(loss[0]) / exact - 1.0).abs() < 1e-6);
+    let share = (1.0 / 2f64.ln() / 2.0) as f32;
+    assert_eq!(dlogits[..], [0.0, 0.0, -share, share]);
+}
+
+#[test]
+fn nothing_labelled_is_loss_zero() {
+    let (logits, _) = data(4, 3, f32::NAN);
+    for (class, denominator) in [([-1; 4], 0.0), ([-1; 4], 3.0), ([1; 4], 0.0)] {
+        let outputs = run(&Cpu::new(2).unwrap(), 3, &logits, &class, denominator);
+        assert!(outputs.iter().flatten().all(|&v| v == 0.0));
+    }
+}
+
+#[test]
+fn unlabelled_rows_change_nothing() {
+    let cpu = Cpu::new(2).unwrap();
+    let (mut logits, class) = data(9, 5, 3.0);
+    let before = run(&cpu, 5, &logits, &class, 6.0);
+    for row in (0..9).filter(|&row| class[row] < 0) {
+        logits[row * 5..(row + 1) * 5].fill(f32::NAN);
+    }
+    assert_eq!(run(&cpu, 5, &logits, &class, 6.0), before);
+}
+
+#[test]
+fn rows_may_change_places() {
+    let cpu = Cpu::new(2).unwrap();
+    let (logits, class) = data(9, 5, 3.0);
+    let forward = run(&cpu, 5, &logits, &class, 6.0);
+    let turned: Vec<f32> = logits.chunks_exact(5).rev().flatten().copied().collect();
+    let backward = run(&cpu, 5, &turned, &class.iter().rev().copied().collect::<Vec<_>>(), 6.0);
+    assert!((forward[0][0] - backward[0][0]).abs() < 1e-6);
+    let returned: Vec<f32> = backward[1].chunks_exact(5).rev().flatten().copied().collect();
+    assert_eq!(forward[1], returned);
+}
+
+#[test]
+fn what_is_not_a_number_shows() {
+    let outputs = run(&Cpu::new(1).unwrap(), 2, &[f32::NAN, 0.0], &[1], 1.0);
+    assert!(outputs[0][0].is_nan());
+    let outputs = run(&Cpu::new(1).unwrap(), 2, &[f32::INFINITY, 0.0], &[1], 1.0);
+    assert!(!outputs[0][0].is_finite());
+}

@@ -1,0 +1,74 @@
+//! Gradient sums on the CPU: the seam's weighted one and the plain one of two.
+
+use crate::device::cpu::{Cpu, SharedMut};
+use crate::graph::ir::TermForm;
+
+/// Elements a task takes; they stay in cache while every term is added.
+const TASK_LEN: usize = 1 << 13;
+
+/// One task's gradient at a shared feature.
+pub struct Term<'a> {
+    pub weight: f32,
+    /// `[N, HW, C]`, or `[N, C]` of the mean over HW.
+    pub gradient: &'a [f32],
+    pub form: TermForm,
+}
+
+/// out `[N, HW, C]` = Σ weight·gradient, terms in order. A weight of exactly 0 leaves its term out.
+pub fn combine(cpu: &Cpu, [n, hw, c]: [usize; 3], terms: &[Term], out: &mut [f32]) {
+    let rows = (TASK_LEN / c).max(1);
+    let tasks = hw.div_ceil(rows);
+    let out = SharedMut::new(out);
+    cpu.parallel(
+        n * tasks,
+        #[inline(always)]
+        |task| {
+            let (image, first) = (task / tasks, task % tasks * rows);
+            let last = (first + rows).min(hw);
+            let range = (image * hw + first) * c..(image * hw + last) * c;
+            // SAFETY: tasks' ranges do not overlap, and each is visited once.
+            let out = unsafe { out.range(range.clone()) };
+            let mut begun = false;
+            for term in terms.iter().filter(|term| term.weight != 0.0) {
+                match term.form {
+                    TermForm::Dense => add_scaled(out, begun, term.weight, &term.gradient[range.clone()]),
+                    TermForm::Pooled => {
+                        let pooled = &term.gradient[image * c..(image + 1) * c];
+                        for out in out.chunks_exact_mut(c) {
+                            add_scaled(out, begun, term.weight / hw as f32, pooled);
+                        }
+                    }
+                }
+                begun = true;
+            }
+            if !begun {
+                out.fill(0.0);
+            }
+        },
+    );
+}
+
+/// out = scale·x, added to what is there once the sum has `begun`.
+#[inline(always)]
+fn add_scaled(out: &mut [f32], begun: bool, scale: f32, x: &[f32]) {
+    if begun {
+        out.iter_mut().zip(x).for_each(|(out, x)| *out += scale * x);
+    } else {
+        out.iter_mut().zip(x).for_each(|(out, x)| *out = scale * x);
+    }
+}
+
+/// out = a + b.
+pub fn add(cpu: &Cpu, a: &[f32], b: &[f32], out: &mut [f32]) {
+    cpu.parallel_chunks(
+        out,
+        TASK_LEN,
+        #[inline(always)]
+        |task, out| {
+            let (a, b) = (&a[task * TASK_LEN..], &b[task * TASK_LEN..]);
+            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                *out = a + b;
+            }
+        },
+    );
+}

@@ -1,0 +1,141 @@
+//! The gradient with respect to the input: the shared product on dy with transposed weights, and its epilogues over
+//! each piece while it is in L1. With a stride, pixels of one phase share a tile, so no product with a zero is computed.
+
+use super::blocks::{Geometry, Piece, product};
+use super::fprop::{STRIP, window};
+use super::{DgradEpilogue, STATISTICS_ROWS};
+use crate::device::cpu::{Cpu, SharedMut};
+use crate::ops::conv2d::Problem;
+
+/// Length of the workspace [`dgrad`] needs.
+pub fn dgrad_workspace(_cpu: &Cpu, _problem: &Problem) -> usize {
+    0
+}
+
+/// `dx = epilogue(conv_transpose(dy))`.
+///
+/// Shapes: dy `[N, P, Q, K]`, packed from [`super::pack_dgrad`], dx `[N, H, W, C]`.
+pub fn dgrad(
+    cpu: &Cpu,
+    problem: &Problem,
+    dy: &[f32],
+    packed: &[f32],
+    epilogue: DgradEpilogue,
+    dx: &mut [f32],
+    _workspace: &mut [f32],
+) {
+    let geometry = &Geometry::dgrad(problem);
+    debug_assert_eq!(dy.len(), problem.output_len());
+    debug_assert_eq!(dx.len(), problem.input_len());
+    match epilogue {
+        DgradEpilogue::Plain => product(cpu, geometry, dy, packed, dx, |_| {}),
+        DgradEpilogue::Add(addend) => product(
+            cpu,
+            geometry,
+            dy,
+            packed,
+            dx,
+            #[inline(always)]
+            |piece| add(piece, addend),
+        ),
+        DgradEpilogue::Reduce {
+            addend,
+            mask,
+            y,
+            moments,
+            partials,
+        } => {
+            let blocks = problem.input_rows().div_ceil(STATISTICS_ROWS);
+            debug_assert_eq!(partials.len(), blocks * 2 * problem.c);
+            let reduce = Reduce {
+                addend,
+                mask,
+                y,
+                moments,
+                partials: SharedMut::new(partials),
+            };
+            product(
+                cpu,
+                geometry,
+                dy,
+                packed,
+                dx,
+                #[inline(always)]
+                |piece| reduce.piece(piece),
+            )
+        }
+    }
+}
+
+#[inline(always)]
+fn add(piece: &Piece, addend: &[f32]) {
+    for row in piece.rows.clone() {
+        let addend = &addend[row * piece.width..][piece.columns.clone()];
+        // SAFETY: inside the piece, one row at a time.
+        let dx = unsafe { piece.row(row, piece.columns.clone()) };
+        for (dx, a) in dx.iter_mut().zip(addend) {
+            *dx += a;
+        }
+    }
+}
+
+struct Reduce<'a> {
+    addend: Option<&'a [f32]>,
+    mask: Option<&'a [f32]>,
+    y: &'a [f32],
+    moments: &'a [f32],
+    partials: SharedMut<'a, f32>,
+}
+
+impl Reduce<'_> {
+    #[inline(always)]
+    fn piece(&self, piece: &Piece) {
+        let mut column = piece.columns.start;
+        while column + STRIP <= piece.columns.end {
+            self.strip::<STRIP>(piece, column);
+            column += STRIP;
+        }
+        while column < piece.columns.end {
+            self.strip::<1>(piece, column);
+            column += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn strip<const W: usize>(&self, piece: &Piece, column: usize) {
+        let (mean, rstd) = self.moments.split_at(piece.width);
+        let (mean, rstd) = (window::<W>(mean, column), window::<W>(rstd, column));
+        let (mut sum, mut product) = ([0.0f32; W], [0.0f32; W]);
+        for row in piece.rows.clone() {
+            let at = row * piece.width + column;
+            // SAFETY: inside the piece, one row at a time.
+            let dx = unsafe { piece.row(row, column..column + W) };
+            let mut dz = *window::<W>(dx, 0);
+            if let Some(addend) = self.addend {
+                let addend = window::<W>(addend, at);
+                for j in 0..W {
+                    dz[j] += addend[j];
+                }
+            }
+            if let Some(mask) = self.mask {
+                let z = window::<W>(mask, at);
+                for j in 0..W {
+                    dz[j] = if z[j] > 0.0 { dz[j] } else { 0.0 };
+                }
+            }
+            let y = window::<W>(self.y, at);
+            for j in 0..W {
+                sum[j] += dz[j];
+                product[j] += dz[j] * ((y[j] - mean[j]) * rstd[j]);
+            }
+            dx.copy_from_slice(&dz);
+        }
+        let at = piece.block * 2 * piece.width + column;
+        // SAFETY: each block and column belongs to one piece, and the two ranges are different rows of the partials.
+        unsafe {
+            self.partials.range(at..at + W).copy_from_slice(&sum);
+            let at = at + piece.width;
+            self.partials.range(at..at + W).copy_from_slice(&product);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The forward convolution: the shared product, and its epilogues over each piece while it is in L1.
+
+use super::blocks::{Geometry, Piece, product};
+use super::{Epilogue, STATISTICS_ROWS};
+use crate::device::cpu::{Cpu, SharedMut};
+use crate::ops::conv2d::Problem;
+
+/// Columns that an epilogue takes at a time where there are that many.
+pub(super) const STRIP: usize = 16;
+
+/// Length of the workspace [`fprop`] needs.
+pub fn fprop_workspace(_cpu: &Cpu, _problem: &Problem) -> usize {
+    0
+}
+
+/// `y = epilogue(conv(x))`.
+///
+/// Shapes: x `[N, H, W, C]`, packed from [`super::pack_fprop`], y `[N, P, Q, K]`.
+pub fn fprop(
+    cpu: &Cpu,
+    problem: &Problem,
+    x: &[f32],
+    packed: &[f32],
+    epilogue: Epilogue,
+    y: &mut [f32],
+    _workspace: &mut [f32],
+) {
+    let geometry = &Geometry::fprop(problem);
+    debug_assert_eq!(x.len(), problem.input_len());
+    debug_assert_eq!(y.len(), problem.output_len());
+    match epilogue {
+        Epilogue::Plain => product(cpu, geometry, x, packed, y, |_| {}),
+        Epilogue::Bias(bias) => product(
+            cpu,
+            geometry,
+            x,
+            packed,
+            y,
+            #[inline(always)]
+            |piece| add_bias(piece, bias),
+        ),
+        Epilogue::Statistics(partials) => {
+            debug_assert_eq!(
+                partials.len(),
+                problem.rows().div_ceil(STATISTICS_ROWS) * 2 * problem.k
+            );
+            let partials = SharedMut::new(partials);
+            product(
+                cpu,
+                geometry,
+                x,
+                packed,
+                y,
+                #[inline(always)]
+                |piece| statistics(piece, &partials),
+            )
+        }
+        Epilogue::Affine {
+            affine,
+            residual,
+            relu,
+        } => product(
+            cpu,
+            geometry,
+            x,
+            packed,
+            y,
+            #[inline(always)]
+            |piece| transform(piece, affine, residual, relu),
+        ),
+    }
+}
+
+#[inline(always)]
+fn add_bias(piece: &Piece, bias: &[f32]) {
+    let bias = &bias[piece.columns.clone()];
+    for row in piece.rows.clone() {
+        // SAFETY: inside the piece, one row at a time.
+        let y = unsafe { piece.row(row, piece.columns.clone()) };
+        for (y, b) in y.iter_mut().zip(bias) {
+            *y += b;
+        }
+    }
+}
+
+#[inline(always)]
+fn transform(piece: &Piece, affine: &[f32], residual: Option<&[f32]>, relu: bool) {
+    let (scale, shift) = affine.split_at(piece.width);
+    let (scale, shift) = (&scale[piece.columns.clone()], &shift[piece.columns.clone()]);
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    for row in piece.rows.clone() {
+        // SAFETY: inside the piece, one row at a time.
+        let y = unsafe { piece.row(row, piece.columns.clone()) };
+        let coefficients = scale.iter().zip(shift);
+        match residual {
+            None => {
+                for (y, (a, b)) in y.iter_mut().zip(coefficients) {
+                    *y = floor_at(*y * a + b, floor);
+                }
+            }
+            Some(residual) => {
+                let residual = &residual[row * piece.width..][piece.columns.clone()];
+                for ((y, (a, b)), z) in y.iter_mut().zip(coefficients).zip(residual) {
+                    *y = floor_at(*y * a + b + z, floor);
+                }
+            }
+        }
+    }
+}
+
+/// ReLU for a floor of 0. A NaN stays one: a diverged network must not look like a dead one.
+#[inline(always)]
+fn floor_at(value: f32, floor: f32) -> f32 {
+    if value < floor { floor } else { value }
+}
+
+#[inline(always)]
+fn statistics(piece: &Piece, partials: &SharedMut<f32>) {
+    let mut column = piece.columns.start;
+    while column + STRIP <= piece.columns.end {
+        strip_statistics::<STRIP>(piece, column, partials);
+        column += STRIP;
+    }
+    while column < piece.columns.end {
+        strip_statistics::<1>(piece, column, partials);
+        column += 1;
+    }
+}
+
+/// Two passes over a piece in L1: exact where one pass with Σy² would cancel.
+#[inline(always)]
+fn strip_statistics<const W: usize>(piece: &Piece, column: usize, partials: &SharedMut<f32>) {
+    let mut mean = [0.0f32; W];
+    for row in piece.rows.clone() {
+        // SAFETY: inside the piece, one row at a time.
+        let y = window::<W>(unsafe { piece.row(row, column..column + W) }, 0);
+        for j in 0..W {
+            mean[j] += y[j];
+        }
+    }
+    let scale = 1.0 / piece.rows.len() as f32;
+    mean.iter_mut().for_each(|m| *m *= scale);
+    let mut m2 = [0.0f32; W];
+    for row in piece.rows.clone() {
+        // SAFETY: inside the piece, one row at a time.
+        let y = window::<W>(unsafe { piece.row(row, column..column + W) }, 0);
+        for j in 0..W {
+            let deviation = y[j] - mean[j];
+            m2[j] += deviation * deviation;
+        }
+    }
+    let at = piece.block * 2 * piece.width + column;
+    // SAFETY: each block and column belongs to one piece, and the two ranges are different rows of the partials.
+    unsafe {
+        partials.range(at..at + W).copy_from_slice(&mean);
+        let at = at + piece.width;
+        partials.range(at..at + W).copy_from_slice(&m2);
+    }
+}
+
+/// W values as an array, so that the compiler sees their number.
+#[inline(always)]
+pub(super) fn window<const W: usize>(values: &[f32], start: usize) -> &[f32; W] {
+    let values = &values[start..start + W];
+    // SAFETY: the slice is W long, and an array is aligned as its elements.
+    unsafe { &*values.as_ptr().cast() }
+}

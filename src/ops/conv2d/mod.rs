@@ -1,0 +1,94 @@
+//! 2-D convolution, dense, dilation 1: fprop with what is fused behind it, dgrad, wgrad.
+//!
+//! | op | inputs | outputs |
+//! |---|---|---|
+//! | `Conv2d(Plain)` | x `[N, H, W, C]`, weight `[K, R, S, C]` | y `[N, P, Q, K]` |
+//! | `Conv2d(Bias)` | x, weight, bias `[K]` | y |
+//! | `Conv2d(Statistics)` | x, weight | y, partials `[B, 2, K]` |
+//! | `Conv2d(Affine)` | x, weight, affine `[2, K]`, residual? | z `[N, P, Q, K]` |
+//! | `Conv2dDgrad(Plain)` | dy, weight, addend? | dx `[N, H, W, C]` |
+//! | `Conv2dDgrad(Reduce)` | dy, weight, addend?, z?, y, moments `[2, C]` | dz, partials `[B, 2, C]` |
+//! | `Conv2dWgrad` | dy, x | weight gradient, accumulated |
+//! | `ChannelSum` | dy | bias gradient, accumulated |
+
+pub mod cpu;
+mod problem;
+#[cfg(test)]
+mod tests;
+
+pub use problem::Problem;
+
+use super::check;
+use crate::error::Result;
+use crate::graph::ir::{Conv2d, ConvEpilogue, DType, DgradEpilogue, Gradients, Graph, Node, Op, ValueId};
+
+/// Appends y = x ∗ weight, plus `bias` where there is one.
+///
+/// Shapes: x `[N, H, W, C]`, weight `[K, R, R, C]`, bias `[K]`, result `[N, P, Q, K]`.
+///
+/// # Errors
+/// Channels that differ, a kernel that is not `conv.kernel`, or an image smaller than the kernel.
+pub fn conv2d(graph: &mut Graph, x: ValueId, weight: ValueId, bias: Option<ValueId>, conv: Conv2d) -> Result<ValueId> {
+    let (xs, ws) = (graph.shape(x).to_vec(), graph.shape(weight).to_vec());
+    check(
+        xs.len() == 4 && ws.len() == 4 && xs[3] == ws[3] && ws[1] == conv.kernel && ws[2] == conv.kernel,
+        "conv2d",
+        || format!("x [N, H, W, C] and weight [K, {0}, {0}, C]", conv.kernel),
+        &[&xs, &ws],
+    )?;
+    check(
+        xs[1] + 2 * conv.padding >= conv.kernel && xs[2] + 2 * conv.padding >= conv.kernel && conv.stride > 0,
+        "conv2d",
+        || format!("an image at least as large as the kernel of {} less twice the padding of {}", conv.kernel, conv.padding),
+        &[&xs],
+    )?;
+    let problem = Problem::new(&xs, ws[0], conv);
+    let name = graph.value(weight).name.replace(".weight", ".out");
+    let y = graph.arena(name, &[problem.n, problem.p(), problem.q(), problem.k], DType::F32);
+    match bias {
+        Some(bias) => graph.push(Op::Conv2d(conv, ConvEpilogue::Bias), &[x, weight, bias], &[y]),
+        None => graph.push(Op::Conv2d(conv, ConvEpilogue::Plain), &[x, weight], &[y]),
+    }
+    Ok(y)
+}
+
+/// All sizes of the convolution that `node` (fprop, dgrad or wgrad) computes.
+pub fn problem(graph: &Graph, node: &Node) -> Problem {
+    match node.op {
+        Op::Conv2d(conv, _) => {
+            Problem::new(graph.shape(node.inputs[0]), graph.shape(node.inputs[1])[0], conv)
+        }
+        Op::Conv2dDgrad(conv, _) => {
+            Problem::new(graph.shape(node.outputs[0]), graph.shape(node.inputs[1])[0], conv)
+        }
+        Op::Conv2dWgrad(conv) => {
+            Problem::new(graph.shape(node.inputs[1]), graph.shape(node.outputs[0])[0], conv)
+        }
+        _ => unreachable!("only convolutions have a Problem"),
+    }
+}
+
+/// The plain backward: dgrad (unless the input is the image), wgrad, bias gradient.
+pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+    let Op::Conv2d(conv, epilogue) = node.op else {
+        unreachable!("called for convolutions only")
+    };
+    let Some(dy) = gradients.get(node.outputs[0]) else {
+        return;
+    };
+    let (x, weight) = (node.inputs[0], node.inputs[1]);
+    let dweight = graph.gradient_of_parameter(weight);
+    graph.push(Op::Conv2dWgrad(conv), &[dy, x], &[dweight]);
+    if epilogue == ConvEpilogue::Bias {
+        let dbias = graph.gradient_of_parameter(node.inputs[2]);
+        graph.push(Op::ChannelSum, &[dy], &[dbias]);
+    }
+    if gradients.wanted(x) {
+        let shape = graph.shape(x).to_vec();
+        let name = graph.value(weight).name.replace(".weight", ".input_gradient");
+        let dx = graph.arena(name, &shape, DType::F32);
+        let epilogue = DgradEpilogue::Plain { addend: false };
+        graph.push(Op::Conv2dDgrad(conv, epilogue), &[dy, weight], &[dx]);
+        gradients.accumulate(graph, x, dx);
+    }
+}

@@ -1,0 +1,70 @@
+//! The sizes of one convolution and what follows from them. No data, no device.
+
+use crate::graph::ir::Conv2d;
+
+/// All sizes of one convolution: `x [N, H, W, C]`, `weight [K, R, S, C]`, `y [N, P, Q, K]`; dense, not dilated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Problem {
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub k: usize,
+    pub r: usize,
+    pub s: usize,
+    pub stride: usize,
+    pub padding: usize,
+}
+
+impl Problem {
+    /// The problem of x `[N, H, W, C]` and `k` output channels.
+    pub fn new(x: &[usize], k: usize, conv: Conv2d) -> Problem {
+        let Conv2d { kernel, stride, padding } = conv;
+        Problem { n: x[0], h: x[1], w: x[2], c: x[3], k, r: kernel, s: kernel, stride, padding }
+    }
+
+    /// Output height.
+    pub fn p(&self) -> usize {
+        (self.h + 2 * self.padding - self.r) / self.stride + 1
+    }
+
+    /// Output width.
+    pub fn q(&self) -> usize {
+        (self.w + 2 * self.padding - self.s) / self.stride + 1
+    }
+
+    /// Rows of the output as a matrix `[N·P·Q, K]`.
+    pub fn rows(&self) -> usize {
+        self.n * self.p() * self.q()
+    }
+
+    /// Rows of the input as a matrix `[N·H·W, C]`.
+    pub fn input_rows(&self) -> usize {
+        self.n * self.h * self.w
+    }
+
+    /// Kernel positions.
+    pub fn taps(&self) -> usize {
+        self.r * self.s
+    }
+
+    /// Elements of `x`.
+    pub fn input_len(&self) -> usize {
+        self.input_rows() * self.c
+    }
+
+    /// Elements of `y`.
+    pub fn output_len(&self) -> usize {
+        self.rows() * self.k
+    }
+
+    /// Elements of the weight.
+    pub fn weight_len(&self) -> usize {
+        self.k * self.taps() * self.c
+    }
+
+    /// Floating-point operations of the forward pass, taps in the padding counted.
+    pub fn flops(&self) -> u64 {
+        2 * self.rows() as u64 * (self.taps() * self.c * self.k) as u64
+    }
+}

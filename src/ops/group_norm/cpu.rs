@@ -1,0 +1,214 @@
+//! Group norm with its ReLU on the CPU: per image and channel block sums as batch norm's, merged to groups, then one
+//! affine pass; all three over (image, row block) tasks, so that one large image spreads over the threads too.
+
+use crate::device::cpu::{Cpu, SharedMut};
+use crate::ops::batch_norm::STATISTICS_ROWS;
+use crate::ops::batch_norm::cpu::{Parameters, affine_rows, gradient_row, masked_gradient_sums, mean_and_m2, relu_of};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub n: usize,
+    /// Pixels of an image.
+    pub hw: usize,
+    pub c: usize,
+    pub groups: usize,
+}
+
+impl Shape {
+    fn blocks(&self) -> usize {
+        self.hw.div_ceil(STATISTICS_ROWS)
+    }
+
+    /// Pixels of `block`.
+    fn rows(&self, block: usize) -> usize {
+        STATISTICS_ROWS.min(self.hw - block * STATISTICS_ROWS)
+    }
+
+    /// Elements of task (image, block) in a `[N, HW, C]` map.
+    fn range(&self, task: usize) -> std::ops::Range<usize> {
+        let (image, block) = (task / self.blocks(), task % self.blocks());
+        let begin = (image * self.hw + block * STATISTICS_ROWS) * self.c;
+        begin..begin + self.rows(block) * self.c
+    }
+
+    fn partials(&self) -> usize {
+        self.n * self.blocks() * 2 * self.c
+    }
+}
+
+/// What the backward reads; all but moments `[N, groups, 2]` and gamma `[C]` are `[N, HW, C]`.
+pub struct BackwardInputs<'a> {
+    pub dy: &'a [f32],
+    pub x: &'a [f32],
+    pub y: &'a [f32],
+    pub moments: &'a [f32],
+    pub gamma: &'a [f32],
+}
+
+/// Length of the workspace of [`forward`].
+pub fn forward_workspace(shape: &Shape) -> usize {
+    shape.partials() + shape.n * 2 * shape.c
+}
+
+/// Length of the workspace of [`backward`].
+pub fn backward_workspace(shape: &Shape) -> usize {
+    shape.partials() + shape.n * 3 * shape.c
+}
+
+/// y = relu(norm(x)·gamma + beta) `[N, HW, C]`; moments `[N, groups, 2]`: mean, 1/deviation.
+pub fn forward(
+    cpu: &Cpu,
+    shape: &Shape,
+    x: &[f32],
+    parameters: &Parameters,
+    y: &mut [f32],
+    moments: &mut [f32],
+    workspace: &mut [f32],
+) {
+    let c = shape.c;
+    let (partials, affine) = workspace.split_at_mut(shape.partials());
+    cpu.parallel_chunks(
+        partials,
+        2 * c,
+        #[inline(always)]
+        |task, out| {
+            let (mean, m2) = out.split_at_mut(c);
+            mean_and_m2(&x[shape.range(task)], mean, m2);
+        },
+    );
+    let per_image = shape.blocks() * 2 * c;
+    let images = moments.chunks_exact_mut(2 * shape.groups).zip(affine.chunks_exact_mut(2 * c));
+    for (image, (moments, affine)) in images.enumerate() {
+        finish(shape, &partials[image * per_image..][..per_image], parameters, moments, affine);
+    }
+    let (affine, y) = (&*affine, SharedMut::new(y));
+    cpu.parallel(
+        shape.n * shape.blocks(),
+        #[inline(always)]
+        |task| {
+            let (scale, shift) = affine[task / shape.blocks() * 2 * c..][..2 * c].split_at(c);
+            // SAFETY: tasks' ranges do not overlap, and each is visited once.
+            let y = unsafe { y.range(shape.range(task)) };
+            affine_rows(&x[shape.range(task)], scale, shift, y, relu_of);
+        },
+    );
+}
+
+/// Merges one image's partial sums over blocks and the channels of each group, in that order, in f64.
+fn finish(shape: &Shape, partials: &[f32], parameters: &Parameters, moments: &mut [f32], affine: &mut [f32]) {
+    let (c, width) = (shape.c, shape.c / shape.groups);
+    let count = (shape.hw * width) as f64;
+    let (scale, shift) = affine.split_at_mut(c);
+    for (group, moments) in moments.chunks_exact_mut(2).enumerate() {
+        let channels = group * width..(group + 1) * width;
+        let (mut mean, mut m2) = (0.0, 0.0);
+        for (block, partial) in partials.chunks_exact(2 * c).enumerate() {
+            let sum: f64 = partial[channels.clone()].iter().map(|&m| f64::from(m)).sum();
+            mean += sum * shape.rows(block) as f64;
+        }
+        mean /= count;
+        for (block, partial) in partials.chunks_exact(2 * c).enumerate() {
+            for i in channels.clone() {
+                let apart = f64::from(partial[i]) - mean;
+                m2 += f64::from(partial[c + i]) + shape.rows(block) as f64 * apart * apart;
+            }
+        }
+        let rstd = 1.0 / (m2 / count + f64::from(parameters.epsilon)).sqrt();
+        moments[0] = mean as f32;
+        moments[1] = rstd as f32;
+        for i in channels {
+            let exact = f64::from(parameters.gamma[i]) * rstd;
+            scale[i] = exact as f32;
+            shift[i] = (f64::from(parameters.beta[i]) - mean * exact) as f32;
+        }
+    }
+}
+
+/// dx `[N, HW, C]`; dgamma and dbeta `[C]` accumulate, images in order.
+pub fn backward(
+    cpu: &Cpu,
+    shape: &Shape,
+    inputs: &BackwardInputs,
+    dx: &mut [f32],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+    workspace: &mut [f32],
+) {
+    let (c, width) = (shape.c, shape.c / shape.groups);
+    let (partials, coefficients) = workspace.split_at_mut(shape.partials());
+    // Until they hold coefficients, the first C of each image hold its means, one per channel.
+    for (image, means) in coefficients.chunks_exact_mut(3 * c).enumerate() {
+        for (i, mean) in means[..c].iter_mut().enumerate() {
+            *mean = inputs.moments[(image * shape.groups + i / width) * 2];
+        }
+    }
+    let means = &*coefficients;
+    cpu.parallel_chunks(
+        partials,
+        2 * c,
+        #[inline(always)]
+        |task, out| {
+            let (sum, dot) = out.split_at_mut(c);
+            let mean = &means[task / shape.blocks() * 3 * c..][..c];
+            let [dy, x, y] = [inputs.dy, inputs.x, inputs.y].map(|map| &map[shape.range(task)]);
+            masked_gradient_sums(dy, y, x, mean, sum, dot);
+        },
+    );
+    let per_image = shape.blocks() * 2 * c;
+    for (image, coefficients) in coefficients.chunks_exact_mut(3 * c).enumerate() {
+        let partials = &partials[image * per_image..][..per_image];
+        let moments = &inputs.moments[image * 2 * shape.groups..][..2 * shape.groups];
+        backward_finish(shape, partials, moments, inputs.gamma, coefficients, dgamma, dbeta);
+    }
+    let (coefficients, dx) = (&*coefficients, SharedMut::new(dx));
+    cpu.parallel(
+        shape.n * shape.blocks(),
+        #[inline(always)]
+        |task| {
+            let coefficients = &coefficients[task / shape.blocks() * 3 * c..][..3 * c];
+            let [dy, x, y] = [inputs.dy, inputs.x, inputs.y].map(|map| &map[shape.range(task)]);
+            // SAFETY: tasks' ranges do not overlap, and each is visited once.
+            let dx = unsafe { dx.range(shape.range(task)) };
+            let rows = dy.chunks_exact(c).zip(x.chunks_exact(c)).zip(y.chunks_exact(c));
+            for (dx, ((dy, x), y)) in dx.chunks_exact_mut(c).zip(rows) {
+                gradient_row(dx, x, coefficients, |i| if y[i] > 0.0 { dy[i] } else { 0.0 });
+            }
+        },
+    );
+}
+
+/// One image's coefficients `[3, C]` of dx = a·dz + b·x + c from its partials (Σ dz, Σ dz·(x − mean)).
+fn backward_finish(
+    shape: &Shape,
+    partials: &[f32],
+    moments: &[f32],
+    gamma: &[f32],
+    coefficients: &mut [f32],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    let (c, width) = (shape.c, shape.c / shape.groups);
+    let count = (shape.hw * width) as f64;
+    for (group, moments) in moments.chunks_exact(2).enumerate() {
+        let (mean, rstd) = (f64::from(moments[0]), f64::from(moments[1]));
+        let (mut sum_of_group, mut dot_of_group) = (0.0, 0.0);
+        for i in group * width..(group + 1) * width {
+            let (mut sum, mut dot) = (0.0, 0.0);
+            for partial in partials.chunks_exact(2 * c) {
+                sum += f64::from(partial[i]);
+                dot += f64::from(partial[c + i]);
+            }
+            dot *= rstd;
+            dbeta[i] += sum as f32;
+            dgamma[i] += dot as f32;
+            sum_of_group += f64::from(gamma[i]) * sum;
+            dot_of_group += f64::from(gamma[i]) * dot;
+        }
+        let b = -rstd * rstd * dot_of_group / count;
+        for i in group * width..(group + 1) * width {
+            coefficients[i] = (f64::from(gamma[i]) * rstd) as f32;
+            coefficients[c + i] = b as f32;
+            coefficients[2 * c + i] = (-rstd * sum_of_group / count - b * mean) as f32;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The fully connected layer on the CPU. The weight is the large operand and is read once.
+
+use crate::device::cpu::{Cpu, SharedMut};
+
+/// Partial sums of a dot product: its order is the same for every instruction set and number of threads.
+const LANES: usize = 16;
+/// Images a weight row is multiplied with while it is in cache.
+const ROWS: usize = 4;
+/// Outputs of a forward task.
+const TASK_OUTPUTS: usize = 4;
+/// Channels of a backward task: with 32 images its dx stays in the first cache.
+const TASK_CHANNELS: usize = 256;
+
+/// y `[N, K]` = x `[N, C]` · weight `[K, C]`ᵀ + bias `[K]`.
+pub fn forward(cpu: &Cpu, c: usize, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+    let k = bias.len();
+    let y = SharedMut::new(y);
+    cpu.parallel(
+        k.div_ceil(TASK_OUTPUTS),
+        #[inline(always)]
+        |task| {
+            for output in task * TASK_OUTPUTS..((task + 1) * TASK_OUTPUTS).min(k) {
+                let weight = &weight[output * c..(output + 1) * c];
+                for (block, x) in x.chunks(ROWS * c).enumerate() {
+                    let store = |row: usize, dot: f32| {
+                        let at = (block * ROWS + row) * k + output;
+                        // SAFETY: no other task has this output, and each is visited once.
+                        let y = unsafe { y.range(at..at + 1) };
+                        y[0] = dot + bias[output];
+                    };
+                    if x.len() == ROWS * c {
+                        let dots = dots::<ROWS>(x, weight);
+                        dots.into_iter().enumerate().for_each(|(row, dot)| store(row, dot));
+                    } else {
+                        for (row, x) in x.chunks_exact(c).enumerate() {
+                            store(row, dots::<1>(x, weight)[0]);
+                        }
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// Dot products of `R` rows with one weight row.
+#[inline(always)]
+fn dots<const R: usize>(x: &[f32], weight: &[f32]) -> [f32; R] {
+    let c = weight.len();
+    let whole = c / LANES * LANES;
+    let mut sums = [[0.0f32; LANES]; R];
+    for at in (0..whole).step_by(LANES) {
+        let weight = &weight[at..at + LANES];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let x = &x[row * c + at..row * c + at + LANES];
+            for lane in 0..LANES {
+                sums[lane] += x[lane] * weight[lane];
+            }
+        }
+    }
+    let mut dots = [0.0; R];
+    for (row, (dot, sums)) in dots.iter_mut().zip(&sums).enumerate() {
+        let rest = x[row * c + whole..(row + 1) * c].iter().zip(&weight[whole..]);
+        *dot = sums.iter().sum::<f32>() + rest.map(|(x, w)| x * w).sum::<f32>();
+    }
+    dots
+}
+
+/// What the backward reads: dy `[N, K]`, x `[N, C]`, weight `[K, C]`.
+pub struct BackwardInputs<'a> {
+    pub dy: &'a [f32],
+    pub x: &'a [f32],
+    pub weight: &'a [f32],
+}
+
+/// dx `[N, C]` where it is wanted; dweight `[K, C]` and dbias `[K]` accumulate, images in order.
+pub fn backward(
+    cpu: &Cpu,
+    c: usize,
+    inputs: &BackwardInputs,
+    dx: Option<&mut [f32]>,
+    dweight: &mut [f32],
+    dbias: &mut [f32],
+) {
+    let k = dbias.len();
+    cpu.parallel_chunks(
+        dweight,
+        c,
+        #[inline(always)]
+        |output, dweight| {
+            for (dy, x) in inputs.dy.chunks_exact(k).zip(inputs.x.chunks_exact(c)) {
+                add_scaled(dweight, dy[output], x);
+            }
+        },
+    );
+    for dy in inputs.dy.chunks_exact(k) {
+        add_scaled(dbias, 1.0, dy);
+    }
+    if let Some(dx) = dx {
+        input_gradient(cpu, c, inputs, dx);
+    }
+}
+
+fn input_gradient(cpu: &Cpu, c: usize, inputs: &BackwardInputs, dx: &mut [f32]) {
+    let (n, k) = (inputs.x.len() / c, inputs.weight.len() / c);
+    let dx = SharedMut::new(dx);
+    cpu.parallel(
+        c.div_ceil(TASK_CHANNELS),
+        #[inline(always)]
+        |task| {
+            let channels = task * TASK_CHANNELS..((task + 1) * TASK_CHANNELS).min(c);
+            // SAFETY: no other task has these channels, and one row's slice is gone before the next is made.
+            let row = |image: usize| unsafe { dx.range(image * c + channels.start..image * c + channels.end) };
+            (0..n).for_each(|image| row(image).fill(0.0));
+            for output in 0..k {
+                let weight = &inputs.weight[output * c..][channels.clone()];
+                for image in 0..n {
+                    add_scaled(row(image), inputs.dy[image * k + output], weight);
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn add_scaled(sum: &mut [f32], scale: f32, x: &[f32]) {
+    for (sum, x) in sum.iter_mut().zip(x) {
+        *sum += scale * x;
+    }
+}

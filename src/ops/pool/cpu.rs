@@ -1,0 +1,270 @@
+//! Max pooling, the mean over an image, and dropout on the CPU. Max pooling's backward gathers: each input pixel asks the
+//! windows it lies in whether they took it, so that no two threads write one place.
+
+use crate::device::cpu::{Cpu, SharedMut};
+use crate::ops::batch_norm::cpu::relu_of;
+use std::ops::Range;
+
+/// Channels compared together.
+const LANES: usize = 16;
+/// Elements a dropout task takes.
+const TASK_LEN: usize = 1 << 14;
+/// Pixels summed before their sum is added to the others.
+const SUM_ROWS: usize = 64;
+
+/// A max pool over `[N, H, W, C]`. The padding is −∞ and smaller than the kernel, which has at most 255 taps.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool {
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+}
+
+impl MaxPool {
+    pub fn p(&self) -> usize {
+        (self.h + 2 * self.padding - self.kernel) / self.stride + 1
+    }
+
+    pub fn q(&self) -> usize {
+        (self.w + 2 * self.padding - self.kernel) / self.stride + 1
+    }
+
+    /// Taps of output `out` along an axis of `length` that fall inside it.
+    #[inline(always)]
+    fn taps(&self, out: usize, length: usize) -> Range<usize> {
+        let start = out * self.stride;
+        self.padding.saturating_sub(start)..self.kernel.min(length + self.padding - start)
+    }
+
+    /// Outputs along an axis, of `outputs` in all, whose windows hold input `at`.
+    #[inline(always)]
+    fn windows(&self, at: usize, outputs: usize) -> Range<usize> {
+        let last = (at + self.padding) / self.stride + 1;
+        (at + self.padding + 1).saturating_sub(self.kernel).div_ceil(self.stride)..last.min(outputs)
+    }
+}
+
+/// y `[N, P, Q, C]`; argmax, where asked for, is the tap (row-major in the kernel) of the first maximum. NaN wins, as in
+/// PyTorch.
+pub fn max_pool(cpu: &Cpu, problem: &MaxPool, x: &[f32], y: &mut [f32], argmax: Option<&mut [u8]>) {
+    pool_rows(
+        cpu,
+        problem,
+        x,
+        y,
+        argmax,
+        #[inline(always)]
+        |_, v| v,
+    );
+}
+
+/// As [`max_pool`] of relu(x·scale + shift), affine `[2, C]`: the stem in one pass.
+pub fn affine_relu_max_pool(
+    cpu: &Cpu,
+    problem: &MaxPool,
+    x: &[f32],
+    affine: &[f32],
+    y: &mut [f32],
+    argmax: Option<&mut [u8]>,
+) {
+    let (scale, shift) = affine.split_at(problem.c);
+    pool_rows(
+        cpu,
+        problem,
+        x,
+        y,
+        argmax,
+        #[inline(always)]
+        |channel, v| relu_of(v * scale[channel] + shift[channel]),
+    );
+}
+
+/// Runs `f(channel, value)` through the maximum, one task per output row.
+#[inline(always)]
+fn pool_rows(
+    cpu: &Cpu,
+    problem: &MaxPool,
+    x: &[f32],
+    y: &mut [f32],
+    argmax: Option<&mut [u8]>,
+    f: impl Fn(usize, f32) -> f32 + Sync,
+) {
+    let (p, q, c) = (problem.p(), problem.q(), problem.c);
+    let image = problem.h * problem.w * c;
+    let argmax = argmax.map(SharedMut::new);
+    cpu.parallel_chunks(
+        y,
+        q * c,
+        #[inline(always)]
+        |row, y| {
+            let x = &x[row / p * image..][..image];
+            // SAFETY: output rows do not overlap, and each is visited once.
+            let mut argmax = argmax.as_ref().map(|a| unsafe { a.range(row * q * c..(row + 1) * q * c) });
+            for j in 0..q {
+                let window = Window::new(problem, row % p, j);
+                let mut channel = 0;
+                while channel < c {
+                    let at = j * c + channel;
+                    if channel + LANES <= c {
+                        let (best, tap) = window.maximum::<LANES>(problem, x, channel, &f);
+                        y[at..at + LANES].copy_from_slice(&best);
+                        if let Some(argmax) = &mut argmax {
+                            argmax[at..at + LANES].copy_from_slice(&tap.map(|tap| tap as u8));
+                        }
+                        channel += LANES;
+                    } else {
+                        let (best, tap) = window.maximum::<1>(problem, x, channel, &f);
+                        y[at] = best[0];
+                        if let Some(argmax) = &mut argmax {
+                            argmax[at] = tap[0] as u8;
+                        }
+                        channel += 1;
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// The part of one output's window that lies inside the image.
+struct Window {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// Element of the image at tap (rows.start, columns.start), channel 0.
+    start: usize,
+}
+
+impl Window {
+    #[inline(always)]
+    fn new(problem: &MaxPool, i: usize, j: usize) -> Window {
+        let (rows, columns) = (problem.taps(i, problem.h), problem.taps(j, problem.w));
+        let top = i * problem.stride + rows.start - problem.padding;
+        let left = j * problem.stride + columns.start - problem.padding;
+        Window { rows, columns, start: (top * problem.w + left) * problem.c }
+    }
+
+    /// Values and taps of the first maxima of `L` channels. The lanes stay in registers.
+    #[inline(always)]
+    fn maximum<const L: usize>(
+        &self,
+        problem: &MaxPool,
+        image: &[f32],
+        channel: usize,
+        f: &impl Fn(usize, f32) -> f32,
+    ) -> ([f32; L], [u32; L]) {
+        let mut best = [f32::NEG_INFINITY; L];
+        let mut taps = [(self.rows.start * problem.kernel + self.columns.start) as u32; L];
+        for (i, r) in self.rows.clone().enumerate() {
+            for (j, s) in self.columns.clone().enumerate() {
+                let at = self.start + (i * problem.w + j) * problem.c + channel;
+                let pixel = &image[at..at + L];
+                let tap = (r * problem.kernel + s) as u32;
+                for lane in 0..L {
+                    let v = f(channel + lane, pixel[lane]);
+                    let better = v > best[lane] || v.is_nan();
+                    best[lane] = if better { v } else { best[lane] };
+                    taps[lane] = if better { tap } else { taps[lane] };
+                }
+            }
+        }
+        (best, taps)
+    }
+}
+
+/// dx `[N, H, W, C]`: each dy `[N, P, Q, C]` goes to the pixel its argmax names.
+pub fn max_pool_backward(cpu: &Cpu, problem: &MaxPool, dy: &[f32], argmax: &[u8], dx: &mut [f32]) {
+    let (p, q, c) = (problem.p(), problem.q(), problem.c);
+    cpu.parallel_chunks(
+        dx,
+        problem.w * c,
+        #[inline(always)]
+        |row, dx| {
+            let (image, i) = (row / problem.h, row % problem.h);
+            dx.fill(0.0);
+            for (j, dx) in dx.chunks_exact_mut(c).enumerate() {
+                for window in problem.windows(i, p) {
+                    let r = i + problem.padding - window * problem.stride;
+                    for column in problem.windows(j, q) {
+                        let s = j + problem.padding - column * problem.stride;
+                        let at = ((image * p + window) * q + column) * c;
+                        let tap = (r * problem.kernel + s) as u8;
+                        add_where(dx, &dy[at..at + c], &argmax[at..at + c], tap);
+                    }
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn add_where(dx: &mut [f32], dy: &[f32], argmax: &[u8], tap: u8) {
+    for ((dx, dy), argmax) in dx.iter_mut().zip(dy).zip(argmax) {
+        *dx += if *argmax == tap { *dy } else { 0.0 };
+    }
+}
+
+/// y `[N, C]`: the mean over the pixels of x `[N, HW, C]`, summed in blocks of [`SUM_ROWS`].
+pub fn global_pool(cpu: &Cpu, hw: usize, c: usize, x: &[f32], y: &mut [f32]) {
+    let scale = 1.0 / hw as f32;
+    let blocks = c.div_ceil(LANES);
+    let y = SharedMut::new(y);
+    cpu.parallel(
+        x.len() / (hw * c).max(1) * blocks,
+        #[inline(always)]
+        |task| {
+            let (image, first) = (task / blocks, task % blocks * LANES);
+            let lanes = LANES.min(c - first);
+            let mut total = [0.0f32; LANES];
+            for rows in x[image * hw * c..(image + 1) * hw * c].chunks(SUM_ROWS * c) {
+                let mut sum = [0.0f32; LANES];
+                for row in rows.chunks_exact(c) {
+                    for (sum, v) in sum.iter_mut().zip(&row[first..first + lanes]) {
+                        *sum += v;
+                    }
+                }
+                for (total, sum) in total.iter_mut().zip(&sum) {
+                    *total += sum;
+                }
+            }
+            // SAFETY: tasks' channels do not overlap, and each is visited once.
+            let y = unsafe { y.range(image * c + first..image * c + first + lanes) };
+            for (y, total) in y.iter_mut().zip(&total) {
+                *y = total * scale;
+            }
+        },
+    );
+}
+
+/// y = x/(1 − p) where a hash of counter and position keeps the element, else 0. The backward is the same call on the
+/// gradient.
+pub fn dropout(cpu: &Cpu, counter: u64, probability: f32, x: &[f32], y: &mut [f32]) {
+    // The 24 high bits of the hash are compared, as many as an f32 in 0–1 has.
+    let threshold = (f64::from(probability) * f64::from(1 << 24)) as u64;
+    let scale = 1.0 / (1.0 - probability);
+    let key = mix(counter);
+    cpu.parallel_chunks(
+        y,
+        TASK_LEN,
+        #[inline(always)]
+        |task, y| {
+            let begin = task * TASK_LEN;
+            for (i, (y, x)) in y.iter_mut().zip(&x[begin..]).enumerate() {
+                let kept = mix(key.wrapping_add((begin + i) as u64)) >> 40 >= threshold;
+                *y = if kept { x * scale } else { 0.0 };
+            }
+        },
+    );
+}
+
+/// SplitMix64's step and finaliser (Steele, Lea & Flood 2014): every bit of the output depends on every one of the input.
+#[inline(always)]
+fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

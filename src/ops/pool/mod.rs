@@ -1,0 +1,88 @@
+//! Pooling and dropout. `MaxPool`: x `[N, H, W, C]` → y `[N, P, Q, C]`, argmax u8; `MaxPoolBackward`: dy, argmax → dx.
+//! `GlobalPool`: x → mean over H and W `[N, C]`; its backward is the seam's pooled form. `Dropout`: x → x·mask/(1−p), the
+//! mask a hash of the step's counter and the position, so that its backward is the same op on the gradient.
+
+pub mod cpu;
+#[cfg(test)]
+mod tests;
+
+use super::check;
+use crate::error::Result;
+use crate::graph::ir::{DType, Gradients, Graph, Mode, Node, Op, ValueId};
+
+/// The stem's window, the only one the network has.
+pub const KERNEL: usize = 3;
+pub const STRIDE: usize = 2;
+pub const PADDING: usize = 1;
+
+/// Output length of one axis.
+pub fn pooled(length: usize) -> usize {
+    (length + 2 * PADDING - KERNEL) / STRIDE + 1
+}
+
+/// Appends the 3×3 max pool of stride 2.
+///
+/// # Errors
+/// x that is not `[N, H, W, C]`.
+pub fn max_pool(graph: &mut Graph, x: ValueId) -> Result<ValueId> {
+    let shape = graph.shape(x).to_vec();
+    check(shape.len() == 4 && shape[1] > 0 && shape[2] > 0, "max_pool", || "[N, H, W, C]".into(), &[&shape])?;
+    let out = [shape[0], pooled(shape[1]), pooled(shape[2]), shape[3]];
+    let y = graph.arena("maxpool.out", &out, DType::F32);
+    let argmax = graph.arena("maxpool.argmax", &out, DType::U8);
+    graph.push(Op::MaxPool, &[x], &[y, argmax]);
+    Ok(y)
+}
+
+pub fn max_pool_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+    let Some(dy) = gradients.get(node.outputs[0]) else {
+        return;
+    };
+    let shape = graph.shape(node.inputs[0]).to_vec();
+    let dx = graph.arena("maxpool.input_gradient", &shape, DType::F32);
+    graph.push(Op::MaxPoolBackward, &[dy, node.outputs[1]], &[dx]);
+    gradients.accumulate(graph, node.inputs[0], dx);
+}
+
+/// Appends the mean over H and W: `[N, C]`.
+///
+/// # Errors
+/// x that is not `[N, H, W, C]`.
+pub fn global_pool(graph: &mut Graph, x: ValueId, name: &str) -> Result<ValueId> {
+    let shape = graph.shape(x).to_vec();
+    check(shape.len() == 4, "global_pool", || "[N, H, W, C]".into(), &[&shape])?;
+    let y = graph.arena(name, &[shape[0], shape[3]], DType::F32);
+    graph.push(Op::GlobalPool, &[x], &[y]);
+    Ok(y)
+}
+
+/// Appends dropout in training mode; in evaluation, or at probability 0, x itself.
+///
+/// # Errors
+/// A probability outside 0 … 1 (1 excluded).
+pub fn dropout(graph: &mut Graph, x: ValueId, probability: f32, salt: u64) -> Result<ValueId> {
+    if !(0.0..1.0).contains(&probability) {
+        return Err(crate::error::Error::Usage(format!(
+            "dropout {probability} is not a probability: give a number from 0 up to, not including, 1"
+        )));
+    }
+    if graph.mode == Mode::Evaluate || probability == 0.0 {
+        return Ok(x);
+    }
+    let shape = graph.shape(x).to_vec();
+    let name = format!("{}.dropped", graph.value(x).name);
+    let y = graph.arena(name, &shape, DType::F32);
+    graph.push(Op::Dropout { probability, salt }, &[x], &[y]);
+    Ok(y)
+}
+
+pub fn dropout_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+    let Some(dy) = gradients.get(node.outputs[0]) else {
+        return;
+    };
+    let shape = graph.shape(node.inputs[0]).to_vec();
+    let name = format!("{}.gradient", graph.value(node.inputs[0]).name);
+    let dx = graph.arena(name, &shape, DType::F32);
+    graph.push(node.op.clone(), &[dy], &[dx]);
+    gradients.accumulate(graph, node.inputs[0], dx);
+}

@@ -1,0 +1,52 @@
+//! Softmax on the CPU, and the exponential the losses share with it.
+
+use crate::device::cpu::Cpu;
+
+/// y `[N, K]`: each row of x as probabilities.
+pub fn softmax(cpu: &Cpu, k: usize, x: &[f32], y: &mut [f32]) {
+    cpu.parallel_chunks(
+        y,
+        k,
+        #[inline(always)]
+        |row, y| {
+            let x = &x[row * k..(row + 1) * k];
+            let (_, sum) = exponentials(x, y);
+            let scale = (1.0 / sum) as f32;
+            y.iter_mut().for_each(|y| *y *= scale);
+        },
+    );
+}
+
+/// Writes exp(x − maximum) to y; returns the maximum and the sum.
+#[inline(always)]
+pub(crate) fn exponentials(x: &[f32], y: &mut [f32]) -> (f32, f64) {
+    let maximum = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = exp_nonpositive(x - maximum);
+    }
+    (maximum, y.iter().map(|&y| f64::from(y)).sum())
+}
+
+/// exp(x) for x ≤ 0 to two units in the last place; below the smallest normal number 0. It has no branch and no call, so
+/// that loops around it vectorise. NaN stays NaN.
+///
+/// Source: Cephes' expf; x = k·ln 2 + r, a polynomial in r, and k into the exponent.
+#[inline(always)]
+pub(crate) fn exp_nonpositive(x: f32) -> f32 {
+    // Adding 1.5·2²³ rounds to an integer and leaves it in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let k = rounded - ROUND;
+    let r = (x - k * LN2_HIGH) - k * LN2_LOW;
+    let p = 1.987_569_2e-4;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let p = p * (r * r) + r + 1.0;
+    let power = f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
+    if x < -87.0 { 0.0 } else { p * power }
+}

@@ -1,0 +1,18 @@
+//! Class probabilities at prediction: a host function over `[N, K]`, no graph op.
+
+pub mod cpu;
+#[cfg(test)]
+mod tests;
+
+/// Turns one row of logits into probabilities, in place.
+pub fn softmax_row(row: &mut [f32]) {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for value in row.iter_mut() {
+        *value = (*value - largest).exp();
+        sum += *value;
+    }
+    for value in row {
+        *value /= sum;
+    }
+}

@@ -1,0 +1,66 @@
+//! Huber's loss against plain f64, its gradient against differences in f64, and what must not change it.
+
+use super::cpu::value_loss;
+use crate::ops::testing::{Expected, Random, check, poisoned, wide};
+
+fn plain_loss(values: &[f64], target: &[f32], denominator: f64) -> f64 {
+    let entry = |(value, &target): (&f64, &f32)| match (value - f64::from(target)).abs() {
+        apart if apart.is_nan() => 0.0,
+        apart if apart < 1.0 => apart * apart / 2.0,
+        apart => apart - 0.5,
+    };
+    values.iter().zip(target).map(entry).sum::<f64>() / denominator
+}
+
+fn run(values: &[f32], target: &[f32], denominator: f32) -> Vec<Vec<f32>> {
+    let (mut loss, mut dvalues) = (poisoned(1), poisoned(values.len()));
+    value_loss(values, target, denominator, &mut loss, &mut dvalues);
+    vec![loss, dvalues]
+}
+
+#[test]
+fn loss_and_gradient_match_f64() {
+    for (len, spread) in [(1, 0.5), (5, 2.0), (33, 4.0), (12, 200.0)] {
+        let mut random = Random::new(len as u64);
+        let values = random.vector(len, -spread, spread);
+        let target: Vec<f32> =
+            (0..len).map(|i| if i % 4 == 2 { f32::NAN } else { random.uniform(-spread, spread) }).collect();
+        let mut moving = wide(&values);
+        let loss = plain_loss(&moving, &target, 7.0);
+        let dvalues = (0..len).map(|i| {
+            let (old, step) = (moving[i], 1e-6);
+            moving[i] = old + step;
+            let above = plain_loss(&moving, &target, 7.0);
+            moving[i] = old - step;
+            let below = plain_loss(&moving, &target, 7.0);
+            moving[i] = old;
+            (above - below) / (2.0 * step)
+        });
+        // One rounding each; differences of a loss up to 200·12/7 are good to 1e-8.
+        let expected = [Expected::near("loss", 1, vec![loss]), Expected::within("dvalues", 2, 0.3, dvalues.collect())];
+        check(&format!("value loss {len} ±{spread}"), &expected, |_| run(&values, &target, 7.0));
+    }
+}
+
+#[test]
+fn nothing_labelled_is_loss_zero() {
+    for (target, denominator) in [([f32::NAN; 2], 0.0), ([f32::NAN; 2], 2.0), ([1.0; 2], 0.0)] {
+        assert!(run(&[3.0, -1.0], &target, denominator).iter().flatten().all(|&v| v == 0.0));
+    }
+    assert_eq!(run(&[], &[], 0.0)[0], [0.0]);
+}
+
+#[test]
+fn unlabelled_entries_change_nothing_and_entries_may_change_places() {
+    let target = [0.5, f32::NAN, -2.0];
+    let outputs = run(&[1.0, 4.0, 0.25], &target, 2.0);
+    assert_eq!(run(&[1.0, f32::NAN, 0.25], &target, 2.0), outputs);
+    let turned = run(&[0.25, 4.0, 1.0], &[-2.0, f32::NAN, 0.5], 2.0);
+    assert_eq!(turned[0], outputs[0]);
+    assert_eq!(turned[1].iter().rev().copied().collect::<Vec<_>>(), outputs[1]);
+}
+
+#[test]
+fn what_is_not_a_number_shows() {
+    assert!(run(&[f32::NAN], &[0.0], 1.0)[0][0].is_nan());
+}

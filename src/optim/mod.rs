@@ -1,0 +1,102 @@
+//! What surrounds the update: the learning rate over the steps, the parameter groups' scalars, the average's decay. The
+//! arithmetic itself is `ops/optimizer`.
+
+pub mod schedule;
+
+use crate::error::{Error, Result};
+use crate::executor::store::{Rule, Update};
+use crate::ops::optimizer::cpu::{AdamW, GroupScalars, Sgd};
+use schedule::Schedule;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    Sgd,
+    AdamW,
+}
+
+impl OptimizerKind {
+    /// # Errors
+    /// A word that names no optimizer.
+    pub fn parse(word: &str) -> Result<OptimizerKind> {
+        match word {
+            "sgd" => Ok(OptimizerKind::Sgd),
+            "adamw" => Ok(OptimizerKind::AdamW),
+            _ => Err(Error::Usage(format!("--optimizer {word}: expected sgd or adamw"))),
+        }
+    }
+}
+
+/// Everything about the update that a person chooses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OptimizerConfig {
+    pub kind: OptimizerKind,
+    pub schedule: Schedule,
+    pub momentum: f32,
+    pub weight_decay: f32,
+    pub clip_norm: Option<f32>,
+    /// Share of the moving average of the parameters that stays, once it has warmed up.
+    pub average_decay: f32,
+}
+
+/// The optimizer's own count of steps, per parameter group: a group without labels does not count the step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OptimizerState {
+    pub steps: Vec<u64>,
+}
+
+impl OptimizerConfig {
+    fn rule(&self) -> Rule {
+        let weight_decay = self.weight_decay;
+        match self.kind {
+            OptimizerKind::Sgd => Rule::Sgd(Sgd { momentum: self.momentum, weight_decay, nesterov: false }),
+            OptimizerKind::AdamW => {
+                Rule::AdamW(AdamW { beta1: BETAS[0], beta2: BETAS[1], epsilon: 1e-8, weight_decay })
+            }
+        }
+    }
+}
+
+const BETAS: [f32; 2] = [0.9, 0.999];
+
+impl OptimizerState {
+    pub fn new(groups: usize) -> OptimizerState {
+        OptimizerState { steps: vec![0; groups] }
+    }
+
+    /// Counts the step for the active groups and says what segment 4 is to do. Group 0 is the trunk, `i + 1` the head of
+    /// task `i`, whose gradient is scaled by that task's weight.
+    pub fn advance(&mut self, config: &OptimizerConfig, step: u64, task_weights: &[f32]) -> Update {
+        let learning_rate = config.schedule.learning_rate(step);
+        let anybody = task_weights.iter().any(|&w| w != 0.0);
+        let factors = std::iter::once(f32::from(u8::from(anybody))).chain(task_weights.iter().copied());
+        let groups = factors
+            .enumerate()
+            .map(|(group, factor)| {
+                let active = factor != 0.0;
+                self.steps[group] += u64::from(active);
+                let count = i32::try_from(self.steps[group]).unwrap_or(i32::MAX);
+                GroupScalars {
+                    factor,
+                    active,
+                    learning_rate,
+                    bias_correction1: 1.0 - BETAS[0].powi(count),
+                    bias_correction2: 1.0 - BETAS[1].powi(count),
+                }
+            })
+            .collect();
+        Update {
+            rule: config.rule(),
+            groups,
+            clip_norm: config.clip_norm,
+            average_decay: average_decay(config.average_decay, step),
+        }
+    }
+}
+
+/// The average starts short-sighted, so that the random start is soon forgotten: min(decay, (1 + t)/(10 + t)).
+fn average_decay(decay: f32, step: u64) -> f32 {
+    let t = step as f32;
+    decay.min((1.0 + t) / (10.0 + t))
+}

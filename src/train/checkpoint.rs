@@ -1,0 +1,117 @@
+//! Checkpoints: one file that is the whole state of a run, and smaller ones that are enough to predict.
+
+use super::step::Trainer;
+use crate::config::TrainConfig;
+use crate::error::{Error, Result};
+use crate::executor::{ParameterSet, Store};
+use crate::model::weights::{self, Slot, Tensors};
+use crate::model::Card;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// What a run knows besides tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    pub config: TrainConfig,
+    /// Optimizer steps done; the loader goes on from this batch.
+    pub step: u64,
+    pub epochs_done: u64,
+    pub optimizer_steps: Vec<u64>,
+    pub balance: Vec<f64>,
+    /// Best overall value so far, then the best of each task; `None` before the first.
+    pub best: Option<f64>,
+    pub best_per_task: Vec<Option<f64>>,
+    /// Seconds trained, over all sessions.
+    pub elapsed_s: f64,
+}
+
+const STATE_KEY: &str = "polyhead.run";
+
+/// Writes the whole state: parameters, `ema.*`, `optim.*`, running statistics, card and run state.
+///
+/// # Errors
+/// The file system refuses; an older checkpoint stays whole.
+pub fn save(path: &Path, trainer: &Trainer, card: &Card, state: &RunState) -> Result<()> {
+    let store = trainer.executor.store();
+    let mut tensors = prediction_tensors(store, ParameterSet::Current, "")?;
+    tensors.append(&mut prediction_tensors(store, ParameterSet::Average, "ema.")?);
+    tensors.append(&mut weights::export_parameters(store, Slot::FirstMoment, "optim.first.")?);
+    tensors.append(&mut weights::export_parameters(store, Slot::SecondMoment, "optim.second.")?);
+    let state = serde_json::to_string(state)
+        .map_err(|e| Error::checkpoint(path, format!("the run's state cannot be written: {e}")))?;
+    let metadata = HashMap::from([(Card::KEY.to_owned(), card.to_json()), (STATE_KEY.to_owned(), state)]);
+    weights::write(path, &tensors, metadata)
+}
+
+/// Writes the averages and the card: enough to predict.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_model(path: &Path, trainer: &Trainer, card: &Card) -> Result<()> {
+    let tensors = prediction_tensors(trainer.executor.store(), ParameterSet::Average, "")?;
+    weights::write(path, &tensors, HashMap::from([(Card::KEY.to_owned(), card.to_json())]))
+}
+
+fn prediction_tensors(store: &Store, set: ParameterSet, prefix: &str) -> Result<Tensors> {
+    let mut tensors = weights::export_parameters(store, Slot::Set(set), prefix)?;
+    tensors.append(&mut weights::export_buffers(store, set, prefix)?);
+    Ok(tensors)
+}
+
+/// A checkpoint read from disk, its tensors not yet in a Store.
+pub struct Loaded {
+    pub card: Card,
+    pub state: RunState,
+    tensors: Tensors,
+}
+
+/// # Errors
+/// A file that is broken, or no checkpoint of a run.
+pub fn load(path: &Path) -> Result<Loaded> {
+    let file = weights::read(path)?;
+    let no_run = || {
+        Error::checkpoint(path, "holds a model but not a run's state: resume from weights/last.safetensors of a run")
+    };
+    let card = Card::from_json(file.metadata.get(Card::KEY).ok_or_else(no_run)?, path)?;
+    let text = file.metadata.get(STATE_KEY).ok_or_else(no_run)?;
+    let state = serde_json::from_str(text)
+        .map_err(|e| Error::checkpoint(path, format!("its run state is not understood ({e}); was it written by another version?")))?;
+    Ok(Loaded { card, state, tensors: file.tensors })
+}
+
+impl Loaded {
+    /// Puts everything back into a trainer made for the same architecture.
+    ///
+    /// # Errors
+    /// Tensors are missing or of another shape.
+    pub fn restore(&self, trainer: &mut Trainer, path: &Path) -> Result<()> {
+        let mut result = Ok(Vec::new());
+        trainer.executor.edit_store(|store| result = self.fill(store));
+        let missing = result?;
+        if let Some(first) = missing.first() {
+            return Err(Error::checkpoint(path, format!("lacks {} tensors, `{first}` first", missing.len())));
+        }
+        trainer.balance.restore(&self.state.balance)?;
+        trainer.optimizer.steps.clone_from(&self.state.optimizer_steps);
+        trainer.step = self.state.step;
+        Ok(())
+    }
+
+    fn fill(&self, store: &mut Store) -> Result<Vec<String>> {
+        let slots = [
+            (Slot::Set(ParameterSet::Current), ""),
+            (Slot::Set(ParameterSet::Average), "ema."),
+            (Slot::FirstMoment, "optim.first."),
+            (Slot::SecondMoment, "optim.second."),
+        ];
+        let mut missing = Vec::new();
+        for (slot, prefix) in slots {
+            missing.extend(weights::import_parameters(store, slot, &self.tensors, prefix)?);
+        }
+        for (set, prefix) in [(ParameterSet::Current, ""), (ParameterSet::Average, "ema.")] {
+            missing.extend(weights::import_buffers(store, set, &self.tensors, prefix)?);
+        }
+        Ok(missing)
+    }
+}

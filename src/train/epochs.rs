@@ -1,0 +1,538 @@
+//! A run from its first to its last epoch: data in, steps, validation, checkpoints, and going on with a run that stopped.
+
+use super::checkpoint::{self, RunState};
+use super::progress::{Progress, StepLine, in_words};
+use super::run::{ResultsTable, RunFolder};
+use super::step::{StepReport, Trainer};
+use crate::config::TrainConfig;
+use crate::data::{Augment, Broken, Dataset, LoaderOptions, OpenOptions, Sample, TrainLoader, digits};
+use crate::error::{Error, Result};
+use crate::evaluate::{self, Settings, TaskResult, overall};
+use crate::executor::{DeviceChoice, ParameterSet};
+use crate::losses::{Encoded, Encoder};
+use crate::model::heads::decode::DecodeOptions;
+use crate::model::{Architecture, Card, ForwardPlan, Standardisation, init, weights};
+use crate::optim::OptimizerConfig;
+use crate::optim::schedule::Schedule;
+use crate::predict;
+use crate::task::{Label, Task, TaskKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Trains from the beginning and returns the run's folder.
+///
+/// # Errors
+/// Anything that stops a run; what was saved before stays.
+pub fn train(config: TrainConfig) -> Result<PathBuf> {
+    let data = Data::open(&config)?;
+    let card = card(&config, &data);
+    let mut folder = RunFolder::create(&config)?;
+    let mut trainer = trainer(&config, &data, &card)?;
+    let mut notes = data.notes.clone();
+    trainer.executor.edit_store(|store| init::initialise(store, config.seed));
+    if let Some(file) = &config.weights {
+        notes.extend(start_from(&mut trainer, file)?);
+    }
+    let tasks = card.architecture.tasks.len();
+    let state = RunState {
+        config,
+        step: 0,
+        epochs_done: 0,
+        optimizer_steps: trainer.optimizer.steps.clone(),
+        balance: trainer.balance.state(),
+        best: None,
+        best_per_task: vec![None; tasks],
+        elapsed_s: 0.0,
+    };
+    for note in &notes {
+        eprintln!("note: {note}");
+        folder.log(&format!("note: {note}"))?;
+    }
+    Run { data, card, folder, trainer, state }.go_on()
+}
+
+/// What a person may change when a run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct ResumeOverrides {
+    pub device: Option<String>,
+    pub workers: Option<usize>,
+    pub threads: Option<usize>,
+    /// Flags that were given and are not heeded.
+    pub ignored: Vec<String>,
+}
+
+/// Goes on with the run in `path` from its last checkpoint.
+///
+/// # Errors
+/// No checkpoint, a broken one, or data that changed under it.
+pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
+    let file = path.join("weights").join("last.safetensors");
+    if !file.is_file() {
+        return Err(Error::Usage(format!(
+            "{}: no weights/last.safetensors there; --resume takes the folder of a run that saved at least once",
+            path.display()
+        )));
+    }
+    let loaded = checkpoint::load(&file)?;
+    let mut state = loaded.state.clone();
+    set(&mut state.config.device, overrides.device.clone());
+    set(&mut state.config.workers, overrides.workers);
+    set(&mut state.config.threads, overrides.threads);
+    let data = Data::open(&state.config)?;
+    if data.tasks != loaded.card.architecture.tasks {
+        return Err(Error::Usage(format!(
+            "{}: its tasks or classes are not those this run was started with; restore the data set, or start a new run",
+            data.name
+        )));
+    }
+    let mut folder = RunFolder::open(path)?;
+    let mut trainer = trainer(&state.config, &data, &loaded.card)?;
+    loaded.restore(&mut trainer, &file)?;
+    for flag in &overrides.ignored {
+        eprintln!("note: {flag} is ignored: a resumed run keeps its own");
+    }
+    let line = format!("resumed after epoch {}, step {}", state.epochs_done, state.step);
+    eprintln!("{line}");
+    folder.log(&line)?;
+    Run { data, card: loaded.card, folder, trainer, state }.go_on()
+}
+
+fn set<T>(field: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *field = value;
+    }
+}
+
+/// The images a run trains and judges on.
+struct Data {
+    name: String,
+    tasks: Vec<Task>,
+    crop_safe: bool,
+    flip_safe: bool,
+    train: Arc<[Sample]>,
+    val: Arc<[Sample]>,
+    notes: Vec<String>,
+}
+
+impl Data {
+    fn open(config: &TrainConfig) -> Result<Data> {
+        let path = match &config.data {
+            Some(path) => path.clone(),
+            None => digits::digits_dataset(&config.project.join("datasets"))?,
+        };
+        let options = OpenOptions { val_fraction: config.val_fraction, seed: config.seed };
+        let mut dataset = Dataset::open(&path, &options)?;
+        if dataset.train.is_empty() {
+            return Err(Error::data(&path, None, "the training split has no images"));
+        }
+        for name in config.task_weights.keys() {
+            if !dataset.tasks.iter().any(|t| &t.name == name) {
+                let names: Vec<&str> = dataset.tasks.iter().map(|t| t.name.as_str()).collect();
+                return Err(Error::Usage(format!("--task-weight {name}: the tasks are {}", names.join(", "))));
+            }
+        }
+        dataset.keep_fraction(config.fraction, config.seed);
+        let mut notes = vec![dataset.layout];
+        notes.append(&mut dataset.notes);
+        if dataset.val.is_empty() {
+            notes.push("no validation images: nothing is judged, and `best` is the last epoch".into());
+        }
+        Ok(Data {
+            name: path.display().to_string(),
+            tasks: dataset.tasks,
+            crop_safe: dataset.crop_safe,
+            flip_safe: dataset.flip_safe,
+            train: dataset.train.into(),
+            val: dataset.val.into(),
+            notes,
+        })
+    }
+
+    fn augment(&self, config: &TrainConfig) -> Augment {
+        let mut augment = Augment::training(self.crop_safe, self.flip_safe);
+        if self.flip_safe {
+            augment.flip = config.fliplr;
+        }
+        if let crate::data::Framing::Scatter { least_scale } = &mut augment.framing {
+            *least_scale = config.scale;
+        }
+        augment.brightness = config.jitter;
+        augment.contrast = config.jitter;
+        augment.saturation = config.jitter;
+        augment
+    }
+
+    fn steps_per_epoch(&self, batch: usize) -> u64 {
+        self.train.len().div_ceil(batch) as u64
+    }
+}
+
+fn card(config: &TrainConfig, data: &Data) -> Card {
+    let architecture = Architecture::new(config.backbone, data.tasks.clone(), config.imgsz, config.dropout);
+    let mut card = Card::new(architecture, config.imgsz);
+    for (index, task) in data.tasks.iter().enumerate() {
+        let TaskKind::Regress { columns, .. } = &task.kind else { continue };
+        let rows = data.train.iter().filter_map(move |s| match &s.labels[index] {
+            Label::Values(values) => Some(values.as_slice()),
+            _ => None,
+        });
+        card.standardisation[index] = Some(Standardisation::fit(columns.len(), rows));
+    }
+    card
+}
+
+fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<Trainer> {
+    let per_epoch = data.steps_per_epoch(config.batch);
+    let total_steps = config.epochs * per_epoch;
+    let optimizer = OptimizerConfig {
+        kind: config.optimizer,
+        schedule: Schedule {
+            lr: config.lr0,
+            final_share: config.lrf,
+            warmup_steps: ((config.warmup_epochs * per_epoch as f32) as u64).min(total_steps / 2),
+            total_steps,
+        },
+        momentum: config.momentum,
+        weight_decay: config.weight_decay,
+        clip_norm: (config.clip_norm > 0.0).then_some(config.clip_norm),
+        average_decay: config.ema,
+    };
+    let task_weights: Vec<f32> =
+        data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
+    let shape = [config.batch, config.imgsz, config.imgsz];
+    let device = DeviceChoice::parse(&config.device, config.threads)?;
+    Trainer::new(&card.architecture, shape, device, optimizer, config.balance.start(&task_weights))
+}
+
+/// Starts the trunk from a published file and says what was and was not in it.
+fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
+    let file = weights::read(path)?;
+    let mut report = Ok(weights::KeyReport::default());
+    trainer.executor.edit_store(|store| report = weights::start_from(store, &file, path));
+    let report = report?;
+    let list = |keys: &[String]| {
+        let shown: Vec<&str> = keys.iter().take(8).map(String::as_str).collect();
+        let tail = if keys.len() > 8 { ", …" } else { "" };
+        format!("{}{tail}", shown.join(", "))
+    };
+    let mut notes = Vec::new();
+    if !report.missing.is_empty() {
+        notes.push(format!("{} tensors start at random, not in {}: {}", report.missing.len(), path.display(), list(&report.missing)));
+    }
+    if !report.unexpected.is_empty() {
+        notes.push(format!("{} tensors of {} are not used: {}", report.unexpected.len(), path.display(), list(&report.unexpected)));
+    }
+    Ok(notes)
+}
+
+/// Everything a run consists of.
+struct Run {
+    data: Data,
+    card: Card,
+    folder: RunFolder,
+    trainer: Trainer,
+    state: RunState,
+}
+
+/// Means over an epoch's steps.
+struct EpochMeans {
+    losses: Vec<(f64, u32)>,
+    weights: Vec<f64>,
+    steps: u32,
+}
+
+impl EpochMeans {
+    fn new(tasks: usize) -> EpochMeans {
+        EpochMeans { losses: vec![(0.0, 0); tasks], weights: vec![0.0; tasks], steps: 0 }
+    }
+
+    fn add(&mut self, report: &StepReport) {
+        for (mean, &loss) in self.losses.iter_mut().zip(&report.losses) {
+            if !loss.is_nan() {
+                *mean = (mean.0 + f64::from(loss), mean.1 + 1);
+            }
+        }
+        for (sum, &weight) in self.weights.iter_mut().zip(&report.weights) {
+            *sum += f64::from(weight);
+        }
+        self.steps += 1;
+    }
+}
+
+impl Run {
+    fn go_on(mut self) -> Result<PathBuf> {
+        let config = self.state.config.clone();
+        let per_epoch = self.data.steps_per_epoch(config.batch);
+        let columns = self.columns();
+        let mut table = ResultsTable::open(&self.folder, &columns, self.state.epochs_done)?;
+        let shape = [config.batch, config.imgsz, config.imgsz];
+        let plan = ForwardPlan::prepare(&mut self.trainer.executor, &self.card.architecture, shape)?;
+        let mut loader = self.loader(&config)?;
+        let mut progress = Progress::new(self.trainer.step, config.epochs * per_epoch);
+        let interrupted = interrupt_flag()?;
+        self.announce(&mut progress, &config, per_epoch)?;
+        let started = Instant::now();
+        let elapsed_before = self.state.elapsed_s;
+        for epoch in self.state.epochs_done..config.epochs {
+            let means = self.epoch(epoch, per_epoch, &mut loader, &mut progress, &interrupted)?;
+            self.state.elapsed_s = elapsed_before + started.elapsed().as_secs_f64();
+            if interrupted.load(Ordering::Relaxed) {
+                self.save_last()?;
+                progress.finish();
+                eprintln!("stopped after step {}; go on with: polyhead train --resume {}", self.trainer.step, self.folder.path.display());
+                return Err(Error::Interrupted);
+            }
+            let results = self.validate(&plan, &config, &mut progress)?;
+            self.state.epochs_done = epoch + 1;
+            self.report(epoch, &config, &means, &results, &mut progress)?;
+            table.row(&self.row(epoch, &means, &results))?;
+            self.save(&results)?;
+        }
+        progress.finish();
+        self.draw_predictions(&plan, &config)?;
+        self.closing_words()?;
+        Ok(self.folder.path)
+    }
+
+    fn announce(&mut self, progress: &mut Progress, config: &TrainConfig, per_epoch: u64) -> Result<()> {
+        let tasks: Vec<String> =
+            self.data.tasks.iter().map(|t| format!("{} ({})", t.name, t.kind_word())).collect();
+        let line = format!(
+            "{}: {} training and {} validation images; tasks {}; {} at {} px, batch {}, {} epochs of {per_epoch} steps; writing {}",
+            self.data.name,
+            self.data.train.len(),
+            self.data.val.len(),
+            tasks.join(", "),
+            config.backbone.name(),
+            config.imgsz,
+            config.batch,
+            config.epochs,
+            self.folder.path.display()
+        );
+        progress.say(&mut self.folder, &line)
+    }
+
+    fn loader(&self, config: &TrainConfig) -> Result<TrainLoader<Vec<Encoded>>> {
+        let encoder = Encoder {
+            tasks: self.data.tasks.clone(),
+            levels: self.card.architecture.levels(config.imgsz, config.imgsz),
+            standardisation: self.card.standardisation.clone(),
+        };
+        let options = LoaderOptions {
+            batch: config.batch,
+            imgsz: config.imgsz,
+            workers: config.workers,
+            seed: config.seed,
+            augment: self.data.augment(config),
+            max_broken: config.max_broken,
+            prefetch: 3,
+        };
+        let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
+        TrainLoader::new(Arc::clone(&self.data.train), options, encode, self.trainer.step)
+    }
+
+    /// The steps of one epoch, or those left of it, until interrupted.
+    fn epoch(
+        &mut self,
+        epoch: u64,
+        per_epoch: u64,
+        loader: &mut TrainLoader<Vec<Encoded>>,
+        progress: &mut Progress,
+        interrupted: &AtomicBool,
+    ) -> Result<EpochMeans> {
+        let names: Vec<String> = self.data.tasks.iter().map(|t| t.name.clone()).collect();
+        let mut means = EpochMeans::new(names.len());
+        let epochs = self.state.config.epochs;
+        let started = Instant::now();
+        let mut images = 0;
+        while self.trainer.step < (epoch + 1) * per_epoch && !interrupted.load(Ordering::Relaxed) {
+            let batch = loader.next()?;
+            self.name_broken(&batch.broken, progress)?;
+            let (indices, targets): (Vec<usize>, Vec<Vec<Encoded>>) =
+                batch.items.into_iter().map(|item| (item.index, item.encoded)).unzip();
+            let report = self.trainer.step(&batch.images, &targets).map_err(|e| self.with_images(e, &indices))?;
+            loader.recycle(batch.images);
+            images += indices.len();
+            means.add(&report);
+            progress.step(&StepLine {
+                epoch: epoch + 1,
+                epochs,
+                step: self.trainer.step,
+                images_per_second: images as f64 / started.elapsed().as_secs_f64(),
+                tasks: &names,
+                losses: &report.losses,
+                weights: &report.weights,
+            });
+        }
+        Ok(means)
+    }
+
+    /// Names the images of a step whose loss left the real numbers.
+    fn with_images(&self, error: Error, indices: &[usize]) -> Error {
+        let Error::NonFinite { report } = error else { return error };
+        let names: Vec<&str> = indices.iter().map(|&i| self.data.train[i].name.as_str()).collect();
+        Error::NonFinite { report: format!("{report}. Images of the step: {}", names.join(", ")) }
+    }
+
+    fn name_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
+        for b in broken {
+            progress.say(&mut self.folder, &format!("unreadable, left out: {}: {}", b.name, b.message))?;
+        }
+        Ok(())
+    }
+
+    fn settings(config: &TrainConfig) -> Settings {
+        Settings {
+            batch: config.batch,
+            imgsz: config.imgsz,
+            workers: config.workers,
+            max_broken: config.max_broken,
+            boxes: DecodeOptions::default(),
+        }
+    }
+
+    fn validate(&mut self, plan: &ForwardPlan, config: &TrainConfig, progress: &mut Progress) -> Result<Vec<TaskResult>> {
+        if self.data.val.is_empty() {
+            return Ok(Vec::new());
+        }
+        let executor = &mut self.trainer.executor;
+        let (results, broken) =
+            evaluate::evaluate_on(executor, plan, &self.card, &self.data.val, &Run::settings(config))?;
+        if self.state.epochs_done == 0 {
+            self.name_broken(&broken, progress)?;
+        }
+        Ok(results)
+    }
+
+    fn report(
+        &mut self,
+        epoch: u64,
+        config: &TrainConfig,
+        means: &EpochMeans,
+        results: &[TaskResult],
+        progress: &mut Progress,
+    ) -> Result<()> {
+        let losses = self.data.tasks.iter().zip(&means.losses).zip(&means.weights);
+        let losses: Vec<String> = losses
+            .map(|((task, loss), weight)| {
+                let loss = loss.0 / f64::from(loss.1.max(1));
+                format!("{} loss {loss:.3} weight {:.2}", task.name, weight / f64::from(means.steps.max(1)))
+            })
+            .collect();
+        let head = format!("epoch {}/{}  {}  ({})", epoch + 1, config.epochs, losses.join("  "), in_words(self.state.elapsed_s));
+        progress.say(&mut self.folder, &head)?;
+        for result in results {
+            progress.say(&mut self.folder, &format!("  {}", result.line()))?;
+        }
+        Ok(())
+    }
+
+    fn columns(&self) -> Vec<String> {
+        let mut columns = vec!["epoch".to_owned(), "time".to_owned()];
+        let names = || self.data.tasks.iter().map(|t| t.name.as_str());
+        columns.extend(names().map(|n| format!("train/{n}/loss")));
+        if !self.data.val.is_empty() {
+            for (task, metrics) in self.data.tasks.iter().zip(self.metric_names()) {
+                columns.extend(metrics.iter().map(|m| format!("val/{}/{m}", task.name)));
+            }
+        }
+        columns.extend(names().map(|n| format!("weight/{n}")));
+        columns.extend(names().map(|n| format!("log_var/{n}")));
+        columns.push("lr".to_owned());
+        columns
+    }
+
+    fn metric_names(&self) -> Vec<Vec<String>> {
+        let names = |task: &Task| evaluate::empty_result(task).metrics().into_iter().map(|m| m.0).collect();
+        self.data.tasks.iter().map(names).collect()
+    }
+
+    fn row(&self, epoch: u64, means: &EpochMeans, results: &[TaskResult]) -> Vec<String> {
+        let number = |value: f64| if value.is_finite() { format!("{value:.6}") } else { String::new() };
+        let mut cells = vec![(epoch + 1).to_string(), format!("{:.1}", self.state.elapsed_s)];
+        cells.extend(means.losses.iter().map(|&(sum, count)| number(sum / f64::from(count))));
+        let metrics = results.iter().flat_map(TaskResult::metrics);
+        cells.extend(metrics.map(|(_, value)| value.map_or(String::new(), number)));
+        cells.extend(means.weights.iter().map(|&sum| number(sum / f64::from(means.steps))));
+        cells.extend(self.trainer.balance.log_variances().iter().map(|&s| number(f64::from(s))));
+        let lr = self.trainer.config.schedule.learning_rate(self.trainer.step.saturating_sub(1));
+        cells.push(format!("{lr:.8}"));
+        cells
+    }
+
+    /// Saves what got better, then the whole state.
+    fn save(&mut self, results: &[TaskResult]) -> Result<()> {
+        let better = |new: Option<f64>, old: Option<f64>| new.filter(|n| old.is_none_or(|o| *n > o));
+        for (task, result) in results.iter().enumerate() {
+            if let Some(value) = better(result.fitness(), self.state.best_per_task[task]) {
+                self.state.best_per_task[task] = Some(value);
+                let path = self.folder.weights(&format!("best_{}", file_name(&result.task.name)));
+                checkpoint::save_model(&path, &self.trainer, &self.card)?;
+            }
+        }
+        let overall = overall(results);
+        if results.is_empty() || better(overall, self.state.best).is_some() {
+            self.state.best = overall.or(self.state.best);
+            checkpoint::save_model(&self.folder.weights("best"), &self.trainer, &self.card)?;
+        }
+        self.save_last()
+    }
+
+    fn save_last(&mut self) -> Result<()> {
+        self.state.step = self.trainer.step;
+        self.state.optimizer_steps.clone_from(&self.trainer.optimizer.steps);
+        self.state.balance = self.trainer.balance.state();
+        checkpoint::save(&self.folder.weights("last"), &self.trainer, &self.card, &self.state)
+    }
+
+    /// The last network's answers on the first validation images, as one picture.
+    fn draw_predictions(&mut self, plan: &ForwardPlan, config: &TrainConfig) -> Result<()> {
+        let shown: Arc<[Sample]> = self.data.val.iter().take(9).cloned().collect();
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let mut settings = Run::settings(config);
+        settings.boxes.score_threshold = 0.25;
+        settings.max_broken = 1.0;
+        let mut pictures = Vec::new();
+        let (executor, tasks) = (&mut self.trainer.executor, &self.card.architecture.tasks);
+        let run = |images: &[u8]| Ok(plan.run(executor, ParameterSet::Average, images));
+        evaluate::evaluate(&self.card, &shown, &settings, run, |sample, answer| {
+            pictures.push(predict::annotate(tasks, &crate::data::decode::decode(&sample.image)?, answer));
+            Ok(())
+        })?;
+        crate::draw::write_png(&self.folder.path.join("val_batch0_pred.png"), &crate::draw::grid(&pictures, 3))
+    }
+
+    fn closing_words(&mut self) -> Result<()> {
+        let path = self.folder.path.display();
+        let best = self.state.best.map_or(String::new(), |b| format!("best overall {b:.3}; "));
+        let line = format!("done in {}; {best}predict with: polyhead predict {path} IMAGES… --out DIR", in_words(self.state.elapsed_s));
+        eprintln!("{line}");
+        self.folder.log(&line)
+    }
+}
+
+/// A task's name as a part of a file name.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
+}
+
+/// Set by Ctrl-C; a second one ends the process at once.
+fn interrupt_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&flag);
+    let set = ctrlc::set_handler(move || {
+        if handler.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("finishing the step, then saving; Ctrl-C again stops at once without saving");
+    });
+    match set {
+        // A second run in one process keeps the first one's handler.
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(flag),
+        Err(e) => Err(Error::Other(format!("cannot listen for Ctrl-C: {e}"))),
+    }
+}

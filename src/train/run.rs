@@ -1,0 +1,155 @@
+//! The folder a run leaves behind: its name, the resolved configuration, the results table, the log.
+
+use crate::config::TrainConfig;
+use crate::error::{Error, Result};
+use serde::Serialize;
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// `<project>/train/<name>` with what is in it.
+pub struct RunFolder {
+    pub path: PathBuf,
+    log: File,
+}
+
+/// What `args.yaml` says besides the configuration.
+#[derive(Serialize)]
+struct Provenance<'a> {
+    command: String,
+    version: &'a str,
+    commit: &'a str,
+    machine: Machine,
+    #[serde(flatten)]
+    config: &'a TrainConfig,
+}
+
+#[derive(Serialize)]
+pub struct Machine {
+    pub cpu: String,
+    pub cores: usize,
+    pub instruction_set: String,
+    pub os: &'static str,
+}
+
+impl Machine {
+    pub fn this() -> Machine {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':').map(|p| p.1.trim().to_owned()));
+        Machine {
+            cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            instruction_set: format!("{:?}", crate::device::cpu::Isa::detect()),
+            os: std::env::consts::OS,
+        }
+    }
+}
+
+impl RunFolder {
+    /// Makes a new folder: `name`, or `name2`, `name3` … where that is taken and `exist_ok` is not given.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written.
+    pub fn create(config: &TrainConfig) -> Result<RunFolder> {
+        let parent = config.project.join("train");
+        std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
+        let path = if config.exist_ok {
+            let path = parent.join(&config.name);
+            std::fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+            path
+        } else {
+            first_free(&parent, &config.name)?
+        };
+        let weights = path.join("weights");
+        std::fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
+        let folder = RunFolder { log: open_log(&path)?, path };
+        folder.write_args(config)?;
+        Ok(folder)
+    }
+
+    /// Opens the folder of a run that is to go on.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn open(path: &Path) -> Result<RunFolder> {
+        Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf() })
+    }
+
+    fn write_args(&self, config: &TrainConfig) -> Result<()> {
+        let path = self.path.join("args.yaml");
+        let provenance = Provenance {
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            version: env!("CARGO_PKG_VERSION"),
+            commit: env!("POLYHEAD_COMMIT"),
+            machine: Machine::this(),
+            config,
+        };
+        let text = serde_yaml_ng::to_string(&provenance).map_err(|e| Error::Other(format!("args.yaml: {e}")))?;
+        std::fs::write(&path, text).map_err(Error::io("write", &path))
+    }
+
+    pub fn weights(&self, name: &str) -> PathBuf {
+        self.path.join("weights").join(format!("{name}.safetensors"))
+    }
+
+    /// Appends a line to `log.txt`.
+    ///
+    /// # Errors
+    /// The disk is full or gone.
+    pub fn log(&mut self, line: &str) -> Result<()> {
+        writeln!(self.log, "{line}").map_err(Error::io("write", self.path.join("log.txt")))
+    }
+}
+
+fn open_log(path: &Path) -> Result<File> {
+    let log = path.join("log.txt");
+    OpenOptions::new().create(true).append(true).open(&log).map_err(Error::io("write", &log))
+}
+
+fn first_free(parent: &Path, name: &str) -> Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let path = parent.join(if number == 1 { name.to_owned() } else { format!("{name}{number}") });
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(e) => return Err(Error::io("create", &path)(e)),
+        }
+    }
+}
+
+/// `results.csv`: one row an epoch.
+pub struct ResultsTable {
+    file: File,
+    path: PathBuf,
+}
+
+impl ResultsTable {
+    /// Opens the table; rows of epochs after `epochs_done` (a run that was cut short after writing them) are dropped.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn open(folder: &RunFolder, columns: &[String], epochs_done: u64) -> Result<ResultsTable> {
+        let path = folder.path.join("results.csv");
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        let kept = old.lines().skip(1).filter(|row| {
+            let epoch = row.split(',').next().and_then(|e| e.parse::<u64>().ok());
+            epoch.is_some_and(|e| e <= epochs_done)
+        });
+        let mut text = columns.join(",") + "\n";
+        for row in kept {
+            text.push_str(row);
+            text.push('\n');
+        }
+        crate::model::weights::write_whole(&path, text.as_bytes())?;
+        let mut file = OpenOptions::new().append(true).open(&path).map_err(Error::io("write", &path))?;
+        file.seek(std::io::SeekFrom::End(0)).map_err(Error::io("write", &path))?;
+        Ok(ResultsTable { file, path })
+    }
+
+    /// # Errors
+    /// The disk is full or gone.
+    pub fn row(&mut self, cells: &[String]) -> Result<()> {
+        writeln!(self.file, "{}", cells.join(",")).map_err(Error::io("write", &self.path))
+    }
+}
