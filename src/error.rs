@@ -10,25 +10,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub enum Error {
     /// An op was asked for something it cannot compute.
-    Shape {
-        op: &'static str,
-        expected: String,
-        got: String,
-    },
+    Shape { op: &'static str, expected: String, got: String },
     /// A user's file says something wrong. `line` is 1-based where there is one.
-    Data {
-        file: PathBuf,
-        line: Option<usize>,
-        message: String,
-    },
+    Data { file: PathBuf, line: Option<usize>, message: String },
     /// Flags or a configuration that cannot be followed: exit code 2.
     Usage(String),
     /// The operating system refused.
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
     /// A weights or checkpoint file that is not what it should be.
     Checkpoint { file: PathBuf, message: String },
     /// A loss left the real numbers; `report` lists every task's loss and weight, the step and the images.
@@ -41,36 +29,21 @@ pub enum Error {
 
 impl Error {
     pub fn shape(op: &'static str, expected: impl fmt::Debug, got: impl fmt::Debug) -> Self {
-        Error::Shape {
-            op,
-            expected: format!("{expected:?}"),
-            got: format!("{got:?}"),
-        }
+        Error::Shape { op, expected: format!("{expected:?}"), got: format!("{got:?}") }
     }
 
     pub fn data(file: impl AsRef<Path>, line: Option<usize>, message: impl Into<String>) -> Self {
-        Error::Data {
-            file: file.as_ref().to_path_buf(),
-            line,
-            message: message.into(),
-        }
+        Error::Data { file: file.as_ref().to_path_buf(), line, message: message.into() }
     }
 
     /// For `map_err`: `fs::read(p).map_err(Error::io("read", p))`.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
-        move |source| Error::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Error::Io { action, path, source }
     }
 
     pub fn checkpoint(file: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Error::Checkpoint {
-            file: file.as_ref().to_path_buf(),
-            message: message.into(),
-        }
+        Error::Checkpoint { file: file.as_ref().to_path_buf(), message: message.into() }
     }
 
     /// 0 is success, 1 failed, 2 usage, 130 interrupted.
@@ -89,24 +62,12 @@ impl fmt::Display for Error {
             Error::Shape { op, expected, got } => {
                 write!(f, "{op}: expected {expected}, got {got}")
             }
-            Error::Data {
-                file,
-                line: Some(line),
-                message,
-            } => {
+            Error::Data { file, line: Some(line), message } => {
                 write!(f, "{}:{line}: {message}", file.display())
             }
-            Error::Data {
-                file,
-                line: None,
-                message,
-            } => write!(f, "{}: {message}", file.display()),
+            Error::Data { file, line: None, message } => write!(f, "{}: {message}", file.display()),
             Error::Usage(message) | Error::Other(message) => f.write_str(message),
-            Error::Io {
-                action,
-                path,
-                source,
-            } => write!(f, "cannot {action} {}: {source}", path.display()),
+            Error::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
             Error::Checkpoint { file, message } => write!(f, "{}: {message}", file.display()),
             Error::NonFinite { report } => f.write_str(report),
             Error::Interrupted => f.write_str("interrupted"),

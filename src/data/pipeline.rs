@@ -403,7 +403,7 @@ impl<T: Send + 'static> Shared<T> {
             .collect();
         let tail = if broken.len() > 5 { "; …" } else { "" };
         Error::Other(format!(
-            "{} of {} images cannot be read, more than --max-broken {} allows: {}{tail}; repair or remove them, or raise --max-broken",
+            "{} of {} images cannot be read, more than max_broken {} allows: {}{tail}; repair or remove them, or raise max_broken",
             broken.len(),
             self.samples.len(),
             self.options.max_broken,

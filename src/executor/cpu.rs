@@ -227,9 +227,10 @@ impl<'a> Memory<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.address(value).cast(), self.graph.value(value).len()) }
     }
 
-    fn workspace(&self) -> &'a mut [f32] {
+    fn workspace(&self, len: usize) -> &'a mut [f32] {
+        assert!(len <= self.workspace_len, "prepare made room for the greediest node");
         // SAFETY: one node runs at a time, and each asks once.
-        unsafe { std::slice::from_raw_parts_mut(self.workspace.cast(), self.workspace_len) }
+        unsafe { std::slice::from_raw_parts_mut(self.workspace.cast(), len) }
     }
 
     fn packed(&self, node: &Node) -> &'a [f32] {

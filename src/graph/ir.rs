@@ -287,19 +287,8 @@ impl Graph {
         &self.values[id.0].shape
     }
 
-    fn new_value(
-        &mut self,
-        name: String,
-        shape: Vec<usize>,
-        dtype: DType,
-        place: Place,
-    ) -> ValueId {
-        self.values.push(Value {
-            name,
-            shape,
-            dtype,
-            place,
-        });
+    fn new_value(&mut self, name: String, shape: Vec<usize>, dtype: DType, place: Place) -> ValueId {
+        self.values.push(Value { name, shape, dtype, place });
         ValueId(self.values.len() - 1)
     }
 
@@ -316,12 +305,7 @@ impl Graph {
 
     pub fn parameter(&mut self, parameter: Parameter) -> ValueId {
         let place = Place::Parameter(ParameterId(self.parameters.len()));
-        let id = self.new_value(
-            parameter.name.clone(),
-            parameter.shape.clone(),
-            DType::F32,
-            place,
-        );
+        let id = self.new_value(parameter.name.clone(), parameter.shape.clone(), DType::F32, place);
         self.parameters.push(parameter);
         self.parameter_values.insert(place, id);
         id
@@ -329,21 +313,14 @@ impl Graph {
 
     pub fn buffer(&mut self, name: String, shape: &[usize], start: f32) -> ValueId {
         let place = Place::Buffer(BufferId(self.buffers.len()));
-        self.buffers.push(Buffer {
-            name: name.clone(),
-            shape: shape.to_vec(),
-            start,
-        });
+        self.buffers.push(Buffer { name: name.clone(), shape: shape.to_vec(), start });
         self.new_value(name, shape.to_vec(), DType::F32, place)
     }
 
     /// The accumulating gradient of the parameter that `value` is.
     pub fn gradient_of_parameter(&mut self, value: ValueId) -> ValueId {
         let Place::Parameter(parameter) = self.value(value).place else {
-            unreachable!(
-                "{} is no parameter: only parameters have a gradient in the Store",
-                self.value(value).name
-            )
+            unreachable!("{} is no parameter: only parameters have a gradient in the Store", self.value(value).name)
         };
         let place = Place::Gradient(parameter);
         if let Some(&id) = self.parameter_values.get(&place) {
@@ -357,12 +334,7 @@ impl Graph {
     }
 
     pub fn push(&mut self, op: Op, inputs: &[ValueId], outputs: &[ValueId]) {
-        self.nodes.push(Node {
-            op,
-            inputs: inputs.to_vec(),
-            outputs: outputs.to_vec(),
-            segment: self.segment,
-        });
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.to_vec(), segment: self.segment });
     }
 }
 

@@ -6,7 +6,7 @@ class_loss   logits [N, K], class [N] (-1 unlabelled): sum over labelled rows of
 value_loss   values [N, R], target [N, R] (null unlabelled): sum over labelled entries of huber_loss(delta=1) / denominator.
 box_loss     as `box_loss` below (Li 2020, "Generalized Focal Loss"; mmdet's GFLHead); `parts` is before the gains:
              quality focal, GIoU, distribution focal. total = parts . [1, 2, .25].
-Logits have three decimals, boxes are multiples of 1/4: f32 and f64 read nearly the same numbers.
+Logits have few decimals, boxes are multiples of 1/4: f32 and f64 read nearly the same numbers.
 """
 import json
 import math
@@ -133,7 +133,7 @@ def box_case(rng, name, objects, denominator, unlabelled=(), ignored=0., scale=1
         if i in unlabelled:
             cls[i], target[i] = -2, 0
     class_logits = np.round(rng.normal(-1, scale, (n, a, c)), 3)
-    box_logits = np.round(rng.normal(0, scale, (n, a, 4, BINS)) - .15 * np.arange(BINS), 2).reshape(n, a, -1)
+    box_logits = np.round(rng.normal(0, scale, (n, a, 4, BINS)) - .15 * np.arange(BINS), 1).reshape(n, a, -1)
     for v in (class_logits, box_logits):
         at = rng.random(v.shape) < huge
         v[at] = np.where(rng.random(at.sum()) < .5, 60, -60)
@@ -141,9 +141,10 @@ def box_case(rng, name, objects, denominator, unlabelled=(), ignored=0., scale=1
     cls, target = torch.tensor(cls), torch.tensor(target)
     loss, parts = box_loss(x, b, cls, target, denominator)
     loss.backward()
+    assert bool((target[..., 2:] - target[..., :2])[cls >= 0].gt(0).all())
     assert bool(x.grad.isfinite().all() and b.grad.isfinite().all())
     return dict(name=name, class_logits=rounded(x), box_logits=rounded(b), **{"class": cls.tolist()}, target=rounded(target),
-                num_foreground=denominator, loss=loss.item(), parts=[p.item() for p in parts],
+                num_foreground=denominator, loss=loss.item(), parts=[p.item() + 0. for p in parts],
                 class_gradient=rounded(x.grad), box_gradient=rounded(b.grad, 7))
 
 

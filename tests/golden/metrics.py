@@ -94,7 +94,7 @@ def detection_cases(rng):
     yield "crowds", 3, random_images(rng, 12, 3, 7, .1, .35, 4, 64, mixed)
     yield "tied scores", 3, random_images(rng, 14, 3, 6, .12, .1, 4, 3, mixed)
     yield "crowded small", 2, random_images(rng, 6, 2, 20, .1, .1, 4, 20, (2, 5), size=100)
-    yield "more than 100 detections", 1, random_images(rng, 1, 1, 8, .2, .2, 130, 6, (3, 7), size=200)
+    yield "more than 100 detections", 1, random_images(rng, 3, 1, 60, .05, .1, 130, 16, (3, 6), size=200)
     yield "classes without truth", 6, [
         dict(i, truth=[t for t in i["truth"] if t[4] not in (1, 4)]) for i in random_images(rng, 6, 6, 5, .1, 0, 3, 64, mixed)]
     images = random_images(rng, 8, 2, 4, .1, .1, 3, 64, mixed)

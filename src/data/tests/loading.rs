@@ -193,12 +193,12 @@ fn too_many_broken_images_stop_the_run_and_are_named() {
     let message = run(0.1).unwrap();
     assert!(
         message.starts_with(
-            "2 of 10 images cannot be read, more than --max-broken 0.1 allows: 3.png (cannot decode"
+            "2 of 10 images cannot be read, more than max_broken 0.1 allows: 3.png (cannot decode"
         ),
         "{message}"
     );
     assert!(
-        message.contains("7.png (the file is empty); repair or remove them, or raise --max-broken"),
+        message.contains("7.png (the file is empty); repair or remove them, or raise max_broken"),
         "{message}"
     );
 

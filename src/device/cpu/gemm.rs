@@ -211,11 +211,7 @@ unsafe fn gather_tile<S: Simd, const ROWS: usize>(tile: &GatherTile) {
 fn prefetch<S: Simd>(tile: &GatherTile, d: usize) {
     let (row, line) = (d % AHEAD, d - d % AHEAD);
     S::prefetch(tile.next[row].wrapping_add(tile.next_offset + line));
-    let line = if 2 * S::LANES > LINE {
-        line % (2 * S::LANES)
-    } else {
-        0
-    };
+    let line = if 2 * S::LANES > LINE { line % (2 * S::LANES) } else { 0 };
     S::prefetch_to_write(tile.outputs[row].wrapping_add(line));
 }
 

@@ -13,10 +13,7 @@ pub struct Aligned {
 
 impl Aligned {
     pub fn zeroed(bytes: usize) -> Aligned {
-        Aligned {
-            lines: vec![Line([0; 64]); bytes.div_ceil(64)],
-            bytes,
-        }
+        Aligned { lines: vec![Line([0; 64]); bytes.div_ceil(64)], bytes }
     }
 
     pub fn of_f32(values: &[f32]) -> Aligned {

@@ -64,10 +64,7 @@ impl Cpu {
     /// The machine lacks `isa`, or the threads cannot be started.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Cpu> {
         if !Isa::available().contains(&isa) {
-            return Err(Error::Usage(format!(
-                "this machine has no {isa:?}; it has {:?}",
-                Isa::available()
-            )));
+            return Err(Error::Usage(format!("this machine has no {isa:?}; it has {:?}", Isa::available())));
         }
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
@@ -121,12 +118,7 @@ impl Cpu {
 
     /// Cuts `data` into pieces of `chunk` elements (the last may be shorter) and calls `f(piece index, piece)` on the
     /// threads. `f` must be `#[inline(always)]`.
-    pub fn parallel_chunks<T: Send>(
-        &self,
-        data: &mut [T],
-        chunk: usize,
-        f: impl Fn(usize, &mut [T]) + Sync,
-    ) {
+    pub fn parallel_chunks<T: Send>(&self, data: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
         let len = data.len();
         let shared = SharedMut::new(data);
         self.parallel(
@@ -155,11 +147,7 @@ unsafe impl<T: Send> Send for SharedMut<'_, T> {}
 
 impl<'a, T> SharedMut<'a, T> {
     pub fn new(data: &'a mut [T]) -> Self {
-        SharedMut {
-            start: data.as_mut_ptr(),
-            len: data.len(),
-            lifetime: std::marker::PhantomData,
-        }
+        SharedMut { start: data.as_mut_ptr(), len: data.len(), lifetime: std::marker::PhantomData }
     }
 
     /// Where `range` begins, for kernels that write stretches of it at a stride.
@@ -177,8 +165,6 @@ impl<'a, T> SharedMut<'a, T> {
     pub unsafe fn range(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: within the slice by the assertion; exclusive by the caller's promise.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.start.add(range.start), range.end - range.start)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.end - range.start) }
     }
 }

@@ -1,6 +1,6 @@
 //! From a node to its kernel: one arm per op kind, inputs and outputs in the order the op's contract names.
 
-use super::Memory;
+use super::{Memory, workspace_len};
 use crate::device::cpu::Cpu;
 use crate::executor::StepScalars;
 use crate::graph::ir::{ConvEpilogue, DgradEpilogue, Graph, Level, Node, Op, TermForm, ValueId};
@@ -15,7 +15,7 @@ pub(super) fn run_node(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, s
         Op::Conv2dWgrad(_) => {
             let problem = conv2d::problem(graph, node);
             let (dy, x) = (memory.input(node.inputs[0]), memory.input(node.inputs[1]));
-            conv::wgrad(cpu, &problem, dy, x, memory.output(node.outputs[0]), memory.workspace());
+            conv::wgrad(cpu, &problem, dy, x, memory.output(node.outputs[0]), memory.workspace(workspace_len(cpu, graph, node)));
         }
         _ => run_small(cpu, memory, graph, node, scalars),
     }
@@ -33,7 +33,7 @@ fn fprop(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: ConvE
         }
     };
     let (x, y) = (memory.input(node.inputs[0]), memory.output(node.outputs[0]));
-    conv::fprop(cpu, &problem, x, memory.packed(node), epilogue, y, memory.workspace());
+    conv::fprop(cpu, &problem, x, memory.packed(node), epilogue, y, memory.workspace(workspace_len(cpu, graph, node)));
 }
 
 fn dgrad(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: DgradEpilogue) {
@@ -52,13 +52,14 @@ fn dgrad(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: Dgrad
         },
     };
     let (dy, dx) = (memory.input(node.inputs[0]), memory.output(node.outputs[0]));
-    conv::dgrad(cpu, &problem, dy, memory.packed(node), epilogue, dx, memory.workspace());
+    conv::dgrad(cpu, &problem, dy, memory.packed(node), epilogue, dx, memory.workspace(workspace_len(cpu, graph, node)));
 }
 
 /// Every op but the convolutions.
 fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &StepScalars) {
     let (i, o) = (&node.inputs, &node.outputs);
     let read = |index: usize| -> &[f32] { memory.input(i[index]) };
+    let workspace = || memory.workspace(workspace_len(cpu, graph, node));
     let shape = |value: ValueId| graph.shape(value);
     let channels = |value: ValueId| shape(value).last().copied().unwrap_or(1);
     match &node.op {
@@ -67,7 +68,7 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
             let (mean, deviation) = (preprocess::MEAN, preprocess::DEVIATION);
             preprocess::cpu::normalise(cpu, memory.input(i[0]), mean, deviation, memory.output(o[0]));
         }
-        Op::ChannelSum => conv::bias_gradient(cpu, read(0), memory.output(o[0]), memory.workspace()),
+        Op::ChannelSum => conv::bias_gradient(cpu, read(0), memory.output(o[0]), workspace()),
         Op::BatchNormStatistics
         | Op::BatchNormFinish
         | Op::BatchNormFold
@@ -79,7 +80,7 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
             let shape = group_norm_shape(shape(i[0]), *groups);
             let parameters = norm_parameters(read(1), read(2), group_norm::EPSILON);
             let (y, moments) = (memory.output(o[0]), memory.output(o[1]));
-            group_norm::cpu::forward(cpu, &shape, read(0), &parameters, y, moments, memory.workspace());
+            group_norm::cpu::forward(cpu, &shape, read(0), &parameters, y, moments, workspace());
         }
         Op::GroupNormReluBackward { groups } => {
             let shape = group_norm_shape(shape(i[0]), *groups);
@@ -91,7 +92,7 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
                 gamma: read(4),
             };
             let (dx, dgamma, dbeta) = (memory.output(o[0]), memory.output(o[1]), memory.output(o[2]));
-            group_norm::cpu::backward(cpu, &shape, &inputs, dx, dgamma, dbeta, memory.workspace());
+            group_norm::cpu::backward(cpu, &shape, &inputs, dx, dgamma, dbeta, workspace());
         }
         Op::MaxPool => {
             let argmax = Some(memory.output(o[1]));
@@ -142,7 +143,7 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
             value_loss::cpu::value_loss(read(0), read(1), denominator, memory.output(o[0]), memory.output(o[1]));
         }
         Op::BoxLoss { task, levels } => {
-            let (centres, strides) = cells(levels, memory.workspace());
+            let (centres, strides) = cells(levels, workspace());
             let inputs = box_loss::cpu::Inputs {
                 class_logits: read(0),
                 box_logits: read(1),

@@ -11,25 +11,9 @@ use crate::device::cpu::{Cpu, Isa};
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
 const THREADS: [usize; 4] = [1, 2, 3, 5];
 
-fn problem(
-    image: [usize; 4],
-    k: usize,
-    kernel: [usize; 2],
-    stride: usize,
-    padding: usize,
-) -> Problem {
+fn problem(image: [usize; 4], k: usize, kernel: [usize; 2], stride: usize, padding: usize) -> Problem {
     let ([n, h, w, c], [r, s]) = (image, kernel);
-    Problem {
-        n,
-        h,
-        w,
-        c,
-        k,
-        r,
-        s,
-        stride,
-        padding,
-    }
+    Problem { n, h, w, c, k, r, s, stride, padding }
 }
 
 #[test]
@@ -78,10 +62,7 @@ fn gradients_match_differences() {
     let data = Data::new(&problem);
     let loss = |x: &[f32], weight: &[f32]| -> f64 {
         let y = run_fprop(&cpu, &problem, x, weight, Epilogue::Plain);
-        y.iter()
-            .zip(&data.dy)
-            .map(|(y, g)| f64::from(*y) * f64::from(*g))
-            .sum()
+        y.iter().zip(&data.dy).map(|(y, g)| f64::from(*y) * f64::from(*g)).sum()
     };
     let base = loss(&data.x, &data.weight);
     let dx = run_dgrad(&cpu, &problem, &data, DgradEpilogue::Plain);
@@ -90,22 +71,14 @@ fn gradients_match_differences() {
     for i in (0..moved.len()).step_by(97) {
         moved[i] += 1.0;
         let slope = loss(&moved, &data.weight) - base;
-        assert!(
-            (slope - f64::from(dx[i])).abs() < 1e-3,
-            "dx[{i}]: {slope} {}",
-            dx[i]
-        );
+        assert!((slope - f64::from(dx[i])).abs() < 1e-3, "dx[{i}]: {slope} {}", dx[i]);
         moved[i] = data.x[i];
     }
     let mut moved = data.weight.clone();
     for i in (0..moved.len()).step_by(197) {
         moved[i] += 1.0;
         let slope = loss(&data.x, &moved) - base;
-        assert!(
-            (slope - f64::from(dw[i])).abs() < 1e-3,
-            "dw[{i}]: {slope} {}",
-            dw[i]
-        );
+        assert!((slope - f64::from(dw[i])).abs() < 1e-3, "dw[{i}]: {slope} {}", dw[i]);
         moved[i] = data.weight[i];
     }
 }
@@ -118,13 +91,7 @@ fn statistics_survive_a_large_mean() {
         let problem = problem([1, 16, 16, 1], 16, [1, 1], 1, 0);
         let x: Vec<f32> = (0..256).map(|i| 1000.0 + (i % 2) as f32).collect();
         let mut partials = vec![f32::NAN; 2 * 2 * 16];
-        run_fprop(
-            &cpu,
-            &problem,
-            &x,
-            &[1.0; 16],
-            Epilogue::Statistics(&mut partials),
-        );
+        run_fprop(&cpu, &problem, &x, &[1.0; 16], Epilogue::Statistics(&mut partials));
         for block in partials.chunks_exact(2 * 16) {
             assert_eq!(block[..16], [1000.5; 16]);
             assert_eq!(block[16..], [32.0; 16]);
@@ -133,25 +100,15 @@ fn statistics_survive_a_large_mean() {
 }
 
 fn cpus() -> Vec<Vec<Cpu>> {
-    let with = |isa| {
-        THREADS
-            .iter()
-            .map(move |&threads| Cpu::with_isa(threads, isa).unwrap())
-    };
-    Isa::available()
-        .into_iter()
-        .map(|isa| with(isa).collect())
-        .collect()
+    let with = |isa| THREADS.iter().map(move |&threads| Cpu::with_isa(threads, isa).unwrap());
+    Isa::available().into_iter().map(|isa| with(isa).collect()).collect()
 }
 
 fn check(cpus: &[Vec<Cpu>], problem: &Problem) {
     let data = Data::new(problem);
     let reference = Reference::new(problem, &data);
     for same_isa in cpus {
-        let results: Vec<Results> = same_isa
-            .iter()
-            .map(|cpu| Results::new(cpu, problem, &data))
-            .collect();
+        let results: Vec<Results> = same_isa.iter().map(|cpu| Results::new(cpu, problem, &data)).collect();
         let what = format!("{:?} {problem:?}", same_isa[0].isa());
         check_fprop(&what, problem, &data, &reference, &results[0]);
         check_dgrad(&what, problem, &data, &reference, &results[0]);
@@ -188,10 +145,7 @@ impl Data {
             affine: random(5, 2 * problem.k),
             residual: random(6, problem.output_len()),
             addend: random(7, problem.input_len()),
-            z: random(8, problem.input_len())
-                .iter()
-                .map(|z| z.max(0.0))
-                .collect(),
+            z: random(8, problem.input_len()).iter().map(|z| z.max(0.0)).collect(),
             normalised: random(9, problem.input_len()),
             moments: random(10, 2 * problem.c),
             dw: random(11, problem.weight_len()),
@@ -233,11 +187,7 @@ impl Sum {
     fn assert(self, got: f32, terms: usize, what: &str, i: usize) {
         let bound = (terms + 8) as f64 * UNIT * self.magnitude;
         let error = (f64::from(got) - self.value).abs();
-        assert!(
-            error <= bound,
-            "{what} [{i}]: got {got}, want {} ± {bound}",
-            self.value
-        );
+        assert!(error <= bound, "{what} [{i}]: got {got}, want {} ± {bound}", self.value);
     }
 }
 
@@ -250,17 +200,7 @@ struct Reference {
 
 impl Reference {
     fn new(problem: &Problem, data: &Data) -> Reference {
-        let Problem {
-            n,
-            h,
-            w,
-            c,
-            k,
-            r,
-            s,
-            stride,
-            padding,
-        } = *problem;
+        let Problem { n, h, w, c, k, r, s, stride, padding } = *problem;
         let mut y = vec![Sum::default(); problem.output_len()];
         let mut dx = vec![Sum::default(); problem.input_len()];
         let mut dw = vec![Sum::default(); problem.weight_len()];
@@ -307,21 +247,11 @@ impl Results {
     fn new(cpu: &Cpu, problem: &Problem, data: &Data) -> Results {
         let blocks = |rows: usize| rows.div_ceil(STATISTICS_ROWS);
         let forward = |epilogue| run_fprop(cpu, problem, &data.x, &data.weight, epilogue);
-        let affine = |residual, relu| Epilogue::Affine {
-            affine: &data.affine,
-            residual,
-            relu,
-        };
+        let affine = |residual, relu| Epilogue::Affine { affine: &data.affine, residual, relu };
         let reduce = |addend, mask| {
             let mut partials = vec![f32::NAN; blocks(problem.input_rows()) * 2 * problem.c];
             let (y, moments) = (&data.normalised[..], &data.moments[..]);
-            let epilogue = DgradEpilogue::Reduce {
-                addend,
-                mask,
-                y,
-                moments,
-                partials: &mut partials,
-            };
+            let epilogue = DgradEpilogue::Reduce { addend, mask, y, moments, partials: &mut partials };
             let dx = run_dgrad(cpu, problem, data, epilogue);
             [dx, partials]
         };
@@ -346,23 +276,12 @@ impl Results {
         let [statistics, reduced, whole] = [&self.statistics, &self.reduced, &self.reduced_whole];
         let single = [&self.plain, &self.bias, &self.affine, &self.affine_relu];
         let gradients = [&self.dx, &self.dx_added, &self.dw];
-        let all = single
-            .into_iter()
-            .chain(gradients)
-            .chain(statistics)
-            .chain(reduced)
-            .chain(whole);
+        let all = single.into_iter().chain(gradients).chain(statistics).chain(reduced).chain(whole);
         all.flatten().map(|value| value.to_bits()).collect()
     }
 }
 
-fn run_fprop(
-    cpu: &Cpu,
-    problem: &Problem,
-    x: &[f32],
-    weight: &[f32],
-    epilogue: Epilogue,
-) -> Vec<f32> {
+fn run_fprop(cpu: &Cpu, problem: &Problem, x: &[f32], weight: &[f32], epilogue: Epilogue) -> Vec<f32> {
     let mut packed = vec![f32::NAN; packed_fprop_len(cpu.isa(), problem)];
     pack_fprop(cpu, problem, weight, &mut packed);
     let mut y = vec![f32::NAN; problem.output_len()];
@@ -376,15 +295,7 @@ fn run_dgrad(cpu: &Cpu, problem: &Problem, data: &Data, epilogue: DgradEpilogue)
     pack_dgrad(cpu, problem, &data.weight, &mut packed);
     let mut dx = vec![f32::NAN; problem.input_len()];
     let mut workspace = vec![f32::NAN; dgrad_workspace(cpu, problem)];
-    dgrad(
-        cpu,
-        problem,
-        &data.dy,
-        &packed,
-        epilogue,
-        &mut dx,
-        &mut workspace,
-    );
+    dgrad(cpu, problem, &data.dy, &packed, epilogue, &mut dx, &mut workspace);
     dx
 }
 
@@ -400,32 +311,15 @@ fn check_fprop(what: &str, problem: &Problem, data: &Data, reference: &Reference
     for (i, y) in reference.y.iter().enumerate() {
         let k = i % problem.k;
         let (scale, shift) = (data.affine[k], data.affine[problem.k + k]);
-        let scaled = Sum {
-            value: y.value * f64::from(scale),
-            magnitude: y.magnitude * f64::from(scale).abs(),
-        };
+        let scaled = Sum { value: y.value * f64::from(scale), magnitude: y.magnitude * f64::from(scale).abs() };
         y.assert(got.plain[i], terms, &format!("{what} fprop"), i);
-        y.assert(
-            got.statistics[0][i],
-            terms,
-            &format!("{what} fprop with statistics"),
-            i,
-        );
-        y.plus(data.bias[k])
-            .assert(got.bias[i], terms, &format!("{what} fprop with bias"), i);
+        y.assert(got.statistics[0][i], terms, &format!("{what} fprop with statistics"), i);
+        y.plus(data.bias[k]).assert(got.bias[i], terms, &format!("{what} fprop with bias"), i);
         let affine = scaled.plus(shift);
         affine.assert(got.affine[i], terms, &format!("{what} affine"), i);
         let added = affine.plus(data.residual[i]);
-        let relu = Sum {
-            value: added.value.max(0.0),
-            ..added
-        };
-        relu.assert(
-            got.affine_relu[i],
-            terms,
-            &format!("{what} residual and ReLU"),
-            i,
-        );
+        let relu = Sum { value: added.value.max(0.0), ..added };
+        relu.assert(got.affine_relu[i], terms, &format!("{what} residual and ReLU"), i);
     }
     let [y, partials] = &got.statistics;
     check_statistics(&format!("{what} statistics"), problem.k, y, partials);
@@ -444,16 +338,8 @@ fn check_statistics(what: &str, width: usize, y: &[f32], partials: &[f32]) {
             let e = (count + 2) as f64 * UNIT * column().map(f64::abs).sum::<f64>() / count as f64;
             let bound = (count + 4) as f64 * UNIT * m2 + 2.0 * e * spread + count as f64 * e * e;
             let got = [0, 1].map(|i| f64::from(partials[(block * 2 + i) * width + k]));
-            assert!(
-                (got[0] - mean).abs() <= e,
-                "{what} mean {k}: {} {mean}",
-                got[0]
-            );
-            assert!(
-                (got[1] - m2).abs() <= bound,
-                "{what} M2 {k}: {} {m2}",
-                got[1]
-            );
+            assert!((got[0] - mean).abs() <= e, "{what} mean {k}: {} {mean}", got[0]);
+            assert!((got[1] - m2).abs() <= bound, "{what} M2 {k}: {} {m2}", got[1]);
         }
     }
 }
@@ -462,30 +348,11 @@ fn check_dgrad(what: &str, problem: &Problem, data: &Data, reference: &Reference
     let terms = problem.taps() * problem.k;
     for (i, dx) in reference.dx.iter().enumerate() {
         let added = dx.plus(data.addend[i]);
-        let masked = if data.z[i] > 0.0 {
-            added
-        } else {
-            Sum::default()
-        };
+        let masked = if data.z[i] > 0.0 { added } else { Sum::default() };
         dx.assert(got.dx[i], terms, &format!("{what} dgrad"), i);
-        added.assert(
-            got.dx_added[i],
-            terms,
-            &format!("{what} dgrad with addend"),
-            i,
-        );
-        dx.assert(
-            got.reduced[0][i],
-            terms,
-            &format!("{what} reducing dgrad"),
-            i,
-        );
-        masked.assert(
-            got.reduced_whole[0][i],
-            terms,
-            &format!("{what} masked dgrad"),
-            i,
-        );
+        added.assert(got.dx_added[i], terms, &format!("{what} dgrad with addend"), i);
+        dx.assert(got.reduced[0][i], terms, &format!("{what} reducing dgrad"), i);
+        masked.assert(got.reduced_whole[0][i], terms, &format!("{what} masked dgrad"), i);
     }
     for [dz, partials] in [&got.reduced, &got.reduced_whole] {
         check_sums(&format!("{what} sums"), problem.c, data, dz, partials);
@@ -514,7 +381,6 @@ fn check_sums(what: &str, width: usize, data: &Data, dz: &[f32], partials: &[f32
 
 fn check_wgrad(what: &str, problem: &Problem, data: &Data, reference: &Reference, got: &Results) {
     for (i, dw) in reference.dw.iter().enumerate() {
-        dw.plus(data.dw[i])
-            .assert(got.dw[i], problem.rows(), &format!("{what} wgrad"), i);
+        dw.plus(data.dw[i]).assert(got.dw[i], problem.rows(), &format!("{what} wgrad"), i);
     }
 }

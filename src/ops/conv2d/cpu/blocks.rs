@@ -85,11 +85,7 @@ impl Geometry {
 
     /// Contiguous values a tap reads per pixel.
     pub fn depth(&self) -> usize {
-        if self.merged {
-            self.s * self.channels
-        } else {
-            self.channels
-        }
+        if self.merged { self.s * self.channels } else { self.channels }
     }
 
     /// The source position that tap 0 of a written position reads, were the stride's remainder zero.
@@ -179,20 +175,13 @@ impl Plan {
     }
 
     /// Fills the plan for the pixels `rows` of the written matrix, with tiles of at most `tile_rows`.
-    pub fn fill(
-        &mut self,
-        geometry: &Geometry,
-        source: &[f32],
-        rows: Range<usize>,
-        tile_rows: usize,
-    ) {
+    pub fn fill(&mut self, geometry: &Geometry, source: &[f32], rows: Range<usize>, tile_rows: usize) {
         self.tiles.clear();
         self.taps.clear();
         self.pointers.clear();
         self.runs.clear();
         if geometry.merged {
-            self.runs
-                .reserve(rows.len() * geometry.taps() * geometry.depth());
+            self.runs.reserve(rows.len() * geometry.taps() * geometry.depth());
         }
         if self.zeros.len() < geometry.depth() {
             self.zeros.resize(geometry.depth(), 0.0);
@@ -202,10 +191,7 @@ impl Plan {
         while start < self.ordered.len() {
             let phase = self.ordered[start].phase;
             let rest = &self.ordered[start..];
-            let len = rest
-                .iter()
-                .position(|p| p.phase != phase)
-                .unwrap_or(rest.len());
+            let len = rest.iter().position(|p| p.phase != phase).unwrap_or(rest.len());
             let tiles = len.div_ceil(tile_rows);
             for tile in 0..tiles {
                 let pixels = start + tile * len / tiles..start + (tile + 1) * len / tiles;
@@ -236,13 +222,7 @@ impl Plan {
                 let x = geometry.base(w);
                 let offset = start + x * geometry.channels as isize;
                 let phase = vertical * geometry.stride + geometry.phase(w);
-                *pixel = Pixel {
-                    row,
-                    offset,
-                    y,
-                    x,
-                    phase,
-                };
+                *pixel = Pixel { row, offset, y, x, phase };
                 w += 1;
             }
             row = end;
@@ -254,8 +234,7 @@ impl Plan {
         if geometry.phases() > 1 {
             self.ordered.clear();
             for phase in 0..geometry.phases() {
-                self.ordered
-                    .extend(self.pixels.iter().filter(|p| p.phase == phase));
+                self.ordered.extend(self.pixels.iter().filter(|p| p.phase == phase));
             }
         } else {
             std::mem::swap(&mut self.pixels, &mut self.ordered);
@@ -269,19 +248,12 @@ impl Plan {
         } else {
             self.push_taps(geometry, source, pixels.clone());
         }
-        self.tiles.push(Tile {
-            pixels,
-            taps: taps..self.taps.len(),
-            pointers: pointers..self.pointers.len(),
-        });
+        self.tiles.push(Tile { pixels, taps: taps..self.taps.len(), pointers: pointers..self.pointers.len() });
     }
 
     fn push_taps(&mut self, geometry: &Geometry, source: &[f32], pixels: Range<usize>) {
         let pixels = &self.ordered[pixels];
-        let (height, width) = (
-            geometry.source_height as isize,
-            geometry.source_width as isize,
-        );
+        let (height, width) = (geometry.source_height as isize, geometry.source_width as isize);
         let phase = pixels.first().map_or(0, |pixel| pixel.phase);
         for r in geometry.phase_taps(phase / geometry.stride, geometry.r) {
             let vertical = geometry.step(r);
@@ -332,8 +304,7 @@ impl Plan {
                 } else {
                     // Reserved in `fill`: no growth moves the runs pushed before.
                     let begin = self.runs.len();
-                    self.runs
-                        .resize(begin + (left - pixel.x) as usize * channels, 0.0);
+                    self.runs.resize(begin + (left - pixel.x) as usize * channels, 0.0);
                     self.runs.extend_from_slice(run);
                     self.runs.resize(begin + geometry.depth(), 0.0);
                     self.runs[begin..].as_ptr()
@@ -356,10 +327,7 @@ impl Plan {
             (tile.pointers.start, tile.pixels.len() * geometry.depth())
         };
         let next = self.pointers[start..].first_chunk();
-        (
-            next.expect("`fill` ends the pointers with AHEAD more"),
-            offset,
-        )
+        (next.expect("`fill` ends the pointers with AHEAD more"), offset)
     }
 
     /// The table of the only tile a plan filled with `tile_rows` no smaller than its block has: per tap that is not all
@@ -392,10 +360,7 @@ impl Piece<'_> {
     pub unsafe fn row(&self, row: usize, columns: Range<usize>) -> &mut [f32] {
         let start = row * self.width;
         // SAFETY: pieces do not overlap, each belongs to one task, and the caller holds one stretch at a time.
-        unsafe {
-            self.output
-                .range(start + columns.start..start + columns.end)
-        }
+        unsafe { self.output.range(start + columns.start..start + columns.end) }
     }
 }
 

@@ -38,22 +38,10 @@ pub fn dgrad(
             #[inline(always)]
             |piece| add(piece, addend),
         ),
-        DgradEpilogue::Reduce {
-            addend,
-            mask,
-            y,
-            moments,
-            partials,
-        } => {
+        DgradEpilogue::Reduce { addend, mask, y, moments, partials } => {
             let blocks = problem.input_rows().div_ceil(STATISTICS_ROWS);
             debug_assert_eq!(partials.len(), blocks * 2 * problem.c);
-            let reduce = Reduce {
-                addend,
-                mask,
-                y,
-                moments,
-                partials: SharedMut::new(partials),
-            };
+            let reduce = Reduce { addend, mask, y, moments, partials: SharedMut::new(partials) };
             product(
                 cpu,
                 geometry,

@@ -40,10 +40,7 @@ pub fn fprop(
             |piece| add_bias(piece, bias),
         ),
         Epilogue::Statistics(partials) => {
-            debug_assert_eq!(
-                partials.len(),
-                problem.rows().div_ceil(STATISTICS_ROWS) * 2 * problem.k
-            );
+            debug_assert_eq!(partials.len(), problem.rows().div_ceil(STATISTICS_ROWS) * 2 * problem.k);
             let partials = SharedMut::new(partials);
             product(
                 cpu,
@@ -55,11 +52,7 @@ pub fn fprop(
                 |piece| statistics(piece, &partials),
             )
         }
-        Epilogue::Affine {
-            affine,
-            residual,
-            relu,
-        } => product(
+        Epilogue::Affine { affine, residual, relu } => product(
             cpu,
             geometry,
             x,

@@ -48,13 +48,7 @@ impl Split {
             .div_ceil(groups)
             .min(problem.rows() / CHUNK_ROWS)
             .min(1 + WORKSPACE_LEN / problem.weight_len().max(1));
-        Split {
-            panels,
-            units,
-            groups,
-            chunks: chunks.max(1),
-            blocks: problem.rows().div_ceil(BLOCK_ROWS),
-        }
+        Split { panels, units, groups, chunks: chunks.max(1), blocks: problem.rows().div_ceil(BLOCK_ROWS) }
     }
 }
 
@@ -66,14 +60,7 @@ pub fn wgrad_workspace(cpu: &Cpu, problem: &Problem) -> usize {
 /// `dw += dyᵀ × patches of x`.
 ///
 /// Shapes: dy `[N, P, Q, K]`, x `[N, H, W, C]`, dw `[K, R, S, C]`.
-pub fn wgrad(
-    cpu: &Cpu,
-    problem: &Problem,
-    dy: &[f32],
-    x: &[f32],
-    dw: &mut [f32],
-    workspace: &mut [f32],
-) {
+pub fn wgrad(cpu: &Cpu, problem: &Problem, dy: &[f32], x: &[f32], dw: &mut [f32], workspace: &mut [f32]) {
     debug_assert_eq!(x.len(), problem.input_len());
     debug_assert_eq!(dy.len(), problem.output_len());
     debug_assert_eq!(dw.len(), problem.weight_len());
@@ -83,20 +70,8 @@ pub fn wgrad(
     let kernels = Kernels::of(cpu.isa());
     let split = &Split::of(kernels, problem);
     let copies = &mut workspace[..(split.chunks - 1) * dw.len()];
-    let sums = Sums {
-        len: dw.len(),
-        dw: SharedMut::new(dw),
-        copies: SharedMut::new(copies),
-    };
-    let task = Task {
-        kernels,
-        problem,
-        geometry: &Geometry::fprop(problem),
-        split,
-        dy,
-        x,
-        sums: &sums,
-    };
+    let sums = Sums { len: dw.len(), dw: SharedMut::new(dw), copies: SharedMut::new(copies) };
+    let task = Task { kernels, problem, geometry: &Geometry::fprop(problem), split, dy, x, sums: &sums };
     cpu.parallel(
         split.chunks * split.groups,
         #[inline(always)]
@@ -150,13 +125,7 @@ impl Task<'_> {
     /// One chunk of the rows for one group of the units.
     #[inline(always)]
     fn run(&self, chunk: usize, group: usize) {
-        let Split {
-            units,
-            groups,
-            chunks,
-            blocks,
-            ..
-        } = *self.split;
+        let Split { units, groups, chunks, blocks, .. } = *self.split;
         let units = group * units / groups..(group + 1) * units / groups;
         if chunk > 0 {
             self.clear(chunk, units.clone());
@@ -201,14 +170,7 @@ impl Task<'_> {
         }
     }
 
-    fn block(
-        &self,
-        plan: &Plan,
-        panel: &mut Panel,
-        chunk: usize,
-        rows: Range<usize>,
-        units: Range<usize>,
-    ) {
+    fn block(&self, plan: &Plan, panel: &mut Panel, chunk: usize, rows: Range<usize>, units: Range<usize>) {
         let (panels, c, width) = (self.split.panels, self.problem.c, self.kernels.columns);
         for (tap, pointers) in plan.table() {
             let of_tap = tap * panels..(tap + 1) * panels;
@@ -222,12 +184,7 @@ impl Task<'_> {
                     false => (wanted.start - of_tap.start) * width + BLOCK_ROWS * c,
                 };
                 let patches = match columns.len() == width {
-                    true => Patches {
-                        rows: pointers,
-                        offset,
-                        next,
-                        columns,
-                    },
+                    true => Patches { rows: pointers, offset, next, columns },
                     false => panel.copy(pointers, offset, columns, width),
                 };
                 self.multiply(&patches, chunk, rows.clone());
@@ -311,19 +268,12 @@ impl Panel {
         let values = &mut self.values[start.min(LINE)..][..rows * stride];
         values.fill(0.0);
         self.pointers.clear();
-        self.pointers
-            .extend(values.chunks_exact(stride).map(<[f32]>::as_ptr));
+        self.pointers.extend(values.chunks_exact(stride).map(<[f32]>::as_ptr));
         values
     }
 
     /// The last, narrow panel of a row of x.
-    fn copy(
-        &mut self,
-        from: &[*const f32],
-        offset: usize,
-        columns: Range<usize>,
-        width: usize,
-    ) -> Patches<'_> {
+    fn copy(&mut self, from: &[*const f32], offset: usize, columns: Range<usize>, width: usize) -> Patches<'_> {
         let values = self.rows(from.len(), width);
         for (row, &from) in values.chunks_exact_mut(width).zip(from) {
             let to = &mut row[..columns.len()];
@@ -331,12 +281,7 @@ impl Panel {
             let from = unsafe { std::slice::from_raw_parts(from.add(offset), to.len()) };
             to.copy_from_slice(from);
         }
-        Patches {
-            rows: &self.pointers,
-            offset: 0,
-            next: 0,
-            columns,
-        }
+        Patches { rows: &self.pointers, offset: 0, next: 0, columns }
     }
 }
 
