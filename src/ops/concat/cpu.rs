@@ -110,10 +110,9 @@ fn dot_of_part(x: &[f32], y: &[f32]) -> f64 {
     // At most 64 products meet in one f32 sum before f64 takes over.
     for (x, y) in x.chunks(64 * LANES).zip(y.chunks(64 * LANES)) {
         let mut sums = [0.0f32; LANES];
-        let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-        let rest = xs.remainder().iter().zip(ys.remainder());
-        total += rest.map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
-        for (x, y) in xs.zip(ys) {
+        let ((xs, x), (ys, y)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+        total += x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
+        for (x, y) in xs.iter().zip(ys) {
             for lane in 0..LANES {
                 sums[lane] += x[lane] * y[lane];
             }

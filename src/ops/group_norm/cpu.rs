@@ -3,7 +3,7 @@
 
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::batch_norm::STATISTICS_ROWS;
-use crate::ops::batch_norm::cpu::{Parameters, affine_rows, gradient_row, masked_gradient_sums, mean_and_m2, relu_of};
+use crate::ops::batch_norm::cpu::{Parameters, Rows, affine_rows, gradient_row, gradient_sums, mean_and_m2, relu_of};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -151,7 +151,7 @@ pub fn backward(
             let (sum, dot) = out.split_at_mut(c);
             let mean = &means[task / shape.blocks() * 3 * c..][..c];
             let [dy, x, y] = [inputs.dy, inputs.x, inputs.y].map(|map| &map[shape.range(task)]);
-            masked_gradient_sums(dy, y, x, mean, sum, dot);
+            gradient_sums(Rows { g: dy, z: Some(y), y: x }, mean, sum, dot);
         },
     );
     let per_image = shape.blocks() * 2 * c;

@@ -3,9 +3,7 @@
 use crate::device::cpu::{Cpu, SharedMut};
 
 /// Partial sums of a dot product: its order is the same for every instruction set and number of threads.
-const LANES: usize = 16;
-/// Images a weight row is multiplied with while it is in cache.
-const ROWS: usize = 4;
+const LANES: usize = 64;
 /// Outputs of a forward task.
 const TASK_OUTPUTS: usize = 4;
 /// Channels of a backward task: with 32 images its dx stays in the first cache.
@@ -21,48 +19,27 @@ pub fn forward(cpu: &Cpu, c: usize, x: &[f32], weight: &[f32], bias: &[f32], y: 
         |task| {
             for output in task * TASK_OUTPUTS..((task + 1) * TASK_OUTPUTS).min(k) {
                 let weight = &weight[output * c..(output + 1) * c];
-                for (block, x) in x.chunks(ROWS * c).enumerate() {
-                    let store = |row: usize, dot: f32| {
-                        let at = (block * ROWS + row) * k + output;
-                        // SAFETY: no other task has this output, and each is visited once.
-                        let y = unsafe { y.range(at..at + 1) };
-                        y[0] = dot + bias[output];
-                    };
-                    if x.len() == ROWS * c {
-                        let dots = dots::<ROWS>(x, weight);
-                        dots.into_iter().enumerate().for_each(|(row, dot)| store(row, dot));
-                    } else {
-                        for (row, x) in x.chunks_exact(c).enumerate() {
-                            store(row, dots::<1>(x, weight)[0]);
-                        }
-                    }
+                for (image, x) in x.chunks_exact(c).enumerate() {
+                    // SAFETY: no other task has this output, and each is visited once.
+                    let y = unsafe { y.range(image * k + output..image * k + output + 1) };
+                    y[0] = dot(x, weight) + bias[output];
                 }
             }
         },
     );
 }
 
-/// Dot products of `R` rows with one weight row.
 #[inline(always)]
-fn dots<const R: usize>(x: &[f32], weight: &[f32]) -> [f32; R] {
-    let c = weight.len();
-    let whole = c / LANES * LANES;
-    let mut sums = [[0.0f32; LANES]; R];
-    for at in (0..whole).step_by(LANES) {
-        let weight = &weight[at..at + LANES];
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let x = &x[row * c + at..row * c + at + LANES];
-            for lane in 0..LANES {
-                sums[lane] += x[lane] * weight[lane];
-            }
+fn dot(x: &[f32], weight: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let ((xs, x), (weights, weight)) = (x.as_chunks::<LANES>(), weight.as_chunks::<LANES>());
+    let rest = x.iter().zip(weight);
+    for (x, weight) in xs.iter().zip(weights) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * weight[lane];
         }
     }
-    let mut dots = [0.0; R];
-    for (row, (dot, sums)) in dots.iter_mut().zip(&sums).enumerate() {
-        let rest = x[row * c + whole..(row + 1) * c].iter().zip(&weight[whole..]);
-        *dot = sums.iter().sum::<f32>() + rest.map(|(x, w)| x * w).sum::<f32>();
-    }
-    dots
+    sums.iter().sum::<f32>() + rest.map(|(x, w)| x * w).sum::<f32>()
 }
 
 /// What the backward reads: dy `[N, K]`, x `[N, C]`, weight `[K, C]`.

@@ -86,8 +86,8 @@ fn squares(gradients: &[f32]) -> f64 {
     let mut total = 0.0;
     for run in gradients.chunks(RUN) {
         let mut sums = [0.0f32; LANES];
-        let lanes = run.chunks_exact(LANES);
-        total += lanes.remainder().iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+        let (lanes, rest) = run.as_chunks::<LANES>();
+        total += rest.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
         for g in lanes {
             for lane in 0..LANES {
                 sums[lane] += g[lane] * g[lane];

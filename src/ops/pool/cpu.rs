@@ -51,48 +51,6 @@ impl MaxPool {
 /// y `[N, P, Q, C]`; argmax, where asked for, is the tap (row-major in the kernel) of the first maximum. NaN wins, as in
 /// PyTorch.
 pub fn max_pool(cpu: &Cpu, problem: &MaxPool, x: &[f32], y: &mut [f32], argmax: Option<&mut [u8]>) {
-    pool_rows(
-        cpu,
-        problem,
-        x,
-        y,
-        argmax,
-        #[inline(always)]
-        |_, v| v,
-    );
-}
-
-/// As [`max_pool`] of relu(x·scale + shift), affine `[2, C]`: the stem in one pass.
-pub fn affine_relu_max_pool(
-    cpu: &Cpu,
-    problem: &MaxPool,
-    x: &[f32],
-    affine: &[f32],
-    y: &mut [f32],
-    argmax: Option<&mut [u8]>,
-) {
-    let (scale, shift) = affine.split_at(problem.c);
-    pool_rows(
-        cpu,
-        problem,
-        x,
-        y,
-        argmax,
-        #[inline(always)]
-        |channel, v| relu_of(v * scale[channel] + shift[channel]),
-    );
-}
-
-/// Runs `f(channel, value)` through the maximum, one task per output row.
-#[inline(always)]
-fn pool_rows(
-    cpu: &Cpu,
-    problem: &MaxPool,
-    x: &[f32],
-    y: &mut [f32],
-    argmax: Option<&mut [u8]>,
-    f: impl Fn(usize, f32) -> f32 + Sync,
-) {
     let (p, q, c) = (problem.p(), problem.q(), problem.c);
     let image = problem.h * problem.w * c;
     let argmax = argmax.map(SharedMut::new);
@@ -104,26 +62,42 @@ fn pool_rows(
             let x = &x[row / p * image..][..image];
             // SAFETY: output rows do not overlap, and each is visited once.
             let mut argmax = argmax.as_ref().map(|a| unsafe { a.range(row * q * c..(row + 1) * q * c) });
-            for j in 0..q {
+            for (j, y) in y.chunks_exact_mut(c).enumerate() {
+                let window = Window::new(problem, row % p, j);
+                let mut argmax = argmax.as_mut().map(|argmax| &mut argmax[j * c..(j + 1) * c]);
+                let mut channel = 0;
+                while channel < c {
+                    let (y, argmax) = (&mut y[channel..], argmax.as_mut().map(|argmax| &mut argmax[channel..]));
+                    channel += match c - channel {
+                        LANES.. => window.maximum::<LANES>(problem, x, channel, y, argmax),
+                        _ => window.maximum::<1>(problem, x, channel, y, argmax),
+                    };
+                }
+            }
+        },
+    );
+}
+
+/// y `[N, P, Q, C]`: the max pool of relu(x·scale + shift), affine `[2, C]`. Both keep the order of numbers, or turn it
+/// where the scale is negative, so that they are done once per window, to its maximum or minimum.
+pub fn affine_relu_max_pool(cpu: &Cpu, problem: &MaxPool, x: &[f32], affine: &[f32], y: &mut [f32]) {
+    let (p, q, c) = (problem.p(), problem.q(), problem.c);
+    let image = problem.h * problem.w * c;
+    cpu.parallel_chunks(
+        y,
+        q * c,
+        #[inline(always)]
+        |row, y| {
+            let x = &x[row / p * image..][..image];
+            for (j, y) in y.chunks_exact_mut(c).enumerate() {
                 let window = Window::new(problem, row % p, j);
                 let mut channel = 0;
                 while channel < c {
-                    let at = j * c + channel;
-                    if channel + LANES <= c {
-                        let (best, tap) = window.maximum::<LANES>(problem, x, channel, &f);
-                        y[at..at + LANES].copy_from_slice(&best);
-                        if let Some(argmax) = &mut argmax {
-                            argmax[at..at + LANES].copy_from_slice(&tap.map(|tap| tap as u8));
-                        }
-                        channel += LANES;
-                    } else {
-                        let (best, tap) = window.maximum::<1>(problem, x, channel, &f);
-                        y[at] = best[0];
-                        if let Some(argmax) = &mut argmax {
-                            argmax[at] = tap[0] as u8;
-                        }
-                        channel += 1;
-                    }
+                    let y = &mut y[channel..];
+                    channel += match c - channel {
+                        LANES.. => window.activated::<LANES>(problem, x, channel, affine, y),
+                        _ => window.activated::<1>(problem, x, channel, affine, y),
+                    };
                 }
             }
         },
@@ -147,31 +121,68 @@ impl Window {
         Window { rows, columns, start: (top * problem.w + left) * problem.c }
     }
 
-    /// Values and taps of the first maxima of `L` channels. The lanes stay in registers.
+    /// Every tap inside the image, with its element at channel 0.
+    #[inline(always)]
+    fn taps(&self, problem: &MaxPool) -> impl Iterator<Item = (usize, usize)> {
+        let (start, columns) = (self.start, self.columns.clone());
+        let (kernel, width, c) = (problem.kernel, problem.w, problem.c);
+        self.rows.clone().enumerate().flat_map(move |(i, r)| {
+            columns.clone().enumerate().map(move |(j, s)| (r * kernel + s, start + (i * width + j) * c))
+        })
+    }
+
+    /// Values and taps of the first maxima of `L` channels, kept in registers; returns `L`.
     #[inline(always)]
     fn maximum<const L: usize>(
         &self,
         problem: &MaxPool,
         image: &[f32],
         channel: usize,
-        f: &impl Fn(usize, f32) -> f32,
-    ) -> ([f32; L], [u32; L]) {
+        y: &mut [f32],
+        argmax: Option<&mut [u8]>,
+    ) -> usize {
         let mut best = [f32::NEG_INFINITY; L];
         let mut taps = [(self.rows.start * problem.kernel + self.columns.start) as u32; L];
-        for (i, r) in self.rows.clone().enumerate() {
-            for (j, s) in self.columns.clone().enumerate() {
-                let at = self.start + (i * problem.w + j) * problem.c + channel;
-                let pixel = &image[at..at + L];
-                let tap = (r * problem.kernel + s) as u32;
-                for lane in 0..L {
-                    let v = f(channel + lane, pixel[lane]);
-                    let better = v > best[lane] || v.is_nan();
-                    best[lane] = if better { v } else { best[lane] };
-                    taps[lane] = if better { tap } else { taps[lane] };
-                }
+        for (tap, pixel) in self.taps(problem) {
+            let pixel = &image[pixel + channel..pixel + channel + L];
+            for lane in 0..L {
+                let better = pixel[lane] > best[lane] || pixel[lane].is_nan();
+                best[lane] = if better { pixel[lane] } else { best[lane] };
+                taps[lane] = if better { tap as u32 } else { taps[lane] };
             }
         }
-        (best, taps)
+        y[..L].copy_from_slice(&best);
+        if let Some(argmax) = argmax {
+            argmax[..L].copy_from_slice(&taps.map(|tap| tap as u8));
+        }
+        L
+    }
+
+    /// Maxima of relu(x·scale + shift) of `L` channels; returns `L`.
+    #[inline(always)]
+    fn activated<const L: usize>(
+        &self,
+        problem: &MaxPool,
+        image: &[f32],
+        channel: usize,
+        affine: &[f32],
+        y: &mut [f32],
+    ) -> usize {
+        let (mut largest, mut smallest) = ([f32::NEG_INFINITY; L], [f32::INFINITY; L]);
+        for (_, pixel) in self.taps(problem) {
+            let pixel = &image[pixel + channel..pixel + channel + L];
+            for lane in 0..L {
+                let v = pixel[lane];
+                largest[lane] = if v > largest[lane] || v.is_nan() { v } else { largest[lane] };
+                smallest[lane] = if v < smallest[lane] || v.is_nan() { v } else { smallest[lane] };
+            }
+        }
+        let (scale, shift) = (&affine[channel..][..L], &affine[problem.c + channel..][..L]);
+        for lane in 0..L {
+            let v = if scale[lane] < 0.0 { smallest[lane] } else { largest[lane] };
+            y[lane] = relu_of(v * scale[lane] + shift[lane]);
+        }
+        L
     }
 }
 
@@ -184,59 +195,78 @@ pub fn max_pool_backward(cpu: &Cpu, problem: &MaxPool, dy: &[f32], argmax: &[u8]
         #[inline(always)]
         |row, dx| {
             let (image, i) = (row / problem.h, row % problem.h);
-            dx.fill(0.0);
             for (j, dx) in dx.chunks_exact_mut(c).enumerate() {
+                let mut begun = false;
                 for window in problem.windows(i, p) {
                     let r = i + problem.padding - window * problem.stride;
                     for column in problem.windows(j, q) {
                         let s = j + problem.padding - column * problem.stride;
                         let at = ((image * p + window) * q + column) * c;
                         let tap = (r * problem.kernel + s) as u8;
-                        add_where(dx, &dy[at..at + c], &argmax[at..at + c], tap);
+                        let (dy, argmax) = (&dy[at..at + c], &argmax[at..at + c]);
+                        if begun {
+                            taken(dx, dy, argmax, tap, |dx, dy| dx + dy);
+                        } else {
+                            taken(dx, dy, argmax, tap, |_, dy| dy);
+                        }
+                        begun = true;
                     }
+                }
+                if !begun {
+                    dx.fill(0.0);
                 }
             }
         },
     );
 }
 
+/// Joins to dx the dy of one window where it took `tap`, elsewhere 0.
 #[inline(always)]
-fn add_where(dx: &mut [f32], dy: &[f32], argmax: &[u8], tap: u8) {
+fn taken(dx: &mut [f32], dy: &[f32], argmax: &[u8], tap: u8, join: impl Fn(f32, f32) -> f32) {
     for ((dx, dy), argmax) in dx.iter_mut().zip(dy).zip(argmax) {
-        *dx += if *argmax == tap { *dy } else { 0.0 };
+        *dx = join(*dx, if *argmax == tap { *dy } else { 0.0 });
     }
 }
 
 /// y `[N, C]`: the mean over the pixels of x `[N, HW, C]`, summed in blocks of [`SUM_ROWS`].
 pub fn global_pool(cpu: &Cpu, hw: usize, c: usize, x: &[f32], y: &mut [f32]) {
-    let scale = 1.0 / hw as f32;
-    let blocks = c.div_ceil(LANES);
+    const WIDE: usize = 4 * LANES;
+    let blocks = c.div_ceil(WIDE);
     let y = SharedMut::new(y);
     cpu.parallel(
         x.len() / (hw * c).max(1) * blocks,
         #[inline(always)]
         |task| {
-            let (image, first) = (task / blocks, task % blocks * LANES);
-            let lanes = LANES.min(c - first);
-            let mut total = [0.0f32; LANES];
-            for rows in x[image * hw * c..(image + 1) * hw * c].chunks(SUM_ROWS * c) {
-                let mut sum = [0.0f32; LANES];
-                for row in rows.chunks_exact(c) {
-                    for (sum, v) in sum.iter_mut().zip(&row[first..first + lanes]) {
-                        *sum += v;
-                    }
-                }
-                for (total, sum) in total.iter_mut().zip(&sum) {
-                    *total += sum;
-                }
-            }
+            let (image, first) = (task / blocks, task % blocks * WIDE);
+            let x = &x[image * hw * c..(image + 1) * hw * c];
             // SAFETY: tasks' channels do not overlap, and each is visited once.
-            let y = unsafe { y.range(image * c + first..image * c + first + lanes) };
-            for (y, total) in y.iter_mut().zip(&total) {
-                *y = total * scale;
+            let y = unsafe { y.range(image * c + first..image * c + (first + WIDE).min(c)) };
+            match <&mut [f32; WIDE]>::try_from(&mut *y) {
+                Ok(y) => *y = mean_of::<WIDE>(x, c, first),
+                Err(_) => (0..y.len()).for_each(|i| y[i] = mean_of::<1>(x, c, first + i)[0]),
             }
         },
     );
+}
+
+/// Mean over the rows of `L` channels from `first`.
+#[inline(always)]
+fn mean_of<const L: usize>(x: &[f32], c: usize, first: usize) -> [f32; L] {
+    let scale = 1.0 / (x.len() / c) as f32;
+    let mut total = [0.0f32; L];
+    for rows in x.chunks(SUM_ROWS * c) {
+        let mut sum = [0.0f32; L];
+        for row in rows.chunks_exact(c) {
+            let row = &row[first..first + L];
+            for lane in 0..L {
+                sum[lane] += row[lane];
+            }
+        }
+        for lane in 0..L {
+            total[lane] += sum[lane];
+        }
+    }
+    total.map(|total| total * scale)
 }
 
 /// y = x/(1 − p) where a hash of counter and position keeps the element, else 0. The backward is the same call on the

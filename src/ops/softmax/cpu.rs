@@ -20,11 +20,28 @@ pub fn softmax(cpu: &Cpu, k: usize, x: &[f32], y: &mut [f32]) {
 /// Writes exp(x − maximum) to y; returns the maximum and the sum.
 #[inline(always)]
 pub(crate) fn exponentials(x: &[f32], y: &mut [f32]) -> (f32, f64) {
-    let maximum = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    const LANES: usize = 16;
+    let mut maxima = [f32::NEG_INFINITY; LANES];
+    let (lanes, rest) = x.as_chunks::<LANES>();
+    let rest = rest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for x in lanes {
+        for lane in 0..LANES {
+            maxima[lane] = if x[lane] > maxima[lane] { x[lane] } else { maxima[lane] };
+        }
+    }
+    let maximum = maxima.into_iter().fold(rest, f32::max);
     for (y, x) in y.iter_mut().zip(x) {
         *y = exp_nonpositive(x - maximum);
     }
-    (maximum, y.iter().map(|&y| f64::from(y)).sum())
+    let mut sums = [0.0f64; LANES];
+    let (lanes, rest) = y.as_chunks::<LANES>();
+    let rest: f64 = rest.iter().map(|&y| f64::from(y)).sum();
+    for y in lanes {
+        for lane in 0..LANES {
+            sums[lane] += f64::from(y[lane]);
+        }
+    }
+    (maximum, rest + sums.iter().sum::<f64>())
 }
 
 /// exp(x) for x ≤ 0 to two units in the last place; below the smallest normal number 0. It has no branch and no call, so

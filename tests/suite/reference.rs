@@ -1,0 +1,224 @@
+//! The trunk against torchvision in f64: outputs, features, gradients and running statistics (tests/golden/resnet.py), and
+//! against candle-transformers where the feature `oracle` builds it.
+
+#[path = "../golden/hash.rs"]
+mod hash;
+
+use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars, Store};
+use polyhead::graph::fuse::Fusion;
+use polyhead::graph::ir::{DType, Gradients, Graph, Group, Mode, Segment, TermForm, ValueId};
+use polyhead::model::builder::Builder;
+use polyhead::model::weights::{self, Slot, Tensors};
+use polyhead::model::{Backbone, resnet};
+use polyhead::ops::{self, combine, pool};
+use serde_json::Value;
+
+/// A torchvision-shaped network without losses: the gradient of the logits comes from outside.
+struct Reference {
+    executor: Executor,
+    plan: PlanId,
+    x: ValueId,
+    /// c3, c4, c5, logits
+    looked_at: [(ValueId, Vec<usize>); 4],
+    logits_gradient: Option<ValueId>,
+    last_norm: String,
+}
+
+impl Reference {
+    fn new(case: &Value, mode: Mode, fusion: Fusion) -> Reference {
+        let [n, _, h, w] = shape_of(case);
+        let backbone = Backbone::parse(case["architecture"].as_str().unwrap()).unwrap();
+        let mut graph = Graph::new(mode);
+        let x = graph.input("x", &[n, h, w, 3], DType::F32);
+        let mut builder = Builder { graph: &mut graph, group: Group::Trunk };
+        let features = resnet::resnet(&mut builder, x, backbone).unwrap();
+        let trunk = builder.graph.nodes.len();
+        let pooled = pool::global_pool(builder.graph, features[2], "pooled").unwrap();
+        let logits = builder.linear(pooled, "fc", 1000).unwrap();
+        graph.outputs.extend(features);
+        graph.outputs.push(logits);
+        let logits_gradient = (mode == Mode::Train).then(|| append_backward(&mut graph, x, features[2], logits, trunk));
+        let looked_at = [features[0], features[1], features[2], logits].map(|v| (v, graph.shape(v).to_vec()));
+        let mut executor =
+            Executor::new(DeviceChoice::Cpu { threads: 2 }, &graph.parameters, &graph.buffers).unwrap();
+        let plan = executor.prepare(graph, fusion);
+        let last_norm = case["last_norm"].as_str().unwrap().to_owned();
+        executor.edit_store(|store| fill(store, &last_norm));
+        Reference { executor, plan, x, looked_at, logits_gradient, last_norm }
+    }
+
+    fn forward(&mut self, case: &Value, input: &str) {
+        let [n, c, h, w] = shape_of(case);
+        let nchw = hash::input(input, n * c * h * w);
+        let mut nhwc = vec![0.0; nchw.len()];
+        for (i, value) in nchw.iter().enumerate() {
+            let (image, channel, pixel) = (i / (c * h * w), i / (h * w) % c, i % (h * w));
+            nhwc[(image * h * w + pixel) * c + channel] = *value;
+        }
+        self.executor.write_f32(self.plan, self.x, &nhwc);
+        self.run(Segment::Forward);
+    }
+
+    fn run(&mut self, segment: Segment) {
+        let scalars = StepScalars { task_weights: vec![1.0], denominators: vec![1.0], dropout_counter: 0 };
+        self.executor.run(self.plan, segment, ParameterSet::Current, &scalars);
+    }
+
+    /// An output in torchvision's order.
+    fn read(&self, index: usize) -> Vec<f32> {
+        let (value, shape) = &self.looked_at[index];
+        let data = self.executor.read_f32(self.plan, *value);
+        match shape[..] {
+            [n, h, w, c] => to_nchw(&data, [n, h, w, c]),
+            _ => data,
+        }
+    }
+}
+
+fn append_backward(graph: &mut Graph, x: ValueId, c5: ValueId, logits: ValueId, trunk: usize) -> ValueId {
+    let shape = graph.shape(logits).to_vec();
+    let seed = graph.input("logits_gradient", &shape, DType::F32);
+    let fc = graph.nodes[graph.nodes.len() - 1].clone();
+    let mut gradients = Gradients::default();
+    gradients.accumulate(graph, logits, seed);
+    graph.segment = Segment::HeadsBackward;
+    ops::backward(graph, &fc, &mut gradients);
+    let pooled = gradients.get(fc.inputs[0]).unwrap();
+    graph.segment = Segment::TrunkBackward;
+    let seam = combine::combine(graph, c5, &[(0, TermForm::Pooled, pooled)]);
+    gradients.stop_at(x);
+    gradients.accumulate(graph, c5, seam);
+    for index in (0..trunk).rev() {
+        let node = graph.nodes[index].clone();
+        ops::backward(graph, &node, &mut gradients);
+    }
+    seed
+}
+
+/// Every parameter and running statistic from the counter hash.
+fn fill(store: &mut Store, last_norm: &str) {
+    let mut tensors = weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
+    tensors.append(&mut weights::export_buffers(store, ParameterSet::Current, "").unwrap());
+    let hashed: Tensors = tensors
+        .iter()
+        .map(|(name, old)| {
+            let values = hash::parameter(name, old.dims(), last_norm);
+            (name.clone(), candle_core::Tensor::from_vec(values, old.dims(), old.device()).unwrap())
+        })
+        .collect();
+    assert!(weights::import_parameters(store, Slot::Set(ParameterSet::Current), &hashed, "").unwrap().is_empty());
+    assert!(weights::import_buffers(store, ParameterSet::Current, &hashed, "").unwrap().is_empty());
+}
+
+fn to_nchw(data: &[f32], [n, h, w, c]: [usize; 4]) -> Vec<f32> {
+    let index = |i: usize| {
+        let (image, channel, pixel) = (i / (c * h * w), i / (h * w) % c, i % (h * w));
+        (image * h * w + pixel) * c + channel
+    };
+    (0..n * c * h * w).map(|i| data[index(i)]).collect()
+}
+
+fn shape_of(case: &Value) -> [usize; 4] {
+    let sizes: Vec<usize> = case["input"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect();
+    sizes.try_into().unwrap()
+}
+
+fn cases() -> Vec<Value> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/resnet.json");
+    let all: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    all["cases"].as_array().unwrap().clone()
+}
+
+/// Samples and projections against the stored ones, relative to the stored norm: at most 1e-4, or twice the error that
+/// PyTorch's own f32 makes.
+fn compare(case: &Value, name: &str, got: &[f32]) {
+    let tensors = case["tensors"].as_array().unwrap();
+    let stored = tensors.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("no golden {name}"));
+    let numbers = |key: &str| -> Vec<f64> {
+        stored[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    };
+    assert_eq!(got.len() as u64, stored["len"].as_u64().unwrap(), "{name}");
+    let norm = stored["norm"].as_f64().unwrap();
+    let bound = (2.0 * stored["f32_error"].as_f64().unwrap()).max(1e-4);
+    let root_mean_square = |errors: Vec<f64>| {
+        let count = errors.len() as f64;
+        (errors.iter().map(|e| e * e).sum::<f64>() / count).sqrt()
+    };
+    let samples = numbers("samples");
+    let indices = hash::sample_indices(name, got.len(), samples.len());
+    let sampled = samples.iter().zip(indices).map(|(&s, i)| f64::from(got[i]) - s).collect();
+    let sampled = root_mean_square(sampled) * (got.len() as f64).sqrt() / norm;
+    let projected = numbers("projections").iter().zip(0..).map(|(&s, p)| hash::projection(name, got, p) - s).collect();
+    let projected = root_mean_square(projected) / norm;
+    let architecture = case["architecture"].as_str().unwrap();
+    assert!(sampled <= bound && projected <= bound, "{architecture} {name}: samples {sampled:.2e}, projections {projected:.2e}, allowed {bound:.2e}");
+}
+
+const OUTPUTS: [&str; 4] = ["c3", "c4", "c5", "logits"];
+
+#[test]
+fn evaluation_equals_torchvision() {
+    for case in cases() {
+        let mut reference = Reference::new(&case, Mode::Evaluate, Fusion::On);
+        reference.forward(&case, "input");
+        for (index, name) in OUTPUTS.iter().enumerate() {
+            compare(&case, &format!("evaluate.{name}"), &reference.read(index));
+        }
+    }
+}
+
+#[test]
+fn training_equals_torchvision_in_outputs_gradients_and_running_statistics() {
+    for case in cases() {
+        let mut reference = Reference::new(&case, Mode::Train, Fusion::On);
+        reference.forward(&case, "input");
+        for (index, name) in OUTPUTS.iter().enumerate() {
+            compare(&case, &format!("train.{name}"), &reference.read(index));
+        }
+        let n = shape_of(&case)[0];
+        let seed = reference.logits_gradient.unwrap();
+        reference.executor.write_f32(reference.plan, seed, &hash::logits_gradient(n, 1000));
+        reference.run(Segment::HeadsBackward);
+        reference.run(Segment::TrunkBackward);
+        let gradients = weights::export_parameters(reference.executor.store(), Slot::Gradient, "gradient.").unwrap();
+        assert_eq!(gradients.len(), if reference.last_norm == "bn3" { 161 } else { 62 });
+        for (name, gradient) in &gradients {
+            compare(&case, name, &gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        }
+        reference.forward(&case, "input1");
+        reference.forward(&case, "input2");
+        let running = weights::export_buffers(reference.executor.store(), ParameterSet::Current, "").unwrap();
+        for (name, statistic) in &running {
+            compare(&case, name, &statistic.to_vec1::<f32>().unwrap());
+        }
+    }
+}
+
+#[cfg(feature = "oracle")]
+#[test]
+fn evaluation_logits_equal_candle_transformers() {
+    use candle_core::{Device, Tensor};
+    use candle_nn::{Module, VarBuilder};
+    use candle_transformers::models::resnet as oracle;
+
+    for case in cases() {
+        let mut reference = Reference::new(&case, Mode::Evaluate, Fusion::On);
+        reference.forward(&case, "input");
+        let store = reference.executor.store();
+        let mut tensors = weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
+        tensors.append(&mut weights::export_buffers(store, ParameterSet::Current, "").unwrap());
+        let builder =
+            VarBuilder::from_tensors(tensors.into_iter().collect(), candle_core::DType::F32, &Device::Cpu);
+        let network = match case["architecture"].as_str().unwrap() {
+            "resnet18" => oracle::resnet18(1000, builder),
+            _ => oracle::resnet50(1000, builder),
+        };
+        let [n, c, h, w] = shape_of(&case);
+        let input = Tensor::from_vec(hash::input("input", n * c * h * w), (n, c, h, w), &Device::Cpu).unwrap();
+        let expected = network.unwrap().forward(&input).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let got = reference.read(3);
+        let norm = expected.iter().map(|v| v * v).sum::<f32>().sqrt();
+        let error = expected.iter().zip(&got).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+        assert!(error <= 1e-4 * norm, "{}: {error} of {norm}", case["architecture"]);
+    }
+}
