@@ -196,7 +196,7 @@ fn training_equals_torchvision_in_outputs_gradients_and_running_statistics() {
 
 #[cfg(feature = "oracle")]
 #[test]
-fn evaluation_logits_equal_candle_transformers() {
+fn oracle_logits_equal_ours() {
     use candle_core::{Device, Tensor};
     use candle_nn::{Module, VarBuilder};
     use candle_transformers::models::resnet as oracle;
