@@ -80,6 +80,8 @@ fn fuse_stem_pool(graph: &mut Graph) {
             continue;
         }
         graph.nodes[i].op = Op::BatchNormReluMaxPool;
+        // Nobody differentiates what has no full-size activation: the argmax is not made.
+        graph.nodes[i].outputs.truncate(1);
         graph.nodes[i].inputs = graph.nodes[producer].inputs.clone();
         remove(graph, producer);
     }

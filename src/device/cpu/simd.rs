@@ -16,6 +16,42 @@ pub fn vectorise<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     }
 }
 
+/// How a cache line will be used, and how near it should be brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefetch {
+    Read,
+    Write,
+    /// To be read later: no nearer than L2.
+    ReadFromL2,
+}
+
+/// Asks for the cache line of an address, any address. A hint: nothing where there is no such instruction.
+#[inline(always)]
+pub fn prefetch(how: Prefetch, address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has SSE, machines without the write hint ignore it, and a prefetch faults at no address.
+    unsafe {
+        use std::arch::x86_64::*;
+        match how {
+            Prefetch::Read => _mm_prefetch::<_MM_HINT_T0>(address.cast()),
+            Prefetch::Write => _mm_prefetch::<_MM_HINT_ET0>(address.cast()),
+            Prefetch::ReadFromL2 => _mm_prefetch::<_MM_HINT_T1>(address.cast()),
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a prefetch touches neither registers nor flags and faults at no address.
+    unsafe {
+        use std::arch::asm;
+        match how {
+            Prefetch::Read => asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, readonly)),
+            Prefetch::Write => asm!("prfm pstl1keep, [{0}]", in(reg) address, options(nostack, readonly)),
+            Prefetch::ReadFromL2 => asm!("prfm pldl2keep, [{0}]", in(reg) address, options(nostack, readonly)),
+        }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = (how, address);
+}
+
 /// A register of `LANES` f32. A value exists only where its instruction set does (that is what the callers of the
 /// unsafe constructors promise), so arithmetic on values is safe.
 pub trait Simd: Copy {
@@ -41,18 +77,6 @@ pub trait Simd: Copy {
     /// # Safety
     /// `to` is writable for `LANES` f32.
     unsafe fn store(self, to: *mut f32);
-
-    /// Asks for the cache line of `from`, any address, to be read soon. A hint: nothing where there is no such thing.
-    #[inline(always)]
-    fn prefetch(_from: *const f32) {}
-
-    /// As `prefetch`, no nearer than L2.
-    #[inline(always)]
-    fn prefetch_far(_from: *const f32) {}
-
-    /// As `prefetch`, for a line that will be written.
-    #[inline(always)]
-    fn prefetch_to_write(_to: *const f32) {}
 
     /// `self * b + c`, rounded once where the instruction set can.
     fn fma(self, b: Self, c: Self) -> Self;
@@ -141,24 +165,6 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn prefetch(from: *const f32) {
-            // SAFETY: every x86-64 has SSE; a prefetch faults at no address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-        }
-
-        #[inline(always)]
-        fn prefetch_far(from: *const f32) {
-            // SAFETY: every x86-64 has SSE; a prefetch faults at no address.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
-        }
-
-        #[inline(always)]
-        fn prefetch_to_write(to: *const f32) {
-            // SAFETY: as above; machines without the instruction ignore it.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) }
-        }
-
-        #[inline(always)]
         fn fma(self, b: Self, c: Self) -> Self {
             // SAFETY: the value proves AVX-512.
             F32x16(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
@@ -200,24 +206,6 @@ mod x86 {
         unsafe fn store(self, to: *mut f32) {
             // SAFETY: the value proves AVX2; the caller promises 8 writable f32.
             unsafe { _mm256_storeu_ps(to, self.0) }
-        }
-
-        #[inline(always)]
-        fn prefetch(from: *const f32) {
-            // SAFETY: every x86-64 has SSE; a prefetch faults at no address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-        }
-
-        #[inline(always)]
-        fn prefetch_far(from: *const f32) {
-            // SAFETY: every x86-64 has SSE; a prefetch faults at no address.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
-        }
-
-        #[inline(always)]
-        fn prefetch_to_write(to: *const f32) {
-            // SAFETY: as above; machines without the instruction ignore it.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) }
         }
 
         #[inline(always)]

@@ -99,8 +99,7 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
             pool::cpu::max_pool(cpu, &max_pool(shape(i[0])), read(0), memory.output(o[0]), argmax);
         }
         Op::BatchNormReluMaxPool => {
-            let argmax = Some(memory.output(o[1]));
-            pool::cpu::affine_relu_max_pool(cpu, &max_pool(shape(i[0])), read(0), read(1), memory.output(o[0]), argmax);
+            pool::cpu::affine_relu_max_pool(cpu, &max_pool(shape(i[0])), read(0), read(1), memory.output(o[0]));
         }
         Op::MaxPoolBackward => {
             let problem = max_pool(shape(o[0]));

@@ -208,7 +208,7 @@ pub fn backward_apply(cpu: &Cpu, c: usize, dz: &[f32], y: &[f32], coefficients: 
             let range = task * chunk..task * chunk + dy.len();
             let rows = dz[range.clone()].chunks_exact(c).zip(y[range].chunks_exact(c));
             for (dy, (dz, y)) in dy.chunks_exact_mut(c).zip(rows) {
-                gradient_row(dy, y, coefficients, |i| dz[i]);
+                gradient_row(dy, [dz, dz, y], coefficients, |dz, _| dz);
             }
         },
     );
@@ -301,7 +301,7 @@ fn affine_residual_rows(
 #[inline(always)]
 fn mask(g: &[f32], z: &[f32], dz: &mut [f32]) {
     for ((dz, g), z) in dz.iter_mut().zip(g).zip(z) {
-        *dz = if *z > 0.0 { *g } else { 0.0 };
+        *dz = masked(*g, *z);
     }
 }
 
@@ -313,40 +313,74 @@ pub(crate) struct Rows<'a> {
     pub y: &'a [f32],
 }
 
-/// Σ dz and Σ dz·(y − mean) over the rows, dz the masked gradient. The sums lie in the first cache and the three maps
-/// stream by: summing some channels at a time in registers strides over them, and took 1.5 times as long.
+/// Σ dz and Σ dz·(y − mean) over the rows, dz the masked gradient. The maps stream by and the sums lie in the first
+/// cache, touched once for [`STEP`] rows; summing some channels at a time in registers strides over the maps and took
+/// half as long again.
 #[inline(always)]
 pub(crate) fn gradient_sums(rows: Rows, mean: &[f32], sum: &mut [f32], dot: &mut [f32]) {
-    let c = mean.len();
     sum.fill(0.0);
     dot.fill(0.0);
-    let maps = rows.g.chunks_exact(c).zip(rows.y.chunks_exact(c));
     match rows.z {
-        None => maps.for_each(|(g, y)| sums_row(|i| g[i], y, mean, sum, dot)),
-        Some(z) => {
-            for ((g, y), z) in maps.zip(z.chunks_exact(c)) {
-                sums_row(|i| if z[i] > 0.0 { g[i] } else { 0.0 }, y, mean, sum, dot);
-            }
+        None => sums_of_rows([rows.g, rows.g, rows.y], |g, _| g, mean, sum, dot),
+        Some(z) => sums_of_rows([rows.g, z, rows.y], masked, mean, sum, dot),
+    }
+}
+
+#[inline(always)]
+pub(crate) fn masked(g: f32, z: f32) -> f32 {
+    if z > 0.0 { g } else { 0.0 }
+}
+
+/// Rows added up before their sum is added to the others.
+const STEP: usize = 4;
+
+#[inline(always)]
+fn sums_of_rows(maps: [&[f32]; 3], dz: impl Fn(f32, f32) -> f32, mean: &[f32], sum: &mut [f32], dot: &mut [f32]) {
+    let c = mean.len();
+    let rows = maps[0].len() / c;
+    let mut row = 0;
+    while row < rows {
+        row += if rows - row >= STEP {
+            add_sums::<STEP>(maps, row, &dz, mean, sum, dot)
+        } else {
+            add_sums::<1>(maps, row, &dz, mean, sum, dot)
+        };
+    }
+}
+
+/// Adds `R` rows from `row`; returns `R`.
+#[inline(always)]
+fn add_sums<const R: usize>(
+    maps: [&[f32]; 3],
+    row: usize,
+    dz: &impl Fn(f32, f32) -> f32,
+    mean: &[f32],
+    sum: &mut [f32],
+    dot: &mut [f32],
+) -> usize {
+    let c = mean.len();
+    let (sum, dot) = (&mut sum[..c], &mut dot[..c]);
+    let [g, z, y]: [[&[f32]; R]; 3] = maps.map(|map| std::array::from_fn(|r| &map[(row + r) * c..][..c]));
+    for i in 0..c {
+        let (mut dz_sum, mut dz_dot) = (0.0, 0.0);
+        for r in 0..R {
+            let dz = dz(g[r][i], z[r][i]);
+            dz_sum += dz;
+            dz_dot += dz * (y[r][i] - mean[i]);
         }
+        sum[i] += dz_sum;
+        dot[i] += dz_dot;
     }
+    R
 }
 
+/// One row of dy = a·dz + b·y + c, dz being g, or g where z is above zero.
 #[inline(always)]
-fn sums_row(dz: impl Fn(usize) -> f32, y: &[f32], mean: &[f32], sum: &mut [f32], dot: &mut [f32]) {
-    for (i, (((y, mean), sum), dot)) in y.iter().zip(mean).zip(sum).zip(dot).enumerate() {
-        let dz = dz(i);
-        *sum += dz;
-        *dot += dz * (y - mean);
-    }
-}
-
-/// One row of dy = a·dz + b·y + c.
-#[inline(always)]
-pub(crate) fn gradient_row(dy: &mut [f32], y: &[f32], coefficients: &[f32], dz: impl Fn(usize) -> f32) {
+pub(crate) fn gradient_row(dy: &mut [f32], [g, z, y]: [&[f32]; 3], coefficients: &[f32], dz: impl Fn(f32, f32) -> f32) {
     let width = y.len();
     let (a, rest) = coefficients.split_at(width);
     let (b, c) = rest.split_at(width);
-    for (i, ((((dy, y), a), b), c)) in dy.iter_mut().zip(y).zip(a).zip(b).zip(c).enumerate() {
-        *dy = a * dz(i) + b * y + c;
+    for ((((((dy, g), z), y), a), b), c) in dy.iter_mut().zip(g).zip(z).zip(y).zip(a).zip(b).zip(c) {
+        *dy = a * dz(*g, *z) + b * y + c;
     }
 }

@@ -52,9 +52,13 @@ pub fn combine(cpu: &Cpu, [n, hw, c]: [usize; 3], terms: &[Term], out: &mut [f32
 #[inline(always)]
 fn add_scaled(out: &mut [f32], begun: bool, scale: f32, x: &[f32]) {
     if begun {
-        out.iter_mut().zip(x).for_each(|(out, x)| *out += scale * x);
+        for (out, x) in out.iter_mut().zip(x) {
+            *out += scale * x;
+        }
     } else {
-        out.iter_mut().zip(x).for_each(|(out, x)| *out = scale * x);
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = scale * x;
+        }
     }
 }
 

@@ -29,6 +29,9 @@ fn kernels_match_plain_loops() {
         problem([1, 5, 7, 37], 45, [1, 1], 1, 0),
         problem([2, 7, 6, 32], 64, [1, 1], 2, 0),
         problem([1, 4, 4, 8], 8, [1, 1], 2, 1),
+        // channels whose rows meet in one set of L1
+        problem([1, 3, 3, 1024], 1024, [1, 1], 2, 0),
+        problem([1, 5, 7, 512], 36, [1, 1], 2, 0),
         // 3×3, strides 1 to 3, odd and even sides
         problem([2, 7, 5, 33], 35, [3, 3], 1, 1),
         problem([3, 8, 8, 16], 32, [3, 3], 1, 1),
@@ -36,6 +39,10 @@ fn kernels_match_plain_loops() {
         problem([2, 9, 12, 64], 48, [3, 3], 2, 1),
         problem([1, 11, 10, 16], 19, [3, 3], 3, 0),
         problem([2, 6, 6, 20], 17, [3, 3], 1, 3),
+        // images so small that most taps are padding
+        problem([33, 2, 2, 16], 16, [3, 3], 1, 1),
+        problem([9, 4, 4, 20], 33, [3, 3], 1, 1),
+        problem([3, 7, 7, 32], 16, [3, 3], 1, 1),
         // other kernels: even, not square, larger than the image, stride larger than the kernel
         problem([1, 9, 8, 19], 5, [2, 2], 3, 0),
         problem([1, 6, 9, 24], 40, [1, 3], 1, 1),

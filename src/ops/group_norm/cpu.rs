@@ -1,9 +1,14 @@
 //! Group norm with its ReLU on the CPU: per image and channel block sums as batch norm's, merged to groups, then one
-//! affine pass; all three over (image, row block) tasks, so that one large image spreads over the threads too.
+//! affine pass. Each pass is over the (image, row block) tasks of as many images as stay in cache from one to the next.
 
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::batch_norm::STATISTICS_ROWS;
-use crate::ops::batch_norm::cpu::{Parameters, Rows, affine_rows, gradient_row, gradient_sums, mean_and_m2, relu_of};
+use crate::ops::batch_norm::cpu::{
+    Parameters, Rows, affine_rows, gradient_row, gradient_sums, masked, mean_and_m2, relu_of,
+};
+
+/// Row blocks of a batch of images: enough for the threads, and few enough to stay in cache.
+const BATCH_BLOCKS: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -34,6 +39,22 @@ impl Shape {
     fn partials(&self) -> usize {
         self.n * self.blocks() * 2 * self.c
     }
+
+    /// The shape of the images done together, the last ones may be fewer.
+    fn batch(&self) -> Shape {
+        Shape { n: (BATCH_BLOCKS / self.blocks().max(1)).clamp(1, self.n.max(1)), ..*self }
+    }
+
+    /// The batches: each one's shape, and its first image.
+    fn batches(&self) -> impl Iterator<Item = (Shape, usize)> {
+        let (whole, batch) = (*self, self.batch());
+        (0..whole.n).step_by(batch.n).map(move |first| (Shape { n: batch.n.min(whole.n - first), ..whole }, first))
+    }
+
+    /// This batch's part of a map with `per_image` elements an image.
+    fn part(&self, first: usize, per_image: usize) -> std::ops::Range<usize> {
+        first * per_image..(first + self.n) * per_image
+    }
 }
 
 /// What the backward reads; all but moments `[N, groups, 2]` and gamma `[C]` are `[N, HW, C]`.
@@ -47,16 +68,32 @@ pub struct BackwardInputs<'a> {
 
 /// Length of the workspace of [`forward`].
 pub fn forward_workspace(shape: &Shape) -> usize {
-    shape.partials() + shape.n * 2 * shape.c
+    shape.batch().partials() + shape.batch().n * 2 * shape.c
 }
 
 /// Length of the workspace of [`backward`].
 pub fn backward_workspace(shape: &Shape) -> usize {
-    shape.partials() + shape.n * 3 * shape.c
+    shape.batch().partials() + shape.batch().n * 3 * shape.c
 }
 
 /// y = relu(norm(x)·gamma + beta) `[N, HW, C]`; moments `[N, groups, 2]`: mean, 1/deviation.
 pub fn forward(
+    cpu: &Cpu,
+    shape: &Shape,
+    x: &[f32],
+    parameters: &Parameters,
+    y: &mut [f32],
+    moments: &mut [f32],
+    workspace: &mut [f32],
+) {
+    for (batch, first) in shape.batches() {
+        let map = batch.part(first, shape.hw * shape.c);
+        let moments = &mut moments[batch.part(first, 2 * shape.groups)];
+        forward_batch(cpu, &batch, &x[map.clone()], parameters, &mut y[map], moments, workspace);
+    }
+}
+
+fn forward_batch(
     cpu: &Cpu,
     shape: &Shape,
     x: &[f32],
@@ -134,8 +171,31 @@ pub fn backward(
     dbeta: &mut [f32],
     workspace: &mut [f32],
 ) {
+    for (batch, first) in shape.batches() {
+        let map = batch.part(first, shape.hw * shape.c);
+        let inputs = BackwardInputs {
+            dy: &inputs.dy[map.clone()],
+            x: &inputs.x[map.clone()],
+            y: &inputs.y[map.clone()],
+            moments: &inputs.moments[batch.part(first, 2 * shape.groups)],
+            gamma: inputs.gamma,
+        };
+        backward_batch(cpu, &batch, &inputs, &mut dx[map], dgamma, dbeta, workspace);
+    }
+}
+
+fn backward_batch(
+    cpu: &Cpu,
+    shape: &Shape,
+    inputs: &BackwardInputs,
+    dx: &mut [f32],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+    workspace: &mut [f32],
+) {
     let (c, width) = (shape.c, shape.c / shape.groups);
     let (partials, coefficients) = workspace.split_at_mut(shape.partials());
+    let coefficients = &mut coefficients[..shape.n * 3 * c];
     // Until they hold coefficients, the first C of each image hold its means, one per channel.
     for (image, means) in coefficients.chunks_exact_mut(3 * c).enumerate() {
         for (i, mean) in means[..c].iter_mut().enumerate() {
@@ -171,7 +231,7 @@ pub fn backward(
             let dx = unsafe { dx.range(shape.range(task)) };
             let rows = dy.chunks_exact(c).zip(x.chunks_exact(c)).zip(y.chunks_exact(c));
             for (dx, ((dy, x), y)) in dx.chunks_exact_mut(c).zip(rows) {
-                gradient_row(dx, x, coefficients, |i| if y[i] > 0.0 { dy[i] } else { 0.0 });
+                gradient_row(dx, [dy, y, x], coefficients, masked);
             }
         },
     );

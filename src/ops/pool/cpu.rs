@@ -121,16 +121,6 @@ impl Window {
         Window { rows, columns, start: (top * problem.w + left) * problem.c }
     }
 
-    /// Every tap inside the image, with its element at channel 0.
-    #[inline(always)]
-    fn taps(&self, problem: &MaxPool) -> impl Iterator<Item = (usize, usize)> {
-        let (start, columns) = (self.start, self.columns.clone());
-        let (kernel, width, c) = (problem.kernel, problem.w, problem.c);
-        self.rows.clone().enumerate().flat_map(move |(i, r)| {
-            columns.clone().enumerate().map(move |(j, s)| (r * kernel + s, start + (i * width + j) * c))
-        })
-    }
-
     /// Values and taps of the first maxima of `L` channels, kept in registers; returns `L`.
     #[inline(always)]
     fn maximum<const L: usize>(
@@ -143,12 +133,16 @@ impl Window {
     ) -> usize {
         let mut best = [f32::NEG_INFINITY; L];
         let mut taps = [(self.rows.start * problem.kernel + self.columns.start) as u32; L];
-        for (tap, pixel) in self.taps(problem) {
-            let pixel = &image[pixel + channel..pixel + channel + L];
-            for lane in 0..L {
-                let better = pixel[lane] > best[lane] || pixel[lane].is_nan();
-                best[lane] = if better { pixel[lane] } else { best[lane] };
-                taps[lane] = if better { tap as u32 } else { taps[lane] };
+        for (i, r) in self.rows.clone().enumerate() {
+            for (j, s) in self.columns.clone().enumerate() {
+                let at = self.start + (i * problem.w + j) * problem.c + channel;
+                let pixel = &image[at..at + L];
+                let tap = (r * problem.kernel + s) as u32;
+                for lane in 0..L {
+                    let better = pixel[lane] > best[lane] || pixel[lane].is_nan();
+                    best[lane] = if better { pixel[lane] } else { best[lane] };
+                    taps[lane] = if better { tap } else { taps[lane] };
+                }
             }
         }
         y[..L].copy_from_slice(&best);
@@ -169,12 +163,15 @@ impl Window {
         y: &mut [f32],
     ) -> usize {
         let (mut largest, mut smallest) = ([f32::NEG_INFINITY; L], [f32::INFINITY; L]);
-        for (_, pixel) in self.taps(problem) {
-            let pixel = &image[pixel + channel..pixel + channel + L];
-            for lane in 0..L {
-                let v = pixel[lane];
-                largest[lane] = if v > largest[lane] || v.is_nan() { v } else { largest[lane] };
-                smallest[lane] = if v < smallest[lane] || v.is_nan() { v } else { smallest[lane] };
+        for i in 0..self.rows.len() {
+            for j in 0..self.columns.len() {
+                let at = self.start + (i * problem.w + j) * problem.c + channel;
+                let pixel = &image[at..at + L];
+                for lane in 0..L {
+                    let v = pixel[lane];
+                    largest[lane] = if v > largest[lane] || v.is_nan() { v } else { largest[lane] };
+                    smallest[lane] = if v < smallest[lane] || v.is_nan() { v } else { smallest[lane] };
+                }
             }
         }
         let (scale, shift) = (&affine[channel..][..L], &affine[problem.c + channel..][..L]);

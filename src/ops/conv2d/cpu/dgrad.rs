@@ -1,8 +1,9 @@
 //! The gradient with respect to the input: the shared product on dy with transposed weights, and its epilogues over
 //! each piece while it is in L1. With a stride, pixels of one phase share a tile, so no product with a zero is computed.
 
-use super::blocks::{Geometry, Piece, product};
+use super::blocks::{Piece, product};
 use super::fprop::{STRIP, window};
+use super::geometry::Geometry;
 use super::{DgradEpilogue, STATISTICS_ROWS};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
@@ -25,22 +26,24 @@ pub fn dgrad(
     _workspace: &mut [f32],
 ) {
     let geometry = &Geometry::dgrad(problem);
-    debug_assert_eq!(dy.len(), problem.output_len());
-    debug_assert_eq!(dx.len(), problem.input_len());
+    assert_eq!(dy.len(), problem.output_len());
+    assert_eq!(dx.len(), problem.input_len());
     match epilogue {
-        DgradEpilogue::Plain => product(cpu, geometry, dy, packed, dx, |_| {}),
+        DgradEpilogue::Plain => product(cpu, geometry, dy, packed, dx, &[], |_| {}),
         DgradEpilogue::Add(addend) => product(
             cpu,
             geometry,
             dy,
             packed,
             dx,
+            &[addend],
             #[inline(always)]
             |piece| add(piece, addend),
         ),
         DgradEpilogue::Reduce { addend, mask, y, moments, partials } => {
             let blocks = problem.input_rows().div_ceil(STATISTICS_ROWS);
-            debug_assert_eq!(partials.len(), blocks * 2 * problem.c);
+            assert_eq!(partials.len(), blocks * 2 * problem.c);
+            let reads = [addend.unwrap_or_default(), mask.unwrap_or_default(), y];
             let reduce = Reduce { addend, mask, y, moments, partials: SharedMut::new(partials) };
             product(
                 cpu,
@@ -48,6 +51,7 @@ pub fn dgrad(
                 dy,
                 packed,
                 dx,
+                &reads,
                 #[inline(always)]
                 |piece| reduce.piece(piece),
             )

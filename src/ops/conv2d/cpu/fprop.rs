@@ -1,6 +1,7 @@
 //! The forward convolution: the shared product, and its epilogues over each piece while it is in L1.
 
-use super::blocks::{Geometry, Piece, product};
+use super::blocks::{Piece, product};
+use super::geometry::Geometry;
 use super::{Epilogue, STATISTICS_ROWS};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
@@ -26,21 +27,22 @@ pub fn fprop(
     _workspace: &mut [f32],
 ) {
     let geometry = &Geometry::fprop(problem);
-    debug_assert_eq!(x.len(), problem.input_len());
-    debug_assert_eq!(y.len(), problem.output_len());
+    assert_eq!(x.len(), problem.input_len());
+    assert_eq!(y.len(), problem.output_len());
     match epilogue {
-        Epilogue::Plain => product(cpu, geometry, x, packed, y, |_| {}),
+        Epilogue::Plain => product(cpu, geometry, x, packed, y, &[], |_| {}),
         Epilogue::Bias(bias) => product(
             cpu,
             geometry,
             x,
             packed,
             y,
+            &[],
             #[inline(always)]
             |piece| add_bias(piece, bias),
         ),
         Epilogue::Statistics(partials) => {
-            debug_assert_eq!(partials.len(), problem.rows().div_ceil(STATISTICS_ROWS) * 2 * problem.k);
+            assert_eq!(partials.len(), problem.rows().div_ceil(STATISTICS_ROWS) * 2 * problem.k);
             let partials = SharedMut::new(partials);
             product(
                 cpu,
@@ -48,6 +50,7 @@ pub fn fprop(
                 x,
                 packed,
                 y,
+                &[],
                 #[inline(always)]
                 |piece| statistics(piece, &partials),
             )
@@ -58,6 +61,7 @@ pub fn fprop(
             x,
             packed,
             y,
+            residual.as_slice(),
             #[inline(always)]
             |piece| transform(piece, affine, residual, relu),
         ),

@@ -8,6 +8,7 @@ mod bias;
 mod blocks;
 mod dgrad;
 mod fprop;
+mod geometry;
 mod pack;
 mod wgrad;
 

@@ -37,7 +37,15 @@ pub fn pack_fprop(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f3
             for start in (0..depth).step_by(STRIP) {
                 let strip = start..depth.min(start + STRIP);
                 let to = &mut panel[start * columns..strip.end * columns];
-                for k in first..last {
+                let mut k = first;
+                while k + 4 <= last {
+                    let from: [&[f32]; 4] = std::array::from_fn(|i| &weight[(k + i) * depth..][strip.clone()]);
+                    for (d, row) in to.chunks_exact_mut(columns).enumerate() {
+                        row[k - first..][..4].copy_from_slice(&from.map(|from| from[d]));
+                    }
+                    k += 4;
+                }
+                for k in k..last {
                     let from = &weight[k * depth..][strip.clone()];
                     for (row, value) in to.chunks_exact_mut(columns).zip(from) {
                         row[k - first] = *value;

@@ -4,8 +4,8 @@
 //! The sum over pixels is cut into chunks by shape alone; chunk 0 adds to dw itself, the others to their own copy in the
 //! workspace, and the copies are added in order.
 
-use super::blocks::{Geometry, Plan};
-use crate::device::cpu::gemm::{Kernels, OuterTile};
+use super::geometry::{Geometry, Pixel};
+use crate::device::cpu::gemm::{A_AHEAD, Kernels, OuterTile};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 use std::cell::RefCell;
@@ -61,9 +61,9 @@ pub fn wgrad_workspace(cpu: &Cpu, problem: &Problem) -> usize {
 ///
 /// Shapes: dy `[N, P, Q, K]`, x `[N, H, W, C]`, dw `[K, R, S, C]`.
 pub fn wgrad(cpu: &Cpu, problem: &Problem, dy: &[f32], x: &[f32], dw: &mut [f32], workspace: &mut [f32]) {
-    debug_assert_eq!(x.len(), problem.input_len());
-    debug_assert_eq!(dy.len(), problem.output_len());
-    debug_assert_eq!(dw.len(), problem.weight_len());
+    assert_eq!(x.len(), problem.input_len());
+    assert_eq!(dy.len(), problem.output_len());
+    assert_eq!(dw.len(), problem.weight_len());
     if dw.is_empty() || dy.is_empty() {
         return;
     }
@@ -100,11 +100,13 @@ impl Sums<'_> {
     }
 }
 
-/// A panel of patches and where its columns lie in a row of dw.
-struct Patches<'a> {
-    /// `[rows of the block]`
-    rows: &'a [*const f32],
-    /// Where the panel's columns begin in each of the rows, readable for a tile's columns.
+/// Pairs of pixels to be multiplied: dy's rows and as many rows of x or of patches, for one panel of dw's columns.
+struct Pairs<'a> {
+    /// `[pairs + A_AHEAD]`
+    dy: &'a [*const f32],
+    /// `[pairs]`
+    x: &'a [*const f32],
+    /// Where the panel's columns begin in each row of x, readable for a tile's columns.
     offset: usize,
     /// Where those of the panel after it do.
     next: usize,
@@ -132,15 +134,13 @@ impl Task<'_> {
         }
         for block in chunk * blocks / chunks..(chunk + 1) * blocks / chunks {
             let rows = block * BLOCK_ROWS..self.problem.rows().min((block + 1) * BLOCK_ROWS);
-            Plan::with(|plan| {
-                plan.fill(self.geometry, self.x, rows.clone(), BLOCK_ROWS);
-                Panel::with(|panel| {
-                    if self.geometry.merged {
-                        self.merged_block(plan, panel, chunk, rows);
-                    } else {
-                        self.block(plan, panel, chunk, rows, units.clone());
-                    }
-                });
+            Scratch::with(|scratch| {
+                self.geometry.pixels(rows, &mut scratch.pixels);
+                if self.geometry.merged {
+                    self.merged_block(scratch, chunk);
+                } else {
+                    self.block(scratch, chunk, units.clone());
+                }
             });
         }
     }
@@ -170,11 +170,14 @@ impl Task<'_> {
         }
     }
 
-    fn block(&self, plan: &Plan, panel: &mut Panel, chunk: usize, rows: Range<usize>, units: Range<usize>) {
+    fn block(&self, scratch: &mut Scratch, chunk: usize, units: Range<usize>) {
         let (panels, c, width) = (self.split.panels, self.problem.c, self.kernels.columns);
-        for (tap, pointers) in plan.table() {
+        for (tap, down, right) in self.geometry.class_taps(0) {
             let of_tap = tap * panels..(tap + 1) * panels;
             let wanted = of_tap.start.max(units.start)..of_tap.end.min(units.end);
+            if wanted.is_empty() || !scratch.pair(self, down, right) {
+                continue;
+            }
             for unit in wanted.clone() {
                 let columns = self.columns(unit);
                 let offset = columns.start - tap * c;
@@ -183,106 +186,140 @@ impl Task<'_> {
                     true => offset + width,
                     false => (wanted.start - of_tap.start) * width + BLOCK_ROWS * c,
                 };
-                let patches = match columns.len() == width {
-                    true => Patches { rows: pointers, offset, next, columns },
-                    false => panel.copy(pointers, offset, columns, width),
+                let pairs = match columns.len() == width {
+                    true => Pairs { dy: &scratch.dy, x: &scratch.x, offset, next, columns },
+                    false => scratch.narrow(offset, columns, width),
                 };
-                self.multiply(&patches, chunk, rows.clone());
+                self.multiply(&pairs, chunk);
             }
         }
     }
 
     /// Few channels: the block's patches `[rows, R·S·C]` side by side, then one panel of them after the other.
-    fn merged_block(&self, plan: &Plan, panel: &mut Panel, chunk: usize, rows: Range<usize>) {
-        let depth = self.geometry.depth();
+    fn merged_block(&self, scratch: &mut Scratch, chunk: usize) {
         let stride = self.split.panels * self.kernels.columns;
-        let values = panel.rows(rows.len(), stride);
-        for (tap, pointers) in plan.table() {
-            for (row, &from) in values.chunks_exact_mut(stride).zip(pointers) {
-                let to = &mut row[tap * depth..(tap + 1) * depth];
-                // SAFETY: each pointer of the table is readable for `depth` values.
-                to.copy_from_slice(unsafe { std::slice::from_raw_parts(from, depth) });
-            }
-        }
+        scratch.gather(self, stride);
         for unit in 0..self.split.units {
-            let patches = Patches {
-                rows: &panel.pointers,
-                offset: unit * self.kernels.columns,
-                next: (unit + 1) * self.kernels.columns,
-                columns: self.columns(unit),
-            };
-            self.multiply(&patches, chunk, rows.clone());
+            let offset = unit * self.kernels.columns;
+            let (next, columns) = (offset, self.columns(unit));
+            self.multiply(&Pairs { dy: &scratch.dy, x: &scratch.copies, offset, next, columns }, chunk);
         }
     }
 
-    /// dw's columns of these patches += dy's rowsᵀ × patches.
-    fn multiply(&self, patches: &Patches<'_>, chunk: usize, rows: Range<usize>) {
-        let k = self.problem.k;
+    /// dw's columns of these pairs += dy's rowsᵀ × x's.
+    fn multiply(&self, pairs: &Pairs, chunk: usize) {
         let row_len = self.problem.taps() * self.problem.c;
-        let dy = &self.dy[rows.start * k..rows.end * k];
-        for index in 0..self.kernels.tiles(k) {
-            let channels = self.kernels.tile(k, index);
-            let start = channels.start * row_len + patches.columns.start;
-            let end = (channels.end - 1) * row_len + patches.columns.end;
+        for index in 0..self.kernels.tiles(self.problem.k) {
+            let channels = self.kernels.tile(self.problem.k, index);
+            let start = channels.start * row_len + pairs.columns.start;
+            let end = (channels.end - 1) * row_len + pairs.columns.end;
             let tile = OuterTile {
-                a: dy[channels.start..].as_ptr(),
-                a_stride: k,
-                b: patches.rows,
-                b_offset: patches.offset,
-                b_next: patches.next,
+                a: pairs.dy,
+                a_offset: channels.start,
+                b: pairs.x,
+                b_offset: pairs.offset,
+                b_next: pairs.next,
                 output: self.sums.pointer(chunk, start..end),
                 output_stride: row_len,
-                columns: patches.columns.len(),
+                columns: pairs.columns.len(),
             };
-            // SAFETY: the kernels are those of the CPU's instruction set; dy holds all of the rows' channels, the
-            // patches as many rows of a tile's columns, and these columns of this chunk's dw belong to this task.
+            // SAFETY: the kernels are those of the CPU's instruction set; rows of dy hold all channels, rows of x are
+            // readable for a tile's columns, and these columns of this chunk's dw belong to this task.
             unsafe { self.kernels.outer(channels.len(), &tile) };
         }
     }
 }
 
-/// Copied patches where x itself cannot be read a whole tile's width at a time. Each thread keeps one.
+/// Tables and copies of one block of pixels. Each thread keeps one and refills it.
 #[derive(Default)]
-struct Panel {
+struct Scratch {
+    pixels: Vec<Pixel>,
+    dy: Vec<*const f32>,
+    x: Vec<*const f32>,
     values: Vec<f32>,
     /// Where each row of the values begins.
-    pointers: Vec<*const f32>,
+    copies: Vec<*const f32>,
 }
 
 thread_local! {
-    static PANEL: RefCell<Panel> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-impl Panel {
-    fn with<R>(f: impl FnOnce(&mut Panel) -> R) -> R {
-        PANEL.with_borrow_mut(f)
+impl Scratch {
+    fn with<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+        SCRATCH.with_borrow_mut(f)
     }
 
-    /// Zeros `[rows, stride]`, beginning on a cache line, and pointers to them.
-    fn rows(&mut self, rows: usize, stride: usize) -> &mut [f32] {
-        const LINE: usize = 16; // f32
-        if self.values.len() < rows * stride + LINE {
-            self.values.resize(rows * stride + LINE, 0.0);
+    /// Pairs dy's pixels with those of x that a tap reads, without the ones in the padding. False if all are.
+    fn pair(&mut self, task: &Task, down: isize, right: isize) -> bool {
+        let (height, width) = (task.geometry.source_height as isize, task.geometry.source_width as isize);
+        let (c, k) = (task.problem.c as isize, task.problem.k);
+        let step = (down * width + right) * c;
+        self.dy.resize(self.pixels.len() + A_AHEAD, std::ptr::null());
+        self.x.resize(self.pixels.len(), std::ptr::null());
+        let mut pairs = 0;
+        for pixel in &self.pixels {
+            // Written in any case, counted if inside: without a branch.
+            self.dy[pairs] = task.dy.as_ptr().wrapping_add(pixel.row * k);
+            self.x[pairs] = task.x.as_ptr().wrapping_offset(pixel.offset + step);
+            let (y, x) = (pixel.y + down, pixel.x + right);
+            pairs += usize::from((0..height).contains(&y) & (0..width).contains(&x));
         }
-        let start = self.values.as_ptr().align_offset(LINE * size_of::<f32>());
-        let values = &mut self.values[start.min(LINE)..][..rows * stride];
-        values.fill(0.0);
-        self.pointers.clear();
-        self.pointers.extend(values.chunks_exact(stride).map(<[f32]>::as_ptr));
-        values
+        self.dy.truncate(pairs + A_AHEAD);
+        self.x.truncate(pairs);
+        pairs > 0
     }
 
-    /// The last, narrow panel of a row of x.
-    fn copy(&mut self, from: &[*const f32], offset: usize, columns: Range<usize>, width: usize) -> Patches<'_> {
-        let values = self.rows(from.len(), width);
-        for (row, &from) in values.chunks_exact_mut(width).zip(from) {
-            let to = &mut row[..columns.len()];
+    /// The last, narrow panel of a row of x, copied: a whole tile's width would run over the end of x.
+    fn narrow(&mut self, offset: usize, columns: Range<usize>, width: usize) -> Pairs<'_> {
+        let values = aligned(&mut self.values, self.x.len() * width);
+        for (row, &from) in values.chunks_exact_mut(width).zip(&self.x) {
+            let (to, rest) = row.split_at_mut(columns.len());
             // SAFETY: each pointer of the table is readable for C values, of which these are the last.
             let from = unsafe { std::slice::from_raw_parts(from.add(offset), to.len()) };
             to.copy_from_slice(from);
+            rest.fill(0.0);
         }
-        Patches { rows: &self.pointers, offset: 0, next: 0, columns }
+        self.copies.clear();
+        self.copies.extend(values.chunks_exact(width).map(<[f32]>::as_ptr));
+        Pairs { dy: &self.dy, x: &self.copies, offset: 0, next: 0, columns }
     }
+
+    /// The pixels' patches as rows `[R·S·C]` of `stride`, and dy's rows.
+    fn gather(&mut self, task: &Task, stride: usize) {
+        let (geometry, k) = (task.geometry, task.problem.k);
+        let depth = geometry.depth();
+        let values = aligned(&mut self.values, self.pixels.len() * stride);
+        for (row, pixel) in values.chunks_exact_mut(stride).zip(&self.pixels) {
+            let (patch, rest) = row.split_at_mut(geometry.r * depth);
+            for (r, to) in patch.chunks_exact_mut(depth).enumerate() {
+                match geometry.run(pixel, r, task.x) {
+                    Some((_, run)) if run.len() == depth => to.copy_from_slice(run),
+                    Some((skip, run)) => {
+                        to.fill(0.0);
+                        to[skip..skip + run.len()].copy_from_slice(run);
+                    }
+                    None => to.fill(0.0),
+                }
+            }
+            rest.fill(0.0);
+        }
+        self.copies.clear();
+        self.copies.extend(values.chunks_exact(stride).map(<[f32]>::as_ptr));
+        self.dy.clear();
+        self.dy.extend(self.pixels.iter().map(|pixel| task.dy.as_ptr().wrapping_add(pixel.row * k)));
+        self.dy.extend([std::ptr::null(); A_AHEAD]);
+    }
+}
+
+/// `len` values of `values`, grown if need be, beginning on a cache line.
+fn aligned(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    const LINE: usize = 16; // f32
+    if values.len() < len + LINE {
+        values.resize(len + LINE, 0.0);
+    }
+    let start = values.as_ptr().align_offset(LINE * size_of::<f32>());
+    &mut values[start.min(LINE)..][..len]
 }
 
 /// dw += each copy, in order.

@@ -1,0 +1,247 @@
+//! Which pixels of the source a pixel of the written matrix reads for which tap, forward and transposed, and in which
+//! order a block's pixels are best taken. No data, no kernels.
+
+use crate::ops::conv2d::Problem;
+use std::ops::Range;
+
+/// Below this many channels a whole kernel row `[S, C]` is one tap: it is contiguous in x, and its pieces are too short.
+const MERGE_BELOW: usize = 16;
+
+/// Fewer pixels than this are not worth a tile of their own: its loads of the panel would take longer than its sums.
+const CLASS_ROWS: usize = 6;
+
+/// f32 in 4 KB, what the sets of L1 span.
+const ALIAS: usize = 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// The written pixel y reads `y · stride + r − padding`.
+    Forward,
+    /// The written pixel h reads `(h + padding − r) / stride` where that is whole: with `r = phase + i · stride`,
+    /// `⌊(h + padding) / stride⌋ − i`.
+    Transposed,
+}
+
+/// One side of a convolution as a matrix product: `written [images · height · width, columns]` from the source's pixels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    direction: Direction,
+    images: usize,
+    height: usize,
+    width: usize,
+    pub source_height: usize,
+    pub source_width: usize,
+    /// Channels of the source.
+    pub channels: usize,
+    /// Columns of the written matrix.
+    pub columns: usize,
+    pub r: usize,
+    pub s: usize,
+    stride: usize,
+    padding: usize,
+    /// A tap is a kernel row.
+    pub merged: bool,
+}
+
+impl Geometry {
+    pub fn fprop(problem: &Problem) -> Geometry {
+        Geometry {
+            direction: Direction::Forward,
+            images: problem.n,
+            height: problem.p(),
+            width: problem.q(),
+            source_height: problem.h,
+            source_width: problem.w,
+            channels: problem.c,
+            columns: problem.k,
+            r: problem.r,
+            s: problem.s,
+            stride: problem.stride,
+            padding: problem.padding,
+            merged: problem.c < MERGE_BELOW && problem.s > 1,
+        }
+    }
+
+    pub fn dgrad(problem: &Problem) -> Geometry {
+        Geometry {
+            direction: Direction::Transposed,
+            height: problem.h,
+            width: problem.w,
+            source_height: problem.p(),
+            source_width: problem.q(),
+            channels: problem.k,
+            columns: problem.c,
+            merged: false,
+            ..Geometry::fprop(problem)
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.images * self.height * self.width
+    }
+
+    pub fn taps(&self) -> usize {
+        if self.merged { self.r } else { self.r * self.s }
+    }
+
+    /// Contiguous values a tap reads per pixel.
+    pub fn depth(&self) -> usize {
+        if self.merged { self.s * self.channels } else { self.channels }
+    }
+
+    /// The source position that tap 0 of a written position reads, were the stride's remainder zero.
+    fn base(&self, position: usize) -> isize {
+        match self.direction {
+            Direction::Forward => (position * self.stride) as isize - self.padding as isize,
+            Direction::Transposed => ((position + self.padding) / self.stride) as isize,
+        }
+    }
+
+    /// How far from the base a tap reads.
+    fn step(&self, tap: usize) -> isize {
+        match self.direction {
+            Direction::Forward => tap as isize,
+            Direction::Transposed => -((tap / self.stride) as isize),
+        }
+    }
+
+    /// The stride of a transposed convolution, 1 of a forward one.
+    fn phase_stride(&self) -> usize {
+        match self.direction {
+            Direction::Forward => 1,
+            Direction::Transposed => self.stride,
+        }
+    }
+
+    /// Along one axis of `taps` taps: the class of a written position. With phases it is the first tap of the phase, of
+    /// which every `stride`-th belongs to it; without, 1 and 2 where the first or the last taps fall in the padding.
+    fn axis_class(&self, position: usize, taps: usize, limit: usize) -> usize {
+        if self.phase_stride() > 1 {
+            return (position + self.padding) % self.stride;
+        }
+        let (first, last) = (self.base(position), self.base(position) + self.step(taps - 1));
+        let inside = |position: isize| (0..limit as isize).contains(&position);
+        match (inside(first), inside(last)) {
+            (true, true) => 0,
+            (false, _) => 1,
+            (true, false) => 2,
+        }
+    }
+
+    /// Classes along one axis.
+    fn axis_classes(&self) -> usize {
+        if self.phase_stride() > 1 { self.stride } else { 3 }
+    }
+
+    /// Whether rows that a tile reads lie a multiple of 4 KB apart: all in one set of L1, which has fewer ways than a tile
+    /// has rows. With a single tap each is read once, so that copies cost little.
+    pub fn copies(&self) -> bool {
+        let step = match self.direction {
+            Direction::Forward => self.stride,
+            Direction::Transposed => 1,
+        };
+        self.taps() == 1 && !self.merged && (step * self.channels).is_multiple_of(ALIAS)
+    }
+
+    /// The taps of a class and how far each reads from the base pixel: `(tap, rows, columns)`.
+    pub fn class_taps(&self, class: usize) -> impl Iterator<Item = (usize, isize, isize)> + use<'_> {
+        let stride = self.phase_stride();
+        let (vertical, horizontal) = match stride {
+            1 => (0, 0),
+            _ => (class / stride, class % stride),
+        };
+        (vertical..self.r).step_by(stride).flat_map(move |r| {
+            let taps = (horizontal..self.s).step_by(stride);
+            taps.map(move |s| (r * self.s + s, self.step(r), self.step(s)))
+        })
+    }
+
+    /// Lists the pixels `rows` in order.
+    pub fn pixels(&self, rows: Range<usize>, pixels: &mut Vec<Pixel>) {
+        let per_image = self.height * self.width;
+        let line = (self.source_width * self.channels) as isize;
+        let source_len = self.source_height as isize * line;
+        let within = rows.start % per_image;
+        let (mut h, mut w) = (within / self.width, within % self.width);
+        let mut image = (rows.start / per_image) as isize * source_len;
+        pixels.resize(rows.len(), Pixel::default());
+        let mut pixels = pixels.iter_mut();
+        let mut row = rows.start;
+        while row < rows.end {
+            let y = self.base(h);
+            let start = image + y * line;
+            let vertical = self.axis_class(h, self.r, self.source_height) * self.axis_classes();
+            let end = rows.end.min(row + self.width - w);
+            for (row, pixel) in (row..end).zip(&mut pixels) {
+                let x = self.base(w);
+                let offset = start + x * self.channels as isize;
+                let class = vertical + self.axis_class(w, self.s, self.source_width);
+                *pixel = Pixel { row, offset, y, x, class };
+                w += 1;
+            }
+            row = end;
+            (w, h) = (0, h + 1);
+            if h == self.height {
+                (h, image) = (0, image + source_len);
+            }
+        }
+    }
+
+    /// The classes to tile apart. Pixels at the border leave out the taps that fall in the padding, if there are enough of
+    /// them for tiles of their own; a corner else counts as the upper or lower border, a border as the inside.
+    pub fn merge_classes(&self, pixels: &mut [Pixel]) {
+        if self.phase_stride() > 1 || pixels.iter().all(|pixel| pixel.class == 0) {
+            return;
+        }
+        let corner = |class: usize| class > 3 && !class.is_multiple_of(3);
+        let counts = count(pixels);
+        for pixel in pixels.iter_mut().filter(|p| corner(p.class) && counts[p.class] < CLASS_ROWS) {
+            pixel.class -= pixel.class % 3;
+        }
+        let counts = count(pixels);
+        for pixel in pixels.iter_mut().filter(|p| counts[p.class] < CLASS_ROWS) {
+            pixel.class = 0;
+        }
+    }
+
+    /// The part of kernel row `r`'s `[S, C]` values that lies in the image, and how many values are missing before it.
+    #[inline(always)]
+    pub fn run<'a>(&self, pixel: &Pixel, r: usize, source: &'a [f32]) -> Option<(usize, &'a [f32])> {
+        let (channels, width, s) = (self.channels, self.source_width as isize, self.s as isize);
+        let line = pixel.offset + r as isize * width * channels as isize;
+        if !(0..self.source_height as isize).contains(&(pixel.y + r as isize)) {
+            return None;
+        }
+        if pixel.x >= 0 && pixel.x + s <= width {
+            return Some((0, &source[line as usize..][..self.s * channels]));
+        }
+        let (left, right) = ((-pixel.x).clamp(0, s) as usize, (width - pixel.x).clamp(0, s) as usize);
+        let start = (line + (left * channels) as isize) as usize;
+        (left < right).then(|| (left * channels, &source[start..start + (right - left) * channels]))
+    }
+
+    /// More than any pixel's class.
+    pub fn classes(&self) -> usize {
+        self.axis_classes().pow(2)
+    }
+}
+
+/// Pixels of each class.
+fn count(pixels: &[Pixel]) -> [usize; 9] {
+    let mut counts = [0; 9];
+    pixels.iter().for_each(|pixel| counts[pixel.class] += 1);
+    counts
+}
+
+/// A pixel of the written matrix.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Pixel {
+    pub row: usize,
+    /// Offset in the source of its base pixel; the base may lie outside, even before the first image.
+    pub offset: isize,
+    /// The base pixel's place in its image.
+    pub y: isize,
+    pub x: isize,
+    /// Pixels of one class have the same taps, but for the padding.
+    pub class: usize,
+}
