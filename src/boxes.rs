@@ -34,20 +34,11 @@ pub fn giou(a: &Xyxy, b: &Xyxy) -> f32 {
     let union = area(a) + area(b) - inter;
     let hull = (a[2].max(b[2]) - a[0].min(b[0])) * (a[3].max(b[3]) - a[1].min(b[1]));
     let iou = if union > 0.0 { inter / union } else { 0.0 };
-    if hull > 0.0 {
-        iou - (hull - union) / hull
-    } else {
-        iou
-    }
+    if hull > 0.0 { iou - (hull - union) / hull } else { iou }
 }
 
 pub fn clip(b: &Xyxy, width: f32, height: f32) -> Xyxy {
-    [
-        b[0].clamp(0.0, width),
-        b[1].clamp(0.0, height),
-        b[2].clamp(0.0, width),
-        b[3].clamp(0.0, height),
-    ]
+    [b[0].clamp(0.0, width), b[1].clamp(0.0, height), b[2].clamp(0.0, width), b[3].clamp(0.0, height)]
 }
 
 /// A box the network found, in pixels, with the class and how sure it is (0–1).
@@ -80,10 +71,7 @@ mod tests {
             for (a, row) in boxes("a").iter().zip(&expected) {
                 for (b, expected) in boxes("b").iter().zip(row) {
                     let got = measure(a, b);
-                    assert!(
-                        (got - expected).abs() <= 1e-6,
-                        "{key} of {a:?} and {b:?}: {got}, {expected}"
-                    );
+                    assert!((got - expected).abs() <= 1e-6, "{key} of {a:?} and {b:?}: {got}, {expected}");
                 }
             }
         }

@@ -81,10 +81,7 @@ impl TrainConfig {
         }
         if self.imgsz == 0 || !self.imgsz.is_multiple_of(32) {
             let near = self.imgsz.next_multiple_of(32).max(32);
-            return Err(Error::Usage(format!(
-                "--imgsz {}: expected a multiple of 32; {near} is the next",
-                self.imgsz
-            )));
+            return Err(Error::Usage(format!("--imgsz {}: expected a multiple of 32; {near} is the next", self.imgsz)));
         }
         if self.batch == 1 {
             return Err(Error::Usage("--batch 1: batch norm needs at least 2 images to normalise over".into()));

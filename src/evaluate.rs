@@ -1,8 +1,8 @@
 //! How good a network is on labelled images: every task's metrics, in the pixels and units of the labels.
 
 use crate::boxes::{self, Detection};
-use crate::data::{Augment, Broken, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample, Split, digits};
 use crate::config::TrainConfig;
+use crate::data::{Augment, Broken, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result};
 use crate::executor::{DeviceChoice, Executor, ParameterSet};
 use crate::metrics::classification::{ClassificationMetric, ClassificationSummary};
@@ -350,8 +350,8 @@ pub fn data_of_run(model: &Path) -> Result<PathBuf> {
         ))
     };
     let text = std::fs::read_to_string(&args).map_err(|_| unknown())?;
-    let config: TrainConfig =
-        serde_yaml_ng::from_str(&text).map_err(|e| Error::data(&args, None, format!("not a run's configuration: {e}")))?;
+    let config: TrainConfig = serde_yaml_ng::from_str(&text)
+        .map_err(|e| Error::data(&args, None, format!("not a run's configuration: {e}")))?;
     match config.data {
         Some(data) => Ok(data),
         None => digits::digits_dataset(&config.project.join("datasets")),
@@ -419,7 +419,14 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{} on {} ({} split, {} images)", self.model.display(), self.data.display(), self.split.word(), self.images)?;
+        writeln!(
+            f,
+            "{} on {} ({} split, {} images)",
+            self.model.display(),
+            self.data.display(),
+            self.split.word(),
+            self.images
+        )?;
         for broken in &self.broken {
             writeln!(f, "  unreadable, left out: {}: {}", broken.name, broken.message)?;
         }

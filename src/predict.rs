@@ -83,7 +83,11 @@ pub fn predict(options: &Options, mut progress: impl FnMut(usize, usize)) -> Res
     writer.flush().map_err(Error::io("write", &lines))?;
     let broken = broken.names;
     if broken.len() == files.len() {
-        return Err(Error::Other(format!("none of the {} images could be read; the first: {}", files.len(), broken[0])));
+        return Err(Error::Other(format!(
+            "none of the {} images could be read; the first: {}",
+            files.len(),
+            broken[0]
+        )));
     }
     Ok(Report { images: files.len() - broken.len(), broken, lines })
 }

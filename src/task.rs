@@ -19,10 +19,7 @@ pub enum TaskKind {
     /// Any number of boxes, each of one class.
     Detect { classes: Vec<String> },
     /// One or several real values. `units` is as long as `columns`; an empty string is no unit.
-    Regress {
-        columns: Vec<String>,
-        units: Vec<String>,
-    },
+    Regress { columns: Vec<String>, units: Vec<String> },
 }
 
 impl Task {

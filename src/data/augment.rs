@@ -41,9 +41,7 @@ impl Augment {
 
     /// Torchvision's evaluation preset for plain classifiers: the canvas is 7/8 of the resized shorter side.
     pub fn centre_crop(size: usize) -> Augment {
-        Augment::still(Framing::CentreCrop {
-            resize: size * 8 / 7,
-        })
+        Augment::still(Framing::CentreCrop { resize: size * 8 / 7 })
     }
 
     /// Training's default: crops where every task can bear them, else scattered letterboxes.
@@ -52,52 +50,25 @@ impl Augment {
             true => Framing::Crop { least_area: 0.35 },
             false => Framing::Scatter { least_scale: 0.75 },
         };
-        Augment {
-            framing,
-            flip: if flip_safe { 0.5 } else { 0.0 },
-            brightness: 0.2,
-            contrast: 0.2,
-            saturation: 0.2,
-        }
+        Augment { framing, flip: if flip_safe { 0.5 } else { 0.0 }, brightness: 0.2, contrast: 0.2, saturation: 0.2 }
     }
 
     const fn still(framing: Framing) -> Augment {
-        Augment {
-            framing,
-            flip: 0.0,
-            brightness: 0.0,
-            contrast: 0.0,
-            saturation: 0.0,
-        }
+        Augment { framing, flip: 0.0, brightness: 0.0, contrast: 0.0, saturation: 0.0 }
     }
 
     /// Draws the picture onto `canvas`.
     ///
     /// Shapes: `canvas` is `[size, size, 3]`, overwritten whole.
-    pub fn draw(
-        &self,
-        image: &Image,
-        size: usize,
-        random: &mut Random,
-        canvas: &mut [u8],
-    ) -> Geometry {
+    pub fn draw(&self, image: &Image, size: usize, random: &mut Random, canvas: &mut [u8]) -> Geometry {
         debug_assert_eq!(canvas.len(), size * size * 3);
         let geometry = self.frame(image, size, random);
         let [left, top, right, bottom] = geometry.window().map(|edge| edge.round() as usize);
-        let target = Target {
-            left,
-            top,
-            width: right - left,
-            height: bottom - top,
-        };
+        let target = Target { left, top, width: right - left, height: bottom - top };
         if target.width < size || target.height < size {
             canvas.fill(PADDING);
         }
-        let mirror = if geometry.flip {
-            Mirror::Yes
-        } else {
-            Mirror::No
-        };
+        let mirror = if geometry.flip { Mirror::Yes } else { Mirror::No };
         let source = geometry.invert_box(&[0.0, 0.0, size as f32, size as f32]);
         resize_into(image, source, mirror, canvas, size, target);
         self.jitter_colours(random, canvas, size, target);
@@ -129,16 +100,11 @@ impl Augment {
             true => random.between((1.0 - strength).max(0.0), 1.0 + strength),
             false => 1.0,
         };
-        let [brightness, contrast, saturation] =
-            [self.brightness, self.contrast, self.saturation].map(&mut factor);
+        let [brightness, contrast, saturation] = [self.brightness, self.contrast, self.saturation].map(&mut factor);
         if [brightness, contrast, saturation] == [1.0; 3] {
             return;
         }
-        let mean = if contrast == 1.0 {
-            0.0
-        } else {
-            mean_grey(canvas, size, target)
-        };
+        let mean = if contrast == 1.0 { 0.0 } else { mean_grey(canvas, size, target) };
         let gain = brightness * contrast;
         let colour = gain * saturation;
         let grey_part = gain * (1.0 - saturation);
@@ -188,29 +154,18 @@ fn letterbox(image: &Image, size: usize, shrink: f32, place: [f32; 2]) -> ([f32;
     let [width, height] = [side(image.width), side(image.height)];
     let offset = |side: usize, place: f32| ((size - side) as f32 * place).floor();
     (
-        [
-            width as f32 / image.width as f32,
-            height as f32 / image.height as f32,
-        ],
+        [width as f32 / image.width as f32, height as f32 / image.height as f32],
         [offset(width, place[0]), offset(height, place[1])],
     )
 }
 
-fn random_crop(
-    image: &Image,
-    size: usize,
-    least_area: f32,
-    random: &mut Random,
-) -> ([f32; 2], [f32; 2]) {
+fn random_crop(image: &Image, size: usize, least_area: f32, random: &mut Random) -> ([f32; 2], [f32; 2]) {
     let (width, height) = (image.width as f32, image.height as f32);
     for _ in 0..10 {
         let area = width * height * random.between(least_area, 1.0);
         let log_aspect = (4.0f32 / 3.0).ln();
         let aspect = random.between(-log_aspect, log_aspect).exp();
-        let (w, h) = (
-            (area * aspect).sqrt().round(),
-            (area / aspect).sqrt().round(),
-        );
+        let (w, h) = ((area * aspect).sqrt().round(), (area / aspect).sqrt().round());
         if (1.0..=width).contains(&w) && (1.0..=height).contains(&h) {
             let left = random.below((width - w) as usize + 1) as f32;
             let top = random.below((height - h) as usize + 1) as f32;
@@ -219,15 +174,7 @@ fn random_crop(
     }
     // A picture far from square: the central part within the bounds of aspect, as torchvision falls back.
     let (w, h) = (width.min(height * 4.0 / 3.0), height.min(width * 4.0 / 3.0));
-    stretch(
-        size,
-        [
-            ((width - w) / 2.0).floor(),
-            ((height - h) / 2.0).floor(),
-            w,
-            h,
-        ],
-    )
+    stretch(size, [((width - w) / 2.0).floor(), ((height - h) / 2.0).floor(), w, h])
 }
 
 fn stretch(size: usize, [left, top, width, height]: [f32; 4]) -> ([f32; 2], [f32; 2]) {
@@ -241,11 +188,5 @@ fn centre_crop(image: &Image, size: usize, resize: usize) -> ([f32; 2], [f32; 2]
     let side = |length: usize| (resize.max(size) * length) / shorter;
     let offset = |side: usize| -((side - size) as f32 / 2.0).round_ties_even();
     let [width, height] = [side(image.width), side(image.height)];
-    (
-        [
-            width as f32 / image.width as f32,
-            height as f32 / image.height as f32,
-        ],
-        [offset(width), offset(height)],
-    )
+    ([width as f32 / image.width as f32, height as f32 / image.height as f32], [offset(width), offset(height)])
 }

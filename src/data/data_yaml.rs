@@ -8,18 +8,8 @@ use crate::error::{Error, Result};
 use serde_yaml_ng::{Mapping, Value};
 use std::path::{Path, PathBuf};
 
-const TOP_KEYS: [&str; 10] = [
-    "path",
-    "train",
-    "val",
-    "validation",
-    "test",
-    "names",
-    "nc",
-    "tasks",
-    "val_fraction",
-    "missing",
-];
+const TOP_KEYS: [&str; 10] =
+    ["path", "train", "val", "validation", "test", "names", "nc", "tasks", "val_fraction", "missing"];
 const TOP_FLAGS: [&str; 2] = ["crop_safe", "flip_safe"];
 /// Keys of other trainers' files that change nothing here.
 const TOLERATED: [&str; 12] = [
@@ -48,10 +38,7 @@ pub fn read(file: &Path) -> Result<Declaration> {
         let message = "expected `key: value` lines such as `train: images/train`";
         return Err(Error::data(file, None, message));
     };
-    let yaml = Yaml {
-        file: file.to_path_buf(),
-        text,
-    };
+    let yaml = Yaml { file: file.to_path_buf(), text };
     yaml.declaration(&top)
 }
 
@@ -75,10 +62,7 @@ impl Yaml {
         let plural = if count == 1 { "" } else { "s" };
         Ok(Declaration {
             layout: match top.get("tasks") {
-                Some(_) => format!(
-                    "{} with a tasks: block of {count} task{plural}",
-                    self.file.display()
-                ),
+                Some(_) => format!("{} with a tasks: block of {count} task{plural}", self.file.display()),
                 None => format!("YOLO labels under {}", self.file.display()),
             },
             root,
@@ -114,11 +98,7 @@ impl Yaml {
             return Ok(beside);
         };
         let path = self.text_of(path, &["path"])?;
-        let resolved = if path == "." {
-            beside.clone()
-        } else {
-            beside.join(&path)
-        };
+        let resolved = if path == "." { beside.clone() } else { beside.join(&path) };
         if resolved.is_dir() {
             return Ok(resolved);
         }
@@ -132,62 +112,37 @@ impl Yaml {
         }
         Err(self.error(
             &["path"],
-            format!("`path: {path}` is no folder (looked for {}): give it relative to this file, or leave it out", resolved.display()),
+            format!(
+                "`path: {path}` is no folder (looked for {}): give it relative to this file, or leave it out",
+                resolved.display()
+            ),
         ))
     }
 
-    fn sources(
-        &self,
-        top: &Mapping,
-        split: Split,
-        root: &Path,
-        notes: &mut Vec<String>,
-    ) -> Result<Vec<Source>> {
+    fn sources(&self, top: &Mapping, split: Split, root: &Path, notes: &mut Vec<String>) -> Result<Vec<Source>> {
         let keys: &[&str] = match split {
             Split::Train => &["train"],
             Split::Val => &["val", "validation"],
             Split::Test => &["test"],
         };
-        let Some(key) = keys
-            .iter()
-            .find(|k| top.get(**k).is_some_and(|v| !v.is_null()))
-        else {
+        let Some(key) = keys.iter().find(|k| top.get(**k).is_some_and(|v| !v.is_null())) else {
             return Ok(Vec::new());
         };
         let names = match &top[*key] {
-            Value::Sequence(list) => list
-                .iter()
-                .map(|v| self.text_of(v, &[key]))
-                .collect::<Result<_>>()?,
+            Value::Sequence(list) => list.iter().map(|v| self.text_of(v, &[key])).collect::<Result<_>>()?,
             one => vec![self.text_of(one, &[key])?],
         };
-        names
-            .iter()
-            .map(|name| self.source(key, name, root, notes))
-            .collect()
+        names.iter().map(|name| self.source(key, name, root, notes)).collect()
     }
 
-    fn source(
-        &self,
-        key: &str,
-        name: &str,
-        root: &Path,
-        notes: &mut Vec<String>,
-    ) -> Result<Source> {
-        let mut path = if name == "." {
-            root.to_path_buf()
-        } else {
-            root.join(name.trim_start_matches("./"))
-        };
+    fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source> {
+        let mut path = if name == "." { root.to_path_buf() } else { root.join(name.trim_start_matches("./")) };
         // Roboflow writes `../train/images` and means `train/images`.
         if let Some(inner) = name.strip_prefix("../")
             && !path.exists()
             && root.join(inner).exists()
         {
-            notes.push(format!(
-                "{}: `{name}` is not there, `{inner}` is and was taken",
-                self.shown(&[key])
-            ));
+            notes.push(format!("{}: `{name}` is not there, `{inner}` is and was taken", self.shown(&[key])));
             path = root.join(inner);
         }
         if path.is_dir() {
@@ -213,10 +168,7 @@ impl Yaml {
         Ok(TaskDeclaration {
             name: "objects".into(),
             kind: Kind::Detect,
-            from: LabelsFrom::Yolo {
-                dir: None,
-                rows: yolo_rows(top),
-            },
+            from: LabelsFrom::Yolo { dir: None, rows: yolo_rows(top) },
             names,
             units: Vec::new(),
             range: None,
@@ -237,9 +189,8 @@ impl Yaml {
         let Some(count) = top.get("nc").filter(|v| !v.is_null()) else {
             return Ok(names);
         };
-        let count = count
-            .as_u64()
-            .ok_or_else(|| self.error(&["nc"], "`nc:` is the number of classes, a whole number"))?;
+        let count =
+            count.as_u64().ok_or_else(|| self.error(&["nc"], "`nc:` is the number of classes, a whole number"))?;
         match names {
             Some(names) if names.len() as u64 != count => {
                 let message = format!(
@@ -255,15 +206,9 @@ impl Yaml {
 
     /// `missing`, `crop_safe` and `flip_safe` at the top hold for every task that does not say otherwise.
     fn inherit(&self, top: &Mapping, task: &mut TaskDeclaration) -> Result<()> {
-        task.missing = task
-            .missing
-            .or(self.missing(top.get("missing"), &["missing"])?);
-        task.crop_safe = task
-            .crop_safe
-            .or(self.flag(top.get("crop_safe"), &["crop_safe"])?);
-        task.flip_safe &= self
-            .flag(top.get("flip_safe"), &["flip_safe"])?
-            .unwrap_or(true);
+        task.missing = task.missing.or(self.missing(top.get("missing"), &["missing"])?);
+        task.crop_safe = task.crop_safe.or(self.flag(top.get("crop_safe"), &["crop_safe"])?);
+        task.flip_safe &= self.flag(top.get("flip_safe"), &["flip_safe"])?.unwrap_or(true);
         Ok(())
     }
 
@@ -272,10 +217,7 @@ impl Yaml {
             None => Ok(None),
             Some(value) => match value.as_f64() {
                 Some(fraction) if fraction > 0.0 && fraction < 1.0 => Ok(Some(fraction as f32)),
-                _ => Err(self.error(
-                    &["val_fraction"],
-                    "`val_fraction:` is a number between 0 and 1, such as 0.2",
-                )),
+                _ => Err(self.error(&["val_fraction"], "`val_fraction:` is a number between 0 and 1, such as 0.2")),
             },
         }
     }

@@ -107,8 +107,7 @@ impl Dataset {
         let alone = declared.tasks.len() == 1;
         let mut notes = std::mem::take(&mut declared.notes);
         let mut tasks = Vec::new();
-        let mut per_image: Vec<Vec<Label>> =
-            vec![Vec::with_capacity(declared.tasks.len()); images.all.len()];
+        let mut per_image: Vec<Vec<Label>> = vec![Vec::with_capacity(declared.tasks.len()); images.all.len()];
         for task in &mut declared.tasks {
             let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
             let asked = task.missing.is_some();
@@ -118,9 +117,7 @@ impl Dataset {
             }
             let reader = Reader::open(task, &declared.root, &images.all)?;
             let indexed = images.all.par_iter().enumerate();
-            let readings = indexed
-                .map(|(i, image)| reader.read(task, i, image))
-                .collect::<Vec<_>>();
+            let readings = indexed.map(|(i, image)| reader.read(task, i, image)).collect::<Vec<_>>();
             let readings = readings.into_iter().collect::<Result<Vec<_>>>()?;
             notes.extend(reader.notes());
             labels::check_label_files(task, &readings, asked)?;
@@ -135,11 +132,7 @@ impl Dataset {
             .all
             .into_iter()
             .zip(per_image)
-            .map(|(listed, labels)| Sample {
-                image: listed.image,
-                name: listed.name,
-                labels,
-            })
+            .map(|(listed, labels)| Sample { image: listed.image, name: listed.name, labels })
             .collect();
         let test = samples.split_off(images.ends[1]);
         let val = samples.split_off(images.ends[0]);
@@ -169,12 +162,8 @@ impl Dataset {
     /// Keeps a seeded `fraction` of the training images, at least one; the other splits stay whole.
     pub fn keep_fraction(&mut self, fraction: f32, seed: u64) {
         let keep = ((self.train.len() as f32 * fraction).round() as usize).max(1);
-        let mut order: Vec<(u64, usize)> = self
-            .train
-            .iter()
-            .enumerate()
-            .map(|(i, s)| (hash_text(seed, &s.name), i))
-            .collect();
+        let mut order: Vec<(u64, usize)> =
+            self.train.iter().enumerate().map(|(i, s)| (hash_text(seed, &s.name), i)).collect();
         order.sort_unstable();
         let kept: HashSet<usize> = order.into_iter().take(keep).map(|(_, i)| i).collect();
         let mut index = 0;
@@ -201,10 +190,7 @@ fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Imag
     let root = &declared.root;
     if declared.splits[0].is_empty() {
         let folders = ["images", "JPEGImages"].map(|name| root.join(name));
-        let folder = folders
-            .into_iter()
-            .find(|dir| dir.is_dir())
-            .unwrap_or_else(|| root.clone());
+        let folder = folders.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(|| root.clone());
         declared.splits[0].push(Source::Folder(folder));
     }
     let mut splits = Vec::new();
@@ -224,18 +210,14 @@ fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Imag
         }
         splits.push(found);
     }
-    let [mut train, mut val, test]: [Vec<Listed>; 3] = splits
-        .try_into()
-        .map_err(|_| Error::Other("three splits go in, three come out".into()))?;
+    let [mut train, mut val, test]: [Vec<Listed>; 3] =
+        splits.try_into().map_err(|_| Error::Other("three splits go in, three come out".into()))?;
     let seeded_split = declared.splits[1].is_empty();
     if seeded_split {
         // Where training is the whole folder, the test split may lie within it.
         let tested: HashSet<&str> = test.iter().map(|image| image.name.as_str()).collect();
         train.retain(|image| !tested.contains(image.name.as_str()));
-        let fraction = options
-            .val_fraction
-            .or(declared.val_fraction)
-            .unwrap_or(DEFAULT_VAL_FRACTION);
+        let fraction = options.val_fraction.or(declared.val_fraction).unwrap_or(DEFAULT_VAL_FRACTION);
         (train, val) = split_off(train, fraction, options.seed, &declared.place)?;
         declared.notes.push(format!(
             "no validation split: {} of {} held out by path (val_fraction {fraction}, seed {})",
@@ -244,42 +226,25 @@ fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Imag
             options.seed
         ));
     } else if options.val_fraction.is_some() {
-        declared
-            .notes
-            .push("val_fraction changes nothing: the data set has its own validation split".into());
+        declared.notes.push("val_fraction changes nothing: the data set has its own validation split".into());
     }
     note_overlap(&train, &val, "val", &mut declared.notes);
     note_overlap(&train, &test, "test", &mut declared.notes);
-    let ends = [
-        train.len(),
-        train.len() + val.len(),
-        train.len() + val.len() + test.len(),
-    ];
+    let ends = [train.len(), train.len() + val.len(), train.len() + val.len() + test.len()];
     let all = [train, val, test].concat();
-    Ok(Images {
-        all,
-        ends,
-        seeded_split,
-    })
+    Ok(Images { all, ends, seeded_split })
 }
 
 /// Each path's seeded hash decides, so that an image stays where it is when others are added. Neither side stays empty.
-fn split_off(
-    images: Vec<Listed>,
-    fraction: f32,
-    seed: u64,
-    place: &Place,
-) -> Result<(Vec<Listed>, Vec<Listed>)> {
+fn split_off(images: Vec<Listed>, fraction: f32, seed: u64, place: &Place) -> Result<(Vec<Listed>, Vec<Listed>)> {
     if !(fraction > 0.0 && fraction < 1.0) {
         return Err(Error::Usage(format!(
             "the validation fraction is {fraction}: expected a number between 0 and 1, such as 0.2"
         )));
     }
     if images.len() < 2 {
-        let message = format!(
-            "{} found: training and validation need at least one each",
-            count_of(images.len(), "image")
-        );
+        let message =
+            format!("{} found: training and validation need at least one each", count_of(images.len(), "image"));
         return Err(place.error(message));
     }
     let hash = |image: &Listed| hash_text(seed, &image.name);
@@ -295,11 +260,7 @@ fn split_off(
 
 fn note_overlap(train: &[Listed], other: &[Listed], word: &str, notes: &mut Vec<String>) {
     let names: HashSet<&str> = train.iter().map(|image| image.name.as_str()).collect();
-    let both: Vec<&str> = other
-        .iter()
-        .map(|image| image.name.as_str())
-        .filter(|name| names.contains(name))
-        .collect();
+    let both: Vec<&str> = other.iter().map(|image| image.name.as_str()).filter(|name| names.contains(name)).collect();
     if !both.is_empty() {
         notes.push(format!(
             "{} in train and {word} both ({}): {word} figures will flatter",

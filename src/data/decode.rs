@@ -49,11 +49,7 @@ fn decode_bytes(bytes: &[u8]) -> Result<Image, String> {
     let mut picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
     picture.apply_orientation(orientation);
     let picture = picture.into_rgb8();
-    Ok(Image {
-        width: picture.width() as usize,
-        height: picture.height() as usize,
-        rgb: picture.into_raw(),
-    })
+    Ok(Image { width: picture.width() as usize, height: picture.height() as usize, rgb: picture.into_raw() })
 }
 
 /// The decoder fills a JPEG that stops early with grey and calls it well. Within the compressed data `FF D9` cannot occur,
@@ -65,10 +61,7 @@ fn is_truncated_jpeg(bytes: &[u8]) -> bool {
     let Some(scan) = first_scan(bytes) else {
         return true;
     };
-    !bytes[scan..]
-        .windows(2)
-        .rev()
-        .any(|pair| pair == [0xFF, 0xD9])
+    !bytes[scan..].windows(2).rev().any(|pair| pair == [0xFF, 0xD9])
 }
 
 /// Where the first start-of-scan marker stands, walking the segments so that an embedded thumbnail is stepped over.
@@ -93,15 +86,10 @@ pub fn dimensions(path: &Path) -> Result<[usize; 2]> {
     if let Some(size) = jpeg_dimensions(&mut file) {
         return Ok(size);
     }
-    file.seek(SeekFrom::Start(0))
-        .map_err(Error::io("read", path))?;
-    let unreadable =
-        |e: image::ImageError| Error::data(path, None, format!("cannot decode this image: {e}"));
+    file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
+    let unreadable = |e: image::ImageError| Error::data(path, None, format!("cannot decode this image: {e}"));
     let reader = ImageReader::new(file).with_guessed_format();
-    let mut decoder = reader
-        .map_err(Error::io("read", path))?
-        .into_decoder()
-        .map_err(unreadable)?;
+    let mut decoder = reader.map_err(Error::io("read", path))?.into_decoder().map_err(unreadable)?;
     let (width, height) = decoder.dimensions();
     let orientation = decoder.orientation().map_err(unreadable)?;
     Ok(upright(width as usize, height as usize, orientation))
@@ -122,10 +110,7 @@ fn jpeg_dimensions(file: &mut BufReader<File>) -> Option<[usize; 2]> {
             (0xFF, 0xE1) => {
                 let mut body = vec![0; length];
                 file.read_exact(&mut body).ok()?;
-                if let Some(found) = body
-                    .strip_prefix(b"Exif\0\0")
-                    .and_then(Orientation::from_exif_chunk)
-                {
+                if let Some(found) = body.strip_prefix(b"Exif\0\0").and_then(Orientation::from_exif_chunk) {
                     orientation = found;
                 }
             }
@@ -146,10 +131,9 @@ fn jpeg_dimensions(file: &mut BufReader<File>) -> Option<[usize; 2]> {
 
 fn upright(width: usize, height: usize, orientation: Orientation) -> [usize; 2] {
     match orientation {
-        Orientation::Rotate90
-        | Orientation::Rotate270
-        | Orientation::Rotate90FlipH
-        | Orientation::Rotate270FlipH => [height, width],
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+            [height, width]
+        }
         _ => [width, height],
     }
 }

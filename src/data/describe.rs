@@ -71,25 +71,15 @@ pub fn check(dataset: &Dataset) -> Report {
 
 /// Decodes every image, in parallel, and names those that cannot be read.
 pub fn broken(dataset: &Dataset) -> Vec<Broken> {
-    let samples: Vec<&Sample> = Split::ALL
-        .iter()
-        .flat_map(|split| dataset.split(*split))
-        .collect();
-    let failed = samples
-        .par_iter()
-        .enumerate()
-        .filter_map(|(index, sample)| {
-            let error = decode::decode(&sample.image).err()?;
-            let message = match error {
-                Error::Data { message, .. } => message,
-                other => other.to_string(),
-            };
-            Some(Broken {
-                index,
-                name: sample.name.clone(),
-                message,
-            })
-        });
+    let samples: Vec<&Sample> = Split::ALL.iter().flat_map(|split| dataset.split(*split)).collect();
+    let failed = samples.par_iter().enumerate().filter_map(|(index, sample)| {
+        let error = decode::decode(&sample.image).err()?;
+        let message = match error {
+            Error::Data { message, .. } => message,
+            other => other.to_string(),
+        };
+        Some(Broken { index, name: sample.name.clone(), message })
+    });
     failed.collect()
 }
 
@@ -98,11 +88,7 @@ fn describe(dataset: &Dataset, task: &Task, at: usize) -> TaskReport {
         name: task.name.clone(),
         kind: task.kind_word(),
         splits: [Coverage::default(); 3],
-        classes: task
-            .classes()
-            .iter()
-            .map(|name| (name.clone(), [0; 3]))
-            .collect(),
+        classes: task.classes().iter().map(|name| (name.clone(), [0; 3])).collect(),
         box_sizes: [0; SIZES.len() + 1],
         values: Vec::new(),
     };
@@ -164,23 +150,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.layout)?;
         writeln!(f)?;
-        let width = self
-            .tasks
-            .iter()
-            .map(|task| task.name.len())
-            .max()
-            .unwrap_or(0)
-            .max(4);
+        let width = self.tasks.iter().map(|task| task.name.len()).max().unwrap_or(0).max(4);
         writeln!(
             f,
             "{:width$}  {:14}  {:5}  {:>8}  {:>8}  {:>8}  {:>10}  {:>8}",
             "task", "kind", "split", "images", "labelled", "empty", "unlabelled", "boxes"
         )?;
         for task in &self.tasks {
-            for split in Split::ALL
-                .into_iter()
-                .filter(|split| self.images[*split as usize] > 0)
-            {
+            for split in Split::ALL.into_iter().filter(|split| self.images[*split as usize] > 0) {
                 let c = &task.splits[split as usize];
                 let images = self.images[split as usize];
                 writeln!(
@@ -216,25 +193,10 @@ const SHOWN_CLASSES: usize = 40;
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.classes.is_empty() {
-            let what = if self.kind == "detection" {
-                "boxes"
-            } else {
-                "images"
-            };
+            let what = if self.kind == "detection" { "boxes" } else { "images" };
             writeln!(f, "\n{}: {what} per class (train / val / test)", self.name)?;
-            let width = self
-                .classes
-                .iter()
-                .map(|(name, _)| name.chars().count())
-                .max()
-                .unwrap_or(0);
-            let most = self
-                .classes
-                .iter()
-                .map(|(_, n)| n[0])
-                .max()
-                .unwrap_or(0)
-                .max(1);
+            let width = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+            let most = self.classes.iter().map(|(_, n)| n[0]).max().unwrap_or(0).max(1);
             for (name, [train, val, test]) in self.classes.iter().take(SHOWN_CLASSES) {
                 let bar = "█".repeat((train * 24).div_ceil(most));
                 writeln!(f, "  {name:width$}  {train:>7} / {val} / {test}  {bar}")?;
@@ -253,16 +215,8 @@ impl fmt::Display for TaskReport {
             }
         }
         for v in &self.values {
-            let unit = if v.unit.is_empty() {
-                String::new()
-            } else {
-                format!(" {}", v.unit)
-            };
-            writeln!(
-                f,
-                "\n{}: {} from {} to {}, mean {:.3}{unit}",
-                self.name, v.name, v.least, v.greatest, v.mean
-            )?;
+            let unit = if v.unit.is_empty() { String::new() } else { format!(" {}", v.unit) };
+            writeln!(f, "\n{}: {} from {} to {}, mean {:.3}{unit}", self.name, v.name, v.least, v.greatest, v.mean)?;
         }
         Ok(())
     }

@@ -27,13 +27,7 @@ pub struct DigitsOptions {
 
 impl Default for DigitsOptions {
     fn default() -> Self {
-        DigitsOptions {
-            train: 2000,
-            val: 400,
-            test: 200,
-            size: 96,
-            seed: 0,
-        }
+        DigitsOptions { train: 2000, val: 400, test: 200, size: 96, seed: 0 }
     }
 }
 
@@ -45,13 +39,10 @@ struct Kept {
 }
 
 /// The splits share no handwriting: of every twenty records fourteen train, three validate, three test.
-const SPLITS: [(&str, std::ops::Range<usize>); 3] =
-    [("train", 0..14), ("val", 14..17), ("test", 17..20)];
+const SPLITS: [(&str, std::ops::Range<usize>); 3] = [("train", 0..14), ("val", 14..17), ("test", 17..20)];
 
 pub(super) fn records_of(split: usize) -> Vec<usize> {
-    (0..COUNT)
-        .filter(|record| SPLITS[split].1.contains(&(record % 20)))
-        .collect()
+    (0..COUNT).filter(|record| SPLITS[split].1.contains(&(record % 20))).collect()
 }
 
 /// Writes the set to `dir`, which must be absent or empty: images as PNG, YOLO labels, a table and data.yaml. Made beside
@@ -61,19 +52,13 @@ pub fn write_digits(dir: &Path, options: &DigitsOptions) -> Result<()> {
         let message = "digits: the size is at least 32 pixels, train and val at least 1 image each";
         return Err(Error::Usage(message.into()));
     }
-    let occupied =
-        dir.is_file() || fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    let occupied = dir.is_file() || fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if occupied {
         let message = "is already there and not empty: give a new folder";
         return Err(Error::data(dir, None, message));
     }
-    let name = dir
-        .file_name()
-        .map_or("digits".into(), |name| name.to_string_lossy().into_owned());
-    let parent = dir
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let name = dir.file_name().map_or("digits".into(), |name| name.to_string_lossy().into_owned());
+    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
     let partial = parent.join(format!(".{name}.partial-{}", std::process::id()));
     let finished = write_all(&partial, options).and_then(|()| {
@@ -104,10 +89,7 @@ pub fn digits_dataset(cache_dir: &Path) -> Result<PathBuf> {
 fn write_all(dir: &Path, options: &DigitsOptions) -> Result<()> {
     let records = Records::load()?;
     let mut table = String::from("file,paper,sum\n");
-    for (split, count) in [options.train, options.val, options.test]
-        .into_iter()
-        .enumerate()
-    {
+    for (split, count) in [options.train, options.val, options.test].into_iter().enumerate() {
         let name = SPLITS[split].0;
         let (images, labels) = (dir.join(name), dir.join("labels").join(name));
         for folder in [&images, &labels] {
@@ -118,33 +100,20 @@ fn write_all(dir: &Path, options: &DigitsOptions) -> Result<()> {
             let key = [options.seed, split as u64, number as u64];
             let scene = draw(&records, &pool, options.size, &key);
             let stem = format!("{number:05}");
-            write_png(
-                &images.join(format!("{stem}.png")),
-                &scene.rgb,
-                options.size,
-            )?;
+            write_png(&images.join(format!("{stem}.png")), &scene.rgb, options.size)?;
             let kept = kept(options.seed, split, number);
             if kept.digits {
                 let file = labels.join(format!("{stem}.txt"));
-                fs::write(&file, yolo_rows(&scene, options.size))
-                    .map_err(Error::io("write", &file))?;
+                fs::write(&file, yolo_rows(&scene, options.size)).map_err(Error::io("write", &file))?;
             }
             let paper = if kept.paper { PAPERS[scene.paper] } else { "" };
-            let sum = if kept.sum {
-                scene.sum().to_string()
-            } else {
-                String::new()
-            };
+            let sum = if kept.sum { scene.sum().to_string() } else { String::new() };
             Ok(format!("{name}/{stem}.png,{paper},{sum}\n"))
         });
         table.extend(rows.collect::<Result<Vec<String>>>()?);
     }
     let test = if options.test > 0 { "test: test\n" } else { "" };
-    let files = [
-        ("labels.csv", table),
-        ("data.yaml", data_yaml(test)),
-        ("README.txt", README.to_string()),
-    ];
+    let files = [("labels.csv", table), ("data.yaml", data_yaml(test)), ("README.txt", README.to_string())];
     for (name, text) in files {
         let file = dir.join(name);
         fs::write(&file, text).map_err(Error::io("write", &file))?;
@@ -193,12 +162,7 @@ fn yolo_rows(scene: &Scene, size: usize) -> String {
     let mut rows = String::new();
     for (digit, [x1, y1, x2, y2]) in &scene.digits {
         let s = size as f32;
-        let (cx, cy, w, h) = (
-            (x1 + x2) / 2.0 / s,
-            (y1 + y2) / 2.0 / s,
-            (x2 - x1) / s,
-            (y2 - y1) / s,
-        );
+        let (cx, cy, w, h) = ((x1 + x2) / 2.0 / s, (y1 + y2) / 2.0 / s, (x2 - x1) / s, (y2 - y1) / s);
         let _ = writeln!(rows, "{digit} {cx:.6} {cy:.6} {w:.6} {h:.6}"); // a String takes everything
     }
     rows
@@ -207,9 +171,5 @@ fn yolo_rows(scene: &Scene, size: usize) -> String {
 fn kept(seed: u64, split: usize, number: usize) -> Kept {
     let mut random = Random::new(&[seed, split as u64, number as u64, 1]);
     let mut keep = |part: f32| split != 0 || random.unit() < part;
-    Kept {
-        digits: keep(0.9),
-        paper: keep(0.8),
-        sum: keep(0.8),
-    }
+    Kept { digits: keep(0.9), paper: keep(0.8), sum: keep(0.8) }
 }

@@ -16,8 +16,7 @@ pub fn read(path: &Path) -> Result<Declaration> {
     if path.is_file() {
         let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
         if !is_yaml {
-            let message =
-                "this file is no data.yaml: point at a data.yaml or at a folder of images";
+            let message = "this file is no data.yaml: point at a data.yaml or at a folder of images";
             return Err(Error::data(path, None, message));
         }
         return data_yaml::read(path);
@@ -42,17 +41,12 @@ pub fn read(path: &Path) -> Result<Declaration> {
 
 fn nothing_known(root: &Path) -> Error {
     let entries = listing::entries(root).unwrap_or_default();
-    let names: Vec<String> = entries
-        .iter()
-        .map(|(path, _)| relative_name(path, root))
-        .collect();
+    let names: Vec<String> = entries.iter().map(|(path, _)| relative_name(path, root)).collect();
     let coco = entries.iter().any(|(path, is_folder)| {
-        (*is_folder && path.ends_with("annotations"))
-            || path.to_string_lossy().ends_with(".coco.json")
+        (*is_folder && path.ends_with("annotations")) || path.to_string_lossy().ends_with(".coco.json")
     });
     let message = if names.is_empty() {
-        "the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml"
-            .to_string()
+        "the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml".to_string()
     } else if coco {
         "this looks like COCO, which comes with a later version: convert it to YOLO labels or VOC files".to_string()
     } else {
@@ -64,12 +58,7 @@ fn nothing_known(root: &Path) -> Error {
     Error::data(root, None, message)
 }
 
-fn declaration(
-    root: &Path,
-    layout: String,
-    splits: [Vec<Source>; 3],
-    tasks: Vec<TaskDeclaration>,
-) -> Declaration {
+fn declaration(root: &Path, layout: String, splits: [Vec<Source>; 3], tasks: Vec<TaskDeclaration>) -> Declaration {
     Declaration {
         layout,
         root: root.to_path_buf(),
@@ -101,11 +90,7 @@ fn task(root: &Path, name: &str, kind: Kind, from: LabelsFrom) -> TaskDeclaratio
 fn split_folders(root: &Path) -> Option<[Vec<Source>; 3]> {
     let mut splits = [const { Vec::new() }; 3];
     for split in Split::ALL {
-        let found = split
-            .folder_names()
-            .iter()
-            .map(|name| root.join(name))
-            .find(|dir| dir.is_dir());
+        let found = split.folder_names().iter().map(|name| root.join(name)).find(|dir| dir.is_dir());
         splits[split as usize].extend(found.map(Source::Folder));
     }
     (!splits[0].is_empty()).then_some(splits)
@@ -118,11 +103,7 @@ fn voc(root: &Path) -> Result<Option<Declaration>> {
     }
     let list = |name: &str| -> Vec<Source> {
         let file = root.join("ImageSets/Main").join(name);
-        if file.is_file() {
-            vec![Source::List(file)]
-        } else {
-            Vec::new()
-        }
+        if file.is_file() { vec![Source::List(file)] } else { Vec::new() }
     };
     let mut splits = [list("train.txt"), list("val.txt"), list("test.txt")];
     if splits[0].is_empty() {
@@ -132,10 +113,7 @@ fn voc(root: &Path) -> Result<Option<Declaration>> {
     if splits[0].is_empty() {
         splits[0].push(Source::Folder(images));
     }
-    let layout = format!(
-        "Pascal VOC (JPEGImages/ and Annotations/) in {}",
-        root.display()
-    );
+    let layout = format!("Pascal VOC (JPEGImages/ and Annotations/) in {}", root.display());
     let tasks = vec![task(root, "objects", Kind::Detect, LabelsFrom::Voc { dir })];
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
@@ -143,45 +121,31 @@ fn voc(root: &Path) -> Result<Option<Declaration>> {
 fn yolo(root: &Path) -> Result<Option<Declaration>> {
     let (images, labels) = (root.join("images"), root.join("labels"));
     let splits = if images.is_dir() && labels.is_dir() {
-        split_folders(&images)
-            .unwrap_or_else(|| [vec![Source::Folder(images)], Vec::new(), Vec::new()])
+        split_folders(&images).unwrap_or_else(|| [vec![Source::Folder(images)], Vec::new(), Vec::new()])
     } else if root.join("train/images").is_dir() && root.join("train/labels").is_dir() {
         let mut splits = [const { Vec::new() }; 3];
         for split in Split::ALL {
-            let dirs = split
-                .folder_names()
-                .iter()
-                .map(|name| root.join(name).join("images"));
+            let dirs = split.folder_names().iter().map(|name| root.join(name).join("images"));
             splits[split as usize].extend(dirs.filter(|dir| dir.is_dir()).map(Source::Folder));
         }
         splits
     } else {
         return Ok(None);
     };
-    let from = LabelsFrom::Yolo {
-        dir: None,
-        rows: YoloRows::BoxesOrPolygons,
-    };
+    let from = LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons };
     let mut task = task(root, "objects", Kind::Detect, from);
     for file in ["classes.txt", "labels/classes.txt"].map(|name| root.join(name)) {
         if let Ok(text) = std::fs::read_to_string(&file) {
-            task.names = Some(
-                text.lines()
-                    .map(str::trim)
-                    .filter(|l| !l.is_empty())
-                    .map(str::to_string)
-                    .collect(),
-            );
+            task.names = Some(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect());
             break;
         }
     }
-    let layout = format!(
-        "YOLO (images/ and labels/, no data.yaml) in {}",
-        root.display()
-    );
+    let layout = format!("YOLO (images/ and labels/, no data.yaml) in {}", root.display());
     let mut found = declaration(root, layout, splits, vec![task]);
     if found.tasks[0].names.is_none() {
-        found.notes.push("no class names found: classes are called by their numbers; a data.yaml with `names:` names them".into());
+        found.notes.push(
+            "no class names found: classes are called by their numbers; a data.yaml with `names:` names them".into(),
+        );
     }
     Ok(Some(found))
 }
@@ -275,21 +239,12 @@ fn metadata(root: &Path) -> Result<Option<Declaration>> {
         }
     }
     if tasks.is_empty() {
-        let message = "no column that could be a task beside the file names: add one, or a data.yaml with a `tasks:` block";
+        let message =
+            "no column that could be a task beside the file names: add one, or a data.yaml with a `tasks:` block";
         return Err(Error::data(&file, Some(1), message));
     }
-    let layout = format!(
-        "images with {} in {}",
-        relative_name(&file, root),
-        root.display()
-    );
-    let splits = splits.unwrap_or_else(|| {
-        [
-            vec![Source::Folder(root.to_path_buf())],
-            Vec::new(),
-            Vec::new(),
-        ]
-    });
+    let layout = format!("images with {} in {}", relative_name(&file, root), root.display());
+    let splits = splits.unwrap_or_else(|| [vec![Source::Folder(root.to_path_buf())], Vec::new(), Vec::new()]);
     let mut found = declaration(root, layout, splits, tasks);
     found.notes = notes;
     Ok(Some(found))
@@ -303,14 +258,10 @@ fn column_kind(column: &str, values: &[&Value]) -> Result<Kind, String> {
     if values.is_empty() {
         return Err("it is blank".into());
     }
-    if values
-        .iter()
-        .any(|v| v.is_object() || v.as_str().is_some_and(|s| s.starts_with('{')))
-    {
+    if values.iter().any(|v| v.is_object() || v.as_str().is_some_and(|s| s.starts_with('{'))) {
         return Ok(Kind::Detect);
     }
-    let is_number =
-        |v: &&Value| v.is_number() || v.as_str().is_some_and(|s| s.parse::<f32>().is_ok());
+    let is_number = |v: &&Value| v.is_number() || v.as_str().is_some_and(|s| s.parse::<f32>().is_ok());
     let named_class = ["label", "labels", "class", "category", "target"].contains(&column);
     if values.iter().all(is_number) && !named_class {
         return Ok(Kind::Regress);
@@ -318,9 +269,7 @@ fn column_kind(column: &str, values: &[&Value]) -> Result<Kind, String> {
     let distinct: BTreeSet<String> = values.iter().map(|v| v.to_string()).collect();
     match distinct.len() {
         1 => Err("all its values are the same".into()),
-        n if n > 20 && 2 * n > values.len() => {
-            Err("nearly every row has another value, as free text has".into())
-        }
+        n if n > 20 && 2 * n > values.len() => Err("nearly every row has another value, as free text has".into()),
         _ => Ok(Kind::Classify),
     }
 }

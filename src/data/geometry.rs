@@ -33,12 +33,7 @@ impl Geometry {
     pub fn apply_box(&self, xyxy: &Xyxy) -> Xyxy {
         let [x1, y1, x2, y2] = self.map(xyxy);
         let [left, top, right, bottom] = self.window();
-        [
-            x1.clamp(left, right),
-            y1.clamp(top, bottom),
-            x2.clamp(left, right),
-            y2.clamp(top, bottom),
-        ]
+        [x1.clamp(left, right), y1.clamp(top, bottom), x2.clamp(left, right), y2.clamp(top, bottom)]
     }
 
     /// A box in network pixels to original pixels, clipped to the original image.
@@ -88,11 +83,7 @@ impl Geometry {
 
     fn mirror(&self, &[x1, y1, x2, y2]: &Xyxy) -> Xyxy {
         let size = self.size as f32;
-        if self.flip {
-            [size - x2, y1, size - x1, y2]
-        } else {
-            [x1, y1, x2, y2]
-        }
+        if self.flip { [size - x2, y1, size - x1, y2] } else { [x1, y1, x2, y2] }
     }
 }
 
@@ -101,13 +92,7 @@ mod tests {
     use super::*;
 
     fn geometry(flip: bool) -> Geometry {
-        Geometry {
-            source: [200, 100],
-            size: 64,
-            scale: [0.32, 0.32],
-            offset: [0.0, 16.0],
-            flip,
-        }
+        Geometry { source: [200, 100], size: 64, scale: [0.32, 0.32], offset: [0.0, 16.0], flip }
     }
 
     #[test]
@@ -130,18 +115,8 @@ mod tests {
 
     #[test]
     fn a_crop_removes_what_is_gone_and_ignores_what_is_nearly_gone() {
-        let crop = Geometry {
-            source: [200, 200],
-            size: 100,
-            scale: [1.0, 1.0],
-            offset: [-100.0, -100.0],
-            flip: false,
-        };
-        let labelled = |xyxy| LabelledBox {
-            class: 3,
-            xyxy,
-            ignore: false,
-        };
+        let crop = Geometry { source: [200, 200], size: 100, scale: [1.0, 1.0], offset: [-100.0, -100.0], flip: false };
+        let labelled = |xyxy| LabelledBox { class: 3, xyxy, ignore: false };
         let labels = crop.apply_labels(&[
             Label::Boxes(vec![
                 labelled([0.0, 0.0, 90.0, 90.0]),
@@ -150,9 +125,7 @@ mod tests {
             ]),
             Label::Unlabelled,
         ]);
-        let Label::Boxes(left) = &labels[0] else {
-            panic!("boxes stay boxes")
-        };
+        let Label::Boxes(left) = &labels[0] else { panic!("boxes stay boxes") };
         assert_eq!(left.len(), 2);
         assert!(left[0].ignore && left[0].xyxy == [0.0, 0.0, 5.0, 100.0]);
         assert!(!left[1].ignore && left[1].xyxy == [10.0, 20.0, 50.0, 60.0]);

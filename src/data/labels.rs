@@ -13,12 +13,7 @@ use std::path::Path;
 
 /// Label files that are absent one and all are a wrong path, not a data set of background.
 pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], asked: bool) -> Result<()> {
-    let absent = |reading: &Reading| {
-        reading
-            .remarks
-            .iter()
-            .any(|(remark, _)| *remark == Remark::NoLabelFile)
-    };
+    let absent = |reading: &Reading| reading.remarks.iter().any(|(remark, _)| *remark == Remark::NoLabelFile);
     if asked || readings.is_empty() || !readings.iter().all(absent) {
         return Ok(());
     }
@@ -36,9 +31,7 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
     let mut grouped: BTreeMap<u8, (&Remark, Vec<String>)> = BTreeMap::new();
     for (remark, place) in readings.iter().flat_map(|r| &r.remarks) {
         let name = relative_name(&place.file, root);
-        let shown = place
-            .line
-            .map_or(name.clone(), |line| format!("{name}:{line}"));
+        let shown = place.line.map_or(name.clone(), |line| format!("{name}:{line}"));
         let order = match remark {
             Remark::DegenerateBox => 0,
             Remark::DuplicateBox => 1,
@@ -47,26 +40,18 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
             Remark::UnreadableImage => 4,
             Remark::PartlyBlank => 5,
         };
-        grouped
-            .entry(order)
-            .or_insert((remark, Vec::new()))
-            .1
-            .push(shown);
+        grouped.entry(order).or_insert((remark, Vec::new())).1.push(shown);
     }
     let sentence = |(remark, places): (&Remark, Vec<String>)| {
         let (n, some) = (places.len(), list_some(&places, 3));
         let text = match remark {
-            Remark::DegenerateBox => format!(
-                "{} without width or height left out ({some})",
-                count_of(n, "box")
-            ),
+            Remark::DegenerateBox => format!("{} without width or height left out ({some})", count_of(n, "box")),
             Remark::DuplicateBox => {
                 format!("{} repeated and counted once ({some})", count_of(n, "box"))
             }
-            Remark::BeyondImage => format!(
-                "{} reaching beyond the stated image size, clipped to the picture ({some})",
-                count_of(n, "box")
-            ),
+            Remark::BeyondImage => {
+                format!("{} reaching beyond the stated image size, clipped to the picture ({some})", count_of(n, "box"))
+            }
             Remark::NoLabelFile => {
                 let (taken, other) = match task.missing {
                     Some(Missing::Background) => ("background", "unlabelled"),
@@ -78,14 +63,10 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
                     count_of(readings.len(), "image")
                 )
             }
-            Remark::UnreadableImage => format!(
-                "{} that cannot be read, so unlabelled ({some})",
-                count_of(n, "image")
-            ),
-            Remark::PartlyBlank => format!(
-                "{} with some of the columns blank, so unlabelled ({some})",
-                count_of(n, "row")
-            ),
+            Remark::UnreadableImage => format!("{} that cannot be read, so unlabelled ({some})", count_of(n, "image")),
+            Remark::PartlyBlank => {
+                format!("{} with some of the columns blank, so unlabelled ({some})", count_of(n, "row"))
+            }
         };
         format!("{}: {text}", task.name)
     };
@@ -99,10 +80,7 @@ pub fn resolve(
     images: &Images,
     notes: &mut Vec<String>,
 ) -> Result<(Task, Vec<Label>)> {
-    let named = |kind: TaskKind| Task {
-        name: task.name.clone(),
-        kind,
-    };
+    let named = |kind: TaskKind| Task { name: task.name.clone(), kind };
     if task.kind == Kind::Regress {
         let kind = regression(task, readings, images)?;
         let labels = readings.iter().map(|reading| match &reading.raw {
@@ -116,10 +94,7 @@ pub fn resolve(
         None => infer_classes(readings, images),
     };
     check_classes(task, &classes, notes)?;
-    let labels = readings
-        .iter()
-        .map(|reading| label(task, &classes, reading))
-        .collect::<Result<_>>()?;
+    let labels = readings.iter().map(|reading| label(task, &classes, reading)).collect::<Result<_>>()?;
     let kind = match task.kind {
         Kind::Classify => TaskKind::Classify { classes },
         _ => TaskKind::Detect { classes },
@@ -127,16 +102,10 @@ pub fn resolve(
     Ok((named(kind), labels))
 }
 
-fn check_classes(
-    task: &TaskDeclaration,
-    classes: &[String],
-    notes: &mut Vec<String>,
-) -> Result<()> {
+fn check_classes(task: &TaskDeclaration, classes: &[String], notes: &mut Vec<String>) -> Result<()> {
     if classes.is_empty() {
-        let message = format!(
-            "task `{}`: no label in the training split: label some images, or remove the task",
-            task.name
-        );
+        let message =
+            format!("task `{}`: no label in the training split: label some images, or remove the task", task.name);
         return Err(task.place.error(message));
     }
     if task.kind == Kind::Classify && classes.len() < 2 {
@@ -150,11 +119,7 @@ fn check_classes(
         notes.extend(order_note(classes));
     }
     if task.names.is_none() {
-        notes.push(format!(
-            "{}: classes taken from the labels: {}",
-            task.name,
-            list_some(classes, 12)
-        ));
+        notes.push(format!("{}: classes taken from the labels: {}", task.name, list_some(classes, 12)));
     }
     Ok(())
 }
@@ -169,11 +134,7 @@ fn words(reading: &Reading) -> Box<dyn Iterator<Item = &RawClass> + '_> {
 
 /// The distinct words of the training split in order, numbers by value; indices up to the greatest of any split.
 fn infer_classes(readings: &[Reading], images: &Images) -> Vec<String> {
-    let taught = if images.seeded_split {
-        images.ends[1]
-    } else {
-        images.ends[0]
-    };
+    let taught = if images.seeded_split { images.ends[1] } else { images.ends[0] };
     let mut names = BTreeSet::new();
     let mut greatest = None;
     for (i, reading) in readings.iter().enumerate() {
@@ -205,25 +166,15 @@ fn label(task: &TaskDeclaration, classes: &[String], reading: &Reading) -> Resul
         Raw::Class(class) => Label::Class(number(class)?),
         Raw::Values(values) => Label::Values(values.clone()),
         Raw::Boxes(boxes) => {
-            let labelled = boxes.iter().map(|b| {
-                Ok(LabelledBox {
-                    class: number(&b.class)?,
-                    xyxy: b.xyxy,
-                    ignore: b.ignore,
-                })
-            });
+            let labelled =
+                boxes.iter().map(|b| Ok(LabelledBox { class: number(&b.class)?, xyxy: b.xyxy, ignore: b.ignore }));
             Label::Boxes(labelled.collect::<Result<_>>()?)
         }
     })
 }
 
 /// A name, or the number of a declared class.
-fn class_number(
-    task: &TaskDeclaration,
-    classes: &[String],
-    class: &RawClass,
-    file: &Path,
-) -> Result<usize> {
+fn class_number(task: &TaskDeclaration, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
     let (found, shown) = match &class.word {
         Word::Index(index) => (Some(*index), index.to_string()),
         Word::Name(name) => {
@@ -237,15 +188,9 @@ fn class_number(
         let hint = did_you_mean(&shown, classes.iter().map(String::as_str));
         let fix = match task.names {
             Some(_) => "correct it, or add it to `names:`",
-            None => {
-                "the training split does not hold it: correct it, or list all classes in `names:`"
-            }
+            None => "the training split does not hold it: correct it, or list all classes in `names:`",
         };
-        Error::data(
-            file,
-            class.line,
-            format!("class `{shown}` is not known; {known}; {fix}{hint}"),
-        )
+        Error::data(file, class.line, format!("class `{shown}` is not known; {known}; {fix}{hint}"))
     })
 }
 
@@ -255,19 +200,11 @@ fn regression(task: &TaskDeclaration, readings: &[Reading], images: &Images) -> 
         _ => None,
     });
     let mut lengths = labelled.clone();
-    let taught = if images.seeded_split {
-        images.ends[1]
-    } else {
-        images.ends[0]
-    };
-    let any_taught = readings[..taught]
-        .iter()
-        .any(|r| matches!(r.raw, Raw::Values(_)));
+    let taught = if images.seeded_split { images.ends[1] } else { images.ends[0] };
+    let any_taught = readings[..taught].iter().any(|r| matches!(r.raw, Raw::Values(_)));
     let Some((length, first)) = lengths.next().filter(|_| any_taught) else {
-        let message = format!(
-            "task `{}`: no label in the training split: label some images, or remove the task",
-            task.name
-        );
+        let message =
+            format!("task `{}`: no label in the training split: label some images, or remove the task", task.name);
         return Err(task.place.error(message));
     };
     if let Some((other, place)) = labelled.clone().find(|(n, _)| *n != length) {
@@ -291,10 +228,7 @@ fn regression(task: &TaskDeclaration, readings: &[Reading], images: &Images) -> 
         1 => vec![task.units[0].clone(); length],
         n if n == length => task.units.clone(),
         n => {
-            let message = format!(
-                "task `{}`: {n} units for {length} values: one for all, or one each",
-                task.name
-            );
+            let message = format!("task `{}`: {n} units for {length} values: one for all, or one each", task.name);
             return Err(task.place.error(message));
         }
     };

@@ -44,11 +44,7 @@ pub fn list(root: &Path, sources: &[Source]) -> Result<Vec<Listed>> {
 }
 
 fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
-    Listed {
-        name: relative_name(&image, root),
-        image,
-        folder: folder.clone(),
-    }
+    Listed { name: relative_name(&image, root), image, folder: folder.clone() }
 }
 
 /// `image` relative to `base` with forward slashes; whole where it lies elsewhere.
@@ -101,10 +97,7 @@ pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
 /// The folders in `folder`, sorted.
 pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     let found = entries(folder)?.into_iter();
-    Ok(found
-        .filter(|(_, is_folder)| *is_folder)
-        .map(|(path, _)| path)
-        .collect())
+    Ok(found.filter(|(_, is_folder)| *is_folder).map(|(path, _)| path).collect())
 }
 
 /// A list file: one path a line, or VOC's one ID a line (`ID`, or `ID  1|-1|0` of its per-class lists).
@@ -125,9 +118,7 @@ fn read_list(root: &Path, file: &Path, images: &mut Vec<Listed>) -> Result<()> {
                 Some(ids) => ids,
                 none => none.insert(images_by_id(root)?),
             };
-            ids.get(id)
-                .cloned()
-                .ok_or_else(|| missing_id(root, &place, id, ids))?
+            ids.get(id).cloned().ok_or_else(|| missing_id(root, &place, id, ids))?
         };
         images.push(listed(root, image, &at));
     }
@@ -138,9 +129,7 @@ fn read_list(root: &Path, file: &Path, images: &mut Vec<Listed>) -> Result<()> {
 fn find_path(root: &Path, file: &Path, line: &str) -> Option<PathBuf> {
     let line = line.strip_prefix("./").unwrap_or(line);
     let beside = file.parent().unwrap_or(root);
-    [root.join(line), beside.join(line)]
-        .into_iter()
-        .find(|path| path.is_file())
+    [root.join(line), beside.join(line)].into_iter().find(|path| path.is_file())
 }
 
 fn missing_path(root: &Path, place: &Place, line: &str) -> Error {
@@ -164,14 +153,8 @@ fn images_by_id(root: &Path) -> Result<HashMap<String, PathBuf>> {
     if !folder.is_dir() {
         return Ok(HashMap::new());
     }
-    let stem = |path: &PathBuf| {
-        path.with_extension("")
-            .strip_prefix(&folder)
-            .ok()
-            .map(|p| p.to_string_lossy().into_owned())
-    };
+    let stem =
+        |path: &PathBuf| path.with_extension("").strip_prefix(&folder).ok().map(|p| p.to_string_lossy().into_owned());
     let images = walk(&folder)?.into_iter();
-    Ok(images
-        .filter_map(|path| Some((stem(&path)?, path)))
-        .collect())
+    Ok(images.filter_map(|path| Some((stem(&path)?, path))).collect())
 }

@@ -77,12 +77,7 @@ impl<T: Send + 'static> TrainLoader<T> {
     /// Starts at batch number `start_batch`, as if those before it had been taken.
     ///
     /// Errors: `Usage` where there is no sample or an option is zero.
-    pub fn new(
-        samples: Arc<[Sample]>,
-        options: LoaderOptions,
-        encode: Encode<T>,
-        start_batch: u64,
-    ) -> Result<Self> {
+    pub fn new(samples: Arc<[Sample]>, options: LoaderOptions, encode: Encode<T>, start_batch: u64) -> Result<Self> {
         let order = Order::shuffled();
         let pipeline = Pipeline::start(samples, options, encode, order, start_batch)?;
         Ok(TrainLoader { pipeline })

@@ -41,16 +41,12 @@ struct Claims {
 
 pub enum Order {
     Given,
-    Shuffled {
-        permutations: Mutex<BTreeMap<u64, Arc<[u32]>>>,
-    },
+    Shuffled { permutations: Mutex<BTreeMap<u64, Arc<[u32]>>> },
 }
 
 impl Order {
     pub fn shuffled() -> Order {
-        Order::Shuffled {
-            permutations: Mutex::default(),
-        }
+        Order::Shuffled { permutations: Mutex::default() }
     }
 }
 
@@ -92,11 +88,7 @@ impl<T: Send + 'static> Pipeline<T> {
             encode,
             order,
             pieces_per_batch,
-            claims: Mutex::new(Claims {
-                next: first,
-                end: first + ahead,
-                stop: false,
-            }),
+            claims: Mutex::new(Claims { next: first, end: first + ahead, stop: false }),
             wake: Condvar::new(),
             pieces: Mutex::default(),
             images: Mutex::default(),
@@ -109,26 +101,13 @@ impl<T: Send + 'static> Pipeline<T> {
             threads.push(std::thread::spawn(move || shared.work(&out)));
         }
         let assembler = shared.clone();
-        threads.push(std::thread::spawn(move || {
-            assembler.assemble(start_batch, &piece_in, &batch_out)
-        }));
-        Ok(Pipeline {
-            shared,
-            batches: Some(batch_in),
-            threads,
-        })
+        threads.push(std::thread::spawn(move || assembler.assemble(start_batch, &piece_in, &batch_out)));
+        Ok(Pipeline { shared, batches: Some(batch_in), threads })
     }
 
     pub fn next(&mut self) -> Result<Batch<T>> {
-        let received = self
-            .batches
-            .as_ref()
-            .and_then(|batches| batches.recv().ok());
-        received.unwrap_or_else(|| {
-            Err(Error::Other(
-                "the data loader has stopped: an earlier batch failed".into(),
-            ))
-        })
+        let received = self.batches.as_ref().and_then(|batches| batches.recv().ok());
+        received.unwrap_or_else(|| Err(Error::Other("the data loader has stopped: an earlier batch failed".into())))
     }
 }
 
@@ -163,11 +142,8 @@ impl<T: Send + 'static> Shared<T> {
     fn work(&self, out: &Sender<(u64, Result<Piece<T>>)>) {
         while let Some(number) = self.claim() {
             let made = catch_unwind(AssertUnwindSafe(|| self.piece(number)));
-            let piece = made.unwrap_or_else(|_| {
-                Err(Error::Other(
-                    "a data worker panicked; its message is above".into(),
-                ))
-            });
+            let piece =
+                made.unwrap_or_else(|_| Err(Error::Other("a data worker panicked; its message is above".into())));
             if out.send((number, piece)).is_err() {
                 return;
             }
@@ -177,10 +153,7 @@ impl<T: Send + 'static> Shared<T> {
     fn claim(&self) -> Option<u64> {
         let mut claims = lock(&self.claims);
         while !claims.stop && claims.next >= claims.end {
-            claims = self
-                .wake
-                .wait(claims)
-                .unwrap_or_else(PoisonError::into_inner);
+            claims = self.wake.wait(claims).unwrap_or_else(PoisonError::into_inner);
         }
         claims.next += 1;
         (!claims.stop).then_some(claims.next - 1)
@@ -203,11 +176,8 @@ impl<T: Send + 'static> Shared<T> {
 
     fn piece(&self, number: u64) -> Result<Piece<T>> {
         let image_bytes = self.options.imgsz * self.options.imgsz * 3;
-        let mut piece = Piece {
-            pixels: lock(&self.pieces).pop().unwrap_or_default(),
-            items: Vec::new(),
-            broken: Vec::new(),
-        };
+        let mut piece =
+            Piece { pixels: lock(&self.pieces).pop().unwrap_or_default(), items: Vec::new(), broken: Vec::new() };
         piece.pixels.resize(PIECE * image_bytes, 0);
         for position in self.positions(number) {
             if lock(&self.claims).stop {
@@ -217,12 +187,7 @@ impl<T: Send + 'static> Shared<T> {
                 continue;
             };
             let at = piece.items.len() * image_bytes;
-            let item = self.draw(
-                index,
-                &image,
-                random,
-                &mut piece.pixels[at..at + image_bytes],
-            );
+            let item = self.draw(index, &image, random, &mut piece.pixels[at..at + image_bytes]);
             piece.items.push(item);
         }
         piece.pixels.truncate(piece.items.len() * image_bytes);
@@ -230,33 +195,19 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn draw(&self, index: usize, image: &Image, mut random: Random, canvas: &mut [u8]) -> Item<T> {
-        let geometry = self
-            .options
-            .augment
-            .draw(image, self.options.imgsz, &mut random, canvas);
+        let geometry = self.options.augment.draw(image, self.options.imgsz, &mut random, canvas);
         let labels = geometry.apply_labels(&self.samples[index].labels);
         let encoded = (self.encode)(&labels);
-        Item {
-            index,
-            geometry,
-            labels,
-            encoded,
-        }
+        Item { index, geometry, labels, encoded }
     }
 
     /// The image at a position of the stream; in training the next readable one of its epoch where that is broken.
-    fn readable(
-        &self,
-        position: u64,
-        broken: &mut Vec<Broken>,
-    ) -> Result<Option<(usize, Image, Random)>> {
+    fn readable(&self, position: u64, broken: &mut Vec<Broken>) -> Result<Option<(usize, Image, Random)>> {
         let samples = self.samples.len() as u64;
         let (epoch, slot) = (position / samples, position % samples);
         let (permutation, tries) = match &self.order {
             Order::Given => (None, 1),
-            Order::Shuffled { permutations } => {
-                (Some(self.permutation(permutations, epoch)), samples)
-            }
+            Order::Shuffled { permutations } => (Some(self.permutation(permutations, epoch)), samples),
         };
         for skipped in 0..tries {
             let slot = ((slot + skipped) % samples) as usize;
@@ -291,11 +242,7 @@ impl<T: Send + 'static> Shared<T> {
             Error::Io { action, source, .. } => format!("cannot {action}: {source}"),
             other => other.to_string(),
         };
-        Broken {
-            index,
-            name,
-            message,
-        }
+        Broken { index, name, message }
     }
 
     fn permutation(&self, known: &Mutex<BTreeMap<u64, Arc<[u32]>>>, epoch: u64) -> Arc<[u32]> {
@@ -352,11 +299,8 @@ impl<T: Send + 'static> Shared<T> {
         all_broken: &mut BTreeMap<usize, Broken>,
     ) -> Option<Result<Batch<T>>> {
         let total = self.options.batch * self.options.imgsz * self.options.imgsz * 3;
-        let mut batch = Batch {
-            images: lock(&self.images).pop().unwrap_or_default(),
-            items: Vec::new(),
-            broken: Vec::new(),
-        };
+        let mut batch =
+            Batch { images: lock(&self.images).pop().unwrap_or_default(), items: Vec::new(), broken: Vec::new() };
         batch.images.clear();
         batch.images.reserve_exact(total);
         for _ in 0..self.pieces_per_batch {
@@ -396,11 +340,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn too_many(&self, broken: &BTreeMap<usize, Broken>) -> Error {
-        let shown: Vec<String> = broken
-            .values()
-            .take(5)
-            .map(|b| format!("{} ({})", b.name, b.message))
-            .collect();
+        let shown: Vec<String> = broken.values().take(5).map(|b| format!("{} ({})", b.name, b.message)).collect();
         let tail = if broken.len() > 5 { "; …" } else { "" };
         Error::Other(format!(
             "{} of {} images cannot be read, more than max_broken {} allows: {}{tail}; repair or remove them, or raise max_broken",

@@ -10,9 +10,9 @@ pub struct Random {
 impl Random {
     /// The stream that belongs to `key`; equal keys give equal streams.
     pub fn new(key: &[u64]) -> Self {
-        let state = key.iter().fold(0x243F_6A88_85A3_08D3, |state, part| {
-            mix(state ^ mix(part.wrapping_add(0x9E37_79B9_7F4A_7C15)))
-        });
+        let state = key
+            .iter()
+            .fold(0x243F_6A88_85A3_08D3, |state, part| mix(state ^ mix(part.wrapping_add(0x9E37_79B9_7F4A_7C15))));
         Random { state }
     }
 
@@ -46,9 +46,9 @@ impl Random {
 
 /// A seeded hash of a string (FNV-1a, finished by `mix`): where a path falls in a split, the same on every machine.
 pub fn hash_text(seed: u64, text: &str) -> u64 {
-    let folded = text.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    });
+    let folded = text
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
     mix(folded ^ mix(seed.wrapping_add(0x9E37_79B9_7F4A_7C15)))
 }
 
@@ -77,10 +77,7 @@ mod tests {
         for _ in 0..100_000 {
             counts[random.below(10)] += 1;
         }
-        assert!(
-            counts.iter().all(|c| (9_600..10_400).contains(c)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|c| (9_600..10_400).contains(c)), "{counts:?}");
         let mean = (0..100_000).map(|_| random.unit()).sum::<f32>() / 1e5;
         assert!((mean - 0.5).abs() < 0.005, "{mean}");
     }

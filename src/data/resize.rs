@@ -54,12 +54,7 @@ pub fn resize_into(
             }
         }
         let start = ((target.top + y) * canvas_width + target.left) * 3;
-        mix_columns(
-            &mixed,
-            low,
-            &columns,
-            &mut canvas[start..start + target.width * 3],
-        );
+        mix_columns(&mixed, low, &columns, &mut canvas[start..start + target.width * 3]);
     }
 }
 
@@ -117,15 +112,10 @@ impl Taps {
             let first = ((centre - width + 0.5).max(0.0) as usize).min(length - 1);
             let last = ((centre + width + 0.5).max(0.0) as usize).min(length);
             let count = last.saturating_sub(first).clamp(1, widest);
-            let weight =
-                |k: usize| (1.0 - (((first + k) as f64 - centre + 0.5) / width).abs()).max(0.0);
+            let weight = |k: usize| (1.0 - (((first + k) as f64 - centre + 0.5) / width).abs()).max(0.0);
             let sum: f64 = (0..count).map(weight).sum();
             for k in 0..count {
-                let normalised = if sum > 0.0 {
-                    weight(k) / sum
-                } else {
-                    1.0 / count as f64
-                };
+                let normalised = if sum > 0.0 { weight(k) / sum } else { 1.0 / count as f64 };
                 taps.weights[i * widest + k] = normalised as f32;
             }
             taps.first.push(first);
@@ -152,8 +142,7 @@ impl Taps {
         let outputs = self.first.len();
         for i in 0..outputs / 2 {
             for k in 0..self.widest {
-                self.weights
-                    .swap(i * self.widest + k, (outputs - 1 - i) * self.widest + k);
+                self.weights.swap(i * self.widest + k, (outputs - 1 - i) * self.widest + k);
             }
         }
     }
@@ -163,38 +152,22 @@ impl Taps {
 mod tests {
     use super::*;
 
-    fn resized(
-        image: &Image,
-        source: Xyxy,
-        mirror: Mirror,
-        width: usize,
-        height: usize,
-    ) -> Vec<u8> {
+    fn resized(image: &Image, source: Xyxy, mirror: Mirror, width: usize, height: usize) -> Vec<u8> {
         let mut out = vec![0; width * height * 3];
-        let target = Target {
-            left: 0,
-            top: 0,
-            width,
-            height,
-        };
+        let target = Target { left: 0, top: 0, width, height };
         resize_into(image, source, mirror, &mut out, width, target);
         out
     }
 
     fn ramp(width: usize, height: usize) -> Image {
-        let rgb = (0..width * height)
-            .flat_map(|i| [(i % width) as u8 * 5, (i / width) as u8 * 7, 100])
-            .collect();
+        let rgb = (0..width * height).flat_map(|i| [(i % width) as u8 * 5, (i / width) as u8 * 7, 100]).collect();
         Image { width, height, rgb }
     }
 
     #[test]
     fn same_size_is_the_same_picture() {
         let image = ramp(13, 7);
-        assert_eq!(
-            resized(&image, [0.0, 0.0, 13.0, 7.0], Mirror::No, 13, 7),
-            image.rgb
-        );
+        assert_eq!(resized(&image, [0.0, 0.0, 13.0, 7.0], Mirror::No, 13, 7), image.rgb);
     }
 
     #[test]
@@ -212,15 +185,8 @@ mod tests {
     #[test]
     fn pillow_agrees() {
         // PIL.Image.resize(BILINEAR) of this 4×1 picture, Pillow 13.0.0: to 2×1, 3×1 and 7×1, red channel.
-        let rgb = [0u8, 200, 40, 250]
-            .into_iter()
-            .flat_map(|v| [v, 0, 0])
-            .collect();
-        let image = Image {
-            width: 4,
-            height: 1,
-            rgb,
-        };
+        let rgb = [0u8, 200, 40, 250].into_iter().flat_map(|v| [v, 0, 0]).collect();
+        let image = Image { width: 4, height: 1, rgb };
         let red = |width| -> Vec<u8> {
             let out = resized(&image, [0.0, 0.0, 4.0, 1.0], Mirror::No, width, 1);
             out.chunks(3).map(|p| p[0]).collect()
@@ -228,24 +194,16 @@ mod tests {
         for (width, expected) in PILLOW {
             let got = red(*width);
             let worst = got.iter().zip(*expected).map(|(a, b)| a.abs_diff(*b)).max();
-            assert!(
-                worst.unwrap_or(0) <= 1,
-                "{width}: {got:?} against {expected:?}"
-            );
+            assert!(worst.unwrap_or(0) <= 1, "{width}: {got:?} against {expected:?}");
         }
     }
 
-    const PILLOW: &[(usize, &[u8])] = &[
-        (2, &[91, 153]),
-        (3, &[60, 120, 187]),
-        (7, &[0, 71, 186, 120, 55, 175, 250]),
-    ];
+    const PILLOW: &[(usize, &[u8])] = &[(2, &[91, 153]), (3, &[60, 120, 187]), (7, &[0, 71, 186, 120, 55, 175, 250])];
 
     #[test]
     fn shrinking_keeps_the_mean() {
         let image = ramp(48, 32);
-        let mean =
-            |bytes: &[u8]| bytes.iter().map(|&b| f64::from(b)).sum::<f64>() / bytes.len() as f64;
+        let mean = |bytes: &[u8]| bytes.iter().map(|&b| f64::from(b)).sum::<f64>() / bytes.len() as f64;
         let small = resized(&image, [0.0, 0.0, 48.0, 32.0], Mirror::No, 6, 4);
         assert!((mean(&small) - mean(&image.rgb)).abs() < 1.0);
     }

@@ -44,9 +44,7 @@ impl Records {
         let mut bytes = Vec::new();
         let read = GzDecoder::new(RECORDS).read_to_end(&mut bytes);
         if read.is_err() || bytes.len() != COUNT * RECORD_BYTES {
-            return Err(Error::Other(
-                "the digits in this binary are damaged: build it again".into(),
-            ));
+            return Err(Error::Other("the digits in this binary are damaged: build it again".into()));
         }
         Ok(Records { bytes })
     }
@@ -63,18 +61,9 @@ pub fn draw(records: &Records, pool: &[usize], size: usize, key: &[u64]) -> Scen
     let paper = random.below(PAPERS.len());
     let mut page = draw_paper(paper, size, &mut random);
     let ink: [f32; 3] = dark_colour(&mut random);
-    let mut scene = Scene {
-        rgb: Vec::new(),
-        digits: Vec::new(),
-        paper,
-        records: Vec::new(),
-    };
+    let mut scene = Scene { rgb: Vec::new(), digits: Vec::new(), paper, records: Vec::new() };
     // Three sheets in a hundred are left empty: labelled, nothing there.
-    let wanted = if random.unit() < 0.03 {
-        0
-    } else {
-        1 + random.below(4)
-    };
+    let wanted = if random.unit() < 0.03 { 0 } else { 1 + random.below(4) };
     for _ in 0..wanted {
         let record = pool[random.below(pool.len())];
         let (grey, digit) = records.of(record);
@@ -86,10 +75,7 @@ pub fn draw(records: &Records, pool: &[usize], size: usize, key: &[u64]) -> Scen
         }
     }
     let grain = random.between(1.0, 5.0);
-    scene.rgb = page
-        .iter()
-        .map(|value| (value + random.between(-grain, grain) + 0.5) as u8)
-        .collect();
+    scene.rgb = page.iter().map(|value| (value + random.between(-grain, grain) + 0.5) as u8).collect();
     scene
 }
 
@@ -113,11 +99,7 @@ fn draw_paper(paper: usize, size: usize, random: &mut Random) -> Vec<f32> {
             page.extend(colour.map(|c| c + shade));
         }
     }
-    let line = [
-        random.between(90.0, 150.0),
-        random.between(110.0, 170.0),
-        random.between(150.0, 215.0),
-    ];
+    let line = [random.between(90.0, 150.0), random.between(110.0, 170.0), random.between(150.0, 215.0)];
     match paper {
         1 => draw_lines(&mut page, size, line, Lines::Rows, random),
         2 => draw_lines(&mut page, size, line, Lines::RowsAndColumns, random),
@@ -144,11 +126,7 @@ fn draw_lines(page: &mut [f32], size: usize, colour: [f32; 3], lines: Lines, ran
     };
     for y in 0..size {
         for x in 0..size {
-            let across = if lines == Lines::RowsAndColumns {
-                cover(x, start[0])
-            } else {
-                0.0
-            };
+            let across = if lines == Lines::RowsAndColumns { cover(x, start[0]) } else { 0.0 };
             let alpha = cover(y, start[1]).max(across) * strength;
             blend(&mut page[(y * size + x) * 3..][..3], colour, alpha);
         }
@@ -192,10 +170,7 @@ const VISIBLE_INK: f32 = 0.3;
 impl Stamp {
     fn draw(grey: &[u8], size: usize, random: &mut Random) -> Stamp {
         let height = size as f32 * random.between(0.22, 0.42);
-        let scale = [
-            height / SIDE as f32 * random.between(0.85, 1.1),
-            height / SIDE as f32,
-        ];
+        let scale = [height / SIDE as f32 * random.between(0.85, 1.1), height / SIDE as f32];
         let angle = random.between(-0.2, 0.2);
         let shear = random.between(-0.15, 0.15);
         let side = (height * 1.5).ceil() as usize + 2;
@@ -205,10 +180,7 @@ impl Stamp {
         for y in 0..side {
             for x in 0..side {
                 // Back from the page to the record: turned, sheared, scaled about the middle.
-                let (dx, dy) = (
-                    x as f32 + 0.5 - side as f32 / 2.0,
-                    y as f32 + 0.5 - side as f32 / 2.0,
-                );
+                let (dx, dy) = (x as f32 + 0.5 - side as f32 / 2.0, y as f32 + 0.5 - side as f32 / 2.0);
                 let (u, v) = (cos * dx + sin * dy, cos * dy - sin * dx);
                 let u = (u + shear * v) / scale[0] + SIDE as f32 / 2.0;
                 let v = v / scale[1] + SIDE as f32 / 2.0;
@@ -216,12 +188,7 @@ impl Stamp {
                 ink[y * side + x] = value;
                 if value > VISIBLE_INK {
                     let (x, y) = (x as f32, y as f32);
-                    bounds = [
-                        bounds[0].min(x),
-                        bounds[1].min(y),
-                        bounds[2].max(x + 1.0),
-                        bounds[3].max(y + 1.0),
-                    ];
+                    bounds = [bounds[0].min(x), bounds[1].min(y), bounds[2].max(x + 1.0), bounds[3].max(y + 1.0)];
                 }
             }
         }
@@ -229,12 +196,7 @@ impl Stamp {
     }
 
     /// Where the square's corner goes so that the digit is on the page and clear of the others, if a few tries find it.
-    fn place(
-        &self,
-        size: usize,
-        others: &[(usize, Xyxy)],
-        random: &mut Random,
-    ) -> Option<[i32; 2]> {
+    fn place(&self, size: usize, others: &[(usize, Xyxy)], random: &mut Random) -> Option<[i32; 2]> {
         let [x1, y1, x2, y2] = self.bounds.map(|edge| edge as i32);
         let room = [size as i32 - (x2 - x1), size as i32 - (y2 - y1)];
         if room[0] < 1 || room[1] < 1 {
@@ -244,21 +206,14 @@ impl Stamp {
             let corner = room.map(|room| random.below(room as usize + 1) as i32);
             let at = [corner[0] - x1, corner[1] - y1];
             let here = self.bounds_at(at);
-            let clear = others
-                .iter()
-                .all(|(_, other)| boxes::iou(&here, other) < 0.03);
+            let clear = others.iter().all(|(_, other)| boxes::iou(&here, other) < 0.03);
             clear.then_some(at)
         })
     }
 
     fn bounds_at(&self, at: [i32; 2]) -> Xyxy {
         let [x, y] = at.map(|c| c as f32);
-        [
-            self.bounds[0] + x,
-            self.bounds[1] + y,
-            self.bounds[2] + x,
-            self.bounds[3] + y,
-        ]
+        [self.bounds[0] + x, self.bounds[1] + y, self.bounds[2] + x, self.bounds[3] + y]
     }
 
     fn blend(&self, page: &mut [f32], size: usize, at: [i32; 2], ink: [f32; 3]) {
@@ -267,11 +222,7 @@ impl Stamp {
                 let (px, py) = (x as i32 + at[0], y as i32 + at[1]);
                 if (0..size as i32).contains(&px) && (0..size as i32).contains(&py) {
                     let pixel = (py as usize * size + px as usize) * 3;
-                    blend(
-                        &mut page[pixel..pixel + 3],
-                        ink,
-                        self.ink[y * self.side + x] * 0.95,
-                    );
+                    blend(&mut page[pixel..pixel + 3], ink, self.ink[y * self.side + x] * 0.95);
                 }
             }
         }
@@ -301,10 +252,5 @@ fn cubic(grey: &[u8], x: f32, y: f32) -> f32 {
 
 fn cubic_weights(t: f32) -> [f32; 4] {
     let (t2, t3) = (t * t, t * t * t);
-    [
-        (-t3 + 2.0 * t2 - t) / 2.0,
-        (3.0 * t3 - 5.0 * t2 + 2.0) / 2.0,
-        (-3.0 * t3 + 4.0 * t2 + t) / 2.0,
-        (t3 - t2) / 2.0,
-    ]
+    [(-t3 + 2.0 * t2 - t) / 2.0, (3.0 * t3 - 5.0 * t2 + 2.0) / 2.0, (-3.0 * t3 + 4.0 * t2 + t) / 2.0, (t3 - t2) / 2.0]
 }

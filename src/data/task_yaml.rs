@@ -33,8 +33,7 @@ impl Yaml {
         notes: &mut Vec<String>,
     ) -> Result<Vec<TaskDeclaration>> {
         let Some(tasks) = tasks.as_mapping().filter(|m| !m.is_empty()) else {
-            let message =
-                "`tasks:` is a block of `name: {type: classify|detect|regress, from: …}` lines";
+            let message = "`tasks:` is a block of `name: {type: classify|detect|regress, from: …}` lines";
             return Err(self.error(&["tasks"], message));
         };
         let top_names = self.top_names(top)?;
@@ -58,18 +57,10 @@ impl Yaml {
         Ok(declared)
     }
 
-    fn task(
-        &self,
-        name: &str,
-        body: &Value,
-        top: &Mapping,
-        root: &Path,
-    ) -> Result<TaskDeclaration> {
+    fn task(&self, name: &str, body: &Value, top: &Mapping, root: &Path) -> Result<TaskDeclaration> {
         let at = |key: &'static str| ["tasks", name, key].map(str::to_string);
         let Some(body) = body.as_mapping() else {
-            let message = format!(
-                "task `{name}` is declared as `{name}: {{type: classify|detect|regress, from: …}}`"
-            );
+            let message = format!("task `{name}` is declared as `{name}: {{type: classify|detect|regress, from: …}}`");
             return Err(self.error(&["tasks", name], message));
         };
         for key in body.keys() {
@@ -88,9 +79,8 @@ impl Yaml {
         let from = self.labels_from(name, kind, body, top, root)?;
         let names = match body.get("names").filter(|v| !v.is_null()) {
             Some(_) if kind == Kind::Regress => {
-                let message = format!(
-                    "task `{name}` is a regression and has no classes: remove `names:`, or use `unit:`"
-                );
+                let message =
+                    format!("task `{name}` is a regression and has no classes: remove `names:`, or use `unit:`");
                 return Err(self.error(&at("names"), message));
             }
             Some(value) => Some(self.names(value, &at("names"))?),
@@ -103,9 +93,7 @@ impl Yaml {
             range: self.range(name, body)?,
             missing: self.missing(body.get("missing"), &at("missing"))?,
             crop_safe: self.flag(body.get("crop_safe"), &at("crop_safe"))?,
-            flip_safe: self
-                .flag(body.get("flip_safe"), &at("flip_safe"))?
-                .unwrap_or(true),
+            flip_safe: self.flag(body.get("flip_safe"), &at("flip_safe"))?.unwrap_or(true),
             box_format: self.box_format(name, body)?,
             place: self.place(&["tasks", name]),
             name: name.to_string(),
@@ -122,25 +110,13 @@ impl Yaml {
                 "`multi_label: true` (several classes at once) comes with a later version: declare one task per class",
             )
         } else if body.get("per").is_some() {
-            (
-                "per",
-                "`per: objects` (a value per box) comes with a later version: leave this task out",
-            )
-        } else if body
-            .get("loss")
-            .is_some_and(|v| v.as_str() != Some("huber"))
-        {
-            (
-                "loss",
-                "`loss:` can only be `huber`, what regression uses anyway: leave it out",
-            )
+            ("per", "`per: objects` (a value per box) comes with a later version: leave this task out")
+        } else if body.get("loss").is_some_and(|v| v.as_str() != Some("huber")) {
+            ("loss", "`loss:` can only be `huber`, what regression uses anyway: leave it out")
         } else {
             return Ok(());
         };
-        Err(self.error(
-            &["tasks", name, refusal.0],
-            format!("task `{name}`: {}", refusal.1),
-        ))
+        Err(self.error(&["tasks", name, refusal.0], format!("task `{name}`: {}", refusal.1)))
     }
 
     fn kind(&self, name: &str, body: &Mapping) -> Result<Kind> {
@@ -153,10 +129,10 @@ impl Yaml {
             "classify" => Ok(Kind::Classify),
             "detect" => Ok(Kind::Detect),
             "regress" => Ok(Kind::Regress),
-            "" => Err(self.error(
-                &["tasks", name],
-                format!("task `{name}` needs `type: classify`, `detect` or `regress`"),
-            )),
+            "" => {
+                Err(self
+                    .error(&["tasks", name], format!("task `{name}` needs `type: classify`, `detect` or `regress`")))
+            }
             other => {
                 let message = format!(
                     "task `{name}`: `type: {other}` is none of classify, detect, regress{}",
@@ -167,29 +143,15 @@ impl Yaml {
         }
     }
 
-    fn labels_from(
-        &self,
-        name: &str,
-        kind: Kind,
-        body: &Mapping,
-        top: &Mapping,
-        root: &Path,
-    ) -> Result<LabelsFrom> {
+    fn labels_from(&self, name: &str, kind: Kind, body: &Mapping, top: &Mapping, root: &Path) -> Result<LabelsFrom> {
         let at = ["tasks", name, "from"];
         let wrong = |form: &str, fits: &str| {
-            self.error(
-                &at,
-                format!(
-                    "task `{name}`: `from: {form}` fits {fits}, not `type: {}`",
-                    kind.word()
-                ),
-            )
+            self.error(&at, format!("task `{name}`: `from: {form}` fits {fits}, not `type: {}`", kind.word()))
         };
         match body.get("from").filter(|v| !v.is_null()) {
-            None if kind == Kind::Detect && top.contains_key("names") => Ok(LabelsFrom::Yolo {
-                dir: None,
-                rows: yolo_rows(top),
-            }),
+            None if kind == Kind::Detect && top.contains_key("names") => {
+                Ok(LabelsFrom::Yolo { dir: None, rows: yolo_rows(top) })
+            }
             None => Ok(LabelsFrom::Columns(vec![name.to_string()])),
             Some(Value::String(word)) if word == "folders" => match kind {
                 Kind::Classify => Ok(LabelsFrom::Folders),
@@ -199,12 +161,9 @@ impl Yaml {
             Some(value) => {
                 let columns = self.texts(value, &at)?;
                 if columns.len() != 1 && kind != Kind::Regress {
-                    return Err(self.error(
-                        &at,
-                        format!(
-                            "task `{name}`: several columns fit `type: regress` only; name one"
-                        ),
-                    ));
+                    return Err(
+                        self.error(&at, format!("task `{name}`: several columns fit `type: regress` only; name one"))
+                    );
                 }
                 Ok(LabelsFrom::Columns(columns))
             }
@@ -223,23 +182,14 @@ impl Yaml {
         let at = ["tasks", name, "from"];
         let form = FORMS.iter().find(|form| map.contains_key(**form)).copied();
         let Some(form) = form else {
-            let written = map
-                .keys()
-                .next()
-                .and_then(Value::as_str)
-                .unwrap_or("")
-                .to_string();
+            let written = map.keys().next().and_then(Value::as_str).unwrap_or("").to_string();
             let message = format!(
                 "task `{name}`: `from:` is a column, `folders`, {{csv: FILE, column: NAME}}, {{yolo: DIR}} or {{voc: DIR}}, not `{written}`{}",
                 did_you_mean(&written, FORMS)
             );
             return Err(self.error(&at, message));
         };
-        let known: &[&str] = if form == "csv" {
-            &["csv", "column", "key"]
-        } else {
-            &[form]
-        };
+        let known: &[&str] = if form == "csv" { &["csv", "column", "key"] } else { &[form] };
         for key in map.keys() {
             let key = self.text_of(key, &at)?;
             if !known.contains(&key.as_str()) {
@@ -250,21 +200,10 @@ impl Yaml {
                 return Err(self.error(&at, message));
             }
         }
-        let fits = if form == "csv" {
-            kind != Kind::Detect
-        } else {
-            kind == Kind::Detect
-        };
+        let fits = if form == "csv" { kind != Kind::Detect } else { kind == Kind::Detect };
         if !fits {
-            let others = if form == "csv" {
-                "`type: classify` and `regress`"
-            } else {
-                "`type: detect`"
-            };
-            let message = format!(
-                "task `{name}`: `from: {{{form}: …}}` fits {others}, not `type: {}`",
-                kind.word()
-            );
+            let others = if form == "csv" { "`type: classify` and `regress`" } else { "`type: detect`" };
+            let message = format!("task `{name}`: `from: {{{form}: …}}` fits {others}, not `type: {}`", kind.word());
             return Err(self.error(&at, message));
         }
         if form == "coco" {
@@ -276,10 +215,7 @@ impl Yaml {
         let written = self.text_of(&map[form], &["tasks", name, "from", form])?;
         let path = self.existing(name, form, &written, root)?;
         match form {
-            "yolo" => Ok(LabelsFrom::Yolo {
-                dir: Some(path),
-                rows: yolo_rows(top),
-            }),
+            "yolo" => Ok(LabelsFrom::Yolo { dir: Some(path), rows: yolo_rows(top) }),
             "voc" => Ok(LabelsFrom::Voc { dir: path }),
             _ => {
                 let columns = match map.get("column") {
@@ -292,15 +228,8 @@ impl Yaml {
                     );
                     return Err(self.error(&at, message));
                 }
-                let key = map
-                    .get("key")
-                    .map(|key| self.text_of(key, &at))
-                    .transpose()?;
-                Ok(LabelsFrom::Csv {
-                    file: path,
-                    columns,
-                    key,
-                })
+                let key = map.get("key").map(|key| self.text_of(key, &at)).transpose()?;
+                Ok(LabelsFrom::Csv { file: path, columns, key })
             }
         }
     }
@@ -309,11 +238,7 @@ impl Yaml {
     fn existing(&self, name: &str, form: &str, written: &str, root: &Path) -> Result<PathBuf> {
         let beside = self.file.parent().unwrap_or(root);
         let fits = |path: &PathBuf| {
-            if form == "csv" {
-                path.is_file()
-            } else {
-                path.is_dir()
-            }
+            if form == "csv" { path.is_file() } else { path.is_dir() }
         };
         let looked = root.join(written);
         [looked.clone(), beside.join(written)].into_iter().find(fits).ok_or_else(|| {
@@ -327,10 +252,7 @@ impl Yaml {
     }
 
     fn units(&self, name: &str, kind: Kind, body: &Mapping) -> Result<Vec<String>> {
-        let Some((key, value)) = ["unit", "units"]
-            .into_iter()
-            .find_map(|key| Some((key, body.get(key)?)))
-        else {
+        let Some((key, value)) = ["unit", "units"].into_iter().find_map(|key| Some((key, body.get(key)?))) else {
             return Ok(Vec::new());
         };
         if kind != Kind::Regress {
@@ -344,15 +266,11 @@ impl Yaml {
         let Some(value) = body.get("range").filter(|v| !v.is_null()) else {
             return Ok(None);
         };
-        let numbers: Option<Vec<f64>> = value
-            .as_sequence()
-            .and_then(|list| list.iter().map(Value::as_f64).collect());
+        let numbers: Option<Vec<f64>> = value.as_sequence().and_then(|list| list.iter().map(Value::as_f64).collect());
         match numbers.as_deref() {
             Some([low, high]) if low < high => Ok(Some([*low as f32, *high as f32])),
-            _ => Err(self.error(
-                &["tasks", name, "range"],
-                "`range:` is the least and the greatest value, such as `[0, 130]`",
-            )),
+            _ => Err(self
+                .error(&["tasks", name, "range"], "`range:` is the least and the greatest value, such as `[0, 130]`")),
         }
     }
 
@@ -365,10 +283,7 @@ impl Yaml {
             "xywh_abs" => Ok(BoxFormat::XywhAbsolute),
             "xyxy_abs" => Ok(BoxFormat::XyxyAbsolute),
             "cxcywh_norm" => Ok(BoxFormat::CxcywhNormalised),
-            other => Err(self.error(
-                &at,
-                format!("`bbox_format: {other}` is none of xywh_abs, xyxy_abs, cxcywh_norm"),
-            )),
+            other => Err(self.error(&at, format!("`bbox_format: {other}` is none of xywh_abs, xyxy_abs, cxcywh_norm"))),
         }
     }
 }

@@ -18,41 +18,30 @@ pub struct Yaml {
 impl Yaml {
     pub fn names(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         let names: Vec<String> = match value {
-            Value::Sequence(list) => list
-                .iter()
-                .map(|v| self.text_of(v, at))
-                .collect::<Result<_>>()?,
+            Value::Sequence(list) => list.iter().map(|v| self.text_of(v, at)).collect::<Result<_>>()?,
             Value::Mapping(map) => {
                 let mut pairs = Vec::new();
                 for (key, value) in map {
                     let index = self.text_of(key, at)?.parse::<usize>();
-                    let index = index.map_err(|_| {
-                        self.error(at, "`names:` maps class numbers to names, such as `0: cat`")
-                    })?;
+                    let index =
+                        index.map_err(|_| self.error(at, "`names:` maps class numbers to names, such as `0: cat`"))?;
                     pairs.push((index, self.text_of(value, at)?));
                 }
                 pairs.sort();
-                if let Some(gap) = pairs
-                    .iter()
-                    .enumerate()
-                    .position(|(i, (index, _))| i != *index)
-                {
-                    return Err(self.error(at, format!("`names:` has no class {gap}: number the classes 0, 1, 2, … without a gap")));
+                if let Some(gap) = pairs.iter().enumerate().position(|(i, (index, _))| i != *index) {
+                    return Err(self.error(
+                        at,
+                        format!("`names:` has no class {gap}: number the classes 0, 1, 2, … without a gap"),
+                    ));
                 }
                 pairs.into_iter().map(|(_, name)| name).collect()
             }
             _ => {
-                return Err(self.error(
-                    at,
-                    "`names:` is a list such as `[cat, dog]` or a block such as `0: cat`",
-                ));
+                return Err(self.error(at, "`names:` is a list such as `[cat, dog]` or a block such as `0: cat`"));
             }
         };
         if let Some(i) = (1..names.len()).find(|&i| names[..i].contains(&names[i])) {
-            return Err(self.error(
-                at,
-                format!("`names:` lists `{}` twice: every class once", names[i]),
-            ));
+            return Err(self.error(at, format!("`names:` lists `{}` twice: every class once", names[i])));
         }
         if names.is_empty() {
             return Err(self.error(at, "`names:` lists no class: name them, or leave it out"));
@@ -60,19 +49,12 @@ impl Yaml {
         Ok(names)
     }
 
-    pub fn missing(
-        &self,
-        value: Option<&Value>,
-        at: &[impl AsRef<str>],
-    ) -> Result<Option<Missing>> {
+    pub fn missing(&self, value: Option<&Value>, at: &[impl AsRef<str>]) -> Result<Option<Missing>> {
         match value.map(|v| self.text_of(v, at)).transpose()?.as_deref() {
             None => Ok(None),
             Some("background") => Ok(Some(Missing::Background)),
             Some("unlabelled" | "unlabeled") => Ok(Some(Missing::Unlabelled)),
-            Some(other) => Err(self.error(
-                at,
-                format!("`missing: {other}` is neither `background` nor `unlabelled`"),
-            )),
+            Some(other) => Err(self.error(at, format!("`missing: {other}` is neither `background` nor `unlabelled`"))),
         }
     }
 
@@ -95,19 +77,14 @@ impl Yaml {
             Value::Bool(flag) => Ok(flag.to_string()),
             _ => {
                 let key = at.last().map_or("a key", |key| key.as_ref());
-                Err(self.error(
-                    at,
-                    format!("`{key}` holds a list or block where a word was expected"),
-                ))
+                Err(self.error(at, format!("`{key}` holds a list or block where a word was expected")))
             }
         }
     }
 
     pub fn texts(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         match value {
-            Value::Sequence(list) if !list.is_empty() => {
-                list.iter().map(|v| self.text_of(v, at)).collect()
-            }
+            Value::Sequence(list) if !list.is_empty() => list.iter().map(|v| self.text_of(v, at)).collect(),
             other => Ok(vec![self.text_of(other, at)?]),
         }
     }
@@ -149,9 +126,7 @@ fn holds_key(line: &str, key: &str) -> bool {
     !line.trim_start().starts_with('#')
         && line.match_indices(key).any(|(at, _)| {
             let before = line[..at].chars().next_back();
-            let after = line[at + key.len()..]
-                .trim_start_matches(['"', '\''])
-                .trim_start();
+            let after = line[at + key.len()..].trim_start_matches(['"', '\'']).trim_start();
             before.is_none_or(|c| " {,\"'\t".contains(c)) && after.starts_with(':')
         })
 }

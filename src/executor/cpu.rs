@@ -53,10 +53,8 @@ impl CpuExecutor {
     pub fn write(&mut self, plan: usize, value: ValueId, data: &[u8]) {
         let prepared = &mut self.plans[plan];
         let name = &prepared.graph.value(value).name;
-        let memory = prepared
-            .batch
-            .get_mut(&value)
-            .unwrap_or_else(|| unreachable!("{name} is not written by the host"));
+        let memory =
+            prepared.batch.get_mut(&value).unwrap_or_else(|| unreachable!("{name} is not written by the host"));
         memory.u8_mut().copy_from_slice(data);
     }
 

@@ -25,9 +25,7 @@ impl DeviceChoice {
     pub fn parse(word: &str, threads: usize) -> Result<DeviceChoice> {
         match word {
             "auto" | "cpu" => Ok(DeviceChoice::Cpu { threads }),
-            _ => Err(Error::Usage(format!(
-                "--device {word}: this build knows `auto` and `cpu`"
-            ))),
+            _ => Err(Error::Usage(format!("--device {word}: this build knows `auto` and `cpu`"))),
         }
     }
 }
@@ -57,11 +55,7 @@ impl Executor {
     ///
     /// # Errors
     /// The device cannot be had.
-    pub fn new(
-        choice: DeviceChoice,
-        parameters: &[Parameter],
-        buffers: &[Buffer],
-    ) -> Result<Executor> {
+    pub fn new(choice: DeviceChoice, parameters: &[Parameter], buffers: &[Buffer]) -> Result<Executor> {
         match choice {
             DeviceChoice::Cpu { threads } => {
                 let store = Store::new(parameters, buffers);

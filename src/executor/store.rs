@@ -94,12 +94,7 @@ impl Store {
         self.parameters
             .iter()
             .zip(&self.ranges)
-            .map(|(p, r)| ParameterRange {
-                start: r.start,
-                len: r.len(),
-                group: p.group.index(),
-                decay: p.decay,
-            })
+            .map(|(p, r)| ParameterRange { start: r.start, len: r.len(), group: p.group.index(), decay: p.decay })
             .collect()
     }
 
@@ -135,10 +130,8 @@ impl Store {
             ParameterSet::Current => &self.values,
             ParameterSet::Average => &self.average,
         };
-        let (version, packed) = self
-            .packed
-            .entry((id, form, set))
-            .or_insert_with(|| (u64::MAX, Aligned::zeroed(len * 4)));
+        let (version, packed) =
+            self.packed.entry((id, form, set)).or_insert_with(|| (u64::MAX, Aligned::zeroed(len * 4)));
         if *version != self.version {
             pack(&weights.f32()[self.ranges[id.0].clone()], packed.f32_mut());
             *version = self.version;

@@ -14,13 +14,7 @@ pub struct Head {
 /// Appends segments 2 and 3. `trunk` are the forward nodes that make `features` from `image`.
 ///
 /// At a shared feature the tasks' gradients lie side by side; one that reached it through a global pool stays `[N, C]`.
-pub fn append_backward(
-    graph: &mut Graph,
-    image: ValueId,
-    trunk: Range<usize>,
-    features: &[ValueId],
-    heads: &[Head],
-) {
+pub fn append_backward(graph: &mut Graph, image: ValueId, trunk: Range<usize>, features: &[ValueId], heads: &[Head]) {
     graph.segment = Segment::HeadsBackward;
     let mut terms: Vec<(ValueId, usize, TermForm, ValueId)> = Vec::new();
     for head in heads {
@@ -31,11 +25,8 @@ pub fn append_backward(
     let mut gradients = Gradients::default();
     gradients.stop_at(image);
     for &feature in features {
-        let here: Vec<(usize, TermForm, ValueId)> = terms
-            .iter()
-            .filter(|t| t.0 == feature)
-            .map(|&(_, task, form, gradient)| (task, form, gradient))
-            .collect();
+        let here: Vec<(usize, TermForm, ValueId)> =
+            terms.iter().filter(|t| t.0 == feature).map(|&(_, task, form, gradient)| (task, form, gradient)).collect();
         if !here.is_empty() {
             let combined = ops::combine::combine(graph, feature, &here);
             gradients.accumulate(graph, feature, combined);

@@ -147,11 +147,7 @@ fn producer(graph: &Graph, value: ValueId) -> Option<usize> {
 
 /// How many times `value` is read, by nodes and by the host.
 fn readers(graph: &Graph, value: ValueId) -> usize {
-    let by_nodes: usize = graph
-        .nodes
-        .iter()
-        .map(|n| n.inputs.iter().filter(|&&v| v == value).count())
-        .sum();
+    let by_nodes: usize = graph.nodes.iter().map(|n| n.inputs.iter().filter(|&&v| v == value).count()).sum();
     by_nodes + usize::from(graph.outputs.contains(&value))
 }
 

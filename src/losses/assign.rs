@@ -50,11 +50,8 @@ pub fn assign(levels: &[Level], boxes: &[LabelledBox]) -> Assignment {
         }
     }
 
-    let mut assignment = Assignment {
-        class: vec![BACKGROUND; num_cells],
-        target: vec![[0.0; 4]; num_cells],
-        num_foreground: 0,
-    };
+    let mut assignment =
+        Assignment { class: vec![BACKGROUND; num_cells], target: vec![[0.0; 4]; num_cells], num_foreground: 0 };
     for region in ignored {
         mark_ignored(levels, &region.xyxy, &mut assignment.class);
     }
@@ -202,9 +199,7 @@ fn mark_ignored(levels: &[Level], region: &Xyxy, class: &mut [i32]) {
         for (y, row) in own.chunks_mut(level.w.max(1)).enumerate() {
             if inside(y, region[1], region[3]) {
                 let cells = row.iter_mut().enumerate();
-                cells
-                    .filter(|&(x, _)| inside(x, region[0], region[2]))
-                    .for_each(|(_, class)| *class = IGNORED);
+                cells.filter(|&(x, _)| inside(x, region[0], region[2])).for_each(|(_, class)| *class = IGNORED);
             }
         }
     }
@@ -237,10 +232,8 @@ mod tests {
             let levels: Vec<[usize; 3]> = from_value(case["levels"].clone()).unwrap();
             let levels: Vec<Level> = levels.iter().map(|&[stride, h, w]| Level { stride, h, w }).collect();
             let objects: Vec<(Xyxy, usize, u8)> = from_value(case["objects"].clone()).unwrap();
-            let boxes: Vec<LabelledBox> = objects
-                .iter()
-                .map(|&(xyxy, class, ignore)| LabelledBox { class, xyxy, ignore: ignore == 1 })
-                .collect();
+            let boxes: Vec<LabelledBox> =
+                objects.iter().map(|&(xyxy, class, ignore)| LabelledBox { class, xyxy, ignore: ignore == 1 }).collect();
             let got = assign(&levels, &boxes);
             // Sparse: what is not background.
             let expected: Vec<(usize, i32, i32)> = from_value(case["cells"].clone()).unwrap();

@@ -78,8 +78,7 @@ fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize) -> Re
             let cells = graph.shape(*class_logits)[1];
             let class = graph.input(&name("class"), &[n, cells], DType::I32);
             let target = graph.input(&name("target"), &[n, cells, 4], DType::F32);
-            let loss =
-                box_loss::box_loss(graph, [*class_logits, *box_logits], [class, target], levels, index)?;
+            let loss = box_loss::box_loss(graph, [*class_logits, *box_logits], [class, target], levels, index)?;
             TaskLoss { loss: loss.loss, targets: TargetValues::Cells { class, target } }
         }
     })
@@ -134,12 +133,7 @@ impl Encoder {
             }
             (TaskKind::Detect { .. }, _) => {
                 let cells = self.levels.iter().map(|l| l.h * l.w).sum();
-                Encoded::Cells {
-                    class: vec![-2; cells],
-                    target: vec![[0.0; 4]; cells],
-                    foreground: 0,
-                    labelled: false,
-                }
+                Encoded::Cells { class: vec![-2; cells], target: vec![[0.0; 4]; cells], foreground: 0, labelled: false }
             }
         }
     }

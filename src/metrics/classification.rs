@@ -35,11 +35,7 @@ pub struct ClassificationSummary {
 
 impl ClassificationMetric {
     pub fn new(num_classes: usize) -> Self {
-        ClassificationMetric {
-            num_classes,
-            confusion: vec![0; num_classes * num_classes],
-            in_top5: 0,
-        }
+        ClassificationMetric { num_classes, confusion: vec![0; num_classes * num_classes], in_top5: 0 }
     }
 
     /// Counts one image: its logits or probabilities `[K]` and its class; nothing if it is unlabelled. Of equal scores
@@ -70,25 +66,18 @@ impl ClassificationMetric {
         let count: u64 = self.confusion.iter().sum();
         let fraction = |part: u64, whole: u64| if whole > 0 { part as f64 / whole as f64 } else { 0.0 };
 
-        let occurring: Vec<usize> = classes
-            .clone()
-            .filter(|&c| of_truth(c) + of_prediction(c) > 0)
-            .collect();
+        let occurring: Vec<usize> = classes.clone().filter(|&c| of_truth(c) + of_prediction(c) > 0).collect();
         let over = |value: &dyn Fn(usize) -> f64| mean(occurring.iter().map(|&c| value(c)));
         let recall = |c: usize| fraction(at(c, c), of_truth(c));
         ClassificationSummary {
             count,
             top1: (count > 0).then(|| fraction(classes.clone().map(|c| at(c, c)).sum(), count)),
-            top5: (count > 0 && self.num_classes >= TOP5_FROM)
-                .then(|| fraction(self.in_top5, count)),
+            top5: (count > 0 && self.num_classes >= TOP5_FROM).then(|| fraction(self.in_top5, count)),
             precision: over(&|c| fraction(at(c, c), of_prediction(c))),
             recall: over(&recall),
             f1: over(&|c| fraction(2 * at(c, c), of_truth(c) + of_prediction(c))),
             balanced_accuracy: mean(classes.clone().filter(|&c| of_truth(c) > 0).map(recall)),
-            confusion: classes
-                .clone()
-                .map(|t| classes.clone().map(|p| at(t, p)).collect())
-                .collect(),
+            confusion: classes.clone().map(|t| classes.clone().map(|p| at(t, p)).collect()).collect(),
         }
     }
 }
@@ -115,15 +104,9 @@ mod tests {
             golden::close(name, "precision", got.precision, &expected["precision"]);
             golden::close(name, "recall", got.recall, &expected["recall"]);
             golden::close(name, "f1", got.f1, &expected["f1"]);
-            golden::close(
-                name,
-                "balanced_accuracy",
-                got.balanced_accuracy,
-                &expected["balanced_accuracy"],
-            );
+            golden::close(name, "balanced_accuracy", got.balanced_accuracy, &expected["balanced_accuracy"]);
             assert_eq!(got.count, expected["count"].as_u64().unwrap(), "{name}");
-            let confusion: Vec<Vec<u64>> =
-                serde_json::from_value(expected["confusion"].clone()).unwrap();
+            let confusion: Vec<Vec<u64>> = serde_json::from_value(expected["confusion"].clone()).unwrap();
             assert_eq!(got.confusion, confusion, "{name}");
         }
     }

@@ -6,9 +6,7 @@ use crate::boxes::{Detection, Xyxy};
 use crate::task::LabelledBox;
 
 /// IoU thresholds, to the bit of `np.linspace(.5, .95, 10)`.
-const IOU_THRESHOLDS: [f64; 10] = [
-    0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.8999999999999999, 0.95,
-];
+const IOU_THRESHOLDS: [f64; 10] = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.8999999999999999, 0.95];
 const NUM_RECALL_POINTS: usize = 101;
 /// Square pixels of the truth, both ends included: all, small, medium, large.
 const AREAS: [(f64, f64); 4] = [(0.0, 1e10), (0.0, 1024.0), (1024.0, 9216.0), (9216.0, 1e10)];
@@ -32,12 +30,7 @@ pub struct GroundTruth {
 
 impl From<&LabelledBox> for GroundTruth {
     fn from(labelled: &LabelledBox) -> Self {
-        GroundTruth {
-            class: labelled.class,
-            xyxy: labelled.xyxy,
-            ignore: labelled.ignore,
-            area: None,
-        }
+        GroundTruth { class: labelled.class, xyxy: labelled.xyxy, ignore: labelled.ignore, area: None }
     }
 }
 
@@ -98,10 +91,7 @@ struct Match {
 
 impl DetectionMetric {
     pub fn new(num_classes: usize) -> Self {
-        DetectionMetric {
-            classes: vec![ClassMatches::default(); num_classes],
-            images: 0,
-        }
+        DetectionMetric { classes: vec![ClassMatches::default(); num_classes], images: 0 }
     }
 
     /// Adds one labelled image. With an empty truth its detections are false ones; an unlabelled image is not added.
@@ -185,9 +175,7 @@ type ClassPrecisions = [Option<[f64; IOU_THRESHOLDS.len()]>; AREAS.len()];
 impl ClassMatches {
     fn precisions(&self, sorted: &[&Match], area: usize) -> Option<[f64; IOU_THRESHOLDS.len()]> {
         let num_truth = self.num_truth[area];
-        (num_truth > 0).then(|| {
-            std::array::from_fn(|t| average_precision(sorted, area, t, num_truth))
-        })
+        (num_truth > 0).then(|| std::array::from_fn(|t| average_precision(sorted, area, t, num_truth)))
     }
 
     /// Part of the truth found, mean over the thresholds.
@@ -255,10 +243,7 @@ fn image_results(detections: &[&Detection], truth: &[&GroundTruth]) -> Vec<Match
         })
         .collect();
     // [D, G]
-    let ious: Vec<f64> = detections
-        .iter()
-        .flat_map(|d| truth.iter().map(|t| iou(&d.xyxy, t)))
-        .collect();
+    let ious: Vec<f64> = detections.iter().flat_map(|d| truth.iter().map(|t| iou(&d.xyxy, t))).collect();
     for area in 0..AREAS.len() {
         // What is ignored comes last, so that it gets only what nothing else wants.
         let mut order: Vec<usize> = (0..truth.len()).collect();
@@ -379,8 +364,18 @@ mod tests {
 
     fn twelve(s: &DetectionSummary) -> [Option<f64>; 12] {
         [
-            s.ap, s.ap50, s.ap75, s.ap_small, s.ap_medium, s.ap_large, s.ar1, s.ar10, s.ar100,
-            s.ar_small, s.ar_medium, s.ar_large,
+            s.ap,
+            s.ap50,
+            s.ap75,
+            s.ap_small,
+            s.ap_medium,
+            s.ap_large,
+            s.ar1,
+            s.ar10,
+            s.ar100,
+            s.ar_small,
+            s.ar_medium,
+            s.ar_large,
         ]
     }
 

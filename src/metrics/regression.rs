@@ -26,9 +26,7 @@ pub struct RegressionSummary {
 
 impl RegressionMetric {
     pub fn new(num_columns: usize) -> Self {
-        RegressionMetric {
-            columns: vec![Vec::new(); num_columns],
-        }
+        RegressionMetric { columns: vec![Vec::new(); num_columns] }
     }
 
     /// Adds one image: predicted values `[R]` and true ones `[R]`; nothing if it is unlabelled. A true value that is not

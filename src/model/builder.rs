@@ -26,13 +26,7 @@ impl Builder<'_> {
     }
 
     fn parameter(&mut self, name: String, shape: &[usize], init: Init, decay: bool) -> ValueId {
-        self.graph.parameter(Parameter {
-            name,
-            shape: shape.to_vec(),
-            init,
-            group: self.group,
-            decay,
-        })
+        self.graph.parameter(Parameter { name, shape: shape.to_vec(), init, group: self.group, decay })
     }
 
     fn channels(&self, x: ValueId) -> usize {
@@ -48,14 +42,7 @@ impl Builder<'_> {
     }
 
     /// A convolution with bias, its weight normal with `deviation` and its bias constant.
-    pub fn conv_bias(
-        &mut self,
-        x: ValueId,
-        name: &str,
-        out: usize,
-        conv: Conv2d,
-        start: ConvStart,
-    ) -> Result<ValueId> {
+    pub fn conv_bias(&mut self, x: ValueId, name: &str, out: usize, conv: Conv2d, start: ConvStart) -> Result<ValueId> {
         let shape = [out, conv.kernel, conv.kernel, self.channels(x)];
         let weight = self.weight(format!("{name}.weight"), &shape, start.weight);
         let bias = self.vector(format!("{name}.bias"), &[out], Init::Constant(start.bias));

@@ -98,8 +98,7 @@ impl Card {
     /// # Errors
     /// Text that is no card.
     pub fn from_json(text: &str, file: &Path) -> Result<Card> {
-        serde_json::from_str(text).map_err(|e| {
-            Error::checkpoint(file, format!("its `{}` metadata is not a model card ({e})", Card::KEY))
-        })
+        serde_json::from_str(text)
+            .map_err(|e| Error::checkpoint(file, format!("its `{}` metadata is not a model card ({e})", Card::KEY)))
     }
 }

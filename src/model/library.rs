@@ -104,10 +104,7 @@ impl Model {
     /// Images of another type or rank, or a device that cannot be had.
     pub fn features(&self, images: &Tensor, device: DeviceChoice) -> Result<[Tensor; 3]> {
         let (n, h, w, _) = images.dims4().map_err(weights::of_candle)?;
-        let bytes = images
-            .flatten_all()
-            .and_then(|t| t.to_vec1::<u8>())
-            .map_err(weights::of_candle)?;
+        let bytes = images.flatten_all().and_then(|t| t.to_vec1::<u8>()).map_err(weights::of_candle)?;
         let mut runner = self.start(device)?;
         let trunk = Architecture { tasks: Vec::new(), ..self.card.architecture.clone() };
         let mut network = trunk.network([n, h, w], Mode::Evaluate)?;
@@ -128,10 +125,8 @@ impl Model {
 
 /// Of a checkpoint take the averages; of a model file everything.
 fn prediction_tensors(tensors: Tensors) -> Tensors {
-    let averaged: Tensors = tensors
-        .iter()
-        .filter_map(|(k, v)| Some((k.strip_prefix("ema.")?.to_owned(), v.clone())))
-        .collect();
+    let averaged: Tensors =
+        tensors.iter().filter_map(|(k, v)| Some((k.strip_prefix("ema.")?.to_owned(), v.clone()))).collect();
     if averaged.is_empty() { tensors } else { averaged }
 }
 

@@ -45,13 +45,7 @@ impl Architecture {
             Backbone::Tiny => DetectionSize::TINY,
             _ => DetectionSize::LITE,
         };
-        Architecture {
-            backbone,
-            tasks,
-            detection,
-            pyramid_levels: if image_size < 416 { 3 } else { 5 },
-            dropout,
-        }
+        Architecture { backbone, tasks, detection, pyramid_levels: if image_size < 416 { 3 } else { 5 }, dropout }
     }
 
     /// Writes the forward pass for a batch of `[N, H, W, 3]` u8 images.
@@ -61,9 +55,7 @@ impl Architecture {
     pub fn network(&self, [n, h, w]: [usize; 3], mode: Mode) -> Result<Network> {
         let detects = self.tasks.iter().any(|t| matches!(t.kind, TaskKind::Detect { .. }));
         if detects && (h % 32 != 0 || w % 32 != 0) {
-            return Err(Error::Usage(format!(
-                "image size {h}×{w}: a detection head needs multiples of 32"
-            )));
+            return Err(Error::Usage(format!("image size {h}×{w}: a detection head needs multiples of 32")));
         }
         let mut graph = Graph::new(mode);
         let images = graph.input("images", &[n, h, w, 3], DType::U8);
@@ -93,13 +85,8 @@ impl Architecture {
                 HeadValues::Regress { values: regression(b, &name, features[2], columns.len(), dropout)? }
             }
             TaskKind::Detect { classes } => {
-                let head =
-                    detection(b, &name, features, classes.len(), self.detection, self.pyramid_levels)?;
-                HeadValues::Detect {
-                    class_logits: head.class_logits,
-                    box_logits: head.box_logits,
-                    levels: head.levels,
-                }
+                let head = detection(b, &name, features, classes.len(), self.detection, self.pyramid_levels)?;
+                HeadValues::Detect { class_logits: head.class_logits, box_logits: head.box_logits, levels: head.levels }
             }
         })
     }

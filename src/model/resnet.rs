@@ -28,8 +28,7 @@ enum Block {
 }
 
 impl Backbone {
-    pub const ALL: [Backbone; 4] =
-        [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50, Backbone::Tiny];
+    pub const ALL: [Backbone; 4] = [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50, Backbone::Tiny];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -107,14 +106,7 @@ const fn conv3x3(stride: usize) -> Conv2d {
     Conv2d { kernel: 3, stride, padding: 1 }
 }
 
-fn block(
-    b: &mut Builder,
-    x: ValueId,
-    name: &str,
-    block: Block,
-    width: usize,
-    stride: usize,
-) -> Result<ValueId> {
+fn block(b: &mut Builder, x: ValueId, name: &str, block: Block, width: usize, stride: usize) -> Result<ValueId> {
     let part = |suffix: &str| format!("{name}.{suffix}");
     let layers = match block {
         Block::Basic => vec![(width, conv3x3(stride)), (width, conv3x3(1))],

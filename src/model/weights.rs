@@ -49,7 +49,10 @@ fn read_pickle(path: &Path) -> Result<StateFile> {
     let tensors = match plain {
         Some(tensors) => tensors,
         None => candle_core::pickle::read_all_with_key(path, Some("state_dict")).map_err(|e| {
-            Error::checkpoint(path, format!("not a PyTorch state dict ({e}); save it with torch.save(model.state_dict(), …)"))
+            Error::checkpoint(
+                path,
+                format!("not a PyTorch state dict ({e}); save it with torch.save(model.state_dict(), …)"),
+            )
         })?,
     };
     Ok(StateFile { tensors: tensors.into_iter().collect(), metadata: HashMap::new() })
@@ -202,16 +205,11 @@ pub fn start_from(store: &mut Store, file: &StateFile, path: &Path) -> Result<Ke
             Ok(m)
         })
         .map_err(|e| Error::checkpoint(path, format!("{e}; is this file for another --backbone?")))?;
-    let known = |name: &str| {
-        store.parameters.iter().any(|p| p.name == name) || store.buffers.iter().any(|b| b.name == name)
-    };
+    let known =
+        |name: &str| store.parameters.iter().any(|p| p.name == name) || store.buffers.iter().any(|b| b.name == name);
     // num_batches_tracked is PyTorch's own bookkeeping: nobody's parameter.
-    let unexpected: Vec<String> = file
-        .tensors
-        .keys()
-        .filter(|k| !known(k) && !k.ends_with("num_batches_tracked"))
-        .cloned()
-        .collect();
+    let unexpected: Vec<String> =
+        file.tensors.keys().filter(|k| !known(k) && !k.ends_with("num_batches_tracked")).cloned().collect();
     if missing.len() == store.parameters.len() + store.buffers.len() {
         return Err(Error::checkpoint(
             path,

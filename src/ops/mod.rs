@@ -49,18 +49,9 @@ pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
 }
 
 /// The error of an op that was given shapes it cannot compute.
-pub(crate) fn check(
-    holds: bool,
-    op: &'static str,
-    expected: impl FnOnce() -> String,
-    got: &[&[usize]],
-) -> Result<()> {
+pub(crate) fn check(holds: bool, op: &'static str, expected: impl FnOnce() -> String, got: &[&[usize]]) -> Result<()> {
     if holds {
         return Ok(());
     }
-    Err(Error::Shape {
-        op,
-        expected: expected(),
-        got: format!("{got:?}"),
-    })
+    Err(Error::Shape { op, expected: expected(), got: format!("{got:?}") })
 }

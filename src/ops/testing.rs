@@ -101,3 +101,21 @@ pub(crate) fn poisoned(len: usize) -> Vec<f32> {
 pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
+
+/// PyTorch's values and gradients of one loss in f64, from tests/golden/losses.py.
+pub(crate) fn golden(loss: &str) -> serde_json::Value {
+    let file = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/losses.json"));
+    serde_json::from_str::<serde_json::Value>(file).unwrap()[loss].take()
+}
+
+/// The numbers of nested lists, in order; null is NaN.
+pub(crate) fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    match value {
+        serde_json::Value::Array(values) => values.iter().flat_map(numbers).collect(),
+        value => vec![value.as_f64().unwrap_or(f64::NAN)],
+    }
+}
+
+pub(crate) fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&v| v as f32).collect()
+}

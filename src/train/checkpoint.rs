@@ -4,8 +4,8 @@ use super::step::Trainer;
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::executor::{ParameterSet, Store};
-use crate::model::weights::{self, Slot, Tensors};
 use crate::model::Card;
+use crate::model::weights::{self, Slot, Tensors};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -75,8 +75,9 @@ pub fn load(path: &Path) -> Result<Loaded> {
     };
     let card = Card::from_json(file.metadata.get(Card::KEY).ok_or_else(no_run)?, path)?;
     let text = file.metadata.get(STATE_KEY).ok_or_else(no_run)?;
-    let state = serde_json::from_str(text)
-        .map_err(|e| Error::checkpoint(path, format!("its run state is not understood ({e}); was it written by another version?")))?;
+    let state = serde_json::from_str(text).map_err(|e| {
+        Error::checkpoint(path, format!("its run state is not understood ({e}); was it written by another version?"))
+    })?;
     Ok(Loaded { card, state, tensors: file.tensors })
 }
 

@@ -3,19 +3,18 @@
 use super::checkpoint::{self, RunState};
 use super::progress::{Progress, StepLine, in_words};
 use super::run::{ResultsTable, RunFolder};
+use super::setup::{Data, card, start_from, trainer};
 use super::step::{StepReport, Trainer};
 use crate::config::TrainConfig;
-use crate::data::{Augment, Broken, Dataset, LoaderOptions, OpenOptions, Sample, TrainLoader, digits};
+use crate::data::{Broken, LoaderOptions, Sample, TrainLoader};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Settings, TaskResult, overall};
-use crate::executor::{DeviceChoice, ParameterSet};
+use crate::executor::ParameterSet;
 use crate::losses::{Encoded, Encoder};
 use crate::model::heads::decode::DecodeOptions;
-use crate::model::{Architecture, Card, ForwardPlan, Standardisation, init, weights};
-use crate::optim::OptimizerConfig;
-use crate::optim::schedule::Schedule;
+use crate::model::{Card, ForwardPlan, init};
 use crate::predict;
-use crate::task::{Label, Task, TaskKind};
+use crate::task::{Label, Task};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,128 +104,6 @@ fn set<T>(field: &mut T, given: Option<T>) {
     }
 }
 
-/// The images a run trains and judges on.
-struct Data {
-    name: String,
-    tasks: Vec<Task>,
-    crop_safe: bool,
-    flip_safe: bool,
-    train: Arc<[Sample]>,
-    val: Arc<[Sample]>,
-    notes: Vec<String>,
-}
-
-impl Data {
-    fn open(config: &TrainConfig) -> Result<Data> {
-        let path = match &config.data {
-            Some(path) => path.clone(),
-            None => digits::digits_dataset(&config.project.join("datasets"))?,
-        };
-        let options = OpenOptions { val_fraction: config.val_fraction, seed: config.seed };
-        let mut dataset = Dataset::open(&path, &options)?;
-        if dataset.train.is_empty() {
-            return Err(Error::data(&path, None, "the training split has no images"));
-        }
-        for name in config.task_weights.keys() {
-            if !dataset.tasks.iter().any(|t| &t.name == name) {
-                let names: Vec<&str> = dataset.tasks.iter().map(|t| t.name.as_str()).collect();
-                return Err(Error::Usage(format!("--task-weight {name}: the tasks are {}", names.join(", "))));
-            }
-        }
-        dataset.keep_fraction(config.fraction, config.seed);
-        let mut notes = vec![dataset.layout];
-        notes.append(&mut dataset.notes);
-        if dataset.val.is_empty() {
-            notes.push("no validation images: nothing is judged, and `best` is the last epoch".into());
-        }
-        Ok(Data {
-            name: path.display().to_string(),
-            tasks: dataset.tasks,
-            crop_safe: dataset.crop_safe,
-            flip_safe: dataset.flip_safe,
-            train: dataset.train.into(),
-            val: dataset.val.into(),
-            notes,
-        })
-    }
-
-    fn augment(&self, config: &TrainConfig) -> Augment {
-        let mut augment = Augment::training(self.crop_safe, self.flip_safe);
-        if self.flip_safe {
-            augment.flip = config.fliplr;
-        }
-        if let crate::data::Framing::Scatter { least_scale } = &mut augment.framing {
-            *least_scale = config.scale;
-        }
-        augment.brightness = config.jitter;
-        augment.contrast = config.jitter;
-        augment.saturation = config.jitter;
-        augment
-    }
-
-    fn steps_per_epoch(&self, batch: usize) -> u64 {
-        self.train.len().div_ceil(batch) as u64
-    }
-}
-
-fn card(config: &TrainConfig, data: &Data) -> Card {
-    let architecture = Architecture::new(config.backbone, data.tasks.clone(), config.imgsz, config.dropout);
-    let mut card = Card::new(architecture, config.imgsz);
-    for (index, task) in data.tasks.iter().enumerate() {
-        let TaskKind::Regress { columns, .. } = &task.kind else { continue };
-        let rows = data.train.iter().filter_map(move |s| match &s.labels[index] {
-            Label::Values(values) => Some(values.as_slice()),
-            _ => None,
-        });
-        card.standardisation[index] = Some(Standardisation::fit(columns.len(), rows));
-    }
-    card
-}
-
-fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<Trainer> {
-    let per_epoch = data.steps_per_epoch(config.batch);
-    let total_steps = config.epochs * per_epoch;
-    let optimizer = OptimizerConfig {
-        kind: config.optimizer,
-        schedule: Schedule {
-            lr: config.lr0,
-            final_share: config.lrf,
-            warmup_steps: ((config.warmup_epochs * per_epoch as f32) as u64).min(total_steps / 2),
-            total_steps,
-        },
-        momentum: config.momentum,
-        weight_decay: config.weight_decay,
-        clip_norm: (config.clip_norm > 0.0).then_some(config.clip_norm),
-        average_decay: config.ema,
-    };
-    let task_weights: Vec<f32> =
-        data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
-    let shape = [config.batch, config.imgsz, config.imgsz];
-    let device = DeviceChoice::parse(&config.device, config.threads)?;
-    Trainer::new(&card.architecture, shape, device, optimizer, config.balance.start(&task_weights))
-}
-
-/// Starts the trunk from a published file and says what was and was not in it.
-fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
-    let file = weights::read(path)?;
-    let mut report = Ok(weights::KeyReport::default());
-    trainer.executor.edit_store(|store| report = weights::start_from(store, &file, path));
-    let report = report?;
-    let list = |keys: &[String]| {
-        let shown: Vec<&str> = keys.iter().take(8).map(String::as_str).collect();
-        let tail = if keys.len() > 8 { ", …" } else { "" };
-        format!("{}{tail}", shown.join(", "))
-    };
-    let mut notes = Vec::new();
-    if !report.missing.is_empty() {
-        notes.push(format!("{} tensors start at random, not in {}: {}", report.missing.len(), path.display(), list(&report.missing)));
-    }
-    if !report.unexpected.is_empty() {
-        notes.push(format!("{} tensors of {} are not used: {}", report.unexpected.len(), path.display(), list(&report.unexpected)));
-    }
-    Ok(notes)
-}
-
 /// Everything a run consists of.
 struct Run {
     data: Data,
@@ -281,7 +158,11 @@ impl Run {
             if interrupted.load(Ordering::Relaxed) {
                 self.save_last()?;
                 progress.finish();
-                eprintln!("stopped after step {}; go on with: polyhead train --resume {}", self.trainer.step, self.folder.path.display());
+                eprintln!(
+                    "stopped after step {}; go on with: polyhead train --resume {}",
+                    self.trainer.step,
+                    self.folder.path.display()
+                );
                 return Err(Error::Interrupted);
             }
             let results = self.validate(&plan, &config, &mut progress)?;
@@ -297,8 +178,7 @@ impl Run {
     }
 
     fn announce(&mut self, progress: &mut Progress, config: &TrainConfig, per_epoch: u64) -> Result<()> {
-        let tasks: Vec<String> =
-            self.data.tasks.iter().map(|t| format!("{} ({})", t.name, t.kind_word())).collect();
+        let tasks: Vec<String> = self.data.tasks.iter().map(|t| format!("{} ({})", t.name, t.kind_word())).collect();
         let line = format!(
             "{}: {} training and {} validation images; tasks {}; {} at {} px, batch {}, {} epochs of {per_epoch} steps; writing {}",
             self.data.name,
@@ -393,7 +273,12 @@ impl Run {
         }
     }
 
-    fn validate(&mut self, plan: &ForwardPlan, config: &TrainConfig, progress: &mut Progress) -> Result<Vec<TaskResult>> {
+    fn validate(
+        &mut self,
+        plan: &ForwardPlan,
+        config: &TrainConfig,
+        progress: &mut Progress,
+    ) -> Result<Vec<TaskResult>> {
         if self.data.val.is_empty() {
             return Ok(Vec::new());
         }
@@ -421,7 +306,13 @@ impl Run {
                 format!("{} loss {loss:.3} weight {:.2}", task.name, weight / f64::from(means.steps.max(1)))
             })
             .collect();
-        let head = format!("epoch {}/{}  {}  ({})", epoch + 1, config.epochs, losses.join("  "), in_words(self.state.elapsed_s));
+        let head = format!(
+            "epoch {}/{}  {}  ({})",
+            epoch + 1,
+            config.epochs,
+            losses.join("  "),
+            in_words(self.state.elapsed_s)
+        );
         progress.say(&mut self.folder, &head)?;
         for result in results {
             progress.say(&mut self.folder, &format!("  {}", result.line()))?;
@@ -509,7 +400,10 @@ impl Run {
     fn closing_words(&mut self) -> Result<()> {
         let path = self.folder.path.display();
         let best = self.state.best.map_or(String::new(), |b| format!("best overall {b:.3}; "));
-        let line = format!("done in {}; {best}predict with: polyhead predict {path} IMAGES… --out DIR", in_words(self.state.elapsed_s));
+        let line = format!(
+            "done in {}; {best}predict with: polyhead predict {path} IMAGES… --out DIR",
+            in_words(self.state.elapsed_s)
+        );
         eprintln!("{line}");
         self.folder.log(&line)
     }

@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod epochs;
 pub mod progress;
 pub mod run;
+mod setup;
 pub mod step;
 
 pub use epochs::{ResumeOverrides, resume, train};

@@ -61,7 +61,13 @@ impl Progress {
             }
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
-                eprintln!("  step {}/{}  {}  {} left", line.step, self.steps_total, describe(line), self.left(line.step));
+                eprintln!(
+                    "  step {}/{}  {}  {} left",
+                    line.step,
+                    self.steps_total,
+                    describe(line),
+                    self.left(line.step)
+                );
             }
             None => {}
         }

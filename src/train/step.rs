@@ -68,8 +68,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::NonFinite`] when a loss is; nothing has been updated then.
     pub fn step(&mut self, images: &[u8], targets: &[Vec<Encoded>]) -> Result<StepReport> {
-        let targets: Vec<BatchTarget> =
-            (0..self.losses.len()).map(|task| gather(targets.iter(), task)).collect();
+        let targets: Vec<BatchTarget> = (0..self.losses.len()).map(|task| gather(targets.iter(), task)).collect();
         let active: Vec<bool> = targets.iter().map(|t| t.active).collect();
         let scalars = StepScalars {
             task_weights: self.balance.weights(&active),

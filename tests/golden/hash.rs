@@ -26,23 +26,27 @@ pub fn stream(name: &str, length: usize) -> impl Iterator<Item = f64> {
 }
 
 /// A parameter or running statistic by its torchvision name, in torchvision's order (`[K, C, R, S]`, `[K, C]`, `[C]`).
-/// `last_norm` is the last norm of the backbone's block, "bn2" or "bn3": its weights are × 0.3.
+/// `last_norm` is the last norm of the backbone's block: "bn2" for ResNet-18 and -34, else "bn3".
 pub fn parameter(name: &str, shape: &[usize], last_norm: &str) -> Vec<f32> {
-    let length = shape.iter().product();
+    let last = name.contains(&format!(".{last_norm}."));
+    let downsample = name.contains(".downsample.1.");
     let fan_in: usize = shape[1..].iter().product();
-    let (center, spread) = match shape.len() {
-        4 => (0.0, 3f64.sqrt() * (2.0 / fan_in as f64).sqrt()),
-        2 => (0.0, (3.0 / fan_in as f64).sqrt()),
-        _ if name.ends_with(".running_var") => (1.0, 0.2),
-        _ if name.ends_with(".weight") => (1.0, 0.1),
-        _ => (0.0, 0.1),
+    let value = |u: f64| {
+        let v = 2.0 * u - 1.0;
+        match shape.len() {
+            4 => v * (3f64.sqrt() * (2.0 / fan_in as f64).sqrt()),
+            2 => v * (3f64.sqrt() * (1.0 / fan_in as f64).sqrt()),
+            _ if name.ends_with(".running_var") => 1.0 + 0.2 * v,
+            _ if name.ends_with(".weight") => (1.0 + 0.1 * v) * if last || downsample { 0.3 } else { 1.0 },
+            _ if name.ends_with(".running_mean") || name == "fc.bias" || downsample => 0.1 * v,
+            _ if last => if name.contains(".0.") { 0.75 } else { 0.3 } + 0.1 * v,
+            _ => if v < 0.0 { -2.5 } else { 2.5 } + 0.1 * v,
+        }
     };
-    let scale = if name.ends_with(&format!(".{last_norm}.weight")) { 0.3 } else { 1.0 };
-    let value = |u: f64| ((center + spread * (2.0 * u - 1.0)) * scale) as f32;
-    stream(name, length).map(value).collect()
+    stream(name, shape.iter().product()).map(|u| value(u) as f32).collect()
 }
 
-/// An input `[N, 3, H, W]` ("input", "input1", "input2"): within ±2.
+/// An input `[N, 3, H, W]` (the names are `inputs` of the case): within ±2.
 pub fn input(name: &str, length: usize) -> Vec<f32> {
     stream(name, length).map(|u| ((2.0 * u - 1.0) * 2.0) as f32).collect()
 }

@@ -8,10 +8,12 @@ Nothing big is stored: weights, inputs and what is looked at follow from names, 
     h(name)        FNV-1a 64 of the name's bytes
     word(name, k)  splitmix64(h(name) + k): the output of SplitMix64 whose state was that (all modulo 2^64)
     u(name, i)     (word(name, i) >> 11) / 2^53, in [0, 1); v = 2u - 1
-    convolution    v * sqrt(3) * sqrt(2 / fan_in), fan_in = C*R*S      fc.weight    v * sqrt(3 / fan_in)
-    norm weight    1 + .1 v, * .3 for the last norm of a block         any bias     .1 v
+    convolution    v * sqrt(3) * sqrt(2 / fan_in), fan_in = C*R*S      fc.weight  v * sqrt(3) * sqrt(1 / fan_in)
+    norm weight    1 + .1 v, * .3 for the last norm of a block and for downsample.1
+    norm bias      -2.5 (v < 0) or 2.5, + .1 v; last norm of a block: .75 in a stage's first block, else .3, + .1 v;
+                   downsample.1 and fc.bias: .1 v
     running_mean   .1 v                                                running_var  1 + .2 v
-    input          2 v ("input", "input1", "input2"), [N, 3, H, W]     logits_gradient  v / N, [N, 1000]
+    input          2 v (three names, `inputs` of the case), [N, 3, H, W]    logits_gradient  v / N, [N, 1000]
 
 each computed in f64 and rounded to f32; element i is counted in torchvision's order (KCRS, NCHW).
 
@@ -19,9 +21,14 @@ Per tensor t, under its own name (below): norm = |t|_2; samples[j] = t[word(name
 gradient or statistic; projections[p] = sum of +t[i] where word(name, 2^40 (p+1) + i) is odd, else -t[i], four of them;
 f32_error = |PyTorch f32 - f64| / |f64| over the whole tensor.
 
-    evaluate   "evaluate.c3|c4|c5|logits": outputs of layer2, 3, 4, fc with the running statistics, for "input"
+A ReLU gate or a max-pool choice that falls the other way moves the gradients by one part in a hundred, whoever
+computes in f32, and hides real errors. So the norms' biases keep most gates away from zero, and of the inputs tried the one
+is used whose nearest gate, in training mode, is several times PyTorch-f32's own error away (`gate_margin`: smallest
+|input of a ReLU| / rms error of its layer; `pool_margin`: smallest lead of a maximum / twice the largest error).
+
+    evaluate   "evaluate.c3|c4|c5|logits": outputs of layer2, 3, 4, fc with the running statistics, for inputs[0]
     train      "train.c3|c4|c5|logits": the same in training mode; "gradient.<parameter>": of sum(logits * logits_gradient);
-               "<buffer>" (running_mean, running_var): after training-mode forwards of input, input1, input2, momentum .1
+               "<buffer>" (running_mean, running_var): after training-mode forwards of the three inputs, momentum .1
 """
 import json
 import math
@@ -34,7 +41,7 @@ import torch
 import torchvision
 
 MASK = (1 << 64) - 1
-CASES = [("resnet18", "bn2", 3, 65, 47), ("resnet50", "bn3", 4, 64, 96)]
+CASES = [("resnet18", "bn2", [3, 3, 65, 47], "input"), ("resnet50", "bn3", [4, 3, 64, 96], "input")]
 
 
 def fnv1a(name):
@@ -62,19 +69,23 @@ def signed(name, count):
 
 
 def parameter(name, shape, last_norm):
-    fan_in = math.prod(shape[1:])
-    if len(shape) == 4:
-        center, spread = 0.0, math.sqrt(3.0) * math.sqrt(2.0 / fan_in)
-    elif len(shape) == 2:
-        center, spread = 0.0, math.sqrt(3.0 / fan_in)
+    v = signed(name, math.prod(shape))
+    last = f".{last_norm}." in name
+    downsample = ".downsample.1." in name
+    if len(shape) > 1:
+        fan_in = math.prod(shape[1:])
+        value = v * (math.sqrt(3.0) * math.sqrt((2.0 if len(shape) == 4 else 1.0) / fan_in))
     elif name.endswith(".running_var"):
-        center, spread = 1.0, 0.2
+        value = 1.0 + 0.2 * v
     elif name.endswith(".weight"):
-        center, spread = 1.0, 0.1
+        value = (1.0 + 0.1 * v) * (0.3 if last or downsample else 1.0)
+    elif name.endswith(".running_mean") or name == "fc.bias" or downsample:
+        value = 0.1 * v
+    elif last:
+        value = (0.75 if ".0." in name else 0.3) + 0.1 * v
     else:
-        center, spread = 0.0, 0.1
-    scale = 0.3 if name.endswith(f".{last_norm}.weight") else 1.0
-    return ((center + spread * signed(name, math.prod(shape))) * scale).astype(np.float32).reshape(shape)
+        value = np.where(v < 0.0, -2.5, 2.5) + 0.1 * v
+    return value.astype(np.float32).reshape(shape)
 
 
 def image(name, shape):
@@ -85,12 +96,45 @@ def logits_gradient(n, classes):
     return (signed("logits_gradient", n * classes) / n).astype(np.float32).reshape(n, classes)
 
 
-def run(architecture, last_norm, shape, dtype):
-    """{name: float64 array} of everything that is looked at."""
+def network(architecture, last_norm, dtype):
     net = getattr(torchvision.models, architecture)().to(dtype)
     state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    load = lambda: net.load_state_dict(
-        {k: torch.tensor(parameter(k, tuple(v.shape), last_norm)) for k, v in state.items()}, strict=False)
+    net.load_state_dict({k: torch.tensor(parameter(k, tuple(v.shape), last_norm)) for k, v in state.items()}, strict=False)
+    return net
+
+
+def margins(architecture, last_norm, shape):
+    """name -> (gate margin, pool margin) of an input."""
+    nets, inputs = [], {torch.float64: [], torch.float32: []}
+    for dtype, seen in inputs.items():
+        net = network(architecture, last_norm, dtype).train()
+        for module in net.modules():
+            if isinstance(module, (torch.nn.ReLU, torch.nn.MaxPool2d)):
+                module.register_forward_pre_hook(lambda m, a, seen=seen: seen.append((m, a[0].double().clone())))
+        nets.append(net)
+
+    def of(name):
+        for net, (dtype, seen) in zip(nets, inputs.items()):
+            seen.clear()
+            with torch.no_grad():
+                net(torch.tensor(image(name, shape)).to(dtype))
+        gate = pool = math.inf
+        for (module, z), (_, f32) in zip(*inputs.values()):
+            if isinstance(module, torch.nn.ReLU):
+                gate = min(gate, float(z.abs().min() / (z - f32).square().mean().sqrt()))
+                continue
+            windows = torch.nn.functional.unfold(z.flatten(0, 1)[:, None], 3, padding=1, stride=2)
+            best = windows.topk(2, 1).values
+            lead = (best[:, 0] - best[:, 1])[best[:, 0] > 0]  # a tie at zero sends no gradient through the ReLU before
+            pool = min(pool, float(lead.min() / (2 * (z - f32).abs().max())))
+        return gate, pool
+
+    return of
+
+
+def run(architecture, last_norm, shape, inputs, dtype):
+    """{name: float64 array} of everything that is looked at."""
+    net = network(architecture, last_norm, dtype)
     tensor = lambda array: torch.tensor(array).to(dtype)
     features = {}
     for name, layer in (("c3", net.layer2), ("c4", net.layer3), ("c5", net.layer4), ("logits", net.fc)):
@@ -98,21 +142,20 @@ def run(architecture, last_norm, shape, dtype):
     seen = {}
     keep = lambda name, t: seen.__setitem__(name, t.detach().to(torch.float64).numpy().ravel().copy())
 
-    load()
     with torch.no_grad():
-        net.eval()(tensor(image("input", shape)))
+        net.eval()(tensor(image(inputs[0], shape)))
     for name, t in features.items():
         keep(f"evaluate.{name}", t)
 
     net.train()
-    logits = net(tensor(image("input", shape)))
+    logits = net(tensor(image(inputs[0], shape)))
     for name, t in features.items():
         keep(f"train.{name}", t)
     (logits * tensor(logits_gradient(*logits.shape))).sum().backward()
     for name, p in net.named_parameters():
         keep(f"gradient.{name}", p.grad)
     with torch.no_grad():
-        for name in ("input1", "input2"):
+        for name in inputs[1:]:
             net(tensor(image(name, shape)))
     for name, t in net.named_buffers():
         if not name.endswith("num_batches_tracked"):
@@ -141,7 +184,9 @@ def hash_sample():
     """First values of everything, for the test in hash.rs."""
     name = "layer1.0.conv1.weight"
     parameters = []
-    for of, shape in ((name, (64, 64, 1, 1)), ("layer1.0.bn3.weight", (256,)), ("bn1.running_var", (64,)), ("bn1.running_mean", (64,)),
+    for of, shape in ((name, (64, 64, 1, 1)), ("layer1.0.bn3.weight", (256,)), ("layer1.0.bn3.bias", (256,)),
+                      ("layer1.1.bn3.bias", (256,)), ("layer1.1.bn2.bias", (64,)), ("layer1.0.downsample.1.weight", (256,)),
+                      ("layer1.0.downsample.1.bias", (256,)), ("bn1.running_var", (64,)), ("bn1.running_mean", (64,)),
                       ("fc.weight", (10, 64)), ("fc.bias", (10,)), ("conv1.weight", (64, 3, 7, 7))):
         values = parameter(of, shape, "bn3").ravel()
         parameters.append(dict(name=of, shape=shape, first=values[:6].astype(float).tolist(),
@@ -151,14 +196,25 @@ def hash_sample():
                 input=image("input", (4,)).astype(float).tolist(), logits_gradient=logits_gradient(4, 1).ravel().astype(float).tolist())
 
 
+def search(architecture, count):
+    """Prints the margins of some inputs: `python resnet.py search resnet50 100`."""
+    of = next(margins(a, last_norm, shape) for a, last_norm, shape, _ in CASES if a == architecture)
+    for i in range(int(count)):
+        print(f"input.{i}", *of(f"input.{i}"), flush=True)
+
+
 def main():
     golden = dict(python=sys.version.split()[0], versions={p: version(p) for p in ("numpy", "torch", "torchvision")},
                   threads=torch.get_num_threads(), hash=hash_sample(), cases=[])
-    for architecture, last_norm, n, h, w in CASES:
-        f64 = run(architecture, last_norm, (n, 3, h, w), torch.float64)
-        f32 = run(architecture, last_norm, (n, 3, h, w), torch.float32)
+    for architecture, last_norm, shape, first in CASES:
+        inputs = [first, "input1", "input2"]
+        f64 = run(architecture, last_norm, shape, inputs, torch.float64)
+        f32 = run(architecture, last_norm, shape, inputs, torch.float32)
         tensors = [looked_at(name, t, f32[name]) for name, t in f64.items()]
-        golden["cases"].append(dict(architecture=architecture, last_norm=last_norm, input=[n, 3, h, w], tensors=tensors))
+        gate, pool = margins(architecture, last_norm, shape)(first)
+        golden["cases"].append(dict(architecture=architecture, last_norm=last_norm, shape=shape, inputs=inputs, gate_margin=gate,
+                                    pool_margin=pool, tensors=tensors))
+        print(architecture, "margins", gate, pool)
         for kind in ("evaluate", "train", "gradient", "layer"):
             errors = [t["f32_error"] for t in tensors if t["name"].startswith(kind)]
             print(architecture, kind, len(errors), "f32 error: median", np.median(errors), "largest", max(errors))
@@ -167,4 +223,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    search(*sys.argv[2:]) if sys.argv[1:2] == ["search"] else main()

@@ -25,12 +25,7 @@ pub struct TableReader {
 
 impl TableReader {
     /// Columns of the metadata tables beside the images: of each image, the nearest folder above it that holds one.
-    pub fn metadata(
-        task: &TaskDeclaration,
-        columns: &[String],
-        root: &Path,
-        images: &[Listed],
-    ) -> Result<Self> {
+    pub fn metadata(task: &TaskDeclaration, columns: &[String], root: &Path, images: &[Listed]) -> Result<Self> {
         let mut tables: Vec<Table> = Vec::new();
         let mut by_folder: HashMap<PathBuf, Option<usize>> = HashMap::new();
         let mut matches = Vec::with_capacity(images.len());
@@ -85,14 +80,10 @@ impl TableReader {
         let mut claimed: HashMap<usize, usize> = HashMap::new();
         for image in images {
             let bases = [root, &*image.folder, beside];
-            let mut by_path = bases
-                .iter()
-                .filter_map(|base| table.by_name.get(&relative_name(&image.image, base)));
+            let mut by_path = bases.iter().filter_map(|base| table.by_name.get(&relative_name(&image.image, base)));
             // `images/a.jpg` is meant by `a.jpg` and by `train/a.jpg` alike.
             let below_images = || {
-                let inner = ["images/", "JPEGImages/"]
-                    .iter()
-                    .find_map(|prefix| image.name.strip_prefix(prefix))?;
+                let inner = ["images/", "JPEGImages/"].iter().find_map(|prefix| image.name.strip_prefix(prefix))?;
                 table.by_name.get(inner)
             };
             let bare = || table.by_name.get(bare_name(&image.name));
@@ -105,10 +96,8 @@ impl TableReader {
         // The first in the file, so that the error is the same every time.
         if let Some((row, count)) = claimed.into_iter().filter(|(_, count)| *count > 1).min() {
             let Row { line, name, .. } = &table.rows[row];
-            let message = format!(
-                "`{name}` is the name of {count} images: write the path relative to {}",
-                root.display()
-            );
+            let message =
+                format!("`{name}` is the name of {count} images: write the path relative to {}", root.display());
             return Err(Error::data(file, Some(*line), message));
         }
         TableReader::new(task, vec![table], columns, matches, root, images)
@@ -123,10 +112,7 @@ impl TableReader {
         images: &[Listed],
     ) -> Result<Self> {
         let find = |table: &Table| -> Vec<Option<usize>> {
-            columns
-                .iter()
-                .map(|name| table.columns.iter().position(|c| c == name))
-                .collect()
+            columns.iter().map(|name| table.columns.iter().position(|c| c == name)).collect()
         };
         let places: Vec<Vec<Option<usize>>> = tables.iter().map(find).collect();
         for (i, name) in columns.iter().enumerate() {
@@ -142,13 +128,7 @@ impl TableReader {
                 return Err(task.place.error(message));
             }
         }
-        let mut reader = TableReader {
-            tables,
-            columns: places,
-            matches,
-            root: root.to_path_buf(),
-            notes: Vec::new(),
-        };
+        let mut reader = TableReader { tables, columns: places, matches, root: root.to_path_buf(), notes: Vec::new() };
         reader.check_matches(images)?;
         Ok(reader)
     }
@@ -157,10 +137,8 @@ impl TableReader {
     fn check_matches(&mut self, images: &[Listed]) -> Result<()> {
         let used: HashSet<(usize, usize)> = self.matches.iter().flatten().copied().collect();
         for (t, table) in self.tables.iter().enumerate() {
-            let unused: Vec<&Row> = (0..table.rows.len())
-                .filter(|row| !used.contains(&(t, *row)))
-                .map(|row| &table.rows[row])
-                .collect();
+            let unused: Vec<&Row> =
+                (0..table.rows.len()).filter(|row| !used.contains(&(t, *row))).map(|row| &table.rows[row]).collect();
             let Some(first) = unused.first() else {
                 continue;
             };
@@ -201,17 +179,14 @@ impl TableReader {
         let blanks = cells.iter().filter(|(_, value)| value.is_null()).count();
         if blanks > 0 {
             if blanks < cells.len() {
-                reading
-                    .remarks
-                    .push((Remark::PartlyBlank, reading.place.clone()));
+                reading.remarks.push((Remark::PartlyBlank, reading.place.clone()));
             }
             return Ok(reading);
         }
         reading.raw = match task.kind {
-            Kind::Classify => Raw::Class(RawClass {
-                word: class_word(cells[0].0, cells[0].1, &reading.place)?,
-                line: Some(row.line),
-            }),
+            Kind::Classify => {
+                Raw::Class(RawClass { word: class_word(cells[0].0, cells[0].1, &reading.place)?, line: Some(row.line) })
+            }
             Kind::Regress => Raw::Values(values(&cells, task.range, &reading.place)?),
             Kind::Detect => objects(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
         };
@@ -224,15 +199,8 @@ fn bare_name(name: &str) -> &str {
 }
 
 fn nearest_metadata(start: &Path, root: &Path, folder: &Path) -> Option<PathBuf> {
-    let top = if start.starts_with(root) {
-        root
-    } else {
-        folder
-    };
-    start
-        .ancestors()
-        .take_while(|dir| dir.starts_with(top))
-        .find_map(metadata_in)
+    let top = if start.starts_with(root) { root } else { folder };
+    start.ancestors().take_while(|dir| dir.starts_with(top)).find_map(metadata_in)
 }
 
 fn class_word(column: &str, value: &Value, place: &Place) -> Result<Word> {
@@ -240,7 +208,9 @@ fn class_word(column: &str, value: &Value, place: &Place) -> Result<Word> {
         Value::String(name) => Ok(Word::Name(name.trim().to_string())),
         Value::Number(number) => Ok(Word::Name(number.to_string())),
         Value::Bool(flag) => Ok(Word::Name(flag.to_string())),
-        other => Err(place.error(format!("column `{column}` holds {other}, a class name or number was expected; null is unlabelled"))),
+        other => Err(place.error(format!(
+            "column `{column}` holds {other}, a class name or number was expected; null is unlabelled"
+        ))),
     }
 }
 
@@ -259,9 +229,8 @@ fn values(cells: &[(&str, &Value)], range: Option<[f32; 2]>, place: &Place) -> R
     if let Some([low, high]) = range
         && let Some(outside) = values.iter().find(|v| **v < low || **v > high)
     {
-        let message = format!(
-            "{outside} is outside the declared `range: [{low}, {high}]`: correct the value or the range"
-        );
+        let message =
+            format!("{outside} is outside the declared `range: [{low}, {high}]`: correct the value or the range");
         return Err(place.error(message));
     }
     Ok(values)
@@ -273,24 +242,14 @@ fn number(column: &str, value: &Value, place: &Place) -> Result<f32> {
         Value::String(text) => text.trim().parse::<f32>().ok(),
         _ => None,
     };
-    let shown = value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_string);
+    let shown = value.as_str().map_or_else(|| value.to_string(), str::to_string);
     number.filter(|v| v.is_finite()).ok_or_else(|| {
-        place.error(format!(
-            "column `{column}` holds `{shown}`, a number was expected; a blank cell is unlabelled"
-        ))
+        place.error(format!("column `{column}` holds `{shown}`, a number was expected; a blank cell is unlabelled"))
     })
 }
 
 /// `{"bbox": [[x, y, w, h], …], "categories": [name or number, …]}`; `category` is accepted too.
-fn objects(
-    column: &str,
-    value: &Value,
-    format: BoxFormat,
-    image: &Listed,
-    reading: &mut Reading,
-) -> Result<Raw> {
+fn objects(column: &str, value: &Value, format: BoxFormat, image: &Listed, reading: &mut Reading) -> Result<Raw> {
     let parsed;
     let value = match value {
         Value::String(text) => {
@@ -308,10 +267,7 @@ fn objects(
             "column `{column}` is not a list of boxes: expected {{\"bbox\": [[x, y, w, h], …], \"categories\": [class, …]}}"
         ))
     };
-    let boxes = value
-        .get("bbox")
-        .and_then(Value::as_array)
-        .ok_or_else(expected)?;
+    let boxes = value.get("bbox").and_then(Value::as_array).ok_or_else(expected)?;
     let classes = value.get("categories").or_else(|| value.get("category"));
     let classes = classes.and_then(Value::as_array).ok_or_else(expected)?;
     if boxes.len() != classes.len() {
@@ -325,18 +281,15 @@ fn objects(
     let mut size = [1.0f32; 2];
     if format == BoxFormat::CxcywhNormalised && !boxes.is_empty() {
         let Ok([width, height]) = decode::dimensions(&image.image) else {
-            reading
-                .remarks
-                .push((Remark::UnreadableImage, Place::new(&image.image, None)));
+            reading.remarks.push((Remark::UnreadableImage, Place::new(&image.image, None)));
             return Ok(Raw::Unlabelled);
         };
         size = [width as f32, height as f32];
     }
     let mut found = Vec::with_capacity(boxes.len());
     for (numbers, class) in boxes.iter().zip(classes) {
-        let numbers: Option<Vec<f32>> = numbers
-            .as_array()
-            .and_then(|list| list.iter().map(|v| v.as_f64().map(|v| v as f32)).collect());
+        let numbers: Option<Vec<f32>> =
+            numbers.as_array().and_then(|list| list.iter().map(|v| v.as_f64().map(|v| v as f32)).collect());
         let Some(&[a, b, c, d]) = numbers.as_deref() else {
             return Err(expected());
         };
@@ -346,14 +299,7 @@ fn objects(
             continue;
         }
         let word = class_word(column, class, &place)?;
-        found.push(RawBox {
-            class: RawClass {
-                word,
-                line: place.line,
-            },
-            xyxy,
-            ignore: false,
-        });
+        found.push(RawBox { class: RawClass { word, line: place.line }, xyxy, ignore: false });
     }
     Ok(Raw::Boxes(found))
 }

@@ -14,11 +14,7 @@ pub fn read(image: &Listed) -> Result<Reading> {
         return Err(Error::data(&image.image, None, message));
     };
     let word = Word::Name(class);
-    Ok(Reading::of(
-        Raw::Class(RawClass { word, line: None }),
-        &image.image,
-        None,
-    ))
+    Ok(Reading::of(Raw::Class(RawClass { word, line: None }), &image.image, None))
 }
 
 /// The first folder below the split's, or the parent where a list file names images of many folders.
@@ -26,11 +22,7 @@ fn class_of(image: &Listed) -> Option<String> {
     let below = image.image.strip_prefix(&image.folder).ok()?;
     let parents: Vec<&Path> = below.parent()?.iter().map(Path::new).collect();
     let listed = matches!(parents.first(), Some(first) if is_split(first)) && parents.len() > 1;
-    let class = if listed {
-        parents.last()?
-    } else {
-        parents.first()?
-    };
+    let class = if listed { parents.last()? } else { parents.first()? };
     Some(class.to_string_lossy().into_owned())
 }
 

@@ -70,11 +70,7 @@ pub struct Reading {
 
 impl Reading {
     fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
-        Reading {
-            raw,
-            place: Place::new(file, line),
-            remarks: Vec::new(),
-        }
+        Reading { raw, place: Place::new(file, line), remarks: Vec::new() }
     }
 }
 
@@ -91,20 +87,11 @@ impl Reader {
     pub fn open(task: &TaskDeclaration, root: &Path, images: &[Listed]) -> Result<Reader> {
         Ok(match &task.from {
             LabelsFrom::Folders => Reader::Folder,
-            LabelsFrom::Columns(columns) => {
-                Reader::Table(columns::TableReader::metadata(task, columns, root, images)?)
+            LabelsFrom::Columns(columns) => Reader::Table(columns::TableReader::metadata(task, columns, root, images)?),
+            LabelsFrom::Csv { file, columns, key } => {
+                Reader::Table(columns::TableReader::csv(task, file, columns, key.as_deref(), root, images)?)
             }
-            LabelsFrom::Csv { file, columns, key } => Reader::Table(columns::TableReader::csv(
-                task,
-                file,
-                columns,
-                key.as_deref(),
-                root,
-                images,
-            )?),
-            LabelsFrom::Yolo { dir, rows } => {
-                Reader::Yolo(yolo::YoloReader::new(dir.clone(), *rows, root))
-            }
+            LabelsFrom::Yolo { dir, rows } => Reader::Yolo(yolo::YoloReader::new(dir.clone(), *rows, root)),
             LabelsFrom::Voc { dir } => Reader::Voc(voc::VocReader::new(dir.clone())),
         })
     }

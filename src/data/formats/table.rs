@@ -40,9 +40,7 @@ impl Table {
         let names = columns.iter().map(String::as_str);
         let found = match key {
             Some(key) => columns.iter().position(|c| c == key),
-            None => KEY_COLUMNS
-                .iter()
-                .find_map(|key| columns.iter().position(|c| c == key)),
+            None => KEY_COLUMNS.iter().find_map(|key| columns.iter().position(|c| c == key)),
         };
         let Some(at) = found else {
             let message = match key {
@@ -59,31 +57,22 @@ impl Table {
             };
             return Err(Error::data(file, Some(1), message));
         };
-        let mut table = Table {
-            file: file.to_path_buf(),
-            columns,
-            rows: Vec::new(),
-            by_name: HashMap::new(),
-        };
+        let mut table = Table { file: file.to_path_buf(), columns, rows: Vec::new(), by_name: HashMap::new() };
         for (line, cells) in rows {
             let name = match cells.get(at) {
                 Some(Value::String(name)) => normal(name),
                 Some(Value::Number(number)) => number.to_string(),
                 _ => {
-                    let message = format!(
-                        "no file name in column `{}`: name the image or remove the row",
-                        table.columns[at]
-                    );
+                    let message =
+                        format!("no file name in column `{}`: name the image or remove the row", table.columns[at]);
                     return Err(Error::data(file, Some(line), message));
                 }
             };
             if let Some(&before) = table.by_name.get(&name) {
                 let before: &Row = &table.rows[before];
                 if before.cells != cells {
-                    let message = format!(
-                        "`{name}` has other labels on line {}: keep one of the two rows",
-                        before.line
-                    );
+                    let message =
+                        format!("`{name}` has other labels on line {}: keep one of the two rows", before.line);
                     return Err(Error::data(file, Some(line), message));
                 }
                 continue;
@@ -96,10 +85,7 @@ impl Table {
 
     /// All values of a column that are not blank.
     pub fn values(&self, column: usize) -> impl Iterator<Item = &Value> {
-        self.rows
-            .iter()
-            .filter_map(move |row| row.cells.get(column))
-            .filter(|v| !v.is_null())
+        self.rows.iter().filter_map(move |row| row.cells.get(column)).filter(|v| !v.is_null())
     }
 
     pub fn is_key(column: &str) -> bool {
@@ -112,55 +98,30 @@ type Sheet = (Vec<String>, Vec<(usize, Vec<Value>)>);
 
 /// The metadata table in `folder`, if there is one.
 pub fn metadata_in(folder: &Path) -> Option<PathBuf> {
-    METADATA
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|file| file.is_file())
+    METADATA.iter().map(|name| folder.join(name)).find(|file| file.is_file())
 }
 
 fn csv_rows(file: &Path, text: &str) -> Result<Sheet> {
     let header = text.lines().next().unwrap_or("");
-    let delimiter = [b',', b';', b'\t']
-        .into_iter()
-        .find(|d| header.as_bytes().contains(d))
-        .unwrap_or(b',');
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .trim(csv::Trim::All)
-        .flexible(true)
-        .from_reader(text.as_bytes());
+    let delimiter = [b',', b';', b'\t'].into_iter().find(|d| header.as_bytes().contains(d)).unwrap_or(b',');
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(delimiter).trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
     let wrong = |e: csv::Error| {
         let line = e.position().map(|at| at.line() as usize);
-        Error::data(
-            file,
-            line,
-            format!("not a table of comma-separated values: {e}"),
-        )
+        Error::data(file, line, format!("not a table of comma-separated values: {e}"))
     };
-    let columns: Vec<String> = reader
-        .headers()
-        .map_err(wrong)?
-        .iter()
-        .map(str::to_string)
-        .collect();
+    let columns: Vec<String> = reader.headers().map_err(wrong)?.iter().map(str::to_string).collect();
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(wrong)?;
         let line = record.position().map_or(0, |at| at.line() as usize);
         if record.len() != columns.len() {
-            let message = format!(
-                "{} cells, but the header has {}: quote cells that hold a comma",
-                record.len(),
-                columns.len()
-            );
+            let message =
+                format!("{} cells, but the header has {}: quote cells that hold a comma", record.len(), columns.len());
             return Err(Error::data(file, Some(line), message));
         }
         let cell = |text: &str| {
-            if text.is_empty() {
-                Value::Null
-            } else {
-                Value::String(text.into())
-            }
+            if text.is_empty() { Value::Null } else { Value::String(text.into()) }
         };
         rows.push((line, record.iter().map(cell).collect()));
     }
@@ -170,18 +131,8 @@ fn csv_rows(file: &Path, text: &str) -> Result<Sheet> {
 fn json_rows(file: &Path, text: &str) -> Result<Sheet> {
     let mut columns: Vec<String> = Vec::new();
     let mut rows = Vec::new();
-    for (i, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        let wrong = |reason: String| {
-            Error::data(
-                file,
-                Some(i + 1),
-                format!("not a JSON object on one line: {reason}"),
-            )
-        };
+    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong = |reason: String| Error::data(file, Some(i + 1), format!("not a JSON object on one line: {reason}"));
         let value: Value = serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
         let Value::Object(object) = value else {
             return Err(wrong("expected `{\"file_name\": …, …}`".into()));

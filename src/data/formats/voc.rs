@@ -33,9 +33,7 @@ impl VocReader {
             _ => Raw::Unlabelled,
         };
         let mut reading = Reading::of(raw, &candidates[0], None);
-        reading
-            .remarks
-            .push((Remark::NoLabelFile, reading.place.clone()));
+        reading.remarks.push((Remark::NoLabelFile, reading.place.clone()));
         Ok(reading)
     }
 
@@ -77,25 +75,17 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
         let event = xml.read_event();
         let position = (xml.buffer_position() as usize).clamp(counted, text.len());
         let start_line = line;
-        line += text.as_bytes()[counted..position]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count();
+        line += text.as_bytes()[counted..position].iter().filter(|b| **b == b'\n').count();
         counted = position;
         let malformed = |e: &dyn std::fmt::Display| {
-            Place::new(file, Some(line)).error(format!(
-                "not well-formed XML ({e}): correct the file or remove it"
-            ))
+            Place::new(file, Some(line)).error(format!("not well-formed XML ({e}): correct the file or remove it"))
         };
         match event.map_err(|e| malformed(&e))? {
             Event::Start(tag) => {
                 path.push(String::from_utf8_lossy(tag.name().as_ref()).into_owned());
                 seen_root |= path.len() == 1 && path[0] == "annotation";
                 if at(&path, &["annotation", "object"]) {
-                    object = Object {
-                        line,
-                        ..Object::default()
-                    };
+                    object = Object { line, ..Object::default() };
                 }
             }
             Event::Text(value) => {
@@ -139,13 +129,7 @@ fn at(path: &[String], expected: &[&str]) -> bool {
     path.len() == expected.len() && path.iter().zip(expected).all(|(a, b)| a == b)
 }
 
-fn take_text(
-    path: &[String],
-    value: &str,
-    place: &Place,
-    object: &mut Object,
-    size: &mut [f32; 2],
-) -> Result<()> {
+fn take_text(path: &[String], value: &str, place: &Place, object: &mut Object, size: &mut [f32; 2]) -> Result<()> {
     let names: Vec<&str> = path.iter().map(String::as_str).collect();
     // A name may come in parts, around an `&amp;`: its blanks count until it is whole.
     if names == ["annotation", "object", "name"] {
@@ -157,11 +141,7 @@ fn take_text(
         ["annotation", "object", "bndbox", edge] => {
             if let Some(i) = EDGES.iter().position(|e| e == edge) {
                 let number = value.parse::<f32>().ok().filter(|v| v.is_finite());
-                let wrong = || {
-                    place.error(format!(
-                        "<{edge}> holds `{value}`: expected a number of pixels"
-                    ))
-                };
+                let wrong = || place.error(format!("<{edge}> holds `{value}`: expected a number of pixels"));
                 object.edges[i] = Some(number.ok_or_else(wrong)?);
             }
         }
@@ -172,12 +152,7 @@ fn take_text(
     Ok(())
 }
 
-fn finish(
-    object: Object,
-    size: [f32; 2],
-    reading: &mut Reading,
-    boxes: &mut Vec<RawBox>,
-) -> Result<()> {
+fn finish(object: Object, size: [f32; 2], reading: &mut Reading, boxes: &mut Vec<RawBox>) -> Result<()> {
     let place = Place::new(&reading.place.file, Some(object.line));
     let name = object.name.map(|name| name.trim().to_string());
     let Some(name) = name.filter(|name| !name.is_empty()) else {
@@ -186,9 +161,8 @@ fn finish(
     let [Some(x1), Some(y1), Some(x2), Some(y2)] = object.edges else {
         let absent = EDGES.iter().zip(object.edges).find(|(_, e)| e.is_none());
         let edge = absent.map_or("xmin", |(name, _)| name);
-        return Err(place.error(format!(
-            "this <object> has no <bndbox> with <{edge}>: give xmin, ymin, xmax and ymax in pixels"
-        )));
+        return Err(place
+            .error(format!("this <object> has no <bndbox> with <{edge}>: give xmin, ymin, xmax and ymax in pixels")));
     };
     // Compared as written: a box of one pixel's width is a slip of the mouse, and `xmin = xmax` in tools that count from 0.
     if x2 <= x1 || y2 <= y1 {
@@ -199,10 +173,7 @@ fn finish(
         reading.remarks.push((Remark::BeyondImage, place));
     }
     boxes.push(RawBox {
-        class: RawClass {
-            word: Word::Name(name),
-            line: Some(object.line),
-        },
+        class: RawClass { word: Word::Name(name), line: Some(object.line) },
         xyxy: [(x1 - 1.0).max(0.0), (y1 - 1.0).max(0.0), x2, y2],
         ignore: object.difficult,
     });

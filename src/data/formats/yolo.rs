@@ -39,9 +39,7 @@ impl YoloReader {
             _ => Raw::Unlabelled,
         };
         let mut reading = Reading::of(raw, &candidates[0], None);
-        reading
-            .remarks
-            .push((Remark::NoLabelFile, reading.place.clone()));
+        reading.remarks.push((Remark::NoLabelFile, reading.place.clone()));
         Ok(reading)
     }
 
@@ -67,13 +65,7 @@ impl YoloReader {
         files
     }
 
-    fn read_rows(
-        &self,
-        task: &TaskDeclaration,
-        image: &Listed,
-        file: &Path,
-        text: &str,
-    ) -> Result<Reading> {
+    fn read_rows(&self, task: &TaskDeclaration, image: &Listed, file: &Path, text: &str) -> Result<Reading> {
         let mut reading = Reading::of(Raw::Unlabelled, file, None);
         let mut rows: Vec<(usize, usize, Xyxy)> = Vec::new();
         for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
@@ -95,17 +87,12 @@ impl YoloReader {
             return Ok(reading);
         }
         let Ok([width, height]) = decode::dimensions(&image.image) else {
-            reading
-                .remarks
-                .push((Remark::UnreadableImage, Place::new(&image.image, None)));
+            reading.remarks.push((Remark::UnreadableImage, Place::new(&image.image, None)));
             return Ok(reading);
         };
         let (width, height) = (width as f32, height as f32);
         let to_pixels = |(line, class, [x1, y1, x2, y2]): (usize, usize, Xyxy)| RawBox {
-            class: RawClass {
-                word: Word::Index(class),
-                line: Some(line),
-            },
+            class: RawClass { word: Word::Index(class), line: Some(line) },
             xyxy: [x1 * width, y1 * height, x2 * width, y2 * height],
             ignore: false,
         };
@@ -115,21 +102,14 @@ impl YoloReader {
 
     /// One row: its class and its box in parts of the image, clipped to it.
     fn row(&self, task: &TaskDeclaration, line: &str, place: &Place) -> Result<(usize, Xyxy)> {
-        let numbers: Option<Vec<f32>> = line
-            .split_whitespace()
-            .map(|word| word.parse().ok())
-            .collect();
+        let numbers: Option<Vec<f32>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
         let Some(numbers) = numbers.filter(|n| n.iter().all(|v| v.is_finite())) else {
-            return Err(place.error(format!(
-                "`{}` is not a row of numbers: expected `class cx cy w h`",
-                line.trim()
-            )));
+            return Err(place.error(format!("`{}` is not a row of numbers: expected `class cx cy w h`", line.trim())));
         };
         let class = numbers[0];
         if class < 0.0 || class.fract() != 0.0 {
-            return Err(place.error(format!(
-                "class `{class}` is no whole number from 0: the first number of a row is the class"
-            )));
+            return Err(place
+                .error(format!("class `{class}` is no whole number from 0: the first number of a row is the class")));
         }
         if let Some(names) = &task.names
             && class as usize >= names.len()
@@ -149,20 +129,16 @@ impl YoloReader {
             (YoloRows::BoxesOrPolygons, 5) => {
                 return Err(place.error("6 numbers: a confidence behind the box makes this a prediction, not a label; expected `class cx cy w h`"));
             }
-            (_, n) => return Err(place.error(format!(
-                "{} numbers: expected `class cx cy w h` or a polygon `class x1 y1 x2 y2 x3 y3 …`",
-                n + 1
-            ))),
+            (_, n) => {
+                return Err(place.error(format!(
+                    "{} numbers: expected `class cx cy w h` or a polygon `class x1 y1 x2 y2 x3 y3 …`",
+                    n + 1
+                )));
+            }
         };
-        let checked = if coordinates.len() == 4 || self.rows == YoloRows::Keypoints {
-            &coordinates[..4]
-        } else {
-            coordinates
-        };
-        if let Some(value) = checked
-            .iter()
-            .find(|v| !(-TOLERANCE..=1.0 + TOLERANCE).contains(*v))
-        {
+        let checked =
+            if coordinates.len() == 4 || self.rows == YoloRows::Keypoints { &coordinates[..4] } else { coordinates };
+        if let Some(value) = checked.iter().find(|v| !(-TOLERANCE..=1.0 + TOLERANCE).contains(*v)) {
             let message = format!(
                 "{value} is outside 0 to 1: YOLO coordinates are parts of the image's width and height, not pixels"
             );

@@ -7,10 +7,7 @@ fn with_tasks(tasks: &str) -> Folder {
     let folder = Folder::new();
     folder.images(&["train/cat/a.png", "train/dog/b.png", "val/cat/c.png"]);
     folder.text("t.csv", "file,n\na.png,1\nb.png,2\nc.png,3\n");
-    folder.text(
-        "data.yaml",
-        &format!("# comment: tasks\ntrain: train\nval: val\ntasks:\n{tasks}"),
-    );
+    folder.text("data.yaml", &format!("# comment: tasks\ntrain: train\nval: val\ntasks:\n{tasks}"));
     folder
 }
 
@@ -25,10 +22,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
             "  kind:\n    type: clasify\n",
             "DIR/data.yaml:6: task `kind`: `type: clasify` is none of classify, detect, regress; did you mean `classify`?",
         ),
-        (
-            "  kind: {from: folders}\n",
-            "DIR/data.yaml:5: task `kind` needs `type: classify`, `detect` or `regress`",
-        ),
+        ("  kind: {from: folders}\n", "DIR/data.yaml:5: task `kind` needs `type: classify`, `detect` or `regress`"),
         (
             "  kind: classify\n",
             "DIR/data.yaml:5: task `kind` is declared as `kind: {type: classify|detect|regress, from: …}`",
@@ -102,14 +96,8 @@ fn wrong_top_keys_say_where_and_what_to_do() {
             "train: images\n",
             "DIR/data.yaml: neither `tasks:` nor `names:`: list the class names of the YOLO labels as `names: [cat, dog]`, or declare tasks",
         ),
-        (
-            "names: [a]\nval_fraction: 2\n",
-            "DIR/data.yaml:2: `val_fraction:` is a number between 0 and 1, such as 0.2",
-        ),
-        (
-            "names: [a]\nmissing: no\n",
-            "DIR/data.yaml:2: `missing: no` is neither `background` nor `unlabelled`",
-        ),
+        ("names: [a]\nval_fraction: 2\n", "DIR/data.yaml:2: `val_fraction:` is a number between 0 and 1, such as 0.2"),
+        ("names: [a]\nmissing: no\n", "DIR/data.yaml:2: `missing: no` is neither `background` nor `unlabelled`"),
         (
             "val: empty\nnames: [a]\n",
             "DIR/empty: the val split holds no image (jpg, jpeg, png, bmp, webp are read): put images there or correct the declaration",
@@ -117,20 +105,14 @@ fn wrong_top_keys_say_where_and_what_to_do() {
     ];
     for (yaml, expected) in cases {
         let folder = Folder::new();
-        folder
-            .images(&["images/a.png", "images/b.png"])
-            .text("labels/a.txt", "")
-            .text("empty/readme.txt", "");
+        folder.images(&["images/a.png", "images/b.png"]).text("labels/a.txt", "").text("empty/readme.txt", "");
         folder.text("data.yaml", yaml);
         assert_eq!(folder.error(), expected);
     }
     let folder = Folder::new();
     folder.text("data.yaml", "names: [a\ntrain: b\n");
     let error = folder.error();
-    assert!(
-        error.starts_with("DIR/data.yaml:2: not valid YAML"),
-        "{error}"
-    );
+    assert!(error.starts_with("DIR/data.yaml:2: not valid YAML"), "{error}");
 }
 
 #[test]
@@ -151,21 +133,14 @@ fn folders_that_are_no_data_set() {
         "DIR: the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml"
     );
     folder.text("notes/a.txt", "");
-    assert!(
-        open(&folder)
-            .starts_with("DIR: no layout recognised (it holds notes): expected class folders")
-    );
+    assert!(open(&folder).starts_with("DIR: no layout recognised (it holds notes): expected class folders"));
     folder.text("annotations/instances_train2017.json", "{}");
     assert_eq!(
         open(&folder),
         "DIR: this looks like COCO, which comes with a later version: convert it to YOLO labels or VOC files"
     );
     let absent = Dataset::open(&folder.path().join("absent"), &OpenOptions::default()).unwrap_err();
-    assert!(
-        absent
-            .to_string()
-            .ends_with("absent: not there: point at a data.yaml or at a folder of images")
-    );
+    assert!(absent.to_string().ends_with("absent: not there: point at a data.yaml or at a folder of images"));
 }
 
 #[test]
@@ -175,10 +150,7 @@ fn crops_and_flips_only_where_every_task_bears_them() {
         (dataset.crop_safe, dataset.flip_safe)
     };
     assert_eq!(safe("  k: {type: classify, from: folders}\n"), (true, true));
-    assert_eq!(
-        safe("  k: {type: classify, from: folders}\n  n: {type: regress, from: {csv: t.csv}}\n"),
-        (false, true)
-    );
+    assert_eq!(safe("  k: {type: classify, from: folders}\n  n: {type: regress, from: {csv: t.csv}}\n"), (false, true));
     assert_eq!(
         safe(
             "  k: {type: classify, from: folders}\n  n: {type: regress, from: {csv: t.csv}, crop_safe: true, flip_safe: false}\n"
@@ -186,9 +158,7 @@ fn crops_and_flips_only_where_every_task_bears_them() {
         (true, false)
     );
     assert_eq!(
-        safe(
-            "  k: {type: classify, from: folders}\n  n: {type: regress, from: {csv: t.csv}}\ncrop_safe: true\n"
-        ),
+        safe("  k: {type: classify, from: folders}\n  n: {type: regress, from: {csv: t.csv}}\ncrop_safe: true\n"),
         (true, true)
     );
 }

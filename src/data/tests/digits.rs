@@ -9,34 +9,18 @@ use crate::task::Label;
 use std::collections::BTreeSet;
 use std::fs;
 
-const SMALL: DigitsOptions = DigitsOptions {
-    train: 200,
-    val: 40,
-    test: 20,
-    size: 96,
-    seed: 5,
-};
+const SMALL: DigitsOptions = DigitsOptions { train: 200, val: 40, test: 20, size: 96, seed: 5 };
 
 #[test]
 fn splits_share_no_handwriting() {
-    let pools: Vec<BTreeSet<usize>> = (0..3)
-        .map(|split| crate::data::digits::records_of(split).into_iter().collect())
-        .collect();
+    let pools: Vec<BTreeSet<usize>> =
+        (0..3).map(|split| crate::data::digits::records_of(split).into_iter().collect()).collect();
     assert_eq!(pools.iter().map(BTreeSet::len).sum::<usize>(), 1797);
-    assert!(
-        pools[0].is_disjoint(&pools[1])
-            && pools[0].is_disjoint(&pools[2])
-            && pools[1].is_disjoint(&pools[2])
-    );
+    assert!(pools[0].is_disjoint(&pools[1]) && pools[0].is_disjoint(&pools[2]) && pools[1].is_disjoint(&pools[2]));
     let records = Records::load().unwrap();
     let pool: Vec<usize> = pools[1].iter().copied().collect();
     for number in 0..50 {
-        assert!(
-            draw(&records, &pool, 96, &[number])
-                .records
-                .iter()
-                .all(|r| pools[1].contains(r))
-        );
+        assert!(draw(&records, &pool, 96, &[number]).records.iter().all(|r| pools[1].contains(r)));
     }
 }
 
@@ -52,21 +36,11 @@ fn scenes_are_what_they_say() {
         papers[scene.paper] += 1;
         for (i, (_, b)) in scene.digits.iter().enumerate() {
             assert!(b[0] >= 0.0 && b[1] >= 0.0 && b[2] <= 96.0 && b[3] <= 96.0);
-            assert!(
-                (5.0..50.0).contains(&(b[2] - b[0])) && (12.0..50.0).contains(&(b[3] - b[1])),
-                "{b:?}"
-            );
-            assert!(
-                scene.digits[..i]
-                    .iter()
-                    .all(|(_, other)| boxes::iou(b, other) < 0.05)
-            );
+            assert!((5.0..50.0).contains(&(b[2] - b[0])) && (12.0..50.0).contains(&(b[3] - b[1])), "{b:?}");
+            assert!(scene.digits[..i].iter().all(|(_, other)| boxes::iou(b, other) < 0.05));
         }
     }
-    assert!(
-        (4..=30).contains(&counts[0]) && counts[1..].iter().all(|n| *n > 50),
-        "{counts:?}"
-    );
+    assert!((4..=30).contains(&counts[0]) && counts[1..].iter().all(|n| *n > 50), "{counts:?}");
     assert!(papers.iter().all(|n| *n > 60), "{papers:?}");
 }
 
@@ -78,58 +52,32 @@ fn written_and_read_again() {
         write_digits(dir, &SMALL).unwrap();
     }
     for file in ["labels.csv", "train/00007.png", "labels/val/00003.txt"] {
-        assert_eq!(
-            fs::read(dirs[0].join(file)).unwrap(),
-            fs::read(dirs[1].join(file)).unwrap(),
-            "{file}"
-        );
+        assert_eq!(fs::read(dirs[0].join(file)).unwrap(), fs::read(dirs[1].join(file)).unwrap(), "{file}");
     }
     let dataset = Dataset::open(&dirs[0], &OpenOptions::default()).unwrap();
-    assert_eq!(
-        [dataset.train.len(), dataset.val.len(), dataset.test.len()],
-        [200, 40, 20]
-    );
+    assert_eq!([dataset.train.len(), dataset.val.len(), dataset.test.len()], [200, 40, 20]);
     assert!(!dataset.crop_safe && !dataset.flip_safe);
     let report = describe::check(&dataset);
     for task in &report.tasks {
-        assert!(
-            task.splits[0].unlabelled > 5 && task.splits[1].unlabelled == 0,
-            "{report}"
-        );
+        assert!(task.splits[0].unlabelled > 5 && task.splits[1].unlabelled == 0, "{report}");
     }
     assert!(report.tasks[0].splits[0].empty > 0, "{report}");
-    assert!(
-        report
-            .to_string()
-            .contains("digits  detection       train       200"),
-        "{report}"
-    );
+    assert!(report.to_string().contains("digits  detection       train       200"), "{report}");
     assert!(describe::broken(&dataset).is_empty());
     // The sum is of the digits that are boxed.
     for sample in &dataset.val {
-        let (Label::Boxes(boxes), Label::Values(sum)) = (&sample.labels[0], &sample.labels[2])
-        else {
-            panic!()
-        };
+        let (Label::Boxes(boxes), Label::Values(sum)) = (&sample.labels[0], &sample.labels[2]) else { panic!() };
         assert_eq!(boxes.iter().map(|b| b.class).sum::<usize>() as f32, sum[0]);
     }
     // Ink is dark, paper is light: the boxes hold the dark pixels.
-    let sample = dataset
-        .val
-        .iter()
-        .find(|s| matches!(&s.labels[0], Label::Boxes(b) if b.len() == 1))
-        .unwrap();
+    let sample = dataset.val.iter().find(|s| matches!(&s.labels[0], Label::Boxes(b) if b.len() == 1)).unwrap();
     let image = decode::decode(&sample.image).unwrap();
-    let Label::Boxes(boxes) = &sample.labels[0] else {
-        panic!()
-    };
+    let Label::Boxes(boxes) = &sample.labels[0] else { panic!() };
     let [x1, y1, x2, y2] = boxes[0].xyxy.map(|v| v.round() as usize);
     let dark = |x: usize, y: usize| image.rgb[(y * 96 + x) * 3..][..3].iter().all(|b| *b < 150);
     let all = (0..96 * 96).filter(|i| dark(i % 96, i / 96)).count();
     let inside = (0..96 * 96)
-        .filter(|i| {
-            (x1..x2).contains(&(i % 96)) && (y1..y2).contains(&(i / 96)) && dark(i % 96, i / 96)
-        })
+        .filter(|i| (x1..x2).contains(&(i % 96)) && (y1..y2).contains(&(i / 96)) && dark(i % 96, i / 96))
         .count();
     assert!(inside > 20 && inside * 10 >= all * 7, "{inside} of {all}");
 }
@@ -140,22 +88,10 @@ fn nothing_is_overwritten_or_left_half_made() {
     folder.text("taken/file.txt", "mine");
     let taken = folder.path().join("taken");
     let error = write_digits(&taken, &SMALL).unwrap_err().to_string();
-    assert!(
-        error.ends_with("taken: is already there and not empty: give a new folder"),
-        "{error}"
-    );
+    assert!(error.ends_with("taken: is already there and not empty: give a new folder"), "{error}");
     assert_eq!(fs::read_dir(&taken).unwrap().count(), 1);
     fs::create_dir(folder.path().join("empty")).unwrap();
-    write_digits(
-        &folder.path().join("empty"),
-        &DigitsOptions {
-            train: 2,
-            val: 1,
-            test: 0,
-            ..SMALL
-        },
-    )
-    .unwrap();
+    write_digits(&folder.path().join("empty"), &DigitsOptions { train: 2, val: 1, test: 0, ..SMALL }).unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     let below_a_file = folder.path().join("taken/file.txt/digits");
     assert!(write_digits(&below_a_file, &SMALL).is_err());
@@ -165,16 +101,7 @@ fn nothing_is_overwritten_or_left_half_made() {
 fn the_cache_is_made_once() {
     let folder = Folder::new();
     let dir = digits_dataset(folder.path()).unwrap();
-    let made = fs::metadata(dir.join("data.yaml"))
-        .unwrap()
-        .modified()
-        .unwrap();
+    let made = fs::metadata(dir.join("data.yaml")).unwrap().modified().unwrap();
     assert_eq!(digits_dataset(folder.path()).unwrap(), dir);
-    assert_eq!(
-        fs::metadata(dir.join("data.yaml"))
-            .unwrap()
-            .modified()
-            .unwrap(),
-        made
-    );
+    assert_eq!(fs::metadata(dir.join("data.yaml")).unwrap().modified().unwrap(), made);
 }

@@ -5,15 +5,8 @@ use crate::task::{Label, TaskKind};
 
 fn yolo() -> Folder {
     let folder = Folder::new();
-    folder.images(&[
-        "images/train/a.png",
-        "images/train/b.png",
-        "images/val/c.png",
-    ]);
-    folder.text(
-        "data.yaml",
-        "train: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n",
-    );
+    folder.images(&["images/train/a.png", "images/train/b.png", "images/val/c.png"]);
+    folder.text("data.yaml", "train: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n");
     folder.text("labels/train/a.txt", "1 0.5 0.5 0.25 0.5\n");
     folder.text("labels/val/c.txt", "");
     folder
@@ -24,61 +17,33 @@ fn yolo_rows_become_pixels() {
     let folder = yolo();
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"]);
-    assert_eq!(
-        *label(&dataset, "images/train/a.png", 0),
-        one_box(1, [15.0, 5.0, 25.0, 15.0])
-    );
-    assert_eq!(
-        *label(&dataset, "images/val/c.png", 0),
-        Label::Boxes(vec![])
-    );
+    assert_eq!(*label(&dataset, "images/train/a.png", 0), one_box(1, [15.0, 5.0, 25.0, 15.0]));
+    assert_eq!(*label(&dataset, "images/val/c.png", 0), Label::Boxes(vec![]));
     assert!(dataset.crop_safe && dataset.flip_safe);
 }
 
 #[test]
 fn a_missing_yolo_file_is_background_alone_and_unlabelled_beside_others() {
     let folder = yolo();
-    assert_eq!(
-        *label(&folder.open(), "images/train/b.png", 0),
-        Label::Boxes(vec![])
-    );
+    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::Boxes(vec![]));
     let note = "objects: 1 of 3 images without a label file taken as background (`missing: unlabelled` says otherwise)";
-    assert!(
-        folder.open().notes.iter().any(|n| n == note),
-        "{:?}",
-        folder.open().notes
-    );
+    assert!(folder.open().notes.iter().any(|n| n == note), "{:?}", folder.open().notes);
 
-    folder.text(
-        "data.yaml",
-        "train: images/train\nval: images/val\nnames: [cat, dog]\nmissing: unlabelled\n",
-    );
-    assert_eq!(
-        *label(&folder.open(), "images/train/b.png", 0),
-        Label::Unlabelled
-    );
+    folder.text("data.yaml", "train: images/train\nval: images/val\nnames: [cat, dog]\nmissing: unlabelled\n");
+    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::Unlabelled);
 
     folder.text("size.csv", "file,size\na.png,1.5\nb.png,2\n");
     let tasks = "train: images/train\nval: images/val\nnames: [cat, dog]\ntasks:\n  pets: {type: detect, from: {yolo: labels}}\n  size: {type: regress, from: {csv: size.csv, column: size}}\n";
     folder.text("data.yaml", tasks);
     let dataset = folder.open();
     assert_eq!(*label(&dataset, "images/train/b.png", 0), Label::Unlabelled);
-    assert_eq!(
-        *label(&dataset, "images/train/b.png", 1),
-        Label::Values(vec![2.0])
-    );
+    assert_eq!(*label(&dataset, "images/train/b.png", 1), Label::Values(vec![2.0]));
     assert_eq!(*label(&dataset, "images/val/c.png", 1), Label::Unlabelled);
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"]);
     assert!(!dataset.crop_safe);
 
-    folder.text(
-        "data.yaml",
-        &tasks.replace("labels}}", "labels}, missing: background}"),
-    );
-    assert_eq!(
-        *label(&folder.open(), "images/train/b.png", 0),
-        Label::Boxes(vec![])
-    );
+    folder.text("data.yaml", &tasks.replace("labels}}", "labels}, missing: background}"));
+    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::Boxes(vec![]));
 }
 
 #[test]
@@ -89,20 +54,12 @@ fn yolo_polygons_bom_duplicates_and_flat_boxes() {
         "\u{feff}0 0.1 0.2 0.5 0.2 0.5 0.8\n1 0.5 0.5 0.25 0.5\n1 0.5 0.5 0.25 0.5\n0 0.5 0.5 0 0.5\n\n",
     );
     let dataset = folder.open();
-    let Label::Boxes(boxes) = label(&dataset, "images/train/a.png", 0) else {
-        panic!()
-    };
+    let Label::Boxes(boxes) = label(&dataset, "images/train/a.png", 0) else { panic!() };
     assert_eq!(boxes.len(), 2);
     assert_eq!(boxes[0].xyxy, [4.0, 4.0, 20.0, 16.0]);
     let notes = dataset.notes.join("\n");
-    assert!(
-        notes.contains("objects: 1 box without width or height left out (labels/train/a.txt:4)"),
-        "{notes}"
-    );
-    assert!(
-        notes.contains("objects: 1 box repeated and counted once (labels/train/a.txt:3)"),
-        "{notes}"
-    );
+    assert!(notes.contains("objects: 1 box without width or height left out (labels/train/a.txt:4)"), "{notes}");
+    assert!(notes.contains("objects: 1 box repeated and counted once (labels/train/a.txt:3)"), "{notes}");
 }
 
 #[test]
@@ -161,9 +118,7 @@ fn folder_first_is_a(folder: &Folder) -> bool {
 }
 
 fn voc_xml(objects: &str) -> String {
-    format!(
-        "<annotation>\n<size><width>40</width><height>20</height></size>\n{objects}</annotation>\n"
-    )
+    format!("<annotation>\n<size><width>40</width><height>20</height></size>\n{objects}</annotation>\n")
 }
 
 fn object(name: &str, difficult: u8, [x1, y1, x2, y2]: [&str; 4]) -> String {
@@ -174,19 +129,9 @@ fn object(name: &str, difficult: u8, [x1, y1, x2, y2]: [&str; 4]) -> String {
 
 fn voc() -> Folder {
     let folder = Folder::new();
-    folder.images(&[
-        "JPEGImages/a.png",
-        "JPEGImages/b.png",
-        "JPEGImages/c.png",
-        "JPEGImages/d.png",
-    ]);
-    folder
-        .text("ImageSets/Main/train.txt", "a\nb  1\n\n")
-        .text("ImageSets/Main/val.txt", "c -1\nd\n");
-    let boxes = [
-        object("cat", 0, ["1", "1", "10", "20"]),
-        object("dog &amp; co", 1, ["5.5", "6", "40", "20"]),
-    ];
+    folder.images(&["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png", "JPEGImages/d.png"]);
+    folder.text("ImageSets/Main/train.txt", "a\nb  1\n\n").text("ImageSets/Main/val.txt", "c -1\nd\n");
+    let boxes = [object("cat", 0, ["1", "1", "10", "20"]), object("dog &amp; co", 1, ["5.5", "6", "40", "20"])];
     folder.text("Annotations/a.xml", &voc_xml(&boxes.concat()));
     folder.text("Annotations/c.xml", &voc_xml(""));
     folder
@@ -196,50 +141,25 @@ fn voc() -> Folder {
 fn voc_counts_from_one_and_keeps_three_states() {
     let folder = voc();
     let dataset = folder.open();
-    assert!(
-        dataset.layout.starts_with("Pascal VOC"),
-        "{}",
-        dataset.layout
-    );
+    assert!(dataset.layout.starts_with("Pascal VOC"), "{}", dataset.layout);
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog & co"]);
-    let Label::Boxes(boxes) = label(&dataset, "JPEGImages/a.png", 0) else {
-        panic!()
-    };
-    assert_eq!(
-        (boxes[0].class, boxes[0].xyxy, boxes[0].ignore),
-        (0, [0.0, 0.0, 10.0, 20.0], false)
-    );
-    assert_eq!(
-        (boxes[1].class, boxes[1].xyxy, boxes[1].ignore),
-        (1, [4.5, 5.0, 40.0, 20.0], true)
-    );
+    let Label::Boxes(boxes) = label(&dataset, "JPEGImages/a.png", 0) else { panic!() };
+    assert_eq!((boxes[0].class, boxes[0].xyxy, boxes[0].ignore), (0, [0.0, 0.0, 10.0, 20.0], false));
+    assert_eq!((boxes[1].class, boxes[1].xyxy, boxes[1].ignore), (1, [4.5, 5.0, 40.0, 20.0], true));
     assert_eq!(*label(&dataset, "JPEGImages/b.png", 0), Label::Unlabelled);
-    assert_eq!(
-        *label(&dataset, "JPEGImages/c.png", 0),
-        Label::Boxes(vec![])
-    );
+    assert_eq!(*label(&dataset, "JPEGImages/c.png", 0), Label::Boxes(vec![]));
 }
 
 #[test]
 fn flat_voc_boxes_are_named_and_left_out() {
     // As BloodImage_00338 and 00343 of the blood data set are.
     let folder = voc();
-    let boxes = [
-        object("cat", 0, ["5", "7", "5", "7"]),
-        object("cat", 0, ["5", "7", "9", "9"]),
-    ];
+    let boxes = [object("cat", 0, ["5", "7", "5", "7"]), object("cat", 0, ["5", "7", "9", "9"])];
     folder.text("Annotations/a.xml", &voc_xml(&boxes.concat()));
     let dataset = folder.open();
-    assert_eq!(
-        *label(&dataset, "JPEGImages/a.png", 0),
-        one_box(0, [4.0, 6.0, 9.0, 9.0])
-    );
+    assert_eq!(*label(&dataset, "JPEGImages/a.png", 0), one_box(0, [4.0, 6.0, 9.0, 9.0]));
     let note = "objects: 1 box without width or height left out (Annotations/a.xml:3)";
-    assert!(
-        dataset.notes.iter().any(|n| n == note),
-        "{:?}",
-        dataset.notes
-    );
+    assert!(dataset.notes.iter().any(|n| n == note), "{:?}", dataset.notes);
 }
 
 #[test]
@@ -270,10 +190,7 @@ fn wrong_voc_files_say_where_and_what_to_do() {
     let folder = voc();
     folder.text("Annotations/a.xml", "<annotation>\n</object>\n");
     let error = folder.error();
-    assert!(
-        error.starts_with("DIR/Annotations/a.xml:2: not well-formed XML ("),
-        "{error}"
-    );
+    assert!(error.starts_with("DIR/Annotations/a.xml:2: not well-formed XML ("), "{error}");
 
     let folder = voc();
     folder.text("ImageSets/Main/train.txt", "a\naa\n");
@@ -282,10 +199,7 @@ fn wrong_voc_files_say_where_and_what_to_do() {
         "DIR/ImageSets/Main/train.txt:2: no image `aa` with one of the endings jpg, jpeg, png, bmp, webp in DIR/JPEGImages: correct the line or remove it; did you mean `a`?"
     );
     let folder = voc();
-    folder.text(
-        "Annotations/d.xml",
-        &voc_xml(&object("bird", 0, ["1", "2", "10", "20"])),
-    );
+    folder.text("Annotations/d.xml", &voc_xml(&object("bird", 0, ["1", "2", "10", "20"])));
     assert_eq!(
         folder.error(),
         "DIR/Annotations/d.xml:3: class `bird` is not known; task `objects` knows cat, dog & co; the training split does not hold it: correct it, or list all classes in `names:`"
@@ -295,36 +209,21 @@ fn wrong_voc_files_say_where_and_what_to_do() {
 #[test]
 fn class_folders_with_and_without_splits() {
     let folder = Folder::new();
-    folder.images(&[
-        "train/class2/a.png",
-        "train/class10/deep/b.png",
-        "valid/class10/c.png",
-    ]);
+    folder.images(&["train/class2/a.png", "train/class10/deep/b.png", "valid/class10/c.png"]);
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["class10", "class2"]);
-    assert_eq!(
-        *label(&dataset, "train/class10/deep/b.png", 0),
-        Label::Class(0)
-    );
+    assert_eq!(*label(&dataset, "train/class10/deep/b.png", 0), Label::Class(0));
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 1));
-    assert!(
-        dataset.notes.iter().any(|n| n.contains("natural order")),
-        "{:?}",
-        dataset.notes
-    );
+    assert!(dataset.notes.iter().any(|n| n.contains("natural order")), "{:?}", dataset.notes);
     assert!(dataset.crop_safe);
 
     let folder = Folder::new();
-    let names: Vec<String> = (0..40)
-        .map(|i| format!("{}/{i}.png", ["cat", "dog"][i % 2]))
-        .collect();
+    let names: Vec<String> = (0..40).map(|i| format!("{}/{i}.png", ["cat", "dog"][i % 2])).collect();
     folder.images(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let dataset = folder.open();
     assert_eq!(dataset.train.len() + dataset.val.len(), 40);
     assert!((2..=16).contains(&dataset.val.len()));
-    assert!(
-        matches!(&dataset.tasks[0].kind, TaskKind::Classify { classes } if classes == &["cat", "dog"])
-    );
+    assert!(matches!(&dataset.tasks[0].kind, TaskKind::Classify { classes } if classes == &["cat", "dog"]));
 }
 
 #[test]
@@ -336,12 +235,7 @@ fn class_folders_that_cannot_be_learnt() {
         "DIR: task `class`: a single class (`cat`) cannot be told from anything: at least two are needed"
     );
     let folder = Folder::new();
-    folder.images(&[
-        "train/cat/a.png",
-        "train/dog/b.png",
-        "train/c.png",
-        "val/cat/d.png",
-    ]);
+    folder.images(&["train/cat/a.png", "train/dog/b.png", "train/c.png", "val/cat/d.png"]);
     assert_eq!(
         folder.error(),
         "DIR/train/c.png: this image lies in no class folder below DIR/train: move it into the folder of its class"
@@ -364,31 +258,19 @@ fn metadata_tables_without_a_config() {
         r#"{"file_name":"c.png","speed":null,"note":null}"#,
     ];
     folder.text("train/metadata.jsonl", &rows.join("\n"));
-    folder.text(
-        "val/metadata.jsonl",
-        r#"{"file_name":"d.png","scene":"city","speed":7}"#,
-    );
+    folder.text("val/metadata.jsonl", r#"{"file_name":"d.png","scene":"city","speed":7}"#);
     let dataset = folder.open();
     let names: Vec<&str> = dataset.tasks.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["objects", "scene", "speed"]);
-    assert_eq!(
-        *label(&dataset, "train/a.png", 0),
-        one_box(0, [10.0, 2.0, 30.0, 6.0])
-    );
+    assert_eq!(*label(&dataset, "train/a.png", 0), one_box(0, [10.0, 2.0, 30.0, 6.0]));
     assert_eq!(*label(&dataset, "train/b.png", 0), Label::Boxes(vec![]));
     assert_eq!(*label(&dataset, "train/c.png", 0), Label::Unlabelled);
     assert_eq!(*label(&dataset, "train/b.png", 1), Label::Class(1));
     assert_eq!(*label(&dataset, "train/c.png", 2), Label::Unlabelled);
     assert_eq!(*label(&dataset, "val/d.png", 2), Label::Values(vec![7.0]));
     let notes = dataset.notes.join("\n");
-    assert!(
-        notes.contains("objects: 1 box without width or height left out (train/metadata.jsonl:1)"),
-        "{notes}"
-    );
-    assert!(
-        notes.contains("column `note` left out: it is blank"),
-        "{notes}"
-    );
+    assert!(notes.contains("objects: 1 box without width or height left out (train/metadata.jsonl:1)"), "{notes}");
+    assert!(notes.contains("column `note` left out: it is blank"), "{notes}");
 }
 
 fn csv(table: &str) -> Folder {
@@ -404,37 +286,18 @@ fn csv(table: &str) -> Folder {
 
 #[test]
 fn csv_columns_with_blanks() {
-    let folder = csv(
-        "file,kind,x,y\ntrain/a.png,10,1,2\ntrain/b.png,9,,\nval/a.png,,3,\nelsewhere.png,9,1,1\n",
-    );
+    let folder = csv("file,kind,x,y\ntrain/a.png,10,1,2\ntrain/b.png,9,,\nval/a.png,,3,\nelsewhere.png,9,1,1\n");
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["9", "10"]);
-    let expected = TaskKind::Regress {
-        columns: vec!["x".into(), "y".into()],
-        units: vec!["m".into(), "s".into()],
-    };
+    let expected = TaskKind::Regress { columns: vec!["x".into(), "y".into()], units: vec!["m".into(), "s".into()] };
     assert_eq!(dataset.tasks[1].kind, expected);
-    assert_eq!(
-        dataset.train[0].labels,
-        [Label::Class(1), Label::Values(vec![1.0, 2.0])]
-    );
-    assert_eq!(
-        dataset.train[1].labels,
-        [Label::Class(0), Label::Unlabelled]
-    );
-    assert_eq!(
-        dataset.val[0].labels,
-        [Label::Unlabelled, Label::Unlabelled]
-    );
+    assert_eq!(dataset.train[0].labels, [Label::Class(1), Label::Values(vec![1.0, 2.0])]);
+    assert_eq!(dataset.train[1].labels, [Label::Class(0), Label::Unlabelled]);
+    assert_eq!(dataset.val[0].labels, [Label::Unlabelled, Label::Unlabelled]);
     let notes = dataset.notes.join("\n");
+    assert!(notes.contains("pose: 1 row with some of the columns blank, so unlabelled (labels.csv:4)"), "{notes}");
     assert!(
-        notes.contains("pose: 1 row with some of the columns blank, so unlabelled (labels.csv:4)"),
-        "{notes}"
-    );
-    assert!(
-        notes.contains(
-            "labels.csv: 1 row names no image of this data set (first: line 5, `elsewhere.png`)"
-        ),
+        notes.contains("labels.csv: 1 row names no image of this data set (first: line 5, `elsewhere.png`)"),
         "{notes}"
     );
 }

@@ -23,20 +23,10 @@ fn samples(folder: &Folder, count: usize) -> Arc<[Sample]> {
     let sample = |i: usize| {
         let image = folder.path().join(format!("{i}.png"));
         let grey = image::Rgb([(i * 9) as u8; 3]);
-        image::RgbImage::from_pixel(40 + i as u32, 30, grey)
-            .save(&image)
-            .unwrap();
+        image::RgbImage::from_pixel(40 + i as u32, 30, grey).save(&image).unwrap();
         let xyxy = [4.0, 5.0, 20.0, 25.0];
-        let boxes = vec![LabelledBox {
-            class: i,
-            xyxy,
-            ignore: false,
-        }];
-        Sample {
-            image,
-            name: format!("{i}.png"),
-            labels: vec![Label::Boxes(boxes), Label::Unlabelled],
-        }
+        let boxes = vec![LabelledBox { class: i, xyxy, ignore: false }];
+        Sample { image, name: format!("{i}.png"), labels: vec![Label::Boxes(boxes), Label::Unlabelled] }
     };
     (0..count).map(sample).collect()
 }
@@ -50,10 +40,7 @@ fn encode() -> crate::data::loader::Encode<usize> {
 type Content = (Vec<u8>, Vec<(usize, Vec<Label>, usize)>);
 
 fn content(batch: &Batch<usize>) -> Content {
-    let items = batch
-        .items
-        .iter()
-        .map(|item| (item.index, item.labels.clone(), item.encoded));
+    let items = batch.items.iter().map(|item| (item.index, item.labels.clone(), item.encoded));
     (batch.images.clone(), items.collect())
 }
 
@@ -62,8 +49,7 @@ fn threads_change_nothing_and_any_batch_can_be_the_first() {
     let folder = Folder::new();
     let samples = samples(&folder, 10);
     let take = |workers, start, count| -> Vec<_> {
-        let mut loader =
-            TrainLoader::new(samples.clone(), options(workers), encode(), start).unwrap();
+        let mut loader = TrainLoader::new(samples.clone(), options(workers), encode(), start).unwrap();
         (0..count)
             .map(|_| {
                 let batch = loader.next().unwrap();
@@ -77,11 +63,7 @@ fn threads_change_nothing_and_any_batch_can_be_the_first() {
     assert_eq!(take(2, 0, 9), expected);
     assert_eq!(take(5, 0, 9), expected);
     assert_eq!(take(2, 4, 5), expected[4..]);
-    assert!(
-        expected
-            .iter()
-            .all(|(images, items)| items.len() == 6 && images.len() == 6 * 32 * 32 * 3)
-    );
+    assert!(expected.iter().all(|(images, items)| items.len() == 6 && images.len() == 6 * 32 * 32 * 3));
 }
 
 #[test]
@@ -103,15 +85,10 @@ fn each_image_comes_equally_often() {
 #[test]
 fn labels_are_in_network_pixels() {
     let folder = Folder::new();
-    let plain = LoaderOptions {
-        augment: Augment::NONE,
-        ..options(1)
-    };
+    let plain = LoaderOptions { augment: Augment::NONE, ..options(1) };
     let mut loader = EvalLoader::new(samples(&folder, 1), plain, encode()).unwrap();
     let batch = loader.next().unwrap().unwrap();
-    let Label::Boxes(boxes) = &batch.items[0].labels[0] else {
-        panic!()
-    };
+    let Label::Boxes(boxes) = &batch.items[0].labels[0] else { panic!() };
     // 40 × 30 letterboxed to 32: scale 0.8, four rows of padding.
     assert_eq!(boxes[0].xyxy, [3.2, 8.0, 16.0, 24.0]);
     assert_eq!(batch.items[0].encoded, 1);
@@ -123,24 +100,14 @@ fn evaluation_goes_in_order_and_pads_the_last_batch() {
     let folder = Folder::new();
     let samples = samples(&folder, 10);
     for workers in [1, 3] {
-        let plain = LoaderOptions {
-            augment: Augment::NONE,
-            ..options(workers)
-        };
+        let plain = LoaderOptions { augment: Augment::NONE, ..options(workers) };
         let loader = EvalLoader::new(samples.clone(), plain, encode()).unwrap();
         let batches: Vec<_> = loader.map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(Batch::count).collect::<Vec<_>>(), [6, 4]);
-        let order: Vec<usize> = batches
-            .iter()
-            .flat_map(|b| b.items.iter().map(|i| i.index))
-            .collect();
+        let order: Vec<usize> = batches.iter().flat_map(|b| b.items.iter().map(|i| i.index)).collect();
         assert_eq!(order, (0..10).collect::<Vec<_>>());
         assert_eq!(batches[1].images.len(), 6 * 32 * 32 * 3);
-        assert!(
-            batches[1].images[4 * 32 * 32 * 3..]
-                .iter()
-                .all(|byte| *byte == 0)
-        );
+        assert!(batches[1].images[4 * 32 * 32 * 3..].iter().all(|byte| *byte == 0));
     }
 }
 
@@ -150,10 +117,7 @@ fn broken_images_are_named_once_and_replaced_alike() {
     let samples = samples(&folder, 10);
     fs::write(&samples[3].image, b"no image").unwrap();
     let take = |workers| {
-        let tolerant = LoaderOptions {
-            max_broken: 0.01,
-            ..options(workers)
-        };
+        let tolerant = LoaderOptions { max_broken: 0.01, ..options(workers) };
         let mut loader = TrainLoader::new(samples.clone(), tolerant, encode(), 0).unwrap();
         let mut broken = Vec::new();
         let drawn: Vec<usize> = (0..6)
@@ -179,39 +143,21 @@ fn too_many_broken_images_stop_the_run_and_are_named() {
     fs::write(&samples[3].image, b"no image").unwrap();
     fs::write(&samples[7].image, b"").unwrap();
     let run = |max_broken| {
-        let tolerant = LoaderOptions {
-            max_broken,
-            ..options(2)
-        };
+        let tolerant = LoaderOptions { max_broken, ..options(2) };
         let mut loader = TrainLoader::new(samples.clone(), tolerant, encode(), 0).unwrap();
-        (0..4)
-            .map(|_| loader.next())
-            .find_map(Result::err)
-            .map(|e| e.to_string())
+        (0..4).map(|_| loader.next()).find_map(Result::err).map(|e| e.to_string())
     };
     assert_eq!(run(0.2), None);
     let message = run(0.1).unwrap();
     assert!(
-        message.starts_with(
-            "2 of 10 images cannot be read, more than max_broken 0.1 allows: 3.png (cannot decode"
-        ),
+        message.starts_with("2 of 10 images cannot be read, more than max_broken 0.1 allows: 3.png (cannot decode"),
         "{message}"
     );
-    assert!(
-        message.contains("7.png (the file is empty); repair or remove them, or raise max_broken"),
-        "{message}"
-    );
+    assert!(message.contains("7.png (the file is empty); repair or remove them, or raise max_broken"), "{message}");
 
     // In evaluation they leave a gap, not a replacement.
-    let plain = LoaderOptions {
-        augment: Augment::NONE,
-        max_broken: 0.2,
-        ..options(2)
-    };
-    let batches: Vec<_> = EvalLoader::new(samples.clone(), plain, encode())
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let plain = LoaderOptions { augment: Augment::NONE, max_broken: 0.2, ..options(2) };
+    let batches: Vec<_> = EvalLoader::new(samples.clone(), plain, encode()).unwrap().map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(Batch::count).collect::<Vec<_>>(), [5, 3]);
     for sample in samples.iter() {
         fs::write(&sample.image, b"").unwrap();
@@ -225,26 +171,9 @@ fn a_panicking_encoder_is_an_error_and_dropping_is_clean() {
     let samples = samples(&folder, 10);
     let fails: crate::data::loader::Encode<()> = Arc::new(|_| panic!("as this test wants"));
     let mut loader = TrainLoader::new(samples.clone(), options(3), fails, 0).unwrap();
-    assert!(
-        loader
-            .next()
-            .unwrap_err()
-            .to_string()
-            .contains("a data worker panicked")
-    );
+    assert!(loader.next().unwrap_err().to_string().contains("a data worker panicked"));
     assert!(loader.next().is_err());
     // Never asked for a batch, threads busy ahead.
     drop(TrainLoader::new(samples.clone(), options(3), encode(), 0).unwrap());
-    assert!(
-        TrainLoader::new(
-            samples,
-            LoaderOptions {
-                batch: 0,
-                ..options(1)
-            },
-            encode(),
-            0
-        )
-        .is_err()
-    );
+    assert!(TrainLoader::new(samples, LoaderOptions { batch: 0, ..options(1) }, encode(), 0).is_err());
 }

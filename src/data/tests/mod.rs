@@ -21,8 +21,7 @@ impl Folder {
     pub fn new() -> Folder {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("polyhead-data-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("polyhead-data-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Folder(path)
     }
@@ -43,9 +42,7 @@ impl Folder {
         for name in names {
             let file = self.0.join(name);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
-            image::RgbImage::from_pixel(40, 20, image::Rgb([90, 120, 150]))
-                .save(file)
-                .unwrap();
+            image::RgbImage::from_pixel(40, 20, image::Rgb([90, 120, 150])).save(file).unwrap();
         }
         self
     }
@@ -70,19 +67,11 @@ impl Drop for Folder {
 
 pub fn one_box(class: usize, xyxy: [f32; 4]) -> Label {
     let ignore = false;
-    Label::Boxes(vec![LabelledBox {
-        class,
-        xyxy,
-        ignore,
-    }])
+    Label::Boxes(vec![LabelledBox { class, xyxy, ignore }])
 }
 
 /// The label of the image called `name` for task number `task`, in whichever split.
 pub fn label<'a>(dataset: &'a Dataset, name: &str, task: usize) -> &'a Label {
-    let mut all = dataset
-        .train
-        .iter()
-        .chain(&dataset.val)
-        .chain(&dataset.test);
+    let mut all = dataset.train.iter().chain(&dataset.val).chain(&dataset.test);
     &all.find(|sample| sample.name == name).unwrap().labels[task]
 }

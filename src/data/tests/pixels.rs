@@ -13,11 +13,7 @@ fn picture(width: usize, height: usize, [x1, y1, x2, y2]: [usize; 4]) -> Image {
     let pixel = |i: usize| {
         let (x, y) = (i % width, i / width);
         let inside = (x1..x2).contains(&x) && (y1..y2).contains(&y);
-        if inside {
-            [20u8, 220, 20]
-        } else {
-            [128, 128, 128]
-        }
+        if inside { [20u8, 220, 20] } else { [128, 128, 128] }
     };
     let rgb = (0..width * height).flat_map(pixel).collect();
     Image { width, height, rgb }
@@ -30,12 +26,8 @@ fn green_bounds(canvas: &[u8], size: usize) -> Option<Xyxy> {
         let grey = (f32::from(p[0]) + f32::from(p[2])) / 2.0;
         (f32::from(p[1]) - grey).max(0.0)
     };
-    let columns: Vec<f32> = (0..size)
-        .map(|x| (0..size).map(|y| greenness(x, y)).fold(0.0, f32::max))
-        .collect();
-    let rows: Vec<f32> = (0..size)
-        .map(|y| (0..size).map(|x| greenness(x, y)).fold(0.0, f32::max))
-        .collect();
+    let columns: Vec<f32> = (0..size).map(|x| (0..size).map(|y| greenness(x, y)).fold(0.0, f32::max)).collect();
+    let rows: Vec<f32> = (0..size).map(|y| (0..size).map(|x| greenness(x, y)).fold(0.0, f32::max)).collect();
     let span = |line: &[f32]| {
         let most = line.iter().copied().fold(0.0, f32::max);
         let first = line.iter().position(|v| *v > most / 2.0)?;
@@ -57,24 +49,10 @@ fn boxes_follow_the_pixels() {
     let mut seen = 0;
     for framing in framings {
         for (flip, jitter) in [(0.0, 0.0), (1.0, 0.0), (0.5, 0.3)] {
-            let augment = Augment {
-                framing,
-                flip,
-                brightness: jitter,
-                contrast: jitter,
-                saturation: jitter,
-            };
-            for (i, (width, height)) in [(200, 120), (90, 170), (64, 64), (301, 97)]
-                .into_iter()
-                .enumerate()
-            {
+            let augment = Augment { framing, flip, brightness: jitter, contrast: jitter, saturation: jitter };
+            for (i, (width, height)) in [(200, 120), (90, 170), (64, 64), (301, 97)].into_iter().enumerate() {
                 for draw in 0..8 {
-                    let place = [
-                        width / 4,
-                        height / 5,
-                        width / 4 + width / 3,
-                        height / 5 + height / 2,
-                    ];
+                    let place = [width / 4, height / 5, width / 4 + width / 3, height / 5 + height / 2];
                     let image = picture(width, height, place);
                     let size = 96;
                     let mut canvas = vec![0; size * size * 3];
@@ -82,10 +60,7 @@ fn boxes_follow_the_pixels() {
                     let geometry = augment.draw(&image, size, &mut random, &mut canvas);
                     let moved = geometry.apply_box(&place.map(|v| v as f32));
                     let Some(found) = green_bounds(&canvas, size) else {
-                        assert!(
-                            crate::boxes::area(&moved) < 300.0,
-                            "{framing:?} lost {moved:?}"
-                        );
+                        assert!(crate::boxes::area(&moved) < 300.0, "{framing:?} lost {moved:?}");
                         continue;
                     };
                     seen += 1;
@@ -129,12 +104,7 @@ fn the_centre_crop_is_torchvisions_preset() {
 #[test]
 fn jitter_changes_colours_but_not_padding() {
     let image = picture(100, 50, [10, 10, 50, 40]);
-    let augment = Augment {
-        brightness: 0.4,
-        contrast: 0.4,
-        saturation: 0.4,
-        ..Augment::NONE
-    };
+    let augment = Augment { brightness: 0.4, contrast: 0.4, saturation: 0.4, ..Augment::NONE };
     let mut canvases = [vec![0; 64 * 64 * 3], vec![0; 64 * 64 * 3]];
     augment.draw(&image, 64, &mut Random::new(&[1]), &mut canvases[0]);
     Augment::NONE.draw(&image, 64, &mut Random::new(&[1]), &mut canvases[1]);
@@ -146,17 +116,9 @@ fn jitter_changes_colours_but_not_padding() {
 fn jpeg(image: &Image, orientation: Option<u8>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
-    encoder
-        .write_image(
-            &image.rgb,
-            image.width as u32,
-            image.height as u32,
-            ExtendedColorType::Rgb8,
-        )
-        .unwrap();
+    encoder.write_image(&image.rgb, image.width as u32, image.height as u32, ExtendedColorType::Rgb8).unwrap();
     if let Some(orientation) = orientation {
-        let mut exif =
-            b"\xFF\xE1\x00\x22Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        let mut exif = b"\xFF\xE1\x00\x22Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
         exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
         let rest = bytes.split_off(2);
         bytes.extend(exif);
@@ -191,29 +153,11 @@ fn every_kind_of_pixel_becomes_rgb() {
         assert_eq!(decode::dimensions(&file).unwrap(), [3, 2]);
         decode::decode(&file).unwrap().rgb[..3].to_vec()
     };
-    assert_eq!(
-        save(
-            "grey.png",
-            image::GrayImage::from_pixel(3, 2, image::Luma([7])).into()
-        ),
-        [7, 7, 7]
-    );
-    assert_eq!(
-        save(
-            "alpha.png",
-            image::RgbaImage::from_pixel(3, 2, image::Rgba([1, 2, 3, 200])).into()
-        ),
-        [1, 2, 3]
-    );
+    assert_eq!(save("grey.png", image::GrayImage::from_pixel(3, 2, image::Luma([7])).into()), [7, 7, 7]);
+    assert_eq!(save("alpha.png", image::RgbaImage::from_pixel(3, 2, image::Rgba([1, 2, 3, 200])).into()), [1, 2, 3]);
     let deep = image::ImageBuffer::from_pixel(3, 2, image::Rgb([0x1234u16, 0x8000, 0xFFFF]));
     assert_eq!(save("deep.png", deep.into()), [0x12, 0x80, 0xFF]);
-    assert_eq!(
-        save(
-            "plain.bmp",
-            image::RgbImage::from_pixel(3, 2, image::Rgb([9, 8, 7])).into()
-        ),
-        [9, 8, 7]
-    );
+    assert_eq!(save("plain.bmp", image::RgbImage::from_pixel(3, 2, image::Rgb([9, 8, 7])).into()), [9, 8, 7]);
 }
 
 #[test]
@@ -243,8 +187,5 @@ fn what_is_not_whole_is_an_error_that_names_the_file() {
 
 fn picture_png(file: &std::path::Path) {
     let image = picture(200, 150, [20, 30, 90, 100]);
-    image::RgbImage::from_raw(200, 150, image.rgb)
-        .unwrap()
-        .save(file)
-        .unwrap();
+    image::RgbImage::from_raw(200, 150, image.rgb).unwrap().save(file).unwrap();
 }

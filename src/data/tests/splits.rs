@@ -6,18 +6,13 @@ use std::collections::BTreeSet;
 
 fn many() -> Folder {
     let folder = Folder::new();
-    let names: Vec<String> = (0..60)
-        .map(|i| format!("{}/{i:02}.png", ["cat", "dog"][i % 2]))
-        .collect();
+    let names: Vec<String> = (0..60).map(|i| format!("{}/{i:02}.png", ["cat", "dog"][i % 2])).collect();
     folder.images(&names.iter().map(String::as_str).collect::<Vec<_>>());
     folder
 }
 
 fn held_out(folder: &Folder, fraction: f32, seed: u64) -> BTreeSet<String> {
-    let options = OpenOptions {
-        val_fraction: Some(fraction),
-        seed,
-    };
+    let options = OpenOptions { val_fraction: Some(fraction), seed };
     let dataset = Dataset::open(folder.path(), &options).unwrap();
     assert_eq!(dataset.train.len() + dataset.val.len(), 60);
     dataset.val.into_iter().map(|sample| sample.name).collect()
@@ -39,22 +34,12 @@ fn an_image_stays_in_its_split_when_others_come() {
     let folder = many();
     let before = held_out(&folder, 0.3, 1);
     for i in 60..63 {
-        std::fs::copy(
-            folder.path().join("cat/00.png"),
-            folder.path().join(format!("cat/{i}.png")),
-        )
-        .unwrap();
+        std::fs::copy(folder.path().join("cat/00.png"), folder.path().join(format!("cat/{i}.png"))).unwrap();
     }
-    let options = OpenOptions {
-        val_fraction: Some(0.3),
-        seed: 1,
-    };
+    let options = OpenOptions { val_fraction: Some(0.3), seed: 1 };
     let after = Dataset::open(folder.path(), &options).unwrap();
     let after: BTreeSet<String> = after.val.into_iter().map(|s| s.name).collect();
-    assert!(
-        before.difference(&after).count() <= 1,
-        "only the image that keeps a side from being empty may move"
-    );
+    assert!(before.difference(&after).count() <= 1, "only the image that keeps a side from being empty may move");
 }
 
 #[test]
@@ -62,20 +47,12 @@ fn images_in_two_splits_are_noted() {
     let folder = Folder::new();
     folder.images(&["images/a.png", "images/b.png", "images/c.png"]);
     folder.text("labels/a.txt", "0 0.5 0.5 0.5 0.5");
-    folder
-        .text("train.txt", "./images/a.png\nimages/b.png\n")
-        .text("val.txt", "images/b.png\nimages/c.png\n");
-    folder.text(
-        "data.yaml",
-        "train: train.txt\nval: val.txt\nnames: [thing]\n",
-    );
+    folder.text("train.txt", "./images/a.png\nimages/b.png\n").text("val.txt", "images/b.png\nimages/c.png\n");
+    folder.text("data.yaml", "train: train.txt\nval: val.txt\nnames: [thing]\n");
     let dataset = folder.open();
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
     let notes = dataset.notes.join("\n");
-    assert!(
-        notes.contains("1 image in train and val both (images/b.png): val figures will flatter"),
-        "{notes}"
-    );
+    assert!(notes.contains("1 image in train and val both (images/b.png): val figures will flatter"), "{notes}");
     folder.text("val.txt", "images/b.png\n\nimages/z.png\n");
     assert_eq!(
         folder.error(),
@@ -91,11 +68,7 @@ fn a_fraction_of_training_is_seeded_and_leaves_validation() {
         let val = dataset.val.len();
         dataset.keep_fraction(0.25, seed);
         assert_eq!(dataset.val.len(), val);
-        dataset
-            .train
-            .into_iter()
-            .map(|s| s.name)
-            .collect::<Vec<_>>()
+        dataset.train.into_iter().map(|s| s.name).collect::<Vec<_>>()
     };
     assert_eq!(kept(1), kept(1));
     assert_ne!(kept(1), kept(2));

@@ -101,7 +101,12 @@ impl Cpu {
             return simd::vectorise(
                 self.isa,
                 #[inline(always)]
-                || (0..tasks).for_each(&f),
+                || {
+                    // A plain loop: std's adaptor is a function of its own, compiled for the baseline.
+                    for i in 0..tasks {
+                        f(i);
+                    }
+                },
             );
         }
         let isa = self.isa;

@@ -15,7 +15,14 @@ pub(super) fn run_node(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, s
         Op::Conv2dWgrad(_) => {
             let problem = conv2d::problem(graph, node);
             let (dy, x) = (memory.input(node.inputs[0]), memory.input(node.inputs[1]));
-            conv::wgrad(cpu, &problem, dy, x, memory.output(node.outputs[0]), memory.workspace(workspace_len(cpu, graph, node)));
+            conv::wgrad(
+                cpu,
+                &problem,
+                dy,
+                x,
+                memory.output(node.outputs[0]),
+                memory.workspace(workspace_len(cpu, graph, node)),
+            );
         }
         _ => run_small(cpu, memory, graph, node, scalars),
     }
@@ -52,7 +59,15 @@ fn dgrad(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: Dgrad
         },
     };
     let (dy, dx) = (memory.input(node.inputs[0]), memory.output(node.outputs[0]));
-    conv::dgrad(cpu, &problem, dy, memory.packed(node), epilogue, dx, memory.workspace(workspace_len(cpu, graph, node)));
+    conv::dgrad(
+        cpu,
+        &problem,
+        dy,
+        memory.packed(node),
+        epilogue,
+        dx,
+        memory.workspace(workspace_len(cpu, graph, node)),
+    );
 }
 
 /// Every op but the convolutions.
@@ -183,11 +198,8 @@ fn run_batch_norm(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node) {
         Op::BatchNormStatistics => batch_norm::statistics(cpu, channels(i[0]), read(0), memory.output(o[0])),
         Op::BatchNormFinish => {
             let parameters = norm_parameters(read(1), read(2), EPSILON);
-            let running = batch_norm::Running {
-                mean: memory.output(i[3]),
-                variance: memory.output(i[4]),
-                momentum: MOMENTUM,
-            };
+            let running =
+                batch_norm::Running { mean: memory.output(i[3]), variance: memory.output(i[4]), momentum: MOMENTUM };
             let (moments, affine) = (memory.output(o[0]), memory.output(o[1]));
             batch_norm::finish(rows(i[5]), read(0), &parameters, running, moments, affine);
         }

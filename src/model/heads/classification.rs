@@ -21,13 +21,7 @@ pub struct Dropout {
 }
 
 /// Global pool, dropout, linear: shared by the two pooled heads.
-pub(super) fn pooled_linear(
-    b: &mut Builder,
-    name: &str,
-    c5: ValueId,
-    out: usize,
-    dropout: Dropout,
-) -> Result<ValueId> {
+pub(super) fn pooled_linear(b: &mut Builder, name: &str, c5: ValueId, out: usize, dropout: Dropout) -> Result<ValueId> {
     let pooled = pool::global_pool(b.graph, c5, &format!("{name}.pooled"))?; // [N, C]
     let dropped = pool::dropout(b.graph, pooled, dropout.probability, dropout.salt)?;
     b.linear(dropped, &format!("{name}.linear"), out) // [N, out]

@@ -19,12 +19,7 @@ pub struct DecodeOptions {
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        DecodeOptions {
-            score_threshold: 0.05,
-            max_per_level: 1000,
-            iou_threshold: 0.6,
-            max_detections: 100,
-        }
+        DecodeOptions { score_threshold: 0.05, max_per_level: 1000, iou_threshold: 0.6, max_detections: 100 }
     }
 }
 

@@ -66,9 +66,8 @@ pub fn detection(
         class_maps.push(run_tower(b.graph, map, &class_tower)?); // [N, h, w, C]
         box_maps.push(run_tower(b.graph, map, &box_tower)?); // [N, h, w, 4·BINS]
     }
-    let scales: Vec<ValueId> = (0..levels.len())
-        .map(|i| b.vector(format!("{name}.box.scale.{i}"), &[1], Init::Constant(1.0)))
-        .collect();
+    let scales: Vec<ValueId> =
+        (0..levels.len()).map(|i| b.vector(format!("{name}.box.scale.{i}"), &[1], Init::Constant(1.0))).collect();
     let class_logits = concat::concat_levels(b.graph, &class_maps, &[], &format!("{name}.class_logits"))?;
     let box_logits = concat::concat_levels(b.graph, &box_maps, &scales, &format!("{name}.box_logits"))?;
     Ok(DetectionHead { class_logits, box_logits, levels })

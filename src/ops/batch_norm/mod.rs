@@ -94,9 +94,7 @@ pub fn batch_norm(
 
 /// Reduce (with the mask), finish, apply; the residual's gradient is the masked one.
 pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
-    let Op::BatchNormApply { residual, relu } = node.op else {
-        unreachable!("called for BatchNormApply only")
-    };
+    let Op::BatchNormApply { residual, relu } = node.op else { unreachable!("called for BatchNormApply only") };
     let z = node.outputs[0];
     let Some(g) = gradients.get(z) else { return };
     let (y, affine) = (node.inputs[0], node.inputs[1]);

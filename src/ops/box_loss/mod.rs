@@ -39,7 +39,12 @@ pub fn box_loss(
             && graph.shape(class) == [cs[0], cells]
             && graph.shape(target) == [cs[0], cells, 4],
         "box_loss",
-        || format!("class logits [N, {cells}, C], box logits [N, {cells}, {}], class [N, {cells}], target [N, {cells}, 4]", 4 * BINS),
+        || {
+            format!(
+                "class logits [N, {cells}, C], box logits [N, {cells}, {}], class [N, {cells}], target [N, {cells}, 4]",
+                4 * BINS
+            )
+        },
         &[&cs, &bs, graph.shape(class), graph.shape(target)],
     )?;
     let loss = graph.arena(format!("loss.{task}"), &[1], DType::F32);

@@ -4,7 +4,7 @@
 use super::BINS;
 use super::cpu::*;
 use crate::device::cpu::Cpu;
-use crate::ops::testing::{Expected, Random, check, poisoned, wide};
+use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
 
 const SIDES: usize = 4 * BINS;
 
@@ -274,4 +274,43 @@ fn what_is_not_a_number_shows() {
     data.class = vec![-1; CELLS];
     data.class_logits[3] = f32::NAN;
     assert!(data.run(&Cpu::new(1).unwrap())[0][0].is_nan());
+}
+
+#[test]
+fn loss_and_gradients_match_pytorch() {
+    let golden = golden("box_loss");
+    let (mut centres, mut strides) = (vec![], vec![]);
+    for level in golden["levels"].as_array().unwrap() {
+        let [stride, h, w] = [0, 1, 2].map(|i| numbers(&level[i])[0] as usize);
+        for cell in 0..h * w {
+            centres.extend([cell % w, cell / w].map(|at| (at as f32 + 0.5) * stride as f32));
+            strides.push(stride as f32);
+        }
+    }
+    for case in golden["cases"].as_array().unwrap() {
+        let of = |name: &str| numbers(&case[name]);
+        let class: Vec<i32> = of("class").iter().map(|&class| class as i32).collect();
+        let data = Data {
+            c: of("class_logits").len() / class.len(),
+            class_logits: narrow(&of("class_logits")),
+            box_logits: narrow(&of("box_logits")),
+            class,
+            target: narrow(&of("target")),
+            centres: centres.clone(),
+            strides: strides.clone(),
+            num_foreground: of("num_foreground")[0] as f32,
+        };
+        // The file has the parts before their gains.
+        let parts = of("parts").iter().zip(numbers(&golden["gains"])).map(|(part, gain)| part * gain).collect();
+        let largest = |v: &[f64]| v.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+        // As above, and the logits' decimals, which f32 rounds.
+        let (dclass, dbox) = (of("class_gradient"), of("box_gradient"));
+        let expected = [
+            Expected::near("loss", 32, of("loss")),
+            Expected::near("parts", 32, parts),
+            Expected::within("dclass", 32, largest(&dclass), dclass),
+            Expected::within("dbox", 32, largest(&dbox), dbox),
+        ];
+        check(&case["name"].to_string(), &expected, |cpu| data.run(cpu));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::cpu::class_loss;
 use crate::device::cpu::Cpu;
-use crate::ops::testing::{Expected, Random, check, poisoned, wide};
+use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
 
 fn plain_loss(k: usize, logits: &[f64], class: &[i32], denominator: f64) -> f64 {
     let row = |(x, &class): (&[f64], &i32)| {
@@ -104,4 +104,22 @@ fn what_is_not_a_number_shows() {
     assert!(outputs[0][0].is_nan());
     let outputs = run(&Cpu::new(1).unwrap(), 2, &[f32::INFINITY, 0.0], &[1], 1.0);
     assert!(!outputs[0][0].is_finite());
+}
+
+#[test]
+fn loss_and_gradient_match_pytorch() {
+    for case in golden("class_loss").as_array().unwrap() {
+        let logits = numbers(&case["logits"]);
+        let class: Vec<i32> = numbers(&case["class"]).iter().map(|&c| c as i32).collect();
+        let k = logits.len() / class.len();
+        let (loss, denominator) = (numbers(&case["loss"]), case["denominator"].as_f64().unwrap());
+        // Logits have three decimals, which f32 rounds.
+        let largest = logits.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+        let magnitude = largest / (k as f64).ln() / denominator;
+        let expected = [
+            Expected::within("loss", 4 * class.len(), magnitude, loss),
+            Expected::within("gradient", 8, magnitude, numbers(&case["gradient"])),
+        ];
+        check(&case["name"].to_string(), &expected, |cpu| run(cpu, k, &narrow(&logits), &class, denominator as f32));
+    }
 }

@@ -69,10 +69,15 @@ pub fn add(cpu: &Cpu, a: &[f32], b: &[f32], out: &mut [f32]) {
         TASK_LEN,
         #[inline(always)]
         |task, out| {
-            let (a, b) = (&a[task * TASK_LEN..], &b[task * TASK_LEN..]);
-            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                *out = a + b;
-            }
+            let range = task * TASK_LEN..task * TASK_LEN + out.len();
+            add_task(&a[range.clone()], &b[range], out);
         },
     );
+}
+
+#[inline(always)]
+fn add_task(a: &[f32], b: &[f32], out: &mut [f32]) {
+    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+        *out = a + b;
+    }
 }

@@ -34,8 +34,7 @@ pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Some(dout) = gradients.get(node.outputs[0]) else {
         return;
     };
-    let (levels, scales): (Vec<ValueId>, Vec<ValueId>) =
-        node.inputs.iter().partition(|&&v| graph.shape(v).len() == 4);
+    let (levels, scales): (Vec<ValueId>, Vec<ValueId>) = node.inputs.iter().partition(|&&v| graph.shape(v).len() == 4);
     let mut outputs = Vec::new();
     for &level in &levels {
         let shape = graph.shape(level).to_vec();

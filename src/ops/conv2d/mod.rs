@@ -39,7 +39,12 @@ pub fn conv2d(graph: &mut Graph, x: ValueId, weight: ValueId, bias: Option<Value
     check(
         xs[1] + 2 * conv.padding >= conv.kernel && xs[2] + 2 * conv.padding >= conv.kernel && conv.stride > 0,
         "conv2d",
-        || format!("an image at least as large as the kernel of {} less twice the padding of {}", conv.kernel, conv.padding),
+        || {
+            format!(
+                "an image at least as large as the kernel of {} less twice the padding of {}",
+                conv.kernel, conv.padding
+            )
+        },
         &[&xs],
     )?;
     let problem = Problem::new(&xs, ws[0], conv);
@@ -55,24 +60,16 @@ pub fn conv2d(graph: &mut Graph, x: ValueId, weight: ValueId, bias: Option<Value
 /// All sizes of the convolution that `node` (fprop, dgrad or wgrad) computes.
 pub fn problem(graph: &Graph, node: &Node) -> Problem {
     match node.op {
-        Op::Conv2d(conv, _) => {
-            Problem::new(graph.shape(node.inputs[0]), graph.shape(node.inputs[1])[0], conv)
-        }
-        Op::Conv2dDgrad(conv, _) => {
-            Problem::new(graph.shape(node.outputs[0]), graph.shape(node.inputs[1])[0], conv)
-        }
-        Op::Conv2dWgrad(conv) => {
-            Problem::new(graph.shape(node.inputs[1]), graph.shape(node.outputs[0])[0], conv)
-        }
+        Op::Conv2d(conv, _) => Problem::new(graph.shape(node.inputs[0]), graph.shape(node.inputs[1])[0], conv),
+        Op::Conv2dDgrad(conv, _) => Problem::new(graph.shape(node.outputs[0]), graph.shape(node.inputs[1])[0], conv),
+        Op::Conv2dWgrad(conv) => Problem::new(graph.shape(node.inputs[1]), graph.shape(node.outputs[0])[0], conv),
         _ => unreachable!("only convolutions have a Problem"),
     }
 }
 
 /// The plain backward: dgrad (unless the input is the image), wgrad, bias gradient.
 pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
-    let Op::Conv2d(conv, epilogue) = node.op else {
-        unreachable!("called for convolutions only")
-    };
+    let Op::Conv2d(conv, epilogue) = node.op else { unreachable!("called for convolutions only") };
     let Some(dy) = gradients.get(node.outputs[0]) else {
         return;
     };

@@ -33,9 +33,7 @@ pub fn group_norm_relu(graph: &mut Graph, x: ValueId, gamma: ValueId, beta: Valu
 }
 
 pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
-    let Op::GroupNormRelu { groups } = node.op else {
-        unreachable!("called for GroupNormRelu only")
-    };
+    let Op::GroupNormRelu { groups } = node.op else { unreachable!("called for GroupNormRelu only") };
     let Some(dy) = gradients.get(node.outputs[0]) else {
         return;
     };

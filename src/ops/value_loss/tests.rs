@@ -1,7 +1,7 @@
 //! Huber's loss against plain f64, its gradient against differences in f64, and what must not change it.
 
 use super::cpu::value_loss;
-use crate::ops::testing::{Expected, Random, check, poisoned, wide};
+use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
 
 fn plain_loss(values: &[f64], target: &[f32], denominator: f64) -> f64 {
     let entry = |(value, &target): (&f64, &f32)| match (value - f64::from(target)).abs() {
@@ -63,4 +63,18 @@ fn unlabelled_entries_change_nothing_and_entries_may_change_places() {
 #[test]
 fn what_is_not_a_number_shows() {
     assert!(run(&[f32::NAN], &[0.0], 1.0)[0][0].is_nan());
+}
+
+#[test]
+fn loss_and_gradient_match_pytorch() {
+    for case in golden("value_loss").as_array().unwrap() {
+        let (values, target) = (narrow(&numbers(&case["values"])), narrow(&numbers(&case["target"])));
+        let denominator = case["denominator"].as_f64().unwrap();
+        // Values of a few units with three decimals, which f32 rounds.
+        let expected = [
+            Expected::within("loss", 4 * values.len(), 8.0 / denominator, numbers(&case["loss"])),
+            Expected::within("gradient", 4, 8.0 / denominator, numbers(&case["gradient"])),
+        ];
+        check(&case["name"].to_string(), &expected, |_| run(&values, &target, denominator as f32));
+    }
 }
