@@ -3,7 +3,12 @@
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=.git/HEAD");
+    // A path that is not there would make every build start over.
+    for path in [".git/HEAD", ".git/logs/HEAD", "build.rs"] {
+        if std::path::Path::new(path).exists() {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
     let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let commit = output
         .ok()

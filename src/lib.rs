@@ -9,6 +9,11 @@
 //!
 //! To ask a trained network, see [`model::Model`]. ARCHITECTURE.md is the map.
 
+/// README.md's Rust is compiled with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod balance;
 pub mod bench;
 pub mod boxes;

@@ -64,7 +64,7 @@ impl Recipe {
             Recipe::FromScratch => own_data,
             Recipe::FromWeights => TrainConfig { epochs: 50, lr0: 3e-4, ..own_data },
             Recipe::QuickStart => TrainConfig {
-                epochs: 12,
+                epochs: 5,
                 batch: 32,
                 imgsz: 96,
                 backbone: Backbone::Resnet18,

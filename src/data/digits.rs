@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Changes whenever the scenes do, so that a cache of old ones is not taken for new.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct DigitsOptions {
@@ -27,7 +27,7 @@ pub struct DigitsOptions {
 
 impl Default for DigitsOptions {
     fn default() -> Self {
-        DigitsOptions { train: 2000, val: 400, test: 200, size: 96, seed: 0 }
+        DigitsOptions { train: 5000, val: 400, test: 200, size: 96, seed: 0 }
     }
 }
 

@@ -98,6 +98,9 @@ impl CpuExecutor {
         let ranges = self.store.update_ranges();
         let store = &mut self.store;
         let norm = optimizer::gradient_norm(&self.cpu, &ranges, &update.groups, store.gradients.f32());
+        if !norm.is_finite() {
+            return norm;
+        }
         let clip = match update.clip_norm {
             Some(largest) if norm > f64::from(largest) => (f64::from(largest) / norm) as f32,
             _ => 1.0,

@@ -110,7 +110,8 @@ impl Executor {
         }
     }
 
-    /// Segment 4. Returns the gradient norm over the active groups, each counted with its factor.
+    /// Segment 4. Returns the gradient norm over the active groups, each counted with its factor; where that is not finite,
+    /// nothing was updated.
     pub fn update(&mut self, update: &store::Update) -> f64 {
         match self {
             Executor::Cpu(e) => e.update(update),

@@ -252,6 +252,26 @@ mod tests {
         }
     }
 
+    /// The window against every cell: centres all over levels of many shapes, and beyond them.
+    #[test]
+    fn the_nearest_nine_are_the_nearest_of_all() {
+        for (h, w) in [(1, 1), (1, 30), (2, 5), (3, 3), (4, 9), (12, 12)] {
+            let level = Level { stride: 8, h, w };
+            for i in 0..900 {
+                let (cx, cy) = ((i % 30) as f32 * 4.1 - 12.0, (i / 30) as f32 * 4.3 - 16.0);
+                let xyxy = [cx - 1.0, cy - 1.0, cx + 1.0, cy + 1.0];
+                let center = [f64::from(xyxy[0]) + f64::from(xyxy[2]), f64::from(xyxy[1]) + f64::from(xyxy[3])];
+                let center = center.map(|v| v / 2.0);
+                let mut all: Vec<Candidate> =
+                    (0..h * w).map(|cell| candidate(&level, 100, [cell % w, cell / w], &xyxy, center)).collect();
+                all.sort_by(|a, b| a.distance_squared.total_cmp(&b.distance_squared));
+                all.truncate(CANDIDATES);
+                let cells = |found: Vec<Candidate>| found.iter().map(|c| c.cell).collect::<Vec<usize>>();
+                assert_eq!(cells(nearest(&level, 100, &xyxy)), cells(all), "{h} x {w}, {xyxy:?}");
+            }
+        }
+    }
+
     #[test]
     fn every_object_has_a_cell() {
         let levels = pyramid(3..=5, 96);

@@ -35,7 +35,7 @@ pub struct StepReport {
 }
 
 impl Trainer {
-    /// Plans the step for batches of `shape` on a Store that `start` fills.
+    /// Plans the step for batches of `shape` `[N, H, W]`; the Store is all zero until somebody fills it.
     ///
     /// # Errors
     /// A network that cannot be built for this shape, or a device that cannot be had.
@@ -83,6 +83,9 @@ impl Trainer {
         self.check_finite(&losses, &scalars.task_weights)?;
         let update = self.optimizer.advance(&self.config, self.step, &scalars.task_weights);
         let gradient_norm = self.executor.update(&update);
+        if !gradient_norm.is_finite() {
+            return Err(self.non_finite("the gradient", &losses, &scalars.task_weights));
+        }
         self.balance.observe(&losses, &active);
         let learning_rate = self.config.schedule.learning_rate(self.step);
         self.step += 1;
@@ -118,15 +121,19 @@ impl Trainer {
         if !losses.iter().zip(weights).any(broken) {
             return Ok(());
         }
+        Err(self.non_finite("a loss", losses, weights))
+    }
+
+    fn non_finite(&self, what: &str, losses: &[f32], weights: &[f32]) -> Error {
         let tasks = self.names.iter().zip(losses).zip(weights);
         let report: Vec<String> =
             tasks.map(|((name, loss), weight)| format!("{name}: loss {loss}, weight {weight:.3}")).collect();
-        Err(Error::NonFinite {
+        Error::NonFinite {
             report: format!(
-                "step {}: a loss left the real numbers ({}); lower --lr0 or raise --warmup-epochs, and check the labels with `polyhead data check`",
+                "step {}: {what} left the real numbers ({}); lower --lr0 or raise --warmup-epochs, and check the labels with `polyhead data check`",
                 self.step,
                 report.join("; ")
             ),
-        })
+        }
     }
 }

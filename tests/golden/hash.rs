@@ -2,9 +2,7 @@
 
 /// FNV-1a, 64 bits.
 pub fn fnv1a(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// The output of SplitMix64 (Steele 2014) whose state was `counter` before the step.
@@ -39,8 +37,8 @@ pub fn parameter(name: &str, shape: &[usize], last_norm: &str) -> Vec<f32> {
             _ if name.ends_with(".running_var") => 1.0 + 0.2 * v,
             _ if name.ends_with(".weight") => (1.0 + 0.1 * v) * if last || downsample { 0.3 } else { 1.0 },
             _ if name.ends_with(".running_mean") || name == "fc.bias" || downsample => 0.1 * v,
-            _ if last => if name.contains(".0.") { 0.75 } else { 0.3 } + 0.1 * v,
-            _ => if v < 0.0 { -2.5 } else { 2.5 } + 0.1 * v,
+            _ if last => (if name.contains(".0.") { 0.75 } else { 0.3 }) + 0.1 * v,
+            _ => (if v < 0.0 { -2.5 } else { 2.5 }) + 0.1 * v,
         }
     };
     stream(name, shape.iter().product()).map(|u| value(u) as f32).collect()

@@ -41,7 +41,7 @@ import torch
 import torchvision
 
 MASK = (1 << 64) - 1
-CASES = [("resnet18", "bn2", [3, 3, 65, 47], "input"), ("resnet50", "bn3", [4, 3, 64, 96], "input")]
+CASES = [("resnet18", "bn2", [3, 3, 65, 47], "input.6"), ("resnet50", "bn3", [4, 3, 64, 96], "input.29")]
 
 
 def fnv1a(name):

@@ -47,8 +47,10 @@ impl Reference {
         Reference { executor, plan, x, looked_at, logits_gradient, last_norm }
     }
 
-    fn forward(&mut self, case: &Value, input: &str) {
+    /// The forward pass of the case's `index`-th input.
+    fn forward(&mut self, case: &Value, index: usize) {
         let [n, c, h, w] = shape_of(case);
+        let input = input_name(case, index);
         let nchw = hash::input(input, n * c * h * w);
         let mut nhwc = vec![0.0; nchw.len()];
         for (i, value) in nchw.iter().enumerate() {
@@ -119,8 +121,12 @@ fn to_nchw(data: &[f32], [n, h, w, c]: [usize; 4]) -> Vec<f32> {
 }
 
 fn shape_of(case: &Value) -> [usize; 4] {
-    let sizes: Vec<usize> = case["input"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect();
+    let sizes: Vec<usize> = case["shape"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect();
     sizes.try_into().unwrap()
+}
+
+fn input_name(case: &Value, index: usize) -> &str {
+    case["inputs"][index].as_str().unwrap()
 }
 
 fn cases() -> Vec<Value> {
@@ -160,7 +166,7 @@ const OUTPUTS: [&str; 4] = ["c3", "c4", "c5", "logits"];
 fn evaluation_equals_torchvision() {
     for case in cases() {
         let mut reference = Reference::new(&case, Mode::Evaluate, Fusion::On);
-        reference.forward(&case, "input");
+        reference.forward(&case, 0);
         for (index, name) in OUTPUTS.iter().enumerate() {
             compare(&case, &format!("evaluate.{name}"), &reference.read(index));
         }
@@ -171,7 +177,7 @@ fn evaluation_equals_torchvision() {
 fn training_equals_torchvision_in_outputs_gradients_and_running_statistics() {
     for case in cases() {
         let mut reference = Reference::new(&case, Mode::Train, Fusion::On);
-        reference.forward(&case, "input");
+        reference.forward(&case, 0);
         for (index, name) in OUTPUTS.iter().enumerate() {
             compare(&case, &format!("train.{name}"), &reference.read(index));
         }
@@ -185,8 +191,8 @@ fn training_equals_torchvision_in_outputs_gradients_and_running_statistics() {
         for (name, gradient) in &gradients {
             compare(&case, name, &gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         }
-        reference.forward(&case, "input1");
-        reference.forward(&case, "input2");
+        reference.forward(&case, 1);
+        reference.forward(&case, 2);
         let running = weights::export_buffers(reference.executor.store(), ParameterSet::Current, "").unwrap();
         for (name, statistic) in &running {
             compare(&case, name, &statistic.to_vec1::<f32>().unwrap());
@@ -203,7 +209,7 @@ fn oracle_logits_equal_ours() {
 
     for case in cases() {
         let mut reference = Reference::new(&case, Mode::Evaluate, Fusion::On);
-        reference.forward(&case, "input");
+        reference.forward(&case, 0);
         let store = reference.executor.store();
         let mut tensors = weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
         tensors.append(&mut weights::export_buffers(store, ParameterSet::Current, "").unwrap());
@@ -214,7 +220,7 @@ fn oracle_logits_equal_ours() {
             _ => oracle::resnet50(1000, builder),
         };
         let [n, c, h, w] = shape_of(&case);
-        let input = Tensor::from_vec(hash::input("input", n * c * h * w), (n, c, h, w), &Device::Cpu).unwrap();
+        let input = Tensor::from_vec(hash::input(input_name(&case, 0), n * c * h * w), (n, c, h, w), &Device::Cpu).unwrap();
         let expected = network.unwrap().forward(&input).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let got = reference.read(3);
         let norm = expected.iter().map(|v| v * v).sum::<f32>().sqrt();
