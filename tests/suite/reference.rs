@@ -39,8 +39,7 @@ impl Reference {
         graph.outputs.push(logits);
         let logits_gradient = (mode == Mode::Train).then(|| append_backward(&mut graph, x, features[2], logits, trunk));
         let looked_at = [features[0], features[1], features[2], logits].map(|v| (v, graph.shape(v).to_vec()));
-        let mut executor =
-            Executor::new(DeviceChoice::Cpu { threads: 2 }, &graph.parameters, &graph.buffers).unwrap();
+        let mut executor = Executor::new(DeviceChoice::Cpu { threads: 2 }, &graph.parameters, &graph.buffers).unwrap();
         let plan = executor.prepare(graph, fusion);
         let last_norm = case["last_norm"].as_str().unwrap().to_owned();
         executor.edit_store(|store| fill(store, &last_norm));
@@ -140,9 +139,8 @@ fn cases() -> Vec<Value> {
 fn compare(case: &Value, name: &str, got: &[f32]) {
     let tensors = case["tensors"].as_array().unwrap();
     let stored = tensors.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("no golden {name}"));
-    let numbers = |key: &str| -> Vec<f64> {
-        stored[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
-    };
+    let numbers =
+        |key: &str| -> Vec<f64> { stored[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect() };
     assert_eq!(got.len() as u64, stored["len"].as_u64().unwrap(), "{name}");
     let norm = stored["norm"].as_f64().unwrap();
     let bound = (2.0 * stored["f32_error"].as_f64().unwrap()).max(1e-4);
@@ -157,7 +155,10 @@ fn compare(case: &Value, name: &str, got: &[f32]) {
     let projected = numbers("projections").iter().zip(0..).map(|(&s, p)| hash::projection(name, got, p) - s).collect();
     let projected = root_mean_square(projected) / norm;
     let architecture = case["architecture"].as_str().unwrap();
-    assert!(sampled <= bound && projected <= bound, "{architecture} {name}: samples {sampled:.2e}, projections {projected:.2e}, allowed {bound:.2e}");
+    assert!(
+        sampled <= bound && projected <= bound,
+        "{architecture} {name}: samples {sampled:.2e}, projections {projected:.2e}, allowed {bound:.2e}"
+    );
 }
 
 const OUTPUTS: [&str; 4] = ["c3", "c4", "c5", "logits"];
@@ -213,14 +214,14 @@ fn oracle_logits_equal_ours() {
         let store = reference.executor.store();
         let mut tensors = weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
         tensors.append(&mut weights::export_buffers(store, ParameterSet::Current, "").unwrap());
-        let builder =
-            VarBuilder::from_tensors(tensors.into_iter().collect(), candle_core::DType::F32, &Device::Cpu);
+        let builder = VarBuilder::from_tensors(tensors.into_iter().collect(), candle_core::DType::F32, &Device::Cpu);
         let network = match case["architecture"].as_str().unwrap() {
             "resnet18" => oracle::resnet18(1000, builder),
             _ => oracle::resnet50(1000, builder),
         };
         let [n, c, h, w] = shape_of(&case);
-        let input = Tensor::from_vec(hash::input(input_name(&case, 0), n * c * h * w), (n, c, h, w), &Device::Cpu).unwrap();
+        let input =
+            Tensor::from_vec(hash::input(input_name(&case, 0), n * c * h * w), (n, c, h, w), &Device::Cpu).unwrap();
         let expected = network.unwrap().forward(&input).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let got = reference.read(3);
         let norm = expected.iter().map(|v| v * v).sum::<f32>().sqrt();

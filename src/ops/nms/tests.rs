@@ -1,3 +1,5 @@
+//! NMS against torchvision's answers (tests/golden/boxes.py).
+
 use super::batched_nms;
 use crate::boxes::Xyxy;
 use serde_json::{Value, from_value};

@@ -1,0 +1,10 @@
+//! The integration tests, one binary: each suite says in its head what belongs in it.
+
+#[path = "suite/layout.rs"]
+mod layout;
+#[path = "suite/library.rs"]
+mod library;
+#[path = "suite/reference.rs"]
+mod reference;
+#[path = "suite/step.rs"]
+mod step;

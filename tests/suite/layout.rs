@@ -1,0 +1,152 @@
+//! The law of the rooms, kept by reading the source: import order, where unsafe and printing may be, file sizes, and that
+//! every op has a test.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The path below src/, with `/` between its parts.
+fn name_of(file: &Path) -> String {
+    file.strip_prefix(root().join("src")).unwrap().to_string_lossy().replace('\\', "/")
+}
+
+/// The drawing of rooms in a text: the names between arrows.
+fn order_in(text: &str) -> Vec<String> {
+    let lines = text.lines().map(|l| l.trim_start_matches("//!").trim());
+    let drawing: Vec<&str> =
+        lines.filter(|l| l.contains(" → ") && (l.starts_with("error →") || l.starts_with("→ metrics"))).collect();
+    drawing.join(" ").split('→').map(|room| room.trim().to_owned()).filter(|room| !room.is_empty()).collect()
+}
+
+fn rooms() -> Vec<String> {
+    order_in(&std::fs::read_to_string(root().join("src/lib.rs")).unwrap())
+}
+
+/// The room a module path belongs to: the longest name in the drawing that it starts with.
+fn rank(rooms: &[String], module: &str) -> Option<usize> {
+    let fits = |room: &&String| module == room.as_str() || module.starts_with(&format!("{room}::"));
+    let room = rooms.iter().filter(fits).max_by_key(|r| r.len())?;
+    rooms.iter().position(|r| r == room)
+}
+
+/// The part of a file before its tests.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+}
+
+/// Every `crate::a::b` named in code.
+fn imports(text: &str) -> Vec<String> {
+    let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
+    let mut found = Vec::new();
+    for line in code {
+        for part in line.split("crate::").skip(1) {
+            let path: String = part.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
+            found.push(path.trim_end_matches(':').to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_map_and_the_library_draw_the_same_rooms() {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    assert!(rooms().len() > 20, "{:?}", rooms());
+    assert_eq!(order_in(&map), rooms());
+}
+
+#[test]
+fn a_room_looks_only_into_those_before_it() {
+    let rooms = rooms();
+    let mut wrong = Vec::new();
+    for file in sources(&root().join("src")) {
+        let name = name_of(&file);
+        if name == "lib.rs" || name.contains("tests") {
+            continue;
+        }
+        let module = name.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
+        let Some(own) = rank(&rooms, &module) else { panic!("{name} is in no room of the drawing") };
+        let text = std::fs::read_to_string(&file).unwrap();
+        for import in imports(without_tests(&text)) {
+            let Some(other) = rank(&rooms, &import) else { continue };
+            if other > own {
+                wrong.push(format!("{name} looks into {import}"));
+            }
+            if rooms[own] == "data" && !["error", "boxes", "task", "data"].contains(&rooms[other].as_str()) {
+                wrong.push(format!("{name}: data knows error, boxes and task only, not {import}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_below_train_prints() {
+    let allowed = ["train/", "bench.rs", "cli.rs", "main.rs"];
+    for file in sources(&root().join("src")) {
+        let name = name_of(&file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let prints = without_tests(&text).lines().any(|l| {
+            !l.trim_start().starts_with("//") && ["println!(", "print!(", "dbg!("].iter().any(|p| l.contains(p))
+        });
+        assert!(!prints || name.contains("tests") || allowed.iter().any(|a| name.starts_with(a)), "{name} prints");
+    }
+}
+
+#[test]
+fn unsafe_is_where_the_map_says() {
+    for file in sources(&root().join("src")) {
+        let name = name_of(&file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let is_unsafe = text.lines().any(|l| {
+            !l.trim_start().starts_with("//")
+                && (l.contains("unsafe {") || l.contains("unsafe fn") || l.contains("unsafe impl"))
+        });
+        let allowed = name.starts_with("device/")
+            || (name.starts_with("ops/") && name.contains("/cpu"))
+            || name.starts_with("executor/cpu")
+            || name == "executor/store.rs";
+        assert!(!is_unsafe || allowed, "{name} holds unsafe");
+    }
+}
+
+#[test]
+fn files_are_small_and_named_for_what_they_hold() {
+    for file in sources(&root().join("src")) {
+        let name = name_of(&file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines = text.lines().count();
+        let head: String = text.lines().take_while(|l| l.starts_with("//!")).collect();
+        assert!(!head.is_empty(), "{name} does not open with what it holds");
+        assert!(lines <= 500 || head.contains("Long because"), "{name} has {lines} lines and no reason in its head");
+        let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(!["utils", "util", "helpers", "common", "misc"].contains(&stem.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn every_op_has_its_tests() {
+    for entry in std::fs::read_dir(root().join("src/ops")).unwrap() {
+        let folder = entry.unwrap().path();
+        if !folder.is_dir() {
+            continue;
+        }
+        let tests = std::fs::read_to_string(folder.join("tests.rs")).unwrap_or_default();
+        assert!(tests.contains("#[test]"), "{} has no tests.rs with a test in it", folder.display());
+    }
+}

@@ -1,0 +1,460 @@
+//! One training step and a few: fusion changes nothing, gradients are the loss's, a masked task is a task that is not
+//! there, a resumed run is the run that was not stopped, and sixteen images can be learnt by heart.
+
+use polyhead::balance::Method;
+use polyhead::data::digits::{DigitsOptions, write_digits};
+use polyhead::data::{Augment, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample};
+use polyhead::evaluate::{Settings, Summary, evaluate_on};
+use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars};
+use polyhead::graph::fuse::Fusion;
+use polyhead::graph::ir::Segment;
+use polyhead::losses::{Encoded, Encoder, TargetData, TargetValues, TrainingNetwork, gather};
+use polyhead::model::heads::decode::DecodeOptions;
+use polyhead::model::weights::{self, Slot, Tensors};
+use polyhead::model::{Architecture, Backbone, Card, ForwardPlan, Standardisation, init};
+use polyhead::optim::schedule::Schedule;
+use polyhead::optim::{OptimizerConfig, OptimizerKind};
+use polyhead::task::{Label, LabelledBox, Task, TaskKind};
+use polyhead::train::checkpoint::{self, RunState};
+use polyhead::train::step::Trainer;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+fn cpu(threads: usize) -> DeviceChoice {
+    DeviceChoice::Cpu { threads }
+}
+
+fn words(n: usize) -> Vec<String> {
+    (0..n).map(|i| i.to_string()).collect()
+}
+
+fn three_tasks() -> Vec<Task> {
+    let task = |name: &str, kind| Task { name: name.into(), kind };
+    vec![
+        task("things", TaskKind::Detect { classes: words(3) }),
+        task("kind", TaskKind::Classify { classes: words(4) }),
+        task("amount", TaskKind::Regress { columns: words(2), units: vec![String::new(); 2] }),
+    ]
+}
+
+fn labels(image: usize) -> Vec<Label> {
+    let boxes = (0..image % 3).map(|i| {
+        let (x, y) = (3.0 + 17.0 * i as f32, 5.0 + 11.0 * i as f32);
+        LabelledBox { class: (image + i) % 3, xyxy: [x, y, x + 19.0, y + 23.0], ignore: false }
+    });
+    let values = vec![image as f32 / 2.0 - 1.0, if image == 1 { f32::NAN } else { 0.3 }];
+    vec![Label::Boxes(boxes.collect()), Label::Class(image % 4), Label::Values(values)]
+}
+
+fn images(n: usize, size: usize) -> Vec<u8> {
+    let hash = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53) as u8;
+    (0..(n * size * size * 3) as u64).map(|i| hash(i / 7)).collect()
+}
+
+fn encoder(architecture: &Architecture, size: usize) -> Encoder {
+    Encoder {
+        tasks: architecture.tasks.clone(),
+        levels: architecture.levels(size, size),
+        standardisation: architecture.tasks.iter().map(|_| None).collect(),
+    }
+}
+
+/// Losses and parameter gradients of one step, computed without the trainer.
+struct Probe {
+    executor: Executor,
+    network: TrainingNetworkValues,
+    scalars: StepScalars,
+}
+
+struct TrainingNetworkValues {
+    plan: polyhead::executor::PlanId,
+    losses: Vec<polyhead::graph::ir::ValueId>,
+}
+
+impl Probe {
+    fn new(backbone: Backbone, [n, size]: [usize; 2], fusion: Fusion, labels: fn(usize) -> Vec<Label>) -> Probe {
+        let architecture = Architecture::new(backbone, three_tasks(), size, 0.25);
+        let TrainingNetwork { network, losses } = TrainingNetwork::new(&architecture, [n, size, size]).unwrap();
+        let mut executor = Executor::new(cpu(2), &network.graph.parameters, &network.graph.buffers).unwrap();
+        executor.edit_store(|store| init::initialise(store, 1));
+        let pixels = network.images;
+        let plan = executor.prepare(network.graph, fusion);
+        executor.write_u8(plan, pixels, &images(n, size));
+        let encoder = encoder(&architecture, size);
+        let encoded: Vec<Vec<Encoded>> = (0..n).map(|i| encoder.encode(&labels(i))).collect();
+        let mut denominators = Vec::new();
+        for (task, loss) in losses.iter().enumerate() {
+            let target = gather(encoded.iter(), task);
+            denominators.push(target.denominator);
+            match (&loss.targets, &target.data) {
+                (TargetValues::Class(v), TargetData::Class(d)) => executor.write_i32(plan, *v, d),
+                (TargetValues::Values(v), TargetData::Values(d)) => executor.write_f32(plan, *v, d),
+                (TargetValues::Cells { class, target }, TargetData::Cells { class: c, target: t }) => {
+                    executor.write_i32(plan, *class, c);
+                    executor.write_f32(plan, *target, t);
+                }
+                _ => unreachable!("encoded by the same tasks"),
+            }
+        }
+        let scalars = StepScalars { task_weights: vec![0.5, 2.0, 1.25], denominators, dropout_counter: 9 };
+        let network = TrainingNetworkValues { plan, losses: losses.iter().map(|l| l.loss).collect() };
+        Probe { executor, network, scalars }
+    }
+
+    /// Biases every other channel of each norm far up, the rest far down: half of the ReLUs' gates are open and half closed,
+    /// none so near its edge that rounding decides, which would change gradients by whole per cents.
+    fn open_and_close_gates(&mut self) {
+        self.executor.edit_store(|store| {
+            for index in 0..store.parameters.len() {
+                let name = &store.parameters[index].name;
+                let norm = ["bn1.bias", "bn2.bias", "bn3.bias", "downsample.1.bias", "norm.bias"];
+                if norm.iter().any(|n| name.ends_with(n)) {
+                    let range = store.range(polyhead::graph::ir::ParameterId(index));
+                    let bias = store.values.f32_mut()[range].iter_mut().enumerate();
+                    bias.for_each(|(channel, b)| *b = if channel % 2 == 0 { 6.0 } else { -6.0 });
+                }
+            }
+        });
+    }
+
+    fn run(&mut self, segment: Segment) {
+        self.executor.run(self.network.plan, segment, ParameterSet::Current, &self.scalars);
+    }
+
+    fn losses(&mut self) -> Vec<f32> {
+        self.run(Segment::Forward);
+        self.network.losses.iter().map(|&l| self.executor.read_f32(self.network.plan, l)[0]).collect()
+    }
+
+    fn gradients(&mut self) -> Tensors {
+        self.run(Segment::HeadsBackward);
+        self.run(Segment::TrunkBackward);
+        weights::export_parameters(self.executor.store(), Slot::Gradient, "").unwrap()
+    }
+}
+
+fn vector(tensors: &Tensors, name: &str) -> Vec<f32> {
+    tensors[name].flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
+}
+
+#[test]
+fn fused_and_plain_lists_compute_the_same() {
+    for (backbone, shape) in [(Backbone::Tiny, [3, 64]), (Backbone::Resnet18, [2, 64]), (Backbone::Resnet50, [2, 32])] {
+        let new = |fusion| Probe::new(backbone, shape, fusion, labels);
+        let (mut fused, mut plain) = (new(Fusion::On), new(Fusion::Off));
+        fused.open_and_close_gates();
+        plain.open_and_close_gates();
+        for (a, b) in fused.losses().iter().zip(plain.losses()) {
+            assert!(a.is_finite() && (a - b).abs() <= 1e-4 * b.abs(), "{backbone:?}: loss {a} fused, {b} plain");
+        }
+        let (a, b) = (fused.gradients(), plain.gradients());
+        for name in a.keys() {
+            let (x, y) = (vector(&a, name), vector(&b, name));
+            let size = norm(y.iter().copied());
+            let apart = norm(x.iter().zip(&y).map(|(x, y)| x - y));
+            // A level without an object in these images teaches its scale nothing.
+            assert!(size > 0.0 || name.contains(".box.scale."), "{name} has no gradient");
+            // A bias's gradient is a sum that may cancel; the weight's beside it, over the same terms, tells their size.
+            let beside = name.strip_suffix(".bias").map(|n| vector(&b, &format!("{n}.weight")));
+            let scale = beside.map_or(size, |w| size.max(norm(w.into_iter())));
+            // Sums are ordered otherwise, in reductions of up to a few thousand terms, through up to fifty layers.
+            assert!(apart <= 1e-4 * scale, "{backbone:?} {name}: {apart:.2e} apart of {size:.2e}");
+        }
+    }
+}
+
+/// The change of the weighted loss along a tensor's own gradient is that gradient's norm. Images without boxes: with
+/// them the detection loss has targets that it does not differentiate (the decoded box's IoU, the best class score), so
+/// that its gradient is no slope; those are held to PyTorch's in the op's own tests.
+#[test]
+fn gradients_are_those_of_the_weighted_losses() {
+    let names = [
+        "conv1.weight",
+        "layer2.0.downsample.0.weight",
+        "layer4.0.bn2.weight",
+        "heads.things.fpn.lateral.1.weight",
+        "heads.things.class.tower.0.norm.weight",
+        "heads.things.class.logits.bias",
+        "heads.things.class.tower.0.conv.weight",
+        "heads.kind.linear.weight",
+        "heads.amount.linear.bias",
+    ];
+    for name in names {
+        let mut probe = Probe::new(Backbone::Tiny, [4, 64], Fusion::On, |image| {
+            let mut all = labels(image);
+            all[0] = Label::Boxes(Vec::new());
+            all
+        });
+        let weights = probe.scalars.task_weights.clone();
+        // A head's stored gradient is its own loss's; the trunk's is of the weighted sum.
+        let of = |probe: &mut Probe| -> f64 {
+            let losses = probe.losses();
+            let task = three_tasks().iter().position(|t| name.starts_with(&format!("heads.{}.", t.name)));
+            let weighted = losses.iter().zip(&weights).map(|(&l, &w)| f64::from(l) * f64::from(w));
+            match task {
+                Some(task) => f64::from(losses[task]),
+                None => weighted.sum(),
+            }
+        };
+        let before = of(&mut probe);
+        let gradient = vector(&probe.gradients(), name);
+        let size = norm(gradient.iter().copied());
+        assert!(before.is_finite() && size > 0.0, "{name}");
+        let mut moved = |distance: f64| {
+            let index = probe.executor.store().parameters.iter().position(|p| p.name == name).unwrap();
+            let range = probe.executor.store().range(polyhead::graph::ir::ParameterId(index));
+            let old = probe.executor.store().values.f32()[range.clone()].to_vec();
+            // The exported gradient is in KCRS order; move along it through the same import.
+            let mut tensors =
+                weights::export_parameters(probe.executor.store(), Slot::Set(ParameterSet::Current), "").unwrap();
+            let step: Vec<f32> = vector(&tensors, name)
+                .iter()
+                .zip(&gradient)
+                .map(|(v, g)| v + (distance * f64::from(*g) / size) as f32)
+                .collect();
+            let shape = tensors[name].dims().to_vec();
+            tensors.insert(name.into(), candle_core::Tensor::from_vec(step, shape, &candle_core::Device::Cpu).unwrap());
+            probe.executor.edit_store(|store| {
+                weights::import_parameters(store, Slot::Set(ParameterSet::Current), &tensors, "").unwrap();
+            });
+            let loss = of(&mut probe);
+            probe.executor.edit_store(|store| store.values.f32_mut()[range].copy_from_slice(&old));
+            loss
+        };
+        // Large enough to stand above f32's rounding of the loss, small enough to stay in the linear part. A stride of
+        // ReLU and assignment corners lies between, so the bound is a tenth.
+        let h = (3e-3 / size).min(2e-2);
+        let slope = (moved(h) - moved(-h)) / (2.0 * h);
+        assert!((slope - size).abs() <= 0.1 * size, "{name}: slope {slope:.5}, gradient {size:.5}");
+    }
+}
+
+fn optimizer(lr: f32, steps: u64) -> OptimizerConfig {
+    OptimizerConfig {
+        kind: OptimizerKind::AdamW,
+        schedule: Schedule { lr, final_share: 0.05, warmup_steps: 5, total_steps: steps },
+        momentum: 0.9,
+        weight_decay: 0.01,
+        clip_norm: Some(10.0),
+        average_decay: 0.9,
+    }
+}
+
+fn trainer(tasks: Vec<Task>, threads: usize, method: Method) -> Trainer {
+    let architecture = Architecture::new(Backbone::Tiny, tasks, 64, 0.2);
+    let balance = method.start(&vec![1.0; architecture.tasks.len()]);
+    let mut trainer = Trainer::new(&architecture, [4, 64, 64], cpu(threads), optimizer(3e-3, 20), balance).unwrap();
+    trainer.executor.edit_store(|store| init::initialise(store, 5));
+    trainer
+}
+
+/// Steps with the tasks' labels; `mask` says which of them are left out.
+fn take_steps(trainer: &mut Trainer, tasks: &[Task], mask: &[&str], steps: u64) {
+    let architecture = Architecture::new(Backbone::Tiny, tasks.to_vec(), 64, 0.2);
+    let encoder = encoder(&architecture, 64);
+    for _ in 0..steps {
+        let first = trainer.step as usize;
+        let targets: Vec<Vec<Encoded>> = (first..first + 4)
+            .map(|image| {
+                let all = three_tasks().into_iter().zip(labels(image % 6));
+                let mine = tasks.iter().map(|t| {
+                    let label = all.clone().find(|(task, _)| task == t).unwrap().1;
+                    if mask.contains(&t.name.as_str()) { Label::Unlabelled } else { label }
+                });
+                encoder.encode(&mine.collect::<Vec<_>>())
+            })
+            .collect();
+        let mut pixels = images(4, 64);
+        pixels.rotate_left(first * 101);
+        trainer.step(&pixels, &targets).unwrap();
+    }
+}
+
+fn current(trainer: &Trainer) -> Tensors {
+    let store = trainer.executor.store();
+    let mut all = weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
+    all.append(&mut weights::export_parameters(store, Slot::Set(ParameterSet::Average), "ema.").unwrap());
+    all.append(&mut weights::export_parameters(store, Slot::FirstMoment, "first.").unwrap());
+    all.append(&mut weights::export_parameters(store, Slot::SecondMoment, "second.").unwrap());
+    all.append(&mut weights::export_buffers(store, ParameterSet::Current, "").unwrap());
+    all.append(&mut weights::export_buffers(store, ParameterSet::Average, "ema.").unwrap());
+    all
+}
+
+fn assert_same_bits(a: &Tensors, b: &Tensors) {
+    let mut compared = 0;
+    for (name, tensor) in a {
+        let Some(other) = b.get(name) else { continue };
+        let bits = |t: &candle_core::Tensor| -> Vec<u32> {
+            t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+        };
+        assert!(bits(tensor) == bits(other), "{name} differs");
+        compared += 1;
+    }
+    assert!(compared > 20);
+}
+
+#[test]
+fn a_task_without_labels_equals_a_task_that_is_not_there() {
+    for method in [Method::Uncertainty, Method::UncertaintyLearned, Method::Fixed] {
+        for missing in ["things", "kind", "amount"] {
+            let two: Vec<Task> = three_tasks().into_iter().filter(|t| t.name != missing).collect();
+            let mut masked = trainer(three_tasks(), 2, method);
+            let mut absent = trainer(two.clone(), 2, method);
+            let untouched = current(&masked);
+            take_steps(&mut masked, &three_tasks(), &[missing], 5);
+            take_steps(&mut absent, &two, &[], 5);
+            let after = current(&masked);
+            assert_same_bits(&current(&absent), &after);
+            // Skipped whole: not even decayed.
+            let own = format!("heads.{missing}.");
+            for name in untouched.keys().filter(|n| n.contains(&own)) {
+                assert_eq!(vector(&untouched, name), vector(&after, name), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn labelled_empty_teaches_and_unlabelled_does_not() {
+    let tasks = three_tasks()[..1].to_vec();
+    let architecture = Architecture::new(Backbone::Tiny, tasks.clone(), 64, 0.0);
+    let encoder = encoder(&architecture, 64);
+    let step = |label: Label| {
+        let mut trainer = trainer(tasks.clone(), 2, Method::Fixed);
+        let before = current(&trainer);
+        let report = trainer.step(&images(4, 64), &vec![encoder.encode(&[label]); 4]).unwrap();
+        let after = current(&trainer);
+        (report.losses[0], vector(&before, "conv1.weight") == vector(&after, "conv1.weight"))
+    };
+    let (loss, still) = step(Label::Boxes(Vec::new()));
+    assert!(loss > 0.0 && !still);
+    let (loss, still) = step(Label::Unlabelled);
+    assert!(loss.is_nan() && still);
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let run = |threads| {
+        let mut trainer = trainer(three_tasks(), threads, Method::Uncertainty);
+        take_steps(&mut trainer, &three_tasks(), &[], 4);
+        current(&trainer)
+    };
+    let one = run(1);
+    assert_same_bits(&one, &run(2));
+    assert_same_bits(&one, &run(3));
+}
+
+#[test]
+fn a_resumed_run_is_the_run_that_was_not_stopped() {
+    let folder = Folder::new("resume");
+    for method in [Method::Uncertainty, Method::UncertaintyLearned] {
+        let mut whole = trainer(three_tasks(), 2, method);
+        take_steps(&mut whole, &three_tasks(), &[], 9);
+
+        let mut first = trainer(three_tasks(), 2, method);
+        take_steps(&mut first, &three_tasks(), &["kind"], 0);
+        take_steps(&mut first, &three_tasks(), &[], 4);
+        let card = Card::new(Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.2), 64);
+        let state = RunState {
+            config: polyhead::recipe::Recipe::QuickStart.config(),
+            step: first.step,
+            epochs_done: 0,
+            optimizer_steps: first.optimizer.steps.clone(),
+            balance: first.balance.state(),
+            best: None,
+            best_per_task: vec![None; 3],
+            elapsed_s: 0.0,
+        };
+        let file = folder.path.join("last.safetensors");
+        checkpoint::save(&file, &first, &card, &state).unwrap();
+        drop(first);
+
+        let loaded = checkpoint::load(&file).unwrap();
+        assert_eq!(loaded.state, state);
+        let mut second = trainer(three_tasks(), 2, method);
+        loaded.restore(&mut second, &file).unwrap();
+        take_steps(&mut second, &three_tasks(), &[], 5);
+        assert_same_bits(&current(&whole), &current(&second));
+        assert_eq!(whole.balance.state(), second.balance.state());
+    }
+}
+
+/// A temporary folder that goes away.
+pub struct Folder {
+    pub path: PathBuf,
+}
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("polyhead-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder { path }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+#[test]
+fn sixteen_images_can_be_learnt_by_heart() {
+    let folder = Folder::new("overfit");
+    let data = folder.path.join("digits");
+    let options = DigitsOptions { train: 40, val: 2, test: 2, ..DigitsOptions::default() };
+    write_digits(&data, &options).unwrap();
+    let dataset = Dataset::open(&data, &OpenOptions::default()).unwrap();
+    let labelled = |s: &&Sample| s.labels.iter().all(Label::is_labelled);
+    let samples: Arc<[Sample]> = dataset.train.iter().filter(labelled).take(16).cloned().collect();
+    assert_eq!(samples.len(), 16);
+
+    let architecture = Architecture::new(Backbone::Tiny, dataset.tasks.clone(), 96, 0.0);
+    let mut card = Card::new(architecture.clone(), 96);
+    let sums = samples.iter().filter_map(|s| {
+        s.labels.iter().find_map(|l| match l {
+            Label::Values(v) => Some(v.as_slice()),
+            _ => None,
+        })
+    });
+    let regression = dataset.tasks.iter().position(|t| matches!(t.kind, TaskKind::Regress { .. })).unwrap();
+    card.standardisation[regression] = Some(Standardisation::fit(1, sums));
+    let encoder = Encoder { standardisation: card.standardisation.clone(), ..encoder(&architecture, 96) };
+    let options = LoaderOptions {
+        batch: 16,
+        imgsz: 96,
+        workers: 1,
+        seed: 0,
+        augment: Augment::NONE,
+        max_broken: 0.0,
+        prefetch: 1,
+    };
+    let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
+    let batch = EvalLoader::new(Arc::clone(&samples), options, encode).unwrap().next().unwrap().unwrap();
+    let targets: Vec<Vec<Encoded>> = batch.items.into_iter().map(|i| i.encoded).collect();
+
+    let steps = 600;
+    let config = OptimizerConfig { weight_decay: 0.0, ..optimizer(1e-2, steps) };
+    let balance = Method::Uncertainty.start(&[1.0; 3]);
+    let mut trainer = Trainer::new(&architecture, [16, 96, 96], cpu(2), config, balance).unwrap();
+    trainer.executor.edit_store(|store| init::initialise(store, 0));
+    for _ in 0..steps {
+        trainer.step(&batch.images, &targets).unwrap();
+    }
+    let plan = ForwardPlan::prepare(&mut trainer.executor, &architecture, [16, 96, 96]).unwrap();
+    let settings = Settings { batch: 16, imgsz: 96, workers: 1, max_broken: 0.0, boxes: DecodeOptions::default() };
+    let (results, _) = evaluate_on(&mut trainer.executor, &plan, &card, &samples, &settings).unwrap();
+    for result in results {
+        match &result.summary {
+            Summary::Detection(s) => assert!(s.ap50 >= Some(0.99), "AP50 {:?}", s.ap50),
+            Summary::Classification(s) => assert_eq!(s.top1, Some(1.0)),
+            Summary::Regression(s) => assert!(s[0].r2 >= Some(0.99), "R² {:?}", s[0].r2),
+        }
+    }
+}
