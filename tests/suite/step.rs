@@ -143,7 +143,7 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 
 #[test]
 fn fused_and_plain_lists_compute_the_same() {
-    for (backbone, shape) in [(Backbone::Tiny, [3, 64]), (Backbone::Resnet18, [2, 64]), (Backbone::Resnet50, [2, 32])] {
+    for (backbone, shape) in [(Backbone::Tiny, [3, 64]), (Backbone::Resnet18, [4, 64]), (Backbone::Resnet50, [4, 64])] {
         let new = |fusion| Probe::new(backbone, shape, fusion, labels);
         let (mut fused, mut plain) = (new(Fusion::On), new(Fusion::Off));
         fused.open_and_close_gates();
@@ -161,8 +161,10 @@ fn fused_and_plain_lists_compute_the_same() {
             // A bias's gradient is a sum that may cancel; the weight's beside it, over the same terms, tells their size.
             let beside = name.strip_suffix(".bias").map(|n| vector(&b, &format!("{n}.weight")));
             let scale = beside.map_or(size, |w| size.max(norm(w.into_iter())));
-            // Sums are ordered otherwise, in reductions of up to a few thousand terms, through up to fifty layers.
-            assert!(apart <= 1e-4 * scale, "{backbone:?} {name}: {apart:.2e} apart of {size:.2e}");
+            // Sums are ordered otherwise, through up to fifty layers, and batch norm's backward takes the mean out of what
+            // it passes on, which magnifies rounding where most of it was mean (1e-4 in layer4 of the ResNet-50). A mask,
+            // an addend or a block of statistics gone wrong moves a gradient by per cents: the bound lies between.
+            assert!(apart <= 5e-4 * scale, "{backbone:?} {name}: {apart:.2e} apart of {size:.2e}");
         }
     }
 }
