@@ -407,7 +407,7 @@ pub fn run(cli: Cli) -> Result<()> {
             for b in &broken {
                 println!("unreadable: {}: {}", b.name, b.message);
             }
-            println!("{} unreadable images", broken.len());
+            println!("unreadable images: {}", broken.len());
             Ok(())
         }
         Command::Data(DataCommand::Digits { dir, seed }) => {

@@ -343,7 +343,7 @@ impl<T: Send + 'static> Shared<T> {
         let shown: Vec<String> = broken.values().take(5).map(|b| format!("{} ({})", b.name, b.message)).collect();
         let tail = if broken.len() > 5 { "; …" } else { "" };
         Error::Other(format!(
-            "{} of {} images cannot be read, more than max_broken {} allows: {}{tail}; repair or remove them, or raise max_broken",
+            "{} of {} images cannot be read, more than --max-broken {} allows: {}{tail}; repair or remove them, or raise --max-broken",
             broken.len(),
             self.samples.len(),
             self.options.max_broken,

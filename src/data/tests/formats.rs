@@ -261,11 +261,11 @@ fn metadata_tables_without_a_config() {
     folder.text("val/metadata.jsonl", r#"{"file_name":"d.png","scene":"city","speed":7}"#);
     let dataset = folder.open();
     let names: Vec<&str> = dataset.tasks.iter().map(|t| t.name.as_str()).collect();
-    assert_eq!(names, ["objects", "scene", "speed"]);
-    assert_eq!(*label(&dataset, "train/a.png", 0), one_box(0, [10.0, 2.0, 30.0, 6.0]));
-    assert_eq!(*label(&dataset, "train/b.png", 0), Label::Boxes(vec![]));
-    assert_eq!(*label(&dataset, "train/c.png", 0), Label::Unlabelled);
-    assert_eq!(*label(&dataset, "train/b.png", 1), Label::Class(1));
+    assert_eq!(names, ["scene", "objects", "speed"]);
+    assert_eq!(*label(&dataset, "train/a.png", 1), one_box(0, [10.0, 2.0, 30.0, 6.0]));
+    assert_eq!(*label(&dataset, "train/b.png", 1), Label::Boxes(vec![]));
+    assert_eq!(*label(&dataset, "train/c.png", 1), Label::Unlabelled);
+    assert_eq!(*label(&dataset, "train/b.png", 0), Label::Class(1));
     assert_eq!(*label(&dataset, "train/c.png", 2), Label::Unlabelled);
     assert_eq!(*label(&dataset, "val/d.png", 2), Label::Values(vec![7.0]));
     let notes = dataset.notes.join("\n");

@@ -150,10 +150,10 @@ fn too_many_broken_images_stop_the_run_and_are_named() {
     assert_eq!(run(0.2), None);
     let message = run(0.1).unwrap();
     assert!(
-        message.starts_with("2 of 10 images cannot be read, more than max_broken 0.1 allows: 3.png (cannot decode"),
+        message.starts_with("2 of 10 images cannot be read, more than --max-broken 0.1 allows: 3.png (cannot decode"),
         "{message}"
     );
-    assert!(message.contains("7.png (the file is empty); repair or remove them, or raise max_broken"), "{message}");
+    assert!(message.contains("7.png (the file is empty); repair or remove them, or raise --max-broken"), "{message}");
 
     // In evaluation they leave a gap, not a replacement.
     let plain = LoaderOptions { augment: Augment::NONE, max_broken: 0.2, ..options(2) };

@@ -1,0 +1,343 @@
+//! The real binary, as a person uses it: a small run from data to predictions, going on with it, and what bad input gets.
+
+use crate::step::Folder;
+use polyhead::data::digits::{DigitsOptions, write_digits};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn polyhead() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_polyhead"))
+}
+
+fn run(args: &[&str]) -> Output {
+    polyhead().args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs and expects success; returns what was printed.
+fn succeed(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Runs and expects `code` and one sentence that holds every one of `words`.
+fn fail(args: &[&str], code: i32, words: &[&str]) {
+    let output = run(args);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    let error = said.lines().last().unwrap_or_default();
+    assert!(error.starts_with("error: "), "{args:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{args:?}: no `{word}` in: {said}");
+    }
+}
+
+fn digits(folder: &Folder, train: usize) -> String {
+    let path = folder.path.join("digits");
+    let options = DigitsOptions { train, val: 9, test: 5, size: 64, seed: 1 };
+    write_digits(&path, &options).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+fn path(folder: &Folder, name: &str) -> String {
+    folder.path.join(name).to_string_lossy().into_owned()
+}
+
+const SMALL: [&str; 8] = ["--backbone", "tiny", "--imgsz", "64", "--batch", "8", "--threads", "2"];
+
+/// A small run named `name`; returns its folder.
+fn train(folder: &Folder, data: &str, name: &str, more: &[&str]) -> String {
+    let project = path(folder, "runs");
+    succeed(&[&["train", data, "--project", &project, "--name", name], &SMALL[..], more].concat());
+    path(folder, &format!("runs/train/{name}"))
+}
+
+#[test]
+fn a_small_run_from_data_to_predictions() {
+    let folder = Folder::new("whole");
+    let data = digits(&folder, 24);
+    let checked = succeed(&["data", "check", &data]);
+    assert!(checked.contains("digits") && checked.contains("unreadable images: 0"), "{checked}");
+    let run_folder = train(&folder, &data, "first", &["--epochs", "2"]);
+    for file in ["args.yaml", "log.txt", "val_batch0_pred.png", "weights/last.safetensors", "weights/best.safetensors"]
+    {
+        assert!(Path::new(&run_folder).join(file).is_file(), "{file}");
+    }
+    check_results(&run_folder, 2);
+    check_evaluation(&folder, &run_folder, &data);
+    check_predictions(&folder, &run_folder, &data);
+    // The name is taken: the next run counts on.
+    train(&folder, &data, "first", &["--epochs", "1"]);
+    assert!(folder.path.join("runs/train/first2/args.yaml").is_file());
+}
+
+fn check_results(run_folder: &str, epochs: usize) {
+    let table = std::fs::read_to_string(Path::new(run_folder).join("results.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().map(|l| l.split(',').collect()).collect();
+    assert_eq!(rows.len(), epochs + 1);
+    assert!(rows.iter().all(|r| r.len() == rows[0].len()));
+    for column in [
+        "epoch",
+        "train/digits/loss",
+        "val/digits/AP50",
+        "val/paper/top1",
+        "val/sum/R2",
+        "weight/sum",
+        "log_var/paper",
+        "lr",
+    ] {
+        assert!(rows[0].contains(&column), "{column} of {:?}", rows[0]);
+    }
+}
+
+fn check_evaluation(folder: &Folder, run_folder: &str, data: &str) {
+    let figures = |batch: &str| -> Value {
+        let json = path(folder, &format!("figures{batch}.json"));
+        succeed(&["evaluate", run_folder, data, "--batch", batch, "--json", &json]);
+        serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap()
+    };
+    let one = figures("1");
+    assert_eq!(one["images"], 9);
+    assert!(one["tasks"]["digits"]["metrics"]["AP"].is_number());
+    for batch in ["4", "16"] {
+        assert!(alike(&one["tasks"], &figures(batch)["tasks"]), "batch {batch}");
+    }
+    let implied = succeed(&["evaluate", run_folder, "--split", "test"]);
+    assert!(implied.contains("5 images"), "{implied}");
+}
+
+/// Equal but for f32 rounding of sums that another batch orders otherwise.
+fn alike(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => (x.as_f64().unwrap() - y.as_f64().unwrap()).abs() < 1e-4,
+        (Value::Object(x), Value::Object(y)) => x.len() == y.len() && x.iter().all(|(k, v)| alike(v, &y[k])),
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(v, w)| alike(v, w)),
+        _ => a == b,
+    }
+}
+
+fn check_predictions(folder: &Folder, run_folder: &str, data: &str) {
+    let (out, images) = (path(folder, "answers"), format!("{data}/val"));
+    succeed(&["predict", run_folder, &images, "--out", &out, "--conf", "0.01"]);
+    let lines = std::fs::read_to_string(Path::new(&out).join("predictions.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 9);
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(line["file"].as_str().unwrap().ends_with(".png"));
+        assert_eq!((&line["width"], &line["height"]), (&Value::from(64), &Value::from(64)));
+        let paper = &line["tasks"]["paper"];
+        let total: f64 = paper["probabilities"].as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum();
+        assert!((total - 1.0).abs() < 1e-4 && paper["probabilities"][paper["class"].as_str().unwrap()].is_number());
+        assert_eq!(line["tasks"]["sum"]["values"].as_array().unwrap().len(), 1);
+        assert_eq!(line["tasks"]["sum"]["units"].as_array().unwrap().len(), 1);
+        for found in line["tasks"]["digits"]["boxes"].as_array().unwrap() {
+            let corners: Vec<f64> = found["box"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+            assert!(corners.iter().all(|v| (0.0..=64.0).contains(v)) && corners[0] < corners[2], "{corners:?}");
+            assert!(found["class"].is_string() && found["score"].as_f64().unwrap() > 0.01);
+        }
+    }
+    let pictures = |out: &str| {
+        let files = std::fs::read_dir(out).unwrap().filter_map(|e| e.ok());
+        files.filter(|f| f.path().extension().is_some_and(|e| e == "png")).count()
+    };
+    assert_eq!(pictures(&out), 9);
+    let bare = path(folder, "bare");
+    succeed(&["predict", run_folder, &format!("{images}/*.png"), "--out", &bare, "--no-images"]);
+    assert_eq!(pictures(&bare), 0);
+}
+
+#[test]
+fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
+    let folder = Folder::new("interrupt");
+    let data = digits(&folder, 40);
+    let whole = train(&folder, &data, "whole", &["--epochs", "6"]);
+    let project = path(&folder, "runs");
+    let args = [&["train", &data, "--project", &project, "--name", "cut", "--epochs", "6"], &SMALL[..]].concat();
+    let mut child = polyhead().args(args).stderr(Stdio::null()).spawn().unwrap();
+    let cut = path(&folder, "runs/train/cut");
+    let table = Path::new(&cut).join("results.csv");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::fs::read_to_string(&table).unwrap_or_default().lines().count() < 3 {
+        assert!(Instant::now() < deadline, "two epochs took over a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130), "an interrupted run says so");
+    // Other workers, other threads: the same numbers. A flag that a resumed run does not heed is named.
+    let output = run(&["train", "--resume", &cut, "--workers", "1", "--threads", "1", "--lr0", "9"]);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("resumed") && said.contains("--lr0 is ignored"), "{said}");
+    check_results(&cut, 6);
+    let tensors =
+        |run: &str| polyhead::model::weights::read(&Path::new(run).join("weights/last.safetensors")).unwrap().tensors;
+    let (a, b) = (tensors(&whole), tensors(&cut));
+    assert_eq!(a.len(), b.len());
+    for (name, tensor) in &a {
+        let bits = |t: &candle_core::Tensor| -> Vec<u32> {
+            t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+        };
+        assert!(bits(tensor) == bits(&b[name]), "{name} differs");
+    }
+}
+
+#[test]
+fn wrong_flags_get_a_sentence_and_two() {
+    let folder = Folder::new("flags");
+    let data = digits(&folder, 8);
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["--backbone", "vgg"], &["vgg", "resnet50"]),
+        (&["--imgsz", "100"], &["100", "multiple of 32", "128"]),
+        (&["--balance", "foo"], &["foo", "uncertainty", "fixed"]),
+        (&["--task-weight", "sum=2"], &["--task-weight", "fixed"]),
+        (&["--balance", "fixed", "--task-weight", "nothing=2"], &["nothing", "digits", "paper", "sum"]),
+        (&["--optimizer", "lion"], &["lion", "adamw"]),
+        (&["--batch", "1"], &["--batch 1", "at least 2"]),
+        (&["--fraction", "1.5"], &["--fraction", "from 0 to 1"]),
+        (&["--device", "tpu"], &["tpu", "cpu"]),
+    ];
+    for (flags, words) in cases {
+        let project = path(&folder, "runs");
+        fail(&[&["train", &data, "--project", &project], flags].concat(), 2, words);
+    }
+    assert_eq!(run(&["train", "--no-such-flag"]).status.code(), Some(2));
+    assert!(succeed(&["--help"]).contains("predict"));
+}
+
+#[test]
+fn data_that_is_not_there_gets_a_sentence() {
+    let folder = Folder::new("data");
+    let empty = path(&folder, "empty");
+    std::fs::create_dir_all(&empty).unwrap();
+    fail(&["train", &empty, "--project", &empty], 1, &["empty"]);
+    assert!(!Path::new(&empty).join("train").exists(), "a run folder was left behind");
+    fail(&["train", &path(&folder, "nowhere")], 1, &["nowhere"]);
+    let data = digits(&folder, 8);
+    let yaml = folder.path.join("digits/data.yaml");
+    let good = std::fs::read_to_string(&yaml).unwrap();
+    std::fs::write(&yaml, good.replace("column: paper", "column: parchment")).unwrap();
+    fail(&["data", "check", &data], 1, &["parchment", "paper"]);
+    std::fs::write(&yaml, good.replace("val: val", "val: elsewhere")).unwrap();
+    fail(&["data", "check", &data], 1, &["data.yaml:", "elsewhere"]);
+    std::fs::write(&yaml, good.replace("type: detect", "type: segment")).unwrap();
+    fail(&["data", "check", &data], 1, &["data.yaml:", "segment", "detect"]);
+}
+
+#[test]
+fn an_unreadable_image_is_named_counted_and_left_out_up_to_a_share() {
+    let folder = Folder::new("broken");
+    let data = digits(&folder, 16);
+    let first = std::fs::read_dir(folder.path.join("digits/train")).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&first).unwrap();
+    std::fs::write(&first, &whole[..whole.len() / 2]).unwrap();
+    let name = first.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(succeed(&["data", "check", &data]).contains("unreadable images: 1"));
+    let project = path(&folder, "runs");
+    let args = [&["train", &data, "--project", &project, "--epochs", "2"], &SMALL[..]].concat();
+    let output = run(&args);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains(&format!("unreadable, left out: train/{name}")), "{said}");
+    fail(&[&args[..], &["--max-broken", "0"]].concat(), 1, &[&name, "--max-broken"]);
+}
+
+#[test]
+fn models_that_do_not_fit_get_a_sentence() {
+    let folder = Folder::new("models");
+    let data = digits(&folder, 8);
+    let run_folder = train(&folder, &data, "m", &["--epochs", "1"]);
+    let images = format!("{data}/val");
+    let (out, nothing) = (path(&folder, "out"), path(&folder, "nothing"));
+    fail(&["predict", &nothing, &images, "--out", &out], 2, &["nothing", "weights"]);
+    fail(&["predict", &run_folder, &nothing, "--out", &out], 2, &["nothing", "image"]);
+    fail(&["train", "--resume", &nothing], 2, &["nothing", "last.safetensors"]);
+
+    let last = PathBuf::from(&run_folder).join("weights/last.safetensors");
+    let whole = std::fs::read(&last).unwrap();
+    std::fs::write(&last, &whole[..whole.len() / 2]).unwrap();
+    let cut = last.to_string_lossy().into_owned();
+    fail(&["predict", &cut, &images, "--out", &out], 1, &["last.safetensors", "not a whole safetensors file"]);
+    fail(&["train", "--resume", &run_folder], 1, &["last.safetensors", "not a whole safetensors file"]);
+    let best = PathBuf::from(&run_folder).join("weights/best.safetensors");
+    std::fs::copy(&best, &last).unwrap();
+    fail(&["train", "--resume", &run_folder], 1, &["not a run's state"]);
+
+    let yaml = folder.path.join("digits/data.yaml");
+    let good = std::fs::read_to_string(&yaml).unwrap();
+    std::fs::write(&yaml, good.replace("  sum:", "  total:")).unwrap();
+    fail(&["evaluate", &run_folder, &data], 2, &["`sum`", "`total`", "same order"]);
+    // A file where the out folder should be.
+    let file = path(&folder, "file");
+    std::fs::write(&file, "x").unwrap();
+    fail(&["predict", &run_folder, &images, "--out", &format!("{file}/below")], 1, &["cannot create", "below"]);
+}
+
+/// A file-size limit stands for a full disk: writing beyond it fails.
+#[test]
+fn a_full_disk_stops_the_run_and_leaves_no_half_file() {
+    let folder = Folder::new("disk");
+    let data = digits(&folder, 8);
+    let project = path(&folder, "runs");
+    let arguments = [&["train", &data, "--project", &project, "--name", "full", "--epochs", "1"], &SMALL[..]].concat();
+    // Blocks of 512 bytes: 128 KiB, enough for the table and the log, too little for weights.
+    let script = format!("trap '' XFSZ; ulimit -f 256; exec '{}' \"$@\"", env!("CARGO_BIN_EXE_polyhead"));
+    let output = Command::new("sh").args(["-c", &script, "sh"]).args(arguments).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write") && said.contains("safetensors"), "{said}");
+    let left: Vec<_> = std::fs::read_dir(folder.path.join("runs/train/full/weights")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_plain_resnet_is_a_classifier_and_a_start() {
+    use candle_core::{Device, Tensor};
+    let folder = Folder::new("plain");
+    let data = digits(&folder, 8);
+    // ResNet-18 in torchvision's names, from the parameters' own shapes.
+    let card = polyhead::model::Architecture::new(polyhead::model::Backbone::Resnet18, Vec::new(), 64, 0.0);
+    let network = card.network([1, 64, 64], polyhead::graph::ir::Mode::Evaluate).unwrap();
+    let device = polyhead::executor::DeviceChoice::Cpu { threads: 1 };
+    let mut executor =
+        polyhead::executor::Executor::new(device, &network.graph.parameters, &network.graph.buffers).unwrap();
+    executor.edit_store(|store| polyhead::model::init::initialise(store, 0));
+    use polyhead::model::weights::{self, Slot};
+    let set = polyhead::executor::ParameterSet::Current;
+    let mut tensors = weights::export_parameters(executor.store(), Slot::Set(set), "").unwrap();
+    tensors.append(&mut weights::export_buffers(executor.store(), set, "").unwrap());
+    let fc: Vec<f32> = (0..3 * 512).map(|i| ((i * 37) % 23) as f32 / 100.0 - 0.1).collect();
+    tensors.insert("fc.weight".into(), Tensor::from_vec(fc, (3, 512), &Device::Cpu).unwrap());
+    tensors.insert("fc.bias".into(), Tensor::from_vec(vec![0.0f32, 0.1, 0.2], 3, &Device::Cpu).unwrap());
+    let file = folder.path.join("resnet18.safetensors");
+    weights::write(&file, &tensors, std::collections::HashMap::new()).unwrap();
+    let file = file.to_string_lossy().into_owned();
+
+    let (images, out, names) = (format!("{data}/val"), path(&folder, "out"), path(&folder, "names.txt"));
+    succeed(&["predict", &file, &images, "--out", &out, "--no-images"]);
+    let first = |out: &str| -> Value {
+        let lines = std::fs::read_to_string(Path::new(out).join("predictions.jsonl")).unwrap();
+        serde_json::from_str(lines.lines().next().unwrap()).unwrap()
+    };
+    let by_index = first(&out)["tasks"]["class"]["class"].as_str().unwrap().parse::<usize>().unwrap();
+    std::fs::write(&names, "ant\nbee\ncat\n").unwrap();
+    succeed(&["predict", &file, &images, "--out", &out, "--no-images", "--classes", &names]);
+    assert_eq!(first(&out)["tasks"]["class"]["class"], ["ant", "bee", "cat"][by_index]);
+    std::fs::write(&names, "ant\nbee\n").unwrap();
+    fail(&["predict", &file, &images, "--out", &out, "--classes", &names], 2, &["2 classes", "3"]);
+
+    let project = path(&folder, "runs");
+    let args =
+        ["train", &data, "--project", &project, "--weights", &file, "--epochs", "1", "--batch", "4", "--imgsz", "32"];
+    let output = run(&[&args[..], &["--backbone", "resnet18"]].concat());
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("tensors start at random") && said.contains("heads.digits"), "{said}");
+    assert!(said.contains("not used: fc.bias, fc.weight"), "{said}");
+    fail(&[&args[..], &["--backbone", "resnet50"]].concat(), 1, &["resnet18.safetensors", "--backbone"]);
+}
