@@ -71,7 +71,7 @@ pub fn write(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) 
 /// Writes `bytes` aside, syncs, renames.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write`](fn@write).
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".{}.part", std::process::id()));

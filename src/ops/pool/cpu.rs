@@ -225,7 +225,7 @@ fn taken(dx: &mut [f32], dy: &[f32], argmax: &[u8], tap: u8, join: impl Fn(f32, 
     }
 }
 
-/// y `[N, C]`: the mean over the pixels of x `[N, HW, C]`, summed in blocks of [`SUM_ROWS`].
+/// y `[N, C]`: the mean over the pixels of x `[N, HW, C]`, summed in fixed blocks.
 pub fn global_pool(cpu: &Cpu, hw: usize, c: usize, x: &[f32], y: &mut [f32]) {
     const WIDE: usize = 4 * LANES;
     let blocks = c.div_ceil(WIDE);
