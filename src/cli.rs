@@ -203,6 +203,7 @@ impl TrainArgs {
             device: self.device.clone(),
             workers: self.workers,
             threads: self.threads,
+            max_broken: self.max_broken,
             ignored: given.iter().filter(|g| g.0).map(|g| g.1.to_owned()).collect(),
         }
     }
@@ -289,8 +290,9 @@ struct EvaluateArgs {
     /// Share held out for validation where the data set has no split of its own
     #[arg(long)]
     val_fraction: Option<f32>,
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Decides which those are [default: the run's]
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 #[derive(Args)]
@@ -422,9 +424,15 @@ pub fn run(cli: Cli) -> Result<()> {
 }
 
 fn evaluate_command(args: EvaluateArgs) -> Result<()> {
+    let run = evaluate::run_config(&args.model)?;
     let data = match args.data {
         Some(data) => data,
-        None => evaluate::data_of_run(&args.model)?,
+        None => evaluate::data_of_run(&args.model, run.as_ref())?,
+    };
+    // The run's own held-out images, not another draw that would judge on what it was trained on.
+    let open = OpenOptions {
+        val_fraction: args.val_fraction.or(run.as_ref().and_then(|r| r.val_fraction)),
+        seed: args.seed.or(run.as_ref().map(|r| r.seed)).unwrap_or(0),
     };
     let options = evaluate::Options {
         device: DeviceChoice::parse(&args.device, args.threads)?,
@@ -436,7 +444,7 @@ fn evaluate_command(args: EvaluateArgs) -> Result<()> {
         workers: args.workers,
         boxes: args.boxes.options(args.conf),
         max_broken: args.max_broken,
-        open: OpenOptions { val_fraction: args.val_fraction, seed: args.seed },
+        open,
     };
     println!("{}", evaluate::command(&options, &data)?);
     Ok(())

@@ -54,9 +54,13 @@ impl TrainConfig {
     /// # Errors
     /// A value outside its range, with what was expected.
     pub fn check(&self) -> Result<()> {
-        let positive = |value: f64, flag: &str| match value > 0.0 {
+        let positive = |value: f64, flag: &str| match value > 0.0 && value.is_finite() {
             true => Ok(()),
             false => Err(Error::Usage(format!("--{flag} {value}: expected a number above 0"))),
+        };
+        let at_least_0 = |value: f32, flag: &str| match value >= 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::Usage(format!("--{flag} {value}: expected a number of at least 0"))),
         };
         let share = |value: f32, flag: &str| match (0.0..=1.0).contains(&value) {
             true => Ok(()),
@@ -66,6 +70,15 @@ impl TrainConfig {
         positive(self.batch as f64, "batch")?;
         positive(f64::from(self.lr0), "lr0")?;
         positive(f64::from(self.fraction), "fraction")?;
+        at_least_0(self.weight_decay, "weight-decay")?;
+        at_least_0(self.warmup_epochs, "warmup-epochs")?;
+        at_least_0(self.clip_norm, "clip-norm")?;
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::Usage(format!("--dropout {}: expected a number from 0 to below 1", self.dropout)));
+        }
+        if self.name.is_empty() || self.name.contains(['/', '\\']) {
+            return Err(Error::Usage(format!("--name `{}`: expected the name of one folder", self.name)));
+        }
         for (value, flag) in [
             (self.fraction, "fraction"),
             (self.lrf, "lrf"),
@@ -79,10 +92,7 @@ impl TrainConfig {
         ] {
             share(value, flag)?;
         }
-        if self.imgsz == 0 || !self.imgsz.is_multiple_of(32) {
-            let near = self.imgsz.next_multiple_of(32).max(32);
-            return Err(Error::Usage(format!("--imgsz {}: expected a multiple of 32; {near} is the next", self.imgsz)));
-        }
+        check_image_size(self.imgsz)?;
         if self.batch == 1 {
             return Err(Error::Usage("--batch 1: batch norm needs at least 2 images to normalise over".into()));
         }
@@ -99,4 +109,14 @@ impl TrainConfig {
         }
         Ok(())
     }
+}
+
+/// # Errors
+/// A size that the network cannot take.
+pub fn check_image_size(size: usize) -> Result<()> {
+    if size > 0 && size.is_multiple_of(32) {
+        return Ok(());
+    }
+    let next = size.next_multiple_of(32).max(32);
+    Err(Error::Usage(format!("--imgsz {size}: expected a multiple of 32; {next} is the next")))
 }

@@ -1,5 +1,5 @@
-//! The one error type of the library. A shape error carries the op, a data error the file and line; the binary wraps
-//! it in `anyhow` and maps it to an exit code.
+//! The one error type of the library. A shape error carries the op, a data error the file and line; the binary
+//! prints it and maps it to an exit code.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

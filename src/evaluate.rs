@@ -1,7 +1,7 @@
 //! How good a network is on labelled images: every task's metrics, in the pixels and units of the labels.
 
 use crate::boxes::{self, Detection};
-use crate::config::TrainConfig;
+use crate::config::{TrainConfig, check_image_size};
 use crate::data::{Augment, Broken, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result};
 use crate::executor::{DeviceChoice, Executor, ParameterSet};
@@ -34,13 +34,13 @@ pub enum Summary {
 }
 
 impl TaskResult {
-    /// What selection looks at: AP, balanced accuracy, or R² (mean over columns, at least 0). `None` without labels.
+    /// What selection looks at: AP, balanced accuracy, or R² (mean over columns). `None` without labels.
     pub fn fitness(&self) -> Option<f64> {
         match &self.summary {
             Summary::Classification(s) => s.balanced_accuracy,
             Summary::Detection(s) => s.ap,
             Summary::Regression(columns) => {
-                let known: Vec<f64> = columns.iter().filter_map(|c| c.r2).map(|r2| r2.max(0.0)).collect();
+                let known: Vec<f64> = columns.iter().filter_map(|c| c.r2).collect();
                 (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
             }
         }
@@ -97,10 +97,14 @@ impl TaskResult {
 
     /// One line: the three figures people look at first.
     pub fn line(&self) -> String {
+        let shown = match self.summary {
+            Summary::Detection(_) => 3,
+            _ => usize::MAX,
+        };
         let figures: Vec<String> = self
             .metrics()
             .into_iter()
-            .filter(|(name, _)| !name.starts_with("AR") && !matches!(name.as_str(), "APs" | "APm" | "APl"))
+            .take(shown)
             .map(|(name, value)| match value {
                 Some(value) => format!("{name} {value:.3}"),
                 None => format!("{name} –"),
@@ -131,9 +135,9 @@ impl TaskResult {
     }
 }
 
-/// Mean over the tasks of AP, balanced accuracy and R²; tasks without validation labels are left out.
+/// Mean over the tasks of AP, balanced accuracy and R² (at least 0 each); tasks without validation labels are left out.
 pub fn overall(results: &[TaskResult]) -> Option<f64> {
-    let known: Vec<f64> = results.iter().filter_map(TaskResult::fitness).collect();
+    let known: Vec<f64> = results.iter().filter_map(TaskResult::fitness).map(|f| f.max(0.0)).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 
@@ -303,6 +307,10 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     if options.batch == 0 {
         return Err(Error::Usage("--batch 0: expected at least 1".into()));
     }
+    if let Some(size) = options.imgsz {
+        check_image_size(size)?;
+    }
+    options.boxes.check()?;
     let file = Model::locate(&options.model)?;
     let model = Model::load(&file, None)?;
     let mut dataset = Dataset::open(data, &options.open)?;
@@ -326,8 +334,14 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     let shape = [settings.batch, settings.imgsz, settings.imgsz];
     let run = |images: &[u8]| runner.run(shape, images);
     let (results, broken) = evaluate(&model.card, &samples, &settings, run, |_, _| Ok(()))?;
-    let report =
-        Report { model: file, data: data.to_path_buf(), split: options.split, images: samples.len(), results, broken };
+    let report = Report {
+        model: file,
+        data: data.to_path_buf(),
+        split: options.split,
+        images: samples.len() - broken.len(),
+        results,
+        broken,
+    };
     if let Some(json) = &options.json {
         let text = format!("{:#}\n", report.to_json());
         crate::model::weights::write_whole(json, text.as_bytes())?;
@@ -335,26 +349,33 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     Ok(report)
 }
 
-/// The data set a run was trained on, from its args.yaml.
+/// The configuration of the run that a folder or weights file belongs to, if it does.
 ///
 /// # Errors
-/// A weights file without a run around it, or a run on the built-in digits whose files are gone.
-pub fn data_of_run(model: &Path) -> Result<PathBuf> {
-    let folder = if model.is_dir() { model } else { model.parent().and_then(Path::parent).unwrap_or(model) };
-    let args = folder.join("args.yaml");
-    let unknown = || {
-        Error::Usage(format!(
-            "{}: not inside a run's folder, so name the data set: polyhead evaluate {} DATASET",
-            model.display(),
-            model.display()
-        ))
+/// No model there, or an args.yaml that is not understood.
+pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
+    Model::locate(model)?;
+    let folder = if model.is_dir() { Some(model) } else { model.parent().and_then(Path::parent) };
+    let Some(args) = folder.map(|f| f.join("args.yaml")).filter(|a| a.is_file()) else {
+        return Ok(None);
     };
-    let text = std::fs::read_to_string(&args).map_err(|_| unknown())?;
-    let config: TrainConfig = serde_yaml_ng::from_str(&text)
-        .map_err(|e| Error::data(&args, None, format!("not a run's configuration: {e}")))?;
-    match config.data {
-        Some(data) => Ok(data),
-        None => digits::digits_dataset(&config.project.join("datasets")),
+    let text = std::fs::read_to_string(&args).map_err(Error::io("read", &args))?;
+    let config = serde_yaml_ng::from_str(&text);
+    config.map(Some).map_err(|e| Error::data(&args, None, format!("not a run's configuration: {e}")))
+}
+
+/// The data set to judge on when none is named: the run's own.
+///
+/// # Errors
+/// A model without a run around it, or built-in digits that cannot be written.
+pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf> {
+    match config {
+        Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
+        Some(config) => digits::digits_dataset(&config.project.join("datasets")),
+        None => Err(Error::Usage(format!(
+            "{0}: not inside a run's folder, so name the data set: polyhead evaluate {0} DATASET",
+            model.display()
+        ))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The binary: parses, does, prints the chain of errors, exits with 0, 1 (failed), 2 (usage) or 130 (interrupted).
+//! The binary: parses, does, prints the error, exits with 0, 1 (failed), 2 (usage) or 130 (interrupted).
 
 use clap::Parser;
 use polyhead::cli::{self, Cli};
@@ -6,7 +6,7 @@ use polyhead::cli::{self, Cli};
 fn main() {
     if let Err(error) = cli::run(Cli::parse()) {
         let code = error.exit_code();
-        eprintln!("error: {:#}", anyhow::Error::from(error));
+        eprintln!("error: {error}");
         std::process::exit(code);
     }
 }

@@ -1,6 +1,7 @@
 //! Prediction on images a person names: one JSON line per image, and annotated pictures.
 
 use crate::boxes::Detection;
+use crate::config::check_image_size;
 use crate::data::random::Random;
 use crate::data::{Augment, Geometry, Image, decode, walk};
 use crate::draw::{self, Canvas, LabelledFrame};
@@ -14,7 +15,7 @@ use crate::model::{Card, Model, Prediction, Runner};
 use crate::task::{Task, TaskKind};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -49,18 +50,52 @@ pub fn predict(options: &Options, mut progress: impl FnMut(usize, usize)) -> Res
     if options.batch == 0 {
         return Err(Error::Usage("--batch 0: expected at least 1".into()));
     }
+    if let Some(size) = options.imgsz {
+        check_image_size(size)?;
+    }
+    options.boxes.check()?;
     let files = find_images(&options.sources)?;
     let classes = options.classes.as_deref().map(read_classes).transpose()?;
     let model = Model::load(&Model::locate(&options.model)?, classes)?;
     let size = options.imgsz.unwrap_or(model.card.image_size);
     let mut runner = model.start(options.device)?;
     std::fs::create_dir_all(&options.out).map_err(Error::io("create", &options.out))?;
+    if options.pictures {
+        spare_sources(&files, &options.out)?;
+    }
     let lines = options.out.join("predictions.jsonl");
-    let mut writer = BufWriter::new(File::create(&lines).map_err(Error::io("write", &lines))?);
+    let aside = options.out.join("predictions.jsonl.part");
+    let answered = answer_all(options, &files, &model.card, &mut runner, size, &aside, &mut progress);
+    let moved = answered.and_then(|broken| {
+        std::fs::rename(&aside, &lines).map_err(Error::io("write", &lines))?;
+        Ok(broken)
+    });
+    match moved {
+        Ok(broken) => Ok(Report { images: files.len() - broken.len(), broken, lines }),
+        Err(e) => {
+            // What a person must hear of is the error; an older predictions.jsonl is untouched.
+            let _ = std::fs::remove_file(&aside);
+            Err(e)
+        }
+    }
+}
+
+/// Answers for all files, a line each into `aside`; returns the unreadable ones.
+fn answer_all(
+    options: &Options,
+    files: &[PathBuf],
+    card: &Card,
+    runner: &mut Runner,
+    size: usize,
+    aside: &Path,
+    progress: &mut impl FnMut(usize, usize),
+) -> Result<Vec<String>> {
+    let batch = options.batch.min(files.len());
+    let mut writer = BufWriter::new(File::create(aside).map_err(Error::io("write", aside))?);
     let mut broken = BrokenCount::new(files.len(), options.max_broken);
     let mut pictures = PictureNames::default();
     let mut done = 0;
-    for chunk in files.chunks(options.batch) {
+    for chunk in files.chunks(batch) {
         let decoded: Vec<(&PathBuf, Result<Image>)> = chunk.par_iter().map(|f| (f, decode::decode(f))).collect();
         let mut images = Vec::new();
         for (file, image) in decoded {
@@ -69,33 +104,45 @@ pub fn predict(options: &Options, mut progress: impl FnMut(usize, usize)) -> Res
                 Err(e) => broken.count(e)?,
             }
         }
-        for (answer, (file, image)) in answer(&model.card, &mut runner, size, &images, options)?.iter().zip(&images) {
-            let line = describe(&model.card.architecture.tasks, file, image, answer);
-            writeln!(writer, "{line}").map_err(Error::io("write", &lines))?;
+        for (answer, (file, image)) in answer(card, runner, [batch, size], &images, options)?.iter().zip(&images) {
+            let line = describe(&card.architecture.tasks, file, image, answer);
+            writeln!(writer, "{line}").map_err(Error::io("write", aside))?;
             if options.pictures {
-                let picture = annotate(&model.card.architecture.tasks, image, answer);
+                let picture = annotate(&card.architecture.tasks, image, answer);
                 draw::write_png(&options.out.join(pictures.of(file)), &picture)?;
             }
         }
         done += chunk.len();
         progress(done, files.len());
     }
-    writer.flush().map_err(Error::io("write", &lines))?;
-    let broken = broken.names;
-    if broken.len() == files.len() {
-        return Err(Error::Other(format!(
-            "none of the {} images could be read; the first: {}",
-            files.len(),
-            broken[0]
-        )));
+    writer.flush().map_err(Error::io("write", aside))?;
+    if broken.names.len() == files.len() {
+        let first = &broken.names[0];
+        return Err(Error::Other(format!("none of the {} images could be read; the first: {first}", files.len())));
     }
-    Ok(Report { images: files.len() - broken.len(), broken, lines })
+    Ok(broken.names)
+}
+
+/// Refuses to draw a picture over an image that was asked about.
+fn spare_sources(files: &[PathBuf], out: &Path) -> Result<()> {
+    let sources: HashSet<PathBuf> = files.iter().filter_map(|f| f.canonicalize().ok()).collect();
+    let mut pictures = PictureNames::default();
+    for file in files {
+        let picture = out.join(pictures.of(file));
+        if picture.canonicalize().is_ok_and(|p| sources.contains(&p)) {
+            return Err(Error::Usage(format!(
+                "{} would be overwritten by a picture of its answers: give another folder to --out, or --no-images",
+                picture.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn answer(
     card: &Card,
     runner: &mut Runner,
-    size: usize,
+    [batch, size]: [usize; 2],
     images: &[(&PathBuf, Image)],
     options: &Options,
 ) -> Result<Vec<Vec<Prediction>>> {
@@ -107,13 +154,13 @@ fn answer(
         Framing::ResizeCenterCrop => Augment::centre_crop(size),
     };
     // A full batch always: the plan of one shape serves them all, the rest of the canvas is blank.
-    let mut canvas = vec![0u8; options.batch * size * size * 3];
+    let mut canvas = vec![0u8; batch * size * size * 3];
     let geometries: Vec<Geometry> = canvas
         .par_chunks_mut(size * size * 3)
         .zip(images)
         .map(|(canvas, (_, image))| framing.draw(image, size, &mut Random::new(&[0]), canvas))
         .collect();
-    let outputs = runner.run([options.batch, size, size], &canvas)?;
+    let outputs = runner.run([batch, size, size], &canvas)?;
     let answers = geometries.iter().enumerate().map(|(i, geometry)| {
         let mut answer = interpret(card, &outputs, i, [size as f32; 2], &options.boxes);
         for prediction in &mut answer {
@@ -206,7 +253,15 @@ fn describe_values(task: &Task, values: &[f32]) -> String {
 
 fn read_classes(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    Ok(text.lines().map(|l| l.trim_end().to_owned()).filter(|l| !l.is_empty()).collect())
+    let names = text.lines().map(|l| l.trim_end().to_owned()).filter(|l| !l.is_empty());
+    // ImageNet has two cranes: a second one is numbered, so that each keeps its probability.
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let numbered = names.map(|name| {
+        let count = seen.entry(name.clone()).or_default();
+        *count += 1;
+        if *count == 1 { name } else { format!("{name} {count}") }
+    });
+    Ok(numbered.collect())
 }
 
 /// Unreadable images so far, and how many may be.

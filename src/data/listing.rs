@@ -77,6 +77,9 @@ fn walk_into(folder: &Path, depth: usize, images: &mut Vec<PathBuf>) -> Result<(
     Ok(())
 }
 
+/// A hidden file that marks a folder as holding runs, whose pictures are nobody's training images.
+pub const RUNS_MARKER: &str = ".polyhead-runs";
+
 /// What lies in `folder`, sorted, hidden entries left out, and whether each is a folder (links followed).
 pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
     let mut found = Vec::new();
@@ -88,6 +91,10 @@ pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
         let kind = entry.file_type().map_err(Error::io("list", folder))?;
         let path = entry.path();
         let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
+        // The folder of somebody's runs lies below the images where training was started among them.
+        if is_folder && path.join(RUNS_MARKER).exists() {
+            continue;
+        }
         found.push((path, is_folder));
     }
     found.sort();

@@ -28,7 +28,7 @@ pub use augment::{Augment, Framing};
 pub use dataset::{Dataset, OpenOptions, Sample, Split};
 pub use decode::Image;
 pub use geometry::Geometry;
-pub use listing::walk;
+pub use listing::{RUNS_MARKER, walk};
 pub use loader::{Batch, Broken, EvalLoader, Item, LoaderOptions, TrainLoader};
 
 use crate::error::Error;

@@ -38,6 +38,10 @@ impl Model {
     pub fn load(path: &Path, classes: Option<Vec<String>>) -> Result<Model> {
         let file = weights::read(path)?;
         match file.metadata.get(Card::KEY) {
+            Some(_) if classes.is_some() => Err(Error::Usage(format!(
+                "--classes is for a plain ResNet file; {} carries its own class names: leave --classes out",
+                path.display()
+            ))),
             Some(text) => {
                 let card = Card::from_json(text, path)?;
                 Ok(Model { card, tensors: prediction_tensors(file.tensors) })

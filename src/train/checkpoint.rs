@@ -1,6 +1,6 @@
 //! Checkpoints: one file that is the whole state of a run, and smaller ones that are enough to predict.
 
-use super::step::Trainer;
+use super::step::{StepReport, Trainer};
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::executor::{ParameterSet, Store};
@@ -24,6 +24,47 @@ pub struct RunState {
     pub best_per_task: Vec<Option<f64>>,
     /// Seconds trained, over all sessions.
     pub elapsed_s: f64,
+    /// Of the names of the training and validation images: going on needs the same ones.
+    pub data_fingerprint: u64,
+    /// Means over the epoch that is under way.
+    pub means: EpochMeans,
+}
+
+/// Sums over an epoch's steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochMeans {
+    /// Per task: the sum of its losses, and of how many steps.
+    losses: Vec<(f64, u32)>,
+    weights: Vec<f64>,
+    steps: u32,
+}
+
+impl EpochMeans {
+    pub fn new(tasks: usize) -> EpochMeans {
+        EpochMeans { losses: vec![(0.0, 0); tasks], weights: vec![0.0; tasks], steps: 0 }
+    }
+
+    pub fn add(&mut self, report: &StepReport) {
+        for (mean, &loss) in self.losses.iter_mut().zip(&report.losses) {
+            if !loss.is_nan() {
+                *mean = (mean.0 + f64::from(loss), mean.1 + 1);
+            }
+        }
+        for (sum, &weight) in self.weights.iter_mut().zip(&report.weights) {
+            *sum += f64::from(weight);
+        }
+        self.steps += 1;
+    }
+
+    /// Mean loss of a task over the steps in which it had labels; `None` where it had none.
+    pub fn loss(&self, task: usize) -> Option<f64> {
+        let (sum, count) = self.losses[task];
+        (count > 0).then(|| sum / f64::from(count))
+    }
+
+    pub fn weight(&self, task: usize) -> Option<f64> {
+        (self.steps > 0).then(|| self.weights[task] / f64::from(self.steps))
+    }
 }
 
 const STATE_KEY: &str = "polyhead.run";

@@ -1,10 +1,10 @@
 //! A run from its first to its last epoch: data in, steps, validation, checkpoints, and going on with a run that stopped.
 
-use super::checkpoint::{self, RunState};
+use super::checkpoint::{self, EpochMeans, RunState};
 use super::progress::{Progress, StepLine, in_words};
 use super::run::{ResultsTable, RunFolder};
 use super::setup::{Data, card, start_from, trainer};
-use super::step::{StepReport, Trainer};
+use super::step::Trainer;
 use crate::config::TrainConfig;
 use crate::data::{Broken, LoaderOptions, Sample, TrainLoader};
 use crate::error::{Error, Result};
@@ -24,16 +24,18 @@ use std::time::Instant;
 ///
 /// # Errors
 /// Anything that stops a run; what was saved before stays.
-pub fn train(config: TrainConfig) -> Result<PathBuf> {
+pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
+    make_absolute(&mut config)?;
     let data = Data::open(&config)?;
     let card = card(&config, &data);
-    let mut folder = RunFolder::create(&config)?;
     let mut trainer = trainer(&config, &data, &card)?;
     let mut notes = data.notes.clone();
     trainer.executor.edit_store(|store| init::initialise(store, config.seed));
     if let Some(file) = &config.weights {
         notes.extend(start_from(&mut trainer, file)?);
     }
+    // Only now: what was refused above leaves no folder behind.
+    let mut folder = RunFolder::create(&config)?;
     let tasks = card.architecture.tasks.len();
     let state = RunState {
         config,
@@ -44,12 +46,27 @@ pub fn train(config: TrainConfig) -> Result<PathBuf> {
         best: None,
         best_per_task: vec![None; tasks],
         elapsed_s: 0.0,
+        data_fingerprint: data.fingerprint(),
+        means: EpochMeans::new(tasks),
     };
     for note in &notes {
-        eprintln!("note: {note}");
-        folder.log(&format!("note: {note}"))?;
+        say(&mut folder, &format!("note: {note}"))?;
     }
     Run { data, card, folder, trainer, state }.go_on()
+}
+
+/// Paths that hold from any folder, for whoever goes on with the run or judges it.
+fn make_absolute(config: &mut TrainConfig) -> Result<()> {
+    for path in [&mut config.data, &mut config.weights].into_iter().flatten().chain([&mut config.project]) {
+        *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
+    }
+    Ok(())
+}
+
+/// A line outside the progress bar's life.
+fn say(folder: &mut RunFolder, line: &str) -> Result<()> {
+    eprintln!("{line}");
+    folder.log(line)
 }
 
 /// What a person may change when a run goes on.
@@ -58,6 +75,7 @@ pub struct ResumeOverrides {
     pub device: Option<String>,
     pub workers: Option<usize>,
     pub threads: Option<usize>,
+    pub max_broken: Option<f32>,
     /// Flags that were given and are not heeded.
     pub ignored: Vec<String>,
 }
@@ -79,6 +97,8 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     set(&mut state.config.device, overrides.device.clone());
     set(&mut state.config.workers, overrides.workers);
     set(&mut state.config.threads, overrides.threads);
+    set(&mut state.config.max_broken, overrides.max_broken);
+    state.config.check()?;
     let data = Data::open(&state.config)?;
     if data.tasks != loaded.card.architecture.tasks {
         return Err(Error::Usage(format!(
@@ -86,15 +106,21 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
             data.name
         )));
     }
+    if data.fingerprint() != state.data_fingerprint {
+        return Err(Error::Usage(format!(
+            "{}: its training or validation images are not those this run was started with ({} and {} now); restore them, or start a new run from its weights",
+            data.name,
+            data.train.len(),
+            data.val.len()
+        )));
+    }
     let mut folder = RunFolder::open(path)?;
     let mut trainer = trainer(&state.config, &data, &loaded.card)?;
     loaded.restore(&mut trainer, &file)?;
     for flag in &overrides.ignored {
-        eprintln!("note: {flag} is ignored: a resumed run keeps its own");
+        say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps its own"))?;
     }
-    let line = format!("resumed after epoch {}, step {}", state.epochs_done, state.step);
-    eprintln!("{line}");
-    folder.log(&line)?;
+    say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
     Run { data, card: loaded.card, folder, trainer, state }.go_on()
 }
 
@@ -113,31 +139,6 @@ struct Run {
     state: RunState,
 }
 
-/// Means over an epoch's steps.
-struct EpochMeans {
-    losses: Vec<(f64, u32)>,
-    weights: Vec<f64>,
-    steps: u32,
-}
-
-impl EpochMeans {
-    fn new(tasks: usize) -> EpochMeans {
-        EpochMeans { losses: vec![(0.0, 0); tasks], weights: vec![0.0; tasks], steps: 0 }
-    }
-
-    fn add(&mut self, report: &StepReport) {
-        for (mean, &loss) in self.losses.iter_mut().zip(&report.losses) {
-            if !loss.is_nan() {
-                *mean = (mean.0 + f64::from(loss), mean.1 + 1);
-            }
-        }
-        for (sum, &weight) in self.weights.iter_mut().zip(&report.weights) {
-            *sum += f64::from(weight);
-        }
-        self.steps += 1;
-    }
-}
-
 impl Run {
     fn go_on(mut self) -> Result<PathBuf> {
         let config = self.state.config.clone();
@@ -153,22 +154,30 @@ impl Run {
         let started = Instant::now();
         let elapsed_before = self.state.elapsed_s;
         for epoch in self.state.epochs_done..config.epochs {
-            let means = self.epoch(epoch, per_epoch, &mut loader, &mut progress, &interrupted)?;
+            self.epoch(epoch, per_epoch, &mut loader, &mut progress, &interrupted)?;
             self.state.elapsed_s = elapsed_before + started.elapsed().as_secs_f64();
             if interrupted.load(Ordering::Relaxed) {
                 self.save_last()?;
                 progress.finish();
-                eprintln!(
-                    "stopped after step {}; go on with: polyhead train --resume {}",
-                    self.trainer.step,
-                    self.folder.path.display()
-                );
+                let (step, path) = (self.trainer.step, self.folder.path.display().to_string());
+                say(
+                    &mut self.folder,
+                    &format!("stopped after step {step}; go on with: polyhead train --resume {path}"),
+                )?;
                 return Err(Error::Interrupted);
             }
-            let results = self.validate(&plan, &config, &mut progress)?;
+            let results = match self.validate(&plan, &config, &mut progress) {
+                Ok(results) => results,
+                Err(e) => {
+                    // The epoch's steps are not lost: going on validates again.
+                    self.save_last()?;
+                    return Err(e);
+                }
+            };
             self.state.epochs_done = epoch + 1;
-            self.report(epoch, &config, &means, &results, &mut progress)?;
-            table.row(&self.row(epoch, &means, &results))?;
+            self.report(epoch, &config, &results, &mut progress)?;
+            table.row(&self.row(epoch, &results))?;
+            self.state.means = EpochMeans::new(self.data.tasks.len());
             self.save(&results)?;
         }
         progress.finish();
@@ -221,9 +230,8 @@ impl Run {
         loader: &mut TrainLoader<Vec<Encoded>>,
         progress: &mut Progress,
         interrupted: &AtomicBool,
-    ) -> Result<EpochMeans> {
+    ) -> Result<()> {
         let names: Vec<String> = self.data.tasks.iter().map(|t| t.name.clone()).collect();
-        let mut means = EpochMeans::new(names.len());
         let epochs = self.state.config.epochs;
         let started = Instant::now();
         let mut images = 0;
@@ -235,7 +243,7 @@ impl Run {
             let report = self.trainer.step(&batch.images, &targets).map_err(|e| self.with_images(e, &indices))?;
             loader.recycle(batch.images);
             images += indices.len();
-            means.add(&report);
+            self.state.means.add(&report);
             progress.step(&StepLine {
                 epoch: epoch + 1,
                 epochs,
@@ -246,7 +254,7 @@ impl Run {
                 weights: &report.weights,
             });
         }
-        Ok(means)
+        Ok(())
     }
 
     /// Names the images of a step whose loss left the real numbers.
@@ -295,17 +303,15 @@ impl Run {
         &mut self,
         epoch: u64,
         config: &TrainConfig,
-        means: &EpochMeans,
         results: &[TaskResult],
         progress: &mut Progress,
     ) -> Result<()> {
-        let losses = self.data.tasks.iter().zip(&means.losses).zip(&means.weights);
-        let losses: Vec<String> = losses
-            .map(|((task, loss), weight)| {
-                let loss = loss.0 / f64::from(loss.1.max(1));
-                format!("{} loss {loss:.3} weight {:.2}", task.name, weight / f64::from(means.steps.max(1)))
-            })
-            .collect();
+        let figure = |value: Option<f64>, places: usize| value.map_or("–".to_owned(), |v| format!("{v:.places$}"));
+        let means = &self.state.means;
+        let losses = self.data.tasks.iter().enumerate().map(|(i, task)| {
+            format!("{} loss {} weight {}", task.name, figure(means.loss(i), 3), figure(means.weight(i), 2))
+        });
+        let losses: Vec<String> = losses.collect();
         let head = format!(
             "epoch {}/{}  {}  ({})",
             epoch + 1,
@@ -340,13 +346,14 @@ impl Run {
         self.data.tasks.iter().map(names).collect()
     }
 
-    fn row(&self, epoch: u64, means: &EpochMeans, results: &[TaskResult]) -> Vec<String> {
+    fn row(&self, epoch: u64, results: &[TaskResult]) -> Vec<String> {
         let number = |value: f64| if value.is_finite() { format!("{value:.6}") } else { String::new() };
         let mut cells = vec![(epoch + 1).to_string(), format!("{:.1}", self.state.elapsed_s)];
-        cells.extend(means.losses.iter().map(|&(sum, count)| number(sum / f64::from(count))));
+        let (means, tasks) = (&self.state.means, 0..self.data.tasks.len());
+        cells.extend(tasks.clone().map(|i| means.loss(i).map_or(String::new(), number)));
         let metrics = results.iter().flat_map(TaskResult::metrics);
         cells.extend(metrics.map(|(_, value)| value.map_or(String::new(), number)));
-        cells.extend(means.weights.iter().map(|&sum| number(sum / f64::from(means.steps))));
+        cells.extend(tasks.map(|i| means.weight(i).map_or(String::new(), number)));
         cells.extend(self.trainer.balance.log_variances().iter().map(|&s| number(f64::from(s))));
         let lr = self.trainer.config.schedule.learning_rate(self.trainer.step.saturating_sub(1));
         cells.push(format!("{lr:.8}"));
@@ -355,7 +362,8 @@ impl Run {
 
     /// Saves what got better, then the whole state.
     fn save(&mut self, results: &[TaskResult]) -> Result<()> {
-        let better = |new: Option<f64>, old: Option<f64>| new.filter(|n| old.is_none_or(|o| *n > o));
+        // Of equals the later, which has seen more.
+        let better = |new: Option<f64>, old: Option<f64>| new.filter(|n| old.is_none_or(|o| *n >= o));
         for (task, result) in results.iter().enumerate() {
             if let Some(value) = better(result.fitness(), self.state.best_per_task[task]) {
                 self.state.best_per_task[task] = Some(value);
@@ -400,18 +408,16 @@ impl Run {
     fn closing_words(&mut self) -> Result<()> {
         let path = self.folder.path.display();
         let best = self.state.best.map_or(String::new(), |b| format!("best overall {b:.3}; "));
-        let line = format!(
-            "done in {}; {best}predict with: polyhead predict {path} IMAGES… --out DIR",
-            in_words(self.state.elapsed_s)
-        );
-        eprintln!("{line}");
-        self.folder.log(&line)
+        let took = in_words(self.state.elapsed_s);
+        let line = format!("done in {took}; {best}predict with: polyhead predict {path} IMAGES… --out DIR");
+        say(&mut self.folder, &line)
     }
 }
 
-/// A task's name as a part of a file name.
+/// A task's name as a part of a file name; where that changes it, with a hash, so that no two tasks share a file.
 fn file_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
+    let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
+    if plain == name { plain } else { format!("{plain}-{:08x}", init::hash_name(name) as u32) }
 }
 
 /// Set by Ctrl-C; a second one ends the process at once.

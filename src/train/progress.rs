@@ -1,5 +1,5 @@
-//! What a person sees while training: a bar where there is a terminal, plain lines where there is none. Every line also
-//! goes into the run's log.
+//! What a person sees while training: a bar where there is a terminal, plain lines where there is none. Every line but
+//! the steps' also goes into the run's log.
 
 use super::run::RunFolder;
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! The folder a run leaves behind: its name, the resolved configuration, the results table, the log.
 
 use crate::config::TrainConfig;
+use crate::data::RUNS_MARKER;
 use crate::error::{Error, Result};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -54,9 +55,12 @@ impl RunFolder {
     pub fn create(config: &TrainConfig) -> Result<RunFolder> {
         let parent = config.project.join("train");
         std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
+        let marker = config.project.join(RUNS_MARKER);
+        std::fs::write(&marker, "").map_err(Error::io("write", &marker))?;
         let path = if config.exist_ok {
             let path = parent.join(&config.name);
             std::fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+            clear(&path)?;
             path
         } else {
             first_free(&parent, &config.name)?
@@ -107,6 +111,17 @@ fn open_log(path: &Path) -> Result<File> {
     OpenOptions::new().create(true).append(true).open(&log).map_err(Error::io("write", &log))
 }
 
+/// Removes what an older run of the same name left: its weights must not be taken for the new one's.
+fn clear(path: &Path) -> Result<()> {
+    let files = ["log.txt", "results.csv", "val_batch0_pred.png"].map(|f| path.join(f));
+    let weights = std::fs::read_dir(path.join("weights")).into_iter().flatten();
+    let weights = weights.filter_map(|e| e.ok()).map(|e| e.path());
+    for file in weights.chain(files).filter(|f| f.is_file()) {
+        std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
+    }
+    Ok(())
+}
+
 fn first_free(parent: &Path, name: &str) -> Result<PathBuf> {
     let mut number = 1;
     loop {
@@ -132,15 +147,15 @@ impl ResultsTable {
     /// The file cannot be read or written.
     pub fn open(folder: &RunFolder, columns: &[String], epochs_done: u64) -> Result<ResultsTable> {
         let path = folder.path.join("results.csv");
-        let old = std::fs::read_to_string(&path).unwrap_or_default();
-        let kept = old.lines().skip(1).filter(|row| {
-            let epoch = row.split(',').next().and_then(|e| e.parse::<u64>().ok());
-            epoch.is_some_and(|e| e <= epochs_done)
-        });
-        let mut text = columns.join(",") + "\n";
-        for row in kept {
-            text.push_str(row);
-            text.push('\n');
+        let old = std::fs::read(&path).unwrap_or_default();
+        let mut text = csv_line(columns);
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(old.as_slice());
+        for row in reader.records().filter_map(|r| r.ok()) {
+            let cells: Vec<String> = row.iter().map(str::to_owned).collect();
+            let epoch = cells.first().and_then(|e| e.parse::<u64>().ok());
+            if epoch.is_some_and(|e| e <= epochs_done) && cells.len() == columns.len() {
+                text.push_str(&csv_line(&cells));
+            }
         }
         crate::model::weights::write_whole(&path, text.as_bytes())?;
         let mut file = OpenOptions::new().append(true).open(&path).map_err(Error::io("write", &path))?;
@@ -151,6 +166,14 @@ impl ResultsTable {
     /// # Errors
     /// The disk is full or gone.
     pub fn row(&mut self, cells: &[String]) -> Result<()> {
-        writeln!(self.file, "{}", cells.join(",")).map_err(Error::io("write", &self.path))
+        self.file.write_all(csv_line(cells).as_bytes()).map_err(Error::io("write", &self.path))
     }
+}
+
+/// One row, its cells quoted where they need it.
+fn csv_line(cells: &[String]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // Memory does not refuse, and one row has no rows to differ from.
+    let _ = writer.write_record(cells);
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 use super::step::Trainer;
 use crate::config::TrainConfig;
+use crate::data::random::hash_text;
 use crate::data::{Augment, Dataset, Framing, OpenOptions, Sample, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
@@ -43,6 +44,15 @@ impl Data {
         dataset.keep_fraction(config.fraction, config.seed);
         let mut notes = vec![dataset.layout];
         notes.append(&mut dataset.notes);
+        for (index, task) in dataset.tasks.iter().enumerate() {
+            if !dataset.train.iter().any(|s| s.labels[index].is_labelled()) {
+                notes
+                    .push(format!("{}: no labelled image among those trained on: this task is not trained", task.name));
+            }
+        }
+        if !dataset.flip_safe && config.fliplr > 0.0 {
+            notes.push("mirror images are off: the data set says flip_safe: false".into());
+        }
         if dataset.val.is_empty() {
             notes.push("no validation images: nothing is judged, and `best` is the last epoch".into());
         }
@@ -69,6 +79,13 @@ impl Data {
         augment.contrast = config.jitter;
         augment.saturation = config.jitter;
         augment
+    }
+
+    /// Of the images' names, in order: what a run that goes on must find again.
+    pub fn fingerprint(&self) -> u64 {
+        let names =
+            self.train.iter().map(|s| s.name.as_str()).chain(["|"]).chain(self.val.iter().map(|s| s.name.as_str()));
+        names.fold(0, hash_text)
     }
 
     pub fn steps_per_epoch(&self, batch: usize) -> u64 {

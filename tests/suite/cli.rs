@@ -192,7 +192,7 @@ fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
 fn wrong_flags_get_a_sentence_and_two() {
     let folder = Folder::new("flags");
     let data = digits(&folder, 8);
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 12] = [
         (&["--backbone", "vgg"], &["vgg", "resnet50"]),
         (&["--imgsz", "100"], &["100", "multiple of 32", "128"]),
         (&["--balance", "foo"], &["foo", "uncertainty", "fixed"]),
@@ -202,11 +202,15 @@ fn wrong_flags_get_a_sentence_and_two() {
         (&["--batch", "1"], &["--batch 1", "at least 2"]),
         (&["--fraction", "1.5"], &["--fraction", "from 0 to 1"]),
         (&["--device", "tpu"], &["tpu", "cpu"]),
+        (&["--lr0", "inf"], &["--lr0", "above 0"]),
+        (&["--weight-decay", "nan"], &["--weight-decay", "at least 0"]),
+        (&["--dropout", "1"], &["--dropout", "below 1"]),
     ];
     for (flags, words) in cases {
         let project = path(&folder, "runs");
         fail(&[&["train", &data, "--project", &project], flags].concat(), 2, words);
     }
+    assert!(!folder.path.join("runs/train").exists(), "a refused run left a folder behind");
     assert_eq!(run(&["train", "--no-such-flag"]).status.code(), Some(2));
     assert!(succeed(&["--help"]).contains("predict"));
 }
@@ -276,6 +280,86 @@ fn models_that_do_not_fit_get_a_sentence() {
     let file = path(&folder, "file");
     std::fs::write(&file, "x").unwrap();
     fail(&["predict", &run_folder, &images, "--out", &format!("{file}/below")], 1, &["cannot create", "below"]);
+}
+
+#[test]
+fn a_run_is_judged_on_the_images_it_held_out_and_goes_on_with_the_images_it_had() {
+    let folder = Folder::new("split");
+    let data = folder.path.join("kinds");
+    let digits = digits(&folder, 24);
+    let images: Vec<PathBuf> =
+        std::fs::read_dir(Path::new(&digits).join("train")).unwrap().map(|e| e.unwrap().path()).collect();
+    for (i, image) in images.iter().enumerate() {
+        let class = data.join(["a", "b"][i % 2]);
+        std::fs::create_dir_all(&class).unwrap();
+        std::fs::copy(image, class.join(image.file_name().unwrap())).unwrap();
+    }
+    let data = data.to_string_lossy().into_owned();
+    let run_folder = train(&folder, &data, "half", &["--epochs", "1", "--seed", "7", "--val-fraction", "0.5"]);
+    let log = std::fs::read_to_string(Path::new(&run_folder).join("log.txt")).unwrap();
+    let held_out = log.split(" validation images").next().unwrap().rsplit(' ').next().unwrap();
+    for args in [vec!["evaluate", &run_folder], vec!["evaluate", &run_folder, &data]] {
+        let judged = succeed(&args);
+        assert!(judged.contains(&format!("{held_out} images")), "{held_out}: {judged}");
+    }
+    // An image more: another draw, another epoch length.
+    std::fs::copy(&images[0], Path::new(&data).join("a/new.png")).unwrap();
+    fail(&["train", "--resume", &run_folder], 2, &["not those this run was started with"]);
+}
+
+#[test]
+fn training_among_the_images_does_not_take_runs_for_images() {
+    let folder = Folder::new("among");
+    let digits = digits(&folder, 8);
+    let data = folder.path.join("kinds");
+    for (i, entry) in std::fs::read_dir(Path::new(&digits).join("train")).unwrap().enumerate() {
+        let class = data.join(["a", "b"][i % 2]);
+        std::fs::create_dir_all(&class).unwrap();
+        let image = entry.unwrap().path();
+        std::fs::copy(&image, class.join(image.file_name().unwrap())).unwrap();
+    }
+    for run in ["run", "run2"] {
+        let args = [&["train", ".", "--epochs", "1", "--val-fraction", "0.4"], &SMALL[..]].concat();
+        let output = polyhead().args(args).current_dir(&data).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let model = data.join("runs/train").join(run).join("weights/best.safetensors");
+        let card = polyhead::model::Model::load(&model, None).unwrap().card;
+        assert_eq!(card.architecture.tasks[0].classes(), ["a", "b"]);
+    }
+}
+
+#[test]
+fn predict_spares_the_images_and_refuses_what_it_cannot_do() {
+    let folder = Folder::new("spare");
+    let data = digits(&folder, 8);
+    let run_folder = train(&folder, &data, "m", &["--epochs", "1"]);
+    let images = format!("{data}/val");
+    let before =
+        std::fs::read_dir(&images).unwrap().map(|e| std::fs::read(e.unwrap().path()).unwrap()).collect::<Vec<_>>();
+    fail(&["predict", &run_folder, &images, "--out", &images], 2, &["would be overwritten", "--out"]);
+    let after =
+        std::fs::read_dir(&images).unwrap().map(|e| std::fs::read(e.unwrap().path()).unwrap()).collect::<Vec<_>>();
+    assert_eq!(before, after);
+    let out = path(&folder, "out");
+    fail(&["predict", &run_folder, &images, "--out", &out, "--imgsz", "0"], 2, &["--imgsz 0", "multiple of 32"]);
+    fail(&["predict", &run_folder, &images, "--out", &out, "--conf", "nan"], 2, &["--conf", "from 0 to 1"]);
+    let names = path(&folder, "names.txt");
+    std::fs::write(&names, "a\nb\n").unwrap();
+    fail(
+        &["predict", &run_folder, &images, "--out", &out, "--classes", &names],
+        2,
+        &["--classes", "its own class names"],
+    );
+    succeed(&["predict", &run_folder, &images, "--out", &out, "--no-images", "--batch", "100000000"]);
+    let lines = Path::new(&out).join("predictions.jsonl");
+    let good = std::fs::read(&lines).unwrap();
+    // Beyond the unreadable it bears, predict fails and leaves the older answers.
+    for i in 0..3 {
+        std::fs::write(format!("{images}/broken{i}.png"), "no image").unwrap();
+    }
+    fail(&["predict", &run_folder, &images, "--out", &out, "--no-images"], 1, &["cannot be read", "--max-broken"]);
+    assert_eq!(std::fs::read(&lines).unwrap(), good);
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
 }
 
 /// A file-size limit stands for a full disk: writing beyond it fails.

@@ -15,7 +15,7 @@ use polyhead::model::{Architecture, Backbone, Card, ForwardPlan, Standardisation
 use polyhead::optim::schedule::Schedule;
 use polyhead::optim::{OptimizerConfig, OptimizerKind};
 use polyhead::task::{Label, LabelledBox, Task, TaskKind};
-use polyhead::train::checkpoint::{self, RunState};
+use polyhead::train::checkpoint::{self, EpochMeans, RunState};
 use polyhead::train::step::Trainer;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -370,7 +370,9 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
             balance: first.balance.state(),
             best: None,
             best_per_task: vec![None; 3],
-            elapsed_s: 0.0,
+            elapsed_s: 1.25,
+            data_fingerprint: u64::MAX,
+            means: EpochMeans::new(3),
         };
         let file = folder.path.join("last.safetensors");
         checkpoint::save(&file, &first, &card, &state).unwrap();

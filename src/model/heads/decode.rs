@@ -1,6 +1,7 @@
 //! From one image's logits to its boxes.
 
 use crate::boxes::{Detection, Xyxy, clip};
+use crate::error::{Error, Result};
 use crate::graph::ir::Level;
 use crate::ops::box_loss::BINS;
 use crate::ops::nms::batched_nms;
@@ -15,6 +16,19 @@ pub struct DecodeOptions {
     /// Overlap beyond which the worse of two boxes of a class goes.
     pub iou_threshold: f64,
     pub max_detections: usize,
+}
+
+impl DecodeOptions {
+    /// # Errors
+    /// A score or an overlap outside 0 … 1.
+    pub fn check(&self) -> Result<()> {
+        for (value, flag) in [(f64::from(self.score_threshold), "conf"), (self.iou_threshold, "iou")] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::Usage(format!("--{flag} {value}: expected a number from 0 to 1")));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for DecodeOptions {
