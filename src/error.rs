@@ -75,11 +75,5 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Io { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
+/// Without a `source`: what lies below is in the sentence already, and a chain would say it twice.
+impl std::error::Error for Error {}

@@ -311,6 +311,9 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         check_image_size(size)?;
     }
     options.boxes.check()?;
+    if !(0.0..=1.0).contains(&options.max_broken) {
+        return Err(Error::Usage(format!("--max-broken {}: expected a share from 0 to 1", options.max_broken)));
+    }
     let file = Model::locate(&options.model)?;
     let model = Model::load(&file, None)?;
     let mut dataset = Dataset::open(data, &options.open)?;

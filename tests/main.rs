@@ -2,10 +2,15 @@
 
 #[path = "suite/cli.rs"]
 mod cli;
+#[cfg(unix)]
+#[path = "suite/disk.rs"]
+mod disk;
 #[path = "suite/layout.rs"]
 mod layout;
 #[path = "suite/library.rs"]
 mod library;
+#[path = "suite/pytorch.rs"]
+mod pytorch;
 #[path = "suite/reference.rs"]
 mod reference;
 #[path = "suite/step.rs"]

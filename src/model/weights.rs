@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::executor::{ParameterSet, Store};
 use crate::graph::ir::{BufferId, ParameterId};
+use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -43,19 +44,34 @@ fn read_safetensors(path: &Path) -> Result<StateFile> {
     Ok(StateFile { tensors: tensors.into_iter().collect(), metadata })
 }
 
+/// The weights of a training checkpoint lie under a key, now and then beside a lone tensor (`best_acc1` of PyTorch's own
+/// ImageNet example), so the keys are tried before the file as a whole.
 fn read_pickle(path: &Path) -> Result<StateFile> {
     File::open(path).map_err(Error::io("read", path))?;
-    let plain = candle_core::pickle::read_all(path).ok().filter(|t| !t.is_empty());
-    let tensors = match plain {
-        Some(tensors) => tensors,
-        None => candle_core::pickle::read_all_with_key(path, Some("state_dict")).map_err(|e| {
-            Error::checkpoint(
-                path,
-                format!("not a PyTorch state dict ({e}); save it with torch.save(model.state_dict(), …)"),
-            )
-        })?,
-    };
-    Ok(StateFile { tensors: tensors.into_iter().collect(), metadata: HashMap::new() })
+    let mut reason = String::new();
+    for key in [Some("state_dict"), Some("model"), None] {
+        match PthTensors::new(path, key) {
+            Ok(found) if !found.tensor_infos().is_empty() => return read_pickled(path, &found),
+            Ok(_) => reason = "it holds no tensors".into(),
+            Err(e) => reason = e.to_string(),
+        }
+    }
+    Err(Error::checkpoint(
+        path,
+        format!("not a PyTorch state dict ({reason}); save it with torch.save(model.state_dict(), …)"),
+    ))
+}
+
+fn read_pickled(path: &Path, found: &PthTensors) -> Result<StateFile> {
+    let mut tensors = Tensors::new();
+    for name in found.tensor_infos().keys() {
+        let tensor = found.get(name).map_err(|e| {
+            let advice = "save it with torch.save({k: v.contiguous() for k, v in model.state_dict().items()}, …)";
+            Error::checkpoint(path, format!("`{name}` cannot be read ({e}); {advice}"))
+        })?;
+        tensors.extend(tensor.map(|t| (name.clone(), t)));
+    }
+    Ok(StateFile { tensors, metadata: HashMap::new() })
 }
 
 /// Writes a safetensors file beside `path`, syncs it, and renames it: `path` is the old file or the new one, never half.

@@ -143,6 +143,11 @@ impl Run {
     fn go_on(mut self) -> Result<PathBuf> {
         let config = self.state.config.clone();
         let per_epoch = self.data.steps_per_epoch(config.batch);
+        if self.state.epochs_done >= config.epochs {
+            let line = format!("nothing is left to do: all {} epochs are done", config.epochs);
+            say(&mut self.folder, &line)?;
+            return Ok(self.folder.path);
+        }
         let columns = self.columns();
         let mut table = ResultsTable::open(&self.folder, &columns, self.state.epochs_done)?;
         let shape = [config.batch, config.imgsz, config.imgsz];

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-fn polyhead() -> Command {
+pub fn polyhead() -> Command {
     Command::new(env!("CARGO_BIN_EXE_polyhead"))
 }
 
@@ -15,12 +15,12 @@ fn run(args: &[&str]) -> Output {
     polyhead().args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Runs and expects success; returns what was printed.
-fn succeed(args: &[&str]) -> String {
+pub fn succeed(args: &[&str]) -> String {
     let output = run(args);
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
     text(&output.stdout)
@@ -38,18 +38,18 @@ fn fail(args: &[&str], code: i32, words: &[&str]) {
     }
 }
 
-fn digits(folder: &Folder, train: usize) -> String {
+pub fn digits(folder: &Folder, train: usize) -> String {
     let path = folder.path.join("digits");
     let options = DigitsOptions { train, val: 9, test: 5, size: 64, seed: 1 };
     write_digits(&path, &options).unwrap();
     path.to_string_lossy().into_owned()
 }
 
-fn path(folder: &Folder, name: &str) -> String {
+pub fn path(folder: &Folder, name: &str) -> String {
     folder.path.join(name).to_string_lossy().into_owned()
 }
 
-const SMALL: [&str; 8] = ["--backbone", "tiny", "--imgsz", "64", "--batch", "8", "--threads", "2"];
+pub const SMALL: [&str; 8] = ["--backbone", "tiny", "--imgsz", "64", "--batch", "8", "--threads", "2"];
 
 /// A small run named `name`; returns its folder.
 fn train(folder: &Folder, data: &str, name: &str, more: &[&str]) -> String {
@@ -152,16 +152,10 @@ fn check_predictions(folder: &Folder, run_folder: &str, data: &str) {
     assert_eq!(pictures(&bare), 0);
 }
 
-#[test]
-fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
-    let folder = Folder::new("interrupt");
-    let data = digits(&folder, 40);
-    let whole = train(&folder, &data, "whole", &["--epochs", "6"]);
-    let project = path(&folder, "runs");
-    let args = [&["train", &data, "--project", &project, "--name", "cut", "--epochs", "6"], &SMALL[..]].concat();
+/// Starts a run and presses Ctrl-C once two epochs are in the table of `run_folder`.
+pub fn interrupt(args: &[&str], run_folder: &str) {
     let mut child = polyhead().args(args).stderr(Stdio::null()).spawn().unwrap();
-    let cut = path(&folder, "runs/train/cut");
-    let table = Path::new(&cut).join("results.csv");
+    let table = Path::new(run_folder).join("results.csv");
     let deadline = Instant::now() + Duration::from_secs(60);
     while std::fs::read_to_string(&table).unwrap_or_default().lines().count() < 3 {
         assert!(Instant::now() < deadline, "two epochs took over a minute");
@@ -171,11 +165,22 @@ fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
     assert!(killed.success());
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130), "an interrupted run says so");
+}
+
+#[test]
+fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
+    let folder = Folder::new("interrupt");
+    let data = digits(&folder, 40);
+    let whole = train(&folder, &data, "whole", &["--epochs", "12"]);
+    let project = path(&folder, "runs");
+    let args = [&["train", &data, "--project", &project, "--name", "cut", "--epochs", "12"], &SMALL[..]].concat();
+    let cut = path(&folder, "runs/train/cut");
+    interrupt(&args, &cut);
     // Other workers, other threads: the same numbers. A flag that a resumed run does not heed is named.
     let output = run(&["train", "--resume", &cut, "--workers", "1", "--threads", "1", "--lr0", "9"]);
     let said = text(&output.stderr);
     assert!(output.status.success() && said.contains("resumed") && said.contains("--lr0 is ignored"), "{said}");
-    check_results(&cut, 6);
+    check_results(&cut, 12);
     let tensors =
         |run: &str| polyhead::model::weights::read(&Path::new(run).join("weights/last.safetensors")).unwrap().tensors;
     let (a, b) = (tensors(&whole), tensors(&cut));

@@ -150,3 +150,52 @@ fn every_op_has_its_tests() {
         assert!(tests.contains("#[test]"), "{} has no tests.rs with a test in it", folder.display());
     }
 }
+
+/// The kinds of node there are, read from the enum.
+fn op_kinds() -> Vec<String> {
+    let ir = std::fs::read_to_string(root().join("src/graph/ir.rs")).unwrap();
+    let body = ir.split("pub enum Op {").nth(1).unwrap().split("\n}").next().unwrap().to_owned();
+    let variant = |line: &str| {
+        let name: String = line.strip_prefix("    ")?.chars().take_while(|c| c.is_alphanumeric()).collect();
+        name.starts_with(|c: char| c.is_uppercase()).then_some(name)
+    };
+    body.lines().filter_map(variant).collect()
+}
+
+#[test]
+fn every_kind_of_node_is_made_by_an_op_and_run_by_the_executor() {
+    let read_all = |files: Vec<PathBuf>| -> String {
+        files.iter().map(|f| std::fs::read_to_string(f).unwrap()).collect::<Vec<_>>().join("\n")
+    };
+    let dispatch = read_all(vec![root().join("src/executor/cpu/dispatch.rs")]);
+    let made = read_all([sources(&root().join("src/ops")), sources(&root().join("src/graph"))].concat());
+    let kinds = op_kinds();
+    assert!(kinds.len() > 25, "{kinds:?}");
+    for kind in kinds {
+        let names = |text: &str| {
+            text.match_indices(&format!("Op::{kind}"))
+                .any(|(at, found)| !text[at + found.len()..].starts_with(|c: char| c.is_alphanumeric()))
+        };
+        assert!(names(&dispatch), "the executor does not run {kind}");
+        assert!(names(&made), "nobody makes {kind}");
+    }
+}
+
+#[test]
+fn no_test_is_ignored_and_no_room_is_imported_by_a_side_door() {
+    let ignored = concat!("#[", "ignore");
+    for file in [sources(&root().join("src")), sources(&root().join("tests"))].concat() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains(ignored), "{} ignores a test", file.display());
+        // Imports are read line by line above: these forms would hide a room from it.
+        let hidden = [concat!("use crate", "::{"), concat!("use super::super::", "super")];
+        assert!(!hidden.iter().any(|h| text.contains(h)), "{} hides what it imports", file.display());
+    }
+    for entry in std::fs::read_dir(root().join("src")).unwrap() {
+        // A file at the top, or a room's mod.rs, reaches every other room by `super`.
+        let path = entry.unwrap().path();
+        let file = if path.is_dir() { path.join("mod.rs") } else { path };
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.lines().any(|l| l.starts_with("use super")), "{} imports by `super`", file.display());
+    }
+}

@@ -60,22 +60,3 @@ fn a_saved_model_answers_as_before() {
     assert_eq!(answer(&loaded), answer(&model));
     std::fs::remove_dir_all(&folder).unwrap();
 }
-
-#[test]
-fn pytorch_state_dicts_are_read_plain_and_nested() {
-    for name in ["weights.pth", "weights_nested.pth"] {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-        let file = weights::read(&path).unwrap();
-        let conv = &file.tensors["conv1.weight"];
-        assert_eq!(conv.dims(), [2, 3, 2, 2]);
-        let values: Vec<f32> = conv.flatten_all().unwrap().to_vec1().unwrap();
-        assert_eq!(values, (0..24).map(|i| i as f32).collect::<Vec<f32>>());
-        let mean = file.tensors["bn1.running_mean"].to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(mean, [0.5, -1.5]);
-    }
-    let nothing = std::env::temp_dir().join(format!("polyhead-no-weights-{}.pth", std::process::id()));
-    std::fs::write(&nothing, "this is no state dict").unwrap();
-    let error = weights::read(&nothing).err().unwrap().to_string();
-    std::fs::remove_file(&nothing).unwrap();
-    assert!(error.contains("not a PyTorch state dict") && error.contains("torch.save"), "{error}");
-}

@@ -6,8 +6,9 @@ use polyhead::data::digits::{DigitsOptions, write_digits};
 use polyhead::data::{Augment, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample};
 use polyhead::evaluate::{Settings, Summary, evaluate_on};
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars};
-use polyhead::graph::fuse::Fusion;
-use polyhead::graph::ir::Segment;
+use polyhead::graph::fuse::{Fusion, fuse};
+use polyhead::graph::ir::{Mode, Segment};
+use polyhead::graph::plan::plan;
 use polyhead::losses::{Encoded, Encoder, TargetData, TargetValues, TrainingNetwork, gather};
 use polyhead::model::heads::decode::DecodeOptions;
 use polyhead::model::weights::{self, Slot, Tensors};
@@ -459,6 +460,64 @@ fn sixteen_images_can_be_learnt_by_heart() {
             Summary::Detection(s) => assert!(s.ap50 >= Some(0.99), "AP50 {:?}", s.ap50),
             Summary::Classification(s) => assert_eq!(s.top1, Some(1.0)),
             Summary::Regression(s) => assert!(s[0].r2 >= Some(0.99), "R² {:?}", s[0].r2),
+        }
+    }
+}
+
+/// A head that sits a step out goes on as if that step had not been: its gradient, its moments and its count of steps are
+/// those of its own labels. With a learning rate of zero the trunk is the same in both runs.
+#[test]
+fn a_task_that_comes_back_goes_on_from_where_it_was() {
+    for kind in [OptimizerKind::AdamW, OptimizerKind::Sgd] {
+        let run = |schedule: &[(usize, bool)]| {
+            let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
+            let encoder = encoder(&architecture, 64);
+            let config = OptimizerConfig { kind, ..optimizer(0.0, 20) };
+            let balance = Method::Fixed.start(&[1.0; 3]);
+            let mut trainer = Trainer::new(&architecture, [4, 64, 64], cpu(2), config, balance).unwrap();
+            trainer.executor.edit_store(|store| init::initialise(store, 5));
+            for &(first, labelled) in schedule {
+                let targets: Vec<Vec<Encoded>> = (first..first + 4)
+                    .map(|image| match labels(image % 6) {
+                        mut all if !labelled => {
+                            all[1] = Label::Unlabelled;
+                            encoder.encode(&all)
+                        }
+                        all => encoder.encode(&all),
+                    })
+                    .collect();
+                let mut pixels = images(4, 64);
+                pixels.rotate_left(first * 101);
+                trainer.step(&pixels, &targets).unwrap();
+            }
+            trainer
+        };
+        let (away, never) = (run(&[(0, true), (1, false), (2, true)]), run(&[(0, true), (2, true)]));
+        assert_eq!(away.optimizer.steps, [3, 3, 2, 3]);
+        let (a, b) = (current(&away), current(&never));
+        let mut compared = 0;
+        for name in a.keys().filter(|n| n.contains("heads.kind.")) {
+            assert_eq!(vector(&a, name), vector(&b, name), "{kind:?} {name}");
+            compared += usize::from(name.starts_with("first.") && vector(&a, name).iter().any(|v| *v != 0.0));
+        }
+        assert_eq!(compared, 2, "weight and bias have moments");
+    }
+}
+
+/// Fusion leaves fewer nodes, and values share bytes.
+#[test]
+fn fusion_removes_nodes_and_the_arena_is_smaller_than_its_values() {
+    for (backbone, norms) in [(Backbone::Tiny, 12), (Backbone::Resnet18, 20), (Backbone::Resnet50, 53)] {
+        let architecture = Architecture::new(backbone, three_tasks(), 64, 0.0);
+        let training = TrainingNetwork::new(&architecture, [2, 64, 64]).unwrap().network.graph;
+        let evaluation = architecture.network([2, 64, 64], Mode::Evaluate).unwrap().graph;
+        for plain in [training, evaluation] {
+            let mut fused = plain.clone();
+            fuse(&mut fused, Fusion::On);
+            // At least one node of each batch norm rides in its convolution.
+            assert!(fused.nodes.len() + norms <= plain.nodes.len(), "{} of {}", fused.nodes.len(), plain.nodes.len());
+            let planned = plan(&fused);
+            assert!(planned.arena_bytes > 0 && planned.arena_bytes * 10 < planned.unshared_bytes * 9);
         }
     }
 }
