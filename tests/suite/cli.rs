@@ -161,7 +161,7 @@ pub fn interrupt(args: &[&str], run_folder: &str) {
         assert!(Instant::now() < deadline, "two epochs took over a minute");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let killed = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
     assert!(killed.success());
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130), "an interrupted run says so");
