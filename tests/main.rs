@@ -9,6 +9,8 @@ mod disk;
 mod layout;
 #[path = "suite/library.rs"]
 mod library;
+#[path = "suite/overfit.rs"]
+mod overfit;
 #[path = "suite/pytorch.rs"]
 mod pytorch;
 #[path = "suite/reference.rs"]

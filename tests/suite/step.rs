@@ -1,27 +1,22 @@
 //! One training step and a few: fusion changes nothing, gradients are the loss's, a masked task is a task that is not
-//! there, a resumed run is the run that was not stopped, and sixteen images can be learnt by heart.
+//! there, and a resumed run is the run that was not stopped.
 
 use polyhead::balance::Method;
-use polyhead::data::digits::{DigitsOptions, write_digits};
-use polyhead::data::{Augment, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample};
-use polyhead::evaluate::{Settings, Summary, evaluate_on};
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars};
 use polyhead::graph::fuse::{Fusion, fuse};
 use polyhead::graph::ir::{Mode, Segment};
 use polyhead::graph::plan::plan;
 use polyhead::losses::{Encoded, Encoder, TargetData, TargetValues, TrainingNetwork, gather};
-use polyhead::model::heads::decode::DecodeOptions;
 use polyhead::model::weights::{self, Slot, Tensors};
-use polyhead::model::{Architecture, Backbone, Card, ForwardPlan, Standardisation, init};
+use polyhead::model::{Architecture, Backbone, Card, init};
 use polyhead::optim::schedule::Schedule;
 use polyhead::optim::{OptimizerConfig, OptimizerKind};
 use polyhead::task::{Label, LabelledBox, Task, TaskKind};
 use polyhead::train::checkpoint::{self, EpochMeans, RunState};
 use polyhead::train::step::Trainer;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-fn cpu(threads: usize) -> DeviceChoice {
+pub fn cpu(threads: usize) -> DeviceChoice {
     DeviceChoice::Cpu { threads }
 }
 
@@ -52,7 +47,7 @@ fn images(n: usize, size: usize) -> Vec<u8> {
     (0..(n * size * size * 3) as u64).map(|i| hash(i / 7)).collect()
 }
 
-fn encoder(architecture: &Architecture, size: usize) -> Encoder {
+pub fn encoder(architecture: &Architecture, size: usize) -> Encoder {
     Encoder {
         tasks: architecture.tasks.clone(),
         levels: architecture.levels(size, size),
@@ -236,7 +231,7 @@ fn gradients_are_those_of_the_weighted_losses() {
     }
 }
 
-fn optimizer(lr: f32, steps: u64) -> OptimizerConfig {
+pub fn optimizer(lr: f32, steps: u64) -> OptimizerConfig {
     OptimizerConfig {
         kind: OptimizerKind::AdamW,
         schedule: Schedule { lr, final_share: 0.05, warmup_steps: 5, total_steps: steps },
@@ -406,61 +401,6 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.path);
-    }
-}
-
-#[test]
-fn sixteen_images_can_be_learnt_by_heart() {
-    let folder = Folder::new("overfit");
-    let data = folder.path.join("digits");
-    let options = DigitsOptions { train: 40, val: 2, test: 2, ..DigitsOptions::default() };
-    write_digits(&data, &options).unwrap();
-    let dataset = Dataset::open(&data, &OpenOptions::default()).unwrap();
-    let labelled = |s: &&Sample| s.labels.iter().all(Label::is_labelled);
-    let samples: Arc<[Sample]> = dataset.train.iter().filter(labelled).take(16).cloned().collect();
-    assert_eq!(samples.len(), 16);
-
-    let architecture = Architecture::new(Backbone::Tiny, dataset.tasks.clone(), 96, 0.0);
-    let mut card = Card::new(architecture.clone(), 96);
-    let sums = samples.iter().filter_map(|s| {
-        s.labels.iter().find_map(|l| match l {
-            Label::Values(v) => Some(v.as_slice()),
-            _ => None,
-        })
-    });
-    let regression = dataset.tasks.iter().position(|t| matches!(t.kind, TaskKind::Regress { .. })).unwrap();
-    card.standardisation[regression] = Some(Standardisation::fit(1, sums));
-    let encoder = Encoder { standardisation: card.standardisation.clone(), ..encoder(&architecture, 96) };
-    let options = LoaderOptions {
-        batch: 16,
-        imgsz: 96,
-        workers: 1,
-        seed: 0,
-        augment: Augment::NONE,
-        max_broken: 0.0,
-        prefetch: 1,
-    };
-    let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
-    let batch = EvalLoader::new(Arc::clone(&samples), options, encode).unwrap().next().unwrap().unwrap();
-    let targets: Vec<Vec<Encoded>> = batch.items.into_iter().map(|i| i.encoded).collect();
-
-    let steps = 600;
-    let config = OptimizerConfig { weight_decay: 0.0, ..optimizer(1e-2, steps) };
-    let balance = Method::Uncertainty.start(&[1.0; 3]);
-    let mut trainer = Trainer::new(&architecture, [16, 96, 96], cpu(2), config, balance).unwrap();
-    trainer.executor.edit_store(|store| init::initialise(store, 0));
-    for _ in 0..steps {
-        trainer.step(&batch.images, &targets).unwrap();
-    }
-    let plan = ForwardPlan::prepare(&mut trainer.executor, &architecture, [16, 96, 96]).unwrap();
-    let settings = Settings { batch: 16, imgsz: 96, workers: 1, max_broken: 0.0, boxes: DecodeOptions::default() };
-    let (results, _) = evaluate_on(&mut trainer.executor, &plan, &card, &samples, &settings).unwrap();
-    for result in results {
-        match &result.summary {
-            Summary::Detection(s) => assert!(s.ap50 >= Some(0.99), "AP50 {:?}", s.ap50),
-            Summary::Classification(s) => assert_eq!(s.top1, Some(1.0)),
-            Summary::Regression(s) => assert!(s[0].r2 >= Some(0.99), "R² {:?}", s[0].r2),
-        }
     }
 }
 
