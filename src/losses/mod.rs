@@ -4,6 +4,7 @@
 pub mod assign;
 
 use crate::error::Result;
+use crate::executor::{Executor, PlanId};
 use crate::graph::backward::{self, append_backward};
 use crate::graph::ir::{DType, Level, Mode, ValueId};
 use crate::model::{Architecture, HeadValues, Network, Standardisation};
@@ -15,6 +16,21 @@ pub struct TaskLoss {
     /// `[1]`, the task's mean loss.
     pub loss: ValueId,
     pub targets: TargetValues,
+}
+
+impl TaskLoss {
+    /// Writes a batch's targets where the loss reads them.
+    pub fn write(&self, executor: &mut Executor, plan: PlanId, target: &BatchTarget) {
+        match (&self.targets, &target.data) {
+            (TargetValues::Class(value), TargetData::Class(class)) => executor.write_i32(plan, *value, class),
+            (TargetValues::Values(value), TargetData::Values(values)) => executor.write_f32(plan, *value, values),
+            (TargetValues::Cells { class, target }, TargetData::Cells { class: c, target: t }) => {
+                executor.write_i32(plan, *class, c);
+                executor.write_f32(plan, *target, t);
+            }
+            _ => unreachable!("the encoder was made from the same tasks"),
+        }
+    }
 }
 
 pub enum TargetValues {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::executor::{Executor, ParameterSet, PlanId, StepScalars};
 use crate::graph::fuse::Fusion;
 use crate::graph::ir::{Segment, ValueId};
-use crate::losses::{BatchTarget, Encoded, TargetData, TargetValues, TaskLoss, TrainingNetwork, gather};
+use crate::losses::{BatchTarget, Encoded, TaskLoss, TrainingNetwork, gather};
 use crate::model::Architecture;
 use crate::optim::{OptimizerConfig, OptimizerState};
 
@@ -93,18 +93,9 @@ impl Trainer {
     }
 
     fn write(&mut self, images: &[u8], targets: &[BatchTarget]) {
-        let (executor, plan) = (&mut self.executor, self.plan);
-        executor.write_u8(plan, self.images, images);
+        self.executor.write_u8(self.plan, self.images, images);
         for (loss, target) in self.losses.iter().zip(targets) {
-            match (&loss.targets, &target.data) {
-                (TargetValues::Class(value), TargetData::Class(class)) => executor.write_i32(plan, *value, class),
-                (TargetValues::Values(value), TargetData::Values(values)) => executor.write_f32(plan, *value, values),
-                (TargetValues::Cells { class, target }, TargetData::Cells { class: c, target: t }) => {
-                    executor.write_i32(plan, *class, c);
-                    executor.write_f32(plan, *target, t);
-                }
-                _ => unreachable!("the encoder was made from the same tasks"),
-            }
+            loss.write(&mut self.executor, self.plan, target);
         }
     }
 

@@ -6,7 +6,7 @@ use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars};
 use polyhead::graph::fuse::{Fusion, fuse};
 use polyhead::graph::ir::{Mode, Segment};
 use polyhead::graph::plan::plan;
-use polyhead::losses::{Encoded, Encoder, TargetData, TargetValues, TrainingNetwork, gather};
+use polyhead::losses::{Encoded, Encoder, TrainingNetwork, gather};
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, Card, init};
 use polyhead::optim::schedule::Schedule;
@@ -82,15 +82,7 @@ impl Probe {
         for (task, loss) in losses.iter().enumerate() {
             let target = gather(encoded.iter(), task);
             denominators.push(target.denominator);
-            match (&loss.targets, &target.data) {
-                (TargetValues::Class(v), TargetData::Class(d)) => executor.write_i32(plan, *v, d),
-                (TargetValues::Values(v), TargetData::Values(d)) => executor.write_f32(plan, *v, d),
-                (TargetValues::Cells { class, target }, TargetData::Cells { class: c, target: t }) => {
-                    executor.write_i32(plan, *class, c);
-                    executor.write_f32(plan, *target, t);
-                }
-                _ => unreachable!("encoded by the same tasks"),
-            }
+            loss.write(&mut executor, plan, &target);
         }
         let scalars = StepScalars { task_weights: vec![0.5, 2.0, 1.25], denominators, dropout_counter: 9 };
         let network = TrainingNetworkValues { plan, losses: losses.iter().map(|l| l.loss).collect() };
