@@ -5,6 +5,8 @@ mod cli;
 #[cfg(unix)]
 #[path = "suite/disk.rs"]
 mod disk;
+#[path = "suite/kernels.rs"]
+mod kernels;
 #[path = "suite/layout.rs"]
 mod layout;
 #[path = "suite/library.rs"]

@@ -7,6 +7,9 @@ use crate::device::cpu::{Cpu, Isa};
 
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
 
+mod kernels;
+pub(crate) use kernels::{Board, check_kernels};
+
 /// One output of an op: what f64 says, and how far f32 may be off.
 pub(crate) struct Expected {
     name: &'static str,
@@ -14,11 +17,13 @@ pub(crate) struct Expected {
     /// Per value, the sum of the magnitudes that went into it.
     magnitudes: Vec<f64>,
     operations: f64,
+    /// Whether kernels store it as activations: then bf16 rounds it once, by 2⁻⁹, of which twice is allowed.
+    activations: bool,
 }
 
 impl Expected {
     pub fn new(name: &'static str, operations: usize, (values, magnitudes): (Vec<f64>, Vec<f64>)) -> Expected {
-        Expected { name, values, magnitudes, operations: operations as f64 }
+        Expected { name, values, magnitudes, operations: operations as f64, activations: false }
     }
 
     /// `operations` roundings of numbers no larger than the result.
@@ -37,12 +42,19 @@ impl Expected {
         Expected::near(name, 0, values)
     }
 
-    fn compare(&self, what: &str, got: &[f32]) {
+    /// Says that kernels store these as activations.
+    pub fn stored(mut self) -> Expected {
+        self.activations = true;
+        self
+    }
+
+    fn compare(&self, what: &str, got: &[f32], unit: f64) {
         assert_eq!(got.len(), self.values.len(), "{what}: length of {}", self.name);
         for (i, &got) in got.iter().enumerate() {
             let (expected, magnitude) = (self.values[i], self.magnitudes[i]);
             // Results below the smallest normal number have fewer digits.
-            let bound = self.operations * UNIT * magnitude + f64::from(f32::MIN_POSITIVE);
+            let stored = if self.activations { unit * expected.abs() } else { 0.0 };
+            let bound = self.operations * UNIT * magnitude + stored + f64::from(f32::MIN_POSITIVE);
             let off = (f64::from(got) - expected).abs();
             let alike = off <= bound || (got.is_nan() && expected.is_nan()) || f64::from(got) == expected;
             assert!(alike, "{what}: {}[{i}] is {got}, not {expected}: {off:e} off, {bound:e} allowed", self.name);
@@ -57,7 +69,7 @@ pub(crate) fn check(case: &str, expected: &[Expected], run: impl Fn(&Cpu) -> Vec
         let what = format!("{case} on {isa:?}");
         assert_eq!(one.len(), expected.len(), "{what}: number of outputs");
         for ((expected, one), three) in expected.iter().zip(&one).zip(&three) {
-            expected.compare(&what, one);
+            expected.compare(&what, one, 0.0);
             let same = one.iter().map(|v| v.to_bits()).eq(three.iter().map(|v| v.to_bits()));
             assert!(same, "{what}: {} differs between 1 and 3 threads", expected.name);
         }
@@ -86,6 +98,11 @@ impl Random {
     /// Uniform in `from..to`.
     pub fn uniform(&mut self, from: f32, to: f32) -> f32 {
         from + (to - from) * (self.bits() >> 40) as f32 / (1 << 24) as f32
+    }
+
+    /// Uniform numbers that bf16 holds exactly, so that one reference serves both precisions.
+    pub fn activations(&mut self, len: usize, from: f32, to: f32) -> Vec<f32> {
+        (0..len).map(|_| f32::from_bits(self.uniform(from, to).to_bits() & 0xffff_0000)).collect()
     }
 
     pub fn vector(&mut self, len: usize, from: f32, to: f32) -> Vec<f32> {

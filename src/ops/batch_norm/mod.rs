@@ -14,6 +14,7 @@
 //! Source: Ioffe & Szegedy 2015; variance by merging (mean, M2) of blocks, Chan et al. 1979.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

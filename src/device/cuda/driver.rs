@@ -1,0 +1,297 @@
+//! A GPU through the CUDA driver: one context, one stream, modules loaded on first use, launches recorded as graphs.
+
+use super::{File, Launch, Memory, Precision, cache};
+use crate::error::{Error, Result};
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+
+/// Dynamic shared memory every kernel may have unasked.
+const UNASKED_SHARED_BYTES: u32 = 48 << 10;
+
+/// What a device allows and is, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub name: String,
+    /// Compute capability, 9.0 for Hopper.
+    pub capability: (i32, i32),
+    pub processors: usize,
+    pub shared_bytes_per_block: usize,
+    pub l2_bytes: usize,
+    pub memory_bytes: usize,
+}
+
+pub struct Driver {
+    precision: Precision,
+    limits: Limits,
+    architecture: String,
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    modules: HashMap<&'static str, sys::CUmodule>,
+    /// With the dynamic shared memory each has been allowed.
+    functions: HashMap<&'static str, (sys::CUfunction, u32)>,
+}
+
+/// Launches recorded once, replayed by one call.
+pub struct Graph {
+    graph: sys::CUgraph,
+    executable: sys::CUgraphExec,
+}
+
+// SAFETY: every call binds the context to the calling thread first, and `&mut self` keeps calls apart.
+unsafe impl Send for Driver {}
+// SAFETY: replayed through the Driver that made it only.
+unsafe impl Send for Graph {}
+
+impl Driver {
+    /// Opens device `ordinal`.
+    ///
+    /// # Errors
+    /// No driver, no such device, or one older than compute capability 8.0: which, where it was looked for, what to do.
+    pub fn open(ordinal: usize, precision: Precision) -> Result<Driver> {
+        // SAFETY: the call only looks for the library.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Error::Usage(
+                "--device cuda: the NVIDIA driver's libcuda.so.1 was not found in LD_LIBRARY_PATH or where the system keeps libraries; \
+                 install the driver, or train with --device cpu"
+                    .into(),
+            ));
+        }
+        result::init().map_err(|e| {
+            Error::Usage(format!(
+                "--device cuda: the NVIDIA driver did not start ({}); see what nvidia-smi says",
+                words(&e)
+            ))
+        })?;
+        let count = result::device::get_count().map_err(failed("cuDeviceGetCount"))?;
+        let wanted = i32::try_from(ordinal).ok().filter(|o| *o < count).ok_or_else(|| {
+            Error::Usage(format!("--device cuda:{ordinal}: the driver sees {count} device(s), numbered from 0"))
+        })?;
+        let device = result::device::get(wanted).map_err(failed("cuDeviceGet"))?;
+        let limits = limits(device)?;
+        if limits.capability < (8, 0) {
+            return Err(Error::Usage(format!(
+                "--device cuda:{ordinal}: {} has compute capability {}.{}; the kernels compute in bf16, which needs 8.0 or newer",
+                limits.name, limits.capability.0, limits.capability.1
+            )));
+        }
+        super::compiler::version()?;
+        // SAFETY: the device exists; the context is released in `drop`.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed("cuDevicePrimaryCtxRetain"))?;
+        // SAFETY: the context was just retained.
+        unsafe { result::ctx::set_current(context) }.map_err(failed("cuCtxSetCurrent"))?;
+        let stream =
+            result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("cuStreamCreate"))?;
+        let architecture = format!("sm_{}{}", limits.capability.0, limits.capability.1);
+        let (modules, functions) = (HashMap::new(), HashMap::new());
+        Ok(Driver { precision, limits, architecture, device, context, stream, modules, functions })
+    }
+
+    /// Whether a driver is there at all and sees a device.
+    pub fn is_present() -> bool {
+        // SAFETY: the call only looks for the library.
+        let library = unsafe { sys::is_culib_present() };
+        library && result::init().is_ok() && result::device::get_count().is_ok_and(|count| count > 0)
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn bind(&self) -> Result<()> {
+        // SAFETY: the context lives as long as `self`.
+        unsafe { result::ctx::set_current(self.context) }.map_err(failed("cuCtxSetCurrent"))
+    }
+
+    pub fn allocate(&mut self, bytes: usize) -> Result<Memory> {
+        self.bind()?;
+        // SAFETY: the block is given back by `free` or with the context, and filled here before anybody reads it.
+        let address = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|e| {
+            let free = result::mem_get_info().map_or(0, |(free, _)| free);
+            Error::Other(format!(
+                "{} cannot give {} MiB ({} MiB are free, {}); lower --batch or --imgsz",
+                self.limits.name,
+                bytes >> 20,
+                free >> 20,
+                words(&e)
+            ))
+        })?;
+        // SAFETY: the block was just made with this size.
+        unsafe { result::memset_d8_async(address, 0, bytes.max(1), self.stream) }.map_err(failed("cuMemsetD8Async"))?;
+        Ok(Memory { address, bytes })
+    }
+
+    pub fn free(&mut self, memory: Memory) -> Result<()> {
+        self.synchronize()?;
+        // SAFETY: made by `allocate`, and nothing on the stream uses it any more.
+        unsafe { result::free_sync(memory.address) }.map_err(failed("cuMemFree"))
+    }
+
+    pub fn upload(&mut self, address: u64, data: &[u8]) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the caller checked the range; the driver copies pageable memory before the call returns.
+        unsafe { result::memcpy_htod_async(address, data, self.stream) }.map_err(failed("cuMemcpyHtoDAsync"))
+    }
+
+    pub fn download(&self, address: u64, data: &mut [u8]) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the caller checked the range, and `data` lives until the stream has been waited for.
+        unsafe { result::memcpy_dtoh_async(data, address, self.stream) }.map_err(failed("cuMemcpyDtoHAsync"))?;
+        self.synchronize()
+    }
+
+    /// Waits for everything started so far.
+    pub fn synchronize(&self) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the stream lives as long as `self`.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(failed("cuStreamSynchronize"))
+    }
+
+    pub fn launch(&mut self, launches: &[Launch], blocks: &[Memory]) -> Result<()> {
+        self.bind()?;
+        for launch in launches {
+            let function = self.function(launch)?;
+            let words = launch.arguments.resolve(blocks);
+            let mut parameters = [words.as_ptr().cast_mut().cast::<c_void>()];
+            let [x, y, z] = launch.grid;
+            // SAFETY: the parameter is the kernel's struct, which the driver copies before the call returns; what its
+            // addresses point to is held against the op's contract by the tests.
+            unsafe {
+                result::launch_kernel(
+                    function,
+                    (x, y, z),
+                    (launch.threads, 1, 1),
+                    launch.shared_bytes,
+                    self.stream,
+                    &mut parameters,
+                )
+            }
+            .map_err(failed(launch.kernel))?;
+        }
+        Ok(())
+    }
+
+    /// Records `launches` instead of starting them. Their kernels are loaded first: loading inside a recording is refused.
+    pub fn record(&mut self, launches: &[Launch], blocks: &[Memory]) -> Result<Graph> {
+        for launch in launches {
+            self.function(launch)?;
+        }
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream lives as long as `self`; the recording is closed below whatever happens.
+        unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(failed("cuStreamBeginCapture"))?;
+        let recorded = self.launch(launches, blocks);
+        // SAFETY: the stream is recording.
+        let graph = unsafe { result::stream::end_capture(self.stream) }.map_err(failed("cuStreamEndCapture"));
+        recorded?;
+        let graph = graph?;
+        // SAFETY: the graph was just recorded.
+        let executable = unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)) }
+            .map_err(failed("cuGraphInstantiate"))?;
+        Ok(Graph { graph, executable })
+    }
+
+    pub fn replay(&mut self, graph: &Graph) -> Result<()> {
+        self.bind()?;
+        // SAFETY: made by `record` of this device.
+        unsafe { result::graph::launch(graph.executable, self.stream) }.map_err(failed("cuGraphLaunch"))
+    }
+
+    /// The kernel of a launch, loaded and allowed its shared memory.
+    fn function(&mut self, launch: &Launch) -> Result<sys::CUfunction> {
+        self.bind()?;
+        let (function, allowed) = match self.functions.get(launch.kernel) {
+            Some(&known) => known,
+            None => {
+                let module = self.module(launch.file)?;
+                let name = c_string(launch.kernel);
+                // SAFETY: the module is loaded and stays so.
+                let function = unsafe { result::module::get_function(module, name) }.map_err(failed(launch.kernel))?;
+                (function, UNASKED_SHARED_BYTES)
+            }
+        };
+        if launch.shared_bytes > allowed {
+            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function belongs to a loaded module.
+            unsafe { result::function::set_function_attribute(function, attribute, launch.shared_bytes as i32) }
+                .map_err(failed("cuFuncSetAttribute"))?;
+        }
+        self.functions.insert(launch.kernel, (function, allowed.max(launch.shared_bytes)));
+        Ok(function)
+    }
+
+    fn module(&mut self, file: File) -> Result<sys::CUmodule> {
+        if let Some(&module) = self.modules.get(file.name) {
+            return Ok(module);
+        }
+        let cubin = cache::cubin(file, &self.architecture, self.precision)?;
+        // SAFETY: the driver reads the size from the image's own header; NVRTC made it for this device.
+        let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }.map_err(failed("cuModuleLoadData"))?;
+        self.modules.insert(file.name, module);
+        Ok(module)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // SAFETY: all were made by `open` and are destroyed once; there is nothing to do about a failure on the way out.
+        unsafe {
+            let _ = result::ctx::set_current(self.context);
+            let _ = result::stream::synchronize(self.stream);
+            let _ = result::stream::destroy(self.stream);
+            let _ = result::primary_ctx::release(self.device);
+        }
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: both were made by `record` and are destroyed once.
+        unsafe {
+            let _ = result::graph::exec_destroy(self.executable);
+            let _ = result::graph::destroy(self.graph);
+        }
+    }
+}
+
+fn limits(device: sys::CUdevice) -> Result<Limits> {
+    use sys::CUdevice_attribute as A;
+    let attribute = |a: A| -> Result<i32> {
+        // SAFETY: the device came from the driver.
+        unsafe { result::device::get_attribute(device, a) }.map_err(failed("cuDeviceGetAttribute"))
+    };
+    let size = |a: A| attribute(a).map(|v| v as usize);
+    Ok(Limits {
+        name: result::device::get_name(device).map_err(failed("cuDeviceGetName"))?,
+        capability: (
+            attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ),
+        processors: size(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+        shared_bytes_per_block: size(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+        l2_bytes: size(A::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
+        // SAFETY: as above.
+        memory_bytes: unsafe { result::device::total_mem(device) }.map_err(failed("cuDeviceTotalMem"))?,
+    })
+}
+
+fn c_string(name: &str) -> CString {
+    CString::new(name).unwrap_or_else(|_| unreachable!("no kernel's name holds a zero byte"))
+}
+
+fn words(error: &DriverError) -> String {
+    let text = |r: std::result::Result<&std::ffi::CStr, DriverError>| r.map(|s| s.to_string_lossy().into_owned());
+    match (text(error.error_name()), text(error.error_string())) {
+        (Ok(name), Ok(said)) => format!("{name}: {said}"),
+        _ => format!("{error:?}"),
+    }
+}
+
+fn failed(call: &'static str) -> impl FnOnce(DriverError) -> Error {
+    move |e| Error::Other(format!("the GPU refused {call}: {}", words(&e)))
+}

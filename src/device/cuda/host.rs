@@ -1,0 +1,162 @@
+//! Runs kernels on the CPU through `kernels/host`: what tests without a GPU use. Needs a C++17 compiler and x86-64.
+
+use super::{File, Launch, Memory, Precision};
+use crate::error::{Error, Result};
+use libloading::Library;
+use std::ffi::{CString, c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The kernels as a shared library of this machine.
+pub struct Host {
+    library: Library,
+    precision: Precision,
+    allocated: Vec<Memory>,
+}
+
+#[repr(C)]
+struct Dims {
+    grid: [u32; 3],
+    threads: u32,
+    shared_bytes: u32,
+}
+
+impl Host {
+    /// Compiles `kernels/` of the source folder `root` into `target` unless it is there already.
+    ///
+    /// # Errors
+    /// No C++ compiler, another processor than x86-64, or a kernel that does not compile, with the compiler's words.
+    pub fn build(root: &Path, target: &Path, precision: Precision) -> Result<PathBuf> {
+        let kernels = root.join("kernels");
+        let sources: Vec<PathBuf> =
+            File::ALL.iter().map(|f| kernels.join(f.name)).chain([kernels.join("host/shim.cpp")]).collect();
+        let headers = ["primitives.cuh", "host/shim.h"].map(|name| kernels.join(name));
+        let mut stamp = 0xcbf2_9ce4_8422_2325u64;
+        for path in sources.iter().chain(&headers) {
+            for byte in std::fs::read(path).map_err(Error::io("read", path))? {
+                stamp = (stamp ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        let library = target.join(format!("kernels-{}-{stamp:016x}.so", precision.bits()));
+        if library.exists() {
+            return Ok(library);
+        }
+        let aside = target.join(format!("kernels-{}-{}.part", precision.bits(), std::process::id()));
+        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+        let run = Command::new(&compiler)
+            .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-DPH_HOST", "-w", "-x", "c++"])
+            .arg(format!("-DPH_ACTIVATION_BITS={}", precision.bits()))
+            .arg("-I")
+            .arg(&kernels)
+            .args(&sources)
+            .arg("-o")
+            .arg(&aside)
+            .output()
+            .map_err(|e| {
+                Error::Other(format!("{compiler}, which compiles the kernels for this CPU, did not start: {e}"))
+            })?;
+        if !run.status.success() {
+            let words = String::from_utf8_lossy(&run.stderr);
+            return Err(Error::Other(format!("{compiler} refused the kernels:\n{words}")));
+        }
+        std::fs::rename(&aside, &library).map_err(Error::io("rename", &aside))?;
+        Ok(library)
+    }
+
+    /// Opens what [`Host::build`] made.
+    ///
+    /// # Errors
+    /// A library that cannot be loaded.
+    pub fn open(library: &Path, precision: Precision) -> Result<Host> {
+        // SAFETY: the library has no initialisers but the C++ runtime's.
+        let library = unsafe { Library::new(library) }
+            .map_err(|e| Error::Other(format!("cannot load {}: {e}", library.display())))?;
+        Ok(Host { library, precision, allocated: Vec::new() })
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The order in which the threads of a block take turns, for launches of this thread: 0 in order, else a seed.
+    pub fn schedule(&self, seed: u64) {
+        let schedule = self.function::<unsafe extern "C" fn(u64)>("ph_host_schedule");
+        // SAFETY: the signature is the shim's.
+        unsafe { schedule(seed) }
+    }
+
+    /// A block of its own pages, filled with 0xff, that ends where touching more is a fault.
+    pub fn allocate_poisoned(&mut self, bytes: usize) -> Result<Memory> {
+        let allocate = self.function::<unsafe extern "C" fn(u64) -> *mut c_void>("ph_host_allocate");
+        // SAFETY: the signature is the shim's.
+        let start = unsafe { allocate(bytes as u64) };
+        if start.is_null() {
+            return Err(Error::Other(format!("no {bytes} bytes of memory are free")));
+        }
+        let memory = Memory { address: start as u64, bytes };
+        self.allocated.push(memory);
+        Ok(memory)
+    }
+
+    pub fn allocate(&mut self, bytes: usize) -> Result<Memory> {
+        let memory = self.allocate_poisoned(bytes)?;
+        self.upload(memory.address, &vec![0; bytes])?;
+        Ok(memory)
+    }
+
+    pub fn free(&mut self, memory: Memory) -> Result<()> {
+        self.allocated.retain(|m| *m != memory);
+        self.release(memory);
+        Ok(())
+    }
+
+    fn release(&self, memory: Memory) {
+        let free = self.function::<unsafe extern "C" fn(*mut c_void, u64)>("ph_host_free");
+        // SAFETY: made by the shim with this size, and given back once.
+        unsafe { free(memory.address as *mut c_void, memory.bytes as u64) }
+    }
+
+    pub fn upload(&mut self, address: u64, data: &[u8]) -> Result<()> {
+        // SAFETY: the caller checked that the bytes lie in one of our blocks.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), address as *mut u8, data.len()) }
+        Ok(())
+    }
+
+    pub fn download(&self, address: u64, data: &mut [u8]) -> Result<()> {
+        // SAFETY: as in `upload`.
+        unsafe { std::ptr::copy_nonoverlapping(address as *const u8, data.as_mut_ptr(), data.len()) }
+        Ok(())
+    }
+
+    pub fn launch(&mut self, launches: &[Launch], blocks: &[Memory]) -> Result<()> {
+        for launch in launches {
+            let kernel = self.function::<unsafe extern "C" fn(*const c_void, *const Dims) -> c_int>(launch.kernel);
+            let words = launch.arguments.resolve(blocks);
+            let dims = Dims { grid: launch.grid, threads: launch.threads, shared_bytes: launch.shared_bytes };
+            // SAFETY: the signature is the shim's; the words are the kernel's parameter struct.
+            let problem = match unsafe { kernel(words.as_ptr().cast(), &dims) } {
+                0 => continue,
+                1 => "its threads wait for each other for ever",
+                2 => "it touched memory that is not its own",
+                _ => "its block or its shared memory is larger than a device has",
+            };
+            return Err(Error::Other(format!("kernel {} ({}): {problem}", launch.kernel, launch.file.name)));
+        }
+        Ok(())
+    }
+
+    fn function<T: Copy>(&self, name: &str) -> T {
+        let name = CString::new(name).unwrap_or_else(|_| unreachable!("no name holds a zero byte"));
+        // SAFETY: every caller names the type the shim declares.
+        let symbol = unsafe { self.library.get::<T>(name.as_bytes_with_nul()) };
+        *symbol.unwrap_or_else(|e| unreachable!("every kernel named in Rust is in kernels/: {e}"))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for memory in std::mem::take(&mut self.allocated) {
+            self.release(memory);
+        }
+    }
+}

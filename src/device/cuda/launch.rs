@@ -1,0 +1,114 @@
+//! One kernel launch as data: which kernel, how many blocks, and its arguments with addresses that are resolved when it runs.
+
+use super::{File, Memory};
+
+/// A place in device memory: a block by its index in the table given at launch, and bytes into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    pub block: usize,
+    pub offset: usize,
+}
+
+impl Address {
+    pub fn plus(self, bytes: usize) -> Address {
+        Address { offset: self.offset + bytes, ..self }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    pub file: File,
+    /// The kernel's name in its file.
+    pub kernel: &'static str,
+    pub grid: [u32; 3],
+    pub threads: u32,
+    /// Dynamic shared memory of a block.
+    pub shared_bytes: u32,
+    pub arguments: Arguments,
+}
+
+/// The bytes of a kernel's parameter struct, laid out as C lays it out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Arguments {
+    bytes: Vec<u8>,
+    addresses: Vec<(usize, Address)>,
+}
+
+impl Arguments {
+    pub fn new() -> Arguments {
+        Arguments::default()
+    }
+
+    pub fn pointer(mut self, address: Address) -> Arguments {
+        self.align(8);
+        self.addresses.push((self.bytes.len(), address));
+        self.bytes.extend([0; 8]);
+        self
+    }
+
+    /// A null pointer where there is none.
+    pub fn optional(mut self, address: Option<Address>) -> Arguments {
+        match address {
+            Some(address) => self.pointer(address),
+            None => {
+                self.align(8);
+                self.bytes.extend([0; 8]);
+                self
+            }
+        }
+    }
+
+    /// An `int`.
+    pub fn int(mut self, value: usize) -> Arguments {
+        let value =
+            i32::try_from(value).unwrap_or_else(|_| unreachable!("a size of 2³¹ is refused when a plan is made"));
+        self.align(4);
+        self.bytes.extend(value.to_ne_bytes());
+        self
+    }
+
+    pub fn float(mut self, value: f32) -> Arguments {
+        self.align(4);
+        self.bytes.extend(value.to_ne_bytes());
+        self
+    }
+
+    /// A `u64`.
+    pub fn long(mut self, value: u64) -> Arguments {
+        self.align(8);
+        self.bytes.extend(value.to_ne_bytes());
+        self
+    }
+
+    fn align(&mut self, to: usize) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(to), 0);
+    }
+
+    /// The struct with every address filled in, in 8-byte words so that it is aligned.
+    pub(super) fn resolve(&self, blocks: &[Memory]) -> Vec<u64> {
+        let mut words = vec![0u64; self.bytes.len().div_ceil(8)];
+        for (word, bytes) in words.iter_mut().zip(self.bytes.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_ne_bytes(whole);
+        }
+        for (at, address) in &self.addresses {
+            words[at / 8] = blocks[address.block].address + address.offset as u64;
+        }
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_lie_as_c_lays_them_out() {
+        let at = |block, offset| Address { block, offset };
+        let arguments = Arguments::new().pointer(at(1, 16)).int(7).optional(None).float(1.5).int(3).long(9);
+        let blocks = [Memory { address: 1000, bytes: 64 }, Memory { address: 2000, bytes: 64 }];
+        let words = arguments.resolve(&blocks);
+        assert_eq!(words, [2016, 7, 0, 3 << 32 | u64::from(1.5f32.to_bits()), 9]);
+    }
+}

@@ -1,0 +1,107 @@
+//! CUDA devices: kernels compiled at first use and kept on disk, memory, launches, recorded graphs. Knows no op.
+//!
+//! Two things run the same kernels: a GPU (`driver`), and for tests a CPU through the shim in `kernels/host` (`host`).
+
+mod cache;
+pub mod compiler;
+mod driver;
+mod host;
+mod launch;
+mod sources;
+
+pub use driver::{Driver, Graph, Limits};
+pub use host::Host;
+pub use launch::{Address, Arguments, Launch};
+pub use sources::File;
+
+use crate::error::Result;
+
+/// What activations are stored as; sums are f32 or f64 in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    Bf16,
+    F32,
+}
+
+impl Precision {
+    pub fn bytes(self) -> usize {
+        match self {
+            Precision::Bf16 => 2,
+            Precision::F32 => 4,
+        }
+    }
+
+    /// The kernels' `PH_ACTIVATION_BITS`.
+    fn bits(self) -> usize {
+        8 * self.bytes()
+    }
+}
+
+/// What runs kernels.
+pub enum Cuda {
+    Driver(Driver),
+    Host(Host),
+}
+
+/// One block of device memory, from [`Cuda::allocate`]; given back with the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    pub(self) address: u64,
+    pub bytes: usize,
+}
+
+impl Cuda {
+    pub fn precision(&self) -> Precision {
+        match self {
+            Cuda::Driver(d) => d.precision(),
+            Cuda::Host(h) => h.precision(),
+        }
+    }
+
+    /// A block of zeros, aligned to 256 bytes.
+    ///
+    /// # Errors
+    /// Too little memory is free.
+    pub fn allocate(&mut self, bytes: usize) -> Result<Memory> {
+        match self {
+            Cuda::Driver(d) => d.allocate(bytes),
+            Cuda::Host(h) => h.allocate(bytes),
+        }
+    }
+
+    pub fn free(&mut self, memory: Memory) -> Result<()> {
+        match self {
+            Cuda::Driver(d) => d.free(memory),
+            Cuda::Host(h) => h.free(memory),
+        }
+    }
+
+    /// Host to device, in the order of launches.
+    pub fn upload(&mut self, memory: Memory, offset: usize, data: &[u8]) -> Result<()> {
+        assert!(offset + data.len() <= memory.bytes, "an upload stays within its block");
+        match self {
+            Cuda::Driver(d) => d.upload(memory.address + offset as u64, data),
+            Cuda::Host(h) => h.upload(memory.address + offset as u64, data),
+        }
+    }
+
+    /// Device to host, after all launches before it.
+    pub fn download(&self, memory: Memory, offset: usize, data: &mut [u8]) -> Result<()> {
+        assert!(offset + data.len() <= memory.bytes, "a download stays within its block");
+        match self {
+            Cuda::Driver(d) => d.download(memory.address + offset as u64, data),
+            Cuda::Host(h) => h.download(memory.address + offset as u64, data),
+        }
+    }
+
+    /// Starts `launches` one after another; `blocks` are what their addresses count from.
+    ///
+    /// # Errors
+    /// A kernel that does not compile, or a device that refuses.
+    pub fn launch(&mut self, launches: &[Launch], blocks: &[Memory]) -> Result<()> {
+        match self {
+            Cuda::Driver(d) => d.launch(launches, blocks),
+            Cuda::Host(h) => h.launch(launches, blocks),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The kernels' text, part of the binary.
+
+/// One file of kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct File {
+    /// File name under `kernels/`.
+    pub name: &'static str,
+    pub text: &'static str,
+}
+
+macro_rules! file {
+    ($name:literal) => {
+        File { name: $name, text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/", $name)) }
+    };
+}
+
+/// What kernels include.
+pub(super) const HEADERS: [File; 1] = [file!("primitives.cuh")];
+
+impl File {
+    pub const BATCH_NORM: File = file!("batch_norm.cu");
+    pub const BOX_LOSS: File = file!("box_loss.cu");
+    pub const CLASS_LOSS: File = file!("class_loss.cu");
+    pub const COMBINE: File = file!("combine.cu");
+    pub const CONCAT: File = file!("concat.cu");
+    pub const CONV2D: File = file!("conv2d.cu");
+    pub const GROUP_NORM: File = file!("group_norm.cu");
+    pub const LINEAR: File = file!("linear.cu");
+    pub const OPTIMIZER: File = file!("optimizer.cu");
+    pub const POOL: File = file!("pool.cu");
+    pub const PREPROCESS: File = file!("preprocess.cu");
+    pub const UPSAMPLE: File = file!("upsample.cu");
+    pub const VALUE_LOSS: File = file!("value_loss.cu");
+
+    pub const ALL: [File; 13] = [
+        File::BATCH_NORM,
+        File::BOX_LOSS,
+        File::CLASS_LOSS,
+        File::COMBINE,
+        File::CONCAT,
+        File::CONV2D,
+        File::GROUP_NORM,
+        File::LINEAR,
+        File::OPTIMIZER,
+        File::POOL,
+        File::PREPROCESS,
+        File::UPSAMPLE,
+        File::VALUE_LOSS,
+    ];
+}
