@@ -288,9 +288,21 @@ void ph_mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
   });
 }
 
+static void land(const Copy &copy) {
+  if (copy.there)
+    memcpy(copy.to, copy.from, 16);
+  else
+    memset(copy.to, 0, 16);
+}
+
+// In order, every copy lands as late as it may; in a shuffled order some land at once, as they may too.
 void ph_copy_async(void *shared, const void *global, bool there) {
   if ((u64)shared % 16 || (there && (u64)global % 16)) raise(SIGSEGV);  // As a misaligned copy does on the device.
-  self().open.push_back({shared, global, there});
+  const Copy copy = {shared, global, there};
+  if (schedule_seed && next_random() % 2 == 0)
+    land(copy);
+  else
+    self().open.push_back(copy);
 }
 
 void ph_copy_commit() {
@@ -302,12 +314,7 @@ void ph_copy_commit() {
 void ph_host_copy_wait(int groups) {
   Fiber &fiber = self();
   while ((int)fiber.groups.size() > groups) {
-    for (const Copy &copy : fiber.groups.front()) {
-      if (copy.there)
-        memcpy(copy.to, copy.from, 16);
-      else
-        memset(copy.to, 0, 16);
-    }
+    for (const Copy &copy : fiber.groups.front()) land(copy);
     fiber.groups.erase(fiber.groups.begin());
   }
 }
