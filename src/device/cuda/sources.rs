@@ -24,6 +24,7 @@ impl File {
     pub const COMBINE: File = file!("combine.cu");
     pub const CONCAT: File = file!("concat.cu");
     pub const CONV2D: File = file!("conv2d.cu");
+    pub const CONV2D_DIRECT: File = file!("conv2d_direct.cu");
     pub const GROUP_NORM: File = file!("group_norm.cu");
     pub const LINEAR: File = file!("linear.cu");
     pub const OPTIMIZER: File = file!("optimizer.cu");
@@ -32,13 +33,14 @@ impl File {
     pub const UPSAMPLE: File = file!("upsample.cu");
     pub const VALUE_LOSS: File = file!("value_loss.cu");
 
-    pub const ALL: [File; 13] = [
+    pub const ALL: [File; 14] = [
         File::BATCH_NORM,
         File::BOX_LOSS,
         File::CLASS_LOSS,
         File::COMBINE,
         File::CONCAT,
         File::CONV2D,
+        File::CONV2D_DIRECT,
         File::GROUP_NORM,
         File::LINEAR,
         File::OPTIMIZER,

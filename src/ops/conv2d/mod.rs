@@ -12,6 +12,7 @@
 //! | `ChannelSum` | dy | bias gradient, accumulated |
 
 pub mod cpu;
+pub mod cuda;
 mod problem;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,234 @@
+//! The convolutions' kernels (`kernels/conv2d.cu` for bf16, `kernels/conv2d_direct.cu` for f32): which one, how many blocks,
+//! with what arguments. Channel counts are those of the device's memory, multiples of [`VECTOR`].
+
+#[cfg(test)]
+mod tests;
+mod wgrad;
+
+pub use wgrad::{WgradPlan, WgradTile, wgrad, wgrad_workspace};
+
+use super::Problem;
+use super::cpu::STATISTICS_ROWS;
+use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
+
+/// Channels that are read and written together.
+const VECTOR: usize = 8;
+/// Rows of the written matrix a block computes.
+const TILE_ROWS: usize = STATISTICS_ROWS;
+/// Elements of the reduction in one stage of the pipeline.
+const CHUNK: usize = 32;
+/// Threads of a block of the f32 kernels.
+const DIRECT_THREADS: usize = 256;
+/// The kernels hold a pixel's valid taps as 16 bits an axis, of which the walk over taps may pass the end by three.
+const LARGEST_KERNEL: usize = 12;
+/// Blocks at least for which wide tiles are the default: one wave of two blocks on each of a large GPU's 132 processors.
+const WIDE_BLOCKS: usize = 264;
+
+/// What happens to a forward result before it is written.
+#[derive(Clone, Copy, Debug)]
+pub enum FpropEpilogue {
+    Plain,
+    /// `bias [channels]`; channels beyond are padding and get none.
+    Bias {
+        bias: Address,
+        channels: usize,
+    },
+    /// Per [`STATISTICS_ROWS`] rows the mean and the sum of squared deviations of y as stored: `[B, 2, K]`.
+    Statistics {
+        partials: Address,
+    },
+    /// `act(y·scale + shift + residual)`, affine `[2, K]`.
+    Affine {
+        affine: Address,
+        residual: Option<Address>,
+        relu: bool,
+    },
+}
+
+/// What happens to an input gradient before it is written.
+#[derive(Clone, Copy, Debug)]
+pub enum DgradEpilogue {
+    Plain {
+        addend: Option<Address>,
+    },
+    /// `dz = (dx + addend)·[mask > 0]`, and Σ dz and Σ dz·(y − mean)·rstd of dz as stored: `[dgrad_partials, 2, C]`.
+    Reduce {
+        addend: Option<Address>,
+        mask: Option<Address>,
+        y: Address,
+        moments: Address,
+        partials: Address,
+    },
+}
+
+/// What a block of fprop and dgrad computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// 128 × 128, eight warps.
+    Wide,
+    /// 128 × 64, four warps: few channels, or few blocks.
+    Narrow,
+}
+
+impl Tile {
+    pub const ALL: [Tile; 2] = [Tile::Wide, Tile::Narrow];
+
+    fn columns(self) -> usize {
+        match self {
+            Tile::Wide => 128,
+            Tile::Narrow => 64,
+        }
+    }
+
+    fn threads(self) -> usize {
+        2 * self.columns()
+    }
+
+    /// Bytes of the pipeline's stages, which the epilogue uses again.
+    fn shared_bytes(self) -> usize {
+        let stages = match self {
+            Tile::Wide => 3,
+            Tile::Narrow => 4,
+        };
+        stages * (TILE_ROWS + self.columns()) * CHUNK * 2
+    }
+
+    /// Wide unless that computes columns that are not there or leaves processors without a block.
+    fn choose(row_tiles: usize, columns: usize) -> Tile {
+        let padded = |tile: Tile| columns.next_multiple_of(tile.columns());
+        let blocks = row_tiles * columns.div_ceil(Tile::Wide.columns());
+        if padded(Tile::Narrow) < padded(Tile::Wide) || blocks < WIDE_BLOCKS { Tile::Narrow } else { Tile::Wide }
+    }
+}
+
+/// y `[N, P, Q, K]` = epilogue(x `[N, H, W, C]` ∗ weight `[K, R, S, C]`). In f32 only the epilogues Plain and Bias.
+pub fn fprop(
+    precision: Precision,
+    problem: &Problem,
+    x: Address,
+    weight: Address,
+    epilogue: FpropEpilogue,
+    y: Address,
+) -> Vec<Launch> {
+    let tile = Tile::choose(problem.rows().div_ceil(TILE_ROWS), problem.k);
+    fprop_tiled(precision, problem, tile, [x, weight], epilogue, y)
+}
+
+/// As [`fprop`], with a tile chosen by the caller; f32 has none.
+pub fn fprop_tiled(
+    precision: Precision,
+    problem: &Problem,
+    tile: Tile,
+    [x, weight]: [Address; 2],
+    epilogue: FpropEpilogue,
+    y: Address,
+) -> Vec<Launch> {
+    check(problem);
+    if problem.output_len() == 0 {
+        return Vec::new();
+    }
+    let (mut bias, mut affine, mut residual, mut partials) = (None, None, None, None);
+    let (mut bias_channels, mut relu) = (0, false);
+    match epilogue {
+        FpropEpilogue::Plain => {}
+        FpropEpilogue::Bias { bias: at, channels } => (bias, bias_channels) = (Some(at), channels),
+        FpropEpilogue::Statistics { partials: at } => partials = Some(at),
+        FpropEpilogue::Affine { affine: at, residual: r, relu: on } => (affine, residual, relu) = (Some(at), r, on),
+    }
+    let arguments = Arguments::new().pointer(x).pointer(weight).pointer(y).optional(bias);
+    if precision == Precision::F32 {
+        assert!(affine.is_none() && partials.is_none(), "in f32 the plan is not fused");
+        let arguments = shape(arguments, problem).int(bias_channels);
+        return vec![direct("conv2d_fprop_direct", problem.output_len(), arguments)];
+    }
+    let arguments = arguments.optional(affine).optional(residual).optional(partials);
+    let arguments = shape(arguments, problem).int(bias_channels).int(usize::from(relu));
+    let kernel = match tile {
+        Tile::Wide => "conv2d_fprop_128x128",
+        Tile::Narrow => "conv2d_fprop_128x64",
+    };
+    vec![tiled(kernel, tile, problem.rows().div_ceil(TILE_ROWS), problem.k, arguments)]
+}
+
+/// dx `[N, H, W, C]` = epilogue(the gradient of [`fprop`]'s x for dy `[N, P, Q, K]`). In f32 only Plain without an addend.
+pub fn dgrad(
+    precision: Precision,
+    problem: &Problem,
+    dy: Address,
+    weight: Address,
+    epilogue: DgradEpilogue,
+    dx: Address,
+) -> Vec<Launch> {
+    let tile = Tile::choose(dgrad_partials(problem), problem.c);
+    dgrad_tiled(precision, problem, tile, [dy, weight], epilogue, dx)
+}
+
+/// As [`dgrad`], with a tile chosen by the caller; f32 has none.
+pub fn dgrad_tiled(
+    precision: Precision,
+    problem: &Problem,
+    tile: Tile,
+    [dy, weight]: [Address; 2],
+    epilogue: DgradEpilogue,
+    dx: Address,
+) -> Vec<Launch> {
+    check(problem);
+    if problem.input_len() == 0 {
+        return Vec::new();
+    }
+    let (addend, mask, y, moments, partials) = match epilogue {
+        DgradEpilogue::Plain { addend } => (addend, None, None, None, None),
+        DgradEpilogue::Reduce { addend, mask, y, moments, partials } => {
+            (addend, mask, Some(y), Some(moments), Some(partials))
+        }
+    };
+    let arguments = Arguments::new().pointer(dy).pointer(weight).pointer(dx);
+    if precision == Precision::F32 {
+        assert!(addend.is_none() && partials.is_none(), "in f32 the plan is not fused");
+        return vec![direct("conv2d_dgrad_direct", problem.input_len(), shape(arguments, problem))];
+    }
+    let arguments = arguments.optional(addend).optional(mask).optional(y).optional(moments).optional(partials);
+    let kernel = match tile {
+        Tile::Wide => "conv2d_dgrad_128x128",
+        Tile::Narrow => "conv2d_dgrad_128x64",
+    };
+    vec![tiled(kernel, tile, dgrad_partials(problem), problem.c, shape(arguments, problem))]
+}
+
+/// Rows of [`DgradEpilogue::Reduce`]'s partials: the tiles of every phase, for pixels of one phase share their taps.
+pub fn dgrad_partials(problem: &Problem) -> usize {
+    let pixels = |len: usize, phase: usize| {
+        // The first position of the phase: (position + padding) % stride == phase.
+        let first = (phase + problem.stride - problem.padding % problem.stride) % problem.stride;
+        len.saturating_sub(first).div_ceil(problem.stride)
+    };
+    let phases = (0..problem.stride).flat_map(|r| (0..problem.stride).map(move |s| (r, s)));
+    let tiles = |(r, s)| (problem.n * pixels(problem.h, r) * pixels(problem.w, s)).div_ceil(TILE_ROWS);
+    phases.map(tiles).sum()
+}
+
+/// What the kernels rely on.
+fn check(problem: &Problem) {
+    assert!(problem.c.is_multiple_of(VECTOR) && problem.k.is_multiple_of(VECTOR), "channels are padded to vectors");
+    assert!(problem.r <= LARGEST_KERNEL && problem.s <= LARGEST_KERNEL, "a kernel of {} is too large", problem.r);
+}
+
+/// The kernels' `Shape`.
+fn shape(arguments: Arguments, problem: &Problem) -> Arguments {
+    let &Problem { n, h, w, c, k, r, s, stride, padding } = problem;
+    [n, h, w, c, k, r, s, stride, padding, problem.p(), problem.q()].into_iter().fold(arguments, Arguments::int)
+}
+
+/// Tiles in one row of blocks, those of the same rows next to each other: they read the same activations, which are much
+/// more than the weights.
+fn tiled(kernel: &'static str, tile: Tile, row_tiles: usize, columns: usize, arguments: Arguments) -> Launch {
+    let grid = [(row_tiles * columns.div_ceil(tile.columns())) as u32, 1, 1];
+    let (threads, shared_bytes) = (tile.threads() as u32, tile.shared_bytes() as u32);
+    Launch { file: File::CONV2D, kernel, grid, threads, shared_bytes, arguments }
+}
+
+/// A thread per element.
+fn direct(kernel: &'static str, elements: usize, arguments: Arguments) -> Launch {
+    let grid = [elements.div_ceil(DIRECT_THREADS) as u32, 1, 1];
+    Launch { file: File::CONV2D_DIRECT, kernel, grid, threads: DIRECT_THREADS as u32, shared_bytes: 0, arguments }
+}

@@ -1,0 +1,184 @@
+//! The weight gradient's launches: tiles of `[K, R·S·C]`, the reduction over rows split so that every processor has work,
+//! the splits' sums added up in order by a second kernel.
+
+use super::{CHUNK, DIRECT_THREADS, check, shape};
+use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
+use crate::ops::conv2d::Problem;
+
+/// Blocks one processor holds at a time, as the compile gate sees to.
+const BLOCKS: usize = 2;
+/// Splits' sums of one layer at most, in bytes, but for a single split.
+const WORKSPACE_BYTES: usize = 64 << 20;
+/// Splits at most; a grid has 65535.
+const SPLITS: usize = 1024;
+/// Threads of a block of the kernel that adds up the splits, and the most that share an element.
+const REDUCE_THREADS: usize = 256;
+const REDUCE_LANES: usize = 8;
+/// Splits a thread of it takes at least before others help.
+const REDUCE_SPLITS: usize = 4;
+
+/// What a block computes of the gradient `[K, R·S·C]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WgradTile {
+    /// 128 × 128, eight warps.
+    Wide,
+    /// 128 × 64, four warps.
+    Narrow,
+    /// 64 × 64, four warps.
+    Small,
+}
+
+impl WgradTile {
+    pub const ALL: [WgradTile; 3] = [WgradTile::Wide, WgradTile::Narrow, WgradTile::Small];
+
+    /// Rows (output channels) and columns.
+    fn size(self) -> [usize; 2] {
+        match self {
+            WgradTile::Wide => [128, 128],
+            WgradTile::Narrow => [128, 64],
+            WgradTile::Small => [64, 64],
+        }
+    }
+
+    fn threads(self) -> usize {
+        match self {
+            WgradTile::Wide => 256,
+            WgradTile::Narrow | WgradTile::Small => 128,
+        }
+    }
+
+    fn shared_bytes(self) -> usize {
+        let stages = match self {
+            WgradTile::Wide => 3,
+            WgradTile::Narrow | WgradTile::Small => 4,
+        };
+        stages * self.size().iter().sum::<usize>() * CHUNK * 2
+    }
+
+    fn kernel(self) -> &'static str {
+        match self {
+            WgradTile::Wide => "conv2d_wgrad_128x128",
+            WgradTile::Narrow => "conv2d_wgrad_128x64",
+            WgradTile::Small => "conv2d_wgrad_64x64",
+        }
+    }
+}
+
+/// How one weight gradient is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WgradPlan {
+    pub tile: WgradTile,
+    /// Parts of the reduction over rows.
+    pub splits: usize,
+}
+
+impl WgradPlan {
+    /// The largest tile that computes little that is not there, and the splits with the shortest last wave.
+    pub fn choose(precision: Precision, problem: &Problem, processors: usize) -> WgradPlan {
+        let [m, n] = [problem.k, problem.taps() * problem.c];
+        let padded = |tile: WgradTile| m.next_multiple_of(tile.size()[0]) * n.next_multiple_of(tile.size()[1]);
+        let least = WgradTile::ALL.map(padded).into_iter().min().unwrap_or(0);
+        // A tile half the size reads twice as much for the same products, so an eighth of them may go to waste.
+        let tile = WgradTile::ALL.into_iter().find(|&tile| padded(tile) <= least + least / 8);
+        let tile = tile.unwrap_or(WgradTile::Small);
+        let (blocks, slots, chunks) = match precision {
+            Precision::Bf16 => (tiles(tile, problem), BLOCKS * processors, problem.rows().div_ceil(CHUNK)),
+            Precision::F32 => {
+                (problem.weight_len().div_ceil(DIRECT_THREADS), BLOCKS * processors, problem.rows().div_ceil(CHUNK))
+            }
+        };
+        let most = (WORKSPACE_BYTES / (4 * problem.weight_len().max(1))).clamp(1, SPLITS).min(chunks.max(1));
+        // In chunks: what a processor's slot works through, plus what a split's sums cost to write and to read again.
+        let cost = |splits: usize| {
+            let waves = (blocks * splits).div_ceil(slots.max(1));
+            let sums = (splits * problem.weight_len()).div_ceil(slots.max(1) * 64 * CHUNK);
+            waves * (chunks.div_ceil(splits) + 4) + sums
+        };
+        WgradPlan { tile, splits: (1..=most).min_by_key(|&splits| cost(splits)).unwrap_or(1) }
+    }
+
+    /// Bytes of the splits' sums `[splits, K, R, S, C]`.
+    pub fn workspace(&self, problem: &Problem) -> usize {
+        4 * self.splits * problem.weight_len()
+    }
+
+    /// gradient `[logical K, R, S, logical C]` += dyᵀ × patches of x.
+    pub fn launches(
+        &self,
+        precision: Precision,
+        problem: &Problem,
+        [logical_k, logical_c]: [usize; 2],
+        [dy, x]: [Address; 2],
+        workspace: Address,
+        gradient: Address,
+    ) -> Vec<Launch> {
+        check(problem);
+        if problem.rows() * problem.weight_len() == 0 {
+            return Vec::new();
+        }
+        let chunks = problem.rows().div_ceil(CHUNK);
+        let chunks_per_split = chunks.div_ceil(self.splits);
+        // No split without a row.
+        let splits = chunks.div_ceil(chunks_per_split);
+        let arguments = Arguments::new().pointer(dy).pointer(x).pointer(workspace);
+        let arguments = shape(arguments, problem).int(CHUNK * chunks_per_split);
+        let partial = match precision {
+            Precision::Bf16 => Launch {
+                file: File::CONV2D,
+                kernel: self.tile.kernel(),
+                grid: [tiles(self.tile, problem) as u32, splits as u32, 1],
+                threads: self.tile.threads() as u32,
+                shared_bytes: self.tile.shared_bytes() as u32,
+                arguments,
+            },
+            Precision::F32 => Launch {
+                file: File::CONV2D_DIRECT,
+                kernel: "conv2d_wgrad_direct",
+                grid: [problem.weight_len().div_ceil(DIRECT_THREADS) as u32, splits as u32, 1],
+                threads: DIRECT_THREADS as u32,
+                shared_bytes: 0,
+                arguments,
+            },
+        };
+        let elements = logical_k * problem.taps() * logical_c;
+        let lanes = (splits / REDUCE_SPLITS).clamp(1, REDUCE_LANES);
+        let lanes = if lanes.is_power_of_two() { lanes } else { lanes.next_power_of_two() / 2 };
+        let arguments = Arguments::new().pointer(workspace).pointer(gradient).int(splits).int(problem.weight_len());
+        let reduce = Launch {
+            file: File::CONV2D_DIRECT,
+            kernel: "conv2d_wgrad_reduce",
+            grid: [elements.div_ceil(REDUCE_THREADS / lanes) as u32, 1, 1],
+            threads: REDUCE_THREADS as u32,
+            shared_bytes: (4 * REDUCE_THREADS) as u32,
+            arguments: arguments.int(elements).int(logical_c).int(problem.c).int(lanes),
+        };
+        vec![partial, reduce]
+    }
+}
+
+/// gradient `[K, R, S, C]` of `logical` K and C, the Store's, += dyᵀ `[K, N·P·Q]` × patches of x `[N·P·Q, R·S·C]`;
+/// `workspace` is as large as [`wgrad_workspace`] says for the same arguments.
+#[expect(clippy::too_many_arguments, reason = "four addresses and four sizes, all of different meaning")]
+pub fn wgrad(
+    precision: Precision,
+    problem: &Problem,
+    logical: [usize; 2],
+    processors: usize,
+    dy: Address,
+    x: Address,
+    workspace: Address,
+    gradient: Address,
+) -> Vec<Launch> {
+    let plan = WgradPlan::choose(precision, problem, processors);
+    plan.launches(precision, problem, logical, [dy, x], workspace, gradient)
+}
+
+/// Bytes of [`wgrad`]'s workspace.
+pub fn wgrad_workspace(precision: Precision, problem: &Problem, processors: usize) -> usize {
+    WgradPlan::choose(precision, problem, processors).workspace(problem)
+}
+
+fn tiles(tile: WgradTile, problem: &Problem) -> usize {
+    let [m, n] = tile.size();
+    problem.k.div_ceil(m) * (problem.taps() * problem.c).div_ceil(n)
+}
