@@ -17,6 +17,9 @@ typedef unsigned long long u64;
 #define PH_DEVICE static __device__ __forceinline__
 /// A kernel: its name, the struct it is given as `a`, and the threads of a block.
 #define PH_KERNEL(name, Args, threads) extern "C" __global__ void __launch_bounds__(threads) name(const Args a)
+/// The same where so many blocks must fit on a processor that the compiler has to be told to save registers.
+#define PH_KERNEL_BLOCKS(name, Args, threads, blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) name(const Args a)
 /// The block's dynamic shared memory, as an array of T.
 #define PH_SHARED(T, name)                                \
   extern __shared__ __align__(16) unsigned char ph_raw[]; \

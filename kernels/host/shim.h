@@ -26,6 +26,8 @@ extern "C" int ph_host_launch(void (*body)(const void *), const void *args, cons
   }                                                                                             \
   static void name##_body(const Args &a)
 
+#define PH_KERNEL_BLOCKS(name, Args, max_threads, blocks) PH_KERNEL(name, Args, max_threads)
+
 #define PH_SHARED(T, name) T *name = (T *)ph_host_shared()
 
 extern "C" void *ph_host_shared();

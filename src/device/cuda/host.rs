@@ -30,7 +30,7 @@ impl Host {
         let kernels = root.join("kernels");
         let sources: Vec<PathBuf> =
             File::ALL.iter().map(|f| kernels.join(f.name)).chain([kernels.join("host/shim.cpp")]).collect();
-        let headers = ["primitives.cuh", "host/shim.h"].map(|name| kernels.join(name));
+        let headers = ["primitives.cuh", "conv2d.cuh", "host/shim.h"].map(|name| kernels.join(name));
         let mut stamp = 0xcbf2_9ce4_8422_2325u64;
         for path in sources.iter().chain(&headers) {
             for byte in std::fs::read(path).map_err(Error::io("read", path))? {

@@ -15,7 +15,7 @@ macro_rules! file {
 }
 
 /// What kernels include.
-pub(super) const HEADERS: [File; 1] = [file!("primitives.cuh")];
+pub(super) const HEADERS: [File; 2] = [file!("primitives.cuh"), file!("conv2d.cuh")];
 
 impl File {
     pub const BATCH_NORM: File = file!("batch_norm.cu");
@@ -25,6 +25,7 @@ impl File {
     pub const CONCAT: File = file!("concat.cu");
     pub const CONV2D: File = file!("conv2d.cu");
     pub const CONV2D_DIRECT: File = file!("conv2d_direct.cu");
+    pub const CONV2D_WGRAD: File = file!("conv2d_wgrad.cu");
     pub const GROUP_NORM: File = file!("group_norm.cu");
     pub const LINEAR: File = file!("linear.cu");
     pub const OPTIMIZER: File = file!("optimizer.cu");
@@ -33,7 +34,7 @@ impl File {
     pub const UPSAMPLE: File = file!("upsample.cu");
     pub const VALUE_LOSS: File = file!("value_loss.cu");
 
-    pub const ALL: [File; 14] = [
+    pub const ALL: [File; 15] = [
         File::BATCH_NORM,
         File::BOX_LOSS,
         File::CLASS_LOSS,
@@ -41,6 +42,7 @@ impl File {
         File::CONCAT,
         File::CONV2D,
         File::CONV2D_DIRECT,
+        File::CONV2D_WGRAD,
         File::GROUP_NORM,
         File::LINEAR,
         File::OPTIMIZER,

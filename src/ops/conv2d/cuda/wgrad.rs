@@ -124,7 +124,7 @@ impl WgradPlan {
         let arguments = shape(arguments, problem).int(CHUNK * chunks_per_split);
         let partial = match precision {
             Precision::Bf16 => Launch {
-                file: File::CONV2D,
+                file: File::CONV2D_WGRAD,
                 kernel: self.tile.kernel(),
                 grid: [tiles(self.tile, problem) as u32, splits as u32, 1],
                 threads: self.tile.threads() as u32,
