@@ -249,11 +249,12 @@ PH_DEVICE void load(FpropSource<T> &source, ph_16_bytes *stage) {
 template <class T>
 PH_DEVICE void statistics(const Exit<T> &exit, const ph_16_bytes (&kept)[2][Exit<T>::PASSES], int rows, int columns,
                           float *partials, int width) {
+  const int own = exit.vector * PH_VECTOR < columns ? rows : 0;  // rows this thread has kept something of
   float v[PH_VECTOR], mean[PH_VECTOR], sums[PH_VECTOR] = {};
 #pragma unroll
   for (int i = 0; i < 2 * Exit<T>::PASSES; i++) {
     const int half = i / Exit<T>::PASSES, pass = i % Exit<T>::PASSES;
-    if (tile_row<T>(half, exit.lane + pass * Exit<T>::LANES) >= rows) continue;
+    if (tile_row<T>(half, exit.lane + pass * Exit<T>::LANES) >= own) continue;
     unpacked(kept[half][pass], v);
 #pragma unroll
     for (int j = 0; j < PH_VECTOR; j++) sums[j] += v[j];
@@ -267,7 +268,7 @@ PH_DEVICE void statistics(const Exit<T> &exit, const ph_16_bytes (&kept)[2][Exit
 #pragma unroll
   for (int i = 0; i < 2 * Exit<T>::PASSES; i++) {
     const int half = i / Exit<T>::PASSES, pass = i % Exit<T>::PASSES;
-    if (tile_row<T>(half, exit.lane + pass * Exit<T>::LANES) >= rows) continue;
+    if (tile_row<T>(half, exit.lane + pass * Exit<T>::LANES) >= own) continue;
     unpacked(kept[half][pass], v);
 #pragma unroll
     for (int j = 0; j < PH_VECTOR; j++) sums[j] += (v[j] - mean[j]) * (v[j] - mean[j]);
@@ -347,9 +348,8 @@ PH_DEVICE void fprop(const FpropArgs &a) {
       *(ph_16_bytes *)(a.y + at) = kept[half][pass];
     }
   }
-  // A whole block takes this or not. Threads beyond the last channel have kept nothing and add what nobody reads.
   if (a.partials)
-    statistics<T>(exit, kept, within ? rows : 0, smaller(T::COLUMNS, z.k - column),
+    statistics<T>(exit, kept, rows, smaller(T::COLUMNS, z.k - column),
                   a.partials + (size_t)tile * 2 * z.k + column, z.k);
 }
 
