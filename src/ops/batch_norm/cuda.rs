@@ -1,18 +1,110 @@
-//! Batch norm's kernels (`kernels/batch_norm.cu`): how each is started.
+//! Batch norm's kernels (`kernels/batch_norm.cu`): how each is started. C is a multiple of 8 everywhere.
 
+#[cfg(test)]
+mod tests;
+
+use super::STATISTICS_ROWS;
 use crate::device::cuda::{Address, Arguments, File, Launch};
 
 const VECTOR: usize = 8;
-const APPLY_THREADS: usize = 256;
-/// Vectors a thread of the affine pass takes.
-const APPLY_VECTORS: usize = 4;
+/// Threads and vectors of each of the elementwise kernels.
+const STREAM_THREADS: usize = 256;
+const STREAM_VECTORS: usize = 4;
+/// A tile of the row sums is [`STATISTICS_ROWS`] rows of so many channels.
+const TILE_CHANNELS: usize = 64;
+const TILE_THREADS: usize = 128;
+/// Channels and threads of a block that merges partial sums.
+const FINISH_CHANNELS: usize = 8;
+const FINISH_THREADS: usize = 512;
+const WARP: usize = 32;
+const FOLD_THREADS: usize = 128;
 
-fn launch(kernel: &'static str, blocks: usize, threads: usize, arguments: Arguments) -> Launch {
-    let grid = [blocks as u32, 1, 1];
-    Launch { file: File::BATCH_NORM, kernel, grid, threads: threads as u32, shared_bytes: 0, arguments }
+/// Scale and shift of a norm, `[C]` each.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameters {
+    pub gamma: Address,
+    pub beta: Address,
+    pub epsilon: f32,
 }
 
-/// z `[rows, C]` = act(y·scale + shift + residual), affine `[2, C]`; C a multiple of 8.
+/// Running statistics `[C]`, moved towards the batch's by `momentum`.
+#[derive(Clone, Copy, Debug)]
+pub struct Running {
+    pub mean: Address,
+    pub variance: Address,
+    pub momentum: f32,
+}
+
+/// What [`reduce`] reads: activations `[rows, C]`, and moments `[2, C]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Reduce {
+    pub g: Address,
+    /// The ReLU's output; the gradient counts where it is above zero.
+    pub z: Option<Address>,
+    pub y: Address,
+    pub moments: Address,
+}
+
+fn launch(kernel: &'static str, blocks: usize, threads: usize, shared_bytes: usize, arguments: Arguments) -> Launch {
+    debug_assert!(blocks > 0, "{kernel} of nothing");
+    let (grid, shared_bytes) = ([blocks as u32, 1, 1], shared_bytes as u32);
+    Launch { file: File::BATCH_NORM, kernel, grid, threads: threads as u32, shared_bytes, arguments }
+}
+
+fn stream(kernel: &'static str, vectors: usize, arguments: Arguments) -> Launch {
+    launch(kernel, vectors.div_ceil(STREAM_THREADS * STREAM_VECTORS), STREAM_THREADS, 0, arguments)
+}
+
+/// A kernel that sums over the rows of tiles, `sums` numbers per channel.
+fn tiles(kernel: &'static str, [rows, c]: [usize; 2], sums: usize, arguments: Arguments) -> Launch {
+    let blocks = rows.div_ceil(STATISTICS_ROWS) * c.div_ceil(TILE_CHANNELS);
+    let shared = TILE_THREADS / WARP * TILE_CHANNELS * sums * size_of::<f32>();
+    launch(kernel, blocks, TILE_THREADS, shared, arguments)
+}
+
+/// A kernel that merges partials, `sums` numbers per channel.
+fn finishing(kernel: &'static str, c: usize, sums: usize, arguments: Arguments) -> Launch {
+    let shared = FINISH_THREADS / WARP * FINISH_CHANNELS * sums * size_of::<f64>();
+    launch(kernel, c / FINISH_CHANNELS, FINISH_THREADS, shared, arguments)
+}
+
+/// partials `[B, 2, C]`: mean and M2 of every [`STATISTICS_ROWS`] rows of y `[rows, C]`.
+pub fn statistics([rows, c]: [usize; 2], y: Address, partials: Address) -> Launch {
+    let arguments = Arguments::new().pointer(y).pointer(partials).int(rows).int(c);
+    tiles("batch_norm_statistics", [rows, c], 3, arguments)
+}
+
+/// Merges [`statistics`]' partials: moments `[2, C]` (mean, 1/deviation), affine `[2, C]` (scale, shift), and the running
+/// statistics.
+pub fn finish(
+    [rows, c]: [usize; 2],
+    partials: Address,
+    parameters: &Parameters,
+    running: &Running,
+    moments: Address,
+    affine: Address,
+) -> Launch {
+    let arguments = Arguments::new().pointer(partials).pointer(parameters.gamma).pointer(parameters.beta);
+    let arguments = arguments.pointer(running.mean).pointer(running.variance).pointer(moments).pointer(affine);
+    let arguments = arguments.int(rows).int(c).float(parameters.epsilon).float(running.momentum);
+    finishing("batch_norm_finish", c, 3, arguments)
+}
+
+/// affine `[2, C]` of the running statistics, for evaluation.
+pub fn fold(
+    c: usize,
+    parameters: &Parameters,
+    running_mean: Address,
+    running_variance: Address,
+    affine: Address,
+) -> Launch {
+    let arguments = Arguments::new().pointer(parameters.gamma).pointer(parameters.beta);
+    let arguments = arguments.pointer(running_mean).pointer(running_variance).pointer(affine);
+    let arguments = arguments.int(c).float(parameters.epsilon);
+    launch("batch_norm_fold", c.div_ceil(FOLD_THREADS), FOLD_THREADS, 0, arguments)
+}
+
+/// z `[rows, C]` = act(y·scale + shift + residual), affine `[2, C]`.
 pub fn apply(
     [rows, c]: [usize; 2],
     y: Address,
@@ -23,37 +115,38 @@ pub fn apply(
 ) -> Launch {
     let vectors = rows * c / VECTOR;
     let arguments = Arguments::new().pointer(y).pointer(affine).optional(residual).pointer(z);
-    let arguments = arguments.int(vectors).int(c).int(usize::from(relu));
-    launch("batch_norm_apply", vectors.div_ceil(APPLY_THREADS * APPLY_VECTORS), APPLY_THREADS, arguments)
+    stream("batch_norm_apply", vectors, arguments.int(vectors).int(c).int(usize::from(relu)))
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ops::testing::{Expected, Random, check_kernels, wide};
+/// partials `[B, 2, C]`: Σ dz and Σ dz·(y − mean)/deviation of every [`STATISTICS_ROWS`] rows, dz the masked gradient,
+/// which is also written where asked for.
+pub fn reduce([rows, c]: [usize; 2], inputs: &Reduce, dz: Option<Address>, partials: Address) -> Launch {
+    let arguments = Arguments::new().pointer(inputs.g).optional(inputs.z).pointer(inputs.y).pointer(inputs.moments);
+    let arguments = arguments.optional(dz).pointer(partials).int(rows).int(c);
+    tiles("batch_norm_reduce", [rows, c], 2, arguments)
+}
 
-    #[test]
-    fn applies_scale_shift_residual_and_relu() {
-        for (rows, c, residual, relu) in [(1, 8, false, false), (37, 24, true, true), (300, 64, true, false)] {
-            let mut random = Random::new(rows as u64);
-            let y = random.activations(rows * c, -2.0, 2.0);
-            let r = random.activations(rows * c, -2.0, 2.0);
-            let affine = random.vector(2 * c, -1.5, 1.5);
-            let expected: Vec<f64> = (0..rows * c)
-                .map(|i| {
-                    let (scale, shift) = (f64::from(affine[i % c]), f64::from(affine[c + i % c]));
-                    let v = f64::from(y[i]) * scale + shift + if residual { f64::from(r[i]) } else { 0.0 };
-                    if relu { v.max(0.0) } else { v }
-                })
-                .collect();
-            let magnitudes = wide(&y).iter().map(|v| 2.0 * v.abs() + 4.0).collect();
-            let expected = [Expected::new("z", 3, (expected, magnitudes)).stored()];
-            check_kernels(&format!("apply {rows} × {c}"), &expected, |board| {
-                let (y, affine) = (board.activations(&y), board.floats(&affine));
-                let residual = residual.then(|| board.activations(&r));
-                let z = board.activations_out(rows * c);
-                board.run(&[super::apply([rows, c], y, affine, residual, relu, z)]);
-                vec![board.read_activations(z, rows * c)]
-            });
-        }
-    }
+/// coefficients `[3, C]` of dy = a·dz + b·y + c from partials `[blocks, 2, C]`, whatever rows each of them covers; dgamma and
+/// dbeta `[C]` accumulate.
+#[expect(clippy::too_many_arguments, reason = "three outputs of three inputs")]
+pub fn backward_finish(
+    [rows, c]: [usize; 2],
+    blocks: usize,
+    partials: Address,
+    moments: Address,
+    gamma: Address,
+    coefficients: Address,
+    dgamma: Address,
+    dbeta: Address,
+) -> Launch {
+    let arguments = Arguments::new().pointer(partials).pointer(moments).pointer(gamma).pointer(coefficients);
+    let arguments = arguments.pointer(dgamma).pointer(dbeta).int(rows).int(blocks).int(c);
+    finishing("batch_norm_backward_finish", c, 2, arguments)
+}
+
+/// dy `[rows, C]` = a·dz + b·y + c.
+pub fn backward_apply([rows, c]: [usize; 2], dz: Address, y: Address, coefficients: Address, dy: Address) -> Launch {
+    let vectors = rows * c / VECTOR;
+    let arguments = Arguments::new().pointer(dz).pointer(y).pointer(coefficients).pointer(dy);
+    stream("batch_norm_backward_apply", vectors, arguments.int(vectors).int(c))
 }

@@ -3,6 +3,7 @@
 //! that it equals a task that is not there. `Add`: a, b → a + b.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,7 @@
 //! then the same inputs → one gradient per level, then the scales' (accumulated).
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,7 @@
 //! mask a hash of the step's counter and the position, so that its backward is the same op on the gradient.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

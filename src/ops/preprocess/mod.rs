@@ -1,6 +1,7 @@
 //! `Preprocess`: images u8 `[N, H, W, 3]` → (x/255 − mean)/deviation, f32 `[N, H, W, 3]`, with ImageNet's constants.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,7 @@
 //! `[N, H, W, C]` → out = lateral + top[i·h/H, j·w/W]. `UpsampleBackward`: dout → dtop, the sum over each pixel's copies.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 
