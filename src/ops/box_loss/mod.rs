@@ -3,6 +3,7 @@
 //! `[N, A, 4]` xyxy in network pixels → loss `[1]`, both gradients, parts `[3]`: quality focal, GIoU, distribution focal.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

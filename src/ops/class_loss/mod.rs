@@ -2,6 +2,7 @@
 //! cross-entropy ÷ ln K, summed over the labelled ÷ the step's denominator. No label, no loss, no gradient.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

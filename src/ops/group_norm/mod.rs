@@ -4,6 +4,7 @@
 //! Source: Wu & He 2018, eq. 3.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

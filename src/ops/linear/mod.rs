@@ -2,6 +2,7 @@
 //! dweight, dbias (accumulated), and dx where it is wanted.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

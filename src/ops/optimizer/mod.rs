@@ -4,5 +4,6 @@
 //! Sources: SGD with momentum as PyTorch's; AdamW, Loshchilov & Hutter 2019, algorithm 2.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;

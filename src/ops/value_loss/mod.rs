@@ -2,6 +2,7 @@
 //! Huber with δ = 1 (Huber 1964), summed over the labelled entries ÷ the step's denominator.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,92 @@
+//! The fully connected layer's kernels (`kernels/linear.cu`), and the convolution's bias gradient, which is the same column
+//! sum: how each is started.
+
+use crate::device::cuda::{Address, Arguments, File, Launch};
+
+const VECTOR: usize = 8;
+const THREADS: usize = 256;
+const WARP: usize = 32;
+/// Rows and columns of a product's tile.
+const TILE: usize = 64;
+/// Two operands, 16 deep, a row of four floats more than a tile's against bank conflicts.
+const SHARED_TILES: usize = 2 * 4 * 16 * (TILE + 4);
+/// Up to so many outputs a warp each makes more blocks than tiles do.
+const FEW_OUTPUTS: usize = 8192;
+/// Channels of a block that adds up columns, and its shared memory: a double per thread.
+const COLUMNS: usize = 32;
+const SHARED_COLUMNS: usize = 8 * THREADS;
+/// Vectors of a row that one block of the channel sum takes, and its shared memory: a float per thread and channel.
+const SLICE: usize = 32;
+const SHARED_SUMS: usize = 4 * THREADS * VECTOR;
+/// Rows a thread of the channel sum takes at least, and blocks there are at most.
+const THREAD_ROWS: usize = 16;
+const MOST_BLOCKS: usize = 1024;
+
+/// y `[N, K]` = x `[N, C]` · weight `[K, C]`ᵀ + bias `[K]`, all f32.
+pub fn forward([n, c, k]: [usize; 3], x: Address, weight: Address, bias: Address, y: Address) -> Launch {
+    let arguments = Arguments::new().pointer(x).pointer(weight).pointer(bias).pointer(y).int(n).int(c).int(k);
+    match n * k <= FEW_OUTPUTS {
+        true => launch("linear_forward_few", [(n * k).div_ceil(THREADS / WARP), 1, 1], 0, arguments),
+        false => launch("linear_forward", tiles(n, k), SHARED_TILES, arguments),
+    }
+}
+
+/// From dy `[N, K]`, x `[N, C]` and weight `[K, C]`: dweight `[K, C]` and dbias `[K]`, which accumulate, and dx `[N, C]`
+/// where it is wanted.
+pub fn backward(
+    [n, c, k]: [usize; 3],
+    [dy, x, weight]: [Address; 3],
+    dx: Option<Address>,
+    [dweight, dbias]: [Address; 2],
+) -> Vec<Launch> {
+    let sizes = |arguments: Arguments| arguments.int(n).int(c).int(k);
+    let of_weight = sizes(Arguments::new().pointer(dy).pointer(x).pointer(dweight));
+    let mut launches =
+        vec![launch("linear_weight_gradient", tiles(k, c), SHARED_TILES, of_weight), column_sums([n, k, k], dy, dbias)];
+    if let Some(dx) = dx {
+        let of_input = sizes(Arguments::new().pointer(dy).pointer(weight).pointer(dx));
+        launches.push(launch("linear_input_gradient", tiles(n, c), SHARED_TILES, of_input));
+    }
+    launches
+}
+
+/// How the rows of a channel sum are cut: vectors of a row a block takes, slices of a row, rows of a block, blocks.
+fn cut(rows: usize, c: usize) -> [usize; 4] {
+    let vectors = c / VECTOR;
+    let slices = vectors.div_ceil(SLICE);
+    let columns = vectors.div_ceil(slices);
+    let lanes = THREADS / columns;
+    let block_rows = (lanes * THREAD_ROWS).max(rows.div_ceil(MOST_BLOCKS));
+    [columns, slices, block_rows, rows.div_ceil(block_rows)]
+}
+
+/// Bytes of the workspace of [`channel_sum`].
+pub fn channel_sum_workspace([rows, c]: [usize; 2]) -> usize {
+    4 * cut(rows, c)[3] * c
+}
+
+/// dbias `[K]` += Σ over the rows of dy `[rows, C]`, activations with C channels of which the first K count; C a multiple
+/// of 8.
+pub fn channel_sum([rows, c]: [usize; 2], k: usize, dy: Address, dbias: Address, workspace: Address) -> Vec<Launch> {
+    let [columns, slices, block_rows, blocks] = cut(rows, c);
+    let arguments = Arguments::new().pointer(dy).pointer(workspace).int(rows).int(c).int(columns).int(block_rows);
+    vec![
+        launch("channel_sum", [blocks, slices, 1], SHARED_SUMS, arguments),
+        column_sums([blocks, c, k], workspace, dbias),
+    ]
+}
+
+/// out `[K]` += Σ over the rows of x `[rows, stride]`.
+fn column_sums([rows, stride, k]: [usize; 3], x: Address, out: Address) -> Launch {
+    let arguments = Arguments::new().pointer(x).pointer(out).int(rows).int(stride).int(k);
+    launch("linear_column_sums", [k.div_ceil(COLUMNS), 1, 1], SHARED_COLUMNS, arguments)
+}
+
+fn tiles(rows: usize, columns: usize) -> [usize; 3] {
+    [columns.div_ceil(TILE), rows.div_ceil(TILE), 1]
+}
+
+fn launch(kernel: &'static str, grid: [usize; 3], shared_bytes: usize, arguments: Arguments) -> Launch {
+    let (threads, shared_bytes) = (THREADS as u32, shared_bytes as u32);
+    Launch { file: File::LINEAR, kernel, grid: grid.map(|blocks| blocks as u32), threads, shared_bytes, arguments }
+}
