@@ -81,8 +81,8 @@ pub fn train(options: &Options) -> Result<Measurement> {
         average_decay: 0.999,
     };
     let balance = Method::Uncertainty.start(&vec![1.0; architecture.tasks.len()]);
-    let mut trainer = Trainer::new(&architecture, shape, options.device, optimizer, balance)?;
-    trainer.executor.edit_store(|store| init::initialise(store, 0));
+    let mut trainer = Trainer::new(&architecture, shape, &options.device, optimizer, balance)?;
+    trainer.executor.edit_store(|store| init::initialise(store, 0))?;
     let images = synthetic_images(options);
     let encoder = Encoder {
         levels: architecture.levels(options.imgsz, options.imgsz),
@@ -92,7 +92,7 @@ pub fn train(options: &Options) -> Result<Measurement> {
     let targets: Vec<_> =
         (0..options.batch).map(|i| encoder.encode(&synthetic_labels(&architecture.tasks, options.imgsz, i))).collect();
     let times = time(options.repeats, || trainer.step(&images, &targets).map(|_| ()))?;
-    let parameters = trainer.executor.store().parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+    let parameters = trainer.executor.store()?.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
     Ok(measurement("train", options, times, parameters, trainer.executor.arena_bytes()))
 }
 
@@ -104,7 +104,7 @@ pub fn infer(options: &Options) -> Result<Measurement> {
     check(options)?;
     let card = Card::new(architecture(options), options.imgsz);
     let model = Model { tensors: initial_tensors(&card.architecture, options)?, card };
-    let mut runner = model.start(options.device)?;
+    let mut runner = model.start(&options.device)?;
     let images = synthetic_images(options);
     let shape = [options.batch, options.imgsz, options.imgsz];
     let times = time(options.repeats, || runner.run(shape, &images).map(|_| ()))?;
@@ -135,13 +135,13 @@ fn architecture(options: &Options) -> Architecture {
 }
 
 fn initial_tensors(architecture: &Architecture, options: &Options) -> Result<weights::Tensors> {
-    use crate::executor::{Executor, ParameterSet};
+    use crate::executor::{ParameterSet, Store};
     let network = architecture.network([1, options.imgsz, options.imgsz], crate::graph::ir::Mode::Evaluate)?;
-    let mut executor = Executor::new(options.device, &network.graph.parameters, &network.graph.buffers)?;
-    executor.edit_store(|store| init::initialise(store, 0));
+    let mut store = Store::new(&network.graph.parameters, &network.graph.buffers);
+    init::initialise(&mut store, 0);
     let slot = weights::Slot::Set(ParameterSet::Current);
-    let mut tensors = weights::export_parameters(executor.store(), slot, "")?;
-    tensors.append(&mut weights::export_buffers(executor.store(), ParameterSet::Current, "")?);
+    let mut tensors = weights::export_parameters(&store, slot, "")?;
+    tensors.append(&mut weights::export_buffers(&store, ParameterSet::Current, "")?);
     Ok(tensors)
 }
 
@@ -190,16 +190,20 @@ fn measurement(
 ) -> Measurement {
     let median = (sorted_ms[(sorted_ms.len() - 1) / 2] + sorted_ms[sorted_ms.len() / 2]) / 2.0;
     let machine = Machine::this();
-    let DeviceChoice::Cpu { threads } = options.device;
+    let (device, dtype, threads) = match &options.device {
+        DeviceChoice::Cpu { threads: 0 } => ("cpu".into(), "float32", machine.cores),
+        DeviceChoice::Cpu { threads } => ("cpu".into(), "float32", *threads),
+        gpu => (gpu.to_string(), "bfloat16", 1),
+    };
     Measurement {
         work,
         model: options.backbone.name(),
         heads: options.heads,
-        device: "cpu".into(),
-        dtype: "float32",
+        device,
+        dtype,
         img_size: options.imgsz,
         batch_size: options.batch,
-        threads: if threads == 0 { machine.cores } else { threads },
+        threads,
         param_count: parameters,
         warmup: WARMUP,
         repeats: sorted_ms.len(),

@@ -57,7 +57,7 @@ struct TrainArgs {
     /// Side of the square the network sees, in pixels, a multiple of 32
     #[arg(long)]
     imgsz: Option<usize>,
-    /// `auto` or `cpu`
+    /// `auto`, `cpu`, `cuda` or `cuda:N`
     #[arg(long)]
     device: Option<String>,
     /// Threads that decode and augment

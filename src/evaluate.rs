@@ -271,7 +271,7 @@ pub fn evaluate_on(
     samples: &Arc<[Sample]>,
     settings: &Settings,
 ) -> Result<(Vec<TaskResult>, Vec<Broken>)> {
-    let run = |images: &[u8]| Ok(plan.run(executor, ParameterSet::Average, images));
+    let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
     evaluate(card, samples, settings, run, |_, _| Ok(()))
 }
 
@@ -333,7 +333,7 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         max_broken: options.max_broken,
         boxes: options.boxes,
     };
-    let mut runner = model.start(options.device)?;
+    let mut runner = model.start(&options.device)?;
     let shape = [settings.batch, settings.imgsz, settings.imgsz];
     let run = |images: &[u8]| runner.run(shape, images);
     let (results, broken) = evaluate(&model.card, &samples, &settings, run, |_, _| Ok(()))?;

@@ -58,7 +58,7 @@ pub fn predict(options: &Options, mut progress: impl FnMut(usize, usize)) -> Res
     let classes = options.classes.as_deref().map(read_classes).transpose()?;
     let model = Model::load(&Model::locate(&options.model)?, classes)?;
     let size = options.imgsz.unwrap_or(model.card.image_size);
-    let mut runner = model.start(options.device)?;
+    let mut runner = model.start(&options.device)?;
     std::fs::create_dir_all(&options.out).map_err(Error::io("create", &options.out))?;
     if options.pictures {
         spare_sources(&files, &options.out)?;

@@ -2,6 +2,8 @@
 
 #[path = "suite/cli.rs"]
 mod cli;
+#[path = "suite/cuda.rs"]
+mod cuda;
 #[cfg(unix)]
 #[path = "suite/disk.rs"]
 mod disk;

@@ -1,31 +1,66 @@
 //! Runs plans. One executor per device kind; everything above speaks to [`Executor`] and assumes no device.
 
 mod cpu;
+mod cuda;
 pub mod store;
 
 pub use cpu::CpuExecutor;
+pub use cuda::CudaExecutor;
 pub use store::{ParameterSet, Store};
 
 use crate::device::cpu::Cpu;
+use crate::device::cuda::{Cuda, Driver, Host, Precision};
 use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
 use crate::graph::ir::{Buffer, Graph, Parameter, Segment, ValueId};
+use std::fmt;
+use std::path::PathBuf;
 
 /// Where a plan runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
-    Cpu { threads: usize },
+    Cpu {
+        threads: usize,
+    },
+    /// A GPU by its number.
+    Cuda {
+        ordinal: usize,
+        precision: Precision,
+    },
+    /// The GPU's kernels on this CPU: [`Host::build`]'s library. For tests.
+    CudaOnHost {
+        library: PathBuf,
+        precision: Precision,
+    },
 }
 
 impl DeviceChoice {
-    /// Reads `auto` or `cpu`.
+    /// Reads `auto`, `cpu`, `cuda` or `cuda:N`. `auto` is the CPU as long as no figure of ours has been seen on a GPU.
     ///
     /// # Errors
     /// Any other word.
     pub fn parse(word: &str, threads: usize) -> Result<DeviceChoice> {
+        let cuda = |ordinal| DeviceChoice::Cuda { ordinal, precision: Precision::Bf16 };
         match word {
             "auto" | "cpu" => Ok(DeviceChoice::Cpu { threads }),
-            _ => Err(Error::Usage(format!("--device {word}: this build knows `auto` and `cpu`"))),
+            "cuda" => Ok(cuda(0)),
+            _ => match word.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(ordinal)) => Ok(cuda(ordinal)),
+                _ => {
+                    Err(Error::Usage(format!("--device {word}: expected auto, cpu, cuda or cuda:N (the GPU's number)")))
+                }
+            },
+        }
+    }
+}
+
+/// As `--device` takes it.
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceChoice::Cpu { .. } => f.write_str("cpu"),
+            DeviceChoice::Cuda { ordinal, .. } => write!(f, "cuda:{ordinal}"),
+            DeviceChoice::CudaOnHost { .. } => f.write_str("the GPU's kernels on this CPU"),
         }
     }
 }
@@ -48,6 +83,7 @@ pub struct PlanId(usize);
 /// The devices there are.
 pub enum Executor {
     Cpu(CpuExecutor),
+    Cuda(Box<CudaExecutor>),
 }
 
 impl Executor {
@@ -55,19 +91,24 @@ impl Executor {
     ///
     /// # Errors
     /// The device cannot be had.
-    pub fn new(choice: DeviceChoice, parameters: &[Parameter], buffers: &[Buffer]) -> Result<Executor> {
-        match choice {
-            DeviceChoice::Cpu { threads } => {
-                let store = Store::new(parameters, buffers);
-                Ok(Executor::Cpu(CpuExecutor::new(Cpu::new(threads)?, store)))
-            }
-        }
+    pub fn new(choice: &DeviceChoice, parameters: &[Parameter], buffers: &[Buffer]) -> Result<Executor> {
+        let store = Store::new(parameters, buffers);
+        let cuda = match choice {
+            DeviceChoice::Cpu { threads } => return Ok(Executor::Cpu(CpuExecutor::new(Cpu::new(*threads)?, store))),
+            DeviceChoice::Cuda { ordinal, precision } => Cuda::Driver(Driver::open(*ordinal, *precision)?),
+            DeviceChoice::CudaOnHost { library, precision } => Cuda::Host(Host::open(library, *precision)?),
+        };
+        Ok(Executor::Cuda(Box::new(CudaExecutor::new(cuda, store)?)))
     }
 
     /// Fuses and plans `graph` for this device and makes room for it.
-    pub fn prepare(&mut self, graph: Graph, fusion: Fusion) -> PlanId {
+    ///
+    /// # Errors
+    /// A device with too little memory, or a network it cannot run.
+    pub fn prepare(&mut self, graph: Graph, fusion: Fusion) -> Result<PlanId> {
         match self {
-            Executor::Cpu(e) => PlanId(e.prepare(graph, fusion)),
+            Executor::Cpu(e) => Ok(PlanId(e.prepare(graph, fusion))),
+            Executor::Cuda(e) => e.prepare(graph, fusion).map(PlanId),
         }
     }
 
@@ -75,63 +116,68 @@ impl Executor {
     pub fn arena_bytes(&self) -> usize {
         match self {
             Executor::Cpu(e) => e.arena_bytes(),
+            Executor::Cuda(e) => e.arena_bytes(),
         }
     }
 
-    pub fn write_u8(&mut self, plan: PlanId, value: ValueId, data: &[u8]) {
+    /// Writes a value of the batch. This and all that follow fail where a GPU refuses a call.
+    pub fn write_u8(&mut self, plan: PlanId, value: ValueId, data: &[u8]) -> Result<()> {
         match self {
-            Executor::Cpu(e) => e.write(plan.0, value, data),
+            Executor::Cpu(e) => Ok(e.write(plan.0, value, data)),
+            Executor::Cuda(e) => e.write(plan.0, value, data),
         }
     }
 
-    pub fn write_f32(&mut self, plan: PlanId, value: ValueId, data: &[f32]) {
-        match self {
-            Executor::Cpu(e) => e.write(plan.0, value, store::bytes_of(data)),
-        }
+    pub fn write_f32(&mut self, plan: PlanId, value: ValueId, data: &[f32]) -> Result<()> {
+        self.write_u8(plan, value, store::bytes_of(data))
     }
 
-    pub fn write_i32(&mut self, plan: PlanId, value: ValueId, data: &[i32]) {
-        match self {
-            Executor::Cpu(e) => e.write(plan.0, value, store::bytes_of(data)),
-        }
+    pub fn write_i32(&mut self, plan: PlanId, value: ValueId, data: &[i32]) -> Result<()> {
+        self.write_u8(plan, value, store::bytes_of(data))
     }
 
     /// Runs one segment with the parameters of `set`.
-    pub fn run(&mut self, plan: PlanId, segment: Segment, set: ParameterSet, scalars: &StepScalars) {
+    pub fn run(&mut self, plan: PlanId, segment: Segment, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
         match self {
-            Executor::Cpu(e) => e.run(plan.0, segment, set, scalars),
+            Executor::Cpu(e) => Ok(e.run(plan.0, segment, set, scalars)),
+            Executor::Cuda(e) => e.run(plan.0, segment, set, scalars),
         }
     }
 
     /// Reads a value that the host may read: an output of the graph.
-    pub fn read_f32(&self, plan: PlanId, value: ValueId) -> Vec<f32> {
+    pub fn read_f32(&self, plan: PlanId, value: ValueId) -> Result<Vec<f32>> {
         match self {
-            Executor::Cpu(e) => e.read(plan.0, value),
+            Executor::Cpu(e) => Ok(e.read(plan.0, value)),
+            Executor::Cuda(e) => e.read(plan.0, value),
         }
     }
 
     /// Segment 4. Returns the gradient norm over the active groups, each counted with its factor; where that is not finite,
     /// nothing was updated.
-    pub fn update(&mut self, update: &store::Update) -> f64 {
+    pub fn update(&mut self, update: &store::Update) -> Result<f64> {
         match self {
-            Executor::Cpu(e) => e.update(update),
+            Executor::Cpu(e) => Ok(e.update(update)),
+            Executor::Cuda(e) => e.update(update),
         }
     }
 
-    /// The Store, for checkpoints; on a device this copies.
-    pub fn store(&self) -> &Store {
+    /// The Store, for checkpoints; on a GPU this copies.
+    pub fn store(&mut self) -> Result<&Store> {
         match self {
-            Executor::Cpu(e) => &e.store,
+            Executor::Cpu(e) => Ok(&e.store),
+            Executor::Cuda(e) => e.store(),
         }
     }
 
-    /// Replaces what the Store holds; derived forms are rebuilt before the next run.
-    pub fn edit_store(&mut self, edit: impl FnOnce(&mut Store)) {
+    /// Changes what the Store holds; derived forms are rebuilt before the next run.
+    pub fn edit_store<T>(&mut self, edit: impl FnOnce(&mut Store) -> T) -> Result<T> {
         match self {
             Executor::Cpu(e) => {
-                edit(&mut e.store);
+                let result = edit(&mut e.store);
                 e.store.touch();
+                Ok(result)
             }
+            Executor::Cuda(e) => e.edit_store(edit),
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct BufferId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DType {
     F32,
+    /// Activations on a GPU.
+    Bf16,
     I32,
     U8,
 }
@@ -26,6 +28,7 @@ impl DType {
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::I32 => 4,
+            DType::Bf16 => 2,
             DType::U8 => 1,
         }
     }

@@ -20,13 +20,16 @@ pub struct TaskLoss {
 
 impl TaskLoss {
     /// Writes a batch's targets where the loss reads them.
-    pub fn write(&self, executor: &mut Executor, plan: PlanId, target: &BatchTarget) {
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn write(&self, executor: &mut Executor, plan: PlanId, target: &BatchTarget) -> Result<()> {
         match (&self.targets, &target.data) {
             (TargetValues::Class(value), TargetData::Class(class)) => executor.write_i32(plan, *value, class),
             (TargetValues::Values(value), TargetData::Values(values)) => executor.write_f32(plan, *value, values),
             (TargetValues::Cells { class, target }, TargetData::Cells { class: c, target: t }) => {
-                executor.write_i32(plan, *class, c);
-                executor.write_f32(plan, *target, t);
+                executor.write_i32(plan, *class, c)?;
+                executor.write_f32(plan, *target, t)
             }
             _ => unreachable!("the encoder was made from the same tasks"),
         }

@@ -77,13 +77,11 @@ impl Model {
     ///
     /// # Errors
     /// The device cannot be had, or tensors are missing.
-    pub fn start(&self, device: DeviceChoice) -> Result<Runner> {
+    pub fn start(&self, device: &DeviceChoice) -> Result<Runner> {
         let size = self.card.image_size.next_multiple_of(32);
         let network = self.card.architecture.network([1, size, size], Mode::Evaluate)?;
         let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers)?;
-        let mut loaded = Ok(());
-        executor.edit_store(|store| loaded = self.fill(store));
-        loaded?;
+        executor.edit_store(|store| self.fill(store))??;
         Ok(Runner { architecture: self.card.architecture.clone(), executor, plans: HashMap::new() })
     }
 
@@ -106,7 +104,7 @@ impl Model {
     ///
     /// # Errors
     /// Images of another type or rank, or a device that cannot be had.
-    pub fn features(&self, images: &Tensor, device: DeviceChoice) -> Result<[Tensor; 3]> {
+    pub fn features(&self, images: &Tensor, device: &DeviceChoice) -> Result<[Tensor; 3]> {
         let (n, h, w, _) = images.dims4().map_err(weights::of_candle)?;
         let bytes = images.flatten_all().and_then(|t| t.to_vec1::<u8>()).map_err(weights::of_candle)?;
         let mut runner = self.start(device)?;
@@ -115,12 +113,12 @@ impl Model {
         network.graph.outputs.extend(network.features);
         let shapes = network.features.map(|f| network.graph.shape(f).to_vec());
         let (images, features) = (network.images, network.features);
-        let plan = runner.executor.prepare(network.graph, Fusion::On);
-        runner.executor.write_u8(plan, images, &bytes);
+        let plan = runner.executor.prepare(network.graph, Fusion::On)?;
+        runner.executor.write_u8(plan, images, &bytes)?;
         let scalars = StepScalars::default();
-        runner.executor.run(plan, Segment::Forward, ParameterSet::Current, &scalars);
+        runner.executor.run(plan, Segment::Forward, ParameterSet::Current, &scalars)?;
         let read = |i: usize| {
-            let data = runner.executor.read_f32(plan, features[i]);
+            let data = runner.executor.read_f32(plan, features[i])?;
             Tensor::from_vec(data, shapes[i].as_slice(), &candle_core::Device::Cpu).map_err(weights::of_candle)
         };
         Ok([read(0)?, read(1)?, read(2)?])
@@ -190,7 +188,7 @@ impl Runner {
             let plan = ForwardPlan::prepare(&mut self.executor, &self.architecture, shape)?;
             self.plans.insert(shape, plan);
         }
-        Ok(self.plans[&shape].run(&mut self.executor, ParameterSet::Current, images))
+        self.plans[&shape].run(&mut self.executor, ParameterSet::Current, images)
     }
 
     pub fn arena_bytes(&self) -> usize {
@@ -213,25 +211,30 @@ impl ForwardPlan {
         network.keep_outputs();
         let heads = network.heads.into_iter().map(|h| h.values).collect();
         let images = network.images;
-        let plan = executor.prepare(network.graph, Fusion::On);
+        let plan = executor.prepare(network.graph, Fusion::On)?;
         Ok(ForwardPlan { plan, images, heads })
     }
 
     /// Runs one batch with the parameters of `set`.
-    pub fn run(&self, executor: &mut Executor, set: ParameterSet, images: &[u8]) -> Vec<HeadOutput> {
-        executor.write_u8(self.plan, self.images, images);
-        executor.run(self.plan, Segment::Forward, set, &StepScalars::default());
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn run(&self, executor: &mut Executor, set: ParameterSet, images: &[u8]) -> Result<Vec<HeadOutput>> {
+        executor.write_u8(self.plan, self.images, images)?;
+        executor.run(self.plan, Segment::Forward, set, &StepScalars::default())?;
         let read = |value: &ValueId| executor.read_f32(self.plan, *value);
         self.heads
             .iter()
-            .map(|head| match head {
-                HeadValues::Classify { logits } => HeadOutput::Classify { logits: read(logits) },
-                HeadValues::Regress { values } => HeadOutput::Regress { values: read(values) },
-                HeadValues::Detect { class_logits, box_logits, levels } => HeadOutput::Detect {
-                    class_logits: read(class_logits),
-                    box_logits: read(box_logits),
-                    levels: levels.clone(),
-                },
+            .map(|head| {
+                Ok(match head {
+                    HeadValues::Classify { logits } => HeadOutput::Classify { logits: read(logits)? },
+                    HeadValues::Regress { values } => HeadOutput::Regress { values: read(values)? },
+                    HeadValues::Detect { class_logits, box_logits, levels } => HeadOutput::Detect {
+                        class_logits: read(class_logits)?,
+                        box_logits: read(box_logits)?,
+                        levels: levels.clone(),
+                    },
+                })
             })
             .collect()
     }

@@ -73,8 +73,8 @@ const STATE_KEY: &str = "polyhead.run";
 ///
 /// # Errors
 /// The file system refuses; an older checkpoint stays whole.
-pub fn save(path: &Path, trainer: &Trainer, card: &Card, state: &RunState) -> Result<()> {
-    let store = trainer.executor.store();
+pub fn save(path: &Path, trainer: &mut Trainer, card: &Card, state: &RunState) -> Result<()> {
+    let store = trainer.executor.store()?;
     let mut tensors = prediction_tensors(store, ParameterSet::Current, "")?;
     tensors.append(&mut prediction_tensors(store, ParameterSet::Average, "ema.")?);
     tensors.append(&mut weights::export_parameters(store, Slot::FirstMoment, "optim.first.")?);
@@ -89,8 +89,8 @@ pub fn save(path: &Path, trainer: &Trainer, card: &Card, state: &RunState) -> Re
 ///
 /// # Errors
 /// As [`save`].
-pub fn save_model(path: &Path, trainer: &Trainer, card: &Card) -> Result<()> {
-    let tensors = prediction_tensors(trainer.executor.store(), ParameterSet::Average, "")?;
+pub fn save_model(path: &Path, trainer: &mut Trainer, card: &Card) -> Result<()> {
+    let tensors = prediction_tensors(trainer.executor.store()?, ParameterSet::Average, "")?;
     weights::write(path, &tensors, HashMap::from([(Card::KEY.to_owned(), card.to_json())]))
 }
 
@@ -128,9 +128,7 @@ impl Loaded {
     /// # Errors
     /// Tensors are missing or of another shape.
     pub fn restore(&self, trainer: &mut Trainer, path: &Path) -> Result<()> {
-        let mut result = Ok(Vec::new());
-        trainer.executor.edit_store(|store| result = self.fill(store));
-        let missing = result?;
+        let missing = trainer.executor.edit_store(|store| self.fill(store))??;
         if let Some(first) = missing.first() {
             return Err(Error::checkpoint(path, format!("lacks {} tensors, `{first}` first", missing.len())));
         }

@@ -30,7 +30,7 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
     let card = card(&config, &data);
     let mut trainer = trainer(&config, &data, &card)?;
     let mut notes = data.notes.clone();
-    trainer.executor.edit_store(|store| init::initialise(store, config.seed));
+    trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
     if let Some(file) = &config.weights {
         notes.extend(start_from(&mut trainer, file)?);
     }
@@ -373,13 +373,13 @@ impl Run {
             if let Some(value) = better(result.fitness(), self.state.best_per_task[task]) {
                 self.state.best_per_task[task] = Some(value);
                 let path = self.folder.weights(&format!("best_{}", file_name(&result.task.name)));
-                checkpoint::save_model(&path, &self.trainer, &self.card)?;
+                checkpoint::save_model(&path, &mut self.trainer, &self.card)?;
             }
         }
         let overall = overall(results);
         if results.is_empty() || better(overall, self.state.best).is_some() {
             self.state.best = overall.or(self.state.best);
-            checkpoint::save_model(&self.folder.weights("best"), &self.trainer, &self.card)?;
+            checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
         }
         self.save_last()
     }
@@ -388,7 +388,7 @@ impl Run {
         self.state.step = self.trainer.step;
         self.state.optimizer_steps.clone_from(&self.trainer.optimizer.steps);
         self.state.balance = self.trainer.balance.state();
-        checkpoint::save(&self.folder.weights("last"), &self.trainer, &self.card, &self.state)
+        checkpoint::save(&self.folder.weights("last"), &mut self.trainer, &self.card, &self.state)
     }
 
     /// The last network's answers on the first validation images, as one picture.
@@ -402,7 +402,7 @@ impl Run {
         settings.max_broken = 1.0;
         let mut pictures = Vec::new();
         let (executor, tasks) = (&mut self.trainer.executor, &self.card.architecture.tasks);
-        let run = |images: &[u8]| Ok(plan.run(executor, ParameterSet::Average, images));
+        let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
         evaluate::evaluate(&self.card, &shown, &settings, run, |sample, answer| {
             pictures.push(predict::annotate(tasks, &crate::data::decode::decode(&sample.image)?, answer));
             Ok(())

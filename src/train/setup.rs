@@ -127,15 +127,13 @@ pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
     let shape = [config.batch, config.imgsz, config.imgsz];
     let device = DeviceChoice::parse(&config.device, config.threads)?;
-    Trainer::new(&card.architecture, shape, device, optimizer, config.balance.start(&task_weights))
+    Trainer::new(&card.architecture, shape, &device, optimizer, config.balance.start(&task_weights))
 }
 
 /// Starts the trunk from a published file and says what was and was not in it.
 pub(super) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
     let file = weights::read(path)?;
-    let mut report = Ok(weights::KeyReport::default());
-    trainer.executor.edit_store(|store| report = weights::start_from(store, &file, path));
-    let report = report?;
+    let report = trainer.executor.edit_store(|store| weights::start_from(store, &file, path))??;
     let list = |keys: &[String]| {
         let shown: Vec<&str> = keys.iter().take(8).map(String::as_str).collect();
         let tail = if keys.len() > 8 { ", …" } else { "" };

@@ -2,7 +2,7 @@
 
 use crate::balance::Balance;
 use crate::error::{Error, Result};
-use crate::executor::{Executor, ParameterSet, PlanId, StepScalars};
+use crate::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars};
 use crate::graph::fuse::Fusion;
 use crate::graph::ir::{Segment, ValueId};
 use crate::losses::{BatchTarget, Encoded, TaskLoss, TrainingNetwork, gather};
@@ -42,14 +42,14 @@ impl Trainer {
     pub fn new(
         architecture: &Architecture,
         shape: [usize; 3],
-        device: crate::executor::DeviceChoice,
+        device: &DeviceChoice,
         config: OptimizerConfig,
         balance: Box<dyn Balance>,
     ) -> Result<Trainer> {
         let TrainingNetwork { network, losses } = TrainingNetwork::new(architecture, shape)?;
         let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers)?;
         let images = network.images;
-        let plan = executor.prepare(network.graph, Fusion::On);
+        let plan = executor.prepare(network.graph, Fusion::On)?;
         Ok(Trainer {
             executor,
             balance,
@@ -75,14 +75,14 @@ impl Trainer {
             denominators: targets.iter().map(|t| t.denominator).collect(),
             dropout_counter: self.step,
         };
-        self.write(images, &targets);
+        self.write(images, &targets)?;
         for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
-            self.executor.run(self.plan, segment, ParameterSet::Current, &scalars);
+            self.executor.run(self.plan, segment, ParameterSet::Current, &scalars)?;
         }
-        let losses = self.read_losses(&active);
+        let losses = self.read_losses(&active)?;
         self.check_finite(&losses, &scalars.task_weights)?;
         let update = self.optimizer.advance(&self.config, self.step, &scalars.task_weights);
-        let gradient_norm = self.executor.update(&update);
+        let gradient_norm = self.executor.update(&update)?;
         if !gradient_norm.is_finite() {
             return Err(self.non_finite("the gradient", &losses, &scalars.task_weights));
         }
@@ -92,17 +92,18 @@ impl Trainer {
         Ok(StepReport { losses, weights: scalars.task_weights, gradient_norm, learning_rate })
     }
 
-    fn write(&mut self, images: &[u8], targets: &[BatchTarget]) {
-        self.executor.write_u8(self.plan, self.images, images);
+    fn write(&mut self, images: &[u8], targets: &[BatchTarget]) -> Result<()> {
+        self.executor.write_u8(self.plan, self.images, images)?;
         for (loss, target) in self.losses.iter().zip(targets) {
-            loss.write(&mut self.executor, self.plan, target);
+            loss.write(&mut self.executor, self.plan, target)?;
         }
+        Ok(())
     }
 
-    fn read_losses(&self, active: &[bool]) -> Vec<f32> {
+    fn read_losses(&self, active: &[bool]) -> Result<Vec<f32>> {
         let read = |(loss, &active): (&TaskLoss, &bool)| match active {
-            true => self.executor.read_f32(self.plan, loss.loss)[0],
-            false => f32::NAN,
+            true => self.executor.read_f32(self.plan, loss.loss).map(|loss| loss[0]),
+            false => Ok(f32::NAN),
         };
         self.losses.iter().zip(active).map(read).collect()
     }

@@ -394,12 +394,12 @@ fn a_plain_resnet_is_a_classifier_and_a_start() {
     let network = card.network([1, 64, 64], polyhead::graph::ir::Mode::Evaluate).unwrap();
     let device = polyhead::executor::DeviceChoice::Cpu { threads: 1 };
     let mut executor =
-        polyhead::executor::Executor::new(device, &network.graph.parameters, &network.graph.buffers).unwrap();
-    executor.edit_store(|store| polyhead::model::init::initialise(store, 0));
+        polyhead::executor::Executor::new(&device, &network.graph.parameters, &network.graph.buffers).unwrap();
+    executor.edit_store(|store| polyhead::model::init::initialise(store, 0)).unwrap();
     use polyhead::model::weights::{self, Slot};
     let set = polyhead::executor::ParameterSet::Current;
-    let mut tensors = weights::export_parameters(executor.store(), Slot::Set(set), "").unwrap();
-    tensors.append(&mut weights::export_buffers(executor.store(), set, "").unwrap());
+    let mut tensors = weights::export_parameters(executor.store().unwrap(), Slot::Set(set), "").unwrap();
+    tensors.append(&mut weights::export_buffers(executor.store().unwrap(), set, "").unwrap());
     let fc: Vec<f32> = (0..3 * 512).map(|i| ((i * 37) % 23) as f32 / 100.0 - 0.1).collect();
     tensors.insert("fc.weight".into(), Tensor::from_vec(fc, (3, 512), &Device::Cpu).unwrap());
     tensors.insert("fc.bias".into(), Tensor::from_vec(vec![0.0f32, 0.1, 0.2], 3, &Device::Cpu).unwrap());

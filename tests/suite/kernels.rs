@@ -1,7 +1,9 @@
-//! The kernels compile for every architecture they are meant for, without a GPU: no stack, no spills, few enough registers
-//! for two blocks on a processor. NVRTC does it; where it is not to be had, that is said and the test counts as skipped.
+//! The kernels without a GPU. They compile for every architecture they are meant for: no stack, no spills, few enough
+//! registers for two blocks on a processor; where NVRTC is not to be had, that is said and the test counts as skipped. And
+//! the shim that runs them on a CPU shows the bugs planted for it.
 
-use polyhead::device::cuda::{File, Precision, compiler};
+use polyhead::device::cuda::{Address, Arguments, Cuda, File, Host, Launch, Memory, Precision, compiler};
+use std::path::{Path, PathBuf};
 
 const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_86", "sm_90", "sm_100", "sm_120"];
 /// Registers of one processor, and what of them a block may take.
@@ -80,4 +82,80 @@ fn reports(log: &str) -> Vec<Report> {
         }
     }
     reports
+}
+
+/// One run of a planted kernel: what it wrote, or how it ended.
+fn planted(
+    library: &Path,
+    kernel: &'static str,
+    threads: u32,
+    input: &[f32],
+    n: usize,
+    bug: usize,
+    seed: u64,
+) -> Result<Vec<f32>, String> {
+    let mut host = Host::open(library, Precision::Bf16).unwrap();
+    host.schedule(seed);
+    let halves: Vec<u8> = input.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_ne_bytes()).collect();
+    let out = host.allocate_poisoned(4 * 512).unwrap();
+    let mut cuda = Cuda::Host(host);
+    let data: Memory = cuda.allocate(halves.len()).unwrap();
+    cuda.upload(data, 0, &halves).unwrap();
+    let at = |block| Address { block, offset: 0 };
+    let launch = Launch {
+        file: PLANTED,
+        kernel,
+        grid: [1, 1, 1],
+        threads,
+        shared_bytes: 2048,
+        arguments: Arguments::new().pointer(at(0)).pointer(at(1)).int(n).int(bug),
+    };
+    cuda.launch(&[launch], &[data, out]).map_err(|e| e.to_string())?;
+    let mut bytes = vec![0; out.bytes];
+    cuda.download(out, 0, &mut bytes).unwrap();
+    Ok(bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect())
+}
+
+const PLANTED: File = File { name: "host/planted.cu", text: "" };
+
+fn planted_library() -> Option<PathBuf> {
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    match Host::build(Path::new(env!("CARGO_MANIFEST_DIR")), &[PLANTED], &target, Precision::Bf16) {
+        Ok(library) => Some(library),
+        Err(e) if std::env::var_os("POLYHEAD_REQUIRE_SHIM").is_some() => panic!("{e}"),
+        Err(e) => {
+            eprintln!("skipped: kernels on this CPU: {e}");
+            None
+        }
+    }
+}
+
+#[test]
+fn the_shim_runs_right_kernels_right_and_shows_every_planted_bug() {
+    let Some(library) = planted_library() else { return };
+    let numbers: Vec<f32> = (0..4 * 512).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
+    let reversed: Vec<f32> = (0..64).map(|i| numbers[63 - i]).collect();
+    let sums: Vec<f32> = (0..512).map(|i| (0..4).map(|tile| numbers[512 * tile + i]).sum()).collect();
+    let product: Vec<f32> =
+        (0..16 * 8).map(|i| (0..16).map(|k| numbers[i / 8 * 16 + k] * numbers[256 + i % 8 * 16 + k]).sum()).collect();
+    let cases: [(&'static str, u32, usize, usize, &[f32]); 3] = [
+        ("planted_reverse", 64, 512, 4, &reversed),
+        ("planted_pipeline", 64, 4, 3, &sums),
+        ("planted_product", 32, 0, 2, &product),
+    ];
+    for (kernel, threads, n, bugs, expected) in cases {
+        let run = |bug, seed| planted(&library, kernel, threads, &numbers, n, bug, seed);
+        for seed in 0..8 {
+            let got = run(0, seed).unwrap();
+            assert_eq!(&got[..expected.len()], expected, "{kernel} with seed {seed}");
+            assert!(got[expected.len()..].iter().all(|v| v.is_nan()), "{kernel} writes only what it should");
+        }
+        for bug in 1..=bugs {
+            let wrong = |seed| match run(bug, seed) {
+                Ok(got) => got[..expected.len()] != *expected,
+                Err(_) => true,
+            };
+            assert!((0..8).any(wrong), "{kernel}: bug {bug} does not show");
+        }
+    }
 }

@@ -97,7 +97,7 @@ fn a_room_looks_only_into_those_before_it() {
 
 #[test]
 fn nothing_below_train_prints() {
-    let allowed = ["train/", "bench.rs", "cli.rs", "main.rs"];
+    let allowed = ["train/", "bench.rs", "cli.rs", "main.rs", "ops/testing"];
     for file in sources(&root().join("src")) {
         let name = name_of(&file);
         let text = std::fs::read_to_string(&file).unwrap();
@@ -143,11 +143,46 @@ fn files_are_small_and_named_for_what_they_hold() {
 fn every_op_has_its_tests() {
     for entry in std::fs::read_dir(root().join("src/ops")).unwrap() {
         let folder = entry.unwrap().path();
-        if !folder.is_dir() {
+        if !folder.is_dir() || folder.ends_with("testing") {
             continue;
         }
         let tests = std::fs::read_to_string(folder.join("tests.rs")).unwrap_or_default();
         assert!(tests.contains("#[test]"), "{} has no tests.rs with a test in it", folder.display());
+    }
+}
+
+#[test]
+fn every_kernel_is_started_and_checked_by_its_op() {
+    let mut kernels = 0;
+    for entry in std::fs::read_dir(root().join("kernels")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "cu") {
+            continue;
+        }
+        let op = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let folder = root().join("src/ops").join(&op);
+        let files = sources(&folder).into_iter().filter(|f| f.to_string_lossy().contains("cuda"));
+        let rust: String = files.map(|f| std::fs::read_to_string(f).unwrap()).collect();
+        assert!(rust.contains("check_kernels("), "ops/{op} does not check its kernels");
+        for head in std::fs::read_to_string(&path).unwrap().split("PH_KERNEL(").skip(1) {
+            let kernel = head.split(',').next().unwrap();
+            assert!(rust.contains(&format!("\"{kernel}\"")), "nobody starts {kernel} of {op}.cu");
+            kernels += 1;
+        }
+    }
+    assert!(kernels > 20, "{kernels} kernels");
+}
+
+#[test]
+fn only_cudas_own_files_name_it() {
+    for file in sources(&root().join("src")) {
+        let name = name_of(&file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let named = imports(without_tests(&text)).iter().any(|i| i.contains("cuda"));
+        assert!(
+            !named || name.contains("cuda") || name.starts_with("ops/testing") || name == "executor/mod.rs",
+            "{name}"
+        );
     }
 }
 

@@ -39,10 +39,10 @@ impl Reference {
         graph.outputs.push(logits);
         let logits_gradient = (mode == Mode::Train).then(|| append_backward(&mut graph, x, features[2], logits, trunk));
         let looked_at = [features[0], features[1], features[2], logits].map(|v| (v, graph.shape(v).to_vec()));
-        let mut executor = Executor::new(DeviceChoice::Cpu { threads: 2 }, &graph.parameters, &graph.buffers).unwrap();
-        let plan = executor.prepare(graph, fusion);
+        let mut executor = Executor::new(&DeviceChoice::Cpu { threads: 2 }, &graph.parameters, &graph.buffers).unwrap();
+        let plan = executor.prepare(graph, fusion).unwrap();
         let last_norm = case["last_norm"].as_str().unwrap().to_owned();
-        executor.edit_store(|store| fill(store, &last_norm));
+        executor.edit_store(|store| fill(store, &last_norm)).unwrap();
         Reference { executor, plan, x, looked_at, logits_gradient, last_norm }
     }
 
@@ -56,19 +56,19 @@ impl Reference {
             let (image, channel, pixel) = (i / (c * h * w), i / (h * w) % c, i % (h * w));
             nhwc[(image * h * w + pixel) * c + channel] = *value;
         }
-        self.executor.write_f32(self.plan, self.x, &nhwc);
+        self.executor.write_f32(self.plan, self.x, &nhwc).unwrap();
         self.run(Segment::Forward);
     }
 
     fn run(&mut self, segment: Segment) {
         let scalars = StepScalars { task_weights: vec![1.0], denominators: vec![1.0], dropout_counter: 0 };
-        self.executor.run(self.plan, segment, ParameterSet::Current, &scalars);
+        self.executor.run(self.plan, segment, ParameterSet::Current, &scalars).unwrap();
     }
 
     /// An output in torchvision's order.
     fn read(&self, index: usize) -> Vec<f32> {
         let (value, shape) = &self.looked_at[index];
-        let data = self.executor.read_f32(self.plan, *value);
+        let data = self.executor.read_f32(self.plan, *value).unwrap();
         match shape[..] {
             [n, h, w, c] => to_nchw(&data, [n, h, w, c]),
             _ => data,
@@ -184,17 +184,18 @@ fn training_equals_torchvision_in_outputs_gradients_and_running_statistics() {
         }
         let n = shape_of(&case)[0];
         let seed = reference.logits_gradient.unwrap();
-        reference.executor.write_f32(reference.plan, seed, &hash::logits_gradient(n, 1000));
+        reference.executor.write_f32(reference.plan, seed, &hash::logits_gradient(n, 1000)).unwrap();
         reference.run(Segment::HeadsBackward);
         reference.run(Segment::TrunkBackward);
-        let gradients = weights::export_parameters(reference.executor.store(), Slot::Gradient, "gradient.").unwrap();
+        let gradients =
+            weights::export_parameters(reference.executor.store().unwrap(), Slot::Gradient, "gradient.").unwrap();
         assert_eq!(gradients.len(), if reference.last_norm == "bn3" { 161 } else { 62 });
         for (name, gradient) in &gradients {
             compare(&case, name, &gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         }
         reference.forward(&case, 1);
         reference.forward(&case, 2);
-        let running = weights::export_buffers(reference.executor.store(), ParameterSet::Current, "").unwrap();
+        let running = weights::export_buffers(reference.executor.store().unwrap(), ParameterSet::Current, "").unwrap();
         for (name, statistic) in &running {
             compare(&case, name, &statistic.to_vec1::<f32>().unwrap());
         }
@@ -211,7 +212,7 @@ fn oracle_logits_equal_ours() {
     for case in cases() {
         let mut reference = Reference::new(&case, Mode::Evaluate, Fusion::On);
         reference.forward(&case, 0);
-        let store = reference.executor.store();
+        let store = reference.executor.store().unwrap();
         let mut tensors = weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
         tensors.append(&mut weights::export_buffers(store, ParameterSet::Current, "").unwrap());
         let builder = VarBuilder::from_tensors(tensors.into_iter().collect(), candle_core::DType::F32, &Device::Cpu);

@@ -24,7 +24,7 @@ fn words(n: usize) -> Vec<String> {
     (0..n).map(|i| i.to_string()).collect()
 }
 
-fn three_tasks() -> Vec<Task> {
+pub fn three_tasks() -> Vec<Task> {
     let task = |name: &str, kind| Task { name: name.into(), kind };
     vec![
         task("things", TaskKind::Detect { classes: words(3) }),
@@ -33,7 +33,7 @@ fn three_tasks() -> Vec<Task> {
     ]
 }
 
-fn labels(image: usize) -> Vec<Label> {
+pub fn labels(image: usize) -> Vec<Label> {
     let boxes = (0..image % 3).map(|i| {
         let (x, y) = (3.0 + 17.0 * i as f32, 5.0 + 11.0 * i as f32);
         LabelledBox { class: (image + i) % 3, xyxy: [x, y, x + 19.0, y + 23.0], ignore: false }
@@ -42,7 +42,7 @@ fn labels(image: usize) -> Vec<Label> {
     vec![Label::Boxes(boxes.collect()), Label::Class(image % 4), Label::Values(values)]
 }
 
-fn images(n: usize, size: usize) -> Vec<u8> {
+pub fn images(n: usize, size: usize) -> Vec<u8> {
     let hash = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53) as u8;
     (0..(n * size * size * 3) as u64).map(|i| hash(i / 7)).collect()
 }
@@ -56,7 +56,7 @@ pub fn encoder(architecture: &Architecture, size: usize) -> Encoder {
 }
 
 /// Losses and parameter gradients of one step, computed without the trainer.
-struct Probe {
+pub struct Probe {
     executor: Executor,
     network: TrainingNetworkValues,
     scalars: StepScalars,
@@ -68,21 +68,31 @@ struct TrainingNetworkValues {
 }
 
 impl Probe {
-    fn new(backbone: Backbone, [n, size]: [usize; 2], fusion: Fusion, labels: fn(usize) -> Vec<Label>) -> Probe {
+    fn new(backbone: Backbone, shape: [usize; 2], fusion: Fusion, labels: fn(usize) -> Vec<Label>) -> Probe {
+        Probe::on(&cpu(2), backbone, shape, fusion, labels)
+    }
+
+    pub fn on(
+        device: &DeviceChoice,
+        backbone: Backbone,
+        [n, size]: [usize; 2],
+        fusion: Fusion,
+        labels: fn(usize) -> Vec<Label>,
+    ) -> Probe {
         let architecture = Architecture::new(backbone, three_tasks(), size, 0.25);
         let TrainingNetwork { network, losses } = TrainingNetwork::new(&architecture, [n, size, size]).unwrap();
-        let mut executor = Executor::new(cpu(2), &network.graph.parameters, &network.graph.buffers).unwrap();
-        executor.edit_store(|store| init::initialise(store, 1));
+        let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers).unwrap();
+        executor.edit_store(|store| init::initialise(store, 1)).unwrap();
         let pixels = network.images;
-        let plan = executor.prepare(network.graph, fusion);
-        executor.write_u8(plan, pixels, &images(n, size));
+        let plan = executor.prepare(network.graph, fusion).unwrap();
+        executor.write_u8(plan, pixels, &images(n, size)).unwrap();
         let encoder = encoder(&architecture, size);
         let encoded: Vec<Vec<Encoded>> = (0..n).map(|i| encoder.encode(&labels(i))).collect();
         let mut denominators = Vec::new();
         for (task, loss) in losses.iter().enumerate() {
             let target = gather(encoded.iter(), task);
             denominators.push(target.denominator);
-            loss.write(&mut executor, plan, &target);
+            loss.write(&mut executor, plan, &target).unwrap();
         }
         let scalars = StepScalars { task_weights: vec![0.5, 2.0, 1.25], denominators, dropout_counter: 9 };
         let network = TrainingNetworkValues { plan, losses: losses.iter().map(|l| l.loss).collect() };
@@ -91,41 +101,43 @@ impl Probe {
 
     /// Biases every other channel of each norm far up, the rest far down: half of the ReLUs' gates are open and half closed,
     /// none so near its edge that rounding decides, which would change gradients by whole per cents.
-    fn open_and_close_gates(&mut self) {
-        self.executor.edit_store(|store| {
-            for index in 0..store.parameters.len() {
-                let name = &store.parameters[index].name;
-                let norm = ["bn1.bias", "bn2.bias", "bn3.bias", "downsample.1.bias", "norm.bias"];
-                if norm.iter().any(|n| name.ends_with(n)) {
-                    let range = store.range(polyhead::graph::ir::ParameterId(index));
-                    let bias = store.values.f32_mut()[range].iter_mut().enumerate();
-                    bias.for_each(|(channel, b)| *b = if channel % 2 == 0 { 6.0 } else { -6.0 });
+    pub fn open_and_close_gates(&mut self) {
+        self.executor
+            .edit_store(|store| {
+                for index in 0..store.parameters.len() {
+                    let name = &store.parameters[index].name;
+                    let norm = ["bn1.bias", "bn2.bias", "bn3.bias", "downsample.1.bias", "norm.bias"];
+                    if norm.iter().any(|n| name.ends_with(n)) {
+                        let range = store.range(polyhead::graph::ir::ParameterId(index));
+                        let bias = store.values.f32_mut()[range].iter_mut().enumerate();
+                        bias.for_each(|(channel, b)| *b = if channel % 2 == 0 { 6.0 } else { -6.0 });
+                    }
                 }
-            }
-        });
+            })
+            .unwrap();
     }
 
     fn run(&mut self, segment: Segment) {
-        self.executor.run(self.network.plan, segment, ParameterSet::Current, &self.scalars);
+        self.executor.run(self.network.plan, segment, ParameterSet::Current, &self.scalars).unwrap();
     }
 
-    fn losses(&mut self) -> Vec<f32> {
+    pub fn losses(&mut self) -> Vec<f32> {
         self.run(Segment::Forward);
-        self.network.losses.iter().map(|&l| self.executor.read_f32(self.network.plan, l)[0]).collect()
+        self.network.losses.iter().map(|&l| self.executor.read_f32(self.network.plan, l).unwrap()[0]).collect()
     }
 
-    fn gradients(&mut self) -> Tensors {
+    pub fn gradients(&mut self) -> Tensors {
         self.run(Segment::HeadsBackward);
         self.run(Segment::TrunkBackward);
-        weights::export_parameters(self.executor.store(), Slot::Gradient, "").unwrap()
+        weights::export_parameters(self.executor.store().unwrap(), Slot::Gradient, "").unwrap()
     }
 }
 
-fn vector(tensors: &Tensors, name: &str) -> Vec<f32> {
+pub fn vector(tensors: &Tensors, name: &str) -> Vec<f32> {
     tensors[name].flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn norm(values: impl Iterator<Item = f32>) -> f64 {
+pub fn norm(values: impl Iterator<Item = f32>) -> f64 {
     values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
 }
 
@@ -195,12 +207,13 @@ fn gradients_are_those_of_the_weighted_losses() {
         let size = norm(gradient.iter().copied());
         assert!(before.is_finite() && size > 0.0, "{name}");
         let mut moved = |distance: f64| {
-            let index = probe.executor.store().parameters.iter().position(|p| p.name == name).unwrap();
-            let range = probe.executor.store().range(polyhead::graph::ir::ParameterId(index));
-            let old = probe.executor.store().values.f32()[range.clone()].to_vec();
+            let index = probe.executor.store().unwrap().parameters.iter().position(|p| p.name == name).unwrap();
+            let range = probe.executor.store().unwrap().range(polyhead::graph::ir::ParameterId(index));
+            let old = probe.executor.store().unwrap().values.f32()[range.clone()].to_vec();
             // The exported gradient is in KCRS order; move along it through the same import.
             let mut tensors =
-                weights::export_parameters(probe.executor.store(), Slot::Set(ParameterSet::Current), "").unwrap();
+                weights::export_parameters(probe.executor.store().unwrap(), Slot::Set(ParameterSet::Current), "")
+                    .unwrap();
             let step: Vec<f32> = vector(&tensors, name)
                 .iter()
                 .zip(&gradient)
@@ -208,11 +221,14 @@ fn gradients_are_those_of_the_weighted_losses() {
                 .collect();
             let shape = tensors[name].dims().to_vec();
             tensors.insert(name.into(), candle_core::Tensor::from_vec(step, shape, &candle_core::Device::Cpu).unwrap());
-            probe.executor.edit_store(|store| {
-                weights::import_parameters(store, Slot::Set(ParameterSet::Current), &tensors, "").unwrap();
-            });
+            probe
+                .executor
+                .edit_store(|store| {
+                    weights::import_parameters(store, Slot::Set(ParameterSet::Current), &tensors, "").unwrap();
+                })
+                .unwrap();
             let loss = of(&mut probe);
-            probe.executor.edit_store(|store| store.values.f32_mut()[range].copy_from_slice(&old));
+            probe.executor.edit_store(|store| store.values.f32_mut()[range].copy_from_slice(&old)).unwrap();
             loss
         };
         // Large enough to stand above f32's rounding of the loss, small enough to stay in the linear part. A stride of
@@ -237,8 +253,8 @@ pub fn optimizer(lr: f32, steps: u64) -> OptimizerConfig {
 fn trainer(tasks: Vec<Task>, threads: usize, method: Method) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, tasks, 64, 0.2);
     let balance = method.start(&vec![1.0; architecture.tasks.len()]);
-    let mut trainer = Trainer::new(&architecture, [4, 64, 64], cpu(threads), optimizer(3e-3, 20), balance).unwrap();
-    trainer.executor.edit_store(|store| init::initialise(store, 5));
+    let mut trainer = Trainer::new(&architecture, [4, 64, 64], &cpu(threads), optimizer(3e-3, 20), balance).unwrap();
+    trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
     trainer
 }
 
@@ -264,8 +280,8 @@ fn take_steps(trainer: &mut Trainer, tasks: &[Task], mask: &[&str], steps: u64) 
     }
 }
 
-fn current(trainer: &Trainer) -> Tensors {
-    let store = trainer.executor.store();
+fn current(trainer: &mut Trainer) -> Tensors {
+    let store = trainer.executor.store().unwrap();
     let mut all = weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
     all.append(&mut weights::export_parameters(store, Slot::Set(ParameterSet::Average), "ema.").unwrap());
     all.append(&mut weights::export_parameters(store, Slot::FirstMoment, "first.").unwrap());
@@ -295,11 +311,11 @@ fn a_task_without_labels_equals_a_task_that_is_not_there() {
             let two: Vec<Task> = three_tasks().into_iter().filter(|t| t.name != missing).collect();
             let mut masked = trainer(three_tasks(), 2, method);
             let mut absent = trainer(two.clone(), 2, method);
-            let untouched = current(&masked);
+            let untouched = current(&mut masked);
             take_steps(&mut masked, &three_tasks(), &[missing], 5);
             take_steps(&mut absent, &two, &[], 5);
-            let after = current(&masked);
-            assert_same_bits(&current(&absent), &after);
+            let after = current(&mut masked);
+            assert_same_bits(&current(&mut absent), &after);
             // Skipped whole: not even decayed.
             let own = format!("heads.{missing}.");
             for name in untouched.keys().filter(|n| n.contains(&own)) {
@@ -316,9 +332,9 @@ fn labelled_empty_teaches_and_unlabelled_does_not() {
     let encoder = encoder(&architecture, 64);
     let step = |label: Label| {
         let mut trainer = trainer(tasks.clone(), 2, Method::Fixed);
-        let before = current(&trainer);
+        let before = current(&mut trainer);
         let report = trainer.step(&images(4, 64), &vec![encoder.encode(&[label]); 4]).unwrap();
-        let after = current(&trainer);
+        let after = current(&mut trainer);
         (report.losses[0], vector(&before, "conv1.weight") == vector(&after, "conv1.weight"))
     };
     let (loss, still) = step(Label::Boxes(Vec::new()));
@@ -332,7 +348,7 @@ fn the_number_of_threads_changes_no_bit() {
     let run = |threads| {
         let mut trainer = trainer(three_tasks(), threads, Method::Uncertainty);
         take_steps(&mut trainer, &three_tasks(), &[], 4);
-        current(&trainer)
+        current(&mut trainer)
     };
     let one = run(1);
     assert_same_bits(&one, &run(2));
@@ -363,7 +379,7 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
             means: EpochMeans::new(3),
         };
         let file = folder.path.join("last.safetensors");
-        checkpoint::save(&file, &first, &card, &state).unwrap();
+        checkpoint::save(&file, &mut first, &card, &state).unwrap();
         drop(first);
 
         let loaded = checkpoint::load(&file).unwrap();
@@ -371,7 +387,7 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
         let mut second = trainer(three_tasks(), 2, method);
         loaded.restore(&mut second, &file).unwrap();
         take_steps(&mut second, &three_tasks(), &[], 5);
-        assert_same_bits(&current(&whole), &current(&second));
+        assert_same_bits(&current(&mut whole), &current(&mut second));
         assert_eq!(whole.balance.state(), second.balance.state());
     }
 }
@@ -406,8 +422,8 @@ fn a_task_that_comes_back_goes_on_from_where_it_was() {
             let encoder = encoder(&architecture, 64);
             let config = OptimizerConfig { kind, ..optimizer(0.0, 20) };
             let balance = Method::Fixed.start(&[1.0; 3]);
-            let mut trainer = Trainer::new(&architecture, [4, 64, 64], cpu(2), config, balance).unwrap();
-            trainer.executor.edit_store(|store| init::initialise(store, 5));
+            let mut trainer = Trainer::new(&architecture, [4, 64, 64], &cpu(2), config, balance).unwrap();
+            trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
             for &(first, labelled) in schedule {
                 let targets: Vec<Vec<Encoded>> = (first..first + 4)
                     .map(|image| match labels(image % 6) {
@@ -424,9 +440,9 @@ fn a_task_that_comes_back_goes_on_from_where_it_was() {
             }
             trainer
         };
-        let (away, never) = (run(&[(0, true), (1, false), (2, true)]), run(&[(0, true), (2, true)]));
+        let (mut away, mut never) = (run(&[(0, true), (1, false), (2, true)]), run(&[(0, true), (2, true)]));
         assert_eq!(away.optimizer.steps, [3, 3, 2, 3]);
-        let (a, b) = (current(&away), current(&never));
+        let (a, b) = (current(&mut away), current(&mut never));
         let mut compared = 0;
         for name in a.keys().filter(|n| n.contains("heads.kind.")) {
             assert_eq!(vector(&a, name), vector(&b, name), "{kind:?} {name}");

@@ -1,5 +1,6 @@
 //! Runs kernels on the CPU through `kernels/host`: what tests without a GPU use. Needs a C++17 compiler and x86-64.
 
+use super::sources::HEADERS;
 use super::{File, Launch, Memory, Precision};
 use crate::error::{Error, Result};
 use libloading::Library;
@@ -22,18 +23,18 @@ struct Dims {
 }
 
 impl Host {
-    /// Compiles `kernels/` of the source folder `root` into `target` unless it is there already.
+    /// Compiles `files` of the source folder `root` into a library in `target`, unless it is there already.
     ///
     /// # Errors
     /// No C++ compiler, another processor than x86-64, or a kernel that does not compile, with the compiler's words.
-    pub fn build(root: &Path, target: &Path, precision: Precision) -> Result<PathBuf> {
+    pub fn build(root: &Path, files: &[File], target: &Path, precision: Precision) -> Result<PathBuf> {
         let kernels = root.join("kernels");
         let sources: Vec<PathBuf> =
-            File::ALL.iter().map(|f| kernels.join(f.name)).chain([kernels.join("host/shim.cpp")]).collect();
-        let headers = ["primitives.cuh", "conv2d.cuh", "host/shim.h"].map(|name| kernels.join(name));
+            files.iter().map(|f| kernels.join(f.name)).chain([kernels.join("host/shim.cpp")]).collect();
+        let headers = HEADERS.iter().map(|h| h.name).chain(["host/shim.h"]).map(|name| kernels.join(name));
         let mut stamp = 0xcbf2_9ce4_8422_2325u64;
-        for path in sources.iter().chain(&headers) {
-            for byte in std::fs::read(path).map_err(Error::io("read", path))? {
+        for path in sources.iter().cloned().chain(headers) {
+            for byte in std::fs::read(&path).map_err(Error::io("read", &path))? {
                 stamp = (stamp ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
         }
@@ -41,7 +42,7 @@ impl Host {
         if library.exists() {
             return Ok(library);
         }
-        let aside = target.join(format!("kernels-{}-{}.part", precision.bits(), std::process::id()));
+        let aside = library.with_extension(format!("part{}", std::process::id()));
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
         let run = Command::new(&compiler)
             .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-DPH_HOST", "-w", "-x", "c++"])

@@ -50,7 +50,20 @@ pub struct Memory {
     pub bytes: usize,
 }
 
+impl Memory {
+    /// Where there is no block.
+    pub const NONE: Memory = Memory { address: 0, bytes: 0 };
+}
+
 impl Cuda {
+    /// Multiprocessors; the shim runs as if it had two, so that long sums are cut.
+    pub fn processors(&self) -> usize {
+        match self {
+            Cuda::Driver(d) => d.limits().processors,
+            Cuda::Host(_) => 2,
+        }
+    }
+
     pub fn precision(&self) -> Precision {
         match self {
             Cuda::Driver(d) => d.precision(),

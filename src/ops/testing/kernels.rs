@@ -1,7 +1,7 @@
 //! The ops' kernels in tests: on a GPU where there is one, and through the shim on this CPU, in both precisions.
 
 use super::Expected;
-use crate::device::cuda::{Address, Cuda, Driver, Host, Launch, Memory, Precision};
+use crate::device::cuda::{Address, Cuda, Driver, File, Host, Launch, Memory, Precision};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -135,7 +135,7 @@ fn library(precision: Precision) -> Option<PathBuf> {
     static BUILDING: Mutex<()> = Mutex::new(());
     let _alone = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
     let target = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
-    match Host::build(Path::new(env!("CARGO_MANIFEST_DIR")), &target, precision) {
+    match Host::build(Path::new(env!("CARGO_MANIFEST_DIR")), &File::ALL, &target, precision) {
         Ok(library) => Some(library),
         Err(e) if std::env::var_os("POLYHEAD_REQUIRE_SHIM").is_some() => panic!("{e}"),
         Err(e) => {

@@ -1,0 +1,195 @@
+//! The CUDA executor: the same list of nodes, turned into kernel launches when a plan is made, recorded as one graph per
+//! segment and replayed. Between steps only small blocks move: the batch, the step's scalars, and the losses back.
+
+mod layout;
+mod lower;
+mod memory;
+
+use super::StepScalars;
+use super::store::{ParameterSet, Rule, Store, Update, bytes_of};
+use crate::device::cuda::{self, Cuda, Launch, Precision};
+use crate::error::{Error, Result};
+use crate::graph::fuse::{Fusion, fuse};
+use crate::graph::ir::{Graph, Segment, ValueId};
+use crate::ops::optimizer::cuda as optimizer;
+use layout::Layout;
+use memory::{Block, DeviceStore, MAX_TASKS, ScalarsAt};
+use std::collections::HashMap;
+
+pub struct CudaExecutor {
+    cuda: Cuda,
+    /// The host's copy, as old as `stale` says.
+    store: Store,
+    stale: bool,
+    memory: DeviceStore,
+    plans: Vec<Prepared>,
+    recorded: HashMap<(usize, Segment, ParameterSet), cuda::Graph>,
+    /// The step's scalars as last uploaded.
+    scalars: Vec<u8>,
+    /// Whether each set's packed weights are those of its parameters.
+    packed: [bool; 2],
+}
+
+struct Prepared {
+    layout: Layout,
+    batch: cuda::Memory,
+    /// By [`Segment`].
+    launches: [Vec<Launch>; 3],
+}
+
+impl CudaExecutor {
+    /// # Errors
+    /// Too little memory for parameters and their moments.
+    pub fn new(mut cuda: Cuda, store: Store) -> Result<CudaExecutor> {
+        let memory = DeviceStore::new(&mut cuda, &store)?;
+        let mut executor = CudaExecutor {
+            cuda,
+            store,
+            stale: false,
+            memory,
+            plans: Vec::new(),
+            recorded: HashMap::new(),
+            scalars: Vec::new(),
+            packed: [false; 2],
+        };
+        executor.memory.upload(&mut executor.cuda, &mut executor.store)?;
+        Ok(executor)
+    }
+
+    /// What runs the kernels, in words, and how activations are stored.
+    pub fn describe(&self) -> (String, Precision) {
+        let name = match &self.cuda {
+            Cuda::Driver(d) => d.limits().name.clone(),
+            Cuda::Host(_) => "kernels on this CPU".into(),
+        };
+        (name, self.cuda.precision())
+    }
+
+    pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
+        let precision = self.cuda.precision();
+        // The f32 convolutions are plain: they are there to be compared with.
+        let fusion = if precision == Precision::F32 { Fusion::Off } else { fusion };
+        fuse(&mut graph, fusion);
+        let layout = Layout::new(graph, precision, self.memory.processors())?;
+        self.memory.reserve(&mut self.cuda, Block::Arena, layout.plan.arena_bytes)?;
+        self.memory.reserve(&mut self.cuda, Block::Workspace, layout.workspace_bytes)?;
+        // Addresses may have moved.
+        self.recorded.clear();
+        let batch = self.cuda.allocate(layout.batch_bytes.max(64))?;
+        let launches = [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward].map(|segment| {
+            let nodes = layout.plan.nodes(segment);
+            nodes.flat_map(|i| lower::node(&layout, &self.memory, precision, i)).collect()
+        });
+        self.plans.push(Prepared { layout, batch, launches });
+        Ok(self.plans.len() - 1)
+    }
+
+    pub fn arena_bytes(&self) -> usize {
+        self.memory.block(Block::Arena).bytes
+    }
+
+    pub fn write(&mut self, plan: usize, value: ValueId, data: &[u8]) -> Result<()> {
+        let prepared = &self.plans[plan];
+        let name = &prepared.layout.logical.value(value).name;
+        let offset =
+            prepared.layout.batch.get(&value).unwrap_or_else(|| unreachable!("{name} is not written by the host"));
+        assert_eq!(data.len(), prepared.layout.logical.value(value).bytes(), "{name}: bytes of the batch");
+        self.cuda.upload(prepared.batch, *offset, data)
+    }
+
+    pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
+        self.upload_scalars(scalars)?;
+        self.refresh_packed(set)?;
+        let prepared = &self.plans[plan];
+        let launches = &prepared.launches[segment as usize];
+        if launches.is_empty() {
+            return Ok(());
+        }
+        if segment == Segment::Forward && set == ParameterSet::Current {
+            // Running statistics move.
+            self.stale = true;
+        }
+        let blocks = self.memory.table(set, prepared.batch);
+        match &mut self.cuda {
+            Cuda::Host(host) => host.launch(launches, &blocks),
+            Cuda::Driver(driver) => {
+                let key = (plan, segment, set);
+                if !self.recorded.contains_key(&key) {
+                    self.recorded.insert(key, driver.record(launches, &blocks)?);
+                }
+                driver.replay(&self.recorded[&key])
+            }
+        }
+    }
+
+    fn upload_scalars(&mut self, scalars: &StepScalars) -> Result<()> {
+        let tasks = scalars.task_weights.len().max(scalars.denominators.len());
+        if tasks > MAX_TASKS {
+            return Err(Error::Usage(format!("{tasks} tasks: a GPU takes up to {MAX_TASKS}")));
+        }
+        let mut bytes = vec![0; ScalarsAt::UPDATE];
+        let floats = |at: usize, values: &[f32], bytes: &mut [u8]| {
+            for (to, v) in bytes[at..].chunks_exact_mut(4).zip(values) {
+                to.copy_from_slice(&v.to_ne_bytes());
+            }
+        };
+        floats(ScalarsAt::TASK_WEIGHTS, &scalars.task_weights, &mut bytes);
+        floats(ScalarsAt::DENOMINATORS, &scalars.denominators, &mut bytes);
+        bytes[ScalarsAt::DROPOUT..ScalarsAt::DROPOUT + 8].copy_from_slice(&scalars.dropout_counter.to_ne_bytes());
+        if bytes != self.scalars {
+            self.cuda.upload(self.memory.block(Block::Scalars), 0, &bytes)?;
+            self.scalars = bytes;
+        }
+        Ok(())
+    }
+
+    /// Rebuilds the weights as the convolutions read them, where parameters were replaced or averages moved.
+    fn refresh_packed(&mut self, set: ParameterSet) -> Result<()> {
+        if !self.packed[set as usize] {
+            let launches = self.memory.pack();
+            let table = self.memory.table(set, self.memory.block(Block::Scalars));
+            self.cuda.launch(&launches, &table)?;
+            self.packed[set as usize] = true;
+        }
+        Ok(())
+    }
+
+    pub fn read(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
+        let (layout, arena) = (&self.plans[plan].layout, self.memory.block(Block::Arena));
+        let mut bytes = vec![0; layout.physical.value(value).bytes()];
+        self.cuda.download(arena, layout.plan.offsets[value.0].unwrap_or(0), &mut bytes)?;
+        Ok(layout.read(value, &bytes))
+    }
+
+    pub fn update(&mut self, update: &Update) -> Result<f64> {
+        let Update { clip_norm, average_decay, .. } = *update;
+        let step = optimizer::Step { groups: &update.groups, clip_norm, average_decay };
+        let scalars = match &update.rule {
+            Rule::Sgd(sgd) => optimizer::sgd_scalars(sgd, &step),
+            Rule::AdamW(adamw) => optimizer::adamw_scalars(adamw, &step),
+        };
+        self.cuda.upload(self.memory.block(Block::Scalars), ScalarsAt::UPDATE, bytes_of(&scalars))?;
+        let launches = self.memory.update(&update.rule);
+        let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
+        self.cuda.launch(&launches, &table)?;
+        self.stale = true;
+        self.packed[ParameterSet::Average as usize] = false;
+        Ok(self.memory.outcome(&self.cuda)?.norm)
+    }
+
+    pub fn store(&mut self) -> Result<&Store> {
+        if self.stale {
+            self.memory.download(&self.cuda, &mut self.store)?;
+            self.stale = false;
+        }
+        Ok(&self.store)
+    }
+
+    pub fn edit_store<T>(&mut self, edit: impl FnOnce(&mut Store) -> T) -> Result<T> {
+        self.store()?;
+        let result = edit(&mut self.store);
+        self.memory.upload(&mut self.cuda, &mut self.store)?;
+        self.packed = [false; 2];
+        Ok(result)
+    }
+}

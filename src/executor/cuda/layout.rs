@@ -1,0 +1,124 @@
+//! How a graph's values lie in a GPU's memory: maps as activations with channels padded to eight, everything else as it is.
+
+use crate::device::cuda::Precision;
+use crate::error::{Error, Result};
+use crate::graph::ir::{ConvEpilogue, DType, DgradEpilogue, Graph, Node, Op, Place, ValueId};
+use crate::graph::plan::{ALIGNMENT, Plan, plan};
+use crate::ops::conv2d::{self, Problem};
+use std::collections::HashMap;
+
+/// Channels that are read and written together.
+const VECTOR: usize = 8;
+/// The kernels count in `int`.
+const MAX_ELEMENTS: usize = i32::MAX as usize;
+
+/// A fused graph as one device stores and runs it.
+pub struct Layout {
+    /// As the model wrote it.
+    pub logical: Graph,
+    /// The same nodes, values as they lie in memory.
+    pub physical: Graph,
+    pub plan: Plan,
+    /// Where the host writes each value of the batch.
+    pub batch: HashMap<ValueId, usize>,
+    pub batch_bytes: usize,
+    pub workspace_bytes: usize,
+    /// Multiprocessors, by which long sums are cut.
+    pub processors: usize,
+}
+
+impl Layout {
+    /// # Errors
+    /// A norm over channels that are no multiple of eight, or a value of 2³¹ elements.
+    pub fn new(logical: Graph, precision: Precision, processors: usize) -> Result<Layout> {
+        check_channels(&logical)?;
+        let physical = physical(&logical, precision);
+        for value in &physical.values {
+            if value.len() / VECTOR > MAX_ELEMENTS {
+                return Err(Error::Usage(format!(
+                    "{} has {} elements, more than a kernel counts: lower --batch or --imgsz",
+                    value.name,
+                    value.len()
+                )));
+            }
+        }
+        let plan = plan(&physical);
+        let mut batch_bytes = 0;
+        let mut batch = HashMap::new();
+        for &value in &physical.batch {
+            batch.insert(value, batch_bytes);
+            batch_bytes += physical.value(value).bytes().next_multiple_of(ALIGNMENT);
+        }
+        let mut layout = Layout { logical, physical, plan, batch, batch_bytes, workspace_bytes: 0, processors };
+        layout.workspace_bytes = layout
+            .physical
+            .nodes
+            .iter()
+            .map(|n| super::lower::workspace_bytes(&layout, precision, n))
+            .max()
+            .unwrap_or(0);
+        Ok(layout)
+    }
+
+    /// The sizes of the convolution `node` as its kernels see them: channels padded.
+    pub fn problem(&self, node: &Node) -> Problem {
+        let mut problem = conv2d::problem(&self.logical, node);
+        problem.c = problem.c.next_multiple_of(VECTOR);
+        problem.k = problem.k.next_multiple_of(VECTOR);
+        problem
+    }
+
+    /// The numbers of `value` without padding, from its bytes in memory.
+    pub fn read(&self, value: ValueId, bytes: &[u8]) -> Vec<f32> {
+        let (logical, physical) = (self.logical.value(value), self.physical.value(value));
+        let numbers: Vec<f32> = match physical.dtype {
+            DType::Bf16 => bytes
+                .chunks_exact(2)
+                .map(|b| f32::from_bits(u32::from(u16::from_ne_bytes([b[0], b[1]])) << 16))
+                .collect(),
+            _ => bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        };
+        let last = |shape: &[usize]| shape.last().copied().unwrap_or(1);
+        let (from, to) = (last(&physical.shape), last(&logical.shape));
+        numbers.chunks_exact(from).flat_map(|row| &row[..to]).copied().collect()
+    }
+}
+
+fn check_channels(graph: &Graph) -> Result<()> {
+    for node in &graph.nodes {
+        let normed = matches!(
+            node.op,
+            Op::BatchNormApply { .. } | Op::GroupNormRelu { .. } | Op::Conv2d(_, ConvEpilogue::Affine { .. })
+        );
+        let value = graph.value(node.outputs[0]);
+        if normed && !value.shape[value.shape.len() - 1].is_multiple_of(VECTOR) {
+            return Err(Error::Usage(format!(
+                "{} has shape {:?}: a GPU normalises channels in multiples of {VECTOR}",
+                value.name, value.shape
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn physical(logical: &Graph, precision: Precision) -> Graph {
+    let mut graph = logical.clone();
+    for value in &mut graph.values {
+        if value.place == Place::Arena && value.shape.len() == 4 && value.dtype == DType::F32 {
+            value.shape[3] = value.shape[3].next_multiple_of(VECTOR);
+            value.dtype = match precision {
+                Precision::Bf16 => DType::Bf16,
+                Precision::F32 => DType::F32,
+            };
+        }
+    }
+    // A strided dgrad cuts its rows by phases, so it has its own number of partial sums.
+    for node in &logical.nodes {
+        if let Op::Conv2dDgrad(_, DgradEpilogue::Reduce { .. }) = node.op {
+            let mut problem = conv2d::problem(logical, node);
+            problem.k = problem.k.next_multiple_of(VECTOR);
+            graph.values[node.outputs[1].0].shape[0] = conv2d::cuda::dgrad_partials(&problem);
+        }
+    }
+    graph
+}
