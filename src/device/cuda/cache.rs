@@ -1,6 +1,5 @@
 //! Compiled kernels on disk, by everything that decides what they are: text, options, architecture, compiler version.
 
-use super::sources::HEADERS;
 use super::{File, Precision, compiler};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
@@ -34,7 +33,7 @@ fn folder() -> Result<PathBuf> {
 fn key(file: File, architecture: &str, precision: Precision) -> Result<String> {
     let (major, minor) = compiler::version()?;
     let mut hash = Fnv::new();
-    for header in HEADERS {
+    for header in File::HEADERS {
         hash.add(header.text);
     }
     hash.add(file.text);

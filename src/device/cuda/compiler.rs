@@ -1,6 +1,5 @@
 //! NVRTC: kernels' text → machine code for one architecture. Needs no driver and no GPU.
 
-use super::sources::HEADERS;
 use super::{File, Precision};
 use crate::error::{Error, Result};
 use cudarc::nvrtc::{result, sys};
@@ -51,7 +50,7 @@ pub fn options(architecture: &str, precision: Precision) -> Vec<String> {
 pub fn compile(file: File, architecture: &str, precision: Precision) -> Result<Compiled> {
     version()?;
     let text = c_string(file.text);
-    let headers: Vec<(CString, CString)> = HEADERS.iter().map(|h| (c_string(h.text), c_string(h.name))).collect();
+    let headers: Vec<(CString, CString)> = File::HEADERS.iter().map(|h| (c_string(h.text), c_string(h.name))).collect();
     let header_texts: Vec<*const c_char> = headers.iter().map(|h| h.0.as_ptr()).collect();
     let header_names: Vec<*const c_char> = headers.iter().map(|h| h.1.as_ptr()).collect();
     let name = c_string(file.name);

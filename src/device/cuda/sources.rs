@@ -14,10 +14,10 @@ macro_rules! file {
     };
 }
 
-/// What kernels include.
-pub(super) const HEADERS: [File; 2] = [file!("primitives.cuh"), file!("conv2d.cuh")];
-
 impl File {
+    /// What kernels include.
+    pub const HEADERS: [File; 2] = [file!("primitives.cuh"), file!("conv2d.cuh")];
+
     pub const BATCH_NORM: File = file!("batch_norm.cu");
     pub const BOX_LOSS: File = file!("box_loss.cu");
     pub const CLASS_LOSS: File = file!("class_loss.cu");
