@@ -1,1 +1,82 @@
+// Cross-entropy over [N, K] logits and its gradient in one pass. Contract: src/ops/class_loss.
+// One warp per row, which reads the row three times (it stays in the first cache) and writes it once.
 #include "primitives.cuh"
+
+#define THREADS 256
+#define ROWS (THREADS / 32)
+
+struct RowsArgs {
+  const float *logits;       // [N, K]
+  const int *label;          // [N], −1 unlabelled
+  const float *denominator;  // [1]
+  float *dlogits;            // [N, K]
+  double *partials;          // a block's rows: Σ cross-entropy
+  int n, k;
+};
+
+/// What a loss and its gradient are multiplied by; 0 where nothing is labelled.
+PH_DEVICE double scale_of(int k, float denominator) {
+  return denominator == 0.0f ? 0.0 : 1.0 / (log((double)k) * (double)denominator);
+}
+
+/// The row's cross-entropy, known to its whole warp; its gradient times `scale` is written.
+PH_DEVICE double row_loss(const float *logits, int label, int k, double scale, float *dlogits) {
+  const int lane = ph_thread() % 32;
+  // Where every logit is −∞ or NaN the differences are NaN, and so is the loss.
+  float largest = ph_float(0xff800000u), own = 0.0f;
+  for (int i = lane; i < k; i += 32) {
+    largest = logits[i] > largest ? logits[i] : largest;
+    own = i == label ? logits[i] : own;
+  }
+#pragma unroll
+  for (int mask = 16; mask > 0; mask >>= 1) {
+    const float other = ph_shuffle_xor(largest, mask);
+    largest = other > largest ? other : largest;
+    own += ph_shuffle_xor(own, mask);
+  }
+  double others = 0.0;
+  for (int i = lane; i < k; i += 32) others += i == label ? 0.0f : expf(logits[i] - largest);
+#pragma unroll
+  for (int mask = 16; mask > 0; mask >>= 1) others += ph_shuffle_xor(others, mask);
+  const double sum = others + (double)expf(own - largest);
+  const float factor = (float)(scale / sum);
+  // p − 1 = −(the others' share), which keeps its digits when p is almost 1.
+  const float of_label = (float)(-scale * others / sum);
+  for (int i = lane; i < k; i += 32) dlogits[i] = i == label ? of_label : expf(logits[i] - largest) * factor;
+  return log(sum) + (double)largest - (double)own;
+}
+
+PH_KERNEL(class_loss_rows, RowsArgs, THREADS) {
+  PH_SHARED(double, scratch);
+  const int row = ph_block_x() * ROWS + ph_thread() / 32, lane = ph_thread() % 32;
+  const double scale = scale_of(a.k, a.denominator[0]);
+  double loss = 0.0;
+  if (row < a.n) {
+    const float *logits = a.logits + (size_t)row * a.k;
+    float *dlogits = a.dlogits + (size_t)row * a.k;
+    const int label = a.label[row];
+    if (scale == 0.0 || label < 0) {
+      for (int i = lane; i < a.k; i += 32) dlogits[i] = 0.0f;
+    } else {
+      loss = row_loss(logits, label, a.k, scale, dlogits);
+    }
+  }
+  const double total = ph_block_sum(lane == 0 ? loss : 0.0, scratch);
+  if (ph_thread() == 0) a.partials[ph_block_x()] = total;
+}
+
+struct FinishArgs {
+  const double *partials;
+  const float *denominator;
+  float *loss;  // [1]
+  int blocks, k;
+};
+
+// One block.
+PH_KERNEL(class_loss_finish, FinishArgs, THREADS) {
+  PH_SHARED(double, scratch);
+  double sum = 0.0;
+  for (int i = ph_thread(); i < a.blocks; i += THREADS) sum += a.partials[i];
+  sum = ph_block_sum(sum, scratch);
+  if (ph_thread() == 0) a.loss[0] = (float)(sum * scale_of(a.k, a.denominator[0]));
+}

@@ -1,1 +1,33 @@
+// Huber's loss with δ = 1 over [N, R] values and its gradient in one pass. Contract: src/ops/value_loss.
+// N·R is a few thousand at most: one block, in f64 as on the CPU.
 #include "primitives.cuh"
+
+#define THREADS 256
+
+struct ValueArgs {
+  const float *values, *target;  // [N, R], target NaN where unlabelled
+  const float *denominator;      // [1]
+  float *loss;                   // [1]
+  float *dvalues;                // [N, R]
+  int len;
+};
+
+PH_KERNEL(value_loss, ValueArgs, THREADS) {
+  PH_SHARED(double, scratch);
+  const double denominator = a.denominator[0];
+  double sum = 0.0;
+  for (int i = ph_thread(); i < a.len; i += THREADS) {
+    const float target = a.target[i];
+    if (denominator == 0.0 || target != target) {
+      a.dvalues[i] = 0.0f;
+      continue;
+    }
+    const double apart = (double)a.values[i] - (double)target, size = fabs(apart);
+    sum += size <= 1.0 ? 0.5 * apart * apart : size - 0.5;
+    // Written so that NaN passes.
+    const double slope = apart < -1.0 ? -1.0 : apart > 1.0 ? 1.0 : apart;
+    a.dvalues[i] = (float)(slope / denominator);
+  }
+  sum = ph_block_sum(sum, scratch);
+  if (ph_thread() == 0) a.loss[0] = denominator == 0.0 ? 0.0f : (float)(sum / denominator);
+}

@@ -143,3 +143,83 @@ fn launch(kernel: &'static str, grid: [usize; 3], threads: usize, shared_bytes: 
     let (threads, shared_bytes) = (threads as u32, shared_bytes as u32);
     Launch { file: File::GROUP_NORM, kernel, grid: grid.map(|blocks| blocks as u32), threads, shared_bytes, arguments }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cpu::Shape;
+    use super::super::tests::{Data, plain_backward, plain_forward};
+    use super::*;
+    use crate::ops::testing::{Expected, Random, check_kernels, narrow, wide};
+
+    fn data(shape: Shape, offset: f32) -> Data {
+        let Shape { n, hw, c, .. } = shape;
+        let mut random = Random::new((n * 1000 + hw * 10 + c) as u64);
+        let x = wide(&random.activations(n * hw * c, offset - 1.5, offset + 2.0));
+        let dy = wide(&random.activations(n * hw * c, -1.0, 1.0));
+        let (gamma, beta) = (wide(&random.vector(c, -1.5, 1.5)), wide(&random.vector(c, -1.0, 1.0)));
+        Data { shape, x, dy, gamma, beta }
+    }
+
+    #[test]
+    fn kernels_match_plain_loops() {
+        for (n, hw, c, groups, offset) in [
+            (1, 1, 8, 1, 0.0),
+            (2, 1, 24, 24, 0.0),
+            (3, 9, 24, 3, 0.0),
+            (2, 169, 64, 32, 0.0),
+            (3, 350, 40, 5, 100.0),
+            (2, 4100, 8, 2, 0.0),
+            (1, 700, 272, 34, 0.0),
+        ] {
+            let data = data(Shape { n, hw, c, groups }, offset);
+            let (y, moments) = plain_forward(&data);
+            let [dx, dgamma, dbeta] = plain_backward(&data);
+            let [x, dy, gamma, beta] = [&data.x, &data.dy, &data.gamma, &data.beta].map(|v| narrow(v));
+            let (given_y, given_moments) = (narrow(&y), narrow(&moments));
+            let largest_rstd = moments.iter().skip(1).step_by(2).fold(1.0, |a: f64, &b| a.max(b));
+            // scale·x and shift are as large as x, gamma and 1/deviation together.
+            let magnitude = (3.5 + f64::from(offset)) * 1.5 * largest_rstd;
+            // A sum meets its thread's rows and then the other threads'; twice, for the variance is of squares.
+            let cut = Cut::new(&data.shape);
+            let operations = 2 * (THREAD_ROWS + THREADS / cut.columns) + 16;
+            let count = (n * hw) as f64;
+            let expected = [
+                Expected::within("y", operations, magnitude, y).stored(),
+                Expected::within("moments", operations, magnitude * largest_rstd, moments),
+                Expected::within("dx", operations, magnitude * largest_rstd, dx).stored(),
+                Expected::within("dgamma", operations, (count * magnitude).max(8.0), dgamma),
+                Expected::within("dbeta", operations, count.max(8.0), dbeta),
+            ];
+            check_kernels(&format!("group norm {:?}", data.shape), &expected, |board| {
+                let shape = &data.shape;
+                let len = n * hw * c;
+                let (x, gamma, beta) = (board.activations(&x), board.floats(&gamma), board.floats(&beta));
+                let (y, moments) = (board.activations_out(len), board.floats_out(n * groups * 2));
+                let workspace = board.poisoned(forward_workspace(shape));
+                board.run(&forward(shape, x, [gamma, beta], y, moments, workspace));
+                let inputs = BackwardInputs {
+                    dy: board.activations(&dy),
+                    x,
+                    y: board.activations(&given_y),
+                    moments: board.floats(&given_moments),
+                    gamma,
+                };
+                let dx = board.activations_out(len);
+                // Gradients of parameters add to what is there.
+                let (dgamma, dbeta) = (board.floats(&vec![0.0; c]), board.floats(&vec![0.0; c]));
+                let workspace = board.poisoned(backward_workspace(shape));
+                let launches = backward(shape, &inputs, dx, [dgamma, dbeta], workspace);
+                board.run(&launches);
+                let once = [board.read_floats(dgamma, c), board.read_floats(dbeta, c)];
+                board.run(&launches);
+                for (once, twice) in once.iter().zip([dgamma, dbeta]) {
+                    let twice = board.read_floats(twice, c);
+                    assert!(once.iter().zip(twice).all(|(&once, twice)| twice == once + once));
+                }
+                let [dgamma, dbeta] = once;
+                let (y, moments) = (board.read_activations(y, len), board.read_floats(moments, n * groups * 2));
+                vec![y, moments, board.read_activations(dx, len), dgamma, dbeta]
+            });
+        }
+    }
+}

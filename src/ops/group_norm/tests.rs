@@ -6,16 +6,16 @@ use crate::ops::testing::{Expected, Random, check, poisoned};
 
 const EPSILON: f32 = 1e-5;
 
-struct Data {
-    shape: Shape,
-    x: Vec<f64>,
-    dy: Vec<f64>,
-    gamma: Vec<f64>,
-    beta: Vec<f64>,
+pub(super) struct Data {
+    pub shape: Shape,
+    pub x: Vec<f64>,
+    pub dy: Vec<f64>,
+    pub gamma: Vec<f64>,
+    pub beta: Vec<f64>,
 }
 
 /// f64 forward: y and (mean, 1/deviation) per image and group.
-fn plain_forward(data: &Data) -> (Vec<f64>, Vec<f64>) {
+pub(super) fn plain_forward(data: &Data) -> (Vec<f64>, Vec<f64>) {
     let Shape { n, hw, c, groups } = data.shape;
     let width = c / groups;
     let (mut y, mut moments) = (vec![0.0; n * hw * c], Vec::new());
@@ -37,7 +37,7 @@ fn plain_forward(data: &Data) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// f64 backward: dx, dgamma, dbeta.
-fn plain_backward(data: &Data) -> [Vec<f64>; 3] {
+pub(super) fn plain_backward(data: &Data) -> [Vec<f64>; 3] {
     let Shape { n, hw, c, groups } = data.shape;
     let (width, count) = (c / groups, (hw * c / groups) as f64);
     let (y, moments) = plain_forward(data);
