@@ -1,7 +1,7 @@
 //! The CPU executor: runs a plan's list node by node. The only place that turns a plan's offsets into slices.
 
-use super::StepScalars;
 use super::store::{PackedForm, ParameterSet, Rule, Store, Update};
+use super::{Ceilings, NodeTime, StepScalars};
 use crate::device::cpu::{Cpu, memory::Aligned};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::graph::ir::{Graph, Node, Op, ParameterId, Place, Segment, ValueId};
@@ -10,6 +10,7 @@ use crate::ops::conv2d::{self, cpu as conv};
 use crate::ops::group_norm;
 use crate::ops::optimizer::cpu as optimizer;
 use std::collections::HashMap;
+use std::time::Instant;
 
 pub struct CpuExecutor {
     cpu: Cpu,
@@ -72,6 +73,30 @@ impl CpuExecutor {
         for index in prepared.plan.nodes(segment) {
             run_node(&self.cpu, &memory, &prepared.graph, &prepared.graph.nodes[index], scalars);
         }
+    }
+
+    pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Vec<NodeTime> {
+        let mut times = NodeTime::list(&self.plans[plan].graph);
+        for repeat in 0..=repeats {
+            for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
+                self.refresh_packed(plan, segment, ParameterSet::Current);
+                let prepared = &self.plans[plan];
+                let set = ParameterSet::Current;
+                let memory = memory(&mut self.store, &mut self.arena, &mut self.workspace, prepared, set);
+                for index in prepared.plan.nodes(segment) {
+                    let start = Instant::now();
+                    run_node(&self.cpu, &memory, &prepared.graph, &prepared.graph.nodes[index], scalars);
+                    if repeat > 0 {
+                        times[index].milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+                    }
+                }
+            }
+        }
+        times
+    }
+
+    pub fn ceilings(&self) -> Ceilings {
+        Ceilings { bytes_per_second: self.cpu.copy_ceiling(), flops_per_second: Some(self.cpu.multiply_ceiling()) }
     }
 
     /// Rebuilds the packed weights the segment's convolutions read, where an update made them stale.

@@ -5,8 +5,8 @@ mod layout;
 mod lower;
 mod memory;
 
-use super::StepScalars;
 use super::store::{ParameterSet, Rule, Store, Update, bytes_of};
+use super::{Ceilings, NodeTime, StepScalars};
 use crate::device::cuda::{self, Cuda, Launch, Precision};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
@@ -120,6 +120,30 @@ impl CudaExecutor {
                 driver.replay(&self.recorded[&key])
             }
         }
+    }
+
+    pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
+        let set = ParameterSet::Current;
+        self.upload_scalars(scalars)?;
+        self.refresh_packed(set)?;
+        let precision = self.cuda.precision();
+        let layout = &self.plans[plan].layout;
+        let mut times = NodeTime::list(&layout.physical);
+        let nodes: Vec<Vec<Launch>> =
+            (0..times.len()).map(|index| lower::node(layout, &self.memory, precision, index)).collect();
+        let blocks = self.memory.table(set, self.plans[plan].batch);
+        self.stale = true;
+        for repeat in 0..=repeats {
+            let step = self.cuda.time(&nodes, &blocks)?;
+            if repeat > 0 {
+                times.iter_mut().zip(step).for_each(|(node, ms)| node.milliseconds.push(ms));
+            }
+        }
+        Ok(times)
+    }
+
+    pub fn ceilings(&mut self) -> Result<Ceilings> {
+        Ok(Ceilings { bytes_per_second: self.cuda.copy_ceiling()?, flops_per_second: None })
     }
 
     fn upload_scalars(&mut self, scalars: &StepScalars) -> Result<()> {

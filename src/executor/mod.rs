@@ -12,7 +12,8 @@ use crate::device::cpu::Cpu;
 use crate::device::cuda::{Cuda, Driver, Host, Precision};
 use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
-use crate::graph::ir::{Buffer, Graph, Parameter, Segment, ValueId};
+use crate::graph::ir::{Buffer, Graph, Node, Parameter, Segment, ValueId};
+use crate::ops::cost::{self, Cost};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -79,6 +80,37 @@ pub struct StepScalars {
 /// A plan made ready on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlanId(usize);
+
+/// One node of a plan and how long it took.
+#[derive(Clone, Debug)]
+pub struct NodeTime {
+    /// As [`cost::name`] and [`cost::sizes`] say it, sizes as they lie in memory.
+    pub name: String,
+    pub sizes: String,
+    pub cost: Cost,
+    pub milliseconds: Vec<f64>,
+}
+
+impl NodeTime {
+    fn list(graph: &Graph) -> Vec<NodeTime> {
+        let time = |node: &Node| NodeTime {
+            name: cost::name(node),
+            sizes: cost::sizes(graph, node),
+            cost: cost::cost(graph, node),
+            milliseconds: Vec::new(),
+        };
+        graph.nodes.iter().map(time).collect()
+    }
+}
+
+/// What a device can do at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceilings {
+    /// Of a copy, read and written both counted.
+    pub bytes_per_second: f64,
+    /// Of multiply-adds that stay in registers, counted as two; absent where it is not measured.
+    pub flops_per_second: Option<f64>,
+}
 
 /// The devices there are.
 pub enum Executor {
@@ -149,6 +181,28 @@ impl Executor {
         match self {
             Executor::Cpu(e) => Ok(e.read(plan.0, value)),
             Executor::Cuda(e) => e.read(plan.0, value),
+        }
+    }
+
+    /// Times every node of a plan inside whole steps, `repeats` of them after one that does not count.
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn time_nodes(&mut self, plan: PlanId, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
+        match self {
+            Executor::Cpu(e) => Ok(e.time_nodes(plan.0, scalars, repeats)),
+            Executor::Cuda(e) => e.time_nodes(plan.0, scalars, repeats),
+        }
+    }
+
+    /// What the device can do at most, measured now.
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn ceilings(&mut self) -> Result<Ceilings> {
+        match self {
+            Executor::Cpu(e) => Ok(e.ceilings()),
+            Executor::Cuda(e) => e.ceilings(),
         }
     }
 

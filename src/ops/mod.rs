@@ -1,5 +1,5 @@
 //! One folder per op: its contract (`mod.rs`: attributes, checks, shapes, how it is added to a graph and what its plain,
-//! unfused backward is), its kernels (`cpu.rs`, later `cuda.rs`) and their tests. Ops know no layer names.
+//! unfused backward is), its kernels (`cpu.rs`, `cuda.rs`) and their tests. Ops know no layer names.
 
 pub mod batch_norm;
 pub mod box_loss;
@@ -7,6 +7,7 @@ pub mod class_loss;
 pub mod combine;
 pub mod concat;
 pub mod conv2d;
+pub mod cost;
 pub mod group_norm;
 pub mod linear;
 pub mod nms;

@@ -1,6 +1,7 @@
 //! The CPU as a device: a pool of threads and the widest instruction set the machine has. Ops ask it to run closures
 //! compiled for that instruction set and to spread index ranges over the threads; it knows no op.
 
+mod ceilings;
 pub mod gemm;
 pub mod memory;
 pub mod simd;

@@ -202,6 +202,41 @@ impl Driver {
         unsafe { result::graph::launch(graph.executable, self.stream) }.map_err(failed("cuGraphLaunch"))
     }
 
+    /// As [`super::Cuda::time`], by events on the stream.
+    pub fn time(&mut self, groups: &[Vec<Launch>], blocks: &[Memory]) -> Result<Vec<f64>> {
+        for launch in groups.iter().flatten() {
+            self.function(launch)?;
+        }
+        let events: Vec<Event> = (0..=groups.len()).map(|_| Event::new()).collect::<Result<_>>()?;
+        events[0].record(self.stream)?;
+        for (launches, event) in groups.iter().zip(&events[1..]) {
+            self.launch(launches, blocks)?;
+            event.record(self.stream)?;
+        }
+        self.synchronize()?;
+        events.windows(2).map(|pair| pair[0].until(&pair[1])).collect()
+    }
+
+    pub fn copy_ceiling(&mut self) -> Result<f64> {
+        const BYTES: usize = 1 << 30;
+        const REPEATS: usize = 10;
+        let (from, to) = (self.allocate(BYTES)?, self.allocate(BYTES)?);
+        let events: Vec<Event> = (0..=REPEATS).map(|_| Event::new()).collect::<Result<_>>()?;
+        for (repeat, event) in events.iter().enumerate() {
+            if repeat > 0 {
+                // SAFETY: both blocks were just made with this size.
+                unsafe { result::memcpy_dtod_async(to.address, from.address, BYTES, self.stream) }
+                    .map_err(failed("cuMemcpyDtoDAsync"))?;
+            }
+            event.record(self.stream)?;
+        }
+        self.synchronize()?;
+        let times: Vec<f64> = events.windows(2).map(|pair| pair[0].until(&pair[1])).collect::<Result<_>>()?;
+        self.free(from)?;
+        self.free(to)?;
+        Ok(2e3 * BYTES as f64 / times.into_iter().fold(f64::INFINITY, f64::min))
+    }
+
     /// The kernel of a launch, loaded and allowed its shared memory.
     fn function(&mut self, launch: &Launch) -> Result<sys::CUfunction> {
         self.bind()?;
@@ -256,6 +291,33 @@ impl Drop for Graph {
             let _ = result::graph::exec_destroy(self.executable);
             let _ = result::graph::destroy(self.graph);
         }
+    }
+}
+
+/// A moment on a stream.
+struct Event(sys::CUevent);
+
+impl Event {
+    fn new() -> Result<Event> {
+        result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map(Event).map_err(failed("cuEventCreate"))
+    }
+
+    fn record(&self, stream: sys::CUstream) -> Result<()> {
+        // SAFETY: event and stream live.
+        unsafe { result::event::record(self.0, stream) }.map_err(failed("cuEventRecord"))
+    }
+
+    /// Milliseconds from this event to a later one, both past.
+    fn until(&self, later: &Event) -> Result<f64> {
+        // SAFETY: both were recorded, and the stream was waited for.
+        unsafe { result::event::elapsed(self.0, later.0) }.map(f64::from).map_err(failed("cuEventElapsedTime"))
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: made by `new` and destroyed once; there is nothing to do about a failure.
+        let _ = unsafe { result::event::destroy(self.0) };
     }
 }
 

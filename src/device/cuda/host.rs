@@ -1,6 +1,5 @@
 //! Runs kernels on the CPU through `kernels/host`: what tests without a GPU use. Needs a C++17 compiler and x86-64.
 
-use super::sources::HEADERS;
 use super::{File, Launch, Memory, Precision};
 use crate::error::{Error, Result};
 use libloading::Library;
@@ -31,7 +30,7 @@ impl Host {
         let kernels = root.join("kernels");
         let sources: Vec<PathBuf> =
             files.iter().map(|f| kernels.join(f.name)).chain([kernels.join("host/shim.cpp")]).collect();
-        let headers = HEADERS.iter().map(|h| h.name).chain(["host/shim.h"]).map(|name| kernels.join(name));
+        let headers = File::HEADERS.iter().map(|h| h.name).chain(["host/shim.h"]).map(|name| kernels.join(name));
         let mut stamp = 0xcbf2_9ce4_8422_2325u64;
         for path in sources.iter().cloned().chain(headers) {
             for byte in std::fs::read(&path).map_err(Error::io("read", &path))? {

@@ -107,6 +107,36 @@ impl Cuda {
         }
     }
 
+    /// Runs groups of launches one after another and says how many milliseconds each group took.
+    ///
+    /// # Errors
+    /// As [`Cuda::launch`].
+    pub fn time(&mut self, groups: &[Vec<Launch>], blocks: &[Memory]) -> Result<Vec<f64>> {
+        match self {
+            Cuda::Driver(d) => d.time(groups, blocks),
+            Cuda::Host(h) => groups
+                .iter()
+                .map(|launches| {
+                    let start = std::time::Instant::now();
+                    h.launch(launches, blocks)?;
+                    Ok(start.elapsed().as_secs_f64() * 1e3)
+                })
+                .collect(),
+        }
+    }
+
+    /// Bytes a second of a copy within the device's memory, read and written both counted; on the shim infinite: it
+    /// measures nothing.
+    ///
+    /// # Errors
+    /// Too little memory is free.
+    pub fn copy_ceiling(&mut self) -> Result<f64> {
+        match self {
+            Cuda::Driver(d) => d.copy_ceiling(),
+            Cuda::Host(_) => Ok(f64::INFINITY),
+        }
+    }
+
     /// Starts `launches` one after another; `blocks` are what their addresses count from.
     ///
     /// # Errors
