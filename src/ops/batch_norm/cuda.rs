@@ -9,7 +9,7 @@ use crate::device::cuda::{Address, Arguments, File, Launch};
 const VECTOR: usize = 8;
 /// Threads and vectors of each of the elementwise kernels.
 const STREAM_THREADS: usize = 256;
-const STREAM_VECTORS: usize = 4;
+const STREAM_VECTORS: usize = 2;
 /// A tile of the row sums is [`STATISTICS_ROWS`] rows of so many channels.
 const TILE_CHANNELS: usize = 64;
 const TILE_THREADS: usize = 128;

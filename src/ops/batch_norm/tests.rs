@@ -5,24 +5,24 @@ use super::cpu::*;
 use crate::device::cpu::Cpu;
 use crate::ops::testing::{Expected, Random, check, poisoned, wide};
 
-const EPSILON: f32 = 1e-5;
-const MOMENTUM: f32 = 0.1;
+pub(super) const EPSILON: f32 = 1e-5;
+pub(super) const MOMENTUM: f32 = 0.1;
 
 /// Rows and channels: one of each, off the vector width, on and around the block of rows.
 const CASES: [(usize, usize); 8] = [(1, 1), (2, 3), (167, 16), (168, 17), (169, 33), (337, 64), (500, 5), (1000, 19)];
 
-struct Data {
-    rows: usize,
-    c: usize,
-    y: Vec<f32>,
-    residual: Vec<f32>,
-    g: Vec<f32>,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
+pub(super) struct Data {
+    pub rows: usize,
+    pub c: usize,
+    pub y: Vec<f32>,
+    pub residual: Vec<f32>,
+    pub g: Vec<f32>,
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
 }
 
 impl Data {
-    fn new(rows: usize, c: usize, offset: f32) -> Data {
+    pub fn new(rows: usize, c: usize, offset: f32) -> Data {
         let mut random = Random::new((rows * 100 + c) as u64);
         let mut vector = |len, from: f32, to: f32| random.vector(len, from, to);
         let y = vector(rows * c, offset - 1.5, offset + 2.0);
@@ -67,7 +67,8 @@ fn run_statistics(cpu: &Cpu, data: &Data) -> Finished {
     Finished { moments, affine, running_mean, running_variance }
 }
 
-fn check_statistics(data: &Data, case: &str) {
+/// Moments, affine, running mean from 0.5 and running variance from 1.
+pub(super) fn expected_statistics(data: &Data) -> [Expected; 4] {
     let plain = data.plain_moments();
     let rstd = |variance: f64| 1.0 / (variance + f64::from(EPSILON)).sqrt();
     let moments = plain.iter().map(|m| m.0).chain(plain.iter().map(|m| rstd(m.1))).collect();
@@ -83,13 +84,16 @@ fn check_statistics(data: &Data, case: &str) {
     // A deviation from the mean is good to a unit of the mean, and a square to two. The mean of a block is stored in f32;
     // it lies within a quarter of a deviation of the whole mean, so its rounding moves the variance by half of itself.
     let through_variance = 1.0 + 0.5 * largest * plain.iter().map(|m| rstd(m.1)).fold(0.0, f64::max);
-    let expected = [
+    [
         Expected::within("moments", 8, largest * largest_scale.max(1.0), moments),
         Expected::within("affine", 16, largest * largest_scale * through_variance, affine),
         Expected::within("running mean", 8, largest, running_mean),
         Expected::within("running variance", 8, largest, running_variance),
-    ];
-    check(case, &expected, |cpu| {
+    ]
+}
+
+fn check_statistics(data: &Data, case: &str) {
+    check(case, &expected_statistics(data), |cpu| {
         let f = run_statistics(cpu, data);
         vec![f.moments, f.affine, f.running_mean, f.running_variance]
     });
@@ -163,28 +167,33 @@ fn relu_lets_nan_pass() {
     assert!(z[0].is_nan() && z[1] == 0.0 && z[2] == 1.0);
 }
 
+/// The gradient g, masked by the residual in the place of z, and its partial sums.
+pub(super) fn expected_sums(data: &Data, moments: &[f32], masked: bool) -> [Expected; 2] {
+    let (rows, c, blocks) = (data.rows, data.c, data.rows.div_ceil(STATISTICS_ROWS));
+    let dz = |i: usize| if masked && data.residual[i] <= 0.0 { 0.0 } else { f64::from(data.g[i]) };
+    let (mut sums, mut magnitudes) = (vec![0.0; blocks * 2 * c], vec![0.0; blocks * 2 * c]);
+    for i in 0..rows * c {
+        let (at, channel) = (i / c / STATISTICS_ROWS * 2 * c + i % c, i % c);
+        let mean = f64::from(moments[channel]);
+        let normalised = (f64::from(data.y[i]) - mean) * f64::from(moments[c + channel]);
+        sums[at] += dz(i);
+        magnitudes[at] += dz(i).abs();
+        sums[at + c] += dz(i) * normalised;
+        magnitudes[at + c] += (dz(i) * normalised).abs();
+    }
+    [
+        Expected::exact("dz", (0..rows * c).map(dz).collect()),
+        Expected::new("partials", STATISTICS_ROWS + 4, (sums, magnitudes)),
+    ]
+}
+
 #[test]
 fn reduce_matches_plain_loops() {
     for (rows, c) in CASES {
         let data = Data::new(rows, c, 0.0);
         let moments: Vec<f32> = Random::new(9).vector(2 * c, 0.2, 0.8);
-        let blocks = rows.div_ceil(STATISTICS_ROWS);
         for masked in [false, true] {
-            let dz = |i: usize| if masked && data.residual[i] <= 0.0 { 0.0 } else { f64::from(data.g[i]) };
-            let (mut sums, mut magnitudes) = (vec![0.0; blocks * 2 * c], vec![0.0; blocks * 2 * c]);
-            for i in 0..rows * c {
-                let (at, channel) = (i / c / STATISTICS_ROWS * 2 * c + i % c, i % c);
-                let mean = f64::from(moments[channel]);
-                let normalised = (f64::from(data.y[i]) - mean) * f64::from(moments[c + channel]);
-                sums[at] += dz(i);
-                magnitudes[at] += dz(i).abs();
-                sums[at + c] += dz(i) * normalised;
-                magnitudes[at + c] += (dz(i) * normalised).abs();
-            }
-            let expected = [
-                Expected::exact("dz", (0..rows * c).map(dz).collect()),
-                Expected::new("partials", STATISTICS_ROWS + 4, (sums, magnitudes)),
-            ];
+            let expected = expected_sums(&data, &moments, masked);
             check(&format!("reduce [{rows}, {c}] masked {masked}"), &expected, |cpu| {
                 let z = masked.then_some(data.residual.as_slice());
                 let inputs = Reduce { g: &data.g, z, y: &data.y, moments: &moments };

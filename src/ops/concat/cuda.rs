@@ -85,7 +85,7 @@ pub fn backward(
 ) -> Vec<Launch> {
     let blocks = backward_blocks(d, levels);
     let shared = THREADS / WARP * size_of::<f32>();
-    let arguments = begin(levels, gradients).pointer(dout).pointer(workspace).int(total(levels)).int(d);
+    let arguments = begin(levels, gradients).pointer(dout).pointer(workspace).int(n).int(total(levels)).int(d);
     let mut launches = vec![launch("concat_backward", [blocks, n, levels.len()], shared, arguments)];
     if gradients.iter().any(|gradient| gradient.dscale.is_some()) {
         let shared = THREADS / WARP * size_of::<f64>();

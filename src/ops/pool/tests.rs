@@ -4,14 +4,14 @@ use super::cpu::*;
 use crate::device::cpu::Cpu;
 use crate::ops::testing::{Expected, Random, check, poisoned, wide};
 
-const STEM: [usize; 3] = [3, 2, 1];
+pub(super) const STEM: [usize; 3] = [3, 2, 1];
 
-fn problem([n, h, w, c]: [usize; 4], [kernel, stride, padding]: [usize; 3]) -> MaxPool {
+pub(super) fn problem([n, h, w, c]: [usize; 4], [kernel, stride, padding]: [usize; 3]) -> MaxPool {
     MaxPool { n, h, w, c, kernel, stride, padding }
 }
 
 /// Values and taps of the first maxima, as PyTorch takes them.
-fn plain_max_pool(problem: &MaxPool, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
+pub(super) fn plain_max_pool(problem: &MaxPool, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (mut y, mut argmax) = (Vec::new(), Vec::new());
     for at in 0..problem.n * problem.p() * problem.q() * problem.c {
         let (row, channel) = (at / problem.c, at % problem.c);
@@ -33,7 +33,7 @@ fn plain_max_pool(problem: &MaxPool, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     (y, argmax)
 }
 
-fn plain_backward(problem: &MaxPool, dy: &[f32], argmax: &[f64]) -> Vec<f64> {
+pub(super) fn plain_backward(problem: &MaxPool, dy: &[f32], argmax: &[f64]) -> Vec<f64> {
     let mut dx = vec![0.0; problem.n * problem.h * problem.w * problem.c];
     for (at, (dy, tap)) in dy.iter().zip(argmax).enumerate() {
         let (row, channel, tap) = (at / problem.c, at % problem.c, *tap as usize);
