@@ -72,7 +72,7 @@ pub fn box_loss(
     let cell_sums = logit_sums.plus(8 * of_logits);
 
     let logits = Arguments::new().pointer(inputs.class_logits).pointer(inputs.class).pointer(inputs.num_foreground);
-    let logits = logits.pointer(outputs.dclass).pointer(logit_sums).long((cells * c) as u64).int(c);
+    let logits = logits.pointer(outputs.dclass).pointer(logit_sums).int(cells * c).int(c);
     let boxes = Arguments::new().pointer(inputs.class_logits).pointer(inputs.box_logits).pointer(inputs.class);
     let boxes = boxes.pointer(inputs.target).pointer(inputs.num_foreground).pointer(outputs.dclass);
     let boxes = boxes.pointer(outputs.dbox).pointer(cell_sums).int(cells).int(c).int(anchors(levels));
@@ -96,4 +96,111 @@ fn launch(kernel: &'static str, blocks: usize, threads: usize, arguments: Argume
     let shared_bytes = (8 * threads / WARP) as u32;
     let grid = [blocks as u32, 1, 1];
     Launch { file: File::BOX_LOSS, kernel, grid, threads: threads as u32, shared_bytes, arguments }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Data;
+    use super::*;
+    use crate::device::cpu::Cpu;
+    use crate::ops::testing::{Board, Expected, check_kernels, wide};
+
+    const LEVELS: [Level; 2] = [Level { stride: 8, h: 3, w: 3 }, Level { stride: 32, h: 1, w: 1 }];
+
+    /// The CPU's data; there the last cell's centre is given, here it follows from the level.
+    fn data(n: usize, c: usize, spread: f32) -> Data {
+        let mut data = Data::new(n, c, spread);
+        data.centres.truncate(18);
+        data.centres.extend([16.0, 16.0]);
+        data
+    }
+
+    fn run(board: &mut Board, data: &Data) -> Vec<Vec<f32>> {
+        let sizes = [data.images(), data.c];
+        let (of_class, of_box) = (data.class_logits.len(), data.box_logits.len());
+        let inputs = Inputs {
+            class_logits: board.floats(&data.class_logits),
+            box_logits: board.floats(&data.box_logits),
+            class: board.integers(&data.class),
+            target: board.floats(&data.target),
+            num_foreground: board.floats(&[data.num_foreground]),
+        };
+        let outputs = Outputs {
+            loss: board.floats_out(1),
+            dclass: board.floats_out(of_class),
+            dbox: board.floats_out(of_box),
+            parts: board.floats_out(3),
+        };
+        let workspace = board.poisoned(box_loss_workspace(sizes, &LEVELS));
+        board.run(&box_loss(sizes, &LEVELS, &inputs, &outputs, workspace));
+        let (loss, parts) = (board.read_floats(outputs.loss, 1), board.read_floats(outputs.parts, 3));
+        vec![loss, parts, board.read_floats(outputs.dclass, of_class), board.read_floats(outputs.dbox, of_box)]
+    }
+
+    fn largest(v: &[f64]) -> f64 {
+        v.iter().fold(0.0, |a: f64, b| a.max(b.abs()))
+    }
+
+    #[test]
+    fn loss_and_gradients_match_f64() {
+        for (n, c, spread) in [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 2, 60.0)] {
+            let data = data(n, c, spread);
+            let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
+            let [dclass, dbox] = data.plain_gradients(&held);
+            let (of_class, of_box) = (largest(&dclass), largest(&dbox));
+            // As on the CPU: terms of about twenty operations, and sums of 16 of them.
+            let expected = [
+                Expected::near("loss", 36, vec![parts.iter().sum()]),
+                Expected::near("parts", 36, parts.to_vec()),
+                Expected::within("dclass", 24, of_class, dclass),
+                Expected::within("dbox", 24, of_box, dbox),
+            ];
+            check_kernels(&format!("box loss {n} images, {c} classes, ±{spread}"), &expected, |board| {
+                run(board, &data)
+            });
+        }
+    }
+
+    /// Sizes that the differences above would take too long for, and what is neither foreground nor background.
+    #[test]
+    fn loss_and_gradients_match_the_cpu() {
+        let nothing = Data { class: vec![-2; 20], num_foreground: 0.0, ..data(2, 3, 1.0) };
+        let background = Data { class: vec![-1; 20], num_foreground: 0.0, ..data(2, 5, 30.0) };
+        let mut noise = data(5, 3, 2.0);
+        for cell in 0..noise.class.len() {
+            if noise.class[cell] == -2 {
+                noise.class_logits[cell * 3..(cell + 1) * 3].fill(f32::NAN);
+            }
+            if noise.class[cell] < 0 {
+                noise.box_logits[cell * 4 * BINS..(cell + 1) * 4 * BINS].fill(f32::NAN);
+            }
+        }
+        for (name, data) in [
+            ("nothing", nothing),
+            ("background", background),
+            ("noise where none looks", noise),
+            ("30 images of 80 classes", data(30, 80, 6.0)),
+            ("27 images of 3 classes", data(27, 3, 3.0)),
+        ] {
+            let [loss, parts, dclass, dbox] = &data.run(&Cpu::new(1).unwrap())[..] else { panic!("four outputs") };
+            let (of_class, of_box) = (largest(&wide(dclass)), largest(&wide(dbox)));
+            // Both are off by the bounds above.
+            let expected = [
+                Expected::near("loss", 72, wide(loss)),
+                Expected::near("parts", 72, wide(parts)),
+                Expected::within("dclass", 48, of_class, wide(dclass)),
+                Expected::within("dbox", 48, of_box, wide(dbox)),
+            ];
+            check_kernels(&format!("box loss of {name}"), &expected, |board| run(board, &data));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_shows() {
+        let mut data = data(1, 2, 1.0);
+        data.class = vec![-1; 10];
+        data.class_logits[3] = f32::NAN;
+        let nan = [Expected::exact("loss", vec![f64::NAN])];
+        check_kernels("box loss of NaN", &nan, |board| vec![run(board, &data).remove(0)]);
+    }
 }

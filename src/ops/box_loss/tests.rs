@@ -10,21 +10,21 @@ const SIDES: usize = 4 * BINS;
 
 /// N images of a pyramid of two levels: a 3×3 map of stride 8 and one cell of stride 32.
 #[derive(Clone)]
-struct Data {
-    c: usize,
-    class_logits: Vec<f32>,
-    box_logits: Vec<f32>,
-    class: Vec<i32>,
-    target: Vec<f32>,
-    centres: Vec<f32>,
-    strides: Vec<f32>,
-    num_foreground: f32,
+pub(super) struct Data {
+    pub c: usize,
+    pub class_logits: Vec<f32>,
+    pub box_logits: Vec<f32>,
+    pub class: Vec<i32>,
+    pub target: Vec<f32>,
+    pub centres: Vec<f32>,
+    pub strides: Vec<f32>,
+    pub num_foreground: f32,
 }
 
 const CELLS: usize = 10;
 
 impl Data {
-    fn new(n: usize, c: usize, spread: f32) -> Data {
+    pub fn new(n: usize, c: usize, spread: f32) -> Data {
         let mut random = Random::new((n * 100 + c) as u64);
         let mut centres: Vec<f32> =
             (0..9).flat_map(|i| [(i % 3) as f32 * 8.0 + 4.0, (i / 3) as f32 * 8.0 + 4.0]).collect();
@@ -55,7 +55,7 @@ impl Data {
         }
     }
 
-    fn run(&self, cpu: &Cpu) -> Vec<Vec<f32>> {
+    pub fn run(&self, cpu: &Cpu) -> Vec<Vec<f32>> {
         let inputs = Inputs {
             class_logits: &self.class_logits,
             box_logits: &self.box_logits,
@@ -84,13 +84,18 @@ impl Data {
         }
     }
 
-    fn images(&self) -> usize {
+    pub fn images(&self) -> usize {
         self.class.len() / CELLS
     }
 
     /// Quality focal, GIoU and distribution focal, with gains; and for each cell its IoU and best score. Where `held` is
     /// given, those are used instead: they carry no gradient.
-    fn plain(&self, class_logits: &[f64], box_logits: &[f64], held: Option<&[[f64; 2]]>) -> ([f64; 3], Vec<[f64; 2]>) {
+    pub fn plain(
+        &self,
+        class_logits: &[f64],
+        box_logits: &[f64],
+        held: Option<&[[f64; 2]]>,
+    ) -> ([f64; 3], Vec<[f64; 2]>) {
         let (mut parts, mut found, mut weights) = ([0.0; 3], vec![[0.0; 2]; self.class.len()], 0.0);
         for (cell, &class) in self.class.iter().enumerate().filter(|(_, class)| **class != -2) {
             let row = &class_logits[cell * self.c..(cell + 1) * self.c];
@@ -143,7 +148,7 @@ impl Data {
     }
 
     /// Slopes of the loss by the class and box logits, by central differences.
-    fn plain_gradients(&self, held: &[[f64; 2]]) -> [Vec<f64>; 2] {
+    pub fn plain_gradients(&self, held: &[[f64; 2]]) -> [Vec<f64>; 2] {
         let step = 1e-5;
         let mut logits = [wide(&self.class_logits), wide(&self.box_logits)];
         let mut slopes = [vec![], vec![]];

@@ -33,3 +33,62 @@ fn launch(kernel: &'static str, blocks: usize, arguments: Arguments) -> Launch {
     let grid = [blocks as u32, 1, 1];
     Launch { file: File::CLASS_LOSS, kernel, grid, threads: THREADS as u32, shared_bytes: SHARED as u32, arguments }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{data, plain_loss};
+    use super::*;
+    use crate::ops::testing::{Board, Expected, check_kernels, wide};
+
+    fn run(board: &mut Board, k: usize, logits: &[f32], class: &[i32], denominator: f32) -> Vec<Vec<f32>> {
+        let n = class.len();
+        let inputs = [board.floats(logits), board.integers(class), board.floats(&[denominator])];
+        let outputs = [board.floats_out(1), board.floats_out(n * k)];
+        let workspace = board.poisoned(class_loss_workspace(n));
+        board.run(&class_loss([n, k], inputs, outputs, workspace));
+        vec![board.read_floats(outputs[0], 1), board.read_floats(outputs[1], n * k)]
+    }
+
+    /// (p − 1 at the label) ÷ (ln K · denominator), in f64.
+    fn plain_gradient(k: usize, logits: &[f64], class: &[i32], denominator: f64) -> Vec<f64> {
+        let row = |(x, &class): (&[f64], &i32)| -> Vec<f64> {
+            let maximum = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = x.iter().map(|x| (x - maximum).exp()).sum();
+            let scale = if class < 0 { 0.0 } else { 1.0 / (k as f64).ln() / denominator };
+            let p = x.iter().enumerate().map(|(i, x)| (i, (x - maximum).exp() / sum));
+            p.map(|(i, p)| scale * (p - f64::from(u8::from(i as i32 == class)))).collect()
+        };
+        logits.chunks_exact(k).zip(class).flat_map(row).collect()
+    }
+
+    #[test]
+    fn loss_and_gradient_match_f64() {
+        for (n, k, spread) in
+            [(1, 2, 1.0), (3, 5, 4.0), (7, 17, 8.0), (130, 3, 2.0), (9, 10, 3.0), (5, 1003, 3.0), (5, 33, 200.0)]
+        {
+            let (logits, class) = data(n, k, spread);
+            let denominator = class.iter().filter(|&&c| c >= 0).count() as f32;
+            let loss = plain_loss(k, &wide(&logits), &class, f64::from(denominator));
+            let dlogits = plain_gradient(k, &wide(&logits), &class, f64::from(denominator));
+            // The loss is as precise as the differences to the maximum; a share is at most 1 ÷ (ln K · denominator).
+            let share = 1.0 / (k as f64).ln() / f64::from(denominator);
+            let expected = [
+                Expected::within("loss", 8, loss + 1.0, vec![loss]),
+                Expected::within("dlogits", 8 + 2 * spread as usize, share, dlogits),
+            ];
+            let case = format!("class loss [{n}, {k}] ±{spread}");
+            check_kernels(&case, &expected, |board| run(board, k, &logits, &class, denominator));
+        }
+    }
+
+    #[test]
+    fn what_has_no_label_has_no_loss() {
+        let zeros = [Expected::exact("loss", vec![0.0]), Expected::exact("dlogits", vec![0.0; 12])];
+        for (class, denominator) in [([-1; 4], 0.0), ([-1; 4], 3.0), ([1; 4], 0.0)] {
+            let case = format!("class loss of {class:?} ÷ {denominator}");
+            check_kernels(&case, &zeros, |board| run(board, 3, &[f32::NAN; 12], &class, denominator));
+        }
+        let nan = [Expected::exact("loss", vec![f64::NAN])];
+        check_kernels("class loss of NaN", &nan, |board| vec![run(board, 2, &[f32::NAN, 0.0], &[1], 1.0).remove(0)]);
+    }
+}

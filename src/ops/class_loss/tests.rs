@@ -4,7 +4,7 @@ use super::cpu::class_loss;
 use crate::device::cpu::Cpu;
 use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
 
-fn plain_loss(k: usize, logits: &[f64], class: &[i32], denominator: f64) -> f64 {
+pub(super) fn plain_loss(k: usize, logits: &[f64], class: &[i32], denominator: f64) -> f64 {
     let row = |(x, &class): (&[f64], &i32)| {
         let Ok(class) = usize::try_from(class) else { return 0.0 };
         let maximum = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -21,7 +21,7 @@ fn run(cpu: &Cpu, k: usize, logits: &[f32], class: &[i32], denominator: f32) -> 
 }
 
 /// `n` rows, every third of them unlabelled.
-fn data(n: usize, k: usize, spread: f32) -> (Vec<f32>, Vec<i32>) {
+pub(super) fn data(n: usize, k: usize, spread: f32) -> (Vec<f32>, Vec<i32>) {
     let mut random = Random::new((n * 100 + k) as u64);
     let class = (0..n).map(|row| if row % 3 == 1 { -1 } else { random.below(k) as i32 }).collect();
     (random.vector(n * k, -spread, spread), class)

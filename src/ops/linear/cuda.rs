@@ -90,3 +90,69 @@ fn launch(kernel: &'static str, grid: [usize; 3], shared_bytes: usize, arguments
     let (threads, shared_bytes) = (THREADS as u32, shared_bytes as u32);
     Launch { file: File::LINEAR, kernel, grid: grid.map(|blocks| blocks as u32), threads, shared_bytes, arguments }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::sum;
+    use super::*;
+    use crate::ops::testing::{Expected, Random, check_kernels};
+
+    #[test]
+    fn layer_matches_plain_loops() {
+        // The last two have more outputs than warps are spent on.
+        for (n, c, k) in
+            [(1, 1, 1), (1, 16, 2), (3, 17, 5), (5, 100, 1), (66, 64, 10), (8, 515, 3), (130, 33, 66), (9, 65, 1000)]
+        {
+            let mut random = Random::new((n * 1000 + c * 10 + k) as u64);
+            let (x, weight, bias) =
+                (random.vector(n * c, -1.0, 1.0), random.vector(k * c, -1.0, 1.0), random.vector(k, -1.0, 1.0));
+            let dy = random.vector(n * k, -1.0, 1.0);
+            let y = (0..n * k).map(|i| {
+                let (x, weight) = (&x[i / k * c..][..c], &weight[i % k * c..][..c]);
+                sum(x.iter().copied().zip(weight.iter().copied()).chain([(bias[i % k], 1.0)]))
+            });
+            let dx = (0..n * c).map(|i| sum((0..k).map(|j| (dy[i / c * k + j], weight[j * c + i % c]))));
+            // Gradients of parameters start from 1 and −1.
+            let dweight = (0..k * c)
+                .map(|i| sum((0..n).map(|image| (dy[image * k + i / c], x[image * c + i % c])).chain([(1.0, 1.0)])));
+            let dbias = (0..k).map(|i| sum((0..n).map(|image| (dy[image * k + i], 1.0)).chain([(-1.0, 1.0)])));
+            let expected = [
+                Expected::new("y", c + 2, y.unzip()),
+                Expected::new("dx", k + 1, dx.unzip()),
+                Expected::new("dweight", n + 2, dweight.unzip()),
+                Expected::new("dbias", 2, dbias.unzip()),
+            ];
+            check_kernels(&format!("linear [{n}, {c}] → {k}"), &expected, |board| {
+                let (x, weight, bias) = (board.floats(&x), board.floats(&weight), board.floats(&bias));
+                let (dy, y, dx) = (board.floats(&dy), board.floats_out(n * k), board.floats_out(n * c));
+                board.run(&[forward([n, c, k], x, weight, bias, y)]);
+                let (dweight, dbias) = (board.floats(&vec![1.0; k * c]), board.floats(&vec![-1.0; k]));
+                board.run(&backward([n, c, k], [dy, x, weight], Some(dx), [dweight, dbias]));
+                let (again, dbias_again) = (board.floats(&vec![1.0; k * c]), board.floats(&vec![-1.0; k]));
+                board.run(&backward([n, c, k], [dy, x, weight], None, [again, dbias_again]));
+                let dweight = board.read_floats(dweight, k * c);
+                assert_eq!(dweight, board.read_floats(again, k * c));
+                vec![board.read_floats(y, n * k), board.read_floats(dx, n * c), dweight, board.read_floats(dbias, k)]
+            });
+        }
+    }
+
+    #[test]
+    fn channel_sum_matches_plain_loops() {
+        for (rows, c, k) in [(1, 8, 3), (37, 24, 24), (5000, 8, 1), (1000, 72, 68), (1000, 264, 260)] {
+            let mut dy = Random::new((rows + c) as u64).activations(rows * c, -1.0, 1.0);
+            dy.chunks_exact_mut(c).for_each(|row| row[k..].fill(0.0));
+            let dbias = (0..k).map(|i| sum((0..rows).map(|row| (dy[row * c + i], 1.0)).chain([(2.0, 1.0)])));
+            let [columns, _, block_rows, _] = cut(rows, c);
+            // A thread's rows, the other threads of the channel, and the last two roundings.
+            let lanes = THREADS / columns;
+            let expected = [Expected::new("dbias", block_rows.div_ceil(lanes) + lanes + 2, dbias.unzip())];
+            check_kernels(&format!("channel sum [{rows}, {c}] → {k}"), &expected, |board| {
+                let (dy, dbias) = (board.activations(&dy), board.floats(&vec![2.0; k]));
+                let workspace = board.poisoned(channel_sum_workspace([rows, c]));
+                board.run(&channel_sum([rows, c], k, dy, dbias, workspace));
+                vec![board.read_floats(dbias, k)]
+            });
+        }
+    }
+}

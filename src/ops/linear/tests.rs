@@ -4,7 +4,7 @@ use super::cpu::*;
 use crate::ops::testing::{Expected, Random, check, poisoned};
 
 /// Σ of products over `terms`, with the sum of their magnitudes.
-fn sum(terms: impl Iterator<Item = (f32, f32)>) -> (f64, f64) {
+pub(super) fn sum(terms: impl Iterator<Item = (f32, f32)>) -> (f64, f64) {
     terms.fold((0.0, 0.0), |(value, magnitude), (a, b)| {
         let product = f64::from(a) * f64::from(b);
         (value + product, magnitude + product.abs())

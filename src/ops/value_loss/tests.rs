@@ -3,7 +3,7 @@
 use super::cpu::value_loss;
 use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
 
-fn plain_loss(values: &[f64], target: &[f32], denominator: f64) -> f64 {
+pub(super) fn plain_loss(values: &[f64], target: &[f32], denominator: f64) -> f64 {
     let entry = |(value, &target): (&f64, &f32)| match (value - f64::from(target)).abs() {
         apart if apart.is_nan() => 0.0,
         apart if apart < 1.0 => apart * apart / 2.0,
