@@ -78,6 +78,8 @@ PH_DEVICE int line_at(int row, int vector) {
 template <class T, bool A_LINES, bool B_LINES>
 PH_DEVICE void multiply(Sums<T> &sums, const ph_16_bytes *a, const ph_16_bytes *b, int row, int column) {
   const int lane = ph_thread() % 32;
+  // `row`, `column` and the steps are multiples of 16 and do not change how a vector is moved: all that depends on the lane
+  // is the same for every chunk and stays in registers.
 #pragma unroll
   for (int step = 0; step < CHUNK / 16; step++) {
     u32 left[T::M][4], right[T::N][2];
@@ -85,20 +87,23 @@ PH_DEVICE void multiply(Sums<T> &sums, const ph_16_bytes *a, const ph_16_bytes *
     for (int i = 0; i < T::M; i++) {
       // Matrices in order: rows 0–7 and 8–15 of the reduction's first eight, then of its second eight.
       if (A_LINES)
-        ph_load_matrices_transposed(left[i], a + line_at<T::ROWS / 8>(16 * step + lane / 16 * 8 + lane % 8,
+        ph_load_matrices_transposed(left[i], a + 16 * step * (T::ROWS / 8) +
+                                                 line_at<T::ROWS / 8>(lane / 16 * 8 + lane % 8,
                                                                       row / 8 + 2 * i + lane / 8 % 2));
       else
-        ph_load_matrices(left[i], a + chunk_at(row + 16 * i + lane % 16, 2 * step + lane / 16));
+        ph_load_matrices(left[i],
+                         a + (row + 16 * i) * CHUNK_VECTORS + chunk_at(lane % 16, 2 * step + lane / 16));
     }
 #pragma unroll
     for (int j = 0; j < T::N; j += 2) {
       // Matrices in order: both halves of the reduction for columns 0–7, then for columns 8–15.
       u32 two[4];
       if (B_LINES)
-        ph_load_matrices_transposed(
-            two, b + line_at<T::COLUMNS / 8>(16 * step + lane % 16, column / 8 + j + lane / 16));
+        ph_load_matrices_transposed(two, b + 16 * step * (T::COLUMNS / 8) +
+                                             line_at<T::COLUMNS / 8>(lane % 16, column / 8 + j + lane / 16));
       else
-        ph_load_matrices(two, b + chunk_at(column + 8 * j + lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
+        ph_load_matrices(two, b + (column + 8 * j) * CHUNK_VECTORS +
+                                  chunk_at(lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
       right[j][0] = two[0];
       right[j][1] = two[1];
       right[j + 1][0] = two[2];
