@@ -15,6 +15,7 @@ use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Trains one network for many tasks on a folder of images; evaluates it; predicts with it.
@@ -353,6 +354,8 @@ enum BenchCommand {
     Train(BenchArgs),
     /// Images per second of evaluation forward passes
     Infer(BenchArgs),
+    /// Where a training step's time goes, by op and size, against the device's ceilings and the unfused list
+    Ops(BenchArgs),
 }
 
 #[derive(Args)]
@@ -420,6 +423,7 @@ pub fn run(cli: Cli) -> Result<()> {
         }
         Command::Bench(BenchCommand::Train(args)) => measure(args, bench::train),
         Command::Bench(BenchCommand::Infer(args)) => measure(args, bench::infer),
+        Command::Bench(BenchCommand::Ops(args)) => measure(args, bench::ops),
     }
 }
 
@@ -476,7 +480,7 @@ fn predict_command(args: PredictArgs) -> Result<()> {
     Ok(())
 }
 
-fn measure(args: BenchArgs, work: fn(&bench::Options) -> Result<bench::Measurement>) -> Result<()> {
+fn measure<M: fmt::Display + serde::Serialize>(args: BenchArgs, work: fn(&bench::Options) -> Result<M>) -> Result<()> {
     let json = args.json.clone();
     let measured = work(&args.options()?)?;
     println!("{measured}");

@@ -2,7 +2,7 @@
 
 use crate::balance::Balance;
 use crate::error::{Error, Result};
-use crate::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars};
+use crate::executor::{DeviceChoice, Executor, NodeTime, ParameterSet, PlanId, StepScalars};
 use crate::graph::fuse::Fusion;
 use crate::graph::ir::{Segment, ValueId};
 use crate::losses::{BatchTarget, Encoded, TaskLoss, TrainingNetwork, gather};
@@ -46,10 +46,25 @@ impl Trainer {
         config: OptimizerConfig,
         balance: Box<dyn Balance>,
     ) -> Result<Trainer> {
+        Trainer::fused(architecture, shape, device, config, balance, Fusion::On)
+    }
+
+    /// As [`Trainer::new`], fused or not.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn fused(
+        architecture: &Architecture,
+        shape: [usize; 3],
+        device: &DeviceChoice,
+        config: OptimizerConfig,
+        balance: Box<dyn Balance>,
+        fusion: Fusion,
+    ) -> Result<Trainer> {
         let TrainingNetwork { network, losses } = TrainingNetwork::new(architecture, shape)?;
         let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers)?;
         let images = network.images;
-        let plan = executor.prepare(network.graph, Fusion::On)?;
+        let plan = executor.prepare(network.graph, fusion)?;
         Ok(Trainer {
             executor,
             balance,
@@ -68,14 +83,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::NonFinite`] when a loss is; nothing has been updated then.
     pub fn step(&mut self, images: &[u8], targets: &[Vec<Encoded>]) -> Result<StepReport> {
-        let targets: Vec<BatchTarget> = (0..self.losses.len()).map(|task| gather(targets.iter(), task)).collect();
-        let active: Vec<bool> = targets.iter().map(|t| t.active).collect();
-        let scalars = StepScalars {
-            task_weights: self.balance.weights(&active),
-            denominators: targets.iter().map(|t| t.denominator).collect(),
-            dropout_counter: self.step,
-        };
-        self.write(images, &targets)?;
+        let (active, scalars) = self.write(images, targets)?;
         for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
             self.executor.run(self.plan, segment, ParameterSet::Current, &scalars)?;
         }
@@ -92,12 +100,29 @@ impl Trainer {
         Ok(StepReport { losses, weights: scalars.task_weights, gradient_norm, learning_rate })
     }
 
-    fn write(&mut self, images: &[u8], targets: &[BatchTarget]) -> Result<()> {
+    /// The batch to the device; which tasks have labels in it, and the step's scalars.
+    fn write(&mut self, images: &[u8], targets: &[Vec<Encoded>]) -> Result<(Vec<bool>, StepScalars)> {
+        let targets: Vec<BatchTarget> = (0..self.losses.len()).map(|task| gather(targets.iter(), task)).collect();
         self.executor.write_u8(self.plan, self.images, images)?;
-        for (loss, target) in self.losses.iter().zip(targets) {
+        for (loss, target) in self.losses.iter().zip(&targets) {
             loss.write(&mut self.executor, self.plan, target)?;
         }
-        Ok(())
+        let active: Vec<bool> = targets.iter().map(|t| t.active).collect();
+        let scalars = StepScalars {
+            task_weights: self.balance.weights(&active),
+            denominators: targets.iter().map(|t| t.denominator).collect(),
+            dropout_counter: self.step,
+        };
+        Ok((active, scalars))
+    }
+
+    /// Times every node of segments 1 to 3 on one batch; see [`Executor::time_nodes`].
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn time_nodes(&mut self, images: &[u8], targets: &[Vec<Encoded>], repeats: usize) -> Result<Vec<NodeTime>> {
+        let (_, scalars) = self.write(images, targets)?;
+        self.executor.time_nodes(self.plan, &scalars, repeats)
     }
 
     fn read_losses(&self, active: &[bool]) -> Result<Vec<f32>> {

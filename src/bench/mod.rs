@@ -1,9 +1,14 @@
 //! How fast this machine trains and infers: whole steps on synthetic images, timed one by one.
 
+mod ops;
+
+pub use ops::{OpsMeasurement, ops};
+
 use crate::balance::Method;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
-use crate::losses::Encoder;
+use crate::graph::fuse::Fusion;
+use crate::losses::{Encoded, Encoder};
 use crate::model::{Architecture, Backbone, Card, Model, init, weights};
 use crate::optim::schedule::Schedule;
 use crate::optim::{OptimizerConfig, OptimizerKind};
@@ -69,6 +74,14 @@ const WARMUP: usize = 2;
 /// # Errors
 /// A network or device that cannot be had.
 pub fn train(options: &Options) -> Result<Measurement> {
+    let (mut trainer, images, targets) = training(options, Fusion::On)?;
+    let times = time(options.repeats, || trainer.step(&images, &targets).map(|_| ()))?;
+    let parameters = trainer.executor.store()?.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+    Ok(measurement("train", options, times, parameters, trainer.executor.arena_bytes()))
+}
+
+/// A trainer on a fixed batch: the images, and each image's targets.
+fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<Vec<Encoded>>)> {
     check(options)?;
     let architecture = architecture(options);
     let shape = [options.batch, options.imgsz, options.imgsz];
@@ -81,7 +94,7 @@ pub fn train(options: &Options) -> Result<Measurement> {
         average_decay: 0.999,
     };
     let balance = Method::Uncertainty.start(&vec![1.0; architecture.tasks.len()]);
-    let mut trainer = Trainer::new(&architecture, shape, &options.device, optimizer, balance)?;
+    let mut trainer = Trainer::fused(&architecture, shape, &options.device, optimizer, balance, fusion)?;
     trainer.executor.edit_store(|store| init::initialise(store, 0))?;
     let images = synthetic_images(options);
     let encoder = Encoder {
@@ -89,11 +102,9 @@ pub fn train(options: &Options) -> Result<Measurement> {
         standardisation: architecture.tasks.iter().map(|_| None).collect(),
         tasks: architecture.tasks.clone(),
     };
-    let targets: Vec<_> =
+    let targets =
         (0..options.batch).map(|i| encoder.encode(&synthetic_labels(&architecture.tasks, options.imgsz, i))).collect();
-    let times = time(options.repeats, || trainer.step(&images, &targets).map(|_| ()))?;
-    let parameters = trainer.executor.store()?.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
-    Ok(measurement("train", options, times, parameters, trainer.executor.arena_bytes()))
+    Ok((trainer, images, targets))
 }
 
 /// Times evaluation forward passes.
