@@ -54,9 +54,8 @@ fn merging_takes_any_number_of_blocks() {
     for (rows, c) in [(128usize, 8), (128 * 257 + 1, 24), (128 * 700 - 5, 8)] {
         let blocks = rows.div_ceil(STATISTICS_ROWS);
         let mut random = Random::new(rows as u64);
-        let partials: Vec<f32> = (0..blocks)
-            .flat_map(|_| [random.vector(c, -20.0, 30.0), random.vector(c, 0.0, 900.0)].concat())
-            .collect();
+        let partials: Vec<f32> =
+            (0..blocks).flat_map(|_| [random.vector(c, -20.0, 30.0), random.vector(c, 0.0, 900.0)].concat()).collect();
         let (gamma, beta) = (random.vector(c, -1.5, 1.5), random.vector(c, -1.0, 1.0));
         let count = |block: usize| STATISTICS_ROWS.min(rows - block * STATISTICS_ROWS) as f64;
         let at = |block: usize, i: usize| f64::from(partials[block * 2 * c + i]);
@@ -195,21 +194,8 @@ fn backward_finish_adds_up_any_number_of_blocks() {
             let (partials, moments) = (board.floats(&partials), board.floats(&moments));
             let (gamma, coefficients) = (board.floats(&gamma), board.floats_out(3 * c));
             let (dgamma, dbeta) = (board.floats(&vec![1.0; c]), board.floats(&vec![-1.0; c]));
-            board.run(&[backward_finish(
-                [rows, c],
-                blocks,
-                partials,
-                moments,
-                gamma,
-                coefficients,
-                dgamma,
-                dbeta,
-            )]);
-            vec![
-                board.read_floats(coefficients, 3 * c),
-                board.read_floats(dgamma, c),
-                board.read_floats(dbeta, c),
-            ]
+            board.run(&[backward_finish([rows, c], blocks, partials, moments, gamma, coefficients, dgamma, dbeta)]);
+            vec![board.read_floats(coefficients, 3 * c), board.read_floats(dgamma, c), board.read_floats(dbeta, c)]
         });
     }
 }

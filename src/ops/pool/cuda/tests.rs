@@ -27,11 +27,8 @@ fn max_pool_and_its_backward_match_plain_loops() {
         let dy = random.activations(y.len(), -1.0, 1.0);
         let dx = plain_backward(&problem, &dy, &argmax);
         // A pixel lies in at most four windows.
-        let expected = [
-            Expected::exact("y", y),
-            Expected::exact("argmax", argmax),
-            Expected::within("dx", 4, 4.0, dx).stored(),
-        ];
+        let expected =
+            [Expected::exact("y", y), Expected::exact("argmax", argmax), Expected::within("dx", 4, 4.0, dx).stored()];
         check_kernels(&format!("max pool {shape:?}"), &expected, |board| {
             let outputs = dy.len();
             let (x, dy) = (board.activations(&x), board.activations(&dy));
