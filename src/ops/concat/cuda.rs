@@ -74,7 +74,7 @@ pub fn backward_workspace(n: usize, d: usize, levels: &[Level]) -> usize {
 }
 
 /// From dout f32 `[N, A, D]`, each level's dx = scale·dout and dscale += Σ dout·x; the workspace holds
-/// [`backward_workspace`] bytes and is used where a level has a dscale.
+/// [`backward_workspace`] bytes and is used where a level has a dscale. No two levels share a dscale.
 pub fn backward(
     n: usize,
     d: usize,
@@ -107,7 +107,7 @@ mod tests {
         None,
         All,
         /// The second level alone has none.
-        Some,
+        ButOne,
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
             (1, 8, vec![70, 2]),
             (1, 91, vec![130, 30, 9]),
         ] {
-            for scales in [Scales::None, Scales::All, Scales::Some] {
+            for scales in [Scales::None, Scales::All, Scales::ButOne] {
                 check_gathering(n, d, &cells, scales);
             }
         }
@@ -131,7 +131,7 @@ mod tests {
         let (mut random, total) = (Random::new((n * d) as u64), cells.iter().sum::<usize>());
         let xs: Vec<Vec<f32>> = cells.iter().map(|a| random.activations(n * a * d, -1.0, 1.0)).collect();
         let dout = random.vector(n * total * d, -1.0, 1.0);
-        let scaled = |level: usize| scales == Scales::All || (scales == Scales::Some && level != 1);
+        let scaled = |level: usize| scales == Scales::All || (scales == Scales::ButOne && level != 1);
         let scale = |level: usize| if scaled(level) { f64::from(SCALES[level]) } else { 1.0 };
         let (mut out, mut expected) = (vec![0.0; n * total * d], Vec::new());
         // What was there before is 1.
