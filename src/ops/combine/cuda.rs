@@ -50,3 +50,85 @@ pub fn add_floats(len: usize, a: Address, b: Address, out: Address) -> Launch {
     let arguments = Arguments::new().pointer(a).pointer(b).pointer(out).int(len);
     launch("add_floats", [len.div_ceil(FLOAT_THREADS), 1, 1], FLOAT_THREADS, arguments)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::ir::TermForm::{Dense, Pooled};
+    use crate::ops::testing::{Expected, Random, check_kernels};
+
+    /// By task; task 2 is not there.
+    const WEIGHTS: [f32; 4] = [0.7, 1.9, 0.0, -0.4];
+
+    /// Terms of weight 0 hold NaN, which must not show.
+    #[test]
+    fn combine_matches_plain_loops_and_leaves_out_what_weighs_nothing() {
+        for [n, hw, c] in [[1, 1, 8], [2, 49, 24], [3, 7, 64], [2, 70, 72], [1, 300, 16]] {
+            for terms in [
+                vec![],
+                vec![(2, Dense)],
+                vec![(1, Dense)],
+                vec![(3, Pooled)],
+                vec![(0, Dense), (2, Pooled), (3, Pooled), (1, Dense), (2, Dense)],
+                (0..MAX_TERMS).map(|i| (i % 4, if i % 3 == 0 { Pooled } else { Dense })).collect(),
+            ] {
+                let mut random = Random::new((n * hw * c) as u64);
+                let gradients: Vec<Vec<f32>> = (terms.iter())
+                    .map(|&(task, form)| {
+                        let len = if form == Dense { n * hw * c } else { n * c };
+                        let gradient = random.activations(len, -1.0, 1.0);
+                        if WEIGHTS[task] == 0.0 { vec![f32::NAN; len] } else { gradient }
+                    })
+                    .collect();
+                let (mut out, mut magnitudes) = (vec![0.0; n * hw * c], vec![0.0; n * hw * c]);
+                for (&(task, form), gradient) in terms.iter().zip(&gradients).filter(|((t, _), _)| WEIGHTS[*t] != 0.0) {
+                    for i in 0..n * hw * c {
+                        let v = match form {
+                            Dense => f64::from(gradient[i]),
+                            Pooled => f64::from(gradient[i / (hw * c) * c + i % c]) / hw as f64,
+                        };
+                        out[i] += f64::from(WEIGHTS[task]) * v;
+                        magnitudes[i] += (f64::from(WEIGHTS[task]) * v).abs();
+                    }
+                }
+                let expected = [Expected::new("out", terms.len() + 2, (out, magnitudes)).stored()];
+                check_kernels(&format!("combine {n} × {hw} × {c}, {} terms", terms.len()), &expected, |board| {
+                    let weights = board.floats(&WEIGHTS);
+                    let terms: Vec<Term> = (terms.iter().zip(&gradients))
+                        .map(|(&(task, form), gradient)| {
+                            let gradient =
+                                if form == Dense { board.activations(gradient) } else { board.floats(gradient) };
+                            Term { task, form, gradient }
+                        })
+                        .collect();
+                    let out = board.activations_out(n * hw * c);
+                    board.run(&[combine([n, hw, c], &terms, weights, out)]);
+                    vec![board.read_activations(out, n * hw * c)]
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn add_matches_plain_loops() {
+        for len in [8, 520, 4096, 5000] {
+            let mut random = Random::new(len as u64);
+            let (a, b) = (random.activations(len, -1.0, 1.0), random.activations(len, -1.0, 1.0));
+            let sum: Vec<f64> = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) + f64::from(b)).collect();
+            let short = len - 3;
+            let expected = [
+                Expected::near("out", 1, sum.clone()).stored(),
+                Expected::near("in place", 1, sum.clone()).stored(),
+                Expected::near("floats", 1, sum[..short].to_vec()),
+            ];
+            check_kernels(&format!("add {len}"), &expected, |board| {
+                let (x, y, out) = (board.activations(&a), board.activations(&b), board.activations_out(len));
+                let (p, q, floats) = (board.floats(&a[..short]), board.floats(&b[..short]), board.floats_out(short));
+                board.run(&[add(len, x, y, out), add(len, x, y, x), add_floats(short, p, q, floats)]);
+                let sums = [out, x].map(|sum| board.read_activations(sum, len));
+                let [out, in_place] = sums;
+                vec![out, in_place, board.read_floats(floats, short)]
+            });
+        }
+    }
+}

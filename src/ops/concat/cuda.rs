@@ -74,7 +74,7 @@ pub fn backward_workspace(n: usize, d: usize, levels: &[Level]) -> usize {
 }
 
 /// From dout f32 `[N, A, D]`, each level's dx = scale·dout and dscale += Σ dout·x; the workspace holds
-/// [`backward_workspace`] bytes and is used where a level has a dscale.
+/// [`backward_workspace`] bytes and is used where a level has a dscale. No two levels share a dscale.
 pub fn backward(
     n: usize,
     d: usize,
@@ -93,4 +93,99 @@ pub fn backward(
         launches.push(launch("concat_backward_finish", [levels.len(), 1, 1], shared, arguments));
     }
     launches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Board, Expected, Random, check_kernels};
+
+    const SCALES: [f32; 3] = [1.25, -0.5, 0.75];
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Scales {
+        None,
+        All,
+        /// The second level alone has none.
+        ButOne,
+    }
+
+    #[test]
+    fn gathering_matches_plain_loops() {
+        for (n, d, cells) in [
+            (1, 1, vec![1]),
+            (2, 5, vec![9, 4, 1]),
+            (3, 68, vec![49, 16, 4]),
+            (2, 80, vec![400, 100, 25]),
+            (1, 8, vec![70, 2]),
+            (1, 91, vec![130, 30, 9]),
+        ] {
+            for scales in [Scales::None, Scales::All, Scales::ButOne] {
+                check_gathering(n, d, &cells, scales);
+            }
+        }
+    }
+
+    /// Each level's numbers `[N, cells, D]`, dout `[N, A, D]`.
+    fn check_gathering(n: usize, d: usize, cells: &[usize], scales: Scales) {
+        let (mut random, total) = (Random::new((n * d) as u64), cells.iter().sum::<usize>());
+        let xs: Vec<Vec<f32>> = cells.iter().map(|a| random.activations(n * a * d, -1.0, 1.0)).collect();
+        let dout = random.vector(n * total * d, -1.0, 1.0);
+        let scaled = |level: usize| scales == Scales::All || (scales == Scales::ButOne && level != 1);
+        let scale = |level: usize| if scaled(level) { f64::from(SCALES[level]) } else { 1.0 };
+        let (mut out, mut expected) = (vec![0.0; n * total * d], Vec::new());
+        // What was there before is 1.
+        let (mut dscale, mut magnitudes) = (vec![1.0; cells.len()], vec![1.0; cells.len()]);
+        let mut first = 0;
+        for (level, (x, a)) in xs.iter().zip(cells).enumerate() {
+            let mut dx = vec![0.0; n * a * d];
+            for (i, &x) in x.iter().enumerate() {
+                let at = (i / (a * d) * total + first) * d + i % (a * d);
+                out[at] = scale(level) * f64::from(x);
+                dx[i] = scale(level) * f64::from(dout[at]);
+                if scaled(level) {
+                    dscale[level] += f64::from(dout[at]) * f64::from(x);
+                    magnitudes[level] += (f64::from(dout[at]) * f64::from(x)).abs();
+                }
+            }
+            first += a;
+            expected.push(Expected::near("dx", 1, pad(d, &dx, 0.0)).stored());
+        }
+        expected.insert(0, Expected::near("out", 1, out));
+        // A thread's products and the sums of a block; the last two roundings are of the whole.
+        let operations = BACKWARD_VECTORS * VECTOR + WARP.ilog2() as usize + THREADS / WARP + 2;
+        expected.push(Expected::new("dscale", operations, (dscale, magnitudes)));
+        let case = format!("concat [{n}, {cells:?}, {d}], {} scales", (0..cells.len()).filter(|&l| scaled(l)).count());
+        check_kernels(&case, &expected, |board| {
+            let levels: Vec<Level> = (xs.iter().zip(cells).enumerate())
+                .map(|(level, (x, &cells))| Level {
+                    x: board.activations(&pad(d, x, 0.0)),
+                    cells,
+                    scale: scaled(level).then(|| board.floats(&SCALES[level..][..1])),
+                })
+                .collect();
+            let gradients: Vec<LevelGradient> = (xs.iter().enumerate())
+                .map(|(level, x)| LevelGradient {
+                    dx: board.activations_out(x.len() / d * d.next_multiple_of(VECTOR)),
+                    dscale: scaled(level).then(|| board.floats(&[1.0])),
+                })
+                .collect();
+            let (out, dout) = (board.floats_out(n * total * d), board.floats(&dout));
+            let workspace = board.poisoned(backward_workspace(n, d, &levels));
+            board.run(&[forward(n, d, &levels, out)]);
+            board.run(&backward(n, d, dout, &levels, &gradients, workspace));
+            let mut outputs = vec![board.read_floats(out, n * total * d)];
+            let padded = |x: &Vec<f32>| x.len() / d * d.next_multiple_of(VECTOR);
+            outputs.extend(gradients.iter().zip(&xs).map(|(g, x)| board.read_activations(g.dx, padded(x))));
+            let read = |board: &Board, at: Option<Address>| at.map_or(1.0, |at| board.read_floats(at, 1)[0]);
+            outputs.push(gradients.iter().map(|g| read(board, g.dscale)).collect());
+            outputs
+        });
+    }
+
+    /// Rows of D numbers as they lie in a map.
+    fn pad<T: Copy>(d: usize, rows: &[T], zero: T) -> Vec<T> {
+        let padding = vec![zero; d.next_multiple_of(VECTOR) - d];
+        rows.chunks_exact(d).flat_map(|row| [row, &padding].concat()).collect()
+    }
 }

@@ -15,3 +15,35 @@ pub fn normalise(pixels: usize, mean: [f32; 3], deviation: [f32; 3], images: Add
     let grid = [pixels.div_ceil(THREADS * PIXELS) as u32, 1, 1];
     Launch { file: File::PREPROCESS, kernel: "preprocess", grid, threads: THREADS as u32, shared_bytes: 0, arguments }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::preprocess::{DEVIATION, MEAN};
+    use crate::ops::testing::{Expected, Random, check_kernels};
+
+    #[test]
+    fn normalisation_matches_plain_loops() {
+        for pixels in [1, 5, 256, 513, 3000] {
+            let mut random = Random::new(pixels as u64);
+            let images: Vec<u8> = match pixels {
+                256 => (0..768).map(|i| (i / 3) as u8).collect(),
+                _ => (0..pixels * 3).map(|_| random.bits() as u8).collect(),
+            };
+            let plain = |i: usize| match i % 8 {
+                colour @ 0..3 => {
+                    let v = f64::from(images[i / 8 * 3 + colour]) / 255.0;
+                    (v - f64::from(MEAN[colour])) / f64::from(DEVIATION[colour])
+                }
+                _ => 0.0,
+            };
+            // Two rounded constants, a product and a sum of numbers below 4.5.
+            let expected = [Expected::within("x", 4, 4.5, (0..pixels * 8).map(plain).collect()).stored()];
+            check_kernels(&format!("preprocess {pixels} pixels"), &expected, |board| {
+                let (images, x) = (board.bytes(&images), board.activations_out(pixels * 8));
+                board.run(&[normalise(pixels, MEAN, DEVIATION, images, x)]);
+                vec![board.read_activations(x, pixels * 8)]
+            });
+        }
+    }
+}

@@ -3,6 +3,13 @@
 use super::cpu::*;
 use crate::ops::testing::{Expected, Random, check, poisoned};
 
+/// The element of top that element `at` of out copies.
+pub(super) fn source(&Upsample { c, from, to, .. }: &Upsample, at: usize) -> usize {
+    let (channel, j, row) = (at % c, at / c % to[1], at / c / to[1]);
+    let (i, image) = (row % to[0], row / to[0]);
+    ((image * from[0] + i * from[0] / to[0]) * from[1] + j * from[1] / to[1]) * c + channel
+}
+
 #[test]
 fn upsampling_matches_plain_loops() {
     for (n, c, from, to) in [
@@ -19,12 +26,7 @@ fn upsampling_matches_plain_loops() {
         let mut random = Random::new(large as u64);
         let (top, lateral) = (random.vector(small, -1.0, 1.0), random.vector(large, -1.0, 1.0));
         let dout = random.vector(large, -1.0, 1.0);
-        // The element of top that each element of out copies.
-        let source = |at: usize| {
-            let (channel, j, row) = (at % c, at / c % to[1], at / c / to[1]);
-            let (i, image) = (row % to[0], row / to[0]);
-            ((image * from[0] + i * from[0] / to[0]) * from[1] + j * from[1] / to[1]) * c + channel
-        };
+        let source = |at: usize| source(&shape, at);
         let out = (0..large).map(|at| f64::from(lateral[at]) + f64::from(top[source(at)])).collect();
         let mut dtop = vec![0.0; small];
         (0..large).for_each(|at| dtop[source(at)] += f64::from(dout[at]));
