@@ -167,30 +167,26 @@ PH_DEVICE double best_score(const float *logits, int c, int side) {
   return sigmoid((double)best);
 }
 
-/// One side's softmax over the bins.
+/// One side's softmax over the bins. The powers are made anew where they are needed: seventeen doubles do not fit into
+/// registers beside the rest, and foreground is rare.
 struct distribution {
-  double p[BINS];
-  double log_sum;  // ln Σ exp(logits)
-  double mean;     // expected bin
+  double largest;
+  double sum;   // Σ exp(logits − largest)
+  double mean;  // expected bin
 };
 
-PH_DEVICE void read_distribution(const float *logits, distribution *d) {
+PH_DEVICE distribution read_distribution(const float *logits) {
   float largest = ph_float(0xff800000u);
-#pragma unroll
+#pragma unroll 4
   for (int bin = 0; bin < BINS; bin++) largest = logits[bin] > largest ? logits[bin] : largest;
-  double sum = 0.0;
-#pragma unroll
+  double sum = 0.0, moment = 0.0;
+#pragma unroll 2
   for (int bin = 0; bin < BINS; bin++) {
-    d->p[bin] = exp((double)logits[bin] - (double)largest);
-    sum += d->p[bin];
+    const double power = exp((double)logits[bin] - (double)largest);
+    sum += power;
+    moment += bin * power;
   }
-  d->mean = 0.0;
-#pragma unroll
-  for (int bin = 0; bin < BINS; bin++) {
-    d->p[bin] /= sum;
-    d->mean += bin * d->p[bin];
-  }
-  d->log_sum = (double)largest + log(sum);
+  return distribution{(double)largest, sum, moment / sum};
 }
 
 struct overlap {
@@ -264,23 +260,26 @@ PH_DEVICE void box_of_cell(const BoxesArgs &a, int cell, bool counts, sums *tota
   const float *class_logits = a.class_logits + (size_t)cell * a.c;
   const double score = best_score(class_logits, a.c, side), target = a.target[(size_t)cell * 4 + side];
 
-  const size_t at = (size_t)cell * SIDES + side * BINS;
-  distribution d;
-  read_distribution(a.box_logits + at, &d);
+  const float *logits = a.box_logits + (size_t)cell * SIDES + side * BINS;
+  float *dlogits = a.dbox + (size_t)cell * SIDES + side * BINS;
+  const distribution d = read_distribution(logits);
   // Left and top reach back from the centre, right and bottom forward.
   const overlap o = overlap_of(centre + sign * d.mean * stride, target, side);
 
   const double distance = fmin(fmax(sign * (target - centre) / stride, 0.0), (BINS - 1) - 1e-3);
   const double below = floor(distance), above = distance - below;
-  const double slope = -GIOU_GAIN * o.slope * sign * stride;
-  double focal = 0.0;
-#pragma unroll
-  for (int bin = 0; bin < BINS; bin++) {
-    const double wanted = bin == below ? 1.0 - above : bin == below + 1.0 ? above : 0.0;
-    if (bin == below || bin == below + 1.0) focal -= wanted * ((double)a.box_logits[at + bin] - d.log_sum);
-    const double of_giou = slope * d.p[bin] * (bin - d.mean);
-    const double of_distribution = DISTRIBUTION_GAIN / 4.0 * (d.p[bin] - wanted);
-    if (counts) a.dbox[at + bin] = (float)(score * (of_giou + of_distribution));
+  const int lower = counts ? (int)below : 0;
+  // ln Σ exp(logits) less the two logits around the distance, each to its share.
+  const double of_logits = (1.0 - above) * (double)logits[lower] + above * (double)logits[lower + 1];
+  double focal = d.largest + log(d.sum) - of_logits;
+  if (counts) {
+    const double slope = -GIOU_GAIN * o.slope * sign * stride, inverse = 1.0 / d.sum;
+#pragma unroll 2
+    for (int bin = 0; bin < BINS; bin++) {
+      const double p = exp((double)logits[bin] - d.largest) * inverse;
+      const double wanted = bin == lower ? 1.0 - above : bin == lower + 1 ? above : 0.0;
+      dlogits[bin] = (float)(score * (slope * p * (bin - d.mean) + DISTRIBUTION_GAIN / 4.0 * (p - wanted)));
+    }
   }
   focal = sum_of_sides(focal);
   if (counts && side == 0) {

@@ -57,7 +57,7 @@ PH_KERNEL(group_norm_sums, SumsArgs, THREADS) {
   if (p.works) {
     float origin[PH_VECTOR];
     ph_load8(x + (size_t)p.first_row * a.c, origin);
-#pragma unroll 4
+#pragma unroll 2
     for (int row = p.first_row + p.lane; row < p.end_row; row += p.lanes) {
       float v[PH_VECTOR];
       ph_load8(x + (size_t)row * a.c, v);

@@ -194,7 +194,7 @@ fn update(table: &Table, buffers: &Buffers, scalars: Address, outcome: Address) 
 /// The averages of `len` running statistics move towards them; nothing where the outcome is not finite.
 pub fn ema_running(len: usize, running: Address, average: Address, scalars: Address, outcome: Address) -> Launch {
     let arguments = Arguments::new().pointer(scalars).pointer(outcome).pointer(running).pointer(average).int(len);
-    launch("ema_running", len.div_ceil(RUNNING), 0, arguments)
+    launch("ema_running", len.div_ceil(RUNNING).max(1), 0, arguments)
 }
 
 /// Writes the activations' copies of `values`, which may be the averages.
@@ -207,3 +207,6 @@ fn launch(kernel: &'static str, blocks: usize, shared_bytes: usize, arguments: A
     let (grid, threads, shared_bytes) = ([blocks as u32, 1, 1], THREADS as u32, shared_bytes as u32);
     Launch { file: File::OPTIMIZER, kernel, grid, threads, shared_bytes, arguments }
 }
+
+#[cfg(test)]
+mod tests;
