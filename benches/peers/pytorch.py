@@ -1,8 +1,10 @@
-"""The same work as `polyhead bench train|infer`, by PyTorch: ResNet-50, channels_last, float32, CPU.
+"""The same work as `polyhead bench train|infer`, by PyTorch: ResNet, channels_last; float32 on a CPU, bf16 autocast on a GPU.
 
-    python pytorch.py train --imgsz 64 --batch 32 --threads 2 --repeats 10 [--json FILE]
+    python pytorch.py train --imgsz 64 --batch 32 --threads 2 --repeats 10 [--device cuda] [--mode compile] [--json FILE]
+    python pytorch.py ceilings --device cuda
 
-A training step is forward, cross-entropy, backward and SGD with momentum, on one fixed batch. Needs torch and torchvision.
+A training step is u8 images to the device, normalisation, forward, cross-entropy, backward and SGD with momentum, on one fixed
+batch. `ceilings` times a copy and a large matrix product, what the card can do at most. Needs torch and torchvision.
 """
 import argparse
 import json
@@ -12,48 +14,101 @@ import time
 import torch
 import torchvision
 
+MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def seconds(work, device):
+    """One timing, the device waited for before and after."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def best(work, device, repeats=10):
+    work()
+    return min(seconds(work, device) for _ in range(repeats))
+
+
+def ceilings(device):
+    """Bytes a second of a copy (read and written both counted) and FLOP a second of a bf16 product of random matrices."""
+    n = 1 << 30 if device != "cpu" else 1 << 26
+    source = torch.empty(n, dtype=torch.uint8, device=device).random_()
+    target = torch.empty_like(source)
+    copy = 2 * n / best(lambda: target.copy_(source), device)
+    side = 8192 if device != "cpu" else 1024
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    product = 2 * side**3 / best(lambda: a @ b, device)
+    return dict(work="ceilings", gb_per_second=copy / 1e9, gflop_per_second=product / 1e9, torch=torch.__version__)
+
+
+def step_of(args):
+    """The function that does one step."""
+    gpu = args.device != "cpu"
+    memory = dict(memory_format=torch.channels_last)
+    net = getattr(torchvision.models, args.backbone)().to(args.device).to(**memory)
+    pixels = torch.randint(0, 256, (args.batch, args.imgsz, args.imgsz, 3), dtype=torch.uint8)
+    pixels = pixels.pin_memory() if gpu else pixels
+    y = (torch.arange(args.batch) % 1000).to(args.device)
+    mean, deviation = (torch.tensor(v, device=args.device).view(1, 3, 1, 1) * 255 for v in (MEAN, DEVIATION))
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=gpu)
+    training = args.work == "train"
+    net.train(training)
+
+    def forward():
+        # NHWC bytes seen as NCHW are channels_last already.
+        x = pixels.to(args.device, non_blocking=True).permute(0, 3, 1, 2)
+        x = (x.float() - mean) / deviation
+        with torch.autocast(device_type="cuda", dtype=torch.bfloat16, enabled=gpu):
+            out = net(x)
+            return torch.nn.functional.cross_entropy(out, y) if training else out
+
+    run = torch.compile(forward, mode=None if args.mode == "compile" else args.mode) if args.mode != "eager" else forward
+
+    def train():
+        optimizer.zero_grad(set_to_none=True)
+        run().backward()
+        optimizer.step()
+
+    def infer():
+        with torch.inference_mode():
+            run()
+
+    return train if training else infer
+
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", choices=["train", "infer"])
+    parser.add_argument("work", choices=["train", "infer", "ceilings"])
     parser.add_argument("--imgsz", type=int, default=224)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--mode", default="eager", choices=["eager", "compile", "max-autotune", "reduce-overhead"])
     parser.add_argument("--json")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    net = getattr(torchvision.models, args.backbone)().to(memory_format=torch.channels_last)
-    x = torch.randn(args.batch, 3, args.imgsz, args.imgsz).to(memory_format=torch.channels_last)
-    y = torch.arange(args.batch) % 1000
-    if args.work == "train":
-        net.train()
-        optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
-
-        def step():
-            optimizer.zero_grad(set_to_none=True)
-            torch.nn.functional.cross_entropy(net(x), y).backward()
-            optimizer.step()
+    if args.device == "cpu":
+        torch.set_num_threads(args.threads)
     else:
-        net.eval()
-
-        def step():
-            with torch.inference_mode():
-                net(x)
-
-    for _ in range(2):
-        step()
-    times = []
-    for _ in range(args.repeats):
-        start = time.perf_counter()
-        step()
-        times.append((time.perf_counter() - start) * 1e3)
-    median = statistics.median(times)
-    result = dict(work=args.work, model=args.backbone, img_size=args.imgsz, batch_size=args.batch, threads=args.threads,
-                  repeats=args.repeats, step_time=median, step_time_min=min(times), step_time_max=max(times),
-                  samples_per_sec=args.batch / median * 1e3, torch=torch.__version__)
+        torch.backends.cudnn.benchmark = True
+    if args.work == "ceilings":
+        result = ceilings(args.device)
+    else:
+        step = step_of(args)
+        for _ in range(2 if args.device == "cpu" else 10):
+            step()
+        times = [seconds(step, args.device) * 1e3 for _ in range(args.repeats)]
+        median = statistics.median(times)
+        result = dict(work=args.work, model=args.backbone, device=args.device, mode=args.mode, img_size=args.imgsz,
+                      batch_size=args.batch, threads=args.threads, repeats=args.repeats, step_time=median,
+                      step_time_min=min(times), step_time_max=max(times), samples_per_sec=args.batch / median * 1e3,
+                      torch=torch.__version__)
     print(json.dumps(result))
     if args.json:
         with open(args.json, "w") as file:

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in stages that go on where they stopped.
+#
+#   benches/gpu.sh build              where Rust is: the program and its tests, stripped, into target/gpu
+#   benches/gpu.sh run FOLDER [STAGE…]  where the GPU is, without Rust: results and a table of what passed into FOLDER
+#
+# The stages, most telling first: describe, check, steps, ops, inference, digits, sanitizer. Each takes under ten minutes; one that has
+# passed in FOLDER is not run again. Needs a driver and NVRTC; `steps` and `inference` compare with PyTorch where python3 has it,
+# `sanitizer` runs where compute-sanitizer is found. Keep FOLDER under benches/results/.
+set -uo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+programs=$here/target/gpu
+ALL="describe check steps ops inference digits sanitizer"
+
+build() {
+  set -e
+  cd "$here"
+  mkdir -p "$programs"
+  cargo build --release
+  cp target/release/polyhead "$programs/polyhead"
+  # The test programs' paths, from cargo itself.
+  cargo test --no-run --lib --test main --message-format=json 2>/dev/null |
+    sed -n 's/.*"name":"\(polyhead\|main\)".*"executable":"\([^"]*\)".*/\1 \2/p' |
+    while read -r name path; do cp "$path" "$programs/tests-$name"; done
+  strip "$programs"/*
+  du -ch "$programs"/* | tail -1
+}
+
+have_torch() { python3 -c 'import torch, torchvision' 2>/dev/null; }
+
+describe() {
+  nvidia-smi && nvidia-smi -q -d CLOCK,POWER,PERFORMANCE
+  python3 -c 'import torch, torchvision; print("torch", torch.__version__, "torchvision", torchvision.__version__)'
+  uname -a
+  nproc
+}
+
+check() {
+  "$programs/tests-polyhead" cuda --test-threads 4 && "$programs/tests-main" cuda:: --test-threads 1 --nocapture
+}
+
+steps() {
+  local batch ok=0
+  for batch in 64 128 256; do
+    "$programs/polyhead" bench train --device cuda --batch $batch --repeats 30 --json "$out/train-$batch.json" || ok=1
+  done
+  "$programs/polyhead" bench train --device cuda --batch 128 --heads all --repeats 20 --json "$out/train-all-128.json" || ok=1
+  if have_torch; then
+    for mode in eager compile; do
+      python3 "$here/benches/peers/compare.py" train --device cuda --batch 256 --mode $mode --repeats 30 --rounds 2 \
+        --polyhead "$programs/polyhead" || ok=1
+    done
+  else
+    echo "PyTorch is not there: no comparison"
+  fi
+  return $ok
+}
+
+ops() {
+  have_torch && python3 "$here/benches/peers/pytorch.py" ceilings --device cuda --json "$out/ceilings.json"
+  "$programs/polyhead" bench ops --device cuda --batch 256 --repeats 10 --json "$out/ops-256.json"
+}
+
+inference() {
+  local ok=0
+  "$programs/polyhead" bench infer --device cuda --batch 256 --repeats 30 --json "$out/infer-256.json" || ok=1
+  "$programs/polyhead" bench infer --device cuda --batch 1 --repeats 50 --json "$out/infer-1.json" || ok=1
+  if have_torch; then
+    for mode in eager max-autotune; do
+      python3 "$here/benches/peers/compare.py" infer --device cuda --batch 256 --mode $mode --repeats 30 --rounds 2 \
+        --polyhead "$programs/polyhead" || ok=1
+    done
+  fi
+  return $ok
+}
+
+# The built-in set to the figures it reaches on a CPU.
+digits() {
+  rm -rf "$out/runs"
+  "$programs/polyhead" train --device cuda --workers "$(nproc)" --project "$out/runs" --name digits &&
+    "$programs/polyhead" evaluate "$out/runs/train/digits" --device cuda --json "$out/digits-gpu.json" &&
+    "$programs/polyhead" evaluate "$out/runs/train/digits" --device cpu --json "$out/digits-cpu.json"
+  local ok=$?
+  # Pictures and checkpoints are not results.
+  [ -d "$out/runs/train/digits" ] && cp "$out/runs/train/digits/results.csv" "$out/digits.csv"
+  rm -rf "$out/runs"
+  return $ok
+}
+
+sanitizer() {
+  command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not there"; return 0; }
+  local tool ok=0
+  for tool in memcheck racecheck initcheck; do
+    echo "== $tool"
+    timeout 180 compute-sanitizer --tool $tool --error-exitcode 9 \
+      "$programs/polyhead" bench train --device cuda --backbone resnet18 --imgsz 64 --batch 8 --heads all --repeats 1 || ok=1
+  done
+  return $ok
+}
+
+run() {
+  out=${1:?a folder for the results}
+  shift
+  mkdir -p "$out"
+  out=$(cd "$out" && pwd)
+  # NVRTC lies with PyTorch's wheels or in a toolkit.
+  local wheels
+  wheels=$(python3 -c 'import nvidia, os; print(os.path.join(list(nvidia.__path__)[0], "cu13", "lib"))' 2>/dev/null || true)
+  export LD_LIBRARY_PATH="${wheels:+$wheels:}/usr/local/cuda/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+  export POLYHEAD_CACHE="${POLYHEAD_CACHE:-$out/cache}"
+  local stage
+  for stage in ${*:-$ALL}; do
+    [ -e "$out/$stage.passed" ] && continue
+    echo "== $stage"
+    if "$stage" > "$out/$stage.txt" 2>&1; then touch "$out/$stage.passed"; fi
+    tail -n 40 "$out/$stage.txt"
+  done
+  [ "$POLYHEAD_CACHE" = "$out/cache" ] && rm -rf "$out/cache"
+  echo
+  {
+    echo "| stage | result |"
+    echo "|---|---|"
+    for stage in $ALL; do
+      if [ -e "$out/$stage.passed" ]; then result=passed; elif [ -e "$out/$stage.txt" ]; then result="failed, see $stage.txt"; else result="not run"; fi
+      echo "| $stage | $result |"
+    done
+  } | tee "$out/README.md"
+}
+
+case "${1:-}" in
+  build) build ;;
+  run) shift; run "$@" ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
