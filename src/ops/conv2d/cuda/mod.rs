@@ -211,6 +211,8 @@ pub fn dgrad_partials(problem: &Problem) -> usize {
 fn check(problem: &Problem) {
     assert!(problem.c.is_multiple_of(VECTOR) && problem.k.is_multiple_of(VECTOR), "channels are padded to vectors");
     assert!(problem.r <= LARGEST_KERNEL && problem.s <= LARGEST_KERNEL, "a kernel of {} is too large", problem.r);
+    let largest = problem.input_len().max(problem.output_len()).max(problem.weight_len());
+    assert!(largest / VECTOR <= i32::MAX as usize, "kernels count vectors with an int");
 }
 
 /// The kernels' `Shape`.

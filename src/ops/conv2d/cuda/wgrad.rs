@@ -5,12 +5,16 @@ use super::{CHUNK, DIRECT_THREADS, check, shape};
 use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
 use crate::ops::conv2d::Problem;
 
-/// Blocks one processor holds at a time, as the compile gate sees to.
+/// Blocks one processor holds at a time, at least: the compile gate sees to their registers.
 const BLOCKS: usize = 2;
 /// Splits' sums of one layer at most, in bytes, but for a single split.
 const WORKSPACE_BYTES: usize = 64 << 20;
 /// Splits at most; a grid has 65535.
 const SPLITS: usize = 1024;
+/// The estimate a plan is chosen by, until an autotuner measures: chunks a block could have multiplied while it starts and
+/// ends, and elements of the splits' sums that a block's share of the memory writes and reads in the time of a chunk.
+const BLOCK_CHUNKS: usize = 4;
+const CHUNK_SUMS: usize = 2048;
 /// Threads of a block of the kernel that adds up the splits, and the most that share an element.
 const REDUCE_THREADS: usize = 256;
 const REDUCE_LANES: usize = 8;
@@ -81,18 +85,16 @@ impl WgradPlan {
         // A tile half the size reads twice as much for the same products, so an eighth of them may go to waste.
         let tile = WgradTile::ALL.into_iter().find(|&tile| padded(tile) <= least + least / 8);
         let tile = tile.unwrap_or(WgradTile::Small);
-        let (blocks, slots, chunks) = match precision {
-            Precision::Bf16 => (tiles(tile, problem), BLOCKS * processors, problem.rows().div_ceil(CHUNK)),
-            Precision::F32 => {
-                (problem.weight_len().div_ceil(DIRECT_THREADS), BLOCKS * processors, problem.rows().div_ceil(CHUNK))
-            }
+        let blocks = match precision {
+            Precision::Bf16 => tiles(tile, problem),
+            Precision::F32 => problem.weight_len().div_ceil(DIRECT_THREADS),
         };
+        let (slots, chunks) = ((BLOCKS * processors).max(1), problem.rows().div_ceil(CHUNK));
         let most = (WORKSPACE_BYTES / (4 * problem.weight_len().max(1))).clamp(1, SPLITS).min(chunks.max(1));
-        // In chunks: what a processor's slot works through, plus what a split's sums cost to write and to read again.
         let cost = |splits: usize| {
-            let waves = (blocks * splits).div_ceil(slots.max(1));
-            let sums = (splits * problem.weight_len()).div_ceil(slots.max(1) * 64 * CHUNK);
-            waves * (chunks.div_ceil(splits) + 4) + sums
+            let waves = (blocks * splits).div_ceil(slots);
+            let sums = (splits * problem.weight_len()).div_ceil(slots * CHUNK_SUMS);
+            waves * (chunks.div_ceil(splits) + BLOCK_CHUNKS) + sums
         };
         WgradPlan { tile, splits: (1..=most).min_by_key(|&splits| cost(splits)).unwrap_or(1) }
     }
