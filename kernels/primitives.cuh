@@ -74,14 +74,15 @@ PH_DEVICE void ph_load_matrices_transposed(u32 (&r)[4], const void *row) {
 /// Starts a copy of 16 bytes from global to shared memory; zeros where not `there`. Both addresses multiples of 16.
 PH_DEVICE void ph_copy_async(void *shared, const void *global, bool there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(ph_shared_address(shared)), "l"(global),
-               "r"(there ? 16 : 0));
+               "r"(there ? 16 : 0)
+               : "memory");
 }
 /// Closes the group of copies started since the last call.
-PH_DEVICE void ph_copy_commit() { asm volatile("cp.async.commit_group;"); }
+PH_DEVICE void ph_copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Waits until at most N of this thread's groups are under way.
 template <int N>
 PH_DEVICE void ph_copy_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(N));
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
 #endif

@@ -71,6 +71,7 @@ struct Block {
   void *scheduler = nullptr;
   int current = 0;
   int count = 0;
+  int left = 0;  // Threads that have not ended.
   u32 index[3] = {0, 0, 0};
   ph_dims dims = {};
   char *shared = nullptr;
@@ -146,26 +147,52 @@ bool open_barrier() {
   return any;
 }
 
+// Lets one thread run up to where it waits or ends.
+void take_turn(int index) {
+  resume(index);
+  if (block.fibers[index].state == DONE) block.left--;
+}
+
+// A round over all threads, in order, or from a random one and passing over some that could run: warps stay side by side.
+bool round_of_threads() {
+  bool moved = false;
+  const int first = schedule_seed ? (int)(next_random() % block.count) : 0;
+  for (int step = 0; step < block.count; step++) {
+    const int index = (first + step) % block.count;
+    if (block.fibers[index].state != READY) continue;
+    moved = true;
+    if (schedule_seed && next_random() % 4 == 0) continue;
+    take_turn(index);
+  }
+  return moved;
+}
+
+// One warp after the other, each as far as it gets: as far apart as warps can be.
+bool round_of_warps() {
+  bool moved = false;
+  const int warps = block.count / WARP, first = (int)(next_random() % warps);
+  for (int step = 0; step < warps; step++) {
+    const int base = (first + step) % warps * WARP;
+    for (bool again = true; again;) {
+      again = false;
+      for (int index = base; index < base + WARP; index++) {
+        if (block.fibers[index].state != READY) continue;
+        take_turn(index);
+        again = moved = true;
+      }
+    }
+  }
+  return moved;
+}
+
 Status run_block() {
   memset(block.shared, 0xCD, SHARED_PAGES);
   for (int i = 0; i < block.count; i++) start_fiber(block.fibers[i]);
-  int left = block.count;
-  while (left > 0) {
-    bool moved = false;
-    const int first = schedule_seed ? (int)(next_random() % block.count) : 0;
-    for (int step = 0; step < block.count; step++) {
-      const int index = (first + step) % block.count;
-      if (block.fibers[index].state != READY) continue;
-      // A shuffled schedule passes over threads that could run.
-      if (schedule_seed && next_random() % 4 == 0) {
-        moved = true;
-        continue;
-      }
-      resume(index);
-      moved = true;
-      if (block.fibers[index].state == DONE) left--;
-    }
-    if (left > 0 && !moved && !open_barrier()) return STUCK;
+  block.left = block.count;
+  const bool by_warps = schedule_seed && schedule_seed % 2 == 0;
+  while (block.left > 0) {
+    const bool moved = by_warps ? round_of_warps() : round_of_threads();
+    if (block.left > 0 && !moved && !open_barrier()) return STUCK;
   }
   return OK;
 }
@@ -322,7 +349,8 @@ void ph_host_copy_wait(int groups) {
 /// The end of what a launch asked for is the end of the last page.
 extern "C" void *ph_host_shared() { return block.shared + (SHARED_PAGES - block.dims.shared_bytes) / 16 * 16; }
 
-/// 0 runs the threads of a block in order; any other number is the seed of a shuffled order.
+/// 0 runs the threads of a block in order; an odd number is the seed of a shuffled order, an even one of an order of warps that
+/// each run as far as they get.
 extern "C" void ph_host_schedule(u64 seed) { schedule_seed = seed; }
 
 /// Memory that ends at a page nobody may touch and starts behind another, filled with 0xff: NaN in every format.
