@@ -4,6 +4,8 @@
 mod cli;
 #[path = "suite/cuda.rs"]
 mod cuda;
+#[path = "suite/devices.rs"]
+mod devices;
 #[cfg(unix)]
 #[path = "suite/disk.rs"]
 mod disk;

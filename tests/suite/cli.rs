@@ -27,7 +27,7 @@ pub fn succeed(args: &[&str]) -> String {
 }
 
 /// Runs and expects `code` and one sentence that holds every one of `words`.
-fn fail(args: &[&str], code: i32, words: &[&str]) {
+pub fn fail(args: &[&str], code: i32, words: &[&str]) {
     let output = run(args);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The devices there are; where the shim cannot be built that is said, and a failure if `POLYHEAD_REQUIRE_SHIM` is set.
-fn devices(precision: Precision) -> Vec<DeviceChoice> {
+pub fn devices(precision: Precision) -> Vec<DeviceChoice> {
     let mut devices = Vec::new();
     if Driver::is_present() {
         devices.push(DeviceChoice::Cuda { ordinal: 0, precision });

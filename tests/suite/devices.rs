@@ -1,0 +1,82 @@
+//! Choosing a device: prediction is the same on all of them, and what a machine lacks is said in one sentence.
+
+use crate::cli::{fail, polyhead, text};
+use crate::cuda::devices;
+use crate::step::{images, three_tasks};
+use polyhead::device::cuda::{Driver, Precision, compiler};
+use polyhead::executor::{DeviceChoice, ParameterSet, Store};
+use polyhead::graph::ir::Mode;
+use polyhead::model::weights::{self, Slot};
+use polyhead::model::{Architecture, Backbone, Card, HeadOutput, Model, init};
+
+fn model() -> Model {
+    let card = Card::new(Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0), 64);
+    let graph = card.architecture.network([1, 64, 64], Mode::Evaluate).unwrap().graph;
+    let mut store = Store::new(&graph.parameters, &graph.buffers);
+    init::initialise(&mut store, 3);
+    let mut tensors = weights::export_parameters(&store, Slot::Set(ParameterSet::Current), "").unwrap();
+    tensors.append(&mut weights::export_buffers(&store, ParameterSet::Current, "").unwrap());
+    Model { card, tensors }
+}
+
+/// All numbers of an answer, head after head.
+fn numbers(answer: &[HeadOutput]) -> Vec<Vec<f32>> {
+    let of = |output: &HeadOutput| match output {
+        HeadOutput::Classify { logits } => vec![logits.clone()],
+        HeadOutput::Regress { values } => vec![values.clone()],
+        HeadOutput::Detect { class_logits, box_logits, .. } => vec![class_logits.clone(), box_logits.clone()],
+    };
+    answer.iter().flat_map(of).collect()
+}
+
+#[test]
+fn prediction_on_the_gpus_kernels_is_the_cpus() {
+    let (model, pixels) = (model(), images(2, 64));
+    let answer = |device: &DeviceChoice| {
+        let mut runner = model.start(device).unwrap();
+        // Another size between, so that plans share the arena.
+        runner.run([1, 96, 64], &images(2, 64)[..96 * 64 * 3]).unwrap();
+        numbers(&runner.run([2, 64, 64], &pixels).unwrap())
+    };
+    let cpu = answer(&DeviceChoice::Cpu { threads: 2 });
+    // f32 orders sums otherwise; bf16 rounds about a dozen maps one after the other, each by 2⁻⁹.
+    for (precision, bound) in [(Precision::F32, 1e-4), (Precision::Bf16, 12.0 / 512.0)] {
+        for device in devices(precision) {
+            for (ours, theirs) in answer(&device).iter().zip(&cpu) {
+                let squares = |v: &mut dyn Iterator<Item = f32>| v.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+                let apart = squares(&mut ours.iter().zip(theirs).map(|(a, b)| a - b));
+                let size = squares(&mut theirs.iter().copied());
+                assert!(size > 0.0 && apart <= bound * size, "{device} in {precision:?}: {apart:.2e} of {size:.2e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named_with_what_to_do() {
+    fail(&["train", "--device", "gpu"], 2, &["--device gpu", "cuda:N"]);
+    fail(&["predict", "none.safetensors", "x.jpg", "--device", "cuda:x", "--out", "y"], 2, &["--device cuda:x"]);
+    if Driver::is_present() {
+        fail(&["bench", "infer", "--device", "cuda:99"], 2, &["cuda:99", "numbered from 0"]);
+        eprintln!("skipped: what is said without a driver, for this machine has one");
+        return;
+    }
+    let said = Driver::open(0, Precision::Bf16).err().unwrap().to_string();
+    assert!(said.contains("libcuda.so.1") && said.contains("--device cpu"), "{said}");
+    for work in ["train", "infer", "ops"] {
+        fail(&["bench", work, "--device", "cuda"], 2, &["libcuda.so.1", "--device cpu"]);
+    }
+    let output = polyhead().args(["train", "--device", "cuda:1", "--project"]).arg(std::env::temp_dir()).output();
+    assert!(text(&output.unwrap().stderr).contains("libcuda.so.1"));
+}
+
+#[test]
+fn nvrtc_that_is_not_there_is_named_with_what_to_do() {
+    match compiler::version() {
+        Ok((major, _)) => assert!(major >= 11),
+        Err(e) => {
+            let said = e.to_string();
+            assert!(said.contains("libnvrtc.so") && said.contains("pip install"), "{said}");
+        }
+    }
+}
