@@ -7,7 +7,7 @@ mod memory;
 
 use super::store::{ParameterSet, Rule, Store, Update, bytes_of};
 use super::{Ceilings, NodeTime, StepScalars};
-use crate::device::cuda::{self, Cuda, Launch, Precision};
+use crate::device::cuda::{self, Cuda, Launch, Precision, Staging};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::graph::ir::{Graph, Segment, ValueId};
@@ -23,7 +23,7 @@ pub struct CudaExecutor {
     stale: bool,
     memory: DeviceStore,
     plans: Vec<Prepared>,
-    recorded: HashMap<(usize, Segment, ParameterSet), cuda::Graph>,
+    recorded: HashMap<(usize, usize, Segment, ParameterSet), cuda::Graph>,
     /// The step's scalars as last uploaded.
     scalars: Vec<u8>,
     /// Whether each set's packed weights are those of its parameters.
@@ -32,7 +32,11 @@ pub struct CudaExecutor {
 
 struct Prepared {
     layout: Layout,
-    batch: cuda::Memory,
+    /// Two batches: one is written while the other is computed on.
+    batches: [Staging; 2],
+    /// Which of them launches read, and what of the other has been written since.
+    current: usize,
+    written: Vec<ValueId>,
     /// By [`Segment`].
     launches: [Vec<Launch>; 3],
 }
@@ -75,12 +79,13 @@ impl CudaExecutor {
         self.memory.reserve(&mut self.cuda, Block::Workspace, layout.workspace_bytes)?;
         // Addresses may have moved.
         self.recorded.clear();
-        let batch = self.cuda.allocate(layout.batch_bytes.max(64))?;
+        let bytes = layout.batch_bytes.max(64);
+        let batches = [self.cuda.staging(bytes)?, self.cuda.staging(bytes)?];
         let launches = [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward].map(|segment| {
             let nodes = layout.plan.nodes(segment);
             nodes.flat_map(|i| lower::node(&layout, &self.memory, precision, i)).collect()
         });
-        self.plans.push(Prepared { layout, batch, launches });
+        self.plans.push(Prepared { layout, batches, current: 0, written: Vec::new(), launches });
         Ok(self.plans.len() - 1)
     }
 
@@ -88,18 +93,26 @@ impl CudaExecutor {
         self.memory.block(Block::Arena).bytes
     }
 
+    /// Writes into the batch that the next forward pass reads; one that is under way reads the other.
     pub fn write(&mut self, plan: usize, value: ValueId, data: &[u8]) -> Result<()> {
-        let prepared = &self.plans[plan];
+        let prepared = &mut self.plans[plan];
         let name = &prepared.layout.logical.value(value).name;
         let offset =
             prepared.layout.batch.get(&value).unwrap_or_else(|| unreachable!("{name} is not written by the host"));
         assert_eq!(data.len(), prepared.layout.logical.value(value).bytes(), "{name}: bytes of the batch");
-        self.cuda.upload(prepared.batch, *offset, data)
+        let batch = &prepared.batches[1 - prepared.current];
+        if prepared.written.contains(&value) {
+            self.cuda.settle(batch)?;
+        } else {
+            prepared.written.push(value);
+        }
+        self.cuda.stage(batch, *offset, data)
     }
 
     pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
         self.upload_scalars(scalars)?;
         self.refresh_packed(set)?;
+        self.take_batch(plan)?;
         let prepared = &self.plans[plan];
         let launches = &prepared.launches[segment as usize];
         if launches.is_empty() {
@@ -109,17 +122,30 @@ impl CudaExecutor {
             // Running statistics move.
             self.stale = true;
         }
-        let blocks = self.memory.table(set, prepared.batch);
+        let batch = &prepared.batches[prepared.current];
+        let blocks = self.memory.table(set, batch.memory);
         match &mut self.cuda {
-            Cuda::Host(host) => host.launch(launches, &blocks),
+            Cuda::Host(host) => host.launch(launches, &blocks)?,
             Cuda::Driver(driver) => {
-                let key = (plan, segment, set);
+                let key = (plan, prepared.current, segment, set);
                 if !self.recorded.contains_key(&key) {
                     self.recorded.insert(key, driver.record(launches, &blocks)?);
                 }
-                driver.replay(&self.recorded[&key])
+                driver.replay(&self.recorded[&key])?;
             }
         }
+        self.cuda.used(batch)
+    }
+
+    /// Turns to the batch written last, if one has been since the last run.
+    fn take_batch(&mut self, plan: usize) -> Result<()> {
+        let prepared = &mut self.plans[plan];
+        if !prepared.written.is_empty() {
+            prepared.written.clear();
+            prepared.current = 1 - prepared.current;
+            self.cuda.staged(&prepared.batches[prepared.current])?;
+        }
+        Ok(())
     }
 
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
@@ -131,7 +157,9 @@ impl CudaExecutor {
         let mut times = NodeTime::list(&layout.physical);
         let nodes: Vec<Vec<Launch>> =
             (0..times.len()).map(|index| lower::node(layout, &self.memory, precision, index)).collect();
-        let blocks = self.memory.table(set, self.plans[plan].batch);
+        self.take_batch(plan)?;
+        let prepared = &self.plans[plan];
+        let blocks = self.memory.table(set, prepared.batches[prepared.current].memory);
         self.stale = true;
         for repeat in 0..=repeats {
             let step = self.cuda.time(&nodes, &blocks)?;

@@ -66,6 +66,19 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+impl DeviceChoice {
+    /// Whether the device can be had, before anything is made for it.
+    ///
+    /// # Errors
+    /// What is missing, in a sentence.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            DeviceChoice::Cuda { ordinal, precision } => Driver::open(*ordinal, *precision).map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What changes between steps, read by the ops and the update: data, never baked into a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepScalars {

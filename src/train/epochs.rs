@@ -9,7 +9,7 @@ use crate::config::TrainConfig;
 use crate::data::{Broken, LoaderOptions, Sample, TrainLoader};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Settings, TaskResult, overall};
-use crate::executor::ParameterSet;
+use crate::executor::{DeviceChoice, ParameterSet};
 use crate::losses::{Encoded, Encoder};
 use crate::model::heads::decode::DecodeOptions;
 use crate::model::{Card, ForwardPlan, init};
@@ -26,6 +26,7 @@ use std::time::Instant;
 /// Anything that stops a run; what was saved before stays.
 pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
     make_absolute(&mut config)?;
+    DeviceChoice::parse(&config.device, config.threads)?.check()?;
     let data = Data::open(&config)?;
     let card = card(&config, &data);
     let mut trainer = trainer(&config, &data, &card)?;
@@ -240,13 +241,18 @@ impl Run {
         let epochs = self.state.config.epochs;
         let started = Instant::now();
         let mut images = 0;
-        while self.trainer.step < (epoch + 1) * per_epoch && !interrupted.load(Ordering::Relaxed) {
-            let batch = loader.next()?;
-            self.name_broken(&batch.broken, progress)?;
-            let (indices, targets): (Vec<usize>, Vec<Vec<Encoded>>) =
-                batch.items.into_iter().map(|item| (item.index, item.encoded)).unzip();
-            let report = self.trainer.step(&batch.images, &targets).map_err(|e| self.with_images(e, &indices))?;
-            loader.recycle(batch.images);
+        let last = (epoch + 1) * per_epoch;
+        let go_on = |step: u64| step < last && !interrupted.load(Ordering::Relaxed);
+        // The images of the batch that waits on the device.
+        let mut waiting = match go_on(self.trainer.step) {
+            true => Some(self.load_next(loader, progress)?),
+            false => None,
+        };
+        while let Some(indices) = waiting {
+            self.trainer.start()?;
+            // The next batch travels meanwhile; should it fail, this step is not lost.
+            let next = go_on(self.trainer.step + 1).then(|| self.load_next(loader, progress)).transpose();
+            let report = self.trainer.finish().map_err(|e| self.with_images(e, &indices))?;
             images += indices.len();
             self.state.means.add(&report);
             progress.step(&StepLine {
@@ -258,8 +264,20 @@ impl Run {
                 losses: &report.losses,
                 weights: &report.weights,
             });
+            waiting = next?;
         }
         Ok(())
+    }
+
+    /// Brings the loader's next batch to the device; returns which images are in it.
+    fn load_next(&mut self, loader: &mut TrainLoader<Vec<Encoded>>, progress: &Progress) -> Result<Vec<usize>> {
+        let batch = loader.next()?;
+        self.name_broken(&batch.broken, progress)?;
+        let (indices, targets): (Vec<usize>, Vec<Vec<Encoded>>) =
+            batch.items.into_iter().map(|item| (item.index, item.encoded)).unzip();
+        self.trainer.load(&batch.images, &targets)?;
+        loader.recycle(batch.images);
+        Ok(indices)
     }
 
     /// Names the images of a step whose loss left the real numbers.

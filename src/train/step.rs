@@ -1,4 +1,5 @@
-//! One optimizer step: batch in, losses out. The whole life of a step is [`Trainer::step`].
+//! One optimizer step: batch in, losses out. The whole life of a step is [`Trainer::load`], [`Trainer::start`] and
+//! [`Trainer::finish`].
 
 use crate::balance::Balance;
 use crate::error::{Error, Result};
@@ -21,6 +22,15 @@ pub struct Trainer {
     plan: PlanId,
     images: ValueId,
     losses: Vec<TaskLoss>,
+    /// What the host knows of the batch loaded last.
+    loaded: Option<Loaded>,
+    /// Active tasks and weights of the step that was started.
+    running: Option<(Vec<bool>, Vec<f32>)>,
+}
+
+struct Loaded {
+    active: Vec<bool>,
+    denominators: Vec<f32>,
 }
 
 /// What a step did.
@@ -75,45 +85,78 @@ impl Trainer {
             plan,
             images,
             losses,
+            loaded: None,
+            running: None,
         })
     }
 
+    /// One whole step on one batch.
+    ///
     /// Shapes: images u8 `[N, H, W, 3]`, one list of targets per image.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] when a loss is; nothing has been updated then.
+    /// As [`Trainer::finish`].
     pub fn step(&mut self, images: &[u8], targets: &[Vec<Encoded>]) -> Result<StepReport> {
-        let (active, scalars) = self.write(images, targets)?;
-        for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
-            self.executor.run(self.plan, segment, ParameterSet::Current, &scalars)?;
-        }
-        let losses = self.read_losses(&active)?;
-        self.check_finite(&losses, &scalars.task_weights)?;
-        let update = self.optimizer.advance(&self.config, self.step, &scalars.task_weights);
-        let gradient_norm = self.executor.update(&update)?;
-        if !gradient_norm.is_finite() {
-            return Err(self.non_finite("the gradient", &losses, &scalars.task_weights));
-        }
-        self.balance.observe(&losses, &active);
-        let learning_rate = self.config.schedule.learning_rate(self.step);
-        self.step += 1;
-        Ok(StepReport { losses, weights: scalars.task_weights, gradient_norm, learning_rate })
+        self.load(images, targets)?;
+        self.start()?;
+        self.finish()
     }
 
-    /// The batch to the device; which tasks have labels in it, and the step's scalars.
-    fn write(&mut self, images: &[u8], targets: &[Vec<Encoded>]) -> Result<(Vec<bool>, StepScalars)> {
+    /// Brings the next batch to the device; between [`Trainer::start`] and [`Trainer::finish`] it travels while the step computes.
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn load(&mut self, images: &[u8], targets: &[Vec<Encoded>]) -> Result<()> {
         let targets: Vec<BatchTarget> = (0..self.losses.len()).map(|task| gather(targets.iter(), task)).collect();
         self.executor.write_u8(self.plan, self.images, images)?;
         for (loss, target) in self.losses.iter().zip(&targets) {
             loss.write(&mut self.executor, self.plan, target)?;
         }
-        let active: Vec<bool> = targets.iter().map(|t| t.active).collect();
-        let scalars = StepScalars {
-            task_weights: self.balance.weights(&active),
+        self.loaded = Some(Loaded {
+            active: targets.iter().map(|t| t.active).collect(),
             denominators: targets.iter().map(|t| t.denominator).collect(),
-            dropout_counter: self.step,
-        };
-        Ok((active, scalars))
+        });
+        Ok(())
+    }
+
+    /// Starts segments 1 to 3 on the batch loaded last.
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn start(&mut self) -> Result<()> {
+        let (active, scalars) = self.take_loaded();
+        for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
+            self.executor.run(self.plan, segment, ParameterSet::Current, &scalars)?;
+        }
+        self.running = Some((active, scalars.task_weights));
+        Ok(())
+    }
+
+    /// Waits for the losses of what was started, updates, and lets balancing see them.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when a loss is; nothing has been updated then.
+    pub fn finish(&mut self) -> Result<StepReport> {
+        let (active, weights) = self.running.take().unwrap_or_else(|| unreachable!("a step is started before it ends"));
+        let losses = self.read_losses(&active)?;
+        self.check_finite(&losses, &weights)?;
+        let update = self.optimizer.advance(&self.config, self.step, &weights);
+        let gradient_norm = self.executor.update(&update)?;
+        if !gradient_norm.is_finite() {
+            return Err(self.non_finite("the gradient", &losses, &weights));
+        }
+        self.balance.observe(&losses, &active);
+        let learning_rate = self.config.schedule.learning_rate(self.step);
+        self.step += 1;
+        Ok(StepReport { losses, weights, gradient_norm, learning_rate })
+    }
+
+    /// Which tasks have labels in the batch, and the step's scalars.
+    fn take_loaded(&mut self) -> (Vec<bool>, StepScalars) {
+        let Loaded { active, denominators } =
+            self.loaded.take().unwrap_or_else(|| unreachable!("a batch is loaded before a step"));
+        let task_weights = self.balance.weights(&active);
+        (active, StepScalars { task_weights, denominators, dropout_counter: self.step })
     }
 
     /// Times every node of segments 1 to 3 on one batch; see [`Executor::time_nodes`].
@@ -121,7 +164,8 @@ impl Trainer {
     /// # Errors
     /// A GPU that refuses a call.
     pub fn time_nodes(&mut self, images: &[u8], targets: &[Vec<Encoded>], repeats: usize) -> Result<Vec<NodeTime>> {
-        let (_, scalars) = self.write(images, targets)?;
+        self.load(images, targets)?;
+        let (_, scalars) = self.take_loaded();
         self.executor.time_nodes(self.plan, &scalars, repeats)
     }
 

@@ -1,6 +1,6 @@
 //! A GPU through the CUDA driver: one context, one stream, modules loaded on first use, launches recorded as graphs.
 
-use super::{File, Launch, Memory, Precision, cache};
+use super::{File, Launch, Memory, Precision, Staging, cache};
 use crate::error::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -29,6 +29,8 @@ pub struct Driver {
     device: sys::CUdevice,
     context: sys::CUcontext,
     stream: sys::CUstream,
+    /// Where batches travel while `stream` computes.
+    copies: sys::CUstream,
     modules: HashMap<&'static str, sys::CUmodule>,
     /// With the dynamic shared memory each has been allowed.
     functions: HashMap<&'static str, (sys::CUfunction, u32)>,
@@ -83,10 +85,11 @@ impl Driver {
         // SAFETY: the context was just retained.
         unsafe { result::ctx::set_current(context) }.map_err(failed("cuCtxSetCurrent"))?;
         let stream =
-            result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("cuStreamCreate"))?;
+            || result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("cuStreamCreate"));
+        let (stream, copies) = (stream()?, stream()?);
         let architecture = format!("sm_{}{}", limits.capability.0, limits.capability.1);
         let (modules, functions) = (HashMap::new(), HashMap::new());
-        Ok(Driver { precision, limits, architecture, device, context, stream, modules, functions })
+        Ok(Driver { precision, limits, architecture, device, context, stream, copies, modules, functions })
     }
 
     /// Whether a driver is there at all and sees a device.
@@ -144,6 +147,52 @@ impl Driver {
         // SAFETY: the caller checked the range, and `data` lives until the stream has been waited for.
         unsafe { result::memcpy_dtoh_async(data, address, self.stream) }.map_err(failed("cuMemcpyDtoHAsync"))?;
         self.synchronize()
+    }
+
+    pub fn staging(&mut self, bytes: usize) -> Result<Staging> {
+        let memory = self.allocate(bytes)?;
+        // SAFETY: freed by `Pinned`, whose events say when nothing reads it any more.
+        let pinned = unsafe { result::malloc_host(bytes.max(1), 0) }.map_err(failed("cuMemHostAlloc"))?;
+        let (copied, used) = (Event::untimed()?, Event::untimed()?);
+        // Both are past from the start; the zeros of `allocate` come before any copy.
+        used.record(self.stream)?;
+        copied.record(self.copies)?;
+        Ok(Staging { memory, pinned: Some(Pinned { start: pinned.cast(), copied, used }) })
+    }
+
+    /// Writes behind the device's back: `data` is copied at once, and travels once nobody reads what it replaces.
+    pub fn stage(&mut self, memory: Memory, pinned: &Pinned, offset: usize, data: &[u8]) -> Result<()> {
+        self.bind()?;
+        // The last travel from these bytes is over.
+        pinned.copied.wait()?;
+        // SAFETY: the caller checked the range, and nothing reads the block now.
+        let staged = unsafe {
+            std::ptr::copy_nonoverlapping(data.as_ptr(), pinned.start.add(offset), data.len());
+            std::slice::from_raw_parts(pinned.start.add(offset), data.len())
+        };
+        pinned.used.holds(self.copies)?;
+        // SAFETY: the pinned block outlives the copy: it is only freed or overwritten after `copied`.
+        unsafe { result::memcpy_htod_async(memory.address + offset as u64, staged, self.copies) }
+            .map_err(failed("cuMemcpyHtoDAsync"))
+    }
+
+    pub fn settle(&mut self, pinned: &Pinned) -> Result<()> {
+        self.bind()?;
+        pinned.copied.record(self.copies)?;
+        pinned.copied.wait()
+    }
+
+    /// Says that a batch is complete: what computes next waits for it.
+    pub fn staged(&mut self, pinned: &Pinned) -> Result<()> {
+        self.bind()?;
+        pinned.copied.record(self.copies)?;
+        pinned.copied.holds(self.stream)
+    }
+
+    /// Says that what was started so far is the last to read a batch.
+    pub fn used(&mut self, pinned: &Pinned) -> Result<()> {
+        self.bind()?;
+        pinned.used.record(self.stream)
     }
 
     /// Waits for everything started so far.
@@ -278,7 +327,9 @@ impl Drop for Driver {
         unsafe {
             let _ = result::ctx::set_current(self.context);
             let _ = result::stream::synchronize(self.stream);
+            let _ = result::stream::synchronize(self.copies);
             let _ = result::stream::destroy(self.stream);
+            let _ = result::stream::destroy(self.copies);
             let _ = result::primary_ctx::release(self.device);
         }
     }
@@ -294,12 +345,48 @@ impl Drop for Graph {
     }
 }
 
+/// Host memory the device copies from, and when it may be touched again.
+pub struct Pinned {
+    start: *mut u8,
+    copied: Event,
+    used: Event,
+}
+
+// SAFETY: touched through the Driver that made it only, which keeps calls apart.
+unsafe impl Send for Pinned {}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _ = self.copied.wait();
+        // SAFETY: made by `staging` and freed once, after the last copy from it.
+        let _ = unsafe { result::free_host(self.start.cast()) };
+    }
+}
+
 /// A moment on a stream.
 struct Event(sys::CUevent);
 
 impl Event {
     fn new() -> Result<Event> {
         result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map(Event).map_err(failed("cuEventCreate"))
+    }
+
+    /// One that keeps no time, which is cheaper.
+    fn untimed() -> Result<Event> {
+        result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map(Event).map_err(failed("cuEventCreate"))
+    }
+
+    /// The host waits until it is past.
+    fn wait(&self) -> Result<()> {
+        // SAFETY: the event lives.
+        unsafe { result::event::synchronize(self.0) }.map_err(failed("cuEventSynchronize"))
+    }
+
+    /// The stream waits until it is past.
+    fn holds(&self, stream: sys::CUstream) -> Result<()> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: event and stream live.
+        unsafe { result::stream::wait_event(stream, self.0, flags) }.map_err(failed("cuStreamWaitEvent"))
     }
 
     fn record(&self, stream: sys::CUstream) -> Result<()> {

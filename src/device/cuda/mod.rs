@@ -9,7 +9,7 @@ mod host;
 mod launch;
 mod sources;
 
-pub use driver::{Driver, Graph, Limits};
+pub use driver::{Driver, Graph, Limits, Pinned};
 pub use host::Host;
 pub use launch::{Address, Arguments, Launch};
 pub use sources::File;
@@ -48,6 +48,13 @@ pub enum Cuda {
 pub struct Memory {
     pub(self) address: u64,
     pub bytes: usize,
+}
+
+/// A block that batches travel into while the device computes on another.
+pub struct Staging {
+    pub memory: Memory,
+    /// Absent on the shim, where writing is copying.
+    pinned: Option<Pinned>,
 }
 
 impl Memory {
@@ -95,6 +102,50 @@ impl Cuda {
         match self {
             Cuda::Driver(d) => d.upload(memory.address + offset as u64, data),
             Cuda::Host(h) => h.upload(memory.address + offset as u64, data),
+        }
+    }
+
+    /// A block for batches.
+    ///
+    /// # Errors
+    /// Too little memory is free, on the device or pinned on the host.
+    pub fn staging(&mut self, bytes: usize) -> Result<Staging> {
+        match self {
+            Cuda::Driver(d) => d.staging(bytes),
+            Cuda::Host(h) => Ok(Staging { memory: h.allocate(bytes)?, pinned: None }),
+        }
+    }
+
+    /// Host to a batch's block, behind the launches that run on another; see [`Cuda::staged`].
+    pub fn stage(&mut self, staging: &Staging, offset: usize, data: &[u8]) -> Result<()> {
+        assert!(offset + data.len() <= staging.memory.bytes, "a batch stays within its block");
+        match (self, &staging.pinned) {
+            (Cuda::Driver(d), Some(pinned)) => d.stage(staging.memory, pinned, offset, data),
+            (cuda, _) => cuda.upload(staging.memory, offset, data),
+        }
+    }
+
+    /// Waits until what was staged has travelled, so that it may be staged again.
+    pub fn settle(&mut self, staging: &Staging) -> Result<()> {
+        match (self, &staging.pinned) {
+            (Cuda::Driver(d), Some(pinned)) => d.settle(pinned),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that a batch is complete: launches from here on read it.
+    pub fn staged(&mut self, staging: &Staging) -> Result<()> {
+        match (self, &staging.pinned) {
+            (Cuda::Driver(d), Some(pinned)) => d.staged(pinned),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that no launch after those started so far reads the batch.
+    pub fn used(&mut self, staging: &Staging) -> Result<()> {
+        match (self, &staging.pinned) {
+            (Cuda::Driver(d), Some(pinned)) => d.used(pinned),
+            _ => Ok(()),
         }
     }
 
