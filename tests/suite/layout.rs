@@ -168,8 +168,8 @@ fn every_kernel_is_started_and_checked_by_its_op() {
         let files = sources(&folder).into_iter().filter(|f| f.to_string_lossy().contains("cuda"));
         let rust: String = files.map(|f| std::fs::read_to_string(f).unwrap()).collect();
         assert!(rust.contains("check_kernels("), "ops/{op} does not check its kernels");
-        for head in std::fs::read_to_string(&path).unwrap().split("PH_KERNEL(").skip(1) {
-            let kernel = head.split(',').next().unwrap();
+        for head in std::fs::read_to_string(&path).unwrap().split("\nPH_KERNEL").skip(1) {
+            let kernel = head.split(['(', ',']).nth(1).unwrap();
             assert!(rust.contains(&format!("\"{kernel}\"")), "nobody starts {kernel} of {op}.cu");
             kernels += 1;
         }
