@@ -4,13 +4,14 @@
 #   benches/gpu.sh build              where Rust is: the program and its tests, stripped, into target/gpu
 #   benches/gpu.sh run FOLDER [STAGE…]  where the GPU is, without Rust: results and a table of what passed into FOLDER
 #
-# The stages, most telling first: describe, check, steps, ops, inference, digits, sanitizer. Each takes under ten minutes; one that has
-# passed in FOLDER is not run again. Needs a driver and NVRTC; `steps` and `inference` compare with PyTorch where python3 has it,
-# `sanitizer` runs where compute-sanitizer is found. Keep FOLDER under benches/results/.
+# The stages, most telling first: describe, check, steps, ops, inference, digits, sanitizer, autotuned. Each is stopped after
+# STAGE_SECONDS (540); one that has passed in FOLDER is not run again, and all results are packed into FOLDER/results.tgz after each.
+# Needs a driver and NVRTC; `steps`, `inference` and `autotuned` compare with PyTorch where python3 has it, `sanitizer` runs
+# where compute-sanitizer is found. Keep FOLDER under benches/results/.
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 programs=$here/target/gpu
-ALL="describe check steps ops inference digits sanitizer"
+ALL="describe check steps ops inference digits sanitizer autotuned"
 
 build() {
   set -e
@@ -20,7 +21,7 @@ build() {
   cp target/release/polyhead "$programs/polyhead"
   # The test programs' paths, from cargo itself.
   cargo test --no-run --lib --test main --message-format=json 2>/dev/null |
-    sed -n 's/.*"name":"\(polyhead\|main\)".*"executable":"\([^"]*\)".*/\1 \2/p' |
+    sed -n 's/.*"name":"\(polyhead\|main\)".*"test":true}.*"executable":"\([^"]*\)".*/\1 \2/p' |
     while read -r name path; do cp "$path" "$programs/tests-$name"; done
   strip "$programs"/*
   du -ch "$programs"/* | tail -1
@@ -35,8 +36,11 @@ describe() {
   nproc
 }
 
+# On the GPU only: what runs the kernels on the CPU has been seen where they were built.
 check() {
-  "$programs/tests-polyhead" cuda --test-threads 4 && "$programs/tests-main" cuda:: --test-threads 1 --nocapture
+  export POLYHEAD_REQUIRE_GPU=1 CXX=false
+  "$programs/tests-polyhead" cuda --test-threads 4 &&
+    "$programs/tests-main" cuda:: devices::prediction --test-threads 1 --nocapture
 }
 
 steps() {
@@ -66,12 +70,19 @@ inference() {
   "$programs/polyhead" bench infer --device cuda --batch 256 --repeats 30 --json "$out/infer-256.json" || ok=1
   "$programs/polyhead" bench infer --device cuda --batch 1 --repeats 50 --json "$out/infer-1.json" || ok=1
   if have_torch; then
-    for mode in eager max-autotune; do
+    for mode in eager compile; do
       python3 "$here/benches/peers/compare.py" infer --device cuda --batch 256 --mode $mode --repeats 30 --rounds 2 \
         --polyhead "$programs/polyhead" || ok=1
     done
   fi
   return $ok
+}
+
+# Last: PyTorch's search takes minutes.
+autotuned() {
+  have_torch || { echo "PyTorch is not there: no comparison"; return 0; }
+  python3 "$here/benches/peers/compare.py" infer --device cuda --batch 256 --mode max-autotune --repeats 30 --rounds 1 \
+    --polyhead "$programs/polyhead"
 }
 
 # The built-in set to the figures it reaches on a CPU.
@@ -90,10 +101,15 @@ digits() {
 sanitizer() {
   command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not there"; return 0; }
   local tool ok=0
-  for tool in memcheck racecheck initcheck; do
+  for tool in memcheck racecheck; do
     echo "== $tool"
     timeout 180 compute-sanitizer --tool $tool --error-exitcode 9 \
-      "$programs/polyhead" bench train --device cuda --backbone resnet18 --imgsz 64 --batch 8 --heads all --repeats 1 || ok=1
+      "$programs/polyhead" bench train --device cuda --backbone resnet18 --imgsz 64 --batch 8 --heads all --repeats 1
+    case $? in
+      0) ;;
+      124) echo "$tool did not end within 180 s, which says nothing" ;;
+      *) ok=1 ;;
+    esac
   done
   return $ok
 }
@@ -112,23 +128,28 @@ run() {
   for stage in ${*:-$ALL}; do
     [ -e "$out/$stage.passed" ] && continue
     echo "== $stage"
-    if "$stage" > "$out/$stage.txt" 2>&1; then touch "$out/$stage.passed"; fi
+    if timeout "${STAGE_SECONDS:-540}" bash "$0" stage "$out" "$stage" > "$out/$stage.txt" 2>&1; then touch "$out/$stage.passed"; fi
     tail -n 40 "$out/$stage.txt"
+    table > "$out/README.md"
+    tar -C "$out" --exclude cache --exclude runs --exclude results.tgz -czf "$out/results.tgz" .
   done
-  [ "$POLYHEAD_CACHE" = "$out/cache" ] && rm -rf "$out/cache"
-  echo
-  {
-    echo "| stage | result |"
-    echo "|---|---|"
-    for stage in $ALL; do
-      if [ -e "$out/$stage.passed" ]; then result=passed; elif [ -e "$out/$stage.txt" ]; then result="failed, see $stage.txt"; else result="not run"; fi
-      echo "| $stage | $result |"
-    done
-  } | tee "$out/README.md"
+  cat "$out/README.md"
+}
+
+# What passed.
+table() {
+  local stage result
+  echo "| stage | result |"
+  echo "|---|---|"
+  for stage in $ALL; do
+    if [ -e "$out/$stage.passed" ]; then result=passed; elif [ -e "$out/$stage.txt" ]; then result="failed, see $stage.txt"; else result="not run"; fi
+    echo "| $stage | $result |"
+  done
 }
 
 case "${1:-}" in
   build) build ;;
   run) shift; run "$@" ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  stage) out=$2; "$3" ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -17,7 +17,6 @@ use memory::{Block, DeviceStore, MAX_TASKS, ScalarsAt};
 use std::collections::HashMap;
 
 pub struct CudaExecutor {
-    cuda: Cuda,
     /// The host's copy, as old as `stale` says.
     store: Store,
     stale: bool,
@@ -28,6 +27,18 @@ pub struct CudaExecutor {
     scalars: Vec<u8>,
     /// Whether each set's packed weights are those of its parameters.
     packed: [bool; 2],
+    /// Last, for what is above is given back through it.
+    cuda: Cuda,
+}
+
+impl Drop for CudaExecutor {
+    fn drop(&mut self) {
+        // Graphs and pinned memory are given back while the device's context is this thread's; there is nothing to do about a
+        // failure on the way out.
+        let _ = self.cuda.settle_all();
+        self.recorded.clear();
+        self.plans.clear();
+    }
 }
 
 struct Prepared {
@@ -47,7 +58,6 @@ impl CudaExecutor {
     pub fn new(mut cuda: Cuda, store: Store) -> Result<CudaExecutor> {
         let memory = DeviceStore::new(&mut cuda, &store)?;
         let mut executor = CudaExecutor {
-            cuda,
             store,
             stale: false,
             memory,
@@ -55,6 +65,7 @@ impl CudaExecutor {
             recorded: HashMap::new(),
             scalars: Vec::new(),
             packed: [false; 2],
+            cuda,
         };
         executor.memory.upload(&mut executor.cuda, &mut executor.store)?;
         Ok(executor)
@@ -141,6 +152,7 @@ impl CudaExecutor {
     fn take_batch(&mut self, plan: usize) -> Result<()> {
         let prepared = &mut self.plans[plan];
         if !prepared.written.is_empty() {
+            assert_eq!(prepared.written.len(), prepared.layout.batch.len(), "a batch is written whole");
             prepared.written.clear();
             prepared.current = 1 - prepared.current;
             self.cuda.staged(&prepared.batches[prepared.current])?;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 /// The devices there are; where the shim cannot be built that is said, and a failure if `POLYHEAD_REQUIRE_SHIM` is set.
 pub fn devices(precision: Precision) -> Vec<DeviceChoice> {
     let mut devices = Vec::new();
+    assert!(Driver::is_present() || std::env::var_os("POLYHEAD_REQUIRE_GPU").is_none(), "no GPU is there");
     if Driver::is_present() {
         devices.push(DeviceChoice::Cuda { ordinal: 0, precision });
     }

@@ -3,6 +3,7 @@
 use super::{File, Precision, compiler};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Machine code of `file` for `architecture`, from the cache or compiled now.
 ///
@@ -43,9 +44,11 @@ fn key(file: File, architecture: &str, precision: Precision) -> Result<String> {
     Ok(format!("{}-{architecture}-{major}.{minor}-{:016x}", file.name.trim_end_matches(".cu"), hash.0))
 }
 
-/// Written aside and renamed, so that two programs starting at once never read half a file.
+/// Written aside and renamed, so that programs and threads that start at once never read half a file.
 fn keep(path: &std::path::Path, cubin: &[u8]) {
-    let aside = path.with_extension(format!("part{}", std::process::id()));
+    static WRITES: AtomicUsize = AtomicUsize::new(0);
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    let aside = path.with_extension(format!("part{}-{write}", std::process::id()));
     let written = path.parent().map(std::fs::create_dir_all).is_some_and(|made| made.is_ok())
         && std::fs::write(&aside, cubin).is_ok();
     if !written || std::fs::rename(&aside, path).is_err() {

@@ -32,6 +32,7 @@ pub struct Driver {
     /// Where batches travel while `stream` computes.
     copies: sys::CUstream,
     modules: HashMap<&'static str, sys::CUmodule>,
+    allocated: Vec<sys::CUdeviceptr>,
     /// With the dynamic shared memory each has been allowed.
     functions: HashMap<&'static str, (sys::CUfunction, u32)>,
 }
@@ -88,8 +89,8 @@ impl Driver {
             || result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("cuStreamCreate"));
         let (stream, copies) = (stream()?, stream()?);
         let architecture = format!("sm_{}{}", limits.capability.0, limits.capability.1);
-        let (modules, functions) = (HashMap::new(), HashMap::new());
-        Ok(Driver { precision, limits, architecture, device, context, stream, copies, modules, functions })
+        let (modules, functions, allocated) = (HashMap::new(), HashMap::new(), Vec::new());
+        Ok(Driver { precision, limits, architecture, device, context, stream, copies, modules, allocated, functions })
     }
 
     /// Whether a driver is there at all and sees a device.
@@ -125,6 +126,7 @@ impl Driver {
                 words(&e)
             ))
         })?;
+        self.allocated.push(address);
         // SAFETY: the block was just made with this size.
         unsafe { result::memset_d8_async(address, 0, bytes.max(1), self.stream) }.map_err(failed("cuMemsetD8Async"))?;
         Ok(Memory { address, bytes })
@@ -132,6 +134,7 @@ impl Driver {
 
     pub fn free(&mut self, memory: Memory) -> Result<()> {
         self.synchronize()?;
+        self.allocated.retain(|&address| address != memory.address);
         // SAFETY: made by `allocate`, and nothing on the stream uses it any more.
         unsafe { result::free_sync(memory.address) }.map_err(failed("cuMemFree"))
     }
@@ -328,6 +331,12 @@ impl Drop for Driver {
             let _ = result::ctx::set_current(self.context);
             let _ = result::stream::synchronize(self.stream);
             let _ = result::stream::synchronize(self.copies);
+            for &address in &self.allocated {
+                let _ = result::free_sync(address);
+            }
+            for &module in self.modules.values() {
+                let _ = result::module::unload(module);
+            }
             let _ = result::stream::destroy(self.stream);
             let _ = result::stream::destroy(self.copies);
             let _ = result::primary_ctx::release(self.device);

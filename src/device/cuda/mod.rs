@@ -133,6 +133,17 @@ impl Cuda {
         }
     }
 
+    /// Waits for everything started so far.
+    ///
+    /// # Errors
+    /// A launch that failed.
+    pub fn settle_all(&mut self) -> Result<()> {
+        match self {
+            Cuda::Driver(d) => d.synchronize(),
+            Cuda::Host(_) => Ok(()),
+        }
+    }
+
     /// Says that a batch is complete: launches from here on read it.
     pub fn staged(&mut self, staging: &Staging) -> Result<()> {
         match (self, &staging.pinned) {

@@ -3,7 +3,7 @@
 use super::Expected;
 use crate::device::cuda::{Address, Cuda, Driver, File, Host, Launch, Memory, Precision};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 /// bf16 keeps 8 bits: one rounding is 2⁻⁹ of the value, and twice that is allowed.
 const BF16: f64 = 1.0 / 256.0;
@@ -105,7 +105,7 @@ pub(crate) fn check_kernels(case: &str, expected: &[Expected], run: impl Fn(&mut
             assert_eq!(outputs.len(), expected.len(), "{what}: number of outputs");
             expected.iter().zip(outputs).for_each(|(expected, got)| expected.compare(what, got, unit));
         };
-        if Driver::is_present() {
+        if gpu() {
             let once = || run(&mut Board::new(Cuda::Driver(Driver::open(0, precision).unwrap())));
             let (first, second) = (once(), once());
             compare(&format!("{case} on the GPU in {precision:?}"), &first);
@@ -123,6 +123,16 @@ pub(crate) fn check_kernels(case: &str, expected: &[Expected], run: impl Fn(&mut
             assert!(same(&in_order, &scheduled(seed)), "{case} in {precision:?}: the order of threads shows");
         }
     }
+}
+
+/// Whether a GPU is there; its context then stays for the whole program, for each case opens the device anew. Not having one is
+/// a failure where `POLYHEAD_REQUIRE_GPU` is set.
+fn gpu() -> bool {
+    static CONTEXT: OnceLock<Option<Mutex<Driver>>> = OnceLock::new();
+    let open = || Driver::is_present().then(|| Mutex::new(Driver::open(0, Precision::F32).unwrap()));
+    let present = CONTEXT.get_or_init(open).is_some();
+    assert!(present || std::env::var_os("POLYHEAD_REQUIRE_GPU").is_none(), "no GPU is there");
+    present
 }
 
 fn same(a: &[Vec<f32>], b: &[Vec<f32>]) -> bool {
