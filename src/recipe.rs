@@ -31,7 +31,7 @@ impl Recipe {
         let own_data = TrainConfig {
             data: None,
             epochs: 100,
-            batch: 16,
+            batch: 8,
             imgsz: 320,
             device: "auto".into(),
             workers: 2,
@@ -56,7 +56,7 @@ impl Recipe {
             ema: 0.998,
             dropout: 0.0,
             fliplr: 0.5,
-            jitter: 0.2,
+            jitter: 0.0,
             scale: 0.75,
             max_broken: 0.01,
         };
@@ -72,6 +72,7 @@ impl Recipe {
                 warmup_epochs: 1.0,
                 // A mirrored 2 is no 2.
                 fliplr: 0.0,
+                jitter: 0.2,
                 scale: 1.0,
                 ..own_data
             },
