@@ -4,6 +4,9 @@
 mod layout;
 mod lower;
 mod memory;
+mod tuning;
+
+pub use tuning::Tiles;
 
 use super::store::{ParameterSet, Rule, Store, Update, bytes_of};
 use super::{Ceilings, NodeTime, StepScalars};
@@ -15,6 +18,7 @@ use crate::ops::optimizer::cuda as optimizer;
 use layout::Layout;
 use memory::{Block, DeviceStore, MAX_TASKS, ScalarsAt};
 use std::collections::HashMap;
+use tuning::Tuning;
 
 pub struct CudaExecutor {
     /// The host's copy, as old as `stale` says.
@@ -22,6 +26,7 @@ pub struct CudaExecutor {
     stale: bool,
     memory: DeviceStore,
     plans: Vec<Prepared>,
+    tuning: Tuning,
     recorded: HashMap<(usize, usize, Segment, ParameterSet), cuda::Graph>,
     /// The step's scalars as last uploaded.
     scalars: Vec<u8>,
@@ -57,11 +62,13 @@ impl CudaExecutor {
     /// Too little memory for parameters and their moments.
     pub fn new(mut cuda: Cuda, store: Store) -> Result<CudaExecutor> {
         let memory = DeviceStore::new(&mut cuda, &store)?;
+        let tuning = Tuning::of(&cuda);
         let mut executor = CudaExecutor {
             store,
             stale: false,
             memory,
             plans: Vec::new(),
+            tuning,
             recorded: HashMap::new(),
             scalars: Vec::new(),
             packed: [false; 2],
@@ -80,21 +87,34 @@ impl CudaExecutor {
         (name, self.cuda.precision())
     }
 
+    /// Where tiles come from, for the plans that follow.
+    pub fn set_tiles(&mut self, tiles: Tiles) {
+        assert!(self.plans.is_empty(), "a plan keeps the tiles it was made with");
+        self.tuning = Tuning::new(&self.cuda, tiles);
+    }
+
+    /// As [`super::Executor::tuning_hash`].
+    pub fn tuning_hash(&self) -> Option<String> {
+        self.tuning.hash(self.plans.iter().map(|p| &p.layout))
+    }
+
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
         let precision = self.cuda.precision();
         // The f32 convolutions are plain: they are there to be compared with.
         let fusion = if precision == Precision::F32 { Fusion::Off } else { fusion };
         fuse(&mut graph, fusion);
         let layout = Layout::new(graph, precision, self.memory.processors())?;
-        self.memory.reserve(&mut self.cuda, Block::Arena, layout.plan.arena_bytes)?;
-        self.memory.reserve(&mut self.cuda, Block::Workspace, layout.workspace_bytes)?;
-        // Addresses may have moved.
+        // Addresses may move.
         self.recorded.clear();
+        self.memory.reserve(&mut self.cuda, Block::Arena, layout.plan.arena_bytes)?;
         let bytes = layout.batch_bytes.max(64);
         let batches = [self.cuda.staging(bytes)?, self.cuda.staging(bytes)?];
+        self.tuning.complete(&mut self.cuda, &mut self.memory, &layout, batches[0].memory)?;
+        let workspace_bytes = lower::workspace_bytes(&layout, &self.tuning, precision);
+        self.memory.reserve(&mut self.cuda, Block::Workspace, workspace_bytes)?;
         let launches = [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward].map(|segment| {
             let nodes = layout.plan.nodes(segment);
-            nodes.flat_map(|i| lower::node(&layout, &self.memory, precision, i)).collect()
+            nodes.flat_map(|i| lower::node(&layout, &self.memory, &self.tuning, precision, i)).collect()
         });
         self.plans.push(Prepared { layout, batches, current: 0, written: Vec::new(), launches });
         Ok(self.plans.len() - 1)
@@ -168,7 +188,7 @@ impl CudaExecutor {
         let layout = &self.plans[plan].layout;
         let mut times = NodeTime::list(&layout.physical);
         let nodes: Vec<Vec<Launch>> =
-            (0..times.len()).map(|index| lower::node(layout, &self.memory, precision, index)).collect();
+            (0..times.len()).map(|index| lower::node(layout, &self.memory, &self.tuning, precision, index)).collect();
         self.take_batch(plan)?;
         let prepared = &self.plans[plan];
         let blocks = self.memory.table(set, prepared.batches[prepared.current].memory);

@@ -5,7 +5,7 @@ mod cuda;
 pub mod store;
 
 pub use cpu::CpuExecutor;
-pub use cuda::CudaExecutor;
+pub use cuda::{CudaExecutor, Tiles};
 pub use store::{ParameterSet, Store};
 
 use crate::device::cpu::Cpu;
@@ -154,6 +154,23 @@ impl Executor {
         match self {
             Executor::Cpu(e) => Ok(PlanId(e.prepare(graph, fusion))),
             Executor::Cuda(e) => e.prepare(graph, fusion).map(PlanId),
+        }
+    }
+
+    /// Where a GPU's convolutions take their tiles from; to be said before the first plan. A CPU has none to choose.
+    pub fn set_tiles(&mut self, tiles: Tiles) {
+        match self {
+            Executor::Cpu(_) => {}
+            Executor::Cuda(e) => e.set_tiles(tiles),
+        }
+    }
+
+    /// Of the tiles that were measured for the plans made so far. On one machine, runs with the same seed and the same hash
+    /// compute the same numbers. `None` where nothing was measured: on a CPU, in f32.
+    pub fn tuning_hash(&self) -> Option<String> {
+        match self {
+            Executor::Cpu(_) => None,
+            Executor::Cuda(e) => e.tuning_hash(),
         }
     }
 

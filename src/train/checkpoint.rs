@@ -26,6 +26,9 @@ pub struct RunState {
     pub elapsed_s: f64,
     /// Of the names of the training and validation images: going on needs the same ones.
     pub data_fingerprint: u64,
+    /// Which tiles a GPU's convolutions ran with, as the run folder says; files from before there were any have none.
+    #[serde(default)]
+    pub tuning: Option<String>,
     /// Means over the epoch that is under way.
     pub means: EpochMeans,
 }

@@ -36,7 +36,8 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
         notes.extend(start_from(&mut trainer, file)?);
     }
     // Only now: what was refused above leaves no folder behind.
-    let mut folder = RunFolder::create(&config)?;
+    let tuning = trainer.executor.tuning_hash();
+    let mut folder = RunFolder::create(&config, tuning.as_deref())?;
     let tasks = card.architecture.tasks.len();
     let state = RunState {
         config,
@@ -48,6 +49,7 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
         best_per_task: vec![None; tasks],
         elapsed_s: 0.0,
         data_fingerprint: data.fingerprint(),
+        tuning,
         means: EpochMeans::new(tasks),
     };
     for note in &notes {
@@ -121,6 +123,15 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     for flag in &overrides.ignored {
         say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps its own"))?;
     }
+    let tuning = trainer.executor.tuning_hash();
+    if let (Some(old), Some(new)) = (&state.tuning, &tuning)
+        && old != new
+    {
+        let line =
+            format!("note: the GPU's tiles were tuned anew ({old} before, now {new}): sums round otherwise from here");
+        say(&mut folder, &line)?;
+    }
+    state.tuning = tuning;
     say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
     Run { data, card: loaded.card, folder, trainer, state }.go_on()
 }

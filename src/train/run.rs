@@ -21,6 +21,9 @@ struct Provenance<'a> {
     version: &'a str,
     commit: &'a str,
     machine: Machine,
+    /// Which tiles a GPU's convolutions ran with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tuning: Option<&'a str>,
     #[serde(flatten)]
     config: &'a TrainConfig,
 }
@@ -48,11 +51,12 @@ impl Machine {
 }
 
 impl RunFolder {
-    /// Makes a new folder: `name`, or `name2`, `name3` … where that is taken and `exist_ok` is not given.
+    /// Makes a new folder: `name`, or `name2`, `name3` … where that is taken and `exist_ok` is not given. `tuning` is
+    /// [`Executor::tuning_hash`](crate::executor::Executor::tuning_hash).
     ///
     /// # Errors
     /// The folder cannot be made or written.
-    pub fn create(config: &TrainConfig) -> Result<RunFolder> {
+    pub fn create(config: &TrainConfig, tuning: Option<&str>) -> Result<RunFolder> {
         let parent = config.project.join("train");
         std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         let marker = config.project.join(RUNS_MARKER);
@@ -68,7 +72,7 @@ impl RunFolder {
         let weights = path.join("weights");
         std::fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
         let folder = RunFolder { log: open_log(&path)?, path };
-        folder.write_args(config)?;
+        folder.write_args(config, tuning)?;
         Ok(folder)
     }
 
@@ -80,13 +84,14 @@ impl RunFolder {
         Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf() })
     }
 
-    fn write_args(&self, config: &TrainConfig) -> Result<()> {
+    fn write_args(&self, config: &TrainConfig, tuning: Option<&str>) -> Result<()> {
         let path = self.path.join("args.yaml");
         let provenance = Provenance {
             command: std::env::args().collect::<Vec<_>>().join(" "),
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("POLYHEAD_COMMIT"),
             machine: Machine::this(),
+            tuning,
             config,
         };
         let text = serde_yaml_ng::to_string(&provenance).map_err(|e| Error::Other(format!("args.yaml: {e}")))?;
@@ -176,4 +181,25 @@ fn csv_line(cells: &[String]) -> String {
     // Memory does not refuse, and one row has no rows to differ from.
     let _ = writer.write_record(cells);
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Recipe;
+
+    #[test]
+    fn args_yaml_names_the_tuning_there_is_and_is_read_back() {
+        let project = std::env::temp_dir().join(format!("polyhead-run-{}", std::process::id()));
+        let config = TrainConfig { project: project.clone(), ..Recipe::QuickStart.config() };
+        for tuning in [None, Some("00e4f1a2b3c4d5e6"), Some("1234567890123456")] {
+            let folder = RunFolder::create(&config, tuning).unwrap();
+            let text = std::fs::read_to_string(folder.path.join("args.yaml")).unwrap();
+            let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
+            assert_eq!(yaml.get("tuning").and_then(|t| t.as_str()), tuning, "{text}");
+            let read: TrainConfig = serde_yaml_ng::from_str(&text).unwrap();
+            assert_eq!(read, config);
+        }
+        std::fs::remove_dir_all(project).unwrap();
+    }
 }

@@ -2,7 +2,7 @@
 //! there, and a resumed run is the run that was not stopped.
 
 use polyhead::balance::Method;
-use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars};
+use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars, Tiles};
 use polyhead::graph::fuse::{Fusion, fuse};
 use polyhead::graph::ir::{Mode, Segment};
 use polyhead::graph::plan::plan;
@@ -57,7 +57,7 @@ pub fn encoder(architecture: &Architecture, size: usize) -> Encoder {
 
 /// Losses and parameter gradients of one step, computed without the trainer.
 pub struct Probe {
-    executor: Executor,
+    pub executor: Executor,
     network: TrainingNetworkValues,
     scalars: StepScalars,
 }
@@ -79,9 +79,24 @@ impl Probe {
         fusion: Fusion,
         labels: fn(usize) -> Vec<Label>,
     ) -> Probe {
+        Probe::tiled(device, None, backbone, [n, size], fusion, labels)
+    }
+
+    /// With another than the device's own way to choose tiles.
+    pub fn tiled(
+        device: &DeviceChoice,
+        tiles: Option<Tiles>,
+        backbone: Backbone,
+        [n, size]: [usize; 2],
+        fusion: Fusion,
+        labels: fn(usize) -> Vec<Label>,
+    ) -> Probe {
         let architecture = Architecture::new(backbone, three_tasks(), size, 0.25);
         let TrainingNetwork { network, losses } = TrainingNetwork::new(&architecture, [n, size, size]).unwrap();
         let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers).unwrap();
+        if let Some(tiles) = tiles {
+            executor.set_tiles(tiles);
+        }
         executor.edit_store(|store| init::initialise(store, 1)).unwrap();
         let pixels = network.images;
         let plan = executor.prepare(network.graph, fusion).unwrap();
@@ -117,6 +132,13 @@ impl Probe {
             .unwrap();
     }
 
+    /// Plans the same network for images of another shape `[N, size]`.
+    pub fn prepare_another(&mut self, backbone: Backbone, [n, size]: [usize; 2]) {
+        let architecture = Architecture::new(backbone, three_tasks(), size, 0.25);
+        let another = TrainingNetwork::new(&architecture, [n, size, size]).unwrap();
+        self.executor.prepare(another.network.graph, Fusion::On).unwrap();
+    }
+
     fn run(&mut self, segment: Segment) {
         self.executor.run(self.network.plan, segment, ParameterSet::Current, &self.scalars).unwrap();
     }
@@ -129,7 +151,11 @@ impl Probe {
     pub fn gradients(&mut self) -> Tensors {
         self.run(Segment::HeadsBackward);
         self.run(Segment::TrunkBackward);
-        weights::export_parameters(self.executor.store().unwrap(), Slot::Gradient, "").unwrap()
+        self.stored(Slot::Gradient)
+    }
+
+    pub fn stored(&mut self, slot: Slot) -> Tensors {
+        weights::export_parameters(self.executor.store().unwrap(), slot, "").unwrap()
     }
 }
 
@@ -376,6 +402,7 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
             best_per_task: vec![None; 3],
             elapsed_s: 1.25,
             data_fingerprint: u64::MAX,
+            tuning: Some("0123456789abcdef".into()),
             means: EpochMeans::new(3),
         };
         let file = folder.path.join("last.safetensors");

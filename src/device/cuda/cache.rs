@@ -1,8 +1,9 @@
-//! Compiled kernels on disk, by everything that decides what they are: text, options, architecture, compiler version.
+//! Compiled kernels on disk, by everything that decides what they are: text, options, architecture, compiler version; and
+//! beside them what was measured of them on one kind of GPU.
 
-use super::{File, Precision, compiler};
+use super::{File, Limits, Precision, compiler};
 use crate::error::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Machine code of `file` for `architecture`, from the cache or compiled now.
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// # Errors
 /// As [`compiler::compile`]; a cache that cannot be written only costs time.
 pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec<u8>> {
-    let path = folder()?.join(format!("{}.cubin", key(file, architecture, precision)?));
+    let path = folder()?.join("kernels").join(format!("{}.cubin", key(file, architecture, precision)?));
     if let Ok(cubin) = std::fs::read(&path)
         && !cubin.is_empty()
     {
@@ -21,6 +22,17 @@ pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec
     Ok(cubin)
 }
 
+/// Where measurements of `files` on such a GPU are kept: another GPU, a changed kernel or another compiler is another file.
+///
+/// # Errors
+/// No place for it, or no NVRTC.
+pub fn measurements(limits: &Limits, files: &[File], architecture: &str, precision: Precision) -> Result<PathBuf> {
+    let keys: Vec<String> = files.iter().map(|&f| key(f, architecture, precision)).collect::<Result<_>>()?;
+    let keys = fingerprint(keys.iter().map(String::as_str));
+    let name: String = limits.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    Ok(folder()?.join("tuning").join(format!("{name}-{}-{keys:016x}.json", limits.processors)))
+}
+
 /// `POLYHEAD_CACHE`, or `polyhead` where the system keeps caches.
 fn folder() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -28,46 +40,30 @@ fn folder() -> Result<PathBuf> {
         .or_else(|| set("XDG_CACHE_HOME").map(|p| p.join("polyhead")))
         .or_else(|| set("HOME").map(|p| p.join(".cache/polyhead")));
     base.ok_or_else(|| Error::Other("no place for compiled kernels: set POLYHEAD_CACHE to a folder".into()))
-        .map(|b| b.join("kernels"))
 }
 
 fn key(file: File, architecture: &str, precision: Precision) -> Result<String> {
     let (major, minor) = compiler::version()?;
-    let mut hash = Fnv::new();
-    for header in File::HEADERS {
-        hash.add(header.text);
-    }
-    hash.add(file.text);
-    for option in compiler::options(architecture, precision) {
-        hash.add(&option);
-    }
-    Ok(format!("{}-{architecture}-{major}.{minor}-{:016x}", file.name.trim_end_matches(".cu"), hash.0))
+    let options = compiler::options(architecture, precision);
+    let texts = File::HEADERS.iter().chain([&file]).map(|f| f.text).chain(options.iter().map(String::as_str));
+    Ok(format!("{}-{architecture}-{major}.{minor}-{:016x}", file.name.trim_end_matches(".cu"), fingerprint(texts)))
 }
 
-/// Written aside and renamed, so that programs and threads that start at once never read half a file.
-fn keep(path: &std::path::Path, cubin: &[u8]) {
+/// Written aside and renamed, so that programs and threads that start at once never read half a file. What cannot be written
+/// only costs the time to make it again.
+pub fn keep(path: &Path, bytes: &[u8]) {
     static WRITES: AtomicUsize = AtomicUsize::new(0);
     let write = WRITES.fetch_add(1, Ordering::Relaxed);
     let aside = path.with_extension(format!("part{}-{write}", std::process::id()));
     let written = path.parent().map(std::fs::create_dir_all).is_some_and(|made| made.is_ok())
-        && std::fs::write(&aside, cubin).is_ok();
+        && std::fs::write(&aside, bytes).is_ok();
     if !written || std::fs::rename(&aside, path).is_err() {
         let _ = std::fs::remove_file(&aside);
     }
 }
 
-/// FNV-1a, 64 bits.
-struct Fnv(u64);
-
-impl Fnv {
-    fn new() -> Fnv {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-
-    /// The text and where it ends.
-    fn add(&mut self, text: &str) {
-        for byte in text.bytes().chain([0]) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
+/// Of texts and where each ends: FNV-1a, 64 bits.
+pub fn fingerprint<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
+    let bytes = texts.flat_map(|text| text.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

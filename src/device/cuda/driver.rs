@@ -6,6 +6,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
+use std::path::PathBuf;
 
 /// Dynamic shared memory every kernel may have unasked.
 const UNASKED_SHARED_BYTES: u32 = 48 << 10;
@@ -106,6 +107,11 @@ impl Driver {
 
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// As [`super::Cuda::measurements`].
+    pub fn measurements(&self, files: &[File]) -> Result<PathBuf> {
+        cache::measurements(&self.limits, files, &self.architecture, self.precision)
     }
 
     fn bind(&self) -> Result<()> {

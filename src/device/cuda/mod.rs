@@ -9,12 +9,14 @@ mod host;
 mod launch;
 mod sources;
 
+pub use cache::{fingerprint, keep};
 pub use driver::{Driver, Graph, Limits, Pinned};
 pub use host::Host;
 pub use launch::{Address, Arguments, Launch};
 pub use sources::File;
 
 use crate::error::Result;
+use std::path::PathBuf;
 
 /// What activations are stored as; sums are f32 or f64 in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +77,14 @@ impl Cuda {
         match self {
             Cuda::Driver(d) => d.precision(),
             Cuda::Host(h) => h.precision(),
+        }
+    }
+
+    /// Where measurements of `files` on this kind of GPU are kept; nowhere on the shim, whose times say nothing.
+    pub fn measurements(&self, files: &[File]) -> Option<PathBuf> {
+        match self {
+            Cuda::Driver(d) => d.measurements(files).ok(),
+            Cuda::Host(_) => None,
         }
     }
 

@@ -22,7 +22,6 @@ pub struct Layout {
     /// Where the host writes each value of the batch.
     pub batch: HashMap<ValueId, usize>,
     pub batch_bytes: usize,
-    pub workspace_bytes: usize,
     /// Multiprocessors, by which long sums are cut.
     pub processors: usize,
 }
@@ -49,15 +48,7 @@ impl Layout {
             batch.insert(value, batch_bytes);
             batch_bytes += physical.value(value).bytes().next_multiple_of(ALIGNMENT);
         }
-        let mut layout = Layout { logical, physical, plan, batch, batch_bytes, workspace_bytes: 0, processors };
-        layout.workspace_bytes = layout
-            .physical
-            .nodes
-            .iter()
-            .map(|n| super::lower::workspace_bytes(&layout, precision, n))
-            .max()
-            .unwrap_or(0);
-        Ok(layout)
+        Ok(Layout { logical, physical, plan, batch, batch_bytes, processors })
     }
 
     /// The sizes of the convolution `node` as its kernels see them: channels padded.

@@ -2,24 +2,54 @@
 
 use super::layout::Layout;
 use super::memory::{Block, DeviceStore, ScalarsAt};
+use super::tuning::{Choice, Tuning};
 use crate::device::cuda::{Address, Launch, Precision};
 use crate::graph::ir::{ConvEpilogue, DgradEpilogue, Node, Op, Place, TermForm, ValueId};
+use crate::ops::conv2d::cuda::{Tile, WgradPlan};
 use crate::ops::{
     batch_norm, box_loss, class_loss, combine, concat, conv2d, group_norm, linear, pool, preprocess, upsample,
     value_loss,
 };
 
 /// The launches of node `index`.
-pub fn node(layout: &Layout, memory: &DeviceStore, precision: Precision, index: usize) -> Vec<Launch> {
-    let lowering = Lowering { layout, memory, precision, node: &layout.physical.nodes[index] };
-    lowering.launches()
+pub fn node(layout: &Layout, memory: &DeviceStore, tuning: &Tuning, precision: Precision, index: usize) -> Vec<Launch> {
+    let node = &layout.physical.nodes[index];
+    let choice = tuning.choice(layout, precision, node);
+    Lowering { layout, memory, precision, node, choice }.launches()
 }
 
-/// Scratch a node needs while it runs.
-pub fn workspace_bytes(layout: &Layout, precision: Precision, node: &Node) -> usize {
+/// The launches of the convolution `index` computed by `choice`, to be timed: a weight gradient is added up behind its splits'
+/// sums, not in the Store.
+pub fn trial(layout: &Layout, memory: &DeviceStore, precision: Precision, index: usize, choice: Choice) -> Vec<Launch> {
+    let node = &layout.physical.nodes[index];
+    let lowering = Lowering { layout, memory, precision, node, choice: Some(choice) };
+    match choice {
+        Choice::Tile(_) => lowering.launches(),
+        Choice::Wgrad(plan) => lowering.wgrad(Block::Workspace.at(plan.workspace(&layout.problem(node)))),
+    }
+}
+
+/// Bytes of workspace a [`trial`] needs.
+pub fn trial_bytes(layout: &Layout, node: &Node, choice: Choice) -> usize {
+    match choice {
+        Choice::Tile(_) => 0,
+        // The gradient is as large as one split's sums.
+        Choice::Wgrad(plan) => WgradPlan { splits: plan.splits + 1, ..plan }.workspace(&layout.problem(node)),
+    }
+}
+
+/// Scratch a plan's nodes need while they run.
+pub fn workspace_bytes(layout: &Layout, tuning: &Tuning, precision: Precision) -> usize {
+    let nodes = layout.physical.nodes.iter();
+    nodes.map(|node| node_workspace_bytes(layout, tuning.choice(layout, precision, node), node)).max().unwrap_or(0)
+}
+
+fn node_workspace_bytes(layout: &Layout, choice: Option<Choice>, node: &Node) -> usize {
     let shape = |value: ValueId| layout.physical.shape(value);
+    if let Some(Choice::Wgrad(plan)) = choice {
+        return plan.workspace(&layout.problem(node));
+    }
     match &node.op {
-        Op::Conv2dWgrad(_) => conv2d::cuda::wgrad_workspace(precision, &layout.problem(node), layout.processors),
         Op::ChannelSum => linear::cuda::channel_sum_workspace(rows(shape(node.inputs[0]))),
         Op::GroupNormRelu { groups } => {
             group_norm::cuda::forward_workspace(&group_norm_shape(shape(node.inputs[0]), *groups))
@@ -62,6 +92,8 @@ struct Lowering<'a> {
     memory: &'a DeviceStore,
     precision: Precision,
     node: &'a Node,
+    /// Of a convolution.
+    choice: Option<Choice>,
 }
 
 impl Lowering<'_> {
@@ -108,6 +140,13 @@ impl Lowering<'_> {
         }
     }
 
+    fn tile(&self) -> Tile {
+        match self.choice {
+            Some(Choice::Tile(tile)) => tile,
+            _ => unreachable!("a choice suits its node"),
+        }
+    }
+
     fn denominator(&self, task: usize) -> Address {
         Block::Scalars.at(ScalarsAt::DENOMINATORS + 4 * task)
     }
@@ -127,7 +166,8 @@ impl Lowering<'_> {
             },
         };
         let problem = self.layout.problem(self.node);
-        conv2d::cuda::fprop(self.precision, &problem, self.input(0), self.weight(), epilogue, self.output(0))
+        let operands = [self.input(0), self.weight()];
+        conv2d::cuda::fprop(self.precision, &problem, self.tile(), operands, epilogue, self.output(0))
     }
 
     fn dgrad(&self, epilogue: DgradEpilogue) -> Vec<Launch> {
@@ -147,21 +187,16 @@ impl Lowering<'_> {
             },
         };
         let problem = self.layout.problem(self.node);
-        conv2d::cuda::dgrad(self.precision, &problem, self.input(0), self.weight(), epilogue, self.output(0))
+        let operands = [self.input(0), self.weight()];
+        conv2d::cuda::dgrad(self.precision, &problem, self.tile(), operands, epilogue, self.output(0))
     }
 
-    fn wgrad(&self) -> Vec<Launch> {
-        let gradient = self.logical(self.node.outputs[0]);
-        conv2d::cuda::wgrad(
-            self.precision,
-            &self.layout.problem(self.node),
-            [gradient[0], gradient[3]],
-            self.layout.processors,
-            self.input(0),
-            self.input(1),
-            Block::Workspace.at(0),
-            self.output(0),
-        )
+    fn wgrad(&self, gradient: Address) -> Vec<Launch> {
+        let Some(Choice::Wgrad(plan)) = self.choice else { unreachable!("a choice suits its node") };
+        let problem = self.layout.problem(self.node);
+        let shape = self.logical(self.node.outputs[0]);
+        let (logical, operands) = ([shape[0], shape[3]], [self.input(0), self.input(1)]);
+        plan.launches(self.precision, &problem, logical, operands, Block::Workspace.at(0), gradient)
     }
 
     fn launches(&self) -> Vec<Launch> {
@@ -171,7 +206,7 @@ impl Lowering<'_> {
         match &self.node.op {
             Op::Conv2d(_, epilogue) => self.fprop(*epilogue),
             Op::Conv2dDgrad(_, epilogue) => self.dgrad(*epilogue),
-            Op::Conv2dWgrad(_) => self.wgrad(),
+            Op::Conv2dWgrad(_) => self.wgrad(output(0)),
             Op::ChannelSum => {
                 let channels = self.logical(o[0])[0];
                 linear::cuda::channel_sum(self.rows(i[0]), channels, input(0), output(0), workspace)

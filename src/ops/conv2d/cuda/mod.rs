@@ -5,11 +5,12 @@
 mod tests;
 mod wgrad;
 
-pub use wgrad::{WgradPlan, WgradTile, wgrad, wgrad_workspace};
+pub use wgrad::{WgradPlan, WgradTile};
 
 use super::Problem;
 use super::cpu::STATISTICS_ROWS;
 use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
+use serde::{Deserialize, Serialize};
 
 /// Channels that are read and written together.
 const VECTOR: usize = 8;
@@ -61,8 +62,12 @@ pub enum DgradEpilogue {
     },
 }
 
-/// What a block of fprop and dgrad computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The files whose kernels a choice of tiles is between.
+pub const TILED: [File; 3] = [File::CONV2D, File::CONV2D_WGRAD, File::CONV2D_DIRECT];
+
+/// What a block of fprop and dgrad computes. Tiles differ in who computes an element, not in the order it is summed in:
+/// whichever is taken, the numbers are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Tile {
     /// 128 × 128, eight warps.
     Wide,
@@ -72,6 +77,16 @@ pub enum Tile {
 
 impl Tile {
     pub const ALL: [Tile; 2] = [Tile::Wide, Tile::Narrow];
+
+    /// The estimate for [`fprop`].
+    pub fn for_fprop(problem: &Problem) -> Tile {
+        Tile::choose(problem.rows().div_ceil(TILE_ROWS), problem.k)
+    }
+
+    /// The estimate for [`dgrad`].
+    pub fn for_dgrad(problem: &Problem) -> Tile {
+        Tile::choose(dgrad_partials(problem), problem.c)
+    }
 
     fn columns(self) -> usize {
         match self {
@@ -101,21 +116,8 @@ impl Tile {
     }
 }
 
-/// y `[N, P, Q, K]` = epilogue(x `[N, H, W, C]` ∗ weight `[K, R, S, C]`). In f32 only the epilogues Plain and Bias.
+/// y `[N, P, Q, K]` = epilogue(x `[N, H, W, C]` ∗ weight `[K, R, S, C]`). In f32 only the epilogues Plain and Bias, and no tiles.
 pub fn fprop(
-    precision: Precision,
-    problem: &Problem,
-    x: Address,
-    weight: Address,
-    epilogue: FpropEpilogue,
-    y: Address,
-) -> Vec<Launch> {
-    let tile = Tile::choose(problem.rows().div_ceil(TILE_ROWS), problem.k);
-    fprop_tiled(precision, problem, tile, [x, weight], epilogue, y)
-}
-
-/// As [`fprop`], with a tile chosen by the caller; f32 has none.
-pub fn fprop_tiled(
     precision: Precision,
     problem: &Problem,
     tile: Tile,
@@ -150,21 +152,9 @@ pub fn fprop_tiled(
     vec![tiled(kernel, tile, problem.rows().div_ceil(TILE_ROWS), problem.k, arguments)]
 }
 
-/// dx `[N, H, W, C]` = epilogue(the gradient of [`fprop`]'s x for dy `[N, P, Q, K]`). In f32 only Plain without an addend.
+/// dx `[N, H, W, C]` = epilogue(the gradient of [`fprop`]'s x for dy `[N, P, Q, K]`). In f32 only Plain without an addend, and
+/// no tiles.
 pub fn dgrad(
-    precision: Precision,
-    problem: &Problem,
-    dy: Address,
-    weight: Address,
-    epilogue: DgradEpilogue,
-    dx: Address,
-) -> Vec<Launch> {
-    let tile = Tile::choose(dgrad_partials(problem), problem.c);
-    dgrad_tiled(precision, problem, tile, [dy, weight], epilogue, dx)
-}
-
-/// As [`dgrad`], with a tile chosen by the caller; f32 has none.
-pub fn dgrad_tiled(
     precision: Precision,
     problem: &Problem,
     tile: Tile,

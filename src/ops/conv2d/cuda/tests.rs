@@ -130,14 +130,11 @@ impl Forward {
         Forward { x, weight, y }
     }
 
-    fn run(&self, board: &mut Board, p: &Problem, tile: Option<Tile>, epilogue: FpropEpilogue) -> Vec<f32> {
+    fn run(&self, board: &mut Board, p: &Problem, tile: Tile, epilogue: FpropEpilogue) -> Vec<f32> {
         let (x, weight) = (board.activations(&self.x), board.activations(&self.weight));
         let y = board.activations_out(p.output_len());
         let precision = board.precision();
-        board.run(&match tile {
-            Some(tile) => fprop_tiled(precision, p, tile, [x, weight], epilogue, y),
-            None => fprop(precision, p, x, weight, epilogue, y),
-        });
+        board.run(&fprop(precision, p, tile, [x, weight], epilogue, y));
         board.read_activations(y, p.output_len())
     }
 }
@@ -147,9 +144,7 @@ fn fprop_multiplies_every_shape() {
     for p in CASES {
         let case = Forward::new(&p);
         let expected = [Expected::new("y", operations(p.taps() * p.c), case.y.clone()).stored()];
-        // Once with the tile that is chosen.
-        let chosen = (p == CASES[0]).then_some(None);
-        for tile in Tile::ALL.map(Some).into_iter().chain(chosen) {
+        for tile in Tile::ALL {
             check_kernels(&format!("fprop {p:?} {tile:?}"), &expected, |board| {
                 vec![case.run(board, &p, tile, FpropEpilogue::Plain)]
             });
@@ -170,7 +165,7 @@ fn fprop_adds_the_bias_of_the_channels_there_are() {
         for tile in Tile::ALL {
             check_kernels(&format!("fprop with a bias {p:?} {tile:?}"), &expected, |board| {
                 let bias = board.floats(&bias);
-                vec![case.run(board, &p, Some(tile), FpropEpilogue::Bias { bias, channels })]
+                vec![case.run(board, &p, tile, FpropEpilogue::Bias { bias, channels })]
             });
         }
     }
@@ -213,7 +208,7 @@ fn fprop_gives_the_statistics_of_what_it_stores() {
                     return vec![narrow(&case.y.0), narrow(&values)];
                 }
                 let partials = board.floats_out(tiles * 2 * p.k);
-                let y = case.run(board, &p, Some(tile), FpropEpilogue::Statistics { partials });
+                let y = case.run(board, &p, tile, FpropEpilogue::Statistics { partials });
                 vec![y, board.read_floats(partials, tiles * 2 * p.k)]
             });
         }
@@ -246,7 +241,7 @@ fn fprop_applies_scale_shift_residual_and_relu() {
                 }
                 let affine = board.floats(&affine);
                 let residual = with_residual.then(|| board.activations(&residual));
-                vec![case.run(board, &p, Some(tile), FpropEpilogue::Affine { affine, residual, relu })]
+                vec![case.run(board, &p, tile, FpropEpilogue::Affine { affine, residual, relu })]
             });
         }
     }
@@ -278,14 +273,11 @@ impl Backward {
         (values, magnitudes)
     }
 
-    fn run(&self, board: &mut Board, p: &Problem, tile: Option<Tile>, epilogue: DgradEpilogue) -> Vec<f32> {
+    fn run(&self, board: &mut Board, p: &Problem, tile: Tile, epilogue: DgradEpilogue) -> Vec<f32> {
         let (dy, weight) = (board.activations(&self.dy), board.activations(&self.weight));
         let dx = board.activations_out(p.input_len());
         let precision = board.precision();
-        board.run(&match tile {
-            Some(tile) => dgrad_tiled(precision, p, tile, [dy, weight], epilogue, dx),
-            None => dgrad(precision, p, dy, weight, epilogue, dx),
-        });
+        board.run(&dgrad(precision, p, tile, [dy, weight], epilogue, dx));
         board.read_activations(dx, p.input_len())
     }
 }
@@ -295,9 +287,7 @@ fn dgrad_multiplies_every_shape() {
     for p in CASES {
         let case = Backward::new(&p);
         let expected = [Expected::new("dx", operations(p.taps() * p.k), case.dx.clone()).stored()];
-        // Once with the tile that is chosen.
-        let chosen = (p == CASES[0]).then_some(None);
-        for tile in Tile::ALL.map(Some).into_iter().chain(chosen) {
+        for tile in Tile::ALL {
             check_kernels(&format!("dgrad {p:?} {tile:?}"), &expected, |board| {
                 vec![case.run(board, &p, tile, DgradEpilogue::Plain { addend: None })]
             });
@@ -318,7 +308,7 @@ fn dgrad_adds_what_came_another_way() {
                     return vec![narrow(&sum.0)];
                 }
                 let addend = Some(board.activations(&case.addend));
-                vec![case.run(board, &p, Some(tile), DgradEpilogue::Plain { addend })]
+                vec![case.run(board, &p, tile, DgradEpilogue::Plain { addend })]
             });
         }
     }
@@ -391,7 +381,7 @@ fn dgrad_masks_and_reduces_what_it_stores() {
                     moments: board.floats(&moments),
                     partials,
                 };
-                let dz = case.run(board, &p, Some(tile), epilogue);
+                let dz = case.run(board, &p, tile, epilogue);
                 vec![dz, board.read_floats(partials, sums.len())]
             });
         }
@@ -470,6 +460,12 @@ fn plans_fit_the_device() {
             let plan = WgradPlan::choose(precision, &p, 132);
             assert!(plan.splits >= 1 && plan.splits <= p.rows().div_ceil(CHUNK), "{p:?}: {plan:?}");
             assert!(plan.splits == 1 || plan.workspace(&p) <= 64 << 20, "{p:?}: {plan:?}");
+            let candidates = WgradPlan::candidates(precision, &p, 132);
+            assert_eq!(candidates[0], plan);
+            for (i, candidate) in candidates.iter().enumerate() {
+                assert!(candidate.fits(&p) && !candidates[..i].contains(candidate), "{p:?}: {candidate:?}");
+                assert!(candidate.splits == 1 || candidate.workspace(&p) <= 64 << 20, "{p:?}: {candidate:?}");
+            }
         }
     }
     for bytes in Tile::ALL.map(Tile::shared_bytes) {

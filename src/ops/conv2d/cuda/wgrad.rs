@@ -4,6 +4,7 @@
 use super::{CHUNK, DIRECT_THREADS, check, shape};
 use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
 use crate::ops::conv2d::Problem;
+use serde::{Deserialize, Serialize};
 
 /// Blocks one processor holds at a time, at least: the compile gate sees to their registers.
 const BLOCKS: usize = 2;
@@ -11,7 +12,7 @@ const BLOCKS: usize = 2;
 const WORKSPACE_BYTES: usize = 64 << 20;
 /// Splits at most; a grid has 65535.
 const SPLITS: usize = 1024;
-/// The estimate a plan is chosen by, until an autotuner measures: chunks a block could have multiplied while it starts and
+/// The estimate a plan is chosen by where nothing was measured: chunks a block could have multiplied while it starts and
 /// ends, and elements of the splits' sums that a block's share of the memory writes and reads in the time of a chunk.
 const BLOCK_CHUNKS: usize = 4;
 const CHUNK_SUMS: usize = 2048;
@@ -22,7 +23,7 @@ const REDUCE_LANES: usize = 8;
 const REDUCE_SPLITS: usize = 4;
 
 /// What a block computes of the gradient `[K, R·S·C]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WgradTile {
     /// 128 × 128, eight warps.
     Wide,
@@ -68,8 +69,8 @@ impl WgradTile {
     }
 }
 
-/// How one weight gradient is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How one weight gradient is cut. The splits decide in which order its sums are added, the tile does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WgradPlan {
     pub tile: WgradTile,
     /// Parts of the reduction over rows.
@@ -77,26 +78,51 @@ pub struct WgradPlan {
 }
 
 impl WgradPlan {
-    /// The largest tile that computes little that is not there, and the splits with the shortest last wave.
+    /// The estimate: the largest tile that computes little that is not there, and the splits with the shortest last wave.
     pub fn choose(precision: Precision, problem: &Problem, processors: usize) -> WgradPlan {
         let [m, n] = [problem.k, problem.taps() * problem.c];
         let padded = |tile: WgradTile| m.next_multiple_of(tile.size()[0]) * n.next_multiple_of(tile.size()[1]);
         let least = WgradTile::ALL.map(padded).into_iter().min().unwrap_or(0);
         // A tile half the size reads twice as much for the same products, so an eighth of them may go to waste.
         let tile = WgradTile::ALL.into_iter().find(|&tile| padded(tile) <= least + least / 8);
-        let tile = tile.unwrap_or(WgradTile::Small);
+        WgradPlan::of_tile(tile.unwrap_or(WgradTile::Small), precision, problem, processors)
+    }
+
+    /// What is worth measuring: first [`WgradPlan::choose`]'s, then every tile with its estimate of splits, half and twice as many.
+    pub fn candidates(precision: Precision, problem: &Problem, processors: usize) -> Vec<WgradPlan> {
+        let chosen = WgradPlan::choose(precision, problem, processors);
+        let mut plans = vec![chosen];
+        // In f32 there are no tiles.
+        for tile in WgradTile::ALL.into_iter().filter(|&t| precision == Precision::Bf16 || t == chosen.tile) {
+            let estimate = WgradPlan::of_tile(tile, precision, problem, processors).splits;
+            for splits in [estimate, estimate / 2, 2 * estimate] {
+                let plan = WgradPlan { tile, splits };
+                if plan.fits(problem) && !plans.contains(&plan) {
+                    plans.push(plan);
+                }
+            }
+        }
+        plans
+    }
+
+    /// Whether there are as many chunks as splits, and the splits' sums keep to their bytes.
+    pub fn fits(&self, problem: &Problem) -> bool {
+        (1..=most_splits(problem)).contains(&self.splits)
+    }
+
+    /// The splits with the shortest last wave.
+    fn of_tile(tile: WgradTile, precision: Precision, problem: &Problem, processors: usize) -> WgradPlan {
         let blocks = match precision {
             Precision::Bf16 => tiles(tile, problem),
             Precision::F32 => problem.weight_len().div_ceil(DIRECT_THREADS),
         };
         let (slots, chunks) = ((BLOCKS * processors).max(1), problem.rows().div_ceil(CHUNK));
-        let most = (WORKSPACE_BYTES / (4 * problem.weight_len().max(1))).clamp(1, SPLITS).min(chunks.max(1));
         let cost = |splits: usize| {
             let waves = (blocks * splits).div_ceil(slots);
             let sums = (splits * problem.weight_len()).div_ceil(slots * CHUNK_SUMS);
             waves * (chunks.div_ceil(splits) + BLOCK_CHUNKS) + sums
         };
-        WgradPlan { tile, splits: (1..=most).min_by_key(|&splits| cost(splits)).unwrap_or(1) }
+        WgradPlan { tile, splits: (1..=most_splits(problem)).min_by_key(|&splits| cost(splits)).unwrap_or(1) }
     }
 
     /// Bytes of the splits' sums `[splits, K, R, S, C]`.
@@ -104,7 +130,8 @@ impl WgradPlan {
         4 * self.splits * problem.weight_len()
     }
 
-    /// gradient `[logical K, R, S, logical C]` += dyᵀ × patches of x.
+    /// gradient `[logical K, R, S, logical C]`, the Store's, += dyᵀ `[K, N·P·Q]` × patches of x `[N·P·Q, R·S·C]`; `workspace` is
+    /// as large as [`WgradPlan::workspace`] says.
     pub fn launches(
         &self,
         precision: Precision,
@@ -158,26 +185,9 @@ impl WgradPlan {
     }
 }
 
-/// gradient `[K, R, S, C]` of `logical` K and C, the Store's, += dyᵀ `[K, N·P·Q]` × patches of x `[N·P·Q, R·S·C]`;
-/// `workspace` is as large as [`wgrad_workspace`] says for the same arguments.
-#[expect(clippy::too_many_arguments, reason = "four addresses and four sizes, all of different meaning")]
-pub fn wgrad(
-    precision: Precision,
-    problem: &Problem,
-    logical: [usize; 2],
-    processors: usize,
-    dy: Address,
-    x: Address,
-    workspace: Address,
-    gradient: Address,
-) -> Vec<Launch> {
-    let plan = WgradPlan::choose(precision, problem, processors);
-    plan.launches(precision, problem, logical, [dy, x], workspace, gradient)
-}
-
-/// Bytes of [`wgrad`]'s workspace.
-pub fn wgrad_workspace(precision: Precision, problem: &Problem, processors: usize) -> usize {
-    WgradPlan::choose(precision, problem, processors).workspace(problem)
+fn most_splits(problem: &Problem) -> usize {
+    let chunks = problem.rows().div_ceil(CHUNK).max(1);
+    (WORKSPACE_BYTES / (4 * problem.weight_len().max(1))).clamp(1, SPLITS).min(chunks)
 }
 
 fn tiles(tile: WgradTile, problem: &Problem) -> usize {

@@ -1,0 +1,279 @@
+//! Which tile each convolution of a plan runs with on a GPU: measured once for each shape and kind of GPU, kept in a file,
+//! looked up ever after. Deleting the file makes the next run measure again.
+//!
+//! Of what is chosen here only the splits of weight gradients change numbers, by the order their sums are added in. So the
+//! same numbers come from the same choices, and a run writes down their hash.
+//!
+//! Another way to compute a convolution (Hopper's TMA and wgmma, cuDNN) becomes one more [`Choice`] that [`candidates`] names
+//! where the GPU has it.
+//!
+//! No choice has been measured on a GPU yet: neither what wins, nor by how much, nor how long measuring takes. Inputs are zeros
+//! where nothing ran before, which costs a GPU less power than numbers do, but of all candidates alike. A kernel that
+//! ends before the CPU has started the next one measures the CPU, so that its candidates look alike and the estimate stays.
+
+use super::layout::Layout;
+use super::lower;
+use super::memory::{Block, DeviceStore};
+use crate::device::cuda::{self, Cuda, Launch, Memory, Precision};
+use crate::error::Result;
+use crate::executor::store::ParameterSet;
+use crate::graph::ir::{Node, Op};
+use crate::ops::conv2d::cuda::{TILED, Tile, WgradPlan};
+use crate::ops::cost;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Times each candidate is measured, after once that does not count.
+const REPEATS: usize = 5;
+/// Of the estimate's time another candidate may take at most to be chosen: less of a gain is noise, which is not to decide
+/// what a run computes.
+const GAIN: f64 = 0.97;
+
+/// Where the tiles of a GPU's convolutions come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tiles {
+    /// Their sizes alone. What f32, which has no tiles, and the shim, whose times say nothing, start with.
+    Estimated,
+    /// Measurements, kept on disk. What a GPU starts with.
+    Measured,
+    /// The last of all candidates, each run once: for tests of what a choice may change.
+    Last,
+}
+
+/// How one convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Choice {
+    /// Of fprop and dgrad.
+    Tile(Tile),
+    Wgrad(WgradPlan),
+}
+
+impl Choice {
+    /// Whether `node` can be computed so; a file may say anything.
+    fn suits(&self, layout: &Layout, node: &Node) -> bool {
+        match (self, &node.op) {
+            (Choice::Tile(_), Op::Conv2d(..) | Op::Conv2dDgrad(..)) => true,
+            (Choice::Wgrad(plan), Op::Conv2dWgrad(_)) => plan.fits(&layout.problem(node)),
+            _ => false,
+        }
+    }
+}
+
+/// All that `node` may be computed by, the estimate first; nothing where it is no convolution.
+pub fn candidates(layout: &Layout, precision: Precision, node: &Node) -> Vec<Choice> {
+    let tiles = |estimate: Tile| {
+        let others = Tile::ALL.into_iter().filter(|&tile| tile != estimate);
+        [estimate].into_iter().chain(others).map(Choice::Tile).collect()
+    };
+    match node.op {
+        Op::Conv2d(..) => tiles(Tile::for_fprop(&layout.problem(node))),
+        Op::Conv2dDgrad(..) => tiles(Tile::for_dgrad(&layout.problem(node))),
+        Op::Conv2dWgrad(_) => {
+            let plans = WgradPlan::candidates(precision, &layout.problem(node), layout.processors);
+            plans.into_iter().map(Choice::Wgrad).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The choices that were made.
+pub struct Tuning {
+    tiles: Tiles,
+    file: Option<PathBuf>,
+    /// By what is computed and its sizes, in words that are compared only.
+    choices: BTreeMap<String, Choice>,
+}
+
+impl Tuning {
+    /// What a device starts with.
+    pub fn of(cuda: &Cuda) -> Tuning {
+        let tiles = match cuda {
+            Cuda::Driver(_) if cuda.precision() == Precision::Bf16 => Tiles::Measured,
+            _ => Tiles::Estimated,
+        };
+        Tuning::new(cuda, tiles)
+    }
+
+    /// With tiles from `tiles`; a file that cannot be read or understood is as none.
+    pub fn new(cuda: &Cuda, tiles: Tiles) -> Tuning {
+        let file = if tiles == Tiles::Measured { cuda.measurements(&TILED) } else { None };
+        let choices = file.as_deref().and_then(read).unwrap_or_default();
+        Tuning { tiles, file, choices }
+    }
+
+    /// What `node` is computed by: as it was chosen, or as estimated; `None` where it is no convolution.
+    pub fn choice(&self, layout: &Layout, precision: Precision, node: &Node) -> Option<Choice> {
+        self.known(layout, node).or_else(|| candidates(layout, precision, node).first().copied())
+    }
+
+    fn known(&self, layout: &Layout, node: &Node) -> Option<Choice> {
+        self.choices.get(&key(layout, node)?).copied().filter(|choice| choice.suits(layout, node))
+    }
+
+    /// Chooses for every convolution of a plan that nothing is known of. The arena and the workspace are written to,
+    /// nothing that outlives a step.
+    ///
+    /// # Errors
+    /// A device with too little memory, or one that refuses a launch.
+    pub fn complete(
+        &mut self,
+        cuda: &mut Cuda,
+        memory: &mut DeviceStore,
+        layout: &Layout,
+        batch: Memory,
+    ) -> Result<()> {
+        if self.tiles == Tiles::Estimated {
+            return Ok(());
+        }
+        let precision = cuda.precision();
+        let mut news = false;
+        for (index, node) in layout.physical.nodes.iter().enumerate() {
+            let Some(key) = key(layout, node).filter(|_| self.known(layout, node).is_none()) else { continue };
+            let candidates = candidates(layout, precision, node);
+            let bytes = candidates.iter().map(|&choice| lower::trial_bytes(layout, node, choice)).max();
+            memory.reserve(cuda, Block::Workspace, bytes.unwrap_or(0))?;
+            let trial = |&choice: &Choice| lower::trial(layout, memory, precision, index, choice);
+            let trials: Vec<Vec<Launch>> = candidates.iter().map(trial).collect();
+            let blocks = memory.table(ParameterSet::Current, batch);
+            let chosen = match self.tiles {
+                Tiles::Last => {
+                    cuda.launch(&trials.concat(), &blocks)?;
+                    candidates.len() - 1
+                }
+                _ => fastest(&medians(&measure(cuda, &trials, &blocks)?, trials.len())),
+            };
+            self.choices.insert(key, candidates[chosen]);
+            news = true;
+        }
+        if news && let Some(file) = &self.file {
+            save(file, &self.choices);
+        }
+        Ok(())
+    }
+
+    /// Of what was chosen for the convolutions of `layouts`: 16 hexadecimal digits, `None` where all is estimated.
+    pub fn hash<'a>(&self, layouts: impl Iterator<Item = &'a Layout>) -> Option<String> {
+        let nodes = layouts.flat_map(|layout| layout.physical.nodes.iter().map(move |node| (layout, node)));
+        let used = nodes.filter_map(|(layout, node)| {
+            let choice = self.known(layout, node)?;
+            Some((key(layout, node)?, format!("{choice:?}")))
+        });
+        let used: BTreeMap<String, String> = used.collect();
+        let words = used.iter().flat_map(|(key, choice)| [key.as_str(), choice.as_str()]);
+        (!used.is_empty()).then(|| format!("{:016x}", cuda::fingerprint(words)))
+    }
+}
+
+/// What a convolution computes, with what is fused into it, and all its sizes as they lie in memory.
+fn key(layout: &Layout, node: &Node) -> Option<String> {
+    matches!(node.op, Op::Conv2d(..) | Op::Conv2dDgrad(..) | Op::Conv2dWgrad(_)).then(|| {
+        let p = layout.problem(node);
+        format!("{}, {}×{}×{}×{} → {}, padding {}", cost::name(node), p.n, p.h, p.w, p.c, p.k, p.padding)
+    })
+}
+
+/// Milliseconds `[repeat, trial]`, the first repeat the warm-up. Trials take turns, so that a clock that changes meets them
+/// alike.
+fn measure(cuda: &mut Cuda, trials: &[Vec<Launch>], blocks: &[Memory]) -> Result<Vec<f64>> {
+    let groups: Vec<Vec<Launch>> = (0..=REPEATS).flat_map(|_| trials.iter().cloned()).collect();
+    cuda.time(&groups, blocks)
+}
+
+/// Of each trial, without the warm-up.
+fn medians(milliseconds: &[f64], trials: usize) -> Vec<f64> {
+    let median = |trial: usize| {
+        let mut own: Vec<f64> = milliseconds.iter().skip(trials + trial).step_by(trials).copied().collect();
+        own.sort_by(f64::total_cmp);
+        own[own.len() / 2]
+    };
+    (0..trials).map(median).collect()
+}
+
+/// The trial that took least; the first, the estimate, unless that one is clearly faster.
+fn fastest(milliseconds: &[f64]) -> usize {
+    let least = (0..milliseconds.len()).min_by(|&a, &b| milliseconds[a].total_cmp(&milliseconds[b])).unwrap_or(0);
+    if milliseconds[least] < GAIN * milliseconds[0] { least } else { 0 }
+}
+
+/// The file's contents.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    choices: BTreeMap<String, Choice>,
+}
+
+fn read(file: &Path) -> Option<BTreeMap<String, Choice>> {
+    let kept: Kept = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    Some(kept.choices)
+}
+
+/// Adds `choices` to what another program may have written meanwhile.
+fn save(file: &Path, choices: &BTreeMap<String, Choice>) {
+    let mut kept = Kept { choices: read(file).unwrap_or_default() };
+    kept.choices.extend(choices.iter().map(|(key, &choice)| (key.clone(), choice)));
+    if let Ok(text) = serde_json::to_vec_pretty(&kept) {
+        cuda::keep(file, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::conv2d::cuda::WgradTile;
+
+    fn choices() -> BTreeMap<String, Choice> {
+        let plan = WgradPlan { tile: WgradTile::Small, splits: 12 };
+        BTreeMap::from([("a".into(), Choice::Tile(Tile::Wide)), ("b".into(), Choice::Wgrad(plan))])
+    }
+
+    fn file(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("polyhead-tuning-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        folder.join("gpu.json")
+    }
+
+    #[test]
+    fn choices_are_kept_beside_those_of_others() {
+        let file = file("kept");
+        save(&file, &choices());
+        assert_eq!(read(&file), Some(choices()));
+        let other = BTreeMap::from([("c".to_owned(), Choice::Tile(Tile::Narrow))]);
+        save(&file, &other);
+        let mut all = choices();
+        all.extend(other);
+        assert_eq!(read(&file), Some(all));
+        let folder = file.parent().unwrap();
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "nothing written aside is left");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_is_as_none_and_written_anew() {
+        let file = file("broken");
+        assert_eq!(read(&file), None);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        for text in ["", "{", "[]", r#"{"choices": {"a": {"Tile": "Enormous"}}}"#] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(read(&file), None, "{text}");
+            save(&file, &choices());
+            assert_eq!(read(&file), Some(choices()), "{text}");
+        }
+        std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn trials_take_turns_after_a_warm_up() {
+        let turns = [[90.0, 80.0], [1.0, 6.0], [5.0, 7.0], [2.0, 70.0], [3.0, 8.0], [4.0, 9.0]];
+        assert_eq!(turns.len(), REPEATS + 1);
+        assert_eq!(medians(turns.as_flattened(), 2), [3.0, 8.0]);
+    }
+
+    #[test]
+    fn the_estimate_stays_unless_another_is_clearly_faster() {
+        assert_eq!(fastest(&[1.0]), 0);
+        assert_eq!(fastest(&[1.0, 0.99, 1.2]), 0);
+        assert_eq!(fastest(&[1.0, 0.96, 0.5, 0.9]), 2);
+        // A convolution without rows takes no time.
+        assert_eq!(fastest(&[0.0, 0.0]), 0);
+    }
+}
