@@ -18,6 +18,7 @@ use crate::ops::optimizer::cuda as optimizer;
 use layout::Layout;
 use memory::{Block, DeviceStore, MAX_TASKS, ScalarsAt};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use tuning::Tuning;
 
 pub struct CudaExecutor {
@@ -159,10 +160,11 @@ impl CudaExecutor {
             Cuda::Host(host) => host.launch(launches, &blocks)?,
             Cuda::Driver(driver) => {
                 let key = (plan, prepared.current, segment, set);
-                if !self.recorded.contains_key(&key) {
-                    self.recorded.insert(key, driver.record(launches, &blocks)?);
-                }
-                driver.replay(&self.recorded[&key])?;
+                let recorded = match self.recorded.entry(key) {
+                    Entry::Occupied(recorded) => recorded.into_mut(),
+                    Entry::Vacant(place) => place.insert(driver.record(launches, &blocks)?),
+                };
+                driver.replay(recorded)?;
             }
         }
         self.cuda.used(batch)

@@ -127,7 +127,7 @@ pub struct Ceilings {
 
 /// The devices there are.
 pub enum Executor {
-    Cpu(CpuExecutor),
+    Cpu(Box<CpuExecutor>),
     Cuda(Box<CudaExecutor>),
 }
 
@@ -139,7 +139,9 @@ impl Executor {
     pub fn new(choice: &DeviceChoice, parameters: &[Parameter], buffers: &[Buffer]) -> Result<Executor> {
         let store = Store::new(parameters, buffers);
         let cuda = match choice {
-            DeviceChoice::Cpu { threads } => return Ok(Executor::Cpu(CpuExecutor::new(Cpu::new(*threads)?, store))),
+            DeviceChoice::Cpu { threads } => {
+                return Ok(Executor::Cpu(Box::new(CpuExecutor::new(Cpu::new(*threads)?, store))));
+            }
             DeviceChoice::Cuda { ordinal, precision } => Cuda::Driver(Driver::open(*ordinal, *precision)?),
             DeviceChoice::CudaOnHost { library, precision } => Cuda::Host(Host::open(library, *precision)?),
         };
@@ -185,7 +187,10 @@ impl Executor {
     /// Writes a value of the batch. This and all that follow fail where a GPU refuses a call.
     pub fn write_u8(&mut self, plan: PlanId, value: ValueId, data: &[u8]) -> Result<()> {
         match self {
-            Executor::Cpu(e) => Ok(e.write(plan.0, value, data)),
+            Executor::Cpu(e) => {
+                e.write(plan.0, value, data);
+                Ok(())
+            }
             Executor::Cuda(e) => e.write(plan.0, value, data),
         }
     }
@@ -201,7 +206,10 @@ impl Executor {
     /// Runs one segment with the parameters of `set`.
     pub fn run(&mut self, plan: PlanId, segment: Segment, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
         match self {
-            Executor::Cpu(e) => Ok(e.run(plan.0, segment, set, scalars)),
+            Executor::Cpu(e) => {
+                e.run(plan.0, segment, set, scalars);
+                Ok(())
+            }
             Executor::Cuda(e) => e.run(plan.0, segment, set, scalars),
         }
     }
