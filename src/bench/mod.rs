@@ -124,7 +124,7 @@ pub fn infer(options: &Options) -> Result<Measurement> {
     let mut runner = model.start(&options.device)?;
     let images = synthetic_images(options);
     let shape = [options.batch, options.imgsz, options.imgsz];
-    let times = time(options.repeats, || runner.run(shape, &images).map(|_| ()))?;
+    let times = time(options.repeats, || runner.run_ahead(shape, &images).map(|_| ()))?;
     let parameters = model.card.architecture.parameter_count(options.imgsz)?;
     Ok(measurement("infer", options, times, parameters, runner.arena_bytes()))
 }

@@ -184,11 +184,34 @@ impl Runner {
     /// # Errors
     /// A shape the network cannot take.
     pub fn run(&mut self, shape: [usize; 3], images: &[u8]) -> Result<Vec<HeadOutput>> {
-        if !self.plans.contains_key(&shape) {
+        self.prepare(shape)?;
+        self.plans[&shape].run(&mut self.executor, ParameterSet::Current, images)
+    }
+
+    /// As [`Runner::run`] on the batch that the last call brought, or this one for the first: `images` travel to the device while
+    /// it computes.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn run_ahead(&mut self, shape: [usize; 3], images: &[u8]) -> Result<Vec<HeadOutput>> {
+        let first = self.prepare(shape)?;
+        let (plan, executor) = (&self.plans[&shape], &mut self.executor);
+        if first {
+            plan.load(executor, images)?;
+        }
+        plan.start(executor, ParameterSet::Current)?;
+        plan.load(executor, images)?;
+        plan.answers(executor)
+    }
+
+    /// Whether the plan of this shape is new.
+    fn prepare(&mut self, shape: [usize; 3]) -> Result<bool> {
+        let new = !self.plans.contains_key(&shape);
+        if new {
             let plan = ForwardPlan::prepare(&mut self.executor, &self.architecture, shape)?;
             self.plans.insert(shape, plan);
         }
-        self.plans[&shape].run(&mut self.executor, ParameterSet::Current, images)
+        Ok(new)
     }
 
     pub fn arena_bytes(&self) -> usize {
@@ -220,8 +243,20 @@ impl ForwardPlan {
     /// # Errors
     /// A GPU that refuses a call.
     pub fn run(&self, executor: &mut Executor, set: ParameterSet, images: &[u8]) -> Result<Vec<HeadOutput>> {
-        executor.write_u8(self.plan, self.images, images)?;
-        executor.run(self.plan, Segment::Forward, set, &StepScalars::default())?;
+        self.load(executor, images)?;
+        self.start(executor, set)?;
+        self.answers(executor)
+    }
+
+    fn load(&self, executor: &mut Executor, images: &[u8]) -> Result<()> {
+        executor.write_u8(self.plan, self.images, images)
+    }
+
+    fn start(&self, executor: &mut Executor, set: ParameterSet) -> Result<()> {
+        executor.run(self.plan, Segment::Forward, set, &StepScalars::default())
+    }
+
+    fn answers(&self, executor: &Executor) -> Result<Vec<HeadOutput>> {
         let read = |value: &ValueId| executor.read_f32(self.plan, *value);
         self.heads
             .iter()
