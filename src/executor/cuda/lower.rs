@@ -15,6 +15,20 @@ pub fn node(layout: &Layout, memory: &DeviceStore, precision: Precision, index: 
     lowering.launches()
 }
 
+/// Where a value lies.
+pub fn address(layout: &Layout, memory: &DeviceStore, value: ValueId) -> Address {
+    match layout.physical.value(value).place {
+        Place::Batch => Block::Batch.at(layout.batch[&value]),
+        Place::Parameter(id) => memory.parameter(id),
+        Place::Gradient(id) => memory.gradient(id),
+        Place::Buffer(id) => memory.buffer(id),
+        Place::Arena => {
+            let offset = layout.plan.offsets[value.0];
+            Block::Arena.at(offset.unwrap_or_else(|| unreachable!("every value a node touches is placed")))
+        }
+    }
+}
+
 /// Scratch a node needs while it runs.
 pub fn workspace_bytes(layout: &Layout, precision: Precision, node: &Node) -> usize {
     let shape = |value: ValueId| layout.physical.shape(value);
@@ -66,16 +80,7 @@ struct Lowering<'a> {
 
 impl Lowering<'_> {
     fn address(&self, value: ValueId) -> Address {
-        match self.layout.physical.value(value).place {
-            Place::Batch => Block::Batch.at(self.layout.batch[&value]),
-            Place::Parameter(id) => self.memory.parameter(id),
-            Place::Gradient(id) => self.memory.gradient(id),
-            Place::Buffer(id) => self.memory.buffer(id),
-            Place::Arena => {
-                let offset = self.layout.plan.offsets[value.0];
-                Block::Arena.at(offset.unwrap_or_else(|| unreachable!("every value a node touches is placed")))
-            }
-        }
+        address(self.layout, self.memory, value)
     }
 
     fn input(&self, index: usize) -> Address {
