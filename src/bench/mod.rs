@@ -1,7 +1,9 @@
 //! How fast this machine trains and infers: whole steps on synthetic images, timed one by one.
 
+mod check;
 mod ops;
 
+pub use check::{Checked, Pair, check_kernels};
 pub use ops::{OpsMeasurement, ops};
 
 use crate::balance::Method;
@@ -28,6 +30,7 @@ pub enum Heads {
     All,
 }
 
+#[derive(Clone)]
 pub struct Options {
     pub imgsz: usize,
     pub batch: usize,

@@ -273,4 +273,5 @@ impl Element for i32 {}
 impl Element for u8 {}
 
 mod dispatch;
+mod inspect;
 use dispatch::run_node;

@@ -1,6 +1,7 @@
 //! The CUDA executor: the same list of nodes, turned into kernel launches when a plan is made, recorded as one graph per
 //! segment and replayed. Between steps only small blocks move: the batch, the step's scalars, and the losses back.
 
+mod inspect;
 mod layout;
 mod lower;
 mod memory;

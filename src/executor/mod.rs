@@ -1,5 +1,6 @@
 //! Runs plans. One executor per device kind; everything above speaks to [`Executor`] and assumes no device.
 
+pub mod compare;
 mod cpu;
 mod cuda;
 pub mod store;
@@ -51,6 +52,16 @@ impl DeviceChoice {
                     Err(Error::Usage(format!("--device {word}: expected auto, cpu, cuda or cuda:N (the GPU's number)")))
                 }
             },
+        }
+    }
+
+    /// Which lists of nodes the device can run.
+    pub fn fusions(&self) -> &'static [Fusion] {
+        match self {
+            // The f32 convolutions are plain: they are there to be compared with.
+            DeviceChoice::Cuda { precision: Precision::F32, .. }
+            | DeviceChoice::CudaOnHost { precision: Precision::F32, .. } => &[Fusion::Off],
+            _ => &[Fusion::On, Fusion::Off],
         }
     }
 }
@@ -230,6 +241,24 @@ impl Executor {
         match self {
             Executor::Cpu(e) => Ok(e.time_nodes(plan.0, scalars, repeats)),
             Executor::Cuda(e) => e.time_nodes(plan.0, scalars, repeats),
+        }
+    }
+
+    /// Runs every node of a GPU's plan by itself and holds it to the same node of `cpu`'s plan; see [`compare::nodes`].
+    ///
+    /// # Errors
+    /// Executors that are not a GPU's and a CPU's with the same plan, or a GPU that refuses a call.
+    pub fn compare_nodes(
+        &mut self,
+        plan: PlanId,
+        cpu: (&mut Executor, PlanId),
+        scalars: &StepScalars,
+    ) -> Result<Vec<compare::NodeComparison>> {
+        match (self, cpu) {
+            (Executor::Cuda(ours), (Executor::Cpu(cpu), theirs)) => {
+                compare::nodes((ours, plan.0), (cpu, theirs.0), scalars)
+            }
+            _ => Err(Error::Usage("a GPU's kernels are compared with the CPU's ops, and nothing else is".into())),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::balance::Balance;
 use crate::error::{Error, Result};
+use crate::executor::compare::NodeComparison;
 use crate::executor::{DeviceChoice, Executor, NodeTime, ParameterSet, PlanId, StepScalars};
 use crate::graph::fuse::Fusion;
 use crate::graph::ir::{Segment, ValueId};
@@ -167,6 +168,22 @@ impl Trainer {
         self.load(images, targets)?;
         let (_, scalars) = self.take_loaded();
         self.executor.time_nodes(self.plan, &scalars, repeats)
+    }
+
+    /// Holds every node of segments 1 to 3 on one batch to the same step's on the CPU; see [`Executor::compare_nodes`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compare_nodes(
+        &mut self,
+        cpu: &mut Trainer,
+        images: &[u8],
+        targets: &[Vec<Encoded>],
+    ) -> Result<Vec<NodeComparison>> {
+        cpu.load(images, targets)?;
+        self.load(images, targets)?;
+        let (_, scalars) = self.take_loaded();
+        self.executor.compare_nodes(self.plan, (&mut cpu.executor, cpu.plan), &scalars)
     }
 
     fn read_losses(&self, active: &[bool]) -> Result<Vec<f32>> {

@@ -3,17 +3,23 @@
 
 use crate::step::{Probe, labels, norm, optimizer, three_tasks, vector};
 use polyhead::balance::Method;
+use polyhead::bench::{Heads, Options, Pair, check_kernels};
 use polyhead::device::cuda::{Driver, File, Host, Precision};
 use polyhead::executor::{DeviceChoice, ParameterSet, Tiles};
 use polyhead::graph::fuse::Fusion;
+use polyhead::graph::ir::ParameterId;
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, init};
 use polyhead::train::step::Trainer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// The devices there are; where the shim cannot be built that is said, and a failure if `POLYHEAD_REQUIRE_SHIM` is set.
 pub fn devices(precision: Precision) -> Vec<DeviceChoice> {
+    // Tests of one program would build into one file.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _alone = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
     let mut devices = Vec::new();
     assert!(Driver::is_present() || std::env::var_os("POLYHEAD_REQUIRE_GPU").is_none(), "no GPU is there");
     if Driver::is_present() {
@@ -162,6 +168,49 @@ fn steps_in_f32_move_parameters_as_the_cpu_does() {
                 let allowed = 0.05 * 3.0 * 1e-3 * (x.len() as f64).sqrt() + 1e-5 * norm(y.into_iter());
                 assert!(apart <= allowed, "{device} {name}: {apart:.2e} apart, {allowed:.2e} allowed");
             }
+        }
+    }
+}
+
+fn bench(device: &DeviceChoice, batch: usize) -> Options {
+    let device = device.clone();
+    Options { imgsz: 64, batch, device, backbone: Backbone::Tiny, heads: Heads::All, repeats: 1 }
+}
+
+/// What `bench ops --check` does before it times.
+#[test]
+fn every_node_of_a_step_is_the_cpus() {
+    // With 4 images a strided dgrad has as many partial sums as the CPU, of other rows; with 3 it has more.
+    for (precision, batch) in [(Precision::Bf16, 3), (Precision::Bf16, 4), (Precision::F32, 3)] {
+        for device in devices(precision) {
+            let checked = check_kernels(&bench(&device, batch), 8).unwrap();
+            println!("{device} in {precision:?}: {checked}");
+            assert!(checked.nodes.len() > 100, "{} nodes", checked.nodes.len());
+            assert!(checked.verdict().is_ok(), "{device} in {precision:?}:\n{checked}");
+        }
+    }
+}
+
+/// One tap of one filter is another on the CPU: the two convolutions that read it are wrong, and nothing they reach.
+#[test]
+fn a_check_names_the_convolution_that_is_wrong() {
+    for device in devices(Precision::Bf16) {
+        let mut pair = Pair::new(&bench(&device, 3), Fusion::On).unwrap();
+        let name = "layer2.0.conv2.weight";
+        pair.cpu
+            .executor
+            .edit_store(|store| {
+                let index = store.parameters.iter().position(|p| p.name == name).unwrap();
+                let start = store.range(ParameterId(index)).start;
+                store.values.f32_mut()[start] += 0.25;
+            })
+            .unwrap();
+        let nodes = pair.compare().unwrap();
+        let wrong: Vec<(&str, &str)> =
+            nodes.iter().filter(|n| !n.is_right()).map(|n| (n.name.as_str(), n.of.as_str())).collect();
+        assert_eq!(wrong.len(), 2, "{wrong:?}");
+        for (node, kind) in wrong.iter().zip(["conv2d fprop 3×3", "conv2d dgrad 3×3"]) {
+            assert!(node.0.starts_with(kind) && node.1 == name, "{wrong:?}");
         }
     }
 }

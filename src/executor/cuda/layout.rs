@@ -2,6 +2,7 @@
 
 use crate::device::cuda::Precision;
 use crate::error::{Error, Result};
+use crate::executor::compare::round_to_bf16;
 use crate::graph::ir::{ConvEpilogue, DType, DgradEpilogue, Graph, Node, Op, Place, ValueId};
 use crate::graph::plan::{ALIGNMENT, Plan, plan};
 use crate::ops::conv2d::{self, Problem};
@@ -61,17 +62,40 @@ impl Layout {
 
     /// The numbers of `value` without padding, from its bytes in memory.
     pub fn read(&self, value: ValueId, bytes: &[u8]) -> Vec<f32> {
-        let (logical, physical) = (self.logical.value(value), self.physical.value(value));
-        let numbers: Vec<f32> = match physical.dtype {
-            DType::Bf16 => bytes
-                .chunks_exact(2)
-                .map(|b| f32::from_bits(u32::from(u16::from_ne_bytes([b[0], b[1]])) << 16))
-                .collect(),
+        let [stored, used] = self.channels(value);
+        self.stored(value, bytes).chunks_exact(stored).flat_map(|row| &row[..used]).copied().collect()
+    }
+
+    /// The other way: the bytes of `numbers` as they lie in memory, with zeros for padding.
+    pub fn write(&self, value: ValueId, numbers: &[f32]) -> Vec<u8> {
+        let [stored, used] = self.channels(value);
+        let padding = vec![0.0; stored - used];
+        let padded = numbers.chunks_exact(used).flat_map(|row| row.iter().chain(&padding).copied());
+        match self.physical.value(value).dtype {
+            DType::Bf16 => padded.flat_map(|v| ((round_to_bf16(v).to_bits() >> 16) as u16).to_ne_bytes()).collect(),
+            DType::U8 => padded.map(|v| v as u8).collect(),
+            DType::F32 | DType::I32 => padded.flat_map(f32::to_ne_bytes).collect(),
+        }
+    }
+
+    /// Whether the channels that are only there to fill a vector are zero, as what reads them takes for granted.
+    pub fn padding_is_zero(&self, value: ValueId, bytes: &[u8]) -> bool {
+        let [stored, used] = self.channels(value);
+        stored == used || self.stored(value, bytes).chunks_exact(stored).flat_map(|row| &row[used..]).all(|&v| v == 0.0)
+    }
+
+    /// Channels in memory, and those of them the model has.
+    fn channels(&self, value: ValueId) -> [usize; 2] {
+        [&self.physical, &self.logical].map(|graph| graph.shape(value).last().copied().unwrap_or(1))
+    }
+
+    fn stored(&self, value: ValueId, bytes: &[u8]) -> Vec<f32> {
+        let bf16 = |b: &[u8]| f32::from_bits(u32::from(u16::from_ne_bytes([b[0], b[1]])) << 16);
+        match self.physical.value(value).dtype {
+            DType::Bf16 => bytes.chunks_exact(2).map(bf16).collect(),
+            DType::U8 => bytes.iter().map(|&b| f32::from(b)).collect(),
             _ => bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        };
-        let last = |shape: &[usize]| shape.last().copied().unwrap_or(1);
-        let (from, to) = (last(&physical.shape), last(&logical.shape));
-        numbers.chunks_exact(from).flat_map(|row| &row[..to]).copied().collect()
+        }
     }
 }
 

@@ -38,6 +38,20 @@ pub fn trial_bytes(layout: &Layout, node: &Node, choice: Choice) -> usize {
     }
 }
 
+/// Where a value lies.
+pub fn address(layout: &Layout, memory: &DeviceStore, value: ValueId) -> Address {
+    match layout.physical.value(value).place {
+        Place::Batch => Block::Batch.at(layout.batch[&value]),
+        Place::Parameter(id) => memory.parameter(id),
+        Place::Gradient(id) => memory.gradient(id),
+        Place::Buffer(id) => memory.buffer(id),
+        Place::Arena => {
+            let offset = layout.plan.offsets[value.0];
+            Block::Arena.at(offset.unwrap_or_else(|| unreachable!("every value a node touches is placed")))
+        }
+    }
+}
+
 /// Scratch a plan's nodes need while they run.
 pub fn workspace_bytes(layout: &Layout, tuning: &Tuning, precision: Precision) -> usize {
     let nodes = layout.physical.nodes.iter();
@@ -98,16 +112,7 @@ struct Lowering<'a> {
 
 impl Lowering<'_> {
     fn address(&self, value: ValueId) -> Address {
-        match self.layout.physical.value(value).place {
-            Place::Batch => Block::Batch.at(self.layout.batch[&value]),
-            Place::Parameter(id) => self.memory.parameter(id),
-            Place::Gradient(id) => self.memory.gradient(id),
-            Place::Buffer(id) => self.memory.buffer(id),
-            Place::Arena => {
-                let offset = self.layout.plan.offsets[value.0];
-                Block::Arena.at(offset.unwrap_or_else(|| unreachable!("every value a node touches is placed")))
-            }
-        }
+        address(self.layout, self.memory, value)
     }
 
     fn input(&self, index: usize) -> Address {

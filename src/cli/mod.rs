@@ -1,5 +1,7 @@
 //! The flags, and nothing but the flags: what was typed becomes what the other rooms take.
 
+mod bench_flags;
+
 use crate::balance::Method;
 use crate::bench;
 use crate::config::TrainConfig;
@@ -13,6 +15,7 @@ use crate::optim::OptimizerKind;
 use crate::predict;
 use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
+use bench_flags::{BenchArgs, BenchCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 use std::fmt;
@@ -348,51 +351,6 @@ enum DataCommand {
     },
 }
 
-#[derive(Subcommand)]
-enum BenchCommand {
-    /// Images per second of whole training steps
-    Train(BenchArgs),
-    /// Images per second of evaluation forward passes
-    Infer(BenchArgs),
-    /// Where a training step's time goes, by op and size, against the device's ceilings and the unfused list
-    Ops(BenchArgs),
-}
-
-#[derive(Args)]
-struct BenchArgs {
-    #[arg(long, default_value_t = 224)]
-    imgsz: usize,
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    #[arg(long, default_value = "auto")]
-    device: String,
-    #[arg(long, default_value = "resnet50")]
-    backbone: String,
-    /// Which heads: `classify` (1000 classes), or `all` (classification, lite detection and regression)
-    #[arg(long, value_enum, default_value = "classify")]
-    heads: bench::Heads,
-    /// Timed repeats
-    #[arg(long, default_value_t = 10)]
-    repeats: usize,
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-impl BenchArgs {
-    fn options(self) -> Result<bench::Options> {
-        Ok(bench::Options {
-            imgsz: self.imgsz,
-            batch: self.batch,
-            device: DeviceChoice::parse(&self.device, self.threads)?,
-            backbone: Backbone::parse(&self.backbone)?,
-            heads: self.heads,
-            repeats: self.repeats,
-        })
-    }
-}
-
 /// Does what was asked.
 ///
 /// # Errors
@@ -423,7 +381,14 @@ pub fn run(cli: Cli) -> Result<()> {
         }
         Command::Bench(BenchCommand::Train(args)) => measure(args, bench::train),
         Command::Bench(BenchCommand::Infer(args)) => measure(args, bench::infer),
-        Command::Bench(BenchCommand::Ops(args)) => measure(args, bench::ops),
+        Command::Bench(BenchCommand::Ops { bench, check }) => measure(bench, |options| {
+            if let Some(images) = check {
+                let checked = bench::check_kernels(options, images)?;
+                println!("{checked}");
+                checked.verdict()?;
+            }
+            bench::ops(options)
+        }),
     }
 }
 
@@ -480,7 +445,11 @@ fn predict_command(args: PredictArgs) -> Result<()> {
     Ok(())
 }
 
-fn measure<M: fmt::Display + serde::Serialize>(args: BenchArgs, work: fn(&bench::Options) -> Result<M>) -> Result<()> {
+fn measure<M, W>(args: BenchArgs, work: W) -> Result<()>
+where
+    M: fmt::Display + serde::Serialize,
+    W: FnOnce(&bench::Options) -> Result<M>,
+{
     let json = args.json.clone();
     let measured = work(&args.options()?)?;
     println!("{measured}");

@@ -1,0 +1,336 @@
+//! Holds every node of a GPU's plan to the CPU's op: both are given what the GPU's nodes before it wrote, so that a wrong
+//! kernel is found where it is and not where its numbers arrive.
+//!
+//! The bounds, of the relative error ‖ours − the CPU's‖ / ‖the CPU's‖ over all elements of an output:
+//!
+//! - What is stored in bf16 may be off by twice what the CPU's f32 result is off when it is rounded to bf16: that much a plain
+//!   bf16 computation makes, and twice covers an epilogue that rounds once more.
+//! - To that, and alone for what is stored in f32, (4·√n + 16)·2⁻²⁴ is added, n the terms of the longest sum: they are the same
+//!   terms in another order, and n roundings of 2⁻²⁴ in random directions grow as √n (Higham & Mary 2019), of which four times is
+//!   allowed; 16 are for what is done to single numbers, exp and log among it. Through the shim, which rounds as the CPU does,
+//!   a ninth of it was the most (ResNet-18 at 4 images of 64²).
+//! - wgrad gets n/16·2⁻²⁴ more: a GPU's matrix units cut towards zero where they should round, once in 16 terms (Fasi et al.
+//!   2021), which grows as n.
+//!
+//! One term of n left out is 1/√n of a random sum: above these bounds up to n = 2¹⁸, 20 images of 224².
+//!
+//! A convolution reads bf16 weights on the GPU, so the caller gives both sides weights that bf16 holds.
+
+use super::{CpuExecutor, CudaExecutor, StepScalars};
+use crate::error::{Error, Result};
+use crate::graph::ir::{ConvEpilogue, DType, DgradEpilogue, Graph, Node, Op, Place, ValueId};
+use crate::ops::cost;
+
+/// One node and what it wrote.
+#[derive(Clone, Debug)]
+pub struct NodeComparison {
+    /// As [`cost::name`] and [`cost::sizes`] say it, sizes as they lie in memory.
+    pub name: String,
+    pub sizes: String,
+    /// The parameter it reads or differentiates, else its first output.
+    pub of: String,
+    pub differences: Vec<Difference>,
+}
+
+impl NodeComparison {
+    pub fn is_right(&self) -> bool {
+        self.differences.iter().all(Difference::is_within)
+    }
+}
+
+/// How far one quantity that a node wrote is from the CPU's.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// The value's name, and which part of it where it holds several quantities.
+    pub value: String,
+    /// Infinite where something cannot be measured by it: poison, padding, two runs that differ.
+    pub error: f64,
+    pub bound: f64,
+    /// The element that is farthest off or no number, or what else is wrong.
+    pub worst: String,
+}
+
+impl Difference {
+    pub fn is_within(&self) -> bool {
+        self.error <= self.bound
+    }
+}
+
+/// Rounds to the nearest number bf16 holds, of two equally near to the even one. `v` is finite.
+pub fn round_to_bf16(v: f32) -> f32 {
+    let bits = v.to_bits();
+    f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+}
+
+/// The values a node writes: its outputs, and the running statistics a batch norm moves.
+pub(super) fn written(node: &Node) -> Vec<ValueId> {
+    let moved = if node.op == Op::BatchNormFinish { &node.inputs[3..5] } else { &[] };
+    node.outputs.iter().chain(moved).copied().collect()
+}
+
+/// Compares node by node, in order. Both have the same parameters and batch; gradients and running statistics are spent.
+///
+/// # Errors
+/// Plans of different nodes, or a GPU that refuses a call.
+pub fn nodes(
+    (gpu, ours): (&mut CudaExecutor, usize),
+    (cpu, theirs): (&mut CpuExecutor, usize),
+    scalars: &StepScalars,
+) -> Result<Vec<NodeComparison>> {
+    let (physical, logical) = (gpu.graph(ours).clone(), cpu.graph(theirs).clone());
+    let alike = |(a, b): (&Node, &Node)| a.op == b.op && a.inputs == b.inputs && a.outputs == b.outputs;
+    if physical.nodes.len() != logical.nodes.len() || !physical.nodes.iter().zip(&logical.nodes).all(alike) {
+        return Err(Error::Other("the GPU's plan and the CPU's are not of the same nodes".into()));
+    }
+    gpu.start_inspection(ours, scalars)?;
+    let mut pair = Pair { gpu, ours, cpu, theirs, scalars, physical: &physical, logical: &logical };
+    (0..logical.nodes.len()).map(|index| pair.compare(index)).collect()
+}
+
+struct Pair<'a> {
+    gpu: &'a mut CudaExecutor,
+    ours: usize,
+    cpu: &'a mut CpuExecutor,
+    theirs: usize,
+    scalars: &'a StepScalars,
+    physical: &'a Graph,
+    logical: &'a Graph,
+}
+
+impl Pair<'_> {
+    fn compare(&mut self, index: usize) -> Result<NodeComparison> {
+        let node = &self.logical.nodes[index];
+        self.hand_over(node)?;
+        self.cpu.run_node(self.theirs, node, self.scalars);
+        let written = self.gpu.run_node(self.ours, index)?;
+        let mut differences = Vec::new();
+        for (position, output) in written.iter().enumerate() {
+            if position == 1 && differences.iter().all(Difference::is_within) {
+                self.sum_what_was_stored(node, &written[0].numbers);
+            }
+            let expected = self.cpu.value(self.theirs, output.value);
+            let compared = self.differences(node, position, output.value, &output.numbers, &expected);
+            let wrong = output.fault.is_some() || !compared.iter().all(Difference::is_within);
+            differences.extend(compared);
+            if let Some(fault) = output.fault {
+                let value = self.logical.value(output.value).name.clone();
+                differences.push(Difference { value, error: f64::INFINITY, bound: 0.0, worst: fault.into() });
+            }
+            if wrong {
+                // The nodes that read it are judged on sound numbers.
+                let len = self.physical.shape(output.value)[0] * self.width(output.value);
+                self.gpu.set_value(self.ours, output.value, &fit(&expected, self.width(output.value), len))?;
+            }
+        }
+        let stored = |v: &&ValueId| matches!(self.logical.value(**v).place, Place::Parameter(_) | Place::Gradient(_));
+        let named = node.inputs.iter().chain(&node.outputs).find(stored).unwrap_or(&node.outputs[0]);
+        Ok(NodeComparison {
+            name: cost::name(node),
+            sizes: cost::sizes(self.physical, &self.physical.nodes[index]),
+            of: self.logical.value(*named).name.clone(),
+            differences,
+        })
+    }
+
+    /// What the node reads, from the GPU to the CPU; the gradients it adds to start at zero on both.
+    fn hand_over(&mut self, node: &Node) -> Result<()> {
+        for &input in &node.inputs {
+            if matches!(self.logical.value(input).place, Place::Arena | Place::Buffer(_)) {
+                let numbers = self.gpu.value(self.ours, input)?;
+                let fitted = fit(&numbers, self.width(input), self.logical.value(input).len());
+                self.cpu.set_value(self.theirs, input, &fitted);
+            }
+        }
+        for &output in &node.outputs {
+            if matches!(self.logical.value(output).place, Place::Gradient(_)) {
+                self.cpu.set_value(self.theirs, output, &vec![0.0; self.logical.value(output).len()]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sums that ride in a convolution are taken of what it stored, which on the GPU is rounded: the CPU's plain op takes
+    /// them of the same numbers, so that nothing but their order is left to differ.
+    fn sum_what_was_stored(&mut self, node: &Node, stored: &[f32]) {
+        let output = node.outputs[0];
+        let (op, inputs) = match node.op {
+            Op::Conv2d(_, ConvEpilogue::Statistics) => (Op::BatchNormStatistics, vec![output]),
+            Op::Conv2dDgrad(_, DgradEpilogue::Reduce { .. }) => {
+                let [.., y, moments] = node.inputs[..] else { return };
+                (Op::BatchNormReduce { relu: false }, vec![output, y, moments])
+            }
+            _ => return,
+        };
+        self.cpu.set_value(self.theirs, output, stored);
+        let sums = Node { op, inputs, outputs: vec![node.outputs[1]], segment: node.segment };
+        self.cpu.run_node(self.theirs, &sums, self.scalars);
+    }
+
+    /// Numbers of one row of a value's first dimension.
+    fn width(&self, value: ValueId) -> usize {
+        self.logical.shape(value)[1..].iter().product()
+    }
+
+    fn differences(
+        &self,
+        node: &Node,
+        position: usize,
+        value: ValueId,
+        ours: &[f32],
+        theirs: &[f32],
+    ) -> Vec<Difference> {
+        let (name, shape) = (&self.logical.value(value).name, self.logical.shape(value));
+        // A strided dgrad cuts its rows otherwise than the CPU, perhaps into as many partial sums: their totals must agree.
+        let cut_otherwise = matches!(&node.op, Op::Conv2dDgrad(conv, _) if conv.stride > 1) && position == 1;
+        let width = self.width(value);
+        let (ours, theirs) = match cut_otherwise {
+            true => (totals(ours, width), totals(theirs, width)),
+            false => (ours.to_vec(), theirs.to_vec()),
+        };
+        let (parts, axis) = parts(node, position);
+        let inner: usize = shape.iter().skip(axis + 1).product();
+        let stored = self.physical.value(value).dtype == DType::Bf16;
+        let order = order(self.logical, node);
+        let part = |(part, quantity): (usize, &&str)| {
+            let mine = (0..ours.len()).filter(|i| parts.len() == 1 || i / inner % parts.len() == part);
+            let name = if quantity.is_empty() { name.clone() } else { format!("{name} ({quantity})") };
+            difference(name, shape, stored, order, mine.map(|i| (i, ours[i], theirs[i])))
+        };
+        parts.iter().enumerate().map(part).collect()
+    }
+}
+
+/// The quantities that output `position` of a node holds, and the axis along which they lie: each is measured by itself, for
+/// one may be thousands of times another.
+fn parts(node: &Node, position: usize) -> (&'static [&'static str], usize) {
+    const STATISTICS: (&[&str], usize) = (&["mean", "squared deviations"], 1);
+    const SUMS: (&[&str], usize) = (&["sum", "sum with y"], 1);
+    let last = position + 1 == node.outputs.len();
+    match (&node.op, position) {
+        (Op::Conv2d(_, ConvEpilogue::Statistics), 1) | (Op::BatchNormStatistics, 0) => STATISTICS,
+        (Op::Conv2dDgrad(_, DgradEpilogue::Reduce { .. }), 1) => SUMS,
+        (Op::BatchNormReduce { .. }, _) if last => SUMS,
+        (Op::BatchNormFinish, 0) => (&["mean", "1/deviation"], 0),
+        (Op::BatchNormFinish, 1) => (&["scale", "shift"], 0),
+        (Op::BatchNormBackwardFinish, 0) => (&["a", "b", "c"], 0),
+        (Op::GroupNormRelu { .. }, 1) => (&["mean", "1/deviation"], 2),
+        (Op::BoxLoss { .. }, 3) => (&["quality focal", "GIoU", "distribution focal"], 0),
+        _ => (&[""], 0),
+    }
+}
+
+/// Rows of `width` numbers as `len` numbers: as they are, or where that is another number of rows, their sum and zeros.
+fn fit(numbers: &[f32], width: usize, len: usize) -> Vec<f32> {
+    if numbers.len() == len {
+        return numbers.to_vec();
+    }
+    let mut fitted = totals(numbers, width);
+    fitted.resize(len, 0.0);
+    fitted
+}
+
+/// The sum of all rows of `width` numbers.
+fn totals(numbers: &[f32], width: usize) -> Vec<f32> {
+    let column = |c: usize| numbers.iter().skip(c).step_by(width).map(|&v| f64::from(v)).sum::<f64>() as f32;
+    (0..width).map(column).collect()
+}
+
+/// What sums in another order may differ by.
+fn order(graph: &Graph, node: &Node) -> f64 {
+    let terms = longest_sum(graph, node) as f64;
+    let cut = if matches!(node.op, Op::Conv2dWgrad(_)) { terms / 16.0 } else { 0.0 };
+    (4.0 * terms.sqrt() + cut + 16.0) / f64::from(1 << 24)
+}
+
+/// At least as many terms as a sum of the node has; a group norm's are longer by the channels of a group.
+fn longest_sum(graph: &Graph, node: &Node) -> usize {
+    let terms = |&value: &ValueId| {
+        let (len, shape) = (graph.value(value).len(), graph.shape(value));
+        let channels = shape[shape.len() - 1];
+        match node.op {
+            Op::ClassLoss { .. } | Op::ValueLoss { .. } | Op::BoxLoss { .. } | Op::ConcatLevelsBackward => len,
+            // Over rows, or over channels and taps.
+            _ => (len / channels).max(channels),
+        }
+    };
+    node.inputs.iter().map(terms).max().unwrap_or(0)
+}
+
+/// Measures `(index, ours, the CPU's)` of one quantity; `stored` says that ours is rounded to bf16, `order` what may be off besides.
+fn difference(
+    value: String,
+    shape: &[usize],
+    stored: bool,
+    order: f64,
+    pairs: impl Iterator<Item = (usize, f32, f32)>,
+) -> Difference {
+    let (mut apart, mut rounding, mut size) = (0.0f64, 0.0f64, 0.0f64);
+    let (mut farthest, mut worst) = (-1.0, String::new());
+    for (index, ours, theirs) in pairs {
+        let off = f64::from(ours) - f64::from(theirs);
+        apart += off * off;
+        size += f64::from(theirs).powi(2);
+        rounding += (f64::from(round_to_bf16(theirs)) - f64::from(theirs)).powi(2);
+        let far = if off.is_nan() { f64::INFINITY } else { off.abs() };
+        if far > farthest {
+            (farthest, worst) = (far, format!("{:?} is {ours}, {theirs} on the CPU", coordinates(index, shape)));
+        }
+    }
+    let relative = |square: f64| if square == 0.0 { 0.0 } else { (square / size).sqrt() };
+    let bound = order + if stored { 2.0 * relative(rounding) } else { 0.0 };
+    let error = if apart.is_finite() { relative(apart) } else { f64::INFINITY };
+    Difference { value, error, bound, worst }
+}
+
+fn coordinates(mut index: usize, shape: &[usize]) -> Vec<usize> {
+    let mut at: Vec<usize> = shape.iter().rev().map(|&size| (index % size, index /= size).0).collect();
+    at.reverse();
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(stored: bool, pairs: &[(f32, f32)]) -> Difference {
+        let pairs = pairs.iter().enumerate().map(|(i, &(ours, theirs))| (i, ours, theirs));
+        difference("y".into(), &[2, 2], stored, 1e-6, pairs)
+    }
+
+    #[test]
+    fn rounding_goes_to_the_nearest_and_ties_to_the_even() {
+        let unit = 1.0 / 128.0;
+        let cases = [(1.0, 1.0), (1.0 + 0.49 * unit, 1.0), (1.0 + 0.5 * unit, 1.0), (1.0 + 0.51 * unit, 1.0 + unit)];
+        for (v, rounded) in cases.into_iter().chain([(1.0 + 1.5 * unit, 1.0 + 2.0 * unit), (0.0, 0.0)]) {
+            assert_eq!([round_to_bf16(v), round_to_bf16(-v)], [rounded, -rounded]);
+        }
+    }
+
+    #[test]
+    fn one_rounding_is_within_the_bound_and_a_wrong_number_is_not() {
+        let numbers = [0.3f32, -1.7, 2.9, 0.01];
+        let rounded = numbers.map(|v| (round_to_bf16(v), v));
+        assert!(measure(true, &rounded).is_within());
+        assert!(!measure(false, &rounded).is_within());
+        let mut wrong = rounded;
+        wrong[2].0 = 2.85;
+        let found = measure(true, &wrong);
+        assert!(!found.is_within() && found.worst.starts_with("[1, 0] is 2.85"), "{found:?}");
+    }
+
+    #[test]
+    fn poison_is_named_where_it_lies_and_zeros_must_be_zeros() {
+        let poisoned = measure(true, &[(1.0, 1.0), (f32::NAN, 2.0), (3.0, 3.0), (4.0, 4.0)]);
+        assert!(!poisoned.is_within() && poisoned.worst.starts_with("[0, 1] is NaN"), "{poisoned:?}");
+        assert!(measure(true, &[(0.0, 0.0), (-0.0, 0.0)]).is_within());
+        assert!(!measure(true, &[(0.0, 0.0), (1e-30, 0.0)]).is_within());
+    }
+
+    #[test]
+    fn rows_cut_otherwise_have_the_same_totals() {
+        let rows = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0];
+        assert_eq!(fit(&rows, 2, 6), rows);
+        assert_eq!(fit(&rows, 2, 8), [6.0, 60.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(totals(&rows, 2), [6.0, 60.0]);
+    }
+}

@@ -1,0 +1,120 @@
+//! One node of a plan by itself: what it reads, and what it writes where only poison lay before.
+
+use super::memory::Block;
+use super::{CudaExecutor, lower};
+use crate::device::cuda::{Launch, Memory};
+use crate::error::Result;
+use crate::executor::compare::written;
+use crate::executor::{ParameterSet, StepScalars};
+use crate::graph::ir::{Graph, Place, ValueId};
+
+/// One value after a node ran.
+pub struct Written {
+    pub value: ValueId,
+    /// Without padding.
+    pub numbers: Vec<f32>,
+    /// What is wrong whatever the numbers should be.
+    pub fault: Option<&'static str>,
+}
+
+impl CudaExecutor {
+    /// The nodes of a plan, and values as they lie in memory.
+    pub fn graph(&self, plan: usize) -> &Graph {
+        &self.plans[plan].layout.physical
+    }
+
+    /// Makes ready what nodes read besides their values.
+    pub fn start_inspection(&mut self, plan: usize, scalars: &StepScalars) -> Result<()> {
+        self.take_batch(plan)?;
+        self.upload_scalars(scalars)?;
+        self.refresh_packed(ParameterSet::Current)?;
+        self.stale = true;
+        Ok(())
+    }
+
+    /// The numbers of a value without padding.
+    pub fn value(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
+        Ok(self.plans[plan].layout.read(value, &self.download(plan, value)?))
+    }
+
+    /// Replaces the numbers of a value.
+    pub fn set_value(&mut self, plan: usize, value: ValueId, numbers: &[f32]) -> Result<()> {
+        let bytes = self.plans[plan].layout.write(value, numbers);
+        self.upload(plan, value, &bytes)
+    }
+
+    /// Runs node `index` twice: its outputs and the workspace are 0xff before, gradients zero. The second run must write the same
+    /// bits, and add the same to a gradient.
+    pub fn run_node(&mut self, plan: usize, index: usize) -> Result<Vec<Written>> {
+        let layout = &self.plans[plan].layout;
+        let values = written(&layout.physical.nodes[index]);
+        let launches = lower::node(layout, &self.memory, &self.tuning, self.cuda.precision(), index);
+        let before: Vec<Vec<u8>> = values.iter().map(|&v| self.before(plan, v)).collect::<Result<_>>()?;
+        for (&value, bytes) in values.iter().zip(&before) {
+            self.upload(plan, value, bytes)?;
+        }
+        let first = self.run_launches(plan, &values, &launches)?;
+        for (&value, bytes) in values.iter().zip(&before) {
+            if !self.accumulates(plan, value) {
+                self.upload(plan, value, bytes)?;
+            }
+        }
+        let second = self.run_launches(plan, &values, &launches)?;
+        let judge = |((&value, first), second): ((&ValueId, Vec<u8>), Vec<u8>)| {
+            let layout = &self.plans[plan].layout;
+            let numbers = layout.read(value, &first);
+            let fault = if !layout.padding_is_zero(value, &first) {
+                Some("its padding is not zero")
+            } else if self.accumulates(plan, value) {
+                // g + g is exact.
+                let twice = layout.read(value, &second).iter().zip(&numbers).all(|(two, one)| *two == 2.0 * one);
+                (!twice).then_some("a second run did not add what the first did")
+            } else {
+                (first != second).then_some("two runs differ")
+            };
+            Written { value, numbers, fault }
+        };
+        Ok(values.iter().zip(first).zip(second).map(judge).collect())
+    }
+
+    fn accumulates(&self, plan: usize, value: ValueId) -> bool {
+        matches!(self.graph(plan).value(value).place, Place::Gradient(_))
+    }
+
+    /// What lies where a node is about to write `value`.
+    fn before(&self, plan: usize, value: ValueId) -> Result<Vec<u8>> {
+        let described = self.graph(plan).value(value);
+        match described.place {
+            Place::Gradient(_) => Ok(vec![0; described.bytes()]),
+            // A running statistic is moved from where it was.
+            Place::Buffer(_) => self.download(plan, value),
+            _ => Ok(vec![0xff; described.bytes()]),
+        }
+    }
+
+    fn run_launches(&mut self, plan: usize, values: &[ValueId], launches: &[Launch]) -> Result<Vec<Vec<u8>>> {
+        let workspace = self.memory.block(Block::Workspace);
+        self.cuda.upload(workspace, 0, &vec![0xff; workspace.bytes])?;
+        let blocks = self.blocks(plan);
+        self.cuda.launch(launches, &blocks)?;
+        values.iter().map(|&v| self.download(plan, v)).collect()
+    }
+
+    fn blocks(&self, plan: usize) -> Vec<Memory> {
+        let prepared = &self.plans[plan];
+        self.memory.table(ParameterSet::Current, prepared.batches[prepared.current].memory)
+    }
+
+    fn upload(&mut self, plan: usize, value: ValueId, bytes: &[u8]) -> Result<()> {
+        let at = lower::address(&self.plans[plan].layout, &self.memory, value);
+        let block = self.blocks(plan)[at.block];
+        self.cuda.upload(block, at.offset, bytes)
+    }
+
+    fn download(&self, plan: usize, value: ValueId) -> Result<Vec<u8>> {
+        let at = lower::address(&self.plans[plan].layout, &self.memory, value);
+        let mut bytes = vec![0; self.graph(plan).value(value).bytes()];
+        self.cuda.download(self.blocks(plan)[at.block], at.offset, &mut bytes)?;
+        Ok(bytes)
+    }
+}
