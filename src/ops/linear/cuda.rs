@@ -93,7 +93,7 @@ fn launch(kernel: &'static str, grid: [usize; 3], shared_bytes: usize, arguments
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::sum;
+    use super::super::tests::{Layer, layer, sum};
     use super::*;
     use crate::ops::testing::{Expected, Random, check_kernels};
 
@@ -103,25 +103,7 @@ mod tests {
         for (n, c, k) in
             [(1, 1, 1), (1, 16, 2), (3, 17, 5), (5, 100, 1), (66, 64, 10), (8, 515, 3), (130, 33, 66), (9, 65, 1000)]
         {
-            let mut random = Random::new((n * 1000 + c * 10 + k) as u64);
-            let (x, weight, bias) =
-                (random.vector(n * c, -1.0, 1.0), random.vector(k * c, -1.0, 1.0), random.vector(k, -1.0, 1.0));
-            let dy = random.vector(n * k, -1.0, 1.0);
-            let y = (0..n * k).map(|i| {
-                let (x, weight) = (&x[i / k * c..][..c], &weight[i % k * c..][..c]);
-                sum(x.iter().copied().zip(weight.iter().copied()).chain([(bias[i % k], 1.0)]))
-            });
-            let dx = (0..n * c).map(|i| sum((0..k).map(|j| (dy[i / c * k + j], weight[j * c + i % c]))));
-            // Gradients of parameters start from 1 and −1.
-            let dweight = (0..k * c)
-                .map(|i| sum((0..n).map(|image| (dy[image * k + i / c], x[image * c + i % c])).chain([(1.0, 1.0)])));
-            let dbias = (0..k).map(|i| sum((0..n).map(|image| (dy[image * k + i], 1.0)).chain([(-1.0, 1.0)])));
-            let expected = [
-                Expected::new("y", c + 2, y.unzip()),
-                Expected::new("dx", k + 1, dx.unzip()),
-                Expected::new("dweight", n + 2, dweight.unzip()),
-                Expected::new("dbias", 2, dbias.unzip()),
-            ];
+            let Layer { x, weight, bias, dy, expected } = layer([n, c, k]);
             check_kernels(&format!("linear [{n}, {c}] → {k}"), &expected, |board| {
                 let (x, weight, bias) = (board.floats(&x), board.floats(&weight), board.floats(&bias));
                 let (dy, y, dx) = (board.floats(&dy), board.floats_out(n * k), board.floats_out(n * c));

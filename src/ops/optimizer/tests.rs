@@ -12,7 +12,7 @@ fn ranges() -> Vec<ParameterRange> {
         .to_vec()
 }
 
-fn groups(step: i32) -> Vec<GroupScalars> {
+pub(super) fn groups(step: i32) -> Vec<GroupScalars> {
     [(1.0, true, 0.1), (0.3, true, 0.05), (2.0, false, 0.1)]
         .map(|(factor, active, learning_rate)| GroupScalars {
             factor,

@@ -1,6 +1,7 @@
 //! The update's kernels against the CPU's update over several steps, copies, averages and what must not move included.
 
 use super::super::cpu;
+use super::super::tests::groups;
 use super::*;
 use crate::device::cpu::Cpu;
 use crate::ops::testing::{Board, Expected, Random, check_kernels, wide};
@@ -27,18 +28,6 @@ fn parameters() -> Vec<Packing> {
     ]
     .map(|(start, len, group, decay, copy)| Packing { range: ParameterRange { start, len, group, decay }, copy })
     .to_vec()
-}
-
-fn groups(step: i32) -> Vec<GroupScalars> {
-    [(1.0, true, 0.1), (0.3, true, 0.05), (2.0, false, 0.1)]
-        .map(|(factor, active, learning_rate)| GroupScalars {
-            factor,
-            active,
-            learning_rate,
-            bias_correction1: 1.0 - 0.9f32.powi(step),
-            bias_correction2: 1.0 - 0.999f32.powi(step),
-        })
-        .to_vec()
 }
 
 /// Numbers within the parameters, 0 between them.
