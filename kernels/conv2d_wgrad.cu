@@ -128,7 +128,7 @@ PH_DEVICE void wgrad(const WgradArgs &a) {
 }
 
 PH_KERNEL_BLOCKS(conv2d_wgrad_128x128, WgradArgs, WIDE_THREADS, 2) { wgrad<Wide>(a); }
-PH_KERNEL(conv2d_wgrad_128x64, WgradArgs, NARROW_THREADS) { wgrad<Narrow>(a); }
+PH_KERNEL_BLOCKS(conv2d_wgrad_128x64, WgradArgs, NARROW_THREADS, 3) { wgrad<Narrow>(a); }
 PH_KERNEL(conv2d_wgrad_64x64, WgradArgs, NARROW_THREADS) { wgrad<Small>(a); }
 
 #endif

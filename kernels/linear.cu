@@ -96,7 +96,7 @@ struct ForwardArgs {
   int n, c, k;
 };
 
-PH_KERNEL(linear_forward, ForwardArgs, THREADS) {
+PH_KERNEL_BLOCKS(linear_forward, ForwardArgs, THREADS, 2) {
   PH_SHARED(float, shared);
   float sums[4][4];
   product(operand<true>{a.x, a.n, a.c}, operand<true>{a.weight, a.k, a.c}, shared, sums);
@@ -126,7 +126,7 @@ struct WeightGradientArgs {
   int n, c, k;
 };
 
-PH_KERNEL(linear_weight_gradient, WeightGradientArgs, THREADS) {
+PH_KERNEL_BLOCKS(linear_weight_gradient, WeightGradientArgs, THREADS, 2) {
   PH_SHARED(float, shared);
   float sums[4][4];
   product(operand<false>{a.dy, a.k, a.n}, operand<false>{a.x, a.c, a.n}, shared, sums);
@@ -140,7 +140,7 @@ struct InputGradientArgs {
   int n, c, k;
 };
 
-PH_KERNEL(linear_input_gradient, InputGradientArgs, THREADS) {
+PH_KERNEL_BLOCKS(linear_input_gradient, InputGradientArgs, THREADS, 2) {
   PH_SHARED(float, shared);
   float sums[4][4];
   product(operand<true>{a.dy, a.n, a.k}, operand<false>{a.weight, a.c, a.k}, shared, sums);

@@ -17,7 +17,8 @@ typedef unsigned long long u64;
 #define PH_DEVICE static __device__ __forceinline__
 /// A kernel: its name, the struct it is given as `a`, and the threads of a block.
 #define PH_KERNEL(name, Args, threads) extern "C" __global__ void __launch_bounds__(threads) name(const Args a)
-/// The same where so many blocks must fit on a processor that the compiler has to be told to save registers.
+/// The same with how many blocks are to fit on a processor: as many registers as that leaves are used, and no more. Left to
+/// itself the compiler may save too few, or spill to save more than is needed.
 #define PH_KERNEL_BLOCKS(name, Args, threads, blocks) \
   extern "C" __global__ void __launch_bounds__(threads, blocks) name(const Args a)
 /// The block's dynamic shared memory, as an array of T.

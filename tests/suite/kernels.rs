@@ -31,6 +31,7 @@ fn every_kernel_compiles_for_every_architecture_without_spills() {
         .flat_map(|&file| ARCHITECTURES.map(|architecture| (file, architecture)))
         .flat_map(|(f, a)| [Precision::F32, Precision::Bf16].map(|p| (f, a, p)))
         .collect();
+    let mut wrong = Vec::new();
     for (file, architecture, precision) in jobs {
         let compiled = compiler::compile(file, architecture, precision).unwrap();
         assert!(!compiled.cubin.is_empty());
@@ -41,12 +42,13 @@ fn every_kernel_compiles_for_every_architecture_without_spills() {
         written.sort_unstable();
         assert_eq!(compiled, written, "{}: kernels in the log for {precision:?}", file.name);
         for report in reports {
-            let what = format!("{} for {architecture} in {precision:?}: {report:?}", file.name);
-            assert_eq!((report.stack, report.spills), (0, 0), "{what}");
-            let threads = threads(file, &report.kernel);
-            assert!(report.registers > 0 && report.registers * threads <= REGISTERS / BLOCKS, "{what}");
+            let fits = (1..=REGISTERS / BLOCKS).contains(&(report.registers * threads(file, &report.kernel)));
+            if report.stack > 0 || report.spills > 0 || !fits {
+                wrong.push(format!("{} for {architecture} in {precision:?}: {report:?}", file.name));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// The kernels of a file in one precision: those between `#if PH_ACTIVATION_BITS == …` and its `#else` or `#endif` belong to
