@@ -1,5 +1,5 @@
 //! The convolutions' kernels (`kernels/conv2d.cu` for bf16, `kernels/conv2d_direct.cu` for f32): which one, how many blocks,
-//! with what arguments. Channel counts are those of the device's memory, multiples of [`VECTOR`].
+//! with what arguments. Channel counts are those of the device's memory, multiples of eight.
 
 #[cfg(test)]
 mod tests;
