@@ -117,42 +117,6 @@ PH_DEVICE float ph_rounded(float v) { return v; }
 /// Activations that are read and written together; every channel count in memory is a multiple of it.
 #define PH_VECTOR 8
 
-/// Eight neighbours; p is a multiple of eight activations from an aligned start.
-PH_DEVICE void ph_load8(const act *p, float (&v)[PH_VECTOR]) {
-#if PH_ACTIVATION_BITS == 16
-  const ph_16_bytes bytes = *(const ph_16_bytes *)p;
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    v[2 * i] = ph_float(bytes.w[i] << 16);
-    v[2 * i + 1] = ph_float(bytes.w[i] & 0xffff0000u);
-  }
-#else
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const ph_16_bytes bytes = ((const ph_16_bytes *)p)[half];
-#pragma unroll
-    for (int i = 0; i < 4; i++) v[4 * half + i] = ph_float(bytes.w[i]);
-  }
-#endif
-}
-
-PH_DEVICE void ph_store8(act *p, const float (&v)[PH_VECTOR]) {
-#if PH_ACTIVATION_BITS == 16
-  ph_16_bytes bytes;
-#pragma unroll
-  for (int i = 0; i < 4; i++) bytes.w[i] = ph_pack_bf16(v[2 * i], v[2 * i + 1]);
-  *(ph_16_bytes *)p = bytes;
-#else
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    ph_16_bytes bytes;
-#pragma unroll
-    for (int i = 0; i < 4; i++) bytes.w[i] = ph_bits(v[4 * half + i]);
-    ((ph_16_bytes *)p)[half] = bytes;
-  }
-#endif
-}
-
 /// Eight neighbouring floats, p a multiple of 16 bytes.
 PH_DEVICE void ph_load8(const float *p, float (&v)[PH_VECTOR]) {
 #pragma unroll
@@ -171,6 +135,31 @@ PH_DEVICE void ph_store8(float *p, const float (&v)[PH_VECTOR]) {
     for (int i = 0; i < 4; i++) bytes.w[i] = ph_bits(v[4 * half + i]);
     ((ph_16_bytes *)p)[half] = bytes;
   }
+}
+
+/// Eight neighbours; p is a multiple of eight activations from an aligned start.
+PH_DEVICE void ph_load8(const act *p, float (&v)[PH_VECTOR]) {
+#if PH_ACTIVATION_BITS == 16
+  const ph_16_bytes bytes = *(const ph_16_bytes *)p;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    v[2 * i] = ph_float(bytes.w[i] << 16);
+    v[2 * i + 1] = ph_float(bytes.w[i] & 0xffff0000u);
+  }
+#else
+  ph_load8(&p->value, v);
+#endif
+}
+
+PH_DEVICE void ph_store8(act *p, const float (&v)[PH_VECTOR]) {
+#if PH_ACTIVATION_BITS == 16
+  ph_16_bytes bytes;
+#pragma unroll
+  for (int i = 0; i < 4; i++) bytes.w[i] = ph_pack_bf16(v[2 * i], v[2 * i + 1]);
+  *(ph_16_bytes *)p = bytes;
+#else
+  ph_store8(&p->value, v);
+#endif
 }
 
 /// NaN passes, so that a broken step shows.

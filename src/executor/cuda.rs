@@ -80,15 +80,6 @@ impl CudaExecutor {
         Ok(executor)
     }
 
-    /// What runs the kernels, in words, and how activations are stored.
-    pub fn describe(&self) -> (String, Precision) {
-        let name = match &self.cuda {
-            Cuda::Driver(d) => d.limits().name.clone(),
-            Cuda::Host(_) => "kernels on this CPU".into(),
-        };
-        (name, self.cuda.precision())
-    }
-
     /// Where tiles come from, for the plans that follow.
     pub fn set_tiles(&mut self, tiles: Tiles) {
         assert!(self.plans.is_empty(), "a plan keeps the tiles it was made with");

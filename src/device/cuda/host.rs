@@ -1,6 +1,6 @@
 //! Runs kernels on the CPU through `kernels/host`: what tests without a GPU use. Needs a C++17 compiler and x86-64.
 
-use super::{File, Launch, Memory, Precision};
+use super::{File, Launch, Memory, Precision, fingerprint};
 use crate::error::{Error, Result};
 use libloading::Library;
 use std::ffi::{CString, c_int, c_void};
@@ -31,12 +31,9 @@ impl Host {
         let sources: Vec<PathBuf> =
             files.iter().map(|f| kernels.join(f.name)).chain([kernels.join("host/shim.cpp")]).collect();
         let headers = File::HEADERS.iter().map(|h| h.name).chain(["host/shim.h"]).map(|name| kernels.join(name));
-        let mut stamp = 0xcbf2_9ce4_8422_2325u64;
-        for path in sources.iter().cloned().chain(headers) {
-            for byte in std::fs::read(&path).map_err(Error::io("read", &path))? {
-                stamp = (stamp ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
+        let read = |path: PathBuf| std::fs::read_to_string(&path).map_err(Error::io("read", &path));
+        let texts: Vec<String> = sources.iter().cloned().chain(headers).map(read).collect::<Result<_>>()?;
+        let stamp = fingerprint(texts.iter().map(String::as_str));
         let library = target.join(format!("kernels-{}-{stamp:016x}.so", precision.bits()));
         if library.exists() {
             return Ok(library);
