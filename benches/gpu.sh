@@ -125,9 +125,9 @@ run() {
   shift
   mkdir -p "$out"
   out=$(cd "$out" && pwd)
-  # NVRTC lies with PyTorch's wheels or in a toolkit.
+  # NVRTC, cuBLAS and cuDNN lie with PyTorch's wheels or in a toolkit.
   local wheels
-  wheels=$(python3 -c 'import nvidia, os; print(os.path.join(list(nvidia.__path__)[0], "cu13", "lib"))' 2>/dev/null || true)
+  wheels=$(python3 -c 'import nvidia, os; p = list(nvidia.__path__)[0]; print(*(os.path.join(p, d, "lib") for d in ("cu13", "cudnn")), sep=":")' 2>/dev/null || true)
   export LD_LIBRARY_PATH="${wheels:+$wheels:}/usr/local/cuda/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   export POLYHEAD_CACHE="${POLYHEAD_CACHE:-$out/cache}"
   local stage

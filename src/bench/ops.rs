@@ -25,6 +25,9 @@ pub struct OpTime {
     pub gb_per_second: f64,
     /// Share of the nearer of the two ceilings, 0–1.
     pub of_ceiling: f64,
+    /// Milliseconds cuDNN takes for the same convolution without its epilogue, where it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cudnn_time: Option<f64>,
 }
 
 /// The schema of `bench ops --json`, described in benches/README.md.
@@ -81,18 +84,19 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
 }
 
 fn table(nodes: &[NodeTime], ceilings: Ceilings) -> Vec<OpTime> {
-    let mut groups: Vec<(&NodeTime, Vec<f64>, usize)> = Vec::new();
+    let mut groups: Vec<Vec<&NodeTime>> = Vec::new();
     for node in nodes {
-        match groups.iter_mut().find(|(first, ..)| first.name == node.name && first.sizes == node.sizes) {
-            Some((_, times, count)) => {
-                times.extend(&node.milliseconds);
-                *count += 1;
-            }
-            None => groups.push((node, node.milliseconds.clone(), 1)),
+        match groups.iter_mut().find(|g| g[0].name == node.name && g[0].sizes == node.sizes) {
+            Some(group) => group.push(node),
+            None => groups.push(vec![node]),
         }
     }
-    let row = |(node, times, count): (&NodeTime, Vec<f64>, usize)| {
-        let time = median(&times);
+    let row = |group: Vec<&NodeTime>| {
+        let (node, count) = (group[0], group.len());
+        let all =
+            |times: fn(&NodeTime) -> &[f64]| -> Vec<f64> { group.iter().flat_map(|n| times(n)).copied().collect() };
+        let time = median(&all(|n| &n.milliseconds));
+        let by_library = all(|n| &n.plain_by_library);
         let (flops, bytes) = (node.cost.flops as f64, node.cost.bytes as f64);
         let least = (bytes / ceilings.bytes_per_second).max(ceilings.flops_per_second.map_or(0.0, |c| flops / c));
         OpTime {
@@ -105,6 +109,7 @@ fn table(nodes: &[NodeTime], ceilings: Ceilings) -> Vec<OpTime> {
             gflop_per_second: flops / time / 1e6,
             gb_per_second: bytes / time / 1e6,
             of_ceiling: least / time * 1e3,
+            cudnn_time: (!by_library.is_empty()).then(|| median(&by_library)),
         }
     };
     let mut rows: Vec<OpTime> = groups.into_iter().map(row).collect();
@@ -124,12 +129,14 @@ fn median(values: &[f64]) -> f64 {
 /// A Markdown table, so that it can be kept as it is printed.
 impl fmt::Display for OpsMeasurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let with_cudnn = self.ops.iter().any(|op| op.cudnn_time.is_some());
+        let (title, rule) = if with_cudnn { (" cuDNN plain, ms each |", "---|") } else { ("", "") };
         writeln!(
             f,
-            "| op | sizes | count | ms each | ms in all | GFLOP/s | GB/s | of ceiling |\n|---|---|---|---|---|---|---|---|"
+            "| op | sizes | count | ms each | ms in all | GFLOP/s | GB/s | of ceiling |{title}\n|---|---|---|---|---|---|---|---|{rule}"
         )?;
         for op in &self.ops {
-            writeln!(
+            write!(
                 f,
                 "| {} | {} | {} | {:.3} | {:.2} | {:.0} | {:.1} | {:.0} % |",
                 op.op,
@@ -141,6 +148,11 @@ impl fmt::Display for OpsMeasurement {
                 op.gb_per_second,
                 100.0 * op.of_ceiling
             )?;
+            match op.cudnn_time {
+                _ if !with_cudnn => writeln!(f)?,
+                Some(time) => writeln!(f, " {time:.3} |")?,
+                None => writeln!(f, " |")?,
+            }
         }
         let multiply = self.ceiling_gflop_per_second.map_or(String::new(), |c| format!(" and {c:.0} GFLOP/s"));
         write!(
@@ -156,5 +168,29 @@ impl fmt::Display for OpsMeasurement {
             self.unfused / self.fused,
             self.ceiling_gb_per_second
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cost::Cost;
+
+    #[test]
+    fn nodes_of_one_kind_and_size_are_one_row() {
+        let node = |sizes: &str, milliseconds: &[f64], plain_by_library: &[f64]| NodeTime {
+            name: "conv2d fprop 1×1".into(),
+            sizes: sizes.into(),
+            cost: Cost { flops: 2_000_000, bytes: 1_000_000 },
+            milliseconds: milliseconds.to_vec(),
+            plain_by_library: plain_by_library.to_vec(),
+        };
+        let nodes = [node("a", &[1.0, 3.0], &[4.0]), node("b", &[9.0], &[]), node("a", &[2.0], &[6.0, 8.0])];
+        let ceilings = Ceilings { bytes_per_second: 1e9, flops_per_second: Some(1e9) };
+        let rows = table(&nodes, ceilings);
+        let found: Vec<_> = rows.iter().map(|r| (r.sizes.as_str(), r.count, r.time, r.total, r.cudnn_time)).collect();
+        assert_eq!(found, [("b", 1, 9.0, 9.0, None), ("a", 2, 2.0, 4.0, Some(6.0))]);
+        // 2 ms of multiply-adds at the ceiling, in 2 ms.
+        assert_eq!((rows[1].of_ceiling, rows[1].gb_per_second), (1.0, 0.5));
     }
 }

@@ -1,6 +1,7 @@
 //! The CUDA executor: the same list of nodes, turned into kernel launches when a plan is made, recorded as one graph per
 //! segment and replayed. Between steps only small blocks move: the batch, the step's scalars, and the losses back.
 
+mod cudnn;
 mod inspect;
 mod layout;
 mod lower;
@@ -11,7 +12,7 @@ pub use tuning::Tiles;
 
 use super::store::{ParameterSet, Rule, Store, Update, bytes_of};
 use super::{Ceilings, NodeTime, StepScalars};
-use crate::device::cuda::{self, Cuda, Launch, Precision, Staging};
+use crate::device::cuda::{self, Cuda, Precision, Staging, Work};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::graph::ir::{Graph, Segment, ValueId};
@@ -56,7 +57,7 @@ struct Prepared {
     current: usize,
     written: Vec<ValueId>,
     /// By [`Segment`].
-    launches: [Vec<Launch>; 3],
+    work: [Vec<Work>; 3],
 }
 
 impl CudaExecutor {
@@ -105,11 +106,15 @@ impl CudaExecutor {
         self.tuning.complete(&mut self.cuda, &mut self.memory, &layout, batches[0].memory)?;
         let workspace_bytes = lower::workspace_bytes(&layout, &self.tuning, precision);
         self.memory.reserve(&mut self.cuda, Block::Workspace, workspace_bytes)?;
-        let launches = [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward].map(|segment| {
+        let work = [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward].map(|segment| {
             let nodes = layout.plan.nodes(segment);
-            nodes.flat_map(|i| lower::node(&layout, &self.memory, &self.tuning, precision, i)).collect()
+            nodes.flat_map(|i| lower::node(&layout, &self.memory, &self.tuning, precision, i)).collect::<Vec<Work>>()
         });
-        self.plans.push(Prepared { layout, batches, current: 0, written: Vec::new(), launches });
+        // cuDNN loads what it needs at first use, which a recording would refuse; between steps the arena is nobody's.
+        let by_cudnn = work.iter().flatten().filter(|work| matches!(work, Work::Convolution(_)));
+        let by_cudnn: Vec<Work> = by_cudnn.cloned().collect();
+        self.cuda.launch(&by_cudnn, &self.memory.table(ParameterSet::Current, batches[0].memory))?;
+        self.plans.push(Prepared { layout, batches, current: 0, written: Vec::new(), work });
         Ok(self.plans.len() - 1)
     }
 
@@ -138,8 +143,8 @@ impl CudaExecutor {
         self.refresh_packed(set)?;
         self.take_batch(plan)?;
         let prepared = &self.plans[plan];
-        let launches = &prepared.launches[segment as usize];
-        if launches.is_empty() {
+        let work = &prepared.work[segment as usize];
+        if work.is_empty() {
             return Ok(());
         }
         if segment == Segment::Forward && set == ParameterSet::Current {
@@ -149,12 +154,12 @@ impl CudaExecutor {
         let batch = &prepared.batches[prepared.current];
         let blocks = self.memory.table(set, batch.memory);
         match &mut self.cuda {
-            Cuda::Host(host) => host.launch(launches, &blocks)?,
+            Cuda::Host(host) => host.launch(work, &blocks)?,
             Cuda::Driver(driver) => {
                 let key = (plan, prepared.current, segment, set);
                 let recorded = match self.recorded.entry(key) {
                     Entry::Occupied(recorded) => recorded.into_mut(),
-                    Entry::Vacant(place) => place.insert(driver.record(launches, &blocks)?),
+                    Entry::Vacant(place) => place.insert(driver.record(work, &blocks)?),
                 };
                 driver.replay(recorded)?;
             }
@@ -178,22 +183,52 @@ impl CudaExecutor {
         let set = ParameterSet::Current;
         self.upload_scalars(scalars)?;
         self.refresh_packed(set)?;
-        let precision = self.cuda.precision();
-        let layout = &self.plans[plan].layout;
-        let mut times = NodeTime::list(&layout.physical);
-        let nodes: Vec<Vec<Launch>> =
-            (0..times.len()).map(|index| lower::node(layout, &self.memory, &self.tuning, precision, index)).collect();
         self.take_batch(plan)?;
-        let prepared = &self.plans[plan];
-        let blocks = self.memory.table(set, prepared.batches[prepared.current].memory);
+        let by_cudnn = self.plain_by_cudnn(plan)?;
+        let precision = self.cuda.precision();
+        let Prepared { layout, batches, current, .. } = &self.plans[plan];
+        let mut times = NodeTime::list(&layout.physical);
+        let work = |index| lower::node(layout, &self.memory, &self.tuning, precision, index);
+        let nodes: Vec<Vec<Work>> = (0..times.len()).map(work).collect();
+        // The same list with plain convolutions by cuDNN, so that each meets the caches as the others left them.
+        let replaced = |(own, by_cudnn): (&Vec<Work>, &Option<Work>)| by_cudnn.clone().map_or(own.clone(), |w| vec![w]);
+        let others: Vec<Vec<Work>> = nodes.iter().zip(&by_cudnn).map(replaced).collect();
+        let blocks = self.memory.table(set, batches[*current].memory);
         self.stale = true;
         for repeat in 0..=repeats {
             let step = self.cuda.time(&nodes, &blocks)?;
+            let other =
+                if by_cudnn.iter().any(Option::is_some) { self.cuda.time(&others, &blocks)? } else { Vec::new() };
             if repeat > 0 {
                 times.iter_mut().zip(step).for_each(|(node, ms)| node.milliseconds.push(ms));
+                let measured = times.iter_mut().zip(other).zip(&by_cudnn).filter(|(_, by_cudnn)| by_cudnn.is_some());
+                measured.for_each(|((node, ms), _)| node.plain_by_library.push(ms));
             }
         }
         Ok(times)
+    }
+
+    /// Of each node the plain convolution by cuDNN, where cuDNN is there and knows it; nothing on the shim, whose times say nothing.
+    fn plain_by_cudnn(&mut self, plan: usize) -> Result<Vec<Option<Work>>> {
+        let (cuda, layout) = (&mut self.cuda, &self.plans[plan].layout);
+        let (precision, on_gpu) = (cuda.precision(), matches!(cuda, Cuda::Driver(_)));
+        let mut work = Vec::new();
+        let mut bytes = 0;
+        for (index, node) in layout.physical.nodes.iter().enumerate() {
+            let asked = cudnn::question(layout, precision, node).filter(|_| on_gpu);
+            let needed = match asked {
+                Some((direction, sizes)) => {
+                    cuda.cudnn_workspace(direction, &sizes)?.map(|own| own + cudnn::gradient_bytes(&sizes))
+                }
+                None => None,
+            };
+            bytes = bytes.max(needed.unwrap_or(0));
+            work.push(needed.and_then(|_| lower::plain_by_cudnn(layout, &self.memory, precision, index)));
+        }
+        // The workspace may move.
+        self.recorded.clear();
+        self.memory.reserve(cuda, Block::Workspace, bytes)?;
+        Ok(work)
     }
 
     pub fn ceilings(&mut self) -> Result<Ceilings> {
@@ -224,9 +259,9 @@ impl CudaExecutor {
     /// Rebuilds the weights as the convolutions read them, where parameters were replaced or averages moved.
     fn refresh_packed(&mut self, set: ParameterSet) -> Result<()> {
         if !self.packed[set as usize] {
-            let launches = self.memory.pack();
+            let work = self.memory.pack();
             let table = self.memory.table(set, self.memory.block(Block::Scalars));
-            self.cuda.launch(&launches, &table)?;
+            self.cuda.launch(&work, &table)?;
             self.packed[set as usize] = true;
         }
         Ok(())
@@ -247,9 +282,9 @@ impl CudaExecutor {
             Rule::AdamW(adamw) => optimizer::adamw_scalars(adamw, &step),
         };
         self.cuda.upload(self.memory.block(Block::Scalars), ScalarsAt::UPDATE, bytes_of(&scalars))?;
-        let launches = self.memory.update(&update.rule);
+        let work = self.memory.update(&update.rule);
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
-        self.cuda.launch(&launches, &table)?;
+        self.cuda.launch(&work, &table)?;
         self.stale = true;
         self.packed[ParameterSet::Average as usize] = false;
         Ok(self.memory.outcome(&self.cuda)?.norm)

@@ -113,6 +113,8 @@ pub struct NodeTime {
     pub sizes: String,
     pub cost: Cost,
     pub milliseconds: Vec<f64>,
+    /// Of a convolution: what cuDNN takes for it without its epilogue. Empty where cuDNN is not there.
+    pub plain_by_library: Vec<f64>,
 }
 
 impl NodeTime {
@@ -122,6 +124,7 @@ impl NodeTime {
             sizes: cost::sizes(graph, node),
             cost: cost::cost(graph, node),
             milliseconds: Vec::new(),
+            plain_by_library: Vec::new(),
         };
         graph.nodes.iter().map(time).collect()
     }
@@ -153,7 +156,7 @@ impl Executor {
             DeviceChoice::Cpu { threads } => {
                 return Ok(Executor::Cpu(Box::new(CpuExecutor::new(Cpu::new(*threads)?, store))));
             }
-            DeviceChoice::Cuda { ordinal, precision } => Cuda::Driver(Driver::open(*ordinal, *precision)?),
+            DeviceChoice::Cuda { ordinal, precision } => Cuda::Driver(Box::new(Driver::open(*ordinal, *precision)?)),
             DeviceChoice::CudaOnHost { library, precision } => Cuda::Host(Host::open(library, *precision)?),
         };
         Ok(Executor::Cuda(Box::new(CudaExecutor::new(cuda, store)?)))

@@ -133,6 +133,35 @@ fn other_tiles_compute_the_same_step_and_trying_them_moves_nothing() {
     }
 }
 
+/// cuDNN's plain convolutions with our kernels after them; on the shim a plain loop stands in for cuDNN. Each node then rounds
+/// where the plain list rounds.
+#[test]
+fn a_step_by_cudnn_is_as_near_the_cpus_as_the_plain_one() {
+    let (cpu_losses, cpu) = step(&crate::step::cpu(2), Fusion::On);
+    for device in devices(Precision::Bf16) {
+        let (plain_losses, plain) = step(&device, Fusion::Off);
+        let run = |tiles| {
+            let mut probe = Probe::tiled(&device, Some(tiles), Backbone::Tiny, [3, 64], Fusion::On, labels);
+            probe.open_and_close_gates();
+            (probe.losses(), probe.gradients())
+        };
+        let ((losses, gradients), (_, own)) = (run(Tiles::Cudnn), run(Tiles::Estimated));
+        if matches!(device, DeviceChoice::CudaOnHost { .. }) {
+            let moved = errors(&gradients, &own).values().filter(|e| **e > 0.0).count();
+            assert!(2 * moved > gradients.len(), "{device}: cuDNN's way was not taken");
+        }
+        for ((a, b), exact) in losses.iter().zip(&plain_losses).zip(&cpu_losses) {
+            let allowed = 2.0 * (b - exact).abs() + 2e-3 * exact.abs();
+            assert!((a - exact).abs() <= allowed, "{device}: loss {a} by cuDNN, {b} plain, {exact} on the CPU");
+        }
+        let (ours, plain) = (errors(&gradients, &cpu), errors(&plain, &cpu));
+        for (name, error) in &ours {
+            let allowed = 2.0 * plain[name] + 2e-3;
+            assert!(*error <= allowed, "{device} {name}: {error:.2e} by cuDNN, {:.2e} plain", plain[name]);
+        }
+    }
+}
+
 /// Parameters after a few whole steps, update and averages included.
 #[test]
 fn steps_in_f32_move_parameters_as_the_cpu_does() {

@@ -137,7 +137,7 @@ fn planted(
         shared_bytes: 2048,
         arguments: Arguments::new().pointer(at(0)).pointer(at(1)).int(n).int(bug),
     };
-    cuda.launch(&[launch], &[data, out]).map_err(|e| e.to_string())?;
+    cuda.launch(&[launch.into()], &[data, out]).map_err(|e| e.to_string())?;
     let mut bytes = vec![0; out.bytes];
     cuda.download(out, 0, &mut bytes).unwrap();
     Ok(bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect())

@@ -1,7 +1,7 @@
 //! Compiled kernels on disk, by everything that decides what they are: text, options, architecture, compiler version; and
 //! beside them what was measured of them on one kind of GPU.
 
-use super::{File, Limits, Precision, compiler};
+use super::{File, Limits, Precision, compiler, cudnn};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,12 +22,13 @@ pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec
     Ok(cubin)
 }
 
-/// Where measurements of `files` on such a GPU are kept: another GPU, a changed kernel or another compiler is another file.
+/// Where measurements of `files` on such a GPU are kept: another GPU, a changed kernel, another compiler or cuDNN is another file.
 ///
 /// # Errors
 /// No place for it, or no NVRTC.
 pub fn measurements(limits: &Limits, files: &[File], architecture: &str, precision: Precision) -> Result<PathBuf> {
-    let keys: Vec<String> = files.iter().map(|&f| key(f, architecture, precision)).collect::<Result<_>>()?;
+    let mut keys: Vec<String> = files.iter().map(|&f| key(f, architecture, precision)).collect::<Result<_>>()?;
+    keys.extend(cudnn::version().map(|version| format!("cuDNN {version}")));
     let keys = fingerprint(keys.iter().map(String::as_str));
     let name: String = limits.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     Ok(folder()?.join("tuning").join(format!("{name}-{}-{keys:016x}.json", limits.processors)))

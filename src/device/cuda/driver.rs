@@ -1,6 +1,7 @@
 //! A GPU through the CUDA driver: one context, one stream, modules loaded on first use, launches recorded as graphs.
 
-use super::{File, Launch, Memory, Precision, Staging, cache};
+use super::cudnn::Cudnn;
+use super::{File, Launch, Memory, Precision, Staging, Work, cache};
 use crate::error::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -36,6 +37,8 @@ pub struct Driver {
     allocated: Vec<sys::CUdeviceptr>,
     /// With the dynamic shared memory each has been allowed.
     functions: HashMap<&'static str, (sys::CUfunction, u32)>,
+    /// Opened when it is first asked for; `Some(None)` where it cannot be had.
+    cudnn: Option<Option<Cudnn>>,
 }
 
 /// Launches recorded once, replayed by one call.
@@ -91,7 +94,19 @@ impl Driver {
         let (stream, copies) = (stream()?, stream()?);
         let architecture = format!("sm_{}{}", limits.capability.0, limits.capability.1);
         let (modules, functions, allocated) = (HashMap::new(), HashMap::new(), Vec::new());
-        Ok(Driver { precision, limits, architecture, device, context, stream, copies, modules, allocated, functions })
+        Ok(Driver {
+            precision,
+            limits,
+            architecture,
+            device,
+            context,
+            stream,
+            copies,
+            modules,
+            allocated,
+            functions,
+            cudnn: None,
+        })
     }
 
     /// Whether a driver is there at all and sees a device.
@@ -112,6 +127,12 @@ impl Driver {
     /// As [`super::Cuda::measurements`].
     pub fn measurements(&self, files: &[File]) -> Result<PathBuf> {
         cache::measurements(&self.limits, files, &self.architecture, self.precision)
+    }
+
+    /// The library of convolutions, where there is one.
+    pub(super) fn cudnn(&mut self) -> Result<Option<&mut Cudnn>> {
+        self.bind()?;
+        Ok(self.cudnn.get_or_insert_with(|| Cudnn::open(self.stream)).as_mut())
     }
 
     fn bind(&self) -> Result<()> {
@@ -211,39 +232,53 @@ impl Driver {
         unsafe { result::stream::synchronize(self.stream) }.map_err(failed("cuStreamSynchronize"))
     }
 
-    pub fn launch(&mut self, launches: &[Launch], blocks: &[Memory]) -> Result<()> {
+    pub fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
         self.bind()?;
-        for launch in launches {
-            let function = self.function(launch)?;
-            let words = launch.arguments.resolve(blocks);
-            let mut parameters = [words.as_ptr().cast_mut().cast::<c_void>()];
-            let [x, y, z] = launch.grid;
-            // SAFETY: the parameter is the kernel's struct, which the driver copies before the call returns; what its
-            // addresses point to is held against the op's contract by the tests.
-            unsafe {
-                result::launch_kernel(
-                    function,
-                    (x, y, z),
-                    (launch.threads, 1, 1),
-                    launch.shared_bytes,
-                    self.stream,
-                    &mut parameters,
-                )
-            }
-            .map_err(failed(launch.kernel))?;
-        }
-        Ok(())
+        work.iter().try_for_each(|work| match work {
+            Work::Kernel(launch) => self.start(launch, blocks),
+            Work::Convolution(convolution) => match self.cudnn()? {
+                Some(cudnn) => cudnn.run(convolution, blocks),
+                None => Err(Error::Other("cuDNN, which a layer was to be computed by, is gone".into())),
+            },
+        })
     }
 
-    /// Records `launches` instead of starting them. Their kernels are loaded first: loading inside a recording is refused.
-    pub fn record(&mut self, launches: &[Launch], blocks: &[Memory]) -> Result<Graph> {
-        for launch in launches {
-            self.function(launch)?;
+    fn start(&mut self, launch: &Launch, blocks: &[Memory]) -> Result<()> {
+        let function = self.function(launch)?;
+        let words = launch.arguments.resolve(blocks);
+        let mut parameters = [words.as_ptr().cast_mut().cast::<c_void>()];
+        let [x, y, z] = launch.grid;
+        // SAFETY: the parameter is the kernel's struct, which the driver copies before the call returns; what its
+        // addresses point to is held against the op's contract by the tests.
+        unsafe {
+            result::launch_kernel(
+                function,
+                (x, y, z),
+                (launch.threads, 1, 1),
+                launch.shared_bytes,
+                self.stream,
+                &mut parameters,
+            )
         }
+        .map_err(failed(launch.kernel))
+    }
+
+    /// Loads the kernels of `work`: loading inside a recording is refused.
+    fn load(&mut self, work: &[Work]) -> Result<()> {
+        work.iter().try_for_each(|work| match work {
+            Work::Kernel(launch) => self.function(launch).map(drop),
+            // By running once when the plan was made.
+            Work::Convolution(_) => Ok(()),
+        })
+    }
+
+    /// Records `work` instead of starting it.
+    pub fn record(&mut self, work: &[Work], blocks: &[Memory]) -> Result<Graph> {
+        self.load(work)?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as `self`; the recording is closed below whatever happens.
         unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(failed("cuStreamBeginCapture"))?;
-        let recorded = self.launch(launches, blocks);
+        let recorded = self.launch(work, blocks);
         // SAFETY: the stream is recording.
         let graph = unsafe { result::stream::end_capture(self.stream) }.map_err(failed("cuStreamEndCapture"));
         recorded?;
@@ -261,14 +296,12 @@ impl Driver {
     }
 
     /// As [`super::Cuda::time`], by events on the stream.
-    pub fn time(&mut self, groups: &[Vec<Launch>], blocks: &[Memory]) -> Result<Vec<f64>> {
-        for launch in groups.iter().flatten() {
-            self.function(launch)?;
-        }
+    pub fn time(&mut self, groups: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
+        groups.iter().try_for_each(|work| self.load(work))?;
         let events: Vec<Event> = (0..=groups.len()).map(|_| Event::new()).collect::<Result<_>>()?;
         events[0].record(self.stream)?;
-        for (launches, event) in groups.iter().zip(&events[1..]) {
-            self.launch(launches, blocks)?;
+        for (work, event) in groups.iter().zip(&events[1..]) {
+            self.launch(work, blocks)?;
             event.record(self.stream)?;
         }
         self.synchronize()?;
@@ -337,6 +370,7 @@ impl Drop for Driver {
             let _ = result::ctx::set_current(self.context);
             let _ = result::stream::synchronize(self.stream);
             let _ = result::stream::synchronize(self.copies);
+            self.cudnn = None;
             for &address in &self.allocated {
                 let _ = result::free_sync(address);
             }

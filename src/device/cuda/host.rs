@@ -1,6 +1,6 @@
 //! Runs kernels on the CPU through `kernels/host`: what tests without a GPU use. Needs a C++17 compiler and x86-64.
 
-use super::{File, Launch, Memory, Precision, fingerprint};
+use super::{Address, Convolution, Direction, File, Memory, Precision, Work, fingerprint};
 use crate::error::{Error, Result};
 use libloading::Library;
 use std::ffi::{CString, c_int, c_void};
@@ -125,8 +125,15 @@ impl Host {
         Ok(())
     }
 
-    pub fn launch(&mut self, launches: &[Launch], blocks: &[Memory]) -> Result<()> {
-        for launch in launches {
+    pub fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
+        for work in work {
+            let launch = match work {
+                Work::Kernel(launch) => launch,
+                Work::Convolution(convolution) => {
+                    self.convolve(convolution, blocks);
+                    continue;
+                }
+            };
             let kernel = self.function::<unsafe extern "C" fn(*const c_void, *const Dims) -> c_int>(launch.kernel);
             let words = launch.arguments.resolve(blocks);
             let dims = Dims { grid: launch.grid, threads: launch.threads, shared_bytes: launch.shared_bytes };
@@ -140,6 +147,57 @@ impl Host {
             return Err(Error::Other(format!("kernel {} ({}): {problem}", launch.kernel, launch.file.name)));
         }
         Ok(())
+    }
+
+    /// What cuDNN is asked for, as plain loops over bf16 numbers.
+    fn convolve(&self, convolution: &Convolution, blocks: &[Memory]) {
+        let Convolution { direction, sizes, x, weight, y, .. } = convolution;
+        let ([n, h, w, c], [k, r, s, _], [_, p, q, _]) = (sizes.x, sizes.weight, sizes.y);
+        let at = |a: &Address| blocks[a.block].address + a.offset as u64;
+        let lens = [n * h * w * c, k * r * s * c, n * p * q * k];
+        let output = match direction {
+            Direction::Dgrad => 0,
+            Direction::Wgrad => 1,
+            Direction::Fprop => 2,
+        };
+        let mut values: Vec<Vec<f32>> = [x, weight, y]
+            .iter()
+            .zip(lens)
+            .enumerate()
+            .map(|(i, (a, len))| {
+                let mut bytes = vec![0; 2 * len];
+                // SAFETY: the operand lies in one of our blocks; the tests hold this against the op's contract.
+                let operand = unsafe { std::slice::from_raw_parts(at(a) as *const u8, 2 * len) };
+                bytes.copy_from_slice(operand);
+                let wide = |b: &[u8]| f32::from_bits(u32::from(u16::from_ne_bytes([b[0], b[1]])) << 16);
+                if i == output { vec![0.0; len] } else { bytes.chunks_exact(2).map(wide).collect() }
+            })
+            .collect();
+        let pixel = |o: usize, tap: usize, size: usize| {
+            (o * sizes.stride + tap).checked_sub(sizes.padding).filter(|&i| i < size)
+        };
+        for (row, tap) in (0..n * p * q).flat_map(|row| (0..r * s).map(move |tap| (row, tap))) {
+            let (image, i, j) = (row / (p * q), row / q % p, row % q);
+            let (Some(i), Some(j)) = (pixel(i, tap / s, h), pixel(j, tap % s, w)) else { continue };
+            let source = (image * h + i) * w + j;
+            for (ki, ci) in (0..k).flat_map(|ki| (0..c).map(move |ci| (ki, ci))) {
+                let [x, weight, y] = [source * c + ci, (ki * r * s + tap) * c + ci, row * k + ki];
+                match direction {
+                    Direction::Fprop => values[2][y] += values[0][x] * values[1][weight],
+                    Direction::Dgrad => values[0][x] += values[2][y] * values[1][weight],
+                    Direction::Wgrad => values[1][weight] += values[2][y] * values[0][x],
+                }
+            }
+        }
+        let narrow = |v: &f32| {
+            let bits = v.to_bits();
+            // To the nearest, of equals the even.
+            ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+        };
+        let bytes: Vec<u8> = values[output].iter().flat_map(|v| narrow(v).to_ne_bytes()).collect();
+        let address = at([x, weight, y][output]);
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) }
     }
 
     fn function<T: Copy>(&self, name: &str) -> T {

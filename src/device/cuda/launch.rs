@@ -1,6 +1,6 @@
-//! One kernel launch as data: which kernel, how many blocks, and its arguments with addresses that are resolved when it runs.
+//! Work for a device as data: which kernel, how many blocks, and its arguments with addresses that are resolved when it runs.
 
-use super::{File, Memory};
+use super::{Convolution, File, Memory};
 
 /// A place in device memory: a block by its index in the table given at launch, and bytes into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +15,26 @@ impl Address {
     }
 }
 
+/// One thing a device is told to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    Kernel(Launch),
+    /// By cuDNN.
+    Convolution(Convolution),
+}
+
+impl From<Launch> for Work {
+    fn from(launch: Launch) -> Work {
+        Work::Kernel(launch)
+    }
+}
+
+/// A list of launches as a list of work.
+pub fn work(launches: Vec<Launch>) -> Vec<Work> {
+    launches.into_iter().map(Work::Kernel).collect()
+}
+
+/// One of our own kernels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
     pub file: File,

@@ -4,15 +4,17 @@
 
 mod cache;
 pub mod compiler;
+mod cudnn;
 mod driver;
 mod host;
 mod launch;
 mod sources;
 
 pub use cache::{fingerprint, keep};
+pub use cudnn::{Convolution, Direction, Sizes};
 pub use driver::{Driver, Graph, Limits, Pinned};
 pub use host::Host;
-pub use launch::{Address, Arguments, Launch};
+pub use launch::{Address, Arguments, Launch, Work, work};
 pub use sources::File;
 
 use crate::error::Result;
@@ -41,7 +43,7 @@ impl Precision {
 
 /// What runs kernels.
 pub enum Cuda {
-    Driver(Driver),
+    Driver(Box<Driver>),
     Host(Host),
 }
 
@@ -179,18 +181,30 @@ impl Cuda {
         }
     }
 
-    /// Runs groups of launches one after another and says how many milliseconds each group took.
+    /// Scratch cuDNN needs for one direction of a convolution; `None` where there is no cuDNN or it has no way that gives the
+    /// same bits twice. The shim's stand-in needs none.
+    ///
+    /// # Errors
+    /// A context that is gone.
+    pub fn cudnn_workspace(&mut self, direction: Direction, sizes: &Sizes) -> Result<Option<usize>> {
+        match self {
+            Cuda::Driver(d) => Ok(d.cudnn()?.and_then(|c| c.workspace_bytes(direction, sizes))),
+            Cuda::Host(_) => Ok(Some(0)),
+        }
+    }
+
+    /// Runs groups of work one after another and says how many milliseconds each group took.
     ///
     /// # Errors
     /// As [`Cuda::launch`].
-    pub fn time(&mut self, groups: &[Vec<Launch>], blocks: &[Memory]) -> Result<Vec<f64>> {
+    pub fn time(&mut self, groups: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
         match self {
             Cuda::Driver(d) => d.time(groups, blocks),
             Cuda::Host(h) => groups
                 .iter()
-                .map(|launches| {
+                .map(|work| {
                     let start = std::time::Instant::now();
-                    h.launch(launches, blocks)?;
+                    h.launch(work, blocks)?;
                     Ok(start.elapsed().as_secs_f64() * 1e3)
                 })
                 .collect(),
@@ -209,14 +223,14 @@ impl Cuda {
         }
     }
 
-    /// Starts `launches` one after another; `blocks` are what their addresses count from.
+    /// Starts `work` in its order; `blocks` are what its addresses count from.
     ///
     /// # Errors
     /// A kernel that does not compile, or a device that refuses.
-    pub fn launch(&mut self, launches: &[Launch], blocks: &[Memory]) -> Result<()> {
+    pub fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
         match self {
-            Cuda::Driver(d) => d.launch(launches, blocks),
-            Cuda::Host(h) => h.launch(launches, blocks),
+            Cuda::Driver(d) => d.launch(work, blocks),
+            Cuda::Host(h) => h.launch(work, blocks),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::memory::Block;
 use super::{CudaExecutor, lower};
-use crate::device::cuda::{Launch, Memory};
+use crate::device::cuda::{Memory, Work};
 use crate::error::Result;
 use crate::executor::compare::written;
 use crate::executor::{ParameterSet, StepScalars};
@@ -48,18 +48,18 @@ impl CudaExecutor {
     pub fn run_node(&mut self, plan: usize, index: usize) -> Result<Vec<Written>> {
         let layout = &self.plans[plan].layout;
         let values = written(&layout.physical.nodes[index]);
-        let launches = lower::node(layout, &self.memory, &self.tuning, self.cuda.precision(), index);
+        let work = lower::node(layout, &self.memory, &self.tuning, self.cuda.precision(), index);
         let before: Vec<Vec<u8>> = values.iter().map(|&v| self.before(plan, v)).collect::<Result<_>>()?;
         for (&value, bytes) in values.iter().zip(&before) {
             self.upload(plan, value, bytes)?;
         }
-        let first = self.run_launches(plan, &values, &launches)?;
+        let first = self.run_work(plan, &values, &work)?;
         for (&value, bytes) in values.iter().zip(&before) {
             if !self.accumulates(plan, value) {
                 self.upload(plan, value, bytes)?;
             }
         }
-        let second = self.run_launches(plan, &values, &launches)?;
+        let second = self.run_work(plan, &values, &work)?;
         let judge = |((&value, first), second): ((&ValueId, Vec<u8>), Vec<u8>)| {
             let layout = &self.plans[plan].layout;
             let numbers = layout.read(value, &first);
@@ -92,11 +92,11 @@ impl CudaExecutor {
         }
     }
 
-    fn run_launches(&mut self, plan: usize, values: &[ValueId], launches: &[Launch]) -> Result<Vec<Vec<u8>>> {
+    fn run_work(&mut self, plan: usize, values: &[ValueId], work: &[Work]) -> Result<Vec<Vec<u8>>> {
         let workspace = self.memory.block(Block::Workspace);
         self.cuda.upload(workspace, 0, &vec![0xff; workspace.bytes])?;
         let blocks = self.blocks(plan);
-        self.cuda.launch(launches, &blocks)?;
+        self.cuda.launch(work, &blocks)?;
         values.iter().map(|&v| self.download(plan, v)).collect()
     }
 

@@ -1,9 +1,10 @@
 //! From a node to the launches that compute it: one arm per op kind, inputs and outputs in the order the op's contract names.
 
+use super::cudnn;
 use super::layout::Layout;
 use super::memory::{Block, DeviceStore, ScalarsAt};
 use super::tuning::{Choice, Tuning};
-use crate::device::cuda::{Address, Launch, Precision};
+use crate::device::cuda::{Address, Launch, Precision, Work, work};
 use crate::graph::ir::{ConvEpilogue, DgradEpilogue, Node, Op, Place, TermForm, ValueId};
 use crate::ops::conv2d::cuda::{Tile, WgradPlan};
 use crate::ops::{
@@ -11,28 +12,37 @@ use crate::ops::{
     value_loss,
 };
 
-/// The launches of node `index`.
-pub fn node(layout: &Layout, memory: &DeviceStore, tuning: &Tuning, precision: Precision, index: usize) -> Vec<Launch> {
+/// What computes node `index`.
+pub fn node(layout: &Layout, memory: &DeviceStore, tuning: &Tuning, precision: Precision, index: usize) -> Vec<Work> {
     let node = &layout.physical.nodes[index];
     let choice = tuning.choice(layout, precision, node);
-    Lowering { layout, memory, precision, node, choice }.launches()
+    Lowering { layout, memory, precision, node, choice }.work()
 }
 
-/// The launches of the convolution `index` computed by `choice`, to be timed: a weight gradient is added up behind its splits'
-/// sums, not in the Store.
-pub fn trial(layout: &Layout, memory: &DeviceStore, precision: Precision, index: usize, choice: Choice) -> Vec<Launch> {
+/// What computes the convolution `index` by `choice`, to be timed: a weight gradient is added up behind its splits' sums,
+/// not in the Store.
+pub fn trial(layout: &Layout, memory: &DeviceStore, precision: Precision, index: usize, choice: Choice) -> Vec<Work> {
     let node = &layout.physical.nodes[index];
     let lowering = Lowering { layout, memory, precision, node, choice: Some(choice) };
     match choice {
-        Choice::Tile(_) => lowering.launches(),
-        Choice::Wgrad(plan) => lowering.wgrad(Block::Workspace.at(plan.workspace(&layout.problem(node)))),
+        Choice::Tile(_) | Choice::Cudnn { .. } => lowering.work(),
+        Choice::Wgrad(plan) => work(lowering.wgrad(Block::Workspace.at(plan.workspace(&layout.problem(node))))),
     }
+}
+
+/// Node `index` by cuDNN without its epilogue, where cuDNN knows it: a measuring stick, which leaves other numbers behind.
+pub fn plain_by_cudnn(layout: &Layout, memory: &DeviceStore, precision: Precision, index: usize) -> Option<Work> {
+    let node = &layout.physical.nodes[index];
+    let (direction, sizes) = cudnn::question(layout, precision, node)?;
+    let lowering = Lowering { layout, memory, precision, node, choice: None };
+    Some(Work::Convolution(lowering.plain_by_cudnn(direction, sizes)))
 }
 
 /// Bytes of workspace a [`trial`] needs.
 pub fn trial_bytes(layout: &Layout, node: &Node, choice: Choice) -> usize {
     match choice {
         Choice::Tile(_) => 0,
+        Choice::Cudnn { workspace_bytes } => workspace_bytes,
         // The gradient is as large as one split's sums.
         Choice::Wgrad(plan) => WgradPlan { splits: plan.splits + 1, ..plan }.workspace(&layout.problem(node)),
     }
@@ -60,8 +70,10 @@ pub fn workspace_bytes(layout: &Layout, tuning: &Tuning, precision: Precision) -
 
 fn node_workspace_bytes(layout: &Layout, choice: Option<Choice>, node: &Node) -> usize {
     let shape = |value: ValueId| layout.physical.shape(value);
-    if let Some(Choice::Wgrad(plan)) = choice {
-        return plan.workspace(&layout.problem(node));
+    match choice {
+        Some(Choice::Wgrad(plan)) => return plan.workspace(&layout.problem(node)),
+        Some(Choice::Cudnn { workspace_bytes }) => return workspace_bytes,
+        _ => {}
     }
     match &node.op {
         Op::ChannelSum => linear::cuda::channel_sum_workspace(rows(shape(node.inputs[0]))),
@@ -101,11 +113,11 @@ fn image(shape: &[usize]) -> [usize; 4] {
     [shape[0], shape[1], shape[2], shape[3]]
 }
 
-struct Lowering<'a> {
-    layout: &'a Layout,
+pub(super) struct Lowering<'a> {
+    pub layout: &'a Layout,
     memory: &'a DeviceStore,
-    precision: Precision,
-    node: &'a Node,
+    pub precision: Precision,
+    pub node: &'a Node,
     /// Of a convolution.
     choice: Option<Choice>,
 }
@@ -115,11 +127,11 @@ impl Lowering<'_> {
         address(self.layout, self.memory, value)
     }
 
-    fn input(&self, index: usize) -> Address {
+    pub fn input(&self, index: usize) -> Address {
         self.address(self.node.inputs[index])
     }
 
-    fn output(&self, index: usize) -> Address {
+    pub fn output(&self, index: usize) -> Address {
         self.address(self.node.outputs[index])
     }
 
@@ -133,12 +145,12 @@ impl Lowering<'_> {
         self.layout.logical.shape(value)
     }
 
-    fn rows(&self, value: ValueId) -> [usize; 2] {
+    pub fn rows(&self, value: ValueId) -> [usize; 2] {
         rows(self.shape(value))
     }
 
     /// The weight a convolution reads, as it reads it.
-    fn weight(&self) -> Address {
+    pub fn weight(&self) -> Address {
         match self.layout.physical.value(self.node.inputs[1]).place {
             Place::Parameter(id) => self.memory.packed(id),
             _ => unreachable!("a convolution's weight is a parameter"),
@@ -202,6 +214,13 @@ impl Lowering<'_> {
         let shape = self.logical(self.node.outputs[0]);
         let (logical, operands) = ([shape[0], shape[3]], [self.input(0), self.input(1)]);
         plan.launches(self.precision, &problem, logical, operands, Block::Workspace.at(0), gradient)
+    }
+
+    fn work(&self) -> Vec<Work> {
+        match self.choice {
+            Some(Choice::Cudnn { .. }) => self.by_cudnn(),
+            _ => work(self.launches()),
+        }
     }
 
     fn launches(&self) -> Vec<Launch> {

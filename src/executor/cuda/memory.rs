@@ -1,7 +1,7 @@
 //! The Store on the device, the blocks every launch counts from, and the launches of the update.
 
 use crate::device::cpu::memory::Aligned;
-use crate::device::cuda::{Address, Cuda, Launch, Memory};
+use crate::device::cuda::{Address, Cuda, Memory, Work, work};
 use crate::error::Result;
 use crate::executor::store::{ParameterSet, Rule, Store};
 use crate::graph::ir::{BufferId, Parameter, ParameterId};
@@ -168,12 +168,12 @@ impl DeviceStore {
     }
 
     /// Writes the packed weights of the set a launch runs with.
-    pub fn pack(&self) -> Vec<Launch> {
-        vec![optimizer::pack(&self.pieces(), Block::Values.at(0), Block::Packed.at(0))]
+    pub fn pack(&self) -> Vec<Work> {
+        vec![optimizer::pack(&self.pieces(), Block::Values.at(0), Block::Packed.at(0)).into()]
     }
 
     /// Segment 4: norm, clip, rule, averages, packed weights.
-    pub fn update(&self, rule: &Rule) -> Vec<Launch> {
+    pub fn update(&self, rule: &Rule) -> Vec<Work> {
         let (table, outcome) = (self.pieces(), Block::Outcome.at(0));
         let scalars = Block::Scalars.at(ScalarsAt::UPDATE);
         let buffers = optimizer::Buffers {
@@ -194,7 +194,7 @@ impl DeviceStore {
             let (running, average) = (Block::Running.at(0), Block::RunningAverage.at(0));
             launches.push(optimizer::ema_running(self.running, running, average, scalars, outcome));
         }
-        launches
+        work(launches)
     }
 
     /// What the last update found.

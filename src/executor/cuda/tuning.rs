@@ -1,20 +1,20 @@
 //! Which tile each convolution of a plan runs with on a GPU: measured once for each shape and kind of GPU, kept in a file,
 //! looked up ever after. Deleting the file makes the next run measure again.
 //!
-//! Of what is chosen here only the splits of weight gradients change numbers, by the order their sums are added in. So the
-//! same numbers come from the same choices, and a run writes down their hash.
+//! Of what is chosen here the splits of weight gradients change numbers, by the order their sums are added in, and cuDNN, which
+//! rounds before an epilogue. So the same numbers come from the same choices, and a run writes down their hash.
 //!
-//! Another way to compute a convolution (Hopper's TMA and wgmma, cuDNN) becomes one more [`Choice`] that [`candidates`] names
-//! where the GPU has it.
+//! cuDNN is one of the choices where it is there. Another way to compute a convolution (Hopper's TMA and wgmma) becomes one
+//! more [`Choice`] that [`candidates`] names where the GPU has it.
 //!
 //! No choice has been measured on a GPU yet: neither what wins, nor by how much, nor how long measuring takes. Inputs are zeros
 //! where nothing ran before, which costs a GPU less power than numbers do, but of all candidates alike. A kernel that
 //! ends before the CPU has started the next one measures the CPU, so that its candidates look alike and the estimate stays.
 
 use super::layout::Layout;
-use super::lower;
 use super::memory::{Block, DeviceStore};
-use crate::device::cuda::{self, Cuda, Launch, Memory, Precision};
+use super::{cudnn, lower};
+use crate::device::cuda::{self, Cuda, Memory, Precision, Work};
 use crate::error::Result;
 use crate::executor::store::ParameterSet;
 use crate::graph::ir::{Node, Op};
@@ -39,6 +39,8 @@ pub enum Tiles {
     Measured,
     /// The last of all candidates, each run once: for tests of what a choice may change.
     Last,
+    /// cuDNN wherever it can be chosen, on the shim a plain loop in its place: for tests of what surrounds it.
+    Cudnn,
 }
 
 /// How one convolution is computed.
@@ -47,6 +49,10 @@ pub enum Choice {
     /// Of fprop and dgrad.
     Tile(Tile),
     Wgrad(WgradPlan),
+    /// Of fprop and dgrad.
+    Cudnn {
+        workspace_bytes: usize,
+    },
 }
 
 impl Choice {
@@ -55,12 +61,13 @@ impl Choice {
         match (self, &node.op) {
             (Choice::Tile(_), Op::Conv2d(..) | Op::Conv2dDgrad(..)) => true,
             (Choice::Wgrad(plan), Op::Conv2dWgrad(_)) => plan.fits(&layout.problem(node)),
+            (Choice::Cudnn { .. }, _) => cudnn::suits(layout, node),
             _ => false,
         }
     }
 }
 
-/// All that `node` may be computed by, the estimate first; nothing where it is no convolution.
+/// All of our own that `node` may be computed by, the estimate first; nothing where it is no convolution.
 pub fn candidates(layout: &Layout, precision: Precision, node: &Node) -> Vec<Choice> {
     let tiles = |estimate: Tile| {
         let others = Tile::ALL.into_iter().filter(|&tile| tile != estimate);
@@ -75,6 +82,14 @@ pub fn candidates(layout: &Layout, precision: Precision, node: &Node) -> Vec<Cho
         }
         _ => Vec::new(),
     }
+}
+
+/// cuDNN for `node`, where it is there and can compute it.
+fn by_cudnn(cuda: &mut Cuda, layout: &Layout, node: &Node) -> Result<Option<Choice>> {
+    let asked = cudnn::question(layout, cuda.precision(), node).filter(|_| cudnn::suits(layout, node));
+    let Some((direction, sizes)) = asked else { return Ok(None) };
+    let workspace_bytes = cuda.cudnn_workspace(direction, &sizes)?;
+    Ok(workspace_bytes.map(|workspace_bytes| Choice::Cudnn { workspace_bytes }))
 }
 
 /// The choices that were made.
@@ -130,14 +145,19 @@ impl Tuning {
         let mut news = false;
         for (index, node) in layout.physical.nodes.iter().enumerate() {
             let Some(key) = key(layout, node).filter(|_| self.known(layout, node).is_none()) else { continue };
-            let candidates = candidates(layout, precision, node);
+            let mut candidates = candidates(layout, precision, node);
+            if self.tiles != Tiles::Last
+                && let Some(choice) = by_cudnn(cuda, layout, node)?
+            {
+                candidates.push(choice);
+            }
             let bytes = candidates.iter().map(|&choice| lower::trial_bytes(layout, node, choice)).max();
             memory.reserve(cuda, Block::Workspace, bytes.unwrap_or(0))?;
             let trial = |&choice: &Choice| lower::trial(layout, memory, precision, index, choice);
-            let trials: Vec<Vec<Launch>> = candidates.iter().map(trial).collect();
+            let trials: Vec<Vec<Work>> = candidates.iter().map(trial).collect();
             let blocks = memory.table(ParameterSet::Current, batch);
             let chosen = match self.tiles {
-                Tiles::Last => {
+                Tiles::Last | Tiles::Cudnn => {
                     cuda.launch(&trials.concat(), &blocks)?;
                     candidates.len() - 1
                 }
@@ -175,8 +195,8 @@ fn key(layout: &Layout, node: &Node) -> Option<String> {
 
 /// Milliseconds `[repeat, trial]`, the first repeat the warm-up. Trials take turns, so that a clock that changes meets them
 /// alike.
-fn measure(cuda: &mut Cuda, trials: &[Vec<Launch>], blocks: &[Memory]) -> Result<Vec<f64>> {
-    let groups: Vec<Vec<Launch>> = (0..=REPEATS).flat_map(|_| trials.iter().cloned()).collect();
+fn measure(cuda: &mut Cuda, trials: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
+    let groups: Vec<Vec<Work>> = (0..=REPEATS).flat_map(|_| trials.iter().cloned()).collect();
     cuda.time(&groups, blocks)
 }
 

@@ -1,7 +1,7 @@
 //! The ops' kernels in tests: on a GPU where there is one, and through the shim on this CPU, in both precisions.
 
 use super::Expected;
-use crate::device::cuda::{Address, Cuda, Driver, File, Host, Launch, Memory, Precision};
+use crate::device::cuda::{Address, Cuda, Driver, File, Host, Launch, Memory, Precision, work};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
@@ -72,7 +72,7 @@ impl Board {
     }
 
     pub fn run(&mut self, launches: &[Launch]) {
-        self.cuda.launch(launches, &self.blocks).unwrap();
+        self.cuda.launch(&work(launches.to_vec()), &self.blocks).unwrap();
     }
 
     pub fn read_bytes(&self, at: Address, len: usize) -> Vec<u8> {
@@ -106,7 +106,7 @@ pub(crate) fn check_kernels(case: &str, expected: &[Expected], run: impl Fn(&mut
             expected.iter().zip(outputs).for_each(|(expected, got)| expected.compare(what, got, unit));
         };
         if gpu() {
-            let once = || run(&mut Board::new(Cuda::Driver(Driver::open(0, precision).unwrap())));
+            let once = || run(&mut Board::new(Cuda::Driver(Box::new(Driver::open(0, precision).unwrap()))));
             let (first, second) = (once(), once());
             compare(&format!("{case} on the GPU in {precision:?}"), &first);
             assert!(same(&first, &second), "{case} on the GPU in {precision:?}: two runs differ");
