@@ -328,7 +328,8 @@ struct FinishArgs {
   const double *of_logits;  // [logit_blocks]
   const double *of_cells;   // [cell_blocks, 4]
   const float *num_foreground;
-  float *scale;  // 1/Σ score
+  const float *share;  // of the step's micro-batches
+  float *scale;        // share/Σ score
   float *loss;   // [1]
   float *parts;  // [3]
   int logit_blocks, cell_blocks;
@@ -350,7 +351,7 @@ PH_KERNEL(box_loss_finish, FinishArgs, FINISH_THREADS) {
     total.score += of[3];
   }
   const double quality = ph_block_sum(total.quality, scratch) / denominator(a.num_foreground);
-  const double score = ph_block_sum(total.score, scratch), scale = 1.0 / fmax(score, 1.0);
+  const double score = ph_block_sum(total.score, scratch), scale = (double)a.share[0] / fmax(score, 1.0);
   const double giou = ph_block_sum(total.giou, scratch) * scale;
   const double focal = ph_block_sum(total.distribution, scratch) * scale;
   if (ph_thread() == 0) {

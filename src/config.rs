@@ -2,8 +2,9 @@
 
 use crate::balance::Method;
 use crate::error::{Error, Result};
-use crate::model::Backbone;
+use crate::model::{Backbone, Freeze, Stage};
 use crate::optim::OptimizerKind;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,9 +49,66 @@ pub struct TrainConfig {
     /// Smallest share of the canvas a letterboxed image is scaled to.
     pub scale: f32,
     pub max_broken: f32,
+    /// Batches whose gradients one update takes together.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Stages of the trunk that stay as they are.
+    #[serde(default)]
+    pub freeze: Vec<Stage>,
+    #[serde(default)]
+    pub batch_norm: BatchNormMode,
+    /// Epochs without a better one after which the run ends; 0 is never.
+    #[serde(default)]
+    pub patience: u64,
+    /// Hours after which the run ends; how many epochs that is, is found out on the way.
+    #[serde(default)]
+    pub time: Option<f64>,
+    /// Train and judge on the first so many images; 0 is all.
+    #[serde(default)]
+    pub overfit: usize,
+    #[serde(default)]
+    pub on_nan: OnNan,
+    /// Within an epoch the state is saved this often.
+    #[serde(default = "ten")]
+    pub save_minutes: f32,
+}
+
+/// What files from before the choice existed mean.
+fn one() -> usize {
+    1
+}
+
+fn ten() -> f32 {
+    10.0
+}
+
+/// What batch norms of layers that learn normalise by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchNormMode {
+    /// The batch's statistics; the running ones follow.
+    #[default]
+    Train,
+    /// The running statistics, which stay, and so do scale and shift.
+    Frozen,
+}
+
+/// What a run does when a loss is no number any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNan {
+    #[default]
+    Stop,
+    /// Goes on from the last checkpoint with half the learning rate and another order of images, at most three times.
+    Retry,
 }
 
 impl TrainConfig {
+    /// What of the trunk stays as it is.
+    pub fn frozen(&self) -> Freeze {
+        Freeze { stages: self.freeze.clone(), batch_norm: self.batch_norm == BatchNormMode::Frozen }
+    }
+
     /// # Errors
     /// A value outside its range, with what was expected.
     pub fn check(&self) -> Result<()> {
@@ -93,7 +151,12 @@ impl TrainConfig {
             share(value, flag)?;
         }
         check_image_size(self.imgsz)?;
-        if self.batch == 1 {
+        positive(self.accumulate as f64, "accumulate")?;
+        positive(f64::from(self.save_minutes), "save-minutes")?;
+        if let Some(hours) = self.time {
+            positive(hours, "time")?;
+        }
+        if self.batch == 1 && self.batch_norm == BatchNormMode::Train && self.freeze.len() < Stage::ALL.len() {
             return Err(Error::Usage("--batch 1: batch norm needs at least 2 images to normalise over".into()));
         }
         for (name, weight) in &self.task_weights {

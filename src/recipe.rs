@@ -2,7 +2,7 @@
 //! runs on the digits and the blood cells.
 
 use crate::balance::Method;
-use crate::config::TrainConfig;
+use crate::config::{BatchNormMode, OnNan, TrainConfig};
 use crate::model::Backbone;
 use crate::optim::OptimizerKind;
 use std::collections::BTreeMap;
@@ -59,6 +59,14 @@ impl Recipe {
             jitter: 0.0,
             scale: 0.75,
             max_broken: 0.01,
+            accumulate: 1,
+            freeze: Vec::new(),
+            batch_norm: BatchNormMode::Train,
+            patience: 0,
+            time: None,
+            overfit: 0,
+            on_nan: OnNan::Stop,
+            save_minutes: 10.0,
         };
         match self {
             Recipe::FromScratch => own_data,

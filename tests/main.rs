@@ -17,6 +17,8 @@ mod layout;
 mod library;
 #[path = "suite/overfit.rs"]
 mod overfit;
+#[path = "suite/partial.rs"]
+mod partial;
 #[path = "suite/pytorch.rs"]
 mod pytorch;
 #[path = "suite/reference.rs"]

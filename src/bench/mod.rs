@@ -10,13 +10,13 @@ use crate::balance::Method;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::losses::{Encoded, Encoder};
+use crate::losses::{Encoded, Encoder, TrainingNetwork};
 use crate::model::{Architecture, Backbone, Card, Model, init, weights};
 use crate::optim::schedule::Schedule;
 use crate::optim::{OptimizerConfig, OptimizerKind};
 use crate::task::{Label, LabelledBox, Task, TaskKind};
 use crate::train::run::Machine;
-use crate::train::step::Trainer;
+use crate::train::step::{StepTargets, Trainer};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::time::Instant;
@@ -78,11 +78,13 @@ const WARMUP: usize = 2;
 /// A network or device that cannot be had.
 pub fn train(options: &Options) -> Result<Measurement> {
     let (mut trainer, images, targets) = training(options, Fusion::On)?;
-    trainer.load(&images, &targets)?;
+    let targets = StepTargets::new(&[&targets]);
+    trainer.load(&images, &targets, 0)?;
     let times = time(options.repeats, || {
         // As training does: the next batch travels while this one is computed.
+        trainer.begin(&targets);
         trainer.start()?;
-        trainer.load(&images, &targets)?;
+        trainer.load(&images, &targets, 0)?;
         trainer.finish().map(|_| ())
     })?;
     let parameters = trainer.executor.store()?.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
@@ -103,7 +105,8 @@ fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<
         average_decay: 0.999,
     };
     let balance = Method::Uncertainty.start(&vec![1.0; architecture.tasks.len()]);
-    let mut trainer = Trainer::fused(&architecture, shape, &options.device, optimizer, balance, fusion)?;
+    let network = TrainingNetwork::new(&architecture, shape)?;
+    let mut trainer = Trainer::of(network, &architecture.tasks, &options.device, optimizer, balance, fusion)?;
     trainer.executor.edit_store(|store| init::initialise(store, 0))?;
     let images = synthetic_images(options);
     let encoder = Encoder {

@@ -1,6 +1,7 @@
 //! The flags, and nothing but the flags: what was typed becomes what the other rooms take.
 
 mod bench_flags;
+mod life_flags;
 
 use crate::balance::Method;
 use crate::bench;
@@ -18,6 +19,7 @@ use crate::train::{self, ResumeOverrides};
 use bench_flags::{BenchArgs, BenchCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
+use life_flags::LifeArgs;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -134,6 +136,8 @@ struct TrainArgs {
     /// Share of unreadable images at which the run stops
     #[arg(long)]
     max_broken: Option<f32>,
+    #[command(flatten)]
+    life: LifeArgs,
 }
 
 impl TrainArgs {
@@ -173,6 +177,7 @@ impl TrainArgs {
             let (name, weight) = parse_task_weight(given)?;
             config.task_weights.insert(name, weight);
         }
+        self.life.apply(&mut config)?;
         config.check()?;
         Ok(config)
     }
@@ -208,7 +213,10 @@ impl TrainArgs {
             workers: self.workers,
             threads: self.threads,
             max_broken: self.max_broken,
-            ignored: given.iter().filter(|g| g.0).map(|g| g.1.to_owned()).collect(),
+            patience: self.life.patience,
+            time: self.life.time,
+            save_minutes: self.life.save_minutes,
+            ignored: given.iter().filter(|g| g.0).map(|g| g.1).chain(self.life.ignored()).map(str::to_owned).collect(),
         }
     }
 }
@@ -359,6 +367,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => match args.resume.clone() {
             Some(run) => train::resume(&run, &args.resume_overrides()).map(|_| ()),
+            None if args.life.dry_run => train::dry_run(args.config()?),
             None => train::train(args.config()?).map(|_| ()),
         },
         Command::Evaluate(args) => evaluate_command(args),

@@ -93,6 +93,11 @@ impl<T: Send + 'static> TrainLoader<T> {
     pub fn recycle(&self, images: Vec<u8>) {
         self.pipeline.recycle(images);
     }
+
+    /// What the workers could deliver, by the time they took so far; NaN before the first image.
+    pub fn images_per_second(&self) -> f64 {
+        self.pipeline.images_per_second()
+    }
 }
 
 impl<T: Send + 'static> EvalLoader<T> {

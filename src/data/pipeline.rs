@@ -8,9 +8,11 @@ use super::random::Random;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// Workers make pieces of batches, one more thread puts them together in order.
 pub struct Pipeline<T> {
@@ -30,6 +32,9 @@ struct Shared<T> {
     /// Buffers to use again: of pieces, and of batches.
     pieces: Mutex<Vec<Vec<u8>>>,
     images: Mutex<Vec<Vec<u8>>>,
+    /// Images made so far, and the nanoseconds all workers took for them.
+    made: AtomicU64,
+    busy: AtomicU64,
 }
 
 /// Which piece comes next, and how far ahead workers may go.
@@ -92,6 +97,8 @@ impl<T: Send + 'static> Pipeline<T> {
             wake: Condvar::new(),
             pieces: Mutex::default(),
             images: Mutex::default(),
+            made: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
         });
         let (piece_out, piece_in) = channel();
         let (batch_out, batch_in) = sync_channel(prefetch);
@@ -112,6 +119,12 @@ impl<T: Send + 'static> Pipeline<T> {
 }
 
 impl<T> Pipeline<T> {
+    /// What the workers could deliver, by the time they took so far.
+    pub fn images_per_second(&self) -> f64 {
+        let (made, busy) = (self.shared.made.load(Ordering::Relaxed), self.shared.busy.load(Ordering::Relaxed));
+        made as f64 / (busy as f64 / 1e9) * self.shared.options.workers.max(1) as f64
+    }
+
     /// Keeps a buffer for a later batch; more than a few would only hold memory.
     pub fn recycle(&self, images: Vec<u8>) {
         let mut kept = lock(&self.shared.images);
@@ -141,7 +154,12 @@ fn lock<D>(mutex: &Mutex<D>) -> MutexGuard<'_, D> {
 impl<T: Send + 'static> Shared<T> {
     fn work(&self, out: &Sender<(u64, Result<Piece<T>>)>) {
         while let Some(number) = self.claim() {
+            let started = Instant::now();
             let made = catch_unwind(AssertUnwindSafe(|| self.piece(number)));
+            if let Ok(Ok(piece)) = &made {
+                self.made.fetch_add(piece.items.len() as u64, Ordering::Relaxed);
+                self.busy.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            }
             let piece =
                 made.unwrap_or_else(|_| Err(Error::Other("a data worker panicked; its message is above".into())));
             if out.send((number, piece)).is_err() {

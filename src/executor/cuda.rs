@@ -248,6 +248,7 @@ impl CudaExecutor {
         };
         floats(ScalarsAt::TASK_WEIGHTS, &scalars.task_weights, &mut bytes);
         floats(ScalarsAt::DENOMINATORS, &scalars.denominators, &mut bytes);
+        floats(ScalarsAt::SHARE, &[scalars.share()], &mut bytes);
         bytes[ScalarsAt::DROPOUT..ScalarsAt::DROPOUT + 8].copy_from_slice(&scalars.dropout_counter.to_ne_bytes());
         if bytes != self.scalars {
             self.cuda.upload(self.memory.block(Block::Scalars), 0, &bytes)?;

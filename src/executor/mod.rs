@@ -99,6 +99,15 @@ pub struct StepScalars {
     pub denominators: Vec<f32>,
     /// Position in dropout's random stream.
     pub dropout_counter: u64,
+    /// Batches whose gradients one update takes together; 0 is as 1.
+    pub micro_batches: usize,
+}
+
+impl StepScalars {
+    /// What one of the step's micro-batches is of it.
+    fn share(&self) -> f32 {
+        1.0 / self.micro_batches.max(1) as f32
+    }
 }
 
 /// A plan made ready on a device.

@@ -2,7 +2,7 @@
 //! derived from them. Flat buffers, so that the update is one pass.
 
 use crate::device::cpu::memory::Aligned;
-use crate::graph::ir::{Buffer, BufferId, Parameter, ParameterId};
+use crate::graph::ir::{Buffer, BufferId, Group, Parameter, ParameterId};
 use crate::ops::optimizer::cpu::{AdamW, GroupScalars, ParameterRange, Sgd};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -91,11 +91,18 @@ impl Store {
 
     /// The ranges the update walks, each with its group and whether it is decayed.
     pub fn update_ranges(&self) -> Vec<ParameterRange> {
+        let heads = self.heads();
         self.parameters
             .iter()
             .zip(&self.ranges)
-            .map(|(p, r)| ParameterRange { start: r.start, len: r.len(), group: p.group.index(), decay: p.decay })
+            .map(|(p, r)| ParameterRange { start: r.start, len: r.len(), group: p.group.index(heads), decay: p.decay })
             .collect()
+    }
+
+    /// Heads that have parameters.
+    pub fn heads(&self) -> usize {
+        let head = |p: &Parameter| if let Group::Head(task) = p.group { task + 1 } else { 0 };
+        self.parameters.iter().map(head).max().unwrap_or(0)
     }
 
     /// Says that parameters changed, so that derived forms are stale.

@@ -11,19 +11,20 @@ pub struct Head {
     pub nodes: Vec<usize>,
 }
 
-/// Appends segments 2 and 3. `trunk` are the forward nodes that make `features` from `image`.
+/// Appends segments 2 and 3. `trunk` are the forward nodes that make `features`. Layers that only frozen ones precede, and that are
+/// frozen themselves, have no backward.
 ///
 /// At a shared feature the tasks' gradients lie side by side; one that reached it through a global pool stays `[N, C]`.
-pub fn append_backward(graph: &mut Graph, image: ValueId, trunk: Range<usize>, features: &[ValueId], heads: &[Head]) {
+pub fn append_backward(graph: &mut Graph, trunk: Range<usize>, features: &[ValueId], heads: &[Head]) {
     graph.segment = Segment::HeadsBackward;
+    // Of the forward pass alone, before there are gradients.
+    let mut gradients = Gradients::new(graph);
     let mut terms: Vec<(ValueId, usize, TermForm, ValueId)> = Vec::new();
     for head in heads {
-        head_backward(graph, features, head, &mut terms);
+        head_backward(graph, gradients.clone(), features, head, &mut terms);
     }
 
     graph.segment = Segment::TrunkBackward;
-    let mut gradients = Gradients::default();
-    gradients.stop_at(image);
     for &feature in features {
         let here: Vec<(usize, TermForm, ValueId)> =
             terms.iter().filter(|t| t.0 == feature).map(|&(_, task, form, gradient)| (task, form, gradient)).collect();
@@ -40,11 +41,11 @@ pub fn append_backward(graph: &mut Graph, image: ValueId, trunk: Range<usize>, f
 
 fn head_backward(
     graph: &mut Graph,
+    mut gradients: Gradients,
     features: &[ValueId],
     head: &Head,
     terms: &mut Vec<(ValueId, usize, TermForm, ValueId)>,
 ) {
-    let mut gradients = Gradients::default();
     for &index in head.nodes.iter().rev() {
         let node = graph.nodes[index].clone();
         match node.op {

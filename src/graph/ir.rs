@@ -84,14 +84,17 @@ pub enum Segment {
 pub enum Group {
     Trunk,
     Head(usize),
+    /// Never moved.
+    Frozen,
 }
 
 impl Group {
-    /// Trunk is 0, head of task `i` is `i + 1`.
-    pub fn index(self) -> usize {
+    /// Among a model's `heads`: the trunk is 0, the head of task `i` is `i + 1`, what is frozen comes last.
+    pub fn index(self, heads: usize) -> usize {
         match self {
             Group::Trunk => 0,
             Group::Head(task) => task + 1,
+            Group::Frozen => heads + 1,
         }
     }
 }
@@ -195,6 +198,11 @@ pub enum Op {
     },
     BatchNormBackwardFinish,
     BatchNormBackwardApply,
+    /// Of a norm by running statistics, whose parameters stay.
+    BatchNormApplyBackward {
+        residual: bool,
+        relu: bool,
+    },
     GroupNormRelu {
         groups: usize,
     },
@@ -320,6 +328,25 @@ impl Graph {
         self.new_value(name, shape.to_vec(), DType::F32, place)
     }
 
+    /// Whether `value` is a parameter that learns.
+    pub fn learns(&self, value: ValueId) -> bool {
+        match self.value(value).place {
+            Place::Parameter(id) => self.parameters[id.0].group != Group::Frozen,
+            _ => false,
+        }
+    }
+
+    /// Of every value, whether anything that learns had a part in it.
+    pub fn depends_on_what_learns(&self) -> Vec<bool> {
+        let mut depends = vec![false; self.values.len()];
+        for node in &self.nodes {
+            if node.inputs.iter().any(|&v| depends[v.0] || self.learns(v)) {
+                node.outputs.iter().for_each(|v| depends[v.0] = true);
+            }
+        }
+        depends
+    }
+
     /// The accumulating gradient of the parameter that `value` is.
     pub fn gradient_of_parameter(&mut self, value: ValueId) -> ValueId {
         let Place::Parameter(parameter) = self.value(value).place else {
@@ -342,28 +369,33 @@ impl Graph {
 }
 
 /// The gradient of each value so far, while a backward pass is being written down.
-#[derive(Default)]
+#[derive(Clone)]
 pub struct Gradients {
     of: HashMap<ValueId, ValueId>,
-    unwanted: Vec<ValueId>,
+    /// By value; those made later are gradients themselves.
+    wanted: Vec<bool>,
 }
 
 impl Gradients {
+    /// Of a forward pass: wanted is the gradient of what depends on anything that learns.
+    pub fn new(forward: &Graph) -> Gradients {
+        Gradients { of: HashMap::new(), wanted: forward.depends_on_what_learns() }
+    }
+
     pub fn get(&self, value: ValueId) -> Option<ValueId> {
         self.of.get(&value).copied()
     }
 
-    /// Says that nobody needs the gradient of `value` (the image, what is frozen).
-    pub fn stop_at(&mut self, value: ValueId) {
-        self.unwanted.push(value);
-    }
-
+    /// Whether anybody needs the gradient of `value`: not of the image, not of what only frozen layers made.
     pub fn wanted(&self, value: ValueId) -> bool {
-        !self.unwanted.contains(&value)
+        self.wanted.get(value.0).is_none_or(|&wanted| wanted)
     }
 
-    /// Adds `gradient` to what `value` has; a second one appends an [`Op::Add`].
+    /// Adds `gradient` to what `value` has, if it is wanted; a second one appends an [`Op::Add`].
     pub fn accumulate(&mut self, graph: &mut Graph, value: ValueId, gradient: ValueId) {
+        if !self.wanted(value) {
+            return;
+        }
         let total = match self.get(value) {
             None => gradient,
             Some(so_far) => {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::executor::{Executor, PlanId};
 use crate::graph::backward::{self, append_backward};
 use crate::graph::ir::{DType, Level, Mode, ValueId};
-use crate::model::{Architecture, HeadValues, Network, Standardisation};
+use crate::model::{Architecture, Freeze, HeadValues, Network, Standardisation};
 use crate::ops::{box_loss, class_loss, value_loss};
 use crate::task::{Label, Task, TaskKind};
 
@@ -57,7 +57,15 @@ impl TrainingNetwork {
     /// # Errors
     /// As [`Architecture::network`].
     pub fn new(architecture: &Architecture, shape: [usize; 3]) -> Result<TrainingNetwork> {
-        let mut network = architecture.network(shape, Mode::Train)?;
+        TrainingNetwork::partly_frozen(architecture, shape, &Freeze::default())
+    }
+
+    /// As [`TrainingNetwork::new`], of which something stays as it is.
+    ///
+    /// # Errors
+    /// As [`Architecture::network`].
+    pub fn partly_frozen(architecture: &Architecture, shape: [usize; 3], freeze: &Freeze) -> Result<TrainingNetwork> {
+        let mut network = architecture.partly_frozen(shape, Mode::Train, freeze)?;
         let mut losses = Vec::new();
         for (index, task) in architecture.tasks.iter().enumerate() {
             let first = network.graph.nodes.len();
@@ -73,7 +81,7 @@ impl TrainingNetwork {
             .map(|(task, head)| backward::Head { task, nodes: head.nodes.clone() })
             .collect();
         let trunk = 0..network.trunk_nodes;
-        append_backward(&mut network.graph, network.normalised, trunk, &network.features, &heads);
+        append_backward(&mut network.graph, trunk, &network.features, &heads);
         Ok(TrainingNetwork { network, losses })
     }
 }

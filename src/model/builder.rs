@@ -2,9 +2,9 @@
 //! backward pass, fusion, the plan) is the graph's business.
 
 use crate::error::Result;
-use crate::graph::ir::{Conv2d, Graph, Group, Init, Parameter, ValueId};
+use crate::graph::ir::{Conv2d, Graph, Group, Init, Mode, Parameter, ValueId};
 use crate::ops::{
-    batch_norm::{self, Activation, BatchNorm},
+    batch_norm::{self, Activation, BatchNorm, Statistics},
     conv2d, group_norm, linear,
 };
 
@@ -12,21 +12,33 @@ use crate::ops::{
 pub struct Builder<'g> {
     pub graph: &'g mut Graph,
     pub group: Group,
+    /// Who the batch norms belong to, and what they normalise by.
+    pub norm_group: Group,
+    pub statistics: Statistics,
 }
 
-impl Builder<'_> {
+impl<'g> Builder<'g> {
+    /// One that makes the trunk's layers, for the graph's mode.
+    pub fn new(graph: &'g mut Graph) -> Builder<'g> {
+        let statistics = match graph.mode {
+            Mode::Train => Statistics::Batch,
+            Mode::Evaluate => Statistics::Running,
+        };
+        Builder { graph, group: Group::Trunk, norm_group: Group::Trunk, statistics }
+    }
+
     /// A weight of any shape, decayed; layers that run on several inputs make theirs once.
     pub fn weight(&mut self, name: String, shape: &[usize], init: Init) -> ValueId {
-        self.parameter(name, shape, init, true)
+        self.parameter(name, shape, init, self.group, true)
     }
 
     /// A vector that weight decay leaves alone: norms, biases, scales.
     pub fn vector(&mut self, name: String, shape: &[usize], init: Init) -> ValueId {
-        self.parameter(name, shape, init, false)
+        self.parameter(name, shape, init, self.group, false)
     }
 
-    fn parameter(&mut self, name: String, shape: &[usize], init: Init, decay: bool) -> ValueId {
-        self.graph.parameter(Parameter { name, shape: shape.to_vec(), init, group: self.group, decay })
+    fn parameter(&mut self, name: String, shape: &[usize], init: Init, group: Group, decay: bool) -> ValueId {
+        self.graph.parameter(Parameter { name, shape: shape.to_vec(), init, group, decay })
     }
 
     fn channels(&self, x: ValueId) -> usize {
@@ -58,15 +70,15 @@ impl Builder<'_> {
         activation: Activation,
     ) -> Result<ValueId> {
         let shape = [self.channels(y)];
-        let gamma = self.vector(format!("{name}.weight"), &shape, Init::Constant(1.0));
-        let beta = self.vector(format!("{name}.bias"), &shape, Init::Constant(0.0));
+        let gamma = self.parameter(format!("{name}.weight"), &shape, Init::Constant(1.0), self.norm_group, false);
+        let beta = self.parameter(format!("{name}.bias"), &shape, Init::Constant(0.0), self.norm_group, false);
         let norm = BatchNorm {
             gamma,
             beta,
             running_mean: self.graph.buffer(format!("{name}.running_mean"), &shape, 0.0),
             running_variance: self.graph.buffer(format!("{name}.running_var"), &shape, 1.0),
         };
-        batch_norm::batch_norm(self.graph, y, norm, residual, activation)
+        batch_norm::batch_norm(self.graph, y, norm, self.statistics, residual, activation)
     }
 
     /// Group norm `{name}.{weight,bias}` with ReLU.

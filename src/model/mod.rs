@@ -4,6 +4,7 @@
 pub mod builder;
 pub mod card;
 pub mod fpn;
+pub mod freeze;
 pub mod heads;
 pub mod init;
 pub mod prediction;
@@ -13,6 +14,7 @@ pub mod weights;
 mod library;
 
 pub use card::{Card, Standardisation};
+pub use freeze::{Freeze, Stage};
 pub use library::{ForwardPlan, HeadOutput, Model, Runner};
 pub use prediction::Prediction;
 pub use resnet::Backbone;
@@ -52,7 +54,15 @@ impl Architecture {
     ///
     /// # Errors
     /// A size that is no multiple of 32 while there is a detection task, or a model that cannot be built.
-    pub fn network(&self, [n, h, w]: [usize; 3], mode: Mode) -> Result<Network> {
+    pub fn network(&self, shape: [usize; 3], mode: Mode) -> Result<Network> {
+        self.partly_frozen(shape, mode, &Freeze::default())
+    }
+
+    /// As [`Architecture::network`], of which something stays as it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn partly_frozen(&self, [n, h, w]: [usize; 3], mode: Mode, freeze: &Freeze) -> Result<Network> {
         let detects = self.tasks.iter().any(|t| matches!(t.kind, TaskKind::Detect { .. }));
         if detects && (h % 32 != 0 || w % 32 != 0) {
             return Err(Error::Usage(format!("image size {h}×{w}: a detection head needs multiples of 32")));
@@ -60,8 +70,8 @@ impl Architecture {
         let mut graph = Graph::new(mode);
         let images = graph.input("images", &[n, h, w, 3], DType::U8);
         let x = preprocess::preprocess(&mut graph, images)?;
-        let mut b = Builder { graph: &mut graph, group: Group::Trunk };
-        let features = resnet::resnet(&mut b, x, self.backbone)?;
+        let mut b = Builder::new(&mut graph);
+        let features = resnet::resnet(&mut b, x, self.backbone, freeze)?;
         let trunk_nodes = b.graph.nodes.len();
         let mut heads = Vec::new();
         for (index, task) in self.tasks.iter().enumerate() {
@@ -71,7 +81,7 @@ impl Architecture {
             let nodes = (first..b.graph.nodes.len()).collect();
             heads.push(Head { values, nodes });
         }
-        Ok(Network { graph, images, normalised: x, features, trunk_nodes, heads })
+        Ok(Network { graph, images, features, trunk_nodes, heads })
     }
 
     fn head(&self, b: &mut Builder, task: &Task, features: [ValueId; 3]) -> Result<HeadValues> {
@@ -118,8 +128,6 @@ pub struct Network {
     pub graph: Graph,
     /// u8 `[N, H, W, 3]`
     pub images: ValueId,
-    /// f32 `[N, H, W, 3]`; nobody needs its gradient.
-    pub normalised: ValueId,
     /// c3, c4, c5 `[N, H/8, W/8, C]` …: the seam.
     pub features: [ValueId; 3],
     /// The first so many nodes are the trunk's.

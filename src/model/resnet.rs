@@ -3,6 +3,7 @@
 //! Source: He et al. 2015; torchvision's `resnet.py` for the names and the place of the stride.
 
 use super::builder::Builder;
+use super::freeze::{Freeze, Stage};
 use crate::error::{Error, Result};
 use crate::graph::ir::{Conv2d, ValueId};
 use crate::ops::{batch_norm::Activation, pool};
@@ -81,13 +82,15 @@ impl Backbone {
 ///
 /// # Errors
 /// An image too small for a stride of 32.
-pub fn resnet(b: &mut Builder, x: ValueId, backbone: Backbone) -> Result<[ValueId; 3]> {
+pub fn resnet(b: &mut Builder, x: ValueId, backbone: Backbone, freeze: &Freeze) -> Result<[ValueId; 3]> {
     let width = backbone.width();
+    freeze.enter(Stage::Stem, b);
     let y = b.conv(x, "conv1", width, Conv2d { kernel: 7, stride: 2, padding: 3 })?;
     let z = b.batch_norm(y, "bn1", None, Activation::Relu)?;
     let mut x = pool::max_pool(b.graph, z)?; // [N, H/4, W/4, width]
     let mut features = Vec::new();
     for (stage, depth) in backbone.depths().into_iter().enumerate() {
+        freeze.enter(Stage::ALL[stage + 1], b);
         for index in 0..depth {
             let stride = if stage > 0 && index == 0 { 2 } else { 1 };
             let name = format!("layer{}.{index}", stage + 1);

@@ -66,12 +66,12 @@ impl OptimizerState {
     }
 
     /// Counts the step for the active groups and says what segment 4 is to do. Group 0 is the trunk, `i + 1` the head of
-    /// task `i`, whose gradient is scaled by that task's weight.
+    /// task `i`, whose gradient is scaled by that task's weight; the last is what is frozen, and never active.
     pub fn advance(&mut self, config: &OptimizerConfig, step: u64, task_weights: &[f32]) -> Update {
         let learning_rate = config.schedule.learning_rate(step);
         let anybody = task_weights.iter().any(|&w| w != 0.0);
         let factors = std::iter::once(f32::from(u8::from(anybody))).chain(task_weights.iter().copied());
-        let groups = factors
+        let mut groups: Vec<GroupScalars> = factors
             .enumerate()
             .map(|(group, factor)| {
                 let active = factor != 0.0;
@@ -86,6 +86,7 @@ impl OptimizerState {
                 }
             })
             .collect();
+        groups.push(GroupScalars::FROZEN);
         Update {
             rule: config.rule(),
             groups,

@@ -22,6 +22,12 @@ pub struct RunState {
     /// Best overall value so far, then the best of each task; `None` before the first.
     pub best: Option<f64>,
     pub best_per_task: Vec<Option<f64>>,
+    /// The epoch that was best, counted from 1.
+    #[serde(default)]
+    pub best_epoch: Option<u64>,
+    /// How often the run went back to a checkpoint because a loss was no number.
+    #[serde(default)]
+    pub retries: u32,
     /// Seconds trained, over all sessions.
     pub elapsed_s: f64,
     /// Of the names of the training and validation images: going on needs the same ones.
@@ -142,6 +148,8 @@ impl Loaded {
     }
 
     fn fill(&self, store: &mut Store) -> Result<Vec<String>> {
+        // What a step that failed left behind.
+        store.gradients.f32_mut().fill(0.0);
         let slots = [
             (Slot::Set(ParameterSet::Current), ""),
             (Slot::Set(ParameterSet::Average), "ema."),

@@ -1,226 +1,232 @@
 //! A run from its first to its last epoch: data in, steps, validation, checkpoints, and going on with a run that stopped.
 
 use super::checkpoint::{self, EpochMeans, RunState};
+use super::feed::Feed;
+use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience};
 use super::progress::{Progress, StepLine, in_words};
 use super::run::{ResultsTable, RunFolder};
-use super::setup::{Data, card, start_from, trainer};
+use super::setup::Data;
 use super::step::Trainer;
-use crate::config::TrainConfig;
+use crate::config::{OnNan, TrainConfig};
+use crate::data::random::hash_text;
 use crate::data::{Broken, LoaderOptions, Sample, TrainLoader};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Settings, TaskResult, overall};
-use crate::executor::{DeviceChoice, ParameterSet};
-use crate::losses::{Encoded, Encoder};
+use crate::executor::ParameterSet;
+use crate::losses::Encoder;
 use crate::model::heads::decode::DecodeOptions;
 use crate::model::{Card, ForwardPlan, init};
 use crate::predict;
 use crate::task::{Label, Task};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
-
-/// Trains from the beginning and returns the run's folder.
-///
-/// # Errors
-/// Anything that stops a run; what was saved before stays.
-pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
-    make_absolute(&mut config)?;
-    DeviceChoice::parse(&config.device, config.threads)?.check()?;
-    let data = Data::open(&config)?;
-    let card = card(&config, &data);
-    let mut trainer = trainer(&config, &data, &card)?;
-    let mut notes = data.notes.clone();
-    trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
-    if let Some(file) = &config.weights {
-        notes.extend(start_from(&mut trainer, file)?);
-    }
-    // Only now: what was refused above leaves no folder behind.
-    let tuning = trainer.executor.tuning_hash();
-    let mut folder = RunFolder::create(&config, tuning.as_deref())?;
-    let tasks = card.architecture.tasks.len();
-    let state = RunState {
-        config,
-        step: 0,
-        epochs_done: 0,
-        optimizer_steps: trainer.optimizer.steps.clone(),
-        balance: trainer.balance.state(),
-        best: None,
-        best_per_task: vec![None; tasks],
-        elapsed_s: 0.0,
-        data_fingerprint: data.fingerprint(),
-        tuning,
-        means: EpochMeans::new(tasks),
-    };
-    for note in &notes {
-        say(&mut folder, &format!("note: {note}"))?;
-    }
-    Run { data, card, folder, trainer, state }.go_on()
-}
-
-/// Paths that hold from any folder, for whoever goes on with the run or judges it.
-fn make_absolute(config: &mut TrainConfig) -> Result<()> {
-    for path in [&mut config.data, &mut config.weights].into_iter().flatten().chain([&mut config.project]) {
-        *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
-    }
-    Ok(())
-}
 
 /// A line outside the progress bar's life.
-fn say(folder: &mut RunFolder, line: &str) -> Result<()> {
+pub(super) fn say(folder: &mut RunFolder, line: &str) -> Result<()> {
     eprintln!("{line}");
     folder.log(line)
 }
 
-/// What a person may change when a run goes on.
-#[derive(Clone, Debug, Default)]
-pub struct ResumeOverrides {
-    pub device: Option<String>,
-    pub workers: Option<usize>,
-    pub threads: Option<usize>,
-    pub max_broken: Option<f32>,
-    /// Flags that were given and are not heeded.
-    pub ignored: Vec<String>,
-}
-
-/// Goes on with the run in `path` from its last checkpoint.
-///
-/// # Errors
-/// No checkpoint, a broken one, or data that changed under it.
-pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
-    let file = path.join("weights").join("last.safetensors");
-    if !file.is_file() {
-        return Err(Error::Usage(format!(
-            "{}: no weights/last.safetensors there; --resume takes the folder of a run that saved at least once",
-            path.display()
-        )));
-    }
-    let loaded = checkpoint::load(&file)?;
-    let mut state = loaded.state.clone();
-    set(&mut state.config.device, overrides.device.clone());
-    set(&mut state.config.workers, overrides.workers);
-    set(&mut state.config.threads, overrides.threads);
-    set(&mut state.config.max_broken, overrides.max_broken);
-    state.config.check()?;
-    let data = Data::open(&state.config)?;
-    if data.tasks != loaded.card.architecture.tasks {
-        return Err(Error::Usage(format!(
-            "{}: its tasks or classes are not those this run was started with; restore the data set, or start a new run",
-            data.name
-        )));
-    }
-    if data.fingerprint() != state.data_fingerprint {
-        return Err(Error::Usage(format!(
-            "{}: its training or validation images are not those this run was started with ({} and {} now); restore them, or start a new run from its weights",
-            data.name,
-            data.train.len(),
-            data.val.len()
-        )));
-    }
-    let mut folder = RunFolder::open(path)?;
-    let mut trainer = trainer(&state.config, &data, &loaded.card)?;
-    loaded.restore(&mut trainer, &file)?;
-    for flag in &overrides.ignored {
-        say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps its own"))?;
-    }
-    let tuning = trainer.executor.tuning_hash();
-    if let (Some(old), Some(new)) = (&state.tuning, &tuning)
-        && old != new
-    {
-        let line =
-            format!("note: the GPU's tiles were tuned anew ({old} before, now {new}): sums round otherwise from here");
-        say(&mut folder, &line)?;
-    }
-    state.tuning = tuning;
-    say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
-    Run { data, card: loaded.card, folder, trainer, state }.go_on()
-}
-
-fn set<T>(field: &mut T, given: Option<T>) {
-    if let Some(value) = given {
-        *field = value;
-    }
-}
-
 /// Everything a run consists of.
-struct Run {
-    data: Data,
-    card: Card,
-    folder: RunFolder,
-    trainer: Trainer,
-    state: RunState,
+pub(super) struct Run {
+    pub data: Data,
+    pub card: Card,
+    pub folder: RunFolder,
+    pub trainer: Trainer,
+    pub state: RunState,
 }
+
+/// What a run uses while its epochs go by.
+struct Session {
+    plan: ForwardPlan,
+    feed: Feed,
+    table: ResultsTable,
+    progress: Progress,
+    clock: Clock,
+    save: SaveTimer,
+    interrupted: Arc<AtomicBool>,
+}
+
+/// How often a run starts over from its last checkpoint under `--on-nan retry`.
+const RETRIES: u32 = 3;
 
 impl Run {
-    fn go_on(mut self) -> Result<PathBuf> {
-        let config = self.state.config.clone();
-        let per_epoch = self.data.steps_per_epoch(config.batch);
-        if self.state.epochs_done >= config.epochs {
-            let line = format!("nothing is left to do: all {} epochs are done", config.epochs);
+    /// Trains until its last epoch is done, or something ends it before.
+    pub fn go_on(mut self) -> Result<PathBuf> {
+        let epochs = self.state.config.epochs;
+        let clock = Clock::new(self.state.elapsed_s, &self.state.config);
+        if self.state.epochs_done >= epochs || clock.is_over() {
+            let line = match clock.is_over() {
+                true => "nothing is left to do: the run's --time is over".to_owned(),
+                false => format!("nothing is left to do: all {epochs} epochs are done"),
+            };
             say(&mut self.folder, &line)?;
             return Ok(self.folder.path);
         }
-        let columns = self.columns();
-        let mut table = ResultsTable::open(&self.folder, &columns, self.state.epochs_done)?;
-        let shape = [config.batch, config.imgsz, config.imgsz];
-        let plan = ForwardPlan::prepare(&mut self.trainer.executor, &self.card.architecture, shape)?;
-        let mut loader = self.loader(&config)?;
-        let mut progress = Progress::new(self.trainer.step, config.epochs * per_epoch);
-        let interrupted = interrupt_flag()?;
-        self.announce(&mut progress, &config, per_epoch)?;
-        let started = Instant::now();
-        let elapsed_before = self.state.elapsed_s;
-        for epoch in self.state.epochs_done..config.epochs {
-            self.epoch(epoch, per_epoch, &mut loader, &mut progress, &interrupted)?;
-            self.state.elapsed_s = elapsed_before + started.elapsed().as_secs_f64();
-            if interrupted.load(Ordering::Relaxed) {
-                self.save_last()?;
-                progress.finish();
-                let (step, path) = (self.trainer.step, self.folder.path.display().to_string());
-                say(
-                    &mut self.folder,
-                    &format!("stopped after step {step}; go on with: polyhead train --resume {path}"),
-                )?;
-                return Err(Error::Interrupted);
-            }
-            let results = match self.validate(&plan, &config, &mut progress) {
-                Ok(results) => results,
-                Err(e) => {
-                    // The epoch's steps are not lost: going on validates again.
-                    self.save_last()?;
-                    return Err(e);
+        let mut session = self.session(clock)?;
+        self.announce(&mut session.progress)?;
+        // So that there is something to go on from whenever the run is stopped.
+        self.save_last()?;
+        while self.state.epochs_done < self.state.config.epochs {
+            match self.epoch(&mut session) {
+                Ok(()) => {}
+                Err(Error::NonFinite { report }) if self.state.config.on_nan == OnNan::Retry => {
+                    self.start_over(&mut session, &report)?;
+                    continue;
                 }
-            };
-            self.state.epochs_done = epoch + 1;
-            self.report(epoch, &config, &results, &mut progress)?;
-            table.row(&self.row(epoch, &results))?;
-            self.state.means = EpochMeans::new(self.data.tasks.len());
-            self.save(&results)?;
+                Err(e) => return Err(e),
+            }
+            if let Some(why) = self.end_early(&session.clock) {
+                session.progress.say(&mut self.folder, &why)?;
+                break;
+            }
         }
-        progress.finish();
-        self.draw_predictions(&plan, &config)?;
+        session.progress.finish();
+        self.draw_predictions(&session.plan, &self.state.config.clone())?;
         self.closing_words()?;
         Ok(self.folder.path)
     }
 
-    fn announce(&mut self, progress: &mut Progress, config: &TrainConfig, per_epoch: u64) -> Result<()> {
-        let tasks: Vec<String> = self.data.tasks.iter().map(|t| format!("{} ({})", t.name, t.kind_word())).collect();
+    fn session(&mut self, clock: Clock) -> Result<Session> {
+        let config = self.state.config.clone();
+        let table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
+        let shape = [config.batch, config.imgsz, config.imgsz];
+        let plan = ForwardPlan::prepare(&mut self.trainer.executor, &self.card.architecture, shape)?;
+        let progress = Progress::new(self.trainer.step, config.epochs * self.data.steps_per_epoch(&config));
+        let (feed, save, interrupted) = (self.feed(&config)?, SaveTimer::new(&config), interrupt_flag()?);
+        Ok(Session { plan, feed, table, progress, clock, save, interrupted })
+    }
+
+    /// One epoch, or what is left of it: its steps, what it comes to, its checkpoint.
+    fn epoch(&mut self, session: &mut Session) -> Result<()> {
+        let epoch = self.state.epochs_done;
+        self.steps(epoch, session)?;
+        self.state.elapsed_s = session.clock.elapsed_s();
+        if session.interrupted.load(Ordering::Relaxed) {
+            self.save_last()?;
+            session.progress.finish();
+            let (step, path) = (self.trainer.step, self.folder.path.display().to_string());
+            let line = format!("stopped after step {step}; go on with: polyhead train --resume {path}");
+            say(&mut self.folder, &line)?;
+            return Err(Error::Interrupted);
+        }
+        let config = self.state.config.clone();
+        let results = match self.validate(&session.plan, &config, &mut session.progress) {
+            Ok(results) => results,
+            Err(e) => {
+                // The epoch's steps are not lost: going on validates again.
+                self.save_last()?;
+                return Err(e);
+            }
+        };
+        self.state.elapsed_s = session.clock.elapsed_s();
+        self.state.epochs_done = epoch + 1;
+        self.report(epoch, &config, &results, session)?;
+        session.table.row(&self.row(epoch, &results))?;
+        self.state.means = EpochMeans::new(self.data.tasks.len());
+        self.fit_epochs_to_time(&mut session.progress);
+        self.save(&results)?;
+        session.save.restart();
+        Ok(())
+    }
+
+    /// The steps of one epoch, or those left of it, until interrupted or out of time.
+    fn steps(&mut self, epoch: u64, session: &mut Session) -> Result<()> {
+        let names: Vec<String> = self.data.tasks.iter().map(|t| t.name.clone()).collect();
+        let config = self.state.config.clone();
+        let last = (epoch + 1) * self.data.steps_per_epoch(&config);
+        while self.trainer.step < last && !session.interrupted.load(Ordering::Relaxed) && !session.clock.is_over() {
+            let more = self.trainer.step + 1 < last;
+            let report = session.feed.step(&mut self.trainer, more)?;
+            self.name_broken(&session.feed.take_broken(), &session.progress)?;
+            self.state.means.add(&report);
+            session.progress.step(&StepLine {
+                epoch: epoch + 1,
+                epochs: config.epochs,
+                step: self.trainer.step,
+                images_per_second: session.feed.pace().images_per_second(),
+                tasks: &names,
+                losses: &report.losses,
+                weights: &report.weights,
+            });
+            if session.save.is_due() {
+                self.state.elapsed_s = session.clock.elapsed_s();
+                self.save_last()?;
+                session.save.restart();
+            }
+        }
+        Ok(())
+    }
+
+    /// Under a time budget the schedule is stretched over the epochs that will fit.
+    fn fit_epochs_to_time(&mut self, progress: &mut Progress) {
+        let Some(hours) = self.state.config.time else { return };
+        self.state.config.epochs = epochs_that_fit(hours, self.state.elapsed_s, self.state.epochs_done);
+        let total = self.state.config.epochs * self.data.steps_per_epoch(&self.state.config);
+        self.trainer.config.schedule.total_steps = total;
+        progress.set_total(total);
+    }
+
+    /// Why the run ends here, though epochs are left.
+    fn end_early(&self, clock: &Clock) -> Option<String> {
+        let RunState { config, best_epoch, epochs_done, .. } = &self.state;
+        if clock.is_over() {
+            return Some(format!("--time {} h is over", config.time.unwrap_or_default()));
+        }
+        let best = best_epoch.filter(|_| is_out_of_patience(config.patience, *best_epoch, *epochs_done))?;
+        Some(format!("no better epoch than epoch {best} within --patience {}", config.patience))
+    }
+
+    /// Goes back to the last checkpoint, with half the learning rate and the images in another order.
+    fn start_over(&mut self, session: &mut Session, report: &str) -> Result<()> {
+        let file = self.folder.weights("last");
+        let retries = self.state.retries + 1;
+        if retries > RETRIES {
+            let report =
+                format!("{report}. It happened again after {RETRIES} retries with ever smaller learning rates");
+            return Err(Error::NonFinite { report });
+        }
+        let (lr0, loaded) = (0.5 * self.state.config.lr0, checkpoint::load(&file)?);
+        loaded.restore(&mut self.trainer, &file)?;
+        self.state = RunState { retries, elapsed_s: session.clock.elapsed_s(), ..loaded.state };
+        self.state.config.lr0 = lr0;
+        self.trainer.config.schedule.lr = lr0;
+        session.progress.say(&mut self.folder, &format!("not a number: {report}"))?;
         let line = format!(
-            "{}: {} training and {} validation images; tasks {}; {} at {} px, batch {}, {} epochs of {per_epoch} steps; writing {}",
+            "retry {retries} of {RETRIES}: back to step {}, learning rate {lr0}, images in another order",
+            self.state.step
+        );
+        session.progress.say(&mut self.folder, &line)?;
+        self.save_last()?;
+        session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
+        session.feed = self.feed(&self.state.config.clone())?;
+        Ok(())
+    }
+
+    fn announce(&mut self, progress: &mut Progress) -> Result<()> {
+        let config = &self.state.config;
+        let tasks: Vec<String> = self.data.tasks.iter().map(|t| format!("{} ({})", t.name, t.kind_word())).collect();
+        let batch = match config.accumulate {
+            1 => format!("batch {}", config.batch),
+            several => format!("{several} batches of {} a step", config.batch),
+        };
+        let line = format!(
+            "{}: {} training and {} validation images; tasks {}; {} at {} px, {batch}, {} epochs of {} steps; writing {}",
             self.data.name,
             self.data.train.len(),
             self.data.val.len(),
             tasks.join(", "),
             config.backbone.name(),
             config.imgsz,
-            config.batch,
             config.epochs,
+            self.data.steps_per_epoch(config),
             self.folder.path.display()
         );
         progress.say(&mut self.folder, &line)
     }
 
-    fn loader(&self, config: &TrainConfig) -> Result<TrainLoader<Vec<Encoded>>> {
+    fn feed(&self, config: &TrainConfig) -> Result<Feed> {
         let encoder = Encoder {
             tasks: self.data.tasks.clone(),
             levels: self.card.architecture.levels(config.imgsz, config.imgsz),
@@ -230,72 +236,18 @@ impl Run {
             batch: config.batch,
             imgsz: config.imgsz,
             workers: config.workers,
-            seed: config.seed,
+            seed: match self.state.retries {
+                0 => config.seed,
+                retries => hash_text(config.seed, &format!("retry {retries}")),
+            },
             augment: self.data.augment(config),
             max_broken: config.max_broken,
-            prefetch: 3,
+            prefetch: 2 + config.accumulate,
         };
         let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
-        TrainLoader::new(Arc::clone(&self.data.train), options, encode, self.trainer.step)
-    }
-
-    /// The steps of one epoch, or those left of it, until interrupted.
-    fn epoch(
-        &mut self,
-        epoch: u64,
-        per_epoch: u64,
-        loader: &mut TrainLoader<Vec<Encoded>>,
-        progress: &mut Progress,
-        interrupted: &AtomicBool,
-    ) -> Result<()> {
-        let names: Vec<String> = self.data.tasks.iter().map(|t| t.name.clone()).collect();
-        let epochs = self.state.config.epochs;
-        let started = Instant::now();
-        let mut images = 0;
-        let last = (epoch + 1) * per_epoch;
-        let go_on = |step: u64| step < last && !interrupted.load(Ordering::Relaxed);
-        // The images of the batch that waits on the device.
-        let mut waiting = match go_on(self.trainer.step) {
-            true => Some(self.load_next(loader, progress)?),
-            false => None,
-        };
-        while let Some(indices) = waiting {
-            self.trainer.start()?;
-            // The next batch travels meanwhile; should it fail, this step is not lost.
-            let next = go_on(self.trainer.step + 1).then(|| self.load_next(loader, progress)).transpose();
-            let report = self.trainer.finish().map_err(|e| self.with_images(e, &indices))?;
-            images += indices.len();
-            self.state.means.add(&report);
-            progress.step(&StepLine {
-                epoch: epoch + 1,
-                epochs,
-                step: self.trainer.step,
-                images_per_second: images as f64 / started.elapsed().as_secs_f64(),
-                tasks: &names,
-                losses: &report.losses,
-                weights: &report.weights,
-            });
-            waiting = next?;
-        }
-        Ok(())
-    }
-
-    /// Brings the loader's next batch to the device; returns which images are in it.
-    fn load_next(&mut self, loader: &mut TrainLoader<Vec<Encoded>>, progress: &Progress) -> Result<Vec<usize>> {
-        let batch = loader.next()?;
-        self.name_broken(&batch.broken, progress)?;
-        let (indices, targets): (Vec<usize>, Vec<Vec<Encoded>>) =
-            batch.items.into_iter().map(|item| (item.index, item.encoded)).unzip();
-        self.trainer.load(&batch.images, &targets)?;
-        loader.recycle(batch.images);
-        Ok(indices)
-    }
-
-    /// Names the images of a step whose loss left the real numbers.
-    fn with_images(&self, error: Error, indices: &[usize]) -> Error {
-        let Error::NonFinite { report } = error else { return error };
-        let names: Vec<&str> = indices.iter().map(|&i| self.data.train[i].name.as_str()).collect();
-        Error::NonFinite { report: format!("{report}. Images of the step: {}", names.join(", ")) }
+        let first = self.trainer.step * config.accumulate as u64;
+        let loader = TrainLoader::new(Arc::clone(&self.data.train), options, encode, first)?;
+        Ok(Feed::new(loader, Arc::clone(&self.data.train), config.accumulate))
     }
 
     fn name_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
@@ -338,7 +290,7 @@ impl Run {
         epoch: u64,
         config: &TrainConfig,
         results: &[TaskResult],
-        progress: &mut Progress,
+        session: &mut Session,
     ) -> Result<()> {
         let figure = |value: Option<f64>, places: usize| value.map_or("–".to_owned(), |v| format!("{v:.places$}"));
         let means = &self.state.means;
@@ -353,9 +305,10 @@ impl Run {
             losses.join("  "),
             in_words(self.state.elapsed_s)
         );
-        progress.say(&mut self.folder, &head)?;
+        session.progress.say(&mut self.folder, &head)?;
+        session.progress.say(&mut self.folder, &format!("  {}", session.feed.end_epoch()))?;
         for result in results {
-            progress.say(&mut self.folder, &format!("  {}", result.line()))?;
+            session.progress.say(&mut self.folder, &format!("  {}", result.line()))?;
         }
         Ok(())
     }
@@ -408,6 +361,7 @@ impl Run {
         let overall = overall(results);
         if results.is_empty() || better(overall, self.state.best).is_some() {
             self.state.best = overall.or(self.state.best);
+            self.state.best_epoch = Some(self.state.epochs_done);
             checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
         }
         self.save_last()

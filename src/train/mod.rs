@@ -1,10 +1,13 @@
 //! Training: one step, the epochs around it, the checkpoint it can be resumed from, the folder a run leaves behind.
 
 pub mod checkpoint;
-pub mod epochs;
+mod epochs;
+mod feed;
+mod limits;
 pub mod progress;
 pub mod run;
 mod setup;
+mod start;
 pub mod step;
 
-pub use epochs::{ResumeOverrides, resume, train};
+pub use start::{ResumeOverrides, dry_run, resume, train};

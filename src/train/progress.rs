@@ -73,6 +73,14 @@ impl Progress {
         }
     }
 
+    /// The run has become longer or shorter.
+    pub fn set_total(&mut self, steps: u64) {
+        self.steps_total = steps;
+        if let Some(bar) = &self.bar {
+            bar.set_length(steps);
+        }
+    }
+
     fn left(&self, step: u64) -> String {
         let done = step.saturating_sub(self.steps_at_start).max(1) as f64;
         let each = self.started.elapsed().as_secs_f64() / done;

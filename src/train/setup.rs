@@ -1,12 +1,14 @@
 //! What a run is made of before its first step: its images, its card, its trainer, its starting weights.
 
 use super::step::Trainer;
-use crate::config::TrainConfig;
+use crate::config::{BatchNormMode, TrainConfig};
 use crate::data::random::hash_text;
 use crate::data::{Augment, Dataset, Framing, OpenOptions, Sample, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
-use crate::model::{Architecture, Card, Standardisation, weights};
+use crate::graph::fuse::Fusion;
+use crate::losses::TrainingNetwork;
+use crate::model::{Architecture, Card, Stage, Standardisation, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::Schedule;
 use crate::task::{Label, Task, TaskKind};
@@ -42,7 +44,21 @@ impl Data {
             }
         }
         dataset.keep_fraction(config.fraction, config.seed);
+        if config.overfit > 0 {
+            dataset.train.truncate(config.overfit);
+            dataset.val.clone_from(&dataset.train);
+        }
         let mut notes = vec![dataset.layout];
+        if config.overfit > 0 {
+            let images = dataset.train.len();
+            notes.push(format!("overfitting {images} training images, judged on the same, without augmentation"));
+        }
+        if config.batch < 8 && config.batch_norm == BatchNormMode::Train && config.freeze.len() < Stage::ALL.len() {
+            let batch = config.batch;
+            notes.push(format!(
+                "batch norm over {batch} images is noisy: with weights to start from, --batch-norm frozen is steadier"
+            ));
+        }
         notes.append(&mut dataset.notes);
         for (index, task) in dataset.tasks.iter().enumerate() {
             if !dataset.train.iter().any(|s| s.labels[index].is_labelled()) {
@@ -68,6 +84,9 @@ impl Data {
     }
 
     pub fn augment(&self, config: &TrainConfig) -> Augment {
+        if config.overfit > 0 {
+            return Augment::NONE;
+        }
         let mut augment = Augment::training(self.crop_safe, self.flip_safe);
         if self.flip_safe {
             augment.flip = config.fliplr;
@@ -88,8 +107,8 @@ impl Data {
         names.fold(0, hash_text)
     }
 
-    pub fn steps_per_epoch(&self, batch: usize) -> u64 {
-        self.train.len().div_ceil(batch) as u64
+    pub fn steps_per_epoch(&self, config: &TrainConfig) -> u64 {
+        self.train.len().div_ceil(config.batch * config.accumulate) as u64
     }
 }
 
@@ -108,7 +127,7 @@ pub(super) fn card(config: &TrainConfig, data: &Data) -> Card {
 }
 
 pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<Trainer> {
-    let per_epoch = data.steps_per_epoch(config.batch);
+    let per_epoch = data.steps_per_epoch(config);
     let total_steps = config.epochs * per_epoch;
     let optimizer = OptimizerConfig {
         kind: config.optimizer,
@@ -127,7 +146,9 @@ pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
     let shape = [config.batch, config.imgsz, config.imgsz];
     let device = DeviceChoice::parse(&config.device, config.threads)?;
-    Trainer::new(&card.architecture, shape, &device, optimizer, config.balance.start(&task_weights))
+    let network = TrainingNetwork::partly_frozen(&card.architecture, shape, &config.frozen())?;
+    let balance = config.balance.start(&task_weights);
+    Trainer::of(network, &card.architecture.tasks, &device, optimizer, balance, Fusion::On)
 }
 
 /// Starts the trunk from a published file and says what was and was not in it.

@@ -1,5 +1,5 @@
-//! One optimizer step: batch in, losses out. The whole life of a step is [`Trainer::load`], [`Trainer::start`] and
-//! [`Trainer::finish`].
+//! One optimizer step: one or several batches in, losses out. The whole life of a step is [`Trainer::begin`], for each of its
+//! batches [`Trainer::load`] and [`Trainer::start`], and [`Trainer::finish`].
 
 use crate::balance::Balance;
 use crate::error::{Error, Result};
@@ -10,6 +10,7 @@ use crate::graph::ir::{Segment, ValueId};
 use crate::losses::{BatchTarget, Encoded, TaskLoss, TrainingNetwork, gather};
 use crate::model::Architecture;
 use crate::optim::{OptimizerConfig, OptimizerState};
+use crate::task::Task;
 
 /// A network in training: everything a step reads and moves, and nothing about data.
 pub struct Trainer {
@@ -23,21 +24,62 @@ pub struct Trainer {
     plan: PlanId,
     images: ValueId,
     losses: Vec<TaskLoss>,
-    /// What the host knows of the batch loaded last.
-    loaded: Option<Loaded>,
-    /// Active tasks and weights of the step that was started.
-    running: Option<(Vec<bool>, Vec<f32>)>,
+    running: Option<Running>,
 }
 
-struct Loaded {
+/// What the host knows of the targets of a step's batches before it begins.
+pub struct StepTargets {
+    /// Per batch, per task.
+    batches: Vec<Vec<BatchTarget>>,
+    /// Per task, whether any image of the step is labelled, and what its summed loss is divided by.
     active: Vec<bool>,
     denominators: Vec<f32>,
+}
+
+impl StepTargets {
+    /// Of a step's batches: one list of targets per image.
+    pub fn new(batches: &[&[Vec<Encoded>]]) -> StepTargets {
+        let tasks = batches.iter().find_map(|batch| batch.first()).map_or(0, Vec::len);
+        let gathered = |batch: &&[Vec<Encoded>]| (0..tasks).map(|task| gather(batch.iter(), task)).collect();
+        let batches: Vec<Vec<BatchTarget>> = batches.iter().map(gathered).collect();
+        StepTargets {
+            active: (0..tasks).map(|task| batches.iter().any(|b| b[task].active)).collect(),
+            denominators: (0..tasks).map(|task| batches.iter().map(|b| b[task].denominator).sum()).collect(),
+            batches,
+        }
+    }
+
+    pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+}
+
+/// A step that has begun.
+struct Running {
+    active: Vec<bool>,
+    scalars: StepScalars,
+    /// Batches started.
+    started: usize,
+    /// Per task, over the batches whose losses were read.
+    losses: Vec<f32>,
+}
+
+impl Running {
+    /// Adds the losses of the batch that was started last.
+    fn read_losses(&mut self, executor: &Executor, plan: PlanId, losses: &[TaskLoss]) -> Result<()> {
+        for ((sum, loss), active) in self.losses.iter_mut().zip(losses).zip(&self.active) {
+            if *active {
+                *sum += executor.read_f32(plan, loss.loss)?[0];
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a step did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
-    /// Per task; NaN where no image of the batch was labelled.
+    /// Per task; NaN where no image of the step was labelled.
     pub losses: Vec<f32>,
     /// Per task, as used in this step.
     pub weights: Vec<f32>,
@@ -57,36 +99,36 @@ impl Trainer {
         config: OptimizerConfig,
         balance: Box<dyn Balance>,
     ) -> Result<Trainer> {
-        Trainer::fused(architecture, shape, device, config, balance, Fusion::On)
+        let network = TrainingNetwork::new(architecture, shape)?;
+        Trainer::of(network, &architecture.tasks, device, config, balance, Fusion::On)
     }
 
-    /// As [`Trainer::new`], fused or not.
+    /// Of a network with losses that answers `tasks`, fused or not.
     ///
     /// # Errors
-    /// As [`Trainer::new`].
-    pub fn fused(
-        architecture: &Architecture,
-        shape: [usize; 3],
+    /// A device that cannot be had, or cannot run it.
+    pub fn of(
+        network: TrainingNetwork,
+        tasks: &[Task],
         device: &DeviceChoice,
         config: OptimizerConfig,
         balance: Box<dyn Balance>,
         fusion: Fusion,
     ) -> Result<Trainer> {
-        let TrainingNetwork { network, losses } = TrainingNetwork::new(architecture, shape)?;
+        let TrainingNetwork { network, losses } = network;
         let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers)?;
         let images = network.images;
         let plan = executor.prepare(network.graph, fusion)?;
         Ok(Trainer {
             executor,
             balance,
-            optimizer: OptimizerState::new(1 + architecture.tasks.len()),
+            optimizer: OptimizerState::new(1 + tasks.len()),
             config,
             step: 0,
-            names: architecture.tasks.iter().map(|t| t.name.clone()).collect(),
+            names: tasks.iter().map(|t| t.name.clone()).collect(),
             plan,
             images,
             losses,
-            loaded: None,
             running: None,
         })
     }
@@ -98,26 +140,42 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::finish`].
     pub fn step(&mut self, images: &[u8], targets: &[Vec<Encoded>]) -> Result<StepReport> {
-        self.load(images, targets)?;
-        self.start()?;
+        self.accumulated_step(&[(images, targets)])
+    }
+
+    /// One whole step on several batches, whose gradients are added up before the update.
+    ///
+    /// # Errors
+    /// As [`Trainer::finish`].
+    pub fn accumulated_step(&mut self, batches: &[(&[u8], &[Vec<Encoded>])]) -> Result<StepReport> {
+        let targets = StepTargets::new(&batches.iter().map(|b| b.1).collect::<Vec<_>>());
+        for (index, (images, _)) in batches.iter().enumerate() {
+            self.load(images, &targets, index)?;
+            if index == 0 {
+                self.begin(&targets);
+            }
+            self.start()?;
+        }
         self.finish()
     }
 
-    /// Brings the next batch to the device; between [`Trainer::start`] and [`Trainer::finish`] it travels while the step computes.
+    /// Brings batch `index` of a step to the device, behind a batch that has been started.
     ///
     /// # Errors
     /// A GPU that refuses a call.
-    pub fn load(&mut self, images: &[u8], targets: &[Vec<Encoded>]) -> Result<()> {
-        let targets: Vec<BatchTarget> = (0..self.losses.len()).map(|task| gather(targets.iter(), task)).collect();
+    pub fn load(&mut self, images: &[u8], targets: &StepTargets, index: usize) -> Result<()> {
         self.executor.write_u8(self.plan, self.images, images)?;
-        for (loss, target) in self.losses.iter().zip(&targets) {
+        for (loss, target) in self.losses.iter().zip(&targets.batches[index]) {
             loss.write(&mut self.executor, self.plan, target)?;
         }
-        self.loaded = Some(Loaded {
-            active: targets.iter().map(|t| t.active).collect(),
-            denominators: targets.iter().map(|t| t.denominator).collect(),
-        });
         Ok(())
+    }
+
+    /// Begins a step whose first batch may be loaded already: from here on its weights and denominators hold.
+    pub fn begin(&mut self, targets: &StepTargets) {
+        let scalars = self.scalars(targets);
+        let losses = vec![0.0; targets.active.len()];
+        self.running = Some(Running { active: targets.active.clone(), scalars, started: 0, losses });
     }
 
     /// Starts segments 1 to 3 on the batch loaded last.
@@ -125,11 +183,16 @@ impl Trainer {
     /// # Errors
     /// A GPU that refuses a call.
     pub fn start(&mut self) -> Result<()> {
-        let (active, scalars) = self.take_loaded();
-        for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
-            self.executor.run(self.plan, segment, ParameterSet::Current, &scalars)?;
+        let Trainer { executor, plan, losses, running, .. } = self;
+        let running = running.as_mut().unwrap_or_else(|| unreachable!("a step begins before its batches start"));
+        if running.started > 0 {
+            running.read_losses(executor, *plan, losses)?;
+            running.scalars.dropout_counter += 1;
         }
-        self.running = Some((active, scalars.task_weights));
+        for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
+            executor.run(*plan, segment, ParameterSet::Current, &running.scalars)?;
+        }
+        running.started += 1;
         Ok(())
     }
 
@@ -138,8 +201,11 @@ impl Trainer {
     /// # Errors
     /// [`Error::NonFinite`] when a loss is; nothing has been updated then.
     pub fn finish(&mut self) -> Result<StepReport> {
-        let (active, weights) = self.running.take().unwrap_or_else(|| unreachable!("a step is started before it ends"));
-        let losses = self.read_losses(&active)?;
+        let mut running = self.running.take().unwrap_or_else(|| unreachable!("a step is started before it ends"));
+        running.read_losses(&self.executor, self.plan, &self.losses)?;
+        let Running { active, scalars, mut losses, .. } = running;
+        let weights = scalars.task_weights;
+        losses.iter_mut().zip(&active).filter(|(_, active)| !**active).for_each(|(loss, _)| *loss = f32::NAN);
         self.check_finite(&losses, &weights)?;
         let update = self.optimizer.advance(&self.config, self.step, &weights);
         let gradient_norm = self.executor.update(&update)?;
@@ -152,12 +218,15 @@ impl Trainer {
         Ok(StepReport { losses, weights, gradient_norm, learning_rate })
     }
 
-    /// Which tasks have labels in the batch, and the step's scalars.
-    fn take_loaded(&mut self) -> (Vec<bool>, StepScalars) {
-        let Loaded { active, denominators } =
-            self.loaded.take().unwrap_or_else(|| unreachable!("a batch is loaded before a step"));
-        let task_weights = self.balance.weights(&active);
-        (active, StepScalars { task_weights, denominators, dropout_counter: self.step })
+    fn scalars(&self, targets: &StepTargets) -> StepScalars {
+        let micro_batches = targets.batches();
+        StepScalars {
+            task_weights: self.balance.weights(&targets.active),
+            denominators: targets.denominators.clone(),
+            // Every batch of every step has its own.
+            dropout_counter: self.step * micro_batches as u64,
+            micro_batches,
+        }
     }
 
     /// Times every node of segments 1 to 3 on one batch; see [`Executor::time_nodes`].
@@ -165,9 +234,9 @@ impl Trainer {
     /// # Errors
     /// A GPU that refuses a call.
     pub fn time_nodes(&mut self, images: &[u8], targets: &[Vec<Encoded>], repeats: usize) -> Result<Vec<NodeTime>> {
-        self.load(images, targets)?;
-        let (_, scalars) = self.take_loaded();
-        self.executor.time_nodes(self.plan, &scalars, repeats)
+        let targets = StepTargets::new(&[targets]);
+        self.load(images, &targets, 0)?;
+        self.executor.time_nodes(self.plan, &self.scalars(&targets), repeats)
     }
 
     /// Holds every node of segments 1 to 3 on one batch to the same step's on the CPU; see [`Executor::compare_nodes`].
@@ -180,18 +249,11 @@ impl Trainer {
         images: &[u8],
         targets: &[Vec<Encoded>],
     ) -> Result<Vec<NodeComparison>> {
-        cpu.load(images, targets)?;
-        self.load(images, targets)?;
-        let (_, scalars) = self.take_loaded();
+        let targets = StepTargets::new(&[targets]);
+        cpu.load(images, &targets, 0)?;
+        self.load(images, &targets, 0)?;
+        let scalars = self.scalars(&targets);
         self.executor.compare_nodes(self.plan, (&mut cpu.executor, cpu.plan), &scalars)
-    }
-
-    fn read_losses(&self, active: &[bool]) -> Result<Vec<f32>> {
-        let read = |(loss, &active): (&TaskLoss, &bool)| match active {
-            true => self.executor.read_f32(self.plan, loss.loss).map(|loss| loss[0]),
-            false => Ok(f32::NAN),
-        };
-        self.losses.iter().zip(active).map(read).collect()
     }
 
     fn check_finite(&self, losses: &[f32], weights: &[f32]) -> Result<()> {

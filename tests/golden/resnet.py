@@ -103,11 +103,12 @@ def network(architecture, last_norm, dtype):
     return net
 
 
-def margins(architecture, last_norm, shape):
-    """name -> (gate margin, pool margin) of an input."""
+def margins(architecture, last_norm, shape, mode=torch.nn.Module.train):
+    """name -> (gate margin, pool margin) of an input, for a network in a mode."""
     nets, inputs = [], {torch.float64: [], torch.float32: []}
     for dtype, seen in inputs.items():
-        net = network(architecture, last_norm, dtype).train()
+        net = network(architecture, last_norm, dtype)
+        mode(net)
         for module in net.modules():
             if isinstance(module, (torch.nn.ReLU, torch.nn.MaxPool2d)):
                 module.register_forward_pre_hook(lambda m, a, seen=seen: seen.append((m, a[0].double().clone())))

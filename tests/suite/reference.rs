@@ -1,5 +1,5 @@
-//! The trunk against torchvision in f64: outputs, features, gradients and running statistics (tests/golden/resnet.py), and
-//! against candle-transformers where the feature `oracle` builds it.
+//! The trunk against torchvision in f64: outputs, features, gradients and running statistics (tests/golden/resnet.py), where parts of
+//! it are frozen or batches accumulated (partial.py), and against candle-transformers where the feature `oracle` builds it.
 
 #[path = "../golden/hash.rs"]
 mod hash;
@@ -9,7 +9,7 @@ use polyhead::graph::fuse::Fusion;
 use polyhead::graph::ir::{DType, Gradients, Graph, Group, Mode, Segment, TermForm, ValueId};
 use polyhead::model::builder::Builder;
 use polyhead::model::weights::{self, Slot, Tensors};
-use polyhead::model::{Backbone, resnet};
+use polyhead::model::{Backbone, Freeze, Stage, resnet};
 use polyhead::ops::{self, combine, pool};
 use serde_json::Value;
 
@@ -26,18 +26,23 @@ struct Reference {
 
 impl Reference {
     fn new(case: &Value, mode: Mode, fusion: Fusion) -> Reference {
+        Reference::frozen(case, mode, fusion, &Freeze::default())
+    }
+
+    fn frozen(case: &Value, mode: Mode, fusion: Fusion, freeze: &Freeze) -> Reference {
         let [n, _, h, w] = shape_of(case);
         let backbone = Backbone::parse(case["architecture"].as_str().unwrap()).unwrap();
         let mut graph = Graph::new(mode);
         let x = graph.input("x", &[n, h, w, 3], DType::F32);
-        let mut builder = Builder { graph: &mut graph, group: Group::Trunk };
-        let features = resnet::resnet(&mut builder, x, backbone).unwrap();
+        let mut builder = Builder::new(&mut graph);
+        let features = resnet::resnet(&mut builder, x, backbone, freeze).unwrap();
         let trunk = builder.graph.nodes.len();
         let pooled = pool::global_pool(builder.graph, features[2], "pooled").unwrap();
+        builder.group = Group::Trunk;
         let logits = builder.linear(pooled, "fc", 1000).unwrap();
         graph.outputs.extend(features);
         graph.outputs.push(logits);
-        let logits_gradient = (mode == Mode::Train).then(|| append_backward(&mut graph, x, features[2], logits, trunk));
+        let logits_gradient = (mode == Mode::Train).then(|| append_backward(&mut graph, features[2], logits, trunk));
         let looked_at = [features[0], features[1], features[2], logits].map(|v| (v, graph.shape(v).to_vec()));
         let mut executor = Executor::new(&DeviceChoice::Cpu { threads: 2 }, &graph.parameters, &graph.buffers).unwrap();
         let plan = executor.prepare(graph, fusion).unwrap();
@@ -60,8 +65,21 @@ impl Reference {
         self.run(Segment::Forward);
     }
 
+    /// The backward pass of the input that went forward last; gradients are added to those there are.
+    fn backward(&mut self, case: &Value) {
+        let seed = self.logits_gradient.unwrap();
+        let gradient = hash::logits_gradient(shape_of(case)[0], 1000);
+        self.executor.write_f32(self.plan, seed, &gradient).unwrap();
+        self.run(Segment::HeadsBackward);
+        self.run(Segment::TrunkBackward);
+    }
+
+    fn gradients(&mut self) -> Tensors {
+        weights::export_parameters(self.executor.store().unwrap(), Slot::Gradient, "gradient.").unwrap()
+    }
+
     fn run(&mut self, segment: Segment) {
-        let scalars = StepScalars { task_weights: vec![1.0], denominators: vec![1.0], dropout_counter: 0 };
+        let scalars = StepScalars { task_weights: vec![1.0], denominators: vec![1.0], ..StepScalars::default() };
         self.executor.run(self.plan, segment, ParameterSet::Current, &scalars).unwrap();
     }
 
@@ -76,18 +94,17 @@ impl Reference {
     }
 }
 
-fn append_backward(graph: &mut Graph, x: ValueId, c5: ValueId, logits: ValueId, trunk: usize) -> ValueId {
+fn append_backward(graph: &mut Graph, c5: ValueId, logits: ValueId, trunk: usize) -> ValueId {
     let shape = graph.shape(logits).to_vec();
     let seed = graph.input("logits_gradient", &shape, DType::F32);
     let fc = graph.nodes[graph.nodes.len() - 1].clone();
-    let mut gradients = Gradients::default();
+    let mut gradients = Gradients::new(graph);
     gradients.accumulate(graph, logits, seed);
     graph.segment = Segment::HeadsBackward;
     ops::backward(graph, &fc, &mut gradients);
     let pooled = gradients.get(fc.inputs[0]).unwrap();
     graph.segment = Segment::TrunkBackward;
     let seam = combine::combine(graph, c5, &[(0, TermForm::Pooled, pooled)]);
-    gradients.stop_at(x);
     gradients.accumulate(graph, c5, seam);
     for index in (0..trunk).rev() {
         let node = graph.nodes[index].clone();
@@ -129,7 +146,11 @@ fn input_name(case: &Value, index: usize) -> &str {
 }
 
 fn cases() -> Vec<Value> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/resnet.json");
+    golden("resnet.json")
+}
+
+fn golden(file: &str) -> Vec<Value> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     let all: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     all["cases"].as_array().unwrap().clone()
 }
@@ -182,13 +203,8 @@ fn training_equals_torchvision_in_outputs_gradients_and_running_statistics() {
         for (index, name) in OUTPUTS.iter().enumerate() {
             compare(&case, &format!("train.{name}"), &reference.read(index));
         }
-        let n = shape_of(&case)[0];
-        let seed = reference.logits_gradient.unwrap();
-        reference.executor.write_f32(reference.plan, seed, &hash::logits_gradient(n, 1000)).unwrap();
-        reference.run(Segment::HeadsBackward);
-        reference.run(Segment::TrunkBackward);
-        let gradients =
-            weights::export_parameters(reference.executor.store().unwrap(), Slot::Gradient, "gradient.").unwrap();
+        reference.backward(&case);
+        let gradients = reference.gradients();
         assert_eq!(gradients.len(), if reference.last_norm == "bn3" { 161 } else { 62 });
         for (name, gradient) in &gradients {
             compare(&case, name, &gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap());
@@ -198,6 +214,34 @@ fn training_equals_torchvision_in_outputs_gradients_and_running_statistics() {
         let running = weights::export_buffers(reference.executor.store().unwrap(), ParameterSet::Current, "").unwrap();
         for (name, statistic) in &running {
             compare(&case, name, &statistic.to_vec1::<f32>().unwrap());
+        }
+    }
+}
+
+#[test]
+fn gradients_beside_frozen_parts_and_of_several_batches_equal_torchvision() {
+    for case in golden("partial.json") {
+        let kind = case["kind"].as_str().unwrap();
+        let stages = match kind {
+            "stages" => vec![Stage::Stem, Stage::Layer1],
+            "middle" => vec![Stage::Layer2],
+            _ => Vec::new(),
+        };
+        let freeze = Freeze { stages, batch_norm: kind == "batch_norm" };
+        for fusion in [Fusion::On, Fusion::Off] {
+            let mut reference = Reference::frozen(&case, Mode::Train, fusion, &freeze);
+            for index in 0..case["inputs"].as_array().unwrap().len() {
+                reference.forward(&case, index);
+                reference.backward(&case);
+            }
+            let learnt = case["tensors"].as_array().unwrap();
+            for (name, gradient) in &reference.gradients() {
+                let gradient = gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                match learnt.iter().any(|t| t["name"] == name.as_str()) {
+                    true => compare(&case, name, &gradient),
+                    false => assert!(gradient.iter().all(|&g| g == 0.0), "{kind}: {name} is frozen"),
+                }
+            }
         }
     }
 }

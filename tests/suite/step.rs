@@ -92,7 +92,20 @@ impl Probe {
         labels: fn(usize) -> Vec<Label>,
     ) -> Probe {
         let architecture = Architecture::new(backbone, three_tasks(), size, 0.25);
-        let TrainingNetwork { network, losses } = TrainingNetwork::new(&architecture, [n, size, size]).unwrap();
+        let network = TrainingNetwork::new(&architecture, [n, size, size]).unwrap();
+        Probe::of(device, tiles, network, &architecture, [n, size], fusion, labels)
+    }
+
+    /// Of a network that was made from `architecture` for `[n, size]`.
+    pub fn of(
+        device: &DeviceChoice,
+        tiles: Option<Tiles>,
+        TrainingNetwork { network, losses }: TrainingNetwork,
+        architecture: &Architecture,
+        [n, size]: [usize; 2],
+        fusion: Fusion,
+        labels: fn(usize) -> Vec<Label>,
+    ) -> Probe {
         let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers).unwrap();
         if let Some(tiles) = tiles {
             executor.set_tiles(tiles);
@@ -101,7 +114,7 @@ impl Probe {
         let pixels = network.images;
         let plan = executor.prepare(network.graph, fusion).unwrap();
         executor.write_u8(plan, pixels, &images(n, size)).unwrap();
-        let encoder = encoder(&architecture, size);
+        let encoder = encoder(architecture, size);
         let encoded: Vec<Vec<Encoded>> = (0..n).map(|i| encoder.encode(&labels(i))).collect();
         let mut denominators = Vec::new();
         for (task, loss) in losses.iter().enumerate() {
@@ -109,7 +122,8 @@ impl Probe {
             denominators.push(target.denominator);
             loss.write(&mut executor, plan, &target).unwrap();
         }
-        let scalars = StepScalars { task_weights: vec![0.5, 2.0, 1.25], denominators, dropout_counter: 9 };
+        let scalars =
+            StepScalars { task_weights: vec![0.5, 2.0, 1.25], denominators, dropout_counter: 9, micro_batches: 1 };
         let network = TrainingNetworkValues { plan, losses: losses.iter().map(|l| l.loss).collect() };
         Probe { executor, network, scalars }
     }
@@ -399,6 +413,8 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
             optimizer_steps: first.optimizer.steps.clone(),
             balance: first.balance.state(),
             best: None,
+            best_epoch: Some(3),
+            retries: 1,
             best_per_task: vec![None; 3],
             elapsed_s: 1.25,
             data_fingerprint: u64::MAX,

@@ -90,7 +90,8 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
         | Op::BatchNormApply { .. }
         | Op::BatchNormReduce { .. }
         | Op::BatchNormBackwardFinish
-        | Op::BatchNormBackwardApply => run_batch_norm(cpu, memory, graph, node),
+        | Op::BatchNormBackwardApply
+        | Op::BatchNormApplyBackward { .. } => run_batch_norm(cpu, memory, graph, node),
         Op::GroupNormRelu { groups } => {
             let shape = group_norm_shape(shape(i[0]), *groups);
             let parameters = norm_parameters(read(1), read(2), group_norm::EPSILON);
@@ -166,6 +167,7 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
                 centres,
                 strides,
                 num_foreground: scalars.denominators[*task],
+                share: scalars.share(),
             };
             let outputs = box_loss::cpu::Outputs {
                 loss: memory.output(o[0]),
@@ -226,6 +228,11 @@ fn run_batch_norm(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node) {
         }
         Op::BatchNormBackwardApply => {
             batch_norm::backward_apply(cpu, channels(i[0]), read(0), read(1), read(2), memory.output(o[0]));
+        }
+        Op::BatchNormApplyBackward { relu, .. } => {
+            let (z, affine) = if relu { (Some(read(1)), read(2)) } else { (None, read(1)) };
+            let dz = o.get(1).map(|&dz| memory.output(dz));
+            batch_norm::apply_backward(cpu, channels(i[0]), read(0), z, affine, dz, memory.output(o[0]));
         }
         _ => unreachable!("run_small sends batch norm's ops only"),
     }

@@ -241,7 +241,8 @@ impl Lowering<'_> {
             | Op::BatchNormApply { .. }
             | Op::BatchNormReduce { .. }
             | Op::BatchNormBackwardFinish
-            | Op::BatchNormBackwardApply => vec![self.batch_norm()],
+            | Op::BatchNormBackwardApply
+            | Op::BatchNormApplyBackward { .. } => vec![self.batch_norm()],
             Op::GroupNormRelu { .. } | Op::GroupNormReluBackward { .. } => self.group_norm(),
             Op::ClassLoss { .. } | Op::ValueLoss { .. } | Op::BoxLoss { .. } => self.loss(),
             Op::ConcatLevels | Op::ConcatLevelsBackward => self.concat(),
@@ -340,6 +341,11 @@ impl Lowering<'_> {
                 let sizes = self.rows(i[3]);
                 batch_norm::cuda::backward_finish(sizes, blocks, partials, moments, gamma, coefficients, dgamma, dbeta)
             }
+            Op::BatchNormApplyBackward { relu, .. } => {
+                let (z, affine) = if relu { (Some(input(1)), input(2)) } else { (None, input(1)) };
+                let dz = (self.node.outputs.len() > 1).then(|| output(1));
+                batch_norm::cuda::apply_backward(self.rows(i[0]), input(0), z, affine, dz, output(0))
+            }
             Op::BatchNormBackwardApply => {
                 batch_norm::cuda::backward_apply(self.rows(i[0]), input(0), input(1), input(2), output(0))
             }
@@ -391,6 +397,7 @@ impl Lowering<'_> {
                     class: input(2),
                     target: input(3),
                     num_foreground: self.denominator(*task),
+                    share: Block::Scalars.at(ScalarsAt::SHARE),
                 };
                 let outputs =
                     box_loss::cuda::Outputs { loss: output(0), dclass: output(1), dbox: output(2), parts: output(3) };

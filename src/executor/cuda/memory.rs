@@ -18,6 +18,7 @@ impl ScalarsAt {
     pub const TASK_WEIGHTS: usize = 0;
     pub const DENOMINATORS: usize = 4 * MAX_TASKS;
     pub const DROPOUT: usize = 8 * MAX_TASKS;
+    pub const SHARE: usize = ScalarsAt::DROPOUT + 8;
     pub const UPDATE: usize = ScalarsAt::DROPOUT + 64;
 }
 
@@ -75,7 +76,8 @@ impl DeviceStore {
         let activation_bytes = cuda.precision().bytes();
         let packed = packed_len(store) * activation_bytes;
         let table = optimizer::Table { pieces: Block::Pieces.at(0), len: pieces.len() };
-        let groups = store.parameters.iter().map(|p| p.group.index() + 1).max().unwrap_or(1);
+        // The trunk, the heads, and what is frozen.
+        let groups = store.heads() + 2;
         let mut blocks = [Memory::NONE; BLOCKS];
         for (block, bytes) in [
             (Block::Arena, 0),

@@ -210,6 +210,41 @@ pub fn backward_apply(cpu: &Cpu, c: usize, dz: &[f32], y: &[f32], coefficients: 
     );
 }
 
+/// dy `[rows, C]` = scale·dz of a norm by running statistics, dz = g·[z > 0]; dz too where it is wanted.
+pub fn apply_backward(
+    cpu: &Cpu,
+    c: usize,
+    g: &[f32],
+    z: Option<&[f32]>,
+    affine: &[f32],
+    dz: Option<&mut [f32]>,
+    dy: &mut [f32],
+) {
+    let chunk = (TASK_LEN / c).max(1) * c;
+    let dz = dz.map(SharedMut::new);
+    cpu.parallel_chunks(
+        dy,
+        chunk,
+        #[inline(always)]
+        |task, dy| {
+            let range = task * chunk..task * chunk + dy.len();
+            let scale = affine[..c].iter().cycle();
+            let g = &g[range.clone()];
+            let Some(z) = z else {
+                dy.iter_mut().zip(g).zip(scale).for_each(|((dy, g), scale)| *dy = scale * g);
+                return;
+            };
+            let masked = g.iter().zip(&z[range.clone()]).map(|(&g, &z)| if z > 0.0 { g } else { 0.0 });
+            dy.iter_mut().zip(masked.clone()).zip(scale).for_each(|((dy, dz), scale)| *dy = scale * dz);
+            if let Some(all) = &dz {
+                // SAFETY: tasks do not overlap, and each is visited once.
+                let own = unsafe { all.range(range) };
+                own.iter_mut().zip(masked).for_each(|(to, dz)| *to = dz);
+            }
+        },
+    );
+}
+
 /// The rows of partial sum `block`; the last has what is left.
 #[inline(always)]
 fn rows_of_block(data: &[f32], c: usize, block: usize) -> &[f32] {

@@ -144,6 +144,20 @@ pub fn backward_finish(
     finishing("batch_norm_backward_finish", c, 2, arguments)
 }
 
+/// dy `[rows, C]` = scale·dz of a norm by running statistics, dz = g·[z > 0], which is also written where asked for.
+pub fn apply_backward(
+    [rows, c]: [usize; 2],
+    g: Address,
+    z: Option<Address>,
+    affine: Address,
+    dz: Option<Address>,
+    dy: Address,
+) -> Launch {
+    let vectors = rows * c / VECTOR;
+    let arguments = Arguments::new().pointer(g).optional(z).pointer(affine).optional(dz).pointer(dy);
+    stream("batch_norm_apply_backward", vectors, arguments.int(vectors).int(c))
+}
+
 /// dy `[rows, C]` = a·dz + b·y + c.
 pub fn backward_apply([rows, c]: [usize; 2], dz: Address, y: Address, coefficients: Address, dy: Address) -> Launch {
     let vectors = rows * c / VECTOR;

@@ -9,6 +9,7 @@
 //! | `BatchNormReduce` | dz or g, z?, y, moments | masked dz?, partials `[B, 2, C]`: Σ dz and Σ dz·ŷ |
 //! | `BatchNormBackwardFinish` | partials, moments, gamma, y (for its row count) | coefficients `[3, C]`, dgamma and dbeta, accumulated |
 //! | `BatchNormBackwardApply` | dz, y, coefficients | dy = a·dz + b·y + c |
+//! | `BatchNormApplyBackward` | g, z (with ReLU), affine | dy = scale·dz, with residual and ReLU also dz = g·[z > 0]; of a norm by running statistics |
 //! | `BatchNormReluMaxPool` | y, affine | pooled |
 //!
 //! Source: Ioffe & Szegedy 2015; variance by merging (mean, M2) of blocks, Chan et al. 1979.
@@ -20,7 +21,7 @@ mod tests;
 
 use super::check;
 use crate::error::Result;
-use crate::graph::ir::{DType, Gradients, Graph, Mode, Node, Op, ValueId};
+use crate::graph::ir::{DType, Gradients, Graph, Node, Op, ValueId};
 
 pub const EPSILON: f32 = 1e-5;
 /// Weight of the new batch in the running statistics, as PyTorch's.
@@ -39,6 +40,14 @@ pub struct BatchNorm {
     pub running_variance: ValueId,
 }
 
+/// What a batch norm normalises by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    Batch,
+    /// In evaluation and where it is frozen: its parameters and running statistics stay.
+    Running,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     None,
@@ -51,7 +60,7 @@ pub fn partials_shape(y: &[usize]) -> [usize; 3] {
     [rows.div_ceil(STATISTICS_ROWS), 2, y[y.len() - 1]]
 }
 
-/// Appends z = act(norm(y) + residual), with the batch's statistics or the running ones by the graph's mode.
+/// Appends z = act(norm(y) + residual).
 ///
 /// # Errors
 /// Parameters that are not `[C]`, or a residual of another shape than y.
@@ -59,6 +68,7 @@ pub fn batch_norm(
     graph: &mut Graph,
     y: ValueId,
     norm: BatchNorm,
+    statistics: Statistics,
     residual: Option<ValueId>,
     activation: Activation,
 ) -> Result<ValueId> {
@@ -73,15 +83,15 @@ pub fn batch_norm(
     let name = graph.value(norm.gamma).name.replace(".weight", "");
     let affine = graph.arena(format!("{name}.affine"), &[2, channels], DType::F32);
     let vectors = [norm.gamma, norm.beta, norm.running_mean, norm.running_variance];
-    match graph.mode {
-        Mode::Train => {
+    match statistics {
+        Statistics::Batch => {
             let partials = graph.arena(format!("{name}.partials"), &partials_shape(&shape), DType::F32);
             let moments = graph.arena(format!("{name}.moments"), &[2, channels], DType::F32);
             graph.push(Op::BatchNormStatistics, &[y], &[partials]);
             let [gamma, beta, mean, variance] = vectors;
             graph.push(Op::BatchNormFinish, &[partials, gamma, beta, mean, variance, y], &[moments, affine]);
         }
-        Mode::Evaluate => graph.push(Op::BatchNormFold, &vectors, &[affine]),
+        Statistics::Running => graph.push(Op::BatchNormFold, &vectors, &[affine]),
     }
     let z = graph.arena(format!("{name}.out"), &shape, DType::F32);
     let relu = activation == Activation::Relu;
@@ -93,19 +103,53 @@ pub fn batch_norm(
     Ok(z)
 }
 
-/// Reduce (with the mask), finish, apply; the residual's gradient is the masked one.
+/// The backward by running statistics where the forward took those.
 pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Op::BatchNormApply { residual, relu } = node.op else { unreachable!("called for BatchNormApply only") };
     let z = node.outputs[0];
     let Some(g) = gradients.get(z) else { return };
     let (y, affine) = (node.inputs[0], node.inputs[1]);
-    let finish = graph
-        .nodes
-        .iter()
-        .find(|n| n.op == Op::BatchNormFinish && n.outputs[1] == affine)
-        .unwrap_or_else(|| unreachable!("a batch norm that is differentiated was built in training mode"));
-    let (gamma, beta, moments) = (finish.inputs[1], finish.inputs[2], finish.outputs[0]);
+    let finish = graph.nodes.iter().find(|n| n.op == Op::BatchNormFinish && n.outputs[1] == affine).cloned();
+    let dz = match &finish {
+        Some(finish) => backward_by_batch(graph, (y, z, g), relu, finish, gradients),
+        None => backward_by_running(graph, (y, z, g), affine, (residual, relu), gradients),
+    };
+    if residual {
+        gradients.accumulate(graph, node.inputs[2], dz);
+    }
+}
 
+/// dy = scale·dz; returns dz, the residual's gradient.
+fn backward_by_running(
+    graph: &mut Graph,
+    (y, z, g): (ValueId, ValueId, ValueId),
+    affine: ValueId,
+    (residual, relu): (bool, bool),
+    gradients: &mut Gradients,
+) -> ValueId {
+    let shape = graph.shape(y).to_vec();
+    let name = graph.value(affine).name.replace(".affine", "");
+    let dy = graph.arena(format!("{name}.input_gradient"), &shape, DType::F32);
+    let inputs = if relu { vec![g, z, affine] } else { vec![g, affine] };
+    let mut outputs = vec![dy];
+    if residual && relu {
+        outputs.push(graph.arena(format!("{name}.masked_gradient"), &shape, DType::F32));
+    }
+    graph.push(Op::BatchNormApplyBackward { residual, relu }, &inputs, &outputs);
+    gradients.accumulate(graph, y, dy);
+    // Without a mask the gradient is what came.
+    outputs.get(1).copied().unwrap_or(g)
+}
+
+/// Reduce (with the mask), finish, apply; returns the masked gradient, which is the residual's.
+fn backward_by_batch(
+    graph: &mut Graph,
+    (y, z, g): (ValueId, ValueId, ValueId),
+    relu: bool,
+    finish: &Node,
+    gradients: &mut Gradients,
+) -> ValueId {
+    let (gamma, beta, moments) = (finish.inputs[1], finish.inputs[2], finish.outputs[0]);
     let shape = graph.shape(y).to_vec();
     let channels = shape[shape.len() - 1];
     let name = graph.value(gamma).name.replace(".weight", "");
@@ -124,7 +168,5 @@ pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let dy = graph.arena(format!("{name}.input_gradient"), &shape, DType::F32);
     graph.push(Op::BatchNormBackwardApply, &[dz, y, coefficients], &[dy]);
     gradients.accumulate(graph, y, dy);
-    if residual {
-        gradients.accumulate(graph, node.inputs[2], dz);
-    }
+    dz
 }

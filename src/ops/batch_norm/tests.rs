@@ -259,3 +259,31 @@ fn plain_backward(data: &Data) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     });
     (dy.collect(), dgamma.iter().map(|d| d + 1.0).collect(), dbeta.iter().map(|d| d - 1.0).collect())
 }
+
+/// scale·dz and dz, the gradient g masked by the residual in the place of z.
+pub(super) fn expected_apply_backward(data: &Data, affine: &[f32], masked: bool) -> [Expected; 2] {
+    let dz = |i: usize| if masked && data.residual[i] <= 0.0 { 0.0 } else { f64::from(data.g[i]) };
+    let len = data.rows * data.c;
+    let dy = (0..len).map(|i| dz(i) * f64::from(affine[i % data.c])).collect();
+    // One product of numbers up to 2 and 1.
+    [Expected::within("dy", 1, 2.0, dy).stored(), Expected::exact("dz", (0..len).map(dz).collect())]
+}
+
+#[test]
+fn apply_backward_matches_plain_loops() {
+    for (rows, c) in CASES.into_iter().chain([(0, 8)]) {
+        let data = Data::new(rows, c, 0.0);
+        let affine = Random::new(c as u64).vector(2 * c, -2.0, 2.0);
+        for masked in [false, true] {
+            let expected = expected_apply_backward(&data, &affine, masked);
+            check(&format!("apply backward [{rows}, {c}] masked {masked}"), &expected, |cpu| {
+                let z = masked.then_some(data.residual.as_slice());
+                let [mut dz, mut dy, mut again] = [0; 3].map(|_| poisoned(rows * c));
+                apply_backward(cpu, c, &data.g, z, &affine, masked.then_some(dz.as_mut_slice()), &mut dy);
+                apply_backward(cpu, c, &data.g, z, &affine, None, &mut again);
+                assert_eq!(dy, again, "dy does not depend on dz being wanted");
+                vec![dy, if masked { dz } else { data.g.clone() }]
+            });
+        }
+    }
+}

@@ -34,6 +34,8 @@ pub struct Inputs<'a> {
     pub strides: &'a [f32],
     /// Foreground cells of the whole step; at least 1 is divided by.
     pub num_foreground: f32,
+    /// What these images are of the step's micro-batches, 1 of M as 1/M: Σ w is of these images alone.
+    pub share: f32,
 }
 
 /// What the loss writes: loss `[1]`, the gradients of both logits, and parts `[3]`: quality focal, GIoU, distribution
@@ -55,7 +57,7 @@ struct Sums {
     score: f64,
 }
 
-/// Quality focal loss ÷ foreground cells + (2·(1 − GIoU) + ¼·distribution focal)·w ÷ Σ w, both denominators at least 1.
+/// Quality focal loss ÷ foreground cells + (2·(1 − GIoU) + ¼·distribution focal)·w ÷ Σ w · share, both denominators at least 1.
 ///
 /// Source: Li et al. 2020, "Generalized Focal Loss", eqs. 4 and 6; Rezatofighi et al. 2019 for GIoU.
 pub fn box_loss(cpu: &Cpu, inputs: &Inputs, outputs: Outputs) {
@@ -84,7 +86,7 @@ pub fn box_loss(cpu: &Cpu, inputs: &Inputs, outputs: Outputs) {
         distribution: a.distribution + b.distribution,
         score: a.score + b.score,
     });
-    let scale = 1.0 / total.score.max(1.0);
+    let scale = f64::from(inputs.share) / total.score.max(1.0);
     scale_foreground(cpu, inputs.class, scale as f32, outputs.dbox);
     let parts = [total.quality / denominator(inputs), total.giou * scale, total.distribution * scale];
     outputs.loss[0] = parts.iter().sum::<f64>() as f32;

@@ -30,6 +30,8 @@ pub struct Inputs {
     pub target: Address,
     /// `[1]`: foreground cells of the whole step.
     pub num_foreground: Address,
+    /// `[1]`: what these images are of the step's micro-batches.
+    pub share: Address,
 }
 
 /// What the loss writes: loss `[1]`, gradients like the logits, parts `[3]`: quality focal, GIoU, distribution focal.
@@ -80,8 +82,14 @@ pub fn box_loss(
         let [h, w, stride] = levels.get(index).map_or([0, 0, 1], |level| [level.h, level.w, level.stride]);
         boxes.int(h * w).int(w).int(stride)
     });
-    let finish = Arguments::new().pointer(logit_sums).pointer(cell_sums).pointer(inputs.num_foreground).pointer(scale);
-    let finish = finish.pointer(outputs.loss).pointer(outputs.parts).int(of_logits).int(of_cells);
+    let finish = Arguments::new().pointer(logit_sums).pointer(cell_sums).pointer(inputs.num_foreground);
+    let finish = finish
+        .pointer(inputs.share)
+        .pointer(scale)
+        .pointer(outputs.loss)
+        .pointer(outputs.parts)
+        .int(of_logits)
+        .int(of_cells);
     let foreground = Arguments::new().pointer(scale).pointer(inputs.class).pointer(outputs.dbox).int(vectors);
     vec![
         launch("box_loss_logits", of_logits, THREADS, logits),
@@ -124,6 +132,7 @@ mod tests {
             class: board.integers(&data.class),
             target: board.floats(&data.target),
             num_foreground: board.floats(&[data.num_foreground]),
+            share: board.floats(&[data.share]),
         };
         let outputs = Outputs {
             loss: board.floats_out(1),
@@ -144,7 +153,9 @@ mod tests {
     #[test]
     fn loss_and_gradients_match_f64() {
         for (n, c, spread) in [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 2, 60.0)] {
-            let data = data(n, c, spread);
+            // One batch of the step's, and one of three.
+            let share = if n == 3 { 1.0 / 3.0 } else { 1.0 };
+            let data = Data { share, ..data(n, c, spread) };
             let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
             let [dclass, dbox] = data.plain_gradients(&held);
             let (of_class, of_box) = (largest(&dclass), largest(&dbox));

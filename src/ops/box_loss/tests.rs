@@ -19,6 +19,7 @@ pub(super) struct Data {
     pub centres: Vec<f32>,
     pub strides: Vec<f32>,
     pub num_foreground: f32,
+    pub share: f32,
 }
 
 const CELLS: usize = 10;
@@ -52,6 +53,7 @@ impl Data {
             centres,
             strides: [vec![8.0; 9], vec![32.0]].concat(),
             num_foreground,
+            share: 1.0,
         }
     }
 
@@ -64,6 +66,7 @@ impl Data {
             centres: &self.centres,
             strides: &self.strides,
             num_foreground: self.num_foreground,
+            share: self.share,
         };
         let (mut loss, mut parts) = (poisoned(1), poisoned(3));
         let (mut dclass, mut dbox) = (poisoned(self.class_logits.len()), poisoned(self.box_logits.len()));
@@ -115,8 +118,8 @@ impl Data {
             }
         }
         parts[0] /= f64::from(self.num_foreground).max(1.0);
-        parts[1] /= weights.max(1.0);
-        parts[2] /= weights.max(1.0);
+        parts[1] *= f64::from(self.share) / weights.max(1.0);
+        parts[2] *= f64::from(self.share) / weights.max(1.0);
         (parts, found)
     }
 
@@ -172,7 +175,9 @@ impl Data {
 #[test]
 fn loss_and_gradients_match_f64() {
     for (n, c, spread) in [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 300, 4.0), (2, 2, 60.0)] {
-        let data = Data::new(n, c, spread);
+        // One batch of the step's, and one of three.
+        let share = if n == 3 { 1.0 / 3.0 } else { 1.0 };
+        let data = Data { share, ..Data::new(n, c, spread) };
         let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
         let [dclass, dbox] = data.plain_gradients(&held);
         let largest = |v: &[f64]| v.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
@@ -266,6 +271,7 @@ fn a_perfect_box_has_no_giou_loss() {
         centres: vec![12.0, 12.0],
         strides: vec![8.0],
         num_foreground: 1.0,
+        share: 1.0,
     };
     let outputs = data.run(&Cpu::new(1).unwrap());
     assert_eq!(outputs[1][1..], [0.0, 0.0]);
@@ -304,6 +310,7 @@ fn loss_and_gradients_match_pytorch() {
             centres: centres.clone(),
             strides: strides.clone(),
             num_foreground: of("num_foreground")[0] as f32,
+            share: 1.0,
         };
         // The file has the parts before their gains.
         let parts = of("parts").iter().zip(numbers(&golden["gains"])).map(|(part, gain)| part * gain).collect();

@@ -68,16 +68,18 @@ pub fn problem(graph: &Graph, node: &Node) -> Problem {
     }
 }
 
-/// The plain backward: dgrad (unless the input is the image), wgrad, bias gradient.
+/// The plain backward: dgrad (unless nobody wants it), wgrad and bias gradient (unless they are frozen).
 pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Op::Conv2d(conv, epilogue) = node.op else { unreachable!("called for convolutions only") };
     let Some(dy) = gradients.get(node.outputs[0]) else {
         return;
     };
     let (x, weight) = (node.inputs[0], node.inputs[1]);
-    let dweight = graph.gradient_of_parameter(weight);
-    graph.push(Op::Conv2dWgrad(conv), &[dy, x], &[dweight]);
-    if epilogue == ConvEpilogue::Bias {
+    if graph.learns(weight) {
+        let dweight = graph.gradient_of_parameter(weight);
+        graph.push(Op::Conv2dWgrad(conv), &[dy, x], &[dweight]);
+    }
+    if epilogue == ConvEpilogue::Bias && graph.learns(node.inputs[2]) {
         let dbias = graph.gradient_of_parameter(node.inputs[2]);
         graph.push(Op::ChannelSum, &[dy], &[dbias]);
     }

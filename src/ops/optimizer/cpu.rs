@@ -44,6 +44,12 @@ pub struct Update<'a> {
     pub clip: f32,
 }
 
+impl GroupScalars {
+    /// Of a group that is never moved.
+    pub const FROZEN: GroupScalars =
+        GroupScalars { factor: 0.0, active: false, learning_rate: 0.0, bias_correction1: 1.0, bias_correction2: 1.0 };
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
     pub momentum: f32,

@@ -1,7 +1,9 @@
 //! Every batch norm kernel against plain f64 loops.
 
 use super::*;
-use crate::ops::batch_norm::tests::{Data, EPSILON, MOMENTUM, expected_statistics, expected_sums};
+use crate::ops::batch_norm::tests::{
+    Data, EPSILON, MOMENTUM, expected_apply_backward, expected_statistics, expected_sums,
+};
 use crate::ops::testing::{Board, Expected, Random, check_kernels, wide};
 
 /// Rows and channels: one row, tiles that are not full, several of them along both axes.
@@ -218,5 +220,32 @@ fn backward_apply_matches_plain_loops() {
             board.run(&[backward_apply([rows, c], dz, y, coefficients, dy)]);
             vec![board.read_activations(dy, rows * c)]
         });
+    }
+}
+
+#[test]
+fn apply_backward_matches_plain_loops() {
+    for (rows, c) in CASES {
+        let data = data(rows, c, 0.0);
+        let affine = Random::new(c as u64).vector(2 * c, -1.5, 1.5);
+        for masked in [false, true] {
+            check_kernels(
+                &format!("apply backward [{rows}, {c}] masked {masked}"),
+                &expected_apply_backward(&data, &affine, masked),
+                |board| {
+                    let g = board.activations(&data.g);
+                    let z = masked.then(|| board.activations(&data.residual));
+                    let affine = board.floats(&affine);
+                    let [dz, dy, again] = [0; 3].map(|_| board.activations_out(rows * c));
+                    board.run(&[
+                        apply_backward([rows, c], g, z, affine, Some(dz), dy),
+                        apply_backward([rows, c], g, z, affine, None, again),
+                    ]);
+                    let read = [dy, dz, again].map(|at| board.read_activations(at, rows * c));
+                    assert_eq!(read[0], read[2], "dy does not depend on dz being wanted");
+                    read[..2].to_vec()
+                },
+            );
+        }
     }
 }

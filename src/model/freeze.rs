@@ -1,0 +1,81 @@
+//! What of the trunk stays as it is while the rest learns.
+
+use super::builder::Builder;
+use crate::error::{Error, Result};
+use crate::graph::ir::{Group, Mode};
+use crate::ops::batch_norm::Statistics;
+use serde::{Deserialize, Serialize};
+
+/// A part of the trunk that can be frozen by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Stem,
+    Layer1,
+    Layer2,
+    Layer3,
+    Layer4,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 5] = [Stage::Stem, Stage::Layer1, Stage::Layer2, Stage::Layer3, Stage::Layer4];
+
+    /// As `--freeze` takes it; the layers' are torchvision's names.
+    pub fn name(self) -> &'static str {
+        ["stem", "layer1", "layer2", "layer3", "layer4"][self as usize]
+    }
+
+    /// Reads `stem,layer1`; `trunk` is all of them.
+    ///
+    /// # Errors
+    /// A word that names no stage.
+    pub fn parse_list(words: &str) -> Result<Vec<Stage>> {
+        let mut stages = Vec::new();
+        for word in words.split(',').map(str::trim) {
+            match Stage::ALL.into_iter().find(|stage| stage.name() == word) {
+                Some(stage) => stages.push(stage),
+                None if word == "trunk" => stages.extend(Stage::ALL),
+                None => {
+                    let names = Stage::ALL.map(Stage::name).join(", ");
+                    return Err(Error::Usage(format!("--freeze {word}: expected some of {names}, or trunk")));
+                }
+            }
+        }
+        stages.sort_unstable();
+        stages.dedup();
+        Ok(stages)
+    }
+}
+
+/// Frozen stages run as in evaluation and are not moved; where only they come before, nothing is computed backward.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Freeze {
+    pub stages: Vec<Stage>,
+    /// Every batch norm normalises by its running statistics, and its scale and shift stay.
+    pub batch_norm: bool,
+}
+
+impl Freeze {
+    /// Tells the builder how the layers of `stage` are to be made.
+    pub fn enter(&self, stage: Stage, b: &mut Builder) {
+        let frozen = self.stages.contains(&stage);
+        b.group = if frozen { Group::Frozen } else { Group::Trunk };
+        b.norm_group = if self.batch_norm { Group::Frozen } else { b.group };
+        let running = frozen || self.batch_norm || b.graph.mode == Mode::Evaluate;
+        b.statistics = if running { Statistics::Running } else { Statistics::Batch };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_become_stages_in_order_once() {
+        assert_eq!(Stage::parse_list("layer1, stem,layer1").unwrap(), [Stage::Stem, Stage::Layer1]);
+        assert_eq!(Stage::parse_list("trunk").unwrap(), Stage::ALL);
+        let error = Stage::parse_list("stem,layer9").unwrap_err().to_string();
+        assert!(error.contains("--freeze layer9") && error.contains("layer4, or trunk"), "{error}");
+        assert!(Stage::parse_list("").is_err());
+    }
+}

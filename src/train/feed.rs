@@ -1,0 +1,155 @@
+//! What a step is fed: batches from the loader, several where gradients are accumulated, the next step's always on its way.
+
+use super::step::{StepReport, StepTargets, Trainer};
+use crate::data::{Broken, Sample, TrainLoader};
+use crate::error::{Error, Result};
+use crate::losses::Encoded;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The loader, and the step whose first batch waits on the device.
+pub(super) struct Feed {
+    loader: TrainLoader<Vec<Encoded>>,
+    samples: Arc<[Sample]>,
+    /// Batches of a step.
+    accumulate: usize,
+    waiting: Option<Waiting>,
+    /// Why the next step's images did not come.
+    failed: Option<Error>,
+    /// Images found unreadable since they were last asked for.
+    broken: Vec<Broken>,
+    pace: Pace,
+}
+
+struct Waiting {
+    targets: StepTargets,
+    /// The batches after the first.
+    rest: Vec<Vec<u8>>,
+    /// Which images are in the step.
+    indices: Vec<usize>,
+}
+
+/// How fast images come and go.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Pace {
+    pub images: usize,
+    /// Time spent waiting for the loader, and all of it.
+    pub waited: Duration,
+    pub total: Duration,
+}
+
+/// Of the time, that may go by waiting for images before a run counts as starved.
+const STARVED: f64 = 0.05;
+
+impl Pace {
+    pub fn images_per_second(&self) -> f64 {
+        self.images as f64 / self.total.as_secs_f64()
+    }
+
+    /// The steps' own rate beside the loader's, and which of them holds the other up.
+    pub fn describe(&self, loader: f64) -> String {
+        let busy = self.total.saturating_sub(self.waited).as_secs_f64();
+        let share = self.waited.as_secs_f64() / self.total.as_secs_f64();
+        let verdict = match share > STARVED {
+            true => format!("starved, {:.0} % of the time went by waiting for images: raise --workers", 100.0 * share),
+            false => "fed".into(),
+        };
+        format!("steps {:.1} images/s, loader {loader:.1} images/s: {verdict}", self.images as f64 / busy)
+    }
+}
+
+impl Feed {
+    pub fn new(loader: TrainLoader<Vec<Encoded>>, samples: Arc<[Sample]>, accumulate: usize) -> Feed {
+        Feed { loader, samples, accumulate, waiting: None, failed: None, broken: Vec::new(), pace: Pace::default() }
+    }
+
+    /// One step; `more` says whether another follows, which is then brought to the device meanwhile.
+    ///
+    /// # Errors
+    /// A loss that left the real numbers, with the images of the step; too many unreadable images among its own.
+    pub fn step(&mut self, trainer: &mut Trainer, more: bool) -> Result<StepReport> {
+        let started = Instant::now();
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if self.waiting.is_none() {
+            self.prepare(trainer)?;
+        }
+        let Some(Waiting { targets, rest, indices }) = self.waiting.take() else {
+            unreachable!("it was just prepared")
+        };
+        trainer.begin(&targets);
+        trainer.start()?;
+        for (index, images) in rest.into_iter().enumerate() {
+            trainer.load(&images, &targets, index + 1)?;
+            self.loader.recycle(images);
+            trainer.start()?;
+        }
+        if more {
+            // Should the next step's images fail, this step is not lost.
+            self.failed = self.prepare(trainer).err();
+        }
+        let report = trainer.finish().map_err(|e| self.with_images(e, &indices))?;
+        self.pace.images += indices.len();
+        self.pace.total += started.elapsed();
+        Ok(report)
+    }
+
+    /// Takes a step's batches from the loader and brings the first to the device.
+    fn prepare(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let (mut images, mut items) = (Vec::new(), Vec::new());
+        for _ in 0..self.accumulate {
+            let asked = Instant::now();
+            let batch = self.loader.next()?;
+            self.pace.waited += asked.elapsed();
+            self.broken.extend(batch.broken);
+            images.push(batch.images);
+            items.push(batch.items);
+        }
+        let indices = items.iter().flatten().map(|item| item.index).collect();
+        let encoded: Vec<Vec<Vec<Encoded>>> =
+            items.into_iter().map(|batch| batch.into_iter().map(|item| item.encoded).collect()).collect();
+        let targets = StepTargets::new(&encoded.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let first = images.remove(0);
+        trainer.load(&first, &targets, 0)?;
+        self.loader.recycle(first);
+        self.waiting = Some(Waiting { targets, rest: images, indices });
+        Ok(())
+    }
+
+    /// Images found unreadable since the last call.
+    pub fn take_broken(&mut self) -> Vec<Broken> {
+        std::mem::take(&mut self.broken)
+    }
+
+    /// Since the last call of [`Feed::end_epoch`].
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// The pace of the epoch in words; the next one is counted from here.
+    pub fn end_epoch(&mut self) -> String {
+        std::mem::take(&mut self.pace).describe(self.loader.images_per_second())
+    }
+
+    /// Names the images of a step whose loss left the real numbers.
+    fn with_images(&self, error: Error, indices: &[usize]) -> Error {
+        let Error::NonFinite { report } = error else { return error };
+        let names: Vec<&str> = indices.iter().map(|&i| self.samples[i].name.as_str()).collect();
+        Error::NonFinite { report: format!("{report}. Images of the step: {}", names.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_for_images_is_named() {
+        let pace = |waited| Pace { images: 120, waited: Duration::from_secs(waited), total: Duration::from_secs(60) };
+        assert_eq!(pace(0).images_per_second(), 2.0);
+        assert_eq!(pace(3).describe(9.0), "steps 2.1 images/s, loader 9.0 images/s: fed");
+        let starved = pace(30).describe(2.5);
+        assert!(starved.starts_with("steps 4.0 images/s, loader 2.5 images/s: starved, 50 % of"), "{starved}");
+    }
+}

@@ -1,0 +1,82 @@
+//! When a run ends before its last epoch: nothing has got better for long, or the time it was given is over.
+
+use crate::config::TrainConfig;
+use std::time::{Duration, Instant};
+
+/// Seconds of an hour.
+const HOUR: f64 = 3600.0;
+
+/// The clock of a run over all its sessions.
+pub(super) struct Clock {
+    before: f64,
+    started: Instant,
+    budget: Option<f64>,
+}
+
+impl Clock {
+    /// Goes on from so many seconds.
+    pub fn new(elapsed_s: f64, config: &TrainConfig) -> Clock {
+        Clock { before: elapsed_s, started: Instant::now(), budget: config.time.map(|hours| hours * HOUR) }
+    }
+
+    /// Seconds trained.
+    pub fn elapsed_s(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.budget.is_some_and(|budget| self.elapsed_s() >= budget)
+    }
+}
+
+/// The epochs that fit into the time a run was given, by how long those done took; at least those.
+pub(super) fn epochs_that_fit(hours: f64, elapsed_s: f64, epochs_done: u64) -> u64 {
+    let each = elapsed_s / epochs_done.max(1) as f64;
+    ((hours * HOUR / each.max(1e-9)).ceil() as u64).max(epochs_done)
+}
+
+/// Whether `patience` epochs (0 is without end) have gone by since the best one.
+pub(super) fn is_out_of_patience(patience: u64, best_epoch: Option<u64>, epochs_done: u64) -> bool {
+    patience > 0 && best_epoch.is_some_and(|best| epochs_done >= best + patience)
+}
+
+/// Says when to save again within an epoch.
+pub(super) struct SaveTimer {
+    every: Duration,
+    last: Instant,
+}
+
+impl SaveTimer {
+    pub fn new(config: &TrainConfig) -> SaveTimer {
+        SaveTimer { every: Duration::from_secs_f32(60.0 * config.save_minutes), last: Instant::now() }
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.last.elapsed() >= self.every
+    }
+
+    pub fn restart(&mut self) {
+        self.last = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_counts_from_the_best_epoch() {
+        let over = |patience, best, done| is_out_of_patience(patience, best, done);
+        assert!(!over(0, Some(1), 1000) && !over(3, None, 1000));
+        assert!(!over(3, Some(5), 7) && over(3, Some(5), 8) && over(3, Some(5), 9));
+    }
+
+    #[test]
+    fn epochs_fit_the_time_there_is() {
+        assert_eq!(epochs_that_fit(1.0, 600.0, 2), 12);
+        assert_eq!(epochs_that_fit(1.0, 610.0, 2), 12);
+        // Time is over: what is done stays done.
+        assert_eq!(epochs_that_fit(0.1, 600.0, 5), 5);
+        assert!(epochs_that_fit(1.0, 0.0, 1) > 1000);
+    }
+}

@@ -1,0 +1,169 @@
+//! How a run starts: from the beginning, from its last checkpoint, or for one step to see whether all is well.
+
+use super::checkpoint::{self, EpochMeans, RunState};
+use super::epochs::{Run, say};
+use super::run::RunFolder;
+use super::setup::{Data, card, start_from, trainer};
+use crate::config::TrainConfig;
+use crate::error::{Error, Result};
+use crate::executor::DeviceChoice;
+use crate::model::init;
+use std::path::{Path, PathBuf};
+
+/// Trains from the beginning and returns the run's folder.
+///
+/// # Errors
+/// Anything that stops a run; what was saved before stays.
+pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
+    make_absolute(&mut config)?;
+    DeviceChoice::parse(&config.device, config.threads)?.check()?;
+    let data = Data::open(&config)?;
+    begin(config, data)
+}
+
+/// One step of everything a run would do, validation, checkpoint and pictures included, in a folder that is removed afterwards.
+///
+/// # Errors
+/// As [`train`].
+pub fn dry_run(mut config: TrainConfig) -> Result<()> {
+    make_absolute(&mut config)?;
+    DeviceChoice::parse(&config.device, config.threads)?.check()?;
+    let mut data = Data::open(&config)?;
+    let images = [data.train.len(), data.val.len()];
+    data.train = data.train.iter().take(config.batch * config.accumulate).cloned().collect();
+    data.val = data.val.iter().take(config.batch).cloned().collect();
+    // A step may well be too long for the time a run has.
+    config = TrainConfig { epochs: 1, time: None, ..config };
+    let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
+    config.project.clone_from(&folder);
+    let ended = begin(config, data);
+    std::fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+    ended?;
+    eprintln!(
+        "dry run passed, of {} training and {} validation images one batch; nothing was kept",
+        images[0], images[1]
+    );
+    Ok(())
+}
+
+fn begin(config: TrainConfig, data: Data) -> Result<PathBuf> {
+    let card = card(&config, &data);
+    let mut trainer = trainer(&config, &data, &card)?;
+    let mut notes = data.notes.clone();
+    trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
+    if let Some(file) = &config.weights {
+        notes.extend(start_from(&mut trainer, file)?);
+    }
+    // Only now: what was refused above leaves no folder behind.
+    let tuning = trainer.executor.tuning_hash();
+    let mut folder = RunFolder::create(&config, tuning.as_deref())?;
+    let tasks = card.architecture.tasks.len();
+    let state = RunState {
+        config,
+        step: 0,
+        epochs_done: 0,
+        optimizer_steps: trainer.optimizer.steps.clone(),
+        balance: trainer.balance.state(),
+        best: None,
+        best_epoch: None,
+        retries: 0,
+        best_per_task: vec![None; tasks],
+        elapsed_s: 0.0,
+        data_fingerprint: data.fingerprint(),
+        tuning,
+        means: EpochMeans::new(tasks),
+    };
+    for note in &notes {
+        say(&mut folder, &format!("note: {note}"))?;
+    }
+    Run { data, card, folder, trainer, state }.go_on()
+}
+
+/// Paths that hold from any folder, for whoever goes on with the run or judges it.
+fn make_absolute(config: &mut TrainConfig) -> Result<()> {
+    for path in [&mut config.data, &mut config.weights].into_iter().flatten().chain([&mut config.project]) {
+        *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
+    }
+    Ok(())
+}
+
+/// What a person may change when a run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct ResumeOverrides {
+    pub device: Option<String>,
+    pub workers: Option<usize>,
+    pub threads: Option<usize>,
+    pub max_broken: Option<f32>,
+    pub patience: Option<u64>,
+    pub time: Option<f64>,
+    pub save_minutes: Option<f32>,
+    /// Flags that were given and are not heeded.
+    pub ignored: Vec<String>,
+}
+
+/// Goes on with the run in `path` from its last checkpoint.
+///
+/// # Errors
+/// No checkpoint, a broken one, or data that changed under it.
+pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
+    let file = path.join("weights").join("last.safetensors");
+    if !file.is_file() {
+        return Err(Error::Usage(format!(
+            "{}: no weights/last.safetensors there; --resume takes the folder of a run that saved at least once",
+            path.display()
+        )));
+    }
+    let loaded = checkpoint::load(&file)?;
+    let mut state = loaded.state.clone();
+    set(&mut state.config.device, overrides.device.clone());
+    set(&mut state.config.workers, overrides.workers);
+    set(&mut state.config.threads, overrides.threads);
+    set(&mut state.config.max_broken, overrides.max_broken);
+    set(&mut state.config.patience, overrides.patience);
+    set(&mut state.config.save_minutes, overrides.save_minutes);
+    if overrides.time.is_some() {
+        state.config.time = overrides.time;
+    }
+    state.config.check()?;
+    let data = Data::open(&state.config)?;
+    if data.tasks != loaded.card.architecture.tasks {
+        return Err(Error::Usage(format!(
+            "{}: its tasks or classes are not those this run was started with; restore the data set, or start a new run",
+            data.name
+        )));
+    }
+    if data.fingerprint() != state.data_fingerprint {
+        return Err(Error::Usage(format!(
+            "{}: its training or validation images are not those this run was started with ({} and {} now); restore them, or start a new run from its weights",
+            data.name,
+            data.train.len(),
+            data.val.len()
+        )));
+    }
+    let mut folder = RunFolder::open(path)?;
+    let mut trainer = trainer(&state.config, &data, &loaded.card)?;
+    loaded.restore(&mut trainer, &file)?;
+    if overrides.time.is_some() || overrides.patience.is_some() {
+        say(&mut folder, "note: --time or --patience is another than before: the run need not end as it would have")?;
+    }
+    for flag in &overrides.ignored {
+        say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps its own"))?;
+    }
+    let tuning = trainer.executor.tuning_hash();
+    if let (Some(old), Some(new)) = (&state.tuning, &tuning)
+        && old != new
+    {
+        let line =
+            format!("note: the GPU's tiles were tuned anew ({old} before, now {new}): sums round otherwise from here");
+        say(&mut folder, &line)?;
+    }
+    state.tuning = tuning;
+    say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
+    Run { data, card: loaded.card, folder, trainer, state }.go_on()
+}
+
+fn set<T>(field: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *field = value;
+    }
+}
