@@ -102,7 +102,7 @@ fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<
         clip_norm: None,
         average_decay: 0.999,
     };
-    let balance = Method::Uncertainty.start(&vec![1.0; architecture.tasks.len()]);
+    let balance = Method::Uncertainty.start(&architecture.tasks, &[]);
     let mut trainer = Trainer::fused(&architecture, shape, &options.device, optimizer, balance, fusion)?;
     trainer.executor.edit_store(|store| init::initialise(store, 0))?;
     let images = synthetic_images(options);

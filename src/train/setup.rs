@@ -127,7 +127,7 @@ pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
     let shape = [config.batch, config.imgsz, config.imgsz];
     let device = DeviceChoice::parse(&config.device, config.threads)?;
-    Trainer::new(&card.architecture, shape, &device, optimizer, config.balance.start(&task_weights))
+    Trainer::new(&card.architecture, shape, &device, optimizer, config.balance.start(&data.tasks, &task_weights))
 }
 
 /// Starts the trunk from a published file and says what was and was not in it.

@@ -138,7 +138,7 @@ fn other_tiles_compute_the_same_step_and_trying_them_moves_nothing() {
 fn steps_in_f32_move_parameters_as_the_cpu_does() {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.25);
     let train = |device: &DeviceChoice| {
-        let balance = Method::Uncertainty.start(&[1.0; 3]);
+        let balance = Method::Uncertainty.start(&architecture.tasks, &[]);
         let mut trainer = Trainer::new(&architecture, [4, 64, 64], device, optimizer(1e-3, 20), balance).unwrap();
         trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
         let encoder = crate::step::encoder(&architecture, 64);

@@ -278,7 +278,7 @@ pub fn optimizer(lr: f32, steps: u64) -> OptimizerConfig {
 
 fn trainer(tasks: Vec<Task>, threads: usize, method: Method) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, tasks, 64, 0.2);
-    let balance = method.start(&vec![1.0; architecture.tasks.len()]);
+    let balance = method.start(&architecture.tasks, &vec![1.0; architecture.tasks.len()]);
     let mut trainer = Trainer::new(&architecture, [4, 64, 64], &cpu(threads), optimizer(3e-3, 20), balance).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
     trainer
@@ -448,7 +448,7 @@ fn a_task_that_comes_back_goes_on_from_where_it_was() {
             let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
             let encoder = encoder(&architecture, 64);
             let config = OptimizerConfig { kind, ..optimizer(0.0, 20) };
-            let balance = Method::Fixed.start(&[1.0; 3]);
+            let balance = Method::Fixed.start(&architecture.tasks, &[1.0; 3]);
             let mut trainer = Trainer::new(&architecture, [4, 64, 64], &cpu(2), config, balance).unwrap();
             trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
             for &(first, labelled) in schedule {
