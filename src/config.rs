@@ -4,6 +4,7 @@ use crate::balance::Method;
 use crate::error::{Error, Result};
 use crate::model::Backbone;
 use crate::optim::OptimizerKind;
+use crate::optim::schedule::ScheduleKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,7 +35,20 @@ pub struct TrainConfig {
     pub task_weights: BTreeMap<String, f32>,
     pub optimizer: OptimizerKind,
     pub lr0: f32,
+    #[serde(default)]
+    pub schedule: ScheduleKind,
+    /// Of the cosine.
     pub lrf: f32,
+    /// Of the steps, in epochs; none are at 60 % and 85 % of the run.
+    #[serde(default)]
+    pub milestones: Vec<f32>,
+    #[serde(default = "default_gamma")]
+    pub gamma: f32,
+    /// What the trunk's learning rate is multiplied by, and a head's.
+    #[serde(default = "one")]
+    pub lr_trunk: f32,
+    #[serde(default)]
+    pub lr_heads: BTreeMap<String, f32>,
     pub momentum: f32,
     pub weight_decay: f32,
     pub warmup_epochs: f32,
@@ -48,6 +62,15 @@ pub struct TrainConfig {
     /// Smallest share of the canvas a letterboxed image is scaled to.
     pub scale: f32,
     pub max_broken: f32,
+}
+
+/// Checkpoints from before there was a choice were trained with these.
+fn default_gamma() -> f32 {
+    0.1
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 impl TrainConfig {
@@ -73,6 +96,11 @@ impl TrainConfig {
         at_least_0(self.weight_decay, "weight-decay")?;
         at_least_0(self.warmup_epochs, "warmup-epochs")?;
         at_least_0(self.clip_norm, "clip-norm")?;
+        at_least_0(self.lr_trunk, "lr-trunk")?;
+        for (name, factor) in &self.lr_heads {
+            at_least_0(*factor, &format!("lr-head {name}"))?;
+        }
+        self.check_milestones()?;
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::Usage(format!("--dropout {}: expected a number from 0 to below 1", self.dropout)));
         }
@@ -82,6 +110,7 @@ impl TrainConfig {
         for (value, flag) in [
             (self.fraction, "fraction"),
             (self.lrf, "lrf"),
+            (self.gamma, "gamma"),
             (self.momentum, "momentum"),
             (self.ema, "ema"),
             (self.fliplr, "fliplr"),
@@ -106,6 +135,25 @@ impl TrainConfig {
                 "--task-weight is heeded by --balance fixed only, and --balance is {}: leave one of them out",
                 self.balance.name()
             )));
+        }
+        Ok(())
+    }
+
+    fn check_milestones(&self) -> Result<()> {
+        if self.schedule != ScheduleKind::Step && !self.milestones.is_empty() {
+            return Err(Error::Usage(
+                "--milestones is heeded by --schedule step only: leave it out, or add that".into(),
+            ));
+        }
+        let mut before = 0.0;
+        for &milestone in &self.milestones {
+            if !(milestone > before && f64::from(milestone) < self.epochs as f64) {
+                return Err(Error::Usage(format!(
+                    "--milestones: {milestone} is no epoch between {before} and the last, {}; expected ascending epochs, as in --milestones 60,85",
+                    self.epochs
+                )));
+            }
+            before = milestone;
         }
         Ok(())
     }

@@ -23,3 +23,5 @@ mod pytorch;
 mod reference;
 #[path = "suite/step.rs"]
 mod step;
+#[path = "suite/trajectory.rs"]
+mod trajectory;

@@ -9,7 +9,7 @@ use polyhead::graph::plan::plan;
 use polyhead::losses::{Encoded, Encoder, TrainingNetwork, gather};
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, Card, init};
-use polyhead::optim::schedule::Schedule;
+use polyhead::optim::schedule::{Decline, Schedule};
 use polyhead::optim::{OptimizerConfig, OptimizerKind};
 use polyhead::task::{Label, LabelledBox, Task, TaskKind};
 use polyhead::train::checkpoint::{self, EpochMeans, RunState};
@@ -268,7 +268,8 @@ fn gradients_are_those_of_the_weighted_losses() {
 pub fn optimizer(lr: f32, steps: u64) -> OptimizerConfig {
     OptimizerConfig {
         kind: OptimizerKind::AdamW,
-        schedule: Schedule { lr, final_share: 0.05, warmup_steps: 5, total_steps: steps },
+        schedule: Schedule { lr, decline: Decline::Cosine { final_share: 0.05 }, warmup_steps: 5, total_steps: steps },
+        rate_factors: Vec::new(),
         momentum: 0.9,
         weight_decay: 0.01,
         clip_norm: Some(10.0),
