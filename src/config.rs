@@ -168,3 +168,19 @@ pub fn check_image_size(size: usize) -> Result<()> {
     let next = size.next_multiple_of(32).max(32);
     Err(Error::Usage(format!("--imgsz {size}: expected a multiple of 32; {next} is the next")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Recipe;
+
+    #[test]
+    fn a_configuration_from_before_there_was_a_choice_of_schedule_is_read() {
+        let config = Recipe::FromScratch.config();
+        let mut json = serde_json::to_value(&config).unwrap();
+        for new in ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads"] {
+            assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
+        }
+        assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);
+    }
+}

@@ -1,7 +1,7 @@
 //! A run from its first to its last epoch: data in, steps, validation, checkpoints, and going on with a run that stopped.
 
 use super::checkpoint::{self, EpochMeans, RunState};
-use super::progress::{Progress, StepLine, in_words};
+use super::progress::{Progress, StepLine, epoch_lines, in_words};
 use super::run::{ResultsTable, RunFolder};
 use super::setup::{Data, card, start_from, trainer};
 use super::step::Trainer;
@@ -340,20 +340,11 @@ impl Run {
         results: &[TaskResult],
         progress: &mut Progress,
     ) -> Result<()> {
-        let figure = |value: Option<f64>, places: usize| value.map_or("–".to_owned(), |v| format!("{v:.places$}"));
-        let means = &self.state.means;
-        let losses = self.data.tasks.iter().enumerate().map(|(i, task)| {
-            format!("{} loss {} weight {}", task.name, figure(means.loss(i), 3), figure(means.weight(i), 2))
-        });
-        let losses: Vec<String> = losses.collect();
-        let head = format!(
-            "epoch {}/{}  {}  ({})",
-            epoch + 1,
-            config.epochs,
-            losses.join("  "),
-            in_words(self.state.elapsed_s)
-        );
-        progress.say(&mut self.folder, &head)?;
+        let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
+        let of = (epoch + 1, config.epochs);
+        for line in epoch_lines(of, &names, &self.state.means, self.state.elapsed_s) {
+            progress.say(&mut self.folder, &line)?;
+        }
         for result in results {
             progress.say(&mut self.folder, &format!("  {}", result.line()))?;
         }
@@ -370,6 +361,7 @@ impl Run {
             }
         }
         columns.extend(names().map(|n| format!("weight/{n}")));
+        columns.extend(names().map(|n| format!("weighted/{n}")));
         columns.extend(names().map(|n| format!("log_var/{n}")));
         columns.push("lr".to_owned());
         columns
@@ -387,7 +379,8 @@ impl Run {
         cells.extend(tasks.clone().map(|i| means.loss(i).map_or(String::new(), number)));
         let metrics = results.iter().flat_map(TaskResult::metrics);
         cells.extend(metrics.map(|(_, value)| value.map_or(String::new(), number)));
-        cells.extend(tasks.map(|i| means.weight(i).map_or(String::new(), number)));
+        cells.extend(tasks.clone().map(|i| means.weight(i).map_or(String::new(), number)));
+        cells.extend(tasks.map(|i| means.weighted(i).map_or(String::new(), number)));
         cells.extend(self.trainer.balance.log_variances().iter().map(|&s| number(f64::from(s))));
         let lr = self.trainer.config.schedule.learning_rate(self.trainer.step.saturating_sub(1));
         cells.push(format!("{lr:.8}"));
