@@ -53,7 +53,7 @@ fn mode_4_a_task_without_labels_equals_a_task_that_is_not_there() {
 /// A trainer without dropout for `n` images a step.
 fn still(n: usize, method: Method, config: OptimizerConfig) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
-    let balance = method.start(&architecture.tasks, &[0.5, 20.0, 1.25]);
+    let balance = method.start(&architecture.tasks, &[20.0, 0.5, 1.25]);
     let mut trainer = Trainer::new(&architecture, [n, 64, 64], &cpu(2), config, balance).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
     trainer
@@ -127,8 +127,7 @@ fn mode_7_a_loss_is_a_mean_over_what_is_labelled_however_many_that_is() {
     }
 }
 
-/// What is kept is what was best on the validation images, in epochs whose losses (seen: the second's and the last's) are least
-/// elsewhere.
+/// What is kept is what was best on the validation images, whatever that epoch's losses were.
 #[test]
 fn mode_8_validation_selects_and_no_training_loss_does() {
     let folder = Folder::new("select");
@@ -166,14 +165,13 @@ fn mode_8_validation_selects_and_no_training_loss_does() {
 /// divided by counted each head's gradient times its task's weight, as the step does.
 #[test]
 fn the_clipping_norm_counts_each_heads_weight() {
-    let config = OptimizerConfig {
+    let mut config = OptimizerConfig {
         kind: OptimizerKind::Sgd,
         momentum: 0.0,
         weight_decay: 0.0,
         clip_norm: Some(0.01),
         ..optimizer(1.0, 20)
     };
-    let mut config = config;
     config.schedule.decline = Decline::Constant;
     config.schedule.warmup_steps = 0;
     let mut trainer = still(4, Method::Fixed, config);
@@ -189,6 +187,6 @@ fn the_clipping_norm_counts_each_heads_weight() {
         pairs
     });
     let length = norm(moved);
-    // Parameters of about one move by about 1e-5: f32 keeps two digits of an element, and their sum more.
-    assert!((length / 0.01 - 1.0).abs() < 0.01, "moved by {length}");
+    // Elements move by some 1e-5 and round by 1e-8 to 1e-7, each its own way; without the weights it would be 8 % longer.
+    assert!((length / 0.01 - 1.0).abs() < 1e-3, "moved by {length}");
 }
