@@ -4,6 +4,7 @@ use crate::balance::Method;
 use crate::error::{Error, Result};
 use crate::model::{Backbone, Freeze, Stage};
 use crate::optim::OptimizerKind;
+use crate::optim::schedule::ScheduleKind;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,7 +36,20 @@ pub struct TrainConfig {
     pub task_weights: BTreeMap<String, f32>,
     pub optimizer: OptimizerKind,
     pub lr0: f32,
+    #[serde(default)]
+    pub schedule: ScheduleKind,
+    /// Of the cosine.
     pub lrf: f32,
+    /// Of the steps, in epochs; none are at 60 % and 85 % of the run.
+    #[serde(default)]
+    pub milestones: Vec<f32>,
+    #[serde(default = "default_gamma")]
+    pub gamma: f32,
+    /// What the trunk's learning rate is multiplied by, and a head's.
+    #[serde(default = "one")]
+    pub lr_trunk: f32,
+    #[serde(default)]
+    pub lr_heads: BTreeMap<String, f32>,
     pub momentum: f32,
     pub weight_decay: f32,
     pub warmup_epochs: f32,
@@ -50,7 +64,7 @@ pub struct TrainConfig {
     pub scale: f32,
     pub max_broken: f32,
     /// Batches whose gradients one update takes together.
-    #[serde(default = "one")]
+    #[serde(default = "one_batch")]
     pub accumulate: usize,
     /// Stages of the trunk that stay as they are.
     #[serde(default)]
@@ -69,16 +83,16 @@ pub struct TrainConfig {
     #[serde(default)]
     pub on_nan: OnNan,
     /// Within an epoch the state is saved this often.
-    #[serde(default = "ten")]
+    #[serde(default = "default_save_minutes")]
     pub save_minutes: f32,
 }
 
 /// What files from before the choice existed mean.
-fn one() -> usize {
+fn one_batch() -> usize {
     1
 }
 
-fn ten() -> f32 {
+fn default_save_minutes() -> f32 {
     10.0
 }
 
@@ -101,6 +115,15 @@ pub enum OnNan {
     Stop,
     /// Goes on from the last checkpoint with half the learning rate and another order of images, at most three times.
     Retry,
+}
+
+/// Checkpoints from before there was a choice were trained with these.
+fn default_gamma() -> f32 {
+    0.1
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 impl TrainConfig {
@@ -131,6 +154,11 @@ impl TrainConfig {
         at_least_0(self.weight_decay, "weight-decay")?;
         at_least_0(self.warmup_epochs, "warmup-epochs")?;
         at_least_0(self.clip_norm, "clip-norm")?;
+        at_least_0(self.lr_trunk, "lr-trunk")?;
+        for (name, factor) in &self.lr_heads {
+            at_least_0(*factor, &format!("lr-head {name}"))?;
+        }
+        self.check_milestones()?;
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::Usage(format!("--dropout {}: expected a number from 0 to below 1", self.dropout)));
         }
@@ -140,6 +168,7 @@ impl TrainConfig {
         for (value, flag) in [
             (self.fraction, "fraction"),
             (self.lrf, "lrf"),
+            (self.gamma, "gamma"),
             (self.momentum, "momentum"),
             (self.ema, "ema"),
             (self.fliplr, "fliplr"),
@@ -172,6 +201,25 @@ impl TrainConfig {
         }
         Ok(())
     }
+
+    fn check_milestones(&self) -> Result<()> {
+        if self.schedule != ScheduleKind::Step && !self.milestones.is_empty() {
+            return Err(Error::Usage(
+                "--milestones is heeded by --schedule step only: leave it out, or add that".into(),
+            ));
+        }
+        let mut before = 0.0;
+        for &milestone in &self.milestones {
+            if !(milestone > before && f64::from(milestone) < self.epochs as f64) {
+                return Err(Error::Usage(format!(
+                    "--milestones: {milestone} is no epoch between {before} and the last, {}; expected ascending epochs, as in --milestones 60,85",
+                    self.epochs
+                )));
+            }
+            before = milestone;
+        }
+        Ok(())
+    }
 }
 
 /// # Errors
@@ -182,4 +230,20 @@ pub fn check_image_size(size: usize) -> Result<()> {
     }
     let next = size.next_multiple_of(32).max(32);
     Err(Error::Usage(format!("--imgsz {size}: expected a multiple of 32; {next} is the next")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Recipe;
+
+    #[test]
+    fn a_configuration_from_before_there_was_a_choice_of_schedule_is_read() {
+        let config = Recipe::FromScratch.config();
+        let mut json = serde_json::to_value(&config).unwrap();
+        for new in ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads"] {
+            assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
+        }
+        assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);
+    }
 }

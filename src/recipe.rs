@@ -5,6 +5,7 @@ use crate::balance::Method;
 use crate::config::{BatchNormMode, OnNan, TrainConfig};
 use crate::model::Backbone;
 use crate::optim::OptimizerKind;
+use crate::optim::schedule::ScheduleKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,12 @@ impl Recipe {
             task_weights: BTreeMap::new(),
             optimizer: OptimizerKind::AdamW,
             lr0: 1e-3,
+            schedule: ScheduleKind::Cosine,
             lrf: 0.01,
+            milestones: Vec::new(),
+            gamma: 0.1,
+            lr_trunk: 1.0,
+            lr_heads: BTreeMap::new(),
             momentum: 0.9,
             weight_decay: 0.05,
             warmup_epochs: 3.0,

@@ -1,5 +1,7 @@
 //! The integration tests, one binary: each suite says in its head what belongs in it.
 
+#[path = "suite/balance.rs"]
+mod balance;
 #[path = "suite/cli.rs"]
 mod cli;
 #[path = "suite/cuda.rs"]
@@ -25,3 +27,5 @@ mod pytorch;
 mod reference;
 #[path = "suite/step.rs"]
 mod step;
+#[path = "suite/trajectory.rs"]
+mod trajectory;

@@ -1,12 +1,17 @@
 //! Balancing: from the tasks' losses to one weight per task. It sees numbers, never an image.
 
 mod fixed;
+mod learned;
+#[cfg(test)]
+mod tests;
 mod uncertainty;
 
 pub use fixed::Fixed;
-pub use uncertainty::{ClosedForm, Learned};
+pub use learned::{Learned, Objective};
+pub use uncertainty::ClosedForm;
 
 use crate::error::{Error, Result};
+use crate::task::Task;
 use serde::{Deserialize, Serialize};
 
 /// A way of balancing. Weights are taken before a step, from the state; losses are shown to it afterwards.
@@ -33,15 +38,21 @@ pub trait Balance: Send {
 pub enum Method {
     /// Uncertainty weighting in closed form: weight ∝ 1/moving average of the loss.
     Uncertainty,
-    /// Uncertainty weighting with learned log-variances.
+    /// Learned log-variances, the Gaussian form for every task.
     UncertaintyLearned,
+    /// Learned log-variances, each task's form after its kind.
+    UncertaintyKind,
+    /// Learned, with a regulariser that keeps the total above zero and the weights smaller.
+    UncertaintyBounded,
     Fixed,
 }
 
 impl Method {
-    pub const ALL: [(&str, Method); 3] = [
+    pub const ALL: [(&str, Method); 5] = [
         ("uncertainty", Method::Uncertainty),
         ("uncertainty-learned", Method::UncertaintyLearned),
+        ("uncertainty-kind", Method::UncertaintyKind),
+        ("uncertainty-bounded", Method::UncertaintyBounded),
         ("fixed", Method::Fixed),
     ];
 
@@ -57,15 +68,20 @@ impl Method {
         })
     }
 
-    /// A fresh state for tasks of these fixed weights (which only `Fixed` heeds).
-    pub fn start(self, weights: &[f32]) -> Box<dyn Balance> {
+    /// A fresh state for these tasks and their fixed weights (which only `Fixed` heeds).
+    pub fn start(self, tasks: &[Task], weights: &[f32]) -> Box<dyn Balance> {
         match self {
-            Method::Uncertainty => Box::new(ClosedForm::new(weights.len())),
-            Method::UncertaintyLearned => Box::new(Learned::new(weights.len())),
+            Method::Uncertainty => Box::new(ClosedForm::new(tasks.len())),
+            Method::UncertaintyLearned => Box::new(Learned::new(tasks.iter().map(|_| Objective::Gaussian))),
+            Method::UncertaintyKind => Box::new(Learned::new(tasks.iter().map(|t| Objective::of_kind(&t.kind)))),
+            Method::UncertaintyBounded => Box::new(Learned::new(tasks.iter().map(|_| Objective::Bounded))),
             Method::Fixed => Box::new(Fixed::new(weights.to_vec())),
         }
     }
 }
+
+/// Below this a loss is taken as this: L = 0 has no logarithm.
+const SMALLEST_LOSS: f64 = 1e-8;
 
 fn expect_len(state: &[f64], len: usize) -> Result<()> {
     if state.len() == len {

@@ -12,7 +12,7 @@ use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
 use crate::losses::{Encoded, Encoder, TrainingNetwork};
 use crate::model::{Architecture, Backbone, Card, Model, init, weights};
-use crate::optim::schedule::Schedule;
+use crate::optim::schedule::{Decline, Schedule};
 use crate::optim::{OptimizerConfig, OptimizerKind};
 use crate::task::{Label, LabelledBox, Task, TaskKind};
 use crate::train::run::Machine;
@@ -98,13 +98,14 @@ fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<
     let shape = [options.batch, options.imgsz, options.imgsz];
     let optimizer = OptimizerConfig {
         kind: OptimizerKind::Sgd,
-        schedule: Schedule { lr: 1e-3, final_share: 1.0, warmup_steps: 0, total_steps: 1 },
+        schedule: Schedule { lr: 1e-3, decline: Decline::Constant, warmup_steps: 0, total_steps: 1 },
+        rate_factors: Vec::new(),
         momentum: 0.9,
         weight_decay: 1e-4,
         clip_norm: None,
         average_decay: 0.999,
     };
-    let balance = Method::Uncertainty.start(&vec![1.0; architecture.tasks.len()]);
+    let balance = Method::Uncertainty.start(&architecture.tasks, &[]);
     let network = TrainingNetwork::new(&architecture, shape)?;
     let mut trainer = Trainer::of(network, &architecture.tasks, &options.device, optimizer, balance, fusion)?;
     trainer.executor.edit_store(|store| init::initialise(store, 0))?;

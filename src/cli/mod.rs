@@ -13,6 +13,7 @@ use crate::executor::DeviceChoice;
 use crate::model::Backbone;
 use crate::model::heads::decode::DecodeOptions;
 use crate::optim::OptimizerKind;
+use crate::optim::schedule::ScheduleKind;
 use crate::predict;
 use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
@@ -20,6 +21,7 @@ use bench_flags::{BenchArgs, BenchCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 use life_flags::LifeArgs;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -95,7 +97,7 @@ struct TrainArgs {
     /// Write into the folder even if it is there
     #[arg(long)]
     exist_ok: bool,
-    /// uncertainty, uncertainty-learned, or fixed
+    /// uncertainty, uncertainty-learned, uncertainty-kind, uncertainty-bounded, or fixed
     #[arg(long)]
     balance: Option<String>,
     /// Weight of a task under --balance fixed; may be given once per task
@@ -107,9 +109,24 @@ struct TrainArgs {
     /// Peak learning rate
     #[arg(long)]
     lr0: Option<f32>,
-    /// Last learning rate as a share of the peak
+    /// How the learning rate falls: cosine, step or constant
+    #[arg(long)]
+    schedule: Option<String>,
+    /// Last learning rate of the cosine, as a share of the peak
     #[arg(long)]
     lrf: Option<f32>,
+    /// Epochs at which --schedule step falls [default: at 60 % and 85 % of the run]
+    #[arg(long, value_name = "EPOCH", value_delimiter = ',')]
+    milestones: Vec<f32>,
+    /// What the learning rate is multiplied by there [default: 0.1]
+    #[arg(long)]
+    gamma: Option<f32>,
+    /// Multiplies the trunk's learning rate
+    #[arg(long, value_name = "FACTOR")]
+    lr_trunk: Option<f32>,
+    /// Multiplies a head's learning rate; may be given once per task
+    #[arg(long, value_name = "NAME=FACTOR")]
+    lr_head: Vec<String>,
     #[arg(long)]
     momentum: Option<f32>,
     #[arg(long)]
@@ -160,6 +177,8 @@ impl TrainArgs {
         set(&mut config.name, self.name);
         set(&mut config.lr0, self.lr0);
         set(&mut config.lrf, self.lrf);
+        set(&mut config.gamma, self.gamma);
+        set(&mut config.lr_trunk, self.lr_trunk);
         set(&mut config.momentum, self.momentum);
         set(&mut config.weight_decay, self.weight_decay);
         set(&mut config.warmup_epochs, self.warmup_epochs);
@@ -173,12 +192,19 @@ impl TrainArgs {
         set(&mut config.backbone, self.backbone.as_deref().map(Backbone::parse).transpose()?);
         set(&mut config.balance, self.balance.as_deref().map(Method::parse).transpose()?);
         set(&mut config.optimizer, self.optimizer.as_deref().map(OptimizerKind::parse).transpose()?);
-        for given in &self.task_weight {
-            let (name, weight) = parse_task_weight(given)?;
-            config.task_weights.insert(name, weight);
-        }
+        set(&mut config.schedule, self.schedule.as_deref().map(ScheduleKind::parse).transpose()?);
+        config.milestones = self.milestones;
+        config.task_weights = per_task("--task-weight", &self.task_weight)?;
+        config.lr_heads = per_task("--lr-head", &self.lr_head)?;
         self.life.apply(&mut config)?;
         config.check()?;
+        for (given, flag, schedule, word) in
+            [(self.gamma, "--gamma", ScheduleKind::Step, "step"), (self.lrf, "--lrf", ScheduleKind::Cosine, "cosine")]
+        {
+            if given.is_some() && config.schedule != schedule {
+                return Err(Error::Usage(format!("{flag} is heeded by --schedule {word} only: leave one of them out")));
+            }
+        }
         Ok(config)
     }
 }
@@ -186,7 +212,7 @@ impl TrainArgs {
 impl TrainArgs {
     /// What a resumed run heeds of the flags, and which it does not.
     fn resume_overrides(&self) -> ResumeOverrides {
-        let given: [(bool, &str); 20] = [
+        let given: [(bool, &str); 25] = [
             (self.epochs.is_some(), "--epochs"),
             (self.batch.is_some(), "--batch"),
             (self.imgsz.is_some(), "--imgsz"),
@@ -198,7 +224,12 @@ impl TrainArgs {
             (!self.task_weight.is_empty(), "--task-weight"),
             (self.optimizer.is_some(), "--optimizer"),
             (self.lr0.is_some(), "--lr0"),
+            (self.schedule.is_some(), "--schedule"),
             (self.lrf.is_some(), "--lrf"),
+            (!self.milestones.is_empty(), "--milestones"),
+            (self.gamma.is_some(), "--gamma"),
+            (self.lr_trunk.is_some(), "--lr-trunk"),
+            (!self.lr_head.is_empty(), "--lr-head"),
             (self.momentum.is_some(), "--momentum"),
             (self.weight_decay.is_some(), "--weight-decay"),
             (self.warmup_epochs.is_some(), "--warmup-epochs"),
@@ -227,9 +258,13 @@ fn set<T>(field: &mut T, given: Option<T>) {
     }
 }
 
-fn parse_task_weight(given: &str) -> Result<(String, f32)> {
-    let parsed = given.split_once('=').and_then(|(name, weight)| Some((name.to_owned(), weight.parse().ok()?)));
-    parsed.ok_or_else(|| Error::Usage(format!("--task-weight {given}: expected a task's name, =, and a number")))
+/// The numbers given as `NAME=NUMBER`, once or more often.
+fn per_task(flag: &str, given: &[String]) -> Result<BTreeMap<String, f32>> {
+    let parse = |text: &String| {
+        let parsed = text.split_once('=').and_then(|(name, number)| Some((name.to_owned(), number.parse().ok()?)));
+        parsed.ok_or_else(|| Error::Usage(format!("{flag} {text}: expected a task's name, =, and a number")))
+    };
+    given.iter().map(parse).collect()
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -33,6 +33,8 @@ impl OptimizerKind {
 pub struct OptimizerConfig {
     pub kind: OptimizerKind,
     pub schedule: Schedule,
+    /// What the learning rate is multiplied by, per parameter group; a group beyond the list has 1.
+    pub rate_factors: Vec<f32>,
     pub momentum: f32,
     pub weight_decay: f32,
     pub clip_norm: Option<f32>,
@@ -80,7 +82,7 @@ impl OptimizerState {
                 GroupScalars {
                     factor,
                     active,
-                    learning_rate,
+                    learning_rate: learning_rate * config.rate_factors.get(group).copied().unwrap_or(1.0),
                     bias_correction1: 1.0 - BETAS[0].powi(count),
                     bias_correction2: 1.0 - BETAS[1].powi(count),
                 }
@@ -100,4 +102,31 @@ impl OptimizerState {
 fn average_decay(decay: f32, step: u64) -> f32 {
     let t = step as f32;
     decay.min((1.0 + t) / (10.0 + t))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schedule::Decline;
+
+    #[test]
+    fn each_group_has_its_share_of_the_learning_rate() {
+        let mut config = OptimizerConfig {
+            kind: OptimizerKind::AdamW,
+            schedule: Schedule { lr: 0.3, decline: Decline::Constant, warmup_steps: 0, total_steps: 10 },
+            rate_factors: Vec::new(),
+            momentum: 0.9,
+            weight_decay: 0.05,
+            clip_norm: None,
+            average_decay: 0.99,
+        };
+        let rates = |config: &OptimizerConfig, weights: &[f32]| -> Vec<f32> {
+            let update = OptimizerState::new(3).advance(config, 4, weights);
+            update.groups.iter().map(|g| g.learning_rate).collect()
+        };
+        assert_eq!(rates(&config, &[1.0, 1.0]), [0.3; 3]);
+        config.rate_factors = vec![0.1, 1.0, 2.0];
+        // A task's weight scales its gradient, not its rate.
+        assert_eq!(rates(&config, &[5.0, 0.0]), [0.3 * 0.1, 0.3, 0.3 * 2.0]);
+    }
 }

@@ -1,13 +1,51 @@
-//! The learning rate over the steps: a linear warm-up, then half a cosine down to a share of the peak.
+//! The learning rate over the steps: a linear warm-up to the peak, then one of three ways down.
 
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+/// Which way down a person chose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    #[default]
+    Cosine,
+    Step,
+    Constant,
+}
+
+impl ScheduleKind {
+    /// # Errors
+    /// A word that names no schedule.
+    pub fn parse(word: &str) -> Result<ScheduleKind> {
+        match word {
+            "cosine" => Ok(ScheduleKind::Cosine),
+            "step" => Ok(ScheduleKind::Step),
+            "constant" => Ok(ScheduleKind::Constant),
+            _ => Err(Error::Usage(format!("--schedule {word}: expected cosine, step or constant"))),
+        }
+    }
+}
+
+/// What follows the warm-up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Decline {
+    /// Half a cosine, down to `lr · final_share` at the last step.
+    Cosine {
+        final_share: f32,
+    },
+    /// Times `gamma` at each of these steps, which ascend (PyTorch's MultiStepLR).
+    Step {
+        milestones: Vec<u64>,
+        gamma: f32,
+    },
+    Constant,
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// Peak learning rate.
     pub lr: f32,
-    /// The last learning rate is `lr · final_share`.
-    pub final_share: f32,
+    pub decline: Decline,
     pub warmup_steps: u64,
     pub total_steps: u64,
 }
@@ -18,11 +56,20 @@ impl Schedule {
         if step < self.warmup_steps {
             return self.lr * (step + 1) as f32 / self.warmup_steps as f32;
         }
-        let span = self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
-        let done = ((step - self.warmup_steps) as f64 / span).min(1.0);
-        let share = f64::from(self.final_share);
-        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
-        self.lr * (share + (1.0 - share) * cosine) as f32
+        match &self.decline {
+            Decline::Cosine { final_share } => {
+                let span = self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
+                let done = ((step - self.warmup_steps) as f64 / span).min(1.0);
+                let share = f64::from(*final_share);
+                let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+                self.lr * (share + (1.0 - share) * cosine) as f32
+            }
+            Decline::Step { milestones, gamma } => {
+                let passed = milestones.iter().filter(|m| **m <= step).count();
+                (f64::from(self.lr) * f64::from(*gamma).powi(i32::try_from(passed).unwrap_or(i32::MAX))) as f32
+            }
+            Decline::Constant => self.lr,
+        }
     }
 }
 
@@ -30,15 +77,44 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    fn schedule(decline: Decline) -> Schedule {
+        Schedule { lr: 0.1, decline, warmup_steps: 10, total_steps: 110 }
+    }
+
     #[test]
-    fn rises_to_the_peak_and_falls_to_its_share() {
-        let s = Schedule { lr: 0.1, final_share: 0.01, warmup_steps: 10, total_steps: 110 };
-        assert!((s.learning_rate(0) - 0.01).abs() < 1e-7);
-        assert!((s.learning_rate(9) - 0.1).abs() < 1e-7);
-        assert!((s.learning_rate(10) - 0.1).abs() < 1e-7);
+    fn every_schedule_rises_to_the_peak_alike() {
+        let step = Decline::Step { milestones: vec![70], gamma: 0.1 };
+        for decline in [Decline::Cosine { final_share: 0.01 }, step, Decline::Constant] {
+            let s = schedule(decline);
+            assert!((s.learning_rate(0) - 0.01).abs() < 1e-7);
+            assert!((s.learning_rate(9) - 0.1).abs() < 1e-7);
+            assert!((s.learning_rate(10) - 0.1).abs() < 1e-7);
+        }
+    }
+
+    #[test]
+    fn cosine_falls_to_its_share() {
+        let s = schedule(Decline::Cosine { final_share: 0.01 });
         assert!((s.learning_rate(60) - 0.0505).abs() < 1e-4);
         assert!((s.learning_rate(110) - 0.001).abs() < 1e-7);
         assert!((s.learning_rate(1000) - 0.001).abs() < 1e-7);
         assert!((11..110).all(|t| s.learning_rate(t) <= s.learning_rate(t - 1)));
+    }
+
+    #[test]
+    fn steps_fall_at_their_milestones_and_nowhere_else() {
+        // A milestone within the warm-up counts once the warm-up is over.
+        for (milestones, after_warmup) in [(vec![60, 90], 0.1), (vec![5, 60, 90], 0.05)] {
+            let s = schedule(Decline::Step { milestones, gamma: 0.5 });
+            for (steps, rate) in [(10..60, after_warmup), (60..90, after_warmup / 2.0), (90..200, after_warmup / 4.0)] {
+                assert!(steps.into_iter().all(|t| (s.learning_rate(t) - rate).abs() < 1e-8), "{rate}");
+            }
+            assert!((s.learning_rate(9) - 0.1).abs() < 1e-7);
+        }
+    }
+
+    #[test]
+    fn constant_stays() {
+        assert!((10..1000).all(|t| schedule(Decline::Constant).learning_rate(t) == 0.1));
     }
 }

@@ -46,17 +46,28 @@ pub struct EpochMeans {
     losses: Vec<(f64, u32)>,
     weights: Vec<f64>,
     steps: u32,
+    /// Per task: the sum of weight · loss, and of how many steps. Files from before it was kept have none.
+    #[serde(default)]
+    weighted: Vec<(f64, u32)>,
 }
 
 impl EpochMeans {
     pub fn new(tasks: usize) -> EpochMeans {
-        EpochMeans { losses: vec![(0.0, 0); tasks], weights: vec![0.0; tasks], steps: 0 }
+        EpochMeans {
+            losses: vec![(0.0, 0); tasks],
+            weights: vec![0.0; tasks],
+            steps: 0,
+            weighted: vec![(0.0, 0); tasks],
+        }
     }
 
     pub fn add(&mut self, report: &StepReport) {
-        for (mean, &loss) in self.losses.iter_mut().zip(&report.losses) {
+        self.weighted.resize(self.losses.len(), (0.0, 0));
+        let means = self.losses.iter_mut().zip(&mut self.weighted);
+        for ((mean, weighted), (&loss, &weight)) in means.zip(report.losses.iter().zip(&report.weights)) {
             if !loss.is_nan() {
                 *mean = (mean.0 + f64::from(loss), mean.1 + 1);
+                *weighted = (weighted.0 + f64::from(weight) * f64::from(loss), weighted.1 + 1);
             }
         }
         for (sum, &weight) in self.weights.iter_mut().zip(&report.weights) {
@@ -69,6 +80,11 @@ impl EpochMeans {
     pub fn loss(&self, task: usize) -> Option<f64> {
         let (sum, count) = self.losses[task];
         (count > 0).then(|| sum / f64::from(count))
+    }
+
+    /// Mean of weight · loss over the same steps: what the task added to what was minimised.
+    pub fn weighted(&self, task: usize) -> Option<f64> {
+        self.weighted.get(task).filter(|w| w.1 > 0).map(|(sum, count)| sum / f64::from(*count))
     }
 
     pub fn weight(&self, task: usize) -> Option<f64> {

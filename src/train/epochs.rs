@@ -3,9 +3,9 @@
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::feed::Feed;
 use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience};
-use super::progress::{Progress, StepLine, in_words};
+use super::progress::{Progress, StepLine, epoch_lines, in_words};
 use super::run::{ResultsTable, RunFolder};
-use super::setup::Data;
+use super::setup::{Data, schedule};
 use super::step::Trainer;
 use crate::config::{OnNan, TrainConfig};
 use crate::data::random::hash_text;
@@ -163,9 +163,8 @@ impl Run {
     fn fit_epochs_to_time(&mut self, progress: &mut Progress) {
         let Some(hours) = self.state.config.time else { return };
         self.state.config.epochs = epochs_that_fit(hours, self.state.elapsed_s, self.state.epochs_done);
-        let total = self.state.config.epochs * self.data.steps_per_epoch(&self.state.config);
-        self.trainer.config.schedule.total_steps = total;
-        progress.set_total(total);
+        self.trainer.config.schedule = schedule(&self.state.config, &self.data);
+        progress.set_total(self.trainer.config.schedule.total_steps);
     }
 
     /// Why the run ends here, though epochs are left.
@@ -191,10 +190,10 @@ impl Run {
         loaded.restore(&mut self.trainer, &file)?;
         self.state = RunState { retries, elapsed_s: session.clock.elapsed_s(), ..loaded.state };
         self.state.config.lr0 = lr0;
-        self.trainer.config.schedule.lr = lr0;
+        self.trainer.config.schedule = schedule(&self.state.config, &self.data);
         session.progress.say(&mut self.folder, &format!("not a number: {report}"))?;
         let line = format!(
-            "retry {retries} of {RETRIES}: back to step {}, learning rate {lr0}, images in another order",
+            "retry {retries} of {RETRIES}: back to step {}, learning rate {lr0:e}, images in another order",
             self.state.step
         );
         session.progress.say(&mut self.folder, &line)?;
@@ -292,20 +291,11 @@ impl Run {
         results: &[TaskResult],
         session: &mut Session,
     ) -> Result<()> {
-        let figure = |value: Option<f64>, places: usize| value.map_or("–".to_owned(), |v| format!("{v:.places$}"));
-        let means = &self.state.means;
-        let losses = self.data.tasks.iter().enumerate().map(|(i, task)| {
-            format!("{} loss {} weight {}", task.name, figure(means.loss(i), 3), figure(means.weight(i), 2))
-        });
-        let losses: Vec<String> = losses.collect();
-        let head = format!(
-            "epoch {}/{}  {}  ({})",
-            epoch + 1,
-            config.epochs,
-            losses.join("  "),
-            in_words(self.state.elapsed_s)
-        );
-        session.progress.say(&mut self.folder, &head)?;
+        let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
+        let of = (epoch + 1, config.epochs);
+        for line in epoch_lines(of, &names, &self.state.means, self.state.elapsed_s) {
+            session.progress.say(&mut self.folder, &line)?;
+        }
         session.progress.say(&mut self.folder, &format!("  {}", session.feed.end_epoch()))?;
         for result in results {
             session.progress.say(&mut self.folder, &format!("  {}", result.line()))?;
@@ -323,6 +313,7 @@ impl Run {
             }
         }
         columns.extend(names().map(|n| format!("weight/{n}")));
+        columns.extend(names().map(|n| format!("weighted/{n}")));
         columns.extend(names().map(|n| format!("log_var/{n}")));
         columns.push("lr".to_owned());
         columns
@@ -340,7 +331,8 @@ impl Run {
         cells.extend(tasks.clone().map(|i| means.loss(i).map_or(String::new(), number)));
         let metrics = results.iter().flat_map(TaskResult::metrics);
         cells.extend(metrics.map(|(_, value)| value.map_or(String::new(), number)));
-        cells.extend(tasks.map(|i| means.weight(i).map_or(String::new(), number)));
+        cells.extend(tasks.clone().map(|i| means.weight(i).map_or(String::new(), number)));
+        cells.extend(tasks.map(|i| means.weighted(i).map_or(String::new(), number)));
         cells.extend(self.trainer.balance.log_variances().iter().map(|&s| number(f64::from(s))));
         let lr = self.trainer.config.schedule.learning_rate(self.trainer.step.saturating_sub(1));
         cells.push(format!("{lr:.8}"));

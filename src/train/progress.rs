@@ -1,6 +1,7 @@
 //! What a person sees while training: a bar where there is a terminal, plain lines where there is none. Every line but
 //! the steps' also goes into the run's log.
 
+use super::checkpoint::EpochMeans;
 use super::run::RunFolder;
 use crate::error::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -94,15 +95,39 @@ impl Progress {
     }
 }
 
+/// Tasks that a line of steps names; the epoch's lines and the table have them all.
+const TASKS_OF_A_STEP: usize = 6;
+/// Tasks that fit on one line of an epoch; of more each has its own.
+const TASKS_OF_A_LINE: usize = 4;
+
+/// Each task's loss and weight, never a total: with uncertainty weighting it may be negative, and it measures nothing.
 fn describe(line: &StepLine) -> String {
     let tasks = line.tasks.iter().zip(line.losses).zip(line.weights);
-    let tasks: Vec<String> = tasks
+    let mut tasks: Vec<String> = tasks
+        .take(TASKS_OF_A_STEP)
         .map(|((name, loss), weight)| match loss.is_nan() {
             true => format!("{name} –"),
             false => format!("{name} {loss:.3}×{weight:.2}"),
         })
         .collect();
+    if let Some(more @ 1..) = line.tasks.len().checked_sub(TASKS_OF_A_STEP) {
+        tasks.push(format!("and {more} more"));
+    }
     format!("epoch {}/{}  {:.1} images/s  {}", line.epoch, line.epochs, line.images_per_second, tasks.join("  "))
+}
+
+/// What an epoch came to before it was judged: `epoch` of how many, and each task's mean loss and weight.
+pub fn epoch_lines(epoch: (u64, u64), tasks: &[&str], means: &EpochMeans, elapsed_s: f64) -> Vec<String> {
+    let figure = |value: Option<f64>, places: usize| value.map_or("–".to_owned(), |v| format!("{v:.places$}"));
+    let of_task = |(i, name): (usize, &&str)| {
+        format!("{name} loss {} weight {}", figure(means.loss(i), 3), figure(means.weight(i), 2))
+    };
+    let figures: Vec<String> = tasks.iter().enumerate().map(of_task).collect();
+    let (number, took) = (format!("epoch {}/{}", epoch.0, epoch.1), in_words(elapsed_s));
+    if tasks.len() <= TASKS_OF_A_LINE {
+        return vec![format!("{number}  {}  ({took})", figures.join("  "))];
+    }
+    std::iter::once(format!("{number}  ({took})")).chain(figures.into_iter().map(|f| format!("  {f}"))).collect()
 }
 
 /// Seconds as `1 h 02 min`, `3 min 05 s` or `42 s`.
@@ -112,5 +137,68 @@ pub fn in_words(seconds: f64) -> String {
         0..60 => format!("{s} s"),
         60..3600 => format!("{} min {:02} s", s / 60, s % 60),
         _ => format!("{} h {:02} min", s / 3600, s / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::step::StepReport;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|i| format!("task{i}")).collect()
+    }
+
+    fn line(losses: &[f32], weights: &[f32]) -> String {
+        let tasks = names(losses.len());
+        describe(&StepLine { epoch: 2, epochs: 5, step: 9, images_per_second: 8.0, tasks: &tasks, losses, weights })
+    }
+
+    fn epoch(losses: &[f32], weights: &[f32]) -> Vec<String> {
+        let mut means = EpochMeans::new(losses.len());
+        let report = |losses: &[f32], weights: &[f32]| StepReport {
+            losses: losses.to_vec(),
+            weights: weights.to_vec(),
+            gradient_norm: 1.0,
+            learning_rate: 0.1,
+        };
+        means.add(&report(losses, weights));
+        // A step in which nobody had labels.
+        means.add(&report(&vec![f32::NAN; losses.len()], weights));
+        let tasks = names(losses.len());
+        let tasks: Vec<&str> = tasks.iter().map(String::as_str).collect();
+        assert_eq!(means.weighted(0), Some(f64::from(losses[0]) * f64::from(weights[0])));
+        epoch_lines((2, 5), &tasks, &means, 61.0)
+    }
+
+    /// Gaussian weighting at its fixed point: the total of these is −2.8, and nobody sees it.
+    #[test]
+    fn mode_1_people_see_losses_and_weights_and_no_total() {
+        let (losses, weights) = ([0.01, 0.1], [50.0, 5.0]);
+        assert_eq!(line(&losses, &weights), "epoch 2/5  8.0 images/s  task0 0.010×50.00  task1 0.100×5.00");
+        assert_eq!(
+            epoch(&losses, &weights),
+            ["epoch 2/5  task0 loss 0.010 weight 50.00  task1 loss 0.100 weight 5.00  (1 min 01 s)"]
+        );
+    }
+
+    #[test]
+    fn many_tasks_stay_readable() {
+        let (losses, weights) = ([0.5; 40], [1.0; 40]);
+        let step = line(&losses, &weights);
+        assert!(step.ends_with("task5 0.500×1.00  and 34 more") && step.chars().count() < 160, "{step}");
+        assert!(line(&losses[..6], &weights[..6]).ends_with("task5 0.500×1.00"));
+        let lines = epoch(&losses, &weights);
+        assert_eq!((lines.len(), lines[0].as_str()), (41, "epoch 2/5  (1 min 01 s)"));
+        assert_eq!(lines[40], "  task39 loss 0.500 weight 1.00");
+    }
+
+    #[test]
+    fn means_from_before_weighted_losses_were_kept_go_on() {
+        let old = r#"{"losses":[[1.5,3]],"weights":[3.0],"steps":3}"#;
+        let mut means: EpochMeans = serde_json::from_str(old).unwrap();
+        assert_eq!((means.loss(0), means.weighted(0)), (Some(0.5), None));
+        means.add(&StepReport { losses: vec![0.5], weights: vec![2.0], gradient_norm: 1.0, learning_rate: 0.1 });
+        assert_eq!((means.loss(0), means.weight(0), means.weighted(0)), (Some(0.5), Some(1.25), Some(1.0)));
     }
 }

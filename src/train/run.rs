@@ -143,35 +143,44 @@ fn first_free(parent: &Path, name: &str) -> Result<PathBuf> {
 pub struct ResultsTable {
     file: File,
     path: PathBuf,
+    /// Columns of an older version that are no longer written; they stay at the end, blank from now on.
+    retired: usize,
 }
 
 impl ResultsTable {
-    /// Opens the table; rows of epochs after `epochs_done` (a run that was cut short after writing them) are dropped.
+    /// Opens the table; rows of epochs after `epochs_done` (a run that was cut short after writing them) are dropped. Rows that
+    /// another version wrote keep what they have under the same names, and are blank in columns that are new.
     ///
     /// # Errors
     /// The file cannot be read or written.
     pub fn open(folder: &RunFolder, columns: &[String], epochs_done: u64) -> Result<ResultsTable> {
         let path = folder.path.join("results.csv");
         let old = std::fs::read(&path).unwrap_or_default();
-        let mut text = csv_line(columns);
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(old.as_slice());
+        let header: Vec<String> = reader.headers().map(|h| h.iter().map(str::to_owned).collect()).unwrap_or_default();
+        let retired: Vec<&String> = header.iter().filter(|h| !columns.contains(h)).collect();
+        let names: Vec<String> = columns.iter().chain(retired.iter().copied()).cloned().collect();
+        let places: Vec<Option<usize>> = names.iter().map(|name| header.iter().position(|h| h == name)).collect();
+        let mut text = csv_line(&names);
         for row in reader.records().filter_map(|r| r.ok()) {
-            let cells: Vec<String> = row.iter().map(str::to_owned).collect();
-            let epoch = cells.first().and_then(|e| e.parse::<u64>().ok());
-            if epoch.is_some_and(|e| e <= epochs_done) && cells.len() == columns.len() {
-                text.push_str(&csv_line(&cells));
+            let epoch = row.get(0).and_then(|e| e.parse::<u64>().ok());
+            if epoch.is_some_and(|e| e <= epochs_done) && row.len() == header.len() {
+                let cell = |place: &Option<usize>| place.and_then(|p| row.get(p)).unwrap_or_default().to_owned();
+                text.push_str(&csv_line(&places.iter().map(cell).collect::<Vec<_>>()));
             }
         }
+        let retired = retired.len();
         crate::model::weights::write_whole(&path, text.as_bytes())?;
         let mut file = OpenOptions::new().append(true).open(&path).map_err(Error::io("write", &path))?;
         file.seek(std::io::SeekFrom::End(0)).map_err(Error::io("write", &path))?;
-        Ok(ResultsTable { file, path })
+        Ok(ResultsTable { file, path, retired })
     }
 
     /// # Errors
     /// The disk is full or gone.
     pub fn row(&mut self, cells: &[String]) -> Result<()> {
-        self.file.write_all(csv_line(cells).as_bytes()).map_err(Error::io("write", &self.path))
+        let cells = [cells, &vec![String::new(); self.retired]].concat();
+        self.file.write_all(csv_line(&cells).as_bytes()).map_err(Error::io("write", &self.path))
     }
 }
 
@@ -187,6 +196,29 @@ fn csv_line(cells: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::recipe::Recipe;
+
+    #[test]
+    fn a_table_of_other_columns_keeps_its_rows_under_the_same_names() {
+        let path = std::env::temp_dir().join(format!("polyhead-table-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let folder = RunFolder::open(&path).unwrap();
+        let strings = |cells: &[&str]| -> Vec<String> { cells.iter().map(|c| (*c).to_owned()).collect() };
+        // The second row was cut, the fourth is of an epoch that is not done.
+        let old = "epoch,\"train/a,b/loss\",gone,lr\n1,0.5,x,0.01\n2,0.4\n3,0.3,y,0.02\n4,0.2,z,0.03\n";
+        std::fs::write(path.join("results.csv"), old).unwrap();
+        let columns = strings(&["epoch", "train/a,b/loss", "weighted/a,b", "lr"]);
+        let expected = "epoch,\"train/a,b/loss\",\"weighted/a,b\",lr,gone\n1,0.5,,0.01,x\n3,0.3,,0.02,y\n4,1,2,3,\n";
+        let mut table = ResultsTable::open(&folder, &columns, 3).unwrap();
+        table.row(&strings(&["4", "1", "2", "3"])).unwrap();
+        assert_eq!(std::fs::read_to_string(path.join("results.csv")).unwrap(), expected);
+        ResultsTable::open(&folder, &columns, 4).unwrap();
+        assert_eq!(std::fs::read_to_string(path.join("results.csv")).unwrap(), expected);
+        std::fs::remove_file(path.join("results.csv")).unwrap();
+        ResultsTable::open(&folder, &columns, 0).unwrap();
+        let header = expected.lines().next().unwrap().trim_end_matches(",gone");
+        assert_eq!(std::fs::read_to_string(path.join("results.csv")).unwrap().trim_end(), header);
+        std::fs::remove_dir_all(path).unwrap();
+    }
 
     #[test]
     fn args_yaml_names_the_tuning_there_is_and_is_read_back() {

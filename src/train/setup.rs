@@ -10,7 +10,7 @@ use crate::graph::fuse::Fusion;
 use crate::losses::TrainingNetwork;
 use crate::model::{Architecture, Card, Stage, Standardisation, weights};
 use crate::optim::OptimizerConfig;
-use crate::optim::schedule::Schedule;
+use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
 use crate::task::{Label, Task, TaskKind};
 use std::path::Path;
 use std::sync::Arc;
@@ -37,12 +37,8 @@ impl Data {
         if dataset.train.is_empty() {
             return Err(Error::data(&path, None, "the training split has no images"));
         }
-        for name in config.task_weights.keys() {
-            if !dataset.tasks.iter().any(|t| &t.name == name) {
-                let names: Vec<&str> = dataset.tasks.iter().map(|t| t.name.as_str()).collect();
-                return Err(Error::Usage(format!("--task-weight {name}: the tasks are {}", names.join(", "))));
-            }
-        }
+        check_names("--task-weight", config.task_weights.keys(), &dataset.tasks)?;
+        check_names("--lr-head", config.lr_heads.keys(), &dataset.tasks)?;
         dataset.keep_fraction(config.fraction, config.seed);
         if config.overfit > 0 {
             dataset.train.truncate(config.overfit);
@@ -112,6 +108,17 @@ impl Data {
     }
 }
 
+/// Whether each of `names`, given with `flag`, is a task's.
+fn check_names<'a>(flag: &str, mut names: impl Iterator<Item = &'a String>, tasks: &[Task]) -> Result<()> {
+    match names.find(|name| !tasks.iter().any(|t| t.name == **name)) {
+        None => Ok(()),
+        Some(name) => {
+            let known: Vec<&str> = tasks.iter().map(|t| t.name.as_str()).collect();
+            Err(Error::Usage(format!("{flag} {name}: the tasks are {}", known.join(", "))))
+        }
+    }
+}
+
 pub(super) fn card(config: &TrainConfig, data: &Data) -> Card {
     let architecture = Architecture::new(config.backbone, data.tasks.clone(), config.imgsz, config.dropout);
     let mut card = Card::new(architecture, config.imgsz);
@@ -127,16 +134,12 @@ pub(super) fn card(config: &TrainConfig, data: &Data) -> Card {
 }
 
 pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<Trainer> {
-    let per_epoch = data.steps_per_epoch(config);
-    let total_steps = config.epochs * per_epoch;
     let optimizer = OptimizerConfig {
         kind: config.optimizer,
-        schedule: Schedule {
-            lr: config.lr0,
-            final_share: config.lrf,
-            warmup_steps: ((config.warmup_epochs * per_epoch as f32) as u64).min(total_steps / 2),
-            total_steps,
-        },
+        schedule: schedule(config, data),
+        rate_factors: std::iter::once(config.lr_trunk)
+            .chain(data.tasks.iter().map(|t| config.lr_heads.get(&t.name).copied().unwrap_or(1.0)))
+            .collect(),
         momentum: config.momentum,
         weight_decay: config.weight_decay,
         clip_norm: (config.clip_norm > 0.0).then_some(config.clip_norm),
@@ -147,8 +150,34 @@ pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<
     let shape = [config.batch, config.imgsz, config.imgsz];
     let device = DeviceChoice::parse(&config.device, config.threads)?;
     let network = TrainingNetwork::partly_frozen(&card.architecture, shape, &config.frozen())?;
-    let balance = config.balance.start(&task_weights);
+    let balance = config.balance.start(&data.tasks, &task_weights);
     Trainer::of(network, &card.architecture.tasks, &device, optimizer, balance, Fusion::On)
+}
+
+/// The learning rate over the run's steps.
+pub(super) fn schedule(config: &TrainConfig, data: &Data) -> Schedule {
+    let per_epoch = data.steps_per_epoch(config);
+    let total_steps = config.epochs * per_epoch;
+    Schedule {
+        lr: config.lr0,
+        decline: decline(config, per_epoch),
+        warmup_steps: ((config.warmup_epochs * per_epoch as f32) as u64).min(total_steps / 2),
+        total_steps,
+    }
+}
+
+fn decline(config: &TrainConfig, steps_per_epoch: u64) -> Decline {
+    match config.schedule {
+        ScheduleKind::Cosine => Decline::Cosine { final_share: config.lrf },
+        ScheduleKind::Step => {
+            let default = || [0.6, 0.85].map(|share| share * config.epochs as f64).to_vec();
+            let given: Vec<f64> = config.milestones.iter().map(|&m| f64::from(m)).collect();
+            let epochs = if given.is_empty() { default() } else { given };
+            let steps = epochs.iter().map(|epoch| (epoch * steps_per_epoch as f64).round() as u64);
+            Decline::Step { milestones: steps.collect(), gamma: config.gamma }
+        }
+        ScheduleKind::Constant => Decline::Constant,
+    }
 }
 
 /// Starts the trunk from a published file and says what was and was not in it.

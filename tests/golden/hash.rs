@@ -13,7 +13,7 @@ pub fn splitmix64(counter: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn word(name: &str, offset: u64) -> u64 {
+pub fn word(name: &str, offset: u64) -> u64 {
     splitmix64(fnv1a(name).wrapping_add(offset))
 }
 

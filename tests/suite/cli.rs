@@ -3,6 +3,7 @@
 use crate::step::Folder;
 use polyhead::data::digits::{DigitsOptions, write_digits};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ pub fn path(folder: &Folder, name: &str) -> String {
 pub const SMALL: [&str; 8] = ["--backbone", "tiny", "--imgsz", "64", "--batch", "8", "--threads", "2"];
 
 /// A small run named `name`; returns its folder.
-fn train(folder: &Folder, data: &str, name: &str, more: &[&str]) -> String {
+pub fn train(folder: &Folder, data: &str, name: &str, more: &[&str]) -> String {
     let project = path(folder, "runs");
     succeed(&[&["train", data, "--project", &project, "--name", name], &SMALL[..], more].concat());
     path(folder, &format!("runs/train/{name}"))
@@ -89,6 +90,7 @@ fn check_results(run_folder: &str, epochs: usize) {
         "val/paper/top1",
         "val/sum/R2",
         "weight/sum",
+        "weighted/digits",
         "log_var/paper",
         "lr",
     ] {
@@ -177,9 +179,11 @@ fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
     let cut = path(&folder, "runs/train/cut");
     interrupt(&args, &cut);
     // Other workers, other threads: the same numbers. A flag that a resumed run does not heed is named.
-    let output = run(&["train", "--resume", &cut, "--workers", "1", "--threads", "1", "--lr0", "9"]);
+    let output =
+        run(&["train", "--resume", &cut, "--workers", "1", "--threads", "1", "--lr0", "9", "--schedule", "step"]);
     let said = text(&output.stderr);
     assert!(output.status.success() && said.contains("resumed") && said.contains("--lr0 is ignored"), "{said}");
+    assert!(said.contains("--schedule is ignored"), "{said}");
     check_results(&cut, 12);
     let tensors =
         |run: &str| polyhead::model::weights::read(&Path::new(run).join("weights/last.safetensors")).unwrap().tensors;
@@ -218,6 +222,49 @@ fn wrong_flags_get_a_sentence_and_two() {
     assert!(!folder.path.join("runs/train").exists(), "a refused run left a folder behind");
     assert_eq!(run(&["train", "--no-such-flag"]).status.code(), Some(2));
     assert!(succeed(&["--help"]).contains("predict"));
+}
+
+#[test]
+fn learning_rates_are_chosen_per_part_and_epoch_or_refused() {
+    let folder = Folder::new("rates");
+    let data = digits(&folder, 8);
+    let project = path(&folder, "runs");
+    let cases: [(&[&str], &[&str]); 10] = [
+        (&["--schedule", "linear"], &["linear", "cosine, step or constant"]),
+        (&["--milestones", "1"], &["--milestones", "--schedule step"]),
+        (&["--gamma", "0.5"], &["--gamma", "--schedule step"]),
+        (&["--schedule", "constant", "--lrf", "0.1"], &["--lrf", "--schedule cosine"]),
+        (&["--schedule", "step", "--epochs", "4", "--milestones", "3,2"], &["2 is no epoch between 3 and the last, 4"]),
+        (&["--schedule", "step", "--epochs", "4", "--milestones", "2,4"], &["4 is no epoch between 2 and the last, 4"]),
+        (&["--schedule", "step", "--gamma", "2"], &["--gamma 2", "from 0 to 1"]),
+        (&["--lr-trunk", "inf"], &["--lr-trunk", "at least 0"]),
+        (&["--lr-head", "sum"], &["--lr-head sum", "=", "number"]),
+        (&["--lr-head", "nothing=2"], &["--lr-head nothing", "digits", "paper", "sum"]),
+    ];
+    for (flags, words) in cases {
+        fail(&[&["train", &data, "--project", &project], flags].concat(), 2, words);
+    }
+    assert!(!folder.path.join("runs/train").exists(), "a refused run left a folder behind");
+
+    let flags = ["--epochs", "4", "--warmup-epochs", "0", "--lr0", "0.01", "--schedule", "step", "--lr-head", "sum=2"];
+    // By default at 60 % and 85 % of the four epochs: after epoch 2 (2.4 of one step an epoch) and 3 (3.4).
+    for (name, more, rates) in [
+        ("default", vec![], [0.01, 0.01, 0.001, 0.0001]),
+        ("given", vec!["--milestones", "1,2", "--gamma", "0.5"], [0.01, 0.005, 0.0025, 0.0025]),
+    ] {
+        let run_folder = train(&folder, &data, name, &[&flags[..], &more].concat());
+        let table = results(&run_folder);
+        let got: Vec<f64> = table.iter().map(|row| row["lr"].parse().unwrap()).collect();
+        assert!(got.iter().zip(rates).all(|(g, r): (&f64, f64)| (g - r).abs() < 1e-8), "{got:?}, {rates:?} expected");
+        let args = std::fs::read_to_string(Path::new(&run_folder).join("args.yaml")).unwrap();
+        assert!(args.contains("schedule: step") && args.contains("lr_heads:\n  sum: 2"), "{args}");
+    }
+}
+
+/// The rows of a run's table, by column.
+pub fn results(run_folder: &str) -> Vec<HashMap<String, String>> {
+    let mut reader = csv::Reader::from_path(Path::new(run_folder).join("results.csv")).unwrap();
+    reader.deserialize().map(|row| row.unwrap()).collect()
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn trainer(tasks: Vec<Task>, n: usize, freeze: &Freeze) -> Trainer {
 fn trainer_on(device: &DeviceChoice, tasks: Vec<Task>, n: usize, freeze: &Freeze) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, tasks, 64, 0.0);
     let network = TrainingNetwork::partly_frozen(&architecture, [n, 64, 64], freeze).unwrap();
-    let balance = Method::Uncertainty.start(&vec![1.0; architecture.tasks.len()]);
+    let balance = Method::Uncertainty.start(&architecture.tasks, &[]);
     let tasks = &architecture.tasks;
     let mut trainer = Trainer::of(network, tasks, device, optimizer(3e-3, 20), balance, Fusion::On).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();

@@ -2,7 +2,7 @@
 //! it are frozen or batches accumulated (partial.py), and against candle-transformers where the feature `oracle` builds it.
 
 #[path = "../golden/hash.rs"]
-mod hash;
+pub mod hash;
 
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars, Store};
 use polyhead::graph::fuse::Fusion;
@@ -114,7 +114,7 @@ fn append_backward(graph: &mut Graph, c5: ValueId, logits: ValueId, trunk: usize
 }
 
 /// Every parameter and running statistic from the counter hash.
-fn fill(store: &mut Store, last_norm: &str) {
+pub fn fill(store: &mut Store, last_norm: &str) {
     let mut tensors = weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
     tensors.append(&mut weights::export_buffers(store, ParameterSet::Current, "").unwrap());
     let hashed: Tensors = tensors

@@ -1,0 +1,202 @@
+//! Uncertainty weighting with a learned parameter per task: the papers' objectives over one core. The parameters have an
+//! Adam of their own, bias-corrected and without weight decay, and know nothing of the network's optimizer.
+
+use super::{Balance, SMALLEST_LOSS, expect_len};
+use crate::error::Result;
+use crate::task::TaskKind;
+
+/// What a task adds to the total, and what the parameter in it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objective {
+    /// ½e^{−s}L + ½s, s = log σ² (Kendall, Gal & Cipolla 2018, eq. 7).
+    Gaussian,
+    /// e^{−s}L + ½s, the likelihood of a scaled softmax (the same, eq. 10).
+    Softmax,
+    /// L/(2c²) + ln(1 + c²) (Liebel & Körner 2018, eq. 3): never negative, and its weight grows like 1/√L, not 1/L.
+    Bounded,
+}
+
+impl Objective {
+    /// Eq. 10's term for a task of this kind.
+    pub fn of_kind(kind: &TaskKind) -> Objective {
+        match kind {
+            TaskKind::Regress { .. } => Objective::Gaussian,
+            TaskKind::Classify { .. } | TaskKind::Detect { .. } => Objective::Softmax,
+        }
+    }
+
+    /// σ = 1 in each.
+    fn start(self) -> f64 {
+        match self {
+            Objective::Gaussian | Objective::Softmax => 0.0,
+            Objective::Bounded => 1.0,
+        }
+    }
+
+    /// ∂/∂L.
+    fn weight(self, p: f64) -> f64 {
+        match self {
+            Objective::Gaussian => 0.5 * (-p).exp(),
+            Objective::Softmax => (-p).exp(),
+            Objective::Bounded => 0.5 / (p * p),
+        }
+    }
+
+    /// ∂/∂p.
+    fn gradient(self, p: f64, loss: f64) -> f64 {
+        match self {
+            Objective::Gaussian => 0.5 - 0.5 * (-p).exp() * loss,
+            Objective::Softmax => 0.5 - (-p).exp() * loss,
+            Objective::Bounded => 2.0 * p / (1.0 + p * p) - loss / (p * p * p),
+        }
+    }
+
+    /// What the parameter may be after a step: c stays positive, for at 0 its weight has no value. Where the smallest loss
+    /// settles no smaller c is wanted.
+    fn confine(self, p: f64) -> f64 {
+        match self {
+            Objective::Gaussian | Objective::Softmax => p,
+            Objective::Bounded => p.max(bounded_fixed_point(SMALLEST_LOSS)),
+        }
+    }
+
+    fn log_variance(self, p: f64) -> f64 {
+        match self {
+            Objective::Gaussian | Objective::Softmax => p,
+            Objective::Bounded => (p * p).ln(),
+        }
+    }
+}
+
+/// Where c settles for a constant loss: c² = (L + √(L² + 8L))/4.
+pub(super) fn bounded_fixed_point(loss: f64) -> f64 {
+    ((loss + (loss * loss + 8.0 * loss).sqrt()) / 4.0).sqrt()
+}
+
+#[derive(Clone, Copy)]
+struct Parameter {
+    objective: Objective,
+    value: f64,
+    first_moment: f64,
+    second_moment: f64,
+    steps: f64,
+}
+
+impl Parameter {
+    const LEARNING_RATE: f64 = 0.025;
+    const BETAS: [f64; 2] = [0.9, 0.999];
+
+    fn new(objective: Objective) -> Parameter {
+        Parameter { objective, value: objective.start(), first_moment: 0.0, second_moment: 0.0, steps: 0.0 }
+    }
+
+    fn step(&mut self, loss: f64) {
+        // Without it L = 0 would drive the weight to infinity.
+        let gradient = self.objective.gradient(self.value, loss.max(SMALLEST_LOSS));
+        let [b1, b2] = Self::BETAS;
+        self.steps += 1.0;
+        self.first_moment = b1 * self.first_moment + (1.0 - b1) * gradient;
+        self.second_moment = b2 * self.second_moment + (1.0 - b2) * gradient * gradient;
+        let first = self.first_moment / (1.0 - b1.powf(self.steps));
+        let second = self.second_moment / (1.0 - b2.powf(self.steps));
+        self.value -= Self::LEARNING_RATE * first / (second.sqrt() + 1e-8);
+        self.value = self.objective.confine(self.value);
+    }
+}
+
+/// The papers' weights, neither normalised nor capped.
+pub struct Learned {
+    tasks: Vec<Parameter>,
+}
+
+impl Learned {
+    /// One objective per task.
+    pub fn new(objectives: impl IntoIterator<Item = Objective>) -> Learned {
+        Learned { tasks: objectives.into_iter().map(Parameter::new).collect() }
+    }
+}
+
+impl Balance for Learned {
+    fn weights(&self, active: &[bool]) -> Vec<f32> {
+        let weight = |t: &Parameter| t.objective.weight(t.value) as f32;
+        self.tasks.iter().zip(active).map(|(t, &a)| if a { weight(t) } else { 0.0 }).collect()
+    }
+
+    fn observe(&mut self, losses: &[f32], active: &[bool]) {
+        for ((task, &loss), &active) in self.tasks.iter_mut().zip(losses).zip(active) {
+            // Without labels neither the loss nor the regulariser: the parameter alone would drift.
+            if active {
+                task.step(f64::from(loss));
+            }
+        }
+    }
+
+    fn log_variances(&self) -> Vec<f32> {
+        self.tasks.iter().map(|t| t.objective.log_variance(t.value) as f32).collect()
+    }
+
+    fn state(&self) -> Vec<f64> {
+        self.tasks.iter().flat_map(|t| [t.value, t.first_moment, t.second_moment, t.steps]).collect()
+    }
+
+    fn restore(&mut self, state: &[f64]) -> Result<()> {
+        expect_len(state, 4 * self.tasks.len())?;
+        for (task, s) in self.tasks.iter_mut().zip(state.chunks(4)) {
+            *task = Parameter { value: s[0], first_moment: s[1], second_moment: s[2], steps: s[3], ..*task };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(objective: Objective, p: f64, loss: f64) -> f64 {
+        match objective {
+            Objective::Gaussian => 0.5 * (-p).exp() * loss + 0.5 * p,
+            Objective::Softmax => (-p).exp() * loss + 0.5 * p,
+            Objective::Bounded => loss / (2.0 * p * p) + (1.0 + p * p).ln(),
+        }
+    }
+
+    #[test]
+    fn weight_and_gradient_are_the_slopes_of_the_papers_objective() {
+        let h = 1e-5;
+        for objective in [Objective::Gaussian, Objective::Softmax, Objective::Bounded] {
+            for (p, loss) in [(0.3, 2.0), (1.0, 0.05), (1.7, 9.0)] {
+                let by_loss = (value(objective, p, loss + h) - value(objective, p, loss - h)) / (2.0 * h);
+                let by_p = (value(objective, p + h, loss) - value(objective, p - h, loss)) / (2.0 * h);
+                // A central difference is off by h² times the third derivative, here at most a few thousand.
+                assert!((objective.weight(p) - by_loss).abs() < 1e-6, "{objective:?} {p} {loss}");
+                assert!((objective.gradient(p, loss) - by_p).abs() < 1e-6, "{objective:?} {p} {loss}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_objective_settles_where_its_paper_says() {
+        // The half or the whole moves s, not the weight: Gaussian and softmax both settle at 1/(2L).
+        let settled = |loss: f64| 0.5 / (bounded_fixed_point(loss) * bounded_fixed_point(loss));
+        for loss in [0.01f64, 0.25, 2.0, 50.0] {
+            for (objective, weight, s) in [
+                (Objective::Gaussian, 0.5 / loss, loss.ln()),
+                (Objective::Softmax, 0.5 / loss, (2.0 * loss).ln()),
+                (Objective::Bounded, settled(loss), -(2.0 * settled(loss)).ln()),
+            ] {
+                let mut task = Parameter::new(objective);
+                for _ in 0..4000 {
+                    task.step(loss);
+                }
+                let got = objective.weight(task.value);
+                assert!((got / weight - 1.0).abs() < 0.01, "{objective:?} {loss}: {got}, {weight} expected");
+                assert!((objective.log_variance(task.value) - s).abs() < 0.01, "{objective:?} {loss}");
+            }
+        }
+        // d/dc (L/(2c²) + ln(1 + c²)) = 0 there.
+        for loss in [1e-8, 0.01, 1.0, 50.0] {
+            let c = bounded_fixed_point(loss);
+            assert!(Objective::Bounded.gradient(c, loss).abs() < 1e-9 * (1.0 + loss / c.powi(3)), "{loss}");
+        }
+    }
+}

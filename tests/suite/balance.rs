@@ -1,0 +1,192 @@
+//! Balancing in whole steps and runs: a task without labels is a task that is not there, and the failure modes of uncertainty
+//! weighting that numbers alone cannot show (`src/balance/tests.rs` has the others, under the same names).
+
+use crate::cli::{digits, path, results, succeed, train};
+use crate::step::{
+    Folder, assert_same_bits, cpu, current, encoder, images, labels, norm, optimizer, take_steps, three_tasks, trainer,
+    vector,
+};
+use polyhead::balance::Method;
+use polyhead::executor::Store;
+use polyhead::graph::ir::ParameterId;
+use polyhead::losses::Encoded;
+use polyhead::model::{Architecture, Backbone, init};
+use polyhead::optim::schedule::Decline;
+use polyhead::optim::{OptimizerConfig, OptimizerKind};
+use polyhead::task::{Label, Task};
+use polyhead::train::checkpoint;
+use polyhead::train::step::{StepReport, Trainer};
+use std::path::Path;
+
+/// Bits of the part of a method's state that belongs to each of `tasks` tasks.
+fn states(trainer: &Trainer, tasks: usize) -> Vec<Vec<u64>> {
+    let state = trainer.balance.state();
+    let each = state.len() / tasks;
+    (0..tasks).map(|t| state[each * t..each * (t + 1)].iter().map(|s| s.to_bits()).collect()).collect()
+}
+
+#[test]
+fn mode_4_a_task_without_labels_equals_a_task_that_is_not_there() {
+    for (name, method) in Method::ALL {
+        for missing in ["things", "kind", "amount"] {
+            let two: Vec<Task> = three_tasks().into_iter().filter(|t| t.name != missing).collect();
+            let mut masked = trainer(three_tasks(), 2, method);
+            let mut absent = trainer(two.clone(), 2, method);
+            let (untouched, fresh) = (current(&mut masked), states(&masked, 3));
+            take_steps(&mut masked, &three_tasks(), &[missing], 5);
+            take_steps(&mut absent, &two, &[], 5);
+            let after = current(&mut masked);
+            assert_same_bits(&current(&mut absent), &after);
+            // Skipped whole: not even decayed.
+            let own = format!("heads.{missing}.");
+            for name in untouched.keys().filter(|n| n.contains(&own)) {
+                assert_eq!(vector(&untouched, name), vector(&after, name), "{name}");
+            }
+            let mut states_after = states(&masked, 3);
+            let index = three_tasks().iter().position(|t| t.name == missing).unwrap();
+            assert_eq!(states_after.remove(index), fresh[index], "{name}: {missing} moved");
+            assert_eq!(states_after, states(&absent, 2), "{name}: without {missing}");
+        }
+    }
+}
+
+/// A trainer without dropout for `n` images a step.
+fn still(n: usize, method: Method, config: OptimizerConfig) -> Trainer {
+    let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
+    let balance = method.start(&architecture.tasks, &[20.0, 0.5, 1.25]);
+    let mut trainer = Trainer::new(&architecture, [n, 64, 64], &cpu(2), config, balance).unwrap();
+    trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
+    trainer
+}
+
+/// Scores of one half: the boxes' losses are divided by the sum of scores, but by at least 1, which a head that has learned
+/// nothing does not reach.
+fn raise_scores(trainer: &mut Trainer) {
+    let raise = |store: &mut Store| {
+        let index = store.parameters.iter().position(|p| p.name == "heads.things.class.logits.bias").unwrap();
+        let range = store.range(ParameterId(index));
+        store.values.f32_mut()[range].fill(0.0);
+    };
+    trainer.executor.edit_store(raise).unwrap();
+}
+
+/// A step on four images, each `copies` times; only the first `labelled` copies have labels.
+fn step(trainer: &mut Trainer, copies: usize, labelled: usize) -> StepReport {
+    let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
+    let encoder = encoder(&architecture, 64);
+    let targets: Vec<Vec<Encoded>> = (0..4 * copies)
+        .map(|i| match i < 4 * labelled {
+            true => encoder.encode(&labels(i % 4)),
+            false => encoder.encode(&vec![Label::Unlabelled; 3]),
+        })
+        .collect();
+    trainer.step(&images(4, 64).repeat(copies), &targets).unwrap()
+}
+
+/// The network's optimizer has no say in it: with its learning rate at zero log-variances move all the same, and whatever its
+/// weight decay is.
+#[test]
+fn mode_6_log_variances_move_under_any_optimizer_of_the_network() {
+    for method in [Method::UncertaintyLearned, Method::UncertaintyKind, Method::UncertaintyBounded] {
+        let run = |kind, weight_decay| {
+            let mut trainer = still(4, method, OptimizerConfig { kind, weight_decay, ..optimizer(0.0, 20) });
+            let fresh = trainer.balance.log_variances();
+            step(&mut trainer, 1, 1);
+            for (before, after) in fresh.iter().zip(trainer.balance.log_variances()) {
+                // Adam's first step is .025 whatever the gradient; of c it moves ln c² by twice that.
+                assert!((after - before).abs() > 0.0249, "{}: {before} to {after}", method.name());
+            }
+            for _ in 0..4 {
+                let before = trainer.balance.weights(&[true; 3]);
+                // Mode 7's other half: the weights of a step are those of the state before it.
+                assert_eq!(step(&mut trainer, 1, 1).weights, before);
+            }
+            states(&trainer, 3)
+        };
+        assert_eq!(run(OptimizerKind::Sgd, 0.5), run(OptimizerKind::AdamW, 0.0));
+    }
+}
+
+#[test]
+fn mode_7_a_loss_is_a_mean_over_what_is_labelled_however_many_that_is() {
+    for (name, method) in Method::ALL {
+        let run = |copies, labelled| {
+            let mut trainer = still(4 * copies, method, optimizer(0.0, 20));
+            raise_scores(&mut trainer);
+            let losses = step(&mut trainer, copies, labelled).losses;
+            (losses, trainer.balance.weights(&[true; 3]))
+        };
+        let (losses, weights) = run(1, 1);
+        for (copies, labelled) in [(2, 2), (2, 1), (3, 1)] {
+            let (other_losses, other_weights) = run(copies, labelled);
+            // Sums and batch statistics over twice the images are rounded otherwise; a sum in a mean's place would double.
+            let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * b.abs());
+            assert!(close(&other_losses, &losses), "{name}: {losses:?}, {other_losses:?} of {labelled} in {copies}");
+            assert!(close(&other_weights, &weights), "{name}: {weights:?}, {other_weights:?}");
+        }
+    }
+}
+
+/// What is kept is what was best on the validation images, whatever that epoch's losses were.
+#[test]
+fn mode_8_validation_selects_and_no_training_loss_does() {
+    let folder = Folder::new("select");
+    let data = digits(&folder, 24);
+    let flags = ["--epochs", "8", "--balance", "uncertainty-learned", "--lr0", "0.01", "--ema", "0.5"];
+    let run_folder = train(&folder, &data, "run", &flags);
+    let table = results(&run_folder);
+    let of = |row: usize, column: &str| table[row][column].parse::<f64>().unwrap();
+    let judged = ["val/digits/AP", "val/paper/balanced_accuracy", "val/sum/R2"];
+    let overall = |row: &usize| judged.iter().map(|c| of(*row, c).max(0.0)).sum::<f64>() / 3.0;
+    let best = (0..8).max_by(|a, b| overall(a).total_cmp(&overall(b))).unwrap();
+    let state = checkpoint::load(&Path::new(&run_folder).join("weights/last.safetensors")).unwrap().state;
+    assert!((state.best.unwrap() - overall(&best)).abs() < 1e-5);
+    for (kept, column) in state.best_per_task.iter().zip(judged) {
+        let largest = (0..8).map(|row| of(row, column)).fold(f64::NEG_INFINITY, f64::max);
+        assert!((kept.unwrap() - largest).abs() < 1e-5, "{column}: {kept:?}, {largest}");
+    }
+    let (model, json) = (format!("{run_folder}/weights/best.safetensors"), path(&folder, "best.json"));
+    succeed(&["evaluate", &model, &data, "--json", &json]);
+    let figures: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    for column in judged {
+        let (task, metric) = column.strip_prefix("val/").unwrap().split_once('/').unwrap();
+        let got = figures["tasks"][task]["metrics"][metric].as_f64().unwrap();
+        assert!((got - of(best, column)).abs() < 1e-4, "{column}: {got}, {} in the table", of(best, column));
+    }
+    // What was minimised is told, so that nobody takes it for a measure: per task, its weight times its loss.
+    for task in ["digits", "paper", "sum"] {
+        let [weighted, weight, loss] = ["weighted/*", "weight/*", "train/*/loss"].map(|c| of(7, &c.replace('*', task)));
+        assert!((weighted / (weight * loss) - 1.0).abs() < 0.05, "{task}: {weighted}, {weight}, {loss}");
+        assert!(of(7, &format!("log_var/{task}")).is_finite());
+    }
+}
+
+/// With SGD at a rate of one, without momentum and decay, a clipped step is as long as the clipping norm: so the norm it was
+/// divided by counted each head's gradient times its task's weight, as the step does.
+#[test]
+fn the_clipping_norm_counts_each_heads_weight() {
+    let mut config = OptimizerConfig {
+        kind: OptimizerKind::Sgd,
+        momentum: 0.0,
+        weight_decay: 0.0,
+        clip_norm: Some(0.01),
+        ..optimizer(1.0, 20)
+    };
+    config.schedule.decline = Decline::Constant;
+    config.schedule.warmup_steps = 0;
+    let mut trainer = still(4, Method::Fixed, config);
+    let before = current(&mut trainer);
+    let report = step(&mut trainer, 1, 1);
+    assert!(report.gradient_norm > 1.0, "{report:?}");
+    let after = current(&mut trainer);
+    let stored =
+        |name: &&String| !name.starts_with("ema.") && !name.starts_with("first.") && !name.starts_with("second.");
+    let parameters = before.keys().filter(stored).filter(|n| !n.contains(".running_"));
+    let moved = parameters.flat_map(|n| {
+        let pairs: Vec<f32> = vector(&after, n).iter().zip(vector(&before, n)).map(|(a, b)| a - b).collect();
+        pairs
+    });
+    let length = norm(moved);
+    // Elements move by some 1e-5 and round by 1e-8 to 1e-7, each its own way; without the weights it would be 8 % longer.
+    assert!((length / 0.01 - 1.0).abs() < 1e-3, "moved by {length}");
+}
