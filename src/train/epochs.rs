@@ -3,18 +3,18 @@
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::progress::{Progress, StepLine, in_words};
 use super::run::{ResultsTable, RunFolder};
-use super::setup::{Data, card, start_from, trainer};
+use super::setup::{Data, card, loader, start_from, trainer};
 use super::step::Trainer;
 use crate::config::TrainConfig;
-use crate::data::{Broken, LoaderOptions, Sample, TrainLoader};
+use crate::data::{Broken, Sample, TrainLoader};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Settings, TaskResult, overall};
 use crate::executor::{DeviceChoice, ParameterSet};
-use crate::losses::{Encoded, Encoder};
+use crate::losses::Encoded;
 use crate::model::heads::decode::DecodeOptions;
 use crate::model::{Card, ForwardPlan, init};
 use crate::predict;
-use crate::task::{Label, Task};
+use crate::task::Task;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,10 +26,11 @@ use std::time::Instant;
 /// Anything that stops a run; what was saved before stays.
 pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
     make_absolute(&mut config)?;
-    DeviceChoice::parse(&config.device, config.threads)?.check()?;
+    let device = DeviceChoice::parse(&config.device, config.threads)?;
+    device.check()?;
     let data = Data::open(&config)?;
     let card = card(&config, &data);
-    let mut trainer = trainer(&config, &data, &card)?;
+    let mut trainer = trainer(&config, &device, &data, &card)?;
     let mut notes = data.notes.clone();
     trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
     if let Some(file) = &config.weights {
@@ -118,7 +119,8 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
         )));
     }
     let mut folder = RunFolder::open(path)?;
-    let mut trainer = trainer(&state.config, &data, &loaded.card)?;
+    let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
+    let mut trainer = trainer(&state.config, &device, &data, &loaded.card)?;
     loaded.restore(&mut trainer, &file)?;
     for flag in &overrides.ignored {
         say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps its own"))?;
@@ -164,7 +166,7 @@ impl Run {
         let mut table = ResultsTable::open(&self.folder, &columns, self.state.epochs_done)?;
         let shape = [config.batch, config.imgsz, config.imgsz];
         let plan = ForwardPlan::prepare(&mut self.trainer.executor, &self.card.architecture, shape)?;
-        let mut loader = self.loader(&config)?;
+        let mut loader = loader(&config, &self.data, &self.card, self.trainer.step)?;
         let mut progress = Progress::new(self.trainer.step, config.epochs * per_epoch);
         let interrupted = interrupt_flag()?;
         self.announce(&mut progress, &config, per_epoch)?;
@@ -218,25 +220,6 @@ impl Run {
             self.folder.path.display()
         );
         progress.say(&mut self.folder, &line)
-    }
-
-    fn loader(&self, config: &TrainConfig) -> Result<TrainLoader<Vec<Encoded>>> {
-        let encoder = Encoder {
-            tasks: self.data.tasks.clone(),
-            levels: self.card.architecture.levels(config.imgsz, config.imgsz),
-            standardisation: self.card.standardisation.clone(),
-        };
-        let options = LoaderOptions {
-            batch: config.batch,
-            imgsz: config.imgsz,
-            workers: config.workers,
-            seed: config.seed,
-            augment: self.data.augment(config),
-            max_broken: config.max_broken,
-            prefetch: 3,
-        };
-        let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
-        TrainLoader::new(Arc::clone(&self.data.train), options, encode, self.trainer.step)
     }
 
     /// The steps of one epoch, or those left of it, until interrupted.

@@ -4,7 +4,7 @@ pub mod checkpoint;
 pub mod epochs;
 pub mod progress;
 pub mod run;
-mod setup;
+pub(crate) mod setup;
 pub mod step;
 
 pub use epochs::{ResumeOverrides, resume, train};

@@ -1,11 +1,12 @@
-//! What a run is made of before its first step: its images, its card, its trainer, its starting weights.
+//! What a run is made of before its first step: its images, its card, its trainer, its loader, its starting weights.
 
 use super::step::Trainer;
 use crate::config::TrainConfig;
 use crate::data::random::hash_text;
-use crate::data::{Augment, Dataset, Framing, OpenOptions, Sample, digits};
+use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample, TrainLoader, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
+use crate::losses::{Encoded, Encoder};
 use crate::model::{Architecture, Card, Standardisation, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::Schedule;
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The images a run trains and judges on.
-pub(super) struct Data {
+pub(crate) struct Data {
     pub name: String,
     pub tasks: Vec<Task>,
     pub crop_safe: bool,
@@ -67,7 +68,7 @@ impl Data {
         })
     }
 
-    pub fn augment(&self, config: &TrainConfig) -> Augment {
+    fn augment(&self, config: &TrainConfig) -> Augment {
         let mut augment = Augment::training(self.crop_safe, self.flip_safe);
         if self.flip_safe {
             augment.flip = config.fliplr;
@@ -79,6 +80,18 @@ impl Data {
         augment.contrast = config.jitter;
         augment.saturation = config.jitter;
         augment
+    }
+
+    pub fn loader_options(&self, config: &TrainConfig) -> LoaderOptions {
+        LoaderOptions {
+            batch: config.batch,
+            imgsz: config.imgsz,
+            workers: config.workers,
+            seed: config.seed,
+            augment: self.augment(config),
+            max_broken: config.max_broken,
+            prefetch: 3,
+        }
     }
 
     /// Of the images' names, in order: what a run that goes on must find again.
@@ -93,7 +106,7 @@ impl Data {
     }
 }
 
-pub(super) fn card(config: &TrainConfig, data: &Data) -> Card {
+pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
     let architecture = Architecture::new(config.backbone, data.tasks.clone(), config.imgsz, config.dropout);
     let mut card = Card::new(architecture, config.imgsz);
     for (index, task) in data.tasks.iter().enumerate() {
@@ -107,7 +120,7 @@ pub(super) fn card(config: &TrainConfig, data: &Data) -> Card {
     card
 }
 
-pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<Trainer> {
+pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, card: &Card) -> Result<Trainer> {
     let per_epoch = data.steps_per_epoch(config.batch);
     let total_steps = config.epochs * per_epoch;
     let optimizer = OptimizerConfig {
@@ -126,12 +139,22 @@ pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
     let shape = [config.batch, config.imgsz, config.imgsz];
-    let device = DeviceChoice::parse(&config.device, config.threads)?;
-    Trainer::new(&card.architecture, shape, &device, optimizer, config.balance.start(&task_weights))
+    Trainer::new(&card.architecture, shape, device, optimizer, config.balance.start(&task_weights))
+}
+
+/// The endless stream of training batches from number `start` on, targets made in its threads.
+pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader<Vec<Encoded>>> {
+    let encoder = Encoder {
+        tasks: data.tasks.clone(),
+        levels: card.architecture.levels(config.imgsz, config.imgsz),
+        standardisation: card.standardisation.clone(),
+    };
+    let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
+    TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), encode, start)
 }
 
 /// Starts the trunk from a published file and says what was and was not in it.
-pub(super) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
+pub(crate) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
     let file = weights::read(path)?;
     let report = trainer.executor.edit_store(|store| weights::start_from(store, &file, path))??;
     let list = |keys: &[String]| {

@@ -174,7 +174,7 @@ fn steps_in_f32_move_parameters_as_the_cpu_does() {
 
 fn bench(device: &DeviceChoice, batch: usize) -> Options {
     let device = device.clone();
-    Options { imgsz: 64, batch, device, backbone: Backbone::Tiny, heads: Heads::All, repeats: 1 }
+    Options { imgsz: 64, batch, device, backbone: Backbone::Tiny, heads: Heads::All, repeats: 1, source: None }
 }
 
 /// What `bench ops --check` does before it times.
