@@ -1,5 +1,7 @@
 //! The integration tests, one binary: each suite says in its head what belongs in it.
 
+#[path = "suite/bench.rs"]
+mod bench;
 #[path = "suite/cli.rs"]
 mod cli;
 #[path = "suite/cuda.rs"]

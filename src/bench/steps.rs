@@ -63,6 +63,9 @@ trait Work {
     /// As [`Batches::rate`].
     fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>>;
 
+    /// As [`Batches::freeze`].
+    fn stop_loader(&mut self) -> Result<()>;
+
     fn executor(&self) -> &Executor;
 }
 
@@ -73,7 +76,7 @@ struct Training {
 
 impl Training {
     fn new(mut trainer: Trainer, mut batches: Batches<Vec<Encoded>>) -> Result<Training> {
-        batches.next(&mut |images, targets| trainer.load(images, targets))?;
+        batches.next(|images, targets| trainer.load(images, targets))?;
         Ok(Training { trainer, batches })
     }
 }
@@ -82,12 +85,16 @@ impl Work for Training {
     fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
         self.trainer.start()?;
         look();
-        self.batches.next(&mut |images, targets| self.trainer.load(images, targets))?;
+        self.batches.next(|images, targets| self.trainer.load(images, targets))?;
         self.trainer.finish().map(|_| ())
     }
 
     fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>> {
         self.batches.rate(batches)
+    }
+
+    fn stop_loader(&mut self) -> Result<()> {
+        self.batches.freeze()
     }
 
     fn executor(&self) -> &Executor {
@@ -105,13 +112,17 @@ impl Work for Inference {
     fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
         let bring = |load: &mut dyn FnMut(&[u8]) -> Result<()>| {
             look();
-            self.batches.next(&mut |images, _| load(images))
+            self.batches.next(|images, _| load(images))
         };
         self.runner.run_ahead(self.shape, bring).map(|_| ())
     }
 
     fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>> {
         self.batches.rate(batches)
+    }
+
+    fn stop_loader(&mut self) -> Result<()> {
+        self.batches.freeze()
     }
 
     fn executor(&self) -> &Executor {
@@ -129,7 +140,7 @@ pub fn train(options: &Options) -> Result<Measurement> {
         Some(source) => input::training(options, source)?,
         None => {
             let (trainer, images, targets) = training(options, Fusion::On)?;
-            (trainer, Batches::Synthetic { images, targets })
+            (trainer, Batches::Same { images, targets })
         }
     };
     let mut work = Training::new(trainer, batches)?;
@@ -148,7 +159,7 @@ pub fn infer(options: &Options) -> Result<Measurement> {
     let (card, batches) = match &options.source {
         Some(source) => input::inference(options, source)?,
         None => {
-            let batches = Batches::Synthetic { images: synthetic_images(options), targets: Vec::new() };
+            let batches = Batches::Same { images: synthetic_images(options), targets: Vec::new() };
             (Card::new(architecture(options), options.imgsz), batches)
         }
     };
@@ -164,8 +175,8 @@ pub fn infer(options: &Options) -> Result<Measurement> {
 struct Timed {
     /// In order.
     milliseconds: Vec<f64>,
-    /// Images per second of the loader alone, where there is one.
-    loader_rate: Option<f64>,
+    /// Images per second of the loader alone, where there is one, and milliseconds of steps without it.
+    loader: Option<(f64, Vec<f64>)>,
     clocks: Option<Readings>,
 }
 
@@ -176,14 +187,25 @@ fn time(work: &mut dyn Work, repeats: usize) -> Result<Timed> {
     }
     let loader_rate = work.loader_rate(repeats)?;
     let before = reading(gauge.as_ref(), |look| work.step(look))?;
-    let mut milliseconds = Vec::new();
-    for _ in 0..repeats {
+    let milliseconds = time_steps(work, repeats)?;
+    let after = reading(gauge.as_ref(), |look| work.step(look))?;
+    let mut loader = None;
+    if let Some(rate) = loader_rate {
+        work.stop_loader()?;
+        // The batch that waits on the device is not the one that stays.
+        work.step(&mut || ())?;
+        loader = Some((rate, time_steps(work, repeats)?));
+    }
+    Ok(Timed { milliseconds, loader, clocks: before.zip(after).map(|(b, a)| Readings::new(b, a)) })
+}
+
+fn time_steps(work: &mut dyn Work, repeats: usize) -> Result<Vec<f64>> {
+    let step = |_| {
         let start = Instant::now();
         work.step(&mut || ())?;
-        milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    let after = reading(gauge.as_ref(), |look| work.step(look))?;
-    Ok(Timed { milliseconds, loader_rate, clocks: before.zip(after).map(|(b, a)| Readings::new(b, a)) })
+        Ok(start.elapsed().as_secs_f64() * 1e3)
+    };
+    (0..repeats).map(step).collect()
 }
 
 fn measurement(
@@ -194,16 +216,17 @@ fn measurement(
     executor: &Executor,
 ) -> Measurement {
     let mut sorted = timed.milliseconds;
-    let total: f64 = sorted.iter().sum();
+    let overall =
+        |milliseconds: &[f64]| (options.batch * milliseconds.len()) as f64 / milliseconds.iter().sum::<f64>() * 1e3;
+    let rate = overall(&sorted);
     sorted.sort_by(f64::total_cmp);
     let median = (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0;
-    let step = if options.source.is_some() { total / sorted.len() as f64 } else { median };
-    let samples_per_sec = options.batch as f64 / step * 1e3;
-    let input = |(source, rate): (&Source, f64)| Input {
+    let input = |(source, (loader, without)): (&Source, (f64, Vec<f64>))| Input {
         data: source.data.display().to_string(),
         workers: source.workers,
-        samples_per_sec: rate,
-        supply: Supply::of(rate, samples_per_sec),
+        loader_samples_per_sec: loader,
+        step_samples_per_sec: overall(&without),
+        supply: Supply::of(rate, overall(&without)),
     };
     let machine = Machine::this();
     let (device, dtype, threads) = match &options.device {
@@ -226,8 +249,8 @@ fn measurement(
         step_time: median,
         step_time_min: sorted[0],
         step_time_max: sorted[sorted.len() - 1],
-        samples_per_sec,
-        input: options.source.as_ref().zip(timed.loader_rate).map(input),
+        samples_per_sec: if options.source.is_some() { rate } else { options.batch as f64 / median * 1e3 },
+        input: options.source.as_ref().zip(timed.loader).map(input),
         clocks: timed.clocks,
         tuning: executor.tuning_hash(),
         arena_bytes: executor.arena_bytes(),
@@ -267,12 +290,8 @@ impl fmt::Display for Measurement {
             self.peak_memory_bytes.map_or(String::new(), |b| format!(", peak memory {} MiB", b >> 20)),
             self.tuning.as_ref().map_or(String::new(), |hash| format!("; tuning {hash}")),
         )?;
-        if let Some(Input { data, workers, samples_per_sec, supply }) = &self.input {
-            let word = supply.word();
-            write!(
-                f,
-                "\n{word}: the loader alone makes {samples_per_sec:.1} images/s of {data} with {workers} workers"
-            )?;
+        if let Some(input) = &self.input {
+            write!(f, "\n{input}")?;
         }
         match &self.clocks {
             Some(clocks) => write!(f, "\n{clocks}"),
@@ -294,8 +313,9 @@ pub fn markdown(measurements: &[Measurement]) -> String {
             (m.arena_bytes >> 20).to_string(),
         ];
         if fed {
-            let input = m.input.as_ref();
-            cells.push(input.map_or(String::new(), |i| format!("{:.1}, {}", i.samples_per_sec, i.supply.word())));
+            cells.extend(m.input.iter().map(|i| format!("{:.1}", i.step_samples_per_sec)));
+            cells.extend(m.input.iter().map(|i| format!("{:.1}", i.loader_samples_per_sec)));
+            cells.extend(m.input.iter().map(|i| i.supply.word().to_owned()));
         }
         if read {
             let said =
@@ -306,7 +326,9 @@ pub fn markdown(measurements: &[Measurement]) -> String {
     };
     let mut head: Vec<String> =
         ["batch", "images/s", "ms a step", "fastest–slowest", "arena MiB"].map(str::to_owned).to_vec();
-    head.extend(fed.then(|| "loader alone, images/s".into()));
+    if fed {
+        head.extend(["without the loader", "the loader alone", "input"].map(str::to_owned));
+    }
     head.extend(read.then(|| "SM MHz".into()));
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = line(&head) + &line(&vec!["---".to_owned(); head.len()]);
@@ -314,7 +336,7 @@ pub fn markdown(measurements: &[Measurement]) -> String {
     let heads = match first.heads {
         Heads::Classify => "1000 classes".to_owned(),
         Heads::All => "classification, detection and regression".to_owned(),
-        Heads::Data => first.input.as_ref().map_or(String::new(), |i| format!("{}, {} workers", i.data, i.workers)),
+        Heads::Data => first.input.as_ref().map_or(String::new(), |i| format!("{}, --workers {}", i.data, i.workers)),
     };
     text += &format!(
         "\n{} of {} at {}² ({heads}), {} on {} with {} threads; {}, {} cores, {}; {} steps before the clock, {} timed; polyhead {} {}.\n",
