@@ -6,7 +6,7 @@
 #
 # The stages, most telling first: describe, check, steps, ops, inference, digits, sanitizer, autotuned. Each is stopped after
 # STAGE_SECONDS (540); one that has passed in FOLDER is not run again, and all results are packed into FOLDER/results.tgz after each.
-# Needs a driver and NVRTC; `steps`, `inference` and `autotuned` compare with PyTorch where python3 has it, `sanitizer` runs
+# Needs a driver and NVRTC, and cuBLAS for one ceiling; `steps`, `inference` and `autotuned` compare with PyTorch where python3 has it, `sanitizer` runs
 # where compute-sanitizer is found. Keep FOLDER under benches/results/.
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -47,10 +47,9 @@ check() {
 }
 
 steps() {
-  local batch ok=0
-  for batch in 64 128 256; do
-    "$programs/polyhead" bench train --device cuda --batch $batch --repeats 30 --json "$out/train-$batch.json" || ok=1
-  done
+  local ok=0
+  "$programs/polyhead" bench train --device cuda --batch 64,128,256 --repeats 30 --json "$out/train.json" \
+    --markdown "$out/train.md" || ok=1
   "$programs/polyhead" bench train --device cuda --batch 128 --heads all --repeats 20 --json "$out/train-all-128.json" || ok=1
   if have_torch; then
     for mode in eager compile; do
@@ -66,13 +65,14 @@ steps() {
 ops() {
   have_torch && python3 "$here/benches/peers/pytorch.py" ceilings --device cuda --json "$out/ceilings.json"
   # 32 images: most of the tiles a batch of 256 gets, in seconds on a CPU.
-  "$programs/polyhead" bench ops --device cuda --batch 256 --check=32 --repeats 10 --json "$out/ops-256.json"
+  "$programs/polyhead" bench ops --device cuda --batch 256 --check=32 --repeats 10 --json "$out/ops-256.json" \
+    --markdown "$out/ops-256.md"
 }
 
 inference() {
   local ok=0
-  "$programs/polyhead" bench infer --device cuda --batch 256 --repeats 30 --json "$out/infer-256.json" || ok=1
-  "$programs/polyhead" bench infer --device cuda --batch 1 --repeats 50 --json "$out/infer-1.json" || ok=1
+  "$programs/polyhead" bench infer --device cuda --batch 1,256 --repeats 30 --json "$out/infer.json" \
+    --markdown "$out/infer.md" || ok=1
   if have_torch; then
     for mode in eager compile; do
       python3 "$here/benches/peers/compare.py" infer --device cuda --batch 256 --mode $mode --repeats 30 --rounds 2 \
@@ -89,13 +89,16 @@ autotuned() {
     --polyhead "$programs/polyhead"
 }
 
-# The built-in set to the figures it reaches on a CPU.
+# The built-in set to the figures it reaches on a CPU, and whether its images come fast enough.
 digits() {
   rm -rf "$out/runs"
   "$programs/polyhead" train --device cuda --workers "$(nproc)" --project "$out/runs" --name digits &&
     "$programs/polyhead" evaluate "$out/runs/train/digits" --device cuda --json "$out/digits-gpu.json" &&
     "$programs/polyhead" evaluate "$out/runs/train/digits" --device cpu --json "$out/digits-cpu.json"
   local ok=$?
+  "$programs/polyhead" data digits "$out/runs/scenes" &&
+    "$programs/polyhead" bench train --device cuda --data "$out/runs/scenes" --workers "$(nproc)" --backbone resnet18 --imgsz 96 \
+      --batch 32,128 --repeats 50 --json "$out/fed.json" --markdown "$out/fed.md" || ok=1
   # Pictures and checkpoints are not results.
   [ -d "$out/runs/train/digits" ] && cp "$out/runs/train/digits/results.csv" "$out/digits.csv"
   rm -rf "$out/runs"

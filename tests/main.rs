@@ -2,6 +2,8 @@
 
 #[path = "suite/balance.rs"]
 mod balance;
+#[path = "suite/bench.rs"]
+mod bench;
 #[path = "suite/cli.rs"]
 mod cli;
 #[path = "suite/cuda.rs"]

@@ -1,25 +1,30 @@
-//! How fast this machine trains and infers: whole steps on synthetic images, timed one by one.
+//! How fast this machine trains and infers: whole steps, timed one by one, and where their time goes. Here is what all of it
+//! shares: the choices, the synthetic network and batch.
 
 mod check;
+mod clocks;
+mod input;
 mod ops;
+mod steps;
 
 pub use check::{Checked, Pair, check_kernels};
+pub use clocks::Readings;
+pub use input::{Input, Source, Supply};
 pub use ops::{OpsMeasurement, ops};
+pub use steps::{Measurement, infer, markdown, train};
 
 use crate::balance::Method;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
 use crate::losses::{Encoded, Encoder, TrainingNetwork};
-use crate::model::{Architecture, Backbone, Card, Model, init, weights};
+use crate::model::{Architecture, Backbone, init, weights};
 use crate::optim::schedule::{Decline, Schedule};
 use crate::optim::{OptimizerConfig, OptimizerKind};
 use crate::task::{Label, LabelledBox, Task, TaskKind};
-use crate::train::run::Machine;
-use crate::train::step::{StepTargets, Trainer};
+use crate::train::step::Trainer;
 use clap::ValueEnum;
 use serde::Serialize;
-use std::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,6 +33,9 @@ pub enum Heads {
     Classify,
     /// Classification, lite detection and regression.
     All,
+    /// Those of the data set's tasks.
+    #[value(skip)]
+    Data,
 }
 
 #[derive(Clone)]
@@ -36,59 +44,11 @@ pub struct Options {
     pub batch: usize,
     pub device: DeviceChoice,
     pub backbone: Backbone,
+    /// Of the synthetic network; a data set brings its own.
     pub heads: Heads,
     pub repeats: usize,
-}
-
-/// One measurement; the schema of `--json`, described in benches/README.md.
-#[derive(Serialize)]
-pub struct Measurement {
-    pub work: &'static str,
-    pub model: &'static str,
-    pub heads: Heads,
-    pub device: String,
-    pub dtype: &'static str,
-    pub img_size: usize,
-    pub batch_size: usize,
-    pub threads: usize,
-    pub param_count: usize,
-    pub warmup: usize,
-    pub repeats: usize,
-    /// Milliseconds: median, fastest, slowest.
-    pub step_time: f64,
-    pub step_time_min: f64,
-    pub step_time_max: f64,
-    /// Images per second at the median.
-    pub samples_per_sec: f64,
-    /// Bytes shared by all values of a step.
-    pub arena_bytes: usize,
-    /// Largest resident size of the process so far; absent where the system does not say.
-    pub peak_memory_bytes: Option<u64>,
-    pub version: &'static str,
-    pub commit: &'static str,
-    pub machine: Machine,
-}
-
-/// Runs before the clock starts: weights packed, pages touched, clocks up.
-const WARMUP: usize = 2;
-
-/// Times whole training steps: forward, losses, backward, update.
-///
-/// # Errors
-/// A network or device that cannot be had.
-pub fn train(options: &Options) -> Result<Measurement> {
-    let (mut trainer, images, targets) = training(options, Fusion::On)?;
-    let targets = StepTargets::new(&[&targets]);
-    trainer.load(&images, &targets, 0)?;
-    let times = time(options.repeats, || {
-        // As training does: the next batch travels while this one is computed.
-        trainer.begin(&targets);
-        trainer.start()?;
-        trainer.load(&images, &targets, 0)?;
-        trainer.finish().map(|_| ())
-    })?;
-    let parameters = trainer.executor.store()?.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
-    Ok(measurement("train", options, times, parameters, trainer.executor.arena_bytes()))
+    /// Where images come from; none is one synthetic batch again and again.
+    pub source: Option<Source>,
 }
 
 /// A trainer on a fixed batch: the images, and each image's targets.
@@ -120,23 +80,14 @@ fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<
     Ok((trainer, images, targets))
 }
 
-/// Times evaluation forward passes.
+/// Whether anything can be measured with these choices, before anything is made for them.
 ///
 /// # Errors
-/// As [`train`].
-pub fn infer(options: &Options) -> Result<Measurement> {
-    check(options)?;
-    let card = Card::new(architecture(options), options.imgsz);
-    let model = Model { tensors: initial_tensors(&card.architecture, options)?, card };
-    let mut runner = model.start(&options.device)?;
-    let images = synthetic_images(options);
-    let shape = [options.batch, options.imgsz, options.imgsz];
-    let times = time(options.repeats, || runner.run_ahead(shape, &images).map(|_| ()))?;
-    let parameters = model.card.architecture.parameter_count(options.imgsz)?;
-    Ok(measurement("infer", options, times, parameters, runner.arena_bytes()))
-}
-
-fn check(options: &Options) -> Result<()> {
+/// A size or count that is none.
+pub fn check(options: &Options) -> Result<()> {
+    if options.source.as_ref().is_some_and(|source| source.workers == 0) {
+        return Err(Error::Usage("--workers 0: expected at least 1".into()));
+    }
     let fits = options.imgsz > 0 && options.imgsz.is_multiple_of(32) && options.batch > 0 && options.repeats > 0;
     if fits {
         return Ok(());
@@ -158,6 +109,7 @@ fn architecture(options: &Options) -> Architecture {
     Architecture::new(options.backbone, tasks, options.imgsz, 0.0)
 }
 
+/// The network's parameters before any training.
 fn initial_tensors(architecture: &Architecture, options: &Options) -> Result<weights::Tensors> {
     use crate::executor::{ParameterSet, Store};
     let network = architecture.network([1, options.imgsz, options.imgsz], crate::graph::ir::Mode::Evaluate)?;
@@ -189,86 +141,4 @@ fn synthetic_labels(tasks: &[Task], size: usize, index: usize) -> Vec<Label> {
         TaskKind::Regress { .. } => Label::Values(vec![index as f32 / 8.0]),
     };
     tasks.iter().map(label).collect()
-}
-
-fn time(repeats: usize, mut work: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
-    for _ in 0..WARMUP {
-        work()?;
-    }
-    let mut times = Vec::new();
-    for _ in 0..repeats {
-        let start = Instant::now();
-        work()?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(times)
-}
-
-fn measurement(
-    work: &'static str,
-    options: &Options,
-    sorted_ms: Vec<f64>,
-    parameters: usize,
-    arena_bytes: usize,
-) -> Measurement {
-    let median = (sorted_ms[(sorted_ms.len() - 1) / 2] + sorted_ms[sorted_ms.len() / 2]) / 2.0;
-    let machine = Machine::this();
-    let (device, dtype, threads) = match &options.device {
-        DeviceChoice::Cpu { threads: 0 } => ("cpu".into(), "float32", machine.cores),
-        DeviceChoice::Cpu { threads } => ("cpu".into(), "float32", *threads),
-        gpu => (gpu.to_string(), "bfloat16", 1),
-    };
-    Measurement {
-        work,
-        model: options.backbone.name(),
-        heads: options.heads,
-        device,
-        dtype,
-        img_size: options.imgsz,
-        batch_size: options.batch,
-        threads,
-        param_count: parameters,
-        warmup: WARMUP,
-        repeats: sorted_ms.len(),
-        step_time: median,
-        step_time_min: sorted_ms[0],
-        step_time_max: sorted_ms[sorted_ms.len() - 1],
-        samples_per_sec: options.batch as f64 / median * 1e3,
-        arena_bytes,
-        peak_memory_bytes: peak_memory(),
-        version: env!("CARGO_PKG_VERSION"),
-        commit: env!("POLYHEAD_COMMIT"),
-        machine,
-    }
-}
-
-/// The high-water mark of the resident set, from the kernel.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
-impl std::fmt::Display for Measurement {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} {} {}² batch {} on {} ({} threads, {}): {:.1} images/s; {:.1} ms a step, {:.1}–{:.1} over {} repeats; arena {} MiB{}",
-            self.work,
-            self.model,
-            self.img_size,
-            self.batch_size,
-            self.device,
-            self.threads,
-            self.machine.instruction_set,
-            self.samples_per_sec,
-            self.step_time,
-            self.step_time_min,
-            self.step_time_max,
-            self.repeats,
-            self.arena_bytes >> 20,
-            self.peak_memory_bytes.map_or(String::new(), |b| format!(", peak memory {} MiB", b >> 20)),
-        )
-    }
 }

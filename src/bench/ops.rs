@@ -1,11 +1,13 @@
 //! Where a training step's time goes: every kind of work of the model's own network by its sizes, timed inside whole steps,
 //! against what the device can do at most and against the same list without fusion.
 
+use super::clocks::{Readings, reading};
 use super::{Options, training};
 use crate::error::Result;
 use crate::executor::{Ceilings, NodeTime};
 use crate::graph::fuse::Fusion;
 use crate::train::run::Machine;
+use crate::train::step::{StepTargets, Trainer};
 use serde::Serialize;
 use std::fmt;
 
@@ -45,25 +47,29 @@ pub struct OpsMeasurement {
     /// Milliseconds of segments 1 to 3 as the sum of their nodes, fused and not.
     pub fused: f64,
     pub unfused: f64,
-    /// Longest in total first.
+    /// Milliseconds of segment 4, which is in neither.
+    pub update: f64,
+    /// Longest in total first; last the update.
     pub ops: Vec<OpTime>,
+    /// Around the fused list, where the device says them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Readings>,
+    /// [`Executor::tuning_hash`](crate::executor::Executor::tuning_hash) of the fused list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<String>,
     pub version: &'static str,
     pub commit: &'static str,
     pub machine: Machine,
 }
 
-/// Times the nodes of a training step.
+/// Times the nodes of a training step, and its update.
 ///
 /// # Errors
 /// A network or device that cannot be had.
 pub fn ops(options: &Options) -> Result<OpsMeasurement> {
-    let nodes = |fusion: Fusion| -> Result<(Vec<NodeTime>, Ceilings)> {
-        let (mut trainer, images, targets) = training(options, fusion)?;
-        let nodes = trainer.time_nodes(&images, &targets, options.repeats)?;
-        Ok((nodes, trainer.executor.ceilings()?))
-    };
-    let (fused, ceilings) = nodes(Fusion::On)?;
-    let (unfused, _) = nodes(Fusion::Off)?;
+    let Fused { nodes: fused, update, ceilings, clocks, tuning } = fused(options)?;
+    let (mut trainer, images, targets) = training(options, Fusion::Off)?;
+    let unfused = trainer.time_nodes(&images, &targets, options.repeats)?;
     let total = |nodes: &[NodeTime]| nodes.iter().map(|n| median(&n.milliseconds)).sum();
     Ok(OpsMeasurement {
         work: "ops",
@@ -76,11 +82,45 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
         ceiling_gflop_per_second: ceilings.flops_per_second.map(|f| f / 1e9),
         fused: total(&fused),
         unfused: total(&unfused),
-        ops: table(&fused, ceilings),
+        update: median(&update.milliseconds),
+        ops: [table(&fused, ceilings), table(&[update], ceilings)].into_iter().flatten().collect(),
+        clocks,
+        tuning,
         version: env!("CARGO_PKG_VERSION"),
         commit: env!("POLYHEAD_COMMIT"),
         machine: Machine::this(),
     })
+}
+
+/// What is measured of the fused list.
+struct Fused {
+    nodes: Vec<NodeTime>,
+    update: NodeTime,
+    ceilings: Ceilings,
+    clocks: Option<Readings>,
+    tuning: Option<String>,
+}
+
+fn fused(options: &Options) -> Result<Fused> {
+    let (mut trainer, images, targets) = training(options, Fusion::On)?;
+    let gauge = trainer.executor.gauge();
+    let read = |trainer: &mut Trainer| {
+        reading(gauge.as_ref(), |look| {
+            let targets = StepTargets::new(&[&targets]);
+            trainer.load(&images, &targets, 0)?;
+            trainer.begin(&targets);
+            trainer.start()?;
+            look();
+            trainer.finish().map(|_| ())
+        })
+    };
+    let before = read(&mut trainer)?;
+    let nodes = trainer.time_nodes(&images, &targets, options.repeats)?;
+    let after = read(&mut trainer)?;
+    let update = trainer.time_update(options.repeats)?;
+    let ceilings = trainer.executor.ceilings()?;
+    let clocks = before.zip(after).map(|(before, after)| Readings::new(before, after));
+    Ok(Fused { nodes, update, ceilings, clocks, tuning: trainer.executor.tuning_hash() })
 }
 
 fn table(nodes: &[NodeTime], ceilings: Ceilings) -> Vec<OpTime> {
@@ -157,7 +197,8 @@ impl fmt::Display for OpsMeasurement {
         let multiply = self.ceiling_gflop_per_second.map_or(String::new(), |c| format!(" and {c:.0} GFLOP/s"));
         write!(
             f,
-            "\nA training step of {} at {}², batch {}, on {}: {:.1} ms in its nodes, {:.1} ms without fusion ({:.2}×). \
+            "\nA training step of {} at {}², batch {}, on {}: {:.1} ms in its nodes, {:.1} ms without fusion ({:.2}×); \
+             {:.1} ms in the update, which is no node and in neither. \
              Ceilings measured in this run: {:.1} GB/s{multiply}.",
             self.model,
             self.img_size,
@@ -166,8 +207,16 @@ impl fmt::Display for OpsMeasurement {
             self.fused,
             self.unfused,
             self.unfused / self.fused,
+            self.update,
             self.ceiling_gb_per_second
-        )
+        )?;
+        if let Some(hash) = &self.tuning {
+            write!(f, " Tuning {hash}.")?;
+        }
+        match &self.clocks {
+            Some(clocks) => write!(f, "\n\n{clocks}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,22 +1,26 @@
-//! The flags of `polyhead bench`.
+//! The flags of `polyhead bench`, and where its figures go.
 
-use crate::bench;
-use crate::error::Result;
+use crate::bench::{self, Heads, Measurement, Options, Source};
+use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::Backbone;
+use crate::model::weights::write_whole;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum BenchCommand {
     /// Images per second of whole training steps
-    Train(BenchArgs),
+    Train(StepsArgs),
     /// Images per second of evaluation forward passes
-    Infer(BenchArgs),
+    Infer(StepsArgs),
     /// Where a training step's time goes, by op and size, against the device's ceilings and the unfused list
     Ops {
         #[command(flatten)]
         bench: BenchArgs,
+        #[arg(long, default_value_t = 8)]
+        batch: usize,
         /// First compare every kernel with the CPU's op on so many random images, at most the batch (8 unless given); where
         /// one is wrong nothing is timed. Takes as long as a few steps on the CPU and the memory of one
         #[arg(long, value_name = "IMAGES", num_args = 0..=1, require_equals = true, default_missing_value = "8")]
@@ -25,11 +29,25 @@ pub enum BenchCommand {
 }
 
 #[derive(Args)]
+pub struct StepsArgs {
+    #[command(flatten)]
+    bench: BenchArgs,
+    /// Images per step; several, as in `64,128,256`, are measured one after another
+    #[arg(long, value_delimiter = ',', default_value = "8")]
+    batch: Vec<usize>,
+    /// Feed images of this data set, decoded and augmented, to the heads of its tasks: a folder or a data.yaml [default: one
+    /// synthetic batch again and again]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "heads")]
+    data: Option<PathBuf>,
+    /// Threads that decode and augment
+    #[arg(long, default_value_t = 2, requires = "data")]
+    workers: usize,
+}
+
+#[derive(Args)]
 pub struct BenchArgs {
     #[arg(long, default_value_t = 224)]
     imgsz: usize,
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
     #[arg(long, default_value_t = 0)]
     threads: usize,
     #[arg(long, default_value = "auto")]
@@ -38,23 +56,84 @@ pub struct BenchArgs {
     backbone: String,
     /// Which heads: `classify` (1000 classes), or `all` (classification, lite detection and regression)
     #[arg(long, value_enum, default_value = "classify")]
-    heads: bench::Heads,
+    heads: Heads,
     /// Timed repeats
     #[arg(long, default_value_t = 10)]
     repeats: usize,
+    /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    json: Option<PathBuf>,
+    /// Write them as a table to this file
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 impl BenchArgs {
-    pub fn options(self) -> Result<bench::Options> {
-        Ok(bench::Options {
+    fn options(&self, batch: usize, source: Option<Source>) -> Result<Options> {
+        Ok(Options {
             imgsz: self.imgsz,
-            batch: self.batch,
+            batch,
             device: DeviceChoice::parse(&self.device, self.threads)?,
             backbone: Backbone::parse(&self.backbone)?,
             heads: self.heads,
             repeats: self.repeats,
+            source,
         })
     }
+
+    fn write<T: Serialize>(&self, figures: &T, table: impl FnOnce() -> String) -> Result<()> {
+        if let Some(path) = &self.json {
+            let text = serde_json::to_string_pretty(figures).map_err(|e| Error::Other(e.to_string()))? + "\n";
+            write_whole(path, text.as_bytes())?;
+        }
+        match &self.markdown {
+            Some(path) => write_whole(path, table().as_bytes()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Measures what was asked for.
+///
+/// # Errors
+/// Whatever stopped it, as a sentence.
+pub fn run(command: BenchCommand) -> Result<()> {
+    match command {
+        BenchCommand::Train(args) => steps(&args, bench::train),
+        BenchCommand::Infer(args) => steps(&args, bench::infer),
+        BenchCommand::Ops { bench, batch, check } => ops(&bench, batch, check),
+    }
+}
+
+/// One measurement for each batch size. The files hold what has been measured so far: a batch that does not fit on a device
+/// does not cost the ones before it.
+fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<()> {
+    let source = args.data.clone().map(|data| Source { data, workers: args.workers });
+    let options = args.batch.iter().map(|&batch| args.bench.options(batch, source.clone()));
+    let options: Vec<Options> = options.collect::<Result<_>>()?;
+    options.iter().try_for_each(bench::check)?;
+    let mut measured = Vec::new();
+    for options in &options {
+        let measurement = work(options)?;
+        println!("{measurement}");
+        measured.push(measurement);
+        let table = || bench::markdown(&measured);
+        match (measured.as_slice(), args.batch.len()) {
+            ([only], 1) => args.bench.write(only, table)?,
+            (list, _) => args.bench.write(&list, table)?,
+        }
+    }
+    Ok(())
+}
+
+fn ops(args: &BenchArgs, batch: usize, check: Option<usize>) -> Result<()> {
+    let options = args.options(batch, None)?;
+    if let Some(images) = check {
+        let checked = bench::check_kernels(&options, images)?;
+        println!("{checked}");
+        checked.verdict()?;
+    }
+    let measured = bench::ops(&options)?;
+    println!("{measured}");
+    args.write(&measured, || format!("{measured}\n"))
 }

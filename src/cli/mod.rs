@@ -4,7 +4,6 @@ mod bench_flags;
 mod life_flags;
 
 use crate::balance::Method;
-use crate::bench;
 use crate::config::TrainConfig;
 use crate::data::{Dataset, OpenOptions, Split, describe, digits};
 use crate::error::{Error, Result};
@@ -17,12 +16,11 @@ use crate::optim::schedule::ScheduleKind;
 use crate::predict;
 use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
-use bench_flags::{BenchArgs, BenchCommand};
+use bench_flags::BenchCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 use life_flags::LifeArgs;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 /// Trains one network for many tasks on a folder of images; evaluates it; predicts with it.
@@ -423,16 +421,7 @@ pub fn run(cli: Cli) -> Result<()> {
             println!("wrote {}; train on it with: polyhead train {}", dir.display(), dir.display());
             Ok(())
         }
-        Command::Bench(BenchCommand::Train(args)) => measure(args, bench::train),
-        Command::Bench(BenchCommand::Infer(args)) => measure(args, bench::infer),
-        Command::Bench(BenchCommand::Ops { bench, check }) => measure(bench, |options| {
-            if let Some(images) = check {
-                let checked = bench::check_kernels(options, images)?;
-                println!("{checked}");
-                checked.verdict()?;
-            }
-            bench::ops(options)
-        }),
+        Command::Bench(command) => bench_flags::run(command),
     }
 }
 
@@ -486,20 +475,5 @@ fn predict_command(args: PredictArgs) -> Result<()> {
         eprintln!("unreadable, left out: {broken}");
     }
     println!("{} images answered in {}", report.images, report.lines.display());
-    Ok(())
-}
-
-fn measure<M, W>(args: BenchArgs, work: W) -> Result<()>
-where
-    M: fmt::Display + serde::Serialize,
-    W: FnOnce(&bench::Options) -> Result<M>,
-{
-    let json = args.json.clone();
-    let measured = work(&args.options()?)?;
-    println!("{measured}");
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&measured).map_err(|e| Error::Other(e.to_string()))? + "\n";
-        crate::model::weights::write_whole(&path, text.as_bytes())?;
-    }
     Ok(())
 }

@@ -83,6 +83,11 @@ impl<T: Send + 'static> TrainLoader<T> {
         Ok(TrainLoader { pipeline })
     }
 
+    /// Batches that are finished or begun at most while nobody takes any.
+    pub fn backlog(&self) -> usize {
+        self.pipeline.backlog()
+    }
+
     /// Errors: `Other` beyond `max_broken`, naming the images.
     #[allow(clippy::should_implement_trait)] // endless, and an error ends it for good
     pub fn next(&mut self) -> Result<Batch<T>> {

@@ -65,6 +65,11 @@ struct Piece<T> {
 /// Images of a piece: few, so that the first batch is there soon and little waits in memory.
 const PIECE: usize = 4;
 
+/// Pieces that workers may go ahead of the assembler.
+fn pieces_ahead(pieces_per_batch: u64, workers: usize) -> u64 {
+    pieces_per_batch + workers as u64
+}
+
 impl<T: Send + 'static> Pipeline<T> {
     pub fn start(
         samples: Arc<[Sample]>,
@@ -86,7 +91,7 @@ impl<T: Send + 'static> Pipeline<T> {
         let prefetch = options.prefetch.max(1);
         let pieces_per_batch = options.batch.div_ceil(PIECE) as u64;
         let first = start_batch * pieces_per_batch;
-        let ahead = pieces_per_batch + workers as u64;
+        let ahead = pieces_ahead(pieces_per_batch, workers);
         let shared = Arc::new(Shared {
             samples,
             options,
@@ -123,6 +128,14 @@ impl<T> Pipeline<T> {
     pub fn images_per_second(&self) -> f64 {
         let (made, busy) = (self.shared.made.load(Ordering::Relaxed), self.shared.busy.load(Ordering::Relaxed));
         made as f64 / (busy as f64 / 1e9) * self.shared.options.workers.max(1) as f64
+    }
+
+    /// Batches that are finished or begun at most while nobody takes any: those that wait, one in the assembler's hand, and
+    /// those of the pieces that workers may make ahead.
+    pub fn backlog(&self) -> usize {
+        let Shared { options, pieces_per_batch, .. } = &*self.shared;
+        let pieces = pieces_ahead(*pieces_per_batch, options.workers.max(1));
+        options.prefetch.max(1) + 1 + pieces.div_ceil(*pieces_per_batch) as usize
     }
 
     /// Keeps a buffer for a later batch; more than a few would only hold memory.

@@ -99,6 +99,16 @@ impl CpuExecutor {
         Ceilings { bytes_per_second: self.cpu.copy_ceiling(), flops_per_second: Some(self.cpu.multiply_ceiling()) }
     }
 
+    pub fn time_update(&mut self, update: &Update, repeats: usize) -> NodeTime {
+        let mut time = NodeTime::of_update(&self.store, &update.rule, 0);
+        for _ in 0..repeats {
+            let start = Instant::now();
+            self.update(update);
+            time.milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        time
+    }
+
     /// Rebuilds the packed weights the segment's convolutions read, where an update made them stale.
     fn refresh_packed(&mut self, plan: usize, segment: Segment, set: ParameterSet) {
         let prepared = &self.plans[plan];

@@ -12,7 +12,7 @@ pub use tuning::Tiles;
 
 use super::store::{ParameterSet, Rule, Store, Update, bytes_of};
 use super::{Ceilings, NodeTime, StepScalars};
-use crate::device::cuda::{self, Cuda, Precision, Staging, Work};
+use crate::device::cuda::{self, Cuda, Gauge, Precision, Staging, Work};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::graph::ir::{Graph, Segment, ValueId};
@@ -232,7 +232,20 @@ impl CudaExecutor {
     }
 
     pub fn ceilings(&mut self) -> Result<Ceilings> {
-        Ok(Ceilings { bytes_per_second: self.cuda.copy_ceiling()?, flops_per_second: None })
+        Ok(Ceilings { bytes_per_second: self.cuda.copy_ceiling()?, flops_per_second: self.cuda.multiply_ceiling()? })
+    }
+
+    pub fn gauge(&self) -> Option<Gauge> {
+        self.cuda.gauge()
+    }
+
+    pub fn time_update(&mut self, update: &Update, repeats: usize) -> Result<NodeTime> {
+        let groups = vec![self.update_launches(update)?; repeats];
+        let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
+        let milliseconds = self.cuda.time(&groups, &table)?;
+        self.moved();
+        let copies = self.memory.block(Block::Packed).bytes;
+        Ok(NodeTime { milliseconds, ..NodeTime::of_update(&self.store, &update.rule, copies) })
     }
 
     fn upload_scalars(&mut self, scalars: &StepScalars) -> Result<()> {
@@ -276,6 +289,15 @@ impl CudaExecutor {
     }
 
     pub fn update(&mut self, update: &Update) -> Result<f64> {
+        let launches = self.update_launches(update)?;
+        let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
+        self.cuda.launch(&launches, &table)?;
+        self.moved();
+        Ok(self.memory.outcome(&self.cuda)?.norm)
+    }
+
+    /// Uploads what the update is told, and says what starts it.
+    fn update_launches(&mut self, update: &Update) -> Result<Vec<Work>> {
         let Update { clip_norm, average_decay, .. } = *update;
         let step = optimizer::Step { groups: &update.groups, clip_norm, average_decay };
         let scalars = match &update.rule {
@@ -283,12 +305,13 @@ impl CudaExecutor {
             Rule::AdamW(adamw) => optimizer::adamw_scalars(adamw, &step),
         };
         self.cuda.upload(self.memory.block(Block::Scalars), ScalarsAt::UPDATE, bytes_of(&scalars))?;
-        let work = self.memory.update(&update.rule);
-        let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
-        self.cuda.launch(&work, &table)?;
+        Ok(self.memory.update(&update.rule))
+    }
+
+    /// Says that an update changed what the host and the averages' packed weights were made from.
+    fn moved(&mut self) {
         self.stale = true;
         self.packed[ParameterSet::Average as usize] = false;
-        Ok(self.memory.outcome(&self.cuda)?.norm)
     }
 
     pub fn store(&mut self) -> Result<&Store> {

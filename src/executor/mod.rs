@@ -5,6 +5,7 @@ mod cpu;
 mod cuda;
 pub mod store;
 
+pub use crate::device::cuda::{Clocks, Gauge};
 pub use cpu::CpuExecutor;
 pub use cuda::{CudaExecutor, Tiles};
 pub use store::{ParameterSet, Store};
@@ -15,8 +16,10 @@ use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
 use crate::graph::ir::{Buffer, Graph, Node, Parameter, Segment, ValueId};
 use crate::ops::cost::{self, Cost};
+use crate::ops::optimizer;
 use std::fmt;
 use std::path::PathBuf;
+use store::Rule;
 
 /// Where a plan runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +140,22 @@ impl NodeTime {
         };
         graph.nodes.iter().map(time).collect()
     }
+
+    /// Segment 4, which is no node, not timed yet; `copies` are the bytes of the weights' copies it writes.
+    fn of_update(store: &Store, rule: &Rule, copies: usize) -> NodeTime {
+        let parameters = store.update_ranges().iter().map(|range| range.len).sum();
+        let moments = match rule {
+            Rule::Sgd(_) => 1,
+            Rule::AdamW(_) => 2,
+        };
+        NodeTime {
+            name: "update".into(),
+            sizes: format!("{parameters} parameters"),
+            cost: optimizer::cost(parameters, moments, store.running.bytes() / 4, copies),
+            milliseconds: Vec::new(),
+            plain_by_library: Vec::new(),
+        }
+    }
 }
 
 /// What a device can do at most.
@@ -144,7 +163,8 @@ impl NodeTime {
 pub struct Ceilings {
     /// Of a copy, read and written both counted.
     pub bytes_per_second: f64,
-    /// Of multiply-adds that stay in registers, counted as two; absent where it is not measured.
+    /// Multiply-adds counted as two: on a CPU of those that stay in registers, on a GPU of a large bf16 matrix product by
+    /// cuBLAS, absent where that is not there.
     pub flops_per_second: Option<f64>,
 }
 
@@ -282,6 +302,25 @@ impl Executor {
         match self {
             Executor::Cpu(e) => Ok(e.ceilings()),
             Executor::Cuda(e) => e.ceilings(),
+        }
+    }
+
+    /// Where a GPU's clocks, temperature and power are read; `None` where nothing says them: on a CPU, without NVML.
+    pub fn gauge(&self) -> Option<Gauge> {
+        match self {
+            Executor::Cpu(_) => None,
+            Executor::Cuda(e) => e.gauge(),
+        }
+    }
+
+    /// Times segment 4 as a whole, `repeats` times in a row.
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn time_update(&mut self, update: &store::Update, repeats: usize) -> Result<NodeTime> {
+        match self {
+            Executor::Cpu(e) => Ok(e.time_update(update, repeats)),
+            Executor::Cuda(e) => e.time_update(update, repeats),
         }
     }
 

@@ -188,19 +188,23 @@ impl Runner {
         self.plans[&shape].run(&mut self.executor, ParameterSet::Current, images)
     }
 
-    /// As [`Runner::run`] on the batch that the last call brought, or this one for the first: `images` travel to the device while
-    /// it computes.
+    /// As [`Runner::run`] on the batch that the last call brought. `bring` hands the next one over, which travels to the device
+    /// while it computes; for the first call of a shape it is asked for two.
     ///
     /// # Errors
-    /// As [`Runner::run`].
-    pub fn run_ahead(&mut self, shape: [usize; 3], images: &[u8]) -> Result<Vec<HeadOutput>> {
+    /// As [`Runner::run`], and those of `bring`.
+    pub fn run_ahead(
+        &mut self,
+        shape: [usize; 3],
+        mut bring: impl FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+    ) -> Result<Vec<HeadOutput>> {
         let first = self.prepare(shape)?;
         let (plan, executor) = (&self.plans[&shape], &mut self.executor);
         if first {
-            plan.load(executor, images)?;
+            bring(&mut |images| plan.load(executor, images))?;
         }
         plan.start(executor, ParameterSet::Current)?;
-        plan.load(executor, images)?;
+        bring(&mut |images| plan.load(executor, images))?;
         plan.answers(executor)
     }
 
@@ -214,8 +218,9 @@ impl Runner {
         Ok(new)
     }
 
-    pub fn arena_bytes(&self) -> usize {
-        self.executor.arena_bytes()
+    /// What it runs on.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
     }
 }
 

@@ -5,19 +5,18 @@ use super::feed::Feed;
 use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience};
 use super::progress::{Progress, StepLine, epoch_lines, in_words};
 use super::run::{ResultsTable, RunFolder};
-use super::setup::{Data, schedule};
+use super::setup::{Data, loader, schedule};
 use super::step::Trainer;
 use crate::config::{OnNan, TrainConfig};
 use crate::data::random::hash_text;
-use crate::data::{Broken, LoaderOptions, Sample, TrainLoader};
+use crate::data::{Broken, Sample};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Settings, TaskResult, overall};
 use crate::executor::ParameterSet;
-use crate::losses::Encoder;
 use crate::model::heads::decode::DecodeOptions;
 use crate::model::{Card, ForwardPlan, init};
 use crate::predict;
-use crate::task::{Label, Task};
+use crate::task::Task;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,26 +225,12 @@ impl Run {
     }
 
     fn feed(&self, config: &TrainConfig) -> Result<Feed> {
-        let encoder = Encoder {
-            tasks: self.data.tasks.clone(),
-            levels: self.card.architecture.levels(config.imgsz, config.imgsz),
-            standardisation: self.card.standardisation.clone(),
+        let seed = match self.state.retries {
+            0 => config.seed,
+            retries => hash_text(config.seed, &format!("retry {retries}")),
         };
-        let options = LoaderOptions {
-            batch: config.batch,
-            imgsz: config.imgsz,
-            workers: config.workers,
-            seed: match self.state.retries {
-                0 => config.seed,
-                retries => hash_text(config.seed, &format!("retry {retries}")),
-            },
-            augment: self.data.augment(config),
-            max_broken: config.max_broken,
-            prefetch: 2 + config.accumulate,
-        };
-        let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
         let first = self.trainer.step * config.accumulate as u64;
-        let loader = TrainLoader::new(Arc::clone(&self.data.train), options, encode, first)?;
+        let loader = loader(&TrainConfig { seed, ..config.clone() }, &self.data, &self.card, first)?;
         Ok(Feed::new(loader, Arc::clone(&self.data.train), config.accumulate))
     }
 

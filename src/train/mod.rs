@@ -6,7 +6,7 @@ mod feed;
 mod limits;
 pub mod progress;
 pub mod run;
-mod setup;
+pub(crate) mod setup;
 mod start;
 pub mod step;
 

@@ -1,13 +1,13 @@
-//! What a run is made of before its first step: its images, its card, its trainer, its starting weights.
+//! What a run is made of before its first step: its images, its card, its trainer, its loader, its starting weights.
 
 use super::step::Trainer;
 use crate::config::{BatchNormMode, TrainConfig};
 use crate::data::random::hash_text;
-use crate::data::{Augment, Dataset, Framing, OpenOptions, Sample, digits};
+use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample, TrainLoader, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::losses::TrainingNetwork;
+use crate::losses::{Encoded, Encoder, TrainingNetwork};
 use crate::model::{Architecture, Card, Stage, Standardisation, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The images a run trains and judges on.
-pub(super) struct Data {
+pub(crate) struct Data {
     pub name: String,
     pub tasks: Vec<Task>,
     pub crop_safe: bool,
@@ -79,7 +79,7 @@ impl Data {
         })
     }
 
-    pub fn augment(&self, config: &TrainConfig) -> Augment {
+    fn augment(&self, config: &TrainConfig) -> Augment {
         if config.overfit > 0 {
             return Augment::NONE;
         }
@@ -94,6 +94,18 @@ impl Data {
         augment.contrast = config.jitter;
         augment.saturation = config.jitter;
         augment
+    }
+
+    pub fn loader_options(&self, config: &TrainConfig) -> LoaderOptions {
+        LoaderOptions {
+            batch: config.batch,
+            imgsz: config.imgsz,
+            workers: config.workers,
+            seed: config.seed,
+            augment: self.augment(config),
+            max_broken: config.max_broken,
+            prefetch: 2 + config.accumulate,
+        }
     }
 
     /// Of the images' names, in order: what a run that goes on must find again.
@@ -119,7 +131,7 @@ fn check_names<'a>(flag: &str, mut names: impl Iterator<Item = &'a String>, task
     }
 }
 
-pub(super) fn card(config: &TrainConfig, data: &Data) -> Card {
+pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
     let architecture = Architecture::new(config.backbone, data.tasks.clone(), config.imgsz, config.dropout);
     let mut card = Card::new(architecture, config.imgsz);
     for (index, task) in data.tasks.iter().enumerate() {
@@ -133,7 +145,7 @@ pub(super) fn card(config: &TrainConfig, data: &Data) -> Card {
     card
 }
 
-pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<Trainer> {
+pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, card: &Card) -> Result<Trainer> {
     let optimizer = OptimizerConfig {
         kind: config.optimizer,
         schedule: schedule(config, data),
@@ -148,10 +160,9 @@ pub(super) fn trainer(config: &TrainConfig, data: &Data, card: &Card) -> Result<
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
     let shape = [config.batch, config.imgsz, config.imgsz];
-    let device = DeviceChoice::parse(&config.device, config.threads)?;
     let network = TrainingNetwork::partly_frozen(&card.architecture, shape, &config.frozen())?;
     let balance = config.balance.start(&data.tasks, &task_weights);
-    Trainer::of(network, &card.architecture.tasks, &device, optimizer, balance, Fusion::On)
+    Trainer::of(network, &card.architecture.tasks, device, optimizer, balance, Fusion::On)
 }
 
 /// The learning rate over the run's steps.
@@ -180,8 +191,19 @@ fn decline(config: &TrainConfig, steps_per_epoch: u64) -> Decline {
     }
 }
 
+/// The endless stream of training batches from number `start` on, targets made in its threads.
+pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader<Vec<Encoded>>> {
+    let encoder = Encoder {
+        tasks: data.tasks.clone(),
+        levels: card.architecture.levels(config.imgsz, config.imgsz),
+        standardisation: card.standardisation.clone(),
+    };
+    let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
+    TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), encode, start)
+}
+
 /// Starts the trunk from a published file and says what was and was not in it.
-pub(super) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
+pub(crate) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
     let file = weights::read(path)?;
     let report = trainer.executor.edit_store(|store| weights::start_from(store, &file, path))??;
     let list = |keys: &[String]| {

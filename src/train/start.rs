@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 /// Anything that stops a run; what was saved before stays.
 pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
     make_absolute(&mut config)?;
-    DeviceChoice::parse(&config.device, config.threads)?.check()?;
+    let device = DeviceChoice::parse(&config.device, config.threads)?;
+    device.check()?;
     let data = Data::open(&config)?;
-    begin(config, data)
+    begin(config, &device, data)
 }
 
 /// One step of everything a run would do, validation, checkpoint and pictures included, in a folder that is removed afterwards.
@@ -27,7 +28,8 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
 /// As [`train`].
 pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     make_absolute(&mut config)?;
-    DeviceChoice::parse(&config.device, config.threads)?.check()?;
+    let device = DeviceChoice::parse(&config.device, config.threads)?;
+    device.check()?;
     let mut data = Data::open(&config)?;
     let images = [data.train.len(), data.val.len()];
     data.train = data.train.iter().take(config.batch * config.accumulate).cloned().collect();
@@ -36,7 +38,7 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     config = TrainConfig { epochs: 1, time: None, ..config };
     let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
     config.project.clone_from(&folder);
-    let ended = begin(config, data);
+    let ended = begin(config, &device, data);
     std::fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
     ended?;
     eprintln!(
@@ -46,9 +48,9 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     Ok(())
 }
 
-fn begin(config: TrainConfig, data: Data) -> Result<PathBuf> {
+fn begin(config: TrainConfig, device: &DeviceChoice, data: Data) -> Result<PathBuf> {
     let card = card(&config, &data);
-    let mut trainer = trainer(&config, &data, &card)?;
+    let mut trainer = trainer(&config, device, &data, &card)?;
     let mut notes = data.notes.clone();
     trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
     if let Some(file) = &config.weights {
@@ -141,7 +143,8 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
         )));
     }
     let mut folder = RunFolder::open(path)?;
-    let mut trainer = trainer(&state.config, &data, &loaded.card)?;
+    let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
+    let mut trainer = trainer(&state.config, &device, &data, &loaded.card)?;
     loaded.restore(&mut trainer, &file)?;
     if overrides.time.is_some() || overrides.patience.is_some() {
         say(&mut folder, "note: --time or --patience is another than before: the run need not end as it would have")?;

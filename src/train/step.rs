@@ -239,6 +239,20 @@ impl Trainer {
         self.executor.time_nodes(self.plan, &self.scalars(&targets), repeats)
     }
 
+    /// Times the update with the gradients there are; see [`Executor::time_update`].
+    ///
+    /// # Errors
+    /// Gradients that left the real numbers, or a GPU that refuses a call.
+    pub fn time_update(&mut self, repeats: usize) -> Result<NodeTime> {
+        let weights = self.balance.weights(&vec![true; self.names.len()]);
+        let update = self.optimizer.advance(&self.config, self.step, &weights);
+        // The first, which does not count: a norm that is not finite would leave the others nothing to do.
+        if !self.executor.update(&update)?.is_finite() {
+            return Err(self.non_finite("the gradient", &vec![f32::NAN; weights.len()], &weights));
+        }
+        self.executor.time_update(&update, repeats)
+    }
+
     /// Holds every node of segments 1 to 3 on one batch to the same step's on the CPU; see [`Executor::compare_nodes`].
     ///
     /// # Errors

@@ -12,7 +12,7 @@ pub fn polyhead() -> Command {
     Command::new(env!("CARGO_BIN_EXE_polyhead"))
 }
 
-fn run(args: &[&str]) -> Output {
+pub fn run(args: &[&str]) -> Output {
     polyhead().args(args).stdin(Stdio::null()).output().unwrap()
 }
 
@@ -476,11 +476,4 @@ fn a_plain_resnet_is_a_classifier_and_a_start() {
     assert!(said.contains("tensors start at random") && said.contains("heads.digits"), "{said}");
     assert!(said.contains("not used: fc.bias, fc.weight"), "{said}");
     fail(&[&args[..], &["--backbone", "resnet50"]].concat(), 1, &["resnet18.safetensors", "--backbone"]);
-}
-
-#[test]
-fn a_bench_that_cannot_check_or_measure_says_so() {
-    fail(&["bench", "ops", "--check", "--device", "cpu"], 2, &["--check", "cpu"]);
-    fail(&["bench", "ops", "--check=0", "--device", "cuda"], 2, &["--check", "at least 1"]);
-    fail(&["bench", "ops", "--check", "--imgsz", "33", "--device", "cuda"], 2, &["--imgsz 33", "multiple of 32"]);
 }

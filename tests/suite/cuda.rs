@@ -1,9 +1,9 @@
 //! The whole step on the GPU's kernels against the CPU: the plan, its layout in a GPU's memory, every launch in order. On a
 //! GPU where there is one, and through the shim on this CPU.
 
-use crate::step::{Probe, labels, norm, optimizer, three_tasks, vector};
+use crate::step::{Probe, cpu, labels, norm, optimizer, three_tasks, vector};
 use polyhead::balance::Method;
-use polyhead::bench::{Heads, Options, Pair, check_kernels};
+use polyhead::bench::{Heads, OpsMeasurement, Options, Pair, check_kernels, infer, ops, train};
 use polyhead::device::cuda::{Driver, File, Host, Precision};
 use polyhead::executor::{DeviceChoice, ParameterSet, Tiles};
 use polyhead::graph::fuse::Fusion;
@@ -11,7 +11,7 @@ use polyhead::graph::ir::ParameterId;
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, init};
 use polyhead::train::step::Trainer;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -203,7 +203,7 @@ fn steps_in_f32_move_parameters_as_the_cpu_does() {
 
 fn bench(device: &DeviceChoice, batch: usize) -> Options {
     let device = device.clone();
-    Options { imgsz: 64, batch, device, backbone: Backbone::Tiny, heads: Heads::All, repeats: 1 }
+    Options { imgsz: 64, batch, device, backbone: Backbone::Tiny, heads: Heads::All, repeats: 1, source: None }
 }
 
 /// What `bench ops --check` does before it times.
@@ -217,6 +217,26 @@ fn every_node_of_a_step_is_the_cpus() {
             assert!(checked.nodes.len() > 100, "{} nodes", checked.nodes.len());
             assert!(checked.verdict().is_ok(), "{device} in {precision:?}:\n{checked}");
         }
+    }
+}
+
+/// The batch that travels while a step computes, the update timed by itself, and the ceilings: the CPU's figures' rows.
+#[test]
+fn every_bench_runs_on_a_gpus_kernels() {
+    for device in devices(Precision::Bf16) {
+        let on = |device: &DeviceChoice| Options { imgsz: 32, ..bench(device, 2) };
+        let options = on(&device);
+        for measured in [train(&options), infer(&options)] {
+            let measured = measured.unwrap();
+            assert!(measured.samples_per_sec > 0.0 && measured.batch_size == 2, "{measured}");
+        }
+        let (ours, theirs) = (ops(&options).unwrap(), ops(&on(&cpu(2))).unwrap());
+        let names = |of: &OpsMeasurement| of.ops.iter().map(|op| op.op.clone()).collect::<BTreeSet<_>>();
+        assert_eq!(names(&ours), names(&theirs));
+        // The same parameters and moments, and bf16 copies of the convolutions' weights, which are most of them.
+        let bytes = |of: &OpsMeasurement| of.ops.last().map_or(0.0, |row| row.gb_per_second * row.time * 1e6);
+        let copies = (bytes(&ours) - bytes(&theirs)) / bytes(&theirs);
+        assert!((0.5 * 2.0 / 36.0..1.1 * 2.0 / 36.0).contains(&copies), "copies are {copies} of the update");
     }
 }
 

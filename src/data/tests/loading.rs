@@ -5,6 +5,9 @@ use crate::data::{Augment, Batch, EvalLoader, LoaderOptions, Sample, TrainLoader
 use crate::task::{Label, LabelledBox};
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 fn options(workers: usize) -> LoaderOptions {
     LoaderOptions {
@@ -64,6 +67,24 @@ fn threads_change_nothing_and_any_batch_can_be_the_first() {
     assert_eq!(take(5, 0, 9), expected);
     assert_eq!(take(2, 4, 5), expected[4..]);
     assert!(expected.iter().all(|(images, items)| items.len() == 6 && images.len() == 6 * 32 * 32 * 3));
+}
+
+/// What is made while nobody takes a batch, and no more: every worker's piece here is a whole share of a batch.
+#[test]
+fn the_backlog_is_what_is_made_ahead() {
+    let folder = Folder::new();
+    let made = Arc::new(AtomicUsize::new(0));
+    let counter = made.clone();
+    let encode = Arc::new(move |_: &[Label]| counter.fetch_add(1, Ordering::SeqCst));
+    let options = LoaderOptions { batch: 8, ..options(2) };
+    let loader = TrainLoader::new(samples(&folder, 10), options, encode, 0).unwrap();
+    let expected = 8 * loader.backlog();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while made.load(Ordering::SeqCst) < expected && Instant::now() < deadline {
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(50));
+    assert_eq!(made.load(Ordering::SeqCst), expected);
 }
 
 #[test]

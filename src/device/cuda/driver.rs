@@ -28,9 +28,9 @@ pub struct Driver {
     precision: Precision,
     limits: Limits,
     architecture: String,
-    device: sys::CUdevice,
+    pub(super) device: sys::CUdevice,
     context: sys::CUcontext,
-    stream: sys::CUstream,
+    pub(super) stream: sys::CUstream,
     /// Where batches travel while `stream` computes.
     copies: sys::CUstream,
     modules: HashMap<&'static str, sys::CUmodule>,
@@ -135,7 +135,7 @@ impl Driver {
         Ok(self.cudnn.get_or_insert_with(|| Cudnn::open(self.stream)).as_mut())
     }
 
-    fn bind(&self) -> Result<()> {
+    pub(super) fn bind(&self) -> Result<()> {
         // SAFETY: the context lives as long as `self`.
         unsafe { result::ctx::set_current(self.context) }.map_err(failed("cuCtxSetCurrent"))
     }
@@ -308,26 +308,6 @@ impl Driver {
         events.windows(2).map(|pair| pair[0].until(&pair[1])).collect()
     }
 
-    pub fn copy_ceiling(&mut self) -> Result<f64> {
-        const BYTES: usize = 1 << 30;
-        const REPEATS: usize = 10;
-        let (from, to) = (self.allocate(BYTES)?, self.allocate(BYTES)?);
-        let events: Vec<Event> = (0..=REPEATS).map(|_| Event::new()).collect::<Result<_>>()?;
-        for (repeat, event) in events.iter().enumerate() {
-            if repeat > 0 {
-                // SAFETY: both blocks were just made with this size.
-                unsafe { result::memcpy_dtod_async(to.address, from.address, BYTES, self.stream) }
-                    .map_err(failed("cuMemcpyDtoDAsync"))?;
-            }
-            event.record(self.stream)?;
-        }
-        self.synchronize()?;
-        let times: Vec<f64> = events.windows(2).map(|pair| pair[0].until(&pair[1])).collect::<Result<_>>()?;
-        self.free(from)?;
-        self.free(to)?;
-        Ok(2e3 * BYTES as f64 / times.into_iter().fold(f64::INFINITY, f64::min))
-    }
-
     /// The kernel of a launch, loaded and allowed its shared memory.
     fn function(&mut self, launch: &Launch) -> Result<sys::CUfunction> {
         self.bind()?;
@@ -413,10 +393,10 @@ impl Drop for Pinned {
 }
 
 /// A moment on a stream.
-struct Event(sys::CUevent);
+pub(super) struct Event(sys::CUevent);
 
 impl Event {
-    fn new() -> Result<Event> {
+    pub(super) fn new() -> Result<Event> {
         result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map(Event).map_err(failed("cuEventCreate"))
     }
 
@@ -438,13 +418,13 @@ impl Event {
         unsafe { result::stream::wait_event(stream, self.0, flags) }.map_err(failed("cuStreamWaitEvent"))
     }
 
-    fn record(&self, stream: sys::CUstream) -> Result<()> {
+    pub(super) fn record(&self, stream: sys::CUstream) -> Result<()> {
         // SAFETY: event and stream live.
         unsafe { result::event::record(self.0, stream) }.map_err(failed("cuEventRecord"))
     }
 
     /// Milliseconds from this event to a later one, both past.
-    fn until(&self, later: &Event) -> Result<f64> {
+    pub(super) fn until(&self, later: &Event) -> Result<f64> {
         // SAFETY: both were recorded, and the stream was waited for.
         unsafe { result::event::elapsed(self.0, later.0) }.map(f64::from).map_err(failed("cuEventElapsedTime"))
     }
@@ -490,6 +470,6 @@ fn words(error: &DriverError) -> String {
     }
 }
 
-fn failed(call: &'static str) -> impl FnOnce(DriverError) -> Error {
+pub(super) fn failed(call: &'static str) -> impl FnOnce(DriverError) -> Error {
     move |e| Error::Other(format!("the GPU refused {call}: {}", words(&e)))
 }

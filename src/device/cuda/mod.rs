@@ -3,6 +3,8 @@
 //! Two things run the same kernels: a GPU (`driver`), and for tests a CPU through the shim in `kernels/host` (`host`).
 
 mod cache;
+mod ceilings;
+mod clocks;
 pub mod compiler;
 mod cudnn;
 mod driver;
@@ -11,6 +13,7 @@ mod launch;
 mod sources;
 
 pub use cache::{fingerprint, keep};
+pub use clocks::{Clocks, Gauge};
 pub use cudnn::{Convolution, Direction, Sizes};
 pub use driver::{Driver, Graph, Limits, Pinned};
 pub use host::Host;
@@ -220,6 +223,25 @@ impl Cuda {
         match self {
             Cuda::Driver(d) => d.copy_ceiling(),
             Cuda::Host(_) => Ok(f64::INFINITY),
+        }
+    }
+
+    /// Operations a second of a large matrix product in bf16 by cuBLAS; `None` where that is not there, and on the shim.
+    ///
+    /// # Errors
+    /// Too little memory is free.
+    pub fn multiply_ceiling(&mut self) -> Result<Option<f64>> {
+        match self {
+            Cuda::Driver(d) => d.multiply_ceiling(),
+            Cuda::Host(_) => Ok(None),
+        }
+    }
+
+    /// Where the device's clocks are read; `None` where NVML is not there, and on the shim.
+    pub fn gauge(&self) -> Option<Gauge> {
+        match self {
+            Cuda::Driver(d) => Gauge::of(d),
+            Cuda::Host(_) => None,
         }
     }
 

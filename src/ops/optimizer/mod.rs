@@ -7,3 +7,13 @@ pub mod cpu;
 pub mod cuda;
 #[cfg(test)]
 mod tests;
+
+use super::cost::Cost;
+
+/// What the update moves at least: gradients once for their norm, since nothing may be updated before it is known; then
+/// gradients (set to zero), values, averages and `moments` moments of every parameter read and written, the averages of the
+/// `running` statistics moved, and `copies` bytes of weights' copies written.
+pub fn cost(parameters: usize, moments: usize, running: usize, copies: usize) -> Cost {
+    let floats = parameters * (1 + 2 * (3 + moments)) + 3 * running;
+    Cost { flops: 0, bytes: (4 * floats + copies) as u64 }
+}

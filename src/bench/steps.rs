@@ -1,0 +1,381 @@
+//! Whole steps of training and inference, timed one by one: images per second, and what is to be known beside it.
+
+use super::clocks::{Readings, reading};
+use super::input::{self, Batches, Input, Source, Supply};
+use super::{Heads, Options, architecture, check, initial_tensors, synthetic_images, training};
+use crate::error::Result;
+use crate::executor::{DeviceChoice, Executor};
+use crate::graph::fuse::Fusion;
+use crate::losses::Encoded;
+use crate::model::{Card, Model, Runner};
+use crate::train::run::Machine;
+use crate::train::step::{StepTargets, Trainer};
+use serde::Serialize;
+use std::fmt;
+use std::time::Instant;
+
+/// One measurement; the schema of `--json`, described in benches/README.md.
+#[derive(Serialize)]
+pub struct Measurement {
+    pub work: &'static str,
+    pub model: &'static str,
+    pub heads: Heads,
+    pub device: String,
+    pub dtype: &'static str,
+    pub img_size: usize,
+    pub batch_size: usize,
+    pub threads: usize,
+    pub param_count: usize,
+    pub warmup: usize,
+    pub repeats: usize,
+    /// Milliseconds: median, fastest, slowest.
+    pub step_time: f64,
+    pub step_time_min: f64,
+    pub step_time_max: f64,
+    /// Images per second: at the median; of a data set, whose batches do not come evenly, over all repeats.
+    pub samples_per_sec: f64,
+    /// Of a data set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Input>,
+    /// Where the device says them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Readings>,
+    /// [`Executor::tuning_hash`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<String>,
+    /// Bytes shared by all values of a step.
+    pub arena_bytes: usize,
+    /// Largest resident size of the process so far; absent where the system does not say.
+    pub peak_memory_bytes: Option<u64>,
+    pub version: &'static str,
+    pub commit: &'static str,
+    pub machine: Machine,
+}
+
+/// Runs before the clock starts: weights packed, pages touched, clocks up.
+const WARMUP: usize = 2;
+
+/// What is timed, one step after another: the next batch travels while one is computed, as in training.
+trait Work {
+    /// One step; `look` is called while the device is at work on it.
+    fn step(&mut self, look: &mut dyn FnMut()) -> Result<()>;
+
+    /// As [`Batches::rate`].
+    fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>>;
+
+    /// As [`Batches::freeze`].
+    fn stop_loader(&mut self) -> Result<()>;
+
+    fn executor(&self) -> &Executor;
+}
+
+struct Training {
+    trainer: Trainer,
+    batches: Batches<Vec<Encoded>>,
+    /// Of the batch that waits on the device.
+    loaded: StepTargets,
+}
+
+impl Training {
+    fn new(mut trainer: Trainer, mut batches: Batches<Vec<Encoded>>) -> Result<Training> {
+        let loaded = bring(&mut batches, &mut trainer)?;
+        Ok(Training { trainer, batches, loaded })
+    }
+}
+
+/// Brings the next batch to the device.
+fn bring(batches: &mut Batches<Vec<Encoded>>, trainer: &mut Trainer) -> Result<StepTargets> {
+    let mut loaded = None;
+    batches.next(|images, targets| {
+        let targets = StepTargets::new(&[targets]);
+        trainer.load(images, &targets, 0)?;
+        loaded = Some(targets);
+        Ok(())
+    })?;
+    Ok(loaded.unwrap_or_else(|| unreachable!("a batch was handed over")))
+}
+
+impl Work for Training {
+    fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
+        self.trainer.begin(&self.loaded);
+        self.trainer.start()?;
+        look();
+        self.loaded = bring(&mut self.batches, &mut self.trainer)?;
+        self.trainer.finish().map(|_| ())
+    }
+
+    fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>> {
+        self.batches.rate(batches)
+    }
+
+    fn stop_loader(&mut self) -> Result<()> {
+        self.batches.freeze()
+    }
+
+    fn executor(&self) -> &Executor {
+        &self.trainer.executor
+    }
+}
+
+struct Inference {
+    runner: Runner,
+    shape: [usize; 3],
+    batches: Batches<()>,
+}
+
+impl Work for Inference {
+    fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
+        let bring = |load: &mut dyn FnMut(&[u8]) -> Result<()>| {
+            look();
+            self.batches.next(|images, _| load(images))
+        };
+        self.runner.run_ahead(self.shape, bring).map(|_| ())
+    }
+
+    fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>> {
+        self.batches.rate(batches)
+    }
+
+    fn stop_loader(&mut self) -> Result<()> {
+        self.batches.freeze()
+    }
+
+    fn executor(&self) -> &Executor {
+        self.runner.executor()
+    }
+}
+
+/// Times whole training steps: forward, losses, backward, update.
+///
+/// # Errors
+/// A network, device or data set that cannot be had.
+pub fn train(options: &Options) -> Result<Measurement> {
+    check(options)?;
+    let (trainer, batches) = match &options.source {
+        Some(source) => input::training(options, source)?,
+        None => {
+            let (trainer, images, targets) = training(options, Fusion::On)?;
+            (trainer, Batches::Same { images, targets })
+        }
+    };
+    let mut work = Training::new(trainer, batches)?;
+    let timed = time(&mut work, options.repeats)?;
+    let parameters = &work.trainer.executor.store()?.parameters;
+    let parameters = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+    Ok(measurement("train", options, timed, parameters, work.executor()))
+}
+
+/// Times evaluation forward passes.
+///
+/// # Errors
+/// As [`train`].
+pub fn infer(options: &Options) -> Result<Measurement> {
+    check(options)?;
+    let (card, batches) = match &options.source {
+        Some(source) => input::inference(options, source)?,
+        None => {
+            let batches = Batches::Same { images: synthetic_images(options), targets: Vec::new() };
+            (Card::new(architecture(options), options.imgsz), batches)
+        }
+    };
+    let model = Model { tensors: initial_tensors(&card.architecture, options)?, card };
+    let runner = model.start(&options.device)?;
+    let mut work = Inference { runner, shape: [options.batch, options.imgsz, options.imgsz], batches };
+    let timed = time(&mut work, options.repeats)?;
+    let parameters = model.card.architecture.parameter_count(options.imgsz)?;
+    Ok(measurement("infer", options, timed, parameters, work.executor()))
+}
+
+/// What was seen of some steps.
+struct Timed {
+    /// In order.
+    milliseconds: Vec<f64>,
+    /// Images per second of the loader alone, where there is one, and milliseconds of steps without it.
+    loader: Option<(f64, Vec<f64>)>,
+    clocks: Option<Readings>,
+}
+
+fn time(work: &mut dyn Work, repeats: usize) -> Result<Timed> {
+    let gauge = work.executor().gauge();
+    for _ in 0..WARMUP {
+        work.step(&mut || ())?;
+    }
+    let loader_rate = work.loader_rate(repeats)?;
+    let before = reading(gauge.as_ref(), |look| work.step(look))?;
+    let milliseconds = time_steps(work, repeats)?;
+    let after = reading(gauge.as_ref(), |look| work.step(look))?;
+    let mut loader = None;
+    if let Some(rate) = loader_rate {
+        work.stop_loader()?;
+        // The batch that waits on the device is not the one that stays.
+        work.step(&mut || ())?;
+        loader = Some((rate, time_steps(work, repeats)?));
+    }
+    Ok(Timed { milliseconds, loader, clocks: before.zip(after).map(|(b, a)| Readings::new(b, a)) })
+}
+
+fn time_steps(work: &mut dyn Work, repeats: usize) -> Result<Vec<f64>> {
+    let step = |_| {
+        let start = Instant::now();
+        work.step(&mut || ())?;
+        Ok(start.elapsed().as_secs_f64() * 1e3)
+    };
+    (0..repeats).map(step).collect()
+}
+
+fn measurement(
+    work: &'static str,
+    options: &Options,
+    timed: Timed,
+    parameters: usize,
+    executor: &Executor,
+) -> Measurement {
+    let mut sorted = timed.milliseconds;
+    let overall =
+        |milliseconds: &[f64]| (options.batch * milliseconds.len()) as f64 / milliseconds.iter().sum::<f64>() * 1e3;
+    let rate = overall(&sorted);
+    sorted.sort_by(f64::total_cmp);
+    let median = (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0;
+    let input = |(source, (loader, without)): (&Source, (f64, Vec<f64>))| Input {
+        data: source.data.display().to_string(),
+        workers: source.workers,
+        loader_samples_per_sec: loader,
+        step_samples_per_sec: overall(&without),
+        supply: Supply::of(rate, overall(&without)),
+    };
+    let machine = Machine::this();
+    let (device, dtype, threads) = match &options.device {
+        DeviceChoice::Cpu { threads: 0 } => ("cpu".into(), "float32", machine.cores),
+        DeviceChoice::Cpu { threads } => ("cpu".into(), "float32", *threads),
+        gpu => (gpu.to_string(), "bfloat16", 1),
+    };
+    Measurement {
+        work,
+        model: options.backbone.name(),
+        heads: if options.source.is_some() { Heads::Data } else { options.heads },
+        device,
+        dtype,
+        img_size: options.imgsz,
+        batch_size: options.batch,
+        threads,
+        param_count: parameters,
+        warmup: WARMUP,
+        repeats: sorted.len(),
+        step_time: median,
+        step_time_min: sorted[0],
+        step_time_max: sorted[sorted.len() - 1],
+        samples_per_sec: if options.source.is_some() { rate } else { options.batch as f64 / median * 1e3 },
+        input: options.source.as_ref().zip(timed.loader).map(input),
+        clocks: timed.clocks,
+        tuning: executor.tuning_hash(),
+        arena_bytes: executor.arena_bytes(),
+        peak_memory_bytes: peak_memory(),
+        version: env!("CARGO_PKG_VERSION"),
+        commit: env!("POLYHEAD_COMMIT"),
+        machine,
+    }
+}
+
+/// The high-water mark of the resident set, from the kernel.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// A line, and one more for each of: the input, the clocks.
+impl fmt::Display for Measurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} {}² batch {} on {} ({} threads, {}): {:.1} images/s; {:.1} ms a step, {:.1}–{:.1} over {} repeats; arena {} MiB{}{}",
+            self.work,
+            self.model,
+            self.img_size,
+            self.batch_size,
+            self.device,
+            self.threads,
+            self.machine.instruction_set,
+            self.samples_per_sec,
+            self.step_time,
+            self.step_time_min,
+            self.step_time_max,
+            self.repeats,
+            self.arena_bytes >> 20,
+            self.peak_memory_bytes.map_or(String::new(), |b| format!(", peak memory {} MiB", b >> 20)),
+            self.tuning.as_ref().map_or(String::new(), |hash| format!("; tuning {hash}")),
+        )?;
+        if let Some(input) = &self.input {
+            write!(f, "\n{input}")?;
+        }
+        match &self.clocks {
+            Some(clocks) => write!(f, "\n{clocks}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A table of measurements of one machine, with what surrounds the figures below it.
+pub fn markdown(measurements: &[Measurement]) -> String {
+    let Some(first) = measurements.first() else { return String::new() };
+    let (fed, read) = (measurements.iter().any(|m| m.input.is_some()), measurements.iter().any(|m| m.clocks.is_some()));
+    let row = |m: &Measurement| {
+        let mut cells = vec![
+            m.batch_size.to_string(),
+            format!("{:.1}", m.samples_per_sec),
+            format!("{:.2}", m.step_time),
+            format!("{:.2}–{:.2}", m.step_time_min, m.step_time_max),
+            (m.arena_bytes >> 20).to_string(),
+        ];
+        if fed {
+            cells.extend(m.input.iter().map(|i| format!("{:.1}", i.step_samples_per_sec)));
+            cells.extend(m.input.iter().map(|i| format!("{:.1}", i.loader_samples_per_sec)));
+            cells.extend(m.input.iter().map(|i| i.supply.word().to_owned()));
+        }
+        if read {
+            let said =
+                |c: &Readings| [c.before.sm_mhz, c.after.sm_mhz].map(|c| c.map_or("?".into(), |c| c.to_string()));
+            cells.push(m.clocks.as_ref().map_or(String::new(), |c| said(c).join(" → ")));
+        }
+        cells
+    };
+    let mut head: Vec<String> =
+        ["batch", "images/s", "ms a step", "fastest–slowest", "arena MiB"].map(str::to_owned).to_vec();
+    if fed {
+        head.extend(["without the loader", "the loader alone", "input"].map(str::to_owned));
+    }
+    head.extend(read.then(|| "SM MHz".into()));
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(&head) + &line(&vec!["---".to_owned(); head.len()]);
+    measurements.iter().for_each(|m| text += &line(&row(m)));
+    let heads = match first.heads {
+        Heads::Classify => "1000 classes".to_owned(),
+        Heads::All => "classification, detection and regression".to_owned(),
+        Heads::Data => first.input.as_ref().map_or(String::new(), |i| format!("{}, --workers {}", i.data, i.workers)),
+    };
+    text += &format!(
+        "\n{} of {} at {}² ({heads}), {} on {} with {} threads; {}, {} cores, {}; {} steps before the clock, {} timed; polyhead {} {}.\n",
+        first.work,
+        first.model,
+        first.img_size,
+        first.dtype,
+        first.device,
+        first.threads,
+        first.machine.cpu,
+        first.machine.cores,
+        first.machine.instruction_set,
+        first.warmup,
+        first.repeats,
+        first.version,
+        first.commit
+    );
+    for m in measurements {
+        let note = m.clocks.as_ref().and_then(|c| c.note.as_ref()).map(|note| format!("note: {note}"));
+        let tuning = m.tuning.as_ref().map(|hash| format!("tuning {hash}"));
+        let said: Vec<String> = tuning.into_iter().chain(note).collect();
+        if !said.is_empty() {
+            text += &format!("\nBatch {}: {}.\n", m.batch_size, said.join("; "));
+        }
+    }
+    text
+}

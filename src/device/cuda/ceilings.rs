@@ -1,0 +1,143 @@
+//! What a GPU can do at most, for benches: a copy within its memory, and a large matrix product by cuBLAS where that is there.
+
+use super::Memory;
+use super::driver::{Driver, Event, failed};
+use crate::error::{Error, Result};
+use cudarc::cublas::result::{self as cublas, CublasError};
+use cudarc::cublas::sys as blas;
+use cudarc::driver::result;
+use std::ffi::c_int;
+
+/// Times each is measured; the best counts.
+const REPEATS: usize = 10;
+const COPY_BYTES: usize = 1 << 30;
+/// Rows, columns and depth of the product: large enough that starting it does not count, 128 MiB each matrix.
+const SIDE: usize = 8192;
+
+impl Driver {
+    /// As [`super::Cuda::copy_ceiling`].
+    pub fn copy_ceiling(&mut self) -> Result<f64> {
+        let (from, to) = (self.allocate(COPY_BYTES)?, self.allocate(COPY_BYTES)?);
+        let stream = self.stream;
+        let seconds = self.best_seconds(|| {
+            // SAFETY: both blocks were just made with this size.
+            unsafe { result::memcpy_dtod_async(to.address, from.address, COPY_BYTES, stream) }
+                .map_err(failed("cuMemcpyDtoDAsync"))
+        })?;
+        self.free(from)?;
+        self.free(to)?;
+        Ok(2.0 * COPY_BYTES as f64 / seconds)
+    }
+
+    /// As [`super::Cuda::multiply_ceiling`].
+    pub fn multiply_ceiling(&mut self) -> Result<Option<f64>> {
+        // SAFETY: the call only looks for the library.
+        if !unsafe { blas::is_culib_present() } {
+            return Ok(None);
+        }
+        self.bind()?;
+        // One that does not start (made for another driver) is as none: what was timed before is not lost over it.
+        let Ok(handle) = cublas::create_handle().map(Handle) else { return Ok(None) };
+        // SAFETY: handle and stream live; the driver's stream and cuBLAS's are one C type under two names.
+        unsafe { cublas::set_stream(handle.0, self.stream.cast()) }.map_err(refused("cublasSetStream"))?;
+        let numbers = numbers(SIDE * SIDE);
+        let [a, b, c] = [self.allocate(numbers.len())?, self.allocate(numbers.len())?, self.allocate(numbers.len())?];
+        self.upload(a.address, &numbers)?;
+        self.upload(b.address, &numbers)?;
+        let seconds = self.best_seconds(|| handle.multiply(a, b, c))?;
+        for memory in [a, b, c] {
+            self.free(memory)?;
+        }
+        Ok(Some(2.0 * (SIDE as f64).powi(3) / seconds))
+    }
+
+    /// The shortest of some runs of what `start` puts on the stream, after one that does not count.
+    fn best_seconds(&self, mut start: impl FnMut() -> Result<()>) -> Result<f64> {
+        start()?;
+        let events: Vec<Event> = (0..=REPEATS).map(|_| Event::new()).collect::<Result<_>>()?;
+        events[0].record(self.stream)?;
+        for event in &events[1..] {
+            start()?;
+            event.record(self.stream)?;
+        }
+        self.synchronize()?;
+        let times: Vec<f64> = events.windows(2).map(|pair| pair[0].until(&pair[1])).collect::<Result<_>>()?;
+        Ok(times.into_iter().fold(f64::INFINITY, f64::min) / 1e3)
+    }
+}
+
+/// cuBLAS, started on the context that is current.
+struct Handle(blas::cublasHandle_t);
+
+impl Handle {
+    /// C = Aᵀ·B in bf16 with sums in f32, both read along their depth, as a 1×1 convolution's maps and weights are.
+    fn multiply(&self, a: Memory, b: Memory, c: Memory) -> Result<()> {
+        let (one, zero) = (1.0f32, 0.0f32);
+        let side = SIDE as c_int;
+        let bf16 = blas::cudaDataType::CUDA_R_16BF;
+        // SAFETY: three matrices of SIDE² bf16 numbers; the two factors are read from the host before the call returns.
+        let done = unsafe {
+            cublas::gemm_ex(
+                self.0,
+                blas::cublasOperation_t::CUBLAS_OP_T,
+                blas::cublasOperation_t::CUBLAS_OP_N,
+                side,
+                side,
+                side,
+                (&raw const one).cast(),
+                a.address as *const _,
+                bf16,
+                side,
+                b.address as *const _,
+                bf16,
+                side,
+                (&raw const zero).cast(),
+                c.address as *mut _,
+                bf16,
+                side,
+                blas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                blas::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        };
+        done.map_err(refused("cublasGemmEx"))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: made by `create_handle` and destroyed once; there is nothing to do about a failure.
+        let _ = unsafe { cublas::destroy_handle(self.0) };
+    }
+}
+
+fn refused(call: &'static str) -> impl FnOnce(CublasError) -> Error {
+    move |e| Error::Other(format!("cuBLAS refused {call}: {e}"))
+}
+
+/// Numbers between −1 and 1 in bf16: zeros draw less power than numbers do, so that clocks would stay higher
+/// than a network's convolutions see them.
+fn numbers(len: usize) -> Vec<u8> {
+    let number = |i: u64| {
+        let bits = (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32;
+        let number = bits / (1 << 23) as f32 - 1.0;
+        ((number.to_bits() >> 16) as u16).to_ne_bytes()
+    };
+    (0..len as u64).flat_map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_product_is_of_numbers_that_vary() {
+        let bytes = numbers(1 << 20);
+        assert_eq!(bytes.len(), 2 << 20);
+        let number = |pair: &[u8]| f64::from(f32::from_bits(u32::from(u16::from_ne_bytes([pair[0], pair[1]])) << 16));
+        let values: Vec<f64> = bytes.chunks_exact(2).map(number).collect();
+        assert!(values.iter().all(|v| (-1.0..=1.0).contains(v)));
+        let mean = |of: &dyn Fn(f64) -> f64| values.iter().map(|&v| of(v)).sum::<f64>() / values.len() as f64;
+        // Uniform: mean 0, mean of squares ⅓; truncation takes at most 2⁻⁷ of each.
+        assert!(mean(&|v| v).abs() < 1e-2 && (mean(&|v| v * v) - 1.0 / 3.0).abs() < 1e-2);
+    }
+}

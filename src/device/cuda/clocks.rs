@@ -1,0 +1,94 @@
+//! What a GPU says of its clocks, temperature and power, through NVML: whether a measurement was of the card at its full speed.
+
+use super::driver::Driver;
+use cudarc::driver::sys;
+use nvml_wrapper::Nvml;
+use nvml_wrapper::bitmasks::device::ThrottleReasons;
+use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use serde::Serialize;
+use std::ffi::{CStr, c_char};
+
+/// One reading; a quantity that the card does not tell is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Clocks {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sm_mhz: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_mhz: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature_celsius: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power_watts: Option<f64>,
+    /// Why clocks are not higher, in NVML's words; nothing where the card is idle or as fast as it gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttle_reasons: Option<Vec<&'static str>>,
+}
+
+/// Where one GPU's clocks are read.
+pub struct Gauge {
+    nvml: Nvml,
+    /// NVML numbers all cards, the driver those of CUDA_VISIBLE_DEVICES in an order of its own: this names the same in both.
+    bus_id: String,
+}
+
+impl Gauge {
+    /// `None` where NVML is not there or does not know the card.
+    pub fn of(driver: &Driver) -> Option<Gauge> {
+        let gauge = Gauge { nvml: Nvml::init().ok()?, bus_id: bus_id(driver.device)? };
+        gauge.read().map(|_| gauge)
+    }
+
+    /// What the card says now; needs no context, so a step may be under way.
+    pub fn read(&self) -> Option<Clocks> {
+        let device = self.nvml.device_by_pci_bus_id(self.bus_id.as_str()).ok()?;
+        Some(Clocks {
+            sm_mhz: device.clock_info(Clock::SM).ok(),
+            memory_mhz: device.clock_info(Clock::Memory).ok(),
+            temperature_celsius: device.temperature(TemperatureSensor::Gpu).ok(),
+            power_watts: device.power_usage().ok().map(|milliwatts| f64::from(milliwatts) / 1e3),
+            throttle_reasons: device.current_throttle_reasons().ok().map(words),
+        })
+    }
+}
+
+/// As `0000:19:00.0`.
+fn bus_id(device: sys::CUdevice) -> Option<String> {
+    let mut text: [c_char; 32] = [0; 32];
+    // SAFETY: the driver writes at most as many characters as it is told there is room for, the closing zero among them.
+    let said = unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr(), text.len() as i32, device) };
+    said.result().ok()?;
+    let bytes = text.map(|c| c as u8);
+    CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok().map(str::to_owned)
+}
+
+fn words(reasons: ThrottleReasons) -> Vec<&'static str> {
+    [
+        (ThrottleReasons::APPLICATIONS_CLOCKS_SETTING, "applications clocks setting"),
+        (ThrottleReasons::SW_POWER_CAP, "software power cap"),
+        (ThrottleReasons::HW_SLOWDOWN, "hardware slowdown"),
+        (ThrottleReasons::SYNC_BOOST, "sync boost"),
+        (ThrottleReasons::SW_THERMAL_SLOWDOWN, "software thermal slowdown"),
+        (ThrottleReasons::HW_THERMAL_SLOWDOWN, "hardware thermal slowdown"),
+        (ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN, "hardware power brake"),
+        (ThrottleReasons::DISPLAY_CLOCK_SETTING, "display clock setting"),
+    ]
+    .into_iter()
+    .filter(|(reason, _)| reasons.contains(*reason))
+    .map(|(_, words)| words)
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_but_idleness_has_words() {
+        assert!(words(ThrottleReasons::NONE).is_empty() && words(ThrottleReasons::GPU_IDLE).is_empty());
+        let two = ThrottleReasons::SW_POWER_CAP | ThrottleReasons::HW_SLOWDOWN | ThrottleReasons::GPU_IDLE;
+        assert_eq!(words(two), ["software power cap", "hardware slowdown"]);
+        // One of them under an older name; NONE is no bit.
+        let idle = ThrottleReasons::GPU_IDLE;
+        assert_eq!(words(ThrottleReasons::all()).len() as u32, (ThrottleReasons::all() - idle).bits().count_ones());
+    }
+}

@@ -1,0 +1,140 @@
+//! `polyhead bench` as a person uses it: what its figures say, where they go, and what it refuses.
+
+use crate::cli::{digits, fail, path, run, succeed, text};
+use crate::step::Folder;
+use polyhead::data::{Dataset, OpenOptions};
+use polyhead::model::{Architecture, Backbone};
+use serde_json::Value;
+use std::path::Path;
+
+const TINY: [&str; 6] = ["--backbone", "tiny", "--imgsz", "32", "--threads", "2"];
+
+fn json(file: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn number(of: &Value, key: &str) -> f64 {
+    of[key].as_f64().unwrap_or_else(|| panic!("no number {key} in {of}"))
+}
+
+fn near(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * b.abs()
+}
+
+#[test]
+fn one_batch_is_an_object_and_several_are_a_list() {
+    let folder = Folder::new("bench-list");
+    let (figures, table) = (path(&folder, "figures.json"), path(&folder, "table.md"));
+    for work in ["train", "infer"] {
+        let to = ["--json", &figures, "--markdown", &table];
+        let printed = succeed(&[&["bench", work], &TINY[..], &["--batch", "2,4", "--repeats", "1"], &to].concat());
+        assert_eq!(printed.matches(" images/s; ").count(), 2, "{printed}");
+        let list = json(&figures);
+        let sizes: Vec<u64> = list.as_array().unwrap().iter().map(|m| m["batch_size"].as_u64().unwrap()).collect();
+        assert_eq!(sizes, [2, 4]);
+        for one in list.as_array().unwrap() {
+            assert_eq!(one["work"], work);
+            let rate = number(one, "batch_size") / number(one, "step_time") * 1e3;
+            assert!(near(number(one, "samples_per_sec"), rate), "{one}");
+            // A CPU's clocks are not read and nothing is tuned on it; synthetic images have no input.
+            assert!(["clocks", "tuning", "input"].iter().all(|key| one.get(key).is_none()), "{one}");
+        }
+        let table = std::fs::read_to_string(&table).unwrap();
+        let rows: Vec<&str> = table.lines().filter(|l| l.starts_with("| 2 |") || l.starts_with("| 4 |")).collect();
+        assert_eq!(rows.len(), 2, "{table}");
+        assert!(rows[1].contains(&format!("| {:.1} |", number(&list[1], "samples_per_sec"))), "{table}");
+        succeed(&[&["bench", work], &TINY[..], &["--batch", "2", "--repeats", "1", "--json", &figures]].concat());
+        assert_eq!(json(&figures)["batch_size"], 2);
+    }
+}
+
+#[test]
+fn the_update_is_a_row_of_its_own_with_what_it_moves() {
+    let folder = Folder::new("bench-ops");
+    let (figures, table) = (path(&folder, "figures.json"), path(&folder, "table.md"));
+    let to = ["--json", &figures, "--markdown", &table];
+    let small = ["--batch", "2", "--repeats", "1"];
+    let printed = succeed(&[&["bench", "ops"], &TINY[..], &small, &to].concat());
+    assert_eq!(std::fs::read_to_string(&table).unwrap(), printed);
+    let all = json(&figures);
+    let ops = all["ops"].as_array().unwrap();
+    let (update, nodes) = ops.split_last().unwrap();
+    assert_eq!((&update["op"], &update["count"]), (&Value::from("update"), &Value::from(1)));
+    assert!(nodes.iter().all(|op| op["op"] != "update"));
+    assert!(near(number(update, "total"), number(&all, "update")));
+    let short = [&["bench", "train"], &TINY[..], &small, &["--json", &figures]].concat();
+    succeed(&short);
+    let parameters = number(&json(&figures), "param_count");
+    assert_eq!(update["sizes"], format!("{parameters} parameters"));
+    // SGD: gradients for their norm; gradients, values, moment and average in and out; in f32. Running statistics are few.
+    let (bytes, least) = (number(update, "gb_per_second") * number(update, "time") * 1e6, 4.0 * 9.0 * parameters);
+    assert!(bytes > least && bytes < 1.05 * least, "{bytes} of at least {least}");
+}
+
+#[test]
+fn a_data_set_feeds_the_steps_and_brings_its_heads() {
+    let folder = Folder::new("bench-data");
+    let data = digits(&folder, 10);
+    let figures = path(&folder, "figures.json");
+    let dataset = Dataset::open(Path::new(&data), &OpenOptions { val_fraction: None, seed: 0 }).unwrap();
+    let heads = Architecture::new(Backbone::Tiny, dataset.tasks, 32, 0.0).parameter_count(32).unwrap();
+    for work in ["train", "infer"] {
+        let more = ["--data", &data, "--workers", "1", "--repeats", "2", "--json", &figures];
+        let printed = succeed(&[&["bench", work], &TINY[..], &["--batch", "4"], &more].concat());
+        let measured = json(&figures);
+        assert_eq!((&measured["heads"], &measured["param_count"]), (&Value::from("data"), &Value::from(heads)));
+        let input = &measured["input"];
+        assert_eq!((&input["data"], &input["workers"]), (&Value::from(data.clone()), &Value::from(1)));
+        assert!(number(input, "loader_samples_per_sec") > 0.0);
+        let (with, without) = (number(&measured, "samples_per_sec"), number(input, "step_samples_per_sec"));
+        let supply = if with >= 0.95 * without { "fed" } else { "starved" };
+        assert_eq!(input["supply"], supply, "{with} with the loader, {without} without");
+        assert!(printed.contains(&format!("{supply}: ")), "{printed}");
+        // Two repeats: their mean is the middle of fastest and slowest.
+        let mean = (number(&measured, "step_time_min") + number(&measured, "step_time_max")) / 2.0;
+        assert!(near(with, 4.0 / mean * 1e3), "{measured}");
+    }
+}
+
+#[test]
+fn an_unreadable_image_is_named_and_one_too_many_stops_the_bench() {
+    let folder = Folder::new("bench-broken");
+    let data = digits(&folder, 6);
+    let images = polyhead::data::walk(&folder.path.join("digits/train")).unwrap();
+    std::fs::write(&images[1], "no picture").unwrap();
+    let args = [&["bench", "train"], &TINY[..], &["--batch", "4", "--repeats", "1", "--data", &data]].concat();
+    let output = run(&args);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("unreadable, left out: "), "{said}");
+    std::fs::write(&images[2], "no picture").unwrap();
+    fail(&args, 1, &["cannot be read"]);
+}
+
+#[test]
+fn a_bench_refuses_what_it_cannot_measure_before_it_starts() {
+    let folder = Folder::new("bench-refused");
+    let figures = path(&folder, "figures.json");
+    let to = [&TINY[..], &["--repeats", "1", "--json", &figures]].concat();
+    fail(&[&["bench", "train", "--batch", "2,0"], &to[..]].concat(), 2, &["--batch 0", "at least 1"]);
+    fail(&[&["bench", "infer", "--data", ".", "--workers", "0"], &to[..]].concat(), 2, &["--workers 0"]);
+    fail(&[&["bench", "train", "--data", &path(&folder, "nowhere")], &to[..]].concat(), 1, &["nowhere"]);
+    // What the flags themselves exclude.
+    for args in [
+        &["bench", "ops", "--data", "."][..],
+        &["bench", "ops", "--batch", "2,4"],
+        &["bench", "train", "--workers", "2"],
+        &["bench", "train", "--data", ".", "--heads", "all"],
+        &["bench", "train", "--heads", "data"],
+        &["bench", "train", "--batch", "2,,4"],
+    ] {
+        assert_eq!(run(args).status.code(), Some(2), "{args:?}");
+    }
+    assert!(!Path::new(&figures).exists(), "a refused bench left a file behind");
+}
+
+#[test]
+fn a_bench_that_cannot_check_or_measure_says_so() {
+    fail(&["bench", "ops", "--check", "--device", "cpu"], 2, &["--check", "cpu"]);
+    fail(&["bench", "ops", "--check=0", "--device", "cuda"], 2, &["--check", "at least 1"]);
+    fail(&["bench", "ops", "--check", "--imgsz", "33", "--device", "cuda"], 2, &["--imgsz 33", "multiple of 32"]);
+}
