@@ -72,7 +72,7 @@ struct TrainArgs {
     threads: Option<usize>,
     #[arg(long)]
     seed: Option<u64>,
-    /// resnet18, resnet34, resnet50, or tiny
+    /// resnet18, resnet34, resnet50, resnet101, or tiny
     #[arg(long)]
     backbone: Option<String>,
     /// Start the trunk from a torchvision or timm file (.safetensors, .pth)
