@@ -3,6 +3,7 @@
 use crate::balance::Method;
 use crate::error::{Error, Result};
 use crate::model::Backbone;
+use crate::model::heads::detection::HeadSize;
 use crate::optim::OptimizerKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,6 +24,9 @@ pub struct TrainConfig {
     pub threads: usize,
     pub seed: u64,
     pub backbone: Backbone,
+    /// Of detection.
+    #[serde(default)]
+    pub head: HeadSize,
     pub weights: Option<PathBuf>,
     /// Share of the training images that is used.
     pub fraction: f32,

@@ -161,7 +161,7 @@ fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) ->
             path.display()
         )));
     }
-    let task = Task { name: "class".into(), kind: TaskKind::Classify { classes } };
+    let task = Task::new("class", TaskKind::Classify { classes });
     tensors.insert("heads.class.linear.weight".into(), weight);
     tensors.insert("heads.class.linear.bias".into(), bias);
     let mut card = Card::new(Architecture::new(backbone, vec![task], 224, 0.0), 224);

@@ -25,11 +25,10 @@ fn words(n: usize) -> Vec<String> {
 }
 
 pub fn three_tasks() -> Vec<Task> {
-    let task = |name: &str, kind| Task { name: name.into(), kind };
     vec![
-        task("things", TaskKind::Detect { classes: words(3) }),
-        task("kind", TaskKind::Classify { classes: words(4) }),
-        task("amount", TaskKind::Regress { columns: words(2), units: vec![String::new(); 2] }),
+        Task::new("things", TaskKind::Detect { classes: words(3) }),
+        Task::new("kind", TaskKind::Classify { classes: words(4) }),
+        Task::new("amount", TaskKind::Regress { columns: words(2), units: vec![String::new(); 2] }),
     ]
 }
 
