@@ -117,7 +117,7 @@ PH_DEVICE double shared_row_loss(const SharedRowsArgs &a, const float *logits, i
   return total * log(sum) - own * ((double)own_logit - (double)largest) - spread * weighted;
 }
 
-PH_KERNEL(class_loss_shared_rows, SharedRowsArgs, THREADS) {
+PH_KERNEL_BLOCKS(class_loss_shared_rows, SharedRowsArgs, THREADS, 2) {
   PH_SHARED(double, scratch);
   const int row = ph_block_x() * ROWS + ph_thread() / 32, lane = ph_thread() % 32;
   const double scale = scale_of(a.k, a.denominator[0]);
