@@ -44,7 +44,7 @@ fn step(
     (report.losses, [gradients, weights::export_parameters(trainer.executor.store().unwrap(), set, "").unwrap()])
 }
 
-/// The step in f32 on the GPU's kernels is the CPU's.
+/// The step in f32 on the GPU's kernels is the CPU's; in bf16 its losses are near.
 fn same_on_kernels(architecture: &Architecture, size: usize, labels: &[Vec<Label>]) -> (Vec<f32>, [Tensors; 2]) {
     let (cpu_losses, cpu) = step(&cpu(2), architecture, size, labels);
     for device in devices(Precision::F32) {
@@ -55,6 +55,13 @@ fn same_on_kernels(architecture: &Architecture, size: usize, labels: &[Vec<Label
         for (name, error) in errors(&gradients, &cpu[0]) {
             // Sums are ordered otherwise; a launch gone wrong moves a gradient by per cents.
             assert!(error <= 2e-4, "{device} {name}: {error:.2e}");
+        }
+    }
+    for device in devices(Precision::Bf16) {
+        let (losses, _) = step(&device, architecture, size, labels);
+        for (a, b) in losses.iter().zip(&cpu_losses) {
+            // About a dozen maps are rounded one after the other, each by 2⁻⁹.
+            assert!((a - b).abs() <= 12.0 / 512.0 * b.abs(), "{device} in bf16: loss {a}, {b} on the CPU");
         }
     }
     (cpu_losses, cpu)
