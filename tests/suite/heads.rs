@@ -22,7 +22,7 @@ fn words(n: usize) -> Vec<String> {
     (0..n).map(|i| i.to_string()).collect()
 }
 
-/// Losses of one step of four images, its gradients, and the parameters after it.
+/// Losses of one step, its gradients, and the parameters after it.
 fn step(
     device: &DeviceChoice,
     architecture: &Architecture,
@@ -153,7 +153,7 @@ fn a_step_with_full_towers_is_the_same_on_the_gpus_kernels_and_moves_every_layer
         let xyxy = [2.0, 3.0, 19.0 + i as f32, 24.0];
         vec![Label::Boxes(vec![LabelledBox { class: i % 2, xyxy, ignore: false }])]
     };
-    let (losses, [gradients, after]) = same_on_kernels(&architecture, 64, &[boxed(0), boxed(1), boxed(2)]);
+    let (losses, [gradients, after]) = same_on_kernels(&architecture, 64, &[boxed(0), boxed(1)]);
     assert!(losses[0] > 0.0);
     for tower in ["class", "box"] {
         for i in 0..4 {
