@@ -1,5 +1,6 @@
 // Cross-entropy over [N, K] logits and its gradient in one pass. Contract: src/ops/class_loss.
-// One warp per row, which reads the row three times (it stays in the first cache) and writes it once.
+// One warp per row, which reads the row three times (it stays in the first cache) and writes it once. Labels that are shares of
+// all classes (class weights, smoothing) have a kernel of their own, so that without them every bit stays.
 #include "primitives.cuh"
 
 #define THREADS 256
@@ -59,6 +60,76 @@ PH_KERNEL(class_loss_rows, RowsArgs, THREADS) {
       for (int i = lane; i < a.k; i += 32) dlogits[i] = 0.0f;
     } else {
       loss = row_loss(logits, label, a.k, scale, dlogits);
+    }
+  }
+  const double total = ph_block_sum(lane == 0 ? loss : 0.0, scratch);
+  if (ph_thread() == 0) a.partials[ph_block_x()] = total;
+}
+
+struct SharedRowsArgs {
+  const float *logits;       // [N, K]
+  const int *label;          // [N], −1 unlabelled
+  const float *denominator;  // [1]
+  float *dlogits;            // [N, K]
+  double *partials;          // a block's rows: Σ loss
+  int n, k;
+  const float *weights;      // [K], or null: 1 each
+  float smoothing;
+};
+
+/// As `row_loss` where a label is a share q of every class: the loss Σ q·(−ln p), the gradient (Σ q)·p − q.
+PH_DEVICE double shared_row_loss(const SharedRowsArgs &a, const float *logits, int label, double scale, float *dlogits) {
+  const int lane = ph_thread() % 32;
+  float largest = ph_float(0xff800000u), own_logit = 0.0f;
+  for (int i = lane; i < a.k; i += 32) {
+    largest = logits[i] > largest ? logits[i] : largest;
+    own_logit = i == label ? logits[i] : own_logit;
+  }
+#pragma unroll
+  for (int mask = 16; mask > 0; mask >>= 1) {
+    const float other = ph_shuffle_xor(largest, mask);
+    largest = other > largest ? other : largest;
+    own_logit += ph_shuffle_xor(own_logit, mask);
+  }
+  // Over all classes: Σ w, and Σ w·(x − largest).
+  double others = 0.0, weights = 0.0, weighted = 0.0;
+  for (int i = lane; i < a.k; i += 32) {
+    const double weight = a.weights ? (double)a.weights[i] : 1.0;
+    others += i == label ? 0.0f : expf(logits[i] - largest);
+    weights += weight;
+    weighted += weight * ((double)logits[i] - (double)largest);
+  }
+#pragma unroll
+  for (int mask = 16; mask > 0; mask >>= 1) {
+    others += ph_shuffle_xor(others, mask);
+    weights += ph_shuffle_xor(weights, mask);
+    weighted += ph_shuffle_xor(weighted, mask);
+  }
+  const double sum = others + (double)expf(own_logit - largest), of_label = a.weights ? (double)a.weights[label] : 1.0;
+  const double spread = (double)a.smoothing / (double)a.k, own = (1.0 - (double)a.smoothing) * of_label;
+  const double total = own + spread * weights, share = total / sum;
+  for (int i = lane; i < a.k; i += 32) {
+    const double q = spread * (a.weights ? (double)a.weights[i] : 1.0), power = expf(logits[i] - largest);
+    // The label's own: Σ q less what the others have of it, less the others' share of p.
+    const double slope = i == label ? spread * (weights - of_label) - share * others : share * power - q;
+    dlogits[i] = (float)(scale * slope);
+  }
+  return total * log(sum) - own * ((double)own_logit - (double)largest) - spread * weighted;
+}
+
+PH_KERNEL_BLOCKS(class_loss_shared_rows, SharedRowsArgs, THREADS, 2) {
+  PH_SHARED(double, scratch);
+  const int row = ph_block_x() * ROWS + ph_thread() / 32, lane = ph_thread() % 32;
+  const double scale = scale_of(a.k, a.denominator[0]);
+  double loss = 0.0;
+  if (row < a.n) {
+    const float *logits = a.logits + (size_t)row * a.k;
+    float *dlogits = a.dlogits + (size_t)row * a.k;
+    const int label = a.label[row];
+    if (scale == 0.0 || label < 0) {
+      for (int i = lane; i < a.k; i += 32) dlogits[i] = 0.0f;
+    } else {
+      loss = shared_row_loss(a, logits, label, scale, dlogits);
     }
   }
   const double total = ph_block_sum(lane == 0 ? loss : 0.0, scratch);

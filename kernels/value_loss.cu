@@ -1,4 +1,4 @@
-// Huber's loss with δ = 1 over [N, R] values and its gradient in one pass. Contract: src/ops/value_loss.
+// Huber's loss with δ = 1, or the square, over [N, R] values and its gradient in one pass. Contract: src/ops/value_loss.
 // N·R is a few thousand at most: one block, in f64 as on the CPU.
 #include "primitives.cuh"
 
@@ -10,6 +10,7 @@ struct ValueArgs {
   float *loss;                   // [1]
   float *dvalues;                // [N, R]
   int len;
+  int squared;
 };
 
 PH_KERNEL(value_loss, ValueArgs, THREADS) {
@@ -23,9 +24,11 @@ PH_KERNEL(value_loss, ValueArgs, THREADS) {
       continue;
     }
     const double apart = (double)a.values[i] - (double)target, size = fabs(apart);
-    sum += size <= 1.0 ? 0.5 * apart * apart : size - 0.5;
+    const double huber = size <= 1.0 ? 0.5 * apart * apart : size - 0.5;
+    sum += a.squared ? apart * apart : huber;
     // Written so that NaN passes.
-    const double slope = apart < -1.0 ? -1.0 : apart > 1.0 ? 1.0 : apart;
+    const double bounded = apart < -1.0 ? -1.0 : apart > 1.0 ? 1.0 : apart;
+    const double slope = a.squared ? 2.0 * apart : bounded;
     a.dvalues[i] = (float)(slope / denominator);
   }
   sum = ph_block_sum(sum, scratch);

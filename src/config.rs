@@ -2,6 +2,7 @@
 
 use crate::balance::Method;
 use crate::error::{Error, Result};
+use crate::model::heads::detection::HeadSize;
 use crate::model::{Backbone, Freeze, Stage};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
@@ -25,6 +26,9 @@ pub struct TrainConfig {
     pub threads: usize,
     pub seed: u64,
     pub backbone: Backbone,
+    /// Of detection.
+    #[serde(default)]
+    pub head: HeadSize,
     pub weights: Option<PathBuf>,
     /// Share of the training images that is used.
     pub fraction: f32,

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::executor::{DeviceChoice, Executor, ParameterSet};
 use crate::metrics::classification::{ClassificationMetric, ClassificationSummary};
 use crate::metrics::detection::{DetectionMetric, DetectionSummary, GroundTruth};
+use crate::metrics::multi_label::{MultiLabelMetric, MultiLabelSummary};
 use crate::metrics::regression::{RegressionMetric, RegressionSummary};
 use crate::model::heads::decode::DecodeOptions;
 use crate::model::prediction::interpret;
@@ -28,16 +29,19 @@ pub struct TaskResult {
 #[derive(Clone, Debug)]
 pub enum Summary {
     Classification(ClassificationSummary),
+    MultiLabel(MultiLabelSummary),
     Detection(DetectionSummary),
     /// One per column.
     Regression(Vec<RegressionSummary>),
 }
 
 impl TaskResult {
-    /// What selection looks at: AP, balanced accuracy, or R² (mean over columns). `None` without labels.
+    /// What selection looks at: AP (of several labels the mean over classes), balanced accuracy, or R² (mean over columns).
+    /// `None` without labels.
     pub fn fitness(&self) -> Option<f64> {
         match &self.summary {
             Summary::Classification(s) => s.balanced_accuracy,
+            Summary::MultiLabel(s) => s.map,
             Summary::Detection(s) => s.ap,
             Summary::Regression(columns) => {
                 let known: Vec<f64> = columns.iter().filter_map(|c| c.r2).collect();
@@ -65,6 +69,7 @@ impl TaskResult {
                 ]));
                 all
             }
+            Summary::MultiLabel(s) => named(&[("mAP", s.map), ("f1", s.f1)]),
             Summary::Detection(s) => named(&[
                 ("AP", s.ap),
                 ("AP50", s.ap50),
@@ -129,6 +134,16 @@ impl TaskResult {
                     .collect();
                 all["per_class"] = Value::Object(per_class);
             }
+            Summary::MultiLabel(s) => {
+                let classes = self.task.classes().iter().zip(&s.per_class);
+                let per_class: Map<String, Value> = classes
+                    .map(|(name, c)| {
+                        let figures = json!({"AP": c.ap, "f1": c.f1, "labelled": c.labelled, "count": c.count});
+                        (name.clone(), figures)
+                    })
+                    .collect();
+                all["per_class"] = Value::Object(per_class);
+            }
             Summary::Regression(_) => {}
         }
         all
@@ -144,6 +159,7 @@ pub fn overall(results: &[TaskResult]) -> Option<f64> {
 /// One task's figures while images are coming in.
 enum Accumulator {
     Classification(ClassificationMetric),
+    MultiLabel(MultiLabelMetric),
     Detection(DetectionMetric),
     Regression(RegressionMetric),
 }
@@ -152,6 +168,7 @@ impl Accumulator {
     fn new(task: &Task) -> Accumulator {
         match &task.kind {
             TaskKind::Classify { classes } => Accumulator::Classification(ClassificationMetric::new(classes.len())),
+            TaskKind::MultiLabel { classes } => Accumulator::MultiLabel(MultiLabelMetric::new(classes.len())),
             TaskKind::Detect { classes } => Accumulator::Detection(DetectionMetric::new(classes.len())),
             TaskKind::Regress { columns, .. } => Accumulator::Regression(RegressionMetric::new(columns.len())),
         }
@@ -160,6 +177,7 @@ impl Accumulator {
     fn add(&mut self, prediction: &Prediction, label: &Label) {
         match (self, prediction, label) {
             (Accumulator::Classification(m), Prediction::Class(p), Label::Class(class)) => m.add(p, Some(*class)),
+            (Accumulator::MultiLabel(m), Prediction::Classes(p), Label::Classes(truth)) => m.add(p, truth),
             (Accumulator::Detection(m), Prediction::Boxes(found), Label::Boxes(boxes)) => {
                 let truth: Vec<GroundTruth> = boxes
                     .iter()
@@ -176,6 +194,7 @@ impl Accumulator {
     fn summary(&self) -> Summary {
         match self {
             Accumulator::Classification(m) => Summary::Classification(m.compute()),
+            Accumulator::MultiLabel(m) => Summary::MultiLabel(m.compute()),
             Accumulator::Detection(m) => Summary::Detection(m.compute()),
             Accumulator::Regression(m) => Summary::Regression(m.compute()),
         }

@@ -10,7 +10,7 @@ use crate::evaluate::to_image_pixels;
 use crate::executor::DeviceChoice;
 use crate::model::card::Framing;
 use crate::model::heads::decode::DecodeOptions;
-use crate::model::prediction::interpret;
+use crate::model::prediction::{interpret, is_present};
 use crate::model::{Card, Model, Prediction, Runner};
 use crate::task::{Task, TaskKind};
 use rayon::prelude::*;
@@ -185,6 +185,12 @@ fn describe_task(task: &Task, answer: &Prediction) -> Value {
             let all: Map<String, Value> = named.map(|(class, p)| (class.clone(), round(*p, 1e6))).collect();
             json!({"class": task.classes()[best(probabilities)], "probabilities": all})
         }
+        Prediction::Classes(probabilities) => {
+            let named = task.classes().iter().zip(probabilities);
+            let labels: Vec<&String> = named.clone().filter(|(_, p)| is_present(**p)).map(|(class, _)| class).collect();
+            let all: Map<String, Value> = named.map(|(class, p)| (class.clone(), round(*p, 1e6))).collect();
+            json!({"labels": labels, "probabilities": all})
+        }
         Prediction::Boxes(found) => {
             let boxes: Vec<Value> = found
                 .iter()
@@ -236,11 +242,18 @@ pub fn annotate(tasks: &[Task], image: &Image, answer: &[Prediction]) -> Canvas 
                 let class = best(p);
                 lines.push(format!("{}: {} {:.2}", task.name, task.classes()[class], p[class]));
             }
+            Prediction::Classes(p) => lines.push(describe_labels(task, p)),
             Prediction::Values(values) => lines.push(describe_values(task, values)),
         }
     }
     draw::caption(&mut canvas, &lines);
     canvas
+}
+
+fn describe_labels(task: &Task, probabilities: &[f32]) -> String {
+    let there = task.classes().iter().zip(probabilities).filter(|(_, p)| is_present(**p));
+    let there: Vec<String> = there.map(|(class, p)| format!("{class} {p:.2}")).collect();
+    format!("{}: {}", task.name, if there.is_empty() { "none".into() } else { there.join(", ") })
 }
 
 fn describe_values(task: &Task, values: &[f32]) -> String {

@@ -4,6 +4,7 @@
 use crate::balance::Method;
 use crate::config::{BatchNormMode, OnNan, TrainConfig};
 use crate::model::Backbone;
+use crate::model::heads::detection::HeadSize;
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ impl Recipe {
             threads: 0,
             seed: 0,
             backbone: Backbone::Resnet50,
+            head: HeadSize::Lite,
             weights: None,
             fraction: 1.0,
             val_fraction: None,

@@ -9,6 +9,8 @@ pub struct Task {
     pub name: String,
     #[serde(flatten)]
     pub kind: TaskKind,
+    #[serde(default, skip_serializing_if = "LossOptions::is_default")]
+    pub loss: LossOptions,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,16 +18,52 @@ pub struct Task {
 pub enum TaskKind {
     /// Exactly one of at least two classes.
     Classify { classes: Vec<String> },
+    /// Any number of the classes at once.
+    MultiLabel { classes: Vec<String> },
     /// Any number of boxes, each of one class.
     Detect { classes: Vec<String> },
     /// One or several real values. `units` is as long as `columns`; an empty string is no unit.
     Regress { columns: Vec<String>, units: Vec<String> },
 }
 
+/// What a task's loss does otherwise than its kind's own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LossOptions {
+    /// Of a classification: how much an image of each class counts; without them all count alike.
+    pub class_weights: Option<Vec<f32>>,
+    /// Of a classification: the share of every label that is spread evenly over all classes.
+    pub label_smoothing: f32,
+    /// Of a regression.
+    pub values: ValueLoss,
+}
+
+impl LossOptions {
+    pub fn is_default(&self) -> bool {
+        *self == LossOptions::default()
+    }
+}
+
+/// What a value costs that is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueLoss {
+    /// Huber's with δ = 1: half the square, beyond 1 the distance less ½.
+    #[default]
+    Huber,
+    /// The square.
+    Mse,
+}
+
 impl Task {
+    /// With its kind's own loss.
+    pub fn new(name: impl Into<String>, kind: TaskKind) -> Task {
+        Task { name: name.into(), kind, loss: LossOptions::default() }
+    }
+
     pub fn classes(&self) -> &[String] {
         match &self.kind {
-            TaskKind::Classify { classes } | TaskKind::Detect { classes } => classes,
+            TaskKind::Classify { classes } | TaskKind::MultiLabel { classes } | TaskKind::Detect { classes } => classes,
             TaskKind::Regress { .. } => &[],
         }
     }
@@ -33,6 +71,7 @@ impl Task {
     pub fn kind_word(&self) -> &'static str {
         match self.kind {
             TaskKind::Classify { .. } => "classification",
+            TaskKind::MultiLabel { .. } => "multi-label",
             TaskKind::Detect { .. } => "detection",
             TaskKind::Regress { .. } => "regression",
         }
@@ -44,6 +83,8 @@ impl Task {
 pub enum Label {
     Unlabelled,
     Class(usize),
+    /// Per class of a multi-label task: there, absent, or `None` where nobody said.
+    Classes(Vec<Option<bool>>),
     Boxes(Vec<LabelledBox>),
     Values(Vec<f32>),
 }

@@ -13,6 +13,8 @@ mod devices;
 #[cfg(unix)]
 #[path = "suite/disk.rs"]
 mod disk;
+#[path = "suite/heads.rs"]
+mod heads;
 #[path = "suite/kernels.rs"]
 mod kernels;
 #[path = "suite/layout.rs"]

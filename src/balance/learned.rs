@@ -21,7 +21,7 @@ impl Objective {
     pub fn of_kind(kind: &TaskKind) -> Objective {
         match kind {
             TaskKind::Regress { .. } => Objective::Gaussian,
-            TaskKind::Classify { .. } | TaskKind::Detect { .. } => Objective::Softmax,
+            TaskKind::Classify { .. } | TaskKind::MultiLabel { .. } | TaskKind::Detect { .. } => Objective::Softmax,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::task::TaskKind;
 /// A task of each kind.
 fn kinds() -> Vec<Task> {
     let words = || vec!["a".to_owned(), "b".to_owned()];
-    let task = |name: &str, kind| Task { name: name.into(), kind };
+    let task = |name: &str, kind| Task::new(name, kind);
     vec![
         task("things", TaskKind::Detect { classes: words() }),
         task("kind", TaskKind::Classify { classes: words() }),

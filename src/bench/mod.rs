@@ -100,7 +100,7 @@ pub fn check(options: &Options) -> Result<()> {
 
 fn architecture(options: &Options) -> Architecture {
     let classes = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
-    let task = |name: &str, kind| Task { name: name.into(), kind };
+    let task = Task::new;
     let mut tasks = vec![task("class", TaskKind::Classify { classes: classes(1000) })];
     if options.heads == Heads::All {
         tasks.push(task("boxes", TaskKind::Detect { classes: classes(80) }));
@@ -137,6 +137,9 @@ fn synthetic_labels(tasks: &[Task], size: usize, index: usize) -> Vec<Label> {
     let boxes: Vec<LabelledBox> = boxes.collect();
     let label = |task: &Task| match task.kind {
         TaskKind::Classify { .. } => Label::Class(index % 1000),
+        TaskKind::MultiLabel { ref classes } => {
+            Label::Classes((0..classes.len()).map(|c| Some((c + index).is_multiple_of(3))).collect())
+        }
         TaskKind::Detect { .. } => Label::Boxes(boxes.clone()),
         TaskKind::Regress { .. } => Label::Values(vec![index as f32 / 8.0]),
     };

@@ -11,6 +11,7 @@ use crate::evaluate;
 use crate::executor::DeviceChoice;
 use crate::model::Backbone;
 use crate::model::heads::decode::DecodeOptions;
+use crate::model::heads::detection::HeadSize;
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use crate::predict;
@@ -74,9 +75,12 @@ struct TrainArgs {
     threads: Option<usize>,
     #[arg(long)]
     seed: Option<u64>,
-    /// resnet18, resnet34, resnet50, or tiny
+    /// resnet18, resnet34, resnet50, resnet101, or tiny
     #[arg(long)]
     backbone: Option<String>,
+    /// Detection heads: `full` as published (256 wide, towers of 4), or `lite` (128 wide, towers of 2)
+    #[arg(long)]
+    head: Option<String>,
     /// Start the trunk from a torchvision or timm file (.safetensors, .pth)
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -188,6 +192,7 @@ impl TrainArgs {
         set(&mut config.scale, self.scale);
         set(&mut config.max_broken, self.max_broken);
         set(&mut config.backbone, self.backbone.as_deref().map(Backbone::parse).transpose()?);
+        set(&mut config.head, self.head.as_deref().map(HeadSize::parse).transpose()?);
         set(&mut config.balance, self.balance.as_deref().map(Method::parse).transpose()?);
         set(&mut config.optimizer, self.optimizer.as_deref().map(OptimizerKind::parse).transpose()?);
         set(&mut config.schedule, self.schedule.as_deref().map(ScheduleKind::parse).transpose()?);
@@ -210,12 +215,13 @@ impl TrainArgs {
 impl TrainArgs {
     /// What a resumed run heeds of the flags, and which it does not.
     fn resume_overrides(&self) -> ResumeOverrides {
-        let given: [(bool, &str); 25] = [
+        let given: [(bool, &str); 26] = [
             (self.epochs.is_some(), "--epochs"),
             (self.batch.is_some(), "--batch"),
             (self.imgsz.is_some(), "--imgsz"),
             (self.seed.is_some(), "--seed"),
             (self.backbone.is_some(), "--backbone"),
+            (self.head.is_some(), "--head"),
             (self.fraction.is_some(), "--fraction"),
             (self.val_fraction.is_some(), "--val-fraction"),
             (self.balance.is_some(), "--balance"),

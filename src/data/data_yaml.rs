@@ -1,6 +1,6 @@
 //! `data.yaml`: the Ultralytics keys at the top, and the `tasks:` block beside them. Paths are resolved and keys checked.
 
-use super::declaration::{BoxFormat, Declaration, Kind, LabelsFrom, TaskDeclaration, YoloRows};
+use super::declaration::{BoxFormat, Declaration, Kind, LabelsFrom, LossDeclaration, TaskDeclaration, YoloRows};
 use super::listing::Source;
 use super::yaml::{NO_KEY, Yaml};
 use super::{Place, Split, did_you_mean};
@@ -176,6 +176,7 @@ impl Yaml {
             crop_safe: None,
             flip_safe: true,
             box_format: BoxFormat::XywhAbsolute,
+            loss: LossDeclaration::default(),
             place: self.place(&["names"]),
         })
     }

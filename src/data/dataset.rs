@@ -180,7 +180,7 @@ fn crop_safe(tasks: &[TaskDeclaration]) -> bool {
     tasks.iter().all(|task| {
         task.crop_safe.unwrap_or(match task.kind {
             Kind::Detect => true,
-            Kind::Classify => !detects,
+            Kind::Classify | Kind::MultiLabel => !detects,
             Kind::Regress => false,
         })
     })

@@ -3,6 +3,7 @@
 
 use super::listing::Source;
 use super::{Place, list_some};
+use crate::task::ValueLoss;
 use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
@@ -32,12 +33,15 @@ pub struct TaskDeclaration {
     pub crop_safe: Option<bool>,
     pub flip_safe: bool,
     pub box_format: BoxFormat,
+    pub loss: LossDeclaration,
     pub place: Place,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Classify,
+    /// `type: classify` with `multi_label: true`.
+    MultiLabel,
     Detect,
     Regress,
 }
@@ -88,10 +92,30 @@ pub enum BoxFormat {
     CxcywhNormalised,
 }
 
+/// A task's loss as declared; `loss_options` counts what it asks to be counted.
+#[derive(Clone, Debug, Default)]
+pub struct LossDeclaration {
+    pub class_weights: Option<ClassWeights>,
+    pub label_smoothing: f32,
+    pub values: ValueLoss,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClassWeights {
+    /// By how rare a class is in the training split.
+    Balanced,
+    Each(Vec<f32>),
+}
+
 impl Kind {
+    /// Whether several columns make one label.
+    pub fn takes_columns(self) -> bool {
+        matches!(self, Kind::MultiLabel | Kind::Regress)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
-            Kind::Classify => "classify",
+            Kind::Classify | Kind::MultiLabel => "classify",
             Kind::Detect => "detect",
             Kind::Regress => "regress",
         }

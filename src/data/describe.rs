@@ -109,10 +109,15 @@ impl TaskReport {
         match label {
             Label::Unlabelled => coverage.unlabelled += 1,
             Label::Boxes(boxes) if boxes.is_empty() => coverage.empty += 1,
+            Label::Classes(there) if !there.contains(&Some(true)) => coverage.empty += 1,
             _ => coverage.labelled += 1,
         }
         match label {
             Label::Class(class) => self.classes[*class].1[split] += 1,
+            Label::Classes(there) => {
+                let classes = self.classes.iter_mut().zip(there);
+                classes.for_each(|(class, there)| class.1[split] += usize::from(*there == Some(true)));
+            }
             Label::Boxes(boxes) => {
                 coverage.boxes += boxes.len();
                 coverage.ignored += boxes.iter().filter(|b| b.ignore).count();

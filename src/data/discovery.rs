@@ -2,7 +2,7 @@
 //! `data.yaml` would give.
 
 use super::data_yaml;
-use super::declaration::{BoxFormat, Declaration, Kind, LabelsFrom, TaskDeclaration, YoloRows};
+use super::declaration::{BoxFormat, Declaration, Kind, LabelsFrom, LossDeclaration, TaskDeclaration, YoloRows};
 use super::formats::table::{Table, metadata_in};
 use super::listing::{self, Source, relative_name};
 use super::{Place, Split, list_some};
@@ -82,6 +82,7 @@ fn task(root: &Path, name: &str, kind: Kind, from: LabelsFrom) -> TaskDeclaratio
         crop_safe: None,
         flip_safe: true,
         box_format: BoxFormat::XywhAbsolute,
+        loss: LossDeclaration::default(),
         place: Place::new(root, None),
     }
 }

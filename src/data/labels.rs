@@ -5,9 +5,9 @@ use super::declaration::{Kind, LabelsFrom, Missing, TaskDeclaration};
 use super::discovery::order_note;
 use super::formats::{Raw, RawClass, Reading, Remark, Word};
 use super::listing::relative_name;
-use super::{count_of, did_you_mean, list_some};
+use super::{count_of, did_you_mean, list_some, loss_options, multi_label};
 use crate::error::{Error, Result};
-use crate::task::{Label, LabelledBox, Task, TaskKind};
+use crate::task::{Label, LabelledBox, LossOptions, Task, TaskKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -64,6 +64,12 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
                 )
             }
             Remark::UnreadableImage => format!("{} that cannot be read, so unlabelled ({some})", count_of(n, "image")),
+            Remark::PartlyBlank if task.kind == Kind::MultiLabel => {
+                format!(
+                    "{} with some of the columns blank, so unlabelled for these classes ({some})",
+                    count_of(n, "row")
+                )
+            }
             Remark::PartlyBlank => {
                 format!("{} with some of the columns blank, so unlabelled ({some})", count_of(n, "row"))
             }
@@ -80,26 +86,32 @@ pub fn resolve(
     images: &Images,
     notes: &mut Vec<String>,
 ) -> Result<(Task, Vec<Label>)> {
-    let named = |kind: TaskKind| Task { name: task.name.clone(), kind };
+    let named = |kind: TaskKind, loss: LossOptions| Task { name: task.name.clone(), kind, loss };
+    if task.kind == Kind::MultiLabel {
+        let (kind, labels) = multi_label::resolve(task, readings, images, notes)?;
+        return Ok((named(kind, LossOptions::default()), labels));
+    }
     if task.kind == Kind::Regress {
         let kind = regression(task, readings, images)?;
+        let loss = loss_options::resolve(task, &[], &[], notes)?;
         let labels = readings.iter().map(|reading| match &reading.raw {
             Raw::Values(values) => Label::Values(values.clone()),
             _ => Label::Unlabelled,
         });
-        return Ok((named(kind), labels.collect()));
+        return Ok((named(kind, loss), labels.collect()));
     }
     let classes = match &task.names {
         Some(names) => names.clone(),
         None => infer_classes(readings, images),
     };
     check_classes(task, &classes, notes)?;
-    let labels = readings.iter().map(|reading| label(task, &classes, reading)).collect::<Result<_>>()?;
+    let labels = readings.iter().map(|reading| label(task, &classes, reading)).collect::<Result<Vec<_>>>()?;
+    let loss = loss_options::resolve(task, &classes, &labels[..images.ends[0]], notes)?;
     let kind = match task.kind {
         Kind::Classify => TaskKind::Classify { classes },
         _ => TaskKind::Detect { classes },
     };
-    Ok((named(kind), labels))
+    Ok((named(kind, loss), labels))
 }
 
 fn check_classes(task: &TaskDeclaration, classes: &[String], notes: &mut Vec<String>) -> Result<()> {
@@ -127,13 +139,14 @@ fn check_classes(task: &TaskDeclaration, classes: &[String], notes: &mut Vec<Str
 fn words(reading: &Reading) -> Box<dyn Iterator<Item = &RawClass> + '_> {
     match &reading.raw {
         Raw::Class(class) => Box::new(std::iter::once(class)),
+        Raw::Names(classes) => Box::new(classes.iter()),
         Raw::Boxes(boxes) => Box::new(boxes.iter().map(|b| &b.class)),
         _ => Box::new(std::iter::empty()),
     }
 }
 
 /// The distinct words of the training split in order, numbers by value; indices up to the greatest of any split.
-fn infer_classes(readings: &[Reading], images: &Images) -> Vec<String> {
+pub(super) fn infer_classes(readings: &[Reading], images: &Images) -> Vec<String> {
     let taught = if images.seeded_split { images.ends[1] } else { images.ends[0] };
     let mut names = BTreeSet::new();
     let mut greatest = None;
@@ -162,7 +175,7 @@ fn infer_classes(readings: &[Reading], images: &Images) -> Vec<String> {
 fn label(task: &TaskDeclaration, classes: &[String], reading: &Reading) -> Result<Label> {
     let number = |class: &RawClass| class_number(task, classes, class, &reading.place.file);
     Ok(match &reading.raw {
-        Raw::Unlabelled => Label::Unlabelled,
+        Raw::Unlabelled | Raw::Names(_) | Raw::Flags(_) => Label::Unlabelled,
         Raw::Class(class) => Label::Class(number(class)?),
         Raw::Values(values) => Label::Values(values.clone()),
         Raw::Boxes(boxes) => {
@@ -174,7 +187,7 @@ fn label(task: &TaskDeclaration, classes: &[String], reading: &Reading) -> Resul
 }
 
 /// A name, or the number of a declared class.
-fn class_number(task: &TaskDeclaration, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
+pub(super) fn class_number(task: &TaskDeclaration, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
     let (found, shown) = match &class.word {
         Word::Index(index) => (Some(*index), index.to_string()),
         Word::Name(name) => {

@@ -14,6 +14,8 @@ pub mod geometry;
 mod labels;
 mod listing;
 pub mod loader;
+mod loss_options;
+mod multi_label;
 mod pipeline;
 pub mod random;
 pub mod resize;

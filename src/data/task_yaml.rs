@@ -8,7 +8,7 @@ use crate::error::Result;
 use serde_yaml_ng::{Mapping, Value};
 use std::path::{Path, PathBuf};
 
-const TASK_KEYS: [&str; 13] = [
+const TASK_KEYS: [&str; 15] = [
     "type",
     "from",
     "names",
@@ -22,7 +22,15 @@ const TASK_KEYS: [&str; 13] = [
     "multi_label",
     "per",
     "loss",
+    "class_weights",
+    "label_smoothing",
 ];
+
+fn several_columns(name: &str) -> String {
+    format!(
+        "task `{name}`: several columns fit `type: regress`, and `multi_label: true` with labels of 0 and 1; name one"
+    )
+}
 
 impl Yaml {
     pub fn tasks(
@@ -95,6 +103,7 @@ impl Yaml {
             crop_safe: self.flag(body.get("crop_safe"), &at("crop_safe"))?,
             flip_safe: self.flag(body.get("flip_safe"), &at("flip_safe"))?.unwrap_or(true),
             box_format: self.box_format(name, body)?,
+            loss: self.loss(name, kind, body)?,
             place: self.place(&["tasks", name]),
             name: name.to_string(),
             from,
@@ -103,20 +112,11 @@ impl Yaml {
 
     /// Keys the documented layout has and this version does not follow.
     fn refuse_later(&self, name: &str, body: &Mapping) -> Result<()> {
-        let is = |key: &str, value: &Value| body.get(key).is_some_and(|v| v == value);
-        let refusal = if is("multi_label", &Value::Bool(true)) {
-            (
-                "multi_label",
-                "`multi_label: true` (several classes at once) comes with a later version: declare one task per class",
-            )
-        } else if body.get("per").is_some() {
-            ("per", "`per: objects` (a value per box) comes with a later version: leave this task out")
-        } else if body.get("loss").is_some_and(|v| v.as_str() != Some("huber")) {
-            ("loss", "`loss:` can only be `huber`, what regression uses anyway: leave it out")
-        } else {
-            return Ok(());
-        };
-        Err(self.error(&["tasks", name, refusal.0], format!("task `{name}`: {}", refusal.1)))
+        if body.get("per").is_some() {
+            let message = "`per: objects` (a value per box) comes with a later version: leave this task out";
+            return Err(self.error(&["tasks", name, "per"], format!("task `{name}`: {message}")));
+        }
+        Ok(())
     }
 
     fn kind(&self, name: &str, body: &Mapping) -> Result<Kind> {
@@ -125,7 +125,14 @@ impl Yaml {
             Some(value) => self.text_of(value, &["tasks", name, "type"])?,
             None => String::new(),
         };
+        let at = ["tasks", name, "multi_label"];
+        let several = self.flag(body.get("multi_label"), &at)?.unwrap_or(false);
         match word.as_str() {
+            "classify" if several => Ok(Kind::MultiLabel),
+            "detect" | "regress" if several => {
+                let message = format!("task `{name}`: `multi_label: true` belongs to `type: classify`: remove it");
+                Err(self.error(&at, message))
+            }
             "classify" => Ok(Kind::Classify),
             "detect" => Ok(Kind::Detect),
             "regress" => Ok(Kind::Regress),
@@ -155,15 +162,19 @@ impl Yaml {
             None => Ok(LabelsFrom::Columns(vec![name.to_string()])),
             Some(Value::String(word)) if word == "folders" => match kind {
                 Kind::Classify => Ok(LabelsFrom::Folders),
+                Kind::MultiLabel => {
+                    let message = format!(
+                        "task `{name}`: `from: folders` gives an image one class: remove `multi_label`, or name the columns of 0 and 1"
+                    );
+                    Err(self.error(&at, message))
+                }
                 _ => Err(wrong("folders", "`type: classify`")),
             },
             Some(Value::Mapping(map)) => self.labels_from_files(name, kind, map, top, root),
             Some(value) => {
                 let columns = self.texts(value, &at)?;
-                if columns.len() != 1 && kind != Kind::Regress {
-                    return Err(
-                        self.error(&at, format!("task `{name}`: several columns fit `type: regress` only; name one"))
-                    );
+                if columns.len() != 1 && !kind.takes_columns() {
+                    return Err(self.error(&at, several_columns(name)));
                 }
                 Ok(LabelsFrom::Columns(columns))
             }
@@ -222,11 +233,8 @@ impl Yaml {
                     Some(value) => self.texts(value, &at)?,
                     None => vec![name.to_string()],
                 };
-                if columns.len() != 1 && kind != Kind::Regress {
-                    let message = format!(
-                        "task `{name}`: several columns fit `type: regress`; 0/1 columns for many labels come with a later version: name one column"
-                    );
-                    return Err(self.error(&at, message));
+                if columns.len() != 1 && !kind.takes_columns() {
+                    return Err(self.error(&at, several_columns(name)));
                 }
                 let key = map.get("key").map(|key| self.text_of(key, &at)).transpose()?;
                 Ok(LabelsFrom::Csv { file: path, columns, key })

@@ -248,7 +248,11 @@ fn longest_sum(graph: &Graph, node: &Node) -> usize {
         let (len, shape) = (graph.value(value).len(), graph.shape(value));
         let channels = shape[shape.len() - 1];
         match node.op {
-            Op::ClassLoss { .. } | Op::ValueLoss { .. } | Op::BoxLoss { .. } | Op::ConcatLevelsBackward => len,
+            Op::ClassLoss { .. }
+            | Op::MultiLabelLoss { .. }
+            | Op::ValueLoss { .. }
+            | Op::BoxLoss { .. }
+            | Op::ConcatLevelsBackward => len,
             // Over rows, or over channels and taps.
             _ => (len / channels).max(channels),
         }

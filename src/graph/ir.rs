@@ -1,6 +1,7 @@
 //! The graph: values, nodes and their attributes. Data only; how a node is built, checked, differentiated and run is in
 //! `ops/<op>`.
 
+use crate::task::ValueLoss;
 use std::collections::HashMap;
 
 /// Index into [`Graph::values`].
@@ -228,9 +229,14 @@ pub enum Op {
     ConcatLevelsBackward,
     ClassLoss {
         task: usize,
+        smoothing: f32,
+    },
+    MultiLabelLoss {
+        task: usize,
     },
     ValueLoss {
         task: usize,
+        form: ValueLoss,
     },
     BoxLoss {
         task: usize,

@@ -8,7 +8,7 @@ use crate::executor::{Executor, PlanId};
 use crate::graph::backward::{self, append_backward};
 use crate::graph::ir::{DType, Level, Mode, ValueId};
 use crate::model::{Architecture, Freeze, HeadValues, Network, Standardisation};
-use crate::ops::{box_loss, class_loss, value_loss};
+use crate::ops::{box_loss, class_loss, multi_label_loss, value_loss};
 use crate::task::{Label, Task, TaskKind};
 
 /// The host's side of one task's loss.
@@ -25,7 +25,12 @@ impl TaskLoss {
     /// A GPU that refuses a call.
     pub fn write(&self, executor: &mut Executor, plan: PlanId, target: &BatchTarget) -> Result<()> {
         match (&self.targets, &target.data) {
-            (TargetValues::Class(value), TargetData::Class(class)) => executor.write_i32(plan, *value, class),
+            (TargetValues::Class { class: value, weights }, TargetData::Class(class)) => {
+                if let Some((value, weights)) = weights {
+                    executor.write_f32(plan, *value, weights)?;
+                }
+                executor.write_i32(plan, *value, class)
+            }
             (TargetValues::Values(value), TargetData::Values(values)) => executor.write_f32(plan, *value, values),
             (TargetValues::Cells { class, target }, TargetData::Cells { class: c, target: t }) => {
                 executor.write_i32(plan, *class, c)?;
@@ -37,9 +42,9 @@ impl TaskLoss {
 }
 
 pub enum TargetValues {
-    /// i32 `[N]`, −1 unlabelled.
-    Class(ValueId),
-    /// f32 `[N, R]`, standardised, NaN unlabelled.
+    /// i32 `[N]`, −1 unlabelled; f32 `[K]` with what is written there, where classes are weighted.
+    Class { class: ValueId, weights: Option<(ValueId, Vec<f32>)> },
+    /// f32 `[N, R]`, standardised, or `[N, K]`, 1 there and 0 absent; NaN unlabelled.
     Values(ValueId),
     /// i32 `[N, A]`: class, −1 background, −2 ignored or unlabelled; f32 `[N, A, 4]` xyxy in network pixels.
     Cells { class: ValueId, target: ValueId },
@@ -90,15 +95,26 @@ fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize) -> Re
     let graph = &mut network.graph;
     let name = |what: &str| format!("{}.{what}", task.name);
     Ok(match &network.heads[index].values {
+        HeadValues::Classify { logits } if matches!(task.kind, TaskKind::MultiLabel { .. }) => {
+            let shape = graph.shape(*logits).to_vec();
+            let target = graph.input(&name("target"), &shape, DType::F32);
+            let loss = multi_label_loss::multi_label_loss(graph, *logits, target, index)?;
+            TaskLoss { loss, targets: TargetValues::Values(target) }
+        }
         HeadValues::Classify { logits } => {
             let class = graph.input(&name("class"), &[n], DType::I32);
-            let loss = class_loss::class_loss(graph, *logits, class, index)?;
-            TaskLoss { loss, targets: TargetValues::Class(class) }
+            let weights = task.loss.class_weights.as_ref().map(|weights| {
+                let value = graph.input(&name("class_weights"), &[weights.len()], DType::F32);
+                (value, weights.clone())
+            });
+            let (weighted, smoothing) = (weights.as_ref().map(|w| w.0), task.loss.label_smoothing);
+            let loss = class_loss::class_loss(graph, *logits, class, weighted, smoothing, index)?;
+            TaskLoss { loss, targets: TargetValues::Class { class, weights } }
         }
         HeadValues::Regress { values } => {
             let shape = graph.shape(*values).to_vec();
             let target = graph.input(&name("target"), &shape, DType::F32);
-            let loss = value_loss::value_loss(graph, *values, target, index)?;
+            let loss = value_loss::value_loss(graph, *values, target, task.loss.values, index)?;
             TaskLoss { loss, targets: TargetValues::Values(target) }
         }
         HeadValues::Detect { class_logits, box_logits, levels } => {
@@ -114,7 +130,7 @@ fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize) -> Re
 /// One image's target for one task, made by a loader thread.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Encoded {
-    Class(i32),
+    Class { class: i32, weight: f32 },
     Values(Vec<f32>),
     Cells { class: Vec<i32>, target: Vec<[f32; 4]>, foreground: usize, labelled: bool },
 }
@@ -135,8 +151,16 @@ impl Encoder {
 
     fn encode_one(&self, index: usize, label: &Label) -> Encoded {
         match (&self.tasks[index].kind, label) {
-            (TaskKind::Classify { .. }, Label::Class(class)) => Encoded::Class(*class as i32),
-            (TaskKind::Classify { .. }, _) => Encoded::Class(-1),
+            (TaskKind::Classify { .. }, Label::Class(class)) => {
+                let weight = self.tasks[index].loss.class_weights.as_ref().map_or(1.0, |w| w[*class]);
+                Encoded::Class { class: *class as i32, weight }
+            }
+            (TaskKind::Classify { .. }, _) => Encoded::Class { class: -1, weight: 0.0 },
+            (TaskKind::MultiLabel { .. }, Label::Classes(classes)) => {
+                let target = |there: &Option<bool>| there.map_or(f32::NAN, |there| f32::from(u8::from(there)));
+                Encoded::Values(classes.iter().map(target).collect())
+            }
+            (TaskKind::MultiLabel { classes }, _) => Encoded::Values(vec![f32::NAN; classes.len()]),
             (TaskKind::Regress { columns, .. }, label) => {
                 let values = match label {
                     Label::Values(values) => values.clone(),
@@ -169,7 +193,7 @@ impl Encoder {
 /// A batch's targets for one task, side by side, with what its loss is divided by.
 pub struct BatchTarget {
     pub data: TargetData,
-    /// Labelled images, labelled values, or foreground cells.
+    /// Labelled images (their classes' weights added up), labelled values or classes, or foreground cells.
     pub denominator: f32,
     /// Whether any image of the batch is labelled: a task without labels takes no part in the step.
     pub active: bool,
@@ -188,9 +212,9 @@ pub fn gather<'a>(images: impl Iterator<Item = &'a Vec<Encoded>>, index: usize) 
     let mut kind = None;
     for image in images {
         match &image[index] {
-            Encoded::Class(class) => {
+            Encoded::Class { class, weight } => {
                 classes.push(*class);
-                denominator += f32::from(u8::from(*class >= 0));
+                denominator += weight;
                 active |= *class >= 0;
             }
             Encoded::Values(v) => {

@@ -3,6 +3,7 @@
 
 pub mod classification;
 pub mod detection;
+pub mod multi_label;
 pub mod regression;
 
 /// The mean of what is there; `None` of nothing.

@@ -138,17 +138,15 @@ fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) ->
     let strange = |what: &str| {
         Error::checkpoint(
             path,
-            format!("{what}: expected a polyhead file, or a ResNet-18, -34 or -50 with torchvision's names"),
+            format!("{what}: expected a polyhead file, or a ResNet-18, -34, -50 or -101 with torchvision's names"),
         )
     };
-    let backbone = match (
-        tensors.contains_key("layer1.0.conv3.weight"),
-        tensors.contains_key("layer3.5.conv1.weight"),
-        tensors.contains_key("layer3.6.conv1.weight"),
-    ) {
-        (true, true, false) => Backbone::Resnet50,
-        (false, true, false) => Backbone::Resnet34,
-        (false, false, false) if tensors.contains_key("layer4.1.conv2.weight") => Backbone::Resnet18,
+    let blocks = (0..).take_while(|i| tensors.contains_key(&format!("layer3.{i}.conv1.weight"))).count();
+    let backbone = match (tensors.contains_key("layer1.0.conv3.weight"), blocks) {
+        (true, 6) => Backbone::Resnet50,
+        (true, 23) => Backbone::Resnet101,
+        (false, 6) => Backbone::Resnet34,
+        (false, 2) if tensors.contains_key("layer4.1.conv2.weight") => Backbone::Resnet18,
         _ => return Err(strange("the layers are those of no network known here")),
     };
     let (Some(weight), Some(bias)) = (tensors.remove("fc.weight"), tensors.remove("fc.bias")) else {
@@ -163,7 +161,7 @@ fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) ->
             path.display()
         )));
     }
-    let task = Task { name: "class".into(), kind: TaskKind::Classify { classes } };
+    let task = Task::new("class", TaskKind::Classify { classes });
     tensors.insert("heads.class.linear.weight".into(), weight);
     tensors.insert("heads.class.linear.bias".into(), bias);
     let mut card = Card::new(Architecture::new(backbone, vec![task], 224, 0.0), 224);

@@ -25,7 +25,7 @@ use crate::ops::preprocess;
 use crate::task::{Task, TaskKind};
 use builder::Builder;
 use heads::classification::{Dropout, classification};
-use heads::detection::{DetectionSize, detection};
+use heads::detection::{DetectionSize, HeadSize, detection};
 use heads::regression::regression;
 use serde::{Deserialize, Serialize};
 
@@ -41,12 +41,9 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// The architecture for a training image size in pixels: below 416 the pyramid ends at P5.
+    /// The architecture for a training image size in pixels, detection heads lite: below 416 the pyramid ends at P5.
     pub fn new(backbone: Backbone, tasks: Vec<Task>, image_size: usize, dropout: f32) -> Architecture {
-        let detection = match backbone {
-            Backbone::Tiny => DetectionSize::TINY,
-            _ => DetectionSize::LITE,
-        };
+        let detection = HeadSize::Lite.on(backbone);
         Architecture { backbone, tasks, detection, pyramid_levels: if image_size < 416 { 3 } else { 5 }, dropout }
     }
 
@@ -88,7 +85,7 @@ impl Architecture {
         let name = format!("heads.{}", task.name);
         let dropout = Dropout { probability: self.dropout, salt: init::hash_name(&name) };
         Ok(match &task.kind {
-            TaskKind::Classify { classes } => {
+            TaskKind::Classify { classes } | TaskKind::MultiLabel { classes } => {
                 HeadValues::Classify { logits: classification(b, &name, features[2], classes.len(), dropout)? }
             }
             TaskKind::Regress { columns, .. } => {
@@ -143,7 +140,7 @@ pub struct Head {
 
 /// What a head computes.
 pub enum HeadValues {
-    /// `[N, K]`
+    /// `[N, K]`, of one class or of several at once.
     Classify { logits: ValueId },
     /// `[N, R]`, standardised.
     Regress { values: ValueId },

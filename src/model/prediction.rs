@@ -6,16 +6,24 @@ use super::library::HeadOutput;
 use crate::boxes::Detection;
 use crate::ops::box_loss::BINS;
 use crate::ops::softmax;
+use crate::task::TaskKind;
 
 /// The answer to one task about one image.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prediction {
     /// One probability per class, summing to 1.
     Class(Vec<f32>),
+    /// One probability per class, each its own.
+    Classes(Vec<f32>),
     /// Boxes, best first.
     Boxes(Vec<Detection>),
     /// One value per column, in the task's own unit.
     Values(Vec<f32>),
+}
+
+/// Whether a class of a multi-label task is said to be there at this probability.
+pub fn is_present(probability: f32) -> bool {
+    probability >= 0.5
 }
 
 /// Answers every task about image `index` of a batch.
@@ -34,7 +42,11 @@ pub fn interpret(
         .map(|((task, standardisation), output)| match output {
             HeadOutput::Classify { logits } => {
                 let classes = task.classes().len();
-                let mut probabilities = logits[index * classes..(index + 1) * classes].to_vec();
+                let logits = &logits[index * classes..(index + 1) * classes];
+                if let TaskKind::MultiLabel { .. } = task.kind {
+                    return Prediction::Classes(logits.iter().map(|&x| decode::sigmoid(x)).collect());
+                }
+                let mut probabilities = logits.to_vec();
                 softmax::softmax_row(&mut probabilities);
                 Prediction::Class(probabilities)
             }

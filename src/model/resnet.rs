@@ -15,6 +15,7 @@ pub enum Backbone {
     Resnet18,
     Resnet34,
     Resnet50,
+    Resnet101,
     /// One basic block a stage, an eighth of the width: for tests and trying things out.
     Tiny,
 }
@@ -29,13 +30,15 @@ enum Block {
 }
 
 impl Backbone {
-    pub const ALL: [Backbone; 4] = [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50, Backbone::Tiny];
+    pub const ALL: [Backbone; 5] =
+        [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50, Backbone::Resnet101, Backbone::Tiny];
 
     pub fn name(self) -> &'static str {
         match self {
             Backbone::Resnet18 => "resnet18",
             Backbone::Resnet34 => "resnet34",
             Backbone::Resnet50 => "resnet50",
+            Backbone::Resnet101 => "resnet101",
             Backbone::Tiny => "tiny",
         }
     }
@@ -51,7 +54,7 @@ impl Backbone {
 
     fn block(self) -> Block {
         match self {
-            Backbone::Resnet50 => Block::Bottleneck,
+            Backbone::Resnet50 | Backbone::Resnet101 => Block::Bottleneck,
             _ => Block::Basic,
         }
     }
@@ -60,6 +63,7 @@ impl Backbone {
         match self {
             Backbone::Resnet18 => [2, 2, 2, 2],
             Backbone::Resnet34 | Backbone::Resnet50 => [3, 4, 6, 3],
+            Backbone::Resnet101 => [3, 4, 23, 3],
             Backbone::Tiny => [1, 1, 1, 1],
         }
     }

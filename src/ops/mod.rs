@@ -10,6 +10,7 @@ pub mod conv2d;
 pub mod cost;
 pub mod group_norm;
 pub mod linear;
+pub mod multi_label_loss;
 pub mod nms;
 pub mod optimizer;
 pub mod pool;
@@ -35,7 +36,7 @@ pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
         Op::Linear => linear::backward(graph, node, gradients),
         Op::UpsampleAdd => upsample::backward(graph, node, gradients),
         Op::ConcatLevels => concat::backward(graph, node, gradients),
-        Op::ClassLoss { .. } | Op::ValueLoss { .. } => {
+        Op::ClassLoss { .. } | Op::MultiLabelLoss { .. } | Op::ValueLoss { .. } => {
             // [loss, dlogits]: the loss made its gradient in the same pass.
             gradients.accumulate(graph, node.inputs[0], node.outputs[1]);
         }

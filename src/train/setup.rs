@@ -132,7 +132,8 @@ fn check_names<'a>(flag: &str, mut names: impl Iterator<Item = &'a String>, task
 }
 
 pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
-    let architecture = Architecture::new(config.backbone, data.tasks.clone(), config.imgsz, config.dropout);
+    let mut architecture = Architecture::new(config.backbone, data.tasks.clone(), config.imgsz, config.dropout);
+    architecture.detection = config.head.on(config.backbone);
     let mut card = Card::new(architecture, config.imgsz);
     for (index, task) in data.tasks.iter().enumerate() {
         let TaskKind::Regress { columns, .. } = &task.kind else { continue };

@@ -130,7 +130,7 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     let data = Data::open(&state.config)?;
     if data.tasks != loaded.card.architecture.tasks {
         return Err(Error::Usage(format!(
-            "{}: its tasks or classes are not those this run was started with; restore the data set, or start a new run",
+            "{}: its tasks, classes or losses are not those this run was started with; restore the data set, or start a new run",
             data.name
         )));
     }

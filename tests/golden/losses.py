@@ -1,8 +1,13 @@
-"""Writes losses.json: values and gradients of the three losses by PyTorch's autograd in float64.
+"""Writes losses.json: values and gradients of the losses by PyTorch's autograd in float64.
 
     python losses.py         # needs numpy, torch, torchvision
 
 class_loss   logits [N, K], class [N] (-1 unlabelled): sum over labelled rows of cross_entropy / ln K / denominator.
+weighted_class_loss   the same with class weights w and smoothing e: cross_entropy(weight=w, label_smoothing=e, reduction="mean") / ln K;
+             `denominator` is the sum of the labelled rows' weights, which that mean divides by.
+multi_label_loss      logits [N, K], target [N, K] (null unlabelled): sum over labelled entries of
+             binary_cross_entropy_with_logits / ln 2 / denominator.
+squared_value_loss    as value_loss with mse_loss.
 value_loss   values [N, R], target [N, R] (null unlabelled): sum over labelled entries of huber_loss(delta=1) / denominator.
 box_loss     as `box_loss` below (Li 2020, "Generalized Focal Loss"; mmdet's GFLHead); `parts` is before the gains:
              quality focal, GIoU, distribution focal. total = parts . [1, 2, .25].
@@ -49,7 +54,32 @@ def class_case(rng, name, n, k, unlabelled, denominator, scale=2.):
                 gradient=rounded(x.grad))
 
 
-def value_case(rng, name, n, r, rows, entries, denominator):
+def weighted_class_case(rng, name, n, k, unlabelled, weights, smoothing, scale=2.):
+    x = logits(rng, (n, k), scale)
+    c = torch.tensor(np.where(rng.random(n) < unlabelled, -1, rng.integers(0, k, n)))
+    w = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+    loss = F.cross_entropy(x, c, weight=w, ignore_index=-1, label_smoothing=smoothing) / math.log(k)
+    loss.backward()
+    of_rows = torch.ones(int((c >= 0).sum())) if w is None else w[c[c >= 0]]
+    return dict(name=name, logits=rounded(x), **{"class": c.tolist()}, weights=weights, smoothing=smoothing,
+                denominator=of_rows.sum().item(), loss=loss.item(), gradient=rounded(x.grad))
+
+
+def multi_label_case(rng, name, n, k, entries, denominator, scale=2., classes=()):
+    """`entries`: how often an entry is unlabelled; `classes` are so in every row."""
+    x = logits(rng, (n, k), scale)
+    t = (rng.random((n, k)) < .4).astype(float)
+    t[rng.random((n, k)) < entries] = np.nan
+    t[:, list(classes)] = np.nan
+    t = torch.tensor(t)
+    ok = ~t.isnan()
+    loss = F.binary_cross_entropy_with_logits(x[ok], t[ok], reduction="sum") / math.log(2) / denominator
+    loss.backward()
+    assert bool(x.grad.isfinite().all())
+    return dict(name=name, logits=rounded(x), target=rounded(t), denominator=denominator, loss=loss.item(), gradient=rounded(x.grad))
+
+
+def value_case(rng, name, n, r, rows, entries, denominator, squared=False):
     """`rows` and `entries`: how often a whole row, or one entry, is unlabelled."""
     x = logits(rng, (n, r), 1.5)
     t = np.round(rng.normal(0, 1, (n, r)), 3)
@@ -57,7 +87,8 @@ def value_case(rng, name, n, r, rows, entries, denominator):
     t[rng.random((n, r)) < entries] = np.nan
     t = torch.tensor(t)
     ok = ~t.isnan()
-    loss = F.huber_loss(x[ok], t[ok], delta=1., reduction="sum") / denominator
+    summed = F.mse_loss(x[ok], t[ok], reduction="sum") if squared else F.huber_loss(x[ok], t[ok], delta=1., reduction="sum")
+    loss = summed / denominator
     loss.backward()
     return dict(name=name, values=rounded(x), target=rounded(t), denominator=denominator, loss=loss.item(), gradient=rounded(x.grad))
 
@@ -164,6 +195,16 @@ def main():
             # Objects farther than 16 strides, and centres outside their own object.
             box_case(rng, "beyond the bins", 3, 6., side=(-12, 330)),
         ]))
+    # A stream of their own, so that the cases above stay as they are.
+    rng = np.random.default_rng(SEED + 1)
+    golden["weighted_class_loss"] = [
+        weighted_class_case(rng, "weights", 7, 5, .3, [.5, 2., 1., .25, 3.], 0.), weighted_class_case(rng, "smoothing", 6, 4, .2, None, .1),
+        weighted_class_case(rng, "both", 8, 3, .2, [4., .5, 1.25], .2), weighted_class_case(rng, "huge logits", 6, 9, .2, [1.5] * 9, .1, 60.)]
+    golden["multi_label_loss"] = [
+        multi_label_case(rng, "some entries unlabelled", 8, 5, .3, 28.), multi_label_case(rng, "one class", 5, 1, 0, 5.),
+        multi_label_case(rng, "a class nobody labelled", 6, 4, .1, 17., classes=(2,)), multi_label_case(rng, "all unlabelled", 3, 2, 1.1, 1.),
+        multi_label_case(rng, "huge logits", 6, 7, .2, 33., 100.)]
+    golden["squared_value_loss"] = [value_case(rng, "some entries unlabelled", 8, 3, .2, .2, 20., squared=True)]
     Path(__file__).with_suffix(".json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
     for case in golden["box_loss"]["cases"]:
         print(case["name"], case["loss"], case["parts"])

@@ -133,6 +133,30 @@ def classification(rng, name, count, k, unlabelled, classes):
                 truth=[int(c) if ok else None for c, ok in zip(truth, labelled)], expected=expected)
 
 
+def multi_label(rng, name, count, k, unlabelled, decimals, classes=()):
+    """`unlabelled`: how often an entry is; `classes`: {class: the value all its labels have}."""
+    truth = (rng.random((count, k)) < .35).astype(float)
+    for c, value in dict(classes).items():
+        truth[:, c] = value
+    scores = 1 / (1 + np.exp(-rng.normal(0, 1, (count, k)) - 1.5 * np.nan_to_num(truth) + .7))
+    scores = np.round(scores, decimals).astype(np.float32)
+    truth[rng.random((count, k)) < unlabelled] = np.nan
+    per_class = []
+    for t, s in zip(truth.T, scores.T):
+        t, s = t[~np.isnan(t)].astype(int), s[~np.isnan(t)]
+        p = (s >= .5).astype(int)
+        row = dict(labelled=len(t), count=int(t.sum()), ap=None, f1=None)
+        if 0 < t.sum() < len(t):
+            row.update(ap=float(sk.average_precision_score(t, s)))
+        if len(t) and t.sum() + p.sum():
+            row.update(f1=float(sk.f1_score(t, p, zero_division=0)))
+        per_class.append(row)
+    macro = lambda key: (lambda known: float(np.mean(known)) if known else None)([c[key] for c in per_class if c[key] is not None])
+    return dict(name=name, scores=[[round(float(v), 4) for v in row] for row in scores],
+                truth=[[None if np.isnan(v) else int(v) for v in row] for row in truth],
+                expected=dict(map=macro("ap"), f1=macro("f1"), per_class=per_class))
+
+
 def regression(name, values, truth):
     """A row of NaN is unlabelled whole, one NaN a blank cell."""
     expected = []
@@ -178,6 +202,14 @@ def main():
             classification(rng, "all unlabelled", 3, 6, 1.1, range(6)),
         ],
         regression=list(regression_cases(rng)))
+    # A stream of its own, so that the cases above stay as they are.
+    rng = np.random.default_rng(SEED + 1)
+    golden["multi_label"] = [
+        multi_label(rng, "five classes", 40, 5, .2, 4),
+        multi_label(rng, "ties", 30, 3, .1, 1),
+        multi_label(rng, "classes of one value", 20, 4, 0, 4, {0: 0., 2: 1., 3: np.nan}),
+        multi_label(rng, "all unlabelled", 3, 2, 1.1, 4),
+    ]
     Path(__file__).with_suffix(".json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
 
 

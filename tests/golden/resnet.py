@@ -1,4 +1,4 @@
-"""Writes resnet.json: torchvision's ResNet-18 and -50 in float64 against which ours is checked, and how far PyTorch's own
+"""Writes resnet.json: torchvision's ResNet-18, -50 and -101 in float64 against which ours is checked, and how far PyTorch's own
 float32 is from it.
 
     python resnet.py         # needs numpy, torch, torchvision
@@ -26,7 +26,8 @@ computes in f32, and hides real errors. So the norms' biases keep most gates awa
 is used whose nearest gate, in training mode, is several times PyTorch-f32's own error away (`gate_margin`: smallest
 |input of a ReLU| / rms error of its layer; `pool_margin`: smallest lead of a maximum / twice the largest error).
 
-    evaluate   "evaluate.c3|c4|c5|logits": outputs of layer2, 3, 4, fc with the running statistics, for inputs[0]
+    evaluate   "evaluate.c3|c4|c5|logits": outputs of layer2, 3, 4, fc with the running statistics, for inputs[0]; all there is of a
+               case without training (`parameters`: how many trainable numbers it has)
     train      "train.c3|c4|c5|logits": the same in training mode; "gradient.<parameter>": of sum(logits * logits_gradient);
                "<buffer>" (running_mean, running_var): after training-mode forwards of the three inputs, momentum .1
 """
@@ -42,6 +43,8 @@ import torchvision
 
 MASK = (1 << 64) - 1
 CASES = [("resnet18", "bn2", [3, 3, 65, 47], "input.6"), ("resnet50", "bn3", [4, 3, 64, 96], "input.29")]
+# Deeper than those, of the same blocks: its names and its forward pass.
+EVALUATED = [("resnet101", "bn3", [2, 3, 64, 64], "input.0")]
 
 
 def fnv1a(name):
@@ -133,7 +136,7 @@ def margins(architecture, last_norm, shape, mode=torch.nn.Module.train):
     return of
 
 
-def run(architecture, last_norm, shape, inputs, dtype):
+def run(architecture, last_norm, shape, inputs, dtype, train=True):
     """{name: float64 array} of everything that is looked at."""
     net = network(architecture, last_norm, dtype)
     tensor = lambda array: torch.tensor(array).to(dtype)
@@ -147,6 +150,8 @@ def run(architecture, last_norm, shape, inputs, dtype):
         net.eval()(tensor(image(inputs[0], shape)))
     for name, t in features.items():
         keep(f"evaluate.{name}", t)
+    if not train:
+        return seen
 
     net.train()
     logits = net(tensor(image(inputs[0], shape)))
@@ -220,6 +225,11 @@ def main():
             errors = [t["f32_error"] for t in tensors if t["name"].startswith(kind)]
             print(architecture, kind, len(errors), "f32 error: median", np.median(errors), "largest", max(errors))
         print([(t["name"], t["norm"] / math.sqrt(t["len"])) for t in tensors[:8]])
+    for architecture, last_norm, shape, first in EVALUATED:
+        f64, f32 = (run(architecture, last_norm, shape, [first], dtype, train=False) for dtype in (torch.float64, torch.float32))
+        count = sum(p.numel() for p in network(architecture, last_norm, torch.float32).parameters())
+        golden["cases"].append(dict(architecture=architecture, last_norm=last_norm, shape=shape, inputs=[first], parameters=count,
+                                    tensors=[looked_at(name, t, f32[name]) for name, t in f64.items()]))
     Path(__file__).with_suffix(".json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
 
 

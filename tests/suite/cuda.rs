@@ -1,7 +1,7 @@
 //! The whole step on the GPU's kernels against the CPU: the plan, its layout in a GPU's memory, every launch in order. On a
 //! GPU where there is one, and through the shim on this CPU.
 
-use crate::step::{Probe, cpu, labels, norm, optimizer, three_tasks, vector};
+use crate::step::{Probe, cpu, labels, norm, open_and_close_gates, optimizer, three_tasks, vector};
 use polyhead::balance::Method;
 use polyhead::bench::{Heads, OpsMeasurement, Options, Pair, check_kernels, infer, ops, train};
 use polyhead::device::cuda::{Driver, File, Host, Precision};
@@ -37,12 +37,12 @@ pub fn devices(precision: Precision) -> Vec<DeviceChoice> {
 /// Losses of one step, and its gradients.
 fn step(device: &DeviceChoice, fusion: Fusion) -> (Vec<f32>, Tensors) {
     let mut probe = Probe::on(device, Backbone::Tiny, [3, 64], fusion, labels);
-    probe.open_and_close_gates();
+    open_and_close_gates(&mut probe.executor);
     (probe.losses(), probe.gradients())
 }
 
 /// How far every gradient is from the CPU's, relative to its size (a bias's to the weight's beside it: its sum may cancel).
-fn errors(ours: &Tensors, cpu: &Tensors) -> BTreeMap<String, f64> {
+pub fn errors(ours: &Tensors, cpu: &Tensors) -> BTreeMap<String, f64> {
     let error = |name: &String| {
         let (x, y) = (vector(ours, name), vector(cpu, name));
         let apart = norm(x.iter().zip(&y).map(|(x, y)| x - y));
@@ -100,7 +100,7 @@ fn other_tiles_compute_the_same_step_and_trying_them_moves_nothing() {
     for device in [Precision::Bf16, Precision::F32].into_iter().flat_map(devices) {
         let step = |tiles| {
             let mut probe = Probe::tiled(&device, Some(tiles), Backbone::Tiny, [3, 64], Fusion::On, labels);
-            probe.open_and_close_gates();
+            open_and_close_gates(&mut probe.executor);
             let (losses, gradients) = (probe.losses(), probe.gradients());
             (probe, losses, gradients)
         };
@@ -142,7 +142,7 @@ fn a_step_by_cudnn_is_as_near_the_cpus_as_the_plain_one() {
         let (plain_losses, plain) = step(&device, Fusion::Off);
         let run = |tiles| {
             let mut probe = Probe::tiled(&device, Some(tiles), Backbone::Tiny, [3, 64], Fusion::On, labels);
-            probe.open_and_close_gates();
+            open_and_close_gates(&mut probe.executor);
             (probe.losses(), probe.gradients())
         };
         let ((losses, gradients), (_, own)) = (run(Tiles::Cudnn), run(Tiles::Estimated));

@@ -1,7 +1,7 @@
 //! Steps in which not everything takes part at once: stages that are frozen, and batches that are accumulated.
 
 use crate::cuda::devices;
-use crate::step::{Probe, encoder, images, labels, norm, optimizer, three_tasks, vector};
+use crate::step::{Probe, encoder, images, labels, norm, open_and_close_gates, optimizer, three_tasks, vector};
 use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::compare::round_to_bf16;
@@ -31,7 +31,7 @@ fn probe(device: &DeviceChoice, freeze: &Freeze, fusion: Fusion) -> Probe {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.25);
     let network = TrainingNetwork::partly_frozen(&architecture, [N, 64, 64], freeze).unwrap();
     let mut probe = Probe::of(device, None, network, &architecture, [N, 64], fusion, labels);
-    probe.open_and_close_gates();
+    open_and_close_gates(&mut probe.executor);
     probe
 }
 

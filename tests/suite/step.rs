@@ -25,11 +25,10 @@ fn words(n: usize) -> Vec<String> {
 }
 
 pub fn three_tasks() -> Vec<Task> {
-    let task = |name: &str, kind| Task { name: name.into(), kind };
     vec![
-        task("things", TaskKind::Detect { classes: words(3) }),
-        task("kind", TaskKind::Classify { classes: words(4) }),
-        task("amount", TaskKind::Regress { columns: words(2), units: vec![String::new(); 2] }),
+        Task::new("things", TaskKind::Detect { classes: words(3) }),
+        Task::new("kind", TaskKind::Classify { classes: words(4) }),
+        Task::new("amount", TaskKind::Regress { columns: words(2), units: vec![String::new(); 2] }),
     ]
 }
 
@@ -128,24 +127,6 @@ impl Probe {
         Probe { executor, network, scalars }
     }
 
-    /// Biases every other channel of each norm far up, the rest far down: half of the ReLUs' gates are open and half closed,
-    /// none so near its edge that rounding decides, which would change gradients by whole per cents.
-    pub fn open_and_close_gates(&mut self) {
-        self.executor
-            .edit_store(|store| {
-                for index in 0..store.parameters.len() {
-                    let name = &store.parameters[index].name;
-                    let norm = ["bn1.bias", "bn2.bias", "bn3.bias", "downsample.1.bias", "norm.bias"];
-                    if norm.iter().any(|n| name.ends_with(n)) {
-                        let range = store.range(polyhead::graph::ir::ParameterId(index));
-                        let bias = store.values.f32_mut()[range].iter_mut().enumerate();
-                        bias.for_each(|(channel, b)| *b = if channel % 2 == 0 { 6.0 } else { -6.0 });
-                    }
-                }
-            })
-            .unwrap();
-    }
-
     /// Plans the same network for images of another shape `[N, size]`.
     pub fn prepare_another(&mut self, backbone: Backbone, [n, size]: [usize; 2]) {
         let architecture = Architecture::new(backbone, three_tasks(), size, 0.25);
@@ -173,6 +154,24 @@ impl Probe {
     }
 }
 
+/// Biases every other channel of each norm far up, the rest far down: half of the ReLUs' gates are open and half closed,
+/// none so near its edge that rounding decides, which would change gradients by whole per cents.
+pub fn open_and_close_gates(executor: &mut Executor) {
+    executor
+        .edit_store(|store| {
+            for index in 0..store.parameters.len() {
+                let name = &store.parameters[index].name;
+                let norm = ["bn1.bias", "bn2.bias", "bn3.bias", "downsample.1.bias", "norm.bias"];
+                if norm.iter().any(|n| name.ends_with(n)) {
+                    let range = store.range(polyhead::graph::ir::ParameterId(index));
+                    let bias = store.values.f32_mut()[range].iter_mut().enumerate();
+                    bias.for_each(|(channel, b)| *b = if channel % 2 == 0 { 6.0 } else { -6.0 });
+                }
+            }
+        })
+        .unwrap();
+}
+
 pub fn vector(tensors: &Tensors, name: &str) -> Vec<f32> {
     tensors[name].flatten_all().unwrap().to_vec1().unwrap()
 }
@@ -186,8 +185,8 @@ fn fused_and_plain_lists_compute_the_same() {
     for (backbone, shape) in [(Backbone::Tiny, [3, 64]), (Backbone::Resnet18, [4, 64]), (Backbone::Resnet50, [4, 64])] {
         let new = |fusion| Probe::new(backbone, shape, fusion, labels);
         let (mut fused, mut plain) = (new(Fusion::On), new(Fusion::Off));
-        fused.open_and_close_gates();
-        plain.open_and_close_gates();
+        open_and_close_gates(&mut fused.executor);
+        open_and_close_gates(&mut plain.executor);
         for (a, b) in fused.losses().iter().zip(plain.losses()) {
             assert!(a.is_finite() && (a - b).abs() <= 1e-4 * b.abs(), "{backbone:?}: loss {a} fused, {b} plain");
         }

@@ -181,12 +181,15 @@ impl TableReader {
             if blanks < cells.len() {
                 reading.remarks.push((Remark::PartlyBlank, reading.place.clone()));
             }
-            return Ok(reading);
+            if task.kind != Kind::MultiLabel || blanks == cells.len() {
+                return Ok(reading);
+            }
         }
         reading.raw = match task.kind {
             Kind::Classify => {
                 Raw::Class(RawClass { word: class_word(cells[0].0, cells[0].1, &reading.place)?, line: Some(row.line) })
             }
+            Kind::MultiLabel => flags(&cells, &reading.place)?,
             Kind::Regress => Raw::Values(values(&cells, task.range, &reading.place)?),
             Kind::Detect => objects(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
         };
@@ -210,6 +213,30 @@ fn class_word(column: &str, value: &Value, place: &Place) -> Result<Word> {
         Value::Bool(flag) => Ok(Word::Name(flag.to_string())),
         other => Err(place.error(format!(
             "column `{column}` holds {other}, a class name or number was expected; null is unlabelled"
+        ))),
+    }
+}
+
+/// 0 or 1 a column; or, where the one column holds a list, the names of the classes that are there, or 0 or 1 each.
+fn flags(cells: &[(&str, &Value)], place: &Place) -> Result<Raw> {
+    let [(column, Value::Array(list))] = cells else {
+        return Ok(Raw::Flags(cells.iter().map(|(column, cell)| flag(column, cell, place)).collect::<Result<_>>()?));
+    };
+    if list.iter().all(Value::is_string) {
+        let name = |value: &Value| Ok(RawClass { word: class_word(column, value, place)?, line: place.line });
+        return Ok(Raw::Names(list.iter().map(name).collect::<Result<_>>()?));
+    }
+    Ok(Raw::Flags(list.iter().map(|value| flag(column, value, place)).collect::<Result<_>>()?))
+}
+
+fn flag(column: &str, value: &Value, place: &Place) -> Result<Option<bool>> {
+    let shown = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    match shown.trim().to_lowercase().as_str() {
+        "1" | "1.0" | "true" => Ok(Some(true)),
+        "0" | "0.0" | "false" => Ok(Some(false)),
+        _ if value.is_null() => Ok(None),
+        _ => Err(place.error(format!(
+            "column `{column}` holds `{shown}`, 1 (there) or 0 (absent) was expected; a blank cell is unlabelled"
         ))),
     }
 }

@@ -19,6 +19,10 @@ use std::path::Path;
 pub enum Raw {
     Unlabelled,
     Class(RawClass),
+    /// Of a multi-label task: the classes that are there, the others absent.
+    Names(Vec<RawClass>),
+    /// Of a multi-label task, column by column; `None` where the cell is blank.
+    Flags(Vec<Option<bool>>),
     Boxes(Vec<RawBox>),
     Values(Vec<f32>),
 }
@@ -55,7 +59,7 @@ pub enum Remark {
     NoLabelFile,
     /// The label needs the image's size, and the image cannot be read.
     UnreadableImage,
-    /// Some of a task's columns are blank, so the image is unlabelled.
+    /// Some of a task's columns are blank, so the image is unlabelled, or is for these classes.
     PartlyBlank,
 }
 

@@ -16,7 +16,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
     let cases = [
         (
             "  kind: {typ: classify}\n",
-            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, unit, units, range, missing, crop_safe, flip_safe, bbox_format, multi_label, per, loss); did you mean `type`?",
+            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, unit, units, range, missing, crop_safe, flip_safe, bbox_format, multi_label, per, loss, class_weights, label_smoothing); did you mean `type`?",
         ),
         (
             "  kind:\n    type: clasify\n",
@@ -46,10 +46,6 @@ fn wrong_declarations_say_where_and_what_to_do() {
         (
             "  o: {type: detect, from: {yola: labels}}\n",
             "DIR/data.yaml:5: task `o`: `from:` is a column, `folders`, {csv: FILE, column: NAME}, {yolo: DIR} or {voc: DIR}, not `yola`; did you mean `yolo`?",
-        ),
-        (
-            "  k: {type: classify, multi_label: true}\n",
-            "DIR/data.yaml:5: task `k`: `multi_label: true` (several classes at once) comes with a later version: declare one task per class",
         ),
         (
             "  k: {type: regress, per: objects}\n",

@@ -4,6 +4,8 @@ mod declarations;
 mod digits;
 mod formats;
 mod loading;
+mod losses;
+mod multi_label;
 mod pixels;
 mod splits;
 

@@ -28,13 +28,14 @@ impl File {
     pub const CONV2D_WGRAD: File = file!("conv2d_wgrad.cu");
     pub const GROUP_NORM: File = file!("group_norm.cu");
     pub const LINEAR: File = file!("linear.cu");
+    pub const MULTI_LABEL_LOSS: File = file!("multi_label_loss.cu");
     pub const OPTIMIZER: File = file!("optimizer.cu");
     pub const POOL: File = file!("pool.cu");
     pub const PREPROCESS: File = file!("preprocess.cu");
     pub const UPSAMPLE: File = file!("upsample.cu");
     pub const VALUE_LOSS: File = file!("value_loss.cu");
 
-    pub const ALL: [File; 15] = [
+    pub const ALL: [File; 16] = [
         File::BATCH_NORM,
         File::BOX_LOSS,
         File::CLASS_LOSS,
@@ -45,6 +46,7 @@ impl File {
         File::CONV2D_WGRAD,
         File::GROUP_NORM,
         File::LINEAR,
+        File::MULTI_LABEL_LOSS,
         File::OPTIMIZER,
         File::POOL,
         File::PREPROCESS,

@@ -6,7 +6,8 @@ use crate::executor::StepScalars;
 use crate::graph::ir::{ConvEpilogue, DgradEpilogue, Graph, Level, Node, Op, TermForm, ValueId};
 use crate::ops::batch_norm::{EPSILON, MOMENTUM, cpu as batch_norm};
 use crate::ops::conv2d::{self, cpu as conv};
-use crate::ops::{box_loss, class_loss, combine, concat, group_norm, linear, pool, preprocess, upsample, value_loss};
+use crate::ops::{box_loss, class_loss, combine, concat, group_norm, linear, multi_label_loss, pool, preprocess};
+use crate::ops::{upsample, value_loss};
 
 pub(super) fn run_node(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &StepScalars) {
     match &node.op {
@@ -148,14 +149,20 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
             concat::cpu::forward(cpu, s[0], s[2], &concat_levels(memory, graph, i), memory.output(o[0]));
         }
         Op::ConcatLevelsBackward => concat_backward(cpu, memory, graph, node),
-        Op::ClassLoss { task } => {
-            let denominator = scalars.denominators[*task];
+        Op::ClassLoss { task, smoothing } => {
+            let weights = i.get(2).map(|&w| memory.input(w));
+            let shares = class_loss::cpu::Shares { weights, smoothing: *smoothing };
+            let (labels, denominator) = ((read(0), memory.input(i[1])), scalars.denominators[*task]);
             let (loss, dlogits) = (memory.output(o[0]), memory.output(o[1]));
-            class_loss::cpu::class_loss(cpu, channels(i[0]), read(0), memory.input(i[1]), denominator, loss, dlogits);
+            class_loss::cpu::class_loss(cpu, channels(i[0]), labels, shares, denominator, loss, dlogits);
         }
-        Op::ValueLoss { task } => {
-            let denominator = scalars.denominators[*task];
-            value_loss::cpu::value_loss(read(0), read(1), denominator, memory.output(o[0]), memory.output(o[1]));
+        Op::MultiLabelLoss { task } => {
+            let (loss, dlogits) = (memory.output(o[0]), memory.output(o[1]));
+            multi_label_loss::cpu::multi_label_loss(read(0), read(1), scalars.denominators[*task], loss, dlogits);
+        }
+        Op::ValueLoss { task, form } => {
+            let (loss, dvalues) = (memory.output(o[0]), memory.output(o[1]));
+            value_loss::cpu::value_loss(*form, [read(0), read(1)], scalars.denominators[*task], loss, dvalues);
         }
         Op::BoxLoss { task, levels } => {
             let (centres, strides) = cells(levels, workspace());

@@ -8,8 +8,8 @@ use crate::device::cuda::{Address, Launch, Precision, Work, work};
 use crate::graph::ir::{ConvEpilogue, DgradEpilogue, Node, Op, Place, TermForm, ValueId};
 use crate::ops::conv2d::cuda::{Tile, WgradPlan};
 use crate::ops::{
-    batch_norm, box_loss, class_loss, combine, concat, conv2d, group_norm, linear, pool, preprocess, upsample,
-    value_loss,
+    batch_norm, box_loss, class_loss, combine, concat, conv2d, group_norm, linear, multi_label_loss, pool, preprocess,
+    upsample, value_loss,
 };
 
 /// What computes node `index`.
@@ -91,6 +91,10 @@ fn node_workspace_bytes(layout: &Layout, choice: Option<Choice>, node: &Node) ->
             concat::cuda::backward_workspace(dout[0], dout[2], &cells.map(level).collect::<Vec<_>>())
         }
         Op::ClassLoss { .. } => class_loss::cuda::class_loss_workspace(shape(node.inputs[0])[0]),
+        Op::MultiLabelLoss { .. } => {
+            let logits = shape(node.inputs[0]);
+            multi_label_loss::cuda::multi_label_loss_workspace(logits[0] * logits[1])
+        }
         Op::BoxLoss { levels, .. } => {
             let logits = shape(node.inputs[0]);
             box_loss::cuda::box_loss_workspace([logits[0], logits[2]], levels)
@@ -244,7 +248,7 @@ impl Lowering<'_> {
             | Op::BatchNormBackwardApply
             | Op::BatchNormApplyBackward { .. } => vec![self.batch_norm()],
             Op::GroupNormRelu { .. } | Op::GroupNormReluBackward { .. } => self.group_norm(),
-            Op::ClassLoss { .. } | Op::ValueLoss { .. } | Op::BoxLoss { .. } => self.loss(),
+            Op::ClassLoss { .. } | Op::MultiLabelLoss { .. } | Op::ValueLoss { .. } | Op::BoxLoss { .. } => self.loss(),
             Op::ConcatLevels | Op::ConcatLevelsBackward => self.concat(),
             Op::Preprocess => {
                 let (mean, deviation) = (preprocess::MEAN, preprocess::DEVIATION);
@@ -382,13 +386,18 @@ impl Lowering<'_> {
         let logits = self.shape(self.node.inputs[0]);
         let workspace = Block::Workspace.at(0);
         match &self.node.op {
-            Op::ClassLoss { task } => {
-                let inputs = [input(0), input(1), self.denominator(*task)];
-                class_loss::cuda::class_loss([logits[0], logits[1]], inputs, [output(0), output(1)], workspace)
+            Op::ClassLoss { task, smoothing } => {
+                let (inputs, outputs) = ([input(0), input(1), self.denominator(*task)], [output(0), output(1)]);
+                let shares = (self.node.inputs.get(2).map(|&w| self.address(w)), *smoothing);
+                class_loss::cuda::class_loss([logits[0], logits[1]], inputs, shares, outputs, workspace)
             }
-            Op::ValueLoss { task } => {
-                let inputs = [input(0), input(1), self.denominator(*task)];
-                vec![value_loss::cuda::value_loss(logits[0] * logits[1], inputs, [output(0), output(1)])]
+            Op::MultiLabelLoss { task } => {
+                let (inputs, outputs) = ([input(0), input(1), self.denominator(*task)], [output(0), output(1)]);
+                multi_label_loss::cuda::multi_label_loss(logits[0] * logits[1], inputs, outputs, workspace)
+            }
+            Op::ValueLoss { task, form } => {
+                let (inputs, outputs) = ([input(0), input(1), self.denominator(*task)], [output(0), output(1)]);
+                vec![value_loss::cuda::value_loss(*form, logits[0] * logits[1], inputs, outputs)]
             }
             Op::BoxLoss { task, levels } => {
                 let inputs = box_loss::cuda::Inputs {

@@ -95,7 +95,7 @@ fn best_candidates(logits: &[f32], options: &DecodeOptions) -> Vec<(usize, f32)>
     candidates
 }
 
-fn sigmoid(x: f32) -> f32 {
+pub(in crate::model) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 

@@ -1,10 +1,10 @@
 //! Detection head: feature pyramid, two towers of 3×3 convolutions shared by the levels, class logits and the
 //! distribution of each side's distance. Source: Li 2020, "Generalized Focal Loss".
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::ir::{Conv2d, Graph, Init, Level, ValueId};
 use crate::model::builder::Builder;
-use crate::model::fpn;
+use crate::model::{Backbone, fpn};
 use crate::ops::box_loss::BINS;
 use crate::ops::{concat, conv2d, group_norm};
 use serde::{Deserialize, Serialize};
@@ -17,10 +17,42 @@ pub struct DetectionSize {
 }
 
 impl DetectionSize {
+    /// The paper's: pyramid and towers of 256 channels, towers of four convolutions.
+    pub const FULL: DetectionSize = DetectionSize { channels: 256, tower_depth: 4 };
     /// The default: half the width and half the depth of the paper's.
     pub const LITE: DetectionSize = DetectionSize { channels: 128, tower_depth: 2 };
     /// For the tiny trunk.
     pub const TINY: DetectionSize = DetectionSize { channels: 32, tower_depth: 1 };
+}
+
+/// How large detection heads are, in a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadSize {
+    Full,
+    /// On the tiny trunk smaller still.
+    #[default]
+    Lite,
+}
+
+impl HeadSize {
+    /// # Errors
+    /// Another word.
+    pub fn parse(word: &str) -> Result<HeadSize> {
+        match word {
+            "full" => Ok(HeadSize::Full),
+            "lite" => Ok(HeadSize::Lite),
+            _ => Err(Error::Usage(format!("--head {word}: expected full or lite"))),
+        }
+    }
+
+    pub fn on(self, backbone: Backbone) -> DetectionSize {
+        match (self, backbone) {
+            (HeadSize::Full, _) => DetectionSize::FULL,
+            (HeadSize::Lite, Backbone::Tiny) => DetectionSize::TINY,
+            (HeadSize::Lite, _) => DetectionSize::LITE,
+        }
+    }
 }
 
 /// Groups of the towers' group norm.

@@ -6,13 +6,27 @@ use crate::ops::softmax::cpu::exponentials;
 /// Parts the rows are cut into, whatever the number of threads.
 const PARTS: usize = 64;
 
+/// What a label is worth: see the contract in `mod.rs`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shares<'a> {
+    /// `[K]`; 1 where there are none.
+    pub weights: Option<&'a [f32]>,
+    pub smoothing: f32,
+}
+
+impl Shares<'_> {
+    fn weight(&self, class: usize) -> f64 {
+        self.weights.map_or(1.0, |w| f64::from(w[class]))
+    }
+}
+
 /// Logits `[N, K]`, class `[N]` (−1 unlabelled) → loss `[1]`, dlogits `[N, K]`: cross-entropy ÷ ln K, summed over the
 /// labelled ÷ `denominator`; with denominator 0 all are 0.
 pub fn class_loss(
     cpu: &Cpu,
     k: usize,
-    logits: &[f32],
-    class: &[i32],
+    (logits, class): (&[f32], &[i32]),
+    shares: Shares,
     denominator: f32,
     loss: &mut [f32],
     dlogits: &mut [f32],
@@ -23,6 +37,7 @@ pub fn class_loss(
         return;
     }
     let scale = 1.0 / ((k as f64).ln() * f64::from(denominator));
+    let plain = shares.weights.is_none() && shares.smoothing == 0.0;
     let part = class.len().div_ceil(PARTS);
     let mut sums = [0.0; PARTS];
     let dlogits = SharedMut::new(dlogits);
@@ -34,7 +49,11 @@ pub fn class_loss(
             for row in index * part..((index + 1) * part).min(class.len()) {
                 // SAFETY: parts do not overlap, and each row is visited once.
                 let dlogits = unsafe { dlogits.range(row * k..(row + 1) * k) };
-                sum[0] += row_loss(&logits[row * k..(row + 1) * k], class[row], scale, dlogits);
+                let logits = &logits[row * k..(row + 1) * k];
+                sum[0] += match plain {
+                    true => row_loss(logits, class[row], scale, dlogits),
+                    false => shared_row_loss(logits, class[row], &shares, scale, dlogits),
+                };
             }
         },
     );
@@ -55,4 +74,31 @@ fn row_loss(logits: &[f32], class: i32, scale: f64, dlogits: &mut [f32]) -> f64 
     // p − 1 = −(the others' share), which keeps its digits when p is almost 1.
     dlogits[class] = (-scale * others / sum) as f32;
     sum.ln() + f64::from(maximum) - f64::from(logits[class])
+}
+
+/// The row's loss where a label is a share q of every class, and its gradient times `scale`: (Σ q)·p_c − q_c.
+#[inline(always)]
+fn shared_row_loss(logits: &[f32], class: i32, shares: &Shares, scale: f64, dlogits: &mut [f32]) -> f64 {
+    let Ok(class) = usize::try_from(class) else {
+        dlogits.fill(0.0);
+        return 0.0;
+    };
+    let (maximum, sum) = exponentials(logits, dlogits);
+    let others = sum - f64::from(dlogits[class]);
+    let spread = f64::from(shares.smoothing) / logits.len() as f64;
+    let own = (1.0 - f64::from(shares.smoothing)) * shares.weight(class);
+    // Over all classes: Σ w, and Σ w·(x − maximum).
+    let (mut weights, mut weighted) = (0.0, 0.0);
+    for (c, &x) in logits.iter().enumerate() {
+        weights += shares.weight(c);
+        weighted += shares.weight(c) * (f64::from(x) - f64::from(maximum));
+    }
+    let total = own + spread * weights;
+    for (c, d) in dlogits.iter_mut().enumerate() {
+        *d = (scale * (total * f64::from(*d) / sum - spread * shares.weight(c))) as f32;
+    }
+    // The label's own: Σ q less what the others have of it, less the others' share of p.
+    let of_others = spread * (weights - shares.weight(class));
+    dlogits[class] = (scale * (of_others - total * others / sum)) as f32;
+    total * sum.ln() - own * (f64::from(logits[class]) - f64::from(maximum)) - spread * weighted
 }

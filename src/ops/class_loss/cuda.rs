@@ -14,19 +14,24 @@ pub fn class_loss_workspace(n: usize) -> usize {
     8 * n.div_ceil(ROWS).max(1)
 }
 
-/// Logits `[N, K]` and class i32 `[N]` (−1 unlabelled) → loss `[1]`, dlogits `[N, K]`; `denominator` `[1]` is read on the
-/// device, and where it is 0 so are all.
+/// Logits `[N, K]` and class i32 `[N]` (−1 unlabelled), with them class weights `[K]` and smoothing → loss `[1]`, dlogits
+/// `[N, K]`; `denominator` `[1]` is read on the device, and where it is 0 so are all.
 pub fn class_loss(
     [n, k]: [usize; 2],
     [logits, class, denominator]: [Address; 3],
+    (weights, smoothing): (Option<Address>, f32),
     [loss, dlogits]: [Address; 2],
     workspace: Address,
 ) -> Vec<Launch> {
     let blocks = n.div_ceil(ROWS).max(1);
     let rows = Arguments::new().pointer(logits).pointer(class).pointer(denominator).pointer(dlogits).pointer(workspace);
     let rows = rows.int(n).int(k);
+    let rows = match weights.is_none() && smoothing == 0.0 {
+        true => launch("class_loss_rows", blocks, rows),
+        false => launch("class_loss_shared_rows", blocks, rows.optional(weights).float(smoothing)),
+    };
     let finish = Arguments::new().pointer(workspace).pointer(denominator).pointer(loss).int(blocks).int(k);
-    vec![launch("class_loss_rows", blocks, rows), launch("class_loss_finish", 1, finish)]
+    vec![rows, launch("class_loss_finish", 1, finish)]
 }
 
 fn launch(kernel: &'static str, blocks: usize, arguments: Arguments) -> Launch {
@@ -36,16 +41,28 @@ fn launch(kernel: &'static str, blocks: usize, arguments: Arguments) -> Launch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{data, plain_loss};
+    use super::super::tests::{class_weights, data, plain_loss, plain_shared, weight_sum};
     use super::*;
     use crate::ops::testing::{Board, Expected, check_kernels, wide};
 
     fn run(board: &mut Board, k: usize, logits: &[f32], class: &[i32], denominator: f32) -> Vec<Vec<f32>> {
+        shared(board, k, logits, class, (None, 0.0), denominator)
+    }
+
+    fn shared(
+        board: &mut Board,
+        k: usize,
+        logits: &[f32],
+        class: &[i32],
+        (weights, smoothing): (Option<&[f32]>, f32),
+        denominator: f32,
+    ) -> Vec<Vec<f32>> {
         let n = class.len();
+        let shares = (weights.map(|w| board.floats(w)), smoothing);
         let inputs = [board.floats(logits), board.integers(class), board.floats(&[denominator])];
         let outputs = [board.floats_out(1), board.floats_out(n * k)];
         let workspace = board.poisoned(class_loss_workspace(n));
-        board.run(&class_loss([n, k], inputs, outputs, workspace));
+        board.run(&class_loss([n, k], inputs, shares, outputs, workspace));
         vec![board.read_floats(outputs[0], 1), board.read_floats(outputs[1], n * k)]
     }
 
@@ -82,11 +99,36 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_are_shares_match_f64() {
+        for (n, k, spread) in [(3, 2, 1.0), (7, 17, 8.0), (130, 3, 2.0), (5, 1003, 3.0), (5, 33, 200.0)] {
+            let (logits, class) = data(n, k, spread);
+            let weights = class_weights(k);
+            for (weights, smoothing) in [(Some(&weights[..]), 0.0), (None, 0.1), (Some(&weights[..]), 0.25)] {
+                let denominator = weight_sum(&class, weights);
+                let [loss, dlogits] =
+                    plain_shared(k, &wide(&logits), &class, weights, smoothing, f64::from(denominator));
+                // As without shares, which add up to at most the largest weight.
+                let share = 2.25 / (k as f64).ln() / f64::from(denominator);
+                let expected = [
+                    Expected::within("loss", 8, loss[0] + 1.0, loss),
+                    Expected::within("dlogits", 8 + 2 * spread as usize, share, dlogits),
+                ];
+                let weighted = weights.is_some();
+                let case = format!("class loss [{n}, {k}] ±{spread} smoothed by {smoothing}, weighted: {weighted}");
+                let shares = (weights, smoothing);
+                check_kernels(&case, &expected, |board| shared(board, k, &logits, &class, shares, denominator));
+            }
+        }
+    }
+
+    #[test]
     fn what_has_no_label_has_no_loss() {
         let zeros = [Expected::exact("loss", vec![0.0]), Expected::exact("dlogits", vec![0.0; 12])];
         for (class, denominator) in [([-1; 4], 0.0), ([-1; 4], 3.0), ([1; 4], 0.0)] {
             let case = format!("class loss of {class:?} ÷ {denominator}");
             check_kernels(&case, &zeros, |board| run(board, 3, &[f32::NAN; 12], &class, denominator));
+            let shares = (Some(&[1.0, 2.0, 3.0][..]), 0.1);
+            check_kernels(&case, &zeros, |board| shared(board, 3, &[f32::NAN; 12], &class, shares, denominator));
         }
         let nan = [Expected::exact("loss", vec![f64::NAN])];
         check_kernels("class loss of NaN", &nan, |board| vec![run(board, 2, &[f32::NAN, 0.0], &[1], 1.0).remove(0)]);

@@ -1,6 +1,6 @@
 //! Cross-entropy against plain f64, its gradient against differences in f64, and what must not change it.
 
-use super::cpu::class_loss;
+use super::cpu::{Shares, class_loss};
 use crate::device::cpu::Cpu;
 use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
 
@@ -15,9 +15,51 @@ pub(super) fn plain_loss(k: usize, logits: &[f64], class: &[i32], denominator: f
 }
 
 fn run(cpu: &Cpu, k: usize, logits: &[f32], class: &[i32], denominator: f32) -> Vec<Vec<f32>> {
+    shared(cpu, k, logits, class, Shares::default(), denominator)
+}
+
+fn shared(cpu: &Cpu, k: usize, logits: &[f32], class: &[i32], shares: Shares, denominator: f32) -> Vec<Vec<f32>> {
     let (mut loss, mut dlogits) = (poisoned(1), poisoned(logits.len()));
-    class_loss(cpu, k, logits, class, denominator, &mut loss, &mut dlogits);
+    class_loss(cpu, k, (logits, class), shares, denominator, &mut loss, &mut dlogits);
     vec![loss, dlogits]
+}
+
+/// Loss and gradient where a label is a share of every class, from the definition in f64.
+pub(super) fn plain_shared(
+    k: usize,
+    logits: &[f64],
+    class: &[i32],
+    weights: Option<&[f32]>,
+    smoothing: f32,
+    denominator: f64,
+) -> [Vec<f64>; 2] {
+    let (smoothing, scale) = (f64::from(smoothing), 1.0 / (k as f64).ln() / denominator);
+    let weight = |c: usize| weights.map_or(1.0, |w| f64::from(w[c]));
+    let (mut loss, mut gradient) = (0.0, Vec::new());
+    for (x, &class) in logits.chunks_exact(k).zip(class) {
+        let Ok(class) = usize::try_from(class) else {
+            gradient.extend(vec![0.0; k]);
+            continue;
+        };
+        let maximum = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = x.iter().map(|x| (x - maximum).exp()).sum();
+        let of_label = |c: usize| if c == class { (1.0 - smoothing) * weight(class) } else { 0.0 };
+        let q: Vec<f64> = (0..k).map(|c| of_label(c) + smoothing / k as f64 * weight(c)).collect();
+        let total: f64 = q.iter().sum();
+        loss += x.iter().zip(&q).map(|(x, q)| q * (maximum + sum.ln() - x)).sum::<f64>() * scale;
+        gradient.extend(x.iter().zip(&q).map(|(x, q)| scale * (total * (x - maximum).exp() / sum - q)));
+    }
+    [vec![loss], gradient]
+}
+
+/// A weight for each class.
+pub(super) fn class_weights(k: usize) -> Vec<f32> {
+    (0..k).map(|c| 0.25 + (c * 7 % 5) as f32 / 2.0).collect()
+}
+
+/// The sum of the labelled rows' weights.
+pub(super) fn weight_sum(class: &[i32], weights: Option<&[f32]>) -> f32 {
+    class.iter().filter_map(|&c| usize::try_from(c).ok()).map(|c| weights.map_or(1.0, |w| w[c])).sum()
 }
 
 /// `n` rows, every third of them unlabelled.
@@ -122,4 +164,96 @@ fn loss_and_gradient_match_pytorch() {
         ];
         check(&case["name"].to_string(), &expected, |cpu| run(cpu, k, &narrow(&logits), &class, denominator as f32));
     }
+}
+
+#[test]
+fn labels_that_are_shares_match_f64() {
+    for (n, k, spread) in [(3, 2, 1.0), (7, 17, 8.0), (130, 3, 2.0), (5, 4, 200.0)] {
+        let (logits, class) = data(n, k, spread);
+        let weights = class_weights(k);
+        for (weights, smoothing) in [(Some(&weights[..]), 0.0), (None, 0.1), (Some(&weights[..]), 0.25)] {
+            let denominator = weight_sum(&class, weights);
+            let [loss, dlogits] = plain_shared(k, &wide(&logits), &class, weights, smoothing, f64::from(denominator));
+            // As without shares, which add up to at most the largest weight.
+            let share = 2.25 / (k as f64).ln() / f64::from(denominator);
+            let expected = [
+                Expected::within("loss", 8, loss[0] + 1.0, loss),
+                Expected::within("dlogits", 8 + 2 * spread as usize, share, dlogits),
+            ];
+            let case =
+                format!("class loss [{n}, {k}] ±{spread} smoothed by {smoothing}, weighted: {}", weights.is_some());
+            let shares = Shares { weights, smoothing };
+            check(&case, &expected, |cpu| shared(cpu, k, &logits, &class, shares, denominator));
+        }
+    }
+}
+
+#[test]
+fn shares_match_pytorch() {
+    for case in golden("weighted_class_loss").as_array().unwrap() {
+        let logits = numbers(&case["logits"]);
+        let class: Vec<i32> = numbers(&case["class"]).iter().map(|&c| c as i32).collect();
+        let k = logits.len() / class.len();
+        let weights = case["weights"].as_array().map(|_| narrow(&numbers(&case["weights"])));
+        let smoothing = case["smoothing"].as_f64().unwrap() as f32;
+        let denominator = weight_sum(&class, weights.as_deref());
+        assert_eq!(f64::from(denominator), case["denominator"].as_f64().unwrap());
+        // Logits have three decimals and the smoothing two digits, which f32 rounds; no weight is above 4.
+        let largest = logits.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+        let magnitude = 4.0 * largest / (k as f64).ln() / f64::from(denominator);
+        let expected = [
+            Expected::within("loss", 4 * class.len(), magnitude, numbers(&case["loss"])),
+            Expected::within("gradient", 8, magnitude, numbers(&case["gradient"])),
+        ];
+        let shares = Shares { weights: weights.as_deref(), smoothing };
+        check(&case["name"].to_string(), &expected, |cpu| {
+            shared(cpu, k, &narrow(&logits), &class, shares, denominator)
+        });
+    }
+}
+
+#[test]
+fn equal_weights_and_almost_no_smoothing_are_none() {
+    let cpu = Cpu::new(2).unwrap();
+    let (logits, class) = data(9, 5, 3.0);
+    let plain = run(&cpu, 5, &logits, &class, 6.0);
+    for (weight, smoothing) in [(1.0, 0.0), (2.5, 0.0), (1.0, f32::MIN_POSITIVE)] {
+        let shares = Shares { weights: Some(&[weight; 5]), smoothing };
+        let outputs = shared(&cpu, 5, &logits, &class, shares, weight * 6.0);
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 4.0 * f32::EPSILON * b.abs();
+        assert!(outputs.iter().flatten().zip(plain.iter().flatten()).all(near), "{weight} {smoothing}");
+    }
+    let no_shares = Shares { weights: None, smoothing: 0.0 };
+    assert_eq!(shared(&cpu, 5, &logits, &class, no_shares, 6.0), plain);
+}
+
+#[test]
+fn classes_may_change_places() {
+    let cpu = Cpu::new(2).unwrap();
+    let (logits, class) = data(9, 5, 3.0);
+    let (weights, order) = (class_weights(5), [3, 0, 4, 1, 2]);
+    let permuted = |values: &[f32]| values.chunks_exact(5).flat_map(|row| order.map(|c| row[c])).collect::<Vec<_>>();
+    let place = |c: i32| if c < 0 { c } else { order.iter().position(|&o| o as i32 == c).unwrap() as i32 };
+    let turned: Vec<i32> = class.iter().map(|&c| place(c)).collect();
+    for smoothing in [0.0, 0.1] {
+        let (here, there) = (Shares { weights: Some(&weights), smoothing }, permuted(&weights));
+        let there = Shares { weights: Some(&there), smoothing };
+        let here = shared(&cpu, 5, &logits, &class, here, 6.0);
+        let there = shared(&cpu, 5, &permuted(&logits), &turned, there, 6.0);
+        // Sums in f64 in another order, rounded once.
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 2.0 * f32::EPSILON * b.abs().max(1e-3);
+        assert!(permuted(&here[1]).iter().zip(&there[1]).all(near) && near((&here[0][0], &there[0][0])));
+    }
+}
+
+#[test]
+fn shares_without_a_label_are_loss_zero_and_two_hundred_is_no_trouble() {
+    let cpu = Cpu::new(1).unwrap();
+    let shares = Shares { weights: Some(&[2.0, 0.5]), smoothing: 0.2 };
+    for (class, denominator) in [([-1; 2], 0.0), ([-1; 2], 3.0), ([1; 2], 0.0)] {
+        let outputs = shared(&cpu, 2, &[f32::NAN; 4], &class, shares, denominator);
+        assert!(outputs.iter().flatten().all(|&v| v == 0.0));
+    }
+    let outputs = shared(&cpu, 2, &[200.0, -200.0, -200.0, 200.0], &[0, 0], shares, 4.0);
+    assert!(outputs.iter().flatten().all(|v| v.is_finite()));
 }

@@ -1,0 +1,68 @@
+//! What data.yaml may say of a task's loss, and one clear sentence for what it may not.
+
+use super::Folder;
+use crate::task::{LossOptions, ValueLoss};
+
+/// Four training images of classes a, a, a, b, one for validation; `keys` beside `type` and `from`.
+fn folder(kind: &str, keys: &str) -> Folder {
+    let folder = Folder::new();
+    folder.images(&["train/1.png", "train/2.png", "train/3.png", "train/4.png", "val/5.png"]);
+    folder.text("t.csv", "file,k,n\n1.png,a,1\n2.png,a,2\n3.png,b,3\n4.png,a,4\n5.png,b,5\n");
+    folder.text("data.yaml", &format!("train: train\nval: val\ntasks:\n  {kind}, from: {{csv: t.csv}}{keys}}}\n"));
+    folder
+}
+
+fn options(kind: &str, keys: &str) -> LossOptions {
+    folder(kind, keys).open().tasks[0].loss.clone()
+}
+
+const CLASSES: &str = "k: {type: classify";
+const VALUES: &str = "n: {type: regress";
+
+#[test]
+fn losses_are_read_and_balanced_weights_are_counted_on_the_training_split() {
+    assert!(options(CLASSES, "").is_default() && options(VALUES, ", loss: huber").is_default());
+    assert_eq!(options(VALUES, ", loss: mse").values, ValueLoss::Mse);
+    let given = options(CLASSES, ", class_weights: [1, 2.5], label_smoothing: 0.1");
+    let expected = LossOptions { class_weights: Some(vec![1.0, 2.5]), label_smoothing: 0.1, values: ValueLoss::Huber };
+    assert_eq!(given, expected);
+    // Three of a and one of b: the b of the validation split does not count.
+    let folder = folder(CLASSES, ", class_weights: balanced");
+    let dataset = folder.open();
+    assert_eq!(dataset.tasks[0].loss.class_weights, Some(vec![4.0 / 6.0, 2.0]));
+    assert!(dataset.notes.contains(&"k: balanced class weights: a 0.667, b 2.000".to_owned()), "{:?}", dataset.notes);
+}
+
+#[test]
+fn a_loss_that_does_not_fit_says_where_and_what_to_do() {
+    let numbers = "`class_weights:` is `balanced`, or a number above 0 for each class such as `[1, 2.5]`";
+    let share = "`label_smoothing:` is a share from 0 to below 1, such as 0.1";
+    let cases = [
+        (CLASSES, ", class_weights: even", format!("task `k`: {numbers}")),
+        (CLASSES, ", class_weights: [1, 0]", format!("task `k`: {numbers}")),
+        (CLASSES, ", class_weights: [1, .nan]", format!("task `k`: {numbers}")),
+        (CLASSES, ", class_weights: []", format!("task `k`: {numbers}")),
+        (
+            CLASSES,
+            ", class_weights: [1, 2, 3]",
+            "task `k`: `class_weights:` has 3 numbers for 2 classes (a, b): one for each, in this order".into(),
+        ),
+        (CLASSES, ", label_smoothing: 1", format!("task `k`: {share}")),
+        (CLASSES, ", label_smoothing: much", format!("task `k`: {share}")),
+        (CLASSES, ", loss: mse", "task `k`: `loss:` belongs to `type: regress`: remove it".into()),
+        (VALUES, ", loss: msa", "task `n`: `loss: msa` is neither `huber` nor `mse`; did you mean `mse`?".into()),
+        (
+            VALUES,
+            ", label_smoothing: 0.1",
+            "task `n`: `label_smoothing:` belongs to `type: classify` with one class an image: remove it".into(),
+        ),
+        (
+            CLASSES,
+            ", multi_label: true, class_weights: balanced",
+            "task `k`: `class_weights:` belongs to `type: classify` with one class an image: remove it".into(),
+        ),
+    ];
+    for (kind, keys, expected) in cases {
+        assert_eq!(folder(kind, keys).error(), format!("DIR/data.yaml:4: {expected}"), "{keys}");
+    }
+}

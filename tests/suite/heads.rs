@@ -1,0 +1,268 @@
+//! What heads and their losses may be besides the default: several labels at once, weighted and smoothed classes, squared
+//! errors, the detection towers as published, deeper trunks; each on the CPU, through the GPU's kernels, and as a person runs it.
+
+use crate::cli::{SMALL, path, succeed};
+use crate::cuda::{devices, errors};
+use crate::step::{Folder, cpu, encoder, images, open_and_close_gates, optimizer};
+use candle_core::{Device, Tensor};
+use polyhead::balance::Method;
+use polyhead::device::cuda::Precision;
+use polyhead::executor::DeviceChoice;
+use polyhead::graph::ir::Mode;
+use polyhead::losses::Encoded;
+use polyhead::model::heads::detection::{DetectionSize, HeadSize};
+use polyhead::model::weights::{self, Slot, Tensors};
+use polyhead::model::{Architecture, Backbone, Card, Model, init};
+use polyhead::task::{Label, LabelledBox, LossOptions, Task, TaskKind, ValueLoss};
+use polyhead::train::step::{StepTargets, Trainer};
+use serde_json::Value;
+use std::path::Path;
+
+fn words(n: usize) -> Vec<String> {
+    (0..n).map(|i| i.to_string()).collect()
+}
+
+/// Losses of one step, its gradients, and the parameters after it.
+fn step(
+    device: &DeviceChoice,
+    architecture: &Architecture,
+    size: usize,
+    labels: &[Vec<Label>],
+) -> (Vec<f32>, [Tensors; 2]) {
+    let n = labels.len();
+    let balance = Method::Fixed.start(&architecture.tasks, &vec![1.0; architecture.tasks.len()]);
+    let mut trainer = Trainer::new(architecture, [n, size, size], device, optimizer(1e-3, 20), balance).unwrap();
+    trainer.executor.edit_store(|store| init::initialise(store, 1)).unwrap();
+    open_and_close_gates(&mut trainer.executor);
+    let encoder = encoder(architecture, size);
+    let targets: Vec<Vec<Encoded>> = labels.iter().map(|labels| encoder.encode(labels)).collect();
+    let targets = StepTargets::new(&[&targets]);
+    trainer.load(&images(n, size), &targets, 0).unwrap();
+    trainer.begin(&targets);
+    trainer.start().unwrap();
+    let gradients = weights::export_parameters(trainer.executor.store().unwrap(), Slot::Gradient, "").unwrap();
+    let report = trainer.finish().unwrap();
+    let set = Slot::Set(polyhead::executor::ParameterSet::Current);
+    (report.losses, [gradients, weights::export_parameters(trainer.executor.store().unwrap(), set, "").unwrap()])
+}
+
+/// The step in f32 on the GPU's kernels is the CPU's; in bf16 its losses are near.
+fn same_on_kernels(architecture: &Architecture, size: usize, labels: &[Vec<Label>]) -> (Vec<f32>, [Tensors; 2]) {
+    let (cpu_losses, cpu) = step(&cpu(2), architecture, size, labels);
+    for device in devices(Precision::F32) {
+        let (losses, [gradients, _]) = step(&device, architecture, size, labels);
+        for (a, b) in losses.iter().zip(&cpu_losses) {
+            assert!(a.is_finite() && (a - b).abs() <= 1e-5 * b.abs(), "{device}: loss {a}, {b} on the CPU");
+        }
+        for (name, error) in errors(&gradients, &cpu[0]) {
+            // Sums are ordered otherwise; a launch gone wrong moves a gradient by per cents.
+            assert!(error <= 2e-4, "{device} {name}: {error:.2e}");
+        }
+    }
+    for device in devices(Precision::Bf16) {
+        let (losses, _) = step(&device, architecture, size, labels);
+        for (a, b) in losses.iter().zip(&cpu_losses) {
+            // About a dozen maps are rounded one after the other, each by 2⁻⁹.
+            assert!((a - b).abs() <= 12.0 / 512.0 * b.abs(), "{device} in bf16: loss {a}, {b} on the CPU");
+        }
+    }
+    (cpu_losses, cpu)
+}
+
+fn with_losses(kind: LossOptions, amount: ValueLoss) -> Architecture {
+    let regress = TaskKind::Regress { columns: words(2), units: vec![String::new(); 2] };
+    let tasks = vec![
+        Task::new("sky", TaskKind::MultiLabel { classes: words(3) }),
+        Task { loss: kind, ..Task::new("kind", TaskKind::Classify { classes: words(4) }) },
+        Task { loss: LossOptions { values: amount, ..LossOptions::default() }, ..Task::new("amount", regress) },
+    ];
+    Architecture::new(Backbone::Tiny, tasks, 64, 0.0)
+}
+
+fn labels() -> Vec<Vec<Label>> {
+    let of = |i: usize| {
+        let sky = (0..3).map(|c| (i != c).then_some((i + c).is_multiple_of(2))).collect();
+        vec![Label::Classes(sky), Label::Class(i % 3), Label::Values(vec![i as f32 - 1.5, 4.0])]
+    };
+    (0..4).map(|i| if i == 2 { vec![Label::Unlabelled; 3] } else { of(i) }).collect()
+}
+
+#[test]
+fn other_losses_compute_the_same_step_on_the_gpus_kernels() {
+    let plain = with_losses(LossOptions::default(), ValueLoss::Huber);
+    let (default_losses, [default_gradients, _]) = step(&cpu(2), &plain, 64, &labels());
+    let shares =
+        LossOptions { class_weights: Some(vec![0.5, 2.0, 1.0, 1.5]), label_smoothing: 0.1, values: ValueLoss::Huber };
+    let (losses, [gradients, _]) = same_on_kernels(&with_losses(shares, ValueLoss::Mse), 64, &labels());
+    assert_eq!(losses[0], default_losses[0]);
+    // Weights, smoothing and squares show in the losses they belong to, and only there.
+    for (task, name) in [(1, "kind"), (2, "amount")] {
+        assert!(
+            (losses[task] - default_losses[task]).abs() > 1e-2 * losses[task],
+            "{name}: {losses:?} {default_losses:?}"
+        );
+    }
+    let head = |tensors: &Tensors, name: &str| crate::step::vector(tensors, &format!("heads.{name}.linear.weight"));
+    assert_eq!(head(&gradients, "sky"), head(&default_gradients, "sky"));
+    assert_ne!(head(&gradients, "kind"), head(&default_gradients, "kind"));
+}
+
+/// Weights of one each are a kernel of their own; no smoothing and no weights are the plain one, to the bit.
+#[test]
+fn no_smoothing_is_the_plain_loss() {
+    let plain = with_losses(LossOptions::default(), ValueLoss::Huber);
+    let ones = LossOptions { class_weights: Some(vec![1.0; 4]), ..LossOptions::default() };
+    let (a, [a_gradients, _]) = step(&cpu(2), &plain, 64, &labels());
+    let (b, [b_gradients, _]) = step(&cpu(2), &with_losses(ones, ValueLoss::Huber), 64, &labels());
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 2.0 * f32::EPSILON * a), "{a:?} {b:?}");
+    for (name, error) in errors(&b_gradients, &a_gradients) {
+        assert!(error <= 1e-5, "{name}: {error:.2e}");
+    }
+}
+
+fn detecting(backbone: Backbone, size: DetectionSize, image_size: usize, classes: usize) -> Architecture {
+    let tasks = vec![Task::new("things", TaskKind::Detect { classes: words(classes) })];
+    Architecture { detection: size, ..Architecture::new(backbone, tasks, image_size, 0.0) }
+}
+
+#[test]
+fn full_towers_have_the_published_structure() {
+    let count = |backbone, head: HeadSize, size| {
+        detecting(backbone, head.on(backbone), size, 80).parameter_count(size).unwrap()
+    };
+    // ResNet-50 without its final layer.
+    let trunk = 25_557_032 - 2_049_000;
+    // Lin 2017 and Li 2020: 1×1 from c3, c4, c5 to 256, a 3×3 for each and two more of stride 2, all with a bias.
+    let pyramid = 256 * (512 + 1024 + 2048) + 3 * 256 + 5 * (9 * 256 * 256 + 256);
+    // Two towers of four 3×3 with group norm and no bias, shared over the levels; a score per class, 17 bins a side, a scale per level.
+    let towers = 2 * 4 * (9 * 256 * 256 + 2 * 256);
+    let outputs = (9 * 256 * 80 + 80) + (9 * 256 * 68 + 68) + 5;
+    assert_eq!(count(Backbone::Resnet50, HeadSize::Full, 640), trunk + pyramid + towers + outputs);
+    let lite = 128 * (512 + 1024 + 2048) + 3 * 128 + 5 * (9 * 128 * 128 + 128);
+    let lite = lite + 2 * 2 * (9 * 128 * 128 + 2 * 128) + (9 * 128 * 80 + 80) + (9 * 128 * 68 + 68) + 5;
+    assert_eq!(count(Backbone::Resnet50, HeadSize::Lite, 640), trunk + lite);
+    // Below 416 px the pyramid ends at P5.
+    let two_levels = 2 * (9 * 256 * 256 + 256) + 2;
+    assert_eq!(count(Backbone::Resnet50, HeadSize::Full, 320), trunk + pyramid + towers + outputs - two_levels);
+    // What files of older runs, without the word, were trained with.
+    assert_eq!(HeadSize::default().on(Backbone::Tiny), DetectionSize::TINY);
+}
+
+#[test]
+fn a_step_with_full_towers_is_the_same_on_the_gpus_kernels_and_moves_every_layer() {
+    let architecture = detecting(Backbone::Tiny, DetectionSize::FULL, 64, 2);
+    let boxed = |i: usize| {
+        let xyxy = [2.0, 3.0, 19.0 + i as f32, 24.0];
+        vec![Label::Boxes(vec![LabelledBox { class: i % 2, xyxy, ignore: false }])]
+    };
+    let (losses, [gradients, after]) = same_on_kernels(&architecture, 64, &[boxed(0), boxed(1)]);
+    assert!(losses[0] > 0.0);
+    for tower in ["class", "box"] {
+        for i in 0..4 {
+            let name = format!("heads.things.{tower}.tower.{i}.conv.weight");
+            assert_eq!(gradients[&name].dims(), [256, 256, 3, 3]);
+            let moved = crate::step::vector(&gradients, &name).iter().any(|&g| g != 0.0);
+            assert!(moved && crate::step::vector(&after, &name).iter().all(|v| v.is_finite()), "{name}");
+        }
+    }
+    // The card brings the size back.
+    let card = Card::new(architecture, 64);
+    assert_eq!(Card::from_json(&card.to_json(), Path::new("x")).unwrap(), card);
+}
+
+/// Which network a file holds is read from the names in it.
+#[test]
+fn a_plain_file_is_told_by_its_names() {
+    let folder = Folder::new("names");
+    for backbone in [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50, Backbone::Resnet101] {
+        let network = Architecture::new(backbone, Vec::new(), 64, 0.0).network([1, 64, 64], Mode::Evaluate).unwrap();
+        let one = |shape| Tensor::from_vec(vec![0f32; 2], shape, &Device::Cpu).unwrap();
+        let mut tensors: Tensors = network.graph.parameters.iter().map(|p| (p.name.clone(), one((2, 1)))).collect();
+        tensors.extend([("fc.weight".to_owned(), one((2, 1))), ("fc.bias".to_owned(), one((2, 1)))]);
+        let file = folder.path.join("plain.safetensors");
+        weights::write(&file, &tensors, std::collections::HashMap::new()).unwrap();
+        assert_eq!(Model::load(&file, None).unwrap().card.architecture.backbone, backbone);
+        assert_eq!(Backbone::parse(backbone.name()).unwrap(), backbone);
+    }
+}
+
+/// Pictures of a red or grey ground with or without a white square, some labels blank: whether `red`, whether `square`.
+fn squares(folder: &Folder) -> String {
+    let data = folder.path.join("squares");
+    let mut table = "file,red,square,kind,share\n".to_owned();
+    for (split, count) in [("train", 32), ("val", 12)] {
+        std::fs::create_dir_all(data.join(split)).unwrap();
+        for i in 0..count {
+            let (red, square) = (i % 2 == 1, i % 4 >= 2);
+            let ground = if red { [200, 30, 30] } else { [90; 3] };
+            let inside = |x: u32, y: u32| square && (16..48).contains(&x) && (16..48).contains(&y);
+            let pixel = |x, y| image::Rgb(if inside(x, y) { [255; 3] } else { ground.map(|v| v + (i % 7) as u8) });
+            image::RgbImage::from_fn(64, 64, pixel).save(data.join(split).join(format!("{split}{i}.png"))).unwrap();
+            let cell = |there: bool, blank: bool| if blank { "" } else { ["0", "1"][usize::from(there)] };
+            let kind = ["plain", "marked"][usize::from(square)];
+            let (red, square) = (cell(red, i % 5 == 4), cell(square, i % 7 == 6));
+            table.push_str(&format!("{split}{i}.png,{red},{square},{kind},{}\n", f64::from(i % 4) / 4.0));
+        }
+    }
+    std::fs::write(data.join("labels.csv"), table).unwrap();
+    let tasks = "  look: {type: classify, multi_label: true, from: {csv: labels.csv, column: [red, square]}}\n  \
+         kind: {type: classify, from: {csv: labels.csv}, class_weights: balanced, label_smoothing: 0.1}\n  \
+         share: {type: regress, from: {csv: labels.csv}, loss: mse}\n";
+    std::fs::write(data.join("data.yaml"), format!("train: train\nval: val\ntasks:\n{tasks}")).unwrap();
+    data.to_string_lossy().into_owned()
+}
+
+#[test]
+fn several_labels_are_trained_judged_and_predicted() {
+    let folder = Folder::new("squares");
+    let data = squares(&folder);
+    let checked = succeed(&["data", "check", &data]);
+    assert!(checked.contains("multi-label") && checked.contains("look: images per class"), "{checked}");
+    assert!(checked.contains("look: 13 rows with some of the columns blank"), "{checked}");
+    assert!(checked.contains("kind: balanced class weights: marked 1.000, plain 1.000"), "{checked}");
+
+    let project = path(&folder, "runs");
+    let args = ["train", &data, "--project", &project, "--name", "first", "--epochs", "12", "--lr0", "0.01"];
+    succeed(&[&args[..], &SMALL[..], &["--head", "full"]].concat());
+    let run = path(&folder, "runs/train/first");
+    let card = Model::load(&Path::new(&run).join("weights/best.safetensors"), None).unwrap().card;
+    assert_eq!(card.architecture.detection, DetectionSize::FULL);
+    let classes = vec!["red".to_owned(), "square".to_owned()];
+    assert_eq!(card.architecture.tasks[0].kind, TaskKind::MultiLabel { classes });
+    assert_eq!(card.architecture.tasks[1].loss.label_smoothing, 0.1);
+    assert_eq!(card.architecture.tasks[2].loss.values, ValueLoss::Mse);
+
+    let json = path(&folder, "figures.json");
+    let said = succeed(&["evaluate", &run, "--json", &json]);
+    assert!(said.contains("look (multi-label, 12 labelled): mAP"), "{said}");
+    let figures: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let look = &figures["tasks"]["look"];
+    // Colour and a square of a quarter of the picture: chance is about a half.
+    assert!(look["metrics"]["mAP"].as_f64().unwrap() > 0.8, "{look}");
+    assert_eq!(look["type"], "multi-label");
+    assert_eq!(look["per_class"]["red"]["labelled"], 10);
+    assert!(look["per_class"]["square"]["AP"].is_number() && look["metrics"]["f1"].is_number());
+    let table = std::fs::read_to_string(Path::new(&run).join("results.csv")).unwrap();
+    assert!(table.starts_with("epoch,") && table.contains("val/look/mAP"), "{table}");
+
+    let out = path(&folder, "answers");
+    succeed(&["predict", &run, &format!("{data}/val"), "--out", &out]);
+    let lines = std::fs::read_to_string(Path::new(&out).join("predictions.jsonl")).unwrap();
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let look = &line["tasks"]["look"];
+        let probability = |class: &str| look["probabilities"][class].as_f64().unwrap();
+        let there: Vec<&str> = ["red", "square"].into_iter().filter(|class| probability(class) >= 0.5).collect();
+        assert_eq!(look["labels"], Value::from(there), "{line}");
+    }
+    assert!(Path::new(&out).join("val3.png").is_file());
+
+    // Another loss is another run.
+    let yaml = Path::new(&data).join("data.yaml");
+    let text = std::fs::read_to_string(&yaml).unwrap();
+    std::fs::write(&yaml, text.replace("label_smoothing: 0.1", "label_smoothing: 0.2")).unwrap();
+    crate::cli::fail(&["train", "--resume", &run], 2, &["losses", "not those this run was started with"]);
+    // To be judged they need not be the same.
+    succeed(&["evaluate", &run]);
+    crate::cli::fail(&["train", &data, "--head", "huge"], 2, &["--head huge", "full or lite"]);
+}
