@@ -6,7 +6,8 @@ use super::mean;
 /// Residuals from which on their quantile is an interval.
 const INTERVAL_FROM: usize = 10;
 /// Part of the truths that a prediction interval is to hold.
-pub const INTERVAL_COVERAGE: f64 = 0.9;
+pub const INTERVAL_COVERAGE: f64 = INTERVAL_TENTHS as f64 / 10.0;
+const INTERVAL_TENTHS: usize = 9;
 
 /// The pairs seen so far, column by column.
 #[derive(Clone, Debug)]
@@ -84,7 +85,7 @@ fn half_width(pairs: &[(f64, f64)]) -> Option<f64> {
     let mut residuals: Vec<f64> = pairs.iter().map(|(value, truth)| (value - truth).abs()).collect();
     residuals.sort_by(f64::total_cmp);
     // ⌈.9 (n + 1)⌉ in whole numbers; at most n from n = 9 on.
-    let rank = (9 * (pairs.len() + 1)).div_ceil(10);
+    let rank = (INTERVAL_TENTHS * (pairs.len() + 1)).div_ceil(10);
     residuals.get(rank - 1).copied().filter(|_| pairs.len() >= INTERVAL_FROM)
 }
 

@@ -8,7 +8,7 @@ use super::step::Trainer;
 use crate::config::TrainConfig;
 use crate::data::{Broken, LoaderOptions, Sample, TrainLoader};
 use crate::error::{Error, Result};
-use crate::evaluate::{self, Settings, TaskResult, overall};
+use crate::evaluate::{self, Settings, TaskResult, file_name, overall};
 use crate::executor::{DeviceChoice, ParameterSet};
 use crate::losses::{Encoded, Encoder};
 use crate::model::heads::decode::DecodeOptions;
@@ -171,6 +171,8 @@ impl Run {
         let started = Instant::now();
         let elapsed_before = self.state.elapsed_s;
         for epoch in self.state.epochs_done..config.epochs {
+            // The weights move away from those that the intervals were measured with.
+            self.card.intervals.clear();
             self.epoch(epoch, per_epoch, &mut loader, &mut progress, &interrupted)?;
             self.state.elapsed_s = elapsed_before + started.elapsed().as_secs_f64();
             if interrupted.load(Ordering::Relaxed) {
@@ -191,6 +193,7 @@ impl Run {
                     return Err(e);
                 }
             };
+            self.card.intervals = results.iter().map(TaskResult::half_widths).collect();
             self.state.epochs_done = epoch + 1;
             self.report(epoch, &config, &results, &mut progress)?;
             table.row(&self.row(epoch, &results))?;
@@ -409,6 +412,7 @@ impl Run {
         if results.is_empty() || better(overall, self.state.best).is_some() {
             self.state.best = overall.or(self.state.best);
             checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
+            evaluate::write_pictures(&self.folder.path, results)?;
         }
         self.save_last()
     }
@@ -446,12 +450,6 @@ impl Run {
         let line = format!("done in {took}; {best}predict with: polyhead predict {path} IMAGES… --out DIR");
         say(&mut self.folder, &line)
     }
-}
-
-/// A task's name as a part of a file name; where that changes it, with a hash, so that no two tasks share a file.
-fn file_name(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
-    if plain == name { plain } else { format!("{plain}-{:08x}", init::hash_name(name) as u32) }
 }
 
 /// Set by Ctrl-C; a second one ends the process at once.

@@ -118,10 +118,17 @@ fn open_log(path: &Path) -> Result<File> {
 
 /// Removes what an older run of the same name left: its weights must not be taken for the new one's.
 fn clear(path: &Path) -> Result<()> {
-    let files = ["log.txt", "results.csv", "val_batch0_pred.png"].map(|f| path.join(f));
-    let weights = std::fs::read_dir(path.join("weights")).into_iter().flatten();
-    let weights = weights.filter_map(|e| e.ok()).map(|e| e.path());
-    for file in weights.chain(files).filter(|f| f.is_file()) {
+    let within = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.filter_map(|e| e.ok()).map(|e| e.path()).collect::<Vec<_>>()
+    };
+    let ours = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let drawn = ["val_batch0_pred", "confusion_", "scatter_"].iter().any(|start| name.starts_with(start));
+        name == "log.txt" || name == "results.csv" || drawn && name.ends_with(".png")
+    };
+    let files = within(path).into_iter().filter(ours);
+    for file in within(&path.join("weights")).into_iter().chain(files).filter(|f| f.is_file()) {
         std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
     }
     Ok(())
@@ -155,11 +162,14 @@ impl ResultsTable {
         let old = std::fs::read(&path).unwrap_or_default();
         let mut text = csv_line(columns);
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(old.as_slice());
+        let header = reader.headers().cloned().unwrap_or_default();
+        // An older version knew fewer columns: what it did not write stays blank.
+        let places: Vec<Option<usize>> = columns.iter().map(|c| header.iter().position(|h| h == c)).collect();
         for row in reader.records().filter_map(|r| r.ok()) {
-            let cells: Vec<String> = row.iter().map(str::to_owned).collect();
-            let epoch = cells.first().and_then(|e| e.parse::<u64>().ok());
-            if epoch.is_some_and(|e| e <= epochs_done) && cells.len() == columns.len() {
-                text.push_str(&csv_line(&cells));
+            let epoch = row.get(0).and_then(|e| e.parse::<u64>().ok());
+            if epoch.is_some_and(|e| e <= epochs_done) && row.len() == header.len() {
+                let cell = |place: &Option<usize>| place.and_then(|p| row.get(p)).unwrap_or_default().to_owned();
+                text.push_str(&csv_line(&places.iter().map(cell).collect::<Vec<_>>()));
             }
         }
         crate::model::weights::write_whole(&path, text.as_bytes())?;
@@ -187,6 +197,21 @@ fn csv_line(cells: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::recipe::Recipe;
+
+    #[test]
+    fn a_table_goes_on_after_the_epochs_done_and_keeps_what_an_older_version_wrote() {
+        let project = std::env::temp_dir().join(format!("polyhead-table-{}", std::process::id()));
+        let config = TrainConfig { project: project.clone(), ..Recipe::QuickStart.config() };
+        let folder = RunFolder::create(&config, None).unwrap();
+        let path = folder.path.join("results.csv");
+        std::fs::write(&path, "epoch,val/sum/R2,lr\n1,0.5,\"a,b\"\n2,0.6,c\n3,0.7\n3,0.7,d\n").unwrap();
+        let columns = ["epoch", "val/sum/R2", "val/sum/spearman", "lr"].map(String::from);
+        let mut table = ResultsTable::open(&folder, &columns, 2).unwrap();
+        table.row(&["3", "0.8", "0.9", "e"].map(String::from)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "epoch,val/sum/R2,val/sum/spearman,lr\n1,0.5,,\"a,b\"\n2,0.6,,c\n3,0.8,0.9,e\n");
+        std::fs::remove_dir_all(project).unwrap();
+    }
 
     #[test]
     fn args_yaml_names_the_tuning_there_is_and_is_read_back() {
