@@ -9,6 +9,8 @@ mod devices;
 #[cfg(unix)]
 #[path = "suite/disk.rs"]
 mod disk;
+#[path = "suite/evaluating.rs"]
+mod evaluating;
 #[path = "suite/kernels.rs"]
 mod kernels;
 #[path = "suite/layout.rs"]

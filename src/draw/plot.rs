@@ -13,8 +13,9 @@ const DIAGONAL: Rgb = [0xbd, 0x1f, 0x01];
 const TEXT: usize = 2;
 const LINE: usize = font::ROWS * TEXT;
 const MARGIN: usize = 14;
-/// Longer names are cut.
+/// Longer names and titles are cut.
 const LONGEST_NAME: usize = 20;
+const LONGEST_TITLE: usize = 64;
 
 /// The matrix's side stays about this long, pixels; beyond as many classes, neighbours share a cell.
 const MATRIX_SIDE: usize = 960;
@@ -34,7 +35,8 @@ pub fn confusion(title: &str, classes: &[String], counts: &[Vec<u64>]) -> Canvas
     let cells = classes.len().div_ceil(together);
     let cell = (MATRIX_SIDE / cells.max(1)).clamp(1, LARGEST_CELL);
     let named = together == 1 && cell > LINE;
-    let names: Vec<String> = classes.iter().map(|c| cut(c)).collect();
+    let names: Vec<String> = classes.iter().map(|c| cut(c, LONGEST_NAME)).collect();
+    let title = &cut(title, LONGEST_TITLE);
     let label = if named { names.iter().map(|n| font::text_width(n, TEXT)).max().unwrap_or(0) + MARGIN / 2 } else { 0 };
     let (left, top) = (2 * MARGIN + LINE + label, 2 * MARGIN + LINE);
     let side = cells * cell;
@@ -75,6 +77,7 @@ pub fn scatter(title: &str, pairs: &[(f64, f64)]) -> Canvas {
     let pairs = || pairs.iter().filter(|(value, truth)| value.is_finite() && truth.is_finite());
     let (low, high) = range(pairs().flat_map(|(value, truth)| [*value, *truth]));
     let ticks = ticks(low, high);
+    let title = &cut(title, LONGEST_TITLE);
     let label = ticks.iter().map(|(_, text)| font::text_width(text, TEXT)).max().unwrap_or(0) + MARGIN / 2;
     let (left, top) = (2 * MARGIN + LINE + label, 2 * MARGIN + LINE);
     // Room for half of the last tick's label.
@@ -82,13 +85,18 @@ pub fn scatter(title: &str, pairs: &[(f64, f64)]) -> Canvas {
     let mut canvas = Canvas::filled(width, top + AXES + 2 * LINE + 3 * MARGIN, GROUND);
     font::text(&mut canvas, [MARGIN as i64; 2], TEXT, INK, title);
     let along = |value: f64| ((value - low) / (high - low) * AXES as f64).round() as usize;
-    for (value, text) in &ticks {
+    let apart = ticks.windows(2).map(|pair| along(pair[1].0) - along(pair[0].0)).min().unwrap_or(AXES);
+    // Below the axis wide labels would meet: every so many have one.
+    let every = (label + MARGIN / 2).div_ceil(apart.max(1));
+    for (i, (value, text)) in ticks.iter().enumerate() {
         let (x, y) = (left + along(*value), top + AXES - along(*value));
         canvas.fill([x as i64, top as i64, x as i64 + 1, (top + AXES) as i64], FAINT);
         canvas.fill([left as i64, y as i64, (left + AXES) as i64, y as i64 + 1], FAINT);
         let length = font::text_width(text, TEXT);
         font::text(&mut canvas, signed([left - MARGIN / 2 - length, y - LINE / 2 + TEXT]), TEXT, INK, text);
-        font::text(&mut canvas, signed([x.saturating_sub(length / 2), top + AXES + MARGIN / 2]), TEXT, INK, text);
+        if i % every == 0 {
+            font::text(&mut canvas, signed([x.saturating_sub(length / 2), top + AXES + MARGIN / 2]), TEXT, INK, text);
+        }
     }
     for i in 0..AXES {
         square(&mut canvas, [left + i, top + AXES - 1 - i], 2, DIAGONAL);
@@ -116,7 +124,8 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low > high {
         return (0.0, 1.0);
     }
-    let room = ((high - low) * 0.04).max(low.abs().max(high.abs()) * 1e-6);
+    let largest = low.abs().max(high.abs());
+    let room = if high - low > largest * 1e-6 { (high - low) * 0.04 } else { largest * 0.1 };
     if room > 0.0 { (low - room, high + room) } else { (-1.0, 1.0) }
 }
 
@@ -134,20 +143,21 @@ fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     values.map(|v| (v, text(v))).collect()
 }
 
-/// The count in the middle of its cell, as large as fits; nothing where nothing fits.
+/// The count in the middle of its cell, where it fits.
 fn write_count(canvas: &mut Canvas, [x, y]: [usize; 2], cell: usize, ink: Rgb, count: u64) {
     let text = count.to_string();
-    let fits = |scale: &usize| font::text_width(&text, *scale) < cell && font::ROWS * scale < cell;
-    if let Some(scale) = [2, 1].into_iter().find(fits).filter(|_| count > 0) {
+    let scale = if cell >= LARGEST_CELL / 2 { TEXT } else { 1 };
+    let length = font::text_width(&text, scale);
+    if count > 0 && length < cell && font::ROWS * scale < cell {
         // Digits have no descenders: seven of the nine rows.
-        let (across, down) = (cell - font::text_width(&text, scale) + scale, cell - 7 * scale);
+        let (across, down) = (cell - length + scale, cell - 7 * scale);
         font::text(canvas, signed([x + across / 2, y + down / 2]), scale, ink, &text);
     }
 }
 
-fn cut(name: &str) -> String {
-    match name.chars().count() > LONGEST_NAME {
-        true => name.chars().take(LONGEST_NAME - 2).chain("..".chars()).collect(),
+fn cut(name: &str, most: usize) -> String {
+    match name.chars().count() > most {
+        true => name.chars().take(most - 2).chain("..".chars()).collect(),
         false => name.to_owned(),
     }
 }

@@ -90,7 +90,7 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         images: samples.len() - broken.len(),
         results,
         broken,
-        set_intervals: set_intervals(options, data)?,
+        set_intervals: !model.card.intervals.iter().all(Vec::is_empty) && is_held_out(options, data)?,
     };
     let inside = options.out.as_ref().map(|out| out.join("report.json"));
     for json in options.json.iter().chain(&inside) {
@@ -103,15 +103,16 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     Ok(report)
 }
 
-/// Whether the split is the very one that the model's run held out.
-fn set_intervals(options: &Options, data: &Path) -> Result<bool> {
+/// Whether the images are the very ones that the model's run held out, seen as it saw them.
+fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
     let Some(run) = run_config(&options.model)? else { return Ok(false) };
     let own = match &run.data {
         Some(own) => own.canonicalize().ok() == data.canonicalize().ok(),
         None => data.starts_with(run.project.join("datasets")),
     };
     let drawn_alike = options.open.seed == run.seed && options.open.val_fraction == run.val_fraction;
-    Ok(own && drawn_alike && options.split == Split::Val)
+    let seen_alike = options.imgsz.is_none_or(|size| size == run.imgsz);
+    Ok(own && drawn_alike && seen_alike && options.split == Split::Val)
 }
 
 /// The configuration of the run that a folder or weights file belongs to, if it does.

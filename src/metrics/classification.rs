@@ -17,7 +17,7 @@ pub struct ClassificationMetric {
     truth: Vec<usize>,
     /// `[image, class]`, row-major.
     probabilities: Vec<f32>,
-    bins: [CalibrationBin; CALIBRATION_BINS],
+    bins: Vec<CalibrationBin>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,7 +73,7 @@ impl ClassificationMetric {
             in_top5: 0,
             truth: Vec::new(),
             probabilities: Vec::new(),
-            bins: [CalibrationBin::default(); CALIBRATION_BINS],
+            bins: vec![CalibrationBin::default(); CALIBRATION_BINS],
         }
     }
 

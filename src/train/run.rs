@@ -199,6 +199,18 @@ mod tests {
     use crate::recipe::Recipe;
 
     #[test]
+    fn a_run_over_an_older_one_removes_what_that_drew_and_nothing_of_others() {
+        let project = std::env::temp_dir().join(format!("polyhead-over-{}", std::process::id()));
+        let config = TrainConfig { project: project.clone(), exist_ok: true, ..Recipe::QuickStart.config() };
+        let path = RunFolder::create(&config, None).unwrap().path;
+        let files = ["confusion_old.png", "scatter_old.png", "mine.png", "scatter_mine.txt"];
+        files.iter().for_each(|f| std::fs::write(path.join(f), "x").unwrap());
+        RunFolder::create(&config, None).unwrap();
+        assert_eq!(files.map(|f| path.join(f).exists()), [false, false, true, true]);
+        std::fs::remove_dir_all(project).unwrap();
+    }
+
+    #[test]
     fn a_table_goes_on_after_the_epochs_done_and_keeps_what_an_older_version_wrote() {
         let project = std::env::temp_dir().join(format!("polyhead-table-{}", std::process::id()));
         let config = TrainConfig { project: project.clone(), ..Recipe::QuickStart.config() };
