@@ -105,7 +105,7 @@ fn answer_all(
             }
         }
         for (answer, (file, image)) in answer(card, runner, [batch, size], &images, options)?.iter().zip(&images) {
-            let line = describe(&card.architecture.tasks, file, image, answer);
+            let line = describe(card, file, image, answer);
             writeln!(writer, "{line}").map_err(Error::io("write", aside))?;
             if options.pictures {
                 let picture = annotate(&card.architecture.tasks, image, answer);
@@ -172,13 +172,14 @@ fn answer(
 }
 
 /// The line of `predictions.jsonl` about one image.
-fn describe(tasks: &[Task], file: &Path, image: &Image, answer: &[Prediction]) -> Value {
+fn describe(card: &Card, file: &Path, image: &Image, answer: &[Prediction]) -> Value {
+    let tasks = card.architecture.tasks.iter().zip(answer).enumerate();
     let answers: Map<String, Value> =
-        tasks.iter().zip(answer).map(|(task, a)| (task.name.clone(), describe_task(task, a))).collect();
+        tasks.map(|(i, (task, a))| (task.name.clone(), describe_task(task, card.intervals_of(i), a))).collect();
     json!({"file": file.to_string_lossy(), "width": image.width, "height": image.height, "tasks": answers})
 }
 
-fn describe_task(task: &Task, answer: &Prediction) -> Value {
+fn describe_task(task: &Task, half_widths: &[Option<f64>], answer: &Prediction) -> Value {
     match answer {
         Prediction::Class(probabilities) => {
             let named = task.classes().iter().zip(probabilities);
@@ -206,8 +207,15 @@ fn describe_task(task: &Task, answer: &Prediction) -> Value {
                 TaskKind::Regress { units, .. } => units.clone(),
                 _ => Vec::new(),
             };
-            let values: Vec<Value> = values.iter().map(|&v| round(v, 1e5)).collect();
-            json!({"values": values, "units": units})
+            let rounded: Vec<Value> = values.iter().map(|&v| round(v, 1e5)).collect();
+            let mut all = json!({"values": rounded, "units": units});
+            if half_widths.iter().any(Option::is_some) {
+                let ends = |v: &f32, half: f64| [f64::from(*v) - half, f64::from(*v) + half];
+                let interval =
+                    |(v, half): (&f32, &Option<f64>)| half.map(|half| ends(v, half).map(|end| round(end as f32, 1e5)));
+                all["interval"] = json!(values.iter().zip(half_widths).map(interval).collect::<Vec<_>>());
+            }
+            all
         }
     }
 }

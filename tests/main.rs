@@ -13,6 +13,8 @@ mod devices;
 #[cfg(unix)]
 #[path = "suite/disk.rs"]
 mod disk;
+#[path = "suite/evaluating.rs"]
+mod evaluating;
 #[path = "suite/heads.rs"]
 mod heads;
 #[path = "suite/kernels.rs"]

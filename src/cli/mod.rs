@@ -1,13 +1,13 @@
 //! The flags, and nothing but the flags: what was typed becomes what the other rooms take.
 
 mod bench_flags;
+mod evaluate_flags;
 mod life_flags;
 
 use crate::balance::Method;
 use crate::config::TrainConfig;
-use crate::data::{Dataset, OpenOptions, Split, describe, digits};
+use crate::data::{Dataset, OpenOptions, describe, digits};
 use crate::error::{Error, Result};
-use crate::evaluate;
 use crate::executor::DeviceChoice;
 use crate::model::Backbone;
 use crate::model::heads::decode::DecodeOptions;
@@ -18,7 +18,8 @@ use crate::predict;
 use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
 use bench_flags::BenchCommand;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use evaluate_flags::EvaluateArgs;
 use indicatif::ProgressBar;
 use life_flags::LifeArgs;
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ pub struct Cli {
 enum Command {
     /// Train on a folder of images or a data.yaml; without one, on the built-in digits
     Train(Box<TrainArgs>),
-    /// Judge a run or a weights file on a data set
+    /// Judge a run or a weights file on a data set, or a COCO results file
     Evaluate(EvaluateArgs),
     /// Answer for images: predictions.jsonl and annotated pictures
     Predict(PredictArgs),
@@ -271,23 +272,6 @@ fn per_task(flag: &str, given: &[String]) -> Result<BTreeMap<String, f32>> {
     given.iter().map(parse).collect()
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum SplitWord {
-    Train,
-    Val,
-    Test,
-}
-
-impl From<SplitWord> for Split {
-    fn from(word: SplitWord) -> Split {
-        match word {
-            SplitWord::Train => Split::Train,
-            SplitWord::Val => Split::Val,
-            SplitWord::Test => Split::Test,
-        }
-    }
-}
-
 #[derive(Args)]
 struct BoxArgs {
     /// Overlap above which the lesser of two boxes of a class is dropped
@@ -307,43 +291,6 @@ impl BoxArgs {
             ..DecodeOptions::default()
         }
     }
-}
-
-#[derive(Args)]
-struct EvaluateArgs {
-    /// A run folder or a weights file
-    model: PathBuf,
-    /// A folder of images or a data.yaml [default: what the run was trained on]
-    data: Option<PathBuf>,
-    #[arg(long, value_enum, default_value = "val")]
-    split: SplitWord,
-    /// Write the figures to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    #[arg(long, default_value_t = 16)]
-    batch: usize,
-    /// Side in pixels [default: the training size]
-    #[arg(long)]
-    imgsz: Option<usize>,
-    #[arg(long, default_value = "auto")]
-    device: String,
-    #[arg(long, default_value_t = 2)]
-    workers: usize,
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Smallest score a box may have
-    #[arg(long, default_value_t = 0.05)]
-    conf: f32,
-    #[command(flatten)]
-    boxes: BoxArgs,
-    #[arg(long, default_value_t = 0.01)]
-    max_broken: f32,
-    /// Share held out for validation where the data set has no split of its own
-    #[arg(long)]
-    val_fraction: Option<f32>,
-    /// Decides which those are [default: the run's]
-    #[arg(long)]
-    seed: Option<u64>,
 }
 
 #[derive(Args)]
@@ -409,7 +356,7 @@ pub fn run(cli: Cli) -> Result<()> {
             None if args.life.dry_run => train::dry_run(args.config()?),
             None => train::train(args.config()?).map(|_| ()),
         },
-        Command::Evaluate(args) => evaluate_command(args),
+        Command::Evaluate(args) => args.evaluate(),
         Command::Predict(args) => predict_command(args),
         Command::Data(DataCommand::Check { data, val_fraction, seed }) => {
             let dataset = Dataset::open(&data, &OpenOptions { val_fraction, seed })?;
@@ -429,33 +376,6 @@ pub fn run(cli: Cli) -> Result<()> {
         }
         Command::Bench(command) => bench_flags::run(command),
     }
-}
-
-fn evaluate_command(args: EvaluateArgs) -> Result<()> {
-    let run = evaluate::run_config(&args.model)?;
-    let data = match args.data {
-        Some(data) => data,
-        None => evaluate::data_of_run(&args.model, run.as_ref())?,
-    };
-    // The run's own held-out images, not another draw that would judge on what it was trained on.
-    let open = OpenOptions {
-        val_fraction: args.val_fraction.or(run.as_ref().and_then(|r| r.val_fraction)),
-        seed: args.seed.or(run.as_ref().map(|r| r.seed)).unwrap_or(0),
-    };
-    let options = evaluate::Options {
-        device: DeviceChoice::parse(&args.device, args.threads)?,
-        model: args.model,
-        split: args.split.into(),
-        json: args.json,
-        batch: args.batch,
-        imgsz: args.imgsz,
-        workers: args.workers,
-        boxes: args.boxes.options(args.conf),
-        max_broken: args.max_broken,
-        open,
-    };
-    println!("{}", evaluate::command(&options, &data)?);
-    Ok(())
 }
 
 fn predict_command(args: PredictArgs) -> Result<()> {

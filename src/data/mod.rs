@@ -29,6 +29,7 @@ mod tests;
 pub use augment::{Augment, Framing};
 pub use dataset::{Dataset, OpenOptions, Sample, Split};
 pub use decode::Image;
+pub use formats::coco;
 pub use geometry::Geometry;
 pub use listing::{RUNS_MARKER, walk};
 pub use loader::{Batch, Broken, EvalLoader, Item, LoaderOptions, TrainLoader};

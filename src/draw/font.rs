@@ -85,17 +85,28 @@ const GLYPHS: [[&str; ROWS]; 6] = [
 /// Units: canvas pixels; a glyph's dot is `scale` pixels wide and high.
 pub fn text(canvas: &mut Canvas, [x, y]: [i64; 2], scale: usize, colour: Rgb, line: &str) {
     let dot = scale as i64;
-    for (position, character) in line.chars().enumerate() {
-        let left = x + (position * ADVANCE * scale) as i64;
-        for row in 0..ROWS {
-            for column in 0..ADVANCE - 1 {
-                if is_lit(character, row, column) {
-                    let (dot_x, dot_y) = (left + column as i64 * dot, y + row as i64 * dot);
-                    canvas.fill([dot_x, dot_y, dot_x + dot, dot_y + dot], colour);
-                }
-            }
-        }
+    for [along, row] in dots(line) {
+        let (left, top) = (x + along * dot, y + row * dot);
+        canvas.fill([left, top, left + dot, top + dot], colour);
     }
+}
+
+/// As [`text`], turned so that it reads from bottom to top: its cell's bottom left corner at `(x, y)`.
+pub fn text_upwards(canvas: &mut Canvas, [x, y]: [i64; 2], scale: usize, colour: Rgb, line: &str) {
+    let dot = scale as i64;
+    for [along, row] in dots(line) {
+        let (left, bottom) = (x + row * dot, y - along * dot);
+        canvas.fill([left, bottom - dot, left + dot, bottom], colour);
+    }
+}
+
+/// The dots of a line that are lit: how far along it, and in which row.
+fn dots(line: &str) -> impl Iterator<Item = [i64; 2]> {
+    line.chars().enumerate().flat_map(|(position, character)| {
+        let cell = (0..ROWS).flat_map(|row| (0..ADVANCE - 1).map(move |column| (row, column)));
+        let lit = cell.filter(move |&(row, column)| is_lit(character, row, column));
+        lit.map(move |(row, column)| [(position * ADVANCE + column) as i64, row as i64])
+    })
 }
 
 /// How many pixels `line` takes from its first dot to the space behind its last.
@@ -114,7 +125,7 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    fn dots(character: char) -> Vec<bool> {
+    fn glyph_of(character: char) -> Vec<bool> {
         (0..ROWS * (ADVANCE - 1)).map(|i| is_lit(character, i / (ADVANCE - 1), i % (ADVANCE - 1))).collect()
     }
 
@@ -133,7 +144,7 @@ mod tests {
     fn every_glyph_is_distinct_and_only_space_is_empty() {
         let mut seen = HashMap::new();
         for character in (32u8..=127).map(char::from) {
-            let glyph = dots(character);
+            let glyph = glyph_of(character);
             assert_eq!(glyph.iter().all(|&lit| !lit), character == ' ', "{character:?}");
             if let Some(other) = seen.insert(glyph, character) {
                 panic!("{other:?} and {character:?} look the same");
@@ -144,7 +155,21 @@ mod tests {
     #[test]
     fn what_has_no_glyph_is_a_box() {
         for character in ['é', '細', '\n', '\u{7f}'] {
-            assert_eq!(dots(character), dots('\u{7f}'), "{character:?}");
+            assert_eq!(glyph_of(character), glyph_of('\u{7f}'), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn text_upwards_is_text_turned() {
+        let (length, height) = (text_width("Ly", 2), ROWS * 2);
+        let mut across = Canvas::filled(length, height, [0; 3]);
+        text(&mut across, [0, 0], 2, [255; 3], "Ly");
+        let mut up = Canvas::filled(height, length, [0; 3]);
+        text_upwards(&mut up, [0, length as i64], 2, [255; 3], "Ly");
+        for y in 0..height {
+            for x in 0..length {
+                assert_eq!(across.pixel(x, y), up.pixel(y, length - 1 - x), "{x}, {y}");
+            }
         }
     }
 
@@ -152,6 +177,7 @@ mod tests {
     fn text_is_cut_off_at_every_side() {
         for corner in [[-9, -9], [-3, 15], [15, -3], [15, 15], [i64::from(i32::MIN), 0], [0, i64::from(i32::MAX)]] {
             text(&mut Canvas::filled(16, 16, [0; 3]), corner, 3, [255; 3], "Wg@");
+            text_upwards(&mut Canvas::filled(16, 16, [0; 3]), corner, 3, [255; 3], "Wg@");
         }
     }
 }

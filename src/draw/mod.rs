@@ -1,10 +1,12 @@
-//! Pictures of predictions: a plain RGB canvas, boxes with labels, captions, contact sheets, PNG files. Not here: which
-//! predictions are worth drawing, and what their labels say.
+//! Pictures of predictions: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. Not here:
+//! which predictions are worth drawing, and what their labels say.
 
 mod annotate;
 mod font;
+mod plot;
 
 pub use annotate::{LabelledFrame, caption, class_colour, frame, frames};
+pub use plot::{confusion, scatter};
 
 use crate::error::{Error, Result};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};

@@ -34,6 +34,43 @@ impl From<&LabelledBox> for GroundTruth {
     }
 }
 
+/// A detection as COCO's files hold it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FoundBox {
+    pub class: usize,
+    /// Left, top, width, height in pixels: what IoU is computed from, to the last bit of `f64`.
+    pub xywh: [f64; 4],
+    pub score: f64,
+}
+
+/// A box of the truth as COCO's files hold it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrueBox {
+    pub class: usize,
+    pub xywh: [f64; 4],
+    /// As [`GroundTruth::ignore`].
+    pub ignore: bool,
+    /// What decides small, medium or large.
+    pub area: f64,
+    /// False of COCO's annotation number 0: it is taken like any other, but pycocotools, for which a match is the
+    /// annotation's number, reads that match as none.
+    pub numbered: bool,
+}
+
+impl From<&Detection> for FoundBox {
+    fn from(found: &Detection) -> Self {
+        FoundBox { class: found.class, xywh: xywh(&found.xyxy), score: f64::from(found.score) }
+    }
+}
+
+impl From<&GroundTruth> for TrueBox {
+    fn from(truth: &GroundTruth) -> Self {
+        let xywh = xywh(&truth.xyxy);
+        let area = truth.area.map_or(xywh[2] * xywh[3], f64::from);
+        TrueBox { class: truth.class, xywh, ignore: truth.ignore, area, numbered: true }
+    }
+}
+
 /// COCO's twelve numbers in 0–1, and two per class. `None` where there is no truth to find.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectionSummary {
@@ -54,6 +91,26 @@ pub struct DetectionSummary {
     pub per_class: Vec<ClassSummary>,
     /// Labelled images, empty ones included.
     pub images: usize,
+}
+
+impl DetectionSummary {
+    /// The twelve by name, in COCO's order.
+    pub fn twelve(&self) -> [(&'static str, Option<f64>); 12] {
+        [
+            ("AP", self.ap),
+            ("AP50", self.ap50),
+            ("AP75", self.ap75),
+            ("APs", self.ap_small),
+            ("APm", self.ap_medium),
+            ("APl", self.ap_large),
+            ("AR1", self.ar1),
+            ("AR10", self.ar10),
+            ("AR100", self.ar100),
+            ("ARs", self.ar_small),
+            ("ARm", self.ar_medium),
+            ("ARl", self.ar_large),
+        ]
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +139,7 @@ struct ClassMatches {
 /// What became of one detection: bit `t` of `[area]` is for `IOU_THRESHOLDS[t]`.
 #[derive(Clone, Copy, Debug)]
 struct Match {
-    score: f32,
+    score: f64,
     /// Among those of its image and class, from 0.
     rank: u8,
     found: [u16; AREAS.len()],
@@ -97,12 +154,19 @@ impl DetectionMetric {
     /// Adds one labelled image. With an empty truth its detections are false ones; an unlabelled image is not added.
     /// Every class is below `num_classes`.
     pub fn add_image(&mut self, detections: &[Detection], truth: &[GroundTruth]) {
+        let detections: Vec<FoundBox> = detections.iter().map(FoundBox::from).collect();
+        let truth: Vec<TrueBox> = truth.iter().map(TrueBox::from).collect();
+        self.add_boxes(&detections, &truth);
+    }
+
+    /// [`add_image`](Self::add_image) for boxes in COCO's own form. Of equal scores the image added first comes first.
+    pub fn add_boxes(&mut self, detections: &[FoundBox], truth: &[TrueBox]) {
         debug_assert!(detections.iter().all(|d| d.class < self.classes.len()));
         self.images += 1;
-        let mut detections: Vec<&Detection> = detections.iter().collect();
+        let mut detections: Vec<&FoundBox> = detections.iter().collect();
         // Stable, like the mergesort of pycocotools: of equal scores the one given first.
         detections.sort_by(|a, b| a.class.cmp(&b.class).then(descending(a.score, b.score)));
-        let mut truth: Vec<&GroundTruth> = truth.iter().collect();
+        let mut truth: Vec<&TrueBox> = truth.iter().collect();
         truth.sort_by_key(|t| t.class);
 
         let mut unseen = truth.as_slice();
@@ -119,7 +183,7 @@ impl DetectionMetric {
         self.add_truth(unseen);
     }
 
-    fn add_truth(&mut self, truth: &[&GroundTruth]) {
+    fn add_truth(&mut self, truth: &[&TrueBox]) {
         for t in truth {
             for (area, count) in self.classes[t.class].num_truth.iter_mut().enumerate() {
                 *count += usize::from(!is_ignored(t, area));
@@ -225,12 +289,12 @@ fn by_score(class: &ClassMatches) -> Vec<&Match> {
 }
 
 /// Best first; −0 and 0 are equal.
-fn descending(a: f32, b: f32) -> std::cmp::Ordering {
+fn descending(a: f64, b: f64) -> std::cmp::Ordering {
     (b + 0.0).total_cmp(&(a + 0.0))
 }
 
 /// Matches the detections of one image and class, best first, with its truth, for every area and threshold.
-fn image_results(detections: &[&Detection], truth: &[&GroundTruth]) -> Vec<Match> {
+fn image_results(detections: &[&FoundBox], truth: &[&TrueBox]) -> Vec<Match> {
     let mut results: Vec<Match> = detections
         .iter()
         .enumerate()
@@ -243,7 +307,7 @@ fn image_results(detections: &[&Detection], truth: &[&GroundTruth]) -> Vec<Match
         })
         .collect();
     // [D, G]
-    let ious: Vec<f64> = detections.iter().flat_map(|d| truth.iter().map(|t| iou(&d.xyxy, t))).collect();
+    let ious: Vec<f64> = detections.iter().flat_map(|d| truth.iter().map(|t| iou(&d.xywh, t))).collect();
     for area in 0..AREAS.len() {
         // What is ignored comes last, so that it gets only what nothing else wants.
         let mut order: Vec<usize> = (0..truth.len()).collect();
@@ -253,14 +317,16 @@ fn image_results(detections: &[&Detection], truth: &[&GroundTruth]) -> Vec<Match
             for (d, result) in results.iter_mut().enumerate() {
                 let ious = &ious[d * truth.len()..][..truth.len()];
                 let best = best_match(ious, truth, &order, &taken, area, threshold);
-                let ignored = match best {
+                let (found, on_ignored) = match best {
                     Some(g) => {
                         taken[g] = true;
-                        result.found[area] |= 1 << t;
-                        is_ignored(truth[g], area)
+                        (truth[g].numbered, is_ignored(truth[g], area))
                     }
-                    None => !in_range(box_area(&detections[d].xyxy), area),
+                    None => (false, false),
                 };
+                let [_, _, w, h] = detections[d].xywh;
+                let ignored = on_ignored || !found && !in_range(w * h, area);
+                result.found[area] |= u16::from(found) << t;
                 result.ignored[area] |= u16::from(ignored) << t;
             }
         }
@@ -272,7 +338,7 @@ fn image_results(detections: &[&Detection], truth: &[&GroundTruth]) -> Vec<Match
 /// counts before one that is ignored.
 fn best_match(
     ious: &[f64],
-    truth: &[&GroundTruth],
+    truth: &[&TrueBox],
     order: &[usize],
     taken: &[bool],
     area: usize,
@@ -295,19 +361,13 @@ fn best_match(
     best
 }
 
-fn is_ignored(truth: &GroundTruth, area: usize) -> bool {
-    let own = truth.area.map_or_else(|| box_area(&truth.xyxy), f64::from);
-    truth.ignore || !in_range(own, area)
+fn is_ignored(truth: &TrueBox, area: usize) -> bool {
+    truth.ignore || !in_range(truth.area, area)
 }
 
 fn in_range(value: f64, area: usize) -> bool {
     let (low, high) = AREAS[area];
     (low..=high).contains(&value)
-}
-
-fn box_area(xyxy: &Xyxy) -> f64 {
-    let [_, _, w, h] = xywh(xyxy);
-    w * h
 }
 
 /// COCO's form, in which IoU is computed.
@@ -317,9 +377,8 @@ fn xywh(b: &Xyxy) -> [f64; 4] {
 }
 
 /// Intersection over union; over the detection's own area on a crowd.
-fn iou(detection: &Xyxy, truth: &GroundTruth) -> f64 {
-    let [dx, dy, dw, dh] = xywh(detection);
-    let [gx, gy, gw, gh] = xywh(&truth.xyxy);
+fn iou(&[dx, dy, dw, dh]: &[f64; 4], truth: &TrueBox) -> f64 {
+    let [gx, gy, gw, gh] = truth.xywh;
     let w = (dx + dw).min(gx + gw) - dx.max(gx);
     let h = (dy + dh).min(gy + gh) - dy.max(gy);
     if w <= 0.0 || h <= 0.0 {
@@ -362,23 +421,6 @@ mod tests {
         case["images"].as_array().unwrap().iter().map(image).collect()
     }
 
-    fn twelve(s: &DetectionSummary) -> [Option<f64>; 12] {
-        [
-            s.ap,
-            s.ap50,
-            s.ap75,
-            s.ap_small,
-            s.ap_medium,
-            s.ap_large,
-            s.ar1,
-            s.ar10,
-            s.ar100,
-            s.ar_small,
-            s.ar_medium,
-            s.ar_large,
-        ]
-    }
-
     #[test]
     fn equals_pycocotools() {
         for case in golden::cases("detection") {
@@ -388,8 +430,8 @@ mod tests {
                 metric.add_image(&detections, &truth);
             }
             let got = metric.compute();
-            for (i, value) in twelve(&got).into_iter().enumerate() {
-                golden::close(name, &format!("number {i}"), value, &case["stats"][i]);
+            for (i, (number, value)) in got.twelve().into_iter().enumerate() {
+                golden::close(name, number, value, &case["stats"][i]);
             }
             for (class, value) in got.per_class.iter().enumerate() {
                 let [ap, ap50] = [&case["per_class"][class][0], &case["per_class"][class][1]];
@@ -415,6 +457,6 @@ mod tests {
     fn without_truth_there_is_no_number() {
         let mut metric = DetectionMetric::new(2);
         metric.add_image(&[Detection { class: 1, score: 0.5, xyxy: [0.0, 0.0, 8.0, 8.0] }], &[]);
-        assert_eq!(twelve(&metric.compute()), [None; 12]);
+        assert!(metric.compute().twelve().iter().all(|(_, value)| value.is_none()));
     }
 }

@@ -66,6 +66,10 @@ pub struct Card {
     pub framing: Framing,
     /// One per task; `None` where the task is no regression.
     pub standardisation: Vec<Option<Standardisation>>,
+    /// One per task, of a regression one per column: half the width of a 90 % prediction interval in the column's unit, from
+    /// the residuals of these very weights on the run's validation images. Empty before there are any, and in files from before.
+    #[serde(default)]
+    pub intervals: Vec<Vec<Option<f64>>>,
     /// Version of the program that wrote the file.
     pub version: String,
 }
@@ -87,8 +91,14 @@ impl Card {
             image_size,
             framing: Framing::Letterbox,
             standardisation,
+            intervals: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+
+    /// The half widths of one task's columns; nothing where there are none.
+    pub fn intervals_of(&self, task: usize) -> &[Option<f64>] {
+        self.intervals.get(task).map_or(&[], Vec::as_slice)
     }
 
     pub fn to_json(&self) -> String {
@@ -100,5 +110,27 @@ impl Card {
     pub fn from_json(text: &str, file: &Path) -> Result<Card> {
         serde_json::from_str(text)
             .map_err(|e| Error::checkpoint(file, format!("its `{}` metadata is not a model card ({e})", Card::KEY)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Backbone;
+    use crate::task::Task;
+
+    #[test]
+    fn intervals_come_back_to_the_bit_and_a_card_from_before_has_none() {
+        let kind = TaskKind::Regress { columns: vec!["a".into(), "b".into()], units: vec![String::new(); 2] };
+        let tasks = vec![Task::new("sizes", kind)];
+        let mut card = Card::new(Architecture::new(Backbone::Tiny, tasks, 64, 0.0), 64);
+        card.intervals = vec![vec![Some(0.1 + 0.2), None]];
+        let file = Path::new("card.json");
+        assert_eq!(Card::from_json(&card.to_json(), file).unwrap(), card);
+        let mut old: serde_json::Value = serde_json::from_str(&card.to_json()).unwrap();
+        old.as_object_mut().unwrap().remove("intervals");
+        let old = Card::from_json(&old.to_string(), file).unwrap();
+        assert_eq!((old.intervals_of(0), old.intervals_of(7)), (&[][..], &[][..]));
+        assert_eq!(card.intervals_of(0), [Some(0.1 + 0.2), None]);
     }
 }

@@ -11,10 +11,10 @@ use crate::config::{OnNan, TrainConfig};
 use crate::data::random::hash_text;
 use crate::data::{Broken, Sample};
 use crate::error::{Error, Result};
-use crate::evaluate::{self, Settings, TaskResult, overall};
+use crate::evaluate::{self, Settings, TaskResult, file_name, overall};
 use crate::executor::ParameterSet;
 use crate::model::heads::decode::DecodeOptions;
-use crate::model::{Card, ForwardPlan, init};
+use crate::model::{Card, ForwardPlan};
 use crate::predict;
 use crate::task::Task;
 use std::path::PathBuf;
@@ -100,6 +100,8 @@ impl Run {
     /// One epoch, or what is left of it: its steps, what it comes to, its checkpoint.
     fn epoch(&mut self, session: &mut Session) -> Result<()> {
         let epoch = self.state.epochs_done;
+        // The weights move away from those that the intervals were measured with.
+        self.card.intervals.clear();
         self.steps(epoch, session)?;
         self.state.elapsed_s = session.clock.elapsed_s();
         if session.interrupted.load(Ordering::Relaxed) {
@@ -120,6 +122,7 @@ impl Run {
             }
         };
         self.state.elapsed_s = session.clock.elapsed_s();
+        self.card.intervals = results.iter().map(TaskResult::half_widths).collect();
         self.state.epochs_done = epoch + 1;
         self.report(epoch, &config, &results, session)?;
         session.table.row(&self.row(epoch, &results))?;
@@ -340,6 +343,7 @@ impl Run {
             self.state.best = overall.or(self.state.best);
             self.state.best_epoch = Some(self.state.epochs_done);
             checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
+            evaluate::write_pictures(&self.folder.path, results)?;
         }
         self.save_last()
     }
@@ -377,12 +381,6 @@ impl Run {
         let line = format!("done in {took}; {best}predict with: polyhead predict {path} IMAGES… --out DIR");
         say(&mut self.folder, &line)
     }
-}
-
-/// A task's name as a part of a file name; where that changes it, with a hash, so that no two tasks share a file.
-fn file_name(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
-    if plain == name { plain } else { format!("{plain}-{:08x}", init::hash_name(name) as u32) }
 }
 
 /// Set by Ctrl-C; a second one ends the process at once.

@@ -118,10 +118,17 @@ fn open_log(path: &Path) -> Result<File> {
 
 /// Removes what an older run of the same name left: its weights must not be taken for the new one's.
 fn clear(path: &Path) -> Result<()> {
-    let files = ["log.txt", "results.csv", "val_batch0_pred.png"].map(|f| path.join(f));
-    let weights = std::fs::read_dir(path.join("weights")).into_iter().flatten();
-    let weights = weights.filter_map(|e| e.ok()).map(|e| e.path());
-    for file in weights.chain(files).filter(|f| f.is_file()) {
+    let within = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.filter_map(|e| e.ok()).map(|e| e.path()).collect::<Vec<_>>()
+    };
+    let ours = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let drawn = ["val_batch0_pred", "confusion_", "scatter_"].iter().any(|start| name.starts_with(start));
+        name == "log.txt" || name == "results.csv" || drawn && name.ends_with(".png")
+    };
+    let files = within(path).into_iter().filter(ours);
+    for file in within(&path.join("weights")).into_iter().chain(files).filter(|f| f.is_file()) {
         std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
     }
     Ok(())
@@ -218,6 +225,18 @@ mod tests {
         let header = expected.lines().next().unwrap().trim_end_matches(",gone");
         assert_eq!(std::fs::read_to_string(path.join("results.csv")).unwrap().trim_end(), header);
         std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_run_over_an_older_one_removes_what_that_drew_and_nothing_of_others() {
+        let project = std::env::temp_dir().join(format!("polyhead-over-{}", std::process::id()));
+        let config = TrainConfig { project: project.clone(), exist_ok: true, ..Recipe::QuickStart.config() };
+        let path = RunFolder::create(&config, None).unwrap().path;
+        let files = ["confusion_old.png", "scatter_old.png", "mine.png", "scatter_mine.txt"];
+        files.iter().for_each(|f| std::fs::write(path.join(f), "x").unwrap());
+        RunFolder::create(&config, None).unwrap();
+        assert_eq!(files.map(|f| path.join(f).exists()), [false, false, true, true]);
+        std::fs::remove_dir_all(project).unwrap();
     }
 
     #[test]

@@ -8,7 +8,9 @@ are multiples of 1/4 and scores of 1/64, so that f32 and f64 hold the same numbe
 import contextlib
 import io
 import json
+import math
 import sys
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 
@@ -119,7 +121,13 @@ def classification(rng, name, count, k, unlabelled, classes):
     labelled = rng.random(count) >= unlabelled
     t, s = truth[labelled], scores[labelled]
     p = s.argmax(1) if len(t) else np.zeros(0, int)
-    expected = dict(count=int(labelled.sum()), top1=None, top5=None, precision=None, recall=None, f1=None,
+    per_class = [[None, None, None, None, 0]] * k
+    if len(t):
+        prf = sk.precision_recall_fscore_support(t, p, labels=range(k), zero_division=np.nan)
+        per_class = [[*(None if np.isnan(v) else float(v) for v in row[:3]),
+                      float(sk.average_precision_score(t == c, s[:, c])) if (t == c).any() else None, int(row[3])]
+                     for c, row in enumerate(zip(*prf))]
+    expected = dict(count=int(labelled.sum()), per_class=per_class, top1=None, top5=None, precision=None, recall=None, f1=None,
                     balanced_accuracy=None, confusion=np.zeros((k, k), int).tolist())
     if len(t):
         macro = dict(average="macro", zero_division=0)
@@ -157,18 +165,36 @@ def multi_label(rng, name, count, k, unlabelled, decimals, classes=()):
                 expected=dict(map=macro("ap"), f1=macro("f1"), per_class=per_class))
 
 
+def calibration(rng, name, count, k, sharpness, step):
+    """Expected calibration error over 15 bins (i/15, (i+1)/15], by the definition; probabilities are multiples of 1/step."""
+    probabilities = np.array([rng.multinomial(step, rng.dirichlet(np.full(k, 1 / sharpness))) for _ in range(count)]) / step
+    truth = np.array([rng.choice(k, p=.6 * p + .4 / k) for p in probabilities])
+    top, hit = probabilities.astype(np.float32).astype(float).max(1), probabilities.argmax(1) == truth
+    edges = np.linspace(0, 1, 16)
+    error = 0.
+    for low, high in zip(edges[:-1], edges[1:]):
+        inside = (low < top) & (top <= high)
+        if inside.any():
+            error += inside.mean() * abs(hit[inside].mean() - top[inside].mean())
+    return dict(name=name, num_classes=k, probabilities=probabilities.tolist(), truth=truth.tolist(), expected=float(error))
+
+
 def regression(name, values, truth):
     """A row of NaN is unlabelled whole, one NaN a blank cell."""
     expected = []
     for v, t in zip(values.T.astype(np.float32).astype(float), truth.T.astype(np.float32).astype(float)):
         v, t = v[~np.isnan(t)], t[~np.isnan(t)]
-        row = dict(count=len(t), mae=None, rmse=None, r2=None, spearman=None)
+        row = dict(count=len(t), mae=None, rmse=None, r2=None, spearman=None, half_width=None)
         if len(t):
             row.update(mae=sk.mean_absolute_error(t, v), rmse=sk.root_mean_squared_error(t, v))
         if len(t) > 1:
             row.update(r2=sk.r2_score(t, v))
             if np.ptp(v) and np.ptp(t):
                 row.update(spearman=float(spearmanr(v, t).statistic))
+        if len(t) >= 10:
+            # The ceil(.9 (n + 1))-th smallest residual of n: a 90 % interval by split-conformal prediction.
+            level = Fraction(math.ceil(Fraction(9, 10) * (len(t) + 1)), len(t))
+            row.update(half_width=float(np.quantile(np.abs(v - t), float(level), method="inverted_cdf")))
         expected.append(row)
     rows = [None if np.isnan(r).all() else [None if np.isnan(x) else float(x) for x in r] for r in truth]
     return dict(name=name, num_columns=values.shape[1], values=values.tolist(), truth=rows, expected=expected)
@@ -186,6 +212,9 @@ def regression_cases(rng):
     yield regression("one image", np.array([[1.]]), np.array([[4.]]))
     yield regression("all unlabelled", np.array([[1.], [2.]]), np.full((2, 1), np.nan))
     yield regression("large offset", 1e6 + np.arange(8.)[:, None] ** 1.5 // 1, 1e6 + np.arange(8.)[:, None] * 2)
+    for count in (9, 10, 19, 20):
+        truth = np.round(rng.normal(0, 5, (count, 1)), 2)
+        yield regression(f"{count} images", np.round(truth + rng.normal(0, 1, (count, 1)), 2), truth)
 
 
 def main():
@@ -201,7 +230,12 @@ def main():
             classification(rng, "one image", 1, 7, 0, range(7)),
             classification(rng, "all unlabelled", 3, 6, 1.1, range(6)),
         ],
-        regression=list(regression_cases(rng)))
+        regression=list(regression_cases(rng)),
+        calibration=[
+            calibration(rng, "two classes", 40, 2, 1, 256),
+            calibration(rng, "sharp", 60, 4, 8, 64),
+            calibration(rng, "flat, on the borders of bins", 40, 3, .2, 15),
+        ])
     # A stream of its own, so that the cases above stay as they are.
     rng = np.random.default_rng(SEED + 1)
     golden["multi_label"] = [

@@ -178,6 +178,9 @@ fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
     let args = [&["train", &data, "--project", &project, "--name", "cut", "--epochs", "12"], &SMALL[..]].concat();
     let cut = path(&folder, "runs/train/cut");
     interrupt(&args, &cut);
+    let card =
+        |run: &str| polyhead::model::Model::load(&Path::new(run).join("weights/last.safetensors"), None).unwrap().card;
+    assert!(card(&cut).intervals.is_empty(), "weights in the middle of an epoch have the intervals of others");
     // Other workers, other threads: the same numbers. A flag that a resumed run does not heed is named.
     let output =
         run(&["train", "--resume", &cut, "--workers", "1", "--threads", "1", "--lr0", "9", "--schedule", "step"]);
@@ -189,6 +192,7 @@ fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
         |run: &str| polyhead::model::weights::read(&Path::new(run).join("weights/last.safetensors")).unwrap().tensors;
     let (a, b) = (tensors(&whole), tensors(&cut));
     assert_eq!(a.len(), b.len());
+    assert_eq!(card(&whole), card(&cut));
     for (name, tensor) in &a {
         let bits = |t: &candle_core::Tensor| -> Vec<u32> {
             t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()

@@ -1,6 +1,7 @@
 //! Every label format behind one question: what does it say about this image? Readers give class names or numbers as
 //! written; `dataset` turns them into indices once all are known.
 
+pub mod coco;
 mod columns;
 mod folder;
 pub mod table;

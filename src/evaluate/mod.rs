@@ -1,20 +1,28 @@
-//! How good a network is on labelled images: every task's metrics, in the pixels and units of the labels.
+//! How good a network is on labelled images: every task's metrics, in the pixels and units of the labels. `command` is
+//! what `polyhead evaluate` does with them, `coco` what it does with somebody's results file.
+
+mod coco;
+mod command;
+mod per_class;
+mod pictures;
+
+pub use coco::{CocoReport, score_coco};
+pub use command::{Options, Report, command, data_of_run, run_config};
+pub use pictures::{file_name, write_pictures};
 
 use crate::boxes::{self, Detection};
-use crate::config::{TrainConfig, check_image_size};
-use crate::data::{Augment, Broken, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample, Split, digits};
-use crate::error::{Error, Result};
-use crate::executor::{DeviceChoice, Executor, ParameterSet};
+use crate::data::{Augment, Broken, EvalLoader, LoaderOptions, Sample};
+use crate::error::Result;
+use crate::executor::{Executor, ParameterSet};
 use crate::metrics::classification::{ClassificationMetric, ClassificationSummary};
 use crate::metrics::detection::{DetectionMetric, DetectionSummary, GroundTruth};
 use crate::metrics::multi_label::{MultiLabelMetric, MultiLabelSummary};
 use crate::metrics::regression::{RegressionMetric, RegressionSummary};
 use crate::model::heads::decode::DecodeOptions;
 use crate::model::prediction::interpret;
-use crate::model::{Card, ForwardPlan, HeadOutput, Model, Prediction};
+use crate::model::{Card, ForwardPlan, HeadOutput, Prediction};
 use crate::task::{Label, Task, TaskKind};
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a task's answers were worth.
@@ -24,6 +32,8 @@ pub struct TaskResult {
     /// Labelled images.
     pub labelled: usize,
     pub summary: Summary,
+    /// The card's [`intervals`](Card::intervals) of this task, to be judged with it.
+    pub intervals: Vec<Option<f64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,24 +76,12 @@ impl TaskResult {
                     ("precision", s.precision),
                     ("recall", s.recall),
                     ("f1", s.f1),
+                    ("ECE", s.calibration_error),
                 ]));
                 all
             }
             Summary::MultiLabel(s) => named(&[("mAP", s.map), ("f1", s.f1)]),
-            Summary::Detection(s) => named(&[
-                ("AP", s.ap),
-                ("AP50", s.ap50),
-                ("AP75", s.ap75),
-                ("APs", s.ap_small),
-                ("APm", s.ap_medium),
-                ("APl", s.ap_large),
-                ("AR1", s.ar1),
-                ("AR10", s.ar10),
-                ("AR100", s.ar100),
-                ("ARs", s.ar_small),
-                ("ARm", s.ar_medium),
-                ("ARl", s.ar_large),
-            ]),
+            Summary::Detection(s) => named(&s.twelve()),
             Summary::Regression(columns) => self.regression_metrics(columns),
         }
     }
@@ -95,9 +93,31 @@ impl TaskResult {
         let one = columns.len() == 1;
         let of = |(summary, name): (&RegressionSummary, &String)| {
             let key = |metric: &str| if one { metric.to_owned() } else { format!("{name}/{metric}") };
-            vec![(key("MAE"), summary.mae), (key("RMSE"), summary.rmse), (key("R2"), summary.r2)]
+            vec![
+                (key("MAE"), summary.mae),
+                (key("RMSE"), summary.rmse),
+                (key("R2"), summary.r2),
+                (key("spearman"), summary.spearman),
+            ]
         };
         columns.iter().zip(names).flat_map(of).collect()
+    }
+
+    /// Per column of a regression, half the width of the prediction intervals that these images make.
+    pub fn half_widths(&self) -> Vec<Option<f64>> {
+        match &self.summary {
+            Summary::Regression(columns) => columns.iter().map(|c| c.half_width).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Per column of a regression whose card has intervals: their half width, and the part of the truths they hold.
+    fn coverage(&self) -> impl Iterator<Item = (Option<f64>, Option<f64>)> {
+        let columns = match &self.summary {
+            Summary::Regression(columns) => columns.as_slice(),
+            _ => &[],
+        };
+        columns.iter().zip(&self.intervals).map(|(c, half_width)| (*half_width, half_width.and_then(|h| c.coverage(h))))
     }
 
     /// One line: the three figures people look at first.
@@ -126,25 +146,16 @@ impl TaskResult {
             Summary::Classification(s) => {
                 all["classes"] = json!(self.task.classes());
                 all["confusion"] = json!(s.confusion);
+                all["per_class"] = per_class::to_json(self);
             }
-            Summary::Detection(s) => {
-                let classes = self.task.classes().iter().zip(&s.per_class);
-                let per_class: Map<String, Value> = classes
-                    .map(|(name, c)| (name.clone(), json!({"AP": c.ap, "AP50": c.ap50, "count": c.count})))
-                    .collect();
-                all["per_class"] = Value::Object(per_class);
+            Summary::Detection(_) | Summary::MultiLabel(_) => all["per_class"] = per_class::to_json(self),
+            Summary::Regression(_) => {
+                let of = |(half_width, coverage)| json!({"half_width": half_width, "coverage": coverage});
+                let intervals: Vec<Value> = self.coverage().map(of).collect();
+                if !intervals.is_empty() {
+                    all["intervals"] = json!(intervals);
+                }
             }
-            Summary::MultiLabel(s) => {
-                let classes = self.task.classes().iter().zip(&s.per_class);
-                let per_class: Map<String, Value> = classes
-                    .map(|(name, c)| {
-                        let figures = json!({"AP": c.ap, "f1": c.f1, "labelled": c.labelled, "count": c.count});
-                        (name.clone(), figures)
-                    })
-                    .collect();
-                all["per_class"] = Value::Object(per_class);
-            }
-            Summary::Regression(_) => {}
         }
         all
     }
@@ -203,7 +214,7 @@ impl Accumulator {
 
 /// The result of a task nobody was asked about: its metrics' names without values.
 pub fn empty_result(task: &Task) -> TaskResult {
-    TaskResult { task: task.clone(), labelled: 0, summary: Accumulator::new(task).summary() }
+    TaskResult { task: task.clone(), labelled: 0, summary: Accumulator::new(task).summary(), intervals: Vec::new() }
 }
 
 /// How evaluation batches are made and boxes chosen.
@@ -259,11 +270,12 @@ pub fn evaluate(
         broken.extend(batch.broken);
         loader.recycle(batch.images);
     }
-    let results = tasks.iter().zip(&accumulators).zip(labelled);
-    let result = |((task, accumulator), labelled): ((&Task, &Accumulator), usize)| TaskResult {
+    let results = tasks.iter().zip(&accumulators).zip(labelled).enumerate();
+    let result = |(index, ((task, accumulator), labelled)): (usize, ((&Task, &Accumulator), usize))| TaskResult {
         task: task.clone(),
         labelled,
         summary: accumulator.summary(),
+        intervals: card.intervals_of(index).to_vec(),
     };
     Ok((results.map(result).collect(), broken))
 }
@@ -292,193 +304,4 @@ pub fn evaluate_on(
 ) -> Result<(Vec<TaskResult>, Vec<Broken>)> {
     let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
     evaluate(card, samples, settings, run, |_, _| Ok(()))
-}
-
-/// What a person asked for.
-pub struct Options {
-    pub model: PathBuf,
-    pub split: Split,
-    pub json: Option<PathBuf>,
-    pub device: DeviceChoice,
-    pub batch: usize,
-    pub imgsz: Option<usize>,
-    pub workers: usize,
-    pub max_broken: f32,
-    pub boxes: DecodeOptions,
-    pub open: OpenOptions,
-}
-
-/// The figures of one evaluation.
-pub struct Report {
-    pub model: PathBuf,
-    pub data: PathBuf,
-    pub split: Split,
-    pub images: usize,
-    pub results: Vec<TaskResult>,
-    pub broken: Vec<Broken>,
-}
-
-/// Judges a file of weights on a data set, and writes the figures if asked to.
-///
-/// # Errors
-/// A model or data set that cannot be read, a split without images, or tasks that differ between the two.
-pub fn command(options: &Options, data: &Path) -> Result<Report> {
-    if options.batch == 0 {
-        return Err(Error::Usage("--batch 0: expected at least 1".into()));
-    }
-    if let Some(size) = options.imgsz {
-        check_image_size(size)?;
-    }
-    options.boxes.check()?;
-    if !(0.0..=1.0).contains(&options.max_broken) {
-        return Err(Error::Usage(format!("--max-broken {}: expected a share from 0 to 1", options.max_broken)));
-    }
-    let file = Model::locate(&options.model)?;
-    let model = Model::load(&file, None)?;
-    let mut dataset = Dataset::open(data, &options.open)?;
-    match_tasks(&model.card, &mut dataset, &file, data)?;
-    let samples: Arc<[Sample]> = dataset.split(options.split).to_vec().into();
-    if samples.is_empty() {
-        return Err(Error::Usage(format!(
-            "{}: the {} split has no images; name another with --split",
-            data.display(),
-            options.split.word()
-        )));
-    }
-    let settings = Settings {
-        batch: options.batch,
-        imgsz: options.imgsz.unwrap_or(model.card.image_size),
-        workers: options.workers,
-        max_broken: options.max_broken,
-        boxes: options.boxes,
-    };
-    let mut runner = model.start(&options.device)?;
-    let shape = [settings.batch, settings.imgsz, settings.imgsz];
-    let run = |images: &[u8]| runner.run(shape, images);
-    let (results, broken) = evaluate(&model.card, &samples, &settings, run, |_, _| Ok(()))?;
-    let report = Report {
-        model: file,
-        data: data.to_path_buf(),
-        split: options.split,
-        images: samples.len() - broken.len(),
-        results,
-        broken,
-    };
-    if let Some(json) = &options.json {
-        let text = format!("{:#}\n", report.to_json());
-        crate::model::weights::write_whole(json, text.as_bytes())?;
-    }
-    Ok(report)
-}
-
-/// The configuration of the run that a folder or weights file belongs to, if it does.
-///
-/// # Errors
-/// No model there, or an args.yaml that is not understood.
-pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
-    Model::locate(model)?;
-    let folder = if model.is_dir() { Some(model) } else { model.parent().and_then(Path::parent) };
-    let Some(args) = folder.map(|f| f.join("args.yaml")).filter(|a| a.is_file()) else {
-        return Ok(None);
-    };
-    let text = std::fs::read_to_string(&args).map_err(Error::io("read", &args))?;
-    let config = serde_yaml_ng::from_str(&text);
-    config.map(Some).map_err(|e| Error::data(&args, None, format!("not a run's configuration: {e}")))
-}
-
-/// The data set to judge on when none is named: the run's own.
-///
-/// # Errors
-/// A model without a run around it, or built-in digits that cannot be written.
-pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf> {
-    match config {
-        Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
-        Some(config) => digits::digits_dataset(&config.project.join("datasets")),
-        None => Err(Error::Usage(format!(
-            "{0}: not inside a run's folder, so name the data set: polyhead evaluate {0} DATASET",
-            model.display()
-        ))),
-    }
-}
-
-/// Reorders the data set's labels to the model's tasks and classes; both must name the same.
-fn match_tasks(card: &Card, dataset: &mut Dataset, model: &Path, data: &Path) -> Result<()> {
-    let tasks = &card.architecture.tasks;
-    let mut order = Vec::new();
-    for task in tasks {
-        let found = dataset.tasks.iter().position(|t| same_question(t, task));
-        order.push(found.ok_or_else(|| {
-            let names = |tasks: &[Task]| tasks.iter().map(describe).collect::<Vec<_>>().join(", ");
-            Error::Usage(format!(
-                "{} answers {}, and {} asks {}: expected a data set with the model's tasks, classes in the same order",
-                model.display(),
-                names(tasks),
-                data.display(),
-                names(&dataset.tasks)
-            ))
-        })?);
-    }
-    for samples in [&mut dataset.train, &mut dataset.val, &mut dataset.test] {
-        for sample in samples {
-            sample.labels = order.iter().map(|&i| sample.labels[i].clone()).collect();
-        }
-    }
-    dataset.tasks.clone_from(tasks);
-    Ok(())
-}
-
-fn same_question(a: &Task, b: &Task) -> bool {
-    let same_kind = std::mem::discriminant(&a.kind) == std::mem::discriminant(&b.kind);
-    let columns = |t: &Task| match &t.kind {
-        TaskKind::Regress { columns, .. } => columns.len(),
-        _ => 0,
-    };
-    a.name == b.name && same_kind && a.classes() == b.classes() && columns(a) == columns(b)
-}
-
-fn describe(task: &Task) -> String {
-    match task.classes().len() {
-        0 => format!("`{}` ({})", task.name, task.kind_word()),
-        n => format!("`{}` ({} of {n} classes)", task.name, task.kind_word()),
-    }
-}
-
-impl Report {
-    pub fn to_json(&self) -> Value {
-        let tasks: Map<String, Value> = self.results.iter().map(|r| (r.task.name.clone(), r.to_json())).collect();
-        json!({
-            "model": self.model.to_string_lossy(),
-            "data": self.data.to_string_lossy(),
-            "split": self.split.word(),
-            "images": self.images,
-            "unreadable": self.broken.iter().map(|b| json!({"file": b.name, "reason": b.message})).collect::<Vec<_>>(),
-            "overall": overall(&self.results),
-            "tasks": tasks,
-            "version": env!("CARGO_PKG_VERSION"),
-            "commit": env!("POLYHEAD_COMMIT"),
-        })
-    }
-}
-
-impl std::fmt::Display for Report {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
-            f,
-            "{} on {} ({} split, {} images)",
-            self.model.display(),
-            self.data.display(),
-            self.split.word(),
-            self.images
-        )?;
-        for broken in &self.broken {
-            writeln!(f, "  unreadable, left out: {}: {}", broken.name, broken.message)?;
-        }
-        for result in &self.results {
-            writeln!(f, "  {}", result.line())?;
-        }
-        match overall(&self.results) {
-            Some(value) => write!(f, "  overall {value:.3} (mean of AP, balanced accuracy, R²)"),
-            None => write!(f, "  no labelled image in this split"),
-        }
-    }
 }

@@ -1,0 +1,140 @@
+//! The flags of `evaluate`.
+
+use super::BoxArgs;
+use crate::data::{OpenOptions, Split};
+use crate::error::{Error, Result};
+use crate::evaluate;
+use crate::executor::DeviceChoice;
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SplitWord {
+    Train,
+    Val,
+    Test,
+}
+
+impl From<SplitWord> for Split {
+    fn from(word: SplitWord) -> Split {
+        match word {
+            SplitWord::Train => Split::Train,
+            SplitWord::Val => Split::Val,
+            SplitWord::Test => Split::Test,
+        }
+    }
+}
+
+/// What a results file has no use for.
+const OF_A_MODEL: [&str; 15] = [
+    "model",
+    "data",
+    "split",
+    "out",
+    "batch",
+    "imgsz",
+    "device",
+    "workers",
+    "threads",
+    "conf",
+    "iou",
+    "max_det",
+    "max_broken",
+    "val_fraction",
+    "seed",
+];
+
+#[derive(Args)]
+pub(super) struct EvaluateArgs {
+    /// A run folder or a weights file
+    #[arg(required_unless_present = "coco")]
+    model: Option<PathBuf>,
+    /// A folder of images or a data.yaml [default: what the run was trained on]
+    data: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "val")]
+    split: SplitWord,
+    /// Write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Folder for report.json, confusion matrices and scatter plots
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Instead of a model, score --detections against these COCO annotations, as pycocotools does
+    #[arg(long, value_name = "ANNOTATIONS", requires = "detections", conflicts_with_all = OF_A_MODEL)]
+    coco: Option<PathBuf>,
+    /// A COCO results file, anybody's
+    #[arg(long, value_name = "RESULTS", requires = "coco")]
+    detections: Option<PathBuf>,
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Side in pixels [default: the training size]
+    #[arg(long)]
+    imgsz: Option<usize>,
+    #[arg(long, default_value = "auto")]
+    device: String,
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Smallest score a box may have
+    #[arg(long, default_value_t = 0.05)]
+    conf: f32,
+    #[command(flatten)]
+    boxes: BoxArgs,
+    #[arg(long, default_value_t = 0.01)]
+    max_broken: f32,
+    /// Share held out for validation where the data set has no split of its own
+    #[arg(long)]
+    val_fraction: Option<f32>,
+    /// Decides which those are [default: the run's]
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl EvaluateArgs {
+    /// Judges a model, or a results file.
+    pub(super) fn evaluate(self) -> Result<()> {
+        if let (Some(annotations), Some(detections)) = (&self.coco, &self.detections) {
+            return score_command(annotations, detections, self.json.as_deref());
+        }
+        let model = self.model.ok_or_else(|| Error::Usage("name a run folder or a weights file, or --coco".into()))?;
+        let run = evaluate::run_config(&model)?;
+        let data = match self.data {
+            Some(data) => data,
+            None => evaluate::data_of_run(&model, run.as_ref())?,
+        };
+        // The run's own held-out images, not another draw that would judge on what it was trained on.
+        let open = OpenOptions {
+            val_fraction: self.val_fraction.or(run.as_ref().and_then(|r| r.val_fraction)),
+            seed: self.seed.or(run.as_ref().map(|r| r.seed)).unwrap_or(0),
+        };
+        let options = evaluate::Options {
+            device: DeviceChoice::parse(&self.device, self.threads)?,
+            model,
+            split: self.split.into(),
+            json: self.json,
+            out: self.out,
+            batch: self.batch,
+            imgsz: self.imgsz,
+            workers: self.workers,
+            boxes: self.boxes.options(self.conf),
+            max_broken: self.max_broken,
+            open,
+        };
+        println!("{}", evaluate::command(&options, &data)?);
+        Ok(())
+    }
+}
+
+fn score_command(annotations: &Path, detections: &Path, json: Option<&Path>) -> Result<()> {
+    let report = evaluate::score_coco(annotations, detections)?;
+    for note in &report.notes {
+        eprintln!("note: {note}");
+    }
+    if let Some(json) = json {
+        let text = format!("{:#}\n", report.to_json());
+        crate::model::weights::write_whole(json, text.as_bytes())?;
+    }
+    println!("{report}");
+    Ok(())
+}

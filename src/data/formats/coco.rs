@@ -1,0 +1,196 @@
+//! COCO's two JSON files as they are written: instance annotations, and the results of a detector. Not here: what their
+//! numbers mean to a task or a metric.
+
+use crate::error::{Error, Result};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, de};
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::Path;
+
+/// A file of instance annotations.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct CocoAnnotations {
+    #[serde(deserialize_with = "list")]
+    pub images: Vec<CocoImage>,
+    #[serde(deserialize_with = "list")]
+    pub annotations: Vec<CocoAnnotation>,
+    #[serde(deserialize_with = "list")]
+    pub categories: Vec<CocoCategory>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct CocoImage {
+    #[serde(deserialize_with = "whole")]
+    pub id: i64,
+    #[serde(default)]
+    pub file_name: String,
+    /// Pixels.
+    pub width: Option<f64>,
+    pub height: Option<f64>,
+}
+
+/// One box of the truth. A polygon or mask beside it is not read.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct CocoAnnotation {
+    #[serde(deserialize_with = "whole")]
+    pub id: i64,
+    #[serde(deserialize_with = "whole")]
+    pub image_id: i64,
+    #[serde(deserialize_with = "whole")]
+    pub category_id: i64,
+    /// Left, top, width, height in pixels.
+    pub bbox: [f64; 4],
+    /// The mask's, in square pixels, where there was one.
+    pub area: Option<f64>,
+    #[serde(default, deserialize_with = "flag")]
+    pub iscrowd: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct CocoCategory {
+    /// Any whole number: COCO's own are 80 of 1 to 90.
+    #[serde(deserialize_with = "whole")]
+    pub id: i64,
+    #[serde(default)]
+    pub name: String,
+}
+
+/// One detection.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct CocoResult {
+    #[serde(deserialize_with = "whole")]
+    pub image_id: i64,
+    #[serde(deserialize_with = "whole")]
+    pub category_id: i64,
+    /// Left, top, width, height in pixels.
+    pub bbox: [f64; 4],
+    pub score: f64,
+}
+
+/// Reads instance annotations. Every image and category has a number of its own.
+///
+/// # Errors
+/// A file that cannot be read or is no such file, by the place in its lists.
+pub fn read_annotations(path: &Path) -> Result<CocoAnnotations> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let message = "a list, as results are: expected an object with `images`, `annotations` and `categories`";
+        return Err(Error::data(path, None, message));
+    }
+    let file: CocoAnnotations = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::data(path, None, format!("not a file of COCO annotations: {e}")))?;
+    check_unique(path, "images", file.images.iter().map(|i| i.id))?;
+    check_unique(path, "categories", file.categories.iter().map(|c| c.id))?;
+    Ok(file)
+}
+
+/// Reads a detector's results: a list, possibly empty.
+///
+/// # Errors
+/// As [`read_annotations`].
+pub fn read_results(path: &Path) -> Result<Vec<CocoResult>> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let mut text = serde_json::Deserializer::from_slice(&bytes);
+    let results = list(&mut text).and_then(|results| text.end().map(|()| results));
+    results.map_err(|e| Error::data(path, None, format!("not a file of COCO results: {e}")))
+}
+
+/// # Errors
+/// Two entries of a list with one id.
+pub fn check_unique(path: &Path, list: &str, ids: impl Iterator<Item = i64>) -> Result<()> {
+    let mut first = HashMap::new();
+    for (index, id) in ids.enumerate() {
+        if let Some(before) = first.insert(id, index) {
+            let message = format!("{list}[{before}] and {list}[{index}] both have id {id}: each needs its own");
+            return Err(Error::data(path, None, message));
+        }
+    }
+    Ok(())
+}
+
+/// An entry of one of the lists.
+trait Entry {
+    const LIST: &str;
+}
+
+impl Entry for CocoImage {
+    const LIST: &str = "images";
+}
+
+impl Entry for CocoAnnotation {
+    const LIST: &str = "annotations";
+}
+
+impl Entry for CocoCategory {
+    const LIST: &str = "categories";
+}
+
+impl Entry for CocoResult {
+    const LIST: &str = "results";
+}
+
+/// A list whose errors name the entry, for these files are one long line.
+fn list<'de, D: Deserializer<'de>, T: Entry + Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(List(PhantomData))
+}
+
+struct List<T>(PhantomData<T>);
+
+impl<'de, T: Entry + Deserialize<'de>> Visitor<'de> for List<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "a list of {}", T::LIST)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+        let mut entries = Vec::new();
+        let index = |entries: &Vec<T>, e| A::Error::custom(format!("{}[{}]: {e}", T::LIST, entries.len()));
+        while let Some(entry) = seq.next_element().map_err(|e: A::Error| index(&entries, e))? {
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+}
+
+/// A whole number, also where a table's export wrote `17.0`.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    deserializer.deserialize_any(Whole)
+}
+
+/// `0`, `1`, `false` or `true`.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    deserializer.deserialize_any(Whole).map(|number| number != 0)
+}
+
+struct Whole;
+
+impl Visitor<'_> for Whole {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a whole number")
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<i64, E> {
+        Ok(i64::from(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<i64, E> {
+        Ok(value)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<i64, E> {
+        value.try_into().map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<i64, E> {
+        // Beyond 2^53 neighbours are no longer whole.
+        match value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
+            true => Ok(value as i64),
+            false => Err(E::invalid_value(de::Unexpected::Float(value), &self)),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! `polyhead evaluate`: a model and a data set in, figures and pictures out.
+
+use super::{Settings, TaskResult, evaluate, overall, per_class, write_pictures};
+use crate::config::{TrainConfig, check_image_size};
+use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
+use crate::error::{Error, Result};
+use crate::executor::DeviceChoice;
+use crate::metrics::regression::INTERVAL_COVERAGE;
+use crate::model::heads::decode::DecodeOptions;
+use crate::model::{Card, Model};
+use crate::task::{Task, TaskKind};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a person asked for.
+pub struct Options {
+    pub model: PathBuf,
+    pub split: Split,
+    pub json: Option<PathBuf>,
+    /// A folder for report.json and the pictures.
+    pub out: Option<PathBuf>,
+    pub device: DeviceChoice,
+    pub batch: usize,
+    pub imgsz: Option<usize>,
+    pub workers: usize,
+    pub max_broken: f32,
+    pub boxes: DecodeOptions,
+    pub open: OpenOptions,
+}
+
+/// The figures of one evaluation.
+pub struct Report {
+    pub model: PathBuf,
+    pub data: PathBuf,
+    pub split: Split,
+    pub images: usize,
+    pub results: Vec<TaskResult>,
+    pub broken: Vec<Broken>,
+    /// The images are those whose residuals set the prediction intervals.
+    pub set_intervals: bool,
+}
+
+/// Judges a file of weights on a data set, and writes figures and pictures if asked to.
+///
+/// # Errors
+/// A model or data set that cannot be read, a split without images, tasks that differ between the two, or a disk that
+/// refuses.
+pub fn command(options: &Options, data: &Path) -> Result<Report> {
+    if options.batch == 0 {
+        return Err(Error::Usage("--batch 0: expected at least 1".into()));
+    }
+    if let Some(size) = options.imgsz {
+        check_image_size(size)?;
+    }
+    options.boxes.check()?;
+    if !(0.0..=1.0).contains(&options.max_broken) {
+        return Err(Error::Usage(format!("--max-broken {}: expected a share from 0 to 1", options.max_broken)));
+    }
+    let file = Model::locate(&options.model)?;
+    let model = Model::load(&file, None)?;
+    let mut dataset = Dataset::open(data, &options.open)?;
+    match_tasks(&model.card, &mut dataset, &file, data)?;
+    let samples: Arc<[Sample]> = dataset.split(options.split).to_vec().into();
+    if samples.is_empty() {
+        return Err(Error::Usage(format!(
+            "{}: the {} split has no images; name another with --split",
+            data.display(),
+            options.split.word()
+        )));
+    }
+    let settings = Settings {
+        batch: options.batch,
+        imgsz: options.imgsz.unwrap_or(model.card.image_size),
+        workers: options.workers,
+        max_broken: options.max_broken,
+        boxes: options.boxes,
+    };
+    let mut runner = model.start(&options.device)?;
+    if let Some(out) = &options.out {
+        std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    }
+    let shape = [settings.batch, settings.imgsz, settings.imgsz];
+    let run = |images: &[u8]| runner.run(shape, images);
+    let (results, broken) = evaluate(&model.card, &samples, &settings, run, |_, _| Ok(()))?;
+    let report = Report {
+        model: file,
+        data: data.to_path_buf(),
+        split: options.split,
+        images: samples.len() - broken.len(),
+        results,
+        broken,
+        set_intervals: !model.card.intervals.iter().all(Vec::is_empty) && is_held_out(options, data)?,
+    };
+    let inside = options.out.as_ref().map(|out| out.join("report.json"));
+    for json in options.json.iter().chain(&inside) {
+        let text = format!("{:#}\n", report.to_json());
+        crate::model::weights::write_whole(json, text.as_bytes())?;
+    }
+    if let Some(out) = &options.out {
+        write_pictures(out, &report.results)?;
+    }
+    Ok(report)
+}
+
+/// Whether the images are the very ones that the model's run held out, seen as it saw them.
+fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
+    let Some(run) = run_config(&options.model)? else { return Ok(false) };
+    let own = match &run.data {
+        Some(own) => own.canonicalize().ok() == data.canonicalize().ok(),
+        None => data.starts_with(run.project.join("datasets")),
+    };
+    let drawn_alike = options.open.seed == run.seed && options.open.val_fraction == run.val_fraction;
+    let seen_alike = options.imgsz.is_none_or(|size| size == run.imgsz);
+    Ok(own && drawn_alike && seen_alike && options.split == Split::Val)
+}
+
+/// The configuration of the run that a folder or weights file belongs to, if it does.
+///
+/// # Errors
+/// No model there, or an args.yaml that is not understood.
+pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
+    Model::locate(model)?;
+    let folder = if model.is_dir() { Some(model) } else { model.parent().and_then(Path::parent) };
+    let Some(args) = folder.map(|f| f.join("args.yaml")).filter(|a| a.is_file()) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(&args).map_err(Error::io("read", &args))?;
+    let config = serde_yaml_ng::from_str(&text);
+    config.map(Some).map_err(|e| Error::data(&args, None, format!("not a run's configuration: {e}")))
+}
+
+/// The data set to judge on when none is named: the run's own.
+///
+/// # Errors
+/// A model without a run around it, or built-in digits that cannot be written.
+pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf> {
+    match config {
+        Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
+        Some(config) => digits::digits_dataset(&config.project.join("datasets")),
+        None => Err(Error::Usage(format!(
+            "{0}: not inside a run's folder, so name the data set: polyhead evaluate {0} DATASET",
+            model.display()
+        ))),
+    }
+}
+
+/// Reorders the data set's labels to the model's tasks and classes; both must name the same.
+fn match_tasks(card: &Card, dataset: &mut Dataset, model: &Path, data: &Path) -> Result<()> {
+    let tasks = &card.architecture.tasks;
+    let mut order = Vec::new();
+    for task in tasks {
+        let found = dataset.tasks.iter().position(|t| same_question(t, task));
+        order.push(found.ok_or_else(|| {
+            let names = |tasks: &[Task]| tasks.iter().map(describe).collect::<Vec<_>>().join(", ");
+            Error::Usage(format!(
+                "{} answers {}, and {} asks {}: expected a data set with the model's tasks, classes in the same order",
+                model.display(),
+                names(tasks),
+                data.display(),
+                names(&dataset.tasks)
+            ))
+        })?);
+    }
+    for samples in [&mut dataset.train, &mut dataset.val, &mut dataset.test] {
+        for sample in samples {
+            sample.labels = order.iter().map(|&i| sample.labels[i].clone()).collect();
+        }
+    }
+    dataset.tasks.clone_from(tasks);
+    Ok(())
+}
+
+fn same_question(a: &Task, b: &Task) -> bool {
+    let same_kind = std::mem::discriminant(&a.kind) == std::mem::discriminant(&b.kind);
+    let columns = |t: &Task| match &t.kind {
+        TaskKind::Regress { columns, .. } => columns.len(),
+        _ => 0,
+    };
+    a.name == b.name && same_kind && a.classes() == b.classes() && columns(a) == columns(b)
+}
+
+fn describe(task: &Task) -> String {
+    match task.classes().len() {
+        0 => format!("`{}` ({})", task.name, task.kind_word()),
+        n => format!("`{}` ({} of {n} classes)", task.name, task.kind_word()),
+    }
+}
+
+impl Report {
+    pub fn to_json(&self) -> Value {
+        let tasks: Map<String, Value> = self.results.iter().map(|r| (r.task.name.clone(), r.to_json())).collect();
+        json!({
+            "model": self.model.to_string_lossy(),
+            "data": self.data.to_string_lossy(),
+            "split": self.split.word(),
+            "images": self.images,
+            "unreadable": self.broken.iter().map(|b| json!({"file": b.name, "reason": b.message})).collect::<Vec<_>>(),
+            "overall": overall(&self.results),
+            "tasks": tasks,
+            "set_intervals": self.set_intervals,
+            "version": env!("CARGO_PKG_VERSION"),
+            "commit": env!("POLYHEAD_COMMIT"),
+        })
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "{} on {} ({} split, {} images)",
+            self.model.display(),
+            self.data.display(),
+            self.split.word(),
+            self.images
+        )?;
+        for broken in &self.broken {
+            writeln!(f, "  unreadable, left out: {}: {}", broken.name, broken.message)?;
+        }
+        for result in &self.results {
+            writeln!(f, "  {}", result.line())?;
+            f.write_str(&per_class::table(result))?;
+            self.write_coverage(f, result)?;
+        }
+        match overall(&self.results) {
+            Some(value) => write!(f, "  overall {value:.3} (mean of AP, balanced accuracy, R²)"),
+            None => write!(f, "  no labelled image in this split"),
+        }
+    }
+}
+
+impl Report {
+    /// A line per column whose intervals can be judged.
+    fn write_coverage(&self, f: &mut std::fmt::Formatter<'_>, result: &TaskResult) -> std::fmt::Result {
+        let TaskKind::Regress { columns, units } = &result.task.kind else { return Ok(()) };
+        let said = if self.set_intervals { ", by construction: these images set their width" } else { "" };
+        for ((half_width, coverage), (column, unit)) in result.coverage().zip(columns.iter().zip(units)) {
+            if let (Some(half_width), Some(coverage)) = (half_width, coverage) {
+                let (meant, held) = (100.0 * INTERVAL_COVERAGE, 100.0 * coverage);
+                let width = format!("{half_width:.3} {unit}");
+                writeln!(
+                    f,
+                    "    {column} ± {}: {meant:.0} % intervals hold {held:.1} % of the truths{said}",
+                    width.trim()
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! What one task's figures are class by class: as JSON, and as a table for people.
+
+use super::{Summary, TaskResult};
+use serde_json::{Map, Value, json};
+use std::cmp::Ordering;
+
+/// Beyond as many classes a table shows only the worst.
+const MOST_ROWS: usize = 20;
+const WORST_ROWS: usize = 5;
+/// Characters of a class's name that a table shows.
+const NAME_WIDTH: usize = 24;
+const COLUMN_WIDTH: usize = 9;
+
+/// Names, values and how many there are of one class.
+struct Row<'a> {
+    class: &'a str,
+    figures: Vec<(&'static str, Option<f64>)>,
+    /// The figure that says which class is worst.
+    rank: Option<f64>,
+    counts: Vec<(&'static str, u64)>,
+}
+
+fn rows(result: &TaskResult) -> (&'static str, Vec<Row<'_>>) {
+    let classes = result.task.classes().iter().map(String::as_str);
+    match &result.summary {
+        Summary::Classification(s) => {
+            let row = |(class, c): (_, &crate::metrics::classification::ClassSummary)| Row {
+                class,
+                figures: vec![
+                    ("precision", c.precision),
+                    ("recall", c.recall),
+                    ("f1", c.f1),
+                    ("AP", c.average_precision),
+                ],
+                rank: c.f1,
+                counts: vec![("support", c.support)],
+            };
+            ("f1", classes.zip(&s.per_class).map(row).collect())
+        }
+        Summary::Detection(s) => {
+            let row = |(class, c): (_, &crate::metrics::detection::ClassSummary)| Row {
+                class,
+                figures: vec![("AP", c.ap), ("AP50", c.ap50)],
+                rank: c.ap,
+                counts: vec![("count", c.count as u64)],
+            };
+            ("AP", classes.zip(&s.per_class).map(row).collect())
+        }
+        Summary::MultiLabel(s) => {
+            let row = |(class, c): (_, &crate::metrics::multi_label::LabelSummary)| Row {
+                class,
+                figures: vec![("AP", c.ap), ("f1", c.f1)],
+                rank: c.ap,
+                counts: vec![("labelled", c.labelled as u64), ("count", c.count as u64)],
+            };
+            ("AP", classes.zip(&s.per_class).map(row).collect())
+        }
+        Summary::Regression(_) => ("", Vec::new()),
+    }
+}
+
+/// `{class: {figure: value, …}}`.
+pub(super) fn to_json(result: &TaskResult) -> Value {
+    let of = |row: &Row| {
+        let mut figures: Map<String, Value> =
+            row.figures.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        figures.extend(row.counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))));
+        (row.class.to_owned(), Value::Object(figures))
+    };
+    Value::Object(rows(result).1.iter().map(of).collect())
+}
+
+/// Lines with a row per class, or of the worst where there are many; nothing where there is nothing to say.
+pub(super) fn table(result: &TaskResult) -> String {
+    let (rank, mut rows) = rows(result);
+    if result.labelled == 0 || rows.is_empty() {
+        return String::new();
+    }
+    let mut text = String::new();
+    if rows.len() > MOST_ROWS {
+        let all = rows.len();
+        rows.retain(|row| row.rank.is_some());
+        // Stable: of equals the first class first.
+        rows.sort_by(|a, b| a.rank.partial_cmp(&b.rank).unwrap_or(Ordering::Equal));
+        rows.truncate(WORST_ROWS);
+        text = format!("    the {} worst of {all} classes by {rank} (--json and --out write all)\n", rows.len());
+    }
+    let names: Vec<String> = rows.iter().map(|row| cut(row.class)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("class".len());
+    let Some(first) = rows.first() else { return text };
+    text.push_str(&format!("    {:<width$}", "class"));
+    for name in first.figures.iter().map(|f| f.0).chain(first.counts.iter().map(|c| c.0)) {
+        text.push_str(&format!("  {name:>COLUMN_WIDTH$}"));
+    }
+    for (row, name) in rows.iter().zip(&names) {
+        text.push_str(&format!("\n    {name:<width$}"));
+        for (_, value) in &row.figures {
+            let value = value.map_or("–".to_owned(), |v| format!("{v:.3}"));
+            text.push_str(&format!("  {value:>COLUMN_WIDTH$}"));
+        }
+        for (_, count) in &row.counts {
+            text.push_str(&format!("  {count:>COLUMN_WIDTH$}"));
+        }
+    }
+    text + "\n"
+}
+
+fn cut(name: &str) -> String {
+    match name.chars().count() > NAME_WIDTH {
+        true => name.chars().take(NAME_WIDTH - 1).chain(['…']).collect(),
+        false => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::classification::ClassificationMetric;
+    use crate::metrics::detection::DetectionMetric;
+    use crate::task::{Task, TaskKind};
+
+    fn result(classes: usize, labelled: usize) -> TaskResult {
+        let classes: Vec<String> = (0..classes).map(|c| format!("c{c}")).collect();
+        let mut metric = ClassificationMetric::new(classes.len());
+        for image in 0..labelled {
+            let mut probabilities = vec![0.0; classes.len()];
+            // Right but for class 3, which is taken for 4.
+            let class = image % (classes.len() - 1);
+            probabilities[if class == 3 { 4 } else { class }] = 1.0;
+            metric.add(&probabilities, Some(class));
+        }
+        TaskResult {
+            task: Task::new("kind", TaskKind::Classify { classes }),
+            labelled,
+            summary: Summary::Classification(metric.compute()),
+            intervals: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_small_table_has_every_class_and_a_large_one_the_worst() {
+        let table = super::table(&result(6, 10));
+        let rows: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(rows.len(), 7);
+        assert_eq!(rows[0], ["class", "precision", "recall", "f1", "AP", "support"]);
+        assert_eq!(rows[1], ["c0", "1.000", "1.000", "1.000", "1.000", "2"]);
+        assert_eq!(rows[4], ["c3", "–", "0.000", "0.000", "0.200", "2"]);
+        assert_eq!(rows[6], ["c5", "–", "–", "–", "–", "0"]);
+
+        let table = super::table(&result(31, 60));
+        let rows: Vec<&str> = table.lines().map(str::trim).collect();
+        assert_eq!(rows[0], "the 5 worst of 31 classes by f1 (--json and --out write all)");
+        let names: Vec<&str> = rows[2..].iter().map(|r| r.split(' ').next().unwrap()).collect();
+        assert_eq!(names, ["c3", "c4", "c0", "c1", "c2"]);
+        assert!(super::table(&result(6, 0)).is_empty());
+    }
+
+    #[test]
+    fn json_names_every_class_with_its_figures() {
+        let json = to_json(&result(6, 10));
+        assert_eq!(json["c4"], json!({"precision": 0.5, "recall": 1.0, "f1": 2.0 / 3.0, "AP": 0.5, "support": 2}));
+        let detection = TaskResult {
+            task: Task::new("cells", TaskKind::Detect { classes: vec!["RBC".into()] }),
+            labelled: 0,
+            summary: Summary::Detection(DetectionMetric::new(1).compute()),
+            intervals: Vec::new(),
+        };
+        assert_eq!(to_json(&detection), json!({"RBC": {"AP": null, "AP50": null, "count": 0}}));
+    }
+}

@@ -1,0 +1,102 @@
+//! What `evaluate` says and writes, and what a run leaves for it: figures by class, pictures, prediction intervals, and
+//! the scores of anybody's COCO results.
+
+use crate::cli::{SMALL, fail, path, polyhead, succeed, text};
+use crate::step::Folder;
+use polyhead::data::digits::{DigitsOptions, write_digits};
+use polyhead::model::Model;
+use serde_json::Value;
+use std::path::Path;
+
+fn json(file: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+fn is_picture(file: &Path) -> bool {
+    std::fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"\x89PNG"))
+}
+
+/// A small run on digits with enough validation images for intervals.
+fn trained(folder: &Folder) -> (String, String) {
+    let data = path(folder, "digits");
+    let options = DigitsOptions { train: 24, val: 29, test: 11, size: 64, seed: 1 };
+    write_digits(data.as_ref(), &options).unwrap();
+    let project = path(folder, "runs");
+    succeed(&[&["train", &data, "--project", &project, "--name", "r", "--epochs", "2"], &SMALL[..]].concat());
+    (data, path(folder, "runs/train/r"))
+}
+
+#[test]
+fn a_run_leaves_pictures_and_intervals_that_evaluate_and_predict_use() {
+    let folder = Folder::new("intervals");
+    let (data, run) = trained(&folder);
+    let run_folder = Path::new(&run);
+    assert!(is_picture(&run_folder.join("confusion_paper.png")) && is_picture(&run_folder.join("scatter_sum.png")));
+
+    let card = Model::load(&run_folder.join("weights/best.safetensors"), None).unwrap().card;
+    let sum = card.architecture.tasks.iter().position(|t| t.name == "sum").unwrap();
+    let half_width = card.intervals_of(sum)[0].unwrap();
+    assert!(half_width > 0.0);
+    assert!((0..card.architecture.tasks.len()).all(|task| (task != sum) == card.intervals_of(task).is_empty()));
+
+    let (out, file) = (folder.path.join("out/below"), path(&folder, "figures.json"));
+    let args = ["evaluate", &run, "--batch", "8", "--json", &file, "--out", &out.to_string_lossy()];
+    let said = succeed(&args);
+    for words in ["class", "precision", "support", "AP50", "ECE", "by construction"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let figures = json(file.as_ref());
+    assert_eq!(figures, json(&out.join("report.json")));
+    assert!(is_picture(&out.join("confusion_paper.png")) && is_picture(&out.join("scatter_sum.png")));
+    let interval = &figures["tasks"]["sum"]["intervals"][0];
+    assert_eq!(interval["half_width"].as_f64(), Some(half_width));
+    // The 27th of 29 residuals is the width; a sum that rounds otherwise may put it outside.
+    let coverage = interval["coverage"].as_f64().unwrap();
+    assert!((25.5 / 29.0..27.5 / 29.0).contains(&coverage), "{coverage}");
+    assert_eq!(figures["set_intervals"], true);
+    let paper = &figures["tasks"]["paper"];
+    let supports = paper["per_class"].as_object().unwrap().values().map(|c| c["support"].as_u64().unwrap());
+    assert_eq!(supports.sum::<u64>(), 29);
+    assert!(paper["metrics"]["ECE"].is_number() && figures["tasks"]["sum"]["metrics"]["spearman"].is_number());
+
+    let other = succeed(&["evaluate", &run, "--split", "test"]);
+    assert!(other.contains("90 % intervals hold") && !other.contains("by construction"), "{other}");
+
+    let answers = path(&folder, "answers");
+    succeed(&["predict", &run, &format!("{data}/test"), "--out", &answers, "--no-images"]);
+    for line in std::fs::read_to_string(Path::new(&answers).join("predictions.jsonl")).unwrap().lines() {
+        let sum = &serde_json::from_str::<Value>(line).unwrap()["tasks"]["sum"];
+        let [value, low, high] =
+            [&sum["values"][0], &sum["interval"][0][0], &sum["interval"][0][1]].map(|v| v.as_f64().unwrap());
+        // Written to five places, and f32 holds seven digits.
+        assert!((value - low - half_width).abs() < 1e-4 && (high - value - half_width).abs() < 1e-4, "{line}");
+    }
+}
+
+#[test]
+fn coco_results_are_scored_as_pycocotools_scores_them() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let file = |name: &str| golden.join(name).to_string_lossy().into_owned();
+    let folder = Folder::new("coco");
+    let out = path(&folder, "scores.json");
+    for case in json(&golden.join("coco.json"))["cases"].as_array().unwrap() {
+        let [annotations, results] = ["annotations", "results"].map(|key| file(case[key].as_str().unwrap()));
+        let printed = succeed(&["evaluate", "--coco", &annotations, "--detections", &results, "--json", &out]);
+        assert_eq!(printed.trim_end(), case["printed"].as_str().unwrap());
+        let scores = json(out.as_ref());
+        for (got, expected) in scores["metrics"].as_object().unwrap().values().zip(case["stats"].as_array().unwrap()) {
+            assert!((got.as_f64().unwrap_or(-1.0) - expected.as_f64().unwrap()).abs() < 1e-6, "{scores}");
+        }
+        std::fs::remove_file(&out).unwrap();
+    }
+
+    let (annotations, results) = (file("coco_annotations.json"), path(&folder, "results.json"));
+    std::fs::write(&results, r#"[{"image_id": 99, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]"#).unwrap();
+    let args = ["evaluate", "--coco", &annotations, "--detections", &results, "--json", &out];
+    fail(&args, 1, &["results.json", "results[0]", "image 99"]);
+    assert!(!Path::new(&out).exists(), "figures of what was refused");
+    for wrong in [&["--coco", &annotations][..], &["--detections", &results], &[], &["run", "--coco", &annotations]] {
+        let output = polyhead().arg("evaluate").args(wrong).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", text(&output.stderr));
+    }
+}
