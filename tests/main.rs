@@ -17,6 +17,10 @@ mod layout;
 mod library;
 #[path = "suite/overfit.rs"]
 mod overfit;
+#[path = "suite/predict.rs"]
+mod predict;
+#[path = "suite/predict_files.rs"]
+mod predict_files;
 #[path = "suite/pytorch.rs"]
 mod pytorch;
 #[path = "suite/reference.rs"]

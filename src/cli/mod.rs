@@ -1,6 +1,7 @@
 //! The flags, and nothing but the flags: what was typed becomes what the other rooms take.
 
 mod bench_flags;
+mod predict_flags;
 
 use crate::balance::Method;
 use crate::bench;
@@ -12,12 +13,11 @@ use crate::executor::DeviceChoice;
 use crate::model::Backbone;
 use crate::model::heads::decode::DecodeOptions;
 use crate::optim::OptimizerKind;
-use crate::predict;
 use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
 use bench_flags::{BenchArgs, BenchCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use indicatif::ProgressBar;
+use predict_flags::PredictArgs;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -35,8 +35,8 @@ enum Command {
     Train(Box<TrainArgs>),
     /// Judge a run or a weights file on a data set
     Evaluate(EvaluateArgs),
-    /// Answer for images: predictions.jsonl and annotated pictures
-    Predict(PredictArgs),
+    /// Answer for images: predictions and annotated pictures
+    Predict(Box<PredictArgs>),
     /// Look at a data set, or write the built-in one
     #[command(subcommand)]
     Data(DataCommand),
@@ -299,40 +299,6 @@ struct EvaluateArgs {
     seed: Option<u64>,
 }
 
-#[derive(Args)]
-struct PredictArgs {
-    /// A run folder or a weights file; a plain torchvision or timm ResNet is a classifier
-    model: PathBuf,
-    /// Image files, folders, or globs
-    #[arg(required = true)]
-    images: Vec<String>,
-    /// Folder for predictions.jsonl and the pictures
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Leave the annotated pictures out
-    #[arg(long)]
-    no_images: bool,
-    /// Class names of a plain ResNet, one per line
-    #[arg(long, value_name = "FILE")]
-    classes: Option<PathBuf>,
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
-    /// Side in pixels [default: the training size]
-    #[arg(long)]
-    imgsz: Option<usize>,
-    #[arg(long, default_value = "auto")]
-    device: String,
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Smallest score a box may have
-    #[arg(long, default_value_t = 0.25)]
-    conf: f32,
-    #[command(flatten)]
-    boxes: BoxArgs,
-    #[arg(long, default_value_t = 0.01)]
-    max_broken: f32,
-}
-
 #[derive(Subcommand)]
 enum DataCommand {
     /// Say what a data set holds and what is wrong with it
@@ -362,7 +328,7 @@ pub fn run(cli: Cli) -> Result<()> {
             None => train::train(args.config()?).map(|_| ()),
         },
         Command::Evaluate(args) => evaluate_command(args),
-        Command::Predict(args) => predict_command(args),
+        Command::Predict(args) => predict_flags::command(*args),
         Command::Data(DataCommand::Check { data, val_fraction, seed }) => {
             let dataset = Dataset::open(&data, &OpenOptions { val_fraction, seed })?;
             println!("{}", describe::check(&dataset));
@@ -416,32 +382,6 @@ fn evaluate_command(args: EvaluateArgs) -> Result<()> {
         open,
     };
     println!("{}", evaluate::command(&options, &data)?);
-    Ok(())
-}
-
-fn predict_command(args: PredictArgs) -> Result<()> {
-    let options = predict::Options {
-        device: DeviceChoice::parse(&args.device, args.threads)?,
-        model: args.model,
-        sources: args.images,
-        out: args.out,
-        pictures: !args.no_images,
-        classes: args.classes,
-        batch: args.batch,
-        imgsz: args.imgsz,
-        boxes: args.boxes.options(args.conf),
-        max_broken: args.max_broken,
-    };
-    let bar = ProgressBar::no_length();
-    let report = predict::predict(&options, |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    for broken in &report.broken {
-        eprintln!("unreadable, left out: {broken}");
-    }
-    println!("{} images answered in {}", report.images, report.lines.display());
     Ok(())
 }
 

@@ -204,6 +204,33 @@ impl Runner {
         plan.answers(executor)
     }
 
+    /// Brings the next batch to the device, where the one that was started may still be computing.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn load(&mut self, shape: [usize; 3], images: &[u8]) -> Result<()> {
+        self.prepare(shape)?;
+        self.plans[&shape].load(&mut self.executor, images)
+    }
+
+    /// Starts on the batch loaded last.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn start(&mut self, shape: [usize; 3]) -> Result<()> {
+        self.prepare(shape)?;
+        self.plans[&shape].start(&mut self.executor, ParameterSet::Current)
+    }
+
+    /// The answers to the batch started last, as soon as they are there.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn answers(&mut self, shape: [usize; 3]) -> Result<Vec<HeadOutput>> {
+        self.prepare(shape)?;
+        self.plans[&shape].answers(&self.executor)
+    }
+
     /// Whether the plan of this shape is new.
     fn prepare(&mut self, shape: [usize; 3]) -> Result<bool> {
         let new = !self.plans.contains_key(&shape);

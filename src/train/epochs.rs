@@ -401,7 +401,7 @@ impl Run {
         for (task, result) in results.iter().enumerate() {
             if let Some(value) = better(result.fitness(), self.state.best_per_task[task]) {
                 self.state.best_per_task[task] = Some(value);
-                let path = self.folder.weights(&format!("best_{}", file_name(&result.task.name)));
+                let path = self.folder.weights(&format!("best_{}", predict::file_name(&result.task.name)));
                 checkpoint::save_model(&path, &mut self.trainer, &self.card)?;
             }
         }
@@ -446,12 +446,6 @@ impl Run {
         let line = format!("done in {took}; {best}predict with: polyhead predict {path} IMAGES… --out DIR");
         say(&mut self.folder, &line)
     }
-}
-
-/// A task's name as a part of a file name; where that changes it, with a hash, so that no two tasks share a file.
-fn file_name(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
-    if plain == name { plain } else { format!("{plain}-{:08x}", init::hash_name(name) as u32) }
 }
 
 /// Set by Ctrl-C; a second one ends the process at once.
