@@ -24,17 +24,17 @@ pub struct Batches<'a> {
 /// What has arrived, and how far in order.
 #[derive(Default)]
 pub struct Order {
-    early: BTreeMap<u64, Option<Box<Ready>>>,
+    early: BTreeMap<u64, Option<Ready>>,
     next: u64,
     arrived: u64,
     /// In order, without those that cannot be read.
-    waiting: VecDeque<Box<Ready>>,
+    waiting: VecDeque<Ready>,
     end: Option<(u64, Option<Error>)>,
 }
 
 /// What is there to compute.
 pub enum Next {
-    Batch(Vec<Box<Ready>>),
+    Batch(Vec<Ready>),
     /// Nothing yet.
     Nothing,
     /// Nothing any more.

@@ -27,7 +27,7 @@ impl List {
     ///
     /// # Errors
     /// What cannot be a list of paths.
-    pub fn next(&mut self) -> Result<Option<PathBuf>> {
+    pub fn read(&mut self) -> Result<Option<PathBuf>> {
         let end = if self.ends == Ends::Nul { 0 } else { b'\n' };
         loop {
             let mut path = Vec::new();

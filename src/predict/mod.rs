@@ -90,6 +90,9 @@ pub enum Ended {
     Unread,
 }
 
+/// Nobody knows how long a list will be, so memory for a batch is taken whole; beyond this it is a slip of the keys.
+const LARGEST_LISTED_BATCH: usize = 1 << 16;
+
 /// Answers for all sources, until `interrupt` is set.
 ///
 /// # Errors
@@ -98,6 +101,12 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     check(&options)?;
     let Options { list, out, .. } = options;
     let mut sources = Sources::open(&options.sources, list)?;
+    if sources.has_list() && options.batch > LARGEST_LISTED_BATCH {
+        return Err(Error::Usage(format!(
+            "--batch {}: with a list a batch is computed whole however few images it gets; take at most {LARGEST_LISTED_BATCH}",
+            options.batch
+        )));
+    }
     let classes = options.classes.as_deref().map(read_classes).transpose()?;
     let annotations = options.coco_images.as_deref().map(Annotations::read).transpose()?.map(Arc::new);
     let model = Model::load(&Model::locate(&options.model)?, classes)?;

@@ -141,7 +141,7 @@ impl Sources {
             }
             match self.left.front_mut() {
                 None => return Ok(None),
-                Some(Source::List { list, base }) => match list.next()? {
+                Some(Source::List { list, base }) => match list.read()? {
                     Some(path) => {
                         let name = Name::Mirrored(base.join(mirrored(&path)));
                         return Ok(Some(Found { path, name }));

@@ -100,8 +100,8 @@ impl Walk {
         let mut after = Vec::new();
         for &first in matched {
             // `**` may end right here: what follows it is tried as well.
-            for at in first..parts.len() {
-                match &parts[at] {
+            for (at, part) in parts.iter().enumerate().skip(first) {
+                match part {
                     Part::Folders => after.push(at),
                     Part::Name(pattern) => {
                         if pattern.matches(&text) {

@@ -41,7 +41,7 @@ pub struct Ready {
 /// To the executor.
 pub enum Arrival {
     /// Nothing where the image could not be read.
-    Decoded(u64, Option<Box<Ready>>),
+    Decoded(u64, Option<Ready>),
     /// So many images were fed, and why no more.
     End(u64, Option<Error>),
 }
@@ -57,7 +57,7 @@ pub struct Finished {
 
 enum Job {
     Decode(Asked),
-    Finish { ready: Box<Ready>, outputs: Arc<Vec<HeadOutput>>, row: usize },
+    Finish { ready: Ready, outputs: Arc<Vec<HeadOutput>>, row: usize },
 }
 
 /// What waits for a worker, and how many images may still set out.
@@ -121,7 +121,7 @@ impl Queue {
     }
 
     /// Hands a batch and its outputs to the workers.
-    pub fn finish(&self, batch: Vec<Box<Ready>>, outputs: Vec<HeadOutput>) {
+    pub fn finish(&self, batch: Vec<Ready>, outputs: Vec<HeadOutput>) {
         let outputs = Arc::new(outputs);
         let jobs = batch.into_iter().enumerate();
         let jobs = jobs.map(|(row, ready)| Job::Finish { ready, outputs: Arc::clone(&outputs), row });
@@ -223,7 +223,7 @@ impl Work<'_> {
                 Job::Decode(asked) => {
                     let index = asked.index;
                     let ready = match self.decode(asked) {
-                        Ok(ready) => Some(Box::new(ready)),
+                        Ok(ready) => Some(ready),
                         Err((asked, reason)) => {
                             let _ = finished.send(self.broken(&asked, &reason));
                             None
