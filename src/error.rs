@@ -46,6 +46,15 @@ impl Error {
         Error::Checkpoint { file: file.as_ref().to_path_buf(), message: message.into() }
     }
 
+    /// What went wrong with a file, for those who name the file themselves.
+    pub fn reason(&self) -> String {
+        match self {
+            Error::Data { message, .. } => message.clone(),
+            Error::Io { action, source, .. } => format!("cannot {action}: {source}"),
+            other => other.to_string(),
+        }
+    }
+
     /// 0 is success, 1 failed, 2 usage, 130 interrupted.
     pub fn exit_code(&self) -> i32 {
         match self {

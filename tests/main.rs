@@ -27,6 +27,10 @@ mod library;
 mod overfit;
 #[path = "suite/partial.rs"]
 mod partial;
+#[path = "suite/predict.rs"]
+mod predict;
+#[path = "suite/predict_files.rs"]
+mod predict_files;
 #[path = "suite/pytorch.rs"]
 mod pytorch;
 #[path = "suite/reference.rs"]

@@ -125,11 +125,10 @@ struct Inference {
 
 impl Work for Inference {
     fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
-        let bring = |load: &mut dyn FnMut(&[u8]) -> Result<()>| {
-            look();
-            self.batches.next(|images, _| load(images))
-        };
-        self.runner.run_ahead(self.shape, bring).map(|_| ())
+        self.runner.start(self.shape)?;
+        look();
+        self.batches.next(|images, _| self.runner.load(self.shape, images))?;
+        self.runner.answers(self.shape).map(|_| ())
     }
 
     fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>> {
@@ -179,8 +178,10 @@ pub fn infer(options: &Options) -> Result<Measurement> {
         }
     };
     let model = Model { tensors: initial_tensors(&card.architecture, options)?, card };
-    let runner = model.start(&options.device)?;
-    let mut work = Inference { runner, shape: [options.batch, options.imgsz, options.imgsz], batches };
+    let (mut runner, mut batches) = (model.start(&options.device)?, batches);
+    let shape = [options.batch, options.imgsz, options.imgsz];
+    batches.next(|images, _| runner.load(shape, images))?;
+    let mut work = Inference { runner, shape, batches };
     let timed = time(&mut work, options.repeats)?;
     let parameters = model.card.architecture.parameter_count(options.imgsz)?;
     Ok(measurement("infer", options, timed, parameters, work.executor()))

@@ -3,25 +3,24 @@
 mod bench_flags;
 mod evaluate_flags;
 mod life_flags;
+mod predict_flags;
 
 use crate::balance::Method;
 use crate::config::TrainConfig;
 use crate::data::{Dataset, OpenOptions, describe, digits};
 use crate::error::{Error, Result};
-use crate::executor::DeviceChoice;
 use crate::model::Backbone;
 use crate::model::heads::decode::DecodeOptions;
 use crate::model::heads::detection::HeadSize;
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
-use crate::predict;
 use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
 use bench_flags::BenchCommand;
 use clap::{Args, Parser, Subcommand};
 use evaluate_flags::EvaluateArgs;
-use indicatif::ProgressBar;
 use life_flags::LifeArgs;
+use predict_flags::PredictArgs;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -39,8 +38,8 @@ enum Command {
     Train(Box<TrainArgs>),
     /// Judge a run or a weights file on a data set, or a COCO results file
     Evaluate(EvaluateArgs),
-    /// Answer for images: predictions.jsonl and annotated pictures
-    Predict(PredictArgs),
+    /// Answer for images: predictions and annotated pictures
+    Predict(Box<PredictArgs>),
     /// Look at a data set, or write the built-in one
     #[command(subcommand)]
     Data(DataCommand),
@@ -293,40 +292,6 @@ impl BoxArgs {
     }
 }
 
-#[derive(Args)]
-struct PredictArgs {
-    /// A run folder or a weights file; a plain torchvision or timm ResNet is a classifier
-    model: PathBuf,
-    /// Image files, folders, or globs
-    #[arg(required = true)]
-    images: Vec<String>,
-    /// Folder for predictions.jsonl and the pictures
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Leave the annotated pictures out
-    #[arg(long)]
-    no_images: bool,
-    /// Class names of a plain ResNet, one per line
-    #[arg(long, value_name = "FILE")]
-    classes: Option<PathBuf>,
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
-    /// Side in pixels [default: the training size]
-    #[arg(long)]
-    imgsz: Option<usize>,
-    #[arg(long, default_value = "auto")]
-    device: String,
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Smallest score a box may have
-    #[arg(long, default_value_t = 0.25)]
-    conf: f32,
-    #[command(flatten)]
-    boxes: BoxArgs,
-    #[arg(long, default_value_t = 0.01)]
-    max_broken: f32,
-}
-
 #[derive(Subcommand)]
 enum DataCommand {
     /// Say what a data set holds and what is wrong with it
@@ -357,7 +322,7 @@ pub fn run(cli: Cli) -> Result<()> {
             None => train::train(args.config()?).map(|_| ()),
         },
         Command::Evaluate(args) => args.evaluate(),
-        Command::Predict(args) => predict_command(args),
+        Command::Predict(args) => predict_flags::command(*args),
         Command::Data(DataCommand::Check { data, val_fraction, seed }) => {
             let dataset = Dataset::open(&data, &OpenOptions { val_fraction, seed })?;
             println!("{}", describe::check(&dataset));
@@ -376,30 +341,4 @@ pub fn run(cli: Cli) -> Result<()> {
         }
         Command::Bench(command) => bench_flags::run(command),
     }
-}
-
-fn predict_command(args: PredictArgs) -> Result<()> {
-    let options = predict::Options {
-        device: DeviceChoice::parse(&args.device, args.threads)?,
-        model: args.model,
-        sources: args.images,
-        out: args.out,
-        pictures: !args.no_images,
-        classes: args.classes,
-        batch: args.batch,
-        imgsz: args.imgsz,
-        boxes: args.boxes.options(args.conf),
-        max_broken: args.max_broken,
-    };
-    let bar = ProgressBar::no_length();
-    let report = predict::predict(&options, |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    for broken in &report.broken {
-        eprintln!("unreadable, left out: {broken}");
-    }
-    println!("{} images answered in {}", report.images, report.lines.display());
-    Ok(())
 }

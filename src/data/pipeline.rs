@@ -268,12 +268,7 @@ impl<T: Send + 'static> Shared<T> {
 
     fn broken(&self, index: usize, error: &Error) -> Broken {
         let name = self.samples[index].name.clone();
-        let message = match error {
-            Error::Data { message, .. } => message.clone(),
-            Error::Io { action, source, .. } => format!("cannot {action}: {source}"),
-            other => other.to_string(),
-        };
-        Broken { index, name, message }
+        Broken { index, name, message: error.reason() }
     }
 
     fn permutation(&self, known: &Mutex<BTreeMap<u64, Arc<[u32]>>>, epoch: u64) -> Arc<[u32]> {

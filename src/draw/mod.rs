@@ -115,15 +115,23 @@ pub fn grid(images: &[Canvas], columns: usize) -> Canvas {
     sheet
 }
 
-/// Writes a PNG beside `path` and renames it: a reader sees the old picture or the new one, never half. It is not
-/// synced; a picture lost to a power cut can be drawn again.
+/// Writes a PNG. It is not synced; a picture lost to a power cut can be drawn again.
 ///
 /// Errors: `Io` where the file system refuses or the canvas has no pixels; nothing stays behind.
 pub fn write_png(path: &Path, canvas: &Canvas) -> Result<()> {
+    write_beside(path, |aside| encode(aside, canvas))
+}
+
+/// Has `write` make a file beside `path` and renames it: a reader sees the old file or the new one, never half, whatever
+/// other threads write.
+///
+/// Errors: `Io` where the file system refuses; nothing stays behind.
+pub fn write_beside(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.part", std::process::id()));
+    let thread = format!("{:?}", std::thread::current().id()).replace(|c: char| !c.is_ascii_digit(), "");
+    aside.push(format!(".{}-{thread}.part", std::process::id()));
     let aside = Path::new(&aside);
-    let moved = encode(aside, canvas).and_then(|()| std::fs::rename(aside, path));
+    let moved = write(aside).and_then(|()| std::fs::rename(aside, path));
     moved.map_err(|e| {
         // The error returned is what a person must hear of; a leftover that cannot be removed changes nothing.
         let _ = std::fs::remove_file(aside);

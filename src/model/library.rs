@@ -186,34 +186,39 @@ impl Runner {
         self.plans[&shape].run(&mut self.executor, ParameterSet::Current, images)
     }
 
-    /// As [`Runner::run`] on the batch that the last call brought. `bring` hands the next one over, which travels to the device
-    /// while it computes; for the first call of a shape it is asked for two.
+    /// Brings the next batch to the device, where the one that was started may still be computing.
     ///
     /// # Errors
-    /// As [`Runner::run`], and those of `bring`.
-    pub fn run_ahead(
-        &mut self,
-        shape: [usize; 3],
-        mut bring: impl FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
-    ) -> Result<Vec<HeadOutput>> {
-        let first = self.prepare(shape)?;
-        let (plan, executor) = (&self.plans[&shape], &mut self.executor);
-        if first {
-            bring(&mut |images| plan.load(executor, images))?;
-        }
-        plan.start(executor, ParameterSet::Current)?;
-        bring(&mut |images| plan.load(executor, images))?;
-        plan.answers(executor)
+    /// As [`Runner::run`].
+    pub fn load(&mut self, shape: [usize; 3], images: &[u8]) -> Result<()> {
+        self.prepare(shape)?;
+        self.plans[&shape].load(&mut self.executor, images)
     }
 
-    /// Whether the plan of this shape is new.
-    fn prepare(&mut self, shape: [usize; 3]) -> Result<bool> {
-        let new = !self.plans.contains_key(&shape);
-        if new {
+    /// Starts on the batch loaded last.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn start(&mut self, shape: [usize; 3]) -> Result<()> {
+        self.prepare(shape)?;
+        self.plans[&shape].start(&mut self.executor, ParameterSet::Current)
+    }
+
+    /// The answers to the batch started last, as soon as they are there.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn answers(&mut self, shape: [usize; 3]) -> Result<Vec<HeadOutput>> {
+        self.prepare(shape)?;
+        self.plans[&shape].answers(&self.executor)
+    }
+
+    fn prepare(&mut self, shape: [usize; 3]) -> Result<()> {
+        if !self.plans.contains_key(&shape) {
             let plan = ForwardPlan::prepare(&mut self.executor, &self.architecture, shape)?;
             self.plans.insert(shape, plan);
         }
-        Ok(new)
+        Ok(())
     }
 
     /// What it runs on.

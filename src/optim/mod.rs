@@ -124,9 +124,10 @@ mod tests {
             let update = OptimizerState::new(3).advance(config, 4, weights);
             update.groups.iter().map(|g| g.learning_rate).collect()
         };
-        assert_eq!(rates(&config, &[1.0, 1.0]), [0.3; 3]);
+        // The last is of what is frozen.
+        assert_eq!(rates(&config, &[1.0, 1.0]), [0.3, 0.3, 0.3, 0.0]);
         config.rate_factors = vec![0.1, 1.0, 2.0];
         // A task's weight scales its gradient, not its rate.
-        assert_eq!(rates(&config, &[5.0, 0.0]), [0.3 * 0.1, 0.3, 0.3 * 2.0]);
+        assert_eq!(rates(&config, &[5.0, 0.0]), [0.3 * 0.1, 0.3, 0.3 * 2.0, 0.0]);
     }
 }

@@ -32,11 +32,22 @@ fn numbers(answer: &[HeadOutput]) -> Vec<Vec<f32>> {
 #[test]
 fn prediction_on_the_gpus_kernels_is_the_cpus() {
     let (model, pixels) = (model(), images(2, 64));
+    let others: Vec<u8> = pixels.iter().rev().copied().collect();
     let answer = |device: &DeviceChoice| {
         let mut runner = model.start(device).unwrap();
         // Another size between, so that plans share the arena.
         runner.run([1, 96, 64], &images(2, 64)[..96 * 64 * 3]).unwrap();
-        numbers(&runner.run([2, 64, 64], &pixels).unwrap())
+        let shape = [2, 64, 64];
+        let answers = numbers(&runner.run(shape, &pixels).unwrap());
+        // A batch that is brought while another computes changes neither's answers.
+        let other = numbers(&runner.run(shape, &others).unwrap());
+        runner.load(shape, &pixels).unwrap();
+        runner.start(shape).unwrap();
+        runner.load(shape, &others).unwrap();
+        assert!(numbers(&runner.answers(shape).unwrap()) == answers && other != answers, "{device}");
+        runner.start(shape).unwrap();
+        assert!(numbers(&runner.answers(shape).unwrap()) == other, "{device}");
+        answers
     };
     let cpu = answer(&DeviceChoice::Cpu { threads: 2 });
     // f32 orders sums otherwise; bf16 rounds about a dozen maps one after the other, each by 2⁻⁹.

@@ -1,0 +1,154 @@
+//! The flags of `polyhead predict`, and what a person sees while it runs: everything on standard error, so that standard
+//! output stays free for the answers.
+
+use super::BoxArgs;
+use crate::error::{Error, Result};
+use crate::executor::DeviceChoice;
+use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Args)]
+pub struct PredictArgs {
+    /// A run folder or a weights file; a plain torchvision or timm ResNet is a classifier
+    model: PathBuf,
+    /// Image files, folders, or globs; `-` reads a list of paths from standard input, one a line
+    #[arg(required = true)]
+    images: Vec<String>,
+    /// Folder for the answers and the pictures; `-` writes JSON lines to standard output and no pictures
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// jsonl (predictions.jsonl), coco (detections.json, images.json), yolo (labels/), csv (predictions.csv, boxes.csv), or
+    /// several with commas
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_delimiter = ',')]
+    format: Vec<String>,
+    /// Take the image and category ids of --format coco from these annotations, by file_name and name
+    #[arg(long, value_name = "ANN.json")]
+    coco_images: Option<PathBuf>,
+    /// Paths in the list end with NUL, as find -print0 writes them
+    #[arg(long, short = '0')]
+    null: bool,
+    /// Leave the annotated pictures out
+    #[arg(long)]
+    no_images: bool,
+    /// Class names of a plain ResNet, one per line
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Side in pixels [default: the training size]
+    #[arg(long)]
+    imgsz: Option<usize>,
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Threads that decode, draw and write
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    /// Threads that compute [default: one per core]
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Smallest score a box may have
+    #[arg(long, default_value_t = 0.25)]
+    conf: f32,
+    #[command(flatten)]
+    boxes: BoxArgs,
+    /// Share of unreadable images above which predict fails; one is always borne, unless this is 0. Judged at the end, and
+    /// on the way as if at least 1,000 images had been seen
+    #[arg(long, default_value_t = 0.01)]
+    max_broken: f64,
+}
+
+/// Answers, and says what came of it.
+pub fn command(args: PredictArgs) -> Result<()> {
+    let to_stdout = args.out == Path::new(LIST);
+    let options = args.options()?;
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} images, {per_sec}, {elapsed}") {
+        bar.set_style(style);
+    }
+    let say = |line: String| bar.suspend(|| say(&line));
+    let report = predict::predict(options, &*interrupt_flag()?, |event| match event {
+        Event::Lines(lines) => bar.set_position(lines),
+        Event::Broken(broken) => say(format!("unreadable, left out: {broken}")),
+        Event::Kept(file) => say(format!("what was answered until then is in {}", file.display())),
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    report.remark.iter().for_each(|remark| say(remark.clone()));
+    let summary = summary(&report);
+    if report.ended == Ended::Unread {
+        return Ok(());
+    }
+    if to_stdout || report.ended != Ended::Whole {
+        say(summary);
+    } else {
+        // Whoever started this may not listen; the answers are written.
+        let _ = writeln!(std::io::stdout(), "{summary}");
+    }
+    match report.ended {
+        Ended::Interrupted => Err(Error::Interrupted),
+        // `| head` has what it wanted.
+        Ended::Whole | Ended::Unread => Ok(()),
+    }
+}
+
+impl PredictArgs {
+    fn options(self) -> Result<predict::Options> {
+        let listed = self.images.iter().any(|source| source == LIST);
+        let list = (listed || self.null).then(|| List {
+            reader: Box::new(BufReader::new(std::io::stdin())),
+            ends: if self.null { Ends::Nul } else { Ends::Line },
+            line: 0,
+        });
+        let out = match self.out == Path::new(LIST) {
+            true => Destination::Lines(Box::new(std::io::stdout())),
+            false => Destination::Folder(self.out),
+        };
+        Ok(predict::Options {
+            device: DeviceChoice::parse(&self.device, self.threads)?,
+            model: self.model,
+            sources: self.images,
+            list,
+            pictures: !self.no_images,
+            out,
+            formats: self.format.iter().map(|word| word.trim().parse()).collect::<Result<Vec<Format>>>()?,
+            coco_images: self.coco_images,
+            classes: self.classes,
+            batch: self.batch,
+            imgsz: self.imgsz,
+            workers: self.workers,
+            boxes: self.boxes.options(self.conf),
+            max_broken: self.max_broken,
+        })
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let files: Vec<String> = report.files.iter().map(|f| f.display().to_string()).collect();
+    let place = if files.is_empty() { String::new() } else { format!(" in {}", files.join(", ")) };
+    let unreadable = if report.broken > 0 { format!(", {} unreadable", report.broken) } else { String::new() };
+    format!("{} images answered{place}{unreadable}", report.images)
+}
+
+/// A line on standard error, if anybody listens.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Set by Ctrl-C or SIGTERM; a second one ends the process at once.
+fn interrupt_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&flag);
+    let set = ctrlc::set_handler(move || {
+        if handler.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        say("finishing the images that were computed; Ctrl-C again stops at once");
+    });
+    set.map_err(|e| Error::Other(format!("cannot listen for Ctrl-C: {e}")))?;
+    Ok(flag)
+}

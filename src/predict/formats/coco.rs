@@ -1,0 +1,198 @@
+//! COCO's list of results, `detections.json`, and the numbers in it: those of an annotation file, so that the two can be
+//! compared as they are, or our own, which `images.json` explains.
+
+use crate::data::did_you_mean;
+use crate::error::{Error, Result};
+use crate::model::Prediction;
+use crate::predict::answer::{Answered, round};
+use crate::task::Task;
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The numbers an annotation file gives to images and classes.
+pub struct Annotations {
+    file: PathBuf,
+    /// By `file_name`.
+    images: HashMap<String, u64>,
+    /// By the last part of `file_name`; `None` where two share it.
+    bare: HashMap<String, Option<u64>>,
+    categories: HashMap<String, u64>,
+    unknown: AtomicU64,
+}
+
+#[derive(Deserialize)]
+struct AnnotationFile {
+    images: Vec<ImageEntry>,
+    categories: Vec<CategoryEntry>,
+}
+
+#[derive(Deserialize)]
+struct ImageEntry {
+    id: u64,
+    file_name: String,
+}
+
+#[derive(Deserialize)]
+struct CategoryEntry {
+    id: u64,
+    name: String,
+}
+
+impl Annotations {
+    /// # Errors
+    /// A file that cannot be read or is no COCO annotation file.
+    pub fn read(path: &Path) -> Result<Annotations> {
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        let read: AnnotationFile = serde_json::from_reader(BufReader::new(file))
+            .map_err(|e| Error::data(path, Some(e.line()), format!("not a COCO annotation file: {e}")))?;
+        let (mut images, mut bare) = (HashMap::new(), HashMap::new());
+        for image in read.images {
+            let last = image.file_name.rsplit('/').next().unwrap_or_default().to_owned();
+            bare.entry(last).and_modify(|id| *id = None).or_insert(Some(image.id));
+            images.insert(image.file_name, image.id);
+        }
+        let categories = read.categories.into_iter().map(|c| (c.name, c.id)).collect();
+        Ok(Annotations { file: path.to_path_buf(), images, bare, categories, unknown: AtomicU64::new(0) })
+    }
+
+    /// By as many of the path's last parts as one `file_name` has; else by the bare name, where only one image has it.
+    fn id_of(&self, file: &Path) -> Option<u64> {
+        let text = file.to_string_lossy().replace('\\', "/");
+        let starts = text.match_indices('/').map(|(at, _)| at + 1);
+        let whole = [0].into_iter().chain(starts).find_map(|at| self.images.get(&text[at..]).copied());
+        let last = text.rsplit('/').next().unwrap_or_default();
+        let id = whole.or_else(|| self.bare.get(last).copied().flatten());
+        if id.is_none() {
+            self.unknown.fetch_add(1, Ordering::Relaxed);
+        }
+        id
+    }
+
+    /// A sentence about the images that were asked about and are not annotated.
+    pub fn remark(&self) -> Option<String> {
+        let count = self.unknown.load(Ordering::Relaxed);
+        let file = self.file.display();
+        (count > 0)
+            .then(|| format!("images that {file} does not name, without a detection in the COCO results: {count}"))
+    }
+}
+
+/// A detection task's classes as category ids; `None` for a task whose classes the annotations know nothing of.
+pub type Categories = Option<Vec<u64>>;
+
+/// Those of an annotation file by name, or numbers from 1, running on from task to task.
+///
+/// # Errors
+/// A class that is missing among its task's.
+pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annotations>) -> Result<Vec<Categories>> {
+    let Some(annotations) = annotations else {
+        let mut next = 1..;
+        return Ok(detects.iter().map(|&t| Some(next.by_ref().take(tasks[t].classes().len()).collect())).collect());
+    };
+    let known = &annotations.categories;
+    let mut found = Vec::new();
+    for &task in detects {
+        let classes = tasks[task].classes();
+        let missing = classes.iter().find(|class| !known.contains_key(*class));
+        found.push(match missing {
+            None => Some(classes.iter().map(|class| known[class]).collect()),
+            Some(_) if detects.len() > 1 && classes.iter().all(|class| !known.contains_key(class)) => None,
+            Some(missing) => {
+                return Err(Error::Usage(format!(
+                    "{}: no category is called `{missing}`, a class of the task `{}`{}; give the annotations of what the model was trained on",
+                    annotations.file.display(),
+                    tasks[task].name,
+                    did_you_mean(missing, known.keys().map(String::as_str))
+                )));
+            }
+        });
+    }
+    if found.iter().all(Option::is_none) {
+        return Err(Error::Usage(format!(
+            "{}: none of its categories is a class of the model; give the annotations of what it was trained on",
+            annotations.file.display()
+        )));
+    }
+    Ok(found)
+}
+
+/// `detections.json`: one entry per box.
+pub struct Results {
+    pub task: usize,
+    pub categories: Vec<u64>,
+    pub ids: Option<Arc<Annotations>>,
+}
+
+impl Results {
+    pub fn piece(&self, image: &Answered) -> String {
+        let Prediction::Boxes(found) = &image.answer[self.task] else { return String::new() };
+        let id = match &self.ids {
+            Some(annotations) => annotations.id_of(image.file),
+            None => Some(image.number),
+        };
+        let Some(id) = id else { return String::new() };
+        let entries = found.iter().map(|b| {
+            let [x1, y1, x2, y2] = b.xyxy;
+            let bbox = [x1, y1, x2 - x1, y2 - y1].map(|v| round(v, 1e2));
+            let score = round(b.score, 1e6);
+            json!({"image_id": id, "category_id": self.categories[b.class], "bbox": bbox, "score": score}).to_string()
+        });
+        entries.collect::<Vec<_>>().join(",\n")
+    }
+}
+
+/// `images.json`: which image and which class our numbers mean, as an annotation file says it.
+pub struct Images {
+    categories: String,
+}
+
+impl Images {
+    pub fn new(tasks: &[Task], detects: &[usize], categories: &[Categories]) -> Images {
+        let named = detects.iter().zip(categories).flat_map(|(&task, ids)| {
+            let ids = ids.iter().flatten();
+            let entry = move |(class, id)| json!({"id": id, "name": class, "supercategory": tasks[task].name});
+            tasks[task].classes().iter().zip(ids).map(entry)
+        });
+        Images { categories: json!(named.collect::<Vec<_>>()).to_string() }
+    }
+
+    pub fn opening(&self) -> String {
+        format!("{{\"categories\": {},\n\"images\": [", self.categories)
+    }
+
+    pub fn piece(image: &Answered) -> String {
+        let [width, height] = image.size;
+        let file = image.file.to_string_lossy();
+        json!({"id": image.number, "file_name": file, "width": width, "height": height}).to_string()
+    }
+}
+
+/// Numbers for images without an annotation file: the stems' where the first is a number, as in COCO's own folders, else
+/// counted from 1.
+#[derive(Default)]
+pub struct Numbers {
+    by_stem: Option<bool>,
+}
+
+/// Above every number of up to twelve digits, which is what COCO's own file names hold.
+const BEYOND_STEMS: u64 = 1 << 40;
+
+impl Numbers {
+    /// `line` counts from 1.
+    pub fn next(&mut self, file: &Path, line: u64) -> u64 {
+        let stem = file.file_stem().and_then(|s| s.to_str()).filter(|s| s.bytes().all(|b| b.is_ascii_digit()));
+        let number = stem.and_then(|s| s.parse().ok()).filter(|&n: &u64| n < BEYOND_STEMS);
+        match (*self.by_stem.get_or_insert(number.is_some()), number) {
+            (true, Some(number)) => number,
+            // Among numbers a file without one gets one that no stem has.
+            (true, None) => BEYOND_STEMS + line,
+            (false, _) => line,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The files answers are written to: which there are, how each begins and ends, and what an image adds to it. Not here:
+//! writing them.
+
+mod coco;
+mod tables;
+pub mod yolo;
+
+pub use coco::{Annotations, Numbers};
+
+use super::answer::{self, Answered};
+use crate::error::{Error, Result};
+use crate::evaluate::file_name;
+use crate::task::{Task, TaskKind};
+use coco::{Images, Results};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// What `--format` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Jsonl,
+    Coco,
+    Yolo,
+    Csv,
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Format> {
+        match word {
+            "jsonl" => Ok(Format::Jsonl),
+            "coco" => Ok(Format::Coco),
+            "yolo" => Ok(Format::Yolo),
+            "csv" => Ok(Format::Csv),
+            _ => {
+                Err(Error::Usage(format!("--format {word}: expected jsonl, coco, yolo or csv, or several with commas")))
+            }
+        }
+    }
+}
+
+/// One file that every image may add to, in the order of the images.
+pub struct Sheet {
+    /// Its name in the folder of answers.
+    pub file: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Lines,
+    Results(Results),
+    Images(Images),
+    Table { tasks: Vec<Task> },
+    Boxes { task: usize },
+}
+
+/// The files that `formats` ask for; YOLO's, one an image, are not among them.
+///
+/// # Errors
+/// A format of boxes for a model without a detection task, or annotations that lack its classes.
+pub fn sheets(formats: &[Format], tasks: &[Task], annotations: Option<&Arc<Annotations>>) -> Result<Vec<Sheet>> {
+    let detects: Vec<usize> = (0..tasks.len()).filter(|&t| matches!(tasks[t].kind, TaskKind::Detect { .. })).collect();
+    let mut sheets = Vec::new();
+    for format in [Format::Jsonl, Format::Coco, Format::Yolo, Format::Csv] {
+        if !formats.contains(&format) {
+            continue;
+        }
+        if detects.is_empty() && matches!(format, Format::Coco | Format::Yolo) {
+            let names: Vec<String> = tasks.iter().map(|t| format!("`{}` ({})", t.name, t.kind_word())).collect();
+            return Err(Error::Usage(format!(
+                "--format {}: it holds boxes, and the model has no detection task, only {}; take jsonl or csv",
+                if format == Format::Coco { "coco" } else { "yolo" },
+                names.join(", ")
+            )));
+        }
+        match format {
+            Format::Jsonl => sheets.push(Sheet { file: "predictions.jsonl".into(), kind: Kind::Lines }),
+            Format::Coco => sheets.extend(coco_sheets(tasks, &detects, annotations)?),
+            // A file an image.
+            Format::Yolo => {}
+            Format::Csv => {
+                if detects.len() < tasks.len() {
+                    let kind = Kind::Table { tasks: tasks.to_vec() };
+                    sheets.push(Sheet { file: "predictions.csv".into(), kind });
+                }
+                let boxes = |&task: &usize| Sheet {
+                    file: format!("{}.csv", of_task("boxes", tasks, &detects, task)),
+                    kind: Kind::Boxes { task },
+                };
+                sheets.extend(detects.iter().map(boxes));
+            }
+        }
+    }
+    Ok(sheets)
+}
+
+fn coco_sheets(tasks: &[Task], detects: &[usize], annotations: Option<&Arc<Annotations>>) -> Result<Vec<Sheet>> {
+    let mut sheets = Vec::new();
+    let categories = coco::categories(tasks, detects, annotations.map(Arc::as_ref))?;
+    for (&task, categories) in detects.iter().zip(&categories) {
+        // A task that the annotations know nothing of has nothing to be scored against.
+        let Some(categories) = categories.clone() else { continue };
+        let file = format!("{}.json", of_task("detections", tasks, detects, task));
+        sheets.push(Sheet { file, kind: Kind::Results(Results { task, categories, ids: annotations.cloned() }) });
+    }
+    if annotations.is_none() {
+        let images = Images::new(tasks, detects, &categories);
+        sheets.push(Sheet { file: "images.json".into(), kind: Kind::Images(images) });
+    }
+    Ok(sheets)
+}
+
+/// `stem`, with the task's name where several tasks ask for boxes.
+fn of_task(stem: &str, tasks: &[Task], detects: &[usize], task: usize) -> String {
+    match detects.len() {
+        1 => stem.to_owned(),
+        _ => format!("{stem}_{}", file_name(&tasks[task].name)),
+    }
+}
+
+impl Sheet {
+    /// What the file begins with.
+    pub fn opening(&self, tasks: &[Task]) -> Result<String> {
+        match &self.kind {
+            Kind::Lines => Ok(String::new()),
+            Kind::Results(_) => Ok("[".into()),
+            Kind::Images(images) => Ok(images.opening()),
+            Kind::Table { tasks } => tables::header(tasks),
+            Kind::Boxes { task } => tables::boxes_header(&tasks[*task]),
+        }
+    }
+
+    /// What stands before each but the first piece, and before the first; a piece ends its own lines where these are empty.
+    pub fn separators(&self) -> [&'static str; 2] {
+        match &self.kind {
+            Kind::Results(_) | Kind::Images(_) => [",\n", "\n"],
+            Kind::Lines | Kind::Table { .. } | Kind::Boxes { .. } => ["", ""],
+        }
+    }
+
+    /// What makes the file whole.
+    pub fn closing(&self) -> &'static str {
+        match &self.kind {
+            Kind::Results(_) => "\n]\n",
+            Kind::Images(_) => "\n]}\n",
+            Kind::Lines | Kind::Table { .. } | Kind::Boxes { .. } => "",
+        }
+    }
+
+    /// What an image adds; nothing where that is empty.
+    pub fn piece(&self, image: &Answered) -> Result<String> {
+        match &self.kind {
+            Kind::Lines => Ok(format!("{}\n", answer::describe(image))),
+            Kind::Results(results) => Ok(results.piece(image)),
+            Kind::Images(_) => Ok(Images::piece(image)),
+            Kind::Table { tasks } => tables::row(tasks, image),
+            Kind::Boxes { task } => tables::boxes(*task, image),
+        }
+    }
+
+    /// What an unreadable image adds: it keeps its line where every image has one.
+    pub fn broken(&self, file: &Path, reason: &str) -> Result<String> {
+        match &self.kind {
+            Kind::Lines => Ok(format!("{}\n", answer::describe_broken(file, reason))),
+            Kind::Table { tasks } => tables::broken(tasks, file, reason),
+            Kind::Results(_) | Kind::Images(_) | Kind::Boxes { .. } => Ok(String::new()),
+        }
+    }
+}

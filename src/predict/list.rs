@@ -1,0 +1,74 @@
+//! A list of paths that arrives while it is read: one a line, or each ended by NUL.
+
+use crate::error::{Error, Result};
+use std::ffi::OsString;
+use std::io::{BufRead, Read};
+use std::path::PathBuf;
+
+/// Longer than any system lets a path be.
+const LONGEST: u64 = 1 << 16;
+
+/// Where listed paths come from.
+pub struct List {
+    pub reader: Box<dyn BufRead + Send>,
+    pub ends: Ends,
+    pub line: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    Line,
+    /// As `find -print0` writes them: a path may hold a line's end.
+    Nul,
+}
+
+impl List {
+    /// The next path, as soon as its end has been read.
+    ///
+    /// # Errors
+    /// What cannot be a list of paths.
+    pub fn read(&mut self) -> Result<Option<PathBuf>> {
+        let end = if self.ends == Ends::Nul { 0 } else { b'\n' };
+        loop {
+            let mut path = Vec::new();
+            let read = self.reader.by_ref().take(LONGEST).read_until(end, &mut path);
+            read.map_err(Error::io("read", "the list on standard input"))?;
+            if path.is_empty() {
+                return Ok(None);
+            }
+            self.line += 1;
+            if path.last() == Some(&end) {
+                path.pop();
+            }
+            if self.ends == Ends::Line && path.contains(&0) {
+                return Err(self.error("it holds a NUL byte: for a list made by find -print0 add --null"));
+            }
+            if path.len() as u64 >= LONGEST {
+                return Err(
+                    self.error("too long for a path: expected one path a line, or with --null one before each NUL")
+                );
+            }
+            // Lists written on Windows.
+            if self.ends == Ends::Line && path.last() == Some(&b'\r') {
+                path.pop();
+            }
+            if !path.is_empty() {
+                return Ok(Some(PathBuf::from(text(path))));
+            }
+        }
+    }
+
+    fn error(&self, message: &str) -> Error {
+        Error::Usage(format!("standard input, path {}: {message}", self.line))
+    }
+}
+
+#[cfg(unix)]
+fn text(bytes: Vec<u8>) -> OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes)
+}
+
+#[cfg(not(unix))]
+fn text(bytes: Vec<u8>) -> OsString {
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}

@@ -1,0 +1,370 @@
+//! Prediction on the images a person names, however many: they are read as they are found, answered batch by batch, and
+//! written in the order of the sources. Memory depends on the batch and the size of the images, never on their number.
+
+mod answer;
+mod batches;
+mod formats;
+mod list;
+mod names;
+mod output;
+mod picture;
+mod sources;
+mod walk;
+mod workers;
+
+pub use answer::best;
+pub use formats::Format;
+pub use list::{Ends, List};
+pub use output::Destination;
+pub use picture::annotate;
+pub use sources::LIST;
+
+use crate::config::check_image_size;
+use crate::data::Augment;
+use crate::error::{Error, Result};
+use crate::executor::DeviceChoice;
+use crate::model::card::Framing;
+use crate::model::heads::decode::DecodeOptions;
+use crate::model::{Model, Runner};
+use batches::{Batches, Next, Order, Wait};
+use formats::{Annotations, yolo};
+use output::Outputs;
+use sources::Sources;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use workers::{Finished, Pictures, Queue, Work};
+
+/// What a person asked for.
+pub struct Options {
+    pub model: PathBuf,
+    /// Files, folders, globs, and [`LIST`].
+    pub sources: Vec<String>,
+    /// What [`LIST`] stands for.
+    pub list: Option<List>,
+    pub out: Destination,
+    pub formats: Vec<Format>,
+    /// COCO annotations whose numbers the results take.
+    pub coco_images: Option<PathBuf>,
+    pub pictures: bool,
+    pub classes: Option<PathBuf>,
+    pub batch: usize,
+    pub imgsz: Option<usize>,
+    pub device: DeviceChoice,
+    pub workers: usize,
+    pub boxes: DecodeOptions,
+    pub max_broken: f64,
+}
+
+/// What is told while it happens.
+pub enum Event<'a> {
+    /// So many images have their line.
+    Lines(u64),
+    /// An image that cannot be read, and why.
+    Broken(&'a str),
+    /// After an error: a file with what was answered until then.
+    Kept(&'a Path),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    pub images: u64,
+    pub broken: u64,
+    /// What was written; none where lines went elsewhere.
+    pub files: Vec<PathBuf>,
+    pub ended: Ended,
+    /// What else a person should know.
+    pub remark: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All images are answered.
+    Whole,
+    /// By the caller: what was computed is answered.
+    Interrupted,
+    /// Whoever read the lines has gone.
+    Unread,
+}
+
+/// Nobody knows how long a list will be, so memory for a batch is taken whole; beyond this it is a slip of the keys.
+const LARGEST_LISTED_BATCH: usize = 1 << 16;
+
+/// Answers for all sources, until `interrupt` is set.
+///
+/// # Errors
+/// Sources without an image, a model that cannot be loaded, too many unreadable images, a disk that refuses.
+pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(Event) + Send) -> Result<Report> {
+    check(&options)?;
+    let Options { list, out, .. } = options;
+    let mut sources = Sources::open(&options.sources, list)?;
+    if sources.has_list() && options.batch > LARGEST_LISTED_BATCH {
+        return Err(Error::Usage(format!(
+            "--batch {}: with a list a batch is computed whole however few images it gets; take at most {LARGEST_LISTED_BATCH}",
+            options.batch
+        )));
+    }
+    let classes = options.classes.as_deref().map(read_classes).transpose()?;
+    let annotations = options.coco_images.as_deref().map(Annotations::read).transpose()?.map(Arc::new);
+    let model = Model::load(&Model::locate(&options.model)?, classes)?;
+    let tasks = &model.card.architecture.tasks;
+    let sheets = formats::sheets(&options.formats, tasks, annotations.as_ref())?;
+    let size = options.imgsz.unwrap_or(model.card.image_size);
+    let mut runner = model.start(&options.device)?;
+    let framing = match model.card.framing {
+        Framing::Letterbox => Augment::NONE,
+        Framing::ResizeCenterCrop => Augment::centre_crop(size),
+    };
+    let mut work =
+        Work { card: &model.card, framing, size, boxes: options.boxes, sheets: &sheets, labels: None, pictures: None };
+    if let Destination::Folder(folder) = &out {
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        sources.leave_out(folder)?;
+        if options.pictures {
+            work.pictures = Some(Pictures { out: folder.clone(), spared: sources.spare(folder)? });
+        }
+        if options.formats.contains(&Format::Yolo) {
+            work.labels = Some(yolo::Labels::create(folder, tasks)?);
+        }
+    }
+    let mut outputs = Outputs::create(out, &sheets, tasks)?;
+    let mut tally = Tally::new(options.max_broken);
+    let plan = Plan { batch: options.batch, size, workers: options.workers.max(1) };
+    let writing = Writing { outputs: &mut outputs, tally: &mut tally, events: &mut events };
+    let answered = answer_all(&plan, sources, &work, &mut runner, writing, interrupt);
+    let ended = answered.and_then(|ended| tally.verdict(ended).map(|()| ended));
+    let finished = ended.and_then(|ended| match ended {
+        Ended::Unread => Ok((ended, Vec::new())),
+        _ => Ok((ended, outputs.finish()?)),
+    });
+    match finished {
+        Ok((ended, files)) => {
+            let remark = annotations.and_then(|a| a.remark());
+            Ok(Report { images: tally.lines - tally.broken, broken: tally.broken, files, ended, remark })
+        }
+        Err(e) => {
+            outputs.abandon().iter().for_each(|kept| events(Event::Kept(kept)));
+            Err(e)
+        }
+    }
+}
+
+fn check(options: &Options) -> Result<()> {
+    if options.batch == 0 {
+        return Err(Error::Usage("--batch 0: expected at least 1".into()));
+    }
+    if let Some(size) = options.imgsz {
+        check_image_size(size)?;
+    }
+    if !(0.0..=1.0).contains(&options.max_broken) {
+        return Err(Error::Usage(format!("--max-broken {}: expected a share from 0 to 1", options.max_broken)));
+    }
+    if matches!(options.out, Destination::Lines(_)) && options.formats != [Format::Jsonl] {
+        return Err(Error::Usage(
+            "--out -: standard output takes jsonl only; give --out a folder for other formats".into(),
+        ));
+    }
+    if options.coco_images.is_some() && !options.formats.contains(&Format::Coco) {
+        return Err(Error::Usage("--coco-images numbers the results of --format coco, which is not asked for".into()));
+    }
+    options.boxes.check()
+}
+
+/// How the work is cut.
+struct Plan {
+    batch: usize,
+    size: usize,
+    workers: usize,
+}
+
+/// Runs feeder, workers, writer, and on this thread the executor.
+fn answer_all<E: FnMut(Event) + Send>(
+    plan: &Plan,
+    sources: Sources,
+    work: &Work,
+    runner: &mut Runner,
+    mut writing: Writing<E>,
+    interrupt: &AtomicBool,
+) -> Result<Ended> {
+    // One batch computes while the next is decoded; each worker has one image in hand and one to take.
+    let queue = Arc::new(Queue::new(2 * plan.batch + 2 * plan.workers));
+    let (arrived, arrivals) = channel();
+    let (finish, finished) = channel();
+    let pauses = sources.has_list();
+    let feeder = (Arc::clone(&queue), arrived.clone());
+    // Not waited for: it may be reading from somebody who keeps silent.
+    std::thread::spawn(move || workers::feed(sources, &feeder.0, &feeder.1));
+    let queue = &*queue;
+    std::thread::scope(|scope| {
+        for _ in 0..plan.workers {
+            let (arrived, finish) = (arrived.clone(), finish.clone());
+            scope.spawn(move || work.run(queue, &arrived, &finish));
+        }
+        drop((arrived, finish));
+        let writer = scope.spawn(move || {
+            let _close = queue.close_at_end();
+            writing.run(&finished, queue)
+        });
+        let mut batches = Batches { arrivals, queue, batch: plan.batch, pauses, order: Order::default() };
+        let stopped = || interrupt.load(Ordering::Relaxed) || queue.is_closed();
+        let close = queue.close_at_end();
+        let computed = compute_all(plan, &mut batches, runner, stopped);
+        drop(close);
+        let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match written {
+            Err(e) if output::is_closed(&e) => return Ok(Ended::Unread),
+            written => written?,
+        }
+        computed?;
+        Ok(if interrupt.load(Ordering::Relaxed) { Ended::Interrupted } else { Ended::Whole })
+    })
+}
+
+/// Takes batches as they come and hands their outputs on. The next batch travels to a GPU while it computes.
+fn compute_all(plan: &Plan, batches: &mut Batches, runner: &mut Runner, stopped: impl Fn() -> bool) -> Result<()> {
+    let image_bytes = plan.size * plan.size * 3;
+    let mut shape = [plan.batch, plan.size, plan.size];
+    let mut canvas = Vec::new();
+    let mut running = None;
+    loop {
+        let wait = if running.is_some() { Wait::No } else { Wait::Yes };
+        match batches.next(wait, &stopped)? {
+            Next::Batch(batch) => {
+                if canvas.is_empty() {
+                    // A plan no larger than all images need, where it is known how many there are.
+                    if let (Some(total), false) = (batches.total(), batches.pauses) {
+                        shape[0] = plan.batch.min(total as usize);
+                    }
+                    canvas = vec![0; shape[0] * image_bytes];
+                }
+                // A full batch always: the plan of one shape serves them all, the rest of the canvas is blank.
+                let (images, rest) = canvas.split_at_mut(batch.len() * image_bytes);
+                for (to, ready) in images.chunks_exact_mut(image_bytes).zip(&batch) {
+                    to.copy_from_slice(&ready.canvas);
+                }
+                rest.fill(0);
+                runner.load(shape, &canvas)?;
+                if let Some(previous) = running.take() {
+                    batches.queue.finish(previous, runner.answers(shape)?);
+                }
+                runner.start(shape)?;
+                running = Some(batch);
+            }
+            Next::Nothing | Next::End if running.is_some() => {
+                let outputs = runner.answers(shape)?;
+                running.take().into_iter().for_each(|batch| batches.queue.finish(batch, outputs.clone()));
+            }
+            Next::Nothing => {}
+            Next::End => return Ok(()),
+        }
+    }
+}
+
+/// Who writes and counts the lines.
+struct Writing<'a, E> {
+    outputs: &'a mut Outputs,
+    tally: &'a mut Tally,
+    events: &'a mut E,
+}
+
+impl<E: FnMut(Event)> Writing<'_, E> {
+    /// Writes what workers finish, in order, and before every wait all that is whole.
+    fn run(&mut self, finished: &Receiver<Finished>, queue: &Queue) -> Result<()> {
+        let mut early = BTreeMap::new();
+        loop {
+            let next = match finished.try_recv() {
+                Ok(next) => Some(next),
+                Err(_) => {
+                    self.outputs.flush()?;
+                    (self.events)(Event::Lines(self.tally.lines));
+                    finished.recv().ok()
+                }
+            };
+            // The workers have ended.
+            let Some(next) = next else { return Ok(()) };
+            early.insert(next.index, next);
+            while let Some(Finished { pieces, broken, .. }) = early.remove(&self.tally.lines) {
+                self.outputs.add(&pieces?)?;
+                queue.arrived();
+                if let Some(broken) = &broken {
+                    (self.events)(Event::Broken(broken));
+                }
+                self.tally.count(broken)?;
+            }
+        }
+    }
+}
+
+/// Lines so far, unreadable images among them, and how many of those may be.
+struct Tally {
+    lines: u64,
+    broken: u64,
+    first_broken: Option<String>,
+    share: f64,
+}
+
+impl Tally {
+    /// While nobody knows how many images will come, they are taken to be at least so many.
+    const EXPECTED: u64 = 1000;
+
+    fn new(share: f64) -> Tally {
+        Tally { lines: 0, broken: 0, first_broken: None, share }
+    }
+
+    /// # Errors
+    /// More unreadable images than the share of those seen, or of a thousand, allows.
+    fn count(&mut self, broken: Option<String>) -> Result<()> {
+        self.lines += 1;
+        self.broken += u64::from(broken.is_some());
+        self.first_broken = self.first_broken.take().or(broken);
+        self.check(self.lines.max(Tally::EXPECTED))
+    }
+
+    /// The last word, on all images.
+    fn verdict(&self, ended: Ended) -> Result<()> {
+        match ended {
+            // Nothing was answered: an older answer stays.
+            Ended::Interrupted if self.lines == 0 => return Err(Error::Interrupted),
+            Ended::Interrupted | Ended::Unread => return Ok(()),
+            Ended::Whole => {}
+        }
+        match &self.first_broken {
+            _ if self.lines == 0 => Err(Error::Usage("no image was named: the sources are empty".into())),
+            Some(first) if self.broken == self.lines => {
+                Err(Error::Other(format!("none of the {} images could be read; the first: {first}", self.lines)))
+            }
+            _ => self.check(self.lines),
+        }
+    }
+
+    fn check(&self, images: u64) -> Result<()> {
+        // 0.29 · 100 is 28.999… in binary.
+        let allowed = if self.share <= 0.0 { 0 } else { ((self.share * images as f64 + 1e-6) as u64).max(1) };
+        if self.broken <= allowed {
+            return Ok(());
+        }
+        Err(Error::Other(format!(
+            "{} of {} images cannot be read, more than --max-broken {} allows; the first is {}; repair or remove them, or raise --max-broken",
+            self.broken,
+            self.lines,
+            self.share,
+            self.first_broken.as_deref().unwrap_or_default()
+        )))
+    }
+}
+
+fn read_classes(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let names = text.lines().map(|l| l.trim_end().to_owned()).filter(|l| !l.is_empty());
+    // ImageNet has two cranes: a second one is numbered, so that each keeps its probability.
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let numbered = names.map(|name| {
+        let count = seen.entry(name.clone()).or_default();
+        *count += 1;
+        if *count == 1 { name } else { format!("{name} {count}") }
+    });
+    Ok(numbered.collect())
+}

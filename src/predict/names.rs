@@ -1,0 +1,104 @@
+//! What the files about an image are called. A name follows from the image's path alone, so that nobody has to remember the
+//! names given to a million others.
+
+use crate::data::decode::EXTENSIONS;
+use crate::error::{Error, Result};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+
+/// The name an image's picture and labels share, without their ending.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Name {
+    /// Settled when the command line was read.
+    Given(PathBuf),
+    /// The image's own path below its source, ending included.
+    Mirrored(PathBuf),
+}
+
+impl Name {
+    /// With the picture's or the labels' `ending`. A mirrored name gives up the image's ending, unless another image in its
+    /// folder differs in nothing else: of `a.jpg` and `a.png` neither is called `a`.
+    pub fn with_ending(&self, image: &Path, ending: &str) -> PathBuf {
+        let mut name: OsString = match self {
+            Name::Given(name) => name.clone().into_os_string(),
+            Name::Mirrored(path) if shares_stem(image) => path.clone().into_os_string(),
+            Name::Mirrored(path) => path.with_extension("").into_os_string(),
+        };
+        name.push(".");
+        name.push(ending);
+        name.into()
+    }
+}
+
+/// Whether a name without its ending would be another image's too, as far as the folder says.
+fn shares_stem(image: &Path) -> bool {
+    let Some(own) = image.extension() else { return false };
+    let lower = EXTENSIONS.iter().map(|e| (*e).to_owned());
+    let known: Vec<String> = lower.chain(EXTENSIONS.iter().map(|e| e.to_ascii_uppercase())).collect();
+    if !known.iter().any(|e| own == e.as_str()) {
+        return true;
+    }
+    let others = known.iter().filter(|e| own != e.as_str()).map(|e| image.with_extension(e));
+    others.chain([image.with_extension("")]).any(|other| other.is_file() && !is_same(&other, image))
+}
+
+/// Where capitals do not count `a.JPG` is also found as `a.jpg`.
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// A listed path as one below the folder of answers: from the root or from where the program was started, `..` as `__`.
+pub fn mirrored(path: &Path) -> PathBuf {
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("__")),
+        _ => None,
+    });
+    parts.collect()
+}
+
+/// Names for what the command line holds, each once: a later one gets a number.
+#[derive(Default)]
+pub struct Given {
+    taken: HashSet<String>,
+}
+
+impl Given {
+    pub fn name(&mut self, wish: &str) -> PathBuf {
+        let mut name = wish.to_owned();
+        let mut number = 2;
+        while !self.taken.insert(name.clone()) {
+            name = format!("{wish}-{number}");
+            number += 1;
+        }
+        name.into()
+    }
+}
+
+/// Images that no picture may be drawn over.
+#[derive(Debug, Default)]
+pub struct Spared {
+    /// All canonical.
+    pub files: HashSet<PathBuf>,
+    pub folders: Vec<PathBuf>,
+}
+
+impl Spared {
+    /// # Errors
+    /// A picture that would take the place of an image.
+    pub fn check(&self, picture: &Path) -> Result<()> {
+        let Ok(there) = picture.canonicalize() else { return Ok(()) };
+        if self.files.contains(&there) || self.folders.iter().any(|f| there.starts_with(f)) {
+            return Err(overwritten(picture));
+        }
+        Ok(())
+    }
+}
+
+pub fn overwritten(what: &Path) -> Error {
+    Error::Usage(format!(
+        "{} would be overwritten by a picture of its answers: give another folder to --out, or --no-images",
+        what.display()
+    ))
+}

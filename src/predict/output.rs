@@ -1,0 +1,163 @@
+//! The files that grow with every image. They hold whole pieces only, lie under another name until they are whole, and
+//! take the place of older ones then.
+
+use super::formats::Sheet;
+use crate::error::{Error, Result};
+use crate::task::Task;
+use std::fs::File;
+use std::io::{ErrorKind, Seek, Write};
+use std::path::PathBuf;
+
+/// Bytes of pieces that wait, while others keep coming.
+const WAITING: usize = 1 << 16;
+
+/// Where answers go.
+pub enum Destination {
+    Folder(PathBuf),
+    /// Lines as they come, and nothing else.
+    Lines(Box<dyn Write + Send>),
+}
+
+/// One growing file per sheet.
+pub struct Outputs {
+    growing: Vec<Growing>,
+}
+
+struct Growing {
+    place: Place,
+    separators: [&'static str; 2],
+    closing: &'static str,
+    waiting: Vec<u8>,
+    pieces: u64,
+}
+
+enum Place {
+    File { file: File, aside: PathBuf, path: PathBuf, written: u64 },
+    Stream(Box<dyn Write + Send>),
+}
+
+/// Whoever read the answers has gone.
+pub fn is_closed(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe)
+}
+
+impl Outputs {
+    /// Begins all files; an older one of the same name stays until [`Outputs::finish`].
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn create(destination: Destination, sheets: &[Sheet], tasks: &[Task]) -> Result<Outputs> {
+        let begin = |sheet: &Sheet, place: Place| -> Result<Growing> {
+            let waiting = sheet.opening(tasks)?.into_bytes();
+            Ok(Growing { place, separators: sheet.separators(), closing: sheet.closing(), waiting, pieces: 0 })
+        };
+        let growing: Result<Vec<Growing>> = match destination {
+            Destination::Lines(stream) => {
+                sheets.iter().zip([stream]).map(|(s, to)| begin(s, Place::Stream(to))).collect()
+            }
+            Destination::Folder(folder) => {
+                let open = |sheet: &Sheet| {
+                    let path = folder.join(&sheet.file);
+                    let aside = folder.join(format!("{}.part", sheet.file));
+                    let file = File::create(&aside).map_err(Error::io("write", &aside))?;
+                    begin(sheet, Place::File { file, aside, path, written: 0 })
+                };
+                sheets.iter().map(open).collect()
+            }
+        };
+        Ok(Outputs { growing: growing? })
+    }
+
+    /// Adds an image's piece to each file.
+    ///
+    /// # Errors
+    /// As [`Outputs::flush`].
+    pub fn add(&mut self, pieces: &[String]) -> Result<()> {
+        for (growing, piece) in self.growing.iter_mut().zip(pieces).filter(|(_, piece)| !piece.is_empty()) {
+            let separator = growing.separators[usize::from(growing.pieces == 0)];
+            growing.waiting.extend_from_slice(separator.as_bytes());
+            growing.waiting.extend_from_slice(piece.as_bytes());
+            growing.pieces += 1;
+            if growing.waiting.len() > WAITING {
+                growing.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// The file system refuses, or nobody reads; what was whole before stays whole.
+    pub fn flush(&mut self) -> Result<()> {
+        self.growing.iter_mut().try_for_each(Growing::flush)
+    }
+
+    /// Makes all files whole, in the place of older ones; returns where they lie.
+    ///
+    /// # Errors
+    /// As [`Outputs::flush`].
+    pub fn finish(&mut self) -> Result<Vec<PathBuf>> {
+        for growing in &mut self.growing {
+            growing.waiting.extend_from_slice(growing.closing.as_bytes());
+            growing.flush()?;
+            if let Place::File { file, path, .. } = &growing.place {
+                file.sync_all().map_err(Error::io("write", path))?;
+            }
+        }
+        let mut paths = Vec::new();
+        for growing in &self.growing {
+            if let Place::File { aside, path, .. } = &growing.place {
+                std::fs::rename(aside, path).map_err(Error::io("write", path))?;
+                paths.push(path.clone());
+            }
+        }
+        Ok(paths)
+    }
+
+    /// After an error: keeps what images have added so far, under the other name, and returns where that is.
+    pub fn abandon(&mut self) -> Vec<PathBuf> {
+        let mut kept = Vec::new();
+        for growing in &mut self.growing {
+            // The error that led here is what a person must hear of; more cannot be saved.
+            let _ = growing.flush();
+            if let Place::File { aside, written, .. } = &growing.place {
+                if growing.pieces > 0 && *written > 0 {
+                    kept.push(aside.clone());
+                } else {
+                    let _ = std::fs::remove_file(aside);
+                }
+            }
+        }
+        kept
+    }
+}
+
+impl Growing {
+    fn flush(&mut self) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        match &mut self.place {
+            Place::Stream(stream) => {
+                let written = stream.write_all(&waiting).and_then(|()| stream.flush());
+                written.map_err(Error::io("write", "the answers' output"))
+            }
+            Place::File { file, path, written, .. } => {
+                let failed = file.write_all(&waiting).err();
+                if failed.is_some() {
+                    // Of what still went in, whole lines stay.
+                    let reached = file.stream_position().unwrap_or(*written).saturating_sub(*written) as usize;
+                    let whole =
+                        waiting[..reached.min(waiting.len())].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+                    *written += whole as u64;
+                    let _ = file.set_len(*written);
+                } else {
+                    *written += waiting.len() as u64;
+                }
+                failed.map_or(Ok(()), |e| Err(Error::io("write", path)(e)))
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The images a person named, one after the other: files, folders, globs, and a list that is read as it comes. No list of
+//! them all is ever made.
+
+use super::list::List;
+use super::names::{Given, Name, Spared, mirrored, overwritten};
+use super::walk::{Walk, Wanted, parse_glob};
+use crate::error::{Error, Result};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+/// An image to answer for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    pub path: PathBuf,
+    pub name: Name,
+}
+
+/// Stands for the list.
+pub const LIST: &str = "-";
+
+enum Source {
+    File {
+        path: PathBuf,
+        name: PathBuf,
+    },
+    /// Pictures lie below `base` as images lie below `root`.
+    Tree {
+        root: PathBuf,
+        wanted: Wanted,
+        base: PathBuf,
+    },
+    List {
+        list: List,
+        base: PathBuf,
+    },
+}
+
+/// All sources in the order given.
+pub struct Sources {
+    left: VecDeque<Source>,
+    walk: Option<(Walk, PathBuf, PathBuf)>,
+    left_out: Option<PathBuf>,
+}
+
+impl Sources {
+    /// Reads the command line; `list` is what [`LIST`] stands for.
+    ///
+    /// # Errors
+    /// A source where no image is.
+    pub fn open(words: &[String], list: Option<List>) -> Result<Sources> {
+        let (mut given, mut list) = (Given::default(), list);
+        let mut left = VecDeque::new();
+        for word in words {
+            let path = Path::new(word);
+            let mut base = |wish: &Path| match words.len() {
+                // The only source: pictures lie in the folder of answers itself.
+                1 => PathBuf::new(),
+                _ => given.name(&folder_name(wish)),
+            };
+            left.push_back(if word == LIST {
+                let list = list.take().ok_or_else(|| Error::Usage("-: the list can be read only once".into()))?;
+                Source::List { list, base: base(Path::new("list")) }
+            } else if path.is_dir() {
+                Source::Tree { root: path.to_path_buf(), wanted: Wanted::Images, base: base(path) }
+            } else if path.is_file() {
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                Source::File { path: path.to_path_buf(), name: given.name(&stem) }
+            } else {
+                let (root, wanted) = parse_glob(word)?;
+                let base = base(&root);
+                Source::Tree { root, wanted, base }
+            });
+            if let Some(Source::Tree { root, wanted, .. }) = left.back() {
+                check_tree(word, root, wanted)?;
+            }
+        }
+        if list.is_some() {
+            return Err(Error::Usage("--null is for a list on standard input: give - as a source".into()));
+        }
+        Ok(Sources { left, walk: None, left_out: None })
+    }
+
+    /// Whether images may still come after a pause of any length.
+    pub fn has_list(&self) -> bool {
+        self.left.iter().any(|source| matches!(source, Source::List { .. }))
+    }
+
+    /// Leaves the folder of answers out of what is walked.
+    pub fn leave_out(&mut self, out: &Path) -> Result<()> {
+        self.left_out = Some(out.canonicalize().map_err(Error::io("find", out))?);
+        Ok(())
+    }
+
+    /// What pictures in `out` must not be drawn over.
+    ///
+    /// # Errors
+    /// Pictures that would be drawn over images, as far as it can be said before they are met.
+    pub fn spare(&self, out: &Path) -> Result<Spared> {
+        let canonical = |path: &Path| path.canonicalize().map_err(Error::io("find", path));
+        let mut spared = Spared::default();
+        let at = canonical(out)?;
+        for source in &self.left {
+            match source {
+                Source::File { path, .. } => drop(spared.files.insert(canonical(path)?)),
+                Source::Tree { root, base, .. } => {
+                    let root = canonical(if root.as_os_str().is_empty() { Path::new(".") } else { root })?;
+                    if out.join(base).canonicalize().is_ok_and(|pictures| pictures == root) {
+                        return Err(overwritten(&root));
+                    }
+                    // Answers below the images are left out of the walk, and never images.
+                    if !at.starts_with(&root) {
+                        spared.folders.push(root);
+                    }
+                }
+                Source::List { base, .. } => {
+                    let pictures = out.join(base).canonicalize();
+                    let here = canonical(Path::new("."))?;
+                    if pictures.is_ok_and(|p| p == here || p.parent().is_none()) {
+                        return Err(overwritten(Path::new("what is listed")));
+                    }
+                }
+            }
+        }
+        for source in &self.left {
+            if let Source::File { path, name } = source {
+                spared.check(&out.join(Name::Given(name.clone()).with_ending(path, "png")))?;
+            }
+        }
+        Ok(spared)
+    }
+
+    fn advance(&mut self) -> Result<Option<Found>> {
+        loop {
+            if let Some((walk, root, base)) = &mut self.walk {
+                if let Some(path) = walk.next().transpose()? {
+                    let below = path.strip_prefix(&root).unwrap_or(&path);
+                    let name = Name::Mirrored(base.join(below));
+                    return Ok(Some(Found { path, name }));
+                }
+                self.walk = None;
+            }
+            match self.left.front_mut() {
+                None => return Ok(None),
+                Some(Source::List { list, base }) => match list.read()? {
+                    Some(path) => {
+                        let name = Name::Mirrored(base.join(mirrored(&path)));
+                        return Ok(Some(Found { path, name }));
+                    }
+                    None => drop(self.left.pop_front()),
+                },
+                Some(_) => match self.left.pop_front() {
+                    Some(Source::File { path, name }) => return Ok(Some(Found { path, name: Name::Given(name) })),
+                    Some(Source::Tree { root, wanted, base }) => {
+                        self.walk = Some((Walk::new(&root, &wanted, self.left_out.as_deref()), root, base));
+                    }
+                    _ => {}
+                },
+            }
+        }
+    }
+}
+
+impl Iterator for Sources {
+    type Item = Result<Found>;
+
+    fn next(&mut self) -> Option<Result<Found>> {
+        self.advance().transpose()
+    }
+}
+
+fn folder_name(folder: &Path) -> String {
+    let own = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    let found = || Some(folder.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned());
+    own.or_else(found).unwrap_or_else(|| "images".into())
+}
+
+fn check_tree(word: &str, root: &Path, wanted: &Wanted) -> Result<()> {
+    let folder = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let fixed = matches!(wanted, Wanted::Matching(parts) if parts.is_empty());
+    if folder.is_dir() && !fixed && Walk::new(root, wanted, None).next().transpose()?.is_some() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("{word}: no image there; name image files, folders with images, or a glob in quotes")))
+}

@@ -1,0 +1,285 @@
+//! What runs beside the executor: a feeder that follows the sources, and workers that decode, letterbox, draw and describe.
+//! How many images are on their way at once is bounded, from the source to the line.
+
+use super::answer::Answered;
+use super::formats::{Numbers, Sheet, yolo};
+use super::names::Spared;
+use super::picture::annotate;
+use super::sources::{Found, Sources};
+use crate::data::decode::decode;
+use crate::data::random::Random;
+use crate::data::{Augment, Geometry, Image};
+use crate::draw;
+use crate::error::{Error, Result};
+use crate::evaluate::to_image_pixels;
+use crate::model::heads::decode::DecodeOptions;
+use crate::model::prediction::interpret;
+use crate::model::{Card, HeadOutput};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// An image on its way, by its place in the order of the sources.
+pub struct Asked {
+    pub index: u64,
+    found: Found,
+    number: u64,
+}
+
+/// An image as the network takes it.
+pub struct Ready {
+    asked: Asked,
+    geometry: Geometry,
+    /// `[size, size, 3]`
+    pub canvas: Vec<u8>,
+    /// Kept only to be drawn on.
+    image: Option<Image>,
+}
+
+/// To the executor.
+pub enum Arrival {
+    /// Nothing where the image could not be read.
+    Decoded(u64, Option<Ready>),
+    /// So many images were fed, and why no more.
+    End(u64, Option<Error>),
+}
+
+/// To the writer.
+pub struct Finished {
+    pub index: u64,
+    /// One piece per sheet.
+    pub pieces: Result<Vec<String>>,
+    /// The file and what is wrong with it.
+    pub broken: Option<String>,
+}
+
+enum Job {
+    Decode(Asked),
+    Finish { ready: Ready, outputs: Arc<Vec<HeadOutput>>, row: usize },
+}
+
+/// What waits for a worker, and how many images may still set out.
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    decode: VecDeque<Asked>,
+    finish: VecDeque<Job>,
+    free: usize,
+    fed: u64,
+    /// No image sets out any more, and no worker waits.
+    closed: bool,
+}
+
+impl Queue {
+    /// At most `window` images are on their way at once.
+    pub fn new(window: usize) -> Queue {
+        Queue { state: Mutex::new(State { free: window, ..State::default() }), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between statements, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until one more image may set out; false where none may any more.
+    fn may_feed(&self) -> bool {
+        let mut state = self.lock();
+        while state.free == 0 && !state.closed {
+            state = self.wait(state);
+        }
+        !state.closed
+    }
+
+    fn feed(&self, asked: Asked) {
+        let mut state = self.lock();
+        state.free -= 1;
+        state.fed += 1;
+        state.decode.push_back(asked);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// How many images have set out.
+    pub fn fed(&self) -> u64 {
+        self.lock().fed
+    }
+
+    /// The line of an image is written.
+    pub fn arrived(&self) {
+        self.lock().free += 1;
+        self.changed.notify_all();
+    }
+
+    /// Hands a batch and its outputs to the workers.
+    pub fn finish(&self, batch: Vec<Ready>, outputs: Vec<HeadOutput>) {
+        let outputs = Arc::new(outputs);
+        let jobs = batch.into_iter().enumerate();
+        let jobs = jobs.map(|(row, ready)| Job::Finish { ready, outputs: Arc::clone(&outputs), row });
+        self.lock().finish.extend(jobs);
+        self.changed.notify_all();
+    }
+
+    /// Workers finish what was computed and end; what was not is dropped.
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.decode.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Closes when dropped: a panic on one thread must not leave the others waiting.
+    pub fn close_at_end(&self) -> CloseAtEnd<'_> {
+        CloseAtEnd(self)
+    }
+
+    /// What is nearest to its line first.
+    fn take(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.finish.pop_front() {
+                return Some(job);
+            }
+            if let Some(asked) = state.decode.pop_front() {
+                return Some(Job::Decode(asked));
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.wait(state);
+        }
+    }
+}
+
+/// See [`Queue::close_at_end`].
+pub struct CloseAtEnd<'a>(&'a Queue);
+
+impl Drop for CloseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Follows the sources until they or the queue end. Where a list is waited for, the process may end before this does.
+pub fn feed(mut sources: Sources, queue: &Queue, out: &Sender<Arrival>) {
+    let mut numbers = Numbers::default();
+    let mut fed = 0;
+    let mut failure = None;
+    while queue.may_feed() {
+        match sources.next() {
+            Some(Ok(found)) => {
+                let number = numbers.next(&found.path, fed + 1);
+                queue.feed(Asked { index: fed, found, number });
+                fed += 1;
+            }
+            Some(Err(e)) => {
+                failure = Some(e);
+                break;
+            }
+            None => break,
+        }
+    }
+    // Nobody listens any more where the queue was closed.
+    let _ = out.send(Arrival::End(fed, failure));
+}
+
+/// What a worker needs to know.
+pub struct Work<'a> {
+    pub card: &'a Card,
+    pub framing: Augment,
+    pub size: usize,
+    pub boxes: DecodeOptions,
+    pub sheets: &'a [Sheet],
+    pub labels: Option<yolo::Labels>,
+    pub pictures: Option<Pictures>,
+}
+
+/// The folder pictures are drawn into, and the images they must not be drawn over.
+pub struct Pictures {
+    pub out: PathBuf,
+    pub spared: Spared,
+}
+
+impl Work<'_> {
+    /// One worker's life.
+    pub fn run(&self, queue: &Queue, arrivals: &Sender<Arrival>, finished: &Sender<Finished>) {
+        // Where nobody listens any more the run has ended.
+        while let Some(job) = queue.take() {
+            match job {
+                Job::Decode(asked) => {
+                    let index = asked.index;
+                    let ready = match self.decode(asked) {
+                        Ok(ready) => Some(ready),
+                        Err((asked, reason)) => {
+                            let _ = finished.send(self.broken(&asked, &reason));
+                            None
+                        }
+                    };
+                    let _ = arrivals.send(Arrival::Decoded(index, ready));
+                }
+                Job::Finish { ready, outputs, row } => {
+                    let made = catch_unwind(AssertUnwindSafe(|| self.finish(&ready, &outputs, row)));
+                    let panicked = |_| Err(Error::Other("a worker panicked; its message is above".into()));
+                    let pieces = made.unwrap_or_else(panicked);
+                    let _ = finished.send(Finished { index: ready.asked.index, pieces, broken: None });
+                }
+            }
+        }
+    }
+
+    fn decode(&self, asked: Asked) -> Result<Ready, (Asked, String)> {
+        // A decoder that panics has met a broken image; the others are none the worse.
+        let image = match catch_unwind(|| decode(&asked.found.path)) {
+            Ok(Ok(image)) => image,
+            Ok(Err(e)) => return Err((asked, e.reason())),
+            Err(_) => return Err((asked, "cannot decode this image: the decoder panicked".into())),
+        };
+        let mut canvas = vec![0; self.size * self.size * 3];
+        let geometry = self.framing.draw(&image, self.size, &mut Random::new(&[0]), &mut canvas);
+        let image = self.pictures.is_some().then_some(image);
+        Ok(Ready { asked, geometry, canvas, image })
+    }
+
+    fn broken(&self, asked: &Asked, reason: &str) -> Finished {
+        let file = &asked.found.path;
+        let pieces = self.sheets.iter().map(|sheet| sheet.broken(file, reason)).collect();
+        Finished { index: asked.index, pieces, broken: Some(format!("{}: {reason}", file.display())) }
+    }
+
+    fn finish(&self, ready: &Ready, outputs: &[HeadOutput], row: usize) -> Result<Vec<String>> {
+        let mut answer = interpret(self.card, outputs, row, [self.size as f32; 2], &self.boxes);
+        for prediction in &mut answer {
+            to_image_pixels(prediction, &ready.geometry);
+        }
+        let tasks = &self.card.architecture.tasks;
+        let Found { path, name } = &ready.asked.found;
+        let size = ready.geometry.source;
+        let answered = Answered { card: self.card, file: path, number: ready.asked.number, size, answer: &answer };
+        if let (Some(Pictures { out, spared }), Some(image)) = (&self.pictures, &ready.image) {
+            let picture = out.join(name.with_ending(path, "png"));
+            spared.check(&picture)?;
+            if let Some(folder) = picture.parent() {
+                std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+            }
+            draw::write_png(&picture, &annotate(tasks, image, &answer))?;
+        }
+        if let Some(labels) = &self.labels {
+            labels.write(&name.with_ending(path, "txt"), &answered)?;
+        }
+        self.sheets.iter().map(|sheet| sheet.piece(&answered)).collect()
+    }
+}

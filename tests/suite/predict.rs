@@ -1,0 +1,426 @@
+//! `predict` on many images: where they come from, in which order and how many at once they are answered, and how a run ends.
+
+use crate::cli::{polyhead, text};
+use crate::step::{Folder, three_tasks};
+use polyhead::draw::{Canvas, write_png};
+use polyhead::executor::{DeviceChoice, Executor, ParameterSet};
+use polyhead::graph::ir::Mode;
+use polyhead::model::heads::decode::DecodeOptions;
+use polyhead::model::weights::{self, Slot};
+use polyhead::model::{Architecture, Backbone, Card, HeadOutput, Model, init};
+use polyhead::predict::{self, Destination, Ended, Ends, Format, List};
+use polyhead::task::Task;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const CPU: DeviceChoice = DeviceChoice::Cpu { threads: 2 };
+
+/// A network that has learned nothing: its answers are as good as any to follow through the pipeline.
+pub fn model(tasks: Vec<Task>) -> Model {
+    let card = Card::new(Architecture::new(Backbone::Tiny, tasks, 64, 0.0), 64);
+    let network = card.architecture.network([1, 64, 64], Mode::Evaluate).unwrap();
+    let mut executor = Executor::new(&CPU, &network.graph.parameters, &network.graph.buffers).unwrap();
+    executor.edit_store(|store| init::initialise(store, 3)).unwrap();
+    let set = ParameterSet::Current;
+    let mut tensors = weights::export_parameters(executor.store().unwrap(), Slot::Set(set), "").unwrap();
+    tensors.append(&mut weights::export_buffers(executor.store().unwrap(), set, "").unwrap());
+    Model { card, tensors }
+}
+
+/// A folder with a model and a way to ask it.
+pub struct Place {
+    pub folder: Folder,
+}
+
+impl Place {
+    pub fn new(name: &str) -> Place {
+        Place::with(name, three_tasks())
+    }
+
+    pub fn with(name: &str, tasks: Vec<Task>) -> Place {
+        let folder = Folder::new(&format!("predict-{name}"));
+        model(tasks).save(&folder.path.join("model.safetensors")).unwrap();
+        Place { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path.join(name)
+    }
+
+    /// A picture that differs from those of other names.
+    pub fn image(&self, name: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let seed = name.bytes().fold(7usize, |h, b| h * 31 % 65_521 + usize::from(b));
+        let (width, height) = (20 + seed % 60, 20 + seed / 60 % 50);
+        let rgb = (0..width * height * 3).map(|i| ((i / 3 * seed + i) % 251) as u8).collect();
+        // The content counts, not the ending.
+        write_png(&path, &Canvas::new(width, height, rgb).unwrap()).unwrap();
+    }
+
+    /// `predict` with the working folder here; boxes whatever their score.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = polyhead();
+        command.current_dir(&self.folder.path).args(["predict", "model.safetensors", "--threads", "2", "--conf", "0"]);
+        command.args(["--iou", "1", "--max-det", "5"]).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end with `input` as the list.
+    pub fn run(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut child = self.command(args).spawn().unwrap();
+        // A run that refuses its flags reads no list.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    }
+
+    pub fn succeed(&self, args: &[&str], input: &[u8]) -> Output {
+        let output = self.run(args, input);
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        output
+    }
+
+    pub fn fail(&self, args: &[&str], input: &[u8], code: i32, words: &[&str]) {
+        let output = self.run(args, input);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        let error = said.lines().last().unwrap_or_default();
+        assert!(error.starts_with("error: "), "{args:?}: {said}");
+        assert!(words.iter().all(|word| error.contains(word)), "{args:?}, {words:?}: {error}");
+    }
+
+    pub fn lines(&self, file: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path(file)).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'), "{file} ends within a line");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    pub fn files(&self, file: &str) -> Vec<String> {
+        self.lines(file).iter().map(|line| line["file"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// All files below a folder but hidden ones, sorted.
+    pub fn tree(&self, folder: &str) -> Vec<String> {
+        fn below(folder: &Path, root: &Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => below(&path, root, found),
+                    false => found.push(path.strip_prefix(root).unwrap().to_string_lossy().into_owned()),
+                }
+            }
+        }
+        let (root, mut found) = (self.path(folder), Vec::new());
+        below(&root, &root, &mut found);
+        found.retain(|name| !name.rsplit('/').next().unwrap().starts_with('.'));
+        found.sort();
+        found
+    }
+}
+
+/// The bits of row `i` of all outputs of a batch.
+fn row(outputs: &[HeadOutput], batch: usize, i: usize) -> Vec<u32> {
+    let part = |v: &Vec<f32>| v[v.len() / batch * i..v.len() / batch * (i + 1)].iter().map(|v| v.to_bits()).collect();
+    let parts = outputs.iter().flat_map(|output| match output {
+        HeadOutput::Classify { logits } => vec![part(logits)],
+        HeadOutput::Regress { values } => vec![part(values)],
+        HeadOutput::Detect { class_logits, box_logits, .. } => vec![part(class_logits), part(box_logits)],
+    });
+    parts.collect::<Vec<Vec<u32>>>().concat()
+}
+
+/// A pause or a broken image moves images within their batch: nothing may come of it.
+#[test]
+fn an_answer_depends_on_neither_its_place_in_the_batch_nor_its_neighbours() {
+    let mut runner = model(three_tasks()).start(&CPU).unwrap();
+    for (batch, size) in [(3, 64), (8, 96)] {
+        let bytes = size * size * 3;
+        let image = |seed: usize| -> Vec<u8> { (0..bytes).map(|i| ((i * 31 + i / 7 * seed) % 251) as u8).collect() };
+        let mut expected = None;
+        for place in 0..batch {
+            for others in [0, 1, 9] {
+                let mut pixels: Vec<u8> = (0..batch).flat_map(|at| image(at + 11 * others)).collect();
+                if others == 0 {
+                    pixels.fill(0);
+                }
+                pixels[place * bytes..(place + 1) * bytes].copy_from_slice(&image(5));
+                let answers = row(&runner.run([batch, size, size], &pixels).unwrap(), batch, place);
+                assert!(*expected.get_or_insert_with(|| answers.clone()) == answers, "{batch} × {size}², {place}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_is_loaded_while_another_computes_gets_its_own_answers() {
+    let mut runner = model(three_tasks()).start(&CPU).unwrap();
+    let shape = [2, 64, 64];
+    let batch = |seed: usize| -> Vec<u8> { (0..2 * 64 * 64 * 3).map(|i| ((i * seed + i / 5) % 253) as u8).collect() };
+    let alone: Vec<String> = (1..4).map(|seed| format!("{:?}", runner.run(shape, &batch(seed)).unwrap())).collect();
+    assert!(alone[0] != alone[1]);
+    let mut ahead = Vec::new();
+    for seed in 1..4 {
+        runner.load(shape, &batch(seed)).unwrap();
+        if seed > 1 {
+            ahead.push(format!("{:?}", runner.answers(shape).unwrap()));
+        }
+        runner.start(shape).unwrap();
+    }
+    ahead.push(format!("{:?}", runner.answers(shape).unwrap()));
+    assert!(ahead == alone);
+}
+
+#[test]
+fn a_list_is_answered_in_its_order_whatever_the_workers() {
+    let place = Place::new("list");
+    let names: Vec<String> = (0..25).map(|i| format!("images/{:02}.png", i * 7 % 25)).collect();
+    names.iter().for_each(|name| place.image(name));
+    let list = names.join("\r\n");
+    place.succeed(&["-", "--out", "one", "--workers", "1", "--no-images"], list.as_bytes());
+    assert_eq!(place.files("one/predictions.jsonl"), names);
+    place.succeed(&["-", "--out", "many", "--workers", "7", "--batch", "8"], (list + "\n\n").as_bytes());
+    let lines = |out: &str| std::fs::read(place.path(out).join("predictions.jsonl")).unwrap();
+    assert!(lines("one") == lines("many"));
+    // As files, as a folder, and to standard output: the same lines, the folder's sorted.
+    let arguments: Vec<&str> = names.iter().map(String::as_str).collect();
+    place.succeed(&[&arguments[..], &["--out", "files", "--no-images"]].concat(), b"");
+    assert!(lines("one") == lines("files"));
+    let shown = place.succeed(&["images", "--out", "-"], b"").stdout;
+    let mut sorted: Vec<Vec<u8>> = lines("one").split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+    sorted.sort();
+    assert_eq!(text(&shown), text(&sorted.concat()));
+    let globbed = place.succeed(&["im*/1[0-4].png", "--out", "-"], b"").stdout;
+    assert_eq!(text(&globbed), text(&sorted[10..15].concat()));
+}
+
+#[cfg(unix)]
+#[test]
+fn names_that_no_line_can_hold_come_with_nul() {
+    let place = Place::new("nul");
+    let names = ["images/a\nb.png", "images/ c .png", "images/d.png"];
+    names.iter().for_each(|name| place.image(name));
+    place.succeed(&["-", "-0", "--out", "out"], names.join("\0").as_bytes());
+    assert_eq!(place.files("out/predictions.jsonl"), names);
+    assert_eq!(place.tree("out").len(), 4);
+    place.fail(&["-", "--out", "refused"], names.join("\0").as_bytes(), 2, &["NUL", "--null"]);
+    place.fail(&["images", "--null", "--out", "refused"], b"", 2, &["--null", "-"]);
+    place.fail(&["-", "-", "--out", "refused"], b"", 2, &["once"]);
+    place.fail(&["-", "--out", "refused"], b"\n\n", 2, &["no image"]);
+    place.fail(&["-", "--out", "refused", "--batch", "100000"], b"", 2, &["--batch 100000", "65536"]);
+    assert!(place.tree("refused").is_empty());
+}
+
+/// What a run in progress has said, line by line, each within a minute.
+struct Lines {
+    received: std::sync::mpsc::Receiver<String>,
+}
+
+impl Lines {
+    fn of(child: &mut Child) -> Lines {
+        let (send, received) = std::sync::mpsc::channel();
+        let reader = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || reader.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        Lines { received }
+    }
+
+    fn next(&self) -> Value {
+        let line = self.received.recv_timeout(Duration::from_secs(60)).expect("a line within a minute");
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+#[test]
+fn a_pipe_that_pauses_gets_answers_meanwhile() {
+    let place = Place::new("pause");
+    let names: Vec<String> = (0..6).map(|i| format!("{i}.png")).collect();
+    names.iter().for_each(|name| place.image(name));
+    let mut child = place.command(&["-", "--out", "-", "--batch", "4"]).spawn().unwrap();
+    let (mut list, lines) = (child.stdin.take().unwrap(), Lines::of(&mut child));
+    let mut answered = Vec::new();
+    // A part of a batch; a broken one alone; more than a batch, the last not ended by a line's end.
+    for (written, expected) in [("0.png\n1.png\n2.", 2), ("png\n", 1), ("absent.png\n", 1), ("3.png\n4.png\n5.png", 2)]
+    {
+        list.write_all(written.as_bytes()).unwrap();
+        answered.extend((0..expected).map(|_| lines.next()));
+    }
+    drop(list);
+    answered.push(lines.next());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(answered.remove(3)["error"].as_str().unwrap().contains("cannot read"));
+    // Pauses change nothing: a whole batch is computed whatever part of it is filled.
+    place.succeed(&["-", "--out", "whole", "--batch", "4", "--no-images"], names.join("\n").as_bytes());
+    assert_eq!(answered, place.lines("whole/predictions.jsonl"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_whole_lines_of_what_it_computed() {
+    let place = Place::new("signal");
+    (0..3).for_each(|i| place.image(&format!("{i}.png")));
+    for (signal, out) in [("INT", "int"), ("TERM", "term")] {
+        let args = ["-", "--out", out, "--no-images", "--format", "jsonl,coco,csv", "--batch", "4"];
+        let mut child = place.command(&args).spawn().unwrap();
+        let mut list = child.stdin.take().unwrap();
+        list.write_all(b"2.png\n0.png\n1.png\nabsent.png\n0.png\n").unwrap();
+        let growing = place.path(out).join("predictions.jsonl.part");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::fs::read_to_string(&growing).unwrap_or_default().lines().count() < 5 {
+            assert!(Instant::now() < deadline, "five lines took over a minute");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The list stays open: the run ends although somebody could still name images.
+        assert!(
+            Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap().success()
+        );
+        let output = child.wait_with_output().unwrap();
+        drop(list);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        assert!(said.contains("4 images answered") && !said.contains("panicked"), "{said}");
+        let names = place.files(&format!("{out}/predictions.jsonl"));
+        assert_eq!(names, ["2.png", "0.png", "1.png", "absent.png", "0.png"]);
+        let results = std::fs::read(place.path(out).join("detections.json")).unwrap();
+        let results: Value = serde_json::from_slice(&results).unwrap();
+        assert_eq!(results.as_array().unwrap().len(), 4 * 5);
+        assert_eq!(std::fs::read_to_string(place.path(out).join("predictions.csv")).unwrap().lines().count(), 6);
+        assert!(place.tree(out).iter().all(|file| !file.ends_with(".part")));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let place = Place::new("head");
+    (0..3).for_each(|i| place.image(&format!("{i}.png")));
+    let mut child = place.command(&["-", "--out", "-"]).spawn().unwrap();
+    let mut list = child.stdin.take().unwrap();
+    list.write_all(b"0.png\n").unwrap();
+    let mut one = [0];
+    child.stdout.take().unwrap().read_exact(&mut one).unwrap();
+    // Now nobody reads: the next line finds that out.
+    list.write_all(b"1.png\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let script = "exec \"$@\" >&- 2>&-";
+    let mut closed = Command::new("sh");
+    closed.args(["-c", script, "sh"]).arg(polyhead().get_program()).current_dir(&place.folder.path);
+    closed.args(["predict", "model.safetensors", "0.png", "1.png", "--out", "out"]);
+    assert_eq!(closed.status().unwrap().code(), Some(0), "nobody hears that it went well");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_whole_lines_and_the_older_answers() {
+    let place = Place::new("full");
+    (0..40).for_each(|i| place.image(&format!("images/{i}.png")));
+    place.succeed(&["images", "--out", "out", "--no-images", "--format", "jsonl,coco"], b"");
+    let older = place.files("out/predictions.jsonl");
+    let script = "trap '' XFSZ; ulimit -f 20; exec \"$@\"";
+    let whole = place.command(&["images", "--out", "out", "--no-images", "--format", "jsonl,coco"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", script, "sh"]).arg(whole.get_program()).args(whole.get_args());
+    let output = limited.current_dir(&place.folder.path).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.lines().last().unwrap().starts_with("error: cannot write"), "{said}");
+    assert!(said.contains("until then is in out/predictions.jsonl.part"), "{said}");
+    assert_eq!(place.files("out/predictions.jsonl"), older);
+    let kept = place.files("out/predictions.jsonl.part");
+    assert!(!kept.is_empty() && kept.len() < 40 && older.starts_with(&kept), "{kept:?}");
+}
+
+/// A list that counts what is read of it, and lines that count what is written.
+struct Counted {
+    line: Vec<u8>,
+    at: usize,
+    left: usize,
+    read: usize,
+    written: Arc<AtomicUsize>,
+    furthest: Arc<AtomicUsize>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        unreachable!("lines are read from the buffer")
+    }
+}
+
+impl BufRead for Counted {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.left == 0 {
+            return Ok(&[]);
+        }
+        if self.at == 0 {
+            self.read += 1;
+            let ahead = self.read.saturating_sub(self.written.load(Ordering::SeqCst));
+            self.furthest.fetch_max(ahead, Ordering::SeqCst);
+        }
+        Ok(&self.line[self.at..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
+        if self.at == self.line.len() {
+            (self.at, self.left) = (0, self.left - 1);
+        }
+    }
+}
+
+struct CountedLines {
+    lines: Arc<AtomicUsize>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Write for CountedLines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.bytes.fetch_add(bytes.len(), Ordering::SeqCst);
+        self.lines.fetch_add(bytes.iter().filter(|b| **b == b'\n').count(), Ordering::SeqCst);
+        // A slow reader: whoever runs ahead gets the chance to.
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Memory is bounded because the number of images on their way is.
+#[test]
+fn no_more_images_are_on_their_way_than_two_batches_and_the_workers_hold() {
+    let place = Place::new("window");
+    place.image("a.png");
+    let (written, furthest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let line = format!("{}\n", place.path("a.png").display()).into_bytes();
+    let counted = Counted { line, at: 0, left: 1500, read: 0, written: written.clone(), furthest: furthest.clone() };
+    let options = predict::Options {
+        model: place.path("model.safetensors"),
+        sources: vec!["-".into()],
+        list: Some(List { reader: Box::new(counted), ends: Ends::Line, line: 0 }),
+        out: Destination::Lines(Box::new(CountedLines { lines: written.clone(), bytes: bytes.clone() })),
+        formats: vec![Format::Jsonl],
+        coco_images: None,
+        pictures: true,
+        classes: None,
+        batch: 4,
+        imgsz: None,
+        device: CPU,
+        workers: 3,
+        boxes: DecodeOptions::default(),
+        max_broken: 0.0,
+    };
+    let report = predict::predict(options, &AtomicBool::new(false), |_| {}).unwrap();
+    assert_eq!((report.images, report.broken, report.ended), (1500, 0, Ended::Whole));
+    assert_eq!(written.load(Ordering::SeqCst), 1500);
+    // Lines whose images have arrived may still wait, up to 64 KiB of them.
+    let (furthest, waiting) = (furthest.load(Ordering::SeqCst), (1 << 16) / (bytes.load(Ordering::SeqCst) / 1500));
+    assert!((5..=2 * 4 + 2 * 3 + 1 + waiting).contains(&furthest), "{furthest} images at once, {waiting} may wait");
+}
