@@ -19,6 +19,9 @@ mod evaluating;
 mod heads;
 #[path = "suite/kernels.rs"]
 mod kernels;
+#[cfg(unix)]
+#[path = "suite/kill.rs"]
+mod kill;
 #[path = "suite/layout.rs"]
 mod layout;
 #[path = "suite/library.rs"]

@@ -79,9 +79,20 @@ fn read_pickled(path: &Path, found: &PthTensors) -> Result<StateFile> {
 /// # Errors
 /// The file system refuses; `path` is then untouched and nothing stays behind.
 pub fn write(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -> Result<()> {
-    let bytes = safetensors::serialize(tensors.iter().map(|(k, v)| (k.as_str(), v)), Some(metadata))
-        .map_err(|e| Error::checkpoint(path, format!("cannot be written: {e}")))?;
-    write_whole(path, &bytes)
+    replace(path, &bytes_of(path, tensors, metadata)?, None)
+}
+
+/// As [`write`](fn@write), and what was in `path` is at `previous` from then on.
+///
+/// # Errors
+/// As there; both files stay as they were.
+pub fn write_beside(path: &Path, previous: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -> Result<()> {
+    replace(path, &bytes_of(path, tensors, metadata)?, Some(previous))
+}
+
+fn bytes_of(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -> Result<Vec<u8>> {
+    safetensors::serialize(tensors.iter().map(|(k, v)| (k.as_str(), v)), Some(metadata))
+        .map_err(|e| Error::checkpoint(path, format!("cannot be written: {e}")))
 }
 
 /// Writes `bytes` aside, syncs, renames.
@@ -89,6 +100,10 @@ pub fn write(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) 
 /// # Errors
 /// As [`write`](fn@write).
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, None)
+}
+
+fn replace(path: &Path, bytes: &[u8], previous: Option<&Path>) -> Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".{}.part", std::process::id()));
     let aside = Path::new(&aside);
@@ -96,7 +111,15 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    let moved = written.and_then(|()| std::fs::rename(aside, path));
+    let moved = written.and_then(|()| {
+        if let Some(previous) = previous {
+            // Both names are of one file until the new one takes the first. Where a file system knows no second names, there is
+            // only the newest state.
+            let _ = std::fs::remove_file(previous);
+            let _ = std::fs::hard_link(path, previous);
+        }
+        std::fs::rename(aside, path)
+    });
     if let Err(e) = moved {
         // The error below is what a person must hear of; a leftover that cannot be removed changes nothing.
         let _ = std::fs::remove_file(aside);

@@ -8,7 +8,7 @@ use crate::model::Card;
 use crate::model::weights::{self, Slot, Tensors};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a run knows besides tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl EpochMeans {
 
 const STATE_KEY: &str = "polyhead.run";
 
-/// Writes the whole state: parameters, `ema.*`, `optim.*`, running statistics, card and run state.
+/// Writes the whole state, and keeps the one before it at [`previous`]: parameters, `ema.*`, `optim.*`, running statistics, card and run state.
 ///
 /// # Errors
 /// The file system refuses; an older checkpoint stays whole.
@@ -107,7 +107,12 @@ pub fn save(path: &Path, trainer: &mut Trainer, card: &Card, state: &RunState) -
     let state = serde_json::to_string(state)
         .map_err(|e| Error::checkpoint(path, format!("the run's state cannot be written: {e}")))?;
     let metadata = HashMap::from([(Card::KEY.to_owned(), card.to_json()), (STATE_KEY.to_owned(), state)]);
-    weights::write(path, &tensors, metadata)
+    weights::write_beside(path, &previous(path), &tensors, metadata)
+}
+
+/// Where the state before the last one lies.
+pub fn previous(path: &Path) -> PathBuf {
+    path.with_file_name("previous.safetensors")
 }
 
 /// Writes the averages and the card: enough to predict.

@@ -76,11 +76,16 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Opens the folder of a run that is to go on.
+    /// Opens the folder of a run that is to go on. What a run that was killed left half-written is removed.
     ///
     /// # Errors
     /// The log cannot be written.
     pub fn open(path: &Path) -> Result<RunFolder> {
+        let folders = [path.to_path_buf(), path.join("weights")];
+        let entries = folders.iter().flat_map(|f| std::fs::read_dir(f).into_iter().flatten()).filter_map(|e| e.ok());
+        for part in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "part")) {
+            std::fs::remove_file(&part).map_err(Error::io("remove", &part))?;
+        }
         Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf() })
     }
 

@@ -109,13 +109,13 @@ pub struct ResumeOverrides {
 /// No checkpoint, a broken one, or data that changed under it.
 pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     let file = path.join("weights").join("last.safetensors");
-    if !file.is_file() {
+    if !file.is_file() && !checkpoint::previous(&file).is_file() {
         return Err(Error::Usage(format!(
             "{}: no weights/last.safetensors there; --resume takes the folder of a run that saved at least once",
             path.display()
         )));
     }
-    let loaded = checkpoint::load(&file)?;
+    let (loaded, file, note) = last_whole(file)?;
     let mut state = loaded.state.clone();
     set(&mut state.config.device, overrides.device.clone());
     set(&mut state.config.workers, overrides.workers);
@@ -143,6 +143,9 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
         )));
     }
     let mut folder = RunFolder::open(path)?;
+    if let Some(note) = note {
+        say(&mut folder, &note)?;
+    }
     let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
     let mut trainer = trainer(&state.config, &device, &data, &loaded.card)?;
     loaded.restore(&mut trainer, &file)?;
@@ -163,6 +166,23 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     state.tuning = tuning;
     say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
     Run { data, card: loaded.card, folder, trainer, state }.go_on()
+}
+
+/// The last state, or the one before where that is not whole, and what there is to say about it.
+fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
+    let error = match checkpoint::load(&file) {
+        Ok(loaded) => return Ok((loaded, file, None)),
+        Err(error) => error,
+    };
+    let before = checkpoint::previous(&file);
+    match checkpoint::load(&before) {
+        Ok(loaded) => {
+            let note = format!("note: {error}; going on from the state before it, {}", before.display());
+            Ok((loaded, before, Some(note)))
+        }
+        // What is wrong with the newest is what a person must hear of.
+        Err(_) => Err(error),
+    }
 }
 
 fn set<T>(field: &mut T, given: Option<T>) {
