@@ -102,62 +102,6 @@ PH_KERNEL(max_pool, MaxPoolArgs, POOL_THREADS) {
   }
 }
 
-// The max pool of relu(x·scale + shift), for evaluation. Moves one activation per input and one per output.
-
-struct AffineReluMaxPoolArgs {
-  const act *x;
-  const float *affine;  // [2, C]
-  act *y;
-  int h, w, c, p, q;
-};
-
-/// best = the greatest of it and of the affine row.
-PH_DEVICE void affine_row(const act *row, int column, int w, int c, const float (&scale)[PH_VECTOR],
-                          const float (&shift)[PH_VECTOR], float (&best)[PH_VECTOR]) {
-  float v[3][PH_VECTOR];
-#pragma unroll
-  for (int s = 0; s < 3; s++)
-    if (column + s >= 0 && column + s < w) ph_load8(row + (size_t)(column + s) * c, v[s]);
-#pragma unroll
-  for (int s = 0; s < 3; s++) {
-    if (column + s < 0 || column + s >= w) continue;
-#pragma unroll
-    for (int j = 0; j < PH_VECTOR; j++) {
-      const float moved = v[s][j] * scale[j] + shift[j];
-      best[j] = better_than(moved, best[j]) ? moved : best[j];
-    }
-  }
-}
-
-PH_KERNEL(affine_relu_max_pool, AffineReluMaxPoolArgs, POOL_THREADS) {
-  const int groups = a.c / PH_VECTOR, place = ph_block_x() * POOL_THREADS + ph_thread();
-  const int out_column = place / groups, channel = place % groups * PH_VECTOR, column = 2 * out_column - 1;
-  if (out_column >= a.q) return;
-  const int image = ph_block_z(), begin = ph_block_y() * POOL_ROWS;
-  const act *x = a.x + (size_t)image * a.h * a.w * a.c + channel;
-  const size_t row_length = (size_t)a.w * a.c;
-  float scale[PH_VECTOR], shift[PH_VECTOR], above[PH_VECTOR];
-  ph_load8(a.affine + channel, scale);
-  ph_load8(a.affine + a.c + channel, shift);
-  // Zero is what the ReLU makes of anything less, so the maximum may start from it.
-#pragma unroll
-  for (int j = 0; j < PH_VECTOR; j++) above[j] = 0.0f;
-  if (begin > 0) affine_row(x + (2 * begin - 1) * row_length, column, a.w, a.c, scale, shift, above);
-#pragma unroll 1
-  for (int row = begin; row < begin + POOL_ROWS && row < a.p; row++) {
-    float below[PH_VECTOR] = {};
-    affine_row(x + 2 * row * row_length, column, a.w, a.c, scale, shift, above);
-    if (2 * row + 1 < a.h) {
-      affine_row(x + (2 * row + 1) * row_length, column, a.w, a.c, scale, shift, below);
-    }
-#pragma unroll
-    for (int j = 0; j < PH_VECTOR; j++) above[j] = better_than(below[j], above[j]) ? below[j] : above[j];
-    ph_store8(a.y + (((size_t)image * a.p + row) * a.q + out_column) * a.c + channel, above);
-#pragma unroll
-    for (int j = 0; j < PH_VECTOR; j++) above[j] = below[j];
-  }
-}
-
 // dx, gathered: the pixels (2i, 2j) … (2i+1, 2j+1) lie in the windows (i, j) … (i+1, j+1) and in no other, so a thread takes
 // those four pixels, and walks down as the forward does. Moves one activation per input, and one and a byte per output.
 

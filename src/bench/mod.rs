@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
 use crate::losses::{Encoded, Encoder, TrainingNetwork};
-use crate::model::{Architecture, Backbone, init, weights};
+use crate::model::{Architecture, Backbone, Freeze, Stage, init, weights};
 use crate::optim::schedule::{Decline, Schedule};
 use crate::optim::{OptimizerConfig, OptimizerKind};
 use crate::task::{Label, LabelledBox, Task, TaskKind};
@@ -54,7 +54,24 @@ pub struct Options {
 /// A trainer on a fixed batch: the images, and each image's targets.
 fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<Vec<Encoded>>)> {
     check(options)?;
-    let architecture = architecture(options);
+    trainer(options, &architecture(options), fusion, &Freeze::default())
+}
+
+/// What is only there beside frozen layers, with dropout, and of several labels.
+fn frozen(options: &Options) -> Result<(Trainer, Vec<u8>, Vec<Vec<Encoded>>)> {
+    let classes = (0..80).map(|i| i.to_string()).collect();
+    let tasks = vec![Task::new("labels", TaskKind::MultiLabel { classes })];
+    let architecture = Architecture::new(options.backbone, tasks, options.imgsz, 0.2);
+    let freeze = Freeze { stages: vec![Stage::Stem], batch_norm: true };
+    trainer(options, &architecture, Fusion::On, &freeze)
+}
+
+fn trainer(
+    options: &Options,
+    architecture: &Architecture,
+    fusion: Fusion,
+    freeze: &Freeze,
+) -> Result<(Trainer, Vec<u8>, Vec<Vec<Encoded>>)> {
     let shape = [options.batch, options.imgsz, options.imgsz];
     let optimizer = OptimizerConfig {
         kind: OptimizerKind::Sgd,
@@ -66,7 +83,7 @@ fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<
         average_decay: 0.999,
     };
     let balance = Method::Uncertainty.start(&architecture.tasks, &[]);
-    let network = TrainingNetwork::new(&architecture, shape)?;
+    let network = TrainingNetwork::partly_frozen(architecture, shape, freeze)?;
     let mut trainer = Trainer::of(network, &architecture.tasks, &options.device, optimizer, balance, fusion)?;
     trainer.executor.edit_store(|store| init::initialise(store, 0))?;
     let images = synthetic_images(options);

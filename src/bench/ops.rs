@@ -2,7 +2,7 @@
 //! against what the device can do at most and against the same list without fusion.
 
 use super::clocks::{Readings, reading};
-use super::{Options, training};
+use super::{Options, frozen, training};
 use crate::error::Result;
 use crate::executor::{Ceilings, NodeTime};
 use crate::graph::fuse::Fusion;
@@ -16,7 +16,9 @@ use std::fmt;
 pub struct OpTime {
     pub op: String,
     pub sizes: String,
-    /// How often a step does it.
+    /// Which list it was timed in.
+    pub list: List,
+    /// How often that list does it.
     pub count: usize,
     /// Milliseconds of one, the median over repeats and occurrences.
     pub time: f64,
@@ -30,6 +32,19 @@ pub struct OpTime {
     /// Milliseconds cuDNN takes for the same convolution without its epilogue, where it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cudnn_time: Option<f64>,
+}
+
+/// The lists there are; of the later ones only kinds that those before have not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum List {
+    /// A training step as it runs.
+    Fused,
+    /// The same without fusion.
+    Plain,
+    /// A training step with the stem and every batch norm frozen, of a task of several labels.
+    Frozen,
+    Update,
 }
 
 /// The schema of `bench ops --json`, described in benches/README.md.
@@ -49,7 +64,7 @@ pub struct OpsMeasurement {
     pub unfused: f64,
     /// Milliseconds of segment 4, which is in neither.
     pub update: f64,
-    /// Longest in total first; last the update.
+    /// List after list, in each the longest in total first.
     pub ops: Vec<OpTime>,
     /// Around the fused list, where the device says them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,6 +85,18 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
     let Fused { nodes: fused, update, ceilings, clocks, tuning } = fused(options)?;
     let (mut trainer, images, targets) = training(options, Fusion::Off)?;
     let unfused = trainer.time_nodes(&images, &targets, options.repeats)?;
+    drop(trainer);
+    let (mut trainer, images, targets) = frozen(options)?;
+    let frozen = trainer.time_nodes(&images, &targets, options.repeats)?;
+    let mut ops: Vec<OpTime> = Vec::new();
+    for (list, nodes) in
+        [(List::Fused, &fused), (List::Plain, &unfused), (List::Frozen, &frozen), (List::Update, &vec![update.clone()])]
+    {
+        let known: Vec<String> = ops.iter().map(|op| kind(&op.op).to_owned()).collect();
+        let new: Vec<NodeTime> =
+            nodes.iter().filter(|n| !known.iter().any(|known| known == kind(&n.name))).cloned().collect();
+        ops.extend(table(list, &new, ceilings));
+    }
     let total = |nodes: &[NodeTime]| nodes.iter().map(|n| median(&n.milliseconds)).sum();
     Ok(OpsMeasurement {
         work: "ops",
@@ -83,7 +110,7 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
         fused: total(&fused),
         unfused: total(&unfused),
         update: median(&update.milliseconds),
-        ops: [table(&fused, ceilings), table(&[update], ceilings)].into_iter().flatten().collect(),
+        ops,
         clocks,
         tuning,
         version: env!("CARGO_PKG_VERSION"),
@@ -123,7 +150,15 @@ fn fused(options: &Options) -> Result<Fused> {
     Ok(Fused { nodes, update, ceilings, clocks, tuning: trainer.executor.tuning_hash() })
 }
 
-fn table(nodes: &[NodeTime], ceilings: Ceilings) -> Vec<OpTime> {
+/// A node's name without its window and what is fused into it.
+fn kind(name: &str) -> &str {
+    let words = name.match_indices(' ').map(|(at, _)| at);
+    // `conv2d fprop 3×3 + bias` and `batch_norm apply + ReLU` are of two words, all others of one.
+    let two = ["conv2d ", "batch_norm "].iter().any(|start| name.starts_with(start));
+    words.into_iter().nth(usize::from(two)).map_or(name, |at| &name[..at])
+}
+
+fn table(list: List, nodes: &[NodeTime], ceilings: Ceilings) -> Vec<OpTime> {
     let mut groups: Vec<Vec<&NodeTime>> = Vec::new();
     for node in nodes {
         match groups.iter_mut().find(|g| g[0].name == node.name && g[0].sizes == node.sizes) {
@@ -142,6 +177,7 @@ fn table(nodes: &[NodeTime], ceilings: Ceilings) -> Vec<OpTime> {
         OpTime {
             op: node.name.clone(),
             sizes: node.sizes.clone(),
+            list,
             count,
             time,
             total: time * count as f64,
@@ -176,9 +212,14 @@ impl fmt::Display for OpsMeasurement {
             "| op | sizes | count | ms each | ms in all | GFLOP/s | GB/s | of ceiling |{title}\n|---|---|---|---|---|---|---|---|{rule}"
         )?;
         for op in &self.ops {
+            let elsewhere = match op.list {
+                List::Plain => " (not fused)",
+                List::Frozen => " (beside what is frozen)",
+                List::Fused | List::Update => "",
+            };
             write!(
                 f,
-                "| {} | {} | {} | {:.3} | {:.2} | {:.0} | {:.1} | {:.0} % |",
+                "| {}{elsewhere} | {} | {} | {:.3} | {:.2} | {:.0} | {:.1} | {:.0} % |",
                 op.op,
                 op.sizes,
                 op.count,
@@ -236,7 +277,7 @@ mod tests {
         };
         let nodes = [node("a", &[1.0, 3.0], &[4.0]), node("b", &[9.0], &[]), node("a", &[2.0], &[6.0, 8.0])];
         let ceilings = Ceilings { bytes_per_second: 1e9, flops_per_second: Some(1e9) };
-        let rows = table(&nodes, ceilings);
+        let rows = table(List::Fused, &nodes, ceilings);
         let found: Vec<_> = rows.iter().map(|r| (r.sizes.as_str(), r.count, r.time, r.total, r.cudnn_time)).collect();
         assert_eq!(found, [("b", 1, 9.0, 9.0, None), ("a", 2, 2.0, 4.0, Some(6.0))]);
         // 2 ms of multiply-adds at the ceiling, in 2 ms.

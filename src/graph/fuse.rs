@@ -16,7 +16,7 @@ pub fn fuse(graph: &mut Graph, fusion: Fusion) {
     }
     fuse_statistics(graph);
     fuse_affine(graph);
-    fuse_stem_pool(graph);
+    drop_unread_argmax(graph);
     fuse_gradient_sum(graph);
     fuse_gradient_reduction(graph);
     graph.nodes.retain(|node| !node.outputs.is_empty());
@@ -65,25 +65,12 @@ fn fuse_affine(graph: &mut Graph) {
     }
 }
 
-/// The stem's scale, shift, ReLU and max pool in one pass, where the full-size activation has no other reader.
-fn fuse_stem_pool(graph: &mut Graph) {
+/// Where nobody differentiates a max pool its argmax is not made.
+fn drop_unread_argmax(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
-        if graph.nodes[i].op != Op::MaxPool {
-            continue;
+        if graph.nodes[i].op == Op::MaxPool && readers(graph, graph.nodes[i].outputs[1]) == 0 {
+            graph.nodes[i].outputs.truncate(1);
         }
-        let z = graph.nodes[i].inputs[0];
-        let Some(producer) = producer(graph, z) else {
-            continue;
-        };
-        let wanted = Op::BatchNormApply { residual: false, relu: true };
-        if graph.nodes[producer].op != wanted || readers(graph, z) != 1 {
-            continue;
-        }
-        graph.nodes[i].op = Op::BatchNormReluMaxPool;
-        // Nobody differentiates what has no full-size activation: the argmax is not made.
-        graph.nodes[i].outputs.truncate(1);
-        graph.nodes[i].inputs = graph.nodes[producer].inputs.clone();
-        remove(graph, producer);
     }
 }
 

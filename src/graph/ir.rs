@@ -212,8 +212,6 @@ pub enum Op {
     },
     MaxPool,
     MaxPoolBackward,
-    /// Scale, shift, ReLU and max pool of the stem in one pass (evaluation).
-    BatchNormReluMaxPool,
     GlobalPool,
     Dropout {
         probability: f32,

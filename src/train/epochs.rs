@@ -34,6 +34,8 @@ pub(super) struct Run {
     pub folder: RunFolder,
     pub trainer: Trainer,
     pub state: RunState,
+    /// Whether its folder stays.
+    pub kept: bool,
 }
 
 /// What a run uses while its epochs go by.
@@ -378,7 +380,12 @@ impl Run {
         let path = self.folder.path.display();
         let best = self.state.best.map_or(String::new(), |b| format!("best overall {b:.3}; "));
         let took = in_words(self.state.elapsed_s);
-        let line = format!("done in {took}; {best}predict with: polyhead predict {path} IMAGES… --out DIR");
+        let next = if self.kept {
+            format!("predict with: polyhead predict {path} IMAGES… --out DIR")
+        } else {
+            String::new()
+        };
+        let line = format!("done in {took}; {best}{next}");
         say(&mut self.folder, &line)
     }
 }

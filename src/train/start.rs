@@ -19,7 +19,7 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
     let device = DeviceChoice::parse(&config.device, config.threads)?;
     device.check()?;
     let data = Data::open(&config)?;
-    begin(config, &device, data)
+    begin(config, &device, data, Folder::Stays)
 }
 
 /// One step of everything a run would do, validation, checkpoint and pictures included, in a folder that is removed afterwards.
@@ -38,7 +38,7 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     config = TrainConfig { epochs: 1, time: None, ..config };
     let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
     config.project.clone_from(&folder);
-    let ended = begin(config, &device, data);
+    let ended = begin(config, &device, data, Folder::Goes);
     std::fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
     ended?;
     eprintln!(
@@ -48,7 +48,14 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     Ok(())
 }
 
-fn begin(config: TrainConfig, device: &DeviceChoice, data: Data) -> Result<PathBuf> {
+/// What becomes of a run's folder.
+#[derive(PartialEq)]
+enum Folder {
+    Stays,
+    Goes,
+}
+
+fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -> Result<PathBuf> {
     let card = card(&config, &data);
     let mut trainer = trainer(&config, device, &data, &card)?;
     let mut notes = data.notes.clone();
@@ -78,7 +85,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data) -> Result<PathB
     for note in &notes {
         say(&mut folder, &format!("note: {note}"))?;
     }
-    Run { data, card, folder, trainer, state }.go_on()
+    Run { data, card, folder, trainer, state, kept: keep == Folder::Stays }.go_on()
 }
 
 /// Paths that hold from any folder, for whoever goes on with the run or judges it.
@@ -165,7 +172,7 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     }
     state.tuning = tuning;
     say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
-    Run { data, card: loaded.card, folder, trainer, state }.go_on()
+    Run { data, card: loaded.card, folder, trainer, state, kept: true }.go_on()
 }
 
 /// The last state, or the one before where that is not whole, and what there is to say about it.

@@ -2,6 +2,7 @@
 
 use crate::cli::{digits, fail, path, run, succeed, text};
 use crate::step::Folder;
+use polyhead::bench::{Heads, Options, ops};
 use polyhead::data::{Dataset, OpenOptions};
 use polyhead::model::{Architecture, Backbone};
 use serde_json::Value;
@@ -137,4 +138,34 @@ fn a_bench_that_cannot_check_or_measure_says_so() {
     fail(&["bench", "ops", "--check", "--device", "cpu"], 2, &["--check", "cpu"]);
     fail(&["bench", "ops", "--check=0", "--device", "cuda"], 2, &["--check", "at least 1"]);
     fail(&["bench", "ops", "--check", "--imgsz", "33", "--device", "cuda"], 2, &["--imgsz 33", "multiple of 32"]);
+}
+
+/// An op that no list holds would be timed by nobody.
+#[test]
+fn every_kind_of_node_is_timed() {
+    let options = Options {
+        imgsz: 64,
+        batch: 2,
+        device: crate::step::cpu(2),
+        backbone: Backbone::Tiny,
+        heads: Heads::All,
+        repeats: 1,
+        source: None,
+    };
+    let timed: Vec<String> = ops(&options).unwrap().ops.into_iter().map(|op| op.op).collect();
+    for kind in crate::layout::op_kinds() {
+        let name = match kind.as_str() {
+            "Conv2d" => "conv2d fprop".to_owned(),
+            "Conv2dDgrad" => "conv2d dgrad".to_owned(),
+            "Conv2dWgrad" => "conv2d wgrad".to_owned(),
+            "BatchNormApply" => "batch_norm apply".to_owned(),
+            other => other.chars().fold(String::new(), |name, c| match c.is_uppercase() && !name.is_empty() {
+                true => name + "_" + &c.to_lowercase().to_string(),
+                false => name + &c.to_lowercase().to_string(),
+            }),
+        };
+        let own =
+            |timed: &String| timed.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+        assert!(timed.iter().any(own), "`bench ops` times no {kind}");
+    }
 }

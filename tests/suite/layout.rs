@@ -191,7 +191,7 @@ fn only_cudas_own_files_name_it() {
 }
 
 /// The kinds of node there are, read from the enum.
-fn op_kinds() -> Vec<String> {
+pub fn op_kinds() -> Vec<String> {
     let ir = std::fs::read_to_string(root().join("src/graph/ir.rs")).unwrap();
     let body = ir.split("pub enum Op {").nth(1).unwrap().split("\n}").next().unwrap().to_owned();
     let variant = |line: &str| {

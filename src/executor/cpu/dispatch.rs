@@ -112,11 +112,8 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
             group_norm::cpu::backward(cpu, &shape, &inputs, dx, dgamma, dbeta, workspace());
         }
         Op::MaxPool => {
-            let argmax = Some(memory.output(o[1]));
+            let argmax = o.get(1).map(|&argmax| memory.output(argmax));
             pool::cpu::max_pool(cpu, &max_pool(shape(i[0])), read(0), memory.output(o[0]), argmax);
-        }
-        Op::BatchNormReluMaxPool => {
-            pool::cpu::affine_relu_max_pool(cpu, &max_pool(shape(i[0])), read(0), read(1), memory.output(o[0]));
         }
         Op::MaxPoolBackward => {
             let problem = max_pool(shape(o[0]));

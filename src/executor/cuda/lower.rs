@@ -256,13 +256,15 @@ impl Lowering<'_> {
                 vec![preprocess::cuda::normalise(pixels, mean, deviation, input(0), output(0))]
             }
             Op::MaxPool => {
-                vec![pool::cuda::max_pool(image(self.shape(i[0])), input(0), output(0), Some(output(1)))]
+                vec![pool::cuda::max_pool(
+                    image(self.shape(i[0])),
+                    input(0),
+                    output(0),
+                    (o.len() > 1).then(|| output(1)),
+                )]
             }
             Op::MaxPoolBackward => {
                 vec![pool::cuda::max_pool_backward(image(self.shape(o[0])), input(0), input(1), output(0))]
-            }
-            Op::BatchNormReluMaxPool => {
-                vec![pool::cuda::affine_relu_max_pool(image(self.shape(i[0])), input(0), input(1), output(0))]
             }
             Op::GlobalPool => {
                 let [n, h, w, c] = image(self.shape(i[0]));

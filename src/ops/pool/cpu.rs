@@ -2,7 +2,6 @@
 //! windows it lies in whether they took it, so that no two threads write one place.
 
 use crate::device::cpu::{Cpu, SharedMut};
-use crate::ops::batch_norm::cpu::relu_of;
 use std::ops::Range;
 
 /// Channels compared together.
@@ -78,32 +77,6 @@ pub fn max_pool(cpu: &Cpu, problem: &MaxPool, x: &[f32], y: &mut [f32], argmax: 
     );
 }
 
-/// y `[N, P, Q, C]`: the max pool of relu(x·scale + shift), affine `[2, C]`. Both keep the order of numbers, or turn it
-/// where the scale is negative, so that they are done once per window, to its maximum or minimum.
-pub fn affine_relu_max_pool(cpu: &Cpu, problem: &MaxPool, x: &[f32], affine: &[f32], y: &mut [f32]) {
-    let (p, q, c) = (problem.p(), problem.q(), problem.c);
-    let image = problem.h * problem.w * c;
-    cpu.parallel_chunks(
-        y,
-        q * c,
-        #[inline(always)]
-        |row, y| {
-            let x = &x[row / p * image..][..image];
-            for (j, y) in y.chunks_exact_mut(c).enumerate() {
-                let window = Window::new(problem, row % p, j);
-                let mut channel = 0;
-                while channel < c {
-                    let y = &mut y[channel..];
-                    channel += match c - channel {
-                        LANES.. => window.activated::<LANES>(problem, x, channel, affine, y),
-                        _ => window.activated::<1>(problem, x, channel, affine, y),
-                    };
-                }
-            }
-        },
-    );
-}
-
 /// The part of one output's window that lies inside the image.
 struct Window {
     rows: Range<usize>,
@@ -148,36 +121,6 @@ impl Window {
         y[..L].copy_from_slice(&best);
         if let Some(argmax) = argmax {
             argmax[..L].copy_from_slice(&taps.map(|tap| tap as u8));
-        }
-        L
-    }
-
-    /// Maxima of relu(x·scale + shift) of `L` channels; returns `L`.
-    #[inline(always)]
-    fn activated<const L: usize>(
-        &self,
-        problem: &MaxPool,
-        image: &[f32],
-        channel: usize,
-        affine: &[f32],
-        y: &mut [f32],
-    ) -> usize {
-        let (mut largest, mut smallest) = ([f32::NEG_INFINITY; L], [f32::INFINITY; L]);
-        for i in 0..self.rows.len() {
-            for j in 0..self.columns.len() {
-                let at = self.start + (i * problem.w + j) * problem.c + channel;
-                let pixel = &image[at..at + L];
-                for lane in 0..L {
-                    let v = pixel[lane];
-                    largest[lane] = if v > largest[lane] || v.is_nan() { v } else { largest[lane] };
-                    smallest[lane] = if v < smallest[lane] || v.is_nan() { v } else { smallest[lane] };
-                }
-            }
-        }
-        let (scale, shift) = (&affine[channel..][..L], &affine[problem.c + channel..][..L]);
-        for lane in 0..L {
-            let v = if scale[lane] < 0.0 { smallest[lane] } else { largest[lane] };
-            y[lane] = relu_of(v * scale[lane] + shift[lane]);
         }
         L
     }

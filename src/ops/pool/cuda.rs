@@ -37,11 +37,6 @@ pub fn max_pool_backward(shape: [usize; 4], dy: Address, argmax: Address, dx: Ad
     pool("max_pool_backward", shape, Arguments::new().pointer(dy).pointer(argmax).pointer(dx))
 }
 
-/// y `[N, P, Q, C]`: the max pool of relu(x·scale + shift), x `[N, H, W, C]` of `shape`, affine `[2, C]`.
-pub fn affine_relu_max_pool(shape: [usize; 4], x: Address, affine: Address, y: Address) -> Launch {
-    pool("affine_relu_max_pool", shape, Arguments::new().pointer(x).pointer(affine).pointer(y))
-}
-
 /// y f32 `[N, C]`: the mean over the pixels of x `[N, HW, C]`.
 pub fn global_pool([n, hw, c]: [usize; 3], x: Address, y: Address) -> Launch {
     let arguments = Arguments::new().pointer(x).pointer(y).int(hw).int(c);

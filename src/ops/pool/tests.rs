@@ -85,23 +85,6 @@ fn max_pool_matches_plain_loops() {
 }
 
 #[test]
-fn affine_relu_max_pool_is_its_three_parts() {
-    for c in [1, 16, 35] {
-        let problem = problem([2, 9, 8, c], STEM);
-        let mut random = Random::new(c as u64);
-        let (x, affine) = (random.vector(2 * 72 * c, -2.0, 2.0), random.vector(2 * c, -1.5, 1.5));
-        let activated = x.iter().enumerate().map(|(i, &x)| (x * affine[i % c] + affine[c + i % c]).max(0.0));
-        let activated: Vec<f64> = activated.map(f64::from).collect();
-        let expected = [Expected::exact("y", plain_max_pool(&problem, &activated).0)];
-        check(&format!("affine, relu, {problem:?}"), &expected, |cpu| {
-            let mut y = poisoned(problem.n * problem.p() * problem.q() * c);
-            affine_relu_max_pool(cpu, &problem, &x, &affine, &mut y);
-            vec![y]
-        });
-    }
-}
-
-#[test]
 fn nan_and_infinity_are_taken_as_pytorch_takes_them() {
     let problem = problem([1, 2, 2, 1], [2, 2, 0]);
     let cpu = Cpu::new(1).unwrap();

@@ -48,32 +48,6 @@ fn max_pool_and_its_backward_match_plain_loops() {
 }
 
 #[test]
-fn affine_relu_max_pool_is_its_three_parts() {
-    for shape in SHAPES {
-        let (problem, c) = (problem(shape, STEM), shape[3]);
-        let mut random = Random::new(c as u64);
-        let mut x = random.activations(shape.iter().product(), -2.0, 2.0);
-        if x.len() > 500 {
-            x[77] = f32::NAN;
-        }
-        let affine = random.vector(2 * c, -1.5, 1.5);
-        let activated = x.iter().enumerate().map(|(i, &x)| {
-            let v = f64::from(x) * f64::from(affine[i % c]) + f64::from(affine[c + i % c]);
-            if v < 0.0 { 0.0 } else { v }
-        });
-        let y = plain_max_pool(&problem, &activated.collect::<Vec<f64>>()).0;
-        let outputs = y.len();
-        // Two operations on numbers up to 2 · 1.5 + 1.5.
-        let expected = [Expected::within("y", 2, 4.5, y).stored()];
-        check_kernels(&format!("affine, relu, max pool {shape:?}"), &expected, |board| {
-            let (x, affine, y) = (board.activations(&x), board.floats(&affine), board.activations_out(outputs));
-            board.run(&[affine_relu_max_pool(shape, x, affine, y)]);
-            vec![board.read_activations(y, outputs)]
-        });
-    }
-}
-
-#[test]
 fn global_pool_matches_plain_loops() {
     for (n, hw, c) in [(1, 1, 8), (2, 49, 24), (3, 64, 64), (1, 300, 136), (2, 7, 200)] {
         let x = Random::new((hw * c) as u64).activations(n * hw * c, -1.0, 3.0);
