@@ -43,7 +43,8 @@ describe() {
 check() {
   export POLYHEAD_REQUIRE_GPU=1 CXX=false
   "$programs/tests-polyhead" cuda --test-threads 4 &&
-    "$programs/tests-main" cuda:: devices::prediction --test-threads 1 --nocapture
+    "$programs/tests-main" cuda:: devices::prediction partial::gpu_kernels \
+      heads::other_losses heads::a_step_with_full --test-threads 1 --nocapture
 }
 
 steps() {

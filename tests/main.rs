@@ -26,6 +26,9 @@ mod kill;
 mod layout;
 #[path = "suite/library.rs"]
 mod library;
+#[cfg(unix)]
+#[path = "suite/life.rs"]
+mod life;
 #[path = "suite/overfit.rs"]
 mod overfit;
 #[path = "suite/partial.rs"]

@@ -283,7 +283,8 @@ impl Run {
     ) -> Result<()> {
         let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
         let of = (epoch + 1, config.epochs);
-        for line in epoch_lines(of, &names, &self.state.means, self.state.elapsed_s) {
+        let log_vars = self.trainer.balance.log_variances();
+        for line in epoch_lines(of, &names, &self.state.means, &log_vars, self.state.elapsed_s) {
             session.progress.say(&mut self.folder, &line)?;
         }
         session.progress.say(&mut self.folder, &format!("  {}", session.feed.end_epoch()))?;

@@ -116,11 +116,21 @@ fn describe(line: &StepLine) -> String {
     format!("epoch {}/{}  {:.1} images/s  {}", line.epoch, line.epochs, line.images_per_second, tasks.join("  "))
 }
 
-/// What an epoch came to before it was judged: `epoch` of how many, and each task's mean loss and weight.
-pub fn epoch_lines(epoch: (u64, u64), tasks: &[&str], means: &EpochMeans, elapsed_s: f64) -> Vec<String> {
+/// What an epoch came to before it was judged: `epoch` of how many, each task's mean loss, weight and weighted loss, and its
+/// log-variance where the method has one.
+pub fn epoch_lines(
+    epoch: (u64, u64),
+    tasks: &[&str],
+    means: &EpochMeans,
+    log_vars: &[f32],
+    elapsed_s: f64,
+) -> Vec<String> {
     let figure = |value: Option<f64>, places: usize| value.map_or("–".to_owned(), |v| format!("{v:.places$}"));
     let of_task = |(i, name): (usize, &&str)| {
-        format!("{name} loss {} weight {}", figure(means.loss(i), 3), figure(means.weight(i), 2))
+        let figures = [means.loss(i), means.weight(i), means.weighted(i)];
+        let [loss, weight, weighted] = [(0, 3), (1, 2), (2, 3)].map(|(which, places)| figure(figures[which], places));
+        let log_var = log_vars.get(i).filter(|s| s.is_finite()).map_or(String::new(), |s| format!(" log_var {s:.2}"));
+        format!("{name} loss {loss} weight {weight} weighted {weighted}{log_var}")
     };
     let figures: Vec<String> = tasks.iter().enumerate().map(of_task).collect();
     let (number, took) = (format!("epoch {}/{}", epoch.0, epoch.1), in_words(elapsed_s));
@@ -168,7 +178,7 @@ mod tests {
         let tasks = names(losses.len());
         let tasks: Vec<&str> = tasks.iter().map(String::as_str).collect();
         assert_eq!(means.weighted(0), Some(f64::from(losses[0]) * f64::from(weights[0])));
-        epoch_lines((2, 5), &tasks, &means, 61.0)
+        epoch_lines((2, 5), &tasks, &means, &[-3.912, f32::NAN], 61.0)
     }
 
     /// Gaussian weighting at its fixed point: the total of these is −2.8, and nobody sees it.
@@ -178,7 +188,9 @@ mod tests {
         assert_eq!(line(&losses, &weights), "epoch 2/5  8.0 images/s  task0 0.010×50.00  task1 0.100×5.00");
         assert_eq!(
             epoch(&losses, &weights),
-            ["epoch 2/5  task0 loss 0.010 weight 50.00  task1 loss 0.100 weight 5.00  (1 min 01 s)"]
+            [
+                "epoch 2/5  task0 loss 0.010 weight 50.00 weighted 0.500 log_var -3.91  task1 loss 0.100 weight 5.00 weighted 0.500  (1 min 01 s)"
+            ]
         );
     }
 
@@ -190,7 +202,7 @@ mod tests {
         assert!(line(&losses[..6], &weights[..6]).ends_with("task5 0.500×1.00"));
         let lines = epoch(&losses, &weights);
         assert_eq!((lines.len(), lines[0].as_str()), (41, "epoch 2/5  (1 min 01 s)"));
-        assert_eq!(lines[40], "  task39 loss 0.500 weight 1.00");
+        assert_eq!(lines[40], "  task39 loss 0.500 weight 1.00 weighted 0.500");
     }
 
     #[test]

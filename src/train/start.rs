@@ -2,6 +2,7 @@
 
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::epochs::{Run, say};
+use super::limits::epochs_that_fit;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
 use crate::config::TrainConfig;
@@ -130,8 +131,9 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     set(&mut state.config.max_broken, overrides.max_broken);
     set(&mut state.config.patience, overrides.patience);
     set(&mut state.config.save_minutes, overrides.save_minutes);
-    if overrides.time.is_some() {
-        state.config.time = overrides.time;
+    if let Some(hours) = overrides.time {
+        state.config.time = Some(hours);
+        state.config.epochs = epochs_that_fit(hours, state.elapsed_s, state.epochs_done);
     }
     state.config.check()?;
     let data = Data::open(&state.config)?;

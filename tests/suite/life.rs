@@ -1,0 +1,169 @@
+//! How a run ends before its last epoch, starts over, and is tried out; and that stopping it, however often, changes nothing.
+
+use crate::cli::{SMALL, digits, fail, path, polyhead, run, succeed, text};
+use crate::step::Folder;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The lines of a run's table without what the clock wrote.
+fn table(run: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(run).join("results.csv")).unwrap();
+    let timeless =
+        |line: &str| line.split(',').enumerate().filter(|c| c.0 != 1).map(|c| c.1).collect::<Vec<_>>().join(",");
+    text.lines().map(timeless).collect()
+}
+
+fn said(args: &[&str]) -> String {
+    let output = run(args);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {said}");
+    said
+}
+
+#[test]
+fn a_run_interrupted_ten_times_is_the_run_that_was_not() {
+    let folder = Folder::new("ten-interrupts");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let args = |name: &'static str| {
+        [&["train", &data, "--project", &project, "--name", name, "--epochs", "30"], &SMALL[..]].concat()
+    };
+    succeed(&args("whole"));
+    let cut = path(&folder, "runs/train/cut");
+    let mut interrupts = 0;
+    let mut ended = false;
+    while !ended {
+        let resume = ["train", "--resume", &cut];
+        let started = Path::new(&cut).join("weights/last.safetensors").exists();
+        let args = if started { resume.to_vec() } else { args("cut") };
+        let before = std::fs::read_to_string(Path::new(&cut).join("results.csv")).unwrap_or_default().lines().count();
+        let mut child = polyhead().args(&args).stderr(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // Ten times after a few epochs, then to the end.
+        let wanted = before + 2;
+        let goes_on = |child: &mut std::process::Child| interrupts < 10 && child.try_wait().unwrap().is_none();
+        while goes_on(&mut child) {
+            let rows = std::fs::read_to_string(Path::new(&cut).join("results.csv")).unwrap_or_default().lines().count();
+            if rows >= wanted {
+                break;
+            }
+            assert!(Instant::now() < deadline, "two epochs took over a minute");
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        if goes_on(&mut child) {
+            Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+        }
+        match child.wait().unwrap().code() {
+            Some(130) => interrupts += 1,
+            code => {
+                assert_eq!(code, Some(0));
+                ended = true;
+            }
+        }
+    }
+    assert_eq!(interrupts, 10);
+    assert_eq!(table(&cut), table(&path(&folder, "runs/train/whole")));
+    let best =
+        |name: &str| std::fs::read(path(&folder, &format!("runs/train/{name}/weights/best.safetensors"))).unwrap();
+    assert!(best("cut") == best("whole"));
+}
+
+#[test]
+fn patience_and_time_end_a_run_and_leave_it_whole() {
+    let folder = Folder::new("ends");
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let train = |name: &str, more: &[&str]| {
+        said(&[&["train", &data, "--project", &project, "--name", name], more, &SMALL[..]].concat())
+    };
+    // A learning rate of next to nothing: no epoch is better than what the first says by more than chance.
+    let words = train("patient", &["--epochs", "500", "--patience", "2", "--lr0", "1e-12", "--ema", "0"]);
+    assert!(words.contains("within --patience 2"), "{words}");
+    let rows = table(&path(&folder, "runs/train/patient")).len() - 1;
+    assert!((3..500).contains(&rows), "{rows} epochs");
+
+    let words = train("timed", &["--time", "0.0005"]);
+    assert!(words.contains("--time 0.0005 h is over"), "{words}");
+    let timed = path(&folder, "runs/train/timed");
+    // Going on finds the time used up; more of it goes on.
+    assert!(said(&["train", "--resume", &timed]).contains("nothing is left to do"));
+    let before = table(&timed).len();
+    let words = said(&["train", "--resume", &timed, "--time", "0.0008"]);
+    assert!(words.contains("the run need not end as it would have") && table(&timed).len() > before, "{words}");
+}
+
+#[test]
+fn a_dry_run_does_everything_once_and_keeps_nothing() {
+    let folder = Folder::new("dry");
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let args = ["train", &data, "--project", &project, "--dry-run", "--epochs", "90"];
+    let words = said(&[&args, &SMALL[..]].concat());
+    assert!(words.contains("dry run passed") && words.contains("1 epochs of 1 steps"), "{words}");
+    let left: Vec<_> = std::fs::read_dir(&project).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_few_images_are_learnt_by_heart() {
+    let folder = Folder::new("heart");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let args = ["train", &data, "--project", &project, "--overfit", "8", "--epochs", "3", "--name", "heart"];
+    let words = said(&[&args, &SMALL[..]].concat());
+    assert!(words.contains("overfitting 8 training images"), "{words}");
+    assert!(words.contains("8 training and 8 validation images"), "{words}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_or_starts_over_three_times() {
+    let folder = Folder::new("nan");
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let wild = ["--lr0", "1e30", "--clip-norm", "0", "--optimizer", "sgd", "--warmup-epochs", "0", "--epochs", "3"];
+    let train = |name: &'static str, more: &[&'static str]| {
+        let own = ["train", &data, "--project", &project, "--name", name];
+        run(&[&own, more, &wild[..], &SMALL[..]].concat())
+    };
+    let stopped = train("stop", &[]);
+    let words = text(&stopped.stderr);
+    assert_eq!(stopped.status.code(), Some(1));
+    assert!(words.contains("left the real numbers") && words.contains("weight"), "{words}");
+    assert!(words.contains("Images of the step: ") && words.contains(".png"), "{words}");
+
+    let retried = train("retry", &["--on-nan", "retry"]);
+    let words = text(&retried.stderr);
+    assert_eq!(retried.status.code(), Some(1));
+    assert!(words.contains("retry 3 of 3") && words.contains("learning rate 1.25e29"), "{words}");
+    assert!(words.contains("happened again after 3 retries"), "{words}");
+    // What it went back to is whole, and remembers.
+    let cut = path(&folder, "runs/train/retry");
+    fail(&["train", "--resume", &cut], 1, &["happened again after 3 retries"]);
+}
+
+#[test]
+fn accumulated_batches_make_fewer_steps_and_resume_to_the_bit() {
+    let folder = Folder::new("accumulated");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let args = |name: &'static str| {
+        let own = ["train", &data, "--project", &project, "--name", name, "--epochs", "12", "--accumulate", "3"];
+        [&own[..], &["--freeze", "stem,layer1"], &SMALL[..]].concat()
+    };
+    let words = said(&args("whole"));
+    assert!(words.contains("3 batches of"), "{words}");
+    let cut = path(&folder, "runs/train/cut");
+    crate::cli::interrupt(&args("cut"), &cut);
+    said(&["train", "--resume", &cut, "--workers", "2", "--threads", "1"]);
+    assert_eq!(table(&cut), table(&path(&folder, "runs/train/whole")));
+}
+
+#[test]
+fn wrong_choices_for_a_runs_life_get_a_sentence() {
+    let folder = Folder::new("life-flags");
+    let data = digits(&folder, 8);
+    for (args, words) in [
+        (vec!["--freeze", "stem,head"], vec!["--freeze head", "layer4, or trunk"]),
+        (vec!["--accumulate", "0"], vec!["--accumulate 0", "above 0"]),
+        (vec!["--time", "0"], vec!["--time 0", "above 0"]),
+        (vec!["--on-nan", "pray"], vec!["--on-nan", "stop, retry"]),
+        (vec!["--save-minutes", "0"], vec!["--save-minutes 0", "above 0"]),
+    ] {
+        fail(&[&["train", data.as_str()], &args[..]].concat(), 2, &words);
+    }
+}
