@@ -57,12 +57,10 @@ impl Run {
     pub fn go_on(mut self) -> Result<PathBuf> {
         let epochs = self.state.config.epochs;
         let clock = Clock::new(self.state.elapsed_s, &self.state.config);
-        if self.state.epochs_done >= epochs || clock.is_over() {
-            let line = match clock.is_over() {
-                true => "nothing is left to do: the run's --time is over".to_owned(),
-                false => format!("nothing is left to do: all {epochs} epochs are done"),
-            };
-            say(&mut self.folder, &line)?;
+        let done = self.end_early(&clock);
+        let done = done.or_else(|| (self.state.epochs_done >= epochs).then(|| format!("all {epochs} epochs are done")));
+        if let Some(why) = done {
+            say(&mut self.folder, &format!("nothing is left to do: {why}"))?;
             return Ok(self.folder.path);
         }
         let mut session = self.session(clock)?;
@@ -80,6 +78,9 @@ impl Run {
             }
             if let Some(why) = self.end_early(&session.clock) {
                 session.progress.say(&mut self.folder, &why)?;
+                // With the time it took until here, so that going on finds it over too.
+                self.state.elapsed_s = session.clock.elapsed_s();
+                self.save_last()?;
                 break;
             }
         }

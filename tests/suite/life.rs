@@ -161,7 +161,6 @@ fn wrong_choices_for_a_runs_life_get_a_sentence() {
         (vec!["--freeze", "stem,head"], vec!["--freeze head", "layer4, or trunk"]),
         (vec!["--accumulate", "0"], vec!["--accumulate 0", "above 0"]),
         (vec!["--time", "0"], vec!["--time 0", "above 0"]),
-        (vec!["--on-nan", "pray"], vec!["--on-nan", "stop, retry"]),
         (vec!["--save-minutes", "0"], vec!["--save-minutes 0", "above 0"]),
     ] {
         fail(&[&["train", data.as_str()], &args[..]].concat(), 2, &words);
