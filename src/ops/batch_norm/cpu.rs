@@ -210,7 +210,7 @@ pub fn backward_apply(cpu: &Cpu, c: usize, dz: &[f32], y: &[f32], coefficients: 
     );
 }
 
-/// dy `[rows, C]` = scale·dz of a norm by running statistics, dz = g·[z > 0]; dz too where it is wanted.
+/// dy `[rows, C]` = scale·dz of a norm by running statistics, dz = g where z > 0; dz too where it is wanted.
 pub fn apply_backward(
     cpu: &Cpu,
     c: usize,

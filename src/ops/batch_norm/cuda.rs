@@ -144,7 +144,7 @@ pub fn backward_finish(
     finishing("batch_norm_backward_finish", c, 2, arguments)
 }
 
-/// dy `[rows, C]` = scale·dz of a norm by running statistics, dz = g·[z > 0], which is also written where asked for.
+/// dy `[rows, C]` = scale·dz of a norm by running statistics, dz = g where z > 0, which is also written where asked for.
 pub fn apply_backward(
     [rows, c]: [usize; 2],
     g: Address,
