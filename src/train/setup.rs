@@ -8,7 +8,7 @@ use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample,
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::losses::{Encoded, Encoder, TrainingNetwork};
+use crate::losses::{ClassLabels, Encoded, Encoder, TrainingNetwork};
 use crate::model::{Architecture, Card, Stage, Standardisation, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
@@ -193,7 +193,8 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
     let shape = [config.batch, config.imgsz, config.imgsz];
-    let network = TrainingNetwork::partly_frozen(&card.architecture, shape, &config.frozen())?;
+    let labels = if config.transforms.mixup > 0.0 { ClassLabels::Mixed } else { ClassLabels::Single };
+    let network = TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels)?;
     let balance = config.balance.start(&data.tasks, &task_weights);
     Trainer::of(network, &card.architecture.tasks, device, optimizer, balance, Fusion::On)
 }
