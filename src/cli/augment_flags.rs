@@ -1,8 +1,14 @@
-//! The flags of `polyhead train` that say which images come how often and what is done to them.
+//! The flags of `polyhead train` that say which images come how often and what is done to them, and `polyhead data preview`,
+//! which shows it.
 
 use crate::config::TrainConfig;
 use crate::data::Sampling;
+use crate::draw;
+use crate::error::{Error, Result};
+use crate::recipe::Recipe;
+use crate::train::preview;
 use clap::Args;
+use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct AugmentArgs {
@@ -108,6 +114,55 @@ impl AugmentArgs {
             (self.repeat_factor.is_some(), "--repeat-factor"),
         ];
         given.into_iter().filter(|g| g.0).map(|g| g.1)
+    }
+}
+
+#[derive(Args)]
+pub struct PreviewArgs {
+    /// A folder of images or a data.yaml
+    data: PathBuf,
+    /// As the network sees them in training, with these augmentations
+    #[arg(long)]
+    augmented: bool,
+    /// The picture to write
+    #[arg(long, value_name = "PNG")]
+    out: PathBuf,
+    /// Images to show
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Side of the square the network sees, in pixels, a multiple of 32
+    #[arg(long)]
+    imgsz: Option<usize>,
+    #[arg(long)]
+    seed: Option<u64>,
+    #[arg(long)]
+    val_fraction: Option<f32>,
+    #[command(flatten)]
+    augment: AugmentArgs,
+}
+
+impl PreviewArgs {
+    pub fn write(&self) -> Result<()> {
+        if !self.augmented {
+            return Err(Error::Usage("data preview shows what training sees: add --augmented".into()));
+        }
+        let mut config = Recipe::choose(Some(&self.data), false).config();
+        config.data = Some(self.data.clone());
+        config.val_fraction = self.val_fraction;
+        set(&mut config.batch, self.batch);
+        set(&mut config.imgsz, self.imgsz);
+        set(&mut config.seed, self.seed);
+        self.augment.apply(&mut config);
+        config.check()?;
+        // It is the first batch: a run that never has mosaics says so itself.
+        config.transforms.close_mosaic = 0;
+        let (picture, notes) = preview::augmented_batch(&config)?;
+        for note in notes {
+            eprintln!("note: {note}");
+        }
+        draw::write_png(&self.out, &picture)?;
+        println!("wrote {}", self.out.display());
+        Ok(())
     }
 }
 

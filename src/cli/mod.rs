@@ -17,7 +17,7 @@ use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
-use augment_flags::AugmentArgs;
+use augment_flags::{AugmentArgs, PreviewArgs};
 use bench_flags::BenchCommand;
 use clap::{Args, Parser, Subcommand};
 use evaluate_flags::EvaluateArgs;
@@ -301,6 +301,8 @@ enum DataCommand {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Draw a batch of images with their labels
+    Preview(Box<PreviewArgs>),
     /// Write the built-in digits as image files, labels and data.yaml
     Digits {
         dir: PathBuf,
@@ -332,6 +334,7 @@ pub fn run(cli: Cli) -> Result<()> {
             println!("unreadable images: {}", broken.len());
             Ok(())
         }
+        Command::Data(DataCommand::Preview(args)) => args.write(),
         Command::Data(DataCommand::Digits { dir, seed }) => {
             let options = digits::DigitsOptions { seed, ..digits::DigitsOptions::default() };
             digits::write_digits(&dir, &options)?;

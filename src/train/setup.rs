@@ -193,7 +193,8 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
     let shape = [config.batch, config.imgsz, config.imgsz];
-    let labels = if config.transforms.mixup > 0.0 { ClassLabels::Mixed } else { ClassLabels::Single };
+    let labels =
+        if config.transforms.mixup > 0.0 && config.overfit == 0 { ClassLabels::Mixed } else { ClassLabels::Single };
     let network = TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels)?;
     let balance = config.balance.start(&data.tasks, &task_weights);
     Trainer::of(network, &card.architecture.tasks, device, optimizer, balance, Fusion::On)
