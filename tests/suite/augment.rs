@@ -5,6 +5,7 @@ use crate::cli::{SMALL, digits, fail, path, run, succeed, text, train};
 use crate::cuda::devices;
 use crate::step::{Folder, Probe, cpu, labels, three_tasks};
 use polyhead::device::cuda::Precision;
+use polyhead::executor::DeviceChoice;
 use polyhead::graph::fuse::Fusion;
 use polyhead::losses::{ClassLabels, TrainingNetwork};
 use polyhead::model::{Architecture, Backbone, Freeze, weights};
@@ -27,9 +28,7 @@ fn classes(folder: &Folder) -> String {
     root.to_string_lossy().into_owned()
 }
 
-const STRONG: [&str; 26] = [
-    "--mixup",
-    "0.6",
+const STRONG: [&str; 24] = [
     "--degrees",
     "10",
     "--translate",
@@ -60,9 +59,9 @@ const STRONG: [&str; 26] = [
 fn a_run_with_everything_on_repeats_itself_whatever_the_workers() {
     let folder = Folder::new("augment");
     let data = classes(&folder);
-    let tensors = |name: &str, workers: &str, more: &[&str]| {
-        let sampling = ["--epochs", "3", "--workers", workers, "--sampling", "class-balanced"];
-        let run_folder = train(&folder, &data, name, &[&sampling[..], &STRONG[..], more].concat());
+    let tensors = |name: &str, workers: &str, mixup: &str| {
+        let sampling = ["--epochs", "3", "--workers", workers, "--sampling", "class-balanced", "--mixup", mixup];
+        let run_folder = train(&folder, &data, name, &[&sampling[..], &STRONG[..]].concat());
         let log = std::fs::read_to_string(Path::new(&run_folder).join("log.txt")).unwrap();
         assert!(log.contains("--mosaic spares 12 of 12 training images"), "{log}");
         weights::read(&Path::new(&run_folder).join("weights/last.safetensors")).unwrap().tensors
@@ -70,8 +69,7 @@ fn a_run_with_everything_on_repeats_itself_whatever_the_workers() {
     let bits = |t: &candle_core::Tensor| -> Vec<u32> {
         t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
     };
-    let (one, three, other) =
-        (tensors("one", "1", &[]), tensors("three", "3", &[]), tensors("other", "1", &["--mixup", "0"]));
+    let (one, three, other) = (tensors("one", "1", "0.6"), tensors("three", "3", "0.6"), tensors("other", "1", "0"));
     assert!(one.iter().all(|(name, tensor)| bits(tensor) == bits(&three[name])));
     assert!(one.iter().any(|(name, tensor)| bits(tensor) != bits(&other[name])), "mix-up changes nothing");
     let said = run(&["train", "--resume", &path(&folder, "runs/train/one"), "--mosaic", "1", "--sampling", "uniform"]);
@@ -120,7 +118,7 @@ fn mixed_labels(image: usize) -> Vec<Label> {
 #[test]
 fn mixed_labels_cost_the_same_on_every_device() {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
-    let losses = |device, labels: fn(usize) -> Vec<Label>| {
+    let losses = |device: &DeviceChoice, labels: fn(usize) -> Vec<Label>| {
         let network =
             TrainingNetwork::for_labels(&architecture, [4, 64, 64], &Freeze::default(), ClassLabels::Mixed).unwrap();
         Probe::of(device, None, network, &architecture, [4, 64], Fusion::On, labels).losses()
