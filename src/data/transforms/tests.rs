@@ -280,12 +280,9 @@ fn empty_lists_stay_empty_and_ignored_boxes_stay_ignored() {
             let (canvas, drawn) = draw(&moved, &still, index, seed);
             assert!(boxes_of(&drawn.labels[0]).iter().all(|b| b.ignore));
             check_boxes("ignored", &canvas, boxes_of(&drawn.labels[0]), 1.6);
-            let (canvas, drawn) = draw(&mosaics, &still, index, seed);
+            // The picture whose labels were taken away may be in the mosaic too: what it shows nobody boxed.
+            let (_, drawn) = draw(&mosaics, &still, index, seed);
             assert!(boxes_of(&drawn.labels[0]).iter().all(|b| b.ignore));
-            // The image without labels in the mosaic shows rectangles nobody boxed: only what is boxed can be held.
-            for class in 0..COLOURS.len() {
-                assert!(hull(boxes_of(&drawn.labels[0]), class).is_none() || canvas.len() == SIZE * SIZE * 3);
-            }
         }
     }
 }
