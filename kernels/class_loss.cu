@@ -1,6 +1,7 @@
 // Cross-entropy over [N, K] logits and its gradient in one pass. Contract: src/ops/class_loss.
 // One warp per row, which reads the row three times (it stays in the first cache) and writes it once. Labels that are shares of
-// all classes (class weights, smoothing) have a kernel of their own, so that without them every bit stays.
+// all classes (class weights, smoothing) have a kernel of their own, and so have labels that mix-up made, so that without them
+// every bit stays.
 #include "primitives.cuh"
 
 #define THREADS 256
@@ -130,6 +131,76 @@ PH_KERNEL_BLOCKS(class_loss_shared_rows, SharedRowsArgs, THREADS, 2) {
       for (int i = lane; i < a.k; i += 32) dlogits[i] = 0.0f;
     } else {
       loss = shared_row_loss(a, logits, label, scale, dlogits);
+    }
+  }
+  const double total = ph_block_sum(lane == 0 ? loss : 0.0, scratch);
+  if (ph_thread() == 0) a.partials[ph_block_x()] = total;
+}
+
+struct MixedRowsArgs {
+  const float *logits;       // [N, K]
+  const int *label;          // [N], −1 unlabelled
+  const float *denominator;  // [1]
+  float *dlogits;            // [N, K]
+  double *partials;          // a block's rows: Σ loss
+  int n, k;
+  const float *weights;      // [K], or null: 1 each
+  float smoothing;
+  const int *other;          // [N], −1 none
+  const float *part;         // [N], the first label's
+};
+
+/// As `shared_row_loss` for a label of two classes; `first` and `second` are what each has, weight and smoothing included.
+PH_DEVICE double mixed_row_loss(const MixedRowsArgs &a, const float *logits, int label, int other, double first, double second,
+                                double scale, float *dlogits) {
+  const int lane = ph_thread() % 32;
+  float largest = ph_float(0xff800000u);
+  for (int i = lane; i < a.k; i += 32) largest = logits[i] > largest ? logits[i] : largest;
+#pragma unroll
+  for (int mask = 16; mask > 0; mask >>= 1) {
+    const float theirs = ph_shuffle_xor(largest, mask);
+    largest = theirs > largest ? theirs : largest;
+  }
+  const double spread = (double)a.smoothing / (double)a.k;
+  // Over all classes: Σ eˣ, Σ q, and Σ q·(x − largest), where a share of 0 of what is −∞ is 0.
+  double sum = 0.0, total = 0.0, crossed = 0.0;
+  for (int i = lane; i < a.k; i += 32) {
+    const double weight = a.weights ? (double)a.weights[i] : 1.0;
+    const double q = (i == label ? first : 0.0) + (i == other ? second : 0.0) + spread * weight;
+    sum += expf(logits[i] - largest);
+    total += q;
+    crossed += q > 0.0 ? q * ((double)logits[i] - (double)largest) : 0.0;
+  }
+#pragma unroll
+  for (int mask = 16; mask > 0; mask >>= 1) {
+    sum += ph_shuffle_xor(sum, mask);
+    total += ph_shuffle_xor(total, mask);
+    crossed += ph_shuffle_xor(crossed, mask);
+  }
+  for (int i = lane; i < a.k; i += 32) {
+    const double weight = a.weights ? (double)a.weights[i] : 1.0;
+    const double q = (i == label ? first : 0.0) + (i == other ? second : 0.0) + spread * weight;
+    dlogits[i] = (float)(scale * (total * (double)expf(logits[i] - largest) / sum - q));
+  }
+  return total * log(sum) - crossed;
+}
+
+PH_KERNEL_BLOCKS(class_loss_mixed_rows, MixedRowsArgs, THREADS, 2) {
+  PH_SHARED(double, scratch);
+  const int row = ph_block_x() * ROWS + ph_thread() / 32, lane = ph_thread() % 32;
+  const double scale = scale_of(a.k, a.denominator[0]);
+  double loss = 0.0;
+  if (row < a.n) {
+    const float *logits = a.logits + (size_t)row * a.k;
+    float *dlogits = a.dlogits + (size_t)row * a.k;
+    const int label = a.label[row], other = a.other[row];
+    if (scale == 0.0 || label < 0) {
+      for (int i = lane; i < a.k; i += 32) dlogits[i] = 0.0f;
+    } else {
+      const double part = other < 0 ? 1.0 : (double)a.part[row], hard = 1.0 - (double)a.smoothing;
+      const double first = hard * part * (a.weights ? (double)a.weights[label] : 1.0);
+      const double second = other < 0 ? 0.0 : hard * (1.0 - part) * (a.weights ? (double)a.weights[other] : 1.0);
+      loss = mixed_row_loss(a, logits, label, other, first, second, scale, dlogits);
     }
   }
   const double total = ph_block_sum(lane == 0 ? loss : 0.0, scratch);

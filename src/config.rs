@@ -1,6 +1,7 @@
 //! A training run's choices, resolved: what is written into its folder and its checkpoints, and what resume reads back.
 
 use crate::balance::Method;
+use crate::data::{Sampling, Transforms};
 use crate::error::{Error, Result};
 use crate::model::heads::detection::HeadSize;
 use crate::model::{Backbone, Freeze, Stage};
@@ -66,6 +67,13 @@ pub struct TrainConfig {
     pub jitter: f32,
     /// Smallest share of the canvas a letterboxed image is scaled to.
     pub scale: f32,
+    #[serde(flatten)]
+    pub transforms: Transforms,
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// Classes in a smaller share of the images are repeated; 0 repeats none.
+    #[serde(default)]
+    pub repeat_factor: f32,
     pub max_broken: f32,
     /// Batches whose gradients one update takes together.
     #[serde(default = "one_batch")]
@@ -183,6 +191,7 @@ impl TrainConfig {
         ] {
             share(value, flag)?;
         }
+        self.check_variety()?;
         check_image_size(self.imgsz)?;
         positive(self.accumulate as f64, "accumulate")?;
         positive(f64::from(self.save_minutes), "save-minutes")?;
@@ -202,6 +211,41 @@ impl TrainConfig {
                 "--task-weight is heeded by --balance fixed only, and --balance is {}: leave one of them out",
                 self.balance.name()
             )));
+        }
+        Ok(())
+    }
+
+    fn check_variety(&self) -> Result<()> {
+        let t = &self.transforms;
+        for (value, flag, most) in [
+            (t.mosaic, "mosaic", 1.0),
+            (t.mixup, "mixup", 1.0),
+            (t.degrees, "degrees", 180.0),
+            (t.translate, "translate", 1.0),
+            (t.shear, "shear", 45.0),
+            (t.perspective, "perspective", 0.001),
+            (t.hsv_h, "hsv-h", 0.5),
+            (t.hsv_s, "hsv-s", 1.0),
+            (t.hsv_v, "hsv-v", 1.0),
+            (t.erasing, "erasing", 1.0),
+            (t.blur, "blur", 1.0),
+            (t.jpeg, "jpeg", 1.0),
+            (self.repeat_factor, "repeat-factor", 1.0),
+        ] {
+            if !(0.0..=most).contains(&value) {
+                return Err(Error::Usage(format!("--{flag} {value}: expected a number from 0 to {most}")));
+            }
+        }
+        if self.repeat_factor > 0.0 && self.sampling != Sampling::Uniform {
+            return Err(Error::Usage(
+                "--repeat-factor is heeded by --sampling uniform only: leave one of them out".into(),
+            ));
+        }
+        if self.time.is_some() && t.mosaic > 0.0 && t.close_mosaic > 0 {
+            return Err(Error::Usage(
+                "--mosaic with --time: which epochs will be the last is not known: give --close-mosaic 0, or --epochs in place of --time"
+                    .into(),
+            ));
         }
         Ok(())
     }
@@ -242,10 +286,13 @@ mod tests {
     use crate::recipe::Recipe;
 
     #[test]
-    fn a_configuration_from_before_there_was_a_choice_of_schedule_is_read() {
+    fn a_configuration_from_before_there_were_these_choices_is_read() {
         let config = Recipe::FromScratch.config();
         let mut json = serde_json::to_value(&config).unwrap();
-        for new in ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads"] {
+        let transforms = serde_json::to_value(config.transforms).unwrap();
+        let transforms = transforms.as_object().unwrap().keys().map(String::as_str);
+        let others = ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads", "sampling", "repeat_factor"];
+        for new in transforms.chain(others) {
             assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
         }
         assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);

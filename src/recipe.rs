@@ -3,6 +3,7 @@
 
 use crate::balance::Method;
 use crate::config::{BatchNormMode, OnNan, TrainConfig};
+use crate::data::{Sampling, Transforms};
 use crate::model::Backbone;
 use crate::model::heads::detection::HeadSize;
 use crate::optim::OptimizerKind;
@@ -66,6 +67,9 @@ impl Recipe {
             fliplr: 0.5,
             jitter: 0.0,
             scale: 0.75,
+            transforms: Transforms::NONE,
+            sampling: Sampling::Uniform,
+            repeat_factor: 0.0,
             max_broken: 0.01,
             accumulate: 1,
             freeze: Vec::new(),

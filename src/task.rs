@@ -87,6 +87,15 @@ pub enum Label {
     Classes(Vec<Option<bool>>),
     Boxes(Vec<LabelledBox>),
     Values(Vec<f32>),
+    /// Two classes at once, of a picture that mix-up made in training.
+    Mixed(MixedClass),
+}
+
+/// `share` of the first class, the rest of the second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MixedClass {
+    pub classes: [usize; 2],
+    pub share: f32,
 }
 
 impl Label {

@@ -1,5 +1,7 @@
 //! The integration tests, one binary: each suite says in its head what belongs in it.
 
+#[path = "suite/augment.rs"]
+mod augment;
 #[path = "suite/balance.rs"]
 mod balance;
 #[path = "suite/bench.rs"]

@@ -1,5 +1,6 @@
 //! The flags, and nothing but the flags: what was typed becomes what the other rooms take.
 
+mod augment_flags;
 mod bench_flags;
 mod evaluate_flags;
 mod life_flags;
@@ -16,6 +17,7 @@ use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
+use augment_flags::{AugmentArgs, PreviewArgs};
 use bench_flags::BenchCommand;
 use clap::{Args, Parser, Subcommand};
 use evaluate_flags::EvaluateArgs;
@@ -143,18 +145,11 @@ struct TrainArgs {
     ema: Option<f32>,
     #[arg(long)]
     dropout: Option<f32>,
-    /// Probability of a mirror image
-    #[arg(long)]
-    fliplr: Option<f32>,
-    /// Strength of brightness, contrast and saturation jitter
-    #[arg(long)]
-    jitter: Option<f32>,
-    /// Smallest share of the canvas an image is scaled to
-    #[arg(long)]
-    scale: Option<f32>,
     /// Share of unreadable images at which the run stops
     #[arg(long)]
     max_broken: Option<f32>,
+    #[command(flatten)]
+    augment: AugmentArgs,
     #[command(flatten)]
     life: LifeArgs,
 }
@@ -187,9 +182,6 @@ impl TrainArgs {
         set(&mut config.clip_norm, self.clip_norm);
         set(&mut config.ema, self.ema);
         set(&mut config.dropout, self.dropout);
-        set(&mut config.fliplr, self.fliplr);
-        set(&mut config.jitter, self.jitter);
-        set(&mut config.scale, self.scale);
         set(&mut config.max_broken, self.max_broken);
         set(&mut config.backbone, self.backbone.as_deref().map(Backbone::parse).transpose()?);
         set(&mut config.head, self.head.as_deref().map(HeadSize::parse).transpose()?);
@@ -199,6 +191,7 @@ impl TrainArgs {
         config.milestones = self.milestones;
         config.task_weights = per_task("--task-weight", &self.task_weight)?;
         config.lr_heads = per_task("--lr-head", &self.lr_head)?;
+        self.augment.apply(&mut config);
         self.life.apply(&mut config)?;
         config.check()?;
         for (given, flag, schedule, word) in
@@ -215,7 +208,7 @@ impl TrainArgs {
 impl TrainArgs {
     /// What a resumed run heeds of the flags, and which it does not.
     fn resume_overrides(&self) -> ResumeOverrides {
-        let given: [(bool, &str); 26] = [
+        let given: [(bool, &str); 25] = [
             (self.epochs.is_some(), "--epochs"),
             (self.batch.is_some(), "--batch"),
             (self.imgsz.is_some(), "--imgsz"),
@@ -240,7 +233,6 @@ impl TrainArgs {
             (self.clip_norm.is_some(), "--clip-norm"),
             (self.ema.is_some(), "--ema"),
             (self.dropout.is_some(), "--dropout"),
-            (self.fliplr.is_some() || self.jitter.is_some() || self.scale.is_some(), "augmentation"),
             (self.project.is_some() || self.exist_ok, "--project"),
         ];
         ResumeOverrides {
@@ -251,7 +243,14 @@ impl TrainArgs {
             patience: self.life.patience,
             time: self.life.time,
             save_minutes: self.life.save_minutes,
-            ignored: given.iter().filter(|g| g.0).map(|g| g.1).chain(self.life.ignored()).map(str::to_owned).collect(),
+            ignored: given
+                .iter()
+                .filter(|g| g.0)
+                .map(|g| g.1)
+                .chain(self.augment.ignored())
+                .chain(self.life.ignored())
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }
@@ -302,6 +301,8 @@ enum DataCommand {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Draw a batch of images with their labels
+    Preview(Box<PreviewArgs>),
     /// Write the built-in digits as image files, labels and data.yaml
     Digits {
         dir: PathBuf,
@@ -333,6 +334,7 @@ pub fn run(cli: Cli) -> Result<()> {
             println!("unreadable images: {}", broken.len());
             Ok(())
         }
+        Command::Data(DataCommand::Preview(args)) => args.write(),
         Command::Data(DataCommand::Digits { dir, seed }) => {
             let options = digits::DigitsOptions { seed, ..digits::DigitsOptions::default() };
             digits::write_digits(&dir, &options)?;

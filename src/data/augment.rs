@@ -63,16 +63,21 @@ impl Augment {
     pub fn draw(&self, image: &Image, size: usize, random: &mut Random, canvas: &mut [u8]) -> Geometry {
         debug_assert_eq!(canvas.len(), size * size * 3);
         let geometry = self.frame(image, size, random);
-        let [left, top, right, bottom] = geometry.window().map(|edge| edge.round() as usize);
-        let target = Target { left, top, width: right - left, height: bottom - top };
+        let target = covered(&geometry);
         if target.width < size || target.height < size {
             canvas.fill(PADDING);
         }
+        self.paint(image, &geometry, random, canvas);
+        geometry
+    }
+
+    /// Draws the picture where `geometry` says, its colours jittered; the rest of the canvas stays as it is.
+    pub(super) fn paint(&self, image: &Image, geometry: &Geometry, random: &mut Random, canvas: &mut [u8]) {
+        let (size, target) = (geometry.size, covered(geometry));
         let mirror = if geometry.flip { Mirror::Yes } else { Mirror::No };
         let source = geometry.invert_box(&[0.0, 0.0, size as f32, size as f32]);
         resize_into(image, source, mirror, canvas, size, target);
         self.jitter_colours(random, canvas, size, target);
-        geometry
     }
 
     fn frame(&self, image: &Image, size: usize, random: &mut Random) -> Geometry {
@@ -120,6 +125,12 @@ impl Augment {
     }
 }
 
+/// The part of the canvas that shows the picture, in whole pixels.
+pub(super) fn covered(geometry: &Geometry) -> Target {
+    let [left, top, right, bottom] = geometry.window().map(|edge| edge.round() as usize);
+    Target { left, top, width: right - left, height: bottom - top }
+}
+
 fn grey(pixel: &[u8]) -> f32 {
     0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2])
 }
@@ -138,7 +149,8 @@ fn mean_grey(canvas: &[u8], size: usize, target: Target) -> f32 {
     0.299 * r + 0.587 * g + 0.114 * b
 }
 
-fn rows_of(size: usize, target: Target) -> impl Iterator<Item = std::ops::Range<usize>> {
+/// The bytes of each row of a part of the canvas.
+pub(super) fn rows_of(size: usize, target: Target) -> impl Iterator<Item = std::ops::Range<usize>> {
     (target.top..target.top + target.height).map(move |y| {
         let start = (y * size + target.left) * 3;
         start..start + target.width * 3

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const TOP_KEYS: [&str; 10] =
     ["path", "train", "val", "validation", "test", "names", "nc", "tasks", "val_fraction", "missing"];
-const TOP_FLAGS: [&str; 2] = ["crop_safe", "flip_safe"];
+const TOP_FLAGS: [&str; 4] = ["crop_safe", "flip_safe", "flip_invariant", "scale_invariant"];
 /// Keys of other trainers' files that change nothing here.
 const TOLERATED: [&str; 12] = [
     "channels",
@@ -175,6 +175,7 @@ impl Yaml {
             missing: None,
             crop_safe: None,
             flip_safe: true,
+            scale_safe: None,
             box_format: BoxFormat::XywhAbsolute,
             loss: LossDeclaration::default(),
             place: self.place(&["names"]),
@@ -205,12 +206,22 @@ impl Yaml {
         }
     }
 
-    /// `missing`, `crop_safe` and `flip_safe` at the top hold for every task that does not say otherwise.
+    /// `missing` and what tasks bear at the top hold for every task that does not say otherwise.
     fn inherit(&self, top: &Mapping, task: &mut TaskDeclaration) -> Result<()> {
         task.missing = task.missing.or(self.missing(top.get("missing"), &["missing"])?);
         task.crop_safe = task.crop_safe.or(self.flag(top.get("crop_safe"), &["crop_safe"])?);
-        task.flip_safe &= self.flag(top.get("flip_safe"), &["flip_safe"])?.unwrap_or(true);
+        task.flip_safe &= self.flip_safe(top, &[])?;
+        task.scale_safe = task.scale_safe.or(self.flag(top.get("scale_invariant"), &["scale_invariant"])?);
         Ok(())
+    }
+
+    /// Under either name; what is said under both holds only where both say so.
+    pub fn flip_safe(&self, body: &Mapping, at: &[&str]) -> Result<bool> {
+        let mut safe = true;
+        for key in ["flip_safe", "flip_invariant"] {
+            safe &= self.flag(body.get(key), &[at, &[key]].concat())?.unwrap_or(true);
+        }
+        Ok(safe)
     }
 
     fn val_fraction(&self, top: &Mapping) -> Result<Option<f32>> {

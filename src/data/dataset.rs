@@ -4,6 +4,7 @@ use super::declaration::{Declaration, Kind, LabelsFrom, Missing, TaskDeclaration
 use super::formats::Reader;
 use super::listing::{self, Listed, Source};
 use super::random::hash_text;
+use super::transforms::Bears;
 use super::{Place, count_of, discovery, labels, list_some};
 use crate::error::{Error, Result};
 use crate::task::{Label, Task};
@@ -66,10 +67,14 @@ pub struct Dataset {
     /// A sentence: which layout was taken.
     pub layout: String,
     pub tasks: Vec<Task>,
+    /// What each task's truth can bear.
+    pub bears: Vec<Bears>,
     /// Whether random crops leave every task's truth as it is.
     pub crop_safe: bool,
     /// Whether a left-right flip leaves every task's truth as it is.
     pub flip_safe: bool,
+    /// Whether no task says that the size things are seen at is part of its truth.
+    pub scale_safe: bool,
     pub train: Vec<Sample>,
     pub val: Vec<Sample>,
     pub test: Vec<Sample>,
@@ -136,13 +141,16 @@ impl Dataset {
             .collect();
         let test = samples.split_off(images.ends[1]);
         let val = samples.split_off(images.ends[0]);
+        let bears = bears(&declared.tasks);
         let mut seen = HashSet::new();
         notes.retain(|note| seen.insert(note.clone()));
         Ok(Dataset {
             root: declared.root,
             layout: declared.layout,
-            crop_safe: crop_safe(&declared.tasks),
+            crop_safe: bears.iter().all(|bears| bears.crop),
+            bears,
             flip_safe: declared.tasks.iter().all(|task| task.flip_safe),
+            scale_safe: declared.tasks.iter().all(|task| task.scale_safe != Some(false)),
             tasks,
             train: samples,
             val,
@@ -174,16 +182,21 @@ impl Dataset {
     }
 }
 
-/// Crops falsify a regression, and a class beside boxes; a task that says `crop_safe` is believed.
-fn crop_safe(tasks: &[TaskDeclaration]) -> bool {
+/// Crops falsify a regression, and a class beside boxes; another size falsifies a regression. A task that says otherwise is
+/// believed.
+fn bears(tasks: &[TaskDeclaration]) -> Vec<Bears> {
     let detects = tasks.iter().any(|task| task.kind == Kind::Detect);
-    tasks.iter().all(|task| {
-        task.crop_safe.unwrap_or(match task.kind {
+    let of_task = |task: &TaskDeclaration| Bears {
+        crop: task.crop_safe.unwrap_or(match task.kind {
             Kind::Detect => true,
             Kind::Classify | Kind::MultiLabel => !detects,
             Kind::Regress => false,
-        })
-    })
+        }),
+        scale: task.scale_safe.unwrap_or(task.kind != Kind::Regress),
+        joining: task.kind == Kind::Detect,
+        mixing: task.kind == Kind::Classify,
+    };
+    tasks.iter().map(of_task).collect()
 }
 
 fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Images> {

@@ -32,6 +32,7 @@ pub struct TaskDeclaration {
     pub missing: Option<Missing>,
     pub crop_safe: Option<bool>,
     pub flip_safe: bool,
+    pub scale_safe: Option<bool>,
     pub box_format: BoxFormat,
     pub loss: LossDeclaration,
     pub place: Place,

@@ -81,6 +81,7 @@ fn task(root: &Path, name: &str, kind: Kind, from: LabelsFrom) -> TaskDeclaratio
         missing: None,
         crop_safe: None,
         flip_safe: true,
+        scale_safe: None,
         box_format: BoxFormat::XywhAbsolute,
         loss: LossDeclaration::default(),
         place: Place::new(root, None),

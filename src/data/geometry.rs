@@ -5,7 +5,7 @@ use crate::boxes::{self, Xyxy};
 use crate::task::{Label, LabelledBox};
 
 /// A box of which a crop leaves less than this part is no longer taught.
-const LEAST_VISIBLE: f32 = 0.1;
+pub(super) const LEAST_VISIBLE: f32 = 0.1;
 
 /// The map from pixels of the original image (EXIF orientation applied) to pixels of the network's input.
 #[derive(Clone, Copy, Debug, PartialEq)]

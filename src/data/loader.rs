@@ -5,6 +5,8 @@ use super::augment::Augment;
 use super::dataset::Sample;
 use super::geometry::Geometry;
 use super::pipeline::{Order, Pipeline};
+use super::sampling::{Sampler, Sampling};
+use super::transforms::{Bears, Transforms};
 use crate::error::Result;
 use crate::task::Label;
 use std::sync::Arc;
@@ -20,10 +22,36 @@ pub struct LoaderOptions {
     pub workers: usize,
     pub seed: u64,
     pub augment: Augment,
+    pub variety: Variety,
     /// The part of the data set that may be unreadable, though always one image; 0 allows none.
     pub max_broken: f32,
     /// Finished batches that wait.
     pub prefetch: usize,
+}
+
+/// What training shows beside each image once as it is framed; the default is nothing.
+#[derive(Clone, Debug)]
+pub struct Variety {
+    pub transforms: Transforms,
+    /// Per task.
+    pub bears: Vec<Bears>,
+    /// From this batch on without mosaics.
+    pub mosaic_batches: u64,
+    pub sampling: Sampling,
+    /// Classes in a smaller share of the images are repeated; 0 repeats none.
+    pub repeat_factor: f32,
+}
+
+impl Default for Variety {
+    fn default() -> Variety {
+        Variety {
+            transforms: Transforms::NONE,
+            bears: Vec::new(),
+            mosaic_batches: u64::MAX,
+            sampling: Sampling::Uniform,
+            repeat_factor: 0.0,
+        }
+    }
 }
 
 /// A batch on its way to a step.
@@ -40,10 +68,13 @@ pub struct Batch<T> {
 pub struct Item<T> {
     /// Of the sample.
     pub index: usize,
+    /// Of its framing, before any of [`Transforms`].
     pub geometry: Geometry,
     /// In network pixels.
     pub labels: Vec<Label>,
     pub encoded: T,
+    /// Every object left the picture, of which another task's label still speaks.
+    pub emptied: bool,
 }
 
 /// An image that could not be read.
@@ -61,8 +92,8 @@ impl<T> Batch<T> {
     }
 }
 
-/// An endless shuffled stream of full batches in which each image comes equally often: epochs are permutations seeded by
-/// (seed, epoch), and a batch may straddle two. An unreadable image is replaced by the next readable one.
+/// An endless shuffled stream of full batches: epochs are seeded by (seed, epoch), permutations unless [`Sampling`] has it
+/// otherwise, and a batch may straddle two. An unreadable image is replaced by the next readable one.
 pub struct TrainLoader<T> {
     pipeline: Pipeline<T>,
 }
@@ -78,7 +109,8 @@ impl<T: Send + 'static> TrainLoader<T> {
     ///
     /// Errors: `Usage` where there is no sample or an option is zero.
     pub fn new(samples: Arc<[Sample]>, options: LoaderOptions, encode: Encode<T>, start_batch: u64) -> Result<Self> {
-        let order = Order::shuffled();
+        let sampler = Sampler::new(&samples, options.variety.sampling, options.variety.repeat_factor);
+        let order = Order::shuffled(sampler);
         let pipeline = Pipeline::start(samples, options, encode, order, start_batch)?;
         Ok(TrainLoader { pipeline })
     }

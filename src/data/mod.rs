@@ -19,8 +19,10 @@ mod multi_label;
 mod pipeline;
 pub mod random;
 pub mod resize;
+mod sampling;
 mod scene;
 mod task_yaml;
+pub mod transforms;
 mod yaml;
 
 #[cfg(test)]
@@ -32,7 +34,9 @@ pub use decode::Image;
 pub use formats::coco;
 pub use geometry::Geometry;
 pub use listing::{RUNS_MARKER, walk};
-pub use loader::{Batch, Broken, EvalLoader, Item, LoaderOptions, TrainLoader};
+pub use loader::{Batch, Broken, EvalLoader, Item, LoaderOptions, TrainLoader, Variety};
+pub use sampling::Sampling;
+pub use transforms::{Bears, Transforms};
 
 use crate::error::Error;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,8 @@ use super::dataset::Sample;
 use super::decode::{self, Image};
 use super::loader::{Batch, Broken, Encode, Item, LoaderOptions};
 use super::random::Random;
+use super::sampling::Sampler;
+use super::transforms::{Composer, Drawn};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +26,7 @@ pub struct Pipeline<T> {
 struct Shared<T> {
     samples: Arc<[Sample]>,
     options: LoaderOptions,
+    composer: Composer,
     encode: Encode<T>,
     order: Order,
     pieces_per_batch: u64,
@@ -46,12 +49,12 @@ struct Claims {
 
 pub enum Order {
     Given,
-    Shuffled { permutations: Mutex<BTreeMap<u64, Arc<[u32]>>> },
+    Shuffled { sampler: Sampler, epochs: Mutex<BTreeMap<u64, Arc<[u32]>>> },
 }
 
 impl Order {
-    pub fn shuffled() -> Order {
-        Order::Shuffled { permutations: Mutex::default() }
+    pub(super) fn shuffled(sampler: Sampler) -> Order {
+        Order::Shuffled { sampler, epochs: Mutex::default() }
     }
 }
 
@@ -92,8 +95,10 @@ impl<T: Send + 'static> Pipeline<T> {
         let pieces_per_batch = options.batch.div_ceil(PIECE) as u64;
         let first = start_batch * pieces_per_batch;
         let ahead = pieces_ahead(pieces_per_batch, workers);
+        let composer = Composer::new(Arc::clone(&samples), options.augment, options.imgsz, options.variety.clone());
         let shared = Arc::new(Shared {
             samples,
+            composer,
             options,
             encode,
             order,
@@ -218,35 +223,39 @@ impl<T: Send + 'static> Shared<T> {
                 continue;
             };
             let at = piece.items.len() * image_bytes;
-            let item = self.draw(index, &image, random, &mut piece.pixels[at..at + image_bytes]);
+            let batch = number / self.pieces_per_batch;
+            let item = self.draw(index, &image, batch, random, &mut piece.pixels[at..at + image_bytes]);
             piece.items.push(item);
         }
         piece.pixels.truncate(piece.items.len() * image_bytes);
         Ok(piece)
     }
 
-    fn draw(&self, index: usize, image: &Image, mut random: Random, canvas: &mut [u8]) -> Item<T> {
-        let geometry = self.options.augment.draw(image, self.options.imgsz, &mut random, canvas);
-        let labels = geometry.apply_labels(&self.samples[index].labels);
+    fn draw(&self, index: usize, image: &Image, batch: u64, mut random: Random, canvas: &mut [u8]) -> Item<T> {
+        let Drawn { geometry, labels, emptied } = self.composer.draw(index, image, batch, &mut random, canvas);
         let encoded = (self.encode)(&labels);
-        Item { index, geometry, labels, encoded }
+        Item { index, geometry, labels, encoded, emptied }
     }
 
     /// The image at a position of the stream; in training the next readable one of its epoch where that is broken.
     fn readable(&self, position: u64, broken: &mut Vec<Broken>) -> Result<Option<(usize, Image, Random)>> {
         let samples = self.samples.len() as u64;
         let (epoch, slot) = (position / samples, position % samples);
-        let (permutation, tries) = match &self.order {
-            Order::Given => (None, 1),
-            Order::Shuffled { permutations } => (Some(self.permutation(permutations, epoch)), samples),
+        let (permutation, tries, repeats) = match &self.order {
+            Order::Given => (None, 1, false),
+            Order::Shuffled { sampler, epochs } => {
+                (Some(self.epoch(sampler, epochs, epoch)), samples, sampler.repeats())
+            }
         };
         for skipped in 0..tries {
             let slot = ((slot + skipped) % samples) as usize;
             let index = permutation.as_ref().map_or(slot, |p| p[slot] as usize);
             match decode::decode(&self.samples[index].image) {
                 Ok(image) => {
-                    let key = [self.options.seed, epoch, index as u64, skipped];
-                    return Ok(Some((index, image, Random::new(&key))));
+                    let key = [self.options.seed, epoch, index as u64, skipped, slot as u64];
+                    // An image that comes twice is to look otherwise.
+                    let random = Random::new(if repeats { &key } else { &key[..4] });
+                    return Ok(Some((index, image, random)));
                 }
                 Err(e) if broken.iter().all(|b| b.index != index) => {
                     broken.push(self.broken(index, &e));
@@ -271,20 +280,18 @@ impl<T: Send + 'static> Shared<T> {
         Broken { index, name, message: error.reason() }
     }
 
-    fn permutation(&self, known: &Mutex<BTreeMap<u64, Arc<[u32]>>>, epoch: u64) -> Arc<[u32]> {
+    fn epoch(&self, sampler: &Sampler, known: &Mutex<BTreeMap<u64, Arc<[u32]>>>, epoch: u64) -> Arc<[u32]> {
         let mut known = lock(known);
-        if let Some(permutation) = known.get(&epoch) {
-            return permutation.clone();
+        if let Some(images) = known.get(&epoch) {
+            return images.clone();
         }
-        let mut order: Vec<u32> = (0..self.samples.len() as u32).collect();
-        Random::new(&[self.options.seed, epoch]).shuffle(&mut order);
-        let permutation: Arc<[u32]> = order.into();
-        known.insert(epoch, permutation.clone());
+        let images = sampler.epoch(self.options.seed, epoch);
+        known.insert(epoch, images.clone());
         // Small data sets have several epochs in flight; old ones are not asked for again, or made anew.
         while known.len() > 16 {
             known.pop_first();
         }
-        permutation
+        images
     }
 
     fn allowed(&self) -> u64 {

@@ -8,7 +8,7 @@ use crate::error::Result;
 use serde_yaml_ng::{Mapping, Value};
 use std::path::{Path, PathBuf};
 
-const TASK_KEYS: [&str; 15] = [
+const TASK_KEYS: [&str; 17] = [
     "type",
     "from",
     "names",
@@ -18,6 +18,8 @@ const TASK_KEYS: [&str; 15] = [
     "missing",
     "crop_safe",
     "flip_safe",
+    "flip_invariant",
+    "scale_invariant",
     "bbox_format",
     "multi_label",
     "per",
@@ -101,7 +103,8 @@ impl Yaml {
             range: self.range(name, body)?,
             missing: self.missing(body.get("missing"), &at("missing"))?,
             crop_safe: self.flag(body.get("crop_safe"), &at("crop_safe"))?,
-            flip_safe: self.flag(body.get("flip_safe"), &at("flip_safe"))?.unwrap_or(true),
+            flip_safe: self.flip_safe(body, &["tasks", name])?,
+            scale_safe: self.flag(body.get("scale_invariant"), &at("scale_invariant"))?,
             box_format: self.box_format(name, body)?,
             loss: self.loss(name, kind, body)?,
             place: self.place(&["tasks", name]),

@@ -11,7 +11,7 @@ pub use command::{Options, Report, command, data_of_run, run_config};
 pub use pictures::{file_name, write_pictures};
 
 use crate::boxes::{self, Detection};
-use crate::data::{Augment, Broken, EvalLoader, LoaderOptions, Sample};
+use crate::data::{Augment, Broken, EvalLoader, LoaderOptions, Sample, Variety};
 use crate::error::Result;
 use crate::executor::{Executor, ParameterSet};
 use crate::metrics::classification::{ClassificationMetric, ClassificationSummary};
@@ -248,6 +248,7 @@ pub fn evaluate(
         workers: settings.workers,
         seed: 0,
         augment: Augment::NONE,
+        variety: Variety::default(),
         max_broken: settings.max_broken,
         prefetch: 2,
     };

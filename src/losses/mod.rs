@@ -9,7 +9,7 @@ use crate::graph::backward::{self, append_backward};
 use crate::graph::ir::{DType, Level, Mode, ValueId};
 use crate::model::{Architecture, Freeze, HeadValues, Network, Standardisation};
 use crate::ops::{box_loss, class_loss, multi_label_loss, value_loss};
-use crate::task::{Label, Task, TaskKind};
+use crate::task::{Label, MixedClass, Task, TaskKind};
 
 /// The host's side of one task's loss.
 pub struct TaskLoss {
@@ -25,9 +25,13 @@ impl TaskLoss {
     /// A GPU that refuses a call.
     pub fn write(&self, executor: &mut Executor, plan: PlanId, target: &BatchTarget) -> Result<()> {
         match (&self.targets, &target.data) {
-            (TargetValues::Class { class: value, weights }, TargetData::Class(class)) => {
+            (TargetValues::Class { class: value, weights, mixed }, TargetData::Class { class, other, part }) => {
                 if let Some((value, weights)) = weights {
                     executor.write_f32(plan, *value, weights)?;
+                }
+                if let Some([others, parts]) = mixed {
+                    executor.write_i32(plan, *others, other)?;
+                    executor.write_f32(plan, *parts, part)?;
                 }
                 executor.write_i32(plan, *value, class)
             }
@@ -42,12 +46,21 @@ impl TaskLoss {
 }
 
 pub enum TargetValues {
-    /// i32 `[N]`, −1 unlabelled; f32 `[K]` with what is written there, where classes are weighted.
-    Class { class: ValueId, weights: Option<(ValueId, Vec<f32>)> },
+    /// i32 `[N]`, −1 unlabelled; f32 `[K]` with what is written there, where classes are weighted; i32 `[N]`, the other class or
+    /// −1, and f32 `[N]`, the first one's part, where labels may be mixed.
+    Class { class: ValueId, weights: Option<(ValueId, Vec<f32>)>, mixed: Option<[ValueId; 2]> },
     /// f32 `[N, R]`, standardised, or `[N, K]`, 1 there and 0 absent; NaN unlabelled.
     Values(ValueId),
     /// i32 `[N, A]`: class, −1 background, −2 ignored or unlabelled; f32 `[N, A, 4]` xyxy in network pixels.
     Cells { class: ValueId, target: ValueId },
+}
+
+/// Whether an image may be of two classes at once, as mix-up makes them; only then is there room for a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum ClassLabels {
+    #[default]
+    Single,
+    Mixed,
 }
 
 /// A network with losses and its backward pass: segments 1 to 3.
@@ -70,11 +83,24 @@ impl TrainingNetwork {
     /// # Errors
     /// As [`Architecture::network`].
     pub fn partly_frozen(architecture: &Architecture, shape: [usize; 3], freeze: &Freeze) -> Result<TrainingNetwork> {
+        TrainingNetwork::for_labels(architecture, shape, freeze, ClassLabels::Single)
+    }
+
+    /// As [`TrainingNetwork::partly_frozen`], for labels of this kind.
+    ///
+    /// # Errors
+    /// As [`Architecture::network`].
+    pub fn for_labels(
+        architecture: &Architecture,
+        shape: [usize; 3],
+        freeze: &Freeze,
+        labels: ClassLabels,
+    ) -> Result<TrainingNetwork> {
         let mut network = architecture.partly_frozen(shape, Mode::Train, freeze)?;
         let mut losses = Vec::new();
         for (index, task) in architecture.tasks.iter().enumerate() {
             let first = network.graph.nodes.len();
-            let loss = append_loss(&mut network, task, index, shape[0])?;
+            let loss = append_loss(&mut network, task, index, shape[0], labels)?;
             network.graph.outputs.push(loss.loss);
             network.heads[index].nodes.extend(first..network.graph.nodes.len());
             losses.push(loss);
@@ -91,7 +117,7 @@ impl TrainingNetwork {
     }
 }
 
-fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize) -> Result<TaskLoss> {
+fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize, labels: ClassLabels) -> Result<TaskLoss> {
     let graph = &mut network.graph;
     let name = |what: &str| format!("{}.{what}", task.name);
     Ok(match &network.heads[index].values {
@@ -108,8 +134,11 @@ fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize) -> Re
                 (value, weights.clone())
             });
             let (weighted, smoothing) = (weights.as_ref().map(|w| w.0), task.loss.label_smoothing);
-            let loss = class_loss::class_loss(graph, *logits, class, weighted, smoothing, index)?;
-            TaskLoss { loss, targets: TargetValues::Class { class, weights } }
+            let mixed = (labels == ClassLabels::Mixed).then(|| {
+                [graph.input(&name("other_class"), &[n], DType::I32), graph.input(&name("part"), &[n], DType::F32)]
+            });
+            let loss = class_loss::class_loss(graph, *logits, class, weighted, mixed, smoothing, index)?;
+            TaskLoss { loss, targets: TargetValues::Class { class, weights, mixed } }
         }
         HeadValues::Regress { values } => {
             let shape = graph.shape(*values).to_vec();
@@ -130,9 +159,20 @@ fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize) -> Re
 /// One image's target for one task, made by a loader thread.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Encoded {
-    Class { class: i32, weight: f32 },
+    /// −1 unlabelled. Of a mixed label also the other class (else −1) and the first one's part.
+    Class {
+        class: i32,
+        weight: f32,
+        other: i32,
+        part: f32,
+    },
     Values(Vec<f32>),
-    Cells { class: Vec<i32>, target: Vec<[f32; 4]>, foreground: usize, labelled: bool },
+    Cells {
+        class: Vec<i32>,
+        target: Vec<[f32; 4]>,
+        foreground: usize,
+        labelled: bool,
+    },
 }
 
 /// Turns labels in network pixels into targets.
@@ -149,13 +189,20 @@ impl Encoder {
         (0..self.tasks.len()).map(|i| self.encode_one(i, &labels[i])).collect()
     }
 
+    fn weight(&self, index: usize, class: usize) -> f32 {
+        self.tasks[index].loss.class_weights.as_ref().map_or(1.0, |w| w[class])
+    }
+
     fn encode_one(&self, index: usize, label: &Label) -> Encoded {
         match (&self.tasks[index].kind, label) {
             (TaskKind::Classify { .. }, Label::Class(class)) => {
-                let weight = self.tasks[index].loss.class_weights.as_ref().map_or(1.0, |w| w[*class]);
-                Encoded::Class { class: *class as i32, weight }
+                Encoded::Class { class: *class as i32, weight: self.weight(index, *class), other: -1, part: 1.0 }
             }
-            (TaskKind::Classify { .. }, _) => Encoded::Class { class: -1, weight: 0.0 },
+            (TaskKind::Classify { .. }, Label::Mixed(MixedClass { classes: [class, other], share })) => {
+                let weight = share * self.weight(index, *class) + (1.0 - share) * self.weight(index, *other);
+                Encoded::Class { class: *class as i32, weight, other: *other as i32, part: *share }
+            }
+            (TaskKind::Classify { .. }, _) => Encoded::Class { class: -1, weight: 0.0, other: -1, part: 1.0 },
             (TaskKind::MultiLabel { .. }, Label::Classes(classes)) => {
                 let target = |there: &Option<bool>| there.map_or(f32::NAN, |there| f32::from(u8::from(there)));
                 Encoded::Values(classes.iter().map(target).collect())
@@ -200,7 +247,7 @@ pub struct BatchTarget {
 }
 
 pub enum TargetData {
-    Class(Vec<i32>),
+    Class { class: Vec<i32>, other: Vec<i32>, part: Vec<f32> },
     Values(Vec<f32>),
     Cells { class: Vec<i32>, target: Vec<f32> },
 }
@@ -208,12 +255,15 @@ pub enum TargetData {
 /// Gathers task `index` of a batch's images.
 pub fn gather<'a>(images: impl Iterator<Item = &'a Vec<Encoded>>, index: usize) -> BatchTarget {
     let (mut classes, mut values, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut others, mut parts) = (Vec::new(), Vec::new());
     let (mut denominator, mut active) = (0.0, false);
     let mut kind = None;
     for image in images {
         match &image[index] {
-            Encoded::Class { class, weight } => {
+            Encoded::Class { class, weight, other, part } => {
                 classes.push(*class);
+                others.push(*other);
+                parts.push(*part);
                 denominator += weight;
                 active |= *class >= 0;
             }
@@ -235,7 +285,7 @@ pub fn gather<'a>(images: impl Iterator<Item = &'a Vec<Encoded>>, index: usize) 
     let data = match kind {
         Some(Encoded::Values(_)) => TargetData::Values(values),
         Some(Encoded::Cells { .. }) => TargetData::Cells { class: classes, target: targets },
-        _ => TargetData::Class(classes),
+        _ => TargetData::Class { class: classes, other: others, part: parts },
     };
     BatchTarget { data, denominator, active }
 }

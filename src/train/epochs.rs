@@ -289,6 +289,9 @@ impl Run {
             session.progress.say(&mut self.folder, &line)?;
         }
         session.progress.say(&mut self.folder, &format!("  {}", session.feed.end_epoch()))?;
+        if let Some(warning) = session.feed.take_warning() {
+            session.progress.say(&mut self.folder, &format!("  {warning}"))?;
+        }
         for result in results {
             session.progress.say(&mut self.folder, &format!("  {}", result.line()))?;
         }

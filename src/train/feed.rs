@@ -18,6 +18,8 @@ pub(super) struct Feed {
     failed: Option<Error>,
     /// Images found unreadable since they were last asked for.
     broken: Vec<Broken>,
+    /// Images of this epoch that lost every object of which another label speaks.
+    emptied: usize,
     pace: Pace,
 }
 
@@ -60,7 +62,16 @@ impl Pace {
 
 impl Feed {
     pub fn new(loader: TrainLoader<Vec<Encoded>>, samples: Arc<[Sample]>, accumulate: usize) -> Feed {
-        Feed { loader, samples, accumulate, waiting: None, failed: None, broken: Vec::new(), pace: Pace::default() }
+        Feed {
+            loader,
+            samples,
+            accumulate,
+            waiting: None,
+            failed: None,
+            broken: Vec::new(),
+            emptied: 0,
+            pace: Pace::default(),
+        }
     }
 
     /// One step; `more` says whether another follows, which is then brought to the device meanwhile.
@@ -103,6 +114,7 @@ impl Feed {
             let batch = self.loader.next()?;
             self.pace.waited += asked.elapsed();
             self.broken.extend(batch.broken);
+            self.emptied += batch.items.iter().filter(|item| item.emptied).count();
             images.push(batch.images);
             items.push(batch.items);
         }
@@ -120,6 +132,16 @@ impl Feed {
     /// Images found unreadable since the last call.
     pub fn take_broken(&mut self) -> Vec<Broken> {
         std::mem::take(&mut self.broken)
+    }
+
+    /// What a person should hear of the images that lost their objects since the last call.
+    pub fn take_warning(&mut self) -> Option<String> {
+        let emptied = std::mem::take(&mut self.emptied);
+        (emptied > 0).then(|| {
+            format!(
+                "warning: crops and the like took every object out of {emptied} images of which another task's label speaks: `crop_safe: false` for that task in data.yaml keeps them whole"
+            )
+        })
     }
 
     /// Since the last call of [`Feed::end_epoch`].

@@ -4,6 +4,7 @@ pub mod checkpoint;
 mod epochs;
 mod feed;
 mod limits;
+pub mod preview;
 pub mod progress;
 pub mod run;
 pub(crate) mod setup;

@@ -3,11 +3,12 @@
 use super::step::Trainer;
 use crate::config::{BatchNormMode, TrainConfig};
 use crate::data::random::hash_text;
-use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample, TrainLoader, digits};
+use crate::data::transforms::{Bears, remarks};
+use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample, TrainLoader, Variety, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::losses::{Encoded, Encoder, TrainingNetwork};
+use crate::losses::{ClassLabels, Encoded, Encoder, TrainingNetwork};
 use crate::model::{Architecture, Card, Stage, Standardisation, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
@@ -21,6 +22,8 @@ pub(crate) struct Data {
     pub tasks: Vec<Task>,
     pub crop_safe: bool,
     pub flip_safe: bool,
+    pub scale_safe: bool,
+    pub bears: Vec<Bears>,
     pub train: Arc<[Sample]>,
     pub val: Arc<[Sample]>,
     pub notes: Vec<String>,
@@ -65,6 +68,16 @@ impl Data {
         if !dataset.flip_safe && config.fliplr > 0.0 {
             notes.push("mirror images are off: the data set says flip_safe: false".into());
         }
+        if !dataset.scale_safe {
+            notes.push("images are not scaled (--scale, crops): the data set says scale_invariant: false".into());
+        }
+        if config.overfit == 0 {
+            notes.extend(remarks(&config.transforms, &dataset.tasks, &dataset.bears, &dataset.train));
+            let (mosaic, close, epochs) = (config.transforms.mosaic, config.transforms.close_mosaic, config.epochs);
+            if mosaic > 0.0 && close >= epochs {
+                notes.push(format!("no mosaics: --close-mosaic {close} keeps them out of all {epochs} epochs"));
+            }
+        }
         if dataset.val.is_empty() {
             notes.push("no validation images: nothing is judged, and `best` is the last epoch".into());
         }
@@ -73,6 +86,8 @@ impl Data {
             tasks: dataset.tasks,
             crop_safe: dataset.crop_safe,
             flip_safe: dataset.flip_safe,
+            scale_safe: dataset.scale_safe,
+            bears: dataset.bears,
             train: dataset.train.into(),
             val: dataset.val.into(),
             notes,
@@ -83,17 +98,33 @@ impl Data {
         if config.overfit > 0 {
             return Augment::NONE;
         }
-        let mut augment = Augment::training(self.crop_safe, self.flip_safe);
+        let mut augment = Augment::training(self.crop_safe && self.scale_safe, self.flip_safe);
         if self.flip_safe {
             augment.flip = config.fliplr;
         }
         if let Framing::Scatter { least_scale } = &mut augment.framing {
-            *least_scale = config.scale;
+            *least_scale = if self.scale_safe { config.scale } else { 1.0 };
         }
         augment.brightness = config.jitter;
         augment.contrast = config.jitter;
         augment.saturation = config.jitter;
         augment
+    }
+
+    fn variety(&self, config: &TrainConfig) -> Variety {
+        if config.overfit > 0 {
+            return Variety::default();
+        }
+        let epochs = config.epochs.saturating_sub(config.transforms.close_mosaic);
+        let batches = self.steps_per_epoch(config) * config.accumulate as u64;
+        Variety {
+            transforms: config.transforms,
+            bears: self.bears.clone(),
+            // How many epochs a run of --time has is found out on the way.
+            mosaic_batches: if config.time.is_some() { u64::MAX } else { epochs * batches },
+            sampling: config.sampling,
+            repeat_factor: config.repeat_factor,
+        }
     }
 
     pub fn loader_options(&self, config: &TrainConfig) -> LoaderOptions {
@@ -103,6 +134,7 @@ impl Data {
             workers: config.workers,
             seed: config.seed,
             augment: self.augment(config),
+            variety: self.variety(config),
             max_broken: config.max_broken,
             prefetch: 2 + config.accumulate,
         }
@@ -161,7 +193,9 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
     let shape = [config.batch, config.imgsz, config.imgsz];
-    let network = TrainingNetwork::partly_frozen(&card.architecture, shape, &config.frozen())?;
+    let labels =
+        if config.transforms.mixup > 0.0 && config.overfit == 0 { ClassLabels::Mixed } else { ClassLabels::Single };
+    let network = TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels)?;
     let balance = config.balance.start(&data.tasks, &task_weights);
     Trainer::of(network, &card.architecture.tasks, device, optimizer, balance, Fusion::On)
 }

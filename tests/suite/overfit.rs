@@ -3,7 +3,7 @@
 use crate::step::{Folder, cpu, encoder, optimizer};
 use polyhead::balance::Method;
 use polyhead::data::digits::{DigitsOptions, write_digits};
-use polyhead::data::{Augment, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample};
+use polyhead::data::{Augment, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample, Variety};
 use polyhead::evaluate::{Settings, Summary, evaluate_on};
 use polyhead::losses::{Encoded, Encoder};
 use polyhead::model::heads::decode::DecodeOptions;
@@ -41,6 +41,7 @@ fn sixteen_images_can_be_learnt_by_heart() {
         workers: 1,
         seed: 0,
         augment: Augment::NONE,
+        variety: Variety::default(),
         max_broken: 0.0,
         prefetch: 1,
     };

@@ -42,7 +42,7 @@ impl Network {
         let pooled = pool::global_pool(b.graph, features, "pooled").unwrap();
         let logits = b.linear(pooled, "fc", classes).unwrap();
         let class = graph.input("class", &shape[..1], DType::I32);
-        let loss = class_loss::class_loss(&mut graph, logits, class, None, 0.0, 0).unwrap();
+        let loss = class_loss::class_loss(&mut graph, logits, class, None, None, 0.0, 0).unwrap();
         graph.outputs.push(loss);
         let head = Head { task: 0, nodes: (trunk..graph.nodes.len()).collect() };
         append_backward(&mut graph, 0..trunk, &[features], &[head]);

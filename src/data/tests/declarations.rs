@@ -16,7 +16,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
     let cases = [
         (
             "  kind: {typ: classify}\n",
-            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, unit, units, range, missing, crop_safe, flip_safe, bbox_format, multi_label, per, loss, class_weights, label_smoothing); did you mean `type`?",
+            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, unit, units, range, missing, crop_safe, flip_safe, flip_invariant, scale_invariant, bbox_format, multi_label, per, loss, class_weights, label_smoothing); did you mean `type`?",
         ),
         (
             "  kind:\n    type: clasify\n",
@@ -157,4 +157,26 @@ fn crops_and_flips_only_where_every_task_bears_them() {
         safe("  k: {type: classify, from: folders}\n  n: {type: regress, from: {csv: t.csv}}\ncrop_safe: true\n"),
         (true, true)
     );
+}
+
+#[test]
+fn each_task_bears_what_its_kind_does_or_what_it_says() {
+    let bears = |tasks: &str| {
+        let dataset = with_tasks(tasks).open();
+        let each: Vec<[bool; 2]> = dataset.bears.iter().map(|b| [b.crop, b.scale]).collect();
+        (each, dataset.flip_safe, dataset.scale_safe)
+    };
+    let k = "  k: {type: classify, from: folders}\n";
+    let n = |says: &str| format!("{k}  n: {{type: regress, from: {{csv: t.csv}}{says}}}\n");
+    assert_eq!(bears(k), (vec![[true, true]], true, true));
+    // A regression that says nothing keeps the mild scaling it always had.
+    assert_eq!(bears(&n("")), (vec![[true, true], [false, false]], true, true));
+    assert_eq!(bears(&n(", scale_invariant: true")).0[1], [false, true]);
+    assert_eq!(bears(&n(", scale_invariant: false")), (vec![[true, true], [false, false]], true, false));
+    assert!(!bears(&n(", flip_invariant: false")).1);
+    assert!(!bears(&n(", flip_invariant: true, flip_safe: false")).1);
+    let top = bears(&format!("{}scale_invariant: false\nflip_invariant: false\n", n("")));
+    assert_eq!(top, (vec![[true, false], [false, false]], false, false));
+    let said = with_tasks("  k: {type: classify, from: folders, scale_invariant: perhaps}\n").error();
+    assert!(said.contains("scale_invariant") && said.contains("true"), "{said}");
 }

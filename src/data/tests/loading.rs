@@ -1,7 +1,7 @@
 //! The loaders: the same batches whatever the threads, every image equally often, broken images counted and replaced.
 
 use super::Folder;
-use crate::data::{Augment, Batch, EvalLoader, LoaderOptions, Sample, TrainLoader};
+use crate::data::{Augment, Batch, EvalLoader, LoaderOptions, Sample, TrainLoader, Variety};
 use crate::task::{Label, LabelledBox};
 use std::fs;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ fn options(workers: usize) -> LoaderOptions {
         workers,
         seed: 3,
         augment: Augment::training(true, true),
+        variety: Variety::default(),
         max_broken: 0.0,
         prefetch: 2,
     }

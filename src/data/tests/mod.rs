@@ -7,6 +7,7 @@ mod loading;
 mod losses;
 mod multi_label;
 mod pixels;
+mod sampling;
 mod splits;
 
 use super::{Dataset, OpenOptions};

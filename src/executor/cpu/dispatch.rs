@@ -147,8 +147,11 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
         }
         Op::ConcatLevelsBackward => concat_backward(cpu, memory, graph, node),
         Op::ClassLoss { task, smoothing } => {
-            let weights = i.get(2).map(|&w| memory.input(w));
-            let shares = class_loss::cpu::Shares { weights, smoothing: *smoothing };
+            let (weights, mixed) = class_loss::optional_inputs(i);
+            let mixed = mixed
+                .map(|[other, part]| class_loss::cpu::Mixed { other: memory.input(other), part: memory.input(part) });
+            let weights = weights.map(|w| memory.input(w));
+            let shares = class_loss::cpu::Shares { weights, smoothing: *smoothing, mixed };
             let (labels, denominator) = ((read(0), memory.input(i[1])), scalars.denominators[*task]);
             let (loss, dlogits) = (memory.output(o[0]), memory.output(o[1]));
             class_loss::cpu::class_loss(cpu, channels(i[0]), labels, shares, denominator, loss, dlogits);

@@ -390,7 +390,12 @@ impl Lowering<'_> {
         match &self.node.op {
             Op::ClassLoss { task, smoothing } => {
                 let (inputs, outputs) = ([input(0), input(1), self.denominator(*task)], [output(0), output(1)]);
-                let shares = (self.node.inputs.get(2).map(|&w| self.address(w)), *smoothing);
+                let (weights, mixed) = class_loss::optional_inputs(&self.node.inputs);
+                let shares = class_loss::cuda::Shares {
+                    weights: weights.map(|w| self.address(w)),
+                    smoothing: *smoothing,
+                    mixed: mixed.map(|values| values.map(|v| self.address(v))),
+                };
                 class_loss::cuda::class_loss([logits[0], logits[1]], inputs, shares, outputs, workspace)
             }
             Op::MultiLabelLoss { task } => {

@@ -12,6 +12,24 @@ pub struct Shares<'a> {
     /// `[K]`; 1 where there are none.
     pub weights: Option<&'a [f32]>,
     pub smoothing: f32,
+    pub mixed: Option<Mixed<'a>>,
+}
+
+/// Per row the other class (−1 none) and the first one's part.
+#[derive(Clone, Copy, Debug)]
+pub struct Mixed<'a> {
+    pub other: &'a [i32],
+    pub part: &'a [f32],
+}
+
+impl Mixed<'_> {
+    /// Both classes of a row and what each has of it.
+    fn of(&self, row: usize, class: usize) -> [(usize, f64); 2] {
+        match usize::try_from(self.other[row]) {
+            Ok(other) => [(class, f64::from(self.part[row])), (other, 1.0 - f64::from(self.part[row]))],
+            Err(_) => [(class, 1.0), (class, 0.0)],
+        }
+    }
 }
 
 impl Shares<'_> {
@@ -50,9 +68,10 @@ pub fn class_loss(
                 // SAFETY: parts do not overlap, and each row is visited once.
                 let dlogits = unsafe { dlogits.range(row * k..(row + 1) * k) };
                 let logits = &logits[row * k..(row + 1) * k];
-                sum[0] += match plain {
-                    true => row_loss(logits, class[row], scale, dlogits),
-                    false => shared_row_loss(logits, class[row], &shares, scale, dlogits),
+                sum[0] += match (shares.mixed, usize::try_from(class[row])) {
+                    (Some(mixed), Ok(class)) => mixed_row_loss(logits, mixed.of(row, class), &shares, scale, dlogits),
+                    _ if plain => row_loss(logits, class[row], scale, dlogits),
+                    _ => shared_row_loss(logits, class[row], &shares, scale, dlogits),
                 };
             }
         },
@@ -101,4 +120,27 @@ fn shared_row_loss(logits: &[f32], class: i32, shares: &Shares, scale: f64, dlog
     let of_others = spread * (weights - shares.weight(class));
     dlogits[class] = (scale * (of_others - total * others / sum)) as f32;
     total * sum.ln() - own * (f64::from(logits[class]) - f64::from(maximum)) - spread * weighted
+}
+
+/// As [`shared_row_loss`] for a label of two classes.
+#[inline(always)]
+fn mixed_row_loss(logits: &[f32], classes: [(usize, f64); 2], shares: &Shares, scale: f64, dlogits: &mut [f32]) -> f64 {
+    let (maximum, sum) = exponentials(logits, dlogits);
+    let spread = f64::from(shares.smoothing) / logits.len() as f64;
+    let labels =
+        classes.map(|(class, part)| (class, (1.0 - f64::from(shares.smoothing)) * part * shares.weight(class)));
+    let share = |c: usize| {
+        let own: f64 = labels.iter().filter(|l| l.0 == c).map(|l| l.1).sum();
+        own + spread * shares.weight(c)
+    };
+    let total: f64 = (0..logits.len()).map(share).sum();
+    let mut crossed = 0.0;
+    for (c, (d, &x)) in dlogits.iter_mut().zip(logits).enumerate() {
+        // A share of 0 of what is −∞ is 0.
+        if share(c) > 0.0 {
+            crossed += share(c) * (f64::from(x) - f64::from(maximum));
+        }
+        *d = (scale * (total * f64::from(*d) / sum - share(c))) as f32;
+    }
+    total * sum.ln() - crossed
 }

@@ -14,21 +14,34 @@ pub fn class_loss_workspace(n: usize) -> usize {
     8 * n.div_ceil(ROWS).max(1)
 }
 
+/// What a label is worth: see the contract in `mod.rs`.
+#[derive(Clone, Copy, Default)]
+pub struct Shares {
+    pub weights: Option<Address>,
+    pub smoothing: f32,
+    /// The other class i32 `[N]` (−1 none) and the first one's part `[N]`.
+    pub mixed: Option<[Address; 2]>,
+}
+
 /// Logits `[N, K]` and class i32 `[N]` (−1 unlabelled), with them class weights `[K]` and smoothing → loss `[1]`, dlogits
 /// `[N, K]`; `denominator` `[1]` is read on the device, and where it is 0 so are all.
 pub fn class_loss(
     [n, k]: [usize; 2],
     [logits, class, denominator]: [Address; 3],
-    (weights, smoothing): (Option<Address>, f32),
+    Shares { weights, smoothing, mixed }: Shares,
     [loss, dlogits]: [Address; 2],
     workspace: Address,
 ) -> Vec<Launch> {
     let blocks = n.div_ceil(ROWS).max(1);
     let rows = Arguments::new().pointer(logits).pointer(class).pointer(denominator).pointer(dlogits).pointer(workspace);
     let rows = rows.int(n).int(k);
-    let rows = match weights.is_none() && smoothing == 0.0 {
-        true => launch("class_loss_rows", blocks, rows),
-        false => launch("class_loss_shared_rows", blocks, rows.optional(weights).float(smoothing)),
+    let rows = match mixed {
+        Some([other, part]) => {
+            let rows = rows.optional(weights).float(smoothing).pointer(other).pointer(part);
+            launch("class_loss_mixed_rows", blocks, rows)
+        }
+        None if weights.is_none() && smoothing == 0.0 => launch("class_loss_rows", blocks, rows),
+        None => launch("class_loss_shared_rows", blocks, rows.optional(weights).float(smoothing)),
     };
     let finish = Arguments::new().pointer(workspace).pointer(denominator).pointer(loss).int(blocks).int(k);
     vec![rows, launch("class_loss_finish", 1, finish)]
@@ -41,12 +54,13 @@ fn launch(kernel: &'static str, blocks: usize, arguments: Arguments) -> Launch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{class_weights, data, plain_loss, plain_shared, weight_sum};
+    use super::super::cpu::{Mixed, Shares as Labels};
+    use super::super::tests::{class_weights, data, mixtures, plain_loss, plain_mixed, plain_shared, weight_sum};
     use super::*;
     use crate::ops::testing::{Board, Expected, check_kernels, wide};
 
     fn run(board: &mut Board, k: usize, logits: &[f32], class: &[i32], denominator: f32) -> Vec<Vec<f32>> {
-        shared(board, k, logits, class, (None, 0.0), denominator)
+        shared(board, k, logits, class, Labels::default(), denominator)
     }
 
     fn shared(
@@ -54,11 +68,15 @@ mod tests {
         k: usize,
         logits: &[f32],
         class: &[i32],
-        (weights, smoothing): (Option<&[f32]>, f32),
+        labels: Labels,
         denominator: f32,
     ) -> Vec<Vec<f32>> {
         let n = class.len();
-        let shares = (weights.map(|w| board.floats(w)), smoothing);
+        let shares = Shares {
+            weights: labels.weights.map(|w| board.floats(w)),
+            smoothing: labels.smoothing,
+            mixed: labels.mixed.map(|m| [board.integers(m.other), board.floats(m.part)]),
+        };
         let inputs = [board.floats(logits), board.integers(class), board.floats(&[denominator])];
         let outputs = [board.floats_out(1), board.floats_out(n * k)];
         let workspace = board.poisoned(class_loss_workspace(n));
@@ -115,7 +133,28 @@ mod tests {
                 ];
                 let weighted = weights.is_some();
                 let case = format!("class loss [{n}, {k}] ±{spread} smoothed by {smoothing}, weighted: {weighted}");
-                let shares = (weights, smoothing);
+                let shares = Labels { weights, smoothing, mixed: None };
+                check_kernels(&case, &expected, |board| shared(board, k, &logits, &class, shares, denominator));
+            }
+        }
+    }
+
+    #[test]
+    fn mixed_labels_match_f64() {
+        for (n, k, spread) in [(3, 2, 1.0), (7, 17, 8.0), (130, 3, 2.0), (5, 1003, 3.0), (5, 33, 200.0)] {
+            let ((logits, class), (other, part)) = (data(n, k, spread), mixtures(n, k));
+            let (weights, mixed) = (class_weights(k), Mixed { other: &other, part: &part });
+            for (weights, smoothing) in [(None, 0.0), (Some(&weights[..]), 0.0), (Some(&weights[..]), 0.25)] {
+                let shares = Labels { weights, smoothing, mixed: Some(mixed) };
+                let [loss, dlogits, denominator] = plain_mixed(k, &wide(&logits), &class, shares);
+                // As with unmixed shares.
+                let share = 2.25 / (k as f64).ln() / denominator[0];
+                let expected = [
+                    Expected::within("loss", 8, loss[0] + 1.0, loss),
+                    Expected::within("dlogits", 8 + 2 * spread as usize, share, dlogits),
+                ];
+                let case = format!("mixed class loss [{n}, {k}] ±{spread} smoothed by {smoothing}");
+                let denominator = denominator[0] as f32;
                 check_kernels(&case, &expected, |board| shared(board, k, &logits, &class, shares, denominator));
             }
         }
@@ -127,7 +166,10 @@ mod tests {
         for (class, denominator) in [([-1; 4], 0.0), ([-1; 4], 3.0), ([1; 4], 0.0)] {
             let case = format!("class loss of {class:?} ÷ {denominator}");
             check_kernels(&case, &zeros, |board| run(board, 3, &[f32::NAN; 12], &class, denominator));
-            let shares = (Some(&[1.0, 2.0, 3.0][..]), 0.1);
+            let mixed = Mixed { other: &[0; 4], part: &[0.5; 4] };
+            let shares = Labels { weights: Some(&[1.0, 2.0, 3.0]), smoothing: 0.1, mixed: None };
+            let mixtures = Labels { mixed: Some(mixed), ..shares };
+            check_kernels(&case, &zeros, |board| shared(board, 3, &[f32::NAN; 12], &class, mixtures, denominator));
             check_kernels(&case, &zeros, |board| shared(board, 3, &[f32::NAN; 12], &class, shares, denominator));
         }
         let nan = [Expected::exact("loss", vec![f64::NAN])];

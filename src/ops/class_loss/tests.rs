@@ -1,6 +1,6 @@
 //! Cross-entropy against plain f64, its gradient against differences in f64, and what must not change it.
 
-use super::cpu::{Shares, class_loss};
+use super::cpu::{Mixed, Shares, class_loss};
 use crate::device::cpu::Cpu;
 use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
 
@@ -50,6 +50,39 @@ pub(super) fn plain_shared(
         gradient.extend(x.iter().zip(&q).map(|(x, q)| scale * (total * (x - maximum).exp() / sum - q)));
     }
     [vec![loss], gradient]
+}
+
+/// Per row another class and the first one's part; every fourth row has none, and some the same class twice.
+pub(super) fn mixtures(n: usize, k: usize) -> (Vec<i32>, Vec<f32>) {
+    let mut random = Random::new((n * 31 + k) as u64);
+    let other = (0..n).map(|row| if row % 4 == 3 { -1 } else { random.below(k) as i32 }).collect();
+    (other, random.vector(n, 0.0, 1.0))
+}
+
+/// Loss, gradient and denominator of mixed labels: those of each label alone, times its part.
+pub(super) fn plain_mixed(k: usize, logits: &[f64], class: &[i32], shares: Shares) -> [Vec<f64>; 3] {
+    let Mixed { other, part } = shares.mixed.unwrap();
+    let weight = |c: i32| shares.weights.map_or(1.0, |w| f64::from(w[c as usize]));
+    let (mut loss, mut gradient, mut denominator) = (0.0, Vec::new(), 0.0);
+    for (row, x) in logits.chunks_exact(k).enumerate() {
+        let first = if other[row] < 0 { 1.0 } else { f64::from(part[row]) };
+        let mut mixed = vec![0.0; k];
+        for (label, part) in [(class[row], first), (other[row], 1.0 - first)] {
+            if class[row] < 0 || part == 0.0 {
+                continue;
+            }
+            let smoothing = shares.smoothing;
+            let [of_label, slopes] = plain_shared(k, x, &[label], shares.weights, smoothing, 1.0);
+            // The spread part of the smoothing is the row's, not a label's: both have it, and their parts add up to 1.
+            loss += part * of_label[0];
+            mixed.iter_mut().zip(slopes).for_each(|(m, s)| *m += part * s);
+            denominator += part * weight(label);
+        }
+        gradient.extend(mixed);
+    }
+    // The caller divides in f32.
+    let rounded = f64::from(denominator as f32);
+    [vec![loss / rounded], gradient.iter().map(|g| g / rounded).collect(), vec![rounded]]
 }
 
 /// A weight for each class.
@@ -182,7 +215,7 @@ fn labels_that_are_shares_match_f64() {
             ];
             let case =
                 format!("class loss [{n}, {k}] ±{spread} smoothed by {smoothing}, weighted: {}", weights.is_some());
-            let shares = Shares { weights, smoothing };
+            let shares = Shares { weights, smoothing, mixed: None };
             check(&case, &expected, |cpu| shared(cpu, k, &logits, &class, shares, denominator));
         }
     }
@@ -205,7 +238,7 @@ fn shares_match_pytorch() {
             Expected::within("loss", 4 * class.len(), magnitude, numbers(&case["loss"])),
             Expected::within("gradient", 8, magnitude, numbers(&case["gradient"])),
         ];
-        let shares = Shares { weights: weights.as_deref(), smoothing };
+        let shares = Shares { weights: weights.as_deref(), smoothing, mixed: None };
         check(&case["name"].to_string(), &expected, |cpu| {
             shared(cpu, k, &narrow(&logits), &class, shares, denominator)
         });
@@ -218,12 +251,12 @@ fn equal_weights_and_almost_no_smoothing_are_none() {
     let (logits, class) = data(9, 5, 3.0);
     let plain = run(&cpu, 5, &logits, &class, 6.0);
     for (weight, smoothing) in [(1.0, 0.0), (2.5, 0.0), (1.0, f32::MIN_POSITIVE)] {
-        let shares = Shares { weights: Some(&[weight; 5]), smoothing };
+        let shares = Shares { weights: Some(&[weight; 5]), smoothing, mixed: None };
         let outputs = shared(&cpu, 5, &logits, &class, shares, weight * 6.0);
         let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 4.0 * f32::EPSILON * b.abs();
         assert!(outputs.iter().flatten().zip(plain.iter().flatten()).all(near), "{weight} {smoothing}");
     }
-    let no_shares = Shares { weights: None, smoothing: 0.0 };
+    let no_shares = Shares { weights: None, smoothing: 0.0, mixed: None };
     assert_eq!(shared(&cpu, 5, &logits, &class, no_shares, 6.0), plain);
 }
 
@@ -236,8 +269,8 @@ fn classes_may_change_places() {
     let place = |c: i32| if c < 0 { c } else { order.iter().position(|&o| o as i32 == c).unwrap() as i32 };
     let turned: Vec<i32> = class.iter().map(|&c| place(c)).collect();
     for smoothing in [0.0, 0.1] {
-        let (here, there) = (Shares { weights: Some(&weights), smoothing }, permuted(&weights));
-        let there = Shares { weights: Some(&there), smoothing };
+        let (here, there) = (Shares { weights: Some(&weights), smoothing, mixed: None }, permuted(&weights));
+        let there = Shares { weights: Some(&there), smoothing, mixed: None };
         let here = shared(&cpu, 5, &logits, &class, here, 6.0);
         let there = shared(&cpu, 5, &permuted(&logits), &turned, there, 6.0);
         // Sums in f64 in another order, rounded once.
@@ -249,11 +282,46 @@ fn classes_may_change_places() {
 #[test]
 fn shares_without_a_label_are_loss_zero_and_two_hundred_is_no_trouble() {
     let cpu = Cpu::new(1).unwrap();
-    let shares = Shares { weights: Some(&[2.0, 0.5]), smoothing: 0.2 };
+    let shares = Shares { weights: Some(&[2.0, 0.5]), smoothing: 0.2, mixed: None };
     for (class, denominator) in [([-1; 2], 0.0), ([-1; 2], 3.0), ([1; 2], 0.0)] {
         let outputs = shared(&cpu, 2, &[f32::NAN; 4], &class, shares, denominator);
         assert!(outputs.iter().flatten().all(|&v| v == 0.0));
     }
     let outputs = shared(&cpu, 2, &[200.0, -200.0, -200.0, 200.0], &[0, 0], shares, 4.0);
     assert!(outputs.iter().flatten().all(|v| v.is_finite()));
+}
+
+#[test]
+fn mixed_labels_match_f64() {
+    for (n, k, spread) in [(1, 2, 1.0), (7, 17, 8.0), (130, 3, 2.0), (2, 100, 3.0), (5, 4, 200.0)] {
+        let ((logits, class), (other, part)) = (data(n, k, spread), mixtures(n, k));
+        let (weights, mixed) = (class_weights(k), Mixed { other: &other, part: &part });
+        for (weights, smoothing) in [(None, 0.0), (Some(&weights[..]), 0.0), (None, 0.1), (Some(&weights[..]), 0.25)] {
+            let shares = Shares { weights, smoothing, mixed: Some(mixed) };
+            let [loss, dlogits, denominator] = plain_mixed(k, &wide(&logits), &class, shares);
+            // As without mixing.
+            let share = 2.25 / (k as f64).ln() / denominator[0];
+            let expected = [
+                Expected::within("loss", 8, loss[0] + 1.0, loss),
+                Expected::within("dlogits", 8 + 2 * spread as usize, share, dlogits),
+            ];
+            let case = format!("mixed class loss [{n}, {k}] ±{spread} smoothed by {smoothing}");
+            let denominator = denominator[0] as f32;
+            check(&case, &expected, |cpu| shared(cpu, k, &logits, &class, shares, denominator));
+        }
+    }
+}
+
+#[test]
+fn a_label_mixed_with_itself_or_with_nothing_is_itself() {
+    let cpu = Cpu::new(2).unwrap();
+    let (logits, class) = data(9, 5, 3.0);
+    let plain = run(&cpu, 5, &logits, &class, 6.0);
+    for (other, part) in [(class.clone(), 0.3), (vec![-1; 9], 0.3), (vec![2; 9], 1.0)] {
+        let mixed = Some(Mixed { other: &other, part: &[part; 9] });
+        let outputs = shared(&cpu, 5, &logits, &class, Shares { weights: None, smoothing: 0.0, mixed }, 6.0);
+        // Parts are rounded to f32 once.
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 4.0 * f32::EPSILON * b.abs().max(0.1);
+        assert!(outputs.iter().flatten().zip(plain.iter().flatten()).all(near), "{part}");
+    }
 }

@@ -1,0 +1,154 @@
+//! One training picture from a sample, with the partners that mosaics and mix-up take beside it.
+
+use super::protection::Allowed;
+use super::{Transforms, erasing, hit, mixup, mosaic, perspective};
+use crate::data::augment::{Augment, PADDING, covered};
+use crate::data::dataset::Sample;
+use crate::data::decode::{self, Image};
+use crate::data::geometry::Geometry;
+use crate::data::loader::Variety;
+use crate::data::random::Random;
+use crate::task::Label;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Draws samples as training sees them. With nothing but [`Augment`] it is that alone.
+pub struct Composer {
+    samples: Arc<[Sample]>,
+    augment: Augment,
+    size: usize,
+    variety: Variety,
+    /// Images labelled for the same tasks, by which those are: what is joined or mixed must say the same things.
+    alike: HashMap<Vec<bool>, Vec<u32>>,
+}
+
+/// A picture on its canvas.
+pub struct Drawn {
+    /// Of the sample itself, before it was joined or moved with its canvas.
+    pub geometry: Geometry,
+    /// In network pixels.
+    pub labels: Vec<Label>,
+    /// Every object left the picture, of which another task's label still speaks.
+    pub emptied: bool,
+}
+
+impl Composer {
+    pub fn new(samples: Arc<[Sample]>, augment: Augment, size: usize, variety: Variety) -> Composer {
+        let mut alike: HashMap<Vec<bool>, Vec<u32>> = HashMap::new();
+        if variety.transforms.mosaic > 0.0 || variety.transforms.mixup > 0.0 {
+            for (index, sample) in samples.iter().enumerate() {
+                alike.entry(pattern(sample)).or_default().push(index as u32);
+            }
+        }
+        Composer { samples, augment, size, variety, alike }
+    }
+
+    /// Draws `image`, which is that of sample `index`, for batch number `batch`.
+    ///
+    /// Shapes: `canvas` is `[size, size, 3]`, overwritten whole.
+    pub fn draw(&self, index: usize, image: &Image, batch: u64, random: &mut Random, canvas: &mut [u8]) -> Drawn {
+        let allowed = Allowed::of(&self.samples[index].labels, &self.variety.bears);
+        let (geometry, mut labels) = self.laid_out(index, image, allowed, batch, random, canvas);
+        if allowed.mixup && hit(self.transforms().mixup, random) {
+            let other = self.partner(index, random);
+            if let Some(other_image) = self.image(other) {
+                let mut behind = vec![0; canvas.len()];
+                let (_, others) = self.laid_out(other, &other_image, allowed, batch, random, &mut behind);
+                let share = mixup::share(random);
+                mixup::blend(canvas, &behind, share);
+                mixup::mix(&mut labels, &others, share);
+            }
+        }
+        let emptied = is_emptied(&self.samples[index].labels, &labels);
+        Drawn { geometry, labels, emptied }
+    }
+
+    fn transforms(&self) -> &Transforms {
+        &self.variety.transforms
+    }
+
+    /// All that happens to one canvas.
+    fn laid_out(
+        &self,
+        index: usize,
+        image: &Image,
+        allowed: Allowed,
+        batch: u64,
+        random: &mut Random,
+        canvas: &mut [u8],
+    ) -> (Geometry, Vec<Label>) {
+        let (size, transforms) = (self.size, self.transforms());
+        let joined = allowed.mosaic && batch < self.variety.mosaic_batches && hit(transforms.mosaic, random);
+        let mosaic = if joined { self.mosaic(index, image, random, canvas) } else { None };
+        let (geometry, mut labels) = mosaic.unwrap_or_else(|| self.alone(index, image, random, canvas));
+        if allowed.hiding
+            && let Some(map) = transforms.movement(allowed.reshaping, size, random)
+        {
+            let before = canvas.to_vec();
+            perspective::warp(&map, &before, size, canvas);
+            perspective::move_labels(&map, size, &mut labels);
+        }
+        if allowed.hiding
+            && hit(transforms.erasing, random)
+            && let Some(place) = erasing::place(size, random)
+        {
+            erasing::erase(canvas, size, place, &mut labels);
+        }
+        (geometry, labels)
+    }
+
+    fn alone(&self, index: usize, image: &Image, random: &mut Random, canvas: &mut [u8]) -> (Geometry, Vec<Label>) {
+        let geometry = self.augment.draw(image, self.size, random, canvas);
+        self.transforms().recolour(random, canvas, self.size, covered(&geometry));
+        (geometry, geometry.apply_labels(&self.samples[index].labels))
+    }
+
+    /// `None` where a partner cannot be read: its own turn says so.
+    fn mosaic(
+        &self,
+        index: usize,
+        image: &Image,
+        random: &mut Random,
+        canvas: &mut [u8],
+    ) -> Option<(Geometry, Vec<Label>)> {
+        let others = [(); 3].map(|()| self.partner(index, random));
+        let [Some(b), Some(c), Some(d)] = others.map(|other| self.image(other)) else { return None };
+        let images = [image, &b, &c, &d];
+        let flip = hit(self.augment.flip, random);
+        let places = mosaic::places(images, self.size, flip, random);
+        canvas.fill(PADDING);
+        let indices = [index, others[0], others[1], others[2]];
+        let mut tiles = indices.iter().zip(images).zip(&places).map(|((&index, image), place)| {
+            self.augment.paint(image, place, random, canvas);
+            self.transforms().recolour(random, canvas, self.size, covered(place));
+            place.apply_labels(&self.samples[index].labels)
+        });
+        let mut next = || tiles.next().unwrap_or_default();
+        let labels = [next(), next(), next(), next()];
+        Some((places[0], mosaic::join(labels)))
+    }
+
+    /// Any image labelled for the same tasks, itself included.
+    fn partner(&self, index: usize, random: &mut Random) -> usize {
+        let alike = &self.alike[&pattern(&self.samples[index])];
+        alike[random.below(alike.len())] as usize
+    }
+
+    fn image(&self, index: usize) -> Option<Image> {
+        decode::decode(&self.samples[index].image).ok()
+    }
+}
+
+fn pattern(sample: &Sample) -> Vec<bool> {
+    sample.labels.iter().map(Label::is_labelled).collect()
+}
+
+/// Whether there were objects, none is left, and a label that is no box still stands for the picture.
+fn is_emptied(before: &[Label], after: &[Label]) -> bool {
+    let objects = |labels: &[Label]| {
+        let taught = |label: &Label| matches!(label, Label::Boxes(list) if list.iter().any(|b| !b.ignore));
+        labels.iter().any(taught)
+    };
+    let speaks = |label: &Label| label.is_labelled() && !matches!(label, Label::Boxes(_));
+    before.iter().any(speaks) && objects(before) && !objects(after)
+}

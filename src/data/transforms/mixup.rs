@@ -1,0 +1,34 @@
+//! Mix-up: two pictures blended, and their classes with them (Zhang 2018).
+
+use crate::data::random::Random;
+use crate::task::{Label, MixedClass};
+
+/// Of the Beta distribution a share is drawn from, as torchvision's reference training has it: mostly near 0 or 1.
+const ALPHA: f32 = 0.2;
+
+/// The first picture's share: Beta(α, α) by Jöhnk's method, which suits an α below 1.
+pub fn share(random: &mut Random) -> f32 {
+    loop {
+        let [x, y] = [(); 2].map(|()| random.unit().powf(1.0 / ALPHA));
+        let sum = x + y;
+        if sum > 0.0 && sum <= 1.0 {
+            return x / sum;
+        }
+    }
+}
+
+/// `share` of the canvas, the rest `other`.
+pub fn blend(canvas: &mut [u8], other: &[u8], share: f32) {
+    for (byte, &o) in canvas.iter_mut().zip(other) {
+        *byte = (share * f32::from(*byte) + (1.0 - share) * f32::from(o) + 0.5) as u8; // saturates
+    }
+}
+
+/// `share` of each class, the rest `others`'. Both are labelled for the same tasks, classifications all.
+pub fn mix(labels: &mut [Label], others: &[Label], share: f32) {
+    for (label, other) in labels.iter_mut().zip(others) {
+        if let (Label::Class(first), Label::Class(second)) = (&*label, other) {
+            *label = Label::Mixed(MixedClass { classes: [*first, *second], share });
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What training may do to a picture beside framing, mirroring and jitter: join four, turn, shear, blur, erase, mix. Each
+//! transformation is a function of its own that moves the labels with the pixels; here is which are on, and in which order.
+
+mod colour;
+mod compose;
+mod erasing;
+mod mixup;
+mod mosaic;
+mod perspective;
+mod protection;
+#[cfg(test)]
+mod tests;
+
+pub(super) use compose::{Composer, Drawn};
+pub use protection::{Bears, remarks};
+
+use super::random::Random;
+use super::resize::Target;
+use perspective::Homography;
+use serde::{Deserialize, Serialize};
+
+/// How often and how much. Probabilities and strengths 0 leave a picture as it is. Field names are the flags'.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Transforms {
+    /// Probability that four images are joined into one.
+    pub mosaic: f32,
+    /// Epochs at the end of a run without.
+    pub close_mosaic: u64,
+    /// Probability that two images of classifications are blended, labels too.
+    pub mixup: f32,
+    /// Turned by up to so many degrees either way.
+    pub degrees: f32,
+    /// Moved by up to this share of the canvas, in x and y.
+    pub translate: f32,
+    /// Sheared by up to so many degrees, in x and y.
+    pub shear: f32,
+    /// Tilted: up to this much per pixel of a canvas of 640, at other sizes as much to the eye.
+    pub perspective: f32,
+    /// The hue turned by up to this share of the circle.
+    pub hsv_h: f32,
+    /// Saturation and value multiplied by between 1 − and 1 + this.
+    pub hsv_s: f32,
+    pub hsv_v: f32,
+    /// Probability that a rectangle is made grey.
+    pub erasing: f32,
+    /// Probability of a Gaussian blur.
+    pub blur: f32,
+    /// Probability of being stored as a JPEG of low quality in between.
+    pub jpeg: f32,
+}
+
+impl Default for Transforms {
+    fn default() -> Transforms {
+        Transforms::NONE
+    }
+}
+
+impl Transforms {
+    pub const NONE: Transforms = Transforms {
+        mosaic: 0.0,
+        close_mosaic: 10,
+        mixup: 0.0,
+        degrees: 0.0,
+        translate: 0.0,
+        shear: 0.0,
+        perspective: 0.0,
+        hsv_h: 0.0,
+        hsv_s: 0.0,
+        hsv_v: 0.0,
+        erasing: 0.0,
+        blur: 0.0,
+        jpeg: 0.0,
+    };
+
+    /// What changes a picture's pixels where they are: hue, saturation and value, blur, JPEG.
+    fn recolour(&self, random: &mut Random, canvas: &mut [u8], size: usize, target: Target) {
+        if self.hsv_h > 0.0 || self.hsv_s > 0.0 || self.hsv_v > 0.0 {
+            let [h, s, v] = [self.hsv_h, self.hsv_s, self.hsv_v].map(|strength| random.between(-strength, strength));
+            colour::turn_hsv(canvas, size, target, [h, 1.0 + s, 1.0 + v]);
+        }
+        if hit(self.blur, random) {
+            colour::blur(canvas, size, target, random.between(0.1, 2.0));
+        }
+        if hit(self.jpeg, random) {
+            colour::jpeg(canvas, size, target, 20 + random.below(51) as u8);
+        }
+    }
+
+    /// The map of canvas onto canvas, where there is one. `reshapes` is false where only turns and shifts may be.
+    fn movement(&self, reshapes: bool, size: usize, random: &mut Random) -> Option<Homography> {
+        let (shear, tilt) = if reshapes { (self.shear, self.perspective) } else { (0.0, 0.0) };
+        if [self.degrees, self.translate, shear, tilt] == [0.0; 4] {
+            return None;
+        }
+        Some(perspective::random(self.degrees, self.translate, shear, tilt, size, random))
+    }
+}
+
+/// Whether an event of this probability happens; without one nothing is drawn.
+fn hit(probability: f32, random: &mut Random) -> bool {
+    probability > 0.0 && random.unit() < probability
+}

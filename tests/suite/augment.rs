@@ -1,0 +1,136 @@
+//! Augmentation and sampling as a person uses them: flags, notes, a preview, runs that repeat; and the loss of mixed labels on
+//! every device.
+
+use crate::cli::{SMALL, digits, fail, path, run, succeed, text, train};
+use crate::cuda::devices;
+use crate::step::{Folder, Probe, cpu, labels, three_tasks};
+use polyhead::device::cuda::Precision;
+use polyhead::executor::DeviceChoice;
+use polyhead::graph::fuse::Fusion;
+use polyhead::losses::{ClassLabels, TrainingNetwork};
+use polyhead::model::{Architecture, Backbone, Freeze, weights};
+use polyhead::task::{Label, MixedClass};
+use std::path::Path;
+
+/// Two classes of plain pictures, six to train on and two to judge on each.
+fn classes(folder: &Folder) -> String {
+    let root = folder.path.join("classes");
+    for (class, colour) in [("red", [200, 60, 60]), ("blue", [60, 60, 200])] {
+        for (split, count) in [("train", 6), ("val", 2)] {
+            let dir = root.join(split).join(class);
+            std::fs::create_dir_all(&dir).unwrap();
+            for i in 0..count {
+                let shade = colour.map(|c: u8| c + 8 * i as u8);
+                image::RgbImage::from_pixel(48 + i, 40, image::Rgb(shade)).save(dir.join(format!("{i}.png"))).unwrap();
+            }
+        }
+    }
+    root.to_string_lossy().into_owned()
+}
+
+const STRONG: [&str; 24] = [
+    "--degrees",
+    "10",
+    "--translate",
+    "0.1",
+    "--shear",
+    "5",
+    "--perspective",
+    "0.0005",
+    "--hsv-h",
+    "0.02",
+    "--hsv-s",
+    "0.5",
+    "--hsv-v",
+    "0.3",
+    "--erasing",
+    "0.4",
+    "--blur",
+    "0.3",
+    "--jpeg",
+    "0.3",
+    "--mosaic",
+    "0.5",
+    "--close-mosaic",
+    "1",
+];
+
+#[test]
+fn a_run_with_everything_on_repeats_itself_whatever_the_workers() {
+    let folder = Folder::new("augment");
+    let data = classes(&folder);
+    let tensors = |name: &str, workers: &str, mixup: &str| {
+        let sampling = ["--epochs", "3", "--workers", workers, "--sampling", "class-balanced", "--mixup", mixup];
+        let run_folder = train(&folder, &data, name, &[&sampling[..], &STRONG[..]].concat());
+        let log = std::fs::read_to_string(Path::new(&run_folder).join("log.txt")).unwrap();
+        assert!(log.contains("--mosaic spares 12 of 12 training images"), "{log}");
+        weights::read(&Path::new(&run_folder).join("weights/last.safetensors")).unwrap().tensors
+    };
+    let bits = |t: &candle_core::Tensor| -> Vec<u32> {
+        t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+    };
+    let (one, three, other) = (tensors("one", "1", "0.6"), tensors("three", "3", "0.6"), tensors("other", "1", "0"));
+    assert!(one.iter().all(|(name, tensor)| bits(tensor) == bits(&three[name])));
+    assert!(one.iter().any(|(name, tensor)| bits(tensor) != bits(&other[name])), "mix-up changes nothing");
+    let said = run(&["train", "--resume", &path(&folder, "runs/train/one"), "--mosaic", "1", "--sampling", "uniform"]);
+    let said = text(&said.stderr);
+    assert!(said.contains("--mosaic is ignored") && said.contains("--sampling is ignored"), "{said}");
+}
+
+#[test]
+fn a_preview_is_a_picture_of_the_batch() {
+    let folder = Folder::new("preview");
+    let (data, out) = (digits(&folder, 12), path(&folder, "preview.png"));
+    let preview = ["data", "preview", &data, "--out", &out, "--imgsz", "64", "--batch", "5"];
+    fail(&preview, 2, &["--augmented"]);
+    assert!(!Path::new(&out).exists());
+    succeed(&[&preview[..], &["--augmented", "--hsv-v", "0.5", "--erasing", "1"]].concat());
+    // Five pictures of 64 px, shown at 384 and more, in rows of three.
+    let shown = image::open(&out).unwrap();
+    assert!(shown.width() > 3 * 384 && shown.height() > 2 * 384, "{} × {}", shown.width(), shown.height());
+    assert!(shown.width() < 4 * 384 && shown.height() < 3 * 384, "{} × {}", shown.width(), shown.height());
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_a_sentence() {
+    for (flags, words) in [
+        (&["--mosaic", "2"][..], "--mosaic 2: expected a number from 0 to 1"),
+        (&["--perspective", "0.1"], "--perspective 0.1: expected a number from 0 to 0.001"),
+        (&["--hsv-h", "NaN"], "--hsv-h NaN"),
+        (&["--sampling", "task-balanced", "--repeat-factor", "0.1"], "--repeat-factor is heeded by --sampling uniform"),
+        (&["--mosaic", "1", "--time", "1"], "--close-mosaic 0"),
+    ] {
+        fail(&[&["train", "nowhere"], &SMALL[..], flags].concat(), 2, &[words]);
+    }
+}
+
+/// The three tasks' labels, every other image's class mixed with another.
+fn mixed_labels(image: usize) -> Vec<Label> {
+    let mixed = |label| match label {
+        Label::Class(class) if image.is_multiple_of(2) => {
+            Label::Mixed(MixedClass { classes: [class, (class + 1) % 4], share: 0.25 + 0.1 * image as f32 })
+        }
+        label => label,
+    };
+    labels(image).into_iter().map(mixed).collect()
+}
+
+#[test]
+fn mixed_labels_cost_the_same_on_every_device() {
+    let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
+    let losses = |device: &DeviceChoice, labels: fn(usize) -> Vec<Label>| {
+        let network =
+            TrainingNetwork::for_labels(&architecture, [4, 64, 64], &Freeze::default(), ClassLabels::Mixed).unwrap();
+        Probe::of(device, None, network, &architecture, [4, 64], Fusion::On, labels).losses()
+    };
+    let (mixed, single) = (losses(&cpu(2), mixed_labels), losses(&cpu(2), labels));
+    // The second task is the classification; the others know nothing of it.
+    assert!((mixed[1] - single[1]).abs() > 1e-3 && mixed[0] == single[0] && mixed[2] == single[2]);
+    for device in devices(Precision::F32) {
+        let there = losses(&device, mixed_labels);
+        assert!(
+            there.iter().zip(&mixed).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs()),
+            "{device}: {there:?}, {mixed:?}"
+        );
+    }
+}
