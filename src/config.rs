@@ -258,7 +258,9 @@ impl TrainConfig {
         }
         let mut before = 0.0;
         for &milestone in &self.milestones {
-            if !(milestone > before && f64::from(milestone) < self.epochs as f64) {
+            // How many epochs fit into a time is found out on the way.
+            let ends = self.time.map_or(self.epochs as f64, |_| f64::INFINITY);
+            if !(milestone > before && f64::from(milestone) < ends) {
                 return Err(Error::Usage(format!(
                     "--milestones: {milestone} is no epoch between {before} and the last, {}; expected ascending epochs, as in --milestones 60,85",
                     self.epochs

@@ -33,7 +33,7 @@ pub struct LifeArgs {
     #[arg(long, value_name = "N")]
     overfit: Option<usize>,
     /// One step of everything, then stop; nothing is kept
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
 }
 
@@ -60,7 +60,6 @@ impl LifeArgs {
             (self.batch_norm.is_some(), "--batch-norm"),
             (self.on_nan.is_some(), "--on-nan"),
             (self.overfit.is_some(), "--overfit"),
-            (self.dry_run, "--dry-run"),
         ];
         given.into_iter().filter(|g| g.0).map(|g| g.1)
     }

@@ -112,7 +112,7 @@ fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
     };
     let drawn_alike = options.open.seed == run.seed && options.open.val_fraction == run.val_fraction;
     let seen_alike = options.imgsz.is_none_or(|size| size == run.imgsz);
-    Ok(own && drawn_alike && seen_alike && options.split == Split::Val)
+    Ok(own && drawn_alike && seen_alike && options.split == Split::Val && run.overfit == 0)
 }
 
 /// The configuration of the run that a folder or weights file belongs to, if it does.

@@ -181,6 +181,8 @@ impl CudaExecutor {
 
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
         let set = ParameterSet::Current;
+        // Plain convolutions leave other numbers behind, sums that nobody made among them: what outlives a step is put back below.
+        self.store()?;
         self.upload_scalars(scalars)?;
         self.refresh_packed(set)?;
         self.take_batch(plan)?;
@@ -194,7 +196,6 @@ impl CudaExecutor {
         let replaced = |(own, by_cudnn): (&Vec<Work>, &Option<Work>)| by_cudnn.clone().map_or(own.clone(), |w| vec![w]);
         let others: Vec<Vec<Work>> = nodes.iter().zip(&by_cudnn).map(replaced).collect();
         let blocks = self.memory.table(set, batches[*current].memory);
-        self.stale = true;
         for repeat in 0..=repeats {
             let step = self.cuda.time(&nodes, &blocks)?;
             let other =
@@ -205,6 +206,7 @@ impl CudaExecutor {
                 measured.for_each(|((node, ms), _)| node.plain_by_library.push(ms));
             }
         }
+        self.memory.upload(&mut self.cuda, &mut self.store)?;
         Ok(times)
     }
 

@@ -143,7 +143,16 @@ impl Run {
         let last = (epoch + 1) * self.data.steps_per_epoch(&config);
         while self.trainer.step < last && !session.interrupted.load(Ordering::Relaxed) && !session.clock.is_over() {
             let more = self.trainer.step + 1 < last;
-            let report = session.feed.step(&mut self.trainer, more)?;
+            let report = match session.feed.step(&mut self.trainer, more) {
+                Ok(report) => report,
+                Err(e @ (Error::NonFinite { .. } | Error::Interrupted)) => return Err(e),
+                Err(e) => {
+                    // The steps before are not lost.
+                    self.state.elapsed_s = session.clock.elapsed_s();
+                    self.save_last()?;
+                    return Err(e);
+                }
+            };
             self.name_broken(&session.feed.take_broken(), &session.progress)?;
             self.state.means.add(&report);
             session.progress.step(&StepLine {
@@ -347,8 +356,12 @@ impl Run {
         }
         let overall = overall(results);
         if results.is_empty() || better(overall, self.state.best).is_some() {
+            // Of equals the weights are the later ones', but patience waits for a better one.
+            let is_better = self.state.best_epoch.is_none() || overall > self.state.best;
             self.state.best = overall.or(self.state.best);
-            self.state.best_epoch = Some(self.state.epochs_done);
+            if is_better {
+                self.state.best_epoch = Some(self.state.epochs_done);
+            }
             checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
             evaluate::write_pictures(&self.folder.path, results)?;
         }

@@ -50,6 +50,9 @@ impl Pace {
 
     /// The steps' own rate beside the loader's, and which of them holds the other up.
     pub fn describe(&self, loader: f64) -> String {
+        if self.images == 0 {
+            return "no step was left of this epoch".into();
+        }
         let busy = self.total.saturating_sub(self.waited).as_secs_f64();
         let share = self.waited.as_secs_f64() / self.total.as_secs_f64();
         let verdict = match share > STARVED {

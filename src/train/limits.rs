@@ -48,7 +48,10 @@ pub(super) struct SaveTimer {
 
 impl SaveTimer {
     pub fn new(config: &TrainConfig) -> SaveTimer {
-        SaveTimer { every: Duration::from_secs_f32(60.0 * config.save_minutes), last: Instant::now() }
+        SaveTimer {
+            every: Duration::try_from_secs_f32(60.0 * config.save_minutes).unwrap_or(Duration::MAX),
+            last: Instant::now(),
+        }
     }
 
     pub fn is_due(&self) -> bool {

@@ -36,12 +36,15 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     data.train = data.train.iter().take(config.batch * config.accumulate).cloned().collect();
     data.val = data.val.iter().take(config.batch).cloned().collect();
     // A step may well be too long for the time a run has.
-    config = TrainConfig { epochs: 1, time: None, ..config };
+    config = TrainConfig { epochs: 1, time: None, milestones: Vec::new(), ..config };
+    // The only epoch is not to be without it because it is the last.
+    config.transforms.close_mosaic = 0;
     let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
     config.project.clone_from(&folder);
     let ended = begin(config, &device, data, Folder::Goes);
-    std::fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+    let removed = if folder.exists() { std::fs::remove_dir_all(&folder) } else { Ok(()) };
     ended?;
+    removed.map_err(Error::io("remove", &folder))?;
     eprintln!(
         "dry run passed, of {} training and {} validation images one batch; nothing was kept",
         images[0], images[1]
@@ -133,7 +136,10 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     set(&mut state.config.save_minutes, overrides.save_minutes);
     if let Some(hours) = overrides.time {
         state.config.time = Some(hours);
-        state.config.epochs = epochs_that_fit(hours, state.elapsed_s, state.epochs_done);
+        // Before an epoch is done nobody knows how long one takes.
+        if state.epochs_done > 0 {
+            state.config.epochs = epochs_that_fit(hours, state.elapsed_s, state.epochs_done);
+        }
     }
     state.config.check()?;
     let data = Data::open(&state.config)?;
@@ -186,8 +192,10 @@ fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<Stri
     let before = checkpoint::previous(&file);
     match checkpoint::load(&before) {
         Ok(loaded) => {
+            // Else the next save would put the file that is cut in the place of this one.
+            std::fs::rename(&before, &file).map_err(Error::io("rename", &before))?;
             let note = format!("note: {error}; going on from the state before it, {}", before.display());
-            Ok((loaded, before, Some(note)))
+            Ok((loaded, file, Some(note)))
         }
         // What is wrong with the newest is what a person must hear of.
         Err(_) => Err(error),

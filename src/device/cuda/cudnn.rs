@@ -166,7 +166,7 @@ impl Plan {
                     let first = list.as_mut_ptr().cast();
                     result::get_convolution_forward_algorithm(handle, dx, dw, dc, dy, most, &mut found, first)?;
                     first_fit(&list, found, |p: &sys::cudnnConvolutionFwdAlgoPerf_t| {
-                        (p.status, p.determinism, p.memory, Algorithm::Fprop(p.algo))
+                        (p.status, p.determinism, p.memory, p.mathType, Algorithm::Fprop(p.algo))
                     })
                 }
                 Direction::Dgrad => {
@@ -174,7 +174,7 @@ impl Plan {
                     let first = list.as_mut_ptr().cast();
                     result::get_convolution_backward_data_algorithm(handle, dw, dy, dc, dx, most, &mut found, first)?;
                     first_fit(&list, found, |p: &sys::cudnnConvolutionBwdDataAlgoPerf_t| {
-                        (p.status, p.determinism, p.memory, Algorithm::Dgrad(p.algo))
+                        (p.status, p.determinism, p.memory, p.mathType, Algorithm::Dgrad(p.algo))
                     })
                 }
                 Direction::Wgrad => {
@@ -182,12 +182,16 @@ impl Plan {
                     let first = list.as_mut_ptr().cast();
                     result::get_convolution_backward_filter_algorithm(handle, dx, dy, dc, dw, most, &mut found, first)?;
                     first_fit(&list, found, |p: &sys::cudnnConvolutionBwdFilterAlgoPerf_t| {
-                        (p.status, p.determinism, p.memory, Algorithm::Wgrad(p.algo))
+                        (p.status, p.determinism, p.memory, p.mathType, Algorithm::Wgrad(p.algo))
                     })
                 }
             }
         };
-        Ok(chosen.map(|(algorithm, workspace_bytes)| Plan { x, weight, y, convolution, algorithm, workspace_bytes }))
+        let Some((algorithm, math, workspace_bytes)) = chosen else { return Ok(None) };
+        // The scratch was named for this algorithm with this arithmetic.
+        // SAFETY: the descriptor lives.
+        unsafe { result::set_convolution_math_type(dc, math) }?;
+        Ok(Some(Plan { x, weight, y, convolution, algorithm, workspace_bytes }))
     }
 }
 
@@ -200,17 +204,17 @@ type Made<T> = std::result::Result<T, result::CudnnError>;
 unsafe fn first_fit<P>(
     list: &[std::mem::MaybeUninit<P>],
     found: c_int,
-    read: impl Fn(&P) -> (sys::cudnnStatus_t, sys::cudnnDeterminism_t, usize, Algorithm),
-) -> Option<(Algorithm, usize)> {
+    read: impl Fn(&P) -> (sys::cudnnStatus_t, sys::cudnnDeterminism_t, usize, sys::cudnnMathType_t, Algorithm),
+) -> Option<(Algorithm, sys::cudnnMathType_t, usize)> {
     let found = usize::try_from(found).unwrap_or(0).min(list.len());
     // SAFETY: the caller says so.
     let answers = list[..found].iter().map(|p| read(unsafe { p.assume_init_ref() }));
-    let fits = |&(status, determinism, bytes, _): &(_, _, usize, _)| {
+    let fits = |&(status, determinism, bytes, ..): &(_, _, usize, _, _)| {
         status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
             && determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
             && bytes <= WORKSPACE_BYTES
     };
-    answers.into_iter().find(fits).map(|(_, _, bytes, algorithm)| (algorithm, bytes))
+    answers.into_iter().find(fits).map(|(_, _, bytes, math, algorithm)| (algorithm, math, bytes))
 }
 
 const NUMBERS: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16;

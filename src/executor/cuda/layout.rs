@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::executor::compare::round_to_bf16;
 use crate::graph::ir::{ConvEpilogue, DType, DgradEpilogue, Graph, Node, Op, Place, ValueId};
 use crate::graph::plan::{ALIGNMENT, Plan, plan};
+use crate::ops::combine;
 use crate::ops::conv2d::{self, Problem};
 use std::collections::HashMap;
 
@@ -101,6 +102,12 @@ impl Layout {
 
 fn check_channels(graph: &Graph) -> Result<()> {
     for node in &graph.nodes {
+        if let Op::Combine { terms } = &node.op
+            && terms.len() > combine::cuda::MAX_TERMS
+        {
+            let (tasks, most) = (terms.len(), combine::cuda::MAX_TERMS);
+            return Err(Error::Usage(format!("{tasks} tasks share one trunk: a GPU takes up to {most}")));
+        }
         let normed = matches!(
             node.op,
             Op::BatchNormApply { .. } | Op::GroupNormRelu { .. } | Op::Conv2d(_, ConvEpilogue::Affine { .. })

@@ -144,10 +144,17 @@ impl Tuning {
         let precision = cuda.precision();
         let mut news = false;
         for (index, node) in layout.physical.nodes.iter().enumerate() {
+            if let Some(choice @ Choice::Cudnn { .. }) = self.known(layout, node)
+                && by_cudnn(cuda, layout, node)? != Some(choice)
+            {
+                // It is not there any more, or wants other scratch than the file says.
+                self.choices.retain(|other, _| Some(other) != key(layout, node).as_ref());
+            }
             let Some(key) = key(layout, node).filter(|_| self.known(layout, node).is_none()) else { continue };
             let mut candidates = candidates(layout, precision, node);
             if self.tiles != Tiles::Last
                 && let Some(choice) = by_cudnn(cuda, layout, node)?
+                && self.is_borne(cuda, memory, layout, (index, choice), batch)?
             {
                 candidates.push(choice);
             }
@@ -170,6 +177,22 @@ impl Tuning {
             save(file, &self.choices);
         }
         Ok(())
+    }
+
+    /// Whether cuDNN computes a node when it is asked to: one that refuses is no candidate, and no reason to end.
+    fn is_borne(
+        &self,
+        cuda: &mut Cuda,
+        memory: &mut DeviceStore,
+        layout: &Layout,
+        (index, choice): (usize, Choice),
+        batch: Memory,
+    ) -> Result<bool> {
+        let node = &layout.physical.nodes[index];
+        memory.reserve(cuda, Block::Workspace, lower::trial_bytes(layout, node, choice))?;
+        let work = lower::trial(layout, memory, cuda.precision(), index, choice);
+        let blocks = memory.table(ParameterSet::Current, batch);
+        Ok(cuda.launch(&work, &blocks).and_then(|()| cuda.settle_all()).is_ok())
     }
 
     /// Of what was chosen for the convolutions of `layouts`: 16 hexadecimal digits, `None` where all is estimated.

@@ -9,6 +9,7 @@ use crate::task::Task;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -177,7 +178,16 @@ impl Images {
 /// counted from 1.
 #[derive(Default)]
 pub struct Numbers {
-    by_stem: Option<bool>,
+    first: Option<Option<First>>,
+}
+
+/// Whose stems are numbers: two folders may hold the same ones, and so may one with two endings, or as `7` and `007`.
+#[derive(PartialEq)]
+struct First {
+    folder: PathBuf,
+    ending: Option<OsString>,
+    /// Digits of the stems, where zeros fill them up.
+    padded: Option<usize>,
 }
 
 /// Above every number of up to twelve digits, which is what COCO's own file names hold.
@@ -187,12 +197,44 @@ impl Numbers {
     /// `line` counts from 1.
     pub fn next(&mut self, file: &Path, line: u64) -> u64 {
         let stem = file.file_stem().and_then(|s| s.to_str()).filter(|s| s.bytes().all(|b| b.is_ascii_digit()));
-        let number = stem.and_then(|s| s.parse().ok()).filter(|&n: &u64| n < BEYOND_STEMS);
-        match (*self.by_stem.get_or_insert(number.is_some()), number) {
-            (true, Some(number)) => number,
+        let number = stem.and_then(|s| Some((s, s.parse().ok()?))).filter(|&(_, n): &(_, u64)| n < BEYOND_STEMS);
+        let of = |padded| First {
+            folder: file.parent().map(Path::to_path_buf).unwrap_or_default(),
+            ending: file.extension().map(OsString::from),
+            padded,
+        };
+        let fills = |stem: &str| (stem.len() > 1 && stem.starts_with('0')).then_some(stem.len());
+        let first = self.first.get_or_insert_with(|| number.map(|(stem, _)| of(fills(stem))));
+        match (first, number) {
+            // A number as long as the filled ones, or longer, needs no filling.
+            (Some(first), Some((stem, number)))
+                if *first == of(first.padded)
+                    && fills(stem)
+                        .map_or(first.padded.is_none_or(|p| stem.len() >= p), |own| first.padded == Some(own)) =>
+            {
+                number
+            }
             // Among numbers a file without one gets one that no stem has.
-            (true, None) => BEYOND_STEMS + line,
-            (false, _) => line,
+            (Some(_), _) => BEYOND_STEMS + line,
+            (None, _) => line,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_images_have_one_number() {
+        let number = |files: &[&str]| -> Vec<u64> {
+            let mut numbers = Numbers::default();
+            files.iter().zip(1..).map(|(file, line)| numbers.next(Path::new(file), line)).collect()
+        };
+        let beyond = |line: u64| BEYOND_STEMS + line;
+        assert_eq!(number(&["a/7.jpg", "a/12.jpg", "b/7.jpg", "a/7.png"]), [7, 12, beyond(3), beyond(4)]);
+        assert_eq!(number(&["007.jpg", "012.jpg", "12.jpg", "1234.jpg", "x.jpg"]), [7, 12, beyond(3), 1234, beyond(5)]);
+        assert_eq!(number(&["7.jpg", "07.jpg", "0.jpg"]), [7, beyond(2), 0]);
+        assert_eq!(number(&["x.jpg", "7.jpg", "1.jpg"]), [1, 2, 3]);
     }
 }
