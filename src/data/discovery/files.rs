@@ -1,7 +1,7 @@
 //! Layouts told by files that hold the labels of many images: COCO and BDD100K JSON, CSV files with a row a box. Which
 //! split such a file is of is in its name or its folder's; its images lie in a folder of that split, or anywhere it names.
 
-use super::{declaration, split_folders, task};
+use super::{Splits, declaration, split_folders, task};
 use crate::data::declaration::{Declaration, Kind, LabelFile, LabelsFrom, TaskDeclaration};
 use crate::data::formats::{BddFile, Json, is_box_rows, json_kind};
 use crate::data::listing::{self, Source, relative_name};
@@ -10,15 +10,14 @@ use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// What COCO calls its files of other labels than boxes.
-const NOT_INSTANCES: [&str; 7] = ["captions", "person", "keypoints", "image", "stuff", "panoptic", "unlabeled"];
+const NOT_INSTANCES: [&str; 5] = ["captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_"];
 
 /// `annotations/instances_train2017.json` beside `train2017/`, `_annotations.coco.json` beside the images, and the like.
 pub fn coco(root: &Path) -> Result<Option<Declaration>> {
     let is_coco = |file: &Path| {
-        let words = words(file);
-        ends(file, "json")
-            && !words.iter().any(|word| NOT_INSTANCES.contains(&word.as_str()))
-            && json_kind(file) == Some(Json::Coco)
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let other = NOT_INSTANCES.iter().any(|start| name.starts_with(start));
+        ends(file, "json") && !other && json_kind(file) == Some(Json::Coco)
     };
     let files = label_files(root, &[root.to_path_buf(), root.join("annotations")], &is_coco)?;
     let Some((files, splits)) = arrange(root, files, "coco")? else {
@@ -141,11 +140,11 @@ fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -
 /// One file for each split, or one for all, with the images of each; `None` where there is none to train on.
 ///
 /// Errors: several files that could be the one.
-fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<(Vec<LabelFile>, [Vec<Source>; 3])>> {
+fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<(Vec<LabelFile>, Splits)>> {
     let several = |a: &LabelFile, b: &LabelFile| {
         let [a, b] = [a, b].map(|file| relative_name(&file.path, root));
         let message = format!(
-            "{a} and {b} could both hold the labels: a data.yaml decides, with `objects: {{type: detect, from: {{{form}: {a}}}}}` under `tasks:`"
+            "{a} and {b} could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {{type: detect, from: {{{form}: {a}}}}}`"
         );
         Err(Error::data(root, None, message))
     };

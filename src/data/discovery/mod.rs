@@ -16,6 +16,9 @@ use std::path::Path;
 
 pub use folders::order_note;
 
+/// Sources of train, val and test, in the order of `Split::ALL`.
+type Splits = [Vec<Source>; 3];
+
 /// Reads `path`: a data.yaml, or a folder in one of the layouts.
 pub fn read(path: &Path) -> Result<Declaration> {
     if path.is_file() {
@@ -72,16 +75,20 @@ fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
     Ok(None)
 }
 
-/// Says both, with the line of a data.yaml that would take the one or the other.
+/// Says both, each with the data.yaml of one line that would take it.
 fn two_readings(root: &Path, found: &[Declaration]) -> Error {
     let reading = |one: &Declaration| {
-        let tasks: Vec<String> = one.tasks.iter().take(2).map(|task| line_of(task, root)).collect();
-        let rest = if one.tasks.len() > 2 { ", …" } else { "" };
-        format!("{}: `{}{rest}`", one.layout.trim_end_matches(&format!(" in {}", root.display())), tasks.join(", "))
+        let layout = one.layout.trim_end_matches(&format!(" in {}", root.display()));
+        let splits = Split::ALL.iter().filter_map(|split| {
+            let path = relative_name(one.splits[*split as usize].first()?.path(), root);
+            Some(format!("{}: {}, ", split.word(), if path.is_empty() { "." } else { &path }))
+        });
+        let tasks: Vec<String> = one.tasks.iter().map(|task| line_of(task, root)).collect();
+        format!("{layout}: `{{{}tasks: {{{}}}}}`", splits.collect::<String>(), tasks.join(", "))
     };
     let readings: Vec<String> = found.iter().map(reading).collect();
     let message = format!(
-        "this folder can be read in {} ways; a data.yaml here says which, by its line under `tasks:`. {}",
+        "this folder can be read in {} ways; a data.yaml here decides, with one of these lines. {}",
         found.len(),
         readings.join("; or ")
     );
@@ -105,9 +112,11 @@ fn line_of(task: &TaskDeclaration, root: &Path) -> String {
     let dir = |dir: &Path| relative_name(dir, root);
     let from = match &task.from {
         LabelsFrom::Columns(columns) if columns.len() == 1 => columns[0].clone(),
-        LabelsFrom::Columns(columns) => format!("[{}]", list_some(columns, 4)),
+        LabelsFrom::Columns(columns) => format!("[{}]", columns.join(", ")),
         LabelsFrom::Folders => "folders".into(),
-        LabelsFrom::Csv { files: from, columns, .. } => format!("{{csv: {}, column: {}}}", files(from), columns[0]),
+        LabelsFrom::Csv { files: from, columns, .. } => {
+            format!("{{csv: {}, column: [{}]}}", files(from), columns.join(", "))
+        }
         LabelsFrom::BoxRows { files: from } => format!("{{csv: {}}}", files(from)),
         LabelsFrom::Yolo { dir: Some(at), .. } => format!("{{yolo: {}}}", dir(at)),
         LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons | YoloRows::Keypoints } => {
@@ -138,7 +147,7 @@ fn nothing_known(root: &Path) -> Error {
     Error::data(root, None, message)
 }
 
-fn declaration(root: &Path, layout: String, splits: [Vec<Source>; 3], tasks: Vec<TaskDeclaration>) -> Declaration {
+fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDeclaration>) -> Declaration {
     Declaration {
         layout,
         root: root.to_path_buf(),
@@ -171,7 +180,7 @@ fn task(root: &Path, name: &str, kind: Kind, from: LabelsFrom) -> TaskDeclaratio
 /// The folders of the splits in `root`, `train` at least, in any of their spellings.
 ///
 /// Errors: two folders for one split.
-fn split_folders(root: &Path) -> Result<Option<[Vec<Source>; 3]>> {
+fn split_folders(root: &Path) -> Result<Option<Splits>> {
     let mut splits = [const { Vec::new() }; 3];
     for folder in listing::folders(root)? {
         let Some(split) = Split::called(&relative_name(&folder, root)) else {

@@ -1,9 +1,10 @@
 //! Layouts told by a table beside the images: Hugging Face's metadata, and Roboflow's `_classes.csv`.
 
-use super::{declaration, split_folders, task};
-use crate::data::declaration::{Declaration, Kind, LabelsFrom};
+use super::{Splits, declaration, split_folders, task};
+use crate::data::declaration::{Declaration, Kind, LabelFile, LabelsFrom};
 use crate::data::formats::table::{CLASSES, Table};
-use crate::data::listing::{Source, relative_name};
+use crate::data::listing::{self, Source, relative_name};
+use crate::data::{Split, list_some};
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 const HUGGING_FACE: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
 /// The folders of the splits, and of `names` the table in the training images' folder or in `root`.
-fn table_beside(root: &Path, names: &[&str]) -> Result<Option<(PathBuf, [Vec<Source>; 3])>> {
+fn table_beside(root: &Path, names: &[&str]) -> Result<Option<(PathBuf, Splits)>> {
     let splits = split_folders(root)?;
     let splits = splits.unwrap_or_else(|| [vec![Source::Folder(root.to_path_buf())], Vec::new(), Vec::new()]);
     for folder in [splits[0][0].path().to_path_buf(), root.to_path_buf()] {
@@ -57,6 +58,16 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
         return Err(Error::data(&file, Some(1), message));
     }
     let layout = format!("images with {} in {}", relative_name(&file, root), root.display());
+    // A table at the root may name images in folders of any kind.
+    let train = splits[0][0].path();
+    let classes = if file.starts_with(train) && train != root { listing::folders(train)? } else { Vec::new() };
+    if classes.len() > 1 {
+        let names: Vec<String> = classes.iter().map(|folder| relative_name(folder, train)).collect();
+        notes.push(format!(
+            "the folders {} are not taken for classes beside a metadata table, as Hugging Face has it: `kind: {{type: classify, from: folders}}` under `tasks:` of a data.yaml does",
+            list_some(&names, 4)
+        ));
+    }
     let mut found = declaration(root, layout, splits, tasks);
     found.notes = notes;
     Ok(Some(found))
@@ -74,7 +85,17 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
         return Err(Error::data(&file, Some(1), message));
     }
     let layout = format!("several labels an image by {} in {}", relative_name(&file, root), root.display());
-    let tasks = vec![task(root, "labels", Kind::MultiLabel, LabelsFrom::Columns(columns))];
+    let mut files = Vec::new();
+    for split in Split::ALL {
+        let tables = splits[split as usize].iter().map(|source| source.path().join(CLASSES));
+        let split = (splits[0][0].path() != root).then_some(split);
+        files.extend(tables.filter(|path| path.is_file()).map(|path| LabelFile { path, split }));
+    }
+    if files.is_empty() {
+        files.push(LabelFile { path: file, split: None });
+    }
+    let from = LabelsFrom::Csv { files, columns, key: None };
+    let tasks = vec![task(root, "labels", Kind::MultiLabel, from)];
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 

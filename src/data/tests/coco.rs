@@ -170,6 +170,6 @@ fn wrong_files_say_which_entry_and_what_to_do() {
     folder.text("annotations/instances_train2017.json", TRAIN).text("annotations/instances_train2014.json", TRAIN);
     assert_eq!(
         folder.error(),
-        "DIR: annotations/instances_train2014.json and annotations/instances_train2017.json could both hold the labels: a data.yaml decides, with `objects: {type: detect, from: {coco: annotations/instances_train2014.json}}` under `tasks:`"
+        "DIR: annotations/instances_train2014.json and annotations/instances_train2017.json could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {type: detect, from: {coco: annotations/instances_train2014.json}}`"
     );
 }

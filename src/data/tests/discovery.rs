@@ -36,19 +36,21 @@ fn two_readings_are_both_named() {
     let coco =
         r#"{"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "cat"}], "annotations": []}"#;
     folder.text("annotations/instances_train.json", coco);
+    let [coco, yolo] = [
+        "{train: images/train, tasks: {objects: {type: detect, from: {coco: {train: annotations/instances_train.json}}}}}",
+        "{train: images/train, val: images/val, tasks: {objects: {type: detect, from: {yolo: labels}}}}",
+    ];
     assert_eq!(
         folder.error(),
-        "DIR: this folder can be read in 2 ways; a data.yaml here says which, by its line under `tasks:`. COCO (annotations/instances_train.json): `objects: {type: detect, from: {coco: {train: annotations/instances_train.json}}}`; or YOLO (images/ and labels/, no data.yaml): `objects: {type: detect, from: {yolo: labels}}`"
+        format!(
+            "DIR: this folder can be read in 2 ways; a data.yaml here decides, with one of these lines. COCO (annotations/instances_train.json): `{coco}`; or YOLO (images/ and labels/, no data.yaml): `{yolo}`"
+        )
     );
-    // The lines it gives are ones that work.
-    let yaml = "train: images/train\nval: images/val\ntasks:\n  ";
-    folder.text(
-        "data.yaml",
-        &format!("{yaml}objects: {{type: detect, from: {{coco: {{train: annotations/instances_train.json}}}}}}\n"),
-    );
-    assert_eq!(*label(&folder.open(), "images/train/a.png", 0), Label::Boxes(vec![]));
-    folder.text("data.yaml", &format!("{yaml}objects: {{type: detect, from: {{yolo: labels}}}}\n"));
+    // The lines are whole files.
+    folder.text("data.yaml", yolo);
     assert_eq!(*label(&folder.open(), "images/train/a.png", 0), one_box(0, [10.0, 5.0, 30.0, 15.0]));
+    folder.images(&["images/train/c.png"]).text("data.yaml", coco);
+    assert_eq!(*label(&folder.open(), "images/train/a.png", 0), Label::Boxes(vec![]));
 }
 
 #[test]
@@ -57,14 +59,42 @@ fn two_tables_of_the_same_images() {
     folder.images(&["train/a.png", "train/b.png"]);
     folder.text("train/metadata.csv", "file_name,n\na.png,1\nb.png,2\n");
     folder.text("train/_classes.csv", "filename,x\na.png,1\nb.png,0\n");
+    let classes = "{train: train, tasks: {labels: {type: classify, multi_label: true, from: {csv: {train: train/_classes.csv}, column: [x]}}}}";
     assert_eq!(
         folder.error(),
-        "DIR: this folder can be read in 2 ways; a data.yaml here says which, by its line under `tasks:`. images with train/metadata.csv: `n: {type: regress, from: n}`; or several labels an image by train/_classes.csv: `labels: {type: classify, multi_label: true, from: x}`"
+        format!(
+            "DIR: this folder can be read in 2 ways; a data.yaml here decides, with one of these lines. images with train/metadata.csv: `{{train: train, tasks: {{n: {{type: regress, from: n}}}}}}`; or several labels an image by train/_classes.csv: `{classes}`"
+        )
     );
+    folder.text("data.yaml", classes);
+    assert_eq!(*label(&folder.open(), "train/b.png", 0), Label::Classes(vec![Some(false)]));
+    std::fs::remove_file(folder.path().join("data.yaml")).unwrap();
     folder.text("train/metadata.jsonl", "{\"file_name\":\"a.png\",\"n\":1}\n");
     assert_eq!(
         folder.error(),
         "DIR/train: train/metadata.jsonl and train/metadata.csv both describe the images: remove one, or name it in a data.yaml as `from: {csv: train/metadata.csv, column: …}`"
+    );
+}
+
+#[test]
+fn class_folders_beside_a_metadata_table() {
+    let folder = Folder::new();
+    folder.images(&["train/cat/a.png", "train/dog/b.png", "val/cat/c.png"]);
+    folder.text("train/metadata.csv", "file_name,age\ncat/a.png,1\ndog/b.png,2\n");
+    folder.text("val/metadata.csv", "file_name,age\ncat/c.png,3\n");
+    let dataset = folder.open();
+    assert_eq!((dataset.tasks.len(), dataset.tasks[0].name.as_str()), (1, "age"));
+    assert_note(&dataset, "the folders cat, dog are not taken for classes");
+}
+
+#[test]
+fn a_split_by_a_file_that_is_no_labels() {
+    let folder = Folder::new();
+    folder.images(&["images/a.png", "images/b.png"]).text("split.json", "{\"train\": [1]}");
+    folder.text("data.yaml", "train: split.json\nnames: [cat]\n");
+    assert_eq!(
+        folder.error(),
+        "DIR/split.json: neither COCO annotations nor a list of BDD100K frames: name a folder, a list file, or one of these"
     );
 }
 
