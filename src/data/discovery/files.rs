@@ -123,13 +123,10 @@ fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -
         }
         Ok(())
     };
-    for (folder, split) in split_folders(root)?
-        .iter()
-        .flatten()
-        .zip(Split::ALL)
-        .flat_map(|(sources, split)| sources.iter().map(move |source| (source.path().to_path_buf(), Some(split))))
-    {
-        look(&folder, split)?;
+    for (split, sources) in Split::ALL.into_iter().zip(&split_folders(root)?.unwrap_or_default()) {
+        for source in sources {
+            look(source.path(), Some(split))?;
+        }
     }
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
         look(folder, None)?;
