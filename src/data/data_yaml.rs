@@ -3,7 +3,7 @@
 use super::declaration::{BoxFormat, Declaration, Kind, LabelsFrom, LossDeclaration, TaskDeclaration, YoloRows};
 use super::listing::Source;
 use super::yaml::{NO_KEY, Yaml};
-use super::{Place, Split, did_you_mean};
+use super::{Place, Split, did_you_mean, formats};
 use crate::error::{Error, Result};
 use serde_yaml_ng::{Mapping, Value};
 use std::path::{Path, PathBuf};
@@ -147,6 +147,8 @@ impl Yaml {
         }
         if path.is_dir() {
             Ok(Source::Folder(path))
+        } else if is_label_file(&path) {
+            Ok(Source::Labels(path))
         } else if path.is_file() {
             Ok(Source::List(path))
         } else {
@@ -173,6 +175,7 @@ impl Yaml {
             units: Vec::new(),
             range: None,
             missing: None,
+            labelled_categories: None,
             crop_safe: None,
             flip_safe: true,
             scale_safe: None,
@@ -233,6 +236,12 @@ impl Yaml {
             },
         }
     }
+}
+
+/// A file of labels that names its images, where a list of paths was expected.
+fn is_label_file(path: &Path) -> bool {
+    let ends = |with: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(with));
+    path.is_file() && (ends("json") || (ends("csv") && formats::is_box_rows(path)))
 }
 
 pub fn yolo_rows(top: &Mapping) -> YoloRows {

@@ -1,11 +1,11 @@
 //! The data set: its splits, tasks and labels, read from whatever layout it has. Images are listed, not opened.
 
 use super::declaration::{Declaration, Kind, LabelsFrom, Missing, TaskDeclaration};
-use super::formats::Reader;
+use super::formats::{Cache, Reader};
 use super::listing::{self, Listed, Source};
 use super::random::hash_text;
 use super::transforms::Bears;
-use super::{Place, count_of, discovery, labels, list_some};
+use super::{Place, count_of, discovery, labels, list_some, partial};
 use crate::error::{Error, Result};
 use crate::task::{Label, Task};
 use rayon::prelude::*;
@@ -30,12 +30,13 @@ impl Split {
         }
     }
 
-    /// What people call the split's folder.
-    pub(crate) fn folder_names(self) -> &'static [&'static str] {
-        match self {
-            Split::Train => &["train"],
-            Split::Val => &["val", "valid", "validation"],
-            Split::Test => &["test"],
+    /// What people call the split's folder or file, whatever the case.
+    pub(crate) fn called(word: &str) -> Option<Split> {
+        match word.to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Split::Train),
+            "val" | "valid" | "validation" => Some(Split::Val),
+            "test" | "testing" => Some(Split::Test),
+            _ => None,
         }
     }
 }
@@ -102,6 +103,14 @@ pub(super) struct Images {
     pub seeded_split: bool,
 }
 
+impl Images {
+    /// Whether image number `index` is one of what the data set itself calls `split`.
+    pub fn belongs(&self, index: usize, split: Split) -> bool {
+        let own = Split::ALL[self.ends.iter().filter(|end| index >= **end).count().min(2)];
+        own == split || (self.seeded_split && own == Split::Val && split == Split::Train)
+    }
+}
+
 impl Dataset {
     /// Opens a data.yaml or a folder in any known layout and reads all labels.
     ///
@@ -112,6 +121,7 @@ impl Dataset {
         let alone = declared.tasks.len() == 1;
         let mut notes = std::mem::take(&mut declared.notes);
         let mut tasks = Vec::new();
+        let mut cache = Cache::default();
         let mut per_image: Vec<Vec<Label>> = vec![Vec::with_capacity(declared.tasks.len()); images.all.len()];
         for task in &mut declared.tasks {
             let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
@@ -120,14 +130,23 @@ impl Dataset {
             if !asked && yolo && alone {
                 task.missing = Some(Missing::Background);
             }
-            let reader = Reader::open(task, &declared.root, &images.all)?;
+            let reader = Reader::open(task, &declared.root, &images, &mut cache)?;
+            if task.names.is_none()
+                && let Some(classes) = reader.classes()
+            {
+                notes.push(format!("{}: classes in the order of their file: {}", task.name, list_some(&classes, 12)));
+                task.names = Some(classes);
+            }
             let indexed = images.all.par_iter().enumerate();
-            let readings = indexed.map(|(i, image)| reader.read(task, i, image)).collect::<Vec<_>>();
+            let readings = indexed.map(|(i, image)| reader.read(task, i, image).map(|r| (r, image)));
+            let readings = readings.map(|read| read.map(|(reading, image)| partial::measure(task, reading, image)));
+            let readings = readings.collect::<Vec<_>>();
             let readings = readings.into_iter().collect::<Result<Vec<_>>>()?;
             notes.extend(reader.notes());
             labels::check_label_files(task, &readings, asked)?;
             notes.extend(labels::remarks(task, &readings, &declared.root));
-            let resolved = labels::resolve(task, &readings, &images, &mut notes)?;
+            let mut resolved = labels::resolve(task, &readings, &images, &mut notes)?;
+            partial::apply(task, &resolved.0, &readings, &mut resolved.1, &images, &mut notes)?;
             for (all, label) in per_image.iter_mut().zip(resolved.1) {
                 all.push(label);
             }
@@ -213,13 +232,12 @@ fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Imag
         if found.is_empty()
             && let Some(source) = sources.first()
         {
-            let (Source::Folder(path) | Source::List(path)) = source;
             let message = format!(
                 "the {} split holds no image ({} are read): put images there or correct the declaration",
                 split.word(),
                 super::decode::EXTENSIONS.join(", ")
             );
-            return Err(Error::data(path, None, message));
+            return Err(Error::data(source.path(), None, message));
         }
         splits.push(found);
     }

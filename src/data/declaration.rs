@@ -2,7 +2,7 @@
 //! `data_yaml` and `discovery` make it; no label is read yet.
 
 use super::listing::Source;
-use super::{Place, list_some};
+use super::{Place, Split, list_some};
 use crate::task::ValueLoss;
 use std::path::PathBuf;
 
@@ -30,6 +30,8 @@ pub struct TaskDeclaration {
     pub units: Vec<String>,
     pub range: Option<[f32; 2]>,
     pub missing: Option<Missing>,
+    /// Of a detection whose annotators looked for some classes only: these; an image may say otherwise.
+    pub labelled_categories: Option<Vec<String>>,
     pub crop_safe: Option<bool>,
     pub flip_safe: bool,
     pub scale_safe: Option<bool>,
@@ -55,9 +57,21 @@ pub enum LabelsFrom {
     /// The class is the folder an image lies in.
     Folders,
     Csv {
-        file: PathBuf,
+        files: Vec<LabelFile>,
         columns: Vec<String>,
         key: Option<String>,
+    },
+    /// CSV files with a row a box.
+    BoxRows {
+        files: Vec<LabelFile>,
+    },
+    Coco {
+        files: Vec<LabelFile>,
+    },
+    /// BDD100K's JSON: boxes, or an attribute of the image.
+    Bdd {
+        files: Vec<LabelFile>,
+        attribute: Option<String>,
     },
     /// Label files in `dir`, or where Ultralytics puts them: the last `images` of the path replaced by `labels`.
     Yolo {
@@ -69,6 +83,14 @@ pub enum LabelsFrom {
     },
 }
 
+/// A file that holds the labels of many images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelFile {
+    pub path: PathBuf,
+    /// Whose images it speaks of; of any without it.
+    pub split: Option<Split>,
+}
+
 /// What follows the four box numbers of a YOLO row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum YoloRows {
@@ -78,7 +100,7 @@ pub enum YoloRows {
     Keypoints,
 }
 
-/// What an image without a label file is.
+/// What an image is that has no label file, or that no label file mentions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Missing {
     Background,

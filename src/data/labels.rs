@@ -31,7 +31,11 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
     let mut grouped: BTreeMap<u8, (&Remark, Vec<String>)> = BTreeMap::new();
     for (remark, place) in readings.iter().flat_map(|r| &r.remarks) {
         let name = relative_name(&place.file, root);
-        let shown = place.line.map_or(name.clone(), |line| format!("{name}:{line}"));
+        let shown = match (place.line, place.entry) {
+            (Some(line), _) => format!("{name}:{line}"),
+            (None, Some(_)) => format!("{name} {}", place.spot()),
+            (None, None) => name,
+        };
         let order = match remark {
             Remark::DegenerateBox => 0,
             Remark::DuplicateBox => 1,
@@ -39,6 +43,7 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
             Remark::NoLabelFile => 3,
             Remark::UnreadableImage => 4,
             Remark::PartlyBlank => 5,
+            Remark::NotMentioned => 6,
         };
         grouped.entry(order).or_insert((remark, Vec::new())).1.push(shown);
     }
@@ -52,16 +57,17 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
             Remark::BeyondImage => {
                 format!("{} reaching beyond the stated image size, clipped to the picture ({some})", count_of(n, "box"))
             }
-            Remark::NoLabelFile => {
+            Remark::NoLabelFile | Remark::NotMentioned => {
                 let (taken, other) = match task.missing {
                     Some(Missing::Background) => ("background", "unlabelled"),
                     _ => ("unlabelled", "background"),
                 };
-                format!(
-                    "{} of {} without a label file taken as {taken} (`missing: {other}` says otherwise)",
-                    n,
-                    count_of(readings.len(), "image")
-                )
+                let why = match remark {
+                    Remark::NoLabelFile => "without a label file".to_string(),
+                    _ => format!("that {} says nothing of", list_some(&distinct(&places), 3)),
+                };
+                let all = count_of(readings.len(), "image");
+                format!("{n} of {all} {why} taken as {taken} (`missing: {other}` says otherwise)")
             }
             Remark::UnreadableImage => format!("{} that cannot be read, so unlabelled ({some})", count_of(n, "image")),
             Remark::PartlyBlank if task.kind == Kind::MultiLabel => {
@@ -77,6 +83,10 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
         format!("{}: {text}", task.name)
     };
     grouped.into_values().map(sentence).collect()
+}
+
+fn distinct(places: &[String]) -> Vec<&String> {
+    places.iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Class words become numbers; the task gets its classes, columns and units.

@@ -2,7 +2,7 @@
 //! relative to the data set, and one order.
 
 use super::decode::{EXTENSIONS, is_image};
-use super::{Place, did_you_mean};
+use super::{Place, did_you_mean, formats};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,15 @@ use std::sync::Arc;
 pub enum Source {
     Folder(PathBuf),
     List(PathBuf),
+    /// The images that a file of labels names, as far as they are there.
+    Labels(PathBuf),
+}
+
+impl Source {
+    pub fn path(&self) -> &Path {
+        let (Source::Folder(path) | Source::List(path) | Source::Labels(path)) = self;
+        path
+    }
 }
 
 /// One image of a split.
@@ -36,6 +45,7 @@ pub fn list(root: &Path, sources: &[Source]) -> Result<Vec<Listed>> {
                 images.extend(found.into_iter().map(|image| listed(root, image, &at)));
             }
             Source::List(file) => read_list(root, file, &mut images)?,
+            Source::Labels(file) => named_images(root, file, &mut images)?,
         }
     }
     let mut seen = std::collections::HashSet::new();
@@ -128,6 +138,18 @@ fn read_list(root: &Path, file: &Path, images: &mut Vec<Listed>) -> Result<()> {
             ids.get(id).cloned().ok_or_else(|| missing_id(root, &place, id, ids))?
         };
         images.push(listed(root, image, &at));
+    }
+    Ok(())
+}
+
+/// Images that are absent are counted by whoever reads the labels.
+fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>) -> Result<()> {
+    let at: Arc<Path> = root.into();
+    let folders = ["images", "JPEGImages"].map(|name| root.join(name));
+    for name in formats::image_names(file)? {
+        let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
+        let image = find_path(root, file, &name).or_else(below);
+        images.extend(image.map(|image| listed(root, image, &at)));
     }
     Ok(())
 }

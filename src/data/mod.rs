@@ -10,12 +10,14 @@ pub mod describe;
 pub mod digits;
 mod discovery;
 mod formats;
+mod from_yaml;
 pub mod geometry;
 mod labels;
 mod listing;
 pub mod loader;
 mod loss_options;
 mod multi_label;
+mod partial;
 mod pipeline;
 pub mod random;
 pub mod resize;
@@ -46,16 +48,35 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Place {
     pub file: PathBuf,
     pub line: Option<usize>,
+    /// In a JSON file, which is one long line: the list and the entry's number in it.
+    pub entry: Option<(&'static str, usize)>,
 }
 
 impl Place {
     pub fn new(file: impl AsRef<Path>, line: Option<usize>) -> Self {
         let file = file.as_ref().to_path_buf();
-        Place { file, line }
+        Place { file, line, entry: None }
+    }
+
+    pub fn entry(file: impl AsRef<Path>, list: &'static str, index: usize) -> Self {
+        Place { entry: Some((list, index)), ..Place::new(file, None) }
+    }
+
+    /// Where in the file: `line 5`, `images[3]`.
+    pub fn spot(&self) -> String {
+        match (self.line, self.entry) {
+            (Some(line), _) => format!("line {line}"),
+            (None, Some((list, index))) => format!("{list}[{index}]"),
+            (None, None) => "the file".into(),
+        }
     }
 
     pub fn error(&self, message: impl Into<String>) -> Error {
-        Error::data(&self.file, self.line, message)
+        let message = message.into();
+        match self.entry {
+            Some((list, index)) => Error::data(&self.file, self.line, format!("{list}[{index}]: {message}")),
+            None => Error::data(&self.file, self.line, message),
+        }
     }
 }
 

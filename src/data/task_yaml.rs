@@ -1,14 +1,13 @@
 //! The `tasks:` block of data.yaml: what each task is and where its labels are.
 
-use super::data_yaml::yolo_rows;
-use super::declaration::{BoxFormat, Kind, LabelsFrom, TaskDeclaration};
+use super::declaration::{BoxFormat, Kind, LabelsFrom, Missing, TaskDeclaration};
 use super::did_you_mean;
 use super::yaml::Yaml;
 use crate::error::Result;
 use serde_yaml_ng::{Mapping, Value};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-const TASK_KEYS: [&str; 17] = [
+const TASK_KEYS: [&str; 18] = [
     "type",
     "from",
     "names",
@@ -16,6 +15,7 @@ const TASK_KEYS: [&str; 17] = [
     "units",
     "range",
     "missing",
+    "labelled_categories",
     "crop_safe",
     "flip_safe",
     "flip_invariant",
@@ -27,12 +27,6 @@ const TASK_KEYS: [&str; 17] = [
     "class_weights",
     "label_smoothing",
 ];
-
-fn several_columns(name: &str) -> String {
-    format!(
-        "task `{name}`: several columns fit `type: regress`, and `multi_label: true` with labels of 0 and 1; name one"
-    )
-}
 
 impl Yaml {
     pub fn tasks(
@@ -101,7 +95,8 @@ impl Yaml {
             names,
             units: self.units(name, kind, body)?,
             range: self.range(name, body)?,
-            missing: self.missing(body.get("missing"), &at("missing"))?,
+            missing: self.missing_of(name, kind, body)?,
+            labelled_categories: self.labelled_categories(name, kind, body)?,
             crop_safe: self.flag(body.get("crop_safe"), &at("crop_safe"))?,
             flip_safe: self.flip_safe(body, &["tasks", name])?,
             scale_safe: self.flag(body.get("scale_invariant"), &at("scale_invariant"))?,
@@ -153,113 +148,27 @@ impl Yaml {
         }
     }
 
-    fn labels_from(&self, name: &str, kind: Kind, body: &Mapping, top: &Mapping, root: &Path) -> Result<LabelsFrom> {
-        let at = ["tasks", name, "from"];
-        let wrong = |form: &str, fits: &str| {
-            self.error(&at, format!("task `{name}`: `from: {form}` fits {fits}, not `type: {}`", kind.word()))
-        };
-        match body.get("from").filter(|v| !v.is_null()) {
-            None if kind == Kind::Detect && top.contains_key("names") => {
-                Ok(LabelsFrom::Yolo { dir: None, rows: yolo_rows(top) })
-            }
-            None => Ok(LabelsFrom::Columns(vec![name.to_string()])),
-            Some(Value::String(word)) if word == "folders" => match kind {
-                Kind::Classify => Ok(LabelsFrom::Folders),
-                Kind::MultiLabel => {
-                    let message = format!(
-                        "task `{name}`: `from: folders` gives an image one class: remove `multi_label`, or name the columns of 0 and 1"
-                    );
-                    Err(self.error(&at, message))
-                }
-                _ => Err(wrong("folders", "`type: classify`")),
-            },
-            Some(Value::Mapping(map)) => self.labels_from_files(name, kind, map, top, root),
-            Some(value) => {
-                let columns = self.texts(value, &at)?;
-                if columns.len() != 1 && !kind.takes_columns() {
-                    return Err(self.error(&at, several_columns(name)));
-                }
-                Ok(LabelsFrom::Columns(columns))
-            }
+    /// `missing: background` is said of boxes.
+    fn missing_of(&self, name: &str, kind: Kind, body: &Mapping) -> Result<Option<Missing>> {
+        let at = ["tasks", name, "missing"];
+        let missing = self.missing(body.get("missing"), &at)?;
+        if missing == Some(Missing::Background) && kind != Kind::Detect {
+            let message = format!("task `{name}`: `missing: background` belongs to `type: detect`: remove it");
+            return Err(self.error(&at, message));
         }
+        Ok(missing)
     }
 
-    fn labels_from_files(
-        &self,
-        name: &str,
-        kind: Kind,
-        map: &Mapping,
-        top: &Mapping,
-        root: &Path,
-    ) -> Result<LabelsFrom> {
-        const FORMS: [&str; 4] = ["csv", "yolo", "voc", "coco"];
-        let at = ["tasks", name, "from"];
-        let form = FORMS.iter().find(|form| map.contains_key(**form)).copied();
-        let Some(form) = form else {
-            let written = map.keys().next().and_then(Value::as_str).unwrap_or("").to_string();
-            let message = format!(
-                "task `{name}`: `from:` is a column, `folders`, {{csv: FILE, column: NAME}}, {{yolo: DIR}} or {{voc: DIR}}, not `{written}`{}",
-                did_you_mean(&written, FORMS)
-            );
-            return Err(self.error(&at, message));
+    fn labelled_categories(&self, name: &str, kind: Kind, body: &Mapping) -> Result<Option<Vec<String>>> {
+        let at = ["tasks", name, "labelled_categories"];
+        let Some(value) = body.get("labelled_categories").filter(|v| !v.is_null()) else {
+            return Ok(None);
         };
-        let known: &[&str] = if form == "csv" { &["csv", "column", "key"] } else { &[form] };
-        for key in map.keys() {
-            let key = self.text_of(key, &at)?;
-            if !known.contains(&key.as_str()) {
-                let message = format!(
-                    "task `{name}`: `from: {{{form}: …}}` has no key `{key}`{}",
-                    did_you_mean(&key, known.iter().copied())
-                );
-                return Err(self.error(&at, message));
-            }
-        }
-        let fits = if form == "csv" { kind != Kind::Detect } else { kind == Kind::Detect };
-        if !fits {
-            let others = if form == "csv" { "`type: classify` and `regress`" } else { "`type: detect`" };
-            let message = format!("task `{name}`: `from: {{{form}: …}}` fits {others}, not `type: {}`", kind.word());
+        if kind != Kind::Detect {
+            let message = format!("task `{name}`: `labelled_categories:` belongs to `type: detect`: remove it");
             return Err(self.error(&at, message));
         }
-        if form == "coco" {
-            let message = format!(
-                "task `{name}`: COCO files come with a later version: use {{yolo: DIR}}, {{voc: DIR}} or a metadata table"
-            );
-            return Err(self.error(&at, message));
-        }
-        let written = self.text_of(&map[form], &["tasks", name, "from", form])?;
-        let path = self.existing(name, form, &written, root)?;
-        match form {
-            "yolo" => Ok(LabelsFrom::Yolo { dir: Some(path), rows: yolo_rows(top) }),
-            "voc" => Ok(LabelsFrom::Voc { dir: path }),
-            _ => {
-                let columns = match map.get("column") {
-                    Some(value) => self.texts(value, &at)?,
-                    None => vec![name.to_string()],
-                };
-                if columns.len() != 1 && !kind.takes_columns() {
-                    return Err(self.error(&at, several_columns(name)));
-                }
-                let key = map.get("key").map(|key| self.text_of(key, &at)).transpose()?;
-                Ok(LabelsFrom::Csv { file: path, columns, key })
-            }
-        }
-    }
-
-    /// A file or folder of labels, relative to the data set, else to this file.
-    fn existing(&self, name: &str, form: &str, written: &str, root: &Path) -> Result<PathBuf> {
-        let beside = self.file.parent().unwrap_or(root);
-        let fits = |path: &PathBuf| {
-            if form == "csv" { path.is_file() } else { path.is_dir() }
-        };
-        let looked = root.join(written);
-        [looked.clone(), beside.join(written)].into_iter().find(fits).ok_or_else(|| {
-            let what = if form == "csv" { "file" } else { "folder" };
-            let message = format!(
-                "task `{name}`: the {what} `{written}` is not there (looked for {}): correct `{form}:`",
-                looked.display()
-            );
-            self.error(&["tasks", name, "from", form], message)
-        })
+        self.texts(value, &at).map(Some)
     }
 
     fn units(&self, name: &str, kind: Kind, body: &Mapping) -> Result<Vec<String>> {

@@ -294,6 +294,20 @@ mod tests {
         }
     }
 
+    /// What an image holds whose annotators looked for class 3 only.
+    #[test]
+    fn under_a_region_as_large_as_the_image_only_objects_teach() {
+        let levels = pyramid(3..=5, 64);
+        let everywhere = LabelledBox { class: 1, xyxy: [0.0, 0.0, 64.0, 64.0], ignore: true };
+        let got = assign(&levels, &[labelled([8.0, 8.0, 40.0, 40.0]), everywhere.clone()]);
+        let alone = assign(&levels, &[labelled([8.0, 8.0, 40.0, 40.0])]);
+        assert!(got.num_foreground > 0 && got.num_foreground == alone.num_foreground);
+        for (with, without) in got.class.iter().zip(alone.class) {
+            assert_eq!(*with, if without == BACKGROUND { IGNORED } else { without });
+        }
+        assert!(assign(&levels, &[everywhere]).class.iter().all(|&c| c == IGNORED));
+    }
+
     #[test]
     fn nothing_to_assign() {
         let levels = pyramid(3..=7, 64);

@@ -453,6 +453,20 @@ mod tests {
         assert_eq!(metric.compute().images, 2);
     }
 
+    /// A class nobody looked for in an image: its detections there are no mistakes, those of another class are.
+    #[test]
+    fn a_region_as_large_as_the_image_forgives_its_class() {
+        let at = |class, score| Detection { class, score, xyxy: [1.0, 2.0, 9.0, 8.0] };
+        let truth = |class| GroundTruth { class, xyxy: [1.0, 2.0, 9.0, 8.0], ignore: false, area: None };
+        let everywhere = GroundTruth { class: 0, xyxy: [0.0, 0.0, 64.0, 64.0], ignore: true, area: None };
+        let mut metric = DetectionMetric::new(2);
+        metric.add_image(&[at(0, 0.5), at(1, 0.5)], &[truth(0), truth(1)]);
+        metric.add_image(&[at(0, 0.9), at(0, 0.8), at(1, 0.9)], &[everywhere]);
+        let got = metric.compute();
+        assert!((got.per_class[0].ap.unwrap() - 1.0).abs() < 1e-12);
+        assert!((got.per_class[1].ap.unwrap() - 0.5).abs() < 1e-12);
+    }
+
     #[test]
     fn without_truth_there_is_no_number() {
         let mut metric = DetectionMetric::new(2);

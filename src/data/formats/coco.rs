@@ -55,6 +55,7 @@ pub struct CocoCategory {
     pub id: i64,
     #[serde(default)]
     pub name: String,
+    pub supercategory: Option<String>,
 }
 
 /// One detection.
@@ -111,7 +112,7 @@ pub fn check_unique(path: &Path, list: &str, ids: impl Iterator<Item = i64>) -> 
 }
 
 /// An entry of one of the lists.
-trait Entry {
+pub(super) trait Entry {
     const LIST: &str;
 }
 
@@ -132,7 +133,9 @@ impl Entry for CocoResult {
 }
 
 /// A list whose errors name the entry, for these files are one long line.
-fn list<'de, D: Deserializer<'de>, T: Entry + Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(super) fn list<'de, D: Deserializer<'de>, T: Entry + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_seq(List(PhantomData))
 }
 

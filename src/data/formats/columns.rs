@@ -1,15 +1,16 @@
 //! Labels in columns of tables: Hugging Face's metadata.jsonl or metadata.csv beside the images, and any CSV with a column
 //! of file names. A blank or null cell is *unlabelled*.
 
-use super::table::{Row, Table, metadata_in};
-use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
-use crate::boxes::{self, Xyxy};
-use crate::data::declaration::{BoxFormat, Kind, TaskDeclaration};
+use super::matching::{Matches, check_unused, match_images};
+use super::table::{Table, metadata_in};
+use super::{Raw, RawClass, Reading, Remark, Word, objects};
+use crate::data::dataset::Images;
+use crate::data::declaration::{Kind, LabelFile, TaskDeclaration};
 use crate::data::listing::{Listed, relative_name};
-use crate::data::{Place, count_of, decode, did_you_mean, list_some};
-use crate::error::{Error, Result};
+use crate::data::{Place, did_you_mean, list_some};
+use crate::error::Result;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// A task's columns in one or several tables, with the row of every image found.
@@ -18,8 +19,7 @@ pub struct TableReader {
     /// Per table, where the task's columns stand; `None` where this table lacks one.
     columns: Vec<Vec<Option<usize>>>,
     /// Per image: table and row.
-    matches: Vec<Option<(usize, usize)>>,
-    root: PathBuf,
+    matches: Matches,
     pub notes: Vec<String>,
 }
 
@@ -65,49 +65,27 @@ impl TableReader {
         TableReader::new(task, tables, columns, matches, root, images)
     }
 
-    /// Columns of one CSV, its key matched with the path relative to the images or the bare name where that is unique.
+    /// Columns of CSV files, their key matched with the path relative to the images or the bare name where that is unique.
     pub fn csv(
         task: &TaskDeclaration,
-        file: &Path,
+        files: &[LabelFile],
         columns: &[String],
         key: Option<&str>,
         root: &Path,
-        images: &[Listed],
+        images: &Images,
     ) -> Result<Self> {
-        let table = Table::open(file, key)?;
-        let beside = file.parent().unwrap_or(root);
-        let mut matches = Vec::with_capacity(images.len());
-        let mut claimed: HashMap<usize, usize> = HashMap::new();
-        for image in images {
-            let bases = [root, &*image.folder, beside];
-            let mut by_path = bases.iter().filter_map(|base| table.by_name.get(&relative_name(&image.image, base)));
-            // `images/a.jpg` is meant by `a.jpg` and by `train/a.jpg` alike.
-            let below_images = || {
-                let inner = ["images/", "JPEGImages/"].iter().find_map(|prefix| image.name.strip_prefix(prefix))?;
-                table.by_name.get(inner)
-            };
-            let bare = || table.by_name.get(bare_name(&image.name));
-            let row = by_path.next().or_else(below_images).or_else(bare).copied();
-            matches.push(row.map(|row| (0, row)));
-            if let Some(row) = row {
-                *claimed.entry(row).or_default() += 1;
-            }
-        }
-        // The first in the file, so that the error is the same every time.
-        if let Some((row, count)) = claimed.into_iter().filter(|(_, count)| *count > 1).min() {
-            let Row { line, name, .. } = &table.rows[row];
-            let message =
-                format!("`{name}` is the name of {count} images: write the path relative to {}", root.display());
-            return Err(Error::data(file, Some(*line), message));
-        }
-        TableReader::new(task, vec![table], columns, matches, root, images)
+        let tables = files.iter().map(|file| Table::open(&file.path, key)).collect::<Result<Vec<_>>>()?;
+        let entries: Vec<_> = tables.iter().map(|table| |row: usize| table.entry(row)).collect();
+        let names = tables.iter().zip(files).zip(&entries).map(|((table, file), entry)| table.names(file, entry));
+        let matches = match_images(&names.collect::<Vec<_>>(), root, images)?;
+        TableReader::new(task, tables, columns, matches, root, &images.all)
     }
 
     fn new(
         task: &TaskDeclaration,
         tables: Vec<Table>,
         columns: &[String],
-        matches: Vec<Option<(usize, usize)>>,
+        matches: Matches,
         root: &Path,
         images: &[Listed],
     ) -> Result<Self> {
@@ -128,44 +106,19 @@ impl TableReader {
                 return Err(task.place.error(message));
             }
         }
-        let mut reader = TableReader { tables, columns: places, matches, root: root.to_path_buf(), notes: Vec::new() };
-        reader.check_matches(images)?;
+        let mut reader = TableReader { tables, columns: places, matches, notes: Vec::new() };
+        let files: Vec<LabelFile> =
+            reader.tables.iter().map(|table| LabelFile { path: table.file.clone(), split: None }).collect();
+        let entries: Vec<_> = reader.tables.iter().map(|table| |row: usize| table.entry(row)).collect();
+        let names =
+            reader.tables.iter().zip(&files).zip(&entries).map(|((table, file), entry)| table.names(file, entry));
+        reader.notes = check_unused(&names.collect::<Vec<_>>(), &reader.matches, root, images)?;
         Ok(reader)
-    }
-
-    /// Rows that name no image are worth a word; a table none of whose rows does is a mistake.
-    fn check_matches(&mut self, images: &[Listed]) -> Result<()> {
-        let used: HashSet<(usize, usize)> = self.matches.iter().flatten().copied().collect();
-        for (t, table) in self.tables.iter().enumerate() {
-            let unused: Vec<&Row> =
-                (0..table.rows.len()).filter(|row| !used.contains(&(t, *row))).map(|row| &table.rows[row]).collect();
-            let Some(first) = unused.first() else {
-                continue;
-            };
-            if unused.len() == table.rows.len() && !images.is_empty() {
-                let message = format!(
-                    "no row names an image of this data set: `{}` does not match `{}`; write paths relative to the images",
-                    first.name, images[0].name
-                );
-                return Err(Error::data(&table.file, Some(first.line), message));
-            }
-            self.notes.push(format!(
-                "{}: {} no image of this data set (first: line {}, `{}`)",
-                relative_name(&table.file, &self.root),
-                match unused.len() {
-                    1 => "1 row names".to_string(),
-                    n => format!("{n} rows name"),
-                },
-                first.line,
-                first.name
-            ));
-        }
-        Ok(())
     }
 
     pub fn read(&self, task: &TaskDeclaration, index: usize, image: &Listed) -> Result<Reading> {
         let Some((t, r)) = self.matches[index] else {
-            return Ok(Reading::of(Raw::Unlabelled, &self.tables[0].file, None));
+            return Ok(Reading::not_mentioned(task, &self.tables[0].file));
         };
         let (table, row) = (&self.tables[t], &self.tables[t].rows[r]);
         let cells: Vec<(&str, &Value)> = self.columns[t]
@@ -191,14 +144,10 @@ impl TableReader {
             }
             Kind::MultiLabel => flags(&cells, &reading.place)?,
             Kind::Regress => Raw::Values(values(&cells, task.range, &reading.place)?),
-            Kind::Detect => objects(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
+            Kind::Detect => objects::read(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
         };
         Ok(reading)
     }
-}
-
-fn bare_name(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 fn nearest_metadata(start: &Path, root: &Path, folder: &Path) -> Option<PathBuf> {
@@ -206,7 +155,7 @@ fn nearest_metadata(start: &Path, root: &Path, folder: &Path) -> Option<PathBuf>
     start.ancestors().take_while(|dir| dir.starts_with(top)).find_map(metadata_in)
 }
 
-fn class_word(column: &str, value: &Value, place: &Place) -> Result<Word> {
+pub(super) fn class_word(column: &str, value: &Value, place: &Place) -> Result<Word> {
     match value {
         Value::String(name) => Ok(Word::Name(name.trim().to_string())),
         Value::Number(number) => Ok(Word::Name(number.to_string())),
@@ -273,71 +222,4 @@ fn number(column: &str, value: &Value, place: &Place) -> Result<f32> {
     number.filter(|v| v.is_finite()).ok_or_else(|| {
         place.error(format!("column `{column}` holds `{shown}`, a number was expected; a blank cell is unlabelled"))
     })
-}
-
-/// `{"bbox": [[x, y, w, h], …], "categories": [name or number, …]}`; `category` is accepted too.
-fn objects(column: &str, value: &Value, format: BoxFormat, image: &Listed, reading: &mut Reading) -> Result<Raw> {
-    let parsed;
-    let value = match value {
-        Value::String(text) => {
-            parsed = serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
-            &parsed
-        }
-        other => other,
-    };
-    let place = reading.place.clone();
-    if value.as_array().is_some_and(Vec::is_empty) {
-        return Ok(Raw::Boxes(Vec::new()));
-    }
-    let expected = || {
-        place.error(format!(
-            "column `{column}` is not a list of boxes: expected {{\"bbox\": [[x, y, w, h], …], \"categories\": [class, …]}}"
-        ))
-    };
-    let boxes = value.get("bbox").and_then(Value::as_array).ok_or_else(expected)?;
-    let classes = value.get("categories").or_else(|| value.get("category"));
-    let classes = classes.and_then(Value::as_array).ok_or_else(expected)?;
-    if boxes.len() != classes.len() {
-        let message = format!(
-            "column `{column}`: {} but {} categories: one category a box",
-            count_of(boxes.len(), "box"),
-            classes.len()
-        );
-        return Err(place.error(message));
-    }
-    let mut size = [1.0f32; 2];
-    if format == BoxFormat::CxcywhNormalised && !boxes.is_empty() {
-        let Ok([width, height]) = decode::dimensions(&image.image) else {
-            reading.remarks.push((Remark::UnreadableImage, Place::new(&image.image, None)));
-            return Ok(Raw::Unlabelled);
-        };
-        size = [width as f32, height as f32];
-    }
-    let mut found = Vec::with_capacity(boxes.len());
-    for (numbers, class) in boxes.iter().zip(classes) {
-        let numbers: Option<Vec<f32>> =
-            numbers.as_array().and_then(|list| list.iter().map(|v| v.as_f64().map(|v| v as f32)).collect());
-        let Some(&[a, b, c, d]) = numbers.as_deref() else {
-            return Err(expected());
-        };
-        let xyxy = to_pixels(format, [a, b, c, d], size);
-        if xyxy[2] <= xyxy[0] || xyxy[3] <= xyxy[1] {
-            reading.remarks.push((Remark::DegenerateBox, place.clone()));
-            continue;
-        }
-        let word = class_word(column, class, &place)?;
-        found.push(RawBox { class: RawClass { word, line: place.line }, xyxy, ignore: false });
-    }
-    Ok(Raw::Boxes(found))
-}
-
-fn to_pixels(format: BoxFormat, numbers: [f32; 4], [width, height]: [f32; 2]) -> Xyxy {
-    match format {
-        BoxFormat::XywhAbsolute => boxes::from_xywh(numbers),
-        BoxFormat::XyxyAbsolute => numbers,
-        BoxFormat::CxcywhNormalised => {
-            let [x1, y1, x2, y2] = boxes::from_cxcywh(numbers);
-            [x1 * width, y1 * height, x2 * width, y2 * height]
-        }
-    }
 }

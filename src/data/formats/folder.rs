@@ -1,6 +1,7 @@
 //! Class folders: the class of an image is the folder it lies in, the first below its split's folder.
 
 use super::{Raw, RawClass, Reading, Word};
+use crate::data::dataset::Split;
 use crate::data::listing::Listed;
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -27,6 +28,5 @@ fn class_of(image: &Listed) -> Option<String> {
 }
 
 fn is_split(folder: &Path) -> bool {
-    let name = folder.to_string_lossy();
-    ["train", "val", "valid", "validation", "test"].contains(&name.as_ref())
+    Split::called(&folder.to_string_lossy()).is_some()
 }

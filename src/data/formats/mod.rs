@@ -1,19 +1,31 @@
 //! Every label format behind one question: what does it say about this image? Readers give class names or numbers as
 //! written; `dataset` turns them into indices once all are known.
 
+mod bdd;
+mod box_rows;
 pub mod coco;
+mod coco_labels;
 mod columns;
 mod folder;
+mod matching;
+mod objects;
 pub mod table;
 mod voc;
 mod yolo;
 
 use super::Place;
-use super::declaration::{LabelsFrom, TaskDeclaration};
+use super::dataset::Images;
+use super::declaration::{Kind, LabelsFrom, Missing, TaskDeclaration};
 use super::listing::Listed;
 use crate::boxes::Xyxy;
-use crate::error::Result;
-use std::path::Path;
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use bdd::BddFile;
+pub use box_rows::is_box_rows;
 
 /// What an image says about a task, before class names have numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +70,8 @@ pub enum Remark {
     /// A box reaching beyond the image size its file states.
     BeyondImage,
     NoLabelFile,
+    /// An image that the label file does not mention.
+    NotMentioned,
     /// The label needs the image's size, and the image cannot be read.
     UnreadableImage,
     /// Some of a task's columns are blank, so the image is unlabelled, or is for these classes.
@@ -71,11 +85,26 @@ pub struct Reading {
     /// The file that said so.
     pub place: Place,
     pub remarks: Vec<(Remark, Place)>,
+    /// Of boxes: the classes that were looked for, where not all were.
+    pub labelled_categories: Option<Vec<RawClass>>,
+    /// Width and height of the image, where those classes make them needed.
+    pub size: [usize; 2],
 }
 
 impl Reading {
     fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
-        Reading { raw, place: Place::new(file, line), remarks: Vec::new() }
+        Reading { raw, place: Place::new(file, line), remarks: Vec::new(), labelled_categories: None, size: [0; 2] }
+    }
+
+    /// Of an image that `file` does not mention: what `missing:` says, unlabelled without it.
+    fn not_mentioned(task: &TaskDeclaration, file: &Path) -> Self {
+        let background = task.kind == Kind::Detect && task.missing == Some(Missing::Background);
+        let raw = if background { Raw::Boxes(Vec::new()) } else { Raw::Unlabelled };
+        let mut reading = Reading::of(raw, file, None);
+        if task.kind == Kind::Detect {
+            reading.remarks.push((Remark::NotMentioned, reading.place.clone()));
+        }
+        reading
     }
 }
 
@@ -85,19 +114,44 @@ pub enum Reader {
     Table(columns::TableReader),
     Yolo(yolo::YoloReader),
     Voc(voc::VocReader),
+    BoxRows(box_rows::BoxRowsReader),
+    Coco(coco_labels::CocoReader),
+    Bdd(bdd::BddReader),
+}
+
+/// Files that several tasks read from, opened once.
+#[derive(Default)]
+pub struct Cache(HashMap<PathBuf, Arc<BddFile>>);
+
+impl Cache {
+    fn bdd(&mut self, path: &Path) -> Result<Arc<BddFile>> {
+        if let Some(file) = self.0.get(path) {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(BddFile::open(path)?);
+        self.0.insert(path.to_path_buf(), file.clone());
+        Ok(file)
+    }
 }
 
 impl Reader {
     /// Opens what `task` reads from. `images` are all images of all splits, in the order `read` will be asked about them.
-    pub fn open(task: &TaskDeclaration, root: &Path, images: &[Listed]) -> Result<Reader> {
+    pub fn open(task: &TaskDeclaration, root: &Path, images: &Images, cache: &mut Cache) -> Result<Reader> {
         Ok(match &task.from {
             LabelsFrom::Folders => Reader::Folder,
-            LabelsFrom::Columns(columns) => Reader::Table(columns::TableReader::metadata(task, columns, root, images)?),
-            LabelsFrom::Csv { file, columns, key } => {
-                Reader::Table(columns::TableReader::csv(task, file, columns, key.as_deref(), root, images)?)
+            LabelsFrom::Columns(columns) => {
+                Reader::Table(columns::TableReader::metadata(task, columns, root, &images.all)?)
             }
+            LabelsFrom::Csv { files, columns, key } => {
+                Reader::Table(columns::TableReader::csv(task, files, columns, key.as_deref(), root, images)?)
+            }
+            LabelsFrom::BoxRows { files } => Reader::BoxRows(box_rows::BoxRowsReader::open(files, root, images)?),
             LabelsFrom::Yolo { dir, rows } => Reader::Yolo(yolo::YoloReader::new(dir.clone(), *rows, root)),
             LabelsFrom::Voc { dir } => Reader::Voc(voc::VocReader::new(dir.clone())),
+            LabelsFrom::Coco { files } => Reader::Coco(coco_labels::CocoReader::open(files, root, images)?),
+            LabelsFrom::Bdd { files, attribute } => {
+                Reader::Bdd(bdd::BddReader::open(task, files, attribute.as_deref(), root, images, cache)?)
+            }
         })
     }
 
@@ -108,6 +162,17 @@ impl Reader {
             Reader::Table(reader) => reader.read(task, index, image),
             Reader::Yolo(reader) => reader.read(task, image),
             Reader::Voc(reader) => reader.read(task, image),
+            Reader::BoxRows(reader) => reader.read(task, index, image),
+            Reader::Coco(reader) => reader.read(task, index),
+            Reader::Bdd(reader) => reader.read(task, index),
+        }
+    }
+
+    /// The classes in the order the files give them, where they give one.
+    pub fn classes(&self) -> Option<Vec<String>> {
+        match self {
+            Reader::Coco(reader) => Some(reader.classes.clone()),
+            _ => None,
         }
     }
 
@@ -115,7 +180,51 @@ impl Reader {
     pub fn notes(&self) -> Vec<String> {
         match self {
             Reader::Table(reader) => reader.notes.clone(),
+            Reader::BoxRows(reader) => reader.notes.clone(),
+            Reader::Coco(reader) => reader.notes.clone(),
+            Reader::Bdd(reader) => reader.notes.clone(),
             _ => Vec::new(),
+        }
+    }
+}
+
+/// Which JSON a file of labels is, told from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Json {
+    Coco,
+    Bdd,
+}
+
+pub fn json_kind(file: &Path) -> Option<Json> {
+    let mut start = Vec::new();
+    std::fs::File::open(file).ok()?.take(1 << 16).read_to_end(&mut start).ok()?;
+    let text = String::from_utf8_lossy(&start);
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let holds = |keys: &[&str]| keys.iter().any(|key| text.contains(&format!("\"{key}\"")));
+    match text.as_bytes().first()? {
+        b'{' if holds(&["frames"]) => Some(Json::Bdd),
+        b'{' if holds(&["images", "annotations", "categories"]) => Some(Json::Coco),
+        b'[' if holds(&["name"]) && holds(&["labels", "attributes", "videoName"]) => Some(Json::Bdd),
+        _ => None,
+    }
+}
+
+/// The images that a label file names, for a split that is declared by it.
+pub fn image_names(file: &Path) -> Result<Vec<String>> {
+    let is_json = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+    if !is_json {
+        return Ok(box_rows::BoxFile::open(file)?.image_names().map(str::to_string).collect());
+    }
+    match json_kind(file) {
+        Some(Json::Bdd) => Ok(BddFile::open(file)?.image_names().map(str::to_string).collect()),
+        Some(Json::Coco) => {
+            let images = coco::read_annotations(file)?.images;
+            Ok(images.into_iter().map(|image| table::normal(&image.file_name)).collect())
+        }
+        None => {
+            let message =
+                "neither COCO annotations nor a list of BDD100K frames: name a folder, a list file, or one of these";
+            Err(Error::data(file, None, message))
         }
     }
 }

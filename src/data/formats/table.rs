@@ -1,6 +1,8 @@
 //! Tables of labels, read: CSV or JSON lines, with a column of file names that says which image a row belongs to.
 
-use crate::data::{did_you_mean, list_some};
+use super::matching::Names;
+use crate::data::declaration::LabelFile;
+use crate::data::{Place, did_you_mean, list_some};
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -8,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// Columns that hold the file name where `key:` names none.
 const KEY_COLUMNS: [&str; 4] = ["file", "file_name", "filename", "image"];
-const METADATA: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
+/// Hugging Face's two, and Roboflow's table of 0 and 1 a class.
+const METADATA: [&str; 3] = ["metadata.jsonl", "metadata.csv", CLASSES];
+pub const CLASSES: &str = "_classes.csv";
 
 pub struct Table {
     pub file: PathBuf,
@@ -91,6 +95,16 @@ impl Table {
     pub fn is_key(column: &str) -> bool {
         KEY_COLUMNS.contains(&column)
     }
+
+    /// The image and the place of a row.
+    pub fn entry(&self, row: usize) -> (String, Place) {
+        let Row { line, name, .. } = &self.rows[row];
+        (name.clone(), Place::new(&self.file, Some(*line)))
+    }
+
+    pub fn names<'a>(&'a self, file: &'a LabelFile, entry: &'a dyn Fn(usize) -> (String, Place)) -> Names<'a> {
+        Names { file, noun: "row", by_name: &self.by_name, entry, count: self.rows.len() }
+    }
 }
 
 /// Column names, and the rows with their lines.
@@ -101,15 +115,23 @@ pub fn metadata_in(folder: &Path) -> Option<PathBuf> {
     METADATA.iter().map(|name| folder.join(name)).find(|file| file.is_file())
 }
 
-fn csv_rows(file: &Path, text: &str) -> Result<Sheet> {
+/// For comma-, semicolon- or tab-separated values, as the first line has it.
+pub fn csv_reader(text: &str) -> csv::ReaderBuilder {
     let header = text.lines().next().unwrap_or("");
     let delimiter = [b',', b';', b'\t'].into_iter().find(|d| header.as_bytes().contains(d)).unwrap_or(b',');
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter).trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
-    let wrong = |e: csv::Error| {
-        let line = e.position().map(|at| at.line() as usize);
-        Error::data(file, line, format!("not a table of comma-separated values: {e}"))
-    };
+    let mut builder = csv::ReaderBuilder::new();
+    builder.delimiter(delimiter).trim(csv::Trim::All).flexible(true);
+    builder
+}
+
+pub fn not_csv(file: &Path, e: &csv::Error) -> Error {
+    let line = e.position().map(|at| at.line() as usize);
+    Error::data(file, line, format!("not a table of comma-separated values: {e}"))
+}
+
+fn csv_rows(file: &Path, text: &str) -> Result<Sheet> {
+    let mut reader = csv_reader(text).from_reader(text.as_bytes());
+    let wrong = |e: csv::Error| not_csv(file, &e);
     let columns: Vec<String> = reader.headers().map_err(wrong)?.iter().map(str::to_string).collect();
     let mut rows = Vec::new();
     for record in reader.records() {
@@ -156,7 +178,7 @@ fn json_rows(file: &Path, text: &str) -> Result<Sheet> {
 }
 
 /// Forward slashes, no leading `./`.
-fn normal(name: &str) -> String {
+pub fn normal(name: &str) -> String {
     let name = name.trim().replace('\\', "/");
     name.strip_prefix("./").unwrap_or(&name).to_string()
 }

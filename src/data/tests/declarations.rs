@@ -16,7 +16,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
     let cases = [
         (
             "  kind: {typ: classify}\n",
-            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, unit, units, range, missing, crop_safe, flip_safe, flip_invariant, scale_invariant, bbox_format, multi_label, per, loss, class_weights, label_smoothing); did you mean `type`?",
+            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, unit, units, range, missing, labelled_categories, crop_safe, flip_safe, flip_invariant, scale_invariant, bbox_format, multi_label, per, loss, class_weights, label_smoothing); did you mean `type`?",
         ),
         (
             "  kind:\n    type: clasify\n",
@@ -41,11 +41,35 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  o: {type: detect, from: {coco: a.json}}\n",
-            "DIR/data.yaml:5: task `o`: COCO files come with a later version: use {yolo: DIR}, {voc: DIR} or a metadata table",
+            "DIR/data.yaml:5: task `o`: the file `a.json` is not there (looked for DIR/a.json): correct `coco:`",
+        ),
+        (
+            "  o: {type: regress, from: {coco: a.json}}\n",
+            "DIR/data.yaml:5: task `o`: `from: {coco: …}` fits `type: detect`, not `type: regress`",
+        ),
+        (
+            "  o: {type: regress, from: {bdd: a.json}}\n",
+            "DIR/data.yaml:5: task `o`: `from: {bdd: …}` fits `type: detect` and `classify` with one class, not `type: regress`",
+        ),
+        (
+            "  o: {type: detect, from: {csv: t.csv, column: n}}\n",
+            "DIR/data.yaml:5: task `o`: `from: {csv: …}` of boxes has no key `column`",
+        ),
+        (
+            "  o: {type: detect, from: {csv: {trian: t.csv}}}\n",
+            "DIR/data.yaml:5: task `o`: `csv: {trian: …}` names no split: the keys are train, val and test",
+        ),
+        (
+            "  n: {type: regress, from: {csv: t.csv}, missing: background}\n",
+            "DIR/data.yaml:5: task `n`: `missing: background` belongs to `type: detect`: remove it",
+        ),
+        (
+            "  n: {type: regress, from: {csv: t.csv}, labelled_categories: [a]}\n",
+            "DIR/data.yaml:5: task `n`: `labelled_categories:` belongs to `type: detect`: remove it",
         ),
         (
             "  o: {type: detect, from: {yola: labels}}\n",
-            "DIR/data.yaml:5: task `o`: `from:` is a column, `folders`, {csv: FILE, column: NAME}, {yolo: DIR} or {voc: DIR}, not `yola`; did you mean `yolo`?",
+            "DIR/data.yaml:5: task `o`: `from:` is a column, `folders`, {csv: FILE, column: NAME}, {yolo: DIR}, {voc: DIR}, {coco: FILE} or {bdd: FILE}, not `yola`; did you mean `yolo`?",
         ),
         (
             "  k: {type: regress, per: objects}\n",
@@ -130,11 +154,6 @@ fn folders_that_are_no_data_set() {
     );
     folder.text("notes/a.txt", "");
     assert!(open(&folder).starts_with("DIR: no layout recognised (it holds notes): expected class folders"));
-    folder.text("annotations/instances_train2017.json", "{}");
-    assert_eq!(
-        open(&folder),
-        "DIR: this looks like COCO, which comes with a later version: convert it to YOLO labels or VOC files"
-    );
     let absent = Dataset::open(&folder.path().join("absent"), &OpenOptions::default()).unwrap_err();
     assert!(absent.to_string().ends_with("absent: not there: point at a data.yaml or at a folder of images"));
 }

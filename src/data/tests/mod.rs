@@ -1,11 +1,16 @@
 //! Tests of the data room as a whole; small files are written to a folder that goes with the test.
 
+mod bdd;
+mod box_rows;
+mod coco;
 mod declarations;
 mod digits;
+mod discovery;
 mod formats;
 mod loading;
 mod losses;
 mod multi_label;
+mod partial;
 mod pixels;
 mod sampling;
 mod splits;
@@ -71,6 +76,17 @@ impl Drop for Folder {
 pub fn one_box(class: usize, xyxy: [f32; 4]) -> Label {
     let ignore = false;
     Label::Boxes(vec![LabelledBox { class, xyxy, ignore }])
+}
+
+/// Class, box and whether it is ignored, of each box of a label.
+pub fn boxes_of(label: &Label) -> Vec<(usize, [f32; 4], bool)> {
+    let Label::Boxes(boxes) = label else { panic!("{label:?} is no list of boxes") };
+    boxes.iter().map(|b| (b.class, b.xyxy, b.ignore)).collect()
+}
+
+/// Whether one of the notes has these words.
+pub fn assert_note(dataset: &Dataset, words: &str) {
+    assert!(dataset.notes.iter().any(|note| note.contains(words)), "no `{words}` in {:#?}", dataset.notes);
 }
 
 /// The label of the image called `name` for task number `task`, in whichever split.

@@ -1,0 +1,116 @@
+//! Which entry of the label files belongs to which image: by its path, written relative to whatever people write it
+//! relative to, or by its bare name where that is unique.
+
+use crate::data::Place;
+use crate::data::dataset::Images;
+use crate::data::declaration::LabelFile;
+use crate::data::listing::{Listed, relative_name};
+use crate::error::Result;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// What one label file calls its images.
+pub struct Names<'a> {
+    pub file: &'a LabelFile,
+    /// What an entry is called: a row, an image, a frame.
+    pub noun: &'static str,
+    pub by_name: &'a HashMap<String, usize>,
+    /// Each entry's name and place.
+    pub entry: &'a dyn Fn(usize) -> (String, Place),
+    pub count: usize,
+}
+
+/// Per image: the file and the entry in it.
+pub type Matches = Vec<Option<(usize, usize)>>;
+
+/// Finds every image's entry.
+///
+/// Errors: a name that several images have, an image that two files name.
+pub fn match_images(files: &[Names], root: &Path, images: &Images) -> Result<Matches> {
+    let mut matches = Vec::with_capacity(images.all.len());
+    let mut claimed: HashMap<(usize, usize), usize> = HashMap::new();
+    for (index, image) in images.all.iter().enumerate() {
+        let of_split = |names: &Names| names.file.split.is_none_or(|split| images.belongs(index, split));
+        let found: Vec<(bool, (usize, usize))> = (files.iter().enumerate())
+            .filter(|(_, names)| of_split(names))
+            .filter_map(|(f, names)| find(names, root, image).map(|(near, entry)| (near, (f, entry))))
+            .collect();
+        // A file in the image's own folder speaks of it rather than one that happens to hold the same bare name.
+        let best = found.iter().map(|(near, _)| *near).max();
+        let mut best = found.iter().filter(|(near, _)| Some(*near) == best).map(|(_, at)| *at);
+        let (first, second) = (best.next(), best.next());
+        if let (Some((f, entry)), Some((other, _))) = (first, second) {
+            let (name, place) = (files[f].entry)(entry);
+            let message = format!(
+                "`{name}` is also in {}: say which file is whose, as in `{{train: {}, val: {}}}`",
+                files[other].file.path.display(),
+                relative_name(&files[f].file.path, root),
+                relative_name(&files[other].file.path, root)
+            );
+            return Err(place.error(message));
+        }
+        if let Some(at) = first {
+            *claimed.entry(at).or_default() += 1;
+        }
+        matches.push(first);
+    }
+    // The first in the file, so that the error is the same every time.
+    if let Some(((f, entry), count)) = claimed.into_iter().filter(|(_, count)| *count > 1).min() {
+        let (name, place) = (files[f].entry)(entry);
+        let message = format!("`{name}` is the name of {count} images: write the path relative to {}", root.display());
+        return Err(place.error(message));
+    }
+    Ok(matches)
+}
+
+/// The entry that names `image`, and whether it does so from the image's own folder or one above it.
+fn find(names: &Names, root: &Path, image: &Listed) -> Option<(bool, usize)> {
+    let beside = names.file.path.parent().unwrap_or(root);
+    let get = |name: &str| names.by_name.get(name).copied();
+    let below = |base: &Path| get(&relative_name(&image.image, base));
+    let near = image.image.starts_with(beside) && beside != root;
+    if near && let Some(entry) = below(beside) {
+        return Some((true, entry));
+    }
+    // `images/a.jpg` is meant by `a.jpg` and by `train/a.jpg` alike.
+    let below_images = || {
+        let inner = ["images/", "JPEGImages/"].iter().find_map(|prefix| image.name.strip_prefix(prefix))?;
+        get(inner)
+    };
+    let bare = image.name.rsplit('/').next().unwrap_or(&image.name);
+    let stem = || get(bare.rsplit_once('.')?.0);
+    let found = [root, &*image.folder, beside].into_iter().find_map(below);
+    let found = found.or_else(below_images).or_else(|| get(&image.image.to_string_lossy()));
+    found.or_else(|| get(bare)).or_else(stem).map(|entry| (false, entry))
+}
+
+/// Entries that name no image are worth a word; a file none of whose entries does is a mistake.
+pub fn check_unused(files: &[Names], matches: &Matches, root: &Path, images: &[Listed]) -> Result<Vec<String>> {
+    let used: HashSet<(usize, usize)> = matches.iter().flatten().copied().collect();
+    let mut notes = Vec::new();
+    for (f, names) in files.iter().enumerate() {
+        let mut unused = (0..names.count).filter(|entry| !used.contains(&(f, *entry)));
+        let Some(first) = unused.next() else {
+            continue;
+        };
+        let (count, noun) = (1 + unused.count(), names.noun);
+        let (name, place) = (names.entry)(first);
+        if count == names.count && !images.is_empty() {
+            let message = format!(
+                "no {noun} names an image of this data set: `{name}` does not match `{}`; write paths relative to the images",
+                images[0].name
+            );
+            return Err(place.error(message));
+        }
+        notes.push(format!(
+            "{}: {} no image of this data set (first: {}, `{name}`)",
+            relative_name(&names.file.path, root),
+            match count {
+                1 => format!("1 {noun} names"),
+                n => format!("{n} {noun}s name"),
+            },
+            place.spot()
+        ));
+    }
+    Ok(notes)
+}
