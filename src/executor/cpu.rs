@@ -23,6 +23,9 @@ pub struct CpuExecutor {
 struct Prepared {
     graph: Graph,
     plan: Plan,
+    /// The plan trains: weights change every step, so each is packed where it is used, into the workspace. A plan that
+    /// only answers keeps them packed.
+    trains: bool,
     batch: HashMap<ValueId, Aligned>,
 }
 
@@ -35,7 +38,12 @@ impl CpuExecutor {
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> usize {
         fuse(&mut graph, fusion);
         let plan = plan(&graph);
-        let workspace = graph.nodes.iter().map(|n| workspace_len(&self.cpu, &graph, n) * 4).max().unwrap_or(0);
+        let trains = graph.nodes.iter().any(|node| node.segment != Segment::Forward);
+        let scratch = |node: &Node| {
+            let packed = if trains { packed_len(&self.cpu, &graph, node) } else { 0 };
+            packed + workspace_len(&self.cpu, &graph, node)
+        };
+        let workspace = graph.nodes.iter().map(|node| scratch(node) * 4).max().unwrap_or(0);
         if plan.arena_bytes > self.arena.bytes() {
             self.arena = Aligned::zeroed(plan.arena_bytes);
         }
@@ -43,7 +51,7 @@ impl CpuExecutor {
             self.workspace = Aligned::zeroed(workspace);
         }
         let batch = graph.batch.iter().map(|&v| (v, Aligned::zeroed(graph.value(v).bytes()))).collect();
-        self.plans.push(Prepared { graph, plan, batch });
+        self.plans.push(Prepared { graph, plan, trains, batch });
         self.plans.len() - 1
     }
 
@@ -112,20 +120,15 @@ impl CpuExecutor {
     /// Rebuilds the packed weights the segment's convolutions read, where an update made them stale.
     fn refresh_packed(&mut self, plan: usize, segment: Segment, set: ParameterSet) {
         let prepared = &self.plans[plan];
+        if prepared.trains {
+            return;
+        }
         for index in prepared.plan.nodes(segment) {
             let node = &prepared.graph.nodes[index];
             let Some((id, form)) = packed_weight(&prepared.graph, node) else { continue };
             let (cpu, problem) = (&self.cpu, conv2d::problem(&prepared.graph, node));
-            match form {
-                PackedForm::Fprop => {
-                    let len = conv::packed_fprop_len(cpu.isa(), &problem);
-                    self.store.refresh_packed(id, form, set, len, |w, p| conv::pack_fprop(cpu, &problem, w, p));
-                }
-                PackedForm::Dgrad => {
-                    let len = conv::packed_dgrad_len(cpu.isa(), &problem);
-                    self.store.refresh_packed(id, form, set, len, |w, p| conv::pack_dgrad(cpu, &problem, w, p));
-                }
-            }
+            let len = packed_len(cpu, &prepared.graph, node);
+            self.store.refresh_packed(id, form, set, len, |weight, packed| pack(cpu, form, &problem, weight, packed));
         }
     }
 
@@ -162,9 +165,28 @@ fn packed_weight(graph: &Graph, node: &Node) -> Option<(ParameterId, PackedForm)
         Op::Conv2dDgrad(..) => PackedForm::Dgrad,
         _ => return None,
     };
+    let form = form(conv::Algorithm::of(&conv2d::problem(graph, node)));
     match graph.value(node.inputs[1]).place {
         Place::Parameter(id) => Some((id, form)),
         _ => unreachable!("a convolution's weight is a parameter"),
+    }
+}
+
+/// f32 of a node's packed weight, to whole cache lines; 0 where it has none.
+fn packed_len(cpu: &Cpu, graph: &Graph, node: &Node) -> usize {
+    let problem = || conv2d::problem(graph, node);
+    let len = match node.op {
+        Op::Conv2d(..) => conv::packed_fprop_len(cpu.isa(), &problem()),
+        Op::Conv2dDgrad(..) => conv::packed_dgrad_len(cpu.isa(), &problem()),
+        _ => 0,
+    };
+    len.next_multiple_of(16)
+}
+
+fn pack(cpu: &Cpu, form: PackedForm, problem: &conv2d::Problem, weight: &[f32], packed: &mut [f32]) {
+    match form {
+        PackedForm::Fprop(_) => conv::pack_fprop(cpu, problem, weight, packed),
+        PackedForm::Dgrad(_) => conv::pack_dgrad(cpu, problem, weight, packed),
     }
 }
 
@@ -204,6 +226,7 @@ struct Memory<'a> {
     gradients: *mut u8,
     store: &'a Store,
     set: ParameterSet,
+    trains: bool,
 }
 
 fn memory<'a>(
@@ -229,6 +252,7 @@ fn memory<'a>(
         gradients: store.gradients.as_mut_ptr(),
         store,
         set,
+        trains: prepared.trains,
     }
 }
 
@@ -269,10 +293,18 @@ impl<'a> Memory<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.workspace.cast(), len) }
     }
 
-    fn packed(&self, node: &Node) -> &'a [f32] {
+    /// A convolution's packed weight, and its workspace.
+    fn packed(&self, cpu: &Cpu, node: &Node) -> (&'a [f32], &'a mut [f32]) {
         let (id, form) =
             packed_weight(self.graph, node).unwrap_or_else(|| unreachable!("only convolutions have packed weights"));
-        self.store.packed(id, form, self.set)
+        let workspace = workspace_len(cpu, self.graph, node);
+        if !self.trains {
+            return (self.store.packed(id, form, self.set), self.workspace(workspace));
+        }
+        let len = packed_len(cpu, self.graph, node);
+        let (packed, workspace) = self.workspace(len + workspace).split_at_mut(len);
+        pack(cpu, form, &conv2d::problem(self.graph, node), self.input(node.inputs[1]), packed);
+        (packed, workspace)
     }
 }
 

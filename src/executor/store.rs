@@ -3,6 +3,7 @@
 
 use crate::device::cpu::memory::Aligned;
 use crate::graph::ir::{Buffer, BufferId, Group, Parameter, ParameterId};
+use crate::ops::conv2d::cpu::Algorithm;
 use crate::ops::optimizer::cpu::{AdamW, GroupScalars, ParameterRange, Sgd};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,8 +20,8 @@ pub enum ParameterSet {
 /// Which derived form of a convolution's weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PackedForm {
-    Fprop,
-    Dgrad,
+    Fprop(Algorithm),
+    Dgrad(Algorithm),
 }
 
 /// The rule of the update.

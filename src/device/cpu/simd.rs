@@ -70,6 +70,13 @@ pub trait Simd: Copy {
     /// The machine has the instruction set.
     unsafe fn splat(value: f32) -> Self;
 
+    /// `value` in every lane, where a register is at hand to prove the instruction set.
+    #[inline(always)]
+    fn like(self, value: f32) -> Self {
+        // SAFETY: `self` exists.
+        unsafe { Self::splat(value) }
+    }
+
     /// # Safety
     /// The machine has the instruction set; `from` is readable for `LANES` f32.
     unsafe fn load(from: *const f32) -> Self;
@@ -82,6 +89,10 @@ pub trait Simd: Copy {
     fn fma(self, b: Self, c: Self) -> Self;
 
     fn add(self, other: Self) -> Self;
+
+    fn sub(self, other: Self) -> Self;
+
+    fn mul(self, other: Self) -> Self;
 }
 
 /// Four lanes as an array: what the compiler makes of it on any machine.
@@ -122,6 +133,16 @@ impl Simd for Portable {
     #[inline(always)]
     fn add(self, other: Self) -> Self {
         Portable(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] - other.0[i]))
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] * other.0[i]))
     }
 }
 
@@ -175,6 +196,18 @@ mod x86 {
             // SAFETY: the value proves AVX-512.
             F32x16(unsafe { _mm512_add_ps(self.0, other.0) })
         }
+
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            // SAFETY: the value proves AVX-512.
+            F32x16(unsafe { _mm512_sub_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            // SAFETY: the value proves AVX-512.
+            F32x16(unsafe { _mm512_mul_ps(self.0, other.0) })
+        }
     }
 
     /// AVX2 with FMA.
@@ -218,6 +251,18 @@ mod x86 {
         fn add(self, other: Self) -> Self {
             // SAFETY: the value proves AVX2.
             F32x8(unsafe { _mm256_add_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            // SAFETY: the value proves AVX2.
+            F32x8(unsafe { _mm256_sub_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            // SAFETY: the value proves AVX2.
+            F32x8(unsafe { _mm256_mul_ps(self.0, other.0) })
         }
     }
 }
@@ -271,6 +316,18 @@ mod neon {
         fn add(self, other: Self) -> Self {
             // SAFETY: every aarch64 has NEON.
             F32x4(unsafe { vaddq_f32(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            // SAFETY: every aarch64 has NEON.
+            F32x4(unsafe { vsubq_f32(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            // SAFETY: every aarch64 has NEON.
+            F32x4(unsafe { vmulq_f32(self.0, other.0) })
         }
     }
 }

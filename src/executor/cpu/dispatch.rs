@@ -41,7 +41,8 @@ fn fprop(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: ConvE
         }
     };
     let (x, y) = (memory.input(node.inputs[0]), memory.output(node.outputs[0]));
-    conv::fprop(cpu, &problem, x, memory.packed(node), epilogue, y, memory.workspace(workspace_len(cpu, graph, node)));
+    let (packed, workspace) = memory.packed(cpu, node);
+    conv::fprop(cpu, &problem, x, packed, epilogue, y, workspace);
 }
 
 fn dgrad(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: DgradEpilogue) {
@@ -60,15 +61,8 @@ fn dgrad(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: Dgrad
         },
     };
     let (dy, dx) = (memory.input(node.inputs[0]), memory.output(node.outputs[0]));
-    conv::dgrad(
-        cpu,
-        &problem,
-        dy,
-        memory.packed(node),
-        epilogue,
-        dx,
-        memory.workspace(workspace_len(cpu, graph, node)),
-    );
+    let (packed, workspace) = memory.packed(cpu, node);
+    conv::dgrad(cpu, &problem, dy, packed, epilogue, dx, workspace);
 }
 
 /// Every op but the convolutions.

@@ -2,7 +2,10 @@
 //! itself with other numbers of threads.
 //!
 //! The bound: a sum of n products in f32, in any order, is off by at most n · u · Σ|a·b| to first order, u = 2⁻²⁴ (Higham,
-//! Accuracy and Stability of Numerical Algorithms, §3.1). The few operations of an epilogue are added to n.
+//! Accuracy and Stability of Numerical Algorithms, §3.1). The few operations of an epilogue are added to n. Minimal filtering
+//! has a bound of its own, in `filtered`.
+
+mod filtered;
 
 use super::Problem;
 use super::cpu::*;
@@ -57,6 +60,22 @@ fn kernels_match_plain_loops() {
         problem([1, 4, 4, 129], 130, [3, 3], 1, 1),
         problem([0, 4, 4, 16], 16, [3, 3], 1, 1),
     ] {
+        check(&cpus, &problem);
+    }
+}
+
+/// Minimal filtering: whole tiles and ones that hang over, one panel and a part of one, one batch of tiles and several.
+#[test]
+fn filtered_kernels_match_plain_loops() {
+    let cpus = cpus();
+    for problem in [
+        problem([2, 12, 12, 32], 32, [3, 3], 1, 1),
+        problem([2, 13, 11, 48], 64, [3, 3], 1, 1),
+        problem([5, 7, 9, 64], 48, [3, 3], 1, 1),
+        problem([33, 4, 4, 48], 80, [3, 3], 1, 1),
+        problem([1, 128, 130, 32], 32, [3, 3], 1, 1),
+    ] {
+        assert_eq!(Algorithm::of(&problem), Algorithm::Winograd, "{problem:?}");
         check(&cpus, &problem);
     }
 }
@@ -228,7 +247,25 @@ impl Reference {
                 }
             }
         }
-        Reference { y, dx, dw }
+        let mut reference = Reference { y, dx, dw };
+        if Algorithm::of(problem) == Algorithm::Winograd {
+            let sums = [&mut reference.y, &mut reference.dx, &mut reference.dw];
+            for (sums, magnitudes) in sums.into_iter().zip(filtered::magnitudes(problem, data)) {
+                for (sum, magnitude) in sums.iter_mut().zip(magnitudes) {
+                    assert!(magnitude >= sum.magnitude * (1.0 - 1e-9), "{problem:?}: a bound below that of plain sums");
+                    sum.magnitude = magnitude;
+                }
+            }
+        }
+        reference
+    }
+}
+
+/// Roundings on a path of a sum over `taps` and `depth`: minimal filtering sums over the depth alone.
+fn terms(problem: &Problem, taps: usize, depth: usize) -> usize {
+    match Algorithm::of(problem) {
+        Algorithm::Direct => taps * depth,
+        Algorithm::Winograd => depth + filtered::TRANSFORM_TERMS,
     }
 }
 
@@ -314,7 +351,7 @@ fn run_wgrad(cpu: &Cpu, problem: &Problem, data: &Data, before: &[f32]) -> Vec<f
 }
 
 fn check_fprop(what: &str, problem: &Problem, data: &Data, reference: &Reference, got: &Results) {
-    let terms = problem.taps() * problem.c;
+    let terms = terms(problem, problem.taps(), problem.c);
     for (i, y) in reference.y.iter().enumerate() {
         let k = i % problem.k;
         let (scale, shift) = (data.affine[k], data.affine[problem.k + k]);
@@ -352,7 +389,7 @@ fn check_statistics(what: &str, width: usize, y: &[f32], partials: &[f32]) {
 }
 
 fn check_dgrad(what: &str, problem: &Problem, data: &Data, reference: &Reference, got: &Results) {
-    let terms = problem.taps() * problem.k;
+    let terms = terms(problem, problem.taps(), problem.k);
     for (i, dx) in reference.dx.iter().enumerate() {
         let added = dx.plus(data.addend[i]);
         let masked = if data.z[i] > 0.0 { added } else { Sum::default() };
@@ -388,6 +425,6 @@ fn check_sums(what: &str, width: usize, data: &Data, dz: &[f32], partials: &[f32
 
 fn check_wgrad(what: &str, problem: &Problem, data: &Data, reference: &Reference, got: &Results) {
     for (i, dw) in reference.dw.iter().enumerate() {
-        dw.plus(data.dw[i]).assert(got.dw[i], problem.rows(), &format!("{what} wgrad"), i);
+        dw.plus(data.dw[i]).assert(got.dw[i], terms(problem, 1, problem.rows()), &format!("{what} wgrad"), i);
     }
 }

@@ -4,13 +4,17 @@
 use super::blocks::{Piece, product};
 use super::fprop::{STRIP, window};
 use super::geometry::Geometry;
+use super::winograd;
 use super::{DgradEpilogue, STATISTICS_ROWS};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 
 /// Length of the workspace [`dgrad`] needs.
-pub fn dgrad_workspace(_cpu: &Cpu, _problem: &Problem) -> usize {
-    0
+pub fn dgrad_workspace(cpu: &Cpu, problem: &Problem) -> usize {
+    match winograd::applies(problem) {
+        true => winograd::workspace(cpu, [problem.n, problem.h, problem.w], problem.k, problem.c),
+        false => 0,
+    }
 }
 
 /// `dx = epilogue(conv_transpose(dy))`.
@@ -23,19 +27,20 @@ pub fn dgrad(
     packed: &[f32],
     epilogue: DgradEpilogue,
     dx: &mut [f32],
-    _workspace: &mut [f32],
+    workspace: &mut [f32],
 ) {
     let geometry = &Geometry::dgrad(problem);
     assert_eq!(dy.len(), problem.output_len());
     assert_eq!(dx.len(), problem.input_len());
     match epilogue {
-        DgradEpilogue::Plain => product(cpu, geometry, dy, packed, dx, &[], |_| {}),
+        DgradEpilogue::Plain => product(cpu, geometry, dy, packed, dx, workspace, &[], |_| {}),
         DgradEpilogue::Add(addend) => product(
             cpu,
             geometry,
             dy,
             packed,
             dx,
+            workspace,
             &[addend],
             #[inline(always)]
             |piece| add(piece, addend),
@@ -51,6 +56,7 @@ pub fn dgrad(
                 dy,
                 packed,
                 dx,
+                workspace,
                 &reads,
                 #[inline(always)]
                 |piece| reduce.piece(piece),

@@ -2,6 +2,7 @@
 
 use super::blocks::{Piece, product};
 use super::geometry::Geometry;
+use super::winograd;
 use super::{Epilogue, STATISTICS_ROWS};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
@@ -10,8 +11,11 @@ use crate::ops::conv2d::Problem;
 pub(super) const STRIP: usize = 16;
 
 /// Length of the workspace [`fprop`] needs.
-pub fn fprop_workspace(_cpu: &Cpu, _problem: &Problem) -> usize {
-    0
+pub fn fprop_workspace(cpu: &Cpu, problem: &Problem) -> usize {
+    match winograd::applies(problem) {
+        true => winograd::workspace(cpu, [problem.n, problem.h, problem.w], problem.c, problem.k),
+        false => 0,
+    }
 }
 
 /// `y = epilogue(conv(x))`.
@@ -24,19 +28,20 @@ pub fn fprop(
     packed: &[f32],
     epilogue: Epilogue,
     y: &mut [f32],
-    _workspace: &mut [f32],
+    workspace: &mut [f32],
 ) {
     let geometry = &Geometry::fprop(problem);
     assert_eq!(x.len(), problem.input_len());
     assert_eq!(y.len(), problem.output_len());
     match epilogue {
-        Epilogue::Plain => product(cpu, geometry, x, packed, y, &[], |_| {}),
+        Epilogue::Plain => product(cpu, geometry, x, packed, y, workspace, &[], |_| {}),
         Epilogue::Bias(bias) => product(
             cpu,
             geometry,
             x,
             packed,
             y,
+            workspace,
             &[],
             #[inline(always)]
             |piece| add_bias(piece, bias),
@@ -50,6 +55,7 @@ pub fn fprop(
                 x,
                 packed,
                 y,
+                workspace,
                 &[],
                 #[inline(always)]
                 |piece| statistics(piece, &partials),
@@ -61,6 +67,7 @@ pub fn fprop(
             x,
             packed,
             y,
+            workspace,
             residual.as_slice(),
             #[inline(always)]
             |piece| transform(piece, affine, residual, relu),

@@ -1,6 +1,7 @@
 //! Which pixels of the source a pixel of the written matrix reads for which tap, forward and transposed, and in which
 //! order a block's pixels are best taken. No data, no kernels.
 
+use super::winograd;
 use crate::ops::conv2d::Problem;
 use std::ops::Range;
 
@@ -41,6 +42,8 @@ pub(super) struct Geometry {
     padding: usize,
     /// A tap is a kernel row.
     pub merged: bool,
+    /// Computed by minimal filtering.
+    pub filtered: bool,
 }
 
 impl Geometry {
@@ -59,6 +62,7 @@ impl Geometry {
             stride: problem.stride,
             padding: problem.padding,
             merged: problem.c < MERGE_BELOW && problem.s > 1,
+            filtered: winograd::applies(problem),
         }
     }
 
@@ -74,6 +78,11 @@ impl Geometry {
             merged: false,
             ..Geometry::fprop(problem)
         }
+    }
+
+    /// Number, height and width of the written images.
+    pub fn images(&self) -> [usize; 3] {
+        [self.images, self.height, self.width]
     }
 
     pub fn rows(&self) -> usize {

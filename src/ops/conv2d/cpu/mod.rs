@@ -11,6 +11,7 @@ mod fprop;
 mod geometry;
 mod pack;
 mod wgrad;
+mod winograd;
 
 pub use bias::{bias_gradient, bias_workspace};
 pub use dgrad::{dgrad, dgrad_workspace};
@@ -18,9 +19,30 @@ pub use fprop::{fprop, fprop_workspace};
 pub use pack::{pack_dgrad, pack_fprop, packed_dgrad_len, packed_fprop_len};
 pub use wgrad::{wgrad, wgrad_workspace};
 
+use crate::ops::conv2d::Problem;
+
 /// Rows of the written matrix (`[N·P·Q, K]` or `[N·H·W, C]`) that one block of partial sums covers, on every instruction
 /// set and for every shape. 128 divides the row counts of 64² images in batches of 32.
 pub const STATISTICS_ROWS: usize = 128;
+
+/// How a convolution is computed, in all its directions; each has its own packed weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Sums of products as they are defined.
+    Direct,
+    /// Minimal filtering of tiles of 4 × 4 outputs.
+    Winograd,
+}
+
+impl Algorithm {
+    /// Follows from the shape alone.
+    pub fn of(problem: &Problem) -> Algorithm {
+        match winograd::applies(problem) {
+            true => Algorithm::Winograd,
+            false => Algorithm::Direct,
+        }
+    }
+}
 
 /// What happens to a forward result before it leaves the cache.
 pub enum Epilogue<'a> {

@@ -5,6 +5,7 @@
 //! workspace, and the copies are added in order.
 
 use super::geometry::{Geometry, Pixel};
+use super::winograd;
 use crate::device::cpu::gemm::{A_AHEAD, Kernels, OuterTile};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
@@ -54,7 +55,10 @@ impl Split {
 
 /// Length of the workspace [`wgrad`] needs.
 pub fn wgrad_workspace(cpu: &Cpu, problem: &Problem) -> usize {
-    (Split::of(Kernels::of(cpu.isa()), problem).chunks - 1) * problem.weight_len()
+    match winograd::applies(problem) {
+        true => winograd::wgrad_workspace(problem),
+        false => (Split::of(Kernels::of(cpu.isa()), problem).chunks - 1) * problem.weight_len(),
+    }
 }
 
 /// `dw += dyᵀ × patches of x`.
@@ -66,6 +70,9 @@ pub fn wgrad(cpu: &Cpu, problem: &Problem, dy: &[f32], x: &[f32], dw: &mut [f32]
     assert_eq!(dw.len(), problem.weight_len());
     if dw.is_empty() || dy.is_empty() {
         return;
+    }
+    if winograd::applies(problem) {
+        return winograd::wgrad(cpu, problem, dy, x, dw, workspace);
     }
     let kernels = Kernels::of(cpu.isa());
     let split = &Split::of(kernels, problem);
@@ -313,7 +320,7 @@ impl Scratch {
 }
 
 /// `len` values of `values`, grown if need be, beginning on a cache line.
-fn aligned(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(super) fn aligned(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
     const LINE: usize = 16; // f32
     if values.len() < len + LINE {
         values.resize(len + LINE, 0.0);

@@ -1,0 +1,185 @@
+//! The gradient with respect to the weight by F(3×3, 4×4): tiles of dy are the kernel that the tiles of x are filtered with, and
+//! the sum over tiles is the depth of 36 matrix products `[K, tiles] × [tiles, C]`. A task holds all 36 products of some
+//! columns of dw, so that they never leave its cache before they become 9.
+
+use super::super::wgrad::aligned;
+use super::transform::{Job, KERNEL, PLANES, SIDE, Transforms};
+use super::{BATCH_LEN, BATCH_THREADS, Corner, Planes, TASK_TILES, Tiling, batch_tiles, transform_source};
+use crate::device::cpu::gemm::{A_AHEAD, Kernels, OuterTile};
+use crate::device::cpu::{Cpu, SharedMut};
+use crate::ops::conv2d::Problem;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Register tiles of rows of dw that one task computes: what is read of x then serves as many.
+const TASK_ROW_TILES: usize = 3;
+
+/// Follows from the shape alone: it decides the order of sums.
+struct Sizes {
+    tiling: Tiling,
+    batch: usize,
+    x: Planes,
+    dy: Planes,
+}
+
+impl Sizes {
+    fn of(problem: &Problem) -> Sizes {
+        let Problem { n, h, w, c, k, .. } = *problem;
+        let tiling = Tiling::of(n, h, w);
+        let batch = batch_tiles(tiling.tiles(), PLANES * (c + k), BATCH_LEN * BATCH_THREADS);
+        Sizes { tiling, batch, x: Planes::of(batch, c), dy: Planes::of(batch, k) }
+    }
+}
+
+pub(in super::super) fn wgrad_workspace(problem: &Problem) -> usize {
+    let sizes = Sizes::of(problem);
+    sizes.x.len() + sizes.dy.len() + problem.c.max(problem.k)
+}
+
+/// As [`super::super::wgrad`].
+pub(in super::super) fn wgrad(
+    cpu: &Cpu,
+    problem: &Problem,
+    dy: &[f32],
+    x: &[f32],
+    dw: &mut [f32],
+    workspace: &mut [f32],
+) {
+    let sizes = Sizes::of(problem);
+    let (transformed_x, rest) = workspace.split_at_mut(sizes.x.len());
+    let (transformed_dy, rest) = rest.split_at_mut(sizes.dy.len());
+    let zeros = &mut rest[..problem.c.max(problem.k)];
+    zeros.fill(0.0);
+    let kernels = Kernels::of(cpu.isa());
+    let task = Task {
+        problem,
+        kernels,
+        transforms: Transforms::of(cpu.isa()),
+        sizes: &sizes,
+        x: SharedMut::new(transformed_x),
+        dy: SharedMut::new(transformed_dy),
+        dw: SharedMut::new(dw),
+    };
+    let row_tiles = kernels.tiles(problem.k);
+    let groups = row_tiles.div_ceil(TASK_ROW_TILES);
+    let panels = problem.c.div_ceil(kernels.columns);
+    for start in (0..sizes.tiling.tiles()).step_by(sizes.batch) {
+        let tiles = start..sizes.tiling.tiles().min(start + sizes.batch);
+        transform_source(cpu, &sizes.tiling, x, &zeros[..problem.c], tiles.clone(), sizes.x, &task.x);
+        task.transform_dy(cpu, dy, zeros, tiles.clone());
+        cpu.parallel(
+            groups * panels,
+            #[inline(always)]
+            |index| {
+                let (group, panel) = (index / panels, index % panels);
+                task.run(group * row_tiles / groups..(group + 1) * row_tiles / groups, panel, tiles.len());
+            },
+        );
+    }
+}
+
+/// Tables and products of one task. Each thread keeps one and refills it.
+#[derive(Default)]
+struct Scratch {
+    dy: Vec<*const f32>,
+    x: Vec<*const f32>,
+    products: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+struct Task<'a> {
+    problem: &'a Problem,
+    kernels: &'static Kernels,
+    transforms: &'static Transforms,
+    sizes: &'a Sizes,
+    x: SharedMut<'a, f32>,
+    dy: SharedMut<'a, f32>,
+    dw: SharedMut<'a, f32>,
+}
+
+impl Task<'_> {
+    /// G g Gᵀ of every tile's 4 × 4 pixels of dy.
+    fn transform_dy(&self, cpu: &Cpu, dy: &[f32], zeros: &[f32], tiles: Range<usize>) {
+        let (tiling, k) = (&self.sizes.tiling, self.problem.k);
+        cpu.parallel(
+            tiles.len().div_ceil(TASK_TILES),
+            #[inline(always)]
+            |task| {
+                let first = tiles.start + task * TASK_TILES;
+                for tile in first..tiles.end.min(first + TASK_TILES) {
+                    let Corner { image, y, x } = tiling.corner(tile);
+                    let place = [image as isize, y as isize, x as isize];
+                    let at = |start: usize| dy[start..start + k].as_ptr();
+                    let from = tiling.pixels::<SIDE, _>(place, k, zeros.as_ptr(), at);
+                    let to = self.sizes.dy.rows(&self.dy, tile - tiles.start);
+                    let job = Job { from: from.as_flattened(), to: &to, len: k };
+                    // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
+                    // channels, and a tile's rows of the planes belong to this task.
+                    unsafe { (self.transforms.gradient)(&job) };
+                }
+            },
+        );
+    }
+
+    /// All 36 products of some rows and one panel of columns of dw, and what becomes of them.
+    fn run(&self, row_tiles: Range<usize>, panel: usize, tiles: usize) {
+        let (kernels, k) = (self.kernels, self.problem.k);
+        let width = kernels.columns;
+        let columns = panel * width..self.problem.c.min((panel + 1) * width);
+        let rows = kernels.tile(k, row_tiles.start).start..kernels.tile(k, row_tiles.end - 1).end;
+        SCRATCH.with_borrow_mut(|Scratch { dy: a, x: b, products }| {
+            let products = aligned(products, PLANES * rows.len() * width);
+            products.fill(0.0);
+            let products = SharedMut::new(products);
+            for point in 0..PLANES {
+                let row = |planes: &super::Planes, values: &SharedMut<f32>, tile: usize, len: usize| {
+                    let start = point * planes.plane + tile * planes.pitch;
+                    values.pointer(start..start + len).cast_const()
+                };
+                a.clear();
+                a.extend((0..tiles).map(|tile| row(&self.sizes.dy, &self.dy, tile, k)));
+                a.extend([std::ptr::null(); A_AHEAD]);
+                b.clear();
+                b.extend((0..tiles).map(|tile| row(&self.sizes.x, &self.x, tile, self.problem.c)));
+                for index in row_tiles.clone() {
+                    let channels = kernels.tile(k, index);
+                    let start = (point * rows.len() + channels.start - rows.start) * width;
+                    let tile = OuterTile {
+                        a,
+                        a_offset: channels.start,
+                        b,
+                        b_offset: columns.start,
+                        b_next: columns.start + self.sizes.x.plane,
+                        output: products.pointer(start..start + channels.len() * width),
+                        output_stride: width,
+                        columns: columns.len(),
+                    };
+                    // SAFETY: the kernels are those of the CPU's instruction set; rows of dy hold all its channels; rows of x
+                    // are followed by a line or another row, so that a whole panel is readable; the products are this task's.
+                    unsafe { kernels.outer(channels.len(), &tile) };
+                }
+            }
+            self.write(rows.clone(), columns.clone(), &products);
+        });
+    }
+
+    /// Aᵀ m A of the products, added to dw.
+    fn write(&self, rows: Range<usize>, columns: Range<usize>, products: &SharedMut<f32>) {
+        let (width, c) = (self.kernels.columns, self.problem.c);
+        for k in rows.clone() {
+            let from: [*const f32; PLANES] = std::array::from_fn(|point| {
+                let start = (point * rows.len() + k - rows.start) * width;
+                products.pointer(start..start + width).cast_const()
+            });
+            let to: [*mut f32; KERNEL * KERNEL] = std::array::from_fn(|tap| {
+                let start = (k * KERNEL * KERNEL + tap) * c;
+                self.dw.pointer(start + columns.start..start + columns.end)
+            });
+            // SAFETY: the transforms are those of the CPU's instruction set; these rows and columns of dw are this task's.
+            unsafe { (self.transforms.weight_gradient)(&Job { from: &from, to: &to, len: columns.len() }) };
+        }
+    }
+}
