@@ -2,7 +2,7 @@
 //! runs on the digits and the blood cells.
 
 use crate::balance::Method;
-use crate::config::{BatchNormMode, OnNan, TrainConfig};
+use crate::config::{BatchNormMode, CacheChoice, OnNan, TrainConfig};
 use crate::model::Backbone;
 use crate::model::heads::detection::HeadSize;
 use crate::optim::OptimizerKind;
@@ -67,6 +67,8 @@ impl Recipe {
             jitter: 0.0,
             scale: 0.75,
             max_broken: 0.01,
+            cache: CacheChoice::None,
+            cache_gib: 8.0,
             accumulate: 1,
             freeze: Vec::new(),
             batch_norm: BatchNormMode::Train,

@@ -1,13 +1,13 @@
 //! The flags of `polyhead bench`, and where its figures go.
 
-use crate::bench::{self, Heads, Measurement, Options, Source};
+use crate::bench::{self, DataOptions, Heads, Measurement, Options, Source};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::Backbone;
 use crate::model::weights::write_whole;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum BenchCommand {
@@ -15,6 +15,8 @@ pub enum BenchCommand {
     Train(StepsArgs),
     /// Images per second of evaluation forward passes
     Infer(StepsArgs),
+    /// Images per second of the input pipeline, per core and stage, and whether it feeds steps of some rate
+    Data(DataArgs),
     /// Where a training step's time goes, by op and size, against the device's ceilings and the unfused list
     Ops {
         #[command(flatten)]
@@ -26,6 +28,26 @@ pub enum BenchCommand {
         #[arg(long, value_name = "IMAGES", num_args = 0..=1, require_equals = true, default_missing_value = "8")]
         check: Option<usize>,
     },
+}
+
+#[derive(Args)]
+pub struct DataArgs {
+    /// A folder of images or a data.yaml [default: the built-in digits]
+    data: Option<PathBuf>,
+    /// Threads that decode and augment
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    #[arg(long, default_value_t = 224)]
+    imgsz: usize,
+    /// Images that are timed
+    #[arg(long, default_value_t = 512)]
+    images: usize,
+    /// Say whether steps of this rate are fed, and how many cores that takes
+    #[arg(long, value_name = "RATE")]
+    images_per_second: Option<f64>,
+    /// Write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -82,15 +104,18 @@ impl BenchArgs {
     }
 
     fn write<T: Serialize>(&self, figures: &T, table: impl FnOnce() -> String) -> Result<()> {
-        if let Some(path) = &self.json {
-            let text = serde_json::to_string_pretty(figures).map_err(|e| Error::Other(e.to_string()))? + "\n";
-            write_whole(path, text.as_bytes())?;
-        }
+        write_json(self.json.as_deref(), figures)?;
         match &self.markdown {
             Some(path) => write_whole(path, table().as_bytes()),
             None => Ok(()),
         }
     }
+}
+
+fn write_json<T: Serialize>(path: Option<&Path>, figures: &T) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let text = serde_json::to_string_pretty(figures).map_err(|e| Error::Other(e.to_string()))? + "\n";
+    write_whole(path, text.as_bytes())
 }
 
 /// Measures what was asked for.
@@ -101,8 +126,16 @@ pub fn run(command: BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Train(args) => steps(&args, bench::train),
         BenchCommand::Infer(args) => steps(&args, bench::infer),
+        BenchCommand::Data(args) => data(args),
         BenchCommand::Ops { bench, batch, check } => ops(&bench, batch, check),
     }
+}
+
+fn data(args: DataArgs) -> Result<()> {
+    let DataArgs { data, workers, imgsz, images, images_per_second, json } = args;
+    let measured = bench::data(&DataOptions { data, workers, imgsz, images, images_per_second })?;
+    println!("{measured}");
+    write_json(json.as_deref(), &measured)
 }
 
 /// One measurement for each batch size. The files hold what has been measured so far: a batch that does not fit on a device

@@ -2,6 +2,7 @@
 
 mod bench_flags;
 mod evaluate_flags;
+mod input_flags;
 mod life_flags;
 mod predict_flags;
 
@@ -19,6 +20,7 @@ use crate::train::{self, ResumeOverrides};
 use bench_flags::BenchCommand;
 use clap::{Args, Parser, Subcommand};
 use evaluate_flags::EvaluateArgs;
+use input_flags::InputArgs;
 use life_flags::LifeArgs;
 use predict_flags::PredictArgs;
 use std::collections::BTreeMap;
@@ -156,6 +158,8 @@ struct TrainArgs {
     #[arg(long)]
     max_broken: Option<f32>,
     #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
     life: LifeArgs,
 }
 
@@ -199,6 +203,7 @@ impl TrainArgs {
         config.milestones = self.milestones;
         config.task_weights = per_task("--task-weight", &self.task_weight)?;
         config.lr_heads = per_task("--lr-head", &self.lr_head)?;
+        self.input.apply(&mut config);
         self.life.apply(&mut config)?;
         config.check()?;
         for (given, flag, schedule, word) in
@@ -251,7 +256,11 @@ impl TrainArgs {
             patience: self.life.patience,
             time: self.life.time,
             save_minutes: self.life.save_minutes,
-            ignored: given.iter().filter(|g| g.0).map(|g| g.1).chain(self.life.ignored()).map(str::to_owned).collect(),
+            ignored: (given.iter().filter(|g| g.0).map(|g| g.1))
+                .chain(self.input.ignored())
+                .chain(self.life.ignored())
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }
@@ -328,7 +337,7 @@ pub fn run(cli: Cli) -> Result<()> {
             println!("{}", describe::check(&dataset));
             let broken = describe::broken(&dataset);
             for b in &broken {
-                println!("unreadable: {}: {}", b.name, b.message);
+                println!("unreadable: {b}");
             }
             println!("unreadable images: {}", broken.len());
             Ok(())

@@ -2,6 +2,7 @@
 //! the built-in digits. It knows no model and no strides, and prints nothing.
 
 pub mod augment;
+pub mod cache;
 mod data_yaml;
 pub mod dataset;
 mod declaration;
@@ -11,6 +12,7 @@ pub mod digits;
 mod discovery;
 mod formats;
 pub mod geometry;
+mod jpeg;
 mod labels;
 mod listing;
 pub mod loader;

@@ -5,7 +5,7 @@ use super::dataset::Sample;
 use super::decode::{self, Image};
 use super::loader::{Batch, Broken, Encode, Item, LoaderOptions};
 use super::random::Random;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -233,7 +233,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// The image at a position of the stream; in training the next readable one of its epoch where that is broken.
-    fn readable(&self, position: u64, broken: &mut Vec<Broken>) -> Result<Option<(usize, Image, Random)>> {
+    fn readable(&self, position: u64, broken: &mut Vec<Broken>) -> Result<Option<(usize, Arc<Image>, Random)>> {
         let samples = self.samples.len() as u64;
         let (epoch, slot) = (position / samples, position % samples);
         let (permutation, tries) = match &self.order {
@@ -243,11 +243,9 @@ impl<T: Send + 'static> Shared<T> {
         for skipped in 0..tries {
             let slot = ((slot + skipped) % samples) as usize;
             let index = permutation.as_ref().map_or(slot, |p| p[slot] as usize);
-            match decode::decode(&self.samples[index].image) {
-                Ok(image) => {
-                    let key = [self.options.seed, epoch, index as u64, skipped];
-                    return Ok(Some((index, image, Random::new(&key))));
-                }
+            let random = Random::new(&[self.options.seed, epoch, index as u64, skipped]);
+            match self.decode(index, &random) {
+                Ok(image) => return Ok(Some((index, image, random))),
                 Err(e) if broken.iter().all(|b| b.index != index) => {
                     broken.push(self.broken(index, &e));
                 }
@@ -263,6 +261,17 @@ impl<T: Send + 'static> Shared<T> {
                 let message = format!("none of {} images can be read", self.samples.len());
                 Err(Error::Other(message))
             }
+        }
+    }
+
+    /// As much of an image as will be drawn with `random`, or all of it where it is kept for later.
+    fn decode(&self, index: usize, random: &Random) -> Result<Arc<Image>> {
+        let LoaderOptions { augment, imgsz, cache, .. } = &self.options;
+        let path = &self.samples[index].image;
+        let part = |size| augment.reach(size, *imgsz, &mut random.clone());
+        match cache {
+            Some(cache) => cache.decode(path, part),
+            None => decode::decode_part(path, part).map(Arc::new),
         }
     }
 
@@ -366,7 +375,8 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn too_many(&self, broken: &BTreeMap<usize, Broken>) -> Error {
-        let shown: Vec<String> = broken.values().take(5).map(|b| format!("{} ({})", b.name, b.message)).collect();
+        let shown: Vec<String> =
+            broken.values().take(5).map(|b| format!("{} ({})", one_line(&b.name), b.message)).collect();
         let tail = if broken.len() > 5 { "; …" } else { "" };
         Error::Other(format!(
             "{} of {} images cannot be read, more than --max-broken {} allows: {}{tail}; repair or remove them, or raise --max-broken",

@@ -18,6 +18,7 @@ fn options(workers: usize) -> LoaderOptions {
         augment: Augment::training(true, true),
         max_broken: 0.0,
         prefetch: 2,
+        cache: None,
     }
 }
 
