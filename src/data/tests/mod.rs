@@ -3,6 +3,7 @@
 mod declarations;
 mod digits;
 mod formats;
+mod images;
 mod loading;
 mod losses;
 mod multi_label;
