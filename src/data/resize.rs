@@ -84,10 +84,10 @@ fn whole_part(value: f32) -> u8 {
 /// The weighted sum of `weights.len()` rows, the first of which `part` begins with, added from the top.
 #[inline(always)]
 fn mix_rows(mixed: &mut [f32], part: &[u8], stride: usize, weights: &[f32]) {
-    match weights {
-        &[a, b] => mix_few_rows(mixed, part, stride, [a, b]),
-        &[a, b, c] => mix_few_rows(mixed, part, stride, [a, b, c]),
-        &[a, b, c, d] => mix_few_rows(mixed, part, stride, [a, b, c, d]),
+    match *weights {
+        [a, b] => mix_few_rows(mixed, part, stride, [a, b]),
+        [a, b, c] => mix_few_rows(mixed, part, stride, [a, b, c]),
+        [a, b, c, d] => mix_few_rows(mixed, part, stride, [a, b, c, d]),
         _ => {
             mix_few_rows(mixed, part, stride, [weights[0]]);
             for (k, &weight) in weights.iter().enumerate().skip(1) {
@@ -254,6 +254,33 @@ mod tests {
     }
 
     const PILLOW: &[(usize, &[u8])] = &[(2, &[91, 153]), (3, &[60, 120, 187]), (7, &[0, 71, 186, 120, 55, 175, 250])];
+
+    /// The same sums in plain loops: no instruction set and no number of weights changes a bit.
+    #[test]
+    fn pixels_are_the_plain_sums() {
+        use crate::data::random::Random;
+        let mut random = Random::new(&[4]);
+        let rgb = (0..71 * 53 * 3).map(|_| random.next_u64() as u8).collect();
+        let image = Image { width: 71, height: 53, rgb };
+        for _ in 0..200 {
+            let [x, y] = [random.between(0.0, 60.0), random.between(0.0, 45.0)];
+            let source = [x, y, random.between(x + 1.0, 71.0), random.between(y + 1.0, 53.0)];
+            let [width, height] = [1 + random.below(90), 1 + random.below(40)];
+            let (columns, rows) =
+                (Taps::new(71, source[0], source[2], width), Taps::new(53, source[1], source[3], height));
+            let pixel = |i: usize| {
+                let (x, y, colour) = (i / 3 % width, i / 3 / width, i % 3);
+                let ((left, across), (top, down)) = (columns.of(x), rows.of(y));
+                let mixed = |column: usize| {
+                    let value = |k: usize| f32::from(image.rgb[((top + k) * 71 + column) * 3 + colour]);
+                    (1..down.len()).fold(down[0] * value(0), |sum, k| sum + down[k] * value(k))
+                };
+                across.iter().enumerate().fold(0.5, |sum, (k, weight)| sum + weight * mixed(left + k)) as u8
+            };
+            let expected: Vec<u8> = (0..width * height * 3).map(pixel).collect();
+            assert!(resized(&image, source, Mirror::No, width, height) == expected, "{source:?} to {width} × {height}");
+        }
+    }
 
     #[test]
     fn shrinking_keeps_the_mean() {

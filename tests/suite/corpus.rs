@@ -1,7 +1,7 @@
 //! Hundreds of damaged images and label files, made from a seed out of valid ones: each is read or refused with a sentence, within its
 //! time and memory, by decoding, `data check` and a dry run. What is found to do otherwise belongs here.
 
-use crate::cli::{polyhead, text};
+use crate::cli::{SMALL, polyhead, results, succeed, text};
 use crate::step::Folder;
 use polyhead::data::random::Random;
 use polyhead::data::{Dataset, OpenOptions, decode, describe};
@@ -143,6 +143,29 @@ const TABLE: &str = "file,kind,size\nimages/1.png,cat,12.5\nimages/2.png,dog,-3e
 const TASKS: &str = "train: images\ntasks:
   kind: {type: classify, from: {csv: labels.csv, column: kind}}
   size: {type: regress, from: {csv: labels.csv, column: size}, unit: mm}\n";
+
+#[test]
+fn a_run_has_the_same_numbers_whatever_is_cached() {
+    let folder = Folder::new("corpus-cache");
+    let (images, project) = (folder.path.join("images"), folder.path.join("runs"));
+    write_images(&images);
+    let [images, to] = [&images, &project].map(|path| path.to_string_lossy().into_owned());
+    let run = |name: &str, more: &[&str]| {
+        let start = ["train", &images, "--project", &to, "--name", name, "--max-broken", "1", "--epochs", "2"];
+        succeed(&[&start, &SMALL[..], more].concat());
+        let mut rows = results(&project.join("train").join(name).to_string_lossy());
+        rows.iter_mut().for_each(|row| drop(row.remove("time")));
+        rows
+    };
+    let expected = run("none", &[]);
+    assert!(run("ram", &["--cache", "ram"]) == expected);
+    assert!(run("disk", &["--cache", "disk"]) == expected);
+    let kept = || fs::read_dir(project.join("cache")).unwrap().count();
+    let all = kept();
+    assert!(all > 60, "{all}");
+    assert!(run("again", &["--cache", "disk", "--cache-gib", "0.00001"]) == expected);
+    assert_eq!(kept(), all);
+}
 
 /// Valid label files, one layout each: the file that is damaged, and all there are.
 const LAYOUTS: [(&str, &[(&str, &str)]); 5] = [

@@ -55,7 +55,8 @@ impl Enlarged {
                 Chroma::HalfBoth => {
                     let mixed = &mut self.mixed[..plane.width + 2];
                     let near = y / 2;
-                    let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(plane.height - 1) };
+                    let far =
+                        if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(plane.height - 1) };
                     for ((m, &near), &far) in mixed[1..].iter_mut().zip(plane.row(near)).zip(plane.row(far)) {
                         *m = (3 * i16::from(near) + 2 + i16::from(far)) >> 2;
                     }

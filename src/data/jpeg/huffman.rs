@@ -44,14 +44,19 @@ impl Table {
         let mut table =
             Box::new(Table { entries: [Entry(LONG); 1 << LOOKUP], ends: [0; 17], offsets: [0; 17], symbols: [0; 256] });
         table.symbols.get_mut(..given.len())?.copy_from_slice(given);
+        // A code and its value are then at most 31 bits.
+        if class == Class::Dc && given.iter().any(|&size| size > 15) {
+            return None;
+        }
         let (mut code, mut at) = (0u32, 0usize);
         for length in 1..=16u32 {
             let count = u32::from(counts[length as usize - 1]);
             table.offsets[length as usize] = at as i32 - code as i32;
+            // No code is all ones.
+            if count > 0 && code + count >= 1 << length {
+                return None;
+            }
             for _ in 0..count {
-                if code >> length != 0 {
-                    return None;
-                }
                 if length <= LOOKUP {
                     let symbol = *given.get(at)?;
                     let first = (code << (LOOKUP - length)) as usize;
@@ -83,9 +88,6 @@ impl Entry {
     /// `low` are the bits of the lookup after the code, of `length` bits.
     fn new(class: Class, symbol: u8, length: u32, low: u32) -> Entry {
         let (zeros, size) = split(class, symbol);
-        if size > largest(class) {
-            return Entry(LONG);
-        }
         let left = LOOKUP - length;
         if size > left {
             return Entry(length | VALUE_FOLLOWS | zeros << 8 | size << 16);
@@ -115,14 +117,10 @@ fn split(class: Class, symbol: u8) -> (u32, u32) {
     let symbol = u32::from(symbol);
     match (class, symbol) {
         (Class::Dc, size) => (0, size),
-        (Class::Ac, 0) => (END_OF_BLOCK, 0),
+        // Sixteen zeros are a run; fewer without a value are none.
+        (Class::Ac, symbol) if symbol & 15 == 0 && symbol != 0xF0 => (END_OF_BLOCK, 0),
         (Class::Ac, symbol) => (symbol >> 4, symbol & 15),
     }
-}
-
-/// Bits of the largest value in a picture of 8-bit samples.
-fn largest(class: Class) -> u32 {
-    if class == Class::Dc { 11 } else { 10 }
 }
 
 /// The signed value that `size` bits, at least 1, stand for.
@@ -236,9 +234,6 @@ impl Bits<'_> {
         if size == 0 {
             return Ok((zeros, 0));
         }
-        if size > largest(class) {
-            return Err(Damaged);
-        }
         let value = extend((self.buffer >> (64 - size)) as u32, size);
         self.drop(size);
         Ok((zeros, value))
@@ -264,7 +259,7 @@ impl Bits<'_> {
                 // An end of block, or a run that leaves it.
                 return if k >= END_OF_BLOCK { Ok(filled) } else { Err(Damaged) };
             }
-            coefficients[usize::from(NATURAL[k as usize]) & 63] = value * quantisation[k as usize];
+            coefficients[usize::from(NATURAL[k as usize]) & 63] = value.wrapping_mul(quantisation[k as usize]);
             k += 1;
             filled = k as usize;
         }

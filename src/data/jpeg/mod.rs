@@ -160,7 +160,7 @@ impl<'a> Jpeg<'a> {
                 return None;
             }
         }
-        (body.take(3)? == [0, 63, 0]).then_some(())
+        (body.0 == [0, 63, 0]).then_some(())
     }
 
     /// Decodes `part`, in pixels as they are stored; the others of the image stay black. Nothing where the data is damaged.

@@ -101,6 +101,33 @@ fn baseline_jpegs_have_the_general_decoders_bytes_whole_and_in_part() {
     assert_eq!(baseline, 8);
 }
 
+/// Damage that the general decoder does not see is read alike, and what it refuses is refused.
+#[test]
+fn damaged_baseline_jpegs_are_what_the_general_decoder_makes_of_them() {
+    let (mut read, mut handed_over) = (0, 0);
+    for file in goldens().into_iter().filter(|f| f.extension().unwrap() == "jpg") {
+        let seed = fs::read(&file).unwrap();
+        for copy in 0..150 {
+            let (mut bytes, mut random) = (seed.clone(), Random::new(&[copy]));
+            for _ in 0..1 + copy % 3 {
+                let at = 20 + random.below(bytes.len() - 22);
+                bytes[at] ^= 1 << random.below(8);
+            }
+            let Some(jpeg) = crate::data::jpeg::Jpeg::open(&bytes).filter(|j| j.width * j.height < 1 << 20) else {
+                continue;
+            };
+            match jpeg.decode(&Part::whole([jpeg.width, jpeg.height])) {
+                Some(image) => {
+                    assert_eq!(image, by_the_general_decoder(&bytes), "{} {copy}", file.display());
+                    read += 1;
+                }
+                None => handed_over += 1,
+            }
+        }
+    }
+    assert!(read > 300 && handed_over > 100, "{read} read, {handed_over} handed over");
+}
+
 #[test]
 fn what_is_drawn_lies_within_reach() {
     let mut random = Random::new(&[8]);
