@@ -213,7 +213,10 @@ impl fmt::Display for DataMeasurement {
         writeln!(f, "{:.1} images/s per core; {} at {}²", self.samples_per_sec_per_core, self.data, self.img_size)?;
         let stages =
             [("read", read), ("decode", decode), ("crop, resize", resize), ("augment", augment), ("encode", encode)];
-        let row = |name, time: f64| format!("  {name:12}  {time:8.3} ms  {:9.1} images/s", 1e3 / time);
+        let row = |name, time: f64| {
+            let rate = if time > 0.0 { format!("{:9.1} images/s", 1e3 / time) } else { " ".repeat(18) };
+            format!("  {name:12}  {time:8.3} ms  {rate}")
+        };
         for (name, time) in stages {
             writeln!(f, "{}  {:5.1} %", row(name, time), 100.0 * time / self.stages.total())?;
         }

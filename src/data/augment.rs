@@ -81,7 +81,7 @@ impl Augment {
     }
 
     /// The pixels that [`Augment::draw`] with the same `random` looks at, of a picture of `source` pixels: no others need
-    /// be decoded.
+    /// be decoded. Where there are transforms, `Composer::reach` knows.
     pub fn reach(&self, source: [usize; 2], size: usize, random: &mut Random) -> Part {
         let geometry = self.frame(source, size, random);
         let [left, top, right, bottom] = geometry.invert_box(&[0.0, 0.0, size as f32, size as f32]);

@@ -118,7 +118,10 @@ fn the_input_pipeline_is_timed_by_stage_and_held_to_a_rate() {
     assert!(number(&measured, "loader_samples_per_sec") > 0.0);
     for stage in ["read", "decode", "crop, resize", "augment", "encode", "convert"] {
         let row = printed.lines().find(|line| line.trim_start().starts_with(stage));
-        assert!(row.is_some_and(|row| row.contains(" ms ") && row.contains(" images/s ")), "{stage}: {printed}");
+        // Nothing is done to images here but framing: that stage may take no time at all.
+        let rated = |row: &str| row.contains(" images/s ") || stage == "augment";
+        assert!(row.is_some_and(|row| row.contains(" ms ") && rated(row)), "{stage}: {printed}");
+        assert!(!printed.contains("inf images/s"), "{printed}");
     }
     assert_eq!((&measured["wanted"]["supply"], &measured["wanted"]["cores"]), (&Value::from("fed"), &Value::from(1)));
     assert!(
