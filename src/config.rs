@@ -97,6 +97,11 @@ pub struct TrainConfig {
     /// Within an epoch the state is saved this often.
     #[serde(default = "default_save_minutes")]
     pub save_minutes: f32,
+    /// Where decoded images are kept for later epochs, and how much of them at most, in GiB.
+    #[serde(default)]
+    pub cache: CacheChoice,
+    #[serde(default = "default_cache_gib")]
+    pub cache_gib: f64,
 }
 
 /// What files from before the choice existed mean.
@@ -106,6 +111,21 @@ fn one_batch() -> usize {
 
 fn default_save_minutes() -> f32 {
     10.0
+}
+
+fn default_cache_gib() -> f64 {
+    8.0
+}
+
+/// Where decoded images are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheChoice {
+    /// Every epoch decodes anew, and only what it looks at.
+    #[default]
+    None,
+    Ram,
+    Disk,
 }
 
 /// What batch norms of layers that learn normalise by.
@@ -195,6 +215,7 @@ impl TrainConfig {
         check_image_size(self.imgsz)?;
         positive(self.accumulate as f64, "accumulate")?;
         positive(f64::from(self.save_minutes), "save-minutes")?;
+        positive(self.cache_gib, "cache-gib")?;
         if let Some(hours) = self.time {
             positive(hours, "time")?;
         }
@@ -294,7 +315,7 @@ mod tests {
         let transforms = serde_json::to_value(config.transforms).unwrap();
         let transforms = transforms.as_object().unwrap().keys().map(String::as_str);
         let others = ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads", "sampling", "repeat_factor"];
-        for new in transforms.chain(others) {
+        for new in transforms.chain(others).chain(["cache", "cache_gib"]) {
             assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
         }
         assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);

@@ -65,6 +65,22 @@ impl Error {
     }
 }
 
+/// A path as one line, whatever its bytes: control characters and what is no Unicode are escaped.
+pub fn shown(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(&one_line(chunk.valid()));
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// A text with its control characters escaped.
+pub fn one_line(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,12 +88,12 @@ impl fmt::Display for Error {
                 write!(f, "{op}: expected {expected}, got {got}")
             }
             Error::Data { file, line: Some(line), message } => {
-                write!(f, "{}:{line}: {message}", file.display())
+                write!(f, "{}:{line}: {message}", shown(file))
             }
-            Error::Data { file, line: None, message } => write!(f, "{}: {message}", file.display()),
+            Error::Data { file, line: None, message } => write!(f, "{}: {message}", shown(file)),
             Error::Usage(message) | Error::Other(message) => f.write_str(message),
-            Error::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
-            Error::Checkpoint { file, message } => write!(f, "{}: {message}", file.display()),
+            Error::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", shown(path)),
+            Error::Checkpoint { file, message } => write!(f, "{}: {message}", shown(file)),
             Error::NonFinite { report } => f.write_str(report),
             Error::Interrupted => f.write_str("interrupted"),
         }

@@ -2,7 +2,7 @@
 //! runs on the digits and the blood cells.
 
 use crate::balance::Method;
-use crate::config::{BatchNormMode, OnNan, TrainConfig};
+use crate::config::{BatchNormMode, CacheChoice, OnNan, TrainConfig};
 use crate::data::{Sampling, Transforms};
 use crate::model::Backbone;
 use crate::model::heads::detection::HeadSize;
@@ -71,6 +71,8 @@ impl Recipe {
             sampling: Sampling::Uniform,
             repeat_factor: 0.0,
             max_broken: 0.01,
+            cache: CacheChoice::None,
+            cache_gib: 8.0,
             accumulate: 1,
             freeze: Vec::new(),
             batch_norm: BatchNormMode::Train,

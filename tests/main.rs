@@ -8,6 +8,8 @@ mod balance;
 mod bench;
 #[path = "suite/cli.rs"]
 mod cli;
+#[path = "suite/corpus.rs"]
+mod corpus;
 #[path = "suite/cuda.rs"]
 mod cuda;
 #[path = "suite/devices.rs"]

@@ -90,7 +90,7 @@ impl<T: Send + 'static> Batches<T> {
             Batches::Loaded { loader, .. } => {
                 let batch = loader.next()?;
                 for broken in &batch.broken {
-                    eprintln!("unreadable, left out: {}: {}", broken.name, broken.message);
+                    eprintln!("unreadable, left out: {broken}");
                 }
                 let targets: Vec<T> = batch.items.into_iter().map(|item| item.encoded).collect();
                 take(&batch.images, &targets)?;

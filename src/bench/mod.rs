@@ -3,12 +3,14 @@
 
 mod check;
 mod clocks;
+mod data;
 mod input;
 mod ops;
 mod steps;
 
 pub use check::{Checked, Pair, check_kernels};
 pub use clocks::Readings;
+pub use data::{DataMeasurement, DataOptions, Stages, Wanted, data};
 pub use input::{Input, Source, Supply};
 pub use ops::{OpsMeasurement, ops};
 pub use steps::{Measurement, infer, markdown, train};

@@ -1,13 +1,16 @@
 //! The flags of `polyhead bench`, and where its figures go.
 
-use crate::bench::{self, Heads, Measurement, Options, Source};
+use super::augment_flags::AugmentArgs;
+use crate::bench::{self, DataOptions, Heads, Measurement, Options, Source};
+use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::Backbone;
 use crate::model::weights::write_whole;
+use crate::recipe::Recipe;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum BenchCommand {
@@ -15,6 +18,8 @@ pub enum BenchCommand {
     Train(StepsArgs),
     /// Images per second of evaluation forward passes
     Infer(StepsArgs),
+    /// Images per second of the input pipeline, per core and stage, and whether it feeds steps of some rate
+    Data(DataArgs),
     /// Where a training step's time goes, by op and size, against the device's ceilings and the unfused list
     Ops {
         #[command(flatten)]
@@ -26,6 +31,28 @@ pub enum BenchCommand {
         #[arg(long, value_name = "IMAGES", num_args = 0..=1, require_equals = true, default_missing_value = "8")]
         check: Option<usize>,
     },
+}
+
+#[derive(Args)]
+pub struct DataArgs {
+    /// A folder of images or a data.yaml [default: the built-in digits]
+    data: Option<PathBuf>,
+    /// Threads that decode and augment
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    #[arg(long, default_value_t = 224)]
+    imgsz: usize,
+    /// Images that are timed
+    #[arg(long, default_value_t = 512)]
+    images: usize,
+    /// Say whether steps of this rate are fed, and how many cores that takes
+    #[arg(long, value_name = "RATE")]
+    images_per_second: Option<f64>,
+    #[command(flatten)]
+    augment: AugmentArgs,
+    /// Write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -82,15 +109,18 @@ impl BenchArgs {
     }
 
     fn write<T: Serialize>(&self, figures: &T, table: impl FnOnce() -> String) -> Result<()> {
-        if let Some(path) = &self.json {
-            let text = serde_json::to_string_pretty(figures).map_err(|e| Error::Other(e.to_string()))? + "\n";
-            write_whole(path, text.as_bytes())?;
-        }
+        write_json(self.json.as_deref(), figures)?;
         match &self.markdown {
             Some(path) => write_whole(path, table().as_bytes()),
             None => Ok(()),
         }
     }
+}
+
+fn write_json<T: Serialize>(path: Option<&Path>, figures: &T) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let text = serde_json::to_string_pretty(figures).map_err(|e| Error::Other(e.to_string()))? + "\n";
+    write_whole(path, text.as_bytes())
 }
 
 /// Measures what was asked for.
@@ -101,8 +131,21 @@ pub fn run(command: BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Train(args) => steps(&args, bench::train),
         BenchCommand::Infer(args) => steps(&args, bench::infer),
+        BenchCommand::Data(args) => data(args),
         BenchCommand::Ops { bench, batch, check } => ops(&bench, batch, check),
     }
+}
+
+fn data(args: DataArgs) -> Result<()> {
+    let DataArgs { data, workers, imgsz, images, images_per_second, augment, json } = args;
+    let recipe = Recipe::choose(data.as_deref(), false).config();
+    let mut config = TrainConfig { data, workers, imgsz, ..recipe };
+    augment.apply(&mut config);
+    // It is the first batches: a run that has mosaics has them there.
+    config.transforms.close_mosaic = 0;
+    let measured = bench::data(&DataOptions { config, images, images_per_second })?;
+    println!("{measured}");
+    write_json(json.as_deref(), &measured)
 }
 
 /// One measurement for each batch size. The files hold what has been measured so far: a batch that does not fit on a device

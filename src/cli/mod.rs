@@ -3,6 +3,7 @@
 mod augment_flags;
 mod bench_flags;
 mod evaluate_flags;
+mod input_flags;
 mod life_flags;
 mod predict_flags;
 
@@ -21,6 +22,7 @@ use augment_flags::{AugmentArgs, PreviewArgs};
 use bench_flags::BenchCommand;
 use clap::{Args, Parser, Subcommand};
 use evaluate_flags::EvaluateArgs;
+use input_flags::InputArgs;
 use life_flags::LifeArgs;
 use predict_flags::PredictArgs;
 use std::collections::BTreeMap;
@@ -151,6 +153,8 @@ struct TrainArgs {
     #[command(flatten)]
     augment: AugmentArgs,
     #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
     life: LifeArgs,
 }
 
@@ -192,6 +196,7 @@ impl TrainArgs {
         config.task_weights = per_task("--task-weight", &self.task_weight)?;
         config.lr_heads = per_task("--lr-head", &self.lr_head)?;
         self.augment.apply(&mut config);
+        self.input.apply(&mut config);
         self.life.apply(&mut config)?;
         config.check()?;
         for (given, flag, schedule, word) in
@@ -248,6 +253,7 @@ impl TrainArgs {
                 .filter(|g| g.0)
                 .map(|g| g.1)
                 .chain(self.augment.ignored())
+                .chain(self.input.ignored())
                 .chain(self.life.ignored())
                 .map(str::to_owned)
                 .collect(),
@@ -329,7 +335,7 @@ pub fn run(cli: Cli) -> Result<()> {
             println!("{}", describe::check(&dataset));
             let broken = describe::broken(&dataset);
             for b in &broken {
-                println!("unreadable: {}: {}", b.name, b.message);
+                println!("unreadable: {b}");
             }
             println!("unreadable images: {}", broken.len());
             Ok(())

@@ -1,7 +1,7 @@
 //! A picture onto the network's square canvas, with the changes training makes on the way: framing, flip, colours. The
 //! geometry that comes back moves the boxes the same way.
 
-use super::decode::Image;
+use super::decode::{Image, Part};
 use super::geometry::Geometry;
 use super::random::Random;
 use super::resize::{Mirror, Target, resize_into};
@@ -62,7 +62,7 @@ impl Augment {
     /// Shapes: `canvas` is `[size, size, 3]`, overwritten whole.
     pub fn draw(&self, image: &Image, size: usize, random: &mut Random, canvas: &mut [u8]) -> Geometry {
         debug_assert_eq!(canvas.len(), size * size * 3);
-        let geometry = self.frame(image, size, random);
+        let geometry = self.frame([image.width, image.height], size, random);
         let target = covered(&geometry);
         if target.width < size || target.height < size {
             canvas.fill(PADDING);
@@ -80,23 +80,33 @@ impl Augment {
         self.jitter_colours(random, canvas, size, target);
     }
 
-    fn frame(&self, image: &Image, size: usize, random: &mut Random) -> Geometry {
+    /// The pixels that [`Augment::draw`] with the same `random` looks at, of a picture of `source` pixels: no others need
+    /// be decoded. Where there are transforms, `Composer::reach` knows.
+    pub fn reach(&self, source: [usize; 2], size: usize, random: &mut Random) -> Part {
+        let geometry = self.frame(source, size, random);
+        let [left, top, right, bottom] = geometry.invert_box(&[0.0, 0.0, size as f32, size as f32]);
+        // The filter is as wide as a step on either side, and one pixel more where it enlarges.
+        let [x, y] = geometry.scale.map(|scale| (1.0 / scale).max(1.0) + 2.0);
+        let [width, height] = source;
+        Part {
+            left: (left - x).max(0.0) as usize,
+            top: (top - y).max(0.0) as usize,
+            right: ((right + x).ceil() as usize).min(width),
+            bottom: ((bottom + y).ceil() as usize).min(height),
+        }
+    }
+
+    fn frame(&self, source: [usize; 2], size: usize, random: &mut Random) -> Geometry {
         let (scale, offset) = match self.framing {
-            Framing::Letterbox => letterbox(image, size, 1.0, [0.5, 0.5]),
+            Framing::Letterbox => letterbox(source, size, 1.0, [0.5, 0.5]),
             Framing::Scatter { least_scale } => {
                 let shrink = random.between(least_scale, 1.0);
-                letterbox(image, size, shrink, [random.unit(), random.unit()])
+                letterbox(source, size, shrink, [random.unit(), random.unit()])
             }
-            Framing::Crop { least_area } => random_crop(image, size, least_area, random),
-            Framing::CentreCrop { resize } => centre_crop(image, size, resize),
+            Framing::Crop { least_area } => random_crop(source, size, least_area, random),
+            Framing::CentreCrop { resize } => centre_crop(source, size, resize),
         };
-        Geometry {
-            source: [image.width, image.height],
-            size,
-            scale,
-            offset,
-            flip: self.flip > 0.0 && random.unit() < self.flip,
-        }
+        Geometry { source, size, scale, offset, flip: self.flip > 0.0 && random.unit() < self.flip }
     }
 
     /// Brightness, contrast (about the mean grey), saturation: each linear, so their product is one pass over the pixels.
@@ -158,21 +168,21 @@ pub(super) fn rows_of(size: usize, target: Target) -> impl Iterator<Item = std::
 }
 
 /// Scale and offset that show the whole picture, `shrink` of the largest size that fits, at `place` of the free room.
-fn letterbox(image: &Image, size: usize, shrink: f32, place: [f32; 2]) -> ([f32; 2], [f32; 2]) {
-    let longest = image.width.max(image.height) as f32;
+fn letterbox(source: [usize; 2], size: usize, shrink: f32, place: [f32; 2]) -> ([f32; 2], [f32; 2]) {
+    let longest = source[0].max(source[1]) as f32;
     let scale = size as f32 / longest * shrink;
     // Whole pixels, so that the edge of the picture is an edge of the canvas; the true scale follows.
     let side = |length: usize| ((length as f32 * scale).round() as usize).clamp(1, size);
-    let [width, height] = [side(image.width), side(image.height)];
+    let [width, height] = source.map(side);
     let offset = |side: usize, place: f32| ((size - side) as f32 * place).floor();
     (
-        [width as f32 / image.width as f32, height as f32 / image.height as f32],
+        [width as f32 / source[0] as f32, height as f32 / source[1] as f32],
         [offset(width, place[0]), offset(height, place[1])],
     )
 }
 
-fn random_crop(image: &Image, size: usize, least_area: f32, random: &mut Random) -> ([f32; 2], [f32; 2]) {
-    let (width, height) = (image.width as f32, image.height as f32);
+fn random_crop(source: [usize; 2], size: usize, least_area: f32, random: &mut Random) -> ([f32; 2], [f32; 2]) {
+    let [width, height] = source.map(|side| side as f32);
     for _ in 0..10 {
         let area = width * height * random.between(least_area, 1.0);
         let log_aspect = (4.0f32 / 3.0).ln();
@@ -194,11 +204,11 @@ fn stretch(size: usize, [left, top, width, height]: [f32; 4]) -> ([f32; 2], [f32
     (scale, [-left * scale[0], -top * scale[1]])
 }
 
-fn centre_crop(image: &Image, size: usize, resize: usize) -> ([f32; 2], [f32; 2]) {
-    let shorter = image.width.min(image.height);
+fn centre_crop(source: [usize; 2], size: usize, resize: usize) -> ([f32; 2], [f32; 2]) {
+    let shorter = source[0].min(source[1]);
     // torchvision truncates the longer side and rounds the crop's corner half to even.
     let side = |length: usize| (resize.max(size) * length) / shorter;
     let offset = |side: usize| -((side - size) as f32 / 2.0).round_ties_even();
-    let [width, height] = [side(image.width), side(image.height)];
-    ([width as f32 / image.width as f32, height as f32 / image.height as f32], [offset(width), offset(height)])
+    let [width, height] = source.map(side);
+    ([width as f32 / source[0] as f32, height as f32 / source[1] as f32], [offset(width), offset(height)])
 }

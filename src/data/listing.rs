@@ -49,7 +49,8 @@ pub fn list(root: &Path, sources: &[Source]) -> Result<Vec<Listed>> {
         }
     }
     let mut seen = std::collections::HashSet::new();
-    images.retain(|listed| seen.insert(listed.name.clone()));
+    // By path: names that are no Unicode may read alike.
+    images.retain(|listed| seen.insert(listed.image.clone()));
     Ok(images)
 }
 
@@ -66,24 +67,30 @@ pub fn relative_name(image: &Path, base: &Path) -> String {
 /// All images below `folder`, sorted by path; hidden entries are left out.
 pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
-    walk_into(folder, 0, &mut images)?;
+    walk_into(folder, &mut Vec::new(), &mut images)?;
     images.sort();
     Ok(images)
 }
 
-fn walk_into(folder: &Path, depth: usize, images: &mut Vec<PathBuf>) -> Result<()> {
-    // Deeper than any tree people make by hand: a link that points back up.
-    if depth > 32 {
-        let message = "folders nested more than 32 deep: a link that leads back to its own parent?";
-        return Err(Error::data(folder, None, message));
+/// `above` are the folders this one lies in, links resolved: what links back to one of them leads to no other image.
+fn walk_into(folder: &Path, above: &mut Vec<PathBuf>, images: &mut Vec<PathBuf>) -> Result<()> {
+    let real = folder.canonicalize().map_err(Error::io("list", folder))?;
+    if above.contains(&real) {
+        return Ok(());
     }
+    // Deeper than any tree people make by hand.
+    if above.len() > 32 {
+        return Err(Error::data(folder, None, "folders nested more than 32 deep: expected at most that"));
+    }
+    above.push(real);
     for (path, is_folder) in entries(folder)? {
         if is_folder {
-            walk_into(&path, depth + 1, images)?;
+            walk_into(&path, above, images)?;
         } else if is_image(&path) {
             images.push(path);
         }
     }
+    above.pop();
     Ok(())
 }
 

@@ -2,13 +2,15 @@
 //! its number, never on how many threads made it.
 
 use super::augment::Augment;
+use super::cache::Cache;
 use super::dataset::Sample;
 use super::geometry::Geometry;
 use super::pipeline::{Order, Pipeline};
 use super::sampling::{Sampler, Sampling};
 use super::transforms::{Bears, Transforms};
-use crate::error::Result;
+use crate::error::{Result, one_line};
 use crate::task::Label;
+use std::fmt;
 use std::sync::Arc;
 
 /// Turns the labels of an image, in network pixels, into what a step wants of it.
@@ -27,6 +29,8 @@ pub struct LoaderOptions {
     pub max_broken: f32,
     /// Finished batches that wait.
     pub prefetch: usize,
+    /// Where decoded images are kept.
+    pub cache: Option<Arc<Cache>>,
 }
 
 /// What training shows beside each image once as it is framed; the default is nothing.
@@ -83,6 +87,13 @@ pub struct Broken {
     pub index: usize,
     pub name: String,
     pub message: String,
+}
+
+/// On one line, whatever its name.
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", one_line(&self.name), self.message)
+    }
 }
 
 impl<T> Batch<T> {

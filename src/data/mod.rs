@@ -2,6 +2,7 @@
 //! the built-in digits. It knows no model and no strides, and prints nothing.
 
 pub mod augment;
+pub mod cache;
 mod data_yaml;
 pub mod dataset;
 mod declaration;
@@ -12,6 +13,7 @@ mod discovery;
 mod formats;
 mod from_yaml;
 pub mod geometry;
+mod jpeg;
 mod labels;
 mod listing;
 pub mod loader;

@@ -2,12 +2,12 @@
 //! order. Which image stands where is arithmetic on positions, so the number of workers changes nothing.
 
 use super::dataset::Sample;
-use super::decode::{self, Image};
+use super::decode::Image;
 use super::loader::{Batch, Broken, Encode, Item, LoaderOptions};
 use super::random::Random;
 use super::sampling::Sampler;
 use super::transforms::{Composer, Drawn};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,7 +95,7 @@ impl<T: Send + 'static> Pipeline<T> {
         let pieces_per_batch = options.batch.div_ceil(PIECE) as u64;
         let first = start_batch * pieces_per_batch;
         let ahead = pieces_ahead(pieces_per_batch, workers);
-        let composer = Composer::new(Arc::clone(&samples), options.augment, options.imgsz, options.variety.clone());
+        let composer = Composer::new(Arc::clone(&samples), &options);
         let shared = Arc::new(Shared {
             samples,
             composer,
@@ -219,11 +219,11 @@ impl<T: Send + 'static> Shared<T> {
             if lock(&self.claims).stop {
                 break;
             }
-            let Some((index, image, random)) = self.readable(position, &mut piece.broken)? else {
+            let batch = number / self.pieces_per_batch;
+            let Some((index, image, random)) = self.readable(position, batch, &mut piece.broken)? else {
                 continue;
             };
             let at = piece.items.len() * image_bytes;
-            let batch = number / self.pieces_per_batch;
             let item = self.draw(index, &image, batch, random, &mut piece.pixels[at..at + image_bytes]);
             piece.items.push(item);
         }
@@ -238,7 +238,12 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// The image at a position of the stream; in training the next readable one of its epoch where that is broken.
-    fn readable(&self, position: u64, broken: &mut Vec<Broken>) -> Result<Option<(usize, Image, Random)>> {
+    fn readable(
+        &self,
+        position: u64,
+        batch: u64,
+        broken: &mut Vec<Broken>,
+    ) -> Result<Option<(usize, Arc<Image>, Random)>> {
         let samples = self.samples.len() as u64;
         let (epoch, slot) = (position / samples, position % samples);
         let (permutation, tries, repeats) = match &self.order {
@@ -250,13 +255,11 @@ impl<T: Send + 'static> Shared<T> {
         for skipped in 0..tries {
             let slot = ((slot + skipped) % samples) as usize;
             let index = permutation.as_ref().map_or(slot, |p| p[slot] as usize);
-            match decode::decode(&self.samples[index].image) {
-                Ok(image) => {
-                    let key = [self.options.seed, epoch, index as u64, skipped, slot as u64];
-                    // An image that comes twice is to look otherwise.
-                    let random = Random::new(if repeats { &key } else { &key[..4] });
-                    return Ok(Some((index, image, random)));
-                }
+            let key = [self.options.seed, epoch, index as u64, skipped, slot as u64];
+            // An image that comes twice is to look otherwise.
+            let random = Random::new(if repeats { &key } else { &key[..4] });
+            match self.composer.decode(index, batch, &random) {
+                Ok(image) => return Ok(Some((index, image, random))),
                 Err(e) if broken.iter().all(|b| b.index != index) => {
                     broken.push(self.broken(index, &e));
                 }
@@ -373,7 +376,8 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn too_many(&self, broken: &BTreeMap<usize, Broken>) -> Error {
-        let shown: Vec<String> = broken.values().take(5).map(|b| format!("{} ({})", b.name, b.message)).collect();
+        let shown: Vec<String> =
+            broken.values().take(5).map(|b| format!("{} ({})", one_line(&b.name), b.message)).collect();
         let tail = if broken.len() > 5 { "; …" } else { "" };
         Error::Other(format!(
             "{} of {} images cannot be read, more than --max-broken {} allows: {}{tail}; repair or remove them, or raise --max-broken",

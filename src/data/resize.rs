@@ -3,6 +3,8 @@
 
 use super::decode::Image;
 use crate::boxes::Xyxy;
+use crate::device::cpu::Isa;
+use crate::device::cpu::simd::vectorise;
 
 /// Left to right as it is, or mirrored.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,54 +39,107 @@ pub fn resize_into(
     if mirror == Mirror::Yes {
         columns.reverse();
     }
+    vectorise(
+        Isa::detect(),
+        #[inline(always)]
+        || mix(image, &rows, &columns, canvas, canvas_width, target),
+    );
+}
+
+#[inline(always)]
+fn mix(image: &Image, rows: &Taps, columns: &Taps, canvas: &mut [u8], canvas_width: usize, target: Target) {
     let (low, high) = columns.range();
-    // Three floats a pixel, and one more so that the last pixel can be read four wide.
-    let mut mixed = vec![0f32; (high - low) * 3 + 1];
+    let used = (high - low) * 3;
+    // Beyond the last pixel zeros, which weights of zero fall on, and one more so that a pixel can be read four wide.
+    let mut mixed = vec![0f32; used + columns.widest * 3 + 1];
+    let mut sums = vec![0f32; target.width * 3 + 1];
     let stride = image.width * 3;
     for y in 0..target.height {
         let (first, weights) = rows.of(y);
-        let used = (high - low) * 3;
-        for (k, &weight) in weights.iter().enumerate() {
-            let start = (first + k) * stride + low * 3;
-            let row = &image.rgb[start..start + used];
-            if k == 0 {
-                scale_row(&mut mixed[..used], row, weight);
-            } else {
-                add_row(&mut mixed[..used], row, weight);
-            }
+        let part = &image.rgb[first * stride + low * 3..];
+        mix_rows(&mut mixed[..used], part, stride, weights);
+        match columns.widest {
+            3 => mix_columns::<3>(&mixed, low, columns, &mut sums),
+            4 => mix_columns::<4>(&mixed, low, columns, &mut sums),
+            5 => mix_columns::<5>(&mixed, low, columns, &mut sums),
+            _ => mix_many_columns(&mixed, low, columns, &mut sums),
         }
         let start = ((target.top + y) * canvas_width + target.left) * 3;
-        mix_columns(&mixed, low, &columns, &mut canvas[start..start + target.width * 3]);
+        for (byte, sum) in canvas[start..start + target.width * 3].iter_mut().zip(&sums) {
+            *byte = whole_part(*sum);
+        }
     }
 }
 
-fn scale_row(mixed: &mut [f32], row: &[u8], weight: f32) {
-    for (m, &value) in mixed.iter_mut().zip(row) {
-        *m = weight * f32::from(value);
+/// `value as u8` of what is positive, in operations that compilers make vectors of: with 2²³ added, the last bits of a float
+/// are the nearest whole number, one more than the whole part or it.
+#[inline(always)]
+fn whole_part(value: f32) -> u8 {
+    const WHOLE: f32 = (1 << 23) as f32;
+    let value = value.min(255.0);
+    let nearest = value + WHOLE;
+    (nearest.to_bits() - u32::from(nearest - WHOLE > value)) as u8
+}
+
+/// The weighted sum of `weights.len()` rows, the first of which `part` begins with, added from the top.
+#[inline(always)]
+fn mix_rows(mixed: &mut [f32], part: &[u8], stride: usize, weights: &[f32]) {
+    match *weights {
+        [a, b] => mix_few_rows(mixed, part, stride, [a, b]),
+        [a, b, c] => mix_few_rows(mixed, part, stride, [a, b, c]),
+        [a, b, c, d] => mix_few_rows(mixed, part, stride, [a, b, c, d]),
+        _ => {
+            mix_few_rows(mixed, part, stride, [weights[0]]);
+            for (k, &weight) in weights.iter().enumerate().skip(1) {
+                for (m, &value) in mixed.iter_mut().zip(&part[k * stride..]) {
+                    *m += weight * f32::from(value);
+                }
+            }
+        }
     }
 }
 
-fn add_row(mixed: &mut [f32], row: &[u8], weight: f32) {
-    for (m, &value) in mixed.iter_mut().zip(row) {
-        *m += weight * f32::from(value);
+#[inline(always)]
+fn mix_few_rows<const N: usize>(mixed: &mut [f32], part: &[u8], stride: usize, weights: [f32; N]) {
+    let length = mixed.len();
+    let rows: [&[u8]; N] = std::array::from_fn(|k| &part[k * stride..][..length]);
+    for (i, m) in mixed.iter_mut().enumerate() {
+        let mut sum = weights[0] * f32::from(rows[0][i]);
+        for k in 1..N {
+            sum += weights[k] * f32::from(rows[k][i]);
+        }
+        *m = sum;
     }
 }
 
-fn mix_columns(mixed: &[f32], low: usize, columns: &Taps, out: &mut [u8]) {
-    for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
-        let (first, weights) = columns.of(x);
+/// With `N` weights for every output pixel; those beyond its count are zero.
+#[inline(always)]
+fn mix_columns<const N: usize>(mixed: &[f32], low: usize, columns: &Taps, sums: &mut [f32]) {
+    for (x, (&first, weights)) in columns.first.iter().zip(columns.weights.chunks_exact(N)).enumerate() {
         let start = (first - low) * 3;
-        // Four lanes of which the fourth is thrown away: one vector multiply and add a tap.
+        let taps = &mixed[start..start + (N - 1) * 3 + 4];
+        // Four lanes of which the fourth is written over by the next pixel: one vector multiply and add a tap.
         let mut sum = [0.5f32; 4];
-        for (k, &weight) in weights.iter().enumerate() {
-            let lanes = &mixed[start + k * 3..start + k * 3 + 4];
+        for k in 0..N {
+            for lane in 0..4 {
+                sum[lane] += weights[k] * taps[k * 3 + lane];
+            }
+        }
+        sums[x * 3..x * 3 + 4].copy_from_slice(&sum);
+    }
+}
+
+#[inline(always)]
+fn mix_many_columns(mixed: &[f32], low: usize, columns: &Taps, sums: &mut [f32]) {
+    for x in 0..columns.first.len() {
+        let (first, weights) = columns.of(x);
+        let mut sum = [0.5f32; 4];
+        for (lanes, &weight) in mixed[(first - low) * 3..].windows(4).step_by(3).zip(weights) {
             for (s, &value) in sum.iter_mut().zip(lanes) {
                 *s += weight * value;
             }
         }
-        for (byte, s) in pixel.iter_mut().zip(sum) {
-            *byte = s as u8; // saturates
-        }
+        sums[x * 3..x * 3 + 4].copy_from_slice(&sum);
     }
 }
 
@@ -199,6 +254,33 @@ mod tests {
     }
 
     const PILLOW: &[(usize, &[u8])] = &[(2, &[91, 153]), (3, &[60, 120, 187]), (7, &[0, 71, 186, 120, 55, 175, 250])];
+
+    /// The same sums in plain loops: no instruction set and no number of weights changes a bit.
+    #[test]
+    fn pixels_are_the_plain_sums() {
+        use crate::data::random::Random;
+        let mut random = Random::new(&[4]);
+        let rgb = (0..71 * 53 * 3).map(|_| random.next_u64() as u8).collect();
+        let image = Image { width: 71, height: 53, rgb };
+        for _ in 0..200 {
+            let [x, y] = [random.between(0.0, 60.0), random.between(0.0, 45.0)];
+            let source = [x, y, random.between(x + 1.0, 71.0), random.between(y + 1.0, 53.0)];
+            let [width, height] = [1 + random.below(90), 1 + random.below(40)];
+            let (columns, rows) =
+                (Taps::new(71, source[0], source[2], width), Taps::new(53, source[1], source[3], height));
+            let pixel = |i: usize| {
+                let (x, y, colour) = (i / 3 % width, i / 3 / width, i % 3);
+                let ((left, across), (top, down)) = (columns.of(x), rows.of(y));
+                let mixed = |column: usize| {
+                    let value = |k: usize| f32::from(image.rgb[((top + k) * 71 + column) * 3 + colour]);
+                    (1..down.len()).fold(down[0] * value(0), |sum, k| sum + down[k] * value(k))
+                };
+                across.iter().enumerate().fold(0.5, |sum, (k, weight)| sum + weight * mixed(left + k)) as u8
+            };
+            let expected: Vec<u8> = (0..width * height * 3).map(pixel).collect();
+            assert!(resized(&image, source, Mirror::No, width, height) == expected, "{source:?} to {width} × {height}");
+        }
+    }
 
     #[test]
     fn shrinking_keeps_the_mean() {

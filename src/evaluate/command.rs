@@ -74,6 +74,7 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         imgsz: options.imgsz.unwrap_or(model.card.image_size),
         workers: options.workers,
         max_broken: options.max_broken,
+        cache: None,
         boxes: options.boxes,
     };
     let mut runner = model.start(&options.device)?;
@@ -216,7 +217,7 @@ impl std::fmt::Display for Report {
             self.images
         )?;
         for broken in &self.broken {
-            writeln!(f, "  unreadable, left out: {}: {}", broken.name, broken.message)?;
+            writeln!(f, "  unreadable, left out: {broken}")?;
         }
         for result in &self.results {
             writeln!(f, "  {}", result.line())?;

@@ -11,6 +11,7 @@ pub use command::{Options, Report, command, data_of_run, run_config};
 pub use pictures::{file_name, write_pictures};
 
 use crate::boxes::{self, Detection};
+use crate::data::cache::Cache;
 use crate::data::{Augment, Broken, EvalLoader, LoaderOptions, Sample, Variety};
 use crate::error::Result;
 use crate::executor::{Executor, ParameterSet};
@@ -224,6 +225,8 @@ pub struct Settings {
     pub imgsz: usize,
     pub workers: usize,
     pub max_broken: f32,
+    /// Where decoded images are kept.
+    pub cache: Option<Arc<Cache>>,
     pub boxes: DecodeOptions,
 }
 
@@ -251,6 +254,7 @@ pub fn evaluate(
         variety: Variety::default(),
         max_broken: settings.max_broken,
         prefetch: 2,
+        cache: settings.cache.clone(),
     };
     let mut loader = EvalLoader::new(Arc::clone(samples), options, Arc::new(|_: &[Label]| ()))?;
     while let Some(batch) = loader.next() {

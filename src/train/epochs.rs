@@ -251,17 +251,18 @@ impl Run {
 
     fn name_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
         for b in broken {
-            progress.say(&mut self.folder, &format!("unreadable, left out: {}: {}", b.name, b.message))?;
+            progress.say(&mut self.folder, &format!("unreadable, left out: {b}"))?;
         }
         Ok(())
     }
 
-    fn settings(config: &TrainConfig) -> Settings {
+    fn settings(&self, config: &TrainConfig) -> Settings {
         Settings {
             batch: config.batch,
             imgsz: config.imgsz,
             workers: config.workers,
             max_broken: config.max_broken,
+            cache: self.data.cache.clone(),
             boxes: DecodeOptions::default(),
         }
     }
@@ -275,9 +276,9 @@ impl Run {
         if self.data.val.is_empty() {
             return Ok(Vec::new());
         }
+        let settings = self.settings(config);
         let executor = &mut self.trainer.executor;
-        let (results, broken) =
-            evaluate::evaluate_on(executor, plan, &self.card, &self.data.val, &Run::settings(config))?;
+        let (results, broken) = evaluate::evaluate_on(executor, plan, &self.card, &self.data.val, &settings)?;
         if self.state.epochs_done == 0 {
             self.name_broken(&broken, progress)?;
         }
@@ -381,7 +382,7 @@ impl Run {
         if shown.is_empty() {
             return Ok(());
         }
-        let mut settings = Run::settings(config);
+        let mut settings = self.settings(config);
         settings.boxes.score_threshold = 0.25;
         settings.max_broken = 1.0;
         let mut pictures = Vec::new();

@@ -23,7 +23,7 @@ pub fn augmented_batch(config: &TrainConfig) -> Result<(Canvas, Vec<String>)> {
     let pictures: Vec<Canvas> = pictures.map(|(item, rgb)| annotate(&data.tasks, side, rgb, &item.encoded)).collect();
     let columns = (pictures.len() as f64).sqrt().ceil() as usize;
     let mut notes = std::mem::take(&mut data.notes);
-    notes.extend(batch.broken.iter().map(|b| format!("unreadable, left out: {}: {}", b.name, b.message)));
+    notes.extend(batch.broken.iter().map(|b| format!("unreadable, left out: {b}")));
     Ok((draw::grid(&pictures, columns), notes))
 }
 

@@ -1,7 +1,8 @@
 //! What a run is made of before its first step: its images, its card, its trainer, its loader, its starting weights.
 
 use super::step::Trainer;
-use crate::config::{BatchNormMode, TrainConfig};
+use crate::config::{BatchNormMode, CacheChoice, TrainConfig};
+use crate::data::cache::Cache;
 use crate::data::random::hash_text;
 use crate::data::transforms::{Bears, remarks};
 use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample, TrainLoader, Variety, digits};
@@ -26,6 +27,7 @@ pub(crate) struct Data {
     pub bears: Vec<Bears>,
     pub train: Arc<[Sample]>,
     pub val: Arc<[Sample]>,
+    pub cache: Option<Arc<Cache>>,
     pub notes: Vec<String>,
 }
 
@@ -78,6 +80,8 @@ impl Data {
                 notes.push(format!("no mosaics: --close-mosaic {close} keeps them out of all {epochs} epochs"));
             }
         }
+        let cache = cache(config)?;
+        notes.extend(cache.as_ref().map(|cache| cache.to_string()));
         if dataset.val.is_empty() {
             notes.push("no validation images: nothing is judged, and `best` is the last epoch".into());
         }
@@ -90,6 +94,7 @@ impl Data {
             bears: dataset.bears,
             train: dataset.train.into(),
             val: dataset.val.into(),
+            cache,
             notes,
         })
     }
@@ -137,6 +142,7 @@ impl Data {
             variety: self.variety(config),
             max_broken: config.max_broken,
             prefetch: 2 + config.accumulate,
+            cache: self.cache.clone(),
         }
     }
 
@@ -150,6 +156,17 @@ impl Data {
     pub fn steps_per_epoch(&self, config: &TrainConfig) -> u64 {
         self.train.len().div_ceil(config.batch * config.accumulate) as u64
     }
+}
+
+/// What keeps decoded images.
+fn cache(config: &TrainConfig) -> Result<Option<Arc<Cache>>> {
+    let limit = (config.cache_gib * (1u64 << 30) as f64) as u64;
+    let cache = match config.cache {
+        CacheChoice::None => return Ok(None),
+        CacheChoice::Ram => Cache::in_memory(limit),
+        CacheChoice::Disk => Cache::in_folder(&config.project.join("cache"), limit)?,
+    };
+    Ok(Some(Arc::new(cache)))
 }
 
 /// Whether each of `names`, given with `flag`, is a task's.
@@ -226,13 +243,17 @@ fn decline(config: &TrainConfig, steps_per_epoch: u64) -> Decline {
     }
 }
 
-/// The endless stream of training batches from number `start` on, targets made in its threads.
-pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader<Vec<Encoded>>> {
-    let encoder = Encoder {
+pub(crate) fn encoder(config: &TrainConfig, data: &Data, card: &Card) -> Encoder {
+    Encoder {
         tasks: data.tasks.clone(),
         levels: card.architecture.levels(config.imgsz, config.imgsz),
         standardisation: card.standardisation.clone(),
-    };
+    }
+}
+
+/// The endless stream of training batches from number `start` on, targets made in its threads.
+pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader<Vec<Encoded>>> {
+    let encoder = encoder(config, data, card);
     let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
     TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), encode, start)
 }

@@ -5,7 +5,7 @@ use super::epochs::{Run, say};
 use super::limits::epochs_that_fit;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
-use crate::config::TrainConfig;
+use crate::config::{CacheChoice, TrainConfig};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::init;
@@ -29,6 +29,7 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
 /// As [`train`].
 pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     make_absolute(&mut config)?;
+    config.cache = CacheChoice::None;
     let device = DeviceChoice::parse(&config.device, config.threads)?;
     device.check()?;
     let mut data = Data::open(&config)?;

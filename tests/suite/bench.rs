@@ -98,6 +98,59 @@ fn a_data_set_feeds_the_steps_and_brings_its_heads() {
 }
 
 #[test]
+fn the_input_pipeline_is_timed_by_stage_and_held_to_a_rate() {
+    let folder = Folder::new("bench-pipeline");
+    let data = digits(&folder, 6);
+    let figures = path(&folder, "figures.json");
+    let images = polyhead::data::walk(&folder.path.join("digits/train")).unwrap();
+    std::fs::write(&images[1], "no picture").unwrap();
+    let measure = |rate: &str| {
+        let args = ["bench", "data", &data, "--imgsz", "64", "--workers", "2", "--images", "40"];
+        succeed(&[&args[..], &["--images-per-second", rate, "--json", &figures]].concat())
+    };
+    let printed = measure("0.5");
+    let measured = json(&figures);
+    let stages = ["read", "decode", "resize", "augment", "encode"];
+    let total: f64 = stages.iter().map(|s| number(&measured["stages"], s)).sum();
+    assert!(total > 0.0 && near(number(&measured, "samples_per_sec_per_core"), 1e3 / total), "{measured}");
+    assert_eq!((&measured["images"], &measured["unreadable"]), (&Value::from(40), &Value::from(1)));
+    assert!(number(&measured["stages"], "convert") > 0.0);
+    assert!(number(&measured, "loader_samples_per_sec") > 0.0);
+    for stage in ["read", "decode", "crop, resize", "augment", "encode", "convert"] {
+        let row = printed.lines().find(|line| line.trim_start().starts_with(stage));
+        // Nothing is done to images here but framing: that stage may take no time at all.
+        let rated = |row: &str| row.contains(" images/s ") || stage == "augment";
+        assert!(row.is_some_and(|row| row.contains(" ms ") && rated(row)), "{stage}: {printed}");
+        assert!(!printed.contains("inf images/s"), "{printed}");
+    }
+    assert_eq!((&measured["wanted"]["supply"], &measured["wanted"]["cores"]), (&Value::from("fed"), &Value::from(1)));
+    assert!(
+        printed.contains("fed: steps of 0.5 images/s take 1 core") && printed.contains("1 unreadable"),
+        "{printed}"
+    );
+    // Nothing makes a milliard images a second.
+    let printed = measure("1e9");
+    assert_eq!(json(&figures)["wanted"]["supply"], "starved");
+    assert!(number(&json(&figures)["wanted"], "cores") > 1e3 && printed.contains("starved: "), "{printed}");
+    // What is done to images is timed with them: blurring all of a canvas takes longer than jittering none of it.
+    let augment = |flags: &[&str]| {
+        let args = ["bench", "data", &data, "--imgsz", "64", "--images", "100", "--json", &figures];
+        succeed(&[&args[..], flags].concat());
+        number(&json(&figures)["stages"], "augment")
+    };
+    assert!(augment(&["--blur", "1", "--jpeg", "1"]) > augment(&[]));
+    fail(&["bench", "data", &data, "--blur", "2"], 2, &["--blur"]);
+    fail(&["bench", "data", &data, "--images", "0"], 2, &["--images 0"]);
+    fail(&["bench", "data", &data, "--images-per-second", "0"], 2, &["--images-per-second"]);
+    fail(&["bench", "data", &data, "--imgsz", "65"], 2, &["multiple of 32"]);
+    fail(&["bench", "data", &path(&folder, "nowhere")], 1, &["nowhere"]);
+    for image in &images {
+        std::fs::write(image, "no picture").unwrap();
+    }
+    fail(&["bench", "data", &data], 1, &["none of 6 images can be read"]);
+}
+
+#[test]
 fn an_unreadable_image_is_named_and_one_too_many_stops_the_bench() {
     let folder = Folder::new("bench-broken");
     let data = digits(&folder, 6);

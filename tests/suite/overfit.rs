@@ -44,6 +44,7 @@ fn sixteen_images_can_be_learnt_by_heart() {
         variety: Variety::default(),
         max_broken: 0.0,
         prefetch: 1,
+        cache: None,
     };
     let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
     let batch = EvalLoader::new(Arc::clone(&samples), options, encode).unwrap().next().unwrap().unwrap();
@@ -58,7 +59,8 @@ fn sixteen_images_can_be_learnt_by_heart() {
         trainer.step(&batch.images, &targets).unwrap();
     }
     let plan = ForwardPlan::prepare(&mut trainer.executor, &architecture, [16, 96, 96]).unwrap();
-    let settings = Settings { batch: 16, imgsz: 96, workers: 1, max_broken: 0.0, boxes: DecodeOptions::default() };
+    let settings =
+        Settings { batch: 16, imgsz: 96, workers: 1, max_broken: 0.0, cache: None, boxes: DecodeOptions::default() };
     let (results, _) = evaluate_on(&mut trainer.executor, &plan, &card, &samples, &settings).unwrap();
     for result in results {
         match &result.summary {

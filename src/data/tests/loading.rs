@@ -1,6 +1,7 @@
 //! The loaders: the same batches whatever the threads, every image equally often, broken images counted and replaced.
 
 use super::Folder;
+use crate::data::cache::Cache;
 use crate::data::{Augment, Batch, EvalLoader, LoaderOptions, Sample, TrainLoader, Variety};
 use crate::task::{Label, LabelledBox};
 use std::fs;
@@ -19,6 +20,7 @@ fn options(workers: usize) -> LoaderOptions {
         variety: Variety::default(),
         max_broken: 0.0,
         prefetch: 2,
+        cache: None,
     }
 }
 
@@ -198,4 +200,66 @@ fn a_panicking_encoder_is_an_error_and_dropping_is_clean() {
     // Never asked for a batch, threads busy ahead.
     drop(TrainLoader::new(samples.clone(), options(3), encode(), 0).unwrap());
     assert!(TrainLoader::new(samples, LoaderOptions { batch: 0, ..options(1) }, encode(), 0).is_err());
+}
+
+/// JPEGs, of which only a part is decoded where nothing is kept, and one that is broken.
+fn photographs(folder: &Folder) -> Arc<[Sample]> {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images");
+    let names = ["baseline-420.jpg", "restart-422.jpg", "turned.jpg", "progressive.jpg", "plain.png", "broken.jpg"];
+    let sample = |name: &&str| {
+        let image = folder.path().join(name);
+        let bytes = fs::read(golden.join(name)).unwrap_or_else(|_| b"no image".to_vec());
+        fs::write(&image, bytes).unwrap();
+        Sample { image, name: name.to_string(), labels: vec![Label::Class(1)] }
+    };
+    names.iter().map(sample).collect()
+}
+
+#[test]
+fn a_cache_changes_no_batch() {
+    let folder = Folder::new();
+    let samples = photographs(&folder);
+    let take = |cache: Option<Cache>| -> Vec<_> {
+        let augment =
+            Augment { framing: crate::data::Framing::Crop { least_area: 0.1 }, ..Augment::training(true, true) };
+        let options = LoaderOptions { augment, max_broken: 0.2, cache: cache.map(Arc::new), ..options(2) };
+        let mut loader = TrainLoader::new(samples.clone(), options, encode(), 0).unwrap();
+        (0..6).map(|_| loader.next().unwrap()).map(|batch| (content(&batch), batch.broken)).collect()
+    };
+    let expected = take(None);
+    assert_eq!(expected.iter().map(|(_, broken)| broken.len()).sum::<usize>(), 1);
+    let kept = folder.path().join("cache");
+    let on_disk = |limit| Some(Cache::in_folder(&kept, limit).unwrap());
+    let files = || fs::read_dir(&kept).unwrap().count();
+    // An image of 61 × 43 takes 7,869 bytes and its head.
+    for (limit, files_then) in [(8000, 1), (8000, 1), (1 << 20, 5), (1 << 20, 5)] {
+        assert!(take(on_disk(limit)) == expected, "{limit}");
+        assert_eq!(files(), files_then);
+    }
+    for limit in [0, 20_000, 1 << 20] {
+        assert!(take(Some(Cache::in_memory(limit))) == expected, "{limit}");
+    }
+    // What was kept cut short is decoded anew; an image that changed is another.
+    for entry in fs::read_dir(&kept).unwrap() {
+        let file = entry.unwrap().path();
+        let bytes = fs::read(&file).unwrap();
+        fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    assert!(take(on_disk(1 << 20)) == expected);
+    fs::copy(&samples[3].image, &samples[4].image).unwrap();
+    let changed = take(on_disk(1 << 20));
+    assert!(changed != expected && changed == take(None));
+}
+
+#[test]
+fn a_file_that_goes_while_training_is_broken() {
+    let folder = Folder::new();
+    let samples = samples(&folder, 10);
+    let tolerant = LoaderOptions { max_broken: 0.1, ..options(1) };
+    let mut loader = TrainLoader::new(samples.clone(), tolerant, encode(), 0).unwrap();
+    loader.next().unwrap();
+    fs::remove_file(&samples[5].image).unwrap();
+    let broken: Vec<_> = (0..10).flat_map(|_| loader.next().unwrap().broken).collect();
+    assert_eq!(broken.len(), 1);
+    assert!(broken[0].to_string().starts_with("5.png: cannot read: No such file"), "{}", broken[0]);
 }

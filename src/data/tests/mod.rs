@@ -7,11 +7,13 @@ mod declarations;
 mod digits;
 mod discovery;
 mod formats;
+mod images;
 mod loading;
 mod losses;
 mod multi_label;
 mod partial;
 mod pixels;
+mod reach;
 mod sampling;
 mod splits;
 

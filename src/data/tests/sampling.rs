@@ -155,6 +155,7 @@ fn threads_change_nothing_and_any_batch_can_be_the_first_under_every_sampling() 
                 variety: Variety { sampling, repeat_factor, ..Variety::default() },
                 max_broken: 0.0,
                 prefetch: 2,
+                cache: None,
             };
             let encode = Arc::new(|labels: &[Label]| labels.to_vec());
             let mut loader = TrainLoader::new(samples.clone(), options, encode, start).unwrap();

@@ -3,21 +3,24 @@
 use super::protection::Allowed;
 use super::{Transforms, erasing, hit, mixup, mosaic, perspective};
 use crate::data::augment::{Augment, PADDING, covered};
+use crate::data::cache::Cache;
 use crate::data::dataset::Sample;
-use crate::data::decode::{self, Image};
+use crate::data::decode::{self, Image, Part};
 use crate::data::geometry::Geometry;
-use crate::data::loader::Variety;
+use crate::data::loader::{LoaderOptions, Variety};
 use crate::data::random::Random;
+use crate::error::Result;
 use crate::task::Label;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Draws samples as training sees them. With nothing but [`Augment`] it is that alone.
+/// Reads samples and draws them as training sees them. With nothing but [`Augment`] it is that alone.
 pub struct Composer {
     samples: Arc<[Sample]>,
     augment: Augment,
     size: usize,
     variety: Variety,
+    cache: Option<Arc<Cache>>,
     /// Images labelled for the same tasks, by which those are: what is joined or mixed must say the same things.
     alike: HashMap<Vec<bool>, Vec<u32>>,
 }
@@ -33,14 +36,36 @@ pub struct Drawn {
 }
 
 impl Composer {
-    pub fn new(samples: Arc<[Sample]>, augment: Augment, size: usize, variety: Variety) -> Composer {
+    pub fn new(samples: Arc<[Sample]>, options: &LoaderOptions) -> Composer {
+        let LoaderOptions { augment, imgsz: size, variety, cache, .. } = options.clone();
         let mut alike: HashMap<Vec<bool>, Vec<u32>> = HashMap::new();
         if variety.transforms.mosaic > 0.0 || variety.transforms.mixup > 0.0 {
             for (index, sample) in samples.iter().enumerate() {
                 alike.entry(pattern(sample)).or_default().push(index as u32);
             }
         }
-        Composer { samples, augment, size, variety, alike }
+        Composer { samples, augment, size, variety, cache, alike }
+    }
+
+    /// The image of sample `index`: as much of it as [`Composer::draw`] with the same `random` looks at, all of it where it is kept.
+    ///
+    /// # Errors
+    /// As [`decode::decode`].
+    pub fn decode(&self, index: usize, batch: u64, random: &Random) -> Result<Arc<Image>> {
+        self.read(index, |source| self.reach(index, source, batch, random))
+    }
+
+    /// The pixels that [`Composer::draw`] with the same `random` looks at, of a picture of `source` pixels. The framing is known before
+    /// there is a picture, and what only changes colours or hides keeps to it; whatever else may happen has the whole.
+    pub fn reach(&self, index: usize, source: [usize; 2], batch: u64, random: &Random) -> Part {
+        let allowed = Allowed::of(&self.samples[index].labels, &self.variety.bears);
+        let joins = self.joins(allowed, batch) && self.transforms().mosaic > 0.0;
+        let mixes = allowed.mixup && self.transforms().mixup > 0.0;
+        let moves = allowed.hiding && self.transforms().moves(allowed.reshaping).is_some();
+        match joins || mixes || moves {
+            true => Part::whole(source),
+            false => self.augment.reach(source, self.size, &mut random.clone()),
+        }
     }
 
     /// Draws `image`, which is that of sample `index`, for batch number `batch`.
@@ -51,7 +76,7 @@ impl Composer {
         let (geometry, mut labels) = self.laid_out(index, image, allowed, batch, random, canvas);
         if allowed.mixup && hit(self.transforms().mixup, random) {
             let other = self.partner(index, random);
-            if let Some(other_image) = self.image(other) {
+            if let Ok(other_image) = self.read(other, Part::whole) {
                 let mut behind = vec![0; canvas.len()];
                 let (_, others) = self.laid_out(other, &other_image, allowed, batch, random, &mut behind);
                 let share = mixup::share(random);
@@ -78,7 +103,7 @@ impl Composer {
         canvas: &mut [u8],
     ) -> (Geometry, Vec<Label>) {
         let (size, transforms) = (self.size, self.transforms());
-        let joined = allowed.mosaic && batch < self.variety.mosaic_batches && hit(transforms.mosaic, random);
+        let joined = self.joins(allowed, batch) && hit(transforms.mosaic, random);
         let mosaic = if joined { self.mosaic(index, image, random, canvas) } else { None };
         let (geometry, mut labels) = mosaic.unwrap_or_else(|| self.alone(index, image, random, canvas));
         if allowed.hiding
@@ -112,8 +137,8 @@ impl Composer {
         canvas: &mut [u8],
     ) -> Option<(Geometry, Vec<Label>)> {
         let others = [(); 3].map(|()| self.partner(index, random));
-        let [Some(b), Some(c), Some(d)] = others.map(|other| self.image(other)) else { return None };
-        let images = [image, &b, &c, &d];
+        let [Ok(b), Ok(c), Ok(d)] = others.map(|other| self.read(other, Part::whole)) else { return None };
+        let images = [image, &*b, &*c, &*d];
         let flip = hit(self.augment.flip, random);
         let places = mosaic::places(images, self.size, flip, random);
         canvas.fill(PADDING);
@@ -134,8 +159,16 @@ impl Composer {
         alike[random.below(alike.len())] as usize
     }
 
-    fn image(&self, index: usize) -> Option<Image> {
-        decode::decode(&self.samples[index].image).ok()
+    fn joins(&self, allowed: Allowed, batch: u64) -> bool {
+        allowed.mosaic && batch < self.variety.mosaic_batches
+    }
+
+    fn read(&self, index: usize, part: impl FnOnce([usize; 2]) -> Part) -> Result<Arc<Image>> {
+        let path = &self.samples[index].image;
+        match &self.cache {
+            Some(cache) => cache.decode(path, part),
+            None => decode::decode_part(path, part).map(Arc::new),
+        }
     }
 }
 

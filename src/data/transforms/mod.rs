@@ -11,7 +11,7 @@ mod protection;
 #[cfg(test)]
 mod tests;
 
-pub(super) use compose::{Composer, Drawn};
+pub(crate) use compose::{Composer, Drawn};
 pub use protection::{Bears, remarks};
 
 use super::random::Random;
@@ -89,11 +89,15 @@ impl Transforms {
 
     /// The map of canvas onto canvas, where there is one. `reshapes` is false where only turns and shifts may be.
     fn movement(&self, reshapes: bool, size: usize, random: &mut Random) -> Option<Homography> {
+        let [degrees, translate, shear, tilt] = self.moves(reshapes)?;
+        Some(perspective::random(degrees, translate, shear, tilt, size, random))
+    }
+
+    /// Strengths of turn, shift, shear and tilt, where any is not 0.
+    fn moves(&self, reshapes: bool) -> Option<[f32; 4]> {
         let (shear, tilt) = if reshapes { (self.shear, self.perspective) } else { (0.0, 0.0) };
-        if [self.degrees, self.translate, shear, tilt] == [0.0; 4] {
-            return None;
-        }
-        Some(perspective::random(self.degrees, self.translate, shear, tilt, size, random))
+        let strengths = [self.degrees, self.translate, shear, tilt];
+        (strengths != [0.0; 4]).then_some(strengths)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::data::augment::PADDING;
 use crate::data::random::Random;
 use crate::data::resize::Target;
 use crate::data::tests::{Folder, one_box};
-use crate::data::{Augment, Framing, Image, Sample, Variety, decode};
+use crate::data::{Augment, Framing, Image, LoaderOptions, Sample, Variety, decode};
 use crate::task::{Label, LabelledBox};
 use std::sync::Arc;
 
@@ -93,9 +93,23 @@ fn hull(boxes: &[LabelledBox], class: usize) -> Option<Xyxy> {
     of_class.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])])
 }
 
+fn options(augment: Augment, variety: Variety) -> LoaderOptions {
+    LoaderOptions {
+        batch: 1,
+        imgsz: SIZE,
+        workers: 1,
+        seed: 0,
+        augment,
+        variety,
+        max_broken: 0.0,
+        prefetch: 1,
+        cache: None,
+    }
+}
+
 fn composer(samples: &Arc<[Sample]>, augment: Augment, transforms: Transforms, bears: &[Bears]) -> Composer {
     let variety = Variety { transforms, bears: bears.to_vec(), ..Variety::default() };
-    Composer::new(Arc::clone(samples), augment, SIZE, variety)
+    Composer::new(Arc::clone(samples), &options(augment, variety))
 }
 
 fn draw(composer: &Composer, samples: &[Sample], index: usize, seed: u64) -> (Vec<u8>, Drawn) {
@@ -375,7 +389,7 @@ fn mosaics_close_at_their_batch() {
     let samples = samples(&folder, 6, &mut Random::new(&[10]));
     let transforms = Transforms { mosaic: 1.0, ..Transforms::NONE };
     let variety = Variety { transforms, bears: vec![DETECTS], mosaic_batches: 4, ..Variety::default() };
-    let composer = Composer::new(Arc::clone(&samples), Augment::NONE, SIZE, variety);
+    let composer = Composer::new(Arc::clone(&samples), &options(Augment::NONE, variety));
     let image = decode::decode(&samples[0].image).unwrap();
     let boxes = |batch: u64| {
         let mut canvas = vec![0; SIZE * SIZE * 3];

@@ -1,0 +1,236 @@
+//! What images cost before any step: each stage of the input pipeline on one core, and the loader with all its workers, against the rate at
+//! which steps would take them.
+
+use super::input::{Batches, Supply};
+use crate::config::TrainConfig;
+use crate::data::random::Random;
+use crate::data::transforms::Composer;
+use crate::data::{Augment, Broken, decode};
+use crate::device::cpu::Cpu;
+use crate::error::{Error, Result};
+use crate::losses::Encoder;
+use crate::ops::preprocess;
+use crate::train::run::Machine;
+use crate::train::setup::{self, Data};
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub struct DataOptions {
+    /// Of the training that is to be fed.
+    pub config: TrainConfig,
+    /// Images timed stage by stage, and at least as many by the loader.
+    pub images: usize,
+    /// The steps' rate, where one is asked about.
+    pub images_per_second: Option<f64>,
+}
+
+/// What was measured; the schema of `bench data --json`, described in benches/README.md.
+#[derive(Serialize)]
+pub struct DataMeasurement {
+    pub work: &'static str,
+    pub data: String,
+    pub img_size: usize,
+    pub workers: usize,
+    /// Timed stage by stage.
+    pub images: usize,
+    pub unreadable: usize,
+    pub stages: Stages,
+    /// Of one core that does every stage but the last, one image after the other.
+    pub samples_per_sec_per_core: f64,
+    /// Of the loader with its workers, every batch dropped at once.
+    pub loader_samples_per_sec: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Wanted>,
+    pub version: &'static str,
+    pub commit: &'static str,
+    pub machine: Machine,
+}
+
+/// Milliseconds an image takes on one core, the mean.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Stages {
+    /// The file into memory.
+    pub read: f64,
+    /// To pixels, as many as the next stage looks at.
+    pub decode: f64,
+    /// Cropped or letterboxed, resized, mirrored.
+    pub resize: f64,
+    /// What else is done to it: colours, movements, and the images it is joined or mixed with, from their files on. The time beyond
+    /// `resize`, so that it is a little off where there is next to nothing.
+    pub augment: f64,
+    /// Labels made the losses' targets.
+    pub encode: f64,
+    /// Bytes to normalised numbers: the step's work, on its device, and in no sum here.
+    pub convert: f64,
+}
+
+/// Whether the steps are fed.
+#[derive(Serialize)]
+pub struct Wanted {
+    pub samples_per_sec: f64,
+    /// By the loader as it was measured.
+    pub supply: Supply,
+    /// Cores that would do, at the rate of one.
+    pub cores: u64,
+}
+
+impl Stages {
+    fn total(&self) -> f64 {
+        self.read + self.decode + self.resize + self.augment + self.encode
+    }
+}
+
+/// # Errors
+/// A data set that cannot be opened, or of which no image can be read.
+pub fn data(options: &DataOptions) -> Result<DataMeasurement> {
+    let config = &options.config;
+    for (value, flag) in [(config.workers, "workers"), (config.imgsz, "imgsz"), (options.images, "images")] {
+        if value == 0 {
+            return Err(Error::Usage(format!("--{flag} 0: expected at least 1")));
+        }
+    }
+    if options.images_per_second.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
+        return Err(Error::Usage("--images-per-second: expected a number above 0".into()));
+    }
+    config.check()?;
+    let data = Data::open(config)?;
+    let (stages, broken) = stages(config, &data, options.images)?;
+    let loader = setup::loader(config, &data, &setup::card(config, &data), 0)?;
+    let mut batches = Batches::Loaded { loader, batch: config.batch };
+    let rate = batches.rate(options.images.div_ceil(config.batch))?;
+    let loader_samples_per_sec = rate.unwrap_or_else(|| unreachable!("there is a loader"));
+    let per_core = 1e3 / stages.total();
+    let wanted = options.images_per_second.map(|wanted| Wanted {
+        samples_per_sec: wanted,
+        supply: Supply::of(loader_samples_per_sec, wanted),
+        cores: (wanted / per_core).ceil() as u64,
+    });
+    Ok(DataMeasurement {
+        work: "data",
+        data: data.name,
+        img_size: config.imgsz,
+        workers: config.workers,
+        images: options.images,
+        unreadable: broken.len(),
+        stages,
+        samples_per_sec_per_core: per_core,
+        loader_samples_per_sec,
+        wanted,
+        version: env!("CARGO_PKG_VERSION"),
+        commit: env!("POLYHEAD_COMMIT"),
+        machine: Machine::this(),
+    })
+}
+
+/// So many readable images, from the first on and again from the first, by this thread alone.
+fn stages(config: &TrainConfig, data: &Data, images: usize) -> Result<(Stages, Vec<Broken>)> {
+    let mut core = OneCore::new(config, data)?;
+    let mut spent = [Duration::ZERO; 6];
+    let mut broken: Vec<Broken> = Vec::new();
+    let (mut done, mut drawn) = (0, 0u64);
+    let mut samples = data.train.iter().enumerate().cycle();
+    while done < images {
+        let Some((index, sample)) = samples.next() else { break };
+        if broken.iter().any(|b| b.index == index) {
+            continue;
+        }
+        let random = Random::new(&[config.seed, drawn]);
+        drawn += 1;
+        match core.time(index, random) {
+            Ok(times) => {
+                done += 1;
+                spent.iter_mut().zip(times).for_each(|(all, time)| *all += time);
+            }
+            Err(e) => broken.push(Broken { index, name: sample.name.clone(), message: e.reason() }),
+        }
+        if broken.len() == data.train.len() {
+            return Err(Error::Other(format!("none of {} images can be read: {}", broken.len(), broken[0])));
+        }
+    }
+    let [read, decode, framed, drawn, encode, convert] = spent.map(|time| time.as_secs_f64() * 1e3 / images as f64);
+    let resize = framed.min(drawn);
+    Ok((Stages { read, decode, resize, augment: drawn - resize, encode, convert }, broken))
+}
+
+/// What a loader's worker does, step by step.
+struct OneCore<'a> {
+    data: &'a Data,
+    composer: Composer,
+    /// Framing and nothing else.
+    framing: Augment,
+    size: usize,
+    encoder: Encoder,
+    cpu: Cpu,
+    canvas: Vec<u8>,
+    framed: Vec<u8>,
+    numbers: Vec<f32>,
+}
+
+impl<'a> OneCore<'a> {
+    fn new(config: &TrainConfig, data: &'a Data) -> Result<OneCore<'a>> {
+        let options = data.loader_options(config);
+        let length = config.imgsz * config.imgsz * 3;
+        Ok(OneCore {
+            data,
+            composer: Composer::new(Arc::clone(&data.train), &options),
+            framing: Augment { brightness: 0.0, contrast: 0.0, saturation: 0.0, ..options.augment },
+            size: config.imgsz,
+            encoder: setup::encoder(config, data, &setup::card(config, data)),
+            cpu: Cpu::new(1)?,
+            canvas: vec![0; length],
+            framed: vec![0; length],
+            numbers: vec![0.0; length],
+        })
+    }
+
+    /// How long an image takes to be read, decoded, framed, drawn with all that is done to it, encoded and converted.
+    fn time(&mut self, index: usize, mut random: Random) -> Result<[Duration; 6]> {
+        let path = &self.data.train[index].image;
+        let mut framing_random = random.clone();
+        let start = Instant::now();
+        let bytes = decode::read(path)?;
+        let read = Instant::now();
+        let image = decode::decode_read(path, &bytes, |size| self.composer.reach(index, size, 0, &random))?;
+        let decoded = Instant::now();
+        let picture = self.composer.draw(index, &image, 0, &mut random, &mut self.canvas);
+        let drawn = Instant::now();
+        let encoded = self.encoder.encode(&picture.labels);
+        let ended = Instant::now();
+        preprocess::cpu::normalise(&self.cpu, &self.canvas, preprocess::MEAN, preprocess::DEVIATION, &mut self.numbers);
+        let converted = Instant::now();
+        self.framing.draw(&image, self.size, &mut framing_random, &mut self.framed);
+        let framed = converted.elapsed();
+        drop(encoded);
+        Ok([read - start, decoded - read, framed, drawn - decoded, ended - drawn, converted - ended])
+    }
+}
+
+impl fmt::Display for DataMeasurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stages { read, decode, resize, augment, encode, convert } = self.stages;
+        writeln!(f, "{:.1} images/s per core; {} at {}²", self.samples_per_sec_per_core, self.data, self.img_size)?;
+        let stages =
+            [("read", read), ("decode", decode), ("crop, resize", resize), ("augment", augment), ("encode", encode)];
+        let row = |name, time: f64| {
+            let rate = if time > 0.0 { format!("{:9.1} images/s", 1e3 / time) } else { " ".repeat(18) };
+            format!("  {name:12}  {time:8.3} ms  {rate}")
+        };
+        for (name, time) in stages {
+            writeln!(f, "{}  {:5.1} %", row(name, time), 100.0 * time / self.stages.total())?;
+        }
+        writeln!(f, "{}  in the step", row("convert", convert))?;
+        write!(f, "{:.1} images/s from the loader, --workers {}", self.loader_samples_per_sec, self.workers)?;
+        if self.unreadable > 0 {
+            write!(f, "; {} unreadable, left out", self.unreadable)?;
+        }
+        match &self.wanted {
+            Some(Wanted { samples_per_sec, supply, cores }) => {
+                let (word, noun) = (supply.word(), if *cores == 1 { "core" } else { "cores" });
+                write!(f, "\n{word}: steps of {samples_per_sec} images/s take {cores} {noun} of this pipeline")
+            }
+            None => Ok(()),
+        }
+    }
+}
