@@ -146,12 +146,12 @@ impl CpuExecutor {
         let flat = optimizer::Update { ranges: &ranges, groups: &update.groups, clip };
         let (values, gradients) = (store.values.f32_mut(), store.gradients.f32_mut());
         let (first, second) = (store.first_moment.f32_mut(), store.second_moment.f32_mut());
-        match update.rule {
-            Rule::Sgd(rule) => optimizer::sgd(&self.cpu, &flat, &rule, values, gradients, first),
-            Rule::AdamW(rule) => optimizer::adamw(&self.cpu, &flat, &rule, values, gradients, [first, second]),
-        }
         let decay = update.average_decay;
-        optimizer::ema(&self.cpu, decay, store.values.f32(), store.average.f32_mut());
+        let average = Some(optimizer::Average { decay, values: store.average.f32_mut() });
+        match update.rule {
+            Rule::Sgd(rule) => optimizer::sgd(&self.cpu, &flat, &rule, values, gradients, first, average),
+            Rule::AdamW(rule) => optimizer::adamw(&self.cpu, &flat, &rule, values, gradients, [first, second], average),
+        }
         optimizer::ema(&self.cpu, decay, store.running.f32(), store.running_average.f32_mut());
         store.touch();
         norm

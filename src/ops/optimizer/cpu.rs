@@ -44,6 +44,12 @@ pub struct Update<'a> {
     pub clip: f32,
 }
 
+/// The parameters' moving average, moved in the same pass: `values += (1 − decay)·(parameter − values)`, frozen ones too.
+pub struct Average<'a> {
+    pub decay: f32,
+    pub values: &'a mut [f32],
+}
+
 impl GroupScalars {
     /// Of a group that is never moved.
     pub const FROZEN: GroupScalars =
@@ -105,7 +111,7 @@ fn squares(gradients: &[f32]) -> f64 {
 }
 
 /// PyTorch's SGD: g += decay·p, b = momentum·b + g, p −= rate·(b, or g + momentum·b with Nesterov). All gradients are 0
-/// afterwards.
+/// afterwards. The average, where there is one, follows while a task's parameters are in cache.
 pub fn sgd(
     cpu: &Cpu,
     update: &Update,
@@ -113,7 +119,9 @@ pub fn sgd(
     parameters: &mut [f32],
     gradients: &mut [f32],
     momentum_buffer: &mut [f32],
+    average: Option<Average>,
 ) {
+    let average = average.map(|average| (average.decay, SharedMut::new(average.values)));
     let (parameters, buffer) = (SharedMut::new(parameters), SharedMut::new(momentum_buffer));
     cpu.parallel_chunks(
         gradients,
@@ -140,6 +148,12 @@ pub fn sgd(
                 }
             }
             gradients.fill(0.0);
+            if let Some((decay, average)) = &average {
+                let all = begin..begin + gradients.len();
+                // SAFETY: tasks do not overlap, and the ranges of this one are no longer in use.
+                let (average, parameters) = unsafe { (average.range(all.clone()), parameters.range(all)) };
+                follow(*decay, parameters, average);
+            }
         },
     );
 }
@@ -160,7 +174,7 @@ fn sgd_range(
 }
 
 /// PyTorch's AdamW: p *= 1 − rate·decay, then p −= rate/c₁·m/(√(v/c₂) + ε), c the bias corrections. All gradients are 0
-/// afterwards. `moments` are m and v.
+/// afterwards. `moments` are m and v. The average, where there is one, follows while a task's parameters are in cache.
 pub fn adamw(
     cpu: &Cpu,
     update: &Update,
@@ -168,7 +182,9 @@ pub fn adamw(
     parameters: &mut [f32],
     gradients: &mut [f32],
     moments: [&mut [f32]; 2],
+    average: Option<Average>,
 ) {
+    let average = average.map(|average| (average.decay, SharedMut::new(average.values)));
     let parameters = SharedMut::new(parameters);
     let [first, second] = moments.map(SharedMut::new);
     cpu.parallel_chunks(
@@ -189,6 +205,12 @@ pub fn adamw(
                 }
             }
             gradients.fill(0.0);
+            if let Some((decay, average)) = &average {
+                let all = begin..begin + gradients.len();
+                // SAFETY: tasks do not overlap, and the ranges of this one are no longer in use.
+                let (average, parameters) = unsafe { (average.range(all.clone()), parameters.range(all)) };
+                follow(*decay, parameters, average);
+            }
         },
     );
 }
@@ -215,18 +237,23 @@ fn adamw_range(
     }
 }
 
-/// ema += (1 − decay)·(value − ema), over parameters or running statistics.
+/// ema += (1 − decay)·(value − ema), over running statistics.
 pub fn ema(cpu: &Cpu, decay: f32, values: &[f32], ema: &mut [f32]) {
     cpu.parallel_chunks(
         ema,
         TASK_LEN,
         #[inline(always)]
         |task, ema| {
-            for (ema, value) in ema.iter_mut().zip(&values[task * TASK_LEN..]) {
-                *ema += (1.0 - decay) * (value - *ema);
-            }
+            follow(decay, &values[task * TASK_LEN..], ema);
         },
     );
+}
+
+#[inline(always)]
+fn follow(decay: f32, values: &[f32], ema: &mut [f32]) {
+    for (ema, value) in ema.iter_mut().zip(values) {
+        *ema += (1.0 - decay) * (value - *ema);
+    }
 }
 
 /// The pieces of `ranges` that lie within `bounds`, in order.

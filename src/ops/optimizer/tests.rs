@@ -80,7 +80,7 @@ fn sgd_matches_plain_loops() {
             for step in 1..=STEPS {
                 let (ranges, groups, mut gradients) = (ranges(), groups(step), gradients(step));
                 let update = Update { ranges: &ranges, groups: &groups, clip: CLIP };
-                sgd(cpu, &update, &hyper, &mut parameters, &mut gradients, &mut buffer);
+                sgd(cpu, &update, &hyper, &mut parameters, &mut gradients, &mut buffer, None);
                 assert!(gradients.iter().all(|&g| g == 0.0));
             }
             vec![parameters, buffer]
@@ -110,7 +110,7 @@ fn adamw_matches_plain_loops() {
         for step in 1..=STEPS {
             let (ranges, groups, mut gradients) = (ranges(), groups(step), gradients(step));
             let update = Update { ranges: &ranges, groups: &groups, clip: CLIP };
-            adamw(cpu, &update, &hyper, &mut parameters, &mut gradients, [&mut first, &mut second]);
+            adamw(cpu, &update, &hyper, &mut parameters, &mut gradients, [&mut first, &mut second], None);
             assert!(gradients.iter().all(|&g| g == 0.0));
         }
         vec![parameters, first, second]
@@ -127,7 +127,7 @@ fn what_is_skipped_stays_as_it_was() {
         skipped.iter().for_each(|&i| gradients[i] = f32::NAN);
         let update = Update { ranges: &ranges, groups: &groups, clip: 1.0 };
         let hyper = Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: false };
-        sgd(cpu, &update, &hyper, &mut parameters, &mut gradients, &mut buffer);
+        sgd(cpu, &update, &hyper, &mut parameters, &mut gradients, &mut buffer, None);
         assert!(gradients.iter().all(|&g| g == 0.0));
         let before = start();
         vec![vec![skipped.iter().filter(|&&i| parameters[i] != before[i] || buffer[i] != 0.25).count() as f32]]
@@ -178,4 +178,35 @@ fn the_cost_counts_each_pass_over_each_buffer() {
     let sgd = 4 * (10 + 2 * 10 * 4 + 3 * 4) + 6;
     let adamw = sgd + 4 * 2 * 10;
     assert_eq!([1, 2].map(|moments| super::cost(10, moments, 4, 6).bytes), [sgd, adamw]);
+}
+
+/// In one pass or in a second: the same bits, over what no group moves too.
+#[test]
+fn the_average_follows_as_in_a_pass_of_its_own() {
+    let sgd_rule = Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: true };
+    let adamw_rule = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05 };
+    for adaptive in [false, true] {
+        check("average", &[Expected::exact("changed", vec![0.0])], |cpu| {
+            let run = |together: bool| {
+                let (mut parameters, mut average) = (start(), Random::new(9).vector(LEN, -1.0, 1.0));
+                let (mut first, mut second) = (vec![0.1; LEN], vec![0.1; LEN]);
+                for step in 1..=STEPS {
+                    let (ranges, groups, mut gradients) = (ranges(), groups(step), gradients(step));
+                    let update = Update { ranges: &ranges, groups: &groups, clip: CLIP };
+                    let follows = together.then_some(Average { decay: 0.9, values: &mut average });
+                    let moments = [&mut first[..], &mut second];
+                    match adaptive {
+                        true => adamw(cpu, &update, &adamw_rule, &mut parameters, &mut gradients, moments, follows),
+                        false => sgd(cpu, &update, &sgd_rule, &mut parameters, &mut gradients, &mut first, follows),
+                    }
+                    if !together {
+                        super::cpu::ema(cpu, 0.9, &parameters, &mut average);
+                    }
+                }
+                [parameters, average].concat()
+            };
+            let (one, two) = (run(true), run(false));
+            vec![vec![one.iter().zip(&two).filter(|(a, b)| a.to_bits() != b.to_bits()).count() as f32]]
+        });
+    }
 }

@@ -56,7 +56,7 @@ impl Plan {
         self.runs.clear();
         // All that may be copied: no growth may move what pointers were taken to.
         self.runs.reserve(match geometry.taps() {
-            _ if geometry.copies() => rows.len() * (geometry.channels + COPY_GAP),
+            taps if geometry.copies() => rows.len() * taps * (geometry.channels + COPY_GAP),
             taps if geometry.merged => rows.len() * taps * geometry.depth(),
             _ => 0,
         });

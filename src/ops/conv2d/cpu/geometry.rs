@@ -143,13 +143,14 @@ impl Geometry {
     }
 
     /// Whether rows that a tile reads lie a multiple of 4 KB apart: all in one set of L1, which has fewer ways than a tile
-    /// has rows. With a single tap each is read once, so that copies cost little.
+    /// has rows. Copies cost little beside the sums of all panels: 3×3 with stride 2 from 512 channels took 1.6 times as long
+    /// without.
     pub fn copies(&self) -> bool {
         let step = match self.direction {
             Direction::Forward => self.stride,
             Direction::Transposed => 1,
         };
-        self.taps() == 1 && !self.merged && (step * self.channels).is_multiple_of(ALIAS)
+        !self.merged && (step * self.channels).is_multiple_of(ALIAS)
     }
 
     /// The taps of a class and how far each reads from the base pixel: `(tap, rows, columns)`.

@@ -146,13 +146,13 @@ fn on_the_cpu(rule: &Rule) -> (Vec<f32>, Vec<Vec<f32>>) {
         let clip = (f64::from(CLIP_NORM) / norm).min(1.0) as f32;
         norms.extend([norm as f32, clip]);
         let update = cpu::Update { ranges: &ranges, groups: &groups, clip };
+        let average = Some(cpu::Average { decay: DECAY, values: &mut average });
         match rule {
-            Rule::Sgd(rule) => cpu::sgd(&cpu, &update, rule, &mut values, &mut gradients, &mut first),
+            Rule::Sgd(rule) => cpu::sgd(&cpu, &update, rule, &mut values, &mut gradients, &mut first, average),
             Rule::AdamW(rule) => {
-                cpu::adamw(&cpu, &update, rule, &mut values, &mut gradients, [&mut first, &mut second]);
+                cpu::adamw(&cpu, &update, rule, &mut values, &mut gradients, [&mut first, &mut second], average);
             }
         }
-        cpu::ema(&cpu, DECAY, &values, &mut average);
         cpu::ema(&cpu, DECAY, &running, &mut running_average);
     }
     (norms, vec![values, first, second, average, running_average])

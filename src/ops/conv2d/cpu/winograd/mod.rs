@@ -287,19 +287,17 @@ impl Step<'_> {
         let weight = &packed[(point * self.columns.div_ceil(kernels.columns) + panel) * panel_len..][..panel_len];
         let first = panel * kernels.columns;
         let columns = kernels.columns.min(self.columns - first);
-        let row = |tile: usize| {
-            // Rows after the last are only asked for.
-            let start = point * from.plane + tile.min(tiles - 1) * from.pitch;
-            self.transformed.pointer(start..start + self.channels).cast_const()
-        };
+        // Checked as a whole; rows after the last are only asked for.
+        let start = point * from.plane;
+        let rows_from = self.transformed.pointer(start..start + (tiles - 1) * from.pitch + self.channels).cast_const();
+        let start = point * to.plane + first;
+        let rows_to = self.products.pointer(start..start + (tiles - 1) * to.pitch + columns);
         for index in 0..kernels.tiles(tiles) {
             let rows = kernels.tile(tiles, index);
-            let pointers: [*const f32; 2 * AHEAD] = std::array::from_fn(|i| row(rows.start + i));
+            let pointers: [*const f32; 2 * AHEAD] =
+                std::array::from_fn(|i| rows_from.wrapping_add((rows.start + i) * from.pitch));
             let next = pointers[rows.len()..].first_chunk();
-            let outputs: [*mut f32; AHEAD] = std::array::from_fn(|i| {
-                let start = point * to.plane + (rows.start + i).min(tiles - 1) * to.pitch + first;
-                self.products.pointer(start..start + columns)
-            });
+            let outputs: [*mut f32; AHEAD] = std::array::from_fn(|i| rows_to.wrapping_add((rows.start + i) * to.pitch));
             let tile = GatherTile {
                 pointers: &pointers[..rows.len()],
                 taps: &[0],
@@ -324,15 +322,21 @@ impl Step<'_> {
             #[inline(always)]
             |task| {
                 let first = tiles.start + task * TASK_TILES;
-                for tile in first..tiles.end.min(first + TASK_TILES) {
-                    let from = self.sizes.product.rows(&self.products, tile - tiles.start).map(<*mut f32>::cast_const);
+                let last = tiles.end.min(first + TASK_TILES) - 1;
+                let rows = |tile: usize| {
+                    self.sizes.product.rows(&self.products, tile - tiles.start).map(<*mut f32>::cast_const)
+                };
+                let mut from = rows(first);
+                for tile in first..=last {
+                    let next = rows(last.min(tile + 1));
                     let Corner { image, y, x } = tiling.corner(tile);
                     let place = [image as isize, y as isize, x as isize];
                     let at = |start: usize| output.pointer(start..start + self.columns);
                     let to = tiling.pixels::<SIDE, _>(place, self.columns, std::ptr::null_mut(), at);
-                    let job = Job { from: &from, to: to.as_flattened(), len: self.columns };
+                    let job = Job { from: &from, to: to.as_flattened(), next: &next, len: self.columns };
                     // SAFETY: the transforms are those of the CPU's instruction set; pixels of a tile belong to this task.
                     unsafe { (self.transforms.output)(&job) };
+                    from = next;
                 }
             },
         );
@@ -355,16 +359,23 @@ fn transform_source(
         #[inline(always)]
         |task| {
             let first = tiles.start + task * TASK_TILES;
-            for tile in first..tiles.end.min(first + TASK_TILES) {
+            let last = tiles.end.min(first + TASK_TILES) - 1;
+            let pixels = |tile: usize| {
                 let Corner { image, y, x } = tiling.corner(tile);
                 let place = [image as isize, y as isize - 1, x as isize - 1];
                 let at = |start: usize| source[start..start + channels].as_ptr();
-                let from = tiling.pixels::<POINTS, _>(place, channels, zeros.as_ptr(), at);
+                tiling.pixels::<POINTS, _>(place, channels, zeros.as_ptr(), at)
+            };
+            let mut from = pixels(first);
+            for tile in first..=last {
+                // The task after this one starts with the tile after its last.
+                let next = pixels((tiles.end - 1).min(tile + 1));
                 let to = planes.rows(transformed, tile - tiles.start);
-                let job = Job { from: from.as_flattened(), to: &to, len: channels };
+                let job = Job { from: from.as_flattened(), to: &to, next: next.as_flattened(), len: channels };
                 // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
                 // channels, and a tile's rows of the planes belong to this task.
                 unsafe { (transforms.source)(&job) };
+                from = next;
             }
         },
     );
@@ -447,7 +458,7 @@ fn pack(
                 });
                 // SAFETY: the transforms are those of the CPU's instruction set; all pointers hold a panel's width, and
                 // these rows of this panel belong to this task.
-                unsafe { (transforms.weight)(&Job { from: &from, to: &to, len: width }) };
+                unsafe { (transforms.weight)(&Job { from: &from, to: &to, next: &from, len: width }) };
             }
         },
     );

@@ -14,7 +14,7 @@
 //! `[0, …, 0, 1]`. A's column of p is `[1, p, p², …]`, that of ∞ `[0, …, 0, 1]`.
 
 use crate::device::cpu::Isa;
-use crate::device::cpu::simd::{self, Simd};
+use crate::device::cpu::simd::{self, Prefetch, Simd, prefetch};
 
 /// Values along one axis of a transformed tile.
 pub(super) const POINTS: usize = 6;
@@ -39,6 +39,8 @@ pub(super) struct Job<'a> {
     pub from: &'a [*const f32],
     /// Row by row, each writable for `len`; null where nobody wants the value.
     pub to: &'a [*mut f32],
+    /// What the next job reads, asked for meanwhile; any addresses.
+    pub next: &'a [*const f32],
     /// Channels, in whole registers.
     pub len: usize,
 }
@@ -94,26 +96,27 @@ trait Axis<const I: usize, const O: usize> {
     /// Whether results are added to what is there.
     const ACCUMULATE: bool = false;
 
-    fn apply<S: Simd>(values: [S; I]) -> [S; O];
+    /// Reads values 0 to `I` by `load`, gives 0 to `O` to `store`. Closures, not arrays: arrays of registers passed by value became
+    /// calls of memcpy, which took two thirds of a transform.
+    fn apply<S: Simd>(load: impl Fn(usize) -> S, store: impl FnMut(usize, S));
 }
 
 struct Source;
 
 impl Axis<POINTS, POINTS> for Source {
     #[inline(always)]
-    fn apply<S: Simd>([d0, d1, d2, d3, d4, d5]: [S; POINTS]) -> [S; POINTS] {
+    fn apply<S: Simd>(load: impl Fn(usize) -> S, mut store: impl FnMut(usize, S)) {
+        let (d0, d1, d2, d3, d4, d5) = (load(0), load(1), load(2), load(3), load(4), load(5));
         let (product, sum) = (d0.like(PRODUCT), d0.like(-SUM));
         let (minus_a2, minus_b2) = (d0.like(-A2), d0.like(-B2));
         let (even_a, odd_a) = (minus_b2.fma(d2, d4), d0.like(A).mul(minus_b2.fma(d1, d3)));
         let (even_b, odd_b) = (minus_a2.fma(d2, d4), d0.like(2.0 * A).mul(minus_a2.fma(d1, d3)));
-        [
-            product.fma(d0, sum.fma(d2, d4)),
-            even_a.add(odd_a),
-            even_a.sub(odd_a),
-            even_b.add(odd_b),
-            even_b.sub(odd_b),
-            product.fma(d1, sum.fma(d3, d5)),
-        ]
+        store(0, product.fma(d0, sum.fma(d2, d4)));
+        store(1, even_a.add(odd_a));
+        store(2, even_a.sub(odd_a));
+        store(3, even_b.add(odd_b));
+        store(4, even_b.sub(odd_b));
+        store(5, product.fma(d1, sum.fma(d3, d5)));
     }
 }
 
@@ -121,49 +124,53 @@ struct Weight;
 
 impl Axis<KERNEL, POINTS> for Weight {
     #[inline(always)]
-    fn apply<S: Simd>([g0, g1, g2]: [S; KERNEL]) -> [S; POINTS] {
+    fn apply<S: Simd>(load: impl Fn(usize) -> S, store: impl FnMut(usize, S)) {
+        let (g0, g1, g2) = (load(0), load(1), load(2));
         let (even_a, odd_a) = (g0.like(A2).fma(g2, g0), g0.like(A).mul(g1));
         let (even_b, odd_b) = (g0.like(B2).fma(g2, g0), g0.like(2.0 * A).mul(g1));
-        at_points(g0, [even_a, odd_a, even_b, odd_b], g2)
+        at_points(g0, (even_a, odd_a), (even_b, odd_b), g2, store)
     }
 }
 
 impl Axis<SIDE, POINTS> for Weight {
     #[inline(always)]
-    fn apply<S: Simd>([g0, g1, g2, g3]: [S; SIDE]) -> [S; POINTS] {
+    fn apply<S: Simd>(load: impl Fn(usize) -> S, store: impl FnMut(usize, S)) {
+        let (g0, g1, g2, g3) = (load(0), load(1), load(2), load(3));
         let (even_a, odd_a) = (g0.like(A2).fma(g2, g0), g0.like(A).mul(g0.like(A2).fma(g3, g1)));
         let (even_b, odd_b) = (g0.like(B2).fma(g2, g0), g0.like(2.0 * A).mul(g0.like(B2).fma(g3, g1)));
-        at_points(g0, [even_a, odd_a, even_b, odd_b], g3)
+        at_points(g0, (even_a, odd_a), (even_b, odd_b), g3, store)
     }
 }
 
 /// A polynomial's values at the points over N, from its first coefficient, its even and odd halves at a and b, and its last.
 #[inline(always)]
-fn at_points<S: Simd>(first: S, halves: [S; 4], last: S) -> [S; POINTS] {
-    let [even_a, odd_a, even_b, odd_b] = halves;
-    let (over_a, over_b) = (first.like(1.0 / (2.0 * A2 * (A2 - B2))), first.like(1.0 / (2.0 * B2 * (B2 - A2))));
-    [
-        first.like(1.0 / PRODUCT).mul(first),
-        over_a.mul(even_a.add(odd_a)),
-        over_a.mul(even_a.sub(odd_a)),
-        over_b.mul(even_b.add(odd_b)),
-        over_b.mul(even_b.sub(odd_b)),
-        last,
-    ]
+fn at_points<S: Simd>(
+    first: S,
+    (even_a, odd_a): (S, S),
+    (even_b, odd_b): (S, S),
+    last: S,
+    mut store: impl FnMut(usize, S),
+) {
+    let (over_a, over_b) = (1.0 / (2.0 * A2 * (A2 - B2)), 1.0 / (2.0 * B2 * (B2 - A2)));
+    store(0, first.like(1.0 / PRODUCT).mul(first));
+    store(1, first.like(over_a).mul(even_a.add(odd_a)));
+    store(2, first.like(over_a).mul(even_a.sub(odd_a)));
+    store(3, first.like(over_b).mul(even_b.add(odd_b)));
+    store(4, first.like(over_b).mul(even_b.sub(odd_b)));
+    store(5, last);
 }
 
 struct Output;
 
 impl Axis<POINTS, SIDE> for Output {
     #[inline(always)]
-    fn apply<S: Simd>([m0, m1, m2, m3, m4, m5]: [S; POINTS]) -> [S; SIDE] {
+    fn apply<S: Simd>(load: impl Fn(usize) -> S, mut store: impl FnMut(usize, S)) {
+        let (m0, m1, m2, m3, m4, m5) = (load(0), load(1), load(2), load(3), load(4), load(5));
         let (even_a, odd_a, even_b, odd_b) = (m1.add(m2), m1.sub(m2), m3.add(m4), m3.sub(m4));
-        [
-            m0.add(even_a.add(even_b)),
-            m0.like(A).mul(m0.like(2.0).fma(odd_b, odd_a)),
-            m0.like(A2).mul(m0.like(4.0).fma(even_b, even_a)),
-            m0.like(A * A2).fma(m0.like(8.0).fma(odd_b, odd_a), m5),
-        ]
+        store(0, m0.add(even_a.add(even_b)));
+        store(1, m0.like(A).mul(m0.like(2.0).fma(odd_b, odd_a)));
+        store(2, m0.like(A2).mul(m0.like(4.0).fma(even_b, even_a)));
+        store(3, m0.like(A * A2).fma(m0.like(8.0).fma(odd_b, odd_a), m5));
     }
 }
 
@@ -173,13 +180,12 @@ impl Axis<POINTS, KERNEL> for WeightGradient {
     const ACCUMULATE: bool = true;
 
     #[inline(always)]
-    fn apply<S: Simd>([m0, m1, m2, m3, m4, m5]: [S; POINTS]) -> [S; KERNEL] {
+    fn apply<S: Simd>(load: impl Fn(usize) -> S, mut store: impl FnMut(usize, S)) {
+        let (m0, m1, m2, m3, m4, m5) = (load(0), load(1), load(2), load(3), load(4), load(5));
         let (even_a, odd_a, even_b, odd_b) = (m1.add(m2), m1.sub(m2), m3.add(m4), m3.sub(m4));
-        [
-            m0.add(even_a.add(even_b)),
-            m0.like(A).mul(m0.like(2.0).fma(odd_b, odd_a)),
-            m0.like(A2).fma(m0.like(4.0).fma(even_b, even_a), m5),
-        ]
+        store(0, m0.add(even_a.add(even_b)));
+        store(1, m0.like(A).mul(m0.like(2.0).fma(odd_b, odd_a)));
+        store(2, m0.like(A2).fma(m0.like(4.0).fma(even_b, even_a), m5));
     }
 }
 
@@ -187,31 +193,45 @@ impl Axis<POINTS, KERNEL> for WeightGradient {
 /// The machine has the instruction set, and the job's pointers keep its promises.
 unsafe fn both_axes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Job) {
     debug_assert!(job.len.is_multiple_of(S::LANES));
-    let (from, to) = (&job.from[..I * I], &job.to[..O * O]);
+    assert!(job.from.len() == I * I && job.to.len() == O * O && job.next.len() == I * I);
+    let (from, to, next) = (job.from.as_ptr(), job.to.as_ptr(), job.next.as_ptr());
     // SAFETY: the caller promises the instruction set and pointers that hold `len` values.
     unsafe {
         S::vectorise(
             #[inline(always)]
             || {
-                for start in (0..job.len).step_by(S::LANES) {
-                    let mut half = [[S::splat(0.0); I]; O];
+                // `[O, I]` registers.
+                let mut half = [0.0f32; POINTS * POINTS * STRIP];
+                let half = half.as_mut_ptr();
+                let mut start = 0;
+                while start < job.len {
                     for j in 0..I {
-                        let column: [S; I] = std::array::from_fn(|i| S::load(from[i * I + j].add(start)));
-                        let column = T::apply(column);
-                        for i in 0..O {
-                            half[i][j] = column[i];
-                        }
+                        T::apply(
+                            #[inline(always)]
+                            |i| {
+                                prefetch(Prefetch::Read, (*next.add(i * I + j)).wrapping_add(start));
+                                S::load((*from.add(i * I + j)).add(start))
+                            },
+                            #[inline(always)]
+                            |i, value: S| value.store(half.add((i * I + j) * S::LANES)),
+                        );
                     }
-                    for (i, row) in half.into_iter().enumerate() {
-                        for (value, &to) in T::apply(row).into_iter().zip(&to[i * O..]) {
-                            if to.is_null() {
-                                continue;
-                            }
-                            let to = to.add(start);
-                            let value = if T::ACCUMULATE { value.add(S::load(to)) } else { value };
-                            value.store(to);
-                        }
+                    for i in 0..O {
+                        T::apply(
+                            #[inline(always)]
+                            |j| S::load(half.add((i * I + j) * S::LANES)),
+                            #[inline(always)]
+                            |j, value: S| {
+                                let to = *to.add(i * O + j);
+                                if !to.is_null() {
+                                    let to = to.add(start);
+                                    let value = if T::ACCUMULATE { value.add(S::load(to)) } else { value };
+                                    value.store(to);
+                                }
+                            },
+                        );
                     }
+                    start += S::LANES;
                 }
             },
         )

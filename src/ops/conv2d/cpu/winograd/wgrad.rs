@@ -109,16 +109,21 @@ impl Task<'_> {
             #[inline(always)]
             |task| {
                 let first = tiles.start + task * TASK_TILES;
-                for tile in first..tiles.end.min(first + TASK_TILES) {
+                let pixels = |tile: usize| {
                     let Corner { image, y, x } = tiling.corner(tile);
                     let place = [image as isize, y as isize, x as isize];
                     let at = |start: usize| dy[start..start + k].as_ptr();
-                    let from = tiling.pixels::<SIDE, _>(place, k, zeros.as_ptr(), at);
+                    tiling.pixels::<SIDE, _>(place, k, zeros.as_ptr(), at)
+                };
+                let mut from = pixels(first);
+                for tile in first..tiles.end.min(first + TASK_TILES) {
+                    let next = pixels((tiles.end - 1).min(tile + 1));
                     let to = self.sizes.dy.rows(&self.dy, tile - tiles.start);
-                    let job = Job { from: from.as_flattened(), to: &to, len: k };
+                    let job = Job { from: from.as_flattened(), to: &to, next: next.as_flattened(), len: k };
                     // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
                     // channels, and a tile's rows of the planes belong to this task.
                     unsafe { (self.transforms.gradient)(&job) };
+                    from = next;
                 }
             },
         );
@@ -179,7 +184,9 @@ impl Task<'_> {
                 self.dw.pointer(start + columns.start..start + columns.end)
             });
             // SAFETY: the transforms are those of the CPU's instruction set; these rows and columns of dw are this task's.
-            unsafe { (self.transforms.weight_gradient)(&Job { from: &from, to: &to, len: columns.len() }) };
+            unsafe {
+                (self.transforms.weight_gradient)(&Job { from: &from, to: &to, next: &from, len: columns.len() })
+            };
         }
     }
 }
