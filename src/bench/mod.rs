@@ -11,7 +11,7 @@ pub use check::{Checked, Pair, check_kernels};
 pub use clocks::Readings;
 pub use input::{Input, Source, Supply};
 pub use ops::{OpsMeasurement, ops};
-pub use steps::{Measurement, infer, markdown, train};
+pub use steps::{Measurement, infer, markdown, timm, train};
 
 use crate::balance::Method;
 use crate::error::{Error, Result};

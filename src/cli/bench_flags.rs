@@ -42,6 +42,9 @@ pub struct StepsArgs {
     /// Threads that decode and augment
     #[arg(long, default_value_t = 2, requires = "data")]
     workers: usize,
+    /// Write them in the columns of timm's benchmark.py to this file
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -105,7 +108,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
     }
 }
 
-/// One measurement for each batch size. The files hold what has been measured so far: a batch that does not fit on a device
+/// One measurement for each batch size. Files hold what has been measured so far: a batch that does not fit on a device
 /// does not cost the ones before it.
 fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<()> {
     let source = args.data.clone().map(|data| Source { data, workers: args.workers });
@@ -121,6 +124,9 @@ fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<
         match (measured.as_slice(), args.batch.len()) {
             ([only], 1) => args.bench.write(only, table)?,
             (list, _) => args.bench.write(&list, table)?,
+        }
+        if let Some(path) = &args.csv {
+            write_whole(path, bench::timm(&measured).as_bytes())?;
         }
     }
     Ok(())
