@@ -58,6 +58,23 @@ fn one_batch_is_an_object_and_several_are_a_list() {
     }
 }
 
+/// A store has room for gradients, two moments and averages, which prediction never touches. ResNet-18 has 47 MB of parameters:
+/// held as values, packed, and as the tensors they came from, they are taken about three times; with all of the store, seven.
+#[test]
+fn memory_that_inference_does_not_touch_is_not_taken() {
+    let folder = Folder::new("bench-memory");
+    let figures = path(&folder, "figures.json");
+    let small = ["--backbone", "resnet18", "--imgsz", "32", "--batch", "1", "--repeats", "1", "--device", "cpu"];
+    succeed(&[&["bench", "infer"], &small[..], &["--json", &figures]].concat());
+    let measured = json(&figures);
+    if measured["peak_memory_bytes"].is_null() {
+        eprintln!("skipped: this system does not say how much memory is resident");
+        return;
+    }
+    let taken = number(&measured, "peak_memory_bytes") - number(&measured, "base_memory_bytes");
+    assert!(taken < 5.0 * 4.0 * number(&measured, "param_count"), "{taken} bytes");
+}
+
 #[test]
 fn the_update_is_a_row_of_its_own_with_what_it_moves() {
     let folder = Folder::new("bench-ops");
