@@ -69,7 +69,7 @@ mod tests {
             block.u8_mut().fill(7);
             // Where it lies does not change when it is handed on.
             let mut moved = Box::new(block);
-            assert!(moved.as_ptr() as usize % 64 == 0 && moved.u8_mut().iter().all(|&b| b == 7));
+            assert!((moved.as_ptr() as usize).is_multiple_of(64) && moved.u8_mut().iter().all(|&b| b == 7));
         }
     }
 }
