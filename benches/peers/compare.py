@@ -1,9 +1,15 @@
-"""polyhead and PyTorch in turn, A B A B …, on the same work; prints the ratio of each pair and their median.
+"""polyhead and others in turn, round by round (A B C A B C …), on the same work: images per second, ours over the fastest other of
+the round, and the memory each program takes.
 
-    python compare.py train --imgsz 64 --batch 32 --threads 2 --rounds 5 --polyhead ../../target/release/polyhead
-    python compare.py train --device cuda --batch 256 --mode compile
+    python compare.py train --imgsz 64 --batch 32 --threads 2 --rounds 5
+    python compare.py infer --imgsz 64,224 --batch 1,8 --peers pytorch,onnxruntime,candle --markdown table.md --json figures.json
+    python compare.py train infer --device cuda --batch 256 --mode compile
+
+Start it with the Python that has the peers' packages (benches/README.md says which). Both files are written after every work.
 """
 import argparse
+import dataclasses
+import itertools
 import json
 import os
 import statistics
@@ -11,38 +17,187 @@ import subprocess
 import sys
 import tempfile
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 
-def images_per_second(command):
+
+@dataclasses.dataclass
+class Program:
+    """`name` is a key of the figures; `command` takes the flags that all programs share."""
+    name: str
+    title: str
+    command: list
+    works: tuple = ("train", "infer")
+    devices: tuple = ("cpu", "cuda")
+
+
+def programs(args):
+    def script(name):
+        return [sys.executable, os.path.join(HERE, name)]
+
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(HERE, "candle", "target"))
+    candle = args.candle or os.path.join(target, "release", "candle-peer")
+    return [
+        Program("polyhead", "polyhead", [args.polyhead, "bench"]),
+        Program("pytorch", f"PyTorch {args.mode}", script("pytorch.py")),
+        Program("onnxruntime", "ONNX Runtime", script("onnxruntime.py"), ("infer",), ("cpu",)),
+        Program("candle", "candle", [candle], ("infer",), ("cpu",)),
+    ]
+
+
+def chosen(args):
+    """For each work ours and its peers; a peer that cannot do a work that was asked for ends the program."""
+    ours, *known = programs(args)
+    known = {peer.name: peer for peer in known}
+    device = args.device.split(":")[0]
+
+    def able(peer, work):
+        return work in peer.works and device in peer.devices
+
+    found = {}
+    for work in args.work:
+        if args.peers:
+            peers = [known.get(name) or sys.exit(f"--peers {name}: expected one of {', '.join(known)}") for name in args.peers]
+            for peer in peers:
+                able(peer, work) or sys.exit(f"--peers {peer.name}: it does {' and '.join(peer.works)} on {' and '.join(peer.devices)} "
+                                             f"only, and was asked to {work} on {args.device}")
+        else:
+            peers = [known[name] for name in ("pytorch", "onnxruntime") if able(known[name], work)]
+        found[work] = [ours, *peers]
+    for program in {p.name: p for programs in found.values() for p in programs}.values():
+        if not os.path.exists(program.command[0]):
+            sys.exit(f"{program.title}: no {program.command[0]}: build it with `cargo build --release`, or say where it is")
+    return found
+
+
+def measure(program, flags, args):
+    more = ["--mode", args.mode] if program.name == "pytorch" else []
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "result.json")
-        subprocess.run([*command, "--json", path], check=True, stdout=subprocess.DEVNULL)
+        command = [*program.command, *flags, *more, "--json", path]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL)
+        if done.returncode != 0:
+            sys.exit(f"{program.title} failed with exit code {done.returncode}: {' '.join(command)}")
         with open(path) as file:
-            return json.load(file)["samples_per_sec"]
+            return json.load(file)
+
+
+def spread(values):
+    return dict(median=statistics.median(values), least=min(values), most=max(values))
+
+
+def memory_of(rounds, name):
+    """Medians over the rounds: all that was resident at most, and how much of it came after the program itself; or None."""
+    seen = [(one[name]["peak_memory_bytes"], one[name]["base_memory_bytes"]) for one in rounds]
+    if any(peak is None or base is None for peak, base in seen):
+        return None
+    return dict(peak=statistics.median(p for p, _ in seen), without_base=statistics.median(p - b for p, b in seen))
+
+
+def summary(work, imgsz, batch, names, rounds):
+    """Of some rounds of one work; a ratio of memory is ours over the least of the others."""
+    rates = {name: [one[name]["samples_per_sec"] for one in rounds] for name in names}
+    ratios = [rates["polyhead"][i] / max(rates[peer][i] for peer in names[1:]) for i in range(len(rounds))]
+    memory = {name: memory_of(rounds, name) for name in names}
+    ratio = {}
+    if all(memory.values()):
+        ratio = {key: memory["polyhead"][key] / min(memory[peer][key] for peer in names[1:]) for key in ("peak", "without_base")}
+    return dict(work=work, img_size=imgsz, batch_size=batch, samples_per_sec={n: spread(v) for n, v in rates.items()},
+                ratio=spread(ratios), memory_bytes=memory, memory_ratio=ratio or None, rounds=rounds)
+
+
+def ratio_text(of):
+    return f"{of['median']:.2f} ({of['least']:.2f}–{of['most']:.2f})"
+
+
+def memory_text(of):
+    return f"{of['peak'] / 2**20:.0f} ({of['without_base'] / 2**20:.0f})" if of else "?"
+
+
+def markdown(summaries, titles, args):
+    """A row a work; a program that had no part in it has no figures there."""
+    head = ["work", "imgsz", "batch", *(f"{t} images/s" for t in titles.values()), "ratio (range)", *(f"{t} MiB" for t in titles.values()),
+            "ratio of memory"]
+    lines = [head, ["---"] * len(head)]
+    for one in summaries:
+        rates, memory, ratio = one["samples_per_sec"], one["memory_bytes"], one["memory_ratio"]
+        lines.append([
+            one["work"], str(one["img_size"]), str(one["batch_size"]),
+            *(f"{rates[name]['median']:.2f}" if name in rates else "" for name in titles),
+            ratio_text(one["ratio"]),
+            *(memory_text(memory[name]) if name in rates else "" for name in titles),
+            f"{ratio['peak']:.2f} ({ratio['without_base']:.2f})" if ratio else "?",
+        ])
+    table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    first = summaries[0]["rounds"][0]
+    machine, ours = first["polyhead"]["machine"], first["polyhead"]
+    versions = {name: value for one in summaries for peer in one["rounds"][0].values() for name, value in peer.items()
+                if name in ("torch", "onnxruntime", "candle")}
+    return table + f"""
+{ours["model"]}, {ours["dtype"]} on {args.device}, {args.threads} threads each; {machine["cpu"]}, {machine["cores"]} cores, {ours.get("isa", machine["instruction_set"])}; \
+polyhead {ours["version"]} ({ours["commit"]}), {", ".join(f"{name} {version}" for name, version in versions.items())}. \
+{args.rounds} rounds, in each the programs in turn and of each the median of {args.repeats} steps. Images per second and memory are medians over the \
+rounds; the ratio is ours over the fastest other of a round: median and range. Memory is the largest resident size of the process, in brackets \
+without what was resident before the model was made; its ratio is ours over the least of the others.
+"""
+
+
+def write(summaries, titles, args):
+    if args.markdown:
+        with open(args.markdown, "w") as file:
+            file.write(markdown(summaries, titles, args))
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(dict(command=sys.argv, works=summaries), file, indent=2)
+            file.write("\n")
+
+
+def names(text):
+    return text.split(",")
+
+
+def numbers(text):
+    return [int(number) for number in text.split(",")]
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", choices=["train", "infer"])
-    parser.add_argument("--imgsz", default="224")
-    parser.add_argument("--batch", default="8")
+    parser.add_argument("work", nargs="+", choices=["train", "infer"])
+    parser.add_argument("--imgsz", type=numbers, default=[224], help="one, or several as in 64,224")
+    parser.add_argument("--batch", type=numbers, default=[8], help="one, or several as in 1,8")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--repeats", default="5")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--peers", type=names, help="of pytorch, onnxruntime, candle; without it pytorch, and for infer on a CPU onnxruntime")
     parser.add_argument("--mode", default="eager", help="PyTorch's: eager, compile, max-autotune")
     parser.add_argument("--polyhead", default="target/release/polyhead")
+    parser.add_argument("--candle", metavar="PROGRAM", help="candle-peer, where it is not where cargo puts it")
+    parser.add_argument("--markdown", metavar="FILE")
+    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    same = [args.work, "--imgsz", args.imgsz, "--batch", args.batch, "--threads", args.threads, "--repeats", args.repeats,
-            "--device", args.device]
-    ours, theirs = [], []
-    peer = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pytorch.py")
-    for _ in range(args.rounds):
-        ours.append(images_per_second([args.polyhead, "bench", *same]))
-        theirs.append(images_per_second([sys.executable, peer, *same, "--mode", args.mode]))
-        print(f"polyhead {ours[-1]:.2f}  PyTorch {args.mode} {theirs[-1]:.2f} images/s  ratio {ours[-1] / theirs[-1]:.3f}", flush=True)
-    ratios = [a / b for a, b in zip(ours, theirs)]
-    print(f"median: polyhead {statistics.median(ours):.2f}, PyTorch {args.mode} {statistics.median(theirs):.2f} images/s, "
-          f"ratio {statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})")
+    if args.rounds < 1:
+        parser.error("--rounds: expected at least 1")
+    found = chosen(args)
+    titles = {program.name: program.title for programs in found.values() for program in programs}
+    summaries = []
+    for work, imgsz, batch in itertools.product(args.work, args.imgsz, args.batch):
+        print(f"{work} --imgsz {imgsz} --batch {batch}", flush=True)
+        flags = [work, "--imgsz", str(imgsz), "--batch", str(batch), "--threads", args.threads, "--repeats", args.repeats,
+                 "--device", args.device]
+        rounds = []
+        for _ in range(args.rounds):
+            rounds.append({program.name: measure(program, flags, args) for program in found[work]})
+            rates = {name: one["samples_per_sec"] for name, one in rounds[-1].items()}
+            fastest = max((name for name in rates if name != "polyhead"), key=rates.get)
+            said = "  ".join(f"{titles[name]} {rate:.2f}" for name, rate in rates.items())
+            print(f"  {said} images/s  ratio to {titles[fastest]} {rates['polyhead'] / rates[fastest]:.3f}", flush=True)
+        one = summary(work, imgsz, batch, list(rates), rounds)
+        summaries.append(one)
+        said = "  ".join(f"{titles[name]} {memory_text(memory)}" for name, memory in one["memory_bytes"].items())
+        memory = one["memory_ratio"]
+        memory = f"  ratio {memory['peak']:.2f} ({memory['without_base']:.2f})" if memory else ""
+        print(f"  median ratio {ratio_text(one['ratio'])}; peak memory, and without the program's own, MiB: {said}{memory}", flush=True)
+        write(summaries, titles, args)
 
 
 if __name__ == "__main__":

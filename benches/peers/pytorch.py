@@ -9,7 +9,13 @@ batch. `ceilings` times a copy and a large matrix product, what the card can do 
 import argparse
 import json
 import statistics
+import sys
 import time
+
+import memory
+
+# So that whatever asks for the package onnxruntime does not get the file beside this one.
+sys.path.pop(0)
 
 import torch
 import torchvision
@@ -46,7 +52,7 @@ def ceilings(device):
 
 
 def step_of(args):
-    """The function that does one step."""
+    """The function that does one step, and how many numbers the network has."""
     gpu = args.device != "cpu"
     memory = dict(memory_format=torch.channels_last)
     net = getattr(torchvision.models, args.backbone)().to(args.device).to(**memory)
@@ -77,7 +83,7 @@ def step_of(args):
         with torch.inference_mode():
             run()
 
-    return train if training else infer
+    return train if training else infer, sum(p.numel() for p in net.parameters())
 
 
 def main():
@@ -100,14 +106,16 @@ def main():
     if args.work == "ceilings":
         result = ceilings(args.device)
     else:
-        step = step_of(args)
+        base = memory.resident()
+        step, parameters = step_of(args)
         for _ in range(2 if args.device == "cpu" else 10):
             step()
         times = [seconds(step, args.device) * 1e3 for _ in range(args.repeats)]
         median = statistics.median(times)
         result = dict(work=args.work, model=args.backbone, device=args.device, mode=args.mode, img_size=args.imgsz,
-                      batch_size=args.batch, threads=args.threads, repeats=args.repeats, step_time=median,
-                      step_time_min=min(times), step_time_max=max(times), samples_per_sec=args.batch / median * 1e3,
+                      batch_size=args.batch, threads=args.threads, param_count=parameters, repeats=args.repeats,
+                      step_time=median, step_time_min=min(times), step_time_max=max(times),
+                      samples_per_sec=args.batch / median * 1e3, base_memory_bytes=base, peak_memory_bytes=memory.peak(),
                       torch=torch.__version__)
     print(json.dumps(result))
     if args.json:

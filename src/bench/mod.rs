@@ -13,7 +13,7 @@ pub use clocks::Readings;
 pub use data::{DataMeasurement, DataOptions, Stages, Wanted, data};
 pub use input::{Input, Source, Supply};
 pub use ops::{OpsMeasurement, ops};
-pub use steps::{Measurement, infer, markdown, train};
+pub use steps::{Measurement, infer, markdown, timm, train};
 
 use crate::balance::Method;
 use crate::error::{Error, Result};

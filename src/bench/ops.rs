@@ -3,6 +3,7 @@
 
 use super::clocks::{Readings, reading};
 use super::{Options, frozen, training};
+use crate::device::cpu::Isa;
 use crate::error::Result;
 use crate::executor::{Ceilings, NodeTime};
 use crate::graph::fuse::Fusion;
@@ -53,6 +54,9 @@ pub struct OpsMeasurement {
     pub work: &'static str,
     pub model: &'static str,
     pub device: String,
+    /// As in [`Measurement`](super::Measurement).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isa: Option<Isa>,
     pub img_size: usize,
     pub batch_size: usize,
     pub repeats: usize,
@@ -82,7 +86,7 @@ pub struct OpsMeasurement {
 /// # Errors
 /// A network or device that cannot be had.
 pub fn ops(options: &Options) -> Result<OpsMeasurement> {
-    let Fused { nodes: fused, update, ceilings, clocks, tuning } = fused(options)?;
+    let Fused { nodes: fused, update, ceilings, clocks, isa, tuning } = fused(options)?;
     let (mut trainer, images, targets) = training(options, Fusion::Off)?;
     let unfused = trainer.time_nodes(&images, &targets, options.repeats)?;
     drop(trainer);
@@ -102,6 +106,7 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
         work: "ops",
         model: options.backbone.name(),
         device: options.device.to_string(),
+        isa,
         img_size: options.imgsz,
         batch_size: options.batch,
         repeats: options.repeats,
@@ -125,6 +130,7 @@ struct Fused {
     update: NodeTime,
     ceilings: Ceilings,
     clocks: Option<Readings>,
+    isa: Option<Isa>,
     tuning: Option<String>,
 }
 
@@ -147,7 +153,8 @@ fn fused(options: &Options) -> Result<Fused> {
     let update = trainer.time_update(options.repeats)?;
     let ceilings = trainer.executor.ceilings()?;
     let clocks = before.zip(after).map(|(before, after)| Readings::new(before, after));
-    Ok(Fused { nodes, update, ceilings, clocks, tuning: trainer.executor.tuning_hash() })
+    let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
+    Ok(Fused { nodes, update, ceilings, clocks, isa, tuning })
 }
 
 /// A node's name without its window and what is fused into it.
@@ -238,13 +245,14 @@ impl fmt::Display for OpsMeasurement {
         let multiply = self.ceiling_gflop_per_second.map_or(String::new(), |c| format!(" and {c:.0} GFLOP/s"));
         write!(
             f,
-            "\nA training step of {} at {}², batch {}, on {}: {:.1} ms in its nodes, {:.1} ms without fusion ({:.2}×); \
+            "\nA training step of {} at {}², batch {}, on {}{}: {:.1} ms in its nodes, {:.1} ms without fusion ({:.2}×); \
              {:.1} ms in the update, which is no node and in neither. \
              Ceilings measured in this run: {:.1} GB/s{multiply}.",
             self.model,
             self.img_size,
             self.batch_size,
             self.device,
+            self.isa.map_or(String::new(), |isa| format!(" ({isa})")),
             self.fused,
             self.unfused,
             self.unfused / self.fused,

@@ -3,6 +3,7 @@
 use super::clocks::{Readings, reading};
 use super::input::{self, Batches, Input, Source, Supply};
 use super::{Heads, Options, architecture, check, initial_tensors, synthetic_images, training};
+use crate::device::cpu::Isa;
 use crate::error::Result;
 use crate::executor::{DeviceChoice, Executor};
 use crate::graph::fuse::Fusion;
@@ -25,6 +26,9 @@ pub struct Measurement {
     pub img_size: usize,
     pub batch_size: usize,
     pub threads: usize,
+    /// [`Executor::isa`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isa: Option<Isa>,
     pub param_count: usize,
     pub warmup: usize,
     pub repeats: usize,
@@ -45,7 +49,8 @@ pub struct Measurement {
     pub tuning: Option<String>,
     /// Bytes shared by all values of a step.
     pub arena_bytes: usize,
-    /// Largest resident size of the process so far; absent where the system does not say.
+    /// Resident size of the process before the model was made, and its largest so far; absent where the system does not say.
+    pub base_memory_bytes: Option<u64>,
     pub peak_memory_bytes: Option<u64>,
     pub version: &'static str,
     pub commit: &'static str,
@@ -150,6 +155,7 @@ impl Work for Inference {
 /// A network, device or data set that cannot be had.
 pub fn train(options: &Options) -> Result<Measurement> {
     check(options)?;
+    let base = memory("VmRSS");
     let (trainer, batches) = match &options.source {
         Some(source) => input::training(options, source)?,
         None => {
@@ -161,7 +167,7 @@ pub fn train(options: &Options) -> Result<Measurement> {
     let timed = time(&mut work, options.repeats)?;
     let parameters = &work.trainer.executor.store()?.parameters;
     let parameters = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
-    Ok(measurement("train", options, timed, parameters, work.executor()))
+    Ok(measurement("train", options, base, timed, parameters, work.executor()))
 }
 
 /// Times evaluation forward passes.
@@ -170,6 +176,7 @@ pub fn train(options: &Options) -> Result<Measurement> {
 /// As [`train`].
 pub fn infer(options: &Options) -> Result<Measurement> {
     check(options)?;
+    let base = memory("VmRSS");
     let (card, batches) = match &options.source {
         Some(source) => input::inference(options, source)?,
         None => {
@@ -184,7 +191,7 @@ pub fn infer(options: &Options) -> Result<Measurement> {
     let mut work = Inference { runner, shape, batches };
     let timed = time(&mut work, options.repeats)?;
     let parameters = model.card.architecture.parameter_count(options.imgsz)?;
-    Ok(measurement("infer", options, timed, parameters, work.executor()))
+    Ok(measurement("infer", options, base, timed, parameters, work.executor()))
 }
 
 /// What was seen of some steps.
@@ -227,6 +234,7 @@ fn time_steps(work: &mut dyn Work, repeats: usize) -> Result<Vec<f64>> {
 fn measurement(
     work: &'static str,
     options: &Options,
+    base: Option<u64>,
     timed: Timed,
     parameters: usize,
     executor: &Executor,
@@ -259,6 +267,7 @@ fn measurement(
         img_size: options.imgsz,
         batch_size: options.batch,
         threads,
+        isa: executor.isa(),
         param_count: parameters,
         warmup: WARMUP,
         repeats: sorted.len(),
@@ -270,18 +279,26 @@ fn measurement(
         clocks: timed.clocks,
         tuning: executor.tuning_hash(),
         arena_bytes: executor.arena_bytes(),
-        peak_memory_bytes: peak_memory(),
+        base_memory_bytes: base,
+        peak_memory_bytes: memory("VmHWM"),
         version: env!("CARGO_PKG_VERSION"),
         commit: env!("POLYHEAD_COMMIT"),
         machine,
     }
 }
 
-/// The high-water mark of the resident set, from the kernel.
-fn peak_memory() -> Option<u64> {
+/// A line of what the kernel says of this process: `VmRSS` is what is resident, `VmHWM` the most that ever was.
+fn memory(key: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+impl Measurement {
+    /// What ran on a CPU; beside a GPU, what the machine's has.
+    fn instructions(&self) -> &str {
+        self.isa.map_or(self.machine.instruction_set.as_str(), |isa| isa.name())
+    }
 }
 
 /// A line, and one more for each of: the input, the clocks.
@@ -296,7 +313,7 @@ impl fmt::Display for Measurement {
             self.batch_size,
             self.device,
             self.threads,
-            self.machine.instruction_set,
+            self.instructions(),
             self.samples_per_sec,
             self.step_time,
             self.step_time_min,
@@ -364,7 +381,7 @@ pub fn markdown(measurements: &[Measurement]) -> String {
         first.threads,
         first.machine.cpu,
         first.machine.cores,
-        first.machine.instruction_set,
+        first.instructions(),
         first.warmup,
         first.repeats,
         first.version,
@@ -377,6 +394,25 @@ pub fn markdown(measurements: &[Measurement]) -> String {
         if !said.is_empty() {
             text += &format!("\nBatch {}: {}.\n", m.batch_size, said.join("; "));
         }
+    }
+    text
+}
+
+/// The columns of timm's `benchmark.py`, rounded as it rounds them; it counts parameters in millions.
+pub fn timm(measurements: &[Measurement]) -> String {
+    let Some(work) = measurements.first().map(|m| m.work) else { return String::new() };
+    let columns = ["samples_per_sec", "step_time", "batch_size", "img_size"].map(|column| format!("{work}_{column}"));
+    let mut text = format!("model,{},param_count\n", columns.join(","));
+    for m in measurements {
+        text += &format!(
+            "{},{:.2},{:.3},{},{},{:.2}\n",
+            m.model,
+            m.samples_per_sec,
+            m.step_time,
+            m.batch_size,
+            m.img_size,
+            m.param_count as f64 / 1e6
+        );
     }
     text
 }

@@ -69,6 +69,9 @@ pub struct StepsArgs {
     /// Threads that decode and augment
     #[arg(long, default_value_t = 2, requires = "data")]
     workers: usize,
+    /// Write them in the columns of timm's benchmark.py to this file
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -148,7 +151,7 @@ fn data(args: DataArgs) -> Result<()> {
     write_json(json.as_deref(), &measured)
 }
 
-/// One measurement for each batch size. The files hold what has been measured so far: a batch that does not fit on a device
+/// One measurement for each batch size. Files hold what has been measured so far: a batch that does not fit on a device
 /// does not cost the ones before it.
 fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<()> {
     let source = args.data.clone().map(|data| Source { data, workers: args.workers });
@@ -164,6 +167,9 @@ fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<
         match (measured.as_slice(), args.batch.len()) {
             ([only], 1) => args.bench.write(only, table)?,
             (list, _) => args.bench.write(&list, table)?,
+        }
+        if let Some(path) = &args.csv {
+            write_whole(path, bench::timm(&measured).as_bytes())?;
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ mod predict_flags;
 use crate::balance::Method;
 use crate::config::TrainConfig;
 use crate::data::{Dataset, OpenOptions, describe, digits};
+use crate::device::cpu::Isa;
 use crate::error::{Error, Result};
 use crate::model::Backbone;
 use crate::model::heads::decode::DecodeOptions;
@@ -322,6 +323,8 @@ enum DataCommand {
 /// # Errors
 /// Whatever stopped it, as a sentence.
 pub fn run(cli: Cli) -> Result<()> {
+    // Refused before anything is made or written, also where only a GPU would compute.
+    Isa::chosen()?;
     match cli.command {
         Command::Train(args) => match args.resume.clone() {
             Some(run) => train::resume(&run, &args.resume_overrides()).map(|_| ()),

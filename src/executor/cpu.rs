@@ -2,7 +2,7 @@
 
 use super::store::{PackedForm, ParameterSet, Rule, Store, Update};
 use super::{Ceilings, NodeTime, StepScalars};
-use crate::device::cpu::{Cpu, memory::Aligned};
+use crate::device::cpu::{Cpu, Isa, memory::Aligned};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::graph::ir::{Graph, Node, Op, ParameterId, Place, Segment, ValueId};
 use crate::graph::plan::{Plan, plan};
@@ -30,6 +30,10 @@ struct Prepared {
 }
 
 impl CpuExecutor {
+    pub fn isa(&self) -> Isa {
+        self.cpu.isa()
+    }
+
     pub fn new(cpu: Cpu, store: Store) -> CpuExecutor {
         let (arena, workspace) = (Aligned::zeroed(0), Aligned::zeroed(0));
         CpuExecutor { cpu, store, arena, workspace, plans: Vec::new() }

@@ -10,7 +10,7 @@ pub use cpu::CpuExecutor;
 pub use cuda::{CudaExecutor, Tiles};
 pub use store::{ParameterSet, Store};
 
-use crate::device::cpu::Cpu;
+use crate::device::cpu::{Cpu, Isa};
 use crate::device::cuda::{Cuda, Driver, Host, Precision};
 use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
@@ -207,6 +207,14 @@ impl Executor {
         match self {
             Executor::Cpu(_) => {}
             Executor::Cuda(e) => e.set_tiles(tiles),
+        }
+    }
+
+    /// Which of the CPU's instruction sets its ops run with; `None` on a GPU.
+    pub fn isa(&self) -> Option<Isa> {
+        match self {
+            Executor::Cpu(e) => Some(e.isa()),
+            Executor::Cuda(_) => None,
         }
     }
 

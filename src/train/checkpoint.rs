@@ -2,6 +2,7 @@
 
 use super::step::{StepReport, Trainer};
 use crate::config::TrainConfig;
+use crate::device::cpu::Isa;
 use crate::error::{Error, Result};
 use crate::executor::{ParameterSet, Store};
 use crate::model::Card;
@@ -32,6 +33,9 @@ pub struct RunState {
     pub elapsed_s: f64,
     /// Of the names of the training and validation images: going on needs the same ones.
     pub data_fingerprint: u64,
+    /// Which of the CPU's instruction sets its ops ran with; a GPU's run and files from before it was kept have none.
+    #[serde(default)]
+    pub isa: Option<Isa>,
     /// Which tiles a GPU's convolutions ran with, as the run folder says; files from before there were any have none.
     #[serde(default)]
     pub tuning: Option<String>,

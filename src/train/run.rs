@@ -2,6 +2,7 @@
 
 use crate::config::TrainConfig;
 use crate::data::RUNS_MARKER;
+use crate::device::cpu::Isa;
 use crate::error::{Error, Result};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -21,6 +22,9 @@ struct Provenance<'a> {
     version: &'a str,
     commit: &'a str,
     machine: Machine,
+    /// Which of the CPU's instruction sets ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    isa: Option<Isa>,
     /// Which tiles a GPU's convolutions ran with.
     #[serde(skip_serializing_if = "Option::is_none")]
     tuning: Option<&'a str>,
@@ -32,6 +36,7 @@ struct Provenance<'a> {
 pub struct Machine {
     pub cpu: String,
     pub cores: usize,
+    /// The widest it has.
     pub instruction_set: String,
     pub os: &'static str,
 }
@@ -44,19 +49,20 @@ impl Machine {
         Machine {
             cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
-            instruction_set: format!("{:?}", crate::device::cpu::Isa::detect()),
+            instruction_set: format!("{:?}", Isa::detect()),
             os: std::env::consts::OS,
         }
     }
 }
 
 impl RunFolder {
-    /// Makes a new folder: `name`, or `name2`, `name3` … where that is taken and `exist_ok` is not given. `tuning` is
-    /// [`Executor::tuning_hash`](crate::executor::Executor::tuning_hash).
+    /// Makes a new folder: `name`, or `name2`, `name3` … where that is taken and `exist_ok` is not given. `isa` and
+    /// `tuning` are the executor's: [`isa`](crate::executor::Executor::isa) and
+    /// [`tuning_hash`](crate::executor::Executor::tuning_hash).
     ///
     /// # Errors
     /// The folder cannot be made or written.
-    pub fn create(config: &TrainConfig, tuning: Option<&str>) -> Result<RunFolder> {
+    pub fn create(config: &TrainConfig, isa: Option<Isa>, tuning: Option<&str>) -> Result<RunFolder> {
         let parent = config.project.join("train");
         std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         let marker = config.project.join(RUNS_MARKER);
@@ -72,7 +78,7 @@ impl RunFolder {
         let weights = path.join("weights");
         std::fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
         let folder = RunFolder { log: open_log(&path)?, path };
-        folder.write_args(config, tuning)?;
+        folder.write_args(config, isa, tuning)?;
         Ok(folder)
     }
 
@@ -89,13 +95,14 @@ impl RunFolder {
         Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf() })
     }
 
-    fn write_args(&self, config: &TrainConfig, tuning: Option<&str>) -> Result<()> {
+    fn write_args(&self, config: &TrainConfig, isa: Option<Isa>, tuning: Option<&str>) -> Result<()> {
         let path = self.path.join("args.yaml");
         let provenance = Provenance {
             command: std::env::args().collect::<Vec<_>>().join(" "),
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("POLYHEAD_COMMIT"),
             machine: Machine::this(),
+            isa,
             tuning,
             config,
         };
@@ -236,22 +243,24 @@ mod tests {
     fn a_run_over_an_older_one_removes_what_that_drew_and_nothing_of_others() {
         let project = std::env::temp_dir().join(format!("polyhead-over-{}", std::process::id()));
         let config = TrainConfig { project: project.clone(), exist_ok: true, ..Recipe::QuickStart.config() };
-        let path = RunFolder::create(&config, None).unwrap().path;
+        let path = RunFolder::create(&config, None, None).unwrap().path;
         let files = ["confusion_old.png", "scatter_old.png", "mine.png", "scatter_mine.txt"];
         files.iter().for_each(|f| std::fs::write(path.join(f), "x").unwrap());
-        RunFolder::create(&config, None).unwrap();
+        RunFolder::create(&config, None, None).unwrap();
         assert_eq!(files.map(|f| path.join(f).exists()), [false, false, true, true]);
         std::fs::remove_dir_all(project).unwrap();
     }
 
     #[test]
-    fn args_yaml_names_the_tuning_there_is_and_is_read_back() {
+    fn args_yaml_names_the_instruction_set_and_the_tuning_there_is_and_is_read_back() {
         let project = std::env::temp_dir().join(format!("polyhead-run-{}", std::process::id()));
         let config = TrainConfig { project: project.clone(), ..Recipe::QuickStart.config() };
-        for tuning in [None, Some("00e4f1a2b3c4d5e6"), Some("1234567890123456")] {
-            let folder = RunFolder::create(&config, tuning).unwrap();
+        let tunings = [None, Some("00e4f1a2b3c4d5e6"), Some("1234567890123456")];
+        for (isa, tuning) in [Some(Isa::Avx2), None, None].into_iter().zip(tunings) {
+            let folder = RunFolder::create(&config, isa, tuning).unwrap();
             let text = std::fs::read_to_string(folder.path.join("args.yaml")).unwrap();
             let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
+            assert_eq!(yaml.get("isa").and_then(|t| t.as_str()), isa.map(Isa::name), "{text}");
             assert_eq!(yaml.get("tuning").and_then(|t| t.as_str()), tuning, "{text}");
             let read: TrainConfig = serde_yaml_ng::from_str(&text).unwrap();
             assert_eq!(read, config);

@@ -69,8 +69,8 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         notes.extend(start_from(&mut trainer, file)?);
     }
     // Only now: what was refused above leaves no folder behind.
-    let tuning = trainer.executor.tuning_hash();
-    let mut folder = RunFolder::create(&config, tuning.as_deref())?;
+    let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
+    let mut folder = RunFolder::create(&config, isa, tuning.as_deref())?;
     let tasks = card.architecture.tasks.len();
     let state = RunState {
         config,
@@ -84,6 +84,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         best_per_task: vec![None; tasks],
         elapsed_s: 0.0,
         data_fingerprint: data.fingerprint(),
+        isa,
         tuning,
         means: EpochMeans::new(tasks),
     };
@@ -171,7 +172,16 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     for flag in &overrides.ignored {
         say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps its own"))?;
     }
-    let tuning = trainer.executor.tuning_hash();
+    let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
+    if let (Some(old), Some(new)) = (state.isa, isa)
+        && old != new
+    {
+        say(
+            &mut folder,
+            &format!("note: the run began with {old} and goes on with {new}: sums round otherwise from here"),
+        )?;
+    }
+    state.isa = isa;
     if let (Some(old), Some(new)) = (&state.tuning, &tuning)
         && old != new
     {

@@ -25,10 +25,11 @@ fn near(a: f64, b: f64) -> bool {
 #[test]
 fn one_batch_is_an_object_and_several_are_a_list() {
     let folder = Folder::new("bench-list");
-    let (figures, table) = (path(&folder, "figures.json"), path(&folder, "table.md"));
+    let (figures, table, timm) = (path(&folder, "figures.json"), path(&folder, "table.md"), path(&folder, "timm.csv"));
     for work in ["train", "infer"] {
         let to = ["--json", &figures, "--markdown", &table];
-        let printed = succeed(&[&["bench", work], &TINY[..], &["--batch", "2,4", "--repeats", "1"], &to].concat());
+        let more = ["--batch", "2,4", "--repeats", "1", "--csv", &timm];
+        let printed = succeed(&[&["bench", work], &TINY[..], &more, &to].concat());
         assert_eq!(printed.matches(" images/s; ").count(), 2, "{printed}");
         let list = json(&figures);
         let sizes: Vec<u64> = list.as_array().unwrap().iter().map(|m| m["batch_size"].as_u64().unwrap()).collect();
@@ -38,15 +39,40 @@ fn one_batch_is_an_object_and_several_are_a_list() {
             let rate = number(one, "batch_size") / number(one, "step_time") * 1e3;
             assert!(near(number(one, "samples_per_sec"), rate), "{one}");
             // A CPU's clocks are not read and nothing is tuned on it; synthetic images have no input.
+            assert!(number(one, "base_memory_bytes") < number(one, "peak_memory_bytes"), "{one}");
             assert!(["clocks", "tuning", "input"].iter().all(|key| one.get(key).is_none()), "{one}");
         }
         let table = std::fs::read_to_string(&table).unwrap();
         let rows: Vec<&str> = table.lines().filter(|l| l.starts_with("| 2 |") || l.starts_with("| 4 |")).collect();
         assert_eq!(rows.len(), 2, "{table}");
         assert!(rows[1].contains(&format!("| {:.1} |", number(&list[1], "samples_per_sec"))), "{table}");
+        let csv = std::fs::read_to_string(&timm).unwrap();
+        let columns = "model,W_samples_per_sec,W_step_time,W_batch_size,W_img_size,param_count".replace('W', work);
+        let row = |m: &Value| {
+            let [rate, time, parameters] = ["samples_per_sec", "step_time", "param_count"].map(|key| number(m, key));
+            format!("tiny,{rate:.2},{time:.3},{},32,{:.2}", m["batch_size"], parameters / 1e6)
+        };
+        assert_eq!(csv.lines().collect::<Vec<_>>(), [columns, row(&list[0]), row(&list[1])]);
         succeed(&[&["bench", work], &TINY[..], &["--batch", "2", "--repeats", "1", "--json", &figures]].concat());
         assert_eq!(json(&figures)["batch_size"], 2);
     }
+}
+
+/// A store has room for gradients, two moments and averages, which prediction never touches. ResNet-18 has 47 MB of parameters:
+/// held as values, packed, and as the tensors they came from, they are taken about three times; with all of the store, seven.
+#[test]
+fn memory_that_inference_does_not_touch_is_not_taken() {
+    let folder = Folder::new("bench-memory");
+    let figures = path(&folder, "figures.json");
+    let small = ["--backbone", "resnet18", "--imgsz", "32", "--batch", "1", "--repeats", "1", "--device", "cpu"];
+    succeed(&[&["bench", "infer"], &small[..], &["--json", &figures]].concat());
+    let measured = json(&figures);
+    if measured["peak_memory_bytes"].is_null() {
+        eprintln!("skipped: this system does not say how much memory is resident");
+        return;
+    }
+    let taken = number(&measured, "peak_memory_bytes") - number(&measured, "base_memory_bytes");
+    assert!(taken < 5.0 * 4.0 * number(&measured, "param_count"), "{taken} bytes");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Choosing a device: prediction is the same on all of them, and what a machine lacks is said in one sentence.
 
-use crate::cli::{fail, polyhead, text};
+use crate::cli::{SMALL, digits, fail, path, polyhead, text};
 use crate::cuda::devices;
-use crate::step::{images, three_tasks};
+use crate::step::{Folder, images, three_tasks};
+use polyhead::device::cpu::Isa;
 use polyhead::device::cuda::{Driver, Precision, compiler};
 use polyhead::executor::{DeviceChoice, ParameterSet, Store};
 use polyhead::graph::ir::Mode;
@@ -89,5 +90,56 @@ fn nvrtc_that_is_not_there_is_named_with_what_to_do() {
             let said = e.to_string();
             assert!(said.contains("libnvrtc.so") && said.contains("pip install"), "{said}");
         }
+    }
+}
+
+#[test]
+fn the_environment_names_the_instruction_set_of_a_bench_and_of_a_run() {
+    let folder = Folder::new("isa");
+    let (figures, project) = (path(&folder, "figures.json"), path(&folder, "runs"));
+    let data = digits(&folder, 16);
+    let with = |word: &str, args: &[&str]| {
+        let output = polyhead().args(args).env(Isa::VARIABLE, word).output().unwrap();
+        assert!(output.status.success(), "{word}: {}", text(&output.stderr));
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    let bench = ["bench", "infer", "--backbone", "tiny", "--imgsz", "32", "--batch", "1", "--repeats", "1"];
+    let bench = [&bench[..], &["--device", "cpu", "--json", &figures]].concat();
+    let run = ["train", &data, "--project", &project, "--epochs", "1", "--device", "cpu"];
+    for isa in Isa::available() {
+        let printed = with(isa.name(), &bench);
+        assert!(printed.contains(&format!(", {isa}): ")), "{printed}");
+        let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&figures).unwrap()).unwrap();
+        assert_eq!(read["isa"], isa.name());
+        with(isa.name(), &[&run[..], &SMALL, &["--name", isa.name()]].concat());
+        let args = std::fs::read_to_string(folder.path.join("runs/train").join(isa.name()).join("args.yaml")).unwrap();
+        assert!(args.contains(&format!("\nisa: {isa}\n")), "{args}");
+    }
+    // An empty variable is none.
+    let widest = Isa::detect();
+    assert!(with("", &bench).contains(&format!(", {widest}): ")));
+    // A run that goes on with other instructions says so, and one that goes on with its own does not.
+    let first = path(&folder, "runs/train/portable");
+    for isa in [Isa::Portable, widest] {
+        let printed = with(isa.name(), &["train", "--resume", &first]);
+        assert_eq!(printed.contains("began with portable and goes on with"), isa != Isa::Portable, "{printed}");
+    }
+}
+
+#[test]
+fn an_instruction_set_that_is_none_or_not_there_is_refused_before_anything_is_written() {
+    let folder = Folder::new("no-isa");
+    let project = path(&folder, "runs");
+    let lacking = [Isa::Neon, Isa::Avx512].into_iter().find(|isa| !Isa::available().contains(isa));
+    for (word, said) in std::iter::once(("sse", "expected one of portable, neon"))
+        .chain(lacking.map(|isa| (isa.name(), "this machine has no")))
+    {
+        for args in [&["train", "--project", &project][..], &["bench", "infer", "--imgsz", "32"]] {
+            let output = polyhead().args(args).env(Isa::VARIABLE, word).output().unwrap();
+            let error = text(&output.stderr);
+            assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
+            assert!(error.starts_with(&format!("error: POLYHEAD_ISA={word}: {said}")), "{error}");
+        }
+        assert!(!folder.path.join("runs").exists());
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::cli::{SMALL, path, succeed};
 use crate::cuda::{devices, errors};
-use crate::step::{Folder, cpu, encoder, images, open_and_close_gates, optimizer};
+use crate::step::{Folder, cpu, encoder, images, norm, open_and_close_gates, optimizer, vector};
 use candle_core::{Device, Tensor};
 use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
@@ -102,12 +102,12 @@ fn other_losses_compute_the_same_step_on_the_gpus_kernels() {
             "{name}: {losses:?} {default_losses:?}"
         );
     }
-    let head = |tensors: &Tensors, name: &str| crate::step::vector(tensors, &format!("heads.{name}.linear.weight"));
+    let head = |tensors: &Tensors, name: &str| vector(tensors, &format!("heads.{name}.linear.weight"));
     assert_eq!(head(&gradients, "sky"), head(&default_gradients, "sky"));
     assert_ne!(head(&gradients, "kind"), head(&default_gradients, "kind"));
 }
 
-/// Weights of one each are a kernel of their own; no smoothing and no weights are the plain one, to the bit.
+/// Weights of one each go another way through the loss than none, and differ from it in the last bit at most.
 #[test]
 fn no_smoothing_is_the_plain_loss() {
     let plain = with_losses(LossOptions::default(), ValueLoss::Huber);
@@ -115,9 +115,18 @@ fn no_smoothing_is_the_plain_loss() {
     let (a, [a_gradients, _]) = step(&cpu(2), &plain, 64, &labels());
     let (b, [b_gradients, _]) = step(&cpu(2), &with_losses(ones, ValueLoss::Huber), 64, &labels());
     assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 2.0 * f32::EPSILON * a), "{a:?} {b:?}");
-    for (name, error) in errors(&b_gradients, &a_gradients) {
-        assert!(error <= 1e-5, "{name}: {error:.2e}");
+    for (name, error) in errors(&b_gradients, &a_gradients).iter().filter(|(name, _)| name.starts_with("heads.")) {
+        assert!(*error <= 2.0 * f64::from(f32::EPSILON), "{name}: {error:.2e}");
     }
+    // The trunk is one vector: what a last bit moves in a single tensor of it is as large as that one's sums cancel, which
+    // for the weights of a shortcut before its norm is some hundred times.
+    let trunk = |gradients: &Tensors| -> Vec<f32> {
+        let names = a_gradients.keys().filter(|name| !name.starts_with("heads."));
+        names.flat_map(|name| vector(gradients, name)).collect()
+    };
+    let (plain, other) = (trunk(&a_gradients), trunk(&b_gradients));
+    let (apart, size) = (norm(plain.iter().zip(&other).map(|(a, b)| a - b)), norm(plain.iter().copied()));
+    assert!(size > 0.0 && apart <= 1e-5 * size, "{apart:.2e} of {size:.2e}");
 }
 
 fn detecting(backbone: Backbone, size: DetectionSize, image_size: usize, classes: usize) -> Architecture {
@@ -161,8 +170,8 @@ fn a_step_with_full_towers_is_the_same_on_the_gpus_kernels_and_moves_every_layer
         for i in 0..4 {
             let name = format!("heads.things.{tower}.tower.{i}.conv.weight");
             assert_eq!(gradients[&name].dims(), [256, 256, 3, 3]);
-            let moved = crate::step::vector(&gradients, &name).iter().any(|&g| g != 0.0);
-            assert!(moved && crate::step::vector(&after, &name).iter().all(|v| v.is_finite()), "{name}");
+            let moved = vector(&gradients, &name).iter().any(|&g| g != 0.0);
+            assert!(moved && vector(&after, &name).iter().all(|v| v.is_finite()), "{name}");
         }
     }
     // The card brings the size back.

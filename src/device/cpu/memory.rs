@@ -1,19 +1,24 @@
 //! Host memory for buffers: zeroed, aligned to a cache line, reused for a whole run.
 
-/// One cache line, the unit of allocation.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+/// One cache line.
+const ALIGNMENT: usize = 64;
 
 /// A zeroed block of bytes whose start is a multiple of 64.
 pub struct Aligned {
-    lines: Vec<Line>,
+    /// Holds the block, which begins `offset` bytes into it.
+    words: Vec<u128>,
+    offset: usize,
     bytes: usize,
 }
 
 impl Aligned {
+    /// The system's own zeros, so that what is never written to (a store's gradients in prediction) takes no memory: an
+    /// allocation that asks for more alignment than a word's is zeroed by writing.
     pub fn zeroed(bytes: usize) -> Aligned {
-        Aligned { lines: vec![Line([0; 64]); bytes.div_ceil(64)], bytes }
+        let words = vec![0u128; (bytes + ALIGNMENT).div_ceil(size_of::<u128>())];
+        let offset = words.as_ptr().cast::<u8>().align_offset(ALIGNMENT);
+        assert!(offset < ALIGNMENT, "a word is at most a line away from the next line");
+        Aligned { words, offset, bytes }
     }
 
     pub fn of_f32(values: &[f32]) -> Aligned {
@@ -27,11 +32,12 @@ impl Aligned {
     }
 
     pub fn as_ptr(&self) -> *const u8 {
-        self.lines.as_ptr().cast()
+        // Within the block by the assertion in `zeroed`.
+        self.words.as_ptr().cast::<u8>().wrapping_add(self.offset)
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.lines.as_mut_ptr().cast()
+        self.words.as_mut_ptr().cast::<u8>().wrapping_add(self.offset)
     }
 
     pub fn f32(&self) -> &[f32] {
@@ -47,5 +53,23 @@ impl Aligned {
     pub fn u8_mut(&mut self) -> &mut [u8] {
         // SAFETY: the block holds `bytes` initialised bytes, and `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_aligned_zero_and_whole() {
+        for bytes in [0, 4, 64, 1000, 1 << 20] {
+            let mut block = Aligned::zeroed(bytes);
+            assert_eq!((block.as_ptr() as usize % 64, block.bytes(), block.u8_mut().len()), (0, bytes, bytes));
+            assert!(block.u8_mut().iter().all(|&b| b == 0));
+            block.u8_mut().fill(7);
+            // Where it lies does not change when it is handed on.
+            let mut moved = Box::new(block);
+            assert!((moved.as_ptr() as usize).is_multiple_of(64) && moved.u8_mut().iter().all(|&b| b == 7));
+        }
     }
 }
