@@ -1,8 +1,10 @@
 //! The data set: its splits, tasks and labels, read from whatever layout it has. Images are listed, not opened.
 
 use super::declaration::{Declaration, Kind, LabelsFrom, Missing, TaskDeclaration};
+use super::faults::Faults;
 use super::formats::Reader;
 use super::listing::{self, Listed, Source};
+use super::progress::Progress;
 use super::random::hash_text;
 use super::{Place, count_of, discovery, labels, list_some};
 use crate::error::{Error, Result};
@@ -86,7 +88,7 @@ pub struct OpenOptions {
     pub seed: u64,
 }
 
-const DEFAULT_VAL_FRACTION: f32 = 0.2;
+pub(super) const DEFAULT_VAL_FRACTION: f32 = 0.2;
 
 /// Images of the three splits in one list, so that labels are read in one parallel pass.
 pub(super) struct Images {
@@ -102,53 +104,7 @@ impl Dataset {
     ///
     /// Errors: `Data` with file and line for a declaration or a label that is wrong, `Io` where a file cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset> {
-        let mut declared = discovery::read(path)?;
-        let images = list_images(&mut declared, options)?;
-        let alone = declared.tasks.len() == 1;
-        let mut notes = std::mem::take(&mut declared.notes);
-        let mut tasks = Vec::new();
-        let mut per_image: Vec<Vec<Label>> = vec![Vec::with_capacity(declared.tasks.len()); images.all.len()];
-        for task in &mut declared.tasks {
-            let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
-            let asked = task.missing.is_some();
-            // A data set of YOLO labels alone follows its users' habit: no file, nothing there.
-            if !asked && yolo && alone {
-                task.missing = Some(Missing::Background);
-            }
-            let reader = Reader::open(task, &declared.root, &images.all)?;
-            let indexed = images.all.par_iter().enumerate();
-            let readings = indexed.map(|(i, image)| reader.read(task, i, image)).collect::<Vec<_>>();
-            let readings = readings.into_iter().collect::<Result<Vec<_>>>()?;
-            notes.extend(reader.notes());
-            labels::check_label_files(task, &readings, asked)?;
-            notes.extend(labels::remarks(task, &readings, &declared.root));
-            let resolved = labels::resolve(task, &readings, &images, &mut notes)?;
-            for (all, label) in per_image.iter_mut().zip(resolved.1) {
-                all.push(label);
-            }
-            tasks.push(resolved.0);
-        }
-        let mut samples: Vec<Sample> = images
-            .all
-            .into_iter()
-            .zip(per_image)
-            .map(|(listed, labels)| Sample { image: listed.image, name: listed.name, labels })
-            .collect();
-        let test = samples.split_off(images.ends[1]);
-        let val = samples.split_off(images.ends[0]);
-        let mut seen = HashSet::new();
-        notes.retain(|note| seen.insert(note.clone()));
-        Ok(Dataset {
-            root: declared.root,
-            layout: declared.layout,
-            crop_safe: crop_safe(&declared.tasks),
-            flip_safe: declared.tasks.iter().all(|task| task.flip_safe),
-            tasks,
-            train: samples,
-            val,
-            test,
-            notes,
-        })
+        Ok(open_declared(path, options, &mut Faults::Stop, &Progress::default())?.1)
     }
 
     pub fn split(&self, split: Split) -> &[Sample] {
@@ -174,6 +130,95 @@ impl Dataset {
     }
 }
 
+/// The data set with the declaration it was read by; a task that `faults` let go is in neither.
+pub(super) fn open_declared(
+    path: &Path,
+    options: &OpenOptions,
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<(Declaration, Dataset)> {
+    progress.begin("listing images", 0);
+    let mut declared = discovery::read(path)?;
+    let images = list_images(&mut declared, options, faults, progress)?;
+    let alone = declared.tasks.len() == 1;
+    let mut notes = std::mem::take(&mut declared.notes);
+    let mut tasks = Vec::new();
+    let mut per_image: Vec<Vec<Label>> = vec![Vec::new(); images.all.len()];
+    per_image.iter_mut().for_each(|labels| labels.reserve_exact(declared.tasks.len()));
+    let mut read = Vec::new();
+    for mut task in std::mem::take(&mut declared.tasks) {
+        let labels = read_labels(&mut task, alone, &declared.root, &images, faults, &mut notes, progress);
+        let labels = match labels {
+            Err(error) => faults.take(error).map(|()| None)?,
+            Ok(labels) => labels,
+        };
+        if let Some((resolved, labels)) = labels {
+            per_image.iter_mut().zip(labels).for_each(|(all, label)| all.push(label));
+            tasks.push(resolved);
+            read.push(task);
+        }
+    }
+    declared.tasks = read;
+    let pairs = images.all.into_iter().zip(per_image);
+    let mut samples: Vec<Sample> =
+        pairs.map(|(listed, labels)| Sample { image: listed.image, name: listed.name, labels }).collect();
+    let test = samples.split_off(images.ends[1]);
+    let val = samples.split_off(images.ends[0]);
+    let mut seen = HashSet::new();
+    notes.retain(|note| seen.insert(note.clone()));
+    let dataset = Dataset {
+        root: declared.root.clone(),
+        layout: declared.layout.clone(),
+        crop_safe: crop_safe(&declared.tasks),
+        flip_safe: declared.tasks.iter().all(|task| task.flip_safe),
+        tasks,
+        train: samples,
+        val,
+        test,
+        notes,
+    };
+    Ok((declared, dataset))
+}
+
+/// A task with its label of every image; `None` where its labels are missing one and all and `faults` goes on.
+fn read_labels(
+    task: &mut TaskDeclaration,
+    alone: bool,
+    root: &Path,
+    images: &Images,
+    faults: &mut Faults,
+    notes: &mut Vec<String>,
+    progress: &Progress,
+) -> Result<Option<(Task, Vec<Label>)>> {
+    progress.begin("reading labels", images.all.len());
+    let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
+    let asked = task.missing.is_some();
+    // A data set of YOLO labels alone follows its users' habit: no file, nothing there.
+    if !asked && yolo && alone {
+        task.missing = Some(Missing::Background);
+    }
+    let reader = Reader::open(task, root, &images.all)?;
+    let read = |(i, image): (usize, &Listed)| {
+        let reading = reader.read(task, i, image);
+        progress.count(1);
+        reading
+    };
+    let outcomes: Vec<_> = images.all.par_iter().enumerate().map(read).collect();
+    let mut readings = faults.readings(outcomes)?;
+    notes.extend(reader.notes());
+    drop(reader);
+    if faults.pass(labels::check_label_files(task, &readings, asked))?.is_none() {
+        return Ok(None);
+    }
+    faults.sift(task, &mut readings, images);
+    notes.extend(labels::remarks(task, &readings, root));
+    let resolved = labels::resolve(task, &readings, images, notes);
+    if resolved.is_err() {
+        faults.forget_task();
+    }
+    faults.pass(resolved)
+}
+
 /// Crops falsify a regression, and a class beside boxes; a task that says `crop_safe` is believed.
 fn crop_safe(tasks: &[TaskDeclaration]) -> bool {
     let detects = tasks.iter().any(|task| task.kind == Kind::Detect);
@@ -186,7 +231,12 @@ fn crop_safe(tasks: &[TaskDeclaration]) -> bool {
     })
 }
 
-fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Images> {
+fn list_images(
+    declared: &mut Declaration,
+    options: &OpenOptions,
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<Images> {
     let root = &declared.root;
     if declared.splits[0].is_empty() {
         let folders = ["images", "JPEGImages"].map(|name| root.join(name));
@@ -196,7 +246,7 @@ fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Imag
     let mut splits = Vec::new();
     for split in Split::ALL {
         let sources = &declared.splits[split as usize];
-        let found = listing::list(root, sources)?;
+        let found = listing::list(root, sources, faults, progress)?;
         if found.is_empty()
             && let Some(source) = sources.first()
         {
@@ -231,7 +281,9 @@ fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Imag
     note_overlap(&train, &val, "val", &mut declared.notes);
     note_overlap(&train, &test, "test", &mut declared.notes);
     let ends = [train.len(), train.len() + val.len(), train.len() + val.len() + test.len()];
-    let all = [train, val, test].concat();
+    let mut all = train;
+    all.extend(val);
+    all.extend(test);
     Ok(Images { all, ends, seeded_split })
 }
 

@@ -175,7 +175,7 @@ fn class_folders(root: &Path) -> Result<Option<Declaration>> {
 fn class_names(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in listing::folders(dir)? {
-        if !listing::walk(&folder)?.is_empty() {
+        if listing::holds_image(&folder)? {
             names.push(relative_name(&folder, dir));
         }
     }
@@ -224,7 +224,7 @@ fn metadata(root: &Path) -> Result<Option<Declaration>> {
     let Some(file) = metadata_in(&train).or_else(|| metadata_in(root)) else {
         return Ok(None);
     };
-    let table = Table::open(&file, None)?;
+    let table = Table::open(&file, None, None)?;
     let mut notes = Vec::new();
     let mut tasks = Vec::new();
     for (i, column) in table.columns.iter().enumerate() {

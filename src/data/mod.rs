@@ -2,6 +2,7 @@
 //! the built-in digits. It knows no model and no strides, and prints nothing.
 
 pub mod augment;
+pub mod check;
 mod data_yaml;
 pub mod dataset;
 mod declaration;
@@ -9,6 +10,7 @@ pub mod decode;
 pub mod describe;
 pub mod digits;
 mod discovery;
+mod faults;
 mod formats;
 pub mod geometry;
 mod labels;
@@ -17,6 +19,7 @@ pub mod loader;
 mod loss_options;
 mod multi_label;
 mod pipeline;
+mod progress;
 pub mod random;
 pub mod resize;
 mod scene;
@@ -32,6 +35,7 @@ pub use decode::Image;
 pub use formats::coco;
 pub use geometry::Geometry;
 pub use listing::{RUNS_MARKER, walk};
+pub use progress::Progress;
 pub use loader::{Batch, Broken, EvalLoader, Item, LoaderOptions, TrainLoader};
 
 use crate::error::Error;

@@ -9,7 +9,7 @@ use crate::data::listing::{Listed, relative_name};
 use crate::data::{Place, count_of, decode, did_you_mean, list_some};
 use crate::error::{Error, Result};
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// A task's columns in one or several tables, with the row of every image found.
@@ -39,7 +39,7 @@ impl TableReader {
                         Some(file) => Some(match tables.iter().position(|t| t.file == file) {
                             Some(index) => index,
                             None => {
-                                tables.push(Table::open(&file, None)?);
+                                tables.push(Table::open(&file, None, Some(columns))?);
                                 tables.len() - 1
                             }
                         }),
@@ -51,7 +51,7 @@ impl TableReader {
             };
             matches.push(table.and_then(|t| {
                 let base = tables[t].file.parent().unwrap_or(root);
-                let row = tables[t].by_name.get(&relative_name(&image.image, base))?;
+                let row = tables[t].by_name.get(relative_name(&image.image, base).as_str())?;
                 Some((t, *row))
             }));
         }
@@ -74,13 +74,13 @@ impl TableReader {
         root: &Path,
         images: &[Listed],
     ) -> Result<Self> {
-        let table = Table::open(file, key)?;
+        let table = Table::open(file, key, Some(columns))?;
         let beside = file.parent().unwrap_or(root);
         let mut matches = Vec::with_capacity(images.len());
-        let mut claimed: HashMap<usize, usize> = HashMap::new();
+        let mut claimed = vec![0usize; table.rows.len()];
         for image in images {
             let bases = [root, &*image.folder, beside];
-            let mut by_path = bases.iter().filter_map(|base| table.by_name.get(&relative_name(&image.image, base)));
+            let mut by_path = bases.iter().filter_map(|base| table.by_name.get(relative_name(&image.image, base).as_str()));
             // `images/a.jpg` is meant by `a.jpg` and by `train/a.jpg` alike.
             let below_images = || {
                 let inner = ["images/", "JPEGImages/"].iter().find_map(|prefix| image.name.strip_prefix(prefix))?;
@@ -90,11 +90,11 @@ impl TableReader {
             let row = by_path.next().or_else(below_images).or_else(bare).copied();
             matches.push(row.map(|row| (0, row)));
             if let Some(row) = row {
-                *claimed.entry(row).or_default() += 1;
+                claimed[row] += 1;
             }
         }
         // The first in the file, so that the error is the same every time.
-        if let Some((row, count)) = claimed.into_iter().filter(|(_, count)| *count > 1).min() {
+        if let Some((row, count)) = claimed.into_iter().enumerate().find(|(_, count)| *count > 1) {
             let Row { line, name, .. } = &table.rows[row];
             let message =
                 format!("`{name}` is the name of {count} images: write the path relative to {}", root.display());
@@ -112,7 +112,7 @@ impl TableReader {
         images: &[Listed],
     ) -> Result<Self> {
         let find = |table: &Table| -> Vec<Option<usize>> {
-            columns.iter().map(|name| table.columns.iter().position(|c| c == name)).collect()
+            columns.iter().map(|name| table.kept.iter().position(|c| c == name)).collect()
         };
         let places: Vec<Vec<Option<usize>>> = tables.iter().map(find).collect();
         for (i, name) in columns.iter().enumerate() {
@@ -135,10 +135,11 @@ impl TableReader {
 
     /// Rows that name no image are worth a word; a table none of whose rows does is a mistake.
     fn check_matches(&mut self, images: &[Listed]) -> Result<()> {
-        let used: HashSet<(usize, usize)> = self.matches.iter().flatten().copied().collect();
+        let mut used: Vec<Vec<bool>> = self.tables.iter().map(|table| vec![false; table.rows.len()]).collect();
+        self.matches.iter().flatten().for_each(|&(t, row)| used[t][row] = true);
         for (t, table) in self.tables.iter().enumerate() {
             let unused: Vec<&Row> =
-                (0..table.rows.len()).filter(|row| !used.contains(&(t, *row))).map(|row| &table.rows[row]).collect();
+                table.rows.iter().zip(&used[t]).filter(|(_, used)| !**used).map(|(row, _)| row).collect();
             let Some(first) = unused.first() else {
                 continue;
             };
@@ -171,7 +172,7 @@ impl TableReader {
         let cells: Vec<(&str, &Value)> = self.columns[t]
             .iter()
             .map(|at| match at {
-                Some(at) => (table.columns[*at].as_str(), &row.cells[*at]),
+                Some(at) => (table.kept[*at].as_str(), &row.cells[*at]),
                 None => ("", &Value::Null),
             })
             .collect();

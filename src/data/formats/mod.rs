@@ -12,7 +12,7 @@ use super::Place;
 use super::declaration::{LabelsFrom, TaskDeclaration};
 use super::listing::Listed;
 use crate::boxes::Xyxy;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::path::Path;
 
 /// What an image says about a task, before class names have numbers.
@@ -65,17 +65,19 @@ pub enum Remark {
 }
 
 /// One image's answer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Reading {
     pub raw: Raw,
     /// The file that said so.
     pub place: Place,
     pub remarks: Vec<(Remark, Place)>,
+    /// Rows that cannot be followed, beside others that can.
+    pub faults: Vec<Error>,
 }
 
 impl Reading {
-    fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
-        Reading { raw, place: Place::new(file, line), remarks: Vec::new() }
+    pub fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
+        Reading { raw, place: Place::new(file, line), remarks: Vec::new(), faults: Vec::new() }
     }
 }
 

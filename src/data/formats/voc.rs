@@ -109,7 +109,10 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
             }
             Event::End(_) => {
                 if at(&path, &["annotation", "object"]) {
-                    finish(std::mem::take(&mut object), size, &mut reading, &mut boxes)?;
+                    let object = std::mem::take(&mut object);
+                    if let Err(fault) = finish(object, size, &mut reading, &mut boxes) {
+                        reading.faults.push(fault);
+                    }
                 }
                 path.pop();
             }
