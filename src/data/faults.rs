@@ -6,7 +6,8 @@ use super::declaration::{Kind, TaskDeclaration};
 use super::formats::{Raw, RawClass, Reading, Remark};
 use super::labels::{class_number, infer_classes};
 use crate::error::{Error, Result};
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 pub(super) enum Faults {
     Stop,
@@ -24,7 +25,7 @@ pub(super) struct Findings {
 }
 
 pub(super) struct BoxPlaces {
-    pub file: PathBuf,
+    pub file: Arc<Path>,
     pub lines: Box<[Option<u32>]>,
 }
 

@@ -191,7 +191,8 @@ pub(super) fn class_number(task: &TaskDeclaration, classes: &[String], class: &R
     let (found, shown) = match &class.word {
         Word::Index(index) => (Some(*index), index.to_string()),
         Word::Name(name) => {
-            let by_name = classes.iter().position(|c| c == name);
+            // Classes found in folders or labels are sorted, and a thousand of them too many to try one by one.
+            let by_name = classes.binary_search(name).ok().or_else(|| classes.iter().position(|c| c == name));
             let by_number = || name.parse().ok().filter(|_| task.names.is_some());
             (by_name.or_else(by_number), name.clone())
         }

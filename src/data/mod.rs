@@ -39,18 +39,20 @@ pub use progress::Progress;
 pub use loader::{Batch, Broken, EvalLoader, Item, LoaderOptions, TrainLoader};
 
 use crate::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Where a person wrote something, for the error that sends them there.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
-    pub file: PathBuf,
+    /// Shared: a table's name would else be kept once a row.
+    pub file: Arc<Path>,
     pub line: Option<usize>,
 }
 
 impl Place {
     pub fn new(file: impl AsRef<Path>, line: Option<usize>) -> Self {
-        let file = file.as_ref().to_path_buf();
+        let file = file.as_ref().into();
         Place { file, line }
     }
 

@@ -8,6 +8,7 @@ use crate::data::declaration::{BoxFormat, Kind, TaskDeclaration};
 use crate::data::listing::{Listed, relative_name};
 use crate::data::{Place, count_of, decode, did_you_mean, list_some};
 use crate::error::{Error, Result};
+use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -28,15 +29,15 @@ impl TableReader {
     pub fn metadata(task: &TaskDeclaration, columns: &[String], root: &Path, images: &[Listed]) -> Result<Self> {
         let mut tables: Vec<Table> = Vec::new();
         let mut by_folder: HashMap<PathBuf, Option<usize>> = HashMap::new();
-        let mut matches = Vec::with_capacity(images.len());
+        let mut found = Vec::with_capacity(images.len());
         for image in images {
             let parent = image.image.parent().unwrap_or(root);
             let table = match by_folder.get(parent) {
                 Some(known) => *known,
                 None => {
-                    let found = nearest_metadata(parent, root, &image.folder);
-                    let index = match found {
-                        Some(file) => Some(match tables.iter().position(|t| t.file == file) {
+                    let nearest = nearest_metadata(parent, root, &image.folder);
+                    let index = match nearest {
+                        Some(file) => Some(match tables.iter().position(|t| *t.file == *file) {
                             Some(index) => index,
                             None => {
                                 tables.push(Table::open(&file, None, Some(columns))?);
@@ -49,12 +50,15 @@ impl TableReader {
                     index
                 }
             };
-            matches.push(table.and_then(|t| {
-                let base = tables[t].file.parent().unwrap_or(root);
-                let row = tables[t].by_name.get(relative_name(&image.image, base).as_str())?;
-                Some((t, *row))
-            }));
+            found.push(table);
         }
+        let row_of = |(image, table): (&Listed, &Option<usize>)| {
+            let table = (*table)?;
+            let base = tables[table].file.parent().unwrap_or(root);
+            let row = tables[table].by_name.get(relative_name(&image.image, base).as_str())?;
+            Some((table, *row))
+        };
+        let matches = images.par_iter().zip(&found).map(row_of).collect();
         if tables.is_empty() {
             let message = format!(
                 "task `{}` reads the column `{}` of a metadata.jsonl or metadata.csv, and none lies beside the images: add one, or say `from: {{csv: FILE, column: NAME}}`",
@@ -76,9 +80,7 @@ impl TableReader {
     ) -> Result<Self> {
         let table = Table::open(file, key, Some(columns))?;
         let beside = file.parent().unwrap_or(root);
-        let mut matches = Vec::with_capacity(images.len());
-        let mut claimed = vec![0usize; table.rows.len()];
-        for image in images {
+        let find = |image: &Listed| {
             let bases = [root, &*image.folder, beside];
             let mut by_path = bases.iter().filter_map(|base| table.by_name.get(relative_name(&image.image, base).as_str()));
             // `images/a.jpg` is meant by `a.jpg` and by `train/a.jpg` alike.
@@ -87,12 +89,11 @@ impl TableReader {
                 table.by_name.get(inner)
             };
             let bare = || table.by_name.get(bare_name(&image.name));
-            let row = by_path.next().or_else(below_images).or_else(bare).copied();
-            matches.push(row.map(|row| (0, row)));
-            if let Some(row) = row {
-                claimed[row] += 1;
-            }
-        }
+            by_path.next().or_else(below_images).or_else(bare).map(|row| (0, *row))
+        };
+        let matches: Vec<Option<(usize, usize)>> = images.par_iter().map(find).collect();
+        let mut claimed = vec![0usize; table.rows.len()];
+        matches.iter().flatten().for_each(|(_, row)| claimed[*row] += 1);
         // The first in the file, so that the error is the same every time.
         if let Some((row, count)) = claimed.into_iter().enumerate().find(|(_, count)| *count > 1) {
             let Row { line, name, .. } = &table.rows[row];
@@ -130,6 +131,8 @@ impl TableReader {
         }
         let mut reader = TableReader { tables, columns: places, matches, root: root.to_path_buf(), notes: Vec::new() };
         reader.check_matches(images)?;
+        // Every image has its row.
+        reader.tables.iter_mut().for_each(|table| table.by_name = HashMap::new());
         Ok(reader)
     }
 
@@ -176,7 +179,8 @@ impl TableReader {
                 None => ("", &Value::Null),
             })
             .collect();
-        let mut reading = Reading::of(Raw::Unlabelled, &table.file, Some(row.line));
+        let place = Place { file: table.file.clone(), line: Some(row.line) };
+        let mut reading = Reading::at(Raw::Unlabelled, place);
         let blanks = cells.iter().filter(|(_, value)| value.is_null()).count();
         if blanks > 0 {
             if blanks < cells.len() {

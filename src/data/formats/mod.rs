@@ -77,7 +77,11 @@ pub struct Reading {
 
 impl Reading {
     pub fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
-        Reading { raw, place: Place::new(file, line), remarks: Vec::new(), faults: Vec::new() }
+        Reading::at(raw, Place::new(file, line))
+    }
+
+    fn at(raw: Raw, place: Place) -> Self {
+        Reading { raw, place, remarks: Vec::new(), faults: Vec::new() }
     }
 }
 

@@ -17,7 +17,7 @@ const KEY_COLUMNS: [&str; 4] = ["file", "file_name", "filename", "image"];
 const METADATA: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
 pub struct Table {
-    pub file: PathBuf,
+    pub file: Arc<Path>,
     /// All of the file's columns.
     pub columns: Vec<String>,
     /// Those whose cells are kept.
@@ -49,7 +49,7 @@ impl Table {
     }
 
     fn keyed(file: &Path, key: Option<&str>, wanted: Option<&[String]>, sheet: Sheet) -> Result<Table> {
-        let Sheet { columns, kept, rows, .. } = sheet;
+        let Sheet { columns, mut kept, rows, .. } = sheet;
         let found = match key {
             Some(key) => kept.iter().position(|c| c == key),
             None => KEY_COLUMNS.iter().find_map(|key| kept.iter().position(|c| c == key)),
@@ -69,21 +69,23 @@ impl Table {
             };
             return Err(Error::data(file, Some(1), message));
         };
-        let is_label = wanted.is_some_and(|wanted| wanted.contains(&kept[at]));
+        let is_label = wanted.is_none_or(|wanted| wanted.contains(&kept[at]));
+        let width = kept.len();
+        let key_column = if is_label { kept[at].clone() } else { kept.remove(at) };
         let by_name = HashMap::with_capacity(rows.len());
-        let mut table = Table { file: file.to_path_buf(), columns, kept, rows: Vec::with_capacity(rows.len()), by_name };
+        let mut table = Table { file: file.into(), columns, kept, rows: Vec::with_capacity(rows.len()), by_name };
         for (line, mut cells) in rows {
-            cells.resize(table.kept.len(), Value::Null);
+            cells.resize(width, Value::Null);
             let name: Arc<str> = match &cells[at] {
                 Value::String(name) => normal(name).into(),
                 Value::Number(number) => number.to_string().into(),
                 _ => {
-                    let message = format!("no file name in column `{}`: name the image or remove the row", table.kept[at]);
+                    let message = format!("no file name in column `{key_column}`: name the image or remove the row");
                     return Err(Error::data(file, Some(line), message));
                 }
             };
             if !is_label {
-                cells[at] = Value::Null;
+                cells.remove(at);
             }
             let cells = cells.into_boxed_slice();
             if let Some(&before) = table.by_name.get(&name) {
@@ -237,7 +239,15 @@ impl<'de> Visitor<'de> for JsonRow<'_> {
             match sheet.place(&key, is_wanted) {
                 Some(at) => {
                     cells.resize(cells.len().max(at + 1), Value::Null);
-                    cells[at] = map.next_value()?;
+                    cells[at] = match map.next_value::<Value>()? {
+                        // Text takes a tenth of the memory, and boxes are read from it as from a CSV's cell.
+                        boxes if boxes.get("bbox").is_some() => {
+                            let mut text = boxes.to_string();
+                            text.shrink_to_fit();
+                            Value::String(text)
+                        }
+                        value => value,
+                    };
                 }
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
