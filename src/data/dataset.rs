@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
     Train,
     Val,
@@ -105,6 +105,20 @@ impl Dataset {
     /// Errors: `Data` with file and line for a declaration or a label that is wrong, `Io` where a file cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset> {
         Ok(open_declared(path, options, &mut Faults::Stop, &Progress::default())?.1)
+    }
+
+    /// What is said of the data set as a whole, without its images.
+    pub(super) fn clone_declared(&self) -> Dataset {
+        Dataset {
+            root: self.root.clone(),
+            layout: self.layout.clone(),
+            tasks: self.tasks.clone(),
+            notes: self.notes.clone(),
+            train: Vec::new(),
+            val: Vec::new(),
+            test: Vec::new(),
+            ..*self
+        }
     }
 
     pub fn split(&self, split: Split) -> &[Sample] {

@@ -1,8 +1,10 @@
 //! From files a person has to batches a step takes: label formats, the data set, decoding, augmentation, the loader and
 //! the built-in digits. It knows no model and no strides, and prints nothing.
 
+mod aside;
 pub mod augment;
 pub mod check;
+pub mod convert;
 mod data_yaml;
 pub mod dataset;
 mod declaration;

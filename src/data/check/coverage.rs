@@ -1,16 +1,12 @@
-//! What is in a data set, counted: the images × tasks table, classes, boxes, values and files that cannot be read. Returned
-//! as data that can be shown; nothing is printed here.
+//! What the labels of a data set say, counted: the images × tasks table, classes, boxes and values. No image is opened.
 
 use crate::data::dataset::{Dataset, Sample, Split};
-use crate::data::decode;
-use crate::data::loader::Broken;
-use crate::error::Error;
 use crate::task::{Label, Task, TaskKind};
-use rayon::prelude::*;
+use serde::Serialize;
 use std::fmt;
 
 /// A data set's coverage.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     pub layout: String,
     pub tasks: Vec<TaskReport>,
@@ -19,7 +15,7 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskReport {
     pub name: String,
     pub kind: &'static str,
@@ -33,7 +29,7 @@ pub struct TaskReport {
 }
 
 /// The three states of an image for a task.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Coverage {
     /// Labelled with something.
     pub labelled: usize,
@@ -46,7 +42,7 @@ pub struct Coverage {
 }
 
 /// One regressed value over the training split.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ValueReport {
     pub name: String,
     pub unit: String,
@@ -67,20 +63,6 @@ pub fn check(dataset: &Dataset) -> Report {
         images: Split::ALL.map(|split| dataset.split(split).len()),
         notes: dataset.notes.clone(),
     }
-}
-
-/// Decodes every image, in parallel, and names those that cannot be read.
-pub fn broken(dataset: &Dataset) -> Vec<Broken> {
-    let samples: Vec<&Sample> = Split::ALL.iter().flat_map(|split| dataset.split(*split)).collect();
-    let failed = samples.par_iter().enumerate().filter_map(|(index, sample)| {
-        let error = decode::decode(&sample.image).err()?;
-        let message = match error {
-            Error::Data { message, .. } => message,
-            other => other.to_string(),
-        };
-        Some(Broken { index, name: sample.name.clone(), message })
-    });
-    failed.collect()
 }
 
 fn describe(dataset: &Dataset, task: &Task, at: usize) -> TaskReport {
@@ -203,20 +185,19 @@ impl fmt::Display for TaskReport {
             let width = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
             let most = self.classes.iter().map(|(_, n)| n[0]).max().unwrap_or(0).max(1);
             for (name, [train, val, test]) in self.classes.iter().take(SHOWN_CLASSES) {
-                let bar = "█".repeat((train * 24).div_ceil(most));
-                writeln!(f, "  {name:width$}  {train:>7} / {val} / {test}  {bar}")?;
+                writeln!(f, "  {name:width$}  {train:>7} / {val} / {test}  {}", bar(*train, most))?;
             }
             if self.classes.len() > SHOWN_CLASSES {
                 writeln!(f, "  … and {} more", self.classes.len() - SHOWN_CLASSES)?;
             }
         }
         if self.box_sizes.iter().any(|n| *n > 0) {
-            write!(f, "{}: box side in pixels", self.name)?;
+            writeln!(f, "\n{}: boxes by the root of their area, in pixels", self.name)?;
+            let most = self.box_sizes.iter().max().copied().unwrap_or(0);
             for (i, n) in self.box_sizes.iter().enumerate() {
-                match SIZES.get(i) {
-                    Some(bound) => write!(f, "  <{bound}: {n}")?,
-                    None => writeln!(f, "  more: {n}")?,
-                }
+                let from = if i == 0 { 0.0 } else { SIZES[i - 1] };
+                let range = SIZES.get(i).map_or(format!("{from} and more"), |to| format!("{from} to {to}"));
+                writeln!(f, "  {range:12}  {n:>7}  {}", bar(*n, most))?;
             }
         }
         for v in &self.values {
@@ -225,4 +206,9 @@ impl fmt::Display for TaskReport {
         }
         Ok(())
     }
+}
+
+/// Twenty-four blocks for the most, at least one for anything.
+fn bar(count: usize, most: usize) -> String {
+    "█".repeat((count * 24).div_ceil(most.max(1)))
 }

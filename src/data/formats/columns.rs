@@ -280,7 +280,8 @@ fn number(column: &str, value: &Value, place: &Place) -> Result<f32> {
     })
 }
 
-/// `{"bbox": [[x, y, w, h], …], "categories": [name or number, …]}`; `category` is accepted too.
+/// `{"bbox": [[x, y, w, h], …], "categories": [name or number, …]}`; `category` is accepted too, and `"ignore": [true, …]`
+/// marks what is neither taught nor counted.
 fn objects(column: &str, value: &Value, format: BoxFormat, image: &Listed, reading: &mut Reading) -> Result<Raw> {
     let parsed;
     let value = match value {
@@ -310,6 +311,7 @@ fn objects(column: &str, value: &Value, format: BoxFormat, image: &Listed, readi
         );
         return Err(place.error(message));
     }
+    let ignored = value.get("ignore").and_then(Value::as_array);
     let mut size = [1.0f32; 2];
     if format == BoxFormat::CxcywhNormalised && !boxes.is_empty() {
         let Ok([width, height]) = decode::dimensions(&image.image) else {
@@ -319,7 +321,7 @@ fn objects(column: &str, value: &Value, format: BoxFormat, image: &Listed, readi
         size = [width as f32, height as f32];
     }
     let mut found = Vec::with_capacity(boxes.len());
-    for (numbers, class) in boxes.iter().zip(classes) {
+    for (i, (numbers, class)) in boxes.iter().zip(classes).enumerate() {
         let numbers: Option<Vec<f32>> =
             numbers.as_array().and_then(|list| list.iter().map(|v| v.as_f64().map(|v| v as f32)).collect());
         let Some(&[a, b, c, d]) = numbers.as_deref() else {
@@ -331,7 +333,8 @@ fn objects(column: &str, value: &Value, format: BoxFormat, image: &Listed, readi
             continue;
         }
         let word = class_word(column, class, &place)?;
-        found.push(RawBox { class: RawClass { word, line: place.line }, xyxy, ignore: false });
+        let ignore = ignored.and_then(|list| list.get(i)).and_then(Value::as_bool).unwrap_or(false);
+        found.push(RawBox { class: RawClass { word, line: place.line }, xyxy, ignore });
     }
     Ok(Raw::Boxes(found))
 }
