@@ -63,9 +63,9 @@ pub struct PreviewArgs {
     /// The picture to write
     #[arg(long, value_name = "PNG")]
     out: PathBuf,
-    /// Images on it; --seed draws them
-    #[arg(long, default_value_t = 16)]
-    count: usize,
+    /// Images on it, at most 400; --seed draws them
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=400))]
+    count: u16,
     #[arg(long, value_enum, default_value = "train")]
     split: SplitWord,
 }
@@ -160,7 +160,7 @@ impl PreviewArgs {
     fn preview(&self) -> Result<()> {
         let dataset = Dataset::open(&self.data.data, &self.data.options())?;
         let samples = dataset.split(self.split.into());
-        let (sheet, broken) = draw::preview(&dataset.tasks, samples, self.count, self.data.seed)?;
+        let (sheet, broken) = draw::preview(&dataset.tasks, samples, self.count.into(), self.data.seed)?;
         broken.iter().for_each(|name| eprintln!("unreadable, left out: {name}"));
         draw::write_png(&self.out, &sheet)?;
         println!("wrote {}", self.out.display());

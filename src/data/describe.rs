@@ -2,9 +2,7 @@
 //! set from any folder.
 
 use super::dataset::{self, OpenOptions, Split};
-use super::declaration::{
-    BoxFormat, ClassWeights, Kind, LabelsFrom, Missing, TaskDeclaration, YoloRows,
-};
+use super::declaration::{BoxFormat, ClassWeights, Kind, LabelsFrom, Missing, TaskDeclaration, YoloRows};
 use super::faults::Faults;
 use super::listing::{Source, relative_name};
 use super::{Progress, count_of};
@@ -77,18 +75,27 @@ pub(super) fn keys(
     say("multi_label", (declaration.kind == Kind::MultiLabel).then(|| "true".into()));
     say("names", named.map(Task::classes).filter(|classes| !classes.is_empty()).map(list));
     say("from", from);
-    say("missing", declaration.missing.map(|m| if m == Missing::Background { "background" } else { "unlabelled" }.into()));
-    say("bbox_format", match declaration.box_format {
-        BoxFormat::XywhAbsolute => None,
-        BoxFormat::XyxyAbsolute => Some("xyxy_abs".into()),
-        BoxFormat::CxcywhNormalised => Some("cxcywh_norm".into()),
-    });
+    say(
+        "missing",
+        declaration.missing.map(|m| if m == Missing::Background { "background" } else { "unlabelled" }.into()),
+    );
+    say(
+        "bbox_format",
+        match declaration.box_format {
+            BoxFormat::XywhAbsolute => None,
+            BoxFormat::XyxyAbsolute => Some("xyxy_abs".into()),
+            BoxFormat::CxcywhNormalised => Some("cxcywh_norm".into()),
+        },
+    );
     say("units", Some(&declaration.units).filter(|units| !units.is_empty()).map(|units| list(units)));
     say("range", declaration.range.map(|[low, high]| format!("[{low}, {high}]")));
-    say("class_weights", declaration.loss.class_weights.as_ref().map(|weights| match weights {
-        ClassWeights::Balanced => "balanced".into(),
-        ClassWeights::Each(weights) => format!("{weights:?}"),
-    }));
+    say(
+        "class_weights",
+        declaration.loss.class_weights.as_ref().map(|weights| match weights {
+            ClassWeights::Balanced => "balanced".into(),
+            ClassWeights::Each(weights) => format!("{weights:?}"),
+        }),
+    );
     let smoothing = declaration.loss.label_smoothing;
     say("label_smoothing", (smoothing != 0.0).then(|| smoothing.to_string()));
     say("loss", (declaration.loss.values == ValueLoss::Mse).then(|| "mse".into()));

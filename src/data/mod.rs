@@ -37,8 +37,8 @@ pub use decode::Image;
 pub use formats::coco;
 pub use geometry::Geometry;
 pub use listing::{RUNS_MARKER, walk};
-pub use progress::Progress;
 pub use loader::{Batch, Broken, EvalLoader, Item, LoaderOptions, TrainLoader};
+pub use progress::Progress;
 
 use crate::error::Error;
 use std::path::Path;

@@ -66,7 +66,8 @@ fn draw_boxes(canvas: &mut Canvas, task: &Task, boxes: &[LabelledBox], scale: f3
         if b.ignore { format!("{class} (ignored)") } else { class.clone() }
     };
     let labels: Vec<String> = boxes.iter().map(label).collect();
-    let frame = |(b, label): (&LabelledBox, _)| LabelledFrame { xyxy: b.xyxy.map(|v| v * scale), class: b.class, label };
+    let frame =
+        |(b, label): (&LabelledBox, _)| LabelledFrame { xyxy: b.xyxy.map(|v| v * scale), class: b.class, label };
     let drawn: Vec<LabelledFrame> = boxes.iter().zip(&labels).map(|(b, label)| frame((b, label.as_str()))).collect();
     frames(canvas, &drawn);
 }
@@ -95,5 +96,67 @@ fn words(task: &Task, label: &Label) -> String {
             parts.join(", ")
         }
         (Label::Values(values), _) => format!("{values:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::class_colour;
+    use super::*;
+
+    #[test]
+    fn boxes_stand_where_they_are_and_words_below() {
+        let tasks = [
+            Task::new("things", TaskKind::Detect { classes: vec!["a".into(), "b".into()] }),
+            Task::new("kind", TaskKind::Classify { classes: vec!["x".into(), "y".into()] }),
+        ];
+        // Twice the cell's side: drawn at half its size, then once more as large as is readable.
+        let image = || Image { width: 2 * CELL, height: CELL, rgb: vec![7; 2 * CELL * CELL * 3] };
+        let b = LabelledBox { class: 1, xyxy: [100.0, 200.0, 900.0, 600.0], ignore: false };
+        let canvas = labelled(&tasks, "n", image(), &[Label::Boxes(vec![b]), Label::Unlabelled]);
+        let scale = canvas.width as f32 / (2 * CELL) as f32;
+        let at = |x: f32, y: f32| canvas.pixel((x * scale) as usize, (y * scale) as usize);
+        for (x, y) in [(101.0, 400.0), (898.0, 400.0), (500.0, 597.0)] {
+            assert_eq!(at(x, y), class_colour(1), "({x}, {y})");
+        }
+        assert_eq!((at(90.0, 400.0), at(500.0, 400.0)), ([7; 3], [7; 3]));
+        let bare = labelled(&tasks, "n", image(), &[Label::Boxes(vec![]), Label::Class(1)]);
+        // A line more: `things: nothing there`.
+        assert!(bare.height > canvas.height && canvas.height as f32 > CELL as f32 * scale);
+        assert!(bare.rgb[..bare.width * 300 * 3].iter().all(|v| *v == 7));
+    }
+
+    #[test]
+    fn every_label_has_words() {
+        let classes = vec!["s".to_string(), "r".to_string(), "f".to_string()];
+        let sky = Task::new("sky", TaskKind::MultiLabel { classes });
+        let said = |there: [Option<bool>; 3]| words(&sky, &Label::Classes(there.to_vec()));
+        assert_eq!(said([Some(true), Some(false), None]), "s, f?");
+        assert_eq!(said([Some(false); 3]), "none");
+        let units = vec!["m".to_string(), String::new()];
+        let at = Task::new("at", TaskKind::Regress { columns: vec!["x".into(), "y".into()], units });
+        assert_eq!(words(&at, &Label::Values(vec![1.5, -2.0])), "x 1.5 m, y -2");
+        assert_eq!(words(&at, &Label::Unlabelled), "unlabelled");
+    }
+
+    #[test]
+    fn the_seed_chooses_and_what_cannot_be_read_is_named() {
+        let folder = std::env::temp_dir().join(format!("polyhead-preview-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let samples: Vec<Sample> = (0..6u8)
+            .map(|i| {
+                let file = folder.join(format!("{i}.png"));
+                super::super::write_png(&file, &Canvas::filled(8, 8, [i * 40; 3])).unwrap();
+                Sample::unlabelled(&file, 0)
+            })
+            .collect();
+        let sheet = |seed| preview(&[], &samples, 4, seed).unwrap();
+        assert_eq!(sheet(1), sheet(1));
+        assert!((2..20).any(|seed| sheet(seed).0 != sheet(1).0));
+        std::fs::write(&samples[2].image, "nothing").unwrap();
+        let (_, broken) = preview(&[], &samples, 6, 0).unwrap();
+        assert!(broken.len() == 1 && broken[0].contains("2.png: cannot decode"), "{broken:?}");
+        assert!(matches!(preview(&[], &[], 4, 0), Err(Error::Usage(_))));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

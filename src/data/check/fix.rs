@@ -54,7 +54,11 @@ pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progr
     say(count(super::ProblemKind::DuplicateBox), "repeated box", "left out");
     say(counts.outside, "box", "wholly outside left out");
     say(counts.clipped, "box", "clipped to the image");
-    say(counts.disbelieved, "image", "unlabelled now: their boxes are in another scale or drawn before the picture was turned");
+    say(
+        counts.disbelieved,
+        "image",
+        "unlabelled now: their boxes are in another scale or drawn before the picture was turned",
+    );
     say(count(super::ProblemKind::Label), "label", "that cannot be followed left out");
     Ok(Fixed { written, changes })
 }
@@ -92,7 +96,12 @@ fn repair(examined: &Examined, counts: &mut Counts) -> Dataset {
     Dataset { train, val, test, ..dataset.clone_declared() }
 }
 
-fn repaired(sample: &Sample, [width, height]: [f32; 2], suspect: &dyn Fn(usize) -> bool, counts: &mut Counts) -> Sample {
+fn repaired(
+    sample: &Sample,
+    [width, height]: [f32; 2],
+    suspect: &dyn Fn(usize) -> bool,
+    counts: &mut Counts,
+) -> Sample {
     let mut sample = sample.clone();
     for (task, label) in sample.labels.iter_mut().enumerate() {
         let Label::Boxes(list) = label else {

@@ -3,10 +3,10 @@
 use super::pixels::{Seen, is_turned};
 use super::{Problem, ProblemKind};
 use crate::boxes::Xyxy;
+use crate::data::count_of;
 use crate::data::dataset::{Sample, Split};
 use crate::data::declaration::{BoxFormat, Declaration, LabelsFrom};
 use crate::data::faults::BoxPlaces;
-use crate::data::count_of;
 use crate::task::{Label, LabelledBox};
 use std::collections::HashSet;
 
@@ -100,7 +100,8 @@ fn wrong_scale(boxes: &[LabelledBox], [width, height]: [f32; 2], format: BoxForm
             })
         }
         _ => {
-            let tiny = |b: &LabelledBox| b.xyxy.iter().all(|v| (-0.01..=2.01).contains(v)) && b.xyxy[2] - b.xyxy[0] <= 1.0;
+            let tiny =
+                |b: &LabelledBox| b.xyxy.iter().all(|v| (-0.01..=2.01).contains(v)) && b.xyxy[2] - b.xyxy[0] <= 1.0;
             boxes.iter().all(tiny).then(|| {
                 "the boxes are parts of the image from 0 to 1 where pixels are declared: `bbox_format: cxcywh_norm`?".into()
             })

@@ -124,7 +124,9 @@ fn stops(dataset: &Dataset, seen: &[Result<Seen, String>], faults: usize, max_br
         let allowed = if max_broken > 0.0 { ((max_broken * images as f32) as usize).max(1) } else { 0 };
         if broken > allowed {
             let word = split.word();
-            stops.push(format!("{broken} of {images} {word} images unreadable, more than --max-broken {max_broken} allows"));
+            stops.push(format!(
+                "{broken} of {images} {word} images unreadable, more than --max-broken {max_broken} allows"
+            ));
         }
     }
     stops

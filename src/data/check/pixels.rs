@@ -39,11 +39,6 @@ pub fn is_turned(image: &Path) -> bool {
     let orientation = reader.ok().and_then(|r| r.into_decoder().ok()).and_then(|mut d| d.orientation().ok());
     matches!(
         orientation,
-        Some(
-            Orientation::Rotate90
-                | Orientation::Rotate270
-                | Orientation::Rotate90FlipH
-                | Orientation::Rotate270FlipH
-        )
+        Some(Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH)
     )
 }

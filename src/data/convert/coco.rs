@@ -1,6 +1,6 @@
 //! COCO's instance annotations, a file a split: categories in the order of the classes, counted from 1.
 
-use super::{Item, number, write_text};
+use super::{Item, number, write_text, xywh};
 use crate::boxes;
 use crate::data::dataset::Split;
 use crate::error::Result;
@@ -19,13 +19,11 @@ pub fn write(dir: &Path, items: &[Item], task: &Task, at: usize) -> Result<()> {
             let [width, height] = item.size;
             images.push(json!({"id": image + 1, "file_name": item.to, "width": width, "height": height}));
             for b in item.boxes(at).unwrap_or(&[]) {
-                let [x1, y1, x2, y2] = b.xyxy;
-                let bbox = [x1, y1, x2 - x1, y2 - y1].map(number);
                 annotations.push(json!({
                     "id": annotations.len() + 1,
                     "image_id": image + 1,
                     "category_id": b.class + 1,
-                    "bbox": bbox,
+                    "bbox": xywh(&b.xyxy),
                     "area": number(boxes::area(&b.xyxy)),
                     "iscrowd": u8::from(b.ignore),
                     "segmentation": [],

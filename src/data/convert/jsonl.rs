@@ -1,6 +1,6 @@
 //! Our own layout, which holds every task: a folder a split with its metadata.jsonl, and a data.yaml.
 
-use super::{Item, number, write_text};
+use super::{Item, number, write_text, xywh};
 use crate::data::dataset::{Dataset, Split};
 use crate::data::declaration::{BoxFormat, Declaration, TaskDeclaration};
 use crate::data::describe::{keys, list, scalar};
@@ -45,7 +45,8 @@ fn columns(tasks: &[Task]) -> Vec<Vec<String>> {
         _ => vec![task.name.clone()],
     };
     let all: Vec<Vec<String>> = tasks.iter().map(named).collect();
-    let is_free = |name: &String| all.iter().flatten().filter(|other| *other == name).count() == 1 && !Table::is_key(name);
+    let is_free =
+        |name: &String| all.iter().flatten().filter(|other| *other == name).count() == 1 && !Table::is_key(name);
     let own = |(task, names): (&Task, &Vec<String>)| match names.iter().all(is_free) {
         true => names.clone(),
         false => (0..names.len()).map(|i| format!("{}.{i}", task.name)).collect(),
@@ -86,20 +87,11 @@ fn line(item: &Item, dataset: &Dataset, columns: &[Vec<String>]) -> Value {
 
 /// As Hugging Face writes boxes, and which of them are to be ignored where some are.
 fn objects(boxes: &[LabelledBox], classes: &[String]) -> Value {
-    let corners = boxes.iter().map(|b| {
-        let [x1, y1, x2, y2] = b.xyxy;
-        [x1, y1, side(x1, x2), side(y1, y2)].map(number)
-    });
+    let corners = boxes.iter().map(|b| xywh(&b.xyxy));
     let categories: Vec<&str> = boxes.iter().map(|b| classes[b.class].as_str()).collect();
     let mut objects = json!({"bbox": corners.collect::<Vec<_>>(), "categories": categories});
     if boxes.iter().any(|b| b.ignore) {
         objects["ignore"] = boxes.iter().map(|b| b.ignore).collect();
     }
     objects
-}
-
-/// The side that gives `to` back when it is added to `from` in single precision, where there is one.
-fn side(from: f32, to: f32) -> f32 {
-    let side = to - from;
-    [side, side.next_up(), side.next_down()].into_iter().find(|side| from + side == to).unwrap_or(side)
 }

@@ -72,7 +72,10 @@ pub fn convert(path: &Path, out: &Path, options: &Options, progress: &Progress) 
     let mut plan = plan(&dataset, options.target, boxes, progress);
     if !plan.lost.is_empty() && !options.force {
         let lost = plan.lost.join("; ");
-        return Err(Error::Usage(format!("{} cannot hold all of this: {lost}; --force writes the rest", options.target)));
+        return Err(Error::Usage(format!(
+            "{} cannot hold all of this: {lost}; --force writes the rest",
+            options.target
+        )));
     }
     if boxes.is_none() {
         plan.notes.extend(jsonl::renamed(&dataset));
@@ -214,14 +217,13 @@ fn box_losses(plan: &mut Plan, task: usize) {
     if beyond > 0 && target != Target::Coco {
         notes.push(format!("{} reaching beyond the picture clipped to it", count_of(beyond, "box")));
     }
-    let unlabelled = |what: &str| {
-        (unlabelled > 0).then(|| format!("{} {what}", count_of(unlabelled, "unlabelled image")))
-    };
+    let unlabelled =
+        |what: &str| (unlabelled > 0).then(|| format!("{} {what}", count_of(unlabelled, "unlabelled image")));
     notes.extend(match target {
         Target::Coco => unlabelled("not mentioned in the JSON files"),
-        Target::Yolo => {
-            unlabelled("without a label file; data.yaml says `missing: unlabelled`, and other tools take them for background")
-        }
+        Target::Yolo => unlabelled(
+            "without a label file; data.yaml says `missing: unlabelled`, and other tools take them for background",
+        ),
         Target::Voc => unlabelled("without an XML file"),
         Target::Jsonl => None,
     });
@@ -301,8 +303,25 @@ fn write_text(file: &Path, text: &str) -> Result<()> {
 fn number(value: f32) -> serde_json::Value {
     match value.fract() == 0.0 && value.abs() < 1e7 {
         true => (value as i64).into(),
-        false => value.to_string().parse::<f64>().unwrap_or(f64::from(value)).into(),
+        false => digits(value).into(),
     }
+}
+
+/// The number a person would write for `value`.
+fn digits(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+/// A box as left, top, width, height.
+fn xywh(&[x1, y1, x2, y2]: &boxes::Xyxy) -> [serde_json::Value; 4] {
+    [x1, y1, side(x1, x2), side(y1, y2)].map(number)
+}
+
+/// The side that gives `to` back when it is added to `from` in single precision, where there is one.
+fn side(from: f32, to: f32) -> f32 {
+    let side = to - from;
+    let written = (digits(to) - digits(from)) as f32;
+    [written, side, side.next_up(), side.next_down()].into_iter().find(|side| from + side == to).unwrap_or(side)
 }
 
 impl fmt::Display for Target {

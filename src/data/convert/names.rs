@@ -28,7 +28,8 @@ pub fn targets<'a>(samples: &[(Split, &'a Sample)], target: Target) -> Vec<Strin
         let mut free = wanted.iter().cloned().chain(numbered);
         let image = sample.image.as_path();
         // Two splits of VOC may list the same image.
-        let is_free = |stem: &String| taken.get(&(space, stem.clone())).is_none_or(|other| space.is_none() && *other == image);
+        let is_free =
+            |stem: &String| taken.get(&(space, stem.clone())).is_none_or(|other| space.is_none() && *other == image);
         let stem = free.find(is_free).unwrap_or_default();
         taken.insert((space, stem.clone()), image);
         format!("{stem}.{ending}")

@@ -82,7 +82,8 @@ impl TableReader {
         let beside = file.parent().unwrap_or(root);
         let find = |image: &Listed| {
             let bases = [root, &*image.folder, beside];
-            let mut by_path = bases.iter().filter_map(|base| table.by_name.get(relative_name(&image.image, base).as_str()));
+            let mut by_path =
+                bases.iter().filter_map(|base| table.by_name.get(relative_name(&image.image, base).as_str()));
             // `images/a.jpg` is meant by `a.jpg` and by `train/a.jpg` alike.
             let below_images = || {
                 let inner = ["images/", "JPEGImages/"].iter().find_map(|prefix| image.name.strip_prefix(prefix))?;

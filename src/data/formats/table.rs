@@ -38,8 +38,7 @@ impl Table {
     /// larger than all the rest.
     pub fn open(file: &Path, key: Option<&str>, wanted: Option<&[String]>) -> Result<Table> {
         let reader = File::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
-        let is_wanted =
-            |name: &str| wanted.is_none_or(|w| w.iter().any(|w| w == name)) || is_key_of(key, name);
+        let is_wanted = |name: &str| wanted.is_none_or(|w| w.iter().any(|w| w == name)) || is_key_of(key, name);
         let is_lines = file.extension().is_some_and(|e| e == "jsonl");
         let sheet = match is_lines {
             true => json_rows(file, reader, &is_wanted)?,

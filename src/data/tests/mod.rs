@@ -1,6 +1,9 @@
 //! Tests of the data room as a whole; small files are written to a folder that goes with the test.
 
+mod check;
+mod convert;
 mod declarations;
+mod describe;
 mod digits;
 mod formats;
 mod loading;
