@@ -33,7 +33,15 @@ fn a_sound_set_is_checked_described_drawn_and_converted() {
         format!("wrote {own}: 24 training, 9 validation and 5 test images\n")
     );
     let converted = succeed(&["data", "check", &own]);
-    assert_eq!(checked.lines().skip(1).collect::<Vec<_>>(), converted.lines().skip(1).collect::<Vec<_>>());
+    // A row without boxes needs no remark about files that are missing.
+    let figures = |said: &str| {
+        said.lines()
+            .skip(1)
+            .filter(|l| !l.is_empty() && !l.starts_with("note: "))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(figures(&checked), figures(&converted));
     let yolo = path(&folder, "yolo");
     fail(&["data", "convert", &data, "--to", "yolo", "--out", &yolo], 2, &["task `paper`", "task `sum`", "--force"]);
     assert!(!Path::new(&yolo).exists());

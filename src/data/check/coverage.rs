@@ -185,7 +185,7 @@ impl fmt::Display for TaskReport {
             let width = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
             let most = self.classes.iter().map(|(_, n)| n[0]).max().unwrap_or(0).max(1);
             for (name, [train, val, test]) in self.classes.iter().take(SHOWN_CLASSES) {
-                writeln!(f, "  {name:width$}  {train:>7} / {val} / {test}  {}", bar(*train, most))?;
+                writeln!(f, "  {name:width$}  {train:>7} / {val} / {test}{}", bar(*train, most))?;
             }
             if self.classes.len() > SHOWN_CLASSES {
                 writeln!(f, "  … and {} more", self.classes.len() - SHOWN_CLASSES)?;
@@ -197,7 +197,7 @@ impl fmt::Display for TaskReport {
             for (i, n) in self.box_sizes.iter().enumerate() {
                 let from = if i == 0 { 0.0 } else { SIZES[i - 1] };
                 let range = SIZES.get(i).map_or(format!("{from} and more"), |to| format!("{from} to {to}"));
-                writeln!(f, "  {range:12}  {n:>7}  {}", bar(*n, most))?;
+                writeln!(f, "  {range:12}  {n:>7}{}", bar(*n, most))?;
             }
         }
         for v in &self.values {
@@ -208,7 +208,7 @@ impl fmt::Display for TaskReport {
     }
 }
 
-/// Twenty-four blocks for the most, at least one for anything.
+/// Twenty-four blocks for the most, at least one for anything, and nothing for nothing.
 fn bar(count: usize, most: usize) -> String {
-    "█".repeat((count * 24).div_ceil(most.max(1)))
+    if count == 0 { String::new() } else { format!("  {}", "█".repeat((count * 24).div_ceil(most.max(1)))) }
 }
