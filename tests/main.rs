@@ -10,6 +10,8 @@ mod bench;
 mod cli;
 #[path = "suite/cuda.rs"]
 mod cuda;
+#[path = "suite/data.rs"]
+mod data;
 #[path = "suite/devices.rs"]
 mod devices;
 #[cfg(unix)]

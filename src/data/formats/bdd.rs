@@ -8,9 +8,9 @@ use super::table::normal;
 use super::{Cache, Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::data::dataset::Images;
 use crate::data::declaration::{LabelFile, TaskDeclaration};
-use crate::data::{Place, did_you_mean, list_some};
+use crate::data::{List, Place, Spot, did_you_mean, list_some};
 use crate::error::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -21,7 +21,7 @@ const UNDEFINED: &str = "undefined";
 
 pub struct BddFile {
     frames: Vec<Frame>,
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<Arc<str>, usize>,
 }
 
 /// What Scalabel exports: the frames, with its own settings beside them.
@@ -42,7 +42,16 @@ struct Frame {
 struct FrameLabel {
     category: Option<String>,
     box2d: Option<Box2d>,
-    attributes: Option<Map<String, Value>>,
+    attributes: Option<LabelAttributes>,
+}
+
+/// Of all that an object can have, what makes it a region to ignore.
+#[derive(Deserialize)]
+struct LabelAttributes {
+    #[serde(default, deserialize_with = "is_true")]
+    crowd: bool,
+    #[serde(default, deserialize_with = "is_true")]
+    ignored: bool,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +66,11 @@ impl Entry for Frame {
     const LIST: &str = "frames";
 }
 
+/// Anything may stand there.
+fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Value::deserialize(deserializer).map(|value| value == Value::Bool(true))
+}
+
 impl BddFile {
     pub fn open(path: &Path) -> Result<BddFile> {
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
@@ -69,9 +83,9 @@ impl BddFile {
         let wrong = |e| Error::data(path, None, format!("not a list of BDD100K frames: {e}"));
         let mut file = BddFile { frames: frames.map_err(wrong)?, by_name: HashMap::new() };
         for (i, frame) in file.frames.iter().enumerate() {
-            if let Some(before) = file.by_name.insert(normal(&frame.name), i) {
+            if let Some(before) = file.by_name.insert(normal(&frame.name).into(), i) {
                 let message = format!("`{}` is frames[{before}] already: list every image once", frame.name);
-                return Err(Place::entry(path, "frames", i).error(message));
+                return Err(Spot::entry(List::Frames, i).error(path, message));
             }
         }
         if file.frames.is_empty() {
@@ -105,6 +119,7 @@ fn is_undefined(value: &Value) -> bool {
 }
 
 pub struct BddReader {
+    paths: Vec<Arc<Path>>,
     files: Vec<(LabelFile, Arc<BddFile>)>,
     matches: Matches,
     attribute: Option<String>,
@@ -123,7 +138,7 @@ impl BddReader {
         let files: Vec<(LabelFile, Arc<BddFile>)> =
             files.iter().map(|file| Ok((file.clone(), cache.bdd(&file.path)?))).collect::<Result<_>>()?;
         let entry_of = |path: &Path, file: &BddFile, frame: usize| {
-            (file.frames[frame].name.clone(), Place::entry(path, "frames", frame))
+            (file.frames[frame].name.clone(), Place { file: path.into(), spot: Spot::entry(List::Frames, frame) })
         };
         let entries: Vec<_> = files.iter().map(|(at, file)| move |i: usize| entry_of(&at.path, file, i)).collect();
         let names = files.iter().zip(&entries).map(|((at, file), entry)| Names {
@@ -157,21 +172,22 @@ impl BddReader {
             }
             None => {}
         }
-        Ok(BddReader { matches, attribute: attribute.map(str::to_string), notes, files })
+        let paths = files.iter().map(|(file, _)| Arc::from(file.path.as_path())).collect();
+        Ok(BddReader { paths, matches, attribute: attribute.map(str::to_string), notes, files })
     }
 
     pub fn read(&self, task: &TaskDeclaration, index: usize) -> Result<Reading> {
         let Some((f, i)) = self.matches[index] else {
-            return Ok(Reading::not_mentioned(task, &self.files[0].0.path));
+            return Ok(Reading::not_mentioned(task, &self.paths[0]));
         };
-        let (path, frame) = (&self.files[f].0.path, &self.files[f].1.frames[i]);
-        let place = Place::entry(path, "frames", i);
-        let mut reading = Reading { place, ..Reading::of(Raw::Unlabelled, path, None) };
+        let (path, frame) = (&self.paths[f], &self.files[f].1.frames[i]);
+        let place = Place::at(path, Spot::entry(List::Frames, i));
+        let mut reading = Reading::at(Raw::Unlabelled, place);
         if let Some(attribute) = &self.attribute {
             let value = frame.attributes.as_ref().and_then(|attributes| attributes.get(attribute));
             if let Some(value) = value.filter(|value| !is_undefined(value)) {
                 let word = class_word(attribute, value, &reading.place)?;
-                reading.raw = Raw::Class(RawClass { word, line: None });
+                reading.raw = Raw::Class(RawClass { word, spot: reading.place.spot });
             }
             return Ok(reading);
         }
@@ -183,19 +199,19 @@ impl BddReader {
             let Some(&Box2d { x1, y1, x2, y2 }) = label.box2d.as_ref() else {
                 continue;
             };
-            let place = Place::entry(path, "frames", i);
             let Some(category) = label.category.as_deref().filter(|name| !name.trim().is_empty()) else {
-                return Err(place.error(format!("labels[{l}] has a box and no `category`: give its class")));
+                let message = format!("labels[{l}] has a box and no `category`: give its class");
+                reading.faults.push(reading.place.error(message));
+                continue;
             };
             if x2 <= x1 || y2 <= y1 {
-                reading.remarks.push((Remark::DegenerateBox, place));
+                reading.remarks.push((Remark::DegenerateBox, reading.place.clone()));
                 continue;
             }
-            let says = |key: &str| label.attributes.as_ref().is_some_and(|a| a.get(key) == Some(&Value::Bool(true)));
             boxes.push(RawBox {
-                class: RawClass { word: Word::Name(category.trim().to_string()), line: None },
+                class: RawClass { word: Word::Name(category.trim().into()), spot: reading.place.spot },
                 xyxy: [x1, y1, x2, y2].map(|v| v as f32),
-                ignore: says("crowd") || says("ignored"),
+                ignore: label.attributes.as_ref().is_some_and(|a| a.crowd || a.ignored),
             });
         }
         reading.raw = Raw::Boxes(boxes);

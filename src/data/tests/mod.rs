@@ -2,8 +2,11 @@
 
 mod bdd;
 mod box_rows;
+mod check;
 mod coco;
+mod convert;
 mod declarations;
+mod describe;
 mod digits;
 mod discovery;
 mod formats;
