@@ -3,6 +3,7 @@
 mod bdd;
 mod box_rows;
 mod check;
+mod check_files;
 mod coco;
 mod convert;
 mod declarations;
@@ -10,6 +11,7 @@ mod describe;
 mod digits;
 mod discovery;
 mod formats;
+mod layouts;
 mod loading;
 mod losses;
 mod multi_label;
