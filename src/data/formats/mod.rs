@@ -2,6 +2,7 @@
 //! written; `dataset` turns them into indices once all are known.
 
 mod bdd;
+mod bdd_file;
 mod box_rows;
 pub mod coco;
 mod coco_labels;
@@ -24,7 +25,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use bdd::BddFile;
+pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
 
 /// What an image says about a task, before class names have numbers.
@@ -233,7 +234,7 @@ pub fn image_names(file: &Path) -> Result<Vec<String>> {
         return Ok(box_rows::BoxFile::open(file)?.image_names().map(str::to_string).collect());
     }
     match json_kind(file) {
-        Some(Json::Bdd) => Ok(BddFile::open(file)?.image_names().map(str::to_string).collect()),
+        Some(Json::Bdd) => Ok(BddFile::open(file)?.frames.iter().map(|frame| frame.name.to_string()).collect()),
         Some(Json::Coco) => {
             let images = coco::read_annotations(file)?.images;
             Ok(images.into_iter().map(|image| table::normal(&image.file_name)).collect())
