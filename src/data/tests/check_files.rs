@@ -165,5 +165,10 @@ fn rows_of_tables_and_classes_nobody_looked_for() {
         ("Scale train/metadata.jsonl:1: ", "`bbox_format: cxcywh_norm`?"),
         ("Scale train/metadata.jsonl:4: ", "`bbox_format: cxcywh_norm`?"),
     ];
-    assert_found(&folder, &checked(&folder), &expected);
+    let check = checked(&folder);
+    assert_found(&folder, &check, &expected);
+    // The region of the class nobody looked for in a.png is no box, and the two of c.png neither.
+    let coverage = check.coverage.tasks[0].splits[0];
+    assert_eq!((coverage.boxes, coverage.ignored, coverage.partial), (3, 0, 2));
+    assert_eq!(check.coverage.tasks[0].classes, [("car".to_string(), [2, 0, 0]), ("man".to_string(), [1, 0, 0])]);
 }
