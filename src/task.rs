@@ -112,3 +112,10 @@ pub struct LabelledBox {
     /// A crowd or "difficult" region: neither taught nor counted, and a detection on it is no mistake.
     pub ignore: bool,
 }
+
+impl LabelledBox {
+    /// Whether it stands for a class nobody looked for in an image of this width and height: the whole of it is to be ignored.
+    pub fn is_whole(&self, size: [usize; 2]) -> bool {
+        self.ignore && self.xyxy == [0.0, 0.0, size[0] as f32, size[1] as f32]
+    }
+}

@@ -12,6 +12,8 @@ mod cli;
 mod corpus;
 #[path = "suite/cuda.rs"]
 mod cuda;
+#[path = "suite/data.rs"]
+mod data;
 #[path = "suite/devices.rs"]
 mod devices;
 #[cfg(unix)]

@@ -2,13 +2,13 @@
 //! which shows it.
 
 use crate::config::TrainConfig;
-use crate::data::Sampling;
-use crate::draw;
+use crate::data::{OpenOptions, Sampling};
+use crate::draw::Canvas;
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::train::preview;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::Path;
 
 #[derive(Args)]
 pub struct AugmentArgs {
@@ -117,52 +117,48 @@ impl AugmentArgs {
     }
 }
 
+/// A batch as training sees it, in place of the images as they are.
 #[derive(Args)]
-pub struct PreviewArgs {
-    /// A folder of images or a data.yaml
-    data: PathBuf,
-    /// As the network sees them in training, with these augmentations
+pub struct AugmentedArgs {
+    /// A batch as the network sees it in training, with these augmentations
     #[arg(long)]
     augmented: bool,
-    /// The picture to write
-    #[arg(long, value_name = "PNG")]
-    out: PathBuf,
-    /// Images to show
+    /// Images of it
     #[arg(long)]
     batch: Option<usize>,
     /// Side of the square the network sees, in pixels, a multiple of 32
     #[arg(long)]
     imgsz: Option<usize>,
-    #[arg(long)]
-    seed: Option<u64>,
-    #[arg(long)]
-    val_fraction: Option<f32>,
     #[command(flatten)]
     augment: AugmentArgs,
 }
 
-impl PreviewArgs {
-    pub fn write(&self) -> Result<()> {
-        if !self.augmented {
-            return Err(Error::Usage("data preview shows what training sees: add --augmented".into()));
+impl AugmentedArgs {
+    /// Whether it is asked for.
+    ///
+    /// Errors: `Usage` for an augmentation without `--augmented`.
+    pub fn is_asked(&self) -> Result<bool> {
+        let own = [(self.batch.is_some(), "--batch"), (self.imgsz.is_some(), "--imgsz")];
+        let own = own.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag);
+        match own.chain(self.augment.ignored()).next().filter(|_| !self.augmented) {
+            Some(flag) => Err(Error::Usage(format!("{flag} shows only in what training sees: add --augmented"))),
+            None => Ok(self.augmented),
         }
-        let mut config = Recipe::choose(Some(&self.data), false).config();
-        config.data = Some(self.data.clone());
-        config.val_fraction = self.val_fraction;
+    }
+
+    /// The picture, and what there is to say of it.
+    pub fn draw(&self, data: &Path, options: &OpenOptions) -> Result<(Canvas, Vec<String>)> {
+        let mut config = Recipe::choose(Some(data), false).config();
+        config.data = Some(data.to_path_buf());
+        config.val_fraction = options.val_fraction;
+        config.seed = options.seed;
         set(&mut config.batch, self.batch);
         set(&mut config.imgsz, self.imgsz);
-        set(&mut config.seed, self.seed);
         self.augment.apply(&mut config);
         config.check()?;
         // It is the first batch: a run that never has mosaics says so itself.
         config.transforms.close_mosaic = 0;
-        let (picture, notes) = preview::augmented_batch(&config)?;
-        for note in notes {
-            eprintln!("note: {note}");
-        }
-        draw::write_png(&self.out, &picture)?;
-        println!("wrote {}", self.out.display());
-        Ok(())
+        preview::augmented_batch(&config)
     }
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, ValueEnum)]
-enum SplitWord {
+pub(super) enum SplitWord {
     Train,
     Val,
     Test,

@@ -2,14 +2,15 @@
 
 mod augment_flags;
 mod bench_flags;
+mod data_flags;
 mod evaluate_flags;
 mod input_flags;
+mod job;
 mod life_flags;
 mod predict_flags;
 
 use crate::balance::Method;
 use crate::config::TrainConfig;
-use crate::data::{Dataset, OpenOptions, describe, digits};
 use crate::device::cpu::Isa;
 use crate::error::{Error, Result};
 use crate::model::Backbone;
@@ -19,9 +20,10 @@ use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use crate::recipe::Recipe;
 use crate::train::{self, ResumeOverrides};
-use augment_flags::{AugmentArgs, PreviewArgs};
+use augment_flags::AugmentArgs;
 use bench_flags::BenchCommand;
 use clap::{Args, Parser, Subcommand};
+use data_flags::DataCommand;
 use evaluate_flags::EvaluateArgs;
 use input_flags::InputArgs;
 use life_flags::LifeArgs;
@@ -45,7 +47,7 @@ enum Command {
     Evaluate(EvaluateArgs),
     /// Answer for images: predictions and annotated pictures
     Predict(Box<PredictArgs>),
-    /// Look at a data set, or write the built-in one
+    /// Look at a data set, convert it, or write the built-in one
     #[command(subcommand)]
     Data(DataCommand),
     /// Measure how fast this machine trains and infers
@@ -298,26 +300,6 @@ impl BoxArgs {
     }
 }
 
-#[derive(Subcommand)]
-enum DataCommand {
-    /// Say what a data set holds and what is wrong with it
-    Check {
-        data: PathBuf,
-        #[arg(long)]
-        val_fraction: Option<f32>,
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
-    /// Draw a batch of images with their labels
-    Preview(Box<PreviewArgs>),
-    /// Write the built-in digits as image files, labels and data.yaml
-    Digits {
-        dir: PathBuf,
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
-}
-
 /// Does what was asked.
 ///
 /// # Errors
@@ -333,23 +315,7 @@ pub fn run(cli: Cli) -> Result<()> {
         },
         Command::Evaluate(args) => args.evaluate(),
         Command::Predict(args) => predict_flags::command(*args),
-        Command::Data(DataCommand::Check { data, val_fraction, seed }) => {
-            let dataset = Dataset::open(&data, &OpenOptions { val_fraction, seed })?;
-            println!("{}", describe::check(&dataset));
-            let broken = describe::broken(&dataset);
-            for b in &broken {
-                println!("unreadable: {b}");
-            }
-            println!("unreadable images: {}", broken.len());
-            Ok(())
-        }
-        Command::Data(DataCommand::Preview(args)) => args.write(),
-        Command::Data(DataCommand::Digits { dir, seed }) => {
-            let options = digits::DigitsOptions { seed, ..digits::DigitsOptions::default() };
-            digits::write_digits(&dir, &options)?;
-            println!("wrote {}; train on it with: polyhead train {}", dir.display(), dir.display());
-            Ok(())
-        }
+        Command::Data(command) => data_flags::run(command),
         Command::Bench(command) => bench_flags::run(command),
     }
 }

@@ -1,8 +1,10 @@
 //! The data set: its splits, tasks and labels, read from whatever layout it has. Images are listed, not opened.
 
 use super::declaration::{Declaration, Kind, LabelsFrom, Missing, TaskDeclaration};
+use super::faults::Faults;
 use super::formats::{Cache, Reader};
 use super::listing::{self, Listed, Source};
+use super::progress::Progress;
 use super::random::hash_text;
 use super::transforms::Bears;
 use super::{Place, count_of, discovery, labels, list_some, partial};
@@ -12,7 +14,7 @@ use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
     Train,
     Val,
@@ -92,7 +94,7 @@ pub struct OpenOptions {
     pub seed: u64,
 }
 
-const DEFAULT_VAL_FRACTION: f32 = 0.2;
+pub(super) const DEFAULT_VAL_FRACTION: f32 = 0.2;
 
 /// Images of the three splits in one list, so that labels are read in one parallel pass.
 pub(super) struct Images {
@@ -116,66 +118,22 @@ impl Dataset {
     ///
     /// Errors: `Data` with file and line for a declaration or a label that is wrong, `Io` where a file cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset> {
-        let mut declared = discovery::read(path)?;
-        let images = list_images(&mut declared, options)?;
-        let alone = declared.tasks.len() == 1;
-        let mut notes = std::mem::take(&mut declared.notes);
-        let mut tasks = Vec::new();
-        let mut cache = Cache::default();
-        let mut per_image: Vec<Vec<Label>> = vec![Vec::with_capacity(declared.tasks.len()); images.all.len()];
-        for task in &mut declared.tasks {
-            let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
-            let asked = task.missing.is_some();
-            // A data set of YOLO labels alone follows its users' habit: no file, nothing there.
-            if !asked && yolo && alone {
-                task.missing = Some(Missing::Background);
-            }
-            let reader = Reader::open(task, &declared.root, &images, &mut cache)?;
-            if task.names.is_none()
-                && let Some(classes) = reader.classes()
-            {
-                notes.push(format!("{}: classes in the order of their file: {}", task.name, list_some(&classes, 12)));
-                task.names = Some(classes);
-            }
-            let indexed = images.all.par_iter().enumerate();
-            let readings = indexed.map(|(i, image)| reader.read(task, i, image).map(|r| (r, image)));
-            let readings = readings.map(|read| read.map(|(reading, image)| partial::measure(task, reading, image)));
-            let readings = readings.collect::<Vec<_>>();
-            let readings = readings.into_iter().collect::<Result<Vec<_>>>()?;
-            notes.extend(reader.notes());
-            labels::check_label_files(task, &readings, asked)?;
-            notes.extend(labels::remarks(task, &readings, &declared.root));
-            let mut resolved = labels::resolve(task, &readings, &images, &mut notes)?;
-            partial::apply(task, &resolved.0, &readings, &mut resolved.1, &images, &mut notes)?;
-            for (all, label) in per_image.iter_mut().zip(resolved.1) {
-                all.push(label);
-            }
-            tasks.push(resolved.0);
+        Ok(open_declared(path, options, &mut Faults::Stop, &Progress::default())?.1)
+    }
+
+    /// What is said of the data set as a whole, without its images.
+    pub(super) fn clone_declared(&self) -> Dataset {
+        Dataset {
+            root: self.root.clone(),
+            layout: self.layout.clone(),
+            tasks: self.tasks.clone(),
+            bears: self.bears.clone(),
+            notes: self.notes.clone(),
+            train: Vec::new(),
+            val: Vec::new(),
+            test: Vec::new(),
+            ..*self
         }
-        let mut samples: Vec<Sample> = images
-            .all
-            .into_iter()
-            .zip(per_image)
-            .map(|(listed, labels)| Sample { image: listed.image, name: listed.name, labels })
-            .collect();
-        let test = samples.split_off(images.ends[1]);
-        let val = samples.split_off(images.ends[0]);
-        let bears = bears(&declared.tasks);
-        let mut seen = HashSet::new();
-        notes.retain(|note| seen.insert(note.clone()));
-        Ok(Dataset {
-            root: declared.root,
-            layout: declared.layout,
-            crop_safe: bears.iter().all(|bears| bears.crop),
-            bears,
-            flip_safe: declared.tasks.iter().all(|task| task.flip_safe),
-            scale_safe: declared.tasks.iter().all(|task| task.scale_safe != Some(false)),
-            tasks,
-            train: samples,
-            val,
-            test,
-            notes,
-        })
     }
 
     pub fn split(&self, split: Split) -> &[Sample] {
@@ -201,6 +159,111 @@ impl Dataset {
     }
 }
 
+/// The data set with the declaration it was read by; a task that `faults` let go is in neither.
+pub(super) fn open_declared(
+    path: &Path,
+    options: &OpenOptions,
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<(Declaration, Dataset)> {
+    progress.begin("listing images", 0);
+    let mut declared = discovery::read(path)?;
+    let images = list_images(&mut declared, options, faults, progress)?;
+    let alone = declared.tasks.len() == 1;
+    let notes = std::mem::take(&mut declared.notes);
+    let mut opening = Opening { faults, progress, notes, cache: Cache::default() };
+    let mut tasks = Vec::new();
+    let mut per_image: Vec<Vec<Label>> = vec![Vec::new(); images.all.len()];
+    per_image.iter_mut().for_each(|labels| labels.reserve_exact(declared.tasks.len()));
+    let mut read = Vec::new();
+    for mut task in std::mem::take(&mut declared.tasks) {
+        let labels = read_labels(&mut task, alone, &declared.root, &images, &mut opening);
+        if let Some((resolved, labels)) = opening.faults.pass(labels)?.flatten() {
+            per_image.iter_mut().zip(labels).for_each(|(all, label)| all.push(label));
+            tasks.push(resolved);
+            read.push(task);
+        }
+    }
+    declared.tasks = read;
+    let pairs = images.all.into_iter().zip(per_image);
+    let mut samples: Vec<Sample> =
+        pairs.map(|(listed, labels)| Sample { image: listed.image, name: listed.name, labels }).collect();
+    let test = samples.split_off(images.ends[1]);
+    let val = samples.split_off(images.ends[0]);
+    let mut notes = opening.notes;
+    let mut seen = HashSet::new();
+    notes.retain(|note| seen.insert(note.clone()));
+    let bears = bears(&declared.tasks);
+    let dataset = Dataset {
+        root: declared.root.clone(),
+        layout: declared.layout.clone(),
+        crop_safe: bears.iter().all(|bears| bears.crop),
+        bears,
+        flip_safe: declared.tasks.iter().all(|task| task.flip_safe),
+        scale_safe: declared.tasks.iter().all(|task| task.scale_safe != Some(false)),
+        tasks,
+        train: samples,
+        val,
+        test,
+        notes,
+    };
+    Ok((declared, dataset))
+}
+
+/// What is carried along while a data set is opened.
+struct Opening<'a> {
+    faults: &'a mut Faults,
+    progress: &'a Progress,
+    notes: Vec<String>,
+    cache: Cache,
+}
+
+/// A task with its label of every image; `None` where its labels are missing one and all and faults do not stop.
+fn read_labels(
+    task: &mut TaskDeclaration,
+    alone: bool,
+    root: &Path,
+    images: &Images,
+    Opening { faults, progress, notes, cache }: &mut Opening,
+) -> Result<Option<(Task, Vec<Label>)>> {
+    progress.begin("reading labels", images.all.len());
+    let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
+    let asked = task.missing.is_some();
+    // A data set of YOLO labels alone follows its users' habit: no file, nothing there.
+    if !asked && yolo && alone {
+        task.missing = Some(Missing::Background);
+    }
+    let mut reader = Reader::open(task, root, images, cache)?;
+    reader.take_faults().into_iter().try_for_each(|fault| faults.take(fault))?;
+    if task.names.is_none()
+        && let Some(classes) = reader.classes()
+    {
+        notes.push(format!("{}: classes in the order of their file: {}", task.name, list_some(&classes, 12)));
+        task.names = Some(classes);
+    }
+    let read = |(i, image): (usize, &Listed)| {
+        let reading = reader.read(task, i, image).map(|reading| partial::measure(task, reading, image));
+        progress.count(1);
+        reading
+    };
+    let outcomes: Vec<_> = images.all.par_iter().enumerate().map(read).collect();
+    let mut readings = faults.readings(outcomes)?;
+    notes.extend(reader.notes());
+    drop(reader);
+    if faults.pass(labels::check_label_files(task, &readings, asked))?.is_none() {
+        return Ok(None);
+    }
+    faults.sift(task, &mut readings, images);
+    notes.extend(labels::remarks(task, &readings, root));
+    let resolved = labels::resolve(task, &readings, images, notes);
+    let Some((resolved, mut labels)) = faults.pass(resolved)? else {
+        faults.forget_task();
+        return Ok(None);
+    };
+    partial::apply(task, &resolved, &readings, &mut labels, images, faults, notes)?;
+    Ok(Some((resolved, labels)))
+}
+
 /// Crops falsify a regression, and a class beside boxes; another size falsifies a regression. A task that says otherwise is
 /// believed.
 fn bears(tasks: &[TaskDeclaration]) -> Vec<Bears> {
@@ -218,7 +281,12 @@ fn bears(tasks: &[TaskDeclaration]) -> Vec<Bears> {
     tasks.iter().map(of_task).collect()
 }
 
-fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Images> {
+fn list_images(
+    declared: &mut Declaration,
+    options: &OpenOptions,
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<Images> {
     let root = &declared.root;
     if declared.splits[0].is_empty() {
         let folders = ["images", "JPEGImages"].map(|name| root.join(name));
@@ -228,7 +296,7 @@ fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Imag
     let mut splits = Vec::new();
     for split in Split::ALL {
         let sources = &declared.splits[split as usize];
-        let found = listing::list(root, sources)?;
+        let found = listing::list(root, sources, faults, progress)?;
         if found.is_empty()
             && let Some(source) = sources.first()
         {
@@ -262,7 +330,9 @@ fn list_images(declared: &mut Declaration, options: &OpenOptions) -> Result<Imag
     note_overlap(&train, &val, "val", &mut declared.notes);
     note_overlap(&train, &test, "test", &mut declared.notes);
     let ends = [train.len(), train.len() + val.len(), train.len() + val.len() + test.len()];
-    let all = [train, val, test].concat();
+    let mut all = train;
+    all.extend(val);
+    all.extend(test);
     Ok(Images { all, ends, seeded_split })
 }
 

@@ -1,228 +1,183 @@
-//! What is in a data set, counted: the images × tasks table, classes, boxes, values and files that cannot be read. Returned
-//! as data that can be shown; nothing is printed here.
+//! A data set's declaration as a whole data.yaml: what was found or inherited is said, so that reading it gives the same data
+//! set from any folder.
 
-use super::dataset::{Dataset, Sample, Split};
-use super::decode;
-use super::loader::Broken;
-use crate::error::Error;
-use crate::task::{Label, Task, TaskKind};
-use rayon::prelude::*;
-use std::fmt;
+use super::dataset::{self, OpenOptions, Split};
+use super::declaration::{BoxFormat, ClassWeights, Kind, LabelFile, LabelsFrom, Missing, TaskDeclaration, YoloRows};
+use super::faults::Faults;
+use super::listing::relative_name;
+use super::{Progress, count_of};
+use crate::error::{Error, Result};
+use crate::task::{Label, Task, ValueLoss};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
-/// A data set's coverage.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    pub layout: String,
-    pub tasks: Vec<TaskReport>,
-    /// Images of train, val and test.
-    pub images: [usize; 3],
-    pub notes: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct TaskReport {
-    pub name: String,
-    pub kind: &'static str,
-    /// Of train, val and test.
-    pub splits: [Coverage; 3],
-    /// Class names with their images (classification) or boxes (detection) in train, val and test.
-    pub classes: Vec<(String, [usize; 3])>,
-    /// Boxes by the square root of their area in original pixels, over all splits: the bounds of `SIZES`.
-    pub box_sizes: [usize; SIZES.len() + 1],
-    pub values: Vec<ValueReport>,
-}
-
-/// The three states of an image for a task.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Coverage {
-    /// Labelled with something.
-    pub labelled: usize,
-    /// Labelled as holding nothing.
-    pub empty: usize,
-    pub unlabelled: usize,
-    pub boxes: usize,
-    /// Of those, regions to be ignored.
-    pub ignored: usize,
-}
-
-/// One regressed value over the training split.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ValueReport {
-    pub name: String,
-    pub unit: String,
-    pub least: f32,
-    pub mean: f32,
-    pub greatest: f32,
-}
-
-/// Upper bounds of the box size classes; 32 and 96 are COCO's small and medium.
-pub const SIZES: [f32; 5] = [16.0, 32.0, 64.0, 96.0, 192.0];
-
-/// Counts what the labels say; opens no image.
-pub fn check(dataset: &Dataset) -> Report {
-    let tasks = dataset.tasks.iter().enumerate();
-    Report {
-        layout: dataset.layout.clone(),
-        tasks: tasks.map(|(i, task)| describe(dataset, task, i)).collect(),
-        images: Split::ALL.map(|split| dataset.split(split).len()),
-        notes: dataset.notes.clone(),
+/// The data set at `path` as the text of a data.yaml with absolute `path:`, the sizes of its splits and what was remarked on
+/// as comments.
+///
+/// Errors: as [`super::Dataset::open`].
+pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Result<String> {
+    let (declared, dataset) = dataset::open_declared(path, options, &mut Faults::Stop, progress)?;
+    let mut text = format!("# {}\n", dataset.layout);
+    for note in &dataset.notes {
+        let _ = writeln!(text, "# note: {note}"); // a String takes everything
     }
-}
-
-/// Decodes every image, in parallel, and names those that cannot be read.
-pub fn broken(dataset: &Dataset) -> Vec<Broken> {
-    let samples: Vec<&Sample> = Split::ALL.iter().flat_map(|split| dataset.split(*split)).collect();
-    let failed = samples.par_iter().enumerate().filter_map(|(index, sample)| {
-        let error = decode::decode(&sample.image).err()?;
-        let message = match error {
-            Error::Data { message, .. } => message,
-            other => other.to_string(),
-        };
-        Some(Broken { index, name: sample.name.clone(), message })
-    });
-    failed.collect()
-}
-
-fn describe(dataset: &Dataset, task: &Task, at: usize) -> TaskReport {
-    let mut report = TaskReport {
-        name: task.name.clone(),
-        kind: task.kind_word(),
-        splits: [Coverage::default(); 3],
-        classes: task.classes().iter().map(|name| (name.clone(), [0; 3])).collect(),
-        box_sizes: [0; SIZES.len() + 1],
-        values: Vec::new(),
-    };
+    let root = absolute(&declared.root)?;
+    let _ = writeln!(text, "path: {}", scalar(&root.to_string_lossy()));
     for split in Split::ALL {
-        for sample in dataset.split(split) {
-            report.count(&sample.labels[at], split as usize);
+        let sources = &declared.splits[split as usize];
+        let images = count_of(dataset.split(split).len(), "image");
+        let paths = sources.iter().map(|source| within(source.path(), &declared.root)).collect::<Result<Vec<_>>>()?;
+        match paths.as_slice() {
+            [] if split == Split::Val => {
+                let fraction = options.val_fraction.or(declared.val_fraction).unwrap_or(dataset::DEFAULT_VAL_FRACTION);
+                let _ = writeln!(text, "val_fraction: {fraction}  # {images} with --seed {}", options.seed);
+            }
+            [] => {}
+            [one] => drop(writeln!(text, "{}: {}  # {images}", split.word(), scalar(one))),
+            several => drop(writeln!(text, "{}: {}  # {images}", split.word(), list(several))),
         }
     }
-    if let TaskKind::Regress { columns, units } = &task.kind {
-        report.values = values(dataset, at, columns, units);
+    if declared.tasks.iter().any(|task| matches!(task.from, LabelsFrom::Yolo { rows: YoloRows::Keypoints, .. })) {
+        text.push_str("kpt_shape: []  # numbers behind a YOLO box are keypoints, not a polygon\n");
     }
-    report
+    // Labels beside `images` have no `from:`; it is the `names:` at the top that say they are YOLO's.
+    let beside = |task: &TaskDeclaration| matches!(task.from, LabelsFrom::Yolo { dir: None, .. });
+    let at_top = declared.tasks.iter().position(beside);
+    if let Some(at) = at_top {
+        let _ = writeln!(text, "names: {}", list(dataset.tasks[at].classes()));
+    }
+    text.push_str("tasks:\n");
+    for (index, (declaration, task)) in declared.tasks.iter().zip(&dataset.tasks).enumerate() {
+        let from = labels_from(&declaration.from, &declared.root)?;
+        let states = Split::ALL.map(|split| labelled(dataset.split(split), index));
+        let _ = writeln!(text, "  {}:  # labelled: {}", scalar(&task.name), states.join(", "));
+        let names = (Some(index) != at_top).then_some(task);
+        for (key, value) in keys(declaration, names, from) {
+            let _ = writeln!(text, "    {key}: {value}");
+        }
+    }
+    Ok(text)
 }
 
-impl TaskReport {
-    fn count(&mut self, label: &Label, split: usize) {
-        let coverage = &mut self.splits[split];
-        match label {
-            Label::Unlabelled => coverage.unlabelled += 1,
-            Label::Boxes(boxes) if boxes.is_empty() => coverage.empty += 1,
-            Label::Classes(there) if !there.contains(&Some(true)) => coverage.empty += 1,
-            _ => coverage.labelled += 1,
-        }
-        match label {
-            Label::Class(class) => self.classes[*class].1[split] += 1,
-            Label::Classes(there) => {
-                let classes = self.classes.iter_mut().zip(there);
-                classes.for_each(|(class, there)| class.1[split] += usize::from(*there == Some(true)));
-            }
-            Label::Boxes(boxes) => {
-                coverage.boxes += boxes.len();
-                coverage.ignored += boxes.iter().filter(|b| b.ignore).count();
-                for b in boxes {
-                    self.classes[b.class].1[split] += 1;
-                    let side = crate::boxes::area(&b.xyxy).sqrt();
-                    self.box_sizes[SIZES.iter().filter(|bound| side >= **bound).count()] += 1;
-                }
-            }
-            _ => {}
-        }
-    }
+fn labelled(samples: &[dataset::Sample], task: usize) -> String {
+    let of_split = samples.iter().filter(|s| s.labels[task] != Label::Unlabelled).count();
+    format!("{of_split} of {}", samples.len())
 }
 
-fn values(dataset: &Dataset, at: usize, columns: &[String], units: &[String]) -> Vec<ValueReport> {
-    let report = |(i, (name, unit)): (usize, (&String, &String))| {
-        let of = |sample: &Sample| match &sample.labels[at] {
-            Label::Values(values) => Some(values[i]),
-            _ => None,
-        };
-        let values: Vec<f32> = dataset.train.iter().filter_map(of).collect();
-        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len().max(1) as f64;
-        ValueReport {
-            name: name.clone(),
-            unit: unit.clone(),
-            least: values.iter().copied().fold(f32::INFINITY, f32::min),
-            mean: mean as f32,
-            greatest: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+/// The keys of a task in data.yaml, their values as YAML; `named` is the task whose classes are to be listed.
+pub(super) fn keys(
+    declaration: &TaskDeclaration,
+    named: Option<&Task>,
+    from: Option<String>,
+) -> Vec<(&'static str, String)> {
+    let mut keys = vec![("type", declaration.kind.word().to_string())];
+    let mut say = |key, value: Option<String>| keys.extend(value.map(|value| (key, value)));
+    say("multi_label", (declaration.kind == Kind::MultiLabel).then(|| "true".into()));
+    say("names", named.map(Task::classes).filter(|classes| !classes.is_empty()).map(list));
+    say("from", from);
+    say(
+        "missing",
+        declaration.missing.map(|m| if m == Missing::Background { "background" } else { "unlabelled" }.into()),
+    );
+    say("labelled_categories", declaration.labelled_categories.as_ref().map(|names| list(names)));
+    say(
+        "bbox_format",
+        match declaration.box_format {
+            BoxFormat::XywhAbsolute => None,
+            BoxFormat::XyxyAbsolute => Some("xyxy_abs".into()),
+            BoxFormat::CxcywhNormalised => Some("cxcywh_norm".into()),
+        },
+    );
+    say("units", Some(&declaration.units).filter(|units| !units.is_empty()).map(|units| list(units)));
+    say("range", declaration.range.map(|[low, high]| format!("[{low}, {high}]")));
+    say(
+        "class_weights",
+        declaration.loss.class_weights.as_ref().map(|weights| match weights {
+            ClassWeights::Balanced => "balanced".into(),
+            ClassWeights::Each(weights) => format!("{weights:?}"),
+        }),
+    );
+    let smoothing = declaration.loss.label_smoothing;
+    say("label_smoothing", (smoothing != 0.0).then(|| smoothing.to_string()));
+    say("loss", (declaration.loss.values == ValueLoss::Mse).then(|| "mse".into()));
+    say("crop_safe", declaration.crop_safe.map(|flag| flag.to_string()));
+    say("flip_safe", (!declaration.flip_safe).then(|| "false".into()));
+    say("scale_invariant", declaration.scale_safe.map(|flag| flag.to_string()));
+    keys
+}
+
+/// The value of `from:`; none for YOLO labels beside the images.
+fn labels_from(from: &LabelsFrom, root: &Path) -> Result<Option<String>> {
+    let dir = |path: &Path| Ok::<_, Error>(scalar(&within(path, root)?));
+    Ok(Some(match from {
+        // As a list: a column may be called `folders`.
+        LabelsFrom::Columns(columns) => list(columns),
+        LabelsFrom::Folders => "folders".into(),
+        LabelsFrom::Csv { files: from, columns, key } => {
+            let key = key.as_ref().map_or(String::new(), |key| format!(", key: {}", scalar(key)));
+            format!("{{csv: {}, column: {}{key}}}", label_files(from, root)?, list(columns))
         }
+        LabelsFrom::BoxRows { files: from } => format!("{{csv: {}}}", label_files(from, root)?),
+        LabelsFrom::Coco { files: from } => format!("{{coco: {}}}", label_files(from, root)?),
+        LabelsFrom::Bdd { files: from, attribute } => {
+            let attribute = attribute.as_ref().map_or(String::new(), |word| format!(", attribute: {}", scalar(word)));
+            format!("{{bdd: {}{attribute}}}", label_files(from, root)?)
+        }
+        LabelsFrom::Yolo { dir: None, .. } => return Ok(None),
+        LabelsFrom::Yolo { dir: Some(path), .. } => format!("{{yolo: {}}}", dir(path)?),
+        LabelsFrom::Voc { dir: path } => format!("{{voc: {}}}", dir(path)?),
+    }))
+}
+
+/// One file, several for all images, or those of each split.
+fn label_files(files: &[LabelFile], root: &Path) -> Result<String> {
+    let of = |split: Option<Split>| -> Result<Vec<String>> {
+        files.iter().filter(|file| file.split == split).map(|file| within(&file.path, root)).collect()
     };
-    columns.iter().zip(units).enumerate().map(report).collect()
+    let one_or_list = |paths: &[String]| match paths {
+        [one] => scalar(one),
+        several => list(several),
+    };
+    let of_all = of(None)?;
+    if !of_all.is_empty() {
+        return Ok(one_or_list(&of_all));
+    }
+    let mut splits = Vec::new();
+    for split in Split::ALL {
+        let paths = of(Some(split))?;
+        if !paths.is_empty() {
+            splits.push(format!("{}: {}", split.word(), one_or_list(&paths)));
+        }
+    }
+    Ok(format!("{{{}}}", splits.join(", ")))
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.layout)?;
-        writeln!(f)?;
-        let width = self.tasks.iter().map(|task| task.name.len()).max().unwrap_or(0).max(4);
-        writeln!(
-            f,
-            "{:width$}  {:14}  {:5}  {:>8}  {:>8}  {:>8}  {:>10}  {:>8}",
-            "task", "kind", "split", "images", "labelled", "empty", "unlabelled", "boxes"
-        )?;
-        for task in &self.tasks {
-            for split in Split::ALL.into_iter().filter(|split| self.images[*split as usize] > 0) {
-                let c = &task.splits[split as usize];
-                let images = self.images[split as usize];
-                writeln!(
-                    f,
-                    "{:width$}  {:14}  {:5}  {:>8}  {:>8}  {:>8}  {:>10}  {:>8}",
-                    task.name,
-                    task.kind,
-                    split.word(),
-                    images,
-                    c.labelled,
-                    c.empty,
-                    c.unlabelled,
-                    c.boxes
-                )?;
-            }
-        }
-        for task in &self.tasks {
-            write!(f, "{task}")?;
-        }
-        if !self.notes.is_empty() {
-            writeln!(f)?;
-        }
-        for note in &self.notes {
-            writeln!(f, "note: {note}")?;
-        }
-        Ok(())
+/// Relative to `root` where it lies there.
+fn within(path: &Path, root: &Path) -> Result<String> {
+    match path.strip_prefix(root) {
+        Ok(inside) if inside.as_os_str().is_empty() => Ok(".".into()),
+        Ok(_) => Ok(relative_name(path, root)),
+        Err(_) => Ok(absolute(path)?.to_string_lossy().into_owned()),
     }
 }
 
-/// Classes shown before the rest is summed up.
-const SHOWN_CLASSES: usize = 40;
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(Error::io("find", path))
+}
 
-impl fmt::Display for TaskReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.classes.is_empty() {
-            let what = if self.kind == "detection" { "boxes" } else { "images" };
-            writeln!(f, "\n{}: {what} per class (train / val / test)", self.name)?;
-            let width = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-            let most = self.classes.iter().map(|(_, n)| n[0]).max().unwrap_or(0).max(1);
-            for (name, [train, val, test]) in self.classes.iter().take(SHOWN_CLASSES) {
-                let bar = "█".repeat((train * 24).div_ceil(most));
-                writeln!(f, "  {name:width$}  {train:>7} / {val} / {test}  {bar}")?;
-            }
-            if self.classes.len() > SHOWN_CLASSES {
-                writeln!(f, "  … and {} more", self.classes.len() - SHOWN_CLASSES)?;
-            }
-        }
-        if self.box_sizes.iter().any(|n| *n > 0) {
-            write!(f, "{}: box side in pixels", self.name)?;
-            for (i, n) in self.box_sizes.iter().enumerate() {
-                match SIZES.get(i) {
-                    Some(bound) => write!(f, "  <{bound}: {n}")?,
-                    None => writeln!(f, "  more: {n}")?,
-                }
-            }
-        }
-        for v in &self.values {
-            let unit = if v.unit.is_empty() { String::new() } else { format!(" {}", v.unit) };
-            writeln!(f, "\n{}: {} from {} to {}, mean {:.3}{unit}", self.name, v.name, v.least, v.greatest, v.mean)?;
-        }
-        Ok(())
+pub(super) fn list(words: &[impl AsRef<str>]) -> String {
+    let words: Vec<String> = words.iter().map(|word| scalar(word.as_ref())).collect();
+    format!("[{}]", words.join(", "))
+}
+
+/// A word as YAML reads it back: plain where nothing in it means something else, else as JSON writes it.
+pub(super) fn scalar(word: &str) -> String {
+    let is_plain = word.starts_with(|c: char| c.is_alphabetic() || "/_".contains(c))
+        && word.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c))
+        && word.parse::<f64>().is_err()
+        && !["true", "false", "yes", "no", "on", "off", "y", "n", "null"].contains(&word.to_lowercase().as_str());
+    if is_plain || word == "." {
+        return word.to_string();
     }
+    serde_json::Value::from(word).to_string()
 }

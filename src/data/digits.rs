@@ -1,6 +1,7 @@
 //! The built-in set: sheets of paper with real handwritten digits on them, three tasks over one picture. Scenes are drawn
 //! from a seed and written in the documented layout, so that they are read like any other data set.
 
+use super::aside;
 use super::random::Random;
 use super::scene::{COUNT, PAPERS, Records, Scene, draw};
 use crate::error::{Error, Result};
@@ -52,25 +53,7 @@ pub fn write_digits(dir: &Path, options: &DigitsOptions) -> Result<()> {
         let message = "digits: the size is at least 32 pixels, train and val at least 1 image each";
         return Err(Error::Usage(message.into()));
     }
-    let occupied = dir.is_file() || fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-    if occupied {
-        let message = "is already there and not empty: give a new folder";
-        return Err(Error::data(dir, None, message));
-    }
-    let name = dir.file_name().map_or("digits".into(), |name| name.to_string_lossy().into_owned());
-    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    let partial = parent.join(format!(".{name}.partial-{}", std::process::id()));
-    let finished = write_all(&partial, options).and_then(|()| {
-        if dir.is_dir() {
-            fs::remove_dir(dir).map_err(Error::io("replace", dir))?;
-        }
-        fs::rename(&partial, dir).map_err(Error::io("create", dir))
-    });
-    if finished.is_err() {
-        let _ = fs::remove_dir_all(&partial); // the first error is the one to tell
-    }
-    finished
+    aside::write_folder(dir, |partial| write_all(partial, options))
 }
 
 /// The set with default options in `cache_dir`, made if it is not there; its data.yaml's folder.

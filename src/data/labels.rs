@@ -5,8 +5,8 @@ use super::declaration::{Kind, LabelsFrom, Missing, TaskDeclaration};
 use super::discovery::order_note;
 use super::formats::{Raw, RawClass, Reading, Remark, Word};
 use super::listing::relative_name;
-use super::{count_of, did_you_mean, list_some, loss_options, multi_label};
-use crate::error::{Error, Result};
+use super::{Spot, count_of, did_you_mean, list_some, loss_options, multi_label};
+use crate::error::Result;
 use crate::task::{Label, LabelledBox, LossOptions, Task, TaskKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,10 +31,10 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
     let mut grouped: BTreeMap<u8, (&Remark, Vec<String>)> = BTreeMap::new();
     for (remark, place) in readings.iter().flat_map(|r| &r.remarks) {
         let name = relative_name(&place.file, root);
-        let shown = match (place.line, place.entry) {
-            (Some(line), _) => format!("{name}:{line}"),
-            (None, Some(_)) => format!("{name} {}", place.spot()),
-            (None, None) => name,
+        let shown = match place.spot {
+            Spot::Line(line) => format!("{name}:{line}"),
+            Spot::Entry(..) => format!("{name} {}", place.spot),
+            Spot::File => name,
         };
         let order = match remark {
             Remark::DegenerateBox => 0,
@@ -164,7 +164,7 @@ pub(super) fn infer_classes(readings: &[Reading], images: &Images) -> Vec<String
         for class in words(reading) {
             match &class.word {
                 Word::Index(index) => greatest = greatest.max(Some(*index)),
-                Word::Name(name) if i < taught => drop(names.insert(name.clone())),
+                Word::Name(name) if i < taught => drop(names.insert(name.to_string())),
                 Word::Name(_) => {}
             }
         }
@@ -201,9 +201,11 @@ pub(super) fn class_number(task: &TaskDeclaration, classes: &[String], class: &R
     let (found, shown) = match &class.word {
         Word::Index(index) => (Some(*index), index.to_string()),
         Word::Name(name) => {
-            let by_name = classes.iter().position(|c| c == name);
+            // Classes found in folders or labels are sorted, and a thousand of them too many to try one by one.
+            let by_name = classes.binary_search_by(|c| (**c).cmp(name)).ok();
+            let by_name = by_name.or_else(|| classes.iter().position(|c| **c == **name));
             let by_number = || name.parse().ok().filter(|_| task.names.is_some());
-            (by_name.or_else(by_number), name.clone())
+            (by_name.or_else(by_number), name.to_string())
         }
     };
     found.filter(|index| *index < classes.len()).ok_or_else(|| {
@@ -213,7 +215,7 @@ pub(super) fn class_number(task: &TaskDeclaration, classes: &[String], class: &R
             Some(_) => "correct it, or add it to `names:`",
             None => "the training split does not hold it: correct it, or list all classes in `names:`",
         };
-        Error::data(file, class.line, format!("class `{shown}` is not known; {known}; {fix}{hint}"))
+        class.spot.error(file, format!("class `{shown}` is not known; {known}; {fix}{hint}"))
     })
 }
 
@@ -233,7 +235,7 @@ fn regression(task: &TaskDeclaration, readings: &[Reading], images: &Images) -> 
     if let Some((other, place)) = labelled.clone().find(|(n, _)| *n != length) {
         let message = format!(
             "{other} values, but {length} on line {}: every row needs the same number",
-            first.line.unwrap_or(0)
+            first.spot.line_number().unwrap_or(0)
         );
         return Err(place.error(message));
     }

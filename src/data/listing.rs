@@ -2,9 +2,12 @@
 //! relative to the data set, and one order.
 
 use super::decode::{EXTENSIONS, is_image};
+use super::faults::Faults;
+use super::progress::Progress;
 use super::{Place, did_you_mean, formats};
 use crate::error::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,23 +37,27 @@ pub struct Listed {
     pub folder: Arc<Path>,
 }
 
-/// The images of `sources`, in order, each once.
-pub fn list(root: &Path, sources: &[Source]) -> Result<Vec<Listed>> {
+/// The images of `sources`, in order, each once. A line of a list that names none is a fault.
+pub fn list(root: &Path, sources: &[Source], faults: &mut Faults, progress: &Progress) -> Result<Vec<Listed>> {
     let mut images = Vec::new();
     for source in sources {
         match source {
             Source::Folder(folder) => {
                 let at: Arc<Path> = folder.as_path().into();
-                let found = walk(folder)?;
+                let mut found = Vec::new();
+                walk_into(folder, &mut Vec::new(), &mut found, progress)?;
                 images.extend(found.into_iter().map(|image| listed(root, image, &at)));
             }
-            Source::List(file) => read_list(root, file, &mut images)?,
-            Source::Labels(file) => named_images(root, file, &mut images)?,
+            Source::List(file) => read_list(root, file, &mut images, faults, progress)?,
+            Source::Labels(file) => named_images(root, file, &mut images, progress)?,
         }
     }
-    let mut seen = std::collections::HashSet::new();
-    // By path: names that are no Unicode may read alike.
-    images.retain(|listed| seen.insert(listed.image.clone()));
+    // One folder holds every path once. By path: names that are no Unicode may read alike.
+    if !matches!(sources, [] | [Source::Folder(_)]) {
+        let mut seen = HashSet::with_capacity(images.len());
+        let mut first = images.iter().map(|image| seen.insert(image.image.as_path())).collect::<Vec<_>>().into_iter();
+        images.retain(|_| first.next().unwrap_or(true));
+    }
     Ok(images)
 }
 
@@ -67,31 +74,68 @@ pub fn relative_name(image: &Path, base: &Path) -> String {
 /// All images below `folder`, sorted by path; hidden entries are left out.
 pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
-    walk_into(folder, &mut Vec::new(), &mut images)?;
-    images.sort();
+    walk_into(folder, &mut Vec::new(), &mut images, &Progress::default())?;
     Ok(images)
 }
 
-/// `above` are the folders this one lies in, links resolved: what links back to one of them leads to no other image.
-fn walk_into(folder: &Path, above: &mut Vec<PathBuf>, images: &mut Vec<PathBuf>) -> Result<()> {
+/// Each folder's entries are sorted, so that the whole is: paths compare part by part. `above` are the folders this one lies
+/// in, links resolved: what links back to one of them leads to no other image.
+fn walk_into(folder: &Path, above: &mut Vec<PathBuf>, images: &mut Vec<PathBuf>, progress: &Progress) -> Result<()> {
+    if !enter(folder, above)? {
+        return Ok(());
+    }
+    for (mut path, is_folder) in entries(folder)? {
+        if is_folder {
+            walk_into(&path, above, images, progress)?;
+        } else if is_image(&path) {
+            // Joined paths have room for twice their length, which a million of them feel.
+            path.shrink_to_fit();
+            images.push(path);
+            progress.count(1);
+        }
+    }
+    above.pop();
+    Ok(())
+}
+
+/// Whether there is an image somewhere below `folder`; looks no further than the first.
+pub fn holds_image(folder: &Path) -> Result<bool> {
+    image_below(folder, &mut Vec::new())
+}
+
+fn image_below(folder: &Path, above: &mut Vec<PathBuf>) -> Result<bool> {
+    if !enter(folder, above)? {
+        return Ok(false);
+    }
+    let mut inner = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        match visible(folder, entry)? {
+            Some((path, true)) => inner.push(path),
+            Some((path, false)) if is_image(&path) => return Ok(true),
+            _ => {}
+        }
+    }
+    for folder in inner {
+        if image_below(&folder, above)? {
+            return Ok(true);
+        }
+    }
+    above.pop();
+    Ok(false)
+}
+
+/// Puts a folder on top of those it lies in; false where it is one of them.
+fn enter(folder: &Path, above: &mut Vec<PathBuf>) -> Result<bool> {
     let real = folder.canonicalize().map_err(Error::io("list", folder))?;
     if above.contains(&real) {
-        return Ok(());
+        return Ok(false);
     }
     // Deeper than any tree people make by hand.
     if above.len() > 32 {
         return Err(Error::data(folder, None, "folders nested more than 32 deep: expected at most that"));
     }
     above.push(real);
-    for (path, is_folder) in entries(folder)? {
-        if is_folder {
-            walk_into(&path, above, images)?;
-        } else if is_image(&path) {
-            images.push(path);
-        }
-    }
-    above.pop();
-    Ok(())
+    Ok(true)
 }
 
 /// A hidden file that marks a folder as holding runs, whose pictures are nobody's training images.
@@ -101,21 +145,25 @@ pub const RUNS_MARKER: &str = ".polyhead-runs";
 pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        let entry = entry.map_err(Error::io("list", folder))?;
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        let kind = entry.file_type().map_err(Error::io("list", folder))?;
-        let path = entry.path();
-        let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
-        // The folder of somebody's runs lies below the images where training was started among them.
-        if is_folder && path.join(RUNS_MARKER).exists() {
-            continue;
-        }
-        found.push((path, is_folder));
+        found.extend(visible(folder, entry)?);
     }
-    found.sort();
+    // Siblings: the last part alone tells them apart.
+    found.sort_unstable_by(|a, b| a.0.file_name().cmp(&b.0.file_name()));
     Ok(found)
+}
+
+/// An entry's path and whether it is a folder; nothing of one that is hidden or holds somebody's runs.
+fn visible(folder: &Path, entry: std::io::Result<DirEntry>) -> Result<Option<(PathBuf, bool)>> {
+    let entry = entry.map_err(Error::io("list", folder))?;
+    if entry.file_name().as_encoded_bytes().starts_with(b".") {
+        return Ok(None);
+    }
+    let kind = entry.file_type().map_err(Error::io("list", folder))?;
+    let path = entry.path();
+    let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
+    // The folder of somebody's runs lies below the images where training was started among them.
+    let runs = is_folder && path.join(RUNS_MARKER).exists();
+    Ok((!runs).then_some((path, is_folder)))
 }
 
 /// The folders in `folder`, sorted.
@@ -125,7 +173,13 @@ pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// A list file: one path a line, or VOC's one ID a line (`ID`, or `ID  1|-1|0` of its per-class lists).
-fn read_list(root: &Path, file: &Path, images: &mut Vec<Listed>) -> Result<()> {
+fn read_list(
+    root: &Path,
+    file: &Path,
+    images: &mut Vec<Listed>,
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<()> {
     let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
     let at: Arc<Path> = root.into();
     let mut ids = None;
@@ -135,28 +189,30 @@ fn read_list(root: &Path, file: &Path, images: &mut Vec<Listed>) -> Result<()> {
             continue;
         }
         let image = if is_image(Path::new(line)) {
-            find_path(root, file, line).ok_or_else(|| missing_path(root, &place, line))?
+            find_path(root, file, line).ok_or_else(|| missing_path(root, &place, line))
         } else {
             let id = line.split_whitespace().next().unwrap_or(line);
             let ids = match &mut ids {
                 Some(ids) => ids,
                 none => none.insert(images_by_id(root)?),
             };
-            ids.get(id).cloned().ok_or_else(|| missing_id(root, &place, id, ids))?
+            ids.get(id).cloned().ok_or_else(|| missing_id(root, &place, id, ids))
         };
-        images.push(listed(root, image, &at));
+        images.extend(faults.pass(image)?.map(|image| listed(root, image, &at)));
+        progress.count(1);
     }
     Ok(())
 }
 
 /// Images that are absent are counted by whoever reads the labels.
-fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>) -> Result<()> {
+fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
     let at: Arc<Path> = root.into();
     let folders = ["images", "JPEGImages"].map(|name| root.join(name));
     for name in formats::image_names(file)? {
         let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
         let image = find_path(root, file, &name).or_else(below);
         images.extend(image.map(|image| listed(root, image, &at)));
+        progress.count(1);
     }
     Ok(())
 }

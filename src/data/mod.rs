@@ -1,8 +1,11 @@
 //! From files a person has to batches a step takes: label formats, the data set, decoding, augmentation, the loader and
 //! the built-in digits. It knows no model and no strides, and prints nothing.
 
+mod aside;
 pub mod augment;
 pub mod cache;
+pub mod check;
+pub mod convert;
 mod data_yaml;
 pub mod dataset;
 mod declaration;
@@ -10,6 +13,7 @@ pub mod decode;
 pub mod describe;
 pub mod digits;
 mod discovery;
+mod faults;
 mod formats;
 mod from_yaml;
 pub mod geometry;
@@ -21,6 +25,7 @@ mod loss_options;
 mod multi_label;
 mod partial;
 mod pipeline;
+mod progress;
 pub mod random;
 pub mod resize;
 mod sampling;
@@ -39,45 +44,103 @@ pub use formats::coco;
 pub use geometry::Geometry;
 pub use listing::{RUNS_MARKER, walk};
 pub use loader::{Batch, Broken, EvalLoader, Item, LoaderOptions, TrainLoader, Variety};
+pub use progress::Progress;
 pub use sampling::Sampling;
 pub use transforms::{Bears, Transforms};
 
 use crate::error::Error;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Where a person wrote something, for the error that sends them there.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
-    pub file: PathBuf,
-    pub line: Option<usize>,
+    /// Shared: a table's name would else be kept once a row.
+    pub file: Arc<Path>,
+    pub spot: Spot,
+}
+
+/// Where in a file; small, for a million labels have one each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Spot {
+    /// The file as a whole.
+    File,
+    Line(u32),
     /// In a JSON file, which is one long line: the list and the entry's number in it.
-    pub entry: Option<(&'static str, usize)>,
+    Entry(List, u32),
+}
+
+/// The lists of the JSON files that hold the labels of many images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum List {
+    Images,
+    Annotations,
+    Categories,
+    Frames,
 }
 
 impl Place {
     pub fn new(file: impl AsRef<Path>, line: Option<usize>) -> Self {
-        let file = file.as_ref().to_path_buf();
-        Place { file, line, entry: None }
+        Place { file: file.as_ref().into(), spot: line.map_or(Spot::File, Spot::line) }
     }
 
-    pub fn entry(file: impl AsRef<Path>, list: &'static str, index: usize) -> Self {
-        Place { entry: Some((list, index)), ..Place::new(file, None) }
-    }
-
-    /// Where in the file: `line 5`, `images[3]`.
-    pub fn spot(&self) -> String {
-        match (self.line, self.entry) {
-            (Some(line), _) => format!("line {line}"),
-            (None, Some((list, index))) => format!("{list}[{index}]"),
-            (None, None) => "the file".into(),
-        }
+    pub fn at(file: &Arc<Path>, spot: Spot) -> Self {
+        Place { file: file.clone(), spot }
     }
 
     pub fn error(&self, message: impl Into<String>) -> Error {
-        let message = message.into();
-        match self.entry {
-            Some((list, index)) => Error::data(&self.file, self.line, format!("{list}[{index}]: {message}")),
-            None => Error::data(&self.file, self.line, message),
+        self.spot.error(&self.file, message)
+    }
+}
+
+impl Spot {
+    pub fn line(number: usize) -> Self {
+        Spot::Line(number as u32)
+    }
+
+    pub fn entry(list: List, index: usize) -> Self {
+        Spot::Entry(list, index as u32)
+    }
+
+    pub fn error(self, file: &Path, message: impl Into<String>) -> Error {
+        Error::data(file, self.line_number(), self.said(&message.into()))
+    }
+
+    pub fn line_number(self) -> Option<usize> {
+        match self {
+            Spot::Line(number) => Some(number as usize),
+            _ => None,
+        }
+    }
+
+    /// A message about it: an entry of a list has no other place than the message.
+    pub fn said(self, message: &str) -> String {
+        match self {
+            Spot::Entry(..) => format!("{self}: {message}"),
+            _ => message.to_string(),
+        }
+    }
+}
+
+/// `line 5`, `images[3]`.
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spot::File => f.write_str("the file"),
+            Spot::Line(number) => write!(f, "line {number}"),
+            Spot::Entry(list, index) => write!(f, "{}[{index}]", list.word()),
+        }
+    }
+}
+
+impl List {
+    pub fn word(self) -> &'static str {
+        match self {
+            List::Images => "images",
+            List::Annotations => "annotations",
+            List::Categories => "categories",
+            List::Frames => "frames",
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use super::dataset::Images;
 use super::declaration::TaskDeclaration;
+use super::faults::Faults;
 use super::formats::{Raw, RawClass, Reading, Remark, Word};
 use super::labels::class_number;
 use super::listing::Listed;
@@ -17,16 +18,10 @@ use crate::task::{Label, LabelledBox, Task};
 
 /// Notes the image's size where classes were left out, for the regions that stand for them.
 pub fn measure(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
-    if !matches!(reading.raw, Raw::Boxes(_)) {
-        return reading;
-    }
-    if reading.labelled_categories.is_none() {
-        let class = |name: &String| RawClass { word: Word::Name(name.clone()), line: None };
-        reading.labelled_categories = task.labelled_categories.as_ref().map(|names| names.iter().map(class).collect());
-    }
-    if reading.labelled_categories.is_some() {
+    let is_partial = reading.labelled_categories.is_some() || task.labelled_categories.is_some();
+    if is_partial && matches!(reading.raw, Raw::Boxes(_)) {
         match decode::dimensions(&image.image) {
-            Ok(size) => reading.size = size,
+            Ok(size) => reading.size = size.map(|side| side as u32),
             Err(_) => {
                 reading.remarks.push((Remark::UnreadableImage, Place::new(&image.image, None)));
                 reading.raw = Raw::Unlabelled;
@@ -45,18 +40,30 @@ pub fn apply(
     readings: &[Reading],
     labels: &mut [Label],
     images: &Images,
+    faults: &mut Faults,
     notes: &mut Vec<String>,
 ) -> Result<()> {
     let classes = task.classes();
+    // Of an image that does not say for itself.
+    let mut by_default = vec![declared.labelled_categories.is_none(); classes.len()];
+    for name in declared.labelled_categories.iter().flatten() {
+        let class = RawClass { word: Word::Name(name.as_str().into()), spot: declared.place.spot };
+        let number = class_number(declared, classes, &class, &declared.place.file);
+        faults.pass(number)?.into_iter().for_each(|class| by_default[class] = true);
+    }
     let (mut partial, mut whole_in_training) = (0, false);
     for (index, (reading, label)) in readings.iter().zip(labels).enumerate() {
         let Label::Boxes(boxes) = label else {
             continue;
         };
-        let mut looked_for = vec![reading.labelled_categories.is_none(); classes.len()];
-        for class in reading.labelled_categories.iter().flatten() {
-            looked_for[class_number(declared, classes, class, &reading.place.file)?] = true;
+        let mut own = None;
+        if let Some(said) = &reading.labelled_categories {
+            let looked_for = own.insert(vec![false; classes.len()]);
+            for class in said {
+                looked_for[class_number(declared, classes, class, &reading.place.file)?] = true;
+            }
         }
+        let looked_for = own.as_ref().unwrap_or(&by_default);
         let left_out = (0..classes.len()).filter(|class| !looked_for[*class]);
         let [width, height] = reading.size.map(|side| side as f32);
         let before = boxes.len();

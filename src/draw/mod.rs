@@ -4,9 +4,11 @@
 mod annotate;
 mod font;
 mod plot;
+mod preview;
 
 pub use annotate::{LabelledFrame, caption, class_colour, frame, frames};
 pub use plot::{confusion, scatter};
+pub use preview::{labelled, preview};
 
 use crate::error::{Error, Result};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -67,6 +69,20 @@ impl Canvas {
         let (width, height) = (self.width * factor, self.height * factor);
         let large = imageops::resize(&small, width as u32, height as u32, imageops::FilterType::Triangle);
         (Canvas { width, height, rgb: large.into_raw() }, factor as f32)
+    }
+
+    /// A copy whose longer side is at most `side`, every pixel the mean of those it stands for, and the factor of its
+    /// coordinates. A picture that fits stays as it is.
+    pub fn shrunk(&self, side: usize) -> (Canvas, f32) {
+        let longer = self.width.max(self.height);
+        let source = RgbImage::from_raw(self.width as u32, self.height as u32, self.rgb.clone());
+        let Some(source) = source.filter(|_| longer > side) else {
+            return (self.clone(), 1.0);
+        };
+        let factor = side as f32 / longer as f32;
+        let [width, height] = [self.width, self.height].map(|v| ((v as f32 * factor).round() as u32).max(1));
+        let small = imageops::resize(&source, width, height, imageops::FilterType::Triangle);
+        (Canvas { width: width as usize, height: height as usize, rgb: small.into_raw() }, factor)
     }
 
     pub fn pixel(&self, x: usize, y: usize) -> Rgb {

@@ -108,7 +108,7 @@ pub fn only_folder(root: &Path) -> Result<Option<PathBuf>> {
 fn class_names(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in listing::folders(dir)? {
-        if !listing::walk(&folder)?.is_empty() {
+        if listing::holds_image(&folder)? {
             names.push(relative_name(&folder, dir));
         }
     }

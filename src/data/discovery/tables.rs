@@ -37,7 +37,7 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
     let Some((file, splits)) = table_beside(root, &HUGGING_FACE)? else {
         return Ok(None);
     };
-    let table = Table::open(&file, None)?;
+    let table = Table::open(&file, None, None)?;
     let mut notes = Vec::new();
     let mut tasks = Vec::new();
     for (i, column) in table.columns.iter().enumerate() {
@@ -78,7 +78,7 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     let Some((file, splits)) = table_beside(root, &[CLASSES])? else {
         return Ok(None);
     };
-    let table = Table::open(&file, None)?;
+    let table = Table::open(&file, None, None)?;
     let columns: Vec<String> = table.columns.into_iter().filter(|column| !Table::is_key(column)).collect();
     if columns.is_empty() {
         let message = "no column beside the file names: expected one of 0 and 1 for each class";
@@ -109,7 +109,8 @@ fn column_kind(column: &str, values: &[&Value]) -> Result<Kind, String> {
     }
     let lists = || values.iter().filter_map(|v| v.as_array());
     let of_objects = lists().any(|list| list.first().is_some_and(Value::is_object));
-    if of_objects || values.iter().any(|v| v.is_object() || v.as_str().is_some_and(|s| s.starts_with('{'))) {
+    let is_text_of_objects = |text: &str| text.starts_with('{') || text.starts_with("[{");
+    if of_objects || values.iter().any(|v| v.is_object() || v.as_str().is_some_and(is_text_of_objects)) {
         return Ok(Kind::Detect);
     }
     if lists().count() == values.len() {

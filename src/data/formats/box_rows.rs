@@ -3,17 +3,20 @@
 //! A row with nothing but a file name says that *nothing is there*; an image without a row is unlabelled.
 
 use super::matching::{Matches, Names, check_unused, match_images};
-use super::table::{csv_reader, normal, not_csv};
+use super::table::{csv_reader, header_of, normal, not_csv};
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes::Xyxy;
 use crate::data::dataset::Images;
 use crate::data::declaration::{LabelFile, TaskDeclaration};
 use crate::data::listing::Listed;
-use crate::data::{Place, decode};
+use crate::data::{Place, Spot, decode};
 use crate::error::{Error, Result};
 use csv::StringRecord;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Spellings of the columns, lower case: the image, the class, and the four edges.
 const FILE: [&str; 7] = ["filename", "file_name", "file", "path", "image", "image_path", "imageid"];
@@ -81,40 +84,40 @@ impl Layout {
 
 /// Whether `file` has a row a box.
 pub fn is_box_rows(file: &Path) -> bool {
-    let Ok(text) = first_line(file) else {
+    let Ok((header, _)) = header_of(file) else {
         return false;
     };
-    let mut reader = csv_reader(&text);
-    let mut records = reader.has_headers(false).from_reader(text.as_bytes()).into_records();
+    let mut records = csv_reader(&header).has_headers(false).from_reader(header.as_slice()).into_records();
     matches!(records.next(), Some(Ok(first)) if Layout::of(&first).is_some())
 }
 
-fn first_line(file: &Path) -> std::io::Result<String> {
-    use std::io::{BufRead, BufReader, Read};
-    let mut line = String::new();
-    BufReader::new(std::fs::File::open(file)?.take(1 << 16)).read_line(&mut line)?;
-    Ok(line.trim_start_matches('\u{feff}').to_string())
-}
-
 pub struct BoxFile {
-    path: std::path::PathBuf,
+    path: Arc<Path>,
     layout: Layout,
     images: Vec<ImageRows>,
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// Image by image once all are read, in the file's order; a list an image would take thrice the memory.
+    rows: Vec<Row>,
+    /// Each class's name once, however many boxes have it.
+    classes: HashSet<Arc<str>>,
+    /// Rows that cannot be followed, beside others that can.
+    faults: Vec<Error>,
 }
 
-/// What a file says of one image: where first, and its boxes with their lines.
+/// What a file says of one image: where first, and which of the rows are its.
 struct ImageRows {
-    name: String,
+    name: Arc<str>,
     line: usize,
-    boxes: Vec<Row>,
+    /// Their number while they are read, then where they start and end.
+    rows: Range<u32>,
     /// Whether a row says that nothing is there.
     empty: bool,
 }
 
 struct Row {
-    line: usize,
-    class: String,
+    image: u32,
+    line: u32,
+    class: Arc<str>,
     edges: Xyxy,
     size: [Option<f32>; 2],
     ignore: bool,
@@ -122,35 +125,55 @@ struct Row {
 
 impl BoxFile {
     pub fn open(path: &Path) -> Result<BoxFile> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let text = text.trim_start_matches('\u{feff}');
-        let mut records = csv_reader(text).has_headers(false).from_reader(text.as_bytes()).into_records().peekable();
-        let first = match records.peek() {
-            Some(Ok(first)) => Layout::of(first),
-            _ => None,
-        };
+        let (header, text) = header_of(path)?;
+        let mut reader = csv_reader(&header).has_headers(false).from_reader(header.chain(text));
+        let mut record = StringRecord::new();
+        let first = reader.read_record(&mut record).is_ok_and(|there| there).then(|| Layout::of(&record)).flatten();
         let Some(layout) = first else {
             let message = "no table of boxes: expected the columns filename, class, xmin, ymin, xmax, ymax, or rows of path,x1,y1,x2,y2,class";
             return Err(Error::data(path, Some(1), message));
         };
-        if !layout.header.is_empty() {
-            records.next();
+        let mut is_row = layout.header.is_empty();
+        let mut file = BoxFile {
+            path: path.into(),
+            layout,
+            images: Vec::new(),
+            by_name: HashMap::new(),
+            rows: Vec::new(),
+            classes: HashSet::new(),
+            faults: Vec::new(),
+        };
+        loop {
+            if is_row {
+                let line = record.position().map_or(0, |at| at.line() as usize);
+                let taken = file.take(&record, line);
+                file.faults.extend(taken.err());
+            }
+            is_row = true;
+            if !reader.read_record(&mut record).map_err(|e| not_csv(path, &e))? {
+                break;
+            }
         }
-        let mut file = BoxFile { path: path.to_path_buf(), layout, images: Vec::new(), by_name: HashMap::new() };
-        for record in records {
-            let record = record.map_err(|e| not_csv(path, &e))?;
-            let line = record.position().map_or(0, |at| at.line() as usize);
-            file.take(&record, line)?;
+        if file.images.is_empty() && !file.faults.is_empty() {
+            return Err(file.faults.swap_remove(0));
         }
+        // Most files have an image's rows together already.
+        file.rows.sort_by_key(|row| row.image);
+        let mut end = 0;
+        for image in &mut file.images {
+            image.rows = end..end + image.rows.end;
+            end = image.rows.end;
+        }
+        file.rows.shrink_to_fit();
         Ok(file)
     }
 
     pub fn image_names(&self) -> impl Iterator<Item = &str> {
-        self.images.iter().map(|image| image.name.as_str())
+        self.images.iter().map(|image| &*image.name)
     }
 
     fn take(&mut self, record: &StringRecord, line: usize) -> Result<()> {
-        let place = Place::new(&self.path, Some(line));
+        let place = Place::at(&self.path, Spot::line(line));
         let layout = &self.layout;
         let expected = if layout.header.is_empty() { HEADERLESS.len() } else { layout.header.len() };
         if record.len() != expected {
@@ -159,7 +182,7 @@ impl BoxFile {
             return Err(place.error(message));
         }
         let cell = |at: usize| record.get(at).unwrap_or("");
-        let name = normal(cell(layout.file));
+        let name: Arc<str> = normal(cell(layout.file)).into();
         if name.is_empty() {
             let column = layout.column(layout.file);
             return Err(place.error(format!("no file name in column `{column}`: name the image or remove the row")));
@@ -167,7 +190,7 @@ impl BoxFile {
         let columns = [&layout.edges[..], &[layout.class]].concat();
         let blank = columns.iter().filter(|at| cell(**at).is_empty()).count();
         let row = match blank {
-            0 => Some(row(layout, &cell, &place)?),
+            0 => Some(row(layout, &cell, &place, &mut self.classes)?),
             n if n == columns.len() => None,
             _ => {
                 let at = columns.iter().find(|at| cell(**at).is_empty()).copied().unwrap_or_default();
@@ -180,29 +203,37 @@ impl BoxFile {
         };
         let images = &mut self.images;
         let index = *self.by_name.entry(name.clone()).or_insert_with(|| {
-            images.push(ImageRows { name, line, boxes: Vec::new(), empty: false });
+            images.push(ImageRows { name, line, rows: 0..0, empty: row.is_none() });
             images.len() - 1
         });
         let image = &mut images[index];
-        image.empty |= row.is_none();
-        image.boxes.extend(row);
-        if image.empty && !image.boxes.is_empty() {
+        if image.empty != row.is_none() {
             let message = format!(
                 "`{}` has a row without a box and a row with one (first: line {}): remove one of them",
                 image.name, image.line
             );
             return Err(place.error(message));
         }
+        if let Some(row) = row {
+            image.rows.end += 1;
+            self.rows.push(Row { image: index as u32, ..row });
+        }
         Ok(())
     }
 
     fn entry(&self, index: usize) -> (String, Place) {
         let image = &self.images[index];
-        (image.name.clone(), Place::new(&self.path, Some(image.line)))
+        (image.name.to_string(), Place::at(&self.path, Spot::line(image.line)))
     }
 }
 
-fn row<'a>(layout: &Layout, cell: &dyn Fn(usize) -> &'a str, place: &Place) -> Result<Row> {
+/// A row with a box, its image still to be told.
+fn row<'a>(
+    layout: &Layout,
+    cell: &dyn Fn(usize) -> &'a str,
+    place: &Place,
+    classes: &mut HashSet<Arc<str>>,
+) -> Result<Row> {
     let mut edges = [0.0; 4];
     for (edge, at) in edges.iter_mut().zip(layout.edges) {
         let number = cell(at).parse::<f32>().ok().filter(|v| v.is_finite());
@@ -212,9 +243,13 @@ fn row<'a>(layout: &Layout, cell: &dyn Fn(usize) -> &'a str, place: &Place) -> R
         })?;
     }
     let flag = layout.ignore.map(|at| cell(at).to_ascii_lowercase());
+    let class = cell(layout.class);
+    let class = classes.get(class).cloned().unwrap_or_else(|| class.into());
+    classes.insert(class.clone());
     Ok(Row {
-        line: place.line.unwrap_or(0),
-        class: cell(layout.class).to_string(),
+        image: 0,
+        line: place.spot.line_number().unwrap_or(0) as u32,
+        class,
         edges,
         size: layout.size.map(|at| cell(at?).parse().ok()),
         ignore: flag.is_some_and(|flag| flag == "1" || flag == "true"),
@@ -225,11 +260,13 @@ pub struct BoxRowsReader {
     files: Vec<BoxFile>,
     matches: Matches,
     pub notes: Vec<String>,
+    /// Rows that cannot be followed.
+    pub faults: Vec<Error>,
 }
 
 impl BoxRowsReader {
     pub fn open(files: &[LabelFile], root: &Path, images: &Images) -> Result<Self> {
-        let opened = files.iter().map(|file| BoxFile::open(&file.path)).collect::<Result<Vec<_>>>()?;
+        let mut opened = files.iter().map(|file| BoxFile::open(&file.path)).collect::<Result<Vec<_>>>()?;
         let entries: Vec<_> = opened.iter().map(|file| |image: usize| file.entry(image)).collect();
         let names = opened.iter().zip(files).zip(&entries).map(|((file, at), entry)| Names {
             file: at,
@@ -241,37 +278,41 @@ impl BoxRowsReader {
         let names: Vec<Names> = names.collect();
         let matches = match_images(&names, root, images)?;
         let notes = check_unused(&names, &matches, root, &images.all)?;
-        Ok(BoxRowsReader { matches, notes, files: opened })
+        let faults = opened.iter_mut().flat_map(|file| std::mem::take(&mut file.faults)).collect();
+        // Every image has its rows.
+        opened.iter_mut().for_each(|file| file.by_name = HashMap::new());
+        Ok(BoxRowsReader { matches, notes, faults, files: opened })
     }
 
     pub fn read(&self, task: &TaskDeclaration, index: usize, image: &Listed) -> Result<Reading> {
         let Some((f, i)) = self.matches[index] else {
             return Ok(Reading::not_mentioned(task, &self.files[0].path));
         };
-        let (file, rows) = (&self.files[f], &self.files[f].images[i]);
-        let mut reading = Reading::of(Raw::Unlabelled, &file.path, Some(rows.line));
+        let (file, entry) = (&self.files[f], &self.files[f].images[i]);
+        let rows = &file.rows[entry.rows.start as usize..entry.rows.end as usize];
+        let mut reading = Reading::at(Raw::Unlabelled, Place::at(&file.path, Spot::line(entry.line)));
         let mut scale = [1.0; 2];
-        if file.layout.parts && !rows.boxes.is_empty() {
+        if file.layout.parts && !rows.is_empty() {
             let Ok([width, height]) = decode::dimensions(&image.image) else {
                 reading.remarks.push((Remark::UnreadableImage, Place::new(&image.image, None)));
                 return Ok(reading);
             };
             scale = [width as f32, height as f32];
         }
-        let mut found = Vec::new();
-        for row in &rows.boxes {
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
             let [x1, y1, x2, y2] = row.edges;
-            let place = Place::new(&file.path, Some(row.line));
+            let spot = Spot::Line(row.line);
             if x2 <= x1 || y2 <= y1 {
-                reading.remarks.push((Remark::DegenerateBox, place));
+                reading.remarks.push((Remark::DegenerateBox, Place::at(&file.path, spot)));
                 continue;
             }
             let beyond = |end: f32, size: Option<f32>| size.is_some_and(|size| size > 0.0 && end > size);
             if beyond(x2, row.size[0]) || beyond(y2, row.size[1]) {
-                reading.remarks.push((Remark::BeyondImage, place));
+                reading.remarks.push((Remark::BeyondImage, Place::at(&file.path, spot)));
             }
             found.push(RawBox {
-                class: RawClass { word: Word::Name(row.class.clone()), line: Some(row.line) },
+                class: RawClass { word: Word::Name(row.class.clone()), spot },
                 xyxy: [x1 * scale[0], y1 * scale[1], x2 * scale[0], y2 * scale[1]],
                 ignore: row.ignore,
             });

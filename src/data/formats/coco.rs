@@ -112,7 +112,7 @@ pub fn check_unique(path: &Path, list: &str, ids: impl Iterator<Item = i64>) -> 
 }
 
 /// An entry of one of the lists.
-pub(super) trait Entry {
+trait Entry {
     const LIST: &str;
 }
 
@@ -133,9 +133,7 @@ impl Entry for CocoResult {
 }
 
 /// A list whose errors name the entry, for these files are one long line.
-pub(super) fn list<'de, D: Deserializer<'de>, T: Entry + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Vec<T>, D::Error> {
+fn list<'de, D: Deserializer<'de>, T: Entry + Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_seq(List(PhantomData))
 }
 

@@ -9,10 +9,11 @@ use crate::boxes;
 use crate::data::dataset::Images;
 use crate::data::declaration::{LabelFile, TaskDeclaration};
 use crate::data::listing::relative_name;
-use crate::data::{Place, count_of};
+use crate::data::{List, Place, Spot, count_of};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// How far, in pixels, a box may leave the stated image size before it is worth a word: rounding.
 const ROUNDING: f64 = 0.5;
@@ -23,25 +24,29 @@ pub struct CocoReader {
     /// By category number, as the file has them.
     pub classes: Vec<String>,
     pub notes: Vec<String>,
+    /// Annotations that cannot be followed.
+    pub faults: Vec<Error>,
 }
 
 struct CocoFile {
-    file: LabelFile,
+    path: Arc<Path>,
     content: CocoAnnotations,
-    by_name: HashMap<String, usize>,
-    /// Per image, its annotations.
-    of_image: Vec<Vec<usize>>,
-    names: HashMap<i64, String>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// The annotations that can be followed, image by image; of each image, where its own start.
+    order: Vec<u32>,
+    starts: Vec<u32>,
+    names: HashMap<i64, Arc<str>>,
+    faults: Vec<Error>,
 }
 
 impl CocoReader {
     pub fn open(files: &[LabelFile], root: &Path, images: &Images) -> Result<Self> {
         let mut notes = Vec::new();
-        let files: Vec<CocoFile> =
-            files.iter().map(|file| CocoFile::open(file, root, &mut notes)).collect::<Result<_>>()?;
-        let entries: Vec<_> = files.iter().map(|file| |image: usize| file.entry(image)).collect();
-        let names = files.iter().zip(&entries).map(|(file, entry)| Names {
-            file: &file.file,
+        let mut opened: Vec<CocoFile> =
+            files.iter().map(|file| CocoFile::open(&file.path, root, &mut notes)).collect::<Result<_>>()?;
+        let entries: Vec<_> = opened.iter().map(|file| |image: usize| file.entry(image)).collect();
+        let names = opened.iter().zip(files).zip(&entries).map(|((file, at), entry)| Names {
+            file: at,
             noun: "image",
             by_name: &file.by_name,
             entry,
@@ -50,33 +55,37 @@ impl CocoReader {
         let names: Vec<Names> = names.collect();
         let matches = match_images(&names, root, images)?;
         notes.extend(check_unused(&names, &matches, root, &images.all)?);
-        let classes = class_names(&files, root, &mut notes);
-        Ok(CocoReader { matches, classes, notes, files })
+        let classes = class_names(&opened, root, &mut notes);
+        let faults = opened.iter_mut().flat_map(|file| std::mem::take(&mut file.faults)).collect();
+        // Every image has its entry.
+        opened.iter_mut().for_each(|file| file.by_name = HashMap::new());
+        Ok(CocoReader { matches, classes, notes, faults, files: opened })
     }
 
     pub fn read(&self, task: &TaskDeclaration, index: usize) -> Result<Reading> {
         let Some((f, image)) = self.matches[index] else {
-            return Ok(Reading::not_mentioned(task, &self.files[0].file.path));
+            return Ok(Reading::not_mentioned(task, &self.files[0].path));
         };
         let file = &self.files[f];
-        let mut reading = Reading::of(Raw::Unlabelled, &file.file.path, None);
+        let mut reading = Reading::at(Raw::Unlabelled, Place::at(&file.path, Spot::entry(List::Images, image)));
         let stated = &file.content.images[image];
-        let mut found = Vec::new();
-        for &index in &file.of_image[image] {
-            let annotation = &file.content.annotations[index];
+        let own = file.annotations_of(image);
+        let mut found = Vec::with_capacity(own.len());
+        for &index in own {
+            let annotation = &file.content.annotations[index as usize];
             let [x, y, w, h] = annotation.bbox;
-            let place = Place::entry(&file.file.path, "annotations", index);
+            let spot = Spot::Entry(List::Annotations, index);
             if w <= 0.0 || h <= 0.0 {
-                reading.remarks.push((Remark::DegenerateBox, place));
+                reading.remarks.push((Remark::DegenerateBox, Place::at(&file.path, spot)));
                 continue;
             }
             let beyond = |end: f64, size: Option<f64>| size.is_some_and(|size| size > 0.0 && end > size + ROUNDING);
             if beyond(x + w, stated.width) || beyond(y + h, stated.height) {
-                reading.remarks.push((Remark::BeyondImage, place));
+                reading.remarks.push((Remark::BeyondImage, Place::at(&file.path, spot)));
             }
             let name = file.names[&annotation.category_id].clone();
             found.push(RawBox {
-                class: RawClass { word: Word::Name(name), line: None },
+                class: RawClass { word: Word::Name(name), spot },
                 xyxy: boxes::from_xywh([x, y, w, h].map(|v| v as f32)),
                 ignore: annotation.iscrowd,
             });
@@ -87,9 +96,8 @@ impl CocoReader {
 }
 
 impl CocoFile {
-    fn open(file: &LabelFile, root: &Path, notes: &mut Vec<String>) -> Result<Self> {
-        let path = &file.path;
-        let content = coco::read_annotations(path)?;
+    fn open(path: &Path, root: &Path, notes: &mut Vec<String>) -> Result<Self> {
+        let mut content = coco::read_annotations(path)?;
         let error = |message: &str| Err(Error::data(path, None, message));
         if content.categories.is_empty() {
             return error("`categories` is empty: list each class with its id and name");
@@ -101,26 +109,27 @@ impl CocoFile {
         for (i, category) in content.categories.iter().enumerate() {
             let name = category.name.trim();
             if name.is_empty() {
-                return Err(Place::entry(path, "categories", i).error("no `name`: name the class"));
+                return Err(Spot::entry(List::Categories, i).error(path, "no `name`: name the class"));
             }
-            names.insert(category.id, name.to_string());
+            names.insert(category.id, Arc::from(name));
         }
-        let mut by_name = HashMap::new();
-        let mut by_id = HashMap::new();
+        let mut by_name = HashMap::with_capacity(content.images.len());
+        let mut by_id = HashMap::with_capacity(content.images.len());
         for (i, image) in content.images.iter().enumerate() {
-            let place = Place::entry(path, "images", i);
+            let spot = Spot::entry(List::Images, i);
             let name = normal(&image.file_name);
             if name.is_empty() {
-                return Err(place.error("no `file_name`: give the path relative to the images"));
+                return Err(spot.error(path, "no `file_name`: give the path relative to the images"));
             }
-            if let Some(before) = by_name.insert(name, i) {
+            if let Some(before) = by_name.insert(name.into(), i) {
                 let message = format!("`{}` is images[{before}] already: list every image once", image.file_name);
-                return Err(place.error(message));
+                return Err(spot.error(path, message));
             }
             by_id.insert(image.id, i);
         }
-        let mut of_image = vec![Vec::new(); content.images.len()];
-        let mut homeless = Vec::new();
+        // One more than there are images: of those that cannot be followed.
+        let (unknown, mut homes) = (content.images.len(), Vec::with_capacity(content.annotations.len()));
+        let (mut homeless, mut faults) = (Vec::new(), Vec::new());
         for (i, annotation) in content.annotations.iter().enumerate() {
             if !names.contains_key(&annotation.category_id) {
                 let message = format!(
@@ -128,11 +137,13 @@ impl CocoFile {
                     annotation.category_id,
                     content.categories.len()
                 );
-                return Err(Place::entry(path, "annotations", i).error(message));
+                faults.push(Spot::entry(List::Annotations, i).error(path, message));
+                homes.push(unknown);
+                continue;
             }
-            match by_id.get(&annotation.image_id) {
-                Some(&image) => of_image[image].push(i),
-                None => homeless.push(i),
+            homes.push(by_id.get(&annotation.image_id).copied().unwrap_or(unknown));
+            if homes[i] == unknown {
+                homeless.push(i);
             }
         }
         if let Some(first) = homeless.first() {
@@ -143,13 +154,36 @@ impl CocoFile {
                 content.annotations[*first].image_id
             ));
         }
-        Ok(CocoFile { file: file.clone(), content, by_name, of_image, names })
+        let (order, starts) = by_image(&homes, unknown);
+        content.images.iter_mut().for_each(|image| image.file_name.shrink_to_fit());
+        Ok(CocoFile { path: path.into(), content, by_name, order, starts, names, faults })
+    }
+
+    fn annotations_of(&self, image: usize) -> &[u32] {
+        &self.order[self.starts[image] as usize..self.starts[image + 1] as usize]
     }
 
     fn entry(&self, image: usize) -> (String, Place) {
         let name = self.content.images[image].file_name.clone();
-        (name, Place::entry(&self.file.path, "images", image))
+        (name, Place::at(&self.path, Spot::entry(List::Images, image)))
     }
+}
+
+/// The numbers of the annotations, image by image in the file's order, and where each image's start: two lists, where one
+/// an image would take ten times the memory.
+fn by_image(homes: &[usize], images: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut starts = vec![0u32; images + 2];
+    homes.iter().for_each(|home| starts[home + 1] += 1);
+    for i in 1..starts.len() {
+        starts[i] += starts[i - 1];
+    }
+    let mut next = starts.clone();
+    let mut order = vec![0u32; homes.len()];
+    for (annotation, &home) in homes.iter().enumerate() {
+        order[next[home] as usize] = annotation as u32;
+        next[home] += 1;
+    }
+    (order, starts)
 }
 
 /// The categories of all files by their numbers, each name once. Roboflow lists the data set itself as a category above
@@ -161,14 +195,18 @@ fn class_names(files: &[CocoFile], root: &Path, notes: &mut Vec<String>) -> Vec<
         categories.sort_by_key(|category| category.id);
         for category in categories {
             let name = category.name.trim();
-            let used = || files.iter().any(|f| f.content.annotations.iter().any(|a| f.names[&a.category_id] == name));
+            let used = || {
+                files.iter().any(|f| {
+                    f.content.annotations.iter().any(|a| f.names.get(&a.category_id).is_some_and(|n| **n == *name))
+                })
+            };
             let above =
                 |other: &&coco::CocoCategory| other.id != category.id && other.supercategory.as_deref() == Some(name);
             if names.iter().any(|known| known == name) {
                 continue;
             }
             if file.content.categories.iter().any(|other| above(&other)) && !used() {
-                let shown = relative_name(&file.file.path, root);
+                let shown = relative_name(&file.path, root);
                 notes.push(format!(
                     "{shown}: category {} (`{name}`) left out: no box has it, and it stands above the others",
                     category.id

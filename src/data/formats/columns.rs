@@ -7,8 +7,9 @@ use super::{Raw, RawClass, Reading, Remark, Word, objects};
 use crate::data::dataset::Images;
 use crate::data::declaration::{Kind, LabelFile, TaskDeclaration};
 use crate::data::listing::{Listed, relative_name};
-use crate::data::{Place, did_you_mean, list_some};
-use crate::error::Result;
+use crate::data::{Place, Spot, did_you_mean, list_some};
+use crate::error::{Error, Result};
+use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub struct TableReader {
     /// Per image: table and row.
     matches: Matches,
     pub notes: Vec<String>,
+    /// Rows that cannot be followed.
+    pub faults: Vec<Error>,
 }
 
 impl TableReader {
@@ -28,18 +31,18 @@ impl TableReader {
     pub fn metadata(task: &TaskDeclaration, columns: &[String], root: &Path, images: &[Listed]) -> Result<Self> {
         let mut tables: Vec<Table> = Vec::new();
         let mut by_folder: HashMap<PathBuf, Option<usize>> = HashMap::new();
-        let mut matches = Vec::with_capacity(images.len());
+        let mut found = Vec::with_capacity(images.len());
         for image in images {
             let parent = image.image.parent().unwrap_or(root);
             let table = match by_folder.get(parent) {
                 Some(known) => *known,
                 None => {
-                    let found = nearest_metadata(parent, root, &image.folder);
-                    let index = match found {
-                        Some(file) => Some(match tables.iter().position(|t| t.file == file) {
+                    let nearest = nearest_metadata(parent, root, &image.folder);
+                    let index = match nearest {
+                        Some(file) => Some(match tables.iter().position(|t| *t.file == *file) {
                             Some(index) => index,
                             None => {
-                                tables.push(Table::open(&file, None)?);
+                                tables.push(Table::open(&file, None, Some(columns))?);
                                 tables.len() - 1
                             }
                         }),
@@ -49,12 +52,15 @@ impl TableReader {
                     index
                 }
             };
-            matches.push(table.and_then(|t| {
-                let base = tables[t].file.parent().unwrap_or(root);
-                let row = tables[t].by_name.get(&relative_name(&image.image, base))?;
-                Some((t, *row))
-            }));
+            found.push(table);
         }
+        let row_of = |(image, table): (&Listed, &Option<usize>)| {
+            let table = (*table)?;
+            let base = tables[table].file.parent().unwrap_or(root);
+            let row = tables[table].by_name.get(relative_name(&image.image, base).as_str())?;
+            Some((table, *row))
+        };
+        let matches = images.par_iter().zip(&found).map(row_of).collect();
         if tables.is_empty() {
             let message = format!(
                 "task `{}` reads the column `{}` of a metadata.jsonl or metadata.csv, and none lies beside the images: add one, or say `from: {{csv: FILE, column: NAME}}`",
@@ -74,7 +80,8 @@ impl TableReader {
         root: &Path,
         images: &Images,
     ) -> Result<Self> {
-        let tables = files.iter().map(|file| Table::open(&file.path, key)).collect::<Result<Vec<_>>>()?;
+        let open = |file: &LabelFile| Table::open(&file.path, key, Some(columns));
+        let tables = files.iter().map(open).collect::<Result<Vec<_>>>()?;
         let entries: Vec<_> = tables.iter().map(|table| |row: usize| table.entry(row)).collect();
         let names = tables.iter().zip(files).zip(&entries).map(|((table, file), entry)| table.names(file, entry));
         let matches = match_images(&names.collect::<Vec<_>>(), root, images)?;
@@ -83,14 +90,14 @@ impl TableReader {
 
     fn new(
         task: &TaskDeclaration,
-        tables: Vec<Table>,
+        mut tables: Vec<Table>,
         columns: &[String],
         matches: Matches,
         root: &Path,
         images: &[Listed],
     ) -> Result<Self> {
         let find = |table: &Table| -> Vec<Option<usize>> {
-            columns.iter().map(|name| table.columns.iter().position(|c| c == name)).collect()
+            columns.iter().map(|name| table.kept.iter().position(|c| c == name)).collect()
         };
         let places: Vec<Vec<Option<usize>>> = tables.iter().map(find).collect();
         for (i, name) in columns.iter().enumerate() {
@@ -106,13 +113,16 @@ impl TableReader {
                 return Err(task.place.error(message));
             }
         }
-        let mut reader = TableReader { tables, columns: places, matches, notes: Vec::new() };
+        let faults = tables.iter_mut().flat_map(|table| std::mem::take(&mut table.faults)).collect();
+        let mut reader = TableReader { tables, columns: places, matches, notes: Vec::new(), faults };
         let files: Vec<LabelFile> =
-            reader.tables.iter().map(|table| LabelFile { path: table.file.clone(), split: None }).collect();
+            reader.tables.iter().map(|table| LabelFile { path: table.file.to_path_buf(), split: None }).collect();
         let entries: Vec<_> = reader.tables.iter().map(|table| |row: usize| table.entry(row)).collect();
         let names =
             reader.tables.iter().zip(&files).zip(&entries).map(|((table, file), entry)| table.names(file, entry));
         reader.notes = check_unused(&names.collect::<Vec<_>>(), &reader.matches, root, images)?;
+        // Every image has its row.
+        reader.tables.iter_mut().for_each(|table| table.by_name = HashMap::new());
         Ok(reader)
     }
 
@@ -124,11 +134,12 @@ impl TableReader {
         let cells: Vec<(&str, &Value)> = self.columns[t]
             .iter()
             .map(|at| match at {
-                Some(at) => (table.columns[*at].as_str(), &row.cells[*at]),
+                Some(at) => (table.kept[*at].as_str(), &row.cells[*at]),
                 None => ("", &Value::Null),
             })
             .collect();
-        let mut reading = Reading::of(Raw::Unlabelled, &table.file, Some(row.line));
+        let place = Place::at(&table.file, Spot::line(row.line));
+        let mut reading = Reading::at(Raw::Unlabelled, place);
         let blanks = cells.iter().filter(|(_, value)| value.is_null()).count();
         if blanks > 0 {
             if blanks < cells.len() {
@@ -139,9 +150,10 @@ impl TableReader {
             }
         }
         reading.raw = match task.kind {
-            Kind::Classify => {
-                Raw::Class(RawClass { word: class_word(cells[0].0, cells[0].1, &reading.place)?, line: Some(row.line) })
-            }
+            Kind::Classify => Raw::Class(RawClass {
+                word: class_word(cells[0].0, cells[0].1, &reading.place)?,
+                spot: reading.place.spot,
+            }),
             Kind::MultiLabel => flags(&cells, &reading.place)?,
             Kind::Regress => Raw::Values(values(&cells, task.range, &reading.place)?),
             Kind::Detect => objects::read(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
@@ -157,9 +169,9 @@ fn nearest_metadata(start: &Path, root: &Path, folder: &Path) -> Option<PathBuf>
 
 pub(super) fn class_word(column: &str, value: &Value, place: &Place) -> Result<Word> {
     match value {
-        Value::String(name) => Ok(Word::Name(name.trim().to_string())),
-        Value::Number(number) => Ok(Word::Name(number.to_string())),
-        Value::Bool(flag) => Ok(Word::Name(flag.to_string())),
+        Value::String(name) => Ok(Word::Name(name.trim().into())),
+        Value::Number(number) => Ok(Word::Name(number.to_string().into())),
+        Value::Bool(flag) => Ok(Word::Name(flag.to_string().into())),
         other => Err(place.error(format!(
             "column `{column}` holds {other}, a class name or number was expected; null is unlabelled"
         ))),
@@ -172,7 +184,7 @@ fn flags(cells: &[(&str, &Value)], place: &Place) -> Result<Raw> {
         return Ok(Raw::Flags(cells.iter().map(|(column, cell)| flag(column, cell, place)).collect::<Result<_>>()?));
     };
     if list.iter().all(Value::is_string) {
-        let name = |value: &Value| Ok(RawClass { word: class_word(column, value, place)?, line: place.line });
+        let name = |value: &Value| Ok(RawClass { word: class_word(column, value, place)?, spot: place.spot });
         return Ok(Raw::Names(list.iter().map(name).collect::<Result<_>>()?));
     }
     Ok(Raw::Flags(list.iter().map(|value| flag(column, value, place)).collect::<Result<_>>()?))

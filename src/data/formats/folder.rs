@@ -1,6 +1,7 @@
 //! Class folders: the class of an image is the folder it lies in, the first below its split's folder.
 
 use super::{Raw, RawClass, Reading, Word};
+use crate::data::Spot;
 use crate::data::dataset::Split;
 use crate::data::listing::Listed;
 use crate::error::{Error, Result};
@@ -14,8 +15,8 @@ pub fn read(image: &Listed) -> Result<Reading> {
         );
         return Err(Error::data(&image.image, None, message));
     };
-    let word = Word::Name(class);
-    Ok(Reading::of(Raw::Class(RawClass { word, line: None }), &image.image, None))
+    let word = Word::Name(class.into());
+    Ok(Reading::of(Raw::Class(RawClass { word, spot: Spot::File }), &image.image, None))
 }
 
 /// The first folder below the split's, or the parent where a list file names images of many folders.

@@ -6,17 +6,21 @@ use crate::data::dataset::Images;
 use crate::data::declaration::LabelFile;
 use crate::data::listing::{Listed, relative_name};
 use crate::error::Result;
-use std::collections::{HashMap, HashSet};
+use rayon::prelude::*;
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
+
+/// An entry's name and place.
+pub type Entry<'a> = dyn Fn(usize) -> (String, Place) + Sync + 'a;
 
 /// What one label file calls its images.
 pub struct Names<'a> {
     pub file: &'a LabelFile,
     /// What an entry is called: a row, an image, a frame.
     pub noun: &'static str,
-    pub by_name: &'a HashMap<String, usize>,
-    /// Each entry's name and place.
-    pub entry: &'a dyn Fn(usize) -> (String, Place),
+    pub by_name: &'a HashMap<Arc<str>, usize>,
+    pub entry: &'a Entry<'a>,
     pub count: usize,
 }
 
@@ -27,40 +31,52 @@ pub type Matches = Vec<Option<(usize, usize)>>;
 ///
 /// Errors: a name that several images have, an image that two files name.
 pub fn match_images(files: &[Names], root: &Path, images: &Images) -> Result<Matches> {
-    let mut matches = Vec::with_capacity(images.all.len());
-    let mut claimed: HashMap<(usize, usize), usize> = HashMap::new();
-    for (index, image) in images.all.iter().enumerate() {
-        let of_split = |names: &Names| names.file.split.is_none_or(|split| images.belongs(index, split));
-        let found: Vec<(bool, (usize, usize))> = (files.iter().enumerate())
-            .filter(|(_, names)| of_split(names))
-            .filter_map(|(f, names)| find(names, root, image).map(|(near, entry)| (near, (f, entry))))
-            .collect();
-        // A file in the image's own folder speaks of it rather than one that happens to hold the same bare name.
-        let best = found.iter().map(|(near, _)| *near).max();
-        let mut best = found.iter().filter(|(near, _)| Some(*near) == best).map(|(_, at)| *at);
-        let (first, second) = (best.next(), best.next());
-        if let (Some((f, entry)), Some((other, _))) = (first, second) {
-            let (name, place) = (files[f].entry)(entry);
-            let message = format!(
-                "`{name}` is also in {}: say which file is whose, as in `{{train: {}, val: {}}}`",
-                files[other].file.path.display(),
-                relative_name(&files[f].file.path, root),
-                relative_name(&files[other].file.path, root)
-            );
+    let matches: Vec<_> =
+        images.all.par_iter().enumerate().map(|(i, image)| entry_of(files, root, images, i, image)).collect();
+    let error = |[f, entry, other]: [usize; 3]| {
+        let (name, place) = (files[f].entry)(entry);
+        place.error(format!(
+            "`{name}` is also in {}: say which file is whose, as in `{{train: {}, val: {}}}`",
+            files[other].file.path.display(),
+            relative_name(&files[f].file.path, root),
+            relative_name(&files[other].file.path, root)
+        ))
+    };
+    let matches = matches.into_iter().collect::<Result<Matches, _>>().map_err(error)?;
+    let mut claimed: Vec<Vec<u32>> = files.iter().map(|names| vec![0; names.count]).collect();
+    matches.iter().flatten().for_each(|&(f, entry)| claimed[f][entry] += 1);
+    // The first in the file, so that the error is the same every time.
+    for (names, claimed) in files.iter().zip(&claimed) {
+        if let Some((entry, count)) = claimed.iter().enumerate().find(|(_, count)| **count > 1) {
+            let (name, place) = (names.entry)(entry);
+            let message =
+                format!("`{name}` is the name of {count} images: write the path relative to {}", root.display());
             return Err(place.error(message));
         }
-        if let Some(at) = first {
-            *claimed.entry(at).or_default() += 1;
-        }
-        matches.push(first);
-    }
-    // The first in the file, so that the error is the same every time.
-    if let Some(((f, entry), count)) = claimed.into_iter().filter(|(_, count)| *count > 1).min() {
-        let (name, place) = (files[f].entry)(entry);
-        let message = format!("`{name}` is the name of {count} images: write the path relative to {}", root.display());
-        return Err(place.error(message));
     }
     Ok(matches)
+}
+
+/// The file and the entry of an image; an error is a file, its entry, and another that has one as good.
+fn entry_of(
+    files: &[Names],
+    root: &Path,
+    images: &Images,
+    index: usize,
+    image: &Listed,
+) -> Result<Option<(usize, usize)>, [usize; 3]> {
+    let of_split = |names: &Names| names.file.split.is_none_or(|split| images.belongs(index, split));
+    let found: Vec<(bool, (usize, usize))> = (files.iter().enumerate())
+        .filter(|(_, names)| of_split(names))
+        .filter_map(|(f, names)| find(names, root, image).map(|(near, entry)| (near, (f, entry))))
+        .collect();
+    // A file in the image's own folder speaks of it rather than one that happens to hold the same bare name.
+    let best = found.iter().map(|(near, _)| *near).max();
+    let mut best = found.iter().filter(|(near, _)| Some(*near) == best).map(|(_, at)| *at);
+    match (best.next(), best.next()) {
+        (Some((f, entry)), Some((other, _))) => Err([f, entry, other]),
+        (first, _) => Ok(first),
+    }
 }
 
 /// The entry that names `image`, and whether it does so from the image's own folder or one above it.
@@ -86,10 +102,11 @@ fn find(names: &Names, root: &Path, image: &Listed) -> Option<(bool, usize)> {
 
 /// Entries that name no image are worth a word; a file none of whose entries does is a mistake.
 pub fn check_unused(files: &[Names], matches: &Matches, root: &Path, images: &[Listed]) -> Result<Vec<String>> {
-    let used: HashSet<(usize, usize)> = matches.iter().flatten().copied().collect();
+    let mut used: Vec<Vec<bool>> = files.iter().map(|names| vec![false; names.count]).collect();
+    matches.iter().flatten().for_each(|&(f, entry)| used[f][entry] = true);
     let mut notes = Vec::new();
     for (f, names) in files.iter().enumerate() {
-        let mut unused = (0..names.count).filter(|entry| !used.contains(&(f, *entry)));
+        let mut unused = (0..names.count).filter(|entry| !used[f][*entry]);
         let Some(first) = unused.next() else {
             continue;
         };
@@ -109,7 +126,7 @@ pub fn check_unused(files: &[Names], matches: &Matches, root: &Path, images: &[L
                 1 => format!("1 {noun} names"),
                 n => format!("{n} {noun}s name"),
             },
-            place.spot()
+            place.spot
         ));
     }
     Ok(notes)

@@ -2,6 +2,7 @@
 //! written; `dataset` turns them into indices once all are known.
 
 mod bdd;
+mod bdd_file;
 mod box_rows;
 pub mod coco;
 mod coco_labels;
@@ -13,10 +14,10 @@ pub mod table;
 mod voc;
 mod yolo;
 
-use super::Place;
 use super::dataset::Images;
 use super::declaration::{Kind, LabelsFrom, Missing, TaskDeclaration};
 use super::listing::Listed;
+use super::{Place, Spot};
 use crate::boxes::Xyxy;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -24,7 +25,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use bdd::BddFile;
+pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
 
 /// What an image says about a task, before class names have numbers.
@@ -51,12 +52,13 @@ pub struct RawBox {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawClass {
     pub word: Word,
-    pub line: Option<usize>,
+    pub spot: Spot,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Word {
-    Name(String),
+    /// Shared where a file names a class many times.
+    Name(Arc<str>),
     Index(usize),
 }
 
@@ -79,30 +81,36 @@ pub enum Remark {
 }
 
 /// One image's answer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Reading {
     pub raw: Raw,
     /// The file that said so.
     pub place: Place,
     pub remarks: Vec<(Remark, Place)>,
+    /// Rows that cannot be followed, beside others that can.
+    pub faults: Vec<Error>,
     /// Of boxes: the classes that were looked for, where not all were.
     pub labelled_categories: Option<Vec<RawClass>>,
     /// Width and height of the image, where those classes make them needed.
-    pub size: [usize; 2],
+    pub size: [u32; 2],
 }
 
 impl Reading {
-    fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
-        Reading { raw, place: Place::new(file, line), remarks: Vec::new(), labelled_categories: None, size: [0; 2] }
+    pub fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
+        Reading::at(raw, Place::new(file, line))
+    }
+
+    fn at(raw: Raw, place: Place) -> Self {
+        Reading { raw, place, remarks: Vec::new(), faults: Vec::new(), labelled_categories: None, size: [0; 2] }
     }
 
     /// Of an image that `file` does not mention: what `missing:` says, unlabelled without it.
-    fn not_mentioned(task: &TaskDeclaration, file: &Path) -> Self {
+    fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Self {
         let background = task.kind == Kind::Detect && task.missing == Some(Missing::Background);
         let raw = if background { Raw::Boxes(Vec::new()) } else { Raw::Unlabelled };
-        let mut reading = Reading::of(raw, file, None);
+        let mut reading = Reading::at(raw, Place::at(file, Spot::File));
         if task.kind == Kind::Detect {
-            reading.remarks.push((Remark::NotMentioned, reading.place.clone()));
+            reading.remarks = vec![(Remark::NotMentioned, reading.place.clone())];
         }
         reading
     }
@@ -168,6 +176,16 @@ impl Reader {
         }
     }
 
+    /// What cannot be followed in files that hold the labels of many images, beside what can.
+    pub fn take_faults(&mut self) -> Vec<Error> {
+        match self {
+            Reader::Table(reader) => std::mem::take(&mut reader.faults),
+            Reader::BoxRows(reader) => std::mem::take(&mut reader.faults),
+            Reader::Coco(reader) => std::mem::take(&mut reader.faults),
+            _ => Vec::new(),
+        }
+    }
+
     /// The classes in the order the files give them, where they give one.
     pub fn classes(&self) -> Option<Vec<String>> {
         match self {
@@ -216,7 +234,7 @@ pub fn image_names(file: &Path) -> Result<Vec<String>> {
         return Ok(box_rows::BoxFile::open(file)?.image_names().map(str::to_string).collect());
     }
     match json_kind(file) {
-        Some(Json::Bdd) => Ok(BddFile::open(file)?.image_names().map(str::to_string).collect()),
+        Some(Json::Bdd) => Ok(BddFile::open(file)?.frames.iter().map(|frame| frame.name.to_string()).collect()),
         Some(Json::Coco) => {
             let images = coco::read_annotations(file)?.images;
             Ok(images.into_iter().map(|image| table::normal(&image.file_name)).collect())

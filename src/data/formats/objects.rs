@@ -50,7 +50,7 @@ pub fn read(column: &str, value: &Value, format: BoxFormat, image: &Listed, read
         );
         return Err(place.error(message));
     }
-    let class = |value: &Value| Ok(RawClass { word: class_word(column, value, &place)?, line: place.line });
+    let class = |value: &Value| Ok(RawClass { word: class_word(column, value, &place)?, spot: place.spot });
     if let Some(looked_for) = list(&["labelled_categories", "labeled_categories"]) {
         reading.labelled_categories = Some(looked_for.iter().map(class).collect::<Result<_>>()?);
     }

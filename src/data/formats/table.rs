@@ -1,12 +1,18 @@
 //! Tables of labels, read: CSV or JSON lines, with a column of file names that says which image a row belongs to.
 
-use super::matching::Names;
+use super::matching::{Entry, Names};
 use crate::data::declaration::LabelFile;
-use crate::data::{Place, did_you_mean, list_some};
+use crate::data::{Place, Spot, did_you_mean, list_some};
 use crate::error::{Error, Result};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Columns that hold the file name where `key:` names none.
 const KEY_COLUMNS: [&str; 4] = ["file", "file_name", "filename", "image"];
@@ -15,43 +21,49 @@ const METADATA: [&str; 3] = ["metadata.jsonl", "metadata.csv", CLASSES];
 pub const CLASSES: &str = "_classes.csv";
 
 pub struct Table {
-    pub file: PathBuf,
+    pub file: Arc<Path>,
+    /// All of the file's columns.
     pub columns: Vec<String>,
-    /// The line of each row, its cells in the order of `columns` (null where blank) and the image it names.
+    /// Those whose cells are kept.
+    pub kept: Vec<String>,
+    /// The line of each row, its cells in the order of `kept` (null where blank) and the image it names.
     pub rows: Vec<Row>,
-    pub by_name: HashMap<String, usize>,
+    pub by_name: HashMap<Arc<str>, usize>,
+    /// Rows that cannot be followed, beside others that can.
+    pub faults: Vec<Error>,
 }
 
 pub struct Row {
     pub line: usize,
-    pub name: String,
-    pub cells: Vec<Value>,
+    pub name: Arc<str>,
+    pub cells: Box<[Value]>,
 }
 
 impl Table {
-    pub fn open(file: &Path, key: Option<&str>) -> Result<Table> {
-        let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
-        let text = text.trim_start_matches('\u{feff}');
+    /// Reads `file`, keeping the cells of the columns `wanted`, or of all: a table of a million rows has columns that are
+    /// larger than all the rest.
+    pub fn open(file: &Path, key: Option<&str>, wanted: Option<&[String]>) -> Result<Table> {
+        let is_wanted = |name: &str| wanted.is_none_or(|w| w.iter().any(|w| w == name)) || is_key_of(key, name);
         let is_lines = file.extension().is_some_and(|e| e == "jsonl");
         let sheet = match is_lines {
-            true => json_rows(file, text)?,
-            false => csv_rows(file, text)?,
+            true => json_rows(file, &is_wanted)?,
+            false => csv_rows(file, &is_wanted)?,
         };
-        Table::keyed(file, key, sheet)
+        Table::keyed(file, key, wanted, sheet)
     }
 
-    fn keyed(file: &Path, key: Option<&str>, (columns, rows): Sheet) -> Result<Table> {
-        let names = columns.iter().map(String::as_str);
+    fn keyed(file: &Path, key: Option<&str>, wanted: Option<&[String]>, sheet: Sheet) -> Result<Table> {
+        let Sheet { columns, mut kept, rows, faults, .. } = sheet;
         let found = match key {
-            Some(key) => columns.iter().position(|c| c == key),
-            None => KEY_COLUMNS.iter().find_map(|key| columns.iter().position(|c| c == key)),
+            Some(key) => kept.iter().position(|c| c == key),
+            None => KEY_COLUMNS.iter().find_map(|key| kept.iter().position(|c| c == key)),
         };
         let Some(at) = found else {
             let message = match key {
                 Some(key) => format!(
                     "no column `{key}` (`key:`); it has {}{}",
                     list_some(&columns, 12),
-                    did_you_mean(key, names)
+                    did_you_mean(key, columns.iter().map(String::as_str))
                 ),
                 None => format!(
                     "no column of file names ({}); it has {}: name it with `key:`",
@@ -61,33 +73,48 @@ impl Table {
             };
             return Err(Error::data(file, Some(1), message));
         };
-        let mut table = Table { file: file.to_path_buf(), columns, rows: Vec::new(), by_name: HashMap::new() };
-        for (line, cells) in rows {
-            let name = match cells.get(at) {
-                Some(Value::String(name)) => normal(name),
-                Some(Value::Number(number)) => number.to_string(),
+        let is_label = wanted.is_none_or(|wanted| wanted.contains(&kept[at]));
+        let width = kept.len();
+        let key_column = if is_label { kept[at].clone() } else { kept.remove(at) };
+        let by_name = HashMap::with_capacity(rows.len());
+        let rows_there = Vec::with_capacity(rows.len());
+        let mut table = Table { file: file.into(), columns, kept, rows: rows_there, by_name, faults };
+        for (line, mut cells) in rows {
+            cells.resize(width, Value::Null);
+            let name: Arc<str> = match &cells[at] {
+                Value::String(name) => normal(name).into(),
+                Value::Number(number) => number.to_string().into(),
                 _ => {
-                    let message =
-                        format!("no file name in column `{}`: name the image or remove the row", table.columns[at]);
-                    return Err(Error::data(file, Some(line), message));
+                    let message = format!("no file name in column `{key_column}`: name the image or remove the row");
+                    table.faults.push(Error::data(file, Some(line), message));
+                    continue;
                 }
             };
+            if !is_label {
+                cells.remove(at);
+            }
+            let cells = cells.into_boxed_slice();
             if let Some(&before) = table.by_name.get(&name) {
                 let before: &Row = &table.rows[before];
                 if before.cells != cells {
                     let message =
                         format!("`{name}` has other labels on line {}: keep one of the two rows", before.line);
-                    return Err(Error::data(file, Some(line), message));
+                    table.faults.push(Error::data(file, Some(line), message));
                 }
                 continue;
             }
             table.by_name.insert(name.clone(), table.rows.len());
             table.rows.push(Row { line, name, cells });
         }
+        // The lines' order is the one a person corrects them in.
+        table.faults.sort_by_key(|fault| if let Error::Data { line, .. } = fault { *line } else { None });
+        if table.rows.is_empty() && !table.faults.is_empty() {
+            return Err(table.faults.swap_remove(0));
+        }
         Ok(table)
     }
 
-    /// All values of a column that are not blank.
+    /// All values of a kept column that are not blank.
     pub fn values(&self, column: usize) -> impl Iterator<Item = &Value> {
         self.rows.iter().filter_map(move |row| row.cells.get(column)).filter(|v| !v.is_null())
     }
@@ -99,29 +126,67 @@ impl Table {
     /// The image and the place of a row.
     pub fn entry(&self, row: usize) -> (String, Place) {
         let Row { line, name, .. } = &self.rows[row];
-        (name.clone(), Place::new(&self.file, Some(*line)))
+        (name.to_string(), Place::at(&self.file, Spot::line(*line)))
     }
 
-    pub fn names<'a>(&'a self, file: &'a LabelFile, entry: &'a dyn Fn(usize) -> (String, Place)) -> Names<'a> {
+    pub fn names<'a>(&'a self, file: &'a LabelFile, entry: &'a Entry<'a>) -> Names<'a> {
         Names { file, noun: "row", by_name: &self.by_name, entry, count: self.rows.len() }
     }
 }
 
-/// Column names, and the rows with their lines.
-type Sheet = (Vec<String>, Vec<(usize, Vec<Value>)>);
+/// What a file holds: its columns, those kept, and rows of kept cells with their lines, the last of them missing where a row
+/// does not know them.
+#[derive(Default)]
+struct Sheet {
+    columns: Vec<String>,
+    kept: Vec<String>,
+    /// Of each column, which of the kept it is.
+    places: Vec<Option<usize>>,
+    rows: Vec<(usize, Vec<Value>)>,
+    faults: Vec<Error>,
+}
+
+impl Sheet {
+    /// Which of the kept columns `name` is, met before or new.
+    fn place(&mut self, name: &str, is_wanted: &dyn Fn(&str) -> bool) -> Option<usize> {
+        if let Some(at) = self.columns.iter().position(|c| c == name) {
+            return self.places[at];
+        }
+        let place = is_wanted(name).then_some(self.kept.len());
+        self.columns.push(name.to_string());
+        self.places.push(place);
+        self.kept.extend(place.map(|_| name.to_string()));
+        place
+    }
+}
+
+/// Whether the column may be the one of file names.
+fn is_key_of(key: Option<&str>, name: &str) -> bool {
+    key.map_or_else(|| KEY_COLUMNS.contains(&name), |key| key == name)
+}
 
 /// The metadata table in `folder`, if there is one.
 pub fn metadata_in(folder: &Path) -> Option<PathBuf> {
     METADATA.iter().map(|name| folder.join(name)).find(|file| file.is_file())
 }
 
-/// For comma-, semicolon- or tab-separated values, as the first line has it.
-pub fn csv_reader(text: &str) -> csv::ReaderBuilder {
-    let header = text.lines().next().unwrap_or("");
-    let delimiter = [b',', b';', b'\t'].into_iter().find(|d| header.as_bytes().contains(d)).unwrap_or(b',');
+/// For comma-, semicolon- or tab-separated values, as the header has it.
+pub fn csv_reader(header: &[u8]) -> csv::ReaderBuilder {
+    let delimiter = [b',', b';', b'\t'].into_iter().find(|d| header.contains(d)).unwrap_or(b',');
     let mut builder = csv::ReaderBuilder::new();
     builder.delimiter(delimiter).trim(csv::Trim::All).flexible(true);
     builder
+}
+
+/// The file's first line, without a byte order mark, and the reader behind it.
+pub fn header_of(file: &Path) -> Result<(Vec<u8>, BufReader<File>)> {
+    let mut text = File::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
+    let mut header = Vec::new();
+    text.read_until(b'\n', &mut header).map_err(Error::io("read", file))?;
+    if header.starts_with(b"\xEF\xBB\xBF") {
+        header.drain(..3);
+    }
+    Ok((header, text))
 }
 
 pub fn not_csv(file: &Path, e: &csv::Error) -> Error {
@@ -129,52 +194,114 @@ pub fn not_csv(file: &Path, e: &csv::Error) -> Error {
     Error::data(file, line, format!("not a table of comma-separated values: {e}"))
 }
 
-fn csv_rows(file: &Path, text: &str) -> Result<Sheet> {
-    let mut reader = csv_reader(text).from_reader(text.as_bytes());
+fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
+    let (header, text) = header_of(file)?;
+    let mut reader = csv_reader(&header).from_reader(header.chain(text));
     let wrong = |e: csv::Error| not_csv(file, &e);
-    let columns: Vec<String> = reader.headers().map_err(wrong)?.iter().map(str::to_string).collect();
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(wrong)?;
+    let mut sheet = Sheet::default();
+    let names = reader.headers().map_err(wrong)?.clone();
+    // Two columns of one name: the first is meant.
+    let places = names.iter().map(|name| match sheet.columns.iter().any(|c| c == name) {
+        true => None,
+        false => sheet.place(name, is_wanted),
+    });
+    let places: Vec<Option<usize>> = places.collect();
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(wrong)? {
         let line = record.position().map_or(0, |at| at.line() as usize);
-        if record.len() != columns.len() {
+        if record.len() != names.len() {
             let message =
-                format!("{} cells, but the header has {}: quote cells that hold a comma", record.len(), columns.len());
-            return Err(Error::data(file, Some(line), message));
+                format!("{} cells, but the header has {}: quote cells that hold a comma", record.len(), names.len());
+            sheet.faults.push(Error::data(file, Some(line), message));
+            continue;
         }
-        let cell = |text: &str| {
-            if text.is_empty() { Value::Null } else { Value::String(text.into()) }
-        };
-        rows.push((line, record.iter().map(cell).collect()));
-    }
-    Ok((columns, rows))
-}
-
-fn json_rows(file: &Path, text: &str) -> Result<Sheet> {
-    let mut columns: Vec<String> = Vec::new();
-    let mut rows = Vec::new();
-    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let wrong = |reason: String| Error::data(file, Some(i + 1), format!("not a JSON object on one line: {reason}"));
-        let value: Value = serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
-        let Value::Object(object) = value else {
-            return Err(wrong("expected `{\"file_name\": …, …}`".into()));
-        };
-        let mut cells = vec![Value::Null; columns.len()];
-        for (key, value) in object {
-            match columns.iter().position(|c| *c == key) {
-                Some(at) => cells[at] = value,
-                None => {
-                    columns.push(key);
-                    cells.push(value);
-                }
+        let mut cells = vec![Value::Null; sheet.kept.len()];
+        for (place, text) in places.iter().zip(&record) {
+            if let Some(at) = place
+                && !text.is_empty()
+            {
+                cells[*at] = Value::String(text.into());
             }
         }
-        rows.push((i + 1, cells));
+        sheet.rows.push((line, cells));
     }
-    for (_, cells) in &mut rows {
-        cells.resize(columns.len(), Value::Null);
+    Ok(sheet)
+}
+
+fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
+    let mut text = File::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
+    let mut sheet = Sheet::default();
+    let mut line = String::new();
+    for number in 1.. {
+        line.clear();
+        if text.read_line(&mut line).map_err(Error::io("read", file))? == 0 {
+            break;
+        }
+        let written = line.strip_prefix('\u{feff}').filter(|_| number == 1).unwrap_or(&line);
+        if written.trim().is_empty() {
+            continue;
+        }
+        let cells = Vec::with_capacity(sheet.kept.len());
+        let mut parser = serde_json::Deserializer::from_str(written.trim_end());
+        let cells = JsonRow { sheet: &mut sheet, is_wanted, cells }.deserialize(&mut parser);
+        let cells = cells.and_then(|cells| parser.end().map(|()| cells));
+        let wrong = |e| Error::data(file, Some(number), format!("not a JSON object on one line: {e}"));
+        match cells.map_err(wrong) {
+            Ok(cells) => sheet.rows.push((number, cells)),
+            Err(fault) => sheet.faults.push(fault),
+        }
     }
-    Ok((columns, rows))
+    Ok(sheet)
+}
+
+/// A line's object, of which only what is wanted is built.
+struct JsonRow<'a> {
+    sheet: &'a mut Sheet,
+    is_wanted: &'a dyn Fn(&str) -> bool,
+    cells: Vec<Value>,
+}
+
+impl<'de> DeserializeSeed<'de> for JsonRow<'_> {
+    type Value = Vec<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Value>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for JsonRow<'_> {
+    type Value = Vec<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("`{\"file_name\": …, …}`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Value>, A::Error> {
+        let JsonRow { sheet, is_wanted, mut cells } = self;
+        while let Some(key) = map.next_key::<String>()? {
+            match sheet.place(&key, is_wanted) {
+                Some(at) => {
+                    cells.resize(cells.len().max(at + 1), Value::Null);
+                    cells[at] = match map.next_value::<Value>()? {
+                        // Text takes a tenth of the memory, and boxes are read from it as from a CSV's cell.
+                        boxes if is_boxes(&boxes) => {
+                            let mut text = boxes.to_string();
+                            text.shrink_to_fit();
+                            Value::String(text)
+                        }
+                        value => value,
+                    };
+                }
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(cells)
+    }
+}
+
+/// Lists side by side, or a list of objects.
+fn is_boxes(value: &Value) -> bool {
+    value.get("bbox").or_else(|| value.get(0)?.get("bbox")).is_some()
 }
 
 /// Forward slashes, no leading `./`.

@@ -1,9 +1,9 @@
 //! Pascal VOC: one XML file an image, pixels counted from 1 with the last one included.
 
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
-use crate::data::Place;
 use crate::data::declaration::{Missing, TaskDeclaration};
 use crate::data::listing::{Listed, relative_name};
+use crate::data::{Place, Spot};
 use crate::error::{Error, Result};
 use quick_xml::Reader as XmlReader;
 use quick_xml::events::Event;
@@ -109,7 +109,10 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
             }
             Event::End(_) => {
                 if at(&path, &["annotation", "object"]) {
-                    finish(std::mem::take(&mut object), size, &mut reading, &mut boxes)?;
+                    let object = std::mem::take(&mut object);
+                    if let Err(fault) = finish(object, size, &mut reading, &mut boxes) {
+                        reading.faults.push(fault);
+                    }
                 }
                 path.pop();
             }
@@ -173,7 +176,7 @@ fn finish(object: Object, size: [f32; 2], reading: &mut Reading, boxes: &mut Vec
         reading.remarks.push((Remark::BeyondImage, place));
     }
     boxes.push(RawBox {
-        class: RawClass { word: Word::Name(name), line: Some(object.line) },
+        class: RawClass { word: Word::Name(name.into()), spot: Spot::line(object.line) },
         xyxy: [(x1 - 1.0).max(0.0), (y1 - 1.0).max(0.0), x2, y2],
         ignore: object.difficult,
     });

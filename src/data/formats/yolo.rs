@@ -4,7 +4,7 @@ use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes::{self, Xyxy};
 use crate::data::declaration::{Missing, TaskDeclaration, YoloRows};
 use crate::data::listing::{Listed, relative_name};
-use crate::data::{Place, decode};
+use crate::data::{Place, Spot, decode};
 use crate::error::{Error, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -73,12 +73,23 @@ impl YoloReader {
             if line.trim().is_empty() {
                 continue;
             }
-            let (class, part) = self.row(task, line, &place)?;
+            let (class, whole) = match self.row(task, line, &place) {
+                Ok(row) => row,
+                Err(fault) => {
+                    reading.faults.push(fault);
+                    continue;
+                }
+            };
+            let part = boxes::clip(&whole, 1.0, 1.0);
             if rows.iter().any(|(_, c, p)| (*c, *p) == (class, part)) {
                 reading.remarks.push((Remark::DuplicateBox, place));
             } else if part[2] <= part[0] || part[3] <= part[1] {
                 reading.remarks.push((Remark::DegenerateBox, place));
             } else {
+                // A box of the centre and size that were written reaches out, though neither number does.
+                if whole.iter().zip(&part).any(|(a, b)| (a - b).abs() > TOLERANCE) {
+                    reading.remarks.push((Remark::BeyondImage, place));
+                }
                 rows.push((i + 1, class, part));
             }
         }
@@ -92,7 +103,7 @@ impl YoloReader {
         };
         let (width, height) = (width as f32, height as f32);
         let to_pixels = |(line, class, [x1, y1, x2, y2]): (usize, usize, Xyxy)| RawBox {
-            class: RawClass { word: Word::Index(class), line: Some(line) },
+            class: RawClass { word: Word::Index(class), spot: Spot::line(line) },
             xyxy: [x1 * width, y1 * height, x2 * width, y2 * height],
             ignore: false,
         };
@@ -100,7 +111,7 @@ impl YoloReader {
         Ok(reading)
     }
 
-    /// One row: its class and its box in parts of the image, clipped to it.
+    /// One row: its class and its box in parts of the image, as written.
     fn row(&self, task: &TaskDeclaration, line: &str, place: &Place) -> Result<(usize, Xyxy)> {
         let numbers: Option<Vec<f32>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
         let Some(numbers) = numbers.filter(|n| n.iter().all(|v| v.is_finite())) else {
@@ -144,7 +155,7 @@ impl YoloReader {
             );
             return Err(place.error(message));
         }
-        Ok((class as usize, boxes::clip(&part, 1.0, 1.0)))
+        Ok((class as usize, part))
     }
 }
 

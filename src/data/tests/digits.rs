@@ -4,7 +4,7 @@ use super::Folder;
 use crate::boxes;
 use crate::data::digits::{DigitsOptions, digits_dataset, write_digits};
 use crate::data::scene::{PAPERS, Records, draw};
-use crate::data::{Dataset, OpenOptions, decode, describe};
+use crate::data::{Dataset, OpenOptions, check, decode};
 use crate::task::Label;
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,13 +57,12 @@ fn written_and_read_again() {
     let dataset = Dataset::open(&dirs[0], &OpenOptions::default()).unwrap();
     assert_eq!([dataset.train.len(), dataset.val.len(), dataset.test.len()], [200, 40, 20]);
     assert!(!dataset.crop_safe && !dataset.flip_safe);
-    let report = describe::check(&dataset);
+    let report = check::coverage::check(&dataset, &[]);
     for task in &report.tasks {
         assert!(task.splits[0].unlabelled > 5 && task.splits[1].unlabelled == 0, "{report}");
     }
     assert!(report.tasks[0].splits[0].empty > 0, "{report}");
     assert!(report.to_string().contains("digits  detection       train       200"), "{report}");
-    assert!(describe::broken(&dataset).is_empty());
     // The sum is of the digits that are boxed.
     for sample in &dataset.val {
         let (Label::Boxes(boxes), Label::Values(sum)) = (&sample.labels[0], &sample.labels[2]) else { panic!() };

@@ -2,12 +2,17 @@
 
 mod bdd;
 mod box_rows;
+mod check;
+mod check_files;
 mod coco;
+mod convert;
 mod declarations;
+mod describe;
 mod digits;
 mod discovery;
 mod formats;
 mod images;
+mod layouts;
 mod loading;
 mod losses;
 mod multi_label;

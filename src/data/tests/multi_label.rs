@@ -1,7 +1,7 @@
 //! Several classes at once: 0/1 columns, lists of names, blanks, and one clear sentence for what is neither.
 
 use super::{Folder, label};
-use crate::data::describe;
+use crate::data::check;
 use crate::task::{Label, TaskKind};
 
 const IMAGES: [&str; 4] = ["train/1.png", "train/2.png", "train/3.png", "val/4.png"];
@@ -40,7 +40,7 @@ fn columns_of_0_and_1_are_classes_and_a_blank_cell_is_unlabelled_for_one() {
     assert!(dataset.notes.contains(&blank.to_owned()), "{:?}", dataset.notes);
     assert!(dataset.crop_safe);
 
-    let report = describe::check(&dataset);
+    let report = check::coverage::check(&dataset, &[]);
     let (task, train) = (&report.tasks[0], report.tasks[0].splits[0]);
     assert_eq!((task.kind, train.labelled, train.empty, train.unlabelled), ("multi-label", 2, 1, 0));
     assert_eq!(task.classes, [("sun".to_owned(), [1, 0, 0]), ("rain".to_owned(), [1, 0, 0])]);

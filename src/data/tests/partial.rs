@@ -68,6 +68,6 @@ fn a_whole_task_and_a_class_it_does_not_have() {
     folder.text("data.yaml", &yaml("cars"));
     assert_eq!(
         folder.error(),
-        "DIR/labels/a.txt: class `cars` is not known; task `o` knows car, man; correct it, or add it to `names:`; did you mean `car`?"
+        "DIR/data.yaml:5: class `cars` is not known; task `o` knows car, man; correct it, or add it to `names:`; did you mean `car`?"
     );
 }

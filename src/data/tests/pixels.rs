@@ -113,7 +113,7 @@ fn jitter_changes_colours_but_not_padding() {
 }
 
 /// A JPEG of `image`, with an EXIF block saying it lies on its side.
-fn jpeg(image: &Image, orientation: Option<u8>) -> Vec<u8> {
+pub fn jpeg(image: &Image, orientation: Option<u8>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
     encoder.write_image(&image.rgb, image.width as u32, image.height as u32, ExtendedColorType::Rgb8).unwrap();

@@ -1,0 +1,203 @@
+//! The flags of `polyhead data`.
+
+use super::augment_flags::AugmentedArgs;
+use super::evaluate_flags::SplitWord;
+use super::job;
+use crate::data::check::{self, CheckOptions, Examined};
+use crate::data::convert::{self, Target, Transfer};
+use crate::data::{Dataset, OpenOptions, describe, digits};
+use crate::draw;
+use crate::error::{Error, Result};
+use crate::model::weights::write_whole;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Subcommand)]
+pub enum DataCommand {
+    /// Say what a data set holds and what is wrong with it, where; exit code 1 where training would not start
+    Check(CheckArgs),
+    /// Draw a sample of the images with their labels onto one picture, or a batch as training sees it
+    Preview(Box<PreviewArgs>),
+    /// Write a data set in another layout
+    Convert(ConvertArgs),
+    /// Print what a data set declares, found or written, as a whole data.yaml
+    Describe(DataArgs),
+    /// Write the built-in digits as image files, labels and data.yaml
+    Digits {
+        dir: PathBuf,
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+#[derive(Args)]
+pub struct DataArgs {
+    /// A folder of images or a data.yaml
+    data: PathBuf,
+    /// Share held out for validation where the data set has no split of its own
+    #[arg(long)]
+    val_fraction: Option<f32>,
+    /// Decides which those are
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Write a repaired copy to this new folder: data.yaml, labels, and the images as hard links where that is possible
+    #[arg(long, value_name = "DIR")]
+    fix: Option<PathBuf>,
+    /// Write all that was found to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Share of unreadable images at which training stops
+    #[arg(long, default_value_t = 0.01)]
+    max_broken: f32,
+}
+
+#[derive(Args)]
+pub struct PreviewArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// The picture to write
+    #[arg(long, value_name = "PNG")]
+    out: PathBuf,
+    /// Images on it, at most 400; --seed draws them
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=400), conflicts_with = "augmented")]
+    count: u16,
+    #[arg(long, value_enum, default_value = "train", conflicts_with = "augmented")]
+    split: SplitWord,
+    #[command(flatten)]
+    augmented: AugmentedArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TargetWord {
+    Coco,
+    Yolo,
+    Voc,
+    Jsonl,
+}
+
+#[derive(Args)]
+pub struct ConvertArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// jsonl is this program's own and holds every task; the others hold the boxes of one
+    #[arg(long, value_enum)]
+    to: TargetWord,
+    /// A new folder
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The detection task to write, where there are several
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
+    /// Write although the layout cannot hold everything
+    #[arg(long)]
+    force: bool,
+    /// Hard links or nothing [default: links where the file system has them, else copies]
+    #[arg(long, conflicts_with = "copy")]
+    link: bool,
+    /// Copy the images
+    #[arg(long)]
+    copy: bool,
+}
+
+impl DataArgs {
+    fn options(&self) -> OpenOptions {
+        OpenOptions { val_fraction: self.val_fraction, seed: self.seed }
+    }
+}
+
+/// Does what was asked of a data set.
+///
+/// # Errors
+/// Whatever stopped it, as a sentence.
+pub fn run(command: DataCommand) -> Result<()> {
+    match command {
+        DataCommand::Check(args) => args.check(),
+        DataCommand::Preview(args) => args.preview(),
+        DataCommand::Convert(args) => args.convert(),
+        DataCommand::Describe(args) => {
+            let text = job::shown(|progress| describe::data_yaml(&args.data, &args.options(), progress))?;
+            print!("{text}");
+            Ok(())
+        }
+        DataCommand::Digits { dir, seed } => {
+            let options = digits::DigitsOptions { seed, ..digits::DigitsOptions::default() };
+            digits::write_digits(&dir, &options)?;
+            println!("wrote {}; train on it with: polyhead train {}", dir.display(), dir.display());
+            Ok(())
+        }
+    }
+}
+
+impl CheckArgs {
+    fn check(&self) -> Result<()> {
+        if !(0.0..=1.0).contains(&self.max_broken) {
+            return Err(Error::Usage(format!("--max-broken {}: expected a share from 0 to 1", self.max_broken)));
+        }
+        let options = CheckOptions { open: self.data.options(), max_broken: self.max_broken };
+        let examined = job::shown(|progress| check::check(&self.data.data, &options, progress))?;
+        println!("{}", examined.check);
+        self.write_json(&examined)?;
+        if let Some(out) = &self.fix {
+            let fixed = job::shown(|progress| check::fix(&examined, out, Transfer::LinkOrCopy, progress))?;
+            print!("{fixed}");
+        }
+        examined.check.verdict()
+    }
+
+    fn write_json(&self, examined: &Examined) -> Result<()> {
+        let Some(file) = &self.json else {
+            return Ok(());
+        };
+        let text = serde_json::to_string_pretty(&examined.check).map_err(|e| Error::Other(e.to_string()))? + "\n";
+        write_whole(file, text.as_bytes())
+    }
+}
+
+impl PreviewArgs {
+    fn preview(&self) -> Result<()> {
+        let sheet = if self.augmented.is_asked()? {
+            let (batch, notes) = self.augmented.draw(&self.data.data, &self.data.options())?;
+            notes.iter().for_each(|note| eprintln!("note: {note}"));
+            batch
+        } else {
+            let dataset = Dataset::open(&self.data.data, &self.data.options())?;
+            let samples = dataset.split(self.split.into());
+            let (sheet, broken) = draw::preview(&dataset.tasks, samples, self.count.into(), self.data.seed)?;
+            broken.iter().for_each(|name| eprintln!("unreadable, left out: {name}"));
+            sheet
+        };
+        draw::write_png(&self.out, &sheet)?;
+        println!("wrote {}", self.out.display());
+        Ok(())
+    }
+}
+
+impl ConvertArgs {
+    fn convert(self) -> Result<()> {
+        let options = convert::Options {
+            target: match self.to {
+                TargetWord::Coco => Target::Coco,
+                TargetWord::Yolo => Target::Yolo,
+                TargetWord::Voc => Target::Voc,
+                TargetWord::Jsonl => Target::Jsonl,
+            },
+            transfer: match (self.link, self.copy) {
+                (true, _) => Transfer::Link,
+                (_, true) => Transfer::Copy,
+                _ => Transfer::LinkOrCopy,
+            },
+            force: self.force,
+            task: self.task,
+            open: self.data.options(),
+        };
+        let converted = job::shown(|progress| convert::convert(&self.data.data, &self.out, &options, progress))?;
+        print!("{converted}");
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! Pictures that are there more than once, within a split and across.
+
+use super::pixels::Seen;
+use super::{Problem, ProblemKind};
+use crate::data::dataset::{Sample, Split};
+
+/// Numbers of the images that hold the same pixels, each group in the order of the data set; images that cannot be read are
+/// in none.
+pub fn groups(seen: &[Result<Seen, String>]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..seen.len()).filter(|i| seen[*i].is_ok()).collect();
+    let content = |i: &usize| seen[*i].as_ref().map_or((0, 0, 0), |s| (s.content, s.width, s.height));
+    order.sort_by_key(content);
+    let alike = order.chunk_by(|a, b| content(a) == content(b)).filter(|group| group.len() > 1);
+    let mut groups: Vec<Vec<usize>> = alike.map(<[usize]>::to_vec).collect();
+    groups.sort_unstable();
+    groups
+}
+
+/// A problem for each image that is another's again: a leak where the other is trained on and this one judges.
+pub fn repeated(samples: &[(Split, &Sample)], seen: &[Result<Seen, String>]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for group in groups(seen) {
+        let (split, first) = samples[group[0]];
+        for &again in &group[1..] {
+            let (other, sample) = samples[again];
+            let labels = if sample.labels == first.labels { "" } else { ", with other labels" };
+            let message = format!("the same picture as {} of {}{labels}", first.name, split.word());
+            let leaks = split == Split::Train && other != Split::Train;
+            let kind = if leaks { ProblemKind::Leak } else { ProblemKind::Duplicate };
+            problems.push(Problem { kind, file: sample.image.clone(), line: None, message });
+        }
+    }
+    problems
+}

@@ -1,0 +1,134 @@
+//! A repaired copy of a data set: what is sure to be wrong is left out or clipped, and every choice is said.
+
+use super::{Examined, contents};
+use crate::boxes;
+use crate::data::convert::{self, Converted, Transfer};
+use crate::data::dataset::{Dataset, Sample, Split};
+use crate::data::{Progress, count_of};
+use crate::error::{Error, Result};
+use crate::task::Label;
+use std::fmt;
+use std::path::Path;
+
+/// A repaired copy and what was done to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fixed {
+    pub written: Converted,
+    /// Sentences.
+    pub changes: Vec<String>,
+}
+
+#[derive(Default)]
+struct Counts {
+    unreadable: usize,
+    leaking: usize,
+    clipped: usize,
+    outside: usize,
+    disbelieved: usize,
+}
+
+/// Writes the data set, repaired, to `out` in our own layout: images that cannot be read and training images that also
+/// judge are left out, boxes clipped to their image, what has no width or height then dropped.
+///
+/// Errors: `Data` where a whole task cannot be read or `out` is taken.
+pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progress) -> Result<Fixed> {
+    if examined.dataset.tasks.is_empty() {
+        return Err(Error::Other("no task of this data set can be read: correct what is named above first".into()));
+    }
+    let mut counts = Counts::default();
+    let fixed = repair(examined, &mut counts);
+    if fixed.train.is_empty() {
+        return Err(Error::Other("no training image is left: nothing was written".into()));
+    }
+    let written = convert::write_own(&examined.declared, &fixed, out, transfer, progress)?;
+    let mut changes = Vec::new();
+    let mut say = |count: usize, noun: &str, what: &str| {
+        if count > 0 {
+            changes.push(format!("{} {what}", count_of(count, noun)));
+        }
+    };
+    let count = |kind| examined.check.count(kind);
+    say(counts.unreadable, "image", "left out: cannot be read");
+    say(counts.leaking, "training image", "left out: the same picture is in val or test");
+    say(count(super::ProblemKind::DegenerateBox), "box", "without width or height left out");
+    say(count(super::ProblemKind::DuplicateBox), "repeated box", "left out");
+    say(counts.outside, "box", "wholly outside left out");
+    say(counts.clipped, "box", "clipped to the image");
+    say(
+        counts.disbelieved,
+        "image",
+        "unlabelled now: their boxes are in another scale or drawn before the picture was turned",
+    );
+    say(count(super::ProblemKind::Label), "label", "that cannot be followed left out");
+    Ok(Fixed { written, changes })
+}
+
+fn repair(examined: &Examined, counts: &mut Counts) -> Dataset {
+    let dataset = &examined.dataset;
+    let ends = [dataset.train.len(), dataset.train.len() + dataset.val.len()];
+    // Validation and test stay as they are: figures on them compare with older ones.
+    let mut leaks = vec![false; examined.seen.len()];
+    for group in contents::groups(&examined.seen) {
+        if group.iter().any(|i| *i >= ends[0]) {
+            group.iter().filter(|i| **i < ends[0]).for_each(|i| leaks[*i] = true);
+        }
+    }
+    let starts = [0, ends[0], ends[1]];
+    let mut keep = |split: Split| -> Vec<Sample> {
+        let samples = dataset.split(split).iter().enumerate();
+        let kept = samples.filter_map(|(i, sample)| {
+            let index = starts[split as usize] + i;
+            let Ok(seen) = &examined.seen[index] else {
+                counts.unreadable += 1;
+                return None;
+            };
+            if leaks[index] {
+                counts.leaking += 1;
+                return None;
+            }
+            let size = [seen.width as f32, seen.height as f32];
+            let suspect = |task| examined.suspects.contains(&(task, index));
+            Some(repaired(sample, size, &suspect, counts))
+        });
+        kept.collect()
+    };
+    let [train, val, test] = Split::ALL.map(&mut keep);
+    Dataset { train, val, test, ..dataset.clone_declared() }
+}
+
+fn repaired(
+    sample: &Sample,
+    [width, height]: [f32; 2],
+    suspect: &dyn Fn(usize) -> bool,
+    counts: &mut Counts,
+) -> Sample {
+    let mut sample = sample.clone();
+    for (task, label) in sample.labels.iter_mut().enumerate() {
+        let Label::Boxes(list) = label else {
+            continue;
+        };
+        if suspect(task) {
+            counts.disbelieved += 1;
+            *label = Label::Unlabelled;
+            continue;
+        }
+        list.retain_mut(|b| {
+            let clipped = boxes::clip(&b.xyxy, width, height);
+            let is_left = boxes::area(&clipped) > 0.0;
+            match is_left {
+                true => counts.clipped += usize::from(clipped != b.xyxy),
+                false => counts.outside += 1,
+            }
+            b.xyxy = clipped;
+            is_left
+        });
+    }
+    sample
+}
+
+impl fmt::Display for Fixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.changes.iter().try_for_each(|change| writeln!(f, "fixed: {change}"))?;
+        write!(f, "{}", self.written)
+    }
+}

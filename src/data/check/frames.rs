@@ -1,0 +1,121 @@
+//! Boxes held against the pictures they are drawn on: outside, in another scale, or drawn before the picture was turned.
+
+use super::pixels::{Seen, is_turned};
+use super::{Problem, ProblemKind};
+use crate::boxes::Xyxy;
+use crate::data::dataset::{Sample, Split};
+use crate::data::declaration::{BoxFormat, Declaration, LabelsFrom, TaskDeclaration};
+use crate::data::faults::Findings;
+use crate::data::formats::Remark;
+use crate::data::{Place, Spot, count_of};
+use crate::task::{Label, LabelledBox};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// How far a box may lie outside: what counting pixels from 0 or from 1, and rounding, can do.
+const TOLERANCE: f32 = 1.0;
+
+/// Images whose boxes of a task are not to be believed: `(task, image)`.
+pub type Suspects = HashSet<(usize, usize)>;
+
+/// Adds what is wrong with boxes to `problems`.
+pub fn examine(
+    declared: &Declaration,
+    samples: &[(Split, &Sample)],
+    seen: &[Result<Seen, String>],
+    found: &Findings,
+    problems: &mut Vec<Problem>,
+) -> Suspects {
+    let told = found.remarks.iter().filter(|(remark, _)| *remark == Remark::BeyondImage);
+    let told: HashSet<(&Path, Spot)> = told.map(|(_, place)| (&*place.file, place.spot)).collect();
+    let mut suspects = Suspects::new();
+    for (task, places) in found.boxes.iter().enumerate() {
+        for (index, ((_, sample), (seen, places))) in samples.iter().zip(seen.iter().zip(places)).enumerate() {
+            let (Label::Boxes(boxes), Ok(seen), Some(places)) = (&sample.labels[task], seen, places) else {
+                continue;
+            };
+            let size = [seen.width as f32, seen.height as f32];
+            // Regions of classes nobody looked for stand behind the boxes of the file.
+            let spot = |at: usize| places.spots.get(at).copied().unwrap_or(Spot::File);
+            let problem = |kind, at, message: String| Problem::at(kind, &Place::at(&places.file, spot(at)), &message);
+            let drawn = &boxes[..boxes.len().min(places.spots.len())];
+            if let Some(message) = wrong_scale(drawn, size, &declared.tasks[task]) {
+                problems.push(problem(ProblemKind::Scale, 0, format!("{}: {message}", sample.name)));
+                suspects.insert((task, index));
+                continue;
+            }
+            let outside: Vec<usize> = (0..boxes.len()).filter(|i| leaves(&boxes[*i].xyxy, size)).collect();
+            let Some(&first) = outside.first() else {
+                continue;
+            };
+            let stored = [size[1], size[0]];
+            if outside.iter().all(|i| !leaves(&boxes[*i].xyxy, stored)) && is_turned(&sample.image) {
+                let message = format!(
+                    "{}: {} of {} fit the picture as stored ({} × {}) and not as its EXIF orientation turns it: draw them again, or remove the orientation",
+                    sample.name,
+                    count_of(outside.len(), "box"),
+                    boxes.len(),
+                    stored[0],
+                    stored[1]
+                );
+                problems.push(problem(ProblemKind::Exif, first, message));
+                suspects.insert((task, index));
+                continue;
+            }
+            for at in outside {
+                if !told.contains(&(&*places.file, spot(at))) {
+                    let message = describe(&boxes[at].xyxy, size, &sample.name);
+                    problems.push(problem(ProblemKind::BoxOutside, at, message));
+                }
+            }
+        }
+    }
+    suspects
+}
+
+fn leaves(&[x1, y1, x2, y2]: &Xyxy, [width, height]: [f32; 2]) -> bool {
+    x1 < -TOLERANCE || y1 < -TOLERANCE || x2 > width + TOLERANCE || y2 > height + TOLERANCE
+}
+
+fn describe(xyxy: &Xyxy, [width, height]: [f32; 2], name: &str) -> String {
+    let [x1, y1, x2, y2] = xyxy.map(|v| (v * 10.0).round() / 10.0);
+    let whole = x1 >= width || y1 >= height || x2 <= 0.0 || y2 <= 0.0;
+    let how = if whole { "lies outside" } else { "reaches beyond" };
+    format!("the box [{x1}, {y1}, {x2}, {y2}] {how} {name}, which is {width} × {height}")
+}
+
+/// All boxes within the first pixel, or all but one corner of them far beyond the picture: whichever the layout has no use
+/// for.
+fn wrong_scale(boxes: &[LabelledBox], [width, height]: [f32; 2], task: &TaskDeclaration) -> Option<String> {
+    if boxes.is_empty() || width < 8.0 || height < 8.0 {
+        return None;
+    }
+    let tiny = |b: &LabelledBox| b.xyxy.iter().all(|v| (-0.01..=2.01).contains(v)) && b.xyxy[2] - b.xyxy[0] <= 1.0;
+    let far = |b: &LabelledBox| b.xyxy[2] > 2.0 * width && b.xyxy[3] > 2.0 * height;
+    let is_table = matches!(task.from, LabelsFrom::Columns(_) | LabelsFrom::Csv { .. });
+    let parts_asked = match task.from {
+        // Rows that leave the first picture are refused where they are read.
+        LabelsFrom::Yolo { .. } => return None,
+        // Only Open Images' rows are parts of the picture: pixels there lie far out.
+        LabelsFrom::BoxRows { .. } => boxes.iter().all(far),
+        _ => task.box_format == BoxFormat::CxcywhNormalised,
+    };
+    let (odd, what, hint) = match parts_asked {
+        true => (
+            boxes.iter().all(far),
+            "the boxes are pixels where parts of the image from 0 to 1 are declared",
+            "`bbox_format: xywh_abs` or `xyxy_abs`?",
+        ),
+        false => (
+            boxes.iter().all(tiny),
+            "the boxes are parts of the image from 0 to 1 where pixels are declared",
+            "`bbox_format: cxcywh_norm`?",
+        ),
+    };
+    let hint = match (is_table, parts_asked) {
+        (true, _) => hint,
+        (false, true) => "divide them by its width and height",
+        (false, false) => "multiply them by its width and height",
+    };
+    odd.then(|| format!("{what}: {hint}"))
+}

@@ -1,0 +1,147 @@
+//! The truth about a data set: what is labelled, what is wrong and where, and whether training would start. Everything is
+//! read as training reads it, but a wrong label is noted and the reading goes on.
+
+mod contents;
+pub mod coverage;
+mod fix;
+mod frames;
+mod pixels;
+mod report;
+
+pub use fix::{Fixed, fix};
+pub use report::Check;
+
+use super::dataset::{self, Dataset, OpenOptions, Sample, Split};
+use super::declaration::Declaration;
+use super::faults::{Faults, Findings};
+use super::formats::Remark;
+use super::{Place, Progress, count_of};
+use crate::error::{Error, Result};
+use pixels::Seen;
+use serde::Serialize;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// Something a person should look at.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Problem {
+    pub kind: ProblemKind,
+    pub file: PathBuf,
+    pub line: Option<usize>,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemKind {
+    /// A declaration or a label that stops training.
+    Label,
+    UnreadableImage,
+    /// The same picture in training and in what judges it.
+    Leak,
+    Duplicate,
+    /// Boxes that fit the picture as it is stored and not as its EXIF orientation turns it.
+    Exif,
+    /// Parts of the image where pixels are expected, or the other way round.
+    Scale,
+    BoxOutside,
+    DegenerateBox,
+    DuplicateBox,
+}
+
+#[derive(Clone, Debug)]
+pub struct CheckOptions {
+    pub open: OpenOptions,
+    /// The share of unreadable images at which a run stops.
+    pub max_broken: f32,
+}
+
+/// What was found, with the data set as far as it can be followed: what [`fix`] repairs.
+pub struct Examined {
+    pub check: Check,
+    declared: Declaration,
+    dataset: Dataset,
+    /// Of every image of train, val and test.
+    seen: Vec<Result<Seen, String>>,
+    suspects: frames::Suspects,
+}
+
+/// Reads everything in the data set at `path`, every image included.
+///
+/// Errors: `Io` where a file cannot be read at all; `Data` where there is no data set to speak of.
+pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result<Examined> {
+    let mut faults = Faults::Collect(Findings::default());
+    let (declared, dataset) = dataset::open_declared(path, &options.open, &mut faults, progress)?;
+    let found = faults.into_findings();
+    let samples: Vec<(Split, &Sample)> =
+        Split::ALL.into_iter().flat_map(|split| dataset.split(split).iter().map(move |s| (split, s))).collect();
+    let seen = pixels::look(&samples, progress);
+    let mut problems: Vec<Problem> = found.faults.iter().map(fault).collect();
+    // Two tasks may read one table.
+    let mut told = HashSet::new();
+    problems.retain(|problem| told.insert(problem.to_string()));
+    let faults = problems.first().map(|first| {
+        let count = count_of(problems.len(), "problem");
+        format!("{count} of the declaration or the labels, the first {first}")
+    });
+    problems.extend(samples.iter().zip(&seen).filter_map(|((_, sample), seen)| {
+        let message = seen.as_ref().err()?.clone();
+        Some(Problem { kind: ProblemKind::UnreadableImage, file: sample.image.clone(), line: None, message })
+    }));
+    problems.extend(contents::repeated(&samples, &seen));
+    problems.extend(found.remarks.iter().filter_map(|(remark, place)| {
+        let (kind, message) = match remark {
+            Remark::DegenerateBox => (ProblemKind::DegenerateBox, "a box without width or height"),
+            Remark::DuplicateBox => (ProblemKind::DuplicateBox, "the same box a second time"),
+            Remark::BeyondImage => (ProblemKind::BoxOutside, "a box reaching beyond the image"),
+            _ => return None,
+        };
+        Some(Problem::at(kind, place, message))
+    }));
+    let suspects = frames::examine(&declared, &samples, &seen, &found, &mut problems);
+    problems.sort_by_key(|problem| problem.kind);
+    let stops = stops(&dataset, &seen, faults, options.max_broken);
+    let size = |seen: &Result<Seen, String>| seen.as_ref().ok().map(|s| [s.width as usize, s.height as usize]);
+    let coverage = coverage::check(&dataset, &seen.iter().map(size).collect::<Vec<_>>());
+    let check = Check { coverage, problems, stops };
+    Ok(Examined { check, declared, dataset, seen, suspects })
+}
+
+impl Problem {
+    fn at(kind: ProblemKind, place: &Place, message: &str) -> Self {
+        let line = place.spot.line_number();
+        Problem { kind, file: place.file.to_path_buf(), line, message: place.spot.said(message) }
+    }
+}
+
+fn fault(error: &Error) -> Problem {
+    let (file, line, message) = match error {
+        Error::Data { file, line, message } => (file.clone(), *line, message.clone()),
+        Error::Io { path, .. } => (path.clone(), None, error.reason()),
+        other => (PathBuf::new(), None, other.to_string()),
+    };
+    Problem { kind: ProblemKind::Label, file, line, message }
+}
+
+/// Why training would not start, or not get through its first epoch; empty where it would.
+fn stops(dataset: &Dataset, seen: &[Result<Seen, String>], faults: Option<String>, max_broken: f32) -> Vec<String> {
+    let mut stops = Vec::from_iter(faults);
+    if dataset.train.is_empty() {
+        stops.push("no image to train on".into());
+    }
+    let mut start = 0;
+    for split in [Split::Train, Split::Val] {
+        let images = dataset.split(split).len();
+        let broken = seen[start..start + images].iter().filter(|seen| seen.is_err()).count();
+        start += images;
+        // As the loader counts.
+        let allowed = if max_broken > 0.0 { ((max_broken * images as f32) as usize).max(1) } else { 0 };
+        if broken > allowed {
+            let word = split.word();
+            stops.push(format!(
+                "{broken} of {images} {word} images unreadable, more than --max-broken {max_broken} allows"
+            ));
+        }
+    }
+    stops
+}

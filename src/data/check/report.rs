@@ -1,0 +1,80 @@
+//! What a check found, as a person reads it and as JSON.
+
+use super::coverage::Report;
+use super::{Problem, ProblemKind};
+use crate::data::count_of;
+use crate::error::{Error, Result};
+use serde::Serialize;
+use std::fmt;
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    pub coverage: Report,
+    /// By kind, those that stop a run first.
+    pub problems: Vec<Problem>,
+    /// Why training would not start: sentences; empty where it would.
+    pub stops: Vec<String>,
+}
+
+/// Of one kind, before the rest is summed up.
+const SHOWN: usize = 20;
+
+impl Check {
+    pub fn count(&self, kind: ProblemKind) -> usize {
+        self.problems.iter().filter(|problem| problem.kind == kind).count()
+    }
+
+    /// Errors: `Other` where training would not start.
+    pub fn verdict(&self) -> Result<()> {
+        match self.stops.as_slice() {
+            [] => Ok(()),
+            stops => Err(Error::Other(format!("training would not start: {}", stops.join("; ")))),
+        }
+    }
+}
+
+impl ProblemKind {
+    fn heading(self) -> &'static str {
+        match self {
+            ProblemKind::Label => "stops training",
+            ProblemKind::UnreadableImage => "unreadable images",
+            ProblemKind::Leak => "leaks: pictures of the training split that judge it (compared by decoded pixels)",
+            ProblemKind::Duplicate => "pictures that are there more than once (compared by decoded pixels)",
+            ProblemKind::Exif => "boxes drawn before the picture was turned",
+            ProblemKind::Scale => "boxes in the wrong scale",
+            ProblemKind::BoxOutside => "boxes outside their image, clipped when trained on",
+            ProblemKind::DegenerateBox => "boxes without width or height, left out",
+            ProblemKind::DuplicateBox => "boxes repeated, counted once",
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file.as_os_str().is_empty() {
+            return f.write_str(&self.message);
+        }
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file.display(), self.message),
+            None => write!(f, "{}: {}", self.file.display(), self.message),
+        }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.coverage)?;
+        for group in self.problems.chunk_by(|a, b| a.kind == b.kind) {
+            writeln!(f, "\n{}: {}", group[0].kind.heading(), group.len())?;
+            for problem in group.iter().take(SHOWN) {
+                writeln!(f, "  {problem}")?;
+            }
+            if group.len() > SHOWN {
+                writeln!(f, "  … and {} more; --json FILE has all", group.len() - SHOWN)?;
+            }
+        }
+        let unreadable = self.count(ProblemKind::UnreadableImage);
+        write!(f, "\n{}, unreadable images: {unreadable}; ", count_of(self.problems.len(), "problem"))?;
+        f.write_str(if self.stops.is_empty() { "training would start" } else { "training would not start" })
+    }
+}

@@ -1,0 +1,57 @@
+//! COCO's instance annotations, a file a split: categories in the order of the classes, counted from 1. A data.yaml, which
+//! other tools leave alone, keeps the task's name and what it can bear.
+
+use super::{Item, as_written, number, write_text, xywh};
+use crate::boxes;
+use crate::data::dataset::Split;
+use crate::data::declaration::TaskDeclaration;
+use crate::data::describe::{keys, scalar};
+use crate::error::Result;
+use crate::task::Task;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::Path;
+
+pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task, at: usize) -> Result<()> {
+    let mut yaml = String::from("path: .\n");
+    let mut files = Vec::new();
+    let categories = task.classes().iter().enumerate();
+    let categories: Vec<Value> = categories.map(|(i, name)| json!({"id": i + 1, "name": name})).collect();
+    for split in Split::ALL {
+        let (mut images, mut annotations) = (Vec::new(), Vec::new());
+        let of_split = || items.iter().filter(|item| item.split == split);
+        // An image nobody labelled is not mentioned: one without annotations is labelled as empty.
+        for (image, item) in of_split().filter(|item| item.boxes(at).is_some()).enumerate() {
+            let [width, height] = item.size;
+            images.push(json!({"id": image + 1, "file_name": item.to, "width": width, "height": height}));
+            for b in item.boxes(at).unwrap_or(&[]) {
+                annotations.push(json!({
+                    "id": annotations.len() + 1,
+                    "image_id": image + 1,
+                    "category_id": b.class + 1,
+                    "bbox": xywh(&b.xyxy),
+                    "area": number(boxes::area(&b.xyxy)),
+                    "iscrowd": u8::from(b.ignore),
+                    "segmentation": [],
+                }));
+            }
+        }
+        if of_split().next().is_some() {
+            let file = json!({"images": &images, "annotations": annotations, "categories": categories});
+            let word = split.word();
+            let name = format!("annotations/instances_{word}.json");
+            write_text(&dir.join(&name), &file.to_string())?;
+            let _ = writeln!(yaml, "{word}: {word}"); // a String takes everything
+            // A file without images says nothing of anybody's.
+            if !images.is_empty() {
+                files.push(format!("{word}: {name}"));
+            }
+        }
+    }
+    let _ = writeln!(yaml, "tasks:\n  {}:", scalar(&task.name));
+    let from = format!("{{coco: {{{}}}}}", files.join(", "));
+    for (key, value) in keys(&as_written(declared), Some(task), Some(from)) {
+        let _ = writeln!(yaml, "    {key}: {value}");
+    }
+    write_text(&dir.join("data.yaml"), &yaml)
+}

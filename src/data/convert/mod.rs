@@ -1,0 +1,367 @@
+//! A data set written again in another layout. What the layout cannot hold is known before anything is written; the folder
+//! appears whole or not at all.
+
+mod coco;
+mod jsonl;
+mod names;
+mod voc;
+mod yolo;
+
+use super::dataset::{self, Dataset, OpenOptions, Sample, Split};
+use super::declaration::{BoxFormat, Declaration, TaskDeclaration};
+use super::faults::Faults;
+use super::{Progress, aside, count_of, decode, did_you_mean, list_some};
+use crate::boxes;
+use crate::error::{Error, Result};
+use crate::task::{Label, LabelledBox, Task, TaskKind};
+use rayon::prelude::*;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `annotations/instances_<split>.json` and `<split>/`.
+    Coco,
+    /// `images/<split>/`, `labels/<split>/` and an Ultralytics data.yaml.
+    Yolo,
+    /// `JPEGImages/`, `Annotations/`, `ImageSets/Main/`.
+    Voc,
+    /// Our own: `<split>/` with its metadata.jsonl, and a data.yaml.
+    Jsonl,
+}
+
+/// How the images get there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// Hard links, which take no room; copies where the file system has none.
+    LinkOrCopy,
+    Link,
+    Copy,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub target: Target,
+    pub transfer: Transfer,
+    /// Write although something is lost.
+    pub force: bool,
+    /// The detection task to write, where there are several.
+    pub task: Option<String>,
+    pub open: OpenOptions,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Converted {
+    pub out: PathBuf,
+    /// Images of train, val and test.
+    pub images: [usize; 3],
+    /// What the layout could not hold and is gone: sentences.
+    pub lost: Vec<String>,
+    pub notes: Vec<String>,
+}
+
+/// Reads the data set at `path` and writes it to `out`, which must be absent or empty.
+///
+/// Errors: as [`Dataset::open`]; `Usage` where something would be lost and `force` is not set, naming all of it.
+pub fn convert(path: &Path, out: &Path, options: &Options, progress: &Progress) -> Result<Converted> {
+    aside::check_free(out)?;
+    let (declared, dataset) = dataset::open_declared(path, &options.open, &mut Faults::Stop, progress)?;
+    let boxes = options.target.box_task(&dataset, options.task.as_deref())?;
+    let mut plan = plan(&dataset, options.target, boxes, progress);
+    if !plan.lost.is_empty() && !options.force {
+        let lost = plan.lost.join("; ");
+        return Err(Error::Usage(format!(
+            "{} cannot hold all of this: {lost}; --force writes the rest",
+            options.target
+        )));
+    }
+    if boxes.is_none() {
+        plan.notes.extend(jsonl::renamed(&dataset));
+    }
+    write(&declared, &dataset, out, options.transfer, plan, progress)
+}
+
+/// Writes a data set that is in memory in our own layout; nothing can be lost.
+pub(super) fn write_own(
+    declared: &Declaration,
+    dataset: &Dataset,
+    out: &Path,
+    transfer: Transfer,
+    progress: &Progress,
+) -> Result<Converted> {
+    let plan = plan(dataset, Target::Jsonl, None, progress);
+    write(declared, dataset, out, transfer, plan, progress)
+}
+
+/// One image on its way.
+pub(super) struct Item<'a> {
+    pub split: Split,
+    pub sample: &'a Sample,
+    /// Its path below its split's folder, with forward slashes; of VOC its ID and ending.
+    pub to: String,
+    /// Width and height of the upright picture; zero where the layout does not ask.
+    pub size: [usize; 2],
+}
+
+impl Item<'_> {
+    /// The boxes of task number `task`; `None` where nobody said.
+    fn boxes(&self, task: usize) -> Option<&[LabelledBox]> {
+        match &self.sample.labels[task] {
+            Label::Boxes(boxes) => Some(boxes),
+            _ => None,
+        }
+    }
+
+    /// Inside the picture.
+    fn clipped(&self, xyxy: &boxes::Xyxy) -> boxes::Xyxy {
+        boxes::clip(xyxy, self.size[0] as f32, self.size[1] as f32)
+    }
+}
+
+struct Plan<'a> {
+    target: Target,
+    /// The task whose boxes a layout of boxes holds.
+    boxes: Option<usize>,
+    items: Vec<Item<'a>>,
+    lost: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Target {
+    /// The task whose boxes a layout of boxes holds; `None` for one that holds every task.
+    fn box_task(self, dataset: &Dataset, wanted: Option<&str>) -> Result<Option<usize>> {
+        let detections: Vec<&str> = dataset.tasks.iter().filter(|t| detects(t)).map(|t| t.name.as_str()).collect();
+        let place = |name: &str| dataset.tasks.iter().position(|task| task.name == name);
+        match (self, wanted, detections.as_slice()) {
+            (Target::Jsonl, None, _) => Ok(None),
+            (Target::Jsonl, Some(_), _) => {
+                Err(Error::Usage("--task chooses the boxes of coco, yolo and voc; jsonl holds every task".into()))
+            }
+            (_, Some(name), names) if !names.contains(&name) => {
+                let hint = did_you_mean(name, names.iter().copied());
+                Err(Error::Usage(format!("--task {name}: no detection task of that name here{hint}")))
+            }
+            (_, Some(name), _) => Ok(place(name)),
+            (_, None, []) => Err(Error::Usage(format!(
+                "{self} holds boxes, and this data set has no detection task: --to jsonl holds every task"
+            ))),
+            (_, None, [one]) => Ok(place(one)),
+            (_, None, several) => Err(Error::Usage(format!(
+                "{self} holds the boxes of one task, and there are {}: choose with --task, or --to jsonl for all",
+                list_some(several, 6)
+            ))),
+        }
+    }
+}
+
+fn detects(task: &Task) -> bool {
+    matches!(task.kind, TaskKind::Detect { .. })
+}
+
+/// Where every image goes, and what of it cannot go along.
+fn plan<'a>(dataset: &'a Dataset, target: Target, boxes: Option<usize>, progress: &Progress) -> Plan<'a> {
+    let samples = Split::ALL.into_iter().flat_map(|split| dataset.split(split).iter().map(move |s| (split, s)));
+    let samples: Vec<(Split, &Sample)> = samples.collect();
+    let items = Vec::with_capacity(samples.len());
+    let mut plan = Plan { target, boxes, items, lost: Vec::new(), notes: Vec::new() };
+    let sizes: Vec<Option<[usize; 2]>> = match boxes {
+        None => vec![Some([0; 2]); samples.len()],
+        Some(_) => {
+            progress.begin("reading image sizes", samples.len());
+            let size = |(_, sample): &(Split, &Sample)| {
+                progress.count(1);
+                decode::dimensions(&sample.image).ok()
+            };
+            samples.par_iter().map(size).collect()
+        }
+    };
+    let mut unreadable = Vec::new();
+    let names = names::targets(&samples, target);
+    for (((split, sample), to), size) in samples.into_iter().zip(names).zip(sizes) {
+        match size {
+            Some(size) => plan.items.push(Item { split, sample, to, size }),
+            None => unreadable.push(sample.name.as_str()),
+        }
+    }
+    if !unreadable.is_empty() {
+        let (count, some) = (count_of(unreadable.len(), "image"), list_some(&unreadable, 3));
+        plan.lost.push(format!("{count} that cannot be read ({some})"));
+    }
+    if let Some(at) = boxes {
+        for (index, task) in dataset.tasks.iter().enumerate().filter(|(index, _)| *index != at) {
+            let labelled = plan.items.iter().filter(|item| item.sample.labels[index].is_labelled()).count();
+            plan.lost.push(format!("task `{}` ({}, {labelled} labelled)", task.name, task.kind_word()));
+        }
+        box_losses(&mut plan, at);
+    }
+    plan
+}
+
+/// What boxes lose on their way into a layout of boxes.
+fn box_losses(plan: &mut Plan, task: usize) {
+    let target = plan.target;
+    let all = || plan.items.iter().flat_map(|item| item.boxes(task).unwrap_or(&[]).iter().map(move |b| (item, b)));
+    let count = |is: &dyn Fn(&Item, &LabelledBox) -> bool| all().filter(|(item, b)| is(item, b)).count();
+    let ignored = count(&|item, b| b.ignore && !b.is_whole(item.size));
+    let partial =
+        plan.items.iter().filter(|item| item.boxes(task).unwrap_or(&[]).iter().any(|b| b.is_whole(item.size)));
+    let partial = partial.count();
+    let thin = count(&|item, b| !voc::holds(&item.clipped(&b.xyxy)));
+    let beyond = count(&|item, b| item.clipped(&b.xyxy) != b.xyxy);
+    let unlabelled = plan.items.iter().filter(|item| item.boxes(task).is_none()).count();
+    let (mut lost, mut notes) = (Vec::new(), Vec::new());
+    if target == Target::Yolo && ignored > 0 {
+        lost.push(format!("{} marked to be ignored", count_of(ignored, "box")));
+    }
+    if target == Target::Voc && thin > 0 {
+        lost.push(format!("{} at most one pixel wide or high", count_of(thin, "box")));
+    }
+    if partial > 0 {
+        let images = count_of(partial, "image");
+        match target {
+            Target::Yolo => lost.push(format!(
+                "what nobody looked for in {images} annotated for some classes only (it would be taught as absent)"
+            )),
+            _ => notes.push(format!(
+                "{images} annotated for some classes only: each other class is a {} region as large as the picture",
+                if target == Target::Coco { "crowd" } else { "difficult" }
+            )),
+        }
+    }
+    if beyond > 0 && target != Target::Coco {
+        notes.push(format!("{} reaching beyond the picture clipped to it", count_of(beyond, "box")));
+    }
+    let unlabelled =
+        |what: &str| (unlabelled > 0).then(|| format!("{} {what}", count_of(unlabelled, "unlabelled image")));
+    notes.extend(match target {
+        Target::Coco => unlabelled("not mentioned in the JSON files"),
+        Target::Yolo => unlabelled(
+            "without a label file; data.yaml says `missing: unlabelled`, and other tools take them for background",
+        ),
+        Target::Voc => unlabelled("without an XML file"),
+        Target::Jsonl => None,
+    });
+    plan.lost.extend(lost);
+    plan.notes.extend(notes);
+}
+
+fn write(
+    declared: &Declaration,
+    dataset: &Dataset,
+    out: &Path,
+    transfer: Transfer,
+    plan: Plan,
+    progress: &Progress,
+) -> Result<Converted> {
+    let Plan { target, boxes, items, lost, notes } = plan;
+    let images = Split::ALL.map(|split| items.iter().filter(|item| item.split == split).count());
+    aside::write_folder(out, |dir| {
+        bring_images(dir, &items, target, transfer, progress)?;
+        let task = boxes.unwrap_or(0);
+        match target {
+            Target::Coco => coco::write(dir, &items, &declared.tasks[task], &dataset.tasks[task], task),
+            Target::Yolo => yolo::write(dir, &items, dataset, task),
+            Target::Voc => voc::write(dir, &items, &declared.tasks[task], &dataset.tasks[task], task),
+            Target::Jsonl => jsonl::write(dir, &items, declared, dataset),
+        }
+    })?;
+    Ok(Converted { out: out.to_path_buf(), images, lost, notes })
+}
+
+/// A task whose labels are all written: boxes in pixels, and the regions of classes nobody looked for among them.
+fn as_written(declared: &TaskDeclaration) -> TaskDeclaration {
+    let box_format = BoxFormat::XywhAbsolute;
+    TaskDeclaration { missing: None, labelled_categories: None, box_format, ..declared.clone() }
+}
+
+/// The folder of a split's images.
+fn image_folder(target: Target, split: Split) -> String {
+    match target {
+        Target::Coco | Target::Jsonl => split.word().into(),
+        Target::Yolo => format!("images/{}", split.word()),
+        Target::Voc => "JPEGImages".into(),
+    }
+}
+
+fn bring_images(dir: &Path, items: &[Item], target: Target, transfer: Transfer, progress: &Progress) -> Result<()> {
+    progress.begin("writing images", items.len());
+    items.par_iter().try_for_each(|item| {
+        let to = dir.join(image_folder(target, item.split)).join(&item.to);
+        make_parent(&to)?;
+        bring(&item.sample.image, &to, transfer)?;
+        progress.count(1);
+        Ok(())
+    })
+}
+
+fn bring(from: &Path, to: &Path, transfer: Transfer) -> Result<()> {
+    // The file itself: a link to a link would break where the first is moved.
+    let from = from.canonicalize().map_err(Error::io("read", from))?;
+    if transfer != Transfer::Copy {
+        match fs::hard_link(&from, to) {
+            Ok(()) => return Ok(()),
+            // An image that two splits of VOC list lies there once.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(e) if transfer == Transfer::Link => return Err(Error::io("link", &from)(e)),
+            Err(_) => {}
+        }
+    }
+    fs::copy(&from, to).map(|_| ()).map_err(Error::io("copy", &from))
+}
+
+fn make_parent(file: &Path) -> Result<()> {
+    let parent = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))
+}
+
+fn write_text(file: &Path, text: &str) -> Result<()> {
+    make_parent(file)?;
+    fs::write(file, text).map_err(Error::io("write", file))
+}
+
+/// An f32 as JSON with the digits it needs: 0.1, not 0.10000000149011612.
+fn number(value: f32) -> serde_json::Value {
+    match value.fract() == 0.0 && value.abs() < 1e7 {
+        true => (value as i64).into(),
+        false => digits(value).into(),
+    }
+}
+
+/// The number a person would write for `value`.
+fn digits(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+/// A box as left, top, width, height.
+fn xywh(&[x1, y1, x2, y2]: &boxes::Xyxy) -> [serde_json::Value; 4] {
+    [x1, y1, side(x1, x2), side(y1, y2)].map(number)
+}
+
+/// The side that gives `to` back when it is added to `from` in single precision, where there is one.
+fn side(from: f32, to: f32) -> f32 {
+    let side = to - from;
+    let written = (digits(to) - digits(from)) as f32;
+    [written, side, side.next_up(), side.next_down()].into_iter().find(|side| from + side == to).unwrap_or(side)
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Target::Coco => "coco",
+            Target::Yolo => "yolo",
+            Target::Voc => "voc",
+            Target::Jsonl => "jsonl",
+        })
+    }
+}
+
+impl fmt::Display for Converted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [train, val, test] = self.images;
+        writeln!(f, "wrote {}: {train} training, {val} validation and {test} test images", self.out.display())?;
+        self.lost.iter().try_for_each(|lost| writeln!(f, "lost: {lost}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
+    }
+}
