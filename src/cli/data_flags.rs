@@ -122,8 +122,7 @@ pub fn run(command: DataCommand) -> Result<()> {
         DataCommand::Convert(args) => args.convert(),
         DataCommand::Describe(args) => {
             let text = job::shown(|progress| describe::data_yaml(&args.data, &args.options(), progress))?;
-            print!("{text}");
-            Ok(())
+            job::say(&text)
         }
         DataCommand::Digits { dir, seed } => {
             let options = digits::DigitsOptions { seed, ..digits::DigitsOptions::default() };
@@ -139,13 +138,18 @@ impl CheckArgs {
         if !(0.0..=1.0).contains(&self.max_broken) {
             return Err(Error::Usage(format!("--max-broken {}: expected a share from 0 to 1", self.max_broken)));
         }
+        if let Some(out) = &self.fix {
+            convert::check_out(&self.data.data, out)?;
+        }
         let options = CheckOptions { open: self.data.options(), max_broken: self.max_broken };
         let examined = job::shown(|progress| check::check(&self.data.data, &options, progress))?;
-        println!("{}", examined.check);
+        // Files first: who reads the report may stop reading.
+        let fix = |out| job::shown(|progress| check::fix(&examined, out, Transfer::LinkOrCopy, progress));
+        let fixed = self.fix.as_deref().map(fix).transpose();
         self.write_json(&examined)?;
-        if let Some(out) = &self.fix {
-            let fixed = job::shown(|progress| check::fix(&examined, out, Transfer::LinkOrCopy, progress))?;
-            print!("{fixed}");
+        job::say(&format!("{}\n", examined.check))?;
+        if let Some(fixed) = fixed? {
+            job::say(&fixed.to_string())?;
         }
         examined.check.verdict()
     }
@@ -197,7 +201,6 @@ impl ConvertArgs {
             open: self.data.options(),
         };
         let converted = job::shown(|progress| convert::convert(&self.data.data, &self.out, &options, progress))?;
-        print!("{converted}");
-        Ok(())
+        job::say(&converted.to_string())
     }
 }

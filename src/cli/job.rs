@@ -1,8 +1,9 @@
 //! A long job over files, shown while it lasts: a bar on standard error where that is a terminal, else a line now and then.
 
 use crate::data::Progress;
+use crate::error::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -50,5 +51,16 @@ fn show_lines(progress: &Progress, watch: mpsc::Receiver<()>) {
         let (stage, done, total) = progress.now();
         let of = total.map_or(String::new(), |total| format!(" of {total}"));
         eprintln!("  {stage}: {done}{of} files, {} s", started.elapsed().as_secs());
+    }
+}
+
+/// Prints; that nobody reads any further is no error.
+pub fn say(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::Other(format!("cannot write to standard output: {e}")))
+        }
+        _ => Ok(()),
     }
 }

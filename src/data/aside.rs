@@ -2,11 +2,12 @@
 
 use crate::error::{Error, Result};
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// Errors: `Data` where `dir` holds something already.
 pub fn check_free(dir: &Path) -> Result<()> {
-    let occupied = dir.is_file() || fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    let occupied = dir.exists() && !dir.is_dir() || fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if occupied {
         let message = "is already there and not empty: give a new folder";
         return Err(Error::data(dir, None, message));
@@ -17,10 +18,9 @@ pub fn check_free(dir: &Path) -> Result<()> {
 /// Has `write` fill a folder that becomes `dir`, which must be absent or empty. Nothing stays behind where it fails.
 pub fn write_folder<T>(dir: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     check_free(dir)?;
-    let name = dir.file_name().map_or("data".into(), |name| name.to_string_lossy().into_owned());
-    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    let partial = parent.join(format!(".{name}.partial-{}", std::process::id()));
+    let (parent, name) = place(dir)?;
+    let dir = &parent.join(&name);
+    let partial = claim(&parent, &name)?;
     let finished = write(&partial).and_then(|value| {
         if dir.is_dir() {
             fs::remove_dir(dir).map_err(Error::io("replace", dir))?;
@@ -31,4 +31,36 @@ pub fn write_folder<T>(dir: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Re
         let _ = fs::remove_dir_all(&partial); // the first error is the one to tell
     }
     finished
+}
+
+/// The folder that `dir` lies or will lie in, links resolved, and its name there.
+///
+/// Errors: `Data` where it has no name to be given, `Io` where its parent cannot be made.
+pub fn place(dir: &Path) -> Result<(PathBuf, String)> {
+    let whole = match dir.canonicalize() {
+        Ok(whole) => whole,
+        Err(_) => {
+            let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            let parent = parent.canonicalize().map_err(Error::io("create", parent))?;
+            dir.file_name().map_or(parent.clone(), |name| parent.join(name))
+        }
+    };
+    let here = std::env::current_dir().is_ok_and(|here| here.starts_with(&whole));
+    match (whole.parent(), whole.file_name()) {
+        (Some(parent), Some(name)) if !here => Ok((parent.to_path_buf(), name.to_string_lossy().into_owned())),
+        _ => Err(Error::data(dir, None, "is the folder you are in, or around it: give the name of a new one")),
+    }
+}
+
+/// A new empty folder under a name that nothing had: what a killed process left under its number is not built upon.
+fn claim(parent: &Path, name: &str) -> Result<PathBuf> {
+    for attempt in 0.. {
+        let partial = parent.join(format!(".{name}.partial-{}-{attempt}", std::process::id()));
+        match fs::create_dir(&partial) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            made => return made.map_err(Error::io("create", &partial)).map(|()| partial),
+        }
+    }
+    unreachable!("some number is free")
 }

@@ -116,13 +116,23 @@ fn lock(images: &Mutex<HashMap<PathBuf, Arc<Image>>>) -> MutexGuard<'_, HashMap<
     images.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The name an image is kept under: 128 bits of its path, size and time of change.
+/// The name an image is kept under: 128 bits of its path, size and times of change.
 fn key(path: &Path) -> Result<String> {
     let path = std::path::absolute(path).map_err(Error::io("read", path))?;
     let found = fs::metadata(&path).map_err(Error::io("read", &path))?;
     let changed = found.modified().map_err(Error::io("read", &path))?;
-    let text = format!("{} {} {changed:?}", shown(&path), found.len());
-    Ok(format!("{:016x}{:016x}", hash_text(0, &text), hash_text(1, &text)))
+    // Who replaces a file and keeps its time cannot keep these.
+    #[cfg(unix)]
+    let identity = {
+        use std::os::unix::fs::MetadataExt;
+        (found.ino(), found.ctime(), found.ctime_nsec())
+    };
+    #[cfg(not(unix))]
+    let identity = ();
+    let text = format!("{} {} {changed:?} {identity:?}", shown(&path), found.len());
+    // A different text for the second half: equal folds of one text are equal whatever the seed.
+    let turned: String = text.chars().rev().collect();
+    Ok(format!("{:016x}{:016x}", hash_text(0, &text), hash_text(1, &turned)))
 }
 
 fn read(file: &Path) -> Option<Image> {

@@ -298,10 +298,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn allowed(&self) -> u64 {
-        match self.options.max_broken {
-            fraction if fraction <= 0.0 => 0,
-            fraction => ((f64::from(fraction) * self.samples.len() as f64) as u64).max(1),
-        }
+        broken_allowed(self.options.max_broken, self.samples.len()) as u64
     }
 
     /// Puts pieces together in order of their numbers and hands batches over until nobody takes them.
@@ -386,5 +383,15 @@ impl<T: Send + 'static> Shared<T> {
             self.options.max_broken,
             shown.join("; ")
         ))
+    }
+}
+
+/// How many of so many images may be unreadable: the share a person wrote, in whole images, and one in any case unless it is 0.
+pub fn broken_allowed(share: f32, images: usize) -> usize {
+    // As it was written: 0.01, not the 0.00999999977 that single precision makes of it.
+    let written: f64 = share.to_string().parse().unwrap_or_else(|_| f64::from(share));
+    match written > 0.0 {
+        true => ((written * images as f64 + 1e-6) as usize).max(1),
+        false => 0,
     }
 }

@@ -15,6 +15,7 @@ use super::dataset::{self, Dataset, OpenOptions, Sample, Split};
 use super::declaration::Declaration;
 use super::faults::{Faults, Findings};
 use super::formats::Remark;
+use super::pipeline::broken_allowed;
 use super::{Place, Progress, count_of};
 use crate::error::{Error, Result};
 use pixels::Seen;
@@ -135,7 +136,7 @@ fn stops(dataset: &Dataset, seen: &[Result<Seen, String>], faults: Option<String
         let broken = seen[start..start + images].iter().filter(|seen| seen.is_err()).count();
         start += images;
         // As the loader counts.
-        let allowed = if max_broken > 0.0 { ((max_broken * images as f32) as usize).max(1) } else { 0 };
+        let allowed = broken_allowed(max_broken, images);
         if broken > allowed {
             let word = split.word();
             stops.push(format!(

@@ -15,6 +15,7 @@ use crate::boxes;
 use crate::error::{Error, Result};
 use crate::task::{Label, LabelledBox, Task, TaskKind};
 use rayon::prelude::*;
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ pub struct Converted {
 ///
 /// Errors: as [`Dataset::open`]; `Usage` where something would be lost and `force` is not set, naming all of it.
 pub fn convert(path: &Path, out: &Path, options: &Options, progress: &Progress) -> Result<Converted> {
-    aside::check_free(out)?;
+    check_out(path, out)?;
     let (declared, dataset) = dataset::open_declared(path, &options.open, &mut Faults::Stop, progress)?;
     let boxes = options.target.box_task(&dataset, options.task.as_deref())?;
     let mut plan = plan(&dataset, options.target, boxes, progress);
@@ -81,6 +82,21 @@ pub fn convert(path: &Path, out: &Path, options: &Options, progress: &Progress) 
         plan.notes.extend(jsonl::renamed(&dataset));
     }
     write(&declared, &dataset, out, options.transfer, plan, progress)
+}
+
+/// Whether a data set read from `path` may be written to `out`, before anything is read.
+///
+/// Errors: `Data` where `out` is taken, or would lie among the images that are read: the next reading would find both.
+pub fn check_out(path: &Path, out: &Path) -> Result<()> {
+    aside::check_free(out)?;
+    let (parent, _) = aside::place(out)?;
+    let inside = path.is_dir() && path.canonicalize().is_ok_and(|path| parent.starts_with(path));
+    if inside {
+        let message =
+            "lies inside the data set it is made from, which would hold every image twice: give a folder beside it";
+        return Err(Error::data(out, None, message));
+    }
+    Ok(())
 }
 
 /// Writes a data set that is in memory in our own layout; nothing can be lost.
@@ -287,6 +303,10 @@ fn image_folder(target: Target, split: Split) -> String {
 
 fn bring_images(dir: &Path, items: &[Item], target: Target, transfer: Transfer, progress: &Progress) -> Result<()> {
     progress.begin("writing images", items.len());
+    // An image that two splits of VOC list lies there once.
+    let mut once = HashSet::new();
+    let items: Vec<&Item> =
+        items.iter().filter(|item| once.insert((image_folder(target, item.split), item.to.as_str()))).collect();
     items.par_iter().try_for_each(|item| {
         let to = dir.join(image_folder(target, item.split)).join(&item.to);
         make_parent(&to)?;
@@ -302,8 +322,8 @@ fn bring(from: &Path, to: &Path, transfer: Transfer) -> Result<()> {
     if transfer != Transfer::Copy {
         match fs::hard_link(&from, to) {
             Ok(()) => return Ok(()),
-            // An image that two splits of VOC list lies there once.
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+            // Two names that this file system takes for one.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(Error::io("create", to)(e)),
             Err(e) if transfer == Transfer::Link => return Err(Error::io("link", &from)(e)),
             Err(_) => {}
         }

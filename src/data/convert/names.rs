@@ -8,7 +8,8 @@ use std::path::{Component, Path};
 /// A path for every image, below its split's folder; in VOC, where all lie in one, an ID with the image's ending.
 pub fn targets<'a>(samples: &[(Split, &'a Sample)], target: Target) -> Vec<String> {
     let shared = Split::ALL.map(|split| shared_folders(samples, split));
-    // By what must differ: the path without its ending, for a label file has another; and who has it.
+    // By what must differ: the path without its ending, for a label file has another, in small letters, for some file systems
+    // tell no others; and who has it.
     let mut taken: HashMap<(Option<Split>, String), &'a Path> = HashMap::new();
     let name = |&(split, sample): &(Split, &'a Sample)| {
         let mut parts: Vec<String> = parts_of(&sample.name).skip(shared[split as usize]).map(clean).collect();
@@ -28,10 +29,11 @@ pub fn targets<'a>(samples: &[(Split, &'a Sample)], target: Target) -> Vec<Strin
         let mut free = wanted.iter().cloned().chain(numbered);
         let image = sample.image.as_path();
         // Two splits of VOC may list the same image.
-        let is_free =
-            |stem: &String| taken.get(&(space, stem.clone())).is_none_or(|other| space.is_none() && *other == image);
+        let is_free = |stem: &String| {
+            taken.get(&(space, stem.to_lowercase())).is_none_or(|other| space.is_none() && *other == image)
+        };
         let stem = free.find(is_free).unwrap_or_default();
-        taken.insert((space, stem.clone()), image);
+        taken.insert((space, stem.to_lowercase()), image);
         format!("{stem}.{ending}")
     };
     samples.iter().map(name).collect()

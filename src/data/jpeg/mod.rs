@@ -70,7 +70,6 @@ impl<'a> Jpeg<'a> {
             restart: 0,
             data: &[],
         };
-        let mut oriented = false;
         loop {
             let marker = reader.word()?;
             let length = reader.word()?.checked_sub(2)?;
@@ -80,8 +79,8 @@ impl<'a> Jpeg<'a> {
                 0xFFC4 => jpeg.huffman_tables(&mut body)?,
                 0xFFDB => jpeg.quantisation_tables(&mut body)?,
                 0xFFDD => jpeg.restart = body.word()?,
-                0xFFE1 if !oriented && body.0.starts_with(b"Exif\0\0") => {
-                    oriented = true;
+                // The last one counts, as in other decoders.
+                0xFFE1 if body.0.starts_with(b"Exif\0\0") => {
                     jpeg.orientation = Orientation::from_exif_chunk(&body.0[6..]).unwrap_or(Orientation::NoTransforms);
                 }
                 // Colours that are not YCbCr.

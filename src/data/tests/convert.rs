@@ -172,8 +172,9 @@ fn coco_files_count_from_one_and_keep_crowds() {
 fn which_boxes_and_whether_there_are_any_is_asked_first() {
     let folder = Folder::new();
     folder.images(&["a/1.png", "a/2.png", "b/3.png", "b/4.png"]);
+    let beside = Folder::new();
     let go = |options: &Options| {
-        convert(folder.path(), &folder.path().join("out"), options, &Progress::default()).unwrap_err().to_string()
+        convert(folder.path(), &beside.path().join("out"), options, &Progress::default()).unwrap_err().to_string()
     };
     assert_eq!(
         go(&options(Target::Yolo)),
@@ -223,4 +224,41 @@ fn voc_counts_from_one_and_cannot_hold_thin_boxes() {
     assert_eq!(after.train[0].labels[0], one_box(0, [10.0, 5.0, 30.0, 15.0]));
     let xml = fs::read_to_string(folder.path().join("out/Annotations/a.xml")).unwrap();
     assert!(xml.contains("<xmin>11</xmin><ymin>6</ymin><xmax>30</xmax><ymax>15</ymax>"), "{xml}");
+}
+
+#[test]
+fn what_a_killed_conversion_left_is_not_built_upon() {
+    let folder = mixed();
+    // As if this very process had begun and been killed, in another layout.
+    let left = format!("in-copy/.out.partial-{}-0", std::process::id());
+    folder.text(&format!("{left}/train/x/a.png"), "not a picture");
+    let out = folder.path().join("in-copy/out");
+    convert(&folder.path().join("in"), &out, &options(Target::Jsonl), &Progress::default()).unwrap();
+    assert_eq!(fs::read_to_string(folder.path().join(left).join("train/x/a.png")).unwrap(), "not a picture");
+    let [before, after] = ["in", "in-copy/out"].map(|name| labels(&opened(&folder, name), Split::Train).len());
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_folder_among_the_images_that_are_read_is_refused() {
+    let folder = mixed();
+    for name in ["in/out", "in/train/new/out"] {
+        let out = folder.path().join(name);
+        let said = convert(&folder.path().join("in"), &out, &options(Target::Jsonl), &Progress::default()).unwrap_err();
+        assert!(said.to_string().contains("lies inside the data set it is made from"), "{said}");
+        assert!(!out.exists());
+    }
+}
+
+#[test]
+fn names_that_differ_in_their_letters_size_only_are_told_apart() {
+    let folder = Folder::new();
+    folder.images(&["in/a/IMG.png", "in/b/img.png"]);
+    folder.text("in/metadata.csv", "file_name,xmin,ymin,xmax,ymax,class\na/IMG.png,1,1,9,9,c\nb/img.png,1,1,9,9,c\n");
+    folder.text("in/data.yaml", "train: .\nval_fraction: 0.5\ntasks: {t: {type: detect, from: {csv: metadata.csv}}}\n");
+    let out = folder.path().join("out");
+    convert(&folder.path().join("in"), &out, &options(Target::Voc), &Progress::default()).unwrap();
+    let names =
+        fs::read_dir(out.join("JPEGImages")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().to_lowercase());
+    assert_eq!(names.collect::<std::collections::HashSet<_>>().len(), 2);
 }

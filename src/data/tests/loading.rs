@@ -2,6 +2,7 @@
 
 use super::Folder;
 use crate::data::cache::Cache;
+use crate::data::pipeline::broken_allowed;
 use crate::data::{Augment, Batch, EvalLoader, LoaderOptions, Sample, TrainLoader, Variety};
 use crate::task::{Label, LabelledBox};
 use std::fs;
@@ -262,4 +263,13 @@ fn a_file_that_goes_while_training_is_broken() {
     let broken: Vec<_> = (0..10).flat_map(|_| loader.next().unwrap().broken).collect();
     assert_eq!(broken.len(), 1);
     assert!(broken[0].to_string().starts_with("5.png: cannot read: No such file"), "{}", broken[0]);
+}
+
+#[test]
+fn a_share_is_counted_as_it_was_written() {
+    for images in 1..2000 {
+        assert_eq!(broken_allowed(0.01, images), (images / 100).max(1), "{images}");
+        assert_eq!(broken_allowed(0.29, images), (images * 29 / 100).max(1), "{images}");
+        assert_eq!([broken_allowed(0.0, images), broken_allowed(1.0, images)], [0, images]);
+    }
 }
