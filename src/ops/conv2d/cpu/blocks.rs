@@ -235,7 +235,7 @@ pub(super) fn product(
     finish: impl Fn(&Piece) + Sync,
 ) {
     if geometry.filtered {
-        return winograd::product(cpu, geometry, source, packed, output, workspace, reads, finish);
+        return winograd::product(cpu, geometry, source, packed, output, workspace, finish);
     }
     let kernels = Kernels::of(cpu.isa());
     let width = geometry.columns;

@@ -8,7 +8,8 @@
 //! ±2, ∞ gave 4.5 times.
 //!
 //! **Memory.** Tiles are taken in batches whose transformed source and products fit in cache together; both live in
-//! the workspace.
+//! the workspace. How many follows from the number of threads in fprop and dgrad, where every element has a sum of its own, and
+//! from the shape alone in wgrad, where batches are added up.
 
 mod transform;
 mod wgrad;
@@ -186,7 +187,6 @@ pub(super) fn product(
     packed: &[f32],
     output: &mut [f32],
     workspace: &mut [f32],
-    reads: &[&[f32]],
     finish: impl Fn(&Piece) + Sync,
 ) {
     let (channels, columns) = (geometry.channels, geometry.columns);
@@ -218,7 +218,7 @@ pub(super) fn product(
         let written = if batch.end == tiles { rows } else { sizes.tiling.rows_before(batch.end) };
         let blocks = finished..if written == rows { rows.div_ceil(STATISTICS_ROWS) } else { written / STATISTICS_ROWS };
         finished = blocks.end;
-        finish_blocks(cpu, blocks, geometry, &output, reads, &finish);
+        finish_blocks(cpu, blocks, geometry, &output, &finish);
     }
 }
 
@@ -228,7 +228,6 @@ fn finish_blocks(
     blocks: Range<usize>,
     geometry: &Geometry,
     output: &SharedMut<f32>,
-    _reads: &[&[f32]],
     finish: &(impl Fn(&Piece) + Sync),
 ) {
     let width = Kernels::of(cpu.isa()).columns;

@@ -96,8 +96,8 @@ trait Axis<const I: usize, const O: usize> {
     /// Whether results are added to what is there.
     const ACCUMULATE: bool = false;
 
-    /// Reads values 0 to `I` by `load`, gives 0 to `O` to `store`. Closures, not arrays: arrays of registers passed by value became
-    /// calls of memcpy, which took two thirds of a transform.
+    /// Reads values 0 to `I` by `load`, gives 0 to `O` to `store`. Closures, so that one rule serves both axes, of which one reads
+    /// and the other writes a tile.
     fn apply<S: Simd>(load: impl Fn(usize) -> S, store: impl FnMut(usize, S));
 }
 
