@@ -81,13 +81,10 @@ impl CpuExecutor {
     pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) {
         self.refresh_packed(plan, segment, set);
         let memory = memory(&mut self.store, &mut self.arena, &mut self.workspace, &self.plans[plan], set);
-        let (cpu, prepared, memory) = (&self.cpu, &self.plans[plan], Lent(&memory));
-        cpu.within(move || {
-            let memory = memory.get();
-            for index in prepared.plan.nodes(segment) {
-                run_node(cpu, memory, &prepared.graph, &prepared.graph.nodes[index], scalars);
-            }
-        });
+        let prepared = &self.plans[plan];
+        for index in prepared.plan.nodes(segment) {
+            run_node(&self.cpu, &memory, &prepared.graph, &prepared.graph.nodes[index], scalars);
+        }
     }
 
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Vec<NodeTime> {
@@ -260,18 +257,6 @@ fn memory<'a>(
         store,
         set,
         trains: prepared.trains,
-    }
-}
-
-/// Lent to one of the CPU's threads while its owner waits.
-struct Lent<'a, 'b>(&'a Memory<'b>);
-
-// SAFETY: `Cpu::within` returns when the thread is done, so the memory behind the pointers is used by one caller at a time.
-unsafe impl Send for Lent<'_, '_> {}
-
-impl<'a, 'b> Lent<'a, 'b> {
-    fn get(self) -> &'a Memory<'b> {
-        self.0
     }
 }
 

@@ -4,9 +4,11 @@
 mod ceilings;
 pub mod gemm;
 pub mod memory;
+mod pool;
 pub mod simd;
 
 use crate::error::{Error, Result};
+use pool::Pool;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
@@ -104,7 +106,7 @@ fn list(isas: &[Isa]) -> String {
 pub struct Cpu {
     isa: Isa,
     threads: usize,
-    pool: rayon::ThreadPool,
+    pool: Pool,
 }
 
 impl Cpu {
@@ -126,11 +128,8 @@ impl Cpu {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("polyhead-{i}"))
-            .build()
-            .map_err(|e| Error::Other(format!("cannot start {threads} compute threads: {e}")))?;
+        let pool =
+            Pool::new(threads).map_err(|e| Error::Other(format!("cannot start {threads} compute threads: {e}")))?;
         Ok(Cpu { isa, threads, pool })
     }
 
@@ -140,15 +139,6 @@ impl Cpu {
 
     pub fn threads(&self) -> usize {
         self.threads
-    }
-
-    /// Runs `f` on one of the threads, so that what it spreads over them need not be handed to the pool and waited for op by op: a
-    /// training step of ResNet-18 with three heads at 96² took 6 to 9 % less on two cores (two interleaved pairs).
-    pub fn within<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        match self.threads {
-            1 => f(),
-            _ => self.pool.install(f),
-        }
     }
 
     /// Runs `f` compiled for this CPU's instruction set. `f` must be `#[inline(always)]` for that to mean anything:
@@ -161,7 +151,6 @@ impl Cpu {
     /// Calls `f(i)` for every `i` of `0..tasks`, spread over the threads in no particular order, each call compiled
     /// for the instruction set. `f` must be `#[inline(always)]`.
     pub fn parallel(&self, tasks: usize, f: impl Fn(usize) + Sync) {
-        use rayon::prelude::*;
         if tasks <= 1 || self.threads == 1 {
             return simd::vectorise(
                 self.isa,
@@ -175,14 +164,12 @@ impl Cpu {
             );
         }
         let isa = self.isa;
-        self.pool.install(|| {
-            (0..tasks).into_par_iter().for_each(|i| {
-                simd::vectorise(
-                    isa,
-                    #[inline(always)]
-                    || f(i),
-                )
-            })
+        self.pool.run(tasks, &|i| {
+            simd::vectorise(
+                isa,
+                #[inline(always)]
+                || f(i),
+            )
         });
     }
 

@@ -1,0 +1,332 @@
+//! Threads for jobs of microseconds. A forward pass is some hundred jobs, and a thread that sleeps between them is woken
+//! late: threads look out for the next job for a while before they sleep. Each has a range of a job's tasks of its own, the same
+//! one in every job of as many tasks, so that what an op wrote lies in the cache of the thread that reads it in the next;
+//! whoever is done takes from the others' ranges.
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::hint::spin_loop;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// How long a thread looks out before it sleeps: longer than what lies between two ops of a step.
+const LOOKOUT: Duration = Duration::from_micros(200);
+/// Looks between two at the clock.
+const LOOKS: usize = 64;
+
+/// In [`Shared::door`]: a job may be entered. The threads inside count twos.
+const OPEN: usize = 1;
+const INSIDE: usize = 2;
+
+thread_local! {
+    /// Whether this thread is running a task.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The caller's thread and `threads - 1` more.
+pub struct Pool {
+    shared: Arc<Shared>,
+    /// One job at a time.
+    turn: Mutex<()>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn new(threads: usize) -> std::io::Result<Pool> {
+        let shared = Arc::new(Shared {
+            jobs: Line::default(),
+            door: Line::default(),
+            wanted: AtomicUsize::new(0),
+            job: UnsafeCell::new(Job { run: &|_| {}, tasks: 0 }),
+            next: (0..threads).map(|_| Line::default()).collect(),
+            sleepers: (0..threads).map(|_| Sleeper::default()).collect(),
+            panic: Mutex::new(None),
+            ended: AtomicBool::new(false),
+        });
+        let mut pool = Pool { shared, turn: Mutex::new(()), workers: Vec::new() };
+        for index in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let worker = thread::Builder::new().name(format!("polyhead-{index}")).spawn(move || shared.work(index))?;
+            pool.workers.push(worker);
+        }
+        Ok(pool)
+    }
+
+    /// Calls `run(i)` for every `i` of `0..tasks` and returns when all have. Called from within a task it runs them all itself; a
+    /// second caller waits for its turn. A task's panic is the caller's.
+    pub fn run(&self, tasks: usize, run: &(dyn Fn(usize) + Sync)) {
+        if tasks <= 1 || self.workers.is_empty() || BUSY.get() {
+            return (0..tasks).for_each(run);
+        }
+        let turn = lock(&self.turn);
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime is changed. Who enters leaves before this function returns, and nobody enters later.
+        let run: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(run) };
+        // SAFETY: the door is closed and nobody inside, and this is the only caller.
+        unsafe { *shared.job.get() = Job { run, tasks } };
+        for (index, next) in shared.next.iter().enumerate() {
+            next.0.store(shared.range_start(index, tasks), Ordering::Relaxed);
+        }
+        let wanted = tasks.min(shared.next.len());
+        shared.wanted.store(wanted, Ordering::Relaxed);
+        shared.door.0.store(OPEN, Ordering::SeqCst);
+        shared.jobs.0.fetch_add(1, Ordering::SeqCst);
+        shared.sleepers[1..wanted].iter().for_each(Sleeper::wake);
+        shared.take_part(0, Job { run, tasks });
+        shared.door.0.fetch_sub(OPEN, Ordering::SeqCst);
+        shared.sleepers[0].until(|| shared.door.0.load(Ordering::SeqCst) == 0);
+        let panic = lock(&shared.panic).take();
+        drop(turn);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        self.shared.jobs.0.fetch_add(1, Ordering::SeqCst);
+        self.shared.sleepers.iter().for_each(Sleeper::wake);
+        for worker in self.workers.drain(..) {
+            let _ = worker.join(); // It catches its tasks' panics.
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    run: &'static (dyn Fn(usize) + Sync),
+    tasks: usize,
+}
+
+/// A value with cache lines (of which some machines fetch two) of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Line<T>(T);
+
+struct Shared {
+    /// Jobs so far.
+    jobs: Line<AtomicUsize>,
+    door: Line<AtomicUsize>,
+    /// Threads that the job has tasks for.
+    wanted: AtomicUsize,
+    /// Written while the door is closed and nobody inside, read inside.
+    job: UnsafeCell<Job>,
+    /// The next task of each thread's range.
+    next: Box<[Line<AtomicUsize>]>,
+    /// The caller's, then the workers'.
+    sleepers: Box<[Sleeper]>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    ended: AtomicBool,
+}
+
+// SAFETY: `job` alone is not Sync; see there.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; what it points to is Sync.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    fn range_start(&self, index: usize, tasks: usize) -> usize {
+        index * tasks / self.next.len()
+    }
+
+    fn work(&self, index: usize) {
+        let mut seen = 0;
+        loop {
+            self.sleepers[index].until(|| self.jobs.0.load(Ordering::SeqCst) != seen);
+            seen = self.jobs.0.load(Ordering::SeqCst);
+            if self.ended.load(Ordering::SeqCst) {
+                return;
+            }
+            if index < self.wanted.load(Ordering::Relaxed) && self.enter() {
+                // SAFETY: inside, where nobody writes it; the caller's writes came before the door opened.
+                let job = unsafe { *self.job.get() };
+                self.take_part(index, job);
+                if self.door.0.fetch_sub(INSIDE, Ordering::SeqCst) == INSIDE {
+                    self.sleepers[0].wake();
+                }
+            }
+        }
+    }
+
+    /// Whether the door was still open.
+    fn enter(&self) -> bool {
+        let enter = |door: usize| (door & OPEN != 0).then_some(door + INSIDE);
+        self.door.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, enter).is_ok()
+    }
+
+    /// Runs tasks, of the own range first, until none is left.
+    fn take_part(&self, index: usize, job: Job) {
+        BUSY.set(true);
+        let threads = self.next.len();
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            for owner in (index..threads).chain(0..index) {
+                let end = self.range_start(owner + 1, job.tasks);
+                loop {
+                    let task = self.next[owner].0.fetch_add(1, Ordering::Relaxed);
+                    if task >= end {
+                        break;
+                    }
+                    (job.run)(task);
+                }
+            }
+        }));
+        BUSY.set(false);
+        if let Err(panic) = done {
+            lock(&self.panic).get_or_insert(panic);
+        }
+    }
+}
+
+/// One thread's place to wait at.
+#[derive(Default)]
+struct Sleeper {
+    asleep: AtomicBool,
+    thread: Mutex<Option<Thread>>,
+}
+
+impl Sleeper {
+    /// Returns when `happened`; whoever makes that true calls [`Sleeper::wake`] after it.
+    fn until(&self, happened: impl Fn() -> bool) {
+        if (0..LOOKS).any(|_| look(&happened)) {
+            return;
+        }
+        let start = Instant::now();
+        while start.elapsed() < LOOKOUT {
+            if (0..LOOKS).any(|_| look(&happened)) {
+                return;
+            }
+        }
+        *lock(&self.thread) = Some(thread::current());
+        loop {
+            self.asleep.store(true, Ordering::SeqCst);
+            if happened() {
+                return self.asleep.store(false, Ordering::SeqCst);
+            }
+            thread::park();
+        }
+    }
+
+    fn wake(&self) {
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
+            lock(&self.thread).as_ref().into_iter().for_each(Thread::unpark);
+        }
+    }
+}
+
+fn look(happened: &impl Fn() -> bool) -> bool {
+    let happened = happened();
+    if !happened {
+        spin_loop();
+    }
+    happened
+}
+
+/// Nothing panics while it holds one of these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(pool: &Pool, tasks: usize) -> Vec<usize> {
+        let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+        pool.run(tasks, &|i| {
+            counts[i].fetch_add(1, Ordering::Relaxed);
+        });
+        counts.into_iter().map(AtomicUsize::into_inner).collect()
+    }
+
+    #[test]
+    fn every_task_runs_once() {
+        for threads in [1, 2, 3, 8] {
+            let pool = Pool::new(threads).unwrap();
+            for tasks in (0..40).chain([1000]) {
+                assert_eq!(counts(&pool, tasks), vec![1; tasks], "{threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn what_tasks_wrote_is_seen_after_and_by_the_next_job() {
+        let pool = Pool::new(4).unwrap();
+        let cells: Vec<AtomicUsize> = (0..64).map(AtomicUsize::new).collect();
+        for round in 0..20_000 {
+            pool.run(64, &|i| {
+                let left = cells[(i + 63) % 64].load(Ordering::Relaxed) / 65_536;
+                assert!(left == round || left == round + 1, "{left} in round {round}");
+                cells[i].fetch_add(65_536, Ordering::Relaxed);
+            });
+            assert!(cells.iter().all(|c| c.load(Ordering::Relaxed) / 65_536 == round + 1));
+        }
+    }
+
+    #[test]
+    fn a_thread_that_slept_is_woken() {
+        let pool = Pool::new(2).unwrap();
+        for _ in 0..20 {
+            thread::sleep(5 * LOOKOUT);
+            // Neither task ends before both began: the worker must have come.
+            let both = std::sync::Barrier::new(2);
+            pool.run(2, &|_| {
+                both.wait();
+            });
+        }
+    }
+
+    #[test]
+    fn a_caller_sleeps_until_the_last_task_is_done() {
+        let pool = Pool::new(2).unwrap();
+        let (both, done) = (std::sync::Barrier::new(2), AtomicUsize::new(0));
+        let caller = thread::current().id();
+        pool.run(2, &|_| {
+            both.wait();
+            if thread::current().id() != caller {
+                thread::sleep(20 * LOOKOUT);
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(done.into_inner(), 2);
+    }
+
+    #[test]
+    fn a_job_within_a_task_and_two_callers_come_to_an_end() {
+        let pool = Pool::new(3).unwrap();
+        let sum = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        pool.run(5, &|_| {
+                            pool.run(4, &|_| {
+                                sum.fetch_add(1, Ordering::Relaxed);
+                            });
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(sum.into_inner(), 2 * 200 * 20);
+    }
+
+    #[test]
+    fn a_tasks_panic_reaches_the_caller_and_leaves_the_pool_whole() {
+        let pool = Pool::new(3).unwrap();
+        for bad in 0..9 {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(9, &|i| assert!(i != bad, "task {i} fails"));
+            }));
+            let message = *caught.unwrap_err().downcast::<String>().unwrap();
+            assert_eq!(message, format!("task {bad} fails"));
+            assert_eq!(counts(&pool, 7), vec![1; 7]);
+        }
+    }
+}
