@@ -22,7 +22,7 @@ pub const A_AHEAD: usize = 8;
 /// f32 in a cache line.
 const LINE: usize = 16;
 
-/// `output[i][j] = Σ over taps t, depth d: pointers[t][i][d] · panel[taps[t]][d][j]`.
+/// `output[i][j] = finish(Σ over taps t, depth d: pointers[t][i][d] · panel[taps[t]][d][j])`.
 pub struct GatherTile<'a> {
     /// `[taps, rows]`: where row i's `depth` values for a tap begin.
     pub pointers: &'a [*const f32],
@@ -38,6 +38,50 @@ pub struct GatherTile<'a> {
     pub next_offset: usize,
     /// Columns to write, at most the tile's.
     pub columns: usize,
+    /// Asked for in every step of the reduction, `ahead_step` further each time: of the panel after this one. Any addresses.
+    pub ahead: *const f32,
+    pub ahead_step: usize,
+    /// Element 0 of the matrix the outputs lie in.
+    pub origin: *const f32,
+    pub finish: Finish,
+}
+
+/// What becomes of a sum on its way to memory: `act(sum · scale + shift + addend)`.
+#[derive(Clone, Copy)]
+pub struct Finish {
+    /// `[columns]`, or null for 1.
+    pub scale: *const f32,
+    /// `[columns]`, or null for 0.
+    pub shift: *const f32,
+    /// Element 0 of a matrix of the outputs' shape, or null for 0.
+    pub addend: *const f32,
+    pub relu: bool,
+}
+
+impl Finish {
+    /// The sum itself.
+    pub const NOTHING: Finish =
+        Finish { scale: std::ptr::null(), shift: std::ptr::null(), addend: std::ptr::null(), relu: false };
+
+    /// For the sum of column `column` (and its neighbours) that goes `offset` bytes into the matrix.
+    ///
+    /// # Safety
+    /// The pointers that are not null are readable for a register from there.
+    #[inline(always)]
+    pub unsafe fn apply<S: Simd>(&self, sum: S, column: usize, offset: usize) -> S {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let value = match (self.scale.is_null(), self.shift.is_null()) {
+                (true, true) => sum,
+                (true, false) => sum.add(S::load(self.shift.add(column))),
+                (false, true) => sum.mul(S::load(self.scale.add(column))),
+                (false, false) => sum.fma(S::load(self.scale.add(column)), S::load(self.shift.add(column))),
+            };
+            let value =
+                if self.addend.is_null() { value } else { value.add(S::load(self.addend.wrapping_byte_add(offset))) };
+            if self.relu { value.or_at_least(value.like(0.0)) } else { value }
+        }
+    }
 }
 
 /// `output[i][j] += Σ over depth d: a[d][a_offset + i] · b[d][b_offset + j]`.
@@ -53,13 +97,6 @@ pub struct OuterTile<'a> {
     pub output: *mut f32,
     pub output_stride: usize,
     pub columns: usize,
-}
-
-/// What becomes of the values a tile is written over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Store {
-    Overwrite,
-    Accumulate,
 }
 
 /// The micro-kernels of one instruction set.
@@ -105,7 +142,8 @@ impl Kernels {
 
     /// # Safety
     /// The machine has the instruction set; `rows` is 1 to the tile's; `pointers` holds `rows` for each of `taps`, each
-    /// readable for `depth`; the panel holds every tap named; `rows` outputs are writable for `columns`.
+    /// readable for `depth`; the panel holds every tap named; `rows` outputs are writable for `columns`, and what `finish` names is
+    /// readable for as many.
     #[inline]
     pub unsafe fn gather(&self, rows: usize, tile: &GatherTile) {
         debug_assert_eq!(tile.pointers.len(), tile.taps.len() * rows);
@@ -185,6 +223,7 @@ unsafe fn gather_tile<S: Simd, const ROWS: usize>(tile: &GatherTile) {
     unsafe {
         let mut sums = [[S::splat(0.0); 2]; ROWS]; // [rows, 2 registers]
         let mut pointers = tile.pointers.as_ptr();
+        let mut ahead = tile.ahead;
         for &tap in tile.taps {
             let a: [*const f32; ROWS] = std::array::from_fn(|i| *pointers.add(i));
             pointers = pointers.add(ROWS);
@@ -192,6 +231,8 @@ unsafe fn gather_tile<S: Simd, const ROWS: usize>(tile: &GatherTile) {
             for d in 0..tile.depth {
                 let (left, right) = (S::load(b), S::load(b.add(S::LANES)));
                 prefetch_rows::<S>(tile, d);
+                prefetch(Prefetch::ReadFromL2, ahead);
+                ahead = ahead.wrapping_add(tile.ahead_step);
                 b = b.add(2 * S::LANES);
                 for i in 0..ROWS {
                     let value = S::splat(*a[i].add(d));
@@ -201,8 +242,49 @@ unsafe fn gather_tile<S: Simd, const ROWS: usize>(tile: &GatherTile) {
             }
         }
         for (i, row) in sums.iter().enumerate() {
-            store_row(row, tile.outputs[i], tile.columns, Store::Overwrite);
+            finish_row(tile, row, tile.outputs[i]);
         }
+    }
+}
+
+/// # Safety
+/// `to` is writable for the tile's columns, at most two registers, and what `finish` names readable.
+#[inline(always)]
+unsafe fn finish_row<S: Simd>(tile: &GatherTile, row: &[S; 2], to: *mut f32) {
+    // SAFETY: whole registers only where the caller promises that many columns; the stack row is MAX_COLUMNS wide.
+    unsafe {
+        if tile.columns == 2 * S::LANES {
+            let offset = to.addr().wrapping_sub(tile.origin.addr());
+            tile.finish.apply(row[0], 0, offset).store(to);
+            let to = to.add(S::LANES);
+            tile.finish.apply(row[1], S::LANES, offset.wrapping_add(4 * S::LANES)).store(to);
+        } else {
+            let mut values = [0.0f32; MAX_COLUMNS];
+            row[0].store(values.as_mut_ptr());
+            row[1].store(values.as_mut_ptr().add(S::LANES));
+            finish_part(tile, &values, to);
+        }
+    }
+}
+
+/// A row that ends within a register. A function of its own, so that the sums of the others stay in registers.
+///
+/// # Safety
+/// As [`finish_row`].
+#[inline(never)]
+unsafe fn finish_part(tile: &GatherTile, sums: &[f32; MAX_COLUMNS], to: *mut f32) {
+    let Finish { scale, shift, addend, relu } = tile.finish;
+    let or = |values: *const f32, column: usize, other: f32| match values.is_null() {
+        true => other,
+        // SAFETY: the caller promises the tile's columns.
+        false => unsafe { *values.wrapping_add(column) },
+    };
+    let offset = to.addr().wrapping_sub(tile.origin.addr());
+    let addend = if addend.is_null() { addend } else { addend.wrapping_byte_add(offset) };
+    for (column, sum) in sums[..tile.columns].iter().enumerate() {
+        let value = sum * or(scale, column, 1.0) + or(shift, column, 0.0) + or(addend, column, 0.0);
+        // SAFETY: as above.
+        unsafe { *to.add(column) = if relu && value < 0.0 { 0.0 } else { value } };
     }
 }
 
@@ -259,7 +341,7 @@ unsafe fn outer_tile<S: Simd, const ROWS: usize>(tile: &OuterTile) {
         }
         for (i, row) in sums.iter().enumerate() {
             let output = tile.output.add(i * tile.output_stride);
-            store_row(row, output, tile.columns, Store::Accumulate);
+            accumulate_row(row, output, tile.columns);
         }
     }
 }
@@ -267,27 +349,19 @@ unsafe fn outer_tile<S: Simd, const ROWS: usize>(tile: &OuterTile) {
 /// # Safety
 /// `to` is writable for `columns`, at most two registers.
 #[inline(always)]
-unsafe fn store_row<S: Simd>(row: &[S; 2], to: *mut f32, columns: usize, store: Store) {
+unsafe fn accumulate_row<S: Simd>(row: &[S; 2], to: *mut f32, columns: usize) {
     // SAFETY: whole registers only where the caller promises that many columns; the stack row is MAX_COLUMNS wide.
     unsafe {
         if columns == 2 * S::LANES {
-            let [mut left, mut right] = *row;
-            if store == Store::Accumulate {
-                left = left.add(S::load(to));
-                right = right.add(S::load(to.add(S::LANES)));
-            }
-            left.store(to);
-            right.store(to.add(S::LANES));
+            let [left, right] = *row;
+            left.add(S::load(to)).store(to);
+            right.add(S::load(to.add(S::LANES))).store(to.add(S::LANES));
         } else {
             let mut values = [0.0f32; MAX_COLUMNS];
             row[0].store(values.as_mut_ptr());
             row[1].store(values.as_mut_ptr().add(S::LANES));
             for (j, value) in values[..columns].iter().enumerate() {
-                let to = to.add(j);
-                match store {
-                    Store::Overwrite => *to = *value,
-                    Store::Accumulate => *to += *value,
-                }
+                *to.add(j) += *value;
             }
         }
     }

@@ -93,6 +93,9 @@ pub trait Simd: Copy {
     fn sub(self, other: Self) -> Self;
 
     fn mul(self, other: Self) -> Self;
+
+    /// The larger of the two; NaN where this is NaN.
+    fn or_at_least(self, floor: Self) -> Self;
 }
 
 /// Four lanes as an array: what the compiler makes of it on any machine.
@@ -143,6 +146,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
         Portable(std::array::from_fn(|i| self.0[i] * other.0[i]))
+    }
+
+    #[inline(always)]
+    fn or_at_least(self, floor: Self) -> Self {
+        Portable(std::array::from_fn(|i| if self.0[i] < floor.0[i] { floor.0[i] } else { self.0[i] }))
     }
 }
 
@@ -208,6 +216,12 @@ mod x86 {
             // SAFETY: the value proves AVX-512.
             F32x16(unsafe { _mm512_mul_ps(self.0, other.0) })
         }
+
+        #[inline(always)]
+        fn or_at_least(self, floor: Self) -> Self {
+            // SAFETY: the value proves AVX-512. Where one is NaN the second operand comes out.
+            F32x16(unsafe { _mm512_max_ps(floor.0, self.0) })
+        }
     }
 
     /// AVX2 with FMA.
@@ -263,6 +277,12 @@ mod x86 {
         fn mul(self, other: Self) -> Self {
             // SAFETY: the value proves AVX2.
             F32x8(unsafe { _mm256_mul_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn or_at_least(self, floor: Self) -> Self {
+            // SAFETY: the value proves AVX2. Where one is NaN the second operand comes out.
+            F32x8(unsafe { _mm256_max_ps(floor.0, self.0) })
         }
     }
 }
@@ -328,6 +348,12 @@ mod neon {
         fn mul(self, other: Self) -> Self {
             // SAFETY: every aarch64 has NEON.
             F32x4(unsafe { vmulq_f32(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn or_at_least(self, floor: Self) -> Self {
+            // SAFETY: every aarch64 has NEON. Where one is NaN, NaN comes out.
+            F32x4(unsafe { vmaxq_f32(self.0, floor.0) })
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::STATISTICS_ROWS;
 use super::geometry::{Geometry, Pixel};
 use super::winograd;
-use crate::device::cpu::gemm::{AHEAD, GatherTile, Kernels};
+use crate::device::cpu::gemm::{AHEAD, Finish, GatherTile, Kernels};
 use crate::device::cpu::simd::{Prefetch, prefetch};
 use crate::device::cpu::{Cpu, SharedMut};
 use std::cell::RefCell;
@@ -220,63 +220,124 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Writes the whole product and calls `finish` on each piece. `finish` must be `#[inline(always)]`; what it reads at the
-/// piece's place, `reads` (or empty slices), is asked for tile by tile: the reducing dgrad of 56² × 256 columns in a batch
-/// of 8 took 10.8 ms in place of 14.0 on one core of a Zen 4 (least of five).
-#[allow(clippy::too_many_arguments)]
-pub(super) fn product(
-    cpu: &Cpu,
-    geometry: &Geometry,
-    source: &[f32],
-    packed: &[f32],
-    output: &mut [f32],
-    workspace: &mut [f32],
-    reads: &[&[f32]],
-    finish: impl Fn(&Piece) + Sync,
-) {
-    if geometry.filtered {
-        return winograd::product(cpu, geometry, source, packed, output, workspace, finish);
+/// `act(value · scale + shift + addend)`.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Each<'a> {
+    /// `[columns]`
+    pub scale: Option<&'a [f32]>,
+    /// `[columns]`
+    pub shift: Option<&'a [f32]>,
+    /// As long as the written matrix.
+    pub addend: Option<&'a [f32]>,
+    pub relu: bool,
+}
+
+/// What becomes of the written matrix on its way to memory.
+pub(super) enum Finishing<'a, F> {
+    /// In the registers.
+    Each(Each<'a>),
+    /// Piece by piece in the cache, by a closure that reads `reads` (some may be empty) at the piece's place.
+    Pieces { reads: &'a [&'a [f32]], finish: F },
+}
+
+impl<F> Finishing<'_, F> {
+    /// What the registers do to columns from `column` on.
+    pub fn in_registers(&self, column: usize) -> Finish {
+        let Finishing::Each(each) = self else { return Finish::NOTHING };
+        let start = |values: Option<&[f32]>, at: usize| values.map_or(std::ptr::null(), |v| v[at..].as_ptr());
+        Finish {
+            scale: start(each.scale, column),
+            shift: start(each.shift, column),
+            addend: start(each.addend, 0),
+            relu: each.relu,
+        }
     }
-    let kernels = Kernels::of(cpu.isa());
-    let width = geometry.columns;
-    let panels = width.div_ceil(kernels.columns);
-    let blocks = geometry.rows().div_ceil(STATISTICS_ROWS);
-    if blocks * panels == 0 {
-        return;
+
+    /// The matrices that are read where the product is written.
+    fn reads(&self) -> &[&[f32]] {
+        match self {
+            Finishing::Each(each) => each.addend.as_slice(),
+            Finishing::Pieces { reads, .. } => reads,
+        }
     }
-    // Whole rows where there are blocks enough for the threads: a block's pixels then stay in L2 for all panels.
-    let groups = (4 * cpu.threads()).div_ceil(blocks).min(panels);
-    let output = SharedMut::new(output);
-    cpu.parallel(
-        blocks * groups,
-        #[inline(always)]
-        |task| {
-            let (group, block) = (task / blocks, task % blocks);
-            let rows = block * STATISTICS_ROWS..geometry.rows().min((block + 1) * STATISTICS_ROWS);
-            Plan::with(
-                #[inline(always)]
-                |plan| {
-                    plan.fill(geometry, source, rows.clone(), kernels.rows);
-                    for panel in group * panels / groups..(group + 1) * panels / groups {
-                        let first = panel * kernels.columns;
-                        let piece = Piece {
-                            block,
-                            rows: rows.clone(),
-                            columns: first..width.min(first + kernels.columns),
-                            output: &output,
-                            width,
-                        };
-                        multiply(kernels, geometry, plan, packed, reads, &piece);
-                        finish(&piece);
-                    }
-                },
-            );
-        },
-    );
+}
+
+/// A product to compute, as a whole.
+pub(super) struct Product<'a> {
+    pub cpu: &'a Cpu,
+    pub geometry: &'a Geometry,
+    pub source: &'a [f32],
+    pub packed: &'a [f32],
+    pub output: &'a mut [f32],
+    pub workspace: &'a mut [f32],
+}
+
+impl Product<'_> {
+    pub fn each(self, each: Each) {
+        let (len, columns) = (self.output.len(), self.geometry.columns);
+        assert!([each.scale, each.shift].into_iter().flatten().all(|values| values.len() == columns));
+        assert!(each.addend.is_none_or(|addend| addend.len() == len));
+        self.run(Finishing::<fn(&Piece)>::Each(each));
+    }
+
+    /// `finish` must be `#[inline(always)]`. What it reads is asked for tile by tile: the reducing dgrad of 56² × 256 columns in a
+    /// batch of 8 took 10.8 ms in place of 14.0 on one core of a Zen 4 (least of five).
+    pub fn by_pieces(self, reads: &[&[f32]], finish: impl Fn(&Piece) + Sync) {
+        self.run(Finishing::Pieces { reads, finish });
+    }
+
+    fn run<F: Fn(&Piece) + Sync>(self, finishing: Finishing<F>) {
+        if self.geometry.filtered {
+            return winograd::product(self, finishing);
+        }
+        let Product { cpu, geometry, source, packed, output, .. } = self;
+        let kernels = Kernels::of(cpu.isa());
+        let width = geometry.columns;
+        let panels = width.div_ceil(kernels.columns);
+        let blocks = geometry.rows().div_ceil(STATISTICS_ROWS);
+        if blocks * panels == 0 {
+            return;
+        }
+        // Whole rows where there are blocks enough for the threads: a block's pixels then stay in L2 for all panels.
+        let groups = (4 * cpu.threads()).div_ceil(blocks).min(panels);
+        let output = SharedMut::new(output);
+        cpu.parallel(
+            blocks * groups,
+            #[inline(always)]
+            |task| {
+                let (group, block) = (task / blocks, task % blocks);
+                let rows = block * STATISTICS_ROWS..geometry.rows().min((block + 1) * STATISTICS_ROWS);
+                Plan::with(
+                    #[inline(always)]
+                    |plan| {
+                        plan.fill(geometry, source, rows.clone(), kernels.rows);
+                        for panel in group * panels / groups..(group + 1) * panels / groups {
+                            let first = panel * kernels.columns;
+                            let columns = first..width.min(first + kernels.columns);
+                            let piece = Piece { block, rows: rows.clone(), columns, output: &output, width };
+                            let finish = finishing.in_registers(first);
+                            multiply(kernels, geometry, plan, packed, finishing.reads(), finish, &piece);
+                            if let Finishing::Pieces { finish, .. } = &finishing {
+                                finish(&piece);
+                            }
+                        }
+                    },
+                );
+            },
+        );
+    }
 }
 
 /// All tiles of one block times one panel.
-fn multiply(kernels: &Kernels, geometry: &Geometry, plan: &Plan, packed: &[f32], reads: &[&[f32]], piece: &Piece) {
+fn multiply(
+    kernels: &Kernels,
+    geometry: &Geometry,
+    plan: &Plan,
+    packed: &[f32],
+    reads: &[&[f32]],
+    finish: Finish,
+    piece: &Piece,
+) {
     let panel_len = geometry.taps() * geometry.depth() * kernels.columns;
     let panel = &packed[piece.columns.start / kernels.columns * panel_len..][..panel_len];
     for (index, tile) in plan.tiles.iter().enumerate() {
@@ -293,6 +354,7 @@ fn multiply(kernels: &Kernels, geometry: &Geometry, plan: &Plan, packed: &[f32],
             }
         }
         let (next, next_offset) = plan.next(geometry, index);
+        let (ahead, ahead_step) = ahead(panel, kernels.columns, index, plan.tiles.len());
         let tile = GatherTile {
             pointers: &plan.pointers[tile.pointers.clone()],
             taps: &plan.taps[tile.taps.clone()],
@@ -302,9 +364,20 @@ fn multiply(kernels: &Kernels, geometry: &Geometry, plan: &Plan, packed: &[f32],
             next_offset,
             outputs: &outputs,
             columns: piece.columns.len(),
+            ahead,
+            ahead_step,
+            origin: piece.output.pointer(0..0),
+            finish,
         };
         // SAFETY: the kernels are those of the CPU's instruction set; every pointer was taken from a slice of `depth`
-        // values or of the piece's columns, which no other task touches, and the panel holds all taps.
+        // values or of the piece's columns, which no other task touches, and the panel holds all taps. What `finish`
+        // names was checked to be as long as the columns and the matrix.
         unsafe { kernels.gather(pixels.len(), &tile) };
     }
+}
+
+/// What tile `index` of `tiles` asks for of the panel after `panel`: all of it once the last tile has run. Without, every panel's first
+/// tile waits for memory where a network's weights do not fit in cache.
+pub(super) fn ahead(panel: &[f32], columns: usize, index: usize, tiles: usize) -> (*const f32, usize) {
+    (panel.as_ptr().wrapping_add(panel.len() + panel.len() * index / tiles), columns / tiles.min(columns))
 }

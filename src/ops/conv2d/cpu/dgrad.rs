@@ -1,7 +1,7 @@
-//! The gradient with respect to the input: the shared product on dy with transposed weights, and its epilogues over
-//! each piece while it is in L1. With a stride, pixels of one phase share a tile, so no product with a zero is computed.
+//! The gradient with respect to the input: the shared product on dy with transposed weights, with its epilogues in the registers
+//! or over each piece while it is in cache. With a stride, pixels of one phase share a tile, so no product with a zero is computed.
 
-use super::blocks::{Piece, product};
+use super::blocks::{Each, Piece, Product};
 use super::fprop::{STRIP, window};
 use super::geometry::Geometry;
 use super::winograd;
@@ -32,47 +32,20 @@ pub fn dgrad(
     let geometry = &Geometry::dgrad(problem);
     assert_eq!(dy.len(), problem.output_len());
     assert_eq!(dx.len(), problem.input_len());
+    let product = Product { cpu, geometry, source: dy, packed, output: dx, workspace };
     match epilogue {
-        DgradEpilogue::Plain => product(cpu, geometry, dy, packed, dx, workspace, &[], |_| {}),
-        DgradEpilogue::Add(addend) => product(
-            cpu,
-            geometry,
-            dy,
-            packed,
-            dx,
-            workspace,
-            &[addend],
-            #[inline(always)]
-            |piece| add(piece, addend),
-        ),
+        DgradEpilogue::Plain => product.each(Each::default()),
+        DgradEpilogue::Add(addend) => product.each(Each { addend: Some(addend), ..Each::default() }),
         DgradEpilogue::Reduce { addend, mask, y, moments, partials } => {
             let blocks = problem.input_rows().div_ceil(STATISTICS_ROWS);
             assert_eq!(partials.len(), blocks * 2 * problem.c);
             let reads = [addend.unwrap_or_default(), mask.unwrap_or_default(), y];
             let reduce = Reduce { addend, mask, y, moments, partials: SharedMut::new(partials) };
-            product(
-                cpu,
-                geometry,
-                dy,
-                packed,
-                dx,
-                workspace,
+            product.by_pieces(
                 &reads,
                 #[inline(always)]
                 |piece| reduce.piece(piece),
-            )
-        }
-    }
-}
-
-#[inline(always)]
-fn add(piece: &Piece, addend: &[f32]) {
-    for row in piece.rows.clone() {
-        let addend = &addend[row * piece.width..][piece.columns.clone()];
-        // SAFETY: inside the piece, one row at a time.
-        let dx = unsafe { piece.row(row, piece.columns.clone()) };
-        for (dx, a) in dx.iter_mut().zip(addend) {
-            *dx += a;
+            );
         }
     }
 }

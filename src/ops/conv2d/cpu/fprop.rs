@@ -1,6 +1,6 @@
-//! The forward convolution: the shared product, and its epilogues over each piece while it is in L1.
+//! The forward convolution: the shared product, with its epilogues in the registers or over each piece while it is in cache.
 
-use super::blocks::{Piece, product};
+use super::blocks::{Each, Piece, Product};
 use super::geometry::Geometry;
 use super::winograd;
 use super::{Epilogue, STATISTICS_ROWS};
@@ -33,89 +33,24 @@ pub fn fprop(
     let geometry = &Geometry::fprop(problem);
     assert_eq!(x.len(), problem.input_len());
     assert_eq!(y.len(), problem.output_len());
+    let product = Product { cpu, geometry, source: x, packed, output: y, workspace };
     match epilogue {
-        Epilogue::Plain => product(cpu, geometry, x, packed, y, workspace, &[], |_| {}),
-        Epilogue::Bias(bias) => product(
-            cpu,
-            geometry,
-            x,
-            packed,
-            y,
-            workspace,
-            &[],
-            #[inline(always)]
-            |piece| add_bias(piece, bias),
-        ),
+        Epilogue::Plain => product.each(Each::default()),
+        Epilogue::Bias(bias) => product.each(Each { shift: Some(bias), ..Each::default() }),
+        Epilogue::Affine { affine, residual, relu } => {
+            let (scale, shift) = affine.split_at(problem.k);
+            product.each(Each { scale: Some(scale), shift: Some(shift), addend: residual, relu });
+        }
         Epilogue::Statistics(partials) => {
             assert_eq!(partials.len(), problem.rows().div_ceil(STATISTICS_ROWS) * 2 * problem.k);
             let partials = SharedMut::new(partials);
-            product(
-                cpu,
-                geometry,
-                x,
-                packed,
-                y,
-                workspace,
+            product.by_pieces(
                 &[],
                 #[inline(always)]
                 |piece| statistics(piece, &partials),
-            )
-        }
-        Epilogue::Affine { affine, residual, relu } => product(
-            cpu,
-            geometry,
-            x,
-            packed,
-            y,
-            workspace,
-            residual.as_slice(),
-            #[inline(always)]
-            |piece| transform(piece, affine, residual, relu),
-        ),
-    }
-}
-
-#[inline(always)]
-fn add_bias(piece: &Piece, bias: &[f32]) {
-    let bias = &bias[piece.columns.clone()];
-    for row in piece.rows.clone() {
-        // SAFETY: inside the piece, one row at a time.
-        let y = unsafe { piece.row(row, piece.columns.clone()) };
-        for (y, b) in y.iter_mut().zip(bias) {
-            *y += b;
+            );
         }
     }
-}
-
-#[inline(always)]
-fn transform(piece: &Piece, affine: &[f32], residual: Option<&[f32]>, relu: bool) {
-    let (scale, shift) = affine.split_at(piece.width);
-    let (scale, shift) = (&scale[piece.columns.clone()], &shift[piece.columns.clone()]);
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    for row in piece.rows.clone() {
-        // SAFETY: inside the piece, one row at a time.
-        let y = unsafe { piece.row(row, piece.columns.clone()) };
-        let coefficients = scale.iter().zip(shift);
-        match residual {
-            None => {
-                for (y, (a, b)) in y.iter_mut().zip(coefficients) {
-                    *y = floor_at(*y * a + b, floor);
-                }
-            }
-            Some(residual) => {
-                let residual = &residual[row * piece.width..][piece.columns.clone()];
-                for ((y, (a, b)), z) in y.iter_mut().zip(coefficients).zip(residual) {
-                    *y = floor_at(*y * a + b + z, floor);
-                }
-            }
-        }
-    }
-}
-
-/// ReLU for a floor of 0. A NaN stays one: a diverged network must not look like a dead one.
-#[inline(always)]
-fn floor_at(value: f32, floor: f32) -> f32 {
-    if value < floor { floor } else { value }
 }
 
 #[inline(always)]

@@ -17,9 +17,9 @@ mod wgrad;
 pub(super) use wgrad::{wgrad, wgrad_workspace};
 
 use super::STATISTICS_ROWS;
-use super::blocks::Piece;
+use super::blocks::{Finishing, Piece, Product, ahead};
 use super::geometry::Geometry;
-use crate::device::cpu::gemm::{AHEAD, GatherTile, Kernels, MAX_COLUMNS};
+use crate::device::cpu::gemm::{AHEAD, Finish, GatherTile, Kernels, MAX_COLUMNS};
 use crate::device::cpu::{Cpu, Isa, SharedMut};
 use crate::ops::conv2d::Problem;
 use std::ops::Range;
@@ -178,17 +178,9 @@ pub(super) fn workspace(cpu: &Cpu, images: [usize; 3], channels: usize, columns:
     Sizes::of(cpu, images, channels, columns).lens(channels).iter().sum()
 }
 
-/// As [`super::blocks::product`] by minimal filtering; `packed` from [`pack`].
-#[allow(clippy::too_many_arguments)]
-pub(super) fn product(
-    cpu: &Cpu,
-    geometry: &Geometry,
-    source: &[f32],
-    packed: &[f32],
-    output: &mut [f32],
-    workspace: &mut [f32],
-    finish: impl Fn(&Piece) + Sync,
-) {
+/// As a plain product by minimal filtering; its weights from [`pack_fprop`] or [`pack_dgrad`].
+pub(super) fn product<F: Fn(&Piece) + Sync>(product: Product, finishing: Finishing<F>) {
+    let Product { cpu, geometry, source, packed, output, workspace } = product;
     let (channels, columns) = (geometry.channels, geometry.columns);
     let sizes = Sizes::of(cpu, geometry.images(), channels, columns);
     let [source_len, product_len, zeros] = sizes.lens(channels);
@@ -213,12 +205,13 @@ pub(super) fn product(
         let batch = start..tiles.min(start + sizes.batch);
         step.transform(source, zeros, batch.clone());
         step.multiply(packed, batch.len());
-        step.write(&output, batch.clone());
+        step.write(&output, batch.clone(), &finishing);
+        let Finishing::Pieces { finish, .. } = &finishing else { continue };
         // Blocks of statistics that this batch completed, while they are still in cache.
         let written = if batch.end == tiles { rows } else { sizes.tiling.rows_before(batch.end) };
         let blocks = finished..if written == rows { rows.div_ceil(STATISTICS_ROWS) } else { written / STATISTICS_ROWS };
         finished = blocks.end;
-        finish_blocks(cpu, blocks, geometry, &output, &finish);
+        finish_blocks(cpu, blocks, geometry, &output, finish);
     }
 }
 
@@ -284,6 +277,7 @@ impl Step<'_> {
         let (kernels, from, to) = (self.kernels, self.sizes.source, self.sizes.product);
         let panel_len = self.channels * kernels.columns;
         let weight = &packed[(point * self.columns.div_ceil(kernels.columns) + panel) * panel_len..][..panel_len];
+        let count = kernels.tiles(tiles);
         let first = panel * kernels.columns;
         let columns = kernels.columns.min(self.columns - first);
         // Checked as a whole; rows after the last are only asked for.
@@ -291,7 +285,8 @@ impl Step<'_> {
         let rows_from = self.transformed.pointer(start..start + (tiles - 1) * from.pitch + self.channels).cast_const();
         let start = point * to.plane + first;
         let rows_to = self.products.pointer(start..start + (tiles - 1) * to.pitch + columns);
-        for index in 0..kernels.tiles(tiles) {
+        for index in 0..count {
+            let (ahead, ahead_step) = ahead(weight, kernels.columns, index, count);
             let rows = kernels.tile(tiles, index);
             let pointers: [*const f32; 2 * AHEAD] =
                 std::array::from_fn(|i| rows_from.wrapping_add((rows.start + i) * from.pitch));
@@ -306,6 +301,10 @@ impl Step<'_> {
                 next: next.unwrap_or_else(|| unreachable!("a tile has at most AHEAD rows")),
                 next_offset: 0,
                 columns,
+                ahead,
+                ahead_step,
+                origin: rows_to,
+                finish: Finish::NOTHING,
             };
             // SAFETY: the kernels are those of the CPU's instruction set; every pointer was taken from a range of `channels`
             // values or of the panel's columns, which no other task touches.
@@ -313,8 +312,8 @@ impl Step<'_> {
         }
     }
 
-    /// Aᵀ m A of every tile's products, to the pixels that exist.
-    fn write(&self, output: &SharedMut<f32>, tiles: Range<usize>) {
+    /// `finish` of Aᵀ m A of every tile's products, to the pixels that exist.
+    fn write<F: Sync>(&self, output: &SharedMut<f32>, tiles: Range<usize>, finishing: &Finishing<F>) {
         let tiling = &self.sizes.tiling;
         self.cpu.parallel(
             tiles.len().div_ceil(TASK_TILES),
@@ -325,6 +324,7 @@ impl Step<'_> {
                 let rows = |tile: usize| {
                     self.sizes.product.rows(&self.products, tile - tiles.start).map(<*mut f32>::cast_const)
                 };
+                let (finish, origin) = (finishing.in_registers(0), output.pointer(0..0).cast_const());
                 let mut from = rows(first);
                 for tile in first..=last {
                     let next = rows(last.min(tile + 1));
@@ -332,7 +332,8 @@ impl Step<'_> {
                     let place = [image as isize, y as isize, x as isize];
                     let at = |start: usize| output.pointer(start..start + self.columns);
                     let to = tiling.pixels::<SIDE, _>(place, self.columns, std::ptr::null_mut(), at);
-                    let job = Job { from: &from, to: to.as_flattened(), next: &next, len: self.columns };
+                    let (to, len) = (to.as_flattened(), self.columns);
+                    let job = Job { from: &from, to, next: &next, len, finish, origin };
                     // SAFETY: the transforms are those of the CPU's instruction set; pixels of a tile belong to this task.
                     unsafe { (self.transforms.output)(&job) };
                     from = next;
@@ -370,7 +371,7 @@ fn transform_source(
                 // The task after this one starts with the tile after its last.
                 let next = pixels((tiles.end - 1).min(tile + 1));
                 let to = planes.rows(transformed, tile - tiles.start);
-                let job = Job { from: from.as_flattened(), to: &to, next: next.as_flattened(), len: channels };
+                let job = Job::plain(from.as_flattened(), &to, next.as_flattened(), channels);
                 // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
                 // channels, and a tile's rows of the planes belong to this task.
                 unsafe { (transforms.source)(&job) };
@@ -457,7 +458,7 @@ fn pack(
                 });
                 // SAFETY: the transforms are those of the CPU's instruction set; all pointers hold a panel's width, and
                 // these rows of this panel belong to this task.
-                unsafe { (transforms.weight)(&Job { from: &from, to: &to, next: &from, len: width }) };
+                unsafe { (transforms.weight)(&Job::plain(&from, &to, &from, width)) };
             }
         },
     );

@@ -14,6 +14,7 @@
 //! `[0, …, 0, 1]`. A's column of p is `[1, p, p², …]`, that of ∞ `[0, …, 0, 1]`.
 
 use crate::device::cpu::Isa;
+use crate::device::cpu::gemm::Finish;
 use crate::device::cpu::simd::{self, Prefetch, Simd, prefetch};
 
 /// Values along one axis of a transformed tile.
@@ -43,6 +44,16 @@ pub(super) struct Job<'a> {
     pub next: &'a [*const f32],
     /// Channels, in whole registers.
     pub len: usize,
+    /// What becomes of the values written, and element 0 of the matrix they are written to.
+    pub finish: Finish,
+    pub origin: *const f32,
+}
+
+impl<'a> Job<'a> {
+    /// That finishes nothing.
+    pub fn plain(from: &'a [*const f32], to: &'a [*mut f32], next: &'a [*const f32], len: usize) -> Job<'a> {
+        Job { from, to, next, len, finish: Finish::NOTHING, origin: std::ptr::null() }
+    }
 }
 
 /// The transforms of one instruction set. All are unsafe: the machine has the instruction set, and the job's pointers keep
@@ -52,7 +63,7 @@ pub(super) struct Transforms {
     pub source: unsafe fn(&Job),
     /// G g Gᵀ: 3 × 3 of the weight to 6 × 6.
     pub weight: unsafe fn(&Job),
-    /// Aᵀ m A: 6 × 6 products to 4 × 4 outputs.
+    /// Aᵀ m A: 6 × 6 products to 4 × 4 outputs, finished.
     pub output: unsafe fn(&Job),
     /// G g Gᵀ of F(3, 4): 4 × 4 of dy to 6 × 6.
     pub gradient: unsafe fn(&Job),
@@ -91,10 +102,18 @@ impl Transforms {
     }
 }
 
+/// What becomes of a transformed value.
+enum After {
+    Nothing,
+    /// It is added to what is there.
+    Sum,
+    /// The job's `finish`.
+    Finish,
+}
+
 /// A transform along one axis, from `I` values to `O`.
 trait Axis<const I: usize, const O: usize> {
-    /// Whether results are added to what is there.
-    const ACCUMULATE: bool = false;
+    const AFTER: After = After::Nothing;
 
     /// Reads values 0 to `I` by `load`, gives 0 to `O` to `store`. Closures, so that one rule serves both axes, of which one reads
     /// and the other writes a tile.
@@ -163,6 +182,8 @@ fn at_points<S: Simd>(
 struct Output;
 
 impl Axis<POINTS, SIDE> for Output {
+    const AFTER: After = After::Finish;
+
     #[inline(always)]
     fn apply<S: Simd>(load: impl Fn(usize) -> S, mut store: impl FnMut(usize, S)) {
         let (m0, m1, m2, m3, m4, m5) = (load(0), load(1), load(2), load(3), load(4), load(5));
@@ -177,7 +198,7 @@ impl Axis<POINTS, SIDE> for Output {
 struct WeightGradient;
 
 impl Axis<POINTS, KERNEL> for WeightGradient {
-    const ACCUMULATE: bool = true;
+    const AFTER: After = After::Sum;
 
     #[inline(always)]
     fn apply<S: Simd>(load: impl Fn(usize) -> S, mut store: impl FnMut(usize, S)) {
@@ -225,7 +246,12 @@ unsafe fn both_axes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job:
                                 let to = *to.add(i * O + j);
                                 if !to.is_null() {
                                     let to = to.add(start);
-                                    let value = if T::ACCUMULATE { value.add(S::load(to)) } else { value };
+                                    let offset = to.addr().wrapping_sub(job.origin.addr());
+                                    let value = match T::AFTER {
+                                        After::Nothing => value,
+                                        After::Sum => value.add(S::load(to)),
+                                        After::Finish => job.finish.apply(value, start, offset),
+                                    };
                                     value.store(to);
                                 }
                             },

@@ -119,7 +119,7 @@ impl Task<'_> {
                 for tile in first..tiles.end.min(first + TASK_TILES) {
                     let next = pixels((tiles.end - 1).min(tile + 1));
                     let to = self.sizes.dy.rows(&self.dy, tile - tiles.start);
-                    let job = Job { from: from.as_flattened(), to: &to, next: next.as_flattened(), len: k };
+                    let job = Job::plain(from.as_flattened(), &to, next.as_flattened(), k);
                     // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
                     // channels, and a tile's rows of the planes belong to this task.
                     unsafe { (self.transforms.gradient)(&job) };
@@ -184,9 +184,7 @@ impl Task<'_> {
                 self.dw.pointer(start + columns.start..start + columns.end)
             });
             // SAFETY: the transforms are those of the CPU's instruction set; these rows and columns of dw are this task's.
-            unsafe {
-                (self.transforms.weight_gradient)(&Job { from: &from, to: &to, next: &from, len: columns.len() })
-            };
+            unsafe { (self.transforms.weight_gradient)(&Job::plain(&from, &to, &from, columns.len())) };
         }
     }
 }
