@@ -145,9 +145,17 @@ impl Plan {
 
     /// As `push_taps` where a tap is a kernel row `[S, C]`.
     fn push_runs(&mut self, geometry: &Geometry, source: &[f32], pixels: Range<usize>) {
+        let inner = self.ordered[pixels.clone()].iter().all(|pixel| geometry.is_inner(pixel));
         for r in 0..geometry.r {
             let start = self.pointers.len();
             let mut inside = 0;
+            if inner {
+                let line = r * geometry.source_width * geometry.channels;
+                let inner = self.ordered[pixels.clone()].iter();
+                self.pointers.extend(inner.map(|pixel| source[pixel.offset as usize + line..].as_ptr()));
+                self.taps.push(r as u32);
+                continue;
+            }
             for pixel in &self.ordered[pixels.clone()] {
                 let Some((skip, run)) = geometry.run(pixel, r, source) else {
                     self.pointers.push(self.zeros.as_ptr());
@@ -299,7 +307,8 @@ impl Product<'_> {
             return;
         }
         // Whole rows where there are blocks enough for the threads: a block's pixels then stay in L2 for all panels.
-        let groups = (4 * cpu.threads()).div_ceil(blocks).min(panels);
+        let tasks = cpu.threads() * if geometry.copies() { 1 } else { 4 };
+        let groups = tasks.div_ceil(blocks).min(panels);
         let output = SharedMut::new(output);
         cpu.parallel(
             blocks * groups,

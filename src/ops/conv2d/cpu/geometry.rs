@@ -214,6 +214,12 @@ impl Geometry {
         }
     }
 
+    /// Whether no tap of a forward convolution falls in the padding.
+    pub fn is_inner(&self, pixel: &Pixel) -> bool {
+        let inside = |first: isize, taps: usize, limit: usize| first >= 0 && first as usize + taps <= limit;
+        inside(pixel.y, self.r, self.source_height) && inside(pixel.x, self.s, self.source_width)
+    }
+
     /// The part of kernel row `r`'s `[S, C]` values that lies in the image, and how many values are missing before it.
     #[inline(always)]
     pub fn run<'a>(&self, pixel: &Pixel, r: usize, source: &'a [f32]) -> Option<(usize, &'a [f32])> {
