@@ -4,6 +4,9 @@ the round, and the memory each program takes.
     python compare.py train --imgsz 64 --batch 32 --threads 2 --rounds 5
     python compare.py infer --imgsz 64,224 --batch 1,8 --peers pytorch,onnxruntime,candle --markdown table.md --json figures.json
     python compare.py train infer --device cuda --batch 256 --mode compile
+    python compare.py data --data FOLDER --imgsz 224 --rounds 7
+
+`data` takes class folders, and every program one core for the whole way from files to normalised floats.
 
 Start it with the Python that has the peers' packages (benches/README.md says which). Both files are written after every work.
 """
@@ -41,6 +44,7 @@ def programs(args):
         Program("pytorch", f"PyTorch {args.mode}", script("pytorch.py")),
         Program("onnxruntime", "ONNX Runtime", script("onnxruntime.py"), ("infer",), ("cpu",)),
         Program("candle", "candle", [candle], ("infer",), ("cpu",)),
+        Program("pillow", "torchvision with Pillow", script("pillow.py"), ("data",), ("cpu",)),
     ]
 
 
@@ -61,7 +65,7 @@ def chosen(args):
                 able(peer, work) or sys.exit(f"--peers {peer.name}: it does {' and '.join(peer.works)} on {' and '.join(peer.devices)} "
                                              f"only, and was asked to {work} on {args.device}")
         else:
-            peers = [known[name] for name in ("pytorch", "onnxruntime") if able(known[name], work)]
+            peers = [known[name] for name in ("pytorch", "onnxruntime", "pillow") if able(known[name], work)]
         found[work] = [ours, *peers]
     for program in {p.name: p for programs in found.values() for p in programs}.values():
         if not os.path.exists(program.command[0]):
@@ -74,11 +78,16 @@ def measure(program, flags, args):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "result.json")
         command = [*program.command, *flags, *more, "--json", path]
-        done = subprocess.run(command, stdout=subprocess.DEVNULL)
+        one_core = (lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})) if flags[0] == "data" else None
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, preexec_fn=one_core)
         if done.returncode != 0:
             sys.exit(f"{program.title} failed with exit code {done.returncode}: {' '.join(command)}")
         with open(path) as file:
-            return json.load(file)
+            result = json.load(file)
+    if "stages" in result:
+        # Ours says how long an image takes by stage, in milliseconds; normalising is the step's, and counted here.
+        result["samples_per_sec"] = 1000 / sum(result["stages"].values())
+    return result
 
 
 def spread(values):
@@ -87,7 +96,7 @@ def spread(values):
 
 def memory_of(rounds, name):
     """Medians over the rounds: all that was resident at most, and how much of it came after the program itself; or None."""
-    seen = [(one[name]["peak_memory_bytes"], one[name]["base_memory_bytes"]) for one in rounds]
+    seen = [(one[name].get("peak_memory_bytes"), one[name].get("base_memory_bytes")) for one in rounds]
     if any(peak is None or base is None for peak, base in seen):
         return None
     return dict(peak=statistics.median(p for p, _ in seen), without_base=statistics.median(p - b for p, b in seen))
@@ -121,7 +130,7 @@ def markdown(summaries, titles, args):
     for one in summaries:
         rates, memory, ratio = one["samples_per_sec"], one["memory_bytes"], one["memory_ratio"]
         lines.append([
-            one["work"], str(one["img_size"]), str(one["batch_size"]),
+            one["work"], str(one["img_size"]), str(one["batch_size"] or ""),
             *(f"{rates[name]['median']:.2f}" if name in rates else "" for name in titles),
             ratio_text(one["ratio"]),
             *(memory_text(memory[name]) if name in rates else "" for name in titles),
@@ -131,9 +140,10 @@ def markdown(summaries, titles, args):
     first = summaries[0]["rounds"][0]
     machine, ours = first["polyhead"]["machine"], first["polyhead"]
     versions = {name: value for one in summaries for peer in one["rounds"][0].values() for name, value in peer.items()
-                if name in ("torch", "onnxruntime", "candle")}
+                if name in ("torch", "onnxruntime", "candle", "torchvision", "pillow")}
+    what = f"{ours['model']}, {ours['dtype']} on {args.device}, {args.threads} threads each" if "model" in ours else "one core each"
     return table + f"""
-{ours["model"]}, {ours["dtype"]} on {args.device}, {args.threads} threads each; {machine["cpu"]}, {machine["cores"]} cores, {ours.get("isa", machine["instruction_set"])}; \
+{what}; {machine["cpu"]}, {machine["cores"]} cores, {ours.get("isa", machine["instruction_set"])}; \
 polyhead {ours["version"]} ({ours["commit"]}), {", ".join(f"{name} {version}" for name, version in versions.items())}. \
 {args.rounds} rounds, in each the programs in turn and of each the median of {args.repeats} steps. Images per second and memory are medians over the \
 rounds; the ratio is ours over the fastest other of a round: median and range. Memory is the largest resident size of the process, in brackets \
@@ -161,14 +171,17 @@ def numbers(text):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", nargs="+", choices=["train", "infer"])
+    parser.add_argument("work", nargs="+", choices=["train", "infer", "data"])
     parser.add_argument("--imgsz", type=numbers, default=[224], help="one, or several as in 64,224")
     parser.add_argument("--batch", type=numbers, default=[8], help="one, or several as in 1,8")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--repeats", default="5")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--peers", type=names, help="of pytorch, onnxruntime, candle; without it pytorch, and for infer on a CPU onnxruntime")
+    parser.add_argument("--data", metavar="FOLDER", help="class folders, for data")
+    parser.add_argument("--images", default="512", help="how many, for data")
+    parser.add_argument("--peers", type=names, help="of pytorch, onnxruntime, candle, pillow; without it pytorch, and for infer on a CPU "
+                        "onnxruntime, and for data pillow")
     parser.add_argument("--mode", default="eager", help="PyTorch's: eager, compile, max-autotune")
     parser.add_argument("--polyhead", default="target/release/polyhead")
     parser.add_argument("--candle", metavar="PROGRAM", help="candle-peer, where it is not where cargo puts it")
@@ -177,13 +190,19 @@ def main():
     args = parser.parse_args()
     if args.rounds < 1:
         parser.error("--rounds: expected at least 1")
+    if "data" in args.work and not args.data:
+        parser.error("data: expected --data FOLDER")
     found = chosen(args)
     titles = {program.name: program.title for programs in found.values() for program in programs}
     summaries = []
-    for work, imgsz, batch in itertools.product(args.work, args.imgsz, args.batch):
-        print(f"{work} --imgsz {imgsz} --batch {batch}", flush=True)
-        flags = [work, "--imgsz", str(imgsz), "--batch", str(batch), "--threads", args.threads, "--repeats", args.repeats,
-                 "--device", args.device]
+    works = [one for work in args.work for one in itertools.product([work], args.imgsz, [None] if work == "data" else args.batch)]
+    for work, imgsz, batch in works:
+        if work == "data":
+            flags = [work, args.data, "--imgsz", str(imgsz), "--images", args.images, "--workers", "1", "--jitter", "0"]
+        else:
+            flags = [work, "--imgsz", str(imgsz), "--batch", str(batch), "--threads", args.threads, "--repeats", args.repeats,
+                     "--device", args.device]
+        print(" ".join(flags), flush=True)
         rounds = []
         for _ in range(args.rounds):
             rounds.append({program.name: measure(program, flags, args) for program in found[work]})
@@ -196,7 +215,8 @@ def main():
         said = "  ".join(f"{titles[name]} {memory_text(memory)}" for name, memory in one["memory_bytes"].items())
         memory = one["memory_ratio"]
         memory = f"  ratio {memory['peak']:.2f} ({memory['without_base']:.2f})" if memory else ""
-        print(f"  median ratio {ratio_text(one['ratio'])}; peak memory, and without the program's own, MiB: {said}{memory}", flush=True)
+        said = f"; peak memory, and without the program's own, MiB: {said}{memory}" if work != "data" else ""
+        print(f"  median ratio {ratio_text(one['ratio'])}{said}", flush=True)
         write(summaries, titles, args)
 
 

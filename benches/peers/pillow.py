@@ -1,9 +1,9 @@
 """torchvision's input pipeline with Pillow on one core: read, decode, RandomResizedCrop, flip, ToTensor, Normalize.
 
-    python pillow.py FOLDER --imgsz 224 --seconds 5
+    python pillow.py data FOLDER --imgsz 224 --images 512 --json FILE
 
-To compare, run it in turn with `polyhead bench data FOLDER --workers 1` on one core (`taskset -c 1`) over class folders without
-colour jitter; polyhead's crops keep at least 0.35 of the area, as --least-area here, and it normalises on the device.
+`compare.py data` runs it in turn with `polyhead bench data`, whose flags it shares, on one core, over class folders. polyhead's crops keep at
+least 0.35 of the area, as --least-area here. The time is the process's own.
 """
 import argparse
 import json
@@ -18,10 +18,14 @@ from torchvision import transforms
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("work", choices=["data"])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--imgsz", type=int, default=224)
     parser.add_argument("--least-area", type=float, default=0.35)
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--workers", choices=["1"], default="1")
+    parser.add_argument("--jitter", choices=["0"], default="0")
+    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     torch.set_num_threads(1)
     transform = transforms.Compose([
@@ -36,16 +40,20 @@ def main():
         with open(file, "rb") as opened:
             return transform(Image.open(opened).convert("RGB"))
 
+    if not files:
+        parser.error(f"{args.folder}: no images")
     for file in files:
         read(file)
-    count, start = 0, time.process_time()
-    while time.process_time() - start < args.seconds:
-        for file in files:
-            read(file)
-        count += len(files)
-    rate = count / (time.process_time() - start)
+    start = time.process_time()
+    for i in range(args.images):
+        read(files[i % len(files)])
+    rate = args.images / (time.process_time() - start)
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "pillow": pillow}
-    print(json.dumps({"samples_per_sec_per_core": rate, "images": count, "img_size": args.imgsz, **versions}))
+    result = json.dumps({"samples_per_sec": rate, "images": args.images, "img_size": args.imgsz, **versions})
+    print(result)
+    if args.json:
+        with open(args.json, "w") as file:
+            file.write(result + "\n")
 
 
 if __name__ == "__main__":
