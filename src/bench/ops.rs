@@ -1,12 +1,13 @@
-//! Where a training step's time goes: every kind of work of the model's own network by its sizes, timed inside whole steps,
-//! against what the device can do at most and against the same list without fusion.
+//! Where a training step's time goes, and an evaluation's: every kind of work of the model's own network by its sizes, timed inside
+//! whole steps, against what the device can do at most and against the same list without fusion.
 
 use super::clocks::{Readings, reading};
-use super::{Options, frozen, training};
+use super::{Options, architecture, frozen, initial_tensors, synthetic_images, training};
 use crate::device::cpu::Isa;
 use crate::error::Result;
 use crate::executor::{Ceilings, NodeTime};
 use crate::graph::fuse::Fusion;
+use crate::model::{Card, Model};
 use crate::train::run::Machine;
 use crate::train::step::{StepTargets, Trainer};
 use serde::Serialize;
@@ -35,7 +36,7 @@ pub struct OpTime {
     pub cudnn_time: Option<f64>,
 }
 
-/// The lists there are; of the later ones only kinds that those before have not.
+/// The lists there are; of plain and frozen only kinds that those before have not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum List {
@@ -46,6 +47,8 @@ pub enum List {
     /// A training step with the stem and every batch norm frozen, of a task of several labels.
     Frozen,
     Update,
+    /// An evaluation's forward pass.
+    Inference,
 }
 
 /// The schema of `bench ops --json`, described in benches/README.md.
@@ -68,6 +71,8 @@ pub struct OpsMeasurement {
     pub unfused: f64,
     /// Milliseconds of segment 4, which is in neither.
     pub update: f64,
+    /// Milliseconds of an evaluation's forward pass as the sum of its nodes.
+    pub inference: f64,
     /// List after list, in each the longest in total first.
     pub ops: Vec<OpTime>,
     /// Around the fused list, where the device says them.
@@ -101,6 +106,8 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
             nodes.iter().filter(|n| !known.iter().any(|known| known == kind(&n.name))).cloned().collect();
         ops.extend(table(list, &new, ceilings));
     }
+    let inference = inference(options)?;
+    ops.extend(table(List::Inference, &inference, ceilings));
     let total = |nodes: &[NodeTime]| nodes.iter().map(|n| median(&n.milliseconds)).sum();
     Ok(OpsMeasurement {
         work: "ops",
@@ -115,6 +122,7 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
         fused: total(&fused),
         unfused: total(&unfused),
         update: median(&update.milliseconds),
+        inference: total(&inference),
         ops,
         clocks,
         tuning,
@@ -155,6 +163,13 @@ fn fused(options: &Options) -> Result<Fused> {
     let clocks = before.zip(after).map(|(before, after)| Readings::new(before, after));
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     Ok(Fused { nodes, update, ceilings, clocks, isa, tuning })
+}
+
+fn inference(options: &Options) -> Result<Vec<NodeTime>> {
+    let card = Card::new(architecture(options), options.imgsz);
+    let model = Model { tensors: initial_tensors(&card.architecture, options)?, card };
+    let shape = [options.batch, options.imgsz, options.imgsz];
+    model.start(&options.device)?.time_nodes(shape, &synthetic_images(options), options.repeats)
 }
 
 /// A node's name without its window and what is fused into it.
@@ -222,6 +237,7 @@ impl fmt::Display for OpsMeasurement {
             let elsewhere = match op.list {
                 List::Plain => " (not fused)",
                 List::Frozen => " (beside what is frozen)",
+                List::Inference => " (inference)",
                 List::Fused | List::Update => "",
             };
             write!(
@@ -246,7 +262,7 @@ impl fmt::Display for OpsMeasurement {
         write!(
             f,
             "\nA training step of {} at {}², batch {}, on {}{}: {:.1} ms in its nodes, {:.1} ms without fusion ({:.2}×); \
-             {:.1} ms in the update, which is no node and in neither. \
+             {:.1} ms in the update, which is no node and in neither; an evaluation's forward pass {:.1} ms. \
              Ceilings measured in this run: {:.1} GB/s{multiply}.",
             self.model,
             self.img_size,
@@ -257,6 +273,7 @@ impl fmt::Display for OpsMeasurement {
             self.unfused,
             self.unfused / self.fused,
             self.update,
+            self.inference,
             self.ceiling_gb_per_second
         )?;
         if let Some(hash) = &self.tuning {

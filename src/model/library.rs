@@ -4,7 +4,7 @@ use super::card::{Card, Framing};
 use super::weights::{self, StateFile, Tensors};
 use super::{Architecture, Backbone, HeadValues, Network};
 use crate::error::{Error, Result};
-use crate::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars, Store};
+use crate::executor::{DeviceChoice, Executor, NodeTime, ParameterSet, PlanId, StepScalars, Store};
 use crate::graph::fuse::Fusion;
 use crate::graph::ir::{Level, Mode, Segment, ValueId};
 use crate::task::{Task, TaskKind};
@@ -193,6 +193,15 @@ impl Runner {
     pub fn load(&mut self, shape: [usize; 3], images: &[u8]) -> Result<()> {
         self.prepare(shape)?;
         self.plans[&shape].load(&mut self.executor, images)
+    }
+
+    /// Times every node of a batch's pass; see [`Executor::time_nodes`].
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn time_nodes(&mut self, shape: [usize; 3], images: &[u8], repeats: usize) -> Result<Vec<NodeTime>> {
+        self.load(shape, images)?;
+        self.executor.time_nodes(self.plans[&shape].plan, &StepScalars::default(), repeats)
     }
 
     /// Starts on the batch loaded last.
