@@ -40,7 +40,7 @@ fn samples(folder: &Folder, count: usize) -> Arc<[Sample]> {
 
 /// What `encode` makes of the labels here: how many are labelled.
 fn encode() -> crate::data::loader::Encode<usize> {
-    Arc::new(|labels: &[Label]| labels.iter().filter(|label| label.is_labelled()).count())
+    Arc::new(|labels: &[Label], _| labels.iter().filter(|label| label.is_labelled()).count())
 }
 
 /// All a batch says, comparable.
@@ -79,7 +79,7 @@ fn the_backlog_is_what_is_made_ahead() {
     let folder = Folder::new();
     let made = Arc::new(AtomicUsize::new(0));
     let counter = made.clone();
-    let encode = Arc::new(move |_: &[Label]| counter.fetch_add(1, Ordering::SeqCst));
+    let encode = Arc::new(move |_: &[Label], _| counter.fetch_add(1, Ordering::SeqCst));
     let options = LoaderOptions { batch: 8, ..options(2) };
     let loader = TrainLoader::new(samples(&folder, 10), options, encode, 0).unwrap();
     let expected = 8 * loader.backlog();
@@ -194,7 +194,7 @@ fn too_many_broken_images_stop_the_run_and_are_named() {
 fn a_panicking_encoder_is_an_error_and_dropping_is_clean() {
     let folder = Folder::new();
     let samples = samples(&folder, 10);
-    let fails: crate::data::loader::Encode<()> = Arc::new(|_| panic!("as this test wants"));
+    let fails: crate::data::loader::Encode<()> = Arc::new(|_, _| panic!("as this test wants"));
     let mut loader = TrainLoader::new(samples.clone(), options(3), fails, 0).unwrap();
     assert!(loader.next().unwrap_err().to_string().contains("a data worker panicked"));
     assert!(loader.next().is_err());
