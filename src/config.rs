@@ -333,6 +333,27 @@ mod tests {
     use crate::recipe::Recipe;
 
     #[test]
+    fn sides_are_the_multiples_of_the_stride_within_the_share() {
+        let sides = |imgsz, multi_scale| TrainConfig { imgsz, multi_scale, ..Recipe::FromScratch.config() }.sides();
+        assert_eq!(sides(320, 0.0), [320]);
+        assert_eq!(sides(64, 0.5), [32, 64, 96]);
+        assert_eq!(sides(64, 0.49), [64]);
+        assert_eq!(sides(320, 0.1), [288, 320, 352]);
+        assert_eq!(sides(320, 0.05), [320]);
+        // None below one stride.
+        assert_eq!(sides(64, 0.99), [32, 64, 96]);
+        assert_eq!(sides(32, 0.99), [32]);
+        // Shares that single precision keeps a little too small or too large: both ends belong to it.
+        for tenths in 1..10 {
+            let (least, most) = (320 - 32 * tenths, 320 + 32 * tenths);
+            let expected: Vec<usize> = (least.max(32)..=most).step_by(32).collect();
+            assert_eq!(sides(320, tenths as f32 / 10.0), expected, "0.{tenths}");
+        }
+        let overfit = TrainConfig { overfit: 4, multi_scale: 0.5, ..Recipe::FromScratch.config() };
+        assert_eq!(overfit.sides(), [320]);
+    }
+
+    #[test]
     fn a_configuration_from_before_there_were_these_choices_is_read() {
         let config = Recipe::FromScratch.config();
         let mut json = serde_json::to_value(&config).unwrap();

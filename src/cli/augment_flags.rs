@@ -22,7 +22,7 @@ pub struct AugmentArgs {
     #[arg(long)]
     scale: Option<f32>,
     /// Each training batch at a side between 1 - F and 1 + F times --imgsz, a multiple of 32 [default: 0, always --imgsz]
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
     multi_scale: Option<f32>,
     /// Probability that four images are joined into one
     #[arg(long, value_name = "P")]

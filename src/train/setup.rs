@@ -175,7 +175,7 @@ fn multi_scale(config: &TrainConfig, tasks: &[Task], bears: &[Bears]) -> Vec<Str
     let [first, .., last] = sides[..] else {
         let share = config.multi_scale;
         return vec![format!(
-            "--multi-scale {share}: within it of {imgsz} px there is no other multiple of {STRIDE}: every batch is of {imgsz} px"
+            "--multi-scale {share}: no other multiple of {STRIDE} lies within that share of {imgsz} px, so every batch is of {imgsz} px"
         )];
     };
     let count = sides.len();
@@ -187,7 +187,7 @@ fn multi_scale(config: &TrainConfig, tasks: &[Task], bears: &[Bears]) -> Vec<Str
     let sized: Vec<&str> = sized.collect();
     if !sized.is_empty() {
         notes.push(format!(
-            "{}: --multi-scale shows the same value at several sizes; `scale_invariant: false` in data.yaml forbids it, `true` says that it may",
+            "{}: --multi-scale shows images at several sizes while their values stay; `scale_invariant: false` in data.yaml forbids that, `true` silences this note",
             sized.join(", ")
         ));
     }
