@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// Pixels of the network's coarsest feature map's step: sides are multiples of it.
+pub const STRIDE: usize = 32;
+
 /// Every choice of a run. Field names are the flags'.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
@@ -67,6 +70,9 @@ pub struct TrainConfig {
     pub jitter: f32,
     /// Smallest share of the canvas a letterboxed image is scaled to.
     pub scale: f32,
+    /// Each training batch has a side drawn from the multiples of the network's stride within this share of `imgsz`.
+    #[serde(default)]
+    pub multi_scale: f32,
     #[serde(flatten)]
     pub transforms: Transforms,
     #[serde(default)]
@@ -164,6 +170,22 @@ impl TrainConfig {
         Freeze { stages: self.freeze.clone(), batch_norm: self.batch_norm == BatchNormMode::Frozen }
     }
 
+    /// The sides a training batch may have, ascending: the multiples of the network's stride within the share `multi_scale` of
+    /// `imgsz`, that one among them.
+    pub fn sides(&self) -> Vec<usize> {
+        if self.overfit > 0 {
+            return vec![self.imgsz];
+        }
+        let [least, most] = self.side_bounds();
+        (STRIDE..=most as usize).step_by(STRIDE).filter(|&side| side as f64 >= least).collect()
+    }
+
+    /// Single precision keeps a share as it was written to 1e-7 of it: no more than this part of a pixel, of sides there may be.
+    fn side_bounds(&self) -> [f64; 2] {
+        let (middle, share) = (self.imgsz as f64, f64::from(self.multi_scale));
+        [middle * (1.0 - share) - 0.01, middle * (1.0 + share) + 0.01]
+    }
+
     /// # Errors
     /// A value outside its range, with what was expected.
     pub fn check(&self) -> Result<()> {
@@ -191,8 +213,10 @@ impl TrainConfig {
             at_least_0(*factor, &format!("lr-head {name}"))?;
         }
         self.check_milestones()?;
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::Usage(format!("--dropout {}: expected a number from 0 to below 1", self.dropout)));
+        for (value, flag) in [(self.dropout, "dropout"), (self.multi_scale, "multi-scale")] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::Usage(format!("--{flag} {value}: expected a number from 0 to below 1")));
+            }
         }
         if self.name.is_empty() || self.name.contains(['/', '\\']) {
             return Err(Error::Usage(format!("--name `{}`: expected the name of one folder", self.name)));
@@ -296,11 +320,11 @@ impl TrainConfig {
 /// # Errors
 /// A size that the network cannot take.
 pub fn check_image_size(size: usize) -> Result<()> {
-    if size > 0 && size.is_multiple_of(32) {
+    if size > 0 && size.is_multiple_of(STRIDE) {
         return Ok(());
     }
-    let next = size.next_multiple_of(32).max(32);
-    Err(Error::Usage(format!("--imgsz {size}: expected a multiple of 32; {next} is the next")))
+    let next = size.next_multiple_of(STRIDE).max(STRIDE);
+    Err(Error::Usage(format!("--imgsz {size}: expected a multiple of {STRIDE}; {next} is the next")))
 }
 
 #[cfg(test)]
@@ -309,13 +333,34 @@ mod tests {
     use crate::recipe::Recipe;
 
     #[test]
+    fn sides_are_the_multiples_of_the_stride_within_the_share() {
+        let sides = |imgsz, multi_scale| TrainConfig { imgsz, multi_scale, ..Recipe::FromScratch.config() }.sides();
+        assert_eq!(sides(320, 0.0), [320]);
+        assert_eq!(sides(64, 0.5), [32, 64, 96]);
+        assert_eq!(sides(64, 0.49), [64]);
+        assert_eq!(sides(320, 0.1), [288, 320, 352]);
+        assert_eq!(sides(320, 0.05), [320]);
+        // None below one stride.
+        assert_eq!(sides(64, 0.99), [32, 64, 96]);
+        assert_eq!(sides(32, 0.99), [32]);
+        // Shares that single precision keeps a little too small or too large: both ends belong to it.
+        for tenths in 1..10 {
+            let (least, most) = (320 - 32 * tenths, 320 + 32 * tenths);
+            let expected: Vec<usize> = (least.max(32)..=most).step_by(32).collect();
+            assert_eq!(sides(320, tenths as f32 / 10.0), expected, "0.{tenths}");
+        }
+        let overfit = TrainConfig { overfit: 4, multi_scale: 0.5, ..Recipe::FromScratch.config() };
+        assert_eq!(overfit.sides(), [320]);
+    }
+
+    #[test]
     fn a_configuration_from_before_there_were_these_choices_is_read() {
         let config = Recipe::FromScratch.config();
         let mut json = serde_json::to_value(&config).unwrap();
         let transforms = serde_json::to_value(config.transforms).unwrap();
         let transforms = transforms.as_object().unwrap().keys().map(String::as_str);
         let others = ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads", "sampling", "repeat_factor"];
-        for new in transforms.chain(others).chain(["cache", "cache_gib"]) {
+        for new in transforms.chain(others).chain(["cache", "cache_gib", "multi_scale"]) {
             assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
         }
         assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);

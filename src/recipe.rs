@@ -67,6 +67,7 @@ impl Recipe {
             fliplr: 0.5,
             jitter: 0.0,
             scale: 0.75,
+            multi_scale: 0.0,
             transforms: Transforms::NONE,
             sampling: Sampling::Uniform,
             repeat_factor: 0.0,

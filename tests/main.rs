@@ -35,6 +35,8 @@ mod library;
 #[cfg(unix)]
 #[path = "suite/life.rs"]
 mod life;
+#[path = "suite/multi_scale.rs"]
+mod multi_scale;
 #[path = "suite/overfit.rs"]
 mod overfit;
 #[path = "suite/partial.rs"]

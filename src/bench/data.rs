@@ -13,6 +13,7 @@ use crate::ops::preprocess;
 use crate::train::run::Machine;
 use crate::train::setup::{self, Data};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -137,8 +138,9 @@ fn stages(config: &TrainConfig, data: &Data, images: usize) -> Result<(Stages, V
             continue;
         }
         let random = Random::new(&[config.seed, drawn]);
+        let batch = drawn / config.batch as u64;
         drawn += 1;
-        match core.time(index, random) {
+        match core.time(index, batch, random) {
             Ok(times) => {
                 done += 1;
                 spent.iter_mut().zip(times).for_each(|(all, time)| *all += time);
@@ -160,8 +162,8 @@ struct OneCore<'a> {
     composer: Composer,
     /// Framing and nothing else.
     framing: Augment,
-    size: usize,
-    encoder: Encoder,
+    /// By the side of a batch.
+    encoders: HashMap<usize, Encoder>,
     cpu: Cpu,
     canvas: Vec<u8>,
     framed: Vec<u8>,
@@ -171,36 +173,40 @@ struct OneCore<'a> {
 impl<'a> OneCore<'a> {
     fn new(config: &TrainConfig, data: &'a Data) -> Result<OneCore<'a>> {
         let options = data.loader_options(config);
-        let length = config.imgsz * config.imgsz * 3;
+        let card = setup::card(config, data);
+        let encoder = |side| (side, setup::encoder(side, data, &card));
         Ok(OneCore {
             data,
             composer: Composer::new(Arc::clone(&data.train), &options),
             framing: Augment { brightness: 0.0, contrast: 0.0, saturation: 0.0, ..options.augment },
-            size: config.imgsz,
-            encoder: setup::encoder(config, data, &setup::card(config, data)),
+            encoders: config.sides().into_iter().map(encoder).collect(),
             cpu: Cpu::new(1)?,
-            canvas: vec![0; length],
-            framed: vec![0; length],
-            numbers: vec![0.0; length],
+            canvas: Vec::new(),
+            framed: Vec::new(),
+            numbers: Vec::new(),
         })
     }
 
     /// How long an image takes to be read, decoded, framed, drawn with all that is done to it, encoded and converted.
-    fn time(&mut self, index: usize, mut random: Random) -> Result<[Duration; 6]> {
+    fn time(&mut self, index: usize, batch: u64, mut random: Random) -> Result<[Duration; 6]> {
+        let side = self.composer.side(batch);
+        self.canvas.resize(side * side * 3, 0);
+        self.framed.resize(side * side * 3, 0);
+        self.numbers.resize(side * side * 3, 0.0);
         let path = &self.data.train[index].image;
         let mut framing_random = random.clone();
         let start = Instant::now();
         let bytes = decode::read(path)?;
         let read = Instant::now();
-        let image = decode::decode_read(path, &bytes, |size| self.composer.reach(index, size, 0, &random))?;
+        let image = decode::decode_read(path, &bytes, |size| self.composer.reach(index, size, batch, &random))?;
         let decoded = Instant::now();
-        let picture = self.composer.draw(index, &image, 0, &mut random, &mut self.canvas);
+        let picture = self.composer.draw(index, &image, batch, &mut random, &mut self.canvas);
         let drawn = Instant::now();
-        let encoded = self.encoder.encode(&picture.labels);
+        let encoded = self.encoders[&side].encode(&picture.labels);
         let ended = Instant::now();
         preprocess::cpu::normalise(&self.cpu, &self.canvas, preprocess::MEAN, preprocess::DEVIATION, &mut self.numbers);
         let converted = Instant::now();
-        self.framing.draw(&image, self.size, &mut framing_random, &mut self.framed);
+        self.framing.draw(&image, side, &mut framing_random, &mut self.framed);
         let framed = converted.elapsed();
         drop(encoded);
         Ok([read - start, decoded - read, framed, drawn - decoded, ended - drawn, converted - ended])

@@ -146,7 +146,7 @@ pub(super) fn inference(options: &Options, source: &Source) -> Result<(Card, Bat
     let config = config(options, source);
     let data = Data::open(&config)?;
     let unaltered = LoaderOptions { augment: Augment::NONE, ..data.loader_options(&config) };
-    let encode = Arc::new(|_: &[Label]| ());
+    let encode = Arc::new(|_: &[Label], _| ());
     let loader = TrainLoader::new(Arc::clone(&data.train), unaltered, encode, 0)?;
     Ok((setup::card(&config, &data), Batches::Loaded { loader, batch: config.batch }))
 }

@@ -21,6 +21,9 @@ pub struct AugmentArgs {
     /// Smallest share of the canvas an image is scaled to
     #[arg(long)]
     scale: Option<f32>,
+    /// Each training batch at a side between 1 - F and 1 + F times --imgsz, a multiple of 32 [default: 0, always --imgsz]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    multi_scale: Option<f32>,
     /// Probability that four images are joined into one
     #[arg(long, value_name = "P")]
     mosaic: Option<f32>,
@@ -73,6 +76,7 @@ impl AugmentArgs {
         set(&mut config.fliplr, self.fliplr);
         set(&mut config.jitter, self.jitter);
         set(&mut config.scale, self.scale);
+        set(&mut config.multi_scale, self.multi_scale);
         let transforms = &mut config.transforms;
         set(&mut transforms.mosaic, self.mosaic);
         set(&mut transforms.close_mosaic, self.close_mosaic);
@@ -93,10 +97,11 @@ impl AugmentArgs {
 
     /// Those given, none of which a resumed run heeds.
     pub fn ignored(&self) -> impl Iterator<Item = &'static str> {
-        let given: [(bool, &str); 18] = [
+        let given: [(bool, &str); 19] = [
             (self.fliplr.is_some(), "--fliplr"),
             (self.jitter.is_some(), "--jitter"),
             (self.scale.is_some(), "--scale"),
+            (self.multi_scale.is_some(), "--multi-scale"),
             (self.mosaic.is_some(), "--mosaic"),
             (self.close_mosaic.is_some(), "--close-mosaic"),
             (self.mixup.is_some(), "--mixup"),

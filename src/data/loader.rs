@@ -13,8 +13,8 @@ use crate::task::Label;
 use std::fmt;
 use std::sync::Arc;
 
-/// Turns the labels of an image, in network pixels, into what a step wants of it.
-pub type Encode<T> = Arc<dyn Fn(&[Label]) -> T + Send + Sync>;
+/// Turns the labels of an image, in network pixels of a canvas of this side, into what a step wants of it.
+pub type Encode<T> = Arc<dyn Fn(&[Label], usize) -> T + Send + Sync>;
 
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
@@ -44,6 +44,8 @@ pub struct Variety {
     pub sampling: Sampling,
     /// Classes in a smaller share of the images are repeated; 0 repeats none.
     pub repeat_factor: f32,
+    /// Sides of which each batch has one, drawn by the seed and its number; none is always [`LoaderOptions::imgsz`].
+    pub sides: Vec<usize>,
 }
 
 impl Default for Variety {
@@ -54,6 +56,7 @@ impl Default for Variety {
             mosaic_batches: u64::MAX,
             sampling: Sampling::Uniform,
             repeat_factor: 0.0,
+            sides: Vec::new(),
         }
     }
 }
@@ -61,8 +64,9 @@ impl Default for Variety {
 /// A batch on its way to a step.
 #[derive(Debug)]
 pub struct Batch<T> {
-    /// `[batch, imgsz, imgsz, 3]`; beyond `items` zeros.
+    /// `[batch, side, side, 3]`; beyond `items` zeros.
     pub images: Vec<u8>,
+    pub side: usize,
     pub items: Vec<Item<T>>,
     /// Images found unreadable on the way here, each told once.
     pub broken: Vec<Broken>,

@@ -211,7 +211,8 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn piece(&self, number: u64) -> Result<Piece<T>> {
-        let image_bytes = self.options.imgsz * self.options.imgsz * 3;
+        let batch = number / self.pieces_per_batch;
+        let image_bytes = self.composer.side(batch).pow(2) * 3;
         let mut piece =
             Piece { pixels: lock(&self.pieces).pop().unwrap_or_default(), items: Vec::new(), broken: Vec::new() };
         piece.pixels.resize(PIECE * image_bytes, 0);
@@ -219,7 +220,6 @@ impl<T: Send + 'static> Shared<T> {
             if lock(&self.claims).stop {
                 break;
             }
-            let batch = number / self.pieces_per_batch;
             let Some((index, image, random)) = self.readable(position, batch, &mut piece.broken)? else {
                 continue;
             };
@@ -233,7 +233,7 @@ impl<T: Send + 'static> Shared<T> {
 
     fn draw(&self, index: usize, image: &Image, batch: u64, mut random: Random, canvas: &mut [u8]) -> Item<T> {
         let Drawn { geometry, labels, emptied } = self.composer.draw(index, image, batch, &mut random, canvas);
-        let encoded = (self.encode)(&labels);
+        let encoded = (self.encode)(&labels, geometry.size);
         Item { index, geometry, labels, encoded, emptied }
     }
 
@@ -331,9 +331,10 @@ impl<T: Send + 'static> Shared<T> {
         pieces: &Receiver<(u64, Result<Piece<T>>)>,
         all_broken: &mut BTreeMap<usize, Broken>,
     ) -> Option<Result<Batch<T>>> {
-        let total = self.options.batch * self.options.imgsz * self.options.imgsz * 3;
-        let mut batch =
-            Batch { images: lock(&self.images).pop().unwrap_or_default(), items: Vec::new(), broken: Vec::new() };
+        let side = self.composer.side(*next / self.pieces_per_batch);
+        let total = self.options.batch * side * side * 3;
+        let images = lock(&self.images).pop().unwrap_or_default();
+        let mut batch = Batch { images, side, items: Vec::new(), broken: Vec::new() };
         batch.images.clear();
         batch.images.reserve_exact(total);
         for _ in 0..self.pieces_per_batch {

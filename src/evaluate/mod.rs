@@ -256,7 +256,7 @@ pub fn evaluate(
         prefetch: 2,
         cache: settings.cache.clone(),
     };
-    let mut loader = EvalLoader::new(Arc::clone(samples), options, Arc::new(|_: &[Label]| ()))?;
+    let mut loader = EvalLoader::new(Arc::clone(samples), options, Arc::new(|_: &[Label], _| ()))?;
     while let Some(batch) = loader.next() {
         let batch = batch?;
         let outputs = run(&batch.images)?;

@@ -112,7 +112,7 @@ pub enum Init {
     UniformFanIn,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     /// torchvision's state-dict name.
     pub name: String,
@@ -124,7 +124,7 @@ pub struct Parameter {
     pub decay: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Buffer {
     pub name: String,
     pub shape: Vec<usize>,

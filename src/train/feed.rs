@@ -29,12 +29,16 @@ struct Waiting {
     rest: Vec<Vec<u8>>,
     /// Which images are in the step.
     indices: Vec<usize>,
+    /// Of its batches.
+    sides: Vec<usize>,
 }
 
 /// How fast images come and go.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Pace {
     pub images: usize,
+    /// The least and the largest side of their batches.
+    pub sides: Option<[usize; 2]>,
     /// Time spent waiting for the loader, and all of it.
     pub waited: Duration,
     pub total: Duration,
@@ -59,7 +63,17 @@ impl Pace {
             true => format!("starved, {:.0} % of the time went by waiting for images: raise --workers", 100.0 * share),
             false => "fed".into(),
         };
-        format!("steps {:.1} images/s, loader {loader:.1} images/s: {verdict}", self.images as f64 / busy)
+        // Where all were of one side, that is the run's.
+        let at = match self.sides {
+            Some([least, most]) if least < most => format!(" at {least} to {most} px"),
+            _ => String::new(),
+        };
+        format!("steps {:.1} images/s{at}, loader {loader:.1} images/s: {verdict}", self.images as f64 / busy)
+    }
+
+    fn saw(&mut self, side: usize) {
+        let [least, most] = self.sides.unwrap_or([side; 2]);
+        self.sides = Some([least.min(side), most.max(side)]);
     }
 }
 
@@ -89,7 +103,7 @@ impl Feed {
         if self.waiting.is_none() {
             self.prepare(trainer)?;
         }
-        let Some(Waiting { targets, rest, indices }) = self.waiting.take() else {
+        let Some(Waiting { targets, rest, indices, sides }) = self.waiting.take() else {
             unreachable!("it was just prepared")
         };
         trainer.begin(&targets);
@@ -105,13 +119,14 @@ impl Feed {
         }
         let report = trainer.finish().map_err(|e| self.with_images(e, &indices))?;
         self.pace.images += indices.len();
+        sides.into_iter().for_each(|side| self.pace.saw(side));
         self.pace.total += started.elapsed();
         Ok(report)
     }
 
     /// Takes a step's batches from the loader and brings the first to the device.
     fn prepare(&mut self, trainer: &mut Trainer) -> Result<()> {
-        let (mut images, mut items) = (Vec::new(), Vec::new());
+        let (mut images, mut items, mut sides) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.accumulate {
             let asked = Instant::now();
             let batch = self.loader.next()?;
@@ -120,6 +135,7 @@ impl Feed {
             self.emptied += batch.items.iter().filter(|item| item.emptied).count();
             images.push(batch.images);
             items.push(batch.items);
+            sides.push(batch.side);
         }
         let indices = items.iter().flatten().map(|item| item.index).collect();
         let encoded: Vec<Vec<Vec<Encoded>>> =
@@ -128,7 +144,7 @@ impl Feed {
         let first = images.remove(0);
         trainer.load(&first, &targets, 0)?;
         self.loader.recycle(first);
-        self.waiting = Some(Waiting { targets, rest: images, indices });
+        self.waiting = Some(Waiting { targets, rest: images, indices, sides });
         Ok(())
     }
 
@@ -171,10 +187,20 @@ mod tests {
 
     #[test]
     fn waiting_for_images_is_named() {
-        let pace = |waited| Pace { images: 120, waited: Duration::from_secs(waited), total: Duration::from_secs(60) };
+        let pace = |waited| Pace {
+            images: 120,
+            waited: Duration::from_secs(waited),
+            total: Duration::from_secs(60),
+            ..Pace::default()
+        };
         assert_eq!(pace(0).images_per_second(), 2.0);
         assert_eq!(pace(3).describe(9.0), "steps 2.1 images/s, loader 9.0 images/s: fed");
         let starved = pace(30).describe(2.5);
         assert!(starved.starts_with("steps 4.0 images/s, loader 2.5 images/s: starved, 50 % of"), "{starved}");
+        let mut sized = pace(0);
+        sized.saw(64);
+        assert_eq!(sized.describe(9.0), pace(0).describe(9.0));
+        [96, 32, 64].into_iter().for_each(|side| sized.saw(side));
+        assert_eq!(sized.describe(9.0), "steps 2.0 images/s at 32 to 96 px, loader 9.0 images/s: fed");
     }
 }

@@ -15,10 +15,10 @@ use std::sync::Arc;
 /// A data set that cannot be opened, or too many unreadable images.
 pub fn augmented_batch(config: &TrainConfig) -> Result<(Canvas, Vec<String>)> {
     let mut data = Data::open(config)?;
-    let encode = Arc::new(|labels: &[Label]| labels.to_vec());
+    let encode = Arc::new(|labels: &[Label], _| labels.to_vec());
     let mut loader = TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), encode, 0)?;
     let batch = loader.next()?;
-    let side = config.imgsz;
+    let side = batch.side;
     let pictures = batch.items.iter().zip(batch.images.chunks_exact(side * side * 3)).map(|(item, rgb)| {
         let image = Image { width: side, height: side, rgb: rgb.to_vec() };
         draw::labelled(&data.tasks, &data.train[item.index].name, image, &item.encoded)

@@ -1,7 +1,7 @@
 //! What a run is made of before its first step: its images, its card, its trainer, its loader, its starting weights.
 
 use super::step::Trainer;
-use crate::config::{BatchNormMode, CacheChoice, TrainConfig};
+use crate::config::{BatchNormMode, CacheChoice, STRIDE, TrainConfig};
 use crate::data::cache::Cache;
 use crate::data::random::hash_text;
 use crate::data::transforms::{Bears, remarks};
@@ -14,6 +14,7 @@ use crate::model::{Architecture, Card, Stage, Standardisation, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
 use crate::task::{Label, Task, TaskKind};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,6 +74,15 @@ impl Data {
         if !dataset.scale_safe {
             notes.push("images are not scaled (--scale, crops): the data set says scale_invariant: false".into());
         }
+        if config.multi_scale > 0.0 && config.overfit == 0 {
+            if !dataset.scale_safe {
+                return Err(Error::Usage(format!(
+                    "--multi-scale {}: the data set says scale_invariant: false, so its images must not be shown at several sizes: leave the flag out",
+                    config.multi_scale
+                )));
+            }
+            notes.extend(multi_scale(config, &dataset.tasks, &dataset.bears));
+        }
         if config.overfit == 0 {
             notes.extend(remarks(&config.transforms, &dataset.tasks, &dataset.bears, &dataset.train));
             let (mosaic, close, epochs) = (config.transforms.mosaic, config.transforms.close_mosaic, config.epochs);
@@ -129,6 +139,7 @@ impl Data {
             mosaic_batches: if config.time.is_some() { u64::MAX } else { epochs * batches },
             sampling: config.sampling,
             repeat_factor: config.repeat_factor,
+            sides: config.sides(),
         }
     }
 
@@ -156,6 +167,31 @@ impl Data {
     pub fn steps_per_epoch(&self, config: &TrainConfig) -> u64 {
         self.train.len().div_ceil(config.batch * config.accumulate) as u64
     }
+}
+
+/// What a person should hear of batches of several sides.
+fn multi_scale(config: &TrainConfig, tasks: &[Task], bears: &[Bears]) -> Vec<String> {
+    let (sides, imgsz) = (config.sides(), config.imgsz);
+    let [first, .., last] = sides[..] else {
+        let share = config.multi_scale;
+        return vec![format!(
+            "--multi-scale {share}: no other multiple of {STRIDE} lies within that share of {imgsz} px, so every batch is of {imgsz} px"
+        )];
+    };
+    let count = sides.len();
+    let pixels = sides.iter().map(|side| (side * side) as f64).sum::<f64>() / (count * imgsz * imgsz) as f64;
+    let mut notes = vec![format!(
+        "multi-scale: batches of {count} sides from {first} to {last} px, on average of {pixels:.2} times the pixels of {imgsz} px, at which the network is judged"
+    )];
+    let sized = tasks.iter().zip(bears).filter(|(_, bears)| !bears.scale).map(|(task, _)| task.name.as_str());
+    let sized: Vec<&str> = sized.collect();
+    if !sized.is_empty() {
+        notes.push(format!(
+            "{}: --multi-scale shows images at several sizes while their values stay; `scale_invariant: false` in data.yaml forbids that, `true` silences this note",
+            sized.join(", ")
+        ));
+    }
+    notes
 }
 
 /// What keeps decoded images.
@@ -209,12 +245,20 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
     };
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
-    let shape = [config.batch, config.imgsz, config.imgsz];
     let labels =
         if config.transforms.mixup > 0.0 && config.overfit == 0 { ClassLabels::Mixed } else { ClassLabels::Single };
-    let network = TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels)?;
+    let network = |side: usize| {
+        let shape = [config.batch, side, side];
+        TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels)
+    };
     let balance = config.balance.start(&data.tasks, &task_weights);
-    Trainer::of(network, &card.architecture.tasks, device, optimizer, balance, Fusion::On)
+    // The largest first: if it is too large for the device nothing else is made, and its arena holds the others'.
+    let sides = config.sides();
+    let (&largest, others) = sides.split_last().unwrap_or_else(|| unreachable!("imgsz itself is one of the sides"));
+    let tasks = &card.architecture.tasks;
+    let mut trainer = Trainer::of(network(largest)?, tasks, device, optimizer, balance, Fusion::On)?;
+    others.iter().rev().try_for_each(|&side| trainer.add(network(side)?, Fusion::On))?;
+    Ok(trainer)
 }
 
 /// The learning rate over the run's steps.
@@ -243,18 +287,20 @@ fn decline(config: &TrainConfig, steps_per_epoch: u64) -> Decline {
     }
 }
 
-pub(crate) fn encoder(config: &TrainConfig, data: &Data, card: &Card) -> Encoder {
+/// Of batches of this side.
+pub(crate) fn encoder(side: usize, data: &Data, card: &Card) -> Encoder {
     Encoder {
         tasks: data.tasks.clone(),
-        levels: card.architecture.levels(config.imgsz, config.imgsz),
+        levels: card.architecture.levels(side, side),
         standardisation: card.standardisation.clone(),
     }
 }
 
 /// The endless stream of training batches from number `start` on, targets made in its threads.
 pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader<Vec<Encoded>>> {
-    let encoder = encoder(config, data, card);
-    let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
+    let encoders: HashMap<usize, Encoder> =
+        config.sides().into_iter().map(|side| (side, encoder(side, data, card))).collect();
+    let encode = Arc::new(move |labels: &[Label], side: usize| encoders[&side].encode(labels));
     TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), encode, start)
 }
 

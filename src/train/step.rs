@@ -21,10 +21,28 @@ pub struct Trainer {
     /// Steps done.
     pub step: u64,
     names: Vec<String>,
+    /// One for each size of a batch.
+    plans: Vec<StepPlan>,
+    /// Of them that of the batch loaded last.
+    loaded: usize,
+    running: Option<Running>,
+}
+
+/// Segments 1 to 3 for batches of one size.
+struct StepPlan {
     plan: PlanId,
     images: ValueId,
+    /// By which a batch is known to be this plan's.
+    image_bytes: usize,
     losses: Vec<TaskLoss>,
-    running: Option<Running>,
+}
+
+impl StepPlan {
+    fn prepare(executor: &mut Executor, network: TrainingNetwork, fusion: Fusion) -> Result<StepPlan> {
+        let TrainingNetwork { network, losses } = network;
+        let (images, image_bytes) = (network.images, network.graph.value(network.images).bytes());
+        Ok(StepPlan { plan: executor.prepare(network.graph, fusion)?, images, image_bytes, losses })
+    }
 }
 
 /// What the host knows of the targets of a step's batches before it begins.
@@ -58,18 +76,19 @@ impl StepTargets {
 struct Running {
     active: Vec<bool>,
     scalars: StepScalars,
-    /// Batches started.
-    started: usize,
+    /// The plan of the batch that was started last.
+    last: Option<usize>,
     /// Per task, over the batches whose losses were read.
     losses: Vec<f32>,
 }
 
 impl Running {
     /// Adds the losses of the batch that was started last.
-    fn read_losses(&mut self, executor: &Executor, plan: PlanId, losses: &[TaskLoss]) -> Result<()> {
+    fn read_losses(&mut self, executor: &Executor, plans: &[StepPlan]) -> Result<()> {
+        let Some(StepPlan { plan, losses, .. }) = self.last.map(|last| &plans[last]) else { return Ok(()) };
         for ((sum, loss), active) in self.losses.iter_mut().zip(losses).zip(&self.active) {
             if *active {
-                *sum += executor.read_f32(plan, loss.loss)?[0];
+                *sum += executor.read_f32(*plan, loss.loss)?[0];
             }
         }
         Ok(())
@@ -115,10 +134,9 @@ impl Trainer {
         balance: Box<dyn Balance>,
         fusion: Fusion,
     ) -> Result<Trainer> {
-        let TrainingNetwork { network, losses } = network;
-        let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers)?;
-        let images = network.images;
-        let plan = executor.prepare(network.graph, fusion)?;
+        let graph = &network.network.graph;
+        let mut executor = Executor::new(device, &graph.parameters, &graph.buffers)?;
+        let plans = vec![StepPlan::prepare(&mut executor, network, fusion)?];
         Ok(Trainer {
             executor,
             balance,
@@ -126,11 +144,27 @@ impl Trainer {
             config,
             step: 0,
             names: tasks.iter().map(|t| t.name.clone()).collect(),
-            plan,
-            images,
-            losses,
+            plans,
+            loaded: 0,
             running: None,
         })
+    }
+
+    /// Plans the same step for batches of one more size, which [`Trainer::load`] then tells by their bytes. All there is but the
+    /// batch is shared: parameters and what belongs to them, and an arena for the largest.
+    ///
+    /// # Errors
+    /// A network of other parameters, or one that the device cannot run.
+    pub fn add(&mut self, network: TrainingNetwork, fusion: Fusion) -> Result<()> {
+        let (store, graph) = (self.executor.store()?, &network.network.graph);
+        if store.parameters != graph.parameters || store.buffers != graph.buffers {
+            let shape = graph.shape(network.network.images);
+            return Err(Error::Usage(format!(
+                "batches of {shape:?} would need other parameters than those before: they cannot be of one network"
+            )));
+        }
+        self.plans.push(StepPlan::prepare(&mut self.executor, network, fusion)?);
+        Ok(())
     }
 
     /// One whole step on one batch.
@@ -162,11 +196,17 @@ impl Trainer {
     /// Brings batch `index` of a step to the device, behind a batch that has been started.
     ///
     /// # Errors
-    /// A GPU that refuses a call.
+    /// A size that no plan was made for, or a GPU that refuses a call.
     pub fn load(&mut self, images: &[u8], targets: &StepTargets, index: usize) -> Result<()> {
-        self.executor.write_u8(self.plan, self.images, images)?;
-        for (loss, target) in self.losses.iter().zip(&targets.batches[index]) {
-            loss.write(&mut self.executor, self.plan, target)?;
+        let known = self.plans.iter().position(|plan| plan.image_bytes == images.len());
+        self.loaded = known.ok_or_else(|| {
+            let known: Vec<usize> = self.plans.iter().map(|plan| plan.image_bytes).collect();
+            Error::Usage(format!("a batch of {} bytes: steps were planned for batches of {known:?}", images.len()))
+        })?;
+        let StepPlan { plan, images: value, losses, .. } = &self.plans[self.loaded];
+        self.executor.write_u8(*plan, *value, images)?;
+        for (loss, target) in losses.iter().zip(&targets.batches[index]) {
+            loss.write(&mut self.executor, *plan, target)?;
         }
         Ok(())
     }
@@ -175,7 +215,7 @@ impl Trainer {
     pub fn begin(&mut self, targets: &StepTargets) {
         let scalars = self.scalars(targets);
         let losses = vec![0.0; targets.active.len()];
-        self.running = Some(Running { active: targets.active.clone(), scalars, started: 0, losses });
+        self.running = Some(Running { active: targets.active.clone(), scalars, last: None, losses });
     }
 
     /// Starts segments 1 to 3 on the batch loaded last.
@@ -183,16 +223,17 @@ impl Trainer {
     /// # Errors
     /// A GPU that refuses a call.
     pub fn start(&mut self) -> Result<()> {
-        let Trainer { executor, plan, losses, running, .. } = self;
+        let Trainer { executor, plans, loaded, running, .. } = self;
         let running = running.as_mut().unwrap_or_else(|| unreachable!("a step begins before its batches start"));
-        if running.started > 0 {
-            running.read_losses(executor, *plan, losses)?;
+        if running.last.is_some() {
+            // The next batch is computed in the same arena, by whichever plan.
+            running.read_losses(executor, plans)?;
             running.scalars.dropout_counter += 1;
         }
         for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
-            executor.run(*plan, segment, ParameterSet::Current, &running.scalars)?;
+            executor.run(plans[*loaded].plan, segment, ParameterSet::Current, &running.scalars)?;
         }
-        running.started += 1;
+        running.last = Some(*loaded);
         Ok(())
     }
 
@@ -202,7 +243,7 @@ impl Trainer {
     /// [`Error::NonFinite`] when a loss is; nothing has been updated then.
     pub fn finish(&mut self) -> Result<StepReport> {
         let mut running = self.running.take().unwrap_or_else(|| unreachable!("a step is started before it ends"));
-        running.read_losses(&self.executor, self.plan, &self.losses)?;
+        running.read_losses(&self.executor, &self.plans)?;
         let Running { active, scalars, mut losses, .. } = running;
         let weights = scalars.task_weights;
         losses.iter_mut().zip(&active).filter(|(_, active)| !**active).for_each(|(loss, _)| *loss = f32::NAN);
@@ -236,7 +277,7 @@ impl Trainer {
     pub fn time_nodes(&mut self, images: &[u8], targets: &[Vec<Encoded>], repeats: usize) -> Result<Vec<NodeTime>> {
         let targets = StepTargets::new(&[targets]);
         self.load(images, &targets, 0)?;
-        self.executor.time_nodes(self.plan, &self.scalars(&targets), repeats)
+        self.executor.time_nodes(self.plans[self.loaded].plan, &self.scalars(&targets), repeats)
     }
 
     /// Times the update with the gradients there are; see [`Executor::time_update`].
@@ -267,7 +308,8 @@ impl Trainer {
         cpu.load(images, &targets, 0)?;
         self.load(images, &targets, 0)?;
         let scalars = self.scalars(&targets);
-        self.executor.compare_nodes(self.plan, (&mut cpu.executor, cpu.plan), &scalars)
+        let [ours, theirs] = [&*self, &*cpu].map(|trainer| trainer.plans[trainer.loaded].plan);
+        self.executor.compare_nodes(ours, (&mut cpu.executor, theirs), &scalars)
     }
 
     fn check_finite(&self, losses: &[f32], weights: &[f32]) -> Result<()> {

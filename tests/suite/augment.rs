@@ -13,7 +13,7 @@ use polyhead::task::{Label, MixedClass};
 use std::path::Path;
 
 /// Two classes of plain pictures, six to train on and two to judge on each.
-fn classes(folder: &Folder) -> String {
+pub fn classes(folder: &Folder) -> String {
     let root = folder.path.join("classes");
     for (class, colour) in [("red", [200, 60, 60]), ("blue", [60, 60, 200])] {
         for (split, count) in [("train", 6), ("val", 2)] {

@@ -46,7 +46,7 @@ fn sixteen_images_can_be_learnt_by_heart() {
         prefetch: 1,
         cache: None,
     };
-    let encode = Arc::new(move |labels: &[Label]| encoder.encode(labels));
+    let encode = Arc::new(move |labels: &[Label], _| encoder.encode(labels));
     let batch = EvalLoader::new(Arc::clone(&samples), options, encode).unwrap().next().unwrap().unwrap();
     let targets: Vec<Vec<Encoded>> = batch.items.into_iter().map(|i| i.encoded).collect();
 

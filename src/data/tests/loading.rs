@@ -40,7 +40,7 @@ fn samples(folder: &Folder, count: usize) -> Arc<[Sample]> {
 
 /// What `encode` makes of the labels here: how many are labelled.
 fn encode() -> crate::data::loader::Encode<usize> {
-    Arc::new(|labels: &[Label]| labels.iter().filter(|label| label.is_labelled()).count())
+    Arc::new(|labels: &[Label], _| labels.iter().filter(|label| label.is_labelled()).count())
 }
 
 /// All a batch says, comparable.
@@ -73,13 +73,53 @@ fn threads_change_nothing_and_any_batch_can_be_the_first() {
     assert!(expected.iter().all(|(images, items)| items.len() == 6 && images.len() == 6 * 32 * 32 * 3));
 }
 
+/// The encoder is told the side it encodes for, and every batch is of one, whoever makes it and wherever the stream begins.
+#[test]
+fn each_batch_has_a_side_by_the_seed_and_its_number() {
+    let folder = Folder::new();
+    let samples = samples(&folder, 10);
+    let take = |workers, seed, start, count| -> Vec<_> {
+        let variety = Variety { sides: vec![32, 64, 96], ..Variety::default() };
+        let options = LoaderOptions { variety, seed, ..options(workers) };
+        let encode = Arc::new(|_: &[Label], side: usize| side);
+        let mut loader = TrainLoader::new(samples.clone(), options, encode, start).unwrap();
+        let mut next = || {
+            let batch = loader.next().unwrap();
+            assert_eq!((batch.count(), batch.images.len()), (6, 6 * batch.side * batch.side * 3));
+            assert!(batch.items.iter().all(|item| item.encoded == batch.side && item.geometry.size == batch.side));
+            let content = content(&batch);
+            let side = batch.side;
+            // A buffer of any side serves one of any other.
+            loader.recycle(batch.images);
+            (side, content)
+        };
+        (0..count).map(|_| next()).collect()
+    };
+    let expected = take(1, 3, 0, 30);
+    assert!(take(4, 3, 0, 30) == expected);
+    assert!(take(2, 3, 7, 5) == expected[7..12]);
+    // Of 30 draws from three each comes 10 times, give or take three deviations of 2.6.
+    for side in [32, 64, 96] {
+        let came = expected.iter().filter(|batch| batch.0 == side).count();
+        assert!((3..=17).contains(&came), "{side}: {came} times");
+    }
+    let sides = |seed| take(2, seed, 0, 30).into_iter().map(|batch| batch.0).collect::<Vec<_>>();
+    assert_ne!(sides(3), sides(4));
+    // Which images come is not touched by it.
+    let mut plain = TrainLoader::new(samples.clone(), options(1), encode(), 0).unwrap();
+    for (_, (_, items)) in &expected[..5] {
+        let indices: Vec<usize> = plain.next().unwrap().items.iter().map(|item| item.index).collect();
+        assert_eq!(items.iter().map(|item| item.0).collect::<Vec<_>>(), indices);
+    }
+}
+
 /// What is made while nobody takes a batch, and no more: every worker's piece here is a whole share of a batch.
 #[test]
 fn the_backlog_is_what_is_made_ahead() {
     let folder = Folder::new();
     let made = Arc::new(AtomicUsize::new(0));
     let counter = made.clone();
-    let encode = Arc::new(move |_: &[Label]| counter.fetch_add(1, Ordering::SeqCst));
+    let encode = Arc::new(move |_: &[Label], _| counter.fetch_add(1, Ordering::SeqCst));
     let options = LoaderOptions { batch: 8, ..options(2) };
     let loader = TrainLoader::new(samples(&folder, 10), options, encode, 0).unwrap();
     let expected = 8 * loader.backlog();
@@ -194,7 +234,7 @@ fn too_many_broken_images_stop_the_run_and_are_named() {
 fn a_panicking_encoder_is_an_error_and_dropping_is_clean() {
     let folder = Folder::new();
     let samples = samples(&folder, 10);
-    let fails: crate::data::loader::Encode<()> = Arc::new(|_| panic!("as this test wants"));
+    let fails: crate::data::loader::Encode<()> = Arc::new(|_, _| panic!("as this test wants"));
     let mut loader = TrainLoader::new(samples.clone(), options(3), fails, 0).unwrap();
     assert!(loader.next().unwrap_err().to_string().contains("a data worker panicked"));
     assert!(loader.next().is_err());

@@ -112,7 +112,7 @@ fn take(loader: &mut TrainLoader<Vec<Label>>, count: usize) -> Vec<Content> {
 }
 
 fn train(samples: &Arc<[Sample]>, options: LoaderOptions) -> TrainLoader<Vec<Label>> {
-    TrainLoader::new(samples.clone(), options, Arc::new(|labels: &[Label]| labels.to_vec()), 0).unwrap()
+    TrainLoader::new(samples.clone(), options, Arc::new(|labels: &[Label], _| labels.to_vec()), 0).unwrap()
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn batches_are_the_same_bits_from_parts_and_from_whole_images() {
         let options = LoaderOptions { augment, ..options(Labelled::Class, NONE) };
         let take = |cache| -> Vec<Vec<u8>> {
             let options = LoaderOptions { cache, ..options.clone() };
-            let loader = EvalLoader::new(samples.clone(), options, Arc::new(|_: &[Label]| ())).unwrap();
+            let loader = EvalLoader::new(samples.clone(), options, Arc::new(|_: &[Label], _| ())).unwrap();
             loader.map(|batch| batch.unwrap().images).collect()
         };
         assert!(take(None) == take(roomy()), "{augment:?}");

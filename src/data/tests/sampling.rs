@@ -157,7 +157,7 @@ fn threads_change_nothing_and_any_batch_can_be_the_first_under_every_sampling() 
                 prefetch: 2,
                 cache: None,
             };
-            let encode = Arc::new(|labels: &[Label]| labels.to_vec());
+            let encode = Arc::new(|labels: &[Label], _| labels.to_vec());
             let mut loader = TrainLoader::new(samples.clone(), options, encode, start).unwrap();
             let mut content = || {
                 let batch = loader.next().unwrap();

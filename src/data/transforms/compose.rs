@@ -8,7 +8,7 @@ use crate::data::dataset::Sample;
 use crate::data::decode::{self, Image, Part};
 use crate::data::geometry::Geometry;
 use crate::data::loader::{LoaderOptions, Variety};
-use crate::data::random::Random;
+use crate::data::random::{Random, hash_text};
 use crate::error::Result;
 use crate::task::Label;
 use std::collections::HashMap;
@@ -18,7 +18,10 @@ use std::sync::Arc;
 pub struct Composer {
     samples: Arc<[Sample]>,
     augment: Augment,
-    size: usize,
+    /// What sides are drawn by.
+    seed: u64,
+    /// Those a batch may have, at least one.
+    sides: Vec<usize>,
     variety: Variety,
     cache: Option<Arc<Cache>>,
     /// Images labelled for the same tasks, by which those are: what is joined or mixed must say the same things.
@@ -37,14 +40,24 @@ pub struct Drawn {
 
 impl Composer {
     pub fn new(samples: Arc<[Sample]>, options: &LoaderOptions) -> Composer {
-        let LoaderOptions { augment, imgsz: size, variety, cache, .. } = options.clone();
+        let LoaderOptions { augment, imgsz, seed, mut variety, cache, .. } = options.clone();
+        let mut sides = std::mem::take(&mut variety.sides);
+        if sides.is_empty() {
+            sides.push(imgsz);
+        }
         let mut alike: HashMap<Vec<bool>, Vec<u32>> = HashMap::new();
         if variety.transforms.mosaic > 0.0 || variety.transforms.mixup > 0.0 {
             for (index, sample) in samples.iter().enumerate() {
                 alike.entry(pattern(sample)).or_default().push(index as u32);
             }
         }
-        Composer { samples, augment, size, variety, cache, alike }
+        let seed = hash_text(seed, "side");
+        Composer { samples, augment, seed, sides, variety, cache, alike }
+    }
+
+    /// The side of batch number `batch`'s canvases: of those there may be any, each as likely.
+    pub fn side(&self, batch: u64) -> usize {
+        self.sides[Random::new(&[self.seed, batch]).below(self.sides.len())]
     }
 
     /// The image of sample `index`: as much of it as [`Composer::draw`] with the same `random` looks at, all of it where it is kept.
@@ -64,13 +77,13 @@ impl Composer {
         let moves = allowed.hiding && self.transforms().moves(allowed.reshaping).is_some();
         match joins || mixes || moves {
             true => Part::whole(source),
-            false => self.augment.reach(source, self.size, &mut random.clone()),
+            false => self.augment.reach(source, self.side(batch), &mut random.clone()),
         }
     }
 
     /// Draws `image`, which is that of sample `index`, for batch number `batch`.
     ///
-    /// Shapes: `canvas` is `[size, size, 3]`, overwritten whole.
+    /// Shapes: `canvas` is `[side, side, 3]` of [`Composer::side`], overwritten whole.
     pub fn draw(&self, index: usize, image: &Image, batch: u64, random: &mut Random, canvas: &mut [u8]) -> Drawn {
         let allowed = Allowed::of(&self.samples[index].labels, &self.variety.bears);
         let (geometry, mut labels) = self.laid_out(index, image, allowed, batch, random, canvas);
@@ -102,10 +115,10 @@ impl Composer {
         random: &mut Random,
         canvas: &mut [u8],
     ) -> (Geometry, Vec<Label>) {
-        let (size, transforms) = (self.size, self.transforms());
+        let (size, transforms) = (self.side(batch), self.transforms());
         let joined = self.joins(allowed, batch) && hit(transforms.mosaic, random);
-        let mosaic = if joined { self.mosaic(index, image, random, canvas) } else { None };
-        let (geometry, mut labels) = mosaic.unwrap_or_else(|| self.alone(index, image, random, canvas));
+        let mosaic = if joined { self.mosaic(index, image, size, random, canvas) } else { None };
+        let (geometry, mut labels) = mosaic.unwrap_or_else(|| self.alone(index, image, size, random, canvas));
         if allowed.hiding
             && let Some(map) = transforms.movement(allowed.reshaping, size, random)
         {
@@ -122,9 +135,16 @@ impl Composer {
         (geometry, labels)
     }
 
-    fn alone(&self, index: usize, image: &Image, random: &mut Random, canvas: &mut [u8]) -> (Geometry, Vec<Label>) {
-        let geometry = self.augment.draw(image, self.size, random, canvas);
-        self.transforms().recolour(random, canvas, self.size, covered(&geometry));
+    fn alone(
+        &self,
+        index: usize,
+        image: &Image,
+        size: usize,
+        random: &mut Random,
+        canvas: &mut [u8],
+    ) -> (Geometry, Vec<Label>) {
+        let geometry = self.augment.draw(image, size, random, canvas);
+        self.transforms().recolour(random, canvas, size, covered(&geometry));
         (geometry, geometry.apply_labels(&self.samples[index].labels))
     }
 
@@ -133,6 +153,7 @@ impl Composer {
         &self,
         index: usize,
         image: &Image,
+        size: usize,
         random: &mut Random,
         canvas: &mut [u8],
     ) -> Option<(Geometry, Vec<Label>)> {
@@ -140,12 +161,12 @@ impl Composer {
         let [Ok(b), Ok(c), Ok(d)] = others.map(|other| self.read(other, Part::whole)) else { return None };
         let images = [image, &*b, &*c, &*d];
         let flip = hit(self.augment.flip, random);
-        let places = mosaic::places(images, self.size, flip, random);
+        let places = mosaic::places(images, size, flip, random);
         canvas.fill(PADDING);
         let indices = [index, others[0], others[1], others[2]];
         let mut tiles = indices.iter().zip(images).zip(&places).map(|((&index, image), place)| {
             self.augment.paint(image, place, random, canvas);
-            self.transforms().recolour(random, canvas, self.size, covered(place));
+            self.transforms().recolour(random, canvas, size, covered(place));
             place.apply_labels(&self.samples[index].labels)
         });
         let mut next = || tiles.next().unwrap_or_default();

@@ -1,6 +1,8 @@
 //! Boxes and pixels move together under every transformation: coloured rectangles are drawn, transformed, and found again by
 //! their colour.
 
+mod sides;
+
 use super::perspective::{Homography, bounds, warp};
 use super::{Bears, Composer, Drawn, Transforms, colour, erasing, mixup, mosaic, perspective};
 use crate::boxes::{self, Xyxy};
@@ -10,6 +12,7 @@ use crate::data::resize::Target;
 use crate::data::tests::{Folder, one_box};
 use crate::data::{Augment, Framing, Image, LoaderOptions, Sample, Variety, decode};
 use crate::task::{Label, LabelledBox};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 const SIZE: usize = 96;
@@ -69,6 +72,10 @@ fn samples(folder: &Folder, count: usize, random: &mut Random) -> Arc<[Sample]> 
     (0..count).map(sample).collect()
 }
 
+fn side_of(canvas: &[u8]) -> usize {
+    (canvas.len() / 3).isqrt()
+}
+
 /// The bounds of the pixels that are more of a class's colour than of the ground, and how many they are.
 fn found(canvas: &[u8], class: usize) -> Option<(Xyxy, usize)> {
     let is_of = |i: &usize| {
@@ -78,12 +85,13 @@ fn found(canvas: &[u8], class: usize) -> Option<(Xyxy, usize)> {
             part > 0.5
         })
     };
-    let pixels: Vec<usize> = (0..SIZE * SIZE).filter(is_of).collect();
-    let span = |of: fn(usize) -> usize| {
-        let values = || pixels.iter().map(|&i| of(i) as f32);
+    let size = side_of(canvas);
+    let pixels: Vec<usize> = (0..size * size).filter(is_of).collect();
+    let span = |of: fn(usize, usize) -> usize| {
+        let values = || pixels.iter().map(|&i| of(i, size) as f32);
         (values().fold(f32::INFINITY, f32::min), values().fold(0.0, f32::max) + 1.0)
     };
-    let ((x1, x2), (y1, y2)) = (span(|i| i % SIZE), span(|i| i / SIZE));
+    let ((x1, x2), (y1, y2)) = (span(|i, size| i % size), span(|i, size| i / size));
     (!pixels.is_empty()).then_some(([x1, y1, x2, y2], pixels.len()))
 }
 
@@ -137,7 +145,7 @@ fn check_boxes(case: &str, canvas: &[u8], boxes: &[LabelledBox], tolerance: f32)
             [0, 1, 2, 3].map(|i| if i < 2 { expected[i] - pixels[i] } else { pixels[i] - expected[i] });
         assert!(apart.iter().all(|a| *a < tolerance), "{case}: class {class} {pixels:?} outside {expected:?}");
         // Where the canvas cuts a turned rectangle its box is the bounds of the whole, cut: larger than what is seen.
-        let side = SIZE as f32;
+        let side = side_of(canvas) as f32;
         let of_class = || boxes.iter().filter(|b| b.class == class);
         let whole = of_class().all(|b| b.xyxy.iter().all(|v| (0.5..side - 0.5).contains(v)));
         let large = of_class().all(|b| b.xyxy[2] - b.xyxy[0] > 6.0 && b.xyxy[3] - b.xyxy[1] > 6.0);
