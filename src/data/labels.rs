@@ -191,7 +191,7 @@ fn label(task: &TaskDeclaration, classes: &[String], reading: &Reading) -> Resul
         Raw::Boxes(boxes) => {
             let labelled =
                 boxes.iter().map(|b| Ok(LabelledBox { class: number(&b.class)?, xyxy: b.xyxy, ignore: b.ignore }));
-            Label::Boxes(labelled.collect::<Result<_>>()?)
+            Label::boxes(labelled.collect::<Result<_>>()?)
         }
     })
 }

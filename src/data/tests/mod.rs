@@ -82,7 +82,7 @@ impl Drop for Folder {
 
 pub fn one_box(class: usize, xyxy: [f32; 4]) -> Label {
     let ignore = false;
-    Label::Boxes(vec![LabelledBox { class, xyxy, ignore }])
+    Label::boxes(vec![LabelledBox { class, xyxy, ignore }])
 }
 
 /// Class, box and whether it is ignored, of each box of a label.
