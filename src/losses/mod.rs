@@ -281,10 +281,18 @@ pub struct BatchTarget {
 }
 
 pub enum TargetData {
-    Class { class: Vec<i32>, other: Vec<i32>, part: Vec<f32> },
+    Class {
+        class: Vec<i32>,
+        other: Vec<i32>,
+        part: Vec<f32>,
+    },
     Values(Vec<f32>),
     /// `partial`: of every image its cells' regions and the classes they leave out.
-    Cells { class: Vec<i32>, target: Vec<f32>, partial: [Vec<i32>; 2] },
+    Cells {
+        class: Vec<i32>,
+        target: Vec<f32>,
+        partial: [Vec<i32>; 2],
+    },
 }
 
 /// Gathers task `index` of a batch's images.

@@ -4,6 +4,7 @@ mod bdd;
 mod box_rows;
 mod check;
 mod check_files;
+mod class_order;
 mod coco;
 mod convert;
 mod declarations;
@@ -13,6 +14,8 @@ mod discovery;
 mod formats;
 mod images;
 mod layouts;
+#[cfg(unix)]
+mod links;
 mod loading;
 mod losses;
 mod multi_label;

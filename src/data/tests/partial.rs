@@ -37,14 +37,18 @@ fn a_class_nobody_looked_for_is_ignored_everywhere() {
         [(1, [1.0, 1.0, 6.0, 6.0], false), (0, [1.0, 1.0, 10.0, 10.0], true)]
     );
     for (name, looked_for) in [("train/a.png", Some(vec![0])), ("train/b.png", None), ("train/c.png", Some(vec![]))] {
-        let region = |looked_for: Vec<u32>| PartialRegion { xyxy: [0.0, 0.0, 40.0, 20.0], looked_for: looked_for.into() };
+        let region =
+            |looked_for: Vec<u32>| PartialRegion { xyxy: [0.0, 0.0, 40.0, 20.0], looked_for: looked_for.into() };
         assert_eq!(partial_of(label(&dataset, name, 0)), Vec::from_iter(looked_for.map(region)), "{name}");
     }
     // What judges a model: of a class nobody looked for no detection is a mistake, wherever it lies.
     let Label::Boxes(boxes) = label(&dataset, "train/a.png", 0) else { panic!() };
     let everywhere = LabelledBox { class: 1, xyxy: [0.0, 0.0, 40.0, 20.0], ignore: true };
     assert_eq!(Vec::from_iter(boxes.with_regions(2)), [boxes[0].clone(), everywhere]);
-    assert_note(&dataset, "objects: 3 images annotated for some classes only: the others are neither taught nor counted");
+    assert_note(
+        &dataset,
+        "objects: 3 images annotated for some classes only: the others are neither taught nor counted",
+    );
     assert!(!dataset.notes.iter().any(|note| note.contains("nothing teaches")), "{:?}", dataset.notes);
 }
 
@@ -59,7 +63,9 @@ fn of_a_class_that_was_looked_for_nowhere_a_person_is_told() {
     };
     assert_eq!(
         said(r#""car""#),
-        ["objects: in no training image was man looked for, so nothing teaches what it is not: label some images for all classes"]
+        [
+            "objects: in no training image was man looked for, so nothing teaches what it is not: label some images for all classes"
+        ]
     );
     // No image is annotated for both, and yet each class has its background.
     assert_eq!(said(r#""man""#), [""; 0]);

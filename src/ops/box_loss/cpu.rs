@@ -140,7 +140,7 @@ fn losses_of(inputs: &Inputs, c: usize, range: std::ops::Range<usize>, dclass: &
         // Neighbours alike in being background, or ignored, are one run.
         let kind = inputs.class[cell];
         let alike = inputs.class[cell..range.end].iter().take_while(|&&other| other == kind && kind < 0).count();
-        let (left_out, alike) = left_out(inputs, cell, alike.max(1));
+        let (left_out, alike) = left_out(inputs, c, cell, alike.max(1));
         let run = cell..cell + alike;
         let local = run.start - range.start..run.end - range.start;
         let logits = &inputs.class_logits[run.start * c..run.end * c];
@@ -171,7 +171,7 @@ fn losses_of(inputs: &Inputs, c: usize, range: std::ops::Range<usize>, dclass: &
 
 /// What nobody looked for in the first of `alike` cells from `cell` on, if anything; and how many of them share that.
 #[inline(always)]
-fn left_out<'a>(inputs: &Inputs<'a>, cell: usize, alike: usize) -> (Option<LeftOut<'a>>, usize) {
+fn left_out<'a>(inputs: &Inputs<'a>, c: usize, cell: usize, alike: usize) -> (Option<LeftOut<'a>>, usize) {
     let Some(Partial { regions, left_out }) = inputs.partial else {
         return (None, alike);
     };
@@ -180,11 +180,7 @@ fn left_out<'a>(inputs: &Inputs<'a>, cell: usize, alike: usize) -> (Option<LeftO
     // Regions are an image's own.
     let most = if own == 0 { alike } else { alike.min((image + 1) * anchors - cell) };
     let alike = regions[cell..cell + most].iter().take_while(|&&other| other == own).count();
-    let c = left_out.len() * anchors / regions.len();
-    (
-        (own != 0).then(|| LeftOut { regions: own, of_class: &left_out[image * c..(image + 1) * c] }),
-        alike,
-    )
+    ((own != 0).then(|| LeftOut { regions: own, of_class: &left_out[image * c..(image + 1) * c] }), alike)
 }
 
 /// As [`background`] over some cells' logits, but for the classes that are left out, whose slope is 0.

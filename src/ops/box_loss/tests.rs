@@ -201,7 +201,8 @@ type Make = fn(usize, usize, f32) -> Data;
 #[test]
 fn loss_and_gradients_match_f64() {
     let sizes = [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 300, 4.0), (2, 2, 60.0)];
-    for ((n, c, spread), make) in sizes.into_iter().flat_map(|size| [(size, Data::new as Make), (size, Data::partial)]) {
+    for ((n, c, spread), make) in sizes.into_iter().flat_map(|size| [(size, Data::new as Make), (size, Data::partial)])
+    {
         // One batch of the step's, and one of three.
         let share = if n == 3 { 1.0 / 3.0 } else { 1.0 };
         let data = Data { share, ..make(n, c, spread) };

@@ -46,7 +46,7 @@ fn a_region_holds_all_of_its_picture_and_of_a_mosaic_nothing_else() {
             for (i, region) in partial.iter().enumerate() {
                 assert!(region.xyxy.iter().all(|v| (0.0..=SIZE as f32).contains(v)), "{region:?}");
                 let overlap = |other: &PartialRegion| boxes::intersection(&other.xyxy, &region.xyxy);
-                assert!(moves || partial[..i].iter().all(|other| overlap(other) == 0.0), "{partial:?}");
+                assert!(moves || partial[..i].iter().all(|other| overlap(other) < 0.01), "{partial:?}");
             }
             joined += usize::from(partial.len() > 1);
             whole += usize::from(partial.is_empty());
