@@ -12,6 +12,21 @@
 #define GIOU_GAIN 2.0
 #define DISTRIBUTION_GAIN 0.25
 
+/// Of images annotated for some classes only: a bit for each region that a cell lies in, and those of the regions in which nobody
+/// looked for a class. Where they meet, the class is not taught there; null where every class was looked for.
+struct Partial {
+  const int *regions;   // [N, A]
+  const int *left_out;  // [N, C]
+};
+
+/// The bits of a cell's regions.
+PH_DEVICE int regions_of(const Partial &partial, int cell) { return partial.regions ? partial.regions[cell] : 0; }
+
+/// Whether nobody looked for the class in these regions of the cell's image.
+PH_DEVICE bool is_left_out(const Partial &partial, int regions, int cell, int anchors, int c, int channel) {
+  return regions != 0 && (partial.left_out[cell / anchors * c + channel] & regions) != 0;
+}
+
 /// What quality focal loss is divided by.
 PH_DEVICE double denominator(const float *num_foreground) { return fmax((double)num_foreground[0], 1.0); }
 
@@ -24,7 +39,8 @@ struct LogitsArgs {
   const float *num_foreground;  // [1]
   float *dlogits;               // [N, A, C]; the foreground's own class is left to the boxes
   double *partials;             // a block's Σ
-  int total, c;
+  Partial partial;
+  int total, c, anchors;
 };
 
 #define WIDE 4
@@ -76,18 +92,20 @@ PH_KERNEL(box_loss_logits, LogitsArgs, THREADS) {
   for (int i = 0; i < LOGIT_VECTORS; i++) {
     const int at = first + i * THREADS * WIDE;
     if (at < a.total) {
-      int cell = at / a.c, channel = at % a.c, label = a.label[cell];
+      int cell = at / a.c, channel = at % a.c, label = a.label[cell], regions = regions_of(a.partial, cell);
       ph_16_bytes slopes;
 #pragma unroll
       for (int j = 0; j < WIDE; j++) {
         float slope;
         const float loss = background(x[i][j], &slope);
-        const bool counts = label != -2 && channel != label && at + j < a.total;
+        const bool counts = label != -2 && channel != label && at + j < a.total &&
+                            !is_left_out(a.partial, regions, cell, a.anchors, a.c, channel);
         sum += counts ? loss : 0.0f;
         slopes.w[j] = ph_bits(counts ? scale * slope : 0.0f);
         if (++channel == a.c && at + j + 1 < a.total) {
           channel = 0;
           label = a.label[++cell];
+          regions = regions_of(a.partial, cell);
         }
       }
       if (at + WIDE <= a.total) {
@@ -120,6 +138,7 @@ struct BoxesArgs {
   const float *num_foreground;
   float *dclass, *dbox;
   double *partials;  // [blocks, 4]: quality focal, GIoU, distribution focal, score
+  Partial partial;
   int cells, c, anchors;
   Level levels[MOST_LEVELS];
 };
@@ -155,10 +174,15 @@ PH_DEVICE void place_cell(const BoxesArgs &a, int cell, int axis, double *centre
   *stride = (double)pixels;
 }
 
-/// The best class score of a cell, over its four threads.
-PH_DEVICE double best_score(const float *logits, int c, int side) {
+/// The best score among a cell's class and those that were looked for, over its four threads.
+PH_DEVICE double best_score(const BoxesArgs &a, int cell, int side) {
+  const float *logits = a.class_logits + (size_t)cell * a.c;
+  const int regions = regions_of(a.partial, cell), label = a.label[cell];
   float best = ph_float(0xff800000u);
-  for (int i = side; i < c; i += 4) best = logits[i] > best ? logits[i] : best;
+  for (int i = side; i < a.c; i += 4) {
+    const bool counts = i == label || !is_left_out(a.partial, regions, cell, a.anchors, a.c, i);
+    best = counts && logits[i] > best ? logits[i] : best;
+  }
 #pragma unroll
   for (int mask = 1; mask < 4; mask *= 2) {
     const float other = ph_shuffle_xor(best, mask);
@@ -258,7 +282,7 @@ PH_DEVICE void box_of_cell(const BoxesArgs &a, int cell, bool counts, sums *tota
   double centre, stride;
   place_cell(a, cell, side % 2, &centre, &stride);
   const float *class_logits = a.class_logits + (size_t)cell * a.c;
-  const double score = best_score(class_logits, a.c, side), target = a.target[(size_t)cell * 4 + side];
+  const double score = best_score(a, cell, side), target = a.target[(size_t)cell * 4 + side];
 
   const float *logits = a.box_logits + (size_t)cell * SIDES + side * BINS;
   float *dlogits = a.dbox + (size_t)cell * SIDES + side * BINS;

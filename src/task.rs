@@ -2,6 +2,8 @@
 
 use crate::boxes::Xyxy;
 use serde::{Deserialize, Serialize};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 /// One question the network answers about an image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,14 +80,14 @@ impl Task {
     }
 }
 
-/// What one image says about one task. `Boxes(vec![])` is *labelled, nothing there*; it is not `Unlabelled`.
+/// What one image says about one task. No boxes are *labelled, nothing there*; it is not `Unlabelled`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Label {
     Unlabelled,
     Class(usize),
     /// Per class of a multi-label task: there, absent, or `None` where nobody said.
     Classes(Vec<Option<bool>>),
-    Boxes(Vec<LabelledBox>),
+    Boxes(Boxes),
     Values(Vec<f32>),
     /// Two classes at once, of a picture that mix-up made in training.
     Mixed(MixedClass),
@@ -99,6 +101,11 @@ pub struct MixedClass {
 }
 
 impl Label {
+    /// Boxes of an image whose annotators looked for every class.
+    pub fn boxes(list: Vec<LabelledBox>) -> Label {
+        Label::Boxes(list.into())
+    }
+
     pub fn is_labelled(&self) -> bool {
         !matches!(self, Label::Unlabelled)
     }
@@ -113,9 +120,64 @@ pub struct LabelledBox {
     pub ignore: bool,
 }
 
-impl LabelledBox {
-    /// Whether it stands for a class nobody looked for in an image of this width and height: the whole of it is to be ignored.
-    pub fn is_whole(&self, size: [usize; 2]) -> bool {
-        self.ignore && self.xyxy == [0.0, 0.0, size[0] as f32, size[1] as f32]
+/// The boxes of an image, and where not every class was looked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Boxes {
+    pub list: Vec<LabelledBox>,
+    /// Empty where all classes were looked for everywhere, as nearly always; one of an image, several of a mosaic.
+    pub partial: Vec<PartialRegion>,
+}
+
+/// A part of a picture whose annotators looked for some classes only. Of any other nothing is known there: neither its
+/// presence nor its absence is taught, and a detection of it is no mistake.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialRegion {
+    pub xyxy: Xyxy,
+    /// The classes that were looked for, ascending; shared by the images that say the same.
+    pub looked_for: Arc<[u32]>,
+}
+
+impl Boxes {
+    /// The boxes of an image of a task of `classes` classes, and of each class that nobody looked for the region as one to ignore.
+    pub fn with_regions(&self, classes: usize) -> impl Iterator<Item = LabelledBox> {
+        let of_region = move |region: &PartialRegion| {
+            let (region, xyxy) = (region.clone(), region.xyxy);
+            let left_out = (0..classes).filter(move |class| !region.has(*class));
+            left_out.map(move |class| LabelledBox { class, xyxy, ignore: true })
+        };
+        self.list.iter().cloned().chain(self.partial.iter().flat_map(of_region))
+    }
+}
+
+impl PartialRegion {
+    /// Whether the class was looked for.
+    pub fn has(&self, class: usize) -> bool {
+        self.looked_for.binary_search_by(|looked_for| (*looked_for as usize).cmp(&class)).is_ok()
+    }
+}
+
+impl From<Vec<LabelledBox>> for Boxes {
+    fn from(list: Vec<LabelledBox>) -> Boxes {
+        Boxes { list, partial: Vec::new() }
+    }
+}
+
+impl FromIterator<LabelledBox> for Boxes {
+    fn from_iter<I: IntoIterator<Item = LabelledBox>>(boxes: I) -> Boxes {
+        Vec::from_iter(boxes).into()
+    }
+}
+
+impl Deref for Boxes {
+    type Target = Vec<LabelledBox>;
+
+    fn deref(&self) -> &Vec<LabelledBox> {
+        &self.list
+    }
+}
+
+impl DerefMut for Boxes {
+    fn deref_mut(&mut self) -> &mut Vec<LabelledBox> {
+        &mut self.list
     }
 }

@@ -159,7 +159,7 @@ fn synthetic_labels(tasks: &[Task], size: usize, index: usize) -> Vec<Label> {
         TaskKind::MultiLabel { ref classes } => {
             Label::Classes((0..classes.len()).map(|c| Some((c + index).is_multiple_of(3))).collect())
         }
-        TaskKind::Detect { .. } => Label::Boxes(boxes.clone()),
+        TaskKind::Detect { .. } => Label::boxes(boxes.clone()),
         TaskKind::Regress { .. } => Label::Values(vec![index as f32 / 8.0]),
     };
     tasks.iter().map(label).collect()

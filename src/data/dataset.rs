@@ -296,7 +296,27 @@ fn list_images(
     let mut splits = Vec::new();
     for split in Split::ALL {
         let sources = &declared.splits[split as usize];
-        let found = listing::list(root, sources, faults, progress)?;
+        let (found, aliases) = listing::list(root, sources, faults, progress)?;
+        let by_folder = declared.tasks.iter().find(|task| task.from == LabelsFrom::Folders);
+        for alias in aliases {
+            let [name, same_as] = [&alias.path, &alias.same_as].map(|path| listing::relative_name(path, root));
+            let class = |path: &Path| {
+                let below = sources.iter().find_map(|source| path.strip_prefix(source.path()).ok())?;
+                below.components().next().map(|class| class.as_os_str().to_os_string())
+            };
+            match by_folder.filter(|_| class(&alias.path) != class(&alias.same_as)) {
+                Some(task) => {
+                    let message = format!(
+                        "the same folder as {same_as}/, which is another class of task `{}`: remove one of the two",
+                        task.name
+                    );
+                    faults.take(Error::data(&alias.path, None, message))?;
+                }
+                None => {
+                    declared.notes.push(format!("{name}/ is {same_as}/ under another name: its images are taken once"))
+                }
+            }
+        }
         if found.is_empty()
             && let Some(source) = sources.first()
         {

@@ -2,7 +2,7 @@
 //! are moved by `augment`.
 
 use crate::boxes::{self, Xyxy};
-use crate::task::{Label, LabelledBox};
+use crate::task::{Boxes, Label, LabelledBox, PartialRegion};
 
 /// A box of which a crop leaves less than this part is no longer taught.
 pub(super) const LEAST_VISIBLE: f32 = 0.1;
@@ -55,10 +55,17 @@ impl Geometry {
     }
 
     fn apply_label(&self, label: &Label) -> Label {
-        let Label::Boxes(list) = label else {
+        let Label::Boxes(all) = label else {
             return label.clone();
         };
-        Label::Boxes(list.iter().filter_map(|b| self.apply_labelled(b)).collect())
+        let partial = all.partial.iter().map(|region| {
+            let xyxy = self.apply_box(&region.xyxy);
+            PartialRegion { xyxy, looked_for: region.looked_for.clone() }
+        });
+        Label::Boxes(Boxes {
+            list: all.iter().filter_map(|b| self.apply_labelled(b)).collect(),
+            partial: partial.filter(|region| boxes::area(&region.xyxy) > 0.0).collect(),
+        })
     }
 
     fn apply_labelled(&self, labelled: &LabelledBox) -> Option<LabelledBox> {
@@ -118,7 +125,7 @@ mod tests {
         let crop = Geometry { source: [200, 200], size: 100, scale: [1.0, 1.0], offset: [-100.0, -100.0], flip: false };
         let labelled = |xyxy| LabelledBox { class: 3, xyxy, ignore: false };
         let labels = crop.apply_labels(&[
-            Label::Boxes(vec![
+            Label::boxes(vec![
                 labelled([0.0, 0.0, 90.0, 90.0]),
                 labelled([0.0, 100.0, 105.0, 200.0]),
                 labelled([110.0, 120.0, 150.0, 160.0]),

@@ -2,7 +2,6 @@
 
 use super::dataset::Images;
 use super::declaration::{Kind, LabelsFrom, Missing, TaskDeclaration};
-use super::discovery::order_note;
 use super::formats::{Raw, RawClass, Reading, Remark, Word};
 use super::listing::relative_name;
 use super::{Spot, count_of, did_you_mean, list_some, loss_options, multi_label};
@@ -137,13 +136,49 @@ fn check_classes(task: &TaskDeclaration, classes: &[String], notes: &mut Vec<Str
         );
         return Err(task.place.error(message));
     }
-    if task.from == LabelsFrom::Folders {
-        notes.extend(order_note(classes));
-    }
     if task.names.is_none() {
-        notes.push(format!("{}: classes taken from the labels: {}", task.name, list_some(classes, 12)));
+        note_inferred(&task.name, classes, notes);
     }
     Ok(())
+}
+
+/// What is said of classes that the labels alone name.
+pub(super) fn note_inferred(task: &str, classes: &[String], notes: &mut Vec<String>) {
+    notes.push(format!("{task}: classes taken from the labels: {}", list_some(classes, 12)));
+    notes.extend(order_note(task, classes));
+}
+
+/// `class10` before `class2` is what torchvision does and timm does not. Numbers stand by value, and need no word.
+pub(super) fn order_note(task: &str, names: &[String]) -> Option<String> {
+    let mut natural = names.to_vec();
+    natural.sort_by_key(|name| natural_key(name));
+    (names.is_sorted() && natural != names).then(|| {
+        let some = list_some(names, 4);
+        format!(
+            "{task}: classes are numbered in lexicographic order ({some}), as torchvision does; natural order, as timm's, would differ: `names:` in a data.yaml fixes it"
+        )
+    })
+}
+
+fn natural_key(name: &str) -> Vec<(u64, String)> {
+    let mut key = vec![(0, String::new())];
+    let mut chars = name.chars().peekable();
+    while let Some(&c) = chars.peek() {
+        if c.is_ascii_digit() {
+            let mut number = 0u64;
+            while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+                number = number.saturating_mul(10).saturating_add(u64::from(digit));
+                chars.next();
+            }
+            key.push((number, String::new()));
+        } else {
+            chars.next();
+            if let Some((_, text)) = key.last_mut() {
+                text.push(c);
+            }
+        }
+    }
+    key
 }
 
 fn words(reading: &Reading) -> Box<dyn Iterator<Item = &RawClass> + '_> {
@@ -191,7 +226,7 @@ fn label(task: &TaskDeclaration, classes: &[String], reading: &Reading) -> Resul
         Raw::Boxes(boxes) => {
             let labelled =
                 boxes.iter().map(|b| Ok(LabelledBox { class: number(&b.class)?, xyxy: b.xyxy, ignore: b.ignore }));
-            Label::Boxes(labelled.collect::<Result<_>>()?)
+            Label::boxes(labelled.collect::<Result<_>>()?)
         }
     })
 }

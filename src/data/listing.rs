@@ -37,15 +37,28 @@ pub struct Listed {
     pub folder: Arc<Path>,
 }
 
-/// The images of `sources`, in order, each once. A line of a list that names none is a fault.
-pub fn list(root: &Path, sources: &[Source], faults: &mut Faults, progress: &Progress) -> Result<Vec<Listed>> {
-    let mut images = Vec::new();
+/// A folder that was not entered, because its images are listed under another name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alias {
+    pub path: PathBuf,
+    pub same_as: PathBuf,
+}
+
+/// The images of `sources`, in order, each once, and the folders that were left out for it. A line of a list that names no image
+/// is a fault.
+pub fn list(
+    root: &Path,
+    sources: &[Source],
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<(Vec<Listed>, Vec<Alias>)> {
+    let (mut images, mut once) = (Vec::new(), Once::default());
     for source in sources {
         match source {
             Source::Folder(folder) => {
                 let at: Arc<Path> = folder.as_path().into();
                 let mut found = Vec::new();
-                walk_into(folder, &mut Vec::new(), &mut found, progress)?;
+                walk_into(folder, &mut Vec::new(), &mut Some(&mut once), &mut found, progress)?;
                 images.extend(found.into_iter().map(|image| listed(root, image, &at)));
             }
             Source::List(file) => read_list(root, file, &mut images, faults, progress)?,
@@ -58,7 +71,7 @@ pub fn list(root: &Path, sources: &[Source], faults: &mut Faults, progress: &Pro
         let mut first = images.iter().map(|image| seen.insert(image.image.as_path())).collect::<Vec<_>>().into_iter();
         images.retain(|_| first.next().unwrap_or(true));
     }
-    Ok(images)
+    Ok((images, once.aliases))
 }
 
 fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
@@ -71,22 +84,67 @@ pub fn relative_name(image: &Path, base: &Path) -> String {
     relative.to_string_lossy().replace('\\', "/")
 }
 
-/// All images below `folder`, sorted by path; hidden entries are left out.
+/// All images below `folder` under every name they have, sorted by path; hidden entries are left out.
 pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
-    walk_into(folder, &mut Vec::new(), &mut images, &Progress::default())?;
+    walk_into(folder, &mut Vec::new(), &mut None, &mut images, &Progress::default())?;
     Ok(images)
 }
 
+/// A folder, links resolved, and as it was reached.
+type Entered = (PathBuf, PathBuf);
+
+/// Lets every folder be entered under one name.
+#[derive(Default)]
+struct Once {
+    /// By where they really lie.
+    entered: HashMap<PathBuf, PathBuf>,
+    aliases: Vec<Alias>,
+}
+
+impl Once {
+    /// Whether this is another name of a folder that was entered, or will be: one that lies below a folder of `above` is entered
+    /// there, whatever links lead to it before.
+    fn knows(&mut self, (real, path): &Entered, above: &[Entered]) -> bool {
+        let below = |(top, reached): &Entered| {
+            let rest = real.strip_prefix(top).ok().filter(|rest| is_walked(top, rest))?;
+            Some(reached.join(rest))
+        };
+        let known = self.entered.get(real).cloned();
+        let same_as = known.or_else(|| above.iter().rev().find_map(below).filter(|_| path.is_symlink()));
+        let is_known = same_as.is_some();
+        match same_as {
+            // A source within another is no other name.
+            Some(same_as) if same_as == *path => {}
+            Some(same_as) => self.aliases.push(Alias { path: path.clone(), same_as }),
+            None => drop(self.entered.insert(real.clone(), path.clone())),
+        }
+        is_known
+    }
+}
+
+/// Whether a walk of `top` comes by `rest` below it.
+fn is_walked(top: &Path, rest: &Path) -> bool {
+    let hidden = |part: &std::path::Component| part.as_os_str().as_encoded_bytes().starts_with(b".");
+    let holds_runs = |folder: &Path| folder != Path::new("") && top.join(folder).join(RUNS_MARKER).exists();
+    !rest.components().any(|part| hidden(&part)) && !rest.ancestors().any(holds_runs)
+}
+
 /// Each folder's entries are sorted, so that the whole is: paths compare part by part. `above` are the folders this one lies
-/// in, links resolved: what links back to one of them leads to no other image.
-fn walk_into(folder: &Path, above: &mut Vec<PathBuf>, images: &mut Vec<PathBuf>, progress: &Progress) -> Result<()> {
-    if !enter(folder, above)? {
+/// in: what links back to one of them leads to no other image.
+fn walk_into(
+    folder: &Path,
+    above: &mut Vec<Entered>,
+    once: &mut Option<&mut Once>,
+    images: &mut Vec<PathBuf>,
+    progress: &Progress,
+) -> Result<()> {
+    if !enter(folder, above, once)? {
         return Ok(());
     }
     for (mut path, is_folder) in entries(folder)? {
         if is_folder {
-            walk_into(&path, above, images, progress)?;
+            walk_into(&path, above, once, images, progress)?;
         } else if is_image(&path) {
             // Joined paths have room for twice their length, which a million of them feel.
             path.shrink_to_fit();
@@ -103,8 +161,8 @@ pub fn holds_image(folder: &Path) -> Result<bool> {
     image_below(folder, &mut Vec::new())
 }
 
-fn image_below(folder: &Path, above: &mut Vec<PathBuf>) -> Result<bool> {
-    if !enter(folder, above)? {
+fn image_below(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
+    if !enter(folder, above, &mut None)? {
         return Ok(false);
     }
     let mut inner = Vec::new();
@@ -124,17 +182,18 @@ fn image_below(folder: &Path, above: &mut Vec<PathBuf>) -> Result<bool> {
     Ok(false)
 }
 
-/// Puts a folder on top of those it lies in; false where it is one of them.
-fn enter(folder: &Path, above: &mut Vec<PathBuf>) -> Result<bool> {
-    let real = folder.canonicalize().map_err(Error::io("list", folder))?;
-    if above.contains(&real) {
+/// Puts a folder on top of those it lies in; false where it is one of them, or known by another name.
+fn enter(folder: &Path, above: &mut Vec<Entered>, once: &mut Option<&mut Once>) -> Result<bool> {
+    let entered = (folder.canonicalize().map_err(Error::io("list", folder))?, folder.to_path_buf());
+    let leads_back = above.iter().any(|(real, _)| *real == entered.0);
+    if leads_back || once.as_mut().is_some_and(|once| once.knows(&entered, above)) {
         return Ok(false);
     }
     // Deeper than any tree people make by hand.
     if above.len() > 32 {
         return Err(Error::data(folder, None, "folders nested more than 32 deep: expected at most that"));
     }
-    above.push(real);
+    above.push(entered);
     Ok(true)
 }
 

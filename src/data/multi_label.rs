@@ -3,7 +3,7 @@
 use super::dataset::Images;
 use super::declaration::{LabelsFrom, TaskDeclaration};
 use super::formats::{Raw, Reading};
-use super::labels::{class_number, infer_classes};
+use super::labels::{class_number, infer_classes, note_inferred};
 use super::list_some;
 use crate::error::Result;
 use crate::task::{Label, TaskKind};
@@ -30,7 +30,7 @@ pub fn resolve(
         Some(names) => names.clone(),
         None if lists => {
             let words = infer_classes(readings, images);
-            notes.push(format!("{}: classes taken from the labels: {}", task.name, list_some(&words, 12)));
+            note_inferred(&task.name, &words, notes);
             words
         }
         None => columns.to_vec(),

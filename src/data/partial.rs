@@ -1,10 +1,6 @@
-//! Detection images whose annotators looked for some of the classes only. Of each other class the picture as a whole
-//! becomes a region to ignore: a detection of it is no mistake in the metric, and no background cell there is taught.
-//!
-//! That leaves out more than it must: the loss ignores a cell for all classes or for none, so the background of such an image
-//! teaches nothing about the classes that were looked for either. To teach those, `ops::box_loss` needs a mask per image
-//! and class (an input `[N, C]`, its background pass on both devices skipping what is masked), and `losses::assign` would
-//! make it from the regions made here.
+//! Detection images whose annotators looked for some of the classes only. The picture as a whole becomes a region of the classes
+//! that were looked for: of any other, a detection is no mistake in the metric, and the loss teaches neither its presence nor
+//! its absence, while what was looked for is taught as everywhere.
 
 use super::dataset::Images;
 use super::declaration::TaskDeclaration;
@@ -12,11 +8,13 @@ use super::faults::Faults;
 use super::formats::{Raw, RawClass, Reading, Remark, Word};
 use super::labels::class_number;
 use super::listing::Listed;
-use super::{Place, count_of, decode};
+use super::{Place, count_of, decode, list_some};
 use crate::error::Result;
-use crate::task::{Label, LabelledBox, Task};
+use crate::task::{Label, PartialRegion, Task};
+use std::collections::HashSet;
+use std::sync::Arc;
 
-/// Notes the image's size where classes were left out, for the regions that stand for them.
+/// Notes the image's size where classes were left out, for the region that says so.
 pub fn measure(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
     let is_partial = reading.labelled_categories.is_some() || task.labelled_categories.is_some();
     if is_partial && matches!(reading.raw, Raw::Boxes(_)) {
@@ -31,7 +29,7 @@ pub fn measure(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> 
     reading
 }
 
-/// Adds the regions of the classes nobody looked for.
+/// Adds the regions in which some classes were not looked for.
 ///
 /// Errors: `labelled_categories` with a class that the task does not have.
 pub fn apply(
@@ -51,38 +49,57 @@ pub fn apply(
         let number = class_number(declared, classes, &class, &declared.place.file);
         faults.pass(number)?.into_iter().for_each(|class| by_default[class] = true);
     }
-    let (mut partial, mut whole_in_training) = (0, false);
+    let (mut partial, mut taught) = (0, vec![false; classes.len()]);
+    // Images that say the same share it.
+    let mut said: HashSet<Arc<[u32]>> = HashSet::new();
     for (index, (reading, label)) in readings.iter().zip(labels).enumerate() {
         let Label::Boxes(boxes) = label else {
             continue;
         };
         let mut own = None;
-        if let Some(said) = &reading.labelled_categories {
+        if let Some(names) = &reading.labelled_categories {
             let looked_for = own.insert(vec![false; classes.len()]);
-            for class in said {
+            for class in names {
                 looked_for[class_number(declared, classes, class, &reading.place.file)?] = true;
             }
         }
         let looked_for = own.as_ref().unwrap_or(&by_default);
-        let left_out = (0..classes.len()).filter(|class| !looked_for[*class]);
+        if index < images.ends[0] {
+            taught.iter_mut().zip(looked_for).for_each(|(taught, looked_for)| *taught |= looked_for);
+        }
+        if looked_for.iter().all(|looked_for| *looked_for) {
+            continue;
+        }
+        partial += 1;
+        // A class index is far below 2^32.
+        let numbers: Arc<[u32]> = (0..classes.len()).filter(|c| looked_for[*c]).map(|c| c as u32).collect();
+        let looked_for = match said.get(&numbers) {
+            Some(shared) => shared.clone(),
+            None => {
+                said.insert(numbers.clone());
+                numbers
+            }
+        };
         let [width, height] = reading.size.map(|side| side as f32);
-        let before = boxes.len();
-        boxes.extend(left_out.map(|class| LabelledBox { class, xyxy: [0.0, 0.0, width, height], ignore: true }));
-        let is_partial = boxes.len() > before;
-        partial += usize::from(is_partial);
-        whole_in_training |= !is_partial && index < images.ends[0];
+        boxes.partial.push(PartialRegion { xyxy: [0.0, 0.0, width, height], looked_for });
     }
     if partial > 0 {
         notes.push(format!(
-            "{}: {} annotated for some classes only: the others are neither taught nor counted there, nor is background taught",
+            "{}: {} annotated for some classes only: the others are neither taught nor counted there",
             declared.name,
             count_of(partial, "image")
         ));
     }
-    if partial > 0 && !whole_in_training {
+    let untaught: Vec<&str> = (0..classes.len()).filter(|c| !taught[*c]).map(|c| classes[c].as_str()).collect();
+    if partial > 0 && !untaught.is_empty() {
         notes.push(format!(
-            "{}: no training image is annotated for all classes, so nothing teaches what background is: label some for all, or give each class a task of its own",
-            declared.name
+            "{}: in no training image {} looked for, so nothing teaches what {} not: label some images for all classes",
+            declared.name,
+            match untaught.len() {
+                1 => format!("was {}", untaught[0]),
+                _ => format!("were {}", list_some(&untaught, 6)),
+            },
+            if untaught.len() == 1 { "it is" } else { "they are" },
         ));
     }
     Ok(())

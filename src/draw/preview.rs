@@ -45,18 +45,18 @@ pub fn preview(tasks: &[Task], samples: &[Sample], count: usize, seed: u64) -> R
 ///
 /// Units: boxes in pixels of `image`.
 pub fn labelled(tasks: &[Task], name: &str, image: Image, labels: &[Label]) -> Canvas {
-    let size = [image.width, image.height];
     let whole = Canvas { width: image.width, height: image.height, rgb: image.rgb };
     let (small, shrunk) = whole.shrunk(CELL);
     let (mut canvas, enlarged) = small.enlarged(READABLE_SIDE);
     let mut lines = vec![name.to_string()];
     for (task, label) in tasks.iter().zip(labels) {
         match label {
-            Label::Boxes(boxes) if !boxes.is_empty() => {
-                let (whole, drawn): (Vec<_>, Vec<_>) = boxes.iter().partition(|b| b.is_whole(size));
-                draw_boxes(&mut canvas, task, &drawn, shrunk * enlarged);
-                if !whole.is_empty() {
-                    let names: Vec<&str> = whole.iter().map(|b| task.classes()[b.class].as_str()).collect();
+            Label::Boxes(boxes) if !boxes.is_empty() || !boxes.partial.is_empty() => {
+                draw_boxes(&mut canvas, task, &boxes.list, shrunk * enlarged);
+                let classes = task.classes().iter().enumerate();
+                let left_out = classes.filter(|(class, _)| boxes.partial.iter().any(|region| !region.has(*class)));
+                let names: Vec<&str> = left_out.map(|(_, name)| name.as_str()).collect();
+                if !names.is_empty() {
                     lines.push(format!("{}: not looked for: {}", task.name, names.join(", ")));
                 }
             }
@@ -67,14 +67,14 @@ pub fn labelled(tasks: &[Task], name: &str, image: Image, labels: &[Label]) -> C
     canvas
 }
 
-fn draw_boxes(canvas: &mut Canvas, task: &Task, boxes: &[&LabelledBox], scale: f32) {
-    let label = |b: &&LabelledBox| {
+fn draw_boxes(canvas: &mut Canvas, task: &Task, boxes: &[LabelledBox], scale: f32) {
+    let label = |b: &LabelledBox| {
         let class = &task.classes()[b.class];
         if b.ignore { format!("{class} (ignored)") } else { class.clone() }
     };
     let labels: Vec<String> = boxes.iter().map(label).collect();
     let frame =
-        |(b, label): (&&LabelledBox, _)| LabelledFrame { xyxy: b.xyxy.map(|v| v * scale), class: b.class, label };
+        |(b, label): (&LabelledBox, _)| LabelledFrame { xyxy: b.xyxy.map(|v| v * scale), class: b.class, label };
     let drawn: Vec<LabelledFrame> = boxes.iter().zip(&labels).map(|(b, label)| frame((b, label.as_str()))).collect();
     frames(canvas, &drawn);
 }
@@ -124,14 +124,14 @@ mod tests {
         // Twice the cell's side: drawn at half its size, then once more as large as is readable.
         let image = || Image { width: 2 * CELL, height: CELL, rgb: vec![7; 2 * CELL * CELL * 3] };
         let b = LabelledBox { class: 1, xyxy: [100.0, 200.0, 900.0, 600.0], ignore: false };
-        let canvas = labelled(&tasks, "n", image(), &[Label::Boxes(vec![b]), Label::Unlabelled]);
+        let canvas = labelled(&tasks, "n", image(), &[Label::boxes(vec![b]), Label::Unlabelled]);
         let scale = canvas.width as f32 / (2 * CELL) as f32;
         let at = |x: f32, y: f32| canvas.pixel((x * scale) as usize, (y * scale) as usize);
         for (x, y) in [(101.0, 400.0), (898.0, 400.0), (500.0, 597.0)] {
             assert_eq!(at(x, y), class_colour(1), "({x}, {y})");
         }
         assert_eq!((at(90.0, 400.0), at(500.0, 400.0)), ([7; 3], [7; 3]));
-        let bare = labelled(&tasks, "n", image(), &[Label::Boxes(vec![]), Label::Class(1)]);
+        let bare = labelled(&tasks, "n", image(), &[Label::boxes(vec![]), Label::Class(1)]);
         // A line more: `things: nothing there`.
         assert!(bare.height > canvas.height && canvas.height as f32 > CELL as f32 * scale);
         assert!(bare.rgb[..bare.width * 300 * 3].iter().all(|v| *v == 7));

@@ -191,10 +191,7 @@ impl Accumulator {
             (Accumulator::Classification(m), Prediction::Class(p), Label::Class(class)) => m.add(p, Some(*class)),
             (Accumulator::MultiLabel(m), Prediction::Classes(p), Label::Classes(truth)) => m.add(p, truth),
             (Accumulator::Detection(m), Prediction::Boxes(found), Label::Boxes(boxes)) => {
-                let truth: Vec<GroundTruth> = boxes
-                    .iter()
-                    .map(|b| GroundTruth { class: b.class, xyxy: b.xyxy, ignore: b.ignore, area: None })
-                    .collect();
+                let truth: Vec<GroundTruth> = boxes.with_regions(m.classes()).map(|b| GroundTruth::from(&b)).collect();
                 m.add_image(found, &truth);
             }
             (Accumulator::Regression(m), Prediction::Values(v), Label::Values(truth)) => m.add(v, Some(truth)),

@@ -3,7 +3,7 @@
 
 use crate::boxes::Xyxy;
 use crate::graph::ir::Level;
-use crate::task::LabelledBox;
+use crate::task::{LabelledBox, PartialRegion};
 
 pub const BACKGROUND: i32 = -1;
 /// Contributes nothing; what every cell of an unlabelled image is.
@@ -24,6 +24,15 @@ pub struct Assignment {
     /// `[A, 4]`: the object's box where there is one, else zeros.
     pub target: Vec<Xyxy>,
     pub num_foreground: usize,
+}
+
+/// Where nobody looked for which class in one image, in bits: region i has bit i.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partial {
+    /// `[A]`: of the regions that the cell's centre lies in.
+    pub regions: Vec<i32>,
+    /// `[C]`: of the regions in which nobody looked for the class.
+    pub left_out: Vec<i32>,
 }
 
 /// Assigns the objects of one labelled image to cells.
@@ -53,7 +62,7 @@ pub fn assign(levels: &[Level], boxes: &[LabelledBox]) -> Assignment {
     let mut assignment =
         Assignment { class: vec![BACKGROUND; num_cells], target: vec![[0.0; 4]; num_cells], num_foreground: 0 };
     for region in ignored {
-        mark_ignored(levels, &region.xyxy, &mut assignment.class);
+        for_cells_inside(levels, &region.xyxy, |cell| assignment.class[cell] = IGNORED);
     }
     for (cell, owner) in owners.iter().enumerate() {
         let Some(owner) = owner else { continue };
@@ -64,6 +73,24 @@ pub fn assign(levels: &[Level], boxes: &[LabelledBox]) -> Assignment {
         assignment.num_foreground += 1;
     }
     assignment
+}
+
+/// Marks the regions of an image of a task of `classes` classes; `None` of one that has none.
+pub fn partial(levels: &[Level], regions: &[PartialRegion], classes: usize) -> Option<Partial> {
+    if regions.is_empty() {
+        return None;
+    }
+    let num_cells = levels.iter().map(|l| l.h * l.w).sum();
+    let mut partial = Partial { regions: vec![0; num_cells], left_out: vec![0; classes] };
+    for (index, region) in regions.iter().enumerate() {
+        // A mosaic has four. Beyond 31 they share a bit: what any of them leaves out, all of them do.
+        let bit = 1 << index.min(30);
+        for_cells_inside(levels, &region.xyxy, |cell| partial.regions[cell] |= bit);
+        for (class, left_out) in partial.left_out.iter_mut().enumerate() {
+            *left_out |= if region.has(class) { 0 } else { bit };
+        }
+    }
+    Some(partial)
 }
 
 #[derive(Clone, Copy)]
@@ -186,22 +213,19 @@ fn candidate(level: &Level, first_cell: usize, [x, y]: [usize; 2], xyxy: &Xyxy, 
     }
 }
 
-/// Marks the cells whose centre lies strictly inside the region.
-fn mark_ignored(levels: &[Level], region: &Xyxy, class: &mut [i32]) {
-    let mut rest = class;
+/// Visits the cells whose centre lies strictly inside the region.
+fn for_cells_inside(levels: &[Level], region: &Xyxy, mut visit: impl FnMut(usize)) {
+    let mut first_cell = 0;
     for level in levels {
-        let (own, after) = rest.split_at_mut(level.h * level.w);
-        rest = after;
         let inside = |cell: usize, low: f32, high: f32| {
             let at = (cell as f32 + 0.5) * level.stride as f32;
             low < at && at < high
         };
-        for (y, row) in own.chunks_mut(level.w.max(1)).enumerate() {
-            if inside(y, region[1], region[3]) {
-                let cells = row.iter_mut().enumerate();
-                cells.filter(|&(x, _)| inside(x, region[0], region[2])).for_each(|(_, class)| *class = IGNORED);
-            }
+        for y in (0..level.h).filter(|&y| inside(y, region[1], region[3])) {
+            let columns = (0..level.w).filter(|&x| inside(x, region[0], region[2]));
+            columns.for_each(|x| visit(first_cell + y * level.w + x));
         }
+        first_cell += level.h * level.w;
     }
 }
 
@@ -294,9 +318,8 @@ mod tests {
         }
     }
 
-    /// What an image holds whose annotators looked for class 3 only.
     #[test]
-    fn under_a_region_as_large_as_the_image_only_objects_teach() {
+    fn under_a_crowd_as_large_as_the_image_only_objects_teach() {
         let levels = pyramid(3..=5, 64);
         let everywhere = LabelledBox { class: 1, xyxy: [0.0, 0.0, 64.0, 64.0], ignore: true };
         let got = assign(&levels, &[labelled([8.0, 8.0, 40.0, 40.0]), everywhere.clone()]);
@@ -306,6 +329,38 @@ mod tests {
             assert_eq!(*with, if without == BACKGROUND { IGNORED } else { without });
         }
         assert!(assign(&levels, &[everywhere]).class.iter().all(|&c| c == IGNORED));
+    }
+
+    /// As of a mosaic: class 3 alone was looked for on the left, all but it on the right, and everything below.
+    #[test]
+    fn cells_know_what_was_looked_for_around_them() {
+        let levels = pyramid(3..=5, 64);
+        let region = |xyxy, looked_for: &[u32]| PartialRegion { xyxy, looked_for: looked_for.into() };
+        let regions = [region([0.0, 0.0, 32.0, 48.0], &[3]), region([32.0, 0.0, 64.0, 48.0], &[0, 1, 2, 4])];
+        let got = partial(&levels, &regions, 5).unwrap();
+        assert_eq!(got.left_out, [1, 1, 1, 2, 1]);
+        let centres = levels.iter().flat_map(|l| {
+            let at = |cell: usize| (cell as f32 + 0.5) * l.stride as f32;
+            (0..l.h).flat_map(move |y| (0..l.w).map(move |x| [at(x), at(y)]))
+        });
+        let expected = centres.map(|[x, y]| match (x < 32.0, y < 48.0) {
+            (_, false) => 0,
+            (true, true) => 1,
+            (false, true) => 2,
+        });
+        assert_eq!(got.regions, expected.collect::<Vec<i32>>());
+        assert_eq!(partial(&levels, &[], 5), None);
+    }
+
+    #[test]
+    fn more_regions_than_bits_leave_out_too_much_rather_than_too_little() {
+        let levels = pyramid(3..=3, 64);
+        let regions: Vec<PartialRegion> = (0..40u32)
+            .map(|i| PartialRegion { xyxy: [0.0, 0.0, 64.0, 64.0], looked_for: [i].as_slice().into() })
+            .collect();
+        let got = partial(&levels, &regions, 41).unwrap();
+        assert!(got.regions.iter().all(|r| got.left_out.iter().all(|l| r & l != 0)));
+        assert!(got.left_out.iter().all(|&bits| bits >= 0));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::graph::ir::{DType, Level, Mode, ValueId};
 use crate::model::{Architecture, Freeze, HeadValues, Network, Standardisation};
 use crate::ops::{box_loss, class_loss, multi_label_loss, value_loss};
 use crate::task::{Label, MixedClass, Task, TaskKind};
+use assign::Partial;
 
 /// The host's side of one task's loss.
 pub struct TaskLoss {
@@ -36,7 +37,12 @@ impl TaskLoss {
                 executor.write_i32(plan, *value, class)
             }
             (TargetValues::Values(value), TargetData::Values(values)) => executor.write_f32(plan, *value, values),
-            (TargetValues::Cells { class, target }, TargetData::Cells { class: c, target: t }) => {
+            (TargetValues::Cells { class, target, partial }, TargetData::Cells { class: c, target: t, partial: p }) => {
+                if let Some(values) = partial {
+                    for (value, bits) in values.iter().zip(p) {
+                        executor.write_i32(plan, *value, bits)?;
+                    }
+                }
                 executor.write_i32(plan, *class, c)?;
                 executor.write_f32(plan, *target, t)
             }
@@ -51,16 +57,32 @@ pub enum TargetValues {
     Class { class: ValueId, weights: Option<(ValueId, Vec<f32>)>, mixed: Option<[ValueId; 2]> },
     /// f32 `[N, R]`, standardised, or `[N, K]`, 1 there and 0 absent; NaN unlabelled.
     Values(ValueId),
-    /// i32 `[N, A]`: class, −1 background, −2 ignored or unlabelled; f32 `[N, A, 4]` xyxy in network pixels.
-    Cells { class: ValueId, target: ValueId },
+    /// i32 `[N, A]`: class, −1 background, −2 ignored or unlabelled; f32 `[N, A, 4]` xyxy in network pixels; i32 `[N, A]`, a cell's
+    /// regions, and `[N, C]`, those that leave a class out, where images may be annotated for some classes only.
+    Cells { class: ValueId, target: ValueId, partial: Option<[ValueId; 2]> },
 }
 
-/// Whether an image may be of two classes at once, as mix-up makes them; only then is there room for a second.
+/// What labels may be beside the plain ones; only then is there room for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LabelKinds {
+    pub classes: ClassLabels,
+    pub boxes: BoxLabels,
+}
+
+/// Whether an image may be of two classes at once, as mix-up makes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum ClassLabels {
     #[default]
     Single,
     Mixed,
+}
+
+/// Whether an image may be annotated for some classes only.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum BoxLabels {
+    #[default]
+    Whole,
+    Partial,
 }
 
 /// A network with losses and its backward pass: segments 1 to 3.
@@ -83,10 +105,10 @@ impl TrainingNetwork {
     /// # Errors
     /// As [`Architecture::network`].
     pub fn partly_frozen(architecture: &Architecture, shape: [usize; 3], freeze: &Freeze) -> Result<TrainingNetwork> {
-        TrainingNetwork::for_labels(architecture, shape, freeze, ClassLabels::Single)
+        TrainingNetwork::for_labels(architecture, shape, freeze, LabelKinds::default())
     }
 
-    /// As [`TrainingNetwork::partly_frozen`], for labels of this kind.
+    /// As [`TrainingNetwork::partly_frozen`], for labels of these kinds.
     ///
     /// # Errors
     /// As [`Architecture::network`].
@@ -94,7 +116,7 @@ impl TrainingNetwork {
         architecture: &Architecture,
         shape: [usize; 3],
         freeze: &Freeze,
-        labels: ClassLabels,
+        labels: LabelKinds,
     ) -> Result<TrainingNetwork> {
         let mut network = architecture.partly_frozen(shape, Mode::Train, freeze)?;
         let mut losses = Vec::new();
@@ -117,7 +139,7 @@ impl TrainingNetwork {
     }
 }
 
-fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize, labels: ClassLabels) -> Result<TaskLoss> {
+fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize, labels: LabelKinds) -> Result<TaskLoss> {
     let graph = &mut network.graph;
     let name = |what: &str| format!("{}.{what}", task.name);
     Ok(match &network.heads[index].values {
@@ -134,7 +156,7 @@ fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize, label
                 (value, weights.clone())
             });
             let (weighted, smoothing) = (weights.as_ref().map(|w| w.0), task.loss.label_smoothing);
-            let mixed = (labels == ClassLabels::Mixed).then(|| {
+            let mixed = (labels.classes == ClassLabels::Mixed).then(|| {
                 [graph.input(&name("other_class"), &[n], DType::I32), graph.input(&name("part"), &[n], DType::F32)]
             });
             let loss = class_loss::class_loss(graph, *logits, class, weighted, mixed, smoothing, index)?;
@@ -147,11 +169,16 @@ fn append_loss(network: &mut Network, task: &Task, index: usize, n: usize, label
             TaskLoss { loss, targets: TargetValues::Values(target) }
         }
         HeadValues::Detect { class_logits, box_logits, levels } => {
-            let cells = graph.shape(*class_logits)[1];
+            let [cells, classes] = [1, 2].map(|axis| graph.shape(*class_logits)[axis]);
             let class = graph.input(&name("class"), &[n, cells], DType::I32);
             let target = graph.input(&name("target"), &[n, cells, 4], DType::F32);
-            let loss = box_loss::box_loss(graph, [*class_logits, *box_logits], [class, target], levels, index)?;
-            TaskLoss { loss: loss.loss, targets: TargetValues::Cells { class, target } }
+            let partial = (labels.boxes == BoxLabels::Partial).then(|| {
+                let mut input = |what, width| graph.input(&name(what), &[n, width], DType::I32);
+                [input("regions", cells), input("left_out", classes)]
+            });
+            let logits = [*class_logits, *box_logits];
+            let loss = box_loss::box_loss(graph, logits, [class, target], partial, levels, index)?;
+            TaskLoss { loss: loss.loss, targets: TargetValues::Cells { class, target, partial } }
         }
     })
 }
@@ -172,6 +199,10 @@ pub enum Encoded {
         target: Vec<[f32; 4]>,
         foreground: usize,
         labelled: bool,
+        /// Of the task.
+        classes: usize,
+        /// Of an image annotated for some classes only.
+        partial: Option<Partial>,
     },
 }
 
@@ -220,18 +251,21 @@ impl Encoder {
                 });
                 Encoded::Values(standardised.collect())
             }
-            (TaskKind::Detect { .. }, Label::Boxes(boxes)) => {
+            (TaskKind::Detect { classes }, Label::Boxes(boxes)) => {
                 let assigned = assign::assign(&self.levels, boxes);
                 Encoded::Cells {
                     class: assigned.class,
                     target: assigned.target,
                     foreground: assigned.num_foreground,
                     labelled: true,
+                    classes: classes.len(),
+                    partial: assign::partial(&self.levels, &boxes.partial, classes.len()),
                 }
             }
-            (TaskKind::Detect { .. }, _) => {
+            (TaskKind::Detect { classes }, _) => {
                 let cells = self.levels.iter().map(|l| l.h * l.w).sum();
-                Encoded::Cells { class: vec![-2; cells], target: vec![[0.0; 4]; cells], foreground: 0, labelled: false }
+                let (class, target) = (vec![-2; cells], vec![[0.0; 4]; cells]);
+                Encoded::Cells { class, target, foreground: 0, labelled: false, classes: classes.len(), partial: None }
             }
         }
     }
@@ -247,15 +281,24 @@ pub struct BatchTarget {
 }
 
 pub enum TargetData {
-    Class { class: Vec<i32>, other: Vec<i32>, part: Vec<f32> },
+    Class {
+        class: Vec<i32>,
+        other: Vec<i32>,
+        part: Vec<f32>,
+    },
     Values(Vec<f32>),
-    Cells { class: Vec<i32>, target: Vec<f32> },
+    /// `partial`: of every image its cells' regions and the classes they leave out.
+    Cells {
+        class: Vec<i32>,
+        target: Vec<f32>,
+        partial: [Vec<i32>; 2],
+    },
 }
 
 /// Gathers task `index` of a batch's images.
 pub fn gather<'a>(images: impl Iterator<Item = &'a Vec<Encoded>>, index: usize) -> BatchTarget {
     let (mut classes, mut values, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut others, mut parts) = (Vec::new(), Vec::new());
+    let (mut others, mut parts, mut bits) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     let (mut denominator, mut active) = (0.0, false);
     let mut kind = None;
     for image in images {
@@ -273,18 +316,29 @@ pub fn gather<'a>(images: impl Iterator<Item = &'a Vec<Encoded>>, index: usize) 
                 denominator += labelled as f32;
                 active |= labelled > 0;
             }
-            Encoded::Cells { class, target, foreground, labelled } => {
+            Encoded::Cells { class, target, foreground, labelled, classes: num_classes, partial } => {
                 classes.extend_from_slice(class);
                 targets.extend(target.iter().flatten());
                 denominator += *foreground as f32;
                 active |= labelled;
+                let [regions, left_out] = &mut bits;
+                match partial {
+                    Some(partial) => {
+                        regions.extend_from_slice(&partial.regions);
+                        left_out.extend_from_slice(&partial.left_out);
+                    }
+                    None => {
+                        regions.resize(classes.len(), 0);
+                        left_out.resize(left_out.len() + num_classes, 0);
+                    }
+                }
             }
         }
         kind.get_or_insert(&image[index]);
     }
     let data = match kind {
         Some(Encoded::Values(_)) => TargetData::Values(values),
-        Some(Encoded::Cells { .. }) => TargetData::Cells { class: classes, target: targets },
+        Some(Encoded::Cells { .. }) => TargetData::Cells { class: classes, target: targets, partial: bits },
         _ => TargetData::Class { class: classes, other: others, part: parts },
     };
     BatchTarget { data, denominator, active }

@@ -183,6 +183,10 @@ impl DetectionMetric {
         self.add_truth(unseen);
     }
 
+    pub fn classes(&self) -> usize {
+        self.classes.len()
+    }
+
     fn add_truth(&mut self, truth: &[&TrueBox]) {
         for t in truth {
             for (area, count) in self.classes[t.class].num_truth.iter_mut().enumerate() {

@@ -9,7 +9,7 @@ use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample,
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::losses::{ClassLabels, Encoded, Encoder, TrainingNetwork};
+use crate::losses::{BoxLabels, ClassLabels, Encoded, Encoder, LabelKinds, TrainingNetwork};
 use crate::model::{Architecture, Card, Stage, Standardisation, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
@@ -245,8 +245,13 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
     };
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
-    let labels =
-        if config.transforms.mixup > 0.0 && config.overfit == 0 { ClassLabels::Mixed } else { ClassLabels::Single };
+    let mixed = config.transforms.mixup > 0.0 && config.overfit == 0;
+    let is_partial = |label: &Label| matches!(label, Label::Boxes(boxes) if !boxes.partial.is_empty());
+    let partial = data.train.iter().any(|sample| sample.labels.iter().any(is_partial));
+    let labels = LabelKinds {
+        classes: if mixed { ClassLabels::Mixed } else { ClassLabels::Single },
+        boxes: if partial { BoxLabels::Partial } else { BoxLabels::Whole },
+    };
     let network = |side: usize| {
         let shape = [config.batch, side, side];
         TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels)

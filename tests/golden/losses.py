@@ -10,7 +10,8 @@ multi_label_loss      logits [N, K], target [N, K] (null unlabelled): sum over l
 squared_value_loss    as value_loss with mse_loss.
 value_loss   values [N, R], target [N, R] (null unlabelled): sum over labelled entries of huber_loss(delta=1) / denominator.
 box_loss     as `box_loss` below (Li 2020, "Generalized Focal Loss"; mmdet's GFLHead); `parts` is before the gains:
-             quality focal, GIoU, distribution focal. total = parts . [1, 2, .25].
+             quality focal, GIoU, distribution focal. total = parts . [1, 2, .25]. Where `regions` [N, A] and `left_out` [N, C] share
+             a bit, nobody looked for the class in that cell: weight 0 in the focal loss, and no best score, but for the cell's own class.
 Logits have few decimals, boxes are multiples of 1/4: f32 and f64 read nearly the same numbers.
 """
 import json
@@ -111,13 +112,15 @@ def iou_and_giou(a, b):
     return inter / union, inter / union - (hull - union) / hull
 
 
-def box_loss(class_logits, box_logits, cls, target, num_foreground):
+def box_loss(class_logits, box_logits, cls, target, num_foreground, regions, left_out):
     """The whole detection loss: class_logits [N, A, C], box_logits [N, A, 4*17], cls [N, A], target [N, A, 4]."""
     points, strides = cells()
     n, a, c = class_logits.shape
     points, strides = points.expand(n, a, 2), strides.expand(n, a)
     foreground, counted = cls >= 0, cls >= -1
     zero = class_logits.sum() * 0 + box_logits.sum() * 0
+    counts = (regions[:, :, None] & left_out[:, None, :]) == 0
+    counts |= F.one_hot(cls.clamp(min=0), c).bool() & foreground[:, :, None]
     quality = torch.zeros_like(class_logits)
     giou_sum = dfl_sum = zero
     weight_sum = torch.zeros(())
@@ -132,7 +135,7 @@ def box_loss(class_logits, box_logits, cls, target, num_foreground):
         n_index, a_index = foreground.nonzero(as_tuple=True)
         quality[n_index, a_index, cls[foreground]] = iou.detach()
 
-        weight = class_logits[foreground].sigmoid().max(1).values.detach()
+        weight = (class_logits.sigmoid() * counts)[foreground].max(1).values.detach()
         weight_sum = weight.sum()
         giou_sum = (weight * (1 - giou)).sum()
         distance = torch.cat([p - t[:, :2], t[:, 2:] - p], 1) / s
@@ -142,14 +145,14 @@ def box_loss(class_logits, box_logits, cls, target, num_foreground):
         ce = lambda bin: F.cross_entropy(bins.reshape(-1, BINS), bin.reshape(-1), reduction="none").view(-1, 4)
         dfl = (ce(left) * (1 - up) + ce(left + 1) * up).mean(1)
         dfl_sum = (weight * dfl).sum()
-    x, y = class_logits[counted], quality[counted]
-    focal = F.binary_cross_entropy_with_logits(x, y, reduction="none") * (y - x.sigmoid()).abs() ** 2
+    x, y, w = class_logits[counted], quality[counted], counts[counted].double()
+    focal = F.binary_cross_entropy_with_logits(x, y, weight=w, reduction="none") * (y - x.sigmoid()).abs() ** 2
     parts = [focal.sum() / max(num_foreground, 1), giou_sum / weight_sum.clamp(min=1), dfl_sum / weight_sum.clamp(min=1)]
     return sum(g * p for g, p in zip(GAINS, parts)) + zero, parts
 
 
-def box_case(rng, name, objects, denominator, unlabelled=(), ignored=0., scale=1., huge=0., side=(6, 40)):
-    """`objects` foreground cells an image, `huge` the part of the logits that are +-60."""
+def box_case(rng, name, objects, denominator, unlabelled=(), ignored=0., scale=1., huge=0., side=(6, 40), partial=False):
+    """`objects` foreground cells an image, `huge` the part of the logits that are +-60, `partial`: two regions in the first image."""
     n, c = 2, 3
     points, strides = cells()
     a = len(points)
@@ -170,13 +173,19 @@ def box_case(rng, name, objects, denominator, unlabelled=(), ignored=0., scale=1
         v[at] = np.where(rng.random(at.sum()) < .5, 60, -60)
     x, b = torch.tensor(class_logits, requires_grad=True), torch.tensor(box_logits, requires_grad=True)
     cls, target = torch.tensor(cls), torch.tensor(target)
-    loss, parts = box_loss(x, b, cls, target, denominator)
+    regions, left_out = np.zeros((n, a), int), np.zeros((n, c), int)
+    if partial:
+        regions[0] = rng.integers(0, 4, a)
+        left_out[:] = [[1, 2, 0], [3, 3, 3]]  # of the second image no cell lies in a region
+    regions, left_out = torch.tensor(regions), torch.tensor(left_out)
+    loss, parts = box_loss(x, b, cls, target, denominator, regions, left_out)
     loss.backward()
     assert bool((target[..., 2:] - target[..., :2])[cls >= 0].gt(0).all())
     assert bool(x.grad.isfinite().all() and b.grad.isfinite().all())
     return dict(name=name, class_logits=rounded(x), box_logits=rounded(b), **{"class": cls.tolist()}, target=rounded(target),
                 num_foreground=denominator, loss=loss.item(), parts=[p.item() + 0. for p in parts],
-                class_gradient=rounded(x.grad), box_gradient=rounded(b.grad, 7))
+                class_gradient=rounded(x.grad), box_gradient=rounded(b.grad, 7),
+                **(dict(regions=regions.tolist(), left_out=left_out.tolist()) if partial else {}))
 
 
 def main():
@@ -205,6 +214,8 @@ def main():
         multi_label_case(rng, "a class nobody labelled", 6, 4, .1, 17., classes=(2,)), multi_label_case(rng, "all unlabelled", 3, 2, 1.1, 1.),
         multi_label_case(rng, "huge logits", 6, 7, .2, 33., 100.)]
     golden["squared_value_loss"] = [value_case(rng, "some entries unlabelled", 8, 3, .2, .2, 20., squared=True)]
+    rng = np.random.default_rng(SEED + 2)
+    golden["box_loss"]["cases"].append(box_case(rng, "some classes not looked for", 6, 9., ignored=.1, partial=True))
     Path(__file__).with_suffix(".json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
     for case in golden["box_loss"]["cases"]:
         print(case["name"], case["loss"], case["parts"])

@@ -162,7 +162,7 @@ fn a_step_with_full_towers_is_the_same_on_the_gpus_kernels_and_moves_every_layer
     let architecture = detecting(Backbone::Tiny, DetectionSize::FULL, 64, 2);
     let boxed = |i: usize| {
         let xyxy = [2.0, 3.0, 19.0 + i as f32, 24.0];
-        vec![Label::Boxes(vec![LabelledBox { class: i % 2, xyxy, ignore: false }])]
+        vec![Label::boxes(vec![LabelledBox { class: i % 2, xyxy, ignore: false }])]
     };
     let (losses, [gradients, after]) = same_on_kernels(&architecture, 64, &[boxed(0), boxed(1)]);
     assert!(losses[0] > 0.0);

@@ -8,10 +8,10 @@ use polyhead::executor::compare::round_to_bf16;
 use polyhead::executor::{DeviceChoice, ParameterSet, Store};
 use polyhead::graph::fuse::{Fusion, fuse};
 use polyhead::graph::ir::{Op, ParameterId};
-use polyhead::losses::{Encoded, TrainingNetwork};
+use polyhead::losses::{BoxLabels, Encoded, LabelKinds, TrainingNetwork};
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, Freeze, Stage, init};
-use polyhead::task::{Label, Task};
+use polyhead::task::{Label, PartialRegion, Task};
 use polyhead::train::step::{StepReport, Trainer};
 
 const N: usize = 4;
@@ -190,6 +190,51 @@ fn batch(tasks: &[Task], n: usize, first: usize) -> (Vec<u8>, Vec<Vec<Encoded>>)
         })
         .collect();
     (pixels, (images_before..images_before + n).map(encode).collect())
+}
+
+/// For the second class nobody looked in two of four images, nor on the left half of a third.
+fn partly_annotated(image: usize) -> Vec<Label> {
+    let mut all = labels(image);
+    let Label::Boxes(boxes) = &mut all[0] else { panic!("the first task detects") };
+    let region = |xyxy| PartialRegion { xyxy, looked_for: [0].as_slice().into() };
+    match image % 4 {
+        0 | 1 => boxes.partial.push(region([0.0, 0.0, 64.0, 64.0])),
+        2 => boxes.partial.push(region([0.0, 0.0, 32.0, 64.0])),
+        _ => {}
+    }
+    all
+}
+
+fn of_kind(device: &DeviceChoice, boxes: BoxLabels, labels: fn(usize) -> Vec<Label>) -> (Vec<f32>, Tensors) {
+    let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
+    let kinds = LabelKinds { boxes, ..LabelKinds::default() };
+    let network = TrainingNetwork::for_labels(&architecture, [N, 64, 64], &Freeze::default(), kinds).unwrap();
+    let mut probe = Probe::of(device, None, network, &architecture, [N, 64], Fusion::On, labels);
+    open_and_close_gates(&mut probe.executor);
+    (probe.losses(), probe.gradients())
+}
+
+/// Room for partly annotated images alone moves no bit; such images move the detection's loss and no other's, as much on every
+/// device.
+#[test]
+fn partly_annotated_images_cost_the_same_on_every_device() {
+    let cpu = crate::step::cpu(2);
+    let whole = of_kind(&cpu, BoxLabels::Whole, labels);
+    let room = of_kind(&cpu, BoxLabels::Partial, labels);
+    assert_eq!(whole.0, room.0);
+    for name in whole.1.keys() {
+        assert_eq!(vector(&whole.1, name), vector(&room.1, name), "{name}");
+    }
+    let partial = of_kind(&cpu, BoxLabels::Partial, partly_annotated);
+    assert!(partial.0[0] < whole.0[0], "what is left out costs nothing: {:?} {:?}", partial.0, whole.0);
+    assert_eq!(partial.0[1..], whole.0[1..]);
+    for device in devices(Precision::F32) {
+        let (losses, gradients) = of_kind(&device, BoxLabels::Partial, partly_annotated);
+        assert!(losses.iter().zip(&partial.0).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs()), "{device}");
+        for (name, error) in apart(&gradients, &partial.1) {
+            assert!(error <= 2e-4, "{device} {name}: {error:.2e}");
+        }
+    }
 }
 
 /// With batch norm frozen nothing in the trunk depends on what else is in a batch, and both losses are sums over images ÷ the

@@ -228,7 +228,7 @@ fn gradients_are_those_of_the_weighted_losses() {
     for name in names {
         let mut probe = Probe::new(Backbone::Tiny, [4, 64], Fusion::On, |image| {
             let mut all = labels(image);
-            all[0] = Label::Boxes(Vec::new());
+            all[0] = Label::boxes(Vec::new());
             all
         });
         let weights = probe.scalars.task_weights.clone();
@@ -357,7 +357,7 @@ fn labelled_empty_teaches_and_unlabelled_does_not() {
         let after = current(&mut trainer);
         (report.losses[0], vector(&before, "conv1.weight") == vector(&after, "conv1.weight"))
     };
-    let (loss, still) = step(Label::Boxes(Vec::new()));
+    let (loss, still) = step(Label::boxes(Vec::new()));
     assert!(loss > 0.0 && !still);
     let (loss, still) = step(Label::Unlabelled);
     assert!(loss.is_nan() && still);

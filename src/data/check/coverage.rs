@@ -1,7 +1,7 @@
 //! What the labels of a data set say, counted: the images × tasks table, classes, boxes and values. No image is opened.
 
 use crate::data::dataset::{Dataset, Sample, Split};
-use crate::task::{Label, LabelledBox, Task, TaskKind};
+use crate::task::{Label, Task, TaskKind};
 use serde::Serialize;
 use std::fmt;
 
@@ -56,19 +56,18 @@ pub struct ValueReport {
 /// Upper bounds of the box size classes; 32 and 96 are COCO's small and medium.
 pub const SIZES: [f32; 5] = [16.0, 32.0, 64.0, 96.0, 192.0];
 
-/// Counts what the labels say; opens no image. `sizes` are the width and height of train's, val's and test's images as far as
-/// they are known.
-pub fn check(dataset: &Dataset, sizes: &[Option<[usize; 2]>]) -> Report {
+/// Counts what the labels say; opens no image.
+pub fn check(dataset: &Dataset) -> Report {
     let tasks = dataset.tasks.iter().enumerate();
     Report {
         layout: dataset.layout.clone(),
-        tasks: tasks.map(|(i, task)| describe(dataset, task, i, sizes)).collect(),
+        tasks: tasks.map(|(i, task)| describe(dataset, task, i)).collect(),
         images: Split::ALL.map(|split| dataset.split(split).len()),
         notes: dataset.notes.clone(),
     }
 }
 
-fn describe(dataset: &Dataset, task: &Task, at: usize, sizes: &[Option<[usize; 2]>]) -> TaskReport {
+fn describe(dataset: &Dataset, task: &Task, at: usize) -> TaskReport {
     let mut report = TaskReport {
         name: task.name.clone(),
         kind: task.kind_word(),
@@ -77,11 +76,9 @@ fn describe(dataset: &Dataset, task: &Task, at: usize, sizes: &[Option<[usize; 2
         box_sizes: [0; SIZES.len() + 1],
         values: Vec::new(),
     };
-    let mut sizes = sizes.iter();
     for split in Split::ALL {
         for sample in dataset.split(split) {
-            let size = sizes.next().copied().flatten();
-            report.count(&sample.labels[at], split as usize, size);
+            report.count(&sample.labels[at], split as usize);
         }
     }
     if let TaskKind::Regress { columns, units } = &task.kind {
@@ -91,12 +88,11 @@ fn describe(dataset: &Dataset, task: &Task, at: usize, sizes: &[Option<[usize; 2
 }
 
 impl TaskReport {
-    fn count(&mut self, label: &Label, split: usize, size: Option<[usize; 2]>) {
+    fn count(&mut self, label: &Label, split: usize) {
         let coverage = &mut self.splits[split];
-        let is_region = |b: &LabelledBox| size.is_some_and(|size| b.is_whole(size));
         match label {
             Label::Unlabelled => coverage.unlabelled += 1,
-            Label::Boxes(boxes) if boxes.iter().all(is_region) => coverage.empty += 1,
+            Label::Boxes(boxes) if boxes.is_empty() => coverage.empty += 1,
             Label::Classes(there) if !there.contains(&Some(true)) => coverage.empty += 1,
             _ => coverage.labelled += 1,
         }
@@ -107,8 +103,8 @@ impl TaskReport {
                 classes.for_each(|(class, there)| class.1[split] += usize::from(*there == Some(true)));
             }
             Label::Boxes(boxes) => {
-                coverage.partial += usize::from(boxes.iter().any(is_region));
-                for b in boxes.iter().filter(|b| !is_region(b)) {
+                coverage.partial += usize::from(!boxes.partial.is_empty());
+                for b in boxes.iter() {
                     coverage.boxes += 1;
                     coverage.ignored += usize::from(b.ignore);
                     self.classes[b.class].1[split] += 1;

@@ -35,11 +35,9 @@ pub fn examine(
                 continue;
             };
             let size = [seen.width as f32, seen.height as f32];
-            // Regions of classes nobody looked for stand behind the boxes of the file.
             let spot = |at: usize| places.spots.get(at).copied().unwrap_or(Spot::File);
             let problem = |kind, at, message: String| Problem::at(kind, &Place::at(&places.file, spot(at)), &message);
-            let drawn = &boxes[..boxes.len().min(places.spots.len())];
-            if let Some(message) = wrong_scale(drawn, size, &declared.tasks[task]) {
+            if let Some(message) = wrong_scale(boxes, size, &declared.tasks[task]) {
                 problems.push(problem(ProblemKind::Scale, 0, format!("{}: {message}", sample.name)));
                 suspects.insert((task, index));
                 continue;

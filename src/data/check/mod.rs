@@ -102,8 +102,7 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     let suspects = frames::examine(&declared, &samples, &seen, &found, &mut problems);
     problems.sort_by_key(|problem| problem.kind);
     let stops = stops(&dataset, &seen, faults, options.max_broken);
-    let size = |seen: &Result<Seen, String>| seen.as_ref().ok().map(|s| [s.width as usize, s.height as usize]);
-    let coverage = coverage::check(&dataset, &seen.iter().map(size).collect::<Vec<_>>());
+    let coverage = coverage::check(&dataset);
     let check = Check { coverage, problems, stops };
     Ok(Examined { check, declared, dataset, seen, suspects })
 }

@@ -24,7 +24,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task
         for (image, item) in of_split().filter(|item| item.boxes(at).is_some()).enumerate() {
             let [width, height] = item.size;
             images.push(json!({"id": image + 1, "file_name": item.to, "width": width, "height": height}));
-            for b in item.boxes(at).unwrap_or(&[]) {
+            for b in item.boxes(at).into_iter().flat_map(|boxes| boxes.with_regions(categories.len())) {
                 annotations.push(json!({
                     "id": annotations.len() + 1,
                     "image_id": image + 1,

@@ -6,7 +6,7 @@ use crate::data::declaration::{Declaration, TaskDeclaration};
 use crate::data::describe::{keys, list, scalar};
 use crate::data::formats::table::Table;
 use crate::error::Result;
-use crate::task::{Label, LabelledBox, Task, TaskKind};
+use crate::task::{Boxes, Label, Task, TaskKind};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -85,13 +85,18 @@ fn line(item: &Item, dataset: &Dataset, columns: &[Vec<String>]) -> Value {
     Value::Object(line)
 }
 
-/// As Hugging Face writes boxes, and which of them are to be ignored where some are.
-fn objects(boxes: &[LabelledBox], classes: &[String]) -> Value {
+/// As Hugging Face writes boxes, which of them are to be ignored where some are, and what was looked for where not all was.
+fn objects(boxes: &Boxes, classes: &[String]) -> Value {
     let corners = boxes.iter().map(|b| xywh(&b.xyxy));
     let categories: Vec<&str> = boxes.iter().map(|b| classes[b.class].as_str()).collect();
     let mut objects = json!({"bbox": corners.collect::<Vec<_>>(), "categories": categories});
     if boxes.iter().any(|b| b.ignore) {
         objects["ignore"] = boxes.iter().map(|b| b.ignore).collect();
+    }
+    // Of a file's image the one region is the whole of it.
+    if let Some(region) = boxes.partial.first() {
+        let names = region.looked_for.iter().map(|&class| classes[class as usize].as_str());
+        objects["labelled_categories"] = names.collect();
     }
     objects
 }

@@ -13,7 +13,7 @@ use super::faults::Faults;
 use super::{Progress, aside, count_of, decode, did_you_mean, list_some};
 use crate::boxes;
 use crate::error::{Error, Result};
-use crate::task::{Label, LabelledBox, Task, TaskKind};
+use crate::task::{Boxes, Label, LabelledBox, Task, TaskKind};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::fmt;
@@ -123,7 +123,7 @@ pub(super) struct Item<'a> {
 
 impl Item<'_> {
     /// The boxes of task number `task`; `None` where nobody said.
-    fn boxes(&self, task: usize) -> Option<&[LabelledBox]> {
+    fn boxes(&self, task: usize) -> Option<&Boxes> {
         match &self.sample.labels[task] {
             Label::Boxes(boxes) => Some(boxes),
             _ => None,
@@ -218,15 +218,14 @@ fn plan<'a>(dataset: &'a Dataset, target: Target, boxes: Option<usize>, progress
 /// What boxes lose on their way into a layout of boxes.
 fn box_losses(plan: &mut Plan, task: usize) {
     let target = plan.target;
-    let all = || plan.items.iter().flat_map(|item| item.boxes(task).unwrap_or(&[]).iter().map(move |b| (item, b)));
+    let labelled = || plan.items.iter().filter_map(|item| Some((item, item.boxes(task)?)));
+    let all = || labelled().flat_map(|(item, boxes)| boxes.iter().map(move |b| (item, b)));
     let count = |is: &dyn Fn(&Item, &LabelledBox) -> bool| all().filter(|(item, b)| is(item, b)).count();
-    let ignored = count(&|item, b| b.ignore && !b.is_whole(item.size));
-    let partial =
-        plan.items.iter().filter(|item| item.boxes(task).unwrap_or(&[]).iter().any(|b| b.is_whole(item.size)));
-    let partial = partial.count();
+    let ignored = count(&|_, b| b.ignore);
+    let partial = labelled().filter(|(_, boxes)| !boxes.partial.is_empty()).count();
     let thin = count(&|item, b| !voc::holds(&item.clipped(&b.xyxy)));
     let beyond = count(&|item, b| item.clipped(&b.xyxy) != b.xyxy);
-    let unlabelled = plan.items.iter().filter(|item| item.boxes(task).is_none()).count();
+    let unlabelled = plan.items.len() - labelled().count();
     let (mut lost, mut notes) = (Vec::new(), Vec::new());
     if target == Target::Yolo && ignored > 0 {
         lost.push(format!("{} marked to be ignored", count_of(ignored, "box")));
@@ -241,7 +240,7 @@ fn box_losses(plan: &mut Plan, task: usize) {
                 "what nobody looked for in {images} annotated for some classes only (it would be taught as absent)"
             )),
             _ => notes.push(format!(
-                "{images} annotated for some classes only: each other class is a {} region as large as the picture",
+                "{images} annotated for some classes only: each other class is a {} region as large as the picture, in which no background is taught",
                 if target == Target::Coco { "crowd" } else { "difficult" }
             )),
         }
@@ -286,7 +285,7 @@ fn write(
     Ok(Converted { out: out.to_path_buf(), images, lost, notes })
 }
 
-/// A task whose labels are all written: boxes in pixels, and the regions of classes nobody looked for among them.
+/// A task whose labels are all written: boxes in pixels, and of each image the classes nobody looked for.
 fn as_written(declared: &TaskDeclaration) -> TaskDeclaration {
     let box_format = BoxFormat::XywhAbsolute;
     TaskDeclaration { missing: None, labelled_categories: None, box_format, ..declared.clone() }

@@ -48,7 +48,7 @@ fn xml(item: &Item, task: &Task, at: usize) -> Option<String> {
         "<annotation>\n  <folder>JPEGImages</folder>\n  <filename>{}</filename>\n  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n  <segmented>0</segmented>\n",
         escape(item.to.as_str())
     );
-    for b in item.boxes(at)? {
+    for b in item.boxes(at)?.with_regions(task.classes().len()) {
         let xyxy = item.clipped(&b.xyxy);
         if holds(&xyxy) {
             let [x1, y1, x2, y2] = xyxy;

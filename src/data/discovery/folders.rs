@@ -4,7 +4,7 @@ use super::{declaration, split_folders, task};
 use crate::data::declaration::{Declaration, Kind, LabelsFrom, YoloRows};
 use crate::data::decode::is_image;
 use crate::data::listing::{self, Source, relative_name};
-use crate::data::{Split, list_some};
+use crate::data::{Split, labels};
 use crate::error::Result;
 use std::path::{Path, PathBuf};
 
@@ -81,13 +81,16 @@ pub fn class_folders(root: &Path) -> Result<Option<Declaration>> {
         return Ok(None);
     }
     let mut task = task(root, "class", Kind::Classify, LabelsFrom::Folders);
+    let note = labels::order_note(&task.name, &classes);
     task.names = Some(classes);
     let layout = match &splits {
         Some(_) => format!("class folders in the splits of {}", root.display()),
         None => format!("class folders in {}", root.display()),
     };
     let splits = splits.unwrap_or_else(|| [vec![Source::Folder(train)], Vec::new(), Vec::new()]);
-    Ok(Some(declaration(root, layout, splits, vec![task])))
+    let mut found = declaration(root, layout, splits, vec![task]);
+    found.notes.extend(note);
+    Ok(Some(found))
 }
 
 /// The one folder in `root` that holds images, where nothing else in `root` does.
@@ -113,37 +116,4 @@ fn class_names(dir: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(names)
-}
-
-/// `class10` before `class2` is what torchvision does and timm does not.
-pub fn order_note(names: &[String]) -> Option<String> {
-    let mut natural = names.to_vec();
-    natural.sort_by_key(|name| natural_key(name));
-    (natural != names).then(|| {
-        format!(
-            "classes are numbered in lexicographic order ({}), as torchvision does; natural order, as timm's, would differ: `names:` in a data.yaml fixes it",
-            list_some(names, 4)
-        )
-    })
-}
-
-fn natural_key(name: &str) -> Vec<(u64, String)> {
-    let mut key = vec![(0, String::new())];
-    let mut chars = name.chars().peekable();
-    while let Some(&c) = chars.peek() {
-        if c.is_ascii_digit() {
-            let mut number = 0u64;
-            while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-                number = number.saturating_mul(10).saturating_add(u64::from(digit));
-                chars.next();
-            }
-            key.push((number, String::new()));
-        } else {
-            chars.next();
-            if let Some((_, text)) = key.last_mut() {
-                text.push(c);
-            }
-        }
-    }
-    key
 }

@@ -14,8 +14,6 @@ use super::{Place, Split, list_some};
 use crate::error::{Error, Result};
 use std::path::Path;
 
-pub use folders::order_note;
-
 /// Sources of train, val and test, in the order of `Split::ALL`.
 type Splits = [Vec<Source>; 3];
 

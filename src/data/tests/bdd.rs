@@ -39,7 +39,7 @@ fn boxes_and_attributes_from_the_same_files() {
     );
     // Null is unlabelled, an empty list is nothing there, and a picture in no frame is unlabelled.
     let states = ["b", "c", "e"].map(|name| of(&format!("train/{name}.png"), 0));
-    assert_eq!(states, [Label::Unlabelled, Label::Boxes(vec![]), Label::Unlabelled]);
+    assert_eq!(states, [Label::Unlabelled, Label::boxes(vec![]), Label::Unlabelled]);
     let weather = ["a", "b", "c", "e"].map(|name| of(&format!("train/{name}.png"), 2));
     assert_eq!(weather, [Label::Class(1), Label::Unlabelled, Label::Class(0), Label::Unlabelled]);
     assert_eq!(of("val/d.png", 1), Label::Unlabelled);
@@ -64,7 +64,7 @@ fn chosen_in_a_data_yaml() {
     let dataset = folder.open();
     assert_eq!(boxes_of(label(&dataset, "images/100k/train/a.png", 0))[0].0, 0);
     for unlabelled in ["b", "e"] {
-        assert_eq!(*label(&dataset, &format!("images/100k/train/{unlabelled}.png"), 0), Label::Boxes(vec![]));
+        assert_eq!(*label(&dataset, &format!("images/100k/train/{unlabelled}.png"), 0), Label::boxes(vec![]));
     }
     assert_eq!(*label(&dataset, "images/100k/val/d.png", 1), Label::Class(0));
 }

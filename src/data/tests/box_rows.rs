@@ -36,7 +36,7 @@ fn tensorflows_and_roboflows_columns() {
     );
     let dataset = folder.open();
     assert_eq!(boxes_of(label(&dataset, "train/a.png", 0)).len(), 2);
-    assert_eq!(*label(&dataset, "train/b.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&dataset, "train/b.png", 0), Label::boxes(vec![]));
 }
 
 fn retinanet(rows: &str) -> Folder {
@@ -54,13 +54,13 @@ fn keras_retinanets_rows_without_a_header() {
     // The files say who trains; c.png is in none.
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 1));
     assert_eq!(boxes_of(label(&dataset, "images/a.png", 0)).len(), 2);
-    assert_eq!(*label(&dataset, "images/b.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&dataset, "images/b.png", 0), Label::boxes(vec![]));
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"]);
     folder.text("classes.csv", "dog,0\ncat,1\n");
     assert_eq!(folder.open().tasks[0].classes(), ["dog", "cat"]);
     // A first row that holds nothing is a row too.
     let folder = retinanet(&format!("images/c.png,,,,,\n{rows}"));
-    assert_eq!(*label(&folder.open(), "images/c.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&folder.open(), "images/c.png", 0), Label::boxes(vec![]));
 }
 
 #[test]

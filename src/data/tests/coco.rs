@@ -45,7 +45,7 @@ fn the_published_layout() {
         boxes_of(label(&dataset, "train2017/a.png", 0)),
         [(1, [4.0, 2.0, 14.5, 8.0], false), (0, [0.0, 0.0, 20.0, 20.0], true), (0, [30.0, 5.0, 50.0, 15.0], false)]
     );
-    assert_eq!(*label(&dataset, "train2017/b.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&dataset, "train2017/b.png", 0), Label::boxes(vec![]));
     assert_eq!(*label(&dataset, "train2017/c.png", 0), Label::Unlabelled);
     // The file of the same name in the other split is another picture.
     assert_eq!(boxes_of(label(&dataset, "val2017/a.png", 0)), [(0, [1.0, 2.0, 4.0, 6.0], false)]);
@@ -97,7 +97,7 @@ fn beside_other_tasks_and_missing_as_background() {
     let split = "{train: annotations/instances_train2017.json, val: annotations/instances_val2017.json}";
     folder.text("data.yaml", &yaml(split));
     let dataset = folder.open();
-    assert_eq!(*label(&dataset, "train2017/c.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&dataset, "train2017/c.png", 0), Label::boxes(vec![]));
     assert_eq!(*label(&dataset, "train2017/c.png", 1), Label::Values(vec![3.0]));
     assert_eq!(boxes_of(label(&dataset, "val2017/a.png", 0)).len(), 1);
     assert_note(&dataset, "taken as background (`missing: unlabelled` says otherwise)");

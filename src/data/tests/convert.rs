@@ -92,7 +92,7 @@ fn same_boxes(
                 (Label::Boxes(a), Label::Boxes(b)) => {
                     let expected = expect(a);
                     assert_eq!(expected.len(), b.len());
-                    for ((class, xyxy, ignore), b) in expected.into_iter().zip(b) {
+                    for ((class, xyxy, ignore), b) in expected.into_iter().zip(b.iter()) {
                         assert_eq!((class, ignore), (b.class, b.ignore));
                         // Single precision in parts of 40 pixels.
                         assert!(xyxy.iter().zip(&b.xyxy).all(|(x, y)| (x - y).abs() < 1e-5), "{xyxy:?} {:?}", b.xyxy);

@@ -57,7 +57,7 @@ fn written_and_read_again() {
     let dataset = Dataset::open(&dirs[0], &OpenOptions::default()).unwrap();
     assert_eq!([dataset.train.len(), dataset.val.len(), dataset.test.len()], [200, 40, 20]);
     assert!(!dataset.crop_safe && !dataset.flip_safe);
-    let report = check::coverage::check(&dataset, &[]);
+    let report = check::coverage::check(&dataset);
     for task in &report.tasks {
         assert!(task.splits[0].unlabelled > 5 && task.splits[1].unlabelled == 0, "{report}");
     }

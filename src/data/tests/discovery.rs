@@ -50,7 +50,7 @@ fn two_readings_are_both_named() {
     folder.text("data.yaml", yolo);
     assert_eq!(*label(&folder.open(), "images/train/a.png", 0), one_box(0, [10.0, 5.0, 30.0, 15.0]));
     folder.images(&["images/train/c.png"]).text("data.yaml", coco);
-    assert_eq!(*label(&folder.open(), "images/train/a.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&folder.open(), "images/train/a.png", 0), Label::boxes(vec![]));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn boxes_in_other_forms_in_a_metadata_csv() {
         let dataset = folder.open();
         assert_eq!(*label(&dataset, "train/a.png", 0), one_box(0, [10.0, 5.0, 30.0, 15.0]), "{format}");
         assert_eq!(*label(&dataset, "train/b.png", 0), Label::Unlabelled);
-        assert_eq!(*label(&dataset, "val/c.png", 0), Label::Boxes(vec![]));
+        assert_eq!(*label(&dataset, "val/c.png", 0), Label::boxes(vec![]));
     }
 }
 
@@ -159,6 +159,6 @@ fn an_ultralytics_file_with_lists_of_everything() {
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
     assert!(matches!(&dataset.tasks[0].kind, TaskKind::Detect { classes } if classes == &["car", "man"]));
     assert_eq!(*label(&dataset, "images/one/a.png", 0), one_box(1, [4.0, 4.0, 20.0, 16.0]));
-    assert_eq!(*label(&dataset, "images/two/b.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&dataset, "images/two/b.png", 0), Label::boxes(vec![]));
     assert_eq!(boxes_of(label(&dataset, "images/three/c.png", 0)).len(), 1);
 }

@@ -18,14 +18,14 @@ fn yolo_rows_become_pixels() {
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"]);
     assert_eq!(*label(&dataset, "images/train/a.png", 0), one_box(1, [15.0, 5.0, 25.0, 15.0]));
-    assert_eq!(*label(&dataset, "images/val/c.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&dataset, "images/val/c.png", 0), Label::boxes(vec![]));
     assert!(dataset.crop_safe && dataset.flip_safe);
 }
 
 #[test]
 fn a_missing_yolo_file_is_background_alone_and_unlabelled_beside_others() {
     let folder = yolo();
-    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::boxes(vec![]));
     let note = "objects: 1 of 3 images without a label file taken as background (`missing: unlabelled` says otherwise)";
     assert!(folder.open().notes.iter().any(|n| n == note), "{:?}", folder.open().notes);
 
@@ -43,7 +43,7 @@ fn a_missing_yolo_file_is_background_alone_and_unlabelled_beside_others() {
     assert!(!dataset.crop_safe);
 
     folder.text("data.yaml", &tasks.replace("labels}}", "labels}, missing: background}"));
-    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::boxes(vec![]));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn voc_counts_from_one_and_keeps_three_states() {
     assert_eq!((boxes[0].class, boxes[0].xyxy, boxes[0].ignore), (0, [0.0, 0.0, 10.0, 20.0], false));
     assert_eq!((boxes[1].class, boxes[1].xyxy, boxes[1].ignore), (1, [4.5, 5.0, 40.0, 20.0], true));
     assert_eq!(*label(&dataset, "JPEGImages/b.png", 0), Label::Unlabelled);
-    assert_eq!(*label(&dataset, "JPEGImages/c.png", 0), Label::Boxes(vec![]));
+    assert_eq!(*label(&dataset, "JPEGImages/c.png", 0), Label::boxes(vec![]));
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn metadata_tables_without_a_config() {
     let names: Vec<&str> = dataset.tasks.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["scene", "objects", "speed"]);
     assert_eq!(*label(&dataset, "train/a.png", 1), one_box(0, [10.0, 2.0, 30.0, 6.0]));
-    assert_eq!(*label(&dataset, "train/b.png", 1), Label::Boxes(vec![]));
+    assert_eq!(*label(&dataset, "train/b.png", 1), Label::boxes(vec![]));
     assert_eq!(*label(&dataset, "train/c.png", 1), Label::Unlabelled);
     assert_eq!(*label(&dataset, "train/b.png", 0), Label::Class(1));
     assert_eq!(*label(&dataset, "train/c.png", 2), Label::Unlabelled);

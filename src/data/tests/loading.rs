@@ -33,7 +33,7 @@ fn samples(folder: &Folder, count: usize) -> Arc<[Sample]> {
         image::RgbImage::from_pixel(40 + i as u32, 30, grey).save(&image).unwrap();
         let xyxy = [4.0, 5.0, 20.0, 25.0];
         let boxes = vec![LabelledBox { class: i, xyxy, ignore: false }];
-        Sample { image, name: format!("{i}.png"), labels: vec![Label::Boxes(boxes), Label::Unlabelled] }
+        Sample { image, name: format!("{i}.png"), labels: vec![Label::boxes(boxes), Label::Unlabelled] }
     };
     (0..count).map(sample).collect()
 }

@@ -4,6 +4,7 @@ mod bdd;
 mod box_rows;
 mod check;
 mod check_files;
+mod class_order;
 mod coco;
 mod convert;
 mod declarations;
@@ -13,6 +14,8 @@ mod discovery;
 mod formats;
 mod images;
 mod layouts;
+#[cfg(unix)]
+mod links;
 mod loading;
 mod losses;
 mod multi_label;
@@ -82,7 +85,7 @@ impl Drop for Folder {
 
 pub fn one_box(class: usize, xyxy: [f32; 4]) -> Label {
     let ignore = false;
-    Label::Boxes(vec![LabelledBox { class, xyxy, ignore }])
+    Label::boxes(vec![LabelledBox { class, xyxy, ignore }])
 }
 
 /// Class, box and whether it is ignored, of each box of a label.

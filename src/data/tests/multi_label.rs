@@ -40,7 +40,7 @@ fn columns_of_0_and_1_are_classes_and_a_blank_cell_is_unlabelled_for_one() {
     assert!(dataset.notes.contains(&blank.to_owned()), "{:?}", dataset.notes);
     assert!(dataset.crop_safe);
 
-    let report = check::coverage::check(&dataset, &[]);
+    let report = check::coverage::check(&dataset);
     let (task, train) = (&report.tasks[0], report.tasks[0].splits[0]);
     assert_eq!((task.kind, train.labelled, train.empty, train.unlabelled), ("multi-label", 2, 1, 0));
     assert_eq!(task.classes, [("sun".to_owned(), [1, 0, 0]), ("rain".to_owned(), [1, 0, 0])]);

@@ -1,7 +1,8 @@
 //! Images annotated for some classes only: the others' regions, and what is said of them.
 
 use super::{Folder, assert_note, boxes_of, label};
-use crate::task::Label;
+use crate::task::{Label, LabelledBox, PartialRegion};
+use std::sync::Arc;
 
 fn federated(second: &str) -> Folder {
     let folder = Folder::new();
@@ -19,35 +20,55 @@ fn federated(second: &str) -> Folder {
     folder
 }
 
+fn partial_of(label: &Label) -> Vec<PartialRegion> {
+    let Label::Boxes(boxes) = label else { panic!("{label:?} is no list of boxes") };
+    boxes.partial.clone()
+}
+
 const WHOLE: &str = r#"{"file_name":"b.png","objects":[{"bbox":[1,1,5,5],"category":"man"},{"bbox":[1,1,9,9],"category":"car","iscrowd":1}]}"#;
 
 #[test]
 fn a_class_nobody_looked_for_is_ignored_everywhere() {
     let dataset = federated(WHOLE).open();
     assert_eq!(dataset.tasks[0].classes(), ["car", "man"]);
-    let everywhere = [0.0, 0.0, 40.0, 20.0];
-    assert_eq!(
-        boxes_of(label(&dataset, "train/a.png", 0)),
-        [(0, [10.0, 2.0, 30.0, 6.0], false), (1, everywhere, true)]
-    );
+    assert_eq!(boxes_of(label(&dataset, "train/a.png", 0)), [(0, [10.0, 2.0, 30.0, 6.0], false)]);
     assert_eq!(
         boxes_of(label(&dataset, "train/b.png", 0)),
         [(1, [1.0, 1.0, 6.0, 6.0], false), (0, [1.0, 1.0, 10.0, 10.0], true)]
     );
-    assert_eq!(boxes_of(label(&dataset, "train/c.png", 0)), [(0, everywhere, true), (1, everywhere, true)]);
-    assert_eq!(boxes_of(label(&dataset, "val/d.png", 0)), [(0, everywhere, true)]);
-    assert_note(&dataset, "objects: 3 images annotated for some classes only");
+    for (name, looked_for) in [("train/a.png", Some(vec![0])), ("train/b.png", None), ("train/c.png", Some(vec![]))] {
+        let region =
+            |looked_for: Vec<u32>| PartialRegion { xyxy: [0.0, 0.0, 40.0, 20.0], looked_for: looked_for.into() };
+        assert_eq!(partial_of(label(&dataset, name, 0)), Vec::from_iter(looked_for.map(region)), "{name}");
+    }
+    // What judges a model: of a class nobody looked for no detection is a mistake, wherever it lies.
+    let Label::Boxes(boxes) = label(&dataset, "train/a.png", 0) else { panic!() };
+    let everywhere = LabelledBox { class: 1, xyxy: [0.0, 0.0, 40.0, 20.0], ignore: true };
+    assert_eq!(Vec::from_iter(boxes.with_regions(2)), [boxes[0].clone(), everywhere]);
+    assert_note(
+        &dataset,
+        "objects: 3 images annotated for some classes only: the others are neither taught nor counted",
+    );
     assert!(!dataset.notes.iter().any(|note| note.contains("nothing teaches")), "{:?}", dataset.notes);
 }
 
 #[test]
-fn without_one_whole_image_a_person_is_told() {
-    let partly =
-        r#"{"file_name":"b.png","objects":{"bbox":[[1,1,5,5]],"categories":["man"],"labelled_categories":["man"]}}"#;
-    assert_note(
-        &federated(partly).open(),
-        "no training image is annotated for all classes, so nothing teaches what background is",
+fn of_a_class_that_was_looked_for_nowhere_a_person_is_told() {
+    let said = |looked_for| {
+        let row = format!(
+            r#"{{"file_name":"b.png","objects":{{"bbox":[[1,1,5,5]],"categories":["man"],"labelled_categories":[{looked_for}]}}}}"#
+        );
+        let notes = federated(&row).open().notes;
+        notes.into_iter().filter(|note| note.contains("nothing teaches")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        said(r#""car""#),
+        [
+            "objects: in no training image was man looked for, so nothing teaches what it is not: label some images for all classes"
+        ]
     );
+    // No image is annotated for both, and yet each class has its background.
+    assert_eq!(said(r#""man""#), [""; 0]);
 }
 
 #[test]
@@ -61,10 +82,12 @@ fn a_whole_task_and_a_class_it_does_not_have() {
     };
     folder.text("data.yaml", &yaml("car"));
     let dataset = folder.open();
-    let Label::Boxes(boxes) = &dataset.train[0].labels[0] else { panic!() };
-    assert_eq!((boxes.len(), boxes[1].class, boxes[1].ignore), (2, 1, true));
+    let [a, b] = [0, 1].map(|i| &dataset.train[i].labels[0]);
     // Alone, a YOLO image without a file is background: of the class that was looked for.
-    assert_eq!(boxes_of(&dataset.train[1].labels[0]), [(1, [0.0, 0.0, 40.0, 20.0], true)]);
+    assert_eq!((boxes_of(a).len(), boxes_of(b).len()), (1, 0));
+    let [of_a, of_b] = [a, b].map(|label| partial_of(label)[0].looked_for.clone());
+    assert_eq!((&of_a[..], &of_b[..]), ([0].as_slice(), [0].as_slice()));
+    assert!(Arc::ptr_eq(&of_a, &of_b), "a million images that say the same hold it once");
     folder.text("data.yaml", &yaml("cars"));
     assert_eq!(
         folder.error(),

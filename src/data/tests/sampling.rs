@@ -73,7 +73,7 @@ fn classes_come_equally_often_and_so_do_the_tasks_that_have_them() {
 
 #[test]
 fn background_is_a_class_and_images_without_classes_keep_their_share() {
-    let boxes = |i: usize| if i < 4 { one_box(0, [0.0, 0.0, 9.0, 9.0]) } else { Label::Boxes(Vec::new()) };
+    let boxes = |i: usize| if i < 4 { one_box(0, [0.0, 0.0, 9.0, 9.0]) } else { Label::boxes(Vec::new()) };
     let samples: Vec<Sample> = (0..60)
         .map(|i| match i < 40 {
             true => sample(vec![boxes(i), Label::Unlabelled]),
@@ -95,7 +95,7 @@ fn every_task_is_labelled_in_every_batch_of_as_many_images_as_tasks() {
             sample(vec![
                 if_in(i % 2 == 0, Label::Class(0)),
                 if_in(i % 20 == 3, Label::Values(vec![0.0])),
-                if_in(i == 5 || i == 8, Label::Boxes(Vec::new())),
+                if_in(i == 5 || i == 8, Label::boxes(Vec::new())),
                 Label::Unlabelled,
             ])
         })

@@ -32,7 +32,7 @@ pub fn erase(canvas: &mut [u8], size: usize, target: Target, labels: &mut [Label
         [target.left, target.top, target.left + target.width, target.top + target.height].map(|v| v as f32);
     for label in labels {
         let Label::Boxes(list) = label else { continue };
-        for labelled in list {
+        for labelled in &mut list.list {
             let whole = boxes::area(&labelled.xyxy);
             labelled.ignore |= whole - boxes::intersection(&labelled.xyxy, &hidden) < LEAST_VISIBLE * whole;
         }

@@ -3,7 +3,7 @@
 use crate::data::decode::Image;
 use crate::data::geometry::Geometry;
 use crate::data::random::Random;
-use crate::task::{Label, LabelledBox};
+use crate::task::Label;
 
 /// The smallest and largest a picture's longer side is drawn, in canvases.
 const SCALES: [f32; 2] = [0.5, 1.0];
@@ -31,14 +31,15 @@ pub fn places(images: [&Image; 4], size: usize, flip: bool, random: &mut Random)
     })
 }
 
-/// The four pictures' boxes as one picture's. They are labelled for the same tasks, detections all.
+/// The four pictures' boxes as one picture's, each with the region in which its classes were looked for. They are labelled for the same tasks, detections all.
 pub fn join(labels: [Vec<Label>; 4]) -> Vec<Label> {
     let [mut joined, rest @ ..] = labels;
     for (task, label) in joined.iter_mut().enumerate() {
         let Label::Boxes(all) = label else { continue };
         for other in &rest {
-            if let Label::Boxes(list) = &other[task] {
-                all.extend::<Vec<LabelledBox>>(list.clone());
+            if let Label::Boxes(others) = &other[task] {
+                all.list.extend_from_slice(&others.list);
+                all.partial.extend_from_slice(&others.partial);
             }
         }
     }

@@ -88,9 +88,13 @@ pub fn warp(map: &Homography, before: &[u8], size: usize, canvas: &mut [u8]) {
 /// stays becomes `ignore`.
 pub fn move_labels(map: &Homography, size: usize, labels: &mut [Label]) {
     for label in labels {
-        let Label::Boxes(list) = label else { continue };
-        let moved = list.iter().filter_map(|b| move_box(map, size, b)).collect();
-        *list = moved;
+        let Label::Boxes(all) = label else { continue };
+        all.list = all.iter().filter_map(|b| move_box(map, size, b)).collect();
+        // Bounds, too: where two regions come to overlap, what either leaves out is left out.
+        for region in &mut all.partial {
+            region.xyxy = boxes::clip(&bounds(map, &region.xyxy), size as f32, size as f32);
+        }
+        all.partial.retain(|region| boxes::area(&region.xyxy) > 0.0);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Boxes and pixels move together under every transformation: coloured rectangles are drawn, transformed, and found again by
 //! their colour.
 
+mod partial;
 mod sides;
 
 use super::perspective::{Homography, bounds, warp};
@@ -270,7 +271,7 @@ fn remarks_name_the_flag_the_count_and_the_task() {
         task("count", crate::task::TaskKind::Regress { columns: vec!["n".into()], units: vec![String::new()] }),
     ];
     let sample =
-        |count: Label| Sample { image: "x".into(), name: "x".into(), labels: vec![Label::Boxes(Vec::new()), count] };
+        |count: Label| Sample { image: "x".into(), name: "x".into(), labels: vec![Label::boxes(Vec::new()), count] };
     let samples = [sample(Label::Values(vec![1.0])), sample(Label::Unlabelled)];
     let bears = [DETECTS, REGRESSES];
     let transforms = Transforms { degrees: 5.0, blur: 0.5, ..Transforms::NONE };
@@ -284,7 +285,7 @@ fn remarks_name_the_flag_the_count_and_the_task() {
 fn empty_lists_stay_empty_and_ignored_boxes_stay_ignored() {
     let folder = Folder::new();
     let mut list = samples(&folder, 6, &mut Random::new(&[8])).to_vec();
-    list[0].labels[0] = Label::Boxes(Vec::new());
+    list[0].labels[0] = Label::boxes(Vec::new());
     for sample in &mut list[1..] {
         let Label::Boxes(boxes) = &mut sample.labels[0] else { panic!() };
         boxes.iter_mut().for_each(|b| b.ignore = true);
@@ -296,8 +297,8 @@ fn empty_lists_stay_empty_and_ignored_boxes_stay_ignored() {
     let empty: Arc<[Sample]> = list[..1].into();
     let of_nothing = composer(&empty, scattered(), Transforms { mosaic: 1.0, erasing: 1.0, ..all }, &[DETECTS]);
     for seed in 0..10 {
-        assert_eq!(draw(&moved, &still, 0, seed).1.labels, [Label::Boxes(Vec::new())]);
-        assert_eq!(draw(&of_nothing, &empty, 0, seed).1.labels, [Label::Boxes(Vec::new())]);
+        assert_eq!(draw(&moved, &still, 0, seed).1.labels, [Label::boxes(Vec::new())]);
+        assert_eq!(draw(&of_nothing, &empty, 0, seed).1.labels, [Label::boxes(Vec::new())]);
         for index in 1..still.len() {
             let (canvas, drawn) = draw(&moved, &still, index, seed);
             assert!(boxes_of(&drawn.labels[0]).iter().all(|b| b.ignore));

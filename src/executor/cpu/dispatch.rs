@@ -169,6 +169,10 @@ fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &S
                 strides,
                 num_foreground: scalars.denominators[*task],
                 share: scalars.share(),
+                partial: box_loss::partial_inputs(i).map(|[regions, left_out]| box_loss::cpu::Partial {
+                    regions: memory.input(regions),
+                    left_out: memory.input(left_out),
+                }),
             };
             let outputs = box_loss::cpu::Outputs {
                 loss: memory.output(o[0]),

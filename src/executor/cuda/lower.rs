@@ -414,6 +414,7 @@ impl Lowering<'_> {
                     target: input(3),
                     num_foreground: self.denominator(*task),
                     share: Block::Scalars.at(ScalarsAt::SHARE),
+                    partial: box_loss::partial_inputs(&self.node.inputs).map(|values| values.map(|v| self.address(v))),
                 };
                 let outputs =
                     box_loss::cuda::Outputs { loss: output(0), dclass: output(1), dbox: output(2), parts: output(3) };

@@ -36,6 +36,36 @@ pub struct Inputs<'a> {
     pub num_foreground: f32,
     /// What these images are of the step's micro-batches, 1 of M as 1/M: Σ w is of these images alone.
     pub share: f32,
+    /// Of images annotated for some classes only.
+    pub partial: Option<Partial<'a>>,
+}
+
+/// Where nobody looked for which class.
+#[derive(Clone, Copy)]
+pub struct Partial<'a> {
+    /// `[N, A]`: a bit for each region that the cell lies in.
+    pub regions: &'a [i32],
+    /// `[N, C]`: the bits of the regions in which nobody looked for the class.
+    pub left_out: &'a [i32],
+}
+
+/// The same for the cells of a run.
+#[derive(Clone, Copy)]
+struct LeftOut<'a> {
+    regions: i32,
+    /// `[C]`.
+    of_class: &'a [i32],
+}
+
+impl LeftOut<'_> {
+    /// The same of some classes.
+    fn of(self, classes: std::ops::Range<usize>) -> Self {
+        LeftOut { of_class: &self.of_class[classes], ..self }
+    }
+
+    fn has(&self, class: usize) -> bool {
+        self.of_class[class] & self.regions != 0
+    }
 }
 
 /// What the loss writes: loss `[1]`, the gradients of both logits, and parts `[3]`: quality focal, GIoU, distribution
@@ -110,15 +140,20 @@ fn losses_of(inputs: &Inputs, c: usize, range: std::ops::Range<usize>, dclass: &
         // Neighbours alike in being background, or ignored, are one run.
         let kind = inputs.class[cell];
         let alike = inputs.class[cell..range.end].iter().take_while(|&&other| other == kind && kind < 0).count();
-        let run = cell..cell + alike.max(1);
+        let (left_out, alike) = left_out(inputs, c, cell, alike.max(1));
+        let run = cell..cell + alike;
         let local = run.start - range.start..run.end - range.start;
         let logits = &inputs.class_logits[run.start * c..run.end * c];
         let dclass = &mut dclass[local.start * c..local.end * c];
         match usize::try_from(kind) {
             Ok(class) => {
-                sums.quality += background(&logits[..class], scale as f32, &mut dclass[..class]);
-                sums.quality += background(&logits[class + 1..], scale as f32, &mut dclass[class + 1..]);
-                let found = foreground::losses(inputs, cell, logits, &mut dbox[local.start * SIDES..][..SIDES]);
+                for other in [0..class, class + 1..c] {
+                    let left_out = left_out.map(|left_out| left_out.of(other.clone()));
+                    sums.quality += background_of(&logits[other.clone()], left_out, scale as f32, &mut dclass[other]);
+                }
+                let counted = |k: &usize| *k == class || left_out.is_none_or(|left_out| !left_out.has(*k));
+                let score = foreground::best_score((0..c).filter(counted).map(|k| logits[k]));
+                let found = foreground::losses(inputs, cell, score, &mut dbox[local.start * SIDES..][..SIDES]);
                 let (quality, slope) = foreground::quality_focal(f64::from(logits[class]), found.iou);
                 dclass[class] = (slope * scale) as f32;
                 sums.quality += quality;
@@ -126,12 +161,49 @@ fn losses_of(inputs: &Inputs, c: usize, range: std::ops::Range<usize>, dclass: &
                 sums.distribution += found.distribution;
                 sums.score += found.score;
             }
-            Err(_) if kind == -1 => sums.quality += background(logits, scale as f32, dclass),
+            Err(_) if kind == -1 => sums.quality += background_of(logits, left_out, scale as f32, dclass),
             Err(_) => dclass.fill(0.0),
         }
         cell = run.end;
     }
     sums
+}
+
+/// What nobody looked for in the first of `alike` cells from `cell` on, if anything; and how many of them share that.
+#[inline(always)]
+fn left_out<'a>(inputs: &Inputs<'a>, c: usize, cell: usize, alike: usize) -> (Option<LeftOut<'a>>, usize) {
+    let Some(Partial { regions, left_out }) = inputs.partial else {
+        return (None, alike);
+    };
+    let anchors = inputs.strides.len();
+    let (own, image) = (regions[cell], cell / anchors);
+    // Regions are an image's own.
+    let most = if own == 0 { alike } else { alike.min((image + 1) * anchors - cell) };
+    let alike = regions[cell..cell + most].iter().take_while(|&&other| other == own).count();
+    ((own != 0).then(|| LeftOut { regions: own, of_class: &left_out[image * c..(image + 1) * c] }), alike)
+}
+
+/// As [`background`] over some cells' logits, but for the classes that are left out, whose slope is 0.
+#[inline(always)]
+fn background_of(logits: &[f32], left_out: Option<LeftOut>, scale: f32, dlogits: &mut [f32]) -> f64 {
+    let Some(LeftOut { regions, of_class }) = left_out else {
+        return background(logits, scale, dlogits);
+    };
+    let c = of_class.len().max(1);
+    let mut total = 0.0;
+    for (logits, dlogits) in logits.chunks(c).zip(dlogits.chunks_mut(c)) {
+        let tiles = logits.chunks(TILE).zip(dlogits.chunks_mut(TILE)).zip(of_class.chunks(TILE));
+        for ((logits, dlogits), of_class) in tiles {
+            let mut losses = [0.0f32; TILE];
+            for (((x, d), of_class), loss) in logits.iter().zip(dlogits).zip(of_class).zip(&mut losses) {
+                let counts = of_class & regions == 0;
+                let (value, slope) = background_term(*x, scale);
+                (*loss, *d) = if counts { (value, slope) } else { (0.0, 0.0) };
+            }
+            total += sum(&losses);
+        }
+    }
+    total
 }
 
 /// Σ of −ln(1 − σ)·σ² over the logits, and its slope times `scale`.
@@ -141,19 +213,23 @@ fn background(logits: &[f32], scale: f32, dlogits: &mut [f32]) -> f64 {
     for (logits, dlogits) in logits.chunks(TILE).zip(dlogits.chunks_mut(TILE)) {
         let mut losses = [0.0f32; TILE];
         for ((x, d), loss) in logits.iter().zip(dlogits).zip(&mut losses) {
-            // softplus(x) = max(x, 0) + ln(1 + t), t = exp(−|x|), and ln(1 + t) = 2·artanh(t/(2 + t)).
-            let t = exp_nonpositive(-x.abs());
-            let inverse = 1.0 / (1.0 + t);
-            // σ and 1 − σ, each with all its digits.
-            let (score, rest) = if *x < 0.0 { (t * inverse, inverse) } else { (inverse, t * inverse) };
-            let softplus = if *x < 0.0 { 0.0 } else { *x } + ln_1p(t);
-            let square = score * score;
-            *loss = softplus * square;
-            *d = scale * square * (score + 2.0 * softplus * rest);
+            (*loss, *d) = background_term(*x, scale);
         }
         total += sum(&losses);
     }
     total
+}
+
+#[inline(always)]
+fn background_term(x: f32, scale: f32) -> (f32, f32) {
+    // softplus(x) = max(x, 0) + ln(1 + t), t = exp(−|x|), and ln(1 + t) = 2·artanh(t/(2 + t)).
+    let t = exp_nonpositive(-x.abs());
+    let inverse = 1.0 / (1.0 + t);
+    // σ and 1 − σ, each with all its digits.
+    let (score, rest) = if x < 0.0 { (t * inverse, inverse) } else { (inverse, t * inverse) };
+    let softplus = if x < 0.0 { 0.0 } else { x } + ln_1p(t);
+    let square = score * score;
+    (softplus * square, scale * square * (score + 2.0 * softplus * rest))
 }
 
 /// At most `TILE ÷ LANES` losses meet in one f32 sum before f64 takes over.

@@ -32,6 +32,9 @@ pub struct Inputs {
     pub num_foreground: Address,
     /// `[1]`: what these images are of the step's micro-batches.
     pub share: Address,
+    /// i32 `[N, A]`, a bit for each region that the cell lies in, and i32 `[N, C]`, those of the regions in which nobody looked for
+    /// the class; of images annotated for some classes only.
+    pub partial: Option<[Address; 2]>,
 }
 
 /// What the loss writes: loss `[1]`, gradients like the logits, parts `[3]`: quality focal, GIoU, distribution focal.
@@ -73,11 +76,14 @@ pub fn box_loss(
     let (scale, logit_sums) = (workspace, workspace.plus(8));
     let cell_sums = logit_sums.plus(8 * of_logits);
 
+    let (regions, left_out) = (inputs.partial.map(|p| p[0]), inputs.partial.map(|p| p[1]));
     let logits = Arguments::new().pointer(inputs.class_logits).pointer(inputs.class).pointer(inputs.num_foreground);
-    let logits = logits.pointer(outputs.dclass).pointer(logit_sums).int(cells * c).int(c);
+    let logits = logits.pointer(outputs.dclass).pointer(logit_sums).optional(regions).optional(left_out);
+    let logits = logits.int(cells * c).int(c).int(anchors(levels));
     let boxes = Arguments::new().pointer(inputs.class_logits).pointer(inputs.box_logits).pointer(inputs.class);
     let boxes = boxes.pointer(inputs.target).pointer(inputs.num_foreground).pointer(outputs.dclass);
-    let boxes = boxes.pointer(outputs.dbox).pointer(cell_sums).int(cells).int(c).int(anchors(levels));
+    let boxes = boxes.pointer(outputs.dbox).pointer(cell_sums).optional(regions).optional(left_out);
+    let boxes = boxes.int(cells).int(c).int(anchors(levels));
     let boxes = (0..MOST_LEVELS).fold(boxes, |boxes, index| {
         let [h, w, stride] = levels.get(index).map_or([0, 0, 1], |level| [level.h, level.w, level.stride]);
         boxes.int(h * w).int(w).int(stride)
@@ -117,7 +123,10 @@ mod tests {
 
     /// The CPU's data; there the last cell's centre is given, here it follows from the level.
     fn data(n: usize, c: usize, spread: f32) -> Data {
-        let mut data = Data::new(n, c, spread);
+        on_levels(Data::new(n, c, spread))
+    }
+
+    fn on_levels(mut data: Data) -> Data {
         data.centres.truncate(18);
         data.centres.extend([16.0, 16.0]);
         data
@@ -133,6 +142,7 @@ mod tests {
             target: board.floats(&data.target),
             num_foreground: board.floats(&[data.num_foreground]),
             share: board.floats(&[data.share]),
+            partial: data.partial.as_ref().map(|values| values.each_ref().map(|values| board.integers(values))),
         };
         let outputs = Outputs {
             loss: board.floats_out(1),
@@ -152,10 +162,13 @@ mod tests {
 
     #[test]
     fn loss_and_gradients_match_f64() {
-        for (n, c, spread) in [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 2, 60.0)] {
+        let sizes = [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 2, 60.0)];
+        let made = |(n, c, spread)| [data(n, c, spread), on_levels(Data::partial(n, c, spread))].map(|d| (spread, d));
+        for (spread, data) in sizes.into_iter().flat_map(made) {
+            let (n, c) = (data.images(), data.c);
             // One batch of the step's, and one of three.
             let share = if n == 3 { 1.0 / 3.0 } else { 1.0 };
-            let data = Data { share, ..data(n, c, spread) };
+            let data = Data { share, ..data };
             let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
             let [dclass, dbox] = data.plain_gradients(&held);
             let (of_class, of_box) = (largest(&dclass), largest(&dbox));
@@ -166,9 +179,9 @@ mod tests {
                 Expected::within("dclass", 24, of_class, dclass),
                 Expected::within("dbox", 24, of_box, dbox),
             ];
-            check_kernels(&format!("box loss {n} images, {c} classes, ±{spread}"), &expected, |board| {
-                run(board, &data)
-            });
+            let partial = if data.partial.is_some() { ", partly annotated" } else { "" };
+            let case = format!("box loss {n} images, {c} classes, ±{spread}{partial}");
+            check_kernels(&case, &expected, |board| run(board, &data));
         }
     }
 
@@ -186,7 +199,15 @@ mod tests {
                 noise.box_logits[cell * 4 * BINS..(cell + 1) * 4 * BINS].fill(f32::NAN);
             }
         }
+        let mut unsought = on_levels(Data::partial(5, 7, 2.0));
+        for i in 0..unsought.class_logits.len() {
+            if unsought.is_left_out(i / 7, i % 7) {
+                unsought.class_logits[i] = f32::NAN;
+            }
+        }
         for (name, data) in [
+            ("noise where nobody looked", unsought),
+            ("30 partly annotated images of 80 classes", on_levels(Data::partial(30, 80, 6.0))),
             ("nothing", nothing),
             ("background", background),
             ("noise where none looks", noise),

@@ -1,6 +1,10 @@
 //! The whole detection loss in one pass (Li 2020, "Generalized Focal Loss"). `BoxLoss`: class logits `[N, A, C]`, box
 //! distribution logits `[N, A, 4·(BINS)]`, class i32 `[N, A]` (≥ 0 foreground, −1 background, −2 ignored), target boxes
 //! `[N, A, 4]` xyxy in network pixels → loss `[1]`, both gradients, parts `[3]`: quality focal, GIoU, distribution focal.
+//!
+//! Images annotated for some classes only have two more inputs: regions i32 `[N, A]`, a bit for each region that a cell lies in,
+//! and left out i32 `[N, C]`, the bits of the regions in which nobody looked for the class. A class and a cell whose bits meet have
+//! neither loss nor gradient, nor a say in the cell's weight, unless the cell is that class's own foreground.
 
 pub mod cpu;
 pub mod cuda;
@@ -20,7 +24,7 @@ pub struct BoxLoss {
     pub parts: ValueId,
 }
 
-/// Appends the loss of task `task` over the cells of `levels`.
+/// Appends the loss of task `task` over the cells of `levels`; `partial` are regions and left out, where images may have them.
 ///
 /// # Errors
 /// Shapes that do not belong to the same N and A.
@@ -28,13 +32,18 @@ pub fn box_loss(
     graph: &mut Graph,
     [class_logits, box_logits]: [ValueId; 2],
     [class, target]: [ValueId; 2],
+    partial: Option<[ValueId; 2]>,
     levels: &[Level],
     task: usize,
 ) -> Result<BoxLoss> {
     let (cs, bs) = (graph.shape(class_logits).to_vec(), graph.shape(box_logits).to_vec());
     let cells: usize = levels.iter().map(|l| l.h * l.w).sum();
+    let partial_fits = partial.is_none_or(|[regions, left_out]| {
+        cs.len() == 3 && graph.shape(regions) == [cs[0], cells] && graph.shape(left_out) == [cs[0], cs[2]]
+    });
     check(
         cs.len() == 3
+            && partial_fits
             && cs[1] == cells
             && bs == [cs[0], cells, 4 * BINS]
             && graph.shape(class) == [cs[0], cells]
@@ -42,7 +51,7 @@ pub fn box_loss(
         "box_loss",
         || {
             format!(
-                "class logits [N, {cells}, C], box logits [N, {cells}, {}], class [N, {cells}], target [N, {cells}, 4]",
+                "class logits [N, {cells}, C], box logits [N, {cells}, {}], class [N, {cells}], target [N, {cells}, 4], regions [N, {cells}], left out [N, C]",
                 4 * BINS
             )
         },
@@ -53,6 +62,16 @@ pub fn box_loss(
     let dbox = graph.arena(format!("loss.{task}.box_gradient"), &bs, DType::F32);
     let parts = graph.arena(format!("loss.{task}.parts"), &[3], DType::F32);
     let op = Op::BoxLoss { task, levels: levels.to_vec() };
-    graph.push(op, &[class_logits, box_logits, class, target], &[loss, dclass, dbox, parts]);
+    let inputs: Vec<ValueId> =
+        [class_logits, box_logits, class, target].into_iter().chain(partial.into_iter().flatten()).collect();
+    graph.push(op, &inputs, &[loss, dclass, dbox, parts]);
     Ok(BoxLoss { loss, parts })
+}
+
+/// Regions and left out, where the node has them.
+pub fn partial_inputs(inputs: &[ValueId]) -> Option<[ValueId; 2]> {
+    match inputs[4..] {
+        [regions, left_out] => Some([regions, left_out]),
+        _ => None,
+    }
 }

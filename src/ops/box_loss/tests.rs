@@ -20,6 +20,8 @@ pub(super) struct Data {
     pub strides: Vec<f32>,
     pub num_foreground: f32,
     pub share: f32,
+    /// Regions and left out.
+    pub partial: Option<[Vec<i32>; 2]>,
 }
 
 const CELLS: usize = 10;
@@ -54,7 +56,23 @@ impl Data {
             strides: [vec![8.0; 9], vec![32.0]].concat(),
             num_foreground,
             share: 1.0,
+            partial: None,
         }
+    }
+
+    /// As [`Data::new`], with two regions in every image but the second, and classes that each leaves out.
+    pub fn partial(n: usize, c: usize, spread: f32) -> Data {
+        let mut random = Random::new((n * 100 + c + 1) as u64);
+        let regions = (0..n * CELLS).map(|cell| if cell / CELLS == 1 { 0 } else { random.below(4) as i32 });
+        let regions = regions.collect();
+        let left_out = (0..n * c).map(|_| random.below(4) as i32).collect();
+        Data { partial: Some([regions, left_out]), ..Data::new(n, c, spread) }
+    }
+
+    /// Whether class `k` teaches nothing in `cell`, and is not the cell's own.
+    pub fn is_left_out(&self, cell: usize, k: usize) -> bool {
+        let meet = |[regions, left_out]: &[Vec<i32>; 2]| regions[cell] & left_out[cell / CELLS * self.c + k] != 0;
+        self.class[cell] != k as i32 && self.partial.as_ref().is_some_and(meet)
     }
 
     pub fn run(&self, cpu: &Cpu) -> Vec<Vec<f32>> {
@@ -67,6 +85,7 @@ impl Data {
             strides: &self.strides,
             num_foreground: self.num_foreground,
             share: self.share,
+            partial: self.partial.as_ref().map(|[regions, left_out]| Partial { regions, left_out }),
         };
         let (mut loss, mut parts) = (poisoned(1), poisoned(3));
         let (mut dclass, mut dbox) = (poisoned(self.class_logits.len()), poisoned(self.box_logits.len()));
@@ -83,6 +102,10 @@ impl Data {
             box_logits: turn(&self.box_logits),
             target: turn(&self.target),
             class: self.class.chunks_exact(CELLS).rev().flatten().copied().collect(),
+            partial: self.partial.as_ref().map(|partial| {
+                let turn = |v: &Vec<i32>| v.chunks_exact(v.len() / self.images()).rev().flatten().copied().collect();
+                partial.each_ref().map(turn)
+            }),
             ..self.clone()
         }
     }
@@ -104,14 +127,15 @@ impl Data {
             let row = &class_logits[cell * self.c..(cell + 1) * self.c];
             if class >= 0 {
                 let (iou, giou, distribution) = self.plain_box(cell, &box_logits[cell * SIDES..(cell + 1) * SIDES]);
-                let best = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let counted = row.iter().enumerate().filter(|(k, _)| !self.is_left_out(cell, *k));
+                let best = counted.map(|(_, x)| *x).fold(f64::NEG_INFINITY, f64::max);
                 found[cell] = held.map_or([iou, 1.0 / (1.0 + (-best).exp())], |held| held[cell]);
                 let weight = found[cell][1];
                 weights += weight;
                 parts[1] += 2.0 * weight * (1.0 - giou);
                 parts[2] += 0.25 * weight * distribution;
             }
-            for (k, x) in row.iter().enumerate() {
+            for (k, x) in row.iter().enumerate().filter(|(k, _)| !self.is_left_out(cell, *k)) {
                 let quality = if class == k as i32 { found[cell][0] } else { 0.0 };
                 let entropy = x.max(0.0) + (-x.abs()).exp().ln_1p() - x * quality;
                 parts[0] += entropy * (quality - 1.0 / (1.0 + (-x).exp())).powi(2);
@@ -172,12 +196,16 @@ impl Data {
     }
 }
 
+type Make = fn(usize, usize, f32) -> Data;
+
 #[test]
 fn loss_and_gradients_match_f64() {
-    for (n, c, spread) in [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 300, 4.0), (2, 2, 60.0)] {
+    let sizes = [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 300, 4.0), (2, 2, 60.0)];
+    for ((n, c, spread), make) in sizes.into_iter().flat_map(|size| [(size, Data::new as Make), (size, Data::partial)])
+    {
         // One batch of the step's, and one of three.
         let share = if n == 3 { 1.0 / 3.0 } else { 1.0 };
-        let data = Data { share, ..Data::new(n, c, spread) };
+        let data = Data { share, ..make(n, c, spread) };
         let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
         let [dclass, dbox] = data.plain_gradients(&held);
         let largest = |v: &[f64]| v.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
@@ -190,7 +218,33 @@ fn loss_and_gradients_match_f64() {
             Expected::within("dclass", 24, of_class, dclass),
             Expected::within("dbox", 24, of_box, dbox),
         ];
-        check(&format!("box loss {n} images, {c} classes, ±{spread}"), &expected, |cpu| data.run(cpu));
+        let partial = if data.partial.is_some() { ", partly annotated" } else { "" };
+        check(&format!("box loss {n} images, {c} classes, ±{spread}{partial}"), &expected, |cpu| data.run(cpu));
+    }
+}
+
+#[test]
+fn what_nobody_looked_for_changes_nothing() {
+    let cpu = Cpu::new(2).unwrap();
+    for c in [3, 300] {
+        let mut data = Data::partial(3, c, 2.0);
+        let before = data.run(&cpu);
+        let left_out: Vec<usize> = (0..data.class_logits.len()).filter(|i| data.is_left_out(i / c, i % c)).collect();
+        assert!(!left_out.is_empty() && left_out.iter().all(|&i| before[2][i] == 0.0));
+        left_out.iter().for_each(|&i| data.class_logits[i] = f32::NAN);
+        assert_eq!(data.run(&cpu), before);
+    }
+}
+
+/// Regions that leave nothing out, and classes left out where no cell is.
+#[test]
+fn images_annotated_for_all_classes_keep_every_bit() {
+    let cpu = Cpu::new(2).unwrap();
+    let whole = Data::new(3, 5, 2.0);
+    let of = |regions, left_out| Some([vec![regions; 3 * CELLS], vec![left_out; 3 * 5]]);
+    for (partial, same) in [(of(0, 3), true), (of(2, 1), true), (of(1, 1), false)] {
+        let outputs = Data { partial, ..whole.clone() }.run(&cpu);
+        assert_eq!(outputs[2..] == whole.run(&cpu)[2..], same);
     }
 }
 
@@ -249,13 +303,14 @@ fn ignored_cells_change_nothing() {
 #[test]
 fn images_may_change_places() {
     let cpu = Cpu::new(2).unwrap();
-    let data = Data::new(3, 5, 2.0);
-    let (straight, turned) = (data.run(&cpu), data.turned().run(&cpu));
-    assert!((straight[0][0] / turned[0][0] - 1.0).abs() < 1e-6);
-    for output in [2, 3] {
-        let per_image = straight[output].len() / 3;
-        let returned = turned[output].chunks_exact(per_image).rev().flatten();
-        assert!(straight[output].iter().zip(returned).all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs()));
+    for data in [Data::new(3, 5, 2.0), Data::partial(3, 5, 2.0)] {
+        let (straight, turned) = (data.run(&cpu), data.turned().run(&cpu));
+        assert!((straight[0][0] / turned[0][0] - 1.0).abs() < 1e-6);
+        for output in [2, 3] {
+            let per_image = straight[output].len() / 3;
+            let returned = turned[output].chunks_exact(per_image).rev().flatten();
+            assert!(straight[output].iter().zip(returned).all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs()));
+        }
     }
 }
 
@@ -272,6 +327,7 @@ fn a_perfect_box_has_no_giou_loss() {
         strides: vec![8.0],
         num_foreground: 1.0,
         share: 1.0,
+        partial: None,
     };
     let outputs = data.run(&Cpu::new(1).unwrap());
     assert_eq!(outputs[1][1..], [0.0, 0.0]);
@@ -300,7 +356,8 @@ fn loss_and_gradients_match_pytorch() {
     }
     for case in golden["cases"].as_array().unwrap() {
         let of = |name: &str| numbers(&case[name]);
-        let class: Vec<i32> = of("class").iter().map(|&class| class as i32).collect();
+        let whole = |name: &str| -> Vec<i32> { of(name).iter().map(|&v| v as i32).collect() };
+        let class = whole("class");
         let data = Data {
             c: of("class_logits").len() / class.len(),
             class_logits: narrow(&of("class_logits")),
@@ -311,6 +368,7 @@ fn loss_and_gradients_match_pytorch() {
             strides: strides.clone(),
             num_foreground: of("num_foreground")[0] as f32,
             share: 1.0,
+            partial: case.get("regions").map(|_| [whole("regions"), whole("left_out")]),
         };
         // The file has the parts before their gains.
         let parts = of("parts").iter().zip(numbers(&golden["gains"])).map(|(part, gain)| part * gain).collect();

@@ -8,17 +8,21 @@ pub(super) struct Found {
     pub iou: f64,
     pub giou: f64,
     pub distribution: f64,
-    /// The best class score, the cell's weight.
+    /// The cell's weight.
     pub score: f64,
 }
 
-/// Losses of `cell` and their gradient by its box logits `[4·BINS]`.
-pub(super) fn losses(inputs: &Inputs, cell: usize, class_logits: &[f32], dbox: &mut [f32]) -> Found {
+/// The largest score of the logits that count, the weight of a cell.
+pub(super) fn best_score(class_logits: impl Iterator<Item = f32>) -> f64 {
+    class_logits.map(|x| sigmoid(f64::from(x))).fold(0.0, f64::max)
+}
+
+/// Losses of `cell`, of weight `score`, and their gradient by its box logits `[4·BINS]`.
+pub(super) fn losses(inputs: &Inputs, cell: usize, score: f64, dbox: &mut [f32]) -> Found {
     let anchor = cell % inputs.strides.len();
     let stride = f64::from(inputs.strides[anchor]);
     let centre = [0, 1].map(|i| f64::from(inputs.centres[anchor * 2 + i]));
     let target: [f64; 4] = std::array::from_fn(|i| f64::from(inputs.target[cell * 4 + i]));
-    let score = class_logits.iter().map(|&x| sigmoid(f64::from(x))).fold(0.0, f64::max);
 
     let logits = &inputs.box_logits[cell * SIDES..(cell + 1) * SIDES];
     let sides: [Distribution; 4] = std::array::from_fn(|side| Distribution::new(&logits[side * BINS..][..BINS]));

@@ -1,0 +1,102 @@
+//! Folders under several names: entered once, under the name that a person would give.
+
+use super::{Folder, assert_note};
+use crate::data::check::{CheckOptions, check};
+use crate::data::dataset::{Dataset, Sample};
+use crate::data::{OpenOptions, Progress};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+/// `(link, what it says)`, the link relative to the folder.
+fn linked(folder: &Folder, links: &[(&str, &str)]) {
+    for (link, to) in links {
+        let at = folder.path().join(link);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        symlink(to, at).unwrap();
+    }
+}
+
+fn names(samples: &[Sample]) -> Vec<&str> {
+    samples.iter().map(|sample| sample.name.as_str()).collect()
+}
+
+/// A data set whose labels do not hang on the names of train/'s folders.
+fn boxed() -> Folder {
+    let folder = Folder::new();
+    folder.images(&["val/v.png"]);
+    folder.text(
+        "data.yaml",
+        "train: train\nval: val\nnames: [car]\ntasks:\n  o: {type: detect, from: {yolo: labels}, missing: background}\n",
+    );
+    folder.text("labels/v.txt", "0 0.5 0.5 0.5 0.5\n");
+    folder
+}
+
+fn said(dataset: &Dataset) -> Vec<&String> {
+    dataset.notes.iter().filter(|note| note.contains("another name")).collect()
+}
+
+#[test]
+fn a_real_folder_wins_over_links_to_it_wherever_they_stand() {
+    let folder = boxed();
+    folder.images(&["train/m/a.png", "train/m/deep/b.png"]);
+    linked(&folder, &[("train/a", "m"), ("train/z", "m"), ("train/deep", "m/deep"), ("train/m/up", "..")]);
+    let dataset = folder.open();
+    assert_eq!(names(&dataset.train), ["train/m/a.png", "train/m/deep/b.png"]);
+    let expected = [("a", "m"), ("deep", "m/deep"), ("z", "m")]
+        .map(|(link, real)| format!("train/{link}/ is train/{real}/ under another name: its images are taken once"));
+    assert_eq!(said(&dataset), expected.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn of_links_alone_the_first_is_entered() {
+    let elsewhere = Folder::new();
+    elsewhere.images(&["shared/a.png", "shared/deep/b.png"]);
+    let shared = elsewhere.path().join("shared");
+    let folder = boxed();
+    folder.images(&["train/.store/c.png"]);
+    linked(&folder, &[("train/n", shared.to_str().unwrap()), ("train/k", shared.to_str().unwrap())]);
+    // What is hidden is seen through its link alone.
+    linked(&folder, &[("train/kept", ".store"), ("train/late", ".store")]);
+    let dataset = folder.open();
+    assert_eq!(names(&dataset.train), ["train/k/a.png", "train/k/deep/b.png", "train/kept/c.png"]);
+    assert_eq!(said(&dataset).len(), 2);
+    assert_note(&dataset, "train/n/ is train/k/ under another name");
+    assert_note(&dataset, "train/late/ is train/kept/ under another name");
+}
+
+#[test]
+fn splits_and_classes_may_lie_elsewhere() {
+    let elsewhere = Folder::new();
+    elsewhere.images(&["val/cat/a.png", "val/dog/b.png", "cats/c.png"]);
+    let at = |name: &str| elsewhere.path().join(name).to_str().unwrap().to_string();
+    let folder = Folder::new();
+    folder.images(&["train/dog/d.png"]);
+    linked(&folder, &[("val", &at("val")), ("train/cat", &at("cats"))]);
+    let dataset = folder.open();
+    assert_eq!(names(&dataset.train), ["train/cat/c.png", "train/dog/d.png"]);
+    assert_eq!(names(&dataset.val), ["val/cat/a.png", "val/dog/b.png"]);
+    assert!(said(&dataset).is_empty());
+}
+
+#[test]
+fn two_classes_that_are_one_folder_are_a_fault() {
+    let folder = Folder::new();
+    folder.images(&["train/cat/a.png", "train/cat/deep/b.png", "train/dog/c.png", "val/cat/d.png", "val/dog/e.png"]);
+    linked(&folder, &[("train/cat/more", "deep")]);
+    assert_eq!(
+        said(&folder.open()),
+        ["train/cat/more/ is train/cat/deep/ under another name: its images are taken once"]
+    );
+    linked(&folder, &[("train/bird", "cat")]);
+    let expected =
+        "DIR/train/bird: the same folder as train/cat/, which is another class of task `class`: remove one of the two";
+    assert_eq!(folder.error(), expected);
+    let options = CheckOptions { open: OpenOptions::default(), max_broken: 0.0 };
+    let checked = check(folder.path(), &options, &Progress::default()).unwrap().check;
+    assert!(checked.verdict().is_err());
+    assert!(
+        checked.problems.iter().any(|problem| problem.to_string().contains("the same folder as train/cat/")),
+        "{checked}"
+    );
+}
