@@ -4,75 +4,42 @@ use crate::device::cpu::{Cpu, SharedMut};
 
 /// Partial sums of a dot product: its order is the same for every instruction set and number of threads.
 const LANES: usize = 16;
-/// Outputs of a forward task, and images it takes together.
+/// Outputs of a forward task.
 const TASK_OUTPUTS: usize = 4;
-const TASK_IMAGES: usize = 4;
 /// Channels of a backward task: with 32 images its dx stays in the first cache.
 const TASK_CHANNELS: usize = 256;
 
 /// y `[N, K]` = x `[N, C]` · weight `[K, C]`ᵀ + bias `[K]`.
 pub fn forward(cpu: &Cpu, c: usize, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
-    let (n, k) = (y.len() / bias.len().max(1), bias.len());
+    let k = bias.len();
     let y = SharedMut::new(y);
     cpu.parallel(
         k.div_ceil(TASK_OUTPUTS),
         #[inline(always)]
         |task| {
-            let first = task * TASK_OUTPUTS;
-            let outputs = TASK_OUTPUTS.min(k - first);
-            let weight = &weight[first * c..(first + outputs) * c];
-            let mut image = 0;
-            while image < n {
-                let x = &x[image * c..];
-                // SAFETY: no other task has these outputs, and each is visited once.
-                let put = |i: usize, o: usize, dot: f32| unsafe {
-                    let at = (image + i) * k + first + o;
-                    y.range(at..at + 1)[0] = dot + bias[first + o];
-                };
-                image += match (n - image >= TASK_IMAGES, outputs == TASK_OUTPUTS) {
-                    (true, true) => dots::<TASK_IMAGES, TASK_OUTPUTS>(c, x, weight, put),
-                    (false, true) => dots::<1, TASK_OUTPUTS>(c, x, weight, put),
-                    (_, false) => (0..outputs)
-                        .map(|o| dots::<1, 1>(c, x, &weight[o * c..], |i, _, dot| put(i, o, dot)))
-                        .fold(1, usize::max),
-                };
+            for output in task * TASK_OUTPUTS..((task + 1) * TASK_OUTPUTS).min(k) {
+                let weight = &weight[output * c..(output + 1) * c];
+                for (image, x) in x.chunks_exact(c).enumerate() {
+                    // SAFETY: no other task has this output, and each is visited once.
+                    let y = unsafe { y.range(image * k + output..image * k + output + 1) };
+                    y[0] = dot(x, weight) + bias[output];
+                }
             }
         },
     );
 }
 
-/// The products of `I` rows of x with `O` of the weight, side by side so that no sum waits for another; gives `I`.
 #[inline(always)]
-fn dots<const I: usize, const O: usize>(
-    c: usize,
-    x: &[f32],
-    weight: &[f32],
-    mut put: impl FnMut(usize, usize, f32),
-) -> usize {
-    let xs: [_; I] = std::array::from_fn(|i| x[i * c..(i + 1) * c].as_chunks::<LANES>());
-    let weights: [_; O] = std::array::from_fn(|o| weight[o * c..(o + 1) * c].as_chunks::<LANES>());
-    let mut sums = [[[0.0f32; LANES]; O]; I];
-    for chunk in 0..c / LANES {
-        for i in 0..I {
-            for o in 0..O {
-                for lane in 0..LANES {
-                    sums[i][o][lane] += xs[i].0[chunk][lane] * weights[o].0[chunk][lane];
-                }
-            }
+fn dot(x: &[f32], weight: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let ((xs, x), (weights, weight)) = (x.as_chunks::<LANES>(), weight.as_chunks::<LANES>());
+    let rest = x.iter().zip(weight);
+    for (x, weight) in xs.iter().zip(weights) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * weight[lane];
         }
     }
-    for i in 0..I {
-        for o in 0..O {
-            let rest: f32 = xs[i].1.iter().zip(weights[o].1).map(|(x, w)| x * w).sum();
-            put(i, o, sum_of(sums[i][o]) + rest);
-        }
-    }
-    I
-}
-
-/// Halves are added to each other, which stays in vectors.
-#[inline(always)]
-fn sum_of(mut sums: [f32; LANES]) -> f32 {
+    // Halves are added to each other, which stays in vectors.
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -80,7 +47,7 @@ fn sum_of(mut sums: [f32; LANES]) -> f32 {
             sums[lane] += sums[lane + width];
         }
     }
-    sums[0]
+    sums[0] + rest.map(|(x, w)| x * w).sum::<f32>()
 }
 
 /// What the backward reads: dy `[N, K]`, x `[N, C]`, weight `[K, C]`.
