@@ -128,8 +128,8 @@ pub struct Boxes {
     pub partial: Vec<PartialRegion>,
 }
 
-/// A part of a picture whose annotators looked for some classes only. Of any other nothing is known there: neither its
-/// presence nor its absence is taught, and a detection of it is no mistake.
+/// A part of a picture whose annotators looked for some classes only. Of any other no more is known there than the boxes that are
+/// drawn: its absence is not taught, and a detection of it is no mistake.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialRegion {
     pub xyxy: Xyxy,

@@ -123,27 +123,51 @@ def memory_text(of):
 
 
 def markdown(summaries, titles, args):
+    """Steps and input pipelines, each in a table of its own."""
+    steps, data = ([s for s in summaries if (s["work"] == "data") == is_data] for is_data in (False, True))
+    return "\n".join([steps_table(steps, titles, args)] * bool(steps) + [data_table(data, titles, args)] * bool(data))
+
+
+def lines_of(table):
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+
+
+def data_table(summaries, titles, args):
+    names = list(summaries[0]["samples_per_sec"])
+    table = [["imgsz", *(f"{titles[name]} images/s" for name in names), "ratio (range)"], ["---"] * (len(names) + 2)]
+    for one in summaries:
+        table.append([str(one["img_size"]), *(f"{one['samples_per_sec'][name]['median']:.0f}" for name in names), ratio_text(one["ratio"])])
+    first = summaries[0]["rounds"][0]
+    ours, versions = first["polyhead"], ", ".join(f"{n} {v}" for peer in first.values() for n, v in peer.items() if n in ("torchvision", "pillow"))
+    return lines_of(table) + f"""
+{args.data}: read, decoded, cropped, mirrored, resized, normalised, {args.images} images on one core each; {ours["machine"]["cpu"]}; polyhead \
+{ours["version"]} ({ours["commit"]}), {versions}. {args.rounds} rounds in turn, medians over them; ours is one over the sum of its stages' wall time, \
+the other's is the process's own time.
+"""
+
+
+def steps_table(summaries, titles, args):
     """A row a work; a program that had no part in it has no figures there."""
+    titles = {name: title for name, title in titles.items() if any(name in one["samples_per_sec"] for one in summaries)}
     head = ["work", "imgsz", "batch", *(f"{t} images/s" for t in titles.values()), "ratio (range)", *(f"{t} MiB" for t in titles.values()),
             "ratio of memory"]
     lines = [head, ["---"] * len(head)]
     for one in summaries:
         rates, memory, ratio = one["samples_per_sec"], one["memory_bytes"], one["memory_ratio"]
         lines.append([
-            one["work"], str(one["img_size"]), str(one["batch_size"] or ""),
+            one["work"], str(one["img_size"]), str(one["batch_size"]),
             *(f"{rates[name]['median']:.2f}" if name in rates else "" for name in titles),
             ratio_text(one["ratio"]),
             *(memory_text(memory[name]) if name in rates else "" for name in titles),
             f"{ratio['peak']:.2f} ({ratio['without_base']:.2f})" if ratio else "?",
         ])
-    table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    table = lines_of(lines)
     first = summaries[0]["rounds"][0]
     machine, ours = first["polyhead"]["machine"], first["polyhead"]
     versions = {name: value for one in summaries for peer in one["rounds"][0].values() for name, value in peer.items()
-                if name in ("torch", "onnxruntime", "candle", "torchvision", "pillow")}
-    what = f"{ours['model']}, {ours['dtype']} on {args.device}, {args.threads} threads each" if "model" in ours else "one core each"
+                if name in ("torch", "onnxruntime", "candle")}
     return table + f"""
-{what}; {machine["cpu"]}, {machine["cores"]} cores, {ours.get("isa", machine["instruction_set"])}; \
+{ours["model"]}, {ours["dtype"]} on {args.device}, {args.threads} threads each; {machine["cpu"]}, {machine["cores"]} cores, {ours.get("isa", machine["instruction_set"])}; \
 polyhead {ours["version"]} ({ours["commit"]}), {", ".join(f"{name} {version}" for name, version in versions.items())}. \
 {args.rounds} rounds, in each the programs in turn and of each the median of {args.repeats} steps. Images per second and memory are medians over the \
 rounds; the ratio is ours over the fastest other of a round: median and range. Memory is the largest resident size of the process, in brackets \

@@ -313,7 +313,9 @@ fn list_images(
                     faults.take(Error::data(&alias.path, None, message))?;
                 }
                 None => {
-                    declared.notes.push(format!("{name}/ is {same_as}/ under another name: its images are taken once"))
+                    declared.notes.push(format!(
+                        "{name}/ is {same_as}/ under another name: its images are there twice; remove the one that the labels do not go by"
+                    ))
                 }
             }
         }

@@ -37,28 +37,28 @@ pub struct Listed {
     pub folder: Arc<Path>,
 }
 
-/// A folder that was not entered, because its images are listed under another name.
+/// A folder whose images are listed under another name too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alias {
     pub path: PathBuf,
     pub same_as: PathBuf,
 }
 
-/// The images of `sources`, in order, each once, and the folders that were left out for it. A line of a list that names no image
-/// is a fault.
+/// The images of `sources`, in order, each path once, and the folders that were met under more than one. Which of their names the
+/// labels go by is not known here, so both stay. A line of a list that names no image is a fault.
 pub fn list(
     root: &Path,
     sources: &[Source],
     faults: &mut Faults,
     progress: &Progress,
 ) -> Result<(Vec<Listed>, Vec<Alias>)> {
-    let (mut images, mut once) = (Vec::new(), Once::default());
+    let (mut images, mut names) = (Vec::new(), Names::default());
     for source in sources {
         match source {
             Source::Folder(folder) => {
                 let at: Arc<Path> = folder.as_path().into();
                 let mut found = Vec::new();
-                walk_into(folder, &mut Vec::new(), &mut Some(&mut once), &mut found, progress)?;
+                walk_into(folder, &mut Vec::new(), Some(&mut names), &mut found, progress)?;
                 images.extend(found.into_iter().map(|image| listed(root, image, &at)));
             }
             Source::List(file) => read_list(root, file, &mut images, faults, progress)?,
@@ -71,7 +71,7 @@ pub fn list(
         let mut first = images.iter().map(|image| seen.insert(image.image.as_path())).collect::<Vec<_>>().into_iter();
         images.retain(|_| first.next().unwrap_or(true));
     }
-    Ok((images, once.aliases))
+    Ok((images, names.aliases))
 }
 
 fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
@@ -87,24 +87,24 @@ pub fn relative_name(image: &Path, base: &Path) -> String {
 /// All images below `folder` under every name they have, sorted by path; hidden entries are left out.
 pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
-    walk_into(folder, &mut Vec::new(), &mut None, &mut images, &Progress::default())?;
+    walk_into(folder, &mut Vec::new(), None, &mut images, &Progress::default())?;
     Ok(images)
 }
 
 /// A folder, links resolved, and as it was reached.
 type Entered = (PathBuf, PathBuf);
 
-/// Lets every folder be entered under one name.
+/// Under which name each folder was entered first.
 #[derive(Default)]
-struct Once {
+struct Names {
     /// By where they really lie.
     entered: HashMap<PathBuf, PathBuf>,
     aliases: Vec<Alias>,
 }
 
-impl Once {
-    /// Whether this is another name of a folder that was entered, or will be: one that lies below a folder of `above` is entered
-    /// there, whatever links lead to it before.
+impl Names {
+    /// Whether this is another name of a folder that was entered, or will be: one that lies below a folder of `above` has its real
+    /// name there, whatever links lead to it before.
     fn knows(&mut self, (real, path): &Entered, above: &[Entered]) -> bool {
         let below = |(top, reached): &Entered| {
             let rest = real.strip_prefix(top).ok().filter(|rest| is_walked(top, rest))?;
@@ -135,16 +135,22 @@ fn is_walked(top: &Path, rest: &Path) -> bool {
 fn walk_into(
     folder: &Path,
     above: &mut Vec<Entered>,
-    once: &mut Option<&mut Once>,
+    mut names: Option<&mut Names>,
     images: &mut Vec<PathBuf>,
     progress: &Progress,
 ) -> Result<()> {
-    if !enter(folder, above, once)? {
+    if !enter(folder, above)? {
         return Ok(());
     }
+    let is_alias = match (&mut names, above.split_last()) {
+        (Some(names), Some((entered, above))) => names.knows(entered, above),
+        _ => false,
+    };
+    // All below an alias has another name too: said once.
+    let mut names = names.filter(|_| !is_alias);
     for (mut path, is_folder) in entries(folder)? {
         if is_folder {
-            walk_into(&path, above, once, images, progress)?;
+            walk_into(&path, above, names.as_deref_mut(), images, progress)?;
         } else if is_image(&path) {
             // Joined paths have room for twice their length, which a million of them feel.
             path.shrink_to_fit();
@@ -162,7 +168,7 @@ pub fn holds_image(folder: &Path) -> Result<bool> {
 }
 
 fn image_below(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
-    if !enter(folder, above, &mut None)? {
+    if !enter(folder, above)? {
         return Ok(false);
     }
     let mut inner = Vec::new();
@@ -182,11 +188,10 @@ fn image_below(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
     Ok(false)
 }
 
-/// Puts a folder on top of those it lies in; false where it is one of them, or known by another name.
-fn enter(folder: &Path, above: &mut Vec<Entered>, once: &mut Option<&mut Once>) -> Result<bool> {
+/// Puts a folder on top of those it lies in; false where it is one of them.
+fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
     let entered = (folder.canonicalize().map_err(Error::io("list", folder))?, folder.to_path_buf());
-    let leads_back = above.iter().any(|(real, _)| *real == entered.0);
-    if leads_back || once.as_mut().is_some_and(|once| once.knows(&entered, above)) {
+    if above.iter().any(|(real, _)| *real == entered.0) {
         return Ok(false);
     }
     // Deeper than any tree people make by hand.

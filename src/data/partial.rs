@@ -1,6 +1,6 @@
 //! Detection images whose annotators looked for some of the classes only. The picture as a whole becomes a region of the classes
-//! that were looked for: of any other, a detection is no mistake in the metric, and the loss teaches neither its presence nor
-//! its absence, while what was looked for is taught as everywhere.
+//! that were looked for: of any other, a detection is no mistake in the metric, and the loss does not teach its absence. What
+//! was looked for, and boxes that are drawn all the same, are taught as everywhere.
 
 use super::dataset::Images;
 use super::declaration::TaskDeclaration;

@@ -77,7 +77,7 @@ impl Data {
         if config.multi_scale > 0.0 && config.overfit == 0 {
             if !dataset.scale_safe {
                 return Err(Error::Usage(format!(
-                    "--multi-scale {}: the data set says scale_invariant: false, so its images must not be shown at several sizes: leave the flag out",
+                    "--multi-scale {}: the data set says scale_invariant: false, so its images must not be shown at several sizes: leave the flag out (a run that was started with it needs the declaration it was started with)",
                     config.multi_scale
                 )));
             }

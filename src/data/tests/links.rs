@@ -1,4 +1,4 @@
-//! Folders under several names: entered once, under the name that a person would give.
+//! Folders under several names: said once, against the name that a person would give.
 
 use super::{Folder, assert_note};
 use crate::data::check::{CheckOptions, check};
@@ -37,19 +37,20 @@ fn said(dataset: &Dataset) -> Vec<&String> {
 }
 
 #[test]
-fn a_real_folder_wins_over_links_to_it_wherever_they_stand() {
+fn links_to_a_real_folder_are_named_wherever_they_stand() {
     let folder = boxed();
     folder.images(&["train/m/a.png", "train/m/deep/b.png"]);
     linked(&folder, &[("train/a", "m"), ("train/z", "m"), ("train/deep", "m/deep"), ("train/m/up", "..")]);
     let dataset = folder.open();
-    assert_eq!(names(&dataset.train), ["train/m/a.png", "train/m/deep/b.png"]);
+    let all = ["a/a.png", "a/deep/b.png", "deep/b.png", "m/a.png", "m/deep/b.png", "z/a.png", "z/deep/b.png"];
+    assert_eq!(names(&dataset.train), all.map(|name| format!("train/{name}")));
     let expected = [("a", "m"), ("deep", "m/deep"), ("z", "m")]
-        .map(|(link, real)| format!("train/{link}/ is train/{real}/ under another name: its images are taken once"));
+        .map(|(link, real)| format!("train/{link}/ is train/{real}/ under another name: its images are there twice; remove the one that the labels do not go by"));
     assert_eq!(said(&dataset), expected.iter().collect::<Vec<_>>());
 }
 
 #[test]
-fn of_links_alone_the_first_is_entered() {
+fn of_links_alone_the_first_is_the_name() {
     let elsewhere = Folder::new();
     elsewhere.images(&["shared/a.png", "shared/deep/b.png"]);
     let shared = elsewhere.path().join("shared");
@@ -59,7 +60,8 @@ fn of_links_alone_the_first_is_entered() {
     // What is hidden is seen through its link alone.
     linked(&folder, &[("train/kept", ".store"), ("train/late", ".store")]);
     let dataset = folder.open();
-    assert_eq!(names(&dataset.train), ["train/k/a.png", "train/k/deep/b.png", "train/kept/c.png"]);
+    let all = ["k/a.png", "k/deep/b.png", "kept/c.png", "late/c.png", "n/a.png", "n/deep/b.png"];
+    assert_eq!(names(&dataset.train), all.map(|name| format!("train/{name}")));
     assert_eq!(said(&dataset).len(), 2);
     assert_note(&dataset, "train/n/ is train/k/ under another name");
     assert_note(&dataset, "train/late/ is train/kept/ under another name");
@@ -86,7 +88,9 @@ fn two_classes_that_are_one_folder_are_a_fault() {
     linked(&folder, &[("train/cat/more", "deep")]);
     assert_eq!(
         said(&folder.open()),
-        ["train/cat/more/ is train/cat/deep/ under another name: its images are taken once"]
+        [
+            "train/cat/more/ is train/cat/deep/ under another name: its images are there twice; remove the one that the labels do not go by"
+        ]
     );
     linked(&folder, &[("train/bird", "cat")]);
     let expected =

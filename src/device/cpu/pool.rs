@@ -42,7 +42,7 @@ impl Pool {
             jobs: Line::default(),
             door: Line::default(),
             wanted: AtomicUsize::new(0),
-            job: UnsafeCell::new(Job { run: &|_| {}, tasks: 0 }),
+            job: UnsafeCell::new(Job { run: &|_| {}, tasks: 0, threads: 1 }),
             next: (0..threads).map(|_| Line::default()).collect(),
             sleepers: (0..threads).map(|_| Sleeper::default()).collect(),
             panic: Mutex::new(None),
@@ -67,17 +67,17 @@ impl Pool {
         let shared = &*self.shared;
         // SAFETY: only the lifetime is changed. Who enters leaves before this function returns, and nobody enters later.
         let run: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(run) };
+        let job = Job { run, tasks, threads: tasks.min(shared.next.len()) };
         // SAFETY: the door is closed and nobody inside, and this is the only caller.
-        unsafe { *shared.job.get() = Job { run, tasks } };
-        for (index, next) in shared.next.iter().enumerate() {
-            next.0.store(shared.range_start(index, tasks), Ordering::Relaxed);
+        unsafe { *shared.job.get() = job };
+        for (index, next) in shared.next[..job.threads].iter().enumerate() {
+            next.0.store(job.range_start(index), Ordering::Relaxed);
         }
-        let wanted = tasks.min(shared.next.len());
-        shared.wanted.store(wanted, Ordering::Relaxed);
+        shared.wanted.store(job.threads, Ordering::Relaxed);
         shared.door.0.store(OPEN, Ordering::SeqCst);
         shared.jobs.0.fetch_add(1, Ordering::SeqCst);
-        shared.sleepers[1..wanted].iter().for_each(Sleeper::wake);
-        shared.take_part(0, Job { run, tasks });
+        shared.sleepers[1..job.threads].iter().for_each(Sleeper::wake);
+        shared.take_part(0, job);
         shared.door.0.fetch_sub(OPEN, Ordering::SeqCst);
         shared.sleepers[0].until(|| shared.door.0.load(Ordering::SeqCst) == 0);
         let panic = lock(&shared.panic).take();
@@ -103,6 +103,14 @@ impl Drop for Pool {
 struct Job {
     run: &'static (dyn Fn(usize) + Sync),
     tasks: usize,
+    /// Those that have a range of the tasks.
+    threads: usize,
+}
+
+impl Job {
+    fn range_start(&self, index: usize) -> usize {
+        index * self.tasks / self.threads
+    }
 }
 
 /// A value with cache lines (of which some machines fetch two) of its own.
@@ -114,7 +122,7 @@ struct Shared {
     /// Jobs so far.
     jobs: Line<AtomicUsize>,
     door: Line<AtomicUsize>,
-    /// Threads that the job has tasks for.
+    /// The job's `threads`, for those outside.
     wanted: AtomicUsize,
     /// Written while the door is closed and nobody inside, read inside.
     job: UnsafeCell<Job>,
@@ -132,10 +140,6 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
-    fn range_start(&self, index: usize, tasks: usize) -> usize {
-        index * tasks / self.next.len()
-    }
-
     fn work(&self, index: usize) {
         let mut seen = 0;
         loop {
@@ -164,16 +168,15 @@ impl Shared {
     /// Runs tasks, of the own range first, until none is left.
     fn take_part(&self, index: usize, job: Job) {
         BUSY.set(true);
-        let threads = self.next.len();
         let done = catch_unwind(AssertUnwindSafe(|| {
-            for owner in (index..threads).chain(0..index) {
-                let end = self.range_start(owner + 1, job.tasks);
-                loop {
-                    let task = self.next[owner].0.fetch_add(1, Ordering::Relaxed);
-                    if task >= end {
-                        break;
+            for owner in (index..job.threads).chain(0..index) {
+                let (next, end) = (&self.next[owner].0, job.range_start(owner + 1));
+                // Looked at first, so that ranges that are done are not fought over.
+                while next.load(Ordering::Relaxed) < end {
+                    let task = next.fetch_add(1, Ordering::Relaxed);
+                    if task < end {
+                        (job.run)(task);
                     }
-                    (job.run)(task);
                 }
             }
         }));
