@@ -88,6 +88,14 @@ fn the_update_is_a_row_of_its_own_with_what_it_moves() {
     let (update, nodes) = ops.split_last().unwrap();
     assert_eq!((&update["op"], &update["count"]), (&Value::from("update"), &Value::from(1)));
     assert!(nodes.iter().all(|op| op["op"] != "update"));
+    // Every convolution of the trunk with its norm, and none that trains.
+    assert!(number(&all, "inference") > 0.0);
+    let convolutions = |list: &str, what: &str| -> f64 {
+        let named = nodes.iter().filter(|op| op["list"] == list && op["op"].as_str().unwrap().contains(what));
+        named.map(|op| number(op, "count")).sum()
+    };
+    assert_eq!(convolutions("inference", " + norm"), convolutions("fused", " + statistics"));
+    assert_eq!(convolutions("inference", " + statistics"), 0.0);
     assert!(near(number(update, "total"), number(&all, "update")));
     let short = [&["bench", "train"], &TINY[..], &small, &["--json", &figures]].concat();
     succeed(&short);

@@ -61,8 +61,9 @@ pub(in super::super) fn wgrad(
         dw: SharedMut::new(dw),
     };
     let row_tiles = kernels.tiles(problem.k);
-    let groups = row_tiles.div_ceil(TASK_ROW_TILES);
     let panels = problem.c.div_ceil(kernels.columns);
+    // Smaller tasks where there are more threads; every element's sum stays the same.
+    let groups = row_tiles.div_ceil(TASK_ROW_TILES).max(cpu.threads().div_ceil(panels)).min(row_tiles);
     for start in (0..sizes.tiling.tiles()).step_by(sizes.batch) {
         let tiles = start..sizes.tiling.tiles().min(start + sizes.batch);
         transform_source(cpu, &sizes.tiling, x, &zeros[..problem.c], tiles.clone(), sizes.x, &task.x);
