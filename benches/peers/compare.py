@@ -125,7 +125,7 @@ def memory_text(of):
 def markdown(summaries, titles, args):
     """Steps and input pipelines, each in a table of its own."""
     steps, data = ([s for s in summaries if (s["work"] == "data") == is_data] for is_data in (False, True))
-    return "\n".join([steps_table(steps, titles, args)] * bool(steps) + [data_table(data, titles, args)] * bool(data))
+    return "\n".join(table(rows, titles, args) for table, rows in ((steps_table, steps), (data_table, data)) if rows)
 
 
 def lines_of(table):
