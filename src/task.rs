@@ -125,7 +125,27 @@ pub struct LabelledBox {
 pub struct Boxes {
     pub list: Vec<LabelledBox>,
     /// Empty where all classes were looked for everywhere, as nearly always; one of an image, several of a mosaic.
-    pub partial: Vec<PartialRegion>,
+    pub partial: PartialRegions,
+}
+
+/// A slice that takes a word where it is empty: labels are kept of a million images.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::box_collection, reason = "a slice's box would be two words")]
+pub struct PartialRegions(Option<Box<Vec<PartialRegion>>>);
+
+impl Deref for PartialRegions {
+    type Target = [PartialRegion];
+
+    fn deref(&self) -> &[PartialRegion] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl FromIterator<PartialRegion> for PartialRegions {
+    fn from_iter<I: IntoIterator<Item = PartialRegion>>(regions: I) -> PartialRegions {
+        let regions = Vec::from_iter(regions);
+        PartialRegions((!regions.is_empty()).then(|| Box::new(regions)))
+    }
 }
 
 /// A part of a picture whose annotators looked for some classes only. Of any other no more is known there than the boxes that are
@@ -158,7 +178,7 @@ impl PartialRegion {
 
 impl From<Vec<LabelledBox>> for Boxes {
     fn from(list: Vec<LabelledBox>) -> Boxes {
-        Boxes { list, partial: Vec::new() }
+        Boxes { list, partial: PartialRegions::default() }
     }
 }
 

@@ -81,7 +81,7 @@ pub fn apply(
             }
         };
         let [width, height] = reading.size.map(|side| side as f32);
-        boxes.partial.push(PartialRegion { xyxy: [0.0, 0.0, width, height], looked_for });
+        boxes.partial = [PartialRegion { xyxy: [0.0, 0.0, width, height], looked_for }].into_iter().collect();
     }
     if partial > 0 {
         notes.push(format!(

@@ -198,8 +198,8 @@ fn partly_annotated(image: usize) -> Vec<Label> {
     let Label::Boxes(boxes) = &mut all[0] else { panic!("the first task detects") };
     let region = |xyxy| PartialRegion { xyxy, looked_for: [0].as_slice().into() };
     match image % 4 {
-        0 | 1 => boxes.partial.push(region([0.0, 0.0, 64.0, 64.0])),
-        2 => boxes.partial.push(region([0.0, 0.0, 32.0, 64.0])),
+        0 | 1 => boxes.partial = [region([0.0, 0.0, 64.0, 64.0])].into_iter().collect(),
+        2 => boxes.partial = [region([0.0, 0.0, 32.0, 64.0])].into_iter().collect(),
         _ => {}
     }
     all

@@ -22,7 +22,7 @@ fn federated(second: &str) -> Folder {
 
 fn partial_of(label: &Label) -> Vec<PartialRegion> {
     let Label::Boxes(boxes) = label else { panic!("{label:?} is no list of boxes") };
-    boxes.partial.clone()
+    boxes.partial.to_vec()
 }
 
 const WHOLE: &str = r#"{"file_name":"b.png","objects":[{"bbox":[1,1,5,5],"category":"man"},{"bbox":[1,1,9,9],"category":"car","iscrowd":1}]}"#;

@@ -39,7 +39,7 @@ pub fn join(labels: [Vec<Label>; 4]) -> Vec<Label> {
         for other in &rest {
             if let Label::Boxes(others) = &other[task] {
                 all.list.extend_from_slice(&others.list);
-                all.partial.extend_from_slice(&others.partial);
+                all.partial = all.partial.iter().chain(others.partial.iter()).cloned().collect();
             }
         }
     }

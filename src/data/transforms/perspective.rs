@@ -4,7 +4,7 @@ use crate::boxes::{self, Xyxy};
 use crate::data::augment::PADDING;
 use crate::data::geometry::LEAST_VISIBLE;
 use crate::data::random::Random;
-use crate::task::{Label, LabelledBox};
+use crate::task::{Label, LabelledBox, PartialRegion};
 
 /// The canvas side that `--perspective` is written for.
 const TILT_SIDE: f64 = 640.0;
@@ -91,10 +91,11 @@ pub fn move_labels(map: &Homography, size: usize, labels: &mut [Label]) {
         let Label::Boxes(all) = label else { continue };
         all.list = all.iter().filter_map(|b| move_box(map, size, b)).collect();
         // Bounds, too: where two regions come to overlap, what either leaves out is left out.
-        for region in &mut all.partial {
-            region.xyxy = boxes::clip(&bounds(map, &region.xyxy), size as f32, size as f32);
-        }
-        all.partial.retain(|region| boxes::area(&region.xyxy) > 0.0);
+        let moved = all.partial.iter().map(|region| {
+            let xyxy = boxes::clip(&bounds(map, &region.xyxy), size as f32, size as f32);
+            PartialRegion { xyxy, looked_for: region.looked_for.clone() }
+        });
+        all.partial = moved.filter(|region| boxes::area(&region.xyxy) > 0.0).collect();
     }
 }
 

@@ -16,7 +16,7 @@ fn partly_annotated(folder: &Folder) -> Arc<[Sample]> {
         let (width, height) = image::image_dimensions(&sample.image).unwrap();
         let Label::Boxes(boxes) = &mut sample.labels[0] else { panic!("boxes") };
         let xyxy = [0.0, 0.0, width as f32, height as f32];
-        boxes.partial.push(PartialRegion { xyxy, looked_for: [i as u32].as_slice().into() });
+        boxes.partial = [PartialRegion { xyxy, looked_for: [i as u32].as_slice().into() }].into_iter().collect();
     }
     list.into()
 }
