@@ -68,14 +68,19 @@ fn kernels_match_plain_loops() {
 #[test]
 fn filtered_kernels_match_plain_loops() {
     let cpus = cpus();
-    for problem in [
-        problem([2, 12, 12, 32], 32, [3, 3], 1, 1),
-        problem([2, 13, 11, 48], 64, [3, 3], 1, 1),
-        problem([5, 7, 9, 64], 48, [3, 3], 1, 1),
-        problem([33, 4, 4, 48], 80, [3, 3], 1, 1),
-        problem([1, 128, 130, 32], 32, [3, 3], 1, 1),
+    for (side, images, k) in [
+        (Side::Four, [2, 12, 12, 32], 32),
+        (Side::Four, [4, 15, 11, 48], 64),
+        (Side::Four, [5, 7, 8, 64], 48),
+        (Side::Four, [33, 4, 4, 48], 80),
+        (Side::Four, [1, 128, 130, 32], 32),
+        (Side::Three, [5, 6, 6, 32], 48),
+        (Side::Three, [33, 3, 3, 80], 32),
+        (Side::Three, [3, 5, 9, 48], 64),
+        (Side::Three, [340, 6, 6, 32], 32),
     ] {
-        assert_eq!(Algorithm::of(&problem), Algorithm::Winograd, "{problem:?}");
+        let problem = problem(images, k, [3, 3], 1, 1);
+        assert_eq!(Algorithm::of(&problem), Algorithm::Winograd(side), "{problem:?}");
         check(&cpus, &problem);
     }
 }
@@ -248,9 +253,9 @@ impl Reference {
             }
         }
         let mut reference = Reference { y, dx, dw };
-        if Algorithm::of(problem) == Algorithm::Winograd {
+        if let Algorithm::Winograd(side) = Algorithm::of(problem) {
             let sums = [&mut reference.y, &mut reference.dx, &mut reference.dw];
-            for (sums, magnitudes) in sums.into_iter().zip(filtered::magnitudes(problem, data)) {
+            for (sums, magnitudes) in sums.into_iter().zip(filtered::magnitudes(side, problem, data)) {
                 for (sum, magnitude) in sums.iter_mut().zip(magnitudes) {
                     assert!(magnitude >= sum.magnitude * (1.0 - 1e-9), "{problem:?}: a bound below that of plain sums");
                     sum.magnitude = magnitude;
@@ -265,7 +270,7 @@ impl Reference {
 fn terms(problem: &Problem, taps: usize, depth: usize) -> usize {
     match Algorithm::of(problem) {
         Algorithm::Direct => taps * depth,
-        Algorithm::Winograd => depth + filtered::TRANSFORM_TERMS,
+        Algorithm::Winograd(_) => depth + filtered::TRANSFORM_TERMS,
     }
 }
 

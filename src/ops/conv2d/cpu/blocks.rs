@@ -295,8 +295,8 @@ impl Product<'_> {
     }
 
     fn run<F: Fn(&Piece) + Sync>(self, finishing: Finishing<F>) {
-        if self.geometry.filtered {
-            return winograd::product(self, finishing);
+        if let Some(side) = self.geometry.filtered {
+            return winograd::product(side, self, finishing);
         }
         let Product { cpu, geometry, source, packed, output, .. } = self;
         let kernels = Kernels::of(cpu.isa());

@@ -4,16 +4,16 @@
 use super::blocks::{Each, Piece, Product};
 use super::fprop::{STRIP, window};
 use super::geometry::Geometry;
-use super::winograd;
+use super::winograd::{self, Side};
 use super::{DgradEpilogue, STATISTICS_ROWS};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 
 /// Length of the workspace [`dgrad`] needs.
 pub fn dgrad_workspace(cpu: &Cpu, problem: &Problem) -> usize {
-    match winograd::applies(problem) {
-        true => winograd::workspace(cpu, [problem.n, problem.h, problem.w], problem.k, problem.c),
-        false => 0,
+    match Side::of(problem) {
+        Some(side) => winograd::workspace(cpu, side, [problem.n, problem.h, problem.w], problem.k, problem.c),
+        None => 0,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::blocks::{Each, Piece, Product};
 use super::geometry::Geometry;
-use super::winograd;
+use super::winograd::{self, Side};
 use super::{Epilogue, STATISTICS_ROWS};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
@@ -12,9 +12,9 @@ pub(super) const STRIP: usize = 16;
 
 /// Length of the workspace [`fprop`] needs.
 pub fn fprop_workspace(cpu: &Cpu, problem: &Problem) -> usize {
-    match winograd::applies(problem) {
-        true => winograd::workspace(cpu, [problem.n, problem.h, problem.w], problem.c, problem.k),
-        false => 0,
+    match Side::of(problem) {
+        Some(side) => winograd::workspace(cpu, side, [problem.n, problem.h, problem.w], problem.c, problem.k),
+        None => 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which pixels of the source a pixel of the written matrix reads for which tap, forward and transposed, and in which
 //! order a block's pixels are best taken. No data, no kernels.
 
-use super::winograd;
+use super::winograd::Side;
 use crate::ops::conv2d::Problem;
 use std::ops::Range;
 
@@ -43,7 +43,7 @@ pub(super) struct Geometry {
     /// A tap is a kernel row.
     pub merged: bool,
     /// Computed by minimal filtering.
-    pub filtered: bool,
+    pub filtered: Option<Side>,
 }
 
 impl Geometry {
@@ -62,7 +62,7 @@ impl Geometry {
             stride: problem.stride,
             padding: problem.padding,
             merged: problem.c < MERGE_BELOW && problem.s > 1,
-            filtered: winograd::applies(problem),
+            filtered: Side::of(problem),
         }
     }
 

@@ -18,6 +18,7 @@ pub use dgrad::{dgrad, dgrad_workspace};
 pub use fprop::{fprop, fprop_workspace};
 pub use pack::{pack_dgrad, pack_fprop, packed_dgrad_len, packed_fprop_len};
 pub use wgrad::{wgrad, wgrad_workspace};
+pub use winograd::Side;
 
 use crate::ops::conv2d::Problem;
 
@@ -30,17 +31,14 @@ pub const STATISTICS_ROWS: usize = 128;
 pub enum Algorithm {
     /// Sums of products as they are defined.
     Direct,
-    /// Minimal filtering of tiles of 4 × 4 outputs.
-    Winograd,
+    /// Minimal filtering of tiles of outputs.
+    Winograd(Side),
 }
 
 impl Algorithm {
     /// Follows from the shape alone.
     pub fn of(problem: &Problem) -> Algorithm {
-        match winograd::applies(problem) {
-            true => Algorithm::Winograd,
-            false => Algorithm::Direct,
-        }
+        Side::of(problem).map_or(Algorithm::Direct, Algorithm::Winograd)
     }
 }
 

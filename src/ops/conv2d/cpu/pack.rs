@@ -1,7 +1,7 @@
 //! Weights rearranged into panels of as many channels as a register tile has columns, once per update: output channels
 //! for fprop, input channels for dgrad. The last panel is filled with zeros.
 
-use super::winograd;
+use super::winograd::{self, Side};
 use crate::device::cpu::gemm::Kernels;
 use crate::device::cpu::{Cpu, Isa};
 use crate::ops::conv2d::Problem;
@@ -9,26 +9,26 @@ use crate::ops::conv2d::Problem;
 /// Length of [`pack_fprop`]'s result: `[K / columns, R, S, C, columns]`.
 pub fn packed_fprop_len(isa: Isa, problem: &Problem) -> usize {
     let columns = Kernels::of(isa).columns;
-    match winograd::applies(problem) {
-        true => winograd::packed_len(isa, problem.c, problem.k),
-        false => problem.k.next_multiple_of(columns) * problem.taps() * problem.c,
+    match Side::of(problem) {
+        Some(side) => winograd::packed_len(isa, side, problem.c, problem.k),
+        None => problem.k.next_multiple_of(columns) * problem.taps() * problem.c,
     }
 }
 
 /// Length of [`pack_dgrad`]'s result: `[C / columns, R, S, K, columns]`.
 pub fn packed_dgrad_len(isa: Isa, problem: &Problem) -> usize {
     let columns = Kernels::of(isa).columns;
-    match winograd::applies(problem) {
-        true => winograd::packed_len(isa, problem.k, problem.c),
-        false => problem.c.next_multiple_of(columns) * problem.taps() * problem.k,
+    match Side::of(problem) {
+        Some(side) => winograd::packed_len(isa, side, problem.k, problem.c),
+        None => problem.c.next_multiple_of(columns) * problem.taps() * problem.k,
     }
 }
 
 /// Weight `[K, R, S, C]` to panels `[K / columns, R, S, C, columns]`.
 pub fn pack_fprop(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
     const STRIP: usize = 16;
-    if winograd::applies(problem) {
-        return winograd::pack_fprop(cpu, problem, weight, packed);
+    if let Some(side) = Side::of(problem) {
+        return winograd::pack_fprop(cpu, side, problem, weight, packed);
     }
     let columns = Kernels::of(cpu.isa()).columns;
     let depth = problem.taps() * problem.c;
@@ -71,8 +71,8 @@ pub fn pack_fprop(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f3
 
 /// Weight `[K, R, S, C]` to panels `[C / columns, R, S, K, columns]`.
 pub fn pack_dgrad(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
-    if winograd::applies(problem) {
-        return winograd::pack_dgrad(cpu, problem, weight, packed);
+    if let Some(side) = Side::of(problem) {
+        return winograd::pack_dgrad(cpu, side, problem, weight, packed);
     }
     let columns = Kernels::of(cpu.isa()).columns;
     let (taps, c) = (problem.taps(), problem.c);

@@ -5,7 +5,7 @@
 //! workspace, and the copies are added in order.
 
 use super::geometry::{Geometry, Pixel};
-use super::winograd;
+use super::winograd::{self, Side};
 use crate::device::cpu::gemm::{A_AHEAD, Kernels, OuterTile};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
@@ -55,9 +55,9 @@ impl Split {
 
 /// Length of the workspace [`wgrad`] needs.
 pub fn wgrad_workspace(cpu: &Cpu, problem: &Problem) -> usize {
-    match winograd::applies(problem) {
-        true => winograd::wgrad_workspace(problem),
-        false => (Split::of(Kernels::of(cpu.isa()), problem).chunks - 1) * problem.weight_len(),
+    match Side::of(problem) {
+        Some(side) => winograd::wgrad_workspace(side, problem),
+        None => (Split::of(Kernels::of(cpu.isa()), problem).chunks - 1) * problem.weight_len(),
     }
 }
 
@@ -71,8 +71,8 @@ pub fn wgrad(cpu: &Cpu, problem: &Problem, dy: &[f32], x: &[f32], dw: &mut [f32]
     if dw.is_empty() || dy.is_empty() {
         return;
     }
-    if winograd::applies(problem) {
-        return winograd::wgrad(cpu, problem, dy, x, dw, workspace);
+    if let Some(side) = Side::of(problem) {
+        return winograd::wgrad(cpu, side, problem, dy, x, dw, workspace);
     }
     let kernels = Kernels::of(cpu.isa());
     let split = &Split::of(kernels, problem);

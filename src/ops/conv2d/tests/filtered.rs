@@ -4,32 +4,41 @@
 //! a path times u times the same expression with every matrix and value replaced by its magnitude.
 
 use super::{Data, Problem, triples};
+use crate::ops::conv2d::cpu::Side;
 
 /// Roundings on a path besides the sum over the products' depth: four transforms of at most four operations along each of
 /// two axes, less those of the kernel's constants.
 pub const TRANSFORM_TERMS: usize = 30;
 
-const POINTS: [f64; 5] = [0.0, 0.75, -0.75, 1.5, -1.5];
-const N: usize = 6;
+/// The points but ∞, by how many there are with it.
+fn points(n: usize) -> &'static [f64] {
+    match n {
+        5 => &[0.375, -0.375, 1.25, -1.25],
+        6 => &[0.0, 0.75, -0.75, 1.5, -1.5],
+        _ => unreachable!("tiles of 3 or 4 outputs"),
+    }
+}
 
-/// |Aᵀ| `[outputs][6]`, |G| `[6][taps]`, |Bᵀ| `[6][6]` of F(outputs, taps), outputs + taps = 7.
-struct Magnitudes {
+/// |Aᵀ| `[outputs][N]`, |G| `[N][taps]`, |Bᵀ| `[N][N]` of F(outputs, taps), outputs + taps = N + 1.
+struct Magnitudes<const N: usize> {
     a: Vec<[f64; N]>,
     g: Vec<Vec<f64>>,
     b: [[f64; N]; N],
 }
 
-impl Magnitudes {
-    fn new(outputs: usize, taps: usize) -> Magnitudes {
-        let others = |i: usize| POINTS.iter().enumerate().filter(move |(j, _)| *j != i).map(|(_, p)| *p);
+impl<const N: usize> Magnitudes<N> {
+    fn new(outputs: usize, taps: usize) -> Magnitudes<N> {
+        assert_eq!(outputs + taps, N + 1);
+        let points = points(N);
+        let others = |i: usize| points.iter().enumerate().filter(move |(j, _)| *j != i).map(|(_, p)| *p);
         let power = |p: f64, i: usize| p.powi(i as i32);
         let last = |i: usize, len: usize| if i + 1 == len { 1.0 } else { 0.0 };
         let a = (0..outputs)
-            .map(|i| std::array::from_fn(|j| POINTS.get(j).map_or(last(i, outputs), |&p| power(p, i)).abs()))
+            .map(|i| std::array::from_fn(|j| points.get(j).map_or(last(i, outputs), |&p| power(p, i)).abs()))
             .collect();
         let g = (0..N)
             .map(|i| {
-                let row = |k| match POINTS.get(i) {
+                let row = |k| match points.get(i) {
                     Some(&p) => power(p, k) / others(i).map(|q| p - q).product::<f64>(),
                     None => last(k, taps),
                 };
@@ -72,18 +81,25 @@ impl Magnitudes {
 }
 
 /// Of y, dx and dw.
-pub fn magnitudes(problem: &Problem, data: &Data) -> [Vec<f64>; 3] {
+pub fn magnitudes(side: Side, problem: &Problem, data: &Data) -> [Vec<f64>; 3] {
+    match side {
+        Side::Three => magnitudes_at::<5>(problem, data),
+        Side::Four => magnitudes_at::<6>(problem, data),
+    }
+}
+
+fn magnitudes_at<const N: usize>(problem: &Problem, data: &Data) -> [Vec<f64>; 3] {
     let Problem { n, h, w, c, k, .. } = *problem;
     let weight =
         |ko: usize, ci: usize, r: usize, s: usize| f64::from(data.weight[((ko * 3 + r) * 3 + s) * c + ci].abs());
     let taps =
         |at: &dyn Fn(usize, usize) -> f64| (0..3).map(|r| (0..3).map(|s| at(r, s)).collect()).collect::<Vec<_>>();
-    let y = product([n, h, w], [c, k], &data.x, |ci, ko| taps(&|r, s| weight(ko, ci, r, s)));
-    let dx = product([n, h, w], [k, c], &data.dy, |ko, ci| taps(&|r, s| weight(ko, ci, 2 - r, 2 - s)));
-    [y, dx, weight_gradient(problem, data)]
+    let y = product::<N>([n, h, w], [c, k], &data.x, |ci, ko| taps(&|r, s| weight(ko, ci, r, s)));
+    let dx = product::<N>([n, h, w], [k, c], &data.dy, |ko, ci| taps(&|r, s| weight(ko, ci, 2 - r, 2 - s)));
+    [y, dx, weight_gradient::<N>(problem, data)]
 }
 
-fn patch(
+fn patch<const N: usize>(
     values: &[f32],
     [n, h, w]: [usize; 3],
     columns: usize,
@@ -101,22 +117,24 @@ fn patch(
     })
 }
 
-fn tiles([n, h, w]: [usize; 3]) -> impl Iterator<Item = (usize, [usize; 2])> {
-    triples(n, h.div_ceil(4), w.div_ceil(4)).map(|(image, down, across)| (image, [4 * down, 4 * across]))
+fn tiles([n, h, w]: [usize; 3], side: usize) -> impl Iterator<Item = (usize, [usize; 2])> {
+    triples(n, h.div_ceil(side), w.div_ceil(side))
+        .map(move |(image, down, across)| (image, [side * down, side * across]))
 }
 
-fn product(
+fn product<const N: usize>(
     images: [usize; 3],
     [channels, columns]: [usize; 2],
     source: &[f32],
     kernel: impl Fn(usize, usize) -> Vec<Vec<f64>>,
 ) -> Vec<f64> {
-    let filter = Magnitudes::new(4, 3);
+    let side = N - 2;
+    let filter = Magnitudes::<N>::new(side, 3);
     let kernels: Vec<[[f64; N]; N]> =
         (0..channels * columns).map(|i| filter.kernel(&kernel(i / columns, i % columns))).collect();
     let [n, h, w] = images;
     let mut magnitude = vec![0.0; n * h * w * columns];
-    for (image, corner) in tiles(images) {
+    for (image, corner) in tiles(images, side) {
         let sources: Vec<[[f64; N]; N]> =
             (0..channels).map(|c| filter.source(patch(source, images, channels, image, corner, c))).collect();
         for column in 0..columns {
@@ -127,10 +145,10 @@ fn product(
                     sum[t / N][t % N] += source[t / N][t % N] * kernel[t / N][t % N];
                 }
             }
-            for t in 0..16 {
-                let (y, x) = (corner[0] + t / 4, corner[1] + t % 4);
+            for t in 0..side * side {
+                let (y, x) = (corner[0] + t / side, corner[1] + t % side);
                 if y < h && x < w {
-                    magnitude[((image * h + y) * w + x) * columns + column] = filter.output(&sum, t / 4, t % 4);
+                    magnitude[((image * h + y) * w + x) * columns + column] = filter.output(&sum, t / side, t % side);
                 }
             }
         }
@@ -138,11 +156,12 @@ fn product(
     magnitude
 }
 
-fn weight_gradient(problem: &Problem, data: &Data) -> Vec<f64> {
+fn weight_gradient<const N: usize>(problem: &Problem, data: &Data) -> Vec<f64> {
     let Problem { n, h, w, c, k, .. } = *problem;
-    let filter = Magnitudes::new(3, 4);
+    let side = N - 2;
+    let filter = Magnitudes::<N>::new(3, side);
     let mut sums = vec![[[0.0; N]; N]; k * c];
-    for (image, corner) in tiles([n, h, w]) {
+    for (image, corner) in tiles([n, h, w], side) {
         let x: Vec<[[f64; N]; N]> =
             (0..c).map(|ci| filter.source(patch(&data.x, [n, h, w], c, image, corner, ci))).collect();
         for ko in 0..k {
@@ -151,7 +170,7 @@ fn weight_gradient(problem: &Problem, data: &Data) -> Vec<f64> {
                 let inside = y < h && x < w;
                 if inside { f64::from(data.dy[((image * h + y) * w + x) * k + ko].abs()) } else { 0.0 }
             };
-            let dy = filter.kernel(&(0..4).map(|i| (0..4).map(|j| dy(i, j)).collect()).collect::<Vec<_>>());
+            let dy = filter.kernel(&(0..side).map(|i| (0..side).map(|j| dy(i, j)).collect()).collect::<Vec<_>>());
             for (ci, x) in x.iter().enumerate() {
                 for t in 0..N * N {
                     sums[ko * c + ci][t / N][t % N] += x[t / N][t % N] * dy[t / N][t % N];

@@ -1,16 +1,19 @@
 //! Winograd's minimal filtering for 3×3 kernels of stride 1 and padding 1: F(4×4, 3×3) for fprop and dgrad, F(3×3, 4×4) for
-//! wgrad. A tile of 4 × 4 outputs takes 36 products per pair of channels in place of 144, and every product is part of one of
-//! 36 plain matrix products `[tiles, C] × [C, K]` that the register tiles of `device::cpu::gemm` compute.
+//! wgrad, or F(3×3, 3×3) for all where maps are cut with less waste so. A tile of 4 × 4 outputs takes 36 products per pair of
+//! channels in place of 144, one of 3 × 3 takes 25 in place of 81, and every product is part of one of 36 or 25 plain matrix
+//! products `[tiles, C] × [C, K]` that the register tiles of `device::cpu::gemm` compute.
 //!
 //! **Error.** To first order the result is off by at most `(C + 30) · u · |Aᵀ|(|G||g||Gᵀ| ⊙ |Bᵀ||d||B|)|A|` summed over
 //! channels, u = 2⁻²⁴ (tests hold every element to that). On random images behind a ReLU the points 0, ±3/4, ±3/2, ∞ gave
 //! 2.1 to 2.4 times the error of plain sums in f32 at 64 and 256 channels (6.4e-7 and 1.1e-6 of the norm); the usual 0, ±1,
-//! ±2, ∞ gave 4.5 times.
+//! ±2, ∞ gave 4.5 times. Tiles of 3 × 3 gave 1.3 times with ±3/8, ±5/4, ∞.
 //!
 //! **Memory.** Tiles are taken in batches whose transformed source and products fit in cache together; both live in
 //! the workspace. How many follows from the number of threads in fprop and dgrad, where every element has a sum of its own, and
 //! from the shape alone in wgrad, where batches are added up.
 
+mod four;
+mod three;
 mod transform;
 mod wgrad;
 
@@ -23,7 +26,14 @@ use crate::device::cpu::gemm::{AHEAD, Finish, GatherTile, Kernels, MAX_COLUMNS};
 use crate::device::cpu::{Cpu, Isa, SharedMut};
 use crate::ops::conv2d::Problem;
 use std::ops::Range;
-use transform::{Job, KERNEL, PLANES, POINTS, SIDE, STRIP, Transforms};
+use transform::{Job, Transforms};
+
+/// Kernel width.
+const KERNEL: usize = 3;
+/// Channels come in multiples of this: no instruction set has longer registers.
+const STRIP: usize = 16;
+/// Most values of a transformed tile.
+const MAX_PLANES: usize = Side::Four.planes();
 
 /// f32 of the workspace per thread: transformed source and products of a batch of tiles. Twice 4 MB lie well in a
 /// desktop's or a server's share of L3.
@@ -35,25 +45,59 @@ const TASK_TILES: usize = 4;
 /// f32 in a cache line.
 const LINE: usize = 16;
 
-/// Whether a convolution is computed this way, in all its directions.
-///
-/// Counted in products per pair of channels: 36 a tile, its transforms a quarter more, and reading the four times larger
-/// weight as much as 16 further tiles; a plain convolution leaves out the taps that fall in the padding.
-pub(super) fn applies(problem: &Problem) -> bool {
-    let Problem { n, h, w, c, k, r, s, stride, padding } = *problem;
-    let shape = (r, s, stride, padding) == (KERNEL, KERNEL, 1, 1);
-    if !shape || c < 2 * STRIP || k < 2 * STRIP || !c.is_multiple_of(STRIP) || !k.is_multiple_of(STRIP) || h * w == 0 {
-        return false;
-    }
-    let tiling = Tiling::of(n, h, w);
-    let taps_inside = n * (KERNEL * h - 2) * (KERNEL * w - 2);
-    let filtered = PLANES * (tiling.tiles() * 5 / 4 + 16);
-    filtered * 10 < (taps_inside + 16 * KERNEL * KERNEL) * 9
+/// Outputs of a tile along one axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Three,
+    Four,
 }
 
-/// Images cut into tiles of 4 × 4 pixels; the last of a row or column may hang over.
+impl Side {
+    const fn outputs(self) -> usize {
+        match self {
+            Side::Three => 3,
+            Side::Four => 4,
+        }
+    }
+
+    /// Values along one axis of a transformed tile.
+    const fn points(self) -> usize {
+        self.outputs() + KERNEL - 1
+    }
+
+    /// Values of a transformed tile.
+    const fn planes(self) -> usize {
+        self.points() * self.points()
+    }
+
+    /// That which takes the least for a convolution, in all its directions, if any takes less than a plain one.
+    ///
+    /// Counted in products per pair of channels: one per plane and tile, their transforms a quarter more, and reading the larger weight
+    /// as much as 16 further tiles; a plain convolution leaves out the taps that fall in the padding.
+    pub fn of(problem: &Problem) -> Option<Side> {
+        let Problem { n, h, w, c, k, r, s, stride, padding } = *problem;
+        let shape = (r, s, stride, padding) == (KERNEL, KERNEL, 1, 1);
+        if !shape
+            || c < 2 * STRIP
+            || k < 2 * STRIP
+            || !c.is_multiple_of(STRIP)
+            || !k.is_multiple_of(STRIP)
+            || h * w == 0
+        {
+            return None;
+        }
+        let filtered = |side: Side| side.planes() * (Tiling::of(side, [n, h, w]).tiles() * 5 / 4 + 16);
+        let taps_inside = n * (KERNEL * h - 2) * (KERNEL * w - 2);
+        let plain = taps_inside + 16 * KERNEL * KERNEL;
+        let side = if filtered(Side::Three) < filtered(Side::Four) { Side::Three } else { Side::Four };
+        (filtered(side) * 10 < plain * 9).then_some(side)
+    }
+}
+
+/// Images cut into tiles; the last of a row or column may hang over.
 #[derive(Clone, Copy)]
 struct Tiling {
+    side: Side,
     images: usize,
     height: usize,
     width: usize,
@@ -70,8 +114,9 @@ struct Corner {
 }
 
 impl Tiling {
-    fn of(images: usize, height: usize, width: usize) -> Tiling {
-        Tiling { images, height, width, down: height.div_ceil(SIDE), across: width.div_ceil(SIDE) }
+    fn of(side: Side, [images, height, width]: [usize; 3]) -> Tiling {
+        let across = |pixels: usize| pixels.div_ceil(side.outputs());
+        Tiling { side, images, height, width, down: across(height), across: across(width) }
     }
 
     fn tiles(&self) -> usize {
@@ -80,7 +125,8 @@ impl Tiling {
 
     fn corner(&self, tile: usize) -> Corner {
         let (image, within) = (tile / (self.down * self.across), tile % (self.down * self.across));
-        Corner { image, y: within / self.across * SIDE, x: within % self.across * SIDE }
+        let outputs = self.side.outputs();
+        Corner { image, y: within / self.across * outputs, x: within % self.across * outputs }
     }
 
     /// Rows of the written matrix `[images · height · width, …]` that are whole once the first `tiles` tiles are.
@@ -89,20 +135,18 @@ impl Tiling {
         (image * self.height + y.min(self.height)) * self.width
     }
 
-    /// The `N × N` pixels from `(y, x)` of an image, outside it `outside`; the others' offsets in a matrix of `columns`.
-    fn pixels<const N: usize, T>(
+    /// The first `n × n` are the pixels from `(y, x)` of an image by their offsets in a matrix of `columns`, outside it `outside`.
+    fn pixels<T: Copy>(
         &self,
         [image, y, x]: [isize; 3],
+        n: usize,
         columns: usize,
         outside: T,
         at: impl Fn(usize) -> T,
-    ) -> [[T; N]; N]
-    where
-        T: Copy,
-    {
-        let mut pixels = [[outside; N]; N];
+    ) -> [T; MAX_PLANES] {
+        let mut pixels = [outside; MAX_PLANES];
         let image = image * self.height as isize;
-        for (y, row) in (y..).zip(&mut pixels) {
+        for (y, row) in (y..).zip(pixels.chunks_exact_mut(n).take(n)) {
             if !(0..self.height as isize).contains(&y) {
                 continue;
             }
@@ -116,31 +160,34 @@ impl Tiling {
     }
 }
 
-/// `[36, rows, pitch]`: one matrix per point, laid out so that neither rows nor planes meet in one set of L1.
+/// `[planes, rows, pitch]`: one matrix per point, laid out so that neither rows nor planes meet in one set of L1.
 #[derive(Clone, Copy)]
 struct Planes {
+    count: usize,
     pitch: usize,
     plane: usize,
 }
 
 impl Planes {
     /// `columns` is a multiple of [`STRIP`].
-    fn of(rows: usize, columns: usize) -> Planes {
+    fn of(side: Side, rows: usize, columns: usize) -> Planes {
         let pitch = columns + LINE;
-        Planes { pitch, plane: ((rows * pitch).div_ceil(LINE) | 1) * LINE }
+        Planes { count: side.planes(), pitch, plane: ((rows * pitch).div_ceil(LINE) | 1) * LINE }
     }
 
     fn len(&self) -> usize {
-        PLANES * self.plane
+        self.count * self.plane
     }
 
-    /// Where a row of each plane begins.
-    fn rows(&self, values: &SharedMut<f32>, row: usize) -> [*mut f32; PLANES] {
+    /// Where a row of each plane begins; null after the last.
+    fn rows(&self, values: &SharedMut<f32>, row: usize) -> [*mut f32; MAX_PLANES] {
         let columns = self.pitch - LINE;
-        std::array::from_fn(|p| {
+        let mut rows = [std::ptr::null_mut(); MAX_PLANES];
+        for (p, pointer) in rows[..self.count].iter_mut().enumerate() {
             let start = p * self.plane + row * self.pitch;
-            values.pointer(start..start + columns)
-        })
+            *pointer = values.pointer(start..start + columns);
+        }
+        rows
     }
 }
 
@@ -160,11 +207,11 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(cpu: &Cpu, images: [usize; 3], channels: usize, columns: usize) -> Sizes {
-        let tiling = Tiling::of(images[0], images[1], images[2]);
+    fn of(cpu: &Cpu, side: Side, images: [usize; 3], channels: usize, columns: usize) -> Sizes {
+        let tiling = Tiling::of(side, images);
         let budget = BATCH_LEN * cpu.threads().max(BATCH_THREADS);
-        let batch = batch_tiles(tiling.tiles(), PLANES * (channels + columns), budget);
-        Sizes { tiling, batch, source: Planes::of(batch, channels), product: Planes::of(batch, columns) }
+        let batch = batch_tiles(tiling.tiles(), side.planes() * (channels + columns), budget);
+        Sizes { tiling, batch, source: Planes::of(side, batch, channels), product: Planes::of(side, batch, columns) }
     }
 
     /// The workspace: transformed source, products, and a row of zeros for the padding.
@@ -174,15 +221,15 @@ impl Sizes {
 }
 
 /// Length of the workspace of a product from `channels` to `columns`.
-pub(super) fn workspace(cpu: &Cpu, images: [usize; 3], channels: usize, columns: usize) -> usize {
-    Sizes::of(cpu, images, channels, columns).lens(channels).iter().sum()
+pub(super) fn workspace(cpu: &Cpu, side: Side, images: [usize; 3], channels: usize, columns: usize) -> usize {
+    Sizes::of(cpu, side, images, channels, columns).lens(channels).iter().sum()
 }
 
 /// As a plain product by minimal filtering; its weights from [`pack_fprop`] or [`pack_dgrad`].
-pub(super) fn product<F: Fn(&Piece) + Sync>(product: Product, finishing: Finishing<F>) {
+pub(super) fn product<F: Fn(&Piece) + Sync>(side: Side, product: Product, finishing: Finishing<F>) {
     let Product { cpu, geometry, source, packed, output, workspace } = product;
     let (channels, columns) = (geometry.channels, geometry.columns);
-    let sizes = Sizes::of(cpu, geometry.images(), channels, columns);
+    let sizes = Sizes::of(cpu, side, geometry.images(), channels, columns);
     let [source_len, product_len, zeros] = sizes.lens(channels);
     let (transformed, rest) = workspace.split_at_mut(source_len);
     let (products, rest) = rest.split_at_mut(product_len);
@@ -191,7 +238,7 @@ pub(super) fn product<F: Fn(&Piece) + Sync>(product: Product, finishing: Finishi
     let step = Step {
         cpu,
         kernels: Kernels::of(cpu.isa()),
-        transforms: Transforms::of(cpu.isa()),
+        transforms: Transforms::of(cpu.isa(), side),
         sizes: &sizes,
         channels,
         columns,
@@ -252,7 +299,7 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Bᵀ d B of every tile's 6 × 6 pixels.
+    /// Bᵀ d B of every tile's pixels.
     fn transform(&self, source: &[f32], zeros: &[f32], tiles: Range<usize>) {
         transform_source(self.cpu, &self.sizes.tiling, source, zeros, tiles, self.sizes.source, &self.transformed);
     }
@@ -260,9 +307,10 @@ impl Step<'_> {
     /// Per point: transformed source × transformed weight.
     fn multiply(&self, packed: &[f32], tiles: usize) {
         let panels = self.columns.div_ceil(self.kernels.columns);
-        let groups = (4 * self.cpu.threads()).div_ceil(PLANES).min(panels);
+        let planes = self.sizes.source.count;
+        let groups = (4 * self.cpu.threads()).div_ceil(planes).min(panels);
         self.cpu.parallel(
-            PLANES * groups,
+            planes * groups,
             #[inline(always)]
             |task| {
                 let (point, group) = (task / groups, task % groups);
@@ -315,6 +363,7 @@ impl Step<'_> {
     /// `finish` of Aᵀ m A of every tile's products, to the pixels that exist.
     fn write<F: Sync>(&self, output: &SharedMut<f32>, tiles: Range<usize>, finishing: &Finishing<F>) {
         let tiling = &self.sizes.tiling;
+        let (planes, outputs) = (tiling.side.planes(), tiling.side.outputs());
         self.cpu.parallel(
             tiles.len().div_ceil(TASK_TILES),
             #[inline(always)]
@@ -331,9 +380,15 @@ impl Step<'_> {
                     let Corner { image, y, x } = tiling.corner(tile);
                     let place = [image as isize, y as isize, x as isize];
                     let at = |start: usize| output.pointer(start..start + self.columns);
-                    let to = tiling.pixels::<SIDE, _>(place, self.columns, std::ptr::null_mut(), at);
-                    let (to, len) = (to.as_flattened(), self.columns);
-                    let job = Job { from: &from, to, next: &next, len, finish, origin };
+                    let to = tiling.pixels(place, outputs, self.columns, std::ptr::null_mut(), at);
+                    let job = Job {
+                        from: &from[..planes],
+                        to: &to[..outputs * outputs],
+                        next: &next[..planes],
+                        len: self.columns,
+                        finish,
+                        origin,
+                    };
                     // SAFETY: the transforms are those of the CPU's instruction set; pixels of a tile belong to this task.
                     unsafe { (self.transforms.output)(&job) };
                     from = next;
@@ -343,7 +398,7 @@ impl Step<'_> {
     }
 }
 
-/// Bᵀ d B of the 6 × 6 pixels around every tile, to row `tile − tiles.start` of each plane.
+/// Bᵀ d B of the pixels around every tile, to row `tile − tiles.start` of each plane.
 fn transform_source(
     cpu: &Cpu,
     tiling: &Tiling,
@@ -353,7 +408,8 @@ fn transform_source(
     planes: Planes,
     transformed: &SharedMut<f32>,
 ) {
-    let (transforms, channels) = (Transforms::of(cpu.isa()), zeros.len());
+    let (points, count) = (tiling.side.points(), planes.count);
+    let (transforms, channels) = (Transforms::of(cpu.isa(), tiling.side), zeros.len());
     cpu.parallel(
         tiles.len().div_ceil(TASK_TILES),
         #[inline(always)]
@@ -364,14 +420,14 @@ fn transform_source(
                 let Corner { image, y, x } = tiling.corner(tile);
                 let place = [image as isize, y as isize - 1, x as isize - 1];
                 let at = |start: usize| source[start..start + channels].as_ptr();
-                tiling.pixels::<POINTS, _>(place, channels, zeros.as_ptr(), at)
+                tiling.pixels(place, points, channels, zeros.as_ptr(), at)
             };
             let mut from = pixels(first);
             for tile in first..=last {
                 // The task after this one starts with the tile after its last.
                 let next = pixels((tiles.end - 1).min(tile + 1));
                 let to = planes.rows(transformed, tile - tiles.start);
-                let job = Job::plain(from.as_flattened(), &to, next.as_flattened(), channels);
+                let job = Job::plain(&from[..count], &to[..count], &next[..count], channels);
                 // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
                 // channels, and a tile's rows of the planes belong to this task.
                 unsafe { (transforms.source)(&job) };
@@ -382,15 +438,16 @@ fn transform_source(
 }
 
 /// Length of [`pack_fprop`]'s and [`pack_dgrad`]'s result for so many reduced and written channels.
-pub(super) fn packed_len(isa: Isa, channels: usize, columns: usize) -> usize {
-    PLANES * channels * columns.next_multiple_of(Kernels::of(isa).columns)
+pub(super) fn packed_len(isa: Isa, side: Side, channels: usize, columns: usize) -> usize {
+    side.planes() * channels * columns.next_multiple_of(Kernels::of(isa).columns)
 }
 
-/// Weight `[K, 3, 3, C]` to G g Gᵀ in panels `[36, K / columns, C, columns]`.
-pub(super) fn pack_fprop(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
+/// Weight `[K, 3, 3, C]` to G g Gᵀ in panels `[planes, K / columns, C, columns]`.
+pub(super) fn pack_fprop(cpu: &Cpu, side: Side, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
     let (columns, c, taps) = (Kernels::of(cpu.isa()).columns, problem.c, problem.taps());
     pack(
         cpu,
+        side,
         [c, problem.k],
         packed,
         #[inline(always)]
@@ -409,11 +466,12 @@ pub(super) fn pack_fprop(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &
     );
 }
 
-/// Weight `[K, 3, 3, C]`, turned by half a circle, to G g Gᵀ in panels `[36, C / columns, K, columns]`.
-pub(super) fn pack_dgrad(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
+/// Weight `[K, 3, 3, C]`, turned by half a circle, to G g Gᵀ in panels `[planes, C / columns, K, columns]`.
+pub(super) fn pack_dgrad(cpu: &Cpu, side: Side, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
     let (columns, c, taps) = (Kernels::of(cpu.isa()).columns, problem.c, problem.taps());
     pack(
         cpu,
+        side,
         [problem.k, c],
         packed,
         #[inline(always)]
@@ -432,15 +490,16 @@ pub(super) fn pack_dgrad(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &
 /// reduced channels as `[9, STRIP, columns]`.
 fn pack(
     cpu: &Cpu,
+    side: Side,
     [channels, columns]: [usize; 2],
     packed: &mut [f32],
     fill: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
 ) {
     let width = Kernels::of(cpu.isa()).columns;
-    let transforms = Transforms::of(cpu.isa());
+    let (transforms, planes) = (Transforms::of(cpu.isa(), side), side.planes());
     let panels = columns.div_ceil(width);
     let strips = channels / STRIP;
-    let packed = SharedMut::new(&mut packed[..packed_len(cpu.isa(), channels, columns)]);
+    let packed = SharedMut::new(&mut packed[..packed_len(cpu.isa(), side, channels, columns)]);
     cpu.parallel(
         panels * strips,
         #[inline(always)]
@@ -452,13 +511,14 @@ fn pack(
             for row in 0..STRIP {
                 let from: [*const f32; KERNEL * KERNEL] =
                     std::array::from_fn(|tap| values[(tap * STRIP + row) * width..][..width].as_ptr());
-                let to: [*mut f32; PLANES] = std::array::from_fn(|point| {
+                let mut to = [std::ptr::null_mut(); MAX_PLANES];
+                for (point, to) in to[..planes].iter_mut().enumerate() {
                     let start = ((point * panels + panel) * channels + strip + row) * width;
-                    packed.pointer(start..start + width)
-                });
+                    *to = packed.pointer(start..start + width);
+                }
                 // SAFETY: the transforms are those of the CPU's instruction set; all pointers hold a panel's width, and
                 // these rows of this panel belong to this task.
-                unsafe { (transforms.weight)(&Job::plain(&from, &to, &from, width)) };
+                unsafe { (transforms.weight)(&Job::plain(&from, &to[..planes], &from, width)) };
             }
         },
     );

@@ -1,11 +1,14 @@
-//! The gradient with respect to the weight by F(3×3, 4×4): tiles of dy are the kernel that the tiles of x are filtered with, and
-//! the sum over tiles is the depth of 36 matrix products `[K, tiles] × [tiles, C]`. A task holds all 36 products of some
-//! columns of dw, so that they never leave its cache before they become 9.
+//! The gradient with respect to the weight by F(3×3, 4×4) or F(3×3, 3×3): tiles of dy are the kernel that the tiles of x are filtered
+//! with, and the sum over tiles is the depth of 36 or 25 matrix products `[K, tiles] × [tiles, C]`. A task holds all products of
+//! some columns of dw, so that they never leave its cache before they become 9.
 
 use super::super::wgrad::aligned;
-use super::transform::{Job, KERNEL, PLANES, SIDE, Transforms};
-use super::{BATCH_LEN, BATCH_THREADS, Corner, Planes, TASK_TILES, Tiling, batch_tiles, transform_source};
-use crate::device::cpu::gemm::{A_AHEAD, Kernels, OuterTile};
+use super::transform::{Job, Transforms};
+use super::{
+    BATCH_LEN, BATCH_THREADS, Corner, KERNEL, MAX_PLANES, Planes, Side, TASK_TILES, Tiling, batch_tiles,
+    transform_source,
+};
+use crate::device::cpu::gemm::{A_AHEAD, Finish, Kernels, OuterTile};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 use std::cell::RefCell;
@@ -23,29 +26,30 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(problem: &Problem) -> Sizes {
+    fn of(side: Side, problem: &Problem) -> Sizes {
         let Problem { n, h, w, c, k, .. } = *problem;
-        let tiling = Tiling::of(n, h, w);
-        let batch = batch_tiles(tiling.tiles(), PLANES * (c + k), BATCH_LEN * BATCH_THREADS);
-        Sizes { tiling, batch, x: Planes::of(batch, c), dy: Planes::of(batch, k) }
+        let tiling = Tiling::of(side, [n, h, w]);
+        let batch = batch_tiles(tiling.tiles(), side.planes() * (c + k), BATCH_LEN * BATCH_THREADS);
+        Sizes { tiling, batch, x: Planes::of(side, batch, c), dy: Planes::of(side, batch, k) }
     }
 }
 
-pub(in super::super) fn wgrad_workspace(problem: &Problem) -> usize {
-    let sizes = Sizes::of(problem);
+pub(in super::super) fn wgrad_workspace(side: Side, problem: &Problem) -> usize {
+    let sizes = Sizes::of(side, problem);
     sizes.x.len() + sizes.dy.len() + problem.c.max(problem.k)
 }
 
 /// As [`super::super::wgrad`].
 pub(in super::super) fn wgrad(
     cpu: &Cpu,
+    side: Side,
     problem: &Problem,
     dy: &[f32],
     x: &[f32],
     dw: &mut [f32],
     workspace: &mut [f32],
 ) {
-    let sizes = Sizes::of(problem);
+    let sizes = Sizes::of(side, problem);
     let (transformed_x, rest) = workspace.split_at_mut(sizes.x.len());
     let (transformed_dy, rest) = rest.split_at_mut(sizes.dy.len());
     let zeros = &mut rest[..problem.c.max(problem.k)];
@@ -54,7 +58,7 @@ pub(in super::super) fn wgrad(
     let task = Task {
         problem,
         kernels,
-        transforms: Transforms::of(cpu.isa()),
+        transforms: Transforms::of(cpu.isa(), side),
         sizes: &sizes,
         x: SharedMut::new(transformed_x),
         dy: SharedMut::new(transformed_dy),
@@ -102,9 +106,10 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// G g Gᵀ of every tile's 4 × 4 pixels of dy.
+    /// G g Gᵀ of every tile's pixels of dy.
     fn transform_dy(&self, cpu: &Cpu, dy: &[f32], zeros: &[f32], tiles: Range<usize>) {
         let (tiling, k) = (&self.sizes.tiling, self.problem.k);
+        let (planes, side) = (self.sizes.dy.count, tiling.side.outputs());
         cpu.parallel(
             tiles.len().div_ceil(TASK_TILES),
             #[inline(always)]
@@ -114,13 +119,13 @@ impl Task<'_> {
                     let Corner { image, y, x } = tiling.corner(tile);
                     let place = [image as isize, y as isize, x as isize];
                     let at = |start: usize| dy[start..start + k].as_ptr();
-                    tiling.pixels::<SIDE, _>(place, k, zeros.as_ptr(), at)
+                    tiling.pixels(place, side, k, zeros.as_ptr(), at)
                 };
                 let mut from = pixels(first);
                 for tile in first..tiles.end.min(first + TASK_TILES) {
                     let next = pixels((tiles.end - 1).min(tile + 1));
                     let to = self.sizes.dy.rows(&self.dy, tile - tiles.start);
-                    let job = Job::plain(from.as_flattened(), &to, next.as_flattened(), k);
+                    let job = Job::plain(&from[..side * side], &to[..planes], &next[..side * side], k);
                     // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
                     // channels, and a tile's rows of the planes belong to this task.
                     unsafe { (self.transforms.gradient)(&job) };
@@ -130,17 +135,17 @@ impl Task<'_> {
         );
     }
 
-    /// All 36 products of some rows and one panel of columns of dw, and what becomes of them.
+    /// All products of some rows and one panel of columns of dw, and what becomes of them.
     fn run(&self, row_tiles: Range<usize>, panel: usize, tiles: usize) {
-        let (kernels, k) = (self.kernels, self.problem.k);
+        let (kernels, k, planes) = (self.kernels, self.problem.k, self.sizes.x.count);
         let width = kernels.columns;
         let columns = panel * width..self.problem.c.min((panel + 1) * width);
         let rows = kernels.tile(k, row_tiles.start).start..kernels.tile(k, row_tiles.end - 1).end;
         SCRATCH.with_borrow_mut(|Scratch { dy: a, x: b, products }| {
-            let products = aligned(products, PLANES * rows.len() * width);
+            let products = aligned(products, planes * rows.len() * width);
             products.fill(0.0);
             let products = SharedMut::new(products);
-            for point in 0..PLANES {
+            for point in 0..planes {
                 let row = |planes: &super::Planes, values: &SharedMut<f32>, tile: usize, len: usize| {
                     let start = point * planes.plane + tile * planes.pitch;
                     values.pointer(start..start + len).cast_const()
@@ -174,18 +179,23 @@ impl Task<'_> {
 
     /// Aᵀ m A of the products, added to dw.
     fn write(&self, rows: Range<usize>, columns: Range<usize>, products: &SharedMut<f32>) {
-        let (width, c) = (self.kernels.columns, self.problem.c);
+        let (width, c, planes) = (self.kernels.columns, self.problem.c, self.sizes.x.count);
+        let origin = self.dw.pointer(0..0).cast_const();
+        let finish = Finish { addend: origin, ..Finish::NOTHING };
         for k in rows.clone() {
-            let from: [*const f32; PLANES] = std::array::from_fn(|point| {
+            let mut from = [std::ptr::null(); MAX_PLANES];
+            for (point, from) in from[..planes].iter_mut().enumerate() {
                 let start = (point * rows.len() + k - rows.start) * width;
-                products.pointer(start..start + width).cast_const()
-            });
+                *from = products.pointer(start..start + width).cast_const();
+            }
             let to: [*mut f32; KERNEL * KERNEL] = std::array::from_fn(|tap| {
                 let start = (k * KERNEL * KERNEL + tap) * c;
                 self.dw.pointer(start + columns.start..start + columns.end)
             });
+            let from = &from[..planes];
+            let job = Job { from, to: &to, next: from, len: columns.len(), finish, origin };
             // SAFETY: the transforms are those of the CPU's instruction set; these rows and columns of dw are this task's.
-            unsafe { (self.transforms.weight_gradient)(&Job::plain(&from, &to, &from, columns.len())) };
+            unsafe { (self.transforms.weight_gradient)(&job) };
         }
     }
 }
