@@ -43,10 +43,7 @@ impl CpuExecutor {
         fuse(&mut graph, fusion);
         let plan = plan(&graph);
         let trains = graph.nodes.iter().any(|node| node.segment != Segment::Forward);
-        let scratch = |node: &Node| {
-            let packed = if trains { packed_len(&self.cpu, &graph, node) } else { 0 };
-            packed + workspace_len(&self.cpu, &graph, node)
-        };
+        let scratch = |node: &Node| workspace_len(&self.cpu, &graph, node, trains);
         let workspace = graph.nodes.iter().map(|node| scratch(node) * 4).max().unwrap_or(0);
         if plan.arena_bytes > self.arena.bytes() {
             self.arena = Aligned::zeroed(plan.arena_bytes);
@@ -195,10 +192,10 @@ fn pack(cpu: &Cpu, form: PackedForm, problem: &conv2d::Problem, weight: &[f32], 
 }
 
 /// Scratch a node needs while it runs, in f32.
-fn workspace_len(cpu: &Cpu, graph: &Graph, node: &Node) -> usize {
+fn workspace_len(cpu: &Cpu, graph: &Graph, node: &Node, trains: bool) -> usize {
     match node.op {
-        Op::Conv2d(..) => conv::fprop_workspace(cpu, &conv2d::problem(graph, node)),
-        Op::Conv2dDgrad(..) => conv::dgrad_workspace(cpu, &conv2d::problem(graph, node)),
+        Op::Conv2d(..) => conv::fprop_workspace(cpu, &conv2d::problem(graph, node), trains),
+        Op::Conv2dDgrad(..) => conv::dgrad_workspace(cpu, &conv2d::problem(graph, node), trains),
         Op::Conv2dWgrad(..) => conv::wgrad_workspace(cpu, &conv2d::problem(graph, node)),
         Op::ChannelSum => {
             let dy = graph.value(node.inputs[0]);
@@ -291,24 +288,22 @@ impl<'a> Memory<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.address(value).cast(), self.graph.value(value).len()) }
     }
 
-    fn workspace(&self, len: usize) -> &'a mut [f32] {
+    /// What a node needs while it runs.
+    fn workspace(&self, cpu: &Cpu, node: &Node) -> &'a mut [f32] {
+        let len = workspace_len(cpu, self.graph, node, self.trains);
         assert!(len <= self.workspace_len, "prepare made room for the greediest node");
         // SAFETY: one node runs at a time, and each asks once.
         unsafe { std::slice::from_raw_parts_mut(self.workspace.cast(), len) }
     }
 
-    /// A convolution's packed weight, and its workspace.
-    fn packed(&self, cpu: &Cpu, node: &Node) -> (&'a [f32], &'a mut [f32]) {
+    /// A convolution's weight: a plan that trains reads each once a step.
+    fn weight(&self, node: &Node) -> conv::Weight<'a> {
+        if self.trains {
+            return conv::Weight::Plain(self.input(node.inputs[1]));
+        }
         let (id, form) =
             packed_weight(self.graph, node).unwrap_or_else(|| unreachable!("only convolutions have packed weights"));
-        let workspace = workspace_len(cpu, self.graph, node);
-        if !self.trains {
-            return (self.store.packed(id, form, self.set), self.workspace(workspace));
-        }
-        let len = packed_len(cpu, self.graph, node);
-        let (packed, workspace) = self.workspace(len + workspace).split_at_mut(len);
-        pack(cpu, form, &conv2d::problem(self.graph, node), self.input(node.inputs[1]), packed);
-        (packed, workspace)
+        conv::Weight::Packed(self.store.packed(id, form, self.set))
     }
 }
 

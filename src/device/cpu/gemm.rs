@@ -82,6 +82,25 @@ impl Finish {
             if self.relu { value.or_at_least(value.like(0.0)) } else { value }
         }
     }
+
+    /// For sums that end within a register. A function of its own, so that the sums of the others stay in registers.
+    ///
+    /// # Safety
+    /// The pointers that are not null are readable, and `to` writable, for as many.
+    #[inline(never)]
+    pub unsafe fn apply_part(&self, sums: &[f32], column: usize, offset: usize, to: *mut f32) {
+        let addend = if self.addend.is_null() { self.addend } else { self.addend.wrapping_byte_add(offset) };
+        let or = |values: *const f32, column: usize, other: f32| match values.is_null() {
+            true => other,
+            // SAFETY: the caller's promise.
+            false => unsafe { *values.wrapping_add(column) },
+        };
+        for (i, sum) in sums.iter().enumerate() {
+            let value = sum * or(self.scale, column + i, 1.0) + or(self.shift, column + i, 0.0) + or(addend, i, 0.0);
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(i) = if self.relu && value < 0.0 { 0.0 } else { value } };
+        }
+    }
 }
 
 /// `output[i][j] += Σ over depth d: a[d][a_offset + i] · b[d][b_offset + j]`.
@@ -262,29 +281,9 @@ unsafe fn finish_row<S: Simd>(tile: &GatherTile, row: &[S; 2], to: *mut f32) {
             let mut values = [0.0f32; MAX_COLUMNS];
             row[0].store(values.as_mut_ptr());
             row[1].store(values.as_mut_ptr().add(S::LANES));
-            finish_part(tile, &values, to);
+            let offset = to.addr().wrapping_sub(tile.origin.addr());
+            tile.finish.apply_part(&values[..tile.columns], 0, offset, to);
         }
-    }
-}
-
-/// A row that ends within a register. A function of its own, so that the sums of the others stay in registers.
-///
-/// # Safety
-/// As [`finish_row`].
-#[inline(never)]
-unsafe fn finish_part(tile: &GatherTile, sums: &[f32; MAX_COLUMNS], to: *mut f32) {
-    let Finish { scale, shift, addend, relu } = tile.finish;
-    let or = |values: *const f32, column: usize, other: f32| match values.is_null() {
-        true => other,
-        // SAFETY: the caller promises the tile's columns.
-        false => unsafe { *values.wrapping_add(column) },
-    };
-    let offset = to.addr().wrapping_sub(tile.origin.addr());
-    let addend = if addend.is_null() { addend } else { addend.wrapping_byte_add(offset) };
-    for (column, sum) in sums[..tile.columns].iter().enumerate() {
-        let value = sum * or(scale, column, 1.0) + or(shift, column, 0.0) + or(addend, column, 0.0);
-        // SAFETY: as above.
-        unsafe { *to.add(column) = if relu && value < 0.0 { 0.0 } else { value } };
     }
 }
 

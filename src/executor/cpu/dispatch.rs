@@ -1,6 +1,6 @@
 //! From a node to its kernel: one arm per op kind, inputs and outputs in the order the op's contract names.
 
-use super::{Memory, workspace_len};
+use super::Memory;
 use crate::device::cpu::Cpu;
 use crate::executor::StepScalars;
 use crate::graph::ir::{ConvEpilogue, DgradEpilogue, Graph, Level, Node, Op, TermForm, ValueId};
@@ -16,14 +16,7 @@ pub(super) fn run_node(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, s
         Op::Conv2dWgrad(_) => {
             let problem = conv2d::problem(graph, node);
             let (dy, x) = (memory.input(node.inputs[0]), memory.input(node.inputs[1]));
-            conv::wgrad(
-                cpu,
-                &problem,
-                dy,
-                x,
-                memory.output(node.outputs[0]),
-                memory.workspace(workspace_len(cpu, graph, node)),
-            );
+            conv::wgrad(cpu, &problem, dy, x, memory.output(node.outputs[0]), memory.workspace(cpu, node));
         }
         _ => run_small(cpu, memory, graph, node, scalars),
     }
@@ -41,8 +34,8 @@ fn fprop(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: ConvE
         }
     };
     let (x, y) = (memory.input(node.inputs[0]), memory.output(node.outputs[0]));
-    let (packed, workspace) = memory.packed(cpu, node);
-    conv::fprop(cpu, &problem, x, packed, epilogue, y, workspace);
+    let (weight, workspace) = (memory.weight(node), memory.workspace(cpu, node));
+    conv::fprop(cpu, &problem, x, weight, epilogue, y, workspace);
 }
 
 fn dgrad(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: DgradEpilogue) {
@@ -61,15 +54,15 @@ fn dgrad(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, epilogue: Dgrad
         },
     };
     let (dy, dx) = (memory.input(node.inputs[0]), memory.output(node.outputs[0]));
-    let (packed, workspace) = memory.packed(cpu, node);
-    conv::dgrad(cpu, &problem, dy, packed, epilogue, dx, workspace);
+    let (weight, workspace) = (memory.weight(node), memory.workspace(cpu, node));
+    conv::dgrad(cpu, &problem, dy, weight, epilogue, dx, workspace);
 }
 
 /// Every op but the convolutions.
 fn run_small(cpu: &Cpu, memory: &Memory, graph: &Graph, node: &Node, scalars: &StepScalars) {
     let (i, o) = (&node.inputs, &node.outputs);
     let read = |index: usize| -> &[f32] { memory.input(i[index]) };
-    let workspace = || memory.workspace(workspace_len(cpu, graph, node));
+    let workspace = || memory.workspace(cpu, node);
     let shape = |value: ValueId| graph.shape(value);
     let channels = |value: ValueId| shape(value).last().copied().unwrap_or(1);
     match &node.op {

@@ -2,9 +2,9 @@
 //! with a table of where its pixels find their partners for every tap. Almost no activation is copied; pixels in the
 //! padding point to a row of zeros, and a tap that is padding for a whole tile is left out.
 
-use super::STATISTICS_ROWS;
 use super::geometry::{Geometry, Pixel};
-use super::winograd;
+use super::pack::{pack, packed_len};
+use super::{STATISTICS_ROWS, Weight, winograd};
 use crate::device::cpu::gemm::{AHEAD, Finish, GatherTile, Kernels};
 use crate::device::cpu::simd::{Prefetch, prefetch};
 use crate::device::cpu::{Cpu, SharedMut};
@@ -275,12 +275,21 @@ pub(super) struct Product<'a> {
     pub cpu: &'a Cpu,
     pub geometry: &'a Geometry,
     pub source: &'a [f32],
-    pub packed: &'a [f32],
+    pub weight: Weight<'a>,
     pub output: &'a mut [f32],
     pub workspace: &'a mut [f32],
 }
 
 impl Product<'_> {
+    /// Length of the workspace of a product with a plain weight, or with a packed one.
+    pub fn workspace(cpu: &Cpu, geometry: &Geometry, plain: bool) -> usize {
+        match (geometry.filtered, plain) {
+            (Some(side), _) => winograd::workspace(cpu, side, geometry, plain),
+            (None, true) => packed_len(cpu.isa(), geometry),
+            (None, false) => 0,
+        }
+    }
+
     pub fn each(self, each: Each) {
         let (len, columns) = (self.output.len(), self.geometry.columns);
         assert!([each.scale, each.shift].into_iter().flatten().all(|values| values.len() == columns));
@@ -298,7 +307,14 @@ impl Product<'_> {
         if let Some(side) = self.geometry.filtered {
             return winograd::product(side, self, finishing);
         }
-        let Product { cpu, geometry, source, packed, output, .. } = self;
+        let Product { cpu, geometry, source, weight, output, workspace } = self;
+        let packed = match weight {
+            Weight::Packed(packed) => packed,
+            Weight::Plain(weight) => {
+                pack(cpu, geometry, weight, workspace);
+                workspace
+            }
+        };
         let kernels = Kernels::of(cpu.isa());
         let width = geometry.columns;
         let panels = width.div_ceil(kernels.columns);

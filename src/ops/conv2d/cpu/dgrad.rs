@@ -4,27 +4,23 @@
 use super::blocks::{Each, Piece, Product};
 use super::fprop::{STRIP, window};
 use super::geometry::Geometry;
-use super::winograd::{self, Side};
-use super::{DgradEpilogue, STATISTICS_ROWS};
+use super::{DgradEpilogue, STATISTICS_ROWS, Weight};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 
-/// Length of the workspace [`dgrad`] needs.
-pub fn dgrad_workspace(cpu: &Cpu, problem: &Problem) -> usize {
-    match Side::of(problem) {
-        Some(side) => winograd::workspace(cpu, side, [problem.n, problem.h, problem.w], problem.k, problem.c),
-        None => 0,
-    }
+/// Length of the workspace [`dgrad`] needs with a plain weight, or with a packed one.
+pub fn dgrad_workspace(cpu: &Cpu, problem: &Problem, plain: bool) -> usize {
+    Product::workspace(cpu, &Geometry::dgrad(problem), plain)
 }
 
 /// `dx = epilogue(conv_transpose(dy))`.
 ///
-/// Shapes: dy `[N, P, Q, K]`, packed from [`super::pack_dgrad`], dx `[N, H, W, C]`.
+/// Shapes: dy `[N, P, Q, K]`, dx `[N, H, W, C]`.
 pub fn dgrad(
     cpu: &Cpu,
     problem: &Problem,
     dy: &[f32],
-    packed: &[f32],
+    weight: Weight,
     epilogue: DgradEpilogue,
     dx: &mut [f32],
     workspace: &mut [f32],
@@ -32,7 +28,7 @@ pub fn dgrad(
     let geometry = &Geometry::dgrad(problem);
     assert_eq!(dy.len(), problem.output_len());
     assert_eq!(dx.len(), problem.input_len());
-    let product = Product { cpu, geometry, source: dy, packed, output: dx, workspace };
+    let product = Product { cpu, geometry, source: dy, weight, output: dx, workspace };
     match epilogue {
         DgradEpilogue::Plain => product.each(Each::default()),
         DgradEpilogue::Add(addend) => product.each(Each { addend: Some(addend), ..Each::default() }),

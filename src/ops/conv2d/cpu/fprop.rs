@@ -2,30 +2,26 @@
 
 use super::blocks::{Each, Piece, Product};
 use super::geometry::Geometry;
-use super::winograd::{self, Side};
-use super::{Epilogue, STATISTICS_ROWS};
+use super::{Epilogue, STATISTICS_ROWS, Weight};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 
 /// Columns that an epilogue takes at a time where there are that many.
 pub(super) const STRIP: usize = 16;
 
-/// Length of the workspace [`fprop`] needs.
-pub fn fprop_workspace(cpu: &Cpu, problem: &Problem) -> usize {
-    match Side::of(problem) {
-        Some(side) => winograd::workspace(cpu, side, [problem.n, problem.h, problem.w], problem.c, problem.k),
-        None => 0,
-    }
+/// Length of the workspace [`fprop`] needs with a plain weight, or with a packed one.
+pub fn fprop_workspace(cpu: &Cpu, problem: &Problem, plain: bool) -> usize {
+    Product::workspace(cpu, &Geometry::fprop(problem), plain)
 }
 
 /// `y = epilogue(conv(x))`.
 ///
-/// Shapes: x `[N, H, W, C]`, packed from [`super::pack_fprop`], y `[N, P, Q, K]`.
+/// Shapes: x `[N, H, W, C]`, y `[N, P, Q, K]`.
 pub fn fprop(
     cpu: &Cpu,
     problem: &Problem,
     x: &[f32],
-    packed: &[f32],
+    weight: Weight,
     epilogue: Epilogue,
     y: &mut [f32],
     workspace: &mut [f32],
@@ -33,7 +29,7 @@ pub fn fprop(
     let geometry = &Geometry::fprop(problem);
     assert_eq!(x.len(), problem.input_len());
     assert_eq!(y.len(), problem.output_len());
-    let product = Product { cpu, geometry, source: x, packed, output: y, workspace };
+    let product = Product { cpu, geometry, source: x, weight, output: y, workspace };
     match epilogue {
         Epilogue::Plain => product.each(Each::default()),
         Epilogue::Bias(bias) => product.each(Each { shift: Some(bias), ..Each::default() }),

@@ -80,6 +80,11 @@ impl Geometry {
         }
     }
 
+    /// Whether the weight is read transposed, its taps from the last to the first.
+    pub fn transposed(&self) -> bool {
+        self.direction == Direction::Transposed
+    }
+
     /// Number, height and width of the written images.
     pub fn images(&self) -> [usize; 3] {
         [self.images, self.height, self.width]

@@ -42,6 +42,15 @@ impl Algorithm {
     }
 }
 
+/// A convolution's weight as its kernels take it.
+#[derive(Clone, Copy)]
+pub enum Weight<'a> {
+    /// `[K, R, S, C]`: packed where it is used, into the workspace. For a weight that is used once.
+    Plain(&'a [f32]),
+    /// From [`pack_fprop`] or [`pack_dgrad`].
+    Packed(&'a [f32]),
+}
+
 /// What happens to a forward result before it leaves the cache.
 pub enum Epilogue<'a> {
     /// `y = conv(x)`.

@@ -1,48 +1,64 @@
 //! Weights rearranged into panels of as many channels as a register tile has columns, once per update: output channels
 //! for fprop, input channels for dgrad. The last panel is filled with zeros.
 
-use super::winograd::{self, Side};
+use super::geometry::Geometry;
+use super::winograd;
 use crate::device::cpu::gemm::Kernels;
 use crate::device::cpu::{Cpu, Isa};
 use crate::ops::conv2d::Problem;
 
 /// Length of [`pack_fprop`]'s result: `[K / columns, R, S, C, columns]`.
 pub fn packed_fprop_len(isa: Isa, problem: &Problem) -> usize {
-    let columns = Kernels::of(isa).columns;
-    match Side::of(problem) {
-        Some(side) => winograd::packed_len(isa, side, problem.c, problem.k),
-        None => problem.k.next_multiple_of(columns) * problem.taps() * problem.c,
-    }
+    packed_len(isa, &Geometry::fprop(problem))
 }
 
 /// Length of [`pack_dgrad`]'s result: `[C / columns, R, S, K, columns]`.
 pub fn packed_dgrad_len(isa: Isa, problem: &Problem) -> usize {
-    let columns = Kernels::of(isa).columns;
-    match Side::of(problem) {
-        Some(side) => winograd::packed_len(isa, side, problem.k, problem.c),
-        None => problem.c.next_multiple_of(columns) * problem.taps() * problem.k,
-    }
+    packed_len(isa, &Geometry::dgrad(problem))
 }
 
 /// Weight `[K, R, S, C]` to panels `[K / columns, R, S, C, columns]`.
 pub fn pack_fprop(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
-    const STRIP: usize = 16;
-    if let Some(side) = Side::of(problem) {
-        return winograd::pack_fprop(cpu, side, problem, weight, packed);
+    pack(cpu, &Geometry::fprop(problem), weight, packed);
+}
+
+/// Weight `[K, R, S, C]` to panels `[C / columns, R, S, K, columns]`.
+pub fn pack_dgrad(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
+    pack(cpu, &Geometry::dgrad(problem), weight, packed);
+}
+
+pub(super) fn packed_len(isa: Isa, geometry: &Geometry) -> usize {
+    let columns = geometry.columns.next_multiple_of(Kernels::of(isa).columns);
+    match geometry.filtered {
+        Some(side) => winograd::packed_len(side, geometry.channels, columns),
+        None => columns * geometry.r * geometry.s * geometry.channels,
     }
+}
+
+pub(super) fn pack(cpu: &Cpu, geometry: &Geometry, weight: &[f32], packed: &mut [f32]) {
+    let packed = &mut packed[..packed_len(cpu.isa(), geometry)];
+    let panels = 0..geometry.columns.div_ceil(Kernels::of(cpu.isa()).columns);
+    match (geometry.filtered, geometry.transposed()) {
+        (Some(side), _) => winograd::pack(cpu, side, geometry, weight, panels, packed),
+        (None, false) => pack_forward(cpu, geometry, weight, packed),
+        (None, true) => pack_transposed(cpu, geometry, weight, packed),
+    }
+}
+
+fn pack_forward(cpu: &Cpu, geometry: &Geometry, weight: &[f32], packed: &mut [f32]) {
+    const STRIP: usize = 16;
     let columns = Kernels::of(cpu.isa()).columns;
-    let depth = problem.taps() * problem.c;
+    let depth = geometry.r * geometry.s * geometry.channels;
     if depth == 0 {
         return;
     }
-    let packed = &mut packed[..packed_fprop_len(cpu.isa(), problem)];
     cpu.parallel_chunks(
         packed,
         depth * columns,
         #[inline(always)]
         |index, panel| {
             let first = index * columns;
-            let last = problem.k.min(first + columns);
+            let last = geometry.columns.min(first + columns);
             // Strips of the reduction, so that the lines written stay in L1 until all channels have filled them.
             for start in (0..depth).step_by(STRIP) {
                 let strip = start..depth.min(start + STRIP);
@@ -69,21 +85,16 @@ pub fn pack_fprop(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f3
     );
 }
 
-/// Weight `[K, R, S, C]` to panels `[C / columns, R, S, K, columns]`.
-pub fn pack_dgrad(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
-    if let Some(side) = Side::of(problem) {
-        return winograd::pack_dgrad(cpu, side, problem, weight, packed);
-    }
+fn pack_transposed(cpu: &Cpu, geometry: &Geometry, weight: &[f32], packed: &mut [f32]) {
     let columns = Kernels::of(cpu.isa()).columns;
-    let (taps, c) = (problem.taps(), problem.c);
-    if taps * problem.k == 0 {
+    let (taps, k, c) = (geometry.r * geometry.s, geometry.channels, geometry.columns);
+    if taps * k == 0 {
         return;
     }
-    let packed = &mut packed[..packed_dgrad_len(cpu.isa(), problem)];
     // One piece is one tap of one panel.
     cpu.parallel_chunks(
         packed,
-        problem.k * columns,
+        k * columns,
         #[inline(always)]
         |index, piece| {
             let (panel, tap) = (index / taps, index % taps);

@@ -14,23 +14,27 @@
 
 mod four;
 mod three;
+mod tiles;
 mod transform;
+mod weight;
 mod wgrad;
 
+pub(super) use weight::{pack, packed_len};
 pub(super) use wgrad::{wgrad, wgrad_workspace};
 
-use super::STATISTICS_ROWS;
 use super::blocks::{Finishing, Piece, Product, ahead};
 use super::geometry::Geometry;
-use crate::device::cpu::gemm::{AHEAD, Finish, GatherTile, Kernels, MAX_COLUMNS};
-use crate::device::cpu::{Cpu, Isa, SharedMut};
+use super::{STATISTICS_ROWS, Weight};
+use crate::device::cpu::gemm::{AHEAD, Finish, GatherTile, Kernels};
+use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 use std::ops::Range;
+use tiles::{Corner, Planes, Tiling, batch_tiles};
 use transform::{Job, Transforms};
 
 /// Kernel width.
 const KERNEL: usize = 3;
-/// Channels come in multiples of this: no instruction set has longer registers.
+/// Values taken at a time: no instruction set has longer registers.
 const STRIP: usize = 16;
 /// Most values of a transformed tile.
 const MAX_PLANES: usize = Side::Four.planes();
@@ -38,6 +42,8 @@ const MAX_PLANES: usize = Side::Four.planes();
 /// f32 of the workspace per thread: transformed source and products of a batch of tiles. Twice 4 MB lie well in a
 /// desktop's or a server's share of L3.
 const BATCH_LEN: usize = 1024 * 1024;
+/// f32 per thread of a weight that is transformed where it is used: so much is multiplied while it is still in cache.
+const WEIGHT_LEN: usize = 1024 * 1024;
 /// Fewest threads' worth of workspace, so that few threads do not make small batches.
 const BATCH_THREADS: usize = 2;
 /// Tiles that one task transforms.
@@ -72,129 +78,21 @@ impl Side {
 
     /// That which takes the least for a convolution, in all its directions, if any takes less than a plain one.
     ///
-    /// Counted in products per pair of channels: one per plane and tile, their transforms a quarter more, and reading the larger weight
-    /// as much as 16 further tiles; a plain convolution leaves out the taps that fall in the padding.
+    /// Counted in products: one per plane, tile and pair of channels, their transforms a quarter more, and reading the larger weight as much
+    /// as 16 further tiles; a plain convolution leaves out the taps that fall in the padding.
     pub fn of(problem: &Problem) -> Option<Side> {
         let Problem { n, h, w, c, k, r, s, stride, padding } = *problem;
         let shape = (r, s, stride, padding) == (KERNEL, KERNEL, 1, 1);
-        if !shape
-            || c < 2 * STRIP
-            || k < 2 * STRIP
-            || !c.is_multiple_of(STRIP)
-            || !k.is_multiple_of(STRIP)
-            || h * w == 0
-        {
+        if !shape || c < 2 * STRIP || k < 2 * STRIP || h * w == 0 {
             return None;
         }
-        let filtered = |side: Side| side.planes() * (Tiling::of(side, [n, h, w]).tiles() * 5 / 4 + 16);
+        let filled = c.next_multiple_of(STRIP) * k.next_multiple_of(STRIP);
+        let filtered = |side: Side| side.planes() * (Tiling::of(side, [n, h, w]).tiles() * 5 / 4 + 16) * filled;
         let taps_inside = n * (KERNEL * h - 2) * (KERNEL * w - 2);
-        let plain = taps_inside + 16 * KERNEL * KERNEL;
+        let plain = (taps_inside + 16 * KERNEL * KERNEL) * c * k;
         let side = if filtered(Side::Three) < filtered(Side::Four) { Side::Three } else { Side::Four };
         (filtered(side) * 10 < plain * 9).then_some(side)
     }
-}
-
-/// Images cut into tiles; the last of a row or column may hang over.
-#[derive(Clone, Copy)]
-struct Tiling {
-    side: Side,
-    images: usize,
-    height: usize,
-    width: usize,
-    down: usize,
-    across: usize,
-}
-
-/// A tile's place.
-#[derive(Clone, Copy)]
-struct Corner {
-    image: usize,
-    y: usize,
-    x: usize,
-}
-
-impl Tiling {
-    fn of(side: Side, [images, height, width]: [usize; 3]) -> Tiling {
-        let across = |pixels: usize| pixels.div_ceil(side.outputs());
-        Tiling { side, images, height, width, down: across(height), across: across(width) }
-    }
-
-    fn tiles(&self) -> usize {
-        self.images * self.down * self.across
-    }
-
-    fn corner(&self, tile: usize) -> Corner {
-        let (image, within) = (tile / (self.down * self.across), tile % (self.down * self.across));
-        let outputs = self.side.outputs();
-        Corner { image, y: within / self.across * outputs, x: within % self.across * outputs }
-    }
-
-    /// Rows of the written matrix `[images · height · width, …]` that are whole once the first `tiles` tiles are.
-    fn rows_before(&self, tiles: usize) -> usize {
-        let Corner { image, y, .. } = self.corner(tiles);
-        (image * self.height + y.min(self.height)) * self.width
-    }
-
-    /// The first `n × n` are the pixels from `(y, x)` of an image by their offsets in a matrix of `columns`, outside it `outside`.
-    fn pixels<T: Copy>(
-        &self,
-        [image, y, x]: [isize; 3],
-        n: usize,
-        columns: usize,
-        outside: T,
-        at: impl Fn(usize) -> T,
-    ) -> [T; MAX_PLANES] {
-        let mut pixels = [outside; MAX_PLANES];
-        let image = image * self.height as isize;
-        for (y, row) in (y..).zip(pixels.chunks_exact_mut(n).take(n)) {
-            if !(0..self.height as isize).contains(&y) {
-                continue;
-            }
-            for (x, pixel) in (x..).zip(row) {
-                if (0..self.width as isize).contains(&x) {
-                    *pixel = at(((image + y) * self.width as isize + x) as usize * columns);
-                }
-            }
-        }
-        pixels
-    }
-}
-
-/// `[planes, rows, pitch]`: one matrix per point, laid out so that neither rows nor planes meet in one set of L1.
-#[derive(Clone, Copy)]
-struct Planes {
-    count: usize,
-    pitch: usize,
-    plane: usize,
-}
-
-impl Planes {
-    /// `columns` is a multiple of [`STRIP`].
-    fn of(side: Side, rows: usize, columns: usize) -> Planes {
-        let pitch = columns + LINE;
-        Planes { count: side.planes(), pitch, plane: ((rows * pitch).div_ceil(LINE) | 1) * LINE }
-    }
-
-    fn len(&self) -> usize {
-        self.count * self.plane
-    }
-
-    /// Where a row of each plane begins; null after the last.
-    fn rows(&self, values: &SharedMut<f32>, row: usize) -> [*mut f32; MAX_PLANES] {
-        let columns = self.pitch - LINE;
-        let mut rows = [std::ptr::null_mut(); MAX_PLANES];
-        for (p, pointer) in rows[..self.count].iter_mut().enumerate() {
-            let start = p * self.plane + row * self.pitch;
-            *pointer = values.pointer(start..start + columns);
-        }
-        rows
-    }
-}
-
-/// How many tiles a batch has for so many f32 a tile.
-fn batch_tiles(tiles: usize, tile_len: usize, budget: usize) -> usize {
-    let most = (budget / tile_len.max(1)).max(4 * TASK_TILES);
-    tiles.div_ceil(tiles.div_ceil(most).max(1))
 }
 
 /// The sizes of one product.
@@ -204,36 +102,44 @@ struct Sizes {
     batch: usize,
     source: Planes,
     product: Planes,
+    /// Panels of the weight, and how many of them are transformed at a time where it comes plain: all, if it serves several batches.
+    panels: usize,
+    group: usize,
 }
 
 impl Sizes {
-    fn of(cpu: &Cpu, side: Side, images: [usize; 3], channels: usize, columns: usize) -> Sizes {
-        let tiling = Tiling::of(side, images);
-        let budget = BATCH_LEN * cpu.threads().max(BATCH_THREADS);
-        let batch = batch_tiles(tiling.tiles(), side.planes() * (channels + columns), budget);
-        Sizes { tiling, batch, source: Planes::of(side, batch, channels), product: Planes::of(side, batch, columns) }
-    }
-
-    /// The workspace: transformed source, products, and a row of zeros for the padding.
-    fn lens(&self, channels: usize) -> [usize; 3] {
-        [self.source.len(), self.product.len(), channels]
+    fn of(cpu: &Cpu, side: Side, geometry: &Geometry) -> Sizes {
+        let (channels, columns) = (geometry.channels, geometry.columns);
+        let tiling = Tiling::of(side, geometry.images());
+        let threads = cpu.threads().max(BATCH_THREADS);
+        let batch = batch_tiles(tiling.tiles(), side.planes() * (channels + columns), BATCH_LEN * threads);
+        let width = Kernels::of(cpu.isa()).columns;
+        let panels = columns.div_ceil(width);
+        let group = match batch < tiling.tiles() {
+            true => panels,
+            false => panels.min((WEIGHT_LEN * threads / packed_len(side, channels, width)).max(1)),
+        };
+        let (source, product) = (Planes::of(side, batch, channels), Planes::of(side, batch, columns));
+        Sizes { tiling, batch, source, product, panels, group }
     }
 }
 
-/// Length of the workspace of a product from `channels` to `columns`.
-pub(super) fn workspace(cpu: &Cpu, side: Side, images: [usize; 3], channels: usize, columns: usize) -> usize {
-    Sizes::of(cpu, side, images, channels, columns).lens(channels).iter().sum()
+/// Length of the workspace of a product with a plain weight, or with a packed one: transformed source, products, a row of zeros for the
+/// padding, transformed weight.
+pub(super) fn workspace(cpu: &Cpu, side: Side, geometry: &Geometry, plain: bool) -> usize {
+    let sizes = Sizes::of(cpu, side, geometry);
+    let weight = packed_len(side, geometry.channels, sizes.group * Kernels::of(cpu.isa()).columns);
+    sizes.source.len() + sizes.product.len() + geometry.channels + if plain { weight } else { 0 }
 }
 
-/// As a plain product by minimal filtering; its weights from [`pack_fprop`] or [`pack_dgrad`].
+/// As a plain product by minimal filtering.
 pub(super) fn product<F: Fn(&Piece) + Sync>(side: Side, product: Product, finishing: Finishing<F>) {
-    let Product { cpu, geometry, source, packed, output, workspace } = product;
+    let Product { cpu, geometry, source, weight, output, workspace } = product;
     let (channels, columns) = (geometry.channels, geometry.columns);
-    let sizes = Sizes::of(cpu, side, geometry.images(), channels, columns);
-    let [source_len, product_len, zeros] = sizes.lens(channels);
-    let (transformed, rest) = workspace.split_at_mut(source_len);
-    let (products, rest) = rest.split_at_mut(product_len);
-    let zeros = &mut rest[..zeros];
+    let sizes = Sizes::of(cpu, side, geometry);
+    let (transformed, rest) = workspace.split_at_mut(sizes.source.len());
+    let (products, rest) = rest.split_at_mut(sizes.product.len());
+    let (zeros, packed) = rest.split_at_mut(channels);
     zeros.fill(0.0);
     let step = Step {
         cpu,
@@ -251,7 +157,18 @@ pub(super) fn product<F: Fn(&Piece) + Sync>(side: Side, product: Product, finish
     for start in (0..tiles).step_by(sizes.batch) {
         let batch = start..tiles.min(start + sizes.batch);
         step.transform(source, zeros, batch.clone());
-        step.multiply(packed, batch.len());
+        match weight {
+            Weight::Packed(packed) => step.multiply(packed, 0..sizes.panels, batch.len()),
+            Weight::Plain(weight) => {
+                for first in (0..sizes.panels).step_by(sizes.group) {
+                    let panels = first..sizes.panels.min(first + sizes.group);
+                    if start == 0 {
+                        pack(cpu, side, geometry, weight, panels.clone(), packed);
+                    }
+                    step.multiply(packed, panels, batch.len());
+                }
+            }
+        }
         step.write(&output, batch.clone(), &finishing);
         let Finishing::Pieces { finish, .. } = &finishing else { continue };
         // Blocks of statistics that this batch completed, while they are still in cache.
@@ -304,27 +221,26 @@ impl Step<'_> {
         transform_source(self.cpu, &self.sizes.tiling, source, zeros, tiles, self.sizes.source, &self.transformed);
     }
 
-    /// Per point: transformed source × transformed weight.
-    fn multiply(&self, packed: &[f32], tiles: usize) {
-        let panels = self.columns.div_ceil(self.kernels.columns);
+    /// Per point: transformed source × these panels of the transformed weight, which `packed` begins with.
+    fn multiply(&self, packed: &[f32], panels: Range<usize>, tiles: usize) {
         let planes = self.sizes.source.count;
-        let groups = (4 * self.cpu.threads()).div_ceil(planes).min(panels);
+        let groups = (4 * self.cpu.threads()).div_ceil(planes).min(panels.len());
+        let panel_len = self.channels * self.kernels.columns;
         self.cpu.parallel(
             planes * groups,
             #[inline(always)]
             |task| {
                 let (point, group) = (task / groups, task % groups);
-                for panel in group * panels / groups..(group + 1) * panels / groups {
-                    self.panel(packed, tiles, point, panel);
+                for index in group * panels.len() / groups..(group + 1) * panels.len() / groups {
+                    let weight = &packed[(point * panels.len() + index) * panel_len..][..panel_len];
+                    self.panel(weight, tiles, point, panels.start + index);
                 }
             },
         );
     }
 
-    fn panel(&self, packed: &[f32], tiles: usize, point: usize, panel: usize) {
+    fn panel(&self, weight: &[f32], tiles: usize, point: usize, panel: usize) {
         let (kernels, from, to) = (self.kernels, self.sizes.source, self.sizes.product);
-        let panel_len = self.channels * kernels.columns;
-        let weight = &packed[(point * self.columns.div_ceil(kernels.columns) + panel) * panel_len..][..panel_len];
         let count = kernels.tiles(tiles);
         let first = panel * kernels.columns;
         let columns = kernels.columns.min(self.columns - first);
@@ -432,93 +348,6 @@ fn transform_source(
                 // channels, and a tile's rows of the planes belong to this task.
                 unsafe { (transforms.source)(&job) };
                 from = next;
-            }
-        },
-    );
-}
-
-/// Length of [`pack_fprop`]'s and [`pack_dgrad`]'s result for so many reduced and written channels.
-pub(super) fn packed_len(isa: Isa, side: Side, channels: usize, columns: usize) -> usize {
-    side.planes() * channels * columns.next_multiple_of(Kernels::of(isa).columns)
-}
-
-/// Weight `[K, 3, 3, C]` to G g Gᵀ in panels `[planes, K / columns, C, columns]`.
-pub(super) fn pack_fprop(cpu: &Cpu, side: Side, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
-    let (columns, c, taps) = (Kernels::of(cpu.isa()).columns, problem.c, problem.taps());
-    pack(
-        cpu,
-        side,
-        [c, problem.k],
-        packed,
-        #[inline(always)]
-        |channels, outputs, strip| {
-            // Transposed: the strip of channels of every output's every tap.
-            for (k, from) in outputs.clone().enumerate() {
-                for tap in 0..taps {
-                    let from = &weight[(from * taps + tap) * c..][channels.clone()];
-                    let to = strip[tap * STRIP * columns..][..STRIP * columns].chunks_exact_mut(columns);
-                    for (to, value) in to.zip(from) {
-                        to[k] = *value;
-                    }
-                }
-            }
-        },
-    );
-}
-
-/// Weight `[K, 3, 3, C]`, turned by half a circle, to G g Gᵀ in panels `[planes, C / columns, K, columns]`.
-pub(super) fn pack_dgrad(cpu: &Cpu, side: Side, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
-    let (columns, c, taps) = (Kernels::of(cpu.isa()).columns, problem.c, problem.taps());
-    pack(
-        cpu,
-        side,
-        [problem.k, c],
-        packed,
-        #[inline(always)]
-        |outputs, channels, strip| {
-            for (row, k) in outputs.enumerate() {
-                for tap in 0..taps {
-                    let from = &weight[(k * taps + taps - 1 - tap) * c..][channels.clone()];
-                    strip[(tap * STRIP + row) * columns..][..from.len()].copy_from_slice(from);
-                }
-            }
-        },
-    );
-}
-
-/// Transforms weights panel by panel: `fill(reduced channels, written channels, strip)` lays out the taps of a strip of
-/// reduced channels as `[9, STRIP, columns]`.
-fn pack(
-    cpu: &Cpu,
-    side: Side,
-    [channels, columns]: [usize; 2],
-    packed: &mut [f32],
-    fill: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
-) {
-    let width = Kernels::of(cpu.isa()).columns;
-    let (transforms, planes) = (Transforms::of(cpu.isa(), side), side.planes());
-    let panels = columns.div_ceil(width);
-    let strips = channels / STRIP;
-    let packed = SharedMut::new(&mut packed[..packed_len(cpu.isa(), side, channels, columns)]);
-    cpu.parallel(
-        panels * strips,
-        #[inline(always)]
-        |task| {
-            let (panel, strip) = (task / strips, task % strips * STRIP);
-            let written = panel * width..columns.min((panel + 1) * width);
-            let mut values = [0.0f32; KERNEL * KERNEL * STRIP * MAX_COLUMNS];
-            fill(strip..strip + STRIP, written, &mut values);
-            for row in 0..STRIP {
-                let from: [*const f32; KERNEL * KERNEL] =
-                    std::array::from_fn(|tap| values[(tap * STRIP + row) * width..][..width].as_ptr());
-                let mut to = [std::ptr::null_mut(); MAX_PLANES];
-                for (point, to) in to[..planes].iter_mut().enumerate() {
-                    let start = ((point * panels + panel) * channels + strip + row) * width;
-                    *to = packed.pointer(start..start + width);
-                }
-                // SAFETY: the transforms are those of the CPU's instruction set; all pointers hold a panel's width, and
-                // these rows of this panel belong to this task.
-                unsafe { (transforms.weight)(&Job::plain(&from, &to[..planes], &from, width)) };
             }
         },
     );

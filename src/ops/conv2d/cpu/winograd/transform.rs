@@ -17,7 +17,7 @@ pub(super) struct Job<'a> {
     pub to: &'a [*mut f32],
     /// What the next job reads, asked for meanwhile; any addresses.
     pub next: &'a [*const f32],
-    /// Channels, in whole registers.
+    /// Channels.
     pub len: usize,
     /// What becomes of the values written, and element 0 of the matrix they are written to.
     pub finish: Finish,
@@ -99,53 +99,97 @@ pub(super) trait Axis<const I: usize, const O: usize> {
 /// # Safety
 /// The machine has the instruction set, and the job's pointers keep its promises.
 unsafe fn both_axes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize, const FINISHED: bool>(job: &Job) {
-    debug_assert!(job.len.is_multiple_of(S::LANES));
     assert!(job.from.len() == I * I && job.to.len() == O * O && job.next.len() == I * I);
-    let (from, to, next) = (job.from.as_ptr(), job.to.as_ptr(), job.next.as_ptr());
-    // SAFETY: the caller promises the instruction set and pointers that hold `len` values.
+    let whole = job.len - job.len % S::LANES;
+    // SAFETY: the caller's promise.
     unsafe {
         S::vectorise(
             #[inline(always)]
-            || {
-                // `[O, I]` registers.
-                let mut half = [0.0f32; MAX_PLANES * STRIP];
-                let half = half.as_mut_ptr();
-                let mut start = 0;
-                while start < job.len {
-                    for j in 0..I {
-                        T::apply(
-                            #[inline(always)]
-                            |i| {
-                                prefetch(Prefetch::Read, (*next.add(i * I + j)).wrapping_add(start));
-                                S::load((*from.add(i * I + j)).add(start))
-                            },
-                            #[inline(always)]
-                            |i, value: S| value.store(half.add((i * I + j) * S::LANES)),
-                        );
-                    }
-                    for i in 0..O {
-                        T::apply(
-                            #[inline(always)]
-                            |j| S::load(half.add((i * I + j) * S::LANES)),
-                            #[inline(always)]
-                            |j, value: S| {
-                                let to = *to.add(i * O + j);
-                                if !to.is_null() {
-                                    let to = to.add(start);
-                                    let value = match FINISHED {
-                                        true => {
-                                            job.finish.apply(value, start, to.addr().wrapping_sub(job.origin.addr()))
-                                        }
-                                        false => value,
-                                    };
-                                    value.store(to);
-                                }
-                            },
-                        );
-                    }
-                    start += S::LANES;
+            || strips::<S, T, I, O, FINISHED>(job, whole),
+        );
+        if whole < job.len {
+            part::<S, T, I, O, FINISHED>(job, whole);
+        }
+    }
+}
+
+/// The first `whole` channels.
+///
+/// # Safety
+/// As [`both_axes`].
+#[inline(always)]
+unsafe fn strips<S: Simd, T: Axis<I, O>, const I: usize, const O: usize, const FINISHED: bool>(
+    job: &Job,
+    whole: usize,
+) {
+    let (from, to, next) = (job.from.as_ptr(), job.to.as_ptr(), job.next.as_ptr());
+    // `[O, I]` registers.
+    let mut half = [0.0f32; MAX_PLANES * STRIP];
+    let half = half.as_mut_ptr();
+    let mut start = 0;
+    // SAFETY: the caller's promise; `half` has room for the registers of a strip.
+    unsafe {
+        while start < whole {
+            for j in 0..I {
+                T::apply(
+                    #[inline(always)]
+                    |i| {
+                        prefetch(Prefetch::Read, (*next.add(i * I + j)).wrapping_add(start));
+                        S::load((*from.add(i * I + j)).add(start))
+                    },
+                    #[inline(always)]
+                    |i, value: S| value.store(half.add((i * I + j) * S::LANES)),
+                );
+            }
+            for i in 0..O {
+                T::apply(
+                    #[inline(always)]
+                    |j| S::load(half.add((i * I + j) * S::LANES)),
+                    #[inline(always)]
+                    |j, value: S| {
+                        let to = *to.add(i * O + j);
+                        if !to.is_null() {
+                            let to = to.add(start);
+                            let value = match FINISHED {
+                                true => job.finish.apply(value, start, to.addr().wrapping_sub(job.origin.addr())),
+                                false => value,
+                            };
+                            value.store(to);
+                        }
+                    },
+                );
+            }
+            start += S::LANES;
+        }
+    }
+}
+
+/// The channels from `start` on, less than a register: in copies filled up with zeros.
+///
+/// # Safety
+/// As [`both_axes`].
+#[inline(never)]
+unsafe fn part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize, const FINISHED: bool>(job: &Job, start: usize) {
+    let len = job.len - start;
+    let (mut read, mut written) = ([[0.0f32; STRIP]; MAX_PLANES], [[0.0f32; STRIP]; MAX_PLANES]);
+    for (copy, from) in read.iter_mut().zip(job.from) {
+        // SAFETY: the caller promises `job.len` values.
+        copy[..len].copy_from_slice(unsafe { std::slice::from_raw_parts(from.add(start), len) });
+    }
+    let from = read.each_ref().map(|values| values.as_ptr());
+    let to = written.each_mut().map(|values| values.as_mut_ptr());
+    // SAFETY: the copies hold a register; the rest is the caller's promise.
+    unsafe {
+        both_axes::<S, T, I, O, false>(&Job::plain(&from[..I * I], &to[..O * O], &from[..I * I], S::LANES));
+        for (values, to) in written.iter().zip(job.to).filter(|(_, to)| !to.is_null()) {
+            let to = to.add(start);
+            match FINISHED {
+                true => {
+                    let offset = to.addr().wrapping_sub(job.origin.addr());
+                    job.finish.apply_part(&values[..len], start, offset, to);
                 }
-            },
-        )
+                false => std::ptr::copy_nonoverlapping(values.as_ptr(), to, len),
+            }
+        }
     }
 }

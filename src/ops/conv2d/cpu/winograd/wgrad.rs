@@ -3,11 +3,9 @@
 //! some columns of dw, so that they never leave its cache before they become 9.
 
 use super::super::wgrad::aligned;
+use super::tiles::{Corner, Planes, Tiling, batch_tiles};
 use super::transform::{Job, Transforms};
-use super::{
-    BATCH_LEN, BATCH_THREADS, Corner, KERNEL, MAX_PLANES, Planes, Side, TASK_TILES, Tiling, batch_tiles,
-    transform_source,
-};
+use super::{BATCH_LEN, BATCH_THREADS, KERNEL, MAX_PLANES, Side, TASK_TILES, transform_source};
 use crate::device::cpu::gemm::{A_AHEAD, Finish, Kernels, OuterTile};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
@@ -146,7 +144,7 @@ impl Task<'_> {
             products.fill(0.0);
             let products = SharedMut::new(products);
             for point in 0..planes {
-                let row = |planes: &super::Planes, values: &SharedMut<f32>, tile: usize, len: usize| {
+                let row = |planes: &Planes, values: &SharedMut<f32>, tile: usize, len: usize| {
                     let start = point * planes.plane + tile * planes.pitch;
                     values.pointer(start..start + len).cast_const()
                 };
