@@ -30,7 +30,7 @@ use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 use std::ops::Range;
 use tiles::{Corner, Planes, Tiling, batch_tiles};
-use transform::{Job, Transforms};
+use transform::{Back, Forth, Transforms};
 
 /// Kernel width.
 const KERNEL: usize = 3;
@@ -279,28 +279,28 @@ impl Step<'_> {
     /// `finish` of Aᵀ m A of every tile's products, to the pixels that exist.
     fn write<F: Sync>(&self, output: &SharedMut<f32>, tiles: Range<usize>, finishing: &Finishing<F>) {
         let tiling = &self.sizes.tiling;
-        let (planes, outputs) = (tiling.side.planes(), tiling.side.outputs());
+        let outputs = tiling.side.outputs();
         self.cpu.parallel(
             tiles.len().div_ceil(TASK_TILES),
             #[inline(always)]
             |task| {
                 let first = tiles.start + task * TASK_TILES;
                 let last = tiles.end.min(first + TASK_TILES) - 1;
-                let rows = |tile: usize| {
-                    self.sizes.product.rows(&self.products, tile - tiles.start).map(<*mut f32>::cast_const)
-                };
+                let product = &self.sizes.product;
+                let row = |tile: usize| product.row(&self.products, tile - tiles.start).cast_const();
                 let (finish, origin) = (finishing.in_registers(0), output.pointer(0..0).cast_const());
-                let mut from = rows(first);
+                let mut from = row(first);
                 for tile in first..=last {
-                    let next = rows(last.min(tile + 1));
+                    let next = row(last.min(tile + 1));
                     let Corner { image, y, x } = tiling.corner(tile);
                     let place = [image as isize, y as isize, x as isize];
                     let at = |start: usize| output.pointer(start..start + self.columns);
                     let to = tiling.pixels(place, outputs, self.columns, std::ptr::null_mut(), at);
-                    let job = Job {
-                        from: &from[..planes],
+                    let job = Back {
+                        from,
+                        plane: product.plane,
+                        next,
                         to: &to[..outputs * outputs],
-                        next: &next[..planes],
                         len: self.columns,
                         finish,
                         origin,
@@ -324,7 +324,7 @@ fn transform_source(
     planes: Planes,
     transformed: &SharedMut<f32>,
 ) {
-    let (points, count) = (tiling.side.points(), planes.count);
+    let (points, count) = (tiling.side.points(), tiling.side.planes());
     let (transforms, channels) = (Transforms::of(cpu.isa(), tiling.side), zeros.len());
     cpu.parallel(
         tiles.len().div_ceil(TASK_TILES),
@@ -342,8 +342,8 @@ fn transform_source(
             for tile in first..=last {
                 // The task after this one starts with the tile after its last.
                 let next = pixels((tiles.end - 1).min(tile + 1));
-                let to = planes.rows(transformed, tile - tiles.start);
-                let job = Job::plain(&from[..count], &to[..count], &next[..count], channels);
+                let to = planes.row(transformed, tile - tiles.start);
+                let job = Forth { from: &from[..count], next: &next[..count], to, plane: planes.plane, len: channels };
                 // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
                 // channels, and a tile's rows of the planes belong to this task.
                 unsafe { (transforms.source)(&job) };

@@ -88,15 +88,10 @@ impl Planes {
         self.count * self.plane
     }
 
-    /// Where a row of each plane begins; null after the last.
-    pub fn rows(&self, values: &SharedMut<f32>, row: usize) -> [*mut f32; MAX_PLANES] {
-        let columns = self.pitch - LINE;
-        let mut rows = [std::ptr::null_mut(); MAX_PLANES];
-        for (p, pointer) in rows[..self.count].iter_mut().enumerate() {
-            let start = p * self.plane + row * self.pitch;
-            *pointer = values.pointer(start..start + columns);
-        }
-        rows
+    /// Where a row of the first plane begins; that of the last was checked to lie inside as well.
+    pub fn row(&self, values: &SharedMut<f32>, row: usize) -> *mut f32 {
+        let start = row * self.pitch;
+        values.pointer(start..start + (self.count - 1) * self.plane + self.pitch - LINE)
     }
 }
 

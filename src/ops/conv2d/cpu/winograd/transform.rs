@@ -9,14 +9,28 @@ use crate::device::cpu::Isa;
 use crate::device::cpu::gemm::Finish;
 use crate::device::cpu::simd::{self, Prefetch, Simd, prefetch};
 
-/// One tile: where its values are read and where the transformed ones go.
-pub(super) struct Job<'a> {
+/// One tile on its way to a value in each plane.
+pub(super) struct Forth<'a> {
     /// Row by row, each readable for `len`.
     pub from: &'a [*const f32],
-    /// Row by row, each writable for `len`; null where nobody wants the value.
-    pub to: &'a [*mut f32],
     /// What the next job reads, asked for meanwhile; any addresses.
     pub next: &'a [*const f32],
+    /// In the first plane, and how far the planes are apart; writable for `len` in each.
+    pub to: *mut f32,
+    pub plane: usize,
+    /// Channels.
+    pub len: usize,
+}
+
+/// A value in each plane on its way back to a tile.
+pub(super) struct Back<'a> {
+    /// In the first plane, and how far the planes are apart; readable for `len` in each.
+    pub from: *const f32,
+    pub plane: usize,
+    /// What the next job reads in the first plane, asked for in each meanwhile; any address.
+    pub next: *const f32,
+    /// Row by row, each writable for `len`; null where nobody wants the value.
+    pub to: &'a [*mut f32],
     /// Channels.
     pub len: usize,
     /// What becomes of the values written, and element 0 of the matrix they are written to.
@@ -24,26 +38,19 @@ pub(super) struct Job<'a> {
     pub origin: *const f32,
 }
 
-impl<'a> Job<'a> {
-    /// That finishes nothing.
-    pub fn plain(from: &'a [*const f32], to: &'a [*mut f32], next: &'a [*const f32], len: usize) -> Job<'a> {
-        Job { from, to, next, len, finish: Finish::NOTHING, origin: std::ptr::null() }
-    }
-}
-
 /// One filter's transforms on one instruction set, n points a side. All are unsafe: the machine has the instruction set, and
 /// the job's pointers keep its promises.
 pub(super) struct Transforms {
     /// Bᵀ d B: n × n of the source to n × n.
-    pub source: unsafe fn(&Job),
+    pub source: unsafe fn(&Forth),
     /// G g Gᵀ: 3 × 3 of the weight to n × n.
-    pub weight: unsafe fn(&Job),
+    pub weight: unsafe fn(&Forth),
     /// Aᵀ m A: n × n products to a tile of outputs, finished.
-    pub output: unsafe fn(&Job),
+    pub output: unsafe fn(&Back),
     /// G g Gᵀ: a tile of dy to n × n.
-    pub gradient: unsafe fn(&Job),
+    pub gradient: unsafe fn(&Forth),
     /// Aᵀ m A: n × n products to 3 × 3, finished.
-    pub weight_gradient: unsafe fn(&Job),
+    pub weight_gradient: unsafe fn(&Back),
 }
 
 impl Transforms {
@@ -72,18 +79,18 @@ impl Transforms {
 
     const fn tables<S: Simd>() -> [Transforms; 2] {
         let three = Transforms {
-            source: both_axes::<S, three::Source, 5, 5, false>,
-            weight: both_axes::<S, three::Kernel, 3, 5, false>,
-            output: both_axes::<S, three::Output, 5, 3, true>,
-            gradient: both_axes::<S, three::Kernel, 3, 5, false>,
-            weight_gradient: both_axes::<S, three::Output, 5, 3, true>,
+            source: forth::<S, three::Source, 5, 5>,
+            weight: forth::<S, three::Kernel, 3, 5>,
+            output: back::<S, three::Output, 5, 3>,
+            gradient: forth::<S, three::Kernel, 3, 5>,
+            weight_gradient: back::<S, three::Output, 5, 3>,
         };
         let four = Transforms {
-            source: both_axes::<S, four::Source, 6, 6, false>,
-            weight: both_axes::<S, four::Kernel, 3, 6, false>,
-            output: both_axes::<S, four::Output, 6, 4, true>,
-            gradient: both_axes::<S, four::Kernel, 4, 6, false>,
-            weight_gradient: both_axes::<S, four::Output, 6, 3, true>,
+            source: forth::<S, four::Source, 6, 6>,
+            weight: forth::<S, four::Kernel, 3, 6>,
+            output: back::<S, four::Output, 6, 4>,
+            gradient: forth::<S, four::Kernel, 4, 6>,
+            weight_gradient: back::<S, four::Output, 6, 3>,
         };
         [three, four]
     }
@@ -98,98 +105,159 @@ pub(super) trait Axis<const I: usize, const O: usize> {
 
 /// # Safety
 /// The machine has the instruction set, and the job's pointers keep its promises.
-unsafe fn both_axes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize, const FINISHED: bool>(job: &Job) {
-    assert!(job.from.len() == I * I && job.to.len() == O * O && job.next.len() == I * I);
+unsafe fn forth<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Forth) {
+    assert!(job.from.len() == I * I && job.next.len() == I * I);
     let whole = job.len - job.len % S::LANES;
     // SAFETY: the caller's promise.
     unsafe {
         S::vectorise(
             #[inline(always)]
-            || strips::<S, T, I, O, FINISHED>(job, whole),
+            || {
+                let (from, next) = (job.from.as_ptr(), job.next.as_ptr());
+                for start in (0..whole).step_by(S::LANES) {
+                    both_axes::<S, T, I, O>(
+                        #[inline(always)]
+                        |i| {
+                            prefetch(Prefetch::Read, (*next.add(i)).wrapping_add(start));
+                            S::load((*from.add(i)).add(start))
+                        },
+                        #[inline(always)]
+                        |i, value| value.store(job.to.add(i * job.plane + start)),
+                    );
+                }
+            },
         );
         if whole < job.len {
-            part::<S, T, I, O, FINISHED>(job, whole);
+            forth_part::<S, T, I, O>(job, whole);
         }
     }
 }
 
-/// The first `whole` channels.
+/// The channels from `start` on, less than a register.
 ///
 /// # Safety
-/// As [`both_axes`].
-#[inline(always)]
-unsafe fn strips<S: Simd, T: Axis<I, O>, const I: usize, const O: usize, const FINISHED: bool>(
-    job: &Job,
-    whole: usize,
-) {
-    let (from, to, next) = (job.from.as_ptr(), job.to.as_ptr(), job.next.as_ptr());
-    // `[O, I]` registers.
-    let mut half = [0.0f32; MAX_PLANES * STRIP];
-    let half = half.as_mut_ptr();
-    let mut start = 0;
-    // SAFETY: the caller's promise; `half` has room for the registers of a strip.
-    unsafe {
-        while start < whole {
-            for j in 0..I {
-                T::apply(
-                    #[inline(always)]
-                    |i| {
-                        prefetch(Prefetch::Read, (*next.add(i * I + j)).wrapping_add(start));
-                        S::load((*from.add(i * I + j)).add(start))
-                    },
-                    #[inline(always)]
-                    |i, value: S| value.store(half.add((i * I + j) * S::LANES)),
-                );
-            }
-            for i in 0..O {
-                T::apply(
-                    #[inline(always)]
-                    |j| S::load(half.add((i * I + j) * S::LANES)),
-                    #[inline(always)]
-                    |j, value: S| {
-                        let to = *to.add(i * O + j);
-                        if !to.is_null() {
-                            let to = to.add(start);
-                            let value = match FINISHED {
-                                true => job.finish.apply(value, start, to.addr().wrapping_sub(job.origin.addr())),
-                                false => value,
-                            };
-                            value.store(to);
-                        }
-                    },
-                );
-            }
-            start += S::LANES;
-        }
-    }
-}
-
-/// The channels from `start` on, less than a register: in copies filled up with zeros.
-///
-/// # Safety
-/// As [`both_axes`].
+/// As [`forth`].
 #[inline(never)]
-unsafe fn part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize, const FINISHED: bool>(job: &Job, start: usize) {
+unsafe fn forth_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Forth, start: usize) {
     let len = job.len - start;
-    let (mut read, mut written) = ([[0.0f32; STRIP]; MAX_PLANES], [[0.0f32; STRIP]; MAX_PLANES]);
-    for (copy, from) in read.iter_mut().zip(job.from) {
+    let mut copies = [[0.0f32; STRIP]; MAX_PLANES];
+    for (copy, from) in copies.iter_mut().zip(job.from) {
         // SAFETY: the caller promises `job.len` values.
         copy[..len].copy_from_slice(unsafe { std::slice::from_raw_parts(from.add(start), len) });
     }
-    let from = read.each_ref().map(|values| values.as_ptr());
-    let to = written.each_mut().map(|values| values.as_mut_ptr());
-    // SAFETY: the copies hold a register; the rest is the caller's promise.
+    // SAFETY: a register fits a copy; the rest is the caller's promise.
     unsafe {
-        both_axes::<S, T, I, O, false>(&Job::plain(&from[..I * I], &to[..O * O], &from[..I * I], S::LANES));
-        for (values, to) in written.iter().zip(job.to).filter(|(_, to)| !to.is_null()) {
-            let to = to.add(start);
-            match FINISHED {
-                true => {
-                    let offset = to.addr().wrapping_sub(job.origin.addr());
-                    job.finish.apply_part(&values[..len], start, offset, to);
+        S::vectorise(
+            #[inline(always)]
+            || {
+                both_axes::<S, T, I, O>(
+                    |i| S::load(copies[i].as_ptr()),
+                    |i, value| {
+                        let mut copy = [0.0f32; STRIP];
+                        value.store(copy.as_mut_ptr());
+                        std::ptr::copy_nonoverlapping(copy.as_ptr(), job.to.add(i * job.plane + start), len);
+                    },
+                );
+            },
+        );
+    }
+}
+
+/// # Safety
+/// The machine has the instruction set, and the job's pointers keep its promises.
+unsafe fn back<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Back) {
+    assert!(job.to.len() == O * O);
+    let whole = job.len - job.len % S::LANES;
+    // SAFETY: the caller's promise.
+    unsafe {
+        S::vectorise(
+            #[inline(always)]
+            || {
+                let to = job.to.as_ptr();
+                for start in (0..whole).step_by(S::LANES) {
+                    both_axes::<S, T, I, O>(
+                        #[inline(always)]
+                        |i| {
+                            let at = i * job.plane + start;
+                            prefetch(Prefetch::Read, job.next.wrapping_add(at));
+                            S::load(job.from.add(at))
+                        },
+                        #[inline(always)]
+                        |i, value| {
+                            let to = *to.add(i);
+                            if !to.is_null() {
+                                let to = to.add(start);
+                                let offset = to.addr().wrapping_sub(job.origin.addr());
+                                job.finish.apply(value, start, offset).store(to);
+                            }
+                        },
+                    );
                 }
-                false => std::ptr::copy_nonoverlapping(values.as_ptr(), to, len),
-            }
+            },
+        );
+        if whole < job.len {
+            back_part::<S, T, I, O>(job, whole);
         }
+    }
+}
+
+/// The channels from `start` on, less than a register.
+///
+/// # Safety
+/// As [`back`].
+#[inline(never)]
+unsafe fn back_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Back, start: usize) {
+    let len = job.len - start;
+    // SAFETY: a register fits a copy; the rest is the caller's promise.
+    unsafe {
+        S::vectorise(
+            #[inline(always)]
+            || {
+                both_axes::<S, T, I, O>(
+                    |i| {
+                        let mut copy = [0.0f32; STRIP];
+                        std::ptr::copy_nonoverlapping(job.from.add(i * job.plane + start), copy.as_mut_ptr(), len);
+                        S::load(copy.as_ptr())
+                    },
+                    |i, value| {
+                        if !job.to[i].is_null() {
+                            let mut copy = [0.0f32; STRIP];
+                            value.store(copy.as_mut_ptr());
+                            let to = job.to[i].add(start);
+                            let offset = to.addr().wrapping_sub(job.origin.addr());
+                            job.finish.apply_part(&copy[..len], start, offset, to);
+                        }
+                    },
+                );
+            },
+        );
+    }
+}
+
+/// One register of each value, along both axes.
+#[inline(always)]
+fn both_axes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(
+    load: impl Fn(usize) -> S,
+    mut store: impl FnMut(usize, S),
+) {
+    // `[O, I]` registers.
+    let mut half = [[0.0f32; STRIP]; MAX_PLANES];
+    for j in 0..I {
+        T::apply(
+            #[inline(always)]
+            |i| load(i * I + j),
+            // SAFETY: no register is longer than a strip.
+            #[inline(always)]
+            |i, value: S| unsafe { value.store(half[i * I + j].as_mut_ptr()) },
+        );
+    }
+    for i in 0..O {
+        T::apply(
+            // SAFETY: as above; the value's instruction set is there, as the first axis made one.
+            #[inline(always)]
+            |j| unsafe { S::load(half[i * I + j].as_ptr()) },
+            #[inline(always)]
+            |j, value: S| store(i * O + j, value),
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Weights transformed into panels, one matrix per point.
 
-use super::transform::{Job, Transforms};
-use super::{KERNEL, MAX_PLANES, STRIP, Side};
+use super::transform::{Forth, Transforms};
+use super::{KERNEL, STRIP, Side};
 use crate::device::cpu::gemm::{Kernels, MAX_COLUMNS};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::cpu::geometry::Geometry;
@@ -18,6 +18,7 @@ pub fn pack(cpu: &Cpu, side: Side, geometry: &Geometry, weight: &[f32], panels: 
     let width = Kernels::of(cpu.isa()).columns;
     let (transforms, planes) = (Transforms::of(cpu.isa(), side), side.planes());
     let strips = channels.div_ceil(STRIP);
+    let plane = panels.len() * channels * width;
     let packed = SharedMut::new(&mut packed[..packed_len(side, channels, panels.len() * width)]);
     cpu.parallel(
         panels.len() * strips,
@@ -34,14 +35,12 @@ pub fn pack(cpu: &Cpu, side: Side, geometry: &Geometry, weight: &[f32], panels: 
             for row in 0..STRIP.min(channels - first) {
                 let from: [*const f32; KERNEL * KERNEL] =
                     std::array::from_fn(|tap| taps[(tap * STRIP + row) * width..][..width].as_ptr());
-                let mut to = [std::ptr::null_mut(); MAX_PLANES];
-                for (point, to) in to[..planes].iter_mut().enumerate() {
-                    let start = ((point * panels.len() + index) * channels + first + row) * width;
-                    *to = packed.pointer(start..start + width);
-                }
+                let start = (index * channels + first + row) * width;
+                let to = packed.pointer(start..start + (planes - 1) * plane + width);
+                let job = Forth { from: &from, next: &from, to, plane, len: width };
                 // SAFETY: the transforms are those of the CPU's instruction set; all pointers hold a panel's width, and
                 // these rows of this panel belong to this task.
-                unsafe { (transforms.weight)(&Job::plain(&from, &to[..planes], &from, width)) };
+                unsafe { (transforms.weight)(&job) };
             }
         },
     );

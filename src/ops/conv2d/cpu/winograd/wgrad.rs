@@ -4,8 +4,8 @@
 
 use super::super::wgrad::aligned;
 use super::tiles::{Corner, Planes, Tiling, batch_tiles};
-use super::transform::{Job, Transforms};
-use super::{BATCH_LEN, BATCH_THREADS, KERNEL, MAX_PLANES, Side, TASK_TILES, transform_source};
+use super::transform::{Back, Forth, Transforms};
+use super::{BATCH_LEN, BATCH_THREADS, KERNEL, Side, TASK_TILES, transform_source};
 use crate::device::cpu::gemm::{A_AHEAD, Finish, Kernels, OuterTile};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
@@ -107,7 +107,7 @@ impl Task<'_> {
     /// G g Gᵀ of every tile's pixels of dy.
     fn transform_dy(&self, cpu: &Cpu, dy: &[f32], zeros: &[f32], tiles: Range<usize>) {
         let (tiling, k) = (&self.sizes.tiling, self.problem.k);
-        let (planes, side) = (self.sizes.dy.count, tiling.side.outputs());
+        let side = tiling.side.outputs();
         cpu.parallel(
             tiles.len().div_ceil(TASK_TILES),
             #[inline(always)]
@@ -122,8 +122,13 @@ impl Task<'_> {
                 let mut from = pixels(first);
                 for tile in first..tiles.end.min(first + TASK_TILES) {
                     let next = pixels((tiles.end - 1).min(tile + 1));
-                    let to = self.sizes.dy.rows(&self.dy, tile - tiles.start);
-                    let job = Job::plain(&from[..side * side], &to[..planes], &next[..side * side], k);
+                    let job = Forth {
+                        from: &from[..side * side],
+                        next: &next[..side * side],
+                        to: self.sizes.dy.row(&self.dy, tile - tiles.start),
+                        plane: self.sizes.dy.plane,
+                        len: k,
+                    };
                     // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
                     // channels, and a tile's rows of the planes belong to this task.
                     unsafe { (self.transforms.gradient)(&job) };
@@ -181,17 +186,15 @@ impl Task<'_> {
         let origin = self.dw.pointer(0..0).cast_const();
         let finish = Finish { addend: origin, ..Finish::NOTHING };
         for k in rows.clone() {
-            let mut from = [std::ptr::null(); MAX_PLANES];
-            for (point, from) in from[..planes].iter_mut().enumerate() {
-                let start = (point * rows.len() + k - rows.start) * width;
-                *from = products.pointer(start..start + width).cast_const();
-            }
+            let plane = rows.len() * width;
+            let start = (k - rows.start) * width;
+            let from = products.pointer(start..start + (planes - 1) * plane + width).cast_const();
             let to: [*mut f32; KERNEL * KERNEL] = std::array::from_fn(|tap| {
                 let start = (k * KERNEL * KERNEL + tap) * c;
                 self.dw.pointer(start + columns.start..start + columns.end)
             });
-            let from = &from[..planes];
-            let job = Job { from, to: &to, next: from, len: columns.len(), finish, origin };
+            let next = from.wrapping_add(width);
+            let job = Back { from, plane, next, to: &to, len: columns.len(), finish, origin };
             // SAFETY: the transforms are those of the CPU's instruction set; these rows and columns of dw are this task's.
             unsafe { (self.transforms.weight_gradient)(&job) };
         }
