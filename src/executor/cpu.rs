@@ -128,7 +128,7 @@ impl CpuExecutor {
             let node = &prepared.graph.nodes[index];
             let Some((id, form)) = packed_weight(&prepared.graph, node) else { continue };
             let (cpu, problem) = (&self.cpu, conv2d::problem(&prepared.graph, node));
-            let len = packed_len(cpu, &prepared.graph, node);
+            let len = packed_len(cpu, form, &problem);
             self.store.refresh_packed(id, form, set, len, |weight, packed| pack(cpu, form, &problem, weight, packed));
         }
     }
@@ -173,15 +173,11 @@ fn packed_weight(graph: &Graph, node: &Node) -> Option<(ParameterId, PackedForm)
     }
 }
 
-/// f32 of a node's packed weight, to whole cache lines; 0 where it has none.
-fn packed_len(cpu: &Cpu, graph: &Graph, node: &Node) -> usize {
-    let problem = || conv2d::problem(graph, node);
-    let len = match node.op {
-        Op::Conv2d(..) => conv::packed_fprop_len(cpu.isa(), &problem()),
-        Op::Conv2dDgrad(..) => conv::packed_dgrad_len(cpu.isa(), &problem()),
-        _ => 0,
-    };
-    len.next_multiple_of(16)
+fn packed_len(cpu: &Cpu, form: PackedForm, problem: &conv2d::Problem) -> usize {
+    match form {
+        PackedForm::Fprop(_) => conv::packed_fprop_len(cpu.isa(), problem),
+        PackedForm::Dgrad(_) => conv::packed_dgrad_len(cpu.isa(), problem),
+    }
 }
 
 fn pack(cpu: &Cpu, form: PackedForm, problem: &conv2d::Problem, weight: &[f32], packed: &mut [f32]) {

@@ -102,7 +102,7 @@ fn list(isas: &[Isa]) -> String {
     isas.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
 }
 
-/// Threads and instruction set. Results never depend on the number of threads: work is split by shape.
+/// Threads and instruction set. Results never depend on the number of threads: the order of every sum follows from shapes.
 pub struct Cpu {
     isa: Isa,
     threads: usize,

@@ -82,7 +82,9 @@ fn filtered_kernels_match_plain_loops() {
         (Side::Four, [9, 12, 12, 61], 68),
         (Side::Three, [12, 6, 6, 68], 61),
         // a weight whose panels are transformed in groups
-        (Side::Three, [24, 3, 3, 256], 96),
+        (Side::Three, [24, 3, 3, 256], 352),
+        // two rows of pixels
+        (Side::Three, [20, 2, 60, 32], 32),
     ] {
         let problem = problem(images, k, [3, 3], 1, 1);
         assert_eq!(Algorithm::of(&problem), Algorithm::Winograd(side), "{problem:?}");

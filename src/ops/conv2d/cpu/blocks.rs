@@ -357,7 +357,7 @@ impl Product<'_> {
 fn groups(cpu: &Cpu, geometry: &Geometry) -> usize {
     let (rows, threads) = (geometry.rows(), cpu.threads());
     let most = (4 * threads).div_ceil(rows.div_ceil(STATISTICS_ROWS));
-    let whole = (rows / STATISTICS_ROWS).max(1);
+    let whole = ((rows + STATISTICS_ROWS / 2) / STATISTICS_ROWS).max(1);
     let busy = |groups: &usize| (whole * groups).next_multiple_of(threads) * 10 <= whole * groups * 11;
     if geometry.copies() { (1..most).find(busy).unwrap_or(most) } else { most }
 }

@@ -1,5 +1,5 @@
-//! Weights rearranged into panels of as many channels as a register tile has columns, once per update: output channels
-//! for fprop, input channels for dgrad. The last panel is filled with zeros.
+//! Weights rearranged into panels of as many channels as a register tile has columns: output channels for fprop, input channels
+//! for dgrad. The last panel is filled with zeros. Filtered ones are laid out as `winograd::pack` says.
 
 use super::geometry::Geometry;
 use super::winograd;

@@ -9,8 +9,9 @@
 //! ±2, ∞ gave 4.5 times. Tiles of 3 × 3 gave 1.3 times with ±3/8, ±5/4, ∞.
 //!
 //! **Memory.** Tiles are taken in batches whose transformed source and products fit in cache together; both live in
-//! the workspace. How many follows from the number of threads in fprop and dgrad, where every element has a sum of its own, and
-//! from the shape alone in wgrad, where batches are added up.
+//! the workspace, and so does the transformed weight where it comes plain: some panels at a time if one batch has all tiles. How many
+//! follows from the number of threads in fprop and dgrad, where every element has a sum of its own, and from the shape alone in wgrad,
+//! where batches are added up.
 
 mod four;
 mod three;
@@ -79,11 +80,11 @@ impl Side {
     /// That which takes the least for a convolution, in all its directions, if any takes less than a plain one.
     ///
     /// Counted in products: one per plane, tile and pair of channels, their transforms a quarter more, and reading the larger weight as much
-    /// as 16 further tiles; a plain convolution leaves out the taps that fall in the padding.
+    /// as 16 further tiles, with channels filled up to whole strips; a plain convolution leaves out the taps that fall in the padding.
     pub fn of(problem: &Problem) -> Option<Side> {
         let Problem { n, h, w, c, k, r, s, stride, padding } = *problem;
         let shape = (r, s, stride, padding) == (KERNEL, KERNEL, 1, 1);
-        if !shape || c < 2 * STRIP || k < 2 * STRIP || h * w == 0 {
+        if !shape || c < 2 * STRIP || k < 2 * STRIP || n * h * w == 0 {
             return None;
         }
         let filled = c.next_multiple_of(STRIP) * k.next_multiple_of(STRIP);
@@ -129,7 +130,7 @@ impl Sizes {
 pub(super) fn workspace(cpu: &Cpu, side: Side, geometry: &Geometry, plain: bool) -> usize {
     let sizes = Sizes::of(cpu, side, geometry);
     let weight = packed_len(side, geometry.channels, sizes.group * Kernels::of(cpu.isa()).columns);
-    sizes.source.len() + sizes.product.len() + geometry.channels + if plain { weight } else { 0 }
+    sizes.source.len() + sizes.product.len() + geometry.channels.next_multiple_of(LINE) + if plain { weight } else { 0 }
 }
 
 /// As a plain product by minimal filtering.
@@ -139,7 +140,8 @@ pub(super) fn product<F: Fn(&Piece) + Sync>(side: Side, product: Product, finish
     let sizes = Sizes::of(cpu, side, geometry);
     let (transformed, rest) = workspace.split_at_mut(sizes.source.len());
     let (products, rest) = rest.split_at_mut(sizes.product.len());
-    let (zeros, packed) = rest.split_at_mut(channels);
+    let (zeros, packed) = rest.split_at_mut(channels.next_multiple_of(LINE));
+    let zeros = &mut zeros[..channels];
     zeros.fill(0.0);
     let step = Step {
         cpu,

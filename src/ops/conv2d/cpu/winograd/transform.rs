@@ -114,8 +114,10 @@ unsafe fn forth<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Fo
             #[inline(always)]
             || {
                 let (from, next) = (job.from.as_ptr(), job.next.as_ptr());
+                let mut half = HALF;
                 for start in (0..whole).step_by(S::LANES) {
                     both_axes::<S, T, I, O>(
+                        &mut half,
                         #[inline(always)]
                         |i| {
                             prefetch(Prefetch::Read, (*next.add(i)).wrapping_add(start));
@@ -150,8 +152,12 @@ unsafe fn forth_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job
         S::vectorise(
             #[inline(always)]
             || {
+                let mut half = HALF;
                 both_axes::<S, T, I, O>(
+                    &mut half,
+                    #[inline(always)]
                     |i| S::load(copies[i].as_ptr()),
+                    #[inline(always)]
                     |i, value| {
                         let mut copy = [0.0f32; STRIP];
                         value.store(copy.as_mut_ptr());
@@ -174,8 +180,10 @@ unsafe fn back<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Bac
             #[inline(always)]
             || {
                 let to = job.to.as_ptr();
+                let mut half = HALF;
                 for start in (0..whole).step_by(S::LANES) {
                     both_axes::<S, T, I, O>(
+                        &mut half,
                         #[inline(always)]
                         |i| {
                             let at = i * job.plane + start;
@@ -213,12 +221,16 @@ unsafe fn back_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job:
         S::vectorise(
             #[inline(always)]
             || {
+                let mut half = HALF;
                 both_axes::<S, T, I, O>(
+                    &mut half,
+                    #[inline(always)]
                     |i| {
                         let mut copy = [0.0f32; STRIP];
                         std::ptr::copy_nonoverlapping(job.from.add(i * job.plane + start), copy.as_mut_ptr(), len);
                         S::load(copy.as_ptr())
                     },
+                    #[inline(always)]
                     |i, value| {
                         if !job.to[i].is_null() {
                             let mut copy = [0.0f32; STRIP];
@@ -234,14 +246,17 @@ unsafe fn back_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job:
     }
 }
 
-/// One register of each value, along both axes.
+/// A tile after one axis.
+type Half = [[f32; STRIP]; MAX_PLANES];
+const HALF: Half = [[0.0; STRIP]; MAX_PLANES];
+
+/// One register of each value, along both axes. `half` comes from outside, so that it is not cleared for every register.
 #[inline(always)]
 fn both_axes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(
+    half: &mut Half,
     load: impl Fn(usize) -> S,
     mut store: impl FnMut(usize, S),
 ) {
-    // `[O, I]` registers.
-    let mut half = [[0.0f32; STRIP]; MAX_PLANES];
     for j in 0..I {
         T::apply(
             #[inline(always)]

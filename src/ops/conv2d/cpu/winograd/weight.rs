@@ -7,6 +7,8 @@ use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::cpu::geometry::Geometry;
 use std::ops::Range;
 
+const TAPS: usize = KERNEL * KERNEL;
+
 /// Length of a transformed weight of so many reduced and, in whole panels, written channels.
 pub fn packed_len(side: Side, channels: usize, columns: usize) -> usize {
     side.planes() * channels * columns
@@ -27,13 +29,13 @@ pub fn pack(cpu: &Cpu, side: Side, geometry: &Geometry, weight: &[f32], panels: 
             let (index, first) = (task / strips, task % strips * STRIP);
             let panel = panels.start + index;
             let written = panel * width..columns.min((panel + 1) * width);
-            let mut taps = [0.0f32; KERNEL * KERNEL * STRIP * MAX_COLUMNS];
+            let mut taps = [0.0f32; TAPS * STRIP * MAX_COLUMNS];
             match transposed {
                 true => turned_taps(weight, columns, first..channels.min(first + STRIP), written, width, &mut taps),
                 false => forward_taps(weight, channels, first, written, width, &mut taps),
             }
             for row in 0..STRIP.min(channels - first) {
-                let from: [*const f32; KERNEL * KERNEL] =
+                let from: [*const f32; TAPS] =
                     std::array::from_fn(|tap| taps[(tap * STRIP + row) * width..][..width].as_ptr());
                 let start = (index * channels + first + row) * width;
                 let to = packed.pointer(start..start + (planes - 1) * plane + width);
@@ -49,7 +51,6 @@ pub fn pack(cpu: &Cpu, side: Side, geometry: &Geometry, weight: &[f32], panels: 
 /// The taps of a strip of input channels, transposed: `[9, STRIP, width]`.
 #[inline(always)]
 fn forward_taps(weight: &[f32], c: usize, first: usize, outputs: Range<usize>, width: usize, taps: &mut [f32]) {
-    const TAPS: usize = KERNEL * KERNEL;
     for (column, k) in outputs.enumerate() {
         for tap in 0..TAPS {
             let from = &weight[(k * TAPS + tap) * c..][first..c.min(first + STRIP)];
@@ -64,7 +65,6 @@ fn forward_taps(weight: &[f32], c: usize, first: usize, outputs: Range<usize>, w
 /// The taps of a strip of output channels, from the last to the first: `[9, STRIP, width]`.
 #[inline(always)]
 fn turned_taps(weight: &[f32], c: usize, outputs: Range<usize>, inputs: Range<usize>, width: usize, taps: &mut [f32]) {
-    const TAPS: usize = KERNEL * KERNEL;
     for (row, k) in outputs.enumerate() {
         for tap in 0..TAPS {
             let from = &weight[(k * TAPS + TAPS - 1 - tap) * c..][inputs.clone()];
