@@ -3,7 +3,7 @@
 //! The rooms, each of which looks only into those before it:
 //!
 //! ```text
-//! error → boxes → task → device → graph::ir → ops → graph → executor → model → losses → balance → optim
+//! error → boxes → task → device → ir → ops → graph → executor → model → losses → balance → optim
 //!       → metrics → data → draw → config → recipe → evaluate → predict → train → bench → cli → main
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod error;
 pub mod evaluate;
 pub mod executor;
 pub mod graph;
+pub mod ir;
 pub mod losses;
 pub mod metrics;
 pub mod model;

@@ -131,7 +131,7 @@ fn architecture(options: &Options) -> Architecture {
 /// The network's parameters before any training.
 fn initial_tensors(architecture: &Architecture, options: &Options) -> Result<weights::Tensors> {
     use crate::executor::{ParameterSet, Store};
-    let network = architecture.network([1, options.imgsz, options.imgsz], crate::graph::ir::Mode::Evaluate)?;
+    let network = architecture.network([1, options.imgsz, options.imgsz], crate::ir::Mode::Evaluate)?;
     let mut store = Store::new(&network.graph.parameters, &network.graph.buffers);
     init::initialise(&mut store, 0);
     let slot = weights::Slot::Set(ParameterSet::Current);

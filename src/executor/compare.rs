@@ -18,13 +18,13 @@
 
 use super::{CpuExecutor, CudaExecutor, StepScalars};
 use crate::error::{Error, Result};
-use crate::graph::ir::{ConvEpilogue, DType, DgradEpilogue, Graph, Node, Op, Place, ValueId};
-use crate::ops::cost;
+use crate::ir::{DType, Graph, Node, Place, ValueId};
+use crate::ops::{Quantities, operation};
 
 /// One node and what it wrote.
 #[derive(Clone, Debug)]
 pub struct NodeComparison {
-    /// As [`cost::name`] and [`cost::sizes`] say it, sizes as they lie in memory.
+    /// What the op calls it, and its sizes as they lie in memory.
     pub name: String,
     pub sizes: String,
     /// The parameter it reads or differentiates, else its first output.
@@ -64,7 +64,7 @@ pub fn round_to_bf16(v: f32) -> f32 {
 
 /// The values a node writes: its outputs, and the running statistics a batch norm moves.
 pub(super) fn written(node: &Node) -> Vec<ValueId> {
-    let moved = if node.op == Op::BatchNormFinish { &node.inputs[3..5] } else { &[] };
+    let moved = operation(&node.op).moved().iter().map(|&index| &node.inputs[index]);
     node.outputs.iter().chain(moved).copied().collect()
 }
 
@@ -125,8 +125,8 @@ impl Pair<'_> {
         let stored = |v: &&ValueId| matches!(self.logical.value(**v).place, Place::Parameter(_) | Place::Gradient(_));
         let named = node.inputs.iter().chain(&node.outputs).find(stored).unwrap_or(&node.outputs[0]);
         Ok(NodeComparison {
-            name: cost::name(node),
-            sizes: cost::sizes(self.physical, &self.physical.nodes[index]),
+            name: operation(&node.op).name(),
+            sizes: operation(&node.op).sizes(self.physical, &self.physical.nodes[index]),
             of: self.logical.value(*named).name.clone(),
             differences,
         })
@@ -152,18 +152,10 @@ impl Pair<'_> {
     /// Sums that ride in a convolution are taken of what it stored, which on the GPU is rounded: the CPU's plain op takes
     /// them of the same numbers, so that nothing but their order is left to differ.
     fn sum_what_was_stored(&mut self, node: &Node, stored: &[f32]) {
-        let output = node.outputs[0];
-        let (op, inputs) = match node.op {
-            Op::Conv2d(_, ConvEpilogue::Statistics) => (Op::BatchNormStatistics, vec![output]),
-            Op::Conv2dDgrad(_, DgradEpilogue::Reduce { .. }) => {
-                let [.., y, moments] = node.inputs[..] else { return };
-                (Op::BatchNormReduce { relu: false }, vec![output, y, moments])
-            }
-            _ => return,
-        };
-        self.cpu.set_value(self.theirs, output, stored);
-        let sums = Node { op, inputs, outputs: vec![node.outputs[1]], segment: node.segment };
-        self.cpu.run_node(self.theirs, &sums, self.scalars);
+        if let Some(sums) = operation(&node.op).sums_of_stored(node) {
+            self.cpu.set_value(self.theirs, node.outputs[0], stored);
+            self.cpu.run_node(self.theirs, &sums, self.scalars);
+        }
     }
 
     /// Numbers of one row of a value's first dimension.
@@ -180,14 +172,12 @@ impl Pair<'_> {
         theirs: &[f32],
     ) -> Vec<Difference> {
         let (name, shape) = (&self.logical.value(value).name, self.logical.shape(value));
-        // A strided dgrad cuts its rows otherwise than the CPU, perhaps into as many partial sums: their totals must agree.
-        let cut_otherwise = matches!(&node.op, Op::Conv2dDgrad(conv, _) if conv.stride > 1) && position == 1;
+        let Quantities { names: parts, axis, totals: only_totals } = operation(&node.op).quantities(node, position);
         let width = self.width(value);
-        let (ours, theirs) = match cut_otherwise {
+        let (ours, theirs) = match only_totals {
             true => (totals(ours, width), totals(theirs, width)),
             false => (ours.to_vec(), theirs.to_vec()),
         };
-        let (parts, axis) = parts(node, position);
         let inner: usize = shape.iter().skip(axis + 1).product();
         let stored = self.physical.value(value).dtype == DType::Bf16;
         let order = order(self.logical, node);
@@ -197,25 +187,6 @@ impl Pair<'_> {
             difference(name, shape, stored, order, mine.map(|i| (i, ours[i], theirs[i])))
         };
         parts.iter().enumerate().map(part).collect()
-    }
-}
-
-/// The quantities that output `position` of a node holds, and the axis along which they lie: each is measured by itself, for
-/// one may be thousands of times another.
-fn parts(node: &Node, position: usize) -> (&'static [&'static str], usize) {
-    const STATISTICS: (&[&str], usize) = (&["mean", "squared deviations"], 1);
-    const SUMS: (&[&str], usize) = (&["sum", "sum with y"], 1);
-    let last = position + 1 == node.outputs.len();
-    match (&node.op, position) {
-        (Op::Conv2d(_, ConvEpilogue::Statistics), 1) | (Op::BatchNormStatistics, 0) => STATISTICS,
-        (Op::Conv2dDgrad(_, DgradEpilogue::Reduce { .. }), 1) => SUMS,
-        (Op::BatchNormReduce { .. }, _) if last => SUMS,
-        (Op::BatchNormFinish, 0) => (&["mean", "1/deviation"], 0),
-        (Op::BatchNormFinish, 1) => (&["scale", "shift"], 0),
-        (Op::BatchNormBackwardFinish, 0) => (&["a", "b", "c"], 0),
-        (Op::GroupNormRelu { .. }, 1) => (&["mean", "1/deviation"], 2),
-        (Op::BoxLoss { .. }, 3) => (&["quality focal", "GIoU", "distribution focal"], 0),
-        _ => (&[""], 0),
     }
 }
 
@@ -235,29 +206,13 @@ fn totals(numbers: &[f32], width: usize) -> Vec<f32> {
     (0..width).map(column).collect()
 }
 
-/// What sums in another order may differ by.
+/// What sums in another order may differ by; a group norm's are longer than [`crate::ops::Operation::longest_sum`] says by the channels of
+/// a group.
 fn order(graph: &Graph, node: &Node) -> f64 {
-    let terms = longest_sum(graph, node) as f64;
-    let cut = if matches!(node.op, Op::Conv2dWgrad(_)) { terms / 16.0 } else { 0.0 };
+    let operation = operation(&node.op);
+    let terms = operation.longest_sum(graph, node) as f64;
+    let cut = if operation.is_summed_by_matrix_units() { terms / 16.0 } else { 0.0 };
     (4.0 * terms.sqrt() + cut + 16.0) / f64::from(1 << 24)
-}
-
-/// At least as many terms as a sum of the node has; a group norm's are longer by the channels of a group.
-fn longest_sum(graph: &Graph, node: &Node) -> usize {
-    let terms = |&value: &ValueId| {
-        let (len, shape) = (graph.value(value).len(), graph.shape(value));
-        let channels = shape[shape.len() - 1];
-        match node.op {
-            Op::ClassLoss { .. }
-            | Op::MultiLabelLoss { .. }
-            | Op::ValueLoss { .. }
-            | Op::BoxLoss { .. }
-            | Op::ConcatLevelsBackward => len,
-            // Over rows, or over channels and taps.
-            _ => (len / channels).max(channels),
-        }
-    };
-    node.inputs.iter().map(terms).max().unwrap_or(0)
 }
 
 /// Measures `(index, ours, the CPU's)` of one quantity; `stored` says that ours is rounded to bf16, `order` what may be off besides.

@@ -1,14 +1,19 @@
-//! The CPU executor: runs a plan's list node by node. The only place that turns a plan's offsets into slices.
+//! The CPU executor: runs a plan's list node by node.
 
-use super::store::{PackedForm, ParameterSet, Rule, Store, Update};
+mod inspect;
+mod memory;
+
+use super::store::{ParameterSet, Rule, Store, Update};
 use super::{Ceilings, NodeTime, StepScalars};
 use crate::device::cpu::{Cpu, Isa, memory::Aligned};
 use crate::graph::fuse::{Fusion, fuse};
-use crate::graph::ir::{Graph, Node, Op, ParameterId, Place, Segment, ValueId};
 use crate::graph::plan::{Plan, plan};
-use crate::ops::conv2d::{self, cpu as conv};
-use crate::ops::group_norm;
+use crate::ir::{Graph, Node, ParameterId, Place, Segment, ValueId};
+use crate::ops;
+use crate::ops::conv2d::{PackedForm, Packing};
+use crate::ops::cpu::{CpuNode, Weights};
 use crate::ops::optimizer::cpu as optimizer;
+use memory::{Blocks, Memory};
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -16,17 +21,56 @@ pub struct CpuExecutor {
     cpu: Cpu,
     pub store: Store,
     arena: Aligned,
-    workspace: Aligned,
+    /// Scratch that one node after the other uses.
+    scratch: Aligned,
     plans: Vec<Prepared>,
+    packed: PackedWeights,
 }
 
 struct Prepared {
     graph: Graph,
     plan: Plan,
-    /// The plan trains: weights change every step, so each is packed where it is used, into the workspace. A plan that
+    /// In a plan that trains weights change every step, so each is packed where it is used, into the scratch. A plan that
     /// only answers keeps them packed.
-    trains: bool,
+    weights: Weights,
     batch: HashMap<ValueId, Aligned>,
+}
+
+impl Prepared {
+    fn node<'a>(&'a self, cpu: &'a Cpu, node: &'a Node) -> CpuNode<'a> {
+        CpuNode { cpu, graph: &self.graph, node, weights: self.weights }
+    }
+}
+
+/// The derived forms of weights, each with the Store's version that it was made from.
+#[derive(Default)]
+struct PackedWeights(HashMap<(ParameterId, PackedForm, ParameterSet), (u64, Aligned)>);
+
+impl PackedWeights {
+    /// Packs the weight of parameter `id` unless that was done since it last changed.
+    fn refresh(&mut self, cpu: &Cpu, store: &Store, id: ParameterId, packing: &Packing, set: ParameterSet) {
+        let place = self.0.entry((id, packing.form, set));
+        let (version, packed) = place.or_insert_with(|| (u64::MAX, Aligned::zeroed(packing.len(cpu) * 4)));
+        if *version != store.version() {
+            let (values, _) = store.set(set);
+            packing.pack(cpu, &values.f32()[store.range(id)], packed.f32_mut());
+            *version = store.version();
+        }
+    }
+
+    /// The packed weight made by the last [`PackedWeights::refresh`].
+    fn get(&self, id: ParameterId, packing: &Packing, set: ParameterSet) -> &[f32] {
+        self.0[&(id, packing.form, set)].1.f32()
+    }
+}
+
+/// The parameter that a node reads in packed form, and how it is packed.
+fn packing(graph: &Graph, node: &Node) -> Option<(ParameterId, Packing)> {
+    let packing = ops::operation(&node.op).packing(graph, node)?;
+    match graph.value(node.inputs[Packing::WEIGHT]).place {
+        Place::Parameter(id) => Some((id, packing)),
+        _ => unreachable!("a convolution's weight is a parameter"),
+    }
 }
 
 impl CpuExecutor {
@@ -35,24 +79,27 @@ impl CpuExecutor {
     }
 
     pub fn new(cpu: Cpu, store: Store) -> CpuExecutor {
-        let (arena, workspace) = (Aligned::zeroed(0), Aligned::zeroed(0));
-        CpuExecutor { cpu, store, arena, workspace, plans: Vec::new() }
+        let (arena, scratch) = (Aligned::zeroed(0), Aligned::zeroed(0));
+        CpuExecutor { cpu, store, arena, scratch, plans: Vec::new(), packed: PackedWeights::default() }
     }
 
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> usize {
         fuse(&mut graph, fusion);
         let plan = plan(&graph);
         let trains = graph.nodes.iter().any(|node| node.segment != Segment::Forward);
-        let scratch = |node: &Node| workspace_len(&self.cpu, &graph, node, trains);
-        let workspace = graph.nodes.iter().map(|node| scratch(node) * 4).max().unwrap_or(0);
-        if plan.arena_bytes > self.arena.bytes() {
-            self.arena = Aligned::zeroed(plan.arena_bytes);
-        }
-        if workspace > self.workspace.bytes() {
-            self.workspace = Aligned::zeroed(workspace);
-        }
+        let weights = if trains { Weights::Plain } else { Weights::Packed };
         let batch = graph.batch.iter().map(|&v| (v, Aligned::zeroed(graph.value(v).bytes()))).collect();
-        self.plans.push(Prepared { graph, plan, trains, batch });
+        let prepared = Prepared { graph, plan, weights, batch };
+        let nodes = prepared.graph.nodes.iter();
+        let scratch = nodes.map(|node| 4 * memory::scratch_len(&prepared.node(&self.cpu, node))).max().unwrap_or(0);
+        let arena_bytes = prepared.plan.arena_bytes;
+        if arena_bytes > self.arena.bytes() {
+            self.arena = Aligned::zeroed(arena_bytes);
+        }
+        if scratch > self.scratch.bytes() {
+            self.scratch = Aligned::zeroed(scratch);
+        }
+        self.plans.push(prepared);
         self.plans.len() - 1
     }
 
@@ -77,11 +124,18 @@ impl CpuExecutor {
 
     pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) {
         self.refresh_packed(plan, segment, set);
-        let memory = memory(&mut self.store, &mut self.arena, &mut self.workspace, &self.plans[plan], set);
-        let prepared = &self.plans[plan];
-        for index in prepared.plan.nodes(segment) {
-            run_node(&self.cpu, &memory, &prepared.graph, &prepared.graph.nodes[index], scalars);
+        let nodes = self.plans[plan].plan.nodes(segment);
+        let (prepared, mut memory) = self.memory(plan, set);
+        for node in &prepared.graph.nodes[nodes] {
+            memory.run(node, scalars);
         }
+    }
+
+    /// A plan, and the memory that its nodes work in.
+    fn memory(&mut self, plan: usize, set: ParameterSet) -> (&Prepared, Memory<'_>) {
+        let CpuExecutor { cpu, store, arena, scratch, plans, packed } = self;
+        let prepared = &plans[plan];
+        (prepared, Memory::new(cpu, prepared, packed, set, Blocks { store, arena, scratch }))
     }
 
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Vec<NodeTime> {
@@ -89,12 +143,10 @@ impl CpuExecutor {
         for repeat in 0..=repeats {
             for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
                 self.refresh_packed(plan, segment, ParameterSet::Current);
-                let prepared = &self.plans[plan];
-                let set = ParameterSet::Current;
-                let memory = memory(&mut self.store, &mut self.arena, &mut self.workspace, prepared, set);
+                let (prepared, mut memory) = self.memory(plan, ParameterSet::Current);
                 for index in prepared.plan.nodes(segment) {
                     let start = Instant::now();
-                    run_node(&self.cpu, &memory, &prepared.graph, &prepared.graph.nodes[index], scalars);
+                    memory.run(&prepared.graph.nodes[index], scalars);
                     if repeat > 0 {
                         times[index].milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
                     }
@@ -121,15 +173,13 @@ impl CpuExecutor {
     /// Rebuilds the packed weights the segment's convolutions read, where an update made them stale.
     fn refresh_packed(&mut self, plan: usize, segment: Segment, set: ParameterSet) {
         let prepared = &self.plans[plan];
-        if prepared.trains {
+        if prepared.weights == Weights::Plain {
             return;
         }
-        for index in prepared.plan.nodes(segment) {
-            let node = &prepared.graph.nodes[index];
-            let Some((id, form)) = packed_weight(&prepared.graph, node) else { continue };
-            let (cpu, problem) = (&self.cpu, conv2d::problem(&prepared.graph, node));
-            let len = packed_len(cpu, form, &problem);
-            self.store.refresh_packed(id, form, set, len, |weight, packed| pack(cpu, form, &problem, weight, packed));
+        for node in &prepared.graph.nodes[prepared.plan.nodes(segment)] {
+            if let Some((id, packing)) = packing(&prepared.graph, node) {
+                self.packed.refresh(&self.cpu, &self.store, id, &packing, set);
+            }
         }
     }
 
@@ -158,157 +208,3 @@ impl CpuExecutor {
         norm
     }
 }
-
-/// The weight a node reads in packed form.
-fn packed_weight(graph: &Graph, node: &Node) -> Option<(ParameterId, PackedForm)> {
-    let form = match node.op {
-        Op::Conv2d(..) => PackedForm::Fprop,
-        Op::Conv2dDgrad(..) => PackedForm::Dgrad,
-        _ => return None,
-    };
-    let form = form(conv::Algorithm::of(&conv2d::problem(graph, node)));
-    match graph.value(node.inputs[1]).place {
-        Place::Parameter(id) => Some((id, form)),
-        _ => unreachable!("a convolution's weight is a parameter"),
-    }
-}
-
-fn packed_len(cpu: &Cpu, form: PackedForm, problem: &conv2d::Problem) -> usize {
-    match form {
-        PackedForm::Fprop(_) => conv::packed_fprop_len(cpu.isa(), problem),
-        PackedForm::Dgrad(_) => conv::packed_dgrad_len(cpu.isa(), problem),
-    }
-}
-
-fn pack(cpu: &Cpu, form: PackedForm, problem: &conv2d::Problem, weight: &[f32], packed: &mut [f32]) {
-    match form {
-        PackedForm::Fprop(_) => conv::pack_fprop(cpu, problem, weight, packed),
-        PackedForm::Dgrad(_) => conv::pack_dgrad(cpu, problem, weight, packed),
-    }
-}
-
-/// Scratch a node needs while it runs, in f32.
-fn workspace_len(cpu: &Cpu, graph: &Graph, node: &Node, trains: bool) -> usize {
-    match node.op {
-        Op::Conv2d(..) => conv::fprop_workspace(cpu, &conv2d::problem(graph, node), trains),
-        Op::Conv2dDgrad(..) => conv::dgrad_workspace(cpu, &conv2d::problem(graph, node), trains),
-        Op::Conv2dWgrad(..) => conv::wgrad_workspace(cpu, &conv2d::problem(graph, node)),
-        Op::ChannelSum => {
-            let dy = graph.value(node.inputs[0]);
-            conv::bias_workspace(dy.len(), dy.shape[dy.shape.len() - 1])
-        }
-        Op::BoxLoss { ref levels, .. } => 3 * levels.iter().map(|l| l.h * l.w).sum::<usize>(),
-        Op::GroupNormRelu { groups } => {
-            let shape = dispatch::group_norm_shape(graph.shape(node.inputs[0]), groups);
-            group_norm::cpu::forward_workspace(&shape)
-        }
-        Op::GroupNormReluBackward { groups } => {
-            let shape = dispatch::group_norm_shape(graph.shape(node.inputs[0]), groups);
-            group_norm::cpu::backward_workspace(&shape)
-        }
-        _ => 0,
-    }
-}
-
-/// Where every value of one plan lies.
-struct Memory<'a> {
-    graph: &'a Graph,
-    plan: &'a Plan,
-    batch: &'a HashMap<ValueId, Aligned>,
-    arena: *mut u8,
-    workspace: *mut u8,
-    workspace_len: usize,
-    values: *mut u8,
-    running: *mut u8,
-    gradients: *mut u8,
-    store: &'a Store,
-    set: ParameterSet,
-    trains: bool,
-}
-
-fn memory<'a>(
-    store: &'a mut Store,
-    arena: &mut Aligned,
-    workspace: &mut Aligned,
-    prepared: &'a Prepared,
-    set: ParameterSet,
-) -> Memory<'a> {
-    let (values, running) = match set {
-        ParameterSet::Current => (store.values.as_mut_ptr(), store.running.as_mut_ptr()),
-        ParameterSet::Average => (store.average.as_mut_ptr(), store.running_average.as_mut_ptr()),
-    };
-    Memory {
-        graph: &prepared.graph,
-        plan: &prepared.plan,
-        batch: &prepared.batch,
-        arena: arena.as_mut_ptr(),
-        workspace: workspace.as_mut_ptr(),
-        workspace_len: workspace.bytes() / 4,
-        values,
-        running,
-        gradients: store.gradients.as_mut_ptr(),
-        store,
-        set,
-        trains: prepared.trains,
-    }
-}
-
-impl<'a> Memory<'a> {
-    fn address(&self, value: ValueId) -> *mut u8 {
-        let float = |base: *mut u8, start: usize| base.wrapping_add(start * 4);
-        match self.graph.value(value).place {
-            Place::Batch => self.batch[&value].as_ptr().cast_mut(),
-            Place::Parameter(id) => float(self.values, self.store.range(id).start),
-            Place::Gradient(id) => float(self.gradients, self.store.range(id).start),
-            Place::Buffer(id) => float(self.running, self.store.buffer_range(id).start),
-            Place::Arena => {
-                let offset = self.plan.offsets[value.0];
-                let offset = offset.unwrap_or_else(|| unreachable!("every value a node touches is placed"));
-                self.arena.wrapping_add(offset)
-            }
-        }
-    }
-
-    /// A value a node reads.
-    fn input<T: Element>(&self, value: ValueId) -> &'a [T] {
-        debug_assert_eq!(self.graph.value(value).dtype.bytes(), size_of::<T>());
-        // SAFETY: the plan gives every value its own bytes while it lives, the Store's vectors do not overlap, and a node's
-        // outputs are never its inputs; the block is as long as the value and aligned to 64.
-        unsafe { std::slice::from_raw_parts(self.address(value).cast(), self.graph.value(value).len()) }
-    }
-
-    /// A value a node writes.
-    fn output<T: Element>(&self, value: ValueId) -> &'a mut [T] {
-        debug_assert_eq!(self.graph.value(value).dtype.bytes(), size_of::<T>());
-        // SAFETY: as in `input`; each output of a node is asked for once.
-        unsafe { std::slice::from_raw_parts_mut(self.address(value).cast(), self.graph.value(value).len()) }
-    }
-
-    /// What a node needs while it runs.
-    fn workspace(&self, cpu: &Cpu, node: &Node) -> &'a mut [f32] {
-        let len = workspace_len(cpu, self.graph, node, self.trains);
-        assert!(len <= self.workspace_len, "prepare made room for the greediest node");
-        // SAFETY: one node runs at a time, and each asks once.
-        unsafe { std::slice::from_raw_parts_mut(self.workspace.cast(), len) }
-    }
-
-    /// A convolution's weight: a plan that trains reads each once a step.
-    fn weight(&self, node: &Node) -> conv::Weight<'a> {
-        if self.trains {
-            return conv::Weight::Plain(self.input(node.inputs[1]));
-        }
-        let (id, form) =
-            packed_weight(self.graph, node).unwrap_or_else(|| unreachable!("only convolutions have packed weights"));
-        conv::Weight::Packed(self.store.packed(id, form, self.set))
-    }
-}
-
-/// What a value may be made of.
-trait Element {}
-impl Element for f32 {}
-impl Element for i32 {}
-impl Element for u8 {}
-
-mod dispatch;
-mod inspect;
-use dispatch::run_node;

@@ -1,7 +1,6 @@
 //! The CUDA executor: the same list of nodes, turned into kernel launches when a plan is made, recorded as one graph per
 //! segment and replayed. Between steps only small blocks move: the batch, the step's scalars, and the losses back.
 
-mod cudnn;
 mod inspect;
 mod layout;
 mod lower;
@@ -15,7 +14,8 @@ use super::{Ceilings, NodeTime, StepScalars};
 use crate::device::cuda::{self, Cuda, Gauge, Precision, Staging, Work};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
-use crate::graph::ir::{Graph, Segment, ValueId};
+use crate::ir::{Graph, Segment, ValueId};
+use crate::ops::conv2d::cuda::gradient_bytes;
 use crate::ops::optimizer::cuda as optimizer;
 use layout::Layout;
 use memory::{Block, DeviceStore, MAX_TASKS, ScalarsAt};
@@ -104,7 +104,7 @@ impl CudaExecutor {
         let bytes = layout.batch_bytes.max(64);
         let batches = [self.cuda.staging(bytes)?, self.cuda.staging(bytes)?];
         self.tuning.complete(&mut self.cuda, &mut self.memory, &layout, batches[0].memory)?;
-        let workspace_bytes = lower::workspace_bytes(&layout, &self.tuning, precision);
+        let workspace_bytes = lower::workspace_bytes(&layout, &self.memory, &self.tuning, precision);
         self.memory.reserve(&mut self.cuda, Block::Workspace, workspace_bytes)?;
         let work = [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward].map(|segment| {
             let nodes = layout.plan.nodes(segment);
@@ -217,10 +217,11 @@ impl CudaExecutor {
         let mut work = Vec::new();
         let mut bytes = 0;
         for (index, node) in layout.physical.nodes.iter().enumerate() {
-            let asked = cudnn::question(layout, precision, node).filter(|_| on_gpu);
+            let tunable = layout.tunable(node).filter(|_| on_gpu);
+            let asked = tunable.and_then(|tunable| tunable.question(precision));
             let needed = match asked {
                 Some((direction, sizes)) => {
-                    cuda.cudnn_workspace(direction, &sizes)?.map(|own| own + cudnn::gradient_bytes(&sizes))
+                    cuda.cudnn_workspace(direction, &sizes)?.map(|own| own + gradient_bytes(&sizes))
                 }
                 None => None,
             };

@@ -6,6 +6,7 @@ mod cuda;
 pub mod store;
 
 pub use crate::device::cuda::{Clocks, Gauge};
+pub use crate::ir::StepScalars;
 pub use cpu::CpuExecutor;
 pub use cuda::{CudaExecutor, Tiles};
 pub use store::{ParameterSet, Store};
@@ -14,9 +15,9 @@ use crate::device::cpu::{Cpu, Isa};
 use crate::device::cuda::{Cuda, Driver, Host, Precision};
 use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
-use crate::graph::ir::{Buffer, Graph, Node, Parameter, Segment, ValueId};
-use crate::ops::cost::{self, Cost};
-use crate::ops::optimizer;
+use crate::ir::{Buffer, Graph, Node, Parameter, Segment, ValueId};
+use crate::ops::cost::Cost;
+use crate::ops::{operation, optimizer};
 use std::fmt;
 use std::path::PathBuf;
 use store::Rule;
@@ -93,26 +94,6 @@ impl DeviceChoice {
     }
 }
 
-/// What changes between steps, read by the ops and the update: data, never baked into a plan.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct StepScalars {
-    /// Per task: weight at the seam; exactly 0 for a task without labels in this step.
-    pub task_weights: Vec<f32>,
-    /// Per task: what its summed loss is divided by; 0 gives loss 0.
-    pub denominators: Vec<f32>,
-    /// Position in dropout's random stream.
-    pub dropout_counter: u64,
-    /// Batches whose gradients one update takes together; 0 is as 1.
-    pub micro_batches: usize,
-}
-
-impl StepScalars {
-    /// What one of the step's micro-batches is of it.
-    fn share(&self) -> f32 {
-        1.0 / self.micro_batches.max(1) as f32
-    }
-}
-
 /// A plan made ready on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlanId(usize);
@@ -120,7 +101,7 @@ pub struct PlanId(usize);
 /// One node of a plan and how long it took.
 #[derive(Clone, Debug)]
 pub struct NodeTime {
-    /// As [`cost::name`] and [`cost::sizes`] say it, sizes as they lie in memory.
+    /// What the op calls it, and its sizes as they lie in memory.
     pub name: String,
     pub sizes: String,
     pub cost: Cost,
@@ -132,9 +113,9 @@ pub struct NodeTime {
 impl NodeTime {
     fn list(graph: &Graph) -> Vec<NodeTime> {
         let time = |node: &Node| NodeTime {
-            name: cost::name(node),
-            sizes: cost::sizes(graph, node),
-            cost: cost::cost(graph, node),
+            name: operation(&node.op).name(),
+            sizes: operation(&node.op).sizes(graph, node),
+            cost: operation(&node.op).cost(graph, node),
             milliseconds: Vec::new(),
             plain_by_library: Vec::new(),
         };

@@ -1,11 +1,9 @@
-//! What outlives a step: parameters, their gradients, optimizer state, moving averages, running statistics, and the forms
-//! derived from them. Flat buffers, so that the update is one pass.
+//! What outlives a step: parameters, their gradients, optimizer state, moving averages, running statistics. Flat
+//! buffers, so that the update is one pass.
 
 use crate::device::cpu::memory::Aligned;
-use crate::graph::ir::{Buffer, BufferId, Group, Parameter, ParameterId};
-use crate::ops::conv2d::cpu::Algorithm;
+use crate::ir::{Buffer, BufferId, Group, Parameter, ParameterId};
 use crate::ops::optimizer::cpu::{AdamW, GroupScalars, ParameterRange, Sgd};
-use std::collections::HashMap;
 use std::ops::Range;
 
 /// Which copy of the parameters and running statistics a run reads.
@@ -15,13 +13,6 @@ pub enum ParameterSet {
     Current,
     /// The exponential moving average: what evaluation and prediction use.
     Average,
-}
-
-/// Which derived form of a convolution's weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PackedForm {
-    Fprop(Algorithm),
-    Dgrad(Algorithm),
 }
 
 /// The rule of the update.
@@ -35,7 +26,7 @@ pub enum Rule {
 #[derive(Clone, Debug)]
 pub struct Update {
     pub rule: Rule,
-    /// By [`crate::graph::ir::Group::index`].
+    /// By [`crate::ir::Group::index`].
     pub groups: Vec<GroupScalars>,
     /// Largest norm the gradient may have, if any.
     pub clip_norm: Option<f32>,
@@ -57,7 +48,6 @@ pub struct Store {
     pub running_average: Aligned,
     /// Counts changes of `values` or `average`; a derived form of an older version is rebuilt.
     version: u64,
-    packed: HashMap<(ParameterId, PackedForm, ParameterSet), (u64, Aligned)>,
 }
 
 impl Store {
@@ -78,7 +68,6 @@ impl Store {
             running: Aligned::zeroed(running * 4),
             running_average: Aligned::zeroed(running * 4),
             version: 0,
-            packed: HashMap::new(),
         }
     }
 
@@ -111,6 +100,11 @@ impl Store {
         self.version += 1;
     }
 
+    /// Tells one state of the parameters from another.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     pub fn set(&self, set: ParameterSet) -> (&Aligned, &Aligned) {
         match set {
             ParameterSet::Current => (&self.values, &self.running),
@@ -123,32 +117,6 @@ impl Store {
         self.average.f32_mut().copy_from_slice(self.values.f32());
         self.running_average.f32_mut().copy_from_slice(self.running.f32());
         self.touch();
-    }
-
-    /// Rebuilds the packed form of a weight if it is stale: `pack(weight, packed)`.
-    pub fn refresh_packed(
-        &mut self,
-        id: ParameterId,
-        form: PackedForm,
-        set: ParameterSet,
-        len: usize,
-        pack: impl FnOnce(&[f32], &mut [f32]),
-    ) {
-        let weights = match set {
-            ParameterSet::Current => &self.values,
-            ParameterSet::Average => &self.average,
-        };
-        let (version, packed) =
-            self.packed.entry((id, form, set)).or_insert_with(|| (u64::MAX, Aligned::zeroed(len * 4)));
-        if *version != self.version {
-            pack(&weights.f32()[self.ranges[id.0].clone()], packed.f32_mut());
-            *version = self.version;
-        }
-    }
-
-    /// The packed form made by the last [`Store::refresh_packed`].
-    pub fn packed(&self, id: ParameterId, form: PackedForm, set: ParameterSet) -> &[f32] {
-        self.packed[&(id, form, set)].1.f32()
     }
 }
 

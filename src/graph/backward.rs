@@ -1,6 +1,6 @@
 //! Writes the backward pass down: each head down to the shared features, the seam, then the trunk once.
 
-use super::ir::{Gradients, Graph, Op, Segment, TermForm, ValueId};
+use crate::ir::{Gradients, Graph, Segment, TermForm, ValueId};
 use crate::ops;
 use std::ops::Range;
 
@@ -35,7 +35,7 @@ pub fn append_backward(graph: &mut Graph, trunk: Range<usize>, features: &[Value
     }
     for index in trunk.rev() {
         let node = graph.nodes[index].clone();
-        ops::backward(graph, &node, &mut gradients);
+        ops::operation(&node.op).backward(graph, &node, &mut gradients);
     }
 }
 
@@ -48,13 +48,10 @@ fn head_backward(
 ) {
     for &index in head.nodes.iter().rev() {
         let node = graph.nodes[index].clone();
-        match node.op {
-            Op::GlobalPool => {
-                if let Some(gradient) = gradients.get(node.outputs[0]) {
-                    terms.push((node.inputs[0], head.task, TermForm::Pooled, gradient));
-                }
-            }
-            _ => ops::backward(graph, &node, &mut gradients),
+        let operation = ops::operation(&node.op);
+        match (operation.seam_form(), gradients.get(node.outputs[0])) {
+            (Some(form), Some(gradient)) => terms.push((node.inputs[0], head.task, form, gradient)),
+            _ => operation.backward(graph, &node, &mut gradients),
         }
     }
     for &feature in features {

@@ -1,7 +1,10 @@
 //! A short closed list of rewrites. Each replaces a node by the epilogue of the convolution before it; the fused list
 //! computes the same numbers to rounding, which a test holds.
 
-use super::ir::{ConvEpilogue, DgradEpilogue, Graph, Node, Op, ValueId};
+use crate::ir::{
+    BatchNormApply, BatchNormReduce, Conv2dDgrad, Conv2dFprop, ConvEpilogue, DgradEpilogue, Graph, Node, Op, ValueId,
+};
+use crate::ops;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fusion {
@@ -11,15 +14,15 @@ pub enum Fusion {
 
 /// Applies every rewrite wherever it fits.
 pub fn fuse(graph: &mut Graph, fusion: Fusion) {
-    if fusion == Fusion::Off {
-        return;
+    if fusion == Fusion::On {
+        fuse_statistics(graph);
+        fuse_affine(graph);
+        drop_unread_argmax(graph);
+        fuse_gradient_sum(graph);
+        fuse_gradient_reduction(graph);
+        graph.nodes.retain(|node| !node.outputs.is_empty());
     }
-    fuse_statistics(graph);
-    fuse_affine(graph);
-    drop_unread_argmax(graph);
-    fuse_gradient_sum(graph);
-    fuse_gradient_reduction(graph);
-    graph.nodes.retain(|node| !node.outputs.is_empty());
+    debug_assert!(ops::check_nodes(graph).is_ok(), "{:?}", ops::check_nodes(graph));
 }
 
 /// Statistics of a convolution's raw output are gathered as it is written.
@@ -32,8 +35,8 @@ fn fuse_statistics(graph: &mut Graph) {
         let Some(producer) = plain_convolution(graph, y) else {
             continue;
         };
-        if let Op::Conv2d(_, epilogue) = &mut graph.nodes[producer].op {
-            *epilogue = ConvEpilogue::Statistics;
+        if let Op::Conv2d(fprop) = &mut graph.nodes[producer].op {
+            fprop.epilogue = ConvEpilogue::Statistics;
         }
         graph.nodes[producer].outputs.push(partials);
         remove(graph, i);
@@ -43,7 +46,7 @@ fn fuse_statistics(graph: &mut Graph) {
 /// In evaluation scale, shift, residual and ReLU are applied as the convolution's output is written.
 fn fuse_affine(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
-        let Op::BatchNormApply { residual, relu } = graph.nodes[i].op else {
+        let Op::BatchNormApply(BatchNormApply { residual, relu }) = graph.nodes[i].op else {
             continue;
         };
         let y = graph.nodes[i].inputs[0];
@@ -53,13 +56,14 @@ fn fuse_affine(graph: &mut Graph) {
         if readers(graph, y) != 1 {
             continue;
         }
-        let Op::Conv2d(conv, _) = graph.nodes[producer].op else {
+        let Op::Conv2d(Conv2dFprop { conv, .. }) = graph.nodes[producer].op else {
             continue;
         };
         // The fused node stands where the apply stood: by then affine and residual are there.
         let mut inputs = graph.nodes[producer].inputs.clone();
         inputs.extend_from_slice(&graph.nodes[i].inputs[1..]);
-        graph.nodes[i].op = Op::Conv2d(conv, ConvEpilogue::Affine { residual, relu });
+        let epilogue = ConvEpilogue::Affine { residual, relu };
+        graph.nodes[i].op = Op::Conv2d(Conv2dFprop { conv, epilogue });
         graph.nodes[i].inputs = inputs;
         remove(graph, producer);
     }
@@ -85,7 +89,8 @@ fn fuse_gradient_sum(graph: &mut Graph) {
             let Some(p) = producer(graph, candidate) else {
                 continue;
             };
-            let Op::Conv2dDgrad(conv, DgradEpilogue::Plain { addend: false }) = graph.nodes[p].op else {
+            let plain = DgradEpilogue::Plain { addend: false };
+            let Some(Conv2dDgrad { conv, .. }) = dgrad(graph, p).filter(|d| d.epilogue == plain) else {
                 continue;
             };
             if readers(graph, candidate) != 1 {
@@ -93,7 +98,8 @@ fn fuse_gradient_sum(graph: &mut Graph) {
             }
             let mut inputs = graph.nodes[p].inputs.clone();
             inputs.push(addend);
-            graph.nodes[i].op = Op::Conv2dDgrad(conv, DgradEpilogue::Plain { addend: true });
+            let epilogue = DgradEpilogue::Plain { addend: true };
+            graph.nodes[i].op = Op::Conv2dDgrad(Conv2dDgrad { conv, epilogue });
             graph.nodes[i].inputs = inputs;
             remove(graph, p);
             break;
@@ -104,12 +110,12 @@ fn fuse_gradient_sum(graph: &mut Graph) {
 /// The ReLU mask and the two batch-norm sums ride in the gradient convolution that completes the gradient.
 fn fuse_gradient_reduction(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
-        let Op::BatchNormReduce { relu: true } = graph.nodes[i].op else {
+        let Op::BatchNormReduce(BatchNormReduce { relu: true }) = graph.nodes[i].op else {
             continue;
         };
         let g = graph.nodes[i].inputs[0];
         let Some(p) = producer(graph, g) else { continue };
-        let Op::Conv2dDgrad(conv, DgradEpilogue::Plain { addend }) = graph.nodes[p].op else {
+        let Some(Conv2dDgrad { conv, epilogue: DgradEpilogue::Plain { addend } }) = dgrad(graph, p) else {
             continue;
         };
         if readers(graph, g) != 1 {
@@ -117,7 +123,8 @@ fn fuse_gradient_reduction(graph: &mut Graph) {
         }
         let mut inputs = graph.nodes[p].inputs.clone();
         inputs.extend_from_slice(&graph.nodes[i].inputs[1..]);
-        graph.nodes[i].op = Op::Conv2dDgrad(conv, DgradEpilogue::Reduce { addend, relu: true });
+        let epilogue = DgradEpilogue::Reduce { addend, relu: true };
+        graph.nodes[i].op = Op::Conv2dDgrad(Conv2dDgrad { conv, epilogue });
         graph.nodes[i].inputs = inputs;
         remove(graph, p);
     }
@@ -125,7 +132,14 @@ fn fuse_gradient_reduction(graph: &mut Graph) {
 
 fn plain_convolution(graph: &Graph, y: ValueId) -> Option<usize> {
     let p = producer(graph, y)?;
-    matches!(graph.nodes[p].op, Op::Conv2d(_, ConvEpilogue::Plain)).then_some(p)
+    matches!(graph.nodes[p].op, Op::Conv2d(Conv2dFprop { epilogue: ConvEpilogue::Plain, .. })).then_some(p)
+}
+
+fn dgrad(graph: &Graph, index: usize) -> Option<Conv2dDgrad> {
+    match graph.nodes[index].op {
+        Op::Conv2dDgrad(dgrad) => Some(dgrad),
+        _ => None,
+    }
 }
 
 fn producer(graph: &Graph, value: ValueId) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! Orders a graph's nodes and places their values in one arena: two values share bytes only if their lives do not overlap.
 
-use super::ir::{Graph, Place, Segment, ValueId};
+use crate::ir::{Graph, Place, Segment, ValueId};
 
 /// Bytes every buffer starts on a multiple of: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
@@ -100,7 +100,7 @@ fn place(lives: &[Life], offsets: &mut [Option<usize>]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::ir::{DType, Mode, Op};
+    use crate::ir::{DType, Mode, Op};
 
     #[test]
     fn values_alive_together_never_overlap_and_dead_ones_are_reused() {

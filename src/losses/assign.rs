@@ -2,7 +2,7 @@
 //! the loader's threads run it, image by image.
 
 use crate::boxes::Xyxy;
-use crate::graph::ir::Level;
+use crate::ir::Level;
 use crate::task::{LabelledBox, PartialRegion};
 
 pub const BACKGROUND: i32 = -1;

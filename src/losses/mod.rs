@@ -6,7 +6,7 @@ pub mod assign;
 use crate::error::Result;
 use crate::executor::{Executor, PlanId};
 use crate::graph::backward::{self, append_backward};
-use crate::graph::ir::{DType, Level, Mode, ValueId};
+use crate::ir::{DType, Level, Mode, ValueId};
 use crate::model::{Architecture, Freeze, HeadValues, Network, Standardisation};
 use crate::ops::{box_loss, class_loss, multi_label_loss, value_loss};
 use crate::task::{Label, MixedClass, Task, TaskKind};

@@ -2,7 +2,7 @@
 //! backward pass, fusion, the plan) is the graph's business.
 
 use crate::error::Result;
-use crate::graph::ir::{Conv2d, Graph, Group, Init, Mode, Parameter, ValueId};
+use crate::ir::{Conv2d, Graph, Group, Init, Mode, Parameter, ValueId};
 use crate::ops::{
     batch_norm::{self, Activation, BatchNorm, Statistics},
     conv2d, group_norm, linear,

@@ -4,7 +4,7 @@
 
 use super::builder::{Builder, ConvStart};
 use crate::error::Result;
-use crate::graph::ir::{Conv2d, Init, Level, ValueId};
+use crate::ir::{Conv2d, Init, Level, ValueId};
 use crate::ops::upsample;
 
 const START: ConvStart = ConvStart { weight: Init::KaimingFanOut, bias: 0.0 };

@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use crate::error::{Error, Result};
-use crate::graph::ir::{Group, Mode};
+use crate::ir::{Group, Mode};
 use crate::ops::batch_norm::Statistics;
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 //! whatever heads it carries.
 
 use crate::executor::Store;
-use crate::graph::ir::{BufferId, Init, Parameter, ParameterId};
+use crate::ir::{BufferId, Init, Parameter, ParameterId};
 
 /// FNV-1a, 64 bits: names to stream keys.
 pub fn hash_name(name: &str) -> u64 {
@@ -70,7 +70,7 @@ fn normal(key: u64, deviation: f32, out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::ir::Group;
+    use crate::ir::Group;
 
     #[test]
     fn normal_weights_have_the_asked_deviation_and_differ_by_name_and_seed() {

@@ -6,7 +6,7 @@ use super::{Architecture, Backbone, HeadValues, Network};
 use crate::error::{Error, Result};
 use crate::executor::{DeviceChoice, Executor, NodeTime, ParameterSet, PlanId, StepScalars, Store};
 use crate::graph::fuse::Fusion;
-use crate::graph::ir::{Level, Mode, Segment, ValueId};
+use crate::ir::{Level, Mode, Segment, ValueId};
 use crate::task::{Task, TaskKind};
 use candle_core::Tensor;
 use std::collections::HashMap;

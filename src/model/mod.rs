@@ -20,7 +20,7 @@ pub use prediction::Prediction;
 pub use resnet::Backbone;
 
 use crate::error::{Error, Result};
-use crate::graph::ir::{DType, Graph, Group, Level, Mode, ValueId};
+use crate::ir::{DType, Graph, Group, Level, Mode, ValueId};
 use crate::ops::preprocess;
 use crate::task::{Task, TaskKind};
 use builder::Builder;

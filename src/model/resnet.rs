@@ -5,7 +5,7 @@
 use super::builder::Builder;
 use super::freeze::{Freeze, Stage};
 use crate::error::{Error, Result};
-use crate::graph::ir::{Conv2d, ValueId};
+use crate::ir::{Conv2d, ValueId};
 use crate::ops::{batch_norm::Activation, pool};
 use serde::{Deserialize, Serialize};
 

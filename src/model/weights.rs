@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::executor::{ParameterSet, Store};
-use crate::graph::ir::{BufferId, ParameterId};
+use crate::ir::{BufferId, ParameterId};
 use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, HashMap};

@@ -1,5 +1,7 @@
-//! One folder per op: its contract (`mod.rs`: attributes, checks, shapes, how it is added to a graph and what its plain,
-//! unfused backward is), its kernels (`cpu.rs`, `cuda.rs`) and their tests. Ops know no layer names.
+//! One folder per op: its contract (`mod.rs`: checks, shapes, how it is added to a graph, its plain, unfused backward, what it
+//! costs), its kernels and how a node runs them (`cpu.rs`, `cuda.rs`), and their tests. Ops know no layer names.
+//!
+//! Everybody else asks [`operation`], whose match is the one list of ops: an op is one folder and one row.
 
 pub mod batch_norm;
 pub mod box_loss;
@@ -8,6 +10,8 @@ pub mod combine;
 pub mod concat;
 pub mod conv2d;
 pub mod cost;
+pub mod cpu;
+pub mod cuda;
 pub mod group_norm;
 pub mod linear;
 pub mod multi_label_loss;
@@ -22,31 +26,160 @@ pub mod upsample;
 pub mod value_loss;
 
 use crate::error::{Error, Result};
-use crate::graph::ir::{Gradients, Graph, Node, Op};
+use crate::ir::{Gradients, Graph, Node, Op, TermForm, ValueId};
+use cost::Cost;
+use cpu::CpuOp;
+use cuda::CudaOp;
 
-/// Appends the backward of `node`: reads the gradients of its outputs, accumulates those of its inputs. A node whose
-/// outputs have no gradient appends nothing.
-pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
-    match node.op {
-        Op::Conv2d(..) => conv2d::backward(graph, node, gradients),
-        Op::BatchNormApply { .. } => batch_norm::backward(graph, node, gradients),
-        Op::GroupNormRelu { .. } => group_norm::backward(graph, node, gradients),
-        Op::MaxPool => pool::max_pool_backward(graph, node, gradients),
-        Op::Dropout { .. } => pool::dropout_backward(graph, node, gradients),
-        Op::Linear => linear::backward(graph, node, gradients),
-        Op::UpsampleAdd => upsample::backward(graph, node, gradients),
-        Op::ConcatLevels => concat::backward(graph, node, gradients),
-        Op::ClassLoss { .. } | Op::MultiLabelLoss { .. } | Op::ValueLoss { .. } => {
-            // [loss, dlogits]: the loss made its gradient in the same pass.
-            gradients.accumulate(graph, node.inputs[0], node.outputs[1]);
-        }
-        Op::BoxLoss { .. } => {
-            gradients.accumulate(graph, node.inputs[0], node.outputs[1]);
-            gradients.accumulate(graph, node.inputs[1], node.outputs[2]);
-        }
-        // Statistics belong to the rule of BatchNormApply; the image has no gradient; a pooled head's gradient meets
-        // the others at the seam in pooled form; the rest are backward or evaluation nodes.
-        _ => {}
+/// What an op is. A method with a default is a property that few ops have; what decides what an op does has none, so an op
+/// that forgets it does not compile.
+pub trait Operation: CpuOp + CudaOp {
+    /// The kind of work, with what is fused into it: `conv2d dgrad 3×3/2 + sum + mask and sums`.
+    fn name(&self) -> String;
+
+    /// What the node costs at least.
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost;
+
+    /// Refuses inputs that the op cannot compute.
+    ///
+    /// # Errors
+    /// The op, what it expects and what it got.
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()>;
+
+    /// Appends the backward of `node`: reads the gradients of its outputs, accumulates those of its inputs. A node whose
+    /// outputs have no gradient appends nothing. [`no_gradient`] says that there is no rule.
+    fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients);
+
+    /// The sizes that tell one node of a kind from another.
+    fn sizes(&self, graph: &Graph, node: &Node) -> String {
+        cost::joined(graph.shape(node.outputs[0]))
+    }
+
+    /// The inputs that the node writes as well.
+    fn moved(&self) -> &'static [usize] {
+        &[]
+    }
+
+    /// For an op through which a head reads a shared feature: the form in which its gradient meets the other tasks' there,
+    /// in place of a backward.
+    fn seam_form(&self) -> Option<TermForm> {
+        None
+    }
+
+    /// What output `position` of the node holds, for whoever compares it with another device's.
+    fn quantities(&self, _node: &Node, _position: usize) -> Quantities {
+        Quantities::ONE
+    }
+
+    /// At least as many terms as a sum of the node has.
+    fn longest_sum(&self, graph: &Graph, node: &Node) -> usize {
+        let terms = |&value: &ValueId| {
+            let channels = graph.shape(value).last().copied().unwrap_or(1);
+            // Over rows, or over channels and taps.
+            (graph.value(value).len() / channels).max(channels)
+        };
+        node.inputs.iter().map(terms).max().unwrap_or(0)
+    }
+
+    /// Whether a GPU's matrix units add up the longest sum all by themselves, which cuts where it should round.
+    fn is_summed_by_matrix_units(&self) -> bool {
+        false
+    }
+
+    /// The plain node that computes the second output from the first as it was stored, where the op takes sums of what it
+    /// writes.
+    fn sums_of_stored(&self, _node: &Node) -> Option<Node> {
+        None
+    }
+}
+
+/// The row of an op.
+pub fn operation(op: &Op) -> &dyn Operation {
+    match op {
+        Op::Preprocess => &preprocess::Preprocess,
+        Op::Conv2d(op) => op,
+        Op::Conv2dDgrad(op) => op,
+        Op::Conv2dWgrad(op) => op,
+        Op::ChannelSum => &conv2d::ChannelSum,
+        Op::BatchNormStatistics => &batch_norm::BatchNormStatistics,
+        Op::BatchNormFinish => &batch_norm::BatchNormFinish,
+        Op::BatchNormFold => &batch_norm::BatchNormFold,
+        Op::BatchNormApply(op) => op,
+        Op::BatchNormReduce(op) => op,
+        Op::BatchNormBackwardFinish => &batch_norm::BatchNormBackwardFinish,
+        Op::BatchNormBackwardApply => &batch_norm::BatchNormBackwardApply,
+        Op::BatchNormApplyBackward(op) => op,
+        Op::GroupNormRelu(op) => op,
+        Op::GroupNormReluBackward(op) => op,
+        Op::MaxPool => &pool::MaxPool,
+        Op::MaxPoolBackward => &pool::MaxPoolBackward,
+        Op::GlobalPool => &pool::GlobalPool,
+        Op::Dropout(op) => op,
+        Op::Linear => &linear::Linear,
+        Op::LinearBackward(op) => op,
+        Op::UpsampleAdd => &upsample::UpsampleAdd,
+        Op::UpsampleBackward => &upsample::UpsampleBackward,
+        Op::ConcatLevels => &concat::ConcatLevels,
+        Op::ConcatLevelsBackward => &concat::ConcatLevelsBackward,
+        Op::ClassLoss(op) => op,
+        Op::MultiLabelLoss(op) => op,
+        Op::ValueLoss(op) => op,
+        Op::BoxLoss(op) => op,
+        Op::Combine(op) => op,
+        Op::Add => &combine::Add,
+    }
+}
+
+/// Checks the inputs of every node.
+///
+/// # Errors
+/// Those of [`Operation::check`].
+pub fn check_nodes(graph: &Graph) -> Result<()> {
+    graph.nodes.iter().try_for_each(|node| operation(&node.op).check(graph, &node.inputs))
+}
+
+/// Why an op has no backward rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoGradient {
+    /// It is a node of the backward pass.
+    OfTheBackwardPass,
+    /// It reads what nobody differentiates: images, running statistics.
+    OfConstants,
+    /// Another op's rule covers it.
+    ByAnotherRule,
+    /// Its gradient meets the other tasks' at the seam; see [`Operation::seam_form`].
+    AtTheSeam,
+}
+
+/// The backward of an op that has none.
+fn no_gradient(_why: NoGradient) {}
+
+/// The backward of a loss of one input, which made its gradient in the same pass: outputs `[loss, gradient]`.
+fn loss_gradient(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+    gradients.accumulate(graph, node.inputs[0], node.outputs[1]);
+}
+
+/// Elements of the largest input, for ops that sum all of one.
+fn longest_input(graph: &Graph, node: &Node) -> usize {
+    node.inputs.iter().map(|&value| graph.value(value).len()).max().unwrap_or(0)
+}
+
+/// What the numbers of one value are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantities {
+    /// Each is measured by itself, for one may be thousands of times another.
+    pub names: &'static [&'static str],
+    /// The axis along which they lie.
+    pub axis: usize,
+    /// Whether only the totals over the first dimension agree between devices, which cut the rows differently.
+    pub totals: bool,
+}
+
+impl Quantities {
+    pub const ONE: Quantities = Quantities::along(0, &[""]);
+
+    pub const fn along(axis: usize, names: &'static [&'static str]) -> Quantities {
+        Quantities { names, axis, totals: false }
     }
 }
 
@@ -56,4 +189,17 @@ pub(crate) fn check(holds: bool, op: &'static str, expected: impl FnOnce() -> St
         return Ok(());
     }
     Err(Error::Shape { op, expected: expected(), got: format!("{got:?}") })
+}
+
+/// [`check`] with the shapes of `inputs`, whose number must be among `counts` before `holds` looks at them.
+fn check_inputs(
+    graph: &Graph,
+    op: &'static str,
+    inputs: &[ValueId],
+    counts: &[usize],
+    expected: &str,
+    holds: impl FnOnce(&[&[usize]]) -> bool,
+) -> Result<()> {
+    let shapes: Vec<&[usize]> = inputs.iter().map(|&value| graph.shape(value)).collect();
+    check(counts.contains(&inputs.len()) && holds(&shapes), op, || expected.to_owned(), &shapes)
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::executor::compare::NodeComparison;
 use crate::executor::{DeviceChoice, Executor, NodeTime, ParameterSet, PlanId, StepScalars};
 use crate::graph::fuse::Fusion;
-use crate::graph::ir::{Segment, ValueId};
+use crate::ir::{Segment, ValueId};
 use crate::losses::{BatchTarget, Encoded, TaskLoss, TrainingNetwork, gather};
 use crate::model::Architecture;
 use crate::optim::{OptimizerConfig, OptimizerState};

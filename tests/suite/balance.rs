@@ -8,7 +8,7 @@ use crate::step::{
 };
 use polyhead::balance::Method;
 use polyhead::executor::Store;
-use polyhead::graph::ir::ParameterId;
+use polyhead::ir::ParameterId;
 use polyhead::losses::Encoded;
 use polyhead::model::{Architecture, Backbone, init};
 use polyhead::optim::schedule::Decline;

@@ -446,7 +446,7 @@ fn a_plain_resnet_is_a_classifier_and_a_start() {
     let data = digits(&folder, 8);
     // ResNet-18 in torchvision's names, from the parameters' own shapes.
     let card = polyhead::model::Architecture::new(polyhead::model::Backbone::Resnet18, Vec::new(), 64, 0.0);
-    let network = card.network([1, 64, 64], polyhead::graph::ir::Mode::Evaluate).unwrap();
+    let network = card.network([1, 64, 64], polyhead::ir::Mode::Evaluate).unwrap();
     let device = polyhead::executor::DeviceChoice::Cpu { threads: 1 };
     let mut executor =
         polyhead::executor::Executor::new(&device, &network.graph.parameters, &network.graph.buffers).unwrap();

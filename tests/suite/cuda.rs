@@ -7,7 +7,7 @@ use polyhead::bench::{Heads, OpsMeasurement, Options, Pair, check_kernels, infer
 use polyhead::device::cuda::{Driver, File, Host, Precision};
 use polyhead::executor::{DeviceChoice, ParameterSet, Tiles};
 use polyhead::graph::fuse::Fusion;
-use polyhead::graph::ir::ParameterId;
+use polyhead::ir::ParameterId;
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, init};
 use polyhead::train::step::Trainer;

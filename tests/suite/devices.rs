@@ -6,7 +6,7 @@ use crate::step::{Folder, images, three_tasks};
 use polyhead::device::cpu::Isa;
 use polyhead::device::cuda::{Driver, Precision, compiler};
 use polyhead::executor::{DeviceChoice, ParameterSet, Store};
-use polyhead::graph::ir::Mode;
+use polyhead::ir::Mode;
 use polyhead::model::weights::{self, Slot};
 use polyhead::model::{Architecture, Backbone, Card, HeadOutput, Model, init};
 

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
-use polyhead::graph::ir::Mode;
+use polyhead::ir::Mode;
 use polyhead::losses::Encoded;
 use polyhead::model::heads::detection::{DetectionSize, HeadSize};
 use polyhead::model::weights::{self, Slot, Tensors};

@@ -194,7 +194,7 @@ fn only_cudas_own_files_name_it() {
 
 /// The kinds of node there are, read from the enum.
 pub fn op_kinds() -> Vec<String> {
-    let ir = std::fs::read_to_string(root().join("src/graph/ir.rs")).unwrap();
+    let ir = std::fs::read_to_string(root().join("src/ir/op.rs")).unwrap();
     let body = ir.split("pub enum Op {").nth(1).unwrap().split("\n}").next().unwrap().to_owned();
     let variant = |line: &str| {
         let name: String = line.strip_prefix("    ")?.chars().take_while(|c| c.is_alphanumeric()).collect();
@@ -204,21 +204,40 @@ pub fn op_kinds() -> Vec<String> {
 }
 
 #[test]
-fn every_kind_of_node_is_made_by_an_op_and_run_by_the_executor() {
+fn every_kind_of_node_is_made_and_has_one_row() {
     let read_all = |files: Vec<PathBuf>| -> String {
         files.iter().map(|f| std::fs::read_to_string(f).unwrap()).collect::<Vec<_>>().join("\n")
     };
-    let dispatch = read_all(vec![root().join("src/executor/cpu/dispatch.rs")]);
-    let made = read_all([sources(&root().join("src/ops")), sources(&root().join("src/graph"))].concat());
+    let rows = std::fs::read_to_string(root().join("src/ops/mod.rs")).unwrap();
+    let makers: Vec<PathBuf> =
+        ["ops", "graph", "ir"].iter().flat_map(|room| sources(&root().join("src").join(room))).collect();
+    let made = read_all(makers.into_iter().filter(|file| !file.ends_with("ops/mod.rs")).collect());
     let kinds = op_kinds();
     assert!(kinds.len() > 25, "{kinds:?}");
+    let count = |text: &str, kind: &str| {
+        let named = text
+            .match_indices(&format!("Op::{kind}"))
+            .filter(|(at, found)| !text[at + found.len()..].starts_with(|c: char| c.is_alphanumeric()));
+        named.count()
+    };
     for kind in kinds {
-        let names = |text: &str| {
-            text.match_indices(&format!("Op::{kind}"))
-                .any(|(at, found)| !text[at + found.len()..].starts_with(|c: char| c.is_alphanumeric()))
-        };
-        assert!(names(&dispatch), "the executor does not run {kind}");
-        assert!(names(&made), "nobody makes {kind}");
+        assert_eq!(count(&rows, &kind), 1, "rows of {kind} in ops::operation");
+        assert!(count(&made, &kind) > 0, "nobody makes {kind}");
+    }
+}
+
+#[test]
+fn only_the_ops_and_the_rewrites_tell_one_op_from_another() {
+    for file in sources(&root().join("src")) {
+        let name = name_of(&file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let names_an_op = without_tests(&text).lines().any(|l| {
+            !l.trim_start().starts_with("//")
+                && l.match_indices("Op::").any(|(at, _)| !l[..at].ends_with(char::is_alphanumeric))
+        });
+        let allowed =
+            name.starts_with("ops/") || name.starts_with("ir/") || name == "graph/fuse.rs" || name.contains("tests");
+        assert!(!names_an_op || allowed, "{name} names an op: what is an op's property belongs to its folder");
     }
 }
 

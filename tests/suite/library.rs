@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet};
-use polyhead::graph::ir::Mode;
+use polyhead::ir::Mode;
 use polyhead::model::weights::{self, Slot};
 use polyhead::model::{Architecture, Backbone, Card, Model, init};
 use polyhead::task::{Task, TaskKind};

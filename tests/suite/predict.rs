@@ -4,7 +4,7 @@ use crate::cli::{polyhead, text};
 use crate::step::{Folder, three_tasks};
 use polyhead::draw::{Canvas, write_png};
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet};
-use polyhead::graph::ir::Mode;
+use polyhead::ir::Mode;
 use polyhead::model::heads::decode::DecodeOptions;
 use polyhead::model::weights::{self, Slot};
 use polyhead::model::{Architecture, Backbone, Card, HeadOutput, Model, init};

@@ -6,7 +6,7 @@ pub mod hash;
 
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars, Store};
 use polyhead::graph::fuse::Fusion;
-use polyhead::graph::ir::{DType, Gradients, Graph, Group, Mode, Segment, TermForm, ValueId};
+use polyhead::ir::{DType, Gradients, Graph, Group, Mode, Segment, TermForm, ValueId};
 use polyhead::model::builder::Builder;
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Backbone, Freeze, Stage, resnet};
@@ -101,14 +101,14 @@ fn append_backward(graph: &mut Graph, c5: ValueId, logits: ValueId, trunk: usize
     let mut gradients = Gradients::new(graph);
     gradients.accumulate(graph, logits, seed);
     graph.segment = Segment::HeadsBackward;
-    ops::backward(graph, &fc, &mut gradients);
+    ops::operation(&fc.op).backward(graph, &fc, &mut gradients);
     let pooled = gradients.get(fc.inputs[0]).unwrap();
     graph.segment = Segment::TrunkBackward;
     let seam = combine::combine(graph, c5, &[(0, TermForm::Pooled, pooled)]);
     gradients.accumulate(graph, c5, seam);
     for index in (0..trunk).rev() {
         let node = graph.nodes[index].clone();
-        ops::backward(graph, &node, &mut gradients);
+        ops::operation(&node.op).backward(graph, &node, &mut gradients);
     }
     seed
 }

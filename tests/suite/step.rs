@@ -5,8 +5,8 @@ use polyhead::balance::Method;
 use polyhead::device::cpu::Isa;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars, Tiles};
 use polyhead::graph::fuse::{Fusion, fuse};
-use polyhead::graph::ir::{Mode, Segment};
 use polyhead::graph::plan::plan;
+use polyhead::ir::{Mode, Segment};
 use polyhead::losses::{Encoded, Encoder, TrainingNetwork, gather};
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, Card, init};
@@ -64,7 +64,7 @@ pub struct Probe {
 
 struct TrainingNetworkValues {
     plan: polyhead::executor::PlanId,
-    losses: Vec<polyhead::graph::ir::ValueId>,
+    losses: Vec<polyhead::ir::ValueId>,
 }
 
 impl Probe {
@@ -164,7 +164,7 @@ pub fn open_and_close_gates(executor: &mut Executor) {
                 let name = &store.parameters[index].name;
                 let norm = ["bn1.bias", "bn2.bias", "bn3.bias", "downsample.1.bias", "norm.bias"];
                 if norm.iter().any(|n| name.ends_with(n)) {
-                    let range = store.range(polyhead::graph::ir::ParameterId(index));
+                    let range = store.range(polyhead::ir::ParameterId(index));
                     let bias = store.values.f32_mut()[range].iter_mut().enumerate();
                     bias.for_each(|(channel, b)| *b = if channel % 2 == 0 { 6.0 } else { -6.0 });
                 }
@@ -248,7 +248,7 @@ fn gradients_are_those_of_the_weighted_losses() {
         assert!(before.is_finite() && size > 0.0, "{name}");
         let mut moved = |distance: f64| {
             let index = probe.executor.store().unwrap().parameters.iter().position(|p| p.name == name).unwrap();
-            let range = probe.executor.store().unwrap().range(polyhead::graph::ir::ParameterId(index));
+            let range = probe.executor.store().unwrap().range(polyhead::ir::ParameterId(index));
             let old = probe.executor.store().unwrap().values.f32()[range.clone()].to_vec();
             // The exported gradient is in KCRS order; move along it through the same import.
             let mut tensors =

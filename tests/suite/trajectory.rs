@@ -8,7 +8,7 @@ use polyhead::device::cuda::Precision;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars};
 use polyhead::graph::backward::{Head, append_backward};
 use polyhead::graph::fuse::Fusion;
-use polyhead::graph::ir::{Conv2d, DType, Graph, Group, Mode, Segment, ValueId};
+use polyhead::ir::{Conv2d, DType, Graph, Group, Mode, Segment, ValueId};
 use polyhead::model::builder::Builder;
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::ops::batch_norm::Activation;

@@ -1,8 +1,8 @@
 //! One node of a plan by itself, on values that somebody else computed.
 
-use super::{CpuExecutor, memory, run_node};
+use super::CpuExecutor;
 use crate::executor::{ParameterSet, StepScalars};
-use crate::graph::ir::{DType, Graph, Node, ValueId};
+use crate::ir::{Graph, Node, ValueId};
 
 impl CpuExecutor {
     pub fn graph(&self, plan: usize) -> &Graph {
@@ -11,28 +11,16 @@ impl CpuExecutor {
 
     /// Runs `node`, one of the plan's or another over the plan's values, on what those hold.
     pub fn run_node(&mut self, plan: usize, node: &Node, scalars: &StepScalars) {
-        let set = ParameterSet::Current;
-        self.refresh_packed(plan, node.segment, set);
-        let memory = memory(&mut self.store, &mut self.arena, &mut self.workspace, &self.plans[plan], set);
-        run_node(&self.cpu, &memory, &self.plans[plan].graph, node, scalars);
+        self.refresh_packed(plan, node.segment, ParameterSet::Current);
+        self.memory(plan, ParameterSet::Current).1.run(node, scalars);
     }
 
     /// Replaces the numbers of a value.
     pub fn set_value(&mut self, plan: usize, value: ValueId, numbers: &[f32]) {
-        let prepared = &self.plans[plan];
-        let memory = memory(&mut self.store, &mut self.arena, &mut self.workspace, prepared, ParameterSet::Current);
-        match prepared.graph.value(value).dtype {
-            DType::U8 => memory.output::<u8>(value).iter_mut().zip(numbers).for_each(|(to, &v)| *to = v as u8),
-            _ => memory.output::<f32>(value).copy_from_slice(numbers),
-        }
+        self.memory(plan, ParameterSet::Current).1.write(value, numbers);
     }
 
     pub fn value(&mut self, plan: usize, value: ValueId) -> Vec<f32> {
-        let prepared = &self.plans[plan];
-        let memory = memory(&mut self.store, &mut self.arena, &mut self.workspace, prepared, ParameterSet::Current);
-        match prepared.graph.value(value).dtype {
-            DType::U8 => memory.input::<u8>(value).iter().map(|&v| f32::from(v)).collect(),
-            _ => memory.input::<f32>(value).to_vec(),
-        }
+        self.memory(plan, ParameterSet::Current).1.read(value)
     }
 }

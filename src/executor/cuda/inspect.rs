@@ -6,7 +6,7 @@ use crate::device::cuda::{Memory, Work};
 use crate::error::Result;
 use crate::executor::compare::written;
 use crate::executor::{ParameterSet, StepScalars};
-use crate::graph::ir::{Graph, Place, ValueId};
+use crate::ir::{Graph, Place, ValueId};
 
 /// One value after a node ran.
 pub struct Written {

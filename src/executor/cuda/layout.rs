@@ -3,14 +3,13 @@
 use crate::device::cuda::Precision;
 use crate::error::{Error, Result};
 use crate::executor::compare::round_to_bf16;
-use crate::graph::ir::{ConvEpilogue, DType, DgradEpilogue, Graph, Node, Op, Place, ValueId};
 use crate::graph::plan::{ALIGNMENT, Plan, plan};
-use crate::ops::combine;
-use crate::ops::conv2d::{self, Problem};
+use crate::ir::{DType, Graph, Node, Place, ValueId};
+use crate::ops;
+use crate::ops::conv2d::cuda::Tunable;
+use crate::ops::cuda::VECTOR;
 use std::collections::HashMap;
 
-/// Channels that are read and written together.
-const VECTOR: usize = 8;
 /// The kernels count in `int`.
 const MAX_ELEMENTS: usize = i32::MAX as usize;
 
@@ -32,7 +31,9 @@ impl Layout {
     /// # Errors
     /// A norm over channels that are no multiple of eight, or a value of 2³¹ elements.
     pub fn new(logical: Graph, precision: Precision, processors: usize) -> Result<Layout> {
-        check_channels(&logical)?;
+        for node in &logical.nodes {
+            ops::operation(&node.op).check_for_cuda(&logical, node)?;
+        }
         let physical = physical(&logical, precision);
         for value in &physical.values {
             if value.len() / VECTOR > MAX_ELEMENTS {
@@ -53,12 +54,9 @@ impl Layout {
         Ok(Layout { logical, physical, plan, batch, batch_bytes, processors })
     }
 
-    /// The sizes of the convolution `node` as its kernels see them: channels padded.
-    pub fn problem(&self, node: &Node) -> Problem {
-        let mut problem = conv2d::problem(&self.logical, node);
-        problem.c = problem.c.next_multiple_of(VECTOR);
-        problem.k = problem.k.next_multiple_of(VECTOR);
-        problem
+    /// The convolution that `node` is, if it is one.
+    pub fn tunable(&self, node: &Node) -> Option<Tunable> {
+        ops::operation(&node.op).tunable(&self.logical, node)
     }
 
     /// The numbers of `value` without padding, from its bytes in memory.
@@ -100,29 +98,6 @@ impl Layout {
     }
 }
 
-fn check_channels(graph: &Graph) -> Result<()> {
-    for node in &graph.nodes {
-        if let Op::Combine { terms } = &node.op
-            && terms.len() > combine::cuda::MAX_TERMS
-        {
-            let (tasks, most) = (terms.len(), combine::cuda::MAX_TERMS);
-            return Err(Error::Usage(format!("{tasks} tasks share one trunk: a GPU takes up to {most}")));
-        }
-        let normed = matches!(
-            node.op,
-            Op::BatchNormApply { .. } | Op::GroupNormRelu { .. } | Op::Conv2d(_, ConvEpilogue::Affine { .. })
-        );
-        let value = graph.value(node.outputs[0]);
-        if normed && !value.shape[value.shape.len() - 1].is_multiple_of(VECTOR) {
-            return Err(Error::Usage(format!(
-                "{} has shape {:?}: a GPU normalises channels in multiples of {VECTOR}",
-                value.name, value.shape
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn physical(logical: &Graph, precision: Precision) -> Graph {
     let mut graph = logical.clone();
     for value in &mut graph.values {
@@ -134,13 +109,8 @@ fn physical(logical: &Graph, precision: Precision) -> Graph {
             };
         }
     }
-    // A strided dgrad cuts its rows by phases, so it has its own number of partial sums.
     for node in &logical.nodes {
-        if let Op::Conv2dDgrad(_, DgradEpilogue::Reduce { .. }) = node.op {
-            let mut problem = conv2d::problem(logical, node);
-            problem.k = problem.k.next_multiple_of(VECTOR);
-            graph.values[node.outputs[1].0].shape[0] = conv2d::cuda::dgrad_partials(&problem);
-        }
+        ops::operation(&node.op).store_outputs(logical, node, &mut graph);
     }
     graph
 }

@@ -4,7 +4,7 @@ use crate::device::cpu::memory::Aligned;
 use crate::device::cuda::{Address, Cuda, Memory, Work, work};
 use crate::error::Result;
 use crate::executor::store::{ParameterSet, Rule, Store};
-use crate::graph::ir::{BufferId, Parameter, ParameterId};
+use crate::ir::{BufferId, Parameter, ParameterId};
 use crate::ops::optimizer::cpu::ParameterRange;
 use crate::ops::optimizer::cuda as optimizer;
 
@@ -160,9 +160,9 @@ impl DeviceStore {
         Block::Running.at(4 * self.buffer_starts[id.0])
     }
 
-    pub fn packed(&self, id: ParameterId) -> Address {
-        let start = self.packed_starts[id.0].unwrap_or_else(|| unreachable!("a convolution's weight has four sizes"));
-        Block::Packed.at(self.activation_bytes * start)
+    /// A convolution's weight as it is read.
+    pub fn packed(&self, id: ParameterId) -> Option<Address> {
+        self.packed_starts[id.0].map(|start| Block::Packed.at(self.activation_bytes * start))
     }
 
     fn pieces(&self) -> optimizer::Table {

@@ -12,14 +12,14 @@
 //! ends before the CPU has started the next one measures the CPU, so that its candidates look alike and the estimate stays.
 
 use super::layout::Layout;
+use super::lower;
 use super::memory::{Block, DeviceStore};
-use super::{cudnn, lower};
 use crate::device::cuda::{self, Cuda, Memory, Precision, Work};
 use crate::error::Result;
 use crate::executor::store::ParameterSet;
-use crate::graph::ir::{Node, Op};
-use crate::ops::conv2d::cuda::{TILED, Tile, WgradPlan};
-use crate::ops::cost;
+use crate::ir::Node;
+use crate::ops::conv2d::cuda::{Choice, TILED};
+use crate::ops::operation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,50 +43,15 @@ pub enum Tiles {
     Cudnn,
 }
 
-/// How one convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Choice {
-    /// Of fprop and dgrad.
-    Tile(Tile),
-    Wgrad(WgradPlan),
-    /// Of fprop and dgrad.
-    Cudnn {
-        workspace_bytes: usize,
-    },
-}
-
-impl Choice {
-    /// Whether `node` can be computed so; a file may say anything.
-    fn suits(&self, layout: &Layout, node: &Node) -> bool {
-        match (self, &node.op) {
-            (Choice::Tile(_), Op::Conv2d(..) | Op::Conv2dDgrad(..)) => true,
-            (Choice::Wgrad(plan), Op::Conv2dWgrad(_)) => plan.fits(&layout.problem(node)),
-            (Choice::Cudnn { .. }, _) => cudnn::suits(layout, node),
-            _ => false,
-        }
-    }
-}
-
 /// All of our own that `node` may be computed by, the estimate first; nothing where it is no convolution.
 pub fn candidates(layout: &Layout, precision: Precision, node: &Node) -> Vec<Choice> {
-    let tiles = |estimate: Tile| {
-        let others = Tile::ALL.into_iter().filter(|&tile| tile != estimate);
-        [estimate].into_iter().chain(others).map(Choice::Tile).collect()
-    };
-    match node.op {
-        Op::Conv2d(..) => tiles(Tile::for_fprop(&layout.problem(node))),
-        Op::Conv2dDgrad(..) => tiles(Tile::for_dgrad(&layout.problem(node))),
-        Op::Conv2dWgrad(_) => {
-            let plans = WgradPlan::candidates(precision, &layout.problem(node), layout.processors);
-            plans.into_iter().map(Choice::Wgrad).collect()
-        }
-        _ => Vec::new(),
-    }
+    layout.tunable(node).map_or(Vec::new(), |tunable| tunable.candidates(precision, layout.processors))
 }
 
 /// cuDNN for `node`, where it is there and can compute it.
 fn by_cudnn(cuda: &mut Cuda, layout: &Layout, node: &Node) -> Result<Option<Choice>> {
-    let asked = cudnn::question(layout, cuda.precision(), node).filter(|_| cudnn::suits(layout, node));
+    let tunable = layout.tunable(node).filter(|tunable| tunable.suits_cudnn);
+    let asked = tunable.and_then(|tunable| tunable.question(cuda.precision()));
     let Some((direction, sizes)) = asked else { return Ok(None) };
     let workspace_bytes = cuda.cudnn_workspace(direction, &sizes)?;
     Ok(workspace_bytes.map(|workspace_bytes| Choice::Cudnn { workspace_bytes }))
@@ -123,7 +88,8 @@ impl Tuning {
     }
 
     fn known(&self, layout: &Layout, node: &Node) -> Option<Choice> {
-        self.choices.get(&key(layout, node)?).copied().filter(|choice| choice.suits(layout, node))
+        let tunable = layout.tunable(node)?;
+        self.choices.get(&key(layout, node)?).copied().filter(|choice| tunable.suits(choice))
     }
 
     /// Chooses for every convolution of a plan that nothing is known of. The arena and the workspace are written to,
@@ -210,10 +176,8 @@ impl Tuning {
 
 /// What a convolution computes, with what is fused into it, and all its sizes as they lie in memory.
 fn key(layout: &Layout, node: &Node) -> Option<String> {
-    matches!(node.op, Op::Conv2d(..) | Op::Conv2dDgrad(..) | Op::Conv2dWgrad(_)).then(|| {
-        let p = layout.problem(node);
-        format!("{}, {}×{}×{}×{} → {}, padding {}", cost::name(node), p.n, p.h, p.w, p.c, p.k, p.padding)
-    })
+    let (name, p) = (operation(&node.op).name(), layout.tunable(node)?.problem);
+    Some(format!("{name}, {}×{}×{}×{} → {}, padding {}", p.n, p.h, p.w, p.c, p.k, p.padding))
 }
 
 /// Milliseconds `[repeat, trial]`, the first repeat the warm-up. Trials take turns, so that a clock that changes meets them
@@ -262,7 +226,7 @@ fn save(file: &Path, choices: &BTreeMap<String, Choice>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::conv2d::cuda::WgradTile;
+    use crate::ops::conv2d::cuda::{Tile, WgradPlan, WgradTile};
 
     fn choices() -> BTreeMap<String, Choice> {
         let plan = WgradPlan { tile: WgradTile::Small, splits: 12 };

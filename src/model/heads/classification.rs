@@ -1,7 +1,7 @@
 //! Classification head: global pool of c5, dropout, linear → logits `[N, K]`.
 
 use crate::error::Result;
-use crate::graph::ir::ValueId;
+use crate::ir::ValueId;
 use crate::model::builder::Builder;
 use crate::ops::pool;
 

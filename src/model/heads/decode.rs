@@ -2,7 +2,7 @@
 
 use crate::boxes::{Detection, Xyxy, clip};
 use crate::error::{Error, Result};
-use crate::graph::ir::Level;
+use crate::ir::Level;
 use crate::ops::box_loss::BINS;
 use crate::ops::nms::batched_nms;
 

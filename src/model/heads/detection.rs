@@ -2,7 +2,7 @@
 //! distribution of each side's distance. Source: Li 2020, "Generalized Focal Loss".
 
 use crate::error::{Error, Result};
-use crate::graph::ir::{Conv2d, Graph, Init, Level, ValueId};
+use crate::ir::{Conv2d, Graph, Init, Level, ValueId};
 use crate::model::builder::Builder;
 use crate::model::{Backbone, fpn};
 use crate::ops::box_loss::BINS;

@@ -2,7 +2,7 @@
 
 use super::classification::{Dropout, pooled_linear};
 use crate::error::Result;
-use crate::graph::ir::ValueId;
+use crate::ir::ValueId;
 use crate::model::builder::Builder;
 
 /// Appends the head under `name`.

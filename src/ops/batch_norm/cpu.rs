@@ -1,6 +1,8 @@
 //! Batch norm on the CPU: statistics, their merging, the affine pass and its backward, over the rows of `[rows, C]`. The
 //! convolution's epilogues make the same partial sums; this is the unfused form, and what it is tested against.
 
+mod run;
+
 use super::STATISTICS_ROWS;
 use crate::device::cpu::{Cpu, SharedMut};
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+mod lower;
+
 use super::STATISTICS_ROWS;
 use crate::device::cuda::{Address, Arguments, File, Launch};
 

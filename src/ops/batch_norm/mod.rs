@@ -15,12 +15,15 @@
 
 pub mod cpu;
 pub mod cuda;
+mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use rows::{BatchNormBackwardApply, BatchNormBackwardFinish, BatchNormFinish, BatchNormFold, BatchNormStatistics};
+
 use super::check;
 use crate::error::Result;
-use crate::graph::ir::{DType, Gradients, Graph, Node, Op, ValueId};
+use crate::ir::{BatchNormApply, BatchNormApplyBackward, BatchNormReduce, DType, Gradients, Graph, Node, Op, ValueId};
 
 pub const EPSILON: f32 = 1e-5;
 /// Weight of the new batch in the running statistics, as PyTorch's.
@@ -94,7 +97,7 @@ pub fn batch_norm(
     }
     let z = graph.arena(format!("{name}.out"), &shape, DType::F32);
     let relu = activation == Activation::Relu;
-    let op = Op::BatchNormApply { residual: residual.is_some(), relu };
+    let op = Op::BatchNormApply(BatchNormApply { residual: residual.is_some(), relu });
     match residual {
         Some(residual) => graph.push(op, &[y, affine, residual], &[z]),
         None => graph.push(op, &[y, affine], &[z]),
@@ -103,8 +106,8 @@ pub fn batch_norm(
 }
 
 /// The backward by running statistics where the forward took those.
-pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
-    let Op::BatchNormApply { residual, relu } = node.op else { unreachable!("called for BatchNormApply only") };
+fn backward(apply: BatchNormApply, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+    let BatchNormApply { residual, relu } = apply;
     let z = node.outputs[0];
     let Some(g) = gradients.get(z) else { return };
     let (y, affine) = (node.inputs[0], node.inputs[1]);
@@ -134,7 +137,7 @@ fn backward_by_running(
     if residual && relu {
         outputs.push(graph.arena(format!("{name}.masked_gradient"), &shape, DType::F32));
     }
-    graph.push(Op::BatchNormApplyBackward { residual, relu }, &inputs, &outputs);
+    graph.push(Op::BatchNormApplyBackward(BatchNormApplyBackward { residual, relu }), &inputs, &outputs);
     gradients.accumulate(graph, y, dy);
     // Without a mask the gradient is what came.
     outputs.get(1).copied().unwrap_or(g)
@@ -153,12 +156,13 @@ fn backward_by_batch(
     let channels = shape[shape.len() - 1];
     let name = graph.value(gamma).name.replace(".weight", "");
     let partials = graph.arena(format!("{name}.gradient_partials"), &partials_shape(&shape), DType::F32);
+    let reduce = Op::BatchNormReduce(BatchNormReduce { relu });
     let dz = if relu {
         let dz = graph.arena(format!("{name}.masked_gradient"), &shape, DType::F32);
-        graph.push(Op::BatchNormReduce { relu }, &[g, z, y, moments], &[dz, partials]);
+        graph.push(reduce, &[g, z, y, moments], &[dz, partials]);
         dz
     } else {
-        graph.push(Op::BatchNormReduce { relu }, &[g, y, moments], &[partials]);
+        graph.push(reduce, &[g, y, moments], &[partials]);
         g
     };
     let coefficients = graph.arena(format!("{name}.coefficients"), &[3, channels], DType::F32);

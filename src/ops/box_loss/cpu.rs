@@ -1,8 +1,10 @@
 //! The detection loss and its gradients in one pass on the CPU. Background cells, nearly all of them, go through a loop
 //! that vectorises; the few foreground cells are done one by one in f64 (`foreground`).
 
-use super::BINS;
+use super::{BINS, partial_inputs};
 use crate::device::cpu::{Cpu, SharedMut};
+use crate::ir::{BoxLoss, Level};
+use crate::ops::cpu::{CpuNode, CpuOp, Operands};
 use crate::ops::softmax::cpu::exp_nonpositive;
 
 mod foreground;
@@ -274,4 +276,50 @@ fn scale_foreground(cpu: &Cpu, class: &[i32], scale: f32, dbox: &mut [f32]) {
             }
         },
     );
+}
+
+impl CpuOp for BoxLoss {
+    /// Centres and strides of the cells.
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        3 * self.levels.iter().map(|l| l.h * l.w).sum::<usize>()
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let (centres, strides) = cells(&self.levels, node.scratch());
+        let inputs = Inputs {
+            class_logits: node.input(0),
+            box_logits: node.input(1),
+            class: node.input(2),
+            target: node.input(3),
+            centres,
+            strides,
+            num_foreground: node.scalars.denominators[self.task],
+            share: node.scalars.share(),
+            partial: partial_inputs(node.node.inputs.len())
+                .map(|[regions, left_out]| Partial { regions: node.input(regions), left_out: node.input(left_out) }),
+        };
+        let outputs =
+            Outputs { loss: node.output(0), dclass: node.output(1), dbox: node.output(2), parts: node.output(3) };
+        box_loss(node.cpu, &inputs, outputs);
+    }
+}
+
+/// Centres `[A, 2]` and strides `[A]` of the cells of `levels`, in pixels, written into `scratch`.
+fn cells<'a>(levels: &[Level], scratch: &'a mut [f32]) -> (&'a [f32], &'a [f32]) {
+    let total: usize = levels.iter().map(|l| l.h * l.w).sum();
+    let (centres, rest) = scratch.split_at_mut(2 * total);
+    let strides = &mut rest[..total];
+    let mut cell = 0;
+    for level in levels {
+        for row in 0..level.h {
+            for column in 0..level.w {
+                let stride = level.stride as f32;
+                centres[2 * cell] = (column as f32 + 0.5) * stride;
+                centres[2 * cell + 1] = (row as f32 + 0.5) * stride;
+                strides[cell] = stride;
+                cell += 1;
+            }
+        }
+    }
+    (centres, strides)
 }

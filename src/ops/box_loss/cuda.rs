@@ -1,8 +1,9 @@
 //! The detection loss's kernels (`kernels/box_loss.cu`): how they are started.
 
-use super::BINS;
-use crate::device::cuda::{Address, Arguments, File, Launch};
-use crate::graph::ir::Level;
+use super::{BINS, partial_inputs};
+use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
+use crate::ir::{BoxLoss, Level};
+use crate::ops::cuda::{CudaNode, CudaOp};
 
 const THREADS: usize = 256;
 const WARP: usize = 32;
@@ -110,6 +111,29 @@ fn launch(kernel: &'static str, blocks: usize, threads: usize, arguments: Argume
     let shared_bytes = (8 * threads / WARP) as u32;
     let grid = [blocks as u32, 1, 1];
     Launch { file: File::BOX_LOSS, kernel, grid, threads: threads as u32, shared_bytes, arguments }
+}
+
+impl CudaOp for BoxLoss {
+    fn cuda_scratch(&self, node: &CudaNode) -> usize {
+        let logits = node.input_shape(0);
+        box_loss_workspace([logits[0], logits[2]], &self.levels)
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let logits = node.input_shape(0);
+        let inputs = Inputs {
+            class_logits: node.input(0),
+            box_logits: node.input(1),
+            class: node.input(2),
+            target: node.input(3),
+            num_foreground: node.denominator(self.task),
+            share: node.scalars.share,
+            partial: partial_inputs(node.inputs.len()).map(|indices| indices.map(|index| node.input(index))),
+        };
+        let outputs =
+            Outputs { loss: node.output(0), dclass: node.output(1), dbox: node.output(2), parts: node.output(3) };
+        work(box_loss([logits[0], logits[2]], &self.levels, &inputs, &outputs, node.scratch))
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ pub mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::check;
+use super::cost::Cost;
+use super::{Operation, Quantities, check};
 use crate::error::Result;
-use crate::graph::ir::{DType, Graph, Level, Op, ValueId};
+use crate::ir::{self, DType, Gradients, Graph, Level, Node, Op, ValueId};
 
 /// Bins of one side's distance distribution: 0 … 16 strides.
 pub const BINS: usize = 17;
@@ -36,42 +37,73 @@ pub fn box_loss(
     levels: &[Level],
     task: usize,
 ) -> Result<BoxLoss> {
+    let inputs: Vec<ValueId> =
+        [class_logits, box_logits, class, target].into_iter().chain(partial.into_iter().flatten()).collect();
+    let op = ir::BoxLoss { task, levels: levels.to_vec() };
+    op.check(graph, &inputs)?;
     let (cs, bs) = (graph.shape(class_logits).to_vec(), graph.shape(box_logits).to_vec());
-    let cells: usize = levels.iter().map(|l| l.h * l.w).sum();
-    let partial_fits = partial.is_none_or(|[regions, left_out]| {
-        cs.len() == 3 && graph.shape(regions) == [cs[0], cells] && graph.shape(left_out) == [cs[0], cs[2]]
-    });
-    check(
-        cs.len() == 3
-            && partial_fits
-            && cs[1] == cells
-            && bs == [cs[0], cells, 4 * BINS]
-            && graph.shape(class) == [cs[0], cells]
-            && graph.shape(target) == [cs[0], cells, 4],
-        "box_loss",
-        || {
-            format!(
-                "class logits [N, {cells}, C], box logits [N, {cells}, {}], class [N, {cells}], target [N, {cells}, 4], regions [N, {cells}], left out [N, C]",
-                4 * BINS
-            )
-        },
-        &[&cs, &bs, graph.shape(class), graph.shape(target)],
-    )?;
     let loss = graph.arena(format!("loss.{task}"), &[1], DType::F32);
     let dclass = graph.arena(format!("loss.{task}.class_gradient"), &cs, DType::F32);
     let dbox = graph.arena(format!("loss.{task}.box_gradient"), &bs, DType::F32);
     let parts = graph.arena(format!("loss.{task}.parts"), &[3], DType::F32);
-    let op = Op::BoxLoss { task, levels: levels.to_vec() };
-    let inputs: Vec<ValueId> =
-        [class_logits, box_logits, class, target].into_iter().chain(partial.into_iter().flatten()).collect();
-    graph.push(op, &inputs, &[loss, dclass, dbox, parts]);
+    graph.push(Op::BoxLoss(op), &inputs, &[loss, dclass, dbox, parts]);
     Ok(BoxLoss { loss, parts })
 }
 
-/// Regions and left out, where the node has them.
-pub fn partial_inputs(inputs: &[ValueId]) -> Option<[ValueId; 2]> {
-    match inputs[4..] {
-        [regions, left_out] => Some([regions, left_out]),
-        _ => None,
+/// Which of so many inputs are regions and left out, where the node has them.
+fn partial_inputs(count: usize) -> Option<[usize; 2]> {
+    (count == 6).then_some([4, 5])
+}
+
+impl Operation for ir::BoxLoss {
+    fn name(&self) -> String {
+        "box_loss".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let [cs, bs, class, target] = [0, 1, 2, 3].map(|index| graph.shape(inputs[index]));
+        let cells: usize = self.levels.iter().map(|l| l.h * l.w).sum();
+        let partial_fits = partial_inputs(inputs.len()).is_none_or(|partial| {
+            let [regions, left_out] = partial.map(|index| graph.shape(inputs[index]));
+            cs.len() == 3 && regions == [cs[0], cells] && left_out == [cs[0], cs[2]]
+        });
+        check(
+            cs.len() == 3
+                && partial_fits
+                && cs[1] == cells
+                && bs == [cs[0], cells, 4 * BINS]
+                && class == [cs[0], cells]
+                && target == [cs[0], cells, 4],
+            "box_loss",
+            || {
+                format!(
+                    "class logits [N, {cells}, C], box logits [N, {cells}, {}], class [N, {cells}], target [N, {cells}, 4], regions [N, {cells}], left out [N, C]",
+                    4 * BINS
+                )
+            },
+            &[cs, bs, class, target],
+        )
+    }
+
+    /// The loss made both gradients in the same pass.
+    fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+        gradients.accumulate(graph, node.inputs[0], node.outputs[1]);
+        gradients.accumulate(graph, node.inputs[1], node.outputs[2]);
+    }
+
+    fn quantities(&self, _node: &Node, position: usize) -> Quantities {
+        match position {
+            3 => Quantities::along(0, &["quality focal", "GIoU", "distribution focal"]),
+            _ => Quantities::ONE,
+        }
+    }
+
+    /// The loss is one sum over everything.
+    fn longest_sum(&self, graph: &Graph, node: &Node) -> usize {
+        super::longest_input(graph, node)
     }
 }

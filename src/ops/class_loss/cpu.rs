@@ -1,6 +1,9 @@
 //! Cross-entropy and its gradient in one pass on the CPU.
 
+use super::optional_inputs;
 use crate::device::cpu::{Cpu, SharedMut};
+use crate::ir::ClassLoss;
+use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 use crate::ops::softmax::cpu::exponentials;
 
 /// Parts the rows are cut into, whatever the number of threads.
@@ -143,4 +146,20 @@ fn mixed_row_loss(logits: &[f32], classes: [(usize, f64); 2], shares: &Shares, s
         *d = (scale * (total * f64::from(*d) / sum - share(c))) as f32;
     }
     total * sum.ln() - crossed
+}
+
+impl CpuOp for ClassLoss {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let (weights, mixed) = optional_inputs(node.node.inputs.len());
+        let mixed = mixed.map(|[other, part]| Mixed { other: node.input(other), part: node.input(part) });
+        let weights = weights.map(|index| node.input(index));
+        let shares = Shares { weights, smoothing: self.smoothing, mixed };
+        let (labels, denominator) = ((node.input(0), node.input(1)), node.scalars.denominators[self.task]);
+        let (loss, dlogits) = (node.output(0), node.output(1));
+        class_loss(node.cpu, node.channels(0), labels, shares, denominator, loss, dlogits);
+    }
 }

@@ -1,6 +1,9 @@
 //! Cross-entropy's kernels (`kernels/class_loss.cu`): how they are started.
 
-use crate::device::cuda::{Address, Arguments, File, Launch};
+use super::optional_inputs;
+use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
+use crate::ir::ClassLoss;
+use crate::ops::cuda::{CudaNode, CudaOp};
 
 const THREADS: usize = 256;
 const WARP: usize = 32;
@@ -50,6 +53,24 @@ pub fn class_loss(
 fn launch(kernel: &'static str, blocks: usize, arguments: Arguments) -> Launch {
     let grid = [blocks as u32, 1, 1];
     Launch { file: File::CLASS_LOSS, kernel, grid, threads: THREADS as u32, shared_bytes: SHARED as u32, arguments }
+}
+
+impl CudaOp for ClassLoss {
+    fn cuda_scratch(&self, node: &CudaNode) -> usize {
+        class_loss_workspace(node.input_shape(0)[0])
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let logits = node.input_shape(0);
+        let inputs = [node.input(0), node.input(1), node.denominator(self.task)];
+        let (weights, mixed) = optional_inputs(node.inputs.len());
+        let shares = Shares {
+            weights: weights.map(|index| node.input(index)),
+            smoothing: self.smoothing,
+            mixed: mixed.map(|indices| indices.map(|index| node.input(index))),
+        };
+        work(class_loss([logits[0], logits[1]], inputs, shares, [node.output(0), node.output(1)], node.scratch))
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ pub mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::check;
+use super::cost::Cost;
+use super::{Operation, check, loss_gradient};
 use crate::error::Result;
-use crate::graph::ir::{DType, Graph, Op, ValueId};
+use crate::ir::{ClassLoss, DType, Gradients, Graph, Node, Op, ValueId};
 
 /// Appends the loss of task `task` and returns its value `[1]`. Labels that may be mixed have two more inputs: the other class
 /// i32 `[N]` (−1 none) and the first's part f32 `[N]`.
@@ -29,28 +30,55 @@ pub fn class_loss(
     smoothing: f32,
     task: usize,
 ) -> Result<ValueId> {
+    let inputs: Vec<ValueId> = [logits, class].into_iter().chain(weights).chain(mixed.into_iter().flatten()).collect();
+    let op = ClassLoss { task, smoothing };
+    op.check(graph, &inputs)?;
     let shape = graph.shape(logits).to_vec();
-    let fits = shape.len() == 2 && shape[1] >= 2 && graph.shape(class) == [shape[0]];
-    let rows_fit = mixed.is_none_or(|mixed| mixed.iter().all(|&m| graph.shape(m) == [shape[0]]));
-    check(
-        fits && rows_fit && weights.is_none_or(|w| graph.shape(w) == [shape[1]]),
-        "class_loss",
-        || "logits [N, K] with K at least 2, class and mixed classes [N] and weights [K]".into(),
-        &[&shape, graph.shape(class), weights.map_or(&[], |w| graph.shape(w))],
-    )?;
     let loss = graph.arena(format!("loss.{task}"), &[1], DType::F32);
     let dlogits = graph.arena(format!("loss.{task}.gradient"), &shape, DType::F32);
-    let inputs: Vec<ValueId> = [logits, class].into_iter().chain(weights).chain(mixed.into_iter().flatten()).collect();
-    graph.push(Op::ClassLoss { task, smoothing }, &inputs, &[loss, dlogits]);
+    graph.push(Op::ClassLoss(op), &inputs, &[loss, dlogits]);
     Ok(loss)
 }
 
-/// The weights and the mixed labels among the inputs after logits and class.
-pub fn optional_inputs(inputs: &[ValueId]) -> (Option<ValueId>, Option<[ValueId; 2]>) {
-    match inputs[2..] {
-        [weights] => (Some(weights), None),
-        [other, part] => (None, Some([other, part])),
-        [weights, other, part] => (Some(weights), Some([other, part])),
+/// Which of so many inputs are the weights and the mixed labels, behind logits and class.
+fn optional_inputs(count: usize) -> (Option<usize>, Option<[usize; 2]>) {
+    match count {
+        3 => (Some(2), None),
+        4 => (None, Some([2, 3])),
+        5 => (Some(2), Some([3, 4])),
         _ => (None, None),
+    }
+}
+
+impl Operation for ClassLoss {
+    fn name(&self) -> String {
+        "class_loss".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let (shape, class) = (graph.shape(inputs[0]), graph.shape(inputs[1]));
+        let (weights, mixed) = optional_inputs(inputs.len());
+        let weights = weights.map(|index| graph.shape(inputs[index]));
+        let fits = shape.len() == 2 && shape[1] >= 2 && class == [shape[0]];
+        let rows_fit = mixed.is_none_or(|mixed| mixed.iter().all(|&index| graph.shape(inputs[index]) == class));
+        check(
+            fits && rows_fit && weights.is_none_or(|w| w == [shape[1]]),
+            "class_loss",
+            || "logits [N, K] with K at least 2, class and mixed classes [N] and weights [K]".into(),
+            &[shape, class, weights.unwrap_or(&[])],
+        )
+    }
+
+    fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+        loss_gradient(graph, node, gradients);
+    }
+
+    /// The loss is one sum over everything.
+    fn longest_sum(&self, graph: &Graph, node: &Node) -> usize {
+        super::longest_input(graph, node)
     }
 }

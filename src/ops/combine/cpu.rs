@@ -1,7 +1,9 @@
 //! Gradient sums on the CPU: the seam's weighted one and the plain one of two.
 
+use super::Add;
 use crate::device::cpu::{Cpu, SharedMut};
-use crate::graph::ir::TermForm;
+use crate::ir::{Combine, TermForm};
+use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
 /// Elements a task takes; they stay in cache while every term is added.
 const TASK_LEN: usize = 1 << 12;
@@ -79,5 +81,32 @@ pub fn add(cpu: &Cpu, a: &[f32], b: &[f32], out: &mut [f32]) {
 fn add_task(a: &[f32], b: &[f32], out: &mut [f32]) {
     for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
         *out = a + b;
+    }
+}
+
+impl CpuOp for Combine {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let term = |(index, &(task, form)): (usize, &(usize, TermForm))| Term {
+            weight: node.scalars.task_weights[task],
+            gradient: node.input(index),
+            form,
+        };
+        let terms: Vec<Term> = self.terms.iter().enumerate().map(term).collect();
+        let s = node.output_shape(0);
+        combine(node.cpu, [s[0], s[1] * s[2], s[3]], &terms, node.output(0));
+    }
+}
+
+impl CpuOp for Add {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        add(node.cpu, node.input(0), node.input(1), node.output(0));
     }
 }

@@ -1,7 +1,10 @@
 //! The kernels of the gradient sums (`kernels/combine.cu`): how each is started. C is a multiple of 8.
 
-use crate::device::cuda::{Address, Arguments, File, Launch};
-use crate::graph::ir::TermForm;
+use super::Add;
+use crate::device::cuda::{Address, Arguments, File, Launch, Work};
+use crate::error::{Error, Result};
+use crate::ir::{Combine, Graph, Node, TermForm};
+use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH, image};
 
 const VECTOR: usize = 8;
 const THREADS: usize = 128;
@@ -51,10 +54,44 @@ pub fn add_floats(len: usize, a: Address, b: Address, out: Address) -> Launch {
     launch("add_floats", [len.div_ceil(FLOAT_THREADS), 1, 1], FLOAT_THREADS, arguments)
 }
 
+impl CudaOp for Combine {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let term =
+            |(index, &(task, form)): (usize, &(usize, TermForm))| Term { task, form, gradient: node.input(index) };
+        let terms: Vec<Term> = self.terms.iter().enumerate().map(term).collect();
+        let [n, h, w, c] = image(node.output_shape(0));
+        vec![combine([n, h * w, c], &terms, node.scalars.task_weights, node.output(0)).into()]
+    }
+
+    fn check_for_cuda(&self, _graph: &Graph, _node: &Node) -> Result<()> {
+        let tasks = self.terms.len();
+        if tasks > MAX_TERMS {
+            return Err(Error::Usage(format!("{tasks} tasks share one trunk: a GPU takes up to {MAX_TERMS}")));
+        }
+        Ok(())
+    }
+}
+
+impl CudaOp for Add {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let shape = node.output_shape(0);
+        let add = if shape.len() == 4 { add } else { add_floats };
+        vec![add(shape.iter().product(), node.input(0), node.input(1), node.output(0)).into()]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::ir::TermForm::{Dense, Pooled};
+    use crate::ir::TermForm::{Dense, Pooled};
     use crate::ops::testing::{Expected, Random, check_kernels};
 
     /// By task; task 2 is not there.

@@ -2,7 +2,7 @@
 
 use super::cpu::*;
 use crate::device::cpu::Cpu;
-use crate::graph::ir::TermForm::{self, Dense, Pooled};
+use crate::ir::TermForm::{self, Dense, Pooled};
 use crate::ops::testing::{Expected, Random, check, poisoned};
 
 fn gradients([n, hw, c]: [usize; 3], forms: &[TermForm]) -> Vec<Vec<f32>> {

@@ -1,6 +1,8 @@
 //! Gathering of pyramid levels along the cells, and its backward, on the CPU.
 
+use super::{ConcatLevels, ConcatLevelsBackward};
 use crate::device::cpu::{Cpu, SharedMut};
+use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
 /// Elements a task takes.
 const TASK_LEN: usize = 1 << 14;
@@ -120,4 +122,44 @@ fn dot_of_part(x: &[f32], y: &[f32]) -> f64 {
         total += sums.iter().map(|&sum| f64::from(sum)).sum::<f64>();
     }
     total
+}
+
+/// The levels among the inputs from `first` on, with their scales if there are any.
+fn levels<'a>(node: &Operands<'a>, first: usize) -> Vec<Level<'a>> {
+    let is_map = |&index: &usize| node.input_shape(index).len() == 4;
+    let (maps, scales): (Vec<usize>, Vec<usize>) = (first..node.node.inputs.len()).partition(is_map);
+    let level = |(position, &map): (usize, &usize)| {
+        let s = node.input_shape(map);
+        let scale = scales.get(position).map(|&index| node.input::<f32>(index)[0]);
+        Level { x: node.input(map), cells: s[1] * s[2], scale }
+    };
+    maps.iter().enumerate().map(level).collect()
+}
+
+impl CpuOp for ConcatLevels {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let s = node.output_shape(0);
+        forward(node.cpu, s[0], s[2], &levels(node, 0), node.output(0));
+    }
+}
+
+impl CpuOp for ConcatLevelsBackward {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let levels = levels(node, 1);
+        let gradient = |level: usize| LevelGradient {
+            dx: node.output(level),
+            dscale: node.optional_output::<f32>(levels.len() + level).map(|scale| &mut scale[0]),
+        };
+        let mut gradients: Vec<LevelGradient> = (0..levels.len()).map(gradient).collect();
+        let s = node.input_shape(0);
+        backward(node.cpu, s[0], s[2], node.input(0), &levels, &mut gradients);
+    }
 }

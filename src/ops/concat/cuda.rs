@@ -1,9 +1,10 @@
 //! The kernels that gather pyramid levels (`kernels/concat.cu`): how each is started. Maps have D channels padded to a
 //! multiple of 8, what is gathered has D.
 
-use crate::device::cuda::{Address, Arguments, File, Launch};
+use super::{ConcatLevels, ConcatLevelsBackward};
+use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
+use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH, VECTOR};
 
-const VECTOR: usize = 8;
 const THREADS: usize = 256;
 /// Groups of four elements a thread of the forward takes, and vectors a thread of the backward takes.
 const FORWARD_QUADS: usize = 4;
@@ -93,6 +94,44 @@ pub fn backward(
         launches.push(launch("concat_backward_finish", [levels.len(), 1, 1], shared, arguments));
     }
     launches
+}
+
+/// The levels among the inputs from `first` on, with their scales if there are any.
+fn levels(node: &CudaNode, first: usize) -> Vec<Level> {
+    let is_map = |&index: &usize| node.input_shape(index).len() == 4;
+    let (maps, scales): (Vec<usize>, Vec<usize>) = (first..node.inputs.len()).partition(is_map);
+    let level = |(position, &map): (usize, &usize)| {
+        let s = node.input_shape(map);
+        Level { x: node.input(map), cells: s[1] * s[2], scale: scales.get(position).map(|&index| node.input(index)) }
+    };
+    maps.iter().enumerate().map(level).collect()
+}
+
+impl CudaOp for ConcatLevels {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let s = node.output_shape(0);
+        vec![forward(s[0], s[2], &levels(node, 0), node.output(0)).into()]
+    }
+}
+
+impl CudaOp for ConcatLevelsBackward {
+    fn cuda_scratch(&self, node: &CudaNode) -> usize {
+        let s = node.input_shape(0);
+        backward_workspace(s[0], s[2], &levels(node, 1))
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let levels = levels(node, 1);
+        let gradient =
+            |level: usize| LevelGradient { dx: node.output(level), dscale: node.optional_output(levels.len() + level) };
+        let gradients: Vec<LevelGradient> = (0..levels.len()).map(gradient).collect();
+        let s = node.input_shape(0);
+        work(backward(s[0], s[2], node.input(0), &levels, &gradients, node.scratch))
+    }
 }
 
 #[cfg(test)]

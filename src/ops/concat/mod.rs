@@ -7,35 +7,30 @@ pub mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::check;
+use super::cost::Cost;
+use super::{NoGradient, Operation, check, no_gradient};
 use crate::error::Result;
-use crate::graph::ir::{DType, Gradients, Graph, Node, Op, ValueId};
+use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId};
 
 /// Appends the gathering.
 ///
 /// # Errors
 /// Levels that differ in N or D, or another number of scales than levels.
 pub fn concat_levels(graph: &mut Graph, levels: &[ValueId], scales: &[ValueId], name: &str) -> Result<ValueId> {
+    let inputs = [levels, scales].concat();
+    ConcatLevels.check(graph, &inputs)?;
     let first = graph.shape(levels[0]).to_vec();
-    let shapes: Vec<&[usize]> = levels.iter().map(|&l| graph.shape(l)).collect();
-    check(
-        shapes.iter().all(|s| s.len() == 4 && s[0] == first[0] && s[3] == first[3])
-            && (scales.is_empty() || scales.len() == levels.len()),
-        "concat_levels",
-        || "maps [N, h, w, D] alike in N and D, with as many scales or none".into(),
-        &shapes,
-    )?;
-    let cells = shapes.iter().map(|s| s[1] * s[2]).sum();
+    let cells = levels.iter().map(|&l| graph.shape(l)[1] * graph.shape(l)[2]).sum();
     let out = graph.arena(name, &[first[0], cells, first[3]], DType::F32);
-    graph.push(Op::ConcatLevels, &[levels, scales].concat(), &[out]);
+    graph.push(Op::ConcatLevels, &inputs, &[out]);
     Ok(out)
 }
 
-pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Some(dout) = gradients.get(node.outputs[0]) else {
         return;
     };
-    let (levels, scales): (Vec<ValueId>, Vec<ValueId>) = node.inputs.iter().partition(|&&v| graph.shape(v).len() == 4);
+    let (levels, scales) = levels_and_scales(graph, &node.inputs);
     let mut outputs = Vec::new();
     for &level in &levels {
         let shape = graph.shape(level).to_vec();
@@ -47,5 +42,67 @@ pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     graph.push(Op::ConcatLevelsBackward, &inputs, &outputs);
     for (level, gradient) in levels.iter().zip(&outputs) {
         gradients.accumulate(graph, *level, *gradient);
+    }
+}
+
+/// The maps `[N, h, w, D]` among `inputs`, and the scales.
+fn levels_and_scales(graph: &Graph, inputs: &[ValueId]) -> (Vec<ValueId>, Vec<ValueId>) {
+    inputs.iter().partition(|&&value| graph.shape(value).len() == 4)
+}
+
+fn check_levels(graph: &Graph, op: &'static str, inputs: &[ValueId]) -> Result<()> {
+    let (levels, scales) = levels_and_scales(graph, inputs);
+    let shapes: Vec<&[usize]> = levels.iter().map(|&l| graph.shape(l)).collect();
+    let alike = |s: &&[usize]| s[0] == shapes[0][0] && s[3] == shapes[0][3];
+    let scaled = scales.is_empty() || scales.len() == levels.len();
+    check(
+        !levels.is_empty() && shapes.iter().all(alike) && scaled && scales.iter().all(|&v| graph.shape(v) == [1]),
+        op,
+        || "maps [N, h, w, D] alike in N and D, with as many scales or none".into(),
+        &shapes,
+    )
+}
+
+pub struct ConcatLevels;
+pub struct ConcatLevelsBackward;
+
+impl Operation for ConcatLevels {
+    fn name(&self) -> String {
+        "concat_levels".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        check_levels(graph, "concat_levels", inputs)
+    }
+
+    fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+        backward(graph, node, gradients);
+    }
+}
+
+impl Operation for ConcatLevelsBackward {
+    fn name(&self) -> String {
+        "concat_levels_backward".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        check_levels(graph, "concat_levels_backward", &inputs[1..])
+    }
+
+    fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
+        no_gradient(NoGradient::OfTheBackwardPass);
+    }
+
+    /// The sum for a scale runs over a whole map.
+    fn longest_sum(&self, graph: &Graph, node: &Node) -> usize {
+        super::longest_input(graph, node)
     }
 }

@@ -22,15 +22,22 @@
 
 pub mod cpu;
 pub mod cuda;
+mod packing;
 mod problem;
+mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use packing::{PackedForm, Packing};
 pub use problem::Problem;
+pub use rows::ChannelSum;
 
-use super::check;
+use super::Operation;
 use crate::error::Result;
-use crate::graph::ir::{Conv2d, ConvEpilogue, DType, DgradEpilogue, Gradients, Graph, Node, Op, ValueId};
+use crate::ir::{
+    Conv2d, Conv2dDgrad, Conv2dFprop, Conv2dWgrad, ConvEpilogue, DType, DgradEpilogue, Gradients, Graph, Node, Op,
+    ValueId,
+};
 
 /// Appends y = x ∗ weight, plus `bias` where there is one.
 ///
@@ -39,54 +46,26 @@ use crate::graph::ir::{Conv2d, ConvEpilogue, DType, DgradEpilogue, Gradients, Gr
 /// # Errors
 /// Channels that differ, a kernel that is not `conv.kernel`, or an image smaller than the kernel.
 pub fn conv2d(graph: &mut Graph, x: ValueId, weight: ValueId, bias: Option<ValueId>, conv: Conv2d) -> Result<ValueId> {
-    let (xs, ws) = (graph.shape(x).to_vec(), graph.shape(weight).to_vec());
-    check(
-        xs.len() == 4 && ws.len() == 4 && xs[3] == ws[3] && ws[1] == conv.kernel && ws[2] == conv.kernel,
-        "conv2d",
-        || format!("x [N, H, W, C] and weight [K, {0}, {0}, C]", conv.kernel),
-        &[&xs, &ws],
-    )?;
-    check(
-        xs[1] + 2 * conv.padding >= conv.kernel && xs[2] + 2 * conv.padding >= conv.kernel && conv.stride > 0,
-        "conv2d",
-        || {
-            format!(
-                "an image at least as large as the kernel of {} less twice the padding of {}",
-                conv.kernel, conv.padding
-            )
-        },
-        &[&xs],
-    )?;
-    let problem = Problem::new(&xs, ws[0], conv);
+    let epilogue = if bias.is_some() { ConvEpilogue::Bias } else { ConvEpilogue::Plain };
+    let op = Conv2dFprop { conv, epilogue };
+    let inputs: Vec<ValueId> = [x, weight].into_iter().chain(bias).collect();
+    op.check(graph, &inputs)?;
+    let problem = Problem::new(graph.shape(x), graph.shape(weight)[0], conv);
     let name = graph.value(weight).name.replace(".weight", ".out");
     let y = graph.arena(name, &[problem.n, problem.p(), problem.q(), problem.k], DType::F32);
-    match bias {
-        Some(bias) => graph.push(Op::Conv2d(conv, ConvEpilogue::Bias), &[x, weight, bias], &[y]),
-        None => graph.push(Op::Conv2d(conv, ConvEpilogue::Plain), &[x, weight], &[y]),
-    }
+    graph.push(Op::Conv2d(op), &inputs, &[y]);
     Ok(y)
 }
 
-/// All sizes of the convolution that `node` (fprop, dgrad or wgrad) computes.
-pub fn problem(graph: &Graph, node: &Node) -> Problem {
-    match node.op {
-        Op::Conv2d(conv, _) => Problem::new(graph.shape(node.inputs[0]), graph.shape(node.inputs[1])[0], conv),
-        Op::Conv2dDgrad(conv, _) => Problem::new(graph.shape(node.outputs[0]), graph.shape(node.inputs[1])[0], conv),
-        Op::Conv2dWgrad(conv) => Problem::new(graph.shape(node.inputs[1]), graph.shape(node.outputs[0])[0], conv),
-        _ => unreachable!("only convolutions have a Problem"),
-    }
-}
-
 /// The plain backward: dgrad (unless nobody wants it), wgrad and bias gradient (unless they are frozen).
-pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
-    let Op::Conv2d(conv, epilogue) = node.op else { unreachable!("called for convolutions only") };
+fn backward(Conv2dFprop { conv, epilogue }: Conv2dFprop, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Some(dy) = gradients.get(node.outputs[0]) else {
         return;
     };
     let (x, weight) = (node.inputs[0], node.inputs[1]);
     if graph.learns(weight) {
         let dweight = graph.gradient_of_parameter(weight);
-        graph.push(Op::Conv2dWgrad(conv), &[dy, x], &[dweight]);
+        graph.push(Op::Conv2dWgrad(Conv2dWgrad { conv }), &[dy, x], &[dweight]);
     }
     if epilogue == ConvEpilogue::Bias && graph.learns(node.inputs[2]) {
         let dbias = graph.gradient_of_parameter(node.inputs[2]);
@@ -97,7 +76,7 @@ pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
         let name = graph.value(weight).name.replace(".weight", ".input_gradient");
         let dx = graph.arena(name, &shape, DType::F32);
         let epilogue = DgradEpilogue::Plain { addend: false };
-        graph.push(Op::Conv2dDgrad(conv, epilogue), &[dy, weight], &[dx]);
+        graph.push(Op::Conv2dDgrad(Conv2dDgrad { conv, epilogue }), &[dy, weight], &[dx]);
         gradients.accumulate(graph, x, dx);
     }
 }

@@ -1,6 +1,6 @@
 //! The sizes of one convolution and what follows from them. No data, no device.
 
-use crate::graph::ir::Conv2d;
+use crate::ir::Conv2d;
 
 /// All sizes of one convolution: `x [N, H, W, C]`, `weight [K, R, S, C]`, `y [N, P, Q, K]`; dense, not dilated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,23 +1,17 @@
 //! Group norm with its ReLU on the CPU: per image and channel block sums as batch norm's, merged to groups, then one
 //! affine pass. Each pass is over the (image, row block) tasks of as many images as stay in cache from one to the next.
 
+use super::{EPSILON, Shape};
 use crate::device::cpu::{Cpu, SharedMut};
+use crate::ir::{GroupNormRelu, GroupNormReluBackward};
 use crate::ops::batch_norm::STATISTICS_ROWS;
 use crate::ops::batch_norm::cpu::{
     Parameters, Rows, affine_rows, gradient_row, gradient_sums, masked, mean_and_m2, relu_of,
 };
+use crate::ops::cpu::{CpuNode, CpuOp, Operands};
 
 /// Row blocks of a batch of images: enough for the threads, and few enough to stay in cache.
 const BATCH_BLOCKS: usize = 16;
-
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub n: usize,
-    /// Pixels of an image.
-    pub hw: usize,
-    pub c: usize,
-    pub groups: usize,
-}
 
 impl Shape {
     fn blocks(&self) -> usize {
@@ -270,5 +264,37 @@ fn backward_finish(
             coefficients[c + i] = b as f32;
             coefficients[2 * c + i] = (-rstd * sum_of_group / count - b * mean) as f32;
         }
+    }
+}
+
+impl CpuOp for GroupNormRelu {
+    fn cpu_scratch(&self, node: &CpuNode) -> usize {
+        forward_workspace(&Shape::new(node.input_shape(0), self.groups))
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let shape = Shape::new(node.input_shape(0), self.groups);
+        let parameters = Parameters { gamma: node.input(1), beta: node.input(2), epsilon: EPSILON };
+        let (y, moments, scratch) = (node.output(0), node.output(1), node.scratch());
+        forward(node.cpu, &shape, node.input(0), &parameters, y, moments, scratch);
+    }
+}
+
+impl CpuOp for GroupNormReluBackward {
+    fn cpu_scratch(&self, node: &CpuNode) -> usize {
+        backward_workspace(&Shape::new(node.input_shape(0), self.groups))
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let shape = Shape::new(node.input_shape(0), self.groups);
+        let inputs = BackwardInputs {
+            dy: node.input(0),
+            x: node.input(1),
+            y: node.input(2),
+            moments: node.input(3),
+            gamma: node.input(4),
+        };
+        let (dx, dgamma, dbeta) = (node.output(0), node.output(1), node.output(2));
+        backward(node.cpu, &shape, &inputs, dx, dgamma, dbeta, node.scratch());
     }
 }

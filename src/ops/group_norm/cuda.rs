@@ -1,10 +1,11 @@
 //! Group norm's kernels (`kernels/group_norm.cu`): how each pass is started.
 
-use super::EPSILON;
-use super::cpu::Shape;
-use crate::device::cuda::{Address, Arguments, File, Launch};
+use super::{EPSILON, Shape};
+use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
+use crate::error::Result;
+use crate::ir::{Graph, GroupNormRelu, GroupNormReluBackward, Node};
+use crate::ops::cuda::{CudaNode, CudaOp, VECTOR, check_normed_channels};
 
-const VECTOR: usize = 8;
 const THREADS: usize = 256;
 /// Vectors of a row that one block of the sums takes.
 const SLICE: usize = 32;
@@ -144,9 +145,42 @@ fn launch(kernel: &'static str, grid: [usize; 3], threads: usize, shared_bytes: 
     Launch { file: File::GROUP_NORM, kernel, grid: grid.map(|blocks| blocks as u32), threads, shared_bytes, arguments }
 }
 
+impl CudaOp for GroupNormRelu {
+    fn cuda_scratch(&self, node: &CudaNode) -> usize {
+        forward_workspace(&Shape::new(node.input_shape(0), self.groups))
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let shape = Shape::new(node.input_shape(0), self.groups);
+        let parameters = [node.input(1), node.input(2)];
+        work(forward(&shape, node.input(0), parameters, node.output(0), node.output(1), node.scratch))
+    }
+
+    fn check_for_cuda(&self, graph: &Graph, node: &Node) -> Result<()> {
+        check_normed_channels(graph, node)
+    }
+}
+
+impl CudaOp for GroupNormReluBackward {
+    fn cuda_scratch(&self, node: &CudaNode) -> usize {
+        backward_workspace(&Shape::new(node.input_shape(0), self.groups))
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let shape = Shape::new(node.input_shape(0), self.groups);
+        let inputs = BackwardInputs {
+            dy: node.input(0),
+            x: node.input(1),
+            y: node.input(2),
+            moments: node.input(3),
+            gamma: node.input(4),
+        };
+        work(backward(&shape, &inputs, node.output(0), [node.output(1), node.output(2)], node.scratch))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::cpu::Shape;
     use super::super::tests::{Data, plain_backward, plain_forward};
     use super::*;
     use crate::ops::testing::{Expected, Random, check_kernels, narrow, wide};

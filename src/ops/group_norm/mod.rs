@@ -8,33 +8,45 @@ pub mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::check;
+use super::cost::Cost;
+use super::{NoGradient, Operation, Quantities, check, check_inputs, no_gradient};
 use crate::error::Result;
-use crate::graph::ir::{DType, Gradients, Graph, Node, Op, ValueId};
+use crate::ir::{DType, Gradients, Graph, GroupNormRelu, GroupNormReluBackward, Node, Op, ValueId};
 
 pub const EPSILON: f32 = 1e-5;
+
+/// Sizes of a group norm over `[N, HW, C]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub n: usize,
+    /// Pixels of an image.
+    pub hw: usize,
+    pub c: usize,
+    pub groups: usize,
+}
+
+impl Shape {
+    /// The sizes of x `[N, H, W, C]`.
+    pub fn new(x: &[usize], groups: usize) -> Shape {
+        Shape { n: x[0], hw: x[1] * x[2], c: x[3], groups }
+    }
+}
 
 /// Appends y = relu(norm(x)·gamma + beta), normalised over H, W and the channels of a group.
 ///
 /// # Errors
 /// Channels that do not divide into `groups`.
 pub fn group_norm_relu(graph: &mut Graph, x: ValueId, gamma: ValueId, beta: ValueId, groups: usize) -> Result<ValueId> {
+    GroupNormRelu { groups }.check(graph, &[x, gamma, beta])?;
     let shape = graph.shape(x).to_vec();
-    check(
-        shape.len() == 4 && groups > 0 && shape[3].is_multiple_of(groups) && graph.shape(gamma) == [shape[3]],
-        "group_norm",
-        || format!("[N, H, W, C] with C a multiple of {groups} groups, gamma and beta [C]"),
-        &[&shape, graph.shape(gamma)],
-    )?;
     let name = graph.value(gamma).name.replace(".weight", "");
     let y = graph.arena(format!("{name}.out"), &shape, DType::F32);
     let moments = graph.arena(format!("{name}.moments"), &[shape[0], groups, 2], DType::F32);
-    graph.push(Op::GroupNormRelu { groups }, &[x, gamma, beta], &[y, moments]);
+    graph.push(Op::GroupNormRelu(GroupNormRelu { groups }), &[x, gamma, beta], &[y, moments]);
     Ok(y)
 }
 
-pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
-    let Op::GroupNormRelu { groups } = node.op else { unreachable!("called for GroupNormRelu only") };
+fn backward(groups: usize, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Some(dy) = gradients.get(node.outputs[0]) else {
         return;
     };
@@ -44,6 +56,61 @@ pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let shape = graph.shape(x).to_vec();
     let name = graph.value(gamma).name.replace(".weight", ".input_gradient");
     let dx = graph.arena(name, &shape, DType::F32);
-    graph.push(Op::GroupNormReluBackward { groups }, &[dy, x, y, moments, gamma], &[dx, dgamma, dbeta]);
+    let op = Op::GroupNormReluBackward(GroupNormReluBackward { groups });
+    graph.push(op, &[dy, x, y, moments, gamma], &[dx, dgamma, dbeta]);
     gradients.accumulate(graph, x, dx);
+}
+
+impl Operation for GroupNormRelu {
+    fn name(&self) -> String {
+        "group_norm_relu".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let groups = self.groups;
+        let [shape, gamma, beta] = [0, 1, 2].map(|index| inputs.get(index).map_or(&[][..], |&v| graph.shape(v)));
+        let divides = shape.len() == 4 && groups > 0 && shape[3].is_multiple_of(groups);
+        check(
+            divides && gamma == [shape[3]] && beta == gamma,
+            "group_norm",
+            || format!("[N, H, W, C] with C a multiple of {groups} groups, gamma and beta [C]"),
+            &[shape, gamma],
+        )
+    }
+
+    fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+        backward(self.groups, graph, node, gradients);
+    }
+
+    fn quantities(&self, _node: &Node, position: usize) -> Quantities {
+        match position {
+            0 => Quantities::ONE,
+            _ => Quantities::along(2, &["mean", "1/deviation"]),
+        }
+    }
+}
+
+impl Operation for GroupNormReluBackward {
+    fn name(&self) -> String {
+        "group_norm_relu_backward".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let expected = "dy, x and y [N, H, W, C], moments [N, groups, 2] and gamma [C]";
+        check_inputs(graph, "group_norm_backward", inputs, &[5], expected, |s| {
+            s[0].len() == 4 && s[1] == s[0] && s[2] == s[0] && s[3] == [s[0][0], self.groups, 2] && s[4] == [s[0][3]]
+        })
+    }
+
+    fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
+        no_gradient(NoGradient::OfTheBackwardPass);
+    }
 }

@@ -1,5 +1,6 @@
 //! Group norm with its ReLU against plain f64 loops; the reference's gradient is held against differences in f64.
 
+use super::Shape;
 use super::cpu::*;
 use crate::ops::batch_norm::cpu::Parameters;
 use crate::ops::testing::{Expected, Random, check, poisoned};

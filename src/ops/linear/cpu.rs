@@ -1,6 +1,9 @@
 //! The fully connected layer on the CPU. The weight is the large operand and is read once.
 
+use super::Linear;
 use crate::device::cpu::{Cpu, SharedMut};
+use crate::ir::LinearBackward;
+use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
 /// Partial sums of a dot product: its order is the same for every instruction set and number of threads.
 const LANES: usize = 16;
@@ -110,5 +113,27 @@ fn input_gradient(cpu: &Cpu, c: usize, inputs: &BackwardInputs, dx: &mut [f32]) 
 fn add_scaled(sum: &mut [f32], scale: f32, x: &[f32]) {
     for (sum, x) in sum.iter_mut().zip(x) {
         *sum += scale * x;
+    }
+}
+
+impl CpuOp for Linear {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        forward(node.cpu, node.channels(0), node.input(0), node.input(1), node.input(2), node.output(0));
+    }
+}
+
+impl CpuOp for LinearBackward {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let inputs = BackwardInputs { dy: node.input(0), x: node.input(1), weight: node.input(2) };
+        let dx = self.input_gradient.then(|| node.output(2));
+        backward(node.cpu, node.channels(1), &inputs, dx, node.output(0), node.output(1));
     }
 }

@@ -1,7 +1,10 @@
 //! The fully connected layer's kernels (`kernels/linear.cu`), and the convolution's bias gradient, which is the same column
 //! sum: how each is started.
 
-use crate::device::cuda::{Address, Arguments, File, Launch};
+use super::Linear;
+use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
+use crate::ir::LinearBackward;
+use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH};
 
 const VECTOR: usize = 8;
 const THREADS: usize = 256;
@@ -89,6 +92,30 @@ fn tiles(rows: usize, columns: usize) -> [usize; 3] {
 fn launch(kernel: &'static str, grid: [usize; 3], shared_bytes: usize, arguments: Arguments) -> Launch {
     let (threads, shared_bytes) = (THREADS as u32, shared_bytes as u32);
     Launch { file: File::LINEAR, kernel, grid: grid.map(|blocks| blocks as u32), threads, shared_bytes, arguments }
+}
+
+impl CudaOp for Linear {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let ([n, c], [_, k]) = (node.input_rows(0), node.output_rows(0));
+        vec![forward([n, c, k], node.input(0), node.input(1), node.input(2), node.output(0)).into()]
+    }
+}
+
+impl CudaOp for LinearBackward {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let ([n, k], [_, c]) = (node.input_rows(0), node.input_rows(1));
+        let dx = self.input_gradient.then(|| node.output(2));
+        let inputs = [node.input(0), node.input(1), node.input(2)];
+        work(backward([n, c, k], inputs, dx, [node.output(0), node.output(1)]))
+    }
 }
 
 #[cfg(test)]

@@ -6,29 +6,25 @@ pub mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::check;
+use super::cost::Cost;
+use super::{NoGradient, Operation, check_inputs, no_gradient};
 use crate::error::Result;
-use crate::graph::ir::{DType, Gradients, Graph, Node, Op, ValueId};
+use crate::ir::{DType, Gradients, Graph, LinearBackward, Node, Op, ValueId};
 
 /// Appends y = x·weightᵀ + bias.
 ///
 /// # Errors
 /// Features that differ between x and weight.
 pub fn linear(graph: &mut Graph, x: ValueId, weight: ValueId, bias: ValueId) -> Result<ValueId> {
-    let (xs, ws) = (graph.shape(x).to_vec(), graph.shape(weight).to_vec());
-    check(
-        xs.len() == 2 && ws.len() == 2 && xs[1] == ws[1] && graph.shape(bias) == [ws[0]],
-        "linear",
-        || "x [N, C], weight [K, C] and bias [K]".into(),
-        &[&xs, &ws, graph.shape(bias)],
-    )?;
+    Linear.check(graph, &[x, weight, bias])?;
+    let (n, k) = (graph.shape(x)[0], graph.shape(weight)[0]);
     let name = graph.value(weight).name.replace(".weight", ".out");
-    let y = graph.arena(name, &[xs[0], ws[0]], DType::F32);
+    let y = graph.arena(name, &[n, k], DType::F32);
     graph.push(Op::Linear, &[x, weight, bias], &[y]);
     Ok(y)
 }
 
-pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Some(dy) = gradients.get(node.outputs[0]) else {
         return;
     };
@@ -40,8 +36,56 @@ pub fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
         let name = graph.value(weight).name.replace(".weight", ".input_gradient");
         outputs.push(graph.arena(name, &shape, DType::F32));
     }
-    graph.push(Op::LinearBackward { input_gradient }, &[dy, x, weight], &outputs);
+    graph.push(Op::LinearBackward(LinearBackward { input_gradient }), &[dy, x, weight], &outputs);
     if input_gradient {
         gradients.accumulate(graph, x, outputs[2]);
+    }
+}
+
+pub struct Linear;
+
+impl Operation for Linear {
+    fn name(&self) -> String {
+        "linear".into()
+    }
+
+    /// 2·N·C·K.
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        let flops = 2 * graph.value(node.inputs[0]).len() * graph.shape(node.inputs[1])[0];
+        Cost::new(flops as u64, graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let expected = "x [N, C], weight [K, C] and bias [K]";
+        check_inputs(graph, "linear", inputs, &[3], expected, |s| {
+            s[0].len() == 2 && s[1].len() == 2 && s[0][1] == s[1][1] && s[2] == [s[1][0]]
+        })
+    }
+
+    fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+        backward(graph, node, gradients);
+    }
+}
+
+impl Operation for LinearBackward {
+    fn name(&self) -> String {
+        "linear_backward".into()
+    }
+
+    /// 2·N·C·K for the weight's gradient, and as many for x's where it is wanted.
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        let one = 2 * graph.value(node.inputs[1]).len() * graph.shape(node.inputs[0])[1];
+        Cost::new(one as u64 * (1 + u64::from(self.input_gradient)), graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let expected = "dy [N, K], x [N, C] and weight [K, C]";
+        check_inputs(graph, "linear_backward", inputs, &[3], expected, |s| {
+            s.iter().all(|s| s.len() == 2) && s[0][0] == s[1][0] && s[2] == [s[0][1], s[1][1]]
+        })
+    }
+
+    fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
+        no_gradient(NoGradient::OfTheBackwardPass);
     }
 }

@@ -1,5 +1,7 @@
 //! Binary cross-entropy and its gradient in one pass on the CPU. N·K numbers: one thread, f64.
 
+use crate::ir::MultiLabelLoss;
+use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 use std::f64::consts::LN_2;
 
 /// Logits and target `[N, K]` (1 there, 0 absent, NaN unlabelled) → loss `[1]`, dlogits `[N, K]`: binary cross-entropy ÷ ln 2,
@@ -21,4 +23,15 @@ pub fn multi_label_loss(logits: &[f32], target: &[f32], denominator: f32, loss: 
         *dlogit = (sign * slope * scale) as f32;
     }
     loss[0] = if denominator == 0.0 { 0.0 } else { (sum * scale) as f32 };
+}
+
+impl CpuOp for MultiLabelLoss {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let (denominator, loss, dlogits) = (node.scalars.denominators[self.task], node.output(0), node.output(1));
+        multi_label_loss(node.input(0), node.input(1), denominator, loss, dlogits);
+    }
 }

@@ -1,6 +1,8 @@
 //! Binary cross-entropy's kernels (`kernels/multi_label_loss.cu`): how they are started.
 
-use crate::device::cuda::{Address, Arguments, File, Launch};
+use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
+use crate::ir::MultiLabelLoss;
+use crate::ops::cuda::{CudaNode, CudaOp};
 
 const THREADS: usize = 256;
 const WARP: usize = 32;
@@ -33,6 +35,20 @@ fn launch(kernel: &'static str, blocks: usize, arguments: Arguments) -> Launch {
     let grid = [blocks as u32, 1, 1];
     let (threads, shared_bytes) = (THREADS as u32, SHARED as u32);
     Launch { file: File::MULTI_LABEL_LOSS, kernel, grid, threads, shared_bytes, arguments }
+}
+
+impl CudaOp for MultiLabelLoss {
+    fn cuda_scratch(&self, node: &CudaNode) -> usize {
+        let logits = node.input_shape(0);
+        multi_label_loss_workspace(logits[0] * logits[1])
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let logits = node.input_shape(0);
+        let inputs = [node.input(0), node.input(1), node.denominator(self.task)];
+        let outputs = [node.output(0), node.output(1)];
+        work(multi_label_loss(logits[0] * logits[1], inputs, outputs, node.scratch))
+    }
 }
 
 #[cfg(test)]

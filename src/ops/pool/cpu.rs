@@ -1,7 +1,10 @@
 //! Max pooling, the mean over an image, and dropout on the CPU. Max pooling's backward gathers: each input pixel asks the
 //! windows it lies in whether they took it, so that no two threads write one place.
 
+use super::{GlobalPool, KERNEL, MaxPoolBackward, PADDING, STRIDE};
 use crate::device::cpu::{Cpu, SharedMut};
+use crate::ir::Dropout;
+use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 use std::ops::Range;
 
 /// Channels compared together.
@@ -237,4 +240,53 @@ fn mix(state: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// The stem's pool over x `[N, H, W, C]`.
+fn stem(x: &[usize]) -> MaxPool {
+    MaxPool { n: x[0], h: x[1], w: x[2], c: x[3], kernel: KERNEL, stride: STRIDE, padding: PADDING }
+}
+
+impl CpuOp for super::MaxPool {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let (y, argmax) = (node.output(0), node.optional_output(1));
+        max_pool(node.cpu, &stem(node.input_shape(0)), node.input(0), y, argmax);
+    }
+}
+
+impl CpuOp for MaxPoolBackward {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let problem = stem(node.output_shape(0));
+        max_pool_backward(node.cpu, &problem, node.input(0), node.input(1), node.output(0));
+    }
+}
+
+impl CpuOp for GlobalPool {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let s = node.input_shape(0);
+        global_pool(node.cpu, s[1] * s[2], s[3], node.input(0), node.output(0));
+    }
+}
+
+impl CpuOp for Dropout {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let counter = node.scalars.dropout_counter ^ self.salt;
+        dropout(node.cpu, counter, self.probability, node.input(0), node.output(0));
+    }
 }

@@ -4,8 +4,10 @@
 #[cfg(test)]
 mod tests;
 
-use super::pooled;
-use crate::device::cuda::{Address, Arguments, File, Launch};
+use super::{GlobalPool, MaxPool, MaxPoolBackward, pooled};
+use crate::device::cuda::{Address, Arguments, File, Launch, Work};
+use crate::ir::Dropout;
+use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH, image};
 
 const VECTOR: usize = 8;
 const POOL_THREADS: usize = 128;
@@ -54,4 +56,49 @@ pub fn dropout(len: usize, counter: Address, salt: u64, probability: f32, x: Add
     let arguments = arguments.int(len).float(1.0 / (1.0 - probability));
     let grid = [len.div_ceil(DROPOUT_THREADS) as u32, 1, 1];
     Launch { file: File::POOL, kernel: "dropout", grid, threads: DROPOUT_THREADS as u32, shared_bytes: 0, arguments }
+}
+
+impl CudaOp for MaxPool {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let x = image(node.input_shape(0));
+        vec![max_pool(x, node.input(0), node.output(0), node.optional_output(1)).into()]
+    }
+}
+
+impl CudaOp for MaxPoolBackward {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let x = image(node.output_shape(0));
+        vec![max_pool_backward(x, node.input(0), node.input(1), node.output(0)).into()]
+    }
+}
+
+impl CudaOp for GlobalPool {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let [n, h, w, c] = image(node.input_shape(0));
+        vec![global_pool([n, h * w, c], node.input(0), node.output(0)).into()]
+    }
+}
+
+impl CudaOp for Dropout {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let len = node.input_shape(0).iter().product();
+        let (counter, salt) = (node.scalars.dropout_counter, self.salt);
+        vec![dropout(len, counter, salt, self.probability, node.input(0), node.output(0)).into()]
+    }
 }

@@ -7,9 +7,10 @@ pub mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::check;
+use super::cost::Cost;
+use super::{NoGradient, Operation, check, check_inputs, no_gradient};
 use crate::error::Result;
-use crate::graph::ir::{DType, Gradients, Graph, Mode, Node, Op, ValueId};
+use crate::ir::{DType, Dropout, Gradients, Graph, Mode, Node, Op, TermForm, ValueId};
 
 /// The stem's window, the only one the network has.
 pub const KERNEL: usize = 3;
@@ -26,8 +27,8 @@ pub fn pooled(length: usize) -> usize {
 /// # Errors
 /// x that is not `[N, H, W, C]`.
 pub fn max_pool(graph: &mut Graph, x: ValueId) -> Result<ValueId> {
+    MaxPool.check(graph, &[x])?;
     let shape = graph.shape(x).to_vec();
-    check(shape.len() == 4 && shape[1] > 0 && shape[2] > 0, "max_pool", || "[N, H, W, C]".into(), &[&shape])?;
     let out = [shape[0], pooled(shape[1]), pooled(shape[2]), shape[3]];
     let y = graph.arena("maxpool.out", &out, DType::F32);
     let argmax = graph.arena("maxpool.argmax", &out, DType::U8);
@@ -35,7 +36,7 @@ pub fn max_pool(graph: &mut Graph, x: ValueId) -> Result<ValueId> {
     Ok(y)
 }
 
-pub fn max_pool_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+fn max_pool_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Some(dy) = gradients.get(node.outputs[0]) else {
         return;
     };
@@ -50,8 +51,8 @@ pub fn max_pool_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradien
 /// # Errors
 /// x that is not `[N, H, W, C]`.
 pub fn global_pool(graph: &mut Graph, x: ValueId, name: &str) -> Result<ValueId> {
+    GlobalPool.check(graph, &[x])?;
     let shape = graph.shape(x).to_vec();
-    check(shape.len() == 4, "global_pool", || "[N, H, W, C]".into(), &[&shape])?;
     let y = graph.arena(name, &[shape[0], shape[3]], DType::F32);
     graph.push(Op::GlobalPool, &[x], &[y]);
     Ok(y)
@@ -73,11 +74,11 @@ pub fn dropout(graph: &mut Graph, x: ValueId, probability: f32, salt: u64) -> Re
     let shape = graph.shape(x).to_vec();
     let name = format!("{}.dropped", graph.value(x).name);
     let y = graph.arena(name, &shape, DType::F32);
-    graph.push(Op::Dropout { probability, salt }, &[x], &[y]);
+    graph.push(Op::Dropout(Dropout { probability, salt }), &[x], &[y]);
     Ok(y)
 }
 
-pub fn dropout_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+fn dropout_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Some(dy) = gradients.get(node.outputs[0]) else {
         return;
     };
@@ -86,4 +87,87 @@ pub fn dropout_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradient
     let dx = graph.arena(name, &shape, DType::F32);
     graph.push(node.op.clone(), &[dy], &[dx]);
     gradients.accumulate(graph, node.inputs[0], dx);
+}
+
+pub struct MaxPool;
+pub struct MaxPoolBackward;
+pub struct GlobalPool;
+
+impl Operation for MaxPool {
+    fn name(&self) -> String {
+        "max_pool".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let shape = graph.shape(inputs[0]);
+        check(shape.len() == 4 && shape[1] > 0 && shape[2] > 0, "max_pool", || "[N, H, W, C]".into(), &[shape])
+    }
+
+    fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+        max_pool_backward(graph, node, gradients);
+    }
+}
+
+impl Operation for MaxPoolBackward {
+    fn name(&self) -> String {
+        "max_pool_backward".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let expected = "dy and argmax [N, P, Q, C]";
+        check_inputs(graph, "max_pool_backward", inputs, &[2], expected, |s| s[0].len() == 4 && s[0] == s[1])
+    }
+
+    fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
+        no_gradient(NoGradient::OfTheBackwardPass);
+    }
+}
+
+impl Operation for GlobalPool {
+    fn name(&self) -> String {
+        "global_pool".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let shape = graph.shape(inputs[0]);
+        check(shape.len() == 4, "global_pool", || "[N, H, W, C]".into(), &[shape])
+    }
+
+    fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
+        no_gradient(NoGradient::AtTheSeam);
+    }
+
+    fn seam_form(&self) -> Option<TermForm> {
+        Some(TermForm::Pooled)
+    }
+}
+
+impl Operation for Dropout {
+    fn name(&self) -> String {
+        "dropout".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        check_inputs(graph, "dropout", inputs, &[1], "one value", |_| true)
+    }
+
+    fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+        dropout_backward(graph, node, gradients);
+    }
 }

@@ -1,6 +1,8 @@
 //! Normalisation of the images on the CPU.
 
+use super::{DEVIATION, MEAN, Preprocess};
 use crate::device::cpu::Cpu;
+use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
 /// Elements done together: a multiple of the three colours and of every vector width.
 const PERIOD: usize = 48;
@@ -24,4 +26,14 @@ pub fn normalise(cpu: &Cpu, images: &[u8], mean: [f32; 3], deviation: [f32; 3], 
             }
         },
     );
+}
+
+impl CpuOp for Preprocess {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        normalise(node.cpu, node.input(0), MEAN, DEVIATION, node.output(0));
+    }
 }

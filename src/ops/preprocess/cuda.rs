@@ -1,6 +1,8 @@
 //! The kernel of the images' normalisation (`kernels/preprocess.cu`): how it is started.
 
-use crate::device::cuda::{Address, Arguments, File, Launch};
+use super::{DEVIATION, MEAN, Preprocess};
+use crate::device::cuda::{Address, Arguments, File, Launch, Work};
+use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH};
 
 const THREADS: usize = 128;
 /// Pixels of a thread.
@@ -14,6 +16,17 @@ pub fn normalise(pixels: usize, mean: [f32; 3], deviation: [f32; 3], images: Add
     let arguments = scale.iter().chain(&shift).fold(arguments, |arguments, &v| arguments.float(v));
     let grid = [pixels.div_ceil(THREADS * PIXELS) as u32, 1, 1];
     Launch { file: File::PREPROCESS, kernel: "preprocess", grid, threads: THREADS as u32, shared_bytes: 0, arguments }
+}
+
+impl CudaOp for Preprocess {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let [pixels, _] = node.input_rows(0);
+        vec![normalise(pixels, MEAN, DEVIATION, node.input(0), node.output(0)).into()]
+    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ pub mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::check;
+use super::cost::Cost;
+use super::{NoGradient, Operation, check, no_gradient};
 use crate::error::Result;
-use crate::graph::ir::{DType, Graph, Op, ValueId};
+use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId};
 
 /// ImageNet's per-channel mean and deviation of pixels in 0–1, as every published ResNet expects.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -18,14 +19,31 @@ pub const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 /// # Errors
 /// Images that are not u8 `[N, H, W, 3]`.
 pub fn preprocess(graph: &mut Graph, images: ValueId) -> Result<ValueId> {
+    Preprocess.check(graph, &[images])?;
     let shape = graph.shape(images).to_vec();
-    check(
-        shape.len() == 4 && shape[3] == 3 && graph.value(images).dtype == DType::U8,
-        "preprocess",
-        || "u8 images [N, H, W, 3]".into(),
-        &[&shape],
-    )?;
     let x = graph.arena("images.normalised", &shape, DType::F32);
     graph.push(Op::Preprocess, &[images], &[x]);
     Ok(x)
+}
+
+pub struct Preprocess;
+
+impl Operation for Preprocess {
+    fn name(&self) -> String {
+        "preprocess".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let shape = graph.shape(inputs[0]);
+        let holds = shape.len() == 4 && shape[3] == 3 && graph.value(inputs[0]).dtype == DType::U8;
+        check(holds, "preprocess", || "u8 images [N, H, W, 3]".into(), &[shape])
+    }
+
+    fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
+        no_gradient(NoGradient::OfConstants);
+    }
 }

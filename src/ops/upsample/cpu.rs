@@ -1,17 +1,8 @@
 //! Nearest upsampling added to a lateral map, and its backward, on the CPU.
 
+use super::{Upsample, UpsampleAdd, UpsampleBackward};
 use crate::device::cpu::Cpu;
-
-/// Top `[N, h, w, C]`, lateral and out `[N, H, W, C]`, h ≤ H and w ≤ W.
-#[derive(Clone, Copy, Debug)]
-pub struct Upsample {
-    pub n: usize,
-    pub c: usize,
-    /// `[h, w]`.
-    pub from: [usize; 2],
-    /// `[H, W]`.
-    pub to: [usize; 2],
-}
+use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
 /// out = lateral + top[i·h/H, j·w/W].
 pub fn add(cpu: &Cpu, shape: &Upsample, top: &[f32], lateral: &[f32], out: &mut [f32]) {
@@ -64,5 +55,27 @@ pub fn backward(cpu: &Cpu, shape: &Upsample, dout: &[f32], dtop: &mut [f32]) {
 fn accumulate(sum: &mut [f32], x: &[f32]) {
     for (sum, x) in sum.iter_mut().zip(x) {
         *sum += x;
+    }
+}
+
+impl CpuOp for UpsampleAdd {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let shape = Upsample::new(node.input_shape(0), node.output_shape(0));
+        add(node.cpu, &shape, node.input(0), node.input(1), node.output(0));
+    }
+}
+
+impl CpuOp for UpsampleBackward {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let shape = Upsample::new(node.output_shape(0), node.input_shape(0));
+        backward(node.cpu, &shape, node.input(0), node.output(0));
     }
 }

@@ -1,7 +1,8 @@
 //! Upsampling's kernels (`kernels/upsample.cu`): how each is started. C is a multiple of 8.
 
-use super::cpu::Upsample;
-use crate::device::cuda::{Address, Arguments, File, Launch};
+use super::{Upsample, UpsampleAdd, UpsampleBackward};
+use crate::device::cuda::{Address, Arguments, File, Launch, Work};
+use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH};
 
 const VECTOR: usize = 8;
 const THREADS: usize = 128;
@@ -26,6 +27,28 @@ pub fn add(shape: &Upsample, top: Address, lateral: Address, out: Address) -> La
 pub fn backward(shape: &Upsample, dout: Address, dtop: Address) -> Launch {
     let grid = [(shape.from[1] * shape.c / VECTOR).div_ceil(THREADS), shape.from[0], shape.n];
     launch("upsample_backward", grid, shape, Arguments::new().pointer(dout).pointer(dtop))
+}
+
+impl CudaOp for UpsampleAdd {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let shape = Upsample::new(node.input_shape(0), node.output_shape(0));
+        vec![add(&shape, node.input(0), node.input(1), node.output(0)).into()]
+    }
+}
+
+impl CudaOp for UpsampleBackward {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let shape = Upsample::new(node.output_shape(0), node.input_shape(0));
+        vec![backward(&shape, node.input(0), node.output(0)).into()]
+    }
 }
 
 #[cfg(test)]

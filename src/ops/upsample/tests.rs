@@ -1,5 +1,6 @@
 //! Upsampling against plain f64 loops: exact doubling and the odd sizes that stride 2 leaves.
 
+use super::Upsample;
 use super::cpu::*;
 use crate::ops::testing::{Expected, Random, check, poisoned};
 

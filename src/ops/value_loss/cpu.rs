@@ -1,5 +1,7 @@
 //! The loss of values and its gradient in one pass on the CPU. N·R numbers: one thread, f64.
 
+use crate::ir;
+use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 use crate::task::ValueLoss;
 
 /// Values and target `[N, R]`, standardised (NaN target: unlabelled) → loss `[1]`, dvalues `[N, R]`: Huber with δ = 1 or the
@@ -27,4 +29,15 @@ pub fn value_loss(
         *dvalue = (slope / f64::from(denominator)) as f32;
     }
     loss[0] = if denominator == 0.0 { 0.0 } else { (sum / f64::from(denominator)) as f32 };
+}
+
+impl CpuOp for ir::ValueLoss {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        let (denominator, loss, dvalues) = (node.scalars.denominators[self.task], node.output(0), node.output(1));
+        value_loss(self.form, [node.input(0), node.input(1)], denominator, loss, dvalues);
+    }
 }

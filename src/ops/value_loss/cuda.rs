@@ -1,6 +1,8 @@
 //! The kernel of the loss of values (`kernels/value_loss.cu`): how it is started.
 
-use crate::device::cuda::{Address, Arguments, File, Launch};
+use crate::device::cuda::{Address, Arguments, File, Launch, Work};
+use crate::ir;
+use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH};
 use crate::task::ValueLoss;
 
 const THREADS: u32 = 256;
@@ -19,6 +21,19 @@ pub fn value_loss(
     let (grid, shared_bytes) = ([1, 1, 1], 8 * THREADS / WARP);
     let arguments = arguments.int(len).int(usize::from(form == ValueLoss::Mse));
     Launch { file: File::VALUE_LOSS, kernel: "value_loss", grid, threads: THREADS, shared_bytes, arguments }
+}
+
+impl CudaOp for ir::ValueLoss {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        let values = node.input_shape(0);
+        let inputs = [node.input(0), node.input(1), node.denominator(self.task)];
+        let outputs = [node.output(0), node.output(1)];
+        vec![value_loss(self.form, values[0] * values[1], inputs, outputs).into()]
+    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ pub mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::check;
+use super::cost::Cost;
+use super::{Operation, check_inputs, loss_gradient};
 use crate::error::Result;
-use crate::graph::ir::{DType, Graph, Op, ValueId};
-use crate::task::ValueLoss;
+use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId, ValueLoss};
+use crate::task;
 
 /// Appends the loss of task `task` and returns its value `[1]`.
 ///
@@ -19,18 +20,38 @@ pub fn value_loss(
     graph: &mut Graph,
     values: ValueId,
     target: ValueId,
-    form: ValueLoss,
+    form: task::ValueLoss,
     task: usize,
 ) -> Result<ValueId> {
+    let op = ValueLoss { task, form };
+    op.check(graph, &[values, target])?;
     let shape = graph.shape(values).to_vec();
-    check(
-        shape.len() == 2 && graph.shape(target) == shape,
-        "value_loss",
-        || "values and targets [N, R]".into(),
-        &[&shape, graph.shape(target)],
-    )?;
     let loss = graph.arena(format!("loss.{task}"), &[1], DType::F32);
     let dvalues = graph.arena(format!("loss.{task}.gradient"), &shape, DType::F32);
-    graph.push(Op::ValueLoss { task, form }, &[values, target], &[loss, dvalues]);
+    graph.push(Op::ValueLoss(op), &[values, target], &[loss, dvalues]);
     Ok(loss)
+}
+
+impl Operation for ValueLoss {
+    fn name(&self) -> String {
+        "value_loss".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let expected = "values and targets [N, R]";
+        check_inputs(graph, "value_loss", inputs, &[2], expected, |s| s[0].len() == 2 && s[1] == s[0])
+    }
+
+    fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
+        loss_gradient(graph, node, gradients);
+    }
+
+    /// The loss is one sum over everything.
+    fn longest_sum(&self, graph: &Graph, node: &Node) -> usize {
+        super::longest_input(graph, node)
+    }
 }

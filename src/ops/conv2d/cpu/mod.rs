@@ -10,6 +10,7 @@ mod dgrad;
 mod fprop;
 mod geometry;
 mod pack;
+mod run;
 mod wgrad;
 mod winograd;
 

@@ -1,19 +1,23 @@
 //! The convolutions' kernels (`kernels/conv2d.cu` for bf16, `kernels/conv2d_direct.cu` for f32): which one, how many blocks,
 //! with what arguments. Channel counts are those of the device's memory, multiples of eight.
 
+mod choice;
+mod cudnn;
+mod lower;
 #[cfg(test)]
 mod tests;
 mod wgrad;
 
+pub use choice::{Choice, Tunable};
+pub use cudnn::{gradient_bytes, plain as plain_by_cudnn};
 pub use wgrad::{WgradPlan, WgradTile};
 
 use super::Problem;
 use super::cpu::STATISTICS_ROWS;
 use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
+use crate::ops::cuda::VECTOR;
 use serde::{Deserialize, Serialize};
 
-/// Channels that are read and written together.
-const VECTOR: usize = 8;
 /// Rows of the written matrix a block computes.
 const TILE_ROWS: usize = STATISTICS_ROWS;
 /// Elements of the reduction in one stage of the pipeline.
@@ -195,6 +199,11 @@ pub fn dgrad_partials(problem: &Problem) -> usize {
     let phases = (0..problem.stride).flat_map(|r| (0..problem.stride).map(move |s| (r, s)));
     let tiles = |(r, s)| (problem.n * pixels(problem.h, r) * pixels(problem.w, s)).div_ceil(TILE_ROWS);
     phases.map(tiles).sum()
+}
+
+/// A problem as the kernels see it: channels padded to vectors.
+fn padded(problem: Problem) -> Problem {
+    Problem { c: problem.c.next_multiple_of(VECTOR), k: problem.k.next_multiple_of(VECTOR), ..problem }
 }
 
 /// What the kernels rely on.

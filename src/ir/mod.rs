@@ -1,7 +1,12 @@
-//! The graph: values, nodes and their attributes. Data only; how a node is built, checked, differentiated and run is in
-//! `ops/<op>`.
+//! The graph: values, nodes and their attributes, and the numbers that change between steps. Data only; how a node is built,
+//! checked, differentiated and run is in `ops/<op>`.
 
-use crate::task::ValueLoss;
+mod op;
+mod scalars;
+
+pub use op::*;
+pub use scalars::StepScalars;
+
 use std::collections::HashMap;
 
 /// Index into [`Graph::values`].
@@ -129,122 +134,6 @@ pub struct Buffer {
     pub name: String,
     pub shape: Vec<usize>,
     pub start: f32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Conv2d {
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-}
-
-/// What a convolution does to its result before it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConvEpilogue {
-    Plain,
-    /// Third input: bias `[K]`.
-    Bias,
-    /// Second output: partial statistics.
-    Statistics,
-    /// Third input: affine `[2, K]`; fourth, if `residual`: `[N, P, Q, K]`.
-    Affine {
-        residual: bool,
-        relu: bool,
-    },
-}
-
-/// What the gradient convolution does to its result before it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DgradEpilogue {
-    /// With `addend` a third input: a gradient of the same shape.
-    Plain { addend: bool },
-    /// After `[addend]`: `[z]`, `y`, `moments`. Outputs the masked gradient and the partial sums.
-    Reduce { addend: bool, relu: bool },
-}
-
-/// One level of the feature pyramid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Level {
-    pub stride: usize,
-    pub h: usize,
-    pub w: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TermForm {
-    /// `[N, H, W, C]`.
-    Dense,
-    /// `[N, C]`, the gradient of the mean over H and W.
-    Pooled,
-}
-
-/// Every op kind with its attributes. Inputs and outputs, in order, are documented in `ops/<op>`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    Preprocess,
-    Conv2d(Conv2d, ConvEpilogue),
-    Conv2dDgrad(Conv2d, DgradEpilogue),
-    Conv2dWgrad(Conv2d),
-    /// Bias gradient: sum over all but the last dimension.
-    ChannelSum,
-    BatchNormStatistics,
-    BatchNormFinish,
-    BatchNormFold,
-    BatchNormApply {
-        residual: bool,
-        relu: bool,
-    },
-    BatchNormReduce {
-        relu: bool,
-    },
-    BatchNormBackwardFinish,
-    BatchNormBackwardApply,
-    /// Of a norm by running statistics, whose parameters stay.
-    BatchNormApplyBackward {
-        residual: bool,
-        relu: bool,
-    },
-    GroupNormRelu {
-        groups: usize,
-    },
-    GroupNormReluBackward {
-        groups: usize,
-    },
-    MaxPool,
-    MaxPoolBackward,
-    GlobalPool,
-    Dropout {
-        probability: f32,
-        salt: u64,
-    },
-    Linear,
-    LinearBackward {
-        input_gradient: bool,
-    },
-    UpsampleAdd,
-    UpsampleBackward,
-    ConcatLevels,
-    ConcatLevelsBackward,
-    ClassLoss {
-        task: usize,
-        smoothing: f32,
-    },
-    MultiLabelLoss {
-        task: usize,
-    },
-    ValueLoss {
-        task: usize,
-        form: ValueLoss,
-    },
-    BoxLoss {
-        task: usize,
-        levels: Vec<Level>,
-    },
-    /// The seam: for each input its task and form.
-    Combine {
-        terms: Vec<(usize, TermForm)>,
-    },
-    Add,
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,111 @@
+//! What a convolution may be computed by on a GPU, for whoever measures which is fastest.
+
+use super::{Tile, WgradPlan, dgrad_partials, padded};
+use crate::device::cuda::{Direction, Precision, Sizes};
+use crate::ir::{Conv2dDgrad, Conv2dFprop, Conv2dWgrad, ConvEpilogue, DgradEpilogue, Graph, Node};
+use crate::ops::batch_norm::STATISTICS_ROWS;
+use crate::ops::conv2d::Problem;
+use serde::{Deserialize, Serialize};
+
+/// How one convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Choice {
+    /// Of fprop and dgrad.
+    Tile(Tile),
+    Wgrad(WgradPlan),
+    /// Of fprop and dgrad.
+    Cudnn {
+        workspace_bytes: usize,
+    },
+}
+
+impl Choice {
+    /// Bytes of scratch to compute the convolution.
+    pub fn scratch(&self, problem: &Problem) -> usize {
+        match self {
+            Choice::Tile(_) => 0,
+            Choice::Wgrad(plan) => plan.workspace(problem),
+            Choice::Cudnn { workspace_bytes } => *workspace_bytes,
+        }
+    }
+
+    /// Bytes of scratch to try it: the gradient of a trial lies behind the splits' sums, and is as large as one split's.
+    pub fn trial_scratch(&self, problem: &Problem) -> usize {
+        match self {
+            Choice::Wgrad(plan) => WgradPlan { splits: plan.splits + 1, ..*plan }.workspace(problem),
+            Choice::Tile(_) | Choice::Cudnn { .. } => self.scratch(problem),
+        }
+    }
+}
+
+/// A convolution whose kernel is chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Tunable {
+    pub direction: Direction,
+    /// All sizes, channels padded.
+    pub problem: Problem,
+    /// Whether cuDNN with our kernels behind it can compute the node with its epilogue.
+    pub suits_cudnn: bool,
+}
+
+impl Tunable {
+    pub fn of_fprop(op: &Conv2dFprop, logical: &Graph, node: &Node) -> Tunable {
+        let suits_cudnn = op.epilogue != ConvEpilogue::Bias;
+        Tunable { direction: Direction::Fprop, problem: padded(op.problem(logical, node)), suits_cudnn }
+    }
+
+    pub fn of_dgrad(op: &Conv2dDgrad, logical: &Graph, node: &Node) -> Tunable {
+        let problem = padded(op.problem(logical, node));
+        let suits_cudnn = match op.epilogue {
+            DgradEpilogue::Plain { .. } => true,
+            // The sums are of other rows than a strided dgrad's, so there must be as many of them.
+            DgradEpilogue::Reduce { .. } => dgrad_partials(&problem) == problem.input_rows().div_ceil(STATISTICS_ROWS),
+        };
+        Tunable { direction: Direction::Dgrad, problem, suits_cudnn }
+    }
+
+    /// cuDNN writes a weight gradient in bf16, and one that is added up in f32 would be rounded on the way: it is measured but
+    /// never chosen.
+    pub fn of_wgrad(op: &Conv2dWgrad, logical: &Graph, node: &Node) -> Tunable {
+        Tunable { direction: Direction::Wgrad, problem: padded(op.problem(logical, node)), suits_cudnn: false }
+    }
+
+    /// All kernels of our own that it may be computed by, the estimate first.
+    pub fn candidates(&self, precision: Precision, processors: usize) -> Vec<Choice> {
+        let tiles = |estimate: Tile| {
+            let others = Tile::ALL.into_iter().filter(|&tile| tile != estimate);
+            [estimate].into_iter().chain(others).map(Choice::Tile).collect()
+        };
+        match self.direction {
+            Direction::Fprop => tiles(Tile::for_fprop(&self.problem)),
+            Direction::Dgrad => tiles(Tile::for_dgrad(&self.problem)),
+            Direction::Wgrad => {
+                let plans = WgradPlan::candidates(precision, &self.problem, processors);
+                plans.into_iter().map(Choice::Wgrad).collect()
+            }
+        }
+    }
+
+    /// Whether it can be computed by `choice`; a file may say anything.
+    pub fn suits(&self, choice: &Choice) -> bool {
+        match (choice, self.direction) {
+            (Choice::Tile(_), Direction::Fprop | Direction::Dgrad) => true,
+            (Choice::Wgrad(plan), Direction::Wgrad) => plan.fits(&self.problem),
+            (Choice::Cudnn { .. }, _) => self.suits_cudnn,
+            (Choice::Tile(_), Direction::Wgrad) | (Choice::Wgrad(_), Direction::Fprop | Direction::Dgrad) => false,
+        }
+    }
+
+    /// What cuDNN would be asked for to compute the plain convolution; `None` in f32 and where there is nothing to compute.
+    pub fn question(&self, precision: Precision) -> Option<(Direction, Sizes)> {
+        let p = &self.problem;
+        let sizes = Sizes {
+            x: [p.n, p.h, p.w, p.c],
+            weight: [p.k, p.r, p.s, p.c],
+            y: [p.n, p.p(), p.q(), p.k],
+            stride: p.stride,
+            padding: p.padding,
+        };
+        (precision == Precision::Bf16 && p.rows() > 0).then_some((self.direction, sizes))
+    }
+}

@@ -1,0 +1,47 @@
+//! The derived form of a convolution's weight that a plan keeps while it only answers.
+
+use super::Problem;
+use super::cpu::{Algorithm, pack_dgrad, pack_fprop, packed_dgrad_len, packed_fprop_len};
+use crate::device::cpu::Cpu;
+
+/// Which derived form: a parameter may be packed in several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PackedForm {
+    Fprop(Algorithm),
+    Dgrad(Algorithm),
+}
+
+/// How a node's weight, its second input, is packed.
+#[derive(Clone, Copy, Debug)]
+pub struct Packing {
+    pub form: PackedForm,
+    problem: Problem,
+}
+
+impl Packing {
+    pub fn of_fprop(problem: Problem) -> Packing {
+        Packing { form: PackedForm::Fprop(Algorithm::of(&problem)), problem }
+    }
+
+    pub fn of_dgrad(problem: Problem) -> Packing {
+        Packing { form: PackedForm::Dgrad(Algorithm::of(&problem)), problem }
+    }
+
+    /// The input that is packed.
+    pub const WEIGHT: usize = 1;
+
+    /// Elements of the packed weight.
+    pub fn len(&self, cpu: &Cpu) -> usize {
+        match self.form {
+            PackedForm::Fprop(_) => packed_fprop_len(cpu.isa(), &self.problem),
+            PackedForm::Dgrad(_) => packed_dgrad_len(cpu.isa(), &self.problem),
+        }
+    }
+
+    pub fn pack(&self, cpu: &Cpu, weight: &[f32], packed: &mut [f32]) {
+        match self.form {
+            PackedForm::Fprop(_) => pack_fprop(cpu, &self.problem, weight, packed),
+            PackedForm::Dgrad(_) => pack_dgrad(cpu, &self.problem, weight, packed),
+        }
+    }
+}
