@@ -144,23 +144,20 @@ struct UpdateArgs {
   const Outcome *outcome;
   float *values, *gradients, *first_moment, *second_moment, *average;
   act *packed;
-  int nesterov;
 };
 
-/// PyTorch's SGD: g += decay·p, b = momentum·b + g, p −= rate·(b, or g + momentum·b with Nesterov).
+/// PyTorch's SGD: g += decay·p, b = momentum·b + g, p −= rate·b.
 struct Sgd {
   static const bool TWO_MOMENTS = false;
   float scale, decay, momentum, rate;
-  float of_gradient, of_buffer;  // what the direction is made of
 
   PH_DEVICE Sgd of(const UpdateArgs &a, const float *group, float scale, float decay) {
-    const float momentum = a.scalars[MOMENTUM], rate = group[LEARNING_RATE];
-    return Sgd{scale, decay, momentum, rate, a.nesterov ? 1.0f : 0.0f, a.nesterov ? momentum : 1.0f};
+    return Sgd{scale, decay, a.scalars[MOMENTUM], group[LEARNING_RATE]};
   }
   PH_DEVICE void step(const Sgd &rule, float gradient, float &p, float &b, float &) {
     const float g = rule.scale * gradient + rule.decay * p;
     b = rule.momentum * b + g;
-    p -= rule.rate * (rule.of_gradient * g + rule.of_buffer * b);
+    p -= rule.rate * b;
   }
 };
 

@@ -52,7 +52,7 @@ impl OptimizerConfig {
     fn rule(&self) -> Rule {
         let weight_decay = self.weight_decay;
         match self.kind {
-            OptimizerKind::Sgd => Rule::Sgd(Sgd { momentum: self.momentum, weight_decay, nesterov: false }),
+            OptimizerKind::Sgd => Rule::Sgd(Sgd { momentum: self.momentum, weight_decay }),
             OptimizerKind::AdamW => {
                 Rule::AdamW(AdamW { beta1: BETAS[0], beta2: BETAS[1], epsilon: 1e-8, weight_decay })
             }

@@ -189,7 +189,7 @@ impl DeviceStore {
         let mut launches =
             optimizer::gradient_norm(&table, scalars, buffers.gradients, outcome, Block::Workspace.at(0));
         launches.push(match rule {
-            Rule::Sgd(sgd) => optimizer::update_sgd(&table, &buffers, scalars, outcome, sgd.nesterov),
+            Rule::Sgd(_) => optimizer::update_sgd(&table, &buffers, scalars, outcome),
             Rule::AdamW(_) => optimizer::update_adamw(&table, &buffers, scalars, outcome),
         });
         if self.running > 0 {

@@ -60,7 +60,6 @@ impl GroupScalars {
 pub struct Sgd {
     pub momentum: f32,
     pub weight_decay: f32,
-    pub nesterov: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,8 +109,7 @@ fn squares(gradients: &[f32]) -> f64 {
     total
 }
 
-/// PyTorch's SGD: g += decay·p, b = momentum·b + g, p −= rate·(b, or g + momentum·b with Nesterov). All gradients are 0
-/// afterwards. The average, where there is one, follows while a task's parameters are in cache.
+/// PyTorch's SGD: g += decay·p, b = momentum·b + g, p −= rate·b. All gradients are 0 afterwards. The average, where there is one, follows while a task's parameters are in cache.
 pub fn sgd(
     cpu: &Cpu,
     update: &Update,
@@ -137,14 +135,7 @@ pub fn sgd(
                     let (p, b) = unsafe { (parameters.range(range.clone()), buffer.range(range)) };
                     let decay = if of.decay { sgd.weight_decay } else { 0.0 };
                     let scale = group.factor * update.clip;
-                    match sgd.nesterov {
-                        false => sgd_range(p, g, b, [scale, decay, sgd.momentum, group.learning_rate], |_, b| b),
-                        true => {
-                            let momentum = sgd.momentum;
-                            let ahead = |g, b| g + momentum * b;
-                            sgd_range(p, g, b, [scale, decay, momentum, group.learning_rate], ahead);
-                        }
-                    }
+                    sgd_range(p, g, b, [scale, decay, sgd.momentum, group.learning_rate]);
                 }
             }
             gradients.fill(0.0);
@@ -159,17 +150,11 @@ pub fn sgd(
 }
 
 #[inline(always)]
-fn sgd_range(
-    p: &mut [f32],
-    g: &[f32],
-    b: &mut [f32],
-    [scale, decay, momentum, rate]: [f32; 4],
-    step: impl Fn(f32, f32) -> f32,
-) {
+fn sgd_range(p: &mut [f32], g: &[f32], b: &mut [f32], [scale, decay, momentum, rate]: [f32; 4]) {
     for ((p, g), b) in p.iter_mut().zip(g).zip(b) {
         let g = scale * g + decay * *p;
         *b = momentum * *b + g;
-        *p -= rate * step(g, *b);
+        *p -= rate * *b;
     }
 }
 

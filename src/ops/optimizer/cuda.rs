@@ -175,14 +175,13 @@ pub fn gradient_norm(
 }
 
 /// One step of SGD over all pieces, with averages and copies; nothing where the outcome is not finite.
-pub fn update_sgd(table: &Table, buffers: &Buffers, scalars: Address, outcome: Address, nesterov: bool) -> Launch {
-    let arguments = update(table, buffers, scalars, outcome).int(usize::from(nesterov));
-    launch("update_sgd", table.len, 0, arguments)
+pub fn update_sgd(table: &Table, buffers: &Buffers, scalars: Address, outcome: Address) -> Launch {
+    launch("update_sgd", table.len, 0, update(table, buffers, scalars, outcome))
 }
 
 /// One step of AdamW over all pieces, with averages and copies; nothing where the outcome is not finite.
 pub fn update_adamw(table: &Table, buffers: &Buffers, scalars: Address, outcome: Address) -> Launch {
-    launch("update_adamw", table.len, 0, update(table, buffers, scalars, outcome).int(0))
+    launch("update_adamw", table.len, 0, update(table, buffers, scalars, outcome))
 }
 
 fn update(table: &Table, buffers: &Buffers, scalars: Address, outcome: Address) -> Arguments {

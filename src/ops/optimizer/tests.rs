@@ -61,13 +61,12 @@ fn decay(range: &ParameterRange, weight_decay: f32) -> f64 {
 
 #[test]
 fn sgd_matches_plain_loops() {
-    for (momentum, nesterov, weight_decay) in [(0.0, false, 0.0), (0.9, false, 0.01), (0.9, true, 0.01)] {
-        let hyper = Sgd { momentum, weight_decay, nesterov };
+    for (momentum, weight_decay) in [(0.0, 0.0), (0.9, 0.01)] {
+        let hyper = Sgd { momentum, weight_decay };
         let [parameters, buffer, _] = plain(|g, [p, b, _], range, group| {
             let g = g + decay(range, weight_decay) * *p;
             *b = f64::from(momentum) * *b + g;
-            let direction = if nesterov { g + f64::from(momentum) * *b } else { *b };
-            *p -= f64::from(group.learning_rate) * direction;
+            *p -= f64::from(group.learning_rate) * *b;
         });
         // A dozen roundings a step of numbers below 6.
         let operations = 12 * STEPS as usize;
@@ -126,7 +125,7 @@ fn what_is_skipped_stays_as_it_was() {
         let skipped: Vec<usize> = [1, 2, 67, 69, 33_070].into_iter().chain(33_072..33_100).chain(39_100..LEN).collect();
         skipped.iter().for_each(|&i| gradients[i] = f32::NAN);
         let update = Update { ranges: &ranges, groups: &groups, clip: 1.0 };
-        let hyper = Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: false };
+        let hyper = Sgd { momentum: 0.9, weight_decay: 0.1 };
         sgd(cpu, &update, &hyper, &mut parameters, &mut gradients, &mut buffer, None);
         assert!(gradients.iter().all(|&g| g == 0.0));
         let before = start();
@@ -183,7 +182,7 @@ fn the_cost_counts_each_pass_over_each_buffer() {
 /// In one pass or in a second: the same bits, over what no group moves too.
 #[test]
 fn the_average_follows_as_in_a_pass_of_its_own() {
-    let sgd_rule = Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: true };
+    let sgd_rule = Sgd { momentum: 0.9, weight_decay: 0.1 };
     let adamw_rule = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05 };
     for adaptive in [false, true] {
         check("average", &[Expected::exact("changed", vec![0.0])], |cpu| {

@@ -60,7 +60,7 @@ impl Rule {
 
     fn launch(&self, table: &Table, buffers: &Buffers, scalars: Address, outcome: Address) -> Launch {
         match self {
-            Rule::Sgd(rule) => update_sgd(table, buffers, scalars, outcome, rule.nesterov),
+            Rule::Sgd(_) => update_sgd(table, buffers, scalars, outcome),
             Rule::AdamW(_) => update_adamw(table, buffers, scalars, outcome),
         }
     }
@@ -160,11 +160,10 @@ fn on_the_cpu(rule: &Rule) -> (Vec<f32>, Vec<Vec<f32>>) {
 
 #[test]
 fn steps_match_the_cpu() {
-    let sgd = |momentum, nesterov, weight_decay| Rule::Sgd(Sgd { momentum, weight_decay, nesterov });
+    let sgd = |momentum, weight_decay| Rule::Sgd(Sgd { momentum, weight_decay });
     for rule in [
-        sgd(0.0, false, 0.0),
-        sgd(0.9, false, 0.01),
-        sgd(0.9, true, 0.01),
+        sgd(0.0, 0.0),
+        sgd(0.9, 0.01),
         Rule::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05 }),
     ] {
         let (norms, state) = on_the_cpu(&rule);
@@ -205,7 +204,7 @@ fn steps_match_the_cpu() {
 #[test]
 fn a_norm_that_is_not_finite_changes_nothing() {
     let rules = [
-        Rule::Sgd(Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: true }),
+        Rule::Sgd(Sgd { momentum: 0.9, weight_decay: 0.1 }),
         Rule::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05 }),
     ];
     for rule in rules {
@@ -240,7 +239,7 @@ fn without_a_limit_nothing_is_clipped() {
         for clip_norm in [None, Some(1e4)] {
             let groups = groups(1);
             let step = Step { groups: &groups, clip_norm, average_decay: DECAY };
-            let rule = Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
+            let rule = Sgd { momentum: 0.0, weight_decay: 0.0 };
             let scalars = sgd_scalars(&rule, &step);
             assert_eq!(scalars.len(), scalars_len(groups.len()));
             let (scalars, workspace) = (board.floats(&scalars), board.poisoned(gradient_norm_workspace(&device.table)));
