@@ -49,6 +49,8 @@ mod predict_files;
 mod pytorch;
 #[path = "suite/reference.rs"]
 mod reference;
+#[path = "../kernels/host/build.rs"]
+mod shim;
 #[path = "suite/step.rs"]
 mod step;
 #[path = "suite/trajectory.rs"]

@@ -4,7 +4,7 @@
 use crate::step::{Probe, cpu, labels, norm, open_and_close_gates, optimizer, three_tasks, vector};
 use polyhead::balance::Method;
 use polyhead::bench::{Heads, OpsMeasurement, Options, Pair, check_kernels, infer, ops, train};
-use polyhead::device::cuda::{Driver, File, Host, Precision};
+use polyhead::device::cuda::{Driver, File, Precision};
 use polyhead::executor::{DeviceChoice, ParameterSet, Tiles};
 use polyhead::graph::fuse::Fusion;
 use polyhead::ir::ParameterId;
@@ -12,7 +12,7 @@ use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, init};
 use polyhead::train::step::Trainer;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 /// The devices there are; where the shim cannot be built that is said, and a failure if `POLYHEAD_REQUIRE_SHIM` is set.
@@ -26,7 +26,7 @@ pub fn devices(precision: Precision) -> Vec<DeviceChoice> {
         devices.push(DeviceChoice::Cuda { ordinal: 0, precision });
     }
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    match Host::build(Path::new(env!("CARGO_MANIFEST_DIR")), &File::ALL, &target, precision) {
+    match crate::shim::build(&File::ALL.map(|file| file.name), precision.bits(), &target) {
         Ok(library) => devices.push(DeviceChoice::CudaOnHost { library, precision }),
         Err(e) if std::env::var_os("POLYHEAD_REQUIRE_SHIM").is_some() => panic!("{e}"),
         Err(e) => eprintln!("skipped: kernels on this CPU: {e}"),

@@ -147,7 +147,7 @@ const PLANTED: File = File { name: "host/planted.cu", text: "" };
 
 fn planted_library() -> Option<PathBuf> {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    match Host::build(Path::new(env!("CARGO_MANIFEST_DIR")), &[PLANTED], &target, Precision::Bf16) {
+    match crate::shim::build(&[PLANTED.name], Precision::Bf16.bits(), &target) {
         Ok(library) => Some(library),
         Err(e) if std::env::var_os("POLYHEAD_REQUIRE_SHIM").is_some() => panic!("{e}"),
         Err(e) => {

@@ -1,11 +1,10 @@
-//! Runs kernels on the CPU through `kernels/host`: what tests without a GPU use. Needs a C++17 compiler and x86-64.
+//! Runs kernels on the CPU through a library that `kernels/host/build.rs` made of them: what tests without a GPU use.
 
-use super::{Address, Convolution, Direction, File, Memory, Precision, Work, fingerprint};
+use super::{Address, Convolution, Direction, Memory, Precision, Work};
 use crate::error::{Error, Result};
 use libloading::Library;
 use std::ffi::{CString, c_int, c_void};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// The kernels as a shared library of this machine.
 pub struct Host {
@@ -22,45 +21,7 @@ struct Dims {
 }
 
 impl Host {
-    /// Compiles `files` of the source folder `root` into a library in `target`, unless it is there already.
-    ///
-    /// # Errors
-    /// No C++ compiler, another processor than x86-64, or a kernel that does not compile, with the compiler's words.
-    pub fn build(root: &Path, files: &[File], target: &Path, precision: Precision) -> Result<PathBuf> {
-        let kernels = root.join("kernels");
-        let sources: Vec<PathBuf> =
-            files.iter().map(|f| kernels.join(f.name)).chain([kernels.join("host/shim.cpp")]).collect();
-        let headers = File::HEADERS.iter().map(|h| h.name).chain(["host/shim.h"]).map(|name| kernels.join(name));
-        let read = |path: PathBuf| std::fs::read_to_string(&path).map_err(Error::io("read", &path));
-        let texts: Vec<String> = sources.iter().cloned().chain(headers).map(read).collect::<Result<_>>()?;
-        let stamp = fingerprint(texts.iter().map(String::as_str));
-        let library = target.join(format!("kernels-{}-{stamp:016x}.so", precision.bits()));
-        if library.exists() {
-            return Ok(library);
-        }
-        let aside = library.with_extension(format!("part{}", std::process::id()));
-        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-        let run = Command::new(&compiler)
-            .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-DPH_HOST", "-w", "-x", "c++"])
-            .arg(format!("-DPH_ACTIVATION_BITS={}", precision.bits()))
-            .arg("-I")
-            .arg(&kernels)
-            .args(&sources)
-            .arg("-o")
-            .arg(&aside)
-            .output()
-            .map_err(|e| {
-                Error::Other(format!("{compiler}, which compiles the kernels for this CPU, did not start: {e}"))
-            })?;
-        if !run.status.success() {
-            let words = String::from_utf8_lossy(&run.stderr);
-            return Err(Error::Other(format!("{compiler} refused the kernels:\n{words}")));
-        }
-        std::fs::rename(&aside, &library).map_err(Error::io("rename", &aside))?;
-        Ok(library)
-    }
-
-    /// Opens what [`Host::build`] made.
+    /// Opens what `kernels/host/build.rs` made.
     ///
     /// # Errors
     /// A library that cannot be loaded.

@@ -39,7 +39,7 @@ impl Precision {
     }
 
     /// The kernels' `PH_ACTIVATION_BITS`.
-    fn bits(self) -> usize {
+    pub fn bits(self) -> usize {
         8 * self.bytes()
     }
 }

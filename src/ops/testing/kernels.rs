@@ -2,8 +2,11 @@
 
 use super::Expected;
 use crate::device::cuda::{Address, Cuda, Driver, File, Host, Launch, Memory, Precision, work};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
+
+#[path = "../../../kernels/host/build.rs"]
+mod shim;
 
 /// bf16 keeps 8 bits: one rounding is 2⁻⁹ of the value, and twice that is allowed.
 const BF16: f64 = 1.0 / 256.0;
@@ -145,7 +148,7 @@ fn library(precision: Precision) -> Option<PathBuf> {
     static BUILDING: Mutex<()> = Mutex::new(());
     let _alone = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
     let target = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
-    match Host::build(Path::new(env!("CARGO_MANIFEST_DIR")), &File::ALL, &target, precision) {
+    match shim::build(&File::ALL.map(|file| file.name), precision.bits(), &target) {
         Ok(library) => Some(library),
         Err(e) if std::env::var_os("POLYHEAD_REQUIRE_SHIM").is_some() => panic!("{e}"),
         Err(e) => {

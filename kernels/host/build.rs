@@ -1,0 +1,43 @@
+//! Compiles kernels and the shim into a library of this machine. Part of the tests alone: the unit tests and the integration
+//! tests both include this file. Needs a C++17 compiler and x86-64.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The library of `files`, by their names under `kernels/`, for activations of so many bits; compiled into `target` unless it
+/// is there already.
+///
+/// # Errors
+/// No C++ compiler, another processor than x86-64, or a kernel that does not compile, with the compiler's words.
+pub fn build(files: &[&str], activation_bits: usize, target: &Path) -> Result<PathBuf, String> {
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let sources: Vec<PathBuf> = files.iter().chain(&["host/shim.cpp"]).map(|name| kernels.join(name)).collect();
+    let headers = ["primitives.cuh", "conv2d.cuh", "host/shim.h"].map(|name| kernels.join(name));
+    let mut hasher = DefaultHasher::new();
+    for path in sources.iter().chain(&headers) {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        text.hash(&mut hasher);
+    }
+    let library = target.join(format!("kernels-{activation_bits}-{:016x}.so", hasher.finish()));
+    if library.exists() {
+        return Ok(library);
+    }
+    let aside = library.with_extension(format!("part{}", std::process::id()));
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let run = Command::new(&compiler)
+        .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-DPH_HOST", "-w", "-x", "c++"])
+        .arg(format!("-DPH_ACTIVATION_BITS={activation_bits}"))
+        .arg("-I")
+        .arg(&kernels)
+        .args(&sources)
+        .arg("-o")
+        .arg(&aside)
+        .output()
+        .map_err(|e| format!("{compiler}, which compiles the kernels for this CPU, did not start: {e}"))?;
+    if !run.status.success() {
+        return Err(format!("{compiler} refused the kernels:\n{}", String::from_utf8_lossy(&run.stderr)));
+    }
+    std::fs::rename(&aside, &library).map_err(|e| format!("cannot rename {}: {e}", aside.display()))?;
+    Ok(library)
+}
