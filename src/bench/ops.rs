@@ -3,7 +3,7 @@
 
 use super::clocks::{Readings, reading};
 use super::{Options, architecture, frozen, initial_tensors, synthetic_images, training};
-use crate::device::cpu::Isa;
+use crate::device::cpu::IsaName;
 use crate::error::Result;
 use crate::executor::{Ceilings, NodeTime};
 use crate::graph::fuse::Fusion;
@@ -59,7 +59,7 @@ pub struct OpsMeasurement {
     pub device: String,
     /// As in [`Measurement`](super::Measurement).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub isa: Option<Isa>,
+    pub isa: Option<IsaName>,
     pub img_size: usize,
     pub batch_size: usize,
     pub repeats: usize,
@@ -137,7 +137,7 @@ struct Fused {
     update: NodeTime,
     ceilings: Ceilings,
     clocks: Option<Readings>,
-    isa: Option<Isa>,
+    isa: Option<IsaName>,
     tuning: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 use super::clocks::{Readings, reading};
 use super::input::{self, Batches, Input, Source, Supply};
 use super::{Heads, Options, architecture, check, initial_tensors, synthetic_images, training};
-use crate::device::cpu::Isa;
+use crate::device::cpu::IsaName;
 use crate::error::Result;
 use crate::executor::{DeviceChoice, Executor};
 use crate::graph::fuse::Fusion;
@@ -28,7 +28,7 @@ pub struct Measurement {
     pub threads: usize,
     /// [`Executor::isa`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub isa: Option<Isa>,
+    pub isa: Option<IsaName>,
     pub param_count: usize,
     pub warmup: usize,
     pub repeats: usize,
@@ -297,7 +297,7 @@ fn memory(key: &str) -> Option<u64> {
 impl Measurement {
     /// What ran on a CPU; beside a GPU, what the machine's has.
     fn instructions(&self) -> &str {
-        self.isa.map_or(self.machine.instruction_set.as_str(), |isa| isa.name())
+        self.isa.map_or(self.machine.instruction_set.as_str(), |isa| isa.word())
     }
 }
 

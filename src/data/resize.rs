@@ -40,7 +40,7 @@ pub fn resize_into(
         columns.reverse();
     }
     vectorise(
-        Isa::detect(),
+        Isa::of_process(),
         #[inline(always)]
         || mix(image, &rows, &columns, canvas, canvas_width, target),
     );

@@ -5,7 +5,7 @@ mod memory;
 
 use super::store::{ParameterSet, Rule, Store, Update};
 use super::{Ceilings, NodeTime, StepScalars};
-use crate::device::cpu::{Cpu, Isa, memory::Aligned};
+use crate::device::cpu::{Cpu, IsaName, memory::Aligned};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::graph::plan::{Plan, plan};
 use crate::ir::{Graph, Node, ParameterId, Place, Segment, ValueId};
@@ -74,8 +74,8 @@ fn packing(graph: &Graph, node: &Node) -> Option<(ParameterId, Packing)> {
 }
 
 impl CpuExecutor {
-    pub fn isa(&self) -> Isa {
-        self.cpu.isa()
+    pub fn isa(&self) -> IsaName {
+        self.cpu.isa().name()
     }
 
     pub fn new(cpu: Cpu, store: Store) -> CpuExecutor {

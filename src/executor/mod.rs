@@ -11,7 +11,7 @@ pub use cpu::CpuExecutor;
 pub use cuda::{CudaExecutor, Tiles};
 pub use store::{ParameterSet, Store};
 
-use crate::device::cpu::{Cpu, Isa};
+use crate::device::cpu::{Cpu, IsaName};
 use crate::device::cuda::{Cuda, Driver, Host, Precision};
 use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
@@ -33,7 +33,7 @@ pub enum DeviceChoice {
         ordinal: usize,
         precision: Precision,
     },
-    /// The GPU's kernels on this CPU: [`Host::build`]'s library. For tests.
+    /// The GPU's kernels on this CPU, from a library that `kernels/host/build.rs` made. For tests.
     CudaOnHost {
         library: PathBuf,
         precision: Precision,
@@ -192,7 +192,7 @@ impl Executor {
     }
 
     /// Which of the CPU's instruction sets its ops run with; `None` on a GPU.
-    pub fn isa(&self) -> Option<Isa> {
+    pub fn isa(&self) -> Option<IsaName> {
         match self {
             Executor::Cpu(e) => Some(e.isa()),
             Executor::Cuda(_) => None,

@@ -247,7 +247,7 @@ mod tests {
 
     /// Runs `body` on a node of one input, one output and a scratch.
     fn with_operands(moved: &[usize], body: impl FnOnce(&mut Operands)) {
-        let cpu = Cpu::with_isa(1, Isa::Portable).unwrap();
+        let cpu = Cpu::with_isa(1, Isa::PORTABLE).unwrap();
         let mut graph = Graph::new(Mode::Train);
         let (x, y) = (graph.arena("x", &[4], DType::F32), graph.arena("y", &[4], DType::F32));
         graph.push(Op::ChannelSum, &[x], &[y]);

@@ -2,7 +2,7 @@
 
 use super::step::{StepReport, Trainer};
 use crate::config::TrainConfig;
-use crate::device::cpu::Isa;
+use crate::device::cpu::IsaName;
 use crate::error::{Error, Result};
 use crate::executor::{ParameterSet, Store};
 use crate::model::Card;
@@ -35,7 +35,7 @@ pub struct RunState {
     pub data_fingerprint: u64,
     /// Which of the CPU's instruction sets its ops ran with; a GPU's run and files from before it was kept have none.
     #[serde(default)]
-    pub isa: Option<Isa>,
+    pub isa: Option<IsaName>,
     /// Which tiles a GPU's convolutions ran with, as the run folder says; files from before there were any have none.
     #[serde(default)]
     pub tuning: Option<String>,

@@ -2,7 +2,7 @@
 
 use crate::config::TrainConfig;
 use crate::data::RUNS_MARKER;
-use crate::device::cpu::Isa;
+use crate::device::cpu::{Isa, IsaName};
 use crate::error::{Error, Result};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -24,7 +24,7 @@ struct Provenance<'a> {
     machine: Machine,
     /// Which of the CPU's instruction sets ran.
     #[serde(skip_serializing_if = "Option::is_none")]
-    isa: Option<Isa>,
+    isa: Option<IsaName>,
     /// Which tiles a GPU's convolutions ran with.
     #[serde(skip_serializing_if = "Option::is_none")]
     tuning: Option<&'a str>,
@@ -49,7 +49,7 @@ impl Machine {
         Machine {
             cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
-            instruction_set: format!("{:?}", Isa::detect()),
+            instruction_set: format!("{:?}", Isa::detect().name()),
             os: std::env::consts::OS,
         }
     }
@@ -62,7 +62,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// The folder cannot be made or written.
-    pub fn create(config: &TrainConfig, isa: Option<Isa>, tuning: Option<&str>) -> Result<RunFolder> {
+    pub fn create(config: &TrainConfig, isa: Option<IsaName>, tuning: Option<&str>) -> Result<RunFolder> {
         let parent = config.project.join("train");
         std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         let marker = config.project.join(RUNS_MARKER);
@@ -95,7 +95,7 @@ impl RunFolder {
         Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf() })
     }
 
-    fn write_args(&self, config: &TrainConfig, isa: Option<Isa>, tuning: Option<&str>) -> Result<()> {
+    fn write_args(&self, config: &TrainConfig, isa: Option<IsaName>, tuning: Option<&str>) -> Result<()> {
         let path = self.path.join("args.yaml");
         let provenance = Provenance {
             command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -256,11 +256,11 @@ mod tests {
         let project = std::env::temp_dir().join(format!("polyhead-run-{}", std::process::id()));
         let config = TrainConfig { project: project.clone(), ..Recipe::QuickStart.config() };
         let tunings = [None, Some("00e4f1a2b3c4d5e6"), Some("1234567890123456")];
-        for (isa, tuning) in [Some(Isa::Avx2), None, None].into_iter().zip(tunings) {
+        for (isa, tuning) in [Some(IsaName::Avx2), None, None].into_iter().zip(tunings) {
             let folder = RunFolder::create(&config, isa, tuning).unwrap();
             let text = std::fs::read_to_string(folder.path.join("args.yaml")).unwrap();
             let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
-            assert_eq!(yaml.get("isa").and_then(|t| t.as_str()), isa.map(Isa::name), "{text}");
+            assert_eq!(yaml.get("isa").and_then(|t| t.as_str()), isa.map(IsaName::word), "{text}");
             assert_eq!(yaml.get("tuning").and_then(|t| t.as_str()), tuning, "{text}");
             let read: TrainConfig = serde_yaml_ng::from_str(&text).unwrap();
             assert_eq!(read, config);

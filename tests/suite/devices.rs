@@ -3,7 +3,7 @@
 use crate::cli::{SMALL, digits, fail, path, polyhead, text};
 use crate::cuda::devices;
 use crate::step::{Folder, images, three_tasks};
-use polyhead::device::cpu::Isa;
+use polyhead::device::cpu::{Isa, IsaName};
 use polyhead::device::cuda::{Driver, Precision, compiler};
 use polyhead::executor::{DeviceChoice, ParameterSet, Store};
 use polyhead::ir::Mode;
@@ -107,12 +107,13 @@ fn the_environment_names_the_instruction_set_of_a_bench_and_of_a_run() {
     let bench = [&bench[..], &["--device", "cpu", "--json", &figures]].concat();
     let run = ["train", &data, "--project", &project, "--epochs", "1", "--device", "cpu"];
     for isa in Isa::available() {
-        let printed = with(isa.name(), &bench);
+        let printed = with(isa.name().word(), &bench);
         assert!(printed.contains(&format!(", {isa}): ")), "{printed}");
         let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&figures).unwrap()).unwrap();
-        assert_eq!(read["isa"], isa.name());
-        with(isa.name(), &[&run[..], &SMALL, &["--name", isa.name()]].concat());
-        let args = std::fs::read_to_string(folder.path.join("runs/train").join(isa.name()).join("args.yaml")).unwrap();
+        assert_eq!(read["isa"], isa.name().word());
+        with(isa.name().word(), &[&run[..], &SMALL, &["--name", isa.name().word()]].concat());
+        let args =
+            std::fs::read_to_string(folder.path.join("runs/train").join(isa.name().word()).join("args.yaml")).unwrap();
         assert!(args.contains(&format!("\nisa: {isa}\n")), "{args}");
     }
     // An empty variable is none.
@@ -120,9 +121,9 @@ fn the_environment_names_the_instruction_set_of_a_bench_and_of_a_run() {
     assert!(with("", &bench).contains(&format!(", {widest}): ")));
     // A run that goes on with other instructions says so, and one that goes on with its own does not.
     let first = path(&folder, "runs/train/portable");
-    for isa in [Isa::Portable, widest] {
-        let printed = with(isa.name(), &["train", "--resume", &first]);
-        assert_eq!(printed.contains("began with portable and goes on with"), isa != Isa::Portable, "{printed}");
+    for isa in [Isa::PORTABLE, widest] {
+        let printed = with(isa.name().word(), &["train", "--resume", &first]);
+        assert_eq!(printed.contains("began with portable and goes on with"), isa != Isa::PORTABLE, "{printed}");
     }
 }
 
@@ -130,9 +131,11 @@ fn the_environment_names_the_instruction_set_of_a_bench_and_of_a_run() {
 fn an_instruction_set_that_is_none_or_not_there_is_refused_before_anything_is_written() {
     let folder = Folder::new("no-isa");
     let project = path(&folder, "runs");
-    let lacking = [Isa::Neon, Isa::Avx512].into_iter().find(|isa| !Isa::available().contains(isa));
+    let lacking = [IsaName::Neon, IsaName::Avx512]
+        .into_iter()
+        .find(|name| Isa::available().iter().all(|isa| isa.name() != *name));
     for (word, said) in std::iter::once(("sse", "expected one of portable, neon"))
-        .chain(lacking.map(|isa| (isa.name(), "this machine has no")))
+        .chain(lacking.map(|name| (name.word(), "this machine has no")))
     {
         for args in [&["train", "--project", &project][..], &["bench", "infer", "--imgsz", "32"]] {
             let output = polyhead().args(args).env(Isa::VARIABLE, word).output().unwrap();

@@ -215,10 +215,9 @@ fn every_kind_of_node_is_made_and_has_one_row() {
     let kinds = op_kinds();
     assert!(kinds.len() > 25, "{kinds:?}");
     let count = |text: &str, kind: &str| {
-        let named = text
-            .match_indices(&format!("Op::{kind}"))
-            .filter(|(at, found)| !text[at + found.len()..].starts_with(|c: char| c.is_alphanumeric()));
-        named.count()
+        let name = format!("Op::{kind}");
+        let ends = |at: usize| !text[at + name.len()..].starts_with(|c: char| c.is_alphanumeric());
+        text.match_indices(&name).filter(|&(at, _)| ends(at)).count()
     };
     for kind in kinds {
         assert_eq!(count(&rows, &kind), 1, "rows of {kind} in ops::operation");
@@ -238,6 +237,17 @@ fn only_the_ops_and_the_rewrites_tell_one_op_from_another() {
         let allowed =
             name.starts_with("ops/") || name.starts_with("ir/") || name == "graph/fuse.rs" || name.contains("tests");
         assert!(!names_an_op || allowed, "{name} names an op: what is an op's property belongs to its folder");
+    }
+}
+
+#[test]
+fn what_runs_heeds_the_instruction_set_that_was_chosen() {
+    for file in sources(&root().join("src")) {
+        let name = name_of(&file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let widest = without_tests(&text).contains("Isa::detect()");
+        // The description of a machine says what it has.
+        assert!(!widest || name == "device/cpu/isa.rs" || name == "train/run.rs", "{name} takes the widest");
     }
 }
 

@@ -2,7 +2,7 @@
 //! stopped.
 
 use polyhead::balance::Method;
-use polyhead::device::cpu::Isa;
+use polyhead::device::cpu::IsaName;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars, Tiles};
 use polyhead::graph::fuse::{Fusion, fuse};
 use polyhead::graph::plan::plan;
@@ -398,7 +398,7 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
             best_per_task: vec![None; 3],
             elapsed_s: 1.25,
             data_fingerprint: u64::MAX,
-            isa: Some(Isa::Avx2),
+            isa: Some(IsaName::Avx2),
             tuning: Some("0123456789abcdef".into()),
             means: EpochMeans::new(3),
         };

@@ -169,7 +169,7 @@ impl<'a> Jpeg<'a> {
         let scan = Scan::new(self.data)?;
         let mut planes = self.planes(part);
         let mut image = Image { width: self.width, height: self.height, rgb: vec![0; self.width * self.height * 3] };
-        let isa = Isa::detect();
+        let isa = Isa::of_process();
         vectorise(
             isa,
             #[inline(always)]

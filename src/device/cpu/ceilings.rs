@@ -1,7 +1,7 @@
 //! What this machine can do at most, for benches: a loop of multiply-adds in registers, and a copy too large for its caches.
 
 use super::simd::{self, Simd};
-use super::{Cpu, Isa};
+use super::{Cpu, IsaName};
 use std::time::Instant;
 
 /// Accumulators: more than the latency of a multiply-add times how many start at once.
@@ -13,13 +13,13 @@ const REPEATS: usize = 5;
 impl Cpu {
     /// Multiply-adds a second of all threads, each counted as two operations; the best of a few runs.
     pub fn multiply_ceiling(&self) -> f64 {
-        let lanes = match self.isa() {
+        let lanes = match self.isa().name() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => simd::F32x16::LANES,
+            IsaName::Avx512 => simd::F32x16::LANES,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => simd::F32x8::LANES,
+            IsaName::Avx2 => simd::F32x8::LANES,
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => simd::F32x4::LANES,
+            IsaName::Neon => simd::F32x4::LANES,
             _ => simd::Portable::LANES,
         };
         let operations = (2 * lanes * CHAINS * STEPS * self.threads()) as f64;
@@ -33,13 +33,13 @@ impl Cpu {
         self.parallel(self.threads(), |_| {
             // SAFETY: the machine has the instruction set of its Cpu.
             let sum = unsafe {
-                match isa {
+                match isa.name() {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => multiply::<simd::F32x16>(),
+                    IsaName::Avx512 => multiply::<simd::F32x16>(),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => multiply::<simd::F32x8>(),
+                    IsaName::Avx2 => multiply::<simd::F32x8>(),
                     #[cfg(target_arch = "aarch64")]
-                    Isa::Neon => multiply::<simd::F32x4>(),
+                    IsaName::Neon => multiply::<simd::F32x4>(),
                     _ => multiply::<simd::Portable>(),
                 }
             };

@@ -4,8 +4,8 @@
 //! A tile is `TILE_ROWS` rows by two registers (14 × 32 on AVX-512, 6 × 16 on AVX2, 12 × 8 on NEON): per step of the
 //! reduction two register loads and `rows` broadcasts feed `2 · rows` fused multiply-adds, so arithmetic is the limit.
 
-use super::Isa;
 use super::simd::{self, Prefetch, Simd, prefetch};
+use super::{Isa, IsaName};
 
 /// No instruction set has more rows in a tile.
 pub const MAX_ROWS: usize = 14;
@@ -137,13 +137,13 @@ impl Kernels {
         #[cfg(target_arch = "aarch64")]
         static NEON: Kernels = Kernels::table::<simd::F32x4>();
         static PORTABLE: Kernels = Kernels::table::<simd::Portable>();
-        match isa {
+        match isa.name() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &AVX512,
+            IsaName::Avx512 => &AVX512,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => &AVX2,
+            IsaName::Avx2 => &AVX2,
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => &NEON,
+            IsaName::Neon => &NEON,
             _ => &PORTABLE,
         }
     }

@@ -3,104 +3,16 @@
 
 mod ceilings;
 pub mod gemm;
+mod isa;
 pub mod memory;
 mod pool;
 pub mod simd;
 
+pub use isa::{Isa, IsaName};
+
 use crate::error::{Error, Result};
 use pool::Pool;
-use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::ops::Range;
-
-/// The instruction sets kernels are compiled for. Chosen at run time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Isa {
-    Portable,
-    Neon,
-    Avx2,
-    Avx512,
-}
-
-impl Isa {
-    /// The environment variable that names one to use instead of the widest.
-    pub const VARIABLE: &str = "POLYHEAD_ISA";
-
-    const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
-
-    /// What kernels run with: the one that [`Isa::VARIABLE`] names, else the widest this machine has.
-    ///
-    /// # Errors
-    /// A word that names none, or one this machine lacks.
-    pub fn chosen() -> Result<Isa> {
-        match std::env::var_os(Isa::VARIABLE).filter(|word| !word.is_empty()) {
-            Some(word) => Isa::named(&word.to_string_lossy(), &Isa::available()),
-            None => Ok(Isa::detect()),
-        }
-    }
-
-    fn named(word: &str, available: &[Isa]) -> Result<Isa> {
-        let Some(isa) = Isa::ALL.into_iter().find(|isa| isa.name() == word) else {
-            let message = format!("{}={word}: expected one of {}", Isa::VARIABLE, list(&Isa::ALL));
-            return Err(Error::Usage(message));
-        };
-        isa.among(available).map_err(|e| Error::Usage(format!("{}={word}: {e}", Isa::VARIABLE)))
-    }
-
-    /// Itself where it is one of `available`.
-    fn among(self, available: &[Isa]) -> Result<Isa> {
-        match available.contains(&self) {
-            true => Ok(self),
-            false => Err(Error::Usage(format!("this machine has no {self}; it has {}", list(available)))),
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Isa::Portable => "portable",
-            Isa::Neon => "neon",
-            Isa::Avx2 => "avx2",
-            Isa::Avx512 => "avx512",
-        }
-    }
-
-    /// The widest this machine has.
-    pub fn detect() -> Isa {
-        Isa::available().last().copied().unwrap_or(Isa::Portable)
-    }
-
-    /// All this machine has, narrowest first; tests run every one of them.
-    pub fn available() -> Vec<Isa> {
-        let mut all = vec![Isa::Portable];
-        #[cfg(target_arch = "aarch64")]
-        all.push(Isa::Neon);
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                all.push(Isa::Avx2);
-            }
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512bw")
-            {
-                all.push(Isa::Avx512);
-            }
-        }
-        all
-    }
-}
-
-impl fmt::Display for Isa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-fn list(isas: &[Isa]) -> String {
-    isas.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
-}
 
 /// Threads and instruction set. Results never depend on the number of threads: the order of every sum follows from shapes.
 pub struct Cpu {
@@ -118,12 +30,11 @@ impl Cpu {
         Cpu::with_isa(threads, Isa::chosen()?)
     }
 
-    /// As [`Cpu::new`], for an instruction set that the caller names (tests run all there are).
+    /// As [`Cpu::new`], for an instruction set that the caller chose (tests run all there are).
     ///
     /// # Errors
-    /// The machine lacks `isa`, or the threads cannot be started.
+    /// The threads cannot be started.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Cpu> {
-        let isa = isa.among(&Isa::available())?;
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
@@ -223,31 +134,5 @@ impl<'a, T> SharedMut<'a, T> {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: within the slice by the assertion; exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.end - range.start) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_instruction_set_goes_by_its_word_in_the_variable_and_in_files() {
-        for isa in Isa::ALL {
-            assert_eq!(Isa::named(isa.name(), &Isa::ALL).unwrap(), isa);
-            assert_eq!(serde_json::to_value(isa).unwrap(), isa.name());
-        }
-        assert!(Isa::available().iter().all(|isa| Isa::ALL.contains(isa)));
-    }
-
-    #[test]
-    fn a_word_that_is_none_and_a_set_the_machine_lacks_are_refused_in_one_sentence() {
-        let refusal = |word, available: &[Isa]| {
-            let error = Isa::named(word, available).unwrap_err();
-            (error.exit_code(), error.to_string())
-        };
-        let unknown = "POLYHEAD_ISA=AVX: expected one of portable, neon, avx2, avx512";
-        assert_eq!(refusal("AVX", &Isa::ALL), (2, unknown.to_owned()));
-        let lacking = "POLYHEAD_ISA=avx512: this machine has no avx512; it has portable, avx2";
-        assert_eq!(refusal("avx512", &[Isa::Portable, Isa::Avx2]), (2, lacking.to_owned()));
     }
 }

@@ -1,17 +1,17 @@
 //! Vector registers: one trait, one type per instruction set, and the dispatch that compiles a closure for each.
 
-use super::Isa;
+use super::{Isa, IsaName};
 
 /// Runs `f` compiled for `isa`.
 #[inline]
 pub fn vectorise<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
-    match isa {
+    match isa.name() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: an `Isa` other than Portable is only made after the machine was asked for it.
-        Isa::Avx512 => unsafe { x86::F32x16::vectorise(f) },
+        // SAFETY: an `Isa` is only made where the machine was found to have it.
+        IsaName::Avx512 => unsafe { x86::F32x16::vectorise(f) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 => unsafe { x86::F32x8::vectorise(f) },
+        IsaName::Avx2 => unsafe { x86::F32x8::vectorise(f) },
         _ => f(),
     }
 }

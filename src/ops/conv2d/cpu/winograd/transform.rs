@@ -5,9 +5,9 @@
 //! `[1, p, p², …]`, that of ∞ `[0, …, 0, 1]`. Bᵀ and N are with each filter's points.
 
 use super::{MAX_PLANES, STRIP, Side, four, three};
-use crate::device::cpu::Isa;
 use crate::device::cpu::gemm::Finish;
 use crate::device::cpu::simd::{self, Prefetch, Simd, prefetch};
+use crate::device::cpu::{Isa, IsaName};
 
 /// One tile on its way to a value in each plane.
 pub(super) struct Forth<'a> {
@@ -62,13 +62,13 @@ impl Transforms {
         #[cfg(target_arch = "aarch64")]
         static NEON: [Transforms; 2] = Transforms::tables::<simd::F32x4>();
         static PORTABLE: [Transforms; 2] = Transforms::tables::<simd::Portable>();
-        let [three, four] = match isa {
+        let [three, four] = match isa.name() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &AVX512,
+            IsaName::Avx512 => &AVX512,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => &AVX2,
+            IsaName::Avx2 => &AVX2,
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => &NEON,
+            IsaName::Neon => &NEON,
             _ => &PORTABLE,
         };
         match side {
