@@ -1,6 +1,6 @@
 //! Orders a graph's nodes and places their values in one arena: two values share bytes only if their lives do not overlap.
 
-use crate::ir::{Graph, Place, Segment, ValueId};
+use crate::ir::{Graph, Node, Place, Segment, ValueId};
 
 /// Bytes every buffer starts on a multiple of: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
@@ -36,9 +36,12 @@ pub fn plan(graph: &Graph) -> Plan {
     let lives = lives(graph);
     let mut offsets = vec![None; graph.values.len()];
     let arena_bytes = place(&lives, &mut offsets);
-    // The CPU's executor hands out mutable slices of the arena on the strength of this.
+    // The CPU's executor hands out mutable slices on the strength of these two.
     if let Some([a, b]) = overlap(&lives, &offsets) {
         unreachable!("{} and {} live at the same time in the same bytes", graph.values[a].name, graph.values[b].name);
+    }
+    if let Some(node) = graph.nodes.iter().find(|node| writes_twice_or_what_it_reads(node)) {
+        unreachable!("{node:?} writes a value twice, or one that it reads");
     }
     let start = |segment: Segment| graph.nodes.partition_point(|n| n.segment < segment);
     let (heads, trunk) = (start(Segment::HeadsBackward), start(Segment::TrunkBackward));
@@ -84,6 +87,12 @@ fn overlap(lives: &[Life], offsets: &[Option<usize>]) -> Option<[usize; 2]> {
         let meet = behind.find(|(_, other)| other.first <= life.last && life.first <= other.last);
         meet.map(|(_, other)| [life.value, other.value])
     })
+}
+
+fn writes_twice_or_what_it_reads(node: &Node) -> bool {
+    let seen =
+        |(index, output): (usize, &ValueId)| node.inputs.contains(output) || node.outputs[..index].contains(output);
+    node.outputs.iter().enumerate().any(seen)
 }
 
 /// Largest first, each at the lowest offset free for its whole life.
@@ -143,5 +152,15 @@ mod tests {
                 assert!(overlap(&lives, &wrong).is_some(), "{} upon {}", a.value, b.value);
             }
         }
+    }
+
+    #[test]
+    fn a_node_that_writes_a_value_twice_or_one_that_it_reads_is_seen() {
+        let mut graph = Graph::new(Mode::Train);
+        let [a, b, c] = ["a", "b", "c"].map(|name| graph.arena(name, &[4], DType::F32));
+        graph.push(Op::Add, &[a, a], &[b]);
+        graph.push(Op::Add, &[a, b], &[b]);
+        graph.push(Op::Add, &[a, b], &[c, c]);
+        assert_eq!(graph.nodes.iter().map(writes_twice_or_what_it_reads).collect::<Vec<_>>(), [false, true, true]);
     }
 }

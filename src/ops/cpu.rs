@@ -41,6 +41,10 @@ pub struct CpuNode<'a> {
 }
 
 impl<'a> CpuNode<'a> {
+    pub fn input_count(&self) -> usize {
+        self.node.inputs.len()
+    }
+
     /// The shape of input `index`.
     pub fn input_shape(&self, index: usize) -> &'a [usize] {
         self.graph.shape(self.node.inputs[index])

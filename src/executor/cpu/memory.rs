@@ -69,18 +69,23 @@ impl<'a> Memory<'a> {
         let described = self.prepared.node(self.cpu, node);
         let scratch = scratch_len(&described);
         assert!(scratch <= self.scratch.len, "prepare made room for the greediest node");
+        let moved = operation.moved();
+        let input = |(index, &value): (usize, &ValueId)| match moved.contains(&index) {
+            true => self.written(value),
+            false => self.slot(value),
+        };
         let slots = Slots {
-            inputs: node.inputs.iter().map(|&value| self.slot(value)).collect(),
+            inputs: node.inputs.iter().enumerate().map(input).collect(),
             outputs: node.outputs.iter().map(|&value| self.written(value)).collect(),
             scratch: Slot { len: scratch, ..self.scratch },
             packed: self.packed_weight(node),
         };
         // SAFETY: `self` borrows all blocks and is borrowed for as long as the operands live, so nobody else uses what is in
         // them. Every slot lies within its block and is aligned to 64; blocks are initialised and only ever hold numbers. The
-        // plan, which verifies it, gives arena values that live at the same time bytes of their own, the Store gives every
-        // parameter, gradient and running statistic its own, and `written` refuses what is only read. Nodes write no value
-        // that they read except those they move.
-        operation.run(&mut unsafe { Operands::new(described, scalars, operation.moved(), slots) });
+        // plan verifies that arena values which live at the same time have bytes of their own, and that nodes write no value
+        // twice and none that they read but those they move. The Store gives every parameter, gradient and running statistic
+        // its own bytes, and `written` refuses what is only read.
+        operation.run(&mut unsafe { Operands::new(described, scalars, moved, slots) });
     }
 
     /// The numbers of a value.

@@ -295,7 +295,7 @@ impl CpuOp for BoxLoss {
             strides,
             num_foreground: node.scalars.denominators[self.task],
             share: node.scalars.share(),
-            partial: partial_inputs(node.node.inputs.len())
+            partial: partial_inputs(node.input_count())
                 .map(|[regions, left_out]| Partial { regions: node.input(regions), left_out: node.input(left_out) }),
         };
         let outputs =

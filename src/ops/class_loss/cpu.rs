@@ -154,7 +154,7 @@ impl CpuOp for ClassLoss {
     }
 
     fn run(&self, node: &mut Operands) {
-        let (weights, mixed) = optional_inputs(node.node.inputs.len());
+        let (weights, mixed) = optional_inputs(node.input_count());
         let mixed = mixed.map(|[other, part]| Mixed { other: node.input(other), part: node.input(part) });
         let weights = weights.map(|index| node.input(index));
         let shares = Shares { weights, smoothing: self.smoothing, mixed };

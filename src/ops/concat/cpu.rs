@@ -127,7 +127,7 @@ fn dot_of_part(x: &[f32], y: &[f32]) -> f64 {
 /// The levels among the inputs from `first` on, with their scales if there are any.
 fn levels<'a>(node: &Operands<'a>, first: usize) -> Vec<Level<'a>> {
     let is_map = |&index: &usize| node.input_shape(index).len() == 4;
-    let (maps, scales): (Vec<usize>, Vec<usize>) = (first..node.node.inputs.len()).partition(is_map);
+    let (maps, scales): (Vec<usize>, Vec<usize>) = (first..node.input_count()).partition(is_map);
     let level = |(position, &map): (usize, &usize)| {
         let s = node.input_shape(map);
         let scale = scales.get(position).map(|&index| node.input::<f32>(index)[0]);

@@ -96,7 +96,5 @@ fn strip_statistics<const W: usize>(piece: &Piece, column: usize, partials: &Sha
 /// W values as an array, so that the compiler sees their number.
 #[inline(always)]
 pub(super) fn window<const W: usize>(values: &[f32], start: usize) -> &[f32; W] {
-    let values = &values[start..start + W];
-    // SAFETY: the slice is W long, and an array is aligned as its elements.
-    unsafe { &*values.as_ptr().cast() }
+    values[start..].first_chunk().unwrap_or_else(|| unreachable!("a strip lies within its row"))
 }

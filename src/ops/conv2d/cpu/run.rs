@@ -46,7 +46,7 @@ impl CpuOp for Conv2dDgrad {
 
     fn run(&self, node: &mut Operands) {
         // The inputs behind dy and weight are there as the epilogue needs them, in this order.
-        let mut indices = 2..node.node.inputs.len();
+        let mut indices = 2..node.input_count();
         let mut next = || {
             let index = indices.next();
             node.input(index.unwrap_or_else(|| unreachable!("the check counted what the epilogue names")))
