@@ -51,6 +51,8 @@ mod pytorch;
 mod reference;
 #[path = "../kernels/host/build.rs"]
 mod shim;
+#[path = "suite/signals.rs"]
+mod signals;
 #[path = "suite/step.rs"]
 mod step;
 #[path = "suite/trajectory.rs"]

@@ -1,6 +1,6 @@
 //! Fixed weights: Σ w_i L_i. The baseline to beat (Kurin 2022; Xin 2022).
 
-use super::{Balance, expect_len};
+use super::{Balance, Needs, Signals, Weights, expect_len};
 use crate::error::Result;
 
 pub struct Fixed {
@@ -14,8 +14,12 @@ impl Fixed {
 }
 
 impl Balance for Fixed {
-    fn weights(&self, active: &[bool]) -> Vec<f32> {
-        self.weights.iter().zip(active).map(|(&w, &a)| if a { w } else { 0.0 }).collect()
+    fn needs(&self) -> Needs {
+        Needs::State
+    }
+
+    fn weights(&self, signals: &Signals) -> Weights {
+        Weights::of_losses(self.weights.iter().zip(signals.active).map(|(&w, &a)| if a { w } else { 0.0 }).collect())
     }
 
     fn observe(&mut self, _losses: &[f32], _active: &[bool]) {}

@@ -1,7 +1,7 @@
 //! Uncertainty weighting with a learned parameter per task: the papers' objectives over one core. The parameters have an
 //! Adam of their own, bias-corrected and without weight decay, and know nothing of the network's optimizer.
 
-use super::{Balance, SMALLEST_LOSS, expect_len};
+use super::{Balance, Needs, SMALLEST_LOSS, Signals, Weights, expect_len};
 use crate::error::Result;
 use crate::task::TaskKind;
 
@@ -117,9 +117,14 @@ impl Learned {
 }
 
 impl Balance for Learned {
-    fn weights(&self, active: &[bool]) -> Vec<f32> {
+    fn needs(&self) -> Needs {
+        Needs::State
+    }
+
+    fn weights(&self, signals: &Signals) -> Weights {
         let weight = |t: &Parameter| t.objective.weight(t.value) as f32;
-        self.tasks.iter().zip(active).map(|(t, &a)| if a { weight(t) } else { 0.0 }).collect()
+        let weights = self.tasks.iter().zip(signals.active).map(|(t, &a)| if a { weight(t) } else { 0.0 });
+        Weights::of_losses(weights.collect())
     }
 
     fn observe(&mut self, losses: &[f32], active: &[bool]) {

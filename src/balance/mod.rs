@@ -1,4 +1,4 @@
-//! Balancing: from the tasks' losses to one weight per task. It sees numbers, never an image.
+//! Balancing: from a step's numbers to the tasks' weights. It never sees an image.
 
 mod fixed;
 mod learned;
@@ -14,10 +14,59 @@ use crate::error::{Error, Result};
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
 
-/// A way of balancing. Weights are taken before a step, from the state; losses are shown to it afterwards.
+/// What a method needs of a step to weigh its tasks. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Its state before the step. Nobody waits for anything.
+    State,
+    /// The step's own losses: the step waits for K numbers before the trunk's backward.
+    Losses,
+    /// Also the inner products of the tasks' gradients at the shared features: the step waits for K×K numbers.
+    Gramian,
+}
+
+/// What a step says of its K tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct Signals<'a> {
+    /// Whether the task has labels in the step.
+    pub active: &'a [bool],
+    /// The step's losses, NaN for a task without labels; given to methods that need them.
+    pub losses: Option<&'a [f32]>,
+    /// `[K, K]`, row by row: the inner products of the tasks' unweighted gradients over all shared features, 0 for a task without
+    /// labels; given to methods that need them.
+    pub gramian: Option<&'a [f64]>,
+}
+
+impl<'a> Signals<'a> {
+    /// What is known before the step runs.
+    pub fn before(active: &'a [bool]) -> Signals<'a> {
+        Signals { active, losses: None, gramian: None }
+    }
+}
+
+/// What a method decides, per task; exactly 0 for a task without labels in the step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// The weight of the task's gradient in the sum at the shared features.
+    pub seam: Vec<f32>,
+    /// The factor of the gradients of the task's own head.
+    pub heads: Vec<f32>,
+}
+
+impl Weights {
+    /// A task weighs as much in its head as at the seam: what a method that only scales losses decides.
+    pub fn of_losses(weights: Vec<f32>) -> Weights {
+        Weights { heads: weights.clone(), seam: weights }
+    }
+}
+
+/// A way of balancing. A step's weights come from the state and what the method [needs](Balance::needs); its losses are shown
+/// to the method afterwards.
 pub trait Balance: Send {
-    /// One weight per task for the coming step; exactly 0 for a task without labels in it.
-    fn weights(&self, active: &[bool]) -> Vec<f32>;
+    fn needs(&self) -> Needs;
+
+    /// The weights of one step, whose signals hold what the method needs.
+    fn weights(&self, signals: &Signals) -> Weights;
 
     /// Learns the step's losses of the tasks that had labels.
     fn observe(&mut self, losses: &[f32], active: &[bool]);

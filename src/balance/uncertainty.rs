@@ -1,7 +1,7 @@
 //! Uncertainty weighting in closed form: s = log σ² of Σ ½e^{−s}L + ½s (Kendall, Gal & Cipolla 2018, eq. 7) is the logarithm
 //! of a moving average of L, the fixed point that `learned` approaches with an optimizer.
 
-use super::{Balance, SMALLEST_LOSS, expect_len};
+use super::{Balance, Needs, SMALLEST_LOSS, Signals, Weights, expect_len};
 use crate::error::Result;
 
 /// Share of the old average that stays.
@@ -36,7 +36,12 @@ impl ClosedForm {
 }
 
 impl Balance for ClosedForm {
-    fn weights(&self, active: &[bool]) -> Vec<f32> {
+    fn needs(&self) -> Needs {
+        Needs::State
+    }
+
+    fn weights(&self, signals: &Signals) -> Weights {
+        let active = signals.active;
         let inverse: Vec<Option<f64>> = self.tasks.iter().map(|t| t.value().map(|v| 1.0 / v)).collect();
         let present = || inverse.iter().zip(active).filter(|(_, a)| **a).map(|(w, _)| *w);
         let known: Vec<f64> = present().flatten().collect();
@@ -47,7 +52,7 @@ impl Balance for ClosedForm {
         let total: f64 = present().map(capped).sum();
         let count = active.iter().filter(|a| **a).count() as f64;
         let weight = |(w, &a): (&Option<f64>, &bool)| if a { (capped(*w) * count / total) as f32 } else { 0.0 };
-        inverse.iter().zip(active).map(weight).collect()
+        Weights::of_losses(inverse.iter().zip(active).map(weight).collect())
     }
 
     fn observe(&mut self, losses: &[f32], active: &[bool]) {

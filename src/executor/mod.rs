@@ -3,6 +3,7 @@
 pub mod compare;
 mod cpu;
 mod cuda;
+mod seam;
 pub mod store;
 
 pub use crate::device::cuda::{Clocks, Gauge};
@@ -243,6 +244,24 @@ impl Executor {
                 Ok(())
             }
             Executor::Cuda(e) => e.run(plan.0, segment, set, scalars),
+        }
+    }
+
+    /// The inner products `[K, K]`, row by row, of the `tasks` tasks' unweighted gradients over all shared features, between the
+    /// heads' backward and the trunk's: later their bytes are others'.
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn gramian(&mut self, plan: PlanId, tasks: usize) -> Result<Vec<f64>> {
+        match self {
+            Executor::Cpu(e) => {
+                let seams = seam::seams(e.graph(plan.0));
+                seam::gramian(&seams, tasks, |value| Ok(e.value(plan.0, value)))
+            }
+            Executor::Cuda(e) => {
+                let seams = seam::seams(e.logical(plan.0));
+                seam::gramian(&seams, tasks, |value| e.value(plan.0, value))
+            }
         }
     }
 

@@ -26,7 +26,7 @@ pub mod upsample;
 pub mod value_loss;
 
 use crate::error::{Error, Result};
-use crate::ir::{Gradients, Graph, Node, Op, TermForm, ValueId};
+use crate::ir::{Gradients, Graph, Node, Op, Term, TermForm, ValueId};
 use cost::Cost;
 use cpu::CpuOp;
 use cuda::CudaOp;
@@ -64,6 +64,11 @@ pub trait Operation: CpuOp + CudaOp {
     /// in place of a backward.
     fn seam_form(&self) -> Option<TermForm> {
         None
+    }
+
+    /// For the op of the seam: for each input the task whose gradient it is, and its form.
+    fn seam_terms(&self) -> &[Term] {
+        &[]
     }
 
     /// What output `position` of the node holds, for whoever compares it with another device's.

@@ -3,6 +3,7 @@
 
 pub mod schedule;
 
+use crate::balance::Weights;
 use crate::error::{Error, Result};
 use crate::executor::store::{Rule, Update};
 use crate::ops::optimizer::cpu::{AdamW, GroupScalars, Sgd};
@@ -67,12 +68,13 @@ impl OptimizerState {
         OptimizerState { steps: vec![0; groups] }
     }
 
-    /// Counts the step for the active groups and says what segment 4 is to do. Group 0 is the trunk, `i + 1` the head of
-    /// task `i`, whose gradient is scaled by that task's weight; the last is what is frozen, and never active.
-    pub fn advance(&mut self, config: &OptimizerConfig, step: u64, task_weights: &[f32]) -> Update {
+    /// Counts the step for the active groups and says what segment 4 is to do. Group 0 is the trunk, which is active if any
+    /// task has a weight at the seam; `i + 1` is the head of task `i`, whose gradient is scaled by that task's factor; the last is
+    /// what is frozen, and never active.
+    pub fn advance(&mut self, config: &OptimizerConfig, step: u64, weights: &Weights) -> Update {
         let learning_rate = config.schedule.learning_rate(step);
-        let anybody = task_weights.iter().any(|&w| w != 0.0);
-        let factors = std::iter::once(f32::from(u8::from(anybody))).chain(task_weights.iter().copied());
+        let anybody = weights.seam.iter().any(|&w| w != 0.0);
+        let factors = std::iter::once(f32::from(u8::from(anybody))).chain(weights.heads.iter().copied());
         let mut groups: Vec<GroupScalars> = factors
             .enumerate()
             .map(|(group, factor)| {
@@ -121,7 +123,7 @@ mod tests {
             average_decay: 0.99,
         };
         let rates = |config: &OptimizerConfig, weights: &[f32]| -> Vec<f32> {
-            let update = OptimizerState::new(3).advance(config, 4, weights);
+            let update = OptimizerState::new(3).advance(config, 4, &Weights::of_losses(weights.to_vec()));
             update.groups.iter().map(|g| g.learning_rate).collect()
         };
         // The last is of what is frozen.

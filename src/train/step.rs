@@ -1,7 +1,7 @@
 //! One optimizer step: one or several batches in, losses out. The whole life of a step is [`Trainer::begin`], for each of its
 //! batches [`Trainer::load`] and [`Trainer::start`], and [`Trainer::finish`].
 
-use crate::balance::Balance;
+use crate::balance::{Balance, Needs, Signals, Weights};
 use crate::error::{Error, Result};
 use crate::executor::compare::NodeComparison;
 use crate::executor::{DeviceChoice, Executor, NodeTime, ParameterSet, PlanId, StepScalars};
@@ -75,7 +75,10 @@ impl StepTargets {
 /// A step that has begun.
 struct Running {
     active: Vec<bool>,
+    /// Its weights are those at the seam.
     scalars: StepScalars,
+    /// Per task, the factor of its head's gradients.
+    heads: Vec<f32>,
     /// The plan of the batch that was started last.
     last: Option<usize>,
     /// Per task, over the batches whose losses were read.
@@ -95,12 +98,31 @@ impl Running {
     }
 }
 
+/// The weights of a step whose heads' backward has run, by a method that needs its losses or its Gramian.
+fn weigh(balance: &dyn Balance, executor: &mut Executor, plan: &StepPlan, running: &Running) -> Result<Weights> {
+    if running.scalars.micro_batches > 1 {
+        return Err(Error::Usage(
+            "a method that balances by a step's own losses or gradients needs the step's images in one batch: leave out --accumulate".into(),
+        ));
+    }
+    let mut losses = Vec::new();
+    for (loss, &active) in plan.losses.iter().zip(&running.active) {
+        losses.push(if active { executor.read_f32(plan.plan, loss.loss)?[0] } else { f32::NAN });
+    }
+    let gramian = match balance.needs() {
+        Needs::State | Needs::Losses => None,
+        Needs::Gramian => Some(executor.gramian(plan.plan, losses.len())?),
+    };
+    let signals = Signals { active: &running.active, losses: Some(&losses), gramian: gramian.as_deref() };
+    Ok(balance.weights(&signals))
+}
+
 /// What a step did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
     /// Per task; NaN where no image of the step was labelled.
     pub losses: Vec<f32>,
-    /// Per task, as used in this step.
+    /// Per task, at the seam, as used in this step.
     pub weights: Vec<f32>,
     pub gradient_norm: f64,
     pub learning_rate: f32,
@@ -214,25 +236,35 @@ impl Trainer {
     /// Begins a step whose first batch may be loaded already: from here on its weights and denominators hold.
     pub fn begin(&mut self, targets: &StepTargets) {
         let scalars = self.scalars(targets);
+        let Weights { heads, .. } = self.weights_before(&targets.active);
         let losses = vec![0.0; targets.active.len()];
-        self.running = Some(Running { active: targets.active.clone(), scalars, last: None, losses });
+        self.running = Some(Running { active: targets.active.clone(), scalars, heads, last: None, losses });
     }
 
-    /// Starts segments 1 to 3 on the batch loaded last.
+    /// Starts segments 1 to 3 on the batch loaded last. A method that weighs the tasks by the step itself reads what it needs
+    /// before the trunk's backward.
     ///
     /// # Errors
-    /// A GPU that refuses a call.
+    /// Several batches a step with such a method, or a GPU that refuses a call.
     pub fn start(&mut self) -> Result<()> {
-        let Trainer { executor, plans, loaded, running, .. } = self;
+        let Trainer { executor, balance, plans, loaded, running, .. } = self;
         let running = running.as_mut().unwrap_or_else(|| unreachable!("a step begins before its batches start"));
         if running.last.is_some() {
             // The next batch is computed in the same arena, by whichever plan.
             running.read_losses(executor, plans)?;
             running.scalars.dropout_counter += 1;
         }
-        for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
-            executor.run(plans[*loaded].plan, segment, ParameterSet::Current, &running.scalars)?;
+        let loaded_plan = &plans[*loaded];
+        let run = |executor: &mut Executor, segment, scalars: &StepScalars| {
+            executor.run(loaded_plan.plan, segment, ParameterSet::Current, scalars)
+        };
+        run(executor, Segment::Forward, &running.scalars)?;
+        run(executor, Segment::HeadsBackward, &running.scalars)?;
+        if balance.needs() > Needs::State {
+            let weights = weigh(balance.as_ref(), executor, loaded_plan, running)?;
+            (running.scalars.task_weights, running.heads) = (weights.seam, weights.heads);
         }
+        run(executor, Segment::TrunkBackward, &running.scalars)?;
         running.last = Some(*loaded);
         Ok(())
     }
@@ -244,8 +276,8 @@ impl Trainer {
     pub fn finish(&mut self) -> Result<StepReport> {
         let mut running = self.running.take().unwrap_or_else(|| unreachable!("a step is started before it ends"));
         running.read_losses(&self.executor, &self.plans)?;
-        let Running { active, scalars, mut losses, .. } = running;
-        let weights = scalars.task_weights;
+        let Running { active, scalars, heads, mut losses, .. } = running;
+        let weights = Weights { seam: scalars.task_weights, heads };
         losses.iter_mut().zip(&active).filter(|(_, active)| !**active).for_each(|(loss, _)| *loss = f32::NAN);
         self.check_finite(&losses, &weights)?;
         let update = self.optimizer.advance(&self.config, self.step, &weights);
@@ -256,17 +288,27 @@ impl Trainer {
         self.balance.observe(&losses, &active);
         let learning_rate = self.config.schedule.learning_rate(self.step);
         self.step += 1;
-        Ok(StepReport { losses, weights, gradient_norm, learning_rate })
+        Ok(StepReport { losses, weights: weights.seam, gradient_norm, learning_rate })
     }
 
     fn scalars(&self, targets: &StepTargets) -> StepScalars {
         let micro_batches = targets.batches();
         StepScalars {
-            task_weights: self.balance.weights(&targets.active),
+            task_weights: self.weights_before(&targets.active).seam,
             denominators: targets.denominators.clone(),
             // Every batch of every step has its own.
             dropout_counter: self.step * micro_batches as u64,
             micro_batches,
+        }
+    }
+
+    /// The weights as they are known before the step: equal ones for a method that weighs by the step itself.
+    fn weights_before(&self, active: &[bool]) -> Weights {
+        match self.balance.needs() {
+            Needs::State => self.balance.weights(&Signals::before(active)),
+            Needs::Losses | Needs::Gramian => {
+                Weights::of_losses(active.iter().map(|&active| f32::from(u8::from(active))).collect())
+            }
         }
     }
 
@@ -285,11 +327,11 @@ impl Trainer {
     /// # Errors
     /// Gradients that left the real numbers, or a GPU that refuses a call.
     pub fn time_update(&mut self, repeats: usize) -> Result<NodeTime> {
-        let weights = self.balance.weights(&vec![true; self.names.len()]);
+        let weights = self.weights_before(&vec![true; self.names.len()]);
         let update = self.optimizer.advance(&self.config, self.step, &weights);
         // The first, which does not count: a norm that is not finite would leave the others nothing to do.
         if !self.executor.update(&update)?.is_finite() {
-            return Err(self.non_finite("the gradient", &vec![f32::NAN; weights.len()], &weights));
+            return Err(self.non_finite("the gradient", &vec![f32::NAN; self.names.len()], &weights));
         }
         self.executor.time_update(&update, repeats)
     }
@@ -312,16 +354,16 @@ impl Trainer {
         self.executor.compare_nodes(ours, (&mut cpu.executor, theirs), &scalars)
     }
 
-    fn check_finite(&self, losses: &[f32], weights: &[f32]) -> Result<()> {
-        let broken = |(&loss, &weight): (&f32, &f32)| weight != 0.0 && !loss.is_finite();
-        if !losses.iter().zip(weights).any(broken) {
+    fn check_finite(&self, losses: &[f32], weights: &Weights) -> Result<()> {
+        let counts = weights.seam.iter().zip(&weights.heads).map(|(&seam, &head)| seam != 0.0 || head != 0.0);
+        if !losses.iter().zip(counts).any(|(loss, counts)| counts && !loss.is_finite()) {
             return Ok(());
         }
         Err(self.non_finite("a loss", losses, weights))
     }
 
-    fn non_finite(&self, what: &str, losses: &[f32], weights: &[f32]) -> Error {
-        let tasks = self.names.iter().zip(losses).zip(weights);
+    fn non_finite(&self, what: &str, losses: &[f32], weights: &Weights) -> Error {
+        let tasks = self.names.iter().zip(losses).zip(&weights.seam);
         let report: Vec<String> =
             tasks.map(|((name, loss), weight)| format!("{name}: loss {loss}, weight {weight:.3}")).collect();
         Error::NonFinite {

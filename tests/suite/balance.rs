@@ -6,7 +6,7 @@ use crate::step::{
     Folder, assert_same_bits, cpu, current, encoder, images, labels, norm, optimizer, take_steps, three_tasks, trainer,
     vector,
 };
-use polyhead::balance::Method;
+use polyhead::balance::{Method, Signals};
 use polyhead::executor::Store;
 use polyhead::ir::ParameterId;
 use polyhead::losses::Encoded;
@@ -97,7 +97,7 @@ fn mode_6_log_variances_move_under_any_optimizer_of_the_network() {
                 assert!((after - before).abs() > 0.0249, "{}: {before} to {after}", method.name());
             }
             for _ in 0..4 {
-                let before = trainer.balance.weights(&[true; 3]);
+                let before = trainer.balance.weights(&Signals::before(&[true; 3])).seam;
                 // Mode 7's other half: the weights of a step are those of the state before it.
                 assert_eq!(step(&mut trainer, 1, 1).weights, before);
             }
@@ -114,7 +114,7 @@ fn mode_7_a_loss_is_a_mean_over_what_is_labelled_however_many_that_is() {
             let mut trainer = still(4 * copies, method, optimizer(0.0, 20));
             raise_scores(&mut trainer);
             let losses = step(&mut trainer, copies, labelled).losses;
-            (losses, trainer.balance.weights(&[true; 3]))
+            (losses, trainer.balance.weights(&Signals::before(&[true; 3])).seam)
         };
         let (losses, weights) = run(1, 1);
         for (copies, labelled) in [(2, 2), (2, 1), (3, 1)] {

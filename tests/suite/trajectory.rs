@@ -4,6 +4,7 @@
 use crate::cuda::devices;
 use crate::reference::{fill, hash};
 use crate::step::cpu;
+use polyhead::balance::Weights;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars};
 use polyhead::graph::backward::{Head, append_backward};
@@ -74,7 +75,7 @@ impl Network {
             self.executor.run(self.plan, segment, ParameterSet::Current, &scalars).unwrap();
         }
         let loss = self.executor.read_f32(self.plan, self.loss).unwrap()[0];
-        let norm = self.executor.update(&state.advance(config, step, &[weight])).unwrap();
+        let norm = self.executor.update(&state.advance(config, step, &Weights::of_losses(vec![weight]))).unwrap();
         (loss, norm > f64::from(config.clip_norm.unwrap()))
     }
 

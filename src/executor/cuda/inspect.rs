@@ -23,6 +23,11 @@ impl CudaExecutor {
         &self.plans[plan].layout.physical
     }
 
+    /// The nodes of a plan, and values as the model has them.
+    pub fn logical(&self, plan: usize) -> &Graph {
+        &self.plans[plan].layout.logical
+    }
+
     /// Makes ready what nodes read besides their values.
     pub fn start_inspection(&mut self, plan: usize, scalars: &StepScalars) -> Result<()> {
         self.take_batch(plan)?;

@@ -4,13 +4,16 @@
 
 pub mod cpu;
 pub mod cuda;
+mod gramian;
 #[cfg(test)]
 mod tests;
+
+pub use gramian::{SeamGradient, add_inner_products};
 
 use super::cost::Cost;
 use super::{NoGradient, Operation, check_inputs, no_gradient};
 use crate::error::Result;
-use crate::ir::{Combine, DType, Gradients, Graph, Node, Op, TermForm, ValueId};
+use crate::ir::{Combine, DType, Gradients, Graph, Node, Op, Term, TermForm, ValueId};
 
 /// Appends the weighted sum for the feature map `feature`.
 pub fn combine(graph: &mut Graph, feature: ValueId, terms: &[(usize, TermForm, ValueId)]) -> ValueId {
@@ -51,6 +54,10 @@ impl Operation for Combine {
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
         no_gradient(NoGradient::OfTheBackwardPass);
+    }
+
+    fn seam_terms(&self) -> &[Term] {
+        &self.terms
     }
 }
 

@@ -1,0 +1,197 @@
+//! Balancing by what a step itself says: methods of these tests read its losses, or how the tasks' gradients lie to each other at
+//! the shared features, between the heads' backward and the trunk's.
+
+use crate::cuda::devices;
+use crate::step::{assert_same_bits, cpu, current, encoder, images, labels, optimizer, three_tasks};
+use polyhead::balance::{Balance, Fixed, Needs, Signals, Weights};
+use polyhead::device::cuda::Precision;
+use polyhead::error::Result;
+use polyhead::executor::DeviceChoice;
+use polyhead::losses::Encoded;
+use polyhead::model::weights::Tensors;
+use polyhead::model::{Architecture, Backbone, init};
+use polyhead::optim::OptimizerConfig;
+use polyhead::task::Label;
+use polyhead::train::step::{StepReport, Trainer};
+use std::sync::{Arc, Mutex};
+
+/// The signals of one step.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    losses: Option<Vec<f32>>,
+    gramian: Option<Vec<f64>>,
+}
+
+/// A method without a state that keeps what it was told.
+struct Told {
+    needs: Needs,
+    weigh: fn(&Signals) -> Vec<f32>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Balance for Told {
+    fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    fn weights(&self, signals: &Signals) -> Weights {
+        *self.seen.lock().unwrap() =
+            Seen { losses: signals.losses.map(<[f32]>::to_vec), gramian: signals.gramian.map(<[f64]>::to_vec) };
+        let heads = signals.active.iter().map(|&active| f32::from(u8::from(active))).collect();
+        Weights { seam: (self.weigh)(signals), heads }
+    }
+
+    fn observe(&mut self, _losses: &[f32], _active: &[bool]) {}
+
+    fn log_variances(&self) -> Vec<f32> {
+        vec![f32::NAN; 3]
+    }
+
+    fn state(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _state: &[f64]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The weights of the shortest vector in the convex hull of the active tasks' gradients (Désidéri 2012; Sener & Koltun 2018,
+/// algorithm 2), which sum to one.
+fn min_norm(signals: &Signals) -> Vec<f32> {
+    let (gramian, tasks) = (signals.gramian.unwrap(), signals.active.len());
+    let active: Vec<usize> = (0..tasks).filter(|&task| signals.active[task]).collect();
+    let mut weights = vec![0.0; tasks];
+    active.iter().for_each(|&task| weights[task] = 1.0 / active.len() as f64);
+    for _ in 0..1000 {
+        let along: Vec<f64> =
+            (0..tasks).map(|i| (0..tasks).map(|j| gramian[i * tasks + j] * weights[j]).sum()).collect();
+        let best = active.iter().copied().min_by(|&a, &b| along[a].total_cmp(&along[b])).unwrap();
+        let own: f64 = (0..tasks).map(|i| weights[i] * along[i]).sum();
+        let apart = own - 2.0 * along[best] + gramian[best * tasks + best];
+        let share = if apart > 0.0 { ((own - along[best]) / apart).clamp(0.0, 1.0) } else { 0.0 };
+        weights.iter_mut().for_each(|w| *w *= 1.0 - share);
+        weights[best] += share;
+    }
+    weights.iter().map(|&w| w as f32).collect()
+}
+
+fn trainer(device: &DeviceChoice, balance: Box<dyn Balance>) -> Trainer {
+    let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.2);
+    // Without clipping, whose norm counts the heads' factors.
+    let config = OptimizerConfig { clip_norm: None, ..optimizer(3e-3, 20) };
+    let mut trainer = Trainer::new(&architecture, [4, 64, 64], device, config, balance).unwrap();
+    trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
+    trainer
+}
+
+/// Targets of four images; the last task has none where it is `masked`.
+fn targets(masked: bool) -> Vec<Vec<Encoded>> {
+    let encoder = encoder(&Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.2), 64);
+    let of_image = |image| {
+        let mut labels = labels(image);
+        if masked {
+            labels[2] = Label::Unlabelled;
+        }
+        encoder.encode(&labels)
+    };
+    (0..4).map(of_image).collect()
+}
+
+/// One step of a method: what it reported, what the method was told, and the state after it.
+fn told(
+    device: &DeviceChoice,
+    needs: Needs,
+    weigh: fn(&Signals) -> Vec<f32>,
+    masked: bool,
+) -> (StepReport, Seen, Tensors) {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let mut trainer = trainer(device, Box::new(Told { needs, weigh, seen: Arc::clone(&seen) }));
+    let report = trainer.step(&images(4, 64), &targets(masked)).unwrap();
+    let seen = seen.lock().unwrap().clone();
+    (report, seen, current(&mut trainer))
+}
+
+fn fixed(weights: &[f32], masked: bool) -> Tensors {
+    let mut trainer = trainer(&cpu(2), Box::new(Fixed::new(weights.to_vec())));
+    trainer.step(&images(4, 64), &targets(masked)).unwrap();
+    current(&mut trainer)
+}
+
+fn part(state: &Tensors, of_heads: bool) -> Tensors {
+    state.iter().filter(|(name, _)| name.contains("heads.") == of_heads).map(|(n, t)| (n.clone(), t.clone())).collect()
+}
+
+#[test]
+fn the_shortest_common_gradient_is_found_and_taken_by_the_trunk_alone() {
+    let (report, seen, state) = told(&cpu(2), Needs::Gramian, min_norm, false);
+    let (gramian, weights) = (seen.gramian.unwrap(), report.weights);
+    assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{weights:?}");
+    let combined: f64 = (0..9).map(|i| gramian[i] * f64::from(weights[i / 3]) * f64::from(weights[i % 3])).sum();
+    for task in 0..3 {
+        assert!(gramian[4 * task] > 0.0, "{gramian:?}");
+        assert!(combined <= gramian[4 * task] * 1.001, "{weights:?} give {combined}, {gramian:?}");
+        for other in 0..3 {
+            let (product, mirrored) = (gramian[3 * task + other], gramian[3 * other + task]);
+            assert_eq!(product.to_bits(), mirrored.to_bits());
+            // Cauchy and Schwarz.
+            assert!(product * product <= gramian[4 * task] * gramian[4 * other] * (1.0 + 1e-9), "{gramian:?}");
+        }
+    }
+    // The trunk moves by the weights at the seam, each head by its factor of one.
+    assert_same_bits(&part(&fixed(&weights, false), false), &part(&state, false));
+    assert_same_bits(&part(&fixed(&[1.0; 3], false), true), &part(&state, true));
+}
+
+#[test]
+fn a_method_is_told_what_it_needs_and_no_more() {
+    let equal = |signals: &Signals| vec![1.0; signals.active.len()];
+    let (_, seen, state) = told(&cpu(2), Needs::State, equal, false);
+    assert!(seen.losses.is_none() && seen.gramian.is_none(), "{seen:?}");
+    let (report, seen, by_losses) = told(&cpu(2), Needs::Losses, equal, false);
+    assert_eq!(seen.losses.as_deref(), Some(&report.losses[..]));
+    assert!(seen.gramian.is_none());
+    let (report, seen, by_gramian) = told(&cpu(2), Needs::Gramian, equal, false);
+    assert_eq!(seen.losses.as_deref(), Some(&report.losses[..]));
+    assert!(seen.gramian.is_some());
+    // Asking changes nothing.
+    assert_same_bits(&state, &by_losses);
+    assert_same_bits(&state, &by_gramian);
+    let (_, weights) = (report, fixed(&[1.0; 3], false));
+    assert_same_bits(&state, &weights);
+}
+
+#[test]
+fn a_task_without_labels_has_no_part_in_the_signals() {
+    let (report, seen, state) = told(&cpu(2), Needs::Gramian, min_norm, true);
+    let (losses, gramian) = (seen.losses.unwrap(), seen.gramian.unwrap());
+    assert!(losses[2].is_nan() && report.losses[2].is_nan());
+    for other in 0..3 {
+        assert_eq!([gramian[6 + other], gramian[3 * other + 2]], [0.0; 2]);
+    }
+    assert_eq!(report.weights[2], 0.0);
+    assert_same_bits(&part(&fixed(&report.weights, true), false), &part(&state, false));
+}
+
+#[test]
+fn accumulated_batches_are_refused_where_a_step_weighs_itself() {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let mut trainer = trainer(&cpu(1), Box::new(Told { needs: Needs::Losses, weigh: min_norm, seen }));
+    let (images, targets) = (images(4, 64), targets(false));
+    let error = trainer.accumulated_step(&[(&images, &targets), (&images, &targets)]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("one batch"), "{error}");
+}
+
+#[test]
+fn a_gpu_says_of_its_seam_what_the_cpu_says() {
+    let (_, seen, _) = told(&cpu(2), Needs::Gramian, min_norm, false);
+    let expected = seen.gramian.unwrap();
+    for device in devices(Precision::F32) {
+        let (_, seen, _) = told(&device, Needs::Gramian, min_norm, false);
+        for (index, (ours, cpu)) in seen.gramian.unwrap().iter().zip(&expected).enumerate() {
+            let scale = (expected[4 * (index / 3)] * expected[4 * (index % 3)]).sqrt();
+            assert!((ours - cpu).abs() <= 1e-3 * scale, "{index}: {ours}, {cpu} on the CPU");
+        }
+    }
+}
