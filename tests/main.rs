@@ -53,6 +53,9 @@ mod reference;
 mod shim;
 #[path = "suite/signals.rs"]
 mod signals;
+#[cfg(target_os = "linux")]
+#[path = "suite/stand_in.rs"]
+mod stand_in;
 #[path = "suite/step.rs"]
 mod step;
 #[path = "suite/trajectory.rs"]

@@ -21,6 +21,7 @@ extern "C" int ph_host_launch(void (*body)(const void *), const void *args, cons
 #define PH_KERNEL(name, Args, max_threads)                                                      \
   static void name##_body(const Args &a);                                                       \
   static void name##_entry(const void *args) { name##_body(*(const Args *)args); }              \
+  extern "C" u64 name##_argument_bytes() { return sizeof(Args); }                               \
   extern "C" int name(const void *args, const ph_dims *dims) {                                  \
     return dims->threads > (max_threads) ? 3 : ph_host_launch(name##_entry, args, dims);        \
   }                                                                                             \

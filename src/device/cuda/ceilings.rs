@@ -1,7 +1,8 @@
 //! What a GPU can do at most, for benches: a copy within its memory, and a large matrix product by cuBLAS where that is there.
 
 use super::Memory;
-use super::driver::{Driver, Event, failed};
+use super::driver::{Driver, failed};
+use super::events::Event;
 use crate::error::{Error, Result};
 use cudarc::cublas::result::{self as cublas, CublasError};
 use cudarc::cublas::sys as blas;

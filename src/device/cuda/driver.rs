@@ -1,6 +1,8 @@
 //! A GPU through the CUDA driver: one context, one stream, modules loaded on first use, launches recorded as graphs.
 
 use super::cudnn::Cudnn;
+use super::events::Event;
+use super::pinned::{Pinned, Uploads};
 use super::{File, Launch, Memory, Precision, Staging, Work, cache};
 use crate::error::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
@@ -33,6 +35,7 @@ pub struct Driver {
     pub(super) stream: sys::CUstream,
     /// Where batches travel while `stream` computes.
     copies: sys::CUstream,
+    uploads: Uploads,
     modules: HashMap<&'static str, sys::CUmodule>,
     allocated: Vec<sys::CUdeviceptr>,
     /// With the dynamic shared memory each has been allowed.
@@ -102,6 +105,7 @@ impl Driver {
             context,
             stream,
             copies,
+            uploads: Uploads::default(),
             modules,
             allocated,
             functions,
@@ -168,8 +172,8 @@ impl Driver {
 
     pub fn upload(&mut self, address: u64, data: &[u8]) -> Result<()> {
         self.bind()?;
-        // SAFETY: the caller checked the range; the driver copies pageable memory before the call returns.
-        unsafe { result::memcpy_htod_async(address, data, self.stream) }.map_err(failed("cuMemcpyHtoDAsync"))
+        // SAFETY: the caller checked the range.
+        unsafe { self.uploads.copy(address, data, self.stream) }
     }
 
     pub fn download(&self, address: u64, data: &mut [u8]) -> Result<()> {
@@ -181,48 +185,32 @@ impl Driver {
 
     pub fn staging(&mut self, bytes: usize) -> Result<Staging> {
         let memory = self.allocate(bytes)?;
-        // SAFETY: freed by `Pinned`, whose events say when nothing reads it any more.
-        let pinned = unsafe { result::malloc_host(bytes.max(1), 0) }.map_err(failed("cuMemHostAlloc"))?;
-        let (copied, used) = (Event::untimed()?, Event::untimed()?);
-        // Both are past from the start; the zeros of `allocate` come before any copy.
-        used.record(self.stream)?;
-        copied.record(self.copies)?;
-        Ok(Staging { memory, pinned: Some(Pinned { start: pinned.cast(), copied, used }) })
+        let pinned = Some(Pinned::new(bytes, self.copies, self.stream)?);
+        Ok(Staging { memory, pinned })
     }
 
     /// Writes behind the device's back: `data` is copied at once, and travels once nobody reads what it replaces.
     pub fn stage(&mut self, memory: Memory, pinned: &Pinned, offset: usize, data: &[u8]) -> Result<()> {
         self.bind()?;
-        // The last travel from these bytes is over.
-        pinned.copied.wait()?;
-        // SAFETY: the caller checked the range, and nothing reads the block now.
-        let staged = unsafe {
-            std::ptr::copy_nonoverlapping(data.as_ptr(), pinned.start.add(offset), data.len());
-            std::slice::from_raw_parts(pinned.start.add(offset), data.len())
-        };
-        pinned.used.holds(self.copies)?;
-        // SAFETY: the pinned block outlives the copy: it is only freed or overwritten after `copied`.
-        unsafe { result::memcpy_htod_async(memory.address + offset as u64, staged, self.copies) }
-            .map_err(failed("cuMemcpyHtoDAsync"))
+        // SAFETY: the caller checked the range.
+        unsafe { pinned.copy(memory.address + offset as u64, offset, data) }
     }
 
     pub fn settle(&mut self, pinned: &Pinned) -> Result<()> {
         self.bind()?;
-        pinned.copied.record(self.copies)?;
-        pinned.copied.wait()
+        pinned.settle()
     }
 
     /// Says that a batch is complete: what computes next waits for it.
     pub fn staged(&mut self, pinned: &Pinned) -> Result<()> {
         self.bind()?;
-        pinned.copied.record(self.copies)?;
-        pinned.copied.holds(self.stream)
+        pinned.hand_over(self.stream)
     }
 
     /// Says that what was started so far is the last to read a batch.
     pub fn used(&mut self, pinned: &Pinned) -> Result<()> {
         self.bind()?;
-        pinned.used.record(self.stream)
+        pinned.used(self.stream)
     }
 
     /// Waits for everything started so far.
@@ -351,6 +339,7 @@ impl Drop for Driver {
             let _ = result::stream::synchronize(self.stream);
             let _ = result::stream::synchronize(self.copies);
             self.cudnn = None;
+            self.uploads.clear();
             for &address in &self.allocated {
                 let _ = result::free_sync(address);
             }
@@ -371,69 +360,6 @@ impl Drop for Graph {
             let _ = result::graph::exec_destroy(self.executable);
             let _ = result::graph::destroy(self.graph);
         }
-    }
-}
-
-/// Host memory the device copies from, and when it may be touched again.
-pub struct Pinned {
-    start: *mut u8,
-    copied: Event,
-    used: Event,
-}
-
-// SAFETY: touched through the Driver that made it only, which keeps calls apart.
-unsafe impl Send for Pinned {}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        let _ = self.copied.wait();
-        // SAFETY: made by `staging` and freed once, after the last copy from it.
-        let _ = unsafe { result::free_host(self.start.cast()) };
-    }
-}
-
-/// A moment on a stream.
-pub(super) struct Event(sys::CUevent);
-
-impl Event {
-    pub(super) fn new() -> Result<Event> {
-        result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map(Event).map_err(failed("cuEventCreate"))
-    }
-
-    /// One that keeps no time, which is cheaper.
-    fn untimed() -> Result<Event> {
-        result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map(Event).map_err(failed("cuEventCreate"))
-    }
-
-    /// The host waits until it is past.
-    fn wait(&self) -> Result<()> {
-        // SAFETY: the event lives.
-        unsafe { result::event::synchronize(self.0) }.map_err(failed("cuEventSynchronize"))
-    }
-
-    /// The stream waits until it is past.
-    fn holds(&self, stream: sys::CUstream) -> Result<()> {
-        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
-        // SAFETY: event and stream live.
-        unsafe { result::stream::wait_event(stream, self.0, flags) }.map_err(failed("cuStreamWaitEvent"))
-    }
-
-    pub(super) fn record(&self, stream: sys::CUstream) -> Result<()> {
-        // SAFETY: event and stream live.
-        unsafe { result::event::record(self.0, stream) }.map_err(failed("cuEventRecord"))
-    }
-
-    /// Milliseconds from this event to a later one, both past.
-    pub(super) fn until(&self, later: &Event) -> Result<f64> {
-        // SAFETY: both were recorded, and the stream was waited for.
-        unsafe { result::event::elapsed(self.0, later.0) }.map(f64::from).map_err(failed("cuEventElapsedTime"))
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: made by `new` and destroyed once; there is nothing to do about a failure.
-        let _ = unsafe { result::event::destroy(self.0) };
     }
 }
 

@@ -8,16 +8,19 @@ mod clocks;
 pub mod compiler;
 mod cudnn;
 mod driver;
+mod events;
 mod host;
 mod launch;
+mod pinned;
 mod sources;
 
 pub use cache::{fingerprint, keep};
 pub use clocks::{Clocks, Gauge};
 pub use cudnn::{Convolution, Direction, Sizes};
-pub use driver::{Driver, Graph, Limits, Pinned};
+pub use driver::{Driver, Graph, Limits};
 pub use host::Host;
 pub use launch::{Address, Arguments, Launch, Work, work};
+pub use pinned::Pinned;
 pub use sources::File;
 
 use crate::error::Result;
@@ -111,7 +114,7 @@ impl Cuda {
         }
     }
 
-    /// Host to device, in the order of launches.
+    /// Host to device, in the order of launches; `data` may be changed or freed afterwards.
     pub fn upload(&mut self, memory: Memory, offset: usize, data: &[u8]) -> Result<()> {
         assert!(offset + data.len() <= memory.bytes, "an upload stays within its block");
         match self {
