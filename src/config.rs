@@ -1,167 +1,273 @@
-//! A training run's choices, resolved: what is written into its folder and its checkpoints, and what resume reads back.
+//! A training run's choices: its flags, what is written into its folder and its checkpoints, and what resume reads back.
+
+mod choices;
+
+pub use choices::{Choices, refusal};
 
 use crate::balance::Method;
+use crate::data::ranges::{above_0, at_least_0, below_1, count, share, share_above_0, up_to, whole};
 use crate::data::{Sampling, Transforms};
 use crate::error::{Error, Result};
 use crate::model::heads::detection::HeadSize;
 use crate::model::{Backbone, Freeze, Stage};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
-use clap::ValueEnum;
+use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Pixels of the network's coarsest feature map's step: sides are multiples of it.
 pub const STRIDE: usize = 32;
 
-/// Every choice of a run. Field names are the flags'.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+// The headings of `polyhead train --help`.
+const DATA: &str = "Data";
+const MODEL: &str = "Model";
+const OPTIMISATION: &str = "Optimisation";
+const BALANCING: &str = "Balancing";
+pub const AUGMENTATION: &str = "Augmentation";
+const RUN_FOLDER: &str = "Run folder";
+/// What stands under this heading may be changed when a run is resumed; a resumed run keeps all other choices.
+const EXECUTION: &str = "Execution (these flags also work with --resume)";
+
+/// Every choice of a run, and all that is said about it in one place: a field is a flag of `polyhead train`, its comment the
+/// help text, its attribute the heading, the range and the default for one's own data without weights ([`Recipe`] says where
+/// others differ), and serde writes it to args.yaml and checkpoints. A file from before a field existed gets its default.
+///
+/// [`Recipe`]: crate::recipe::Recipe
+#[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TrainConfig {
-    /// A folder or a data.yaml; none is the built-in digits.
+    /// A folder of images or a data.yaml [default: the built-in digits]
     pub data: Option<PathBuf>,
+    /// Passes over the training images
+    #[arg(long, help_heading = OPTIMISATION, value_parser = count::<u64>, default_value_t = 100)]
     pub epochs: u64,
+    /// Images per batch
+    #[arg(long, help_heading = OPTIMISATION, value_name = "IMAGES", value_parser = count::<usize>, default_value_t = 8)]
     pub batch: usize,
+    /// Side of the square the network sees, in pixels, a multiple of 32
+    #[arg(long, help_heading = MODEL, value_name = "PIXELS", value_parser = image_size, default_value_t = 320)]
     pub imgsz: usize,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`
+    #[arg(long, help_heading = EXECUTION, default_value = "auto")]
     pub device: String,
-    /// Threads that decode and augment.
+    /// Threads that decode and augment
+    #[arg(long, help_heading = EXECUTION, value_name = "THREADS", value_parser = whole::<usize>, default_value_t = 2)]
     pub workers: usize,
-    /// Threads that compute; 0 is one per core.
+    /// Threads that compute; 0 is one per core
+    #[arg(long, help_heading = EXECUTION, value_parser = whole::<usize>, default_value_t = 0)]
     pub threads: usize,
+    /// Decides everything that is drawn at random
+    #[arg(long, help_heading = OPTIMISATION, value_name = "NUMBER", value_parser = whole::<u64>, default_value_t = 0)]
     pub seed: u64,
+    /// The trunk
+    #[arg(long, help_heading = MODEL, value_enum, default_value_t = Backbone::Resnet50)]
     pub backbone: Backbone,
-    /// Of detection.
-    #[serde(default)]
+    /// Size of the detection heads
+    #[arg(long, help_heading = MODEL, value_enum, default_value_t = HeadSize::Lite)]
     pub head: HeadSize,
+    /// Start the trunk from a torchvision or timm file (.safetensors, .pth) [default: start at random]
+    #[arg(long, help_heading = MODEL, value_name = "FILE")]
     pub weights: Option<PathBuf>,
-    /// Share of the training images that is used.
+    /// Use this share of the training images
+    #[arg(long, help_heading = DATA, value_name = "SHARE", value_parser = share_above_0, default_value_t = 1.0)]
     pub fraction: f32,
+    /// Share of the images held out for validation if the data set has no validation split [default: data.yaml's, or 0.2]
+    #[arg(long, help_heading = DATA, value_name = "SHARE", value_parser = share)]
     pub val_fraction: Option<f32>,
+    /// Folder the run folders are made in
+    #[arg(long, help_heading = RUN_FOLDER, value_name = "DIR", default_value = "runs")]
     pub project: PathBuf,
+    /// Name of the run folder; a number is added if it is taken
+    #[arg(long, help_heading = RUN_FOLDER, default_value = "run")]
     pub name: String,
+    /// Write into the folder even if it exists; never taken from --config
+    #[arg(long, help_heading = RUN_FOLDER, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", hide_possible_values = true, default_value_t = false)]
     pub exist_ok: bool,
+    /// How the tasks' losses are weighted against each other
+    #[arg(long, help_heading = BALANCING, value_name = "METHOD", value_enum, default_value_t = Method::Uncertainty)]
     pub balance: Method,
-    pub task_weights: BTreeMap<String, f32>,
+    /// Weight of a task under --balance fixed; may be given once per task [default: 1 for each task]
+    #[arg(long = "task-weight", help_heading = BALANCING, value_name = "TASK=WEIGHT", value_parser = of_a_task)]
+    #[serde(with = "by_task")]
+    pub task_weights: Vec<(String, f32)>,
+    /// What turns gradients into updates
+    #[arg(long, help_heading = OPTIMISATION, value_enum, default_value_t = OptimizerKind::AdamW)]
     pub optimizer: OptimizerKind,
+    /// Peak learning rate
+    #[arg(long, help_heading = OPTIMISATION, value_name = "RATE", value_parser = above_0::<f32>, default_value_t = 1e-3)]
     pub lr0: f32,
-    #[serde(default)]
+    /// How the learning rate falls
+    #[arg(long, help_heading = OPTIMISATION, value_enum, default_value_t = ScheduleKind::Cosine)]
     pub schedule: ScheduleKind,
-    /// Of the cosine.
+    /// Last learning rate of --schedule cosine, as a share of the peak
+    #[arg(long, help_heading = OPTIMISATION, value_name = "SHARE", value_parser = share, default_value_t = 0.01)]
     pub lrf: f32,
-    /// Of the steps, in epochs; none are at 60 % and 85 % of the run.
-    #[serde(default)]
+    /// Epochs at which --schedule step lowers the learning rate [default: at 60 % and 85 % of the run]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "EPOCH", value_delimiter = ',', value_parser = at_least_0)]
     pub milestones: Vec<f32>,
-    #[serde(default = "default_gamma")]
+    /// What --schedule step multiplies the learning rate by
+    #[arg(long, help_heading = OPTIMISATION, value_name = "FACTOR", value_parser = share, default_value_t = 0.1)]
     pub gamma: f32,
-    /// What the trunk's learning rate is multiplied by, and a head's.
-    #[serde(default = "one")]
+    /// Multiplies the trunk's learning rate
+    #[arg(long, help_heading = OPTIMISATION, value_name = "FACTOR", value_parser = at_least_0, default_value_t = 1.0)]
     pub lr_trunk: f32,
-    #[serde(default)]
-    pub lr_heads: BTreeMap<String, f32>,
+    /// Multiplies the learning rate of a task's head; may be given once per task [default: 1 for each task]
+    #[arg(long = "lr-head", help_heading = OPTIMISATION, value_name = "TASK=FACTOR", value_parser = of_a_task)]
+    #[serde(with = "by_task")]
+    pub lr_heads: Vec<(String, f32)>,
+    /// Momentum of --optimizer sgd
+    #[arg(long, help_heading = OPTIMISATION, value_name = "SHARE", value_parser = share, default_value_t = 0.9)]
     pub momentum: f32,
+    /// Weight decay; norms and biases have none
+    #[arg(long, help_heading = OPTIMISATION, value_name = "RATE", value_parser = at_least_0, default_value_t = 0.05)]
     pub weight_decay: f32,
+    /// Epochs over which the learning rate rises to its peak
+    #[arg(long, help_heading = OPTIMISATION, value_name = "EPOCHS", value_parser = at_least_0, default_value_t = 3.0)]
     pub warmup_epochs: f32,
+    /// Largest norm of the gradient; 0 is no limit
+    #[arg(long, help_heading = OPTIMISATION, value_name = "NORM", value_parser = at_least_0, default_value_t = 10.0)]
     pub clip_norm: f32,
+    /// Decay of the moving average of the parameters
+    #[arg(long, help_heading = OPTIMISATION, value_name = "DECAY", value_parser = share, default_value_t = 0.998)]
     pub ema: f32,
+    /// Share of the pooled features that classification and regression heads drop in training
+    #[arg(long, help_heading = MODEL, value_name = "SHARE", value_parser = below_1, default_value_t = 0.0)]
     pub dropout: f32,
-    /// Probability of a mirror image.
+    /// Probability of a mirror image
+    #[arg(long, help_heading = AUGMENTATION, value_name = "P", value_parser = share, default_value_t = 0.5)]
     pub fliplr: f32,
-    /// Strength of brightness, contrast and saturation jitter.
+    /// Strength of brightness, contrast and saturation jitter
+    #[arg(long, help_heading = AUGMENTATION, value_name = "SHARE", value_parser = share, default_value_t = 0.0)]
     pub jitter: f32,
-    /// Smallest share of the canvas a letterboxed image is scaled to.
+    /// Smallest share of the canvas an image is scaled to
+    #[arg(long, help_heading = AUGMENTATION, value_name = "SHARE", value_parser = share, default_value_t = 0.75)]
     pub scale: f32,
-    /// Each training batch has a side drawn from the multiples of the network's stride within this share of `imgsz`.
-    #[serde(default)]
+    /// Side of each training batch: a multiple of 32 from 1 - F to 1 + F times --imgsz
+    #[arg(long, help_heading = AUGMENTATION, value_name = "F", value_parser = below_1, default_value_t = 0.0)]
     pub multi_scale: f32,
+    #[command(flatten, next_help_heading = AUGMENTATION)]
     #[serde(flatten)]
     pub transforms: Transforms,
-    #[serde(default)]
+    /// How often each image is shown
+    #[arg(long, help_heading = AUGMENTATION, value_enum, default_value_t = Sampling::Uniform)]
     pub sampling: Sampling,
-    /// Classes in a smaller share of the images are repeated; 0 repeats none.
-    #[serde(default)]
+    /// Repeat images of classes that are in less than this share of the images, as LVIS does; 0 repeats none
+    #[arg(long, help_heading = AUGMENTATION, value_name = "SHARE", value_parser = up_to(1.0), default_value_t = 0.0)]
     pub repeat_factor: f32,
+    /// Share of unreadable images at which the run stops
+    #[arg(long, help_heading = EXECUTION, value_name = "SHARE", value_parser = share, default_value_t = 0.01)]
     pub max_broken: f32,
-    /// Batches whose gradients one update takes together.
-    #[serde(default = "one_batch")]
+    /// Batches whose gradients are added up for one update
+    #[arg(long, help_heading = OPTIMISATION, value_name = "BATCHES", value_parser = count::<usize>, default_value_t = 1)]
     pub accumulate: usize,
-    /// Stages of the trunk that stay as they are.
-    #[serde(default)]
-    pub freeze: Vec<Stage>,
-    #[serde(default)]
+    /// Stages of the trunk that are not trained: some of stem,layer1,layer2,layer3,layer4, or trunk for all
+    // Written with its path, clap takes the list as one value: `trunk` is several stages.
+    #[arg(long, help_heading = MODEL, value_name = "STAGES", value_parser = Stage::parse_list, default_value = "none")]
+    pub freeze: std::vec::Vec<Stage>,
+    /// What batch norms normalise by
+    #[arg(long, help_heading = MODEL, value_name = "STATISTICS", value_enum, default_value_t = BatchNormMode::Train)]
     pub batch_norm: BatchNormMode,
-    /// Epochs without a better one after which the run ends; 0 is never.
-    #[serde(default)]
+    /// End after this many epochs without a better one; 0 is never
+    #[arg(long, help_heading = EXECUTION, value_name = "EPOCHS", value_parser = whole::<u64>, default_value_t = 0)]
     pub patience: u64,
-    /// Hours after which the run ends; how many epochs that is, is found out on the way.
-    #[serde(default)]
+    /// End after this many hours; takes the place of --epochs [default: none]
+    #[arg(long, help_heading = EXECUTION, value_name = "HOURS", value_parser = above_0::<f64>)]
     pub time: Option<f64>,
-    /// Train and judge on the first so many images; 0 is all.
-    #[serde(default)]
+    /// Train and judge on the first N images without augmentation, to see whether they can be learnt by heart; 0 is all
+    #[arg(long, help_heading = DATA, value_name = "N", value_parser = whole::<usize>, default_value_t = 0)]
     pub overfit: usize,
-    #[serde(default)]
+    /// What to do when a loss is NaN or infinite
+    #[arg(long, help_heading = OPTIMISATION, value_name = "ACTION", value_enum, default_value_t = OnNan::Stop)]
     pub on_nan: OnNan,
-    /// Within an epoch the state is saved this often.
-    #[serde(default = "default_save_minutes")]
+    /// Save the state at least this often, within an epoch too
+    #[arg(long, help_heading = EXECUTION, value_name = "MINUTES", value_parser = above_0::<f32>, default_value_t = 10.0)]
     pub save_minutes: f32,
-    /// Where decoded images are kept for later epochs, and how much of them at most, in GiB.
-    #[serde(default)]
+    /// Keep decoded images for the next epochs
+    #[arg(long, help_heading = DATA, value_name = "WHERE", value_enum, default_value_t = CacheChoice::None)]
     pub cache: CacheChoice,
-    #[serde(default = "default_cache_gib")]
+    /// How much --cache may hold, in GiB; images beyond it are decoded every time
+    #[arg(long, help_heading = DATA, value_name = "GIB", value_parser = above_0::<f64>, default_value_t = 8.0)]
     pub cache_gib: f64,
 }
 
-/// What files from before the choice existed mean.
-fn one_batch() -> usize {
-    1
+impl Default for TrainConfig {
+    /// The defaults that stand at the fields.
+    fn default() -> TrainConfig {
+        let command = TrainConfig::augment_args(Command::new("defaults").no_binary_name(true));
+        let parsed = command.try_get_matches_from([""; 0]).and_then(|none| TrainConfig::from_arg_matches(&none));
+        parsed.unwrap_or_else(|e| unreachable!("every choice has a default of its kind: {e}"))
+    }
 }
 
-fn default_save_minutes() -> f32 {
-    10.0
+/// A number for each task that has one, in files as a block of `task: number`.
+mod by_task {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    pub fn serialize<S: Serializer>(list: &[(String, f32)], to: S) -> Result<S::Ok, S::Error> {
+        list.iter().map(|(task, number)| (task, number)).collect::<BTreeMap<_, _>>().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, f32)>, D::Error> {
+        Ok(BTreeMap::deserialize(from)?.into_iter().collect())
+    }
 }
 
-fn default_cache_gib() -> f64 {
-    8.0
+/// The number of `task` in such a list; the last one counts.
+pub fn number_of(task: &str, list: &[(String, f32)]) -> Option<f32> {
+    list.iter().rfind(|(name, _)| name == task).map(|(_, number)| *number)
+}
+
+/// Reads `TASK=NUMBER`.
+fn of_a_task(text: &str) -> Result<(String, f32), String> {
+    let (task, number) = text.split_once('=').ok_or("expected a task's name, =, and a number")?;
+    Ok((task.to_owned(), at_least_0(number)?))
+}
+
+fn image_size(text: &str) -> Result<usize, String> {
+    let size = whole(text)?;
+    if size > 0 && usize::is_multiple_of(size, STRIDE) {
+        return Ok(size);
+    }
+    let next = size.next_multiple_of(STRIDE).max(STRIDE);
+    Err(format!("expected a multiple of {STRIDE}; {next} is the next"))
 }
 
 /// Where decoded images are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheChoice {
-    /// Every epoch decodes anew, and only what it looks at.
+    /// Nowhere: each epoch decodes the part of an image that it uses
     #[default]
     None,
+    /// In memory
     Ram,
+    /// In the folder `cache` of --project, for other runs too
     Disk,
 }
 
-/// What batch norms of layers that learn normalise by.
+/// What batch norms of trained layers normalise by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchNormMode {
-    /// The batch's statistics; the running ones follow.
+    /// The statistics of the batch
     #[default]
     Train,
-    /// The running statistics, which stay, and so do scale and shift.
+    /// The running statistics; they, scale and shift stay as they are, for small batches and a trunk with weights
     Frozen,
 }
 
-/// What a run does when a loss is no number any more.
+/// What a run does when a loss is NaN or infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OnNan {
+    /// End with an error
     #[default]
     Stop,
-    /// Goes on from the last checkpoint with half the learning rate and another order of images, at most three times.
+    /// Go back to the last checkpoint with half the learning rate and another order of images, at most three times
     Retry,
-}
-
-/// Checkpoints from before there was a choice were trained with these.
-fn default_gamma() -> f32 {
-    0.1
-}
-
-fn one() -> f32 {
-    1.0
 }
 
 impl TrainConfig {
@@ -187,108 +293,30 @@ impl TrainConfig {
     }
 
     /// # Errors
-    /// A value outside its range, with what was expected.
+    /// A value outside its range or choices that exclude each other, with what was expected.
     pub fn check(&self) -> Result<()> {
-        let positive = |value: f64, flag: &str| match value > 0.0 && value.is_finite() {
-            true => Ok(()),
-            false => Err(Error::Usage(format!("--{flag} {value}: expected a number above 0"))),
-        };
-        let at_least_0 = |value: f32, flag: &str| match value >= 0.0 && value.is_finite() {
-            true => Ok(()),
-            false => Err(Error::Usage(format!("--{flag} {value}: expected a number of at least 0"))),
-        };
-        let share = |value: f32, flag: &str| match (0.0..=1.0).contains(&value) {
-            true => Ok(()),
-            false => Err(Error::Usage(format!("--{flag} {value}: expected a share from 0 to 1"))),
-        };
-        positive(self.epochs as f64, "epochs")?;
-        positive(self.batch as f64, "batch")?;
-        positive(f64::from(self.lr0), "lr0")?;
-        positive(f64::from(self.fraction), "fraction")?;
-        at_least_0(self.weight_decay, "weight-decay")?;
-        at_least_0(self.warmup_epochs, "warmup-epochs")?;
-        at_least_0(self.clip_norm, "clip-norm")?;
-        at_least_0(self.lr_trunk, "lr-trunk")?;
-        for (name, factor) in &self.lr_heads {
-            at_least_0(*factor, &format!("lr-head {name}"))?;
-        }
+        Choices::of(self)?.apply(&mut self.clone())?;
         self.check_milestones()?;
-        for (value, flag) in [(self.dropout, "dropout"), (self.multi_scale, "multi-scale")] {
-            if !(0.0..1.0).contains(&value) {
-                return Err(Error::Usage(format!("--{flag} {value}: expected a number from 0 to below 1")));
-            }
-        }
         if self.name.is_empty() || self.name.contains(['/', '\\']) {
             return Err(Error::Usage(format!("--name `{}`: expected the name of one folder", self.name)));
-        }
-        for (value, flag) in [
-            (self.fraction, "fraction"),
-            (self.lrf, "lrf"),
-            (self.gamma, "gamma"),
-            (self.momentum, "momentum"),
-            (self.ema, "ema"),
-            (self.fliplr, "fliplr"),
-            (self.jitter, "jitter"),
-            (self.scale, "scale"),
-            (self.max_broken, "max-broken"),
-            (self.val_fraction.unwrap_or(0.0), "val-fraction"),
-        ] {
-            share(value, flag)?;
-        }
-        self.check_variety()?;
-        check_image_size(self.imgsz)?;
-        positive(self.accumulate as f64, "accumulate")?;
-        positive(f64::from(self.save_minutes), "save-minutes")?;
-        positive(self.cache_gib, "cache-gib")?;
-        if let Some(hours) = self.time {
-            positive(hours, "time")?;
         }
         if self.batch == 1 && self.batch_norm == BatchNormMode::Train && self.freeze.len() < Stage::ALL.len() {
             return Err(Error::Usage("--batch 1: batch norm needs at least 2 images to normalise over".into()));
         }
-        for (name, weight) in &self.task_weights {
-            if !(weight.is_finite() && *weight >= 0.0) {
-                return Err(Error::Usage(format!("--task-weight {name}={weight}: expected a number of at least 0")));
-            }
-        }
         if self.balance != Method::Fixed && !self.task_weights.is_empty() {
             return Err(Error::Usage(format!(
-                "--task-weight is heeded by --balance fixed only, and --balance is {}: leave one of them out",
+                "--task-weight only works with --balance fixed, and --balance is {}: leave one of them out",
                 self.balance.name()
             )));
         }
-        Ok(())
-    }
-
-    fn check_variety(&self) -> Result<()> {
-        let t = &self.transforms;
-        for (value, flag, most) in [
-            (t.mosaic, "mosaic", 1.0),
-            (t.mixup, "mixup", 1.0),
-            (t.degrees, "degrees", 180.0),
-            (t.translate, "translate", 1.0),
-            (t.shear, "shear", 45.0),
-            (t.perspective, "perspective", 0.001),
-            (t.hsv_h, "hsv-h", 0.5),
-            (t.hsv_s, "hsv-s", 1.0),
-            (t.hsv_v, "hsv-v", 1.0),
-            (t.erasing, "erasing", 1.0),
-            (t.blur, "blur", 1.0),
-            (t.jpeg, "jpeg", 1.0),
-            (self.repeat_factor, "repeat-factor", 1.0),
-        ] {
-            if !(0.0..=most).contains(&value) {
-                return Err(Error::Usage(format!("--{flag} {value}: expected a number from 0 to {most}")));
-            }
-        }
         if self.repeat_factor > 0.0 && self.sampling != Sampling::Uniform {
             return Err(Error::Usage(
-                "--repeat-factor is heeded by --sampling uniform only: leave one of them out".into(),
+                "--repeat-factor only works with --sampling uniform: leave one of them out".into(),
             ));
         }
-        if self.time.is_some() && t.mosaic > 0.0 && t.close_mosaic > 0 {
+        if self.time.is_some() && self.transforms.mosaic > 0.0 && self.transforms.close_mosaic > 0 {
             return Err(Error::Usage(
-                "--mosaic with --time: which epochs will be the last is not known: give --close-mosaic 0, or --epochs in place of --time"
+                "--mosaic with --time: which epochs are the last is not known beforehand: give --close-mosaic 0, or --epochs instead of --time"
                     .into(),
             ));
         }
@@ -297,9 +325,7 @@ impl TrainConfig {
 
     fn check_milestones(&self) -> Result<()> {
         if self.schedule != ScheduleKind::Step && !self.milestones.is_empty() {
-            return Err(Error::Usage(
-                "--milestones is heeded by --schedule step only: leave it out, or add that".into(),
-            ));
+            return Err(Error::Usage("--milestones only works with --schedule step: leave it out, or add that".into()));
         }
         let mut before = 0.0;
         for &milestone in &self.milestones {
@@ -307,7 +333,7 @@ impl TrainConfig {
             let ends = self.time.map_or(self.epochs as f64, |_| f64::INFINITY);
             if !(milestone > before && f64::from(milestone) < ends) {
                 return Err(Error::Usage(format!(
-                    "--milestones: {milestone} is no epoch between {before} and the last, {}; expected ascending epochs, as in --milestones 60,85",
+                    "--milestones: {milestone} is not an epoch between {before} and the last, {}; expected ascending epochs, as in --milestones 60,85",
                     self.epochs
                 )));
             }
@@ -320,11 +346,10 @@ impl TrainConfig {
 /// # Errors
 /// A size that the network cannot take.
 pub fn check_image_size(size: usize) -> Result<()> {
-    if size > 0 && size.is_multiple_of(STRIDE) {
-        return Ok(());
+    match image_size(&size.to_string()) {
+        Ok(_) => Ok(()),
+        Err(expected) => Err(Error::Usage(format!("--imgsz {size}: {expected}"))),
     }
-    let next = size.next_multiple_of(STRIDE).max(STRIDE);
-    Err(Error::Usage(format!("--imgsz {size}: expected a multiple of {STRIDE}; {next} is the next")))
 }
 
 #[cfg(test)]

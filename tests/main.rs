@@ -6,6 +6,8 @@ mod augment;
 mod balance;
 #[path = "suite/bench.rs"]
 mod bench;
+#[path = "suite/choices.rs"]
+mod choices;
 #[path = "suite/cli.rs"]
 mod cli;
 #[path = "suite/corpus.rs"]

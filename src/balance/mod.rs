@@ -12,6 +12,7 @@ pub use uncertainty::ClosedForm;
 
 use crate::error::{Error, Result};
 use crate::task::Task;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// What a method needs of a step to weigh its tasks. Each includes those before it.
@@ -82,17 +83,18 @@ pub trait Balance: Send {
     fn restore(&mut self, state: &[f64]) -> Result<()>;
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Uncertainty weighting in closed form: weight ∝ 1/moving average of the loss.
+    /// Uncertainty weighting in closed form: each weight is proportional to one over the moving average of the loss
     Uncertainty,
-    /// Learned log-variances, the Gaussian form for every task.
+    /// Learned log-variances, the Gaussian form for every task
     UncertaintyLearned,
-    /// Learned log-variances, each task's form after its kind.
+    /// Learned log-variances, the form of each task according to its kind
     UncertaintyKind,
-    /// Learned, with a regulariser that keeps the total above zero and the weights smaller.
+    /// Learned, with a regulariser that keeps the total above zero and the weights smaller
     UncertaintyBounded,
+    /// The weights given with --task-weight
     Fixed,
 }
 
@@ -109,15 +111,7 @@ impl Method {
         Method::ALL.into_iter().find(|m| m.1 == self).map_or("", |m| m.0)
     }
 
-    /// # Errors
-    /// A word that names no method.
-    pub fn parse(word: &str) -> Result<Method> {
-        Method::ALL.into_iter().find(|m| m.0 == word).map(|m| m.1).ok_or_else(|| {
-            Error::Usage(format!("--balance {word}: expected one of {}", Method::ALL.map(|m| m.0).join(", ")))
-        })
-    }
-
-    /// A fresh state for these tasks and their fixed weights (which only `Fixed` heeds).
+    /// A fresh state for these tasks and their fixed weights (which only `Fixed` uses).
     pub fn start(self, tasks: &[Task], weights: &[f32]) -> Box<dyn Balance> {
         match self {
             Method::Uncertainty => Box::new(ClosedForm::new(tasks.len())),

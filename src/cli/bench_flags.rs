@@ -1,6 +1,6 @@
 //! The flags of `polyhead bench`, and where its figures go.
 
-use super::augment_flags::AugmentArgs;
+use super::run_flags::{Augmentation, Typed};
 use crate::bench::{self, DataOptions, Heads, Measurement, Options, Source};
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
@@ -49,7 +49,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "RATE")]
     images_per_second: Option<f64>,
     #[command(flatten)]
-    augment: AugmentArgs,
+    augment: Typed<Augmentation>,
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -82,8 +82,8 @@ pub struct BenchArgs {
     threads: usize,
     #[arg(long, default_value = "auto")]
     device: String,
-    #[arg(long, default_value = "resnet50")]
-    backbone: String,
+    #[arg(long, value_enum, default_value_t = Backbone::Resnet50)]
+    backbone: Backbone,
     /// Which heads: `classify` (1000 classes), or `all` (classification, lite detection and regression)
     #[arg(long, value_enum, default_value = "classify")]
     heads: Heads,
@@ -104,7 +104,7 @@ impl BenchArgs {
             imgsz: self.imgsz,
             batch,
             device: DeviceChoice::parse(&self.device, self.threads)?,
-            backbone: Backbone::parse(&self.backbone)?,
+            backbone: self.backbone,
             heads: self.heads,
             repeats: self.repeats,
             source,
@@ -143,7 +143,7 @@ fn data(args: DataArgs) -> Result<()> {
     let DataArgs { data, workers, imgsz, images, images_per_second, augment, json } = args;
     let recipe = Recipe::choose(data.as_deref(), false).config();
     let mut config = TrainConfig { data, workers, imgsz, ..recipe };
-    augment.apply(&mut config);
+    augment.choices.apply(&mut config)?;
     // It is the first batches: a run that has mosaics has them there.
     config.transforms.close_mosaic = 0;
     let measured = bench::data(&DataOptions { config, images, images_per_second })?;

@@ -27,6 +27,7 @@ mod partial;
 mod pipeline;
 mod progress;
 pub mod random;
+pub mod ranges;
 pub mod resize;
 mod sampling;
 mod scene;

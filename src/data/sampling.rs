@@ -12,12 +12,12 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sampling {
-    /// Every image once an epoch.
+    /// Every image once per epoch
     #[default]
     Uniform,
-    /// Each task's classes come equally often.
+    /// Every class of a task equally often
     ClassBalanced,
-    /// Every task is labelled in every batch of at least as many images as there are tasks.
+    /// Every task is labelled in every batch that has at least as many images as there are tasks
     TaskBalanced,
 }
 

@@ -25,19 +25,24 @@ impl Stage {
         ["stem", "layer1", "layer2", "layer3", "layer4"][self as usize]
     }
 
-    /// Reads `stem,layer1`; `trunk` is all of them.
+    /// Reads `stem,layer1`; `trunk` is all of them, `none` is none.
     ///
     /// # Errors
     /// A word that names no stage.
     pub fn parse_list(words: &str) -> Result<Vec<Stage>> {
         let mut stages = Vec::new();
+        if words == "none" {
+            return Ok(stages);
+        }
         for word in words.split(',').map(str::trim) {
             match Stage::ALL.into_iter().find(|stage| stage.name() == word) {
                 Some(stage) => stages.push(stage),
                 None if word == "trunk" => stages.extend(Stage::ALL),
                 None => {
                     let names = Stage::ALL.map(Stage::name).join(", ");
-                    return Err(Error::Usage(format!("--freeze {word}: expected some of {names}, or trunk")));
+                    return Err(Error::Usage(format!(
+                        "`{word}` is not a stage: expected some of {names}, or trunk, or none"
+                    )));
                 }
             }
         }
@@ -75,7 +80,8 @@ mod tests {
         assert_eq!(Stage::parse_list("layer1, stem,layer1").unwrap(), [Stage::Stem, Stage::Layer1]);
         assert_eq!(Stage::parse_list("trunk").unwrap(), Stage::ALL);
         let error = Stage::parse_list("stem,layer9").unwrap_err().to_string();
-        assert!(error.contains("--freeze layer9") && error.contains("layer4, or trunk"), "{error}");
+        assert!(error.contains("`layer9`") && error.contains("layer4, or trunk"), "{error}");
+        assert_eq!(Stage::parse_list("none").unwrap(), []);
         assert!(Stage::parse_list("").is_err());
     }
 }

@@ -4,19 +4,20 @@
 
 use super::builder::Builder;
 use super::freeze::{Freeze, Stage};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ir::{Conv2d, ValueId};
 use crate::ops::{batch_norm::Activation, pool};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Backbone {
     Resnet18,
     Resnet34,
     Resnet50,
     Resnet101,
-    /// One basic block a stage, an eighth of the width: for tests and trying things out.
+    /// One basic block per stage and an eighth of the width, for tests and for trying things out
     Tiny,
 }
 
@@ -30,9 +31,6 @@ enum Block {
 }
 
 impl Backbone {
-    pub const ALL: [Backbone; 5] =
-        [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50, Backbone::Resnet101, Backbone::Tiny];
-
     pub fn name(self) -> &'static str {
         match self {
             Backbone::Resnet18 => "resnet18",
@@ -41,15 +39,6 @@ impl Backbone {
             Backbone::Resnet101 => "resnet101",
             Backbone::Tiny => "tiny",
         }
-    }
-
-    /// # Errors
-    /// A name that is none of [`Backbone::ALL`].
-    pub fn parse(word: &str) -> Result<Backbone> {
-        Backbone::ALL.into_iter().find(|b| b.name() == word).ok_or_else(|| {
-            let names: Vec<_> = Backbone::ALL.iter().map(|b| b.name()).collect();
-            Error::Usage(format!("--backbone {word}: expected one of {}", names.join(", ")))
-        })
     }
 
     fn block(self) -> Block {

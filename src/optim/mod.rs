@@ -4,29 +4,18 @@
 pub mod schedule;
 
 use crate::balance::Weights;
-use crate::error::{Error, Result};
 use crate::executor::store::{Rule, Update};
 use crate::ops::optimizer::cpu::{AdamW, GroupScalars, Sgd};
+use clap::ValueEnum;
 use schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
+#[value(rename_all = "lower")]
 pub enum OptimizerKind {
     Sgd,
     AdamW,
-}
-
-impl OptimizerKind {
-    /// # Errors
-    /// A word that names no optimizer.
-    pub fn parse(word: &str) -> Result<OptimizerKind> {
-        match word {
-            "sgd" => Ok(OptimizerKind::Sgd),
-            "adamw" => Ok(OptimizerKind::AdamW),
-            _ => Err(Error::Usage(format!("--optimizer {word}: expected sgd or adamw"))),
-        }
-    }
 }
 
 /// Everything about the update that a person chooses.

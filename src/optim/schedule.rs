@@ -1,29 +1,19 @@
 //! The learning rate over the steps: a linear warm-up to the peak, then one of three ways down.
 
-use crate::error::{Error, Result};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// Which way down a person chose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How the learning rate falls after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleKind {
+    /// Half a cosine, down to --lrf times the peak
     #[default]
     Cosine,
+    /// Times --gamma at each of the --milestones
     Step,
+    /// It stays at the peak
     Constant,
-}
-
-impl ScheduleKind {
-    /// # Errors
-    /// A word that names no schedule.
-    pub fn parse(word: &str) -> Result<ScheduleKind> {
-        match word {
-            "cosine" => Ok(ScheduleKind::Cosine),
-            "step" => Ok(ScheduleKind::Step),
-            "constant" => Ok(ScheduleKind::Constant),
-            _ => Err(Error::Usage(format!("--schedule {word}: expected cosine, step or constant"))),
-        }
-    }
 }
 
 /// What follows the warm-up.

@@ -11,4 +11,4 @@ pub(crate) mod setup;
 mod start;
 pub mod step;
 
-pub use start::{ResumeOverrides, dry_run, resume, train};
+pub use start::{dry_run, resume, train};

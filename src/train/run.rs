@@ -214,6 +214,7 @@ fn csv_line(cells: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Choices;
     use crate::recipe::Recipe;
 
     #[test]
@@ -264,6 +265,9 @@ mod tests {
             assert_eq!(yaml.get("tuning").and_then(|t| t.as_str()), tuning, "{text}");
             let read: TrainConfig = serde_yaml_ng::from_str(&text).unwrap();
             assert_eq!(read, config);
+            let mut repeated = TrainConfig::default();
+            Choices::read(&folder.path).unwrap().apply(&mut repeated).unwrap();
+            assert_eq!(repeated, config);
         }
         std::fs::remove_dir_all(project).unwrap();
     }

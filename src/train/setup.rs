@@ -1,7 +1,7 @@
 //! What a run is made of before its first step: its images, its card, its trainer, its loader, its starting weights.
 
 use super::step::Trainer;
-use crate::config::{BatchNormMode, CacheChoice, STRIDE, TrainConfig};
+use crate::config::{BatchNormMode, CacheChoice, STRIDE, TrainConfig, number_of};
 use crate::data::cache::Cache;
 use crate::data::random::hash_text;
 use crate::data::transforms::{Bears, remarks};
@@ -43,8 +43,8 @@ impl Data {
         if dataset.train.is_empty() {
             return Err(Error::data(&path, None, "the training split has no images"));
         }
-        check_names("--task-weight", config.task_weights.keys(), &dataset.tasks)?;
-        check_names("--lr-head", config.lr_heads.keys(), &dataset.tasks)?;
+        check_names("--task-weight", config.task_weights.iter().map(|(task, _)| task), &dataset.tasks)?;
+        check_names("--lr-head", config.lr_heads.iter().map(|(task, _)| task), &dataset.tasks)?;
         dataset.keep_fraction(config.fraction, config.seed);
         if config.overfit > 0 {
             dataset.train.truncate(config.overfit);
@@ -236,7 +236,7 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
         kind: config.optimizer,
         schedule: schedule(config, data),
         rate_factors: std::iter::once(config.lr_trunk)
-            .chain(data.tasks.iter().map(|t| config.lr_heads.get(&t.name).copied().unwrap_or(1.0)))
+            .chain(data.tasks.iter().map(|t| number_of(&t.name, &config.lr_heads).unwrap_or(1.0)))
             .collect(),
         momentum: config.momentum,
         weight_decay: config.weight_decay,
@@ -244,7 +244,7 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
         average_decay: config.ema,
     };
     let task_weights: Vec<f32> =
-        data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
+        data.tasks.iter().map(|t| number_of(&t.name, &config.task_weights).unwrap_or(1.0)).collect();
     let mixed = config.transforms.mixup > 0.0 && config.overfit == 0;
     let is_partial = |label: &Label| matches!(label, Label::Boxes(boxes) if !boxes.partial.is_empty());
     let partial = data.train.iter().any(|sample| sample.labels.iter().any(is_partial));

@@ -5,7 +5,7 @@ use super::epochs::{Run, say};
 use super::limits::epochs_that_fit;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
-use crate::config::{CacheChoice, TrainConfig};
+use crate::config::{CacheChoice, Choices, TrainConfig};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::init;
@@ -102,25 +102,12 @@ fn make_absolute(config: &mut TrainConfig) -> Result<()> {
     Ok(())
 }
 
-/// What a person may change when a run goes on.
-#[derive(Clone, Debug, Default)]
-pub struct ResumeOverrides {
-    pub device: Option<String>,
-    pub workers: Option<usize>,
-    pub threads: Option<usize>,
-    pub max_broken: Option<f32>,
-    pub patience: Option<u64>,
-    pub time: Option<f64>,
-    pub save_minutes: Option<f32>,
-    /// Flags that were given and are not heeded.
-    pub ignored: Vec<String>,
-}
-
-/// Goes on with the run in `path` from its last checkpoint.
+/// Goes on with the run in `path` from its last checkpoint. Of the choices in `given`, those that may change on resume replace the
+/// saved ones; the others are ignored with a note.
 ///
 /// # Errors
 /// No checkpoint, a broken one, or data that changed under it.
-pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
+pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     let file = path.join("weights").join("last.safetensors");
     if !file.is_file() && !checkpoint::previous(&file).is_file() {
         return Err(Error::Usage(format!(
@@ -130,14 +117,8 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     }
     let (loaded, file, note) = last_whole(file)?;
     let mut state = loaded.state.clone();
-    set(&mut state.config.device, overrides.device.clone());
-    set(&mut state.config.workers, overrides.workers);
-    set(&mut state.config.threads, overrides.threads);
-    set(&mut state.config.max_broken, overrides.max_broken);
-    set(&mut state.config.patience, overrides.patience);
-    set(&mut state.config.save_minutes, overrides.save_minutes);
-    if let Some(hours) = overrides.time {
-        state.config.time = Some(hours);
+    let ignored = given.apply_on_resume(&mut state.config)?;
+    if let (Some(hours), true) = (state.config.time, given.has("time")) {
         // Before an epoch is done nobody knows how long one takes.
         if state.epochs_done > 0 {
             state.config.epochs = epochs_that_fit(hours, state.elapsed_s, state.epochs_done);
@@ -166,11 +147,11 @@ pub fn resume(path: &Path, overrides: &ResumeOverrides) -> Result<PathBuf> {
     let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
     let mut trainer = trainer(&state.config, &device, &data, &loaded.card)?;
     loaded.restore(&mut trainer, &file)?;
-    if overrides.time.is_some() || overrides.patience.is_some() {
+    if given.has("time") || given.has("patience") {
         say(&mut folder, "note: --time or --patience is another than before: the run need not end as it would have")?;
     }
-    for flag in &overrides.ignored {
-        say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps its own"))?;
+    for flag in ignored {
+        say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps the value it was started with"))?;
     }
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     if let (Some(old), Some(new)) = (state.isa, isa)
@@ -210,11 +191,5 @@ fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<Stri
         }
         // What is wrong with the newest is what a person must hear of.
         Err(_) => Err(error),
-    }
-}
-
-fn set<T>(field: &mut T, given: Option<T>) {
-    if let Some(value) = given {
-        *field = value;
     }
 }

@@ -97,7 +97,10 @@ fn what_cannot_be_is_refused_in_a_sentence() {
         (&["--mosaic", "2"][..], "--mosaic 2: expected a number from 0 to 1"),
         (&["--perspective", "0.1"], "--perspective 0.1: expected a number from 0 to 0.001"),
         (&["--hsv-h", "NaN"], "--hsv-h NaN"),
-        (&["--sampling", "task-balanced", "--repeat-factor", "0.1"], "--repeat-factor is heeded by --sampling uniform"),
+        (
+            &["--sampling", "task-balanced", "--repeat-factor", "0.1"],
+            "--repeat-factor only works with --sampling uniform",
+        ),
         (&["--mosaic", "1", "--time", "1"], "--close-mosaic 0"),
     ] {
         fail(&[&["train", "nowhere"], &SMALL[..], flags].concat(), 2, &[words]);

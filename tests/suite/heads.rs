@@ -5,6 +5,7 @@ use crate::cli::{SMALL, path, succeed};
 use crate::cuda::{devices, errors};
 use crate::step::{Folder, cpu, encoder, images, norm, open_and_close_gates, optimizer, vector};
 use candle_core::{Device, Tensor};
+use clap::ValueEnum;
 use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
@@ -191,7 +192,7 @@ fn a_plain_file_is_told_by_its_names() {
         let file = folder.path.join("plain.safetensors");
         weights::write(&file, &tensors, std::collections::HashMap::new()).unwrap();
         assert_eq!(Model::load(&file, None).unwrap().card.architecture.backbone, backbone);
-        assert_eq!(Backbone::parse(backbone.name()).unwrap(), backbone);
+        assert_eq!(Backbone::from_str(backbone.name(), false).unwrap(), backbone);
     }
 }
 

@@ -262,9 +262,12 @@ fn no_test_is_ignored_and_no_room_is_imported_by_a_side_door() {
         assert!(!hidden.iter().any(|h| text.contains(h)), "{} hides what it imports", file.display());
     }
     for entry in std::fs::read_dir(root().join("src")).unwrap() {
-        // A file at the top, or a room's mod.rs, reaches every other room by `super`.
+        // A file at the top, or a room's mod.rs, reaches every other room by `super`. The head of `config/` is `config.rs`.
         let path = entry.unwrap().path();
         let file = if path.is_dir() { path.join("mod.rs") } else { path };
+        if file.ends_with("config/mod.rs") && !file.exists() {
+            continue;
+        }
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(!text.lines().any(|l| l.starts_with("use super")), "{} imports by `super`", file.display());
     }

@@ -158,7 +158,7 @@ fn wrong_choices_for_a_runs_life_get_a_sentence() {
     let folder = Folder::new("life-flags");
     let data = digits(&folder, 8);
     for (args, words) in [
-        (vec!["--freeze", "stem,head"], vec!["--freeze head", "layer4, or trunk"]),
+        (vec!["--freeze", "stem,head"], vec!["--freeze stem,head: `head` is not a stage", "layer4, or trunk"]),
         (vec!["--accumulate", "0"], vec!["--accumulate 0", "above 0"]),
         (vec!["--time", "0"], vec!["--time 0", "above 0"]),
         (vec!["--save-minutes", "0"], vec!["--save-minutes 0", "above 0"]),

@@ -4,6 +4,7 @@
 #[path = "../golden/hash.rs"]
 pub mod hash;
 
+use clap::ValueEnum;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars, Store};
 use polyhead::graph::fuse::Fusion;
 use polyhead::ir::{DType, Gradients, Graph, Group, Mode, Segment, TermForm, ValueId};
@@ -31,7 +32,7 @@ impl Reference {
 
     fn frozen(case: &Value, mode: Mode, fusion: Fusion, freeze: &Freeze) -> Reference {
         let [n, _, h, w] = shape_of(case);
-        let backbone = Backbone::parse(case["architecture"].as_str().unwrap()).unwrap();
+        let backbone = Backbone::from_str(case["architecture"].as_str().unwrap(), false).unwrap();
         let mut graph = Graph::new(mode);
         let x = graph.input("x", &[n, h, w, 3], DType::F32);
         let mut builder = Builder::new(&mut graph);

@@ -4,6 +4,7 @@
 use crate::cuda::devices;
 use crate::reference::{fill, hash};
 use crate::step::cpu;
+use clap::ValueEnum;
 use polyhead::balance::Weights;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars};
@@ -112,7 +113,7 @@ fn config(golden: &Value, case: &Value) -> OptimizerConfig {
     let milestones = golden["milestones"].as_array().unwrap().iter().map(|m| m.as_u64().unwrap()).collect();
     let steps = golden["steps"].as_u64().unwrap();
     OptimizerConfig {
-        kind: OptimizerKind::parse(case["optimizer"].as_str().unwrap()).unwrap(),
+        kind: OptimizerKind::from_str(case["optimizer"].as_str().unwrap(), false).unwrap(),
         schedule: Schedule {
             lr: number(&case["lr"]),
             decline: Decline::Step { milestones, gamma: number(&golden["gamma"]) },

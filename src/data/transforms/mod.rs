@@ -15,38 +15,55 @@ pub(crate) use compose::{Composer, Drawn};
 pub use protection::{Bears, remarks};
 
 use super::random::Random;
+use super::ranges::{up_to, whole};
 use super::resize::Target;
+use clap::Args;
 use perspective::Homography;
 use serde::{Deserialize, Serialize};
 
-/// How often and how much. Probabilities and strengths 0 leave a picture as it is. Field names are the flags'.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// How often and how much. Probabilities and strengths 0 leave a picture as it is. Each field is a flag of `polyhead train`, and
+/// its comment the help.
+#[derive(Clone, Copy, Debug, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Transforms {
-    /// Probability that four images are joined into one.
+    /// Probability that four images are joined into one
+    #[arg(long, value_name = "P", value_parser = up_to(1.0), default_value_t = Transforms::NONE.mosaic)]
     pub mosaic: f32,
-    /// Epochs at the end of a run without.
+    /// Epochs at the end of a run without mosaics
+    #[arg(long, value_name = "EPOCHS", value_parser = whole::<u64>, default_value_t = Transforms::NONE.close_mosaic)]
     pub close_mosaic: u64,
-    /// Probability that two images of classifications are blended, labels too.
+    /// Probability that two images and their classes are blended
+    #[arg(long, value_name = "P", value_parser = up_to(1.0), default_value_t = Transforms::NONE.mixup)]
     pub mixup: f32,
-    /// Turned by up to so many degrees either way.
+    /// Turn images by up to this many degrees either way
+    #[arg(long, value_parser = up_to(180.0), default_value_t = Transforms::NONE.degrees)]
     pub degrees: f32,
-    /// Moved by up to this share of the canvas, in x and y.
+    /// Shift images by up to this share of the canvas in x and y
+    #[arg(long, value_name = "SHARE", value_parser = up_to(1.0), default_value_t = Transforms::NONE.translate)]
     pub translate: f32,
-    /// Sheared by up to so many degrees, in x and y.
+    /// Shear images by up to this many degrees in x and y
+    #[arg(long, value_name = "DEGREES", value_parser = up_to(45.0), default_value_t = Transforms::NONE.shear)]
     pub shear: f32,
-    /// Tilted: up to this much per pixel of a canvas of 640, at other sizes as much to the eye.
+    /// Tilt images by up to this much, 0 to 0.001, per pixel of a canvas of 640; at other sizes it looks the same
+    #[arg(long, value_name = "TILT", value_parser = up_to(0.001), default_value_t = Transforms::NONE.perspective)]
     pub perspective: f32,
-    /// The hue turned by up to this share of the circle.
+    /// Turn the hue by up to this share of the circle
+    #[arg(long, value_name = "SHARE", value_parser = up_to(0.5), default_value_t = Transforms::NONE.hsv_h)]
     pub hsv_h: f32,
-    /// Saturation and value multiplied by between 1 − and 1 + this.
+    /// Multiply the saturation by between 1 - S and 1 + S
+    #[arg(long, value_name = "S", value_parser = up_to(1.0), default_value_t = Transforms::NONE.hsv_s)]
     pub hsv_s: f32,
+    /// Multiply the value (brightness) by between 1 - V and 1 + V
+    #[arg(long, value_name = "V", value_parser = up_to(1.0), default_value_t = Transforms::NONE.hsv_v)]
     pub hsv_v: f32,
-    /// Probability that a rectangle is made grey.
+    /// Probability that a rectangle is made grey
+    #[arg(long, value_name = "P", value_parser = up_to(1.0), default_value_t = Transforms::NONE.erasing)]
     pub erasing: f32,
-    /// Probability of a Gaussian blur.
+    /// Probability of a Gaussian blur
+    #[arg(long, value_name = "P", value_parser = up_to(1.0), default_value_t = Transforms::NONE.blur)]
     pub blur: f32,
-    /// Probability of being stored as a JPEG of low quality in between.
+    /// Probability of JPEG artefacts
+    #[arg(long, value_name = "P", value_parser = up_to(1.0), default_value_t = Transforms::NONE.jpeg)]
     pub jpeg: f32,
 }
 

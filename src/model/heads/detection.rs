@@ -1,12 +1,13 @@
 //! Detection head: feature pyramid, two towers of 3×3 convolutions shared by the levels, class logits and the
 //! distribution of each side's distance. Source: Li 2020, "Generalized Focal Loss".
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ir::{Conv2d, Graph, Init, Level, ValueId};
 use crate::model::builder::Builder;
 use crate::model::{Backbone, fpn};
 use crate::ops::box_loss::BINS;
 use crate::ops::{concat, conv2d, group_norm};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// Width and depth of the pyramid and towers.
@@ -26,26 +27,17 @@ impl DetectionSize {
 }
 
 /// How large detection heads are, in a word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadSize {
+    /// As published: 256 wide, towers of 4
     Full,
-    /// On the tiny trunk smaller still.
+    /// 128 wide, towers of 2; smaller still on the tiny trunk
     #[default]
     Lite,
 }
 
 impl HeadSize {
-    /// # Errors
-    /// Another word.
-    pub fn parse(word: &str) -> Result<HeadSize> {
-        match word {
-            "full" => Ok(HeadSize::Full),
-            "lite" => Ok(HeadSize::Lite),
-            _ => Err(Error::Usage(format!("--head {word}: expected full or lite"))),
-        }
-    }
-
     pub fn on(self, backbone: Backbone) -> DetectionSize {
         match (self, backbone) {
             (HeadSize::Full, _) => DetectionSize::FULL,

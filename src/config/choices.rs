@@ -1,0 +1,345 @@
+//! A run's choices as text under the names of their fields: typed as flags, read from a file, or those of a configuration.
+//! All are laid over a configuration in the same way, so that a flag and a key of args.yaml mean the same and have one range.
+
+use super::{EXECUTION, TrainConfig};
+use crate::data::did_you_mean;
+use crate::error::{Error, Result, shown};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use serde_yaml_ng::{Mapping, Value};
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::path::Path;
+
+/// What args.yaml says about a run beside its choices.
+pub const PROVENANCE: [&str; 6] = ["command", "version", "commit", "machine", "isa", "tuning"];
+/// Would let a repetition write over the run it repeats, so it must be typed.
+const NEVER_FROM_A_FILE: &str = "exist_ok";
+
+/// Some of a run's choices; what is not among them stays as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Choices(Vec<Choice>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Choice {
+    /// The field of `TrainConfig`.
+    key: String,
+    values: Vec<OsString>,
+}
+
+impl Choices {
+    /// Those among `keys` that were typed.
+    pub fn typed<'a>(matches: &ArgMatches, keys: impl Iterator<Item = &'a str>) -> Choices {
+        let typed = keys.filter(|key| matches.value_source(key) == Some(ValueSource::CommandLine));
+        let choice = |key: &str| Choice {
+            key: key.to_owned(),
+            values: matches.get_raw(key).into_iter().flatten().map(OsString::from).collect(),
+        };
+        Choices(typed.map(choice).collect())
+    }
+
+    /// All of a configuration that are set, written as args.yaml writes them.
+    ///
+    /// # Errors
+    /// A path that is not Unicode.
+    pub fn of(config: &TrainConfig) -> Result<Choices> {
+        let failed = |e: serde_yaml_ng::Error| Error::Usage(format!("the run's choices cannot be written: {e}"));
+        let text = serde_yaml_ng::to_string(config).map_err(failed)?;
+        let map: Mapping = serde_yaml_ng::from_str(&text).map_err(failed)?;
+        let choices = map.iter().filter_map(|(key, value)| Choice::from_yaml(key.as_str()?, value)?.ok());
+        Ok(Choices(choices.collect()))
+    }
+
+    /// Those of an args.yaml, or of the one in a run's folder. What it says about the machine and the program is left out.
+    ///
+    /// # Errors
+    /// A file that cannot be read; a key that is not known or a value that is not allowed, with its line.
+    pub fn read(path: &Path) -> Result<Choices> {
+        let file = if path.is_dir() { path.join("args.yaml") } else { path.to_path_buf() };
+        let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
+        let at = |line: Option<usize>, message: String| match line {
+            Some(line) => Error::Usage(format!("{}:{line}: {message}", shown(&file))),
+            None => Error::Usage(format!("{}: {message}", shown(&file))),
+        };
+        let map: Option<Mapping> = serde_yaml_ng::from_str(&text).map_err(|e| {
+            let line = e.location().map(|location| location.line());
+            at(line, format!("expected lines of `key: value`, as in a run's args.yaml: {e}"))
+        })?;
+        let command = options();
+        let known = || command.get_arguments().map(|arg| arg.get_id().as_str());
+        let mut choices = Choices::default();
+        for (key, value) in map.unwrap_or_default() {
+            let key = key.as_str().unwrap_or_default();
+            if PROVENANCE.contains(&key) || key == NEVER_FROM_A_FILE {
+                continue;
+            }
+            let line = text.lines().position(|line| line.trim_start_matches(['"', '\'']).starts_with(key));
+            let refused = |message| at(line.map(|line| line + 1), message);
+            if !known().any(|id| id == key) {
+                return Err(refused(format!("the key `{key}` is not a choice of a run{}", did_you_mean(key, known()))));
+            }
+            let Some(choice) = Choice::from_yaml(key, &value) else { continue };
+            // One by one, so that an error is that of this line.
+            let one = Choices(vec![choice.map_err(refused)?]);
+            one.parse(&command).map_err(|e| refused(format!("{key}: {}", reason(&e))))?;
+            choices.0.extend(one.0);
+        }
+        Ok(choices)
+    }
+
+    /// These, and those of `others` that are not among them.
+    pub fn over(mut self, others: Choices) -> Choices {
+        let missing: Vec<Choice> = others.0.into_iter().filter(|other| !self.has(&other.key)).collect();
+        self.0.extend(missing);
+        self
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|choice| choice.key == key)
+    }
+
+    pub fn remove(&mut self, key: &str) {
+        self.0.retain(|choice| choice.key != key);
+    }
+
+    /// The text of a choice as a person would type it, if it is among them.
+    pub fn text(&self, key: &str) -> Option<String> {
+        let choice = self.0.iter().find(|choice| choice.key == key)?;
+        Some(choice.values.iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(","))
+    }
+
+    /// The flags that set them.
+    pub fn flags(&self) -> Vec<String> {
+        let command = options();
+        self.0.iter().map(|choice| flag(&command, &choice.key)).collect()
+    }
+
+    /// Sets them.
+    ///
+    /// # Errors
+    /// A value outside its range.
+    pub fn apply(&self, config: &mut TrainConfig) -> Result<()> {
+        let refused = |e: clap::Error| Error::Usage(refusal(&e).unwrap_or_else(|| e.to_string()));
+        let matches = self.parse(&options()).map_err(refused)?;
+        config.update_from_arg_matches(&matches).map_err(refused)
+    }
+
+    /// Sets those that may be changed when a run is resumed, and returns the flags of the others.
+    ///
+    /// # Errors
+    /// A value outside its range.
+    pub fn apply_on_resume(&self, config: &mut TrainConfig) -> Result<Vec<String>> {
+        let command = options();
+        let fixed = command.get_arguments().filter(|arg| arg.get_help_heading() != Some(EXECUTION));
+        let fixed: Vec<&str> = fixed.map(|arg| arg.get_id().as_str()).collect();
+        let (ignored, applied) = self.0.iter().cloned().partition(|choice| fixed.contains(&choice.key.as_str()));
+        Choices(applied).apply(config)?;
+        Ok(Choices(ignored).flags())
+    }
+
+    fn parse(&self, command: &Command) -> Result<ArgMatches, clap::Error> {
+        let arguments = self.0.iter().flat_map(|choice| {
+            let flag = flag(command, &choice.key);
+            choice.values.iter().map(move |value| {
+                let mut argument = OsString::from(format!("{flag}="));
+                argument.push(value);
+                argument
+            })
+        });
+        command.clone().try_get_matches_from(arguments)
+    }
+}
+
+impl Choice {
+    /// `None` for a value that says nothing: null, an empty list or block.
+    fn from_yaml(key: &str, value: &Value) -> Option<Result<Choice, String>> {
+        let values: Option<Vec<String>> = match value {
+            Value::Null => return None,
+            // One value with commas, as on the command line.
+            Value::Sequence(list) => {
+                list.iter().map(word).collect::<Option<Vec<_>>>().map(|words| vec![words.join(",")])
+            }
+            Value::Mapping(map) => map.iter().map(|(k, v)| Some(format!("{}={}", word(k)?, word(v)?))).collect(),
+            scalar => word(scalar).map(|word| vec![word]),
+        };
+        let nothing = matches!(value, Value::Sequence(list) if list.is_empty());
+        match values {
+            Some(values) if values.is_empty() || nothing => None,
+            Some(values) => {
+                Some(Ok(Choice { key: key.to_owned(), values: values.into_iter().map(Into::into).collect() }))
+            }
+            None => Some(Err(format!("{key}: expected a word, a number, a list or a block of them"))),
+        }
+    }
+}
+
+/// A scalar as text.
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+/// Every choice as an option without a default: what is not given stays as it is.
+fn options() -> Command {
+    let command = TrainConfig::augment_args(Command::new("choices").no_binary_name(true).disable_help_flag(true));
+    command.mut_arg("data", |data| data.long("data")).mut_args(|arg| arg.default_values([""; 0]))
+}
+
+/// `--clip-norm` of `clip_norm`.
+fn flag(command: &Command, key: &str) -> String {
+    let arg = command.get_arguments().find(|arg| arg.get_id() == key);
+    format!("--{}", arg.and_then(Arg::get_long).unwrap_or(key))
+}
+
+/// One sentence about a value that was refused, `--clip-norm -1: expected a number of at least 0`. Other errors are clap's to tell.
+pub fn refusal(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else { return None };
+    // `--clip-norm <NORM>`, `--exist-ok[=<BOOL>]`.
+    let flag = arg.split([' ', '[', '=']).next()?;
+    matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue).then_some(())?;
+    let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else { return None };
+    let is_missing = value.is_empty() && error.kind() == ErrorKind::InvalidValue;
+    (!is_missing).then(|| format!("{flag} {}", reason(error)))
+}
+
+/// `-1: expected a number of at least 0`.
+fn reason(error: &clap::Error) -> String {
+    let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else { return error.to_string() };
+    match (error.get(ContextKind::ValidValue), error.source()) {
+        (Some(ContextValue::Strings(words)), _) => {
+            let (last, others) = words.split_last().map_or(("", &words[..]), |(last, others)| (last.as_str(), others));
+            let hint = did_you_mean(value, words.iter().map(String::as_str));
+            format!("{value}: expected {} or {last}{hint}", others.join(", "))
+        }
+        (_, Some(expected)) => format!("{value}: {expected}"),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Recipe;
+    use std::path::PathBuf;
+
+    /// A file with this text, read and removed.
+    fn read(name: &str, text: &str) -> Result<Choices> {
+        let file = std::env::temp_dir().join(format!("polyhead-choices-{}-{name}.yaml", std::process::id()));
+        std::fs::write(&file, text).unwrap();
+        let choices = Choices::read(&file);
+        std::fs::remove_file(file).unwrap();
+        choices
+    }
+
+    /// For every choice a configuration in which it alone is not the default.
+    fn one_of_each() -> Vec<(String, TrainConfig)> {
+        let texts = ["true", "64", "0.25", "0.0005", "2.5", "stem,layer1", "x=0.5", "cuda:1"];
+        let options = options();
+        let one = |arg: &Arg| {
+            let key = arg.get_id().to_string();
+            let words = arg.get_possible_values().iter().map(|word| word.get_name().to_owned()).collect::<Vec<_>>();
+            let changed = words.into_iter().chain(texts.map(str::to_owned)).find_map(|text| {
+                let mut config = TrainConfig::default();
+                let choice = Choice { key: key.clone(), values: vec![text.into()] };
+                let taken = Choices(vec![choice]).apply(&mut config).is_ok();
+                (taken && config != TrainConfig::default()).then_some(config)
+            });
+            (key.clone(), changed.unwrap_or_else(|| panic!("no text of the list changes {key}")))
+        };
+        options.get_arguments().map(one).collect()
+    }
+
+    #[test]
+    fn every_field_is_a_flag_and_every_flag_a_field() {
+        let fields = serde_yaml_ng::to_value(TrainConfig::default()).unwrap();
+        let mut fields: Vec<&str> = fields.as_mapping().unwrap().keys().map(|key| key.as_str().unwrap()).collect();
+        let options = options();
+        let mut flags: Vec<&str> = options.get_arguments().map(|arg| arg.get_id().as_str()).collect();
+        fields.sort_unstable();
+        flags.sort_unstable();
+        assert_eq!(fields, flags);
+        let command = TrainConfig::augment_args(Command::new("train"));
+        let positional: Vec<&str> = command.get_positionals().map(|arg| arg.get_id().as_str()).collect();
+        assert_eq!(positional, ["data"], "all others have a flag");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_whatever_was_the_default() {
+        for (key, config) in one_of_each() {
+            let text = serde_yaml_ng::to_string(&config).unwrap();
+            assert_eq!(serde_yaml_ng::from_str::<TrainConfig>(&text).unwrap(), config, "{key}");
+            let mut again = Recipe::QuickStart.config();
+            read(&key, &text).unwrap().apply(&mut again).unwrap();
+            let expected = if key == NEVER_FROM_A_FILE { TrainConfig::default() } else { config };
+            assert_eq!(again, expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_file_may_name_some_choices_and_flags_replace_them() {
+        let file =
+            read("some", "# mine\nepochs: 7\nlr0: 1e-2\nmilestones: [2, 4.5]\nlr_heads: {a: 2}\nweights:\n").unwrap();
+        let flags = Choices(vec![Choice { key: "epochs".into(), values: vec!["9".into()] }]);
+        assert_eq!(flags.flags(), ["--epochs"]);
+        let mut config = Recipe::QuickStart.config();
+        flags.over(file).apply(&mut config).unwrap();
+        let expected = TrainConfig {
+            epochs: 9,
+            lr0: 0.01,
+            milestones: vec![2.0, 4.5],
+            lr_heads: vec![("a".into(), 2.0)],
+            ..Recipe::QuickStart.config()
+        };
+        assert_eq!(config, expected);
+        assert_eq!(read("empty", "").unwrap(), Choices::default());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_followed_gets_a_sentence_with_its_line() {
+        for (text, words) in [
+            ("epochs: 3\nclipnorm: 5\n", "2: the key `clipnorm` is not a choice of a run; did you mean `clip_norm`?"),
+            ("command: x\nlr0: -1\n", "2: lr0: -1: expected a number above 0"),
+            ("lr0: .nan\n", "1: lr0: .nan: expected a number above 0"),
+            ("optimizer: adam\n", "1: optimizer: adam: expected sgd or adamw; did you mean `adamw`?"),
+            ("epochs: {a: {b: 1}}\n", "1: epochs: expected a word, a number, a list or a block of them"),
+            ("epochs: [1, 2]\n", "1: epochs: 1,2: expected a whole number above 0"),
+            ("freeze: [stem, head]\n", "`head` is not a stage"),
+            ("- a\n", "expected lines of `key: value`"),
+            ("epochs: 1\nepochs: 2\n", "expected lines of `key: value`"),
+        ] {
+            let error = read("wrong", text).unwrap_err();
+            assert!(error.to_string().contains(words) && error.exit_code() == 2, "{text}: {error}");
+            assert_eq!(error.to_string().lines().count(), 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn some_choices_change_on_resume_and_the_others_are_named() {
+        let saved = Recipe::QuickStart.config();
+        let typed = [("workers", "7"), ("exist_ok", "true"), ("time", "0.5"), ("clip_norm", "1"), ("lr_heads", "a=1")];
+        let choice = |(key, value): (&str, &str)| Choice { key: key.into(), values: vec![value.into()] };
+        let mut config = saved.clone();
+        let ignored = Choices(typed.map(choice).to_vec()).apply_on_resume(&mut config).unwrap();
+        assert_eq!(ignored, ["--exist-ok", "--clip-norm", "--lr-head"]);
+        assert_eq!(config, TrainConfig { workers: 7, time: Some(0.5), ..saved });
+    }
+
+    #[test]
+    fn a_configuration_is_checked_by_the_ranges_of_its_flags() {
+        let wrong = |config: TrainConfig| config.check().unwrap_err().to_string();
+        assert_eq!(wrong(TrainConfig { batch: 0, ..Default::default() }), "--batch 0: expected a whole number above 0");
+        let weights = vec![("a".to_owned(), f32::NAN)];
+        let config = TrainConfig { task_weights: weights, ..Default::default() };
+        assert_eq!(wrong(config), "--task-weight a=.nan: expected a number of at least 0");
+        for recipe in Recipe::ALL {
+            recipe.config().check().unwrap();
+        }
+        let spaced = TrainConfig { data: Some(PathBuf::from("-a, b=c: d")), ..Default::default() };
+        spaced.check().unwrap();
+    }
+}

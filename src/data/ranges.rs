@@ -1,0 +1,79 @@
+//! Numbers as a person writes them: read from text and held to a range. The error is the end of a sentence and says what
+//! was expected; whoever asked puts the name and the value in front of it.
+
+use std::str::FromStr;
+
+/// A whole number.
+pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "expected a whole number of at least 0".into())
+}
+
+/// A whole number above 0.
+pub fn count<T: FromStr + Default + PartialOrd>(text: &str) -> Result<T, String> {
+    number(text, |n| *n > T::default(), "a whole number above 0")
+}
+
+/// A finite number above 0.
+pub fn above_0<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    number(text, |n: &T| (*n).into() > 0.0 && (*n).into().is_finite(), "a number above 0")
+}
+
+/// A finite number of at least 0.
+pub fn at_least_0(text: &str) -> Result<f32, String> {
+    number(text, |n: &f32| *n >= 0.0 && n.is_finite(), "a number of at least 0")
+}
+
+/// A share, with 0 and 1.
+pub fn share(text: &str) -> Result<f32, String> {
+    number(text, |n| (0.0..=1.0).contains(n), "a share from 0 to 1")
+}
+
+/// A share of something that must not be empty.
+pub fn share_above_0(text: &str) -> Result<f32, String> {
+    number(text, |n| *n > 0.0 && *n <= 1.0, "a share above 0, up to 1")
+}
+
+/// A number from 0 to below 1.
+pub fn below_1(text: &str) -> Result<f32, String> {
+    number(text, |n| (0.0..1.0).contains(n), "a number from 0 to below 1")
+}
+
+/// A number from 0 to `most`.
+pub fn up_to(most: f32) -> impl Fn(&str) -> Result<f32, String> + Clone + Send + Sync + 'static {
+    move |text: &str| number(text, |n| (0.0..=most).contains(n), &format!("a number from 0 to {most}"))
+}
+
+fn number<T: FromStr>(text: &str, is_allowed: impl Fn(&T) -> bool, expected: &str) -> Result<T, String> {
+    text.parse().ok().filter(is_allowed).ok_or_else(|| format!("expected {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_outside_their_range_are_refused() {
+        let not_finite = ["NaN", "inf", "-inf", "", "x", "-1"];
+        for text in not_finite {
+            assert!(
+                above_0::<f32>(text).is_err() && above_0::<f64>(text).is_err() && at_least_0(text).is_err(),
+                "{text}"
+            );
+            assert!(share(text).is_err() && share_above_0(text).is_err() && below_1(text).is_err(), "{text}");
+            assert!(
+                up_to(180.0)(text).is_err() && whole::<u64>(text).is_err() && count::<usize>(text).is_err(),
+                "{text}"
+            );
+        }
+        assert!(above_0::<f32>("0").is_err() && share_above_0("0").is_err() && count::<u64>("0").is_err());
+        assert!(below_1("1").is_err() && share("1.0001").is_err() && count::<u64>("1.5").is_err());
+        assert_eq!(up_to(0.001)("0.1"), Err("expected a number from 0 to 0.001".into()));
+    }
+
+    #[test]
+    fn the_ends_that_belong_to_a_range_are_taken() {
+        assert_eq!([at_least_0("0"), share("0"), below_1("0"), up_to(0.001)("0")], [const { Ok(0.0) }; 4]);
+        assert_eq!([share("1"), share_above_0("1"), up_to(1.0)("1")], [const { Ok(1.0) }; 3]);
+        assert_eq!((up_to(0.001)("0.001"), whole("0"), count("1")), (Ok(0.001), Ok(0u64), Ok(1usize)));
+    }
+}

@@ -1,0 +1,97 @@
+//! A run that starts from the choices of another, and which choices a resumed run takes.
+
+use crate::cli::{SMALL, digits, fail, path, run, succeed, text, train};
+use crate::step::Folder;
+use std::path::Path;
+
+/// The choices in a run's args.yaml, without those named and without what it says of machine and program.
+fn choices(run_folder: &str, without: &[&str]) -> serde_yaml_ng::Mapping {
+    let text = std::fs::read_to_string(Path::new(run_folder).join("args.yaml")).unwrap();
+    let mut map: serde_yaml_ng::Mapping = serde_yaml_ng::from_str(&text).unwrap();
+    let provenance = ["command", "version", "commit", "machine", "isa", "tuning"];
+    provenance.iter().chain(without).for_each(|key| drop(map.remove(*key)));
+    map
+}
+
+#[test]
+fn a_run_starts_from_the_choices_of_another() {
+    let folder = Folder::new("choices");
+    let data = digits(&folder, 16);
+    let special = [
+        &["--epochs", "2", "--schedule", "step", "--milestones", "0.5,1", "--lr-head", "sum=0.5", "--freeze", "stem"][..],
+        &[
+            "--balance",
+            "fixed",
+            "--task-weight",
+            "sum=2",
+            "--task-weight",
+            "paper=0.5",
+            "--hsv-h",
+            "0.1",
+            "--cache",
+            "ram",
+        ],
+        &["--val-fraction", "0.25", "--seed", "3", "--clip-norm", "0.3", "--exist-ok"],
+    ];
+    let first = train(&folder, &data, "first", &special.concat());
+    let args = path(&folder, "runs/train/first/args.yaml");
+    let before = std::fs::read(Path::new(&first).join("weights/last.safetensors")).unwrap();
+
+    // The first run was allowed to write over another; its repetition is not, and gets a folder of its own.
+    succeed(&["train", "--config", &args]);
+    let again = path(&folder, "runs/train/first2");
+    assert_eq!(choices(&again, &["exist_ok"]), choices(&first, &["exist_ok"]));
+    assert_eq!(std::fs::read(Path::new(&first).join("weights/last.safetensors")).unwrap(), before);
+
+    let other = Folder::new("choices-other");
+    let more = digits(&other, 8);
+    succeed(&["train", &more, "--config", &first, "--name", "other", "--clip-norm", "7", "--threads", "1"]);
+    let changed = ["exist_ok", "data", "name", "clip_norm", "threads"];
+    let (a, b) = (path(&folder, "runs/train/other"), choices(&first, &changed));
+    assert_eq!(choices(&a, &changed), b);
+    let all = choices(&a, &[]);
+    assert_eq!((all["data"].as_str(), all["clip_norm"].as_f64()), (Some(more.as_str()), Some(7.0)));
+}
+
+#[test]
+fn a_file_of_choices_that_cannot_be_followed_is_refused() {
+    let folder = Folder::new("choices-wrong");
+    let (file, project) = (path(&folder, "mine.yaml"), path(&folder, "runs"));
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let args = ["train", "--config", &file, "--project", &project];
+    write("epochs: 2\nclip_nrom: 1\n");
+    fail(&args, 2, &["mine.yaml:2: the key `clip_nrom`", "did you mean `clip_norm`?"]);
+    write("epochs: 2\nmosaic: 1.5\n");
+    fail(&args, 2, &["mine.yaml:2: mosaic: 1.5: expected a number from 0 to 1"]);
+    write("schedule: cosine\n");
+    fail(&[&args[..], &["--gamma", "0.5"]].concat(), 2, &["--gamma only works with --schedule step"]);
+    fail(&["train", "--config", &path(&folder, "nowhere.yaml")], 1, &["cannot read", "nowhere.yaml"]);
+    let both = run(&["train", "--resume", &project, "--config", &file]);
+    assert!(
+        both.status.code() == Some(2) && text(&both.stderr).contains("cannot be used with"),
+        "{}",
+        text(&both.stderr)
+    );
+    fail(&["train", "--time", "1", "--epochs", "2"], 2, &["--time takes the place of --epochs"]);
+    assert!(!folder.path.join("runs").exists());
+}
+
+#[test]
+fn a_resumed_run_names_the_flags_it_ignores() {
+    let folder = Folder::new("choices-resume");
+    let data = digits(&folder, 8);
+    let run_folder = train(&folder, &data, "r", &["--epochs", "1"]);
+    let output = run(&["train", "--resume", &run_folder, "--exist-ok", "--clip-norm", "1", "--workers", "1"]);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("--exist-ok is ignored"), "{said}");
+    assert!(said.contains("--clip-norm is ignored"), "{said}");
+    assert!(!said.contains("--project is ignored") && !said.contains("--workers is ignored"), "{said}");
+    fail(
+        &["train", "--resume", &run_folder, "--max-broken", "2"],
+        2,
+        &["--max-broken 2: expected a share from 0 to 1"],
+    );
+    // A run of half a step's size is not the same run: `SMALL` names what a resumed run keeps.
+    let said = text(&run(&[&["train", "--resume", &run_folder], &SMALL[..]].concat()).stderr);
+    assert!(said.contains("--backbone is ignored") && said.contains("--batch is ignored"), "{said}");
+}
