@@ -3,7 +3,7 @@
 use crate::balance::Method;
 use crate::data::{Sampling, Transforms};
 use crate::error::{Error, Result};
-use crate::model::heads::detection::HeadSize;
+use crate::model::HeadSize;
 use crate::model::{Backbone, Freeze, Stage};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;

@@ -5,7 +5,7 @@ use crate::balance::Method;
 use crate::config::{BatchNormMode, CacheChoice, OnNan, TrainConfig};
 use crate::data::{Sampling, Transforms};
 use crate::model::Backbone;
-use crate::model::heads::detection::HeadSize;
+use crate::model::HeadSize;
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use super::random::hash_text;
 use super::transforms::Bears;
 use super::{Place, count_of, discovery, labels, list_some, partial};
 use crate::error::{Error, Result};
-use crate::task::{Label, Task};
+use crate::tasks::{Label, Task};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 
 use super::listing::Source;
 use super::{Place, Split, list_some};
-use crate::task::ValueLoss;
+use crate::graph::ir::ValueLoss;
 use std::path::PathBuf;
 
 #[derive(Clone, Debug)]

@@ -7,7 +7,8 @@ use super::faults::Faults;
 use super::listing::relative_name;
 use super::{Progress, count_of};
 use crate::error::{Error, Result};
-use crate::task::{Label, Task, ValueLoss};
+use crate::graph::ir::ValueLoss;
+use crate::tasks::{Label, Task};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

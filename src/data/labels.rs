@@ -6,7 +6,10 @@ use super::formats::{Raw, RawClass, Reading, Remark, Word};
 use super::listing::relative_name;
 use super::{Spot, count_of, did_you_mean, list_some, loss_options, multi_label};
 use crate::error::Result;
-use crate::task::{Label, LabelledBox, LossOptions, Task, TaskKind};
+use crate::tasks::classify::Classify;
+use crate::tasks::detect::Detect;
+use crate::tasks::regress::Regress;
+use crate::tasks::{Label, LabelledBox, LossOptions, Task};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -95,19 +98,19 @@ pub fn resolve(
     images: &Images,
     notes: &mut Vec<String>,
 ) -> Result<(Task, Vec<Label>)> {
-    let named = |kind: TaskKind, loss: LossOptions| Task { name: task.name.clone(), kind, loss };
+    let name = task.name.clone();
     if task.kind == Kind::MultiLabel {
-        let (kind, labels) = multi_label::resolve(task, readings, images, notes)?;
-        return Ok((named(kind, LossOptions::default()), labels));
+        let (spec, labels) = multi_label::resolve(task, readings, images, notes)?;
+        return Ok((Task::new(name, spec), labels));
     }
     if task.kind == Kind::Regress {
-        let kind = regression(task, readings, images)?;
+        let spec = regression(task, readings, images)?;
         let loss = loss_options::resolve(task, &[], &[], notes)?;
         let labels = readings.iter().map(|reading| match &reading.raw {
             Raw::Values(values) => Label::Values(values.clone()),
             _ => Label::Unlabelled,
         });
-        return Ok((named(kind, loss), labels.collect()));
+        return Ok((Task::new(name, Regress { loss: loss.values, ..spec }), labels.collect()));
     }
     let classes = match &task.names {
         Some(names) => names.clone(),
@@ -116,11 +119,12 @@ pub fn resolve(
     check_classes(task, &classes, notes)?;
     let labels = readings.iter().map(|reading| label(task, &classes, reading)).collect::<Result<Vec<_>>>()?;
     let loss = loss_options::resolve(task, &classes, &labels[..images.ends[0]], notes)?;
-    let kind = match task.kind {
-        Kind::Classify => TaskKind::Classify { classes },
-        _ => TaskKind::Detect { classes },
+    let LossOptions { class_weights, label_smoothing, .. } = loss;
+    let task = match task.kind {
+        Kind::Classify => Task::new(name, Classify { class_weights, label_smoothing, ..Classify::new(classes) }),
+        _ => Task::new(name, Detect::new(classes)),
     };
-    Ok((named(kind, loss), labels))
+    Ok((task, labels))
 }
 
 fn check_classes(task: &TaskDeclaration, classes: &[String], notes: &mut Vec<String>) -> Result<()> {
@@ -254,7 +258,7 @@ pub(super) fn class_number(task: &TaskDeclaration, classes: &[String], class: &R
     })
 }
 
-fn regression(task: &TaskDeclaration, readings: &[Reading], images: &Images) -> Result<TaskKind> {
+fn regression(task: &TaskDeclaration, readings: &[Reading], images: &Images) -> Result<Regress> {
     let labelled = readings.iter().filter_map(|reading| match &reading.raw {
         Raw::Values(values) => Some((values.len(), &reading.place)),
         _ => None,
@@ -292,5 +296,5 @@ fn regression(task: &TaskDeclaration, readings: &[Reading], images: &Images) -> 
             return Err(task.place.error(message));
         }
     };
-    Ok(TaskKind::Regress { columns, units })
+    Ok(Regress { units: units.into(), ..Regress::new(columns) })
 }

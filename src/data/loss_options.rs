@@ -4,7 +4,8 @@ use super::declaration::{ClassWeights, Kind, LossDeclaration, TaskDeclaration};
 use super::yaml::Yaml;
 use super::{count_of, did_you_mean, list_some};
 use crate::error::Result;
-use crate::task::{Label, LossOptions, ValueLoss};
+use crate::graph::ir::ValueLoss;
+use crate::tasks::{Label, LossOptions};
 use serde_yaml_ng::{Mapping, Value};
 
 impl Yaml {

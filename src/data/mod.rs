@@ -16,7 +16,6 @@ mod discovery;
 mod faults;
 mod formats;
 mod from_yaml;
-pub mod geometry;
 mod jpeg;
 mod labels;
 mod listing;
@@ -41,12 +40,13 @@ pub use augment::{Augment, Framing};
 pub use dataset::{Dataset, OpenOptions, Sample, Split};
 pub use decode::Image;
 pub use formats::coco;
-pub use geometry::Geometry;
 pub use listing::{RUNS_MARKER, walk};
 pub use loader::{Batch, Broken, EvalLoader, Item, LoaderOptions, TrainLoader, Variety};
 pub use progress::Progress;
 pub use sampling::Sampling;
 pub use transforms::{Bears, Transforms};
+
+pub use crate::geometry::Geometry;
 
 use crate::error::Error;
 use std::fmt;

@@ -6,7 +6,8 @@ use super::formats::{Raw, Reading};
 use super::labels::{class_number, infer_classes, note_inferred};
 use super::list_some;
 use crate::error::Result;
-use crate::task::{Label, TaskKind};
+use crate::tasks::Label;
+use crate::tasks::multi_label::MultiLabel;
 
 /// The task's classes are its columns, or the words in the lists of its one column; `names:` replaces both.
 pub fn resolve(
@@ -14,7 +15,7 @@ pub fn resolve(
     readings: &[Reading],
     images: &Images,
     notes: &mut Vec<String>,
-) -> Result<(TaskKind, Vec<Label>)> {
+) -> Result<(MultiLabel, Vec<Label>)> {
     let taught = if images.seeded_split { images.ends[1] } else { images.ends[0] };
     if readings[..taught].iter().all(|r| r.raw == Raw::Unlabelled) {
         let message =
@@ -40,7 +41,7 @@ pub fn resolve(
         return Err(task.place.error(message));
     }
     let labels = readings.iter().map(|reading| label(task, &classes, reading)).collect::<Result<_>>()?;
-    Ok((TaskKind::MultiLabel { classes }, labels))
+    Ok((MultiLabel::new(classes), labels))
 }
 
 fn label(task: &TaskDeclaration, classes: &[String], reading: &Reading) -> Result<Label> {

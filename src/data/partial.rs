@@ -10,7 +10,7 @@ use super::labels::class_number;
 use super::listing::Listed;
 use super::{Place, count_of, decode, list_some};
 use crate::error::Result;
-use crate::task::{Label, PartialRegion, Task};
+use crate::tasks::{Label, PartialRegion, Task};
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 
 use super::dataset::Sample;
 use super::random::Random;
-use crate::task::Label;
+use crate::tasks::Label;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,8 +1,19 @@
 //! The graph: values, nodes and their attributes. Data only; how a node is built, checked, differentiated and run is in
 //! `ops/<op>`.
 
-use crate::task::ValueLoss;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+
+/// What a value costs that is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueLoss {
+    /// Huber's with δ = 1: half the square, beyond 1 the distance less ½.
+    #[default]
+    Huber,
+    /// The square.
+    Mse,
+}
 
 /// Index into [`Graph::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

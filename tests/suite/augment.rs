@@ -7,9 +7,8 @@ use crate::step::{Folder, Probe, cpu, labels, three_tasks};
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::graph::fuse::Fusion;
-use polyhead::losses::{ClassLabels, LabelKinds, TrainingNetwork};
-use polyhead::model::{Architecture, Backbone, Freeze, weights};
-use polyhead::task::{Label, MixedClass};
+use polyhead::model::{Architecture, Backbone, Freeze, TrainingNetwork, weights};
+use polyhead::tasks::{Label, LabelFeatures, MixedClass, Mixing};
 use std::path::Path;
 
 /// Two classes of plain pictures, six to train on and two to judge on each.
@@ -119,7 +118,7 @@ fn mixed_labels(image: usize) -> Vec<Label> {
 fn mixed_labels_cost_the_same_on_every_device() {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
     let losses = |device: &DeviceChoice, labels: fn(usize) -> Vec<Label>| {
-        let kinds = LabelKinds { classes: ClassLabels::Mixed, ..LabelKinds::default() };
+        let kinds = LabelFeatures { mixing: Mixing::Possible, ..LabelFeatures::default() };
         let network = TrainingNetwork::for_labels(&architecture, [4, 64, 64], &Freeze::default(), kinds).unwrap();
         Probe::of(device, None, network, &architecture, [4, 64], Fusion::On, labels).losses()
     };

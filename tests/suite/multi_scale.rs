@@ -8,10 +8,9 @@ use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::graph::fuse::Fusion;
-use polyhead::losses::{Encoded, TrainingNetwork};
 use polyhead::model::weights::{self, Tensors};
-use polyhead::model::{Architecture, Backbone, init};
-use polyhead::task::{Label, Task};
+use polyhead::model::{Architecture, Backbone, TrainingNetwork, init};
+use polyhead::tasks::{Label, Target, Task};
 use polyhead::train::step::{StepTargets, Trainer};
 use std::path::Path;
 
@@ -35,7 +34,7 @@ fn trainer(device: &DeviceChoice, sides: &[usize]) -> Trainer {
 }
 
 /// Images of this side, and targets of boxes that are as large a part of them at every side.
-fn batch(side: usize) -> (Vec<u8>, Vec<Vec<Encoded>>) {
+fn batch(side: usize) -> (Vec<u8>, Vec<Vec<Target>>) {
     let encoder = encoder(&architecture(three_tasks()), side);
     let target = |image: usize| {
         let mut labels = labels(image);

@@ -7,12 +7,14 @@ use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars, Tile
 use polyhead::graph::fuse::{Fusion, fuse};
 use polyhead::graph::ir::{Mode, Segment};
 use polyhead::graph::plan::plan;
-use polyhead::losses::{Encoded, Encoder, TrainingNetwork, gather};
 use polyhead::model::weights::{self, Slot, Tensors};
-use polyhead::model::{Architecture, Backbone, Card, init};
+use polyhead::model::{Architecture, Backbone, Card, TrainingNetwork, init};
 use polyhead::optim::schedule::{Decline, Schedule};
 use polyhead::optim::{OptimizerConfig, OptimizerKind};
-use polyhead::task::{Label, LabelledBox, Task, TaskKind};
+use polyhead::tasks::classify::Classify;
+use polyhead::tasks::detect::Detect;
+use polyhead::tasks::regress::Regress;
+use polyhead::tasks::{Encoder, Label, LabelledBox, Target, Task, gather};
 use polyhead::train::checkpoint::{self, EpochMeans, RunState};
 use polyhead::train::step::Trainer;
 use std::path::PathBuf;
@@ -27,9 +29,9 @@ fn words(n: usize) -> Vec<String> {
 
 pub fn three_tasks() -> Vec<Task> {
     vec![
-        Task::new("things", TaskKind::Detect { classes: words(3) }),
-        Task::new("kind", TaskKind::Classify { classes: words(4) }),
-        Task::new("amount", TaskKind::Regress { columns: words(2), units: vec![String::new(); 2] }),
+        Task::new("things", Detect::new(words(3))),
+        Task::new("kind", Classify::new(words(4))),
+        Task::new("amount", Regress::new(words(2))),
     ]
 }
 
@@ -115,7 +117,7 @@ impl Probe {
         let plan = executor.prepare(network.graph, fusion).unwrap();
         executor.write_u8(plan, pixels, &images(n, size)).unwrap();
         let encoder = encoder(architecture, size);
-        let encoded: Vec<Vec<Encoded>> = (0..n).map(|i| encoder.encode(&labels(i))).collect();
+        let encoded: Vec<Vec<Target>> = (0..n).map(|i| encoder.encode(&labels(i))).collect();
         let mut denominators = Vec::new();
         for (task, loss) in losses.iter().enumerate() {
             let target = gather(encoded.iter(), task);
@@ -305,7 +307,7 @@ pub fn take_steps(trainer: &mut Trainer, tasks: &[Task], mask: &[&str], steps: u
     let encoder = encoder(&architecture, 64);
     for _ in 0..steps {
         let first = trainer.step as usize;
-        let targets: Vec<Vec<Encoded>> = (first..first + 4)
+        let targets: Vec<Vec<Target>> = (first..first + 4)
             .map(|image| {
                 let all = three_tasks().into_iter().zip(labels(image % 6));
                 let mine = tasks.iter().map(|t| {
@@ -449,7 +451,7 @@ fn a_task_that_comes_back_goes_on_from_where_it_was() {
             let mut trainer = Trainer::new(&architecture, [4, 64, 64], &cpu(2), config, balance).unwrap();
             trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
             for &(first, labelled) in schedule {
-                let targets: Vec<Vec<Encoded>> = (first..first + 4)
+                let targets: Vec<Vec<Target>> = (first..first + 4)
                     .map(|image| match labels(image % 6) {
                         mut all if !labelled => {
                             all[1] = Label::Unlabelled;

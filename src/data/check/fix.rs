@@ -6,7 +6,7 @@ use crate::data::convert::{self, Converted, Transfer};
 use crate::data::dataset::{Dataset, Sample, Split};
 use crate::data::{Progress, count_of};
 use crate::error::{Error, Result};
-use crate::task::Label;
+use crate::tasks::Label;
 use std::fmt;
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use crate::data::declaration::{BoxFormat, Declaration, LabelsFrom, TaskDeclarati
 use crate::data::faults::Findings;
 use crate::data::formats::Remark;
 use crate::data::{Place, Spot, count_of};
-use crate::task::{Label, LabelledBox};
+use crate::tasks::{Label, LabelledBox};
 use std::collections::HashSet;
 use std::path::Path;
 

@@ -6,7 +6,7 @@ use crate::data::dataset::Split;
 use crate::data::declaration::TaskDeclaration;
 use crate::data::describe::{keys, scalar};
 use crate::error::Result;
-use crate::task::Task;
+use crate::tasks::Task;
 use quick_xml::escape::escape;
 use rayon::prelude::*;
 use std::fmt::Write as _;

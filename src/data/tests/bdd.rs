@@ -1,7 +1,7 @@
 //! BDD100K's JSON: attributes of the picture as classes, boxes, "undefined" and null as unlabelled.
 
 use super::{Folder, assert_note, boxes_of, label};
-use crate::task::Label;
+use crate::tasks::Label;
 
 const TRAIN: &str = r#"[
  {"name": "a.png", "attributes": {"weather": "rainy", "scene": "city street", "timeofday": "night"}, "timestamp": 10000, "labels": [

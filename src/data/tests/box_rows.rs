@@ -1,7 +1,8 @@
 //! CSV files with a row a box, in the spellings people have, and Roboflow's table of several labels.
 
 use super::{Folder, assert_note, boxes_of, label, one_box};
-use crate::task::{Label, TaskKind};
+use crate::tasks::Label;
+use crate::tasks::multi_label::MultiLabel;
 
 #[test]
 fn tensorflows_and_roboflows_columns() {
@@ -133,7 +134,7 @@ fn roboflows_table_of_several_labels() {
     let dataset = folder.open();
     assert!(dataset.layout.starts_with("several labels an image by train/_classes.csv in"), "{}", dataset.layout);
     let classes = vec!["sun".to_string(), "rain".to_string()];
-    assert_eq!(dataset.tasks[0].kind, TaskKind::MultiLabel { classes });
+    assert_eq!(dataset.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));
     assert_eq!(*label(&dataset, "train/a.png", 0), Label::Classes(vec![Some(true), Some(false)]));
     assert_eq!(*label(&dataset, "train/c.png", 0), Label::Unlabelled);
     // By the name of the column, not by its place.

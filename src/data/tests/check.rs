@@ -5,7 +5,7 @@ use super::pixels::jpeg;
 use crate::data::check::{CheckOptions, Examined, ProblemKind, check, fix};
 use crate::data::convert::Transfer;
 use crate::data::{Dataset, Image, OpenOptions, Progress};
-use crate::task::Label;
+use crate::tasks::Label;
 use std::fs;
 
 fn examined(folder: &Folder) -> Examined {

@@ -2,7 +2,7 @@
 
 use super::{Folder, assert_note, boxes_of, label};
 use crate::data::{Dataset, OpenOptions};
-use crate::task::Label;
+use crate::tasks::Label;
 
 /// Categories 3 and 17 of COCO's own numbers, a crowd, an image without boxes, one that is not there.
 const TRAIN: &str = r#"{"info": {"year": 2017}, "categories": [

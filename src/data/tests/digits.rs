@@ -5,7 +5,7 @@ use crate::boxes;
 use crate::data::digits::{DigitsOptions, digits_dataset, write_digits};
 use crate::data::scene::{PAPERS, Records, draw};
 use crate::data::{Dataset, OpenOptions, check, decode};
-use crate::task::Label;
+use crate::tasks::Label;
 use std::collections::BTreeSet;
 use std::fs;
 

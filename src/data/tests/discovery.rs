@@ -1,7 +1,8 @@
 //! Which layout a folder is: spellings, wrappings, and folders that could be two things.
 
 use super::{Folder, assert_note, boxes_of, label, one_box};
-use crate::task::{Label, TaskKind};
+use crate::tasks::Label;
+use crate::tasks::detect::Detect;
 
 #[test]
 fn splits_in_other_spellings() {
@@ -157,7 +158,7 @@ fn an_ultralytics_file_with_lists_of_everything() {
     );
     let dataset = folder.open();
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
-    assert!(matches!(&dataset.tasks[0].kind, TaskKind::Detect { classes } if classes == &["car", "man"]));
+    assert_eq!(dataset.tasks[0].spec.get(), Some(&Detect::new(vec!["car".into(), "man".into()])));
     assert_eq!(*label(&dataset, "images/one/a.png", 0), one_box(1, [4.0, 4.0, 20.0, 16.0]));
     assert_eq!(*label(&dataset, "images/two/b.png", 0), Label::boxes(vec![]));
     assert_eq!(boxes_of(label(&dataset, "images/three/c.png", 0)).len(), 1);

@@ -1,7 +1,9 @@
 //! Each label format: what it says, its three states, and the sentence for each way to get it wrong.
 
 use super::{Folder, label, one_box};
-use crate::task::{Label, TaskKind};
+use crate::tasks::Label;
+use crate::tasks::classify::Classify;
+use crate::tasks::regress::Regress;
 
 fn yolo() -> Folder {
     let folder = Folder::new();
@@ -223,7 +225,7 @@ fn class_folders_with_and_without_splits() {
     let dataset = folder.open();
     assert_eq!(dataset.train.len() + dataset.val.len(), 40);
     assert!((2..=16).contains(&dataset.val.len()));
-    assert!(matches!(&dataset.tasks[0].kind, TaskKind::Classify { classes } if classes == &["cat", "dog"]));
+    assert_eq!(dataset.tasks[0].spec.get(), Some(&Classify::new(vec!["cat".into(), "dog".into()])));
 }
 
 #[test]
@@ -289,8 +291,9 @@ fn csv_columns_with_blanks() {
     let folder = csv("file,kind,x,y\ntrain/a.png,10,1,2\ntrain/b.png,9,,\nval/a.png,,3,\nelsewhere.png,9,1,1\n");
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["9", "10"]);
-    let expected = TaskKind::Regress { columns: vec!["x".into(), "y".into()], units: vec!["m".into(), "s".into()] };
-    assert_eq!(dataset.tasks[1].kind, expected);
+    let units = ["m".into(), "s".into()].into();
+    let expected = Regress { units, ..Regress::new(vec!["x".into(), "y".into()]) };
+    assert_eq!(dataset.tasks[1].spec.get(), Some(&expected));
     assert_eq!(dataset.train[0].labels, [Label::Class(1), Label::Values(vec![1.0, 2.0])]);
     assert_eq!(dataset.train[1].labels, [Label::Class(0), Label::Unlabelled]);
     assert_eq!(dataset.val[0].labels, [Label::Unlabelled, Label::Unlabelled]);

@@ -4,7 +4,7 @@ use super::Folder;
 use crate::data::check::{CheckOptions, check};
 use crate::data::convert::{Options, Target, Transfer, convert};
 use crate::data::{Dataset, OpenOptions, Progress, Split, describe};
-use crate::task::{Label, LabelledBox, TaskKind};
+use crate::tasks::{Content, Label, LabelledBox};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -317,7 +317,7 @@ fn near(a: &Label, b: &Label) -> bool {
 fn each_becomes_a_layout_of_boxes_up_to_what_that_holds() {
     for (name, _, folder) in layouts() {
         let before = open(&folder.path().join("in"));
-        let Some(at) = before.tasks.iter().position(|task| matches!(task.kind, TaskKind::Detect { .. })) else {
+        let Some(at) = before.tasks.iter().position(|task| task.spec.kind().content == Content::Boxes) else {
             assert!(converted(&folder, Target::Coco, false).unwrap_err().contains("no detection task"), "{name}");
             continue;
         };

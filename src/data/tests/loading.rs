@@ -4,7 +4,7 @@ use super::Folder;
 use crate::data::cache::Cache;
 use crate::data::pipeline::broken_allowed;
 use crate::data::{Augment, Batch, EvalLoader, LoaderOptions, Sample, TrainLoader, Variety};
-use crate::task::{Label, LabelledBox};
+use crate::tasks::{Label, LabelledBox};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -27,7 +27,7 @@ mod splits;
 
 use super::{Dataset, OpenOptions};
 use crate::error::Error;
-use crate::task::{Label, LabelledBox};
+use crate::tasks::{Label, LabelledBox};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -2,7 +2,8 @@
 
 use super::{Folder, label};
 use crate::data::check;
-use crate::task::{Label, TaskKind};
+use crate::tasks::Label;
+use crate::tasks::multi_label::MultiLabel;
 
 const IMAGES: [&str; 4] = ["train/1.png", "train/2.png", "train/3.png", "val/4.png"];
 
@@ -30,7 +31,7 @@ const COLUMNS: &str = "multi_label: true, from: {csv: t.csv, column: [sun, rain]
 fn columns_of_0_and_1_are_classes_and_a_blank_cell_is_unlabelled_for_one() {
     let dataset = with_table(TABLE, COLUMNS).open();
     let classes = vec!["sun".to_owned(), "rain".to_owned()];
-    assert_eq!(dataset.tasks[0].kind, TaskKind::MultiLabel { classes });
+    assert_eq!(dataset.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));
     let said = |name| label(&dataset, name, 0).clone();
     assert_eq!(said("train/1.png"), Label::Classes(vec![Some(true), Some(false)]));
     assert_eq!(said("train/2.png"), Label::Classes(vec![None, Some(true)]));

@@ -1,7 +1,7 @@
 //! Images annotated for some classes only: the others' regions, and what is said of them.
 
 use super::{Folder, assert_note, boxes_of, label};
-use crate::task::{Label, LabelledBox, PartialRegion};
+use crate::tasks::{Label, LabelledBox, PartialRegion};
 use std::sync::Arc;
 
 fn federated(second: &str) -> Folder {

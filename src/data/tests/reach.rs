@@ -9,7 +9,7 @@ use crate::data::transforms::Composer;
 use crate::data::{
     Augment, Bears, EvalLoader, Framing, Image, LoaderOptions, Sample, Sampling, TrainLoader, Transforms, Variety,
 };
-use crate::task::Label;
+use crate::tasks::Label;
 use image::codecs::jpeg::JpegEncoder;
 use std::fs;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::{Folder, one_box};
 use crate::data::sampling::{Sampler, Sampling};
 use crate::data::{Augment, LoaderOptions, Sample, TrainLoader, Variety};
-use crate::task::Label;
+use crate::tasks::Label;
 use std::sync::Arc;
 
 fn sample(labels: Vec<Label>) -> Sample {

@@ -6,11 +6,11 @@ use crate::data::augment::{Augment, PADDING, covered};
 use crate::data::cache::Cache;
 use crate::data::dataset::Sample;
 use crate::data::decode::{self, Image, Part};
-use crate::data::geometry::Geometry;
 use crate::data::loader::{LoaderOptions, Variety};
 use crate::data::random::{Random, hash_text};
 use crate::error::Result;
-use crate::task::Label;
+use crate::geometry::Geometry;
+use crate::tasks::Label;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -145,7 +145,8 @@ impl Composer {
     ) -> (Geometry, Vec<Label>) {
         let geometry = self.augment.draw(image, size, random, canvas);
         self.transforms().recolour(random, canvas, size, covered(&geometry));
-        (geometry, geometry.apply_labels(&self.samples[index].labels))
+        let labels = self.samples[index].labels.iter().map(|label| label.moved(&geometry));
+        (geometry, labels.collect())
     }
 
     /// `None` where a partner cannot be read: its own turn says so.
@@ -167,7 +168,7 @@ impl Composer {
         let mut tiles = indices.iter().zip(images).zip(&places).map(|((&index, image), place)| {
             self.augment.paint(image, place, random, canvas);
             self.transforms().recolour(random, canvas, size, covered(place));
-            place.apply_labels(&self.samples[index].labels)
+            self.samples[index].labels.iter().map(|label| label.moved(place)).collect::<Vec<Label>>()
         });
         let mut next = || tiles.next().unwrap_or_default();
         let labels = [next(), next(), next(), next()];

@@ -2,10 +2,10 @@
 
 use crate::boxes::{self, Xyxy};
 use crate::data::augment::{PADDING, rows_of};
-use crate::data::geometry::LEAST_VISIBLE;
 use crate::data::random::Random;
 use crate::data::resize::Target;
-use crate::task::Label;
+use crate::geometry::LEAST_VISIBLE;
+use crate::tasks::Label;
 
 /// Where to erase: between 2 % and a third of the canvas, aspect between 3/10 and 10/3.
 pub fn place(size: usize, random: &mut Random) -> Option<Target> {

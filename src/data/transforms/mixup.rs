@@ -1,7 +1,7 @@
 //! Mix-up: two pictures blended, and their classes with them (Zhang 2018).
 
 use crate::data::random::Random;
-use crate::task::{Label, MixedClass};
+use crate::tasks::{Label, MixedClass};
 
 /// Of the Beta distribution a share is drawn from, as torchvision's reference training has it: mostly near 0 or 1.
 const ALPHA: f32 = 0.2;

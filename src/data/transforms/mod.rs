@@ -16,7 +16,7 @@ pub use protection::{Bears, remarks};
 
 use super::random::Random;
 use super::resize::Target;
-use perspective::Homography;
+use crate::geometry::Homography;
 use serde::{Deserialize, Serialize};
 
 /// How often and how much. Probabilities and strengths 0 leave a picture as it is. Field names are the flags'.

@@ -1,9 +1,9 @@
 //! Mosaic: four pictures around a point of the canvas, each running out over the canvas's border (Bochkovskiy 2020).
 
 use crate::data::decode::Image;
-use crate::data::geometry::Geometry;
 use crate::data::random::Random;
-use crate::task::Label;
+use crate::geometry::Geometry;
+use crate::tasks::Label;
 
 /// The smallest and largest a picture's longer side is drawn, in canvases.
 const SCALES: [f32; 2] = [0.5, 1.0];

@@ -3,7 +3,7 @@
 use super::Transforms;
 use crate::data::dataset::Sample;
 use crate::data::list_some;
-use crate::task::{Label, Task};
+use crate::tasks::{Label, Task};
 
 /// What leaves a task's truth as it is.
 #[derive(Clone, Copy, Debug, PartialEq)]

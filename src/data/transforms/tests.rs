@@ -4,7 +4,7 @@
 mod partial;
 mod sides;
 
-use super::perspective::{Homography, bounds, warp};
+use super::perspective::warp;
 use super::{Bears, Composer, Drawn, Transforms, colour, erasing, mixup, mosaic, perspective};
 use crate::boxes::{self, Xyxy};
 use crate::data::augment::PADDING;
@@ -12,7 +12,10 @@ use crate::data::random::Random;
 use crate::data::resize::Target;
 use crate::data::tests::{Folder, one_box};
 use crate::data::{Augment, Framing, Image, LoaderOptions, Sample, Variety, decode};
-use crate::task::{Label, LabelledBox};
+use crate::geometry::Homography;
+use crate::tasks::detect::Detect;
+use crate::tasks::regress::Regress;
+use crate::tasks::{Label, LabelledBox, Task};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -210,7 +213,8 @@ fn without_transforms_every_bit_is_as_the_framing_left_it() {
         let mut plain = vec![0; canvas.len()];
         let image = decode::decode(&samples[index].image).unwrap();
         let geometry = augment.draw(&image, SIZE, &mut Random::new(&[3, index as u64]), &mut plain);
-        assert_eq!((canvas, drawn.labels), (plain, geometry.apply_labels(&samples[index].labels)));
+        let labels: Vec<Label> = samples[index].labels.iter().map(|label| label.moved(&geometry)).collect();
+        assert_eq!((canvas, drawn.labels), (plain, labels));
         assert_eq!(drawn.geometry, geometry);
     }
 }
@@ -264,12 +268,8 @@ fn what_a_label_cannot_bear_does_not_happen_to_its_image() {
 
 #[test]
 fn remarks_name_the_flag_the_count_and_the_task() {
-    let task = |name: &str, kind| crate::task::Task::new(name, kind);
     let classes = vec!["a".to_string(), "b".into()];
-    let tasks = [
-        task("cells", crate::task::TaskKind::Detect { classes }),
-        task("count", crate::task::TaskKind::Regress { columns: vec!["n".into()], units: vec![String::new()] }),
-    ];
+    let tasks = [Task::new("cells", Detect::new(classes)), Task::new("count", Regress::new(vec!["n".into()]))];
     let sample =
         |count: Label| Sample { image: "x".into(), name: "x".into(), labels: vec![Label::boxes(Vec::new()), count] };
     let samples = [sample(Label::Values(vec![1.0])), sample(Label::Unlabelled)];
@@ -350,7 +350,7 @@ fn identity_and_a_quarter_turn_are_exact() {
             assert_eq!(after[to..to + 3], before[from..from + 3], "{x} {y}");
         }
     }
-    assert_eq!(bounds(&quarter, &[10.0, 20.0, 30.0, 25.0]), [71.0, 10.0, 76.0, 30.0]);
+    assert_eq!(quarter.bounds(&[10.0, 20.0, 30.0, 25.0]), [71.0, 10.0, 76.0, 30.0]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The loss of values and its gradient in one pass on the CPU. N·R numbers: one thread, f64.
 
-use crate::task::ValueLoss;
+use crate::graph::ir::ValueLoss;
 
 /// Values and target `[N, R]`, standardised (NaN target: unlabelled) → loss `[1]`, dvalues `[N, R]`: Huber with δ = 1 or the
 /// square, summed over the labelled entries ÷ `denominator`; with denominator 0 all are 0.

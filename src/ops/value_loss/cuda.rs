@@ -1,7 +1,7 @@
 //! The kernel of the loss of values (`kernels/value_loss.cu`): how it is started.
 
 use crate::device::cuda::{Address, Arguments, File, Launch};
-use crate::task::ValueLoss;
+use crate::graph::ir::ValueLoss;
 
 const THREADS: u32 = 256;
 const WARP: u32 = 32;

@@ -8,8 +8,7 @@ mod tests;
 
 use super::check;
 use crate::error::Result;
-use crate::graph::ir::{DType, Graph, Op, ValueId};
-use crate::task::ValueLoss;
+use crate::graph::ir::{DType, Graph, Op, ValueId, ValueLoss};
 
 /// Appends the loss of task `task` and returns its value `[1]`.
 ///

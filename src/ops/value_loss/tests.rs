@@ -1,8 +1,8 @@
 //! Huber's loss and the square against plain f64, its gradient against differences in f64, and what must not change it.
 
 use super::cpu::value_loss;
+use crate::graph::ir::ValueLoss;
 use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
-use crate::task::ValueLoss;
 
 pub(super) fn plain_loss(form: ValueLoss, values: &[f64], target: &[f32], denominator: f64) -> f64 {
     let entry = |(value, &target): (&f64, &f32)| match (value - f64::from(target)).abs() {

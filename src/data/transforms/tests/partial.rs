@@ -5,7 +5,7 @@ use crate::boxes;
 use crate::data::random::Random;
 use crate::data::transforms::Transforms;
 use crate::data::{Augment, Sample};
-use crate::task::{Boxes, Label, PartialRegion};
+use crate::tasks::{Boxes, Label, PartialRegion};
 use std::sync::Arc;
 
 /// Three pictures of two classes each; what was looked for names the picture, and the last was annotated for all.

@@ -1,0 +1,50 @@
+//! Which classes an image has as a label: what the loss is taught of it, what people read.
+
+use super::MultiLabel;
+use crate::tasks::coverage::TaskReport;
+use crate::tasks::{Label, Target, TargetArray};
+use serde_json::Value;
+
+/// Per class: there, absent, or `None` where nobody said.
+fn classes_of(label: &Label) -> &[Option<bool>] {
+    match label {
+        Label::Classes(there) => there,
+        _ => unreachable!("the labels of a multi-label task are lists of classes"),
+    }
+}
+
+pub fn encode(task: &MultiLabel, label: &Label) -> Target {
+    let target: Vec<f32> = match label.is_labelled() {
+        true => {
+            classes_of(label).iter().map(|there| there.map_or(f32::NAN, |there| f32::from(u8::from(there)))).collect()
+        }
+        false => vec![f32::NAN; task.classes.len()],
+    };
+    let labelled = target.iter().filter(|v| !v.is_nan()).count();
+    Target { arrays: vec![TargetArray::F32(target)], denominator: labelled as f32, active: labelled > 0 }
+}
+
+pub fn words(task: &MultiLabel, label: &Label) -> String {
+    let said = task.classes.iter().zip(classes_of(label));
+    let words = said.filter_map(|(class, there)| match there {
+        Some(true) => Some(class.clone()),
+        Some(false) => None,
+        None => Some(format!("{class}?")),
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "none".into() } else { words.join(", ") }
+}
+
+pub fn count(label: &Label, split: usize, report: &mut TaskReport) {
+    let there = classes_of(label);
+    match there.contains(&Some(true)) {
+        true => report.splits[split].labelled += 1,
+        false => report.splits[split].empty += 1,
+    }
+    let classes = report.classes.iter_mut().zip(there);
+    classes.for_each(|(class, there)| class.1[split] += usize::from(*there == Some(true)));
+}
+
+pub fn to_json(label: &Label) -> Value {
+    classes_of(label).iter().map(|there| there.map(u8::from)).collect::<Vec<_>>().into()
+}
