@@ -3,7 +3,7 @@
 //! The rooms, each of which looks only into those before it:
 //!
 //! ```text
-//! error → boxes → geometry → draw → device → graph::ir → ops → graph → executor → layers → tasks → model
+//! error → boxes → geometry → reading → draw → device → graph::ir → ops → graph → executor → layers → tasks → model
 //!       → balance → optim → data → preview → config → recipe → evaluate → predict → train → bench → cli → main
 //! ```
 //!
@@ -33,6 +33,7 @@ pub mod ops;
 pub mod optim;
 pub mod predict;
 pub mod preview;
+pub mod reading;
 pub mod recipe;
 pub mod tasks;
 pub mod train;

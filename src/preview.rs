@@ -67,11 +67,11 @@ pub fn labelled(tasks: &[Task], name: &str, image: Image, labels: &[Label]) -> C
 mod tests {
     use super::*;
     use crate::draw::{class_colour, write_png};
-    use crate::tasks::classify::Classify;
+    use crate::tasks::classify::{Class, Classify};
     use crate::tasks::detect::Detect;
-    use crate::tasks::multi_label::MultiLabel;
-    use crate::tasks::regress::Regress;
-    use crate::tasks::{LabelledBox, TaskSpec};
+    use crate::tasks::multi_label::{Classes, MultiLabel};
+    use crate::tasks::regress::{Regress, Values};
+    use crate::tasks::{Boxes, LabelledBox, TaskSpec};
 
     #[test]
     fn boxes_stand_where_they_are_and_words_below() {
@@ -82,14 +82,14 @@ mod tests {
         // Twice the cell's side: drawn at half its size, then once more as large as is readable.
         let image = || Image { width: 2 * CELL, height: CELL, rgb: vec![7; 2 * CELL * CELL * 3] };
         let b = LabelledBox { class: 1, xyxy: [100.0, 200.0, 900.0, 600.0], ignore: false };
-        let canvas = labelled(&tasks, "n", image(), &[Label::boxes(vec![b]), Label::Unlabelled]);
+        let canvas = labelled(&tasks, "n", image(), &[Label::of(Boxes::from(vec![b])), Label::UNLABELLED]);
         let scale = canvas.width as f32 / (2 * CELL) as f32;
         let at = |x: f32, y: f32| canvas.pixel((x * scale) as usize, (y * scale) as usize);
         for (x, y) in [(101.0, 400.0), (898.0, 400.0), (500.0, 597.0)] {
             assert_eq!(at(x, y), class_colour(1), "({x}, {y})");
         }
         assert_eq!((at(90.0, 400.0), at(500.0, 400.0)), ([7; 3], [7; 3]));
-        let bare = labelled(&tasks, "n", image(), &[Label::boxes(vec![]), Label::Class(1)]);
+        let bare = labelled(&tasks, "n", image(), &[Label::of(Boxes::default()), Label::of(Class::One(1))]);
         // A line more: `things: nothing there`.
         assert!(bare.height > canvas.height && canvas.height as f32 > CELL as f32 * scale);
         assert!(bare.rgb[..bare.width * 300 * 3].iter().all(|v| *v == 7));
@@ -99,12 +99,12 @@ mod tests {
     fn every_label_has_words() {
         let words = |task: &dyn TaskSpec, label: &Label| task.depict(label).caption.unwrap();
         let sky = MultiLabel::new(vec!["s".into(), "r".into(), "f".into()]);
-        let said = |there: [Option<bool>; 3]| words(&sky, &Label::Classes(there.to_vec()));
+        let said = |there: [Option<bool>; 3]| words(&sky, &Label::of(Classes::from(there.to_vec())));
         assert_eq!(said([Some(true), Some(false), None]), "s, f?");
         assert_eq!(said([Some(false); 3]), "none");
         let units = ["m".to_string(), String::new()].into();
         let at = Regress { units, ..Regress::new(vec!["x".into(), "y".into()]) };
-        assert_eq!(words(&at, &Label::Values(vec![1.5, -2.0])), "x 1.5 m, y -2");
+        assert_eq!(words(&at, &Label::of(Values::from(&[1.5, -2.0][..]))), "x 1.5 m, y -2");
     }
 
     #[test]

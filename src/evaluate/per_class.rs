@@ -69,7 +69,7 @@ fn cut(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::boxes::Detection;
-    use crate::tasks::classify::{Classify, Probabilities};
+    use crate::tasks::classify::{Class, Classify, Probabilities};
     use crate::tasks::detect::{Detect, FoundBoxes};
     use crate::tasks::{Label, Task, TaskSpec};
 
@@ -81,7 +81,7 @@ mod tests {
             // Right but for class 3, which is taken for 4.
             let class = image % (classes - 1);
             probabilities[if class == 3 { 4 } else { class }] = 1.0;
-            metric.add(&Probabilities { classes: task.classes.clone(), probabilities }, &Label::Class(class));
+            metric.add(&Probabilities { classes: task.classes.clone(), probabilities }, &Label::of(Class::One(class)));
         }
         let summary = metric.summary();
         TaskResult { task: Task::new("kind", task), labelled, summary, intervals: Vec::new() }
@@ -116,7 +116,7 @@ mod tests {
         // What is found on an unlabelled image is no mistake.
         let mut metric = cells.spec.metric();
         let boxes = vec![Detection { class: 0, score: 0.9, xyxy: [0.0, 0.0, 8.0, 8.0] }];
-        metric.add(&FoundBoxes { classes: cells.classes().into(), boxes }, &Label::Unlabelled);
+        metric.add(&FoundBoxes { classes: cells.classes().into(), boxes }, &Label::UNLABELLED);
         assert_eq!(metric.summary().metrics(), cells.spec.metric().summary().metrics());
     }
 }

@@ -21,6 +21,8 @@ pub mod multi_label;
 pub mod regress;
 
 mod answer;
+mod classes;
+mod declare;
 mod head;
 mod label;
 mod metric;
@@ -33,8 +35,10 @@ mod task;
 mod written;
 
 pub use answer::{DecodeOptions, HeadOutput, Interpreting, Prediction, round};
+pub use classes::{class_number, infer_classes, order_note};
+pub use declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
 pub use head::{Dropout, HeadValues, Trunk};
-pub use label::{Label, LabelFeatures, MixedClass, Mixing, Regions};
+pub use label::{Bears, Beside, Clipped, Label, LabelFeatures, LabelValue, Mixing, Regions};
 pub use metric::{ClassRow, JudgedIntervals, Metric, PerClass, Summary};
 pub use objects::{Boxes, LabelledBox, PartialRegion, PartialRegions};
 pub use same::Same;
@@ -44,6 +48,7 @@ pub use target::{Encoder, Encoding, Target, TargetArray, TaskLoss, gather};
 pub use task::{LossOptions, Task, TaskCard};
 pub use written::{written_number, written_xywh};
 
+use crate::error::Result;
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,10 +59,24 @@ pub static KINDS: [&Kind; 4] = [&classify::KIND, &multi_label::KIND, &detect::KI
 pub struct Kind {
     /// `type` in a card.
     pub card_word: &'static str,
+    /// `type:` in data.yaml.
+    pub yaml_word: &'static str,
+    /// The key that is `true` beside `type:`, where that alone means another kind.
+    pub flag: Option<&'static str>,
+    /// What data.yaml says of such a task, for sentences that send keys there.
+    pub fits: &'static str,
     /// For people: `classification`.
     pub title: &'static str,
     /// What label files say of an image.
     pub content: Content,
+    /// Keys of data.yaml that only tasks of the kind have.
+    pub keys: &'static [&'static str],
+    /// What leaves its truth as it is, where nobody says otherwise.
+    pub bears: fn(Beside) -> Bears,
+    /// Reads its keys.
+    pub declare: fn(&Block) -> Result<Arc<dyn Declared>>,
+    /// What holds where a layout declares no keys.
+    pub undeclared: fn() -> Arc<dyn Declared>,
     /// A task as a card has it; an error is a sentence.
     pub read: fn(TaskCard) -> Result<Arc<dyn TaskSpec>, String>,
     /// A task of the usual size, for benchmarks.
@@ -78,6 +97,11 @@ pub enum Content {
 }
 
 impl Content {
+    /// Whether several columns make one label.
+    pub fn takes_columns(self) -> bool {
+        matches!(self, Content::Classes | Content::Values)
+    }
+
     /// The kind that takes it where nobody says more: the first in the list.
     pub fn kind(self) -> &'static Kind {
         let kind = KINDS.into_iter().find(|kind| kind.content == self);

@@ -12,7 +12,7 @@ use crate::graph::fuse::Fusion;
 use crate::model::{Architecture, Card, Stage, TrainingNetwork, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
-use crate::tasks::{Encoder, Label, LabelFeatures, Mixing, Regions, Target, Task};
+use crate::tasks::{Encoder, Label, LabelFeatures, LabelValue, Mixing, Regions, Target, Task};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -240,7 +240,7 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| config.task_weights.get(&t.name).copied().unwrap_or(1.0)).collect();
     let mixed = config.transforms.mixup > 0.0 && config.overfit == 0;
-    let is_partial = |label: &Label| matches!(label, Label::Boxes(boxes) if !boxes.partial.is_empty());
+    let is_partial = |label: &Label| label.value().is_some_and(LabelValue::is_partial);
     let partial = data.train.iter().any(|sample| sample.labels.iter().any(is_partial));
     let labels = LabelFeatures {
         mixing: if mixed { Mixing::Possible } else { Mixing::Never },

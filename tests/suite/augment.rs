@@ -8,7 +8,8 @@ use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::graph::fuse::Fusion;
 use polyhead::model::{Architecture, Backbone, Freeze, TrainingNetwork, weights};
-use polyhead::tasks::{Label, LabelFeatures, MixedClass, Mixing};
+use polyhead::tasks::classify::{Class, MixedClass};
+use polyhead::tasks::{Label, LabelFeatures, Mixing};
 use std::path::Path;
 
 /// Two classes of plain pictures, six to train on and two to judge on each.
@@ -105,11 +106,12 @@ fn what_cannot_be_is_refused_in_a_sentence() {
 
 /// The three tasks' labels, every other image's class mixed with another.
 fn mixed_labels(image: usize) -> Vec<Label> {
-    let mixed = |label| match label {
-        Label::Class(class) if image.is_multiple_of(2) => {
-            Label::Mixed(MixedClass { classes: [class, (class + 1) % 4], share: 0.25 + 0.1 * image as f32 })
+    let mixed = |label: Label| match label.get() {
+        Some(Class::One(class)) if image.is_multiple_of(2) => {
+            let share = 0.25 + 0.1 * image as f32;
+            Label::of(Class::Mixed(MixedClass { classes: [*class, (class + 1) % 4], share }))
         }
-        label => label,
+        _ => label,
     };
     labels(image).into_iter().map(mixed).collect()
 }

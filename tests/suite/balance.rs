@@ -76,7 +76,7 @@ fn step(trainer: &mut Trainer, copies: usize, labelled: usize) -> StepReport {
     let targets: Vec<Vec<Target>> = (0..4 * copies)
         .map(|i| match i < 4 * labelled {
             true => encoder.encode(&labels(i % 4)),
-            false => encoder.encode(&vec![Label::Unlabelled; 3]),
+            false => encoder.encode(&vec![Label::UNLABELLED; 3]),
         })
         .collect();
     trainer.step(&images(4, 64).repeat(copies), &targets).unwrap()

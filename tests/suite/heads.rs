@@ -13,11 +13,11 @@ use polyhead::graph::ir::ValueLoss;
 use polyhead::layers::pyramid::PyramidSize;
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, Card, HeadSize, Model, init};
-use polyhead::tasks::classify::Classify;
+use polyhead::tasks::classify::{Class, Classify};
 use polyhead::tasks::detect::Detect;
-use polyhead::tasks::multi_label::MultiLabel;
-use polyhead::tasks::regress::Regress;
-use polyhead::tasks::{Label, LabelledBox, Target, Task, TaskCard};
+use polyhead::tasks::multi_label::{Classes, MultiLabel};
+use polyhead::tasks::regress::{Regress, Values};
+use polyhead::tasks::{Boxes, Label, LabelledBox, Target, Task, TaskCard};
 use polyhead::train::step::{StepTargets, Trainer};
 use serde_json::Value;
 use std::path::Path;
@@ -81,10 +81,14 @@ fn with_losses(kind: Classify, amount: ValueLoss) -> Architecture {
 
 fn labels() -> Vec<Vec<Label>> {
     let of = |i: usize| {
-        let sky = (0..3).map(|c| (i != c).then_some((i + c).is_multiple_of(2))).collect();
-        vec![Label::Classes(sky), Label::Class(i % 3), Label::Values(vec![i as f32 - 1.5, 4.0])]
+        let sky: Vec<Option<bool>> = (0..3).map(|c| (i != c).then_some((i + c).is_multiple_of(2))).collect();
+        vec![
+            Label::of(Classes::from(sky)),
+            Label::of(Class::One(i % 3)),
+            Label::of(Values::from(&[i as f32 - 1.5, 4.0][..])),
+        ]
     };
-    (0..4).map(|i| if i == 2 { vec![Label::Unlabelled; 3] } else { of(i) }).collect()
+    (0..4).map(|i| if i == 2 { vec![Label::UNLABELLED; 3] } else { of(i) }).collect()
 }
 
 #[test]
@@ -162,7 +166,7 @@ fn a_step_with_full_towers_is_the_same_on_the_gpus_kernels_and_moves_every_layer
     let architecture = detecting(Backbone::Tiny, PyramidSize::FULL, 64, 2);
     let boxed = |i: usize| {
         let xyxy = [2.0, 3.0, 19.0 + i as f32, 24.0];
-        vec![Label::boxes(vec![LabelledBox { class: i % 2, xyxy, ignore: false }])]
+        vec![Label::of(Boxes::from(vec![LabelledBox { class: i % 2, xyxy, ignore: false }]))]
     };
     let (losses, [gradients, after]) = same_on_kernels(&architecture, 64, &[boxed(0), boxed(1)]);
     assert!(losses[0] > 0.0);

@@ -11,10 +11,10 @@ use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, Card, TrainingNetwork, init};
 use polyhead::optim::schedule::{Decline, Schedule};
 use polyhead::optim::{OptimizerConfig, OptimizerKind};
-use polyhead::tasks::classify::Classify;
+use polyhead::tasks::classify::{Class, Classify};
 use polyhead::tasks::detect::Detect;
-use polyhead::tasks::regress::Regress;
-use polyhead::tasks::{Encoder, Label, LabelledBox, Target, Task, gather};
+use polyhead::tasks::regress::{Regress, Values};
+use polyhead::tasks::{Boxes, Encoder, Label, LabelledBox, Target, Task, gather};
 use polyhead::train::checkpoint::{self, EpochMeans, RunState};
 use polyhead::train::step::Trainer;
 use std::path::PathBuf;
@@ -41,7 +41,14 @@ pub fn labels(image: usize) -> Vec<Label> {
         LabelledBox { class: (image + i) % 3, xyxy: [x, y, x + 19.0, y + 23.0], ignore: false }
     });
     let values = vec![image as f32 / 2.0 - 1.0, if image == 1 { f32::NAN } else { 0.3 }];
-    vec![Label::Boxes(boxes.collect()), Label::Class(image % 4), Label::Values(values)]
+    vec![Label::of(boxes.collect::<Boxes>()), Label::of(Class::One(image % 4)), Label::of(Values::from(&values[..]))]
+}
+
+/// Changes a label's boxes where they are.
+pub fn edit_boxes(label: &mut Label, edit: impl FnOnce(&mut Boxes)) {
+    let mut boxes = label.boxes().unwrap().clone();
+    edit(&mut boxes);
+    *label = Label::of(boxes);
 }
 
 pub fn images(n: usize, size: usize) -> Vec<u8> {
@@ -230,7 +237,7 @@ fn gradients_are_those_of_the_weighted_losses() {
     for name in names {
         let mut probe = Probe::new(Backbone::Tiny, [4, 64], Fusion::On, |image| {
             let mut all = labels(image);
-            all[0] = Label::boxes(Vec::new());
+            all[0] = Label::of(Boxes::default());
             all
         });
         let weights = probe.scalars.task_weights.clone();
@@ -312,7 +319,7 @@ pub fn take_steps(trainer: &mut Trainer, tasks: &[Task], mask: &[&str], steps: u
                 let all = three_tasks().into_iter().zip(labels(image % 6));
                 let mine = tasks.iter().map(|t| {
                     let label = all.clone().find(|(task, _)| task == t).unwrap().1;
-                    if mask.contains(&t.name.as_str()) { Label::Unlabelled } else { label }
+                    if mask.contains(&t.name.as_str()) { Label::UNLABELLED } else { label }
                 });
                 encoder.encode(&mine.collect::<Vec<_>>())
             })
@@ -359,9 +366,9 @@ fn labelled_empty_teaches_and_unlabelled_does_not() {
         let after = current(&mut trainer);
         (report.losses[0], vector(&before, "conv1.weight") == vector(&after, "conv1.weight"))
     };
-    let (loss, still) = step(Label::boxes(Vec::new()));
+    let (loss, still) = step(Label::of(Boxes::default()));
     assert!(loss > 0.0 && !still);
-    let (loss, still) = step(Label::Unlabelled);
+    let (loss, still) = step(Label::UNLABELLED);
     assert!(loss.is_nan() && still);
 }
 
@@ -454,7 +461,7 @@ fn a_task_that_comes_back_goes_on_from_where_it_was() {
                 let targets: Vec<Vec<Target>> = (first..first + 4)
                     .map(|image| match labels(image % 6) {
                         mut all if !labelled => {
-                            all[1] = Label::Unlabelled;
+                            all[1] = Label::UNLABELLED;
                             encoder.encode(&all)
                         }
                         all => encoder.encode(&all),

@@ -5,8 +5,9 @@ use super::{Item, as_written, write_text};
 use crate::boxes;
 use crate::data::dataset::Split;
 use crate::data::declaration::TaskDeclaration;
-use crate::data::describe::{keys, scalar};
+use crate::data::describe::keys;
 use crate::error::Result;
+use crate::reading::yaml::scalar;
 use crate::tasks::{Task, written_number, written_xywh};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -50,7 +51,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task
     }
     let _ = writeln!(yaml, "tasks:\n  {}:", scalar(&task.name));
     let from = format!("{{coco: {{{}}}}}", files.join(", "));
-    for (key, value) in keys(&as_written(declared), Some(task), Some(from)) {
+    for (key, value) in keys(&as_written(declared, task), Some(task), Some(from)) {
         let _ = writeln!(yaml, "    {key}: {value}");
     }
     write_text(&dir.join("data.yaml"), &yaml)

@@ -2,12 +2,12 @@
 
 use super::{Item, as_written, write_text};
 use crate::data::dataset::{Dataset, Split};
-use crate::data::declaration::{Declaration, TaskDeclaration};
-use crate::data::describe::{keys, list, scalar};
+use crate::data::declaration::Declaration;
+use crate::data::describe::keys;
 use crate::data::formats::table::Table;
 use crate::error::Result;
+use crate::reading::yaml::{list, scalar};
 use crate::tasks::Task;
-use crate::tasks::regress::Regress;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -25,10 +25,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &Declaration, dataset: &Datas
     }
     yaml.push_str("tasks:\n");
     for ((declaration, task), columns) in declared.tasks.iter().zip(&dataset.tasks).zip(&columns) {
-        let regress = task.spec.get::<Regress>();
-        let units = regress.map(|task| task.units.to_vec()).filter(|units| units.iter().any(|unit| !unit.is_empty()));
-        let units = units.unwrap_or_default();
-        let declaration = TaskDeclaration { units, ..as_written(declaration) };
+        let declaration = as_written(declaration, task);
         let _ = writeln!(yaml, "  {}:", scalar(&task.name));
         for (key, value) in keys(&declaration, Some(task), Some(list(columns))) {
             let _ = writeln!(yaml, "    {key}: {value}");

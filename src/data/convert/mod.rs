@@ -8,12 +8,13 @@ mod voc;
 mod yolo;
 
 use super::dataset::{self, Dataset, OpenOptions, Sample, Split};
-use super::declaration::{BoxFormat, Declaration, TaskDeclaration};
+use super::declaration::{Declaration, TaskDeclaration};
 use super::faults::Faults;
 use super::{Progress, aside, count_of, decode, did_you_mean, list_some};
 use crate::boxes;
 use crate::error::{Error, Result};
-use crate::tasks::{Boxes, Content, Label, LabelledBox, Task};
+use crate::reading::BoxFormat;
+use crate::tasks::{Boxes, Content, LabelledBox, Task};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::fmt;
@@ -124,10 +125,7 @@ pub(super) struct Item<'a> {
 impl Item<'_> {
     /// The boxes of task number `task`; `None` where nobody said.
     fn boxes(&self, task: usize) -> Option<&Boxes> {
-        match &self.sample.labels[task] {
-            Label::Boxes(boxes) => Some(boxes),
-            _ => None,
-        }
+        self.sample.labels[task].boxes()
     }
 
     /// Inside the picture.
@@ -286,9 +284,9 @@ fn write(
 }
 
 /// A task whose labels are all written: boxes in pixels, and of each image the classes nobody looked for.
-fn as_written(declared: &TaskDeclaration) -> TaskDeclaration {
-    let box_format = BoxFormat::XywhAbsolute;
-    TaskDeclaration { missing: None, labelled_categories: None, box_format, ..declared.clone() }
+fn as_written(declared: &TaskDeclaration, task: &Task) -> TaskDeclaration {
+    let own = declared.own.rewritten(&*task.spec).unwrap_or_else(|| declared.own.clone());
+    TaskDeclaration { own, missing: None, box_format: BoxFormat::XywhAbsolute, ..declared.clone() }
 }
 
 /// The folder of a split's images.

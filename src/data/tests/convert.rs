@@ -88,8 +88,8 @@ fn same_boxes(
     for split in Split::ALL {
         assert_eq!(before.split(split).len(), after.split(split).len());
         for (a, b) in before.split(split).iter().zip(after.split(split)) {
-            match (&a.labels[0], &b.labels[0]) {
-                (Label::Boxes(a), Label::Boxes(b)) => {
+            match (a.labels[0].boxes(), b.labels[0].boxes()) {
+                (Some(a), Some(b)) => {
                     let expected = expect(a);
                     assert_eq!(expected.len(), b.len());
                     for ((class, xyxy, ignore), b) in expected.into_iter().zip(b.iter()) {

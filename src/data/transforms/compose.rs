@@ -198,12 +198,10 @@ fn pattern(sample: &Sample) -> Vec<bool> {
     sample.labels.iter().map(Label::is_labelled).collect()
 }
 
-/// Whether there were objects, none is left, and a label that is no box still stands for the picture.
+/// Whether there were objects, none is left, and a label of another kind still stands for the picture.
 fn is_emptied(before: &[Label], after: &[Label]) -> bool {
-    let objects = |labels: &[Label]| {
-        let taught = |label: &Label| matches!(label, Label::Boxes(list) if list.iter().any(|b| !b.ignore));
-        labels.iter().any(taught)
-    };
-    let speaks = |label: &Label| label.is_labelled() && !matches!(label, Label::Boxes(_));
+    let objects =
+        |labels: &[Label]| labels.iter().filter_map(|label| label.value()?.objects()).any(|objects| objects > 0);
+    let speaks = |label: &Label| label.value().is_some_and(|value| value.objects().is_none());
     before.iter().any(speaks) && objects(before) && !objects(after)
 }

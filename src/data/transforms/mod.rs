@@ -11,8 +11,9 @@ mod protection;
 #[cfg(test)]
 mod tests;
 
+pub use crate::tasks::Bears;
 pub(crate) use compose::{Composer, Drawn};
-pub use protection::{Bears, remarks};
+pub use protection::remarks;
 
 use super::random::Random;
 use super::resize::Target;

@@ -31,17 +31,12 @@ pub fn places(images: [&Image; 4], size: usize, flip: bool, random: &mut Random)
     })
 }
 
-/// The four pictures' boxes as one picture's, each with the region in which its classes were looked for. They are labelled for the same tasks, detections all.
+/// The four pictures' labels as one picture's. They are of the same tasks, whose labels all join.
 pub fn join(labels: [Vec<Label>; 4]) -> Vec<Label> {
-    let [mut joined, rest @ ..] = labels;
-    for (task, label) in joined.iter_mut().enumerate() {
-        let Label::Boxes(all) = label else { continue };
-        for other in &rest {
-            if let Label::Boxes(others) = &other[task] {
-                all.list.extend_from_slice(&others.list);
-                all.partial = all.partial.iter().chain(others.partial.iter()).cloned().collect();
-            }
-        }
-    }
-    joined
+    let [first, rest @ ..] = labels;
+    let joined = |(task, label): (usize, &Label)| {
+        let others: Vec<&Label> = rest.iter().filter_map(|labels| labels.get(task)).collect();
+        label.joined(&others)
+    };
+    first.iter().enumerate().map(joined).collect()
 }

@@ -1,7 +1,7 @@
 //! The metric behind the interface: what is counted, named, and drawn as a confusion matrix.
 
-use super::Probabilities;
 use super::metric::{ClassSummary, ClassificationMetric, ClassificationSummary};
+use super::{Class, Probabilities};
 use crate::draw::{self, Canvas};
 use crate::tasks::metric::named;
 use crate::tasks::{ClassRow, Label, Metric, PerClass, Prediction, Summary};
@@ -21,9 +21,10 @@ impl Figures {
 
 impl Metric for Figures {
     fn add(&mut self, prediction: &dyn Prediction, label: &Label) {
-        if let (Some(answer), Label::Class(class)) = (prediction.get::<Probabilities>(), label) {
-            self.metric.add(&answer.probabilities, Some(*class));
-        }
+        let Some(Class::One(class)) = label.get() else { return };
+        let answer: &Probabilities =
+            prediction.get().unwrap_or_else(|| unreachable!("a classification answers with probabilities"));
+        self.metric.add(&answer.probabilities, Some(*class));
     }
 
     fn summary(&self) -> Arc<dyn Summary> {

@@ -1,18 +1,20 @@
 //! Classification: an image is of exactly one of at least two classes.
 
 mod answer;
+mod declare;
 mod figures;
 mod label;
 pub mod metric;
 
 pub use answer::Probabilities;
+pub use label::{Class, MixedClass};
 
 use super::coverage::TaskReport;
 use super::head::pooled_linear;
 use super::task::required;
 use super::{
-    Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossOptions, LossSite, Metric,
-    Mixing, Prediction, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossOptions,
+    LossSite, Metric, Mixing, Prediction, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::graph::ir::DType;
@@ -21,8 +23,21 @@ use crate::ops::{class_loss, softmax};
 use serde_json::Value;
 use std::sync::Arc;
 
-pub static KIND: Kind =
-    Kind { card_word: "classify", title: "classification", content: Content::Class, read, synthetic };
+pub static KIND: Kind = Kind {
+    card_word: "classify",
+    yaml_word: "classify",
+    flag: None,
+    fits: "`type: classify` with one class an image",
+    title: "classification",
+    content: Content::Class,
+    keys: declare::KEYS,
+    // A crop may take out of the picture what the class speaks of.
+    bears: |beside| Bears { crop: beside == Beside::Nothing, scale: true, joining: false, mixing: true },
+    declare: declare::declare,
+    undeclared: declare::undeclared,
+    read,
+    synthetic,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classify {
@@ -114,7 +129,7 @@ impl TaskSpec for Classify {
     }
 
     fn depict(&self, label: &Label) -> Depiction {
-        Depiction { caption: Some(label::words(self, label)), boxes: Vec::new() }
+        Depiction { caption: label::words(self, label), boxes: Vec::new() }
     }
 
     fn count(&self, label: &Label, split: usize, report: &mut TaskReport) {
@@ -126,6 +141,6 @@ impl TaskSpec for Classify {
     }
 
     fn synthetic_label(&self, _: usize, index: usize) -> Label {
-        Label::Class(index % self.classes.len())
+        Label::of(Class::One(index % self.classes.len()))
     }
 }

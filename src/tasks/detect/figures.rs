@@ -3,7 +3,7 @@
 use super::FoundBoxes;
 use crate::tasks::metric::named;
 use crate::tasks::metrics::boxes::{BoxMetric, BoxSummary, ClassSummary, GroundTruth};
-use crate::tasks::{ClassRow, Label, Metric, PerClass, Prediction, Summary};
+use crate::tasks::{Boxes, ClassRow, Label, Metric, PerClass, Prediction, Summary};
 use std::sync::Arc;
 
 pub struct Figures {
@@ -26,11 +26,10 @@ impl Figures {
 
 impl Metric for Figures {
     fn add(&mut self, prediction: &dyn Prediction, label: &Label) {
-        if let (Some(answer), Label::Boxes(boxes)) = (prediction.get::<FoundBoxes>(), label) {
-            let truth: Vec<GroundTruth> =
-                boxes.with_regions(self.classes.len()).map(|b| GroundTruth::from(&b)).collect();
-            self.metric.add_image(&answer.boxes, &truth);
-        }
+        let Some(boxes) = label.get::<Boxes>() else { return };
+        let answer: &FoundBoxes = prediction.get().unwrap_or_else(|| unreachable!("a detection answers with boxes"));
+        let truth: Vec<GroundTruth> = boxes.with_regions(self.classes.len()).map(|b| GroundTruth::from(&b)).collect();
+        self.metric.add_image(&answer.boxes, &truth);
     }
 
     fn summary(&self) -> Arc<dyn Summary> {

@@ -2,19 +2,92 @@
 
 use super::Detect;
 use super::assign::{IGNORED, assign, partial};
-use crate::boxes;
+use crate::boxes::{self, Xyxy};
 use crate::draw::LabelledFrame;
+use crate::geometry::{LEAST_VISIBLE, PixelMap};
 use crate::graph::ir::Level;
 use crate::tasks::coverage::{SIZES, TaskReport};
-use crate::tasks::{Boxes, Depiction, Label, LabelledBox, Target, TargetArray, written_xywh};
+use crate::tasks::{
+    Boxes, Clipped, Depiction, Label, LabelValue, LabelledBox, PartialRegion, Target, TargetArray, written_xywh,
+};
 use serde_json::{Value, json};
+
+impl LabelValue for Boxes {
+    /// A box that leaves the picture is removed; one of which less than a tenth stays visible becomes `ignore`.
+    fn moved(&self, map: &dyn PixelMap) -> Option<Label> {
+        let moved = |b: &LabelledBox| {
+            let xyxy = map.visible(&b.xyxy);
+            let visible = boxes::area(&xyxy);
+            let hidden = visible < LEAST_VISIBLE * boxes::area(&map.whole(&b.xyxy));
+            (visible > 0.0).then_some(LabelledBox { class: b.class, xyxy, ignore: b.ignore || hidden })
+        };
+        // Bounds, too: where two regions come to overlap, what either leaves out is left out.
+        let region = |r: &PartialRegion| PartialRegion { xyxy: map.visible(&r.xyxy), looked_for: r.looked_for.clone() };
+        let regions = self.partial.iter().map(region);
+        Some(Label::of(Boxes {
+            list: self.iter().filter_map(moved).collect(),
+            partial: regions.filter(|region| boxes::area(&region.xyxy) > 0.0).collect(),
+        }))
+    }
+
+    /// A box of which less than a tenth stays in sight becomes `ignore`.
+    fn hidden(&self, part: &Xyxy) -> Option<Label> {
+        let mut left = self.clone();
+        for labelled in &mut left.list {
+            let whole = boxes::area(&labelled.xyxy);
+            labelled.ignore |= whole - boxes::intersection(&labelled.xyxy, part) < LEAST_VISIBLE * whole;
+        }
+        Some(Label::of(left))
+    }
+
+    /// All boxes, each picture's with the region in which its classes were looked for.
+    fn joined(&self, others: &[&Label]) -> Option<Label> {
+        let mut all = self.clone();
+        for others in others.iter().filter_map(|label| label.boxes()) {
+            all.list.extend_from_slice(&others.list);
+            all.partial = all.partial.iter().chain(others.partial.iter()).cloned().collect();
+        }
+        Some(Label::of(all))
+    }
+
+    fn clipped(&self, [width, height]: [f32; 2]) -> Option<Clipped> {
+        let (mut kept, mut clipped, mut outside) = (self.clone(), 0, 0);
+        kept.list.retain_mut(|b| {
+            let inside = boxes::clip(&b.xyxy, width, height);
+            let is_left = boxes::area(&inside) > 0.0;
+            match is_left {
+                true => clipped += usize::from(inside != b.xyxy),
+                false => outside += 1,
+            }
+            b.xyxy = inside;
+            is_left
+        });
+        Some(Clipped { label: Label::of(kept), clipped, outside })
+    }
+
+    fn classes(&self) -> Option<Vec<usize>> {
+        let mut found: Vec<usize> = self.iter().filter(|b| !b.ignore).map(|b| b.class).collect();
+        found.sort_unstable();
+        found.dedup();
+        Some(found)
+    }
+
+    fn objects(&self) -> Option<usize> {
+        Some(self.iter().filter(|b| !b.ignore).count())
+    }
+
+    fn is_partial(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    fn boxes(&self) -> Option<&Boxes> {
+        Some(self)
+    }
+}
 
 /// Of a labelled image.
 fn boxes_of(label: &Label) -> &Boxes {
-    match label {
-        Label::Boxes(boxes) => boxes,
-        _ => unreachable!("a detection's labels are boxes"),
-    }
+    label.get().unwrap_or_else(|| unreachable!("a detection's labels are boxes"))
 }
 
 /// Of the loss's inputs: the cells' classes and boxes, the regions they lie in, and the regions that leave a class out.
@@ -97,5 +170,28 @@ pub fn synthetic(classes: usize, size: usize, index: usize) -> Label {
         let xyxy = [x, y, x + size / 5.0, y + size / 4.0];
         LabelledBox { class: (index + i) % classes, xyxy, ignore: false }
     });
-    Label::boxes(boxes.collect())
+    Label::of(boxes.collect::<Boxes>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Geometry;
+
+    #[test]
+    fn a_crop_removes_what_is_gone_and_ignores_what_is_nearly_gone() {
+        let crop = Geometry { source: [200, 200], size: 100, scale: [1.0, 1.0], offset: [-100.0, -100.0], flip: false };
+        let labelled = |xyxy| LabelledBox { class: 3, xyxy, ignore: false };
+        let boxes = Boxes::from(vec![
+            labelled([0.0, 0.0, 90.0, 90.0]),
+            labelled([0.0, 100.0, 105.0, 200.0]),
+            labelled([110.0, 120.0, 150.0, 160.0]),
+        ]);
+        let left = Label::of(boxes).moved(&crop);
+        let left = left.boxes().unwrap();
+        assert_eq!(left.len(), 2);
+        assert!(left[0].ignore && left[0].xyxy == [0.0, 0.0, 5.0, 100.0]);
+        assert!(!left[1].ignore && left[1].xyxy == [10.0, 20.0, 50.0, 60.0]);
+        assert_eq!(Label::UNLABELLED.moved(&crop), Label::UNLABELLED);
+    }
 }

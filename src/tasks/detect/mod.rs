@@ -2,6 +2,7 @@
 
 mod answer;
 mod assign;
+mod declare;
 pub mod decode;
 mod figures;
 mod head;
@@ -13,8 +14,8 @@ pub use figures::DetectionFigures;
 use super::coverage::TaskReport;
 use super::task::required;
 use super::{
-    Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric, Prediction,
-    Regions, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Prediction, Regions, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::graph::ir::DType;
@@ -23,7 +24,20 @@ use crate::ops::box_loss::{self, BINS};
 use serde_json::Value;
 use std::sync::Arc;
 
-pub static KIND: Kind = Kind { card_word: "detect", title: "detection", content: Content::Boxes, read, synthetic };
+pub static KIND: Kind = Kind {
+    card_word: "detect",
+    yaml_word: "detect",
+    flag: None,
+    fits: "`type: detect`",
+    title: "detection",
+    content: Content::Boxes,
+    keys: declare::KEYS,
+    bears: |_| Bears { crop: true, scale: true, joining: true, mixing: false },
+    declare: declare::declare,
+    undeclared: declare::undeclared,
+    read,
+    synthetic,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detect {

@@ -1,7 +1,7 @@
 //! The metric behind the interface: what is counted and named.
 
-use super::LabelProbabilities;
 use super::metric::{LabelSummary, MultiLabelMetric, MultiLabelSummary};
+use super::{Classes, LabelProbabilities};
 use crate::tasks::metric::named;
 use crate::tasks::{ClassRow, Label, Metric, PerClass, Prediction, Summary};
 use std::sync::Arc;
@@ -19,9 +19,10 @@ impl Figures {
 
 impl Metric for Figures {
     fn add(&mut self, prediction: &dyn Prediction, label: &Label) {
-        if let (Some(answer), Label::Classes(truth)) = (prediction.get::<LabelProbabilities>(), label) {
-            self.metric.add(&answer.probabilities, truth);
-        }
+        let Some(truth) = label.get::<Classes>() else { return };
+        let answer: &LabelProbabilities =
+            prediction.get().unwrap_or_else(|| unreachable!("a multi-label task answers with probabilities"));
+        self.metric.add(&answer.probabilities, truth);
     }
 
     fn summary(&self) -> Arc<dyn Summary> {

@@ -2,15 +2,37 @@
 
 use super::MultiLabel;
 use crate::tasks::coverage::TaskReport;
-use crate::tasks::{Label, Target, TargetArray};
+use crate::tasks::{Label, LabelValue, Target, TargetArray};
 use serde_json::Value;
+use std::ops::Deref;
 
-/// Per class: there, absent, or `None` where nobody said.
-fn classes_of(label: &Label) -> &[Option<bool>] {
-    match label {
-        Label::Classes(there) => there,
-        _ => unreachable!("the labels of a multi-label task are lists of classes"),
+/// Per class of a task: there, absent, or `None` where nobody said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classes(Box<[Option<bool>]>);
+
+impl From<Vec<Option<bool>>> for Classes {
+    fn from(there: Vec<Option<bool>>) -> Classes {
+        Classes(there.into())
     }
+}
+
+impl Deref for Classes {
+    type Target = [Option<bool>];
+
+    fn deref(&self) -> &[Option<bool>] {
+        &self.0
+    }
+}
+
+impl LabelValue for Classes {
+    fn classes(&self) -> Option<Vec<usize>> {
+        Some((0..self.len()).filter(|&class| self[class] == Some(true)).collect())
+    }
+}
+
+/// Of a labelled image.
+fn classes_of(label: &Label) -> &Classes {
+    label.get().unwrap_or_else(|| unreachable!("the labels of a multi-label task are lists of classes"))
 }
 
 pub fn encode(task: &MultiLabel, label: &Label) -> Target {
@@ -25,7 +47,7 @@ pub fn encode(task: &MultiLabel, label: &Label) -> Target {
 }
 
 pub fn words(task: &MultiLabel, label: &Label) -> String {
-    let said = task.classes.iter().zip(classes_of(label));
+    let said = task.classes.iter().zip(classes_of(label).iter());
     let words = said.filter_map(|(class, there)| match there {
         Some(true) => Some(class.clone()),
         Some(false) => None,
@@ -41,7 +63,7 @@ pub fn count(label: &Label, split: usize, report: &mut TaskReport) {
         true => report.splits[split].labelled += 1,
         false => report.splits[split].empty += 1,
     }
-    let classes = report.classes.iter_mut().zip(there);
+    let classes = report.classes.iter_mut().zip(there.iter());
     classes.for_each(|(class, there)| class.1[split] += usize::from(*there == Some(true)));
 }
 

@@ -1,19 +1,21 @@
 //! Several labels: an image is of any number of the classes at once.
 
 mod answer;
+mod declare;
 mod figures;
 mod label;
 pub mod metric;
 
 pub use answer::LabelProbabilities;
+pub use label::Classes;
 
 use super::answer::sigmoid;
 use super::coverage::TaskReport;
 use super::head::pooled_linear;
 use super::task::required;
 use super::{
-    Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric, Prediction,
-    Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Prediction, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::graph::ir::DType;
@@ -22,8 +24,21 @@ use crate::ops::multi_label_loss;
 use serde_json::Value;
 use std::sync::Arc;
 
-pub static KIND: Kind =
-    Kind { card_word: "multi_label", title: "multi-label", content: Content::Classes, read, synthetic };
+pub static KIND: Kind = Kind {
+    card_word: "multi_label",
+    yaml_word: "classify",
+    flag: Some("multi_label"),
+    fits: "`type: classify` with `multi_label: true`",
+    title: "multi-label",
+    content: Content::Classes,
+    keys: &[],
+    // A crop may take out of the picture what the classes speak of.
+    bears: |beside| Bears { crop: beside == Beside::Nothing, scale: true, joining: false, mixing: false },
+    declare: declare::declare,
+    undeclared: declare::undeclared,
+    read,
+    synthetic,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiLabel {
@@ -116,6 +131,7 @@ impl TaskSpec for MultiLabel {
     }
 
     fn synthetic_label(&self, _: usize, index: usize) -> Label {
-        Label::Classes((0..self.classes.len()).map(|c| Some((c + index).is_multiple_of(3))).collect())
+        let there: Vec<Option<bool>> = (0..self.classes.len()).map(|c| Some((c + index).is_multiple_of(3))).collect();
+        Label::of(Classes::from(there))
     }
 }

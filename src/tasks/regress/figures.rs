@@ -1,7 +1,7 @@
 //! The metric behind the interface: what is counted, named, and drawn as scatters; what became of prediction intervals.
 
 use super::metric::{INTERVAL_COVERAGE, RegressionMetric, RegressionSummary};
-use super::{Amounts, Regress};
+use super::{Amounts, Regress, Values};
 use crate::draw::{self, Canvas};
 use crate::tasks::{JudgedIntervals, Label, Metric, Prediction, Summary};
 use serde_json::json;
@@ -30,9 +30,9 @@ impl Figures {
 
 impl Metric for Figures {
     fn add(&mut self, prediction: &dyn Prediction, label: &Label) {
-        if let (Some(answer), Label::Values(truth)) = (prediction.get::<Amounts>(), label) {
-            self.metric.add(&answer.values, Some(truth));
-        }
+        let Some(truth) = label.get::<Values>() else { return };
+        let answer: &Amounts = prediction.get().unwrap_or_else(|| unreachable!("a regression answers with amounts"));
+        self.metric.add(&answer.values, Some(truth));
     }
 
     fn summary(&self) -> Arc<dyn Summary> {

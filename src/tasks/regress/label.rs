@@ -2,15 +2,48 @@
 
 use super::Regress;
 use crate::tasks::coverage::{TaskReport, ValueReport};
-use crate::tasks::{Label, Standardisation, Target, TargetArray, written_number};
+use crate::tasks::{Label, LabelValue, Standardisation, Target, TargetArray, written_number};
 use serde_json::Value;
+use std::ops::Deref;
+
+/// One value per column; NaN is unlabelled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values(Numbers);
+
+/// A million images mostly have one each, which needs no list.
+#[derive(Clone, Debug, PartialEq)]
+enum Numbers {
+    One(f32),
+    Several(Box<[f32]>),
+}
+
+impl From<&[f32]> for Values {
+    fn from(values: &[f32]) -> Values {
+        match values {
+            [one] => Values(Numbers::One(*one)),
+            several => Values(Numbers::Several(several.into())),
+        }
+    }
+}
+
+impl Deref for Values {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &self.0 {
+            Numbers::One(one) => std::slice::from_ref(one),
+            Numbers::Several(several) => several,
+        }
+    }
+}
+
+impl LabelValue for Values {}
 
 /// `None` of an image nobody labelled.
 pub fn values_of(label: &Label) -> Option<&[f32]> {
-    match label {
-        Label::Values(values) => Some(values),
-        _ => None,
-    }
+    label.value()?;
+    let values: &Values = label.get().unwrap_or_else(|| unreachable!("a regression's labels are values"));
+    Some(values)
 }
 
 pub fn encode(task: &Regress, label: &Label, fitted: Option<&Standardisation>) -> Target {

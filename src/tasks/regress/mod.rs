@@ -1,19 +1,21 @@
 //! Regression: one or several real values of an image.
 
 mod answer;
+mod declare;
 mod figures;
 mod label;
 pub mod metric;
 
 pub use answer::Amounts;
 pub use figures::ColumnFigures;
+pub use label::Values;
 
 use super::coverage::TaskReport;
 use super::head::pooled_linear;
 use super::task::required;
 use super::{
-    Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric, Prediction,
-    Standardisation, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Prediction, Standardisation, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::graph::ir::{DType, ValueLoss};
@@ -22,7 +24,21 @@ use crate::ops::value_loss;
 use serde_json::Value;
 use std::sync::Arc;
 
-pub static KIND: Kind = Kind { card_word: "regress", title: "regression", content: Content::Values, read, synthetic };
+pub static KIND: Kind = Kind {
+    card_word: "regress",
+    yaml_word: "regress",
+    flag: None,
+    fits: "`type: regress`",
+    title: "regression",
+    content: Content::Values,
+    keys: declare::KEYS,
+    // A value may be a sum or a size: it is not the same of a part, or seen at another size.
+    bears: |_| Bears { crop: false, scale: false, joining: false, mixing: false },
+    declare: declare::declare,
+    undeclared: declare::undeclared,
+    read,
+    synthetic,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Regress {
@@ -134,6 +150,6 @@ impl TaskSpec for Regress {
     }
 
     fn synthetic_label(&self, _: usize, index: usize) -> Label {
-        Label::Values(vec![index as f32 / 8.0; self.columns.len()])
+        Label::of(Values::from(&vec![index as f32 / 8.0; self.columns.len()][..]))
     }
 }

@@ -1,7 +1,6 @@
 //! A YAML file with its text kept beside its parsed form: scalars as words, and errors that say the line.
 
-use super::Place;
-use super::declaration::Missing;
+use super::{Missing, Place};
 use crate::error::{Error, Result};
 use serde_yaml_ng::Value;
 use std::path::PathBuf;
@@ -129,4 +128,22 @@ fn holds_key(line: &str, key: &str) -> bool {
             let after = line[at + key.len()..].trim_start_matches(['"', '\'']).trim_start();
             before.is_none_or(|c| " {,\"'\t".contains(c)) && after.starts_with(':')
         })
+}
+
+/// Words as a YAML list.
+pub fn list(words: &[impl AsRef<str>]) -> String {
+    let words: Vec<String> = words.iter().map(|word| scalar(word.as_ref())).collect();
+    format!("[{}]", words.join(", "))
+}
+
+/// A word as YAML reads it back: plain where nothing in it means something else, else as JSON writes it.
+pub fn scalar(word: &str) -> String {
+    let is_plain = word.starts_with(|c: char| c.is_alphabetic() || "/_".contains(c))
+        && word.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c))
+        && word.parse::<f64>().is_err()
+        && !["true", "false", "yes", "no", "on", "off", "y", "n", "null"].contains(&word.to_lowercase().as_str());
+    if is_plain || word == "." {
+        return word.to_string();
+    }
+    serde_json::Value::from(word).to_string()
 }
