@@ -8,7 +8,7 @@ use crate::balance::Method;
 use crate::data::ranges::{above_0, at_least_0, below_1, count, share, share_above_0, up_to, whole};
 use crate::data::{Sampling, Transforms};
 use crate::error::{Error, Result};
-use crate::model::heads::detection::HeadSize;
+use crate::model::HeadSize;
 use crate::model::{Backbone, Freeze, Stage};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;

@@ -3,8 +3,8 @@
 //! The rooms, each of which looks only into those before it:
 //!
 //! ```text
-//! error → boxes → task → device → ir → ops → graph → executor → model → losses → balance → optim
-//!       → metrics → data → draw → config → recipe → evaluate → predict → train → bench → cli → main
+//! error → boxes → geometry → reading → draw → device → ir → ops → graph → executor → layers → tasks → model
+//!       → balance → optim → data → preview → config → recipe → evaluate → predict → train → bench → cli → main
 //! ```
 //!
 //! To ask a trained network, see [`model::Model`]. ARCHITECTURE.md is the map.
@@ -25,14 +25,16 @@ pub mod draw;
 pub mod error;
 pub mod evaluate;
 pub mod executor;
+pub mod geometry;
 pub mod graph;
 pub mod ir;
-pub mod losses;
-pub mod metrics;
+pub mod layers;
 pub mod model;
 pub mod ops;
 pub mod optim;
 pub mod predict;
+pub mod preview;
+pub mod reading;
 pub mod recipe;
-pub mod task;
+pub mod tasks;
 pub mod train;

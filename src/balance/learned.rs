@@ -3,7 +3,7 @@
 
 use super::{Balance, Needs, SMALLEST_LOSS, Signals, Weights, expect_len};
 use crate::error::Result;
-use crate::task::TaskKind;
+use crate::tasks::Likelihood;
 
 /// What a task adds to the total, and what the parameter in it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +17,11 @@ pub enum Objective {
 }
 
 impl Objective {
-    /// Eq. 10's term for a task of this kind.
-    pub fn of_kind(kind: &TaskKind) -> Objective {
-        match kind {
-            TaskKind::Regress { .. } => Objective::Gaussian,
-            TaskKind::Classify { .. } | TaskKind::MultiLabel { .. } | TaskKind::Detect { .. } => Objective::Softmax,
+    /// Eq. 10's term for a loss of this likelihood.
+    pub fn of(likelihood: Likelihood) -> Objective {
+        match likelihood {
+            Likelihood::Gaussian => Objective::Gaussian,
+            Likelihood::Softmax => Objective::Softmax,
         }
     }
 

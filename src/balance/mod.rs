@@ -11,7 +11,7 @@ pub use learned::{Learned, Objective};
 pub use uncertainty::ClosedForm;
 
 use crate::error::{Error, Result};
-use crate::task::Task;
+use crate::tasks::Task;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +116,7 @@ impl Method {
         match self {
             Method::Uncertainty => Box::new(ClosedForm::new(tasks.len())),
             Method::UncertaintyLearned => Box::new(Learned::new(tasks.iter().map(|_| Objective::Gaussian))),
-            Method::UncertaintyKind => Box::new(Learned::new(tasks.iter().map(|t| Objective::of_kind(&t.kind)))),
+            Method::UncertaintyKind => Box::new(Learned::new(tasks.iter().map(|t| Objective::of(t.spec.likelihood())))),
             Method::UncertaintyBounded => Box::new(Learned::new(tasks.iter().map(|_| Objective::Bounded))),
             Method::Fixed => Box::new(Fixed::new(weights.to_vec())),
         }

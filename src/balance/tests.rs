@@ -3,16 +3,17 @@
 
 use super::learned::bounded_fixed_point;
 use super::*;
-use crate::task::TaskKind;
+use crate::tasks::classify::Classify;
+use crate::tasks::detect::Detect;
+use crate::tasks::regress::Regress;
 
 /// A task of each kind.
 fn kinds() -> Vec<Task> {
     let words = || vec!["a".to_owned(), "b".to_owned()];
-    let task = |name: &str, kind| Task::new(name, kind);
     vec![
-        task("things", TaskKind::Detect { classes: words() }),
-        task("kind", TaskKind::Classify { classes: words() }),
-        task("amount", TaskKind::Regress { columns: words(), units: words() }),
+        Task::new("things", Detect::new(words())),
+        Task::new("kind", Classify::new(words())),
+        Task::new("amount", Regress::new(words())),
     ]
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::executor::compare::{NodeComparison, round_to_bf16};
 use crate::executor::{DeviceChoice, Store};
 use crate::graph::fuse::Fusion;
-use crate::losses::Encoded;
+use crate::tasks::Target;
 use crate::train::step::Trainer;
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub struct Pair {
     pub gpu: Trainer,
     pub cpu: Trainer,
     images: Vec<u8>,
-    targets: Vec<Vec<Encoded>>,
+    targets: Vec<Vec<Target>>,
 }
 
 impl Pair {

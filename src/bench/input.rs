@@ -4,10 +4,9 @@ use super::Options;
 use crate::config::TrainConfig;
 use crate::data::{Augment, LoaderOptions, TrainLoader};
 use crate::error::Result;
-use crate::losses::Encoded;
 use crate::model::{Card, init};
 use crate::recipe::Recipe;
-use crate::task::Label;
+use crate::tasks::{Label, Target};
 use crate::train::setup::{self, Data};
 use crate::train::step::Trainer;
 use serde::Serialize;
@@ -131,7 +130,7 @@ impl<T: Send + 'static> Batches<T> {
 }
 
 /// The trainer that `polyhead train` would make for the data set, and its loader.
-pub(super) fn training(options: &Options, source: &Source) -> Result<(Trainer, Batches<Vec<Encoded>>)> {
+pub(super) fn training(options: &Options, source: &Source) -> Result<(Trainer, Batches<Vec<Target>>)> {
     let config = config(options, source);
     let data = Data::open(&config)?;
     let card = setup::card(&config, &data);

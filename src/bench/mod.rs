@@ -19,11 +19,10 @@ use crate::balance::Method;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::losses::{Encoded, Encoder, TrainingNetwork};
-use crate::model::{Architecture, Backbone, Freeze, Stage, init, weights};
+use crate::model::{Architecture, Backbone, Freeze, Stage, TrainingNetwork, init, weights};
 use crate::optim::schedule::{Decline, Schedule};
 use crate::optim::{OptimizerConfig, OptimizerKind};
-use crate::task::{Label, LabelledBox, Task, TaskKind};
+use crate::tasks::{Content, Encoder, Label, Target, Task};
 use crate::train::step::Trainer;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -54,15 +53,14 @@ pub struct Options {
 }
 
 /// A trainer on a fixed batch: the images, and each image's targets.
-fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<Vec<Encoded>>)> {
+fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<Vec<Target>>)> {
     check(options)?;
     trainer(options, &architecture(options), fusion, &Freeze::default())
 }
 
 /// What is only there beside frozen layers, with dropout, and of several labels.
-fn frozen(options: &Options) -> Result<(Trainer, Vec<u8>, Vec<Vec<Encoded>>)> {
-    let classes = (0..80).map(|i| i.to_string()).collect();
-    let tasks = vec![Task::new("labels", TaskKind::MultiLabel { classes })];
+fn frozen(options: &Options) -> Result<(Trainer, Vec<u8>, Vec<Vec<Target>>)> {
+    let tasks = vec![(Content::Classes.kind().synthetic)()];
     let architecture = Architecture::new(options.backbone, tasks, options.imgsz, 0.2);
     let freeze = Freeze { stages: vec![Stage::Stem], batch_norm: true };
     trainer(options, &architecture, Fusion::On, &freeze)
@@ -73,7 +71,7 @@ fn trainer(
     architecture: &Architecture,
     fusion: Fusion,
     freeze: &Freeze,
-) -> Result<(Trainer, Vec<u8>, Vec<Vec<Encoded>>)> {
+) -> Result<(Trainer, Vec<u8>, Vec<Vec<Target>>)> {
     let shape = [options.batch, options.imgsz, options.imgsz];
     let optimizer = OptimizerConfig {
         kind: OptimizerKind::Sgd,
@@ -94,8 +92,9 @@ fn trainer(
         standardisation: architecture.tasks.iter().map(|_| None).collect(),
         tasks: architecture.tasks.clone(),
     };
-    let targets =
-        (0..options.batch).map(|i| encoder.encode(&synthetic_labels(&architecture.tasks, options.imgsz, i))).collect();
+    let label = |task: &Task, image| task.spec.synthetic_label(options.imgsz, image);
+    let labels = |image| architecture.tasks.iter().map(|task| label(task, image)).collect::<Vec<Label>>();
+    let targets = (0..options.batch).map(|image| encoder.encode(&labels(image))).collect();
     Ok((trainer, images, targets))
 }
 
@@ -118,13 +117,11 @@ pub fn check(options: &Options) -> Result<()> {
 }
 
 fn architecture(options: &Options) -> Architecture {
-    let classes = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
-    let task = Task::new;
-    let mut tasks = vec![task("class", TaskKind::Classify { classes: classes(1000) })];
-    if options.heads == Heads::All {
-        tasks.push(task("boxes", TaskKind::Detect { classes: classes(80) }));
-        tasks.push(task("value", TaskKind::Regress { columns: vec!["value".into()], units: vec![String::new()] }));
-    }
+    let heads: &[Content] = match options.heads {
+        Heads::All => &[Content::Class, Content::Boxes, Content::Values],
+        Heads::Classify | Heads::Data => &[Content::Class],
+    };
+    let tasks = heads.iter().map(|content| (content.kind().synthetic)()).collect();
     Architecture::new(options.backbone, tasks, options.imgsz, 0.0)
 }
 
@@ -144,23 +141,4 @@ fn initial_tensors(architecture: &Architecture, options: &Options) -> Result<wei
 fn synthetic_images(options: &Options) -> Vec<u8> {
     let len = options.batch * options.imgsz * options.imgsz * 3;
     (0..len as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
-}
-
-/// Labels for every task: eight boxes an image, as a middling detection set has.
-fn synthetic_labels(tasks: &[Task], size: usize, index: usize) -> Vec<Label> {
-    let size = size as f32;
-    let boxes = (0..8).map(|i| {
-        let (x, y) = ((i % 4) as f32 * size / 4.0, (i / 4) as f32 * size / 2.0);
-        LabelledBox { class: (index + i) % 80, xyxy: [x, y, x + size / 5.0, y + size / 4.0], ignore: false }
-    });
-    let boxes: Vec<LabelledBox> = boxes.collect();
-    let label = |task: &Task| match task.kind {
-        TaskKind::Classify { .. } => Label::Class(index % 1000),
-        TaskKind::MultiLabel { ref classes } => {
-            Label::Classes((0..classes.len()).map(|c| Some((c + index).is_multiple_of(3))).collect())
-        }
-        TaskKind::Detect { .. } => Label::boxes(boxes.clone()),
-        TaskKind::Regress { .. } => Label::Values(vec![index as f32 / 8.0]),
-    };
-    tasks.iter().map(label).collect()
 }

@@ -7,8 +7,8 @@ use crate::device::cpu::IsaName;
 use crate::error::Result;
 use crate::executor::{DeviceChoice, Executor};
 use crate::graph::fuse::Fusion;
-use crate::losses::Encoded;
 use crate::model::{Card, Model, Runner};
+use crate::tasks::Target;
 use crate::train::run::Machine;
 use crate::train::step::{StepTargets, Trainer};
 use serde::Serialize;
@@ -76,20 +76,20 @@ trait Work {
 
 struct Training {
     trainer: Trainer,
-    batches: Batches<Vec<Encoded>>,
+    batches: Batches<Vec<Target>>,
     /// Of the batch that waits on the device.
     loaded: StepTargets,
 }
 
 impl Training {
-    fn new(mut trainer: Trainer, mut batches: Batches<Vec<Encoded>>) -> Result<Training> {
+    fn new(mut trainer: Trainer, mut batches: Batches<Vec<Target>>) -> Result<Training> {
         let loaded = bring(&mut batches, &mut trainer)?;
         Ok(Training { trainer, batches, loaded })
     }
 }
 
 /// Brings the next batch to the device.
-fn bring(batches: &mut Batches<Vec<Encoded>>, trainer: &mut Trainer) -> Result<StepTargets> {
+fn bring(batches: &mut Batches<Vec<Target>>, trainer: &mut Trainer) -> Result<StepTargets> {
     let mut loaded = None;
     batches.next(|images, targets| {
         let targets = StepTargets::new(&[targets]);

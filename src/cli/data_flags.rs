@@ -9,6 +9,7 @@ use crate::data::{Dataset, OpenOptions, describe, digits};
 use crate::draw;
 use crate::error::{Error, Result};
 use crate::model::weights::write_whole;
+use crate::preview;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -172,7 +173,7 @@ impl PreviewArgs {
         } else {
             let dataset = Dataset::open(&self.data.data, &self.data.options())?;
             let samples = dataset.split(self.split.into());
-            let (sheet, broken) = draw::preview(&dataset.tasks, samples, self.count.into(), self.data.seed)?;
+            let (sheet, broken) = preview::preview(&dataset.tasks, samples, self.count.into(), self.data.seed)?;
             broken.iter().for_each(|name| eprintln!("unreadable, left out: {name}"));
             sheet
         };

@@ -2,9 +2,9 @@
 //! geometry that comes back moves the boxes the same way.
 
 use super::decode::{Image, Part};
-use super::geometry::Geometry;
 use super::random::Random;
 use super::resize::{Mirror, Target, resize_into};
+use crate::geometry::Geometry;
 
 /// The grey of the padding, as people of this field pad.
 pub const PADDING: u8 = 114;

@@ -1,10 +1,11 @@
 //! `data.yaml`: the Ultralytics keys at the top, and the `tasks:` block beside them. Paths are resolved and keys checked.
 
-use super::declaration::{BoxFormat, Declaration, Kind, LabelsFrom, LossDeclaration, TaskDeclaration, YoloRows};
+use super::declaration::{Declaration, LabelsFrom, TaskDeclaration, YoloRows};
 use super::listing::Source;
-use super::yaml::{NO_KEY, Yaml};
 use super::{Place, Split, did_you_mean, formats};
 use crate::error::{Error, Result};
+use crate::reading::yaml::{NO_KEY, Yaml};
+use crate::tasks::Content;
 use serde_yaml_ng::{Mapping, Value};
 use std::path::{Path, PathBuf};
 
@@ -167,22 +168,9 @@ impl Yaml {
             let message = "neither `tasks:` nor `names:`: list the class names of the YOLO labels as `names: [cat, dog]`, or declare tasks";
             return Err(self.error(&NO_KEY, message));
         }
-        Ok(TaskDeclaration {
-            name: "objects".into(),
-            kind: Kind::Detect,
-            from: LabelsFrom::Yolo { dir: None, rows: yolo_rows(top) },
-            names,
-            units: Vec::new(),
-            range: None,
-            missing: None,
-            labelled_categories: None,
-            crop_safe: None,
-            flip_safe: true,
-            scale_safe: None,
-            box_format: BoxFormat::XywhAbsolute,
-            loss: LossDeclaration::default(),
-            place: self.place(&["names"]),
-        })
+        let from = LabelsFrom::Yolo { dir: None, rows: yolo_rows(top) };
+        let task = TaskDeclaration::new("objects", Content::Boxes.kind(), from, self.place(&["names"]));
+        Ok(TaskDeclaration { names, ..task })
     }
 
     /// Class names at the top, from `names:` or counted by `nc:`.

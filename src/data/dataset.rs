@@ -1,15 +1,15 @@
 //! The data set: its splits, tasks and labels, read from whatever layout it has. Images are listed, not opened.
 
-use super::declaration::{Declaration, Kind, LabelsFrom, Missing, TaskDeclaration};
+use super::declaration::{Declaration, LabelsFrom, TaskDeclaration};
 use super::faults::Faults;
 use super::formats::{Cache, Reader};
 use super::listing::{self, Listed, Source};
 use super::progress::Progress;
 use super::random::hash_text;
-use super::transforms::Bears;
-use super::{Place, count_of, discovery, labels, list_some, partial};
+use super::{Place, count_of, decode, discovery, labels, list_some};
 use crate::error::{Error, Result};
-use crate::task::{Label, Task};
+use crate::reading::{Missing, Raw, Reading, Remark};
+use crate::tasks::{Bears, Beside, Content, Heard, Label, Readings, Task};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ impl Sample {
         Sample {
             image: image.to_path_buf(),
             name: image.to_string_lossy().into_owned(),
-            labels: vec![Label::Unlabelled; tasks],
+            labels: vec![Label::UNLABELLED; tasks],
         }
     }
 }
@@ -106,6 +106,11 @@ pub(super) struct Images {
 }
 
 impl Images {
+    /// The first so many images may name classes.
+    pub fn taught(&self) -> usize {
+        if self.seeded_split { self.ends[1] } else { self.ends[0] }
+    }
+
     /// Whether image number `index` is one of what the data set itself calls `split`.
     pub fn belongs(&self, index: usize, split: Split) -> bool {
         let own = Split::ALL[self.ends.iter().filter(|end| index >= **end).count().min(2)];
@@ -242,7 +247,7 @@ fn read_labels(
         task.names = Some(classes);
     }
     let read = |(i, image): (usize, &Listed)| {
-        let reading = reader.read(task, i, image).map(|reading| partial::measure(task, reading, image));
+        let reading = reader.read(task, i, image).map(|reading| measured(task, reading, image));
         progress.count(1);
         reading
     };
@@ -255,28 +260,37 @@ fn read_labels(
     }
     faults.sift(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));
-    let resolved = labels::resolve(task, &readings, images, notes);
-    let Some((resolved, mut labels)) = faults.pass(resolved)? else {
+    let said = Readings { all: &readings, training: images.ends[0], taught: images.taught() };
+    let mut heard = Heard { notes, tolerate: &mut |error| faults.take(error) };
+    let resolved = task.own.resolve(&task.asked(), &said, &mut heard);
+    let Some((spec, labels)) = faults.pass(resolved)? else {
         faults.forget_task();
         return Ok(None);
     };
-    partial::apply(task, &resolved, &readings, &mut labels, images, faults, notes)?;
-    Ok(Some((resolved, labels)))
+    Ok(Some((Task { name: task.name.clone(), spec }, labels)))
 }
 
-/// Crops falsify a regression, and a class beside boxes; another size falsifies a regression. A task that says otherwise is
-/// believed.
+/// With the image's size where its label needs that; an image that cannot be read is unlabelled then.
+fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
+    if task.own.needs_size(&reading) {
+        match decode::dimensions(&image.image) {
+            Ok(size) => reading.size = size.map(|side| side as u32),
+            Err(_) => {
+                reading.remarks.push((Remark::UnreadableImage, Place::new(&image.image, None)));
+                reading.raw = Raw::Unlabelled;
+            }
+        }
+    }
+    reading
+}
+
+/// What a kind's truth can bear, unless the task says otherwise.
 fn bears(tasks: &[TaskDeclaration]) -> Vec<Bears> {
-    let detects = tasks.iter().any(|task| task.kind == Kind::Detect);
-    let of_task = |task: &TaskDeclaration| Bears {
-        crop: task.crop_safe.unwrap_or(match task.kind {
-            Kind::Detect => true,
-            Kind::Classify | Kind::MultiLabel => !detects,
-            Kind::Regress => false,
-        }),
-        scale: task.scale_safe.unwrap_or(task.kind != Kind::Regress),
-        joining: task.kind == Kind::Detect,
-        mixing: task.kind == Kind::Classify,
+    let marks = tasks.iter().any(|task| task.kind.content == Content::Boxes);
+    let beside = if marks { Beside::Objects } else { Beside::Nothing };
+    let of_task = |task: &TaskDeclaration| {
+        let own = (task.kind.bears)(beside);
+        Bears { crop: task.crop_safe.unwrap_or(own.crop), scale: task.scale_safe.unwrap_or(own.scale), ..own }
     };
     tasks.iter().map(of_task).collect()
 }

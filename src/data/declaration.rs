@@ -2,9 +2,11 @@
 //! `data_yaml` and `discovery` make it; no label is read yet.
 
 use super::listing::Source;
-use super::{Place, Split, list_some};
-use crate::task::ValueLoss;
+use super::{Place, Split};
+use crate::reading::{BoxFormat, Missing};
+use crate::tasks::{Asked, Declared, Kind};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub struct Declaration {
@@ -23,30 +25,20 @@ pub struct Declaration {
 #[derive(Clone, Debug)]
 pub struct TaskDeclaration {
     pub name: String,
-    pub kind: Kind,
+    pub kind: &'static Kind,
     pub from: LabelsFrom,
     /// Class names in index order; without them, what the training labels hold.
     pub names: Option<Vec<String>>,
-    pub units: Vec<String>,
+    /// What only its kind understands.
+    pub own: Arc<dyn Declared>,
+    /// Of numbers, the least and the greatest there may be.
     pub range: Option<[f32; 2]>,
     pub missing: Option<Missing>,
-    /// Of a detection whose annotators looked for some classes only: these; an image may say otherwise.
-    pub labelled_categories: Option<Vec<String>>,
     pub crop_safe: Option<bool>,
     pub flip_safe: bool,
     pub scale_safe: Option<bool>,
     pub box_format: BoxFormat,
-    pub loss: LossDeclaration,
     pub place: Place,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
-    Classify,
-    /// `type: classify` with `multi_label: true`.
-    MultiLabel,
-    Detect,
-    Regress,
 }
 
 /// Where a task's labels are.
@@ -100,54 +92,37 @@ pub enum YoloRows {
     Keypoints,
 }
 
-/// What an image is that has no label file, or that no label file mentions.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Missing {
-    Background,
-    Unlabelled,
-}
-
-/// How `bbox` of a metadata table is written.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum BoxFormat {
-    XywhAbsolute,
-    XyxyAbsolute,
-    CxcywhNormalised,
-}
-
-/// A task's loss as declared; `loss_options` counts what it asks to be counted.
-#[derive(Clone, Debug, Default)]
-pub struct LossDeclaration {
-    pub class_weights: Option<ClassWeights>,
-    pub label_smoothing: f32,
-    pub values: ValueLoss,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum ClassWeights {
-    /// By how rare a class is in the training split.
-    Balanced,
-    Each(Vec<f32>),
-}
-
-impl Kind {
-    /// Whether several columns make one label.
-    pub fn takes_columns(self) -> bool {
-        matches!(self, Kind::MultiLabel | Kind::Regress)
-    }
-
-    pub fn word(self) -> &'static str {
+impl LabelsFrom {
+    /// The columns that are read, where labels stand in columns.
+    pub fn columns(&self) -> &[String] {
         match self {
-            Kind::Classify | Kind::MultiLabel => "classify",
-            Kind::Detect => "detect",
-            Kind::Regress => "regress",
+            LabelsFrom::Columns(columns) | LabelsFrom::Csv { columns, .. } => columns,
+            _ => &[],
         }
     }
 }
 
 impl TaskDeclaration {
-    /// For the error that names what was expected of a class.
-    pub fn known_classes(&self, names: &[String]) -> String {
-        format!("task `{}` knows {}", self.name, list_some(names, 12))
+    /// A task of which nothing is said but this.
+    pub fn new(name: &str, kind: &'static Kind, from: LabelsFrom, place: Place) -> TaskDeclaration {
+        TaskDeclaration {
+            name: name.to_string(),
+            kind,
+            from,
+            names: None,
+            own: (kind.undeclared)(),
+            range: None,
+            missing: None,
+            crop_safe: None,
+            flip_safe: true,
+            scale_safe: None,
+            box_format: BoxFormat::XywhAbsolute,
+            place,
+        }
+    }
+
+    /// What its kind may want to know of it.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked { name: &self.name, names: self.names.as_deref(), columns: self.from.columns(), place: &self.place }
     }
 }

@@ -2,12 +2,14 @@
 //! set from any folder.
 
 use super::dataset::{self, OpenOptions, Split};
-use super::declaration::{BoxFormat, ClassWeights, Kind, LabelFile, LabelsFrom, Missing, TaskDeclaration, YoloRows};
+use super::declaration::{LabelFile, LabelsFrom, TaskDeclaration, YoloRows};
 use super::faults::Faults;
 use super::listing::relative_name;
 use super::{Progress, count_of};
 use crate::error::{Error, Result};
-use crate::task::{Label, Task, ValueLoss};
+use crate::reading::yaml::{list, scalar};
+use crate::reading::{BoxFormat, Missing};
+use crate::tasks::{Keys, Task};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -60,49 +62,30 @@ pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Res
 }
 
 fn labelled(samples: &[dataset::Sample], task: usize) -> String {
-    let of_split = samples.iter().filter(|s| s.labels[task] != Label::Unlabelled).count();
+    let of_split = samples.iter().filter(|s| s.labels[task].is_labelled()).count();
     format!("{of_split} of {}", samples.len())
 }
 
 /// The keys of a task in data.yaml, their values as YAML; `named` is the task whose classes are to be listed.
-pub(super) fn keys(
-    declaration: &TaskDeclaration,
-    named: Option<&Task>,
-    from: Option<String>,
-) -> Vec<(&'static str, String)> {
-    let mut keys = vec![("type", declaration.kind.word().to_string())];
-    let mut say = |key, value: Option<String>| keys.extend(value.map(|value| (key, value)));
-    say("multi_label", (declaration.kind == Kind::MultiLabel).then(|| "true".into()));
-    say("names", named.map(Task::classes).filter(|classes| !classes.is_empty()).map(list));
-    say("from", from);
-    say(
-        "missing",
-        declaration.missing.map(|m| if m == Missing::Background { "background" } else { "unlabelled" }.into()),
-    );
-    say("labelled_categories", declaration.labelled_categories.as_ref().map(|names| list(names)));
-    say(
-        "bbox_format",
-        match declaration.box_format {
-            BoxFormat::XywhAbsolute => None,
-            BoxFormat::XyxyAbsolute => Some("xyxy_abs".into()),
-            BoxFormat::CxcywhNormalised => Some("cxcywh_norm".into()),
-        },
-    );
-    say("units", Some(&declaration.units).filter(|units| !units.is_empty()).map(|units| list(units)));
-    say("range", declaration.range.map(|[low, high]| format!("[{low}, {high}]")));
-    say(
-        "class_weights",
-        declaration.loss.class_weights.as_ref().map(|weights| match weights {
-            ClassWeights::Balanced => "balanced".into(),
-            ClassWeights::Each(weights) => format!("{weights:?}"),
-        }),
-    );
-    let smoothing = declaration.loss.label_smoothing;
-    say("label_smoothing", (smoothing != 0.0).then(|| smoothing.to_string()));
-    say("loss", (declaration.loss.values == ValueLoss::Mse).then(|| "mse".into()));
-    say("crop_safe", declaration.crop_safe.map(|flag| flag.to_string()));
-    say("flip_safe", (!declaration.flip_safe).then(|| "false".into()));
-    say("scale_invariant", declaration.scale_safe.map(|flag| flag.to_string()));
+pub(super) fn keys(declaration: &TaskDeclaration, named: Option<&Task>, from: Option<String>) -> Keys {
+    let mut keys = vec![("type", declaration.kind.yaml_word.to_string())];
+    keys.extend(declaration.kind.flag.map(|flag| (flag, "true".into())));
+    let named = named.map(Task::classes).filter(|classes| !classes.is_empty()).map(list);
+    keys.extend(named.map(|names| ("names", names)));
+    keys.extend(from.map(|from| ("from", from)));
+    let missing = |missing| if missing == Missing::Background { "background" } else { "unlabelled" }.into();
+    keys.extend(declaration.missing.map(|m| ("missing", missing(m))));
+    let box_format = match declaration.box_format {
+        BoxFormat::XywhAbsolute => None,
+        BoxFormat::XyxyAbsolute => Some("xyxy_abs"),
+        BoxFormat::CxcywhNormalised => Some("cxcywh_norm"),
+    };
+    let range = declaration.range.map(|[low, high]| ("range", format!("[{low}, {high}]")));
+    let reading = box_format.map(|format| ("bbox_format", format.into())).into_iter().chain(range);
+    keys.extend(declaration.own.keys(reading.collect()));
+    keys.extend(declaration.crop_safe.map(|flag| ("crop_safe", flag.to_string())));
+    keys.extend((!declaration.flip_safe).then(|| ("flip_safe", "false".into())));
+    keys.extend(declaration.scale_safe.map(|flag| ("scale_invariant", flag.to_string())));
     keys
 }
 
@@ -163,21 +146,4 @@ fn within(path: &Path, root: &Path) -> Result<String> {
 
 fn absolute(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(Error::io("find", path))
-}
-
-pub(super) fn list(words: &[impl AsRef<str>]) -> String {
-    let words: Vec<String> = words.iter().map(|word| scalar(word.as_ref())).collect();
-    format!("[{}]", words.join(", "))
-}
-
-/// A word as YAML reads it back: plain where nothing in it means something else, else as JSON writes it.
-pub(super) fn scalar(word: &str) -> String {
-    let is_plain = word.starts_with(|c: char| c.is_alphabetic() || "/_".contains(c))
-        && word.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c))
-        && word.parse::<f64>().is_err()
-        && !["true", "false", "yes", "no", "on", "off", "y", "n", "null"].contains(&word.to_lowercase().as_str());
-    if is_plain || word == "." {
-        return word.to_string();
-    }
-    serde_json::Value::from(word).to_string()
 }

@@ -1,11 +1,11 @@
 //! What is done with a label that is wrong: it stops whoever trains, and is one more finding of whoever checks.
 
 use super::dataset::Images;
-use super::declaration::{Kind, TaskDeclaration};
-use super::formats::{Raw, RawClass, Reading, Remark};
-use super::labels::{class_number, infer_classes};
+use super::declaration::TaskDeclaration;
 use super::{Place, Spot};
 use crate::error::{Error, Result};
+use crate::reading::{Raw, RawClass, Reading, Remark};
+use crate::tasks::{class_number, infer_classes};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -112,13 +112,12 @@ impl Faults {
 
 /// A box of an unknown class goes; another label of one leaves its image unlabelled.
 fn drop_unknown(task: &TaskDeclaration, readings: &mut [Reading], images: &Images, faults: &mut Vec<Error>) {
-    let classes = match (&task.names, task.kind) {
-        (_, Kind::Regress) => return,
-        (Some(names), _) => names.clone(),
-        (None, _) => infer_classes(readings, images),
+    let classes = match &task.names {
+        Some(names) => names.clone(),
+        None => infer_classes(readings, images.taught()),
     };
     for Reading { raw, place, labelled_categories, .. } in readings {
-        let mut known = |class: &RawClass| match class_number(task, &classes, class, &place.file) {
+        let mut known = |class: &RawClass| match class_number(&task.asked(), &classes, class, &place.file) {
             Ok(_) => true,
             Err(error) => {
                 faults.push(error);

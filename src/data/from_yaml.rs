@@ -1,10 +1,11 @@
 //! `from:` of a task in data.yaml: in which form its labels are, and in which files.
 
 use super::data_yaml::yolo_rows;
-use super::declaration::{Kind, LabelFile, LabelsFrom};
-use super::yaml::Yaml;
+use super::declaration::{LabelFile, LabelsFrom};
 use super::{Split, did_you_mean};
 use crate::error::Result;
+use crate::reading::yaml::Yaml;
+use crate::tasks::{Content, Kind};
 use serde_yaml_ng::{Mapping, Value};
 use std::path::{Path, PathBuf};
 
@@ -21,34 +22,34 @@ impl Yaml {
     pub fn labels_from(
         &self,
         name: &str,
-        kind: Kind,
+        kind: &Kind,
         body: &Mapping,
         top: &Mapping,
         root: &Path,
     ) -> Result<LabelsFrom> {
         let at = ["tasks", name, "from"];
         let wrong = |form: &str, fits: &str| {
-            self.error(&at, format!("task `{name}`: `from: {form}` fits {fits}, not `type: {}`", kind.word()))
+            self.error(&at, format!("task `{name}`: `from: {form}` fits {fits}, not `type: {}`", kind.yaml_word))
         };
         match body.get("from").filter(|v| !v.is_null()) {
-            None if kind == Kind::Detect && top.contains_key("names") => {
+            None if kind.content == Content::Boxes && top.contains_key("names") => {
                 Ok(LabelsFrom::Yolo { dir: None, rows: yolo_rows(top) })
             }
             None => Ok(LabelsFrom::Columns(vec![name.to_string()])),
-            Some(Value::String(word)) if word == "folders" => match kind {
-                Kind::Classify => Ok(LabelsFrom::Folders),
-                Kind::MultiLabel => {
+            Some(Value::String(word)) if word == "folders" => match kind.content {
+                Content::Class => Ok(LabelsFrom::Folders),
+                Content::Classes => {
                     let message = format!(
                         "task `{name}`: `from: folders` gives an image one class: remove `multi_label`, or name the columns of 0 and 1"
                     );
                     Err(self.error(&at, message))
                 }
-                _ => Err(wrong("folders", "`type: classify`")),
+                Content::Boxes | Content::Values => Err(wrong("folders", "`type: classify`")),
             },
             Some(Value::Mapping(map)) => self.labels_from_files(name, kind, map, top, root),
             Some(value) => {
                 let columns = self.texts(value, &at)?;
-                if columns.len() != 1 && !kind.takes_columns() {
+                if columns.len() != 1 && !kind.content.takes_columns() {
                     return Err(self.error(&at, several_columns(name)));
                 }
                 Ok(LabelsFrom::Columns(columns))
@@ -59,7 +60,7 @@ impl Yaml {
     fn labels_from_files(
         &self,
         name: &str,
-        kind: Kind,
+        kind: &Kind,
         map: &Mapping,
         top: &Mapping,
         root: &Path,
@@ -74,16 +75,16 @@ impl Yaml {
             );
             return Err(self.error(&at, message));
         };
-        let known: &[&str] = match (form, kind) {
-            ("csv", Kind::Detect) => &["csv"],
+        let known: &[&str] = match (form, kind.content) {
+            ("csv", Content::Boxes) => &["csv"],
             ("csv", _) => &["csv", "column", "key"],
-            ("bdd", Kind::Classify) => &["bdd", "attribute"],
+            ("bdd", Content::Class) => &["bdd", "attribute"],
             _ => &[form],
         };
         for key in map.keys() {
             let key = self.text_of(key, &at)?;
             if !known.contains(&key.as_str()) {
-                let boxes = if kind == Kind::Detect && form == "csv" { " of boxes" } else { "" };
+                let boxes = if kind.content == Content::Boxes && form == "csv" { " of boxes" } else { "" };
                 let message = format!(
                     "task `{name}`: `from: {{{form}: …}}`{boxes} has no key `{key}`{}",
                     did_you_mean(&key, known.iter().copied())
@@ -93,12 +94,12 @@ impl Yaml {
         }
         let fits = match form {
             "csv" => true,
-            "bdd" => matches!(kind, Kind::Detect | Kind::Classify),
-            _ => kind == Kind::Detect,
+            "bdd" => matches!(kind.content, Content::Boxes | Content::Class),
+            _ => kind.content == Content::Boxes,
         };
         if !fits {
             let others = if form == "bdd" { "`type: detect` and `classify` with one class" } else { "`type: detect`" };
-            let message = format!("task `{name}`: `from: {{{form}: …}}` fits {others}, not `type: {}`", kind.word());
+            let message = format!("task `{name}`: `from: {{{form}: …}}` fits {others}, not `type: {}`", kind.yaml_word);
             return Err(self.error(&at, message));
         }
         if form == "yolo" || form == "voc" {
@@ -110,20 +111,20 @@ impl Yaml {
             });
         }
         let files = self.label_files(name, form, &map[form], root)?;
-        match (form, kind) {
+        match (form, kind.content) {
             ("coco", _) => Ok(LabelsFrom::Coco { files }),
-            ("bdd", Kind::Detect) => Ok(LabelsFrom::Bdd { files, attribute: None }),
+            ("bdd", Content::Boxes) => Ok(LabelsFrom::Bdd { files, attribute: None }),
             ("bdd", _) => {
                 let attribute = map.get("attribute").map_or(Ok(name.to_string()), |value| self.text_of(value, &at))?;
                 Ok(LabelsFrom::Bdd { files, attribute: Some(attribute) })
             }
-            (_, Kind::Detect) => Ok(LabelsFrom::BoxRows { files }),
+            (_, Content::Boxes) => Ok(LabelsFrom::BoxRows { files }),
             _ => {
                 let columns = match map.get("column") {
                     Some(value) => self.texts(value, &at)?,
                     None => vec![name.to_string()],
                 };
-                if columns.len() != 1 && !kind.takes_columns() {
+                if columns.len() != 1 && !kind.content.takes_columns() {
                     return Err(self.error(&at, several_columns(name)));
                 }
                 let key = map.get("key").map(|key| self.text_of(key, &at)).transpose()?;

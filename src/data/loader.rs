@@ -4,12 +4,12 @@
 use super::augment::Augment;
 use super::cache::Cache;
 use super::dataset::Sample;
-use super::geometry::Geometry;
 use super::pipeline::{Order, Pipeline};
 use super::sampling::{Sampler, Sampling};
 use super::transforms::{Bears, Transforms};
 use crate::error::{Result, one_line};
-use crate::task::Label;
+use crate::geometry::Geometry;
+use crate::tasks::Label;
 use std::fmt;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 
 use super::dataset::Sample;
 use super::random::Random;
-use crate::task::Label;
+use crate::tasks::{Label, LabelValue};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -150,15 +150,11 @@ impl Cycle {
 
 /// The classes an image shows of a task that has any; an image labelled as showing none is a class of its own.
 fn classes(label: &Label) -> Vec<Class> {
-    let mut found: Vec<Class> = match label {
-        Label::Class(class) => vec![Some(*class)],
-        Label::Classes(classes) => (0..classes.len()).filter(|&c| classes[c] == Some(true)).map(Some).collect(),
-        Label::Boxes(list) => list.iter().filter(|b| !b.ignore).map(|b| Some(b.class)).collect(),
-        Label::Mixed(_) | Label::Values(_) | Label::Unlabelled => return Vec::new(),
-    };
-    found.sort_unstable();
-    found.dedup();
-    if found.is_empty() { vec![None] } else { found }
+    match label.value().and_then(LabelValue::classes) {
+        None => Vec::new(),
+        Some(classes) if classes.is_empty() => vec![None],
+        Some(classes) => classes.into_iter().map(Some).collect(),
+    }
 }
 
 /// Per task, the images of each class that occurs.

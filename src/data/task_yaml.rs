@@ -1,32 +1,46 @@
 //! The `tasks:` block of data.yaml: what each task is and where its labels are.
 
-use super::declaration::{BoxFormat, Kind, LabelsFrom, Missing, TaskDeclaration};
+use super::declaration::{LabelsFrom, TaskDeclaration};
 use super::did_you_mean;
-use super::yaml::Yaml;
 use crate::error::Result;
+use crate::reading::yaml::Yaml;
+use crate::reading::{BoxFormat, Missing};
+use crate::tasks::{Block, Content, KINDS, Kind};
 use serde_yaml_ng::{Mapping, Value};
 use std::path::Path;
 
-const TASK_KEYS: [&str; 18] = [
+/// Keys that a task of any kind may have; a kind adds its own.
+const TASK_KEYS: [&str; 11] = [
     "type",
     "from",
     "names",
-    "unit",
-    "units",
     "range",
     "missing",
-    "labelled_categories",
     "crop_safe",
     "flip_safe",
     "flip_invariant",
     "scale_invariant",
     "bbox_format",
-    "multi_label",
     "per",
-    "loss",
-    "class_weights",
-    "label_smoothing",
 ];
+
+/// All keys that a task of some kind may have.
+fn known_keys() -> Vec<&'static str> {
+    let of_kinds = KINDS.iter().flat_map(|kind| kind.flag.iter().chain(kind.keys).copied());
+    TASK_KEYS.into_iter().chain(of_kinds).collect()
+}
+
+/// The words of `type:`, each once.
+fn type_words() -> Vec<&'static str> {
+    // A flag beside it makes another kind of the same word.
+    KINDS.iter().filter(|kind| kind.flag.is_none()).map(|kind| kind.yaml_word).collect()
+}
+
+/// What data.yaml says of the kinds that fit, for a sentence that sends a key there.
+fn fitting(fits: impl Fn(&Kind) -> bool) -> String {
+    let fitting: Vec<&str> = KINDS.iter().filter(|kind| fits(kind)).map(|kind| kind.fits).collect();
+    fitting.join(" or ")
+}
 
 impl Yaml {
     pub fn tasks(
@@ -37,7 +51,8 @@ impl Yaml {
         notes: &mut Vec<String>,
     ) -> Result<Vec<TaskDeclaration>> {
         let Some(tasks) = tasks.as_mapping().filter(|m| !m.is_empty()) else {
-            let message = "`tasks:` is a block of `name: {type: classify|detect|regress, from: …}` lines";
+            let types = type_words().join("|");
+            let message = format!("`tasks:` is a block of `name: {{type: {types}, from: …}}` lines");
             return Err(self.error(&["tasks"], message));
         };
         let top_names = self.top_names(top)?;
@@ -64,44 +79,39 @@ impl Yaml {
     fn task(&self, name: &str, body: &Value, top: &Mapping, root: &Path) -> Result<TaskDeclaration> {
         let at = |key: &'static str| ["tasks", name, key].map(str::to_string);
         let Some(body) = body.as_mapping() else {
-            let message = format!("task `{name}` is declared as `{name}: {{type: classify|detect|regress, from: …}}`");
+            let types = type_words().join("|");
+            let message = format!("task `{name}` is declared as `{name}: {{type: {types}, from: …}}`");
             return Err(self.error(&["tasks", name], message));
         };
+        let known = known_keys();
         for key in body.keys() {
             let key = self.text_of(key, &["tasks", name])?;
-            if !TASK_KEYS.contains(&key.as_str()) {
+            if !known.contains(&key.as_str()) {
                 let message = format!(
                     "task `{name}` has no key `{key}` (known: {}){}",
-                    TASK_KEYS.join(", "),
-                    did_you_mean(&key, TASK_KEYS)
+                    known.join(", "),
+                    did_you_mean(&key, known)
                 );
                 return Err(self.error(&["tasks", name, &key], message));
             }
         }
         self.refuse_later(name, body)?;
         let kind = self.kind(name, body)?;
+        let block = Block { yaml: self, task: name, body };
+        self.refuse_others(kind, &block)?;
         let from = self.labels_from(name, kind, body, top, root)?;
-        let names = match body.get("names").filter(|v| !v.is_null()) {
-            Some(_) if kind == Kind::Regress => {
-                let message =
-                    format!("task `{name}` is a regression and has no classes: remove `names:`, or use `unit:`");
-                return Err(self.error(&at("names"), message));
-            }
-            Some(value) => Some(self.names(value, &at("names"))?),
-            None => None,
-        };
+        let own = (kind.declare)(&block)?;
+        let names = block.get("names").map(|names| self.names(names, &at("names"))).transpose()?;
         Ok(TaskDeclaration {
             kind,
             names,
-            units: self.units(name, kind, body)?,
+            own,
             range: self.range(name, body)?,
             missing: self.missing_of(name, kind, body)?,
-            labelled_categories: self.labelled_categories(name, kind, body)?,
             crop_safe: self.flag(body.get("crop_safe"), &at("crop_safe"))?,
             flip_safe: self.flip_safe(body, &["tasks", name])?,
             scale_safe: self.flag(body.get("scale_invariant"), &at("scale_invariant"))?,
             box_format: self.box_format(name, body)?,
-            loss: self.loss(name, kind, body)?,
             place: self.place(&["tasks", name]),
             name: name.to_string(),
             from,
@@ -117,69 +127,62 @@ impl Yaml {
         Ok(())
     }
 
-    fn kind(&self, name: &str, body: &Mapping) -> Result<Kind> {
-        const WORDS: [&str; 3] = ["classify", "detect", "regress"];
+    /// Keys that only tasks of other kinds have.
+    fn refuse_others(&self, kind: &Kind, block: &Block) -> Result<()> {
+        let others = KINDS.iter().flat_map(|other| other.keys).filter(|key| !kind.keys.contains(key));
+        match others.copied().find(|key| block.get(key).is_some()) {
+            None => Ok(()),
+            Some(key) => {
+                let fits = fitting(|kind| kind.keys.contains(&key));
+                Err(block.error(key, &format!("`{key}:` belongs to {fits}: remove it")))
+            }
+        }
+    }
+
+    fn kind(&self, name: &str, body: &Mapping) -> Result<&'static Kind> {
         let word = match body.get("type") {
             Some(value) => self.text_of(value, &["tasks", name, "type"])?,
             None => String::new(),
         };
-        let at = ["tasks", name, "multi_label"];
-        let several = self.flag(body.get("multi_label"), &at)?.unwrap_or(false);
-        match word.as_str() {
-            "classify" if several => Ok(Kind::MultiLabel),
-            "detect" | "regress" if several => {
-                let message = format!("task `{name}`: `multi_label: true` belongs to `type: classify`: remove it");
-                Err(self.error(&at, message))
-            }
-            "classify" => Ok(Kind::Classify),
-            "detect" => Ok(Kind::Detect),
-            "regress" => Ok(Kind::Regress),
-            "" => {
-                Err(self
-                    .error(&["tasks", name], format!("task `{name}` needs `type: classify`, `detect` or `regress`")))
-            }
-            other => {
-                let message = format!(
-                    "task `{name}`: `type: {other}` is none of classify, detect, regress{}",
-                    did_you_mean(other, WORDS)
-                );
-                Err(self.error(&["tasks", name, "type"], message))
+        let words = type_words();
+        if word.is_empty() {
+            let [first, others @ ..] = &words[..] else { unreachable!("there are kinds") };
+            let others: Vec<String> = others.iter().map(|word| format!("`{word}`")).collect();
+            let message = format!("task `{name}` needs `type: {first}`, {}", others.join(" or "));
+            return Err(self.error(&["tasks", name], message));
+        }
+        if !words.contains(&word.as_str()) {
+            let hint = did_you_mean(&word, words.iter().copied());
+            let message = format!("task `{name}`: `type: {word}` is none of {}{hint}", words.join(", "));
+            return Err(self.error(&["tasks", name, "type"], message));
+        }
+        let mut flagged = None;
+        for (kind, flag) in KINDS.iter().filter_map(|kind| Some((kind, kind.flag?))) {
+            let at = ["tasks", name, flag];
+            if self.flag(body.get(flag), &at)?.unwrap_or(false) {
+                if kind.yaml_word != word {
+                    let fits = kind.yaml_word;
+                    let message = format!("task `{name}`: `{flag}: true` belongs to `type: {fits}`: remove it");
+                    return Err(self.error(&at, message));
+                }
+                flagged = Some(*kind);
             }
         }
+        let plain = || KINDS.into_iter().find(|kind| kind.yaml_word == word && kind.flag.is_none());
+        let kind = flagged.or_else(plain);
+        Ok(kind.unwrap_or_else(|| unreachable!("every word has a kind without a flag")))
     }
 
     /// `missing: background` is said of boxes.
-    fn missing_of(&self, name: &str, kind: Kind, body: &Mapping) -> Result<Option<Missing>> {
+    fn missing_of(&self, name: &str, kind: &Kind, body: &Mapping) -> Result<Option<Missing>> {
         let at = ["tasks", name, "missing"];
         let missing = self.missing(body.get("missing"), &at)?;
-        if missing == Some(Missing::Background) && kind != Kind::Detect {
-            let message = format!("task `{name}`: `missing: background` belongs to `type: detect`: remove it");
+        if missing == Some(Missing::Background) && kind.content != Content::Boxes {
+            let fits = fitting(|kind| kind.content == Content::Boxes);
+            let message = format!("task `{name}`: `missing: background` belongs to {fits}: remove it");
             return Err(self.error(&at, message));
         }
         Ok(missing)
-    }
-
-    fn labelled_categories(&self, name: &str, kind: Kind, body: &Mapping) -> Result<Option<Vec<String>>> {
-        let at = ["tasks", name, "labelled_categories"];
-        let Some(value) = body.get("labelled_categories").filter(|v| !v.is_null()) else {
-            return Ok(None);
-        };
-        if kind != Kind::Detect {
-            let message = format!("task `{name}`: `labelled_categories:` belongs to `type: detect`: remove it");
-            return Err(self.error(&at, message));
-        }
-        self.texts(value, &at).map(Some)
-    }
-
-    fn units(&self, name: &str, kind: Kind, body: &Mapping) -> Result<Vec<String>> {
-        let Some((key, value)) = ["unit", "units"].into_iter().find_map(|key| Some((key, body.get(key)?))) else {
-            return Ok(Vec::new());
-        };
-        if kind != Kind::Regress {
-            let message = format!("task `{name}`: `{key}:` belongs to `type: regress`: remove it");
-            return Err(self.error(&["tasks", name, key], message));
-        }
-        self.texts(value, &["tasks", name, key])
     }
 
     fn range(&self, name: &str, body: &Mapping) -> Result<Option<[f32; 2]>> {

@@ -32,11 +32,18 @@ const CAPTION_LINE_ROWS: usize = font::ROWS + 2;
 ///
 /// Units: `xyxy` in pixels of the canvas it is drawn on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LabelledFrame<'a> {
+pub struct LabelledFrame {
     pub xyxy: Xyxy,
     pub class: usize,
     /// What the plate says, `RBC 0.93`; no plate where it is empty.
-    pub label: &'a str,
+    pub label: String,
+}
+
+impl LabelledFrame {
+    /// The same on a canvas whose pixels are `1 / scale` times as large.
+    pub fn scaled(self, scale: f32) -> LabelledFrame {
+        LabelledFrame { xyxy: self.xyxy.map(|v| v * scale), ..self }
+    }
 }
 
 /// Draws many boxes: outlines first, then plates, so that no outline crosses a label. The first box chooses its plate's
@@ -51,7 +58,7 @@ pub fn frames(canvas: &mut Canvas, frames: &[LabelledFrame]) {
     let mut plates: Vec<([i64; 4], &LabelledFrame)> = Vec::new();
     for frame in frames.iter().filter(|f| !f.label.is_empty()) {
         if let Some(outline) = visible_outline(canvas, &sizes, &frame.xyxy) {
-            plates.push((plate(canvas, &sizes, outline, frame.label, &plates), frame));
+            plates.push((plate(canvas, &sizes, outline, &frame.label, &plates), frame));
         }
     }
     for (plate, frame) in plates.into_iter().rev() {
@@ -64,7 +71,7 @@ pub fn frames(canvas: &mut Canvas, frames: &[LabelledFrame]) {
 ///
 /// Units: `xyxy` in canvas pixels.
 pub fn frame(canvas: &mut Canvas, xyxy: &Xyxy, class: usize, label: &str) {
-    frames(canvas, &[LabelledFrame { xyxy: *xyxy, class, label }]);
+    frames(canvas, &[LabelledFrame { xyxy: *xyxy, class, label: label.to_owned() }]);
 }
 
 /// Adds a strip below the picture with `lines` in it, wrapped where the picture is too narrow. No lines, no strip.
@@ -132,7 +139,7 @@ fn draw_plate(canvas: &mut Canvas, sizes: &Sizes, plate: [i64; 4], frame: &Label
     let colour = class_colour(frame.class);
     canvas.fill(plate, colour);
     let corner = [plate[0] + (PLATE_SIDE * sizes.text) as i64, plate[1] + (PLATE_TOP * sizes.text) as i64];
-    font::text(canvas, corner, sizes.text, ink_on(colour), frame.label);
+    font::text(canvas, corner, sizes.text, ink_on(colour), &frame.label);
 }
 
 /// Where the plate goes, always on the canvas as far as it fits: on the box's top edge, or from it downwards, or along
@@ -254,7 +261,7 @@ mod tests {
 
     #[test]
     fn plates_give_way_to_those_before_them_and_lie_under_them_at_last() {
-        let at = |class| LabelledFrame { xyxy: [50.0, 50.0, 90.0, 90.0], class, label: "A" };
+        let at = |class| LabelledFrame { xyxy: [50.0, 50.0, 90.0, 90.0], class, label: "A".into() };
         let mut canvas = Canvas::filled(400, 300, GROUND);
         frames(&mut canvas, &[at(0), at(1), at(2), at(3), at(4)]);
         // Above, inside at the top, inside at the bottom, below: the fifth finds no place of its own.

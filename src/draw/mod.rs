@@ -1,14 +1,12 @@
-//! Pictures of predictions: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. Not here:
-//! which predictions are worth drawing, and what their labels say.
+//! What pictures are drawn with: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. Not here:
+//! what is worth drawing, and what its labels say.
 
 mod annotate;
 mod font;
 mod plot;
-mod preview;
 
 pub use annotate::{LabelledFrame, caption, class_colour, frame, frames};
 pub use plot::{confusion, scatter};
-pub use preview::{labelled, preview};
 
 use crate::error::{Error, Result};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};

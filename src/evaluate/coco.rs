@@ -2,7 +2,7 @@
 
 use crate::data::coco::{self, CocoAnnotations, CocoResult};
 use crate::error::{Error, Result};
-use crate::metrics::detection::{DetectionMetric, DetectionSummary, FoundBox, TrueBox};
+use crate::tasks::metrics::boxes::{BoxMetric, BoxSummary, FoundBox, TrueBox};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,7 @@ pub struct CocoReport {
     pub detections: PathBuf,
     /// Number and name, in the order of `summary.per_class`.
     pub categories: Vec<(i64, String)>,
-    pub summary: DetectionSummary,
+    pub summary: BoxSummary,
     pub num_detections: usize,
     /// What a person should hear about the annotations.
     pub notes: Vec<String>,
@@ -41,7 +41,7 @@ pub fn score_coco(annotations: &Path, detections: &Path) -> Result<CocoReport> {
     let mut notes = Vec::new();
     let true_boxes = places.truth(&truth, &mut notes);
     let found_boxes = places.detections(&results, annotations, detections)?;
-    let mut metric = DetectionMetric::new(categories.len());
+    let mut metric = BoxMetric::new(categories.len());
     for (found, truth) in found_boxes.iter().zip(&true_boxes) {
         metric.add_boxes(found, truth);
     }

@@ -5,10 +5,8 @@ use crate::config::{TrainConfig, check_image_size};
 use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
-use crate::metrics::regression::INTERVAL_COVERAGE;
-use crate::model::heads::decode::DecodeOptions;
 use crate::model::{Card, Model};
-use crate::task::{Task, TaskKind};
+use crate::tasks::{DecodeOptions, Task};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -173,12 +171,7 @@ fn match_tasks(card: &Card, dataset: &mut Dataset, model: &Path, data: &Path) ->
 }
 
 fn same_question(a: &Task, b: &Task) -> bool {
-    let same_kind = std::mem::discriminant(&a.kind) == std::mem::discriminant(&b.kind);
-    let columns = |t: &Task| match &t.kind {
-        TaskKind::Regress { columns, .. } => columns.len(),
-        _ => 0,
-    };
-    a.name == b.name && same_kind && a.classes() == b.classes() && columns(a) == columns(b)
+    a.name == b.name && a.spec.asks_the_same(&*b.spec)
 }
 
 fn describe(task: &Task) -> String {
@@ -222,31 +215,14 @@ impl std::fmt::Display for Report {
         for result in &self.results {
             writeln!(f, "  {}", result.line())?;
             f.write_str(&per_class::table(result))?;
-            self.write_coverage(f, result)?;
+            let origin = if self.set_intervals { ", by construction: these images set their width" } else { "" };
+            for line in result.summary.judge_intervals(&result.intervals, origin).lines {
+                writeln!(f, "    {line}")?;
+            }
         }
         match overall(&self.results) {
             Some(value) => write!(f, "  overall {value:.3} (mean of AP, balanced accuracy, R²)"),
             None => write!(f, "  no labelled image in this split"),
         }
-    }
-}
-
-impl Report {
-    /// A line per column whose intervals can be judged.
-    fn write_coverage(&self, f: &mut std::fmt::Formatter<'_>, result: &TaskResult) -> std::fmt::Result {
-        let TaskKind::Regress { columns, units } = &result.task.kind else { return Ok(()) };
-        let said = if self.set_intervals { ", by construction: these images set their width" } else { "" };
-        for ((half_width, coverage), (column, unit)) in result.coverage().zip(columns.iter().zip(units)) {
-            if let (Some(half_width), Some(coverage)) = (half_width, coverage) {
-                let (meant, held) = (100.0 * INTERVAL_COVERAGE, 100.0 * coverage);
-                let width = format!("{half_width:.3} {unit}");
-                writeln!(
-                    f,
-                    "    {column} ± {}: {meant:.0} % intervals hold {held:.1} % of the truths{said}",
-                    width.trim()
-                )?;
-            }
-        }
-        Ok(())
     }
 }

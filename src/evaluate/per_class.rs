@@ -1,6 +1,7 @@
 //! What one task's figures are class by class: as JSON, and as a table for people.
 
-use super::{Summary, TaskResult};
+use super::TaskResult;
+use crate::tasks::{ClassRow, PerClass};
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
 
@@ -11,68 +12,20 @@ const WORST_ROWS: usize = 5;
 const NAME_WIDTH: usize = 24;
 const COLUMN_WIDTH: usize = 9;
 
-/// Names, values and how many there are of one class.
-struct Row<'a> {
-    class: &'a str,
-    figures: Vec<(&'static str, Option<f64>)>,
-    /// The figure that says which class is worst.
-    rank: Option<f64>,
-    counts: Vec<(&'static str, u64)>,
-}
-
-fn rows(result: &TaskResult) -> (&'static str, Vec<Row<'_>>) {
-    let classes = result.task.classes().iter().map(String::as_str);
-    match &result.summary {
-        Summary::Classification(s) => {
-            let row = |(class, c): (_, &crate::metrics::classification::ClassSummary)| Row {
-                class,
-                figures: vec![
-                    ("precision", c.precision),
-                    ("recall", c.recall),
-                    ("f1", c.f1),
-                    ("AP", c.average_precision),
-                ],
-                rank: c.f1,
-                counts: vec![("support", c.support)],
-            };
-            ("f1", classes.zip(&s.per_class).map(row).collect())
-        }
-        Summary::Detection(s) => {
-            let row = |(class, c): (_, &crate::metrics::detection::ClassSummary)| Row {
-                class,
-                figures: vec![("AP", c.ap), ("AP50", c.ap50)],
-                rank: c.ap,
-                counts: vec![("count", c.count as u64)],
-            };
-            ("AP", classes.zip(&s.per_class).map(row).collect())
-        }
-        Summary::MultiLabel(s) => {
-            let row = |(class, c): (_, &crate::metrics::multi_label::LabelSummary)| Row {
-                class,
-                figures: vec![("AP", c.ap), ("f1", c.f1)],
-                rank: c.ap,
-                counts: vec![("labelled", c.labelled as u64), ("count", c.count as u64)],
-            };
-            ("AP", classes.zip(&s.per_class).map(row).collect())
-        }
-        Summary::Regression(_) => ("", Vec::new()),
-    }
-}
-
 /// `{class: {figure: value, …}}`.
-pub(super) fn to_json(result: &TaskResult) -> Value {
-    let of = |row: &Row| {
+pub(super) fn to_json(per_class: &PerClass) -> Value {
+    let of = |row: &ClassRow| {
         let mut figures: Map<String, Value> =
             row.figures.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         figures.extend(row.counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))));
         (row.class.to_owned(), Value::Object(figures))
     };
-    Value::Object(rows(result).1.iter().map(of).collect())
+    Value::Object(per_class.rows.iter().map(of).collect())
 }
 
 /// Lines with a row per class, or of the worst where there are many; nothing where there is nothing to say.
 pub(super) fn table(result: &TaskResult) -> String {
-    let (rank, mut rows) = rows(result);
+    let Some(PerClass { rank, mut rows }) = result.summary.per_class() else { return String::new() };
     if result.labelled == 0 || rows.is_empty() {
         return String::new();
     }
@@ -115,26 +68,23 @@ fn cut(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::classification::ClassificationMetric;
-    use crate::metrics::detection::DetectionMetric;
-    use crate::task::{Task, TaskKind};
+    use crate::boxes::Detection;
+    use crate::tasks::classify::{Class, Classify, Probabilities};
+    use crate::tasks::detect::{Detect, FoundBoxes};
+    use crate::tasks::{Label, Task, TaskSpec};
 
     fn result(classes: usize, labelled: usize) -> TaskResult {
-        let classes: Vec<String> = (0..classes).map(|c| format!("c{c}")).collect();
-        let mut metric = ClassificationMetric::new(classes.len());
+        let task = Classify::new((0..classes).map(|c| format!("c{c}")).collect());
+        let mut metric = task.metric();
         for image in 0..labelled {
-            let mut probabilities = vec![0.0; classes.len()];
+            let mut probabilities = vec![0.0; classes];
             // Right but for class 3, which is taken for 4.
-            let class = image % (classes.len() - 1);
+            let class = image % (classes - 1);
             probabilities[if class == 3 { 4 } else { class }] = 1.0;
-            metric.add(&probabilities, Some(class));
+            metric.add(&Probabilities { classes: task.classes.clone(), probabilities }, &Label::of(Class::One(class)));
         }
-        TaskResult {
-            task: Task::new("kind", TaskKind::Classify { classes }),
-            labelled,
-            summary: Summary::Classification(metric.compute()),
-            intervals: Vec::new(),
-        }
+        let summary = metric.summary();
+        TaskResult { task: Task::new("kind", task), labelled, summary, intervals: Vec::new() }
     }
 
     #[test]
@@ -157,14 +107,16 @@ mod tests {
 
     #[test]
     fn json_names_every_class_with_its_figures() {
-        let json = to_json(&result(6, 10));
-        assert_eq!(json["c4"], json!({"precision": 0.5, "recall": 1.0, "f1": 2.0 / 3.0, "AP": 0.5, "support": 2}));
-        let detection = TaskResult {
-            task: Task::new("cells", TaskKind::Detect { classes: vec!["RBC".into()] }),
-            labelled: 0,
-            summary: Summary::Detection(DetectionMetric::new(1).compute()),
-            intervals: Vec::new(),
-        };
-        assert_eq!(to_json(&detection), json!({"RBC": {"AP": null, "AP50": null, "count": 0}}));
+        let json = result(6, 10).to_json();
+        let expected = json!({"precision": 0.5, "recall": 1.0, "f1": 2.0 / 3.0, "AP": 0.5, "support": 2});
+        assert_eq!(json["per_class"]["c4"], expected);
+        let cells = Task::new("cells", Detect::new(vec!["RBC".into()]));
+        let json = super::super::empty_result(&cells).to_json();
+        assert_eq!(json["per_class"], json!({"RBC": {"AP": null, "AP50": null, "count": 0}}));
+        // What is found on an unlabelled image is no mistake.
+        let mut metric = cells.spec.metric();
+        let boxes = vec![Detection { class: 0, score: 0.9, xyxy: [0.0, 0.0, 8.0, 8.0] }];
+        metric.add(&FoundBoxes { classes: cells.classes().into(), boxes }, &Label::UNLABELLED);
+        assert_eq!(metric.summary().metrics(), cells.spec.metric().summary().metrics());
     }
 }

@@ -1,6 +1,6 @@
 //! The kinds of op and their attributes. What an op computes is in `ops/<op>`.
 
-use crate::task;
+use serde::{Deserialize, Serialize};
 
 /// The window of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +52,17 @@ pub enum TermForm {
 
 /// What is stored at the seam for one task and feature: whose gradient it is and in which form.
 pub type Term = (usize, TermForm);
+
+/// What a value costs that is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueLossForm {
+    /// Huber's with δ = 1: half the square, beyond 1 the distance less ½.
+    #[default]
+    Huber,
+    /// The square.
+    Mse,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2dFprop {
@@ -124,7 +135,7 @@ pub struct MultiLabelLoss {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ValueLoss {
     pub task: usize,
-    pub form: task::ValueLoss,
+    pub form: ValueLossForm,
 }
 
 #[derive(Clone, Debug, PartialEq)]

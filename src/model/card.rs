@@ -2,50 +2,9 @@
 
 use super::Architecture;
 use crate::error::{Error, Result};
-use crate::task::TaskKind;
+use crate::tasks::{DecodeOptions, HeadOutput, Interpreting, Prediction, Standardisation};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-
-/// Mean and deviation of a regression task's columns on the training set, in the task's own units.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Standardisation {
-    pub mean: Vec<f32>,
-    pub deviation: Vec<f32>,
-}
-
-impl Standardisation {
-    /// The smallest deviation: a constant column stays finite.
-    pub const SMALLEST: f32 = 1e-6;
-
-    pub fn identity(columns: usize) -> Standardisation {
-        Standardisation { mean: vec![0.0; columns], deviation: vec![1.0; columns] }
-    }
-
-    /// From the labelled values of the training set, NaN meaning unlabelled; a column without any stays as it is.
-    pub fn fit<'a>(columns: usize, rows: impl Iterator<Item = &'a [f32]> + Clone) -> Standardisation {
-        let mut fitted = Standardisation::identity(columns);
-        for column in 0..columns {
-            let values = rows.clone().map(|r| f64::from(r[column])).filter(|v| v.is_finite());
-            let count = values.clone().count() as f64;
-            if count == 0.0 {
-                continue;
-            }
-            let mean = values.clone().sum::<f64>() / count;
-            let variance = values.map(|v| (v - mean).powi(2)).sum::<f64>() / count;
-            fitted.mean[column] = mean as f32;
-            fitted.deviation[column] = (variance.sqrt() as f32).max(Standardisation::SMALLEST);
-        }
-        fitted
-    }
-
-    pub fn apply(&self, value: f32, column: usize) -> f32 {
-        (value - self.mean[column]) / self.deviation[column]
-    }
-
-    pub fn undo(&self, value: f32, column: usize) -> f32 {
-        value * self.deviation[column] + self.mean[column]
-    }
-}
 
 /// How an image becomes the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,10 +23,11 @@ pub struct Card {
     /// Training image size in pixels, the default at prediction.
     pub image_size: usize,
     pub framing: Framing,
-    /// One per task; `None` where the task is no regression.
+    /// One per task; `None` where its kind fits nothing.
     pub standardisation: Vec<Option<Standardisation>>,
-    /// One per task, of a regression one per column: half the width of a 90 % prediction interval in the column's unit, from
-    /// the residuals of these very weights on the run's validation images. Empty before there are any, and in files from before.
+    /// One per task, of a kind that answers with values one per column: half the width of a 90 % prediction interval in the
+    /// column's unit, from the residuals of these very weights on the run's validation images. Empty before there are any, and
+    /// in files from before.
     #[serde(default)]
     pub intervals: Vec<Vec<Option<f64>>>,
     /// Version of the program that wrote the file.
@@ -78,14 +38,8 @@ impl Card {
     pub const KEY: &str = "polyhead";
 
     pub fn new(architecture: Architecture, image_size: usize) -> Card {
-        let standardisation = architecture
-            .tasks
-            .iter()
-            .map(|t| match &t.kind {
-                TaskKind::Regress { columns, .. } => Some(Standardisation::identity(columns.len())),
-                _ => None,
-            })
-            .collect();
+        let unfitted = architecture.tasks.iter().map(|task| task.spec.fit(&mut std::iter::empty()));
+        let standardisation = unfitted.collect();
         Card {
             architecture,
             image_size,
@@ -99,6 +53,24 @@ impl Card {
     /// The half widths of one task's columns; nothing where there are none.
     pub fn intervals_of(&self, task: usize) -> &[Option<f64>] {
         self.intervals.get(task).map_or(&[], Vec::as_slice)
+    }
+
+    /// Answers every task about image `index` of a batch, in network pixels.
+    ///
+    /// Units: `size` is the canvas, width and height in network pixels; boxes are clipped to it.
+    pub fn interpret(
+        &self,
+        outputs: &[HeadOutput],
+        index: usize,
+        size: [f32; 2],
+        options: &DecodeOptions,
+    ) -> Vec<Box<dyn Prediction>> {
+        let tasks = self.architecture.tasks.iter().zip(outputs).enumerate();
+        let answers = tasks.map(|(number, (task, output))| {
+            let (standardisation, half_widths) = (self.standardisation[number].as_ref(), self.intervals_of(number));
+            task.spec.interpret(&Interpreting { output, index, size, standardisation, half_widths, options })
+        });
+        answers.collect()
     }
 
     pub fn to_json(&self) -> String {
@@ -117,12 +89,12 @@ impl Card {
 mod tests {
     use super::*;
     use crate::model::Backbone;
-    use crate::task::Task;
+    use crate::tasks::Task;
+    use crate::tasks::regress::Regress;
 
     #[test]
     fn intervals_come_back_to_the_bit_and_a_card_from_before_has_none() {
-        let kind = TaskKind::Regress { columns: vec!["a".into(), "b".into()], units: vec![String::new(); 2] };
-        let tasks = vec![Task::new("sizes", kind)];
+        let tasks = vec![Task::new("sizes", Regress::new(vec!["a".into(), "b".into()]))];
         let mut card = Card::new(Architecture::new(Backbone::Tiny, tasks, 64, 0.0), 64);
         card.intervals = vec![vec![Some(0.1 + 0.2), None]];
         let file = Path::new("card.json");

@@ -1,8 +1,8 @@
 //! What of the trunk stays as it is while the rest learns.
 
-use super::builder::Builder;
 use crate::error::{Error, Result};
 use crate::ir::{Group, Mode};
+use crate::layers::Builder;
 use crate::ops::batch_norm::Statistics;
 use serde::{Deserialize, Serialize};
 

@@ -2,12 +2,12 @@
 
 use super::card::{Card, Framing};
 use super::weights::{self, StateFile, Tensors};
-use super::{Architecture, Backbone, HeadValues, Network};
+use super::{Architecture, Backbone, Network};
 use crate::error::{Error, Result};
 use crate::executor::{DeviceChoice, Executor, NodeTime, ParameterSet, PlanId, StepScalars, Store};
 use crate::graph::fuse::Fusion;
-use crate::ir::{Level, Mode, Segment, ValueId};
-use crate::task::{Task, TaskKind};
+use crate::ir::{Mode, Segment, ValueId};
+use crate::tasks::{HeadOutput, HeadValues, classifier};
 use candle_core::Tensor;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,6 @@ use std::path::{Path, PathBuf};
 pub struct Model {
     pub card: Card,
     pub tensors: Tensors,
-}
-
-/// What one head says about a batch, as plain numbers.
-#[derive(Clone, Debug)]
-pub enum HeadOutput {
-    /// `[N, K]`
-    Classify { logits: Vec<f32> },
-    /// `[N, R]`, standardised.
-    Regress { values: Vec<f32> },
-    /// `[N, A, C]`, `[N, A, 4·BINS]`
-    Detect { class_logits: Vec<f32>, box_logits: Vec<f32>, levels: Vec<Level> },
 }
 
 impl Model {
@@ -161,7 +150,7 @@ fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) ->
             path.display()
         )));
     }
-    let task = Task::new("class", TaskKind::Classify { classes });
+    let task = classifier("class", classes);
     tensors.insert("heads.class.linear.weight".into(), weight);
     tensors.insert("heads.class.linear.bias".into(), bias);
     let mut card = Card::new(Architecture::new(backbone, vec![task], 224, 0.0), 224);
@@ -275,19 +264,10 @@ impl ForwardPlan {
 
     fn answers(&self, executor: &Executor) -> Result<Vec<HeadOutput>> {
         let read = |value: &ValueId| executor.read_f32(self.plan, *value);
-        self.heads
-            .iter()
-            .map(|head| {
-                Ok(match head {
-                    HeadValues::Classify { logits } => HeadOutput::Classify { logits: read(logits)? },
-                    HeadValues::Regress { values } => HeadOutput::Regress { values: read(values)? },
-                    HeadValues::Detect { class_logits, box_logits, levels } => HeadOutput::Detect {
-                        class_logits: read(class_logits)?,
-                        box_logits: read(box_logits)?,
-                        levels: levels.clone(),
-                    },
-                })
-            })
-            .collect()
+        let output = |head: &HeadValues| {
+            let values = head.outputs.iter().map(read).collect::<Result<_>>()?;
+            Ok(HeadOutput { values, levels: head.levels.clone() })
+        };
+        self.heads.iter().map(output).collect()
     }
 }

@@ -1,32 +1,29 @@
 //! The network: a ResNet trunk and any number of heads, written as a graph for one batch and image size. Knows names,
-//! parameters and tasks; no data, no losses, no device.
+//! parameters and tasks, but none of their kinds; no data, no device.
 
-pub mod builder;
 pub mod card;
-pub mod fpn;
 pub mod freeze;
-pub mod heads;
 pub mod init;
-pub mod prediction;
 pub mod resnet;
 pub mod weights;
 
+mod head_size;
 mod library;
+mod training;
 
-pub use card::{Card, Standardisation};
+pub use card::Card;
 pub use freeze::{Freeze, Stage};
-pub use library::{ForwardPlan, HeadOutput, Model, Runner};
-pub use prediction::Prediction;
+pub use head_size::HeadSize;
+pub use library::{ForwardPlan, Model, Runner};
 pub use resnet::Backbone;
+pub use training::TrainingNetwork;
 
 use crate::error::{Error, Result};
 use crate::ir::{DType, Graph, Group, Level, Mode, ValueId};
+use crate::layers::Builder;
+use crate::layers::pyramid::PyramidSize;
 use crate::ops::preprocess;
-use crate::task::{Task, TaskKind};
-use builder::Builder;
-use heads::classification::{Dropout, classification};
-use heads::detection::{DetectionSize, HeadSize, detection};
-use heads::regression::regression;
+use crate::tasks::{Dropout, HeadValues, Task, Trunk};
 use serde::{Deserialize, Serialize};
 
 /// Everything that decides the parameters' names and shapes.
@@ -34,7 +31,8 @@ use serde::{Deserialize, Serialize};
 pub struct Architecture {
     pub backbone: Backbone,
     pub tasks: Vec<Task>,
-    pub detection: DetectionSize,
+    /// Of the heads that stand on a pyramid.
+    pub detection: PyramidSize,
     /// 3 (P3–P5) or 5 (P3–P7), fixed when the model is made.
     pub pyramid_levels: usize,
     pub dropout: f32,
@@ -50,7 +48,7 @@ impl Architecture {
     /// Writes the forward pass for a batch of `[N, H, W, 3]` u8 images.
     ///
     /// # Errors
-    /// A size that is no multiple of 32 while there is a detection task, or a model that cannot be built.
+    /// A size that is no multiple of a head's stride, or a model that cannot be built.
     pub fn network(&self, shape: [usize; 3], mode: Mode) -> Result<Network> {
         self.partly_frozen(shape, mode, &Freeze::default())
     }
@@ -60,9 +58,11 @@ impl Architecture {
     /// # Errors
     /// As there.
     pub fn partly_frozen(&self, [n, h, w]: [usize; 3], mode: Mode, freeze: &Freeze) -> Result<Network> {
-        let detects = self.tasks.iter().any(|t| matches!(t.kind, TaskKind::Detect { .. }));
-        if detects && (h % 32 != 0 || w % 32 != 0) {
-            return Err(Error::Usage(format!("image size {h}×{w}: a detection head needs multiples of 32")));
+        for task in &self.tasks {
+            let (stride, kind) = (task.spec.stride(), task.kind_word());
+            if h % stride != 0 || w % stride != 0 {
+                return Err(Error::Usage(format!("image size {h}×{w}: a {kind} head needs multiples of {stride}")));
+            }
         }
         let mut graph = Graph::new(mode);
         let images = graph.input("images", &[n, h, w, 3], DType::U8);
@@ -84,18 +84,8 @@ impl Architecture {
     fn head(&self, b: &mut Builder, task: &Task, features: [ValueId; 3]) -> Result<HeadValues> {
         let name = format!("heads.{}", task.name);
         let dropout = Dropout { probability: self.dropout, salt: init::hash_name(&name) };
-        Ok(match &task.kind {
-            TaskKind::Classify { classes } | TaskKind::MultiLabel { classes } => {
-                HeadValues::Classify { logits: classification(b, &name, features[2], classes.len(), dropout)? }
-            }
-            TaskKind::Regress { columns, .. } => {
-                HeadValues::Regress { values: regression(b, &name, features[2], columns.len(), dropout)? }
-            }
-            TaskKind::Detect { classes } => {
-                let head = detection(b, &name, features, classes.len(), self.detection, self.pyramid_levels)?;
-                HeadValues::Detect { class_logits: head.class_logits, box_logits: head.box_logits, levels: head.levels }
-            }
-        })
+        let trunk = Trunk { features, pyramid: self.detection, levels: self.pyramid_levels, dropout };
+        task.spec.head(b, &name, &trunk)
     }
 
     /// Trainable numbers.
@@ -138,27 +128,9 @@ pub struct Head {
     pub nodes: Vec<usize>,
 }
 
-/// What a head computes.
-pub enum HeadValues {
-    /// `[N, K]`, of one class or of several at once.
-    Classify { logits: ValueId },
-    /// `[N, R]`, standardised.
-    Regress { values: ValueId },
-    /// `[N, A, C]` and `[N, A, 4·BINS]`.
-    Detect { class_logits: ValueId, box_logits: ValueId, levels: Vec<Level> },
-}
-
 impl Network {
     /// Keeps the heads' results alive for the host to read.
     pub fn keep_outputs(&mut self) {
-        for head in &self.heads {
-            match &head.values {
-                HeadValues::Classify { logits } => self.graph.outputs.push(*logits),
-                HeadValues::Regress { values } => self.graph.outputs.push(*values),
-                HeadValues::Detect { class_logits, box_logits, .. } => {
-                    self.graph.outputs.extend([*class_logits, *box_logits]);
-                }
-            }
-        }
+        self.graph.outputs.extend(self.heads.iter().flat_map(|head| &head.values.outputs));
     }
 }

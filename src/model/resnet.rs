@@ -2,10 +2,10 @@
 //!
 //! Source: He et al. 2015; torchvision's `resnet.py` for the names and the place of the stride.
 
-use super::builder::Builder;
 use super::freeze::{Freeze, Stage};
 use crate::error::Result;
 use crate::ir::{Conv2d, ValueId};
+use crate::layers::Builder;
 use crate::ops::{batch_norm::Activation, pool};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};

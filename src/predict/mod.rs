@@ -12,7 +12,6 @@ mod sources;
 mod walk;
 mod workers;
 
-pub use answer::best;
 pub use formats::Format;
 pub use list::{Ends, List};
 pub use output::Destination;
@@ -24,8 +23,8 @@ use crate::data::Augment;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::card::Framing;
-use crate::model::heads::decode::DecodeOptions;
 use crate::model::{Model, Runner};
+use crate::tasks::DecodeOptions;
 use batches::{Batches, Next, Order, Wait};
 use formats::{Annotations, yolo};
 use output::Outputs;
@@ -130,7 +129,7 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
             work.labels = Some(yolo::Labels::create(folder, tasks)?);
         }
     }
-    let mut outputs = Outputs::create(out, &sheets, tasks)?;
+    let mut outputs = Outputs::create(out, &sheets)?;
     let mut tally = Tally::new(options.max_broken);
     let plan = Plan { batch: options.batch, size, workers: options.workers.max(1) };
     let writing = Writing { outputs: &mut outputs, tally: &mut tally, events: &mut events };

@@ -3,7 +3,6 @@
 
 use super::formats::Sheet;
 use crate::error::{Error, Result};
-use crate::task::Task;
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
 use std::path::PathBuf;
@@ -46,9 +45,9 @@ impl Outputs {
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn create(destination: Destination, sheets: &[Sheet], tasks: &[Task]) -> Result<Outputs> {
+    pub fn create(destination: Destination, sheets: &[Sheet]) -> Result<Outputs> {
         let begin = |sheet: &Sheet, place: Place| -> Result<Growing> {
-            let waiting = sheet.opening(tasks)?.into_bytes();
+            let waiting = sheet.opening()?.into_bytes();
             Ok(Growing { place, separators: sheet.separators(), closing: sheet.closing(), waiting, pieces: 0 })
         };
         let growing: Result<Vec<Growing>> = match destination {

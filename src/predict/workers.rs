@@ -11,10 +11,8 @@ use crate::data::random::Random;
 use crate::data::{Augment, Geometry, Image};
 use crate::draw;
 use crate::error::{Error, Result};
-use crate::evaluate::to_image_pixels;
-use crate::model::heads::decode::DecodeOptions;
-use crate::model::prediction::interpret;
-use crate::model::{Card, HeadOutput};
+use crate::model::Card;
+use crate::tasks::{DecodeOptions, HeadOutput};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -261,10 +259,8 @@ impl Work<'_> {
     }
 
     fn finish(&self, ready: &Ready, outputs: &[HeadOutput], row: usize) -> Result<Vec<String>> {
-        let mut answer = interpret(self.card, outputs, row, [self.size as f32; 2], &self.boxes);
-        for prediction in &mut answer {
-            to_image_pixels(prediction, &ready.geometry);
-        }
+        let mut answer = self.card.interpret(outputs, row, [self.size as f32; 2], &self.boxes);
+        answer.iter_mut().for_each(|prediction| prediction.to_image_pixels(&ready.geometry));
         let tasks = &self.card.architecture.tasks;
         let Found { path, name } = &ready.asked.found;
         let size = ready.geometry.source;

@@ -3,13 +3,13 @@
 use super::step::{StepReport, StepTargets, Trainer};
 use crate::data::{Broken, Sample, TrainLoader};
 use crate::error::{Error, Result};
-use crate::losses::Encoded;
+use crate::tasks::Target;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The loader, and the step whose first batch waits on the device.
 pub(super) struct Feed {
-    loader: TrainLoader<Vec<Encoded>>,
+    loader: TrainLoader<Vec<Target>>,
     samples: Arc<[Sample]>,
     /// Batches of a step.
     accumulate: usize,
@@ -78,7 +78,7 @@ impl Pace {
 }
 
 impl Feed {
-    pub fn new(loader: TrainLoader<Vec<Encoded>>, samples: Arc<[Sample]>, accumulate: usize) -> Feed {
+    pub fn new(loader: TrainLoader<Vec<Target>>, samples: Arc<[Sample]>, accumulate: usize) -> Feed {
         Feed {
             loader,
             samples,
@@ -138,7 +138,7 @@ impl Feed {
             sides.push(batch.side);
         }
         let indices = items.iter().flatten().map(|item| item.index).collect();
-        let encoded: Vec<Vec<Vec<Encoded>>> =
+        let encoded: Vec<Vec<Vec<Target>>> =
             items.into_iter().map(|batch| batch.into_iter().map(|item| item.encoded).collect()).collect();
         let targets = StepTargets::new(&encoded.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let first = images.remove(0);

@@ -6,7 +6,8 @@ use crate::config::TrainConfig;
 use crate::data::{Image, TrainLoader};
 use crate::draw::{self, Canvas};
 use crate::error::Result;
-use crate::task::Label;
+use crate::preview;
+use crate::tasks::Label;
 use std::sync::Arc;
 
 /// The picture, and what a person should hear of the data set and the augmentations: sentences.
@@ -21,7 +22,7 @@ pub fn augmented_batch(config: &TrainConfig) -> Result<(Canvas, Vec<String>)> {
     let side = batch.side;
     let pictures = batch.items.iter().zip(batch.images.chunks_exact(side * side * 3)).map(|(item, rgb)| {
         let image = Image { width: side, height: side, rgb: rgb.to_vec() };
-        draw::labelled(&data.tasks, &data.train[item.index].name, image, &item.encoded)
+        preview::labelled(&data.tasks, &data.train[item.index].name, image, &item.encoded)
     });
     let pictures: Vec<Canvas> = pictures.collect();
     let columns = (pictures.len() as f64).sqrt().ceil() as usize;

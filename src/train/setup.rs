@@ -9,11 +9,10 @@ use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample,
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::losses::{BoxLabels, ClassLabels, Encoded, Encoder, LabelKinds, TrainingNetwork};
-use crate::model::{Architecture, Card, Stage, Standardisation, weights};
+use crate::model::{Architecture, Card, Stage, TrainingNetwork, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
-use crate::task::{Label, Task, TaskKind};
+use crate::tasks::{Encoder, Label, LabelFeatures, LabelValue, Mixing, Regions, Target, Task};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -221,12 +220,7 @@ pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
     architecture.detection = config.head.on(config.backbone);
     let mut card = Card::new(architecture, config.imgsz);
     for (index, task) in data.tasks.iter().enumerate() {
-        let TaskKind::Regress { columns, .. } = &task.kind else { continue };
-        let rows = data.train.iter().filter_map(move |s| match &s.labels[index] {
-            Label::Values(values) => Some(values.as_slice()),
-            _ => None,
-        });
-        card.standardisation[index] = Some(Standardisation::fit(columns.len(), rows));
+        card.standardisation[index] = task.spec.fit(&mut data.train.iter().map(|sample| &sample.labels[index]));
     }
     card
 }
@@ -246,11 +240,11 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| number_of(&t.name, &config.task_weights).unwrap_or(1.0)).collect();
     let mixed = config.transforms.mixup > 0.0 && config.overfit == 0;
-    let is_partial = |label: &Label| matches!(label, Label::Boxes(boxes) if !boxes.partial.is_empty());
+    let is_partial = |label: &Label| label.value().is_some_and(LabelValue::is_partial);
     let partial = data.train.iter().any(|sample| sample.labels.iter().any(is_partial));
-    let labels = LabelKinds {
-        classes: if mixed { ClassLabels::Mixed } else { ClassLabels::Single },
-        boxes: if partial { BoxLabels::Partial } else { BoxLabels::Whole },
+    let labels = LabelFeatures {
+        mixing: if mixed { Mixing::Possible } else { Mixing::Never },
+        regions: if partial { Regions::Partial } else { Regions::Whole },
     };
     let network = |side: usize| {
         let shape = [config.batch, side, side];
@@ -302,7 +296,7 @@ pub(crate) fn encoder(side: usize, data: &Data, card: &Card) -> Encoder {
 }
 
 /// The endless stream of training batches from number `start` on, targets made in its threads.
-pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader<Vec<Encoded>>> {
+pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader<Vec<Target>>> {
     let encoders: HashMap<usize, Encoder> =
         config.sides().into_iter().map(|side| (side, encoder(side, data, card))).collect();
     let encode = Arc::new(move |labels: &[Label], side: usize| encoders[&side].encode(labels));

@@ -7,10 +7,9 @@ use crate::executor::compare::NodeComparison;
 use crate::executor::{DeviceChoice, Executor, NodeTime, ParameterSet, PlanId, StepScalars};
 use crate::graph::fuse::Fusion;
 use crate::ir::{Segment, ValueId};
-use crate::losses::{BatchTarget, Encoded, TaskLoss, TrainingNetwork, gather};
-use crate::model::Architecture;
+use crate::model::{Architecture, TrainingNetwork};
 use crate::optim::{OptimizerConfig, OptimizerState};
-use crate::task::Task;
+use crate::tasks::{Target, Task, TaskLoss, gather};
 
 /// A network in training: everything a step reads and moves, and nothing about data.
 pub struct Trainer {
@@ -48,7 +47,7 @@ impl StepPlan {
 /// What the host knows of the targets of a step's batches before it begins.
 pub struct StepTargets {
     /// Per batch, per task.
-    batches: Vec<Vec<BatchTarget>>,
+    batches: Vec<Vec<Target>>,
     /// Per task, whether any image of the step is labelled, and what its summed loss is divided by.
     active: Vec<bool>,
     denominators: Vec<f32>,
@@ -56,10 +55,10 @@ pub struct StepTargets {
 
 impl StepTargets {
     /// Of a step's batches: one list of targets per image.
-    pub fn new(batches: &[&[Vec<Encoded>]]) -> StepTargets {
+    pub fn new(batches: &[&[Vec<Target>]]) -> StepTargets {
         let tasks = batches.iter().find_map(|batch| batch.first()).map_or(0, Vec::len);
-        let gathered = |batch: &&[Vec<Encoded>]| (0..tasks).map(|task| gather(batch.iter(), task)).collect();
-        let batches: Vec<Vec<BatchTarget>> = batches.iter().map(gathered).collect();
+        let gathered = |batch: &&[Vec<Target>]| (0..tasks).map(|task| gather(batch.iter(), task)).collect();
+        let batches: Vec<Vec<Target>> = batches.iter().map(gathered).collect();
         StepTargets {
             active: (0..tasks).map(|task| batches.iter().any(|b| b[task].active)).collect(),
             denominators: (0..tasks).map(|task| batches.iter().map(|b| b[task].denominator).sum()).collect(),
@@ -195,7 +194,7 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::finish`].
-    pub fn step(&mut self, images: &[u8], targets: &[Vec<Encoded>]) -> Result<StepReport> {
+    pub fn step(&mut self, images: &[u8], targets: &[Vec<Target>]) -> Result<StepReport> {
         self.accumulated_step(&[(images, targets)])
     }
 
@@ -203,7 +202,7 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::finish`].
-    pub fn accumulated_step(&mut self, batches: &[(&[u8], &[Vec<Encoded>])]) -> Result<StepReport> {
+    pub fn accumulated_step(&mut self, batches: &[(&[u8], &[Vec<Target>])]) -> Result<StepReport> {
         let targets = StepTargets::new(&batches.iter().map(|b| b.1).collect::<Vec<_>>());
         for (index, (images, _)) in batches.iter().enumerate() {
             self.load(images, &targets, index)?;
@@ -316,7 +315,7 @@ impl Trainer {
     ///
     /// # Errors
     /// A GPU that refuses a call.
-    pub fn time_nodes(&mut self, images: &[u8], targets: &[Vec<Encoded>], repeats: usize) -> Result<Vec<NodeTime>> {
+    pub fn time_nodes(&mut self, images: &[u8], targets: &[Vec<Target>], repeats: usize) -> Result<Vec<NodeTime>> {
         let targets = StepTargets::new(&[targets]);
         self.load(images, &targets, 0)?;
         self.executor.time_nodes(self.plans[self.loaded].plan, &self.scalars(&targets), repeats)
@@ -344,7 +343,7 @@ impl Trainer {
         &mut self,
         cpu: &mut Trainer,
         images: &[u8],
-        targets: &[Vec<Encoded>],
+        targets: &[Vec<Target>],
     ) -> Result<Vec<NodeComparison>> {
         let targets = StepTargets::new(&[targets]);
         cpu.load(images, &targets, 0)?;

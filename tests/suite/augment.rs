@@ -7,9 +7,9 @@ use crate::step::{Folder, Probe, cpu, labels, three_tasks};
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::graph::fuse::Fusion;
-use polyhead::losses::{ClassLabels, LabelKinds, TrainingNetwork};
-use polyhead::model::{Architecture, Backbone, Freeze, weights};
-use polyhead::task::{Label, MixedClass};
+use polyhead::model::{Architecture, Backbone, Freeze, TrainingNetwork, weights};
+use polyhead::tasks::classify::{Class, MixedClass};
+use polyhead::tasks::{Label, LabelFeatures, Mixing};
 use std::path::Path;
 
 /// Two classes of plain pictures, six to train on and two to judge on each.
@@ -109,11 +109,12 @@ fn what_cannot_be_is_refused_in_a_sentence() {
 
 /// The three tasks' labels, every other image's class mixed with another.
 fn mixed_labels(image: usize) -> Vec<Label> {
-    let mixed = |label| match label {
-        Label::Class(class) if image.is_multiple_of(2) => {
-            Label::Mixed(MixedClass { classes: [class, (class + 1) % 4], share: 0.25 + 0.1 * image as f32 })
+    let mixed = |label: Label| match label.get() {
+        Some(Class::One(class)) if image.is_multiple_of(2) => {
+            let share = 0.25 + 0.1 * image as f32;
+            Label::of(Class::Mixed(MixedClass { classes: [*class, (class + 1) % 4], share }))
         }
-        label => label,
+        _ => label,
     };
     labels(image).into_iter().map(mixed).collect()
 }
@@ -122,7 +123,7 @@ fn mixed_labels(image: usize) -> Vec<Label> {
 fn mixed_labels_cost_the_same_on_every_device() {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
     let losses = |device: &DeviceChoice, labels: fn(usize) -> Vec<Label>| {
-        let kinds = LabelKinds { classes: ClassLabels::Mixed, ..LabelKinds::default() };
+        let kinds = LabelFeatures { mixing: Mixing::Possible, ..LabelFeatures::default() };
         let network = TrainingNetwork::for_labels(&architecture, [4, 64, 64], &Freeze::default(), kinds).unwrap();
         Probe::of(device, None, network, &architecture, [4, 64], Fusion::On, labels).losses()
     };

@@ -9,11 +9,10 @@ use crate::step::{
 use polyhead::balance::{Method, Signals};
 use polyhead::executor::Store;
 use polyhead::ir::ParameterId;
-use polyhead::losses::Encoded;
 use polyhead::model::{Architecture, Backbone, init};
 use polyhead::optim::schedule::Decline;
 use polyhead::optim::{OptimizerConfig, OptimizerKind};
-use polyhead::task::{Label, Task};
+use polyhead::tasks::{Label, Target, Task};
 use polyhead::train::checkpoint;
 use polyhead::train::step::{StepReport, Trainer};
 use std::path::Path;
@@ -74,10 +73,10 @@ fn raise_scores(trainer: &mut Trainer) {
 fn step(trainer: &mut Trainer, copies: usize, labelled: usize) -> StepReport {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
     let encoder = encoder(&architecture, 64);
-    let targets: Vec<Vec<Encoded>> = (0..4 * copies)
+    let targets: Vec<Vec<Target>> = (0..4 * copies)
         .map(|i| match i < 4 * labelled {
             true => encoder.encode(&labels(i % 4)),
-            false => encoder.encode(&vec![Label::Unlabelled; 3]),
+            false => encoder.encode(&vec![Label::UNLABELLED; 3]),
         })
         .collect();
     trainer.step(&images(4, 64).repeat(copies), &targets).unwrap()

@@ -8,7 +8,8 @@ use polyhead::device::cuda::{Driver, Precision, compiler};
 use polyhead::executor::{DeviceChoice, ParameterSet, Store};
 use polyhead::ir::Mode;
 use polyhead::model::weights::{self, Slot};
-use polyhead::model::{Architecture, Backbone, Card, HeadOutput, Model, init};
+use polyhead::model::{Architecture, Backbone, Card, Model, init};
+use polyhead::tasks::HeadOutput;
 
 fn model() -> Model {
     let card = Card::new(Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0), 64);
@@ -22,12 +23,7 @@ fn model() -> Model {
 
 /// All numbers of an answer, head after head.
 fn numbers(answer: &[HeadOutput]) -> Vec<Vec<f32>> {
-    let of = |output: &HeadOutput| match output {
-        HeadOutput::Classify { logits } => vec![logits.clone()],
-        HeadOutput::Regress { values } => vec![values.clone()],
-        HeadOutput::Detect { class_logits, box_logits, .. } => vec![class_logits.clone(), box_logits.clone()],
-    };
-    answer.iter().flat_map(of).collect()
+    answer.iter().flat_map(|output| output.values.clone()).collect()
 }
 
 #[test]

@@ -10,11 +10,15 @@ use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::ir::Mode;
-use polyhead::losses::Encoded;
-use polyhead::model::heads::detection::{DetectionSize, HeadSize};
+use polyhead::ir::ValueLossForm;
+use polyhead::layers::pyramid::PyramidSize;
 use polyhead::model::weights::{self, Slot, Tensors};
-use polyhead::model::{Architecture, Backbone, Card, Model, init};
-use polyhead::task::{Label, LabelledBox, LossOptions, Task, TaskKind, ValueLoss};
+use polyhead::model::{Architecture, Backbone, Card, HeadSize, Model, init};
+use polyhead::tasks::classify::{Class, Classify};
+use polyhead::tasks::detect::Detect;
+use polyhead::tasks::multi_label::{Classes, MultiLabel};
+use polyhead::tasks::regress::{Regress, Values};
+use polyhead::tasks::{Boxes, Label, LabelledBox, Target, Task, TaskCard};
 use polyhead::train::step::{StepTargets, Trainer};
 use serde_json::Value;
 use std::path::Path;
@@ -36,7 +40,7 @@ fn step(
     trainer.executor.edit_store(|store| init::initialise(store, 1)).unwrap();
     open_and_close_gates(&mut trainer.executor);
     let encoder = encoder(architecture, size);
-    let targets: Vec<Vec<Encoded>> = labels.iter().map(|labels| encoder.encode(labels)).collect();
+    let targets: Vec<Vec<Target>> = labels.iter().map(|labels| encoder.encode(labels)).collect();
     let targets = StepTargets::new(&[&targets]);
     trainer.load(&images(n, size), &targets, 0).unwrap();
     trainer.begin(&targets);
@@ -70,31 +74,31 @@ fn same_on_kernels(architecture: &Architecture, size: usize, labels: &[Vec<Label
     (cpu_losses, cpu)
 }
 
-fn with_losses(kind: LossOptions, amount: ValueLoss) -> Architecture {
-    let regress = TaskKind::Regress { columns: words(2), units: vec![String::new(); 2] };
-    let tasks = vec![
-        Task::new("sky", TaskKind::MultiLabel { classes: words(3) }),
-        Task { loss: kind, ..Task::new("kind", TaskKind::Classify { classes: words(4) }) },
-        Task { loss: LossOptions { values: amount, ..LossOptions::default() }, ..Task::new("amount", regress) },
-    ];
+fn with_losses(kind: Classify, amount: ValueLossForm) -> Architecture {
+    let amount = Regress { loss: amount, ..Regress::new(words(2)) };
+    let tasks = vec![Task::new("sky", MultiLabel::new(words(3))), Task::new("kind", kind), Task::new("amount", amount)];
     Architecture::new(Backbone::Tiny, tasks, 64, 0.0)
 }
 
 fn labels() -> Vec<Vec<Label>> {
     let of = |i: usize| {
-        let sky = (0..3).map(|c| (i != c).then_some((i + c).is_multiple_of(2))).collect();
-        vec![Label::Classes(sky), Label::Class(i % 3), Label::Values(vec![i as f32 - 1.5, 4.0])]
+        let sky: Vec<Option<bool>> = (0..3).map(|c| (i != c).then_some((i + c).is_multiple_of(2))).collect();
+        vec![
+            Label::of(Classes::from(sky)),
+            Label::of(Class::One(i % 3)),
+            Label::of(Values::from(&[i as f32 - 1.5, 4.0][..])),
+        ]
     };
-    (0..4).map(|i| if i == 2 { vec![Label::Unlabelled; 3] } else { of(i) }).collect()
+    (0..4).map(|i| if i == 2 { vec![Label::UNLABELLED; 3] } else { of(i) }).collect()
 }
 
 #[test]
 fn other_losses_compute_the_same_step_on_the_gpus_kernels() {
-    let plain = with_losses(LossOptions::default(), ValueLoss::Huber);
+    let plain = with_losses(Classify::new(words(4)), ValueLossForm::Huber);
     let (default_losses, [default_gradients, _]) = step(&cpu(2), &plain, 64, &labels());
-    let shares =
-        LossOptions { class_weights: Some(vec![0.5, 2.0, 1.0, 1.5]), label_smoothing: 0.1, values: ValueLoss::Huber };
-    let (losses, [gradients, _]) = same_on_kernels(&with_losses(shares, ValueLoss::Mse), 64, &labels());
+    let class_weights = Some(vec![0.5, 2.0, 1.0, 1.5]);
+    let shares = Classify { class_weights, label_smoothing: 0.1, ..Classify::new(words(4)) };
+    let (losses, [gradients, _]) = same_on_kernels(&with_losses(shares, ValueLossForm::Mse), 64, &labels());
     assert_eq!(losses[0], default_losses[0]);
     // Weights, smoothing and squares show in the losses they belong to, and only there.
     for (task, name) in [(1, "kind"), (2, "amount")] {
@@ -111,10 +115,10 @@ fn other_losses_compute_the_same_step_on_the_gpus_kernels() {
 /// Weights of one each go another way through the loss than none, and differ from it in the last bit at most.
 #[test]
 fn no_smoothing_is_the_plain_loss() {
-    let plain = with_losses(LossOptions::default(), ValueLoss::Huber);
-    let ones = LossOptions { class_weights: Some(vec![1.0; 4]), ..LossOptions::default() };
+    let plain = with_losses(Classify::new(words(4)), ValueLossForm::Huber);
+    let ones = Classify { class_weights: Some(vec![1.0; 4]), ..Classify::new(words(4)) };
     let (a, [a_gradients, _]) = step(&cpu(2), &plain, 64, &labels());
-    let (b, [b_gradients, _]) = step(&cpu(2), &with_losses(ones, ValueLoss::Huber), 64, &labels());
+    let (b, [b_gradients, _]) = step(&cpu(2), &with_losses(ones, ValueLossForm::Huber), 64, &labels());
     assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 2.0 * f32::EPSILON * a), "{a:?} {b:?}");
     for (name, error) in errors(&b_gradients, &a_gradients).iter().filter(|(name, _)| name.starts_with("heads.")) {
         assert!(*error <= 2.0 * f64::from(f32::EPSILON), "{name}: {error:.2e}");
@@ -130,8 +134,8 @@ fn no_smoothing_is_the_plain_loss() {
     assert!(size > 0.0 && apart <= 1e-5 * size, "{apart:.2e} of {size:.2e}");
 }
 
-fn detecting(backbone: Backbone, size: DetectionSize, image_size: usize, classes: usize) -> Architecture {
-    let tasks = vec![Task::new("things", TaskKind::Detect { classes: words(classes) })];
+fn detecting(backbone: Backbone, size: PyramidSize, image_size: usize, classes: usize) -> Architecture {
+    let tasks = vec![Task::new("things", Detect::new(words(classes)))];
     Architecture { detection: size, ..Architecture::new(backbone, tasks, image_size, 0.0) }
 }
 
@@ -155,15 +159,15 @@ fn full_towers_have_the_published_structure() {
     let two_levels = 2 * (9 * 256 * 256 + 256) + 2;
     assert_eq!(count(Backbone::Resnet50, HeadSize::Full, 320), trunk + pyramid + towers + outputs - two_levels);
     // What files of older runs, without the word, were trained with.
-    assert_eq!(HeadSize::default().on(Backbone::Tiny), DetectionSize::TINY);
+    assert_eq!(HeadSize::default().on(Backbone::Tiny), PyramidSize::TINY);
 }
 
 #[test]
 fn a_step_with_full_towers_is_the_same_on_the_gpus_kernels_and_moves_every_layer() {
-    let architecture = detecting(Backbone::Tiny, DetectionSize::FULL, 64, 2);
+    let architecture = detecting(Backbone::Tiny, PyramidSize::FULL, 64, 2);
     let boxed = |i: usize| {
         let xyxy = [2.0, 3.0, 19.0 + i as f32, 24.0];
-        vec![Label::boxes(vec![LabelledBox { class: i % 2, xyxy, ignore: false }])]
+        vec![Label::of(Boxes::from(vec![LabelledBox { class: i % 2, xyxy, ignore: false }]))]
     };
     let (losses, [gradients, after]) = same_on_kernels(&architecture, 64, &[boxed(0), boxed(1)]);
     assert!(losses[0] > 0.0);
@@ -236,11 +240,12 @@ fn several_labels_are_trained_judged_and_predicted() {
     succeed(&[&args[..], &SMALL[..], &["--head", "full"]].concat());
     let run = path(&folder, "runs/train/first");
     let card = Model::load(&Path::new(&run).join("weights/best.safetensors"), None).unwrap().card;
-    assert_eq!(card.architecture.detection, DetectionSize::FULL);
+    assert_eq!(card.architecture.detection, PyramidSize::FULL);
     let classes = vec!["red".to_owned(), "square".to_owned()];
-    assert_eq!(card.architecture.tasks[0].kind, TaskKind::MultiLabel { classes });
-    assert_eq!(card.architecture.tasks[1].loss.label_smoothing, 0.1);
-    assert_eq!(card.architecture.tasks[2].loss.values, ValueLoss::Mse);
+    assert_eq!(card.architecture.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));
+    let tasks: Vec<TaskCard> = card.architecture.tasks.into_iter().map(TaskCard::from).collect();
+    assert_eq!(tasks[1].loss.label_smoothing, 0.1);
+    assert_eq!(tasks[2].loss.values, ValueLossForm::Mse);
 
     let json = path(&folder, "figures.json");
     let said = succeed(&["evaluate", &run, "--json", &json]);

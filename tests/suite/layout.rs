@@ -30,7 +30,7 @@ fn name_of(file: &Path) -> String {
 fn order_in(text: &str) -> Vec<String> {
     let lines = text.lines().map(|l| l.trim_start_matches("//!").trim());
     let drawing: Vec<&str> =
-        lines.filter(|l| l.contains(" → ") && (l.starts_with("error →") || l.starts_with("→ metrics"))).collect();
+        lines.filter(|l| l.contains(" → ") && (l.starts_with("error →") || l.starts_with("→ balance"))).collect();
     drawing.join(" ").split('→').map(|room| room.trim().to_owned()).filter(|room| !room.is_empty()).collect()
 }
 
@@ -88,9 +88,13 @@ fn a_room_looks_only_into_those_before_it() {
                 wrong.push(format!("{name} looks into {import}"));
             }
             let vectors = import.starts_with("device::cpu::");
-            if rooms[own] == "data" && !vectors && !["error", "boxes", "task", "data"].contains(&rooms[other].as_str())
+            if rooms[own] == "data"
+                && !vectors
+                && !["error", "boxes", "geometry", "reading", "tasks", "data"].contains(&rooms[other].as_str())
             {
-                wrong.push(format!("{name}: data knows error, boxes, task and the CPU's vectors only, not {import}"));
+                wrong.push(format!(
+                    "{name}: data knows error, boxes, geometry, reading, tasks and the CPU's vectors only, not {import}"
+                ));
             }
         }
     }

@@ -5,12 +5,13 @@ use polyhead::executor::{DeviceChoice, Executor, ParameterSet};
 use polyhead::ir::Mode;
 use polyhead::model::weights::{self, Slot};
 use polyhead::model::{Architecture, Backbone, Card, Model, init};
-use polyhead::task::{Task, TaskKind};
+use polyhead::tasks::Task;
+use polyhead::tasks::classify::Classify;
 
 const CPU: DeviceChoice = DeviceChoice::Cpu { threads: 2 };
 
 fn tiny_model() -> Model {
-    let task = Task::new("paper", TaskKind::Classify { classes: vec!["plain".into(), "ruled".into()] });
+    let task = Task::new("paper", Classify::new(vec!["plain".into(), "ruled".into()]));
     let card = Card::new(Architecture::new(Backbone::Tiny, vec![task], 64, 0.0), 64);
     let network = card.architecture.network([1, 64, 64], Mode::Evaluate).unwrap();
     let mut executor = Executor::new(&CPU, &network.graph.parameters, &network.graph.buffers).unwrap();

@@ -3,15 +3,16 @@
 use crate::augment::classes;
 use crate::cli::{SMALL, digits, fail, interrupt, path, run, succeed, text, train};
 use crate::cuda::devices;
-use crate::step::{Folder, assert_same_bits, cpu, current, encoder, images, labels, optimizer, three_tasks};
+use crate::step::{
+    Folder, assert_same_bits, cpu, current, edit_boxes, encoder, images, labels, optimizer, three_tasks,
+};
 use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::graph::fuse::Fusion;
-use polyhead::losses::{Encoded, TrainingNetwork};
 use polyhead::model::weights::{self, Tensors};
-use polyhead::model::{Architecture, Backbone, init};
-use polyhead::task::{Label, Task};
+use polyhead::model::{Architecture, Backbone, TrainingNetwork, init};
+use polyhead::tasks::{Target, Task};
 use polyhead::train::step::{StepTargets, Trainer};
 use std::path::Path;
 
@@ -35,13 +36,13 @@ fn trainer(device: &DeviceChoice, sides: &[usize]) -> Trainer {
 }
 
 /// Images of this side, and targets of boxes that are as large a part of them at every side.
-fn batch(side: usize) -> (Vec<u8>, Vec<Vec<Encoded>>) {
+fn batch(side: usize) -> (Vec<u8>, Vec<Vec<Target>>) {
     let encoder = encoder(&architecture(three_tasks()), side);
     let target = |image: usize| {
         let mut labels = labels(image);
-        if let Label::Boxes(boxes) = &mut labels[0] {
+        edit_boxes(&mut labels[0], |boxes| {
             boxes.iter_mut().for_each(|b| b.xyxy = b.xyxy.map(|v| v * side as f32 / 64.0));
-        }
+        });
         encoder.encode(&labels)
     };
     (images(N, side), (0..N).map(target).collect())

@@ -4,12 +4,13 @@ use crate::step::{Folder, cpu, encoder, optimizer};
 use polyhead::balance::Method;
 use polyhead::data::digits::{DigitsOptions, write_digits};
 use polyhead::data::{Augment, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample, Variety};
-use polyhead::evaluate::{Settings, Summary, evaluate_on};
-use polyhead::losses::{Encoded, Encoder};
-use polyhead::model::heads::decode::DecodeOptions;
-use polyhead::model::{Architecture, Backbone, Card, ForwardPlan, Standardisation, init};
+use polyhead::evaluate::{Settings, evaluate_on};
+use polyhead::model::{Architecture, Backbone, Card, ForwardPlan, init};
 use polyhead::optim::OptimizerConfig;
-use polyhead::task::{Label, TaskKind};
+use polyhead::tasks::classify::metric::ClassificationSummary;
+use polyhead::tasks::detect::DetectionFigures;
+use polyhead::tasks::regress::ColumnFigures;
+use polyhead::tasks::{DecodeOptions, Encoder, Label, Target};
 use polyhead::train::step::Trainer;
 use std::sync::Arc;
 
@@ -26,14 +27,9 @@ fn sixteen_images_can_be_learnt_by_heart() {
 
     let architecture = Architecture::new(Backbone::Tiny, dataset.tasks.clone(), 96, 0.0);
     let mut card = Card::new(architecture.clone(), 96);
-    let sums = samples.iter().filter_map(|s| {
-        s.labels.iter().find_map(|l| match l {
-            Label::Values(v) => Some(v.as_slice()),
-            _ => None,
-        })
-    });
-    let regression = dataset.tasks.iter().position(|t| matches!(t.kind, TaskKind::Regress { .. })).unwrap();
-    card.standardisation[regression] = Some(Standardisation::fit(1, sums));
+    for (index, task) in dataset.tasks.iter().enumerate() {
+        card.standardisation[index] = task.spec.fit(&mut samples.iter().map(|s| &s.labels[index]));
+    }
     let encoder = Encoder { standardisation: card.standardisation.clone(), ..encoder(&architecture, 96) };
     let options = LoaderOptions {
         batch: 16,
@@ -48,7 +44,7 @@ fn sixteen_images_can_be_learnt_by_heart() {
     };
     let encode = Arc::new(move |labels: &[Label], _| encoder.encode(labels));
     let batch = EvalLoader::new(Arc::clone(&samples), options, encode).unwrap().next().unwrap().unwrap();
-    let targets: Vec<Vec<Encoded>> = batch.items.into_iter().map(|i| i.encoded).collect();
+    let targets: Vec<Vec<Target>> = batch.items.into_iter().map(|i| i.encoded).collect();
 
     let steps = 600;
     let config = OptimizerConfig { weight_decay: 0.0, ..optimizer(1e-2, steps) };
@@ -62,12 +58,10 @@ fn sixteen_images_can_be_learnt_by_heart() {
     let settings =
         Settings { batch: 16, imgsz: 96, workers: 1, max_broken: 0.0, cache: None, boxes: DecodeOptions::default() };
     let (results, _) = evaluate_on(&mut trainer.executor, &plan, &card, &samples, &settings).unwrap();
-    for result in results {
-        match &result.summary {
-            Summary::Detection(s) => assert!(s.ap50 >= Some(0.99), "AP50 {:?}", s.ap50),
-            Summary::Classification(s) => assert_eq!(s.top1, Some(1.0)),
-            Summary::MultiLabel(_) => unreachable!("the digits have no such task"),
-            Summary::Regression(s) => assert!(s[0].r2 >= Some(0.99), "R² {:?}", s[0].r2),
-        }
-    }
+    let [digits, paper, sum] = &results[..] else { panic!("the digits have three tasks") };
+    let boxes = &digits.summary.get::<DetectionFigures>().unwrap().boxes;
+    assert!(boxes.ap50 >= Some(0.99), "AP50 {:?}", boxes.ap50);
+    assert_eq!(paper.summary.get::<ClassificationSummary>().unwrap().top1, Some(1.0));
+    let sums = &sum.summary.get::<ColumnFigures>().unwrap().columns[0];
+    assert!(sums.r2 >= Some(0.99), "R² {:?}", sums.r2);
 }

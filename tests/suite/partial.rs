@@ -1,17 +1,18 @@
 //! Steps in which not everything takes part at once: stages that are frozen, and batches that are accumulated.
 
 use crate::cuda::devices;
-use crate::step::{Probe, encoder, images, labels, norm, open_and_close_gates, optimizer, three_tasks, vector};
+use crate::step::{
+    Probe, edit_boxes, encoder, images, labels, norm, open_and_close_gates, optimizer, three_tasks, vector,
+};
 use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::compare::round_to_bf16;
 use polyhead::executor::{DeviceChoice, ParameterSet, Store};
 use polyhead::graph::fuse::{Fusion, fuse};
 use polyhead::ir::{Op, ParameterId};
-use polyhead::losses::{BoxLabels, Encoded, LabelKinds, TrainingNetwork};
 use polyhead::model::weights::{self, Slot, Tensors};
-use polyhead::model::{Architecture, Backbone, Freeze, Stage, init};
-use polyhead::task::{Label, PartialRegion, Task};
+use polyhead::model::{Architecture, Backbone, Freeze, Stage, TrainingNetwork, init};
+use polyhead::tasks::{Label, LabelFeatures, PartialRegion, Regions, Target, Task};
 use polyhead::train::step::{StepReport, Trainer};
 
 const N: usize = 4;
@@ -173,7 +174,7 @@ fn trainer_on(device: &DeviceChoice, tasks: Vec<Task>, n: usize, freeze: &Freeze
 }
 
 /// `n` images from number `first · n` on, some without labels.
-fn batch(tasks: &[Task], n: usize, first: usize) -> (Vec<u8>, Vec<Vec<Encoded>>) {
+fn batch(tasks: &[Task], n: usize, first: usize) -> (Vec<u8>, Vec<Vec<Target>>) {
     let encoder = encoder(&Architecture::new(Backbone::Tiny, tasks.to_vec(), 64, 0.0), 64);
     let images_before = first * n;
     let encode = |image: usize| {
@@ -195,19 +196,19 @@ fn batch(tasks: &[Task], n: usize, first: usize) -> (Vec<u8>, Vec<Vec<Encoded>>)
 /// For the second class nobody looked in two of four images, nor on the left half of a third.
 fn partly_annotated(image: usize) -> Vec<Label> {
     let mut all = labels(image);
-    let Label::Boxes(boxes) = &mut all[0] else { panic!("the first task detects") };
     let region = |xyxy| PartialRegion { xyxy, looked_for: [0].as_slice().into() };
-    match image % 4 {
-        0 | 1 => boxes.partial = [region([0.0, 0.0, 64.0, 64.0])].into_iter().collect(),
-        2 => boxes.partial = [region([0.0, 0.0, 32.0, 64.0])].into_iter().collect(),
-        _ => {}
-    }
+    let region = match image % 4 {
+        0 | 1 => Some(region([0.0, 0.0, 64.0, 64.0])),
+        2 => Some(region([0.0, 0.0, 32.0, 64.0])),
+        _ => None,
+    };
+    edit_boxes(&mut all[0], |boxes| boxes.partial = region.into_iter().collect());
     all
 }
 
-fn of_kind(device: &DeviceChoice, boxes: BoxLabels, labels: fn(usize) -> Vec<Label>) -> (Vec<f32>, Tensors) {
+fn of_kind(device: &DeviceChoice, regions: Regions, labels: fn(usize) -> Vec<Label>) -> (Vec<f32>, Tensors) {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
-    let kinds = LabelKinds { boxes, ..LabelKinds::default() };
+    let kinds = LabelFeatures { regions, ..LabelFeatures::default() };
     let network = TrainingNetwork::for_labels(&architecture, [N, 64, 64], &Freeze::default(), kinds).unwrap();
     let mut probe = Probe::of(device, None, network, &architecture, [N, 64], Fusion::On, labels);
     open_and_close_gates(&mut probe.executor);
@@ -219,17 +220,17 @@ fn of_kind(device: &DeviceChoice, boxes: BoxLabels, labels: fn(usize) -> Vec<Lab
 #[test]
 fn partly_annotated_images_cost_the_same_on_every_device() {
     let cpu = crate::step::cpu(2);
-    let whole = of_kind(&cpu, BoxLabels::Whole, labels);
-    let room = of_kind(&cpu, BoxLabels::Partial, labels);
+    let whole = of_kind(&cpu, Regions::Whole, labels);
+    let room = of_kind(&cpu, Regions::Partial, labels);
     assert_eq!(whole.0, room.0);
     for name in whole.1.keys() {
         assert_eq!(vector(&whole.1, name), vector(&room.1, name), "{name}");
     }
-    let partial = of_kind(&cpu, BoxLabels::Partial, partly_annotated);
+    let partial = of_kind(&cpu, Regions::Partial, partly_annotated);
     assert!(partial.0[0] < whole.0[0], "what is left out costs nothing: {:?} {:?}", partial.0, whole.0);
     assert_eq!(partial.0[1..], whole.0[1..]);
     for device in devices(Precision::F32) {
-        let (losses, gradients) = of_kind(&device, BoxLabels::Partial, partly_annotated);
+        let (losses, gradients) = of_kind(&device, Regions::Partial, partly_annotated);
         assert!(losses.iter().zip(&partial.0).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs()), "{device}");
         for (name, error) in apart(&gradients, &partial.1) {
             assert!(error <= 2e-4, "{device} {name}: {error:.2e}");
@@ -248,7 +249,7 @@ fn accumulated_batches_are_one_large_batch() {
         let (pixels, targets) = batch(&tasks, 6, step);
         let whole = large.step(&pixels, &targets).unwrap();
         let image = pixels.len() / 6;
-        let parts: Vec<(&[u8], &[Vec<Encoded>])> = pixels.chunks(2 * image).zip(targets.chunks(2)).collect();
+        let parts: Vec<(&[u8], &[Vec<Target>])> = pixels.chunks(2 * image).zip(targets.chunks(2)).collect();
         let accumulated = small.accumulated_step(&parts).unwrap();
         let near = |a: f64, b: f64| (a - b).abs() <= 2e-5 * b.abs();
         assert!(near(accumulated.gradient_norm, whole.gradient_norm), "{accumulated:?} {whole:?}");

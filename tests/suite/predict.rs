@@ -5,11 +5,11 @@ use crate::step::{Folder, three_tasks};
 use polyhead::draw::{Canvas, write_png};
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet};
 use polyhead::ir::Mode;
-use polyhead::model::heads::decode::DecodeOptions;
 use polyhead::model::weights::{self, Slot};
-use polyhead::model::{Architecture, Backbone, Card, HeadOutput, Model, init};
+use polyhead::model::{Architecture, Backbone, Card, Model, init};
 use polyhead::predict::{self, Destination, Ended, Ends, Format, List};
-use polyhead::task::Task;
+use polyhead::tasks::DecodeOptions;
+use polyhead::tasks::{HeadOutput, Task};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -127,11 +127,7 @@ impl Place {
 /// The bits of row `i` of all outputs of a batch.
 fn row(outputs: &[HeadOutput], batch: usize, i: usize) -> Vec<u32> {
     let part = |v: &Vec<f32>| v[v.len() / batch * i..v.len() / batch * (i + 1)].iter().map(|v| v.to_bits()).collect();
-    let parts = outputs.iter().flat_map(|output| match output {
-        HeadOutput::Classify { logits } => vec![part(logits)],
-        HeadOutput::Regress { values } => vec![part(values)],
-        HeadOutput::Detect { class_logits, box_logits, .. } => vec![part(class_logits), part(box_logits)],
-    });
+    let parts = outputs.iter().flat_map(|output| &output.values).map(part);
     parts.collect::<Vec<Vec<u32>>>().concat()
 }
 

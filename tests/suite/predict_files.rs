@@ -1,7 +1,9 @@
 //! What `predict` writes: each format read back, names of pictures, broken images, and what is not written over.
 
 use crate::predict::Place;
-use polyhead::task::{Task, TaskKind};
+use polyhead::tasks::Task;
+use polyhead::tasks::classify::Classify;
+use polyhead::tasks::detect::Detect;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -140,10 +142,9 @@ fn results_take_the_numbers_of_an_annotation_file() {
 
 #[test]
 fn several_detection_tasks_get_a_file_each_and_a_model_without_one_is_refused() {
-    let task = |name: &str, kind| Task::new(name, kind);
     let classes = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect::<Vec<_>>();
-    let detect = |names: &[&str]| TaskKind::Detect { classes: classes(names) };
-    let both = Place::with("two", vec![task("cells", detect(&["x", "y"])), task("big/ones", detect(&["x"]))]);
+    let detect = |names: &[&str]| Detect::new(classes(names));
+    let both = Place::with("two", vec![Task::new("cells", detect(&["x", "y"])), Task::new("big/ones", detect(&["x"]))]);
     both.image("a.png");
     both.succeed(&["a.png", "--out", "out", "--format", "coco,yolo,csv", "--no-images"], b"");
     let tree = both.tree("out");
@@ -157,8 +158,8 @@ fn several_detection_tasks_get_a_file_each_and_a_model_without_one_is_refused() 
         serde_json::from_slice(&std::fs::read(both.path("out").join(&of("detections_")[0])).unwrap()).unwrap();
     assert!(results.iter().all(|r| r["category_id"] == 3), "numbers run on from task to task");
 
-    let kind = TaskKind::Classify { classes: classes(&["p", "q"]) };
-    let none = Place::with("none", vec![task("kind", kind)]);
+    let kind = Classify::new(classes(&["p", "q"]));
+    let none = Place::with("none", vec![Task::new("kind", kind)]);
     none.image("a.png");
     for format in ["coco", "yolo", "jsonl,yolo"] {
         none.fail(&["a.png", "--out", "out", "--format", format], b"", 2, &["no detection task", "`kind`"]);

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars, Store};
 use polyhead::graph::fuse::Fusion;
 use polyhead::ir::{DType, Gradients, Graph, Group, Mode, Segment, TermForm, ValueId};
-use polyhead::model::builder::Builder;
+use polyhead::layers::Builder;
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Backbone, Freeze, Stage, resnet};
 use polyhead::ops::{self, combine, pool};

@@ -7,11 +7,10 @@ use polyhead::balance::{Balance, Fixed, Needs, Signals, Weights};
 use polyhead::device::cuda::Precision;
 use polyhead::error::Result;
 use polyhead::executor::DeviceChoice;
-use polyhead::losses::Encoded;
 use polyhead::model::weights::Tensors;
 use polyhead::model::{Architecture, Backbone, init};
 use polyhead::optim::OptimizerConfig;
-use polyhead::task::Label;
+use polyhead::tasks::{Label, Target};
 use polyhead::train::step::{StepReport, Trainer};
 use std::sync::{Arc, Mutex};
 
@@ -86,12 +85,12 @@ fn trainer(device: &DeviceChoice, balance: Box<dyn Balance>) -> Trainer {
 }
 
 /// Targets of four images; the last task has none where it is `masked`.
-fn targets(masked: bool) -> Vec<Vec<Encoded>> {
+fn targets(masked: bool) -> Vec<Vec<Target>> {
     let encoder = encoder(&Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.2), 64);
     let of_image = |image| {
         let mut labels = labels(image);
         if masked {
-            labels[2] = Label::Unlabelled;
+            labels[2] = Label::UNLABELLED;
         }
         encoder.encode(&labels)
     };

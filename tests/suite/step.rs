@@ -7,12 +7,14 @@ use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars, Tile
 use polyhead::graph::fuse::{Fusion, fuse};
 use polyhead::graph::plan::plan;
 use polyhead::ir::{Mode, Segment};
-use polyhead::losses::{Encoded, Encoder, TrainingNetwork, gather};
 use polyhead::model::weights::{self, Slot, Tensors};
-use polyhead::model::{Architecture, Backbone, Card, init};
+use polyhead::model::{Architecture, Backbone, Card, TrainingNetwork, init};
 use polyhead::optim::schedule::{Decline, Schedule};
 use polyhead::optim::{OptimizerConfig, OptimizerKind};
-use polyhead::task::{Label, LabelledBox, Task, TaskKind};
+use polyhead::tasks::classify::{Class, Classify};
+use polyhead::tasks::detect::Detect;
+use polyhead::tasks::regress::{Regress, Values};
+use polyhead::tasks::{Boxes, Encoder, Label, LabelledBox, Target, Task, gather};
 use polyhead::train::checkpoint::{self, EpochMeans, RunState};
 use polyhead::train::step::Trainer;
 use std::path::PathBuf;
@@ -27,9 +29,9 @@ fn words(n: usize) -> Vec<String> {
 
 pub fn three_tasks() -> Vec<Task> {
     vec![
-        Task::new("things", TaskKind::Detect { classes: words(3) }),
-        Task::new("kind", TaskKind::Classify { classes: words(4) }),
-        Task::new("amount", TaskKind::Regress { columns: words(2), units: vec![String::new(); 2] }),
+        Task::new("things", Detect::new(words(3))),
+        Task::new("kind", Classify::new(words(4))),
+        Task::new("amount", Regress::new(words(2))),
     ]
 }
 
@@ -39,7 +41,14 @@ pub fn labels(image: usize) -> Vec<Label> {
         LabelledBox { class: (image + i) % 3, xyxy: [x, y, x + 19.0, y + 23.0], ignore: false }
     });
     let values = vec![image as f32 / 2.0 - 1.0, if image == 1 { f32::NAN } else { 0.3 }];
-    vec![Label::Boxes(boxes.collect()), Label::Class(image % 4), Label::Values(values)]
+    vec![Label::of(boxes.collect::<Boxes>()), Label::of(Class::One(image % 4)), Label::of(Values::from(&values[..]))]
+}
+
+/// Changes a label's boxes where they are.
+pub fn edit_boxes(label: &mut Label, edit: impl FnOnce(&mut Boxes)) {
+    let mut boxes = label.boxes().unwrap().clone();
+    edit(&mut boxes);
+    *label = Label::of(boxes);
 }
 
 pub fn images(n: usize, size: usize) -> Vec<u8> {
@@ -115,7 +124,7 @@ impl Probe {
         let plan = executor.prepare(network.graph, fusion).unwrap();
         executor.write_u8(plan, pixels, &images(n, size)).unwrap();
         let encoder = encoder(architecture, size);
-        let encoded: Vec<Vec<Encoded>> = (0..n).map(|i| encoder.encode(&labels(i))).collect();
+        let encoded: Vec<Vec<Target>> = (0..n).map(|i| encoder.encode(&labels(i))).collect();
         let mut denominators = Vec::new();
         for (task, loss) in losses.iter().enumerate() {
             let target = gather(encoded.iter(), task);
@@ -228,7 +237,7 @@ fn gradients_are_those_of_the_weighted_losses() {
     for name in names {
         let mut probe = Probe::new(Backbone::Tiny, [4, 64], Fusion::On, |image| {
             let mut all = labels(image);
-            all[0] = Label::boxes(Vec::new());
+            all[0] = Label::of(Boxes::default());
             all
         });
         let weights = probe.scalars.task_weights.clone();
@@ -305,12 +314,12 @@ pub fn take_steps(trainer: &mut Trainer, tasks: &[Task], mask: &[&str], steps: u
     let encoder = encoder(&architecture, 64);
     for _ in 0..steps {
         let first = trainer.step as usize;
-        let targets: Vec<Vec<Encoded>> = (first..first + 4)
+        let targets: Vec<Vec<Target>> = (first..first + 4)
             .map(|image| {
                 let all = three_tasks().into_iter().zip(labels(image % 6));
                 let mine = tasks.iter().map(|t| {
                     let label = all.clone().find(|(task, _)| task == t).unwrap().1;
-                    if mask.contains(&t.name.as_str()) { Label::Unlabelled } else { label }
+                    if mask.contains(&t.name.as_str()) { Label::UNLABELLED } else { label }
                 });
                 encoder.encode(&mine.collect::<Vec<_>>())
             })
@@ -357,9 +366,9 @@ fn labelled_empty_teaches_and_unlabelled_does_not() {
         let after = current(&mut trainer);
         (report.losses[0], vector(&before, "conv1.weight") == vector(&after, "conv1.weight"))
     };
-    let (loss, still) = step(Label::boxes(Vec::new()));
+    let (loss, still) = step(Label::of(Boxes::default()));
     assert!(loss > 0.0 && !still);
-    let (loss, still) = step(Label::Unlabelled);
+    let (loss, still) = step(Label::UNLABELLED);
     assert!(loss.is_nan() && still);
 }
 
@@ -449,10 +458,10 @@ fn a_task_that_comes_back_goes_on_from_where_it_was() {
             let mut trainer = Trainer::new(&architecture, [4, 64, 64], &cpu(2), config, balance).unwrap();
             trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
             for &(first, labelled) in schedule {
-                let targets: Vec<Vec<Encoded>> = (first..first + 4)
+                let targets: Vec<Vec<Target>> = (first..first + 4)
                     .map(|image| match labels(image % 6) {
                         mut all if !labelled => {
-                            all[1] = Label::Unlabelled;
+                            all[1] = Label::UNLABELLED;
                             encoder.encode(&all)
                         }
                         all => encoder.encode(&all),

@@ -11,7 +11,7 @@ use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScala
 use polyhead::graph::backward::{Head, append_backward};
 use polyhead::graph::fuse::Fusion;
 use polyhead::ir::{Conv2d, DType, Graph, Group, Mode, Segment, ValueId};
-use polyhead::model::builder::Builder;
+use polyhead::layers::Builder;
 use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::ops::batch_norm::Activation;
 use polyhead::ops::{class_loss, pool, preprocess};

@@ -1,12 +1,11 @@
 //! A repaired copy of a data set: what is sure to be wrong is left out or clipped, and every choice is said.
 
 use super::{Examined, contents};
-use crate::boxes;
 use crate::data::convert::{self, Converted, Transfer};
 use crate::data::dataset::{Dataset, Sample, Split};
 use crate::data::{Progress, count_of};
 use crate::error::{Error, Result};
-use crate::task::Label;
+use crate::tasks::{Clipped, Label};
 use std::fmt;
 use std::path::Path;
 
@@ -96,32 +95,20 @@ fn repair(examined: &Examined, counts: &mut Counts) -> Dataset {
     Dataset { train, val, test, ..dataset.clone_declared() }
 }
 
-fn repaired(
-    sample: &Sample,
-    [width, height]: [f32; 2],
-    suspect: &dyn Fn(usize) -> bool,
-    counts: &mut Counts,
-) -> Sample {
+fn repaired(sample: &Sample, size: [f32; 2], suspect: &dyn Fn(usize) -> bool, counts: &mut Counts) -> Sample {
     let mut sample = sample.clone();
     for (task, label) in sample.labels.iter_mut().enumerate() {
-        let Label::Boxes(list) = label else {
+        let Some(Clipped { label: kept, clipped, outside }) = label.value().and_then(|v| v.clipped(size)) else {
             continue;
         };
         if suspect(task) {
             counts.disbelieved += 1;
-            *label = Label::Unlabelled;
+            *label = Label::UNLABELLED;
             continue;
         }
-        list.retain_mut(|b| {
-            let clipped = boxes::clip(&b.xyxy, width, height);
-            let is_left = boxes::area(&clipped) > 0.0;
-            match is_left {
-                true => counts.clipped += usize::from(clipped != b.xyxy),
-                false => counts.outside += 1,
-            }
-            b.xyxy = clipped;
-            is_left
-        });
+        counts.clipped += clipped;
+        counts.outside += outside;
+        *label = kept;
     }
     sample
 }

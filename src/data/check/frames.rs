@@ -4,11 +4,11 @@ use super::pixels::{Seen, is_turned};
 use super::{Problem, ProblemKind};
 use crate::boxes::Xyxy;
 use crate::data::dataset::{Sample, Split};
-use crate::data::declaration::{BoxFormat, Declaration, LabelsFrom, TaskDeclaration};
+use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration};
 use crate::data::faults::Findings;
-use crate::data::formats::Remark;
 use crate::data::{Place, Spot, count_of};
-use crate::task::{Label, LabelledBox};
+use crate::reading::{BoxFormat, Remark};
+use crate::tasks::LabelledBox;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub fn examine(
     let mut suspects = Suspects::new();
     for (task, places) in found.boxes.iter().enumerate() {
         for (index, ((_, sample), (seen, places))) in samples.iter().zip(seen.iter().zip(places)).enumerate() {
-            let (Label::Boxes(boxes), Ok(seen), Some(places)) = (&sample.labels[task], seen, places) else {
+            let (Some(boxes), Ok(seen), Some(places)) = (sample.labels[task].boxes(), seen, places) else {
                 continue;
             };
             let size = [seen.width as f32, seen.height as f32];

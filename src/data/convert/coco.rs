@@ -1,13 +1,14 @@
 //! COCO's instance annotations, a file a split: categories in the order of the classes, counted from 1. A data.yaml, which
 //! other tools leave alone, keeps the task's name and what it can bear.
 
-use super::{Item, as_written, number, write_text, xywh};
+use super::{Item, as_written, write_text};
 use crate::boxes;
 use crate::data::dataset::Split;
 use crate::data::declaration::TaskDeclaration;
-use crate::data::describe::{keys, scalar};
+use crate::data::describe::keys;
 use crate::error::Result;
-use crate::task::Task;
+use crate::reading::yaml::scalar;
+use crate::tasks::{Task, written_number, written_xywh};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -29,8 +30,8 @@ pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task
                     "id": annotations.len() + 1,
                     "image_id": image + 1,
                     "category_id": b.class + 1,
-                    "bbox": xywh(&b.xyxy),
-                    "area": number(boxes::area(&b.xyxy)),
+                    "bbox": written_xywh(&b.xyxy),
+                    "area": written_number(boxes::area(&b.xyxy)),
                     "iscrowd": u8::from(b.ignore),
                     "segmentation": [],
                 }));
@@ -50,7 +51,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task
     }
     let _ = writeln!(yaml, "tasks:\n  {}:", scalar(&task.name));
     let from = format!("{{coco: {{{}}}}}", files.join(", "));
-    for (key, value) in keys(&as_written(declared), Some(task), Some(from)) {
+    for (key, value) in keys(&as_written(declared, task), Some(task), Some(from)) {
         let _ = writeln!(yaml, "    {key}: {value}");
     }
     write_text(&dir.join("data.yaml"), &yaml)

@@ -1,13 +1,14 @@
 //! Our own layout, which holds every task: a folder a split with its metadata.jsonl, and a data.yaml.
 
-use super::{Item, as_written, number, write_text, xywh};
+use super::{Item, as_written, write_text};
 use crate::data::dataset::{Dataset, Split};
-use crate::data::declaration::{Declaration, TaskDeclaration};
-use crate::data::describe::{keys, list, scalar};
+use crate::data::declaration::Declaration;
+use crate::data::describe::keys;
 use crate::data::formats::table::Table;
 use crate::error::Result;
-use crate::task::{Boxes, Label, Task, TaskKind};
-use serde_json::{Map, Value, json};
+use crate::reading::yaml::{list, scalar};
+use crate::tasks::Task;
+use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -24,11 +25,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &Declaration, dataset: &Datas
     }
     yaml.push_str("tasks:\n");
     for ((declaration, task), columns) in declared.tasks.iter().zip(&dataset.tasks).zip(&columns) {
-        let units = match &task.kind {
-            TaskKind::Regress { units, .. } if units.iter().any(|unit| !unit.is_empty()) => units.clone(),
-            _ => Vec::new(),
-        };
-        let declaration = TaskDeclaration { units, ..as_written(declaration) };
+        let declaration = as_written(declaration, task);
         let _ = writeln!(yaml, "  {}:", scalar(&task.name));
         for (key, value) in keys(&declaration, Some(task), Some(list(columns))) {
             let _ = writeln!(yaml, "    {key}: {value}");
@@ -37,12 +34,9 @@ pub fn write(dir: &Path, items: &[Item], declared: &Declaration, dataset: &Datas
     write_text(&dir.join("data.yaml"), &yaml)
 }
 
-/// The keys each task's labels stand under: the task's name, or of a regression its columns' where all of them are free.
+/// The keys each task's labels stand under: the task's name, or its columns' where it has some and all of them are free.
 fn columns(tasks: &[Task]) -> Vec<Vec<String>> {
-    let named = |task: &Task| match &task.kind {
-        TaskKind::Regress { columns, .. } => columns.clone(),
-        _ => vec![task.name.clone()],
-    };
+    let named = |task: &Task| task.spec.columns().map_or_else(|| vec![task.name.clone()], <[String]>::to_vec);
     let all: Vec<Vec<String>> = tasks.iter().map(named).collect();
     let is_free =
         |name: &String| all.iter().flatten().filter(|other| *other == name).count() == 1 && !Table::is_key(name);
@@ -53,13 +47,11 @@ fn columns(tasks: &[Task]) -> Vec<Vec<String>> {
     tasks.iter().zip(&all).map(own).collect()
 }
 
-/// A sentence for each regression whose columns get other names.
+/// A sentence for each task whose columns get other names.
 pub fn renamed(dataset: &Dataset) -> Vec<String> {
-    let sentence = |(task, now): (&Task, Vec<String>)| match &task.kind {
-        TaskKind::Regress { columns, .. } if *columns != now => {
-            Some(format!("{}: its columns are called {} now", task.name, now.join(", ")))
-        }
-        _ => None,
+    let sentence = |(task, now): (&Task, Vec<String>)| {
+        let renamed = task.spec.columns().is_some_and(|columns| columns != now);
+        renamed.then(|| format!("{}: its columns are called {} now", task.name, now.join(", ")))
     };
     dataset.tasks.iter().zip(columns(&dataset.tasks)).filter_map(sentence).collect()
 }
@@ -68,35 +60,8 @@ fn line(item: &Item, dataset: &Dataset, columns: &[Vec<String>]) -> Value {
     let mut line = Map::new();
     line.insert("file_name".into(), item.to.as_str().into());
     for ((task, label), columns) in dataset.tasks.iter().zip(&item.sample.labels).zip(columns) {
-        let classes = task.classes();
-        let value = match label {
-            // No file says `Mixed`: it is made in training.
-            Label::Unlabelled | Label::Mixed(_) => continue,
-            Label::Class(class) => classes[*class].as_str().into(),
-            Label::Classes(there) => there.iter().map(|there| there.map(u8::from)).collect::<Vec<_>>().into(),
-            Label::Boxes(boxes) => objects(boxes, classes),
-            Label::Values(values) => {
-                line.extend(columns.iter().cloned().zip(values.iter().map(|v| number(*v))));
-                continue;
-            }
-        };
-        line.insert(columns[0].clone(), value);
+        let values = if label.is_labelled() { task.spec.to_json(label) } else { None };
+        line.extend(columns.iter().cloned().zip(values.into_iter().flatten()));
     }
     Value::Object(line)
-}
-
-/// As Hugging Face writes boxes, which of them are to be ignored where some are, and what was looked for where not all was.
-fn objects(boxes: &Boxes, classes: &[String]) -> Value {
-    let corners = boxes.iter().map(|b| xywh(&b.xyxy));
-    let categories: Vec<&str> = boxes.iter().map(|b| classes[b.class].as_str()).collect();
-    let mut objects = json!({"bbox": corners.collect::<Vec<_>>(), "categories": categories});
-    if boxes.iter().any(|b| b.ignore) {
-        objects["ignore"] = boxes.iter().map(|b| b.ignore).collect();
-    }
-    // Of a file's image the one region is the whole of it.
-    if let Some(region) = boxes.partial.first() {
-        let names = region.looked_for.iter().map(|&class| classes[class as usize].as_str());
-        objects["labelled_categories"] = names.collect();
-    }
-    objects
 }

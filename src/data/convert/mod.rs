@@ -8,12 +8,13 @@ mod voc;
 mod yolo;
 
 use super::dataset::{self, Dataset, OpenOptions, Sample, Split};
-use super::declaration::{BoxFormat, Declaration, TaskDeclaration};
+use super::declaration::{Declaration, TaskDeclaration};
 use super::faults::Faults;
 use super::{Progress, aside, count_of, decode, did_you_mean, list_some};
 use crate::boxes;
 use crate::error::{Error, Result};
-use crate::task::{Boxes, Label, LabelledBox, Task, TaskKind};
+use crate::reading::BoxFormat;
+use crate::tasks::{Boxes, Content, LabelledBox, Task};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::fmt;
@@ -124,10 +125,7 @@ pub(super) struct Item<'a> {
 impl Item<'_> {
     /// The boxes of task number `task`; `None` where nobody said.
     fn boxes(&self, task: usize) -> Option<&Boxes> {
-        match &self.sample.labels[task] {
-            Label::Boxes(boxes) => Some(boxes),
-            _ => None,
-        }
+        self.sample.labels[task].boxes()
     }
 
     /// Inside the picture.
@@ -173,7 +171,7 @@ impl Target {
 }
 
 fn detects(task: &Task) -> bool {
-    matches!(task.kind, TaskKind::Detect { .. })
+    task.spec.kind().content == Content::Boxes
 }
 
 /// Where every image goes, and what of it cannot go along.
@@ -286,9 +284,9 @@ fn write(
 }
 
 /// A task whose labels are all written: boxes in pixels, and of each image the classes nobody looked for.
-fn as_written(declared: &TaskDeclaration) -> TaskDeclaration {
-    let box_format = BoxFormat::XywhAbsolute;
-    TaskDeclaration { missing: None, labelled_categories: None, box_format, ..declared.clone() }
+fn as_written(declared: &TaskDeclaration, task: &Task) -> TaskDeclaration {
+    let own = declared.own.rewritten(&*task.spec).unwrap_or_else(|| declared.own.clone());
+    TaskDeclaration { own, missing: None, box_format: BoxFormat::XywhAbsolute, ..declared.clone() }
 }
 
 /// The folder of a split's images.
@@ -338,31 +336,6 @@ fn make_parent(file: &Path) -> Result<()> {
 fn write_text(file: &Path, text: &str) -> Result<()> {
     make_parent(file)?;
     fs::write(file, text).map_err(Error::io("write", file))
-}
-
-/// An f32 as JSON with the digits it needs: 0.1, not 0.10000000149011612.
-fn number(value: f32) -> serde_json::Value {
-    match value.fract() == 0.0 && value.abs() < 1e7 {
-        true => (value as i64).into(),
-        false => digits(value).into(),
-    }
-}
-
-/// The number a person would write for `value`.
-fn digits(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
-}
-
-/// A box as left, top, width, height.
-fn xywh(&[x1, y1, x2, y2]: &boxes::Xyxy) -> [serde_json::Value; 4] {
-    [x1, y1, side(x1, x2), side(y1, y2)].map(number)
-}
-
-/// The side that gives `to` back when it is added to `from` in single precision, where there is one.
-fn side(from: f32, to: f32) -> f32 {
-    let side = to - from;
-    let written = (digits(to) - digits(from)) as f32;
-    [written, side, side.next_up(), side.next_down()].into_iter().find(|side| from + side == to).unwrap_or(side)
 }
 
 impl fmt::Display for Target {

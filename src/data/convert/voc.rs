@@ -4,9 +4,10 @@ use super::{Item, as_written, write_text};
 use crate::boxes::Xyxy;
 use crate::data::dataset::Split;
 use crate::data::declaration::TaskDeclaration;
-use crate::data::describe::{keys, scalar};
+use crate::data::describe::keys;
 use crate::error::Result;
-use crate::task::Task;
+use crate::reading::yaml::scalar;
+use crate::tasks::Task;
 use quick_xml::escape::escape;
 use rayon::prelude::*;
 use std::fmt::Write as _;
@@ -36,7 +37,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task
         }
     }
     let _ = writeln!(yaml, "tasks:\n  {}:", scalar(&task.name));
-    for (key, value) in keys(&as_written(declared), Some(task), Some("{voc: Annotations}".into())) {
+    for (key, value) in keys(&as_written(declared, task), Some(task), Some("{voc: Annotations}".into())) {
         let _ = writeln!(yaml, "    {key}: {value}");
     }
     write_text(&dir.join("data.yaml"), &yaml)

@@ -2,8 +2,8 @@
 
 use super::{Item, write_text};
 use crate::data::dataset::{Dataset, Split};
-use crate::data::describe::scalar;
 use crate::error::Result;
+use crate::reading::yaml::scalar;
 use rayon::prelude::*;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -2,11 +2,12 @@
 //! split such a file is of is in its name or its folder's; its images lie in a folder of that split, or anywhere it names.
 
 use super::{Splits, declaration, split_folders, task};
-use crate::data::declaration::{Declaration, Kind, LabelFile, LabelsFrom, TaskDeclaration};
+use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, TaskDeclaration};
 use crate::data::formats::{BddFile, Json, is_box_rows, json_kind};
 use crate::data::listing::{self, Source, relative_name};
 use crate::data::{Split, list_some};
 use crate::error::{Error, Result};
+use crate::tasks::Content;
 use std::path::{Path, PathBuf};
 
 /// What COCO calls its files of other labels than boxes.
@@ -24,7 +25,7 @@ pub fn coco(root: &Path) -> Result<Option<Declaration>> {
         return Ok(None);
     };
     let layout = format!("COCO ({}) in {}", shown(&files, root), root.display());
-    let tasks = vec![task(root, "objects", Kind::Detect, LabelsFrom::Coco { files })];
+    let tasks = vec![task(root, "objects", Content::Boxes, LabelsFrom::Coco { files })];
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
@@ -48,13 +49,13 @@ pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
     let first = BddFile::open(&files[0].path)?;
     let mut tasks: Vec<TaskDeclaration> = Vec::new();
     if first.has_boxes() {
-        tasks.push(task(root, "objects", Kind::Detect, LabelsFrom::Bdd { files: files.clone(), attribute: None }));
+        tasks.push(task(root, "objects", Content::Boxes, LabelsFrom::Bdd { files: files.clone(), attribute: None }));
     }
     let mut notes = Vec::new();
     for (name, values) in first.attributes() {
         if values.len() > 1 {
             let attribute = Some(name.to_string());
-            tasks.push(task(root, name, Kind::Classify, LabelsFrom::Bdd { files: files.clone(), attribute }));
+            tasks.push(task(root, name, Content::Class, LabelsFrom::Bdd { files: files.clone(), attribute }));
         } else {
             notes.push(format!("attribute `{name}` left out: all its values are the same"));
         }
@@ -77,7 +78,7 @@ pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
         return Ok(None);
     };
     let layout = format!("CSV with a row a box ({}) in {}", shown(&files, root), root.display());
-    let mut objects = task(root, "objects", Kind::Detect, LabelsFrom::BoxRows { files });
+    let mut objects = task(root, "objects", Content::Boxes, LabelsFrom::BoxRows { files });
     objects.names = class_list(root);
     let mut found = declaration(root, layout, splits, vec![objects]);
     if let Some(names) = &found.tasks[0].names {

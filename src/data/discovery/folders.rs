@@ -1,11 +1,12 @@
 //! Layouts told by their folders: Pascal VOC, YOLO, class folders, and a folder with nothing but another in it.
 
 use super::{declaration, split_folders, task};
-use crate::data::declaration::{Declaration, Kind, LabelsFrom, YoloRows};
+use crate::data::Split;
+use crate::data::declaration::{Declaration, LabelsFrom, YoloRows};
 use crate::data::decode::is_image;
 use crate::data::listing::{self, Source, relative_name};
-use crate::data::{Split, labels};
 use crate::error::Result;
+use crate::tasks::{Content, order_note};
 use std::path::{Path, PathBuf};
 
 pub fn voc(root: &Path) -> Result<Option<Declaration>> {
@@ -26,7 +27,7 @@ pub fn voc(root: &Path) -> Result<Option<Declaration>> {
         splits[0].push(Source::Folder(images));
     }
     let layout = format!("Pascal VOC (JPEGImages/ and Annotations/) in {}", root.display());
-    let tasks = vec![task(root, "objects", Kind::Detect, LabelsFrom::Voc { dir })];
+    let tasks = vec![task(root, "objects", Content::Boxes, LabelsFrom::Voc { dir })];
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
@@ -56,7 +57,7 @@ pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
         return Ok(None);
     };
     let from = LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons };
-    let mut task = task(root, "objects", Kind::Detect, from);
+    let mut task = task(root, "objects", Content::Boxes, from);
     for file in ["classes.txt", "labels/classes.txt"].map(|name| root.join(name)) {
         if let Ok(text) = std::fs::read_to_string(&file) {
             task.names = Some(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect());
@@ -80,8 +81,8 @@ pub fn class_folders(root: &Path) -> Result<Option<Declaration>> {
     if classes.is_empty() {
         return Ok(None);
     }
-    let mut task = task(root, "class", Kind::Classify, LabelsFrom::Folders);
-    let note = labels::order_note(&task.name, &classes);
+    let mut task = task(root, "class", Content::Class, LabelsFrom::Folders);
+    let note = order_note(&task.name, &classes);
     task.names = Some(classes);
     let layout = match &splits {
         Some(_) => format!("class folders in the splits of {}", root.display()),

@@ -6,12 +6,11 @@ mod folders;
 mod tables;
 
 use super::data_yaml;
-use super::declaration::{
-    BoxFormat, Declaration, Kind, LabelFile, LabelsFrom, LossDeclaration, TaskDeclaration, YoloRows,
-};
+use super::declaration::{Declaration, LabelFile, LabelsFrom, TaskDeclaration, YoloRows};
 use super::listing::{self, Source, relative_name};
 use super::{Place, Split, list_some};
 use crate::error::{Error, Result};
+use crate::tasks::Content;
 use std::path::Path;
 
 /// Sources of train, val and test, in the order of `Split::ALL`.
@@ -127,8 +126,8 @@ fn line_of(task: &TaskDeclaration, root: &Path) -> String {
             format!("{{bdd: {}, attribute: {name}}}", files(from))
         }
     };
-    let several = if task.kind == Kind::MultiLabel { ", multi_label: true" } else { "" };
-    format!("{}: {{type: {}{several}, from: {from}}}", task.name, task.kind.word())
+    let flag = task.kind.flag.map_or(String::new(), |flag| format!(", {flag}: true"));
+    format!("{}: {{type: {}{flag}, from: {from}}}", task.name, task.kind.yaml_word)
 }
 
 fn nothing_known(root: &Path) -> Error {
@@ -157,23 +156,8 @@ fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDecla
     }
 }
 
-fn task(root: &Path, name: &str, kind: Kind, from: LabelsFrom) -> TaskDeclaration {
-    TaskDeclaration {
-        name: name.to_string(),
-        kind,
-        from,
-        names: None,
-        units: Vec::new(),
-        range: None,
-        missing: None,
-        labelled_categories: None,
-        crop_safe: None,
-        flip_safe: true,
-        scale_safe: None,
-        box_format: BoxFormat::XywhAbsolute,
-        loss: LossDeclaration::default(),
-        place: Place::new(root, None),
-    }
+fn task(root: &Path, name: &str, content: Content, from: LabelsFrom) -> TaskDeclaration {
+    TaskDeclaration::new(name, content.kind(), from, Place::new(root, None))
 }
 
 /// The folders of the splits in `root`, `train` at least, in any of their spellings.

@@ -1,11 +1,12 @@
 //! Layouts told by a table beside the images: Hugging Face's metadata, and Roboflow's `_classes.csv`.
 
 use super::{Splits, declaration, split_folders, task};
-use crate::data::declaration::{Declaration, Kind, LabelFile, LabelsFrom};
+use crate::data::declaration::{Declaration, LabelFile, LabelsFrom};
 use crate::data::formats::table::{CLASSES, Table};
 use crate::data::listing::{self, Source, relative_name};
 use crate::data::{Split, list_some};
 use crate::error::{Error, Result};
+use crate::tasks::Content;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -95,12 +96,12 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
         files.push(LabelFile { path: file, split: None });
     }
     let from = LabelsFrom::Csv { files, columns, key: None };
-    let tasks = vec![task(root, "labels", Kind::MultiLabel, from)];
+    let tasks = vec![task(root, "labels", Content::Classes, from)];
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
 /// What a column is when nobody says: boxes, numbers to regress, or words to tell apart.
-fn column_kind(column: &str, values: &[&Value]) -> Result<Kind, String> {
+fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     if ["id", "image_id", "width", "height", "split", "index"].contains(&column) {
         return Err("it describes the file, not what is in the picture".into());
     }
@@ -111,25 +112,25 @@ fn column_kind(column: &str, values: &[&Value]) -> Result<Kind, String> {
     let of_objects = lists().any(|list| list.first().is_some_and(Value::is_object));
     let is_text_of_objects = |text: &str| text.starts_with('{') || text.starts_with("[{");
     if of_objects || values.iter().any(|v| v.is_object() || v.as_str().is_some_and(is_text_of_objects)) {
-        return Ok(Kind::Detect);
+        return Ok(Content::Boxes);
     }
     if lists().count() == values.len() {
         let all = |of: fn(&Value) -> bool| lists().flatten().all(of);
         return match (all(Value::is_string), all(Value::is_number)) {
-            (true, _) => Ok(Kind::MultiLabel),
-            (_, true) => Ok(Kind::Regress),
+            (true, _) => Ok(Content::Classes),
+            (_, true) => Ok(Content::Values),
             _ => Err("its lists are neither of names nor of numbers".into()),
         };
     }
     let is_number = |v: &&Value| v.is_number() || v.as_str().is_some_and(|s| s.parse::<f32>().is_ok());
     let named_class = ["label", "labels", "class", "category", "target"].contains(&column);
     if values.iter().all(is_number) && !named_class {
-        return Ok(Kind::Regress);
+        return Ok(Content::Values);
     }
     let distinct: BTreeSet<String> = values.iter().map(|v| v.to_string()).collect();
     match distinct.len() {
         1 => Err("all its values are the same".into()),
         n if n > 20 && 2 * n > values.len() => Err("nearly every row has another value, as free text has".into()),
-        _ => Ok(Kind::Classify),
+        _ => Ok(Content::Class),
     }
 }

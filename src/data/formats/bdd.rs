@@ -73,7 +73,7 @@ impl BddReader {
 
     pub fn read(&self, task: &TaskDeclaration, index: usize) -> Result<Reading> {
         let Some((f, i)) = self.matches[index] else {
-            return Ok(Reading::not_mentioned(task, &self.paths[0]));
+            return Ok(super::not_mentioned(task, &self.paths[0]));
         };
         let (path, file) = (&self.paths[f], &self.files[f].1);
         let frame = &file.frames[i];
@@ -87,7 +87,7 @@ impl BddReader {
             return Ok(reading);
         }
         let Some(written) = &frame.boxes else {
-            return Ok(Reading::not_mentioned(task, path));
+            return Ok(super::not_mentioned(task, path));
         };
         let mut boxes = Vec::with_capacity(written.len());
         for found @ &FrameBox { label, xyxy, ignore, .. } in written {

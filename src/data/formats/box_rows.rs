@@ -286,7 +286,7 @@ impl BoxRowsReader {
 
     pub fn read(&self, task: &TaskDeclaration, index: usize, image: &Listed) -> Result<Reading> {
         let Some((f, i)) = self.matches[index] else {
-            return Ok(Reading::not_mentioned(task, &self.files[0].path));
+            return Ok(super::not_mentioned(task, &self.files[0].path));
         };
         let (file, entry) = (&self.files[f], &self.files[f].images[i]);
         let rows = &file.rows[entry.rows.start as usize..entry.rows.end as usize];

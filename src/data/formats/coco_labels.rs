@@ -64,7 +64,7 @@ impl CocoReader {
 
     pub fn read(&self, task: &TaskDeclaration, index: usize) -> Result<Reading> {
         let Some((f, image)) = self.matches[index] else {
-            return Ok(Reading::not_mentioned(task, &self.files[0].path));
+            return Ok(super::not_mentioned(task, &self.files[0].path));
         };
         let file = &self.files[f];
         let mut reading = Reading::at(Raw::Unlabelled, Place::at(&file.path, Spot::entry(List::Images, image)));

@@ -5,10 +5,11 @@ use super::matching::{Matches, check_unused, match_images};
 use super::table::{Table, metadata_in};
 use super::{Raw, RawClass, Reading, Remark, Word, objects};
 use crate::data::dataset::Images;
-use crate::data::declaration::{Kind, LabelFile, TaskDeclaration};
+use crate::data::declaration::{LabelFile, TaskDeclaration};
 use crate::data::listing::{Listed, relative_name};
 use crate::data::{Place, Spot, did_you_mean, list_some};
 use crate::error::{Error, Result};
+use crate::tasks::Content;
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -128,7 +129,7 @@ impl TableReader {
 
     pub fn read(&self, task: &TaskDeclaration, index: usize, image: &Listed) -> Result<Reading> {
         let Some((t, r)) = self.matches[index] else {
-            return Ok(Reading::not_mentioned(task, &self.tables[0].file));
+            return Ok(super::not_mentioned(task, &self.tables[0].file));
         };
         let (table, row) = (&self.tables[t], &self.tables[t].rows[r]);
         let cells: Vec<(&str, &Value)> = self.columns[t]
@@ -145,18 +146,18 @@ impl TableReader {
             if blanks < cells.len() {
                 reading.remarks.push((Remark::PartlyBlank, reading.place.clone()));
             }
-            if task.kind != Kind::MultiLabel || blanks == cells.len() {
+            if task.kind.content != Content::Classes || blanks == cells.len() {
                 return Ok(reading);
             }
         }
-        reading.raw = match task.kind {
-            Kind::Classify => Raw::Class(RawClass {
+        reading.raw = match task.kind.content {
+            Content::Class => Raw::Class(RawClass {
                 word: class_word(cells[0].0, cells[0].1, &reading.place)?,
                 spot: reading.place.spot,
             }),
-            Kind::MultiLabel => flags(&cells, &reading.place)?,
-            Kind::Regress => Raw::Values(values(&cells, task.range, &reading.place)?),
-            Kind::Detect => objects::read(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
+            Content::Classes => flags(&cells, &reading.place)?,
+            Content::Values => Raw::Values(values(&cells, task.range, &reading.place)?),
+            Content::Boxes => objects::read(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
         };
         Ok(reading)
     }

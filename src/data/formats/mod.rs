@@ -15,11 +15,12 @@ mod voc;
 mod yolo;
 
 use super::dataset::Images;
-use super::declaration::{Kind, LabelsFrom, Missing, TaskDeclaration};
+use super::declaration::{LabelsFrom, TaskDeclaration};
 use super::listing::Listed;
 use super::{Place, Spot};
-use crate::boxes::Xyxy;
 use crate::error::{Error, Result};
+use crate::reading::{Missing, Raw, RawBox, RawClass, Reading, Remark, Word};
+use crate::tasks::Content;
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -28,92 +29,16 @@ use std::sync::Arc;
 pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
 
-/// What an image says about a task, before class names have numbers.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Raw {
-    Unlabelled,
-    Class(RawClass),
-    /// Of a multi-label task: the classes that are there, the others absent.
-    Names(Vec<RawClass>),
-    /// Of a multi-label task, column by column; `None` where the cell is blank.
-    Flags(Vec<Option<bool>>),
-    Boxes(Vec<RawBox>),
-    Values(Vec<f32>),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct RawBox {
-    pub class: RawClass,
-    pub xyxy: Xyxy,
-    pub ignore: bool,
-}
-
-/// A class as the file writes it, and where.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RawClass {
-    pub word: Word,
-    pub spot: Spot,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Word {
-    /// Shared where a file names a class many times.
-    Name(Arc<str>),
-    Index(usize),
-}
-
-/// Something a person should hear about that does not stop the run.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Remark {
-    /// A box without width or height, left out.
-    DegenerateBox,
-    /// The same row twice, counted once.
-    DuplicateBox,
-    /// A box reaching beyond the image size its file states.
-    BeyondImage,
-    NoLabelFile,
-    /// An image that the label file does not mention.
-    NotMentioned,
-    /// The label needs the image's size, and the image cannot be read.
-    UnreadableImage,
-    /// Some of a task's columns are blank, so the image is unlabelled, or is for these classes.
-    PartlyBlank,
-}
-
-/// One image's answer.
-#[derive(Debug)]
-pub struct Reading {
-    pub raw: Raw,
-    /// The file that said so.
-    pub place: Place,
-    pub remarks: Vec<(Remark, Place)>,
-    /// Rows that cannot be followed, beside others that can.
-    pub faults: Vec<Error>,
-    /// Of boxes: the classes that were looked for, where not all were.
-    pub labelled_categories: Option<Vec<RawClass>>,
-    /// Width and height of the image, where those classes make them needed.
-    pub size: [u32; 2],
-}
-
-impl Reading {
-    pub fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
-        Reading::at(raw, Place::new(file, line))
+/// Of an image that `file` does not mention: what `missing:` says, unlabelled without it.
+fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
+    let boxes = task.kind.content == Content::Boxes;
+    let background = boxes && task.missing == Some(Missing::Background);
+    let raw = if background { Raw::Boxes(Vec::new()) } else { Raw::Unlabelled };
+    let mut reading = Reading::at(raw, Place::at(file, Spot::File));
+    if boxes {
+        reading.remarks = vec![(Remark::NotMentioned, reading.place.clone())];
     }
-
-    fn at(raw: Raw, place: Place) -> Self {
-        Reading { raw, place, remarks: Vec::new(), faults: Vec::new(), labelled_categories: None, size: [0; 2] }
-    }
-
-    /// Of an image that `file` does not mention: what `missing:` says, unlabelled without it.
-    fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Self {
-        let background = task.kind == Kind::Detect && task.missing == Some(Missing::Background);
-        let raw = if background { Raw::Boxes(Vec::new()) } else { Raw::Unlabelled };
-        let mut reading = Reading::at(raw, Place::at(file, Spot::File));
-        if task.kind == Kind::Detect {
-            reading.remarks = vec![(Remark::NotMentioned, reading.place.clone())];
-        }
-        reading
-    }
+    reading
 }
 
 /// A task's labels, opened.

@@ -3,10 +3,10 @@
 use super::columns::class_word;
 use super::{Raw, RawBox, RawClass, Reading, Remark};
 use crate::boxes::{self, Xyxy};
-use crate::data::declaration::BoxFormat;
 use crate::data::listing::Listed;
 use crate::data::{Place, count_of, decode};
 use crate::error::Result;
+use crate::reading::BoxFormat;
 use serde_json::{Map, Value};
 
 /// Keys of a box's class, and of what makes it a region to ignore.

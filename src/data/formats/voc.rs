@@ -1,10 +1,11 @@
 //! Pascal VOC: one XML file an image, pixels counted from 1 with the last one included.
 
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
-use crate::data::declaration::{Missing, TaskDeclaration};
+use crate::data::declaration::TaskDeclaration;
 use crate::data::listing::{Listed, relative_name};
 use crate::data::{Place, Spot};
 use crate::error::{Error, Result};
+use crate::reading::Missing;
 use quick_xml::Reader as XmlReader;
 use quick_xml::events::Event;
 use std::io::ErrorKind;

@@ -2,10 +2,11 @@
 
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes::{self, Xyxy};
-use crate::data::declaration::{Missing, TaskDeclaration, YoloRows};
+use crate::data::declaration::{TaskDeclaration, YoloRows};
 use crate::data::listing::{Listed, relative_name};
 use crate::data::{Place, Spot, decode};
 use crate::error::{Error, Result};
+use crate::reading::Missing;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 

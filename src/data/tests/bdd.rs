@@ -1,7 +1,7 @@
 //! BDD100K's JSON: attributes of the picture as classes, boxes, "undefined" and null as unlabelled.
 
-use super::{Folder, assert_note, boxes_of, label};
-use crate::task::Label;
+use super::{Folder, assert_note, boxes_of, label, of_boxes, of_class};
+use crate::tasks::Label;
 
 const TRAIN: &str = r#"[
  {"name": "a.png", "attributes": {"weather": "rainy", "scene": "city street", "timeofday": "night"}, "timestamp": 10000, "labels": [
@@ -39,10 +39,10 @@ fn boxes_and_attributes_from_the_same_files() {
     );
     // Null is unlabelled, an empty list is nothing there, and a picture in no frame is unlabelled.
     let states = ["b", "c", "e"].map(|name| of(&format!("train/{name}.png"), 0));
-    assert_eq!(states, [Label::Unlabelled, Label::boxes(vec![]), Label::Unlabelled]);
+    assert_eq!(states, [Label::UNLABELLED, of_boxes(vec![]), Label::UNLABELLED]);
     let weather = ["a", "b", "c", "e"].map(|name| of(&format!("train/{name}.png"), 2));
-    assert_eq!(weather, [Label::Class(1), Label::Unlabelled, Label::Class(0), Label::Unlabelled]);
-    assert_eq!(of("val/d.png", 1), Label::Unlabelled);
+    assert_eq!(weather, [of_class(1), Label::UNLABELLED, of_class(0), Label::UNLABELLED]);
+    assert_eq!(of("val/d.png", 1), Label::UNLABELLED);
     assert_note(&dataset, "attribute `scene` left out: all its values are the same");
     assert_note(&dataset, "1 box without width or height left out (labels/det_20/det_train.json frames[0])");
     assert_note(
@@ -64,9 +64,9 @@ fn chosen_in_a_data_yaml() {
     let dataset = folder.open();
     assert_eq!(boxes_of(label(&dataset, "images/100k/train/a.png", 0))[0].0, 0);
     for unlabelled in ["b", "e"] {
-        assert_eq!(*label(&dataset, &format!("images/100k/train/{unlabelled}.png"), 0), Label::boxes(vec![]));
+        assert_eq!(*label(&dataset, &format!("images/100k/train/{unlabelled}.png"), 0), of_boxes(vec![]));
     }
-    assert_eq!(*label(&dataset, "images/100k/val/d.png", 1), Label::Class(0));
+    assert_eq!(*label(&dataset, "images/100k/val/d.png", 1), of_class(0));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! CSV files with a row a box, in the spellings people have, and Roboflow's table of several labels.
 
-use super::{Folder, assert_note, boxes_of, label, one_box};
-use crate::task::{Label, TaskKind};
+use super::{Folder, assert_note, boxes_of, label, of_boxes, of_classes, one_box};
+use crate::tasks::Label;
+use crate::tasks::multi_label::MultiLabel;
 
 #[test]
 fn tensorflows_and_roboflows_columns() {
@@ -20,7 +21,7 @@ fn tensorflows_and_roboflows_columns() {
         boxes_of(label(&dataset, "train/a.png", 0)),
         [(1, [4.0, 2.0, 14.0, 8.0], false), (0, [30.0, 2.0, 44.0, 8.0], false)]
     );
-    assert_eq!(*label(&dataset, "train/b.png", 0), Label::Unlabelled);
+    assert_eq!(*label(&dataset, "train/b.png", 0), Label::UNLABELLED);
     assert_eq!(*label(&dataset, "valid/a.png", 0), one_box(0, [0.0, 0.0, 5.0, 5.0]));
     for words in [
         "1 box without width or height left out (train/_annotations.csv:4)",
@@ -36,7 +37,7 @@ fn tensorflows_and_roboflows_columns() {
     );
     let dataset = folder.open();
     assert_eq!(boxes_of(label(&dataset, "train/a.png", 0)).len(), 2);
-    assert_eq!(*label(&dataset, "train/b.png", 0), Label::boxes(vec![]));
+    assert_eq!(*label(&dataset, "train/b.png", 0), of_boxes(vec![]));
 }
 
 fn retinanet(rows: &str) -> Folder {
@@ -54,13 +55,13 @@ fn keras_retinanets_rows_without_a_header() {
     // The files say who trains; c.png is in none.
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 1));
     assert_eq!(boxes_of(label(&dataset, "images/a.png", 0)).len(), 2);
-    assert_eq!(*label(&dataset, "images/b.png", 0), Label::boxes(vec![]));
+    assert_eq!(*label(&dataset, "images/b.png", 0), of_boxes(vec![]));
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"]);
     folder.text("classes.csv", "dog,0\ncat,1\n");
     assert_eq!(folder.open().tasks[0].classes(), ["dog", "cat"]);
     // A first row that holds nothing is a row too.
     let folder = retinanet(&format!("images/c.png,,,,,\n{rows}"));
-    assert_eq!(*label(&folder.open(), "images/c.png", 0), Label::boxes(vec![]));
+    assert_eq!(*label(&folder.open(), "images/c.png", 0), of_boxes(vec![]));
 }
 
 #[test]
@@ -133,11 +134,11 @@ fn roboflows_table_of_several_labels() {
     let dataset = folder.open();
     assert!(dataset.layout.starts_with("several labels an image by train/_classes.csv in"), "{}", dataset.layout);
     let classes = vec!["sun".to_string(), "rain".to_string()];
-    assert_eq!(dataset.tasks[0].kind, TaskKind::MultiLabel { classes });
-    assert_eq!(*label(&dataset, "train/a.png", 0), Label::Classes(vec![Some(true), Some(false)]));
-    assert_eq!(*label(&dataset, "train/c.png", 0), Label::Unlabelled);
+    assert_eq!(dataset.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));
+    assert_eq!(*label(&dataset, "train/a.png", 0), of_classes(vec![Some(true), Some(false)]));
+    assert_eq!(*label(&dataset, "train/c.png", 0), Label::UNLABELLED);
     // By the name of the column, not by its place.
-    assert_eq!(*label(&dataset, "valid/d.png", 0), Label::Classes(vec![Some(false), Some(true)]));
+    assert_eq!(*label(&dataset, "valid/d.png", 0), of_classes(vec![Some(false), Some(true)]));
     folder.text("valid/_classes.csv", "filename,rain,sun\nd.png,1,maybe\n");
     assert_eq!(
         folder.error(),

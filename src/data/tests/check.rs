@@ -5,7 +5,7 @@ use super::pixels::jpeg;
 use crate::data::check::{CheckOptions, Examined, ProblemKind, check, fix};
 use crate::data::convert::Transfer;
 use crate::data::{Dataset, Image, OpenOptions, Progress};
-use crate::task::Label;
+use crate::tasks::Label;
 use std::fs;
 
 fn examined(folder: &Folder) -> Examined {
@@ -70,7 +70,7 @@ fn every_wrong_row_is_named_and_the_rest_is_counted() {
         assert!(said.contains(part), "{part} of {said}");
     }
     let fixed = Dataset::open(&out, &OpenOptions::default()).unwrap();
-    let Label::Boxes(boxes) = &fixed.train[0].labels[0] else { panic!() };
+    let Some(boxes) = fixed.train[0].labels[0].boxes() else { panic!() };
     assert_eq!(boxes.len(), 2);
     assert_eq!((fixed.train.len(), fixed.val.len()), (3, 1));
 }
@@ -183,7 +183,7 @@ fn boxes_are_held_against_the_picture_and_its_exif() {
     let unlabelled = "2 images unlabelled now: their boxes are in another scale or drawn before the picture was turned";
     assert_eq!(said.changes, ["1 box wholly outside left out", "2 boxes clipped to the image", unlabelled]);
     let fixed = Dataset::open(&out, &OpenOptions::default()).unwrap();
-    let Label::Boxes(boxes) = &fixed.train[0].labels[0] else { panic!() };
+    let Some(boxes) = fixed.train[0].labels[0].boxes() else { panic!() };
     assert_eq!(boxes.iter().map(|b| b.xyxy).collect::<Vec<_>>(), [[5.0, 5.0, 15.0, 15.0], [35.0, 5.0, 40.0, 15.0]]);
-    assert_eq!(fixed.train.iter().filter(|s| s.labels[0] == Label::Unlabelled).count(), 2);
+    assert_eq!(fixed.train.iter().filter(|s| s.labels[0] == Label::UNLABELLED).count(), 2);
 }

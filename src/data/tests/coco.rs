@@ -1,8 +1,8 @@
 //! COCO JSON as labels: both published layouts, sparse categories, crowds, the three states, and what is refused.
 
-use super::{Folder, assert_note, boxes_of, label};
+use super::{Folder, assert_note, boxes_of, label, of_boxes, of_values};
 use crate::data::{Dataset, OpenOptions};
-use crate::task::Label;
+use crate::tasks::Label;
 
 /// Categories 3 and 17 of COCO's own numbers, a crowd, an image without boxes, one that is not there.
 const TRAIN: &str = r#"{"info": {"year": 2017}, "categories": [
@@ -45,8 +45,8 @@ fn the_published_layout() {
         boxes_of(label(&dataset, "train2017/a.png", 0)),
         [(1, [4.0, 2.0, 14.5, 8.0], false), (0, [0.0, 0.0, 20.0, 20.0], true), (0, [30.0, 5.0, 50.0, 15.0], false)]
     );
-    assert_eq!(*label(&dataset, "train2017/b.png", 0), Label::boxes(vec![]));
-    assert_eq!(*label(&dataset, "train2017/c.png", 0), Label::Unlabelled);
+    assert_eq!(*label(&dataset, "train2017/b.png", 0), of_boxes(vec![]));
+    assert_eq!(*label(&dataset, "train2017/c.png", 0), Label::UNLABELLED);
     // The file of the same name in the other split is another picture.
     assert_eq!(boxes_of(label(&dataset, "val2017/a.png", 0)), [(0, [1.0, 2.0, 4.0, 6.0], false)]);
     for words in [
@@ -97,8 +97,8 @@ fn beside_other_tasks_and_missing_as_background() {
     let split = "{train: annotations/instances_train2017.json, val: annotations/instances_val2017.json}";
     folder.text("data.yaml", &yaml(split));
     let dataset = folder.open();
-    assert_eq!(*label(&dataset, "train2017/c.png", 0), Label::boxes(vec![]));
-    assert_eq!(*label(&dataset, "train2017/c.png", 1), Label::Values(vec![3.0]));
+    assert_eq!(*label(&dataset, "train2017/c.png", 0), of_boxes(vec![]));
+    assert_eq!(*label(&dataset, "train2017/c.png", 1), of_values(vec![3.0]));
     assert_eq!(boxes_of(label(&dataset, "val2017/a.png", 0)).len(), 1);
     assert_note(&dataset, "taken as background (`missing: unlabelled` says otherwise)");
     // Without the splits, `a.png` is in both files.

@@ -4,7 +4,7 @@ use super::{Folder, one_box};
 use crate::data::convert::{Options, Target, Transfer, convert};
 use crate::data::{Dataset, OpenOptions, Progress, Split, coco};
 use crate::error::Error;
-use crate::task::Label;
+use crate::tasks::Label;
 use std::fs;
 
 /// Every kind of task and state; names that YAML, XML and file systems take for something else.
@@ -83,13 +83,13 @@ fn our_own_layout_holds_everything() {
 fn same_boxes(
     before: &Dataset,
     after: &Dataset,
-    expect: impl Fn(&[crate::task::LabelledBox]) -> Vec<(usize, [f32; 4], bool)>,
+    expect: impl Fn(&[crate::tasks::LabelledBox]) -> Vec<(usize, [f32; 4], bool)>,
 ) {
     for split in Split::ALL {
         assert_eq!(before.split(split).len(), after.split(split).len());
         for (a, b) in before.split(split).iter().zip(after.split(split)) {
-            match (&a.labels[0], &b.labels[0]) {
-                (Label::Boxes(a), Label::Boxes(b)) => {
+            match (a.labels[0].boxes(), b.labels[0].boxes()) {
+                (Some(a), Some(b)) => {
                     let expected = expect(a);
                     assert_eq!(expected.len(), b.len());
                     for ((class, xyxy, ignore), b) in expected.into_iter().zip(b.iter()) {
@@ -125,7 +125,7 @@ fn layouts_of_boxes_hold_boxes_and_say_what_they_lose() {
         assert_eq!(go(true).unwrap().images, [4, 1, 1]);
     }
     // Clipped to 40 × 20; YOLO leaves what is to be ignored out.
-    let clipped = |b: &crate::task::LabelledBox| (b.class, crate::boxes::clip(&b.xyxy, 40.0, 20.0), b.ignore);
+    let clipped = |b: &crate::tasks::LabelledBox| (b.class, crate::boxes::clip(&b.xyxy, 40.0, 20.0), b.ignore);
     let voc = opened(&folder, "voc");
     assert_eq!(voc.tasks[0], before.tasks[0]);
     same_boxes(&before, &voc, |list| list.iter().map(clipped).collect());

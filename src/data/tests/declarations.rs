@@ -16,7 +16,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
     let cases = [
         (
             "  kind: {typ: classify}\n",
-            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, unit, units, range, missing, labelled_categories, crop_safe, flip_safe, flip_invariant, scale_invariant, bbox_format, multi_label, per, loss, class_weights, label_smoothing); did you mean `type`?",
+            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, range, missing, crop_safe, flip_safe, flip_invariant, scale_invariant, bbox_format, per, class_weights, label_smoothing, multi_label, labelled_categories, unit, units, loss); did you mean `type`?",
         ),
         (
             "  kind:\n    type: clasify\n",

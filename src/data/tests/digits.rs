@@ -5,7 +5,7 @@ use crate::boxes;
 use crate::data::digits::{DigitsOptions, digits_dataset, write_digits};
 use crate::data::scene::{PAPERS, Records, draw};
 use crate::data::{Dataset, OpenOptions, check, decode};
-use crate::task::Label;
+use crate::tasks::regress::Values;
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -65,13 +65,13 @@ fn written_and_read_again() {
     assert!(report.to_string().contains("digits  detection       train       200"), "{report}");
     // The sum is of the digits that are boxed.
     for sample in &dataset.val {
-        let (Label::Boxes(boxes), Label::Values(sum)) = (&sample.labels[0], &sample.labels[2]) else { panic!() };
+        let (boxes, sum) = (sample.labels[0].boxes().unwrap(), sample.labels[2].get::<Values>().unwrap());
         assert_eq!(boxes.iter().map(|b| b.class).sum::<usize>() as f32, sum[0]);
     }
     // Ink is dark, paper is light: the boxes hold the dark pixels.
-    let sample = dataset.val.iter().find(|s| matches!(&s.labels[0], Label::Boxes(b) if b.len() == 1)).unwrap();
+    let sample = dataset.val.iter().find(|s| s.labels[0].boxes().is_some_and(|b| b.len() == 1)).unwrap();
     let image = decode::decode(&sample.image).unwrap();
-    let Label::Boxes(boxes) = &sample.labels[0] else { panic!() };
+    let Some(boxes) = sample.labels[0].boxes() else { panic!() };
     let [x1, y1, x2, y2] = boxes[0].xyxy.map(|v| v.round() as usize);
     let dark = |x: usize, y: usize| image.rgb[(y * 96 + x) * 3..][..3].iter().all(|b| *b < 150);
     let all = (0..96 * 96).filter(|i| dark(i % 96, i / 96)).count();

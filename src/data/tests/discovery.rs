@@ -1,7 +1,8 @@
 //! Which layout a folder is: spellings, wrappings, and folders that could be two things.
 
-use super::{Folder, assert_note, boxes_of, label, one_box};
-use crate::task::{Label, TaskKind};
+use super::{Folder, assert_note, boxes_of, label, of_boxes, of_class, of_classes, of_values, one_box};
+use crate::tasks::Label;
+use crate::tasks::detect::Detect;
 
 #[test]
 fn splits_in_other_spellings() {
@@ -9,7 +10,7 @@ fn splits_in_other_spellings() {
     folder.images(&["Training/cat/deep/er/a.png", "Training/dog/b.png", "Validation/dog/c.png", "Testing/cat/d.png"]);
     let dataset = folder.open();
     assert_eq!((dataset.train.len(), dataset.val.len(), dataset.test.len()), (2, 1, 1));
-    assert_eq!(*label(&dataset, "Training/cat/deep/er/a.png", 0), Label::Class(0));
+    assert_eq!(*label(&dataset, "Training/cat/deep/er/a.png", 0), of_class(0));
     folder.images(&["val/cat/e.png"]);
     assert_eq!(
         folder.error(),
@@ -50,7 +51,7 @@ fn two_readings_are_both_named() {
     folder.text("data.yaml", yolo);
     assert_eq!(*label(&folder.open(), "images/train/a.png", 0), one_box(0, [10.0, 5.0, 30.0, 15.0]));
     folder.images(&["images/train/c.png"]).text("data.yaml", coco);
-    assert_eq!(*label(&folder.open(), "images/train/a.png", 0), Label::boxes(vec![]));
+    assert_eq!(*label(&folder.open(), "images/train/a.png", 0), of_boxes(vec![]));
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn two_tables_of_the_same_images() {
         )
     );
     folder.text("data.yaml", classes);
-    assert_eq!(*label(&folder.open(), "train/b.png", 0), Label::Classes(vec![Some(false)]));
+    assert_eq!(*label(&folder.open(), "train/b.png", 0), of_classes(vec![Some(false)]));
     std::fs::remove_file(folder.path().join("data.yaml")).unwrap();
     folder.text("train/metadata.jsonl", "{\"file_name\":\"a.png\",\"n\":1}\n");
     assert_eq!(
@@ -114,12 +115,12 @@ fn metadata_columns_of_lists_and_of_objects() {
         [("label", "classification"), ("tags", "multi-label"), ("at", "regression"), ("things", "detection")];
     assert_eq!(kinds, expected);
     let a = |task| label(&dataset, "train/a.png", task).clone();
-    assert_eq!(a(0), Label::Class(1));
-    assert_eq!(a(1), Label::Classes(vec![Some(true), Some(true)]));
-    assert_eq!(a(2), Label::Values(vec![1.5, 2.0]));
+    assert_eq!(a(0), of_class(1));
+    assert_eq!(a(1), of_classes(vec![Some(true), Some(true)]));
+    assert_eq!(a(2), of_values(vec![1.5, 2.0]));
     assert_eq!(boxes_of(&a(3)), [(0, [1.0, 2.0, 4.0, 6.0], false)]);
-    assert_eq!(*label(&dataset, "train/b.png", 1), Label::Classes(vec![Some(false), Some(false)]));
-    assert_eq!(*label(&dataset, "val/c.png", 3), Label::Unlabelled);
+    assert_eq!(*label(&dataset, "train/b.png", 1), of_classes(vec![Some(false), Some(false)]));
+    assert_eq!(*label(&dataset, "val/c.png", 3), Label::UNLABELLED);
 }
 
 #[test]
@@ -139,8 +140,8 @@ fn boxes_in_other_forms_in_a_metadata_csv() {
         );
         let dataset = folder.open();
         assert_eq!(*label(&dataset, "train/a.png", 0), one_box(0, [10.0, 5.0, 30.0, 15.0]), "{format}");
-        assert_eq!(*label(&dataset, "train/b.png", 0), Label::Unlabelled);
-        assert_eq!(*label(&dataset, "val/c.png", 0), Label::boxes(vec![]));
+        assert_eq!(*label(&dataset, "train/b.png", 0), Label::UNLABELLED);
+        assert_eq!(*label(&dataset, "val/c.png", 0), of_boxes(vec![]));
     }
 }
 
@@ -157,8 +158,8 @@ fn an_ultralytics_file_with_lists_of_everything() {
     );
     let dataset = folder.open();
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
-    assert!(matches!(&dataset.tasks[0].kind, TaskKind::Detect { classes } if classes == &["car", "man"]));
+    assert_eq!(dataset.tasks[0].spec.get(), Some(&Detect::new(vec!["car".into(), "man".into()])));
     assert_eq!(*label(&dataset, "images/one/a.png", 0), one_box(1, [4.0, 4.0, 20.0, 16.0]));
-    assert_eq!(*label(&dataset, "images/two/b.png", 0), Label::boxes(vec![]));
+    assert_eq!(*label(&dataset, "images/two/b.png", 0), of_boxes(vec![]));
     assert_eq!(boxes_of(label(&dataset, "images/three/c.png", 0)).len(), 1);
 }

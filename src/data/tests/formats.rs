@@ -1,7 +1,9 @@
 //! Each label format: what it says, its three states, and the sentence for each way to get it wrong.
 
-use super::{Folder, label, one_box};
-use crate::task::{Label, TaskKind};
+use super::{Folder, label, of_boxes, of_class, of_values, one_box};
+use crate::tasks::Label;
+use crate::tasks::classify::Classify;
+use crate::tasks::regress::Regress;
 
 fn yolo() -> Folder {
     let folder = Folder::new();
@@ -18,32 +20,32 @@ fn yolo_rows_become_pixels() {
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"]);
     assert_eq!(*label(&dataset, "images/train/a.png", 0), one_box(1, [15.0, 5.0, 25.0, 15.0]));
-    assert_eq!(*label(&dataset, "images/val/c.png", 0), Label::boxes(vec![]));
+    assert_eq!(*label(&dataset, "images/val/c.png", 0), of_boxes(vec![]));
     assert!(dataset.crop_safe && dataset.flip_safe);
 }
 
 #[test]
 fn a_missing_yolo_file_is_background_alone_and_unlabelled_beside_others() {
     let folder = yolo();
-    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::boxes(vec![]));
+    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), of_boxes(vec![]));
     let note = "objects: 1 of 3 images without a label file taken as background (`missing: unlabelled` says otherwise)";
     assert!(folder.open().notes.iter().any(|n| n == note), "{:?}", folder.open().notes);
 
     folder.text("data.yaml", "train: images/train\nval: images/val\nnames: [cat, dog]\nmissing: unlabelled\n");
-    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::Unlabelled);
+    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::UNLABELLED);
 
     folder.text("size.csv", "file,size\na.png,1.5\nb.png,2\n");
     let tasks = "train: images/train\nval: images/val\nnames: [cat, dog]\ntasks:\n  pets: {type: detect, from: {yolo: labels}}\n  size: {type: regress, from: {csv: size.csv, column: size}}\n";
     folder.text("data.yaml", tasks);
     let dataset = folder.open();
-    assert_eq!(*label(&dataset, "images/train/b.png", 0), Label::Unlabelled);
-    assert_eq!(*label(&dataset, "images/train/b.png", 1), Label::Values(vec![2.0]));
-    assert_eq!(*label(&dataset, "images/val/c.png", 1), Label::Unlabelled);
+    assert_eq!(*label(&dataset, "images/train/b.png", 0), Label::UNLABELLED);
+    assert_eq!(*label(&dataset, "images/train/b.png", 1), of_values(vec![2.0]));
+    assert_eq!(*label(&dataset, "images/val/c.png", 1), Label::UNLABELLED);
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"]);
     assert!(!dataset.crop_safe);
 
     folder.text("data.yaml", &tasks.replace("labels}}", "labels}, missing: background}"));
-    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), Label::boxes(vec![]));
+    assert_eq!(*label(&folder.open(), "images/train/b.png", 0), of_boxes(vec![]));
 }
 
 #[test]
@@ -54,7 +56,7 @@ fn yolo_polygons_bom_duplicates_and_flat_boxes() {
         "\u{feff}0 0.1 0.2 0.5 0.2 0.5 0.8\n1 0.5 0.5 0.25 0.5\n1 0.5 0.5 0.25 0.5\n0 0.5 0.5 0 0.5\n\n",
     );
     let dataset = folder.open();
-    let Label::Boxes(boxes) = label(&dataset, "images/train/a.png", 0) else { panic!() };
+    let Some(boxes) = label(&dataset, "images/train/a.png", 0).boxes() else { panic!() };
     assert_eq!(boxes.len(), 2);
     assert_eq!(boxes[0].xyxy, [4.0, 4.0, 20.0, 16.0]);
     let notes = dataset.notes.join("\n");
@@ -143,11 +145,11 @@ fn voc_counts_from_one_and_keeps_three_states() {
     let dataset = folder.open();
     assert!(dataset.layout.starts_with("Pascal VOC"), "{}", dataset.layout);
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog & co"]);
-    let Label::Boxes(boxes) = label(&dataset, "JPEGImages/a.png", 0) else { panic!() };
+    let Some(boxes) = label(&dataset, "JPEGImages/a.png", 0).boxes() else { panic!() };
     assert_eq!((boxes[0].class, boxes[0].xyxy, boxes[0].ignore), (0, [0.0, 0.0, 10.0, 20.0], false));
     assert_eq!((boxes[1].class, boxes[1].xyxy, boxes[1].ignore), (1, [4.5, 5.0, 40.0, 20.0], true));
-    assert_eq!(*label(&dataset, "JPEGImages/b.png", 0), Label::Unlabelled);
-    assert_eq!(*label(&dataset, "JPEGImages/c.png", 0), Label::boxes(vec![]));
+    assert_eq!(*label(&dataset, "JPEGImages/b.png", 0), Label::UNLABELLED);
+    assert_eq!(*label(&dataset, "JPEGImages/c.png", 0), of_boxes(vec![]));
 }
 
 #[test]
@@ -212,7 +214,7 @@ fn class_folders_with_and_without_splits() {
     folder.images(&["train/class2/a.png", "train/class10/deep/b.png", "valid/class10/c.png"]);
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["class10", "class2"]);
-    assert_eq!(*label(&dataset, "train/class10/deep/b.png", 0), Label::Class(0));
+    assert_eq!(*label(&dataset, "train/class10/deep/b.png", 0), of_class(0));
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 1));
     assert!(dataset.notes.iter().any(|n| n.contains("natural order")), "{:?}", dataset.notes);
     assert!(dataset.crop_safe);
@@ -223,7 +225,7 @@ fn class_folders_with_and_without_splits() {
     let dataset = folder.open();
     assert_eq!(dataset.train.len() + dataset.val.len(), 40);
     assert!((2..=16).contains(&dataset.val.len()));
-    assert!(matches!(&dataset.tasks[0].kind, TaskKind::Classify { classes } if classes == &["cat", "dog"]));
+    assert_eq!(dataset.tasks[0].spec.get(), Some(&Classify::new(vec!["cat".into(), "dog".into()])));
 }
 
 #[test]
@@ -263,11 +265,11 @@ fn metadata_tables_without_a_config() {
     let names: Vec<&str> = dataset.tasks.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["scene", "objects", "speed"]);
     assert_eq!(*label(&dataset, "train/a.png", 1), one_box(0, [10.0, 2.0, 30.0, 6.0]));
-    assert_eq!(*label(&dataset, "train/b.png", 1), Label::boxes(vec![]));
-    assert_eq!(*label(&dataset, "train/c.png", 1), Label::Unlabelled);
-    assert_eq!(*label(&dataset, "train/b.png", 0), Label::Class(1));
-    assert_eq!(*label(&dataset, "train/c.png", 2), Label::Unlabelled);
-    assert_eq!(*label(&dataset, "val/d.png", 2), Label::Values(vec![7.0]));
+    assert_eq!(*label(&dataset, "train/b.png", 1), of_boxes(vec![]));
+    assert_eq!(*label(&dataset, "train/c.png", 1), Label::UNLABELLED);
+    assert_eq!(*label(&dataset, "train/b.png", 0), of_class(1));
+    assert_eq!(*label(&dataset, "train/c.png", 2), Label::UNLABELLED);
+    assert_eq!(*label(&dataset, "val/d.png", 2), of_values(vec![7.0]));
     let notes = dataset.notes.join("\n");
     assert!(notes.contains("objects: 1 box without width or height left out (train/metadata.jsonl:1)"), "{notes}");
     assert!(notes.contains("column `note` left out: it is blank"), "{notes}");
@@ -289,11 +291,12 @@ fn csv_columns_with_blanks() {
     let folder = csv("file,kind,x,y\ntrain/a.png,10,1,2\ntrain/b.png,9,,\nval/a.png,,3,\nelsewhere.png,9,1,1\n");
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["9", "10"]);
-    let expected = TaskKind::Regress { columns: vec!["x".into(), "y".into()], units: vec!["m".into(), "s".into()] };
-    assert_eq!(dataset.tasks[1].kind, expected);
-    assert_eq!(dataset.train[0].labels, [Label::Class(1), Label::Values(vec![1.0, 2.0])]);
-    assert_eq!(dataset.train[1].labels, [Label::Class(0), Label::Unlabelled]);
-    assert_eq!(dataset.val[0].labels, [Label::Unlabelled, Label::Unlabelled]);
+    let units = ["m".into(), "s".into()].into();
+    let expected = Regress { units, ..Regress::new(vec!["x".into(), "y".into()]) };
+    assert_eq!(dataset.tasks[1].spec.get(), Some(&expected));
+    assert_eq!(dataset.train[0].labels, [of_class(1), of_values(vec![1.0, 2.0])]);
+    assert_eq!(dataset.train[1].labels, [of_class(0), Label::UNLABELLED]);
+    assert_eq!(dataset.val[0].labels, [Label::UNLABELLED, Label::UNLABELLED]);
     let notes = dataset.notes.join("\n");
     assert!(notes.contains("pose: 1 row with some of the columns blank, so unlabelled (labels.csv:4)"), "{notes}");
     assert!(

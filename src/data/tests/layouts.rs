@@ -4,7 +4,7 @@ use super::Folder;
 use crate::data::check::{CheckOptions, check};
 use crate::data::convert::{Options, Target, Transfer, convert};
 use crate::data::{Dataset, OpenOptions, Progress, Split, describe};
-use crate::task::{Label, LabelledBox, TaskKind};
+use crate::tasks::{Boxes, Content, Label, LabelledBox};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -294,22 +294,22 @@ fn each_becomes_our_own_layout_without_a_loss() {
 
 /// What a layout of boxes makes of a label.
 fn expected(label: &Label, classes: usize, target: Target) -> Label {
-    let Label::Boxes(boxes) = label else { return label.clone() };
+    let Some(boxes) = label.boxes() else { return label.clone() };
     let clipped = |b: &LabelledBox| LabelledBox { xyxy: crate::boxes::clip(&b.xyxy, 40.0, 20.0), ..b.clone() };
     let kept = boxes.with_regions(classes).filter(|b| target != Target::Yolo || !b.ignore);
-    Label::Boxes(kept.map(|b| if target == Target::Coco { b } else { clipped(&b) }).collect())
+    Label::of(kept.map(|b| if target == Target::Coco { b } else { clipped(&b) }).collect::<Boxes>())
 }
 
 fn near(a: &Label, b: &Label) -> bool {
-    match (a, b) {
-        (Label::Boxes(a), Label::Boxes(b)) => {
+    match (a.boxes(), b.boxes()) {
+        (Some(a), Some(b)) => {
             // Parts of 40 pixels in single precision.
             let edges =
                 |a: &LabelledBox, b: &LabelledBox| a.xyxy.iter().zip(&b.xyxy).all(|(x, y)| (x - y).abs() < 1e-5);
             let same = |(a, b): (&LabelledBox, &LabelledBox)| (a.class, a.ignore) == (b.class, b.ignore) && edges(a, b);
             a.len() == b.len() && a.iter().zip(b.iter()).all(same)
         }
-        (a, b) => a == b,
+        _ => a == b,
     }
 }
 
@@ -317,16 +317,12 @@ fn near(a: &Label, b: &Label) -> bool {
 fn each_becomes_a_layout_of_boxes_up_to_what_that_holds() {
     for (name, _, folder) in layouts() {
         let before = open(&folder.path().join("in"));
-        let Some(at) = before.tasks.iter().position(|task| matches!(task.kind, TaskKind::Detect { .. })) else {
+        let Some(at) = before.tasks.iter().position(|task| task.spec.kind().content == Content::Boxes) else {
             assert!(converted(&folder, Target::Coco, false).unwrap_err().contains("no detection task"), "{name}");
             continue;
         };
-        let boxes = || {
-            Split::ALL.into_iter().flat_map(|split| before.split(split)).filter_map(|s| match &s.labels[at] {
-                Label::Boxes(boxes) => Some(boxes),
-                _ => None,
-            })
-        };
+        let boxes =
+            || Split::ALL.into_iter().flat_map(|split| before.split(split)).filter_map(|s| s.labels[at].boxes());
         let partial = boxes().filter(|boxes| !boxes.partial.is_empty()).count();
         let crowds = boxes().flat_map(|boxes| boxes.iter()).filter(|b| b.ignore).count();
         let classes = before.tasks[at].classes().len();

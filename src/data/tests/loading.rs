@@ -1,10 +1,10 @@
 //! The loaders: the same batches whatever the threads, every image equally often, broken images counted and replaced.
 
-use super::Folder;
+use super::{Folder, of_boxes, of_class};
 use crate::data::cache::Cache;
 use crate::data::pipeline::broken_allowed;
 use crate::data::{Augment, Batch, EvalLoader, LoaderOptions, Sample, TrainLoader, Variety};
-use crate::task::{Label, LabelledBox};
+use crate::tasks::{Label, LabelledBox};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ fn samples(folder: &Folder, count: usize) -> Arc<[Sample]> {
         image::RgbImage::from_pixel(40 + i as u32, 30, grey).save(&image).unwrap();
         let xyxy = [4.0, 5.0, 20.0, 25.0];
         let boxes = vec![LabelledBox { class: i, xyxy, ignore: false }];
-        Sample { image, name: format!("{i}.png"), labels: vec![Label::boxes(boxes), Label::Unlabelled] }
+        Sample { image, name: format!("{i}.png"), labels: vec![of_boxes(boxes), Label::UNLABELLED] }
     };
     (0..count).map(sample).collect()
 }
@@ -153,7 +153,7 @@ fn labels_are_in_network_pixels() {
     let plain = LoaderOptions { augment: Augment::NONE, ..options(1) };
     let mut loader = EvalLoader::new(samples(&folder, 1), plain, encode()).unwrap();
     let batch = loader.next().unwrap().unwrap();
-    let Label::Boxes(boxes) = &batch.items[0].labels[0] else { panic!() };
+    let Some(boxes) = batch.items[0].labels[0].boxes() else { panic!() };
     // 40 × 30 letterboxed to 32: scale 0.8, four rows of padding.
     assert_eq!(boxes[0].xyxy, [3.2, 8.0, 16.0, 24.0]);
     assert_eq!(batch.items[0].encoded, 1);
@@ -251,7 +251,7 @@ fn photographs(folder: &Folder) -> Arc<[Sample]> {
         let image = folder.path().join(name);
         let bytes = fs::read(golden.join(name)).unwrap_or_else(|_| b"no image".to_vec());
         fs::write(&image, bytes).unwrap();
-        Sample { image, name: name.to_string(), labels: vec![Label::Class(1)] }
+        Sample { image, name: name.to_string(), labels: vec![of_class(1)] }
     };
     names.iter().map(sample).collect()
 }

@@ -1,7 +1,8 @@
 //! What data.yaml may say of a task's loss, and one clear sentence for what it may not.
 
 use super::Folder;
-use crate::task::{LossOptions, ValueLoss};
+use crate::ir::ValueLossForm;
+use crate::tasks::{LossOptions, TaskCard};
 
 /// Four training images of classes a, a, a, b, one for validation; `keys` beside `type` and `from`.
 fn folder(kind: &str, keys: &str) -> Folder {
@@ -13,7 +14,7 @@ fn folder(kind: &str, keys: &str) -> Folder {
 }
 
 fn options(kind: &str, keys: &str) -> LossOptions {
-    folder(kind, keys).open().tasks[0].loss.clone()
+    TaskCard::from(folder(kind, keys).open().tasks.remove(0)).loss
 }
 
 const CLASSES: &str = "k: {type: classify";
@@ -22,14 +23,15 @@ const VALUES: &str = "n: {type: regress";
 #[test]
 fn losses_are_read_and_balanced_weights_are_counted_on_the_training_split() {
     assert!(options(CLASSES, "").is_default() && options(VALUES, ", loss: huber").is_default());
-    assert_eq!(options(VALUES, ", loss: mse").values, ValueLoss::Mse);
+    assert_eq!(options(VALUES, ", loss: mse").values, ValueLossForm::Mse);
     let given = options(CLASSES, ", class_weights: [1, 2.5], label_smoothing: 0.1");
-    let expected = LossOptions { class_weights: Some(vec![1.0, 2.5]), label_smoothing: 0.1, values: ValueLoss::Huber };
+    let expected =
+        LossOptions { class_weights: Some(vec![1.0, 2.5]), label_smoothing: 0.1, values: ValueLossForm::Huber };
     assert_eq!(given, expected);
     // Three of a and one of b: the b of the validation split does not count.
     let folder = folder(CLASSES, ", class_weights: balanced");
     let dataset = folder.open();
-    assert_eq!(dataset.tasks[0].loss.class_weights, Some(vec![4.0 / 6.0, 2.0]));
+    assert_eq!(TaskCard::from(dataset.tasks[0].clone()).loss.class_weights, Some(vec![4.0 / 6.0, 2.0]));
     assert!(dataset.notes.contains(&"k: balanced class weights: a 0.667, b 2.000".to_owned()), "{:?}", dataset.notes);
 }
 

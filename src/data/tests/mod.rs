@@ -27,7 +27,10 @@ mod splits;
 
 use super::{Dataset, OpenOptions};
 use crate::error::Error;
-use crate::task::{Label, LabelledBox};
+use crate::tasks::classify::Class;
+use crate::tasks::multi_label::Classes;
+use crate::tasks::regress::Values;
+use crate::tasks::{Boxes, Label, LabelledBox};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -85,12 +88,35 @@ impl Drop for Folder {
 
 pub fn one_box(class: usize, xyxy: [f32; 4]) -> Label {
     let ignore = false;
-    Label::boxes(vec![LabelledBox { class, xyxy, ignore }])
+    of_boxes(vec![LabelledBox { class, xyxy, ignore }])
+}
+
+pub fn of_boxes(boxes: Vec<LabelledBox>) -> Label {
+    Label::of(Boxes::from(boxes))
+}
+
+pub fn of_class(class: usize) -> Label {
+    Label::of(Class::One(class))
+}
+
+pub fn of_classes(there: Vec<Option<bool>>) -> Label {
+    Label::of(Classes::from(there))
+}
+
+pub fn of_values(values: Vec<f32>) -> Label {
+    Label::of(Values::from(&values[..]))
+}
+
+/// Changes a label's boxes where they are.
+pub fn edit_boxes(label: &mut Label, edit: impl FnOnce(&mut Boxes)) {
+    let mut boxes = label.boxes().unwrap().clone();
+    edit(&mut boxes);
+    *label = Label::of(boxes);
 }
 
 /// Class, box and whether it is ignored, of each box of a label.
 pub fn boxes_of(label: &Label) -> Vec<(usize, [f32; 4], bool)> {
-    let Label::Boxes(boxes) = label else { panic!("{label:?} is no list of boxes") };
+    let Some(boxes) = label.boxes() else { panic!("{label:?} is no list of boxes") };
     boxes.iter().map(|b| (b.class, b.xyxy, b.ignore)).collect()
 }
 

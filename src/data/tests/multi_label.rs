@@ -1,8 +1,9 @@
 //! Several classes at once: 0/1 columns, lists of names, blanks, and one clear sentence for what is neither.
 
-use super::{Folder, label};
+use super::{Folder, label, of_classes};
 use crate::data::check;
-use crate::task::{Label, TaskKind};
+use crate::tasks::Label;
+use crate::tasks::multi_label::MultiLabel;
 
 const IMAGES: [&str; 4] = ["train/1.png", "train/2.png", "train/3.png", "val/4.png"];
 
@@ -30,12 +31,12 @@ const COLUMNS: &str = "multi_label: true, from: {csv: t.csv, column: [sun, rain]
 fn columns_of_0_and_1_are_classes_and_a_blank_cell_is_unlabelled_for_one() {
     let dataset = with_table(TABLE, COLUMNS).open();
     let classes = vec!["sun".to_owned(), "rain".to_owned()];
-    assert_eq!(dataset.tasks[0].kind, TaskKind::MultiLabel { classes });
+    assert_eq!(dataset.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));
     let said = |name| label(&dataset, name, 0).clone();
-    assert_eq!(said("train/1.png"), Label::Classes(vec![Some(true), Some(false)]));
-    assert_eq!(said("train/2.png"), Label::Classes(vec![None, Some(true)]));
-    assert_eq!(said("train/3.png"), Label::Classes(vec![Some(false); 2]));
-    assert_eq!(said("val/4.png"), Label::Unlabelled);
+    assert_eq!(said("train/1.png"), of_classes(vec![Some(true), Some(false)]));
+    assert_eq!(said("train/2.png"), of_classes(vec![None, Some(true)]));
+    assert_eq!(said("train/3.png"), of_classes(vec![Some(false); 2]));
+    assert_eq!(said("val/4.png"), Label::UNLABELLED);
     let blank = "sky: 1 row with some of the columns blank, so unlabelled for these classes (t.csv:3)";
     assert!(dataset.notes.contains(&blank.to_owned()), "{:?}", dataset.notes);
     assert!(dataset.crop_safe);
@@ -52,7 +53,7 @@ fn names_rename_columns_and_one_column_is_one_class() {
     assert_eq!(renamed.tasks[0].classes(), ["bright", "wet"]);
     let one = with_table(TABLE, "multi_label: true, from: {csv: t.csv, column: rain}").open();
     assert_eq!(one.tasks[0].classes(), ["rain"]);
-    assert_eq!(*label(&one, "train/2.png", 0), Label::Classes(vec![Some(true)]));
+    assert_eq!(*label(&one, "train/2.png", 0), of_classes(vec![Some(true)]));
 }
 
 #[test]
@@ -61,13 +62,13 @@ fn a_column_of_lists_holds_the_classes_that_are_there() {
     let dataset = with_lists(lists, "").open();
     assert_eq!(dataset.tasks[0].classes(), ["rain", "sun"]);
     let said = |name| label(&dataset, name, 0).clone();
-    assert_eq!(said("train/1.png"), Label::Classes(vec![Some(true); 2]));
-    assert_eq!(said("train/2.png"), Label::Classes(vec![Some(false); 2]));
-    assert_eq!(said("train/3.png"), Label::Classes(vec![Some(false), Some(true)]));
-    assert_eq!(said("val/4.png"), Label::Unlabelled);
+    assert_eq!(said("train/1.png"), of_classes(vec![Some(true); 2]));
+    assert_eq!(said("train/2.png"), of_classes(vec![Some(false); 2]));
+    assert_eq!(said("train/3.png"), of_classes(vec![Some(false), Some(true)]));
+    assert_eq!(said("val/4.png"), Label::UNLABELLED);
 
     let numbers = with_lists(["[1, 0, null]", "[0, 0, 1]", "[1, 1, 1]", "null"], ", names: [a, b, c]").open();
-    assert_eq!(*label(&numbers, "train/1.png", 0), Label::Classes(vec![Some(true), Some(false), None]));
+    assert_eq!(*label(&numbers, "train/1.png", 0), of_classes(vec![Some(true), Some(false), None]));
 }
 
 #[test]

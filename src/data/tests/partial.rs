@@ -1,7 +1,7 @@
 //! Images annotated for some classes only: the others' regions, and what is said of them.
 
 use super::{Folder, assert_note, boxes_of, label};
-use crate::task::{Label, LabelledBox, PartialRegion};
+use crate::tasks::{Label, LabelledBox, PartialRegion};
 use std::sync::Arc;
 
 fn federated(second: &str) -> Folder {
@@ -21,7 +21,7 @@ fn federated(second: &str) -> Folder {
 }
 
 fn partial_of(label: &Label) -> Vec<PartialRegion> {
-    let Label::Boxes(boxes) = label else { panic!("{label:?} is no list of boxes") };
+    let Some(boxes) = label.boxes() else { panic!("{label:?} is no list of boxes") };
     boxes.partial.to_vec()
 }
 
@@ -42,7 +42,7 @@ fn a_class_nobody_looked_for_is_ignored_everywhere() {
         assert_eq!(partial_of(label(&dataset, name, 0)), Vec::from_iter(looked_for.map(region)), "{name}");
     }
     // What judges a model: of a class nobody looked for no detection is a mistake, wherever it lies.
-    let Label::Boxes(boxes) = label(&dataset, "train/a.png", 0) else { panic!() };
+    let Some(boxes) = label(&dataset, "train/a.png", 0).boxes() else { panic!() };
     let everywhere = LabelledBox { class: 1, xyxy: [0.0, 0.0, 40.0, 20.0], ignore: true };
     assert_eq!(Vec::from_iter(boxes.with_regions(2)), [boxes[0].clone(), everywhere]);
     assert_note(

@@ -1,7 +1,7 @@
 //! What is decoded for a picture is what is drawn of it, whatever else is done to it: no transformation may look where nothing was
 //! decoded.
 
-use super::{Folder, one_box};
+use super::{Folder, of_class, one_box};
 use crate::data::cache::Cache;
 use crate::data::decode::{self, Part};
 use crate::data::random::Random;
@@ -9,7 +9,7 @@ use crate::data::transforms::Composer;
 use crate::data::{
     Augment, Bears, EvalLoader, Framing, Image, LoaderOptions, Sample, Sampling, TrainLoader, Transforms, Variety,
 };
-use crate::task::Label;
+use crate::tasks::Label;
 use image::codecs::jpeg::JpegEncoder;
 use std::fs;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ fn samples(folder: &Folder, labelled: Labelled) -> Arc<[Sample]> {
         fs::write(&image, bytes).unwrap();
         let label = match labelled {
             Labelled::Boxes => one_box(i, [20.0, 10.0, 60.0, 50.0]),
-            Labelled::Class => Label::Class(i),
+            Labelled::Class => of_class(i),
         };
         Sample { image, name: format!("{i}.jpg"), labels: vec![label] }
     };

@@ -1,9 +1,9 @@
 //! Which images come how often: functions of the seed and the epoch, balanced as they say.
 
-use super::{Folder, one_box};
+use super::{Folder, of_boxes, of_class, of_values, one_box};
 use crate::data::sampling::{Sampler, Sampling};
 use crate::data::{Augment, LoaderOptions, Sample, TrainLoader, Variety};
-use crate::task::Label;
+use crate::tasks::Label;
 use std::sync::Arc;
 
 fn sample(labels: Vec<Label>) -> Sample {
@@ -13,7 +13,7 @@ fn sample(labels: Vec<Label>) -> Sample {
 /// 90 images of class 0, 9 of class 1, 1 of class 2.
 fn skewed() -> Vec<Sample> {
     let class = |i| usize::from(i >= 90) + usize::from(i >= 99);
-    (0..100).map(|i| sample(vec![Label::Class(class(i))])).collect()
+    (0..100).map(|i| sample(vec![of_class(class(i))])).collect()
 }
 
 /// How often each image comes in so many epochs.
@@ -73,11 +73,11 @@ fn classes_come_equally_often_and_so_do_the_tasks_that_have_them() {
 
 #[test]
 fn background_is_a_class_and_images_without_classes_keep_their_share() {
-    let boxes = |i: usize| if i < 4 { one_box(0, [0.0, 0.0, 9.0, 9.0]) } else { Label::boxes(Vec::new()) };
+    let boxes = |i: usize| if i < 4 { one_box(0, [0.0, 0.0, 9.0, 9.0]) } else { of_boxes(Vec::new()) };
     let samples: Vec<Sample> = (0..60)
         .map(|i| match i < 40 {
-            true => sample(vec![boxes(i), Label::Unlabelled]),
-            false => sample(vec![Label::Unlabelled, Label::Values(vec![1.0])]),
+            true => sample(vec![boxes(i), Label::UNLABELLED]),
+            false => sample(vec![Label::UNLABELLED, of_values(vec![1.0])]),
         })
         .collect();
     let counts = counts(&Sampler::new(&samples, Sampling::ClassBalanced, 0.0), 60, 10);
@@ -91,12 +91,12 @@ fn every_task_is_labelled_in_every_batch_of_as_many_images_as_tasks() {
     // Of 47 images three are labelled for the second task, two for the third, none for the fourth.
     let samples: Vec<Sample> = (0..47)
         .map(|i| {
-            let if_in = |yes: bool, label: Label| if yes { label } else { Label::Unlabelled };
+            let if_in = |yes: bool, label: Label| if yes { label } else { Label::UNLABELLED };
             sample(vec![
-                if_in(i % 2 == 0, Label::Class(0)),
-                if_in(i % 20 == 3, Label::Values(vec![0.0])),
-                if_in(i == 5 || i == 8, Label::boxes(Vec::new())),
-                Label::Unlabelled,
+                if_in(i % 2 == 0, of_class(0)),
+                if_in(i % 20 == 3, of_values(vec![0.0])),
+                if_in(i == 5 || i == 8, of_boxes(Vec::new())),
+                Label::UNLABELLED,
             ])
         })
         .collect();
@@ -112,14 +112,14 @@ fn every_task_is_labelled_in_every_batch_of_as_many_images_as_tasks() {
 
 #[test]
 fn where_every_image_has_every_label_balanced_tasks_are_a_permutation() {
-    let samples: Vec<Sample> = (0..31).map(|_| sample(vec![Label::Class(0), Label::Values(vec![1.0])])).collect();
+    let samples: Vec<Sample> = (0..31).map(|_| sample(vec![of_class(0), of_values(vec![1.0])])).collect();
     let counts = counts(&Sampler::new(&samples, Sampling::TaskBalanced, 0.0), 31, 5);
     assert!(counts.iter().all(|&n| n == 5), "{counts:?}");
 }
 
 #[test]
 fn nothing_to_balance_is_uniform() {
-    for labels in [Vec::new(), vec![Label::Unlabelled]] {
+    for labels in [Vec::new(), vec![Label::UNLABELLED]] {
         let samples = vec![sample(labels); 9];
         for sampling in [Sampling::ClassBalanced, Sampling::TaskBalanced] {
             assert!(counts(&Sampler::new(&samples, sampling, 0.0), 9, 3).iter().all(|&n| n == 3));
@@ -139,7 +139,7 @@ fn threads_change_nothing_and_any_batch_can_be_the_first_under_every_sampling() 
         .map(|(i, name)| Sample {
             image: folder.path().join(name),
             name: name.clone(),
-            labels: vec![Label::Class(usize::from(i > 7)), if i == 3 { Label::Class(1) } else { Label::Unlabelled }],
+            labels: vec![of_class(usize::from(i > 7)), if i == 3 { of_class(1) } else { Label::UNLABELLED }],
         })
         .collect();
     for (sampling, repeat_factor) in

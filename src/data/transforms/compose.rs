@@ -6,11 +6,11 @@ use crate::data::augment::{Augment, PADDING, covered};
 use crate::data::cache::Cache;
 use crate::data::dataset::Sample;
 use crate::data::decode::{self, Image, Part};
-use crate::data::geometry::Geometry;
 use crate::data::loader::{LoaderOptions, Variety};
 use crate::data::random::{Random, hash_text};
 use crate::error::Result;
-use crate::task::Label;
+use crate::geometry::Geometry;
+use crate::tasks::Label;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -145,7 +145,8 @@ impl Composer {
     ) -> (Geometry, Vec<Label>) {
         let geometry = self.augment.draw(image, size, random, canvas);
         self.transforms().recolour(random, canvas, size, covered(&geometry));
-        (geometry, geometry.apply_labels(&self.samples[index].labels))
+        let labels = self.samples[index].labels.iter().map(|label| label.moved(&geometry));
+        (geometry, labels.collect())
     }
 
     /// `None` where a partner cannot be read: its own turn says so.
@@ -167,7 +168,7 @@ impl Composer {
         let mut tiles = indices.iter().zip(images).zip(&places).map(|((&index, image), place)| {
             self.augment.paint(image, place, random, canvas);
             self.transforms().recolour(random, canvas, size, covered(place));
-            place.apply_labels(&self.samples[index].labels)
+            self.samples[index].labels.iter().map(|label| label.moved(place)).collect::<Vec<Label>>()
         });
         let mut next = || tiles.next().unwrap_or_default();
         let labels = [next(), next(), next(), next()];
@@ -197,12 +198,10 @@ fn pattern(sample: &Sample) -> Vec<bool> {
     sample.labels.iter().map(Label::is_labelled).collect()
 }
 
-/// Whether there were objects, none is left, and a label that is no box still stands for the picture.
+/// Whether there were objects, none is left, and a label of another kind still stands for the picture.
 fn is_emptied(before: &[Label], after: &[Label]) -> bool {
-    let objects = |labels: &[Label]| {
-        let taught = |label: &Label| matches!(label, Label::Boxes(list) if list.iter().any(|b| !b.ignore));
-        labels.iter().any(taught)
-    };
-    let speaks = |label: &Label| label.is_labelled() && !matches!(label, Label::Boxes(_));
+    let objects =
+        |labels: &[Label]| labels.iter().filter_map(|label| label.value()?.objects()).any(|objects| objects > 0);
+    let speaks = |label: &Label| label.value().is_some_and(|value| value.objects().is_none());
     before.iter().any(speaks) && objects(before) && !objects(after)
 }

@@ -1,11 +1,10 @@
 //! Random erasing: a grey rectangle over a part of the picture (Zhong 2017; sizes as torchvision's `RandomErasing`).
 
-use crate::boxes::{self, Xyxy};
+use crate::boxes::Xyxy;
 use crate::data::augment::{PADDING, rows_of};
-use crate::data::geometry::LEAST_VISIBLE;
 use crate::data::random::Random;
 use crate::data::resize::Target;
-use crate::task::Label;
+use crate::tasks::Label;
 
 /// Where to erase: between 2 % and a third of the canvas, aspect between 3/10 and 10/3.
 pub fn place(size: usize, random: &mut Random) -> Option<Target> {
@@ -23,18 +22,12 @@ pub fn place(size: usize, random: &mut Random) -> Option<Target> {
     None
 }
 
-/// Makes the rectangle grey. A box of which less than a tenth stays in sight becomes `ignore`.
+/// Makes the rectangle grey.
 pub fn erase(canvas: &mut [u8], size: usize, target: Target, labels: &mut [Label]) {
     for row in rows_of(size, target) {
         canvas[row].fill(PADDING);
     }
     let hidden: Xyxy =
         [target.left, target.top, target.left + target.width, target.top + target.height].map(|v| v as f32);
-    for label in labels {
-        let Label::Boxes(list) = label else { continue };
-        for labelled in &mut list.list {
-            let whole = boxes::area(&labelled.xyxy);
-            labelled.ignore |= whole - boxes::intersection(&labelled.xyxy, &hidden) < LEAST_VISIBLE * whole;
-        }
-    }
+    labels.iter_mut().for_each(|label| *label = label.hidden(&hidden));
 }

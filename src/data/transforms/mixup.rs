@@ -1,7 +1,7 @@
-//! Mix-up: two pictures blended, and their classes with them (Zhang 2018).
+//! Mix-up: two pictures blended, and their labels with them (Zhang 2018).
 
 use crate::data::random::Random;
-use crate::task::{Label, MixedClass};
+use crate::tasks::Label;
 
 /// Of the Beta distribution a share is drawn from, as torchvision's reference training has it: mostly near 0 or 1.
 const ALPHA: f32 = 0.2;
@@ -24,11 +24,9 @@ pub fn blend(canvas: &mut [u8], other: &[u8], share: f32) {
     }
 }
 
-/// `share` of each class, the rest `others`'. Both are labelled for the same tasks, classifications all.
+/// `share` of each label, the rest `others`'. Both are of the same tasks, whose labels all mix.
 pub fn mix(labels: &mut [Label], others: &[Label], share: f32) {
     for (label, other) in labels.iter_mut().zip(others) {
-        if let (Label::Class(first), Label::Class(second)) = (&*label, other) {
-            *label = Label::Mixed(MixedClass { classes: [*first, *second], share });
-        }
+        *label = label.mixed(other, share);
     }
 }

@@ -11,14 +11,15 @@ mod protection;
 #[cfg(test)]
 mod tests;
 
+pub use crate::tasks::Bears;
 pub(crate) use compose::{Composer, Drawn};
-pub use protection::{Bears, remarks};
+pub use protection::remarks;
 
 use super::random::Random;
 use super::ranges::{up_to, whole};
 use super::resize::Target;
+use crate::geometry::Homography;
 use clap::Args;
-use perspective::Homography;
 use serde::{Deserialize, Serialize};
 
 /// How often and how much. Probabilities and strengths 0 leave a picture as it is. Each field is a flag of `polyhead train`, and

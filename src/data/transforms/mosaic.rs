@@ -1,9 +1,9 @@
 //! Mosaic: four pictures around a point of the canvas, each running out over the canvas's border (Bochkovskiy 2020).
 
 use crate::data::decode::Image;
-use crate::data::geometry::Geometry;
 use crate::data::random::Random;
-use crate::task::Label;
+use crate::geometry::Geometry;
+use crate::tasks::Label;
 
 /// The smallest and largest a picture's longer side is drawn, in canvases.
 const SCALES: [f32; 2] = [0.5, 1.0];
@@ -31,17 +31,12 @@ pub fn places(images: [&Image; 4], size: usize, flip: bool, random: &mut Random)
     })
 }
 
-/// The four pictures' boxes as one picture's, each with the region in which its classes were looked for. They are labelled for the same tasks, detections all.
+/// The four pictures' labels as one picture's. They are of the same tasks, whose labels all join.
 pub fn join(labels: [Vec<Label>; 4]) -> Vec<Label> {
-    let [mut joined, rest @ ..] = labels;
-    for (task, label) in joined.iter_mut().enumerate() {
-        let Label::Boxes(all) = label else { continue };
-        for other in &rest {
-            if let Label::Boxes(others) = &other[task] {
-                all.list.extend_from_slice(&others.list);
-                all.partial = all.partial.iter().chain(others.partial.iter()).cloned().collect();
-            }
-        }
-    }
-    joined
+    let [first, rest @ ..] = labels;
+    let joined = |(task, label): (usize, &Label)| {
+        let others: Vec<&Label> = rest.iter().filter_map(|labels| labels.get(task)).collect();
+        label.joined(&others)
+    };
+    first.iter().enumerate().map(joined).collect()
 }

@@ -3,20 +3,7 @@
 use super::Transforms;
 use crate::data::dataset::Sample;
 use crate::data::list_some;
-use crate::task::{Label, Task};
-
-/// What leaves a task's truth as it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bears {
-    /// Parts of the picture going out of sight.
-    pub crop: bool,
-    /// Things looking larger, smaller or otherwise proportioned.
-    pub scale: bool,
-    /// Whether the labels of several pictures side by side are the labels of their mosaic: boxes.
-    pub joining: bool,
-    /// Whether two labels have a mixture: single classes.
-    pub mixing: bool,
-}
+use crate::tasks::{Bears, Label, Task};
 
 /// What may happen to an image: what each task it is labelled for can bear.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,23 +16,22 @@ pub(super) struct Allowed {
     pub reshaping: bool,
 }
 
-impl Bears {
-    fn allows(&self) -> Allowed {
+impl Allowed {
+    /// What one task can bear.
+    fn by(bears: &Bears) -> Allowed {
         Allowed {
-            mosaic: self.joining && self.crop && self.scale,
-            mixup: self.mixing,
-            hiding: self.crop,
-            reshaping: self.crop && self.scale,
+            mosaic: bears.joining && bears.crop && bears.scale,
+            mixup: bears.mixing,
+            hiding: bears.crop,
+            reshaping: bears.crop && bears.scale,
         }
     }
-}
 
-impl Allowed {
     pub fn of(labels: &[Label], bears: &[Bears]) -> Allowed {
         let mut allowed = Allowed { mosaic: false, mixup: false, hiding: true, reshaping: true };
         let mut first = true;
         for (_, bears) in labels.iter().zip(bears).filter(|(label, _)| label.is_labelled()) {
-            let of_task = bears.allows();
+            let of_task = Allowed::by(bears);
             // An image labelled for nothing has nothing to be joined or mixed.
             allowed.mosaic = (first || allowed.mosaic) && of_task.mosaic;
             allowed.mixup = (first || allowed.mixup) && of_task.mixup;
@@ -77,7 +63,8 @@ pub fn remarks(transforms: &Transforms, tasks: &[Task], bears: &[Bears], samples
         if spared.is_empty() {
             continue;
         }
-        let forbids = |i: &usize| !allows(&bears[*i].allows()) && spared.iter().any(|s| s.labels[*i].is_labelled());
+        let forbids =
+            |i: &usize| !allows(&Allowed::by(&bears[*i])) && spared.iter().any(|s| s.labels[*i].is_labelled());
         let names: Vec<&str> = (0..tasks.len()).filter(forbids).map(|i| tasks[i].name.as_str()).collect();
         let (count, all) = (spared.len(), samples.len());
         let names = list_some(&names, 6);

@@ -4,15 +4,19 @@
 mod partial;
 mod sides;
 
-use super::perspective::{Homography, bounds, warp};
+use super::perspective::warp;
 use super::{Bears, Composer, Drawn, Transforms, colour, erasing, mixup, mosaic, perspective};
 use crate::boxes::{self, Xyxy};
 use crate::data::augment::PADDING;
 use crate::data::random::Random;
 use crate::data::resize::Target;
-use crate::data::tests::{Folder, one_box};
+use crate::data::tests::{Folder, edit_boxes, of_boxes, of_class, of_values, one_box};
 use crate::data::{Augment, Framing, Image, LoaderOptions, Sample, Variety, decode};
-use crate::task::{Label, LabelledBox};
+use crate::geometry::Homography;
+use crate::tasks::classify::Class;
+use crate::tasks::detect::Detect;
+use crate::tasks::regress::Regress;
+use crate::tasks::{Boxes, Label, LabelledBox, Task};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,7 +33,7 @@ const CLASSIFIES: Bears = Bears { crop: true, scale: true, joining: false, mixin
 const REGRESSES: Bears = Bears { crop: false, scale: false, joining: false, mixing: false };
 
 fn boxes_of(label: &Label) -> &[LabelledBox] {
-    let Label::Boxes(list) = label else { panic!("boxes stay boxes: {label:?}") };
+    let Some(list) = label.boxes() else { panic!("boxes stay boxes: {label:?}") };
     list
 }
 
@@ -68,7 +72,7 @@ fn samples(folder: &Folder, count: usize, random: &mut Random) -> Arc<[Sample]> 
             xyxy: xyxy.map(|v| v as f32),
             ignore: false,
         });
-        Sample { image, name: format!("{i}.png"), labels: vec![Label::Boxes(boxes.collect())] }
+        Sample { image, name: format!("{i}.png"), labels: vec![Label::of(boxes.collect::<Boxes>())] }
     };
     (0..count).map(sample).collect()
 }
@@ -210,7 +214,8 @@ fn without_transforms_every_bit_is_as_the_framing_left_it() {
         let mut plain = vec![0; canvas.len()];
         let image = decode::decode(&samples[index].image).unwrap();
         let geometry = augment.draw(&image, SIZE, &mut Random::new(&[3, index as u64]), &mut plain);
-        assert_eq!((canvas, drawn.labels), (plain, geometry.apply_labels(&samples[index].labels)));
+        let labels: Vec<Label> = samples[index].labels.iter().map(|label| label.moved(&geometry)).collect();
+        assert_eq!((canvas, drawn.labels), (plain, labels));
         assert_eq!(drawn.geometry, geometry);
     }
 }
@@ -221,7 +226,7 @@ fn what_a_label_cannot_bear_does_not_happen_to_its_image() {
     let mut list = samples(&folder, 4, &mut Random::new(&[7])).to_vec();
     for (index, sample) in list.iter_mut().enumerate() {
         // The first two are labelled for the regression as well.
-        sample.labels.push(if index < 2 { Label::Values(vec![2.0]) } else { Label::Unlabelled });
+        sample.labels.push(if index < 2 { of_values(vec![2.0]) } else { Label::UNLABELLED });
     }
     let samples: Arc<[Sample]> = list.into();
     let all = Transforms {
@@ -264,15 +269,11 @@ fn what_a_label_cannot_bear_does_not_happen_to_its_image() {
 
 #[test]
 fn remarks_name_the_flag_the_count_and_the_task() {
-    let task = |name: &str, kind| crate::task::Task::new(name, kind);
     let classes = vec!["a".to_string(), "b".into()];
-    let tasks = [
-        task("cells", crate::task::TaskKind::Detect { classes }),
-        task("count", crate::task::TaskKind::Regress { columns: vec!["n".into()], units: vec![String::new()] }),
-    ];
+    let tasks = [Task::new("cells", Detect::new(classes)), Task::new("count", Regress::new(vec!["n".into()]))];
     let sample =
-        |count: Label| Sample { image: "x".into(), name: "x".into(), labels: vec![Label::boxes(Vec::new()), count] };
-    let samples = [sample(Label::Values(vec![1.0])), sample(Label::Unlabelled)];
+        |count: Label| Sample { image: "x".into(), name: "x".into(), labels: vec![of_boxes(Vec::new()), count] };
+    let samples = [sample(of_values(vec![1.0])), sample(Label::UNLABELLED)];
     let bears = [DETECTS, REGRESSES];
     let transforms = Transforms { degrees: 5.0, blur: 0.5, ..Transforms::NONE };
     let said = super::remarks(&transforms, &tasks, &bears, &samples);
@@ -285,10 +286,9 @@ fn remarks_name_the_flag_the_count_and_the_task() {
 fn empty_lists_stay_empty_and_ignored_boxes_stay_ignored() {
     let folder = Folder::new();
     let mut list = samples(&folder, 6, &mut Random::new(&[8])).to_vec();
-    list[0].labels[0] = Label::boxes(Vec::new());
+    list[0].labels[0] = of_boxes(Vec::new());
     for sample in &mut list[1..] {
-        let Label::Boxes(boxes) = &mut sample.labels[0] else { panic!() };
-        boxes.iter_mut().for_each(|b| b.ignore = true);
+        edit_boxes(&mut sample.labels[0], |boxes| boxes.iter_mut().for_each(|b| b.ignore = true));
     }
     let all = Transforms { degrees: 30.0, translate: 0.1, shear: 5.0, perspective: 0.0005, ..Transforms::NONE };
     let still: Arc<[Sample]> = list.clone().into();
@@ -297,8 +297,8 @@ fn empty_lists_stay_empty_and_ignored_boxes_stay_ignored() {
     let empty: Arc<[Sample]> = list[..1].into();
     let of_nothing = composer(&empty, scattered(), Transforms { mosaic: 1.0, erasing: 1.0, ..all }, &[DETECTS]);
     for seed in 0..10 {
-        assert_eq!(draw(&moved, &still, 0, seed).1.labels, [Label::boxes(Vec::new())]);
-        assert_eq!(draw(&of_nothing, &empty, 0, seed).1.labels, [Label::boxes(Vec::new())]);
+        assert_eq!(draw(&moved, &still, 0, seed).1.labels, [of_boxes(Vec::new())]);
+        assert_eq!(draw(&of_nothing, &empty, 0, seed).1.labels, [of_boxes(Vec::new())]);
         for index in 1..still.len() {
             let (canvas, drawn) = draw(&moved, &still, index, seed);
             assert!(boxes_of(&drawn.labels[0]).iter().all(|b| b.ignore));
@@ -315,9 +315,9 @@ fn a_picture_whose_objects_are_gone_is_told_where_another_label_speaks_of_them()
     let folder = Folder::new();
     let mut list = samples(&folder, 1, &mut Random::new(&[9])).to_vec();
     // One object at the very edge of a picture that is shifted by up to all of the canvas.
-    list[0].labels = vec![one_box(0, [0.0, 0.0, 3.0, 3.0]), Label::Class(1)];
+    list[0].labels = vec![one_box(0, [0.0, 0.0, 3.0, 3.0]), of_class(1)];
     let samples: Arc<[Sample]> = list.clone().into();
-    list[0].labels[1] = Label::Unlabelled;
+    list[0].labels[1] = Label::UNLABELLED;
     let alone: Arc<[Sample]> = list.into();
     let shift = Transforms { translate: 1.0, ..Transforms::NONE };
     let bears = [DETECTS, CLASSIFIES];
@@ -350,7 +350,7 @@ fn identity_and_a_quarter_turn_are_exact() {
             assert_eq!(after[to..to + 3], before[from..from + 3], "{x} {y}");
         }
     }
-    assert_eq!(bounds(&quarter, &[10.0, 20.0, 30.0, 25.0]), [71.0, 10.0, 76.0, 30.0]);
+    assert_eq!(quarter.bounds(&[10.0, 20.0, 30.0, 25.0]), [71.0, 10.0, 76.0, 30.0]);
 }
 
 #[test]
@@ -417,7 +417,7 @@ fn erasing_greys_a_rectangle_and_ignores_what_it_hides() {
         assert!((0.015..0.35).contains(&area), "{place:?}");
         let xyxy = [40, 30, 60, 44];
         let mut canvas = picture(SIZE, SIZE, &[(1, xyxy)]).rgb;
-        let mut labels = [one_box(1, xyxy.map(|v| v as f32)), Label::Unlabelled];
+        let mut labels = [one_box(1, xyxy.map(|v| v as f32)), Label::UNLABELLED];
         erasing::erase(&mut canvas, SIZE, place, &mut labels);
         let left = found(&canvas, 1).map_or(0, |f| f.1);
         let [labelled] = boxes_of(&labels[0]) else { panic!("a hidden box stays, ignored") };
@@ -433,11 +433,11 @@ fn erasing_greys_a_rectangle_and_ignores_what_it_hides() {
 
 #[test]
 fn mixing_blends_pixels_and_classes_alike() {
-    let mut labels = [Label::Class(2), Label::Unlabelled];
-    mixup::mix(&mut labels, &[Label::Class(0), Label::Unlabelled], 0.25);
-    let Label::Mixed(mixed) = &labels[0] else { panic!("{labels:?}") };
+    let mut labels = [of_class(2), Label::UNLABELLED];
+    mixup::mix(&mut labels, &[of_class(0), Label::UNLABELLED], 0.25);
+    let Some(Class::Mixed(mixed)) = labels[0].get() else { panic!("{labels:?}") };
     assert_eq!((mixed.classes, mixed.share), ([2, 0], 0.25));
-    assert_eq!(labels[1], Label::Unlabelled);
+    assert_eq!(labels[1], Label::UNLABELLED);
     let mut canvas = vec![200, 0, 255];
     mixup::blend(&mut canvas, &[100, 0, 255], 0.25);
     assert_eq!(canvas, [125, 0, 255]);

@@ -1,9 +1,8 @@
 //! The kernel of the loss of values (`kernels/value_loss.cu`): how it is started.
 
 use crate::device::cuda::{Address, Arguments, File, Launch, Work};
-use crate::ir;
+use crate::ir::{self, ValueLossForm};
 use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH};
-use crate::task::ValueLoss;
 
 const THREADS: u32 = 256;
 const WARP: u32 = 32;
@@ -11,7 +10,7 @@ const WARP: u32 = 32;
 /// Values and target `[N, R]`, `len` entries in all (NaN target: unlabelled) → loss `[1]`, dvalues `[N, R]`; `denominator`
 /// `[1]` is read on the device, and where it is 0 so are all.
 pub fn value_loss(
-    form: ValueLoss,
+    form: ValueLossForm,
     len: usize,
     [values, target, denominator]: [Address; 3],
     [loss, dvalues]: [Address; 2],
@@ -19,7 +18,7 @@ pub fn value_loss(
     let arguments =
         Arguments::new().pointer(values).pointer(target).pointer(denominator).pointer(loss).pointer(dvalues);
     let (grid, shared_bytes) = ([1, 1, 1], 8 * THREADS / WARP);
-    let arguments = arguments.int(len).int(usize::from(form == ValueLoss::Mse));
+    let arguments = arguments.int(len).int(usize::from(form == ValueLossForm::Mse));
     Launch { file: File::VALUE_LOSS, kernel: "value_loss", grid, threads: THREADS, shared_bytes, arguments }
 }
 
@@ -42,9 +41,9 @@ mod tests {
     use super::*;
     use crate::ops::testing::{Board, Expected, Random, check_kernels, wide};
 
-    const FORMS: [ValueLoss; 2] = [ValueLoss::Huber, ValueLoss::Mse];
+    const FORMS: [ValueLossForm; 2] = [ValueLossForm::Huber, ValueLossForm::Mse];
 
-    fn run(board: &mut Board, form: ValueLoss, values: &[f32], target: &[f32], denominator: f32) -> Vec<Vec<f32>> {
+    fn run(board: &mut Board, form: ValueLossForm, values: &[f32], target: &[f32], denominator: f32) -> Vec<Vec<f32>> {
         let inputs = [board.floats(values), board.floats(target), board.floats(&[denominator])];
         let outputs = [board.floats_out(1), board.floats_out(values.len())];
         board.run(&[value_loss(form, values.len(), inputs, outputs)]);
@@ -62,7 +61,7 @@ mod tests {
             let loss = plain_loss(form, &wide(&values), &target, 7.0);
             let slope = |(&value, &target): (&f32, &f32)| match f64::from(value) - f64::from(target) {
                 apart if apart.is_nan() => 0.0,
-                apart if form == ValueLoss::Mse => 2.0 * apart / 7.0,
+                apart if form == ValueLossForm::Mse => 2.0 * apart / 7.0,
                 apart => apart.clamp(-1.0, 1.0) / 7.0,
             };
             let dvalues = values.iter().zip(&target).map(slope).collect();

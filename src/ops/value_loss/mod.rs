@@ -9,8 +9,7 @@ mod tests;
 use super::cost::Cost;
 use super::{Operation, check_inputs, loss_gradient};
 use crate::error::Result;
-use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId, ValueLoss};
-use crate::task;
+use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId, ValueLoss, ValueLossForm};
 
 /// Appends the loss of task `task` and returns its value `[1]`.
 ///
@@ -20,7 +19,7 @@ pub fn value_loss(
     graph: &mut Graph,
     values: ValueId,
     target: ValueId,
-    form: task::ValueLoss,
+    form: ValueLossForm,
     task: usize,
 ) -> Result<ValueId> {
     let op = ValueLoss { task, form };

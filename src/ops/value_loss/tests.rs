@@ -1,13 +1,13 @@
 //! Huber's loss and the square against plain f64, its gradient against differences in f64, and what must not change it.
 
 use super::cpu::value_loss;
+use crate::ir::ValueLossForm;
 use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
-use crate::task::ValueLoss;
 
-pub(super) fn plain_loss(form: ValueLoss, values: &[f64], target: &[f32], denominator: f64) -> f64 {
+pub(super) fn plain_loss(form: ValueLossForm, values: &[f64], target: &[f32], denominator: f64) -> f64 {
     let entry = |(value, &target): (&f64, &f32)| match (value - f64::from(target)).abs() {
         apart if apart.is_nan() => 0.0,
-        apart if form == ValueLoss::Mse => apart * apart,
+        apart if form == ValueLossForm::Mse => apart * apart,
         apart if apart < 1.0 => apart * apart / 2.0,
         apart => apart - 0.5,
     };
@@ -15,10 +15,10 @@ pub(super) fn plain_loss(form: ValueLoss, values: &[f64], target: &[f32], denomi
 }
 
 fn run(values: &[f32], target: &[f32], denominator: f32) -> Vec<Vec<f32>> {
-    run_as(ValueLoss::Huber, values, target, denominator)
+    run_as(ValueLossForm::Huber, values, target, denominator)
 }
 
-fn run_as(form: ValueLoss, values: &[f32], target: &[f32], denominator: f32) -> Vec<Vec<f32>> {
+fn run_as(form: ValueLossForm, values: &[f32], target: &[f32], denominator: f32) -> Vec<Vec<f32>> {
     let (mut loss, mut dvalues) = (poisoned(1), poisoned(values.len()));
     value_loss(form, [values, target], denominator, &mut loss, &mut dvalues);
     vec![loss, dvalues]
@@ -28,7 +28,7 @@ fn run_as(form: ValueLoss, values: &[f32], target: &[f32], denominator: f32) -> 
 fn loss_and_gradient_match_f64() {
     let sizes = [(1, 0.5), (5, 2.0), (33, 4.0), (12, 200.0)];
     for (form, (len, spread)) in
-        [ValueLoss::Huber, ValueLoss::Mse].into_iter().flat_map(|form| sizes.map(|size| (form, size)))
+        [ValueLossForm::Huber, ValueLossForm::Mse].into_iter().flat_map(|form| sizes.map(|size| (form, size)))
     {
         let mut random = Random::new(len as u64);
         let values = random.vector(len, -spread, spread);
@@ -46,7 +46,7 @@ fn loss_and_gradient_match_f64() {
             (above - below) / (2.0 * step)
         });
         // One rounding each; differences of a loss up to 200·12/7 are good to 1e-8, of squares up to 400²·12/7 to 1e-4.
-        let steepest = if form == ValueLoss::Mse { f64::from(spread * spread).max(1.0) } else { 0.3 };
+        let steepest = if form == ValueLossForm::Mse { f64::from(spread * spread).max(1.0) } else { 0.3 };
         let dvalues = Expected::within("dvalues", 2, steepest, dvalues.collect());
         let expected = [Expected::near("loss", 1, vec![loss]), dvalues];
         check(&format!("{form:?} loss {len} ±{spread}"), &expected, |_| run_as(form, &values, &target, 7.0));
@@ -74,14 +74,14 @@ fn unlabelled_entries_change_nothing_and_entries_may_change_places() {
 #[test]
 fn what_is_not_a_number_shows() {
     assert!(run(&[f32::NAN], &[0.0], 1.0)[0][0].is_nan());
-    assert!(run_as(ValueLoss::Mse, &[f32::NAN], &[0.0], 1.0).iter().all(|v| v[0].is_nan()));
+    assert!(run_as(ValueLossForm::Mse, &[f32::NAN], &[0.0], 1.0).iter().all(|v| v[0].is_nan()));
 }
 
 #[test]
 fn loss_and_gradient_match_pytorch() {
     let cases = |name| golden(name).as_array().unwrap().clone();
-    let huber = cases("value_loss").into_iter().map(|case| (ValueLoss::Huber, case));
-    for (form, case) in huber.chain(cases("squared_value_loss").into_iter().map(|case| (ValueLoss::Mse, case))) {
+    let huber = cases("value_loss").into_iter().map(|case| (ValueLossForm::Huber, case));
+    for (form, case) in huber.chain(cases("squared_value_loss").into_iter().map(|case| (ValueLossForm::Mse, case))) {
         let (values, target) = (narrow(&numbers(&case["values"])), narrow(&numbers(&case["target"])));
         let denominator = case["denominator"].as_f64().unwrap();
         // Values of a few units with three decimals, which f32 rounds.

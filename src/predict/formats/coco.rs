@@ -3,9 +3,8 @@
 
 use crate::data::did_you_mean;
 use crate::error::{Error, Result};
-use crate::model::Prediction;
-use crate::predict::answer::{Answered, round};
-use crate::task::Task;
+use crate::predict::answer::Answered;
+use crate::tasks::Task;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::HashMap;
@@ -132,19 +131,13 @@ pub struct Results {
 
 impl Results {
     pub fn piece(&self, image: &Answered) -> String {
-        let Prediction::Boxes(found) = &image.answer[self.task] else { return String::new() };
         let id = match &self.ids {
             Some(annotations) => annotations.id_of(image.file),
             None => Some(image.number),
         };
         let Some(id) = id else { return String::new() };
-        let entries = found.iter().map(|b| {
-            let [x1, y1, x2, y2] = b.xyxy;
-            let bbox = [x1, y1, x2 - x1, y2 - y1].map(|v| round(v, 1e2));
-            let score = round(b.score, 1e6);
-            json!({"image_id": id, "category_id": self.categories[b.class], "bbox": bbox, "score": score}).to_string()
-        });
-        entries.collect::<Vec<_>>().join(",\n")
+        let entries = image.answer[self.task].coco(id, &self.categories);
+        entries.iter().map(ToString::to_string).collect::<Vec<_>>().join(",\n")
     }
 }
 

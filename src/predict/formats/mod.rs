@@ -10,7 +10,7 @@ pub use coco::{Annotations, Numbers};
 use super::answer::{self, Answered};
 use crate::error::{Error, Result};
 use crate::evaluate::file_name;
-use crate::task::{Task, TaskKind};
+use crate::tasks::Task;
 use coco::{Images, Results};
 use std::path::Path;
 use std::str::FromStr;
@@ -61,7 +61,7 @@ enum Kind {
 /// # Errors
 /// A format of boxes for a model without a detection task, or annotations that lack its classes.
 pub fn sheets(formats: &[Format], tasks: &[Task], annotations: Option<&Arc<Annotations>>) -> Result<Vec<Sheet>> {
-    let detects: Vec<usize> = (0..tasks.len()).filter(|&t| matches!(tasks[t].kind, TaskKind::Detect { .. })).collect();
+    let detects: Vec<usize> = (0..tasks.len()).filter(|&t| tasks[t].spec.finds_boxes()).collect();
     let mut sheets = Vec::new();
     for format in [Format::Jsonl, Format::Coco, Format::Yolo, Format::Csv] {
         if !formats.contains(&format) {
@@ -122,13 +122,13 @@ fn of_task(stem: &str, tasks: &[Task], detects: &[usize], task: usize) -> String
 
 impl Sheet {
     /// What the file begins with.
-    pub fn opening(&self, tasks: &[Task]) -> Result<String> {
+    pub fn opening(&self) -> Result<String> {
         match &self.kind {
             Kind::Lines => Ok(String::new()),
             Kind::Results(_) => Ok("[".into()),
             Kind::Images(images) => Ok(images.opening()),
             Kind::Table { tasks } => tables::header(tasks),
-            Kind::Boxes { task } => tables::boxes_header(&tasks[*task]),
+            Kind::Boxes { .. } => tables::boxes_header(),
         }
     }
 
@@ -155,7 +155,7 @@ impl Sheet {
             Kind::Lines => Ok(format!("{}\n", answer::describe(image))),
             Kind::Results(results) => Ok(results.piece(image)),
             Kind::Images(_) => Ok(Images::piece(image)),
-            Kind::Table { tasks } => tables::row(tasks, image),
+            Kind::Table { .. } => tables::row(image),
             Kind::Boxes { task } => tables::boxes(*task, image),
         }
     }

@@ -1,12 +1,9 @@
 //! YOLO label files as Ultralytics' `save_txt` writes them: a file an image, `cls cx cy w h conf`, sizes as parts of the image's.
 
-use crate::boxes::Detection;
 use crate::draw::write_beside;
 use crate::error::{Error, Result};
-use crate::model::Prediction;
 use crate::predict::answer::Answered;
-use crate::task::{Task, TaskKind};
-use std::fmt::Write;
+use crate::tasks::Task;
 use std::path::{Path, PathBuf};
 
 /// Marks a folder of labels as made here: somebody's own labels are not written over.
@@ -23,8 +20,7 @@ impl Labels {
     /// # Errors
     /// A folder with files that were not written here.
     pub fn create(out: &Path, tasks: &[Task]) -> Result<Labels> {
-        let detects: Vec<usize> =
-            (0..tasks.len()).filter(|&t| matches!(tasks[t].kind, TaskKind::Detect { .. })).collect();
+        let detects: Vec<usize> = (0..tasks.len()).filter(|&t| tasks[t].spec.finds_boxes()).collect();
         let folder = |&task: &usize| (task, out.join(super::of_task("labels", tasks, &detects, task)));
         let folders: Vec<(usize, PathBuf)> = detects.iter().map(folder).collect();
         for (_, folder) in &folders {
@@ -48,26 +44,13 @@ impl Labels {
     /// The file system refuses.
     pub fn write(&self, name: &Path, image: &Answered) -> Result<()> {
         for (task, folder) in &self.folders {
-            let Prediction::Boxes(found) = &image.answer[*task] else { continue };
+            let Some(rows) = image.answer[*task].yolo(image.size) else { continue };
             let path = folder.join(name);
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
             }
-            let rows: String = found.iter().map(|found| row(found, image.size)).collect();
             write_beside(&path, |aside| std::fs::write(aside, &rows))?;
         }
         Ok(())
     }
-}
-
-fn row(found: &Detection, size: [usize; 2]) -> String {
-    let [width, height] = size.map(|side| side as f32);
-    let [x1, y1, x2, y2] = found.xyxy;
-    let parts = [(x1 + x2) / 2.0 / width, (y1 + y2) / 2.0 / height, (x2 - x1) / width, (y2 - y1) / height, found.score];
-    let mut row = found.class.to_string();
-    for part in parts {
-        // To a String, which does not fail.
-        let _ = write!(row, " {part:.6}");
-    }
-    row + "\n"
 }

@@ -3,9 +3,10 @@
 use super::{DETECTS, Folder, SIZE, composer, draw, samples};
 use crate::boxes;
 use crate::data::random::Random;
+use crate::data::tests::edit_boxes;
 use crate::data::transforms::Transforms;
 use crate::data::{Augment, Sample};
-use crate::task::{Boxes, Label, PartialRegion};
+use crate::tasks::{Boxes, PartialRegion};
 use std::sync::Arc;
 
 /// Three pictures of two classes each; what was looked for names the picture, and the last was annotated for all.
@@ -14,9 +15,9 @@ fn partly_annotated(folder: &Folder) -> Arc<[Sample]> {
     let mut list = whole.to_vec();
     for (i, sample) in list.iter_mut().enumerate().take(2) {
         let (width, height) = image::image_dimensions(&sample.image).unwrap();
-        let Label::Boxes(boxes) = &mut sample.labels[0] else { panic!("boxes") };
         let xyxy = [0.0, 0.0, width as f32, height as f32];
-        boxes.partial = [PartialRegion { xyxy, looked_for: [i as u32].as_slice().into() }].into_iter().collect();
+        let region = PartialRegion { xyxy, looked_for: [i as u32].as_slice().into() };
+        edit_boxes(&mut sample.labels[0], |boxes| boxes.partial = [region].into_iter().collect());
     }
     list.into()
 }
@@ -33,7 +34,7 @@ fn a_region_holds_all_of_its_picture_and_of_a_mosaic_nothing_else() {
         let composer = composer(&samples, augment, transforms, &[DETECTS]);
         for seed in 0..120 {
             let drawn = draw(&composer, &samples, seed as usize % 3, seed).1;
-            let Label::Boxes(Boxes { list, partial }) = &drawn.labels[0] else { panic!("boxes") };
+            let Some(Boxes { list, partial }) = drawn.labels[0].boxes() else { panic!("boxes") };
             for b in list {
                 let holds = |region: &&PartialRegion| {
                     let [x1, y1, x2, y2] = region.xyxy;

@@ -1,0 +1,108 @@
+//! The words the network is written in: a graph plus the layers it is made of. Forward only; what follows from it (the
+//! backward pass, fusion, the plan) is the graph's business.
+
+pub mod pyramid;
+
+use crate::error::Result;
+use crate::ir::{Conv2d, Graph, Group, Init, Mode, Parameter, ValueId};
+use crate::ops::{
+    batch_norm::{self, Activation, BatchNorm, Statistics},
+    conv2d, group_norm, linear,
+};
+
+/// Adds layers to a graph under a group's ownership. Names are given whole: they are the checkpoint's.
+pub struct Builder<'g> {
+    pub graph: &'g mut Graph,
+    pub group: Group,
+    /// Who the batch norms belong to, and what they normalise by.
+    pub norm_group: Group,
+    pub statistics: Statistics,
+}
+
+impl<'g> Builder<'g> {
+    /// One that makes the trunk's layers, for the graph's mode.
+    pub fn new(graph: &'g mut Graph) -> Builder<'g> {
+        let statistics = match graph.mode {
+            Mode::Train => Statistics::Batch,
+            Mode::Evaluate => Statistics::Running,
+        };
+        Builder { graph, group: Group::Trunk, norm_group: Group::Trunk, statistics }
+    }
+
+    /// A weight of any shape, decayed; layers that run on several inputs make theirs once.
+    pub fn weight(&mut self, name: String, shape: &[usize], init: Init) -> ValueId {
+        self.parameter(name, shape, init, self.group, true)
+    }
+
+    /// A vector that weight decay leaves alone: norms, biases, scales.
+    pub fn vector(&mut self, name: String, shape: &[usize], init: Init) -> ValueId {
+        self.parameter(name, shape, init, self.group, false)
+    }
+
+    fn parameter(&mut self, name: String, shape: &[usize], init: Init, group: Group, decay: bool) -> ValueId {
+        self.graph.parameter(Parameter { name, shape: shape.to_vec(), init, group, decay })
+    }
+
+    fn channels(&self, x: ValueId) -> usize {
+        let shape = self.graph.shape(x);
+        shape[shape.len() - 1]
+    }
+
+    /// A convolution without bias: `{name}.weight`.
+    pub fn conv(&mut self, x: ValueId, name: &str, out: usize, conv: Conv2d) -> Result<ValueId> {
+        let shape = [out, conv.kernel, conv.kernel, self.channels(x)];
+        let weight = self.weight(format!("{name}.weight"), &shape, Init::KaimingFanOut);
+        conv2d::conv2d(self.graph, x, weight, None, conv)
+    }
+
+    /// A convolution with bias, its weight normal with `deviation` and its bias constant.
+    pub fn conv_bias(&mut self, x: ValueId, name: &str, out: usize, conv: Conv2d, start: ConvStart) -> Result<ValueId> {
+        let shape = [out, conv.kernel, conv.kernel, self.channels(x)];
+        let weight = self.weight(format!("{name}.weight"), &shape, start.weight);
+        let bias = self.vector(format!("{name}.bias"), &[out], Init::Constant(start.bias));
+        conv2d::conv2d(self.graph, x, weight, Some(bias), conv)
+    }
+
+    /// Batch norm `{name}.{weight,bias,running_mean,running_var}` with what follows it.
+    pub fn batch_norm(
+        &mut self,
+        y: ValueId,
+        name: &str,
+        residual: Option<ValueId>,
+        activation: Activation,
+    ) -> Result<ValueId> {
+        let shape = [self.channels(y)];
+        let gamma = self.parameter(format!("{name}.weight"), &shape, Init::Constant(1.0), self.norm_group, false);
+        let beta = self.parameter(format!("{name}.bias"), &shape, Init::Constant(0.0), self.norm_group, false);
+        let norm = BatchNorm {
+            gamma,
+            beta,
+            running_mean: self.graph.buffer(format!("{name}.running_mean"), &shape, 0.0),
+            running_variance: self.graph.buffer(format!("{name}.running_var"), &shape, 1.0),
+        };
+        batch_norm::batch_norm(self.graph, y, norm, self.statistics, residual, activation)
+    }
+
+    /// Group norm `{name}.{weight,bias}` with ReLU.
+    pub fn group_norm_relu(&mut self, x: ValueId, name: &str, groups: usize) -> Result<ValueId> {
+        let shape = [self.channels(x)];
+        let gamma = self.vector(format!("{name}.weight"), &shape, Init::Constant(1.0));
+        let beta = self.vector(format!("{name}.bias"), &shape, Init::Constant(0.0));
+        group_norm::group_norm_relu(self.graph, x, gamma, beta, groups)
+    }
+
+    /// A linear layer `{name}.{weight,bias}`.
+    pub fn linear(&mut self, x: ValueId, name: &str, out: usize) -> Result<ValueId> {
+        let shape = [out, self.channels(x)];
+        let weight = self.weight(format!("{name}.weight"), &shape, Init::UniformFanIn);
+        let bias = self.vector(format!("{name}.bias"), &[out], Init::Constant(0.0));
+        linear::linear(self.graph, x, weight, bias)
+    }
+}
+
+/// How a convolution with bias starts.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvStart {
+    pub weight: Init,
+    pub bias: f32,
+}

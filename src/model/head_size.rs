@@ -1,0 +1,27 @@
+//! How large heads on a pyramid are, in a word.
+
+use super::Backbone;
+use crate::layers::pyramid::PyramidSize;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// What `--head` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadSize {
+    /// As published: 256 wide, towers of 4
+    Full,
+    /// 128 wide, towers of 2; smaller still on the tiny trunk
+    #[default]
+    Lite,
+}
+
+impl HeadSize {
+    pub fn on(self, backbone: Backbone) -> PyramidSize {
+        match (self, backbone) {
+            (HeadSize::Full, _) => PyramidSize::FULL,
+            (HeadSize::Lite, Backbone::Tiny) => PyramidSize::TINY,
+            (HeadSize::Lite, _) => PyramidSize::LITE,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Words of sentences that speak of a person's files: what was meant, some of many, how many.
+
+/// `; did you mean `x`?` where one of `known` is near `word`, else nothing.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let limit = word.chars().count().div_ceil(3).clamp(1, 3);
+    let nearest = known
+        .into_iter()
+        .map(|candidate| (strsim::levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min();
+    match nearest {
+        Some((_, candidate)) => format!("; did you mean `{candidate}`?"),
+        None => String::new(),
+    }
+}
+
+/// `a, b, c` of the first `most`, with `…` where there are more.
+pub fn list_some<S: AsRef<str>>(words: &[S], most: usize) -> String {
+    let shown: Vec<&str> = words.iter().take(most).map(AsRef::as_ref).collect();
+    let tail = if words.len() > most { ", …" } else { "" };
+    format!("{}{tail}", shown.join(", "))
+}
+
+/// `1 image`, `2 images`, `1 box`, `2 boxes`.
+pub fn count_of(count: usize, noun: &str) -> String {
+    match (count, noun.ends_with('x')) {
+        (1, _) => format!("1 {noun}"),
+        (_, true) => format!("{count} {noun}es"),
+        (_, false) => format!("{count} {noun}s"),
+    }
+}

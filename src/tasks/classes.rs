@@ -1,0 +1,120 @@
+//! Classes as label files name them: which there are, in which order, and which one a word means. Shared by the kinds that
+//! have any.
+
+use super::{Asked, Readings};
+use crate::error::Result;
+use crate::reading::{Raw, RawClass, Reading, Word, did_you_mean, list_some};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The task's classes: those declared, else those the labels name.
+///
+/// # Errors
+/// No class at all.
+pub(super) fn classes_of(asked: &Asked, readings: &Readings) -> Result<Vec<String>> {
+    let classes = match asked.names {
+        Some(names) => names.to_vec(),
+        None => infer_classes(readings.all, readings.taught),
+    };
+    if classes.is_empty() { Err(asked.untaught()) } else { Ok(classes) }
+}
+
+/// What is said of classes that the labels alone name.
+pub(super) fn note_inferred(task: &str, classes: &[String], notes: &mut Vec<String>) {
+    notes.push(format!("{task}: classes taken from the labels: {}", list_some(classes, 12)));
+    notes.extend(order_note(task, classes));
+}
+
+/// `class10` before `class2` is what torchvision does and timm does not. Numbers stand by value, and need no word.
+pub fn order_note(task: &str, names: &[String]) -> Option<String> {
+    let mut natural = names.to_vec();
+    natural.sort_by_key(|name| natural_key(name));
+    (names.is_sorted() && natural != names).then(|| {
+        let some = list_some(names, 4);
+        format!(
+            "{task}: classes are numbered in lexicographic order ({some}), as torchvision does; natural order, as timm's, would differ: `names:` in a data.yaml fixes it"
+        )
+    })
+}
+
+fn natural_key(name: &str) -> Vec<(u64, String)> {
+    let mut key = vec![(0, String::new())];
+    let mut chars = name.chars().peekable();
+    while let Some(&c) = chars.peek() {
+        if c.is_ascii_digit() {
+            let mut number = 0u64;
+            while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+                number = number.saturating_mul(10).saturating_add(u64::from(digit));
+                chars.next();
+            }
+            key.push((number, String::new()));
+        } else {
+            chars.next();
+            if let Some((_, text)) = key.last_mut() {
+                text.push(c);
+            }
+        }
+    }
+    key
+}
+
+fn words(reading: &Reading) -> Box<dyn Iterator<Item = &RawClass> + '_> {
+    match &reading.raw {
+        Raw::Class(class) => Box::new(std::iter::once(class)),
+        Raw::Names(classes) => Box::new(classes.iter()),
+        Raw::Boxes(boxes) => Box::new(boxes.iter().map(|b| &b.class)),
+        Raw::Unlabelled | Raw::Flags(_) | Raw::Values(_) => Box::new(std::iter::empty()),
+    }
+}
+
+/// The distinct words of the first `taught` images in order, numbers by value; indices up to the greatest of any split.
+pub fn infer_classes(readings: &[Reading], taught: usize) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    let mut greatest = None;
+    for (i, reading) in readings.iter().enumerate() {
+        for class in words(reading) {
+            match &class.word {
+                Word::Index(index) => greatest = greatest.max(Some(*index)),
+                Word::Name(name) if i < taught => drop(names.insert(name.to_string())),
+                Word::Name(_) => {}
+            }
+        }
+    }
+    if let Some(greatest) = greatest {
+        return (0..=greatest).map(|i| i.to_string()).collect();
+    }
+    let mut names: Vec<String> = names.into_iter().collect();
+    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+        names.sort_by(|a, b| {
+            let number = |text: &String| text.parse::<f64>().unwrap_or(f64::NAN);
+            number(a).total_cmp(&number(b))
+        });
+    }
+    names
+}
+
+/// A name, or the number of a declared class.
+///
+/// # Errors
+/// A class that the task does not have.
+pub fn class_number(asked: &Asked, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
+    let (found, shown) = match &class.word {
+        Word::Index(index) => (Some(*index), index.to_string()),
+        Word::Name(name) => {
+            // Classes found in folders or labels are sorted, and a thousand of them too many to try one by one.
+            let by_name = classes.binary_search_by(|c| (**c).cmp(name)).ok();
+            let by_name = by_name.or_else(|| classes.iter().position(|c| **c == **name));
+            let by_number = || name.parse().ok().filter(|_| asked.names.is_some());
+            (by_name.or_else(by_number), name.to_string())
+        }
+    };
+    found.filter(|index| *index < classes.len()).ok_or_else(|| {
+        let known = format!("task `{}` knows {}", asked.name, list_some(classes, 12));
+        let hint = did_you_mean(&shown, classes.iter().map(String::as_str));
+        let fix = match asked.names {
+            Some(_) => "correct it, or add it to `names:`",
+            None => "the training split does not hold it: correct it, or list all classes in `names:`",
+        };
+        class.spot.error(file, format!("class `{shown}` is not known; {known}; {fix}{hint}"))
+    })
+}

@@ -1,0 +1,146 @@
+//! Classification: an image is of exactly one of at least two classes.
+
+mod answer;
+mod declare;
+mod figures;
+mod label;
+pub mod metric;
+
+pub use answer::Probabilities;
+pub use label::{Class, MixedClass};
+
+use super::coverage::TaskReport;
+use super::head::pooled_linear;
+use super::task::required;
+use super::{
+    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossOptions,
+    LossSite, Metric, Mixing, Prediction, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+};
+use crate::error::Result;
+use crate::ir::DType;
+use crate::layers::Builder;
+use crate::ops::{class_loss, softmax};
+use serde_json::Value;
+use std::sync::Arc;
+
+pub static KIND: Kind = Kind {
+    card_word: "classify",
+    yaml_word: "classify",
+    flag: None,
+    fits: "`type: classify` with one class an image",
+    title: "classification",
+    content: Content::Class,
+    keys: declare::KEYS,
+    // A crop may take out of the picture what the class speaks of.
+    bears: |beside| Bears { crop: beside == Beside::Nothing, scale: true, joining: false, mixing: true },
+    declare: declare::declare,
+    undeclared: declare::undeclared,
+    read,
+    synthetic,
+};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classify {
+    /// At least two.
+    pub classes: Arc<[String]>,
+    /// How much an image of each class counts; without them all count alike.
+    pub class_weights: Option<Vec<f32>>,
+    /// The share of every label that is spread evenly over all classes.
+    pub label_smoothing: f32,
+}
+
+impl Classify {
+    pub fn new(classes: Vec<String>) -> Classify {
+        Classify { classes: classes.into(), class_weights: None, label_smoothing: 0.0 }
+    }
+}
+
+fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
+    let LossOptions { class_weights, label_smoothing, .. } = card.loss;
+    let classes = required(card.classes, "classes")?.into();
+    Ok(Arc::new(Classify { classes, class_weights, label_smoothing }))
+}
+
+/// As many classes as others' benchmarks of ResNets have.
+fn synthetic() -> Task {
+    Task::new("class", Classify::new((0..1000).map(|i| i.to_string()).collect()))
+}
+
+impl TaskSpec for Classify {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn write(&self, card: &mut TaskCard) {
+        card.classes = Some(self.classes.to_vec());
+        card.loss.class_weights.clone_from(&self.class_weights);
+        card.loss.label_smoothing = self.label_smoothing;
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn asks_the_same(&self, other: &dyn TaskSpec) -> bool {
+        other.get::<Classify>().is_some_and(|other| self.classes == other.classes)
+    }
+
+    fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues> {
+        pooled_linear(b, name, trunk, self.classes.len())
+    }
+
+    /// Targets: class i32 `[N]`, −1 unlabelled; the other class i32 `[N]` or −1, and the first one's part f32 `[N]`, where labels
+    /// may be mixed.
+    fn loss(&self, site: LossSite) -> Result<TaskLoss> {
+        let [class, weights, other, part] =
+            ["class", "class_weights", "other_class", "part"].map(|name| site.input(name));
+        let LossSite { graph, batch, index, head, labels, .. } = site;
+        let class = graph.input(&class, &[batch], DType::I32);
+        let weighted = self.class_weights.as_ref().map(|w| (graph.input(&weights, &[w.len()], DType::F32), w.clone()));
+        let mixed = (labels.mixing == Mixing::Possible)
+            .then(|| [graph.input(&other, &[batch], DType::I32), graph.input(&part, &[batch], DType::F32)]);
+        let weights = weighted.as_ref().map(|w| w.0);
+        let loss = class_loss::class_loss(graph, head.outputs[0], class, weights, mixed, self.label_smoothing, index)?;
+        let inputs = vec![Some(class), mixed.map(|m| m[0]), mixed.map(|m| m[1])];
+        Ok(TaskLoss { loss, inputs, constants: Vec::from_iter(weighted) })
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        Likelihood::Softmax
+    }
+
+    fn encode(&self, label: &Label, _: &Encoding) -> Target {
+        label::encode(self, label)
+    }
+
+    fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction> {
+        let mut probabilities = interpreting.row(0, self.classes.len()).to_vec();
+        softmax::softmax_row(&mut probabilities);
+        Box::new(Probabilities { classes: self.classes.clone(), probabilities })
+    }
+
+    fn metric(&self) -> Box<dyn Metric> {
+        Box::new(figures::Figures::new(self.classes.clone()))
+    }
+
+    fn table(&self, task: &str) -> Vec<String> {
+        let of = |class: &String| format!("{task}.{class}");
+        [task.to_owned()].into_iter().chain(self.classes.iter().map(of)).collect()
+    }
+
+    fn depict(&self, label: &Label) -> Depiction {
+        Depiction { caption: label::words(self, label), boxes: Vec::new() }
+    }
+
+    fn count(&self, label: &Label, split: usize, report: &mut TaskReport) {
+        label::count(label, split, report);
+    }
+
+    fn to_json(&self, label: &Label) -> Option<Vec<Value>> {
+        label::to_json(self, label)
+    }
+
+    fn synthetic_label(&self, _: usize, index: usize) -> Label {
+        Label::of(Class::One(index % self.classes.len()))
+    }
+}

@@ -1,0 +1,76 @@
+//! The boxes that were found, written and drawn.
+
+use crate::boxes::{self, Detection};
+use crate::draw::LabelledFrame;
+use crate::geometry::Geometry;
+use crate::tasks::{Prediction, round};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// Boxes, best first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundBoxes {
+    pub classes: Arc<[String]>,
+    pub boxes: Vec<Detection>,
+}
+
+impl Prediction for FoundBoxes {
+    fn to_json(&self) -> Value {
+        let found = |b: &Detection| {
+            let corners: Vec<Value> = b.xyxy.iter().map(|&v| round(v, 1e2)).collect();
+            json!({"class": self.classes[b.class], "score": round(b.score, 1e6), "box": corners})
+        };
+        json!({"boxes": self.boxes.iter().map(found).collect::<Vec<_>>()})
+    }
+
+    fn cells(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn caption(&self) -> Option<String> {
+        None
+    }
+
+    fn frames(&self) -> Vec<LabelledFrame> {
+        let label = |b: &Detection| format!("{} {:.2}", self.classes[b.class], b.score);
+        self.boxes.iter().map(|b| LabelledFrame { xyxy: b.xyxy, class: b.class, label: label(b) }).collect()
+    }
+
+    fn to_image_pixels(&mut self, geometry: &Geometry) {
+        let [width, height] = geometry.source.map(|side| side as f32);
+        for Detection { xyxy, .. } in &mut self.boxes {
+            *xyxy = boxes::clip(&geometry.invert_box(xyxy), width, height);
+        }
+        self.boxes.retain(|d| boxes::area(&d.xyxy) > 0.0);
+    }
+
+    fn coco(&self, image: u64, categories: &[u64]) -> Vec<Value> {
+        let entry = |b: &Detection| {
+            let [x1, y1, x2, y2] = b.xyxy;
+            let bbox = [x1, y1, x2 - x1, y2 - y1].map(|v| round(v, 1e2));
+            json!({"image_id": image, "category_id": categories[b.class], "bbox": bbox, "score": round(b.score, 1e6)})
+        };
+        self.boxes.iter().map(entry).collect()
+    }
+
+    fn yolo(&self, size: [usize; 2]) -> Option<String> {
+        let [width, height] = size.map(|side| side as f32);
+        let mut rows = String::new();
+        for Detection { class, score, xyxy: [x1, y1, x2, y2] } in &self.boxes {
+            let centre = [(x1 + x2) / 2.0 / width, (y1 + y2) / 2.0 / height];
+            let [w, h] = [(x2 - x1) / width, (y2 - y1) / height];
+            // A String takes everything.
+            let _ = writeln!(rows, "{class} {:.6} {:.6} {w:.6} {h:.6} {score:.6}", centre[0], centre[1]);
+        }
+        Some(rows)
+    }
+
+    fn box_rows(&self) -> Vec<Vec<String>> {
+        let row = |b: &Detection| {
+            let corners = b.xyxy.iter().map(|&v| round(v, 1e2).to_string());
+            [self.classes[b.class].clone(), round(b.score, 1e6).to_string()].into_iter().chain(corners).collect()
+        };
+        self.boxes.iter().map(row).collect()
+    }
+}

@@ -1,0 +1,163 @@
+//! What a declaration may say of a detection, and how boxes with class words become labels. Where annotators looked for some
+//! of the classes only, the picture as a whole becomes a region of the classes that were looked for: of any other, a detection
+//! is no mistake in the metric, and the loss does not teach its absence. What was looked for, and boxes that are drawn all the
+//! same, are taught as everywhere.
+
+use super::Detect;
+use crate::error::Result;
+use crate::reading::yaml::list;
+use crate::reading::{Raw, RawBox, RawClass, Reading, Word, count_of, list_some};
+use crate::tasks::classes::{class_number, classes_of, note_inferred};
+use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+use crate::tasks::{Boxes, Label, LabelledBox, PartialRegion, PartialRegions, TaskSpec};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+pub const KEYS: &[&str] = &["labelled_categories"];
+
+/// The classes that were looked for in images that do not say for themselves; all of them without it.
+#[derive(Clone, Debug, Default)]
+pub struct LookedFor(Option<Vec<String>>);
+
+pub fn declare(block: &Block) -> Result<Arc<dyn Declared>> {
+    Ok(Arc::new(LookedFor(block.texts("labelled_categories")?)))
+}
+
+pub fn undeclared() -> Arc<dyn Declared> {
+    Arc::new(LookedFor::default())
+}
+
+impl Declared for LookedFor {
+    fn keys(&self, reading: Keys) -> Keys {
+        let looked_for = self.0.as_ref().map(|names| ("labelled_categories", list(names)));
+        looked_for.into_iter().chain(reading).collect()
+    }
+
+    /// Every image says for itself.
+    fn rewritten(&self, _: &dyn TaskSpec) -> Option<Arc<dyn Declared>> {
+        Some(undeclared())
+    }
+
+    /// For the region that says what was looked for.
+    fn needs_size(&self, reading: &Reading) -> bool {
+        let is_partial = reading.labelled_categories.is_some() || self.0.is_some();
+        is_partial && matches!(reading.raw, Raw::Boxes(_))
+    }
+
+    fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved> {
+        let classes = classes_of(asked, readings)?;
+        if asked.names.is_none() {
+            note_inferred(asked.name, &classes, heard.notes);
+        }
+        let boxes = readings.all.iter().map(|reading| match &reading.raw {
+            Raw::Boxes(raw) => labelled(asked, &classes, reading, raw).map(Some),
+            Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Values(_) => Ok(None),
+        });
+        let boxes = boxes.collect::<Result<Vec<_>>>()?;
+        let mut regions = Regions::new(self, asked, &classes, heard)?;
+        let mut labels = Vec::with_capacity(boxes.len());
+        for (index, (reading, list)) in readings.all.iter().zip(boxes).enumerate() {
+            labels.push(match list {
+                Some(list) => {
+                    let partial = regions.of(reading, index < readings.training)?;
+                    Label::of(Boxes { list, partial })
+                }
+                None => Label::UNLABELLED,
+            });
+        }
+        regions.say(heard.notes);
+        Ok((Arc::new(Detect::new(classes)), labels))
+    }
+}
+
+fn labelled(asked: &Asked, classes: &[String], reading: &Reading, raw: &[RawBox]) -> Result<Vec<LabelledBox>> {
+    // Of a million images: no room to grow.
+    let mut list = Vec::with_capacity(raw.len());
+    for b in raw {
+        let class = class_number(asked, classes, &b.class, &reading.place.file)?;
+        list.push(LabelledBox { class, xyxy: b.xyxy, ignore: b.ignore });
+    }
+    Ok(list)
+}
+
+/// The regions in which some classes were not looked for, image by image.
+struct Regions<'a> {
+    asked: &'a Asked<'a>,
+    classes: &'a [String],
+    /// Per class, whether it was looked for in an image that does not say.
+    by_default: Vec<bool>,
+    /// Images annotated for some classes only.
+    partial: usize,
+    /// Per class, whether it was looked for in any training image.
+    taught: Vec<bool>,
+    /// Images that say the same share it.
+    said: HashSet<Arc<[u32]>>,
+}
+
+impl<'a> Regions<'a> {
+    /// # Errors
+    /// `labelled_categories` with a class that the task does not have.
+    fn new(declared: &LookedFor, asked: &'a Asked, classes: &'a [String], heard: &mut Heard) -> Result<Regions<'a>> {
+        let mut by_default = vec![declared.0.is_none(); classes.len()];
+        for name in declared.0.iter().flatten() {
+            let class = RawClass { word: Word::Name(name.as_str().into()), spot: asked.place.spot };
+            match class_number(asked, classes, &class, &asked.place.file) {
+                Ok(class) => by_default[class] = true,
+                Err(error) => (heard.tolerate)(error)?,
+            }
+        }
+        let taught = vec![false; classes.len()];
+        Ok(Regions { asked, classes, by_default, partial: 0, taught, said: HashSet::new() })
+    }
+
+    fn of(&mut self, reading: &Reading, trains: bool) -> Result<PartialRegions> {
+        let mut own = None;
+        if let Some(names) = &reading.labelled_categories {
+            let looked_for = own.insert(vec![false; self.classes.len()]);
+            for class in names {
+                looked_for[class_number(self.asked, self.classes, class, &reading.place.file)?] = true;
+            }
+        }
+        let looked_for = own.as_ref().unwrap_or(&self.by_default);
+        if trains {
+            self.taught.iter_mut().zip(looked_for).for_each(|(taught, looked_for)| *taught |= looked_for);
+        }
+        if looked_for.iter().all(|looked_for| *looked_for) {
+            return Ok(PartialRegions::default());
+        }
+        self.partial += 1;
+        // A class index is far below 2^32.
+        let numbers: Arc<[u32]> = (0..self.classes.len()).filter(|c| looked_for[*c]).map(|c| c as u32).collect();
+        let looked_for = match self.said.get(&numbers) {
+            Some(shared) => shared.clone(),
+            None => {
+                self.said.insert(numbers.clone());
+                numbers
+            }
+        };
+        let [width, height] = reading.size.map(|side| side as f32);
+        Ok([PartialRegion { xyxy: [0.0, 0.0, width, height], looked_for }].into_iter().collect())
+    }
+
+    fn say(self, notes: &mut Vec<String>) {
+        let Regions { asked: Asked { name, .. }, classes, partial, taught, .. } = self;
+        if partial == 0 {
+            return;
+        }
+        notes.push(format!(
+            "{name}: {} annotated for some classes only: the others are neither taught nor counted there",
+            count_of(partial, "image")
+        ));
+        let untaught: Vec<&str> = (0..classes.len()).filter(|c| !taught[*c]).map(|c| classes[c].as_str()).collect();
+        if !untaught.is_empty() {
+            notes.push(format!(
+                "{name}: in no training image {} looked for, so nothing teaches what {} not: label some images for all classes",
+                match untaught.len() {
+                    1 => format!("was {}", untaught[0]),
+                    _ => format!("were {}", list_some(&untaught, 6)),
+                },
+                if untaught.len() == 1 { "it is" } else { "they are" },
+            ));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Detection: any number of boxes in an image, each of one class.
+
+mod answer;
+mod assign;
+mod declare;
+pub mod decode;
+mod figures;
+mod head;
+mod label;
+
+pub use answer::FoundBoxes;
+pub use figures::DetectionFigures;
+
+use super::coverage::TaskReport;
+use super::task::required;
+use super::{
+    Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Prediction, Regions, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+};
+use crate::error::Result;
+use crate::ir::DType;
+use crate::layers::Builder;
+use crate::ops::box_loss::{self, BINS};
+use serde_json::Value;
+use std::sync::Arc;
+
+pub static KIND: Kind = Kind {
+    card_word: "detect",
+    yaml_word: "detect",
+    flag: None,
+    fits: "`type: detect`",
+    title: "detection",
+    content: Content::Boxes,
+    keys: declare::KEYS,
+    bears: |_| Bears { crop: true, scale: true, joining: true, mixing: false },
+    declare: declare::declare,
+    undeclared: declare::undeclared,
+    read,
+    synthetic,
+};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detect {
+    pub classes: Arc<[String]>,
+}
+
+impl Detect {
+    pub fn new(classes: Vec<String>) -> Detect {
+        Detect { classes: classes.into() }
+    }
+}
+
+fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
+    Ok(Arc::new(Detect { classes: required(card.classes, "classes")?.into() }))
+}
+
+/// As many classes as COCO has.
+fn synthetic() -> Task {
+    Task::new("boxes", Detect::new((0..80).map(|i| i.to_string()).collect()))
+}
+
+impl TaskSpec for Detect {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn write(&self, card: &mut TaskCard) {
+        card.classes = Some(self.classes.to_vec());
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn asks_the_same(&self, other: &dyn TaskSpec) -> bool {
+        other.get::<Detect>().is_some_and(|other| self.classes == other.classes)
+    }
+
+    /// Of c5: the pyramid's maps meet only where every stride divides the image.
+    fn stride(&self) -> usize {
+        32
+    }
+
+    fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues> {
+        head::detection(b, name, trunk, self.classes.len())
+    }
+
+    /// Targets: i32 `[N, A]`, a cell's class, −1 background, −2 ignored or unlabelled; f32 `[N, A, 4]` xyxy in network pixels;
+    /// where images may be annotated for some classes only i32 `[N, A]`, a cell's regions, and `[N, C]`, those that leave a class
+    /// out.
+    fn loss(&self, site: LossSite) -> Result<TaskLoss> {
+        let [class, target, regions, left_out] =
+            ["class", "target", "regions", "left_out"].map(|name| site.input(name));
+        let LossSite { graph, batch, index, head, labels, .. } = site;
+        let logits = [head.outputs[0], head.outputs[1]];
+        let [cells, classes] = [1, 2].map(|axis| graph.shape(logits[0])[axis]);
+        let class = graph.input(&class, &[batch, cells], DType::I32);
+        let target = graph.input(&target, &[batch, cells, 4], DType::F32);
+        let partial = (labels.regions == Regions::Partial).then(|| {
+            [graph.input(&regions, &[batch, cells], DType::I32), graph.input(&left_out, &[batch, classes], DType::I32)]
+        });
+        let loss = box_loss::box_loss(graph, logits, [class, target], partial, &head.levels, index)?.loss;
+        let inputs = vec![Some(class), Some(target), partial.map(|p| p[0]), partial.map(|p| p[1])];
+        Ok(TaskLoss { loss, inputs, constants: Vec::new() })
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        Likelihood::Softmax
+    }
+
+    fn encode(&self, label: &Label, encoding: &Encoding) -> Target {
+        label::encode(self, label, encoding.levels)
+    }
+
+    fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction> {
+        let levels = &interpreting.output.levels;
+        let cells: usize = levels.iter().map(|l| l.h * l.w).sum();
+        let class_logits = interpreting.row(0, cells * self.classes.len());
+        let box_logits = interpreting.row(1, cells * 4 * BINS);
+        let boxes = decode::decode(class_logits, box_logits, levels, interpreting.size, interpreting.options);
+        Box::new(FoundBoxes { classes: self.classes.clone(), boxes })
+    }
+
+    fn metric(&self) -> Box<dyn Metric> {
+        Box::new(figures::Figures::new(self.classes.clone()))
+    }
+
+    fn table(&self, _: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn finds_boxes(&self) -> bool {
+        true
+    }
+
+    fn depict(&self, label: &Label) -> Depiction {
+        label::depict(self, label)
+    }
+
+    fn count(&self, label: &Label, split: usize, report: &mut TaskReport) {
+        report.counted = "boxes";
+        label::count(label, split, report);
+    }
+
+    fn to_json(&self, label: &Label) -> Option<Vec<Value>> {
+        Some(vec![label::to_json(self, label)])
+    }
+
+    fn synthetic_label(&self, size: usize, index: usize) -> Label {
+        label::synthetic(self.classes.len(), size, index)
+    }
+}

@@ -1,0 +1,45 @@
+//! What a head stands on and what it gives; the pooled linear head, which several kinds share.
+
+use crate::error::Result;
+use crate::ir::{Level, ValueId};
+use crate::layers::Builder;
+use crate::layers::pyramid::PyramidSize;
+use crate::ops::pool;
+
+/// What the trunk offers to a head.
+#[derive(Clone, Copy, Debug)]
+pub struct Trunk {
+    /// c3, c4, c5 at strides 8, 16, 32.
+    pub features: [ValueId; 3],
+    pub pyramid: PyramidSize,
+    /// Levels of the pyramid: 3 (P3–P5) or 5 (P3–P7).
+    pub levels: usize,
+    pub dropout: Dropout,
+}
+
+/// What a head computes. Only its own kind knows what each output means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadValues {
+    pub outputs: Vec<ValueId>,
+    /// The pyramid's levels that it stands on; empty for a pooled head.
+    pub levels: Vec<Level>,
+}
+
+/// Dropout before a linear layer: its probability, and what sets its random stream apart from the others'.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    pub probability: f32,
+    pub salt: u64,
+}
+
+/// Appends a pooled head under `name`: global pool of c5, dropout, linear → `[N, out]`.
+///
+/// # Errors
+/// A dropout that is no probability.
+pub fn pooled_linear(b: &mut Builder, name: &str, trunk: &Trunk, out: usize) -> Result<HeadValues> {
+    let Trunk { features: [_, _, c5], dropout, .. } = *trunk;
+    let pooled = pool::global_pool(b.graph, c5, &format!("{name}.pooled"))?; // [N, C]
+    let dropped = pool::dropout(b.graph, pooled, dropout.probability, dropout.salt)?;
+    let values = b.linear(dropped, &format!("{name}.linear"), out)?; // [N, out]
+    Ok(HeadValues { outputs: vec![values], levels: Vec::new() })
+}

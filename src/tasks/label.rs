@@ -1,0 +1,173 @@
+//! What an image says about a task, as the data room sees it: a value that moves with the pixels, and nothing more is known.
+
+use super::Boxes;
+use super::same::Same;
+use crate::boxes::Xyxy;
+use crate::geometry::PixelMap;
+use std::any::Any;
+use std::sync::Arc;
+
+/// What one image says about one task, or nothing. An image in which annotators found nothing is labelled: it holds an empty
+/// value. Images that say the same may share it.
+#[derive(Clone, Debug)]
+pub struct Label(Option<Arc<dyn LabelValue>>);
+
+/// What every kind's labels can be asked. Where a question gives `None` for a label, that stays as it is.
+pub trait LabelValue: Same {
+    /// The label of the picture that `map` makes of its own.
+    fn moved(&self, _map: &dyn PixelMap) -> Option<Label> {
+        None
+    }
+
+    /// After a part of the picture was made grey.
+    fn hidden(&self, _part: &Xyxy) -> Option<Label> {
+        None
+    }
+
+    /// Of several pictures side by side on one canvas, `others` beside this one.
+    fn joined(&self, _others: &[&Label]) -> Option<Label> {
+        None
+    }
+
+    /// Of two pictures blended, `share` of this one.
+    fn mixed(&self, _other: &Label, _share: f32) -> Option<Label> {
+        None
+    }
+
+    /// Within a picture of this width and height.
+    fn clipped(&self, _size: [f32; 2]) -> Option<Clipped> {
+        None
+    }
+
+    /// The classes that the image shows, each once; `None` for a label without classes.
+    fn classes(&self) -> Option<Vec<usize>> {
+        None
+    }
+
+    /// How many objects in the picture are taught; `None` where the label speaks of the picture as a whole.
+    fn objects(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether the image was annotated for some classes only.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
+    /// Its boxes, for layouts that hold boxes.
+    fn boxes(&self) -> Option<&Boxes> {
+        None
+    }
+}
+
+/// A label within its picture, and what that took.
+#[derive(Clone, Debug)]
+pub struct Clipped {
+    pub label: Label,
+    /// Boxes that reached beyond the picture.
+    pub clipped: usize,
+    /// Boxes that lay wholly outside and are gone.
+    pub outside: usize,
+}
+
+impl Label {
+    /// Nobody looked.
+    pub const UNLABELLED: Label = Label(None);
+
+    pub fn of(value: impl LabelValue) -> Label {
+        Label(Some(Arc::new(value)))
+    }
+
+    pub fn is_labelled(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What is said; `None` of an unlabelled image.
+    pub fn value(&self) -> Option<&dyn LabelValue> {
+        self.0.as_deref()
+    }
+
+    /// The kind's own value; `None` of an unlabelled image.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.value().and_then(|value| (value as &dyn Any).downcast_ref())
+    }
+
+    /// As [`LabelValue::boxes`].
+    pub fn boxes(&self) -> Option<&Boxes> {
+        self.value().and_then(LabelValue::boxes)
+    }
+
+    /// As [`LabelValue::moved`].
+    pub fn moved(&self, map: &dyn PixelMap) -> Label {
+        self.value().and_then(|value| value.moved(map)).unwrap_or_else(|| self.clone())
+    }
+
+    /// As [`LabelValue::hidden`].
+    pub fn hidden(&self, part: &Xyxy) -> Label {
+        self.value().and_then(|value| value.hidden(part)).unwrap_or_else(|| self.clone())
+    }
+
+    /// As [`LabelValue::joined`].
+    pub fn joined(&self, others: &[&Label]) -> Label {
+        self.value().and_then(|value| value.joined(others)).unwrap_or_else(|| self.clone())
+    }
+
+    /// As [`LabelValue::mixed`].
+    pub fn mixed(&self, other: &Label, share: f32) -> Label {
+        self.value().and_then(|value| value.mixed(other, share)).unwrap_or_else(|| self.clone())
+    }
+}
+
+impl PartialEq for Label {
+    fn eq(&self, other: &Label) -> bool {
+        match (&self.0, &other.0) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || (**a).is_same(&**b),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
+/// What leaves the truth of a task as it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bears {
+    /// Parts of the picture going out of sight.
+    pub crop: bool,
+    /// Things looking larger, smaller or otherwise proportioned.
+    pub scale: bool,
+    /// Whether the labels of several pictures side by side are the labels of their mosaic.
+    pub joining: bool,
+    /// Whether two labels have a mixture.
+    pub mixing: bool,
+}
+
+/// What else is asked about the pictures of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    Nothing,
+    /// Boxes mark objects, which a crop may take out of the picture.
+    Objects,
+}
+
+/// What labels may be beside the plain ones; only then does the loss have room for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LabelFeatures {
+    pub mixing: Mixing,
+    pub regions: Regions,
+}
+
+/// Whether a label may be a mixture of two, as mix-up makes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Mixing {
+    #[default]
+    Never,
+    Possible,
+}
+
+/// Whether an image may be annotated for some classes only.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Regions {
+    #[default]
+    Whole,
+    Partial,
+}

@@ -1,0 +1,91 @@
+//! How good answers are: what every kind's metric and its summary can be asked.
+
+use super::same::Same;
+use super::{Label, Prediction};
+use crate::draw::Canvas;
+use serde_json::{Map, Value};
+use std::any::Any;
+use std::sync::Arc;
+
+/// One task's figures while images are coming in: sums over the whole set, so that the batch size changes nothing.
+pub trait Metric {
+    /// Counts one image; nothing if it is unlabelled.
+    fn add(&mut self, prediction: &dyn Prediction, label: &Label);
+
+    fn summary(&self) -> Arc<dyn Summary>;
+}
+
+/// What one task's answers were worth. It knows its classes' names and its units; [`get`](#method.get) gives the kind's own
+/// figures to whoever knows the kind.
+pub trait Summary: Same {
+    /// What selection looks at, best at 1; `None` without labels.
+    fn fitness(&self) -> Option<f64>;
+
+    /// Names and values, in the order people read them.
+    fn metrics(&self) -> Vec<(String, Option<f64>)>;
+
+    /// How many of the metrics stand in a line.
+    fn headline(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Class by class; `None` where the kind has no classes.
+    fn per_class(&self) -> Option<PerClass<'_>> {
+        None
+    }
+
+    /// Per column half the width of the prediction intervals that these images make.
+    fn half_widths(&self) -> Vec<Option<f64>> {
+        Vec::new()
+    }
+
+    /// What the report's JSON has between the metrics and `per_class`.
+    fn details(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// What became of the card's intervals, of half these widths: for the JSON, and as sentences. `origin` ends each sentence.
+    fn judge_intervals(&self, _half_widths: &[Option<f64>], _origin: &str) -> JudgedIntervals {
+        JudgedIntervals::default()
+    }
+
+    /// A picture that explains the figures, and what its file's name begins with.
+    fn picture(&self, _task: &str) -> Option<(&'static str, Canvas)> {
+        None
+    }
+}
+
+impl dyn Summary {
+    /// The kind's own figures, `None` if they are of another kind.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
+    }
+}
+
+/// What the truths say of prediction intervals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JudgedIntervals {
+    pub json: Vec<Value>,
+    pub lines: Vec<String>,
+}
+
+/// Figures class by class.
+pub struct PerClass<'a> {
+    /// The figure that says which class is worst.
+    pub rank: &'static str,
+    pub rows: Vec<ClassRow<'a>>,
+}
+
+/// Names, values and how many there are of one class.
+pub struct ClassRow<'a> {
+    pub class: &'a str,
+    pub figures: Vec<(&'static str, Option<f64>)>,
+    /// The value of [`PerClass::rank`].
+    pub rank: Option<f64>,
+    pub counts: Vec<(&'static str, u64)>,
+}
+
+/// Names as texts.
+pub(super) fn named(pairs: &[(&str, Option<f64>)]) -> Vec<(String, Option<f64>)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+}

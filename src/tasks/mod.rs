@@ -1,0 +1,127 @@
+//! The kinds of task there are, and what all of them can be asked. A kind is one folder: its labels and how they move with the
+//! pixels, what a declaration may say of it, its head, targets and loss, its metric, and how its answers are read from the
+//! head's numbers, written, drawn and tabulated. Everything outside asks through the interfaces here and names no kind.
+//!
+//! ```text
+//! Kind         one static value a kind: its words, and how a task of it is declared, read from a card, made up for a benchmark
+//!  └ TaskSpec    a task with its classes or columns settled: head, loss, targets, answers, metric; what its labels mean
+//!     ├ Label      what one image says, or nothing
+//!     ├ Target     that as arrays of numbers for the loss
+//!     ├ Prediction the answer about one image
+//!     └ Metric     answers against labels → Summary
+//! ```
+//!
+//! Whoever adds a kind writes its folder and one line in [`KINDS`].
+
+pub mod classify;
+pub mod coverage;
+pub mod detect;
+pub mod metrics;
+pub mod multi_label;
+pub mod regress;
+
+mod answer;
+mod classes;
+mod declare;
+mod head;
+mod label;
+mod metric;
+mod objects;
+mod same;
+mod spec;
+mod standardisation;
+mod target;
+mod task;
+mod written;
+
+pub use answer::{DecodeOptions, HeadOutput, Interpreting, Prediction, round};
+pub use classes::{class_number, infer_classes, order_note};
+pub use declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+pub use head::{Dropout, HeadValues, Trunk};
+pub use label::{Bears, Beside, Clipped, Label, LabelFeatures, LabelValue, Mixing, Regions};
+pub use metric::{ClassRow, JudgedIntervals, Metric, PerClass, Summary};
+pub use objects::{Boxes, LabelledBox, PartialRegion, PartialRegions};
+pub use same::Same;
+pub use spec::{Depiction, Likelihood, LossSite, TaskSpec};
+pub use standardisation::Standardisation;
+pub use target::{Encoder, Encoding, Target, TargetArray, TaskLoss, gather};
+pub use task::{LossOptions, Task, TaskCard};
+pub use written::{written_number, written_xywh};
+
+use crate::error::Result;
+use std::fmt;
+use std::sync::Arc;
+
+/// All kinds.
+pub static KINDS: [&Kind; 4] = [&classify::KIND, &multi_label::KIND, &detect::KIND, &regress::KIND];
+
+/// What is the same for all tasks of a kind.
+pub struct Kind {
+    /// `type` in a card.
+    pub card_word: &'static str,
+    /// `type:` in data.yaml.
+    pub yaml_word: &'static str,
+    /// The key that is `true` beside `type:`, where that alone means another kind.
+    pub flag: Option<&'static str>,
+    /// What data.yaml says of such a task, for sentences that send keys there.
+    pub fits: &'static str,
+    /// For people: `classification`.
+    pub title: &'static str,
+    /// What label files say of an image.
+    pub content: Content,
+    /// Keys of data.yaml that only tasks of the kind have.
+    pub keys: &'static [&'static str],
+    /// What leaves its truth as it is, where nobody says otherwise.
+    pub bears: fn(Beside) -> Bears,
+    /// Reads its keys.
+    pub declare: fn(&Block) -> Result<Arc<dyn Declared>>,
+    /// What holds where a layout declares no keys.
+    pub undeclared: fn() -> Arc<dyn Declared>,
+    /// A task as a card has it; an error is a sentence.
+    pub read: fn(TaskCard) -> Result<Arc<dyn TaskSpec>, String>,
+    /// A task of the usual size, for benchmarks.
+    pub synthetic: fn() -> Task,
+}
+
+/// What label files can say of an image: the vocabulary of formats and layouts, which know no kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// One class.
+    Class,
+    /// Any of several classes, each there, absent or unlabelled.
+    Classes,
+    /// Boxes, each of a class.
+    Boxes,
+    /// Numbers.
+    Values,
+}
+
+impl Content {
+    /// Whether several columns make one label.
+    pub fn takes_columns(self) -> bool {
+        matches!(self, Content::Classes | Content::Values)
+    }
+
+    /// The kind that takes it where nobody says more: the first in the list.
+    pub fn kind(self) -> &'static Kind {
+        let kind = KINDS.into_iter().find(|kind| kind.content == self);
+        kind.unwrap_or_else(|| unreachable!("every content has a kind"))
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Kind) -> bool {
+        self.card_word == other.card_word
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.card_word)
+    }
+}
+
+/// The task of a file that names nothing but classes: an image is of one of them.
+pub fn classifier(name: &str, classes: Vec<String>) -> Task {
+    Task::new(name, classify::Classify::new(classes))
+}

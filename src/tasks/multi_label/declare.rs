@@ -1,0 +1,65 @@
+//! How the cells of a table become labels of several classes at once. A declaration says nothing more of such a task.
+
+use super::{Classes, MultiLabel};
+use crate::error::Result;
+use crate::reading::{Raw, Reading, list_some};
+use crate::tasks::Label;
+use crate::tasks::classes::{class_number, infer_classes, note_inferred};
+use crate::tasks::declare::{Asked, Block, Declared, Heard, Readings, Resolved};
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct Plain;
+
+pub fn declare(_: &Block) -> Result<Arc<dyn Declared>> {
+    Ok(undeclared())
+}
+
+pub fn undeclared() -> Arc<dyn Declared> {
+    Arc::new(Plain)
+}
+
+impl Declared for Plain {
+    /// The task's classes are its columns, or the words in the lists of its one column; `names:` replaces both.
+    fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved> {
+        readings.check_taught(asked)?;
+        let lists = readings.all.iter().any(|r| matches!(r.raw, Raw::Names(_)));
+        let classes = match asked.names {
+            Some(names) => names.to_vec(),
+            None if lists => {
+                let words = infer_classes(readings.all, readings.taught);
+                note_inferred(asked.name, &words, heard.notes);
+                words
+            }
+            None => asked.columns.to_vec(),
+        };
+        if classes.is_empty() {
+            return Err(asked.error("no label names a class: list them in `names:`"));
+        }
+        let labels = readings.all.iter().map(|reading| label(asked, &classes, reading)).collect::<Result<_>>()?;
+        Ok((Arc::new(MultiLabel::new(classes)), labels))
+    }
+}
+
+fn label(asked: &Asked, classes: &[String], reading: &Reading) -> Result<Label> {
+    match &reading.raw {
+        Raw::Flags(flags) if flags.len() == classes.len() => Ok(Label::of(Classes::from(flags.clone()))),
+        Raw::Flags(flags) => {
+            let message = format!(
+                "task `{}`: {} labels of 0 or 1 for its classes, which are {}: one each, in this order",
+                asked.name,
+                flags.len(),
+                list_some(classes, 12)
+            );
+            Err(reading.place.error(message))
+        }
+        Raw::Names(words) => {
+            let mut there = vec![Some(false); classes.len()];
+            for word in words {
+                there[class_number(asked, classes, word, &reading.place.file)?] = Some(true);
+            }
+            Ok(Label::of(Classes::from(there)))
+        }
+        Raw::Unlabelled | Raw::Class(_) | Raw::Boxes(_) | Raw::Values(_) => Ok(Label::UNLABELLED),
+    }
+}

@@ -1,0 +1,72 @@
+//! Which classes an image has as a label: what the loss is taught of it, what people read.
+
+use super::MultiLabel;
+use crate::tasks::coverage::TaskReport;
+use crate::tasks::{Label, LabelValue, Target, TargetArray};
+use serde_json::Value;
+use std::ops::Deref;
+
+/// Per class of a task: there, absent, or `None` where nobody said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classes(Box<[Option<bool>]>);
+
+impl From<Vec<Option<bool>>> for Classes {
+    fn from(there: Vec<Option<bool>>) -> Classes {
+        Classes(there.into())
+    }
+}
+
+impl Deref for Classes {
+    type Target = [Option<bool>];
+
+    fn deref(&self) -> &[Option<bool>] {
+        &self.0
+    }
+}
+
+impl LabelValue for Classes {
+    fn classes(&self) -> Option<Vec<usize>> {
+        Some((0..self.len()).filter(|&class| self[class] == Some(true)).collect())
+    }
+}
+
+/// Of a labelled image.
+fn classes_of(label: &Label) -> &Classes {
+    label.get().unwrap_or_else(|| unreachable!("the labels of a multi-label task are lists of classes"))
+}
+
+pub fn encode(task: &MultiLabel, label: &Label) -> Target {
+    let target: Vec<f32> = match label.is_labelled() {
+        true => {
+            classes_of(label).iter().map(|there| there.map_or(f32::NAN, |there| f32::from(u8::from(there)))).collect()
+        }
+        false => vec![f32::NAN; task.classes.len()],
+    };
+    let labelled = target.iter().filter(|v| !v.is_nan()).count();
+    Target { arrays: vec![TargetArray::F32(target)], denominator: labelled as f32, active: labelled > 0 }
+}
+
+pub fn words(task: &MultiLabel, label: &Label) -> String {
+    let said = task.classes.iter().zip(classes_of(label).iter());
+    let words = said.filter_map(|(class, there)| match there {
+        Some(true) => Some(class.clone()),
+        Some(false) => None,
+        None => Some(format!("{class}?")),
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "none".into() } else { words.join(", ") }
+}
+
+pub fn count(label: &Label, split: usize, report: &mut TaskReport) {
+    let there = classes_of(label);
+    match there.contains(&Some(true)) {
+        true => report.splits[split].labelled += 1,
+        false => report.splits[split].empty += 1,
+    }
+    let classes = report.classes.iter_mut().zip(there.iter());
+    classes.for_each(|(class, there)| class.1[split] += usize::from(*there == Some(true)));
+}
+
+pub fn to_json(label: &Label) -> Value {
+    classes_of(label).iter().map(|there| there.map(u8::from)).collect::<Vec<_>>().into()
+}

@@ -1,0 +1,137 @@
+//! Several labels: an image is of any number of the classes at once.
+
+mod answer;
+mod declare;
+mod figures;
+mod label;
+pub mod metric;
+
+pub use answer::LabelProbabilities;
+pub use label::Classes;
+
+use super::answer::sigmoid;
+use super::coverage::TaskReport;
+use super::head::pooled_linear;
+use super::task::required;
+use super::{
+    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Prediction, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+};
+use crate::error::Result;
+use crate::ir::DType;
+use crate::layers::Builder;
+use crate::ops::multi_label_loss;
+use serde_json::Value;
+use std::sync::Arc;
+
+pub static KIND: Kind = Kind {
+    card_word: "multi_label",
+    yaml_word: "classify",
+    flag: Some("multi_label"),
+    fits: "`type: classify` with `multi_label: true`",
+    title: "multi-label",
+    content: Content::Classes,
+    keys: &[],
+    // A crop may take out of the picture what the classes speak of.
+    bears: |beside| Bears { crop: beside == Beside::Nothing, scale: true, joining: false, mixing: false },
+    declare: declare::declare,
+    undeclared: declare::undeclared,
+    read,
+    synthetic,
+};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MultiLabel {
+    pub classes: Arc<[String]>,
+}
+
+impl MultiLabel {
+    pub fn new(classes: Vec<String>) -> MultiLabel {
+        MultiLabel { classes: classes.into() }
+    }
+}
+
+/// Whether a class is said to be there at this probability.
+pub fn is_present(probability: f32) -> bool {
+    probability >= 0.5
+}
+
+fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
+    Ok(Arc::new(MultiLabel { classes: required(card.classes, "classes")?.into() }))
+}
+
+fn synthetic() -> Task {
+    Task::new("labels", MultiLabel::new((0..80).map(|i| i.to_string()).collect()))
+}
+
+impl TaskSpec for MultiLabel {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn write(&self, card: &mut TaskCard) {
+        card.classes = Some(self.classes.to_vec());
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn asks_the_same(&self, other: &dyn TaskSpec) -> bool {
+        other.get::<MultiLabel>().is_some_and(|other| self.classes == other.classes)
+    }
+
+    fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues> {
+        pooled_linear(b, name, trunk, self.classes.len())
+    }
+
+    /// Target: f32 `[N, K]`, 1 there, 0 absent, NaN unlabelled.
+    fn loss(&self, site: LossSite) -> Result<TaskLoss> {
+        let name = site.input("target");
+        let LossSite { graph, index, head, .. } = site;
+        let logits = head.outputs[0];
+        let shape = graph.shape(logits).to_vec();
+        let target = graph.input(&name, &shape, DType::F32);
+        let loss = multi_label_loss::multi_label_loss(graph, logits, target, index)?;
+        Ok(TaskLoss { loss, inputs: vec![Some(target)], constants: Vec::new() })
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        Likelihood::Softmax
+    }
+
+    fn encode(&self, label: &Label, _: &Encoding) -> Target {
+        label::encode(self, label)
+    }
+
+    fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction> {
+        let probabilities = interpreting.row(0, self.classes.len()).iter().map(|&x| sigmoid(x)).collect();
+        Box::new(LabelProbabilities { classes: self.classes.clone(), probabilities })
+    }
+
+    fn metric(&self) -> Box<dyn Metric> {
+        Box::new(figures::Figures::new(self.classes.clone()))
+    }
+
+    /// Which labels are there are those of a probability from ½.
+    fn table(&self, task: &str) -> Vec<String> {
+        self.classes.iter().map(|class| format!("{task}.{class}")).collect()
+    }
+
+    fn depict(&self, label: &Label) -> Depiction {
+        Depiction { caption: Some(label::words(self, label)), boxes: Vec::new() }
+    }
+
+    fn count(&self, label: &Label, split: usize, report: &mut TaskReport) {
+        label::count(label, split, report);
+    }
+
+    fn to_json(&self, label: &Label) -> Option<Vec<Value>> {
+        Some(vec![label::to_json(label)])
+    }
+
+    fn synthetic_label(&self, _: usize, index: usize) -> Label {
+        let there: Vec<Option<bool>> = (0..self.classes.len()).map(|c| Some((c + index).is_multiple_of(3))).collect();
+        Label::of(Classes::from(there))
+    }
+}

@@ -1,0 +1,96 @@
+//! What a declaration may say of a regression, and how the numbers of a table become labels.
+
+use super::{Regress, Values};
+use crate::error::Result;
+use crate::ir::ValueLossForm;
+use crate::reading::yaml::list;
+use crate::reading::{Raw, did_you_mean};
+use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+use crate::tasks::{Label, TaskSpec};
+use std::sync::Arc;
+
+pub const KEYS: &[&str] = &["unit", "units", "loss"];
+
+#[derive(Clone, Debug, Default)]
+pub struct Units {
+    units: Vec<String>,
+    loss: ValueLossForm,
+}
+
+pub fn declare(block: &Block) -> Result<Arc<dyn Declared>> {
+    if block.get("names").is_some() {
+        let (at, name) = (["tasks", block.task, "names"], block.task);
+        let message = format!("task `{name}` is a regression and has no classes: remove `names:`, or use `unit:`");
+        return Err(block.yaml.error(&at, message));
+    }
+    let units = match block.texts("unit")? {
+        Some(unit) => unit,
+        None => block.texts("units")?.unwrap_or_default(),
+    };
+    let loss = match block.get("loss") {
+        None => ValueLossForm::Huber,
+        Some(value) => match block.yaml.text_of(value, &["tasks", block.task, "loss"])?.as_str() {
+            "huber" => ValueLossForm::Huber,
+            "mse" => ValueLossForm::Mse,
+            other => {
+                let hint = did_you_mean(other, ["huber", "mse"]);
+                return Err(block.error("loss", &format!("`loss: {other}` is neither `huber` nor `mse`{hint}")));
+            }
+        },
+    };
+    Ok(Arc::new(Units { units, loss }))
+}
+
+pub fn undeclared() -> Arc<dyn Declared> {
+    Arc::new(Units::default())
+}
+
+impl Declared for Units {
+    fn keys(&self, reading: Keys) -> Keys {
+        let units = (!self.units.is_empty()).then(|| ("units", list(&self.units)));
+        let loss = (self.loss == ValueLossForm::Mse).then(|| ("loss", "mse".into()));
+        units.into_iter().chain(reading).chain(loss).collect()
+    }
+
+    /// With the units of each column, where there are any.
+    fn rewritten(&self, task: &dyn TaskSpec) -> Option<Arc<dyn Declared>> {
+        let task: &Regress = task.get().unwrap_or_else(|| unreachable!("a regression was declared"));
+        let units = if task.units.iter().all(String::is_empty) { Vec::new() } else { task.units.to_vec() };
+        Some(Arc::new(Units { units, loss: self.loss }))
+    }
+
+    fn resolve(&self, asked: &Asked, readings: &Readings, _: &mut Heard) -> Result<Resolved> {
+        let labelled = readings.all.iter().filter_map(|reading| match &reading.raw {
+            Raw::Values(values) => Some((values.len(), &reading.place)),
+            Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) => None,
+        });
+        let any_taught = readings.all[..readings.taught].iter().any(|r| matches!(r.raw, Raw::Values(_)));
+        let Some((length, first)) = labelled.clone().next().filter(|_| any_taught) else {
+            return Err(asked.untaught());
+        };
+        if let Some((other, place)) = labelled.clone().find(|(n, _)| *n != length) {
+            let message = format!(
+                "{other} values, but {length} on line {}: every row needs the same number",
+                first.spot.line_number().unwrap_or(0)
+            );
+            return Err(place.error(message));
+        }
+        let columns: Vec<String> = match asked.columns {
+            [one] if length > 1 => (0..length).map(|i| format!("{one}[{i}]")).collect(),
+            columns if columns.len() == length => columns.to_vec(),
+            _ => (0..length).map(|i| format!("{}[{i}]", asked.name)).collect(),
+        };
+        let units = match self.units.len() {
+            0 => vec![String::new(); length],
+            1 => vec![self.units[0].clone(); length],
+            n if n == length => self.units.clone(),
+            n => return Err(asked.error(&format!("{n} units for {length} values: one for all, or one each"))),
+        };
+        let labels = readings.all.iter().map(|reading| match &reading.raw {
+            Raw::Values(values) => Label::of(Values::from(values.as_slice())),
+            Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) => Label::UNLABELLED,
+        });
+        let labels = labels.collect();
+        Ok((Arc::new(Regress { units: units.into(), loss: self.loss, ..Regress::new(columns) }), labels))
+    }
+}

@@ -1,0 +1,155 @@
+//! Regression: one or several real values of an image.
+
+mod answer;
+mod declare;
+mod figures;
+mod label;
+pub mod metric;
+
+pub use answer::Amounts;
+pub use figures::ColumnFigures;
+pub use label::Values;
+
+use super::coverage::TaskReport;
+use super::head::pooled_linear;
+use super::task::required;
+use super::{
+    Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Prediction, Standardisation, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+};
+use crate::error::Result;
+use crate::ir::{DType, ValueLossForm};
+use crate::layers::Builder;
+use crate::ops::value_loss;
+use serde_json::Value;
+use std::sync::Arc;
+
+pub static KIND: Kind = Kind {
+    card_word: "regress",
+    yaml_word: "regress",
+    flag: None,
+    fits: "`type: regress`",
+    title: "regression",
+    content: Content::Values,
+    keys: declare::KEYS,
+    // A value may be a sum or a size: it is not the same of a part, or seen at another size.
+    bears: |_| Bears { crop: false, scale: false, joining: false, mixing: false },
+    declare: declare::declare,
+    undeclared: declare::undeclared,
+    read,
+    synthetic,
+};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Regress {
+    pub columns: Arc<[String]>,
+    /// As many as columns; an empty string is no unit.
+    pub units: Arc<[String]>,
+    pub loss: ValueLossForm,
+}
+
+impl Regress {
+    /// Without units.
+    pub fn new(columns: Vec<String>) -> Regress {
+        let units = vec![String::new(); columns.len()];
+        Regress { columns: columns.into(), units: units.into(), loss: ValueLossForm::default() }
+    }
+}
+
+fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
+    let (columns, units) = (required(card.columns, "columns")?, required(card.units, "units")?);
+    Ok(Arc::new(Regress { columns: columns.into(), units: units.into(), loss: card.loss.values }))
+}
+
+fn synthetic() -> Task {
+    Task::new("value", Regress::new(vec!["value".into()]))
+}
+
+impl TaskSpec for Regress {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn write(&self, card: &mut TaskCard) {
+        card.columns = Some(self.columns.to_vec());
+        card.units = Some(self.units.to_vec());
+        card.loss.values = self.loss;
+    }
+
+    fn asks_the_same(&self, other: &dyn TaskSpec) -> bool {
+        other.get::<Regress>().is_some_and(|other| self.columns.len() == other.columns.len())
+    }
+
+    fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues> {
+        pooled_linear(b, name, trunk, self.columns.len())
+    }
+
+    /// Target: f32 `[N, R]`, standardised, NaN unlabelled.
+    fn loss(&self, site: LossSite) -> Result<TaskLoss> {
+        let name = site.input("target");
+        let LossSite { graph, index, head, .. } = site;
+        let values = head.outputs[0];
+        let shape = graph.shape(values).to_vec();
+        let target = graph.input(&name, &shape, DType::F32);
+        let loss = value_loss::value_loss(graph, values, target, self.loss, index)?;
+        Ok(TaskLoss { loss, inputs: vec![Some(target)], constants: Vec::new() })
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        Likelihood::Gaussian
+    }
+
+    fn fit(&self, labels: &mut dyn Iterator<Item = &Label>) -> Option<Standardisation> {
+        let rows: Vec<&[f32]> = labels.filter_map(label::values_of).collect();
+        Some(Standardisation::fit(self.columns.len(), rows.iter().copied()))
+    }
+
+    fn encode(&self, label: &Label, encoding: &Encoding) -> Target {
+        label::encode(self, label, encoding.standardisation)
+    }
+
+    fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction> {
+        let row = interpreting.row(0, self.columns.len()).iter().enumerate();
+        let undone = row.map(|(column, &v)| match interpreting.standardisation {
+            Some(fitted) => fitted.undo(v, column),
+            None => v,
+        });
+        let half_widths = interpreting.half_widths.to_vec();
+        Box::new(Amounts { values: undone.collect(), units: self.units.clone(), half_widths })
+    }
+
+    fn metric(&self) -> Box<dyn Metric> {
+        Box::new(figures::Figures::new(self))
+    }
+
+    fn table(&self, task: &str) -> Vec<String> {
+        match &self.columns[..] {
+            [_] => vec![task.to_owned()],
+            several => several.iter().map(|column| format!("{task}.{column}")).collect(),
+        }
+    }
+
+    fn depict(&self, label: &Label) -> Depiction {
+        Depiction { caption: Some(label::words(self, label)), boxes: Vec::new() }
+    }
+
+    fn count(&self, _: &Label, split: usize, report: &mut TaskReport) {
+        report.splits[split].labelled += 1;
+    }
+
+    fn summarise(&self, training: &mut dyn Iterator<Item = &Label>, report: &mut TaskReport) {
+        label::summarise(self, training, report);
+    }
+
+    fn columns(&self) -> Option<&[String]> {
+        Some(&self.columns)
+    }
+
+    fn to_json(&self, label: &Label) -> Option<Vec<Value>> {
+        label::to_json(label)
+    }
+
+    fn synthetic_label(&self, _: usize, index: usize) -> Label {
+        Label::of(Values::from(&vec![index as f32 / 8.0; self.columns.len()][..]))
+    }
+}

@@ -1,0 +1,44 @@
+//! Numbers of any unit made comparable: what a network learns has mean 0 and deviation 1.
+
+use serde::{Deserialize, Serialize};
+
+/// Mean and deviation of the numbers a task learns, column by column on the training set, in the task's own units.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standardisation {
+    pub mean: Vec<f32>,
+    pub deviation: Vec<f32>,
+}
+
+impl Standardisation {
+    /// The smallest deviation: a constant column stays finite.
+    pub const SMALLEST: f32 = 1e-6;
+
+    pub fn identity(columns: usize) -> Standardisation {
+        Standardisation { mean: vec![0.0; columns], deviation: vec![1.0; columns] }
+    }
+
+    /// From the labelled values of the training set, NaN meaning unlabelled; a column without any stays as it is.
+    pub fn fit<'a>(columns: usize, rows: impl Iterator<Item = &'a [f32]> + Clone) -> Standardisation {
+        let mut fitted = Standardisation::identity(columns);
+        for column in 0..columns {
+            let values = rows.clone().map(|r| f64::from(r[column])).filter(|v| v.is_finite());
+            let count = values.clone().count() as f64;
+            if count == 0.0 {
+                continue;
+            }
+            let mean = values.clone().sum::<f64>() / count;
+            let variance = values.map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+            fitted.mean[column] = mean as f32;
+            fitted.deviation[column] = (variance.sqrt() as f32).max(Standardisation::SMALLEST);
+        }
+        fitted
+    }
+
+    pub fn apply(&self, value: f32, column: usize) -> f32 {
+        (value - self.mean[column]) / self.deviation[column]
+    }
+
+    pub fn undo(&self, value: f32, column: usize) -> f32 {
+        value * self.deviation[column] + self.mean[column]
+    }
+}

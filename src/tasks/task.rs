@@ -1,0 +1,96 @@
+//! One question the network answers about an image, and the form it has in a card.
+
+use super::{KINDS, Kind, TaskSpec};
+use crate::ir::ValueLossForm;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A name, and what is asked under it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "TaskCard", try_from = "TaskCard")]
+pub struct Task {
+    pub name: String,
+    pub spec: Arc<dyn TaskSpec>,
+}
+
+impl Task {
+    pub fn new(name: impl Into<String>, spec: impl TaskSpec) -> Task {
+        Task { name: name.into(), spec: Arc::new(spec) }
+    }
+
+    /// Empty where the kind has none.
+    pub fn classes(&self) -> &[String] {
+        self.spec.classes()
+    }
+
+    /// The kind for people: `classification`.
+    pub fn kind_word(&self) -> &'static str {
+        self.spec.kind().title
+    }
+}
+
+impl PartialEq for Task {
+    fn eq(&self, other: &Task) -> bool {
+        self.name == other.name && (*self.spec).is_same(&*other.spec)
+    }
+}
+
+/// A task as a weights file's card has it: the union of what kinds write down, in the order it is written. Each kind fills in
+/// and reads back its own part.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskCard {
+    pub name: String,
+    /// [`Kind::card_word`].
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "LossOptions::is_default")]
+    pub loss: LossOptions,
+}
+
+/// What a task's loss does otherwise than its kind's own, as cards have it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LossOptions {
+    pub class_weights: Option<Vec<f32>>,
+    pub label_smoothing: f32,
+    pub values: ValueLossForm,
+}
+
+impl LossOptions {
+    pub fn is_default(&self) -> bool {
+        *self == LossOptions::default()
+    }
+}
+
+impl From<Task> for TaskCard {
+    fn from(task: Task) -> TaskCard {
+        let kind = task.spec.kind().card_word.to_owned();
+        let mut card = TaskCard { name: task.name, kind, ..TaskCard::default() };
+        task.spec.write(&mut card);
+        card
+    }
+}
+
+impl TryFrom<TaskCard> for Task {
+    type Error = String;
+
+    fn try_from(card: TaskCard) -> Result<Task, String> {
+        let kind: Option<&Kind> = KINDS.into_iter().find(|kind| kind.card_word == card.kind);
+        let kind = kind.ok_or_else(|| {
+            let known: Vec<String> = KINDS.iter().map(|kind| format!("`{}`", kind.card_word)).collect();
+            format!("unknown variant `{}`, expected one of {}", card.kind, known.join(", "))
+        })?;
+        Ok(Task { name: card.name.clone(), spec: (kind.read)(card)? })
+    }
+}
+
+/// A part that a kind cannot do without.
+pub(super) fn required<T>(field: Option<T>, key: &str) -> Result<T, String> {
+    field.ok_or_else(|| format!("missing field `{key}`"))
+}
