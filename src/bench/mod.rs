@@ -31,7 +31,9 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 pub enum Heads {
     /// One classification head of 1000 classes: what others' ResNet benchmarks run.
-    Classify,
+    #[value(name = "classify")]
+    #[serde(rename = "classify")]
+    One,
     /// Classification, lite detection and regression.
     All,
     /// Those of the data set's tasks.
@@ -119,7 +121,7 @@ pub fn check(options: &Options) -> Result<()> {
 fn architecture(options: &Options) -> Architecture {
     let heads: &[Content] = match options.heads {
         Heads::All => &[Content::Class, Content::Boxes, Content::Values],
-        Heads::Classify | Heads::Data => &[Content::Class],
+        Heads::One | Heads::Data => &[Content::Class],
     };
     let tasks = heads.iter().map(|content| (content.kind().synthetic)()).collect();
     Architecture::new(options.backbone, tasks, options.imgsz, 0.0)

@@ -367,7 +367,7 @@ pub fn markdown(measurements: &[Measurement]) -> String {
     let mut text = line(&head) + &line(&vec!["---".to_owned(); head.len()]);
     measurements.iter().for_each(|m| text += &line(&row(m)));
     let heads = match first.heads {
-        Heads::Classify => "1000 classes".to_owned(),
+        Heads::One => "1000 classes".to_owned(),
         Heads::All => "classification, detection and regression".to_owned(),
         Heads::Data => first.input.as_ref().map_or(String::new(), |i| format!("{}, --workers {}", i.data, i.workers)),
     };

@@ -182,6 +182,18 @@ fn describe(task: &Task) -> String {
 }
 
 impl Report {
+    /// What the overall figure is the mean of, each once.
+    fn judged_by(&self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for result in self.results.iter().filter(|result| result.fitness().is_some()) {
+            let name = result.task.spec.kind().fitness;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     pub fn to_json(&self) -> Value {
         let tasks: Map<String, Value> = self.results.iter().map(|r| (r.task.name.clone(), r.to_json())).collect();
         json!({
@@ -221,7 +233,7 @@ impl std::fmt::Display for Report {
             }
         }
         match overall(&self.results) {
-            Some(value) => write!(f, "  overall {value:.3} (mean of AP, balanced accuracy, R²)"),
+            Some(value) => write!(f, "  overall {value:.3} (mean of {})", self.judged_by().join(", ")),
             None => write!(f, "  no labelled image in this split"),
         }
     }

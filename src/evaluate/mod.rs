@@ -31,8 +31,7 @@ pub struct TaskResult {
 }
 
 impl TaskResult {
-    /// What selection looks at: AP (of several labels the mean over classes), balanced accuracy, or R² (mean over columns).
-    /// `None` without labels.
+    /// What selection looks at; `None` without labels.
     pub fn fitness(&self) -> Option<f64> {
         self.summary.fitness()
     }
@@ -76,7 +75,7 @@ impl TaskResult {
     }
 }
 
-/// Mean over the tasks of AP, balanced accuracy and R² (at least 0 each); tasks without validation labels are left out.
+/// Mean over the tasks of what each kind is judged by (at least 0 each); tasks without validation labels are left out.
 pub fn overall(results: &[TaskResult]) -> Option<f64> {
     let known: Vec<f64> = results.iter().filter_map(TaskResult::fitness).map(|f| f.max(0.0)).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)

@@ -12,9 +12,9 @@ use std::sync::Arc;
 pub enum Raw {
     Unlabelled,
     Class(RawClass),
-    /// Of a multi-label task: the classes that are there, the others absent.
+    /// Of several classes those that are there, the others absent.
     Names(Vec<RawClass>),
-    /// Of a multi-label task, column by column; `None` where the cell is blank.
+    /// Of several classes each, there or absent, column by column; `None` where the cell is blank.
     Flags(Vec<Option<bool>>),
     Boxes(Vec<RawBox>),
     Values(Vec<f32>),

@@ -11,7 +11,7 @@
 //!     └ Metric     answers against labels → Summary
 //! ```
 //!
-//! Whoever adds a kind writes its folder and one line in [`KINDS`].
+//! Whoever adds a kind writes its folder, and here its module and its place in [`KINDS`].
 
 pub mod classify;
 pub mod coverage;
@@ -67,6 +67,8 @@ pub struct Kind {
     pub fits: &'static str,
     /// For people: `classification`.
     pub title: &'static str,
+    /// What [`Summary::fitness`] is.
+    pub fitness: &'static str,
     /// What label files say of an image.
     pub content: Content,
     /// Keys of data.yaml that only tasks of the kind have.

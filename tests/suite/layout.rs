@@ -196,6 +196,60 @@ fn only_cudas_own_files_name_it() {
     }
 }
 
+/// The kinds of task: the folders of `src/tasks` that hold one.
+fn kinds_of_task() -> Vec<String> {
+    let folder = root().join("src/tasks");
+    let holds_one = |path: &PathBuf| {
+        std::fs::read_to_string(path.join("mod.rs")).is_ok_and(|text| text.contains("\npub static KIND: Kind "))
+    };
+    let folders = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(holds_one);
+    folders.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+/// Whether `word` stands in the text by itself.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part))
+}
+
+#[test]
+fn nobody_outside_the_tasks_names_a_kind() {
+    // What kinds of task call their tasks, labels and answers; the plainest of these words mean other things elsewhere, too.
+    const TYPES: [&str; 12] = [
+        "Classify",
+        "MixedClass",
+        "ClassificationSummary",
+        "MultiLabel",
+        "LabelProbabilities",
+        "MultiLabelSummary",
+        "Detect",
+        "FoundBoxes",
+        "DetectionFigures",
+        "Regress",
+        "Amounts",
+        "ColumnFigures",
+    ];
+    let kinds = kinds_of_task();
+    let list = std::fs::read_to_string(root().join("src/tasks/mod.rs")).unwrap();
+    let listed = |kind: &String| list.contains(&format!("&{kind}::KIND"));
+    assert!(kinds.len() >= 4 && kinds.iter().all(listed), "KINDS lacks some of {kinds:?}");
+    let mut wrong = Vec::new();
+    for file in sources(&root().join("src")) {
+        let name = name_of(&file);
+        if name.starts_with("tasks/") || name.contains("tests") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code: Vec<&str> = without_tests(&text).lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+        let code = code.join("\n");
+        wrong.extend(TYPES.iter().filter(|word| has_word(&code, word)).map(|word| format!("{name} names {word}")));
+        let reached = kinds.iter().filter(|kind| has_word(&code, &format!("{kind}::")));
+        wrong.extend(reached.map(|kind| format!("{name} looks into tasks::{kind}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// The kinds of node there are, read from the enum.
 pub fn op_kinds() -> Vec<String> {
     let ir = std::fs::read_to_string(root().join("src/ir/op.rs")).unwrap();

@@ -29,6 +29,7 @@ pub static KIND: Kind = Kind {
     flag: None,
     fits: "`type: classify` with one class an image",
     title: "classification",
+    fitness: "balanced accuracy",
     content: Content::Class,
     keys: declare::KEYS,
     // A crop may take out of the picture what the class speaks of.

@@ -30,6 +30,7 @@ pub static KIND: Kind = Kind {
     flag: None,
     fits: "`type: detect`",
     title: "detection",
+    fitness: "AP",
     content: Content::Boxes,
     keys: declare::KEYS,
     bears: |_| Bears { crop: true, scale: true, joining: true, mixing: false },

@@ -30,6 +30,7 @@ pub static KIND: Kind = Kind {
     flag: Some("multi_label"),
     fits: "`type: classify` with `multi_label: true`",
     title: "multi-label",
+    fitness: "mAP",
     content: Content::Classes,
     keys: &[],
     // A crop may take out of the picture what the classes speak of.

@@ -30,6 +30,7 @@ pub static KIND: Kind = Kind {
     flag: None,
     fits: "`type: regress`",
     title: "regression",
+    fitness: "R²",
     content: Content::Values,
     keys: declare::KEYS,
     // A value may be a sum or a size: it is not the same of a part, or seen at another size.
