@@ -81,7 +81,7 @@ pub struct TrainConfig {
     /// Name of the run folder; a number is added if it is taken
     #[arg(long, help_heading = RUN_FOLDER, default_value = "run")]
     pub name: String,
-    /// Write into the folder even if it exists; never taken from --config
+    /// Replace the run in that folder; files that are not the run's stay; never taken from --config
     #[arg(long, help_heading = RUN_FOLDER, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", hide_possible_values = true, default_value_t = false)]
     pub exist_ok: bool,
@@ -297,9 +297,6 @@ impl TrainConfig {
     pub fn check(&self) -> Result<()> {
         Choices::of(self)?.apply(&mut self.clone())?;
         self.check_milestones()?;
-        if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Err(Error::Usage(format!("--name `{}`: expected the name of one folder", self.name)));
-        }
         if self.batch == 1 && self.batch_norm == BatchNormMode::Train && self.freeze.len() < Stage::ALL.len() {
             return Err(Error::Usage("--batch 1: batch norm needs at least 2 images to normalise over".into()));
         }

@@ -51,6 +51,9 @@ mod predict_files;
 mod pytorch;
 #[path = "suite/reference.rs"]
 mod reference;
+#[cfg(unix)]
+#[path = "suite/run_folder.rs"]
+mod run_folder;
 #[path = "../kernels/host/build.rs"]
 mod shim;
 #[path = "suite/signals.rs"]

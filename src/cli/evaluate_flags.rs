@@ -5,6 +5,7 @@ use crate::data::{OpenOptions, Split};
 use crate::error::{Error, Result};
 use crate::evaluate;
 use crate::executor::DeviceChoice;
+use crate::train::{self, RunLock};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -121,6 +122,9 @@ impl EvaluateArgs {
             max_broken: self.max_broken,
             open,
         };
+        // Training draws pictures of the same names there.
+        let run = options.out.as_deref().filter(|out| train::is_run(out));
+        let _lock = run.map(RunLock::take).transpose()?;
         println!("{}", evaluate::command(&options, &data)?);
         Ok(())
     }

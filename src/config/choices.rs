@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// What args.yaml says about a run beside its choices.
-pub const PROVENANCE: [&str; 6] = ["command", "version", "commit", "machine", "isa", "tuning"];
+pub const PROVENANCE: [&str; 7] = ["command", "version", "commit", "machine", "isa", "tuning", "tasks"];
 /// Would let a repetition write over the run it repeats, so it must be typed.
 const NEVER_FROM_A_FILE: &str = "exist_ok";
 

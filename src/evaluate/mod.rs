@@ -8,7 +8,7 @@ mod pictures;
 
 pub use coco::{CocoReport, score_coco};
 pub use command::{Options, Report, command, data_of_run, run_config};
-pub use pictures::{file_name, write_pictures};
+pub use pictures::{file_name, picture_names, write_pictures};
 
 use crate::data::cache::Cache;
 use crate::data::{Augment, Broken, EvalLoader, LoaderOptions, Sample, Variety};

@@ -4,6 +4,7 @@ use super::TaskResult;
 use crate::draw;
 use crate::error::Result;
 use crate::model::init;
+use crate::tasks::KINDS;
 use std::path::Path;
 
 /// Writes `confusion_<task>.png`, `scatter_<task>.png` and the like for every task with a labelled image whose kind has a picture.
@@ -12,12 +13,21 @@ use std::path::Path;
 /// The file system refuses.
 pub fn write_pictures(folder: &Path, results: &[TaskResult]) -> Result<()> {
     for result in results.iter().filter(|r| r.labelled > 0) {
-        if let Some((what, picture)) = result.summary.picture(&result.task.name) {
-            let name = format!("{what}_{}.png", file_name(&result.task.name));
-            draw::write_png(&folder.join(name), &picture)?;
+        let picture = result.summary.picture(&result.task.name);
+        if let (Some(word), Some(picture)) = (result.task.spec.kind().picture, picture) {
+            draw::write_png(&folder.join(picture_name(word, &result.task.name)), &picture)?;
         }
     }
     Ok(())
+}
+
+/// What the picture of a task may be called, whatever the task's kind; it has one of them at most.
+pub fn picture_names(task: &str) -> impl Iterator<Item = String> {
+    KINDS.iter().filter_map(|kind| kind.picture).map(move |word| picture_name(word, task))
+}
+
+fn picture_name(word: &str, task: &str) -> String {
+    format!("{word}_{}.png", file_name(task))
 }
 
 /// A task's name as a part of a file name; where that changes it, with a hash, so that no two tasks share a file.

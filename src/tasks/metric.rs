@@ -49,8 +49,8 @@ pub trait Summary: Same {
         JudgedIntervals::default()
     }
 
-    /// A picture that explains the figures, and what its file's name begins with.
-    fn picture(&self, _task: &str) -> Option<(&'static str, Canvas)> {
+    /// The picture that explains the figures, for a kind that has one ([`Kind::picture`](super::Kind::picture)).
+    fn picture(&self, _task: &str) -> Option<Canvas> {
         None
     }
 }

@@ -69,6 +69,8 @@ pub struct Kind {
     pub title: &'static str,
     /// What [`Summary::fitness`] is.
     pub fitness: &'static str,
+    /// What the file name of the picture that explains its figures begins with, where it has one.
+    pub picture: Option<&'static str>,
     /// What label files say of an image.
     pub content: Content,
     /// Keys of data.yaml that only tasks of the kind have.

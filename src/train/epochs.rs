@@ -2,6 +2,7 @@
 
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::feed::Feed;
+use super::files::{ANSWERS, best_of};
 use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience};
 use super::progress::{Progress, StepLine, epoch_lines, in_words};
 use super::run::{ResultsTable, RunFolder};
@@ -11,7 +12,7 @@ use crate::config::{OnNan, TrainConfig};
 use crate::data::random::hash_text;
 use crate::data::{Broken, Sample};
 use crate::error::{Error, Result};
-use crate::evaluate::{self, Settings, TaskResult, file_name, overall};
+use crate::evaluate::{self, Settings, TaskResult, overall};
 use crate::executor::ParameterSet;
 use crate::model::{Card, ForwardPlan};
 use crate::predict;
@@ -54,6 +55,9 @@ const RETRIES: u32 = 3;
 impl Run {
     /// Trains until its last epoch is done, or something ends it before.
     pub fn go_on(mut self) -> Result<PathBuf> {
+        if let Some(warning) = self.folder.lock.warning.take() {
+            say(&mut self.folder, &warning)?;
+        }
         let epochs = self.state.config.epochs;
         let clock = Clock::new(self.state.elapsed_s, &self.state.config);
         let done = self.end_early(&clock);
@@ -350,7 +354,7 @@ impl Run {
         for (task, result) in results.iter().enumerate() {
             if let Some(value) = better(result.fitness(), self.state.best_per_task[task]) {
                 self.state.best_per_task[task] = Some(value);
-                let path = self.folder.weights(&format!("best_{}", file_name(&result.task.name)));
+                let path = self.folder.weights(&best_of(&result.task.name));
                 checkpoint::save_model(&path, &mut self.trainer, &self.card)?;
             }
         }
@@ -391,7 +395,7 @@ impl Run {
             pictures.push(predict::annotate(tasks, &crate::data::decode::decode(&sample.image)?, answer));
             Ok(())
         })?;
-        crate::draw::write_png(&self.folder.path.join("val_batch0_pred.png"), &crate::draw::grid(&pictures, 3))
+        crate::draw::write_png(&self.folder.path.join(ANSWERS), &crate::draw::grid(&pictures, 3))
     }
 
     fn closing_words(&mut self) -> Result<()> {

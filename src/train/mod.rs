@@ -3,7 +3,9 @@
 pub mod checkpoint;
 mod epochs;
 mod feed;
+mod files;
 mod limits;
+mod lock;
 pub mod preview;
 pub mod progress;
 pub mod run;
@@ -11,4 +13,6 @@ pub(crate) mod setup;
 mod start;
 pub mod step;
 
+pub use files::{check_name, is_run};
+pub use lock::RunLock;
 pub use start::{dry_run, resume, train};

@@ -1,5 +1,7 @@
 //! The folder a run leaves behind: its name, the resolved configuration, the results table, the log.
 
+use super::files::{self, ARGS, LOG, TABLE, WEIGHTS};
+use super::lock::{self, LOCK, RunLock};
 use crate::config::TrainConfig;
 use crate::data::RUNS_MARKER;
 use crate::device::cpu::{Isa, IsaName};
@@ -9,10 +11,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// `<project>/train/<name>` with what is in it.
+/// `<project>/train/<name>` with what is in it, and the right to write there.
 pub struct RunFolder {
     pub path: PathBuf,
     log: File,
+    pub(super) lock: RunLock,
 }
 
 /// What `args.yaml` says besides the configuration.
@@ -28,6 +31,8 @@ struct Provenance<'a> {
     /// Which tiles a GPU's convolutions ran with.
     #[serde(skip_serializing_if = "Option::is_none")]
     tuning: Option<&'a str>,
+    /// The names of the tasks, from which those of the run's files follow.
+    tasks: &'a [&'a str],
     #[serde(flatten)]
     config: &'a TrainConfig,
 }
@@ -56,62 +61,60 @@ impl Machine {
 }
 
 impl RunFolder {
-    /// Makes a new folder: `name`, or `name2`, `name3` … where that is taken and `exist_ok` is not given. `isa` and
-    /// `tuning` are the executor's: [`isa`](crate::executor::Executor::isa) and
-    /// [`tuning_hash`](crate::executor::Executor::tuning_hash).
+    /// Makes a new folder: `name`, or `name2`, `name3` … where that is taken and `exist_ok` is not given. With it, the files of
+    /// the run that was there are removed, and nothing else. `isa` and `tuning` are the executor's:
+    /// [`isa`](crate::executor::Executor::isa) and [`tuning_hash`](crate::executor::Executor::tuning_hash).
     ///
     /// # Errors
-    /// The folder cannot be made or written.
-    pub fn create(config: &TrainConfig, isa: Option<IsaName>, tuning: Option<&str>) -> Result<RunFolder> {
+    /// The folder cannot be made or written, another process writes there, or what it holds is no run's.
+    pub fn create(
+        config: &TrainConfig,
+        tasks: &[&str],
+        isa: Option<IsaName>,
+        tuning: Option<&str>,
+    ) -> Result<RunFolder> {
         let parent = config.project.join("train");
+        let asked = parent.join(&config.name);
+        let refused = if config.exist_ok { files::replaced(&asked, tasks).err() } else { None };
+        // Without a lock file nobody is at work there, and what is refused is left without one; else it is asked again below.
+        if let Some(error) = refused.filter(|_| !asked.join(LOCK).exists()) {
+            return Err(error);
+        }
         std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         let marker = config.project.join(RUNS_MARKER);
         std::fs::write(&marker, "").map_err(Error::io("write", &marker))?;
         let path = if config.exist_ok {
-            let path = parent.join(&config.name);
-            std::fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
-            clear(&path)?;
-            path
+            std::fs::create_dir_all(&asked).map_err(Error::io("create", &asked))?;
+            asked
         } else {
             first_free(&parent, &config.name)?
         };
-        let weights = path.join("weights");
+        let mut lock = RunLock::acquire(&path)?;
+        let old = files::replaced(&path, tasks)?;
+        lock.sign()?;
+        for file in old {
+            std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
+        }
+        // The first file, since it says whose the others are.
+        write_args(&path, config, tasks, isa, tuning)?;
+        let weights = path.join(WEIGHTS);
         std::fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
-        let folder = RunFolder { log: open_log(&path)?, path };
-        folder.write_args(config, isa, tuning)?;
-        Ok(folder)
+        Ok(RunFolder { log: open_log(&path)?, path, lock })
     }
 
-    /// Opens the folder of a run that is to go on. What a run that was killed left half-written is removed.
+    /// Opens the folder of a run of `tasks` that is to go on. What a run that was killed left half-written is removed.
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn open(path: &Path) -> Result<RunFolder> {
-        let folders = [path.to_path_buf(), path.join("weights")];
-        let entries = folders.iter().flat_map(|f| std::fs::read_dir(f).into_iter().flatten()).filter_map(|e| e.ok());
-        for part in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "part")) {
+    pub fn open(path: &Path, tasks: &[&str], lock: RunLock) -> Result<RunFolder> {
+        for part in files::half_written(path, tasks) {
             std::fs::remove_file(&part).map_err(Error::io("remove", &part))?;
         }
-        Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf() })
-    }
-
-    fn write_args(&self, config: &TrainConfig, isa: Option<IsaName>, tuning: Option<&str>) -> Result<()> {
-        let path = self.path.join("args.yaml");
-        let provenance = Provenance {
-            command: std::env::args().collect::<Vec<_>>().join(" "),
-            version: env!("CARGO_PKG_VERSION"),
-            commit: env!("POLYHEAD_COMMIT"),
-            machine: Machine::this(),
-            isa,
-            tuning,
-            config,
-        };
-        let text = serde_yaml_ng::to_string(&provenance).map_err(|e| Error::Other(format!("args.yaml: {e}")))?;
-        std::fs::write(&path, text).map_err(Error::io("write", &path))
+        Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf(), lock })
     }
 
     pub fn weights(&self, name: &str) -> PathBuf {
-        self.path.join("weights").join(format!("{name}.safetensors"))
+        self.path.join(files::weights_file(name))
     }
 
     /// Appends a line to `log.txt`.
@@ -119,31 +122,34 @@ impl RunFolder {
     /// # Errors
     /// The disk is full or gone.
     pub fn log(&mut self, line: &str) -> Result<()> {
-        writeln!(self.log, "{line}").map_err(Error::io("write", self.path.join("log.txt")))
+        writeln!(self.log, "{line}").map_err(Error::io("write", self.path.join(LOG)))
     }
 }
 
 fn open_log(path: &Path) -> Result<File> {
-    let log = path.join("log.txt");
+    let log = path.join(LOG);
     OpenOptions::new().create(true).append(true).open(&log).map_err(Error::io("write", &log))
 }
 
-/// Removes what an older run of the same name left: its weights must not be taken for the new one's.
-fn clear(path: &Path) -> Result<()> {
-    let within = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten();
-        entries.filter_map(|e| e.ok()).map(|e| e.path()).collect::<Vec<_>>()
+fn write_args(
+    folder: &Path,
+    config: &TrainConfig,
+    tasks: &[&str],
+    isa: Option<IsaName>,
+    tuning: Option<&str>,
+) -> Result<()> {
+    let provenance = Provenance {
+        command: lock::command(),
+        version: env!("CARGO_PKG_VERSION"),
+        commit: env!("POLYHEAD_COMMIT"),
+        machine: Machine::this(),
+        isa,
+        tuning,
+        tasks,
+        config,
     };
-    let ours = |file: &PathBuf| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let drawn = ["val_batch0_pred", "confusion_", "scatter_"].iter().any(|start| name.starts_with(start));
-        name == "log.txt" || name == "results.csv" || drawn && name.ends_with(".png")
-    };
-    let files = within(path).into_iter().filter(ours);
-    for file in within(&path.join("weights")).into_iter().chain(files).filter(|f| f.is_file()) {
-        std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
-    }
-    Ok(())
+    let text = serde_yaml_ng::to_string(&provenance).map_err(|e| Error::Other(format!("{ARGS}: {e}")))?;
+    crate::model::weights::write_whole(&folder.join(ARGS), text.as_bytes())
 }
 
 fn first_free(parent: &Path, name: &str) -> Result<PathBuf> {
@@ -173,7 +179,7 @@ impl ResultsTable {
     /// # Errors
     /// The file cannot be read or written.
     pub fn open(folder: &RunFolder, columns: &[String], epochs_done: u64) -> Result<ResultsTable> {
-        let path = folder.path.join("results.csv");
+        let path = folder.path.join(TABLE);
         let old = std::fs::read(&path).unwrap_or_default();
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(old.as_slice());
         let header: Vec<String> = reader.headers().map(|h| h.iter().map(str::to_owned).collect()).unwrap_or_default();
@@ -221,7 +227,7 @@ mod tests {
     fn a_table_of_other_columns_keeps_its_rows_under_the_same_names() {
         let path = std::env::temp_dir().join(format!("polyhead-table-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
-        let folder = RunFolder::open(&path).unwrap();
+        let folder = RunFolder::open(&path, &[], RunLock::take(&path).unwrap()).unwrap();
         let strings = |cells: &[&str]| -> Vec<String> { cells.iter().map(|c| (*c).to_owned()).collect() };
         // The second row was cut, the fourth is of an epoch that is not done.
         let old = "epoch,\"train/a,b/loss\",gone,lr\n1,0.5,x,0.01\n2,0.4\n3,0.3,y,0.02\n4,0.2,z,0.03\n";
@@ -241,28 +247,18 @@ mod tests {
     }
 
     #[test]
-    fn a_run_over_an_older_one_removes_what_that_drew_and_nothing_of_others() {
-        let project = std::env::temp_dir().join(format!("polyhead-over-{}", std::process::id()));
-        let config = TrainConfig { project: project.clone(), exist_ok: true, ..Recipe::QuickStart.config() };
-        let path = RunFolder::create(&config, None, None).unwrap().path;
-        let files = ["confusion_old.png", "scatter_old.png", "mine.png", "scatter_mine.txt"];
-        files.iter().for_each(|f| std::fs::write(path.join(f), "x").unwrap());
-        RunFolder::create(&config, None, None).unwrap();
-        assert_eq!(files.map(|f| path.join(f).exists()), [false, false, true, true]);
-        std::fs::remove_dir_all(project).unwrap();
-    }
-
-    #[test]
     fn args_yaml_names_the_instruction_set_and_the_tuning_there_is_and_is_read_back() {
         let project = std::env::temp_dir().join(format!("polyhead-run-{}", std::process::id()));
         let config = TrainConfig { project: project.clone(), ..Recipe::QuickStart.config() };
         let tunings = [None, Some("00e4f1a2b3c4d5e6"), Some("1234567890123456")];
         for (isa, tuning) in [Some(IsaName::Avx2), None, None].into_iter().zip(tunings) {
-            let folder = RunFolder::create(&config, isa, tuning).unwrap();
+            let folder = RunFolder::create(&config, &["a task: 1", "2"], isa, tuning).unwrap();
             let text = std::fs::read_to_string(folder.path.join("args.yaml")).unwrap();
             let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
             assert_eq!(yaml.get("isa").and_then(|t| t.as_str()), isa.map(IsaName::word), "{text}");
             assert_eq!(yaml.get("tuning").and_then(|t| t.as_str()), tuning, "{text}");
+            let tasks = yaml.get("tasks").and_then(|t| t.as_sequence()).unwrap();
+            assert_eq!(tasks, &["a task: 1".into(), "2".into()] as &[serde_yaml_ng::Value], "{text}");
             let read: TrainConfig = serde_yaml_ng::from_str(&text).unwrap();
             assert_eq!(read, config);
             let mut repeated = TrainConfig::default();

@@ -2,7 +2,9 @@
 
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::epochs::{Run, say};
+use super::files::{check_name, weights_file};
 use super::limits::epochs_that_fit;
+use super::lock::RunLock;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
 use crate::config::{CacheChoice, Choices, TrainConfig};
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Anything that stops a run; what was saved before stays.
 pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
+    check_name(&config.name)?;
     make_absolute(&mut config)?;
     let device = DeviceChoice::parse(&config.device, config.threads)?;
     device.check()?;
@@ -28,6 +31,7 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
 /// # Errors
 /// As [`train`].
 pub fn dry_run(mut config: TrainConfig) -> Result<()> {
+    check_name(&config.name)?;
     make_absolute(&mut config)?;
     config.cache = CacheChoice::None;
     let device = DeviceChoice::parse(&config.device, config.threads)?;
@@ -70,8 +74,9 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     }
     // Only now: what was refused above leaves no folder behind.
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
-    let mut folder = RunFolder::create(&config, isa, tuning.as_deref())?;
-    let tasks = card.architecture.tasks.len();
+    let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
+    let mut folder = RunFolder::create(&config, &names, isa, tuning.as_deref())?;
+    let tasks = names.len();
     let state = RunState {
         config,
         step: 0,
@@ -108,13 +113,15 @@ fn make_absolute(config: &mut TrainConfig) -> Result<()> {
 /// # Errors
 /// No checkpoint, a broken one, or data that changed under it.
 pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
-    let file = path.join("weights").join("last.safetensors");
+    let file = path.join(weights_file("last"));
     if !file.is_file() && !checkpoint::previous(&file).is_file() {
         return Err(Error::Usage(format!(
             "{}: no weights/last.safetensors there; --resume takes the folder of a run that saved at least once",
             path.display()
         )));
     }
+    // Before the state is read: what is read without it may be another process's of a moment ago.
+    let lock = RunLock::take(path)?;
     let (loaded, file, note) = last_whole(file)?;
     let mut state = loaded.state.clone();
     let ignored = given.apply_on_resume(&mut state.config)?;
@@ -140,7 +147,8 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
             data.val.len()
         )));
     }
-    let mut folder = RunFolder::open(path)?;
+    let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
+    let mut folder = RunFolder::open(path, &names, lock)?;
     if let Some(note) = note {
         say(&mut folder, &note)?;
     }

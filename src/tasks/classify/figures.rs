@@ -70,8 +70,8 @@ impl Summary for ClassificationSummary {
         ])
     }
 
-    fn picture(&self, task: &str) -> Option<(&'static str, Canvas)> {
+    fn picture(&self, task: &str) -> Option<Canvas> {
         let title = format!("{task} ({} images)", self.count);
-        Some(("confusion", draw::confusion(&title, &self.classes, &self.confusion)))
+        Some(draw::confusion(&title, &self.classes, &self.confusion))
     }
 }

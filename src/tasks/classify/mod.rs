@@ -38,6 +38,7 @@ pub static KIND: Kind = Kind {
     undeclared: declare::undeclared,
     read,
     synthetic,
+    picture: Some("confusion"),
 };
 
 #[derive(Clone, Debug, PartialEq)]

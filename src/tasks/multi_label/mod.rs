@@ -39,6 +39,7 @@ pub static KIND: Kind = Kind {
     undeclared: declare::undeclared,
     read,
     synthetic,
+    picture: None,
 };
 
 #[derive(Clone, Debug, PartialEq)]

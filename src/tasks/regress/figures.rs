@@ -84,14 +84,13 @@ impl Summary for ColumnFigures {
         judged
     }
 
-    fn picture(&self, _: &str) -> Option<(&'static str, Canvas)> {
+    fn picture(&self, _: &str) -> Option<Canvas> {
         let one = |(summary, (name, unit)): (&RegressionSummary, (&String, &String))| {
             let unit = if unit.is_empty() { String::new() } else { format!(" in {unit}") };
             draw::scatter(&format!("{name}{unit} ({} images)", summary.count), &summary.pairs)
         };
         let named = self.task.columns.iter().zip(&self.task.units[..]);
         let mut pictures: Vec<Canvas> = self.columns.iter().zip(named).map(one).collect();
-        let picture = if pictures.len() == 1 { pictures.remove(0) } else { draw::grid(&pictures, SCATTERS) };
-        Some(("scatter", picture))
+        Some(if pictures.len() == 1 { pictures.remove(0) } else { draw::grid(&pictures, SCATTERS) })
     }
 }

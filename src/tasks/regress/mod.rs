@@ -39,6 +39,7 @@ pub static KIND: Kind = Kind {
     undeclared: declare::undeclared,
     read,
     synthetic,
+    picture: Some("scatter"),
 };
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,373 @@
+//! Which files of a run's folder are the run's own, and so may be removed by a new run in its place or by one that goes on.
+//!
+//! A run writes the names of its tasks into its args.yaml before any other file, and all names of files follow from those. What has
+//! another name, or lies where no args.yaml speaks of it, is somebody else's and stays.
+
+use super::lock::LOCK;
+use crate::config::TrainConfig;
+use crate::error::{Error, Result, one_line, shown};
+use crate::evaluate::{file_name, picture_names};
+use serde::Deserialize;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+pub(super) const ARGS: &str = "args.yaml";
+pub(super) const LOG: &str = "log.txt";
+pub(super) const TABLE: &str = "results.csv";
+pub(super) const ANSWERS: &str = "val_batch0_pred.png";
+pub(super) const WEIGHTS: &str = "weights";
+
+/// The weights that are best for one task, as a name for [`weights_file`].
+pub(super) fn best_of(task: &str) -> String {
+    format!("best_{}", file_name(task))
+}
+
+/// Where the weights called `name` lie in a run's folder.
+pub(super) fn weights_file(name: &str) -> PathBuf {
+    Path::new(WEIGHTS).join(format!("{name}.safetensors"))
+}
+
+/// Every file that a run of these tasks may write, relative to its folder.
+fn files_of<'a>(tasks: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = [ARGS, LOG, TABLE, ANSWERS].map(PathBuf::from).into();
+    files.extend(["last", "previous", "best"].map(weights_file));
+    for task in tasks {
+        files.push(weights_file(&best_of(task)));
+        files.extend(picture_names(task).map(PathBuf::from));
+    }
+    files
+}
+
+/// Whether `name` can be a run's folder on every system that the run may be copied to.
+///
+/// # Errors
+/// It cannot, with what a name may be.
+pub fn check_name(name: &str) -> Result<()> {
+    let refused = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
+    let stem = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
+    let port = stem.strip_prefix("COM").or(stem.strip_prefix("LPT"));
+    let device = ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str())
+        || port.is_some_and(|number| number.len() == 1 && number.starts_with(|c: char| c.is_ascii_digit()));
+    // `.` and `..` end with a dot.
+    if name.is_empty() || name.contains(refused) || name.trim() != name || name.ends_with('.') || device {
+        return Err(Error::Usage(format!(
+            "--name `{}`: expected the name of one folder: without / \\ : * ? \" < > | and control characters, with no space at its ends and no dot at its end, and not a device of Windows such as NUL or COM1",
+            one_line(name)
+        )));
+    }
+    Ok(())
+}
+
+/// The names of the tasks that the args.yaml of `folder` speaks of; `None` where there is none of this program's.
+fn tasks_of_run(folder: &Path) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Tasks {
+        /// Runs from before they were written down: only the files that every run has are known to be theirs.
+        #[serde(default)]
+        tasks: Vec<String>,
+    }
+    let text = std::fs::read_to_string(folder.join(ARGS)).ok()?;
+    // Other programs write an args.yaml, too.
+    serde_yaml_ng::from_str::<TrainConfig>(&text).ok()?;
+    serde_yaml_ng::from_str::<Tasks>(&text).ok().map(|run| run.tasks)
+}
+
+/// Whether `folder` is that of a run, from its very first file on.
+pub fn is_run(folder: &Path) -> bool {
+    folder.join(LOCK).exists() || tasks_of_run(folder).is_some()
+}
+
+/// What a new run of `tasks` in `folder` removes first: the files of the run that was there, but for its args.yaml, which is replaced.
+/// Nothing is touched here.
+///
+/// # Errors
+/// The folder holds something and is no run's, or a file in it that is no run's has a name that the new run needs.
+pub(super) fn replaced(folder: &Path, tasks: &[&str]) -> Result<Vec<PathBuf>> {
+    let old = tasks_of_run(folder);
+    let own = old.iter().flat_map(|tasks| files_of(tasks.iter().map(String::as_str))).collect::<Vec<_>>();
+    let new = files_of(tasks.iter().copied());
+    let at = |file: &Path| folder.join(file).symlink_metadata().ok();
+    let in_the_way = |file: &Path| at(file).is_some_and(|found| found.is_dir() || !own.iter().any(|own| own == file));
+    let weights = Path::new(WEIGHTS);
+    let no_folder = at(weights).is_some() && !folder.join(weights).is_dir();
+    if let Some(file) = no_folder.then_some(weights).or(new.iter().map(PathBuf::as_path).find(|file| in_the_way(file)))
+    {
+        return Err(Error::Usage(format!(
+            "{} is in the way: the run writes something of this name, and no {ARGS} in its folder says that an earlier run did; move it, or give another --name",
+            shown(&folder.join(file))
+        )));
+    }
+    let parts = parts(folder, &[own.as_slice(), &new].concat());
+    if old.is_none() && !folder.join(LOCK).exists() {
+        let others = entries(folder).find(|entry| !parts.contains(entry));
+        if let Some(other) = others {
+            return Err(Error::Usage(format!(
+                "{}: holds {} and is no run's folder: --exist-ok takes that of a run, or an empty one; give another --name",
+                shown(folder),
+                shown(Path::new(other.file_name().unwrap_or_default()))
+            )));
+        }
+    }
+    let whole = own.iter().filter(|file| file.as_path() != Path::new(ARGS));
+    let whole = whole.filter(|file| at(file).is_some_and(|found| !found.is_dir())).map(|file| folder.join(file));
+    Ok(whole.chain(parts.iter().cloned()).collect())
+}
+
+/// What processes that were killed left half-written of the files of a run of `tasks`.
+pub(super) fn half_written(folder: &Path, tasks: &[&str]) -> Vec<PathBuf> {
+    parts(folder, &files_of(tasks.iter().copied()))
+}
+
+/// Files of a run are written as `<file>.<process>.part` or `<file>.<process>-<thread>.part`, and then renamed.
+fn parts(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_part = |path: &PathBuf| {
+        let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(".part"));
+        let Some((file, writer)) = name.and_then(|name| name.rsplit_once('.')) else { return false };
+        let (process, thread) = writer.split_once('-').unwrap_or((writer, "0"));
+        let file = path.with_file_name(file);
+        number(process) && number(thread) && path.is_file() && files.iter().any(|f| folder.join(f) == file)
+    };
+    entries(folder).chain(entries(&folder.join(WEIGHTS))).filter(is_part).collect()
+}
+
+/// What is in a folder; nothing where there is none.
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| entry.ok()).map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Recipe;
+    use crate::train::run::RunFolder;
+
+    /// A folder for runs, and what is asked for to make one in it over an older one.
+    struct Place {
+        project: PathBuf,
+        config: TrainConfig,
+    }
+
+    impl Place {
+        fn new(name: &str) -> Place {
+            let project = std::env::temp_dir().join(format!("polyhead-files-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&project);
+            let config = TrainConfig { project: project.clone(), exist_ok: true, ..Recipe::QuickStart.config() };
+            std::fs::create_dir_all(&project).unwrap();
+            Place { project, config }
+        }
+
+        fn run(&self) -> PathBuf {
+            self.project.join("train").join(&self.config.name)
+        }
+
+        fn create(&self, tasks: &[&str]) -> Result<()> {
+            RunFolder::create(&self.config, tasks, None, None).map(drop)
+        }
+
+        /// Makes one and has it write every file there may be.
+        fn whole_run(&self, tasks: &[&str]) {
+            self.create(tasks).unwrap();
+            let files = files_of(tasks.iter().copied()).into_iter().filter(|file| !self.run().join(file).exists());
+            files.for_each(|file| self.write(&file.to_string_lossy()));
+        }
+
+        fn write(&self, file: &str) {
+            let path = self.run().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file).unwrap();
+        }
+
+        /// What lies in the run's folder and its weights, sorted.
+        fn tree(&self) -> Vec<String> {
+            let all = entries(&self.run()).chain(entries(&self.run().join(WEIGHTS)));
+            let mut all: Vec<String> =
+                all.map(|path| path.strip_prefix(self.run()).unwrap().to_string_lossy().replace('\\', "/")).collect();
+            all.sort();
+            all
+        }
+
+        /// Refuses a run of `tasks` with these words, as wrong usage, and changes nothing.
+        fn refuses(&self, tasks: &[&str], words: &[&str]) {
+            let before = self.tree();
+            let error = self.create(tasks).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{error}");
+            words.iter().for_each(|word| assert!(error.to_string().contains(word), "no `{word}` in: {error}"));
+            assert_eq!(self.tree(), before);
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.project);
+        }
+    }
+
+    const FOREIGN: [&str; 9] = [
+        "best_old.safetensors",
+        "clip.part",
+        "confusion_mine.png",
+        "notes.txt",
+        "results.csv.backup",
+        "scatter_old.txt",
+        "weights/best_mine.safetensors",
+        "weights/notes.md",
+        "weights/old/best.safetensors",
+    ];
+
+    #[test]
+    fn a_run_over_an_older_one_removes_the_files_of_that_one_and_no_others() {
+        let place = Place::new("over");
+        place.whole_run(&["old", "a/b"]);
+        assert_eq!(place.tree().iter().filter(|file| file.starts_with("confusion_a_b-")).count(), 1);
+        FOREIGN.iter().for_each(|file| place.write(file));
+        let parts = [
+            "log.txt.7.part",
+            "args.yaml.12.part",
+            "confusion_old.png.3-14.part",
+            "weights/best_new.safetensors.9.part",
+        ];
+        parts.iter().for_each(|file| place.write(file));
+        let almost =
+            ["log.txt.7a.part", "log.txt..part", "log.txt.7-.part", "mine.9.part", "weights/mine.safetensors.9.part"];
+        almost.iter().for_each(|file| place.write(file));
+        place.create(&["new"]).unwrap();
+        let mut expected: Vec<&str> =
+            [FOREIGN.as_slice(), &almost, &[LOCK, ARGS, LOG, WEIGHTS, "weights/old"]].concat();
+        expected.retain(|file| *file != "weights/old/best.safetensors");
+        expected.sort_unstable();
+        assert_eq!(place.tree(), expected);
+        assert!(place.run().join("weights/old/best.safetensors").exists());
+        assert_eq!(tasks_of_run(&place.run()).unwrap(), ["new"]);
+    }
+
+    #[test]
+    fn what_is_no_runs_and_has_a_name_that_the_run_needs_is_named() {
+        let place = Place::new("way");
+        place.whole_run(&["old"]);
+        place.write("weights/best_new.safetensors");
+        place.refuses(&["old", "new"], &["weights/best_new.safetensors is in the way", "move it"]);
+        std::fs::remove_file(place.run().join("weights/best_new.safetensors")).unwrap();
+        // A folder is nobody's file, whatever it is called.
+        std::fs::create_dir(place.run().join("scatter_new.png")).unwrap();
+        place.refuses(&["old", "new"], &["scatter_new.png is in the way"]);
+        std::fs::remove_dir(place.run().join("scatter_new.png")).unwrap();
+        std::fs::remove_dir_all(place.run().join(WEIGHTS)).unwrap();
+        place.write("weights");
+        place.refuses(&["new"], &["weights is in the way"]);
+        std::fs::remove_file(place.run().join("weights")).unwrap();
+        place.create(&["new"]).unwrap();
+        // Without the names of its tasks, the files that every run has are known to be a run's, and no others.
+        place.whole_run(&["new"]);
+        let args = std::fs::read_to_string(place.run().join(ARGS)).unwrap();
+        std::fs::write(place.run().join(ARGS), args.replace("tasks:\n- new\n", "")).unwrap();
+        place.refuses(&["new"], &["best_new.safetensors is in the way"]);
+        place.create(&["other"]).unwrap();
+        assert!(place.tree().contains(&"weights/best_new.safetensors".to_owned()));
+        assert!(!place.tree().contains(&"weights/best.safetensors".to_owned()));
+    }
+
+    #[test]
+    fn a_folder_that_is_no_runs_is_left_alone() {
+        let place = Place::new("foreign");
+        place.write("weights/best.safetensors");
+        place.refuses(&["a"], &["weights/best.safetensors is in the way"]);
+        std::fs::remove_dir_all(place.run()).unwrap();
+        place.write("main.rs");
+        place.refuses(&["a"], &["holds main.rs and is no run's folder", "--exist-ok"]);
+        // Other programs write such a file, too.
+        place.write("args.yaml");
+        place.refuses(&["a"], &["args.yaml is in the way"]);
+        std::fs::write(place.run().join(ARGS), "task: detect\nmode: train\nepochs: 3\nname: x\n").unwrap();
+        place.refuses(&["a"], &["args.yaml is in the way"]);
+        assert!(!is_run(&place.run()) && !place.project.join(crate::data::RUNS_MARKER).exists());
+        std::fs::remove_dir_all(place.run()).unwrap();
+        std::fs::create_dir(place.run()).unwrap();
+        place.create(&["a"]).unwrap();
+        assert!(is_run(&place.run()));
+    }
+
+    #[test]
+    fn a_run_that_was_killed_before_its_first_file_can_be_begun_again() {
+        let place = Place::new("early");
+        for left in [&["args.yaml.77.part"][..], &[LOCK], &[LOCK, "args.yaml.77.part"]] {
+            left.iter().for_each(|file| place.write(file));
+            place.create(&["a"]).unwrap();
+            assert_eq!(place.tree(), [LOCK, ARGS, LOG, WEIGHTS]);
+            std::fs::remove_dir_all(place.run()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_removes_its_own_half_written_files_only() {
+        let place = Place::new("parts");
+        place.whole_run(&["a"]);
+        let parts = ["results.csv.5.part", "scatter_a.png.5-1.part", "weights/last.safetensors.6.part"];
+        // Of what `predict --out` and others write there.
+        let others = ["predictions.jsonl.part", "weights/copy.safetensors.6.part"];
+        parts.iter().chain(&others).for_each(|file| place.write(file));
+        let before = place.tree();
+        RunFolder::open(&place.run(), &["a"], crate::train::RunLock::take(&place.run()).unwrap()).unwrap();
+        let after: Vec<String> = before.into_iter().filter(|file| !parts.contains(&file.as_str())).collect();
+        assert_eq!(place.tree(), after);
+        assert!(others.iter().all(|file| after.contains(&(*file).to_owned())));
+    }
+
+    #[test]
+    fn a_name_is_that_of_one_folder_on_every_system() {
+        let refused = [
+            "",
+            ".",
+            "..",
+            "...",
+            "a/b",
+            "/a",
+            "a/",
+            "../a",
+            "a\\b",
+            "C:",
+            "a\0b",
+            "a\nb",
+            "a\x7f",
+            "a*",
+            "what?",
+            "<a>",
+            "a|b",
+            "\"a\"",
+            " a",
+            "a ",
+            "\u{a0}a",
+            "a.",
+            "nul",
+            "CON",
+            "Aux.txt",
+            "com1",
+            "LPT9.tar.gz",
+        ];
+        for name in refused {
+            let error = check_name(name).unwrap_err();
+            let said = error.to_string();
+            assert_eq!(error.exit_code(), 2);
+            assert!(
+                said.starts_with("--name `") && said.contains("the name of one folder") && !said.contains('\n'),
+                "{said}"
+            );
+        }
+        for name in [
+            "train",
+            "2024-05-01 v2",
+            ".hidden",
+            "a.b",
+            "-",
+            "naïve",
+            "実験",
+            "console",
+            "com10",
+            "nul1",
+            "compact",
+            "lptx",
+        ] {
+            check_name(name).unwrap();
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One writer per run folder: a lock that the operating system holds for the process and frees when it ends, however it ends.
+
+use crate::error::{Error, Result, one_line, shown};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The file that is locked. It stays when a run ends: were it removed, a second process could lock a file that has lost its name
+/// while a third locks a new one. What it says counts only while it is locked.
+pub(super) const LOCK: &str = ".polyhead-lock";
+
+/// How long a second process tries: a killed one keeps its lock until its memory is freed.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The right to write into a run's folder, until it is dropped.
+pub struct RunLock {
+    /// Closed, and thereby unlocked, on drop. Other programs do not inherit it: the standard library opens files that way.
+    file: File,
+    path: PathBuf,
+    /// Why the folder could not be locked, for a person to hear once.
+    pub(super) warning: Option<String>,
+}
+
+impl RunLock {
+    /// Locks `folder` and writes into the lock file who did. A file system without locks costs a warning, not the run.
+    ///
+    /// # Errors
+    /// Another process, which is named, writes there; or the lock file cannot be written.
+    pub fn take(folder: &Path) -> Result<RunLock> {
+        let mut lock = RunLock::acquire(folder)?;
+        lock.sign()?;
+        Ok(lock)
+    }
+
+    /// As [`RunLock::take`], for those who may still turn away: nothing is written until [`RunLock::sign`].
+    pub(super) fn acquire(folder: &Path) -> Result<RunLock> {
+        acquire_by(folder, PATIENCE, File::try_lock)
+    }
+
+    /// Writes who holds the lock.
+    pub(super) fn sign(&mut self) -> Result<()> {
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(holder().as_bytes()));
+        written.map_err(Error::io("write", &self.path))
+    }
+}
+
+fn acquire_by(
+    folder: &Path,
+    patience: Duration,
+    try_lock: impl Fn(&File) -> Result<(), TryLockError>,
+) -> Result<RunLock> {
+    let path = folder.join(LOCK);
+    // Not truncated: until the lock is had, what it says is another's.
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = opened.map_err(Error::io("write", &path))?;
+    let started = Instant::now();
+    let warning = loop {
+        match try_lock(&file) {
+            Ok(()) => break None,
+            Err(TryLockError::WouldBlock) if started.elapsed() < patience => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(held(folder, file)),
+            Err(TryLockError::Error(e)) => {
+                break Some(format!(
+                    "warning: {} cannot be locked ({e}): make sure that no other process trains into this folder",
+                    shown(folder)
+                ));
+            }
+        }
+    };
+    Ok(RunLock { file, path, warning })
+}
+
+/// The error of whoever comes second.
+fn held(folder: &Path, file: File) -> Error {
+    let mut text = Vec::new();
+    // Windows does not let others read a locked file; then nobody is named.
+    let _ = file.take(4096).read_to_end(&mut text);
+    let text = one_line(String::from_utf8_lossy(&text).trim());
+    let who = if text.is_empty() { "another process" } else { &text };
+    Error::Other(format!(
+        "{}: this run's folder is being written by {who}; wait until that process ends, or stop it",
+        shown(folder)
+    ))
+}
+
+/// This process in words, as one line.
+fn holder() -> String {
+    let (id, host, now) = (std::process::id(), host(), SystemTime::now());
+    format!("process {id} on {host} since {}: {}\n", humantime::format_rfc3339_seconds(now), command())
+}
+
+/// What was typed, on one line.
+pub(super) fn command() -> String {
+    std::env::args_os().map(|argument| shown(Path::new(&argument))).collect::<Vec<_>>().join(" ")
+}
+
+fn host() -> String {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let named = named.or_else(|| ["HOSTNAME", "COMPUTERNAME"].iter().find_map(|name| std::env::var(name).ok()));
+    named.map_or("a host without a name".into(), |name| one_line(name.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("polyhead-lock-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn refusal(folder: &Path) -> String {
+        let refused = acquire_by(folder, Duration::ZERO, File::try_lock).err().unwrap();
+        assert_eq!(refused.exit_code(), 1);
+        refused.to_string()
+    }
+
+    #[test]
+    fn the_second_is_told_who_came_first_and_what_the_folder_holds_stays() {
+        let folder = folder("second");
+        let path = folder.join(LOCK);
+        std::fs::write(
+            &path,
+            "process 1 on a host of long ago: a much longer line than that of the one who comes next\n".repeat(9),
+        )
+        .unwrap();
+        let first = RunLock::take(&folder).unwrap();
+        assert_eq!(first.warning, None);
+        let said = std::fs::read_to_string(&path).unwrap();
+        assert!(said.starts_with(&format!("process {} on ", std::process::id())) && said.ends_with('\n'), "{said}");
+        let refusal = refusal(&folder);
+        assert!(refusal.contains(said.trim()) && refusal.contains("wait until that process ends"), "{refusal}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), said);
+        drop(first);
+        assert!(path.exists(), "the file stays, free to be locked");
+        drop(RunLock::take(&folder).unwrap());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn whoever_comes_second_waits_a_little_for_a_process_that_is_ending() {
+        let folder = folder("ending");
+        let first = RunLock::take(&folder).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| RunLock::take(&folder).map(drop));
+            std::thread::sleep(4 * PAUSE);
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn one_folder_under_two_names_has_one_lock() {
+        let folder = folder("names");
+        std::fs::create_dir_all(folder.join("run")).unwrap();
+        let first = RunLock::take(&folder.join("run")).unwrap();
+        assert!(refusal(&folder.join("run/../run")).contains("being written by process"));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("run", folder.join("link")).unwrap();
+            assert!(refusal(&folder.join("link")).contains("being written by process"));
+        }
+        drop(first);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_holder_whose_words_are_missing_or_wild_is_still_refused_in_one_line() {
+        let folder = folder("wild");
+        let first = RunLock::take(&folder).unwrap();
+        for (text, expected) in [(&b""[..], "another process;"), (b"\xff\n\x1b[2J pid\n", "\u{fffd}\\n\\u{1b}[2J pid;")]
+        {
+            std::fs::write(folder.join(LOCK), text).unwrap();
+            let refusal = refusal(&folder);
+            assert!(refusal.contains(expected) && !refusal.contains('\n'), "{refusal:?}");
+        }
+        drop(first);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_system_without_locks_costs_a_warning() {
+        let folder = folder("without");
+        let lock = acquire_by(&folder, PATIENCE, |_| Err(TryLockError::Error(ErrorKind::Unsupported.into()))).unwrap();
+        let warning = lock.warning.unwrap();
+        assert!(
+            warning.contains("cannot be locked (unsupported)") && warning.contains("no other process"),
+            "{warning}"
+        );
+        std::fs::remove_dir_all(&folder).unwrap();
+        let gone = RunLock::take(&folder).err().unwrap().to_string();
+        assert!(gone.starts_with("cannot write ") && gone.contains(LOCK), "{gone}");
+    }
+}
