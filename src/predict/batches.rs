@@ -1,4 +1,12 @@
 //! Decoded images arrive in any order; here they become batches in the order of the sources.
+//!
+//! A batch ends when it is full or when the whole window that begins with its first image has arrived, whichever comes
+//! first. All images before that first one get their lines without this batch, which frees every place of the window; so
+//! every image of the window sets out and arrives, readable or not, and the batch always ends.
+//!
+//! Which images share a batch therefore follows from the images alone, not from the number of workers or from timing. Only a
+//! list that pauses changes it, and an answer does not depend on it. A batch is cut short where fewer images of a window can
+//! be read than fill it: under `predict`, where more than half of them cannot.
 
 use super::workers::{Arrival, Queue, Ready};
 use crate::error::{Error, Result};
@@ -16,6 +24,8 @@ pub struct Batches<'a> {
     pub arrivals: Receiver<Arrival>,
     pub queue: &'a Queue,
     pub batch: usize,
+    /// As the queue's.
+    pub window: usize,
     /// Whether a pause ends a batch: where a list may stay silent for ever.
     pub pauses: bool,
     pub order: Order,
@@ -48,7 +58,7 @@ pub enum Wait {
 }
 
 impl Batches<'_> {
-    /// The next batch, full but for the last and those that a pause ended.
+    /// The next batch, full but for the last and those that a pause or the window ended.
     ///
     /// # Errors
     /// The sources', after all that came before.
@@ -59,10 +69,11 @@ impl Batches<'_> {
                 return Ok(Next::End);
             }
             let order = &mut self.order;
-            let whole = order.waiting.len() >= self.batch;
+            let full = order.waiting.len() >= self.batch;
+            let over = order.waiting.front().is_some_and(|first| order.next - first.asked.index >= self.window as u64);
             let last = order.end.as_ref().is_some_and(|end| end.0 == order.next);
             let paused = self.pauses && quiet_since.elapsed() >= PAUSE && self.queue.fed() == order.arrived;
-            if whole || ((last || paused) && !order.waiting.is_empty()) {
+            if full || over || ((last || paused) && !order.waiting.is_empty()) {
                 let count = self.batch.min(order.waiting.len());
                 return Ok(Next::Batch(order.waiting.drain(..count).collect()));
             }

@@ -8,7 +8,10 @@ mod list;
 mod names;
 mod output;
 mod picture;
+mod pipeline;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod workers;
 
@@ -24,17 +27,16 @@ use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::card::Framing;
 use crate::model::{Model, Runner};
-use crate::tasks::DecodeOptions;
-use batches::{Batches, Next, Order, Wait};
+use crate::tasks::{DecodeOptions, HeadOutput};
 use formats::{Annotations, yolo};
 use output::Outputs;
+use pipeline::{Computing, Plan, Writing, answer_all};
 use sources::Sources;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
-use workers::{Finished, Pictures, Queue, Work};
+use std::sync::atomic::AtomicBool;
+use workers::{Pictures, Ready, Work};
 
 /// What a person asked for.
 pub struct Options {
@@ -112,7 +114,9 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     let tasks = &model.card.architecture.tasks;
     let sheets = formats::sheets(&options.formats, tasks, annotations.as_ref())?;
     let size = options.imgsz.unwrap_or(model.card.image_size);
-    let mut runner = model.start(&options.device)?;
+    let (batch, pauses) = (options.batch, sources.has_list());
+    let runner = model.start(&options.device)?;
+    let mut network = Network { runner, shape: [batch, size, size], known: !pauses, canvas: Vec::new() };
     let framing = match model.card.framing {
         Framing::Letterbox => Augment::NONE,
         Framing::ResizeCenterCrop => Augment::centre_crop(size),
@@ -131,9 +135,11 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     }
     let mut outputs = Outputs::create(out, &sheets)?;
     let mut tally = Tally::new(options.max_broken);
-    let plan = Plan { batch: options.batch, size, workers: options.workers.max(1) };
+    let workers = options.workers.max(1);
+    // One batch computes while the next is decoded; each worker has one image in hand and one to take.
+    let plan = Plan { batch, window: 2 * batch + 2 * workers, workers, pauses };
     let writing = Writing { outputs: &mut outputs, tally: &mut tally, events: &mut events };
-    let answered = answer_all(&plan, sources, &work, &mut runner, writing, interrupt);
+    let answered = answer_all(&plan, sources, &work, &mut network, writing, interrupt);
     let ended = answered.and_then(|ended| tally.verdict(ended).map(|()| ended));
     let finished = ended.and_then(|ended| match ended {
         Ended::Unread => Ok((ended, Vec::new())),
@@ -172,128 +178,43 @@ fn check(options: &Options) -> Result<()> {
     options.boxes.check()
 }
 
-/// How the work is cut.
-struct Plan {
-    batch: usize,
-    size: usize,
-    workers: usize,
+/// The network on its device. It always computes a batch of one size, which images fill from the start and blanks to the
+/// end. An answer has the same bits whatever lies beside it, so it does not depend on how images are cut into batches.
+struct Network {
+    runner: Runner,
+    shape: [usize; 3],
+    /// Whether it is known how many images there are when the last of them has arrived.
+    known: bool,
+    /// `[N, H, W, 3]`, made for the first batch.
+    canvas: Vec<u8>,
 }
 
-/// Runs feeder, workers, writer, and on this thread the executor.
-fn answer_all<E: FnMut(Event) + Send>(
-    plan: &Plan,
-    sources: Sources,
-    work: &Work,
-    runner: &mut Runner,
-    mut writing: Writing<E>,
-    interrupt: &AtomicBool,
-) -> Result<Ended> {
-    // One batch computes while the next is decoded; each worker has one image in hand and one to take.
-    let queue = Arc::new(Queue::new(2 * plan.batch + 2 * plan.workers));
-    let (arrived, arrivals) = channel();
-    let (finish, finished) = channel();
-    let pauses = sources.has_list();
-    let feeder = (Arc::clone(&queue), arrived.clone());
-    // Not waited for: it may be reading from somebody who keeps silent.
-    std::thread::spawn(move || workers::feed(sources, &feeder.0, &feeder.1));
-    let queue = &*queue;
-    std::thread::scope(|scope| {
-        for _ in 0..plan.workers {
-            let (arrived, finish) = (arrived.clone(), finish.clone());
-            scope.spawn(move || work.run(queue, &arrived, &finish));
-        }
-        drop((arrived, finish));
-        let writer = scope.spawn(move || {
-            let _close = queue.close_at_end();
-            writing.run(&finished, queue)
-        });
-        let mut batches = Batches { arrivals, queue, batch: plan.batch, pauses, order: Order::default() };
-        let stopped = || interrupt.load(Ordering::Relaxed) || queue.is_closed();
-        let close = queue.close_at_end();
-        let computed = compute_all(plan, &mut batches, runner, stopped);
-        drop(close);
-        let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        match written {
-            Err(e) if output::is_closed(&e) => return Ok(Ended::Unread),
-            written => written?,
-        }
-        computed?;
-        Ok(if interrupt.load(Ordering::Relaxed) { Ended::Interrupted } else { Ended::Whole })
-    })
-}
-
-/// Takes batches as they come and hands their outputs on. The next batch travels to a GPU while it computes.
-fn compute_all(plan: &Plan, batches: &mut Batches, runner: &mut Runner, stopped: impl Fn() -> bool) -> Result<()> {
-    let image_bytes = plan.size * plan.size * 3;
-    let mut shape = [plan.batch, plan.size, plan.size];
-    let mut canvas = Vec::new();
-    let mut running = None;
-    loop {
-        let wait = if running.is_some() { Wait::No } else { Wait::Yes };
-        match batches.next(wait, &stopped)? {
-            Next::Batch(batch) => {
-                if canvas.is_empty() {
-                    // A plan no larger than all images need, where it is known how many there are.
-                    if let (Some(total), false) = (batches.total(), batches.pauses) {
-                        shape[0] = plan.batch.min(total as usize);
-                    }
-                    canvas = vec![0; shape[0] * image_bytes];
-                }
-                // A full batch always: the plan of one shape serves them all, the rest of the canvas is blank.
-                let (images, rest) = canvas.split_at_mut(batch.len() * image_bytes);
-                for (to, ready) in images.chunks_exact_mut(image_bytes).zip(&batch) {
-                    to.copy_from_slice(&ready.canvas);
-                }
-                rest.fill(0);
-                runner.load(shape, &canvas)?;
-                if let Some(previous) = running.take() {
-                    batches.queue.finish(previous, runner.answers(shape)?);
-                }
-                runner.start(shape)?;
-                running = Some(batch);
+impl Computing for Network {
+    fn load(&mut self, batch: &[Ready], total: Option<u64>) -> Result<()> {
+        let [_, height, width] = self.shape;
+        let image_bytes = height * width * 3;
+        if self.canvas.is_empty() {
+            // No larger than all images need. Where there are fewer than a batch, the first batch ends only once their
+            // number is known; where there are more, knowing it changes nothing. So the size does not depend on timing.
+            if let (Some(total), true) = (total, self.known) {
+                self.shape[0] = self.shape[0].min(total as usize);
             }
-            Next::Nothing | Next::End if running.is_some() => {
-                let outputs = runner.answers(shape)?;
-                running.take().into_iter().for_each(|batch| batches.queue.finish(batch, outputs.clone()));
-            }
-            Next::Nothing => {}
-            Next::End => return Ok(()),
+            self.canvas = vec![0; self.shape[0] * image_bytes];
         }
+        let (images, rest) = self.canvas.split_at_mut(batch.len() * image_bytes);
+        for (to, ready) in images.chunks_exact_mut(image_bytes).zip(batch) {
+            to.copy_from_slice(&ready.canvas);
+        }
+        rest.fill(0);
+        self.runner.load(self.shape, &self.canvas)
     }
-}
 
-/// Who writes and counts the lines.
-struct Writing<'a, E> {
-    outputs: &'a mut Outputs,
-    tally: &'a mut Tally,
-    events: &'a mut E,
-}
+    fn start(&mut self) -> Result<()> {
+        self.runner.start(self.shape)
+    }
 
-impl<E: FnMut(Event)> Writing<'_, E> {
-    /// Writes what workers finish, in order, and before every wait all that is whole.
-    fn run(&mut self, finished: &Receiver<Finished>, queue: &Queue) -> Result<()> {
-        let mut early = BTreeMap::new();
-        loop {
-            let next = match finished.try_recv() {
-                Ok(next) => Some(next),
-                Err(_) => {
-                    self.outputs.flush()?;
-                    (self.events)(Event::Lines(self.tally.lines));
-                    finished.recv().ok()
-                }
-            };
-            // The workers have ended.
-            let Some(next) = next else { return Ok(()) };
-            early.insert(next.index, next);
-            while let Some(Finished { pieces, broken, .. }) = early.remove(&self.tally.lines) {
-                self.outputs.add(&pieces?)?;
-                queue.arrived();
-                if let Some(broken) = &broken {
-                    (self.events)(Event::Broken(broken));
-                }
-                self.tally.count(broken)?;
-            }
-        }
+    fn answers(&mut self) -> Result<Vec<HeadOutput>> {
+        self.runner.answers(self.shape)
     }
 }
 

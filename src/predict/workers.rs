@@ -5,7 +5,7 @@ use super::answer::Answered;
 use super::formats::{Numbers, Sheet, yolo};
 use super::names::Spared;
 use super::picture::annotate;
-use super::sources::{Found, Sources};
+use super::sources::Found;
 use crate::data::decode::decode;
 use crate::data::random::Random;
 use crate::data::{Augment, Geometry, Image};
@@ -22,18 +22,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// An image on its way, by its place in the order of the sources.
 pub struct Asked {
     pub index: u64,
-    found: Found,
+    pub found: Found,
     number: u64,
 }
 
 /// An image as the network takes it.
 pub struct Ready {
-    asked: Asked,
-    geometry: Geometry,
+    pub asked: Asked,
+    pub geometry: Geometry,
     /// `[size, size, 3]`
     pub canvas: Vec<u8>,
     /// Kept only to be drawn on.
-    image: Option<Image>,
+    pub image: Option<Image>,
 }
 
 /// To the executor.
@@ -173,26 +173,60 @@ impl Drop for CloseAtEnd<'_> {
 }
 
 /// Follows the sources until they or the queue end. Where a list is waited for, the process may end before this does.
-pub fn feed(mut sources: Sources, queue: &Queue, out: &Sender<Arrival>) {
-    let mut numbers = Numbers::default();
-    let mut fed = 0;
-    let mut failure = None;
-    while queue.may_feed() {
-        match sources.next() {
-            Some(Ok(found)) => {
-                let number = numbers.next(&found.path, fed + 1);
-                queue.feed(Asked { index: fed, found, number });
-                fed += 1;
+pub fn feed(mut sources: impl Iterator<Item = Result<Found>>, queue: &Queue, out: &Sender<Arrival>) {
+    let followed = catch_unwind(AssertUnwindSafe(|| {
+        let mut numbers = Numbers::default();
+        while queue.may_feed() {
+            match sources.next() {
+                Some(Ok(found)) => {
+                    let index = queue.fed();
+                    let number = numbers.next(&found.path, index + 1);
+                    queue.feed(Asked { index, found, number });
+                }
+                Some(Err(e)) => return Some(e),
+                None => break,
             }
-            Some(Err(e)) => {
-                failure = Some(e);
-                break;
+        }
+        None
+    }));
+    let panicked = |_| Some(Error::Other("reading the sources panicked; the message is above".into()));
+    // Nobody listens any more where the queue was closed.
+    let _ = out.send(Arrival::End(queue.fed(), followed.unwrap_or_else(panicked)));
+}
+
+/// What a worker does with an image.
+pub trait Handling: Sync {
+    /// The image as the network takes it, or the line of one that cannot be read.
+    fn decode(&self, asked: Asked) -> Result<Ready, Finished>;
+
+    /// One piece per sheet, from row `row` of a batch's outputs.
+    fn finish(&self, ready: &Ready, outputs: &[HeadOutput], row: usize) -> Result<Vec<String>>;
+}
+
+/// One worker's life.
+pub fn run(handling: &impl Handling, queue: &Queue, arrivals: &Sender<Arrival>, finished: &Sender<Finished>) {
+    // Where nobody listens any more the run has ended.
+    while let Some(job) = queue.take() {
+        match job {
+            Job::Decode(asked) => {
+                let index = asked.index;
+                let ready = match handling.decode(asked) {
+                    Ok(ready) => Some(ready),
+                    Err(line) => {
+                        let _ = finished.send(line);
+                        None
+                    }
+                };
+                let _ = arrivals.send(Arrival::Decoded(index, ready));
             }
-            None => break,
+            Job::Finish { ready, outputs, row } => {
+                let made = catch_unwind(AssertUnwindSafe(|| handling.finish(&ready, &outputs, row)));
+                let panicked = |_| Err(Error::Other("a worker panicked; its message is above".into()));
+                let pieces = made.unwrap_or_else(panicked);
+                let _ = finished.send(Finished { index: ready.asked.index, pieces, broken: None });
+            }
         }
     }
-    // Nobody listens any more where the queue was closed.
-    let _ = out.send(Arrival::End(fed, failure));
 }
 
 /// What a worker needs to know.
@@ -213,49 +247,25 @@ pub struct Pictures {
 }
 
 impl Work<'_> {
-    /// One worker's life.
-    pub fn run(&self, queue: &Queue, arrivals: &Sender<Arrival>, finished: &Sender<Finished>) {
-        // Where nobody listens any more the run has ended.
-        while let Some(job) = queue.take() {
-            match job {
-                Job::Decode(asked) => {
-                    let index = asked.index;
-                    let ready = match self.decode(asked) {
-                        Ok(ready) => Some(ready),
-                        Err((asked, reason)) => {
-                            let _ = finished.send(self.broken(&asked, &reason));
-                            None
-                        }
-                    };
-                    let _ = arrivals.send(Arrival::Decoded(index, ready));
-                }
-                Job::Finish { ready, outputs, row } => {
-                    let made = catch_unwind(AssertUnwindSafe(|| self.finish(&ready, &outputs, row)));
-                    let panicked = |_| Err(Error::Other("a worker panicked; its message is above".into()));
-                    let pieces = made.unwrap_or_else(panicked);
-                    let _ = finished.send(Finished { index: ready.asked.index, pieces, broken: None });
-                }
-            }
-        }
+    fn broken(&self, asked: &Asked, reason: &str) -> Finished {
+        let file = &asked.found.path;
+        let pieces = self.sheets.iter().map(|sheet| sheet.broken(file, reason)).collect();
+        Finished { index: asked.index, pieces, broken: Some(format!("{}: {reason}", file.display())) }
     }
+}
 
-    fn decode(&self, asked: Asked) -> Result<Ready, (Asked, String)> {
+impl Handling for Work<'_> {
+    fn decode(&self, asked: Asked) -> Result<Ready, Finished> {
         // A decoder that panics has met a broken image; the others are none the worse.
         let image = match catch_unwind(|| decode(&asked.found.path)) {
             Ok(Ok(image)) => image,
-            Ok(Err(e)) => return Err((asked, e.reason())),
-            Err(_) => return Err((asked, "cannot decode this image: the decoder panicked".into())),
+            Ok(Err(e)) => return Err(self.broken(&asked, &e.reason())),
+            Err(_) => return Err(self.broken(&asked, "cannot decode this image: the decoder panicked")),
         };
         let mut canvas = vec![0; self.size * self.size * 3];
         let geometry = self.framing.draw(&image, self.size, &mut Random::new(&[0]), &mut canvas);
         let image = self.pictures.is_some().then_some(image);
         Ok(Ready { asked, geometry, canvas, image })
-    }
-
-    fn broken(&self, asked: &Asked, reason: &str) -> Finished {
-        let file = &asked.found.path;
-        let pieces = self.sheets.iter().map(|sheet| sheet.broken(file, reason)).collect();
-        Finished { index: asked.index, pieces, broken: Some(format!("{}: {reason}", file.display())) }
     }
 
     fn finish(&self, ready: &Ready, outputs: &[HeadOutput], row: usize) -> Result<Vec<String>> {

@@ -332,6 +332,41 @@ fn a_full_disk_leaves_whole_lines_and_the_older_answers() {
     assert!(!kept.is_empty() && kept.len() < 40 && older.starts_with(&kept), "{kept:?}");
 }
 
+/// Unreadable images wait for the line of the readable one before them, and take every place there is.
+#[test]
+fn a_few_images_among_many_that_cannot_be_read_are_answered() {
+    let place = Place::new("sparse");
+    for (readable, unreadable) in [(1, 18), (1, 19), (7, 13), (1, 60)] {
+        let folder = format!("images{readable}-{unreadable}");
+        let names: Vec<String> = (0..readable + unreadable).map(|i| format!("{folder}/{i:02}.png")).collect();
+        names[..readable].iter().for_each(|name| place.image(name));
+        names[readable..].iter().for_each(|name| std::fs::write(place.path(name), "no image").unwrap());
+        // A list's pauses end batches too, so these come as a folder.
+        for (more, code) in [(&[][..], 1), (&["--max-broken", "1"], 0)] {
+            let out = format!("out{readable}-{unreadable}-{code}");
+            let mut child = place.command(&[&[&folder, "--out", &out, "--no-images"], more].concat()).spawn().unwrap();
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let hangs = child.try_wait().unwrap().is_none();
+            let _ = child.kill();
+            let said = text(&child.wait_with_output().unwrap().stderr);
+            assert!(!hangs, "{readable} + {unreadable} images hang: {said}");
+            let lines = match code {
+                0 => place.lines(&format!("{out}/predictions.jsonl")),
+                // Too many cannot be read: what was answered until then stays.
+                _ => place.lines(&format!("{out}/predictions.jsonl.part")),
+            };
+            assert!(code == 0 || said.contains("more than --max-broken"), "{said}");
+            assert!(code == 1 || lines.len() == names.len(), "{} lines: {said}", lines.len());
+            for (line, (i, name)) in lines.iter().zip(names.iter().enumerate()) {
+                assert_eq!((line["file"].as_str(), line["error"].is_null()), (Some(name.as_str()), i < readable));
+            }
+        }
+    }
+}
+
 /// A list that counts what is read of it, and lines that count what is written.
 struct Counted {
     line: Vec<u8>,

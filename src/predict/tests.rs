@@ -1,0 +1,197 @@
+//! The protocol of feeder, workers, batches and writer, without decoding or computing: whatever can and cannot be read, it
+//! ends, keeps the order, cuts the same batches, and never has more images on their way than the window holds.
+
+use super::formats::{Format, sheets};
+use super::names::Name;
+use super::output::{Destination, Outputs};
+use super::pipeline::{Computing, Plan, Writing, answer_all};
+use super::sources::Found;
+use super::workers::{Arrival, Asked, Finished, Handling, Queue, Ready, feed};
+use super::{Ended, Event, Tally};
+use crate::data::Geometry;
+use crate::error::Result;
+use crate::tasks::HeadOutput;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Says of an image by its place whether it can be read.
+type Readable = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+
+struct Decoder {
+    readable: Readable,
+}
+
+impl Handling for Decoder {
+    fn decode(&self, asked: Asked) -> Result<Ready, Finished> {
+        let index = asked.index;
+        if !(self.readable)(index) {
+            return Err(Finished { index, pieces: Ok(vec![format!("-{index} ")]), broken: Some(String::new()) });
+        }
+        let geometry = Geometry { source: [1, 1], size: 1, scale: [1.0; 2], offset: [0.0; 2], flip: false };
+        Ok(Ready { asked, geometry, canvas: Vec::new(), image: None })
+    }
+
+    fn finish(&self, ready: &Ready, _: &[HeadOutput], _: usize) -> Result<Vec<String>> {
+        Ok(vec![format!("+{} ", ready.asked.index)])
+    }
+}
+
+/// Notes the batches, and how many images had set out when the first was there.
+struct Network {
+    batches: Vec<Vec<u64>>,
+    fed: Arc<AtomicU64>,
+    fed_at_first: Option<u64>,
+}
+
+impl Computing for Network {
+    fn load(&mut self, batch: &[Ready], _: Option<u64>) -> Result<()> {
+        self.fed_at_first.get_or_insert_with(|| self.fed.load(Ordering::SeqCst));
+        self.batches.push(batch.iter().map(|ready| ready.asked.index).collect());
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn answers(&mut self) -> Result<Vec<HeadOutput>> {
+        Ok(Vec::new())
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Answers for `count` images; returns the batches, and how many images had set out when the first was there.
+fn answer(plan: &Plan, count: u64, readable: Readable) -> (Vec<Vec<u64>>, Option<u64>) {
+    let fed = Arc::new(AtomicU64::new(0));
+    let mut network = Network { batches: Vec::new(), fed: Arc::clone(&fed), fed_at_first: None };
+    let sources = (0..count).map(move |index| {
+        fed.fetch_add(1, Ordering::SeqCst);
+        Ok(Found { path: PathBuf::from(index.to_string()), name: Name::Mirrored(PathBuf::new()) })
+    });
+    let lines = Lines::default();
+    let sheets = sheets(&[Format::Jsonl], &[], None).unwrap();
+    let mut outputs = Outputs::create(Destination::Lines(Box::new(lines.clone())), &sheets).unwrap();
+    let mut tally = Tally::new(1.0);
+    let mut silent = |_: Event| {};
+    let writing = Writing { outputs: &mut outputs, tally: &mut tally, events: &mut silent };
+    let decoder = Decoder { readable: Arc::clone(&readable) };
+    let ended = answer_all(plan, sources, &decoder, &mut network, writing, &AtomicBool::new(false)).unwrap();
+    outputs.finish().unwrap();
+    assert_eq!((ended, tally.lines), (Ended::Whole, count));
+    let expected: String = (0..count).map(|i| format!("{}{i} ", if readable(i) { '+' } else { '-' })).collect();
+    assert!(String::from_utf8_lossy(&lines.0.lock().unwrap()) == expected, "the lines are not in order");
+    (network.batches, network.fed_at_first)
+}
+
+/// The batches that follow from the images alone.
+fn cut(plan: &Plan, count: u64, readable: &Readable) -> Vec<Vec<u64>> {
+    let (mut batches, mut batch) = (Vec::new(), Vec::<u64>::new());
+    for index in 0..count {
+        if readable(index) {
+            batch.push(index);
+        }
+        let over = batch.first().is_some_and(|first| index + 1 - first >= plan.window as u64);
+        if over || batch.len() == plan.batch {
+            batches.push(std::mem::take(&mut batch));
+        }
+    }
+    batches.extend((!batch.is_empty()).then_some(batch));
+    batches
+}
+
+/// Runs `work` on a thread of its own, which says what it begins; fails where that takes longer than a minute.
+fn watched(work: impl FnOnce(&dyn Fn(String)) + Send + 'static) {
+    let (begin, begun) = channel();
+    let worker = std::thread::spawn(move || work(&|what| begin.send(what).unwrap()));
+    let mut last = String::new();
+    loop {
+        match begun.recv_timeout(Duration::from_secs(60)) {
+            Ok(what) => last = what,
+            Err(RecvTimeoutError::Timeout) => panic!("{last} hangs"),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if let Err(panic) = worker.join() {
+        eprintln!("in {last}:");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn check(plan: &Plan, pattern: u64, count: u64) {
+    let readable: Readable = Arc::new(move |index| pattern >> index & 1 == 1);
+    let (batches, _) = answer(plan, count, Arc::clone(&readable));
+    assert_eq!(batches, cut(plan, count, &readable));
+}
+
+#[test]
+fn whatever_can_be_read_of_twelve_images_they_are_all_answered() {
+    watched(|begin| {
+        for count in 1..=12u64 {
+            for pattern in 0..1u64 << count {
+                // Every batch with every window and every number of workers, in turn.
+                let turn = (pattern + count) as usize;
+                let (batch, window, workers) = (1 + turn % 5, 1 + turn / 5 % 7, 1 + turn / 35 % 4);
+                begin(format!("{count} images, {pattern:b}: batch {batch}, window {window}, {workers} workers"));
+                check(&Plan { batch, window, workers, pauses: false }, pattern, count);
+            }
+        }
+    });
+}
+
+#[test]
+fn however_small_the_window_and_the_batch_all_are_answered() {
+    watched(|begin| {
+        for pattern in 0..1u64 << 6 {
+            for (batch, window) in (1..=4).flat_map(|batch| (1..=6).map(move |window| (batch, window))) {
+                let workers = 1 + (pattern as usize + window) % 4;
+                begin(format!("{pattern:b}: batch {batch}, window {window}, {workers} workers"));
+                check(&Plan { batch, window, workers, pauses: false }, pattern, 6);
+            }
+        }
+    });
+}
+
+/// An unreadable image keeps its place until its line is written, however long the one before it takes.
+#[test]
+fn images_behind_one_that_is_not_answered_do_not_run_ahead() {
+    watched(|begin| {
+        begin("one readable image before many that are not".into());
+        let plan = Plan { batch: 8, window: 20, workers: 2, pauses: false };
+        let (batches, fed_at_first) = answer(&plan, 100_000, Arc::new(|index| index == 0));
+        assert_eq!((batches, fed_at_first), (vec![vec![0]], Some(20)));
+    });
+}
+
+#[test]
+fn a_panic_ends_the_run() {
+    watched(|begin| {
+        for workers in 1..=3 {
+            begin(format!("one of {workers} workers panics"));
+            let plan = Plan { batch: 4, window: 6, workers, pauses: false };
+            let readable: Readable = Arc::new(|index| index != 3 || panic!("this panic is part of the test"));
+            assert!(catch_unwind(AssertUnwindSafe(|| answer(&plan, 20, readable))).is_err());
+        }
+        begin("the sources panic".into());
+        let (send, arrivals) = channel();
+        feed(std::iter::from_fn(|| panic!("this panic is part of the test")), &Queue::new(3), &send);
+        assert!(matches!(arrivals.recv().unwrap(), Arrival::End(0, Some(_))));
+    });
+}
