@@ -1,5 +1,8 @@
 //! Tells the binary which commit it was built from, for the run folder.
 
+// Cargo reads it there.
+#![allow(clippy::print_stdout)]
+
 use std::process::Command;
 
 fn main() {

@@ -4,10 +4,13 @@
 //!
 //! ```text
 //! error → boxes → geometry → reading → draw → device → ir → ops → graph → executor → layers → tasks → model
-//!       → balance → optim → data → preview → config → recipe → evaluate → predict → train → bench → cli → main
+//!       → balance → optim → data → preview → config → recipe → evaluate → predict → console → train → bench → cli → main
 //! ```
 //!
 //! To ask a trained network, see [`model::Model`]. ARCHITECTURE.md is the map.
+
+// Tests say what they skip.
+#![cfg_attr(test, allow(clippy::print_stderr))]
 
 /// README.md's Rust is compiled with the doc tests.
 #[cfg(doctest)]
@@ -19,6 +22,7 @@ pub mod bench;
 pub mod boxes;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod data;
 pub mod device;
 pub mod draw;

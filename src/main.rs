@@ -1,11 +1,12 @@
 //! The binary: parses, does, prints the error, exits with 0, 1 (failed), 2 (usage) or 130 (interrupted).
 
 use polyhead::cli;
+use polyhead::console;
 
 fn main() {
-    if let Err(error) = cli::parse().and_then(cli::run) {
-        let code = error.exit_code();
-        eprintln!("error: {error}");
-        std::process::exit(code);
+    let done = cli::parse().and_then(|asked| asked.map_or(Ok(()), cli::run));
+    if let Err(error) = done {
+        console::say(&format!("error: {error}"));
+        std::process::exit(error.exit_code());
     }
 }

@@ -1,5 +1,8 @@
 //! The integration tests, one binary: each suite says in its head what belongs in it.
 
+// What is skipped, and figures of devices.
+#![allow(clippy::print_stderr, clippy::print_stdout)]
+
 #[path = "suite/augment.rs"]
 mod augment;
 #[path = "suite/balance.rs"]
@@ -10,6 +13,9 @@ mod bench;
 mod choices;
 #[path = "suite/cli.rs"]
 mod cli;
+#[cfg(target_os = "linux")]
+#[path = "suite/console.rs"]
+mod console;
 #[path = "suite/corpus.rs"]
 mod corpus;
 #[path = "suite/cuda.rs"]

@@ -2,6 +2,7 @@
 
 use super::Options;
 use crate::config::TrainConfig;
+use crate::console;
 use crate::data::{Augment, LoaderOptions, TrainLoader};
 use crate::error::Result;
 use crate::model::{Card, init};
@@ -89,7 +90,7 @@ impl<T: Send + 'static> Batches<T> {
             Batches::Loaded { loader, .. } => {
                 let batch = loader.next()?;
                 for broken in &batch.broken {
-                    eprintln!("unreadable, left out: {broken}");
+                    console::say(&format!("unreadable, left out: {broken}"));
                 }
                 let targets: Vec<T> = batch.items.into_iter().map(|item| item.encoded).collect();
                 take(&batch.images, &targets)?;

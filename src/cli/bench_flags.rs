@@ -3,6 +3,7 @@
 use super::run_flags::{Augmentation, Typed};
 use crate::bench::{self, DataOptions, Heads, Measurement, Options, Source};
 use crate::config::TrainConfig;
+use crate::console::{self, Reader};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::Backbone;
@@ -98,6 +99,13 @@ pub struct BenchArgs {
     markdown: Option<PathBuf>,
 }
 
+impl StepsArgs {
+    /// Whether figures reach anybody where standard output is not read.
+    fn keeps_figures(&self) -> bool {
+        self.csv.is_some() || self.bench.json.is_some() || self.bench.markdown.is_some()
+    }
+}
+
 impl BenchArgs {
     fn options(&self, batch: usize, source: Option<Source>) -> Result<Options> {
         Ok(Options {
@@ -147,22 +155,27 @@ fn data(args: DataArgs) -> Result<()> {
     // It is the first batches: a run that has mosaics has them there.
     config.transforms.close_mosaic = 0;
     let measured = bench::data(&DataOptions { config, images, images_per_second })?;
-    println!("{measured}");
-    write_json(json.as_deref(), &measured)
+    write_json(json.as_deref(), &measured)?;
+    print(&measured)?;
+    Ok(())
+}
+
+/// Prints figures. Files are written before: they are whole whatever becomes of standard output.
+fn print(figures: &impl std::fmt::Display) -> Result<Reader> {
+    console::print(&format!("{figures}\n"))
 }
 
 /// One measurement for each batch size. Files hold what has been measured so far: a batch that does not fit on a device
-/// does not cost the ones before it.
+/// does not cost the ones before it, and neither does standard output that cannot be written.
 fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<()> {
     let source = args.data.clone().map(|data| Source { data, workers: args.workers });
     let options = args.batch.iter().map(|&batch| args.bench.options(batch, source.clone()));
     let options: Vec<Options> = options.collect::<Result<_>>()?;
     options.iter().try_for_each(bench::check)?;
     let mut measured = Vec::new();
+    let mut printed = Ok(());
     for options in &options {
-        let measurement = work(options)?;
-        println!("{measurement}");
-        measured.push(measurement);
+        measured.push(work(options)?);
         let table = || bench::markdown(&measured);
         match (measured.as_slice(), args.batch.len()) {
             ([only], 1) => args.bench.write(only, table)?,
@@ -171,18 +184,26 @@ fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<
         if let Some(path) = &args.csv {
             write_whole(path, bench::timm(&measured).as_bytes())?;
         }
+        let shown = print(&measured[measured.len() - 1]);
+        let unread = !matches!(shown, Ok(Reader::There));
+        printed = printed.and(shown.map(|_| ()));
+        if unread && !args.keeps_figures() {
+            break;
+        }
     }
-    Ok(())
+    printed
 }
 
 fn ops(args: &BenchArgs, batch: usize, check: Option<usize>) -> Result<()> {
     let options = args.options(batch, None)?;
+    let mut printed = Ok(Reader::There);
     if let Some(images) = check {
         let checked = bench::check_kernels(&options, images)?;
-        println!("{checked}");
+        printed = print(&checked);
         checked.verdict()?;
     }
     let measured = bench::ops(&options)?;
-    println!("{measured}");
-    args.write(&measured, || format!("{measured}\n"))
+    args.write(&measured, || format!("{measured}\n"))?;
+    printed.and(print(&measured))?;
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use super::augment_flags::AugmentedArgs;
 use super::evaluate_flags::SplitWord;
 use super::job;
+use crate::console;
 use crate::data::check::{self, CheckOptions, Examined};
 use crate::data::convert::{self, Target, Transfer};
 use crate::data::{Dataset, OpenOptions, describe, digits};
@@ -123,12 +124,14 @@ pub fn run(command: DataCommand) -> Result<()> {
         DataCommand::Convert(args) => args.convert(),
         DataCommand::Describe(args) => {
             let text = job::shown(|progress| describe::data_yaml(&args.data, &args.options(), progress))?;
-            job::say(&text)
+            console::print(&text)?;
+            Ok(())
         }
         DataCommand::Digits { dir, seed } => {
             let options = digits::DigitsOptions { seed, ..digits::DigitsOptions::default() };
             digits::write_digits(&dir, &options)?;
-            println!("wrote {}; train on it with: polyhead train {}", dir.display(), dir.display());
+            let dir = dir.display();
+            console::print(&format!("wrote {dir}; train on it with: polyhead train {dir}\n"))?;
             Ok(())
         }
     }
@@ -148,9 +151,9 @@ impl CheckArgs {
         let fix = |out| job::shown(|progress| check::fix(&examined, out, Transfer::LinkOrCopy, progress));
         let fixed = self.fix.as_deref().map(fix).transpose();
         self.write_json(&examined)?;
-        job::say(&format!("{}\n", examined.check))?;
+        console::print(&format!("{}\n", examined.check))?;
         if let Some(fixed) = fixed? {
-            job::say(&fixed.to_string())?;
+            console::print(&fixed.to_string())?;
         }
         examined.check.verdict()
     }
@@ -168,17 +171,17 @@ impl PreviewArgs {
     fn preview(&self) -> Result<()> {
         let sheet = if self.augmented.is_asked()? {
             let (batch, notes) = self.augmented.draw(&self.data.data, &self.data.options())?;
-            notes.iter().for_each(|note| eprintln!("note: {note}"));
+            notes.iter().for_each(|note| console::say(&format!("note: {note}")));
             batch
         } else {
             let dataset = Dataset::open(&self.data.data, &self.data.options())?;
             let samples = dataset.split(self.split.into());
             let (sheet, broken) = preview::preview(&dataset.tasks, samples, self.count.into(), self.data.seed)?;
-            broken.iter().for_each(|name| eprintln!("unreadable, left out: {name}"));
+            broken.iter().for_each(|name| console::say(&format!("unreadable, left out: {name}")));
             sheet
         };
         draw::write_png(&self.out, &sheet)?;
-        println!("wrote {}", self.out.display());
+        console::print(&format!("wrote {}\n", self.out.display()))?;
         Ok(())
     }
 }
@@ -202,6 +205,7 @@ impl ConvertArgs {
             open: self.data.options(),
         };
         let converted = job::shown(|progress| convert::convert(&self.data.data, &self.out, &options, progress))?;
-        job::say(&converted.to_string())
+        console::print(&converted.to_string())?;
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The flags of `evaluate`.
 
 use super::BoxArgs;
+use crate::console;
 use crate::data::{OpenOptions, Split};
 use crate::error::{Error, Result};
 use crate::evaluate;
@@ -125,7 +126,7 @@ impl EvaluateArgs {
         // Training draws pictures of the same names there.
         let run = options.out.as_deref().filter(|out| train::is_run(out));
         let _lock = run.map(RunLock::take).transpose()?;
-        println!("{}", evaluate::command(&options, &data)?);
+        console::print(&format!("{}\n", evaluate::command(&options, &data)?))?;
         Ok(())
     }
 }
@@ -133,12 +134,12 @@ impl EvaluateArgs {
 fn score_command(annotations: &Path, detections: &Path, json: Option<&Path>) -> Result<()> {
     let report = evaluate::score_coco(annotations, detections)?;
     for note in &report.notes {
-        eprintln!("note: {note}");
+        console::say(&format!("note: {note}"));
     }
     if let Some(json) = json {
         let text = format!("{:#}\n", report.to_json());
         crate::model::weights::write_whole(json, text.as_bytes())?;
     }
-    println!("{report}");
+    console::print(&format!("{report}\n"))?;
     Ok(())
 }

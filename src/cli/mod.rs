@@ -11,6 +11,7 @@ mod run_flags;
 mod tests;
 
 use crate::config::{Choices, TrainConfig, refusal};
+use crate::console;
 use crate::device::cpu::Isa;
 use crate::error::{Error, Result};
 use crate::optim::schedule::ScheduleKind;
@@ -121,15 +122,23 @@ impl BoxArgs {
     }
 }
 
-/// Reads the flags; help, version and an unknown flag end the program here.
+/// Reads the flags; `None` if help or the version was asked for and printed. An unknown flag ends the program here.
 ///
 /// # Errors
-/// A value that a flag does not take, as a sentence.
-pub fn parse() -> Result<Cli> {
-    Cli::try_parse().map_err(|error| match refusal(&error) {
-        Some(sentence) => Error::Usage(sentence),
-        None => error.exit(),
-    })
+/// A value that a flag does not take, as a sentence; help that cannot be printed.
+pub fn parse() -> Result<Option<Cli>> {
+    match Cli::try_parse() {
+        Ok(cli) => Ok(Some(cli)),
+        Err(words) if !words.use_stderr() => console::printed(words.print()).map(|_| None),
+        Err(words) => match refusal(&words) {
+            Some(sentence) => Err(Error::Usage(sentence)),
+            None => {
+                // clap's own words; where nobody reads them there is still the exit code.
+                let _ = words.print();
+                std::process::exit(words.exit_code())
+            }
+        },
+    }
 }
 
 /// Does what was asked.

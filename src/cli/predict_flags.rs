@@ -2,15 +2,13 @@
 //! output stays free for the answers.
 
 use super::BoxArgs;
+use crate::console::{self, Bar};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Args)]
 pub struct PredictArgs {
@@ -66,17 +64,15 @@ pub struct PredictArgs {
 pub fn command(args: PredictArgs) -> Result<()> {
     let to_stdout = args.out == Path::new(LIST);
     let options = args.options()?;
-    let bar = ProgressBar::no_length();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} images, {per_sec}, {elapsed}") {
-        bar.set_style(style);
-    }
-    let say = |line: String| bar.suspend(|| say(&line));
-    let report = predict::predict(options, &*interrupt_flag()?, |event| match event {
+    let bar = Bar::new("{spinner} {pos} images, {per_sec}, {elapsed}");
+    let interrupt = console::interrupt_flag("finishing the images that were computed; Ctrl-C again stops at once")?;
+    let say = |line: String| bar.say(&line);
+    let report = predict::predict(options, &interrupt, |event| match event {
         Event::Lines(lines) => bar.set_position(lines),
         Event::Broken(broken) => say(format!("unreadable, left out: {broken}")),
         Event::Kept(file) => say(format!("what was answered until then is in {}", file.display())),
     });
-    bar.finish_and_clear();
+    bar.clear();
     let report = report?;
     report.remark.iter().for_each(|remark| say(remark.clone()));
     let summary = summary(&report);
@@ -86,8 +82,7 @@ pub fn command(args: PredictArgs) -> Result<()> {
     if to_stdout || report.ended != Ended::Whole {
         say(summary);
     } else {
-        // Whoever started this may not listen; the answers are written.
-        let _ = writeln!(std::io::stdout(), "{summary}");
+        console::print(&format!("{summary}\n"))?;
     }
     match report.ended {
         Ended::Interrupted => Err(Error::Interrupted),
@@ -105,7 +100,7 @@ impl PredictArgs {
             line: 0,
         });
         let out = match self.out == Path::new(LIST) {
-            true => Destination::Lines(Box::new(std::io::stdout())),
+            true => Destination::Lines(console::output()),
             false => Destination::Folder(self.out),
         };
         Ok(predict::Options {
@@ -132,23 +127,4 @@ fn summary(report: &Report) -> String {
     let place = if files.is_empty() { String::new() } else { format!(" in {}", files.join(", ")) };
     let unreadable = if report.broken > 0 { format!(", {} unreadable", report.broken) } else { String::new() };
     format!("{} images answered{place}{unreadable}", report.images)
-}
-
-/// A line on standard error, if anybody listens.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Set by Ctrl-C or SIGTERM; a second one ends the process at once.
-fn interrupt_flag() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&flag);
-    let set = ctrlc::set_handler(move || {
-        if handler.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        say("finishing the images that were computed; Ctrl-C again stops at once");
-    });
-    set.map_err(|e| Error::Other(format!("cannot listen for Ctrl-C: {e}")))?;
-    Ok(flag)
 }

@@ -9,6 +9,7 @@ use super::run::{ResultsTable, RunFolder};
 use super::setup::{Data, loader, schedule};
 use super::step::Trainer;
 use crate::config::{OnNan, TrainConfig};
+use crate::console;
 use crate::data::random::hash_text;
 use crate::data::{Broken, Sample};
 use crate::error::{Error, Result};
@@ -23,8 +24,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A line outside the progress bar's life.
 pub(super) fn say(folder: &mut RunFolder, line: &str) -> Result<()> {
-    eprintln!("{line}");
-    folder.log(line)
+    let logged = folder.log(line);
+    console::say(line);
+    logged
 }
 
 /// Everything a run consists of.
@@ -48,6 +50,9 @@ struct Session {
     save: SaveTimer,
     interrupted: Arc<AtomicBool>,
 }
+
+/// What the first Ctrl-C is answered.
+const CTRL_C: &str = "finishing the step, then saving; Ctrl-C again stops at once without saving";
 
 /// How often a run starts over from its last checkpoint under `--on-nan retry`.
 const RETRIES: u32 = 3;
@@ -99,7 +104,8 @@ impl Run {
         let shape = [config.batch, config.imgsz, config.imgsz];
         let plan = ForwardPlan::prepare(&mut self.trainer.executor, &self.card.architecture, shape)?;
         let progress = Progress::new(self.trainer.step, config.epochs * self.data.steps_per_epoch(&config));
-        let (feed, save, interrupted) = (self.feed(&config)?, SaveTimer::new(&config), interrupt_flag()?);
+        let (feed, save, interrupted) =
+            (self.feed(&config)?, SaveTimer::new(&config), console::interrupt_flag(CTRL_C)?);
         Ok(Session { plan, feed, table, progress, clock, save, interrupted })
     }
 
@@ -409,22 +415,5 @@ impl Run {
         };
         let line = format!("done in {took}; {best}{next}");
         say(&mut self.folder, &line)
-    }
-}
-
-/// Set by Ctrl-C; a second one ends the process at once.
-fn interrupt_flag() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&flag);
-    let set = ctrlc::set_handler(move || {
-        if handler.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("finishing the step, then saving; Ctrl-C again stops at once without saving");
-    });
-    match set {
-        // A second run in one process keeps the first one's handler.
-        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(flag),
-        Err(e) => Err(Error::Other(format!("cannot listen for Ctrl-C: {e}"))),
     }
 }

@@ -3,13 +3,12 @@
 
 use super::checkpoint::EpochMeans;
 use super::run::RunFolder;
+use crate::console::{self, Bar};
 use crate::error::Result;
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 pub struct Progress {
-    bar: Option<ProgressBar>,
+    bar: Bar,
     started: Instant,
     steps_total: u64,
     steps_at_start: u64,
@@ -32,12 +31,7 @@ const LINE_EVERY: Duration = Duration::from_secs(20);
 
 impl Progress {
     pub fn new(steps_done: u64, steps_total: u64) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(steps_total).with_position(steps_done);
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed}<{eta} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            bar.with_style(style)
-        });
+        let bar = Bar::new("{bar:24} {pos}/{len} {elapsed}<{eta} {msg}").at(steps_done, steps_total);
         let now = Instant::now();
         Progress { bar, started: now, steps_total, steps_at_start: steps_done, last_line: now }
     }
@@ -47,39 +41,27 @@ impl Progress {
     /// # Errors
     /// The log cannot be written.
     pub fn say(&self, folder: &mut RunFolder, line: &str) -> Result<()> {
-        match &self.bar {
-            Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
-        }
-        folder.log(line)
+        // The log first: it has every line, whatever becomes of those that people see.
+        let logged = folder.log(line);
+        self.bar.say(line);
+        logged
     }
 
     pub fn step(&mut self, line: &StepLine) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position(line.step);
-                bar.set_message(describe(line));
-            }
-            None if self.last_line.elapsed() >= LINE_EVERY => {
-                self.last_line = Instant::now();
-                eprintln!(
-                    "  step {}/{}  {}  {} left",
-                    line.step,
-                    self.steps_total,
-                    describe(line),
-                    self.left(line.step)
-                );
-            }
-            None => {}
+        if self.bar.is_shown() {
+            self.bar.set_position(line.step);
+            self.bar.set_message(describe(line));
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            let (total, left) = (self.steps_total, self.left(line.step));
+            console::say(&format!("  step {}/{total}  {}  {left} left", line.step, describe(line)));
         }
     }
 
     /// The run has become longer or shorter.
     pub fn set_total(&mut self, steps: u64) {
         self.steps_total = steps;
-        if let Some(bar) = &self.bar {
-            bar.set_length(steps);
-        }
+        self.bar.set_length(steps);
     }
 
     fn left(&self, step: u64) -> String {
@@ -89,9 +71,7 @@ impl Progress {
     }
 
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.bar.clear();
     }
 }
 

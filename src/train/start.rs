@@ -8,6 +8,7 @@ use super::lock::RunLock;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
 use crate::config::{CacheChoice, Choices, TrainConfig};
+use crate::console;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::init;
@@ -50,10 +51,10 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     let removed = if folder.exists() { std::fs::remove_dir_all(&folder) } else { Ok(()) };
     ended?;
     removed.map_err(Error::io("remove", &folder))?;
-    eprintln!(
+    console::say(&format!(
         "dry run passed, of {} training and {} validation images one batch; nothing was kept",
         images[0], images[1]
-    );
+    ));
     Ok(())
 }
 
