@@ -31,6 +31,8 @@ mod disk;
 mod evaluating;
 #[path = "suite/heads.rs"]
 mod heads;
+#[path = "suite/hostile_pickle.rs"]
+mod hostile_pickle;
 #[path = "suite/kernels.rs"]
 mod kernels;
 #[cfg(unix)]

@@ -9,6 +9,7 @@ pub mod weights;
 
 mod head_size;
 mod library;
+mod pickle;
 mod training;
 
 pub use card::Card;

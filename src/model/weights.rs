@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::executor::{ParameterSet, Store};
 use crate::ir::{BufferId, ParameterId};
-use candle_core::pickle::PthTensors;
+use crate::model::pickle;
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -25,7 +25,7 @@ pub struct StateFile {
 /// A file that is not there, cut short, or of neither format.
 pub fn read(path: &Path) -> Result<StateFile> {
     match path.extension().and_then(|e| e.to_str()) {
-        Some("pth" | "pt" | "bin") => read_pickle(path),
+        Some("pth" | "pt" | "bin") => Ok(StateFile { tensors: pickle::read(path)?, metadata: HashMap::new() }),
         _ => read_safetensors(path),
     }
 }
@@ -42,36 +42,6 @@ fn read_safetensors(path: &Path) -> Result<StateFile> {
     let metadata = header.metadata().clone().unwrap_or_default();
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| broken(&e))?;
     Ok(StateFile { tensors: tensors.into_iter().collect(), metadata })
-}
-
-/// The weights of a training checkpoint lie under a key, now and then beside a lone tensor (`best_acc1` of PyTorch's own
-/// ImageNet example), so the keys are tried before the file as a whole.
-fn read_pickle(path: &Path) -> Result<StateFile> {
-    File::open(path).map_err(Error::io("read", path))?;
-    let mut reason = String::new();
-    for key in [Some("state_dict"), Some("model"), None] {
-        match PthTensors::new(path, key) {
-            Ok(found) if !found.tensor_infos().is_empty() => return read_pickled(path, &found),
-            Ok(_) => reason = "it holds no tensors".into(),
-            Err(e) => reason = e.to_string(),
-        }
-    }
-    Err(Error::checkpoint(
-        path,
-        format!("not a PyTorch state dict ({reason}); save it with torch.save(model.state_dict(), …)"),
-    ))
-}
-
-fn read_pickled(path: &Path, found: &PthTensors) -> Result<StateFile> {
-    let mut tensors = Tensors::new();
-    for name in found.tensor_infos().keys() {
-        let tensor = found.get(name).map_err(|e| {
-            let advice = "save it with torch.save({k: v.contiguous() for k, v in model.state_dict().items()}, …)";
-            Error::checkpoint(path, format!("`{name}` cannot be read ({e}); {advice}"))
-        })?;
-        tensors.extend(tensor.map(|t| (name.clone(), t)));
-    }
-    Ok(StateFile { tensors, metadata: HashMap::new() })
 }
 
 /// Writes a safetensors file beside `path`, syncs it, and renames it: `path` is the old file or the new one, never half.
