@@ -47,7 +47,7 @@ pub trait Operation: CpuOp + CudaOp {
     fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()>;
 
     /// Appends the backward of `node`: reads the gradients of its outputs, accumulates those of its inputs. A node whose
-    /// outputs have no gradient appends nothing. [`no_gradient`] says that there is no rule.
+    /// outputs have no gradient appends nothing. `no_gradient` says that there is no rule.
     fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients);
 
     /// The sizes that tell one node of a kind from another.
