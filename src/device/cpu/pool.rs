@@ -4,13 +4,94 @@
 //! whoever is done takes from the others' ranges.
 
 use std::any::Any;
-use std::cell::{Cell, UnsafeCell};
-use std::hint::spin_loop;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
+use sync::{
+    Arc, AtomicBool, AtomicUsize, BUSY, JoinHandle, Mutex, MutexGuard, Ordering, Thread, UnsafeCell, in_one_order,
+    spin_loop, thread,
+};
+
+/// The primitives of the protocol: the standard library's.
+#[cfg(not(loom))]
+mod sync {
+    pub use std::hint::spin_loop;
+    pub use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub use std::sync::{Arc, Mutex, MutexGuard};
+    pub use std::thread::{self, JoinHandle, Thread};
+
+    thread_local! {
+        /// Whether this thread is running a task.
+        pub static BUSY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+
+    /// Sequentially consistent operations have one order already.
+    pub fn in_one_order() {}
+
+    pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T: Copy> UnsafeCell<T> {
+        pub fn new(value: T) -> UnsafeCell<T> {
+            UnsafeCell(std::cell::UnsafeCell::new(value))
+        }
+
+        /// # Safety
+        /// Nobody writes meanwhile.
+        pub unsafe fn read(&self) -> T {
+            // SAFETY: the caller's promise.
+            unsafe { *self.0.get() }
+        }
+
+        /// # Safety
+        /// Nobody reads or writes meanwhile.
+        pub unsafe fn write(&self, value: T) {
+            // SAFETY: the caller's promise.
+            unsafe { *self.0.get() = value }
+        }
+    }
+}
+
+/// The primitives of the protocol: loom's, which tries every order in which threads may take turns (`tests/loom`).
+#[cfg(loom)]
+mod sync {
+    pub use loom::hint::spin_loop;
+    pub use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub use loom::sync::{Arc, Mutex, MutexGuard};
+    pub use loom::thread::{self, JoinHandle, Thread};
+
+    loom::thread_local! {
+        /// Whether this thread is running a task.
+        pub static BUSY: std::cell::Cell<bool> = std::cell::Cell::new(false);
+    }
+
+    /// loom takes a sequentially consistent operation for one that acquires and releases; only fences have one order for it.
+    pub fn in_one_order() {
+        loom::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    pub struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+
+    impl<T: Copy> UnsafeCell<T> {
+        pub fn new(value: T) -> UnsafeCell<T> {
+            UnsafeCell(loom::cell::UnsafeCell::new(value))
+        }
+
+        /// # Safety
+        /// Nobody writes meanwhile.
+        pub unsafe fn read(&self) -> T {
+            // SAFETY: the caller's promise, which loom checks.
+            self.0.with(|value| unsafe { *value })
+        }
+
+        /// # Safety
+        /// Nobody reads or writes meanwhile.
+        pub unsafe fn write(&self, value: T) {
+            // SAFETY: the caller's promise, which loom checks.
+            self.0.with_mut(|place| unsafe { *place = value })
+        }
+    }
+}
 
 /// How long a thread looks out before it sleeps: longer than what lies between two ops of a step.
 const LOOKOUT: Duration = Duration::from_micros(200);
@@ -20,11 +101,6 @@ const LOOKS: usize = 64;
 /// In [`Shared::door`]: a job may be entered. The threads inside count twos.
 const OPEN: usize = 1;
 const INSIDE: usize = 2;
-
-thread_local! {
-    /// Whether this thread is running a task.
-    static BUSY: Cell<bool> = const { Cell::new(false) };
-}
 
 /// The caller's thread and `threads - 1` more.
 pub struct Pool {
@@ -60,7 +136,7 @@ impl Pool {
     /// Calls `run(i)` for every `i` of `0..tasks` and returns when all have. Called from within a task it runs them all itself; a
     /// second caller waits for its turn. A task's panic is the caller's.
     pub fn run(&self, tasks: usize, run: &(dyn Fn(usize) + Sync)) {
-        if tasks <= 1 || self.workers.is_empty() || BUSY.get() {
+        if tasks <= 1 || self.workers.is_empty() || BUSY.with(Cell::get) {
             return (0..tasks).for_each(run);
         }
         let turn = lock(&self.turn);
@@ -69,7 +145,7 @@ impl Pool {
         let run: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(run) };
         let job = Job { run, tasks, threads: tasks.min(shared.next.len()) };
         // SAFETY: the door is closed and nobody inside, and this is the only caller.
-        unsafe { *shared.job.get() = job };
+        unsafe { shared.job.write(job) };
         for (index, next) in shared.next[..job.threads].iter().enumerate() {
             next.0.store(job.range_start(index), Ordering::Relaxed);
         }
@@ -150,7 +226,7 @@ impl Shared {
             }
             if index < self.wanted.load(Ordering::Relaxed) && self.enter() {
                 // SAFETY: inside, where nobody writes it; the caller's writes came before the door opened.
-                let job = unsafe { *self.job.get() };
+                let job = unsafe { self.job.read() };
                 self.take_part(index, job);
                 if self.door.0.fetch_sub(INSIDE, Ordering::SeqCst) == INSIDE {
                     self.sleepers[0].wake();
@@ -167,7 +243,7 @@ impl Shared {
 
     /// Runs tasks, of the own range first, until none is left.
     fn take_part(&self, index: usize, job: Job) {
-        BUSY.set(true);
+        BUSY.with(|busy| busy.set(true));
         let done = catch_unwind(AssertUnwindSafe(|| {
             for owner in (index..job.threads).chain(0..index) {
                 let (next, end) = (&self.next[owner].0, job.range_start(owner + 1));
@@ -180,7 +256,7 @@ impl Shared {
                 }
             }
         }));
-        BUSY.set(false);
+        BUSY.with(|busy| busy.set(false));
         if let Err(panic) = done {
             lock(&self.panic).get_or_insert(panic);
         }
@@ -197,18 +273,13 @@ struct Sleeper {
 impl Sleeper {
     /// Returns when `happened`; whoever makes that true calls [`Sleeper::wake`] after it.
     fn until(&self, happened: impl Fn() -> bool) {
-        if (0..LOOKS).any(|_| look(&happened)) {
+        if is_seen(&happened) {
             return;
-        }
-        let start = Instant::now();
-        while start.elapsed() < LOOKOUT {
-            if (0..LOOKS).any(|_| look(&happened)) {
-                return;
-            }
         }
         *lock(&self.thread) = Some(thread::current());
         loop {
             self.asleep.store(true, Ordering::SeqCst);
+            in_one_order();
             if happened() {
                 return self.asleep.store(false, Ordering::SeqCst);
             }
@@ -217,10 +288,29 @@ impl Sleeper {
     }
 
     fn wake(&self) {
+        in_one_order();
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             lock(&self.thread).as_ref().into_iter().for_each(Thread::unpark);
         }
     }
+}
+
+/// Whether it `happened` while the thread looked out for it.
+fn is_seen(happened: &impl Fn() -> bool) -> bool {
+    if cfg!(loom) {
+        // Looking out is only a matter of time, which loom does not have.
+        return happened();
+    }
+    if (0..LOOKS).any(|_| look(happened)) {
+        return true;
+    }
+    let start = Instant::now();
+    while start.elapsed() < LOOKOUT {
+        if (0..LOOKS).any(|_| look(happened)) {
+            return true;
+        }
+    }
+    false
 }
 
 fn look(happened: &impl Fn() -> bool) -> bool {
