@@ -129,3 +129,35 @@ impl fmt::Debug for Kind {
 pub fn classifier(name: &str, classes: Vec<String>) -> Task {
     Task::new(name, classify::Classify::new(classes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What others look up in the list is there.
+    #[test]
+    fn every_content_and_every_word_has_a_kind() {
+        for content in [Content::Class, Content::Classes, Content::Boxes, Content::Values] {
+            assert_eq!(content.kind().content, content);
+        }
+        for kind in KINDS {
+            let plain = KINDS.iter().filter(|other| other.yaml_word == kind.yaml_word && other.flag.is_none());
+            assert_eq!(plain.count(), 1, "{kind:?}");
+            assert_eq!(KINDS.iter().filter(|other| *other == &kind).count(), 1, "{kind:?}");
+        }
+    }
+
+    /// A made-up task of each kind can be trained on made-up labels: what it encodes fits what its loss reads.
+    #[test]
+    fn a_synthetic_label_is_a_label_of_its_kind() {
+        for kind in KINDS {
+            let task = (kind.synthetic)();
+            assert_eq!(task.spec.kind(), kind);
+            let encoding = Encoding { levels: &[], standardisation: None };
+            let [labelled, not] =
+                [task.spec.synthetic_label(64, 3), Label::UNLABELLED].map(|l| task.spec.encode(&l, &encoding));
+            assert!(labelled.active && !not.active && not.denominator == 0.0, "{kind:?}");
+            assert_eq!(labelled.arrays.len(), not.arrays.len(), "{kind:?}");
+        }
+    }
+}

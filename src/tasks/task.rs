@@ -94,3 +94,32 @@ impl TryFrom<TaskCard> for Task {
 pub(super) fn required<T>(field: Option<T>, key: &str) -> Result<T, String> {
     field.ok_or_else(|| format!("missing field `{key}`"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_written_and_read_as_it_always_was() {
+        for text in [
+            r#"{"name":"a","type":"classify","classes":["x","y"]}"#,
+            r#"{"name":"a","type":"classify","classes":["x","y"],"loss":{"class_weights":[0.1,2.0],"label_smoothing":0.1,"values":"huber"}}"#,
+            r#"{"name":"a","type":"multi_label","classes":["x"]}"#,
+            r#"{"name":"a","type":"detect","classes":["x","y"]}"#,
+            r#"{"name":"a","type":"regress","columns":["x","y"],"units":["m",""]}"#,
+            r#"{"name":"a","type":"regress","columns":["x"],"units":[""],"loss":{"class_weights":null,"label_smoothing":0.0,"values":"mse"}}"#,
+        ] {
+            let task: Task = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&task).unwrap(), text);
+            assert_eq!(task, serde_json::from_str(text).unwrap());
+        }
+        for (text, words) in [
+            (r#"{"name":"a","type":"guess","classes":[]}"#, "unknown variant `guess`, expected one of `classify`"),
+            (r#"{"name":"a","type":"detect"}"#, "missing field `classes`"),
+            (r#"{"name":"a","type":"regress","columns":["x"]}"#, "missing field `units`"),
+        ] {
+            let error = serde_json::from_str::<Task>(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! What the labels of a data set say, counted: the images × tasks table, classes, boxes and values. No image is opened.
 
 use crate::data::dataset::{Dataset, Split};
-use crate::tasks::Task;
 use crate::tasks::coverage::{Coverage, SIZES, TaskReport};
+use crate::tasks::{Content, Task};
 use serde::Serialize;
 use std::fmt;
 
@@ -35,7 +35,7 @@ fn describe(dataset: &Dataset, task: &Task, at: usize) -> TaskReport {
         classes: task.classes().iter().map(|name| (name.clone(), [0; 3])).collect(),
         box_sizes: [0; SIZES.len() + 1],
         values: Vec::new(),
-        counted: "images",
+        counted: if task.spec.kind().content == Content::Boxes { "boxes" } else { "images" },
     };
     for split in Split::ALL {
         for label in dataset.split(split).iter().map(|sample| &sample.labels[at]) {

@@ -140,7 +140,6 @@ impl TaskSpec for Detect {
     }
 
     fn count(&self, label: &Label, split: usize, report: &mut TaskReport) {
-        report.counted = "boxes";
         label::count(label, split, report);
     }
 
