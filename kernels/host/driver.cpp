@@ -1,11 +1,11 @@
-// A stand-in for NVIDIA's driver and NVRTC, so that tests can run src/device/cuda/driver.rs without a GPU. Tests build it as
-// libcuda.so.1 and libnvrtc.so.13 and start programs that find it first. The kernels run through the shim: POLYHEAD_STAND_IN_16
+// A stand-in for NVIDIA's driver, NVRTC and cuDNN, so that tests can run src/device/cuda/driver.rs without a GPU. Tests build it
+// as libcuda.so.1, libnvrtc.so.13 and libcudnn.so.9 and start programs that find it first. The kernels run through the shim: POLYHEAD_STAND_IN_16
 // and POLYHEAD_STAND_IN_32 name the libraries that host/build.rs made of them.
 //
 // Work on a stream happens as late as the driver's manual allows, when somebody waits for it. That holds for copies out of
 // pageable memory too, of which the manual only says that the driver may read the memory before the call returns.
 // POLYHEAD_STAND_IN_FAULT names a kernel that touches an illegal address: as on a GPU, whoever waits next is told, and every
-// call after that fails. POLYHEAD_STAND_IN_LOG names a file that gets a line for every attribute that is set.
+// call after that fails. POLYHEAD_STAND_IN_CUDNN is the status with which cuDNN refuses to compute. POLYHEAD_STAND_IN_LOG names a file that gets a line for every attribute that is set.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -407,3 +407,52 @@ API nvrtcDestroyProgram(int **program) {
   delete *program;
   return 0;
 }
+
+// cuDNN: plans everything, computes nothing.
+extern "C" __attribute__((visibility("default"))) size_t cudnnGetVersion() { return 91900; }
+
+struct Performance {
+  int algorithm, status;
+  float milliseconds;
+  size_t workspace_bytes;
+  int is_deterministic, arithmetic, reserved[3];
+};
+
+static int plan(int *found, Performance *performance) {
+  *found = 1;
+  *performance = {1, SUCCESS, 1.0f, 0, 1, 1, {0, 0, 0}};
+  return SUCCESS;
+}
+
+static int compute() {
+  const char *status = getenv("POLYHEAD_STAND_IN_CUDNN");
+  return status ? atoi(status) : SUCCESS;
+}
+
+#define HANDLE(name) \
+  API cudnnCreate##name(void **handle) { \
+    *handle = &everything; \
+    return SUCCESS; \
+  } \
+  API cudnnDestroy##name(void *) { return SUCCESS; }
+HANDLE()
+HANDLE(TensorDescriptor)
+HANDLE(FilterDescriptor)
+HANDLE(ConvolutionDescriptor)
+
+API cudnnSetStream(...) { return SUCCESS; }
+API cudnnSetTensor4dDescriptor(...) { return SUCCESS; }
+API cudnnSetFilter4dDescriptor(...) { return SUCCESS; }
+API cudnnSetConvolution2dDescriptor(...) { return SUCCESS; }
+API cudnnSetConvolutionMathType(...) { return SUCCESS; }
+API cudnnConvolutionForward(...) { return compute(); }
+API cudnnConvolutionBackwardData(...) { return compute(); }
+API cudnnConvolutionBackwardFilter(...) { return compute(); }
+
+#define PLAN(name) \
+  API cudnnGetConvolution##name##Algorithm_v7(void *, void *, void *, void *, void *, int, int *found, Performance *p) { \
+    return plan(found, p); \
+  }
+PLAN(Forward)
+PLAN(BackwardData)
+PLAN(BackwardFilter)

@@ -11,7 +11,7 @@ pub use tuning::Tiles;
 
 use super::store::{ParameterSet, Rule, Store, Update, bytes_of};
 use super::{Ceilings, NodeTime, StepScalars};
-use crate::device::cuda::{self, Cuda, Gauge, Precision, Staging, Work};
+use crate::device::cuda::{self, Cuda, Gauge, Pace, Precision, Staging, Work};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::ir::{Graph, Segment, ValueId};
@@ -154,8 +154,8 @@ impl CudaExecutor {
         let batch = &prepared.batches[prepared.current];
         let blocks = self.memory.table(set, batch.memory);
         match &mut self.cuda {
-            Cuda::Host(host) => host.launch(work, &blocks)?,
-            Cuda::Driver(driver) => {
+            // A recording cannot wait in between.
+            Cuda::Driver(driver) if driver.pace() == Pace::Ahead => {
                 let key = (plan, prepared.current, segment, set);
                 let recorded = match self.recorded.entry(key) {
                     Entry::Occupied(recorded) => recorded.into_mut(),
@@ -163,6 +163,7 @@ impl CudaExecutor {
                 };
                 driver.replay(recorded)?;
             }
+            cuda => cuda.launch(work, &blocks)?,
         }
         self.cuda.used(batch)
     }
@@ -231,6 +232,15 @@ impl CudaExecutor {
         // The workspace may move.
         self.recorded.clear();
         self.memory.reserve(cuda, Block::Workspace, bytes)?;
+        let prepared = &self.plans[plan];
+        let blocks = self.memory.table(ParameterSet::Current, prepared.batches[prepared.current].memory);
+        for place in &mut work {
+            if let Some(convolution) = place
+                && !cuda.attempt(std::slice::from_ref(convolution), &blocks)?
+            {
+                *place = None;
+            }
+        }
         Ok(work)
     }
 

@@ -1,7 +1,10 @@
 //! The driver's side of the CUDA device without a GPU: programs that find `kernels/host/driver.cpp` in the place of NVIDIA's
 //! driver and NVRTC. Work on its streams happens as late as the manual allows, and a kernel can be made to fail.
 
+use polyhead::bench::{Heads, Options, train};
 use polyhead::device::cuda::{Cuda, Driver, File, Precision};
+use polyhead::executor::DeviceChoice;
+use polyhead::model::Backbone;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -73,6 +76,14 @@ impl StandIn {
         let said = said(&output);
         assert!(output.status.success() && said.contains(&format!("{} passed", names.len())), "{said}");
     }
+
+    /// What the program says of a few steps of a tiny network in bf16, tuned, with the code it ends with.
+    fn bench(&self, environment: &[(&str, &str)]) -> (Option<i32>, String) {
+        let words = "bench train --device cuda --backbone tiny --imgsz 32 --batch 1 --repeats 1";
+        let program = Path::new(env!("CARGO_BIN_EXE_polyhead"));
+        let output = self.run(program, &words.split(' ').collect::<Vec<_>>(), environment);
+        (output.status.code(), said(&output))
+    }
 }
 
 impl Drop for StandIn {
@@ -140,4 +151,55 @@ fn a_batch_that_nobody_reads_has_travelled_before_its_memory_is_gone() {
     let mut found = vec![0; memory.bytes];
     cuda.download(memory, 0, &mut found).unwrap();
     assert!(found == batch);
+}
+
+/// Runs where a fault was planted; see `a_kernel_that_fails_is_named_where_launches_are_waited_for`.
+#[test]
+fn a_step_that_fails() {
+    if std::env::var_os("POLYHEAD_STAND_IN_FAULT").is_none() {
+        return;
+    }
+    let device = DeviceChoice::Cuda { ordinal: 0, precision: Precision::F32 };
+    let (backbone, heads) = (Backbone::Tiny, Heads::One);
+    let options = Options { imgsz: 32, batch: 1, device, backbone, heads, repeats: 1, source: None };
+    println!("ended with: {}", train(&options).err().map_or("no error".into(), |e| e.to_string()));
+}
+
+#[test]
+fn a_kernel_that_fails_is_named_where_launches_are_waited_for() {
+    let Some(stand_in) = StandIn::build("fault") else { return };
+    let ends = |synchronous: &str| {
+        let program = std::env::current_exe().unwrap();
+        let fault = [("POLYHEAD_STAND_IN_FAULT", "batch_norm_finish"), ("POLYHEAD_CUDA_SYNC", synchronous)];
+        said(&stand_in.run(&program, &["--exact", "stand_in::a_step_that_fails", "--nocapture"], &fault))
+    };
+    let ahead = ends("0");
+    assert!(ahead.contains("ended with: the GPU refused cu"), "{ahead}");
+    assert!(ahead.contains("POLYHEAD_CUDA_SYNC=1") && !ahead.contains("batch_norm"), "{ahead}");
+    let one_by_one = ends("1");
+    let named = "ended with: kernel batch_norm_finish (batch_norm.cu) failed: CUDA_ERROR_ILLEGAL_ADDRESS";
+    assert!(one_by_one.contains(named), "{one_by_one}");
+    // And whoever waits for each computes the same.
+    stand_in.test(&["cuda::a_step_in_f32_is_the_cpus"], &[("POLYHEAD_CUDA_SYNC", "1")]);
+}
+
+#[test]
+fn tuning_ends_with_the_tile_and_the_layer_that_failed() {
+    let Some(stand_in) = StandIn::build("tile") else { return };
+    let (code, said) = stand_in.bench(&[("POLYHEAD_STAND_IN_FAULT", "conv2d_wgrad_64x64")]);
+    assert_eq!(code, Some(1), "{said}");
+    let named = ["conv2d wgrad ", " → ", "by tile 64x64 in ", "CUDA_ERROR_ILLEGAL_ADDRESS"];
+    assert!(named.iter().all(|words| said.contains(words)), "{said}");
+}
+
+#[test]
+fn cudnn_may_decline_a_layer_but_not_fail() {
+    let Some(stand_in) = StandIn::build("cudnn") else { return };
+    std::fs::copy(stand_in.libraries.join("libcuda.so.1"), stand_in.libraries.join("libcudnn.so.9")).unwrap();
+    // CUDNN_STATUS_EXECUTION_FAILED, then CUDNN_STATUS_NOT_SUPPORTED_SHAPE.
+    let (code, said) = stand_in.bench(&[("POLYHEAD_STAND_IN_CUDNN", "5000")]);
+    let named = ["conv2d fprop ", "by cuDNN: ", "CUDNN_STATUS_EXECUTION_FAILED", "off LD_LIBRARY_PATH"];
+    assert!(code == Some(1) && named.iter().all(|words| said.contains(words)), "{said}");
+    let (code, said) = stand_in.bench(&[("POLYHEAD_STAND_IN_CUDNN", "3002")]);
+    assert_eq!(code, Some(0), "{said}");
 }

@@ -10,6 +10,7 @@ use cudarc::driver::sys::CUstream;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
+use std::fmt;
 
 /// Scratch an algorithm may ask for.
 const WORKSPACE_BYTES: usize = 256 << 20;
@@ -48,6 +49,41 @@ pub struct Convolution {
     pub workspace: Address,
 }
 
+impl fmt::Display for Convolution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cuDNN's {:?} of {:?}", self.direction, self.sizes)
+    }
+}
+
+/// Why work was not done.
+pub(super) enum Refusal {
+    /// The library does not support it, and says so before it touches anything.
+    NotSupported(String),
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Failed(error)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::NotSupported(words) => Error::Other(words),
+            Refusal::Failed(error) => error,
+        }
+    }
+}
+
+/// `CUDNN_STATUS_NOT_SUPPORTED` and the reasons there are for it. Whatever else a call returns is a failure, of this call or of
+/// something that was started before it.
+fn is_not_supported(status: sys::cudnnStatus_t) -> bool {
+    let not_supported = sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED as u32;
+    (not_supported..not_supported + 1000).contains(&(status as u32))
+}
+
 /// The library, opened on a context.
 pub struct Cudnn {
     handle: sys::cudnnHandle_t,
@@ -77,18 +113,21 @@ impl Cudnn {
     }
 
     /// Scratch one direction of a convolution needs, or `None` where the library does not compute it the same way twice.
-    pub fn workspace_bytes(&mut self, direction: Direction, sizes: &Sizes) -> Option<usize> {
-        self.plan(direction, sizes).map(|plan| plan.workspace_bytes)
+    ///
+    /// # Errors
+    /// A library that fails, which is something else than not supporting a convolution.
+    pub fn workspace_bytes(&mut self, direction: Direction, sizes: &Sizes) -> Result<Option<usize>> {
+        Ok(self.plan(direction, sizes)?.map(|plan| plan.workspace_bytes))
     }
 
     /// Starts the convolution on the library's stream.
     ///
     /// # Errors
-    /// The library refuses it.
-    pub fn run(&mut self, convolution: &Convolution, blocks: &[Memory]) -> Result<()> {
+    /// The library does not support it, or fails.
+    pub(super) fn run(&mut self, convolution: &Convolution, blocks: &[Memory]) -> Result<(), Refusal> {
         let handle = self.handle;
-        let plan = self.plan(convolution.direction, &convolution.sizes);
-        let plan = plan.ok_or_else(|| Error::Other(format!("cuDNN has no algorithm for {:?}", convolution.sizes)))?;
+        let plan = self.plan(convolution.direction, &convolution.sizes)?;
+        let plan = plan.ok_or_else(|| Refusal::NotSupported(format!("{convolution}: there is no algorithm")))?;
         let at = |a: Address| (blocks[a.block].address + a.offset as u64) as *mut c_void;
         let (x, weight, y) = (at(convolution.x), at(convolution.weight), at(convolution.y));
         let (workspace, bytes) = (at(convolution.workspace), plan.workspace_bytes);
@@ -112,16 +151,21 @@ impl Cudnn {
             }
         };
         done.map_err(|e| {
-            Error::Other(format!("cuDNN refused {:?} of {:?}: {e}", convolution.direction, convolution.sizes))
+            let words = format!("{convolution}: {e}");
+            if is_not_supported(e.0) { Refusal::NotSupported(words) } else { Refusal::Failed(Error::Other(words)) }
         })
     }
 
-    fn plan(&mut self, direction: Direction, sizes: &Sizes) -> Option<&Plan> {
+    fn plan(&mut self, direction: Direction, sizes: &Sizes) -> Result<Option<&Plan>> {
         let plan = match self.plans.entry((direction, *sizes)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(Plan::new(self.handle, direction, sizes).ok().flatten()),
+            Entry::Vacant(place) => match Plan::new(self.handle, direction, sizes) {
+                Ok(plan) => place.insert(plan),
+                Err(e) if is_not_supported(e.0) => place.insert(None),
+                Err(e) => return Err(Error::Other(format!("cuDNN did not plan {direction:?} of {sizes:?}: {e}"))),
+            },
         };
-        plan.as_ref()
+        Ok(plan.as_ref())
     }
 }
 
@@ -283,5 +327,34 @@ impl Drop for Descriptor {
     fn drop(&mut self) {
         // SAFETY: made by `new` and destroyed once.
         let _ = unsafe { result::destroy_convolution_descriptor(self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sys::cudnnStatus_t as Status;
+
+    #[test]
+    fn only_what_is_not_supported_is_no_failure() {
+        let declined = [
+            Status::CUDNN_STATUS_NOT_SUPPORTED,
+            Status::CUDNN_STATUS_NOT_SUPPORTED_SHAPE,
+            Status::CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE,
+            Status::CUDNN_STATUS_NOT_SUPPORTED_ARCH_MISMATCH,
+            Status::CUDNN_STATUS_NOT_SUPPORTED_INVALID_DYNAMIC_SHAPE,
+        ];
+        let failed = [
+            Status::CUDNN_STATUS_SUCCESS,
+            Status::CUDNN_STATUS_NOT_INITIALIZED,
+            Status::CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED,
+            Status::CUDNN_STATUS_BAD_PARAM,
+            Status::CUDNN_STATUS_BAD_PARAM_CUDA_GRAPH_MISMATCH,
+            Status::CUDNN_STATUS_INTERNAL_ERROR,
+            Status::CUDNN_STATUS_EXECUTION_FAILED,
+            Status::CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER,
+        ];
+        assert!(declined.into_iter().all(is_not_supported));
+        assert!(!failed.into_iter().any(is_not_supported));
     }
 }

@@ -1,6 +1,6 @@
 //! A GPU through the CUDA driver: one context, one stream, modules loaded on first use, launches recorded as graphs.
 
-use super::cudnn::Cudnn;
+use super::cudnn::{Cudnn, Refusal};
 use super::events::Event;
 use super::pinned::{Pinned, Uploads};
 use super::{File, Launch, Memory, Precision, Staging, Work, cache};
@@ -26,8 +26,31 @@ pub struct Limits {
     pub memory_bytes: usize,
 }
 
+/// How launches follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// The host goes on at once; a kernel that fails is reported by a later call.
+    Ahead,
+    /// Each is waited for, and one that fails is named.
+    OneByOne,
+}
+
+impl Pace {
+    /// What `POLYHEAD_CUDA_SYNC` asks for: `1`, or nothing.
+    fn of(value: Option<&str>) -> Result<Pace> {
+        match value {
+            None | Some("" | "0") => Ok(Pace::Ahead),
+            Some("1") => Ok(Pace::OneByOne),
+            Some(other) => Err(Error::Usage(format!(
+                "POLYHEAD_CUDA_SYNC is {other:?}: set it to 1 to wait for every kernel, or to 0"
+            ))),
+        }
+    }
+}
+
 pub struct Driver {
     precision: Precision,
+    pace: Pace,
     limits: Limits,
     architecture: String,
     pub(super) device: sys::CUdevice,
@@ -61,6 +84,7 @@ impl Driver {
     /// # Errors
     /// No driver, no such device, or one older than compute capability 8.0: which, where it was looked for, what to do.
     pub fn open(ordinal: usize, precision: Precision) -> Result<Driver> {
+        let pace = Pace::of(std::env::var("POLYHEAD_CUDA_SYNC").ok().as_deref())?;
         // SAFETY: the call only looks for the library.
         if !unsafe { sys::is_culib_present() } {
             return Err(Error::Usage(
@@ -99,6 +123,7 @@ impl Driver {
         let (modules, functions, allocated) = (HashMap::new(), HashMap::new(), Vec::new());
         Ok(Driver {
             precision,
+            pace,
             limits,
             architecture,
             device,
@@ -122,6 +147,10 @@ impl Driver {
 
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     pub fn limits(&self) -> &Limits {
@@ -216,19 +245,45 @@ impl Driver {
     /// Waits for everything started so far.
     pub fn synchronize(&self) -> Result<()> {
         self.bind()?;
+        self.wait().map_err(failed("cuStreamSynchronize"))
+    }
+
+    fn wait(&self) -> Result<(), DriverError> {
         // SAFETY: the stream lives as long as `self`.
-        unsafe { result::stream::synchronize(self.stream) }.map_err(failed("cuStreamSynchronize"))
+        unsafe { result::stream::synchronize(self.stream) }
     }
 
     pub fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
+        Ok(self.start_all(work, blocks)?)
+    }
+
+    /// As [`super::Cuda::attempt`].
+    pub fn attempt(&mut self, work: &[Work], blocks: &[Memory]) -> Result<bool> {
+        match self.start_all(work, blocks) {
+            Ok(()) => self.synchronize().map(|()| true),
+            Err(Refusal::NotSupported(_)) => Ok(false),
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+
+    fn start_all(&mut self, work: &[Work], blocks: &[Memory]) -> Result<(), Refusal> {
         self.bind()?;
-        work.iter().try_for_each(|work| match work {
-            Work::Kernel(launch) => self.start(launch, blocks),
-            Work::Convolution(convolution) => match self.cudnn()? {
-                Some(cudnn) => cudnn.run(convolution, blocks),
-                None => Err(Error::Other("cuDNN, which a layer was to be computed by, is gone".into())),
-            },
-        })
+        for work in work {
+            match work {
+                Work::Kernel(launch) => self.start(launch, blocks)?,
+                Work::Convolution(convolution) => match self.cudnn()? {
+                    Some(cudnn) => cudnn.run(convolution, blocks)?,
+                    None => {
+                        let gone = "cuDNN, which a layer was to be computed by, is gone";
+                        return Err(Error::Other(gone.into()).into());
+                    }
+                },
+            }
+            if self.pace == Pace::OneByOne {
+                self.wait().map_err(|e| Error::Other(format!("{work} failed: {}", words(&e))))?;
+            }
+        }
+        Ok(())
     }
 
     fn start(&mut self, launch: &Launch, blocks: &[Memory]) -> Result<()> {
@@ -397,5 +452,42 @@ fn words(error: &DriverError) -> String {
 }
 
 pub(super) fn failed(call: &'static str) -> impl FnOnce(DriverError) -> Error {
-    move |e| Error::Other(format!("the GPU refused {call}: {}", words(&e)))
+    move |e| {
+        let hint = if comes_late(&e) {
+            "; a kernel that was started before this call failed: POLYHEAD_CUDA_SYNC=1 waits for each and names it"
+        } else {
+            ""
+        };
+        Error::Other(format!("the GPU refused {call}: {}{hint}", words(&e)))
+    }
+}
+
+/// Whether an error is one of a kernel's, which whatever is called next has to report.
+fn comes_late(error: &DriverError) -> bool {
+    use sys::CUresult as R;
+    matches!(
+        error.0,
+        R::CUDA_ERROR_ILLEGAL_ADDRESS
+            | R::CUDA_ERROR_MISALIGNED_ADDRESS
+            | R::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | R::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | R::CUDA_ERROR_INVALID_PC
+            | R::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | R::CUDA_ERROR_LAUNCH_TIMEOUT
+            | R::CUDA_ERROR_LAUNCH_FAILED
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_one_of_two() {
+        assert_eq!([None, Some(""), Some("0")].map(|v| Pace::of(v).unwrap()), [Pace::Ahead; 3]);
+        assert_eq!(Pace::of(Some("1")).unwrap(), Pace::OneByOne);
+        let refused = Pace::of(Some("yes")).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("POLYHEAD_CUDA_SYNC is \"yes\""), "{refused}");
+    }
 }

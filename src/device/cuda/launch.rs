@@ -1,6 +1,7 @@
 //! Work for a device as data: which kernel, how many blocks, and its arguments with addresses that are resolved when it runs.
 
 use super::{Convolution, File, Memory};
+use std::fmt;
 
 /// A place in device memory: a block by its index in the table given at launch, and bytes into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +27,16 @@ pub enum Work {
 impl From<Launch> for Work {
     fn from(launch: Launch) -> Work {
         Work::Kernel(launch)
+    }
+}
+
+/// Named for messages.
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::Kernel(launch) => write!(f, "kernel {} ({})", launch.kernel, launch.file.name),
+            Work::Convolution(convolution) => convolution.fmt(f),
+        }
     }
 }
 

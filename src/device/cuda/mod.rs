@@ -17,7 +17,7 @@ mod sources;
 pub use cache::{fingerprint, keep};
 pub use clocks::{Clocks, Gauge};
 pub use cudnn::{Convolution, Direction, Sizes};
-pub use driver::{Driver, Graph, Limits};
+pub use driver::{Driver, Graph, Limits, Pace};
 pub use host::Host;
 pub use launch::{Address, Arguments, Launch, Work, work};
 pub use pinned::Pinned;
@@ -191,10 +191,13 @@ impl Cuda {
     /// same bits twice. The shim's stand-in needs none.
     ///
     /// # Errors
-    /// A context that is gone.
+    /// A cuDNN that fails, which is something else than not supporting a convolution.
     pub fn cudnn_workspace(&mut self, direction: Direction, sizes: &Sizes) -> Result<Option<usize>> {
         match self {
-            Cuda::Driver(d) => Ok(d.cudnn()?.and_then(|c| c.workspace_bytes(direction, sizes))),
+            Cuda::Driver(d) => match d.cudnn()? {
+                Some(cudnn) => cudnn.workspace_bytes(direction, sizes),
+                None => Ok(None),
+            },
             Cuda::Host(_) => Ok(Some(0)),
         }
     }
@@ -256,6 +259,17 @@ impl Cuda {
         match self {
             Cuda::Driver(d) => d.launch(work, blocks),
             Cuda::Host(h) => h.launch(work, blocks),
+        }
+    }
+
+    /// Runs `work` and waits for it, so that a failure is its own; `false` where cuDNN does not support it.
+    ///
+    /// # Errors
+    /// As [`Cuda::launch`], and a kernel that fails.
+    pub fn attempt(&mut self, work: &[Work], blocks: &[Memory]) -> Result<bool> {
+        match self {
+            Cuda::Driver(d) => d.attempt(work, blocks),
+            Cuda::Host(h) => h.launch(work, blocks).map(|()| true),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::layout::Layout;
 use super::lower;
 use super::memory::{Block, DeviceStore};
 use crate::device::cuda::{self, Cuda, Memory, Precision, Work};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::store::ParameterSet;
 use crate::ir::Node;
 use crate::ops::conv2d::cuda::{Choice, TILED};
@@ -117,23 +117,21 @@ impl Tuning {
                 self.choices.retain(|other, _| Some(other) != key(layout, node).as_ref());
             }
             let Some(key) = key(layout, node).filter(|_| self.known(layout, node).is_none()) else { continue };
-            let mut candidates = candidates(layout, precision, node);
-            if self.tiles != Tiles::Last
-                && let Some(choice) = by_cudnn(cuda, layout, node)?
-                && self.is_borne(cuda, memory, layout, (index, choice), batch)?
-            {
-                candidates.push(choice);
+            let mut named = candidates(layout, precision, node);
+            if self.tiles != Tiles::Last {
+                named.extend(by_cudnn(cuda, layout, node)?);
             }
-            let bytes = candidates.iter().map(|&choice| lower::trial_bytes(layout, node, choice)).max();
-            memory.reserve(cuda, Block::Workspace, bytes.unwrap_or(0))?;
+            let mut candidates = Vec::new();
+            for choice in named {
+                if self.runs(cuda, memory, layout, (index, choice), batch)? {
+                    candidates.push(choice);
+                }
+            }
             let trial = |&choice: &Choice| lower::trial(layout, memory, precision, index, choice);
             let trials: Vec<Vec<Work>> = candidates.iter().map(trial).collect();
             let blocks = memory.table(ParameterSet::Current, batch);
             let chosen = match self.tiles {
-                Tiles::Last | Tiles::Cudnn => {
-                    cuda.launch(&trials.concat(), &blocks)?;
-                    candidates.len() - 1
-                }
+                Tiles::Last | Tiles::Cudnn => candidates.len() - 1,
                 _ => fastest(&medians(&measure(cuda, &trials, &blocks)?, trials.len())),
             };
             self.choices.insert(key, candidates[chosen]);
@@ -145,8 +143,8 @@ impl Tuning {
         Ok(())
     }
 
-    /// Whether cuDNN computes a node when it is asked to: one that refuses is no candidate, and no reason to end.
-    fn is_borne(
+    /// Runs a node by `choice` once, alone, so that a failure is known to be its own; `false` where cuDNN does not support it.
+    fn runs(
         &self,
         cuda: &mut Cuda,
         memory: &mut DeviceStore,
@@ -158,7 +156,15 @@ impl Tuning {
         memory.reserve(cuda, Block::Workspace, lower::trial_bytes(layout, node, choice))?;
         let work = lower::trial(layout, memory, cuda.precision(), index, choice);
         let blocks = memory.table(ParameterSet::Current, batch);
-        Ok(cuda.launch(&work, &blocks).and_then(|()| cuda.settle_all()).is_ok())
+        let ran = cuda.attempt(&work, &blocks);
+        ran.map_err(|e| {
+            let what = key(layout, node).unwrap_or_default();
+            let without = match choice {
+                Choice::Cudnn { .. } => "; to go without cuDNN, take it off LD_LIBRARY_PATH",
+                Choice::Tile(_) | Choice::Wgrad(_) => "",
+            };
+            Error::Other(format!("{what} by {choice}: {e}{without}"))
+        })
     }
 
     /// Of what was chosen for the convolutions of `layouts`: 16 hexadecimal digits, `None` where all is estimated.

@@ -6,6 +6,7 @@ use crate::ir::{Conv2dDgrad, Conv2dFprop, Conv2dWgrad, ConvEpilogue, DgradEpilog
 use crate::ops::batch_norm::STATISTICS_ROWS;
 use crate::ops::conv2d::Problem;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How one convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,17 @@ pub enum Choice {
     Cudnn {
         workspace_bytes: usize,
     },
+}
+
+/// For messages: the size of a tile, and its splits.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Tile(tile) => write!(f, "tile {tile}"),
+            Choice::Wgrad(WgradPlan { tile, splits }) => write!(f, "tile {tile} in {splits} splits"),
+            Choice::Cudnn { .. } => f.write_str("cuDNN"),
+        }
+    }
 }
 
 impl Choice {

@@ -17,6 +17,7 @@ use super::cpu::STATISTICS_ROWS;
 use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
 use crate::ops::cuda::VECTOR;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Rows of the written matrix a block computes.
 const TILE_ROWS: usize = STATISTICS_ROWS;
@@ -117,6 +118,12 @@ impl Tile {
         let padded = |tile: Tile| columns.next_multiple_of(tile.columns());
         let blocks = row_tiles * columns.div_ceil(Tile::Wide.columns());
         if padded(Tile::Narrow) < padded(Tile::Wide) || blocks < WIDE_BLOCKS { Tile::Narrow } else { Tile::Wide }
+    }
+}
+
+impl fmt::Display for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{TILE_ROWS}x{}", self.columns())
     }
 }
 

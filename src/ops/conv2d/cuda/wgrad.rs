@@ -5,6 +5,7 @@ use super::{CHUNK, DIRECT_THREADS, check, shape};
 use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
 use crate::ops::conv2d::Problem;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Blocks one processor holds at a time, at least: the compile gate sees to their registers.
 const BLOCKS: usize = 2;
@@ -66,6 +67,13 @@ impl WgradTile {
             WgradTile::Narrow => "conv2d_wgrad_128x64",
             WgradTile::Small => "conv2d_wgrad_64x64",
         }
+    }
+}
+
+impl fmt::Display for WgradTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [rows, columns] = self.size();
+        write!(f, "{rows}x{columns}")
     }
 }
 
