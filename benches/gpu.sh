@@ -1,174 +1,375 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in stages that go on where they stopped.
+# Tests and measures on a machine with a GPU: stages under one deadline, the results kept after every stage.
 #
-#   benches/gpu.sh build              where Rust is: the program and its tests, stripped, into target/gpu
-#   benches/gpu.sh run FOLDER [STAGE…]  where the GPU is, without Rust: results and a table of what passed into FOLDER
+#   benches/gpu.sh build [ARCHITECTURE…]  where Rust is: programs, tests and the kernels compiled for sm_90 into target/gpu
+#   benches/gpu.sh run A                  where the GPU is, first: at most 380 s
+#   benches/gpu.sh run B                  then, with what failed mended: at most 240 s
+#   benches/gpu.sh run STAGE…             any stages, in this order: at most 570 s, or --seconds N
+#   benches/gpu.sh stages                 names them
 #
-# The stages, most telling first: describe, check, steps, ops, inference, digits, sanitizer, autotuned. Each is stopped after
-# STAGE_SECONDS (540); one that has passed in FOLDER is not run again, and all results are packed into FOLDER/results.tgz after each.
-# Needs a driver and NVRTC, and cuBLAS for one ceiling; `steps`, `inference` and `autotuned` compare with PyTorch where python3 has it, `sanitizer` runs
-# where compute-sanitizer is found. Keep FOLDER under benches/results/.
+# Results go to the folder that --out or the environment variable OUT names: README.md (the table), results.tgz (all logs and
+# figures) and log.txt. The GPU's machine needs the folder target/gpu, bash 5, a driver and NVRTC; no Rust and no network.
+# Exit codes: 0, 1 where a stage failed, was stopped or found no time left, 2 usage, 128 + N where signal N ended the run.
 set -uo pipefail
+[ "${BASH_VERSINFO[0]}" -ge 5 ] || { echo "bash $BASH_VERSION is too old: 5 or newer is needed" >&2; exit 2; }
+# A comma in EPOCHREALTIME would be a locale's.
+export LC_ALL=C
 here=$(cd "$(dirname "$0")/.." && pwd)
-programs=$here/target/gpu
+programs=${POLYHEAD_PROGRAMS:-$here/target/gpu}
+# How many milliseconds a second of a limit lasts. The rehearsal in tests/suite shortens it.
+second=${POLYHEAD_SECOND_MS:-1000}
+
+A="describe check steps ops ncu torch"
+B="retest inference memcheck torch-inference"
+OPTIONAL="batches ops-check peers digits sanitizer autotuned"
+# Seconds that a part may take in all, other stages together, and each stage; a stage is not begun with less than a third.
+declare -A LIMIT=(
+  [A]=380 [B]=240 [other]=570
+  [describe]=15 [check]=40 [steps]=25 [ops]=60 [ncu]=60 [torch]=150
+  [retest]=85 [inference]=25 [memcheck]=45 [torch-inference]=60
+  [batches]=120 [ops-check]=300 [peers]=540 [digits]=300 [sanitizer]=420 [autotuned]=540
+)
+# Seconds from the order to end to the one that cannot be refused, and as long again until a process is given up that not even
+# that ends; and those kept free for packing.
+GRACE=3
+PACKING=2
+# Seconds between packings while a stage runs: what a kill without warning costs at most.
+PACK_EVERY=20
+# A file above this is left out of results.tgz and named.
+LARGEST=8M
+# 64 MiB can be carried, the repository among them.
+CARRIED_MIB=56
 # What a stage says that could not be done here at all.
-SKIPPED=77
-ALL="describe check steps ops inference digits sanitizer autotuned"
+NOT_HERE=77
 
 build() {
   set -e
   cd "$here"
+  rm -rf "$programs"
   mkdir -p "$programs"
   cargo build --release
-  cp target/release/polyhead "$programs/polyhead"
+  cp "${CARGO_TARGET_DIR:-target}/release/polyhead" "$programs/polyhead"
   # The test programs' paths, from cargo itself.
-  cargo test --no-run --lib --test main --message-format=json 2>/dev/null |
+  cargo test --no-run --lib --test main --message-format=json-render-diagnostics |
     sed -n 's/.*"name":"\(polyhead\|main\)".*"test":true}.*"executable":"\([^"]*\)".*/\1 \2/p' |
     while read -r name path; do cp "$path" "$programs/tests-$name"; done
   strip "$programs"/*
-  du -ch "$programs"/* | tail -1
+  compile "$@" || { find_nvrtc && compile "$@"; } || echo "no kernels were compiled: the GPU's machine will do it"
+  du -h --apparent-size "$programs"/*
+  local mib
+  mib=$(du -sm --apparent-size "$programs" | cut -f1)
+  echo "carry target/gpu: $mib MiB"
+  [ "$mib" -lt "$CARRIED_MIB" ] || { echo "that is too much: at most $CARRIED_MIB MiB can be carried"; exit 1; }
 }
 
-have_torch() { python3 -c 'import torch, torchvision' 2>/dev/null; }
-
-describe() {
-  nvidia-smi || return 1
-  nvidia-smi -q -d CLOCK,POWER,PERFORMANCE
-  python3 -c 'import torch, torchvision; print("torch", torch.__version__, "torchvision", torchvision.__version__)'
-  uname -a
-  nproc
-}
-
-# On the GPU only: what runs the kernels on the CPU has been seen where they were built.
-check() {
-  export POLYHEAD_REQUIRE_GPU=1 CXX=false
-  "$programs/tests-polyhead" cuda --test-threads 4 &&
-    "$programs/tests-main" cuda:: devices::prediction partial::gpu_kernels \
-      heads::other_losses heads::a_step_with_full --test-threads 1 --nocapture
-}
-
-steps() {
-  local ok=0
-  "$programs/polyhead" bench train --device cuda --batch 64,128,256 --repeats 30 --json "$out/train.json" \
-    --markdown "$out/train.md" || ok=1
-  "$programs/polyhead" bench train --device cuda --batch 128 --heads all --repeats 20 --json "$out/train-all-128.json" || ok=1
-  if have_torch; then
-    for mode in eager compile; do
-      python3 "$here/benches/peers/compare.py" train --device cuda --batch 256 --mode $mode --repeats 30 --rounds 2 \
-        --polyhead "$programs/polyhead" || ok=1
-    done
-  else
-    echo "PyTorch is not there: no comparison"
-  fi
-  return $ok
-}
-
-ops() {
-  have_torch && python3 "$here/benches/peers/pytorch.py" ceilings --device cuda --json "$out/ceilings.json"
-  # 32 images: most of the tiles a batch of 256 gets, in seconds on a CPU.
-  "$programs/polyhead" bench ops --device cuda --batch 256 --check=32 --repeats 10 --json "$out/ops-256.json" \
-    --markdown "$out/ops-256.md"
-}
-
-inference() {
-  local ok=0
-  "$programs/polyhead" bench infer --device cuda --batch 1,256 --repeats 30 --json "$out/infer.json" \
-    --markdown "$out/infer.md" || ok=1
-  if have_torch; then
-    for mode in eager compile; do
-      python3 "$here/benches/peers/compare.py" infer --device cuda --batch 256 --mode $mode --repeats 30 --rounds 2 \
-        --polyhead "$programs/polyhead" || ok=1
-    done
-  fi
-  return $ok
-}
-
-# Last: PyTorch's search takes minutes.
-autotuned() {
-  have_torch || { echo "PyTorch is not there: no comparison"; return $SKIPPED; }
-  python3 "$here/benches/peers/compare.py" infer --device cuda --batch 256 --mode max-autotune --repeats 30 --rounds 1 \
-    --polyhead "$programs/polyhead"
-}
-
-# The built-in set to the figures it reaches on a CPU, and whether its images come fast enough.
-digits() {
-  rm -rf "$out/runs"
-  "$programs/polyhead" train --device cuda --workers "$(nproc)" --project "$out/runs" --name digits &&
-    "$programs/polyhead" evaluate "$out/runs/train/digits" --device cuda --json "$out/digits-gpu.json" &&
-    "$programs/polyhead" evaluate "$out/runs/train/digits" --device cpu --json "$out/digits-cpu.json"
-  local ok=$?
-  "$programs/polyhead" data digits "$out/runs/scenes" &&
-    "$programs/polyhead" bench train --device cuda --data "$out/runs/scenes" --workers "$(nproc)" --backbone resnet18 --imgsz 96 \
-      --batch 32,128 --repeats 50 --json "$out/fed.json" --markdown "$out/fed.md" || ok=1
-  # Pictures and checkpoints are not results.
-  [ -d "$out/runs/train/digits" ] && cp "$out/runs/train/digits/results.csv" "$out/digits.csv"
-  rm -rf "$out/runs"
-  return $ok
-}
-
-sanitizer() {
-  command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not there"; return $SKIPPED; }
-  local tool ok=0
-  # Once without, so that tiles are chosen by true times, and kept, before times are the sanitizer's.
-  "$programs/polyhead" bench train --device cuda --backbone resnet18 --imgsz 64 --batch 8 --heads all --repeats 1 || return 1
-  for tool in memcheck racecheck; do
-    echo "== $tool"
-    timeout 180 compute-sanitizer --tool $tool --error-exitcode 9 \
-      "$programs/polyhead" bench train --device cuda --backbone resnet18 --imgsz 64 --batch 8 --heads all --repeats 1
-    case $? in
-      0) ;;
-      124) echo "$tool did not end within 180 s, which says nothing" ;;
-      *) ok=1 ;;
-    esac
+# The kernels, for each architecture, by the NVRTC that is found.
+compile() {
+  [ $# -gt 0 ] || set -- sm_90
+  local architecture
+  for architecture; do
+    POLYHEAD_CACHE=$programs/cache "$programs/polyhead" bench kernels --architecture "$architecture" || return 1
   done
-  return $ok
+}
+
+# Brings NVRTC from PyPI in the version that the gate takes.
+find_nvrtc() {
+  local nvrtc=$here/target/nvrtc
+  [ -e "$nvrtc/bin/pip" ] || python3 -m venv "$nvrtc" || return 1
+  "$nvrtc/bin/pip" install -q --disable-pip-version-check nvidia-cuda-nvrtc==13.0.88 || return 1
+  LD_LIBRARY_PATH="$(echo "$nvrtc"/lib/python3*/site-packages/nvidia/cu13/lib)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+  export LD_LIBRARY_PATH
+}
+
+usage() {
+  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+  exit 2
+}
+
+refuse() {
+  echo "$1" >&2
+  exit 2
+}
+
+# Sets `now`, in milliseconds.
+tick() { now=$((${EPOCHREALTIME/./} / 1000)); }
+
+# To the terminal and into log.txt.
+say() {
+  echo "$*" >> "$out/log.txt"
+  echo "$*"
 }
 
 run() {
-  out=${1:?a folder for the results}
-  shift
-  mkdir -p "$out"
-  out=$(cd "$out" && pwd)
-  # NVRTC, cuBLAS and cuDNN lie with PyTorch's wheels or in a toolkit.
-  local wheels
-  wheels=$(python3 -c 'import nvidia, os; p = list(nvidia.__path__)[0]; print(*(os.path.join(p, d, "lib") for d in ("cu13", "cudnn")), sep=":")' 2>/dev/null || true)
-  export LD_LIBRARY_PATH="${wheels:+$wheels:}/usr/local/cuda/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-  export POLYHEAD_CACHE="${POLYHEAD_CACHE:-$out/cache}"
-  local stage
-  for stage in ${*:-$ALL}; do
-    [ -e "$out/$stage.passed" ] && continue
-    echo "== $stage"
-    rm -f "$out/$stage.skipped"
-    timeout "${STAGE_SECONDS:-540}" bash "$0" stage "$out" "$stage" > "$out/$stage.txt" 2>&1
-    case $? in
-      0) touch "$out/$stage.passed" ;;
-      "$SKIPPED") touch "$out/$stage.skipped" ;;
+  out=${OUT:-}
+  words=$* asked="" deadline="" part="" current=""
+  local word
+  while [ $# -gt 0 ]; do
+    word=$1
+    shift
+    case "$word" in
+      --out | --seconds)
+        [ $# -gt 0 ] || refuse "$word: its value is missing"
+        if [ "$word" = --out ]; then out=$1; else deadline=$1; fi
+        shift
+        ;;
+      A | B) asked="$asked ${!word}"; part=${part:+other}; part=${part:-$word} ;;
+      *)
+        [[ " $A $B $OPTIONAL " == *" $word "* ]] || refuse "$word is no stage: expected A, B, or some of $A $B $OPTIONAL"
+        asked="$asked $word" part=other
+        ;;
     esac
-    tail -n 40 "$out/$stage.txt"
-    table > "$out/README.md"
-    tar -C "$out" --exclude cache --exclude runs --exclude results.tgz -czf "$out/results.tgz" .
   done
-  cat "$out/README.md"
+  [ -n "$asked" ] || usage
+  [ -n "$out" ] || refuse "no folder for the results: name one with --out or in the environment variable OUT"
+  deadline=${deadline:-${LIMIT[$part]}}
+  [[ $deadline =~ ^[0-9]+$ ]] || refuse "--seconds $deadline: expected a number of seconds"
+  # Whatever carried them may have lost their modes.
+  chmod +x "$programs/polyhead" "$programs"/tests-* 2> /dev/null
+  [ -x "$programs/polyhead" ] || refuse "$programs/polyhead is not there: run benches/gpu.sh build where Rust is, and carry target/gpu"
+  mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
+  tick
+  begun=$now
+  end=$((begun + deadline * second))
+  begin
+  local stage
+  for stage in $asked; do attempt "$stage"; done
+  finish
 }
 
-# What passed.
-table() {
-  local stage result
-  echo "| stage | result |"
-  echo "|---|---|"
-  for stage in $ALL; do
-    if [ -e "$out/$stage.passed" ]; then result=passed
-    elif [ -e "$out/$stage.skipped" ]; then result="skipped, see $stage.txt"
-    elif [ -e "$out/$stage.txt" ]; then result="failed, see $stage.txt"
-    else result="not run"
-    fi
-    echo "| $stage | $result |"
+# Makes the folder that results are gathered in, from those of an earlier run where there are any; starts what ends with the run.
+begin() {
+  work=$(mktemp -d) || exit 2
+  results=$work/results
+  mkdir "$results"
+  rm -f "$out"/*.part
+  if [ -e "$out/results.tgz" ] && ! tar -C "$results" -xzf "$out/results.tgz"; then
+    rm -rf "$work"
+    refuse "$out/results.tgz cannot be unpacked: move it away"
+  fi
+  local result
+  for result in "$results"/*/result; do
+    [ ! -e "$result" ] || sed -i '/ (an earlier run)/!s/\t/ (an earlier run)\t/' "$result"
   done
+  : > "$out/log.txt"
+  export POLYHEAD_CACHE=${POLYHEAD_CACHE:-$here/target/gpu-cache}
+  # Kernels compiled by `build`; newer ones stay.
+  mkdir -p "$POLYHEAD_CACHE" && cp -rn "$programs/cache/." "$POLYHEAD_CACHE" 2> /dev/null
+  # Every process of this run has this in its environment, so that none is left behind that went into a session of its own.
+  mark=POLYHEAD_RUN=$$-$begun
+  stage_mark=POLYHEAD_STAGE=$$-$begun
+  # The pipe ends with this process however that ends, and the guard outlives it.
+  mkfifo "$work/alive"
+  exec 9<> "$work/alive"
+  exec 8< "$work/alive"
+  set -m
+  guard <&8 8<&- 9>&- > /dev/null 2>&1 &
+  guard=$!
+  exec 8<&-
+  if command -v nvidia-smi > /dev/null; then
+    local fields=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu,clocks_throttle_reasons.active
+    # A line twice a second, written as soon as it is said.
+    env "$mark" stdbuf -oL nvidia-smi --query-gpu=$fields --format=csv,nounits -lms 500 \
+      > "$results/clocks-$part.csv" 2>&1 < /dev/null 9>&- &
+    # So that nothing is said of its end.
+    disown $!
+  fi
+  set +m
+  trap 'stop 143 SIGTERM' TERM
+  trap 'stop 130 SIGINT' INT
+  trap 'stop 129 SIGHUP' HUP
+  trap 'exec > /dev/null; stop 141 SIGPIPE' PIPE
+  say "benches/gpu.sh run $words: at most $deadline s, results in $out"
+}
+
+# Where the run was killed without warning: ends what it left.
+guard() {
+  trap '' TERM INT HUP
+  read -r _
+  # Twice, for a process that had not taken on its environment yet.
+  sweep "$mark"
+  sleep 0.2
+  sweep "$mark"
+  rm -rf "$work"
+}
+
+# Kills every process with this in its environment. One that starts another meanwhile is met in the next round.
+sweep() {
+  local found
+  for _ in {1..50}; do
+    found=$(grep -lzxF -- "$1" /proc/[0-9]*/environ 2> /dev/null | tr -dc '0-9\n')
+    [ -n "$found" ] || return 0
+    # shellcheck disable=SC2086
+    kill -9 $found 2> /dev/null
+    sleep 0.02
+  done
+}
+
+# Runs one stage, if there is time, and says how it went.
+attempt() {
+  local stage=$1 left limit earlier=""
+  tick
+  left=$(((end - now) / second - 2 * GRACE - PACKING))
+  limit=${LIMIT[$stage]}
+  if [ $((left * 3)) -lt "$limit" ]; then
+    [ ! -e "$results/$stage/result" ] || earlier="; $(cut -f1 "$results/$stage/result")"
+    mkdir -p "$results/$stage"
+    note "$stage" "skipped: $((left > 0 ? left : 0)) s were left of $deadline, it may take $limit$earlier"
+    return
+  fi
+  limit=$((left < limit ? left : limit))
+  rm -rf "${results:?}/$stage"
+  mkdir "$results/$stage"
+  note "$stage" "running"
+  local started=$now
+  set -m
+  (
+    cd "$results/$stage" || exit 1
+    exec env "$mark" "$stage_mark-$stage" "POLYHEAD_PROGRAMS=$programs" bash "$here/benches/gpu_stages.sh" "$stage"
+  ) > "$results/$stage/log.txt" 2>&1 < /dev/null 9>&- &
+  child=$! current=$stage
+  set +m
+  local stop_at=$((now + limit * second)) pack_at=$((now + PACK_EVERY * second)) code result
+  while kill -0 "$child" 2> /dev/null && [ "$now" -lt "$stop_at" ]; do
+    sleep 0.05
+    tick
+    if [ "$now" -ge "$pack_at" ]; then
+      pack
+      pack_at=$((now + PACK_EVERY * second))
+    fi
+  done
+  result=""
+  if kill -0 "$child" 2> /dev/null; then result="stopped at its limit of $limit s"; fi
+  end_stage
+  code=$?
+  current=""
+  tick
+  case "${result:+stopped}$code" in
+    stopped*) ;;
+    0) result="passed" ;;
+    "$NOT_HERE") result="not possible here: $(tail -n 1 "$results/$stage/log.txt")" ;;
+    *) result="failed with exit code $code" ;;
+  esac
+  note "$stage" "$result" "$(((now - started) / second))"
+}
+
+# Ends the stage under way with all of its processes; its exit code.
+end_stage() {
+  kill -TERM -- "-$child" 2> /dev/null
+  grace
+  kill -KILL -- "-$child" 2> /dev/null
+  sweep "$stage_mark-$current"
+  # What waits in a driver that hangs cannot be killed; the run goes on without it.
+  grace || { disown "$child"; return 137; }
+  wait "$child" 2> /dev/null
+}
+
+# Waits until the stage's own process has ended.
+grace() {
+  tick
+  local until=$((now + GRACE * second))
+  while kill -0 "$child" 2> /dev/null; do
+    [ "$now" -lt "$until" ] || return 1
+    sleep 0.02
+    tick
+  done
+}
+
+# Keeps what became of a stage, and everything so far.
+note() {
+  printf '%s\t%s\n' "$2" "${3:-}" > "$results/$1/result"
+  [ "$2" = running ] || say "$1: $2"
+  pack
+}
+
+# Writes the table and results.tgz, each aside and renamed.
+pack() {
+  local large
+  large=$(cd "$results" && find . -type f -size "+$LARGEST")
+  # What was chosen by time, and the times.
+  [ ! -d "$POLYHEAD_CACHE/tuning" ] || cp -r "$POLYHEAD_CACHE/tuning" "$results"
+  table "$large" > "$results/README.md"
+  cp "$out/log.txt" "$results/log.txt"
+  tar -C "$results" --exclude-from <(echo "$large") -czf "$out/results.tgz.part" . 2> /dev/null
+  # 1 says that a file grew while it was read, as the log of a running stage does.
+  if [ $? -le 1 ] && mv -f "$out/results.tgz.part" "$out/results.tgz" &&
+    cp "$results/README.md" "$out/README.md.part" && mv -f "$out/README.md.part" "$out/README.md"; then
+    return
+  fi
+  echo "the results cannot be written to $out" >&2
+  unwritten=1
+}
+
+# What became of each stage, and the end of what it said.
+table() {
+  local stage result seconds
+  echo "# benches/gpu.sh run $words"
+  echo
+  tick
+  echo "Begun $(date -u -d "@$((begun / 1000))" +%FT%TZ), $(((now - begun) / second)) of $deadline s. All logs and figures are in results.tgz."
+  echo
+  echo "| stage | result | seconds |"
+  echo "|---|---|---|"
+  for stage in $A $B $OPTIONAL; do
+    if [ -e "$results/$stage/result" ]; then
+      IFS=$'\t' read -r result seconds < "$results/$stage/result"
+      [ "$result" != running ] || result="had not ended when this was written"
+    elif [[ " $asked " == *" $stage "* ]]; then
+      result="not begun" seconds=""
+    else
+      continue
+    fi
+    echo "| $stage | $result | $seconds |"
+  done
+  [ -z "$1" ] || printf '\nLeft out of results.tgz, above %s: %s\n' "$LARGEST" "$(echo "$1" | tr '\n' ' ')"
+  for stage in $A $B $OPTIONAL; do
+    [ -s "$results/$stage/log.txt" ] || continue
+    printf '\n## %s\n\n```text\n' "$stage"
+    tail -c 4000 "$results/$stage/log.txt" | tail -n 15
+    printf '```\n'
+  done
+}
+
+# A signal: the stage under way ends and everything so far is kept.
+stop() {
+  trap '' TERM INT HUP PIPE
+  if [ -n "$current" ]; then
+    local stage=$current
+    end_stage
+    note "$stage" "stopped with the run by $2"
+  else
+    pack
+  fi
+  leave "$1"
+}
+
+finish() {
+  local stage result code=${unwritten:-0}
+  for stage in $asked; do
+    result=""
+    IFS=$'\t' read -r result _ < "$results/$stage/result"
+    case "$result" in passed | "not possible here"*) ;; *) code=1 ;; esac
+  done
+  # What the clocks' log got since the last stage ended.
+  pack
+  # The table again, where whoever reads the end of the output sees it.
+  cat "$out/README.md"
+  echo
+  sed '/^## /,$d' "$out/README.md"
+  leave "$code"
+}
+
+# Ends the script and everything it started.
+leave() {
+  sweep "$mark"
+  rm -rf "$work"
+  kill -9 "$guard"
+  wait "$guard" 2> /dev/null
+  exit "$1"
 }
 
 case "${1:-}" in
-  build) build ;;
+  build) shift; build "$@" ;;
   run) shift; run "$@" ;;
-  stage) out=$2; "$3" ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  stages) printf '%s\n' "A: $A" "B: $B" "by name: $OPTIONAL" ;;
+  *) usage ;;
 esac

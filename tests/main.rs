@@ -29,6 +29,10 @@ mod devices;
 mod disk;
 #[path = "suite/evaluating.rs"]
 mod evaluating;
+// Its processes are found by /proc.
+#[cfg(target_os = "linux")]
+#[path = "suite/gpu_script.rs"]
+mod gpu_script;
 #[path = "suite/heads.rs"]
 mod heads;
 #[path = "suite/hostile_pickle.rs"]

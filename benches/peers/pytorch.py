@@ -1,16 +1,19 @@
 """The same work as `polyhead bench train|infer`, by PyTorch: ResNet, channels_last; float32 on a CPU, bf16 autocast on a GPU.
 
-    python pytorch.py train --imgsz 64 --batch 32 --threads 2 --repeats 10 [--device cuda] [--mode compile] [--json FILE]
+    python pytorch.py train --imgsz 64 --batch 32 --threads 2 --repeats 10 [--device cuda] [--mode eager,compile] [--json FILE]
     python pytorch.py ceilings --device cuda
 
 A training step is u8 images to the device, normalisation, forward, cross-entropy, backward and SGD with momentum, on one fixed
-batch. `ceilings` times a copy and a large matrix product, what the card can do at most. Needs torch and torchvision.
+batch. Several modes are measured one after another in one process; `--json` then holds a list, written after each of them.
+`ceilings` times a copy and a large matrix product, what the card can do at most. Needs torch and torchvision.
 """
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
+from functools import partial
 
 import memory
 
@@ -51,7 +54,7 @@ def ceilings(device):
     return dict(work="ceilings", gb_per_second=copy / 1e9, gflop_per_second=product / 1e9, torch=torch.__version__)
 
 
-def step_of(args):
+def step_of(args, mode):
     """The function that does one step, and how many numbers the network has."""
     gpu = args.device != "cpu"
     memory = dict(memory_format=torch.channels_last)
@@ -72,7 +75,7 @@ def step_of(args):
             out = net(x)
             return torch.nn.functional.cross_entropy(out, y) if training else out
 
-    run = torch.compile(forward, mode=None if args.mode == "compile" else args.mode) if args.mode != "eager" else forward
+    run = torch.compile(forward, mode=None if mode == "compile" else mode) if mode != "eager" else forward
 
     def train():
         optimizer.zero_grad(set_to_none=True)
@@ -86,6 +89,37 @@ def step_of(args):
     return train if training else infer, sum(p.numel() for p in net.parameters())
 
 
+def measure(args, mode):
+    base = memory.resident()
+    step, parameters = step_of(args, mode)
+    for _ in range(2 if args.device == "cpu" else 10):
+        step()
+    times = [seconds(step, args.device) * 1e3 for _ in range(args.repeats)]
+    median = statistics.median(times)
+    return dict(work=args.work, model=args.backbone, device=args.device, mode=mode, img_size=args.imgsz,
+                batch_size=args.batch, threads=args.threads, param_count=parameters, repeats=args.repeats,
+                step_time=median, step_time_min=min(times), step_time_max=max(times),
+                samples_per_sec=args.batch / median * 1e3, base_memory_bytes=base, peak_memory_bytes=memory.peak(),
+                torch=torch.__version__)
+
+
+def write(results, path):
+    """Aside and renamed, so that a process that is killed leaves what it had measured."""
+    with open(path + ".part", "w") as file:
+        json.dump(results[0] if len(results) == 1 else results, file, indent=2)
+    os.replace(path + ".part", path)
+
+
+MODES = ["eager", "compile", "max-autotune", "reduce-overhead"]
+
+
+def modes(text):
+    named = text.split(",")
+    if not set(named) <= set(MODES):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(MODES)}")
+    return named
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("work", choices=["train", "infer", "ceilings"])
@@ -95,7 +129,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--mode", default="eager", choices=["eager", "compile", "max-autotune", "reduce-overhead"])
+    parser.add_argument("--mode", type=modes, default=["eager"], help="one, or several with commas between them")
     parser.add_argument("--json")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -103,24 +137,13 @@ def main():
         torch.set_num_threads(args.threads)
     else:
         torch.backends.cudnn.benchmark = True
-    if args.work == "ceilings":
-        result = ceilings(args.device)
-    else:
-        base = memory.resident()
-        step, parameters = step_of(args)
-        for _ in range(2 if args.device == "cpu" else 10):
-            step()
-        times = [seconds(step, args.device) * 1e3 for _ in range(args.repeats)]
-        median = statistics.median(times)
-        result = dict(work=args.work, model=args.backbone, device=args.device, mode=args.mode, img_size=args.imgsz,
-                      batch_size=args.batch, threads=args.threads, param_count=parameters, repeats=args.repeats,
-                      step_time=median, step_time_min=min(times), step_time_max=max(times),
-                      samples_per_sec=args.batch / median * 1e3, base_memory_bytes=base, peak_memory_bytes=memory.peak(),
-                      torch=torch.__version__)
-    print(json.dumps(result))
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(result, file, indent=2)
+    works = [partial(measure, args, mode) for mode in args.mode]
+    results = []
+    for work in [partial(ceilings, args.device)] if args.work == "ceilings" else works:
+        results.append(work())
+        print(json.dumps(results[-1]), flush=True)
+        if args.json:
+            write(results, args.json)
 
 
 if __name__ == "__main__":

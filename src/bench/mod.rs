@@ -5,6 +5,7 @@ mod check;
 mod clocks;
 mod data;
 mod input;
+mod kernels;
 mod ops;
 mod steps;
 
@@ -12,6 +13,7 @@ pub use check::{Checked, Pair, check_kernels};
 pub use clocks::Readings;
 pub use data::{DataMeasurement, DataOptions, Stages, Wanted, data};
 pub use input::{Input, Source, Supply};
+pub use kernels::kernels;
 pub use ops::{OpsMeasurement, ops};
 pub use steps::{Measurement, infer, markdown, timm, train};
 

@@ -2,10 +2,11 @@
 //! whole steps, against what the device can do at most and against the same list without fusion.
 
 use super::clocks::{Readings, reading};
+use super::steps::write_libraries;
 use super::{Options, architecture, frozen, initial_tensors, synthetic_images, training};
 use crate::device::cpu::IsaName;
 use crate::error::Result;
-use crate::executor::{Ceilings, NodeTime};
+use crate::executor::{Ceilings, LoadedLibrary, NodeTime};
 use crate::graph::fuse::Fusion;
 use crate::model::{Card, Model};
 use crate::train::run::Machine;
@@ -81,6 +82,9 @@ pub struct OpsMeasurement {
     /// [`Executor::tuning_hash`](crate::executor::Executor::tuning_hash) of the fused list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tuning: Option<String>,
+    /// [`Executor::libraries`](crate::executor::Executor::libraries).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<LoadedLibrary>,
     pub version: &'static str,
     pub commit: &'static str,
     pub machine: Machine,
@@ -91,7 +95,7 @@ pub struct OpsMeasurement {
 /// # Errors
 /// A network or device that cannot be had.
 pub fn ops(options: &Options) -> Result<OpsMeasurement> {
-    let Fused { nodes: fused, update, ceilings, clocks, isa, tuning } = fused(options)?;
+    let Fused { nodes: fused, update, ceilings, clocks, isa, tuning, libraries } = fused(options)?;
     let (mut trainer, images, targets) = training(options, Fusion::Off)?;
     let unfused = trainer.time_nodes(&images, &targets, options.repeats)?;
     drop(trainer);
@@ -125,6 +129,7 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
         ops,
         clocks,
         tuning,
+        libraries,
         version: env!("CARGO_PKG_VERSION"),
         commit: env!("POLYHEAD_COMMIT"),
         machine: Machine::this(),
@@ -139,6 +144,7 @@ struct Fused {
     clocks: Option<Readings>,
     isa: Option<IsaName>,
     tuning: Option<String>,
+    libraries: Vec<LoadedLibrary>,
 }
 
 fn fused(options: &Options) -> Result<Fused> {
@@ -160,8 +166,9 @@ fn fused(options: &Options) -> Result<Fused> {
     let update = trainer.time_update(options.repeats)?;
     let ceilings = trainer.executor.ceilings()?;
     let clocks = before.zip(after).map(|(before, after)| Readings::new(before, after));
-    let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
-    Ok(Fused { nodes, update, ceilings, clocks, isa, tuning })
+    let (isa, tuning, libraries) =
+        (trainer.executor.isa(), trainer.executor.tuning_hash(), trainer.executor.libraries());
+    Ok(Fused { nodes, update, ceilings, clocks, isa, tuning, libraries })
 }
 
 fn inference(options: &Options) -> Result<Vec<NodeTime>> {
@@ -278,6 +285,10 @@ impl fmt::Display for OpsMeasurement {
         if let Some(hash) = &self.tuning {
             write!(f, " Tuning {hash}.")?;
         }
+        if !self.libraries.is_empty() {
+            writeln!(f)?;
+        }
+        write_libraries(f, &self.libraries)?;
         match &self.clocks {
             Some(clocks) => write!(f, "\n\n{clocks}"),
             None => Ok(()),

@@ -5,7 +5,7 @@ use super::input::{self, Batches, Input, Source, Supply};
 use super::{Heads, Options, architecture, check, initial_tensors, synthetic_images, training};
 use crate::device::cpu::IsaName;
 use crate::error::Result;
-use crate::executor::{DeviceChoice, Executor};
+use crate::executor::{DeviceChoice, Executor, LoadedLibrary};
 use crate::graph::fuse::Fusion;
 use crate::model::{Card, Model, Runner};
 use crate::tasks::Target;
@@ -47,6 +47,9 @@ pub struct Measurement {
     /// [`Executor::tuning_hash`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tuning: Option<String>,
+    /// [`Executor::libraries`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<LoadedLibrary>,
     /// Bytes shared by all values of a step.
     pub arena_bytes: usize,
     /// Resident size of the process before the model was made, and its largest so far; absent where the system does not say.
@@ -278,6 +281,7 @@ fn measurement(
         input: options.source.as_ref().zip(timed.loader).map(input),
         clocks: timed.clocks,
         tuning: executor.tuning_hash(),
+        libraries: executor.libraries(),
         arena_bytes: executor.arena_bytes(),
         base_memory_bytes: base,
         peak_memory_bytes: memory("VmHWM"),
@@ -301,7 +305,7 @@ impl Measurement {
     }
 }
 
-/// A line, and one more for each of: the input, the clocks.
+/// A line, and one more for each of: the input, the libraries, the clocks.
 impl fmt::Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -326,11 +330,20 @@ impl fmt::Display for Measurement {
         if let Some(input) = &self.input {
             write!(f, "\n{input}")?;
         }
+        write_libraries(f, &self.libraries)?;
         match &self.clocks {
             Some(clocks) => write!(f, "\n{clocks}"),
             None => Ok(()),
         }
     }
+}
+
+/// A line that says which libraries from which files were used, where any were.
+pub(super) fn write_libraries(f: &mut fmt::Formatter<'_>, libraries: &[LoadedLibrary]) -> fmt::Result {
+    for (i, library) in libraries.iter().enumerate() {
+        write!(f, "{}{library}", if i == 0 { "\nlibraries: " } else { ", " })?;
+    }
+    Ok(())
 }
 
 /// A table of measurements of one machine, with what surrounds the figures below it.

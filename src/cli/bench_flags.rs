@@ -32,6 +32,12 @@ pub enum BenchCommand {
         #[arg(long, value_name = "IMAGES", num_args = 0..=1, require_equals = true, default_missing_value = "8")]
         check: Option<usize>,
     },
+    /// Compile the kernels for a GPU into the cache, on any machine that has NVRTC
+    Kernels {
+        /// The GPU's architecture: sm_80 and newer, sm_90 for an H100 or H200
+        #[arg(long)]
+        architecture: String,
+    },
 }
 
 #[derive(Args)]
@@ -144,6 +150,10 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Infer(args) => steps(&args, bench::infer),
         BenchCommand::Data(args) => data(args),
         BenchCommand::Ops { bench, batch, check } => ops(&bench, batch, check),
+        BenchCommand::Kernels { architecture } => {
+            println!("{}", bench::kernels(&architecture)?);
+            Ok(())
+        }
     }
 }
 

@@ -11,7 +11,7 @@ pub use tuning::Tiles;
 
 use super::store::{ParameterSet, Rule, Store, Update, bytes_of};
 use super::{Ceilings, NodeTime, StepScalars};
-use crate::device::cuda::{self, Cuda, Gauge, Pace, Precision, Staging, Work};
+use crate::device::cuda::{self, Cuda, Gauge, LoadedLibrary, Pace, Precision, Staging, Work};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::ir::{Graph, Segment, ValueId};
@@ -250,6 +250,14 @@ impl CudaExecutor {
 
     pub fn gauge(&self) -> Option<Gauge> {
         self.cuda.gauge()
+    }
+
+    /// As [`super::Executor::libraries`].
+    pub fn libraries(&self) -> Vec<LoadedLibrary> {
+        match &self.cuda {
+            Cuda::Driver(_) => cuda::loaded_libraries(),
+            Cuda::Host(_) => Vec::new(),
+        }
     }
 
     pub fn time_update(&mut self, update: &Update, repeats: usize) -> Result<NodeTime> {

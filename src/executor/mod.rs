@@ -6,14 +6,14 @@ mod cuda;
 mod seam;
 pub mod store;
 
-pub use crate::device::cuda::{Clocks, Gauge};
+pub use crate::device::cuda::{Clocks, Gauge, LoadedLibrary};
 pub use crate::ir::StepScalars;
 pub use cpu::CpuExecutor;
 pub use cuda::{CudaExecutor, Tiles};
 pub use store::{ParameterSet, Store};
 
 use crate::device::cpu::{Cpu, IsaName};
-use crate::device::cuda::{Cuda, Driver, Host, Precision};
+use crate::device::cuda::{Cuda, Driver, Filled, Host, Precision, fill, loaded_libraries};
 use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
 use crate::ir::{Buffer, Graph, Node, Parameter, Segment, ValueId};
@@ -148,6 +148,15 @@ pub struct Ceilings {
     /// Multiply-adds counted as two: on a CPU of those that stay in registers, on a GPU of a large bf16 matrix product by
     /// cuBLAS, absent where that is not there.
     pub flops_per_second: Option<f64>,
+}
+
+/// Compiles the kernels for GPUs of one architecture, on any machine, and says which libraries that took.
+///
+/// # Errors
+/// No NVRTC, an architecture it does not know, or a cache that cannot be written.
+pub fn compile_kernels(architecture: &str) -> Result<(Filled, Vec<LoadedLibrary>)> {
+    let filled = fill(architecture)?;
+    Ok((filled, loaded_libraries()))
 }
 
 /// The devices there are.
@@ -318,6 +327,14 @@ impl Executor {
         match self {
             Executor::Cpu(_) => None,
             Executor::Cuda(e) => e.gauge(),
+        }
+    }
+
+    /// NVIDIA's libraries that a GPU has made use of so far; none on a CPU.
+    pub fn libraries(&self) -> Vec<LoadedLibrary> {
+        match self {
+            Executor::Cpu(_) => Vec::new(),
+            Executor::Cuda(e) => e.libraries(),
         }
     }
 

@@ -2,6 +2,8 @@
 //! registers for two blocks on a processor; where NVRTC is not to be had, that is said and the test counts as skipped. And
 //! the shim that runs them on a CPU shows the bugs planted for it.
 
+use crate::cli::{fail, path, polyhead, text};
+use crate::step::Folder;
 use polyhead::device::cuda::{Address, Arguments, Cuda, File, Host, Launch, Memory, Precision, compiler};
 use std::path::{Path, PathBuf};
 
@@ -184,5 +186,76 @@ fn the_shim_runs_right_kernels_right_and_shows_every_planted_bug() {
             };
             assert!((0..8).any(wrong), "{kernel}: bug {bug} does not show");
         }
+    }
+}
+
+/// A stand-in for NVRTC that says this version and makes `cubin` of everything.
+const COMPILER: &str = r#"
+extern "C" int nvrtcVersion(int *major, int *minor) { *major = MAJOR; *minor = 0; return 0; }
+extern "C" int nvrtcCreateProgram(void **p, const char *, const char *, int, const char **, const char **) { *p = 0; return 0; }
+extern "C" int nvrtcCompileProgram(void *, int, const char **) { return 0; }
+extern "C" int nvrtcGetProgramLogSize(void *, unsigned long *size) { *size = 1; return 0; }
+extern "C" int nvrtcGetProgramLog(void *, char *log) { *log = 0; return 0; }
+extern "C" int nvrtcGetCUBINSize(void *, unsigned long *size) { *size = 5; return 0; }
+extern "C" int nvrtcGetCUBIN(void *, char *cubin) { for (int i = 0; i < 5; i++) cubin[i] = "cubin"[i]; return 0; }
+extern "C" int nvrtcDestroyProgram(void **) { return 0; }
+"#;
+
+/// A toolkit's folder is full of names without a version, and lies before the wheels' in LD_LIBRARY_PATH.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_library_with_the_version_in_its_name_is_taken_and_named() {
+    let folder = Folder::new("libraries");
+    let source = folder.path.join("compiler.cpp");
+    std::fs::write(&source, COMPILER).unwrap();
+    let build = |place: &str, name: &str, major: usize| {
+        let library = folder.path.join(place).join(name);
+        std::fs::create_dir_all(library.parent().unwrap()).unwrap();
+        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+        let define = format!("-DMAJOR={major}");
+        let mut command = std::process::Command::new(compiler);
+        let built = command.args(["-shared", "-fPIC", "-w", &define, "-o"]).arg(&library).arg(&source).output();
+        built.is_ok_and(|output| output.status.success())
+    };
+    let libraries =
+        [("toolkit", "libnvrtc.so", 99), ("toolkit", "libnvrtc.so.12", 12), ("wheels", "libnvrtc.so.13", 13)];
+    if !libraries.into_iter().all(|(place, name, major)| build(place, name, major)) {
+        assert!(std::env::var_os("POLYHEAD_REQUIRE_SHIM").is_none(), "no C++ compiler");
+        eprintln!("skipped: no C++ compiler");
+        return;
+    }
+    let compile = |places: &[&str]| {
+        let paths: Vec<String> = places.iter().map(|place| path(&folder, place)).collect();
+        let output = polyhead()
+            .args(["bench", "kernels", "--architecture", "sm_90"])
+            .env("LD_LIBRARY_PATH", paths.join(":"))
+            .env("POLYHEAD_CACHE", folder.path.join("cache"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let files = 2 * File::ALL.len();
+    let first = compile(&["toolkit", "wheels"]);
+    assert!(first.ends_with(&format!("NVRTC 13.0 from {}\n", path(&folder, "wheels/libnvrtc.so.13"))), "{first}");
+    assert!(first.contains(&format!("{files} files")) && first.contains(&format!("{files} compiled now")), "{first}");
+    let kept: Vec<_> = std::fs::read_dir(folder.path.join("cache/kernels")).unwrap().map(|f| f.unwrap()).collect();
+    assert_eq!(kept.len(), files);
+    assert!(kept.iter().all(|f| f.file_name().to_string_lossy().contains("-sm_90-13.0-")), "{kept:?}");
+    // What another compiler made is not taken for this one's.
+    assert!(compile(&["wheels"]).contains(&format!(" 0 compiled now, {files} were there")));
+    let older = compile(&["toolkit"]);
+    assert!(older.contains("NVRTC 12.0 from") && older.contains(&format!("{files} compiled now")), "{older}");
+
+    let cache = path(&folder, "compiler.cpp");
+    let unwritable = polyhead()
+        .args(["bench", "kernels", "--architecture", "sm_90"])
+        .env("LD_LIBRARY_PATH", path(&folder, "wheels"))
+        .env("POLYHEAD_CACHE", &cache)
+        .output()
+        .unwrap();
+    assert!(unwritable.status.code() == Some(1) && text(&unwritable.stderr).contains(&cache));
+    for word in ["none", "sm_", "90", "sm_9o"] {
+        fail(&["bench", "kernels", "--architecture", word], 2, &["--architecture", word, "sm_90"]);
     }
 }

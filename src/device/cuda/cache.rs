@@ -3,6 +3,7 @@
 
 use super::{File, Limits, Precision, compiler, cudnn};
 use crate::error::{Error, Result};
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,6 +21,36 @@ pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec
     let cubin = compiler::compile(file, architecture, precision)?.cubin;
     keep(&path, &cubin);
     Ok(cubin)
+}
+
+/// What [`fill`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filled {
+    pub folder: PathBuf,
+    /// Files of machine code that were made now, and those that were there.
+    pub compiled: usize,
+    pub found: usize,
+    pub bytes: usize,
+}
+
+/// Compiles every file of kernels for `architecture`, so that a machine with such a GPU and the same version of NVRTC compiles
+/// nothing. Needs no driver and no GPU.
+///
+/// # Errors
+/// As [`compiler::compile`], and a cache that cannot be written.
+pub fn fill(architecture: &str) -> Result<Filled> {
+    let folder = folder()?.join("kernels");
+    let one = |(file, precision): (File, Precision)| {
+        let path = folder.join(format!("{}.cubin", key(file, architecture, precision)?));
+        let found = path.exists();
+        let bytes = cubin(file, architecture, precision)?.len();
+        if path.exists() { Ok((found, bytes)) } else { Err(Error::Other(format!("cannot write {}", path.display()))) }
+    };
+    let jobs = File::ALL.into_iter().flat_map(|file| [Precision::Bf16, Precision::F32].map(|p| (file, p)));
+    let jobs: Vec<(File, Precision)> = jobs.collect();
+    let done: Vec<(bool, usize)> = jobs.into_par_iter().map(one).collect::<Result<_>>()?;
+    let found = done.iter().filter(|one| one.0).count();
+    Ok(Filled { folder, compiled: done.len() - found, found, bytes: done.iter().map(|one| one.1).sum() })
 }
 
 /// Where measurements of `files` on such a GPU are kept: another GPU, a changed kernel, another compiler or cuDNN is another file.

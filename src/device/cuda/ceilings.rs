@@ -3,11 +3,11 @@
 use super::Memory;
 use super::driver::{Driver, failed};
 use super::events::Event;
+use super::libraries::{self, Shared};
 use crate::error::{Error, Result};
-use cudarc::cublas::result::{self as cublas, CublasError};
 use cudarc::cublas::sys as blas;
-use cudarc::driver::result;
-use std::ffi::c_int;
+use cudarc::driver::{result, sys};
+use std::ffi::{c_int, c_void};
 
 /// Times each is measured; the best counts.
 const REPEATS: usize = 10;
@@ -32,15 +32,10 @@ impl Driver {
 
     /// As [`super::Cuda::multiply_ceiling`].
     pub fn multiply_ceiling(&mut self) -> Result<Option<f64>> {
-        // SAFETY: the call only looks for the library.
-        if !unsafe { blas::is_culib_present() } {
-            return Ok(None);
-        }
+        let Some(library) = libraries::cublas() else { return Ok(None) };
         self.bind()?;
         // One that does not start (made for another driver) is as none: what was timed before is not lost over it.
-        let Ok(handle) = cublas::create_handle().map(Handle) else { return Ok(None) };
-        // SAFETY: handle and stream live; the driver's stream and cuBLAS's are one C type under two names.
-        unsafe { cublas::set_stream(handle.0, self.stream.cast()) }.map_err(refused("cublasSetStream"))?;
+        let Ok(handle) = Handle::new(library, self.stream) else { return Ok(None) };
         let numbers = numbers(SIDE * SIDE);
         let [a, b, c] = [self.allocate(numbers.len())?, self.allocate(numbers.len())?, self.allocate(numbers.len())?];
         self.upload(a.address, &numbers)?;
@@ -68,9 +63,54 @@ impl Driver {
 }
 
 /// cuBLAS, started on the context that is current.
-struct Handle(blas::cublasHandle_t);
+struct Handle {
+    handle: blas::cublasHandle_t,
+    gemm: GemmEx,
+    destroy: unsafe extern "C" fn(blas::cublasHandle_t) -> Status,
+}
+
+/// 0 for success.
+type Status = c_int;
+/// As cuBLAS's manual declares it: two operations, three sizes, and each matrix with its type and leading dimension.
+type GemmEx = unsafe extern "C" fn(
+    blas::cublasHandle_t,
+    blas::cublasOperation_t,
+    blas::cublasOperation_t,
+    c_int,
+    c_int,
+    c_int,
+    *const c_void,
+    *const c_void,
+    blas::cudaDataType,
+    c_int,
+    *const c_void,
+    blas::cudaDataType,
+    c_int,
+    *const c_void,
+    *mut c_void,
+    blas::cudaDataType,
+    c_int,
+    blas::cublasComputeType_t,
+    blas::cublasGemmAlgo_t,
+) -> Status;
 
 impl Handle {
+    fn new(library: &Shared, stream: sys::CUstream) -> Result<Handle> {
+        type Create = unsafe extern "C" fn(*mut blas::cublasHandle_t) -> Status;
+        type SetStream = unsafe extern "C" fn(blas::cublasHandle_t, blas::cudaStream_t) -> Status;
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the types are the manual's, and `handle` is where the handle goes.
+        unsafe {
+            let (gemm, destroy) = (library.function("cublasGemmEx")?, library.function("cublasDestroy_v2")?);
+            check("cublasCreate", library.function::<Create>("cublasCreate_v2")?(&mut handle))?;
+            let handle = Handle { handle, gemm, destroy };
+            // The driver's stream and cuBLAS's are one C type under two names.
+            let set_stream = library.function::<SetStream>("cublasSetStream_v2")?;
+            check("cublasSetStream", set_stream(handle.handle, stream.cast()))?;
+            Ok(handle)
+        }
+    }
+
     /// C = Aᵀ·B in bf16 with sums in f32, both read along their depth, as a 1×1 convolution's maps and weights are.
     fn multiply(&self, a: Memory, b: Memory, c: Memory) -> Result<()> {
         let (one, zero) = (1.0f32, 0.0f32);
@@ -78,8 +118,8 @@ impl Handle {
         let bf16 = blas::cudaDataType::CUDA_R_16BF;
         // SAFETY: three matrices of SIDE² bf16 numbers; the two factors are read from the host before the call returns.
         let done = unsafe {
-            cublas::gemm_ex(
-                self.0,
+            (self.gemm)(
+                self.handle,
                 blas::cublasOperation_t::CUBLAS_OP_T,
                 blas::cublasOperation_t::CUBLAS_OP_N,
                 side,
@@ -100,19 +140,19 @@ impl Handle {
                 blas::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         };
-        done.map_err(refused("cublasGemmEx"))
+        check("cublasGemmEx", done)
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: made by `create_handle` and destroyed once; there is nothing to do about a failure.
-        let _ = unsafe { cublas::destroy_handle(self.0) };
+        // SAFETY: made by `new` and destroyed once; there is nothing to do about a failure.
+        let _ = unsafe { (self.destroy)(self.handle) };
     }
 }
 
-fn refused(call: &'static str) -> impl FnOnce(CublasError) -> Error {
-    move |e| Error::Other(format!("cuBLAS refused {call}: {e}"))
+fn check(call: &str, status: Status) -> Result<()> {
+    if status == 0 { Ok(()) } else { Err(Error::Other(format!("cuBLAS refused {call}: status {status}"))) }
 }
 
 /// Numbers between −1 and 1 in bf16: zeros draw less power than numbers do, so that clocks would stay higher

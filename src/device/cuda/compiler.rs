@@ -1,9 +1,9 @@
 //! NVRTC: kernels' text → machine code for one architecture. Needs no driver and no GPU.
 
+use super::libraries::{self, Shared};
 use super::{File, Precision};
 use crate::error::{Error, Result};
-use cudarc::nvrtc::{result, sys};
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
 /// Machine code, and what the assembler said of each kernel (registers, stack, spills).
@@ -17,19 +17,71 @@ pub struct Compiled {
 /// # Errors
 /// The library is not to be found.
 pub fn version() -> Result<(i32, i32)> {
-    // SAFETY: the call only looks for the library.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Error::Other(format!(
-            "NVRTC, which compiles the kernels, was not found: no libnvrtc.so.13, .12 or .11 in LD_LIBRARY_PATH ({}) or where the \
+    library().and_then(libraries::nvrtc_version)
+}
+
+fn library() -> Result<&'static Shared> {
+    libraries::nvrtc().ok_or_else(|| {
+        Error::Other(format!(
+            "NVRTC, which compiles the kernels, was not found: no libnvrtc.so.13, .12 or .11.2 in LD_LIBRARY_PATH ({}) or where the \
              system keeps libraries; install the CUDA toolkit's nvrtc, or `pip install nvidia-cuda-nvrtc` and add its nvidia/cu13/lib \
              to LD_LIBRARY_PATH",
             std::env::var("LD_LIBRARY_PATH").unwrap_or_else(|_| "not set".into())
-        )));
+        ))
+    })
+}
+
+/// A program of NVRTC's.
+type Program = *mut c_void;
+/// What each function answers, 0 for success.
+type Status = c_int;
+
+/// NVRTC's functions, as its manual declares them.
+struct Nvrtc {
+    create: unsafe extern "C" fn(
+        *mut Program,
+        *const c_char,
+        *const c_char,
+        c_int,
+        *const *const c_char,
+        *const *const c_char,
+    ) -> Status,
+    compile: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status,
+    log_size: unsafe extern "C" fn(Program, *mut usize) -> Status,
+    log: unsafe extern "C" fn(Program, *mut c_char) -> Status,
+    cubin_size: unsafe extern "C" fn(Program, *mut usize) -> Status,
+    cubin: unsafe extern "C" fn(Program, *mut c_char) -> Status,
+    destroy: unsafe extern "C" fn(*mut Program) -> Status,
+}
+
+impl Nvrtc {
+    fn open() -> Result<Nvrtc> {
+        let library = library()?;
+        // SAFETY: the fields' types are the manual's.
+        unsafe {
+            Ok(Nvrtc {
+                create: library.function("nvrtcCreateProgram")?,
+                compile: library.function("nvrtcCompileProgram")?,
+                log_size: library.function("nvrtcGetProgramLogSize")?,
+                log: library.function("nvrtcGetProgramLog")?,
+                cubin_size: library.function("nvrtcGetCUBINSize")?,
+                cubin: library.function("nvrtcGetCUBIN")?,
+                destroy: library.function("nvrtcDestroyProgram")?,
+            })
+        }
     }
-    let (mut major, mut minor) = (0, 0);
-    // SAFETY: both point to an int.
-    check("nvrtcVersion", unsafe { sys::nvrtcVersion(&mut major, &mut minor) })?;
-    Ok((major, minor))
+
+    fn check(&self, call: &str, status: Status) -> Result<()> {
+        if status == 0 {
+            return Ok(());
+        }
+        type Words = unsafe extern "C" fn(Status) -> *const c_char;
+        // SAFETY: the type is the manual's; NVRTC answers any number with a string that lives as long as the library.
+        let words = library()
+            .and_then(|l| unsafe { l.function::<Words>("nvrtcGetErrorString") })
+            .map(|words| unsafe { CStr::from_ptr(words(status)).to_string_lossy().into_owned() });
+        Err(Error::Other(format!("NVRTC's {call} failed: {}", words.unwrap_or_else(|_| format!("status {status}")))))
+    }
 }
 
 /// `architecture` as NVRTC names it: `sm_80`, `sm_90a`.
@@ -48,7 +100,7 @@ pub fn options(architecture: &str, precision: Precision) -> Vec<String> {
 /// # Errors
 /// No NVRTC, an architecture it does not know, or a kernel it refuses, with its words.
 pub fn compile(file: File, architecture: &str, precision: Precision) -> Result<Compiled> {
-    version()?;
+    let nvrtc = Nvrtc::open()?;
     let text = c_string(file.text);
     let headers: Vec<(CString, CString)> = File::HEADERS.iter().map(|h| (c_string(h.text), c_string(h.name))).collect();
     let header_texts: Vec<*const c_char> = headers.iter().map(|h| h.0.as_ptr()).collect();
@@ -56,49 +108,53 @@ pub fn compile(file: File, architecture: &str, precision: Precision) -> Result<C
     let name = c_string(file.name);
     let mut program = ptr::null_mut();
     // SAFETY: all strings outlive the call, and the two lists are as long as said.
-    check("nvrtcCreateProgram", unsafe {
-        sys::nvrtcCreateProgram(
-            &mut program,
-            text.as_ptr(),
-            name.as_ptr(),
-            headers.len() as i32,
-            header_texts.as_ptr(),
-            header_names.as_ptr(),
-        )
+    nvrtc.check("nvrtcCreateProgram", unsafe {
+        let count = headers.len() as c_int;
+        let (texts, names) = (header_texts.as_ptr(), header_names.as_ptr());
+        (nvrtc.create)(&mut program, text.as_ptr(), name.as_ptr(), count, texts, names)
     })?;
-    let program = Program(program);
-    // SAFETY: the program was made above.
-    let compiled = unsafe { result::compile_program(program.0, &options(architecture, precision)) };
-    // SAFETY: as above.
-    let log = unsafe { result::get_program_log(program.0) }.map(|log| words(&log)).unwrap_or_default();
-    compiled.map_err(|_| Error::Other(format!("kernels/{} does not compile for {architecture}:\n{log}", file.name)))?;
-    let mut bytes = 0;
-    // SAFETY: the program has been compiled, and `bytes` is where its size goes.
-    check("nvrtcGetCUBINSize", unsafe { sys::nvrtcGetCUBINSize(program.0, &mut bytes) })?;
-    let mut cubin = vec![0u8; bytes];
-    // SAFETY: the block is as large as the call before said.
-    check("nvrtcGetCUBIN", unsafe { sys::nvrtcGetCUBIN(program.0, cubin.as_mut_ptr().cast()) })?;
+    let compiled = compiled(&nvrtc, program, file, architecture, precision);
+    // SAFETY: made above and destroyed once; there is nothing to do about a failure.
+    let _ = unsafe { (nvrtc.destroy)(&mut program) };
+    compiled
+}
+
+fn compiled(nvrtc: &Nvrtc, program: Program, file: File, architecture: &str, precision: Precision) -> Result<Compiled> {
+    let options: Vec<CString> = options(architecture, precision).iter().map(|option| c_string(option)).collect();
+    let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
+    // SAFETY: the caller made the program; the options outlive the call.
+    let done = unsafe { (nvrtc.compile)(program, options.len() as c_int, options.as_ptr()) };
+    // SAFETY: both functions take such arguments.
+    let log = unsafe { bytes(nvrtc, "nvrtcGetProgramLog", program, nvrtc.log_size, nvrtc.log) }?;
+    let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
+    nvrtc
+        .check("nvrtcCompileProgram", done)
+        .map_err(|_| Error::Other(format!("kernels/{} does not compile for {architecture}:\n{log}", file.name)))?;
+    // SAFETY: as above, and the program has been compiled.
+    let cubin = unsafe { bytes(nvrtc, "nvrtcGetCUBIN", program, nvrtc.cubin_size, nvrtc.cubin) }?;
     Ok(Compiled { cubin, log })
 }
 
-struct Program(sys::nvrtcProgram);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // SAFETY: made by nvrtcCreateProgram and destroyed once; there is nothing to do about a failure.
-        let _ = unsafe { result::destroy_program(self.0) };
-    }
+/// What one function of a program writes, as long as the other says.
+///
+/// # Safety
+/// The two functions are NVRTC's and belong together.
+unsafe fn bytes(
+    nvrtc: &Nvrtc,
+    call: &str,
+    program: Program,
+    size: unsafe extern "C" fn(Program, *mut usize) -> Status,
+    write: unsafe extern "C" fn(Program, *mut c_char) -> Status,
+) -> Result<Vec<u8>> {
+    let mut len = 0;
+    // SAFETY: `len` is where the size goes.
+    nvrtc.check(call, unsafe { size(program, &mut len) })?;
+    let mut bytes = vec![0u8; len];
+    // SAFETY: the block is as large as the call before said.
+    nvrtc.check(call, unsafe { write(program, bytes.as_mut_ptr().cast()) })?;
+    Ok(bytes)
 }
 
 fn c_string(text: &str) -> CString {
-    CString::new(text).unwrap_or_else(|_| unreachable!("kernels' text holds no zero byte"))
-}
-
-fn words(log: &[c_char]) -> String {
-    let bytes: Vec<u8> = log.iter().map(|&c| c as u8).collect();
-    CStr::from_bytes_until_nul(&bytes).map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn check(call: &str, result: sys::nvrtcResult) -> Result<()> {
-    result.result().map_err(|e| Error::Other(format!("NVRTC's {call} failed: {e:?}")))
+    CString::new(text).unwrap_or_else(|_| unreachable!("kernels' text and options hold no zero byte"))
 }

@@ -3,9 +3,10 @@
 //!
 //! Not yet run on a GPU. On the shim a plain loop stands in its place, so that tests see what is asked of it.
 
-use super::{Address, Memory};
+use super::cudnn_calls::Calls;
+use super::{Address, Memory, libraries};
 use crate::error::{Error, Result};
-use cudarc::cudnn::{result, sys};
+use cudarc::cudnn::{result::CudnnError, sys};
 use cudarc::driver::sys::CUstream;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -86,6 +87,7 @@ fn is_not_supported(status: sys::cudnnStatus_t) -> bool {
 
 /// The library, opened on a context.
 pub struct Cudnn {
+    calls: Calls,
     handle: sys::cudnnHandle_t,
     /// `None` where the library has no algorithm.
     plans: HashMap<(Direction, Sizes), Option<Plan>>,
@@ -96,19 +98,20 @@ unsafe impl Send for Cudnn {}
 
 /// The library's version, major · 10,000 + minor · 100 + patch; `None` where it is missing or too old.
 pub fn version() -> Option<usize> {
-    // SAFETY: the call only looks for the library.
-    let present = unsafe { sys::is_culib_present() };
-    present.then(result::get_version).filter(|&version| version >= OLDEST)
+    libraries::cudnn_version(libraries::cudnn()?).ok().filter(|&version| version >= OLDEST)
 }
 
 impl Cudnn {
     /// Opens the library on the calling thread's context, to run on `stream`; `None` where it is missing, too old or does not start.
     pub fn open(stream: CUstream) -> Option<Cudnn> {
         version()?;
-        let handle = result::create_handle().ok()?;
-        let cudnn = Cudnn { handle, plans: HashMap::new() };
+        let calls = Calls::of(libraries::cudnn()?).ok()?;
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: `handle` is where the handle goes.
+        unsafe { (calls.create)(&mut handle) }.result().ok()?;
+        let cudnn = Cudnn { calls, handle, plans: HashMap::new() };
         // SAFETY: the handle was just made, and the stream outlives it.
-        unsafe { result::set_stream(handle, stream.cast()) }.ok()?;
+        unsafe { (calls.set_stream)(handle, stream.cast()) }.result().ok()?;
         Some(cudnn)
     }
 
@@ -125,7 +128,7 @@ impl Cudnn {
     /// # Errors
     /// The library does not support it, or fails.
     pub(super) fn run(&mut self, convolution: &Convolution, blocks: &[Memory]) -> Result<(), Refusal> {
-        let handle = self.handle;
+        let (calls, handle) = (self.calls, self.handle);
         let plan = self.plan(convolution.direction, &convolution.sizes)?;
         let plan = plan.ok_or_else(|| Refusal::NotSupported(format!("{convolution}: there is no algorithm")))?;
         let at = |a: Address| (blocks[a.block].address + a.offset as u64) as *mut c_void;
@@ -134,23 +137,23 @@ impl Cudnn {
         let (one, zero) = (1.0f32, 0.0f32);
         let (one, zero) = ((&raw const one).cast(), (&raw const zero).cast());
         let Plan { x: dx, weight: dw, y: dy, convolution: dc, .. } = plan;
-        let (dx, dw, dy, dc) = (dx.0, dw.0, dy.0, dc.0);
+        let (dx, dw, dy, dc) = (dx.descriptor, dw.descriptor, dy.descriptor, dc.descriptor);
         // SAFETY: the descriptors live in the plan and say how the operands lie; that these hold so much is held against
         // the op's contract by the tests, and the workspace is as large as was asked for.
         let done = unsafe {
             match plan.algorithm {
                 Algorithm::Fprop(a) => {
-                    result::convolution_forward(handle, one, dx, x, dw, weight, dc, a, workspace, bytes, zero, dy, y)
+                    (calls.fprop)(handle, one, dx, x, dw, weight, dc, a, workspace, bytes, zero, dy, y)
                 }
-                Algorithm::Dgrad(a) => result::convolution_backward_data(
-                    handle, one, dw, weight, dy, y, dc, a, workspace, bytes, zero, dx, x,
-                ),
-                Algorithm::Wgrad(a) => result::convolution_backward_filter(
-                    handle, one, dx, x, dy, y, dc, a, workspace, bytes, zero, dw, weight,
-                ),
+                Algorithm::Dgrad(a) => {
+                    (calls.dgrad)(handle, one, dw, weight, dy, y, dc, a, workspace, bytes, zero, dx, x)
+                }
+                Algorithm::Wgrad(a) => {
+                    (calls.wgrad)(handle, one, dx, x, dy, y, dc, a, workspace, bytes, zero, dw, weight)
+                }
             }
         };
-        done.map_err(|e| {
+        done.result().map_err(|e| {
             let words = format!("{convolution}: {e}");
             if is_not_supported(e.0) { Refusal::NotSupported(words) } else { Refusal::Failed(Error::Other(words)) }
         })
@@ -159,7 +162,7 @@ impl Cudnn {
     fn plan(&mut self, direction: Direction, sizes: &Sizes) -> Result<Option<&Plan>> {
         let plan = match self.plans.entry((direction, *sizes)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => match Plan::new(self.handle, direction, sizes) {
+            Entry::Vacant(place) => match Plan::new(&self.calls, self.handle, direction, sizes) {
                 Ok(plan) => place.insert(plan),
                 Err(e) if is_not_supported(e.0) => place.insert(None),
                 Err(e) => return Err(Error::Other(format!("cuDNN did not plan {direction:?} of {sizes:?}: {e}"))),
@@ -173,7 +176,7 @@ impl Drop for Cudnn {
     fn drop(&mut self) {
         self.plans.clear();
         // SAFETY: made by `open` and destroyed once; there is nothing to do about a failure.
-        let _ = unsafe { result::destroy_handle(self.handle) };
+        let _ = unsafe { (self.calls.destroy)(self.handle) };
     }
 }
 
@@ -196,10 +199,11 @@ struct Plan {
 
 impl Plan {
     /// With the library's own first choice among what gives the same bits twice.
-    fn new(handle: sys::cudnnHandle_t, direction: Direction, sizes: &Sizes) -> Made<Option<Plan>> {
-        let (x, weight, y) = (Tensor::new(sizes.x)?, Filter::new(sizes.weight)?, Tensor::new(sizes.y)?);
-        let convolution = Descriptor::new(sizes.stride, sizes.padding)?;
-        let (dx, dw, dy, dc) = (x.0, weight.0, y.0, convolution.0);
+    fn new(calls: &Calls, handle: sys::cudnnHandle_t, direction: Direction, sizes: &Sizes) -> Made<Option<Plan>> {
+        let (x, y) = (Tensor::new(calls, sizes.x)?, Tensor::new(calls, sizes.y)?);
+        let weight = Filter::new(calls, sizes.weight)?;
+        let convolution = Descriptor::new(calls, sizes.stride, sizes.padding)?;
+        let (dx, dw, dy, dc) = (x.descriptor, weight.descriptor, y.descriptor, convolution.descriptor);
         let (most, mut found) = (ALGORITHMS as c_int, 0);
         // SAFETY: all descriptors live, and each list has room for as many answers as are asked for; what the library has
         // filled of it is `found`, whose fields are then valid.
@@ -208,7 +212,7 @@ impl Plan {
                 Direction::Fprop => {
                     let mut list = [const { std::mem::MaybeUninit::uninit() }; ALGORITHMS];
                     let first = list.as_mut_ptr().cast();
-                    result::get_convolution_forward_algorithm(handle, dx, dw, dc, dy, most, &mut found, first)?;
+                    (calls.fprop_algorithms)(handle, dx, dw, dc, dy, most, &mut found, first).result()?;
                     first_fit(&list, found, |p: &sys::cudnnConvolutionFwdAlgoPerf_t| {
                         (p.status, p.determinism, p.memory, p.mathType, Algorithm::Fprop(p.algo))
                     })
@@ -216,7 +220,7 @@ impl Plan {
                 Direction::Dgrad => {
                     let mut list = [const { std::mem::MaybeUninit::uninit() }; ALGORITHMS];
                     let first = list.as_mut_ptr().cast();
-                    result::get_convolution_backward_data_algorithm(handle, dw, dy, dc, dx, most, &mut found, first)?;
+                    (calls.dgrad_algorithms)(handle, dw, dy, dc, dx, most, &mut found, first).result()?;
                     first_fit(&list, found, |p: &sys::cudnnConvolutionBwdDataAlgoPerf_t| {
                         (p.status, p.determinism, p.memory, p.mathType, Algorithm::Dgrad(p.algo))
                     })
@@ -224,7 +228,7 @@ impl Plan {
                 Direction::Wgrad => {
                     let mut list = [const { std::mem::MaybeUninit::uninit() }; ALGORITHMS];
                     let first = list.as_mut_ptr().cast();
-                    result::get_convolution_backward_filter_algorithm(handle, dx, dy, dc, dw, most, &mut found, first)?;
+                    (calls.wgrad_algorithms)(handle, dx, dy, dc, dw, most, &mut found, first).result()?;
                     first_fit(&list, found, |p: &sys::cudnnConvolutionBwdFilterAlgoPerf_t| {
                         (p.status, p.determinism, p.memory, p.mathType, Algorithm::Wgrad(p.algo))
                     })
@@ -234,12 +238,12 @@ impl Plan {
         let Some((algorithm, math, workspace_bytes)) = chosen else { return Ok(None) };
         // The scratch was named for this algorithm with this arithmetic.
         // SAFETY: the descriptor lives.
-        unsafe { result::set_convolution_math_type(dc, math) }?;
+        unsafe { (calls.set_math_type)(dc, math) }.result()?;
         Ok(Some(Plan { x, weight, y, convolution, algorithm, workspace_bytes }))
     }
 }
 
-type Made<T> = std::result::Result<T, result::CudnnError>;
+type Made<T> = std::result::Result<T, CudnnError>;
 
 /// The first of `found` answers that works, repeats itself to the bit, and keeps to its workspace.
 ///
@@ -269,13 +273,20 @@ fn named([n, h, w, c]: [usize; 4]) -> [c_int; 4] {
     [n, c, h, w].map(|size| size as c_int)
 }
 
-struct Tensor(sys::cudnnTensorDescriptor_t);
+struct Tensor {
+    descriptor: sys::cudnnTensorDescriptor_t,
+    destroy: unsafe extern "C" fn(sys::cudnnTensorDescriptor_t) -> sys::cudnnStatus_t,
+}
 
 impl Tensor {
-    fn new(sizes: [usize; 4]) -> Made<Tensor> {
-        let tensor = Tensor(result::create_tensor_descriptor()?);
+    fn new(calls: &Calls, sizes: [usize; 4]) -> Made<Tensor> {
+        let mut descriptor = std::ptr::null_mut();
+        // SAFETY: `descriptor` is where the descriptor goes.
+        unsafe { (calls.create_tensor)(&mut descriptor) }.result()?;
+        let tensor = Tensor { descriptor, destroy: calls.destroy_tensor };
+        let [n, c, h, w] = named(sizes);
         // SAFETY: the descriptor was just made.
-        unsafe { result::set_tensor4d_descriptor(tensor.0, ORDER, NUMBERS, named(sizes)) }?;
+        unsafe { (calls.set_tensor)(descriptor, ORDER, NUMBERS, n, c, h, w) }.result()?;
         Ok(tensor)
     }
 }
@@ -283,17 +294,24 @@ impl Tensor {
 impl Drop for Tensor {
     fn drop(&mut self) {
         // SAFETY: made by `new` and destroyed once.
-        let _ = unsafe { result::destroy_tensor_descriptor(self.0) };
+        let _ = unsafe { (self.destroy)(self.descriptor) };
     }
 }
 
-struct Filter(sys::cudnnFilterDescriptor_t);
+struct Filter {
+    descriptor: sys::cudnnFilterDescriptor_t,
+    destroy: unsafe extern "C" fn(sys::cudnnFilterDescriptor_t) -> sys::cudnnStatus_t,
+}
 
 impl Filter {
-    fn new(sizes: [usize; 4]) -> Made<Filter> {
-        let filter = Filter(result::create_filter_descriptor()?);
+    fn new(calls: &Calls, sizes: [usize; 4]) -> Made<Filter> {
+        let mut descriptor = std::ptr::null_mut();
+        // SAFETY: `descriptor` is where the descriptor goes.
+        unsafe { (calls.create_filter)(&mut descriptor) }.result()?;
+        let filter = Filter { descriptor, destroy: calls.destroy_filter };
+        let [k, c, r, s] = named(sizes);
         // SAFETY: the descriptor was just made.
-        unsafe { result::set_filter4d_descriptor(filter.0, NUMBERS, ORDER, named(sizes)) }?;
+        unsafe { (calls.set_filter)(descriptor, NUMBERS, ORDER, k, c, r, s) }.result()?;
         Ok(filter)
     }
 }
@@ -301,23 +319,29 @@ impl Filter {
 impl Drop for Filter {
     fn drop(&mut self) {
         // SAFETY: made by `new` and destroyed once.
-        let _ = unsafe { result::destroy_filter_descriptor(self.0) };
+        let _ = unsafe { (self.destroy)(self.descriptor) };
     }
 }
 
-struct Descriptor(sys::cudnnConvolutionDescriptor_t);
+struct Descriptor {
+    descriptor: sys::cudnnConvolutionDescriptor_t,
+    destroy: unsafe extern "C" fn(sys::cudnnConvolutionDescriptor_t) -> sys::cudnnStatus_t,
+}
 
 impl Descriptor {
     /// Cross-correlation, as networks mean it; products of bf16 on tensor cores, summed in f32.
-    fn new(stride: usize, padding: usize) -> Made<Descriptor> {
-        let descriptor = Descriptor(result::create_convolution_descriptor()?);
+    fn new(calls: &Calls, stride: usize, padding: usize) -> Made<Descriptor> {
+        let mut convolution = std::ptr::null_mut();
+        // SAFETY: `convolution` is where the descriptor goes.
+        unsafe { (calls.create_convolution)(&mut convolution) }.result()?;
+        let descriptor = Descriptor { descriptor: convolution, destroy: calls.destroy_convolution };
         let (stride, padding) = (stride as c_int, padding as c_int);
         let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
         let sums = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
         // SAFETY: the descriptor was just made.
         unsafe {
-            result::set_convolution2d_descriptor(descriptor.0, padding, padding, stride, stride, 1, 1, mode, sums)?;
-            result::set_convolution_math_type(descriptor.0, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH)?;
+            (calls.set_convolution)(convolution, padding, padding, stride, stride, 1, 1, mode, sums).result()?;
+            (calls.set_math_type)(convolution, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH).result()?;
         }
         Ok(descriptor)
     }
@@ -326,7 +350,7 @@ impl Descriptor {
 impl Drop for Descriptor {
     fn drop(&mut self) {
         // SAFETY: made by `new` and destroyed once.
-        let _ = unsafe { result::destroy_convolution_descriptor(self.0) };
+        let _ = unsafe { (self.destroy)(self.descriptor) };
     }
 }
 

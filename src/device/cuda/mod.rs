@@ -7,19 +7,22 @@ mod ceilings;
 mod clocks;
 pub mod compiler;
 mod cudnn;
+mod cudnn_calls;
 mod driver;
 mod events;
 mod host;
 mod launch;
+mod libraries;
 mod pinned;
 mod sources;
 
-pub use cache::{fingerprint, keep};
+pub use cache::{Filled, fill, fingerprint, keep};
 pub use clocks::{Clocks, Gauge};
 pub use cudnn::{Convolution, Direction, Sizes};
 pub use driver::{Driver, Graph, Limits, Pace};
 pub use host::Host;
 pub use launch::{Address, Arguments, Launch, Work, work};
+pub use libraries::{LoadedLibrary, loaded_libraries};
 pub use pinned::Pinned;
 pub use sources::File;
 

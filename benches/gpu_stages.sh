@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# What each stage of benches/gpu.sh does: bash benches/gpu_stages.sh STAGE, started by it in the folder where the stage's
+# figures belong. Exit code 77, with the reason on the last line, says that this machine cannot do it.
+# shellcheck disable=SC2317
+# Stages are called by their names.
+set -uo pipefail
+programs=$POLYHEAD_PROGRAMS
+others=$(cd "$(dirname "$0")/peers" && pwd)
+NOT_HERE=77
+# For what is no result; it is removed with the run.
+beside=$(cd ../.. && pwd)
+
+# NVRTC, cuBLAS and cuDNN lie with PyTorch's wheels or in a toolkit. The wheels come first; polyhead asks for the version
+# in a library's name, which both have, and says which file it took.
+libraries() {
+  local wheels
+  wheels=$(python3 -c 'import nvidia, os; p = list(nvidia.__path__)[0]; print(*(os.path.join(p, d, "lib") for d in ("cu13", "cudnn")), sep=":")' 2> /dev/null)
+  export LD_LIBRARY_PATH="${wheels:+$wheels:}/usr/local/cuda/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+}
+
+# Ends the stage where a program or a Python package is missing.
+need() {
+  command -v "$1" > /dev/null || { echo "$1 is not there"; exit "$NOT_HERE"; }
+}
+
+need_torch() {
+  need python3
+  python3 -c 'import sys; from importlib.util import find_spec; sys.exit(not (find_spec("torch") and find_spec("torchvision")))' ||
+    { echo "python3 has no torch and torchvision"; exit "$NOT_HERE"; }
+}
+
+polyhead() { "$programs/polyhead" "$@"; }
+
+# Tests on the GPU only: what runs the kernels on the CPU has been seen where they were built.
+operations() { POLYHEAD_REQUIRE_GPU=1 CXX=false "$programs/tests-polyhead" "$@" --test-threads 4; }
+
+describe() {
+  need nvidia-smi
+  nvidia-smi || return 1
+  nvidia-smi -q -d CLOCK,POWER,PERFORMANCE
+  uname -a
+  nproc
+  # Nothing is compiled here where the kernels that were carried are those of this machine's NVRTC.
+  local capability
+  capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1)
+  polyhead bench kernels --architecture "sm_${capability/./}"
+}
+
+check() { operations conv2d::cuda batch_norm::cuda; }
+
+steps() { polyhead bench train --device cuda --batch 256 --repeats 30 --json train.json --markdown train.md; }
+
+ops() { polyhead bench ops --device cuda --batch 256 --repeats 10 --json ops.json --markdown ops.md; }
+
+# The sixth launch, amid the network, of each convolution kernel with whichever tiles were chosen, and of batch norm's passes. A step
+# is replayed as a graph; where the profiler does not look into that, `bench ops` launches one by one.
+ncu() {
+  need ncu
+  local work kernels='^(conv2d_(fprop|dgrad|wgrad)_[0-9]+x[0-9]+|batch_norm_(apply|backward_apply|reduce))$'
+  for work in train ops; do
+    command ncu --clock-control none --import-source no --kernel-id "::regex:$kernels:6" --launch-count 8 --kill on \
+      --section SpeedOfLight --section MemoryWorkloadAnalysis --section WarpStateStats --section Occupancy \
+      --section LaunchStats --force-overwrite --export kernels \
+      "$programs/polyhead" bench "$work" --device cuda --batch 256 --repeats 1
+    # Its exit code says nothing: the program is killed after the last kernel.
+    [ ! -s kernels.ncu-rep ] || break
+  done
+  command ncu --import kernels.ncu-rep --page raw --csv > kernels.csv &&
+    command ncu --import kernels.ncu-rep --page details > kernels.txt || return 1
+  grep -E '^  [a-z]|Duration|Compute \(SM\) Throughput|Memory Throughput|Achieved Occupancy' kernels.txt
+}
+
+torch() {
+  need_torch
+  python3 "$others/pytorch.py" train --device cuda --batch 256 --mode eager,compile --repeats 30 --json torch.json
+}
+
+retest() {
+  local ok=0
+  operations cuda || ok=1
+  steps || ok=1
+  POLYHEAD_REQUIRE_GPU=1 CXX=false "$programs/tests-main" cuda:: devices::prediction partial::gpu_kernels \
+    heads::other_losses heads::a_step_with_full --test-threads 1 || ok=1
+  return $ok
+}
+
+inference() { polyhead bench infer --device cuda --batch 1,256 --repeats 30 --json infer.json --markdown infer.md; }
+
+# A cache of its own: under the checker every tile is tried, and its times are no measure.
+memcheck() {
+  need compute-sanitizer
+  local cache=$beside/memcheck-cache
+  mkdir "$cache"
+  cp -r "$POLYHEAD_CACHE/kernels" "$cache" 2> /dev/null
+  POLYHEAD_CACHE=$cache compute-sanitizer --tool memcheck --error-exitcode 9 \
+    "$programs/polyhead" bench train --device cuda --backbone tiny --imgsz 64 --batch 2 --heads all --repeats 1
+}
+
+torch-inference() {
+  need_torch
+  python3 "$others/pytorch.py" infer --device cuda --batch 256 --mode eager,compile --repeats 30 --json torch.json
+}
+
+batches() {
+  polyhead bench train --device cuda --batch 64,128,512 --repeats 30 --json train.json --markdown train.md &&
+    polyhead bench train --device cuda --batch 128 --heads all --repeats 20 --json train-all.json
+}
+
+# 32 images: most of the tiles a batch of 256 gets, in seconds on a CPU.
+ops-check() {
+  polyhead bench ops --device cuda --batch 256 --check=32 --repeats 10 --json ops.json --markdown ops.md
+}
+
+# In turn, as the protocol asks for.
+peers() {
+  need_torch
+  local work mode ok=0
+  for work in train infer; do
+    for mode in eager compile; do
+      python3 "$others/compare.py" $work --device cuda --batch 256 --mode $mode --repeats 30 --rounds 2 \
+        --polyhead "$programs/polyhead" || ok=1
+    done
+  done
+  return $ok
+}
+
+# PyTorch's search takes minutes.
+autotuned() {
+  need_torch
+  python3 "$others/compare.py" infer --device cuda --batch 256 --mode max-autotune --repeats 30 --rounds 1 \
+    --polyhead "$programs/polyhead"
+}
+
+# The built-in set to the figures it reaches on a CPU, and whether its images come fast enough.
+digits() {
+  # Pictures and checkpoints are not results.
+  local runs=$beside/runs
+  polyhead train --device cuda --workers "$(nproc)" --project "$runs" --name digits &&
+    polyhead evaluate "$runs/train/digits" --device cuda --json digits-gpu.json &&
+    polyhead evaluate "$runs/train/digits" --device cpu --json digits-cpu.json
+  local ok=$?
+  polyhead data digits "$runs/scenes" &&
+    polyhead bench train --device cuda --data "$runs/scenes" --workers "$(nproc)" --backbone resnet18 --imgsz 96 \
+      --batch 32,128 --repeats 50 --json fed.json --markdown fed.md || ok=1
+  cp "$runs/train/digits/results.csv" digits.csv || ok=1
+  return $ok
+}
+
+sanitizer() {
+  need compute-sanitizer
+  local tool ok=0 small="bench train --device cuda --backbone resnet18 --imgsz 64 --batch 8 --heads all --repeats 1"
+  # Once without, so that tiles are chosen by true times, and kept, before times are the sanitizer's.
+  # shellcheck disable=SC2086
+  polyhead $small || return 1
+  for tool in memcheck racecheck; do
+    echo "== $tool"
+    # shellcheck disable=SC2086
+    timeout 180 compute-sanitizer --tool $tool --error-exitcode 9 "$programs/polyhead" $small
+    case $? in
+      0) ;;
+      124) echo "$tool did not end within 180 s, which says nothing" ;;
+      *) ok=1 ;;
+    esac
+  done
+  return $ok
+}
+
+libraries
+"$1"

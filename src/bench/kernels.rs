@@ -1,0 +1,29 @@
+//! The GPU's kernels, compiled ahead of a measurement on a machine that need not have a GPU.
+
+use crate::error::{Error, Result};
+use crate::executor::compile_kernels;
+
+/// Compiles the kernels for GPUs of `architecture` into the cache and says in a few lines what came of it.
+///
+/// # Errors
+/// A word that is no architecture, no NVRTC, or a cache that cannot be written.
+pub fn kernels(architecture: &str) -> Result<String> {
+    let number = architecture.strip_prefix("sm_").unwrap_or("");
+    let number = number.strip_suffix(['a', 'f']).unwrap_or(number);
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Error::Usage(format!(
+            "--architecture {architecture}: expected sm_ and a compute capability without its point, as sm_90"
+        )));
+    }
+    let (filled, libraries) = compile_kernels(architecture)?;
+    let mut said = format!(
+        "{architecture}: {} files of machine code ({:.1} MB) in {}: {} compiled now, {} were there",
+        filled.compiled + filled.found,
+        filled.bytes as f64 / 1e6,
+        filled.folder.display(),
+        filled.compiled,
+        filled.found
+    );
+    libraries.iter().for_each(|library| said += &format!("\n{library}"));
+    Ok(said)
+}
