@@ -151,8 +151,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Data(args) => data(args),
         BenchCommand::Ops { bench, batch, check } => ops(&bench, batch, check),
         BenchCommand::Kernels { architecture } => {
-            println!("{}", bench::kernels(&architecture)?);
-            Ok(())
+            console::print(&format!("{}\n", bench::kernels(&architecture)?)).map(drop)
         }
     }
 }

@@ -142,13 +142,13 @@ pub fn evaluate(
         loader.recycle(batch.images);
     }
     let results = tasks.iter().zip(&metrics).zip(labelled).enumerate();
-    let result = |(index, ((task, metric), labelled)): (usize, ((&Task, &Box<dyn Metric>), usize))| TaskResult {
+    let results = results.map(|(index, ((task, metric), labelled))| TaskResult {
         task: task.clone(),
         labelled,
         summary: metric.summary(),
         intervals: card.intervals_of(index).to_vec(),
-    };
-    Ok((results.map(result).collect(), broken))
+    });
+    Ok((results.collect(), broken))
 }
 
 /// Judges on somebody's executor: what training does after each epoch.
