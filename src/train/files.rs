@@ -4,7 +4,6 @@
 //! another name, or lies where no args.yaml speaks of it, is somebody else's and stays.
 
 use super::lock::LOCK;
-use crate::config::TrainConfig;
 use crate::error::{Error, Result, one_line, shown};
 use crate::evaluate::{file_name, picture_names};
 use serde::Deserialize;
@@ -60,16 +59,23 @@ pub fn check_name(name: &str) -> Result<()> {
 
 /// The names of the tasks that the args.yaml of `folder` speaks of; `None` where there is none of this program's.
 fn tasks_of_run(folder: &Path) -> Option<Vec<String>> {
+    /// Other programs write an args.yaml, too, but none with all of these keys.
     #[derive(Deserialize)]
-    struct Tasks {
-        /// Runs from before they were written down: only the files that every run has are known to be theirs.
+    struct Run {
+        #[serde(rename = "command")]
+        _command: String,
+        #[serde(rename = "version")]
+        _version: String,
+        #[serde(rename = "commit")]
+        _commit: String,
+        #[serde(rename = "machine")]
+        _machine: serde_yaml_ng::Mapping,
+        /// Empty in runs from before it was written: only the files that every run has are known to be theirs.
         #[serde(default)]
         tasks: Vec<String>,
     }
     let text = std::fs::read_to_string(folder.join(ARGS)).ok()?;
-    // Other programs write an args.yaml, too.
-    serde_yaml_ng::from_str::<TrainConfig>(&text).ok()?;
-    serde_yaml_ng::from_str::<Tasks>(&text).ok().map(|run| run.tasks)
+    serde_yaml_ng::from_str::<Run>(&text).ok().map(|run| run.tasks)
 }
 
 /// Whether `folder` is that of a run, from its very first file on.
@@ -139,6 +145,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TrainConfig;
     use crate::recipe::Recipe;
     use crate::train::run::RunFolder;
 
