@@ -184,6 +184,23 @@ fn a_kernel_that_fails_is_named_where_launches_are_waited_for() {
 }
 
 #[test]
+fn kernels_that_live_in_shared_memory_ask_for_all_of_it() {
+    let Some(stand_in) = StandIn::build("carveout") else { return };
+    let log = stand_in.libraries.join("calls.txt");
+    let (code, said) = stand_in.bench(&[("POLYHEAD_STAND_IN_LOG", log.to_str().unwrap())]);
+    assert_eq!(code, Some(0), "{said}");
+    let log = std::fs::read_to_string(log).unwrap();
+    let asked: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("carveout ")).collect();
+    assert!(asked.iter().any(|line| line.starts_with("conv2d_fprop_")), "{log}");
+    assert!(asked.iter().all(|line| line.starts_with("conv2d_") && line.ends_with(" 100")), "{log}");
+    // Once for each kernel.
+    let mut once = asked.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), asked.len(), "{log}");
+}
+
+#[test]
 fn tuning_ends_with_the_tile_and_the_layer_that_failed() {
     let Some(stand_in) = StandIn::build("tile") else { return };
     let (code, said) = stand_in.bench(&[("POLYHEAD_STAND_IN_FAULT", "conv2d_wgrad_64x64")]);

@@ -14,6 +14,9 @@ use std::path::PathBuf;
 /// Dynamic shared memory every kernel may have unasked.
 const UNASKED_SHARED_BYTES: u32 = 48 << 10;
 
+/// From so much dynamic shared memory on, a kernel lives in it: a processor's memory is then divided in favour of it.
+const MUCH_SHARED_BYTES: u32 = 16 << 10;
+
 /// What a device allows and is, as it says itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -354,23 +357,27 @@ impl Driver {
     /// The kernel of a launch, loaded and allowed its shared memory.
     fn function(&mut self, launch: &Launch) -> Result<sys::CUfunction> {
         self.bind()?;
-        let (function, allowed) = match self.functions.get(launch.kernel) {
+        let (function, asked) = match self.functions.get(launch.kernel) {
             Some(&known) => known,
             None => {
                 let module = self.module(launch.file)?;
                 let name = c_string(launch.kernel);
                 // SAFETY: the module is loaded and stays so.
                 let function = unsafe { result::module::get_function(module, name) }.map_err(failed(launch.kernel))?;
-                (function, UNASKED_SHARED_BYTES)
+                (function, 0)
             }
         };
-        if launch.shared_bytes > allowed {
+        if launch.shared_bytes > asked.max(UNASKED_SHARED_BYTES) {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function belongs to a loaded module.
-            unsafe { result::function::set_function_attribute(function, attribute, launch.shared_bytes as i32) }
-                .map_err(failed("cuFuncSetAttribute"))?;
+            set_attribute(function, attribute, launch.shared_bytes as i32)?;
         }
-        self.functions.insert(launch.kernel, (function, allowed.max(launch.shared_bytes)));
+        // Otherwise the driver guesses how to divide a processor's memory between cache and shared memory. Four blocks of the
+        // 128×64 tile, 49 KB each, fit on a Hopper processor only if nearly all of it is shared memory.
+        if asked < MUCH_SHARED_BYTES && launch.shared_bytes >= MUCH_SHARED_BYTES {
+            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+            set_attribute(function, attribute, sys::CUshared_carveout::CU_SHAREDMEM_CARVEOUT_MAX_SHARED as i32)?;
+        }
+        self.functions.insert(launch.kernel, (function, asked.max(launch.shared_bytes)));
         Ok(function)
     }
 
@@ -441,6 +448,12 @@ fn limits(device: sys::CUdevice) -> Result<Limits> {
 
 fn c_string(name: &str) -> CString {
     CString::new(name).unwrap_or_else(|_| unreachable!("no kernel's name holds a zero byte"))
+}
+
+fn set_attribute(function: sys::CUfunction, attribute: sys::CUfunction_attribute, value: i32) -> Result<()> {
+    // SAFETY: whoever calls has the function from a module that stays loaded.
+    unsafe { result::function::set_function_attribute(function, attribute, value) }
+        .map_err(failed("cuFuncSetAttribute"))
 }
 
 fn words(error: &DriverError) -> String {
