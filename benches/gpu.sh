@@ -330,6 +330,7 @@ table() {
 }
 
 # A signal: the stage under way ends and everything so far is kept.
+# shellcheck disable=SC2317
 stop() {
   trap '' TERM INT HUP PIPE
   if [ -n "$current" ]; then
@@ -367,9 +368,10 @@ leave() {
   exit "$1"
 }
 
+# One command, read whole before it runs: the file may be changed meanwhile.
 case "${1:-}" in
-  build) shift; build "$@" ;;
+  build) shift; build "$@"; exit ;;
   run) shift; run "$@" ;;
-  stages) printf '%s\n' "A: $A" "B: $B" "by name: $OPTIONAL" ;;
+  stages) printf '%s\n' "A: $A" "B: $B" "by name: $OPTIONAL"; exit ;;
   *) usage ;;
 esac
