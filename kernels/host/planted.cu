@@ -13,7 +13,8 @@ struct PlantedArgs {
 
 // out[i] = in[63 − i] of 64 numbers, through shared memory. Bug 1: no barrier between writing and reading. Bug 2: one
 // element is never written. Bug 3: half of the block leaves before the barrier's work is done, the rest meets a warp that
-// is not there. Bug 4: one store lies behind the end of out.
+// is not there. Bug 4: one store lies behind the end of out. Bug 5: eight bytes are written at a multiple of four. Bug 6: a shift
+// by more bits than there are.
 PH_KERNEL(planted_reverse, PlantedArgs, THREADS) {
   PH_SHARED(float, cells);
   const int thread = ph_thread();
@@ -23,6 +24,8 @@ PH_KERNEL(planted_reverse, PlantedArgs, THREADS) {
   float v = cells[THREADS - 1 - thread];
   if (a.bug == 3) v = ph_shuffle_xor(v, 0);
   a.out[a.bug == 4 && thread == 63 ? a.n + 1024 : thread] = v;
+  if (a.bug == 5 && thread == 1) *(u64 *)(a.out + thread) = 0;
+  if (a.bug == 6) a.out[thread] += (float)(1 << (31 + a.bug));
 }
 
 // out = the sum of the n tiles of 512 numbers of in, tile by tile through two stages of shared memory. Bug 1: waits for one

@@ -48,7 +48,7 @@ const size_t SHARED_BYTES = 232448;            // What a Hopper block may have,
 const size_t SHARED_PAGES = 57 * (size_t)4096;  // in whole pages.
 const int WARP = 32;
 
-enum Status { OK = 0, STUCK = 1, OUT_OF_BOUNDS = 2 };
+enum Status { OK = 0, STUCK = 1, OUT_OF_BOUNDS = 2, UNDEFINED = 4 };
 enum State { READY, AT_BARRIER, AT_COLLECTIVE, DONE };
 
 struct Copy {
@@ -84,7 +84,7 @@ struct Block {
 
 thread_local Block block;
 thread_local u64 schedule_seed = 0;
-struct sigaction previous_handler;
+struct sigaction previous_segv, previous_ill;
 
 // Pages between two that nobody may touch.
 char *reserve(size_t bytes) {
@@ -246,10 +246,12 @@ void load_matrices(u32 (&r)[4], const void *row, bool transposed) {
   });
 }
 
+// A page that is nobody's, or what the compiler's checks run into: build.rs has them trap.
 void on_fault(int signal, siginfo_t *info, void *context) {
-  if (block.launching) siglongjmp(block.escape, 1);
-  if (previous_handler.sa_flags & SA_SIGINFO) return previous_handler.sa_sigaction(signal, info, context);
-  sigaction(SIGSEGV, &previous_handler, nullptr);
+  if (block.launching) siglongjmp(block.escape, signal == SIGILL ? UNDEFINED : OUT_OF_BOUNDS);
+  const struct sigaction &previous = signal == SIGILL ? previous_ill : previous_segv;
+  if (previous.sa_flags & SA_SIGINFO) return previous.sa_sigaction(signal, info, context);
+  sigaction(signal, &previous, nullptr);
 }
 
 // Faults are taken on a stack of their own: the faulting one is a fiber's.
@@ -264,7 +266,8 @@ void prepare_thread() {
     struct sigaction action = {};
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigaction(SIGSEGV, &action, &previous_handler);
+    sigaction(SIGSEGV, &action, &previous_segv);
+    sigaction(SIGILL, &action, &previous_ill);
     return true;
   }();
   (void)installed;
@@ -370,7 +373,8 @@ extern "C" void ph_host_free(void *memory, u64 bytes) {
   munmap(start, inside + 2 * page);
 }
 
-/// 0 done; 1 threads wait for each other for ever; 2 memory was touched that is nobody's.
+/// 0 done; 1 threads wait for each other for ever; 2 memory was touched that is nobody's; 3 the launch is larger than a device; 4 an
+/// access at an address that is no multiple of its size, or something else that C++ does not define.
 extern "C" int ph_host_launch(void (*body)(const void *), const void *args, const ph_dims *dims) {
   prepare_thread();
   if (dims->shared_bytes > SHARED_BYTES || dims->threads % WARP || dims->threads == 0) return 3;
@@ -380,9 +384,9 @@ extern "C" int ph_host_launch(void (*body)(const void *), const void *args, cons
   block.count = (int)dims->threads;
   block.random = schedule_seed * 0x9e3779b97f4a7c15ull + 1;
   if ((int)block.fibers.size() < block.count) block.fibers.resize(block.count);
-  if (sigsetjmp(block.escape, 1)) {
+  if (const int fault = sigsetjmp(block.escape, 1)) {
     block.launching = false;
-    return OUT_OF_BOUNDS;
+    return fault;
   }
   block.launching = true;
   Status status = OK;

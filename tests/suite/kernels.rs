@@ -168,7 +168,7 @@ fn the_shim_runs_right_kernels_right_and_shows_every_planted_bug() {
     let product: Vec<f32> =
         (0..16 * 8).map(|i| (0..16).map(|k| numbers[i / 8 * 16 + k] * numbers[256 + i % 8 * 16 + k]).sum()).collect();
     let cases: [(&'static str, u32, usize, usize, &[f32]); 3] = [
-        ("planted_reverse", 64, 512, 4, &reversed),
+        ("planted_reverse", 64, 512, 6, &reversed),
         ("planted_pipeline", 64, 4, 3, &sums),
         ("planted_product", 32, 0, 2, &product),
     ];
@@ -186,6 +186,16 @@ fn the_shim_runs_right_kernels_right_and_shows_every_planted_bug() {
             };
             assert!((0..8).any(wrong), "{kernel}: bug {bug} does not show");
         }
+    }
+}
+
+/// Both change numbers too, so only the words tell that the checks are on.
+#[test]
+fn the_shim_names_unaligned_accesses_and_undefined_arithmetic() {
+    let Some(library) = planted_library() else { return };
+    for bug in [5, 6] {
+        let error = planted(&library, "planted_reverse", 64, &[1.0; 64], 512, bug, 0).unwrap_err();
+        assert!(error.contains("no multiple of the access, or did something else that is undefined"), "{bug}: {error}");
     }
 }
 

@@ -103,6 +103,9 @@ impl Host {
                 0 => continue,
                 1 => "its threads wait for each other for ever",
                 2 => "it touched memory that is not its own",
+                4 => {
+                    "it read or wrote at an address that is no multiple of the access, or did something else that is undefined"
+                }
                 _ => "its block or its shared memory is larger than a device has",
             };
             return Err(Error::Other(format!("kernel {} ({}): {problem}", launch.kernel, launch.file.name)));

@@ -63,6 +63,8 @@ pub struct Tuning {
     file: Option<PathBuf>,
     /// By what is computed and its sizes, in words that are compared only.
     choices: BTreeMap<String, Choice>,
+    /// As [`Kept::milliseconds`], of what this program measured.
+    milliseconds: Measured,
 }
 
 impl Tuning {
@@ -78,8 +80,8 @@ impl Tuning {
     /// With tiles from `tiles`; a file that cannot be read or understood is as none.
     pub fn new(cuda: &Cuda, tiles: Tiles) -> Tuning {
         let file = if tiles == Tiles::Measured { cuda.measurements(&TILED) } else { None };
-        let choices = file.as_deref().and_then(read).unwrap_or_default();
-        Tuning { tiles, file, choices }
+        let choices = file.as_deref().and_then(read).unwrap_or_default().choices;
+        Tuning { tiles, file, choices, milliseconds: Measured::new() }
     }
 
     /// What `node` is computed by: as it was chosen, or as estimated; `None` where it is no convolution.
@@ -132,13 +134,18 @@ impl Tuning {
             let blocks = memory.table(ParameterSet::Current, batch);
             let chosen = match self.tiles {
                 Tiles::Last | Tiles::Cudnn => candidates.len() - 1,
-                _ => fastest(&medians(&measure(cuda, &trials, &blocks)?, trials.len())),
+                _ => {
+                    let medians = medians(&measure(cuda, &trials, &blocks)?, trials.len());
+                    let named = candidates.iter().map(Choice::to_string).zip(medians.iter().copied());
+                    self.milliseconds.insert(key.clone(), named.collect());
+                    fastest(&medians)
+                }
             };
             self.choices.insert(key, candidates[chosen]);
             news = true;
         }
         if news && let Some(file) = &self.file {
-            save(file, &self.choices);
+            save(file, &self.choices, &self.milliseconds);
         }
         Ok(())
     }
@@ -209,21 +216,27 @@ fn fastest(milliseconds: &[f64]) -> usize {
     if milliseconds[least] < GAIN * milliseconds[0] { least } else { 0 }
 }
 
+/// The median time of every candidate of every convolution that was measured, the chosen one among them.
+type Measured = BTreeMap<String, BTreeMap<String, f64>>;
+
 /// The file's contents.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Kept {
     choices: BTreeMap<String, Choice>,
+    /// For people who ask what the others took; nothing reads it. Not in files from before it was kept.
+    #[serde(default)]
+    milliseconds: Measured,
 }
 
-fn read(file: &Path) -> Option<BTreeMap<String, Choice>> {
-    let kept: Kept = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-    Some(kept.choices)
+fn read(file: &Path) -> Option<Kept> {
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-/// Adds `choices` to what another program may have written meanwhile.
-fn save(file: &Path, choices: &BTreeMap<String, Choice>) {
-    let mut kept = Kept { choices: read(file).unwrap_or_default() };
+/// Adds these to what another program may have written meanwhile.
+fn save(file: &Path, choices: &BTreeMap<String, Choice>, milliseconds: &Measured) {
+    let mut kept = read(file).unwrap_or_default();
     kept.choices.extend(choices.iter().map(|(key, &choice)| (key.clone(), choice)));
+    kept.milliseconds.extend(milliseconds.iter().map(|(key, times)| (key.clone(), times.clone())));
     if let Ok(text) = serde_json::to_vec_pretty(&kept) {
         cuda::keep(file, &text);
     }
@@ -245,19 +258,36 @@ mod tests {
         folder.join("gpu.json")
     }
 
+    fn times(key: &str) -> Measured {
+        BTreeMap::from([(
+            key.to_owned(),
+            BTreeMap::from([("tile 128x64".to_owned(), 0.25), ("cuDNN".to_owned(), 0.3)]),
+        )])
+    }
+
     #[test]
-    fn choices_are_kept_beside_those_of_others() {
+    fn choices_and_times_are_kept_beside_those_of_others() {
         let file = file("kept");
-        save(&file, &choices());
-        assert_eq!(read(&file), Some(choices()));
+        save(&file, &choices(), &times("a"));
+        assert_eq!(read(&file), Some(Kept { choices: choices(), milliseconds: times("a") }));
         let other = BTreeMap::from([("c".to_owned(), Choice::Tile(Tile::Narrow))]);
-        save(&file, &other);
-        let mut all = choices();
-        all.extend(other);
+        save(&file, &other, &times("c"));
+        let mut all = Kept { choices: choices(), milliseconds: times("a") };
+        all.choices.extend(other);
+        all.milliseconds.extend(times("c"));
         assert_eq!(read(&file), Some(all));
         let folder = file.parent().unwrap();
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "nothing written aside is left");
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_from_before_times_were_kept_has_its_choices() {
+        let file = file("old");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, r#"{"choices": {"a": {"Tile": "Wide"}}}"#).unwrap();
+        assert_eq!(read(&file).unwrap().choices, BTreeMap::from([("a".to_owned(), Choice::Tile(Tile::Wide))]));
+        std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
     }
 
     #[test]
@@ -268,8 +298,8 @@ mod tests {
         for text in ["", "{", "[]", r#"{"choices": {"a": {"Tile": "Enormous"}}}"#] {
             std::fs::write(&file, text).unwrap();
             assert_eq!(read(&file), None, "{text}");
-            save(&file, &choices());
-            assert_eq!(read(&file), Some(choices()), "{text}");
+            save(&file, &choices(), &times("a"));
+            assert_eq!(read(&file).unwrap().choices, choices(), "{text}");
         }
         std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
     }
