@@ -129,7 +129,7 @@ impl BoxArgs {
 pub fn parse() -> Result<Option<Cli>> {
     match Cli::try_parse() {
         Ok(cli) => Ok(Some(cli)),
-        Err(words) if !words.use_stderr() => console::printed(words.print()).map(|_| None),
+        Err(words) if words.exit_code() == 0 => console::printed(words.print()).map(|_| None),
         Err(words) => match refusal(&words) {
             Some(sentence) => Err(Error::Usage(sentence)),
             None => {

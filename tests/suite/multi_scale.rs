@@ -3,18 +3,23 @@
 use crate::augment::classes;
 use crate::cli::{SMALL, digits, fail, interrupt, path, run, succeed, text, train};
 use crate::cuda::devices;
-use crate::step::{
-    Folder, assert_same_bits, cpu, current, edit_boxes, encoder, images, labels, optimizer, three_tasks,
-};
+use crate::step::{Folder, assert_same_bits, cpu, current, encoder, images, labels, optimizer, three_tasks};
 use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::graph::fuse::Fusion;
 use polyhead::model::weights::{self, Tensors};
 use polyhead::model::{Architecture, Backbone, TrainingNetwork, init};
-use polyhead::tasks::{Target, Task};
+use polyhead::tasks::{Boxes, Label, Target, Task};
 use polyhead::train::step::{StepTargets, Trainer};
 use std::path::Path;
+
+/// Changes a label's boxes where they are.
+pub fn edit_boxes(label: &mut Label, edit: impl FnOnce(&mut Boxes)) {
+    let mut boxes = label.boxes().unwrap().clone();
+    edit(&mut boxes);
+    *label = Label::of(boxes);
+}
 
 const N: usize = 4;
 

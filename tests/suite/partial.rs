@@ -1,9 +1,8 @@
 //! Steps in which not everything takes part at once: stages that are frozen, and batches that are accumulated.
 
 use crate::cuda::devices;
-use crate::step::{
-    Probe, edit_boxes, encoder, images, labels, norm, open_and_close_gates, optimizer, three_tasks, vector,
-};
+use crate::multi_scale::edit_boxes;
+use crate::step::{Probe, encoder, images, labels, norm, open_and_close_gates, optimizer, three_tasks, vector};
 use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::compare::round_to_bf16;

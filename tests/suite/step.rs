@@ -44,13 +44,6 @@ pub fn labels(image: usize) -> Vec<Label> {
     vec![Label::of(boxes.collect::<Boxes>()), Label::of(Class::One(image % 4)), Label::of(Values::from(&values[..]))]
 }
 
-/// Changes a label's boxes where they are.
-pub fn edit_boxes(label: &mut Label, edit: impl FnOnce(&mut Boxes)) {
-    let mut boxes = label.boxes().unwrap().clone();
-    edit(&mut boxes);
-    *label = Label::of(boxes);
-}
-
 pub fn images(n: usize, size: usize) -> Vec<u8> {
     let hash = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53) as u8;
     (0..(n * size * size * 3) as u64).map(|i| hash(i / 7)).collect()

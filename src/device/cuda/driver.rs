@@ -2,6 +2,7 @@
 
 use super::cudnn::{Cudnn, Refusal};
 use super::events::Event;
+use super::pace::Pace;
 use super::pinned::{Pinned, Uploads};
 use super::{File, Launch, Memory, Precision, Staging, Work, cache};
 use crate::error::{Error, Result};
@@ -27,28 +28,6 @@ pub struct Limits {
     pub shared_bytes_per_block: usize,
     pub l2_bytes: usize,
     pub memory_bytes: usize,
-}
-
-/// How launches follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// The host goes on at once; a kernel that fails is reported by a later call.
-    Ahead,
-    /// Each is waited for, and one that fails is named.
-    OneByOne,
-}
-
-impl Pace {
-    /// What `POLYHEAD_CUDA_SYNC` asks for: `1`, or nothing.
-    fn of(value: Option<&str>) -> Result<Pace> {
-        match value {
-            None | Some("" | "0") => Ok(Pace::Ahead),
-            Some("1") => Ok(Pace::OneByOne),
-            Some(other) => Err(Error::Usage(format!(
-                "POLYHEAD_CUDA_SYNC is {other:?}: set it to 1 to wait for every kernel, or to 0"
-            ))),
-        }
-    }
 }
 
 pub struct Driver {
@@ -489,18 +468,4 @@ fn comes_late(error: &DriverError) -> bool {
             | R::CUDA_ERROR_LAUNCH_TIMEOUT
             | R::CUDA_ERROR_LAUNCH_FAILED
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pace_is_one_of_two() {
-        assert_eq!([None, Some(""), Some("0")].map(|v| Pace::of(v).unwrap()), [Pace::Ahead; 3]);
-        assert_eq!(Pace::of(Some("1")).unwrap(), Pace::OneByOne);
-        let refused = Pace::of(Some("yes")).unwrap_err();
-        assert_eq!(refused.exit_code(), 2);
-        assert!(refused.to_string().contains("POLYHEAD_CUDA_SYNC is \"yes\""), "{refused}");
-    }
 }

@@ -13,16 +13,18 @@ mod events;
 mod host;
 mod launch;
 mod libraries;
+mod pace;
 mod pinned;
 mod sources;
 
 pub use cache::{Filled, fill, fingerprint, keep};
 pub use clocks::{Clocks, Gauge};
 pub use cudnn::{Convolution, Direction, Sizes};
-pub use driver::{Driver, Graph, Limits, Pace};
+pub use driver::{Driver, Graph, Limits};
 pub use host::Host;
 pub use launch::{Address, Arguments, Launch, Work, work};
 pub use libraries::{LoadedLibrary, loaded_libraries};
+pub use pace::Pace;
 pub use pinned::Pinned;
 pub use sources::File;
 

@@ -1,0 +1,39 @@
+//! Whether the host waits for every kernel on a GPU: `POLYHEAD_CUDA_SYNC`.
+
+use crate::error::{Error, Result};
+
+/// How launches follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// The host goes on at once; a kernel that fails is reported by a later call.
+    Ahead,
+    /// Each is waited for, and one that fails is named.
+    OneByOne,
+}
+
+impl Pace {
+    /// What `POLYHEAD_CUDA_SYNC` asks for: `1`, or nothing.
+    pub(super) fn of(value: Option<&str>) -> Result<Pace> {
+        match value {
+            None | Some("" | "0") => Ok(Pace::Ahead),
+            Some("1") => Ok(Pace::OneByOne),
+            Some(other) => Err(Error::Usage(format!(
+                "POLYHEAD_CUDA_SYNC is {other:?}: set it to 1 to wait for every kernel, or to 0"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_one_of_two() {
+        assert_eq!([None, Some(""), Some("0")].map(|v| Pace::of(v).unwrap()), [Pace::Ahead; 3]);
+        assert_eq!(Pace::of(Some("1")).unwrap(), Pace::OneByOne);
+        let refused = Pace::of(Some("yes")).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("POLYHEAD_CUDA_SYNC is \"yes\""), "{refused}");
+    }
+}
