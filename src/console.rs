@@ -33,7 +33,7 @@ pub fn print(text: &str) -> Result<Reader> {
 /// What became of something written to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn printed(written: std::io::Result<()>) -> Result<Reader> {
     match written.and_then(|()| std::io::stdout().flush()) {
         Ok(()) => Ok(Reader::There),
