@@ -17,24 +17,19 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub use polyhead_engine::{boxes, device, error, executor, graph, ir, ops};
+
 pub mod balance;
 pub mod bench;
-pub mod boxes;
 pub mod cli;
 pub mod config;
 pub mod console;
 pub mod data;
-pub mod device;
 pub mod draw;
-pub mod error;
 pub mod evaluate;
-pub mod executor;
 pub mod geometry;
-pub mod graph;
-pub mod ir;
 pub mod layers;
 pub mod model;
-pub mod ops;
 pub mod optim;
 pub mod predict;
 pub mod preview;

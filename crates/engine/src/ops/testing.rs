@@ -121,7 +121,7 @@ pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
 
 /// PyTorch's values and gradients of one loss in f64, from tests/golden/losses.py.
 pub(crate) fn golden(loss: &str) -> serde_json::Value {
-    let file = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/losses.json"));
+    let file = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/losses.json"));
     serde_json::from_str::<serde_json::Value>(file).unwrap()[loss].take()
 }
 

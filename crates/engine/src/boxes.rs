@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn golden(key: &str) -> serde_json::Value {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/boxes.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/boxes.json");
         let all: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         all["pairs"][key].clone()
     }

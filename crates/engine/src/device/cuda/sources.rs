@@ -10,7 +10,7 @@ pub struct File {
 
 macro_rules! file {
     ($name:literal) => {
-        File { name: $name, text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/", $name)) }
+        File { name: $name, text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../kernels/", $name)) }
     };
 }
 

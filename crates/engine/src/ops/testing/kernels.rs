@@ -5,7 +5,7 @@ use crate::device::cuda::{Address, Cuda, Driver, File, Host, Launch, Memory, Pre
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
-#[path = "../../../kernels/host/build.rs"]
+#[path = "../../../../../kernels/host/build.rs"]
 mod shim;
 
 /// bf16 keeps 8 bits: one rounding is 2⁻⁹ of the value, and twice that is allowed.

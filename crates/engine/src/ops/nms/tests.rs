@@ -6,7 +6,7 @@ use serde_json::{Value, from_value};
 
 #[test]
 fn equals_torchvision() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/boxes.json");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/boxes.json");
     let all: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     for case in all["nms"].as_array().unwrap() {
         let boxes: Vec<Xyxy> = from_value(case["boxes"].clone()).unwrap();

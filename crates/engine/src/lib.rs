@@ -1,0 +1,14 @@
+//! What runs polyhead's networks: a graph of ops, the plan made of it, and the CPU and CUDA executors that run the plan.
+//!
+//! ARCHITECTURE.md, at the top of the repository, is the map. The product re-exports these modules under its own name.
+
+// Tests say what they skip.
+#![cfg_attr(test, allow(clippy::print_stderr))]
+
+pub mod boxes;
+pub mod device;
+pub mod error;
+pub mod executor;
+pub mod graph;
+pub mod ir;
+pub mod ops;
