@@ -18,6 +18,7 @@
 struct Readme;
 
 pub use polyhead_engine::{boxes, device, error, executor, graph, ir, ops};
+pub use polyhead_tasks::{draw, geometry, layers, reading, tasks};
 
 pub mod balance;
 pub mod bench;
@@ -25,15 +26,10 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod data;
-pub mod draw;
 pub mod evaluate;
-pub mod geometry;
-pub mod layers;
 pub mod model;
 pub mod optim;
 pub mod predict;
 pub mod preview;
-pub mod reading;
 pub mod recipe;
-pub mod tasks;
 pub mod train;

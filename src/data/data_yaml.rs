@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::reading::yaml::{NO_KEY, Yaml};
 use crate::tasks::Content;
 use serde_yaml_ng::{Mapping, Value};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 const TOP_KEYS: [&str; 10] =
@@ -27,6 +28,17 @@ const TOLERATED: [&str; 12] = [
     "url",
     "description",
 ];
+/// A `data.yaml` whose keys are read as the declaration of a data set.
+pub struct DataYaml(Yaml);
+
+impl Deref for DataYaml {
+    type Target = Yaml;
+
+    fn deref(&self) -> &Yaml {
+        &self.0
+    }
+}
+
 /// Reads `data.yaml`.
 pub fn read(file: &Path) -> Result<Declaration> {
     let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
@@ -40,10 +52,10 @@ pub fn read(file: &Path) -> Result<Declaration> {
         return Err(Error::data(file, None, message));
     };
     let yaml = Yaml { file: file.to_path_buf(), text };
-    yaml.declaration(&top)
+    DataYaml(yaml).declaration(&top)
 }
 
-impl Yaml {
+impl DataYaml {
     fn declaration(&self, top: &Mapping) -> Result<Declaration> {
         let mut notes = Vec::new();
         self.check_top_keys(top, &mut notes)?;

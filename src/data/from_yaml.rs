@@ -1,10 +1,9 @@
 //! `from:` of a task in data.yaml: in which form its labels are, and in which files.
 
-use super::data_yaml::yolo_rows;
+use super::data_yaml::{DataYaml, yolo_rows};
 use super::declaration::{LabelFile, LabelsFrom};
 use super::{Split, did_you_mean};
 use crate::error::Result;
-use crate::reading::yaml::Yaml;
 use crate::tasks::{Content, Kind};
 use serde_yaml_ng::{Mapping, Value};
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ fn several_columns(name: &str) -> String {
     )
 }
 
-impl Yaml {
+impl DataYaml {
     /// A column, `folders`, or files in one of the formats.
     pub fn labels_from(
         &self,

@@ -1,9 +1,9 @@
 //! The `tasks:` block of data.yaml: what each task is and where its labels are.
 
+use super::data_yaml::DataYaml;
 use super::declaration::{LabelsFrom, TaskDeclaration};
 use super::did_you_mean;
 use crate::error::Result;
-use crate::reading::yaml::Yaml;
 use crate::reading::{BoxFormat, Missing};
 use crate::tasks::{Block, Content, KINDS, Kind};
 use serde_yaml_ng::{Mapping, Value};
@@ -42,7 +42,7 @@ fn fitting(fits: impl Fn(&Kind) -> bool) -> String {
     fitting.join(" or ")
 }
 
-impl Yaml {
+impl DataYaml {
     pub fn tasks(
         &self,
         tasks: &Value,

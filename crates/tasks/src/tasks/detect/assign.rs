@@ -249,7 +249,7 @@ mod tests {
     /// Crowded, empty, tied, tiny, ignored; a reference written from the paper with full distance matrices.
     #[test]
     fn equals_the_paper() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/boxes.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/boxes.json");
         let all: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         for case in all["atss"].as_array().unwrap() {
             let name = &case["name"];

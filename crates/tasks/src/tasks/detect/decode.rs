@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn equals_the_reference() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/boxes.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/boxes.json");
         let all: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         for case in all["decode"].as_array().unwrap() {
             let name = &case["name"];

@@ -19,7 +19,7 @@ pub(super) mod golden {
     use serde_json::Value;
 
     pub fn cases(kind: &str) -> Vec<Value> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/metrics.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/metrics.json");
         let all: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         all[kind].as_array().unwrap().clone()
     }
