@@ -50,9 +50,10 @@ build() {
   cargo build --release
   cp "${CARGO_TARGET_DIR:-target}/release/polyhead" "$programs/polyhead"
   # The test programs' paths, from cargo itself.
-  cargo test --no-run --lib --test main --message-format=json-render-diagnostics |
-    sed -n 's/.*"name":"\(polyhead\|main\)".*"test":true}.*"executable":"\([^"]*\)".*/\1 \2/p' |
-    while read -r name path; do cp "$path" "$programs/tests-$name"; done
+  local json=--message-format=json-render-diagnostics
+  { cargo test --no-run -p polyhead-engine --lib $json && cargo test --no-run -p polyhead --test main $json; } |
+    sed -n 's/.*"name":"\(polyhead_engine\|main\)".*"test":true}.*"executable":"\([^"]*\)".*/\1 \2/p' |
+    while read -r name path; do cp "$path" "$programs/tests-${name#polyhead_}"; done
   strip "$programs"/*
   compile "$@" || { find_nvrtc && compile "$@"; } || echo "no kernels were compiled: the GPU's machine will do it"
   du -h --apparent-size "$programs"/*

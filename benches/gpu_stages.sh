@@ -32,7 +32,7 @@ need_torch() {
 polyhead() { "$programs/polyhead" "$@"; }
 
 # Tests on the GPU only: what runs the kernels on the CPU has been seen where they were built.
-operations() { POLYHEAD_REQUIRE_GPU=1 CXX=false "$programs/tests-polyhead" "$@" --test-threads 4; }
+operations() { POLYHEAD_REQUIRE_GPU=1 CXX=false "$programs/tests-engine" "$@" --test-threads 4; }
 
 describe() {
   need nvidia-smi

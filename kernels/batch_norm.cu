@@ -1,5 +1,5 @@
 // Batch normalisation over the rows of [rows, C]: statistics, their merging, the affine pass with residual and ReLU, and
-// the backward. Contract and formulas: src/ops/batch_norm. The convolutions' epilogues make the same partial sums.
+// the backward. Contract and formulas: ops/batch_norm. The convolutions' epilogues make the same partial sums.
 #include "primitives.cuh"
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// The detection loss and its gradients: N images of A cells, C classes. Contract: src/ops/box_loss; formulas: its CPU code,
+// The detection loss and its gradients: N images of A cells, C classes. Contract: ops/box_loss; formulas: its CPU code,
 // Li et al. 2020 ("Generalized Focal Loss") eqs. 4 and 6, Rezatofighi et al. 2019.
 //
 // Four passes. Logits: every class logit as if background, f32, bound by memory (logits in, gradient out). Boxes: zeros for

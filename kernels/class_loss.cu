@@ -1,4 +1,4 @@
-// Cross-entropy over [N, K] logits and its gradient in one pass. Contract: src/ops/class_loss.
+// Cross-entropy over [N, K] logits and its gradient in one pass. Contract: ops/class_loss.
 // One warp per row, which reads the row three times (it stays in the first cache) and writes it once. Labels that are shares of
 // all classes (class weights, smoothing) have a kernel of their own, and so have labels that mix-up made, so that without them
 // every bit stays.

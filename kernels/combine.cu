@@ -1,4 +1,4 @@
-// The seam's weighted sum of the tasks' gradients, and the plain sum of two. Contract: src/ops/combine.
+// The seam's weighted sum of the tasks' gradients, and the plain sum of two. Contract: ops/combine.
 #include "primitives.cuh"
 
 #define VECTOR_THREADS 128

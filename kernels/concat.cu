@@ -1,4 +1,4 @@
-// Gathering of pyramid levels along the cells, each times its learned scale, and its backward. Contract: src/ops/concat.
+// Gathering of pyramid levels along the cells, each times its learned scale, and its backward. Contract: ops/concat.
 // Maps [N, cells, D] lie padded to a multiple of eight channels; what is gathered, [N, A, D] in f32, has no padding.
 #include "primitives.cuh"
 

@@ -1,5 +1,5 @@
 // Convolution in bf16 with f32 sums: fprop and dgrad as implicit matrix products on the tensor cores, their epilogues in
-// shared memory. Tiles and pipeline: conv2d.cuh; contract and formulas: src/ops/conv2d; launches: src/ops/conv2d/cuda; wgrad:
+// shared memory. Tiles and pipeline: conv2d.cuh; contract and formulas: ops/conv2d; launches: ops/conv2d/cuda; wgrad:
 // conv2d_wgrad.cu; f32: conv2d_direct.cu.
 //
 //   fprop  y  [N·P·Q, K] = gathered x  [N·P·Q, R·S·C] × weightᵀ [R·S·C, K]

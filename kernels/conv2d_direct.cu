@@ -1,6 +1,6 @@
 // Convolution in f32, a thread per element of the result: what training in f32 runs, and what the bf16 kernels are held
-// against. Also the sum over wgrad's splits, which both precisions share. Contract: src/ops/conv2d; launches:
-// src/ops/conv2d/cuda. Nothing here is fast on purpose; a thread's loads are eight neighbouring channels.
+// against. Also the sum over wgrad's splits, which both precisions share. Contract: ops/conv2d; launches:
+// ops/conv2d/cuda. Nothing here is fast on purpose; a thread's loads are eight neighbouring channels.
 #include "conv2d.cuh"
 
 #define DIRECT_THREADS 256

@@ -4,7 +4,7 @@
 //
 // Blocks: x tiles of [K, R·S·C], y splits of the rows. Both operands lie as lines of channels, a line being a row of the
 // reduction, and are transposed by ldmatrix. The split's sums go to the workspace, and conv2d_wgrad_reduce (conv2d_direct.cu)
-// adds them up. Tiles and pipeline: conv2d.cuh; contract: src/ops/conv2d; launches: src/ops/conv2d/cuda.
+// adds them up. Tiles and pipeline: conv2d.cuh; contract: ops/conv2d; launches: ops/conv2d/cuda.
 #include "conv2d.cuh"
 
 #if PH_ACTIVATION_BITS == 16

@@ -1,5 +1,5 @@
 // Group normalisation with its ReLU over [N, HW, C]: sums, their merging to groups, the affine pass, and the backward.
-// Contract and formulas: src/ops/group_norm. Groups may be narrower than the eight channels of a vector, so everything
+// Contract and formulas: ops/group_norm. Groups may be narrower than the eight channels of a vector, so everything
 // up to the merging is per channel.
 //
 // Forward: x is read twice and y written once. Backward: dy, x and y are read twice and dx written once. All else is small.

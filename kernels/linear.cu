@@ -1,5 +1,5 @@
-// The fully connected layer, f32 throughout, and the convolution's bias gradient. Contracts: src/ops/linear, ChannelSum in
-// src/ops/conv2d.
+// The fully connected layer, f32 throughout, and the convolution's bias gradient. Contracts: ops/linear, ChannelSum in
+// ops/conv2d.
 #include "primitives.cuh"
 
 #define THREADS 256

@@ -1,4 +1,4 @@
-// Binary cross-entropy over [N, K] logits and its gradient in one pass. Contract: src/ops/multi_label_loss.
+// Binary cross-entropy over [N, K] logits and its gradient in one pass. Contract: ops/multi_label_loss.
 // A block takes CHUNK entries; terms in f32, sums in f64.
 #include "primitives.cuh"
 

@@ -1,5 +1,5 @@
 // The update over the Store's flat buffers: gradient norm, SGD or AdamW, averages, and the activations' copies of the
-// weights. Contract: src/ops/optimizer; the table of pieces and the scalars are made in its cuda.rs.
+// weights. Contract: ops/optimizer; the table of pieces and the scalars are made in its cuda.rs.
 //
 // One block per piece (≤ 4096 elements of one parameter); a thread takes four neighbours at a time. Bound by memory: AdamW
 // moves values, gradients, two moments and averages in and out, 40 bytes an element, SGD 32; the norm reads 4.
@@ -8,7 +8,7 @@
 #define THREADS 256
 #define WIDE 4
 
-/// As src/ops/optimizer/cuda.rs lays it out.
+/// As ops/optimizer/cuda.rs lays it out.
 struct alignas(16) Piece {
   int start, len;
   int group;

@@ -1,4 +1,4 @@
-// Pooling and dropout. Contract: src/ops/pool. The max pools are the network's one: 3×3, stride 2, padding 1.
+// Pooling and dropout. Contract: ops/pool. The max pools are the network's one: 3×3, stride 2, padding 1.
 #include "primitives.cuh"
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// Normalisation of the images. Contract: src/ops/preprocess.
+// Normalisation of the images. Contract: ops/preprocess.
 #include "primitives.cuh"
 
 // x [pixels, 8] = images [pixels, 3] · scale + shift, channels 3 … 8 zero. A thread takes four pixels, a block apart; its

@@ -1,4 +1,4 @@
-// Nearest upsampling added to a lateral map, and its backward. Contract: src/ops/upsample.
+// Nearest upsampling added to a lateral map, and its backward. Contract: ops/upsample.
 #include "primitives.cuh"
 
 #define UPSAMPLE_THREADS 128

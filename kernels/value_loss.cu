@@ -1,4 +1,4 @@
-// Huber's loss with δ = 1, or the square, over [N, R] values and its gradient in one pass. Contract: src/ops/value_loss.
+// Huber's loss with δ = 1, or the square, over [N, R] values and its gradient in one pass. Contract: ops/value_loss.
 // N·R is a few thousand at most: one block, in f64 as on the CPU.
 #include "primitives.cuh"
 

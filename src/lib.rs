@@ -3,7 +3,7 @@
 //! The rooms, each of which looks only into those before it:
 //!
 //! ```text
-//! error → boxes → geometry → reading → draw → device → ir → ops → graph → executor → layers → tasks → model
+//! error → boxes → device → ir → ops → graph → executor → geometry → reading → draw → layers → tasks → model
 //!       → balance → optim → data → preview → config → recipe → evaluate → predict → console → train → bench → cli → main
 //! ```
 //!
@@ -18,7 +18,7 @@
 struct Readme;
 
 pub use polyhead_engine::{boxes, device, error, executor, graph, ir, ops};
-pub use polyhead_tasks::{draw, geometry, layers, reading, tasks};
+pub use polyhead_vision::{draw, geometry, layers, reading, tasks};
 
 pub mod balance;
 pub mod bench;

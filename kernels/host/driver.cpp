@@ -1,4 +1,4 @@
-// A stand-in for NVIDIA's driver, NVRTC and cuDNN, so that tests can run src/device/cuda/driver.rs without a GPU. Tests build it
+// A stand-in for NVIDIA's driver, NVRTC and cuDNN, so that tests can run crates/engine/src/device/cuda/driver.rs without a GPU. Tests build it
 // as libcuda.so.1, libnvrtc.so.13 and libcudnn.so.9 and start programs that find it first. The kernels run through the shim: POLYHEAD_STAND_IN_16
 // and POLYHEAD_STAND_IN_32 name the libraries that host/build.rs made of them.
 //

@@ -12,7 +12,7 @@ const A: [&str; 6] = ["describe", "check", "steps", "ops", "ncu", "torch"];
 const B: [&str; 4] = ["retest", "inference", "memcheck", "torch-inference"];
 /// What `rehearsal.sh` stands in for: on the PATH, and in the folder that is carried.
 const TOOLS: [&str; 4] = ["nvidia-smi", "ncu", "compute-sanitizer", "python3"];
-const PROGRAMS: [&str; 3] = ["polyhead", "tests-polyhead", "tests-main"];
+const PROGRAMS: [&str; 3] = ["polyhead", "tests-engine", "tests-main"];
 /// Files that may come back from a borrowed machine.
 const MOST_FILES: usize = 8;
 
@@ -233,7 +233,7 @@ fn a_run_that_is_told_to_end_at_any_stage_keeps_what_that_stage_had_said() {
 fn what_a_long_stage_has_said_is_packed_while_it_runs() {
     let rehearsal = Rehearsal::new("long");
     let script = "echo half of it; sleep 1.5; kill -9 ${POLYHEAD_STAGE%%-*}; sleep 600";
-    let program = rehearsal.folder.path.join("programs/tests-polyhead");
+    let program = rehearsal.folder.path.join("programs/tests-engine");
     std::fs::remove_file(&program).unwrap();
     std::fs::write(&program, format!("#!/usr/bin/env bash\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
