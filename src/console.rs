@@ -102,23 +102,49 @@ impl Bar {
     }
 }
 
-/// Set by the first Ctrl-C or SIGTERM, which says `words`; a second one ends the process at once.
+/// A flag that the first Ctrl-C, SIGTERM or hangup sets, which also prints `words`; a second one ends the process at once.
+/// A hangup counts only if the process did not start with it ignored, as under `nohup`.
 ///
 /// # Errors
-/// The system refuses.
+/// The operating system refuses to install the handler.
 pub fn interrupt_flag(words: &'static str) -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&flag);
-    let set = ctrlc::set_handler(move || {
+    let interrupted = move || {
         if handler.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        // On a thread of its own: where standard error is a full pipe, this waits, and a second Ctrl-C must not.
+        // On its own thread: if standard error is a full pipe, writing waits, and a second Ctrl-C must not.
         let _ = std::thread::Builder::new().spawn(|| say(words));
-    });
-    match set {
+    };
+    listen(interrupted).map_err(|e| Error::Other(format!("cannot listen for Ctrl-C: {e}")))?;
+    Ok(flag)
+}
+
+#[cfg(unix)]
+fn listen(interrupted: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
+    std::thread::Builder::new().name("signals".into()).spawn(move || signals.forever().for_each(|_| interrupted()))?;
+    Ok(())
+}
+
+/// Whether the process ignores a signal. Linux tells; elsewhere nothing counts as ignored.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(not(unix))]
+fn listen(interrupted: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    match ctrlc::set_handler(interrupted) {
         // A second run in one process keeps the first one's handler.
-        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(flag),
-        Err(e) => Err(Error::Other(format!("cannot listen for Ctrl-C: {e}"))),
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(()),
+        Err(e) => Err(std::io::Error::other(e)),
     }
 }

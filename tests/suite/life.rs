@@ -68,6 +68,34 @@ fn a_run_interrupted_ten_times_is_the_run_that_was_not() {
     assert!(best("cut") == best("whole"));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hangup_ends_a_run_unless_nohup_asked_to_ignore_it() {
+    let folder = Folder::new("hangup");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    for (name, before, expected) in [("plain", "", 130), ("nohup", "trap '' HUP; ", 0)] {
+        let own = ["train", &data, "--project", &project, "--name", name, "--epochs", "20"];
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{before}exec \"$0\" \"$@\"")])
+            .arg(polyhead().get_program())
+            .args(own)
+            .args(SMALL)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let results = folder.path.join("runs/train").join(name).join("results.csv");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::fs::read_to_string(&results).unwrap_or_default().lines().count() < 3 {
+            assert!(Instant::now() < deadline, "two epochs took over a minute");
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        Command::new("sh").args(["-c", &format!("kill -HUP {}", child.id())]).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(expected), "{name}");
+        let rows = std::fs::read_to_string(&results).unwrap().lines().count();
+        assert_eq!(rows == 21, expected == 0, "{name}: {rows} lines");
+    }
+}
+
 #[test]
 fn patience_and_time_end_a_run_and_leave_it_whole() {
     let folder = Folder::new("ends");
