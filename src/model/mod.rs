@@ -7,15 +7,20 @@ pub mod init;
 pub mod resnet;
 pub mod weights;
 
+mod file;
+mod forward;
 mod head_size;
 mod library;
 mod pickle;
 mod training;
 
 pub use card::Card;
+pub use file::ModelFile;
+pub use forward::ForwardPlan;
 pub use freeze::{Freeze, Stage};
 pub use head_size::HeadSize;
-pub use library::{ForwardPlan, Model, Runner};
+pub use library::Model;
+pub(crate) use library::rgb_bytes;
 pub use resnet::Backbone;
 pub use training::TrainingNetwork;
 

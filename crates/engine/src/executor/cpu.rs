@@ -14,7 +14,7 @@ use crate::ops::conv2d::{PackedForm, Packing};
 use crate::ops::cpu::{CpuNode, Weights};
 use crate::ops::optimizer::cpu as optimizer;
 use memory::{Blocks, Memory};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 pub struct CpuExecutor {
@@ -23,7 +23,9 @@ pub struct CpuExecutor {
     arena: Aligned,
     /// Scratch that one node after the other uses.
     scratch: Aligned,
-    plans: Vec<Prepared>,
+    /// By their numbers, which are never used again.
+    plans: BTreeMap<usize, Prepared>,
+    next: usize,
     packed: PackedWeights,
 }
 
@@ -80,7 +82,7 @@ impl CpuExecutor {
 
     pub fn new(cpu: Cpu, store: Store) -> CpuExecutor {
         let (arena, scratch) = (Aligned::zeroed(0), Aligned::zeroed(0));
-        CpuExecutor { cpu, store, arena, scratch, plans: Vec::new(), packed: PackedWeights::default() }
+        CpuExecutor { cpu, store, arena, scratch, plans: BTreeMap::new(), next: 0, packed: PackedWeights::default() }
     }
 
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> usize {
@@ -99,8 +101,14 @@ impl CpuExecutor {
         if scratch > self.scratch.bytes() {
             self.scratch = Aligned::zeroed(scratch);
         }
-        self.plans.push(prepared);
-        self.plans.len() - 1
+        self.plans.insert(self.next, prepared);
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// As [`super::Executor::release`].
+    pub fn release(&mut self, plan: usize) {
+        self.plans.remove(&plan);
     }
 
     pub fn arena_bytes(&self) -> usize {
@@ -108,7 +116,7 @@ impl CpuExecutor {
     }
 
     pub fn write(&mut self, plan: usize, value: ValueId, data: &[u8]) {
-        let prepared = &mut self.plans[plan];
+        let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         let name = &prepared.graph.value(value).name;
         let memory =
             prepared.batch.get_mut(&value).unwrap_or_else(|| unreachable!("{name} is not written by the host"));
@@ -116,7 +124,7 @@ impl CpuExecutor {
     }
 
     pub fn read(&self, plan: usize, value: ValueId) -> Vec<f32> {
-        let prepared = &self.plans[plan];
+        let prepared = &self.plans[&plan];
         let len = prepared.graph.value(value).len();
         let start = prepared.plan.offsets[value.0].map_or(0, |o| o / 4);
         self.arena.f32()[start..start + len].to_vec()
@@ -124,7 +132,7 @@ impl CpuExecutor {
 
     pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) {
         self.refresh_packed(plan, segment, set);
-        let nodes = self.plans[plan].plan.nodes(segment);
+        let nodes = self.plans[&plan].plan.nodes(segment);
         let (prepared, mut memory) = self.memory(plan, set);
         for node in &prepared.graph.nodes[nodes] {
             memory.run(node, scalars);
@@ -133,13 +141,13 @@ impl CpuExecutor {
 
     /// A plan, and the memory that its nodes work in.
     fn memory(&mut self, plan: usize, set: ParameterSet) -> (&Prepared, Memory<'_>) {
-        let CpuExecutor { cpu, store, arena, scratch, plans, packed } = self;
-        let prepared = &plans[plan];
+        let CpuExecutor { cpu, store, arena, scratch, plans, packed, .. } = self;
+        let prepared = &plans[&plan];
         (prepared, Memory::new(cpu, prepared, packed, set, Blocks { store, arena, scratch }))
     }
 
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Vec<NodeTime> {
-        let mut times = NodeTime::list(&self.plans[plan].graph);
+        let mut times = NodeTime::list(&self.plans[&plan].graph);
         for repeat in 0..=repeats {
             for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
                 self.refresh_packed(plan, segment, ParameterSet::Current);
@@ -172,7 +180,7 @@ impl CpuExecutor {
 
     /// Rebuilds the packed weights the segment's convolutions read, where an update made them stale.
     fn refresh_packed(&mut self, plan: usize, segment: Segment, set: ParameterSet) {
-        let prepared = &self.plans[plan];
+        let prepared = &self.plans[&plan];
         if prepared.weights == Weights::Plain {
             return;
         }

@@ -19,8 +19,8 @@ use crate::ops::conv2d::cuda::gradient_bytes;
 use crate::ops::optimizer::cuda as optimizer;
 use layout::Layout;
 use memory::{Block, DeviceStore, MAX_TASKS, ScalarsAt};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use tuning::Tuning;
 
 pub struct CudaExecutor {
@@ -28,7 +28,9 @@ pub struct CudaExecutor {
     store: Store,
     stale: bool,
     memory: DeviceStore,
-    plans: Vec<Prepared>,
+    /// By their numbers, which are never used again.
+    plans: BTreeMap<usize, Prepared>,
+    next: usize,
     tuning: Tuning,
     recorded: HashMap<(usize, usize, Segment, ParameterSet), cuda::Graph>,
     /// The step's scalars as last uploaded.
@@ -70,7 +72,8 @@ impl CudaExecutor {
             store,
             stale: false,
             memory,
-            plans: Vec::new(),
+            plans: BTreeMap::new(),
+            next: 0,
             tuning,
             recorded: HashMap::new(),
             scalars: Vec::new(),
@@ -89,7 +92,7 @@ impl CudaExecutor {
 
     /// As [`super::Executor::tuning_hash`].
     pub fn tuning_hash(&self) -> Option<String> {
-        self.tuning.hash(self.plans.iter().map(|p| &p.layout))
+        self.tuning.hash(self.plans.values().map(|p| &p.layout))
     }
 
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
@@ -114,8 +117,19 @@ impl CudaExecutor {
         let by_cudnn = work.iter().flatten().filter(|work| matches!(work, Work::Convolution(_)));
         let by_cudnn: Vec<Work> = by_cudnn.cloned().collect();
         self.cuda.launch(&by_cudnn, &self.memory.table(ParameterSet::Current, batches[0].memory))?;
-        self.plans.push(Prepared { layout, batches, current: 0, written: Vec::new(), work });
-        Ok(self.plans.len() - 1)
+        self.plans.insert(self.next, Prepared { layout, batches, current: 0, written: Vec::new(), work });
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+
+    /// As [`super::Executor::release`].
+    pub fn release(&mut self, plan: usize) -> Result<()> {
+        self.cuda.settle_all()?;
+        self.recorded.retain(|key, _| key.0 != plan);
+        match self.plans.remove(&plan) {
+            Some(prepared) => prepared.batches.iter().try_for_each(|batch| self.cuda.free(batch.memory)),
+            None => Ok(()),
+        }
     }
 
     pub fn arena_bytes(&self) -> usize {
@@ -124,7 +138,7 @@ impl CudaExecutor {
 
     /// Writes into the batch that the next forward pass reads; one that is under way reads the other.
     pub fn write(&mut self, plan: usize, value: ValueId, data: &[u8]) -> Result<()> {
-        let prepared = &mut self.plans[plan];
+        let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         let name = &prepared.layout.logical.value(value).name;
         let offset =
             prepared.layout.batch.get(&value).unwrap_or_else(|| unreachable!("{name} is not written by the host"));
@@ -142,7 +156,7 @@ impl CudaExecutor {
         self.upload_scalars(scalars)?;
         self.refresh_packed(set)?;
         self.take_batch(plan)?;
-        let prepared = &self.plans[plan];
+        let prepared = &self.plans[&plan];
         let work = &prepared.work[segment as usize];
         if work.is_empty() {
             return Ok(());
@@ -170,7 +184,7 @@ impl CudaExecutor {
 
     /// Turns to the batch written last, if one has been since the last run.
     fn take_batch(&mut self, plan: usize) -> Result<()> {
-        let prepared = &mut self.plans[plan];
+        let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         if !prepared.written.is_empty() {
             assert_eq!(prepared.written.len(), prepared.layout.batch.len(), "a batch is written whole");
             prepared.written.clear();
@@ -189,7 +203,7 @@ impl CudaExecutor {
         self.take_batch(plan)?;
         let by_cudnn = self.plain_by_cudnn(plan)?;
         let precision = self.cuda.precision();
-        let Prepared { layout, batches, current, .. } = &self.plans[plan];
+        let Prepared { layout, batches, current, .. } = &self.plans[&plan];
         let mut times = NodeTime::list(&layout.physical);
         let work = |index| lower::node(layout, &self.memory, &self.tuning, precision, index);
         let nodes: Vec<Vec<Work>> = (0..times.len()).map(work).collect();
@@ -213,7 +227,7 @@ impl CudaExecutor {
 
     /// Of each node the plain convolution by cuDNN, where cuDNN is there and knows it; nothing on the shim, whose times say nothing.
     fn plain_by_cudnn(&mut self, plan: usize) -> Result<Vec<Option<Work>>> {
-        let (cuda, layout) = (&mut self.cuda, &self.plans[plan].layout);
+        let (cuda, layout) = (&mut self.cuda, &self.plans[&plan].layout);
         let (precision, on_gpu) = (cuda.precision(), matches!(cuda, Cuda::Driver(_)));
         let mut work = Vec::new();
         let mut bytes = 0;
@@ -232,7 +246,7 @@ impl CudaExecutor {
         // The workspace may move.
         self.recorded.clear();
         self.memory.reserve(cuda, Block::Workspace, bytes)?;
-        let prepared = &self.plans[plan];
+        let prepared = &self.plans[&plan];
         let blocks = self.memory.table(ParameterSet::Current, prepared.batches[prepared.current].memory);
         for place in &mut work {
             if let Some(convolution) = place
@@ -303,7 +317,7 @@ impl CudaExecutor {
     }
 
     pub fn read(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
-        let (layout, arena) = (&self.plans[plan].layout, self.memory.block(Block::Arena));
+        let (layout, arena) = (&self.plans[&plan].layout, self.memory.block(Block::Arena));
         let mut bytes = vec![0; layout.physical.value(value).bytes()];
         self.cuda.download(arena, layout.plan.offsets[value.0].unwrap_or(0), &mut bytes)?;
         Ok(layout.read(value, &bytes))

@@ -193,6 +193,21 @@ impl Executor {
         }
     }
 
+    /// Gives back what belongs to a plan alone: its list of nodes and its batch. The arena keeps its size, because all plans
+    /// share it. Running a released plan panics; releasing it again does nothing.
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn release(&mut self, plan: PlanId) -> Result<()> {
+        match self {
+            Executor::Cpu(e) => {
+                e.release(plan.0);
+                Ok(())
+            }
+            Executor::Cuda(e) => e.release(plan.0),
+        }
+    }
+
     /// Where a GPU's convolutions take their tiles from; to be said before the first plan. A CPU has none to choose.
     pub fn set_tiles(&mut self, tiles: Tiles) {
         match self {

@@ -6,7 +6,7 @@ use crate::ir::{Graph, Node, ValueId};
 
 impl CpuExecutor {
     pub fn graph(&self, plan: usize) -> &Graph {
-        &self.plans[plan].graph
+        &self.plans[&plan].graph
     }
 
     /// Runs `node`, one of the plan's or another over the plan's values, on what those hold.
