@@ -1,5 +1,7 @@
 //! Balancing: from a step's numbers to the tasks' weights. It never sees an image.
 
+#![warn(missing_docs)]
+
 mod fixed;
 mod learned;
 #[cfg(test)]
