@@ -56,7 +56,8 @@ fn scene(number: u64) -> (Vec<u8>, Vec<Label>) {
 
 fn run() -> Result<()> {
     let colours = ["red", "green", "blue"].map(String::from).to_vec();
-    let tasks = vec![Task::new("colour", Classify::new(colours)), Task::new("side", Regress::new(vec!["px".into()]))];
+    let side = Regress { units: ["px".into()].into(), ..Regress::new(vec!["side".into()]) };
+    let tasks = vec![Task::new("colour", Classify::new(colours)), Task::new("side", side)];
     let mut card = Card::new(Architecture::new(Backbone::Tiny, tasks.clone(), SIZE, 0.0), SIZE);
     // Values are learned with mean 0 and deviation 1; the card keeps what turns them back into pixels.
     let labels: Vec<Vec<Label>> = (0..256).map(|number| scene(number).1).collect();

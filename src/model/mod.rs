@@ -37,12 +37,15 @@ use serde::{Deserialize, Serialize};
 /// Everything that decides the parameters' names and shapes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
+    /// The trunk.
     pub backbone: Backbone,
+    /// One head each, in this order.
     pub tasks: Vec<Task>,
     /// Of the heads that stand on a pyramid.
     pub detection: PyramidSize,
     /// 3 (P3–P5) or 5 (P3–P7), fixed when the model is made.
     pub pyramid_levels: usize,
+    /// The share that is dropped before the linear layers of pooled heads, from 0 up to 1.
     pub dropout: f32,
 }
 
@@ -120,6 +123,7 @@ impl Architecture {
 
 /// The forward pass and the values others hold on to.
 pub struct Network {
+    /// All nodes and values.
     pub graph: Graph,
     /// u8 `[N, H, W, 3]`
     pub images: ValueId,
@@ -127,10 +131,13 @@ pub struct Network {
     pub features: [ValueId; 3],
     /// The first so many nodes are the trunk's.
     pub trunk_nodes: usize,
+    /// One per task.
     pub heads: Vec<Head>,
 }
 
+/// One task's part of the graph.
 pub struct Head {
+    /// What it computes.
     pub values: HeadValues,
     /// Its nodes in the graph, the loss's among them once there is one.
     pub nodes: Vec<usize>,

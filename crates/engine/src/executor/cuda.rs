@@ -23,6 +23,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use tuning::Tuning;
 
+/// Runs plans on a GPU; its methods are those of [`super::Executor`] and fail where the GPU refuses a call.
 pub struct CudaExecutor {
     /// The host's copy, as old as `stale` says.
     store: Store,
@@ -95,6 +96,7 @@ impl CudaExecutor {
         self.tuning.hash(self.plans.values().map(|p| &p.layout))
     }
 
+    /// As [`super::Executor::prepare`].
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
         let precision = self.cuda.precision();
         // The f32 convolutions are plain: they are there to be compared with.
@@ -132,6 +134,7 @@ impl CudaExecutor {
         }
     }
 
+    /// As [`super::Executor::arena_bytes`].
     pub fn arena_bytes(&self) -> usize {
         self.memory.block(Block::Arena).bytes
     }
@@ -152,6 +155,7 @@ impl CudaExecutor {
         self.cuda.stage(batch, *offset, data)
     }
 
+    /// As [`super::Executor::run`].
     pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
         self.upload_scalars(scalars)?;
         self.refresh_packed(set)?;
@@ -194,6 +198,7 @@ impl CudaExecutor {
         Ok(())
     }
 
+    /// As [`super::Executor::time_nodes`].
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
         let set = ParameterSet::Current;
         // Plain convolutions leave other numbers behind, sums that nobody made among them: what outlives a step is put back below.
@@ -258,10 +263,12 @@ impl CudaExecutor {
         Ok(work)
     }
 
+    /// As [`super::Executor::ceilings`].
     pub fn ceilings(&mut self) -> Result<Ceilings> {
         Ok(Ceilings { bytes_per_second: self.cuda.copy_ceiling()?, flops_per_second: self.cuda.multiply_ceiling()? })
     }
 
+    /// As [`super::Executor::gauge`].
     pub fn gauge(&self) -> Option<Gauge> {
         self.cuda.gauge()
     }
@@ -274,6 +281,7 @@ impl CudaExecutor {
         }
     }
 
+    /// As [`super::Executor::time_update`].
     pub fn time_update(&mut self, update: &Update, repeats: usize) -> Result<NodeTime> {
         let groups = vec![self.update_launches(update)?; repeats];
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
@@ -316,6 +324,7 @@ impl CudaExecutor {
         Ok(())
     }
 
+    /// As [`super::Executor::read_f32`].
     pub fn read(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
         let (layout, arena) = (&self.plans[&plan].layout, self.memory.block(Block::Arena));
         let mut bytes = vec![0; layout.physical.value(value).bytes()];
@@ -323,6 +332,7 @@ impl CudaExecutor {
         Ok(layout.read(value, &bytes))
     }
 
+    /// As [`super::Executor::update`].
     pub fn update(&mut self, update: &Update) -> Result<f64> {
         let launches = self.update_launches(update)?;
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
@@ -349,6 +359,7 @@ impl CudaExecutor {
         self.packed[ParameterSet::Average as usize] = false;
     }
 
+    /// As [`super::Executor::store`].
     pub fn store(&mut self) -> Result<&Store> {
         if self.stale {
             self.memory.download(&self.cuda, &mut self.store)?;
@@ -357,6 +368,7 @@ impl CudaExecutor {
         Ok(&self.store)
     }
 
+    /// As [`super::Executor::edit_store`].
     pub fn edit_store<T>(&mut self, edit: impl FnOnce(&mut Store) -> T) -> Result<T> {
         self.store()?;
         let result = edit(&mut self.store);
