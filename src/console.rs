@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,6 +103,43 @@ impl Bar {
     }
 }
 
+/// Makes a panic say what to do about it. It does not end the process: whoever catches panics goes on, and the exit code of
+/// one that nobody catches stays 101.
+pub fn explain_panics() {
+    static EXPLAINED: AtomicBool = AtomicBool::new(false);
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let what = format!("thread '{}' {panic}", thread.name().unwrap_or("unnamed"));
+        // Captured only where RUST_BACKTRACE asks for it.
+        let backtrace = Backtrace::capture();
+        // Several threads may panic for one reason, and an image whose decoder panics is left out: once is enough.
+        let words = match EXPLAINED.swap(true, Ordering::Relaxed) {
+            true => what,
+            false => panic_words(&what, &backtrace),
+        };
+        say(&words);
+    }));
+}
+
+fn panic_words(what: &str, backtrace: &Backtrace) -> String {
+    let place = match env!("CARGO_PKG_REPOSITORY") {
+        "" => "to the project where you got polyhead",
+        url => &format!("at {url}"),
+    };
+    let backtrace = match backtrace.status() {
+        BacktraceStatus::Captured => format!("{backtrace}"),
+        _ => "With RUST_BACKTRACE=1 in the environment, the report would say where it came from.".to_owned(),
+    };
+    format!(
+        "error: this is a fault in polyhead {}, commit {}: {what}\n\
+         Please report it {place}, with this text and the command.\n\
+         If it ended a training run, the run's last checkpoint is safe: polyhead train --resume RUN goes on from it.\n\
+         {backtrace}",
+        env!("CARGO_PKG_VERSION"),
+        env!("POLYHEAD_COMMIT"),
+    )
+}
+
 /// A flag that the first Ctrl-C, SIGTERM or hangup sets, which also prints `words`; a second one ends the process at once.
 /// A hangup counts only if the process did not start with it ignored, as under `nohup`.
 ///
@@ -146,5 +184,43 @@ fn listen(interrupted: impl Fn() + Send + 'static) -> std::io::Result<()> {
         // A second run in one process keeps the first one's handler.
         Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(()),
         Err(e) => Err(std::io::Error::other(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    const CHILD: &str = "POLYHEAD_TEST_PANICS";
+
+    /// The child is this very test: it panics on two threads, goes on, and ends well.
+    #[test]
+    fn a_panic_says_what_to_do_and_ends_nothing_by_itself() {
+        if std::env::var_os(CHILD).is_some() {
+            explain_panics();
+            for words in ["the first", "the second"] {
+                assert!(std::thread::spawn(move || panic!("{words}")).join().is_err());
+            }
+            return;
+        }
+        let test = "console::tests::a_panic_says_what_to_do_and_ends_nothing_by_itself";
+        let child = |stderr: Stdio, backtrace: &str| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args([test, "--exact", "--nocapture"]).env(CHILD, "1").env("RUST_BACKTRACE", backtrace);
+            let output = command.stdout(Stdio::null()).stderr(stderr).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stderr).unwrap()
+        };
+        let said = child(Stdio::piped(), "0");
+        let parts =
+            ["fault in polyhead", env!("CARGO_PKG_VERSION"), env!("POLYHEAD_COMMIT"), "console.rs", "the first"];
+        for part in [&parts[..], &["report it", "--resume RUN", "RUST_BACKTRACE=1", "the second"]].concat() {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+        assert_eq!(said.matches("report it").count(), 1, "{said}");
+        assert!(child(Stdio::piped(), "1").contains("console::tests::"));
+        // Nobody reads.
+        child(std::io::pipe().unwrap().1.into(), "0");
     }
 }

@@ -1,9 +1,11 @@
-//! The binary: parses, does, prints the error, exits with 0, 1 (failed), 2 (usage) or 130 (interrupted).
+//! The binary: parses, does, prints the error, exits with 0, 1 (failed), 2 (usage) or 130 (interrupted); 101 is a panic, which
+//! is a fault of its own.
 
 use polyhead::cli;
 use polyhead::console;
 
 fn main() {
+    console::explain_panics();
     let done = cli::parse().and_then(|asked| asked.map_or(Ok(()), cli::run));
     if let Err(error) = done {
         console::say(&format!("error: {error}"));

@@ -3,11 +3,13 @@
 use super::{Balance, Needs, Signals, Weights, expect_len};
 use crate::error::Result;
 
+/// Weights that somebody chose; they never change.
 pub struct Fixed {
     weights: Vec<f32>,
 }
 
 impl Fixed {
+    /// One weight per task.
     pub fn new(weights: Vec<f32>) -> Fixed {
         Fixed { weights }
     }

@@ -1,5 +1,7 @@
 //! Balancing: from a step's numbers to the tasks' weights. It never sees an image.
 
+#![warn(missing_docs)]
+
 mod fixed;
 mod learned;
 #[cfg(test)]
@@ -64,6 +66,7 @@ impl Weights {
 /// A way of balancing. A step's weights come from the state and what the method [needs](Balance::needs); its losses are shown
 /// to the method afterwards.
 pub trait Balance: Send {
+    /// What [`Balance::weights`] must be told of a step.
     fn needs(&self) -> Needs;
 
     /// The weights of one step, whose signals hold what the method needs.
@@ -83,6 +86,7 @@ pub trait Balance: Send {
     fn restore(&mut self, state: &[f64]) -> Result<()>;
 }
 
+/// The methods that `--balance` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
@@ -99,6 +103,7 @@ pub enum Method {
 }
 
 impl Method {
+    /// All methods with their words, the default first.
     pub const ALL: [(&str, Method); 5] = [
         ("uncertainty", Method::Uncertainty),
         ("uncertainty-learned", Method::UncertaintyLearned),
@@ -107,6 +112,7 @@ impl Method {
         ("fixed", Method::Fixed),
     ];
 
+    /// The word that `--balance` takes.
     pub fn name(self) -> &'static str {
         Method::ALL.into_iter().find(|m| m.1 == self).map_or("", |m| m.0)
     }

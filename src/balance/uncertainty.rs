@@ -30,6 +30,7 @@ impl MovingAverage {
 }
 
 impl ClosedForm {
+    /// For so many tasks, none of whose losses has been seen.
     pub fn new(tasks: usize) -> ClosedForm {
         ClosedForm { tasks: vec![MovingAverage::default(); tasks] }
     }

@@ -21,7 +21,7 @@ use crate::balance::Method;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::model::{Architecture, Backbone, Freeze, Stage, TrainingNetwork, init, weights};
+use crate::model::{Architecture, Backbone, Card, Freeze, Model, ModelFile, Stage, TrainingNetwork, init};
 use crate::optim::schedule::{Decline, Schedule};
 use crate::optim::{OptimizerConfig, OptimizerKind};
 use crate::tasks::{Content, Encoder, Label, Target, Task};
@@ -129,16 +129,9 @@ fn architecture(options: &Options) -> Architecture {
     Architecture::new(options.backbone, tasks, options.imgsz, 0.0)
 }
 
-/// The network's parameters before any training.
-fn initial_tensors(architecture: &Architecture, options: &Options) -> Result<weights::Tensors> {
-    use crate::executor::{ParameterSet, Store};
-    let network = architecture.network([1, options.imgsz, options.imgsz], crate::ir::Mode::Evaluate)?;
-    let mut store = Store::new(&network.graph.parameters, &network.graph.buffers);
-    init::initialise(&mut store, 0);
-    let slot = weights::Slot::Set(ParameterSet::Current);
-    let mut tensors = weights::export_parameters(&store, slot, "")?;
-    tensors.append(&mut weights::export_buffers(&store, ParameterSet::Current, "")?);
-    Ok(tensors)
+/// The network before any training, on its device.
+fn initial_model(card: Card, options: &Options) -> Result<Model> {
+    ModelFile::untrained(card, 0)?.start(&options.device)
 }
 
 /// Bytes of a fixed pattern: the time of a step does not depend on what is in them.

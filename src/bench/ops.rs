@@ -3,12 +3,12 @@
 
 use super::clocks::{Readings, reading};
 use super::steps::write_libraries;
-use super::{Options, architecture, frozen, initial_tensors, synthetic_images, training};
+use super::{Options, architecture, frozen, initial_model, synthetic_images, training};
 use crate::device::cpu::IsaName;
 use crate::error::Result;
 use crate::executor::{Ceilings, LoadedLibrary, NodeTime};
 use crate::graph::fuse::Fusion;
-use crate::model::{Card, Model};
+use crate::model::Card;
 use crate::train::run::Machine;
 use crate::train::step::{StepTargets, Trainer};
 use serde::Serialize;
@@ -173,9 +173,8 @@ fn fused(options: &Options) -> Result<Fused> {
 
 fn inference(options: &Options) -> Result<Vec<NodeTime>> {
     let card = Card::new(architecture(options), options.imgsz);
-    let model = Model { tensors: initial_tensors(&card.architecture, options)?, card };
     let shape = [options.batch, options.imgsz, options.imgsz];
-    model.start(&options.device)?.time_nodes(shape, &synthetic_images(options), options.repeats)
+    initial_model(card, options)?.time_nodes(shape, &synthetic_images(options), options.repeats)
 }
 
 /// A node's name without its window and what is fused into it.

@@ -2,12 +2,12 @@
 
 use super::clocks::{Readings, reading};
 use super::input::{self, Batches, Input, Source, Supply};
-use super::{Heads, Options, architecture, check, initial_tensors, synthetic_images, training};
+use super::{Heads, Options, architecture, check, initial_model, synthetic_images, training};
 use crate::device::cpu::IsaName;
 use crate::error::Result;
 use crate::executor::{DeviceChoice, Executor, LoadedLibrary};
 use crate::graph::fuse::Fusion;
-use crate::model::{Card, Model, Runner};
+use crate::model::{Card, Model};
 use crate::tasks::Target;
 use crate::train::run::Machine;
 use crate::train::step::{StepTargets, Trainer};
@@ -126,17 +126,17 @@ impl Work for Training {
 }
 
 struct Inference {
-    runner: Runner,
+    model: Model,
     shape: [usize; 3],
     batches: Batches<()>,
 }
 
 impl Work for Inference {
     fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
-        self.runner.start(self.shape)?;
+        self.model.start_batch(self.shape)?;
         look();
-        self.batches.next(|images, _| self.runner.load(self.shape, images))?;
-        self.runner.answers(self.shape).map(|_| ())
+        self.batches.next(|images, _| self.model.load_batch(self.shape, images))?;
+        self.model.batch_outputs(self.shape).map(|_| ())
     }
 
     fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>> {
@@ -148,7 +148,7 @@ impl Work for Inference {
     }
 
     fn executor(&self) -> &Executor {
-        self.runner.executor()
+        self.model.executor()
     }
 }
 
@@ -187,13 +187,12 @@ pub fn infer(options: &Options) -> Result<Measurement> {
             (Card::new(architecture(options), options.imgsz), batches)
         }
     };
-    let model = Model { tensors: initial_tensors(&card.architecture, options)?, card };
-    let (mut runner, mut batches) = (model.start(&options.device)?, batches);
+    let (mut model, mut batches) = (initial_model(card, options)?, batches);
     let shape = [options.batch, options.imgsz, options.imgsz];
-    batches.next(|images, _| runner.load(shape, images))?;
-    let mut work = Inference { runner, shape, batches };
+    batches.next(|images, _| model.load_batch(shape, images))?;
+    let mut work = Inference { model, shape, batches };
     let timed = time(&mut work, options.repeats)?;
-    let parameters = model.card.architecture.parameter_count(options.imgsz)?;
+    let parameters = work.model.card().architecture.parameter_count(options.imgsz)?;
     Ok(measurement("infer", options, base, timed, parameters, work.executor()))
 }
 

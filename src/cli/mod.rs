@@ -104,10 +104,10 @@ impl TrainArgs {
 #[derive(Args)]
 struct BoxArgs {
     /// Overlap above which the lesser of two boxes of a class is dropped
-    #[arg(long, default_value_t = 0.6)]
+    #[arg(long, default_value_t = DecodeOptions::default().iou_threshold)]
     iou: f64,
     /// Boxes an image may have
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = DecodeOptions::default().max_detections)]
     max_det: usize,
 }
 

@@ -5,7 +5,7 @@ use super::BoxArgs;
 use crate::console::{self, Bar};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
-use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report};
+use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report, Settings};
 use clap::Args;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub struct PredictArgs {
     /// Class names of a plain ResNet, one per line
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = Settings::BATCH)]
     batch: usize,
     /// Side in pixels [default: the training size]
     #[arg(long)]
@@ -50,7 +50,7 @@ pub struct PredictArgs {
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Smallest score a box may have
-    #[arg(long, default_value_t = 0.25)]
+    #[arg(long, default_value_t = Settings::SCORE)]
     conf: f32,
     #[command(flatten)]
     boxes: BoxArgs,

@@ -5,7 +5,7 @@ use crate::config::{TrainConfig, check_image_size};
 use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
-use crate::model::{Card, Model};
+use crate::model::{Card, ModelFile};
 use crate::tasks::{DecodeOptions, Task};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -55,8 +55,8 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     if !(0.0..=1.0).contains(&options.max_broken) {
         return Err(Error::Usage(format!("--max-broken {}: expected a share from 0 to 1", options.max_broken)));
     }
-    let file = Model::locate(&options.model)?;
-    let model = Model::load(&file, None)?;
+    let file = ModelFile::locate(&options.model)?;
+    let model = ModelFile::read(&file, None)?;
     let mut dataset = Dataset::open(data, &options.open)?;
     match_tasks(&model.card, &mut dataset, &file, data)?;
     let samples: Arc<[Sample]> = dataset.split(options.split).to_vec().into();
@@ -75,12 +75,12 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         cache: None,
         boxes: options.boxes,
     };
-    let mut runner = model.start(&options.device)?;
+    let mut network = model.start(&options.device)?;
     if let Some(out) = &options.out {
         std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     }
     let shape = [settings.batch, settings.imgsz, settings.imgsz];
-    let run = |images: &[u8]| runner.run(shape, images);
+    let run = |images: &[u8]| network.forward(shape, images);
     let (results, broken) = evaluate(&model.card, &samples, &settings, run, |_, _| Ok(()))?;
     let report = Report {
         model: file,
@@ -119,7 +119,7 @@ fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
 /// # Errors
 /// No model there, or an args.yaml that is not understood.
 pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
-    Model::locate(model)?;
+    ModelFile::locate(model)?;
     let folder = if model.is_dir() { Some(model) } else { model.parent().and_then(Path::parent) };
     let Some(args) = folder.map(|f| f.join("args.yaml")).filter(|a| a.is_file()) else {
         return Ok(None);

@@ -19,9 +19,11 @@ pub enum Framing {
 /// The card in a file's metadata under the key [`Card::KEY`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Card {
+    /// What the network is.
     pub architecture: Architecture,
     /// Training image size in pixels, the default at prediction.
     pub image_size: usize,
+    /// How an image becomes the network's input.
     pub framing: Framing,
     /// One per task; `None` where its kind fits nothing.
     pub standardisation: Vec<Option<Standardisation>>,
@@ -35,8 +37,10 @@ pub struct Card {
 }
 
 impl Card {
+    /// The key in a file's metadata.
     pub const KEY: &str = "polyhead";
 
+    /// For a training image size in pixels: letterboxed, nothing fitted yet, no intervals.
     pub fn new(architecture: Architecture, image_size: usize) -> Card {
         let unfitted = architecture.tasks.iter().map(|task| task.spec.fit(&mut std::iter::empty()));
         let standardisation = unfitted.collect();
@@ -73,6 +77,7 @@ impl Card {
         answers.collect()
     }
 
+    /// The text in a file's metadata.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|e| unreachable!("a card has only string keys: {e}"))
     }

@@ -17,6 +17,7 @@ pub enum HeadSize {
 }
 
 impl HeadSize {
+    /// The widths and depths of this size on a backbone.
     pub fn on(self, backbone: Backbone) -> PyramidSize {
         match (self, backbone) {
             (HeadSize::Full, _) => PyramidSize::FULL,

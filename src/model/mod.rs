@@ -1,21 +1,28 @@
 //! The network: a ResNet trunk and any number of heads, written as a graph for one batch and image size. Knows names,
 //! parameters and tasks, but none of their kinds; no data, no device.
 
+#![warn(missing_docs)]
+
 pub mod card;
 pub mod freeze;
 pub mod init;
 pub mod resnet;
 pub mod weights;
 
+mod file;
+mod forward;
 mod head_size;
 mod library;
 mod pickle;
 mod training;
 
 pub use card::Card;
+pub use file::ModelFile;
+pub use forward::ForwardPlan;
 pub use freeze::{Freeze, Stage};
 pub use head_size::HeadSize;
-pub use library::{ForwardPlan, Model, Runner};
+pub use library::Model;
+pub(crate) use library::rgb_bytes;
 pub use resnet::Backbone;
 pub use training::TrainingNetwork;
 
@@ -30,12 +37,15 @@ use serde::{Deserialize, Serialize};
 /// Everything that decides the parameters' names and shapes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
+    /// The trunk.
     pub backbone: Backbone,
+    /// One head each, in this order.
     pub tasks: Vec<Task>,
     /// Of the heads that stand on a pyramid.
     pub detection: PyramidSize,
     /// 3 (P3–P5) or 5 (P3–P7), fixed when the model is made.
     pub pyramid_levels: usize,
+    /// The share that is dropped before the linear layers of pooled heads, from 0 up to 1.
     pub dropout: f32,
 }
 
@@ -113,6 +123,7 @@ impl Architecture {
 
 /// The forward pass and the values others hold on to.
 pub struct Network {
+    /// All nodes and values.
     pub graph: Graph,
     /// u8 `[N, H, W, 3]`
     pub images: ValueId,
@@ -120,10 +131,13 @@ pub struct Network {
     pub features: [ValueId; 3],
     /// The first so many nodes are the trunk's.
     pub trunk_nodes: usize,
+    /// One per task.
     pub heads: Vec<Head>,
 }
 
+/// One task's part of the graph.
 pub struct Head {
+    /// What it computes.
     pub values: HeadValues,
     /// Its nodes in the graph, the loss's among them once there is one.
     pub nodes: Vec<usize>,

@@ -10,8 +10,10 @@ use crate::ops::{batch_norm::Activation, pool};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+/// The trunks: torchvision's ResNets (He 2015) and a tiny one for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "a variant's docs would be printed as the flag's help")]
 pub enum Backbone {
     Resnet18,
     Resnet34,
@@ -31,6 +33,7 @@ enum Block {
 }
 
 impl Backbone {
+    /// The word that `--backbone` takes.
     pub fn name(self) -> &'static str {
         match self {
             Backbone::Resnet18 => "resnet18",

@@ -8,7 +8,9 @@ use crate::tasks::{LabelFeatures, LossSite, TaskLoss};
 
 /// A network with losses and its backward pass: segments 1 to 3.
 pub struct TrainingNetwork {
+    /// The graph, and where its parts are.
     pub network: Network,
+    /// One per task.
     pub losses: Vec<TaskLoss>,
 }
 

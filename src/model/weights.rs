@@ -11,11 +11,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+/// Tensors by their names in torchvision's state dict.
 pub type Tensors = BTreeMap<String, Tensor>;
 
 /// A file of tensors and its text metadata.
 pub struct StateFile {
+    /// All tensors of the file.
     pub tensors: Tensors,
+    /// Text by key; empty for PyTorch's files.
     pub metadata: HashMap<String, String>,
 }
 
@@ -104,9 +107,13 @@ fn replace(path: &Path, bytes: &[u8], previous: Option<&Path>) -> Result<()> {
 /// Which of a parameter's vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
+    /// The parameters of a set.
     Set(ParameterSet),
+    /// Their gradients.
     Gradient,
+    /// The optimizer's first moments.
     FirstMoment,
+    /// The optimizer's second moments.
     SecondMoment,
 }
 
@@ -159,7 +166,9 @@ pub fn export_buffers(store: &Store, set: ParameterSet, prefix: &str) -> Result<
 /// Keys a file lacks and keys nobody asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyReport {
+    /// What the model has and the file lacks.
     pub missing: Vec<String>,
+    /// What the file has and the model lacks.
     pub unexpected: Vec<String>,
 }
 

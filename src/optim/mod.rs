@@ -1,6 +1,8 @@
 //! What surrounds the update: the learning rate over the steps, the parameter groups' scalars, the average's decay. The
 //! arithmetic itself is `ops/optimizer`.
 
+#![warn(missing_docs)]
+
 pub mod schedule;
 
 use crate::balance::Weights;
@@ -10,9 +12,11 @@ use clap::ValueEnum;
 use schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
+/// The rules of the update that `--optimizer` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lower")]
+#[allow(missing_docs, reason = "a variant's docs would be printed as the flag's help")]
 pub enum OptimizerKind {
     Sgd,
     AdamW,
@@ -21,12 +25,17 @@ pub enum OptimizerKind {
 /// Everything about the update that a person chooses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerConfig {
+    /// The rule.
     pub kind: OptimizerKind,
+    /// The learning rate over the steps.
     pub schedule: Schedule,
     /// What the learning rate is multiplied by, per parameter group; a group beyond the list has 1.
     pub rate_factors: Vec<f32>,
+    /// SGD's; AdamW has β = .9 and .999.
     pub momentum: f32,
+    /// Per unit of learning rate; norms and biases have none.
     pub weight_decay: f32,
+    /// The largest norm that the gradient may have before it is scaled down.
     pub clip_norm: Option<f32>,
     /// Share of the moving average of the parameters that stays, once it has warmed up.
     pub average_decay: f32,
@@ -35,6 +44,7 @@ pub struct OptimizerConfig {
 /// The optimizer's own count of steps, per parameter group: a group without labels does not count the step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerState {
+    /// By [`crate::ir::Group::index`], without the frozen group.
     pub steps: Vec<u64>,
 }
 
@@ -53,6 +63,7 @@ impl OptimizerConfig {
 const BETAS: [f32; 2] = [0.9, 0.999];
 
 impl OptimizerState {
+    /// For so many groups: the trunk, and one for each head.
     pub fn new(groups: usize) -> OptimizerState {
         OptimizerState { steps: vec![0; groups] }
     }

@@ -21,22 +21,30 @@ pub enum ScheduleKind {
 pub enum Decline {
     /// Half a cosine, down to `lr · final_share` at the last step.
     Cosine {
+        /// Of the peak, from 0 to 1.
         final_share: f32,
     },
     /// Times `gamma` at each of these steps, which ascend (PyTorch's MultiStepLR).
     Step {
+        /// In steps, ascending.
         milestones: Vec<u64>,
+        /// Factor at each.
         gamma: f32,
     },
+    /// It stays at the peak.
     Constant,
 }
 
+/// The learning rate over the steps of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// Peak learning rate.
     pub lr: f32,
+    /// What follows the warm-up.
     pub decline: Decline,
+    /// Steps of the linear rise to the peak.
     pub warmup_steps: u64,
+    /// Steps of the run, the warm-up among them.
     pub total_steps: u64,
 }
 

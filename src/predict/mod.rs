@@ -4,11 +4,13 @@
 mod answer;
 mod batches;
 mod formats;
+mod library;
 mod list;
 mod names;
 mod output;
 mod picture;
 mod pipeline;
+mod sight;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -16,21 +18,21 @@ mod walk;
 mod workers;
 
 pub use formats::Format;
+pub use library::{Answer, Settings};
 pub use list::{Ends, List};
 pub use output::Destination;
 pub use picture::annotate;
 pub use sources::LIST;
 
 use crate::config::check_image_size;
-use crate::data::Augment;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
-use crate::model::card::Framing;
-use crate::model::{Model, Runner};
+use crate::model::{Model, ModelFile};
 use crate::tasks::{DecodeOptions, HeadOutput};
 use formats::{Annotations, yolo};
 use output::Outputs;
 use pipeline::{Computing, Plan, Writing, answer_all};
+use sight::Sight;
 use sources::Sources;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -110,19 +112,13 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     }
     let classes = options.classes.as_deref().map(read_classes).transpose()?;
     let annotations = options.coco_images.as_deref().map(Annotations::read).transpose()?.map(Arc::new);
-    let model = Model::load(&Model::locate(&options.model)?, classes)?;
-    let tasks = &model.card.architecture.tasks;
-    let sheets = formats::sheets(&options.formats, tasks, annotations.as_ref())?;
-    let size = options.imgsz.unwrap_or(model.card.image_size);
+    let file = ModelFile::read(&ModelFile::locate(&options.model)?, classes)?;
+    let sheets = formats::sheets(&options.formats, &file.card.architecture.tasks, annotations.as_ref())?;
+    let sight = Sight::new(&file.card, options.imgsz, options.boxes);
     let (batch, pauses) = (options.batch, sources.has_list());
-    let runner = model.start(&options.device)?;
-    let mut network = Network { runner, shape: [batch, size, size], known: !pauses, canvas: Vec::new() };
-    let framing = match model.card.framing {
-        Framing::Letterbox => Augment::NONE,
-        Framing::ResizeCenterCrop => Augment::centre_crop(size),
-    };
-    let mut work =
-        Work { card: &model.card, framing, size, boxes: options.boxes, sheets: &sheets, labels: None, pictures: None };
+    let model = file.start(&options.device)?;
+    let mut network = Network { model, shape: sight.shape(batch), known: !pauses, canvas: Vec::new() };
+    let mut work = Work { sight: &sight, sheets: &sheets, labels: None, pictures: None };
     if let Destination::Folder(folder) = &out {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         sources.leave_out(folder)?;
@@ -130,7 +126,7 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
             work.pictures = Some(Pictures { out: folder.clone(), spared: sources.spare(folder)? });
         }
         if options.formats.contains(&Format::Yolo) {
-            work.labels = Some(yolo::Labels::create(folder, tasks)?);
+            work.labels = Some(yolo::Labels::create(folder, &file.card.architecture.tasks)?);
         }
     }
     let mut outputs = Outputs::create(out, &sheets)?;
@@ -181,7 +177,7 @@ fn check(options: &Options) -> Result<()> {
 /// The network on its device. It always computes a batch of one size, which images fill from the start and blanks to the
 /// end. An answer has the same bits whatever lies beside it, so it does not depend on how images are cut into batches.
 struct Network {
-    runner: Runner,
+    model: Model,
     shape: [usize; 3],
     /// Whether it is known how many images there are when the last of them has arrived.
     known: bool,
@@ -206,15 +202,15 @@ impl Computing for Network {
             to.copy_from_slice(&ready.canvas);
         }
         rest.fill(0);
-        self.runner.load(self.shape, &self.canvas)
+        self.model.load_batch(self.shape, &self.canvas)
     }
 
     fn start(&mut self) -> Result<()> {
-        self.runner.start(self.shape)
+        self.model.start_batch(self.shape)
     }
 
     fn answers(&mut self) -> Result<Vec<HeadOutput>> {
-        self.runner.answers(self.shape)
+        self.model.batch_outputs(self.shape)
     }
 }
 

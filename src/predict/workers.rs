@@ -5,14 +5,13 @@ use super::answer::Answered;
 use super::formats::{Numbers, Sheet, yolo};
 use super::names::Spared;
 use super::picture::annotate;
+use super::sight::Sight;
 use super::sources::Found;
 use crate::data::decode::decode;
-use crate::data::random::Random;
-use crate::data::{Augment, Geometry, Image};
+use crate::data::{Geometry, Image};
 use crate::draw;
 use crate::error::{Error, Result};
-use crate::model::Card;
-use crate::tasks::{DecodeOptions, HeadOutput};
+use crate::tasks::HeadOutput;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -231,10 +230,7 @@ pub fn run(handling: &impl Handling, queue: &Queue, arrivals: &Sender<Arrival>, 
 
 /// What a worker needs to know.
 pub struct Work<'a> {
-    pub card: &'a Card,
-    pub framing: Augment,
-    pub size: usize,
-    pub boxes: DecodeOptions,
+    pub sight: &'a Sight<'a>,
     pub sheets: &'a [Sheet],
     pub labels: Option<yolo::Labels>,
     pub pictures: Option<Pictures>,
@@ -262,19 +258,19 @@ impl Handling for Work<'_> {
             Ok(Err(e)) => return Err(self.broken(&asked, &e.reason())),
             Err(_) => return Err(self.broken(&asked, "cannot decode this image: the decoder panicked")),
         };
-        let mut canvas = vec![0; self.size * self.size * 3];
-        let geometry = self.framing.draw(&image, self.size, &mut Random::new(&[0]), &mut canvas);
+        let mut canvas = vec![0; self.sight.image_bytes()];
+        let geometry = self.sight.draw(&image, &mut canvas);
         let image = self.pictures.is_some().then_some(image);
         Ok(Ready { asked, geometry, canvas, image })
     }
 
     fn finish(&self, ready: &Ready, outputs: &[HeadOutput], row: usize) -> Result<Vec<String>> {
-        let mut answer = self.card.interpret(outputs, row, [self.size as f32; 2], &self.boxes);
-        answer.iter_mut().for_each(|prediction| prediction.to_image_pixels(&ready.geometry));
-        let tasks = &self.card.architecture.tasks;
+        let answer = self.sight.answer(outputs, row, &ready.geometry);
+        let card = self.sight.card;
+        let tasks = &card.architecture.tasks;
         let Found { path, name } = &ready.asked.found;
         let size = ready.geometry.source;
-        let answered = Answered { card: self.card, file: path, number: ready.asked.number, size, answer: &answer };
+        let answered = Answered { card, file: path, number: ready.asked.number, size, answer: &answer };
         if let (Some(Pictures { out, spared }), Some(image)) = (&self.pictures, &ready.image) {
             let picture = out.join(name.with_ending(path, "png"));
             spared.check(&picture)?;

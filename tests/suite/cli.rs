@@ -178,8 +178,9 @@ fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
     let args = [&["train", &data, "--project", &project, "--name", "cut", "--epochs", "12"], &SMALL[..]].concat();
     let cut = path(&folder, "runs/train/cut");
     interrupt(&args, &cut);
-    let card =
-        |run: &str| polyhead::model::Model::load(&Path::new(run).join("weights/last.safetensors"), None).unwrap().card;
+    let card = |run: &str| {
+        polyhead::model::ModelFile::read(&Path::new(run).join("weights/last.safetensors"), None).unwrap().card
+    };
     assert!(card(&cut).intervals.is_empty(), "weights in the middle of an epoch have the intervals of others");
     // Other workers, other threads: the same numbers. A flag that a resumed run does not heed is named.
     let output =
@@ -387,7 +388,7 @@ fn training_among_the_images_does_not_take_runs_for_images() {
         let output = polyhead().args(args).current_dir(&data).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         let model = data.join("runs/train").join(run).join("weights/best.safetensors");
-        let card = polyhead::model::Model::load(&model, None).unwrap().card;
+        let card = polyhead::model::ModelFile::read(&model, None).unwrap().card;
         assert_eq!(card.architecture.tasks[0].classes(), ["a", "b"]);
     }
 }

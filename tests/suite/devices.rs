@@ -5,20 +5,12 @@ use crate::cuda::devices;
 use crate::step::{Folder, images, three_tasks};
 use polyhead::device::cpu::{Isa, IsaName};
 use polyhead::device::cuda::{Driver, Precision, compiler};
-use polyhead::executor::{DeviceChoice, ParameterSet, Store};
-use polyhead::ir::Mode;
-use polyhead::model::weights::{self, Slot};
-use polyhead::model::{Architecture, Backbone, Card, Model, init};
+use polyhead::executor::DeviceChoice;
+use polyhead::model::{Architecture, Backbone, Card, Model, ModelFile};
 use polyhead::tasks::HeadOutput;
 
-fn model() -> Model {
-    let card = Card::new(Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0), 64);
-    let graph = card.architecture.network([1, 64, 64], Mode::Evaluate).unwrap().graph;
-    let mut store = Store::new(&graph.parameters, &graph.buffers);
-    init::initialise(&mut store, 3);
-    let mut tensors = weights::export_parameters(&store, Slot::Set(ParameterSet::Current), "").unwrap();
-    tensors.append(&mut weights::export_buffers(&store, ParameterSet::Current, "").unwrap());
-    Model { card, tensors }
+fn model() -> ModelFile {
+    ModelFile::untrained(Card::new(Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0), 64), 3).unwrap()
 }
 
 /// All numbers of an answer, head after head.
@@ -31,19 +23,24 @@ fn prediction_on_the_gpus_kernels_is_the_cpus() {
     let (model, pixels) = (model(), images(2, 64));
     let others: Vec<u8> = pixels.iter().rev().copied().collect();
     let answer = |device: &DeviceChoice| {
-        let mut runner = model.start(device).unwrap();
+        let mut model = model.start(device).unwrap();
         // Another size between, so that plans share the arena.
-        runner.run([1, 96, 64], &images(2, 64)[..96 * 64 * 3]).unwrap();
+        model.forward([1, 96, 64], &images(2, 64)[..96 * 64 * 3]).unwrap();
         let shape = [2, 64, 64];
-        let answers = numbers(&runner.run(shape, &pixels).unwrap());
+        let answers = numbers(&model.forward(shape, &pixels).unwrap());
         // A batch that is brought while another computes changes neither's answers.
-        let other = numbers(&runner.run(shape, &others).unwrap());
-        runner.load(shape, &pixels).unwrap();
-        runner.start(shape).unwrap();
-        runner.load(shape, &others).unwrap();
-        assert!(numbers(&runner.answers(shape).unwrap()) == answers && other != answers, "{device}");
-        runner.start(shape).unwrap();
-        assert!(numbers(&runner.answers(shape).unwrap()) == other, "{device}");
+        let other = numbers(&model.forward(shape, &others).unwrap());
+        model.load_batch(shape, &pixels).unwrap();
+        model.start_batch(shape).unwrap();
+        model.load_batch(shape, &others).unwrap();
+        assert!(numbers(&model.batch_outputs(shape).unwrap()) == answers && other != answers, "{device}");
+        model.start_batch(shape).unwrap();
+        assert!(numbers(&model.batch_outputs(shape).unwrap()) == other, "{device}");
+        // Plans that were given back leave the others as they were, and can be made again.
+        for rows in 1..=Model::PLANS {
+            model.forward([1, 32 * rows, 32], &pixels[..32 * rows * 32 * 3]).unwrap();
+        }
+        assert!(numbers(&model.forward(shape, &pixels).unwrap()) == answers, "{device}");
         answers
     };
     let cpu = answer(&DeviceChoice::Cpu { threads: 2 });

@@ -4,7 +4,7 @@
 use crate::cli::{SMALL, fail, path, polyhead, succeed, text};
 use crate::step::Folder;
 use polyhead::data::digits::{DigitsOptions, write_digits};
-use polyhead::model::Model;
+use polyhead::model::ModelFile;
 use serde_json::Value;
 use std::path::Path;
 
@@ -33,7 +33,7 @@ fn a_run_leaves_pictures_and_intervals_that_evaluate_and_predict_use() {
     let run_folder = Path::new(&run);
     assert!(is_picture(&run_folder.join("confusion_paper.png")) && is_picture(&run_folder.join("scatter_sum.png")));
 
-    let card = Model::load(&run_folder.join("weights/best.safetensors"), None).unwrap().card;
+    let card = ModelFile::read(&run_folder.join("weights/best.safetensors"), None).unwrap().card;
     let sum = card.architecture.tasks.iter().position(|t| t.name == "sum").unwrap();
     let half_width = card.intervals_of(sum)[0].unwrap();
     assert!(half_width > 0.0);

@@ -13,7 +13,7 @@ use polyhead::ir::Mode;
 use polyhead::ir::ValueLossForm;
 use polyhead::layers::pyramid::PyramidSize;
 use polyhead::model::weights::{self, Slot, Tensors};
-use polyhead::model::{Architecture, Backbone, Card, HeadSize, Model, init};
+use polyhead::model::{Architecture, Backbone, Card, HeadSize, ModelFile, init};
 use polyhead::tasks::classify::{Class, Classify};
 use polyhead::tasks::detect::Detect;
 use polyhead::tasks::multi_label::{Classes, MultiLabel};
@@ -195,7 +195,7 @@ fn a_plain_file_is_told_by_its_names() {
         tensors.extend([("fc.weight".to_owned(), one((2, 1))), ("fc.bias".to_owned(), one((2, 1)))]);
         let file = folder.path.join("plain.safetensors");
         weights::write(&file, &tensors, std::collections::HashMap::new()).unwrap();
-        assert_eq!(Model::load(&file, None).unwrap().card.architecture.backbone, backbone);
+        assert_eq!(ModelFile::read(&file, None).unwrap().card.architecture.backbone, backbone);
         assert_eq!(Backbone::from_str(backbone.name(), false).unwrap(), backbone);
     }
 }
@@ -239,7 +239,7 @@ fn several_labels_are_trained_judged_and_predicted() {
     let args = ["train", &data, "--project", &project, "--name", "first", "--epochs", "12", "--lr0", "0.01"];
     succeed(&[&args[..], &SMALL[..], &["--head", "full"]].concat());
     let run = path(&folder, "runs/train/first");
-    let card = Model::load(&Path::new(&run).join("weights/best.safetensors"), None).unwrap().card;
+    let card = ModelFile::read(&Path::new(&run).join("weights/best.safetensors"), None).unwrap().card;
     assert_eq!(card.architecture.detection, PyramidSize::FULL);
     let classes = vec!["red".to_owned(), "square".to_owned()];
     assert_eq!(card.architecture.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));

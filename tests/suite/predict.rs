@@ -3,10 +3,8 @@
 use crate::cli::{polyhead, text};
 use crate::step::{Folder, three_tasks};
 use polyhead::draw::{Canvas, write_png};
-use polyhead::executor::{DeviceChoice, Executor, ParameterSet};
-use polyhead::ir::Mode;
-use polyhead::model::weights::{self, Slot};
-use polyhead::model::{Architecture, Backbone, Card, Model, init};
+use polyhead::executor::DeviceChoice;
+use polyhead::model::{Architecture, Backbone, Card, ModelFile};
 use polyhead::predict::{self, Destination, Ended, Ends, Format, List};
 use polyhead::tasks::DecodeOptions;
 use polyhead::tasks::{HeadOutput, Task};
@@ -21,15 +19,8 @@ use std::time::{Duration, Instant};
 const CPU: DeviceChoice = DeviceChoice::Cpu { threads: 2 };
 
 /// A network that has learned nothing: its answers are as good as any to follow through the pipeline.
-pub fn model(tasks: Vec<Task>) -> Model {
-    let card = Card::new(Architecture::new(Backbone::Tiny, tasks, 64, 0.0), 64);
-    let network = card.architecture.network([1, 64, 64], Mode::Evaluate).unwrap();
-    let mut executor = Executor::new(&CPU, &network.graph.parameters, &network.graph.buffers).unwrap();
-    executor.edit_store(|store| init::initialise(store, 3)).unwrap();
-    let set = ParameterSet::Current;
-    let mut tensors = weights::export_parameters(executor.store().unwrap(), Slot::Set(set), "").unwrap();
-    tensors.append(&mut weights::export_buffers(executor.store().unwrap(), set, "").unwrap());
-    Model { card, tensors }
+pub fn model(tasks: Vec<Task>) -> ModelFile {
+    ModelFile::untrained(Card::new(Architecture::new(Backbone::Tiny, tasks, 64, 0.0), 64), 3).unwrap()
 }
 
 /// A folder with a model and a way to ask it.
@@ -134,7 +125,7 @@ fn row(outputs: &[HeadOutput], batch: usize, i: usize) -> Vec<u32> {
 /// A pause or a broken image moves images within their batch: nothing may come of it.
 #[test]
 fn an_answer_depends_on_neither_its_place_in_the_batch_nor_its_neighbours() {
-    let mut runner = model(three_tasks()).start(&CPU).unwrap();
+    let mut model = model(three_tasks()).start(&CPU).unwrap();
     for (batch, size) in [(3, 64), (8, 96)] {
         let bytes = size * size * 3;
         let image = |seed: usize| -> Vec<u8> { (0..bytes).map(|i| ((i * 31 + i / 7 * seed) % 251) as u8).collect() };
@@ -146,7 +137,7 @@ fn an_answer_depends_on_neither_its_place_in_the_batch_nor_its_neighbours() {
                     pixels.fill(0);
                 }
                 pixels[place * bytes..(place + 1) * bytes].copy_from_slice(&image(5));
-                let answers = row(&runner.run([batch, size, size], &pixels).unwrap(), batch, place);
+                let answers = row(&model.forward([batch, size, size], &pixels).unwrap(), batch, place);
                 assert!(*expected.get_or_insert_with(|| answers.clone()) == answers, "{batch} × {size}², {place}");
             }
         }
@@ -155,20 +146,20 @@ fn an_answer_depends_on_neither_its_place_in_the_batch_nor_its_neighbours() {
 
 #[test]
 fn a_batch_that_is_loaded_while_another_computes_gets_its_own_answers() {
-    let mut runner = model(three_tasks()).start(&CPU).unwrap();
+    let mut model = model(three_tasks()).start(&CPU).unwrap();
     let shape = [2, 64, 64];
     let batch = |seed: usize| -> Vec<u8> { (0..2 * 64 * 64 * 3).map(|i| ((i * seed + i / 5) % 253) as u8).collect() };
-    let alone: Vec<String> = (1..4).map(|seed| format!("{:?}", runner.run(shape, &batch(seed)).unwrap())).collect();
+    let alone: Vec<String> = (1..4).map(|seed| format!("{:?}", model.forward(shape, &batch(seed)).unwrap())).collect();
     assert!(alone[0] != alone[1]);
     let mut ahead = Vec::new();
     for seed in 1..4 {
-        runner.load(shape, &batch(seed)).unwrap();
+        model.load_batch(shape, &batch(seed)).unwrap();
         if seed > 1 {
-            ahead.push(format!("{:?}", runner.answers(shape).unwrap()));
+            ahead.push(format!("{:?}", model.batch_outputs(shape).unwrap()));
         }
-        runner.start(shape).unwrap();
+        model.start_batch(shape).unwrap();
     }
-    ahead.push(format!("{:?}", runner.answers(shape).unwrap()));
+    ahead.push(format!("{:?}", model.batch_outputs(shape).unwrap()));
     assert!(ahead == alone);
 }
 

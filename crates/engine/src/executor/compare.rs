@@ -26,13 +26,16 @@ use crate::ops::{Quantities, operation};
 pub struct NodeComparison {
     /// What the op calls it, and its sizes as they lie in memory.
     pub name: String,
+    /// The sizes that tell this node from others of its name.
     pub sizes: String,
     /// The parameter it reads or differentiates, else its first output.
     pub of: String,
+    /// One per output and quantity.
     pub differences: Vec<Difference>,
 }
 
 impl NodeComparison {
+    /// Whether every difference is within its bound.
     pub fn is_right(&self) -> bool {
         self.differences.iter().all(Difference::is_within)
     }
@@ -45,12 +48,14 @@ pub struct Difference {
     pub value: String,
     /// Infinite where something cannot be measured by it: poison, padding, two runs that differ.
     pub error: f64,
+    /// The largest difference that rounding explains.
     pub bound: f64,
     /// The element that is farthest off or no number, or what else is wrong.
     pub worst: String,
 }
 
 impl Difference {
+    /// Whether rounding explains the difference.
     pub fn is_within(&self) -> bool {
         self.error <= self.bound
     }

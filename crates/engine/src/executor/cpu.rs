@@ -14,16 +14,20 @@ use crate::ops::conv2d::{PackedForm, Packing};
 use crate::ops::cpu::{CpuNode, Weights};
 use crate::ops::optimizer::cpu as optimizer;
 use memory::{Blocks, Memory};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
+/// Runs plans on the CPU; its methods are those of [`super::Executor`].
 pub struct CpuExecutor {
     cpu: Cpu,
+    /// Parameters and what belongs to them.
     pub store: Store,
     arena: Aligned,
     /// Scratch that one node after the other uses.
     scratch: Aligned,
-    plans: Vec<Prepared>,
+    /// By their numbers, which are never used again.
+    plans: BTreeMap<usize, Prepared>,
+    next: usize,
     packed: PackedWeights,
 }
 
@@ -74,15 +78,18 @@ fn packing(graph: &Graph, node: &Node) -> Option<(ParameterId, Packing)> {
 }
 
 impl CpuExecutor {
+    /// The instruction set that ops run with.
     pub fn isa(&self) -> IsaName {
         self.cpu.isa().name()
     }
 
+    /// With no plan yet.
     pub fn new(cpu: Cpu, store: Store) -> CpuExecutor {
         let (arena, scratch) = (Aligned::zeroed(0), Aligned::zeroed(0));
-        CpuExecutor { cpu, store, arena, scratch, plans: Vec::new(), packed: PackedWeights::default() }
+        CpuExecutor { cpu, store, arena, scratch, plans: BTreeMap::new(), next: 0, packed: PackedWeights::default() }
     }
 
+    /// As [`super::Executor::prepare`].
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> usize {
         fuse(&mut graph, fusion);
         let plan = plan(&graph);
@@ -99,32 +106,42 @@ impl CpuExecutor {
         if scratch > self.scratch.bytes() {
             self.scratch = Aligned::zeroed(scratch);
         }
-        self.plans.push(prepared);
-        self.plans.len() - 1
+        self.plans.insert(self.next, prepared);
+        self.next += 1;
+        self.next - 1
     }
 
+    /// As [`super::Executor::release`].
+    pub fn release(&mut self, plan: usize) {
+        self.plans.remove(&plan);
+    }
+
+    /// As [`super::Executor::arena_bytes`].
     pub fn arena_bytes(&self) -> usize {
         self.arena.bytes()
     }
 
+    /// As [`super::Executor::write_u8`].
     pub fn write(&mut self, plan: usize, value: ValueId, data: &[u8]) {
-        let prepared = &mut self.plans[plan];
+        let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         let name = &prepared.graph.value(value).name;
         let memory =
             prepared.batch.get_mut(&value).unwrap_or_else(|| unreachable!("{name} is not written by the host"));
         memory.u8_mut().copy_from_slice(data);
     }
 
+    /// As [`super::Executor::read_f32`].
     pub fn read(&self, plan: usize, value: ValueId) -> Vec<f32> {
-        let prepared = &self.plans[plan];
+        let prepared = &self.plans[&plan];
         let len = prepared.graph.value(value).len();
         let start = prepared.plan.offsets[value.0].map_or(0, |o| o / 4);
         self.arena.f32()[start..start + len].to_vec()
     }
 
+    /// As [`super::Executor::run`].
     pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) {
         self.refresh_packed(plan, segment, set);
-        let nodes = self.plans[plan].plan.nodes(segment);
+        let nodes = self.plans[&plan].plan.nodes(segment);
         let (prepared, mut memory) = self.memory(plan, set);
         for node in &prepared.graph.nodes[nodes] {
             memory.run(node, scalars);
@@ -133,13 +150,14 @@ impl CpuExecutor {
 
     /// A plan, and the memory that its nodes work in.
     fn memory(&mut self, plan: usize, set: ParameterSet) -> (&Prepared, Memory<'_>) {
-        let CpuExecutor { cpu, store, arena, scratch, plans, packed } = self;
-        let prepared = &plans[plan];
+        let CpuExecutor { cpu, store, arena, scratch, plans, packed, .. } = self;
+        let prepared = &plans[&plan];
         (prepared, Memory::new(cpu, prepared, packed, set, Blocks { store, arena, scratch }))
     }
 
+    /// As [`super::Executor::time_nodes`].
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Vec<NodeTime> {
-        let mut times = NodeTime::list(&self.plans[plan].graph);
+        let mut times = NodeTime::list(&self.plans[&plan].graph);
         for repeat in 0..=repeats {
             for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
                 self.refresh_packed(plan, segment, ParameterSet::Current);
@@ -156,10 +174,12 @@ impl CpuExecutor {
         times
     }
 
+    /// As [`super::Executor::ceilings`].
     pub fn ceilings(&self) -> Ceilings {
         Ceilings { bytes_per_second: self.cpu.copy_ceiling(), flops_per_second: Some(self.cpu.multiply_ceiling()) }
     }
 
+    /// As [`super::Executor::time_update`].
     pub fn time_update(&mut self, update: &Update, repeats: usize) -> NodeTime {
         let mut time = NodeTime::of_update(&self.store, &update.rule, 0);
         for _ in 0..repeats {
@@ -172,7 +192,7 @@ impl CpuExecutor {
 
     /// Rebuilds the packed weights the segment's convolutions read, where an update made them stale.
     fn refresh_packed(&mut self, plan: usize, segment: Segment, set: ParameterSet) {
-        let prepared = &self.plans[plan];
+        let prepared = &self.plans[&plan];
         if prepared.weights == Weights::Plain {
             return;
         }
@@ -183,6 +203,7 @@ impl CpuExecutor {
         }
     }
 
+    /// As [`super::Executor::update`].
     pub fn update(&mut self, update: &Update) -> f64 {
         let ranges = self.store.update_ranges();
         let store = &mut self.store;

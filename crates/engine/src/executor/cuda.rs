@@ -19,16 +19,19 @@ use crate::ops::conv2d::cuda::gradient_bytes;
 use crate::ops::optimizer::cuda as optimizer;
 use layout::Layout;
 use memory::{Block, DeviceStore, MAX_TASKS, ScalarsAt};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use tuning::Tuning;
 
+/// Runs plans on a GPU; its methods are those of [`super::Executor`] and fail where the GPU refuses a call.
 pub struct CudaExecutor {
     /// The host's copy, as old as `stale` says.
     store: Store,
     stale: bool,
     memory: DeviceStore,
-    plans: Vec<Prepared>,
+    /// By their numbers, which are never used again.
+    plans: BTreeMap<usize, Prepared>,
+    next: usize,
     tuning: Tuning,
     recorded: HashMap<(usize, usize, Segment, ParameterSet), cuda::Graph>,
     /// The step's scalars as last uploaded.
@@ -70,7 +73,8 @@ impl CudaExecutor {
             store,
             stale: false,
             memory,
-            plans: Vec::new(),
+            plans: BTreeMap::new(),
+            next: 0,
             tuning,
             recorded: HashMap::new(),
             scalars: Vec::new(),
@@ -89,9 +93,10 @@ impl CudaExecutor {
 
     /// As [`super::Executor::tuning_hash`].
     pub fn tuning_hash(&self) -> Option<String> {
-        self.tuning.hash(self.plans.iter().map(|p| &p.layout))
+        self.tuning.hash(self.plans.values().map(|p| &p.layout))
     }
 
+    /// As [`super::Executor::prepare`].
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
         let precision = self.cuda.precision();
         // The f32 convolutions are plain: they are there to be compared with.
@@ -114,17 +119,29 @@ impl CudaExecutor {
         let by_cudnn = work.iter().flatten().filter(|work| matches!(work, Work::Convolution(_)));
         let by_cudnn: Vec<Work> = by_cudnn.cloned().collect();
         self.cuda.launch(&by_cudnn, &self.memory.table(ParameterSet::Current, batches[0].memory))?;
-        self.plans.push(Prepared { layout, batches, current: 0, written: Vec::new(), work });
-        Ok(self.plans.len() - 1)
+        self.plans.insert(self.next, Prepared { layout, batches, current: 0, written: Vec::new(), work });
+        self.next += 1;
+        Ok(self.next - 1)
     }
 
+    /// As [`super::Executor::release`].
+    pub fn release(&mut self, plan: usize) -> Result<()> {
+        self.cuda.settle_all()?;
+        self.recorded.retain(|key, _| key.0 != plan);
+        match self.plans.remove(&plan) {
+            Some(prepared) => prepared.batches.iter().try_for_each(|batch| self.cuda.free(batch.memory)),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`super::Executor::arena_bytes`].
     pub fn arena_bytes(&self) -> usize {
         self.memory.block(Block::Arena).bytes
     }
 
     /// Writes into the batch that the next forward pass reads; one that is under way reads the other.
     pub fn write(&mut self, plan: usize, value: ValueId, data: &[u8]) -> Result<()> {
-        let prepared = &mut self.plans[plan];
+        let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         let name = &prepared.layout.logical.value(value).name;
         let offset =
             prepared.layout.batch.get(&value).unwrap_or_else(|| unreachable!("{name} is not written by the host"));
@@ -138,11 +155,12 @@ impl CudaExecutor {
         self.cuda.stage(batch, *offset, data)
     }
 
+    /// As [`super::Executor::run`].
     pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
         self.upload_scalars(scalars)?;
         self.refresh_packed(set)?;
         self.take_batch(plan)?;
-        let prepared = &self.plans[plan];
+        let prepared = &self.plans[&plan];
         let work = &prepared.work[segment as usize];
         if work.is_empty() {
             return Ok(());
@@ -170,7 +188,7 @@ impl CudaExecutor {
 
     /// Turns to the batch written last, if one has been since the last run.
     fn take_batch(&mut self, plan: usize) -> Result<()> {
-        let prepared = &mut self.plans[plan];
+        let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         if !prepared.written.is_empty() {
             assert_eq!(prepared.written.len(), prepared.layout.batch.len(), "a batch is written whole");
             prepared.written.clear();
@@ -180,6 +198,7 @@ impl CudaExecutor {
         Ok(())
     }
 
+    /// As [`super::Executor::time_nodes`].
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
         let set = ParameterSet::Current;
         // Plain convolutions leave other numbers behind, sums that nobody made among them: what outlives a step is put back below.
@@ -189,7 +208,7 @@ impl CudaExecutor {
         self.take_batch(plan)?;
         let by_cudnn = self.plain_by_cudnn(plan)?;
         let precision = self.cuda.precision();
-        let Prepared { layout, batches, current, .. } = &self.plans[plan];
+        let Prepared { layout, batches, current, .. } = &self.plans[&plan];
         let mut times = NodeTime::list(&layout.physical);
         let work = |index| lower::node(layout, &self.memory, &self.tuning, precision, index);
         let nodes: Vec<Vec<Work>> = (0..times.len()).map(work).collect();
@@ -213,7 +232,7 @@ impl CudaExecutor {
 
     /// Of each node the plain convolution by cuDNN, where cuDNN is there and knows it; nothing on the shim, whose times say nothing.
     fn plain_by_cudnn(&mut self, plan: usize) -> Result<Vec<Option<Work>>> {
-        let (cuda, layout) = (&mut self.cuda, &self.plans[plan].layout);
+        let (cuda, layout) = (&mut self.cuda, &self.plans[&plan].layout);
         let (precision, on_gpu) = (cuda.precision(), matches!(cuda, Cuda::Driver(_)));
         let mut work = Vec::new();
         let mut bytes = 0;
@@ -232,7 +251,7 @@ impl CudaExecutor {
         // The workspace may move.
         self.recorded.clear();
         self.memory.reserve(cuda, Block::Workspace, bytes)?;
-        let prepared = &self.plans[plan];
+        let prepared = &self.plans[&plan];
         let blocks = self.memory.table(ParameterSet::Current, prepared.batches[prepared.current].memory);
         for place in &mut work {
             if let Some(convolution) = place
@@ -244,10 +263,12 @@ impl CudaExecutor {
         Ok(work)
     }
 
+    /// As [`super::Executor::ceilings`].
     pub fn ceilings(&mut self) -> Result<Ceilings> {
         Ok(Ceilings { bytes_per_second: self.cuda.copy_ceiling()?, flops_per_second: self.cuda.multiply_ceiling()? })
     }
 
+    /// As [`super::Executor::gauge`].
     pub fn gauge(&self) -> Option<Gauge> {
         self.cuda.gauge()
     }
@@ -260,6 +281,7 @@ impl CudaExecutor {
         }
     }
 
+    /// As [`super::Executor::time_update`].
     pub fn time_update(&mut self, update: &Update, repeats: usize) -> Result<NodeTime> {
         let groups = vec![self.update_launches(update)?; repeats];
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
@@ -302,13 +324,15 @@ impl CudaExecutor {
         Ok(())
     }
 
+    /// As [`super::Executor::read_f32`].
     pub fn read(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
-        let (layout, arena) = (&self.plans[plan].layout, self.memory.block(Block::Arena));
+        let (layout, arena) = (&self.plans[&plan].layout, self.memory.block(Block::Arena));
         let mut bytes = vec![0; layout.physical.value(value).bytes()];
         self.cuda.download(arena, layout.plan.offsets[value.0].unwrap_or(0), &mut bytes)?;
         Ok(layout.read(value, &bytes))
     }
 
+    /// As [`super::Executor::update`].
     pub fn update(&mut self, update: &Update) -> Result<f64> {
         let launches = self.update_launches(update)?;
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
@@ -335,6 +359,7 @@ impl CudaExecutor {
         self.packed[ParameterSet::Average as usize] = false;
     }
 
+    /// As [`super::Executor::store`].
     pub fn store(&mut self) -> Result<&Store> {
         if self.stale {
             self.memory.download(&self.cuda, &mut self.store)?;
@@ -343,6 +368,7 @@ impl CudaExecutor {
         Ok(&self.store)
     }
 
+    /// As [`super::Executor::edit_store`].
     pub fn edit_store<T>(&mut self, edit: impl FnOnce(&mut Store) -> T) -> Result<T> {
         self.store()?;
         let result = edit(&mut self.store);

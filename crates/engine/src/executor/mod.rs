@@ -1,5 +1,7 @@
 //! Runs plans. One executor per device kind; everything above speaks to [`Executor`] and assumes no device.
 
+#![warn(missing_docs)]
+
 pub mod compare;
 mod cpu;
 mod cuda;
@@ -26,17 +28,23 @@ use store::Rule;
 /// Where a plan runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
+    /// This machine's processor.
     Cpu {
+        /// Threads that compute; 0 means one per core.
         threads: usize,
     },
     /// A GPU by its number.
     Cuda {
+        /// The GPU's number, from 0.
         ordinal: usize,
+        /// What maps are made of.
         precision: Precision,
     },
     /// The GPU's kernels on this CPU, from a library that `kernels/host/build.rs` made. For tests.
     CudaOnHost {
+        /// The library's file.
         library: PathBuf,
+        /// What maps are made of.
         precision: Precision,
     },
 }
@@ -104,8 +112,11 @@ pub struct PlanId(usize);
 pub struct NodeTime {
     /// What the op calls it, and its sizes as they lie in memory.
     pub name: String,
+    /// The sizes that tell this node from others of its name.
     pub sizes: String,
+    /// What the node costs at least.
     pub cost: Cost,
+    /// One time per repeat.
     pub milliseconds: Vec<f64>,
     /// Of a convolution: what cuDNN takes for it without its epilogue. Empty where cuDNN is not there.
     pub plain_by_library: Vec<f64>,
@@ -161,7 +172,9 @@ pub fn compile_kernels(architecture: &str) -> Result<(Filled, Vec<LoadedLibrary>
 
 /// The devices there are.
 pub enum Executor {
+    /// Runs on the CPU.
     Cpu(Box<CpuExecutor>),
+    /// Runs on a GPU, or its kernels on the CPU.
     Cuda(Box<CudaExecutor>),
 }
 
@@ -190,6 +203,21 @@ impl Executor {
         match self {
             Executor::Cpu(e) => Ok(PlanId(e.prepare(graph, fusion))),
             Executor::Cuda(e) => e.prepare(graph, fusion).map(PlanId),
+        }
+    }
+
+    /// Gives back what belongs to a plan alone: its list of nodes and its batch. The arena keeps its size, because all plans
+    /// share it. Running a released plan panics; releasing it again does nothing.
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn release(&mut self, plan: PlanId) -> Result<()> {
+        match self {
+            Executor::Cpu(e) => {
+                e.release(plan.0);
+                Ok(())
+            }
+            Executor::Cuda(e) => e.release(plan.0),
         }
     }
 
@@ -237,10 +265,12 @@ impl Executor {
         }
     }
 
+    /// As [`Executor::write_u8`], for f32; `data` holds every element of the value.
     pub fn write_f32(&mut self, plan: PlanId, value: ValueId, data: &[f32]) -> Result<()> {
         self.write_u8(plan, value, store::bytes_of(data))
     }
 
+    /// As [`Executor::write_u8`], for i32; `data` holds every element of the value.
     pub fn write_i32(&mut self, plan: PlanId, value: ValueId, data: &[i32]) -> Result<()> {
         self.write_u8(plan, value, store::bytes_of(data))
     }

@@ -18,13 +18,16 @@ pub enum ParameterSet {
 /// The rule of the update.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
+    /// Stochastic gradient descent with momentum.
     Sgd(Sgd),
+    /// Adam with decoupled weight decay (Loshchilov 2019).
     AdamW(AdamW),
 }
 
 /// Everything segment 4 needs besides the Store.
 #[derive(Clone, Debug)]
 pub struct Update {
+    /// The rule and what it is the same with for every group.
     pub rule: Rule,
     /// By [`crate::ir::Group::index`].
     pub groups: Vec<GroupScalars>,
@@ -34,23 +37,34 @@ pub struct Update {
     pub average_decay: f32,
 }
 
+/// Parameters and everything that belongs to them, as flat f32 buffers; [`Store::range`] says where each parameter lies.
 pub struct Store {
+    /// In the order of their numbers.
     pub parameters: Vec<Parameter>,
+    /// Running statistics, in the order of their numbers.
     pub buffers: Vec<Buffer>,
     ranges: Vec<Range<usize>>,
     buffer_ranges: Vec<Range<usize>>,
+    /// What the optimizer moves.
     pub values: Aligned,
+    /// Accumulated over the batches of a step; the update sets them to zero.
     pub gradients: Aligned,
+    /// The optimizer's first moment, or momentum.
     pub first_moment: Aligned,
+    /// The optimizer's second moment; unused by SGD.
     pub second_moment: Aligned,
+    /// The moving average of the parameters.
     pub average: Aligned,
+    /// The running statistics of batch norms.
     pub running: Aligned,
+    /// The moving average of the running statistics.
     pub running_average: Aligned,
     /// Counts changes of `values` or `average`; a derived form of an older version is rebuilt.
     version: u64,
 }
 
 impl Store {
+    /// Room for these parameters and running statistics, all zero.
     pub fn new(parameters: &[Parameter], buffers: &[Buffer]) -> Store {
         let (ranges, total) = lay_out(parameters.iter().map(|p| p.shape.iter().product()));
         let (buffer_ranges, running) = lay_out(buffers.iter().map(|b| b.shape.iter().product()));
@@ -71,10 +85,12 @@ impl Store {
         }
     }
 
+    /// Where a parameter lies in the flat buffers, in elements.
     pub fn range(&self, id: ParameterId) -> Range<usize> {
         self.ranges[id.0].clone()
     }
 
+    /// Where a running statistic lies in the flat buffers, in elements.
     pub fn buffer_range(&self, id: BufferId) -> Range<usize> {
         self.buffer_ranges[id.0].clone()
     }
@@ -105,6 +121,7 @@ impl Store {
         self.version
     }
 
+    /// The parameters and the running statistics of a set.
     pub fn set(&self, set: ParameterSet) -> (&Aligned, &Aligned) {
         match set {
             ParameterSet::Current => (&self.values, &self.running),

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 /// The forward nodes of one task, its loss included.
 pub struct Head {
+    /// The task's number.
     pub task: usize,
     /// Indices into the graph's nodes, in running order.
     pub nodes: Vec<usize>,

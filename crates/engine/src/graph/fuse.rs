@@ -6,9 +6,12 @@ use crate::ir::{
 };
 use crate::ops;
 
+/// Whether patterns of nodes are rewritten into epilogues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fusion {
+    /// Fused: what runs.
     On,
+    /// Plain: what fused lists are compared with.
     Off,
 }
 

@@ -10,6 +10,7 @@ pub const ALIGNMENT: usize = 64;
 pub struct Plan {
     /// Byte offset of each value, for those in the arena that any node touches.
     pub offsets: Vec<Option<usize>>,
+    /// Bytes of the arena that the plan needs.
     pub arena_bytes: usize,
     /// Sum of all arena values, had none shared bytes.
     pub unshared_bytes: usize,

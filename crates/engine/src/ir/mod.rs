@@ -1,6 +1,8 @@
 //! The graph: values, nodes and their attributes, and the numbers that change between steps. Data only; how a node is built,
 //! checked, differentiated and run is in `ops/<op>`.
 
+#![warn(missing_docs)]
+
 mod op;
 mod scalars;
 
@@ -21,16 +23,21 @@ pub struct ParameterId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub usize);
 
+/// What a value's elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DType {
+    /// 32-bit floating point.
     F32,
     /// Activations on a GPU.
     Bf16,
+    /// 32-bit integers: classes and indices.
     I32,
+    /// Bytes: pixels.
     U8,
 }
 
 impl DType {
+    /// Bytes of one element.
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::I32 => 4,
@@ -55,23 +62,31 @@ pub enum Place {
     Arena,
 }
 
+/// An array that nodes read and write: its name, its shape, and where it lives.
 #[derive(Clone, Debug)]
 pub struct Value {
+    /// For messages; parameters have torchvision's names.
     pub name: String,
+    /// Outermost dimension first; maps are `[N, H, W, C]`.
     pub shape: Vec<usize>,
+    /// What its elements are.
     pub dtype: DType,
+    /// Where its bytes live.
     pub place: Place,
 }
 
 impl Value {
+    /// Elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
+    /// Whether it has no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Bytes of all elements.
     pub fn bytes(&self) -> usize {
         self.len() * self.dtype.bytes()
     }
@@ -80,15 +95,20 @@ impl Value {
 /// The list is cut in four; see ARCHITECTURE.md. The update (segment 4) works on the whole Store and is no node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
+    /// The network and its losses.
     Forward,
+    /// From the losses down to the shared features.
     HeadsBackward,
+    /// The weighted sum at the shared features, and the trunk.
     TrunkBackward,
 }
 
 /// Who a parameter belongs to: the update scales and skips whole groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
+    /// The shared part.
     Trunk,
+    /// The head of the task with this number.
     Head(usize),
     /// Never moved.
     Frozen,
@@ -108,6 +128,7 @@ impl Group {
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
+    /// Every element this number.
     Constant(f32),
     /// Normal with this standard deviation.
     Normal(f32),
@@ -117,47 +138,66 @@ pub enum Init {
     UniformFanIn,
 }
 
+/// A trainable array.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     /// torchvision's state-dict name.
     pub name: String,
     /// `[K, R, S, C]` for convolutions, `[K, C]` for linear layers, `[C]` for vectors.
     pub shape: Vec<usize>,
+    /// How it starts.
     pub init: Init,
+    /// Who it belongs to.
     pub group: Group,
     /// Norms, biases and scales are not decayed.
     pub decay: bool,
 }
 
+/// A running statistic: kept between steps, moved by no gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buffer {
+    /// torchvision's state-dict name.
     pub name: String,
+    /// `[C]`.
     pub shape: Vec<usize>,
+    /// What every element starts with.
     pub start: f32,
 }
 
+/// One op and the values that it reads and writes.
 #[derive(Clone, Debug)]
 pub struct Node {
+    /// What is computed, with its attributes.
     pub op: Op,
+    /// In the order of the op's contract.
     pub inputs: Vec<ValueId>,
+    /// In the order of the op's contract.
     pub outputs: Vec<ValueId>,
+    /// The part of a step in which it runs.
     pub segment: Segment,
 }
 
 /// Whether batch norm uses the batch's statistics or the running ones, and whether dropout drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
+    /// The batch's statistics; dropout drops.
     Train,
+    /// Running statistics; dropout does nothing.
     Evaluate,
 }
 
 /// A fixed network for one batch size and image size.
 #[derive(Clone, Debug)]
 pub struct Graph {
+    /// For training or for answers.
     pub mode: Mode,
+    /// By [`ValueId`].
     pub values: Vec<Value>,
+    /// In running order, which also is the order of segments.
     pub nodes: Vec<Node>,
+    /// By [`ParameterId`].
     pub parameters: Vec<Parameter>,
+    /// By [`BufferId`].
     pub buffers: Vec<Buffer>,
     /// Values the host writes before a step.
     pub batch: Vec<ValueId>,
@@ -169,6 +209,7 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// Without values and nodes.
     pub fn new(mode: Mode) -> Graph {
         Graph {
             mode,
@@ -183,10 +224,12 @@ impl Graph {
         }
     }
 
+    /// The value of this number.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0]
     }
 
+    /// The shape of a value.
     pub fn shape(&self, id: ValueId) -> &[usize] {
         &self.values[id.0].shape
     }
@@ -203,10 +246,12 @@ impl Graph {
         id
     }
 
+    /// A value that a node makes; the plan finds its place.
     pub fn arena(&mut self, name: impl Into<String>, shape: &[usize], dtype: DType) -> ValueId {
         self.new_value(name.into(), shape.to_vec(), dtype, Place::Arena)
     }
 
+    /// Adds a trainable array, which the Store holds.
     pub fn parameter(&mut self, parameter: Parameter) -> ValueId {
         let place = Place::Parameter(ParameterId(self.parameters.len()));
         let id = self.new_value(parameter.name.clone(), parameter.shape.clone(), DType::F32, place);
@@ -215,6 +260,7 @@ impl Graph {
         id
     }
 
+    /// Adds a running statistic, `start` in every element.
     pub fn buffer(&mut self, name: String, shape: &[usize], start: f32) -> ValueId {
         let place = Place::Buffer(BufferId(self.buffers.len()));
         self.buffers.push(Buffer { name: name.clone(), shape: shape.to_vec(), start });
@@ -256,6 +302,7 @@ impl Graph {
         id
     }
 
+    /// Adds a node to the current segment. Ops check shapes where they add themselves.
     pub fn push(&mut self, op: Op, inputs: &[ValueId], outputs: &[ValueId]) {
         self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.to_vec(), segment: self.segment });
     }
@@ -275,6 +322,7 @@ impl Gradients {
         Gradients { of: HashMap::new(), wanted: forward.depends_on_what_learns() }
     }
 
+    /// The gradient of `value` so far.
     pub fn get(&self, value: ValueId) -> Option<ValueId> {
         self.of.get(&value).copied()
     }

@@ -14,20 +14,24 @@ use std::any::Any;
 pub struct HeadOutput {
     /// In the order of the head's [`outputs`](super::HeadValues::outputs), `[N, …]` each.
     pub values: Vec<Vec<f32>>,
+    /// The pyramid's levels that boxes stand on; empty for a pooled head.
     pub levels: Vec<Level>,
 }
 
 /// A head's output, and what a kind may want to know beside it to answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Interpreting<'a> {
+    /// The head's numbers for the batch.
     pub output: &'a HeadOutput,
     /// Which image of the batch.
     pub index: usize,
     /// Width and height of the canvas in network pixels; boxes are clipped to it.
     pub size: [f32; 2],
+    /// What turns values back into their unit, where the kind fits it.
     pub standardisation: Option<&'a Standardisation>,
     /// Half the widths of prediction intervals, where the card has them.
     pub half_widths: &'a [Option<f64>],
+    /// What counts as a detection.
     pub options: &'a DecodeOptions,
 }
 
@@ -47,6 +51,7 @@ pub struct DecodeOptions {
     pub max_per_level: usize,
     /// Overlap beyond which the worse of two boxes of a class goes.
     pub iou_threshold: f64,
+    /// Boxes that an image may have.
     pub max_detections: usize,
 }
 

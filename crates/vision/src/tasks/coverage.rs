@@ -3,9 +3,12 @@
 use serde::Serialize;
 use std::fmt;
 
+/// What the labels of a data set cover for one task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskReport {
+    /// The task's.
     pub name: String,
+    /// The kind, for people.
     pub kind: &'static str,
     /// Of train, val and test.
     pub splits: [Coverage; 3],
@@ -13,6 +16,7 @@ pub struct TaskReport {
     pub classes: Vec<(String, [usize; 3])>,
     /// Boxes by the square root of their area in original pixels, over all splits: the bounds of [`SIZES`].
     pub box_sizes: [usize; SIZES.len() + 1],
+    /// One per column.
     pub values: Vec<ValueReport>,
     /// What is counted by class.
     #[serde(skip)]
@@ -26,7 +30,9 @@ pub struct Coverage {
     pub labelled: usize,
     /// Labelled as holding nothing.
     pub empty: usize,
+    /// Nobody looked.
     pub unlabelled: usize,
+    /// Boxes on labelled images.
     pub boxes: usize,
     /// Of those, regions to be ignored.
     pub ignored: usize,
@@ -37,10 +43,15 @@ pub struct Coverage {
 /// One value over the training split.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ValueReport {
+    /// The column's.
     pub name: String,
+    /// The column's; empty without one.
     pub unit: String,
+    /// In the unit.
     pub least: f32,
+    /// In the unit.
     pub mean: f32,
+    /// In the unit.
     pub greatest: f32,
 }
 

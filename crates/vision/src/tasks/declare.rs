@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 /// A task's block in data.yaml, as far as its kind reads it.
 pub struct Block<'a> {
+    /// The file, for its lines.
     pub yaml: &'a Yaml,
     /// The task's name.
     pub task: &'a str,
+    /// The block's keys.
     pub body: &'a Mapping,
 }
 
@@ -70,17 +72,20 @@ pub type Resolved = (Arc<dyn TaskSpec>, Vec<Label>);
 /// What is declared of a task of any kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
+    /// The task's.
     pub name: &'a str,
     /// Class names in index order; without them, what the training labels hold.
     pub names: Option<&'a [String]>,
     /// The columns that are read, where labels stand in columns.
     pub columns: &'a [String],
+    /// Where it is declared, for messages.
     pub place: &'a Place,
 }
 
 /// What the files say of every image, those of the training split first.
 #[derive(Clone, Copy, Debug)]
 pub struct Readings<'a> {
+    /// One per image.
     pub all: &'a [Reading],
     /// Images of the training split.
     pub training: usize,

@@ -11,15 +11,18 @@ use crate::ops::pool;
 pub struct Trunk {
     /// c3, c4, c5 at strides 8, 16, 32.
     pub features: [ValueId; 3],
+    /// The widths and depths of heads that stand on a pyramid.
     pub pyramid: PyramidSize,
     /// Levels of the pyramid: 3 (P3–P5) or 5 (P3–P7).
     pub levels: usize,
+    /// What comes before the linear layers of pooled heads.
     pub dropout: Dropout,
 }
 
 /// What a head computes. Only its own kind knows what each output means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadValues {
+    /// In the order that the kind reads them.
     pub outputs: Vec<ValueId>,
     /// The pyramid's levels that it stands on; empty for a pooled head.
     pub levels: Vec<Level>,
@@ -28,7 +31,9 @@ pub struct HeadValues {
 /// Dropout before a linear layer: its probability, and what sets its random stream apart from the others'.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
+    /// From 0 up to 1.
     pub probability: f32,
+    /// Which random stream.
     pub salt: u64,
 }
 

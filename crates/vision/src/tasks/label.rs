@@ -63,6 +63,7 @@ pub trait LabelValue: Same {
 /// A label within its picture, and what that took.
 #[derive(Clone, Debug)]
 pub struct Clipped {
+    /// What is left of it.
     pub label: Label,
     /// Boxes that reached beyond the picture.
     pub clipped: usize,
@@ -74,10 +75,12 @@ impl Label {
     /// Nobody looked.
     pub const UNLABELLED: Label = Label(None);
 
+    /// A labelled image that says `value`.
     pub fn of(value: impl LabelValue) -> Label {
         Label(Some(Arc::new(value)))
     }
 
+    /// Whether somebody looked.
     pub fn is_labelled(&self) -> bool {
         self.0.is_some()
     }
@@ -144,6 +147,7 @@ pub struct Bears {
 /// What else is asked about the pictures of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
+    /// Only labels of the picture as a whole.
     Nothing,
     /// Boxes mark objects, which a crop may take out of the picture.
     Objects,
@@ -152,22 +156,28 @@ pub enum Beside {
 /// What labels may be beside the plain ones; only then does the loss have room for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LabelFeatures {
+    /// Whether labels may be mixtures.
     pub mixing: Mixing,
+    /// Whether annotators may have looked for some classes only.
     pub regions: Regions,
 }
 
 /// Whether a label may be a mixture of two, as mix-up makes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Mixing {
+    /// Each label is of one image.
     #[default]
     Never,
+    /// Mix-up is on.
     Possible,
 }
 
 /// Whether an image may be annotated for some classes only.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Regions {
+    /// All classes were looked for everywhere.
     #[default]
     Whole,
+    /// Some images have regions with fewer.
     Partial,
 }

@@ -12,6 +12,7 @@ pub trait Metric {
     /// Counts one image; nothing if it is unlabelled.
     fn add(&mut self, prediction: &dyn Prediction, label: &Label);
 
+    /// The figures of what was added so far.
     fn summary(&self) -> Arc<dyn Summary>;
 }
 
@@ -65,7 +66,9 @@ impl dyn Summary {
 /// What the truths say of prediction intervals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JudgedIntervals {
+    /// What `--json` holds, one per column.
     pub json: Vec<Value>,
+    /// What is said of them, one per column.
     pub lines: Vec<String>,
 }
 
@@ -73,15 +76,19 @@ pub struct JudgedIntervals {
 pub struct PerClass<'a> {
     /// The figure that says which class is worst.
     pub rank: &'static str,
+    /// In the order of the classes.
     pub rows: Vec<ClassRow<'a>>,
 }
 
 /// Names, values and how many there are of one class.
 pub struct ClassRow<'a> {
+    /// The class's name.
     pub class: &'a str,
+    /// Names and values; `None` where a figure is undefined.
     pub figures: Vec<(&'static str, Option<f64>)>,
     /// The value of [`PerClass::rank`].
     pub rank: Option<f64>,
+    /// Names and numbers.
     pub counts: Vec<(&'static str, u64)>,
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 /// A ground-truth box in pixels of the image it belongs to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledBox {
+    /// The class's number.
     pub class: usize,
+    /// Corners in pixels.
     pub xyxy: Xyxy,
     /// A crowd or "difficult" region: neither taught nor counted, and a detection on it is no mistake.
     pub ignore: bool,
@@ -16,6 +18,7 @@ pub struct LabelledBox {
 /// The boxes of an image, and where not every class was looked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Boxes {
+    /// In the order of the label file.
     pub list: Vec<LabelledBox>,
     /// Empty where all classes were looked for everywhere, as nearly always; one of an image, several of a mosaic.
     pub partial: PartialRegions,
@@ -45,6 +48,7 @@ impl FromIterator<PartialRegion> for PartialRegions {
 /// drawn: its absence is not taught, and a detection of it is no mistake.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialRegion {
+    /// Corners in pixels.
     pub xyxy: Xyxy,
     /// The classes that were looked for, ascending; shared by the images that say the same.
     pub looked_for: Arc<[u32]>,

@@ -15,6 +15,7 @@ use std::any::Any;
 
 /// A task with everything that is settled about it: its classes or columns, and what its loss does. One type for each kind.
 pub trait TaskSpec: Same {
+    /// Its kind.
     fn kind(&self) -> &'static Kind;
 
     /// Fills in its own part of the card's task.
@@ -63,6 +64,7 @@ pub trait TaskSpec: Same {
     /// The answer about one image, in network pixels.
     fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction>;
 
+    /// A metric without an image.
     fn metric(&self) -> Box<dyn Metric>;
 
     /// The columns of `predictions.csv` for the task of this name; empty for a kind whose answers are boxes.
@@ -105,6 +107,7 @@ impl dyn TaskSpec {
 
 /// Where a loss is appended.
 pub struct LossSite<'a> {
+    /// The graph that the head is in.
     pub graph: &'a mut Graph,
     /// The task's name.
     pub name: &'a str,
@@ -112,7 +115,9 @@ pub struct LossSite<'a> {
     pub index: usize,
     /// Images in a batch.
     pub batch: usize,
+    /// What the head computes.
     pub head: &'a HeadValues,
+    /// What labels there may be beside the plain ones.
     pub labels: LabelFeatures,
 }
 

@@ -17,9 +17,12 @@ pub struct Target {
     pub active: bool,
 }
 
+/// Numbers of one type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TargetArray {
+    /// Values, boxes, weights.
     F32(Vec<f32>),
+    /// Classes and indices.
     I32(Vec<i32>),
 }
 
@@ -83,14 +86,18 @@ impl TaskLoss {
 /// What a kind may want to know beside the label to make a target.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoding<'a> {
+    /// The pyramid's levels for the canvas.
     pub levels: &'a [Level],
+    /// What values are learned in, where the kind fits it.
     pub standardisation: Option<&'a Standardisation>,
 }
 
 /// Turns labels in network pixels into targets.
 #[derive(Clone, Debug)]
 pub struct Encoder {
+    /// In the order of the labels.
     pub tasks: Vec<Task>,
+    /// The pyramid's levels for the canvas.
     pub levels: Vec<Level>,
     /// One per task, `None` where its kind fits nothing.
     pub standardisation: Vec<Option<Standardisation>>,

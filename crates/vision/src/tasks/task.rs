@@ -9,11 +9,14 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(into = "TaskCard", try_from = "TaskCard")]
 pub struct Task {
+    /// Under which its answers and figures are written.
     pub name: String,
+    /// What is asked.
     pub spec: Arc<dyn TaskSpec>,
 }
 
 impl Task {
+    /// Asks `spec` under this name.
     pub fn new(name: impl Into<String>, spec: impl TaskSpec) -> Task {
         Task { name: name.into(), spec: Arc::new(spec) }
     }
@@ -39,16 +42,21 @@ impl PartialEq for Task {
 /// and reads back its own part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskCard {
+    /// The task's.
     pub name: String,
     /// [`Kind::card_word`].
     #[serde(rename = "type")]
     pub kind: String,
+    /// Of kinds that have classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
+    /// Of kinds that have columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// Of kinds that have units, one per column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<Vec<String>>,
+    /// What is not the kind's default.
     #[serde(default, skip_serializing_if = "LossOptions::is_default")]
     pub loss: LossOptions,
 }
@@ -57,12 +65,16 @@ pub struct TaskCard {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LossOptions {
+    /// How much an image of each class counts.
     pub class_weights: Option<Vec<f32>>,
+    /// The share of every label that is spread evenly over the classes.
     pub label_smoothing: f32,
+    /// What a value costs that is off.
     pub values: ValueLossForm,
 }
 
 impl LossOptions {
+    /// Whether nothing differs from the kind's default.
     pub fn is_default(&self) -> bool {
         *self == LossOptions::default()
     }

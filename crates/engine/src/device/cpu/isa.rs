@@ -9,15 +9,20 @@ use std::sync::OnceLock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IsaName {
+    /// Four lanes as an array: any machine.
     Portable,
+    /// aarch64's vectors of 128 bits.
     Neon,
+    /// x86-64's vectors of 256 bits, with FMA and BMI2.
     Avx2,
+    /// x86-64's vectors of 512 bits (F, VL, DQ and BW).
     Avx512,
 }
 
 impl IsaName {
     const ALL: [IsaName; 4] = [IsaName::Portable, IsaName::Neon, IsaName::Avx2, IsaName::Avx512];
 
+    /// The word in the environment and in files.
     pub fn word(self) -> &'static str {
         match self {
             IsaName::Portable => "portable",
@@ -77,6 +82,7 @@ impl Isa {
         }
     }
 
+    /// Its name, which may be kept.
     pub fn name(self) -> IsaName {
         self.0
     }

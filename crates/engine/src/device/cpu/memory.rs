@@ -21,35 +21,42 @@ impl Aligned {
         Aligned { words, offset, bytes }
     }
 
+    /// A block that holds these numbers.
     pub fn of_f32(values: &[f32]) -> Aligned {
         let mut memory = Aligned::zeroed(values.len() * 4);
         memory.f32_mut().copy_from_slice(values);
         memory
     }
 
+    /// Bytes of the block.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// Where the block begins.
     pub fn as_ptr(&self) -> *const u8 {
         // Within the block by the assertion in `zeroed`.
         self.words.as_ptr().cast::<u8>().wrapping_add(self.offset)
     }
 
+    /// Where the block begins.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.words.as_mut_ptr().cast::<u8>().wrapping_add(self.offset)
     }
 
+    /// The block as f32, as many as fit.
     pub fn f32(&self) -> &[f32] {
         // SAFETY: the block holds `bytes` initialised bytes, aligned to 64, and any bit pattern is an f32.
         unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.bytes / 4) }
     }
 
+    /// The block as f32, as many as fit.
     pub fn f32_mut(&mut self) -> &mut [f32] {
         // SAFETY: as in `f32`, and `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.bytes / 4) }
     }
 
+    /// All bytes of the block.
     pub fn u8_mut(&mut self) -> &mut [u8] {
         // SAFETY: the block holds `bytes` initialised bytes, and `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.bytes) }

@@ -1,6 +1,8 @@
 //! The CPU as a device: a pool of threads and the widest instruction set the machine has. Ops ask it to run closures
 //! compiled for that instruction set and to spread index ranges over the threads; it knows no op.
 
+#![warn(missing_docs)]
+
 mod ceilings;
 pub mod gemm;
 mod isa;
@@ -44,10 +46,12 @@ impl Cpu {
         Ok(Cpu { isa, threads, pool })
     }
 
+    /// The instruction set that closures are compiled for.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
+    /// Threads that compute, the caller's among them.
     pub fn threads(&self) -> usize {
         self.threads
     }
@@ -114,6 +118,7 @@ unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
 unsafe impl<T: Send> Send for SharedMut<'_, T> {}
 
 impl<'a, T> SharedMut<'a, T> {
+    /// Takes the slice for as long as this lives.
     pub fn new(data: &'a mut [T]) -> Self {
         SharedMut { start: data.as_mut_ptr(), len: data.len(), lifetime: std::marker::PhantomData }
     }

@@ -5,8 +5,9 @@ use crate::executor::{ParameterSet, StepScalars};
 use crate::ir::{Graph, Node, ValueId};
 
 impl CpuExecutor {
+    /// The fused graph of a plan.
     pub fn graph(&self, plan: usize) -> &Graph {
-        &self.plans[plan].graph
+        &self.plans[&plan].graph
     }
 
     /// Runs `node`, one of the plan's or another over the plan's values, on what those hold.
@@ -20,6 +21,7 @@ impl CpuExecutor {
         self.memory(plan, ParameterSet::Current).1.write(value, numbers);
     }
 
+    /// The numbers of any value, as f32.
     pub fn value(&mut self, plan: usize, value: ValueId) -> Vec<f32> {
         self.memory(plan, ParameterSet::Current).1.read(value)
     }

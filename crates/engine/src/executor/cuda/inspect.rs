@@ -20,12 +20,12 @@ pub struct Written {
 impl CudaExecutor {
     /// The nodes of a plan, and values as they lie in memory.
     pub fn graph(&self, plan: usize) -> &Graph {
-        &self.plans[plan].layout.physical
+        &self.plans[&plan].layout.physical
     }
 
     /// The nodes of a plan, and values as the model has them.
     pub fn logical(&self, plan: usize) -> &Graph {
-        &self.plans[plan].layout.logical
+        &self.plans[&plan].layout.logical
     }
 
     /// Makes ready what nodes read besides their values.
@@ -39,19 +39,19 @@ impl CudaExecutor {
 
     /// The numbers of a value without padding.
     pub fn value(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
-        Ok(self.plans[plan].layout.read(value, &self.download(plan, value)?))
+        Ok(self.plans[&plan].layout.read(value, &self.download(plan, value)?))
     }
 
     /// Replaces the numbers of a value.
     pub fn set_value(&mut self, plan: usize, value: ValueId, numbers: &[f32]) -> Result<()> {
-        let bytes = self.plans[plan].layout.write(value, numbers);
+        let bytes = self.plans[&plan].layout.write(value, numbers);
         self.upload(plan, value, &bytes)
     }
 
     /// Runs node `index` twice: its outputs and the workspace are 0xff before, gradients zero. The second run must write the same
     /// bits, and add the same to a gradient.
     pub fn run_node(&mut self, plan: usize, index: usize) -> Result<Vec<Written>> {
-        let layout = &self.plans[plan].layout;
+        let layout = &self.plans[&plan].layout;
         let values = written(&layout.physical.nodes[index]);
         let work = lower::node(layout, &self.memory, &self.tuning, self.cuda.precision(), index);
         let before: Vec<Vec<u8>> = values.iter().map(|&v| self.before(plan, v)).collect::<Result<_>>()?;
@@ -66,7 +66,7 @@ impl CudaExecutor {
         }
         let second = self.run_work(plan, &values, &work)?;
         let judge = |((&value, first), second): ((&ValueId, Vec<u8>), Vec<u8>)| {
-            let layout = &self.plans[plan].layout;
+            let layout = &self.plans[&plan].layout;
             let numbers = layout.read(value, &first);
             let fault = if !layout.padding_is_zero(value, &first) {
                 Some("its padding is not zero")
@@ -106,18 +106,18 @@ impl CudaExecutor {
     }
 
     fn blocks(&self, plan: usize) -> Vec<Memory> {
-        let prepared = &self.plans[plan];
+        let prepared = &self.plans[&plan];
         self.memory.table(ParameterSet::Current, prepared.batches[prepared.current].memory)
     }
 
     fn upload(&mut self, plan: usize, value: ValueId, bytes: &[u8]) -> Result<()> {
-        let at = lower::address(&self.plans[plan].layout, &self.memory, value);
+        let at = lower::address(&self.plans[&plan].layout, &self.memory, value);
         let block = self.blocks(plan)[at.block];
         self.cuda.upload(block, at.offset, bytes)
     }
 
     fn download(&self, plan: usize, value: ValueId) -> Result<Vec<u8>> {
-        let at = lower::address(&self.plans[plan].layout, &self.memory, value);
+        let at = lower::address(&self.plans[&plan].layout, &self.memory, value);
         let mut bytes = vec![0; self.graph(plan).value(value).bytes()];
         self.cuda.download(self.blocks(plan)[at.block], at.offset, &mut bytes)?;
         Ok(bytes)

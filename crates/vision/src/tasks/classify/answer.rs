@@ -8,11 +8,19 @@ use std::sync::Arc;
 /// One probability per class, summing to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probabilities {
+    /// The classes' names.
     pub classes: Arc<[String]>,
+    /// In the order of the classes, from 0 to 1.
     pub probabilities: Vec<f32>,
 }
 
 impl Probabilities {
+    /// The name and the probability of the likeliest class.
+    pub fn likeliest(&self) -> (&str, f32) {
+        let best = self.best();
+        (&self.classes[best], self.probabilities[best])
+    }
+
     /// The likeliest class; of equal ones the first.
     pub fn best(&self) -> usize {
         let largest = |a: &(usize, &f32), b: &(usize, &f32)| a.1.total_cmp(b.1).then(b.0.cmp(&a.0));
@@ -32,7 +40,7 @@ impl Prediction for Probabilities {
     }
 
     fn caption(&self) -> Option<String> {
-        let best = self.best();
-        Some(format!("{} {:.2}", self.classes[best], self.probabilities[best]))
+        let (class, probability) = self.likeliest();
+        Some(format!("{class} {probability:.2}"))
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 /// The class of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Class {
+    /// An image of the class with this number.
     One(usize),
     /// Two at once, of a picture that mix-up made in training.
     Mixed(MixedClass),
@@ -16,7 +17,9 @@ pub enum Class {
 /// `share` of the first class, the rest of the second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MixedClass {
+    /// Their numbers.
     pub classes: [usize; 2],
+    /// Of the first, from 0 to 1.
     pub share: f32,
 }
 

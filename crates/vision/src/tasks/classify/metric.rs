@@ -34,13 +34,16 @@ pub struct ClassificationSummary {
     pub classes: Arc<[String]>,
     /// Labelled images.
     pub count: u64,
+    /// The share of images whose likeliest class is the true one.
     pub top1: Option<f64>,
     /// Only above five classes.
     pub top5: Option<f64>,
     /// Mean over the classes that occur as truth or prediction, 0 where undefined (scikit-learn's `average="macro"`,
     /// `zero_division=0`).
     pub precision: Option<f64>,
+    /// As `precision`, of the images that are of the class.
     pub recall: Option<f64>,
+    /// The mean over classes of the harmonic mean of precision and recall.
     pub f1: Option<f64>,
     /// Mean recall over the classes that occur as truth.
     pub balanced_accuracy: Option<f64>,
@@ -48,6 +51,7 @@ pub struct ClassificationSummary {
     /// probability, `(i/15, (i+1)/15]`; the mean over images of their bin's |accuracy − mean probability|
     /// (Guo et al. 2017, arXiv:1706.04599, eq. 3).
     pub calibration_error: Option<f64>,
+    /// In the order of the classes.
     pub per_class: Vec<ClassSummary>,
     /// `confusion[truth][prediction]`.
     pub confusion: Vec<Vec<u64>>,
@@ -60,6 +64,7 @@ pub struct ClassSummary {
     pub precision: Option<f64>,
     /// Of the images that are of it.
     pub recall: Option<f64>,
+    /// The harmonic mean of the two.
     pub f1: Option<f64>,
     /// Area under precision over recall as its probability falls, without interpolation (scikit-learn's
     /// `average_precision_score`).
@@ -69,6 +74,7 @@ pub struct ClassSummary {
 }
 
 impl ClassificationMetric {
+    /// For so many classes, without an image.
     pub fn new(num_classes: usize) -> Self {
         ClassificationMetric {
             num_classes,
@@ -109,6 +115,7 @@ impl ClassificationMetric {
         self.probabilities.extend(probabilities);
     }
 
+    /// The figures of the images so far.
     pub fn compute(&self) -> ClassificationSummary {
         let classes = 0..self.num_classes;
         let at = |truth: usize, prediction: usize| self.confusion[truth * self.num_classes + prediction];

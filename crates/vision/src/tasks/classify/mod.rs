@@ -23,6 +23,7 @@ use crate::ops::{class_loss, softmax};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// What all classifications have in common.
 pub static KIND: Kind = Kind {
     card_word: "classify",
     yaml_word: "classify",
@@ -41,6 +42,7 @@ pub static KIND: Kind = Kind {
     picture: Some("confusion"),
 };
 
+/// A classification with its classes and its loss settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classify {
     /// At least two.
@@ -52,6 +54,7 @@ pub struct Classify {
 }
 
 impl Classify {
+    /// Every class counts alike, and labels are not smoothed.
     pub fn new(classes: Vec<String>) -> Classify {
         Classify { classes: classes.into(), class_weights: None, label_smoothing: 0.0 }
     }

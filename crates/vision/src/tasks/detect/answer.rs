@@ -1,6 +1,6 @@
 //! The boxes that were found, written and drawn.
 
-use crate::boxes::{self, Detection};
+use crate::boxes::{self, Detection, Xyxy};
 use crate::draw::LabelledFrame;
 use crate::geometry::Geometry;
 use crate::tasks::{Prediction, round};
@@ -11,8 +11,17 @@ use std::sync::Arc;
 /// Boxes, best first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundBoxes {
+    /// The classes' names.
     pub classes: Arc<[String]>,
+    /// Each with its class, score and corners.
     pub boxes: Vec<Detection>,
+}
+
+impl FoundBoxes {
+    /// The class name, score (0 to 1) and corners `[x1, y1, x2, y2]` of every box, best first.
+    pub fn named(&self) -> impl Iterator<Item = (&str, f32, Xyxy)> {
+        self.boxes.iter().map(|b| (self.classes[b.class].as_str(), b.score, b.xyxy))
+    }
 }
 
 impl Prediction for FoundBoxes {

@@ -15,6 +15,7 @@ pub struct Figures {
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectionFigures {
     classes: Arc<[String]>,
+    /// COCO's numbers.
     pub boxes: BoxSummary,
 }
 

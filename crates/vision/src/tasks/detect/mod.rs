@@ -24,6 +24,7 @@ use crate::ops::box_loss::{self, BINS};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// What all detections have in common.
 pub static KIND: Kind = Kind {
     card_word: "detect",
     yaml_word: "detect",
@@ -41,12 +42,15 @@ pub static KIND: Kind = Kind {
     picture: None,
 };
 
+/// A detection with its classes settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detect {
+    /// Their names.
     pub classes: Arc<[String]>,
 }
 
 impl Detect {
+    /// With classes of these names.
     pub fn new(classes: Vec<String>) -> Detect {
         Detect { classes: classes.into() }
     }

@@ -20,7 +20,9 @@ const MAX_DETECTIONS: usize = 100;
 /// One box of the truth, in the pixels the detections are in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroundTruth {
+    /// The class's number.
     pub class: usize,
+    /// Corners in pixels.
     pub xyxy: Xyxy,
     /// A crowd or "difficult" region (COCO's `iscrowd`): any number of detections may lie on it, none is counted.
     pub ignore: bool,
@@ -37,16 +39,20 @@ impl From<&LabelledBox> for GroundTruth {
 /// A detection as COCO's files hold it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FoundBox {
+    /// The class's number.
     pub class: usize,
     /// Left, top, width, height in pixels: what IoU is computed from, to the last bit of `f64`.
     pub xywh: [f64; 4],
+    /// Boxes are matched from the highest down.
     pub score: f64,
 }
 
 /// A box of the truth as COCO's files hold it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrueBox {
+    /// The class's number.
     pub class: usize,
+    /// Left, top, width, height in pixels.
     pub xywh: [f64; 4],
     /// As [`GroundTruth::ignore`].
     pub ignore: bool,
@@ -76,18 +82,29 @@ impl From<&GroundTruth> for TrueBox {
 pub struct BoxSummary {
     /// Mean over IoU .50:.05:.95, 101 recall points and the classes that have truth.
     pub ap: Option<f64>,
+    /// At IoU .50.
     pub ap50: Option<f64>,
+    /// At IoU .75.
     pub ap75: Option<f64>,
+    /// Of truth below 32² pixels.
     pub ap_small: Option<f64>,
+    /// Of truth from 32² to 96² pixels.
     pub ap_medium: Option<f64>,
+    /// Of truth above 96² pixels.
     pub ap_large: Option<f64>,
     /// Recall with at most one detection per image and class, mean over IoU and classes.
     pub ar1: Option<f64>,
+    /// With at most 10.
     pub ar10: Option<f64>,
+    /// With at most 100.
     pub ar100: Option<f64>,
+    /// With at most 100, of truth below 32² pixels.
     pub ar_small: Option<f64>,
+    /// With at most 100, of truth from 32² to 96² pixels.
     pub ar_medium: Option<f64>,
+    /// With at most 100, of truth above 96² pixels.
     pub ar_large: Option<f64>,
+    /// In the order of the classes.
     pub per_class: Vec<ClassSummary>,
     /// Labelled images, empty ones included.
     pub images: usize,
@@ -113,9 +130,12 @@ impl BoxSummary {
     }
 }
 
+/// One class's two numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassSummary {
+    /// Mean over IoU .50:.05:.95.
     pub ap: Option<f64>,
+    /// At IoU .50.
     pub ap50: Option<f64>,
     /// Boxes of the truth that are not ignored.
     pub count: usize,
@@ -147,6 +167,7 @@ struct Match {
 }
 
 impl BoxMetric {
+    /// For so many classes, without an image.
     pub fn new(num_classes: usize) -> Self {
         BoxMetric { classes: vec![ClassMatches::default(); num_classes], images: 0 }
     }
@@ -183,6 +204,7 @@ impl BoxMetric {
         self.add_truth(unseen);
     }
 
+    /// How many classes there are.
     pub fn classes(&self) -> usize {
         self.classes.len()
     }
@@ -195,6 +217,7 @@ impl BoxMetric {
         }
     }
 
+    /// The figures of the images so far.
     pub fn compute(&self) -> BoxSummary {
         let sorted: Vec<Vec<&Match>> = self.classes.iter().map(by_score).collect();
         let precisions: Vec<ClassPrecisions> = self

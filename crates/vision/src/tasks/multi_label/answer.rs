@@ -9,7 +9,9 @@ use std::sync::Arc;
 /// One probability per class, each its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelProbabilities {
+    /// The classes' names.
     pub classes: Arc<[String]>,
+    /// In the order of the classes, each from 0 to 1.
     pub probabilities: Vec<f32>,
 }
 

@@ -19,9 +19,11 @@ pub struct MultiLabelSummary {
     pub map: Option<f64>,
     /// Mean over the classes that occur as truth or answer.
     pub f1: Option<f64>,
+    /// In the order of the classes.
     pub per_class: Vec<LabelSummary>,
 }
 
+/// One class by itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelSummary {
     /// Average precision as scikit-learn's `average_precision_score` has it: Σ (R_n − R_{n−1})·P_n over the distinct scores,
@@ -31,10 +33,12 @@ pub struct LabelSummary {
     pub f1: Option<f64>,
     /// Images on which the class is labelled, and those of them that have it.
     pub labelled: usize,
+    /// Images that have the class.
     pub count: usize,
 }
 
 impl MultiLabelMetric {
+    /// For so many classes, without an image.
     pub fn new(num_classes: usize) -> Self {
         MultiLabelMetric { classes: vec![Vec::new(); num_classes] }
     }
@@ -47,6 +51,7 @@ impl MultiLabelMetric {
         }
     }
 
+    /// The figures of the images so far.
     pub fn compute(&self) -> MultiLabelSummary {
         let per_class: Vec<LabelSummary> = self.classes.iter().map(|entries| summary(entries)).collect();
         MultiLabelSummary {

@@ -24,6 +24,7 @@ use crate::ops::multi_label_loss;
 use serde_json::Value;
 use std::sync::Arc;
 
+/// What all classifications with several labels have in common.
 pub static KIND: Kind = Kind {
     card_word: "multi_label",
     yaml_word: "classify",
@@ -42,12 +43,15 @@ pub static KIND: Kind = Kind {
     picture: None,
 };
 
+/// A classification with several labels and its classes settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiLabel {
+    /// Their names.
     pub classes: Arc<[String]>,
 }
 
 impl MultiLabel {
+    /// With classes of these names.
     pub fn new(classes: Vec<String>) -> MultiLabel {
         MultiLabel { classes: classes.into() }
     }

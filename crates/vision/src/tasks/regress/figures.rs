@@ -19,6 +19,7 @@ pub struct Figures {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnFigures {
     task: Regress,
+    /// In the order of the task's columns.
     pub columns: Vec<RegressionSummary>,
 }
 

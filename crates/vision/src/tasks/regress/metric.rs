@@ -19,6 +19,7 @@ pub struct RegressionMetric {
 /// One column. `None` where no image was labelled, or where fewer than two leave the number undefined.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegressionSummary {
+    /// Labelled images.
     pub count: usize,
     /// In the column's unit.
     pub mae: Option<f64>,
@@ -46,6 +47,7 @@ impl RegressionSummary {
 }
 
 impl RegressionMetric {
+    /// For so many columns, without an image.
     pub fn new(num_columns: usize) -> Self {
         RegressionMetric { columns: vec![Vec::new(); num_columns] }
     }

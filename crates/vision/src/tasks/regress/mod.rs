@@ -24,6 +24,7 @@ use crate::ops::value_loss;
 use serde_json::Value;
 use std::sync::Arc;
 
+/// What all regressions have in common.
 pub static KIND: Kind = Kind {
     card_word: "regress",
     yaml_word: "regress",
@@ -42,11 +43,14 @@ pub static KIND: Kind = Kind {
     picture: Some("scatter"),
 };
 
+/// A regression with its columns, units and loss settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Regress {
+    /// Their names.
     pub columns: Arc<[String]>,
     /// As many as columns; an empty string is no unit.
     pub units: Arc<[String]>,
+    /// What a value costs that is off.
     pub loss: ValueLossForm,
 }
 

@@ -1,0 +1,164 @@
+//! A trained network as it is kept: a card and tensors, read from a weights file and written to one. Nothing here runs it.
+
+use super::card::{Card, Framing};
+use super::library::Model;
+use super::weights::{self, StateFile, Tensors};
+use super::{Architecture, Backbone, init};
+use crate::error::{Error, Result};
+use crate::executor::{DeviceChoice, Executor, ParameterSet, Store};
+use crate::ir::{Graph, Mode};
+use crate::tasks::classifier;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// What a weights file holds. [`ModelFile::start`] makes a [`Model`] of it, which can be asked.
+#[derive(Clone)]
+pub struct ModelFile {
+    /// What the network is and how images become its input.
+    pub card: Card,
+    /// Parameters and running statistics under torchvision's names and in its order (KCRS for convolutions).
+    pub tensors: Tensors,
+}
+
+impl ModelFile {
+    /// Reads a weights file of polyhead, or a ResNet with torchvision's or timm's names as a plain classifier. `classes`
+    /// names the classes of a plain classifier, in the order of its outputs; without names they are numbered from 0.
+    ///
+    /// # Errors
+    /// A file that is damaged or no ResNet, another number of `classes` than the file has, or `classes` for a file that
+    /// carries its own names.
+    pub fn read(path: &Path, classes: Option<Vec<String>>) -> Result<ModelFile> {
+        let file = weights::read(path)?;
+        match file.metadata.get(Card::KEY) {
+            Some(_) if classes.is_some() => Err(Error::Usage(format!(
+                "--classes is for a plain ResNet file; {} carries its own class names: leave --classes out",
+                path.display()
+            ))),
+            Some(text) => {
+                let card = Card::from_json(text, path)?;
+                Ok(ModelFile { card, tensors: prediction_tensors(file.tensors) })
+            }
+            None => plain_classifier(file, path, classes),
+        }
+    }
+
+    /// The weights file that `path` means: a file is taken as it is; of a run's folder it is `best`, or else `last`.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn locate(path: &Path) -> Result<PathBuf> {
+        if path.is_file() {
+            return Ok(path.to_path_buf());
+        }
+        let candidates = ["best", "last"].map(|n| path.join("weights").join(format!("{n}.safetensors")));
+        candidates.into_iter().find(|c| c.is_file()).ok_or_else(|| {
+            Error::Usage(format!(
+                "{}: expected a weights file, or a run's folder with weights/best.safetensors or weights/last.safetensors",
+                path.display()
+            ))
+        })
+    }
+
+    /// A network that has learned nothing: parameters as training starts from with this seed.
+    ///
+    /// # Errors
+    /// A card whose network cannot be built.
+    pub fn untrained(card: Card, seed: u64) -> Result<ModelFile> {
+        let graph = evaluation_graph(&card)?;
+        let mut store = Store::new(&graph.parameters, &graph.buffers);
+        init::initialise(&mut store, seed);
+        ModelFile::of_store(card, &store, ParameterSet::Current)
+    }
+
+    /// The network as a Store holds it: what a program that trains writes.
+    ///
+    /// # Errors
+    /// candle refuses a shape.
+    pub fn of_store(card: Card, store: &Store, set: ParameterSet) -> Result<ModelFile> {
+        let mut tensors = weights::export_parameters(store, weights::Slot::Set(set), "")?;
+        tensors.append(&mut weights::export_buffers(store, set, "")?);
+        Ok(ModelFile { card, tensors })
+    }
+
+    /// Writes the file aside and renames it, so that an older one stays whole until then.
+    ///
+    /// # Errors
+    /// The file system refuses; an older file is untouched.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        weights::write(path, &self.tensors, HashMap::from([(Card::KEY.to_owned(), self.card.to_json())]))
+    }
+
+    /// Puts the network on a device, ready to be asked.
+    ///
+    /// # Errors
+    /// The device cannot be had, or tensors are missing.
+    pub fn start(&self, device: &DeviceChoice) -> Result<Model> {
+        let graph = evaluation_graph(&self.card)?;
+        let mut executor = Executor::new(device, &graph.parameters, &graph.buffers)?;
+        executor.edit_store(|store| self.fill(store))??;
+        Ok(Model::new(self.card.clone(), executor))
+    }
+
+    fn fill(&self, store: &mut Store) -> Result<()> {
+        let mut missing =
+            weights::import_parameters(store, weights::Slot::Set(ParameterSet::Current), &self.tensors, "")?;
+        missing.extend(weights::import_buffers(store, ParameterSet::Current, &self.tensors, "")?);
+        match missing.first() {
+            None => Ok(()),
+            Some(first) => Err(Error::Other(format!(
+                "the weights lack {} of the model's tensors, `{first}` first: the file is not whole",
+                missing.len()
+            ))),
+        }
+    }
+}
+
+/// A graph with all of the network's parameters.
+fn evaluation_graph(card: &Card) -> Result<Graph> {
+    let size = card.image_size.next_multiple_of(32);
+    Ok(card.architecture.network([1, size, size], Mode::Evaluate)?.graph)
+}
+
+/// A checkpoint's moving averages; everything of a file that has none.
+fn prediction_tensors(tensors: Tensors) -> Tensors {
+    let averaged: Tensors =
+        tensors.iter().filter_map(|(k, v)| Some((k.strip_prefix("ema.")?.to_owned(), v.clone()))).collect();
+    if averaged.is_empty() { tensors } else { averaged }
+}
+
+/// A ResNet with torchvision's names and nothing else: one classification task on `fc`.
+fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) -> Result<ModelFile> {
+    let mut tensors = file.tensors;
+    let strange = |what: &str| {
+        Error::checkpoint(
+            path,
+            format!("{what}: expected a polyhead file, or a ResNet-18, -34, -50 or -101 with torchvision's names"),
+        )
+    };
+    let blocks = (0..).take_while(|i| tensors.contains_key(&format!("layer3.{i}.conv1.weight"))).count();
+    let backbone = match (tensors.contains_key("layer1.0.conv3.weight"), blocks) {
+        (true, 6) => Backbone::Resnet50,
+        (true, 23) => Backbone::Resnet101,
+        (false, 6) => Backbone::Resnet34,
+        (false, 2) if tensors.contains_key("layer4.1.conv2.weight") => Backbone::Resnet18,
+        _ => return Err(strange("the layers are those of no network known here")),
+    };
+    let (Some(weight), Some(bias)) = (tensors.remove("fc.weight"), tensors.remove("fc.bias")) else {
+        return Err(strange("there is no final layer `fc`"));
+    };
+    let count = weight.dims()[0];
+    let classes = names.unwrap_or_else(|| (0..count).map(|i| i.to_string()).collect());
+    if classes.len() != count {
+        return Err(Error::Usage(format!(
+            "--classes names {} classes and {} has {count}: give one name per line, in the order of the outputs",
+            classes.len(),
+            path.display()
+        )));
+    }
+    let task = classifier("class", classes);
+    tensors.insert("heads.class.linear.weight".into(), weight);
+    tensors.insert("heads.class.linear.bias".into(), bias);
+    let mut card = Card::new(Architecture::new(backbone, vec![task], 224, 0.0), 224);
+    card.framing = Framing::ResizeCenterCrop;
+    Ok(ModelFile { card, tensors })
+}

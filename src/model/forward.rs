@@ -1,0 +1,84 @@
+//! The evaluation forward pass of one batch size and image size, on somebody's executor.
+
+use super::{Architecture, Network};
+use crate::error::Result;
+use crate::executor::{Executor, NodeTime, ParameterSet, PlanId, StepScalars};
+use crate::graph::fuse::Fusion;
+use crate::ir::{Mode, Segment, ValueId};
+use crate::tasks::{HeadOutput, HeadValues};
+
+/// The evaluation forward pass of one shape, on somebody's executor.
+pub struct ForwardPlan {
+    plan: PlanId,
+    images: ValueId,
+    heads: Vec<HeadValues>,
+}
+
+impl ForwardPlan {
+    /// Plans the pass that answers every task about a batch of `shape` `[N, H, W]`.
+    ///
+    /// # Errors
+    /// A shape the network cannot take.
+    pub fn prepare(executor: &mut Executor, architecture: &Architecture, shape: [usize; 3]) -> Result<ForwardPlan> {
+        let mut network: Network = architecture.network(shape, Mode::Evaluate)?;
+        network.keep_outputs();
+        let heads = network.heads.into_iter().map(|h| h.values).collect();
+        let images = network.images;
+        let plan = executor.prepare(network.graph, Fusion::On)?;
+        Ok(ForwardPlan { plan, images, heads })
+    }
+
+    /// Plans the pass through the trunk alone. Its one output holds c3, c4 and c5.
+    ///
+    /// # Errors
+    /// A shape the network cannot take.
+    pub fn features(executor: &mut Executor, architecture: &Architecture, shape: [usize; 3]) -> Result<ForwardPlan> {
+        let trunk = Architecture { tasks: Vec::new(), ..architecture.clone() };
+        let mut network = trunk.network(shape, Mode::Evaluate)?;
+        network.graph.outputs.extend(network.features);
+        let heads = vec![HeadValues { outputs: network.features.to_vec(), levels: Vec::new() }];
+        let images = network.images;
+        let plan = executor.prepare(network.graph, Fusion::On)?;
+        Ok(ForwardPlan { plan, images, heads })
+    }
+
+    /// Gives the plan back; see [`Executor::release`].
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn release(self, executor: &mut Executor) -> Result<()> {
+        executor.release(self.plan)
+    }
+
+    /// Runs one batch with the parameters of `set`: images u8 `[N, H, W, 3]`, one output per task.
+    ///
+    /// # Errors
+    /// A GPU that refuses a call.
+    pub fn run(&self, executor: &mut Executor, set: ParameterSet, images: &[u8]) -> Result<Vec<HeadOutput>> {
+        self.load(executor, images)?;
+        self.start(executor, set)?;
+        self.answers(executor)
+    }
+
+    pub(super) fn load(&self, executor: &mut Executor, images: &[u8]) -> Result<()> {
+        executor.write_u8(self.plan, self.images, images)
+    }
+
+    pub(super) fn start(&self, executor: &mut Executor, set: ParameterSet) -> Result<()> {
+        executor.run(self.plan, Segment::Forward, set, &StepScalars::default())
+    }
+
+    pub(super) fn answers(&self, executor: &Executor) -> Result<Vec<HeadOutput>> {
+        let read = |value: &ValueId| executor.read_f32(self.plan, *value);
+        let output = |head: &HeadValues| {
+            let values = head.outputs.iter().map(read).collect::<Result<_>>()?;
+            Ok(HeadOutput { values, levels: head.levels.clone() })
+        };
+        self.heads.iter().map(output).collect()
+    }
+
+    /// Times every node; see [`Executor::time_nodes`].
+    pub(super) fn time_nodes(&self, executor: &mut Executor, repeats: usize) -> Result<Vec<NodeTime>> {
+        executor.time_nodes(self.plan, &StepScalars::default(), repeats)
+    }
+}

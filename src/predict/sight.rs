@@ -1,0 +1,52 @@
+//! How a model sees an image, and what its numbers then say in the image's own pixels: the same for the command and for
+//! programs.
+
+use crate::data::random::Random;
+use crate::data::{Augment, Geometry, Image};
+use crate::model::Card;
+use crate::model::card::Framing;
+use crate::tasks::{DecodeOptions, HeadOutput, Prediction};
+
+/// A card, the side of its canvas, and what counts as a detection.
+pub struct Sight<'a> {
+    pub card: &'a Card,
+    framing: Augment,
+    /// Pixels.
+    size: usize,
+    boxes: DecodeOptions,
+}
+
+impl<'a> Sight<'a> {
+    /// With a canvas of `size`² pixels, by default the training size.
+    pub fn new(card: &'a Card, size: Option<usize>, boxes: DecodeOptions) -> Sight<'a> {
+        let size = size.unwrap_or(card.image_size);
+        let framing = match card.framing {
+            Framing::Letterbox => Augment::NONE,
+            Framing::ResizeCenterCrop => Augment::centre_crop(size),
+        };
+        Sight { card, framing, size, boxes }
+    }
+
+    /// `[N, H, W]` of a batch.
+    pub fn shape(&self, batch: usize) -> [usize; 3] {
+        [batch, self.size, self.size]
+    }
+
+    /// Bytes of one canvas, `[H, W, 3]`.
+    pub fn image_bytes(&self) -> usize {
+        self.size * self.size * 3
+    }
+
+    /// Draws an image onto its canvas.
+    pub fn draw(&self, image: &Image, canvas: &mut [u8]) -> Geometry {
+        // Nothing is random here.
+        self.framing.draw(image, self.size, &mut Random::new(&[0]), canvas)
+    }
+
+    /// What every task says about image number `row` of a batch, boxes in pixels of the image.
+    pub fn answer(&self, outputs: &[HeadOutput], row: usize, geometry: &Geometry) -> Vec<Box<dyn Prediction>> {
+        let mut answer = self.card.interpret(outputs, row, [self.size as f32; 2], &self.boxes);
+        answer.iter_mut().for_each(|prediction| prediction.to_image_pixels(geometry));
+        answer
+    }
+}
