@@ -6,7 +6,7 @@ use super::formats::{Numbers, Sheet, yolo};
 use super::names::Spared;
 use super::picture::annotate;
 use super::sources::Found;
-use crate::data::decode::decode;
+use crate::data::images::decode::decode;
 use crate::data::random::Random;
 use crate::data::{Augment, Geometry, Image};
 use crate::draw;
