@@ -9,7 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use candle_core::{Device, Tensor};
-use polyhead::data::decode::decode;
+use polyhead::data::images::decode::decode;
 use polyhead::error::{Error, Result};
 use polyhead::executor::DeviceChoice;
 use polyhead::model::Model;

@@ -1,7 +1,8 @@
 //! A data set's images with their labels drawn, side by side: the quickest way to see a box in the wrong place.
 
+use crate::data::images::decode;
 use crate::data::random::Random;
-use crate::data::{Image, Sample, decode};
+use crate::data::{Image, Sample};
 use crate::draw::{Canvas, LabelledFrame, READABLE_SIDE, caption, frames, grid};
 use crate::error::{Error, Result};
 use crate::tasks::{Label, Task};

@@ -3,17 +3,17 @@
 
 use super::input::{Batches, Supply};
 use crate::config::TrainConfig;
+use crate::data::augment::Composer;
+use crate::data::images::decode;
 use crate::data::random::Random;
-use crate::data::transforms::Composer;
-use crate::data::{Augment, Broken, decode};
+use crate::data::{Augment, Broken};
 use crate::device::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::ops::preprocess;
-use crate::tasks::Encoder;
+use crate::tasks::Encoders;
 use crate::train::run::Machine;
 use crate::train::setup::{self, Data};
 use serde::Serialize;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -162,8 +162,7 @@ struct OneCore<'a> {
     composer: Composer,
     /// Framing and nothing else.
     framing: Augment,
-    /// By the side of a batch.
-    encoders: HashMap<usize, Encoder>,
+    encoders: Encoders,
     cpu: Cpu,
     canvas: Vec<u8>,
     framed: Vec<u8>,
@@ -174,12 +173,11 @@ impl<'a> OneCore<'a> {
     fn new(config: &TrainConfig, data: &'a Data) -> Result<OneCore<'a>> {
         let options = data.loader_options(config);
         let card = setup::card(config, data);
-        let encoder = |side| (side, setup::encoder(side, data, &card));
         Ok(OneCore {
             data,
-            composer: Composer::new(Arc::clone(&data.train), &options),
+            composer: Composer::new(Arc::clone(&data.train), options.composing()),
             framing: Augment { brightness: 0.0, contrast: 0.0, saturation: 0.0, ..options.augment },
-            encoders: config.sides().into_iter().map(encoder).collect(),
+            encoders: setup::encoders(config, data, &card),
             cpu: Cpu::new(1)?,
             canvas: Vec::new(),
             framed: Vec::new(),
@@ -202,7 +200,7 @@ impl<'a> OneCore<'a> {
         let decoded = Instant::now();
         let picture = self.composer.draw(index, &image, batch, &mut random, &mut self.canvas);
         let drawn = Instant::now();
-        let encoded = self.encoders[&side].encode(&picture.labels);
+        let encoded = self.encoders.encode(&picture.labels, side);
         let ended = Instant::now();
         preprocess::cpu::normalise(&self.cpu, &self.canvas, preprocess::MEAN, preprocess::DEVIATION, &mut self.numbers);
         let converted = Instant::now();

@@ -7,7 +7,7 @@ use crate::data::{Augment, LoaderOptions, TrainLoader};
 use crate::error::Result;
 use crate::model::{Card, init};
 use crate::recipe::Recipe;
-use crate::tasks::{Label, Target};
+use crate::tasks::Target;
 use crate::train::setup::{self, Data};
 use crate::train::step::Trainer;
 use serde::Serialize;
@@ -76,15 +76,15 @@ impl fmt::Display for Input {
     }
 }
 
-/// Batches without end. `T` is what a step wants to know of an image.
-pub(super) enum Batches<T> {
-    Same { images: Vec<u8>, targets: Vec<T> },
-    Loaded { loader: TrainLoader<T>, batch: usize },
+/// Batches without end, with the targets of each image where the steps learn.
+pub(super) enum Batches {
+    Same { images: Vec<u8>, targets: Vec<Vec<Target>> },
+    Loaded { loader: TrainLoader, batch: usize },
 }
 
-impl<T: Send + 'static> Batches<T> {
+impl Batches {
     /// Hands the next batch over: its images and what is known of each.
-    pub fn next(&mut self, take: impl FnOnce(&[u8], &[T]) -> Result<()>) -> Result<()> {
+    pub fn next(&mut self, take: impl FnOnce(&[u8], &[Vec<Target>]) -> Result<()>) -> Result<()> {
         match self {
             Batches::Same { images, targets } => take(images, targets),
             Batches::Loaded { loader, .. } => {
@@ -92,7 +92,7 @@ impl<T: Send + 'static> Batches<T> {
                 for broken in &batch.broken {
                     console::say(&format!("unreadable, left out: {broken}"));
                 }
-                let targets: Vec<T> = batch.items.into_iter().map(|item| item.encoded).collect();
+                let targets: Vec<Vec<Target>> = batch.items.into_iter().map(|item| item.targets).collect();
                 take(&batch.images, &targets)?;
                 loader.recycle(batch.images);
                 Ok(())
@@ -116,10 +116,7 @@ impl<T: Send + 'static> Batches<T> {
     }
 
     /// Stops the loader: from here on its next batch comes again and again.
-    pub fn freeze(&mut self) -> Result<()>
-    where
-        T: Clone,
-    {
+    pub fn freeze(&mut self) -> Result<()> {
         let mut kept = None;
         self.next(|images, targets| {
             kept = Some(Batches::Same { images: images.to_vec(), targets: targets.to_vec() });
@@ -131,7 +128,7 @@ impl<T: Send + 'static> Batches<T> {
 }
 
 /// The trainer that `polyhead train` would make for the data set, and its loader.
-pub(super) fn training(options: &Options, source: &Source) -> Result<(Trainer, Batches<Vec<Target>>)> {
+pub(super) fn training(options: &Options, source: &Source) -> Result<(Trainer, Batches)> {
     let config = config(options, source);
     let data = Data::open(&config)?;
     let card = setup::card(&config, &data);
@@ -142,12 +139,11 @@ pub(super) fn training(options: &Options, source: &Source) -> Result<(Trainer, B
 }
 
 /// The card of an untrained network for the data set, and a loader that frames images as evaluation does.
-pub(super) fn inference(options: &Options, source: &Source) -> Result<(Card, Batches<()>)> {
+pub(super) fn inference(options: &Options, source: &Source) -> Result<(Card, Batches)> {
     let config = config(options, source);
     let data = Data::open(&config)?;
     let unaltered = LoaderOptions { augment: Augment::NONE, ..data.loader_options(&config) };
-    let encode = Arc::new(|_: &[Label], _| ());
-    let loader = TrainLoader::new(Arc::clone(&data.train), unaltered, encode, 0)?;
+    let loader = TrainLoader::new(Arc::clone(&data.train), unaltered, 0)?;
     Ok((setup::card(&config, &data), Batches::Loaded { loader, batch: config.batch }))
 }
 

@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::executor::{DeviceChoice, Executor, LoadedLibrary};
 use crate::graph::fuse::Fusion;
 use crate::model::{Card, Model};
-use crate::tasks::Target;
 use crate::train::run::Machine;
 use crate::train::step::{StepTargets, Trainer};
 use serde::Serialize;
@@ -79,20 +78,20 @@ trait Work {
 
 struct Training {
     trainer: Trainer,
-    batches: Batches<Vec<Target>>,
+    batches: Batches,
     /// Of the batch that waits on the device.
     loaded: StepTargets,
 }
 
 impl Training {
-    fn new(mut trainer: Trainer, mut batches: Batches<Vec<Target>>) -> Result<Training> {
+    fn new(mut trainer: Trainer, mut batches: Batches) -> Result<Training> {
         let loaded = bring(&mut batches, &mut trainer)?;
         Ok(Training { trainer, batches, loaded })
     }
 }
 
 /// Brings the next batch to the device.
-fn bring(batches: &mut Batches<Vec<Target>>, trainer: &mut Trainer) -> Result<StepTargets> {
+fn bring(batches: &mut Batches, trainer: &mut Trainer) -> Result<StepTargets> {
     let mut loaded = None;
     batches.next(|images, targets| {
         let targets = StepTargets::new(&[targets]);
@@ -128,7 +127,7 @@ impl Work for Training {
 struct Inference {
     model: Model,
     shape: [usize; 3],
-    batches: Batches<()>,
+    batches: Batches,
 }
 
 impl Work for Inference {

@@ -2,8 +2,8 @@
 //! All are laid over a configuration in the same way, so that a flag and a key of args.yaml mean the same and have one range.
 
 use super::{EXECUTION, TrainConfig};
-use crate::data::did_you_mean;
 use crate::error::{Error, Result, shown};
+use crate::reading::did_you_mean;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};

@@ -1,14 +1,14 @@
 //! A data set's declaration as a whole data.yaml: what was found or inherited is said, so that reading it gives the same data
 //! set from any folder.
 
-use super::dataset::{self, OpenOptions, Split};
-use super::declaration::{LabelFile, LabelsFrom, TaskDeclaration, YoloRows};
-use super::faults::Faults;
-use super::listing::relative_name;
-use super::{Progress, count_of};
+use crate::data::dataset::faults::Faults;
+use crate::data::dataset::{self, OpenOptions};
+use crate::data::declaration::{LabelFile, LabelsFrom, Split, TaskDeclaration, YoloRows};
+use crate::data::progress::Progress;
+use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
 use crate::reading::yaml::{list, scalar};
-use crate::reading::{BoxFormat, Missing};
+use crate::reading::{BoxFormat, Missing, count_of};
 use crate::tasks::{Keys, Task};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -10,12 +10,12 @@ pub use coco::{CocoReport, score_coco};
 pub use command::{Options, Report, command, data_of_run, run_config};
 pub use pictures::{file_name, picture_names, write_pictures};
 
-use crate::data::cache::Cache;
+use crate::data::images::cache::Cache;
 use crate::data::{Augment, Broken, EvalLoader, LoaderOptions, Sample, Variety};
 use crate::error::Result;
 use crate::executor::{Executor, ParameterSet};
 use crate::model::{Card, ForwardPlan};
-use crate::tasks::{DecodeOptions, HeadOutput, Label, Metric, Prediction, Summary, Task};
+use crate::tasks::{DecodeOptions, HeadOutput, Metric, Prediction, Summary, Task};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -123,8 +123,9 @@ pub fn evaluate(
         max_broken: settings.max_broken,
         prefetch: 2,
         cache: settings.cache.clone(),
+        encoders: None,
     };
-    let mut loader = EvalLoader::new(Arc::clone(samples), options, Arc::new(|_: &[Label], _| ()))?;
+    let mut loader = EvalLoader::new(Arc::clone(samples), options)?;
     while let Some(batch) = loader.next() {
         let batch = batch?;
         let outputs = run(&batch.images)?;

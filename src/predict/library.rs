@@ -4,7 +4,7 @@
 use super::sight::Sight;
 use crate::config::check_image_size;
 use crate::data::Image;
-use crate::data::decode::decode;
+use crate::data::images::decode::decode;
 use crate::error::{Error, Result};
 use crate::model::{Model, rgb_bytes};
 use crate::tasks::{DecodeOptions, Prediction};

@@ -1,7 +1,7 @@
 //! What the files about an image are called. A name follows from the image's path alone, so that nobody has to remember the
 //! names given to a million others.
 
-use crate::data::decode::EXTENSIONS;
+use crate::data::images::decode::EXTENSIONS;
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::ffi::OsString;

@@ -2,7 +2,7 @@
 //! passes, so that memory does not grow with it.
 
 use crate::data::RUNS_MARKER;
-use crate::data::decode::is_image;
+use crate::data::images::decode::is_image;
 use crate::error::{Error, Result};
 use glob::Pattern;
 use std::collections::BinaryHeap;

@@ -7,7 +7,7 @@ use super::names::Spared;
 use super::picture::annotate;
 use super::sight::Sight;
 use super::sources::Found;
-use crate::data::decode::decode;
+use crate::data::images::decode::decode;
 use crate::data::{Geometry, Image};
 use crate::draw;
 use crate::error::{Error, Result};

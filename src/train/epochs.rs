@@ -398,7 +398,7 @@ impl Run {
         let (executor, tasks) = (&mut self.trainer.executor, &self.card.architecture.tasks);
         let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
         evaluate::evaluate(&self.card, &shown, &settings, run, |sample, answer| {
-            pictures.push(predict::annotate(tasks, &crate::data::decode::decode(&sample.image)?, answer));
+            pictures.push(predict::annotate(tasks, &crate::data::images::decode::decode(&sample.image)?, answer));
             Ok(())
         })?;
         crate::draw::write_png(&self.folder.path.join(ANSWERS), &crate::draw::grid(&pictures, 3))

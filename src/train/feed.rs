@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// The loader, and the step whose first batch waits on the device.
 pub(super) struct Feed {
-    loader: TrainLoader<Vec<Target>>,
+    loader: TrainLoader,
     samples: Arc<[Sample]>,
     /// Batches of a step.
     accumulate: usize,
@@ -78,7 +78,7 @@ impl Pace {
 }
 
 impl Feed {
-    pub fn new(loader: TrainLoader<Vec<Target>>, samples: Arc<[Sample]>, accumulate: usize) -> Feed {
+    pub fn new(loader: TrainLoader, samples: Arc<[Sample]>, accumulate: usize) -> Feed {
         Feed {
             loader,
             samples,
@@ -139,7 +139,7 @@ impl Feed {
         }
         let indices = items.iter().flatten().map(|item| item.index).collect();
         let encoded: Vec<Vec<Vec<Target>>> =
-            items.into_iter().map(|batch| batch.into_iter().map(|item| item.encoded).collect()).collect();
+            items.into_iter().map(|batch| batch.into_iter().map(|item| item.targets).collect()).collect();
         let targets = StepTargets::new(&encoded.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let first = images.remove(0);
         trainer.load(&first, &targets, 0)?;

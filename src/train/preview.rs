@@ -7,7 +7,6 @@ use crate::data::{Image, TrainLoader};
 use crate::draw::{self, Canvas};
 use crate::error::Result;
 use crate::preview;
-use crate::tasks::Label;
 use std::sync::Arc;
 
 /// The picture, and what a person should hear of the data set and the augmentations: sentences.
@@ -16,13 +15,12 @@ use std::sync::Arc;
 /// A data set that cannot be opened, or too many unreadable images.
 pub fn augmented_batch(config: &TrainConfig) -> Result<(Canvas, Vec<String>)> {
     let mut data = Data::open(config)?;
-    let encode = Arc::new(|labels: &[Label], _| labels.to_vec());
-    let mut loader = TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), encode, 0)?;
+    let mut loader = TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), 0)?;
     let batch = loader.next()?;
     let side = batch.side;
     let pictures = batch.items.iter().zip(batch.images.chunks_exact(side * side * 3)).map(|(item, rgb)| {
         let image = Image { width: side, height: side, rgb: rgb.to_vec() };
-        preview::labelled(&data.tasks, &data.train[item.index].name, image, &item.encoded)
+        preview::labelled(&data.tasks, &data.train[item.index].name, image, &item.labels)
     });
     let pictures: Vec<Canvas> = pictures.collect();
     let columns = (pictures.len() as f64).sqrt().ceil() as usize;

@@ -2,9 +2,9 @@
 
 use super::step::Trainer;
 use crate::config::{BatchNormMode, CacheChoice, STRIDE, TrainConfig, number_of};
-use crate::data::cache::Cache;
+use crate::data::augment::remarks;
+use crate::data::images::cache::Cache;
 use crate::data::random::hash_text;
-use crate::data::transforms::{Bears, remarks};
 use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample, TrainLoader, Variety, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
@@ -12,8 +12,8 @@ use crate::graph::fuse::Fusion;
 use crate::model::{Architecture, Card, Stage, TrainingNetwork, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
-use crate::tasks::{Encoder, Label, LabelFeatures, LabelValue, Mixing, Regions, Target, Task};
-use std::collections::HashMap;
+use crate::tasks::Bears;
+use crate::tasks::{Encoder, Encoders, Label, LabelFeatures, LabelValue, Mixing, Regions, Task};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -142,6 +142,7 @@ impl Data {
         }
     }
 
+    /// Of batches without targets.
     pub fn loader_options(&self, config: &TrainConfig) -> LoaderOptions {
         LoaderOptions {
             batch: config.batch,
@@ -153,6 +154,7 @@ impl Data {
             max_broken: config.max_broken,
             prefetch: 2 + config.accumulate,
             cache: self.cache.clone(),
+            encoders: None,
         }
     }
 
@@ -296,11 +298,14 @@ pub(crate) fn encoder(side: usize, data: &Data, card: &Card) -> Encoder {
 }
 
 /// The endless stream of training batches from number `start` on, targets made in its threads.
-pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader<Vec<Target>>> {
-    let encoders: HashMap<usize, Encoder> =
-        config.sides().into_iter().map(|side| (side, encoder(side, data, card))).collect();
-    let encode = Arc::new(move |labels: &[Label], side: usize| encoders[&side].encode(labels));
-    TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), encode, start)
+pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader> {
+    let encoders = Some(Arc::new(encoders(config, data, card)));
+    TrainLoader::new(Arc::clone(&data.train), LoaderOptions { encoders, ..data.loader_options(config) }, start)
+}
+
+/// Of batches of every side that the run has.
+pub(crate) fn encoders(config: &TrainConfig, data: &Data, card: &Card) -> Encoders {
+    Encoders::new(config.sides().into_iter().map(|side| (side, encoder(side, data, card))))
 }
 
 /// Starts the trunk from a published file and says what was and was not in it.

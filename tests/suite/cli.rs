@@ -1,7 +1,7 @@
 //! The real binary, as a person uses it: a small run from data to predictions, going on with it, and what bad input gets.
 
 use crate::step::Folder;
-use polyhead::data::digits::{DigitsOptions, write_digits};
+use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

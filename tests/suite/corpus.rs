@@ -4,8 +4,9 @@
 use crate::cli::{SMALL, polyhead, results, succeed, text};
 use crate::step::Folder;
 use polyhead::data::check::{CheckOptions, check};
+use polyhead::data::images::decode;
 use polyhead::data::random::Random;
-use polyhead::data::{Dataset, OpenOptions, Progress, decode};
+use polyhead::data::{Dataset, OpenOptions, Progress};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -3,7 +3,7 @@
 
 use crate::cli::{SMALL, fail, path, polyhead, succeed, text};
 use crate::step::Folder;
-use polyhead::data::digits::{DigitsOptions, write_digits};
+use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
 use polyhead::model::ModelFile;
 use serde_json::Value;
 use std::path::Path;

@@ -3,7 +3,7 @@
 use crate::predict::{Place, model};
 use crate::step::three_tasks;
 use candle_core::{DType, Device, Tensor};
-use polyhead::data::decode::decode;
+use polyhead::data::images::decode::decode;
 use polyhead::executor::DeviceChoice;
 use polyhead::model::Model;
 use polyhead::predict::Settings;

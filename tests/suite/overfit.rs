@@ -2,7 +2,7 @@
 
 use crate::step::{Folder, cpu, encoder, optimizer};
 use polyhead::balance::Method;
-use polyhead::data::digits::{DigitsOptions, write_digits};
+use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
 use polyhead::data::{Augment, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample, Variety};
 use polyhead::evaluate::{Settings, evaluate_on};
 use polyhead::model::{Architecture, Backbone, Card, ForwardPlan, init};
@@ -10,7 +10,7 @@ use polyhead::optim::OptimizerConfig;
 use polyhead::tasks::classify::metric::ClassificationSummary;
 use polyhead::tasks::detect::DetectionFigures;
 use polyhead::tasks::regress::ColumnFigures;
-use polyhead::tasks::{DecodeOptions, Encoder, Label, Target};
+use polyhead::tasks::{DecodeOptions, Encoder, Encoders, Label, Target};
 use polyhead::train::step::Trainer;
 use std::sync::Arc;
 
@@ -41,10 +41,10 @@ fn sixteen_images_can_be_learnt_by_heart() {
         max_broken: 0.0,
         prefetch: 1,
         cache: None,
+        encoders: Some(Arc::new(Encoders::new([(96, encoder)]))),
     };
-    let encode = Arc::new(move |labels: &[Label], _| encoder.encode(labels));
-    let batch = EvalLoader::new(Arc::clone(&samples), options, encode).unwrap().next().unwrap().unwrap();
-    let targets: Vec<Vec<Target>> = batch.items.into_iter().map(|i| i.encoded).collect();
+    let batch = EvalLoader::new(Arc::clone(&samples), options).unwrap().next().unwrap().unwrap();
+    let targets: Vec<Vec<Target>> = batch.items.into_iter().map(|i| i.targets).collect();
 
     let steps = 600;
     let config = OptimizerConfig { weight_decay: 0.0, ..optimizer(1e-2, steps) };

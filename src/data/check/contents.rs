@@ -2,7 +2,8 @@
 
 use super::pixels::Seen;
 use super::{Problem, ProblemKind};
-use crate::data::dataset::{Sample, Split};
+use crate::data::dataset::Sample;
+use crate::data::declaration::Split;
 
 /// Numbers of the images that hold the same pixels, each group in the order of the data set; images that cannot be read are
 /// in none.

@@ -1,6 +1,7 @@
 //! What the labels of a data set say, counted: the images × tasks table, classes, boxes and values. No image is opened.
 
-use crate::data::dataset::{Dataset, Split};
+use crate::data::dataset::Dataset;
+use crate::data::declaration::Split;
 use crate::tasks::coverage::{Coverage, SIZES, TaskReport};
 use crate::tasks::{Content, Task};
 use serde::Serialize;

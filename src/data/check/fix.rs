@@ -2,9 +2,11 @@
 
 use super::{Examined, contents};
 use crate::data::convert::{self, Converted, Transfer};
-use crate::data::dataset::{Dataset, Sample, Split};
-use crate::data::{Progress, count_of};
+use crate::data::dataset::{Dataset, Sample};
+use crate::data::declaration::Split;
+use crate::data::progress::Progress;
 use crate::error::{Error, Result};
+use crate::reading::count_of;
 use crate::tasks::{Clipped, Label};
 use std::fmt;
 use std::path::Path;

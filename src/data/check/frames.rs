@@ -3,11 +3,10 @@
 use super::pixels::{Seen, is_turned};
 use super::{Problem, ProblemKind};
 use crate::boxes::Xyxy;
-use crate::data::dataset::{Sample, Split};
-use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration};
-use crate::data::faults::Findings;
-use crate::data::{Place, Spot, count_of};
-use crate::reading::{BoxFormat, Remark};
+use crate::data::dataset::Sample;
+use crate::data::dataset::faults::Findings;
+use crate::data::declaration::{Declaration, LabelsFrom, Split, TaskDeclaration};
+use crate::reading::{BoxFormat, Place, Remark, Spot, count_of};
 use crate::tasks::LabelledBox;
 use std::collections::HashSet;
 use std::path::Path;

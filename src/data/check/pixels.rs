@@ -1,7 +1,9 @@
 //! Every image decoded, in parallel: what cannot be read, how large the rest is, and a hash of its pixels.
 
-use crate::data::dataset::{Sample, Split};
-use crate::data::{Progress, decode};
+use crate::data::dataset::Sample;
+use crate::data::declaration::Split;
+use crate::data::images::decode;
+use crate::data::progress::Progress;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageReader};
 use rayon::prelude::*;

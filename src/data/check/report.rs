@@ -2,8 +2,8 @@
 
 use super::coverage::Report;
 use super::{Problem, ProblemKind};
-use crate::data::count_of;
 use crate::error::{Error, Result};
+use crate::reading::count_of;
 use serde::Serialize;
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! Our own layout, which holds every task: a folder a split with its metadata.jsonl, and a data.yaml.
 
 use super::{Item, as_written, write_text};
-use crate::data::dataset::{Dataset, Split};
-use crate::data::declaration::Declaration;
+use crate::data::dataset::Dataset;
+use crate::data::declaration::{Declaration, Split};
 use crate::data::describe::keys;
 use crate::data::formats::table::Table;
 use crate::error::Result;

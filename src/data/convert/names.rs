@@ -1,7 +1,8 @@
 //! What images are called where they go: their old names without the folders that all share, and no two alike.
 
 use super::Target;
-use crate::data::dataset::{Sample, Split};
+use crate::data::dataset::Sample;
+use crate::data::declaration::Split;
 use std::collections::HashMap;
 use std::path::{Component, Path};
 

@@ -2,8 +2,7 @@
 
 use super::{Item, as_written, write_text};
 use crate::boxes::Xyxy;
-use crate::data::dataset::Split;
-use crate::data::declaration::TaskDeclaration;
+use crate::data::declaration::{Split, TaskDeclaration};
 use crate::data::describe::keys;
 use crate::error::Result;
 use crate::reading::yaml::scalar;

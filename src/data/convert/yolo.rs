@@ -1,7 +1,8 @@
 //! YOLO label files beside the images, and the data.yaml that Ultralytics' tools read.
 
 use super::{Item, write_text};
-use crate::data::dataset::{Dataset, Split};
+use crate::data::dataset::Dataset;
+use crate::data::declaration::Split;
 use crate::error::Result;
 use crate::reading::yaml::scalar;
 use rayon::prelude::*;

@@ -3,12 +3,12 @@
 
 use super::bdd_file::{BddFile, FrameBox};
 use super::columns::class_word;
+use super::listed::Images;
 use super::matching::{Matches, Names, check_unused, match_images};
 use super::{Cache, Raw, RawBox, RawClass, Reading, Remark, Word};
-use crate::data::dataset::Images;
 use crate::data::declaration::{LabelFile, TaskDeclaration};
-use crate::data::{List, Place, Spot, did_you_mean, list_some};
 use crate::error::{Error, Result};
+use crate::reading::{List, Place, Spot, did_you_mean, list_some};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use super::table::normal;
 use crate::boxes::Xyxy;
-use crate::data::{List, Spot};
 use crate::error::{Error, Result};
+use crate::reading::{List, Spot};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};

@@ -2,15 +2,15 @@
 //! `path,x1,y1,x2,y2,class_name` without a header, and Open Images' boxes in parts of the picture.
 //! A row with nothing but a file name says that *nothing is there*; an image without a row is unlabelled.
 
+use super::listed::{Images, Listed};
 use super::matching::{Matches, Names, check_unused, match_images};
 use super::table::{csv_reader, header_of, normal, not_csv};
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes::Xyxy;
-use crate::data::dataset::Images;
 use crate::data::declaration::{LabelFile, TaskDeclaration};
-use crate::data::listing::Listed;
-use crate::data::{Place, Spot, decode};
+use crate::data::images::decode;
 use crate::error::{Error, Result};
+use crate::reading::{Place, Spot};
 use csv::StringRecord;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;

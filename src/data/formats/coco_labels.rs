@@ -2,15 +2,15 @@
 //! region to ignore, an image that the file lists without an annotation is *labelled, nothing there*.
 
 use super::coco::{self, CocoAnnotations};
+use super::listed::Images;
 use super::matching::{Matches, Names, check_unused, match_images};
 use super::table::normal;
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes;
-use crate::data::dataset::Images;
 use crate::data::declaration::{LabelFile, TaskDeclaration};
-use crate::data::listing::relative_name;
-use crate::data::{List, Place, Spot, count_of};
+use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
+use crate::reading::{List, Place, Spot, count_of};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;

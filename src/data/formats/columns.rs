@@ -1,14 +1,14 @@
 //! Labels in columns of tables: Hugging Face's metadata.jsonl or metadata.csv beside the images, and any CSV with a column
 //! of file names. A blank or null cell is *unlabelled*.
 
+use super::listed::{Images, Listed};
 use super::matching::{Matches, check_unused, match_images};
 use super::table::{Table, metadata_in};
 use super::{Raw, RawClass, Reading, Remark, Word, objects};
-use crate::data::dataset::Images;
 use crate::data::declaration::{LabelFile, TaskDeclaration};
-use crate::data::listing::{Listed, relative_name};
-use crate::data::{Place, Spot, did_you_mean, list_some};
+use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
+use crate::reading::{Place, Spot, did_you_mean, list_some};
 use crate::tasks::Content;
 use rayon::prelude::*;
 use serde_json::Value;

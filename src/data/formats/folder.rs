@@ -1,10 +1,10 @@
 //! Class folders: the class of an image is the folder it lies in, the first below its split's folder.
 
+use super::listed::Listed;
 use super::{Raw, RawClass, Reading, Word};
-use crate::data::Spot;
-use crate::data::dataset::Split;
-use crate::data::listing::Listed;
+use crate::data::declaration::Split;
 use crate::error::{Error, Result};
+use crate::reading::Spot;
 use std::path::Path;
 
 pub fn read(image: &Listed) -> Result<Reading> {

@@ -1,11 +1,11 @@
 //! Which entry of the label files belongs to which image: by its path, written relative to whatever people write it
 //! relative to, or by its bare name where that is unique.
 
-use crate::data::Place;
-use crate::data::dataset::Images;
+use super::listed::{Images, Listed};
 use crate::data::declaration::LabelFile;
-use crate::data::listing::{Listed, relative_name};
+use crate::data::walk::relative_name;
 use crate::error::Result;
+use crate::reading::Place;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::Path;

@@ -8,18 +8,17 @@ pub mod coco;
 mod coco_labels;
 mod columns;
 mod folder;
+mod listed;
 mod matching;
 mod objects;
 pub mod table;
 mod voc;
 mod yolo;
 
-use super::dataset::Images;
-use super::declaration::{LabelsFrom, TaskDeclaration};
-use super::listing::Listed;
-use super::{Place, Spot};
+use crate::data::declaration::{LabelsFrom, TaskDeclaration};
+
 use crate::error::{Error, Result};
-use crate::reading::{Missing, Raw, RawBox, RawClass, Reading, Remark, Word};
+use crate::reading::{Missing, Place, Raw, RawBox, RawClass, Reading, Remark, Spot, Word};
 use crate::tasks::Content;
 use std::collections::HashMap;
 use std::io::Read;
@@ -28,6 +27,7 @@ use std::sync::Arc;
 
 pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
+pub use listed::{Images, Listed};
 
 /// Of an image that `file` does not mention: what `missing:` says, unlabelled without it.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {

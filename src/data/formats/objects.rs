@@ -1,12 +1,12 @@
 //! A cell of boxes in a metadata table, as Hugging Face's data sets write it: lists side by side, or a list of objects.
 
 use super::columns::class_word;
+use super::listed::Listed;
 use super::{Raw, RawBox, RawClass, Reading, Remark};
 use crate::boxes::{self, Xyxy};
-use crate::data::listing::Listed;
-use crate::data::{Place, count_of, decode};
+use crate::data::images::decode;
 use crate::error::Result;
-use crate::reading::BoxFormat;
+use crate::reading::{BoxFormat, Place, count_of};
 use serde_json::{Map, Value};
 
 /// Keys of a box's class, and of what makes it a region to ignore.

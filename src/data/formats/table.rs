@@ -2,8 +2,8 @@
 
 use super::matching::{Entry, Names};
 use crate::data::declaration::LabelFile;
-use crate::data::{Place, Spot, did_you_mean, list_some};
 use crate::error::{Error, Result};
+use crate::reading::{Place, Spot, did_you_mean, list_some};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;

@@ -1,11 +1,11 @@
 //! Pascal VOC: one XML file an image, pixels counted from 1 with the last one included.
 
+use super::listed::Listed;
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::data::declaration::TaskDeclaration;
-use crate::data::listing::{Listed, relative_name};
-use crate::data::{Place, Spot};
+use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
-use crate::reading::Missing;
+use crate::reading::{Missing, Place, Spot};
 use quick_xml::Reader as XmlReader;
 use quick_xml::events::Event;
 use std::io::ErrorKind;

@@ -1,12 +1,13 @@
 //! YOLO label files: one row a box, `class cx cy w h` in parts of the image, polygons as `class x1 y1 x2 y2 …`.
 
+use super::listed::Listed;
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes::{self, Xyxy};
 use crate::data::declaration::{TaskDeclaration, YoloRows};
-use crate::data::listing::{Listed, relative_name};
-use crate::data::{Place, Spot, decode};
+use crate::data::images::decode;
+use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
-use crate::reading::Missing;
+use crate::reading::{Missing, Place, Spot};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 

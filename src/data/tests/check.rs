@@ -4,7 +4,9 @@ use super::Folder;
 use super::pixels::jpeg;
 use crate::data::check::{CheckOptions, Examined, ProblemKind, check, fix};
 use crate::data::convert::Transfer;
-use crate::data::{Dataset, Image, OpenOptions, Progress};
+use crate::data::dataset::{Dataset, OpenOptions};
+use crate::data::images::Image;
+use crate::data::progress::Progress;
 use crate::tasks::Label;
 use std::fs;
 

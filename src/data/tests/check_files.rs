@@ -3,7 +3,9 @@
 use super::Folder;
 use super::pixels::jpeg;
 use crate::data::check::{Check, CheckOptions, check};
-use crate::data::{Dataset, Image, OpenOptions, Progress};
+use crate::data::dataset::{Dataset, OpenOptions};
+use crate::data::images::Image;
+use crate::data::progress::Progress;
 use std::fs;
 
 fn folder() -> Folder {

@@ -1,7 +1,7 @@
 //! The order of classes: where it is ours a person is told that others' differs, where it is a file's it is kept.
 
 use super::Folder;
-use crate::data::Dataset;
+use crate::data::dataset::Dataset;
 
 const IMAGES: [&str; 3] = ["train/p.png", "train/q.png", "val/r.png"];
 

@@ -1,7 +1,7 @@
 //! COCO JSON as labels: both published layouts, sparse categories, crowds, the three states, and what is refused.
 
 use super::{Folder, assert_note, boxes_of, label, of_boxes, of_values};
-use crate::data::{Dataset, OpenOptions};
+use crate::data::dataset::{Dataset, OpenOptions};
 use crate::tasks::Label;
 
 /// Categories 3 and 17 of COCO's own numbers, a crowd, an image without boxes, one that is not there.

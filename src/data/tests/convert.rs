@@ -2,7 +2,10 @@
 
 use super::{Folder, one_box};
 use crate::data::convert::{Options, Target, Transfer, convert};
-use crate::data::{Dataset, OpenOptions, Progress, Split, coco};
+use crate::data::dataset::{Dataset, OpenOptions};
+use crate::data::declaration::Split;
+use crate::data::formats::coco;
+use crate::data::progress::Progress;
 use crate::error::Error;
 use crate::tasks::Label;
 use std::fs;

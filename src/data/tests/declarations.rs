@@ -1,7 +1,7 @@
 //! data.yaml and folders: what is accepted, and one clear sentence for what is not.
 
 use super::Folder;
-use crate::data::{Dataset, OpenOptions};
+use crate::data::dataset::{Dataset, OpenOptions};
 
 fn with_tasks(tasks: &str) -> Folder {
     let folder = Folder::new();

@@ -1,7 +1,9 @@
 //! A data set described as a data.yaml is the same data set again, from another folder.
 
 use super::Folder;
-use crate::data::{Dataset, OpenOptions, Progress, describe};
+use crate::data::dataset::{Dataset, OpenOptions};
+use crate::data::describe;
+use crate::data::progress::Progress;
 use std::fs;
 
 /// Describes, writes the text elsewhere, and expects the same tasks, labels and splits; returns the text.

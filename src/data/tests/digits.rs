@@ -2,9 +2,11 @@
 
 use super::Folder;
 use crate::boxes;
-use crate::data::digits::{DigitsOptions, digits_dataset, write_digits};
-use crate::data::scene::{PAPERS, Records, draw};
-use crate::data::{Dataset, OpenOptions, check, decode};
+use crate::data::built_in::digits::{DigitsOptions, digits_dataset, write_digits};
+use crate::data::built_in::scene::{PAPERS, Records, draw};
+use crate::data::check;
+use crate::data::dataset::{Dataset, OpenOptions};
+use crate::data::images::decode;
 use crate::tasks::regress::Values;
 use std::collections::BTreeSet;
 use std::fs;

@@ -2,9 +2,9 @@
 //! they take memory or time.
 
 use super::Folder;
-use crate::data::decode::{self, Part};
+use crate::data::augment::{Augment, Framing};
+use crate::data::images::{Image, Part, decode};
 use crate::data::random::Random;
-use crate::data::{Augment, Framing, Image};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -85,7 +85,7 @@ fn baseline_jpegs_have_the_general_decoders_bytes_whole_and_in_part() {
         let bytes = fs::read(&file).unwrap();
         let whole = by_the_general_decoder(&bytes);
         assert_eq!(decode::decode(&file).unwrap(), whole, "{}", file.display());
-        let Some(jpeg) = crate::data::jpeg::Jpeg::open(&bytes) else { continue };
+        let Some(jpeg) = crate::data::images::jpeg::Jpeg::open(&bytes) else { continue };
         baseline += 1;
         for _ in 0..200 {
             let [left, top] = [random.below(whole.width), random.below(whole.height)];
@@ -113,7 +113,8 @@ fn damaged_baseline_jpegs_are_what_the_general_decoder_makes_of_them() {
                 let at = 20 + random.below(bytes.len() - 22);
                 bytes[at] ^= 1 << random.below(8);
             }
-            let Some(jpeg) = crate::data::jpeg::Jpeg::open(&bytes).filter(|j| j.width * j.height < 1 << 20) else {
+            let Some(jpeg) = crate::data::images::jpeg::Jpeg::open(&bytes).filter(|j| j.width * j.height < 1 << 20)
+            else {
                 continue;
             };
             match jpeg.decode(&Part::whole([jpeg.width, jpeg.height])) {
@@ -250,7 +251,7 @@ fn odd_files_are_named_and_waited_for_by_nobody() {
     for (from, to) in [("a/up", "../"), ("a/b", "../b"), ("b/a", "../a"), ("b/here", "."), ("b/again", "../b")] {
         symlink(to, at(from)).unwrap();
     }
-    let found = crate::data::listing::walk(folder.path()).unwrap();
+    let found = crate::data::walk(folder.path()).unwrap();
     assert!(found.len() < 100, "{found:?}");
     for link in ["a/b", "b/a"] {
         let error = Dataset::open(folder.path(), &Default::default()).unwrap_err().to_string();

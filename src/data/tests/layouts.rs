@@ -3,7 +3,10 @@
 use super::Folder;
 use crate::data::check::{CheckOptions, check};
 use crate::data::convert::{Options, Target, Transfer, convert};
-use crate::data::{Dataset, OpenOptions, Progress, Split, describe};
+use crate::data::dataset::{Dataset, OpenOptions};
+use crate::data::declaration::Split;
+use crate::data::describe;
+use crate::data::progress::Progress;
 use crate::tasks::{Boxes, Content, Label, LabelledBox};
 use std::collections::HashMap;
 use std::fs;

@@ -2,8 +2,8 @@
 
 use super::{Folder, assert_note};
 use crate::data::check::{CheckOptions, check};
-use crate::data::dataset::{Dataset, Sample};
-use crate::data::{OpenOptions, Progress};
+use crate::data::dataset::{Dataset, OpenOptions, Sample};
+use crate::data::progress::Progress;
 use std::fs;
 use std::os::unix::fs::symlink;
 

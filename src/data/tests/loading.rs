@@ -1,13 +1,15 @@
 //! The loaders: the same batches whatever the threads, every image equally often, broken images counted and replaced.
 
 use super::{Folder, of_boxes, of_class};
-use crate::data::cache::Cache;
-use crate::data::pipeline::broken_allowed;
-use crate::data::{Augment, Batch, EvalLoader, LoaderOptions, Sample, TrainLoader, Variety};
-use crate::tasks::{Label, LabelledBox};
+use crate::data::augment::Augment;
+use crate::data::dataset::Sample;
+use crate::data::feed::{Batch, EvalLoader, Item, LoaderOptions, TrainLoader, Variety, broken_allowed};
+use crate::data::images::cache::Cache;
+use crate::ir::Level;
+use crate::tasks::detect::Detect;
+use crate::tasks::{Encoder, Encoders, Label, LabelledBox, Target, TargetArray, Task};
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ fn options(workers: usize) -> LoaderOptions {
         max_broken: 0.0,
         prefetch: 2,
         cache: None,
+        encoders: None,
     }
 }
 
@@ -38,16 +41,21 @@ fn samples(folder: &Folder, count: usize) -> Arc<[Sample]> {
     (0..count).map(sample).collect()
 }
 
-/// What `encode` makes of the labels here: how many are labelled.
-fn encode() -> crate::data::loader::Encode<usize> {
-    Arc::new(|labels: &[Label], _| labels.iter().filter(|label| label.is_labelled()).count())
+/// Makes targets of as many cells as a canvas has at stride 8.
+fn encoders(sides: &[usize]) -> Option<Arc<Encoders>> {
+    let encoder = |&side: &usize| {
+        let levels = vec![Level { stride: 8, h: side / 8, w: side / 8 }];
+        let classes = (0..10).map(|i| i.to_string()).collect();
+        (side, Encoder { tasks: vec![Task::new("objects", Detect::new(classes))], levels, standardisation: vec![None] })
+    };
+    Some(Arc::new(Encoders::new(sides.iter().map(encoder))))
 }
 
 /// All a batch says, comparable.
-type Content = (Vec<u8>, Vec<(usize, Vec<Label>, usize)>);
+type Content = (Vec<u8>, Vec<(usize, Vec<Label>, Vec<Target>)>);
 
-fn content(batch: &Batch<usize>) -> Content {
-    let items = batch.items.iter().map(|item| (item.index, item.labels.clone(), item.encoded));
+fn content(batch: &Batch) -> Content {
+    let items = batch.items.iter().map(|item| (item.index, item.labels.clone(), item.targets.clone()));
     (batch.images.clone(), items.collect())
 }
 
@@ -56,7 +64,8 @@ fn threads_change_nothing_and_any_batch_can_be_the_first() {
     let folder = Folder::new();
     let samples = samples(&folder, 10);
     let take = |workers, start, count| -> Vec<_> {
-        let mut loader = TrainLoader::new(samples.clone(), options(workers), encode(), start).unwrap();
+        let options = LoaderOptions { encoders: encoders(&[32]), ..options(workers) };
+        let mut loader = TrainLoader::new(samples.clone(), options, start).unwrap();
         (0..count)
             .map(|_| {
                 let batch = loader.next().unwrap();
@@ -80,15 +89,19 @@ fn each_batch_has_a_side_by_the_seed_and_its_number() {
     let samples = samples(&folder, 10);
     let take = |workers, seed, start, count| -> Vec<_> {
         let variety = Variety { sides: vec![32, 64, 96], ..Variety::default() };
-        let options = LoaderOptions { variety, seed, ..options(workers) };
-        let encode = Arc::new(|_: &[Label], side: usize| side);
-        let mut loader = TrainLoader::new(samples.clone(), options, encode, start).unwrap();
+        let encoders = encoders(&[32, 64, 96]);
+        let options = LoaderOptions { variety, seed, encoders, ..options(workers) };
+        let mut loader = TrainLoader::new(samples.clone(), options, start).unwrap();
         let mut next = || {
             let batch = loader.next().unwrap();
             assert_eq!((batch.count(), batch.images.len()), (6, 6 * batch.side * batch.side * 3));
-            assert!(batch.items.iter().all(|item| item.encoded == batch.side && item.geometry.size == batch.side));
-            let content = content(&batch);
+            let cells = |item: &Item| match &item.targets[0].arrays[0] {
+                TargetArray::I32(numbers) => numbers.len(),
+                TargetArray::F32(numbers) => numbers.len(),
+            };
             let side = batch.side;
+            assert!(batch.items.iter().all(|item| item.geometry.size == side && cells(item) == (side / 8).pow(2)));
+            let content = content(&batch);
             // A buffer of any side serves one of any other.
             loader.recycle(batch.images);
             (side, content)
@@ -106,7 +119,7 @@ fn each_batch_has_a_side_by_the_seed_and_its_number() {
     let sides = |seed| take(2, seed, 0, 30).into_iter().map(|batch| batch.0).collect::<Vec<_>>();
     assert_ne!(sides(3), sides(4));
     // Which images come is not touched by it.
-    let mut plain = TrainLoader::new(samples.clone(), options(1), encode(), 0).unwrap();
+    let mut plain = TrainLoader::new(samples.clone(), options(1), 0).unwrap();
     for (_, (_, items)) in &expected[..5] {
         let indices: Vec<usize> = plain.next().unwrap().items.iter().map(|item| item.index).collect();
         assert_eq!(items.iter().map(|item| item.0).collect::<Vec<_>>(), indices);
@@ -117,24 +130,21 @@ fn each_batch_has_a_side_by_the_seed_and_its_number() {
 #[test]
 fn the_backlog_is_what_is_made_ahead() {
     let folder = Folder::new();
-    let made = Arc::new(AtomicUsize::new(0));
-    let counter = made.clone();
-    let encode = Arc::new(move |_: &[Label], _| counter.fetch_add(1, Ordering::SeqCst));
     let options = LoaderOptions { batch: 8, ..options(2) };
-    let loader = TrainLoader::new(samples(&folder, 10), options, encode, 0).unwrap();
-    let expected = 8 * loader.backlog();
+    let loader = TrainLoader::new(samples(&folder, 10), options, 0).unwrap();
+    let expected = 8 * loader.backlog() as u64;
     let deadline = Instant::now() + Duration::from_secs(20);
-    while made.load(Ordering::SeqCst) < expected && Instant::now() < deadline {
+    while loader.made() < expected && Instant::now() < deadline {
         sleep(Duration::from_millis(5));
     }
     sleep(Duration::from_millis(50));
-    assert_eq!(made.load(Ordering::SeqCst), expected);
+    assert_eq!(loader.made(), expected);
 }
 
 #[test]
 fn each_image_comes_equally_often() {
     let folder = Folder::new();
-    let mut loader = TrainLoader::new(samples(&folder, 10), options(2), encode(), 0).unwrap();
+    let mut loader = TrainLoader::new(samples(&folder, 10), options(2), 0).unwrap();
     let mut drawn = Vec::new();
     for _ in 0..5 {
         drawn.extend(loader.next().unwrap().items.iter().map(|item| item.index));
@@ -150,13 +160,13 @@ fn each_image_comes_equally_often() {
 #[test]
 fn labels_are_in_network_pixels() {
     let folder = Folder::new();
-    let plain = LoaderOptions { augment: Augment::NONE, ..options(1) };
-    let mut loader = EvalLoader::new(samples(&folder, 1), plain, encode()).unwrap();
+    let plain = LoaderOptions { augment: Augment::NONE, encoders: encoders(&[32]), ..options(1) };
+    let mut loader = EvalLoader::new(samples(&folder, 1), plain).unwrap();
     let batch = loader.next().unwrap().unwrap();
     let Some(boxes) = batch.items[0].labels[0].boxes() else { panic!() };
     // 40 × 30 letterboxed to 32: scale 0.8, four rows of padding.
     assert_eq!(boxes[0].xyxy, [3.2, 8.0, 16.0, 24.0]);
-    assert_eq!(batch.items[0].encoded, 1);
+    assert!(batch.items[0].targets[0].active);
     assert!(loader.next().is_none());
 }
 
@@ -166,7 +176,7 @@ fn evaluation_goes_in_order_and_pads_the_last_batch() {
     let samples = samples(&folder, 10);
     for workers in [1, 3] {
         let plain = LoaderOptions { augment: Augment::NONE, ..options(workers) };
-        let loader = EvalLoader::new(samples.clone(), plain, encode()).unwrap();
+        let loader = EvalLoader::new(samples.clone(), plain).unwrap();
         let batches: Vec<_> = loader.map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(Batch::count).collect::<Vec<_>>(), [6, 4]);
         let order: Vec<usize> = batches.iter().flat_map(|b| b.items.iter().map(|i| i.index)).collect();
@@ -183,7 +193,7 @@ fn broken_images_are_named_once_and_replaced_alike() {
     fs::write(&samples[3].image, b"no image").unwrap();
     let take = |workers| {
         let tolerant = LoaderOptions { max_broken: 0.01, ..options(workers) };
-        let mut loader = TrainLoader::new(samples.clone(), tolerant, encode(), 0).unwrap();
+        let mut loader = TrainLoader::new(samples.clone(), tolerant, 0).unwrap();
         let mut broken = Vec::new();
         let drawn: Vec<usize> = (0..6)
             .flat_map(|_| {
@@ -209,7 +219,7 @@ fn too_many_broken_images_stop_the_run_and_are_named() {
     fs::write(&samples[7].image, b"").unwrap();
     let run = |max_broken| {
         let tolerant = LoaderOptions { max_broken, ..options(2) };
-        let mut loader = TrainLoader::new(samples.clone(), tolerant, encode(), 0).unwrap();
+        let mut loader = TrainLoader::new(samples.clone(), tolerant, 0).unwrap();
         (0..4).map(|_| loader.next()).find_map(Result::err).map(|e| e.to_string())
     };
     assert_eq!(run(0.2), None);
@@ -222,7 +232,7 @@ fn too_many_broken_images_stop_the_run_and_are_named() {
 
     // In evaluation they leave a gap, not a replacement.
     let plain = LoaderOptions { augment: Augment::NONE, max_broken: 0.2, ..options(2) };
-    let batches: Vec<_> = EvalLoader::new(samples.clone(), plain, encode()).unwrap().map(Result::unwrap).collect();
+    let batches: Vec<_> = EvalLoader::new(samples.clone(), plain).unwrap().map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(Batch::count).collect::<Vec<_>>(), [5, 3]);
     for sample in samples.iter() {
         fs::write(&sample.image, b"").unwrap();
@@ -234,13 +244,13 @@ fn too_many_broken_images_stop_the_run_and_are_named() {
 fn a_panicking_encoder_is_an_error_and_dropping_is_clean() {
     let folder = Folder::new();
     let samples = samples(&folder, 10);
-    let fails: crate::data::loader::Encode<()> = Arc::new(|_, _| panic!("as this test wants"));
-    let mut loader = TrainLoader::new(samples.clone(), options(3), fails, 0).unwrap();
+    let other_side = LoaderOptions { encoders: encoders(&[64]), ..options(3) };
+    let mut loader = TrainLoader::new(samples.clone(), other_side, 0).unwrap();
     assert!(loader.next().unwrap_err().to_string().contains("a data worker panicked"));
     assert!(loader.next().is_err());
     // Never asked for a batch, threads busy ahead.
-    drop(TrainLoader::new(samples.clone(), options(3), encode(), 0).unwrap());
-    assert!(TrainLoader::new(samples, LoaderOptions { batch: 0, ..options(1) }, encode(), 0).is_err());
+    drop(TrainLoader::new(samples.clone(), options(3), 0).unwrap());
+    assert!(TrainLoader::new(samples, LoaderOptions { batch: 0, ..options(1) }, 0).is_err());
 }
 
 /// JPEGs, of which only a part is decoded where nothing is kept, and one that is broken.
@@ -264,7 +274,7 @@ fn a_cache_changes_no_batch() {
         let augment =
             Augment { framing: crate::data::Framing::Crop { least_area: 0.1 }, ..Augment::training(true, true) };
         let options = LoaderOptions { augment, max_broken: 0.2, cache: cache.map(Arc::new), ..options(2) };
-        let mut loader = TrainLoader::new(samples.clone(), options, encode(), 0).unwrap();
+        let mut loader = TrainLoader::new(samples.clone(), options, 0).unwrap();
         (0..6).map(|_| loader.next().unwrap()).map(|batch| (content(&batch), batch.broken)).collect()
     };
     let expected = take(None);
@@ -297,7 +307,7 @@ fn a_file_that_goes_while_training_is_broken() {
     let folder = Folder::new();
     let samples = samples(&folder, 10);
     let tolerant = LoaderOptions { max_broken: 0.1, ..options(1) };
-    let mut loader = TrainLoader::new(samples.clone(), tolerant, encode(), 0).unwrap();
+    let mut loader = TrainLoader::new(samples.clone(), tolerant, 0).unwrap();
     loader.next().unwrap();
     fs::remove_file(&samples[5].image).unwrap();
     let broken: Vec<_> = (0..10).flat_map(|_| loader.next().unwrap().broken).collect();

@@ -25,7 +25,7 @@ mod reach;
 mod sampling;
 mod splits;
 
-use super::{Dataset, OpenOptions};
+use crate::data::dataset::{Dataset, OpenOptions};
 use crate::error::Error;
 use crate::tasks::classify::Class;
 use crate::tasks::multi_label::Classes;

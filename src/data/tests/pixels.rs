@@ -2,8 +2,9 @@
 
 use super::Folder;
 use crate::boxes::Xyxy;
+use crate::data::augment::{Augment, Framing};
+use crate::data::images::{Image, decode};
 use crate::data::random::Random;
-use crate::data::{Augment, Framing, Image, decode};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use std::fs;

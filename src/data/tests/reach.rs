@@ -2,13 +2,13 @@
 //! decoded.
 
 use super::{Folder, of_class, one_box};
-use crate::data::cache::Cache;
-use crate::data::decode::{self, Part};
+use crate::data::augment::{Augment, Composer, Framing, Transforms};
+use crate::data::dataset::Sample;
+use crate::data::feed::{EvalLoader, LoaderOptions, Sampling, TrainLoader, Variety};
+use crate::data::images::cache::Cache;
+use crate::data::images::{Image, Part, decode};
 use crate::data::random::Random;
-use crate::data::transforms::Composer;
-use crate::data::{
-    Augment, Bears, EvalLoader, Framing, Image, LoaderOptions, Sample, Sampling, TrainLoader, Transforms, Variety,
-};
+use crate::tasks::Bears;
 use crate::tasks::Label;
 use image::codecs::jpeg::JpegEncoder;
 use std::fs;
@@ -92,6 +92,7 @@ fn options(labelled: Labelled, transforms: Transforms) -> LoaderOptions {
         max_broken: 0.0,
         prefetch: 1,
         cache: None,
+        encoders: None,
     }
 }
 
@@ -103,16 +104,16 @@ fn roomy() -> Option<Arc<Cache>> {
 type Content = (Vec<u8>, Vec<(usize, Vec<Label>)>);
 
 /// The next batches, as far as a step can tell them apart.
-fn take(loader: &mut TrainLoader<Vec<Label>>, count: usize) -> Vec<Content> {
+fn take(loader: &mut TrainLoader, count: usize) -> Vec<Content> {
     let content = |_| {
         let batch = loader.next().unwrap();
-        (batch.images, batch.items.into_iter().map(|item| (item.index, item.encoded)).collect())
+        (batch.images, batch.items.into_iter().map(|item| (item.index, item.labels)).collect())
     };
     (0..count).map(content).collect()
 }
 
-fn train(samples: &Arc<[Sample]>, options: LoaderOptions) -> TrainLoader<Vec<Label>> {
-    TrainLoader::new(samples.clone(), options, Arc::new(|labels: &[Label], _| labels.to_vec()), 0).unwrap()
+fn train(samples: &Arc<[Sample]>, options: LoaderOptions) -> TrainLoader {
+    TrainLoader::new(samples.clone(), options, 0).unwrap()
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn batches_are_the_same_bits_from_parts_and_from_whole_images() {
         let options = LoaderOptions { augment, ..options(Labelled::Class, NONE) };
         let take = |cache| -> Vec<Vec<u8>> {
             let options = LoaderOptions { cache, ..options.clone() };
-            let loader = EvalLoader::new(samples.clone(), options, Arc::new(|_: &[Label], _| ())).unwrap();
+            let loader = EvalLoader::new(samples.clone(), options).unwrap();
             loader.map(|batch| batch.unwrap().images).collect()
         };
         assert!(take(None) == take(roomy()), "{augment:?}");
@@ -151,7 +152,7 @@ fn nothing_beyond_its_reach_changes_a_picture() {
         let samples = samples(&folder, labelled);
         let mut options = options(labelled, transforms);
         options.variety.mosaic_batches = 1;
-        let composer = Composer::new(samples.clone(), &options);
+        let composer = Composer::new(samples.clone(), options.composing());
         let mut left_out = [0, 0];
         for (batch, draw) in [0, 1].into_iter().flat_map(|batch| (0..10).map(move |draw| (batch, draw))) {
             for (index, sample) in samples.iter().enumerate() {

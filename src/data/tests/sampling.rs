@@ -1,8 +1,10 @@
 //! Which images come how often: functions of the seed and the epoch, balanced as they say.
 
 use super::{Folder, of_boxes, of_class, of_values, one_box};
-use crate::data::sampling::{Sampler, Sampling};
-use crate::data::{Augment, LoaderOptions, Sample, TrainLoader, Variety};
+use crate::data::augment::Augment;
+use crate::data::dataset::Sample;
+use crate::data::feed::sampling::Sampler;
+use crate::data::feed::{LoaderOptions, Sampling, TrainLoader, Variety};
 use crate::tasks::Label;
 use std::sync::Arc;
 
@@ -156,12 +158,12 @@ fn threads_change_nothing_and_any_batch_can_be_the_first_under_every_sampling() 
                 max_broken: 0.0,
                 prefetch: 2,
                 cache: None,
+                encoders: None,
             };
-            let encode = Arc::new(|labels: &[Label], _| labels.to_vec());
-            let mut loader = TrainLoader::new(samples.clone(), options, encode, start).unwrap();
+            let mut loader = TrainLoader::new(samples.clone(), options, start).unwrap();
             let mut content = || {
                 let batch = loader.next().unwrap();
-                (batch.images, batch.items.into_iter().map(|item| (item.index, item.encoded)).collect::<Vec<_>>())
+                (batch.images, batch.items.into_iter().map(|item| (item.index, item.labels)).collect::<Vec<_>>())
             };
             (0..count).map(|_| content()).collect()
         };

@@ -1,7 +1,7 @@
 //! Who trains and who validates.
 
 use super::Folder;
-use crate::data::{Dataset, OpenOptions};
+use crate::data::dataset::{Dataset, OpenOptions};
 use std::collections::BTreeSet;
 
 fn many() -> Folder {

@@ -1,9 +1,9 @@
 //! COCO's list of results, `detections.json`, and the numbers in it: those of an annotation file, so that the two can be
 //! compared as they are, or our own, which `images.json` explains.
 
-use crate::data::did_you_mean;
 use crate::error::{Error, Result};
 use crate::predict::answer::Answered;
+use crate::reading::did_you_mean;
 use crate::tasks::Task;
 use serde::Deserialize;
 use serde_json::json;

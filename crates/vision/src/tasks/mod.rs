@@ -46,7 +46,7 @@ pub use objects::{Boxes, LabelledBox, PartialRegion, PartialRegions};
 pub use same::Same;
 pub use spec::{Depiction, Likelihood, LossSite, TaskSpec};
 pub use standardisation::Standardisation;
-pub use target::{Encoder, Encoding, Target, TargetArray, TaskLoss, gather};
+pub use target::{Encoder, Encoders, Encoding, Target, TargetArray, TaskLoss, gather};
 pub use task::{LossOptions, Task, TaskCard};
 pub use written::{written_number, written_xywh};
 

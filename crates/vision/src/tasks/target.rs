@@ -5,6 +5,7 @@ use super::{Label, Standardisation, Task};
 use crate::error::Result;
 use crate::executor::{Executor, PlanId};
 use crate::ir::{Level, ValueId};
+use std::collections::HashMap;
 
 /// The targets of one image, or of a batch, for one task.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,5 +112,21 @@ impl Encoder {
             task.spec.encode(label, &encoding)
         };
         self.tasks.iter().zip(labels).zip(&self.standardisation).map(encode).collect()
+    }
+}
+
+/// An encoder for each side that a batch's canvases may have. Training hands it to its loader.
+#[derive(Clone, Debug)]
+pub struct Encoders(HashMap<usize, Encoder>);
+
+impl Encoders {
+    /// One encoder for each side in pixels.
+    pub fn new(by_side: impl IntoIterator<Item = (usize, Encoder)>) -> Encoders {
+        Encoders(by_side.into_iter().collect())
+    }
+
+    /// One target per task, of labels in network pixels of a canvas of `side`.
+    pub fn encode(&self, labels: &[Label], side: usize) -> Vec<Target> {
+        self.0[&side].encode(labels)
     }
 }

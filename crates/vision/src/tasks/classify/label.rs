@@ -2,7 +2,7 @@
 
 use super::Classify;
 use crate::tasks::coverage::TaskReport;
-use crate::tasks::{Label, LabelValue, Target, TargetArray};
+use crate::tasks::{Label, LabelValue};
 use serde_json::Value;
 
 /// The class of an image.
@@ -42,24 +42,9 @@ impl LabelValue for Class {
 }
 
 /// `None` of an unlabelled image.
-fn class_of(label: &Label) -> Option<&Class> {
+pub fn class_of(label: &Label) -> Option<&Class> {
     label.value()?;
     Some(label.get().unwrap_or_else(|| unreachable!("a classification's labels are classes")))
-}
-
-/// Of the loss's inputs: the class, of a mixed label also the other one, and the first one's part.
-pub fn encode(task: &Classify, label: &Label) -> Target {
-    let weight = |class: usize| task.class_weights.as_ref().map_or(1.0, |w| w[class]);
-    let (class, denominator, other, part) = match class_of(label) {
-        Some(Class::One(class)) => (*class as i32, weight(*class), -1, 1.0),
-        Some(Class::Mixed(MixedClass { classes: [class, other], share })) => {
-            let denominator = share * weight(*class) + (1.0 - share) * weight(*other);
-            (*class as i32, denominator, *other as i32, *share)
-        }
-        None => (-1, 0.0, -1, 1.0),
-    };
-    let arrays = vec![TargetArray::I32(vec![class]), TargetArray::I32(vec![other]), TargetArray::F32(vec![part])];
-    Target { arrays, denominator, active: class >= 0 }
 }
 
 pub fn words(task: &Classify, label: &Label) -> Option<String> {

@@ -14,7 +14,7 @@ use super::head::pooled_linear;
 use super::task::required;
 use super::{
     Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossOptions,
-    LossSite, Metric, Mixing, Prediction, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    LossSite, Metric, Mixing, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -114,8 +114,19 @@ impl TaskSpec for Classify {
         Likelihood::Softmax
     }
 
+    /// Of the loss's inputs: the class, of a mixed label also the other one, and the first one's part.
     fn encode(&self, label: &Label, _: &Encoding) -> Target {
-        label::encode(self, label)
+        let weight = |class: usize| self.class_weights.as_ref().map_or(1.0, |w| w[class]);
+        let (class, denominator, other, part) = match label::class_of(label) {
+            Some(Class::One(class)) => (*class as i32, weight(*class), -1, 1.0),
+            Some(Class::Mixed(MixedClass { classes: [class, other], share })) => {
+                let denominator = share * weight(*class) + (1.0 - share) * weight(*other);
+                (*class as i32, denominator, *other as i32, *share)
+            }
+            None => (-1, 0.0, -1, 1.0),
+        };
+        let arrays = vec![TargetArray::I32(vec![class]), TargetArray::I32(vec![other]), TargetArray::F32(vec![part])];
+        Target { arrays, denominator, active: class >= 0 }
     }
 
     fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction> {

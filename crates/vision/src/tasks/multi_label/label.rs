@@ -2,7 +2,7 @@
 
 use super::MultiLabel;
 use crate::tasks::coverage::TaskReport;
-use crate::tasks::{Label, LabelValue, Target, TargetArray};
+use crate::tasks::{Label, LabelValue};
 use serde_json::Value;
 use std::ops::Deref;
 
@@ -31,19 +31,8 @@ impl LabelValue for Classes {
 }
 
 /// Of a labelled image.
-fn classes_of(label: &Label) -> &Classes {
+pub fn classes_of(label: &Label) -> &Classes {
     label.get().unwrap_or_else(|| unreachable!("the labels of a multi-label task are lists of classes"))
-}
-
-pub fn encode(task: &MultiLabel, label: &Label) -> Target {
-    let target: Vec<f32> = match label.is_labelled() {
-        true => {
-            classes_of(label).iter().map(|there| there.map_or(f32::NAN, |there| f32::from(u8::from(there)))).collect()
-        }
-        false => vec![f32::NAN; task.classes.len()],
-    };
-    let labelled = target.iter().filter(|v| !v.is_nan()).count();
-    Target { arrays: vec![TargetArray::F32(target)], denominator: labelled as f32, active: labelled > 0 }
 }
 
 pub fn words(task: &MultiLabel, label: &Label) -> String {

@@ -15,7 +15,7 @@ use super::head::pooled_linear;
 use super::task::required;
 use super::{
     Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
-    Prediction, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -107,7 +107,15 @@ impl TaskSpec for MultiLabel {
     }
 
     fn encode(&self, label: &Label, _: &Encoding) -> Target {
-        label::encode(self, label)
+        let target: Vec<f32> = match label.is_labelled() {
+            true => label::classes_of(label)
+                .iter()
+                .map(|there| there.map_or(f32::NAN, |there| f32::from(u8::from(there))))
+                .collect(),
+            false => vec![f32::NAN; self.classes.len()],
+        };
+        let labelled = target.iter().filter(|v| !v.is_nan()).count();
+        Target { arrays: vec![TargetArray::F32(target)], denominator: labelled as f32, active: labelled > 0 }
     }
 
     fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction> {

@@ -2,7 +2,7 @@
 
 use super::Regress;
 use crate::tasks::coverage::{TaskReport, ValueReport};
-use crate::tasks::{Label, LabelValue, Standardisation, Target, TargetArray, written_number};
+use crate::tasks::{Label, LabelValue, written_number};
 use serde_json::Value;
 use std::ops::Deref;
 
@@ -44,18 +44,6 @@ pub fn values_of(label: &Label) -> Option<&[f32]> {
     label.value()?;
     let values: &Values = label.get().unwrap_or_else(|| unreachable!("a regression's labels are values"));
     Some(values)
-}
-
-pub fn encode(task: &Regress, label: &Label, fitted: Option<&Standardisation>) -> Target {
-    let target: Vec<f32> = match values_of(label) {
-        Some(values) => {
-            let standardised = |(column, &v): (usize, &f32)| fitted.map_or(v, |fitted| fitted.apply(v, column));
-            values.iter().enumerate().map(standardised).collect()
-        }
-        None => vec![f32::NAN; task.columns.len()],
-    };
-    let labelled = target.iter().filter(|v| !v.is_nan()).count();
-    Target { arrays: vec![TargetArray::F32(target)], denominator: labelled as f32, active: labelled > 0 }
 }
 
 pub fn words(task: &Regress, label: &Label) -> String {

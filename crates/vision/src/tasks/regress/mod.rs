@@ -15,7 +15,7 @@ use super::head::pooled_linear;
 use super::task::required;
 use super::{
     Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
-    Prediction, Standardisation, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Prediction, Standardisation, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::{DType, ValueLossForm};
@@ -111,7 +111,16 @@ impl TaskSpec for Regress {
     }
 
     fn encode(&self, label: &Label, encoding: &Encoding) -> Target {
-        label::encode(self, label, encoding.standardisation)
+        let target: Vec<f32> = match label::values_of(label) {
+            Some(values) => {
+                let standardised =
+                    |(column, &v): (usize, &f32)| encoding.standardisation.map_or(v, |fitted| fitted.apply(v, column));
+                values.iter().enumerate().map(standardised).collect()
+            }
+            None => vec![f32::NAN; self.columns.len()],
+        };
+        let labelled = target.iter().filter(|v| !v.is_nan()).count();
+        Target { arrays: vec![TargetArray::F32(target)], denominator: labelled as f32, active: labelled > 0 }
     }
 
     fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction> {

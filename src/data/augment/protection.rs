@@ -1,0 +1,78 @@
+//! What the truth of a task can bear, and so what may happen to an image that is labelled for it.
+
+use super::transforms::Transforms;
+use crate::data::dataset::Sample;
+use crate::reading::list_some;
+use crate::tasks::{Bears, Label, Task};
+
+/// What may happen to an image: what each task it is labelled for can bear.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Allowed {
+    pub mosaic: bool,
+    pub mixup: bool,
+    /// Turns and shifts, and erasing: what was in sight may be so no longer.
+    pub hiding: bool,
+    /// Shear and tilt.
+    pub reshaping: bool,
+}
+
+impl Allowed {
+    /// What one task can bear.
+    fn by(bears: &Bears) -> Allowed {
+        Allowed {
+            mosaic: bears.joining && bears.crop && bears.scale,
+            mixup: bears.mixing,
+            hiding: bears.crop,
+            reshaping: bears.crop && bears.scale,
+        }
+    }
+
+    pub fn of(labels: &[Label], bears: &[Bears]) -> Allowed {
+        let mut allowed = Allowed { mosaic: false, mixup: false, hiding: true, reshaping: true };
+        let mut first = true;
+        for (_, bears) in labels.iter().zip(bears).filter(|(label, _)| label.is_labelled()) {
+            let of_task = Allowed::by(bears);
+            // An image labelled for nothing has nothing to be joined or mixed.
+            allowed.mosaic = (first || allowed.mosaic) && of_task.mosaic;
+            allowed.mixup = (first || allowed.mixup) && of_task.mixup;
+            allowed.hiding &= of_task.hiding;
+            allowed.reshaping &= of_task.reshaping;
+            first = false;
+        }
+        allowed
+    }
+}
+
+/// What a person should hear of the flags that some of the images are kept from: sentences.
+pub fn remarks(transforms: &Transforms, tasks: &[Task], bears: &[Bears], samples: &[Sample]) -> Vec<String> {
+    type Rule = fn(&Allowed) -> bool;
+    let t = transforms;
+    let rules: [(bool, &str, Rule, &str); 6] = [
+        (t.mosaic > 0.0, "--mosaic", |a| a.mosaic, "it joins boxes alone, of tasks that bear a crop"),
+        (t.mixup > 0.0, "--mixup", |a| a.mixup, "it mixes single classes alone"),
+        (t.degrees > 0.0, "--degrees", |a| a.hiding, CROPS),
+        (t.translate > 0.0, "--translate", |a| a.hiding, CROPS),
+        (t.shear > 0.0 || t.perspective > 0.0, "--shear and --perspective", |a| a.reshaping, RESHAPES),
+        (t.erasing > 0.0, "--erasing", |a| a.hiding, CROPS),
+    ];
+    let mut remarks = Vec::new();
+    for (_, flag, allows, why) in rules.into_iter().filter(|rule| rule.0) {
+        let labelled = |s: &&Sample| s.labels.iter().any(Label::is_labelled);
+        let kept = |s: &&Sample| !allows(&Allowed::of(&s.labels, bears));
+        let spared: Vec<&Sample> = samples.iter().filter(labelled).filter(kept).collect();
+        if spared.is_empty() {
+            continue;
+        }
+        let forbids =
+            |i: &usize| !allows(&Allowed::by(&bears[*i])) && spared.iter().any(|s| s.labels[*i].is_labelled());
+        let names: Vec<&str> = (0..tasks.len()).filter(forbids).map(|i| tasks[i].name.as_str()).collect();
+        let (count, all) = (spared.len(), samples.len());
+        let names = list_some(&names, 6);
+        remarks.push(format!("{flag} spares {count} of {all} training images, labelled for {names}: {why}"));
+    }
+    remarks
+}
+
+const CROPS: &str = "it may hide what they speak of (`crop_safe: true` in data.yaml allows it)";
+const RESHAPES: &str =
+    "they may hide or reshape what they speak of (`crop_safe: true` and `scale_invariant: true` in data.yaml allow it)";

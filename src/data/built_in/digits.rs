@@ -1,0 +1,158 @@
+//! The built-in set: sheets of paper with real handwritten digits on them, three tasks over one picture. Scenes are drawn
+//! from a seed and written in the documented layout, so that they are read like any other data set.
+
+use super::scene::{COUNT, PAPERS, Records, Scene, draw};
+use crate::data::aside;
+use crate::data::random::Random;
+use crate::error::{Error, Result};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
+use rayon::prelude::*;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Changes whenever the scenes do, so that a cache of old ones is not taken for new.
+const VERSION: u32 = 2;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct DigitsOptions {
+    /// Scenes per split.
+    pub train: usize,
+    pub val: usize,
+    pub test: usize,
+    /// Side of a scene in pixels.
+    pub size: usize,
+    pub seed: u64,
+}
+
+impl Default for DigitsOptions {
+    fn default() -> Self {
+        DigitsOptions { train: 5000, val: 400, test: 200, size: 96, seed: 0 }
+    }
+}
+
+/// Which of a training scene's labels are written; validation and test have all.
+struct Kept {
+    digits: bool,
+    paper: bool,
+    sum: bool,
+}
+
+/// The splits share no handwriting: of every twenty records fourteen train, three validate, three test.
+const SPLITS: [(&str, std::ops::Range<usize>); 3] = [("train", 0..14), ("val", 14..17), ("test", 17..20)];
+
+pub(crate) fn records_of(split: usize) -> Vec<usize> {
+    (0..COUNT).filter(|record| SPLITS[split].1.contains(&(record % 20))).collect()
+}
+
+/// Writes the set to `dir`, which must be absent or empty: images as PNG, YOLO labels, a table and data.yaml. Made beside
+/// and renamed, so that nothing half-written is left.
+pub fn write_digits(dir: &Path, options: &DigitsOptions) -> Result<()> {
+    if options.size < 32 || options.train == 0 || options.val == 0 {
+        let message = "digits: the size is at least 32 pixels, train and val at least 1 image each";
+        return Err(Error::Usage(message.into()));
+    }
+    aside::write_folder(dir, |partial| write_all(partial, options))
+}
+
+/// The set with default options in `cache_dir`, made if it is not there; its data.yaml's folder.
+pub fn digits_dataset(cache_dir: &Path) -> Result<PathBuf> {
+    let dir = cache_dir.join(format!("digits-v{VERSION}"));
+    if dir.join("data.yaml").is_file() {
+        return Ok(dir);
+    }
+    match write_digits(&dir, &DigitsOptions::default()) {
+        // Another process was faster.
+        Err(_) if dir.join("data.yaml").is_file() => Ok(dir),
+        other => other.map(|()| dir),
+    }
+}
+
+fn write_all(dir: &Path, options: &DigitsOptions) -> Result<()> {
+    let records = Records::load()?;
+    let mut table = String::from("file,paper,sum\n");
+    for (split, count) in [options.train, options.val, options.test].into_iter().enumerate() {
+        let name = SPLITS[split].0;
+        let (images, labels) = (dir.join(name), dir.join("labels").join(name));
+        for folder in [&images, &labels] {
+            fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        }
+        let pool = records_of(split);
+        let rows = (0..count).into_par_iter().map(|number| {
+            let key = [options.seed, split as u64, number as u64];
+            let scene = draw(&records, &pool, options.size, &key);
+            let stem = format!("{number:05}");
+            write_png(&images.join(format!("{stem}.png")), &scene.rgb, options.size)?;
+            let kept = kept(options.seed, split, number);
+            if kept.digits {
+                let file = labels.join(format!("{stem}.txt"));
+                fs::write(&file, yolo_rows(&scene, options.size)).map_err(Error::io("write", &file))?;
+            }
+            let paper = if kept.paper { PAPERS[scene.paper] } else { "" };
+            let sum = if kept.sum { scene.sum().to_string() } else { String::new() };
+            Ok(format!("{name}/{stem}.png,{paper},{sum}\n"))
+        });
+        table.extend(rows.collect::<Result<Vec<String>>>()?);
+    }
+    let test = if options.test > 0 { "test: test\n" } else { "" };
+    let files = [("labels.csv", table), ("data.yaml", data_yaml(test)), ("README.txt", README.to_string())];
+    for (name, text) in files {
+        let file = dir.join(name);
+        fs::write(&file, text).map_err(Error::io("write", &file))?;
+    }
+    Ok(())
+}
+
+const README: &str = "\
+Scenes of handwritten digits, drawn by `polyhead data digits`.
+
+The digits are scikit-learn's copy of the test set of UCI's Optical Recognition of Handwritten Digits
+(E. Alpaydin and C. Kaynak, 1998, https://doi.org/10.24432/C50P49), CC BY 4.0; changed here: enlarged, turned, sheared,
+coloured and put on drawn paper.
+
+train/ val/ test/   images; no handwritten digit is in two of them
+labels/             YOLO rows of the digits; a training image without its file is unlabelled, an empty file is an empty sheet
+labels.csv          paper and sum of each image; a blank cell is unlabelled
+";
+
+fn data_yaml(test: &str) -> String {
+    format!(
+        "\
+# Sheets of paper with handwritten digits: three tasks over one picture.
+path: .
+train: train
+val: val
+{test}flip_safe: false                # a mirrored 2 is no 2
+tasks:
+  digits: {{type: detect,   names: ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'], from: {{yolo: labels}}, missing: unlabelled}}
+  paper:  {{type: classify, names: [{}], from: {{csv: labels.csv, column: paper}}, crop_safe: true}}
+  sum:    {{type: regress,  from: {{csv: labels.csv, column: sum}}}}
+",
+        PAPERS.join(", ")
+    )
+}
+
+fn write_png(file: &Path, rgb: &[u8], size: usize) -> Result<()> {
+    let mut bytes = Vec::with_capacity(rgb.len());
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Sub);
+    let encoded = encoder.write_image(rgb, size as u32, size as u32, ExtendedColorType::Rgb8);
+    encoded.map_err(|e| Error::data(file, None, format!("cannot encode this image: {e}")))?;
+    fs::write(file, bytes).map_err(Error::io("write", file))
+}
+
+fn yolo_rows(scene: &Scene, size: usize) -> String {
+    let mut rows = String::new();
+    for (digit, [x1, y1, x2, y2]) in &scene.digits {
+        let s = size as f32;
+        let (cx, cy, w, h) = ((x1 + x2) / 2.0 / s, (y1 + y2) / 2.0 / s, (x2 - x1) / s, (y2 - y1) / s);
+        let _ = writeln!(rows, "{digit} {cx:.6} {cy:.6} {w:.6} {h:.6}"); // a String takes everything
+    }
+    rows
+}
+
+fn kept(seed: u64, split: usize, number: usize) -> Kept {
+    let mut random = Random::new(&[seed, split as u64, number as u64, 1]);
+    let mut keep = |part: f32| split != 0 || random.unit() < part;
+    Kept { digits: keep(0.9), paper: keep(0.8), sum: keep(0.8) }
+}

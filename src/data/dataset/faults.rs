@@ -1,0 +1,142 @@
+//! What is done with a label that is wrong: it stops whoever trains, and is one more finding of whoever checks.
+
+use crate::data::declaration::TaskDeclaration;
+use crate::data::formats::Images;
+use crate::error::{Error, Result};
+use crate::reading::{Place, Raw, RawClass, Reading, Remark, Spot};
+use crate::tasks::{class_number, infer_classes};
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) enum Faults {
+    Stop,
+    Collect(Findings),
+}
+
+/// What a lenient reading met, and where every box stands.
+#[derive(Default)]
+pub(crate) struct Findings {
+    /// Each would stop a run.
+    pub faults: Vec<Error>,
+    pub remarks: Vec<(Remark, Place)>,
+    /// Per task that was read, per image of all splits: the file of its boxes, and where each stands in it.
+    pub boxes: Vec<Vec<Option<BoxPlaces>>>,
+}
+
+pub(crate) struct BoxPlaces {
+    pub file: Arc<Path>,
+    pub spots: Box<[Spot]>,
+}
+
+impl Faults {
+    /// The error itself where faults stop.
+    pub fn take(&mut self, error: Error) -> Result<()> {
+        match self {
+            Faults::Stop => Err(error),
+            Faults::Collect(found) => {
+                found.faults.push(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// What became of a step of a task: `None` where it failed and others can go on.
+    pub fn pass<T>(&mut self, outcome: Result<T>) -> Result<Option<T>> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => self.take(error).map(|()| None),
+        }
+    }
+
+    /// One reading an image; a file that cannot be followed leaves its image unlabelled.
+    pub fn readings(&mut self, outcomes: Vec<Result<Reading>>) -> Result<Vec<Reading>> {
+        let Faults::Collect(found) = self else {
+            let mut readings = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
+            return match readings.iter_mut().find_map(|r| r.faults.drain(..).next()) {
+                Some(first) => Err(first),
+                None => Ok(readings),
+            };
+        };
+        let readings = outcomes.into_iter().map(|outcome| match outcome {
+            Ok(mut reading) => {
+                found.faults.append(&mut reading.faults);
+                reading
+            }
+            Err(error) => {
+                found.faults.push(error);
+                Reading::of(Raw::Unlabelled, "".as_ref(), None)
+            }
+        });
+        Ok(readings.collect())
+    }
+
+    /// Where faults are collected: takes out what names no known class, and keeps remarks and the boxes' places.
+    pub fn sift(&mut self, task: &TaskDeclaration, readings: &mut [Reading], images: &Images) {
+        let Faults::Collect(found) = self else {
+            return;
+        };
+        drop_unknown(task, readings, images, &mut found.faults);
+        let places = readings.iter_mut().map(|reading| {
+            let is_finding =
+                |remark: &Remark| matches!(remark, Remark::DegenerateBox | Remark::DuplicateBox | Remark::BeyondImage);
+            let (findings, notes) = reading.remarks.drain(..).partition(|(remark, _)| is_finding(remark));
+            reading.remarks = notes;
+            found.remarks.extend::<Vec<_>>(findings);
+            match &reading.raw {
+                Raw::Boxes(boxes) if !boxes.is_empty() => Some(BoxPlaces {
+                    file: reading.place.file.clone(),
+                    spots: boxes.iter().map(|b| b.class.spot).collect(),
+                }),
+                _ => None,
+            }
+        });
+        let places = places.collect();
+        found.boxes.push(places);
+    }
+
+    /// The task read last is no task after all.
+    pub fn forget_task(&mut self) {
+        if let Faults::Collect(found) = self {
+            found.boxes.pop();
+        }
+    }
+
+    pub fn into_findings(self) -> Findings {
+        match self {
+            Faults::Stop => Findings::default(),
+            Faults::Collect(found) => found,
+        }
+    }
+}
+
+/// A box of an unknown class goes; another label of one leaves its image unlabelled.
+fn drop_unknown(task: &TaskDeclaration, readings: &mut [Reading], images: &Images, faults: &mut Vec<Error>) {
+    let classes = match &task.names {
+        Some(names) => names.clone(),
+        None => infer_classes(readings, images.taught()),
+    };
+    for Reading { raw, place, labelled_categories, .. } in readings {
+        let mut known = |class: &RawClass| match class_number(&task.asked(), &classes, class, &place.file) {
+            Ok(_) => true,
+            Err(error) => {
+                faults.push(error);
+                false
+            }
+        };
+        if let Some(looked_for) = labelled_categories {
+            looked_for.retain(&mut known);
+        }
+        let stays = match raw {
+            Raw::Class(class) => known(class),
+            Raw::Names(words) => words.iter().all(known),
+            Raw::Boxes(boxes) => {
+                boxes.retain(|b| known(&b.class));
+                true
+            }
+            Raw::Unlabelled | Raw::Flags(_) | Raw::Values(_) => true,
+        };
+        if !stays {
+            *raw = Raw::Unlabelled;
+        }
+    }
+}

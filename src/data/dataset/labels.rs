@@ -1,0 +1,87 @@
+//! What is odd about the label files as a whole becomes a sentence, what is wrong an error.
+
+use crate::data::declaration::TaskDeclaration;
+use crate::data::walk::relative_name;
+use crate::error::Result;
+use crate::reading::{Missing, Reading, Remark, Spot, count_of, list_some};
+use crate::tasks::Content;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Label files that are absent one and all are a wrong path, not a data set of background.
+pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], asked: bool) -> Result<()> {
+    let absent = |reading: &Reading| reading.remarks.iter().any(|(remark, _)| *remark == Remark::NoLabelFile);
+    if asked || readings.is_empty() || !readings.iter().all(absent) {
+        return Ok(());
+    }
+    let message = format!(
+        "task `{}`: none of {} has a label file (looked for {}): correct `from:`, or say `missing: background` if that is meant",
+        task.name,
+        count_of(readings.len(), "image"),
+        readings[0].place.file.display()
+    );
+    Err(task.place.error(message))
+}
+
+/// One sentence a kind of remark, with the first places.
+pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec<String> {
+    let mut grouped: BTreeMap<u8, (&Remark, Vec<String>)> = BTreeMap::new();
+    for (remark, place) in readings.iter().flat_map(|r| &r.remarks) {
+        let name = relative_name(&place.file, root);
+        let shown = match place.spot {
+            Spot::Line(line) => format!("{name}:{line}"),
+            Spot::Entry(..) => format!("{name} {}", place.spot),
+            Spot::File => name,
+        };
+        let order = match remark {
+            Remark::DegenerateBox => 0,
+            Remark::DuplicateBox => 1,
+            Remark::BeyondImage => 2,
+            Remark::NoLabelFile => 3,
+            Remark::UnreadableImage => 4,
+            Remark::PartlyBlank => 5,
+            Remark::NotMentioned => 6,
+        };
+        grouped.entry(order).or_insert((remark, Vec::new())).1.push(shown);
+    }
+    let sentence = |(remark, places): (&Remark, Vec<String>)| {
+        let (n, some) = (places.len(), list_some(&places, 3));
+        let text = match remark {
+            Remark::DegenerateBox => format!("{} without width or height left out ({some})", count_of(n, "box")),
+            Remark::DuplicateBox => {
+                format!("{} repeated and counted once ({some})", count_of(n, "box"))
+            }
+            Remark::BeyondImage => {
+                format!("{} reaching beyond the stated image size, clipped to the picture ({some})", count_of(n, "box"))
+            }
+            Remark::NoLabelFile | Remark::NotMentioned => {
+                let (taken, other) = match task.missing {
+                    Some(Missing::Background) => ("background", "unlabelled"),
+                    _ => ("unlabelled", "background"),
+                };
+                let why = match remark {
+                    Remark::NoLabelFile => "without a label file".to_string(),
+                    _ => format!("that {} says nothing of", list_some(&distinct(&places), 3)),
+                };
+                let all = count_of(readings.len(), "image");
+                format!("{n} of {all} {why} taken as {taken} (`missing: {other}` says otherwise)")
+            }
+            Remark::UnreadableImage => format!("{} that cannot be read, so unlabelled ({some})", count_of(n, "image")),
+            Remark::PartlyBlank if task.kind.content == Content::Classes => {
+                format!(
+                    "{} with some of the columns blank, so unlabelled for these classes ({some})",
+                    count_of(n, "row")
+                )
+            }
+            Remark::PartlyBlank => {
+                format!("{} with some of the columns blank, so unlabelled ({some})", count_of(n, "row"))
+            }
+        };
+        format!("{}: {text}", task.name)
+    };
+    grouped.into_values().map(sentence).collect()
+}
+
+fn distinct(places: &[String]) -> Vec<&String> {
+    places.iter().collect::<BTreeSet<_>>().into_iter().collect()
+}

@@ -1,0 +1,126 @@
+//! Which images a split holds: folders walked, list files read, VOC IDs looked up. Every image has one name, its path
+//! relative to the data set, and one order.
+
+use super::faults::Faults;
+use crate::data::declaration::Source;
+use crate::data::formats::{self, Listed};
+use crate::data::images::decode::{EXTENSIONS, is_image};
+use crate::data::progress::Progress;
+use crate::data::walk::{Alias, Names, relative_name, walk, walk_named};
+use crate::error::{Error, Result};
+use crate::reading::{Place, did_you_mean};
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The images of `sources`, in order, each path once, and the folders that were met under more than one. Which of their names the
+/// labels go by is not known here, so both stay. A line of a list that names no image is a fault.
+pub fn list(
+    root: &Path,
+    sources: &[Source],
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<(Vec<Listed>, Vec<Alias>)> {
+    let (mut images, mut names) = (Vec::new(), Names::default());
+    for source in sources {
+        match source {
+            Source::Folder(folder) => {
+                let at: Arc<Path> = folder.as_path().into();
+                let found = walk_named(folder, &mut names, progress)?;
+                images.extend(found.into_iter().map(|image| listed(root, image, &at)));
+            }
+            Source::List(file) => read_list(root, file, &mut images, faults, progress)?,
+            Source::Labels(file) => named_images(root, file, &mut images, progress)?,
+        }
+    }
+    // One folder holds every path once. By path: names that are no Unicode may read alike.
+    if !matches!(sources, [] | [Source::Folder(_)]) {
+        let mut seen = HashSet::with_capacity(images.len());
+        let mut first = images.iter().map(|image| seen.insert(image.image.as_path())).collect::<Vec<_>>().into_iter();
+        images.retain(|_| first.next().unwrap_or(true));
+    }
+    Ok((images, names.aliases))
+}
+
+fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
+    Listed { name: relative_name(&image, root), image, folder: folder.clone() }
+}
+
+/// A list file: one path a line, or VOC's one ID a line (`ID`, or `ID  1|-1|0` of its per-class lists).
+fn read_list(
+    root: &Path,
+    file: &Path,
+    images: &mut Vec<Listed>,
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<()> {
+    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    let at: Arc<Path> = root.into();
+    let mut ids = None;
+    for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let (line, place) = (line.trim(), Place::new(file, Some(i + 1)));
+        if line.is_empty() {
+            continue;
+        }
+        let image = if is_image(Path::new(line)) {
+            find_path(root, file, line).ok_or_else(|| missing_path(root, &place, line))
+        } else {
+            let id = line.split_whitespace().next().unwrap_or(line);
+            let ids = match &mut ids {
+                Some(ids) => ids,
+                none => none.insert(images_by_id(root)?),
+            };
+            ids.get(id).cloned().ok_or_else(|| missing_id(root, &place, id, ids))
+        };
+        images.extend(faults.pass(image)?.map(|image| listed(root, image, &at)));
+        progress.count(1);
+    }
+    Ok(())
+}
+
+/// Images that are absent are counted by whoever reads the labels.
+fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
+    let at: Arc<Path> = root.into();
+    let folders = ["images", "JPEGImages"].map(|name| root.join(name));
+    for name in formats::image_names(file)? {
+        let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
+        let image = find_path(root, file, &name).or_else(below);
+        images.extend(image.map(|image| listed(root, image, &at)));
+        progress.count(1);
+    }
+    Ok(())
+}
+
+/// A listed path stands relative to the data set, to the list file, or is absolute.
+fn find_path(root: &Path, file: &Path, line: &str) -> Option<PathBuf> {
+    let line = line.strip_prefix("./").unwrap_or(line);
+    let beside = file.parent().unwrap_or(root);
+    [root.join(line), beside.join(line)].into_iter().find(|path| path.is_file())
+}
+
+fn missing_path(root: &Path, place: &Place, line: &str) -> Error {
+    place.error(format!(
+        "`{line}` is not there (looked in {} and beside this list): correct the line or remove it",
+        root.display()
+    ))
+}
+
+fn missing_id(root: &Path, place: &Place, id: &str, ids: &HashMap<String, PathBuf>) -> Error {
+    place.error(format!(
+        "no image `{id}` with one of the endings {} in {}: correct the line or remove it{}",
+        EXTENSIONS.join(", "),
+        root.join("JPEGImages").display(),
+        did_you_mean(id, ids.keys().map(String::as_str))
+    ))
+}
+
+fn images_by_id(root: &Path) -> Result<HashMap<String, PathBuf>> {
+    let folder = root.join("JPEGImages");
+    if !folder.is_dir() {
+        return Ok(HashMap::new());
+    }
+    let stem =
+        |path: &PathBuf| path.with_extension("").strip_prefix(&folder).ok().map(|p| p.to_string_lossy().into_owned());
+    let images = walk(&folder)?.into_iter();
+    Ok(images.filter_map(|path| Some((stem(&path)?, path))).collect())
+}

@@ -1,0 +1,97 @@
+//! The data set: its splits, tasks and labels, read from whatever layout it has. Images are listed, not opened.
+
+pub(crate) mod faults;
+mod labels;
+mod listing;
+mod open;
+mod sample;
+mod splits;
+
+pub(crate) use open::open_declared;
+pub use sample::Sample;
+pub(crate) use splits::DEFAULT_VAL_FRACTION;
+
+use super::declaration::Split;
+use super::progress::Progress;
+use super::random::hash_text;
+use crate::error::Result;
+use crate::tasks::{Bears, Task};
+use faults::Faults;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    pub root: PathBuf,
+    /// A sentence: which layout was taken.
+    pub layout: String,
+    pub tasks: Vec<Task>,
+    /// What each task's truth can bear.
+    pub bears: Vec<Bears>,
+    /// Whether random crops leave every task's truth as it is.
+    pub crop_safe: bool,
+    /// Whether a left-right flip leaves every task's truth as it is.
+    pub flip_safe: bool,
+    /// Whether no task says that the size things are seen at is part of its truth.
+    pub scale_safe: bool,
+    pub train: Vec<Sample>,
+    pub val: Vec<Sample>,
+    pub test: Vec<Sample>,
+    /// What a person should hear before the run: sentences.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The part of the training images that validates where the data set has no validation split; default its own
+    /// `val_fraction`, else 0.2.
+    pub val_fraction: Option<f32>,
+    /// Decides which those are.
+    pub seed: u64,
+}
+
+impl Dataset {
+    /// Opens a data.yaml or a folder in any known layout and reads all labels.
+    ///
+    /// Errors: `Data` with file and line for a declaration or a label that is wrong, `Io` where a file cannot be read.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset> {
+        Ok(open_declared(path, options, &mut Faults::Stop, &Progress::default())?.1)
+    }
+
+    /// What is said of the data set as a whole, without its images.
+    pub(crate) fn clone_declared(&self) -> Dataset {
+        Dataset {
+            root: self.root.clone(),
+            layout: self.layout.clone(),
+            tasks: self.tasks.clone(),
+            bears: self.bears.clone(),
+            notes: self.notes.clone(),
+            train: Vec::new(),
+            val: Vec::new(),
+            test: Vec::new(),
+            ..*self
+        }
+    }
+
+    pub fn split(&self, split: Split) -> &[Sample] {
+        match split {
+            Split::Train => &self.train,
+            Split::Val => &self.val,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// Keeps a seeded `fraction` of the training images, at least one; the other splits stay whole.
+    pub fn keep_fraction(&mut self, fraction: f32, seed: u64) {
+        let keep = ((self.train.len() as f32 * fraction).round() as usize).max(1);
+        let mut order: Vec<(u64, usize)> =
+            self.train.iter().enumerate().map(|(i, s)| (hash_text(seed, &s.name), i)).collect();
+        order.sort_unstable();
+        let kept: HashSet<usize> = order.into_iter().take(keep).map(|(_, i)| i).collect();
+        let mut index = 0;
+        self.train.retain(|_| {
+            index += 1;
+            kept.contains(&(index - 1))
+        });
+    }
+}

@@ -1,0 +1,148 @@
+//! A data set opened: its images listed, then the labels of one task after the other read, checked and made [`Label`]s.
+
+use super::faults::Faults;
+use super::sample::Sample;
+use super::splits::list_images;
+use super::{Dataset, OpenOptions, labels};
+use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration};
+use crate::data::formats::{Cache, Images, Listed, Reader};
+use crate::data::images::decode;
+use crate::data::layouts;
+use crate::data::progress::Progress;
+use crate::error::Result;
+use crate::reading::{Missing, Place, Raw, Reading, Remark, list_some};
+use crate::tasks::{Bears, Beside, Content, Heard, Label, Readings, Task};
+use rayon::prelude::*;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// The data set with the declaration it was read by; a task that `faults` let go is in neither.
+pub(crate) fn open_declared(
+    path: &Path,
+    options: &OpenOptions,
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<(Declaration, Dataset)> {
+    progress.begin("listing images", 0);
+    let mut declared = layouts::read(path)?;
+    let images = list_images(&mut declared, options, faults, progress)?;
+    let alone = declared.tasks.len() == 1;
+    let notes = std::mem::take(&mut declared.notes);
+    let mut opening = Opening { faults, progress, notes, cache: Cache::default() };
+    let mut tasks = Vec::new();
+    let mut per_image: Vec<Vec<Label>> = vec![Vec::new(); images.all.len()];
+    per_image.iter_mut().for_each(|labels| labels.reserve_exact(declared.tasks.len()));
+    let mut read = Vec::new();
+    for mut task in std::mem::take(&mut declared.tasks) {
+        let labels = read_labels(&mut task, alone, &declared.root, &images, &mut opening);
+        if let Some((resolved, labels)) = opening.faults.pass(labels)?.flatten() {
+            per_image.iter_mut().zip(labels).for_each(|(all, label)| all.push(label));
+            tasks.push(resolved);
+            read.push(task);
+        }
+    }
+    declared.tasks = read;
+    let pairs = images.all.into_iter().zip(per_image);
+    let mut samples: Vec<Sample> =
+        pairs.map(|(listed, labels)| Sample { image: listed.image, name: listed.name, labels }).collect();
+    let test = samples.split_off(images.ends[1]);
+    let val = samples.split_off(images.ends[0]);
+    let mut notes = opening.notes;
+    let mut seen = HashSet::new();
+    notes.retain(|note| seen.insert(note.clone()));
+    let bears = bears(&declared.tasks);
+    let dataset = Dataset {
+        root: declared.root.clone(),
+        layout: declared.layout.clone(),
+        crop_safe: bears.iter().all(|bears| bears.crop),
+        bears,
+        flip_safe: declared.tasks.iter().all(|task| task.flip_safe),
+        scale_safe: declared.tasks.iter().all(|task| task.scale_safe != Some(false)),
+        tasks,
+        train: samples,
+        val,
+        test,
+        notes,
+    };
+    Ok((declared, dataset))
+}
+
+/// What is carried along while a data set is opened.
+struct Opening<'a> {
+    faults: &'a mut Faults,
+    progress: &'a Progress,
+    notes: Vec<String>,
+    cache: Cache,
+}
+
+/// A task with its label of every image; `None` where its labels are missing one and all and faults do not stop.
+fn read_labels(
+    task: &mut TaskDeclaration,
+    alone: bool,
+    root: &Path,
+    images: &Images,
+    Opening { faults, progress, notes, cache }: &mut Opening,
+) -> Result<Option<(Task, Vec<Label>)>> {
+    progress.begin("reading labels", images.all.len());
+    let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
+    let asked = task.missing.is_some();
+    // A data set of YOLO labels alone follows its users' habit: no file, nothing there.
+    if !asked && yolo && alone {
+        task.missing = Some(Missing::Background);
+    }
+    let mut reader = Reader::open(task, root, images, cache)?;
+    reader.take_faults().into_iter().try_for_each(|fault| faults.take(fault))?;
+    if task.names.is_none()
+        && let Some(classes) = reader.classes()
+    {
+        notes.push(format!("{}: classes in the order of their file: {}", task.name, list_some(&classes, 12)));
+        task.names = Some(classes);
+    }
+    let read = |(i, image): (usize, &Listed)| {
+        let reading = reader.read(task, i, image).map(|reading| measured(task, reading, image));
+        progress.count(1);
+        reading
+    };
+    let outcomes: Vec<_> = images.all.par_iter().enumerate().map(read).collect();
+    let mut readings = faults.readings(outcomes)?;
+    notes.extend(reader.notes());
+    drop(reader);
+    if faults.pass(labels::check_label_files(task, &readings, asked))?.is_none() {
+        return Ok(None);
+    }
+    faults.sift(task, &mut readings, images);
+    notes.extend(labels::remarks(task, &readings, root));
+    let said = Readings { all: &readings, training: images.ends[0], taught: images.taught() };
+    let mut heard = Heard { notes, tolerate: &mut |error| faults.take(error) };
+    let resolved = task.own.resolve(&task.asked(), &said, &mut heard);
+    let Some((spec, labels)) = faults.pass(resolved)? else {
+        faults.forget_task();
+        return Ok(None);
+    };
+    Ok(Some((Task { name: task.name.clone(), spec }, labels)))
+}
+
+/// With the image's size where its label needs that; an image that cannot be read is unlabelled then.
+fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
+    if task.own.needs_size(&reading) {
+        match decode::dimensions(&image.image) {
+            Ok(size) => reading.size = size.map(|side| side as u32),
+            Err(_) => {
+                reading.remarks.push((Remark::UnreadableImage, Place::new(&image.image, None)));
+                reading.raw = Raw::Unlabelled;
+            }
+        }
+    }
+    reading
+}
+
+/// What a kind's truth can bear, unless the task says otherwise.
+fn bears(tasks: &[TaskDeclaration]) -> Vec<Bears> {
+    let marks = tasks.iter().any(|task| task.kind.content == Content::Boxes);
+    let beside = if marks { Beside::Objects } else { Beside::Nothing };
+    let of_task = |task: &TaskDeclaration| {
+        let own = (task.kind.bears)(beside);
+        Bears { crop: task.crop_safe.unwrap_or(own.crop), scale: task.scale_safe.unwrap_or(own.scale), ..own }
+    };
+    tasks.iter().map(of_task).collect()
+}

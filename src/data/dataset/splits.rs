@@ -1,0 +1,128 @@
+//! The images of the three splits: listed, and validation cut from training where the data set has none of its own.
+
+use super::faults::Faults;
+use super::{OpenOptions, listing};
+use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
+use crate::data::formats::{Images, Listed};
+use crate::data::images::decode::EXTENSIONS;
+use crate::data::progress::Progress;
+use crate::data::random::hash_text;
+use crate::data::walk::relative_name;
+use crate::error::{Error, Result};
+use crate::reading::{Place, count_of, list_some};
+use std::collections::HashSet;
+use std::path::Path;
+
+pub(crate) const DEFAULT_VAL_FRACTION: f32 = 0.2;
+
+pub fn list_images(
+    declared: &mut Declaration,
+    options: &OpenOptions,
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<Images> {
+    let root = &declared.root;
+    if declared.splits[0].is_empty() {
+        let folders = ["images", "JPEGImages"].map(|name| root.join(name));
+        let folder = folders.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(|| root.clone());
+        declared.splits[0].push(Source::Folder(folder));
+    }
+    let mut splits = Vec::new();
+    for split in Split::ALL {
+        let sources = &declared.splits[split as usize];
+        let (found, aliases) = listing::list(root, sources, faults, progress)?;
+        let by_folder = declared.tasks.iter().find(|task| task.from == LabelsFrom::Folders);
+        for alias in aliases {
+            let [name, same_as] = [&alias.path, &alias.same_as].map(|path| relative_name(path, root));
+            let class = |path: &Path| {
+                let below = sources.iter().find_map(|source| path.strip_prefix(source.path()).ok())?;
+                below.components().next().map(|class| class.as_os_str().to_os_string())
+            };
+            match by_folder.filter(|_| class(&alias.path) != class(&alias.same_as)) {
+                Some(task) => {
+                    let message = format!(
+                        "the same folder as {same_as}/, which is another class of task `{}`: remove one of the two",
+                        task.name
+                    );
+                    faults.take(Error::data(&alias.path, None, message))?;
+                }
+                None => {
+                    declared.notes.push(format!(
+                        "{name}/ is {same_as}/ under another name: its images are there twice; remove the one that the labels do not go by"
+                    ))
+                }
+            }
+        }
+        if found.is_empty()
+            && let Some(source) = sources.first()
+        {
+            let message = format!(
+                "the {} split holds no image ({} are read): put images there or correct the declaration",
+                split.word(),
+                EXTENSIONS.join(", ")
+            );
+            return Err(Error::data(source.path(), None, message));
+        }
+        splits.push(found);
+    }
+    let [mut train, mut val, test]: [Vec<Listed>; 3] =
+        splits.try_into().map_err(|_| Error::Other("three splits go in, three come out".into()))?;
+    let seeded_split = declared.splits[1].is_empty();
+    if seeded_split {
+        // Where training is the whole folder, the test split may lie within it.
+        let tested: HashSet<&str> = test.iter().map(|image| image.name.as_str()).collect();
+        train.retain(|image| !tested.contains(image.name.as_str()));
+        let fraction = options.val_fraction.or(declared.val_fraction).unwrap_or(DEFAULT_VAL_FRACTION);
+        (train, val) = split_off(train, fraction, options.seed, &declared.place)?;
+        declared.notes.push(format!(
+            "no validation split: {} of {} held out by path (val_fraction {fraction}, seed {})",
+            count_of(val.len(), "image"),
+            train.len() + val.len(),
+            options.seed
+        ));
+    } else if options.val_fraction.is_some() {
+        declared.notes.push("val_fraction changes nothing: the data set has its own validation split".into());
+    }
+    note_overlap(&train, &val, "val", &mut declared.notes);
+    note_overlap(&train, &test, "test", &mut declared.notes);
+    let ends = [train.len(), train.len() + val.len(), train.len() + val.len() + test.len()];
+    let mut all = train;
+    all.extend(val);
+    all.extend(test);
+    Ok(Images { all, ends, seeded_split })
+}
+
+/// Each path's seeded hash decides, so that an image stays where it is when others are added. Neither side stays empty.
+fn split_off(images: Vec<Listed>, fraction: f32, seed: u64, place: &Place) -> Result<(Vec<Listed>, Vec<Listed>)> {
+    if !(fraction > 0.0 && fraction < 1.0) {
+        return Err(Error::Usage(format!(
+            "the validation fraction is {fraction}: expected a number between 0 and 1, such as 0.2"
+        )));
+    }
+    if images.len() < 2 {
+        let message =
+            format!("{} found: training and validation need at least one each", count_of(images.len(), "image"));
+        return Err(place.error(message));
+    }
+    let hash = |image: &Listed| hash_text(seed, &image.name);
+    let bound = (f64::from(fraction) * u64::MAX as f64) as u64;
+    let least = images.iter().map(hash).min().unwrap_or(0);
+    let greatest = images.iter().map(hash).max().unwrap_or(0);
+    let (val, train) = images.into_iter().partition(|image| {
+        let hash = hash(image);
+        hash == least || (hash < bound && hash != greatest)
+    });
+    Ok((train, val))
+}
+
+fn note_overlap(train: &[Listed], other: &[Listed], word: &str, notes: &mut Vec<String>) {
+    let names: HashSet<&str> = train.iter().map(|image| image.name.as_str()).collect();
+    let both: Vec<&str> = other.iter().map(|image| image.name.as_str()).filter(|name| names.contains(name)).collect();
+    if !both.is_empty() {
+        notes.push(format!(
+            "{} in train and {word} both ({}): {word} figures will flatter",
+            count_of(both.len(), "image"),
+            list_some(&both, 3)
+        ));
+    }
+}

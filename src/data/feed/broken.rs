@@ -1,0 +1,42 @@
+//! Images that cannot be read: how they are named, and how many of them a run bears.
+
+use crate::error::{Error, one_line};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// An image that could not be read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broken {
+    pub index: usize,
+    pub name: String,
+    pub message: String,
+}
+
+/// On one line, whatever its name.
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", one_line(&self.name), self.message)
+    }
+}
+
+/// How many of so many images may be unreadable: the share a person wrote, in whole images, and one in any case unless it is 0.
+pub fn broken_allowed(share: f32, images: usize) -> usize {
+    // As it was written: 0.01, not the 0.00999999977 that single precision makes of it.
+    let written: f64 = share.to_string().parse().unwrap_or_else(|_| f64::from(share));
+    match written > 0.0 {
+        true => ((written * images as f64 + 1e-6) as usize).max(1),
+        false => 0,
+    }
+}
+
+/// More were found, of so many images, than `max_broken` allows.
+pub fn too_many(broken: &BTreeMap<usize, Broken>, images: usize, max_broken: f32) -> Error {
+    let shown: Vec<String> =
+        broken.values().take(5).map(|b| format!("{} ({})", one_line(&b.name), b.message)).collect();
+    let tail = if broken.len() > 5 { "; …" } else { "" };
+    Error::Other(format!(
+        "{} of {images} images cannot be read, more than --max-broken {max_broken} allows: {}{tail}; repair or remove them, or raise --max-broken",
+        broken.len(),
+        shown.join("; ")
+    ))
+}

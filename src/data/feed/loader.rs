@@ -1,0 +1,415 @@
+//! The loaders: batches for training and evaluation, made by threads ahead of the step that takes them. Workers read, draw and
+//! encode pieces of batches, one more thread puts the pieces together in order. What a batch holds depends on the seed and
+//! its number, never on how many threads made it.
+
+use super::broken::{broken_allowed, too_many};
+use super::order::{Epochs, Order};
+use super::sampling::Sampler;
+use super::{Batch, Broken, Item, LoaderOptions};
+use crate::data::augment::{Composer, Drawn};
+use crate::data::dataset::Sample;
+use crate::data::images::Image;
+use crate::data::random::Random;
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// An endless shuffled stream of full batches: epochs are seeded by (seed, epoch), permutations unless [`Sampling`] has it
+/// otherwise, and a batch may straddle two. An unreadable image is replaced by the next readable one.
+pub struct TrainLoader {
+    pipeline: Pipeline,
+}
+
+/// The samples in order, once; a batch is padded where images are unreadable or at an end.
+pub struct EvalLoader {
+    pipeline: Pipeline,
+    left: u64,
+}
+
+impl TrainLoader {
+    /// Starts at batch number `start_batch`, as if those before it had been taken.
+    ///
+    /// Errors: `Usage` where there is no sample or an option is zero.
+    pub fn new(samples: Arc<[Sample]>, options: LoaderOptions, start_batch: u64) -> Result<Self> {
+        let sampler = Sampler::new(&samples, options.variety.sampling, options.variety.repeat_factor);
+        let order = Order::Shuffled(Epochs::new(sampler, options.seed));
+        let pipeline = Pipeline::start(samples, options, order, start_batch)?;
+        Ok(TrainLoader { pipeline })
+    }
+
+    /// Batches that are finished or begun at most while nobody takes any.
+    pub fn backlog(&self) -> usize {
+        self.pipeline.backlog()
+    }
+
+    /// Errors: `Other` beyond `max_broken`, naming the images.
+    #[allow(clippy::should_implement_trait)] // endless, and an error ends it for good
+    pub fn next(&mut self) -> Result<Batch> {
+        self.pipeline.next()
+    }
+
+    /// Images made so far.
+    #[cfg(test)]
+    pub fn made(&self) -> u64 {
+        self.pipeline.shared.made.load(Ordering::Relaxed)
+    }
+
+    /// Gives a used image buffer back.
+    pub fn recycle(&self, images: Vec<u8>) {
+        self.pipeline.recycle(images);
+    }
+
+    /// What the workers could deliver, by the time they took so far; NaN before the first image.
+    pub fn images_per_second(&self) -> f64 {
+        self.pipeline.images_per_second()
+    }
+}
+
+impl EvalLoader {
+    pub fn new(samples: Arc<[Sample]>, options: LoaderOptions) -> Result<Self> {
+        let left = samples.len().div_ceil(options.batch.max(1)) as u64;
+        let pipeline = Pipeline::start(samples, options, Order::Given, 0)?;
+        Ok(EvalLoader { pipeline, left })
+    }
+
+    pub fn recycle(&self, images: Vec<u8>) {
+        self.pipeline.recycle(images);
+    }
+}
+
+impl Iterator for EvalLoader {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let batch = self.pipeline.next();
+        if batch.is_err() {
+            self.left = 0;
+        }
+        Some(batch)
+    }
+}
+
+/// Workers make pieces of batches, one more thread puts them together in order.
+struct Pipeline {
+    shared: Arc<Shared>,
+    batches: Option<Receiver<Result<Batch>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    samples: Arc<[Sample]>,
+    options: LoaderOptions,
+    composer: Composer,
+    order: Order,
+    pieces_per_batch: u64,
+    claims: Mutex<Claims>,
+    wake: Condvar,
+    /// Buffers to use again: of pieces, and of batches.
+    pieces: Mutex<Vec<Vec<u8>>>,
+    images: Mutex<Vec<Vec<u8>>>,
+    /// Images made so far, and the nanoseconds all workers took for them.
+    made: AtomicU64,
+    busy: AtomicU64,
+}
+
+/// Which piece comes next, and how far ahead workers may go.
+struct Claims {
+    next: u64,
+    end: u64,
+    stop: bool,
+}
+
+/// Consecutive images of one batch.
+struct Piece {
+    pixels: Vec<u8>,
+    items: Vec<Item>,
+    broken: Vec<Broken>,
+}
+
+/// Images of a piece: few, so that the first batch is there soon and little waits in memory.
+const PIECE: usize = 4;
+
+/// Pieces that workers may go ahead of the assembler.
+fn pieces_ahead(pieces_per_batch: u64, workers: usize) -> u64 {
+    pieces_per_batch + workers as u64
+}
+
+impl Pipeline {
+    pub fn start(samples: Arc<[Sample]>, options: LoaderOptions, order: Order, start_batch: u64) -> Result<Self> {
+        if samples.is_empty() || options.batch == 0 || options.imgsz == 0 {
+            let message = format!(
+                "{} images in batches of {} at {} pixels: each must be at least 1",
+                samples.len(),
+                options.batch,
+                options.imgsz
+            );
+            return Err(Error::Usage(message));
+        }
+        let workers = options.workers.max(1);
+        let prefetch = options.prefetch.max(1);
+        let pieces_per_batch = options.batch.div_ceil(PIECE) as u64;
+        let first = start_batch * pieces_per_batch;
+        let ahead = pieces_ahead(pieces_per_batch, workers);
+        let composer = Composer::new(Arc::clone(&samples), options.composing());
+        let shared = Arc::new(Shared {
+            samples,
+            composer,
+            options,
+            order,
+            pieces_per_batch,
+            claims: Mutex::new(Claims { next: first, end: first + ahead, stop: false }),
+            wake: Condvar::new(),
+            pieces: Mutex::default(),
+            images: Mutex::default(),
+            made: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+        });
+        let (piece_out, piece_in) = channel();
+        let (batch_out, batch_in) = sync_channel(prefetch);
+        let mut threads = Vec::new();
+        for _ in 0..workers {
+            let (shared, out) = (shared.clone(), piece_out.clone());
+            threads.push(std::thread::spawn(move || shared.work(&out)));
+        }
+        let assembler = shared.clone();
+        threads.push(std::thread::spawn(move || assembler.assemble(start_batch, &piece_in, &batch_out)));
+        Ok(Pipeline { shared, batches: Some(batch_in), threads })
+    }
+
+    pub fn next(&mut self) -> Result<Batch> {
+        let received = self.batches.as_ref().and_then(|batches| batches.recv().ok());
+        received.unwrap_or_else(|| Err(Error::Other("the data loader has stopped: an earlier batch failed".into())))
+    }
+}
+
+impl Pipeline {
+    /// What the workers could deliver, by the time they took so far.
+    pub fn images_per_second(&self) -> f64 {
+        let (made, busy) = (self.shared.made.load(Ordering::Relaxed), self.shared.busy.load(Ordering::Relaxed));
+        made as f64 / (busy as f64 / 1e9) * self.shared.options.workers.max(1) as f64
+    }
+
+    /// Batches that are finished or begun at most while nobody takes any: those that wait, one in the assembler's hand, and
+    /// those of the pieces that workers may make ahead.
+    pub fn backlog(&self) -> usize {
+        let Shared { options, pieces_per_batch, .. } = &*self.shared;
+        let pieces = pieces_ahead(*pieces_per_batch, options.workers.max(1));
+        options.prefetch.max(1) + 1 + pieces.div_ceil(*pieces_per_batch) as usize
+    }
+
+    /// Keeps a buffer for a later batch; more than a few would only hold memory.
+    pub fn recycle(&self, images: Vec<u8>) {
+        let mut kept = lock(&self.shared.images);
+        if kept.len() < self.shared.options.prefetch + 2 {
+            kept.push(images);
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        lock(&self.shared.claims).stop = true;
+        self.shared.wake.notify_all();
+        // The assembler may be waiting to hand over a batch: without a receiver it gives up.
+        drop(self.batches.take());
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // a panic in a worker was reported as an error already
+        }
+    }
+}
+
+/// The data behind these locks is whole between statements, so a panic elsewhere does not spoil it.
+fn lock<D>(mutex: &Mutex<D>) -> MutexGuard<'_, D> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn work(&self, out: &Sender<(u64, Result<Piece>)>) {
+        while let Some(number) = self.claim() {
+            let started = Instant::now();
+            let made = catch_unwind(AssertUnwindSafe(|| self.piece(number)));
+            if let Ok(Ok(piece)) = &made {
+                self.made.fetch_add(piece.items.len() as u64, Ordering::Relaxed);
+                self.busy.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            }
+            let piece =
+                made.unwrap_or_else(|_| Err(Error::Other("a data worker panicked; its message is above".into())));
+            if out.send((number, piece)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn claim(&self) -> Option<u64> {
+        let mut claims = lock(&self.claims);
+        while !claims.stop && claims.next >= claims.end {
+            claims = self.wake.wait(claims).unwrap_or_else(PoisonError::into_inner);
+        }
+        claims.next += 1;
+        (!claims.stop).then_some(claims.next - 1)
+    }
+
+    /// The stream positions of a piece.
+    fn positions(&self, number: u64) -> std::ops::Range<u64> {
+        let batch = self.options.batch as u64;
+        let start = number % self.pieces_per_batch * PIECE as u64;
+        let end = (start + PIECE as u64).min(batch);
+        let first = number / self.pieces_per_batch * batch;
+        match self.order {
+            Order::Shuffled(_) => first + start..first + end,
+            Order::Given => {
+                let samples = self.samples.len() as u64;
+                (first + start).min(samples)..(first + end).min(samples)
+            }
+        }
+    }
+
+    fn piece(&self, number: u64) -> Result<Piece> {
+        let batch = number / self.pieces_per_batch;
+        let image_bytes = self.composer.side(batch).pow(2) * 3;
+        let mut piece =
+            Piece { pixels: lock(&self.pieces).pop().unwrap_or_default(), items: Vec::new(), broken: Vec::new() };
+        piece.pixels.resize(PIECE * image_bytes, 0);
+        for position in self.positions(number) {
+            if lock(&self.claims).stop {
+                break;
+            }
+            let Some((index, image, random)) = self.readable(position, batch, &mut piece.broken)? else {
+                continue;
+            };
+            let at = piece.items.len() * image_bytes;
+            let item = self.draw(index, &image, batch, random, &mut piece.pixels[at..at + image_bytes]);
+            piece.items.push(item);
+        }
+        piece.pixels.truncate(piece.items.len() * image_bytes);
+        Ok(piece)
+    }
+
+    fn draw(&self, index: usize, image: &Image, batch: u64, mut random: Random, canvas: &mut [u8]) -> Item {
+        let Drawn { geometry, labels, emptied } = self.composer.draw(index, image, batch, &mut random, canvas);
+        let encoders = self.options.encoders.as_ref();
+        let targets = encoders.map_or_else(Vec::new, |encoders| encoders.encode(&labels, geometry.size));
+        Item { index, geometry, labels, targets, emptied }
+    }
+
+    /// The image at a position of the stream; in training the next readable one of its epoch where that is broken.
+    fn readable(
+        &self,
+        position: u64,
+        batch: u64,
+        broken: &mut Vec<Broken>,
+    ) -> Result<Option<(usize, Arc<Image>, Random)>> {
+        let samples = self.samples.len() as u64;
+        let (epoch, slot) = (position / samples, position % samples);
+        let (permutation, tries, repeats) = match &self.order {
+            Order::Given => (None, 1, false),
+            Order::Shuffled(epochs) => (Some(epochs.epoch(epoch)), samples, epochs.repeats()),
+        };
+        for skipped in 0..tries {
+            let slot = ((slot + skipped) % samples) as usize;
+            let index = permutation.as_ref().map_or(slot, |p| p[slot] as usize);
+            let key = [self.options.seed, epoch, index as u64, skipped, slot as u64];
+            // An image that comes twice is to look otherwise.
+            let random = Random::new(if repeats { &key } else { &key[..4] });
+            match self.composer.decode(index, batch, &random) {
+                Ok(image) => return Ok(Some((index, image, random))),
+                Err(e) if broken.iter().all(|b| b.index != index) => {
+                    broken.push(self.broken(index, &e));
+                }
+                Err(_) => {}
+            }
+            if broken.len() as u64 > self.allowed() {
+                return Ok(None); // the assembler stops the run; no need to try them all
+            }
+        }
+        match permutation {
+            None => Ok(None),
+            Some(_) => {
+                let message = format!("none of {} images can be read", self.samples.len());
+                Err(Error::Other(message))
+            }
+        }
+    }
+
+    fn broken(&self, index: usize, error: &Error) -> Broken {
+        let name = self.samples[index].name.clone();
+        Broken { index, name, message: error.reason() }
+    }
+
+    fn allowed(&self) -> u64 {
+        broken_allowed(self.options.max_broken, self.samples.len()) as u64
+    }
+
+    /// Puts pieces together in order of their numbers and hands batches over until nobody takes them.
+    fn assemble(&self, start_batch: u64, pieces: &Receiver<(u64, Result<Piece>)>, out: &SyncSender<Result<Batch>>) {
+        let mut early: BTreeMap<u64, Result<Piece>> = BTreeMap::new();
+        let mut all_broken: BTreeMap<usize, Broken> = BTreeMap::new();
+        let mut next = start_batch * self.pieces_per_batch;
+        loop {
+            let batch = self.batch(&mut next, &mut early, pieces, &mut all_broken);
+            let Some(batch) = batch else { return };
+            let failed = batch.is_err();
+            if out.send(batch).is_err() || failed {
+                lock(&self.claims).stop = true;
+                self.wake.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// The next batch; `None` when the workers are gone.
+    fn batch(
+        &self,
+        next: &mut u64,
+        early: &mut BTreeMap<u64, Result<Piece>>,
+        pieces: &Receiver<(u64, Result<Piece>)>,
+        all_broken: &mut BTreeMap<usize, Broken>,
+    ) -> Option<Result<Batch>> {
+        let side = self.composer.side(*next / self.pieces_per_batch);
+        let total = self.options.batch * side * side * 3;
+        let images = lock(&self.images).pop().unwrap_or_default();
+        let mut batch = Batch { images, side, items: Vec::new(), broken: Vec::new() };
+        batch.images.clear();
+        batch.images.reserve_exact(total);
+        for _ in 0..self.pieces_per_batch {
+            let piece = loop {
+                if let Some(piece) = early.remove(next) {
+                    break piece;
+                }
+                let (number, piece) = pieces.recv().ok()?;
+                early.insert(number, piece);
+            };
+            *next += 1;
+            self.advance();
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(e) => return Some(Err(e)),
+            };
+            batch.images.extend_from_slice(&piece.pixels);
+            lock(&self.pieces).push(piece.pixels);
+            batch.items.extend(piece.items);
+            for broken in piece.broken {
+                if all_broken.insert(broken.index, broken.clone()).is_none() {
+                    batch.broken.push(broken);
+                }
+            }
+            if all_broken.len() as u64 > self.allowed() {
+                return Some(Err(too_many(all_broken, self.samples.len(), self.options.max_broken)));
+            }
+        }
+        batch.images.resize(total, 0);
+        Some(Ok(batch))
+    }
+
+    /// One piece is taken: workers may go one further.
+    fn advance(&self) {
+        lock(&self.claims).end += 1;
+        self.wake.notify_one();
+    }
+}

@@ -1,0 +1,14 @@
+//! Batches for a step: which images come (`sampling`, `order`), and the threads that make them batches (`loader`).
+
+mod batch;
+mod broken;
+mod loader;
+mod options;
+mod order;
+pub(crate) mod sampling;
+
+pub use batch::{Batch, Item};
+pub use broken::{Broken, broken_allowed};
+pub use loader::{EvalLoader, TrainLoader};
+pub use options::{LoaderOptions, Variety};
+pub use sampling::Sampling;

@@ -1,0 +1,70 @@
+//! What a loader is told: sizes, threads, what happens to the pictures, and what their labels are made.
+
+use super::Sampling;
+use crate::data::augment::{Augment, ComposerOptions, Transforms};
+use crate::data::images::cache::Cache;
+use crate::tasks::{Bears, Encoders};
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub struct LoaderOptions {
+    pub batch: usize,
+    /// Side of the square network input in pixels.
+    pub imgsz: usize,
+    pub workers: usize,
+    pub seed: u64,
+    pub augment: Augment,
+    pub variety: Variety,
+    /// The part of the data set that may be unreadable, though always one image; 0 allows none.
+    pub max_broken: f32,
+    /// Finished batches that wait.
+    pub prefetch: usize,
+    /// Where decoded images are kept.
+    pub cache: Option<Arc<Cache>>,
+    /// What makes the targets of each image, in the loader's threads; without it there are none.
+    pub encoders: Option<Arc<Encoders>>,
+}
+
+impl LoaderOptions {
+    /// What of this a picture is drawn by.
+    pub fn composing(&self) -> ComposerOptions {
+        let Variety { transforms, bears, mosaic_batches, sides, .. } = self.variety.clone();
+        ComposerOptions {
+            augment: self.augment,
+            transforms,
+            bears,
+            mosaic_batches,
+            sides: if sides.is_empty() { vec![self.imgsz] } else { sides },
+            seed: self.seed,
+            cache: self.cache.clone(),
+        }
+    }
+}
+
+/// What training shows beside each image once as it is framed; the default is nothing.
+#[derive(Clone, Debug)]
+pub struct Variety {
+    pub transforms: Transforms,
+    /// Per task.
+    pub bears: Vec<Bears>,
+    /// From this batch on without mosaics.
+    pub mosaic_batches: u64,
+    pub sampling: Sampling,
+    /// Classes in a smaller share of the images are repeated; 0 repeats none.
+    pub repeat_factor: f32,
+    /// Sides of which each batch has one, drawn by the seed and its number; none is always [`LoaderOptions::imgsz`].
+    pub sides: Vec<usize>,
+}
+
+impl Default for Variety {
+    fn default() -> Variety {
+        Variety {
+            transforms: Transforms::NONE,
+            bears: Vec::new(),
+            mosaic_batches: u64::MAX,
+            sampling: Sampling::Uniform,
+            repeat_factor: 0.0,
+            sides: Vec::new(),
+        }
+    }
+}

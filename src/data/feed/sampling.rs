@@ -1,0 +1,205 @@
+//! Which images an epoch shows, in which order: all alike, rare classes more often, every class alike, or every task in every
+//! batch. An epoch is as many images as there are, a function of the seed and its number alone.
+
+use crate::data::dataset::Sample;
+use crate::data::random::Random;
+use crate::tasks::{Label, LabelValue};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sampling {
+    /// Every image once per epoch
+    #[default]
+    Uniform,
+    /// Every class of a task equally often
+    ClassBalanced,
+    /// Every task is labelled in every batch that has at least as many images as there are tasks
+    TaskBalanced,
+}
+
+/// What a task shows of an image: one of its classes, or that none of them is there.
+type Class = Option<usize>;
+
+/// Makes the epochs.
+pub struct Sampler {
+    kind: Kind,
+    images: usize,
+}
+
+enum Kind {
+    Uniform,
+    /// How often an image comes beside others, at least 1.
+    Repeated(Vec<f32>),
+    /// Per task the images of each class, and the images that show no class of any task.
+    Classes {
+        tasks: Vec<Vec<Vec<u32>>>,
+        others: Vec<u32>,
+    },
+    /// Whether each image is labelled for each of those tasks that any image is labelled for.
+    Tasks(Vec<Vec<bool>>),
+}
+
+impl Sampler {
+    /// `threshold` is LVIS's: classes in fewer than this share of a task's images are repeated; 0 repeats none.
+    pub fn new(samples: &[Sample], sampling: Sampling, threshold: f32) -> Sampler {
+        let kind = match sampling {
+            Sampling::Uniform if threshold > 0.0 => Kind::Repeated(repeats(samples, threshold)),
+            Sampling::Uniform => Kind::Uniform,
+            Sampling::ClassBalanced => by_class(samples),
+            Sampling::TaskBalanced => by_task(samples),
+        };
+        Sampler { kind, images: samples.len() }
+    }
+
+    /// Whether an image may come more than once an epoch.
+    pub fn repeats(&self) -> bool {
+        !matches!(self.kind, Kind::Uniform)
+    }
+
+    /// The images of an epoch in their order.
+    pub fn epoch(&self, seed: u64, epoch: u64) -> Arc<[u32]> {
+        let mut random = Random::new(&[seed, epoch]);
+        let all = || (0..self.images as u32).collect::<Vec<u32>>();
+        let mut order = match &self.kind {
+            Kind::Uniform => all(),
+            Kind::Repeated(factors) => {
+                let times = |(index, factor): (u32, &f32)| {
+                    let once_more = random.unit() < factor.fract();
+                    vec![index; *factor as usize + usize::from(once_more)]
+                };
+                (0..).zip(factors).flat_map(times).collect()
+            }
+            Kind::Classes { tasks, others } => self.balanced_classes(tasks, others, &mut random),
+            Kind::Tasks(labelled) => {
+                let mut order = all();
+                random.shuffle(&mut order);
+                return self.balanced_tasks(labelled, &order, epoch, &mut random).into();
+            }
+        };
+        random.shuffle(&mut order);
+        // Repeated images make room for themselves: each keeps its share over the epochs.
+        order.truncate(self.images);
+        order.into()
+    }
+
+    /// The others once each; of the rest of the epoch every task an equal part, of that each of its classes, of that each image.
+    fn balanced_classes(&self, tasks: &[Vec<Vec<u32>>], others: &[u32], random: &mut Random) -> Vec<u32> {
+        let mut order = others.to_vec();
+        let cycle = |images: &Vec<u32>| Cycle::new(images.clone());
+        let mut tasks: Vec<Vec<Cycle>> = tasks.iter().map(|classes| classes.iter().map(cycle).collect()).collect();
+        // Where a round begins, so that what is left over falls on another class each epoch.
+        let mut turns: Vec<usize> = tasks.iter().map(|classes| random.below(classes.len())).collect();
+        let mut task = random.below(tasks.len().max(1));
+        while order.len() < self.images {
+            task = (task + 1) % tasks.len();
+            let class = turns[task] % tasks[task].len();
+            turns[task] += 1;
+            order.push(tasks[task][class].next(random));
+        }
+        order
+    }
+
+    /// Position by position of the whole stream the tasks take turns: each takes the next image of `order` that is labelled for it
+    /// and has not come, and where there is none any labelled one again.
+    fn balanced_tasks(&self, labelled: &[Vec<bool>], order: &[u32], epoch: u64, random: &mut Random) -> Vec<u32> {
+        let tasks = labelled.first().map_or(0, Vec::len);
+        if tasks == 0 {
+            return order.to_vec();
+        }
+        let of_task = |task: usize| order.iter().copied().filter(|&i| labelled[i as usize][task]).collect::<Vec<u32>>();
+        let mut fresh: Vec<std::vec::IntoIter<u32>> = (0..tasks).map(|task| of_task(task).into_iter()).collect();
+        let mut again: Vec<Cycle> = (0..tasks).map(|task| Cycle::new(of_task(task))).collect();
+        let mut came = vec![false; self.images];
+        let start = (epoch % tasks as u64) as usize * (self.images % tasks);
+        (0..self.images)
+            .map(|slot| {
+                let task = (start + slot) % tasks;
+                let next = fresh[task].find(|&i| !came[i as usize]);
+                let image = next.unwrap_or_else(|| again[task].next(random));
+                came[image as usize] = true;
+                image
+            })
+            .collect()
+    }
+}
+
+/// Images one after the other in random order, again and again.
+struct Cycle {
+    images: Vec<u32>,
+    at: usize,
+}
+
+impl Cycle {
+    fn new(images: Vec<u32>) -> Cycle {
+        Cycle { at: images.len(), images }
+    }
+
+    fn next(&mut self, random: &mut Random) -> u32 {
+        if self.at == self.images.len() {
+            random.shuffle(&mut self.images);
+            self.at = 0;
+        }
+        self.at += 1;
+        self.images[self.at - 1]
+    }
+}
+
+/// The classes an image shows of a task that has any; an image labelled as showing none is a class of its own.
+fn classes(label: &Label) -> Vec<Class> {
+    match label.value().and_then(LabelValue::classes) {
+        None => Vec::new(),
+        Some(classes) if classes.is_empty() => vec![None],
+        Some(classes) => classes.into_iter().map(Some).collect(),
+    }
+}
+
+/// Per task, the images of each class that occurs.
+fn images_by_class(samples: &[Sample]) -> Vec<BTreeMap<Class, Vec<u32>>> {
+    let tasks = samples.first().map_or(0, |s| s.labels.len());
+    let mut by_class = vec![BTreeMap::<Class, Vec<u32>>::new(); tasks];
+    for (index, sample) in samples.iter().enumerate() {
+        for (label, of_task) in sample.labels.iter().zip(&mut by_class) {
+            for class in classes(label) {
+                of_task.entry(class).or_default().push(index as u32);
+            }
+        }
+    }
+    by_class
+}
+
+/// LVIS's repeat factors: of a class in a share f of the images labelled for its task √(threshold / f), at least 1; of an image
+/// that of its rarest class (Gupta 2019, section 6). Images without any class come once.
+fn repeats(samples: &[Sample], threshold: f32) -> Vec<f32> {
+    let mut factors = vec![1f32; samples.len()];
+    for (task, by_class) in images_by_class(samples).iter().enumerate() {
+        let labelled = samples.iter().filter(|s| s.labels[task].is_labelled()).count() as f32;
+        for images in by_class.iter().filter(|(class, _)| class.is_some()).map(|(_, images)| images) {
+            let factor = (threshold * labelled / images.len() as f32).sqrt();
+            for &image in images {
+                factors[image as usize] = factors[image as usize].max(factor);
+            }
+        }
+    }
+    factors
+}
+
+fn by_class(samples: &[Sample]) -> Kind {
+    let tasks: Vec<Vec<Vec<u32>>> = images_by_class(samples)
+        .into_iter()
+        .filter(|by_class| !by_class.is_empty())
+        .map(|by_class| by_class.into_values().collect())
+        .collect();
+    let shows_none = |s: &Sample| s.labels.iter().all(|label| classes(label).is_empty());
+    let others = (0..).zip(samples).filter(|(_, s)| shows_none(s)).map(|(index, _)| index).collect();
+    Kind::Classes { tasks, others }
+}
+
+fn by_task(samples: &[Sample]) -> Kind {
+    let tasks = samples.first().map_or(0, |s| s.labels.len());
+    let known: Vec<usize> = (0..tasks).filter(|&t| samples.iter().any(|s| s.labels[t].is_labelled())).collect();
+    Kind::Tasks(samples.iter().map(|s| known.iter().map(|&t| s.labels[t].is_labelled()).collect()).collect())
+}

@@ -1,0 +1,163 @@
+//! Decoded images kept from one epoch to the next, in memory or in a folder: whole, upright and as large as the file has them, so that
+//! they serve every augmentation. What comes out is what decoding gives.
+
+use super::decode;
+use super::picture::{Image, Part};
+use crate::data::random::hash_text;
+use crate::error::{Error, Result, shown};
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Images kept, up to a number of bytes; the others are decoded anew each time.
+#[derive(Debug)]
+pub struct Cache {
+    place: Place,
+    limit: u64,
+    used: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Mutex<HashMap<PathBuf, Arc<Image>>>),
+    Folder(PathBuf),
+}
+
+/// What a kept file begins with: its kind and version, then width and height.
+const MAGIC: &[u8; 8] = b"polyhd01";
+const HEAD: usize = MAGIC.len() + 8;
+
+impl Cache {
+    /// Gone with the process.
+    pub fn in_memory(limit: u64) -> Cache {
+        Cache { place: Place::Memory(Mutex::default()), limit, used: AtomicU64::new(0) }
+    }
+
+    /// Stays, for other runs too: an image is known by its path, its size in bytes and when it was changed. Nobody
+    /// removes what is no longer used; the folder may be deleted at any time.
+    ///
+    /// # Errors
+    /// A folder that cannot be made or listed.
+    pub fn in_folder(folder: &Path, limit: u64) -> Result<Cache> {
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let mut used = 0;
+        for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+            let entry = entry.map_err(Error::io("list", folder))?;
+            used += entry.metadata().map_or(0, |found| found.len());
+        }
+        Ok(Cache { place: Place::Folder(folder.to_path_buf()), limit, used: AtomicU64::new(used) })
+    }
+
+    /// The image at `path`, kept from now on if there is room; else `part` of it, as [`decode::decode_part`].
+    ///
+    /// # Errors
+    /// As [`decode::decode`].
+    pub fn decode(&self, path: &Path, part: impl FnOnce([usize; 2]) -> Part) -> Result<Arc<Image>> {
+        let file = match &self.place {
+            Place::Memory(images) => {
+                if let Some(image) = lock(images).get(path) {
+                    return Ok(image.clone());
+                }
+                None
+            }
+            Place::Folder(folder) => {
+                let file = folder.join(key(path)?);
+                if let Some(image) = read(&file) {
+                    return Ok(Arc::new(image));
+                }
+                Some(file)
+            }
+        };
+        let mut room = 0;
+        let decoded = decode::decode_part(path, |size| {
+            let bytes = (size[0] * size[1] * 3 + HEAD) as u64;
+            if self.reserve(bytes) {
+                room = bytes;
+                return Part::whole(size);
+            }
+            part(size)
+        });
+        let image = decoded.map(Arc::new);
+        if room > 0 && !image.as_ref().is_ok_and(|image| self.keep(path, file.as_deref(), image)) {
+            self.used.fetch_sub(room, Ordering::Relaxed);
+        }
+        image
+    }
+
+    fn reserve(&self, bytes: u64) -> bool {
+        let more = |used: u64| used.checked_add(bytes).filter(|&used| used <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Whether the image was not there before and now is. A full disk costs time, not the run.
+    fn keep(&self, path: &Path, file: Option<&Path>, image: &Arc<Image>) -> bool {
+        match (&self.place, file) {
+            (Place::Memory(images), _) => lock(images).insert(path.to_path_buf(), image.clone()).is_none(),
+            (Place::Folder(_), Some(file)) => write(file, image).is_ok(),
+            (Place::Folder(_), None) => false,
+        }
+    }
+}
+
+/// What is kept where, and how much of it at most.
+impl std::fmt::Display for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let limit = self.limit as f64 / (1u64 << 30) as f64;
+        match &self.place {
+            Place::Memory(_) => write!(f, "decoded images are kept in memory, up to {limit} GiB"),
+            Place::Folder(folder) => write!(f, "decoded images are kept in {}, up to {limit} GiB", shown(folder)),
+        }
+    }
+}
+
+/// The map is whole between statements, so a panic elsewhere does not spoil it.
+fn lock(images: &Mutex<HashMap<PathBuf, Arc<Image>>>) -> MutexGuard<'_, HashMap<PathBuf, Arc<Image>>> {
+    images.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The name an image is kept under: 128 bits of its path, size and times of change.
+fn key(path: &Path) -> Result<String> {
+    let path = std::path::absolute(path).map_err(Error::io("read", path))?;
+    let found = fs::metadata(&path).map_err(Error::io("read", &path))?;
+    let changed = found.modified().map_err(Error::io("read", &path))?;
+    // Who replaces a file and keeps its time cannot keep these.
+    #[cfg(unix)]
+    let identity = {
+        use std::os::unix::fs::MetadataExt;
+        (found.ino(), found.ctime(), found.ctime_nsec())
+    };
+    #[cfg(not(unix))]
+    let identity = ();
+    let text = format!("{} {} {changed:?} {identity:?}", shown(&path), found.len());
+    // A different text for the second half: equal folds of one text are equal whatever the seed.
+    let turned: String = text.chars().rev().collect();
+    Ok(format!("{:016x}{:016x}", hash_text(0, &text), hash_text(1, &turned)))
+}
+
+fn read(file: &Path) -> Option<Image> {
+    let mut bytes = fs::read(file).ok()?;
+    let head = bytes.get(..HEAD)?.strip_prefix(MAGIC)?;
+    let side = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
+    let (width, height) = (side(0), side(4));
+    if width.checked_mul(height)?.checked_mul(3)? != bytes.len() - HEAD {
+        return None;
+    }
+    bytes.drain(..HEAD);
+    Some(Image { width, height, rgb: bytes })
+}
+
+/// Written aside and renamed: a reader sees all of it or nothing.
+fn write(file: &Path, image: &Image) -> std::io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let aside = file.with_extension(format!("{}-{number}", std::process::id()));
+    let sides = [image.width as u32, image.height as u32].map(u32::to_le_bytes);
+    let bytes = [MAGIC.as_slice(), &sides.concat(), &image.rgb].concat();
+    let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, file));
+    if written.is_err() {
+        let _ = fs::remove_file(&aside); // it may not be there
+    }
+    written
+}

@@ -1,0 +1,276 @@
+//! Image files to RGB bytes, upright (EXIF orientation applied), and their sizes from the header alone. What cannot be
+//! read whole is an error that names the file: half a picture teaches grey. What would take too much memory is refused
+//! before it is taken.
+
+use super::jpeg::Jpeg;
+use super::picture::{Image, Part};
+use crate::error::{Error, Result, one_line};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// File name endings that are read, lower case.
+pub const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "gif"];
+
+/// Pixels of the largest picture that is read, 256 Mi: what larger ones say in their header is not believed.
+pub const MAX_PIXELS: u64 = 256 << 20;
+/// Bytes of the largest file that is read, and of the largest picture as its format stores it, unpacked: 1 GiB.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+/// Whether the name ends like an image that can be read.
+pub fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    extension.is_some_and(|e| EXTENSIONS.contains(&e.to_ascii_lowercase().as_str()))
+}
+
+/// Reads an image file whole; of several pictures in one file the first. The format is known by content, not by name. Grey
+/// and CMYK become RGB; 16 bits become the nearest of 8; alpha is left out, so that colours are those stored, blended with
+/// nothing.
+///
+/// Errors: `Io` where the file cannot be read, `Data` where it is no image, truncated, damaged, or beyond [`MAX_PIXELS`] or
+/// [`MAX_BYTES`].
+pub fn decode(path: &Path) -> Result<Image> {
+    decode_part(path, Part::whole)
+}
+
+/// As [`decode`]; `part` is told the size and answers with what will be looked at. Pixels outside of that may be left black, where
+/// it saves time; those inside are the same, and so are the errors.
+pub fn decode_part(path: &Path, part: impl FnOnce([usize; 2]) -> Part) -> Result<Image> {
+    decode_read(path, &read(path)?, part)
+}
+
+/// As [`decode_part`], of a file's bytes that [`read`] gave; `path` is for errors.
+pub fn decode_read(path: &Path, bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<Image> {
+    // A decoder that panics has met a broken image; the others are none the worse.
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode_bytes(bytes, part)));
+    let decoded = decoded.unwrap_or_else(|_| Err("cannot decode this image: the decoder panicked".into()));
+    decoded.map_err(|reason| Error::data(path, None, one_line(&reason)))
+}
+
+/// The bytes of an image file.
+///
+/// Errors: as [`decode`]'s, as far as they show before the content is looked at.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let (file, length) = open(path)?;
+    let mut bytes = Vec::with_capacity(length as usize);
+    // A file may grow while it is read.
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// Opens what is a file: a pipe would be waited for, and a device may have no end.
+fn open(path: &Path) -> Result<(File, u64)> {
+    let found = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if !found.is_file() {
+        let what = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
+        return Err(Error::data(path, None, format!("this is {what}, not a file")));
+    }
+    if found.len() > MAX_BYTES {
+        let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", found.len());
+        return Err(Error::data(path, None, message));
+    }
+    Ok((File::open(path).map_err(Error::io("open", path))?, found.len()))
+}
+
+fn decode_bytes(bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<Image, String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    if is_truncated_jpeg(bytes) {
+        return Err("truncated JPEG: it ends before its end-of-image marker".into());
+    }
+    if let Some(jpeg) = Jpeg::open(bytes) {
+        check_size(jpeg.width as u64, jpeg.height as u64, 3 * jpeg.width as u64 * jpeg.height as u64)?;
+        let wanted = part(upright_size(jpeg.width, jpeg.height, jpeg.orientation));
+        let turned = jpeg.orientation != Orientation::NoTransforms;
+        let stored = if turned { Part::whole([jpeg.width, jpeg.height]) } else { wanted };
+        return match jpeg.decode(&stored) {
+            Some(image) if turned => upright(image, jpeg.orientation),
+            Some(image) => Ok(image),
+            None => decode_any(bytes, |_| ()),
+        };
+    }
+    decode_any(bytes, |size| {
+        part(size);
+    })
+}
+
+/// By the general decoder; `told` hears the size before there are pixels.
+fn decode_any(bytes: &[u8], told: impl FnOnce([usize; 2])) -> Result<Image, String> {
+    let mut cursor = Cursor::new(bytes);
+    check_chunks(&mut cursor)?;
+    let mut decoder = decoder(cursor)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width.into(), height.into(), decoder.total_bytes())?;
+    check_deflated(bytes)?;
+    let orientation = decoder.orientation().map_err(unreadable)?;
+    told(upright_size(width as usize, height as usize, orientation));
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
+    picture.apply_orientation(orientation);
+    Ok(rgb(picture))
+}
+
+fn unreadable(error: impl std::fmt::Display) -> String {
+    format!("cannot decode this image: {error}")
+}
+
+fn decoder<'a>(reader: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a, String> {
+    let mut reader = ImageReader::new(reader).with_guessed_format().map_err(unreadable)?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    reader.into_decoder().map_err(unreadable)
+}
+
+fn rgb(picture: DynamicImage) -> Image {
+    let picture = picture.into_rgb8();
+    Image { width: picture.width() as usize, height: picture.height() as usize, rgb: picture.into_raw() }
+}
+
+fn upright(image: Image, orientation: Orientation) -> Result<Image, String> {
+    let picture = image::RgbImage::from_raw(image.width as u32, image.height as u32, image.rgb);
+    let mut picture = DynamicImage::from(picture.ok_or_else(|| unreadable("its bytes are not its pixels"))?);
+    picture.apply_orientation(orientation);
+    Ok(rgb(picture))
+}
+
+/// `unpacked` are the bytes that the picture takes in its own kind of pixel.
+fn check_size(width: u64, height: u64, unpacked: u64) -> Result<(), String> {
+    if width.saturating_mul(height) > MAX_PIXELS {
+        return Err(format!("its header says {width} × {height} pixels; at most {MAX_PIXELS} are read"));
+    }
+    match unpacked > MAX_BYTES {
+        true => Err(format!("its {width} × {height} pixels take {unpacked} bytes; at most {MAX_BYTES} are read")),
+        false => Ok(()),
+    }
+}
+
+/// Deflate packs at most 1032 bytes into one: a PNG whose header says more than that holds no such picture.
+fn check_deflated(bytes: &[u8]) -> Result<(), String> {
+    let Some(header) = bytes.strip_prefix(b"\x89PNG\r\n\x1a\n").and_then(|rest| rest.get(8..18)) else {
+        return Ok(());
+    };
+    let side = |at: usize| u64::from(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
+    let channels = [1, 0, 3, 1, 2, 0, 4].get(usize::from(header[9])).copied().unwrap_or(0);
+    let packed = side(0) * side(4) * channels * u64::from(header[8]) / 8;
+    if packed > 1032 * bytes.len() as u64 {
+        let [width, height] = [side(0), side(4)];
+        return Err(format!(
+            "its header says {width} × {height} pixels, which {} bytes of PNG cannot hold",
+            bytes.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the chunks of a WebP lie within it: room is made for what they claim.
+fn check_chunks(reader: &mut (impl Read + Seek)) -> Result<(), String> {
+    let io = |e: std::io::Error| format!("cannot read: {e}");
+    let end = reader.seek(SeekFrom::End(0)).map_err(io)?;
+    reader.seek(SeekFrom::Start(0)).map_err(io)?;
+    let mut head = [0u8; 12];
+    let webp = end >= 12 && reader.read_exact(&mut head).is_ok() && &head[..4] == b"RIFF" && &head[8..] == b"WEBP";
+    let mut at = 12;
+    while webp && at + 8 <= end {
+        reader.seek(SeekFrom::Start(at)).map_err(io)?;
+        let mut chunk = [0u8; 8];
+        reader.read_exact(&mut chunk).map_err(io)?;
+        let length = u64::from(u32::from_le_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]));
+        if length > end - at - 8 {
+            return Err(format!("truncated WebP: a chunk of {length} bytes begins {} before its end", end - at - 8));
+        }
+        at += 8 + length.next_multiple_of(2);
+    }
+    reader.seek(SeekFrom::Start(0)).map_err(io).map(|_| ())
+}
+
+/// The decoder fills a JPEG that stops early with grey and calls it well. Within the compressed data `FF D9` cannot occur,
+/// so a whole file has one after its first scan begins.
+fn is_truncated_jpeg(bytes: &[u8]) -> bool {
+    if !bytes.starts_with(&[0xFF, 0xD8]) {
+        return false;
+    }
+    let Some(scan) = first_scan(bytes) else {
+        return true;
+    };
+    !bytes[scan..].windows(2).rev().any(|pair| pair == [0xFF, 0xD9])
+}
+
+/// Where the first start-of-scan marker stands, walking the segments so that an embedded thumbnail is stepped over.
+fn first_scan(bytes: &[u8]) -> Option<usize> {
+    let mut at = 2;
+    loop {
+        let (marker, length) = (bytes.get(at..at + 2)?, bytes.get(at + 2..at + 4)?);
+        match marker {
+            [0xFF, 0xDA] => return Some(at),
+            [0xFF, 0xFF] => at += 1,
+            [0xFF, _] => at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])),
+            _ => return None,
+        }
+    }
+}
+
+/// Width and height as `decode` would give them, from the file's first bytes.
+pub fn dimensions(path: &Path) -> Result<[usize; 2]> {
+    // The usual reader takes a whole JPEG into memory to tell its size, too slow over a hundred thousand files.
+    let mut file = BufReader::with_capacity(4096, open(path)?.0);
+    if let Some(size) = jpeg_dimensions(&mut file) {
+        return Ok(size);
+    }
+    file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
+    let read = || {
+        check_chunks(&mut file)?;
+        let mut decoder = decoder(file)?;
+        let (width, height) = decoder.dimensions();
+        let orientation = decoder.orientation().map_err(unreadable)?;
+        Ok(upright_size(width as usize, height as usize, orientation))
+    };
+    let read = catch_unwind(AssertUnwindSafe(read));
+    let read = read.unwrap_or_else(|_| Err("cannot decode this image: the decoder panicked".into()));
+    read.map_err(|reason: String| Error::data(path, None, one_line(&reason)))
+}
+fn jpeg_dimensions(file: &mut BufReader<File>) -> Option<[usize; 2]> {
+    let mut start = [0u8; 2];
+    file.read_exact(&mut start).ok()?;
+    if start != [0xFF, 0xD8] {
+        return None;
+    }
+    let mut orientation = Orientation::NoTransforms;
+    loop {
+        let mut head = [0u8; 4];
+        file.read_exact(&mut head).ok()?;
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]])).checked_sub(2)?;
+        match (head[0], head[1]) {
+            (0xFF, 0xE1) => {
+                let mut body = vec![0; length];
+                file.read_exact(&mut body).ok()?;
+                if let Some(found) = body.strip_prefix(b"Exif\0\0").and_then(Orientation::from_exif_chunk) {
+                    orientation = found;
+                }
+            }
+            // Start of frame, all kinds; C4, C8 and CC are tables.
+            (0xFF, 0xC0..=0xCF) if !matches!(head[1], 0xC4 | 0xC8 | 0xCC) => {
+                let mut body = [0u8; 5];
+                file.read_exact(&mut body).ok()?;
+                let height = usize::from(u16::from_be_bytes([body[1], body[2]]));
+                let width = usize::from(u16::from_be_bytes([body[3], body[4]]));
+                return (width > 0 && height > 0).then(|| upright_size(width, height, orientation));
+            }
+            (0xFF, 0xDA | 0xD9) | (0xFF, 0xFF) => return None,
+            (0xFF, _) => file.seek_relative(length as i64).ok()?,
+            _ => return None,
+        }
+    }
+}
+
+fn upright_size(width: usize, height: usize, orientation: Orientation) -> [usize; 2] {
+    match orientation {
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+            [height, width]
+        }
+        _ => [width, height],
+    }
+}

@@ -1,0 +1,252 @@
+//! `data.yaml`: the Ultralytics keys at the top, and the `tasks:` block beside them. Paths are resolved and keys checked.
+
+use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration, YoloRows};
+use crate::data::formats;
+use crate::error::{Error, Result};
+use crate::reading::yaml::{NO_KEY, Yaml};
+use crate::reading::{Place, did_you_mean};
+use crate::tasks::Content;
+use serde_yaml_ng::{Mapping, Value};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+const TOP_KEYS: [&str; 10] =
+    ["path", "train", "val", "validation", "test", "names", "nc", "tasks", "val_fraction", "missing"];
+const TOP_FLAGS: [&str; 4] = ["crop_safe", "flip_safe", "flip_invariant", "scale_invariant"];
+/// Keys of other trainers' files that change nothing here.
+const TOLERATED: [&str; 12] = [
+    "channels",
+    "download",
+    "kpt_shape",
+    "flip_idx",
+    "roboflow",
+    "minival",
+    "yolo_version",
+    "author",
+    "license",
+    "version",
+    "url",
+    "description",
+];
+/// A `data.yaml` whose keys are read as the declaration of a data set.
+pub struct DataYaml(Yaml);
+
+impl Deref for DataYaml {
+    type Target = Yaml;
+
+    fn deref(&self) -> &Yaml {
+        &self.0
+    }
+}
+
+/// Reads `data.yaml`.
+pub fn read(file: &Path) -> Result<Declaration> {
+    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    let text = text.trim_start_matches('\u{feff}').to_string();
+    let value: Value = serde_yaml_ng::from_str(&text).map_err(|e| {
+        let line = e.location().map(|at| at.line());
+        Error::data(file, line, format!("not valid YAML: {e}"))
+    })?;
+    let Value::Mapping(top) = value else {
+        let message = "expected `key: value` lines such as `train: images/train`";
+        return Err(Error::data(file, None, message));
+    };
+    let yaml = Yaml { file: file.to_path_buf(), text };
+    DataYaml(yaml).declaration(&top)
+}
+
+impl DataYaml {
+    fn declaration(&self, top: &Mapping) -> Result<Declaration> {
+        let mut notes = Vec::new();
+        self.check_top_keys(top, &mut notes)?;
+        let root = self.root(top, &mut notes)?;
+        let mut splits = [const { Vec::new() }; 3];
+        for split in Split::ALL {
+            splits[split as usize] = self.sources(top, split, &root, &mut notes)?;
+        }
+        let mut tasks = match top.get("tasks") {
+            Some(tasks) => self.tasks(tasks, top, &root, &mut notes)?,
+            None => vec![self.yolo_task(top)?],
+        };
+        for task in &mut tasks {
+            self.inherit(top, task)?;
+        }
+        let count = tasks.len();
+        let plural = if count == 1 { "" } else { "s" };
+        Ok(Declaration {
+            layout: match top.get("tasks") {
+                Some(_) => format!("{} with a tasks: block of {count} task{plural}", self.file.display()),
+                None => format!("YOLO labels under {}", self.file.display()),
+            },
+            root,
+            splits,
+            val_fraction: self.val_fraction(top)?,
+            tasks,
+            notes,
+            place: Place::new(&self.file, None),
+        })
+    }
+
+    fn check_top_keys(&self, top: &Mapping, notes: &mut Vec<String>) -> Result<()> {
+        for key in top.keys() {
+            let key = self.text_of(key, &["key"])?;
+            let known = TOP_KEYS.iter().chain(&TOP_FLAGS).chain(&TOLERATED);
+            if !known.clone().any(|k| *k == key) {
+                notes.push(format!(
+                    "{}: the key `{key}` is not known and changes nothing{}",
+                    self.shown(&[&key]),
+                    did_you_mean(&key, known.copied())
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn root(&self, top: &Mapping, notes: &mut Vec<String>) -> Result<PathBuf> {
+        let beside = match self.file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        let Some(path) = top.get("path").filter(|v| !v.is_null()) else {
+            return Ok(beside);
+        };
+        let path = self.text_of(path, &["path"])?;
+        let resolved = if path == "." { beside.clone() } else { beside.join(&path) };
+        if resolved.is_dir() {
+            return Ok(resolved);
+        }
+        let from_here = PathBuf::from(&path);
+        if from_here.is_dir() {
+            notes.push(format!(
+                "{}: `path: {path}` was found from the current folder, not beside this file",
+                self.shown(&["path"])
+            ));
+            return Ok(from_here);
+        }
+        Err(self.error(
+            &["path"],
+            format!(
+                "`path: {path}` is no folder (looked for {}): give it relative to this file, or leave it out",
+                resolved.display()
+            ),
+        ))
+    }
+
+    fn sources(&self, top: &Mapping, split: Split, root: &Path, notes: &mut Vec<String>) -> Result<Vec<Source>> {
+        let keys: &[&str] = match split {
+            Split::Train => &["train"],
+            Split::Val => &["val", "validation"],
+            Split::Test => &["test"],
+        };
+        let Some(key) = keys.iter().find(|k| top.get(**k).is_some_and(|v| !v.is_null())) else {
+            return Ok(Vec::new());
+        };
+        let names = match &top[*key] {
+            Value::Sequence(list) => list.iter().map(|v| self.text_of(v, &[key])).collect::<Result<_>>()?,
+            one => vec![self.text_of(one, &[key])?],
+        };
+        names.iter().map(|name| self.source(key, name, root, notes)).collect()
+    }
+
+    fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source> {
+        let mut path = if name == "." { root.to_path_buf() } else { root.join(name.trim_start_matches("./")) };
+        // Roboflow writes `../train/images` and means `train/images`.
+        if let Some(inner) = name.strip_prefix("../")
+            && !path.exists()
+            && root.join(inner).exists()
+        {
+            notes.push(format!("{}: `{name}` is not there, `{inner}` is and was taken", self.shown(&[key])));
+            path = root.join(inner);
+        }
+        if path.is_dir() {
+            Ok(Source::Folder(path))
+        } else if is_label_file(&path) {
+            Ok(Source::Labels(path))
+        } else if path.is_file() {
+            Ok(Source::List(path))
+        } else {
+            let message = format!(
+                "`{key}: {name}` is neither a folder nor a list file (looked for {}): correct it, or leave it out",
+                path.display()
+            );
+            Err(self.error(&[key], message))
+        }
+    }
+
+    /// A plain YOLO file is one detection task.
+    fn yolo_task(&self, top: &Mapping) -> Result<TaskDeclaration> {
+        let names = self.top_names(top)?;
+        if names.is_none() {
+            let message = "neither `tasks:` nor `names:`: list the class names of the YOLO labels as `names: [cat, dog]`, or declare tasks";
+            return Err(self.error(&NO_KEY, message));
+        }
+        let from = LabelsFrom::Yolo { dir: None, rows: yolo_rows(top) };
+        let task = TaskDeclaration::new("objects", Content::Boxes.kind(), from, self.place(&["names"]));
+        Ok(TaskDeclaration { names, ..task })
+    }
+
+    /// Class names at the top, from `names:` or counted by `nc:`.
+    pub fn top_names(&self, top: &Mapping) -> Result<Option<Vec<String>>> {
+        let names = match top.get("names").filter(|v| !v.is_null()) {
+            Some(value) => Some(self.names(value, &["names"])?),
+            None => None,
+        };
+        let Some(count) = top.get("nc").filter(|v| !v.is_null()) else {
+            return Ok(names);
+        };
+        let count =
+            count.as_u64().ok_or_else(|| self.error(&["nc"], "`nc:` is the number of classes, a whole number"))?;
+        match names {
+            Some(names) if names.len() as u64 != count => {
+                let message = format!(
+                    "`nc: {count}`, but `names:` lists {} classes: make them agree, or leave `nc` out",
+                    names.len()
+                );
+                Err(self.error(&["nc"], message))
+            }
+            Some(names) => Ok(Some(names)),
+            None => Ok(Some((0..count).map(|i| i.to_string()).collect())),
+        }
+    }
+
+    /// `missing` and what tasks bear at the top hold for every task that does not say otherwise.
+    fn inherit(&self, top: &Mapping, task: &mut TaskDeclaration) -> Result<()> {
+        task.missing = task.missing.or(self.missing(top.get("missing"), &["missing"])?);
+        task.crop_safe = task.crop_safe.or(self.flag(top.get("crop_safe"), &["crop_safe"])?);
+        task.flip_safe &= self.flip_safe(top, &[])?;
+        task.scale_safe = task.scale_safe.or(self.flag(top.get("scale_invariant"), &["scale_invariant"])?);
+        Ok(())
+    }
+
+    /// Under either name; what is said under both holds only where both say so.
+    pub fn flip_safe(&self, body: &Mapping, at: &[&str]) -> Result<bool> {
+        let mut safe = true;
+        for key in ["flip_safe", "flip_invariant"] {
+            safe &= self.flag(body.get(key), &[at, &[key]].concat())?.unwrap_or(true);
+        }
+        Ok(safe)
+    }
+
+    fn val_fraction(&self, top: &Mapping) -> Result<Option<f32>> {
+        match top.get("val_fraction").filter(|v| !v.is_null()) {
+            None => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(fraction) if fraction > 0.0 && fraction < 1.0 => Ok(Some(fraction as f32)),
+                _ => Err(self.error(&["val_fraction"], "`val_fraction:` is a number between 0 and 1, such as 0.2")),
+            },
+        }
+    }
+}
+
+/// A file of labels that names its images, where a list of paths was expected.
+fn is_label_file(path: &Path) -> bool {
+    let ends = |with: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(with));
+    path.is_file() && (ends("json") || (ends("csv") && formats::is_box_rows(path)))
+}
+
+pub fn yolo_rows(top: &Mapping) -> YoloRows {
+    match top.contains_key("kpt_shape") {
+        true => YoloRows::Keypoints,
+        false => YoloRows::BoxesOrPolygons,
+    }
+}

@@ -1,0 +1,196 @@
+//! Layouts told by files that hold the labels of many images: COCO and BDD100K JSON, CSV files with a row a box. Which
+//! split such a file is of is in its name or its folder's; its images lie in a folder of that split, or anywhere it names.
+
+use super::{Splits, declaration, split_folders, task};
+use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
+use crate::data::formats::{BddFile, Json, is_box_rows, json_kind};
+use crate::data::walk::{self, relative_name};
+use crate::error::{Error, Result};
+use crate::reading::list_some;
+use crate::tasks::Content;
+use std::path::{Path, PathBuf};
+
+/// What COCO calls its files of other labels than boxes.
+const NOT_INSTANCES: [&str; 5] = ["captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_"];
+
+/// `annotations/instances_train2017.json` beside `train2017/`, `_annotations.coco.json` beside the images, and the like.
+pub fn coco(root: &Path) -> Result<Option<Declaration>> {
+    let is_coco = |file: &Path| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let other = NOT_INSTANCES.iter().any(|start| name.starts_with(start));
+        ends(file, "json") && !other && json_kind(file) == Some(Json::Coco)
+    };
+    let files = label_files(root, &[root.to_path_buf(), root.join("annotations")], &is_coco)?;
+    let Some((files, splits)) = arrange(root, files, "coco")? else {
+        return Ok(None);
+    };
+    let layout = format!("COCO ({}) in {}", shown(&files, root), root.display());
+    let tasks = vec![task(root, "objects", Content::Boxes, LabelsFrom::Coco { files })];
+    Ok(Some(declaration(root, layout, splits, tasks)))
+}
+
+/// `labels/det_20/det_train.json` beside `images/100k/train/`: boxes, and a task for each attribute of the pictures.
+pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
+    let mut folders = vec![root.to_path_buf()];
+    if root.join("labels").is_dir() {
+        folders.push(root.join("labels"));
+        folders.extend(walk::folders(&root.join("labels"))?);
+    }
+    let is_bdd = |file: &Path| ends(file, "json") && json_kind(file) == Some(Json::Bdd);
+    let mut files = label_files(root, &folders, &is_bdd)?;
+    // Beside the boxes lie lanes and areas in files of the same form.
+    let is_detection = |file: &LabelFile| words(&file.path).first().is_some_and(|word| word == "det");
+    if files.iter().any(is_detection) {
+        files.retain(is_detection);
+    }
+    let Some((files, splits)) = arrange(root, files, "bdd")? else {
+        return Ok(None);
+    };
+    let first = BddFile::open(&files[0].path)?;
+    let mut tasks: Vec<TaskDeclaration> = Vec::new();
+    if first.has_boxes() {
+        tasks.push(task(root, "objects", Content::Boxes, LabelsFrom::Bdd { files: files.clone(), attribute: None }));
+    }
+    let mut notes = Vec::new();
+    for (name, values) in first.attributes() {
+        if values.len() > 1 {
+            let attribute = Some(name.to_string());
+            tasks.push(task(root, name, Content::Class, LabelsFrom::Bdd { files: files.clone(), attribute }));
+        } else {
+            notes.push(format!("attribute `{name}` left out: all its values are the same"));
+        }
+    }
+    if tasks.is_empty() {
+        let message = "no frame has a box or an attribute that differs: nothing to learn from";
+        return Err(Error::data(&files[0].path, None, message));
+    }
+    let layout = format!("BDD100K ({}) in {}", shown(&files, root), root.display());
+    let mut found = declaration(root, layout, splits, tasks);
+    found.notes = notes;
+    Ok(Some(found))
+}
+
+/// TensorFlow's, Roboflow's, keras-retinanet's and Open Images' CSV files, in the root or beside the images.
+pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
+    let folders = ["", "annotations", "labels"].map(|name| root.join(name));
+    let files = label_files(root, &folders, &|file| ends(file, "csv") && is_box_rows(file))?;
+    let Some((files, splits)) = arrange(root, files, "csv")? else {
+        return Ok(None);
+    };
+    let layout = format!("CSV with a row a box ({}) in {}", shown(&files, root), root.display());
+    let mut objects = task(root, "objects", Content::Boxes, LabelsFrom::BoxRows { files });
+    objects.names = class_list(root);
+    let mut found = declaration(root, layout, splits, vec![objects]);
+    if let Some(names) = &found.tasks[0].names {
+        found.notes.push(format!("objects: classes in the order of classes.csv: {}", list_some(names, 12)));
+    }
+    Ok(Some(found))
+}
+
+/// keras-retinanet's `class_name,id` lines.
+fn class_list(root: &Path) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(root.join("classes.csv")).ok()?;
+    let pair = |line: &str| Some((line.rsplit_once(',')?.1.trim().parse().ok()?, line.rsplit_once(',')?.0.to_string()));
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut pairs: Vec<(usize, String)> = lines.map(pair).collect::<Option<_>>()?;
+    pairs.sort();
+    let numbered = !pairs.is_empty() && pairs.iter().enumerate().all(|(i, (id, _))| i == *id);
+    numbered.then(|| pairs.into_iter().map(|(_, name)| name).collect())
+}
+
+fn ends(file: &Path, with: &str) -> bool {
+    file.extension().is_some_and(|e| e.eq_ignore_ascii_case(with))
+}
+
+/// The words of a file's name: `instances_train2017.json` has `instances` and `train`.
+fn words(file: &Path) -> Vec<String> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    stem.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty()).map(str::to_string).collect()
+}
+
+fn shown(files: &[LabelFile], root: &Path) -> String {
+    list_some(&files.iter().map(|file| relative_name(&file.path, root)).collect::<Vec<_>>(), 3)
+}
+
+/// Files of labels in `folders`, by the split in their names, and in the splits' own folders.
+fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -> Result<Vec<LabelFile>> {
+    let mut found = Vec::new();
+    let mut look = |folder: &Path, split: Option<Split>| -> Result<()> {
+        for (path, is_folder) in walk::entries(folder)? {
+            if !is_folder && fits(&path) {
+                let split = split.or_else(|| words(&path).iter().find_map(|word| Split::called(word)));
+                found.push(LabelFile { path, split });
+            }
+        }
+        Ok(())
+    };
+    for (split, sources) in Split::ALL.into_iter().zip(&split_folders(root)?.unwrap_or_default()) {
+        for source in sources {
+            look(source.path(), Some(split))?;
+        }
+    }
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        look(folder, None)?;
+    }
+    Ok(found)
+}
+
+/// One file for each split, or one for all, with the images of each; `None` where there is none to train on.
+///
+/// Errors: several files that could be the one.
+fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<(Vec<LabelFile>, Splits)>> {
+    let several = |a: &LabelFile, b: &LabelFile| {
+        let [a, b] = [a, b].map(|file| relative_name(&file.path, root));
+        let message = format!(
+            "{a} and {b} could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {{type: detect, from: {{{form}: {a}}}}}`"
+        );
+        Err(Error::data(root, None, message))
+    };
+    files.sort_by_key(|file| file.split.map_or(3, |split| split as usize));
+    if let Some(pair) = files.windows(2).find(|pair| pair[0].split == pair[1].split || pair[1].split.is_none()) {
+        return several(&pair[0], &pair[1]);
+    }
+    let mut splits = [const { Vec::new() }; 3];
+    match files.first().map(|file| file.split) {
+        Some(Some(Split::Train)) => {
+            for file in &files {
+                let split = file.split.unwrap_or(Split::Train);
+                splits[split as usize].push(images_of(root, file, split)?);
+            }
+        }
+        Some(None) => {
+            let images = root.join("images");
+            let base = if images.is_dir() { &images } else { root };
+            let whole = || [vec![Source::Folder(base.to_path_buf())], Vec::new(), Vec::new()];
+            splits = split_folders(base)?.unwrap_or_else(whole);
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some((files, splits)))
+}
+
+/// The folder of the split: the file's own, `train2017/` for a file of that name, `train/`; else what the file names.
+fn images_of(root: &Path, file: &LabelFile, split: Split) -> Result<Source> {
+    let beside = file.path.parent().unwrap_or(root);
+    let own = relative_name(beside, root);
+    if Split::called(&own) == Some(split) {
+        return Ok(Source::Folder(beside.to_path_buf()));
+    }
+    let stem = file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let year: String = stem.chars().rev().take_while(char::is_ascii_digit).collect();
+    let year: String = year.chars().rev().collect();
+    for base in ["", "images", "images/100k"].map(|name| root.join(name)) {
+        if !base.is_dir() {
+            continue;
+        }
+        let named = |folder: &PathBuf, tail: &str| {
+            relative_name(folder, &base).strip_suffix(tail).and_then(Split::called) == Some(split)
+        };
+        let folders = walk::folders(&base)?;
+        let dated = folders.iter().find(|folder| !year.is_empty() && named(folder, &year));
+        if let Some(folder) = dated.or_else(|| folders.iter().find(|folder| named(folder, ""))) {
+            return Ok(Source::Folder(folder.clone()));
+        }
+    }
+    Ok(Source::Labels(file.path.clone()))
+}

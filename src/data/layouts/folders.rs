@@ -1,0 +1,119 @@
+//! Layouts told by their folders: Pascal VOC, YOLO, class folders, and a folder with nothing but another in it.
+
+use super::{declaration, split_folders, task};
+use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
+use crate::data::images::decode::is_image;
+use crate::data::walk::{self, relative_name};
+use crate::error::Result;
+use crate::tasks::{Content, order_note};
+use std::path::{Path, PathBuf};
+
+pub fn voc(root: &Path) -> Result<Option<Declaration>> {
+    let (images, dir) = (root.join("JPEGImages"), root.join("Annotations"));
+    if !images.is_dir() || !dir.is_dir() {
+        return Ok(None);
+    }
+    let list = |name: &str| -> Vec<Source> {
+        let file = root.join("ImageSets/Main").join(name);
+        if file.is_file() { vec![Source::List(file)] } else { Vec::new() }
+    };
+    let mut splits = [list("train.txt"), list("val.txt"), list("test.txt")];
+    if splits[0].is_empty() {
+        splits[0] = list("trainval.txt");
+        splits[1].clear();
+    }
+    if splits[0].is_empty() {
+        splits[0].push(Source::Folder(images));
+    }
+    let layout = format!("Pascal VOC (JPEGImages/ and Annotations/) in {}", root.display());
+    let tasks = vec![task(root, "objects", Content::Boxes, LabelsFrom::Voc { dir })];
+    Ok(Some(declaration(root, layout, splits, tasks)))
+}
+
+/// With a label file at least; without any it may be something else.
+pub fn yolo(root: &Path) -> Result<Option<Declaration>> {
+    let found = yolo_without_labels(root)?;
+    let labels = ["labels", "train/labels"].map(|name| root.join(name));
+    Ok(found.filter(|_| labels.iter().any(|dir| holds_text(dir))))
+}
+
+fn holds_text(dir: &Path) -> bool {
+    walk::entries(dir).unwrap_or_default().into_iter().any(|(path, is_folder)| match is_folder {
+        true => holds_text(&path),
+        false => path.extension().is_some_and(|e| e == "txt") && !path.ends_with("classes.txt"),
+    })
+}
+
+pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
+    let (images, labels) = (root.join("images"), root.join("labels"));
+    let splits = if images.is_dir() && labels.is_dir() {
+        split_folders(&images)?.unwrap_or_else(|| [vec![Source::Folder(images)], Vec::new(), Vec::new()])
+    } else if root.join("train/images").is_dir() && root.join("train/labels").is_dir() {
+        let inner = |source: &Source| Some(source.path().join("images")).filter(|dir| dir.is_dir()).map(Source::Folder);
+        let splits = split_folders(root)?.unwrap_or_default();
+        splits.map(|sources| sources.iter().filter_map(inner).collect())
+    } else {
+        return Ok(None);
+    };
+    let from = LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons };
+    let mut task = task(root, "objects", Content::Boxes, from);
+    for file in ["classes.txt", "labels/classes.txt"].map(|name| root.join(name)) {
+        if let Ok(text) = std::fs::read_to_string(&file) {
+            task.names = Some(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect());
+            break;
+        }
+    }
+    let layout = format!("YOLO (images/ and labels/, no data.yaml) in {}", root.display());
+    let mut found = declaration(root, layout, splits, vec![task]);
+    if found.tasks[0].names.is_none() {
+        found.notes.push(
+            "no class names found: classes are called by their numbers; a data.yaml with `names:` names them".into(),
+        );
+    }
+    Ok(Some(found))
+}
+
+pub fn class_folders(root: &Path) -> Result<Option<Declaration>> {
+    let splits = split_folders(root)?;
+    let train = splits.as_ref().map_or(root, |splits| splits[0][0].path()).to_path_buf();
+    let classes = class_names(&train)?;
+    if classes.is_empty() {
+        return Ok(None);
+    }
+    let mut task = task(root, "class", Content::Class, LabelsFrom::Folders);
+    let note = order_note(&task.name, &classes);
+    task.names = Some(classes);
+    let layout = match &splits {
+        Some(_) => format!("class folders in the splits of {}", root.display()),
+        None => format!("class folders in {}", root.display()),
+    };
+    let splits = splits.unwrap_or_else(|| [vec![Source::Folder(train)], Vec::new(), Vec::new()]);
+    let mut found = declaration(root, layout, splits, vec![task]);
+    found.notes.extend(note);
+    Ok(Some(found))
+}
+
+/// The one folder in `root` that holds images, where nothing else in `root` does.
+pub fn only_folder(root: &Path) -> Result<Option<PathBuf>> {
+    let mut found = None;
+    for (path, is_folder) in walk::entries(root)? {
+        match (is_folder, &found) {
+            (true, None) => found = Some(path),
+            (true, Some(_)) => return Ok(None),
+            (false, _) if is_image(&path) => return Ok(None),
+            (false, _) => {}
+        }
+    }
+    Ok(found.filter(|folder| Split::called(&relative_name(folder, root)).is_none()))
+}
+
+/// The folders in `dir` that hold an image somewhere, sorted as torchvision sorts them.
+fn class_names(dir: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for folder in walk::folders(dir)? {
+        if walk::holds_image(&folder)? {
+            names.push(relative_name(&folder, dir));
+        }
+    }
+    Ok(names)
+}

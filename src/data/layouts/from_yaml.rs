@@ -1,0 +1,172 @@
+//! `from:` of a task in data.yaml: in which form its labels are, and in which files.
+
+use super::data_yaml::{DataYaml, yolo_rows};
+use crate::data::declaration::{LabelFile, LabelsFrom, Split};
+use crate::error::Result;
+use crate::reading::did_you_mean;
+use crate::tasks::{Content, Kind};
+use serde_yaml_ng::{Mapping, Value};
+use std::path::{Path, PathBuf};
+
+const FORMS: [&str; 5] = ["csv", "yolo", "voc", "coco", "bdd"];
+
+fn several_columns(name: &str) -> String {
+    format!(
+        "task `{name}`: several columns fit `type: regress`, and `multi_label: true` with labels of 0 and 1; name one"
+    )
+}
+
+impl DataYaml {
+    /// A column, `folders`, or files in one of the formats.
+    pub fn labels_from(
+        &self,
+        name: &str,
+        kind: &Kind,
+        body: &Mapping,
+        top: &Mapping,
+        root: &Path,
+    ) -> Result<LabelsFrom> {
+        let at = ["tasks", name, "from"];
+        let wrong = |form: &str, fits: &str| {
+            self.error(&at, format!("task `{name}`: `from: {form}` fits {fits}, not `type: {}`", kind.yaml_word))
+        };
+        match body.get("from").filter(|v| !v.is_null()) {
+            None if kind.content == Content::Boxes && top.contains_key("names") => {
+                Ok(LabelsFrom::Yolo { dir: None, rows: yolo_rows(top) })
+            }
+            None => Ok(LabelsFrom::Columns(vec![name.to_string()])),
+            Some(Value::String(word)) if word == "folders" => match kind.content {
+                Content::Class => Ok(LabelsFrom::Folders),
+                Content::Classes => {
+                    let message = format!(
+                        "task `{name}`: `from: folders` gives an image one class: remove `multi_label`, or name the columns of 0 and 1"
+                    );
+                    Err(self.error(&at, message))
+                }
+                Content::Boxes | Content::Values => Err(wrong("folders", "`type: classify`")),
+            },
+            Some(Value::Mapping(map)) => self.labels_from_files(name, kind, map, top, root),
+            Some(value) => {
+                let columns = self.texts(value, &at)?;
+                if columns.len() != 1 && !kind.content.takes_columns() {
+                    return Err(self.error(&at, several_columns(name)));
+                }
+                Ok(LabelsFrom::Columns(columns))
+            }
+        }
+    }
+
+    fn labels_from_files(
+        &self,
+        name: &str,
+        kind: &Kind,
+        map: &Mapping,
+        top: &Mapping,
+        root: &Path,
+    ) -> Result<LabelsFrom> {
+        let at = ["tasks", name, "from"];
+        let form = FORMS.iter().find(|form| map.contains_key(**form)).copied();
+        let Some(form) = form else {
+            let written = map.keys().next().and_then(Value::as_str).unwrap_or("").to_string();
+            let message = format!(
+                "task `{name}`: `from:` is a column, `folders`, {{csv: FILE, column: NAME}}, {{yolo: DIR}}, {{voc: DIR}}, {{coco: FILE}} or {{bdd: FILE}}, not `{written}`{}",
+                did_you_mean(&written, FORMS)
+            );
+            return Err(self.error(&at, message));
+        };
+        let known: &[&str] = match (form, kind.content) {
+            ("csv", Content::Boxes) => &["csv"],
+            ("csv", _) => &["csv", "column", "key"],
+            ("bdd", Content::Class) => &["bdd", "attribute"],
+            _ => &[form],
+        };
+        for key in map.keys() {
+            let key = self.text_of(key, &at)?;
+            if !known.contains(&key.as_str()) {
+                let boxes = if kind.content == Content::Boxes && form == "csv" { " of boxes" } else { "" };
+                let message = format!(
+                    "task `{name}`: `from: {{{form}: …}}`{boxes} has no key `{key}`{}",
+                    did_you_mean(&key, known.iter().copied())
+                );
+                return Err(self.error(&at, message));
+            }
+        }
+        let fits = match form {
+            "csv" => true,
+            "bdd" => matches!(kind.content, Content::Boxes | Content::Class),
+            _ => kind.content == Content::Boxes,
+        };
+        if !fits {
+            let others = if form == "bdd" { "`type: detect` and `classify` with one class" } else { "`type: detect`" };
+            let message = format!("task `{name}`: `from: {{{form}: …}}` fits {others}, not `type: {}`", kind.yaml_word);
+            return Err(self.error(&at, message));
+        }
+        if form == "yolo" || form == "voc" {
+            let written = self.text_of(&map[form], &["tasks", name, "from", form])?;
+            let dir = self.existing(name, form, &written, root)?;
+            return Ok(match form {
+                "yolo" => LabelsFrom::Yolo { dir: Some(dir), rows: yolo_rows(top) },
+                _ => LabelsFrom::Voc { dir },
+            });
+        }
+        let files = self.label_files(name, form, &map[form], root)?;
+        match (form, kind.content) {
+            ("coco", _) => Ok(LabelsFrom::Coco { files }),
+            ("bdd", Content::Boxes) => Ok(LabelsFrom::Bdd { files, attribute: None }),
+            ("bdd", _) => {
+                let attribute = map.get("attribute").map_or(Ok(name.to_string()), |value| self.text_of(value, &at))?;
+                Ok(LabelsFrom::Bdd { files, attribute: Some(attribute) })
+            }
+            (_, Content::Boxes) => Ok(LabelsFrom::BoxRows { files }),
+            _ => {
+                let columns = match map.get("column") {
+                    Some(value) => self.texts(value, &at)?,
+                    None => vec![name.to_string()],
+                };
+                if columns.len() != 1 && !kind.content.takes_columns() {
+                    return Err(self.error(&at, several_columns(name)));
+                }
+                let key = map.get("key").map(|key| self.text_of(key, &at)).transpose()?;
+                Ok(LabelsFrom::Csv { files, columns, key })
+            }
+        }
+    }
+
+    /// A file, several, or one a split.
+    fn label_files(&self, name: &str, form: &str, value: &Value, root: &Path) -> Result<Vec<LabelFile>> {
+        let at = ["tasks", name, "from", form];
+        let file = |written: &str, split| Ok(LabelFile { path: self.existing(name, form, written, root)?, split });
+        let Value::Mapping(map) = value else {
+            return self.texts(value, &at)?.iter().map(|written| file(written, None)).collect();
+        };
+        let mut files = Vec::new();
+        for (key, value) in map {
+            let key = self.text_of(key, &at)?;
+            let Some(split) = Split::called(&key) else {
+                let message =
+                    format!("task `{name}`: `{form}: {{{key}: …}}` names no split: the keys are train, val and test");
+                return Err(self.error(&at, message));
+            };
+            for written in self.texts(value, &at)? {
+                files.push(file(&written, Some(split))?);
+            }
+        }
+        Ok(files)
+    }
+
+    /// A file or folder of labels, relative to the data set, else to this file.
+    fn existing(&self, name: &str, form: &str, written: &str, root: &Path) -> Result<PathBuf> {
+        let beside = self.file.parent().unwrap_or(root);
+        let is_folder = form == "yolo" || form == "voc";
+        let fits = |path: &PathBuf| if is_folder { path.is_dir() } else { path.is_file() };
+        let looked = root.join(written);
+        [looked.clone(), beside.join(written)].into_iter().find(fits).ok_or_else(|| {
+            let what = if is_folder { "folder" } else { "file" };
+            let message = format!(
+                "task `{name}`: the {what} `{written}` is not there (looked for {}): correct `{form}:`",
+                looked.display()
+            );
+            self.error(&["tasks", name, "from", form], message)
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! What a data set declares, found: in its `data.yaml`, or for a folder without one by which of the known layouts it has. A
+//! folder that can be read in two ways is not guessed at.
+
+mod data_yaml;
+mod files;
+mod folders;
+mod from_yaml;
+mod tables;
+mod task_yaml;
+
+use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration, YoloRows};
+use crate::data::walk::{self, relative_name};
+use crate::error::{Error, Result};
+use crate::reading::{Place, list_some};
+use crate::tasks::Content;
+use std::path::Path;
+
+/// Sources of train, val and test, in the order of `Split::ALL`.
+type Splits = [Vec<Source>; 3];
+
+/// Reads `path`: a data.yaml, or a folder in one of the layouts.
+pub fn read(path: &Path) -> Result<Declaration> {
+    if path.is_file() {
+        let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+        if !is_yaml {
+            let message = "this file is no data.yaml: point at a data.yaml or at a folder of images";
+            return Err(Error::data(path, None, message));
+        }
+        return data_yaml::read(path);
+    }
+    if !path.is_dir() {
+        let message = "not there: point at a data.yaml or at a folder of images";
+        return Err(Error::data(path, None, message));
+    }
+    for name in ["data.yaml", "data.yml"] {
+        if path.join(name).is_file() {
+            return data_yaml::read(&path.join(name));
+        }
+    }
+    discover(path, 0)?.ok_or_else(|| nothing_known(path))
+}
+
+/// A folder that holds nothing but another, as archives unpack, is looked into so many times.
+const DEEPEST: usize = 2;
+
+fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
+    // Told by what their labels are called, so that two that fit are two readings.
+    let certain =
+        [folders::voc, tables::metadata, tables::classes, files::coco, files::bdd, files::boxes, folders::yolo];
+    let mut found = Vec::new();
+    for layout in certain {
+        found.extend(layout(path)?);
+    }
+    if found.len() > 1 {
+        return Err(two_readings(path, &found));
+    }
+    if let Some(found) = found.pop() {
+        return Ok(Some(found));
+    }
+    if depth < DEEPEST
+        && let Some(inner) = folders::only_folder(path)?
+        && let Some(mut found) = discover(&inner, depth + 1)?
+    {
+        let shown = relative_name(&inner, path);
+        found.notes.insert(0, format!("{shown}/ is all that {} holds, and was looked into", path.display()));
+        return Ok(Some(found));
+    }
+    // Any folder of folders is one of these, so they come last.
+    for layout in [folders::yolo_without_labels, folders::class_folders] {
+        if let Some(found) = layout(path)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Says both, each with the data.yaml of one line that would take it.
+fn two_readings(root: &Path, found: &[Declaration]) -> Error {
+    let reading = |one: &Declaration| {
+        let layout = one.layout.trim_end_matches(&format!(" in {}", root.display()));
+        let splits = Split::ALL.iter().filter_map(|split| {
+            let path = relative_name(one.splits[*split as usize].first()?.path(), root);
+            Some(format!("{}: {}, ", split.word(), if path.is_empty() { "." } else { &path }))
+        });
+        let tasks: Vec<String> = one.tasks.iter().map(|task| line_of(task, root)).collect();
+        format!("{layout}: `{{{}tasks: {{{}}}}}`", splits.collect::<String>(), tasks.join(", "))
+    };
+    let readings: Vec<String> = found.iter().map(reading).collect();
+    let message = format!(
+        "this folder can be read in {} ways; a data.yaml here decides, with one of these lines. {}",
+        found.len(),
+        readings.join("; or ")
+    );
+    Error::data(root, None, message)
+}
+
+/// The task as a data.yaml declares it.
+fn line_of(task: &TaskDeclaration, root: &Path) -> String {
+    let files = |files: &[LabelFile]| match files {
+        [one] if one.split.is_none() => relative_name(&one.path, root),
+        several => {
+            let each = several.iter().map(|file| {
+                let path = relative_name(&file.path, root);
+                file.split.map_or(path.clone(), |split| format!("{}: {path}", split.word()))
+            });
+            let split = several.iter().any(|file| file.split.is_some());
+            let list = each.collect::<Vec<_>>().join(", ");
+            if split { format!("{{{list}}}") } else { format!("[{list}]") }
+        }
+    };
+    let dir = |dir: &Path| relative_name(dir, root);
+    let from = match &task.from {
+        LabelsFrom::Columns(columns) if columns.len() == 1 => columns[0].clone(),
+        LabelsFrom::Columns(columns) => format!("[{}]", columns.join(", ")),
+        LabelsFrom::Folders => "folders".into(),
+        LabelsFrom::Csv { files: from, columns, .. } => {
+            format!("{{csv: {}, column: [{}]}}", files(from), columns.join(", "))
+        }
+        LabelsFrom::BoxRows { files: from } => format!("{{csv: {}}}", files(from)),
+        LabelsFrom::Yolo { dir: Some(at), .. } => format!("{{yolo: {}}}", dir(at)),
+        LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons | YoloRows::Keypoints } => {
+            "{yolo: labels}".into()
+        }
+        LabelsFrom::Voc { dir: at } => format!("{{voc: {}}}", dir(at)),
+        LabelsFrom::Coco { files: from } => format!("{{coco: {}}}", files(from)),
+        LabelsFrom::Bdd { files: from, attribute: None } => format!("{{bdd: {}}}", files(from)),
+        LabelsFrom::Bdd { files: from, attribute: Some(name) } => {
+            format!("{{bdd: {}, attribute: {name}}}", files(from))
+        }
+    };
+    let flag = task.kind.flag.map_or(String::new(), |flag| format!(", {flag}: true"));
+    format!("{}: {{type: {}{flag}, from: {from}}}", task.name, task.kind.yaml_word)
+}
+
+fn nothing_known(root: &Path) -> Error {
+    let entries = walk::entries(root).unwrap_or_default();
+    let names: Vec<String> = entries.iter().map(|(path, _)| relative_name(path, root)).collect();
+    let message = if names.is_empty() {
+        "the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml".to_string()
+    } else {
+        format!(
+            "no layout recognised (it holds {}): expected class folders (train/<class>/…), images/ + labels/ (YOLO), JPEGImages/ + Annotations/ (VOC), annotations/instances_train2017.json or _annotations.coco.json (COCO), labels/**/det_train.json (BDD100K), a CSV with a row a box, metadata.csv or metadata.jsonl beside the images, or a data.yaml",
+            list_some(&names, 6)
+        )
+    };
+    Error::data(root, None, message)
+}
+
+fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDeclaration>) -> Declaration {
+    Declaration {
+        layout,
+        root: root.to_path_buf(),
+        splits,
+        val_fraction: None,
+        tasks,
+        notes: Vec::new(),
+        place: Place::new(root, None),
+    }
+}
+
+fn task(root: &Path, name: &str, content: Content, from: LabelsFrom) -> TaskDeclaration {
+    TaskDeclaration::new(name, content.kind(), from, Place::new(root, None))
+}
+
+/// The folders of the splits in `root`, `train` at least, in any of their spellings.
+///
+/// Errors: two folders for one split.
+fn split_folders(root: &Path) -> Result<Option<Splits>> {
+    let mut splits = [const { Vec::new() }; 3];
+    for folder in walk::folders(root)? {
+        let Some(split) = Split::called(&relative_name(&folder, root)) else {
+            continue;
+        };
+        if let Some(Source::Folder(other)) = splits[split as usize].first() {
+            let [a, b] = [other, &folder].map(|at| relative_name(at, root));
+            let word = split.word();
+            let message =
+                format!("{a}/ and {b}/ both look like the {word} split: a data.yaml with `{word}: {b}` decides");
+            return Err(Error::data(root, None, message));
+        }
+        splits[split as usize].push(Source::Folder(folder));
+    }
+    Ok((!splits[0].is_empty()).then_some(splits))
+}

@@ -1,0 +1,136 @@
+//! Layouts told by a table beside the images: Hugging Face's metadata, and Roboflow's `_classes.csv`.
+
+use super::{Splits, declaration, split_folders, task};
+use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split};
+use crate::data::formats::table::{CLASSES, Table};
+use crate::data::walk::{self, relative_name};
+use crate::error::{Error, Result};
+use crate::reading::list_some;
+use crate::tasks::Content;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+const HUGGING_FACE: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
+
+/// The folders of the splits, and of `names` the table in the training images' folder or in `root`.
+fn table_beside(root: &Path, names: &[&str]) -> Result<Option<(PathBuf, Splits)>> {
+    let splits = split_folders(root)?;
+    let splits = splits.unwrap_or_else(|| [vec![Source::Folder(root.to_path_buf())], Vec::new(), Vec::new()]);
+    for folder in [splits[0][0].path().to_path_buf(), root.to_path_buf()] {
+        let there: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).filter(|file| file.is_file()).collect();
+        match there.as_slice() {
+            [] => {}
+            [one] => return Ok(Some((one.clone(), splits))),
+            [one, other, ..] => {
+                let [a, b] = [one, other].map(|file| relative_name(file, root));
+                let message = format!(
+                    "{a} and {b} both describe the images: remove one, or name it in a data.yaml as `from: {{csv: {b}, column: …}}`"
+                );
+                return Err(Error::data(&folder, None, message));
+            }
+        }
+    }
+    Ok(None)
+}
+
+pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
+    let Some((file, splits)) = table_beside(root, &HUGGING_FACE)? else {
+        return Ok(None);
+    };
+    let table = Table::open(&file, None, None)?;
+    let mut notes = Vec::new();
+    let mut tasks = Vec::new();
+    for (i, column) in table.columns.iter().enumerate() {
+        if Table::is_key(column) {
+            continue;
+        }
+        match column_kind(column, &table.values(i).collect::<Vec<_>>()) {
+            Ok(kind) => tasks.push(task(root, column, kind, LabelsFrom::Columns(vec![column.clone()]))),
+            Err(reason) => notes.push(format!(
+                "{}: column `{column}` left out: {reason}; a `tasks:` block in a data.yaml decides otherwise",
+                relative_name(&file, root)
+            )),
+        }
+    }
+    if tasks.is_empty() {
+        let message =
+            "no column that could be a task beside the file names: add one, or a data.yaml with a `tasks:` block";
+        return Err(Error::data(&file, Some(1), message));
+    }
+    let layout = format!("images with {} in {}", relative_name(&file, root), root.display());
+    // A table at the root may name images in folders of any kind.
+    let train = splits[0][0].path();
+    let classes = if file.starts_with(train) && train != root { walk::folders(train)? } else { Vec::new() };
+    if classes.len() > 1 {
+        let names: Vec<String> = classes.iter().map(|folder| relative_name(folder, train)).collect();
+        notes.push(format!(
+            "the folders {} are not taken for classes beside a metadata table, as Hugging Face has it: `kind: {{type: classify, from: folders}}` under `tasks:` of a data.yaml does",
+            list_some(&names, 4)
+        ));
+    }
+    let mut found = declaration(root, layout, splits, tasks);
+    found.notes = notes;
+    Ok(Some(found))
+}
+
+/// Roboflow's export of several labels an image: a column of 0 and 1 for each class.
+pub fn classes(root: &Path) -> Result<Option<Declaration>> {
+    let Some((file, splits)) = table_beside(root, &[CLASSES])? else {
+        return Ok(None);
+    };
+    let table = Table::open(&file, None, None)?;
+    let columns: Vec<String> = table.columns.into_iter().filter(|column| !Table::is_key(column)).collect();
+    if columns.is_empty() {
+        let message = "no column beside the file names: expected one of 0 and 1 for each class";
+        return Err(Error::data(&file, Some(1), message));
+    }
+    let layout = format!("several labels an image by {} in {}", relative_name(&file, root), root.display());
+    let mut files = Vec::new();
+    for split in Split::ALL {
+        let tables = splits[split as usize].iter().map(|source| source.path().join(CLASSES));
+        let split = (splits[0][0].path() != root).then_some(split);
+        files.extend(tables.filter(|path| path.is_file()).map(|path| LabelFile { path, split }));
+    }
+    if files.is_empty() {
+        files.push(LabelFile { path: file, split: None });
+    }
+    let from = LabelsFrom::Csv { files, columns, key: None };
+    let tasks = vec![task(root, "labels", Content::Classes, from)];
+    Ok(Some(declaration(root, layout, splits, tasks)))
+}
+
+/// What a column is when nobody says: boxes, numbers to regress, or words to tell apart.
+fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
+    if ["id", "image_id", "width", "height", "split", "index"].contains(&column) {
+        return Err("it describes the file, not what is in the picture".into());
+    }
+    if values.is_empty() {
+        return Err("it is blank".into());
+    }
+    let lists = || values.iter().filter_map(|v| v.as_array());
+    let of_objects = lists().any(|list| list.first().is_some_and(Value::is_object));
+    let is_text_of_objects = |text: &str| text.starts_with('{') || text.starts_with("[{");
+    if of_objects || values.iter().any(|v| v.is_object() || v.as_str().is_some_and(is_text_of_objects)) {
+        return Ok(Content::Boxes);
+    }
+    if lists().count() == values.len() {
+        let all = |of: fn(&Value) -> bool| lists().flatten().all(of);
+        return match (all(Value::is_string), all(Value::is_number)) {
+            (true, _) => Ok(Content::Classes),
+            (_, true) => Ok(Content::Values),
+            _ => Err("its lists are neither of names nor of numbers".into()),
+        };
+    }
+    let is_number = |v: &&Value| v.is_number() || v.as_str().is_some_and(|s| s.parse::<f32>().is_ok());
+    let named_class = ["label", "labels", "class", "category", "target"].contains(&column);
+    if values.iter().all(is_number) && !named_class {
+        return Ok(Content::Values);
+    }
+    let distinct: BTreeSet<String> = values.iter().map(|v| v.to_string()).collect();
+    match distinct.len() {
+        1 => Err("all its values are the same".into()),
+        n if n > 20 && 2 * n > values.len() => Err("nearly every row has another value, as free text has".into()),
+        _ => Ok(Content::Class),
+    }
+}

@@ -1,0 +1,181 @@
+//! What lies in folders: images walked to, other folders, and the names they are reached by. It follows links, and leaves
+//! out what is hidden and what holds somebody's runs.
+
+use super::images::decode::is_image;
+use super::progress::Progress;
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::fs::DirEntry;
+use std::path::{Path, PathBuf};
+
+/// A folder whose images are listed under another name too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alias {
+    pub path: PathBuf,
+    pub same_as: PathBuf,
+}
+
+/// `image` relative to `base` with forward slashes; whole where it lies elsewhere.
+pub fn relative_name(image: &Path, base: &Path) -> String {
+    let relative = image.strip_prefix(base).unwrap_or(image);
+    relative.to_string_lossy().replace('\\', "/")
+}
+
+/// All images below `folder` under every name they have, sorted by path; hidden entries are left out.
+pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    walk_into(folder, &mut Vec::new(), None, &mut images, &Progress::default())?;
+    Ok(images)
+}
+
+/// As [`walk`]; `names` keeps which folders were met under more than one name.
+pub fn walk_named(folder: &Path, names: &mut Names, progress: &Progress) -> Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    walk_into(folder, &mut Vec::new(), Some(names), &mut images, progress)?;
+    Ok(images)
+}
+
+/// A folder, links resolved, and as it was reached.
+type Entered = (PathBuf, PathBuf);
+
+/// Under which name each folder was entered first.
+#[derive(Default)]
+pub struct Names {
+    /// By where they really lie.
+    entered: HashMap<PathBuf, PathBuf>,
+    pub aliases: Vec<Alias>,
+}
+
+impl Names {
+    /// Whether this is another name of a folder that was entered, or will be: one that lies below a folder of `above` has its real
+    /// name there, whatever links lead to it before.
+    fn knows(&mut self, (real, path): &Entered, above: &[Entered]) -> bool {
+        let below = |(top, reached): &Entered| {
+            let rest = real.strip_prefix(top).ok().filter(|rest| is_walked(top, rest))?;
+            Some(reached.join(rest))
+        };
+        let known = self.entered.get(real).cloned();
+        let same_as = known.or_else(|| above.iter().rev().find_map(below).filter(|_| path.is_symlink()));
+        let is_known = same_as.is_some();
+        match same_as {
+            // A source within another is no other name.
+            Some(same_as) if same_as == *path => {}
+            Some(same_as) => self.aliases.push(Alias { path: path.clone(), same_as }),
+            None => drop(self.entered.insert(real.clone(), path.clone())),
+        }
+        is_known
+    }
+}
+
+/// Whether a walk of `top` comes by `rest` below it.
+fn is_walked(top: &Path, rest: &Path) -> bool {
+    let hidden = |part: &std::path::Component| part.as_os_str().as_encoded_bytes().starts_with(b".");
+    let holds_runs = |folder: &Path| folder != Path::new("") && top.join(folder).join(RUNS_MARKER).exists();
+    !rest.components().any(|part| hidden(&part)) && !rest.ancestors().any(holds_runs)
+}
+
+/// Each folder's entries are sorted, so that the whole is: paths compare part by part. `above` are the folders this one lies
+/// in: what links back to one of them leads to no other image.
+fn walk_into(
+    folder: &Path,
+    above: &mut Vec<Entered>,
+    mut names: Option<&mut Names>,
+    images: &mut Vec<PathBuf>,
+    progress: &Progress,
+) -> Result<()> {
+    if !enter(folder, above)? {
+        return Ok(());
+    }
+    let is_alias = match (&mut names, above.split_last()) {
+        (Some(names), Some((entered, above))) => names.knows(entered, above),
+        _ => false,
+    };
+    // All below an alias has another name too: said once.
+    let mut names = names.filter(|_| !is_alias);
+    for (mut path, is_folder) in entries(folder)? {
+        if is_folder {
+            walk_into(&path, above, names.as_deref_mut(), images, progress)?;
+        } else if is_image(&path) {
+            // Joined paths have room for twice their length, which a million of them feel.
+            path.shrink_to_fit();
+            images.push(path);
+            progress.count(1);
+        }
+    }
+    above.pop();
+    Ok(())
+}
+
+/// Whether there is an image somewhere below `folder`; looks no further than the first.
+pub fn holds_image(folder: &Path) -> Result<bool> {
+    image_below(folder, &mut Vec::new())
+}
+
+fn image_below(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
+    if !enter(folder, above)? {
+        return Ok(false);
+    }
+    let mut inner = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        match visible(folder, entry)? {
+            Some((path, true)) => inner.push(path),
+            Some((path, false)) if is_image(&path) => return Ok(true),
+            _ => {}
+        }
+    }
+    for folder in inner {
+        if image_below(&folder, above)? {
+            return Ok(true);
+        }
+    }
+    above.pop();
+    Ok(false)
+}
+
+/// Puts a folder on top of those it lies in; false where it is one of them.
+fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
+    let entered = (folder.canonicalize().map_err(Error::io("list", folder))?, folder.to_path_buf());
+    if above.iter().any(|(real, _)| *real == entered.0) {
+        return Ok(false);
+    }
+    // Deeper than any tree people make by hand.
+    if above.len() > 32 {
+        return Err(Error::data(folder, None, "folders nested more than 32 deep: expected at most that"));
+    }
+    above.push(entered);
+    Ok(true)
+}
+
+/// A hidden file that marks a folder as holding runs, whose pictures are nobody's training images.
+pub const RUNS_MARKER: &str = ".polyhead-runs";
+
+/// What lies in `folder`, sorted, hidden entries left out, and whether each is a folder (links followed).
+pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        found.extend(visible(folder, entry)?);
+    }
+    // Siblings: the last part alone tells them apart.
+    found.sort_unstable_by(|a, b| a.0.file_name().cmp(&b.0.file_name()));
+    Ok(found)
+}
+
+/// An entry's path and whether it is a folder; nothing of one that is hidden or holds somebody's runs.
+fn visible(folder: &Path, entry: std::io::Result<DirEntry>) -> Result<Option<(PathBuf, bool)>> {
+    let entry = entry.map_err(Error::io("list", folder))?;
+    if entry.file_name().as_encoded_bytes().starts_with(b".") {
+        return Ok(None);
+    }
+    let kind = entry.file_type().map_err(Error::io("list", folder))?;
+    let path = entry.path();
+    let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
+    // The folder of somebody's runs lies below the images where training was started among them.
+    let runs = is_folder && path.join(RUNS_MARKER).exists();
+    Ok((!runs).then_some((path, is_folder)))
+}
+
+/// The folders in `folder`, sorted.
+pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let found = entries(folder)?.into_iter();
+    Ok(found.filter(|(_, is_folder)| *is_folder).map(|(path, _)| path).collect())
+}
