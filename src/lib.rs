@@ -3,8 +3,8 @@
 //! The rooms, each of which looks only into those before it:
 //!
 //! ```text
-//! error → boxes → device → ir → ops → graph → executor → geometry → reading → draw → layers → tasks → model
-//!       → balance → optim → data → preview → config → recipe → evaluate → predict → console → train → bench → cli → main
+//! error → boxes → device → ir → ops → graph → executor → geometry → reading → draw → layers → tasks → data → preview
+//!       → model → balance → optim → config → recipe → evaluate → predict → console → train → bench → cli → main
 //! ```
 //!
 //! To ask a trained network, see [`model::Model`]. ARCHITECTURE.md is the map.
@@ -18,18 +18,16 @@
 struct Readme;
 
 pub use polyhead_engine::{boxes, device, error, executor, graph, ir, ops};
-pub use polyhead_vision::{draw, geometry, layers, reading, tasks};
+pub use polyhead_vision::{data, draw, geometry, layers, preview, reading, tasks};
 
 pub mod balance;
 pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod console;
-pub mod data;
 pub mod evaluate;
 pub mod model;
 pub mod optim;
 pub mod predict;
-pub mod preview;
 pub mod recipe;
 pub mod train;

@@ -6,9 +6,11 @@
 // Tests say what they skip.
 #![cfg_attr(test, allow(clippy::print_stderr))]
 
+pub mod data;
 pub mod draw;
 pub mod geometry;
 pub mod layers;
+pub mod preview;
 pub mod reading;
 pub mod tasks;
 

@@ -255,7 +255,7 @@ fn a_panicking_encoder_is_an_error_and_dropping_is_clean() {
 
 /// JPEGs, of which only a part is decoded where nothing is kept, and one that is broken.
 fn photographs(folder: &Folder) -> Arc<[Sample]> {
-    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images");
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/images");
     let names = ["baseline-420.jpg", "restart-422.jpg", "turned.jpg", "progressive.jpg", "plain.png", "broken.jpg"];
     let sample = |name: &&str| {
         let image = folder.path().join(name);

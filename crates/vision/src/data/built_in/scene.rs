@@ -7,7 +7,7 @@ use flate2::read::GzDecoder;
 use std::io::Read;
 
 /// UCI's optical digits: 1,797 records of 8 × 8 grey values (0 to 16) and a label (datasets/digits/README.md).
-const RECORDS: &[u8] = include_bytes!("../../../datasets/digits/optdigits.bin.gz");
+const RECORDS: &[u8] = include_bytes!("../../../../../datasets/digits/optdigits.bin.gz");
 const RECORD_BYTES: usize = 65;
 pub const COUNT: usize = 1797;
 /// Side of a digit in the records.
