@@ -4,7 +4,11 @@
 //!
 //! ```text
 //! error → boxes → geometry → reading → draw → device → ir → ops → graph → executor → layers → tasks → model
-//!       → balance → optim → data → preview → config → recipe → evaluate → predict → console → train → bench → cli → main
+//!       → balance → optim
+//!       → data::random → data::progress → data::ranges → data::aside → data::images → data::walk → data::declaration
+//!       → data::formats → data::layouts → data::dataset → data::augment → data::feed → data::built_in
+//!       → data::describe → data::convert → data::check → data
+//!       → preview → config → recipe → evaluate → predict → console → train → bench → cli → main
 //! ```
 //!
 //! To ask a trained network, see [`model::Model`]. ARCHITECTURE.md is the map.
