@@ -3,7 +3,10 @@
 //! The rooms, each of which looks only into those before it:
 //!
 //! ```text
-//! error → boxes → device → ir → ops → graph → executor → geometry → reading → draw → layers → tasks → data → preview
+//! error → boxes → device → ir → ops → graph → executor → geometry → reading → draw → layers → tasks
+//!       → data::random → data::progress → data::ranges → data::aside → data::images → data::walk → data::declaration
+//!       → data::formats → data::layouts → data::dataset → data::augment → data::feed → data::built_in
+//!       → data::describe → data::convert → data::check → data → preview
 //!       → model → balance → optim → config → recipe → evaluate → predict → console → train → bench → cli → main
 //! ```
 //!

@@ -42,7 +42,7 @@ mod kernels;
 #[cfg(unix)]
 #[path = "suite/kill.rs"]
 mod kill;
-#[path = "suite/layout.rs"]
+#[path = "suite/layout/mod.rs"]
 mod layout;
 #[path = "suite/library.rs"]
 mod library;

@@ -142,7 +142,7 @@ impl Data {
         }
     }
 
-    /// Of batches without targets.
+    /// The options of a loader that makes no targets; [`loader`] adds what makes them.
     pub fn loader_options(&self, config: &TrainConfig) -> LoaderOptions {
         LoaderOptions {
             batch: config.batch,
@@ -303,7 +303,7 @@ pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64)
     TrainLoader::new(Arc::clone(&data.train), LoaderOptions { encoders, ..data.loader_options(config) }, start)
 }
 
-/// Of batches of every side that the run has.
+/// One encoder for each side that batches of the run may have.
 pub(crate) fn encoders(config: &TrainConfig, data: &Data, card: &Card) -> Encoders {
     Encoders::new(config.sides().into_iter().map(|side| (side, encoder(side, data, card))))
 }

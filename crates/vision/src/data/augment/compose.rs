@@ -14,7 +14,7 @@ use crate::tasks::{Bears, Label};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// By what pictures are drawn.
+/// How pictures are drawn.
 #[derive(Clone, Debug)]
 pub struct ComposerOptions {
     pub augment: Augment,
@@ -23,7 +23,7 @@ pub struct ComposerOptions {
     pub bears: Vec<Bears>,
     /// From this batch on without mosaics.
     pub mosaic_batches: u64,
-    /// Those that a batch's canvases may have, at least one.
+    /// The sides a batch's canvases may have, at least one.
     pub sides: Vec<usize>,
     pub seed: u64,
     /// Where decoded images are kept.
@@ -34,7 +34,7 @@ pub struct ComposerOptions {
 pub struct Composer {
     samples: Arc<[Sample]>,
     options: ComposerOptions,
-    /// What sides are drawn by.
+    /// The seed of the draws between sides.
     side_seed: u64,
     /// Images labelled for the same tasks, by which those are: what is joined or mixed must say the same things.
     alike: HashMap<Vec<bool>, Vec<u32>>,

@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-/// An endless shuffled stream of full batches: epochs are seeded by (seed, epoch), permutations unless [`Sampling`] has it
+/// An endless shuffled stream of full batches: epochs are seeded by (seed, epoch), permutations unless [`Sampling`](super::Sampling) has it
 /// otherwise, and a batch may straddle two. An unreadable image is replaced by the next readable one.
 pub struct TrainLoader {
     pipeline: Pipeline,

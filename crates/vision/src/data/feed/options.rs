@@ -1,4 +1,4 @@
-//! What a loader is told: sizes, threads, what happens to the pictures, and what their labels are made.
+//! The options of a loader: sizes, threads, how pictures are drawn, and what makes targets of their labels.
 
 use super::Sampling;
 use crate::data::augment::{Augment, ComposerOptions, Transforms};
@@ -26,7 +26,7 @@ pub struct LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// What of this a picture is drawn by.
+    /// The part of these options that says how pictures are drawn.
     pub fn composing(&self) -> ComposerOptions {
         let Variety { transforms, bears, mosaic_batches, sides, .. } = self.variety.clone();
         ComposerOptions {

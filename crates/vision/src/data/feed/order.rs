@@ -4,11 +4,11 @@ use super::sampling::Sampler;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// An order of the images.
+/// The order in which images come.
 pub enum Order {
-    /// Theirs, once.
+    /// The samples as they are listed, once.
     Given,
-    /// The sampler's, epoch after epoch without end.
+    /// The epochs of a sampler, without end.
     Shuffled(Epochs),
 }
 

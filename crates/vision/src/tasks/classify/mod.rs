@@ -114,7 +114,7 @@ impl TaskSpec for Classify {
         Likelihood::Softmax
     }
 
-    /// Of the loss's inputs: the class, of a mixed label also the other one, and the first one's part.
+    /// The loss's inputs: the class, for a mixed label also the other one, and the first one's part.
     fn encode(&self, label: &Label, _: &Encoding) -> Target {
         let weight = |class: usize| self.class_weights.as_ref().map_or(1.0, |w| w[class]);
         let (class, denominator, other, part) = match label::class_of(label) {
