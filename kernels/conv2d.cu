@@ -67,7 +67,7 @@ struct Gather {
   static constexpr int APART = T::THREADS / CHUNK_VECTORS;
   static constexpr int ROWS = T::ROWS / APART;
   Walk walk;
-  int base[ROWS];  // vector of the source that tap (0, 0) meets, or would
+  u32 base[ROWS];  // vector of the source that tap (0, 0) meets; unsigned, for where there is none it may lie anywhere
   u32 taps[ROWS];  // bit i: tap row i is inside; bit 16 + j: tap column j
 };
 
@@ -88,7 +88,7 @@ PH_DEVICE void start(Gather<T> &gather, const Field &field, int first_row) {
     locate(field, row, image, y, x);
     y = field.start_y + field.step * y;
     x = field.start_x + field.step * x;
-    gather.base[i] = ((image * field.height + y) * field.width + x) * field.vectors;
+    gather.base[i] = (((u32)image * field.height + y) * field.width + x) * field.vectors;
     const u32 down = inside(y, field.sign, field.height, field.taps_h);
     const u32 across = inside(x, field.sign, field.width, field.taps_w);
     gather.taps[i] = row < field.rows ? down | across << 16 : 0u;
@@ -103,7 +103,7 @@ PH_DEVICE void load(Gather<T> &gather, const Field &field, ph_16_bytes *to) {
   for (int i = 0; i < Gather<T>::ROWS; i++) {
     const int row = ph_thread() / CHUNK_VECTORS + i * Gather<T>::APART;
     const bool there = gather.taps[i] >> walk.i & gather.taps[i] >> (16 + walk.j) & 1u;
-    const act *from = field.source + (long long)(gather.base[i] + offset) * PH_VECTOR;
+    const act *from = field.source + (size_t)(gather.base[i] + offset) * PH_VECTOR;
     ph_copy_async(to + chunk_at(row, ph_thread() % CHUNK_VECTORS), from, there);
   }
 }

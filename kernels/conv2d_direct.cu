@@ -92,7 +92,7 @@ PH_KERNEL(conv2d_wgrad_direct, WgradArgs, DIRECT_THREADS) {
   if (at >= elements) return;
   const int c = at % z.c, s = at / z.c % z.s, r = at / z.c / z.s % z.r, k = at / z.c / z.s / z.r;
   const int rows = z.n * z.p * z.q, first = ph_block_y() * a.split_rows;
-  const int end = first + a.split_rows < rows ? first + a.split_rows : rows;
+  const int end = a.split_rows < rows - first ? first + a.split_rows : rows;
   float sum = 0.0f;
   for (int row = first; row < end; row++) {
     const int q = row % z.q, p = row / z.q % z.p, n = row / z.q / z.p;

@@ -46,8 +46,9 @@ PH_DEVICE void load(WgradSource<T> &source, const WgradArgs &a, ph_16_bytes *sta
     const int line = ph_thread() / S::B_VECTORS + i * S::B_APART;
     const int h = source.p[i] * z.stride + source.down, w = source.q[i] * z.stride + source.across;
     const bool there = source.b_column && source.row + line < source.end && (u32)h < (u32)z.h && (u32)w < (u32)z.w;
-    const int from = ((source.image[i] * z.h + h) * z.w + w) * (z.c / PH_VECTOR) + source.vector;
-    ph_copy_async(to + line_at<S::B_VECTORS>(line, ph_thread() % S::B_VECTORS), a.x + (long long)from * PH_VECTOR, there);
+    // Unsigned: rows that are not there, and taps outside, may pass the largest int.
+    const u32 from = (((u32)source.image[i] * z.h + h) * z.w + w) * (z.c / PH_VECTOR) + source.vector;
+    ph_copy_async(to + line_at<S::B_VECTORS>(line, ph_thread() % S::B_VECTORS), a.x + (size_t)from * PH_VECTOR, there);
     source.q[i] += source.step_q;
     source.p[i] += source.step_p;
     source.image[i] += source.step_image;
@@ -90,7 +91,7 @@ PH_DEVICE void wgrad(const WgradArgs &a) {
   WgradLoad<T> both = {{}, a};
   S &source = both.source;
   source.row = first;
-  source.end = smaller(z.n * z.p * z.q, first + a.split_rows);
+  source.end = first + smaller(z.n * z.p * z.q - first, a.split_rows);
   const int k = row + ph_thread() % S::A_VECTORS * PH_VECTOR;
   source.a_column = k < z.k;
   source.dy = a.dy + (size_t)(first + ph_thread() / S::A_VECTORS) * z.k + k;

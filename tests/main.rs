@@ -66,6 +66,8 @@ mod reference;
 #[cfg(unix)]
 #[path = "suite/run_folder.rs"]
 mod run_folder;
+#[path = "suite/shapes.rs"]
+mod shapes;
 #[path = "../kernels/host/build.rs"]
 mod shim;
 #[path = "suite/signals.rs"]

@@ -213,7 +213,7 @@ API cuMemAlloc_v2(u64 *address, size_t bytes) {
 API cuMemFree_v2(u64 address) {
   ALONE;
   run_all();
-  shim<void(void *, u64)>("ph_host_free")((void *)address, allocated[address]);
+  shim<void(void *)>("ph_host_free")((void *)address);
   allocated.erase(address);
   return dead;
 }
@@ -337,7 +337,7 @@ API cuLaunchKernel(Function *function, u32 x, u32 y, u32 z, u32 threads, u32, u3
   if ((int)shared_bytes > function->shared_bytes) return INVALID_VALUE;
   const char *start = (const char *)parameters[0];
   const std::vector<char> arguments(start, start + function->argument_bytes);
-  const ph_dims dims = {{x, y, z}, threads, shared_bytes};
+  const ph_dims dims = {{x, y, z}, threads, shared_bytes, 0, nullptr};
   return give(stream, [=] { run_kernel(*function, arguments, dims); });
 }
 

@@ -82,3 +82,25 @@ PH_KERNEL(planted_product, PlantedArgs, 32) {
   for (int half = 0; half < 2; half++)
     for (int i = 0; i < 2; i++) a.out[(r + 8 * half) * 8 + c + i] = d[2 * half + i];
 }
+
+struct PlantedIndexArgs {
+  const act *in;  // [blocks, apart]
+  float *out;     // [blocks, 64]
+  int apart, blocks;
+  int bug;
+};
+
+// out[block, i] = in[block, i] of a matrix of more than 2³² elements. Bug 1: the place is an int. Bug 2: it is a u32, which wraps
+// without a word. Bug 3: sixteen bytes are read at a multiple of two. Bug 4: the last row is read behind the end. Bug 5: in is
+// written to. Bug 6: a result is written in another block's row as well.
+PH_KERNEL(planted_index, PlantedIndexArgs, THREADS) {
+  const int block = ph_block_x(), thread = ph_thread();
+  size_t at = (size_t)block * a.apart + thread;
+  if (a.bug == 1) at = block * a.apart + thread;
+  if (a.bug == 2) at = (u32)block * (u32)a.apart + (u32)thread;
+  if (a.bug == 4 && block == a.blocks - 1) at += a.apart;
+  if (a.bug == 3 && thread == 1) a.out[0] = ph_float(((const ph_16_bytes *)(a.in + at))->w[0]);
+  if (a.bug == 5) ((act *)a.in)[at].bits = 0;
+  a.out[(size_t)block * THREADS + thread] = ph_load(a.in + at);
+  if (a.bug == 6) a.out[(size_t)(block / 2 + 1) * THREADS + thread] = 0.0f;
+}

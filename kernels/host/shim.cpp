@@ -8,9 +8,14 @@ typedef unsigned long long u64;
 
 #include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
+#include <mutex>
 #include <vector>
 
 #if !defined(__x86_64__)
@@ -47,6 +52,7 @@ const size_t STACK_BYTES = 128 << 10;
 const size_t SHARED_BYTES = 232448;            // What a Hopper block may have,
 const size_t SHARED_PAGES = 57 * (size_t)4096;  // in whole pages.
 const int WARP = 32;
+const int MOST_THREADS = 1024;
 
 enum Status { OK = 0, STUCK = 1, OUT_OF_BOUNDS = 2, UNDEFINED = 4 };
 enum State { READY, AT_BARRIER, AT_COLLECTIVE, DONE };
@@ -72,6 +78,7 @@ struct Block {
   int current = 0;
   int count = 0;
   int left = 0;  // Threads that have not ended.
+  int arrived[MOST_THREADS / WARP] = {};  // Of each warp the threads that wait at a collective.
   u32 index[3] = {0, 0, 0};
   ph_dims dims = {};
   char *shared = nullptr;
@@ -84,16 +91,127 @@ struct Block {
 
 thread_local Block block;
 thread_local u64 schedule_seed = 0;
-struct sigaction previous_segv, previous_ill;
+thread_local char fault[512];  // What the last launch did wrong, in words.
+struct sigaction previous_segv;
 
-// Pages between two that nobody may touch.
-char *reserve(size_t bytes) {
+// Pages between two that nobody may touch; their own may not be touched either until mprotect says so.
+char *pages(size_t bytes) {
   const size_t page = (size_t)sysconf(_SC_PAGESIZE);
   const size_t inside = (bytes + page - 1) / page * page;
-  char *whole = (char *)mmap(nullptr, inside + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (whole == MAP_FAILED) return nullptr;
-  mprotect(whole + page, inside, PROT_READ | PROT_WRITE);
-  return whole + page;
+  char *whole = (char *)mmap(nullptr, inside + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return whole == MAP_FAILED ? nullptr : whole + page;
+}
+
+char *usable_pages(size_t bytes) {
+  char *start = pages(bytes);
+  if (start) mprotect(start, bytes, PROT_READ | PROT_WRITE);
+  return start;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Buffers. A reserved one costs memory only where it is touched: the first touch of a chunk fills it with numbers that follow
+// from the place of each alone, so that a buffer of many gigabytes has contents everywhere.
+
+const size_t CHUNK_BYTES = 64 << 10;
+
+// What a buffer holds at first, numbered as in src/device/cuda/host.rs. Kernels may not write to TERNARY and FLOATS.
+enum Contents { POISON = 0, TERNARY_BF16 = 1, TERNARY_F32 = 2, FLOATS = 3, SUMS = 4 };
+
+struct Buffer {
+  char *start, *pages;
+  size_t bytes, inside;  // asked for, and in whole pages
+  bool reserved;
+  Contents contents;
+  u64 seed;
+  u8 *touched;  // a byte per chunk
+};
+
+std::mutex buffers_lock;
+std::vector<Buffer> buffers;
+
+size_t whole_pages(size_t bytes) {
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  return (bytes + page - 1) / page * page;
+}
+
+size_t chunks_of(const Buffer &buffer) { return (buffer.inside + CHUNK_BYTES - 1) / CHUNK_BYTES; }
+
+// −1, 0 or 1, from the number's place.
+int ternary(u64 at, u64 seed) {
+  u64 mixed = (at + seed * 0x632be59bd9b4e019ull) * 0x9e3779b97f4a7c15ull;
+  mixed = (mixed ^ mixed >> 29) * 0xbf58476d1ce4e5b9ull;
+  return (int)((mixed >> 32) * 3 >> 32) - 1;
+}
+
+void fill(const Buffer &buffer, char *from, char *end) {
+  if (buffer.contents == POISON) {
+    memset(from, 0xff, (size_t)(end - from));
+    return;
+  }
+  const char *last = buffer.start + buffer.bytes;
+  if (end > last) end = (char *)last;
+  if (from < buffer.start) from = buffer.start;
+  if (buffer.contents == TERNARY_BF16) {
+    static const u16 bits[3] = {0xbf80, 0, 0x3f80};
+    u64 at = (u64)(from - buffer.start) / 2;
+    for (u16 *to = (u16 *)from; to < (u16 *)end; to++) *to = bits[ternary(at++, buffer.seed) + 1];
+  } else {
+    const int least = buffer.contents == TERNARY_F32 ? -1 : 1;  // FLOATS and SUMS: 1, 2 or 3
+    u64 at = (u64)(from - buffer.start) / 4;
+    for (float *to = (float *)from; to < (float *)end; to++) *to = (float)(ternary(at++, buffer.seed) + 1 + least);
+  }
+}
+
+// Whether `address` lies in a reserved chunk that nobody has touched; it then has its contents.
+bool first_touch(char *address) {
+  std::lock_guard<std::mutex> alone(buffers_lock);
+  for (const Buffer &buffer : buffers) {
+    if (!buffer.reserved || address < buffer.pages || address >= buffer.pages + buffer.inside) continue;
+    const size_t chunk = (size_t)(address - buffer.pages) / CHUNK_BYTES;
+    if (buffer.touched[chunk]) return false;
+    buffer.touched[chunk] = 1;
+    char *from = buffer.pages + chunk * CHUNK_BYTES;
+    char *end = chunk + 1 == chunks_of(buffer) ? buffer.pages + buffer.inside : from + CHUNK_BYTES;
+    if (mprotect(from, (size_t)(end - from), PROT_READ | PROT_WRITE)) return false;
+    fill(buffer, from, end);
+    const bool writable = buffer.contents == POISON || buffer.contents == SUMS;
+    if (!writable) mprotect(from, (size_t)(end - from), PROT_READ);
+    return true;
+  }
+  return false;
+}
+
+void say(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(fault, sizeof fault, format, arguments);
+  va_end(arguments);
+}
+
+// Where an address that may not be touched lies, from the nearest buffer.
+void say_where(const char *address, bool writes) {
+  std::lock_guard<std::mutex> alone(buffers_lock);
+  const char *verb = writes ? "wrote" : "read";
+  const Buffer *nearest = nullptr;
+  u64 least = ~0ull;
+  for (const Buffer &buffer : buffers) {
+    const char *end = buffer.start + buffer.bytes;
+    const u64 apart = address < buffer.start ? (u64)(buffer.start - address) : address < end ? 0 : (u64)(address - end);
+    if (apart < least) {
+      least = apart;
+      nearest = &buffer;
+    }
+  }
+  if (!nearest)
+    say("it %s at an address in no buffer", verb);
+  else if (address < nearest->start)
+    say("it %s %llu bytes before the start of a buffer of %zu bytes", verb, least, nearest->bytes);
+  else if (least)
+    say("it %s %llu bytes behind the end of a buffer of %zu bytes", verb, least, nearest->bytes);
+  else if (address == nearest->start + nearest->bytes)
+    say("it %s right behind the end of a buffer of %zu bytes", verb, nearest->bytes);
+  else
+    say("it %s in a buffer of %zu bytes that it may only read", verb, nearest->bytes);
 }
 
 u64 next_random() {
@@ -117,7 +235,7 @@ void fiber_main() {
 }
 
 void start_fiber(Fiber &fiber) {
-  if (!fiber.stack) fiber.stack = reserve(STACK_BYTES);
+  if (!fiber.stack) fiber.stack = usable_pages(STACK_BYTES);
   // As if fiber_main had been called: an address to return to below six saved registers, the stack aligned as at a call.
   void **top = (void **)(fiber.stack + STACK_BYTES) - 1;
   *top = nullptr;
@@ -189,6 +307,7 @@ Status run_block() {
   memset(block.shared, 0xCD, SHARED_PAGES);
   for (int i = 0; i < block.count; i++) start_fiber(block.fibers[i]);
   block.left = block.count;
+  memset(block.arrived, 0, sizeof block.arrived);
   const bool by_warps = schedule_seed && schedule_seed % 2 == 0;
   while (block.left > 0) {
     const bool moved = by_warps ? round_of_warps() : round_of_threads();
@@ -202,14 +321,12 @@ template <class Work>
 void collective(void *mine, Work work) {
   Fiber &fiber = self();
   fiber.collective = mine;
-  const int first = block.current / WARP * WARP;
-  for (int lane = 0; lane < WARP; lane++) {
-    const Fiber &other = block.fibers[first + lane];
-    if (first + lane != block.current && other.state != AT_COLLECTIVE) {
-      pause_fiber(AT_COLLECTIVE);
-      return;
-    }
+  const int warp = block.current / WARP, first = warp * WARP;
+  if (++block.arrived[warp] < WARP) {
+    pause_fiber(AT_COLLECTIVE);
+    return;
   }
+  block.arrived[warp] = 0;
   void *all[WARP];
   for (int lane = 0; lane < WARP; lane++) all[lane] = block.fibers[first + lane].collective;
   work(all);
@@ -246,18 +363,32 @@ void load_matrices(u32 (&r)[4], const void *row, bool transposed) {
   });
 }
 
-// A page that is nobody's, or what the compiler's checks run into: build.rs has them trap.
+// A page of a reserved buffer that nobody has touched yet, or one that is nobody's.
 void on_fault(int signal, siginfo_t *info, void *context) {
-  if (block.launching) siglongjmp(block.escape, signal == SIGILL ? UNDEFINED : OUT_OF_BOUNDS);
-  const struct sigaction &previous = signal == SIGILL ? previous_ill : previous_segv;
-  if (previous.sa_flags & SA_SIGINFO) return previous.sa_sigaction(signal, info, context);
-  sigaction(signal, &previous, nullptr);
+  char *address = (char *)info->si_addr;
+  if (info->si_code == SEGV_ACCERR && first_touch(address)) return;
+  if (block.launching) {
+    // Bit 1 of the page fault's code: a write.
+    say_where(address, ((ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2);
+    siglongjmp(block.escape, OUT_OF_BOUNDS);
+  }
+  if (previous_segv.sa_flags & SA_SIGINFO) return previous_segv.sa_sigaction(signal, info, context);
+  sigaction(signal, &previous_segv, nullptr);
+}
+
+// Ends the launch on account of something that C++ or the device does not define.
+[[noreturn]] void undefined(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(fault, sizeof fault, format, arguments);
+  va_end(arguments);
+  siglongjmp(block.escape, UNDEFINED);
 }
 
 // Faults are taken on a stack of their own: the faulting one is a fiber's.
 void prepare_thread() {
   if (block.shared) return;
-  block.shared = reserve(SHARED_PAGES);
+  block.shared = usable_pages(SHARED_PAGES);
   stack_t stack = {};
   stack.ss_size = 64 << 10;
   stack.ss_sp = mmap(nullptr, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -267,13 +398,84 @@ void prepare_thread() {
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigaction(SIGSEGV, &action, &previous_segv);
-    sigaction(SIGILL, &action, &previous_ill);
     return true;
   }();
   (void)installed;
 }
 
+void *add_buffer(size_t bytes, bool reserved, Contents contents, u64 seed) {
+  prepare_thread();
+  const size_t inside = whole_pages(bytes);
+  Buffer buffer = {nullptr, pages(inside), bytes, inside, reserved, contents, seed, nullptr};
+  if (!buffer.pages) return nullptr;
+  buffer.start = buffer.pages + (inside - bytes) / 64 * 64;
+  if (reserved) {
+    buffer.touched = (u8 *)calloc(chunks_of(buffer), 1);
+    if (!buffer.touched) return nullptr;
+  } else {
+    if (mprotect(buffer.pages, inside, PROT_READ | PROT_WRITE)) return nullptr;
+    fill(buffer, buffer.pages, buffer.pages + inside);
+  }
+  std::lock_guard<std::mutex> alone(buffers_lock);
+  buffers.push_back(buffer);
+  return buffer.start;
+}
+
 }  // namespace
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What the compiler's checks call (-fsanitize=undefined without its runtime library): the launch ends with the place in its words.
+// Every check's data begin with the place.
+
+namespace {
+struct Place {
+  const char *file;
+  u32 line, column;
+};
+struct AccessCheck {
+  Place place;
+  const void *type;
+  u8 log_alignment, kind;
+};
+
+// Below the last folder kernels/.
+const char *short_name(const char *file) {
+  while (const char *kernels = strstr(file, "kernels/")) file = kernels + strlen("kernels/");
+  return file;
+}
+}  // namespace
+
+extern "C" void __ubsan_handle_type_mismatch_v1_abort(const AccessCheck *check, u64 address) {
+  const Place &place = check->place;
+  const u64 alignment = 1ull << check->log_alignment;
+  if (address && address % alignment)
+    undefined("%s:%u: access at an address that is no multiple of %llu", short_name(place.file), place.line, alignment);
+  undefined("%s:%u: access through a %s", short_name(place.file), place.line,
+            address ? "pointer to something smaller" : "null pointer");
+}
+
+#define UNDEFINED_HANDLER(name, words)                                           \
+  extern "C" void __ubsan_handle_##name(const Place *place) {                    \
+    undefined("%s:%u: " words, short_name(place->file), place->line);            \
+  }
+UNDEFINED_HANDLER(add_overflow_abort, "an integer overflows in a sum")
+UNDEFINED_HANDLER(sub_overflow_abort, "an integer overflows in a difference")
+UNDEFINED_HANDLER(mul_overflow_abort, "an integer overflows in a product")
+UNDEFINED_HANDLER(negate_overflow_abort, "an integer overflows in a negation")
+UNDEFINED_HANDLER(divrem_overflow_abort, "division by zero, or a quotient that overflows")
+UNDEFINED_HANDLER(shift_out_of_bounds_abort, "shift by more bits than there are, or of a negative number")
+UNDEFINED_HANDLER(out_of_bounds_abort, "index outside its array")
+UNDEFINED_HANDLER(pointer_overflow_abort, "a pointer overflows")
+UNDEFINED_HANDLER(load_invalid_value_abort, "a value its type does not have")
+UNDEFINED_HANDLER(float_cast_overflow_abort, "a float that the integer cannot hold")
+UNDEFINED_HANDLER(nonnull_arg_abort, "a null pointer as an argument that may not be null")
+UNDEFINED_HANDLER(nonnull_return_v1_abort, "a null pointer returned where it may not be null")
+UNDEFINED_HANDLER(invalid_builtin_abort, "a builtin given what it does not take")
+UNDEFINED_HANDLER(vla_bound_not_positive_abort, "an array without elements")
+UNDEFINED_HANDLER(alignment_assumption_abort, "a pointer less aligned than was promised")
+UNDEFINED_HANDLER(function_type_mismatch_abort, "a function called as one of another type")
+UNDEFINED_HANDLER(missing_return, "the end of a function that returns a value")
+UNDEFINED_HANDLER(builtin_unreachable, "a place that was promised never to be reached")
 
 int ph_thread() { return block.current; }
 int ph_threads() { return block.count; }
@@ -296,7 +498,7 @@ void ph_mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
     const u32 *a, *b;
   } cell = {d, a, b};
   collective(&cell, [](void **all) {
-    float A[16][16], B[8][16];
+    float A[16][16], B[16][8], sums[16][8];
     for (int lane = 0; lane < WARP; lane++) {
       const Cell &c = *(Cell *)all[lane];
       const int group = lane / 4, pair = 2 * (lane % 4);
@@ -304,16 +506,18 @@ void ph_mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
         for (int half = 0; half < 2; half++)
           A[group + (r & 1) * 8][pair + (r >> 1) * 8 + half] = ph_float(c.a[r] >> (16 * half) << 16);
       for (int r = 0; r < 2; r++)
-        for (int half = 0; half < 2; half++) B[group][pair + r * 8 + half] = ph_float(c.b[r] >> (16 * half) << 16);
+        for (int half = 0; half < 2; half++) B[pair + r * 8 + half][group] = ph_float(c.b[r] >> (16 * half) << 16);
+    }
+    // Each sum in the order of k, eight side by side.
+    for (int i = 0; i < 16; i++) {
+      float row[8] = {};
+      for (int k = 0; k < 16; k++)
+        for (int j = 0; j < 8; j++) row[j] += A[i][k] * B[k][j];
+      memcpy(sums[i], row, sizeof row);
     }
     for (int lane = 0; lane < WARP; lane++) {
       float *d = ((Cell *)all[lane])->d;
-      for (int r = 0; r < 4; r++) {
-        const float *row = A[lane / 4 + (r >> 1) * 8], *column = B[2 * (lane % 4) + (r & 1)];
-        float sum = 0;
-        for (int k = 0; k < 16; k++) sum += row[k] * column[k];
-        d[r] += sum;
-      }
+      for (int r = 0; r < 4; r++) d[r] += sums[lane / 4 + (r >> 1) * 8][2 * (lane % 4) + (r & 1)];
     }
   });
 }
@@ -327,7 +531,8 @@ static void land(const Copy &copy) {
 
 // In order, every copy lands as late as it may; in a shuffled order some land at once, as they may too.
 void ph_copy_async(void *shared, const void *global, bool there) {
-  if ((u64)shared % 16 || (there && (u64)global % 16)) raise(SIGSEGV);  // As a misaligned copy does on the device.
+  if ((u64)shared % 16 || (there && (u64)global % 16))
+    undefined("a copy of 16 bytes from or to an address that is no multiple of 16");
   const Copy copy = {shared, global, there};
   if (schedule_seed && next_random() % 2 == 0)
     land(copy);
@@ -357,39 +562,73 @@ extern "C" void *ph_host_shared() { return block.shared + (SHARED_PAGES - block.
 extern "C" void ph_host_schedule(u64 seed) { schedule_seed = seed; }
 
 /// Memory that ends at a page nobody may touch and starts behind another, filled with 0xff: NaN in every format.
-extern "C" void *ph_host_allocate(u64 bytes) {
-  const u64 page = (u64)sysconf(_SC_PAGESIZE);
-  const u64 inside = (bytes + page - 1) / page * page;
-  char *start = reserve(inside);
-  if (!start) return nullptr;
-  memset(start, 0xff, inside);
-  return start + (inside - bytes) / 64 * 64;
+extern "C" void *ph_host_allocate(u64 bytes) { return add_buffer(bytes, false, POISON, 0); }
+
+/// The same as address space: memory is taken where it is touched, `contents` as numbered above. Two buffers of one seed hold
+/// the same.
+extern "C" void *ph_host_reserve(u64 bytes, u32 contents, u64 seed) {
+  return add_buffer(bytes, true, (Contents)contents, seed);
 }
 
-extern "C" void ph_host_free(void *memory, u64 bytes) {
-  const u64 page = (u64)sysconf(_SC_PAGESIZE);
-  const u64 inside = (bytes + page - 1) / page * page;
-  char *start = (char *)memory - (inside - bytes) / 64 * 64 - page;
-  munmap(start, inside + 2 * page);
+extern "C" void ph_host_free(void *memory) {
+  std::lock_guard<std::mutex> alone(buffers_lock);
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  for (size_t i = 0; i < buffers.size(); i++) {
+    if (buffers[i].start != memory) continue;
+    munmap(buffers[i].pages - page, buffers[i].inside + 2 * page);
+    free(buffers[i].touched);
+    buffers.erase(buffers.begin() + (long)i);
+    return;
+  }
 }
+
+/// The first bytes at or behind `from` of a reserved buffer that were touched, as [range[0], range[1]); 0 where there are none.
+extern "C" int ph_host_touched(void *memory, u64 from, u64 *range) {
+  std::lock_guard<std::mutex> alone(buffers_lock);
+  for (const Buffer &buffer : buffers) {
+    if (buffer.start != memory) continue;
+    const u64 before = (u64)(buffer.start - buffer.pages);
+    for (size_t chunk = (from + before) / CHUNK_BYTES; chunk < chunks_of(buffer); chunk++) {
+      if (!buffer.touched[chunk]) continue;
+      const u64 first = chunk * CHUNK_BYTES, end = first + CHUNK_BYTES - before;
+      range[0] = first > before + from ? first - before : from;
+      range[1] = end < buffer.bytes ? end : buffer.bytes;
+      if (range[0] < range[1]) return 1;
+    }
+  }
+  return 0;
+}
+
+/// What the last launch of this thread did wrong, where the shim knows; else nothing.
+extern "C" const char *ph_host_fault() { return fault; }
 
 /// 0 done; 1 threads wait for each other for ever; 2 memory was touched that is nobody's; 3 the launch is larger than a device; 4 an
 /// access at an address that is no multiple of its size, or something else that C++ does not define.
 extern "C" int ph_host_launch(void (*body)(const void *), const void *args, const ph_dims *dims) {
   prepare_thread();
-  if (dims->shared_bytes > SHARED_BYTES || dims->threads % WARP || dims->threads == 0) return 3;
+  if (dims->shared_bytes > SHARED_BYTES || dims->threads % WARP || dims->threads == 0 || dims->threads > MOST_THREADS)
+    return 3;
   block.body = body;
   block.args = args;
   block.dims = *dims;
   block.count = (int)dims->threads;
   block.random = schedule_seed * 0x9e3779b97f4a7c15ull + 1;
+  fault[0] = 0;
   if ((int)block.fibers.size() < block.count) block.fibers.resize(block.count);
-  if (const int fault = sigsetjmp(block.escape, 1)) {
+  if (const int ended = sigsetjmp(block.escape, 1)) {
     block.launching = false;
-    return fault;
+    return ended;
   }
   block.launching = true;
   Status status = OK;
+  for (u32 i = 0; i < dims->block_count && status == OK; i++) {
+    memcpy(block.index, dims->blocks + 3 * i, sizeof block.index);
+    status = run_block();
+  }
+  if (dims->block_count) {
+    block.launching = false;
+    return status;
+  }
   for (u32 z = 0; z < dims->grid[2] && status == OK; z++)
     for (u32 y = 0; y < dims->grid[1] && status == OK; y++)
       for (u32 x = 0; x < dims->grid[0] && status == OK; x++) {

@@ -9,11 +9,13 @@
 #define PH_DEVICE static inline
 #define __restrict__ __restrict
 
-/// What a launch is: the grid, the block, its shared memory.
+/// What a launch is: the grid, the block, its shared memory. With a list of blocks, x, y and z of each, only those run.
 struct ph_dims {
   u32 grid[3];
   u32 threads;
   u32 shared_bytes;
+  u32 block_count;
+  const u32 *blocks;
 };
 
 extern "C" int ph_host_launch(void (*body)(const void *), const void *args, const ph_dims *dims);

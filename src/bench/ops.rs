@@ -14,7 +14,7 @@ use crate::train::step::{StepTargets, Trainer};
 use serde::Serialize;
 use std::fmt;
 
-/// One kind of work at one size; the schema of `--json`'s `ops`.
+/// One kind of work at one size and cost; the schema of `--json`'s `ops`.
 #[derive(Serialize)]
 pub struct OpTime {
     pub op: String,
@@ -188,7 +188,8 @@ fn kind(name: &str) -> &str {
 fn table(list: List, nodes: &[NodeTime], ceilings: Ceilings) -> Vec<OpTime> {
     let mut groups: Vec<Vec<&NodeTime>> = Vec::new();
     for node in nodes {
-        match groups.iter_mut().find(|g| g[0].name == node.name && g[0].sizes == node.sizes) {
+        let alike = |of: &NodeTime| (&of.name, &of.sizes, of.cost) == (&node.name, &node.sizes, node.cost);
+        match groups.iter_mut().find(|group| alike(group[0])) {
             Some(group) => group.push(node),
             None => groups.push(vec![node]),
         }
@@ -300,15 +301,27 @@ mod tests {
     use super::*;
     use crate::ops::cost::Cost;
 
-    #[test]
-    fn nodes_of_one_kind_and_size_are_one_row() {
-        let node = |sizes: &str, milliseconds: &[f64], plain_by_library: &[f64]| NodeTime {
+    fn node(sizes: &str, milliseconds: &[f64], plain_by_library: &[f64]) -> NodeTime {
+        NodeTime {
             name: "conv2d fprop 1×1".into(),
             sizes: sizes.into(),
             cost: Cost { flops: 2_000_000, bytes: 1_000_000 },
             milliseconds: milliseconds.to_vec(),
             plain_by_library: plain_by_library.to_vec(),
-        };
+        }
+    }
+
+    #[test]
+    fn nodes_of_one_size_and_other_costs_are_other_rows() {
+        let mut nodes = [node("a", &[1.0], &[]), node("a", &[5.0], &[]), node("a", &[1.0], &[])];
+        nodes[1].cost.bytes = 4_000_000;
+        let rows = table(List::Fused, &nodes, Ceilings { bytes_per_second: 1e9, flops_per_second: None });
+        let found: Vec<_> = rows.iter().map(|r| (r.count, r.total, r.gb_per_second)).collect();
+        assert_eq!(found, [(1, 5.0, 0.8), (2, 2.0, 1.0)]);
+    }
+
+    #[test]
+    fn nodes_of_one_kind_and_size_are_one_row() {
         let nodes = [node("a", &[1.0, 3.0], &[4.0]), node("b", &[9.0], &[]), node("a", &[2.0], &[6.0, 8.0])];
         let ceilings = Ceilings { bytes_per_second: 1e9, flops_per_second: Some(1e9) };
         let rows = table(List::Fused, &nodes, ceilings);

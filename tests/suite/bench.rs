@@ -4,7 +4,9 @@ use crate::cli::{digits, fail, path, run, succeed, text};
 use crate::step::Folder;
 use polyhead::bench::{Heads, Options, ops};
 use polyhead::data::{Dataset, OpenOptions};
+use polyhead::ir::{DType, Graph, LinearBackward, Mode, Op, ValueId};
 use polyhead::model::{Architecture, Backbone};
+use polyhead::ops::operation;
 use serde_json::Value;
 use std::path::Path;
 
@@ -239,7 +241,15 @@ fn every_kind_of_node_is_timed() {
         repeats: 1,
         source: None,
     };
-    let timed: Vec<String> = ops(&options).unwrap().ops.into_iter().map(|op| op.op).collect();
+    let rows = ops(&options).unwrap().ops;
+    // Norms of eight channels after maps of two sizes merge other numbers of partial sums: their times are not one row's.
+    for name in ["batch_norm_finish", "batch_norm_backward_finish"] {
+        let mut sizes: Vec<&str> = rows.iter().filter(|row| row.op == name).map(|row| row.sizes.as_str()).collect();
+        sizes.retain(|sizes| sizes.ends_with("×8"));
+        sizes.sort_unstable();
+        assert_eq!(sizes, ["16×2×8", "4×2×8"], "{name}");
+    }
+    let timed: Vec<String> = rows.into_iter().map(|op| op.op).collect();
     for kind in crate::layout::op_kinds() {
         let name = match kind.as_str() {
             "Conv2d" => "conv2d fprop".to_owned(),
@@ -255,4 +265,51 @@ fn every_kind_of_node_is_timed() {
             |timed: &String| timed.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
         assert!(timed.iter().any(own), "`bench ops` times no {kind}");
     }
+}
+
+/// The bytes of a node of `op`, of f32 values of these shapes.
+fn bytes(op: Op, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
+    let mut graph = Graph::new(Mode::Train);
+    let mut values = |shapes: &[&[usize]]| -> Vec<ValueId> {
+        shapes.iter().map(|shape| graph.arena("value", shape, DType::F32)).collect()
+    };
+    let (inputs, outputs) = (values(inputs), values(outputs));
+    graph.push(op, &inputs, &outputs);
+    let node = &graph.nodes[0];
+    operation(&node.op).check(&graph, &node.inputs).unwrap();
+    operation(&node.op).cost(&graph, node).bytes
+}
+
+/// Some inputs are there for their shape alone, and some for one of the outputs only.
+#[test]
+fn a_node_is_charged_for_what_it_reads_and_writes() {
+    let (map, vector, partials): (&[usize], &[usize], &[usize]) = (&[64, 28, 28, 8], &[8], &[392, 2, 8]);
+    // Partial sums, four vectors of which two are written as well, moments and affine.
+    let finish = bytes(Op::BatchNormFinish, &[partials, vector, vector, vector, vector, map], &[&[2, 8], &[2, 8]]);
+    assert_eq!(finish, 4 * (392 * 2 * 8 + 6 * 8 + 2 * 16));
+    let backward = bytes(Op::BatchNormBackwardFinish, &[partials, &[2, 8], vector, map], &[&[3, 8], vector, vector]);
+    assert_eq!(backward, 4 * (392 * 2 * 8 + 16 + 8 + 24 + 2 * 8));
+
+    // Only the input's gradient needs the weight.
+    let inputs: [&[usize]; 3] = [&[32, 10], &[32, 512], &[10, 512]];
+    let [frozen, whole] = [false, true].map(|input_gradient| {
+        let outputs: [&[usize]; 3] = [&[10, 512], &[10], &[32, 512]];
+        let linear = LinearBackward { input_gradient };
+        bytes(Op::LinearBackward(linear), &inputs, &outputs[..2 + usize::from(input_gradient)])
+    });
+    assert_eq!(frozen, 4 * (32 * 10 + 32 * 512 + 10 * 512 + 10));
+    assert_eq!(whole, frozen + 4 * (10 * 512 + 32 * 512));
+
+    // Only a scale's gradient needs the maps.
+    let levels: [&[usize]; 2] = [&[2, 4, 4, 8], &[2, 2, 2, 8]];
+    let (gathered, elements): (&[usize], u64) = (&[2, 20, 8], 2 * 20 * 8);
+    let plain = bytes(Op::ConcatLevelsBackward, &[gathered, levels[0], levels[1]], &levels);
+    assert_eq!(plain, 4 * 2 * elements);
+    let scale: &[usize] = &[1];
+    let scaled = bytes(
+        Op::ConcatLevelsBackward,
+        &[gathered, levels[0], levels[1], scale, scale],
+        &[levels[0], levels[1], scale, scale],
+    );
+    assert_eq!(scaled, 4 * (3 * elements + 4));
 }

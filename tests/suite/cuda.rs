@@ -12,25 +12,16 @@ use polyhead::model::weights::{self, Slot, Tensors};
 use polyhead::model::{Architecture, Backbone, init};
 use polyhead::train::step::Trainer;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// The devices there are; where the shim cannot be built that is said, and a failure if `POLYHEAD_REQUIRE_SHIM` is set.
 pub fn devices(precision: Precision) -> Vec<DeviceChoice> {
-    // Tests of one program would build into one file.
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _alone = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
     let mut devices = Vec::new();
     assert!(Driver::is_present() || std::env::var_os("POLYHEAD_REQUIRE_GPU").is_none(), "no GPU is there");
     if Driver::is_present() {
         devices.push(DeviceChoice::Cuda { ordinal: 0, precision });
     }
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    match crate::shim::build(&File::ALL.map(|file| file.name), precision.bits(), &target) {
-        Ok(library) => devices.push(DeviceChoice::CudaOnHost { library, precision }),
-        Err(e) if std::env::var_os("POLYHEAD_REQUIRE_SHIM").is_some() => panic!("{e}"),
-        Err(e) => eprintln!("skipped: kernels on this CPU: {e}"),
-    }
+    let library = crate::kernels::library(&File::ALL.map(|file| file.name), precision);
+    devices.extend(library.map(|library| DeviceChoice::CudaOnHost { library, precision }));
     devices
 }
 

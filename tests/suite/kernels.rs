@@ -4,8 +4,9 @@
 
 use crate::cli::{fail, path, polyhead, text};
 use crate::step::Folder;
-use polyhead::device::cuda::{Address, Arguments, Cuda, File, Host, Launch, Memory, Precision, compiler};
+use polyhead::device::cuda::{Address, Arguments, Contents, Cuda, File, Host, Launch, Memory, Precision, compiler};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_86", "sm_90", "sm_100", "sm_120"];
 /// Registers of one processor, and blocks of a kernel that must find room in them.
@@ -147,9 +148,14 @@ fn planted(
 
 const PLANTED: File = File { name: "host/planted.cu", text: "" };
 
-fn planted_library() -> Option<PathBuf> {
+/// The kernels of `files` compiled for this CPU, each library once a test program. Where they cannot be, that is said and the
+/// test counts as skipped, unless `POLYHEAD_REQUIRE_SHIM` is set.
+pub fn library(files: &[&str], precision: Precision) -> Option<PathBuf> {
+    // Tests of one program would build into one file.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _alone = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    match crate::shim::build(&[PLANTED.name], Precision::Bf16.bits(), &target) {
+    match crate::shim::build(files, precision.bits(), &target) {
         Ok(library) => Some(library),
         Err(e) if std::env::var_os("POLYHEAD_REQUIRE_SHIM").is_some() => panic!("{e}"),
         Err(e) => {
@@ -157,6 +163,10 @@ fn planted_library() -> Option<PathBuf> {
             None
         }
     }
+}
+
+fn planted_library() -> Option<PathBuf> {
+    library(&[PLANTED.name], Precision::Bf16)
 }
 
 #[test]
@@ -193,10 +203,79 @@ fn the_shim_runs_right_kernels_right_and_shows_every_planted_bug() {
 #[test]
 fn the_shim_names_unaligned_accesses_and_undefined_arithmetic() {
     let Some(library) = planted_library() else { return };
-    for bug in [5, 6] {
+    for (bug, fault) in [(5, "access at an address that is no multiple of 8"), (6, "shift by more bits than there are")]
+    {
         let error = planted(&library, "planted_reverse", 64, &[1.0; 64], 512, bug, 0).unwrap_err();
-        assert!(error.contains("no multiple of the access, or did something else that is undefined"), "{bug}: {error}");
+        assert!(error.contains("something else that is undefined: host/planted.cu:"), "{bug}: {error}");
+        assert!(error.contains(fault), "{bug}: {error}");
     }
+}
+
+/// Three blocks of `planted_index` over 12.9 GB of address space: what they wrote of it, by block, and what lies elsewhere.
+fn planted_index(library: &Path, bug: usize) -> Result<[Vec<u16>; 3], String> {
+    const APART: usize = 65536;
+    const BLOCKS: usize = 98304;
+    let mut host = Host::open(library, Precision::Bf16).unwrap();
+    let (bytes, out_bytes) = (2 * APART * BLOCKS, 4 * 64 * BLOCKS);
+    let input = host.reserve(bytes, Contents::TernaryBf16, 1).unwrap();
+    let out = host.reserve(out_bytes, Contents::Poison, 0).unwrap();
+    let at = |block| Address { block, offset: 0 };
+    let launch = Launch {
+        file: PLANTED,
+        kernel: "planted_index",
+        grid: [BLOCKS as u32, 1, 1],
+        threads: 64,
+        shared_bytes: 0,
+        arguments: Arguments::new().pointer(at(0)).pointer(at(1)).int(APART).int(BLOCKS).int(bug),
+    };
+    let blocks = [0, BLOCKS / 2 + 7, BLOCKS - 1];
+    host.launch_blocks(&launch, &[input, out], &blocks.map(|block| [block as u32, 0, 0])).map_err(|e| e.to_string())?;
+    let touched = host.touched(out);
+    let cuda = Cuda::Host(host);
+    let mut elsewhere = Vec::new();
+    for range in touched {
+        let mut bytes = vec![0; range.len()];
+        cuda.download(out, range.start, &mut bytes).unwrap();
+        let rows = bytes.chunks(256).zip(range.step_by(256));
+        let other = rows.filter(|(row, at)| !blocks.contains(&(at / 256)) && row.iter().any(|&byte| byte != 0xff));
+        elsewhere.extend(other.map(|(_, at)| at));
+    }
+    if !elsewhere.is_empty() {
+        return Err(format!("other rows are written: {elsewhere:?}"));
+    }
+    Ok(blocks.map(|block| {
+        let (mut expected, mut got) = (vec![0; 128], vec![0; 256]);
+        cuda.download(input, 2 * APART * block, &mut expected).unwrap();
+        cuda.download(out, 256 * block, &mut got).unwrap();
+        let apart = |(expected, got): (&[u8], &[u8])| {
+            let expected = f32::from_bits(u32::from(u16::from_ne_bytes([expected[0], expected[1]])) << 16);
+            let got = f32::from_ne_bytes([got[0], got[1], got[2], got[3]]);
+            u16::from(got.to_bits() != expected.to_bits())
+        };
+        expected.chunks(2).zip(got.chunks(4)).map(apart).collect()
+    }))
+}
+
+/// What the sizes of real networks are run for: each is found, and named with its place or its buffer.
+#[test]
+fn the_shim_finds_indices_that_overflow_and_accesses_outside_gigabytes() {
+    let Some(library) = planted_library() else { return };
+    let wrong = |bug| planted_index(&library, bug).map(|blocks| blocks.map(|block| block.iter().sum::<u16>()));
+    assert_eq!(wrong(0), Ok([0; 3]));
+    for (bug, words) in [
+        (1, "something else that is undefined: host/planted.cu:"),
+        (1, "an integer overflows in a product"),
+        (3, "host/planted.cu:"),
+        (3, "access at an address that is no multiple of 16"),
+        (4, "it read right behind the end of a buffer of 12884901888 bytes"),
+        (5, "it wrote in a buffer of 12884901888 bytes that it may only read"),
+        (6, "other rows are written: [256, 6292480, 12582912]"),
+    ] {
+        let error = wrong(bug).unwrap_err();
+        assert!(error.contains(words), "{bug}: {error}");
+    }
+    let wrapped = wrong(2).unwrap();
+    assert!(wrapped[0] == 0 && wrapped[2] > 16, "{wrapped:?}");
 }
 
 /// A stand-in for NVRTC that says this version and makes `cubin` of everything.

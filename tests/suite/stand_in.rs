@@ -7,7 +7,6 @@ use polyhead::executor::DeviceChoice;
 use polyhead::model::Backbone;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Mutex;
 
 /// What a program needs to find the stand-in and the kernels.
 struct StandIn {
@@ -18,21 +17,10 @@ struct StandIn {
 impl StandIn {
     /// In a folder for the test `name`. `None` where kernels cannot be compiled for this CPU; that is said, and a failure if `POLYHEAD_REQUIRE_SHIM` is set.
     fn build(name: &str) -> Option<StandIn> {
-        // Tests of one program would build into one file.
-        static BUILDING: Mutex<()> = Mutex::new(());
-        let _alone = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
         let (root, target) = (Path::new(env!("CARGO_MANIFEST_DIR")), PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
         let files = File::ALL.map(|file| file.name);
-        let kernels = |precision: Precision| crate::shim::build(&files, precision.bits(), &target);
-        let built = kernels(Precision::Bf16).and_then(|bf16| Ok([bf16, kernels(Precision::F32)?]));
-        let kernels = match built {
-            Ok(kernels) => kernels,
-            Err(e) if std::env::var_os("POLYHEAD_REQUIRE_SHIM").is_some() => panic!("{e}"),
-            Err(e) => {
-                eprintln!("skipped: kernels on this CPU: {e}");
-                return None;
-            }
-        };
+        let [bf16, f32] = [Precision::Bf16, Precision::F32].map(|precision| crate::kernels::library(&files, precision));
+        let kernels = [bf16?, f32?];
         let libraries = target.join(format!("stand-in-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&libraries).unwrap();
         let library = libraries.join("libcuda.so.1");

@@ -1,7 +1,7 @@
 //! What a node costs at least: floating-point operations, and bytes moved when each input is read once and each output written
 //! once.
 
-use crate::ir::{Graph, Node};
+use crate::ir::{Graph, Node, ValueId};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
@@ -13,8 +13,12 @@ pub struct Cost {
 impl Cost {
     /// The cost of a node that reads every input and writes every output once.
     pub fn new(flops: u64, graph: &Graph, node: &Node) -> Cost {
-        let bytes = node.inputs.iter().chain(&node.outputs).map(|&v| graph.value(v).bytes() as u64).sum();
-        Cost { flops, bytes }
+        Cost::of_values(flops, graph, node.inputs.iter().chain(&node.outputs))
+    }
+
+    /// The cost of a node that reads and writes `values` once each: for ops that do not read all of their inputs.
+    pub fn of_values<'a>(flops: u64, graph: &Graph, values: impl IntoIterator<Item = &'a ValueId>) -> Cost {
+        Cost { flops, bytes: values.into_iter().map(|&v| graph.value(v).bytes() as u64).sum() }
     }
 
     /// The cost of a node that only works element by element.

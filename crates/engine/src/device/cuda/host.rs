@@ -1,9 +1,10 @@
 //! Runs kernels on the CPU through a library that `kernels/host/build.rs` made of them: what tests without a GPU use.
 
-use super::{Address, Convolution, Direction, Memory, Precision, Work};
+use super::{Address, Convolution, Direction, Launch, Memory, Precision, Work};
 use crate::error::{Error, Result};
 use libloading::Library;
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ops::Range;
 use std::path::Path;
 
 /// The kernels as a shared library of this machine.
@@ -18,6 +19,23 @@ struct Dims {
     grid: [u32; 3],
     threads: u32,
     shared_bytes: u32,
+    block_count: u32,
+    blocks: *const [u32; 3],
+}
+
+/// What a reserved buffer holds before a kernel writes, numbered as the shim does. Kernels may write to `Poison` and `Sums`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// 0xff in every byte.
+    Poison = 0,
+    /// −1, 0 or 1, stored as bf16.
+    TernaryBf16 = 1,
+    /// −1, 0 or 1, stored as f32.
+    TernaryF32 = 2,
+    /// 1, 2 or 3, stored as f32.
+    Floats = 3,
+    /// The same, for kernels that add to it.
+    Sums = 4,
 }
 
 impl Host {
@@ -48,6 +66,33 @@ impl Host {
         let allocate = self.function::<unsafe extern "C" fn(u64) -> *mut c_void>("ph_host_allocate");
         // SAFETY: the signature is the shim's.
         let start = unsafe { allocate(bytes as u64) };
+        self.keep(start, bytes)
+    }
+
+    /// A block that costs memory only where it is touched, so that it may be larger than the machine's memory. What it holds
+    /// follows from the place of each number and from `seed`. It ends where touching more is a fault.
+    ///
+    /// # Errors
+    /// Too little address space is free.
+    pub fn reserve(&mut self, bytes: usize, contents: Contents, seed: u64) -> Result<Memory> {
+        let reserve = self.function::<unsafe extern "C" fn(u64, u32, u64) -> *mut c_void>("ph_host_reserve");
+        // SAFETY: the signature is the shim's.
+        let start = unsafe { reserve(bytes as u64, contents as u32, seed) };
+        self.keep(start, bytes)
+    }
+
+    /// The ranges of bytes of a reserved block that were touched, in order, in whole chunks.
+    pub fn touched(&self, memory: Memory) -> Vec<Range<usize>> {
+        let next = self.function::<unsafe extern "C" fn(*mut c_void, u64, *mut [u64; 2]) -> c_int>("ph_host_touched");
+        let (mut found, mut range) = (Vec::new(), [0, 0]);
+        // SAFETY: the signature is the shim's.
+        while unsafe { next(memory.address as *mut c_void, range[1], &mut range) } != 0 {
+            found.push(range[0] as usize..range[1] as usize);
+        }
+        found
+    }
+
+    fn keep(&mut self, start: *mut c_void, bytes: usize) -> Result<Memory> {
         if start.is_null() {
             return Err(Error::Other(format!("no {bytes} bytes of memory are free")));
         }
@@ -69,9 +114,9 @@ impl Host {
     }
 
     fn release(&self, memory: Memory) {
-        let free = self.function::<unsafe extern "C" fn(*mut c_void, u64)>("ph_host_free");
-        // SAFETY: made by the shim with this size, and given back once.
-        unsafe { free(memory.address as *mut c_void, memory.bytes as u64) }
+        let free = self.function::<unsafe extern "C" fn(*mut c_void)>("ph_host_free");
+        // SAFETY: made by the shim, and given back once.
+        unsafe { free(memory.address as *mut c_void) }
     }
 
     pub fn upload(&mut self, address: u64, data: &[u8]) -> Result<()> {
@@ -87,30 +132,51 @@ impl Host {
     }
 
     pub fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
-        for work in work {
-            let launch = match work {
-                Work::Kernel(launch) => launch,
-                Work::Convolution(convolution) => {
-                    self.convolve(convolution, blocks);
-                    continue;
-                }
-            };
-            let kernel = self.function::<unsafe extern "C" fn(*const c_void, *const Dims) -> c_int>(launch.kernel);
-            let words = launch.arguments.resolve(blocks);
-            let dims = Dims { grid: launch.grid, threads: launch.threads, shared_bytes: launch.shared_bytes };
-            // SAFETY: the signature is the shim's; the words are the kernel's parameter struct.
-            let problem = match unsafe { kernel(words.as_ptr().cast(), &dims) } {
-                0 => continue,
-                1 => "its threads wait for each other for ever",
-                2 => "it touched memory that is not its own",
-                4 => {
-                    "it read or wrote at an address that is no multiple of the access, or did something else that is undefined"
-                }
-                _ => "its block or its shared memory is larger than a device has",
-            };
-            return Err(Error::Other(format!("kernel {} ({}): {problem}", launch.kernel, launch.file.name)));
-        }
-        Ok(())
+        work.iter().try_for_each(|work| match work {
+            Work::Kernel(launch) => self.start(launch, blocks, &[]),
+            Work::Convolution(convolution) => {
+                self.convolve(convolution, blocks);
+                Ok(())
+            }
+        })
+    }
+
+    /// Of a launch only the blocks of its grid that are listed.
+    ///
+    /// # Errors
+    /// A kernel that does what it may not, with the place where it did.
+    pub fn launch_blocks(&mut self, launch: &Launch, memory: &[Memory], blocks: &[[u32; 3]]) -> Result<()> {
+        let inside = |block: &[u32; 3]| block.iter().zip(&launch.grid).all(|(at, size)| at < size);
+        assert!(!blocks.is_empty() && blocks.iter().all(inside), "the grid has every listed block");
+        self.start(launch, memory, blocks)
+    }
+
+    /// All blocks where none are listed.
+    fn start(&self, launch: &Launch, memory: &[Memory], blocks: &[[u32; 3]]) -> Result<()> {
+        let kernel = self.function::<unsafe extern "C" fn(*const c_void, *const Dims) -> c_int>(launch.kernel);
+        let words = launch.arguments.resolve(memory);
+        let Launch { grid, threads, shared_bytes, .. } = *launch;
+        let dims = Dims { grid, threads, shared_bytes, block_count: blocks.len() as u32, blocks: blocks.as_ptr() };
+        // SAFETY: the signature is the shim's; the words are the kernel's parameter struct, the list outlives the call.
+        let problem = match unsafe { kernel(words.as_ptr().cast(), &dims) } {
+            0 => return Ok(()),
+            1 => "its threads wait for each other for ever",
+            2 => "it touched memory that is not its own",
+            4 => {
+                "it read or wrote at an address that is no multiple of the access, or did something else that is undefined"
+            }
+            _ => "its block or its shared memory is larger than a device has",
+        };
+        let fault = self.fault();
+        let place = if fault.is_empty() { String::new() } else { format!(": {fault}") };
+        Err(Error::Other(format!("kernel {} ({}): {problem}{place}", launch.kernel, launch.file.name)))
+    }
+
+    /// What the last launch did wrong and where, if the shim knows.
+    fn fault(&self) -> String {
+        let fault = self.function::<unsafe extern "C" fn() -> *const c_char>("ph_host_fault");
+        // SAFETY: the signature is the shim's, whose words end with a zero and stay until the next launch.
+        unsafe { CStr::from_ptr(fault()) }.to_string_lossy().into_owned()
     }
 
     /// What cuDNN is asked for, as plain loops over bf16 numbers.

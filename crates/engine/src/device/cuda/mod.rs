@@ -21,7 +21,7 @@ pub use cache::{Filled, fill, fingerprint, keep};
 pub use clocks::{Clocks, Gauge};
 pub use cudnn::{Convolution, Direction, Sizes};
 pub use driver::{Driver, Graph, Limits};
-pub use host::Host;
+pub use host::{Contents, Host};
 pub use launch::{Address, Arguments, Launch, Work, work};
 pub use libraries::{LoadedLibrary, loaded_libraries};
 pub use pace::Pace;

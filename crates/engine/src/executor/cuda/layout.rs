@@ -7,11 +7,8 @@ use crate::graph::plan::{ALIGNMENT, Plan, plan};
 use crate::ir::{DType, Graph, Node, Place, ValueId};
 use crate::ops;
 use crate::ops::conv2d::cuda::Tunable;
-use crate::ops::cuda::VECTOR;
+use crate::ops::cuda::{MAX_VECTORS, VECTOR};
 use std::collections::HashMap;
-
-/// The kernels count in `int`.
-const MAX_ELEMENTS: usize = i32::MAX as usize;
 
 /// A fused graph as one device stores and runs it.
 pub struct Layout {
@@ -29,14 +26,14 @@ pub struct Layout {
 
 impl Layout {
     /// # Errors
-    /// A norm over channels that are no multiple of eight, or a value of 2³¹ elements.
+    /// A norm over channels that are no multiple of eight, or a value larger than kernels count.
     pub fn new(logical: Graph, precision: Precision, processors: usize) -> Result<Layout> {
         for node in &logical.nodes {
             ops::operation(&node.op).check_for_cuda(&logical, node)?;
         }
         let physical = physical(&logical, precision);
         for value in &physical.values {
-            if value.len() / VECTOR > MAX_ELEMENTS {
+            if value.len() / VECTOR > MAX_VECTORS {
                 return Err(Error::Usage(format!(
                     "{} has {} elements, more than a kernel counts: lower --batch or --imgsz",
                     value.name,

@@ -3,7 +3,7 @@
 use super::backward;
 use crate::error::Result;
 use crate::ir::{BatchNormApply, BatchNormApplyBackward, BatchNormReduce, Gradients, Graph, Node, ValueId};
-use crate::ops::cost::Cost;
+use crate::ops::cost::{Cost, joined};
 use crate::ops::{NoGradient, Operation, Quantities, check_inputs, no_gradient};
 
 pub struct BatchNormStatistics;
@@ -48,8 +48,14 @@ impl Operation for BatchNormFinish {
         "batch_norm_finish".into()
     }
 
+    /// y is an input for its shape alone; the running statistics are read and written.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
-        Cost::elementwise(graph, node)
+        let moved = self.moved().iter().map(|&index| &node.inputs[index]);
+        Cost::of_values(0, graph, node.inputs[..5].iter().chain(moved).chain(&node.outputs))
+    }
+
+    fn sizes(&self, graph: &Graph, node: &Node) -> String {
+        joined(graph.shape(node.inputs[0]))
     }
 
     fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
@@ -150,8 +156,13 @@ impl Operation for BatchNormBackwardFinish {
         "batch_norm_backward_finish".into()
     }
 
+    /// y is an input for its shape alone.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
-        Cost::elementwise(graph, node)
+        Cost::of_values(0, graph, node.inputs[..3].iter().chain(&node.outputs))
+    }
+
+    fn sizes(&self, graph: &Graph, node: &Node) -> String {
+        joined(graph.shape(node.inputs[0]))
     }
 
     fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {

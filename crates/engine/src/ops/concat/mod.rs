@@ -89,8 +89,11 @@ impl Operation for ConcatLevelsBackward {
         "concat_levels_backward".into()
     }
 
+    /// Only the gradients of scales read the maps.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
-        Cost::elementwise(graph, node)
+        let (levels, scales) = levels_and_scales(graph, &node.inputs[1..]);
+        let maps = if node.outputs.len() > levels.len() { levels } else { Vec::new() };
+        Cost::of_values(0, graph, node.inputs[..1].iter().chain(&maps).chain(&scales).chain(&node.outputs))
     }
 
     fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {

@@ -72,10 +72,11 @@ impl Operation for LinearBackward {
         "linear_backward".into()
     }
 
-    /// 2·N·C·K for the weight's gradient, and as many for x's where it is wanted.
+    /// 2·N·C·K for the weight's gradient, and as many for x's where it is wanted. Only x's gradient reads the weight.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
         let one = 2 * graph.value(node.inputs[1]).len() * graph.shape(node.inputs[0])[1];
-        Cost::new(one as u64 * (1 + u64::from(self.input_gradient)), graph, node)
+        let read = &node.inputs[..2 + usize::from(self.input_gradient)];
+        Cost::of_values(one as u64 * (1 + u64::from(self.input_gradient)), graph, read.iter().chain(&node.outputs))
     }
 
     fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {

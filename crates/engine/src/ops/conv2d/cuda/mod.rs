@@ -15,7 +15,7 @@ pub use wgrad::{WgradPlan, WgradTile};
 use super::Problem;
 use super::cpu::STATISTICS_ROWS;
 use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
-use crate::ops::cuda::VECTOR;
+use crate::ops::cuda::{MAX_VECTORS, VECTOR};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -93,7 +93,8 @@ impl Tile {
         Tile::choose(dgrad_partials(problem), problem.c)
     }
 
-    fn columns(self) -> usize {
+    /// Columns of the written matrix, beside 128 rows.
+    pub fn columns(self) -> usize {
         match self {
             Tile::Wide => 128,
             Tile::Narrow => 64,
@@ -218,7 +219,7 @@ fn check(problem: &Problem) {
     assert!(problem.c.is_multiple_of(VECTOR) && problem.k.is_multiple_of(VECTOR), "channels are padded to vectors");
     assert!(problem.r <= LARGEST_KERNEL && problem.s <= LARGEST_KERNEL, "a kernel of {} is too large", problem.r);
     let largest = problem.input_len().max(problem.output_len()).max(problem.weight_len());
-    assert!(largest / VECTOR <= i32::MAX as usize, "kernels count vectors with an int");
+    assert!(largest / VECTOR <= MAX_VECTORS, "kernels count vectors with an int");
 }
 
 /// The kernels' `Shape`.

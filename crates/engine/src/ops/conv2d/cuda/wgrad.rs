@@ -38,7 +38,7 @@ impl WgradTile {
     pub const ALL: [WgradTile; 3] = [WgradTile::Wide, WgradTile::Narrow, WgradTile::Small];
 
     /// Rows (output channels) and columns.
-    fn size(self) -> [usize; 2] {
+    pub fn size(self) -> [usize; 2] {
         match self {
             WgradTile::Wide => [128, 128],
             WgradTile::Narrow => [128, 64],
