@@ -21,12 +21,9 @@ const PALETTE: [Rgb; 10] = [
 const CAPTION_GROUND: Rgb = [24; 3];
 const CAPTION_INK: Rgb = [240; 3];
 
-/// Plate and caption margins in glyph dots. The plate's bottom is thinner, for descenders already leave air there.
-const PLATE_TOP: usize = 2;
+/// Plate and caption margins in pixels per step of text size. A plate is as high as its line, which brings air for accents and descenders.
 const PLATE_SIDE: usize = 2;
-const PLATE_ROWS: usize = PLATE_TOP + font::ROWS + 1;
 const CAPTION_MARGIN: usize = 4;
-const CAPTION_LINE_ROWS: usize = font::ROWS + 2;
 
 /// A box to draw.
 ///
@@ -81,9 +78,9 @@ pub fn caption(canvas: &mut Canvas, lines: &[String]) {
     }
     let scale = Sizes::of(canvas).text;
     let margin = CAPTION_MARGIN * scale;
-    let columns = canvas.width.saturating_sub(2 * margin) / (font::ADVANCE * scale);
-    let rows: Vec<String> = lines.iter().flat_map(|line| wrapped(line, columns.max(1))).collect();
-    let line_height = CAPTION_LINE_ROWS * scale;
+    let width = canvas.width.saturating_sub(2 * margin);
+    let rows: Vec<String> = lines.iter().flat_map(|line| wrapped(line, scale, width)).collect();
+    let line_height = font::ROWS * scale;
     let top = canvas.height;
     canvas.extend_below(2 * margin + rows.len() * line_height, CAPTION_GROUND);
     for (index, row) in rows.iter().enumerate() {
@@ -101,7 +98,7 @@ pub fn class_colour(class: usize) -> Rgb {
 struct Sizes {
     /// Outline thickness, pixels.
     line: usize,
-    /// Pixels to a glyph's dot.
+    /// The size of text, in the font's steps.
     text: usize,
 }
 
@@ -138,7 +135,7 @@ fn draw_outline(canvas: &mut Canvas, sizes: &Sizes, [x1, y1, x2, y2]: [i64; 4], 
 fn draw_plate(canvas: &mut Canvas, sizes: &Sizes, plate: [i64; 4], frame: &LabelledFrame) {
     let colour = class_colour(frame.class);
     canvas.fill(plate, colour);
-    let corner = [plate[0] + (PLATE_SIDE * sizes.text) as i64, plate[1] + (PLATE_TOP * sizes.text) as i64];
+    let corner = [plate[0] + (PLATE_SIDE * sizes.text) as i64, plate[1]];
     font::text(canvas, corner, sizes.text, ink_on(colour), &frame.label);
 }
 
@@ -151,9 +148,8 @@ fn plate(
     label: &str,
     placed: &[([i64; 4], &LabelledFrame)],
 ) -> [i64; 4] {
-    // The last glyph brings one dot of its own air.
-    let width = (font::text_width(label, sizes.text) + (2 * PLATE_SIDE - 1) * sizes.text) as i64;
-    let height = (PLATE_ROWS * sizes.text) as i64;
+    let width = (font::text_width(label, sizes.text) + 2 * PLATE_SIDE * sizes.text) as i64;
+    let height = (font::ROWS * sizes.text) as i64;
     let left = x1.min(canvas.width as i64 - width).max(0);
     let lowest = (canvas.height as i64 - height).max(0);
     let tops = [y1 - height, y1, y2 - height, y2];
@@ -178,11 +174,15 @@ fn ink_on(ground: Rgb) -> Rgb {
     if 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 { [0; 3] } else { [255; 3] }
 }
 
-/// Rows of at most `columns` characters, broken at a space where there is one.
-fn wrapped(line: &str, columns: usize) -> Vec<String> {
+/// Rows of at most `width` pixels and at least one character, broken at a space where there is one.
+fn wrapped(line: &str, scale: usize, width: usize) -> Vec<String> {
     let mut rest: Vec<char> = line.chars().collect();
     let mut rows = Vec::new();
-    while rest.len() > columns {
+    loop {
+        let columns = font::fitting(&String::from_iter(&rest), scale, width).max(1);
+        if rest.len() <= columns {
+            break;
+        }
         let space = rest[..=columns].iter().rposition(|&c| c == ' ').filter(|&at| at > 0);
         let cut = space.unwrap_or(columns);
         rows.push(rest[..cut].iter().collect());
@@ -276,25 +276,31 @@ mod tests {
         caption(&mut canvas, &[]);
         assert_eq!(canvas, Canvas::filled(64, 48, GROUND));
         caption(&mut canvas, &["a: b".into(), "no room for this in one row".into()]);
-        assert_eq!((canvas.width, canvas.height), (64, 48 + 2 * CAPTION_MARGIN + 5 * CAPTION_LINE_ROWS));
+        assert_eq!((canvas.width, canvas.height), (64, 48 + 2 * CAPTION_MARGIN + 4 * font::ROWS));
         assert_eq!(canvas.rgb.len(), canvas.width * canvas.height * 3);
         assert_eq!(canvas.rgb[..64 * 48 * 3], Canvas::filled(64, 48, GROUND).rgb);
-        assert!(canvas.rgb[64 * 48 * 3..].chunks(3).any(|p| p == CAPTION_INK));
+        // Strokes of small letters are thinner than a pixel.
+        assert!(canvas.rgb[64 * 48 * 3..].iter().any(|v| *v > CAPTION_INK[0] / 2));
         caption(&mut Canvas::filled(0, 0, GROUND), &["abc".into()]);
     }
 
     #[test]
     fn wrapping_loses_no_word() {
-        let cases: [(&str, usize, &[&str]); 5] = [
-            ("", 4, &[""]),
-            ("one two", 7, &["one two"]),
-            ("one two", 6, &["one", "two"]),
-            ("abcdefg", 3, &["abc", "def", "g"]),
-            (" ab", 1, &[" ", "a", "b"]),
+        // Each as wide as its first row.
+        let cases: [(&str, &[&str]); 7] = [
+            ("", &[""]),
+            ("one two", &["one two"]),
+            ("one two", &["one", "two"]),
+            ("aaaaaaa", &["aaa", "aaa", "a"]),
+            ("кошка и", &["кошка", "и"]),
+            ("猫猫", &["猫", "猫"]),
+            (" ab", &[" ", "a", "b"]),
         ];
-        for (line, columns, rows) in cases {
-            assert_eq!(wrapped(line, columns), rows, "{line:?} in {columns}");
+        for (line, rows) in cases {
+            let width = font::text_width(rows[0], 2);
+            assert_eq!(wrapped(line, 2, width), rows, "{line:?} in {width}");
         }
+        assert_eq!(wrapped("猫 a", 1, 0), ["猫", "a"]);
     }
 
     #[test]

@@ -99,6 +99,14 @@ impl Canvas {
         }
     }
 
+    /// Mixes `share` of the colour, from 0 to 1, into the pixel at `(x, y)` if that is on the canvas.
+    fn blend(&mut self, [x, y]: [i64; 2], colour: Rgb, share: f32) {
+        if (0..self.width as i64).contains(&x) && (0..self.height as i64).contains(&y) {
+            let ground = self.pixel(x as usize, y as usize);
+            self.fill([x, y, x + 1, y + 1], mix(ground, colour, share));
+        }
+    }
+
     fn extend_below(&mut self, rows: usize, colour: Rgb) {
         self.rgb.extend(colour.repeat(self.width * rows));
         self.height += rows;
@@ -112,6 +120,10 @@ impl Canvas {
             self.rgb[to..to + other.width * 3].copy_from_slice(&other.rgb[from..from + other.width * 3]);
         }
     }
+}
+
+fn mix(from: Rgb, to: Rgb, share: f32) -> Rgb {
+    std::array::from_fn(|i| (f32::from(from[i]) + (f32::from(to[i]) - f32::from(from[i])) * share).round() as u8)
 }
 
 /// A contact sheet: `images` row by row, `columns` to a row, each centred in a cell that holds the largest.

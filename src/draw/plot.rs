@@ -1,6 +1,6 @@
 //! Two plots of how answers compare with the truth: a confusion matrix and a scatter. Not here: which figures.
 
-use super::{Canvas, Rgb, font};
+use super::{Canvas, Rgb, font, mix};
 
 const GROUND: Rgb = [255; 3];
 const INK: Rgb = [32; 3];
@@ -9,13 +9,13 @@ const FAINT: Rgb = [216; 3];
 const DEEP: Rgb = [8, 64, 129];
 const DIAGONAL: Rgb = [0xbd, 0x1f, 0x01];
 
-/// Pixels to a glyph's dot in titles and labels.
+/// The size of titles and labels, in the font's steps.
 const TEXT: usize = 2;
 const LINE: usize = font::ROWS * TEXT;
 const MARGIN: usize = 14;
-/// Longer names and titles are cut.
-const LONGEST_NAME: usize = 20;
-const LONGEST_TITLE: usize = 64;
+/// Longer names and titles are cut, pixels.
+const LONGEST_NAME: usize = 240;
+const LONGEST_TITLE: usize = 768;
 
 /// The matrix's side stays about this long, pixels; beyond as many classes, neighbours share a cell.
 const MATRIX_SIDE: usize = 960;
@@ -34,7 +34,8 @@ pub fn confusion(title: &str, classes: &[String], counts: &[Vec<u64>]) -> Canvas
     let together = classes.len().div_ceil(MATRIX_SIDE).max(1);
     let cells = classes.len().div_ceil(together);
     let cell = (MATRIX_SIDE / cells.max(1)).clamp(1, LARGEST_CELL);
-    let named = together == 1 && cell > LINE;
+    // Lines may share the air between capitals and descenders.
+    let named = together == 1 && cell > font::TIGHT_ROWS * TEXT;
     let names: Vec<String> = classes.iter().map(|c| cut(c, LONGEST_NAME)).collect();
     let title = &cut(title, LONGEST_TITLE);
     let label = if named { names.iter().map(|n| font::text_width(n, TEXT)).max().unwrap_or(0) + MARGIN / 2 } else { 0 };
@@ -58,12 +59,12 @@ pub fn confusion(title: &str, classes: &[String], counts: &[Vec<u64>]) -> Canvas
     }
     outline(&mut canvas, [left, top], side);
     if named {
-        let centre = cell.saturating_sub(LINE) / 2 + TEXT;
         for (i, name) in names.iter().enumerate() {
-            let along = i * cell + centre;
+            let middle = i * cell + cell / 2;
             let length = font::text_width(name, TEXT);
-            font::text(&mut canvas, signed([left - MARGIN / 2 - length, top + along]), TEXT, INK, name);
-            font::text_upwards(&mut canvas, signed([left + along, top + side + MARGIN / 2 + length]), TEXT, INK, name);
+            let [y, x] = [top, left].map(|start| line_around(start + middle, TEXT));
+            font::text(&mut canvas, [(left - MARGIN / 2 - length) as i64, y], TEXT, INK, name);
+            font::text_upwards(&mut canvas, [x, (top + side + MARGIN / 2 + length) as i64], TEXT, INK, name);
         }
     }
     axis_words(&mut canvas, [left, top], side, label, ["predicted", "true"]);
@@ -93,7 +94,7 @@ pub fn scatter(title: &str, pairs: &[(f64, f64)]) -> Canvas {
         canvas.fill([x as i64, top as i64, x as i64 + 1, (top + AXES) as i64], FAINT);
         canvas.fill([left as i64, y as i64, (left + AXES) as i64, y as i64 + 1], FAINT);
         let length = font::text_width(text, TEXT);
-        font::text(&mut canvas, signed([left - MARGIN / 2 - length, y - LINE / 2 + TEXT]), TEXT, INK, text);
+        font::text(&mut canvas, [(left - MARGIN / 2 - length) as i64, line_around(y, TEXT)], TEXT, INK, text);
         if i % every == 0 {
             font::text(&mut canvas, signed([x.saturating_sub(length / 2), top + AXES + MARGIN / 2]), TEXT, INK, text);
         }
@@ -148,18 +149,24 @@ fn write_count(canvas: &mut Canvas, [x, y]: [usize; 2], cell: usize, ink: Rgb, c
     let text = count.to_string();
     let scale = if cell >= LARGEST_CELL / 2 { TEXT } else { 1 };
     let length = font::text_width(&text, scale);
-    if count > 0 && length < cell && font::ROWS * scale < cell {
-        // Digits have no descenders: seven of the nine rows.
-        let (across, down) = (cell - length + scale, cell - 7 * scale);
-        font::text(canvas, signed([x + across / 2, y + down / 2]), scale, ink, &text);
+    if count > 0 && length < cell && font::TIGHT_ROWS * scale < cell {
+        let corner = [(x + (cell - length) / 2) as i64, line_around(y + cell / 2, scale)];
+        font::text(canvas, corner, scale, ink, &text);
     }
 }
 
+/// The top of a line whose capitals and digits have their middle at `middle`.
+fn line_around(middle: usize, scale: usize) -> i64 {
+    middle as i64 - (font::ROWS * scale / 2) as i64
+}
+
+/// The beginning of a name that is wider than `most` pixels, otherwise all of it.
 fn cut(name: &str, most: usize) -> String {
-    match name.chars().count() > most {
-        true => name.chars().take(most - 2).chain("..".chars()).collect(),
-        false => name.to_owned(),
+    if font::text_width(name, TEXT) <= most {
+        return name.to_owned();
     }
+    let room = most - font::text_width("…", TEXT);
+    name.chars().take(font::fitting(name, TEXT, room)).chain(['…']).collect()
 }
 
 fn square(canvas: &mut Canvas, [x, y]: [usize; 2], side: usize, colour: Rgb) {
@@ -182,10 +189,6 @@ fn blend(canvas: &mut Canvas, [x, y]: [usize; 2], opacity: f32) {
             square(canvas, [x, y], 1, mix(canvas.pixel(x, y), DEEP, opacity));
         }
     }
-}
-
-fn mix(from: Rgb, to: Rgb, share: f32) -> Rgb {
-    std::array::from_fn(|i| (f32::from(from[i]) + (f32::from(to[i]) - f32::from(from[i])) * share).round() as u8)
 }
 
 fn signed(corner: [usize; 2]) -> [i64; 2] {
