@@ -3,9 +3,11 @@
 
 use super::{File, Limits, Precision, compiler, cudnn};
 use crate::error::{Error, Result};
+use crate::files;
 use rayon::prelude::*;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// Machine code of `file` for `architecture`, from the cache or compiled now.
 ///
@@ -81,21 +83,19 @@ fn key(file: File, architecture: &str, precision: Precision) -> Result<String> {
     Ok(format!("{}-{architecture}-{major}.{minor}-{:016x}", file.name.trim_end_matches(".cu"), fingerprint(texts)))
 }
 
-/// Written aside and renamed, so that programs and threads that start at once never read half a file. What cannot be written
-/// only costs the time to make it again.
+/// Programs and threads that start at once never read half a file. What cannot be written only costs the time to make it again.
 pub fn keep(path: &Path, bytes: &[u8]) {
-    static WRITES: AtomicUsize = AtomicUsize::new(0);
-    let write = WRITES.fetch_add(1, Ordering::Relaxed);
-    let aside = path.with_extension(format!("part{}-{write}", std::process::id()));
-    let written = path.parent().map(std::fs::create_dir_all).is_some_and(|made| made.is_ok())
-        && std::fs::write(&aside, bytes).is_ok();
-    if !written || std::fs::rename(&aside, path).is_err() {
-        let _ = std::fs::remove_file(&aside);
+    if path.parent().map(std::fs::create_dir_all).is_some_and(|made| made.is_ok()) {
+        let _ = files::write(path, |file| file.write_all(bytes));
     }
 }
 
-/// Of texts and where each ends: FNV-1a, 64 bits.
+/// A hash of texts and where each ends.
 pub fn fingerprint<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
-    let bytes = texts.flat_map(|text| text.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let mut hash = Xxh3Default::new();
+    for text in texts {
+        hash.update(text.as_bytes());
+        hash.update(&[0]);
+    }
+    hash.digest()
 }
