@@ -90,8 +90,12 @@ fn options() -> Options {
 impl Fault {
     fn of(error: &serde_saphyr::Error) -> Self {
         use serde_saphyr::Error;
-        let at = error.location().filter(|at| at.line() > 0);
-        let message = match error {
+        let mut cause = error;
+        while let Error::AliasError { error: inside, .. } = cause {
+            cause = inside;
+        }
+        let at = cause.location().or(error.location()).filter(|at| at.line() > 0);
+        let message = match cause {
             Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => "blocks lie too deep in each other".to_owned(),
             Error::Budget { .. } => {
                 "it holds too much once every alias (`*name`) is replaced by what it names".to_owned()
