@@ -4,12 +4,13 @@
 use super::{EXECUTION, TrainConfig};
 use crate::data::did_you_mean;
 use crate::error::{Error, Result, shown};
+use crate::reading::yaml::{self, Mapping, Tree, Value, word};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use serde_yaml_ng::{Mapping, Value};
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::Path;
 
 /// What args.yaml says about a run beside its choices.
@@ -44,10 +45,11 @@ impl Choices {
     /// # Errors
     /// A path that is not Unicode.
     pub fn of(config: &TrainConfig) -> Result<Choices> {
-        let failed = |e: serde_yaml_ng::Error| Error::Usage(format!("the run's choices cannot be written: {e}"));
-        let text = serde_yaml_ng::to_string(config).map_err(failed)?;
-        let map: Mapping = serde_yaml_ng::from_str(&text).map_err(failed)?;
-        let choices = map.iter().filter_map(|(key, value)| Choice::from_yaml(key.as_str()?, value)?.ok());
+        let failed = |e: &dyn Display| Error::Usage(format!("the run's choices cannot be written: {e}"));
+        let text = yaml::write(config).map_err(|e| failed(&e))?;
+        let map: Tree = yaml::read(&text).map_err(|e| failed(&e))?;
+        let choices = block(map.value).unwrap_or_default();
+        let choices = choices.iter().filter_map(|(key, value)| Choice::from_yaml(key, value)?.ok());
         Ok(Choices(choices.collect()))
     }
 
@@ -62,24 +64,22 @@ impl Choices {
             Some(line) => Error::Usage(format!("{}:{line}: {message}", shown(&file))),
             None => Error::Usage(format!("{}: {message}", shown(&file))),
         };
-        let map: Option<Mapping> = serde_yaml_ng::from_str(&text).map_err(|e| {
-            let line = e.location().map(|location| location.line());
-            at(line, format!("expected lines of `key: value`, as in a run's args.yaml: {e}"))
-        })?;
+        let expected = "expected lines of `key: value`, as in a run's args.yaml";
+        let tree: Tree = yaml::read(&text).map_err(|e| at(e.line, format!("{expected}: {e}")))?;
+        let map = block(tree.value).ok_or_else(|| at(None, expected.to_owned()))?;
         let command = options();
         let known = || command.get_arguments().map(|arg| arg.get_id().as_str());
         let mut choices = Choices::default();
-        for (key, value) in map.unwrap_or_default() {
-            let key = key.as_str().unwrap_or_default();
+        for (key, value) in &map {
+            let key = key.as_str();
             if PROVENANCE.contains(&key) || key == NEVER_FROM_A_FILE {
                 continue;
             }
-            let line = text.lines().position(|line| line.trim_start_matches(['"', '\'']).starts_with(key));
-            let refused = |message| at(line.map(|line| line + 1), message);
+            let refused = |message| at(tree.lines.of(&[key]), message);
             if !known().any(|id| id == key) {
                 return Err(refused(format!("the key `{key}` is not a choice of a run{}", did_you_mean(key, known()))));
             }
-            let Some(choice) = Choice::from_yaml(key, &value) else { continue };
+            let Some(choice) = Choice::from_yaml(key, value) else { continue };
             // One by one, so that an error is that of this line.
             let one = Choices(vec![choice.map_err(refused)?]);
             one.parse(&command).map_err(|e| refused(format!("{key}: {}", reason(&e))))?;
@@ -157,13 +157,11 @@ impl Choice {
         let values: Option<Vec<String>> = match value {
             Value::Null => return None,
             // One value with commas, as on the command line.
-            Value::Sequence(list) => {
-                list.iter().map(word).collect::<Option<Vec<_>>>().map(|words| vec![words.join(",")])
-            }
-            Value::Mapping(map) => map.iter().map(|(k, v)| Some(format!("{}={}", word(k)?, word(v)?))).collect(),
+            Value::Array(list) => list.iter().map(word).collect::<Option<Vec<_>>>().map(|words| vec![words.join(",")]),
+            Value::Object(map) => map.iter().map(|(key, value)| Some(format!("{key}={}", word(value)?))).collect(),
             scalar => word(scalar).map(|word| vec![word]),
         };
-        let nothing = matches!(value, Value::Sequence(list) if list.is_empty());
+        let nothing = matches!(value, Value::Array(list) if list.is_empty());
         match values {
             Some(values) if values.is_empty() || nothing => None,
             Some(values) => {
@@ -174,12 +172,11 @@ impl Choice {
     }
 }
 
-/// A scalar as text.
-fn word(value: &Value) -> Option<String> {
+/// The keys of a file; an empty file has none.
+fn block(value: Value) -> Option<Mapping> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Object(map) => Some(map),
+        Value::Null => Some(Mapping::new()),
         _ => None,
     }
 }
@@ -256,8 +253,8 @@ mod tests {
 
     #[test]
     fn every_field_is_a_flag_and_every_flag_a_field() {
-        let fields = serde_yaml_ng::to_value(TrainConfig::default()).unwrap();
-        let mut fields: Vec<&str> = fields.as_mapping().unwrap().keys().map(|key| key.as_str().unwrap()).collect();
+        let fields = serde_json::to_value(TrainConfig::default()).unwrap();
+        let mut fields: Vec<&str> = fields.as_object().unwrap().keys().map(String::as_str).collect();
         let options = options();
         let mut flags: Vec<&str> = options.get_arguments().map(|arg| arg.get_id().as_str()).collect();
         fields.sort_unstable();
@@ -271,8 +268,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_whatever_was_the_default() {
         for (key, config) in one_of_each() {
-            let text = serde_yaml_ng::to_string(&config).unwrap();
-            assert_eq!(serde_yaml_ng::from_str::<TrainConfig>(&text).unwrap(), config, "{key}");
+            let text = yaml::write(&config).unwrap();
+            assert_eq!(yaml::read::<TrainConfig>(&text).unwrap(), config, "{key}");
             let mut again = Recipe::QuickStart.config();
             read(&key, &text).unwrap().apply(&mut again).unwrap();
             let expected = if key == NEVER_FROM_A_FILE { TrainConfig::default() } else { config };
@@ -310,7 +307,11 @@ mod tests {
             ("epochs: [1, 2]\n", "1: epochs: 1,2: expected a whole number above 0"),
             ("freeze: [stem, head]\n", "`head` is not a stage"),
             ("- a\n", "expected lines of `key: value`"),
-            ("epochs: 1\nepochs: 2\n", "expected lines of `key: value`"),
+            (
+                "epochs: 1\n\nepochs: 2\n",
+                "3: expected lines of `key: value`, as in a run's args.yaml: the key `epochs` is there twice, in lines 1 and 3",
+            ),
+            ("a: &a [1]\nb: *c\n", "2: expected lines of `key: value`, as in a run's args.yaml: "),
         ] {
             let error = read("wrong", text).unwrap_err();
             assert!(error.to_string().contains(words) && error.exit_code() == 2, "{text}: {error}");

@@ -4,9 +4,8 @@ use super::declaration::{Declaration, LabelsFrom, TaskDeclaration, YoloRows};
 use super::listing::Source;
 use super::{Place, Split, did_you_mean, formats};
 use crate::error::{Error, Result};
-use crate::reading::yaml::{NO_KEY, Yaml};
+use crate::reading::yaml::{self, Mapping, NO_KEY, Tree, Value, Yaml};
 use crate::tasks::Content;
-use serde_yaml_ng::{Mapping, Value};
 use std::path::{Path, PathBuf};
 
 const TOP_KEYS: [&str; 10] =
@@ -30,16 +29,13 @@ const TOLERATED: [&str; 12] = [
 /// Reads `data.yaml`.
 pub fn read(file: &Path) -> Result<Declaration> {
     let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
-    let text = text.trim_start_matches('\u{feff}').to_string();
-    let value: Value = serde_yaml_ng::from_str(&text).map_err(|e| {
-        let line = e.location().map(|at| at.line());
-        Error::data(file, line, format!("not valid YAML: {e}"))
-    })?;
-    let Value::Mapping(top) = value else {
+    let text = text.trim_start_matches('\u{feff}');
+    let tree: Tree = yaml::read(text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
+    let Value::Object(top) = tree.value else {
         let message = "expected `key: value` lines such as `train: images/train`";
         return Err(Error::data(file, None, message));
     };
-    let yaml = Yaml { file: file.to_path_buf(), text };
+    let yaml = Yaml { file: file.to_path_buf(), lines: tree.lines };
     yaml.declaration(&top)
 }
 
@@ -77,13 +73,12 @@ impl Yaml {
 
     fn check_top_keys(&self, top: &Mapping, notes: &mut Vec<String>) -> Result<()> {
         for key in top.keys() {
-            let key = self.text_of(key, &["key"])?;
             let known = TOP_KEYS.iter().chain(&TOP_FLAGS).chain(&TOLERATED);
-            if !known.clone().any(|k| *k == key) {
+            if !known.clone().any(|k| k == key) {
                 notes.push(format!(
                     "{}: the key `{key}` is not known and changes nothing{}",
-                    self.shown(&[&key]),
-                    did_you_mean(&key, known.copied())
+                    self.shown(&[key]),
+                    did_you_mean(key, known.copied())
                 ));
             }
         }
@@ -130,7 +125,7 @@ impl Yaml {
             return Ok(Vec::new());
         };
         let names = match &top[*key] {
-            Value::Sequence(list) => list.iter().map(|v| self.text_of(v, &[key])).collect::<Result<_>>()?,
+            Value::Array(list) => list.iter().map(|v| self.text_of(v, &[key])).collect::<Result<_>>()?,
             one => vec![self.text_of(one, &[key])?],
         };
         names.iter().map(|name| self.source(key, name, root, notes)).collect()

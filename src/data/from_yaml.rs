@@ -4,9 +4,8 @@ use super::data_yaml::yolo_rows;
 use super::declaration::{LabelFile, LabelsFrom};
 use super::{Split, did_you_mean};
 use crate::error::Result;
-use crate::reading::yaml::Yaml;
+use crate::reading::yaml::{Mapping, Value, Yaml};
 use crate::tasks::{Content, Kind};
-use serde_yaml_ng::{Mapping, Value};
 use std::path::{Path, PathBuf};
 
 const FORMS: [&str; 5] = ["csv", "yolo", "voc", "coco", "bdd"];
@@ -46,7 +45,7 @@ impl Yaml {
                 }
                 Content::Boxes | Content::Values => Err(wrong("folders", "`type: classify`")),
             },
-            Some(Value::Mapping(map)) => self.labels_from_files(name, kind, map, top, root),
+            Some(Value::Object(map)) => self.labels_from_files(name, kind, map, top, root),
             Some(value) => {
                 let columns = self.texts(value, &at)?;
                 if columns.len() != 1 && !kind.content.takes_columns() {
@@ -68,10 +67,10 @@ impl Yaml {
         let at = ["tasks", name, "from"];
         let form = FORMS.iter().find(|form| map.contains_key(**form)).copied();
         let Some(form) = form else {
-            let written = map.keys().next().and_then(Value::as_str).unwrap_or("").to_string();
+            let written = map.keys().next().map_or("", String::as_str);
             let message = format!(
                 "task `{name}`: `from:` is a column, `folders`, {{csv: FILE, column: NAME}}, {{yolo: DIR}}, {{voc: DIR}}, {{coco: FILE}} or {{bdd: FILE}}, not `{written}`{}",
-                did_you_mean(&written, FORMS)
+                did_you_mean(written, FORMS)
             );
             return Err(self.error(&at, message));
         };
@@ -82,12 +81,11 @@ impl Yaml {
             _ => &[form],
         };
         for key in map.keys() {
-            let key = self.text_of(key, &at)?;
             if !known.contains(&key.as_str()) {
                 let boxes = if kind.content == Content::Boxes && form == "csv" { " of boxes" } else { "" };
                 let message = format!(
                     "task `{name}`: `from: {{{form}: …}}`{boxes} has no key `{key}`{}",
-                    did_you_mean(&key, known.iter().copied())
+                    did_you_mean(key, known.iter().copied())
                 );
                 return Err(self.error(&at, message));
             }
@@ -137,13 +135,12 @@ impl Yaml {
     fn label_files(&self, name: &str, form: &str, value: &Value, root: &Path) -> Result<Vec<LabelFile>> {
         let at = ["tasks", name, "from", form];
         let file = |written: &str, split| Ok(LabelFile { path: self.existing(name, form, written, root)?, split });
-        let Value::Mapping(map) = value else {
+        let Value::Object(map) = value else {
             return self.texts(value, &at)?.iter().map(|written| file(written, None)).collect();
         };
         let mut files = Vec::new();
         for (key, value) in map {
-            let key = self.text_of(key, &at)?;
-            let Some(split) = Split::called(&key) else {
+            let Some(split) = Split::called(key) else {
                 let message =
                     format!("task `{name}`: `{form}: {{{key}: …}}` names no split: the keys are train, val and test");
                 return Err(self.error(&at, message));

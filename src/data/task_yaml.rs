@@ -3,10 +3,9 @@
 use super::declaration::{LabelsFrom, TaskDeclaration};
 use super::did_you_mean;
 use crate::error::Result;
-use crate::reading::yaml::Yaml;
+use crate::reading::yaml::{Mapping, Value, Yaml};
 use crate::reading::{BoxFormat, Missing};
 use crate::tasks::{Block, Content, KINDS, Kind};
-use serde_yaml_ng::{Mapping, Value};
 use std::path::Path;
 
 /// Keys that a task of any kind may have; a kind adds its own.
@@ -50,7 +49,7 @@ impl Yaml {
         root: &Path,
         notes: &mut Vec<String>,
     ) -> Result<Vec<TaskDeclaration>> {
-        let Some(tasks) = tasks.as_mapping().filter(|m| !m.is_empty()) else {
+        let Some(tasks) = tasks.as_object().filter(|m| !m.is_empty()) else {
             let types = type_words().join("|");
             let message = format!("`tasks:` is a block of `name: {{type: {types}, from: …}}` lines");
             return Err(self.error(&["tasks"], message));
@@ -59,8 +58,7 @@ impl Yaml {
         let mut names_used = false;
         let mut declared = Vec::new();
         for (name, body) in tasks {
-            let name = self.text_of(name, &["tasks"])?;
-            let mut task = self.task(&name, body, top, root)?;
+            let mut task = self.task(name, body, top, root)?;
             if task.names.is_none() && matches!(task.from, LabelsFrom::Yolo { .. }) {
                 task.names = top_names.clone();
                 names_used = true;
@@ -78,21 +76,20 @@ impl Yaml {
 
     fn task(&self, name: &str, body: &Value, top: &Mapping, root: &Path) -> Result<TaskDeclaration> {
         let at = |key: &'static str| ["tasks", name, key].map(str::to_string);
-        let Some(body) = body.as_mapping() else {
+        let Some(body) = body.as_object() else {
             let types = type_words().join("|");
             let message = format!("task `{name}` is declared as `{name}: {{type: {types}, from: …}}`");
             return Err(self.error(&["tasks", name], message));
         };
         let known = known_keys();
         for key in body.keys() {
-            let key = self.text_of(key, &["tasks", name])?;
             if !known.contains(&key.as_str()) {
                 let message = format!(
                     "task `{name}` has no key `{key}` (known: {}){}",
                     known.join(", "),
-                    did_you_mean(&key, known)
+                    did_you_mean(key, known)
                 );
-                return Err(self.error(&["tasks", name, &key], message));
+                return Err(self.error(&["tasks", name, key], message));
             }
         }
         self.refuse_later(name, body)?;
@@ -189,7 +186,7 @@ impl Yaml {
         let Some(value) = body.get("range").filter(|v| !v.is_null()) else {
             return Ok(None);
         };
-        let numbers: Option<Vec<f64>> = value.as_sequence().and_then(|list| list.iter().map(Value::as_f64).collect());
+        let numbers: Option<Vec<f64>> = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect());
         match numbers.as_deref() {
             Some([low, high]) if low < high => Ok(Some([*low as f32, *high as f32])),
             _ => Err(self

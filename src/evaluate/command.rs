@@ -6,6 +6,7 @@ use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::{Card, Model};
+use crate::reading::yaml;
 use crate::tasks::{DecodeOptions, Task};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -125,8 +126,8 @@ pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
         return Ok(None);
     };
     let text = std::fs::read_to_string(&args).map_err(Error::io("read", &args))?;
-    let config = serde_yaml_ng::from_str(&text);
-    config.map(Some).map_err(|e| Error::data(&args, None, format!("not a run's configuration: {e}")))
+    let config = yaml::read(&text);
+    config.map(Some).map_err(|e| Error::data(&args, e.line, format!("not a run's configuration: {e}")))
 }
 
 /// The data set to judge on when none is named: the run's own.

@@ -1,27 +1,149 @@
-//! A YAML file with its text kept beside its parsed form: scalars as words, and errors that say the line.
+//! YAML: files as a tree that knows the line of every key, and values as text. The parser is `serde-saphyr`, with the rules of
+//! YAML 1.2: `yes` and `no` are words. Not here: what a key means.
 
 use super::{Missing, Place};
 use crate::error::{Error, Result};
-use serde_yaml_ng::Value;
+use serde::Serialize;
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+pub use serde_json::Value;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
+use serde_saphyr::{Options, Spanned};
+use std::fmt;
 use std::path::PathBuf;
 
 /// For an error about the file as a whole.
 pub const NO_KEY: [&str; 0] = [];
 
-/// The text beside its parsed form: the parser forgets lines, the person needs them.
+/// A block of `key: value` lines in the order of the file; a key is always text.
+pub type Mapping = serde_json::Map<String, Value>;
+
+/// A file's keys with their lines, for sentences about them.
 pub struct Yaml {
     pub file: PathBuf,
-    pub text: String,
+    pub lines: Lines,
+}
+
+/// The line of every key of a block, and of the keys below it.
+#[derive(Debug, Default)]
+pub struct Lines(Vec<(String, usize, Lines)>);
+
+/// A whole file.
+#[derive(Debug)]
+pub struct Tree {
+    pub value: Value,
+    pub lines: Lines,
+}
+
+/// Why a text cannot be read.
+#[derive(Debug)]
+pub struct Fault {
+    pub line: Option<usize>,
+    pub message: String,
+}
+
+/// Reads a text that holds one document.
+///
+/// # Errors
+/// It is not YAML, has a key twice, or is larger than any file of this kind once its aliases are expanded.
+pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
+    serde_saphyr::from_str_with_options(text, options()).map_err(|e| Fault::of(&e))
+}
+
+/// The text of a value, one key a line.
+///
+/// # Errors
+/// A path that is not Unicode.
+pub fn write(value: &impl Serialize) -> Result<String, serde_saphyr::ser::Error> {
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false, yaml_12: true, no_lang_directive: true };
+    let text = serde_saphyr::to_string_with_options(value, options)?;
+    Ok(text.split_inclusive('\n').map(with_single_quotes).collect())
+}
+
+/// Earlier versions wrote `'…'` where nothing needs to be escaped; so do we, for files of old and new runs to compare.
+fn with_single_quotes(line: &str) -> String {
+    let value = line.find('"').filter(|&at| {
+        let before = line[..at].trim_start_matches([' ', '-']);
+        before.is_empty() || before.strip_suffix(": ").is_some_and(|key| !key.contains(' '))
+    });
+    let word =
+        value.and_then(|at| line[at + 1..].strip_suffix("\"\n")).filter(|word| !word.contains(['"', '\'', '\\']));
+    match (value, word) {
+        (Some(at), Some(word)) => format!("{}'{word}'\n", &line[..at]),
+        _ => line.to_owned(),
+    }
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        // The tree's visitor refuses them with both lines.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        merge_keys: MergeKeyPolicy::AsOrdinary,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        with_snippet: false,
+    }
+}
+
+impl Fault {
+    fn of(error: &serde_saphyr::Error) -> Self {
+        use serde_saphyr::Error;
+        let mut cause = error;
+        while let Error::AliasError { error: inside, .. } = cause {
+            cause = inside;
+        }
+        let at = cause.location().or(error.location()).filter(|at| at.line() > 0);
+        let message = match cause {
+            Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => "blocks lie too deep in each other".to_owned(),
+            Error::Budget { .. } => {
+                "it holds too much once every alias (`*name`) is replaced by what it names".to_owned()
+            }
+            other => other.to_string(),
+        };
+        // The line is said by whoever shows the fault.
+        let said = at.and_then(|at| message.split_once(&format!(" at line {}", at.line())));
+        let message = said.map_or(message.as_str(), |(sentence, _)| sentence);
+        let found = message.strip_prefix(FOUND).and_then(|found| found.split_once(": "));
+        match found.and_then(|(line, sentence)| Some((line.parse().ok()?, sentence))) {
+            Some((line, sentence)) => Fault { line: Some(line), message: sentence.to_owned() },
+            None => Fault { line: at.map(|at| at.line() as usize), message: message.to_owned() },
+        }
+    }
+
+    /// serde has no place for a line beside the sentence, so it goes before it.
+    fn found<E: de::Error>(line: usize, sentence: &str) -> E {
+        E::custom(format!("{FOUND}{line}: {sentence}"))
+    }
+}
+
+/// What a tree's visitor refuses begins with this.
+const FOUND: &str = "refused in line ";
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Lines {
+    /// The line of the key at the end of the path `at`, or of the last one on the way that is there.
+    pub fn of(&self, at: &[impl AsRef<str>]) -> Option<usize> {
+        let (key, below) = at.split_first()?;
+        let (_, line, lines) = self.0.iter().find(|(name, ..)| name == key.as_ref())?;
+        lines.of(below).or(Some(*line))
+    }
 }
 
 impl Yaml {
     pub fn names(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         let names: Vec<String> = match value {
-            Value::Sequence(list) => list.iter().map(|v| self.text_of(v, at)).collect::<Result<_>>()?,
-            Value::Mapping(map) => {
+            Value::Array(list) => list.iter().map(|v| self.text_of(v, at)).collect::<Result<_>>()?,
+            Value::Object(map) => {
                 let mut pairs = Vec::new();
                 for (key, value) in map {
-                    let index = self.text_of(key, at)?.parse::<usize>();
+                    let index = key.parse::<usize>();
                     let index =
                         index.map_err(|_| self.error(at, "`names:` maps class numbers to names, such as `0: cat`"))?;
                     pairs.push((index, self.text_of(value, at)?));
@@ -70,20 +192,15 @@ impl Yaml {
 
     /// A scalar as text: people write `names: [0, 1, yes]` and mean the words.
     pub fn text_of(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<String> {
-        match value {
-            Value::String(text) => Ok(text.clone()),
-            Value::Number(number) => Ok(number.to_string()),
-            Value::Bool(flag) => Ok(flag.to_string()),
-            _ => {
-                let key = at.last().map_or("a key", |key| key.as_ref());
-                Err(self.error(at, format!("`{key}` holds a list or block where a word was expected")))
-            }
-        }
+        word(value).ok_or_else(|| {
+            let key = at.last().map_or("a key", |key| key.as_ref());
+            self.error(at, format!("`{key}` holds a list or block where a word was expected"))
+        })
     }
 
     pub fn texts(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         match value {
-            Value::Sequence(list) if !list.is_empty() => list.iter().map(|v| self.text_of(v, at)).collect(),
+            Value::Array(list) if !list.is_empty() => list.iter().map(|v| self.text_of(v, at)).collect(),
             other => Ok(vec![self.text_of(other, at)?]),
         }
     }
@@ -93,41 +210,100 @@ impl Yaml {
     }
 
     pub fn place(&self, at: &[impl AsRef<str>]) -> Place {
-        Place::new(&self.file, self.line(at))
+        Place::new(&self.file, self.lines.of(at))
     }
 
     pub fn shown(&self, at: &[&str]) -> String {
-        match self.line(at) {
+        match self.lines.of(at) {
             Some(line) => format!("{}:{line}", self.file.display()),
             None => self.file.display().to_string(),
         }
     }
+}
 
-    /// The line of the key at the end of the path `at`: each key is looked for from where its parent stands. Comments
-    /// do not count; a key may follow others on one line (`a: {type: detect, from: x}`).
-    pub fn line(&self, at: &[impl AsRef<str>]) -> Option<usize> {
-        let lines: Vec<&str> = self.text.lines().collect();
-        let mut found = None;
-        for key in at {
-            let start = found.unwrap_or(0);
-            let holds = |line: &&str| holds_key(line, key.as_ref());
-            match lines[start..].iter().position(holds) {
-                Some(below) => found = Some(start + below),
-                None => break,
-            }
-        }
-        found.map(|line| line + 1)
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Tree, D::Error> {
+        from.deserialize_any(TreeVisitor)
     }
 }
 
-fn holds_key(line: &str, key: &str) -> bool {
-    let line = line.split(" #").next().unwrap_or(line);
-    !line.trim_start().starts_with('#')
-        && line.match_indices(key).any(|(at, _)| {
-            let before = line[..at].chars().next_back();
-            let after = line[at + key.len()..].trim_start_matches(['"', '\'']).trim_start();
-            before.is_none_or(|c| " {,\"'\t".contains(c)) && after.starts_with(':')
-        })
+struct TreeVisitor;
+
+impl TreeVisitor {
+    fn leaf<E>(value: impl Into<Value>) -> Result<Tree, E> {
+        Ok(Tree { value: value.into(), lines: Lines::default() })
+    }
+}
+
+impl<'de> Visitor<'de> for TreeVisitor {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word, a number, a list or a block")
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Tree, E> {
+        Self::leaf(flag)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Tree, E> {
+        Self::leaf(number)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Tree, E> {
+        Self::leaf(number)
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Tree, E> {
+        Self::leaf(number)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
+        Self::leaf(text)
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Self::leaf(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tree, A::Error> {
+        let mut values = Vec::new();
+        while let Some(tree) = list.next_element::<Tree>()? {
+            values.push(tree.value);
+        }
+        Self::leaf(values)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
+        let (mut block, mut lines) = (Mapping::new(), Lines::default());
+        while let Some(key) = map.next_key::<Spanned<Tree>>()? {
+            let line = key.referenced.line() as usize;
+            let Some(name) = word(&key.value.value) else {
+                return Err(Fault::found(line, "a key is a list or block where a word was expected"));
+            };
+            if block.contains_key(&name) {
+                let first = lines.of(&[&name]).unwrap_or(line);
+                return Err(Fault::found(
+                    line,
+                    &format!("the key `{name}` is there twice, in lines {first} and {line}"),
+                ));
+            }
+            let tree = map.next_value::<Tree>()?;
+            block.insert(name.clone(), tree.value);
+            lines.0.push((name, line, tree.lines));
+        }
+        Ok(Tree { value: Value::Object(block), lines })
+    }
+}
+
+/// A scalar as text.
+pub fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// Words as a YAML list.
@@ -146,4 +322,140 @@ pub fn scalar(word: &str) -> String {
         return word.to_string();
     }
     serde_json::Value::from(word).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> Tree {
+        read(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn every_key_has_the_line_it_stands_in() {
+        let text = "# names: here\ntrain: 'names: x'\nnames: {0: a,\n  'a b': {from: x}}\ntasks:\n  k:\n    - {from: y}\n  from:\n    names: &n [1]\n    from: *n\n";
+        let lines = tree(text).lines;
+        let cases: [(&[&str], _); 9] = [
+            (&["train"], Some(2)),
+            (&["names"], Some(3)),
+            (&["names", "0"], Some(3)),
+            (&["names", "a b", "from"], Some(4)),
+            (&["tasks", "k", "from"], Some(6)),
+            (&["tasks", "from"], Some(8)),
+            (&["tasks", "from", "from", "deeper"], Some(10)),
+            (&["absent"], None),
+            (&[], None),
+        ];
+        for (at, line) in cases {
+            assert_eq!(lines.of(at), line, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn scalars_are_what_yaml_1_2_says() {
+        let text = "[yes, no, On, true, 1, -2, 0x10, 007, 1_000, 1.50, 1e-3, .nan, -.inf, ~, null, '1', 2020-01-01, 1:30, ~a, \"\\u00e9\"]";
+        let expected = serde_json::json!([
+            "yes",
+            "no",
+            "On",
+            true,
+            1,
+            -2,
+            16,
+            "007",
+            "1_000",
+            1.5,
+            0.001,
+            ".nan",
+            "-.inf",
+            null,
+            null,
+            "1",
+            "2020-01-01",
+            "1:30",
+            "~a",
+            "é"
+        ]);
+        assert_eq!(tree(text).value, expected);
+        assert_eq!(tree("").value, Value::Null);
+        assert_eq!(tree("<<: {a: 1}").value, serde_json::json!({"<<": {"a": 1}}));
+        assert_eq!(tree("a: &x [1, 2]\nb: *x").value, serde_json::json!({"a": [1, 2], "b": [1, 2]}));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_sentence_with_a_line() {
+        let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+        for i in 1..12 {
+            laughs += &format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(", "));
+        }
+        let deep: String = (0..300).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+        for (text, line, message) in [
+            ("a: 1\nb: 2\n'a': 3\n", Some(3), "the key `a` is there twice, in lines 1 and 3"),
+            ("x:\n  1: a\n  1: b\n", Some(3), "the key `1` is there twice, in lines 2 and 3"),
+            ("a: b: c\n", Some(1), "mapping values are not allowed in this context"),
+            ("a: 1\nb: *c\n", Some(2), "alias references unknown anchor"),
+            ("a: 1\n? [b]\n: c\n", Some(2), "a key is a list or block where a word was expected"),
+            (&laughs, None, "it holds too much once every alias (`*name`) is replaced by what it names"),
+            (&deep, Some(65), "blocks lie too deep in each other"),
+        ] {
+            let fault = read::<Tree>(text).unwrap_err();
+            assert_eq!(fault.message, message, "{fault:?}");
+            assert!(line.is_none() || fault.line == line, "{fault:?}");
+        }
+        assert!(read::<Tree>(&"[".repeat(100_000)).is_err());
+        assert!(read::<Tree>("a: 1\n---\nb: 2\n").is_err());
+    }
+
+    /// Texts that serde_yaml 0.9 wrote for the same values.
+    #[test]
+    fn text_is_what_earlier_versions_wrote() {
+        #[derive(Serialize)]
+        struct Args<'a> {
+            command: &'a str,
+            tasks: [&'a str; 6],
+            tuning: Option<&'a str>,
+            lr0: f32,
+            time: Option<f64>,
+            epochs: u64,
+            milestones: [f32; 2],
+            freeze: [&'a str; 0],
+            lr_heads: std::collections::BTreeMap<&'a str, f32>,
+            cache: bool,
+        }
+        let args = Args {
+            command: "polyhead train 'a b' --name \"x y\"",
+            tasks: ["a task: 1", "2", "no", "true", "it's", "кошка"],
+            tuning: Some("1234567890123456"),
+            lr0: 0.01,
+            time: None,
+            epochs: 7,
+            milestones: [1.0, 0.00005],
+            freeze: [],
+            lr_heads: [("a b", 0.5)].into(),
+            cache: false,
+        };
+        let expected = "\
+command: polyhead train 'a b' --name \"x y\"
+tasks:
+- 'a task: 1'
+- '2'
+- no
+- 'true'
+- it's
+- кошка
+tuning: '1234567890123456'
+lr0: 0.01
+time: null
+epochs: 7
+milestones:
+- 1.0
+- 0.00005
+freeze: []
+lr_heads:
+  a b: 0.5
+cache: false
+";
+        assert_eq!(write(&args).unwrap(), expected);
+    }
 }

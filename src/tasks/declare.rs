@@ -3,9 +3,8 @@
 
 use super::{Label, TaskSpec};
 use crate::error::{Error, Result};
-use crate::reading::yaml::Yaml;
+use crate::reading::yaml::{Mapping, Value, Yaml};
 use crate::reading::{Place, Raw, Reading};
-use serde_yaml_ng::{Mapping, Value};
 use std::fmt::Debug;
 use std::sync::Arc;
 

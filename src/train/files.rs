@@ -6,6 +6,7 @@
 use super::lock::LOCK;
 use crate::error::{Error, Result, one_line, shown};
 use crate::evaluate::{file_name, picture_names};
+use crate::reading::yaml;
 use serde::Deserialize;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -69,13 +70,13 @@ fn tasks_of_run(folder: &Path) -> Option<Vec<String>> {
         #[serde(rename = "commit")]
         _commit: String,
         #[serde(rename = "machine")]
-        _machine: serde_yaml_ng::Mapping,
+        _machine: yaml::Mapping,
         /// Empty in runs from before it was written: only the files that every run has are known to be theirs.
         #[serde(default)]
         tasks: Vec<String>,
     }
     let text = std::fs::read_to_string(folder.join(ARGS)).ok()?;
-    serde_yaml_ng::from_str::<Run>(&text).ok().map(|run| run.tasks)
+    yaml::read::<Run>(&text).ok().map(|run| run.tasks)
 }
 
 /// Whether `folder` is that of a run, from its very first file on.

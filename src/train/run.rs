@@ -6,6 +6,7 @@ use crate::config::TrainConfig;
 use crate::data::RUNS_MARKER;
 use crate::device::cpu::{Isa, IsaName};
 use crate::error::{Error, Result};
+use crate::reading::yaml;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, Write};
@@ -148,7 +149,7 @@ fn write_args(
         tasks,
         config,
     };
-    let text = serde_yaml_ng::to_string(&provenance).map_err(|e| Error::Other(format!("{ARGS}: {e}")))?;
+    let text = yaml::write(&provenance).map_err(|e| Error::Other(format!("{ARGS}: {e}")))?;
     crate::model::weights::write_whole(&folder.join(ARGS), text.as_bytes())
 }
 
@@ -254,12 +255,12 @@ mod tests {
         for (isa, tuning) in [Some(IsaName::Avx2), None, None].into_iter().zip(tunings) {
             let folder = RunFolder::create(&config, &["a task: 1", "2"], isa, tuning).unwrap();
             let text = std::fs::read_to_string(folder.path.join("args.yaml")).unwrap();
-            let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
+            let yaml = yaml::read::<yaml::Tree>(&text).unwrap().value;
             assert_eq!(yaml.get("isa").and_then(|t| t.as_str()), isa.map(IsaName::word), "{text}");
             assert_eq!(yaml.get("tuning").and_then(|t| t.as_str()), tuning, "{text}");
-            let tasks = yaml.get("tasks").and_then(|t| t.as_sequence()).unwrap();
-            assert_eq!(tasks, &["a task: 1".into(), "2".into()] as &[serde_yaml_ng::Value], "{text}");
-            let read: TrainConfig = serde_yaml_ng::from_str(&text).unwrap();
+            let tasks = yaml.get("tasks").and_then(|t| t.as_array()).unwrap();
+            assert_eq!(tasks, &["a task: 1".into(), "2".into()] as &[yaml::Value], "{text}");
+            let read: TrainConfig = yaml::read(&text).unwrap();
             assert_eq!(read, config);
             let mut repeated = TrainConfig::default();
             Choices::read(&folder.path).unwrap().apply(&mut repeated).unwrap();

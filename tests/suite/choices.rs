@@ -2,12 +2,13 @@
 
 use crate::cli::{SMALL, digits, fail, path, run, succeed, text, train};
 use crate::step::Folder;
+use polyhead::reading::yaml::{self, Mapping};
 use std::path::Path;
 
 /// The choices in a run's args.yaml, without those named and without what it says of machine and program.
-fn choices(run_folder: &str, without: &[&str]) -> serde_yaml_ng::Mapping {
+fn choices(run_folder: &str, without: &[&str]) -> Mapping {
     let text = std::fs::read_to_string(Path::new(run_folder).join("args.yaml")).unwrap();
-    let mut map: serde_yaml_ng::Mapping = serde_yaml_ng::from_str(&text).unwrap();
+    let mut map: Mapping = yaml::read(&text).unwrap_or_else(|e| panic!("{e}"));
     let provenance = ["command", "version", "commit", "machine", "isa", "tuning"];
     provenance.iter().chain(without).for_each(|key| drop(map.remove(*key)));
     map

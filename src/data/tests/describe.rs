@@ -2,6 +2,7 @@
 
 use super::Folder;
 use crate::data::{Dataset, OpenOptions, Progress, describe};
+use crate::reading::yaml;
 use std::fs;
 
 /// Describes, writes the text elsewhere, and expects the same tasks, labels and splits; returns the text.
@@ -15,7 +16,7 @@ fn again(folder: &Folder, options: &OpenOptions) -> String {
     assert_eq!(first.tasks, second.tasks, "{text}");
     assert_eq!((&first.train, &first.val, &first.test), (&second.train, &second.val, &second.test), "{text}");
     assert_eq!((first.crop_safe, first.flip_safe), (second.crop_safe, second.flip_safe), "{text}");
-    let written: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
+    let written = yaml::read::<yaml::Tree>(&text).unwrap().value;
     assert!(fs::canonicalize(folder.path()).unwrap().starts_with(written["path"].as_str().unwrap()));
     text
 }

@@ -2,11 +2,11 @@
 
 use super::{Class, Classify};
 use crate::error::Result;
+use crate::reading::yaml::Value;
 use crate::reading::{Raw, count_of, list_some};
 use crate::tasks::Label;
 use crate::tasks::classes::{class_number, classes_of, note_inferred};
 use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
-use serde_yaml_ng::Value;
 use std::sync::Arc;
 
 pub const KEYS: &[&str] = &["class_weights", "label_smoothing"];
@@ -36,7 +36,7 @@ pub fn undeclared() -> Arc<dyn Declared> {
 }
 
 fn class_weights(block: &Block, value: &Value) -> Result<ClassWeights> {
-    let numbers = value.as_sequence().and_then(|list| list.iter().map(Value::as_f64).collect::<Option<Vec<_>>>());
+    let numbers = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect::<Option<Vec<_>>>());
     let usable = |w: &f64| w.is_finite() && *w > 0.0 && (*w as f32).is_normal();
     match numbers {
         _ if value.as_str() == Some("balanced") => Ok(ClassWeights::Balanced),
