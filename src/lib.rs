@@ -3,7 +3,7 @@
 //! The rooms, each of which looks only into those before it:
 //!
 //! ```text
-//! error → boxes → geometry → reading → draw → device → ir → ops → graph → executor → layers → tasks → model
+//! error → files → boxes → geometry → reading → draw → device → ir → ops → graph → executor → layers → tasks → model
 //!       → balance → optim → data → preview → config → recipe → evaluate → predict → console → train → bench → cli → main
 //! ```
 //!
@@ -17,7 +17,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use polyhead_engine::{boxes, device, error, executor, graph, ir, ops};
+pub use polyhead_engine::{boxes, device, error, executor, files, graph, ir, ops};
 
 pub mod balance;
 pub mod bench;

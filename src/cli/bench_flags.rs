@@ -6,8 +6,8 @@ use crate::config::TrainConfig;
 use crate::console::{self, Reader};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
+use crate::files::write_synced;
 use crate::model::Backbone;
-use crate::model::weights::write_whole;
 use crate::recipe::Recipe;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -128,7 +128,7 @@ impl BenchArgs {
     fn write<T: Serialize>(&self, figures: &T, table: impl FnOnce() -> String) -> Result<()> {
         write_json(self.json.as_deref(), figures)?;
         match &self.markdown {
-            Some(path) => write_whole(path, table().as_bytes()),
+            Some(path) => write_synced(path, table().as_bytes()),
             None => Ok(()),
         }
     }
@@ -137,7 +137,7 @@ impl BenchArgs {
 fn write_json<T: Serialize>(path: Option<&Path>, figures: &T) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
     let text = serde_json::to_string_pretty(figures).map_err(|e| Error::Other(e.to_string()))? + "\n";
-    write_whole(path, text.as_bytes())
+    write_synced(path, text.as_bytes())
 }
 
 /// Measures what was asked for.
@@ -191,7 +191,7 @@ fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<
             (list, _) => args.bench.write(&list, table)?,
         }
         if let Some(path) = &args.csv {
-            write_whole(path, bench::timm(&measured).as_bytes())?;
+            write_synced(path, bench::timm(&measured).as_bytes())?;
         }
         let shown = print(&measured[measured.len() - 1]);
         let unread = !matches!(shown, Ok(Reader::There));

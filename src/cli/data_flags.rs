@@ -9,7 +9,7 @@ use crate::data::convert::{self, Target, Transfer};
 use crate::data::{Dataset, OpenOptions, describe, digits};
 use crate::draw;
 use crate::error::{Error, Result};
-use crate::model::weights::write_whole;
+use crate::files::write_synced;
 use crate::preview;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -163,7 +163,7 @@ impl CheckArgs {
             return Ok(());
         };
         let text = serde_json::to_string_pretty(&examined.check).map_err(|e| Error::Other(e.to_string()))? + "\n";
-        write_whole(file, text.as_bytes())
+        write_synced(file, text.as_bytes())
     }
 }
 

@@ -138,7 +138,7 @@ fn score_command(annotations: &Path, detections: &Path, json: Option<&Path>) -> 
     }
     if let Some(json) = json {
         let text = format!("{:#}\n", report.to_json());
-        crate::model::weights::write_whole(json, text.as_bytes())?;
+        crate::files::write_synced(json, text.as_bytes())?;
     }
     console::print(&format!("{report}\n"))?;
     Ok(())

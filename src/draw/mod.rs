@@ -9,6 +9,7 @@ pub use annotate::{LabelledFrame, caption, class_colour, frame, frames};
 pub use plot::{confusion, scatter};
 
 use crate::error::{Error, Result};
+use crate::files;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage, imageops};
 use std::fs::File;
@@ -145,31 +146,14 @@ pub fn grid(images: &[Canvas], columns: usize) -> Canvas {
 ///
 /// Errors: `Io` where the file system refuses or the canvas has no pixels; nothing stays behind.
 pub fn write_png(path: &Path, canvas: &Canvas) -> Result<()> {
-    write_beside(path, |aside| encode(aside, canvas))
+    files::write(path, |file| encode(file, canvas))
 }
 
-/// Has `write` make a file beside `path` and renames it: a reader sees the old file or the new one, never half, whatever
-/// other threads write.
-///
-/// Errors: `Io` where the file system refuses; nothing stays behind.
-pub fn write_beside(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    let thread = format!("{:?}", std::thread::current().id()).replace(|c: char| !c.is_ascii_digit(), "");
-    aside.push(format!(".{}-{thread}.part", std::process::id()));
-    let aside = Path::new(&aside);
-    let moved = write(aside).and_then(|()| std::fs::rename(aside, path));
-    moved.map_err(|e| {
-        // The error returned is what a person must hear of; a leftover that cannot be removed changes nothing.
-        let _ = std::fs::remove_file(aside);
-        Error::io("write", path)(e)
-    })
-}
-
-fn encode(file: &Path, canvas: &Canvas) -> io::Result<()> {
+fn encode(file: &mut File, canvas: &Canvas) -> io::Result<()> {
     if canvas.rgb.is_empty() || canvas.rgb.len() != canvas.width * canvas.height * 3 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the canvas has no pixels, or not its own size's"));
     }
-    let mut writer = BufWriter::new(File::create(file)?);
+    let mut writer = BufWriter::new(file);
     let encoder = PngEncoder::new_with_quality(&mut writer, CompressionType::Fast, FilterType::Adaptive);
     let (width, height) = (canvas.width as u32, canvas.height as u32);
     encoder.write_image(&canvas.rgb, width, height, ExtendedColorType::Rgb8).map_err(|e| match e {

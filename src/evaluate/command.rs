@@ -95,7 +95,7 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     let inside = options.out.as_ref().map(|out| out.join("report.json"));
     for json in options.json.iter().chain(&inside) {
         let text = format!("{:#}\n", report.to_json());
-        crate::model::weights::write_whole(json, text.as_bytes())?;
+        crate::files::write_synced(json, text.as_bytes())?;
     }
     if let Some(out) = &options.out {
         write_pictures(out, &report.results)?;

@@ -3,12 +3,11 @@
 
 use crate::error::{Error, Result};
 use crate::executor::{ParameterSet, Store};
+use crate::files;
 use crate::ir::{BufferId, ParameterId};
 use crate::model::pickle;
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -49,7 +48,7 @@ fn read_safetensors(path: &Path) -> Result<StateFile> {
 /// # Errors
 /// The file system refuses; `path` is then untouched and nothing stays behind.
 pub fn write(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -> Result<()> {
-    replace(path, &bytes_of(path, tensors, metadata)?, None)
+    files::write_synced(path, &bytes_of(path, tensors, metadata)?)
 }
 
 /// As [`write`](fn@write), and what was in `path` is at `previous` from then on.
@@ -57,48 +56,12 @@ pub fn write(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) 
 /// # Errors
 /// As there; both files stay as they were.
 pub fn write_beside(path: &Path, previous: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -> Result<()> {
-    replace(path, &bytes_of(path, tensors, metadata)?, Some(previous))
+    files::write_and_keep(path, previous, &bytes_of(path, tensors, metadata)?)
 }
 
 fn bytes_of(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -> Result<Vec<u8>> {
     safetensors::serialize(tensors.iter().map(|(k, v)| (k.as_str(), v)), Some(metadata))
         .map_err(|e| Error::checkpoint(path, format!("cannot be written: {e}")))
-}
-
-/// Writes `bytes` aside, syncs, renames.
-///
-/// # Errors
-/// As [`write`](fn@write).
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, None)
-}
-
-fn replace(path: &Path, bytes: &[u8], previous: Option<&Path>) -> Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.part", std::process::id()));
-    let aside = Path::new(&aside);
-    let written = File::create(aside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let moved = written.and_then(|()| {
-        if let Some(previous) = previous {
-            // Both names are of one file until the new one takes the first. Where a file system knows no second names, there is
-            // only the newest state.
-            let _ = std::fs::remove_file(previous);
-            let _ = std::fs::hard_link(path, previous);
-        }
-        std::fs::rename(aside, path)
-    });
-    if let Err(e) = moved {
-        // The error below is what a person must hear of; a leftover that cannot be removed changes nothing.
-        let _ = std::fs::remove_file(aside);
-        return Err(Error::io("write", path)(e));
-    }
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder))?;
-    }
-    Ok(())
 }
 
 /// Which of a parameter's vectors.

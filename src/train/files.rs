@@ -125,7 +125,7 @@ pub(super) fn half_written(folder: &Path, tasks: &[&str]) -> Vec<PathBuf> {
     parts(folder, &files_of(tasks.iter().copied()))
 }
 
-/// Files of a run are written as `<file>.<process>.part` or `<file>.<process>-<thread>.part`, and then renamed.
+/// Files of a run are written as `<file>.<process>.part` or `<file>.<process>-<number>.part`, and then renamed.
 fn parts(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let is_part = |path: &PathBuf| {

@@ -150,7 +150,7 @@ fn write_args(
         config,
     };
     let text = yaml::write(&provenance).map_err(|e| Error::Other(format!("{ARGS}: {e}")))?;
-    crate::model::weights::write_whole(&folder.join(ARGS), text.as_bytes())
+    crate::files::write_synced(&folder.join(ARGS), text.as_bytes())
 }
 
 fn first_free(parent: &Path, name: &str) -> Result<PathBuf> {
@@ -196,7 +196,7 @@ impl ResultsTable {
             }
         }
         let retired = retired.len();
-        crate::model::weights::write_whole(&path, text.as_bytes())?;
+        crate::files::write_synced(&path, text.as_bytes())?;
         let mut file = OpenOptions::new().append(true).open(&path).map_err(Error::io("write", &path))?;
         file.seek(std::io::SeekFrom::End(0)).map_err(Error::io("write", &path))?;
         Ok(ResultsTable { file, path, retired })

@@ -9,6 +9,7 @@ pub mod boxes;
 pub mod device;
 pub mod error;
 pub mod executor;
+pub mod files;
 pub mod graph;
 pub mod ir;
 pub mod ops;

@@ -1,9 +1,10 @@
 //! YOLO label files as Ultralytics' `save_txt` writes them: a file an image, `cls cx cy w h conf`, sizes as parts of the image's.
 
-use crate::draw::write_beside;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::predict::answer::Answered;
 use crate::tasks::Task;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Marks a folder of labels as made here: somebody's own labels are not written over.
@@ -49,7 +50,7 @@ impl Labels {
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
             }
-            write_beside(&path, |aside| std::fs::write(aside, &rows))?;
+            files::write(&path, |file| file.write_all(rows.as_bytes()))?;
         }
         Ok(())
     }

@@ -3,9 +3,10 @@
 
 use super::{File, Limits, Precision, compiler, cudnn};
 use crate::error::{Error, Result};
+use crate::files;
 use rayon::prelude::*;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Machine code of `file` for `architecture`, from the cache or compiled now.
 ///
@@ -81,16 +82,10 @@ fn key(file: File, architecture: &str, precision: Precision) -> Result<String> {
     Ok(format!("{}-{architecture}-{major}.{minor}-{:016x}", file.name.trim_end_matches(".cu"), fingerprint(texts)))
 }
 
-/// Written aside and renamed, so that programs and threads that start at once never read half a file. What cannot be written
-/// only costs the time to make it again.
+/// Programs and threads that start at once never read half a file. What cannot be written only costs the time to make it again.
 pub fn keep(path: &Path, bytes: &[u8]) {
-    static WRITES: AtomicUsize = AtomicUsize::new(0);
-    let write = WRITES.fetch_add(1, Ordering::Relaxed);
-    let aside = path.with_extension(format!("part{}-{write}", std::process::id()));
-    let written = path.parent().map(std::fs::create_dir_all).is_some_and(|made| made.is_ok())
-        && std::fs::write(&aside, bytes).is_ok();
-    if !written || std::fs::rename(&aside, path).is_err() {
-        let _ = std::fs::remove_file(&aside);
+    if path.parent().map(std::fs::create_dir_all).is_some_and(|made| made.is_ok()) {
+        let _ = files::write(path, |file| file.write_all(bytes));
     }
 }
 
