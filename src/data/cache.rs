@@ -2,13 +2,13 @@
 //! they serve every augmentation. What comes out is what decoding gives.
 
 use super::decode::{self, Image, Part};
-use super::random::hash_text;
 use crate::error::{Error, Result, shown};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Images kept, up to a number of bytes; the others are decoded anew each time.
 #[derive(Debug)]
@@ -130,9 +130,7 @@ fn key(path: &Path) -> Result<String> {
     #[cfg(not(unix))]
     let identity = ();
     let text = format!("{} {} {changed:?} {identity:?}", shown(&path), found.len());
-    // A different text for the second half: equal folds of one text are equal whatever the seed.
-    let turned: String = text.chars().rev().collect();
-    Ok(format!("{:016x}{:016x}", hash_text(0, &text), hash_text(1, &turned)))
+    Ok(format!("{:032x}", xxh3_128(text.as_bytes())))
 }
 
 fn read(file: &Path) -> Option<Image> {

@@ -5,17 +5,16 @@ use crate::data::{Progress, decode};
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageReader};
 use rayon::prelude::*;
-use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// A picture that can be read, upright.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seen {
     pub width: u32,
     pub height: u32,
-    /// Of the decoded pixels, so that a copy saved again without loss, or without its metadata, is known for the same. Two
-    /// different pictures of a million share one with a chance of three in a hundred million.
-    pub content: u64,
+    /// A hash of the decoded pixels: copies saved again without loss, or without their metadata, have the same.
+    pub content: u128,
 }
 
 /// In the order of `samples`; an error is a sentence without the file.
@@ -25,10 +24,7 @@ pub fn look(samples: &[(Split, &Sample)], progress: &Progress) -> Vec<Result<See
         let image = decode::decode(&sample.image).map_err(|error| error.reason());
         progress.count(1);
         let image = image?;
-        let mut content = DefaultHasher::new();
-        content.write_usize(image.width);
-        content.write(&image.rgb);
-        Ok(Seen { width: image.width as u32, height: image.height as u32, content: content.finish() })
+        Ok(Seen { width: image.width as u32, height: image.height as u32, content: xxh3_128(&image.rgb) })
     };
     samples.par_iter().map(look).collect()
 }

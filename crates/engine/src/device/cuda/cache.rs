@@ -7,6 +7,7 @@ use crate::files;
 use rayon::prelude::*;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// Machine code of `file` for `architecture`, from the cache or compiled now.
 ///
@@ -89,8 +90,12 @@ pub fn keep(path: &Path, bytes: &[u8]) {
     }
 }
 
-/// Of texts and where each ends: FNV-1a, 64 bits.
+/// A hash of texts and where each ends.
 pub fn fingerprint<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
-    let bytes = texts.flat_map(|text| text.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let mut hash = Xxh3Default::new();
+    for text in texts {
+        hash.update(text.as_bytes());
+        hash.update(&[0]);
+    }
+    hash.digest()
 }
