@@ -3,16 +3,17 @@
 
 use crate::error::{Error, Result};
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::NamedTempFile;
 
-/// Has `write` make a file that then takes the name `path`. A reader sees the old file or the new one, never half, whatever
-/// other threads and processes write. It is not synced.
+/// Writes a file through `write`, under another name beside `path`, and renames it to `path`. A reader sees the old file or the
+/// new one, never half of one, also while other threads, processes or machines write it. Nothing is synced. A link at `path` is
+/// replaced by the file.
 ///
 /// # Errors
-/// `Io` where the file system refuses; `path` is then untouched and nothing stays behind.
+/// `Io` if the file system refuses; `path` is then untouched and nothing stays behind.
 pub fn write(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let put = || {
         let mut aside = beside(path)?;
@@ -25,18 +26,18 @@ pub fn write(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Re
 /// Writes `bytes` as [`write`](fn@write) does and syncs the file and its folder, so that it survives a power cut.
 ///
 /// # Errors
-/// As there.
+/// `Io` if the file system refuses. Only if it refuses to sync the folder, `path` already holds the new file.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, || ())
 }
 
-/// As [`write_synced`], and what was in `path` is at `previous` from then on, where the file system knows second names.
+/// Writes `bytes` as [`write_synced`] does. The file that was at `path` is then at `previous`, if the file system has hard links.
 ///
 /// # Errors
-/// As there; both files stay as they were.
+/// The same. `path` holds the old file or the new one.
 pub fn write_and_keep(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, || {
-        // Both names are of one file until the new one takes the first. Without second names, there is only the newest state.
+        // Both names mean one file until the new one takes the first. Without hard links only the newest state is kept.
         let _ = std::fs::remove_file(previous);
         let _ = std::fs::hard_link(path, previous);
     })
@@ -56,26 +57,16 @@ fn replace(path: &Path, bytes: &[u8], before: impl FnOnce()) -> Result<()> {
     }
 }
 
-/// A new file `<file>.<process>-<number>.part`, by which a run knows what a killed process left of its own files. It is removed
-/// when dropped.
+/// A new file `<file>.<process>-<number>.part`, which is removed when dropped. `train --exist-ok` knows by this name what a killed
+/// process left behind. The number is random: on a shared disk, processes of two machines or containers may have the same id.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    const NUMBERS: u64 = 1_000_000_000_000;
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}-{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    name.push(format!(".{}-{}.part", std::process::id(), RandomState::new().build_hasher().finish() % NUMBERS));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // tempfile's own choice is for secrets; this is narrowed by the umask like any file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.prefix(&name).rand_bytes(0);
-    match builder.tempfile_in(folder) {
-        // A process that was killed had our number.
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            std::fs::remove_file(folder.join(&name))?;
-            builder.tempfile_in(folder)
-        }
-        made => made,
-    }
+    // Opened here: tempfile would make it readable by its owner alone, and put the name aside into error messages.
+    let open = |aside: &Path| File::options().write(true).create_new(true).open(aside);
+    tempfile::Builder::new().prefix(&name).rand_bytes(0).make_in(folder, open)
 }
 
 #[cfg(test)]
@@ -92,9 +83,11 @@ mod tests {
         assert_eq!((std::fs::read(&path).unwrap(), std::fs::read(&previous).unwrap()), (b"two".into(), b"one".into()));
         write_synced(&path, b"three").unwrap();
         let refused = write(&path, |file| file.write_all(b"half").and(Err(io::Error::other("full"))));
-        assert!(matches!(refused, Err(Error::Io { .. })));
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, Error::Io { .. }) && !refused.to_string().contains(".part"), "{refused}");
         assert_eq!(std::fs::read(&path).unwrap(), b"three");
-        assert!(write(&folder.path().join("absent/x"), |_| Ok(())).is_err());
+        let absent = write(&folder.path().join("absent/x"), |_| Ok(())).unwrap_err().to_string();
+        assert!(absent.contains("absent/x:") && !absent.contains(".part"), "{absent}");
         assert!(write(folder.path(), |_| Ok(())).is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
@@ -113,7 +106,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn everybody_may_read_it_as_the_umask_has_it() {
+    fn the_umask_decides_who_may_read_it() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let mode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();

@@ -4,8 +4,10 @@
 use super::decode;
 use super::picture::{Image, Part};
 use crate::error::{Error, Result, shown};
+use crate::files;
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -146,16 +148,8 @@ fn read(file: &Path) -> Option<Image> {
     Some(Image { width, height, rgb: bytes })
 }
 
-/// Written aside and renamed: a reader sees all of it or nothing.
-fn write(file: &Path, image: &Image) -> std::io::Result<()> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let aside = file.with_extension(format!("{}-{number}", std::process::id()));
+fn write(file: &Path, image: &Image) -> Result<()> {
     let sides = [image.width as u32, image.height as u32].map(u32::to_le_bytes);
-    let bytes = [MAGIC.as_slice(), &sides.concat(), &image.rgb].concat();
-    let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, file));
-    if written.is_err() {
-        let _ = fs::remove_file(&aside); // it may not be there
-    }
-    written
+    let head = [MAGIC.as_slice(), &sides.concat()].concat();
+    files::write(file, |to| to.write_all(&head).and_then(|()| to.write_all(&image.rgb)))
 }
