@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{ErrorKind, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A line on standard error. It is for whoever watches: work does not end because nobody does, or because the disk that the
 /// lines go to is full.
@@ -103,8 +103,8 @@ impl Bar {
     }
 }
 
-/// Makes a panic say what to do about it. It does not end the process: whoever catches panics goes on, and the exit code of
-/// one that nobody catches stays 101.
+/// Makes the message of a panic say that it is a bug and how to report it. The hook ends nothing: a caught panic goes on as
+/// before, and an uncaught one still exits with 101.
 pub fn explain_panics() {
     static EXPLAINED: AtomicBool = AtomicBool::new(false);
     std::panic::set_hook(Box::new(|panic| {
@@ -112,7 +112,7 @@ pub fn explain_panics() {
         let what = format!("thread '{}' {panic}", thread.name().unwrap_or("unnamed"));
         // Captured only where RUST_BACKTRACE asks for it.
         let backtrace = Backtrace::capture();
-        // Several threads may panic for one reason, and an image whose decoder panics is left out: once is enough.
+        // Only the first panic is explained: several threads may panic for one reason, and an image whose decoder panics is skipped.
         let words = match EXPLAINED.swap(true, Ordering::Relaxed) {
             true => what,
             false => panic_words(&what, &backtrace),
@@ -128,39 +128,77 @@ fn panic_words(what: &str, backtrace: &Backtrace) -> String {
     };
     let backtrace = match backtrace.status() {
         BacktraceStatus::Captured => format!("{backtrace}"),
-        _ => "With RUST_BACKTRACE=1 in the environment, the report would say where it came from.".to_owned(),
+        _ => "Set RUST_BACKTRACE=1 and run it again to add a backtrace to the report.".to_owned(),
     };
     format!(
-        "error: this is a fault in polyhead {}, commit {}: {what}\n\
+        "error: this is a bug in polyhead {}, commit {}: {what}\n\
          Please report it {place}, with this text and the command.\n\
-         If it ended a training run, the run's last checkpoint is safe: polyhead train --resume RUN goes on from it.\n\
+         If it ended a training run, the last checkpoint is safe: continue with polyhead train --resume RUN.\n\
          {backtrace}",
         env!("CARGO_PKG_VERSION"),
         env!("POLYHEAD_COMMIT"),
     )
 }
 
+/// The runs of this process that a signal interrupts.
+struct Interrupts {
+    listening: bool,
+    /// The flag of each run, gone when the run is over, and what is printed when it is set.
+    runs: Vec<(Weak<AtomicBool>, &'static str)>,
+}
+
+static INTERRUPTS: Mutex<Interrupts> = Mutex::new(Interrupts { listening: false, runs: Vec::new() });
+
+impl Interrupts {
+    fn lock() -> MutexGuard<'static, Interrupts> {
+        // The list is whole between statements, so a panic elsewhere does not spoil it.
+        INTERRUPTS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the flags of all runs that are under way, and returns what to print. It is `None` if none had to be set.
+    fn set(&mut self) -> Option<&'static str> {
+        let mut printed = None;
+        self.runs.retain(|(flag, words)| {
+            let Some(flag) = flag.upgrade() else { return false };
+            if !flag.swap(true, Ordering::Relaxed) {
+                printed = Some(*words);
+            }
+            true
+        });
+        printed
+    }
+}
+
 /// A flag that the first Ctrl-C, SIGTERM or hangup sets, which also prints `words`; a second one ends the process at once.
-/// A hangup counts only if the process did not start with it ignored, as under `nohup`.
+/// On Linux a hangup counts only if the process did not start with it ignored, as under `nohup`.
+///
+/// A process may have several such flags, one run after the other or at once; a run is over when its flag is dropped. A signal
+/// without a run ends the process.
 ///
 /// # Errors
 /// The operating system refuses to install the handler.
 pub fn interrupt_flag(words: &'static str) -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&flag);
-    let interrupted = move || {
-        if handler.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        // On its own thread: if standard error is a full pipe, writing waits, and a second Ctrl-C must not.
-        let _ = std::thread::Builder::new().spawn(|| say(words));
-    };
-    listen(interrupted).map_err(|e| Error::Other(format!("cannot listen for Ctrl-C: {e}")))?;
+    let mut interrupts = Interrupts::lock();
+    interrupts.runs.push((Arc::downgrade(&flag), words));
+    if !interrupts.listening {
+        listen(interrupted).map_err(|e| Error::Other(format!("cannot listen for Ctrl-C: {e}")))?;
+        interrupts.listening = true;
+    }
     Ok(flag)
 }
 
+fn interrupted() {
+    let printed = Interrupts::lock().set();
+    match printed {
+        // On its own thread: if standard error is a full pipe, writing waits, and a second Ctrl-C must not.
+        Some(words) => drop(std::thread::Builder::new().spawn(|| say(words))),
+        None => std::process::exit(130),
+    }
+}
+
 #[cfg(unix)]
-fn listen(interrupted: impl Fn() + Send + 'static) -> std::io::Result<()> {
+fn listen(interrupted: fn()) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     if !is_ignored(SIGHUP) {
@@ -170,7 +208,7 @@ fn listen(interrupted: impl Fn() + Send + 'static) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether the process ignores a signal. Linux tells; elsewhere nothing counts as ignored.
+/// Whether the process ignores a signal. Only Linux says so in a file; elsewhere the answer is no.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -179,12 +217,8 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 #[cfg(not(unix))]
-fn listen(interrupted: impl Fn() + Send + 'static) -> std::io::Result<()> {
-    match ctrlc::set_handler(interrupted) {
-        // A second run in one process keeps the first one's handler.
-        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(()),
-        Err(e) => Err(std::io::Error::other(e)),
-    }
+fn listen(interrupted: fn()) -> std::io::Result<()> {
+    ctrlc::set_handler(interrupted).map_err(std::io::Error::other)
 }
 
 #[cfg(test)]
@@ -192,9 +226,31 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
+    #[test]
+    fn a_signal_reaches_every_run_under_way_and_none_that_is_over() {
+        let mut interrupts = Interrupts { listening: true, runs: Vec::new() };
+        let mut run = |words| {
+            let flag = Arc::new(AtomicBool::new(false));
+            interrupts.runs.push((Arc::downgrade(&flag), words));
+            flag
+        };
+        let over = run("over");
+        let (first, second) = (run("first"), run("second"));
+        drop(over);
+        assert_eq!(interrupts.set(), Some("second"));
+        assert!(first.load(Ordering::Relaxed) && second.load(Ordering::Relaxed));
+        assert_eq!(interrupts.set(), None);
+        // A run that follows interrupted ones is interrupted for itself.
+        drop((first, second));
+        let later = Arc::new(AtomicBool::new(false));
+        interrupts.runs.push((Arc::downgrade(&later), "later"));
+        assert_eq!(interrupts.set(), Some("later"));
+        assert_eq!(interrupts.runs.len(), 1);
+    }
+
     const CHILD: &str = "POLYHEAD_TEST_PANICS";
 
-    /// The child is this very test: it panics on two threads, goes on, and ends well.
+    /// The child process runs this same test: it panics on two threads, goes on, and exits with 0.
     #[test]
     fn a_panic_says_what_to_do_and_ends_nothing_by_itself() {
         if std::env::var_os(CHILD).is_some() {
@@ -214,13 +270,13 @@ mod tests {
         };
         let said = child(Stdio::piped(), "0");
         let parts =
-            ["fault in polyhead", env!("CARGO_PKG_VERSION"), env!("POLYHEAD_COMMIT"), "console.rs", "the first"];
+            ["bug in polyhead", env!("CARGO_PKG_VERSION"), env!("POLYHEAD_COMMIT"), "console.rs", "the first"];
         for part in [&parts[..], &["report it", "--resume RUN", "RUST_BACKTRACE=1", "the second"]].concat() {
             assert!(said.contains(part), "{part} is not in: {said}");
         }
         assert_eq!(said.matches("report it").count(), 1, "{said}");
         assert!(child(Stdio::piped(), "1").contains("console::tests::"));
-        // Nobody reads.
+        // Standard error is a pipe that nobody reads.
         child(std::io::pipe().unwrap().1.into(), "0");
     }
 }

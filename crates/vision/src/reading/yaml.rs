@@ -45,7 +45,7 @@ pub struct Fault {
 /// Reads a text that holds one document.
 ///
 /// # Errors
-/// It is not YAML, has a key twice, or is larger than any file of this kind once its aliases are expanded.
+/// The text is not YAML, has a key twice, lies too deep or is too large (see `options`).
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
     serde_saphyr::from_str_with_options(text, options()).map_err(|e| Fault::of(&e))
 }
@@ -60,7 +60,7 @@ pub fn write(value: &impl Serialize) -> Result<String, serde_saphyr::ser::Error>
     Ok(text.split_inclusive('\n').map(with_single_quotes).collect())
 }
 
-/// Earlier versions wrote `'…'` where nothing needs to be escaped; so do we, for files of old and new runs to compare.
+/// Writes `"…"` as `'…'` where nothing needs to be escaped, as earlier versions did, so that files of old and new runs compare.
 fn with_single_quotes(line: &str) -> String {
     let value = line.find('"').filter(|&at| {
         let before = line[..at].trim_start_matches([' ', '-']);
@@ -76,6 +76,9 @@ fn with_single_quotes(line: &str) -> String {
 
 fn options() -> Options {
     serde_saphyr::options! {
+        // 250,000 words, lists and blocks, each alias counted as what it names, at most 64 deep. Many aliases of one anchor are
+        // no fault: tasks may share their classes.
+        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false },
         // The tree's visitor refuses them with both lines.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
@@ -97,12 +100,10 @@ impl Fault {
         let at = cause.location().or(error.location()).filter(|at| at.line() > 0);
         let message = match cause {
             Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => "blocks lie too deep in each other".to_owned(),
-            Error::Budget { .. } => {
-                "it holds too much once every alias (`*name`) is replaced by what it names".to_owned()
-            }
+            Error::Budget { .. } => TOO_LARGE.to_owned(),
             other => other.to_string(),
         };
-        // The line is said by whoever shows the fault.
+        // Whoever shows the fault adds the line.
         let said = at.and_then(|at| message.split_once(&format!(" at line {}", at.line())));
         let message = said.map_or(message.as_str(), |(sentence, _)| sentence);
         let found = message.strip_prefix(FOUND).and_then(|found| found.split_once(": "));
@@ -121,6 +122,8 @@ impl Fault {
 /// What a tree's visitor refuses begins with this.
 const FOUND: &str = "refused in line ";
 
+const TOO_LARGE: &str = "the file is too large, with every alias (`*name`) counted as what it names";
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -128,7 +131,7 @@ impl fmt::Display for Fault {
 }
 
 impl Lines {
-    /// The line of the key at the end of the path `at`, or of the last one on the way that is there.
+    /// The line of the key at the end of the path `at`; if it is not there, of the last key on the path that is.
     pub fn of(&self, at: &[impl AsRef<str>]) -> Option<usize> {
         let (key, below) = at.split_first()?;
         let (_, line, lines) = self.0.iter().find(|(name, ..)| name == key.as_ref())?;
@@ -279,7 +282,8 @@ impl<'de> Visitor<'de> for TreeVisitor {
         while let Some(key) = map.next_key::<Spanned<Tree>>()? {
             let line = key.referenced.line() as usize;
             let Some(name) = word(&key.value.value) else {
-                return Err(Fault::found(line, "a key is a list or block where a word was expected"));
+                let what = if key.value.value.is_null() { "empty" } else { "a list or block" };
+                return Err(Fault::found(line, &format!("a key is {what} where a word was expected")));
             };
             if block.contains_key(&name) {
                 let first = lines.of(&[&name]).unwrap_or(line);
@@ -396,7 +400,8 @@ mod tests {
             ("a: b: c\n", Some(1), "mapping values are not allowed in this context"),
             ("a: 1\nb: *c\n", Some(2), "alias references unknown anchor"),
             ("a: 1\n? [b]\n: c\n", Some(2), "a key is a list or block where a word was expected"),
-            (&laughs, None, "it holds too much once every alias (`*name`) is replaced by what it names"),
+            ("a: 1\n~: c\n", Some(2), "a key is empty where a word was expected"),
+            (&laughs, None, TOO_LARGE),
             (&deep, Some(65), "blocks lie too deep in each other"),
         ] {
             let fault = read::<Tree>(text).unwrap_err();
@@ -405,6 +410,19 @@ mod tests {
         }
         assert!(read::<Tree>(&"[".repeat(100_000)).is_err());
         assert!(read::<Tree>("a: 1\n---\nb: 2\n").is_err());
+    }
+
+    #[test]
+    fn many_tasks_may_share_one_list() {
+        let tasks: String = (0..500).map(|i| format!("t{i}: {{names: *n}}\n")).collect();
+        assert_eq!(tree(&format!("names: &n [a, b]\n{tasks}")).value["t499"]["names"], serde_json::json!(["a", "b"]));
+    }
+
+    #[test]
+    fn lines_may_end_as_on_windows_and_a_byte_order_mark_may_begin_them() {
+        let windows = tree("# first\r\na: 1\r\nb:\r\n  - x\r\n");
+        assert_eq!((windows.value, windows.lines.of(&["b"])), (serde_json::json!({"a": 1, "b": ["x"]}), Some(3)));
+        assert_eq!(tree("\u{feff}a: 1\n").value, serde_json::json!({"a": 1}));
     }
 
     /// Texts that serde_yaml 0.9 wrote for the same values.
