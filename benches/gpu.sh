@@ -123,7 +123,8 @@ run() {
   [ -n "$asked" ] || usage
   [ -n "$out" ] || refuse "no folder for the results: name one with --out or in the environment variable OUT"
   deadline=${deadline:-${LIMIT[$part]}}
-  [[ $deadline =~ ^[0-9]+$ ]] || refuse "--seconds $deadline: expected a number of seconds"
+  [[ $deadline =~ ^0*[0-9]{1,6}$ ]] || refuse "--seconds $deadline: expected a number of seconds, at most 999999"
+  deadline=$((10#$deadline))
   # Whatever carried them may have lost their modes.
   chmod +x "$programs/polyhead" "$programs"/tests-* 2> /dev/null
   [ -x "$programs/polyhead" ] || refuse "$programs/polyhead is not there: run benches/gpu.sh build where Rust is, and carry target/gpu"

@@ -5,7 +5,9 @@ mod choices;
 pub use choices::{Choices, refusal};
 
 use crate::balance::Method;
-use crate::data::ranges::{above_0, at_least_0, below_1, count, share, share_above_0, up_to, whole};
+use crate::data::ranges::{
+    above_0, at_least_0, at_most, batch, below_1, count, share, share_above_0, up_to, whole, workers,
+};
 use crate::data::{Sampling, Transforms};
 use crate::error::{Error, Result};
 use crate::model::HeadSize;
@@ -43,7 +45,7 @@ pub struct TrainConfig {
     #[arg(long, help_heading = OPTIMISATION, value_parser = count::<u64>, default_value_t = 100)]
     pub epochs: u64,
     /// Images per batch
-    #[arg(long, help_heading = OPTIMISATION, value_name = "IMAGES", value_parser = count::<usize>, default_value_t = 8)]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "IMAGES", value_parser = batch, default_value_t = 8)]
     pub batch: usize,
     /// Side of the square the network sees, in pixels, a multiple of 32
     #[arg(long, help_heading = MODEL, value_name = "PIXELS", value_parser = image_size, default_value_t = 320)]
@@ -52,7 +54,7 @@ pub struct TrainConfig {
     #[arg(long, help_heading = EXECUTION, default_value = "auto")]
     pub device: String,
     /// Threads that decode and augment
-    #[arg(long, help_heading = EXECUTION, value_name = "THREADS", value_parser = whole::<usize>, default_value_t = 2)]
+    #[arg(long, help_heading = EXECUTION, value_name = "THREADS", value_parser = workers, default_value_t = 2)]
     pub workers: usize,
     /// Threads that compute; 0 is one per core
     #[arg(long, help_heading = EXECUTION, value_parser = whole::<usize>, default_value_t = 0)]
@@ -227,7 +229,7 @@ fn of_a_task(text: &str) -> Result<(String, f32), String> {
 }
 
 fn image_size(text: &str) -> Result<usize, String> {
-    let size = whole(text)?;
+    let size = at_most(whole(text)?, 1 << 14, "pixels")?;
     if size > 0 && usize::is_multiple_of(size, STRIDE) {
         return Ok(size);
     }

@@ -269,8 +269,7 @@ mod tests {
             String::from_utf8(output.stderr).unwrap()
         };
         let said = child(Stdio::piped(), "0");
-        let parts =
-            ["bug in polyhead", env!("CARGO_PKG_VERSION"), env!("POLYHEAD_COMMIT"), "console.rs", "the first"];
+        let parts = ["bug in polyhead", env!("CARGO_PKG_VERSION"), env!("POLYHEAD_COMMIT"), "console.rs", "the first"];
         for part in [&parts[..], &["report it", "--resume RUN", "RUST_BACKTRACE=1", "the second"]].concat() {
             assert!(said.contains(part), "{part} is not in: {said}");
         }

@@ -2,6 +2,7 @@
 
 use super::run_flags::{Augmentation, Typed};
 use crate::data::OpenOptions;
+use crate::data::ranges::batch;
 use crate::draw::Canvas;
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
@@ -16,7 +17,7 @@ pub struct AugmentedArgs {
     #[arg(long)]
     augmented: bool,
     /// Images of it
-    #[arg(long)]
+    #[arg(long, value_parser = batch)]
     batch: Option<usize>,
     /// Side of the square the network sees, in pixels, a multiple of 32
     #[arg(long)]

@@ -4,6 +4,7 @@ use super::run_flags::{Augmentation, Typed};
 use crate::bench::{self, DataOptions, Heads, Measurement, Options, Source};
 use crate::config::TrainConfig;
 use crate::console::{self, Reader};
+use crate::data::ranges::{batch, workers};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::files::write_synced;
@@ -25,7 +26,7 @@ pub enum BenchCommand {
     Ops {
         #[command(flatten)]
         bench: BenchArgs,
-        #[arg(long, default_value_t = 8)]
+        #[arg(long, value_parser = batch, default_value_t = 8)]
         batch: usize,
         /// First compare every kernel with the CPU's op on so many random images, at most the batch (8 unless given); where
         /// one is wrong nothing is timed. Takes as long as a few steps on the CPU and the memory of one
@@ -45,7 +46,7 @@ pub struct DataArgs {
     /// A folder of images or a data.yaml [default: the built-in digits]
     data: Option<PathBuf>,
     /// Threads that decode and augment
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, value_parser = workers, default_value_t = 2)]
     workers: usize,
     #[arg(long, default_value_t = 224)]
     imgsz: usize,
@@ -67,14 +68,14 @@ pub struct StepsArgs {
     #[command(flatten)]
     bench: BenchArgs,
     /// Images per step; several, as in `64,128,256`, are measured one after another
-    #[arg(long, value_delimiter = ',', default_value = "8")]
+    #[arg(long, value_parser = batch, value_delimiter = ',', default_value = "8")]
     batch: Vec<usize>,
     /// Feed images of this data set, decoded and augmented, to the heads of its tasks: a folder or a data.yaml [default: one
     /// synthetic batch again and again]
     #[arg(long, value_name = "FOLDER", conflicts_with = "heads")]
     data: Option<PathBuf>,
     /// Threads that decode and augment
-    #[arg(long, default_value_t = 2, requires = "data")]
+    #[arg(long, value_parser = workers, default_value_t = 2, requires = "data")]
     workers: usize,
     /// Write them in the columns of timm's benchmark.py to this file
     #[arg(long, value_name = "FILE")]

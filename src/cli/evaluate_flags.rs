@@ -2,6 +2,7 @@
 
 use super::BoxArgs;
 use crate::console;
+use crate::data::ranges::{batch, workers};
 use crate::data::{OpenOptions, Split};
 use crate::error::{Error, Result};
 use crate::evaluate;
@@ -67,14 +68,14 @@ pub(super) struct EvaluateArgs {
     /// A COCO results file, anybody's
     #[arg(long, value_name = "RESULTS", requires = "coco")]
     detections: Option<PathBuf>,
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, value_parser = batch, default_value_t = 16)]
     batch: usize,
     /// Side in pixels [default: the training size]
     #[arg(long)]
     imgsz: Option<usize>,
     #[arg(long, default_value = "auto")]
     device: String,
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, value_parser = workers, default_value_t = 2)]
     workers: usize,
     #[arg(long, default_value_t = 0)]
     threads: usize,

@@ -145,7 +145,8 @@ impl Walk {
                     }
                     self.descend(path, after);
                 }
-            } else if whole && is_image(&path) && (kind.is_file() || path.is_file()) {
+            // A pipe, a device or a link to nothing with an image's name is answered too, as one that cannot be read.
+            } else if whole && is_image(&path) {
                 return Ok(Some(path));
             }
         }

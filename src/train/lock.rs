@@ -52,6 +52,11 @@ fn acquire_by(
     try_lock: impl Fn(&File) -> Result<(), TryLockError>,
 ) -> Result<RunLock> {
     let path = folder.join(LOCK);
+    // Through a link, the words of who holds the lock would replace somebody's file.
+    if path.is_symlink() {
+        let message = "is a link, and the lock of a run's folder must be a file in it: remove the link";
+        return Err(Error::Other(format!("{}: {message}", shown(&path))));
+    }
     // Not truncated: until the lock is had, what it says is another's.
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let file = opened.map_err(Error::io("write", &path))?;

@@ -83,7 +83,8 @@ impl RunFolder {
         }
         std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         let marker = config.project.join(RUNS_MARKER);
-        std::fs::write(&marker, "").map_err(Error::io("write", &marker))?;
+        // Not truncated: it might be a link to something.
+        File::options().append(true).create(true).open(&marker).map_err(Error::io("write", &marker))?;
         let path = if config.exist_ok {
             std::fs::create_dir_all(&asked).map_err(Error::io("create", &asked))?;
             asked

@@ -5,22 +5,26 @@ use crate::error::{Error, Result};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// Writes a file through `write`, under another name beside `path`, and renames it to `path`. A reader sees the old file or the
-/// new one, never half of one, also while other threads, processes or machines write it. Nothing is synced. A link at `path` is
-/// replaced by the file.
+/// new one, never half of one, also while other threads, processes or machines write it. Nothing is synced. A link stays a link: the
+/// file that it leads to is replaced. A device or a pipe at `path` is written as it is.
 ///
 /// # Errors
 /// `Io` if the file system refuses; `path` is then untouched and nothing stays behind.
 pub fn write(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let put = || {
-        let mut aside = beside(path)?;
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            return write(&mut File::options().write(true).open(path)?);
+        }
+        let path = real(path);
+        let mut aside = beside(&path)?;
         write(aside.as_file_mut())?;
-        aside.persist(path).map_err(|e| e.error)
+        aside.persist(&path).map(drop).map_err(|e| e.error)
     };
-    put().map(drop).map_err(Error::io("write", path))
+    put().map_err(Error::io("write", path))
 }
 
 /// Writes `bytes` as [`write`](fn@write) does and syncs the file and its folder, so that it survives a power cut.
@@ -39,7 +43,7 @@ pub fn write_and_keep(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> 
     replace(path, bytes, || {
         // Both names mean one file until the new one takes the first. Without hard links only the newest state is kept.
         let _ = std::fs::remove_file(previous);
-        let _ = std::fs::hard_link(path, previous);
+        let _ = std::fs::hard_link(real(path), previous);
     })
 }
 
@@ -47,7 +51,10 @@ pub fn write_and_keep(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> 
 fn replace(path: &Path, bytes: &[u8], before: impl FnOnce()) -> Result<()> {
     write(path, |file| {
         file.write_all(bytes)?;
-        file.sync_all()?;
+        // Devices and pipes cannot be synced.
+        if file.metadata()?.is_file() {
+            file.sync_all()?;
+        }
         before();
         Ok(())
     })?;
@@ -55,6 +62,11 @@ fn replace(path: &Path, bytes: &[u8], before: impl FnOnce()) -> Result<()> {
         Some(folder) => File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder)),
         None => Ok(()),
     }
+}
+
+/// Where the links of `path` lead; `path` itself if there is no file.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// A new file `<file>.<process>-<number>.part`, which is removed when dropped. `train --exist-ok` knows by this name what a killed
@@ -102,6 +114,25 @@ mod tests {
             Ok(())
         })
         .unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn links_and_devices_stay_what_they_are() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link, previous) =
+            (folder.path().join("file"), folder.path().join("link"), folder.path().join("old"));
+        std::fs::write(&file, "one").unwrap();
+        symlink("file", &link).unwrap();
+        write_and_keep(&link, &previous, b"two").unwrap();
+        assert!(link.is_symlink() && !previous.is_symlink());
+        assert_eq!((std::fs::read(&file).unwrap(), std::fs::read(&previous).unwrap()), (b"two".into(), b"one".into()));
+        let device = folder.path().join("device");
+        symlink("/dev/full", &device).unwrap();
+        assert!(write_synced(&device, b"three").unwrap_err().to_string().contains("device"));
+        assert!(device.is_symlink() && std::fs::metadata("/dev/full").unwrap().file_type().is_char_device());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
     }
 
     #[cfg(unix)]

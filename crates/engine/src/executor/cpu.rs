@@ -6,6 +6,7 @@ mod memory;
 use super::store::{ParameterSet, Rule, Store, Update};
 use super::{Ceilings, NodeTime, StepScalars};
 use crate::device::cpu::{Cpu, IsaName, memory::Aligned};
+use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::graph::plan::{Plan, plan};
 use crate::ir::{Graph, Node, ParameterId, Place, Segment, ValueId};
@@ -90,9 +91,17 @@ impl CpuExecutor {
     }
 
     /// As [`super::Executor::prepare`].
-    pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> usize {
+    pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
         fuse(&mut graph, fusion);
         let plan = plan(&graph);
+        let images: usize = graph.batch.iter().map(|&v| graph.value(v).bytes()).sum();
+        let bytes = images.saturating_add(plan.arena_bytes);
+        if !Aligned::is_available(bytes) {
+            let mib = bytes >> 20;
+            return Err(Error::Other(format!(
+                "the system refuses {mib} MiB of memory for a step: lower --batch or --imgsz"
+            )));
+        }
         let trains = graph.nodes.iter().any(|node| node.segment != Segment::Forward);
         let weights = if trains { Weights::Plain } else { Weights::Packed };
         let batch = graph.batch.iter().map(|&v| (v, Aligned::zeroed(graph.value(v).bytes()))).collect();
@@ -108,7 +117,7 @@ impl CpuExecutor {
         }
         self.plans.insert(self.next, prepared);
         self.next += 1;
-        self.next - 1
+        Ok(self.next - 1)
     }
 
     /// As [`super::Executor::release`].

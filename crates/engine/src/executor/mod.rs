@@ -201,7 +201,7 @@ impl Executor {
     /// A device with too little memory, or a network it cannot run.
     pub fn prepare(&mut self, graph: Graph, fusion: Fusion) -> Result<PlanId> {
         match self {
-            Executor::Cpu(e) => Ok(PlanId(e.prepare(graph, fusion))),
+            Executor::Cpu(e) => e.prepare(graph, fusion).map(PlanId),
             Executor::Cuda(e) => e.prepare(graph, fusion).map(PlanId),
         }
     }

@@ -13,6 +13,21 @@ pub fn count<T: FromStr + Default + PartialOrd>(text: &str) -> Result<T, String>
     number(text, |n| *n > T::default(), "a whole number above 0")
 }
 
+/// Images of a batch: 1 to 65536, more than any machine holds.
+pub fn batch(text: &str) -> Result<usize, String> {
+    at_most(count(text)?, 1 << 16, "images")
+}
+
+/// Threads that feed a network: 0 to 1024.
+pub fn workers(text: &str) -> Result<usize, String> {
+    at_most(whole(text)?, 1 << 10, "threads")
+}
+
+/// `n`, unless there are more than `most`.
+pub fn at_most(n: usize, most: usize, of_what: &str) -> Result<usize, String> {
+    if n <= most { Ok(n) } else { Err(format!("expected at most {most} {of_what}")) }
+}
+
 /// A finite number above 0.
 pub fn above_0<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
     number(text, |n: &T| (*n).into() > 0.0 && (*n).into().is_finite(), "a number above 0")

@@ -21,6 +21,11 @@ impl Aligned {
         Aligned { words, offset, bytes }
     }
 
+    /// Whether the system would give so much memory now. It may still run out when the memory is used.
+    pub fn is_available(bytes: usize) -> bool {
+        Vec::<u8>::new().try_reserve_exact(bytes.saturating_add(ALIGNMENT)).is_ok()
+    }
+
     /// A block that holds these numbers.
     pub fn of_f32(values: &[f32]) -> Aligned {
         let mut memory = Aligned::zeroed(values.len() * 4);
