@@ -11,11 +11,11 @@ use crate::tasks::HeadOutput;
 use candle_core::Tensor;
 use std::path::Path;
 
-/// A network on a device: its card, its weights, and the plans of the batches that it met last.
+/// A network on a device: its card, its weights, and the plans for the batch sizes that were used last.
 ///
-/// A plan is made when a batch of a new size comes, and kept. At most [`Model::PLANS`] are, the most recently used ones, so
-/// that a program which feeds images of any size holds a bounded number. What plans compute in is shared and as large as
-/// the largest of them needed.
+/// A plan is made for the first batch of a size and kept. Only the [`Model::PLANS`] most recently used plans are kept, so that
+/// memory stays bounded whatever sizes a program asks for. All plans compute in one memory, as large as the largest of them
+/// needs.
 ///
 /// Every method that computes takes `&mut self`: one model computes one batch at a time, on all its threads.
 pub struct Model {
@@ -47,7 +47,7 @@ impl Model {
     /// classes are numbered; [`ModelFile::read`] takes names for them.
     ///
     /// # Errors
-    /// A file that is not there, damaged or of no network known here, or a device that cannot be had.
+    /// A file that is missing, damaged or of an unknown network, or a device that is not available.
     pub fn load(path: impl AsRef<Path>, device: &DeviceChoice) -> Result<Model> {
         ModelFile::read(&ModelFile::locate(path.as_ref())?, None)?.start(device)
     }

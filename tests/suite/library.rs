@@ -96,7 +96,7 @@ fn a_saved_model_answers_as_before() {
     assert_eq!(answer(loaded), answer(file.start(&CPU).unwrap()));
 }
 
-/// The command's lines and the library's answers are the same text: both round the same numbers alike.
+/// The command and the library round the same numbers alike, so that their answers are the same text.
 #[test]
 fn a_program_gets_the_answers_of_the_command() {
     let place = Place::new("library-answers");
