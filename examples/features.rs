@@ -36,7 +36,7 @@ fn run() -> Result<()> {
         let images = Tensor::from_vec(image.rgb, shape, &Device::Cpu).map_err(sentence)?;
         let start = Instant::now();
         let [c3, c4, c5] = model.features(&images)?;
-        // The second image of a size takes no time for a plan.
+        // Only the first image of a size takes time for a plan.
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         println!("{file}: {:?}, {:?}, {:?} in {milliseconds:.1} ms", c3.dims(), c4.dims(), c5.dims());
 

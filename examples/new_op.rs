@@ -1,5 +1,5 @@
 //! An op that polyhead does not have: hard-swish, x · clamp(x + 3, 0, 6) / 6 (Howard 2019, arXiv:1905.02244), and its
-//! gradient. It is held to plain loops in f64 on every instruction set, then timed against the memory's measured ceiling.
+//! gradient. It is checked against plain loops in f64 on every instruction set, then timed against the measured rate of a copy.
 //!
 //! ```sh
 //! cargo run --release --example new_op
@@ -7,7 +7,7 @@
 //!
 //! The kernels use what polyhead's own use: `Cpu` spreads a closure over the threads and compiles it for the instruction set.
 //! To put an op into networks, give it a folder in `crates/engine/src/ops` and a row in `ops::operation`: the list of ops is
-//! closed, so that none can lack its backward rule, its cost, or its half on a GPU.
+//! closed, so that no op can lack its backward rule, its cost or its GPU kernels.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,9 +16,9 @@ use polyhead::error::{Error, Result};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Elements that one thread takes at a time: with the result 32 KiB, which L1 holds.
+/// Elements that one thread takes at a time. With the result they are 32 KiB, which fit into L1.
 const PIECE: usize = 4096;
-/// As many as the ceiling's copy has, far more than caches hold.
+/// The same number as in the copy that is measured, far more than caches hold.
 const FLOATS: usize = 1 << 25;
 const REPEATS: usize = 15;
 
@@ -59,7 +59,7 @@ fn hard_swish_backward(cpu: &Cpu, x: &[f32], gradient: &mut [f32]) {
     );
 }
 
-/// Holds both kernels to f64: a handful of roundings of 2⁻²⁴ each, of numbers up to `largest`.
+/// Compares both kernels with f64. The bound is a handful of roundings of 2⁻²⁴ each, of numbers up to `largest`.
 fn check(cpu: &Cpu) -> Result<()> {
     // Odd, so that the last vector is not full; from −6 to 6, so that both kinks are met.
     let x: Vec<f32> = (0..3 * PIECE + 7).map(|i| (i as f32 * 0.618).fract() * 12.0 - 6.0).collect();
@@ -82,7 +82,7 @@ fn check(cpu: &Cpu) -> Result<()> {
     Ok(())
 }
 
-/// Prints the median of `REPEATS` passes after one that does not count, and the bytes that it must at least move.
+/// Prints the median of `REPEATS` passes after a warm-up, and its rate for the bytes that it must at least move.
 fn time(name: &str, bytes: usize, ceiling: f64, mut pass: impl FnMut()) {
     pass();
     let mut seconds = [0.0; REPEATS];
@@ -102,7 +102,7 @@ fn run() -> Result<()> {
         for threads in [1, 3] {
             check(&Cpu::with_isa(threads, isa)?)?;
         }
-        println!("{isa}: as f64 says");
+        println!("{isa}: agrees with f64");
     }
     let cpu = Cpu::new(0)?;
     let ceiling = cpu.copy_ceiling();

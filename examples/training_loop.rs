@@ -27,7 +27,7 @@ const SIZE: usize = 64;
 const BATCH: usize = 16;
 const STEPS: u64 = 120;
 
-/// The balancing rule: a task weighs one over the running mean of its loss, all weights together as much as there are tasks.
+/// The balancing rule: a task's weight is one over the running mean of its loss. The weights sum to the number of tasks.
 struct InverseLoss(Vec<f32>);
 
 impl InverseLoss {
@@ -42,7 +42,7 @@ impl InverseLoss {
     }
 }
 
-/// One image `[SIZE, SIZE, 3]` and what it says about each task.
+/// One image `[SIZE, SIZE, 3]` and its label for each task.
 fn scene(number: u64) -> (Vec<u8>, Vec<Label>) {
     let mut random = Random::new(&[7, number]);
     let mut pixels: Vec<u8> = (0..SIZE * SIZE * 3).map(|_| 60 + random.below(40) as u8).collect();
@@ -59,7 +59,7 @@ fn run() -> Result<()> {
     let side = Regress { units: ["px".into()].into(), ..Regress::new(vec!["side".into()]) };
     let tasks = vec![Task::new("colour", Classify::new(colours)), Task::new("side", side)];
     let mut card = Card::new(Architecture::new(Backbone::Tiny, tasks.clone(), SIZE, 0.0), SIZE);
-    // Values are learned with mean 0 and deviation 1; the card keeps what turns them back into pixels.
+    // Values are learned with mean 0 and deviation 1; with the card's numbers they become pixels again.
     let labels: Vec<Vec<Label>> = (0..256).map(|number| scene(number).1).collect();
     card.standardisation = (0..2).map(|task| tasks[task].spec.fit(&mut labels.iter().map(|l| &l[task]))).collect();
     let levels = card.architecture.levels(SIZE, SIZE);
@@ -82,7 +82,7 @@ fn run() -> Result<()> {
     for step in 0..STEPS {
         let (mut pixels, mut targets) = (Vec::new(), Vec::new());
         for (image, labels) in (0..BATCH as u64).map(|i| scene(step * BATCH as u64 + i)) {
-            pixels.extend(image); // [N, H, W, 3] in the end
+            pixels.extend(image); // [N, H, W, 3] after the loop
             targets.push(encoder.encode(&labels));
         }
         let targets: Vec<Target> = (0..2).map(|task| gather(targets.iter(), task)).collect();

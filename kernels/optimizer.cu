@@ -8,7 +8,7 @@
 #define THREADS 256
 #define WIDE 4
 
-/// As ops/optimizer/cuda.rs lays it out.
+/// The layout is the one in ops/optimizer/cuda.rs.
 struct alignas(16) Piece {
   int start, len;
   int group;

@@ -34,7 +34,7 @@ pub fn build(files: &[&str], activation_bits: usize, target: &Path) -> Result<Pa
         let refused = || format!("{compiler} refused the kernels:\n{}", String::from_utf8_lossy(&run.stderr));
         run.status.success().then_some(()).ok_or_else(refused)
     };
-    // x86 bears an unaligned access that a GPU does not, and lets integers overflow. The kernels call the shim where a check
+    // x86 allows unaligned accesses, which a GPU does not, and integer overflow. The kernels call the shim where a check
     // fails; the shim itself is not checked.
     const CHECKS: [&str; 4] =
         ["-O2", "-fsanitize=alignment,undefined", "-fno-sanitize=vptr", "-fno-sanitize-recover=all"];

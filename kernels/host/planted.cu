@@ -91,7 +91,7 @@ struct PlantedIndexArgs {
 };
 
 // out[block, i] = in[block, i] of a matrix of more than 2³² elements. Bug 1: the place is an int. Bug 2: it is a u32, which wraps
-// without a word. Bug 3: sixteen bytes are read at a multiple of two. Bug 4: the last row is read behind the end. Bug 5: in is
+// silently. Bug 3: sixteen bytes are read at a multiple of two. Bug 4: the last row is read behind the end. Bug 5: in is
 // written to. Bug 6: a result is written in another block's row as well.
 PH_KERNEL(planted_index, PlantedIndexArgs, THREADS) {
   const int block = ph_block_x(), thread = ph_thread();

@@ -114,7 +114,7 @@ char *usable_pages(size_t bytes) {
 
 const size_t CHUNK_BYTES = 64 << 10;
 
-// What a buffer holds at first, numbered as in src/device/cuda/host.rs. Kernels may not write to TERNARY and FLOATS.
+// What a buffer holds at first, numbered as in crates/engine/src/device/cuda/host.rs. Kernels may not write to TERNARY and FLOATS.
 enum Contents { POISON = 0, TERNARY_BF16 = 1, TERNARY_F32 = 2, FLOATS = 3, SUMS = 4 };
 
 struct Buffer {

@@ -3,7 +3,7 @@
 use super::{Balance, Needs, Signals, Weights, expect_len};
 use crate::error::Result;
 
-/// Weights that somebody chose; they never change.
+/// Weights that the user chose; they never change.
 pub struct Fixed {
     weights: Vec<f32>,
 }

@@ -30,7 +30,7 @@ impl MovingAverage {
 }
 
 impl ClosedForm {
-    /// For so many tasks, none of whose losses has been seen.
+    /// The state for this many tasks, before any loss was seen.
     pub fn new(tasks: usize) -> ClosedForm {
         ClosedForm { tasks: vec![MovingAverage::default(); tasks] }
     }

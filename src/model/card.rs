@@ -40,7 +40,7 @@ impl Card {
     /// The key in a file's metadata.
     pub const KEY: &str = "polyhead";
 
-    /// For a training image size in pixels: letterboxed, nothing fitted yet, no intervals.
+    /// A card for a training image size in pixels: images are letterboxed, nothing is fitted yet, and there are no intervals.
     pub fn new(architecture: Architecture, image_size: usize) -> Card {
         let unfitted = architecture.tasks.iter().map(|task| task.spec.fit(&mut std::iter::empty()));
         let standardisation = unfitted.collect();

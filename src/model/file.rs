@@ -1,4 +1,4 @@
-//! A trained network as it is kept: a card and tensors, read from a weights file and written to one. Nothing here runs it.
+//! A network in a file: a card and tensors, read from a weights file and written to one. Nothing here runs it.
 
 use super::card::{Card, Framing};
 use super::library::Model;
@@ -42,7 +42,7 @@ impl ModelFile {
         }
     }
 
-    /// The weights file that `path` means: a file is taken as it is; of a run's folder it is `best`, or else `last`.
+    /// The weights file that `path` means: the file itself, or for a run's folder `best`, or else `last`.
     ///
     /// # Errors
     /// There is no such file.
@@ -59,7 +59,7 @@ impl ModelFile {
         })
     }
 
-    /// A network that has learned nothing: parameters as training starts from with this seed.
+    /// An untrained network, with the parameters that training with this seed starts from.
     ///
     /// # Errors
     /// A card whose network cannot be built.
@@ -70,7 +70,7 @@ impl ModelFile {
         ModelFile::of_store(card, &store, ParameterSet::Current)
     }
 
-    /// The network as a Store holds it: what a program that trains writes.
+    /// The network that a Store holds, so that a program that trains can save it.
     ///
     /// # Errors
     /// candle refuses a shape.
@@ -91,7 +91,7 @@ impl ModelFile {
     /// Puts the network on a device, ready to be asked.
     ///
     /// # Errors
-    /// The device cannot be had, or tensors are missing.
+    /// The device is not available, or tensors are missing.
     pub fn start(&self, device: &DeviceChoice) -> Result<Model> {
         let graph = evaluation_graph(&self.card)?;
         let mut executor = Executor::new(device, &graph.parameters, &graph.buffers)?;
@@ -119,7 +119,7 @@ fn evaluation_graph(card: &Card) -> Result<Graph> {
     Ok(card.architecture.network([1, size, size], Mode::Evaluate)?.graph)
 }
 
-/// A checkpoint's moving averages; everything of a file that has none.
+/// The moving averages of a checkpoint, or all tensors of a file without averages.
 fn prediction_tensors(tensors: Tensors) -> Tensors {
     let averaged: Tensors =
         tensors.iter().filter_map(|(k, v)| Some((k.strip_prefix("ema.")?.to_owned(), v.clone()))).collect();

@@ -1,4 +1,4 @@
-//! The evaluation forward pass of one batch size and image size, on somebody's executor.
+//! The evaluation forward pass of one batch size and image size, on an executor that the caller owns.
 
 use super::{Architecture, Network};
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::graph::fuse::Fusion;
 use crate::ir::{Mode, Segment, ValueId};
 use crate::tasks::{HeadOutput, HeadValues};
 
-/// The evaluation forward pass of one shape, on somebody's executor.
+/// The evaluation forward pass of one shape, on an executor that the caller owns.
 pub struct ForwardPlan {
     plan: PlanId,
     images: ValueId,

@@ -12,18 +12,18 @@ use serde::{Deserialize, Serialize};
 pub enum Stage {
     /// The first convolution and its norm.
     Stem,
-    /// Stride 4.
+    /// The stage of stride 4.
     Layer1,
-    /// Stride 8, which makes c3.
+    /// The stage of stride 8, which makes c3.
     Layer2,
-    /// Stride 16, which makes c4.
+    /// The stage of stride 16, which makes c4.
     Layer3,
-    /// Stride 32, which makes c5.
+    /// The stage of stride 32, which makes c5.
     Layer4,
 }
 
 impl Stage {
-    /// From the image on.
+    /// All stages, from the image on.
     pub const ALL: [Stage; 5] = [Stage::Stem, Stage::Layer1, Stage::Layer2, Stage::Layer3, Stage::Layer4];
 
     /// As `--freeze` takes it; the layers' are torchvision's names.
@@ -61,7 +61,7 @@ impl Stage {
 /// Frozen stages run as in evaluation and are not moved; where only they come before, nothing is computed backward.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Freeze {
-    /// These do not learn.
+    /// The stages that do not learn.
     pub stages: Vec<Stage>,
     /// Every batch norm normalises by its running statistics, and its scale and shift stay.
     pub batch_norm: bool,

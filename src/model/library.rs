@@ -11,11 +11,11 @@ use crate::tasks::HeadOutput;
 use candle_core::Tensor;
 use std::path::Path;
 
-/// A network on a device: its card, its weights, and the plans of the batches that it met last.
+/// A network on a device: its card, its weights, and the plans for the batch sizes that were used last.
 ///
-/// A plan is made when a batch of a new size comes, and kept. At most [`Model::PLANS`] are, the most recently used ones, so
-/// that a program which feeds images of any size holds a bounded number. What plans compute in is shared and as large as
-/// the largest of them needed.
+/// A plan is made for the first batch of a size and kept. Only the [`Model::PLANS`] most recently used plans are kept, so that
+/// memory stays bounded whatever sizes a program asks for. All plans compute in one memory, as large as the largest of them
+/// needs.
 ///
 /// Every method that computes takes `&mut self`: one model computes one batch at a time, on all its threads.
 pub struct Model {
@@ -47,7 +47,7 @@ impl Model {
     /// classes are numbered; [`ModelFile::read`] takes names for them.
     ///
     /// # Errors
-    /// A file that is not there, damaged or of no network known here, or a device that cannot be had.
+    /// A file that is missing, damaged or of an unknown network, or a device that is not available.
     pub fn load(path: impl AsRef<Path>, device: &DeviceChoice) -> Result<Model> {
         ModelFile::read(&ModelFile::locate(path.as_ref())?, None)?.start(device)
     }
@@ -89,19 +89,24 @@ impl Model {
 
     /// The heads' numbers for a batch, as they leave the network; see `Model::predict` for answers.
     ///
-    /// Shapes: images u8 `[N, H, W, 3]` as `shape` `[N, H, W]` says; one output per task.
+    /// Shapes: `shape` is `[N, H, W]` of the images, u8 `[N, H, W, 3]`; one output per task.
     ///
     /// # Errors
-    /// A shape the network cannot take, or a GPU that refuses a call.
+    /// A shape that the network cannot take, images of another length, or a GPU that refuses a call.
     pub fn forward(&mut self, shape: [usize; 3], images: &[u8]) -> Result<Vec<HeadOutput>> {
+        check_length(shape, images)?;
         self.plan(Asked::Answers, shape)?.run_current(images)
     }
 
     /// Brings the next batch to the device, where the one that was started may still be computing.
     ///
+    /// `load_batch`, `start_batch` and `batch_outputs` with one shape are one pipeline. A call for anything else in between may
+    /// overwrite its batch and its outputs.
+    ///
     /// # Errors
-    /// As [`Model::forward`].
+    /// See [`Model::forward`].
     pub fn load_batch(&mut self, shape: [usize; 3], images: &[u8]) -> Result<()> {
+        check_length(shape, images)?;
         let Ready { plan, executor } = self.plan(Asked::Answers, shape)?;
         plan.load(executor, images)
     }
@@ -109,7 +114,7 @@ impl Model {
     /// Starts on the batch of this shape that was loaded last.
     ///
     /// # Errors
-    /// As [`Model::forward`].
+    /// See [`Model::forward`].
     pub fn start_batch(&mut self, shape: [usize; 3]) -> Result<()> {
         let Ready { plan, executor } = self.plan(Asked::Answers, shape)?;
         plan.start(executor, ParameterSet::Current)
@@ -118,7 +123,7 @@ impl Model {
     /// The heads' numbers for the batch that was started last, as soon as they are there.
     ///
     /// # Errors
-    /// As [`Model::forward`].
+    /// See [`Model::forward`].
     pub fn batch_outputs(&mut self, shape: [usize; 3]) -> Result<Vec<HeadOutput>> {
         let Ready { plan, executor } = self.plan(Asked::Answers, shape)?;
         plan.answers(executor)
@@ -127,7 +132,7 @@ impl Model {
     /// Times every node of a batch's pass; see [`Executor::time_nodes`].
     ///
     /// # Errors
-    /// As [`Model::forward`].
+    /// See [`Model::forward`].
     pub fn time_nodes(&mut self, shape: [usize; 3], images: &[u8], repeats: usize) -> Result<Vec<NodeTime>> {
         self.load_batch(shape, images)?;
         let Ready { plan, executor } = self.plan(Asked::Answers, shape)?;
@@ -164,6 +169,16 @@ struct Ready<'a> {
 impl Ready<'_> {
     fn run_current(self, images: &[u8]) -> Result<Vec<HeadOutput>> {
         self.plan.run(self.executor, ParameterSet::Current, images)
+    }
+}
+
+/// # Errors
+/// Images that are not u8 `[N, H, W, 3]` of this shape.
+fn check_length(shape: [usize; 3], images: &[u8]) -> Result<()> {
+    let expected = shape.iter().product::<usize>() * 3;
+    match images.len() == expected {
+        true => Ok(()),
+        false => Err(Error::Usage(format!("images of {} bytes: expected {expected} for {shape:?}", images.len()))),
     }
 }
 

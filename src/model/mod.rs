@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 pub struct Architecture {
     /// The trunk.
     pub backbone: Backbone,
-    /// One head each, in this order.
+    /// The tasks, each with one head, in this order.
     pub tasks: Vec<Task>,
     /// Of the heads that stand on a pyramid.
     pub detection: PyramidSize,
@@ -137,7 +137,7 @@ pub struct Network {
 
 /// One task's part of the graph.
 pub struct Head {
-    /// What it computes.
+    /// The values that it computes.
     pub values: HeadValues,
     /// Its nodes in the graph, the loss's among them once there is one.
     pub nodes: Vec<usize>,

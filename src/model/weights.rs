@@ -17,7 +17,7 @@ pub type Tensors = BTreeMap<String, Tensor>;
 pub struct StateFile {
     /// All tensors of the file.
     pub tensors: Tensors,
-    /// Text by key; empty for PyTorch's files.
+    /// Texts by key; empty for PyTorch's files.
     pub metadata: HashMap<String, String>,
 }
 
@@ -54,10 +54,10 @@ pub fn write(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) 
     files::write_synced(path, &bytes_of(path, tensors, metadata)?)
 }
 
-/// As [`write`](fn@write), and what was in `path` is at `previous` from then on.
+/// Writes like [`write`](fn@write). The file that was at `path` is then at `previous`.
 ///
 /// # Errors
-/// As there; both files stay as they were.
+/// The same.
 pub fn write_beside(path: &Path, previous: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -> Result<()> {
     files::write_and_keep(path, previous, &bytes_of(path, tensors, metadata)?)
 }

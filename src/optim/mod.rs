@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-/// The rules of the update that `--optimizer` names.
+/// The optimizers that `--optimizer` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lower")]
@@ -25,15 +25,15 @@ pub enum OptimizerKind {
 /// Everything about the update that a person chooses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerConfig {
-    /// The rule.
+    /// The optimizer.
     pub kind: OptimizerKind,
     /// The learning rate over the steps.
     pub schedule: Schedule,
     /// What the learning rate is multiplied by, per parameter group; a group beyond the list has 1.
     pub rate_factors: Vec<f32>,
-    /// SGD's; AdamW has β = .9 and .999.
+    /// The momentum of SGD; AdamW always has β = .9 and .999.
     pub momentum: f32,
-    /// Per unit of learning rate; norms and biases have none.
+    /// Weight decay per unit of learning rate; norms and biases have none.
     pub weight_decay: f32,
     /// The largest norm that the gradient may have before it is scaled down.
     pub clip_norm: Option<f32>,
@@ -44,7 +44,7 @@ pub struct OptimizerConfig {
 /// The optimizer's own count of steps, per parameter group: a group without labels does not count the step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerState {
-    /// By [`crate::ir::Group::index`], without the frozen group.
+    /// Steps of each group, indexed by [`crate::ir::Group::index`], without the frozen group.
     pub steps: Vec<u64>,
 }
 
@@ -63,7 +63,7 @@ impl OptimizerConfig {
 const BETAS: [f32; 2] = [0.9, 0.999];
 
 impl OptimizerState {
-    /// For so many groups: the trunk, and one for each head.
+    /// The state for this many groups: the trunk and one for each head.
     pub fn new(groups: usize) -> OptimizerState {
         OptimizerState { steps: vec![0; groups] }
     }

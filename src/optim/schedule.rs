@@ -21,17 +21,17 @@ pub enum ScheduleKind {
 pub enum Decline {
     /// Half a cosine, down to `lr · final_share` at the last step.
     Cosine {
-        /// Of the peak, from 0 to 1.
+        /// The last learning rate as a share of the peak, from 0 to 1.
         final_share: f32,
     },
     /// Times `gamma` at each of these steps, which ascend (PyTorch's MultiStepLR).
     Step {
-        /// In steps, ascending.
+        /// Step numbers, ascending.
         milestones: Vec<u64>,
-        /// Factor at each.
+        /// The factor at each milestone.
         gamma: f32,
     },
-    /// It stays at the peak.
+    /// The learning rate stays at the peak.
     Constant,
 }
 

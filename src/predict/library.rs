@@ -62,7 +62,7 @@ impl Answer {
     }
 }
 
-/// Asking a model about images of any size.
+/// Answers about images of any size.
 impl Model {
     /// Answers for image files, one result for each in their order. A file that cannot be read as an image has an error in
     /// its place and changes no other answer.
@@ -80,7 +80,7 @@ impl Model {
     ) -> Result<Vec<Result<Answer>>> {
         let batch = settings.batch_of(files.len())?;
         let mut answers = Vec::with_capacity(files.len());
-        // Readable images fill batches as they do in the command: what shares a batch has no influence on an answer.
+        // The command fills its batches in another way, but the other images of a batch have no influence on an answer.
         for files in files.chunks(batch.max(1)) {
             let mut images: Vec<Result<Image>> = files.par_iter().map(|file| decode(file.as_ref())).collect();
             let readable: Vec<&Image> = images.iter().filter_map(|image| image.as_ref().ok()).collect();
@@ -96,7 +96,7 @@ impl Model {
     ///
     /// Shapes: u8 `[N, H, W, 3]`, RGB, of any height and width; each is scaled and framed as a file would be.
     ///
-    /// Units: as [`Model::predict_files`].
+    /// Units: see [`Model::predict_files`].
     ///
     /// # Errors
     /// Images of another type or rank or without a pixel, settings out of range, a size that the network cannot take, or a
@@ -137,7 +137,7 @@ impl Settings {
     /// The batch for so many images.
     ///
     /// # Errors
-    /// What is out of range.
+    /// A setting that is out of range.
     fn batch_of(&self, images: usize) -> Result<usize> {
         if self.batch == 0 {
             return Err(Error::Usage("a batch of 0 images: expected at least 1".into()));

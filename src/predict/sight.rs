@@ -1,5 +1,5 @@
-//! How a model sees an image, and what its numbers then say in the image's own pixels: the same for the command and for
-//! programs.
+//! How an image becomes the network's input, and how the outputs become answers in the image's own pixels. The command and the
+//! library share it.
 
 use crate::data::random::Random;
 use crate::data::{Augment, Geometry, Image};
@@ -7,17 +7,17 @@ use crate::model::Card;
 use crate::model::card::Framing;
 use crate::tasks::{DecodeOptions, HeadOutput, Prediction};
 
-/// A card, the side of its canvas, and what counts as a detection.
+/// A card, the side of the canvas, and which boxes are kept.
 pub struct Sight<'a> {
     pub card: &'a Card,
     framing: Augment,
-    /// Pixels.
+    /// Side of the canvas in pixels.
     size: usize,
     boxes: DecodeOptions,
 }
 
 impl<'a> Sight<'a> {
-    /// With a canvas of `size`² pixels, by default the training size.
+    /// Draws on canvases of `size`² pixels; by default the training size.
     pub fn new(card: &'a Card, size: Option<usize>, boxes: DecodeOptions) -> Sight<'a> {
         let size = size.unwrap_or(card.image_size);
         let framing = match card.framing {

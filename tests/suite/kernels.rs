@@ -256,7 +256,7 @@ fn planted_index(library: &Path, bug: usize) -> Result<[Vec<u16>; 3], String> {
     }))
 }
 
-/// What the sizes of real networks are run for: each is found, and named with its place or its buffer.
+/// Faults that only show at the sizes of real networks: each is found, and reported with its place or its buffer.
 #[test]
 fn the_shim_finds_indices_that_overflow_and_accesses_outside_gigabytes() {
     let Some(library) = planted_library() else { return };

@@ -77,6 +77,8 @@ fn what_is_no_batch_of_images_is_refused_in_a_sentence() {
     let none = Settings { batch: 0, ..settings };
     assert!(model.predict(&images(1, 8, 8), &none).unwrap_err().to_string().contains("batch of 0"));
     assert!(model.predict_files(&[] as &[&str], &settings).unwrap().is_empty());
+    assert!(model.forward([1, 64, 64], &[0; 7]).unwrap_err().to_string().contains("7 bytes: expected 12288"));
+    assert!(model.load_batch([1, 64, 64], &[]).unwrap_err().to_string().contains("0 bytes"));
     let odd = Settings { image_size: Some(33), ..settings };
     assert!(model.predict(&images(1, 8, 8), &odd).unwrap_err().to_string().contains("33"));
 }
@@ -94,7 +96,7 @@ fn a_saved_model_answers_as_before() {
     assert_eq!(answer(loaded), answer(file.start(&CPU).unwrap()));
 }
 
-/// The command's lines and the library's answers are the same text: both round the same numbers alike.
+/// The command and the library round the same numbers alike, so that their answers are the same text.
 #[test]
 fn a_program_gets_the_answers_of_the_command() {
     let place = Place::new("library-answers");

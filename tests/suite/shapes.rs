@@ -31,7 +31,7 @@ const PROCESSORS: usize = 132;
 const CHUNK: usize = 32;
 const DIRECT_THREADS: usize = 256;
 
-/// v as bf16 holds it: to the nearest, of equals the even.
+/// v rounded to bf16: to the nearest, and to the even one of two equally near.
 fn bf16(v: f32) -> f32 {
     let bits = v.to_bits();
     f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) >> 16 << 16)
@@ -329,7 +329,7 @@ fn check_direct(p: &Problem) {
     }
 }
 
-/// Of the plans that are tried for a tile the one with the shortest splits.
+/// The plan with the shortest splits among those that are tried for a tile.
 fn wgrad_plan(p: &Problem, precision: Precision, tile: WgradTile) -> Option<WgradPlan> {
     let plans = WgradPlan::candidates(precision, p, PROCESSORS).into_iter();
     plans.filter(|plan| plan.tile == tile).max_by_key(|plan| plan.splits)
@@ -386,7 +386,7 @@ fn wgrad_is_exact_at_the_largest_batches() {
     }
 }
 
-/// The choices there are for tiles are those that are run above.
+/// Every tile that may be chosen is run above.
 #[test]
 fn every_tile_that_may_be_chosen_is_run() {
     let problem = resnet50()[1];

@@ -1,6 +1,6 @@
-//! What runs polyhead's networks: a graph of ops, the plan made of it, and the CPU and CUDA executors that run the plan.
+//! The engine that runs polyhead's networks: a graph of ops, the plan made of it, and the CPU and CUDA executors that run the plan.
 //!
-//! ARCHITECTURE.md, at the top of the repository, is the map. The product re-exports these modules under its own name.
+//! ARCHITECTURE.md, at the top of the repository, is the map. The `polyhead` package re-exports these modules.
 
 // Tests say what they skip.
 #![cfg_attr(test, allow(clippy::print_stderr))]

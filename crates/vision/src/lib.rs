@@ -1,7 +1,8 @@
-//! What polyhead knows of computer vision: its kinds of task, with their labels, heads, losses, metrics and answers, a folder for each.
+//! The computer vision of polyhead: the kinds of task with their labels, heads, losses, metrics and answers (`tasks`), and data sets, from
+//! files to batches (`data`).
 //!
-//! The other rooms are those that tasks are built on: what a user's files say (`reading`), pictures of results (`draw`), where images lie
-//! on a canvas (`geometry`) and the layers of a network. ARCHITECTURE.md, at the top of the repository, is the map.
+//! Both are built on the other modules: what a user's files say (`reading`), pictures of results (`draw`), where images lie on a canvas
+//! (`geometry`) and the layers of a network (`layers`); `preview` draws the labels of a data set. ARCHITECTURE.md, at the top of the repository, is the map.
 
 // Tests say what they skip.
 #![cfg_attr(test, allow(clippy::print_stderr))]

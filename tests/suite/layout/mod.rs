@@ -8,7 +8,7 @@ use sources::{files, imports, place, root, sources, trees};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// What can panic, or end a run, because nobody reads. The lints of Cargo.toml see the macros only.
+/// Printing can panic or end a run if nobody reads. The lints in Cargo.toml only see the macros.
 #[test]
 fn only_the_console_prints() {
     let ways = ["println!(", "print!(", "dbg!(", "io::stdout", "io::stderr", "stdout()", "stderr()", "indicatif::"];
@@ -106,7 +106,7 @@ fn only_cudas_own_files_name_it() {
     }
 }
 
-/// The kinds of task: the folders of `src/tasks` that hold one.
+/// The kinds of task: the folders of `tasks` that hold one.
 fn kinds_of_task() -> Vec<String> {
     let folder = place("tasks");
     let holds_one = |path: &PathBuf| {

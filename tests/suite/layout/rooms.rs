@@ -76,7 +76,7 @@ fn no_circle_of_imports_joins_two_rooms() {
     assert!(wrong.is_empty(), "files of several rooms import each other in a circle:\n{}", wrong.join("\n"));
 }
 
-/// Each line of the walk names a file and the word by which a reader comes to it: it stands in that file and in one before.
+/// Each line of the walk names a file and the word that leads a reader to it: the word stands in that file and in an earlier one.
 #[test]
 fn the_way_of_an_image_is_as_it_is_described() {
     let map = map();

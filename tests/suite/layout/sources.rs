@@ -137,7 +137,7 @@ fn paths_of(tree: &str) -> Vec<String> {
     parts.flat_map(|part| paths_of(&format!("{}{part}", head.trim()))).collect()
 }
 
-/// A path as it is written in `module`, from the root; nothing of a path that leads elsewhere.
+/// The path from the root for a path written in `module`; `None` if it leads elsewhere.
 fn from_root(path: &str, module: &str, modules: &BTreeSet<String>) -> Option<String> {
     let path = path.trim_end_matches(':');
     let (first, below) = path.split_once("::").unwrap_or((path, ""));
@@ -158,7 +158,7 @@ fn from_root(path: &str, module: &str, modules: &BTreeSet<String>) -> Option<Str
     Some([base, parts].concat().join("::"))
 }
 
-/// Who imports whom, tests left out: of each module the modules that its imports lead to.
+/// For each module, tests left out, the modules that its imports lead to.
 pub fn graph(sources: &[Source]) -> BTreeMap<&str, BTreeSet<&str>> {
     let modules: BTreeSet<String> = sources.iter().map(|source| source.module.clone()).collect();
     let mut graph = BTreeMap::new();
@@ -184,7 +184,7 @@ fn module_of(path: &str, modules: &BTreeSet<String>) -> Option<String> {
     }
 }
 
-/// The circles of a graph: groups of nodes each of which leads to every other.
+/// The circles of a graph: groups of nodes in which each node leads to every other.
 pub fn circles<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<BTreeSet<&'a str>> {
     let reached = |from: &'a str| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);

@@ -81,7 +81,7 @@ impl Board {
         bytes.chunks_exact(from.width).map(wide).collect()
     }
 
-    /// Compares what was written with `expected`, each of which may be off by its share of `bound`, and poisons it again.
+    /// Compares what was written with `expected`, up to a relative error of `bound`, and poisons it again.
     pub fn take(&mut self, what: &str, from: Buffer, first: usize, expected: &[f32], bound: f32) {
         let got = self.read(from, first, expected.len());
         for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
@@ -95,13 +95,13 @@ impl Board {
         self.cuda.upload(self.memory[to.at.block], first * to.width, bytes).unwrap();
     }
 
-    /// The ranges of bytes that somebody has touched.
+    /// The ranges of bytes that were touched.
     pub fn touched(&mut self, buffer: Buffer) -> Vec<Range<usize>> {
         let memory = self.memory[buffer.at.block];
         self.host().touched(memory)
     }
 
-    /// Holds that nothing is left in a buffer of which all that should have been written was taken.
+    /// Checks that nothing but poison is left in a buffer after everything that should have been written was taken.
     pub fn is_untouched(&mut self, what: &str, buffer: Buffer) {
         let memory = self.memory[buffer.at.block];
         for range in self.touched(buffer) {

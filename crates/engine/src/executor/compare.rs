@@ -30,7 +30,7 @@ pub struct NodeComparison {
     pub sizes: String,
     /// The parameter it reads or differentiates, else its first output.
     pub of: String,
-    /// One per output and quantity.
+    /// One for each output and quantity.
     pub differences: Vec<Difference>,
 }
 

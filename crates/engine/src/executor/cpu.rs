@@ -26,7 +26,7 @@ pub struct CpuExecutor {
     arena: Aligned,
     /// Scratch that one node after the other uses.
     scratch: Aligned,
-    /// By their numbers, which are never used again.
+    /// Plans by number; numbers are never reused.
     plans: BTreeMap<usize, Prepared>,
     next: usize,
     packed: PackedWeights,
@@ -84,13 +84,13 @@ impl CpuExecutor {
         self.cpu.isa().name()
     }
 
-    /// With no plan yet.
+    /// An executor without plans.
     pub fn new(cpu: Cpu, store: Store) -> CpuExecutor {
         let (arena, scratch) = (Aligned::zeroed(0), Aligned::zeroed(0));
         CpuExecutor { cpu, store, arena, scratch, plans: BTreeMap::new(), next: 0, packed: PackedWeights::default() }
     }
 
-    /// As [`super::Executor::prepare`].
+    /// See [`super::Executor::prepare`].
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
         fuse(&mut graph, fusion);
         let plan = plan(&graph);
@@ -120,17 +120,17 @@ impl CpuExecutor {
         Ok(self.next - 1)
     }
 
-    /// As [`super::Executor::release`].
+    /// See [`super::Executor::release`].
     pub fn release(&mut self, plan: usize) {
         self.plans.remove(&plan);
     }
 
-    /// As [`super::Executor::arena_bytes`].
+    /// See [`super::Executor::arena_bytes`].
     pub fn arena_bytes(&self) -> usize {
         self.arena.bytes()
     }
 
-    /// As [`super::Executor::write_u8`].
+    /// See [`super::Executor::write_u8`].
     pub fn write(&mut self, plan: usize, value: ValueId, data: &[u8]) {
         let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         let name = &prepared.graph.value(value).name;
@@ -139,7 +139,7 @@ impl CpuExecutor {
         memory.u8_mut().copy_from_slice(data);
     }
 
-    /// As [`super::Executor::read_f32`].
+    /// See [`super::Executor::read_f32`].
     pub fn read(&self, plan: usize, value: ValueId) -> Vec<f32> {
         let prepared = &self.plans[&plan];
         let len = prepared.graph.value(value).len();
@@ -147,7 +147,7 @@ impl CpuExecutor {
         self.arena.f32()[start..start + len].to_vec()
     }
 
-    /// As [`super::Executor::run`].
+    /// See [`super::Executor::run`].
     pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) {
         self.refresh_packed(plan, segment, set);
         let nodes = self.plans[&plan].plan.nodes(segment);
@@ -164,7 +164,7 @@ impl CpuExecutor {
         (prepared, Memory::new(cpu, prepared, packed, set, Blocks { store, arena, scratch }))
     }
 
-    /// As [`super::Executor::time_nodes`].
+    /// See [`super::Executor::time_nodes`].
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Vec<NodeTime> {
         let mut times = NodeTime::list(&self.plans[&plan].graph);
         for repeat in 0..=repeats {
@@ -183,12 +183,12 @@ impl CpuExecutor {
         times
     }
 
-    /// As [`super::Executor::ceilings`].
+    /// See [`super::Executor::ceilings`].
     pub fn ceilings(&self) -> Ceilings {
         Ceilings { bytes_per_second: self.cpu.copy_ceiling(), flops_per_second: Some(self.cpu.multiply_ceiling()) }
     }
 
-    /// As [`super::Executor::time_update`].
+    /// See [`super::Executor::time_update`].
     pub fn time_update(&mut self, update: &Update, repeats: usize) -> NodeTime {
         let mut time = NodeTime::of_update(&self.store, &update.rule, 0);
         for _ in 0..repeats {
@@ -212,7 +212,7 @@ impl CpuExecutor {
         }
     }
 
-    /// As [`super::Executor::update`].
+    /// See [`super::Executor::update`].
     pub fn update(&mut self, update: &Update) -> f64 {
         let ranges = self.store.update_ranges();
         let store = &mut self.store;

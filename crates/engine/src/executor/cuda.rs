@@ -29,7 +29,7 @@ pub struct CudaExecutor {
     store: Store,
     stale: bool,
     memory: DeviceStore,
-    /// By their numbers, which are never used again.
+    /// Plans by number; numbers are never reused.
     plans: BTreeMap<usize, Prepared>,
     next: usize,
     tuning: Tuning,
@@ -91,12 +91,12 @@ impl CudaExecutor {
         self.tuning = Tuning::new(&self.cuda, tiles);
     }
 
-    /// As [`super::Executor::tuning_hash`].
+    /// See [`super::Executor::tuning_hash`].
     pub fn tuning_hash(&self) -> Option<String> {
         self.tuning.hash(self.plans.values().map(|p| &p.layout))
     }
 
-    /// As [`super::Executor::prepare`].
+    /// See [`super::Executor::prepare`].
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
         let precision = self.cuda.precision();
         // The f32 convolutions are plain: they are there to be compared with.
@@ -124,7 +124,7 @@ impl CudaExecutor {
         Ok(self.next - 1)
     }
 
-    /// As [`super::Executor::release`].
+    /// See [`super::Executor::release`].
     pub fn release(&mut self, plan: usize) -> Result<()> {
         self.cuda.settle_all()?;
         self.recorded.retain(|key, _| key.0 != plan);
@@ -134,7 +134,7 @@ impl CudaExecutor {
         }
     }
 
-    /// As [`super::Executor::arena_bytes`].
+    /// See [`super::Executor::arena_bytes`].
     pub fn arena_bytes(&self) -> usize {
         self.memory.block(Block::Arena).bytes
     }
@@ -155,7 +155,7 @@ impl CudaExecutor {
         self.cuda.stage(batch, *offset, data)
     }
 
-    /// As [`super::Executor::run`].
+    /// See [`super::Executor::run`].
     pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
         self.upload_scalars(scalars)?;
         self.refresh_packed(set)?;
@@ -198,7 +198,7 @@ impl CudaExecutor {
         Ok(())
     }
 
-    /// As [`super::Executor::time_nodes`].
+    /// See [`super::Executor::time_nodes`].
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
         let set = ParameterSet::Current;
         // Plain convolutions leave other numbers behind, sums that nobody made among them: what outlives a step is put back below.
@@ -263,17 +263,17 @@ impl CudaExecutor {
         Ok(work)
     }
 
-    /// As [`super::Executor::ceilings`].
+    /// See [`super::Executor::ceilings`].
     pub fn ceilings(&mut self) -> Result<Ceilings> {
         Ok(Ceilings { bytes_per_second: self.cuda.copy_ceiling()?, flops_per_second: self.cuda.multiply_ceiling()? })
     }
 
-    /// As [`super::Executor::gauge`].
+    /// See [`super::Executor::gauge`].
     pub fn gauge(&self) -> Option<Gauge> {
         self.cuda.gauge()
     }
 
-    /// As [`super::Executor::libraries`].
+    /// See [`super::Executor::libraries`].
     pub fn libraries(&self) -> Vec<LoadedLibrary> {
         match &self.cuda {
             Cuda::Driver(_) => cuda::loaded_libraries(),
@@ -281,7 +281,7 @@ impl CudaExecutor {
         }
     }
 
-    /// As [`super::Executor::time_update`].
+    /// See [`super::Executor::time_update`].
     pub fn time_update(&mut self, update: &Update, repeats: usize) -> Result<NodeTime> {
         let groups = vec![self.update_launches(update)?; repeats];
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
@@ -324,7 +324,7 @@ impl CudaExecutor {
         Ok(())
     }
 
-    /// As [`super::Executor::read_f32`].
+    /// See [`super::Executor::read_f32`].
     pub fn read(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
         let (layout, arena) = (&self.plans[&plan].layout, self.memory.block(Block::Arena));
         let mut bytes = vec![0; layout.physical.value(value).bytes()];
@@ -332,7 +332,7 @@ impl CudaExecutor {
         Ok(layout.read(value, &bytes))
     }
 
-    /// As [`super::Executor::update`].
+    /// See [`super::Executor::update`].
     pub fn update(&mut self, update: &Update) -> Result<f64> {
         let launches = self.update_launches(update)?;
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
@@ -359,7 +359,7 @@ impl CudaExecutor {
         self.packed[ParameterSet::Average as usize] = false;
     }
 
-    /// As [`super::Executor::store`].
+    /// See [`super::Executor::store`].
     pub fn store(&mut self) -> Result<&Store> {
         if self.stale {
             self.memory.download(&self.cuda, &mut self.store)?;
@@ -368,7 +368,7 @@ impl CudaExecutor {
         Ok(&self.store)
     }
 
-    /// As [`super::Executor::edit_store`].
+    /// See [`super::Executor::edit_store`].
     pub fn edit_store<T>(&mut self, edit: impl FnOnce(&mut Store) -> T) -> Result<T> {
         self.store()?;
         let result = edit(&mut self.store);

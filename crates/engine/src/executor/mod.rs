@@ -37,14 +37,14 @@ pub enum DeviceChoice {
     Cuda {
         /// The GPU's number, from 0.
         ordinal: usize,
-        /// What maps are made of.
+        /// The number type of maps.
         precision: Precision,
     },
     /// The GPU's kernels on this CPU, from a library that `kernels/host/build.rs` made. For tests.
     CudaOnHost {
         /// The library's file.
         library: PathBuf,
-        /// What maps are made of.
+        /// The number type of maps.
         precision: Precision,
     },
 }
@@ -114,7 +114,7 @@ pub struct NodeTime {
     pub name: String,
     /// The sizes that tell this node from others of its name.
     pub sizes: String,
-    /// What the node costs at least.
+    /// The least that the node must compute and move.
     pub cost: Cost,
     /// One time per repeat.
     pub milliseconds: Vec<f64>,
@@ -265,12 +265,12 @@ impl Executor {
         }
     }
 
-    /// As [`Executor::write_u8`], for f32; `data` holds every element of the value.
+    /// Writes a value of the batch as f32; `data` holds every element. See [`Executor::write_u8`].
     pub fn write_f32(&mut self, plan: PlanId, value: ValueId, data: &[f32]) -> Result<()> {
         self.write_u8(plan, value, store::bytes_of(data))
     }
 
-    /// As [`Executor::write_u8`], for i32; `data` holds every element of the value.
+    /// Writes a value of the batch as i32; `data` holds every element. See [`Executor::write_u8`].
     pub fn write_i32(&mut self, plan: PlanId, value: ValueId, data: &[i32]) -> Result<()> {
         self.write_u8(plan, value, store::bytes_of(data))
     }

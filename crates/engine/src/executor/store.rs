@@ -27,7 +27,7 @@ pub enum Rule {
 /// Everything segment 4 needs besides the Store.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// The rule and what it is the same with for every group.
+    /// The rule, with the settings that all groups share.
     pub rule: Rule,
     /// By [`crate::ir::Group::index`].
     pub groups: Vec<GroupScalars>,
@@ -39,9 +39,9 @@ pub struct Update {
 
 /// Parameters and everything that belongs to them, as flat f32 buffers; [`Store::range`] says where each parameter lies.
 pub struct Store {
-    /// In the order of their numbers.
+    /// Indexed by [`ParameterId`].
     pub parameters: Vec<Parameter>,
-    /// Running statistics, in the order of their numbers.
+    /// Running statistics, indexed by [`BufferId`].
     pub buffers: Vec<Buffer>,
     ranges: Vec<Range<usize>>,
     buffer_ranges: Vec<Range<usize>>,
@@ -64,7 +64,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Room for these parameters and running statistics, all zero.
+    /// A store for these parameters and running statistics, all zero.
     pub fn new(parameters: &[Parameter], buffers: &[Buffer]) -> Store {
         let (ranges, total) = lay_out(parameters.iter().map(|p| p.shape.iter().product()));
         let (buffer_ranges, running) = lay_out(buffers.iter().map(|b| b.shape.iter().product()));

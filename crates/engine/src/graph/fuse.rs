@@ -9,9 +9,9 @@ use crate::ops;
 /// Whether patterns of nodes are rewritten into epilogues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fusion {
-    /// Fused: what runs.
+    /// They are rewritten, as in every run.
     On,
-    /// Plain: what fused lists are compared with.
+    /// They stay as they are, to compare with.
     Off,
 }
 

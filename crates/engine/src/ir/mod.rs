@@ -23,7 +23,7 @@ pub struct ParameterId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub usize);
 
-/// What a value's elements are.
+/// The type of a value's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DType {
     /// 32-bit floating point.
@@ -65,18 +65,18 @@ pub enum Place {
 /// An array that nodes read and write: its name, its shape, and where it lives.
 #[derive(Clone, Debug)]
 pub struct Value {
-    /// For messages; parameters have torchvision's names.
+    /// The name in messages; torchvision's for a parameter.
     pub name: String,
     /// Outermost dimension first; maps are `[N, H, W, C]`.
     pub shape: Vec<usize>,
-    /// What its elements are.
+    /// The type of its elements.
     pub dtype: DType,
     /// Where its bytes live.
     pub place: Place,
 }
 
 impl Value {
-    /// Elements.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
@@ -97,9 +97,9 @@ impl Value {
 pub enum Segment {
     /// The network and its losses.
     Forward,
-    /// From the losses down to the shared features.
+    /// The backward pass from the losses to the shared features.
     HeadsBackward,
-    /// The weighted sum at the shared features, and the trunk.
+    /// The weighted sum at the shared features and the backward pass of the trunk.
     TrunkBackward,
 }
 
@@ -128,7 +128,7 @@ impl Group {
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// Every element this number.
+    /// Every element has this value.
     Constant(f32),
     /// Normal with this standard deviation.
     Normal(f32),
@@ -145,9 +145,9 @@ pub struct Parameter {
     pub name: String,
     /// `[K, R, S, C]` for convolutions, `[K, C]` for linear layers, `[C]` for vectors.
     pub shape: Vec<usize>,
-    /// How it starts.
+    /// Its initial values.
     pub init: Init,
-    /// Who it belongs to.
+    /// The group that it is updated with.
     pub group: Group,
     /// Norms, biases and scales are not decayed.
     pub decay: bool,
@@ -169,9 +169,9 @@ pub struct Buffer {
 pub struct Node {
     /// What is computed, with its attributes.
     pub op: Op,
-    /// In the order of the op's contract.
+    /// The values that it reads, in the order of the op's contract.
     pub inputs: Vec<ValueId>,
-    /// In the order of the op's contract.
+    /// The values that it writes, in the order of the op's contract.
     pub outputs: Vec<ValueId>,
     /// The part of a step in which it runs.
     pub segment: Segment,
@@ -189,15 +189,15 @@ pub enum Mode {
 /// A fixed network for one batch size and image size.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    /// For training or for answers.
+    /// Whether it is for training or for answers.
     pub mode: Mode,
-    /// By [`ValueId`].
+    /// Indexed by [`ValueId`].
     pub values: Vec<Value>,
-    /// In running order, which also is the order of segments.
+    /// The nodes in the order in which they run, segment by segment.
     pub nodes: Vec<Node>,
-    /// By [`ParameterId`].
+    /// Indexed by [`ParameterId`].
     pub parameters: Vec<Parameter>,
-    /// By [`BufferId`].
+    /// Indexed by [`BufferId`].
     pub buffers: Vec<Buffer>,
     /// Values the host writes before a step.
     pub batch: Vec<ValueId>,
@@ -209,7 +209,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Without values and nodes.
+    /// An empty graph.
     pub fn new(mode: Mode) -> Graph {
         Graph {
             mode,
@@ -246,7 +246,7 @@ impl Graph {
         id
     }
 
-    /// A value that a node makes; the plan finds its place.
+    /// Adds a value that a node computes; the plan gives it its place.
     pub fn arena(&mut self, name: impl Into<String>, shape: &[usize], dtype: DType) -> ValueId {
         self.new_value(name.into(), shape.to_vec(), dtype, Place::Arena)
     }

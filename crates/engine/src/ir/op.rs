@@ -26,7 +26,7 @@ pub enum ConvEpilogue {
     Affine {
         /// Whether another map is added.
         residual: bool,
-        /// Whether what is below 0 becomes 0, last of all.
+        /// Whether a ReLU comes last.
         relu: bool,
     },
 }
@@ -71,7 +71,7 @@ pub enum TermForm {
 /// What is stored at the seam for one task and feature: whose gradient it is and in which form.
 pub type Term = (usize, TermForm);
 
-/// What a value costs that is off.
+/// How the loss grows with the error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueLossForm {
@@ -87,7 +87,7 @@ pub enum ValueLossForm {
 pub struct Conv2dFprop {
     /// Its window.
     pub conv: Conv2d,
-    /// What follows in registers.
+    /// What is done to the result in registers.
     pub epilogue: ConvEpilogue,
 }
 
@@ -96,7 +96,7 @@ pub struct Conv2dFprop {
 pub struct Conv2dDgrad {
     /// Its window.
     pub conv: Conv2d,
-    /// What follows in registers.
+    /// What is done to the result in registers.
     pub epilogue: DgradEpilogue,
 }
 
@@ -158,7 +158,7 @@ pub struct Dropout {
 /// The backward of a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinearBackward {
-    /// Whether anybody needs the input's gradient.
+    /// Whether the input's gradient is computed.
     pub input_gradient: bool,
 }
 
@@ -183,7 +183,7 @@ pub struct MultiLabelLoss {
 pub struct ValueLoss {
     /// The task's number.
     pub task: usize,
-    /// What a value costs that is off.
+    /// How the loss grows with the error.
     pub form: ValueLossForm,
 }
 
@@ -199,7 +199,7 @@ pub struct BoxLoss {
 /// The seam: one term for each input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Combine {
-    /// In the order of the inputs.
+    /// One for each input, in their order.
     pub terms: Vec<Term>,
 }
 

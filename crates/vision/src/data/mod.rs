@@ -1,8 +1,8 @@
 //! From files a person has to batches a step takes: label formats, the data set, decoding, augmentation, the loader and
 //! the built-in digits. It knows no model and no strides, and prints nothing.
 //!
-//! Each folder is a room and looks only into those before it; [the library's head](crate) has their order. Inside, nobody
-//! imports from here: this file is the door for everybody else.
+//! Each folder is a room and imports only from those before it; ARCHITECTURE.md has their order. This file re-exports them for
+//! the other rooms; files below `data` do not import from it.
 
 mod aside;
 pub mod augment;

@@ -1,5 +1,5 @@
-//! What lies in folders: images walked to, other folders, and the names they are reached by. It follows links, and leaves
-//! out what is hidden and what holds somebody's runs.
+//! Walks folders: the images and folders in them, and the names by which these are reached. It follows links, and skips hidden
+//! files and folders that hold runs.
 
 use super::images::decode::is_image;
 use super::progress::Progress;
@@ -28,7 +28,7 @@ pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(images)
 }
 
-/// As [`walk`]; `names` keeps which folders were met under more than one name.
+/// Walks as [`walk`] does, and notes in `names` the folders that are reached under more than one name.
 pub fn walk_named(folder: &Path, names: &mut Names, progress: &Progress) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     walk_into(folder, &mut Vec::new(), Some(names), &mut images, progress)?;

@@ -8,7 +8,7 @@ use ab_glyph::{Font, FontRef, Glyph, Point, PxScaleFont, ScaleFont};
 const EM: usize = 10;
 /// The height of a line per step of size. It holds accents on capitals and descenders, and has the capitals in its middle.
 pub const ROWS: usize = 13;
-/// From the top of capitals to the end of descenders, per step of size.
+/// The height from the top of capitals to the end of descenders, per step of size.
 pub const TIGHT_ROWS: usize = 9;
 /// The baseline is this far below the top of a line, per step of size.
 const BASELINE: usize = 10;
@@ -21,7 +21,7 @@ pub fn text(canvas: &mut Canvas, [x, y]: [i64; 2], scale: usize, colour: Rgb, li
     }
 }
 
-/// As [`text`], turned so that it reads from bottom to top: its cell's bottom left corner at `(x, y)`.
+/// Draws like [`text`], but from bottom to top, with the bottom left corner of the cell at `(x, y)`.
 pub fn text_upwards(canvas: &mut Canvas, [x, y]: [i64; 2], scale: usize, colour: Rgb, line: &str) {
     let ink = Ink::of(line, scale);
     for (along, row, share) in ink.dots() {

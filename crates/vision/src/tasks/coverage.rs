@@ -6,7 +6,7 @@ use std::fmt;
 /// What the labels of a data set cover for one task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskReport {
-    /// The task's.
+    /// The task's name.
     pub name: String,
     /// The kind, for people.
     pub kind: &'static str,
@@ -30,7 +30,7 @@ pub struct Coverage {
     pub labelled: usize,
     /// Labelled as holding nothing.
     pub empty: usize,
-    /// Nobody looked.
+    /// Images that nobody labelled for the task.
     pub unlabelled: usize,
     /// Boxes on labelled images.
     pub boxes: usize,
@@ -43,15 +43,15 @@ pub struct Coverage {
 /// One value over the training split.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ValueReport {
-    /// The column's.
+    /// The column's name.
     pub name: String,
-    /// The column's; empty without one.
+    /// The column's unit; empty if it has none.
     pub unit: String,
-    /// In the unit.
+    /// The least value, in the unit.
     pub least: f32,
-    /// In the unit.
+    /// The mean value, in the unit.
     pub mean: f32,
-    /// In the unit.
+    /// The greatest value, in the unit.
     pub greatest: f32,
 }
 

@@ -71,7 +71,7 @@ pub type Resolved = (Arc<dyn TaskSpec>, Vec<Label>);
 /// What is declared of a task of any kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// The task's.
+    /// The task's name.
     pub name: &'a str,
     /// Class names in index order; without them, what the training labels hold.
     pub names: Option<&'a [String]>,
@@ -84,7 +84,7 @@ pub struct Asked<'a> {
 /// What the files say of every image, those of the training split first.
 #[derive(Clone, Copy, Debug)]
 pub struct Readings<'a> {
-    /// One per image.
+    /// One per image of the data set.
     pub all: &'a [Reading],
     /// Images of the training split.
     pub training: usize,

@@ -22,7 +22,7 @@ pub struct Trunk {
 /// What a head computes. Only its own kind knows what each output means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadValues {
-    /// In the order that the kind reads them.
+    /// The values to read, in the order that the kind expects.
     pub outputs: Vec<ValueId>,
     /// The pyramid's levels that it stands on; empty for a pooled head.
     pub levels: Vec<Level>,
@@ -31,9 +31,9 @@ pub struct HeadValues {
 /// Dropout before a linear layer: its probability, and what sets its random stream apart from the others'.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
-    /// From 0 up to 1.
+    /// The share that is dropped, from 0 up to 1.
     pub probability: f32,
-    /// Which random stream.
+    /// Distinguishes this layer's random numbers from another's.
     pub salt: u64,
 }
 

@@ -80,7 +80,7 @@ impl Label {
         Label(Some(Arc::new(value)))
     }
 
-    /// Whether somebody looked.
+    /// Whether the image is labelled for the task.
     pub fn is_labelled(&self) -> bool {
         self.0.is_some()
     }

@@ -12,7 +12,7 @@ pub trait Metric {
     /// Counts one image; nothing if it is unlabelled.
     fn add(&mut self, prediction: &dyn Prediction, label: &Label);
 
-    /// The figures of what was added so far.
+    /// The figures of all images that were added so far.
     fn summary(&self) -> Arc<dyn Summary>;
 }
 
@@ -68,7 +68,7 @@ impl dyn Summary {
 pub struct JudgedIntervals {
     /// What `--json` holds, one per column.
     pub json: Vec<Value>,
-    /// What is said of them, one per column.
+    /// The printed lines, one per column.
     pub lines: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ pub struct JudgedIntervals {
 pub struct PerClass<'a> {
     /// The figure that says which class is worst.
     pub rank: &'static str,
-    /// In the order of the classes.
+    /// One for each class.
     pub rows: Vec<ClassRow<'a>>,
 }
 

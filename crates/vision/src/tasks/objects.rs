@@ -18,7 +18,7 @@ pub struct LabelledBox {
 /// The boxes of an image, and where not every class was looked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Boxes {
-    /// In the order of the label file.
+    /// The boxes, in the order of the label file.
     pub list: Vec<LabelledBox>,
     /// Empty where all classes were looked for everywhere, as nearly always; one of an image, several of a mosaic.
     pub partial: PartialRegions,

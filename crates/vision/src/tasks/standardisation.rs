@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Mean and deviation of the numbers a task learns, column by column on the training set, in the task's own units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standardisation {
-    /// Of each column, in its unit.
+    /// The mean of each column, in its unit.
     pub mean: Vec<f32>,
-    /// Of each column, in its unit.
+    /// The standard deviation of each column, in its unit.
     pub deviation: Vec<f32>,
 }
 
@@ -15,7 +15,7 @@ impl Standardisation {
     /// The smallest deviation: a constant column stays finite.
     pub const SMALLEST: f32 = 1e-6;
 
-    /// Leaves values as they are.
+    /// A standardisation that leaves values as they are.
     pub fn identity(columns: usize) -> Standardisation {
         Standardisation { mean: vec![0.0; columns], deviation: vec![1.0; columns] }
     }
@@ -37,12 +37,12 @@ impl Standardisation {
         fitted
     }
 
-    /// From a column's unit to what the network learns.
+    /// Converts a value from a column's unit to what the network learns.
     pub fn apply(&self, value: f32, column: usize) -> f32 {
         (value - self.mean[column]) / self.deviation[column]
     }
 
-    /// From what the network says to the column's unit.
+    /// Converts a value from what the network learned to the column's unit.
     pub fn undo(&self, value: f32, column: usize) -> f32 {
         value * self.deviation[column] + self.mean[column]
     }

@@ -89,14 +89,14 @@ impl TaskLoss {
 pub struct Encoding<'a> {
     /// The pyramid's levels for the canvas.
     pub levels: &'a [Level],
-    /// What values are learned in, where the kind fits it.
+    /// How values are standardised, if the kind fits that.
     pub standardisation: Option<&'a Standardisation>,
 }
 
 /// Turns labels in network pixels into targets.
 #[derive(Clone, Debug)]
 pub struct Encoder {
-    /// In the order of the labels.
+    /// The tasks, in the order of the labels.
     pub tasks: Vec<Task>,
     /// The pyramid's levels for the canvas.
     pub levels: Vec<Level>,

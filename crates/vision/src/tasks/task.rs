@@ -9,14 +9,14 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(into = "TaskCard", try_from = "TaskCard")]
 pub struct Task {
-    /// Under which its answers and figures are written.
+    /// The name under which its answers and figures are written.
     pub name: String,
-    /// What is asked.
+    /// What the task is.
     pub spec: Arc<dyn TaskSpec>,
 }
 
 impl Task {
-    /// Asks `spec` under this name.
+    /// A task of this name.
     pub fn new(name: impl Into<String>, spec: impl TaskSpec) -> Task {
         Task { name: name.into(), spec: Arc::new(spec) }
     }
@@ -42,21 +42,21 @@ impl PartialEq for Task {
 /// and reads back its own part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskCard {
-    /// The task's.
+    /// The task's name.
     pub name: String,
     /// [`Kind::card_word`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// Of kinds that have classes.
+    /// The class names, for kinds that have classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
-    /// Of kinds that have columns.
+    /// The column names, for kinds that have columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
-    /// Of kinds that have units, one per column.
+    /// One unit per column, for kinds that have units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<Vec<String>>,
-    /// What is not the kind's default.
+    /// The options that differ from the kind's default.
     #[serde(default, skip_serializing_if = "LossOptions::is_default")]
     pub loss: LossOptions,
 }
@@ -69,7 +69,7 @@ pub struct LossOptions {
     pub class_weights: Option<Vec<f32>>,
     /// The share of every label that is spread evenly over the classes.
     pub label_smoothing: f32,
-    /// What a value costs that is off.
+    /// How the loss of a value grows with its error.
     pub values: ValueLossForm,
 }
 

@@ -30,23 +30,23 @@ pub struct GatherTile<'a> {
     pub taps: &'a [u32],
     /// `[all taps, depth, tile columns]`.
     pub panel: *const f32,
-    /// Terms of a tap.
+    /// Terms of the sum per tap.
     pub depth: usize,
     /// Where each row of the result goes; any addresses after the last row.
     pub outputs: &'a [*mut f32; AHEAD],
     /// Rows that will be read after these, from `next_offset` on, asked for meanwhile; any addresses.
     pub next: &'a [*const f32; AHEAD],
-    /// In elements.
+    /// Offset of the first of them, in elements.
     pub next_offset: usize,
     /// Columns to write, at most the tile's.
     pub columns: usize,
     /// Asked for in every step of the reduction, `ahead_step` further each time: of the panel after this one. Any addresses.
     pub ahead: *const f32,
-    /// In elements.
+    /// Elements from one prefetched address to the next.
     pub ahead_step: usize,
     /// Element 0 of the matrix the outputs lie in.
     pub origin: *const f32,
-    /// What becomes of each sum.
+    /// What is done to each sum before it is written.
     pub finish: Finish,
 }
 
@@ -59,7 +59,7 @@ pub struct Finish {
     pub shift: *const f32,
     /// Element 0 of a matrix of the outputs' shape, or null for 0.
     pub addend: *const f32,
-    /// Whether what is below 0 becomes 0, last of all.
+    /// Whether a ReLU comes last.
     pub relu: bool,
 }
 
@@ -112,15 +112,15 @@ impl Finish {
 pub struct OuterTile<'a> {
     /// `[depth + A_AHEAD]`: the last ones are only asked for, any addresses.
     pub a: &'a [*const f32],
-    /// In elements.
+    /// Offset into each row of `a`, in elements.
     pub a_offset: usize,
     /// `[depth]`
     pub b: &'a [*const f32],
-    /// In elements.
+    /// Offset into each row of `b`, in elements.
     pub b_offset: usize,
     /// The offset after `b_offset`, asked for meanwhile; any number.
     pub b_next: usize,
-    /// Element `[0][0]`.
+    /// Element `[0][0]` of the result.
     pub output: *mut f32,
     /// Elements from one row to the next.
     pub output_stride: usize,
@@ -139,7 +139,7 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Those of an instruction set that this machine has.
+    /// The kernels for an instruction set that this machine has.
     pub fn of(isa: Isa) -> &'static Kernels {
         #[cfg(target_arch = "x86_64")]
         static AVX512: Kernels = Kernels::table::<simd::F32x16>();

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IsaName {
-    /// Four lanes as an array: any machine.
+    /// Four lanes as an array; runs on any machine.
     Portable,
     /// aarch64's vectors of 128 bits.
     Neon,
@@ -82,7 +82,7 @@ impl Isa {
         }
     }
 
-    /// Its name, which may be kept.
+    /// Its name, which may be stored in files.
     pub fn name(self) -> IsaName {
         self.0
     }

@@ -118,7 +118,7 @@ unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
 unsafe impl<T: Send> Send for SharedMut<'_, T> {}
 
 impl<'a, T> SharedMut<'a, T> {
-    /// Takes the slice for as long as this lives.
+    /// Borrows the slice as long as this value lives.
     pub fn new(data: &'a mut [T]) -> Self {
         SharedMut { start: data.as_mut_ptr(), len: data.len(), lifetime: std::marker::PhantomData }
     }

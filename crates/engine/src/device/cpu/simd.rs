@@ -19,9 +19,9 @@ pub fn vectorise<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
 /// How a cache line will be used, and how near it should be brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefetch {
-    /// To be read soon.
+    /// It will be read soon.
     Read,
-    /// To be written soon.
+    /// It will be written soon.
     Write,
     /// To be read later: no nearer than L2.
     ReadFromL2,
@@ -90,13 +90,13 @@ pub trait Simd: Copy {
     /// `self * b + c`, rounded once where the instruction set can.
     fn fma(self, b: Self, c: Self) -> Self;
 
-    /// Lane by lane.
+    /// The sum, lane by lane.
     fn add(self, other: Self) -> Self;
 
-    /// Lane by lane.
+    /// The difference, lane by lane.
     fn sub(self, other: Self) -> Self;
 
-    /// Lane by lane.
+    /// The product, lane by lane.
     fn mul(self, other: Self) -> Self;
 
     /// The larger of the two; NaN where this is NaN.

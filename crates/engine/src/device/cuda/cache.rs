@@ -83,14 +83,14 @@ fn key(file: File, architecture: &str, precision: Precision) -> Result<String> {
     Ok(format!("{}-{architecture}-{major}.{minor}-{:016x}", file.name.trim_end_matches(".cu"), fingerprint(texts)))
 }
 
-/// Programs and threads that start at once never read half a file. What cannot be written only costs the time to make it again.
+/// Keeps a file. Programs and threads that start at once never read half of it; one that cannot be written is made again next time.
 pub fn keep(path: &Path, bytes: &[u8]) {
     if path.parent().map(std::fs::create_dir_all).is_some_and(|made| made.is_ok()) {
         let _ = files::write(path, |file| file.write_all(bytes));
     }
 }
 
-/// A hash of texts and where each ends.
+/// A hash of texts; it also depends on where each ends.
 pub fn fingerprint<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
     let mut hash = Xxh3Default::new();
     for text in texts {

@@ -23,7 +23,7 @@ struct Dims {
     blocks: *const [u32; 3],
 }
 
-/// What a reserved buffer holds before a kernel writes, numbered as the shim does. Kernels may write to `Poison` and `Sums`.
+/// What a reserved buffer holds before a kernel writes, with the shim's numbers. Kernels may write to `Poison` and `Sums`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// 0xff in every byte.
@@ -34,7 +34,7 @@ pub enum Contents {
     TernaryF32 = 2,
     /// 1, 2 or 3, stored as f32.
     Floats = 3,
-    /// The same, for kernels that add to it.
+    /// 1, 2 or 3, stored as f32, for kernels that add to it.
     Sums = 4,
 }
 
@@ -69,8 +69,8 @@ impl Host {
         self.keep(start, bytes)
     }
 
-    /// A block that costs memory only where it is touched, so that it may be larger than the machine's memory. What it holds
-    /// follows from the place of each number and from `seed`. It ends where touching more is a fault.
+    /// A block that takes memory only where it is touched, so that it may be larger than the machine's memory. Each number
+    /// follows from its place and from `seed`. An access behind the end is a fault.
     ///
     /// # Errors
     /// Too little address space is free.
@@ -81,7 +81,7 @@ impl Host {
         self.keep(start, bytes)
     }
 
-    /// The ranges of bytes of a reserved block that were touched, in order, in whole chunks.
+    /// The byte ranges of a reserved block that were touched, in ascending order and in whole chunks.
     pub fn touched(&self, memory: Memory) -> Vec<Range<usize>> {
         let next = self.function::<unsafe extern "C" fn(*mut c_void, u64, *mut [u64; 2]) -> c_int>("ph_host_touched");
         let (mut found, mut range) = (Vec::new(), [0, 0]);
@@ -141,17 +141,17 @@ impl Host {
         })
     }
 
-    /// Of a launch only the blocks of its grid that are listed.
+    /// Runs only the listed blocks of a launch's grid.
     ///
     /// # Errors
-    /// A kernel that does what it may not, with the place where it did.
+    /// A kernel that does something undefined, with the place in its source.
     pub fn launch_blocks(&mut self, launch: &Launch, memory: &[Memory], blocks: &[[u32; 3]]) -> Result<()> {
         let inside = |block: &[u32; 3]| block.iter().zip(&launch.grid).all(|(at, size)| at < size);
         assert!(!blocks.is_empty() && blocks.iter().all(inside), "the grid has every listed block");
         self.start(launch, memory, blocks)
     }
 
-    /// All blocks where none are listed.
+    /// Runs the listed blocks, or all blocks if none are listed.
     fn start(&self, launch: &Launch, memory: &[Memory], blocks: &[[u32; 3]]) -> Result<()> {
         let kernel = self.function::<unsafe extern "C" fn(*const c_void, *const Dims) -> c_int>(launch.kernel);
         let words = launch.arguments.resolve(memory);
@@ -172,7 +172,7 @@ impl Host {
         Err(Error::Other(format!("kernel {} ({}): {problem}{place}", launch.kernel, launch.file.name)))
     }
 
-    /// What the last launch did wrong and where, if the shim knows.
+    /// What the last launch did wrong and where; empty if the shim does not know.
     fn fault(&self) -> String {
         let fault = self.function::<unsafe extern "C" fn() -> *const c_char>("ph_host_fault");
         // SAFETY: the signature is the shim's, whose words end with a zero and stay until the next launch.

@@ -19,14 +19,14 @@ use std::sync::Arc;
 pub struct ComposerOptions {
     pub augment: Augment,
     pub transforms: Transforms,
-    /// Per task.
+    /// What each task's truth can bear.
     pub bears: Vec<Bears>,
-    /// From this batch on without mosaics.
+    /// The number of the first batch without mosaics.
     pub mosaic_batches: u64,
-    /// The sides a batch's canvases may have, at least one.
+    /// The sides that a batch's canvases may have, at least one.
     pub sides: Vec<usize>,
     pub seed: u64,
-    /// Where decoded images are kept.
+    /// The cache of decoded images.
     pub cache: Option<Arc<Cache>>,
 }
 
@@ -34,7 +34,7 @@ pub struct ComposerOptions {
 pub struct Composer {
     samples: Arc<[Sample]>,
     options: ComposerOptions,
-    /// The seed of the draws between sides.
+    /// The seed by which each batch's side is drawn.
     side_seed: u64,
     /// Images labelled for the same tasks, by which those are: what is joined or mixed must say the same things.
     alike: HashMap<Vec<bool>, Vec<u32>>,

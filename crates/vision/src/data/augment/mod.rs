@@ -1,5 +1,5 @@
-//! A training picture from a sample: how it lies on the canvas (`framing`), what else may happen to it (`transforms`), which
-//! labels forbid that (`protection`), in which order (`compose`). Labels move with the pixels.
+//! A training picture from a sample: where it lies on the canvas (`framing`), the other transformations (`transforms`), the labels
+//! that forbid some of them (`protection`), and their order (`compose`). Labels move with the pixels.
 
 mod colour;
 mod compose;

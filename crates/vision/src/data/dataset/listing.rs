@@ -78,7 +78,7 @@ fn read_list(
     Ok(())
 }
 
-/// Images that are absent are counted by whoever reads the labels.
+/// Skips images that are absent; the reader of the labels counts them.
 fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
     let at: Arc<Path> = root.into();
     let folders = ["images", "JPEGImages"].map(|name| root.join(name));

@@ -58,7 +58,7 @@ impl Dataset {
         Ok(open_declared(path, options, &mut Faults::Stop, &Progress::default())?.1)
     }
 
-    /// What is said of the data set as a whole, without its images.
+    /// The data set without its images.
     pub(crate) fn clone_declared(&self) -> Dataset {
         Dataset {
             root: self.root.clone(),

@@ -1,4 +1,4 @@
-//! A data set opened: its images listed, then the labels of one task after the other read, checked and made [`Label`]s.
+//! Opens a data set: lists its images, then reads and checks the labels of one task after the other and turns them into [`Label`]s.
 
 use super::faults::Faults;
 use super::sample::Sample;
@@ -67,7 +67,7 @@ pub(crate) fn open_declared(
     Ok((declared, dataset))
 }
 
-/// What is carried along while a data set is opened.
+/// What all tasks share while a data set is opened.
 struct Opening<'a> {
     faults: &'a mut Faults,
     progress: &'a Progress,
@@ -75,7 +75,7 @@ struct Opening<'a> {
     cache: Cache,
 }
 
-/// A task with its label of every image; `None` where its labels are missing one and all and faults do not stop.
+/// A task with its label for every image. `None` if all its labels are missing and faults are collected.
 fn read_labels(
     task: &mut TaskDeclaration,
     alone: bool,
@@ -122,7 +122,7 @@ fn read_labels(
     Ok(Some((Task { name: task.name.clone(), spec }, labels)))
 }
 
-/// With the image's size where its label needs that; an image that cannot be read is unlabelled then.
+/// Adds the image's size if its label needs it. If the image cannot be read, it becomes unlabelled.
 fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
     if task.own.needs_size(&reading) {
         match decode::dimensions(&image.image) {

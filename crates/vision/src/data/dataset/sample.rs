@@ -1,4 +1,4 @@
-//! One image of a data set, as everything after the reading of labels sees it: where its file is, and what is said of it.
+//! One image of a data set after its labels were read: where its file is, and its label for every task.
 
 use crate::tasks::Label;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// An image of which nothing is known, for prediction.
+    /// An image without labels, for prediction.
     pub fn unlabelled(image: &Path, tasks: usize) -> Sample {
         Sample {
             image: image.to_path_buf(),

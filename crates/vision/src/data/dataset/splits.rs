@@ -1,4 +1,4 @@
-//! The images of the three splits: listed, and validation cut from training where the data set has none of its own.
+//! Lists the images of the three splits, and cuts validation from training if the data set has no validation split.
 
 use super::faults::Faults;
 use super::{OpenOptions, listing};

@@ -1,4 +1,4 @@
-//! A batch as a step takes it: the pictures' bytes, and of each what its labels ask of the network.
+//! A batch as a step takes it: the pictures' bytes, and the labels and targets of each.
 
 use super::Broken;
 use crate::geometry::Geometry;
@@ -17,15 +17,15 @@ pub struct Batch {
 
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// Of the sample.
+    /// The number of the sample.
     pub index: usize,
-    /// Of its framing, before any of [`Transforms`](crate::data::augment::Transforms).
+    /// The geometry of its framing, before any of [`Transforms`](crate::data::augment::Transforms).
     pub geometry: Geometry,
-    /// In network pixels.
+    /// One per task, in network pixels.
     pub labels: Vec<Label>,
-    /// One per task; none where [`LoaderOptions::encoders`](super::LoaderOptions) makes none.
+    /// One per task; empty without [`LoaderOptions::encoders`](super::LoaderOptions).
     pub targets: Vec<Target>,
-    /// Every object left the picture, of which another task's label still speaks.
+    /// Whether every object left the picture while another task's label still describes them.
     pub emptied: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Images that cannot be read: how they are named, and how many of them a run bears.
+//! Images that cannot be read: how they are named, and how many of them a run tolerates.
 
 use crate::error::{Error, one_line};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ pub struct Broken {
     pub message: String,
 }
 
-/// On one line, whatever its name.
+/// On one line, whatever characters its name has.
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", one_line(&self.name), self.message)
@@ -21,7 +21,7 @@ impl fmt::Display for Broken {
 
 /// How many of so many images may be unreadable: the share a person wrote, in whole images, and one in any case unless it is 0.
 pub fn broken_allowed(share: f32, images: usize) -> usize {
-    // As it was written: 0.01, not the 0.00999999977 that single precision makes of it.
+    // The share as it was written: 0.01, not the 0.00999999977 of single precision.
     let written: f64 = share.to_string().parse().unwrap_or_else(|_| f64::from(share));
     match written > 0.0 {
         true => ((written * images as f64 + 1e-6) as usize).max(1),
@@ -29,7 +29,7 @@ pub fn broken_allowed(share: f32, images: usize) -> usize {
     }
 }
 
-/// More were found, of so many images, than `max_broken` allows.
+/// The error if more images are unreadable than `max_broken` allows.
 pub fn too_many(broken: &BTreeMap<usize, Broken>, images: usize, max_broken: f32) -> Error {
     let shown: Vec<String> =
         broken.values().take(5).map(|b| format!("{} ({})", one_line(&b.name), b.message)).collect();

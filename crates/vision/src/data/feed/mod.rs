@@ -1,4 +1,4 @@
-//! Batches for a step: which images come (`sampling`, `order`), and the threads that make them batches (`loader`).
+//! Batches for a step: the choice of images (`sampling`, `order`) and the threads that turn them into batches (`loader`).
 
 mod batch;
 mod broken;

@@ -1,4 +1,4 @@
-//! The options of a loader: sizes, threads, how pictures are drawn, and what makes targets of their labels.
+//! The options of a loader: sizes, threads, how pictures are drawn, and how their labels become targets.
 
 use super::Sampling;
 use crate::data::augment::{Augment, ComposerOptions, Transforms};
@@ -17,11 +17,11 @@ pub struct LoaderOptions {
     pub variety: Variety,
     /// The part of the data set that may be unreadable, though always one image; 0 allows none.
     pub max_broken: f32,
-    /// Finished batches that wait.
+    /// How many finished batches may wait.
     pub prefetch: usize,
-    /// Where decoded images are kept.
+    /// The cache of decoded images.
     pub cache: Option<Arc<Cache>>,
-    /// What makes the targets of each image, in the loader's threads; without it there are none.
+    /// Makes the targets of each image in the loader's threads; `None` makes no targets.
     pub encoders: Option<Arc<Encoders>>,
 }
 
@@ -41,18 +41,18 @@ impl LoaderOptions {
     }
 }
 
-/// What training shows beside each image once as it is framed; the default is nothing.
+/// What training does beyond showing each image once as it is framed; by default nothing.
 #[derive(Clone, Debug)]
 pub struct Variety {
     pub transforms: Transforms,
-    /// Per task.
+    /// What each task's truth can bear.
     pub bears: Vec<Bears>,
-    /// From this batch on without mosaics.
+    /// The number of the first batch without mosaics.
     pub mosaic_batches: u64,
     pub sampling: Sampling,
     /// Classes in a smaller share of the images are repeated; 0 repeats none.
     pub repeat_factor: f32,
-    /// Sides of which each batch has one, drawn by the seed and its number; none is always [`LoaderOptions::imgsz`].
+    /// Each batch has one of these sides, drawn by the seed and its number. Empty: always [`LoaderOptions::imgsz`].
     pub sides: Vec<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Which image stands at which position of a loader's stream: arithmetic, whoever asks and in whatever order.
+//! Which image stands at which position of a loader's stream: it depends on the position alone, never on the threads.
 
 use super::sampling::Sampler;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The order in which images come.
 pub enum Order {
-    /// The samples as they are listed, once.
+    /// Each sample once, as listed.
     Given,
     /// The epochs of a sampler, without end.
     Shuffled(Epochs),
@@ -38,7 +38,7 @@ impl Epochs {
         }
         let images = self.sampler.epoch(self.seed, epoch);
         known.insert(epoch, images.clone());
-        // Small data sets have several epochs in flight; old ones are not asked for again, or made anew.
+        // Small data sets have several epochs in flight; old ones are not asked for again, or are made again.
         while known.len() > 16 {
             known.pop_first();
         }

@@ -1,4 +1,4 @@
-//! Image files made pixels: decoding, the cache of decoded images, resizing. It knows no label and no data set.
+//! From image files to pixels: decoding, the cache of decoded images, resizing. Nothing here knows labels or data sets.
 
 pub mod cache;
 pub mod decode;

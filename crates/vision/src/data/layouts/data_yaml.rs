@@ -27,6 +27,7 @@ const TOLERATED: [&str; 12] = [
     "url",
     "description",
 ];
+
 /// A `data.yaml` whose keys are read as the declaration of a data set.
 pub struct DataYaml(Yaml);
 

@@ -1,5 +1,5 @@
-//! What a data set declares, found: in its `data.yaml`, or for a folder without one by which of the known layouts it has. A
-//! folder that can be read in two ways is not guessed at.
+//! Finds what a data set declares: in its `data.yaml`, or for a folder without one in the known layout that it has. A folder
+//! that can be read in two ways is refused.
 
 mod data_yaml;
 mod files;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub struct Probabilities {
     /// The classes' names.
     pub classes: Arc<[String]>,
-    /// In the order of the classes, from 0 to 1.
+    /// One per class, from 0 to 1.
     pub probabilities: Vec<f32>,
 }
 

@@ -19,7 +19,7 @@ pub enum Class {
 pub struct MixedClass {
     /// Their numbers.
     pub classes: [usize; 2],
-    /// Of the first, from 0 to 1.
+    /// The share of the first, from 0 to 1.
     pub share: f32,
 }
 

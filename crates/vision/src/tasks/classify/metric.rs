@@ -41,7 +41,7 @@ pub struct ClassificationSummary {
     /// Mean over the classes that occur as truth or prediction, 0 where undefined (scikit-learn's `average="macro"`,
     /// `zero_division=0`).
     pub precision: Option<f64>,
-    /// As `precision`, of the images that are of the class.
+    /// The mean recall, over the same classes as `precision`.
     pub recall: Option<f64>,
     /// The mean over classes of the harmonic mean of precision and recall.
     pub f1: Option<f64>,
@@ -51,7 +51,7 @@ pub struct ClassificationSummary {
     /// probability, `(i/15, (i+1)/15]`; the mean over images of their bin's |accuracy − mean probability|
     /// (Guo et al. 2017, arXiv:1706.04599, eq. 3).
     pub calibration_error: Option<f64>,
-    /// In the order of the classes.
+    /// One for each class.
     pub per_class: Vec<ClassSummary>,
     /// `confusion[truth][prediction]`.
     pub confusion: Vec<Vec<u64>>,
@@ -74,7 +74,7 @@ pub struct ClassSummary {
 }
 
 impl ClassificationMetric {
-    /// For so many classes, without an image.
+    /// An empty metric for this many classes.
     pub fn new(num_classes: usize) -> Self {
         ClassificationMetric {
             num_classes,

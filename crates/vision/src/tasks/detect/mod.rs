@@ -45,12 +45,12 @@ pub static KIND: Kind = Kind {
 /// A detection with its classes settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detect {
-    /// Their names.
+    /// The names of the classes.
     pub classes: Arc<[String]>,
 }
 
 impl Detect {
-    /// With classes of these names.
+    /// A task with classes of these names.
     pub fn new(classes: Vec<String>) -> Detect {
         Detect { classes: classes.into() }
     }

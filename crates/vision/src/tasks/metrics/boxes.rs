@@ -82,29 +82,29 @@ impl From<&GroundTruth> for TrueBox {
 pub struct BoxSummary {
     /// Mean over IoU .50:.05:.95, 101 recall points and the classes that have truth.
     pub ap: Option<f64>,
-    /// At IoU .50.
+    /// Average precision at IoU .50.
     pub ap50: Option<f64>,
-    /// At IoU .75.
+    /// Average precision at IoU .75.
     pub ap75: Option<f64>,
-    /// Of truth below 32² pixels.
+    /// `ap` of truth below 32² pixels.
     pub ap_small: Option<f64>,
-    /// Of truth from 32² to 96² pixels.
+    /// `ap` of truth from 32² to 96² pixels.
     pub ap_medium: Option<f64>,
-    /// Of truth above 96² pixels.
+    /// `ap` of truth above 96² pixels.
     pub ap_large: Option<f64>,
     /// Recall with at most one detection per image and class, mean over IoU and classes.
     pub ar1: Option<f64>,
-    /// With at most 10.
+    /// Recall with at most 10.
     pub ar10: Option<f64>,
-    /// With at most 100.
+    /// Recall with at most 100.
     pub ar100: Option<f64>,
-    /// With at most 100, of truth below 32² pixels.
+    /// `ar100` of truth below 32² pixels.
     pub ar_small: Option<f64>,
-    /// With at most 100, of truth from 32² to 96² pixels.
+    /// `ar100` of truth from 32² to 96² pixels.
     pub ar_medium: Option<f64>,
-    /// With at most 100, of truth above 96² pixels.
+    /// `ar100` of truth above 96² pixels.
     pub ar_large: Option<f64>,
-    /// In the order of the classes.
+    /// One for each class.
     pub per_class: Vec<ClassSummary>,
     /// Labelled images, empty ones included.
     pub images: usize,
@@ -135,7 +135,7 @@ impl BoxSummary {
 pub struct ClassSummary {
     /// Mean over IoU .50:.05:.95.
     pub ap: Option<f64>,
-    /// At IoU .50.
+    /// Average precision at IoU .50.
     pub ap50: Option<f64>,
     /// Boxes of the truth that are not ignored.
     pub count: usize,
@@ -167,7 +167,7 @@ struct Match {
 }
 
 impl BoxMetric {
-    /// For so many classes, without an image.
+    /// An empty metric for this many classes.
     pub fn new(num_classes: usize) -> Self {
         BoxMetric { classes: vec![ClassMatches::default(); num_classes], images: 0 }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub struct LabelProbabilities {
     /// The classes' names.
     pub classes: Arc<[String]>,
-    /// In the order of the classes, each from 0 to 1.
+    /// One per class, each from 0 to 1.
     pub probabilities: Vec<f32>,
 }
 

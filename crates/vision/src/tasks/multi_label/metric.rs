@@ -19,7 +19,7 @@ pub struct MultiLabelSummary {
     pub map: Option<f64>,
     /// Mean over the classes that occur as truth or answer.
     pub f1: Option<f64>,
-    /// In the order of the classes.
+    /// One for each class.
     pub per_class: Vec<LabelSummary>,
 }
 
@@ -38,7 +38,7 @@ pub struct LabelSummary {
 }
 
 impl MultiLabelMetric {
-    /// For so many classes, without an image.
+    /// An empty metric for this many classes.
     pub fn new(num_classes: usize) -> Self {
         MultiLabelMetric { classes: vec![Vec::new(); num_classes] }
     }

@@ -46,12 +46,12 @@ pub static KIND: Kind = Kind {
 /// A classification with several labels and its classes settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiLabel {
-    /// Their names.
+    /// The names of the classes.
     pub classes: Arc<[String]>,
 }
 
 impl MultiLabel {
-    /// With classes of these names.
+    /// A task with classes of these names.
     pub fn new(classes: Vec<String>) -> MultiLabel {
         MultiLabel { classes: classes.into() }
     }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 /// One value per column, in the task's own unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Amounts {
-    /// In the order of the task's columns.
+    /// One per column.
     pub values: Vec<f32>,
-    /// Of each column; an empty word for a column without a unit.
+    /// One per column; an empty string for a column without a unit.
     pub units: Arc<[String]>,
-    /// Of each column half the width of a 90 % prediction interval, in its unit; empty where there are none.
+    /// Half the width of each column's 90 % prediction interval, in its unit; empty if the card has none.
     pub half_widths: Vec<Option<f64>>,
 }
 

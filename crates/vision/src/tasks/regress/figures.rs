@@ -19,7 +19,7 @@ pub struct Figures {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnFigures {
     task: Regress,
-    /// In the order of the task's columns.
+    /// One per column.
     pub columns: Vec<RegressionSummary>,
 }
 

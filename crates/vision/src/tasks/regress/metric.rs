@@ -47,7 +47,7 @@ impl RegressionSummary {
 }
 
 impl RegressionMetric {
-    /// For so many columns, without an image.
+    /// An empty metric for this many columns.
     pub fn new(num_columns: usize) -> Self {
         RegressionMetric { columns: vec![Vec::new(); num_columns] }
     }

@@ -46,11 +46,11 @@ pub static KIND: Kind = Kind {
 /// A regression with its columns, units and loss settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Regress {
-    /// Their names.
+    /// The names of the columns.
     pub columns: Arc<[String]>,
     /// As many as columns; an empty string is no unit.
     pub units: Arc<[String]>,
-    /// What a value costs that is off.
+    /// How the loss grows with the error.
     pub loss: ValueLossForm,
 }
 
