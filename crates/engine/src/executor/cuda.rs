@@ -129,7 +129,11 @@ impl CudaExecutor {
         self.cuda.settle_all()?;
         self.recorded.retain(|key, _| key.0 != plan);
         match self.plans.remove(&plan) {
-            Some(prepared) => prepared.batches.iter().try_for_each(|batch| self.cuda.free(batch.memory)),
+            // A batch that was written and never run may still be travelling, which `settle_all` does not wait for.
+            Some(prepared) => prepared.batches.iter().try_for_each(|batch| {
+                self.cuda.settle(batch)?;
+                self.cuda.free(batch.memory)
+            }),
             None => Ok(()),
         }
     }
