@@ -67,7 +67,7 @@ struct Gather {
   static constexpr int APART = T::THREADS / CHUNK_VECTORS;
   static constexpr int ROWS = T::ROWS / APART;
   Walk walk;
-  u32 base[ROWS];  // vector of the source that tap (0, 0) meets; unsigned, for where there is none it may lie anywhere
+  u32 base[ROWS];  // vector of the source that tap (0, 0) meets; unsigned, since outside the source it may be anything
   u32 taps[ROWS];  // bit i: tap row i is inside; bit 16 + j: tap column j
 };
 

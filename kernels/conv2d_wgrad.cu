@@ -46,7 +46,7 @@ PH_DEVICE void load(WgradSource<T> &source, const WgradArgs &a, ph_16_bytes *sta
     const int line = ph_thread() / S::B_VECTORS + i * S::B_APART;
     const int h = source.p[i] * z.stride + source.down, w = source.q[i] * z.stride + source.across;
     const bool there = source.b_column && source.row + line < source.end && (u32)h < (u32)z.h && (u32)w < (u32)z.w;
-    // Unsigned: rows that are not there, and taps outside, may pass the largest int.
+    // Unsigned, since rows behind the end and taps outside the image may exceed the largest int.
     const u32 from = (((u32)source.image[i] * z.h + h) * z.w + w) * (z.c / PH_VECTOR) + source.vector;
     ph_copy_async(to + line_at<S::B_VECTORS>(line, ph_thread() % S::B_VECTORS), a.x + (size_t)from * PH_VECTOR, there);
     source.q[i] += source.step_q;

@@ -94,7 +94,7 @@ thread_local u64 schedule_seed = 0;
 thread_local char fault[512];  // What the last launch did wrong, in words.
 struct sigaction previous_segv;
 
-// Pages between two that nobody may touch; their own may not be touched either until mprotect says so.
+// Pages between two guard pages. They cannot be accessed until mprotect allows it.
 char *pages(size_t bytes) {
   const size_t page = (size_t)sysconf(_SC_PAGESIZE);
   const size_t inside = (bytes + page - 1) / page * page;
@@ -109,8 +109,8 @@ char *usable_pages(size_t bytes) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Buffers. A reserved one costs memory only where it is touched: the first touch of a chunk fills it with numbers that follow
-// from the place of each alone, so that a buffer of many gigabytes has contents everywhere.
+// Buffers. A reserved one takes memory only where it is touched. The first touch of a chunk fills it, each number following from
+// its place alone, so that a buffer of many gigabytes has contents everywhere.
 
 const size_t CHUNK_BYTES = 64 << 10;
 
@@ -188,7 +188,7 @@ void say(const char *format, ...) {
   va_end(arguments);
 }
 
-// Where an address that may not be touched lies, from the nearest buffer.
+// Says where an invalid address lies, relative to the nearest buffer.
 void say_where(const char *address, bool writes) {
   std::lock_guard<std::mutex> alone(buffers_lock);
   const char *verb = writes ? "wrote" : "read";
@@ -363,7 +363,7 @@ void load_matrices(u32 (&r)[4], const void *row, bool transposed) {
   });
 }
 
-// A page of a reserved buffer that nobody has touched yet, or one that is nobody's.
+// The first touch of a chunk of a reserved buffer, or an invalid access.
 void on_fault(int signal, siginfo_t *info, void *context) {
   char *address = (char *)info->si_addr;
   if (info->si_code == SEGV_ACCERR && first_touch(address)) return;
@@ -376,7 +376,7 @@ void on_fault(int signal, siginfo_t *info, void *context) {
   sigaction(signal, &previous_segv, nullptr);
 }
 
-// Ends the launch on account of something that C++ or the device does not define.
+// Ends the launch because of something that C++ or the device does not define.
 [[noreturn]] void undefined(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
@@ -425,7 +425,7 @@ void *add_buffer(size_t bytes, bool reserved, Contents contents, u64 seed) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What the compiler's checks call (-fsanitize=undefined without its runtime library): the launch ends with the place in its words.
-// Every check's data begin with the place.
+// The data of every check begin with the place.
 
 namespace {
 struct Place {
@@ -438,7 +438,7 @@ struct AccessCheck {
   u8 log_alignment, kind;
 };
 
-// Below the last folder kernels/.
+// The part of a path below the last folder kernels/.
 const char *short_name(const char *file) {
   while (const char *kernels = strstr(file, "kernels/")) file = kernels + strlen("kernels/");
   return file;
@@ -564,7 +564,7 @@ extern "C" void ph_host_schedule(u64 seed) { schedule_seed = seed; }
 /// Memory that ends at a page nobody may touch and starts behind another, filled with 0xff: NaN in every format.
 extern "C" void *ph_host_allocate(u64 bytes) { return add_buffer(bytes, false, POISON, 0); }
 
-/// The same as address space: memory is taken where it is touched, `contents` as numbered above. Two buffers of one seed hold
+/// The same as reserved address space, filled where it is touched with `contents` as numbered above. Two buffers of one seed hold
 /// the same.
 extern "C" void *ph_host_reserve(u64 bytes, u32 contents, u64 seed) {
   return add_buffer(bytes, true, (Contents)contents, seed);
@@ -599,7 +599,7 @@ extern "C" int ph_host_touched(void *memory, u64 from, u64 *range) {
   return 0;
 }
 
-/// What the last launch of this thread did wrong, where the shim knows; else nothing.
+/// What the last launch of this thread did wrong; empty if the shim does not know.
 extern "C" const char *ph_host_fault() { return fault; }
 
 /// 0 done; 1 threads wait for each other for ever; 2 memory was touched that is nobody's; 3 the launch is larger than a device; 4 an

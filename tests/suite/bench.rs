@@ -242,7 +242,7 @@ fn every_kind_of_node_is_timed() {
         source: None,
     };
     let rows = ops(&options).unwrap().ops;
-    // Norms of eight channels after maps of two sizes merge other numbers of partial sums: their times are not one row's.
+    // Norms of eight channels after maps of two sizes merge different numbers of partial sums, so each has a row.
     for name in ["batch_norm_finish", "batch_norm_backward_finish"] {
         let mut sizes: Vec<&str> = rows.iter().filter(|row| row.op == name).map(|row| row.sizes.as_str()).collect();
         sizes.retain(|sizes| sizes.ends_with("×8"));
@@ -280,11 +280,11 @@ fn bytes(op: Op, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
     operation(&node.op).cost(&graph, node).bytes
 }
 
-/// Some inputs are there for their shape alone, and some for one of the outputs only.
+/// Some inputs only give their shape, and some are only read for one of the outputs.
 #[test]
 fn a_node_is_charged_for_what_it_reads_and_writes() {
     let (map, vector, partials): (&[usize], &[usize], &[usize]) = (&[64, 28, 28, 8], &[8], &[392, 2, 8]);
-    // Partial sums, four vectors of which two are written as well, moments and affine.
+    // Partial sums; four vectors, two of which are also written; moments and affine.
     let finish = bytes(Op::BatchNormFinish, &[partials, vector, vector, vector, vector, map], &[&[2, 8], &[2, 8]]);
     assert_eq!(finish, 4 * (392 * 2 * 8 + 6 * 8 + 2 * 16));
     let backward = bytes(Op::BatchNormBackwardFinish, &[partials, &[2, 8], vector, map], &[&[3, 8], vector, vector]);

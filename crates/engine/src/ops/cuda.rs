@@ -34,7 +34,7 @@ pub const NO_SCRATCH: usize = 0;
 
 /// Channels that are read and written together: maps are stored with theirs padded to a multiple.
 pub const VECTOR: usize = 8;
-/// Vectors of the largest value: kernels count them with an int, which in the last block may go beyond the end.
+/// The most vectors that a value may have. Kernels count them with an int, which the last block may count beyond the end.
 pub const MAX_VECTORS: usize = i32::MAX as usize - 4095;
 
 /// Where the numbers lie that change between steps.

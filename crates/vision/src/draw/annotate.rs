@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn wrapping_loses_no_word() {
-        // Each as wide as its first row.
+        // The room is as wide as the first row.
         let cases: [(&str, &[&str]); 7] = [
             ("", &[""]),
             ("one two", &["one two"]),

@@ -13,7 +13,7 @@ const DIAGONAL: Rgb = [0xbd, 0x1f, 0x01];
 const TEXT: usize = 2;
 const LINE: usize = font::ROWS * TEXT;
 const MARGIN: usize = 14;
-/// Longer names and titles are cut, pixels.
+/// Names and titles that are wider are cut, in pixels.
 const LONGEST_NAME: usize = 240;
 const LONGEST_TITLE: usize = 768;
 
@@ -34,7 +34,7 @@ pub fn confusion(title: &str, classes: &[String], counts: &[Vec<u64>]) -> Canvas
     let together = classes.len().div_ceil(MATRIX_SIDE).max(1);
     let cells = classes.len().div_ceil(together);
     let cell = (MATRIX_SIDE / cells.max(1)).clamp(1, LARGEST_CELL);
-    // Lines may share the air between capitals and descenders.
+    // Lines may overlap where only accents and descenders would be.
     let named = together == 1 && cell > font::TIGHT_ROWS * TEXT;
     let names: Vec<String> = classes.iter().map(|c| cut(c, LONGEST_NAME)).collect();
     let title = &cut(title, LONGEST_TITLE);

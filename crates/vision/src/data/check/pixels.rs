@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_128;
 pub struct Seen {
     pub width: u32,
     pub height: u32,
-    /// A hash of the decoded pixels: copies saved again without loss, or without their metadata, have the same.
+    /// A hash of the decoded pixels: copies that were saved again without loss or without metadata have the same one.
     pub content: u128,
 }
 

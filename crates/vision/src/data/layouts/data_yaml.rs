@@ -28,7 +28,7 @@ const TOLERATED: [&str; 12] = [
     "description",
 ];
 
-/// A `data.yaml` whose keys are read as the declaration of a data set.
+/// A `data.yaml`, for the methods that read its keys as the declaration of a data set.
 pub struct DataYaml(Yaml);
 
 impl Deref for DataYaml {
