@@ -13,6 +13,7 @@ mod tests;
 use crate::config::{Choices, TrainConfig, refusal};
 use crate::console;
 use crate::device::cpu::Isa;
+use crate::draw;
 use crate::error::{Error, Result};
 use crate::optim::schedule::ScheduleKind;
 use crate::recipe::Recipe;
@@ -48,6 +49,8 @@ enum Command {
     /// Measure how fast this machine trains and infers
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Print the licence of the font in this program
+    Licence,
 }
 
 #[derive(Args)]
@@ -153,6 +156,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Evaluate(args) => args.evaluate(),
         Command::Predict(args) => predict_flags::command(*args),
         Command::Data(command) => data_flags::run(command),
+        Command::Licence => console::print(draw::FONT_LICENCE).map(drop),
         Command::Bench(command) => bench_flags::run(command),
     }
 }

@@ -58,7 +58,7 @@ fn replace(path: &Path, bytes: &[u8], before: impl FnOnce()) -> Result<()> {
         before();
         Ok(())
     })?;
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    match real(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder)),
         None => Ok(()),
     }

@@ -16,6 +16,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+/// The licence of DejaVu Sans, which asks to accompany each copy of the font: the program holds one.
+pub const FONT_LICENCE: &str = include_str!("DejaVu-LICENSE.txt");
+
 /// Red, green and blue.
 pub type Rgb = [u8; 3];
 
