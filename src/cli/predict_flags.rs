@@ -3,7 +3,7 @@
 
 use super::BoxArgs;
 use crate::console::{self, Bar};
-use crate::data::ranges::{batch, workers};
+use crate::data::ranges::workers;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report, Settings};
@@ -37,7 +37,7 @@ pub struct PredictArgs {
     /// Class names of a plain ResNet, one per line
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
-    #[arg(long, value_parser = batch, default_value_t = Settings::BATCH)]
+    #[arg(long, default_value_t = Settings::BATCH)]
     batch: usize,
     /// Side in pixels [default: the training size]
     #[arg(long)]

@@ -54,7 +54,7 @@ fn the_short_help_is_short() {
 fn readme_names_flags_there_are() {
     let command = Cli::command();
     let flags = all(&command).into_iter().flat_map(|command| command.get_arguments().filter_map(Arg::get_long));
-    let flags: Vec<&str> = flags.chain(["release", "help"]).collect();
+    let flags: Vec<&str> = flags.chain(["release", "help", "example"]).collect();
     let readme = include_str!("../../README.md");
     let words = readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let named: Vec<&str> = words.filter_map(|word| word.strip_prefix("--").filter(|flag| !flag.is_empty())).collect();

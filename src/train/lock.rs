@@ -188,6 +188,18 @@ mod tests {
         std::fs::remove_dir_all(folder).unwrap();
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_file_that_is_a_link_is_refused_and_its_target_stays() {
+        let folder = folder("link");
+        std::fs::write(folder.join("thesis"), "years of work").unwrap();
+        std::os::unix::fs::symlink("thesis", folder.join(LOCK)).unwrap();
+        let refused = RunLock::take(&folder).err().unwrap().to_string();
+        assert!(refused.contains(LOCK) && refused.contains("remove the link"), "{refused}");
+        assert_eq!(std::fs::read_to_string(folder.join("thesis")).unwrap(), "years of work");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
     #[test]
     fn a_file_system_without_locks_costs_a_warning() {
         let folder = folder("without");

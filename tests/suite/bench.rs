@@ -205,7 +205,7 @@ fn a_bench_refuses_what_it_cannot_measure_before_it_starts() {
     let folder = Folder::new("bench-refused");
     let figures = path(&folder, "figures.json");
     let to = [&TINY[..], &["--repeats", "1", "--json", &figures]].concat();
-    fail(&[&["bench", "train", "--batch", "2,0"], &to[..]].concat(), 2, &["--batch 0", "at least 1"]);
+    fail(&[&["bench", "train", "--batch", "2,0"], &to[..]].concat(), 2, &["--batch", "above 0"]);
     fail(&[&["bench", "infer", "--data", ".", "--workers", "0"], &to[..]].concat(), 2, &["--workers 0"]);
     fail(&[&["bench", "train", "--data", &path(&folder, "nowhere")], &to[..]].concat(), 1, &["nowhere"]);
     // What the flags themselves exclude.

@@ -188,9 +188,16 @@ fn wrong_choices_for_a_runs_life_get_a_sentence() {
     for (args, words) in [
         (vec!["--freeze", "stem,head"], vec!["--freeze stem,head: `head` is not a stage", "layer4, or trunk"]),
         (vec!["--accumulate", "0"], vec!["--accumulate 0", "above 0"]),
+        (vec!["--batch", "18446744073709551615"], vec!["--batch 18446744073709551615", "at most 65536 images"]),
+        (vec!["--imgsz", "18446744073709551615"], vec!["--imgsz 18446744073709551615", "at most 16384 pixels"]),
+        (vec!["--workers", "20000"], vec!["--workers 20000", "at most 1024 threads"]),
         (vec!["--time", "0"], vec!["--time 0", "above 0"]),
         (vec!["--save-minutes", "0"], vec!["--save-minutes 0", "above 0"]),
     ] {
         fail(&[&["train", data.as_str()], &args[..]].concat(), 2, &words);
     }
+    // Memory that no machine has: both are within their ranges.
+    let project = path(&folder, "runs");
+    let huge = ["train", &data, "--project", &project, "--backbone", "tiny", "--imgsz", "16384", "--batch", "65536"];
+    fail(&huge, 1, &["MiB of memory", "lower --batch or --imgsz"]);
 }

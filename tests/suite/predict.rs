@@ -323,6 +323,21 @@ fn a_full_disk_leaves_whole_lines_and_the_older_answers() {
     assert!(!kept.is_empty() && kept.len() < 40 && older.starts_with(&kept), "{kept:?}");
 }
 
+/// What bears an image's name and is no file has a line as well, and nobody waits for a pipe's writer.
+#[test]
+fn pipes_and_broken_links_in_a_folder_are_answered_with_an_error() {
+    let place = Place::new("special");
+    place.image("images/a.png");
+    assert!(Command::new("mkfifo").arg(place.path("images/b.png")).status().unwrap().success());
+    std::os::unix::fs::symlink("nowhere.png", place.path("images/c.png")).unwrap();
+    let output = place.command(&["images", "--out", "out", "--no-images", "--max-broken", "1"]).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let lines = place.lines("out/predictions.jsonl");
+    let errors: Vec<bool> = lines.iter().map(|line| line["error"].is_string()).collect();
+    assert_eq!(errors, [false, true, true], "{said}");
+}
+
 /// Unreadable images wait for the line of the readable one before them, and take every place there is.
 #[test]
 fn a_few_images_among_many_that_cannot_be_read_are_answered() {

@@ -197,8 +197,7 @@ impl BoxMetric {
             let (own, after) = rest.split_at(rest.partition_point(|t| t.class == class));
             self.add_truth(before);
             self.add_truth(own);
-            let counted = &of_class[..of_class.len().min(MAX_DETECTIONS)];
-            self.classes[class].detections.extend(image_results(counted, own));
+            self.classes[class].detections.extend(image_results(&of_class[..of_class.len().min(MAX_DETECTIONS)], own));
             unseen = after;
         }
         self.add_truth(unseen);
@@ -393,8 +392,7 @@ fn is_ignored(truth: &TrueBox, area: usize) -> bool {
 }
 
 fn in_range(value: f64, area: usize) -> bool {
-    let (low, high) = AREAS[area];
-    (low..=high).contains(&value)
+    (AREAS[area].0..=AREAS[area].1).contains(&value)
 }
 
 /// COCO's form, in which IoU is computed.
@@ -411,8 +409,7 @@ fn iou(&[dx, dy, dw, dh]: &[f64; 4], truth: &TrueBox) -> f64 {
     if w <= 0.0 || h <= 0.0 {
         return 0.0;
     }
-    let intersection = w * h;
-    let area = dw * dh;
+    let (intersection, area) = (w * h, dw * dh);
     intersection / if truth.ignore { area } else { area + gw * gh - intersection }
 }
 
