@@ -324,6 +324,7 @@ fn a_full_disk_leaves_whole_lines_and_the_older_answers() {
 }
 
 /// What bears an image's name and is no file has a line as well, and nobody waits for a pipe's writer.
+#[cfg(unix)]
 #[test]
 fn pipes_and_broken_links_in_a_folder_are_answered_with_an_error() {
     let place = Place::new("special");
