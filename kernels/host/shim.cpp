@@ -78,7 +78,7 @@ struct Block {
   int current = 0;
   int count = 0;
   int left = 0;  // Threads that have not ended.
-  int arrived[MOST_THREADS / WARP] = {};  // Of each warp the threads that wait at a collective.
+  int arrived[MOST_THREADS / WARP] = {};  // The threads of each warp that wait at a collective.
   u32 index[3] = {0, 0, 0};
   ph_dims dims = {};
   char *shared = nullptr;
@@ -91,7 +91,7 @@ struct Block {
 
 thread_local Block block;
 thread_local u64 schedule_seed = 0;
-thread_local char fault[512];  // What the last launch did wrong, in words.
+thread_local char fault[512];  // The fault of the last launch, in words.
 struct sigaction previous_segv;
 
 // Pages between two guard pages. They cannot be accessed until mprotect allows it.
@@ -114,7 +114,7 @@ char *usable_pages(size_t bytes) {
 
 const size_t CHUNK_BYTES = 64 << 10;
 
-// What a buffer holds at first, numbered as in crates/engine/src/device/cuda/host.rs. Kernels may not write to TERNARY and FLOATS.
+// The initial content of a buffer, numbered as in crates/engine/src/device/cuda/host.rs. Kernels may not write to TERNARY and FLOATS.
 enum Contents { POISON = 0, TERNARY_BF16 = 1, TERNARY_F32 = 2, FLOATS = 3, SUMS = 4 };
 
 struct Buffer {
@@ -424,7 +424,7 @@ void *add_buffer(size_t bytes, bool reserved, Contents contents, u64 seed) {
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What the compiler's checks call (-fsanitize=undefined without its runtime library): the launch ends with the place in its words.
+// The handlers of the compiler's checks (-fsanitize=undefined without its runtime library): they end the launch and name the place.
 // The data of every check begin with the place.
 
 namespace {
@@ -599,7 +599,7 @@ extern "C" int ph_host_touched(void *memory, u64 from, u64 *range) {
   return 0;
 }
 
-/// What the last launch of this thread did wrong; empty if the shim does not know.
+/// The fault of this thread's last launch; empty if the shim does not know it.
 extern "C" const char *ph_host_fault() { return fault; }
 
 /// 0 done; 1 threads wait for each other for ever; 2 memory was touched that is nobody's; 3 the launch is larger than a device; 4 an

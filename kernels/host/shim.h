@@ -9,7 +9,7 @@
 #define PH_DEVICE static inline
 #define __restrict__ __restrict
 
-/// What a launch is: the grid, the block, its shared memory. With a list of blocks, x, y and z of each, only those run.
+/// The grid, block and shared memory of a launch. If a list of blocks is given (x, y and z of each), only those run.
 struct ph_dims {
   u32 grid[3];
   u32 threads;

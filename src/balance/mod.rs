@@ -66,7 +66,7 @@ impl Weights {
 /// A way of balancing. A step's weights come from the state and what the method [needs](Balance::needs); its losses are shown
 /// to the method afterwards.
 pub trait Balance: Send {
-    /// What [`Balance::weights`] needs to know about a step.
+    /// The facts about a step that [`Balance::weights`] needs.
     fn needs(&self) -> Needs;
 
     /// The weights of one step, whose signals hold what the method needs.

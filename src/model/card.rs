@@ -6,7 +6,7 @@ use crate::tasks::{DecodeOptions, HeadOutput, Interpreting, Prediction, Standard
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// How an image becomes the network's input.
+/// The steps that make an image the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Framing {
@@ -19,11 +19,11 @@ pub enum Framing {
 /// The card in a file's metadata under the key [`Card::KEY`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Card {
-    /// What the network is.
+    /// The architecture of the network.
     pub architecture: Architecture,
     /// Training image size in pixels, the default at prediction.
     pub image_size: usize,
-    /// How an image becomes the network's input.
+    /// The steps that make an image the network's input.
     pub framing: Framing,
     /// One per task; `None` where its kind fits nothing.
     pub standardisation: Vec<Option<Standardisation>>,

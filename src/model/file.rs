@@ -11,10 +11,10 @@ use crate::tasks::classifier;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// What a weights file holds. [`ModelFile::start`] makes a [`Model`] of it, which can be asked.
+/// The content of a weights file. [`ModelFile::start`] makes a [`Model`] of it, which answers for images.
 #[derive(Clone)]
 pub struct ModelFile {
-    /// What the network is and how images become its input.
+    /// The architecture, and the size and framing of input images.
     pub card: Card,
     /// Parameters and running statistics under torchvision's names and in its order (KCRS for convolutions).
     pub tensors: Tensors,

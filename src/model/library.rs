@@ -25,7 +25,7 @@ pub struct Model {
     plans: Vec<Kept>,
 }
 
-/// What a plan computes.
+/// The outputs that a plan computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Answers,
@@ -40,7 +40,7 @@ struct Kept {
 }
 
 impl Model {
-    /// How many plans a model keeps: features and answers, each for full batches and for a last one that is smaller.
+    /// The number of plans a model keeps: features and answers, each for full batches and for a smaller last one.
     pub const PLANS: usize = 4;
 
     /// Loads a weights file, or the best weights of a run's folder, onto a device. A plain ResNet file is a classifier whose
@@ -61,7 +61,7 @@ impl Model {
         &self.card
     }
 
-    /// What the model runs on.
+    /// The device that the model runs on.
     pub fn executor(&self) -> &Executor {
         &self.executor
     }

@@ -129,9 +129,9 @@ pub fn export_buffers(store: &Store, set: ParameterSet, prefix: &str) -> Result<
 /// Keys a file lacks and keys nobody asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyReport {
-    /// What the model has and the file lacks.
+    /// Parameters of the model that the file lacks.
     pub missing: Vec<String>,
-    /// What the file has and the model lacks.
+    /// Tensors of the file that the model lacks.
     pub unexpected: Vec<String>,
 }
 

@@ -16,7 +16,7 @@ pub enum ScheduleKind {
     Constant,
 }
 
-/// What follows the warm-up.
+/// The course of the rate after the warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Decline {
     /// Half a cosine, down to `lr · final_share` at the last step.
@@ -40,7 +40,7 @@ pub enum Decline {
 pub struct Schedule {
     /// Peak learning rate.
     pub lr: f32,
-    /// What follows the warm-up.
+    /// The course of the rate after the warm-up.
     pub decline: Decline,
     /// Steps of the linear rise to the peak.
     pub warmup_steps: u64,

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::any::Any;
 use std::path::Path;
 
-/// How to predict. The default is what `polyhead predict` does without flags.
+/// The settings of a prediction. The default is that of `polyhead predict` without flags.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Images that the network computes at once; fewer if fewer are asked for.
@@ -39,7 +39,7 @@ impl Default for Settings {
     }
 }
 
-/// What a model says about one image.
+/// A model's answer for one image.
 #[derive(Debug)]
 pub struct Answer {
     /// Width and height of the image in pixels. Boxes are in them.
@@ -56,7 +56,7 @@ impl Answer {
         self.tasks.iter().find(|(name, _)| name == task).and_then(|(_, answer)| answer.get())
     }
 
-    /// What `predictions.jsonl` holds under `tasks`.
+    /// The value that `predictions.jsonl` holds under `tasks`.
     pub fn to_json(&self) -> Value {
         self.tasks.iter().map(|(name, answer)| (name.clone(), answer.to_json())).collect()
     }

@@ -43,7 +43,7 @@ impl<'a> Sight<'a> {
         self.framing.draw(image, self.size, &mut Random::new(&[0]), canvas)
     }
 
-    /// What every task says about image number `row` of a batch, boxes in pixels of the image.
+    /// Every task's answer for image number `row` of a batch, with boxes in pixels of the image.
     pub fn answer(&self, outputs: &[HeadOutput], row: usize, geometry: &Geometry) -> Vec<Box<dyn Prediction>> {
         let mut answer = self.card.interpret(outputs, row, [self.size as f32; 2], &self.boxes);
         answer.iter_mut().for_each(|prediction| prediction.to_image_pixels(geometry));

@@ -323,7 +323,7 @@ fn a_full_disk_leaves_whole_lines_and_the_older_answers() {
     assert!(!kept.is_empty() && kept.len() < 40 && older.starts_with(&kept), "{kept:?}");
 }
 
-/// What bears an image's name and is no file has a line as well, and nobody waits for a pipe's writer.
+/// A pipe or a broken link with an image's name gets a line too, and reading it does not wait for a writer.
 #[cfg(unix)]
 #[test]
 fn pipes_and_broken_links_in_a_folder_are_answered_with_an_error() {

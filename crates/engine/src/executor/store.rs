@@ -9,7 +9,7 @@ use std::ops::Range;
 /// Which copy of the parameters and running statistics a run reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ParameterSet {
-    /// What the optimizer moves.
+    /// The parameters that the optimizer updates.
     Current,
     /// The exponential moving average: what evaluation and prediction use.
     Average,
@@ -45,7 +45,7 @@ pub struct Store {
     pub buffers: Vec<Buffer>,
     ranges: Vec<Range<usize>>,
     buffer_ranges: Vec<Range<usize>>,
-    /// What the optimizer moves.
+    /// The parameters that the optimizer updates.
     pub values: Aligned,
     /// Accumulated over the batches of a step; the update sets them to zero.
     pub gradients: Aligned,

@@ -160,14 +160,14 @@ pub struct Buffer {
     pub name: String,
     /// `[C]`.
     pub shape: Vec<usize>,
-    /// What every element starts with.
+    /// The initial value of every element.
     pub start: f32,
 }
 
 /// One op and the values that it reads and writes.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What is computed, with its attributes.
+    /// The op, with its attributes.
     pub op: Op,
     /// The values that it reads, in the order of the op's contract.
     pub inputs: Vec<ValueId>,

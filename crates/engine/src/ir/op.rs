@@ -71,7 +71,7 @@ pub enum TermForm {
 /// What is stored at the seam for one task and feature: whose gradient it is and in which form.
 pub type Term = (usize, TermForm);
 
-/// How the loss grows with the error.
+/// The loss as a function of the error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueLossForm {
@@ -87,7 +87,7 @@ pub enum ValueLossForm {
 pub struct Conv2dFprop {
     /// Its window.
     pub conv: Conv2d,
-    /// What is done to the result in registers.
+    /// The epilogue: operations on the result while it is in registers.
     pub epilogue: ConvEpilogue,
 }
 
@@ -96,7 +96,7 @@ pub struct Conv2dFprop {
 pub struct Conv2dDgrad {
     /// Its window.
     pub conv: Conv2d,
-    /// What is done to the result in registers.
+    /// The epilogue: operations on the result while it is in registers.
     pub epilogue: DgradEpilogue,
 }
 
@@ -183,7 +183,7 @@ pub struct MultiLabelLoss {
 pub struct ValueLoss {
     /// The task's number.
     pub task: usize,
-    /// How the loss grows with the error.
+    /// The loss as a function of the error.
     pub form: ValueLossForm,
 }
 

@@ -35,7 +35,7 @@ pub fn text_width(line: &str, scale: usize) -> usize {
     advance(&font, line.chars()).ceil() as usize
 }
 
-/// How many characters at the beginning of `line` fit into `width` pixels.
+/// The number of characters at the beginning of `line` that fit into `width` pixels.
 pub fn fitting(line: &str, scale: usize, width: usize) -> usize {
     let font = font(scale);
     let mut end = 0.0;
@@ -71,7 +71,7 @@ fn shown(font: &Sized, character: char) -> Vec<char> {
     }
 }
 
-/// How much of each pixel of a line's cell is ink.
+/// The share of ink in each pixel of a line's cell.
 struct Ink {
     width: usize,
     /// `[ROWS * scale, width]`, each from 0 to 1

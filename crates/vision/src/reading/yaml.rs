@@ -103,7 +103,7 @@ impl Fault {
             Error::Budget { .. } => TOO_LARGE.to_owned(),
             other => other.to_string(),
         };
-        // Whoever shows the fault adds the line.
+        // The caller, which shows the fault, adds the line.
         let said = at.and_then(|at| message.split_once(&format!(" at line {}", at.line())));
         let message = said.map_or(message.as_str(), |(sentence, _)| sentence);
         let found = message.strip_prefix(FOUND).and_then(|found| found.split_once(": "));
@@ -119,7 +119,7 @@ impl Fault {
     }
 }
 
-/// What a tree's visitor refuses begins with this.
+/// An error of the tree's visitor begins with this text.
 const FOUND: &str = "refused in line ";
 
 const TOO_LARGE: &str = "the file is too large, with every alias (`*name`) counted as what it names";

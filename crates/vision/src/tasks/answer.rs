@@ -27,11 +27,11 @@ pub struct Interpreting<'a> {
     pub index: usize,
     /// Width and height of the canvas in network pixels; boxes are clipped to it.
     pub size: [f32; 2],
-    /// What turns values back into their unit, where the kind fits it.
+    /// The mean and deviation that turn values back into their unit, if the kind fits them.
     pub standardisation: Option<&'a Standardisation>,
     /// Half the widths of prediction intervals, where the card has them.
     pub half_widths: &'a [Option<f64>],
-    /// What counts as a detection.
+    /// The thresholds for a detection.
     pub options: &'a DecodeOptions,
 }
 
@@ -42,7 +42,7 @@ impl Interpreting<'_> {
     }
 }
 
-/// What counts as a detection.
+/// The thresholds for a detection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecodeOptions {
     /// Scores above it are candidates.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::fmt;
 
-/// What the labels of a data set cover for one task.
+/// The share of a data set that has labels, and their spread, for one task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskReport {
     /// The task's name.

@@ -15,7 +15,7 @@ pub struct Trunk {
     pub pyramid: PyramidSize,
     /// Levels of the pyramid: 3 (P3–P5) or 5 (P3–P7).
     pub levels: usize,
-    /// What comes before the linear layers of pooled heads.
+    /// The dropout before the linear layers of pooled heads.
     pub dropout: Dropout,
 }
 

@@ -63,7 +63,7 @@ pub trait LabelValue: Same {
 /// A label within its picture, and what that took.
 #[derive(Clone, Debug)]
 pub struct Clipped {
-    /// What is left of it.
+    /// The label after its boxes were clipped.
     pub label: Label,
     /// Boxes that reached beyond the picture.
     pub clipped: usize,

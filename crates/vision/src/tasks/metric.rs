@@ -66,7 +66,7 @@ impl dyn Summary {
 /// What the truths say of prediction intervals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JudgedIntervals {
-    /// What `--json` holds, one per column.
+    /// The figures that `--json` holds, one set per column.
     pub json: Vec<Value>,
     /// The printed lines, one per column.
     pub lines: Vec<String>,

@@ -115,9 +115,9 @@ pub struct LossSite<'a> {
     pub index: usize,
     /// Images in a batch.
     pub batch: usize,
-    /// What the head computes.
+    /// The outputs of the head.
     pub head: &'a HeadValues,
-    /// What labels there may be beside the plain ones.
+    /// Label features beyond plain labels.
     pub labels: LabelFeatures,
 }
 

@@ -89,7 +89,7 @@ impl TaskLoss {
 pub struct Encoding<'a> {
     /// The pyramid's levels for the canvas.
     pub levels: &'a [Level],
-    /// How values are standardised, if the kind fits that.
+    /// The standardisation of values, if the kind fits one.
     pub standardisation: Option<&'a Standardisation>,
 }
 

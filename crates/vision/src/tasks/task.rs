@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub struct Task {
     /// The name under which its answers and figures are written.
     pub name: String,
-    /// What the task is.
+    /// The task's kind and settings.
     pub spec: Arc<dyn TaskSpec>,
 }
 
@@ -65,11 +65,11 @@ pub struct TaskCard {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LossOptions {
-    /// How much an image of each class counts.
+    /// The weight of an image of each class.
     pub class_weights: Option<Vec<f32>>,
     /// The share of every label that is spread evenly over the classes.
     pub label_smoothing: f32,
-    /// How the loss of a value grows with its error.
+    /// The loss of a value as a function of its error.
     pub values: ValueLossForm,
 }
 

@@ -46,7 +46,7 @@ pub struct GatherTile<'a> {
     pub ahead_step: usize,
     /// Element 0 of the matrix the outputs lie in.
     pub origin: *const f32,
-    /// What is done to each sum before it is written.
+    /// The epilogue: operations on each sum before it is written.
     pub finish: Finish,
 }
 

@@ -23,7 +23,7 @@ struct Dims {
     blocks: *const [u32; 3],
 }
 
-/// What a reserved buffer holds before a kernel writes, with the shim's numbers. Kernels may write to `Poison` and `Sums`.
+/// The initial content of a reserved buffer, with the numbers that the shim uses. Kernels may write to `Poison` and `Sums`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// 0xff in every byte.
@@ -172,7 +172,7 @@ impl Host {
         Err(Error::Other(format!("kernel {} ({}): {problem}{place}", launch.kernel, launch.file.name)))
     }
 
-    /// What the last launch did wrong and where; empty if the shim does not know.
+    /// The fault of the last launch and its place; empty if the shim does not know them.
     fn fault(&self) -> String {
         let fault = self.function::<unsafe extern "C" fn() -> *const c_char>("ph_host_fault");
         // SAFETY: the signature is the shim's, whose words end with a zero and stay until the next launch.

@@ -14,12 +14,12 @@ use crate::tasks::{Bears, Label};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// How pictures are drawn.
+/// The settings by which training pictures are composed.
 #[derive(Clone, Debug)]
 pub struct ComposerOptions {
     pub augment: Augment,
     pub transforms: Transforms,
-    /// What each task's truth can bear.
+    /// The transformations that keep each task's labels true.
     pub bears: Vec<Bears>,
     /// The number of the first batch without mosaics.
     pub mosaic_batches: u64,

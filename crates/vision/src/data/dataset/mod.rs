@@ -26,7 +26,7 @@ pub struct Dataset {
     /// A sentence: which layout was taken.
     pub layout: String,
     pub tasks: Vec<Task>,
-    /// What each task's truth can bear.
+    /// The transformations that keep each task's labels true.
     pub bears: Vec<Bears>,
     /// Whether random crops leave every task's truth as it is.
     pub crop_safe: bool,
@@ -37,7 +37,7 @@ pub struct Dataset {
     pub train: Vec<Sample>,
     pub val: Vec<Sample>,
     pub test: Vec<Sample>,
-    /// What a person should hear before the run: sentences.
+    /// Remarks to print before the run, as sentences.
     pub notes: Vec<String>,
 }
 

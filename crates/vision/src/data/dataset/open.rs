@@ -67,7 +67,7 @@ pub(crate) fn open_declared(
     Ok((declared, dataset))
 }
 
-/// What all tasks share while a data set is opened.
+/// The state that all tasks share while a data set is opened.
 struct Opening<'a> {
     faults: &'a mut Faults,
     progress: &'a Progress,
@@ -136,7 +136,7 @@ fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Rea
     reading
 }
 
-/// What a kind's truth can bear, unless the task says otherwise.
+/// The transformations that keep this kind's labels true, unless the task says otherwise.
 fn bears(tasks: &[TaskDeclaration]) -> Vec<Bears> {
     let marks = tasks.iter().any(|task| task.kind.content == Content::Boxes);
     let beside = if marks { Beside::Objects } else { Beside::Nothing };

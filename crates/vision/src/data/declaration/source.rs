@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// What a `train:`, `val:` or `test:` names.
+/// The source of images that a `train:`, `val:` or `test:` names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     Folder(PathBuf),

@@ -18,7 +18,7 @@ impl Split {
         }
     }
 
-    /// What people call the split's folder or file, whatever the case.
+    /// The usual names of the split's folder or file, in any case.
     pub(crate) fn called(word: &str) -> Option<Split> {
         match word.to_ascii_lowercase().as_str() {
             "train" | "training" => Some(Split::Train),

@@ -64,7 +64,7 @@ impl TrainLoader {
         self.pipeline.recycle(images);
     }
 
-    /// What the workers could deliver, by the time they took so far; NaN before the first image.
+    /// The rate that the workers could reach, from the time they took so far; NaN before the first image.
     pub fn images_per_second(&self) -> f64 {
         self.pipeline.images_per_second()
     }

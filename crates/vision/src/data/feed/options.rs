@@ -17,7 +17,7 @@ pub struct LoaderOptions {
     pub variety: Variety,
     /// The part of the data set that may be unreadable, though always one image; 0 allows none.
     pub max_broken: f32,
-    /// How many finished batches may wait.
+    /// The number of finished batches that may wait.
     pub prefetch: usize,
     /// The cache of decoded images.
     pub cache: Option<Arc<Cache>>,
@@ -41,11 +41,11 @@ impl LoaderOptions {
     }
 }
 
-/// What training does beyond showing each image once as it is framed; by default nothing.
+/// The transformations of training beyond framing each image once; none by default.
 #[derive(Clone, Debug)]
 pub struct Variety {
     pub transforms: Transforms,
-    /// What each task's truth can bear.
+    /// The transformations that keep each task's labels true.
     pub bears: Vec<Bears>,
     /// The number of the first batch without mosaics.
     pub mosaic_batches: u64,

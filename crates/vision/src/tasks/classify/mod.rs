@@ -23,7 +23,7 @@ use crate::ops::{class_loss, softmax};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// What all classifications have in common.
+/// The kind of all classifications.
 pub static KIND: Kind = Kind {
     card_word: "classify",
     yaml_word: "classify",

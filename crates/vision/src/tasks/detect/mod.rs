@@ -24,7 +24,7 @@ use crate::ops::box_loss::{self, BINS};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// What all detections have in common.
+/// The kind of all detections.
 pub static KIND: Kind = Kind {
     card_word: "detect",
     yaml_word: "detect",

@@ -203,7 +203,7 @@ impl BoxMetric {
         self.add_truth(unseen);
     }
 
-    /// How many classes there are.
+    /// The number of classes.
     pub fn classes(&self) -> usize {
         self.classes.len()
     }

@@ -24,7 +24,7 @@ use crate::ops::multi_label_loss;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// What all classifications with several labels have in common.
+/// The kind of all classifications with several labels.
 pub static KIND: Kind = Kind {
     card_word: "multi_label",
     yaml_word: "classify",

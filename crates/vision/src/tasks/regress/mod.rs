@@ -24,7 +24,7 @@ use crate::ops::value_loss;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// What all regressions have in common.
+/// The kind of all regressions.
 pub static KIND: Kind = Kind {
     card_word: "regress",
     yaml_word: "regress",
@@ -50,7 +50,7 @@ pub struct Regress {
     pub columns: Arc<[String]>,
     /// As many as columns; an empty string is no unit.
     pub units: Arc<[String]>,
-    /// How the loss grows with the error.
+    /// The loss as a function of the error.
     pub loss: ValueLossForm,
 }
 
