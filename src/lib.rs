@@ -15,10 +15,10 @@
 // Tests say what they skip.
 #![cfg_attr(test, allow(clippy::print_stderr))]
 
-/// README.md's Rust is compiled with the doc tests.
+/// The Rust of docs/library.md is compiled with the doc tests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/library.md")]
+struct LibraryPage;
 
 pub use polyhead_engine::{boxes, device, error, executor, files, graph, ir, ops};
 pub use polyhead_vision::{data, draw, geometry, layers, preview, reading, tasks};

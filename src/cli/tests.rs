@@ -1,4 +1,4 @@
-//! What the help says of every flag, and that README.md names flags there are.
+//! What the help says of every flag, and that README.md and docs/ name flags there are.
 
 use super::Cli;
 use clap::{Arg, Command, CommandFactory};
@@ -55,7 +55,15 @@ fn readme_names_flags_there_are() {
     let command = Cli::command();
     let flags = all(&command).into_iter().flat_map(|command| command.get_arguments().filter_map(Arg::get_long));
     let flags: Vec<&str> = flags.chain(["release", "help", "example"]).collect();
-    let readme = include_str!("../../README.md");
+    let readme = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/data.md"),
+        include_str!("../../docs/training.md"),
+        include_str!("../../docs/predicting.md"),
+        include_str!("../../docs/measuring.md"),
+        include_str!("../../docs/library.md"),
+    ]
+    .concat();
     let words = readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let named: Vec<&str> = words.filter_map(|word| word.strip_prefix("--").filter(|flag| !flag.is_empty())).collect();
     assert!(named.len() > 50);
