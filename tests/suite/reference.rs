@@ -1,5 +1,5 @@
 //! The trunk against torchvision in f64: outputs, features, gradients and running statistics (tests/golden/resnet.py), where parts of
-//! it are frozen or batches accumulated (partial.py), and against candle-transformers where the feature `oracle` builds it.
+//! it are frozen or batches accumulated (partial.py), and against candle-transformers.
 
 #[path = "../golden/hash.rs"]
 pub mod hash;
@@ -252,7 +252,6 @@ fn gradients_beside_frozen_parts_and_of_several_batches_equal_torchvision() {
     }
 }
 
-#[cfg(feature = "oracle")]
 #[test]
 fn oracle_logits_equal_ours() {
     use candle_core::{Device, Tensor};

@@ -15,14 +15,13 @@ pub use cuda::{CudaExecutor, Tiles};
 pub use store::{ParameterSet, Store};
 
 use crate::device::cpu::{Cpu, IsaName};
-use crate::device::cuda::{Cuda, Driver, Filled, Host, Precision, fill, loaded_libraries};
+use crate::device::cuda::{Cuda, Driver, Filled, Precision, fill, loaded_libraries};
 use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
 use crate::ir::{Buffer, Graph, Node, Parameter, Segment, ValueId};
 use crate::ops::cost::Cost;
 use crate::ops::{operation, optimizer};
 use std::fmt;
-use std::path::PathBuf;
 use store::Rule;
 
 /// Where a plan runs.
@@ -40,10 +39,11 @@ pub enum DeviceChoice {
         /// The number type of maps.
         precision: Precision,
     },
-    /// The GPU's kernels on this CPU, from a library that `kernels/host/build.rs` made. For tests.
+    /// The GPU's kernels on this CPU, from a library that `kernels/host/build.rs` made. Tests alone have it (feature `shim`).
+    #[cfg(any(test, feature = "shim"))]
     CudaOnHost {
         /// The library's file.
-        library: PathBuf,
+        library: std::path::PathBuf,
         /// The number type of maps.
         precision: Precision,
     },
@@ -72,8 +72,9 @@ impl DeviceChoice {
     pub fn fusions(&self) -> &'static [Fusion] {
         match self {
             // The f32 convolutions are plain: they are there to be compared with.
-            DeviceChoice::Cuda { precision: Precision::F32, .. }
-            | DeviceChoice::CudaOnHost { precision: Precision::F32, .. } => &[Fusion::Off],
+            DeviceChoice::Cuda { precision: Precision::F32, .. } => &[Fusion::Off],
+            #[cfg(any(test, feature = "shim"))]
+            DeviceChoice::CudaOnHost { precision: Precision::F32, .. } => &[Fusion::Off],
             _ => &[Fusion::On, Fusion::Off],
         }
     }
@@ -85,6 +86,7 @@ impl fmt::Display for DeviceChoice {
         match self {
             DeviceChoice::Cpu { .. } => f.write_str("cpu"),
             DeviceChoice::Cuda { ordinal, .. } => write!(f, "cuda:{ordinal}"),
+            #[cfg(any(test, feature = "shim"))]
             DeviceChoice::CudaOnHost { .. } => f.write_str("the GPU's kernels on this CPU"),
         }
     }
@@ -190,7 +192,10 @@ impl Executor {
                 return Ok(Executor::Cpu(Box::new(CpuExecutor::new(Cpu::new(*threads)?, store))));
             }
             DeviceChoice::Cuda { ordinal, precision } => Cuda::Driver(Box::new(Driver::open(*ordinal, *precision)?)),
-            DeviceChoice::CudaOnHost { library, precision } => Cuda::Host(Host::open(library, *precision)?),
+            #[cfg(any(test, feature = "shim"))]
+            DeviceChoice::CudaOnHost { library, precision } => {
+                Cuda::Host(crate::device::cuda::Host::open(library, *precision)?)
+            }
         };
         Ok(Executor::Cuda(Box::new(CudaExecutor::new(cuda, store)?)))
     }

@@ -55,7 +55,13 @@ use std::fmt;
 use std::sync::Arc;
 
 /// All kinds.
-pub static KINDS: [&Kind; 4] = [&classify::KIND, &multi_label::KIND, &detect::KIND, &regress::KIND];
+#[rustfmt::skip]
+pub static KINDS: &[&Kind] = &[
+    &classify::KIND,
+    &multi_label::KIND,
+    &detect::KIND,
+    &regress::KIND,
+];
 
 /// What is the same for all tasks of a kind.
 pub struct Kind {
@@ -110,7 +116,7 @@ impl Content {
 
     /// The kind that takes it where nobody says more: the first in the list.
     pub fn kind(self) -> &'static Kind {
-        let kind = KINDS.into_iter().find(|kind| kind.content == self);
+        let kind = KINDS.iter().copied().find(|kind| kind.content == self);
         kind.unwrap_or_else(|| unreachable!("every content has a kind"))
     }
 }
@@ -145,7 +151,7 @@ mod tests {
         for kind in KINDS {
             let plain = KINDS.iter().filter(|other| other.yaml_word == kind.yaml_word && other.flag.is_none());
             assert_eq!(plain.count(), 1, "{kind:?}");
-            assert_eq!(KINDS.iter().filter(|other| *other == &kind).count(), 1, "{kind:?}");
+            assert_eq!(KINDS.iter().filter(|other| *other == kind).count(), 1, "{kind:?}");
         }
     }
 
@@ -154,7 +160,7 @@ mod tests {
     fn a_synthetic_label_is_a_label_of_its_kind() {
         for kind in KINDS {
             let task = (kind.synthetic)();
-            assert_eq!(task.spec.kind(), kind);
+            assert_eq!(&task.spec.kind(), kind);
             let encoding = Encoding { levels: &[], standardisation: None };
             let [labelled, not] =
                 [task.spec.synthetic_label(64, 3), Label::UNLABELLED].map(|l| task.spec.encode(&l, &encoding));

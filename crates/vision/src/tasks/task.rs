@@ -93,7 +93,7 @@ impl TryFrom<TaskCard> for Task {
     type Error = String;
 
     fn try_from(card: TaskCard) -> Result<Task, String> {
-        let kind: Option<&Kind> = KINDS.into_iter().find(|kind| kind.card_word == card.kind);
+        let kind: Option<&Kind> = KINDS.iter().copied().find(|kind| kind.card_word == card.kind);
         let kind = kind.ok_or_else(|| {
             let known: Vec<String> = KINDS.iter().map(|kind| format!("`{}`", kind.card_word)).collect();
             format!("unknown variant `{}`, expected one of {}", card.kind, known.join(", "))

@@ -1,6 +1,7 @@
 //! `from:` of a task in data.yaml: in which form its labels are, and in which files.
 
 use super::data_yaml::{DataYaml, yolo_rows};
+use super::task_yaml::fitting;
 use crate::data::declaration::{LabelFile, LabelsFrom, Split};
 use crate::error::Result;
 use crate::reading::did_you_mean;
@@ -11,9 +12,7 @@ use std::path::{Path, PathBuf};
 const FORMS: [&str; 5] = ["csv", "yolo", "voc", "coco", "bdd"];
 
 fn several_columns(name: &str) -> String {
-    format!(
-        "task `{name}`: several columns fit `type: regress`, and `multi_label: true` with labels of 0 and 1; name one"
-    )
+    format!("task `{name}`: several columns fit {}; name one", fitting(|kind| kind.content.takes_columns()))
 }
 
 impl DataYaml {

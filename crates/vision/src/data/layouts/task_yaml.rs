@@ -36,7 +36,7 @@ fn type_words() -> Vec<&'static str> {
 }
 
 /// What data.yaml says of the kinds that fit, for a sentence that sends a key there.
-fn fitting(fits: impl Fn(&Kind) -> bool) -> String {
+pub fn fitting(fits: impl Fn(&Kind) -> bool) -> String {
     let fitting: Vec<&str> = KINDS.iter().filter(|kind| fits(kind)).map(|kind| kind.fits).collect();
     fitting.join(" or ")
 }
@@ -165,7 +165,7 @@ impl DataYaml {
                 flagged = Some(*kind);
             }
         }
-        let plain = || KINDS.into_iter().find(|kind| kind.yaml_word == word && kind.flag.is_none());
+        let plain = || KINDS.iter().copied().find(|kind| kind.yaml_word == word && kind.flag.is_none());
         let kind = flagged.or_else(plain);
         Ok(kind.unwrap_or_else(|| unreachable!("every word has a kind without a flag")))
     }

@@ -84,7 +84,7 @@ fn what_is_no_label_says_where_and_what_to_do() {
     );
     assert_eq!(
         table(TABLE, "from: {csv: t.csv, column: [sun, rain]}"),
-        "DIR/data.yaml:4: task `sky`: several columns fit `type: regress`, and `multi_label: true` with labels of 0 and 1; name one"
+        "DIR/data.yaml:4: task `sky`: several columns fit `type: classify` with `multi_label: true` or `type: regress`; name one"
     );
     assert_eq!(
         table(TABLE, "multi_label: true, from: folders"),
