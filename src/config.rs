@@ -4,7 +4,7 @@ mod choices;
 
 pub use choices::{Choices, refusal};
 
-use crate::balance::Method;
+use crate::balance::{METHODS, Method, Parameters};
 use crate::data::ranges::{
     above_0, at_least_0, at_most, batch, below_1, count, share, share_above_0, up_to, whole, workers,
 };
@@ -88,12 +88,19 @@ pub struct TrainConfig {
     #[arg(default_missing_value = "true", hide_possible_values = true, default_value_t = false)]
     pub exist_ok: bool,
     /// How the tasks' losses are weighted against each other
-    #[arg(long, help_heading = BALANCING, value_name = "METHOD", value_enum, default_value_t = Method::Uncertainty)]
-    pub balance: Method,
+    #[arg(long, help_heading = BALANCING, value_name = "METHOD", value_parser = Method::parser(), default_value = METHODS[0].name)]
+    #[serde(with = "crate::balance::by_name")]
+    pub balance: &'static Method,
     /// Weight of a task under --balance fixed; may be given once per task [default: 1 for each task]
     #[arg(long = "task-weight", help_heading = BALANCING, value_name = "TASK=WEIGHT", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub task_weights: Vec<(String, f32)>,
+    /// Task that the others must not disturb, for --balance pcd
+    #[arg(long, help_heading = BALANCING, value_name = "TASK")]
+    pub primary_task: Option<String>,
+    #[command(flatten, next_help_heading = BALANCING)]
+    #[serde(flatten)]
+    pub balance_parameters: Parameters,
     /// What turns gradients into updates
     #[arg(long, help_heading = OPTIMISATION, value_enum, default_value_t = OptimizerKind::AdamW)]
     pub optimizer: OptimizerKind,
@@ -302,12 +309,13 @@ impl TrainConfig {
         if self.batch == 1 && self.batch_norm == BatchNormMode::Train && self.freeze.len() < Stage::ALL.len() {
             return Err(Error::Usage("--batch 1: batch norm needs at least 2 images to normalise over".into()));
         }
-        if self.balance != Method::Fixed && !self.task_weights.is_empty() {
+        if self.balance.name != "fixed" && !self.task_weights.is_empty() {
             return Err(Error::Usage(format!(
                 "--task-weight only works with --balance fixed, and --balance is {}: leave one of them out",
-                self.balance.name()
+                self.balance
             )));
         }
+        self.balance_parameters.check(self.balance)?;
         if self.repeat_factor > 0.0 && self.sampling != Sampling::Uniform {
             return Err(Error::Usage(
                 "--repeat-factor only works with --sampling uniform: leave one of them out".into(),

@@ -1,8 +1,8 @@
 //! Uncertainty weighting with a learned parameter per task: the papers' objectives over one core. The parameters have an
 //! Adam of their own, bias-corrected and without weight decay, and know nothing of the network's optimizer.
 
-use super::{Balance, Needs, SMALLEST_LOSS, Signals, Weights, expect_len};
-use crate::error::Result;
+use super::adam::Adam;
+use super::{Decision, Needs, Present, Rule, SMALLEST_LOSS};
 use crate::tasks::Likelihood;
 
 /// What a task adds to the total, and what the parameter in it is.
@@ -14,6 +14,8 @@ pub enum Objective {
     Softmax,
     /// L/(2c²) + ln(1 + c²) (Liebel & Körner 2018, eq. 3): never negative, and its weight grows like 1/√L, not 1/L.
     Bounded,
+    /// e^{p}L − p (IMTL-L of Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021): twice the Gaussian form at s = −p.
+    Impartial,
 }
 
 impl Objective {
@@ -28,7 +30,7 @@ impl Objective {
     /// σ = 1 in each.
     fn start(self) -> f64 {
         match self {
-            Objective::Gaussian | Objective::Softmax => 0.0,
+            Objective::Gaussian | Objective::Softmax | Objective::Impartial => 0.0,
             Objective::Bounded => 1.0,
         }
     }
@@ -39,6 +41,7 @@ impl Objective {
             Objective::Gaussian => 0.5 * (-p).exp(),
             Objective::Softmax => (-p).exp(),
             Objective::Bounded => 0.5 / (p * p),
+            Objective::Impartial => p.exp(),
         }
     }
 
@@ -48,6 +51,7 @@ impl Objective {
             Objective::Gaussian => 0.5 - 0.5 * (-p).exp() * loss,
             Objective::Softmax => 0.5 - (-p).exp() * loss,
             Objective::Bounded => 2.0 * p / (1.0 + p * p) - loss / (p * p * p),
+            Objective::Impartial => p.exp() * loss - 1.0,
         }
     }
 
@@ -55,7 +59,7 @@ impl Objective {
     /// settles no smaller c is wanted.
     fn confine(self, p: f64) -> f64 {
         match self {
-            Objective::Gaussian | Objective::Softmax => p,
+            Objective::Gaussian | Objective::Softmax | Objective::Impartial => p,
             Objective::Bounded => p.max(bounded_fixed_point(SMALLEST_LOSS)),
         }
     }
@@ -64,6 +68,7 @@ impl Objective {
         match self {
             Objective::Gaussian | Objective::Softmax => p,
             Objective::Bounded => (p * p).ln(),
+            Objective::Impartial => -p,
         }
     }
 }
@@ -74,82 +79,67 @@ pub(super) fn bounded_fixed_point(loss: f64) -> f64 {
 }
 
 #[derive(Clone, Copy)]
-struct Parameter {
+struct Learner {
     objective: Objective,
     value: f64,
-    first_moment: f64,
-    second_moment: f64,
-    steps: f64,
+    adam: Adam,
 }
 
-impl Parameter {
-    const LEARNING_RATE: f64 = 0.025;
-    const BETAS: [f64; 2] = [0.9, 0.999];
-
-    fn new(objective: Objective) -> Parameter {
-        Parameter { objective, value: objective.start(), first_moment: 0.0, second_moment: 0.0, steps: 0.0 }
+impl Learner {
+    fn new(objective: Objective) -> Learner {
+        Learner { objective, value: objective.start(), adam: Adam::default() }
     }
 
-    fn step(&mut self, loss: f64) {
+    fn step(&mut self, loss: f64, learning_rate: f64) {
         // Without it L = 0 would drive the weight to infinity.
         let gradient = self.objective.gradient(self.value, loss.max(SMALLEST_LOSS));
-        let [b1, b2] = Self::BETAS;
-        self.steps += 1.0;
-        self.first_moment = b1 * self.first_moment + (1.0 - b1) * gradient;
-        self.second_moment = b2 * self.second_moment + (1.0 - b2) * gradient * gradient;
-        let first = self.first_moment / (1.0 - b1.powf(self.steps));
-        let second = self.second_moment / (1.0 - b2.powf(self.steps));
-        self.value -= Self::LEARNING_RATE * first / (second.sqrt() + 1e-8);
+        self.value -= self.adam.step(gradient, learning_rate);
         self.value = self.objective.confine(self.value);
     }
 }
 
 /// The papers' weights, neither normalised nor capped.
 pub struct Learned {
-    tasks: Vec<Parameter>,
+    learning_rate: f64,
+    tasks: Vec<Learner>,
 }
 
 impl Learned {
     /// One objective per task.
-    pub fn new(objectives: impl IntoIterator<Item = Objective>) -> Learned {
-        Learned { tasks: objectives.into_iter().map(Parameter::new).collect() }
+    pub fn new(objectives: impl IntoIterator<Item = Objective>, learning_rate: f64) -> Learned {
+        Learned { learning_rate, tasks: objectives.into_iter().map(Learner::new).collect() }
     }
 }
 
-impl Balance for Learned {
+impl Rule for Learned {
     fn needs(&self) -> Needs {
         Needs::State
     }
 
-    fn weights(&self, signals: &Signals) -> Weights {
-        let weight = |t: &Parameter| t.objective.weight(t.value) as f32;
-        let weights = self.tasks.iter().zip(signals.active).map(|(t, &a)| if a { weight(t) } else { 0.0 });
-        Weights::of_losses(weights.collect())
+    fn weights(&self, step: &Present) -> Decision {
+        let weight = |&task: &usize| self.tasks[task].objective.weight(self.tasks[task].value);
+        Decision::of_losses(step.tasks.iter().map(weight).collect())
     }
 
-    fn observe(&mut self, losses: &[f32], active: &[bool]) {
-        for ((task, &loss), &active) in self.tasks.iter_mut().zip(losses).zip(active) {
-            // Without labels neither the loss nor the regulariser: the parameter alone would drift.
-            if active {
-                task.step(f64::from(loss));
-            }
+    fn observe(&mut self, step: &Present) {
+        // Without labels neither the loss nor the regulariser: the parameter alone would drift.
+        for (&task, &loss) in step.tasks.iter().zip(step.losses()) {
+            self.tasks[task].step(loss, self.learning_rate);
         }
     }
 
-    fn log_variances(&self) -> Vec<f32> {
-        self.tasks.iter().map(|t| t.objective.log_variance(t.value) as f32).collect()
+    fn log_variance(&self, task: usize) -> f32 {
+        self.tasks[task].objective.log_variance(self.tasks[task].value) as f32
     }
 
     fn state(&self) -> Vec<f64> {
-        self.tasks.iter().flat_map(|t| [t.value, t.first_moment, t.second_moment, t.steps]).collect()
+        self.tasks.iter().flat_map(|t| [t.value].into_iter().chain(t.adam.state())).collect()
     }
 
-    fn restore(&mut self, state: &[f64]) -> Result<()> {
-        expect_len(state, 4 * self.tasks.len())?;
-        for (task, s) in self.tasks.iter_mut().zip(state.chunks(4)) {
-            *task = Parameter { value: s[0], first_moment: s[1], second_moment: s[2], steps: s[3], ..*task };
+    fn restore(&mut self, state: &[f64]) {
+        for (task, s) in self.tasks.iter_mut().zip(state.chunks(1 + Adam::STATE)) {
+            *task = Learner { value: s[0], adam: Adam::of(&s[1..]), ..*task };
         }
-        Ok(())
     }
 }
 
@@ -162,13 +152,14 @@ mod tests {
             Objective::Gaussian => 0.5 * (-p).exp() * loss + 0.5 * p,
             Objective::Softmax => (-p).exp() * loss + 0.5 * p,
             Objective::Bounded => loss / (2.0 * p * p) + (1.0 + p * p).ln(),
+            Objective::Impartial => p.exp() * loss - p,
         }
     }
 
     #[test]
     fn weight_and_gradient_are_the_slopes_of_the_papers_objective() {
         let h = 1e-5;
-        for objective in [Objective::Gaussian, Objective::Softmax, Objective::Bounded] {
+        for objective in [Objective::Gaussian, Objective::Softmax, Objective::Bounded, Objective::Impartial] {
             for (p, loss) in [(0.3, 2.0), (1.0, 0.05), (1.7, 9.0)] {
                 let by_loss = (value(objective, p, loss + h) - value(objective, p, loss - h)) / (2.0 * h);
                 let by_p = (value(objective, p + h, loss) - value(objective, p - h, loss)) / (2.0 * h);
@@ -188,10 +179,11 @@ mod tests {
                 (Objective::Gaussian, 0.5 / loss, loss.ln()),
                 (Objective::Softmax, 0.5 / loss, (2.0 * loss).ln()),
                 (Objective::Bounded, settled(loss), -(2.0 * settled(loss)).ln()),
+                (Objective::Impartial, 1.0 / loss, loss.ln()),
             ] {
-                let mut task = Parameter::new(objective);
+                let mut task = Learner::new(objective);
                 for _ in 0..4000 {
-                    task.step(loss);
+                    task.step(loss, 0.025);
                 }
                 let got = objective.weight(task.value);
                 assert!((got / weight - 1.0).abs() < 0.01, "{objective:?} {loss}: {got}, {weight} expected");

@@ -2,48 +2,90 @@
 
 #![warn(missing_docs)]
 
+mod adam;
+mod aligned;
+mod average;
+mod cagrad;
+mod closed_form;
+mod db;
+mod draws;
+mod dualproj;
+mod dwa;
+mod excess;
+mod fairgrad;
+mod famo;
 mod fixed;
+mod geometric;
+mod gradnorm;
+mod gradvac;
+mod imtl_g;
 mod learned;
+mod log_loss;
+mod methods;
+mod mgda;
+mod modo;
+mod nash;
+mod parameters;
+mod pcd;
+mod pcgrad;
+mod present;
+mod random;
+mod sdmgrad;
+mod smooth;
+pub mod solve;
+mod stch;
 #[cfg(test)]
 mod tests;
-mod uncertainty;
+mod upgrad;
+mod uw_so;
 
-pub use fixed::Fixed;
-pub use learned::{Learned, Objective};
-pub use uncertainty::ClosedForm;
+pub use methods::{METHODS, Method, Setup, by_name};
+pub use parameters::{Parameter, Parameters};
+pub use present::{Decision, Masked, Present, Rule};
 
-use crate::error::{Error, Result};
-use crate::tasks::Task;
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use crate::error::Result;
 
-/// What a method needs of a step to weigh its tasks. Each includes those before it.
+/// What a method needs of a step to weigh its tasks. Each but the first includes the losses; of the last three none includes another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Needs {
     /// Its state before the step. Nobody waits for anything.
     State,
     /// The step's own losses: the step waits for K numbers before the trunk's backward.
     Losses,
-    /// Also the inner products of the tasks' gradients at the shared features: the step waits for K×K numbers.
+    /// Also the inner products of the tasks' gradients at what is shared: the step waits for K×K numbers.
     Gramian,
+    /// Also each task's excess risk, which needs the running sum of every task's squared gradient.
+    Excess,
+    /// Also the inner products between two independent batches of the step.
+    Cross,
 }
 
-/// What a step says of its K tasks.
+/// What a step says of its K tasks. Each number is given to methods that need it.
 #[derive(Clone, Copy, Debug)]
 pub struct Signals<'a> {
     /// Whether the task has labels in the step.
     pub active: &'a [bool],
-    /// The step's losses, NaN for a task without labels; given to methods that need them.
+    /// The step's losses, NaN for a task without labels.
     pub losses: Option<&'a [f32]>,
     /// `[K, K]`, row by row: the inner products of the tasks' unweighted gradients over all shared features, 0 for a task without
-    /// labels; given to methods that need them.
+    /// labels.
     pub gramian: Option<&'a [f64]>,
+    /// `[K, K]`, row by row: entry (i, j) is the inner product of task i's gradient on the step's first batch and task j's on
+    /// its second, independent one. Not symmetric.
+    pub cross: Option<&'a [f64]>,
+    /// `[K]`: gᵀ·diag(S)^(−1/2)·g with S the sum of the squares of the task's gradients up to this step, itself included.
+    pub excess: Option<&'a [f64]>,
 }
 
 impl<'a> Signals<'a> {
     /// What is known before the step runs.
     pub fn before(active: &'a [bool]) -> Signals<'a> {
-        Signals { active, losses: None, gramian: None }
+        Signals { active, losses: None, gramian: None, cross: None, excess: None }
+    }
+
+    /// What is known once the losses are.
+    pub fn of_losses(active: &'a [bool], losses: &'a [f32]) -> Signals<'a> {
+        Signals { losses: Some(losses), ..Signals::before(active) }
     }
 }
 
@@ -63,8 +105,10 @@ impl Weights {
     }
 }
 
-/// A way of balancing. A step's weights come from the state and what the method [needs](Balance::needs); its losses are shown
-/// to the method afterwards.
+/// A way of balancing. A step's weights come from the state and what the method [needs](Balance::needs); the step's signals are
+/// shown to the method once more after an update that went well, and only then does its state move.
+///
+/// Methods implement [`Rule`], which sees only the tasks that have labels; [`Masked`] makes a `Balance` of it.
 pub trait Balance: Send {
     /// The facts about a step that [`Balance::weights`] needs.
     fn needs(&self) -> Needs;
@@ -72,13 +116,25 @@ pub trait Balance: Send {
     /// The weights of one step, whose signals hold what the method needs.
     fn weights(&self, signals: &Signals) -> Weights;
 
-    /// Learns the step's losses of the tasks that had labels.
-    fn observe(&mut self, losses: &[f32], active: &[bool]);
+    /// Learns from a step: the signals its weights were made from, and always its losses.
+    fn observe(&mut self, signals: &Signals);
+
+    /// Whether the step's batch has to be run forward once more after the update, for [`Balance::after_update`].
+    fn looks_again(&self) -> bool {
+        false
+    }
+
+    /// Learns the losses of the same batch after the update. `signals` are those of [`Balance::observe`].
+    fn after_update(&mut self, _signals: &Signals, _losses: &[f32]) {}
+
+    /// Learns that an epoch has ended.
+    fn epoch_ended(&mut self) {}
 
     /// s = log σ² per task where the method has it, else NaN.
     fn log_variances(&self) -> Vec<f32>;
 
-    /// Everything the next step depends on, for the checkpoint.
+    /// Everything the next step depends on, for the checkpoint: finite numbers, first as many for each task, task by task, then
+    /// those that belong to no task. What smoothing keeps, three numbers per task, comes before its method's.
     fn state(&self) -> Vec<f64>;
 
     /// # Errors
@@ -86,58 +142,5 @@ pub trait Balance: Send {
     fn restore(&mut self, state: &[f64]) -> Result<()>;
 }
 
-/// The methods that `--balance` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Uncertainty weighting in closed form: each weight is proportional to one over the moving average of the loss
-    Uncertainty,
-    /// Learned log-variances, the Gaussian form for every task
-    UncertaintyLearned,
-    /// Learned log-variances, the form of each task according to its kind
-    UncertaintyKind,
-    /// Learned, with a regulariser that keeps the total above zero and the weights smaller
-    UncertaintyBounded,
-    /// The weights given with --task-weight
-    Fixed,
-}
-
-impl Method {
-    /// All methods with their words, the default first.
-    pub const ALL: [(&str, Method); 5] = [
-        ("uncertainty", Method::Uncertainty),
-        ("uncertainty-learned", Method::UncertaintyLearned),
-        ("uncertainty-kind", Method::UncertaintyKind),
-        ("uncertainty-bounded", Method::UncertaintyBounded),
-        ("fixed", Method::Fixed),
-    ];
-
-    /// The word that `--balance` takes.
-    pub fn name(self) -> &'static str {
-        Method::ALL.into_iter().find(|m| m.1 == self).map_or("", |m| m.0)
-    }
-
-    /// A fresh state for these tasks and their fixed weights (which only `Fixed` uses).
-    pub fn start(self, tasks: &[Task], weights: &[f32]) -> Box<dyn Balance> {
-        match self {
-            Method::Uncertainty => Box::new(ClosedForm::new(tasks.len())),
-            Method::UncertaintyLearned => Box::new(Learned::new(tasks.iter().map(|_| Objective::Gaussian))),
-            Method::UncertaintyKind => Box::new(Learned::new(tasks.iter().map(|t| Objective::of(t.spec.likelihood())))),
-            Method::UncertaintyBounded => Box::new(Learned::new(tasks.iter().map(|_| Objective::Bounded))),
-            Method::Fixed => Box::new(Fixed::new(weights.to_vec())),
-        }
-    }
-}
-
 /// Below this a loss is taken as this: L = 0 has no logarithm.
 const SMALLEST_LOSS: f64 = 1e-8;
-
-fn expect_len(state: &[f64], len: usize) -> Result<()> {
-    if state.len() == len {
-        return Ok(());
-    }
-    Err(Error::Other(format!(
-        "the balancing state holds {} numbers where this method has {len}: it belongs to another method or other tasks",
-        state.len()
-    )))
-}

@@ -17,7 +17,7 @@ pub use kernels::kernels;
 pub use ops::{OpsMeasurement, ops};
 pub use steps::{Measurement, infer, markdown, timm, train};
 
-use crate::balance::Method;
+use crate::balance::METHODS;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
@@ -86,7 +86,7 @@ fn trainer(
         clip_norm: None,
         average_decay: 0.999,
     };
-    let balance = Method::Uncertainty.start(&architecture.tasks, &[]);
+    let balance = METHODS[0].for_tasks(&architecture.tasks, &[])?;
     let network = TrainingNetwork::partly_frozen(architecture, shape, freeze)?;
     let mut trainer = Trainer::of(network, &architecture.tasks, &options.device, optimizer, balance, fusion)?;
     trainer.executor.edit_store(|store| init::initialise(store, 0))?;

@@ -1,6 +1,7 @@
 //! Checkpoints: one file that is the whole state of a run, and smaller ones that are enough to predict.
 
 use super::step::{StepReport, Trainer};
+use super::telemetry::{GradientMeans, Lived};
 use crate::config::TrainConfig;
 use crate::device::cpu::IsaName;
 use crate::error::{Error, Result};
@@ -39,6 +40,9 @@ pub struct RunState {
     /// Which tiles a GPU's convolutions ran with, as the run folder says; files from before there were any have none.
     #[serde(default)]
     pub tuning: Option<String>,
+    /// What each task went through, epoch by epoch. Files from before it was kept begin with nothing.
+    #[serde(default)]
+    pub past: Vec<Vec<Lived>>,
     /// Means over the epoch that is under way.
     pub means: EpochMeans,
 }
@@ -53,6 +57,9 @@ pub struct EpochMeans {
     /// Per task: the sum of weight · loss, and of how many steps. Files from before it was kept have none.
     #[serde(default)]
     weighted: Vec<(f64, u32)>,
+    /// How the tasks' gradients lay to each other. Files from before it was kept have nothing.
+    #[serde(default)]
+    pub gradients: GradientMeans,
 }
 
 impl EpochMeans {
@@ -62,6 +69,7 @@ impl EpochMeans {
             weights: vec![0.0; tasks],
             steps: 0,
             weighted: vec![(0.0, 0); tasks],
+            gradients: GradientMeans::default(),
         }
     }
 
@@ -76,6 +84,10 @@ impl EpochMeans {
         }
         for (sum, &weight) in self.weights.iter_mut().zip(&report.weights) {
             *sum += f64::from(weight);
+        }
+        if let Some(gramian) = &report.gramian {
+            let active: Vec<bool> = report.losses.iter().map(|loss| !loss.is_nan()).collect();
+            self.gradients.add(gramian, &report.weights, &active);
         }
         self.steps += 1;
     }

@@ -1,5 +1,6 @@
 //! A run from its first to its last epoch: data in, steps, validation, checkpoints, and going on with a run that stopped.
 
+use super::balance_picture;
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::feed::Feed;
 use super::files::{ANSWERS, best_of};
@@ -8,6 +9,7 @@ use super::progress::{Progress, StepLine, epoch_lines, in_words};
 use super::run::{ResultsTable, RunFolder};
 use super::setup::{Data, loader, schedule};
 use super::step::Trainer;
+use super::telemetry::{GradientMeans, solved_or_stuck};
 use crate::config::{OnNan, TrainConfig};
 use crate::console;
 use crate::data::random::hash_text;
@@ -136,8 +138,11 @@ impl Run {
         self.state.elapsed_s = session.clock.elapsed_s();
         self.card.intervals = results.iter().map(TaskResult::half_widths).collect();
         self.state.epochs_done = epoch + 1;
+        self.trainer.balance.epoch_ended();
+        self.remember(&results);
         self.report(epoch, &config, &results, session)?;
         session.table.row(&self.row(epoch, &results))?;
+        self.draw_balance()?;
         self.state.means = EpochMeans::new(self.data.tasks.len());
         self.fit_epochs_to_time(&mut session.progress);
         self.save(&results)?;
@@ -307,6 +312,9 @@ impl Run {
         for line in epoch_lines(of, &names, &self.state.means, &log_vars, self.state.elapsed_s) {
             session.progress.say(&mut self.folder, &line)?;
         }
+        if let Some(line) = self.state.means.gradients.line(&names) {
+            session.progress.say(&mut self.folder, &format!("  {line}"))?;
+        }
         session.progress.say(&mut self.folder, &format!("  {}", session.feed.end_epoch()))?;
         if let Some(warning) = session.feed.take_warning() {
             session.progress.say(&mut self.folder, &format!("  {warning}"))?;
@@ -314,7 +322,25 @@ impl Run {
         for result in results {
             session.progress.say(&mut self.folder, &format!("  {}", result.line()))?;
         }
+        for (task, past) in self.data.tasks.iter().zip(&self.state.past) {
+            if let Some([old, now]) = solved_or_stuck(past) {
+                let (name, figure) = (&task.name, task.spec.kind().fitness);
+                let line = format!(
+                    "{name}: solved or stuck: its {figure} stands still while its weight grew from {old:.2} to {now:.2}"
+                );
+                session.progress.say(&mut self.folder, &format!("  {line}"))?;
+            }
+        }
         Ok(())
+    }
+
+    /// Adds the epoch to what each task went through.
+    fn remember(&mut self, results: &[TaskResult]) {
+        self.state.past.resize(self.data.tasks.len(), Vec::new());
+        for (task, past) in self.state.past.iter_mut().enumerate() {
+            let weight = self.state.means.weight(task).unwrap_or(0.0);
+            past.push((weight, results.get(task).and_then(TaskResult::fitness)));
+        }
     }
 
     fn columns(&self) -> Vec<String> {
@@ -330,6 +356,9 @@ impl Run {
         columns.extend(names().map(|n| format!("weighted/{n}")));
         columns.extend(names().map(|n| format!("log_var/{n}")));
         columns.push("lr".to_owned());
+        if self.data.tasks.len() > 1 {
+            columns.extend(GradientMeans::columns(&names().collect::<Vec<_>>()));
+        }
         columns
     }
 
@@ -350,6 +379,12 @@ impl Run {
         cells.extend(self.trainer.balance.log_variances().iter().map(|&s| number(f64::from(s))));
         let lr = self.trainer.config.schedule.learning_rate(self.trainer.step.saturating_sub(1));
         cells.push(format!("{lr:.8}"));
+        if self.data.tasks.len() > 1 {
+            let gradients = self.state.means.gradients.cells(self.data.tasks.len());
+            // Lengths may be far below one.
+            let short = |value: f64| if value.is_finite() { format!("{value:.6e}") } else { String::new() };
+            cells.extend(gradients.into_iter().map(|value| value.map_or(String::new(), short)));
+        }
         cells
     }
 
@@ -376,6 +411,15 @@ impl Run {
             evaluate::write_pictures(&self.folder.path, results)?;
         }
         self.save_last()
+    }
+
+    /// Weights, pulls and cosines over the epochs so far, from the table.
+    fn draw_balance(&self) -> Result<()> {
+        let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
+        match names.len() {
+            0 | 1 => Ok(()),
+            _ => balance_picture::write(&self.folder.path, &names),
+        }
     }
 
     fn save_last(&mut self) -> Result<()> {

@@ -113,11 +113,16 @@ impl Feed {
             self.loader.recycle(images);
             trainer.start()?;
         }
-        if more {
-            // Should the next step's images fail, this step is not lost.
+        // A method that looks at the batch once more after the update must find it on the device.
+        let waits = trainer.balance.looks_again();
+        // Should the next step's images fail, this step is not lost.
+        if more && !waits {
             self.failed = self.prepare(trainer).err();
         }
         let report = trainer.finish().map_err(|e| self.with_images(e, &indices))?;
+        if more && waits {
+            self.failed = self.prepare(trainer).err();
+        }
         self.pace.images += indices.len();
         sides.into_iter().for_each(|side| self.pace.saw(side));
         self.pace.total += started.elapsed();

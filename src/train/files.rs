@@ -15,6 +15,7 @@ pub(super) const ARGS: &str = "args.yaml";
 pub(super) const LOG: &str = "log.txt";
 pub(super) const TABLE: &str = "results.csv";
 pub(super) const ANSWERS: &str = "val_batch0_pred.png";
+pub(super) const BALANCE: &str = "balance.png";
 pub(super) const WEIGHTS: &str = "weights";
 
 /// The weights that are best for one task, as a name for [`weights_file`].
@@ -29,7 +30,7 @@ pub(super) fn weights_file(name: &str) -> PathBuf {
 
 /// Every file that a run of these tasks may write, relative to its folder.
 fn files_of<'a>(tasks: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = [ARGS, LOG, TABLE, ANSWERS].map(PathBuf::from).into();
+    let mut files: Vec<PathBuf> = [ARGS, LOG, TABLE, ANSWERS, BALANCE].map(PathBuf::from).into();
     files.extend(["last", "previous", "best"].map(weights_file));
     for task in tasks {
         files.push(weights_file(&best_of(task)));

@@ -1,5 +1,6 @@
 //! Training: one step, the epochs around it, the checkpoint it can be resumed from, the folder a run leaves behind.
 
+mod balance_picture;
 pub mod checkpoint;
 mod epochs;
 mod feed;
@@ -12,6 +13,7 @@ pub mod run;
 pub(crate) mod setup;
 mod start;
 pub mod step;
+pub mod telemetry;
 
 pub use files::{check_name, is_run};
 pub use lock::RunLock;

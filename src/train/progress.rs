@@ -151,6 +151,7 @@ mod tests {
             weights: weights.to_vec(),
             gradient_norm: 1.0,
             learning_rate: 0.1,
+            gramian: None,
         };
         means.add(&report(losses, weights));
         // A step in which nobody had labels.
@@ -190,7 +191,13 @@ mod tests {
         let old = r#"{"losses":[[1.5,3]],"weights":[3.0],"steps":3}"#;
         let mut means: EpochMeans = serde_json::from_str(old).unwrap();
         assert_eq!((means.loss(0), means.weighted(0)), (Some(0.5), None));
-        means.add(&StepReport { losses: vec![0.5], weights: vec![2.0], gradient_norm: 1.0, learning_rate: 0.1 });
+        means.add(&StepReport {
+            losses: vec![0.5],
+            weights: vec![2.0],
+            gradient_norm: 1.0,
+            learning_rate: 0.1,
+            gramian: None,
+        });
         assert_eq!((means.loss(0), means.weight(0), means.weighted(0)), (Some(0.5), Some(1.25), Some(1.0)));
     }
 }

@@ -1,6 +1,7 @@
 //! What a run is made of before its first step: its images, its card, its trainer, its loader, its starting weights.
 
 use super::step::Trainer;
+use crate::balance::Setup;
 use crate::config::{BatchNormMode, CacheChoice, STRIDE, TrainConfig, number_of};
 use crate::data::augment::remarks;
 use crate::data::images::cache::Cache;
@@ -13,7 +14,7 @@ use crate::model::{Architecture, Card, Stage, TrainingNetwork, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
 use crate::tasks::Bears;
-use crate::tasks::{Encoder, Encoders, Label, LabelFeatures, LabelValue, Mixing, Regions, Task};
+use crate::tasks::{Encoder, Encoders, Label, LabelFeatures, LabelValue, Likelihood, Mixing, Regions, Task};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ impl Data {
             return Err(Error::data(&path, None, "the training split has no images"));
         }
         check_names("--task-weight", config.task_weights.iter().map(|(task, _)| task), &dataset.tasks)?;
+        check_names("--primary-task", config.primary_task.iter(), &dataset.tasks)?;
         check_names("--lr-head", config.lr_heads.iter().map(|(task, _)| task), &dataset.tasks)?;
         dataset.keep_fraction(config.fraction, config.seed);
         if config.overfit > 0 {
@@ -252,7 +254,14 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
         let shape = [config.batch, side, side];
         TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels)
     };
-    let balance = config.balance.start(&data.tasks, &task_weights);
+    let likelihoods: Vec<Likelihood> = data.tasks.iter().map(|task| task.spec.likelihood()).collect();
+    let balance = config.balance.start(Setup {
+        likelihoods: &likelihoods,
+        task_weights: &task_weights,
+        seed: config.seed,
+        primary: config.primary_task.as_ref().and_then(|name| data.tasks.iter().position(|task| task.name == *name)),
+        parameters: &config.balance_parameters,
+    })?;
     // The largest first: if it is too large for the device nothing else is made, and its arena holds the others'.
     let sides = config.sides();
     let (&largest, others) = sides.split_last().unwrap_or_else(|| unreachable!("imgsz itself is one of the sides"));

@@ -92,6 +92,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         data_fingerprint: data.fingerprint(),
         isa,
         tuning,
+        past: vec![Vec::new(); tasks],
         means: EpochMeans::new(tasks),
     };
     for note in &notes {

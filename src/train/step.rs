@@ -19,6 +19,8 @@ pub struct Trainer {
     pub config: OptimizerConfig,
     /// Steps done.
     pub step: u64,
+    /// The step's Gramian is told once in so many steps, also where the method needs none; 0 is never.
+    pub look_every: u64,
     names: Vec<String>,
     /// One for each size of a batch.
     plans: Vec<StepPlan>,
@@ -41,6 +43,15 @@ impl StepPlan {
         let TrainingNetwork { network, losses } = network;
         let (images, image_bytes) = (network.images, network.graph.value(network.images).bytes());
         Ok(StepPlan { plan: executor.prepare(network.graph, fusion)?, images, image_bytes, losses })
+    }
+
+    /// The losses of the batch that ran last, NaN for a task without labels.
+    fn read_losses(&self, executor: &Executor, active: &[bool]) -> Result<Vec<f32>> {
+        let read = |(loss, &active): (&TaskLoss, &bool)| match active {
+            true => Ok(executor.read_f32(self.plan, loss.loss)?[0]),
+            false => Ok(f32::NAN),
+        };
+        self.losses.iter().zip(active).map(read).collect()
     }
 }
 
@@ -82,38 +93,40 @@ struct Running {
     last: Option<usize>,
     /// Per task, over the batches whose losses were read.
     losses: Vec<f32>,
+    /// The inner products of the tasks' gradients, where the method needed them.
+    gramian: Option<Vec<f64>>,
 }
 
 impl Running {
     /// Adds the losses of the batch that was started last.
     fn read_losses(&mut self, executor: &Executor, plans: &[StepPlan]) -> Result<()> {
-        let Some(StepPlan { plan, losses, .. }) = self.last.map(|last| &plans[last]) else { return Ok(()) };
-        for ((sum, loss), active) in self.losses.iter_mut().zip(losses).zip(&self.active) {
-            if *active {
-                *sum += executor.read_f32(*plan, loss.loss)?[0];
-            }
-        }
+        let Some(plan) = self.last.map(|last| &plans[last]) else { return Ok(()) };
+        let losses = plan.read_losses(executor, &self.active)?;
+        self.losses
+            .iter_mut()
+            .zip(losses)
+            .zip(&self.active)
+            .filter(|(_, active)| **active)
+            .for_each(|((sum, loss), _)| *sum += loss);
         Ok(())
     }
 }
 
-/// The weights of a step whose heads' backward has run, by a method that needs its losses or its Gramian.
-fn weigh(balance: &dyn Balance, executor: &mut Executor, plan: &StepPlan, running: &Running) -> Result<Weights> {
+/// Weighs the tasks of a step whose heads' backward has run, by a method that needs its losses or its Gramian.
+fn weigh(balance: &dyn Balance, executor: &mut Executor, plan: &StepPlan, running: &mut Running) -> Result<()> {
     if running.scalars.micro_batches > 1 {
         return Err(Error::Usage(
             "a method that balances by a step's own losses or gradients needs the step's images in one batch: leave out --accumulate".into(),
         ));
     }
-    let mut losses = Vec::new();
-    for (loss, &active) in plan.losses.iter().zip(&running.active) {
-        losses.push(if active { executor.read_f32(plan.plan, loss.loss)?[0] } else { f32::NAN });
+    let losses = plan.read_losses(executor, &running.active)?;
+    if balance.needs() >= Needs::Gramian {
+        running.gramian = Some(executor.gramian(plan.plan, losses.len())?);
     }
-    let gramian = match balance.needs() {
-        Needs::State | Needs::Losses => None,
-        Needs::Gramian => Some(executor.gramian(plan.plan, losses.len())?),
-    };
-    let signals = Signals { active: &running.active, losses: Some(&losses), gramian: gramian.as_deref() };
-    Ok(balance.weights(&signals))
+    let signals = Signals { gramian: running.gramian.as_deref(), ..Signals::of_losses(&running.active, &losses) };
+    let weights = balance.weights(&signals);
+    (running.scalars.task_weights, running.heads) = (weights.seam, weights.heads);
+    Ok(())
 }
 
 /// What a step did.
@@ -125,6 +138,8 @@ pub struct StepReport {
     pub weights: Vec<f32>,
     pub gradient_norm: f64,
     pub learning_rate: f32,
+    /// `[K, K]`: the inner products of the tasks' gradients at what is shared, in the steps in which they were looked at.
+    pub gramian: Option<Vec<f64>>,
 }
 
 impl Trainer {
@@ -164,6 +179,7 @@ impl Trainer {
             optimizer: OptimizerState::new(1 + tasks.len()),
             config,
             step: 0,
+            look_every: 0,
             names: tasks.iter().map(|t| t.name.clone()).collect(),
             plans,
             loaded: 0,
@@ -237,7 +253,8 @@ impl Trainer {
         let scalars = self.scalars(targets);
         let Weights { heads, .. } = self.weights_before(&targets.active);
         let losses = vec![0.0; targets.active.len()];
-        self.running = Some(Running { active: targets.active.clone(), scalars, heads, last: None, losses });
+        let active = targets.active.clone();
+        self.running = Some(Running { active, scalars, heads, last: None, losses, gramian: None });
     }
 
     /// Starts segments 1 to 3 on the batch loaded last. A method that weighs the tasks by the step itself reads what it needs
@@ -246,7 +263,7 @@ impl Trainer {
     /// # Errors
     /// Several batches a step with such a method, or a GPU that refuses a call.
     pub fn start(&mut self) -> Result<()> {
-        let Trainer { executor, balance, plans, loaded, running, .. } = self;
+        let Trainer { executor, balance, plans, loaded, running, step, look_every, .. } = self;
         let running = running.as_mut().unwrap_or_else(|| unreachable!("a step begins before its batches start"));
         if running.last.is_some() {
             // The next batch is computed in the same arena, by whichever plan.
@@ -260,8 +277,10 @@ impl Trainer {
         run(executor, Segment::Forward, &running.scalars)?;
         run(executor, Segment::HeadsBackward, &running.scalars)?;
         if balance.needs() > Needs::State {
-            let weights = weigh(balance.as_ref(), executor, loaded_plan, running)?;
-            (running.scalars.task_weights, running.heads) = (weights.seam, weights.heads);
+            weigh(balance.as_ref(), executor, loaded_plan, running)?;
+        }
+        if running.gramian.is_none() && *look_every > 0 && step.is_multiple_of(*look_every) {
+            running.gramian = Some(executor.gramian(loaded_plan.plan, running.active.len())?);
         }
         run(executor, Segment::TrunkBackward, &running.scalars)?;
         running.last = Some(*loaded);
@@ -275,8 +294,10 @@ impl Trainer {
     pub fn finish(&mut self) -> Result<StepReport> {
         let mut running = self.running.take().unwrap_or_else(|| unreachable!("a step is started before it ends"));
         running.read_losses(&self.executor, &self.plans)?;
-        let Running { active, scalars, heads, mut losses, .. } = running;
-        let weights = Weights { seam: scalars.task_weights, heads };
+        let Running { active, scalars, heads, mut losses, gramian, last } = running;
+        let (counter, micro_batches) = (scalars.dropout_counter, scalars.micro_batches);
+        let StepScalars { task_weights, denominators, .. } = scalars;
+        let weights = Weights { seam: task_weights, heads };
         losses.iter_mut().zip(&active).filter(|(_, active)| !**active).for_each(|(loss, _)| *loss = f32::NAN);
         self.check_finite(&losses, &weights)?;
         let update = self.optimizer.advance(&self.config, self.step, &weights);
@@ -284,10 +305,20 @@ impl Trainer {
         if !gradient_norm.is_finite() {
             return Err(self.non_finite("the gradient", &losses, &weights));
         }
-        self.balance.observe(&losses, &active);
+        let signals = Signals { gramian: gramian.as_deref(), ..Signals::of_losses(&active, &losses) };
+        self.balance.observe(&signals);
+        if let Some(last) = last.filter(|_| self.balance.looks_again()) {
+            // The batch is still there: nobody loads another before such a method has looked.
+            let again = StepScalars { dropout_counter: counter, micro_batches, ..StepScalars::default() };
+            let again = StepScalars { denominators, ..again };
+            let plan = &self.plans[last];
+            self.executor.run(plan.plan, Segment::Forward, ParameterSet::Current, &again)?;
+            let after = plan.read_losses(&self.executor, &active)?;
+            self.balance.after_update(&signals, &after);
+        }
         let learning_rate = self.config.schedule.learning_rate(self.step);
         self.step += 1;
-        Ok(StepReport { losses, weights: weights.seam, gradient_norm, learning_rate })
+        Ok(StepReport { losses, weights: weights.seam, gradient_norm, learning_rate, gramian })
     }
 
     fn scalars(&self, targets: &StepTargets) -> StepScalars {
@@ -305,7 +336,7 @@ impl Trainer {
     fn weights_before(&self, active: &[bool]) -> Weights {
         match self.balance.needs() {
             Needs::State => self.balance.weights(&Signals::before(active)),
-            Needs::Losses | Needs::Gramian => {
+            Needs::Losses | Needs::Gramian | Needs::Excess | Needs::Cross => {
                 Weights::of_losses(active.iter().map(|&active| f32::from(u8::from(active))).collect())
             }
         }

@@ -6,7 +6,6 @@ use crate::cuda::{devices, errors};
 use crate::step::{Folder, cpu, encoder, images, norm, open_and_close_gates, optimizer, vector};
 use candle_core::{Device, Tensor};
 use clap::ValueEnum;
-use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::ir::Mode;
@@ -35,7 +34,7 @@ fn step(
     labels: &[Vec<Label>],
 ) -> (Vec<f32>, [Tensors; 2]) {
     let n = labels.len();
-    let balance = Method::Fixed.start(&architecture.tasks, &vec![1.0; architecture.tasks.len()]);
+    let balance = crate::step::balance("fixed", &architecture.tasks, &vec![1.0; architecture.tasks.len()]);
     let mut trainer = Trainer::new(architecture, [n, size, size], device, optimizer(1e-3, 20), balance).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 1)).unwrap();
     open_and_close_gates(&mut trainer.executor);

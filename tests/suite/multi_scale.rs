@@ -4,7 +4,6 @@ use crate::augment::classes;
 use crate::cli::{SMALL, digits, fail, interrupt, path, run, succeed, text, train};
 use crate::cuda::devices;
 use crate::step::{Folder, assert_same_bits, cpu, current, encoder, images, labels, optimizer, three_tasks};
-use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::graph::fuse::Fusion;
@@ -30,7 +29,7 @@ fn architecture(tasks: Vec<Task>) -> Architecture {
 /// A trainer for batches of any of these sides.
 fn trainer(device: &DeviceChoice, sides: &[usize]) -> Trainer {
     let architecture = architecture(three_tasks());
-    let balance = Method::Uncertainty.start(&architecture.tasks, &[]);
+    let balance = crate::step::balance("uncertainty", &architecture.tasks, &[]);
     let first = [N, sides[0], sides[0]];
     let mut trainer = Trainer::new(&architecture, first, device, optimizer(3e-3, 20), balance).unwrap();
     for &side in &sides[1..] {

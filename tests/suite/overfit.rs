@@ -1,7 +1,6 @@
 //! Sixteen images can be learnt by heart: every part of training and evaluation pulls the same way.
 
 use crate::step::{Folder, cpu, encoder, optimizer};
-use polyhead::balance::Method;
 use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
 use polyhead::data::{Augment, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample, Variety};
 use polyhead::evaluate::{Settings, evaluate_on};
@@ -48,7 +47,7 @@ fn sixteen_images_can_be_learnt_by_heart() {
 
     let steps = 600;
     let config = OptimizerConfig { weight_decay: 0.0, ..optimizer(1e-2, steps) };
-    let balance = Method::Uncertainty.start(&architecture.tasks, &[]);
+    let balance = crate::step::balance("uncertainty", &architecture.tasks, &[]);
     let mut trainer = Trainer::new(&architecture, [16, 96, 96], &cpu(2), config, balance).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 0)).unwrap();
     for _ in 0..steps {

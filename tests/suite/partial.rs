@@ -3,7 +3,6 @@
 use crate::cuda::devices;
 use crate::multi_scale::edit_boxes;
 use crate::step::{Probe, encoder, images, labels, norm, open_and_close_gates, optimizer, three_tasks, vector};
-use polyhead::balance::Method;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::compare::round_to_bf16;
 use polyhead::executor::{DeviceChoice, ParameterSet, Store};
@@ -165,7 +164,7 @@ fn trainer(tasks: Vec<Task>, n: usize, freeze: &Freeze) -> Trainer {
 fn trainer_on(device: &DeviceChoice, tasks: Vec<Task>, n: usize, freeze: &Freeze) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, tasks, 64, 0.0);
     let network = TrainingNetwork::partly_frozen(&architecture, [n, 64, 64], freeze).unwrap();
-    let balance = Method::Uncertainty.start(&architecture.tasks, &[]);
+    let balance = crate::step::balance("uncertainty", &architecture.tasks, &[]);
     let tasks = &architecture.tasks;
     let mut trainer = Trainer::of(network, tasks, device, optimizer(3e-3, 20), balance, Fusion::On).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();

@@ -2,8 +2,8 @@
 //! the shared features, between the heads' backward and the trunk's.
 
 use crate::cuda::devices;
-use crate::step::{assert_same_bits, cpu, current, encoder, images, labels, optimizer, three_tasks};
-use polyhead::balance::{Balance, Fixed, Needs, Signals, Weights};
+use crate::step::{assert_same_bits, balance, cpu, current, encoder, images, labels, optimizer, three_tasks};
+use polyhead::balance::{Balance, Needs, Signals, Weights};
 use polyhead::device::cuda::Precision;
 use polyhead::error::Result;
 use polyhead::executor::DeviceChoice;
@@ -40,7 +40,7 @@ impl Balance for Told {
         Weights { seam: (self.weigh)(signals), heads }
     }
 
-    fn observe(&mut self, _losses: &[f32], _active: &[bool]) {}
+    fn observe(&mut self, _signals: &Signals) {}
 
     fn log_variances(&self) -> Vec<f32> {
         vec![f32::NAN; 3]
@@ -112,7 +112,7 @@ fn told(
 }
 
 fn fixed(weights: &[f32], masked: bool) -> Tensors {
-    let mut trainer = trainer(&cpu(2), Box::new(Fixed::new(weights.to_vec())));
+    let mut trainer = trainer(&cpu(2), balance("fixed", &three_tasks(), weights));
     trainer.step(&images(4, 64), &targets(masked)).unwrap();
     current(&mut trainer)
 }

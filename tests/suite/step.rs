@@ -1,7 +1,7 @@
 //! One training step and a few: fusion changes nothing, gradients are the loss's, and a resumed run is the run that was not
 //! stopped.
 
-use polyhead::balance::Method;
+use polyhead::balance::{Balance, METHODS, Method};
 use polyhead::device::cpu::IsaName;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars, Tiles};
 use polyhead::graph::fuse::{Fusion, fuse};
@@ -293,9 +293,14 @@ pub fn optimizer(lr: f32, steps: u64) -> OptimizerConfig {
     }
 }
 
-pub fn trainer(tasks: Vec<Task>, threads: usize, method: Method) -> Trainer {
+/// A method's fresh state for `tasks`.
+pub fn balance(method: &str, tasks: &[Task], weights: &[f32]) -> Box<dyn Balance> {
+    Method::named(method).unwrap().for_tasks(tasks, weights).unwrap()
+}
+
+pub fn trainer(tasks: Vec<Task>, threads: usize, method: &str) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, tasks, 64, 0.2);
-    let balance = method.start(&architecture.tasks, &vec![1.0; architecture.tasks.len()]);
+    let balance = balance(method, &architecture.tasks, &vec![1.0; architecture.tasks.len()]);
     let mut trainer = Trainer::new(&architecture, [4, 64, 64], &cpu(threads), optimizer(3e-3, 20), balance).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
     trainer
@@ -353,7 +358,7 @@ fn labelled_empty_teaches_and_unlabelled_does_not() {
     let architecture = Architecture::new(Backbone::Tiny, tasks.clone(), 64, 0.0);
     let encoder = encoder(&architecture, 64);
     let step = |label: Label| {
-        let mut trainer = trainer(tasks.clone(), 2, Method::Fixed);
+        let mut trainer = trainer(tasks.clone(), 2, "fixed");
         let before = current(&mut trainer);
         let report = trainer.step(&images(4, 64), &vec![encoder.encode(&[label]); 4]).unwrap();
         let after = current(&mut trainer);
@@ -368,7 +373,7 @@ fn labelled_empty_teaches_and_unlabelled_does_not() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let run = |threads| {
-        let mut trainer = trainer(three_tasks(), threads, Method::Uncertainty);
+        let mut trainer = trainer(three_tasks(), threads, "uncertainty");
         take_steps(&mut trainer, &three_tasks(), &[], 4);
         current(&mut trainer)
     };
@@ -380,7 +385,7 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn a_resumed_run_is_the_run_that_was_not_stopped() {
     let folder = Folder::new("resume");
-    for (_, method) in Method::ALL {
+    for method in METHODS.iter().map(|method| method.name) {
         let mut whole = trainer(three_tasks(), 2, method);
         take_steps(&mut whole, &three_tasks(), &[], 9);
 
@@ -402,6 +407,7 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
             data_fingerprint: u64::MAX,
             isa: Some(IsaName::Avx2),
             tuning: Some("0123456789abcdef".into()),
+            past: vec![vec![(1.5, Some(0.25)), (2.0, None)], Vec::new(), Vec::new()],
             means: EpochMeans::new(3),
         };
         let file = folder.path.join("last.safetensors");
@@ -447,7 +453,7 @@ fn a_task_that_comes_back_goes_on_from_where_it_was() {
             let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
             let encoder = encoder(&architecture, 64);
             let config = OptimizerConfig { kind, ..optimizer(0.0, 20) };
-            let balance = Method::Fixed.start(&architecture.tasks, &[1.0; 3]);
+            let balance = balance("fixed", &architecture.tasks, &[1.0; 3]);
             let mut trainer = Trainer::new(&architecture, [4, 64, 64], &cpu(2), config, balance).unwrap();
             trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
             for &(first, labelled) in schedule {

@@ -58,7 +58,8 @@ pub fn up_to(most: f32) -> impl Fn(&str) -> Result<f32, String> + Clone + Send +
     move |text: &str| number(text, |n| (0.0..=most).contains(n), &format!("a number from 0 to {most}"))
 }
 
-fn number<T: FromStr>(text: &str, is_allowed: impl Fn(&T) -> bool, expected: &str) -> Result<T, String> {
+/// A number that is allowed; `expected` says which are.
+pub fn number<T: FromStr>(text: &str, is_allowed: impl Fn(&T) -> bool, expected: &str) -> Result<T, String> {
     text.parse().ok().filter(is_allowed).ok_or_else(|| format!("expected {expected}"))
 }
 

@@ -2,10 +2,12 @@
 //! what is worth drawing, and what its labels say.
 
 mod annotate;
+mod chart;
 mod font;
 mod plot;
 
 pub use annotate::{LabelledFrame, caption, class_colour, frame, frames};
+pub use chart::{Line, lines, matrix};
 pub use plot::{confusion, scatter};
 
 use crate::error::{Error, Result};

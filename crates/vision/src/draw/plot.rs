@@ -2,17 +2,17 @@
 
 use super::{Canvas, Rgb, font, mix};
 
-const GROUND: Rgb = [255; 3];
-const INK: Rgb = [32; 3];
-const FAINT: Rgb = [216; 3];
+pub(super) const GROUND: Rgb = [255; 3];
+pub(super) const INK: Rgb = [32; 3];
+pub(super) const FAINT: Rgb = [216; 3];
 /// What a full share of a row, and many points, look like.
 const DEEP: Rgb = [8, 64, 129];
 const DIAGONAL: Rgb = [0xbd, 0x1f, 0x01];
 
 /// The size of titles and labels, in the font's steps.
-const TEXT: usize = 2;
-const LINE: usize = font::ROWS * TEXT;
-const MARGIN: usize = 14;
+pub(super) const TEXT: usize = 2;
+pub(super) const LINE: usize = font::ROWS * TEXT;
+pub(super) const MARGIN: usize = 14;
 /// Names and titles that are wider are cut, in pixels.
 const LONGEST_NAME: usize = 240;
 const LONGEST_TITLE: usize = 768;
@@ -22,7 +22,7 @@ const MATRIX_SIDE: usize = 960;
 const LARGEST_CELL: usize = 72;
 
 /// The scatter's square of axes, pixels.
-const AXES: usize = 480;
+pub(super) const AXES: usize = 480;
 const POINT: usize = 5;
 const MOST_TICKS: usize = 6;
 
@@ -113,14 +113,20 @@ pub fn scatter(title: &str, pairs: &[(f64, f64)]) -> Canvas {
 }
 
 /// The axes' names: below the labels under the square, and upwards at the picture's left edge.
-fn axis_words(canvas: &mut Canvas, [left, top]: [usize; 2], side: usize, label: usize, [across, up]: [&str; 2]) {
+pub(super) fn axis_words(
+    canvas: &mut Canvas,
+    [left, top]: [usize; 2],
+    side: usize,
+    label: usize,
+    [across, up]: [&str; 2],
+) {
     let before = |word: &str| side.saturating_sub(font::text_width(word, TEXT)) / 2;
     font::text(canvas, signed([left + before(across), top + side + label + MARGIN / 2]), TEXT, INK, across);
     font::text_upwards(canvas, signed([MARGIN, top + side - before(up)]), TEXT, INK, up);
 }
 
 /// The least and greatest value and a little room, never nothing between them.
-fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(super) fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
         return (0.0, 1.0);
@@ -131,7 +137,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// Values of 1, 2 or 5 times a power of ten, as text with the digits that tell them apart.
-fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
+pub(super) fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let rough = (high - low) / MOST_TICKS as f64;
     let power = rough.log10().floor();
     let unit = 10f64.powf(power);
@@ -156,12 +162,12 @@ fn write_count(canvas: &mut Canvas, [x, y]: [usize; 2], cell: usize, ink: Rgb, c
 }
 
 /// The top of a line whose capitals and digits have their middle at `middle`.
-fn line_around(middle: usize, scale: usize) -> i64 {
+pub(super) fn line_around(middle: usize, scale: usize) -> i64 {
     middle as i64 - (font::ROWS * scale / 2) as i64
 }
 
 /// The beginning of a name that is wider than `most` pixels, otherwise all of it.
-fn cut(name: &str, most: usize) -> String {
+pub(super) fn cut(name: &str, most: usize) -> String {
     if font::text_width(name, TEXT) <= most {
         return name.to_owned();
     }
@@ -169,12 +175,12 @@ fn cut(name: &str, most: usize) -> String {
     name.chars().take(font::fitting(name, TEXT, room)).chain(['…']).collect()
 }
 
-fn square(canvas: &mut Canvas, [x, y]: [usize; 2], side: usize, colour: Rgb) {
+pub(super) fn square(canvas: &mut Canvas, [x, y]: [usize; 2], side: usize, colour: Rgb) {
     let [x, y] = signed([x, y]);
     canvas.fill([x, y, x + side as i64, y + side as i64], colour);
 }
 
-fn outline(canvas: &mut Canvas, [x, y]: [usize; 2], side: usize) {
+pub(super) fn outline(canvas: &mut Canvas, [x, y]: [usize; 2], side: usize) {
     let ([x, y], side) = (signed([x, y]), side as i64);
     for edge in [[-1, -1, side + 1, 0], [-1, side, side + 1, side + 1], [-1, 0, 0, side], [side, 0, side + 1, side]] {
         canvas.fill([x + edge[0], y + edge[1], x + edge[2], y + edge[3]], INK);
@@ -191,7 +197,7 @@ fn blend(canvas: &mut Canvas, [x, y]: [usize; 2], opacity: f32) {
     }
 }
 
-fn signed(corner: [usize; 2]) -> [i64; 2] {
+pub(super) fn signed(corner: [usize; 2]) -> [i64; 2] {
     corner.map(|v| v as i64)
 }
 

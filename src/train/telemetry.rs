@@ -1,0 +1,152 @@
+//! What a run says of its balance: how the tasks' gradients lie to each other, and which task's weight grows for nothing.
+
+use serde::{Deserialize, Serialize};
+
+/// A step's Gramian is looked at once in so many steps, so that it costs next to nothing.
+pub const LOOK_EVERY: u64 = 16;
+
+/// A sum, and of how many.
+type Sum = (f64, u32);
+
+fn mean((sum, count): Sum) -> Option<f64> {
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+/// Means over an epoch's steps whose Gramian was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GradientMeans {
+    /// Per task.
+    norms: Vec<Sum>,
+    weighted: Vec<Sum>,
+    /// Per pair of tasks, [`pairs`] in order.
+    cosines: Vec<Sum>,
+}
+
+/// Every two of `tasks` tasks, the earlier first.
+pub fn pairs(tasks: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..tasks).flat_map(move |a| (a + 1..tasks).map(move |b| (a, b)))
+}
+
+impl GradientMeans {
+    /// Counts a step: its tasks' `gramian` `[K, K]`, their weights at the seam, and which had labels.
+    pub fn add(&mut self, gramian: &[f64], weights: &[f32], active: &[bool]) {
+        let tasks = active.len();
+        self.norms.resize(tasks, (0.0, 0));
+        self.weighted.resize(tasks, (0.0, 0));
+        self.cosines.resize(pairs(tasks).count(), (0.0, 0));
+        let count = |sum: &mut Sum, value: f64| *sum = (sum.0 + value, sum.1 + 1);
+        let norm = |task: usize| gramian[task * tasks + task].max(0.0).sqrt();
+        for task in (0..tasks).filter(|&task| active[task]) {
+            count(&mut self.norms[task], norm(task));
+            count(&mut self.weighted[task], norm(task) * f64::from(weights[task]));
+        }
+        for (sum, (a, b)) in self.cosines.iter_mut().zip(pairs(tasks)) {
+            let lengths = norm(a) * norm(b);
+            if active[a] && active[b] && lengths > 0.0 {
+                count(sum, gramian[a * tasks + b] / lengths);
+            }
+        }
+    }
+
+    /// Mean length of a task's gradient at what is shared, over the steps in which it had labels.
+    pub fn norm(&self, task: usize) -> Option<f64> {
+        self.norms.get(task).copied().and_then(mean)
+    }
+
+    /// Mean of weight · length over the same steps: how hard the task pulls at what is shared.
+    pub fn weighted(&self, task: usize) -> Option<f64> {
+        self.weighted.get(task).copied().and_then(mean)
+    }
+
+    /// Mean cosines of every two tasks' gradients, [`pairs`] in order, over the steps in which both had labels.
+    pub fn cosines(&self, tasks: usize) -> Vec<Option<f64>> {
+        (0..pairs(tasks).count()).map(|pair| self.cosines.get(pair).copied().and_then(mean)).collect()
+    }
+
+    /// Names of what [`GradientMeans::cells`] holds.
+    pub fn columns(names: &[&str]) -> Vec<String> {
+        let of_tasks = |prefix: &'static str| names.iter().map(move |name| format!("{prefix}/{name}"));
+        let of_pairs = pairs(names.len()).map(|(a, b)| format!("cosine/{}/{}", names[a], names[b]));
+        of_tasks("gradient").chain(of_tasks("weighted_gradient")).chain(of_pairs).collect()
+    }
+
+    /// The figures of a row of results.csv.
+    pub fn cells(&self, tasks: usize) -> Vec<Option<f64>> {
+        let norms = (0..tasks).map(|task| self.norm(task));
+        norms.chain((0..tasks).map(|task| self.weighted(task))).chain(self.cosines(tasks)).collect()
+    }
+
+    /// The epoch in a line; `None` where no step was looked at.
+    pub fn line(&self, names: &[&str]) -> Option<String> {
+        let figure = |value: Option<f64>, text: fn(f64) -> String| value.map_or("–".to_owned(), text);
+        let pull = |(task, name): (usize, &&str)| {
+            let text = |v: f64| format!("{v:.2e}");
+            format!("{name} {} (weighted {})", figure(self.norm(task), text), figure(self.weighted(task), text))
+        };
+        let pulls: Vec<String> = names.iter().enumerate().map(pull).collect();
+        self.norms.iter().any(|sum| sum.1 > 0).then_some(())?;
+        let cosines = pairs(names.len()).zip(self.cosines(names.len()));
+        let cosine = |((a, b), value): ((usize, usize), Option<f64>)| {
+            format!("{}–{} {}", names[a], names[b], figure(value, |v| format!("{v:+.2}")))
+        };
+        let cosines: Vec<String> = cosines.map(cosine).collect();
+        Some(format!("gradient norms: {}; cosines: {}", pulls.join(", "), cosines.join(", ")))
+    }
+}
+
+/// One task in one epoch: its mean weight, and its figure on the validation images.
+pub type Lived = (f64, Option<f64>);
+
+/// Epochs in which a task that still learns gets better.
+const STILL: usize = 3;
+/// A figure that changes by no more stands still.
+const CHANGE: f64 = 0.005;
+/// A weight that is so many times as large has grown.
+const GROWTH: f64 = 1.1;
+
+/// Whether a task's figure stands still while its weight grows: it is solved, or stuck, and weight is wasted on it.
+/// `past` is what it went through, an entry an epoch. Returns the weight before and now.
+pub fn solved_or_stuck(past: &[Lived]) -> Option<[f64; 2]> {
+    let (before, last) = past.split_at_checked(past.len().checked_sub(STILL)?)?;
+    let best = |part: &[Lived]| part.iter().filter_map(|epoch| epoch.1).max_by(f64::total_cmp);
+    let (old, now) = (before.last()?.0, last.last()?.0);
+    (best(last)? <= best(before)? + CHANGE && now > old * GROWTH && old > 0.0).then_some([old, now])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_are_over_the_steps_in_which_a_task_had_labels() {
+        let mut means = GradientMeans::default();
+        assert_eq!((means.norm(0), means.line(&["a", "b", "c"])), (None, None));
+        assert_eq!(means.cells(3), [None; 9]);
+        // Lengths 2 and 3, cosine −½; then the first task alone.
+        means.add(&[4.0, -3.0, 0.0, -3.0, 9.0, 0.0, 0.0, 0.0, 0.0], &[0.5, 2.0, 0.0], &[true, true, false]);
+        means.add(&[16.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[1.0, 0.0, 0.0], &[true, false, false]);
+        assert_eq!([means.norm(0), means.norm(1), means.norm(2)], [Some(3.0), Some(3.0), None]);
+        assert_eq!([means.weighted(0), means.weighted(1)], [Some(2.5), Some(6.0)]);
+        assert_eq!(means.cosines(3), [Some(-0.5), None, None]);
+        let columns = GradientMeans::columns(&["a", "b", "c"]);
+        assert_eq!((columns.len(), means.cells(3).len()), (9, 9));
+        assert_eq!((&*columns[0], &*columns[3], &*columns[6]), ("gradient/a", "weighted_gradient/a", "cosine/a/b"));
+        let line = means.line(&["a", "b", "c"]).unwrap();
+        assert!(line.contains("a–b -0.50") && line.contains("c –"), "{line}");
+    }
+
+    #[test]
+    fn a_task_that_stands_still_while_its_weight_grows_is_found() {
+        let past = |weights: [f64; 5], figures: [f64; 5]| -> Vec<Lived> {
+            weights.into_iter().zip(figures.map(Some)).collect()
+        };
+        let growing = [1.0, 1.2, 1.5, 1.8, 2.2];
+        assert_eq!(solved_or_stuck(&past(growing, [0.5, 0.9, 0.9, 0.902, 0.9])), Some([1.2, 2.2]));
+        // It still learns, its weight falls, or there was too little time.
+        assert_eq!(solved_or_stuck(&past(growing, [0.5, 0.8, 0.85, 0.88, 0.9])), None);
+        assert_eq!(solved_or_stuck(&past([2.0, 1.5, 1.4, 1.3, 1.0], [0.9; 5])), None);
+        assert_eq!(solved_or_stuck(&past(growing, [0.9; 5])[..3]), None);
+        assert_eq!(solved_or_stuck(&[(1.0, None); 6]), None);
+        assert_eq!(solved_or_stuck(&[]), None);
+    }
+}
