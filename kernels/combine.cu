@@ -1,4 +1,4 @@
-// The seam's weighted sum of the tasks' gradients, and the plain sum of two. Contract: ops/combine.
+// The seam's weighted sum of the tasks' gradients, the plain sum of two, and zeros to add to. Contract: ops/combine.
 #include "primitives.cuh"
 
 #define VECTOR_THREADS 128
@@ -104,4 +104,16 @@ struct AddFloatsArgs {
 PH_KERNEL(add_floats, AddFloatsArgs, 256) {
   const int i = ph_block_x() * ph_threads() + ph_thread();
   if (i < a.len) a.out[i] = a.a[i] + a.b[i];
+}
+
+// out = 0, a thread an element: gradients of a few parameters.
+
+struct ClearArgs {
+  float *out;
+  int len;
+};
+
+PH_KERNEL(clear, ClearArgs, 256) {
+  const int i = ph_block_x() * ph_threads() + ph_thread();
+  if (i < a.len) a.out[i] = 0.0f;
 }

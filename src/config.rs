@@ -95,7 +95,10 @@ pub struct TrainConfig {
     #[arg(long = "task-weight", help_heading = BALANCING, value_name = "TASK=WEIGHT", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub task_weights: Vec<(String, f32)>,
-    /// Task that the others must not disturb, for --balance pcd
+    /// Where the tasks' gradients are compared, for methods that look at them and for each epoch's cosines
+    #[arg(long, help_heading = BALANCING, value_name = "WHERE", value_enum, default_value_t = GramianPlace::Auto)]
+    pub gramian: GramianPlace,
+    /// Task that the others must not disturb, for --balance pcd [default: none]
     #[arg(long, help_heading = BALANCING, value_name = "TASK")]
     pub primary_task: Option<String>,
     #[command(flatten, next_help_heading = BALANCING)]
@@ -266,6 +269,19 @@ pub enum BatchNormMode {
     Train,
     /// The running statistics; they, scale and shift stay as they are, for small batches and a trunk with weights
     Frozen,
+}
+
+/// Where the tasks' gradients are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum GramianPlace {
+    /// At the features if nearly all images have labels of all tasks, else at the layer
+    #[default]
+    Auto,
+    /// At the shared features, where they lie anyway
+    Features,
+    /// At the weight of the last shared convolution, which sums over the images of a batch
+    Layer,
 }
 
 /// What a run does when a loss is NaN or infinite.

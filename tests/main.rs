@@ -33,6 +33,8 @@ mod evaluating;
 #[cfg(target_os = "linux")]
 #[path = "suite/gpu_script.rs"]
 mod gpu_script;
+#[path = "suite/gramian.rs"]
+mod gramian;
 #[path = "suite/heads.rs"]
 mod heads;
 #[path = "suite/hostile_pickle.rs"]

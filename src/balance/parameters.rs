@@ -8,11 +8,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 macro_rules! parameters {
-    ($($(#[doc = $help:literal])* $name:ident $field:ident $range:ident;)*) => {
+    ($(#[doc = $help:literal] $name:ident $field:ident $range:ident;)*) => {
         /// A parameter by its name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Parameter {
-            $($(#[doc = $help])* $name,)*
+            $(#[doc = $help] $name,)*
         }
 
         /// Every parameter of a method, `None` for its default. A method reads those that its row in
@@ -21,9 +21,9 @@ macro_rules! parameters {
         #[serde(default)]
         pub struct Parameters {
             $(
-                $(#[doc = $help])*
+                #[doc = $help]
                 #[arg(long, value_name = "NUMBER", value_parser = $range)]
-                #[serde(skip_serializing_if = "Option::is_none")]
+                #[arg(help = concat!($help, " [default: the method's]").trim_start())]
                 pub $field: Option<f64>,
             )*
         }

@@ -1,6 +1,6 @@
 //! `bench ops --check`: every node of the lists to be timed against the CPU's op, on random images and parameters.
 
-use super::{Options, training};
+use super::{Options, probed};
 use crate::data::random::Random;
 use crate::error::{Error, Result};
 use crate::executor::compare::{NodeComparison, round_to_bf16};
@@ -23,8 +23,8 @@ impl Pair {
     /// A network or device that cannot be had.
     pub fn new(options: &Options, fusion: Fusion) -> Result<Pair> {
         let on_cpu = Options { device: DeviceChoice::Cpu { threads: 0 }, ..options.clone() };
-        let (mut gpu, images, targets) = training(options, fusion)?;
-        let (mut cpu, ..) = training(&on_cpu, fusion)?;
+        let (mut gpu, images, targets) = probed(options, fusion)?;
+        let (mut cpu, ..) = probed(&on_cpu, fusion)?;
         gpu.executor.edit_store(roughen)?;
         cpu.executor.edit_store(roughen)?;
         let mut random = Random::new(&[images.len() as u64]);
@@ -75,7 +75,7 @@ impl Checked {
     }
 }
 
-/// Compares the nodes of a training step, fused and not, on `batch` images or what is timed if that is fewer.
+/// Compares the nodes of a training step, fused and not, those that compare the tasks' gradients among them, on `batch` images or what is timed if that is fewer.
 ///
 /// # Errors
 /// The CPU, which is what others are compared with; a network or device that cannot be had.

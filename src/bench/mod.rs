@@ -21,10 +21,10 @@ use crate::balance::METHODS;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::model::{Architecture, Backbone, Card, Freeze, Model, ModelFile, Stage, TrainingNetwork, init};
+use crate::model::{Architecture, Backbone, Card, Freeze, Model, ModelFile, Probe, Stage, TrainingNetwork, init};
 use crate::optim::schedule::{Decline, Schedule};
 use crate::optim::{OptimizerConfig, OptimizerKind};
-use crate::tasks::{Content, Encoder, Label, Target, Task};
+use crate::tasks::{Content, Encoder, Label, LabelFeatures, Target, Task};
 use crate::train::step::Trainer;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -59,7 +59,13 @@ pub struct Options {
 /// A trainer on a fixed batch: the images, and each image's targets.
 fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<Vec<Target>>)> {
     check(options)?;
-    trainer(options, &architecture(options), fusion, &Freeze::default())
+    trainer(options, &architecture(options), fusion, &Freeze::default(), Probe::None)
+}
+
+/// The same, which can compare the tasks' gradients.
+fn probed(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<Vec<Target>>)> {
+    check(options)?;
+    trainer(options, &architecture(options), fusion, &Freeze::default(), Probe::Layer)
 }
 
 /// What is only there beside frozen layers, with dropout, and of several labels.
@@ -67,7 +73,7 @@ fn frozen(options: &Options) -> Result<(Trainer, Vec<u8>, Vec<Vec<Target>>)> {
     let tasks = vec![(Content::Classes.kind().synthetic)()];
     let architecture = Architecture::new(options.backbone, tasks, options.imgsz, 0.2);
     let freeze = Freeze { stages: vec![Stage::Stem], batch_norm: true };
-    trainer(options, &architecture, Fusion::On, &freeze)
+    trainer(options, &architecture, Fusion::On, &freeze, Probe::None)
 }
 
 fn trainer(
@@ -75,6 +81,7 @@ fn trainer(
     architecture: &Architecture,
     fusion: Fusion,
     freeze: &Freeze,
+    probe: Probe,
 ) -> Result<(Trainer, Vec<u8>, Vec<Vec<Target>>)> {
     let shape = [options.batch, options.imgsz, options.imgsz];
     let optimizer = OptimizerConfig {
@@ -87,7 +94,7 @@ fn trainer(
         average_decay: 0.999,
     };
     let balance = METHODS[0].for_tasks(&architecture.tasks, &[])?;
-    let network = TrainingNetwork::partly_frozen(architecture, shape, freeze)?;
+    let network = TrainingNetwork::for_labels(architecture, shape, freeze, LabelFeatures::default(), probe)?;
     let mut trainer = Trainer::of(network, &architecture.tasks, &options.device, optimizer, balance, fusion)?;
     trainer.executor.edit_store(|store| init::initialise(store, 0))?;
     let images = synthetic_images(options);

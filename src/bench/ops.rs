@@ -3,7 +3,7 @@
 
 use super::clocks::{Readings, reading};
 use super::steps::write_libraries;
-use super::{Options, architecture, frozen, initial_model, synthetic_images, training};
+use super::{Options, architecture, frozen, initial_model, probed, synthetic_images, training};
 use crate::device::cpu::IsaName;
 use crate::error::Result;
 use crate::executor::{Ceilings, LoadedLibrary, NodeTime};
@@ -37,7 +37,7 @@ pub struct OpTime {
     pub cudnn_time: Option<f64>,
 }
 
-/// The lists there are; of plain and frozen only kinds that those before have not.
+/// The lists there are; of plain, frozen and probe only kinds that those before have not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum List {
@@ -47,6 +47,8 @@ pub enum List {
     Plain,
     /// A training step with the stem and every batch norm frozen, of a task of several labels.
     Frozen,
+    /// A training step that compares the tasks' gradients at the last shared convolution.
+    Probe,
     /// An evaluation's forward pass.
     Inference,
     Update,
@@ -101,8 +103,12 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
     drop(trainer);
     let (mut trainer, images, targets) = frozen(options)?;
     let frozen = trainer.time_nodes(&images, &targets, options.repeats)?;
+    drop(trainer);
+    let (mut trainer, images, targets) = probed(options, Fusion::On)?;
+    let probe = trainer.time_nodes(&images, &targets, options.repeats)?;
     let mut ops: Vec<OpTime> = Vec::new();
-    for (list, nodes) in [(List::Fused, &fused), (List::Plain, &unfused), (List::Frozen, &frozen)] {
+    let lists = [(List::Fused, &fused), (List::Plain, &unfused), (List::Frozen, &frozen), (List::Probe, &probe)];
+    for (list, nodes) in lists {
         let known: Vec<String> = ops.iter().map(|op| kind(&op.op).to_owned()).collect();
         let new: Vec<NodeTime> =
             nodes.iter().filter(|n| !known.iter().any(|known| known == kind(&n.name))).cloned().collect();
@@ -243,6 +249,7 @@ impl fmt::Display for OpsMeasurement {
             let elsewhere = match op.list {
                 List::Plain => " (not fused)",
                 List::Frozen => " (beside what is frozen)",
+                List::Probe => " (probe)",
                 List::Inference => " (inference)",
                 List::Fused | List::Update => "",
             };

@@ -24,7 +24,7 @@ pub use head_size::HeadSize;
 pub use library::Model;
 pub(crate) use library::rgb_bytes;
 pub use resnet::Backbone;
-pub use training::TrainingNetwork;
+pub use training::{Probe, TrainingNetwork};
 
 use crate::error::{Error, Result};
 use crate::ir::{DType, Graph, Group, Level, Mode, ValueId};

@@ -32,6 +32,16 @@ enum Block {
     Bottleneck,
 }
 
+impl Block {
+    /// Convolutions one behind the other.
+    fn layers(self) -> usize {
+        match self {
+            Block::Basic => 2,
+            Block::Bottleneck => 3,
+        }
+    }
+}
+
 impl Backbone {
     /// The word that `--backbone` takes.
     pub fn name(self) -> &'static str {
@@ -65,6 +75,11 @@ impl Backbone {
             Backbone::Tiny => 8,
             _ => 64,
         }
+    }
+
+    /// The name of the trunk's last convolution, below which nothing is shared but c5's norm and sum.
+    pub(super) fn last_convolution(self) -> String {
+        format!("layer4.{}.conv{}", self.depths()[3] - 1, self.block().layers())
     }
 
     /// Channels of c5, what a pooled head sees.

@@ -1,10 +1,23 @@
 //! A network as training runs it: with each task's loss at the end of its head, and the backward pass.
 
 use super::{Architecture, Freeze, Network};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::backward::{self, append_backward};
-use crate::ir::Mode;
+use crate::ir::{Mode, ValueId};
 use crate::tasks::{LabelFeatures, LossSite, TaskLoss};
+
+/// Where a step can compare the tasks' gradients ([`crate::ir::Segment::Probe`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Probe {
+    /// Nowhere.
+    #[default]
+    None,
+    /// At the shared features c3, c4 and c5. The gradients lie there anyway; where the tasks label different images, they do so in
+    /// different elements, and no conflict is visible.
+    Features,
+    /// At the weight of the trunk's last convolution, which sums over the batch. It takes a weight gradient for each task.
+    Layer,
+}
 
 /// A network with losses and its backward pass: segments 1 to 3.
 pub struct TrainingNetwork {
@@ -28,18 +41,19 @@ impl TrainingNetwork {
     /// # Errors
     /// As [`Architecture::network`].
     pub fn partly_frozen(architecture: &Architecture, shape: [usize; 3], freeze: &Freeze) -> Result<TrainingNetwork> {
-        TrainingNetwork::for_labels(architecture, shape, freeze, LabelFeatures::default())
+        TrainingNetwork::for_labels(architecture, shape, freeze, LabelFeatures::default(), Probe::None)
     }
 
-    /// As [`TrainingNetwork::partly_frozen`], with room for what labels may be beside the plain ones.
+    /// As [`TrainingNetwork::partly_frozen`], with room for what labels may be beside the plain ones, and with a probe.
     ///
     /// # Errors
-    /// As [`Architecture::network`].
+    /// As [`Architecture::network`]; a probe where nothing learns.
     pub fn for_labels(
         architecture: &Architecture,
         shape: [usize; 3],
         freeze: &Freeze,
         labels: LabelFeatures,
+        probe: Probe,
     ) -> Result<TrainingNetwork> {
         let mut network = architecture.partly_frozen(shape, Mode::Train, freeze)?;
         let mut losses = Vec::new();
@@ -58,8 +72,41 @@ impl TrainingNetwork {
             .enumerate()
             .map(|(task, head)| backward::Head { task, nodes: head.nodes.clone() })
             .collect();
+        let probe = match probe {
+            Probe::None => backward::Probe::None,
+            Probe::Features => at_features(&network)?,
+            Probe::Layer => backward::Probe::Weight(last_shared_weight(architecture, &network)?),
+        };
         let trunk = 0..network.trunk_nodes;
-        append_backward(&mut network.graph, trunk, &network.features, &heads);
+        append_backward(&mut network.graph, trunk, &network.features, &heads, probe);
         Ok(TrainingNetwork { network, losses })
     }
+}
+
+/// # Errors
+/// A trunk without a layer that learns.
+fn at_features(network: &Network) -> Result<backward::Probe> {
+    let learned = network.graph.depends_on_what_learns();
+    if network.features.iter().any(|feature| learned[feature.0]) {
+        return Ok(backward::Probe::Features);
+    }
+    Err(Error::Usage(
+        "the whole trunk is frozen, so the tasks share nothing that learns and their gradients are not comparable: choose a --balance method without gradients, or freeze less".into(),
+    ))
+}
+
+/// The weight `[K, R, S, C]` of the trunk's last convolution.
+///
+/// # Errors
+/// One that is frozen.
+fn last_shared_weight(architecture: &Architecture, network: &Network) -> Result<ValueId> {
+    let layer = architecture.backbone.last_convolution();
+    let weight = network.graph.parameter_named(&format!("{layer}.weight"));
+    let weight = weight.unwrap_or_else(|| unreachable!("every trunk has {layer}"));
+    if network.graph.learns(weight) {
+        return Ok(weight);
+    }
+    Err(Error::Usage(format!(
+        "{layer}, the last convolution that the tasks share, is frozen, so it has no gradients to compare: use --gramian features"
+    )))
 }

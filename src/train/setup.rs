@@ -1,8 +1,9 @@
 //! What a run is made of before its first step: its images, its card, its trainer, its loader, its starting weights.
 
-use super::step::Trainer;
-use crate::balance::Setup;
-use crate::config::{BatchNormMode, CacheChoice, STRIDE, TrainConfig, number_of};
+use super::step::{Trainer, probe_for};
+use super::telemetry::{LOOK_EVERY, pairs};
+use crate::balance::{Needs, Setup};
+use crate::config::{BatchNormMode, CacheChoice, GramianPlace, STRIDE, TrainConfig, number_of};
 use crate::data::augment::remarks;
 use crate::data::images::cache::Cache;
 use crate::data::random::hash_text;
@@ -10,7 +11,7 @@ use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample,
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::model::{Architecture, Card, Stage, TrainingNetwork, weights};
+use crate::model::{Architecture, Card, Probe, Stage, TrainingNetwork, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
 use crate::tasks::Bears;
@@ -91,6 +92,7 @@ impl Data {
                 notes.push(format!("no mosaics: --close-mosaic {close} keeps them out of all {epochs} epochs"));
             }
         }
+        notes.extend(gramian_place(config, &dataset.tasks, &dataset.train).1);
         let cache = cache(config)?;
         notes.extend(cache.as_ref().map(|cache| cache.to_string()));
         if dataset.val.is_empty() {
@@ -229,6 +231,43 @@ pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
     card
 }
 
+/// Images with labels of both of two tasks, as a share of those with labels of one: below it the two label different images.
+const COVERED: f64 = 0.9;
+
+/// Where a run's steps compare the tasks' gradients, and why there. Gradients of tasks that label different images lie in different
+/// places of the features, whatever the tasks want, so those are compared where the images of a batch are summed.
+pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sample]) -> (Probe, Option<String>) {
+    let frozen = |stage: Stage| config.freeze.contains(&stage);
+    if tasks.len() < 2 || Stage::ALL.into_iter().all(frozen) && config.gramian == GramianPlace::Auto {
+        return (Probe::None, None);
+    }
+    let layer = "the tasks' gradients are compared at the weight of the last shared convolution";
+    match config.gramian {
+        GramianPlace::Features => (Probe::Features, None),
+        GramianPlace::Layer => (Probe::Layer, None),
+        GramianPlace::Auto if frozen(Stage::Layer4) => (Probe::Features, None),
+        GramianPlace::Auto => {
+            let count = |a: usize, b: usize| {
+                let labelled = samples.iter().map(|s| [a, b].map(|task| s.labels[task].is_labelled()));
+                labelled
+                    .fold([0usize; 2], |[both, one], [a, b]| [both + usize::from(a && b), one + usize::from(a || b)])
+            };
+            let apart = pairs(tasks.len()).find_map(|(a, b)| {
+                let [both, one] = count(a, b);
+                ((both as f64) < COVERED * one as f64).then(|| {
+                    let share = 100.0 * both as f64 / one as f64;
+                    let (a, b) = (&tasks[a].name, &tasks[b].name);
+                    format!("{layer}: only {share:.0} % of the images that `{a}` or `{b}` labels are labelled by both (--gramian features compares them there)")
+                })
+            });
+            match apart {
+                Some(why) => (Probe::Layer, Some(why)),
+                None => (Probe::Features, None),
+            }
+        }
+    }
+}
+
 pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, card: &Card) -> Result<Trainer> {
     let optimizer = OptimizerConfig {
         kind: config.optimizer,
@@ -250,10 +289,6 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
         mixing: if mixed { Mixing::Possible } else { Mixing::Never },
         regions: if partial { Regions::Partial } else { Regions::Whole },
     };
-    let network = |side: usize| {
-        let shape = [config.batch, side, side];
-        TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels)
-    };
     let likelihoods: Vec<Likelihood> = data.tasks.iter().map(|task| task.spec.likelihood()).collect();
     let balance = config.balance.start(Setup {
         likelihoods: &likelihoods,
@@ -262,12 +297,29 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
         primary: config.primary_task.as_ref().and_then(|name| data.tasks.iter().position(|task| task.name == *name)),
         parameters: &config.balance_parameters,
     })?;
+    if balance.needs() > Needs::Gramian {
+        return Err(Error::Usage(format!(
+            "--balance {}: training does not take the numbers this method needs yet: choose another method",
+            config.balance
+        )));
+    }
+    let probe = match gramian_place(config, &data.tasks, &data.train).0 {
+        Probe::None => probe_for(balance.as_ref()),
+        place => place,
+    };
+    let network = |side: usize| {
+        let shape = [config.batch, side, side];
+        TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels, probe)
+    };
     // The largest first: if it is too large for the device nothing else is made, and its arena holds the others'.
     let sides = config.sides();
     let (&largest, others) = sides.split_last().unwrap_or_else(|| unreachable!("imgsz itself is one of the sides"));
     let tasks = &card.architecture.tasks;
     let mut trainer = Trainer::of(network(largest)?, tasks, device, optimizer, balance, Fusion::On)?;
     others.iter().rev().try_for_each(|&side| trainer.add(network(side)?, Fusion::On))?;
+    if probe != Probe::None {
+        trainer.look_every = LOOK_EVERY;
+    }
     Ok(trainer)
 }
 

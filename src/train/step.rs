@@ -7,9 +7,9 @@ use crate::executor::compare::NodeComparison;
 use crate::executor::{DeviceChoice, Executor, NodeTime, ParameterSet, PlanId, StepScalars};
 use crate::graph::fuse::Fusion;
 use crate::ir::{Segment, ValueId};
-use crate::model::{Architecture, TrainingNetwork};
+use crate::model::{Architecture, Freeze, Probe, TrainingNetwork};
 use crate::optim::{OptimizerConfig, OptimizerState};
-use crate::tasks::{Target, Task, TaskLoss, gather};
+use crate::tasks::{LabelFeatures, Target, Task, TaskLoss, gather};
 
 /// A network in training: everything a step reads and moves, and nothing about data.
 pub struct Trainer {
@@ -121,12 +121,28 @@ fn weigh(balance: &dyn Balance, executor: &mut Executor, plan: &StepPlan, runnin
     }
     let losses = plan.read_losses(executor, &running.active)?;
     if balance.needs() >= Needs::Gramian {
-        running.gramian = Some(executor.gramian(plan.plan, losses.len())?);
+        running.gramian = Some(probe(executor, plan, &running.scalars)?);
     }
     let signals = Signals { gramian: running.gramian.as_deref(), ..Signals::of_losses(&running.active, &losses) };
     let weights = balance.weights(&signals);
     (running.scalars.task_weights, running.heads) = (weights.seam, weights.heads);
     Ok(())
+}
+
+/// Compares the tasks' gradients in a step whose heads' backward has run: their inner products `[K, K]`.
+fn probe(executor: &mut Executor, plan: &StepPlan, scalars: &StepScalars) -> Result<Vec<f64>> {
+    let tasks = plan.losses.len();
+    let unweighted = StepScalars { task_weights: vec![1.0; tasks], ..scalars.clone() };
+    executor.run(plan.plan, Segment::Probe, ParameterSet::Current, &unweighted)?;
+    executor.gramian(plan.plan, tasks)
+}
+
+/// Where a step must compare the tasks' gradients for a method: at the shared features, unless a run says otherwise.
+pub fn probe_for(balance: &dyn Balance) -> Probe {
+    match balance.needs() {
+        Needs::State | Needs::Losses => Probe::None,
+        Needs::Gramian | Needs::Excess | Needs::Cross => Probe::Features,
+    }
 }
 
 /// What a step did.
@@ -154,7 +170,9 @@ impl Trainer {
         config: OptimizerConfig,
         balance: Box<dyn Balance>,
     ) -> Result<Trainer> {
-        let network = TrainingNetwork::new(architecture, shape)?;
+        let (freeze, labels) = (Freeze::default(), LabelFeatures::default());
+        let probe = probe_for(balance.as_ref());
+        let network = TrainingNetwork::for_labels(architecture, shape, &freeze, labels, probe)?;
         Trainer::of(network, &architecture.tasks, device, config, balance, Fusion::On)
     }
 
@@ -280,7 +298,7 @@ impl Trainer {
             weigh(balance.as_ref(), executor, loaded_plan, running)?;
         }
         if running.gramian.is_none() && *look_every > 0 && step.is_multiple_of(*look_every) {
-            running.gramian = Some(executor.gramian(loaded_plan.plan, running.active.len())?);
+            running.gramian = Some(probe(executor, loaded_plan, &running.scalars)?);
         }
         run(executor, Segment::TrunkBackward, &running.scalars)?;
         running.last = Some(*loaded);

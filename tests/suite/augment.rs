@@ -7,7 +7,7 @@ use crate::step::{Folder, Probe, cpu, labels, three_tasks};
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
 use polyhead::graph::fuse::Fusion;
-use polyhead::model::{Architecture, Backbone, Freeze, TrainingNetwork, weights};
+use polyhead::model::{self, Architecture, Backbone, Freeze, TrainingNetwork, weights};
 use polyhead::tasks::classify::{Class, MixedClass};
 use polyhead::tasks::{Label, LabelFeatures, Mixing};
 use std::path::Path;
@@ -124,7 +124,9 @@ fn mixed_labels_cost_the_same_on_every_device() {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
     let losses = |device: &DeviceChoice, labels: fn(usize) -> Vec<Label>| {
         let kinds = LabelFeatures { mixing: Mixing::Possible, ..LabelFeatures::default() };
-        let network = TrainingNetwork::for_labels(&architecture, [4, 64, 64], &Freeze::default(), kinds).unwrap();
+        let network =
+            TrainingNetwork::for_labels(&architecture, [4, 64, 64], &Freeze::default(), kinds, model::Probe::None)
+                .unwrap();
         Probe::of(device, None, network, &architecture, [4, 64], Fusion::On, labels).losses()
     };
     let (mixed, single) = (losses(&cpu(2), mixed_labels), losses(&cpu(2), labels));

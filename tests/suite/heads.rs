@@ -34,7 +34,7 @@ fn step(
     labels: &[Vec<Label>],
 ) -> (Vec<f32>, [Tensors; 2]) {
     let n = labels.len();
-    let balance = crate::step::balance("fixed", &architecture.tasks, &vec![1.0; architecture.tasks.len()]);
+    let balance = crate::balance::balance("fixed", &architecture.tasks, &vec![1.0; architecture.tasks.len()]);
     let mut trainer = Trainer::new(architecture, [n, size, size], device, optimizer(1e-3, 20), balance).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 1)).unwrap();
     open_and_close_gates(&mut trainer.executor);

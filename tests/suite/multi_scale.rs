@@ -29,7 +29,7 @@ fn architecture(tasks: Vec<Task>) -> Architecture {
 /// A trainer for batches of any of these sides.
 fn trainer(device: &DeviceChoice, sides: &[usize]) -> Trainer {
     let architecture = architecture(three_tasks());
-    let balance = crate::step::balance("uncertainty", &architecture.tasks, &[]);
+    let balance = crate::balance::balance("uncertainty", &architecture.tasks, &[]);
     let first = [N, sides[0], sides[0]];
     let mut trainer = Trainer::new(&architecture, first, device, optimizer(3e-3, 20), balance).unwrap();
     for &side in &sides[1..] {

@@ -47,7 +47,7 @@ fn sixteen_images_can_be_learnt_by_heart() {
 
     let steps = 600;
     let config = OptimizerConfig { weight_decay: 0.0, ..optimizer(1e-2, steps) };
-    let balance = crate::step::balance("uncertainty", &architecture.tasks, &[]);
+    let balance = crate::balance::balance("uncertainty", &architecture.tasks, &[]);
     let mut trainer = Trainer::new(&architecture, [16, 96, 96], &cpu(2), config, balance).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 0)).unwrap();
     for _ in 0..steps {

@@ -9,7 +9,7 @@ use polyhead::executor::{DeviceChoice, ParameterSet, Store};
 use polyhead::graph::fuse::{Fusion, fuse};
 use polyhead::ir::{Op, ParameterId};
 use polyhead::model::weights::{self, Slot, Tensors};
-use polyhead::model::{Architecture, Backbone, Freeze, Stage, TrainingNetwork, init};
+use polyhead::model::{self, Architecture, Backbone, Freeze, Stage, TrainingNetwork, init};
 use polyhead::tasks::{Label, LabelFeatures, PartialRegion, Regions, Target, Task};
 use polyhead::train::step::{StepReport, Trainer};
 
@@ -164,7 +164,7 @@ fn trainer(tasks: Vec<Task>, n: usize, freeze: &Freeze) -> Trainer {
 fn trainer_on(device: &DeviceChoice, tasks: Vec<Task>, n: usize, freeze: &Freeze) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, tasks, 64, 0.0);
     let network = TrainingNetwork::partly_frozen(&architecture, [n, 64, 64], freeze).unwrap();
-    let balance = crate::step::balance("uncertainty", &architecture.tasks, &[]);
+    let balance = crate::balance::balance("uncertainty", &architecture.tasks, &[]);
     let tasks = &architecture.tasks;
     let mut trainer = Trainer::of(network, tasks, device, optimizer(3e-3, 20), balance, Fusion::On).unwrap();
     trainer.executor.edit_store(|store| init::initialise(store, 5)).unwrap();
@@ -207,7 +207,8 @@ fn partly_annotated(image: usize) -> Vec<Label> {
 fn of_kind(device: &DeviceChoice, regions: Regions, labels: fn(usize) -> Vec<Label>) -> (Vec<f32>, Tensors) {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
     let kinds = LabelFeatures { regions, ..LabelFeatures::default() };
-    let network = TrainingNetwork::for_labels(&architecture, [N, 64, 64], &Freeze::default(), kinds).unwrap();
+    let network =
+        TrainingNetwork::for_labels(&architecture, [N, 64, 64], &Freeze::default(), kinds, model::Probe::None).unwrap();
     let mut probe = Probe::of(device, None, network, &architecture, [N, 64], Fusion::On, labels);
     open_and_close_gates(&mut probe.executor);
     (probe.losses(), probe.gradients())

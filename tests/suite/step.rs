@@ -1,7 +1,7 @@
 //! One training step and a few: fusion changes nothing, gradients are the loss's, and a resumed run is the run that was not
 //! stopped.
 
-use polyhead::balance::{Balance, METHODS, Method};
+use crate::balance::{balance, in_whole_steps};
 use polyhead::device::cpu::IsaName;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, StepScalars, Tiles};
 use polyhead::graph::fuse::{Fusion, fuse};
@@ -293,11 +293,6 @@ pub fn optimizer(lr: f32, steps: u64) -> OptimizerConfig {
     }
 }
 
-/// A method's fresh state for `tasks`.
-pub fn balance(method: &str, tasks: &[Task], weights: &[f32]) -> Box<dyn Balance> {
-    Method::named(method).unwrap().for_tasks(tasks, weights).unwrap()
-}
-
 pub fn trainer(tasks: Vec<Task>, threads: usize, method: &str) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, tasks, 64, 0.2);
     let balance = balance(method, &architecture.tasks, &vec![1.0; architecture.tasks.len()]);
@@ -385,7 +380,7 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn a_resumed_run_is_the_run_that_was_not_stopped() {
     let folder = Folder::new("resume");
-    for method in METHODS.iter().map(|method| method.name) {
+    for method in in_whole_steps() {
         let mut whole = trainer(three_tasks(), 2, method);
         take_steps(&mut whole, &three_tasks(), &[], 9);
 

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use polyhead::balance::Weights;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::{DeviceChoice, Executor, ParameterSet, PlanId, StepScalars};
-use polyhead::graph::backward::{Head, append_backward};
+use polyhead::graph::backward::{self, Head, append_backward};
 use polyhead::graph::fuse::Fusion;
 use polyhead::ir::{Conv2d, DType, Graph, Group, Mode, Segment, ValueId};
 use polyhead::layers::Builder;
@@ -47,7 +47,7 @@ impl Network {
         let loss = class_loss::class_loss(&mut graph, logits, class, None, None, 0.0, 0).unwrap();
         graph.outputs.push(loss);
         let head = Head { task: 0, nodes: (trunk..graph.nodes.len()).collect() };
-        append_backward(&mut graph, 0..trunk, &[features], &[head]);
+        append_backward(&mut graph, 0..trunk, &[features], &[head], backward::Probe::None);
         let mut executor = Executor::new(device, &graph.parameters, &graph.buffers).unwrap();
         let plan = executor.prepare(graph, Fusion::On).unwrap();
         executor.edit_store(|store| fill(store, "bn2")).unwrap();

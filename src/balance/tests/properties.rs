@@ -30,7 +30,8 @@ fn a_parameter_that_is_not_read_or_out_of_range_is_refused() {
             };
             let reads = parameter == Parameter::Smooth || method.default(parameter).is_some();
             // 1 is a value of every parameter but the shares below 1; 0.5 of those.
-            let value = if matches!(parameter, Parameter::Beta | Parameter::Momentum) { 0.5 } else { 1.0 };
+            let value =
+                if matches!(parameter, Parameter::Beta | Parameter::Momentum | Parameter::Smooth) { 0.5 } else { 1.0 };
             match start(value) {
                 Ok(_) => assert!(reads, "{method:?} {parameter:?}"),
                 Err(error) => {

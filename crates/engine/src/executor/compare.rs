@@ -73,6 +73,12 @@ pub(super) fn written(node: &Node) -> Vec<ValueId> {
     node.outputs.iter().chain(moved).copied().collect()
 }
 
+/// Whether node `index` adds to `value`: to a gradient in the Store, or to what a node before it wrote.
+pub(super) fn adds_to(graph: &Graph, index: usize, value: ValueId) -> bool {
+    let is_written = |node: &Node| node.outputs.contains(&value);
+    matches!(graph.value(value).place, Place::Gradient(_)) || graph.nodes[..index].iter().any(is_written)
+}
+
 /// Compares node by node, in order. Both have the same parameters and batch; gradients and running statistics are spent.
 ///
 /// # Errors
@@ -105,7 +111,7 @@ struct Pair<'a> {
 impl Pair<'_> {
     fn compare(&mut self, index: usize) -> Result<NodeComparison> {
         let node = &self.logical.nodes[index];
-        self.hand_over(node)?;
+        self.hand_over(index)?;
         self.cpu.run_node(self.theirs, node, self.scalars);
         let written = self.gpu.run_node(self.ours, index)?;
         let mut differences = Vec::new();
@@ -137,8 +143,9 @@ impl Pair<'_> {
         })
     }
 
-    /// What the node reads, from the GPU to the CPU; the gradients it adds to start at zero on both.
-    fn hand_over(&mut self, node: &Node) -> Result<()> {
+    /// What node `index` reads, from the GPU to the CPU; the gradients it adds to start at zero on both.
+    fn hand_over(&mut self, index: usize) -> Result<()> {
+        let node = &self.logical.nodes[index];
         for &input in &node.inputs {
             if matches!(self.logical.value(input).place, Place::Arena | Place::Buffer(_)) {
                 let numbers = self.gpu.value(self.ours, input)?;
@@ -147,7 +154,7 @@ impl Pair<'_> {
             }
         }
         for &output in &node.outputs {
-            if matches!(self.logical.value(output).place, Place::Gradient(_)) {
+            if adds_to(self.logical, index, output) {
                 self.cpu.set_value(self.theirs, output, &vec![0.0; self.logical.value(output).len()]);
             }
         }

@@ -168,7 +168,7 @@ impl CpuExecutor {
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Vec<NodeTime> {
         let mut times = NodeTime::list(&self.plans[&plan].graph);
         for repeat in 0..=repeats {
-            for segment in [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward] {
+            for segment in Segment::ALL {
                 self.refresh_packed(plan, segment, ParameterSet::Current);
                 let (prepared, mut memory) = self.memory(plan, ParameterSet::Current);
                 for index in prepared.plan.nodes(segment) {

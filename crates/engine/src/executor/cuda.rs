@@ -60,7 +60,7 @@ struct Prepared {
     current: usize,
     written: Vec<ValueId>,
     /// By [`Segment`].
-    work: [Vec<Work>; 3],
+    work: [Vec<Work>; Segment::ALL.len()],
 }
 
 impl CudaExecutor {
@@ -111,7 +111,7 @@ impl CudaExecutor {
         self.tuning.complete(&mut self.cuda, &mut self.memory, &layout, batches[0].memory)?;
         let workspace_bytes = lower::workspace_bytes(&layout, &self.memory, &self.tuning, precision);
         self.memory.reserve(&mut self.cuda, Block::Workspace, workspace_bytes)?;
-        let work = [Segment::Forward, Segment::HeadsBackward, Segment::TrunkBackward].map(|segment| {
+        let work = Segment::ALL.map(|segment| {
             let nodes = layout.plan.nodes(segment);
             nodes.flat_map(|i| lower::node(&layout, &self.memory, &self.tuning, precision, i)).collect::<Vec<Work>>()
         });

@@ -5,7 +5,6 @@
 pub mod compare;
 mod cpu;
 mod cuda;
-mod seam;
 pub mod store;
 
 pub use crate::device::cuda::{Clocks, Gauge, LoadedLibrary};
@@ -291,22 +290,30 @@ impl Executor {
         }
     }
 
-    /// The inner products `[K, K]`, row by row, of the `tasks` tasks' unweighted gradients over all shared features, between the
-    /// heads' backward and the trunk's: later their bytes are others'.
+    /// The inner products `[K, K]`, row by row, of the `tasks` tasks' unweighted gradients, added up over all places where the
+    /// plan compares them. [`Segment::Probe`] has computed them; they stay until it runs again.
     ///
     /// # Errors
-    /// A GPU that refuses a call.
-    pub fn gramian(&mut self, plan: PlanId, tasks: usize) -> Result<Vec<f64>> {
-        match self {
-            Executor::Cpu(e) => {
-                let seams = seam::seams(e.graph(plan.0));
-                seam::gramian(&seams, tasks, |value| Ok(e.value(plan.0, value)))
-            }
-            Executor::Cuda(e) => {
-                let seams = seam::seams(e.logical(plan.0));
-                seam::gramian(&seams, tasks, |value| e.value(plan.0, value))
-            }
+    /// A plan that compares no gradients, or a GPU that refuses a call.
+    pub fn gramian(&self, plan: PlanId, tasks: usize) -> Result<Vec<f64>> {
+        let graph = match self {
+            Executor::Cpu(e) => e.graph(plan.0),
+            Executor::Cuda(e) => e.logical(plan.0),
+        };
+        let of_tasks = graph.nodes.iter().filter(|node| operation(&node.op).compares_tasks());
+        let parts: Vec<ValueId> = of_tasks.map(|node| node.outputs[0]).collect();
+        if parts.is_empty() {
+            return Err(Error::Usage(
+                "the plan was made without a probe: nothing in it compares the tasks' gradients".into(),
+            ));
         }
+        let mut gramian = vec![0.0; tasks * tasks];
+        for part in parts {
+            let products = self.read_f32(plan, part)?;
+            debug_assert_eq!(products.len(), gramian.len());
+            gramian.iter_mut().zip(products).for_each(|(sum, product)| *sum += f64::from(product));
+        }
+        Ok(gramian)
     }
 
     /// Reads a value that the host may read: an output of the graph.

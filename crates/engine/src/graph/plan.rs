@@ -14,7 +14,8 @@ pub struct Plan {
     pub arena_bytes: usize,
     /// Sum of all arena values, had none shared bytes.
     pub unshared_bytes: usize,
-    segments: [std::ops::Range<usize>; 3],
+    /// By [`Segment`].
+    segments: [std::ops::Range<usize>; Segment::ALL.len()],
 }
 
 impl Plan {
@@ -44,13 +45,13 @@ pub fn plan(graph: &Graph) -> Plan {
     if let Some(node) = graph.nodes.iter().find(|node| writes_twice_or_what_it_reads(node)) {
         unreachable!("{node:?} writes a value twice, or one that it reads");
     }
-    let start = |segment: Segment| graph.nodes.partition_point(|n| n.segment < segment);
-    let (heads, trunk) = (start(Segment::HeadsBackward), start(Segment::TrunkBackward));
+    let before = |segment: Segment| graph.nodes.partition_point(|n| n.segment < segment);
+    let until = |segment: Segment| graph.nodes.partition_point(|n| n.segment <= segment);
     Plan {
         offsets,
         arena_bytes,
         unshared_bytes: lives.iter().map(|l| l.bytes).sum(),
-        segments: [0..heads, heads..trunk, trunk..graph.nodes.len()],
+        segments: Segment::ALL.map(|segment| before(segment)..until(segment)),
     }
 }
 

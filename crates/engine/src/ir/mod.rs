@@ -92,15 +92,23 @@ impl Value {
     }
 }
 
-/// The list is cut in four; see ARCHITECTURE.md. The update (segment 4) works on the whole Store and is no node.
+/// The list is cut in four, with a probe in its middle; see ARCHITECTURE.md. The update (segment 4) works on the whole Store and
+/// is no node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
     /// The network and its losses.
     Forward,
     /// The backward pass from the losses to the shared features.
     HeadsBackward,
+    /// The inner products of the tasks' gradients. It runs in the steps that ask for them; the other segments read nothing of it.
+    Probe,
     /// The weighted sum at the shared features and the backward pass of the trunk.
     TrunkBackward,
+}
+
+impl Segment {
+    /// All segments, in the order of a step.
+    pub const ALL: [Segment; 4] = [Segment::Forward, Segment::HeadsBackward, Segment::Probe, Segment::TrunkBackward];
 }
 
 /// Who a parameter belongs to: the update scales and skips whole groups.
@@ -277,17 +285,29 @@ impl Graph {
 
     /// Of every value, whether anything that learns had a part in it.
     pub fn depends_on_what_learns(&self) -> Vec<bool> {
+        self.depends_on(|value| self.learns(value))
+    }
+
+    /// Of every value, whether one of `origins` had a part in it.
+    fn depends_on(&self, origins: impl Fn(ValueId) -> bool) -> Vec<bool> {
         let mut depends = vec![false; self.values.len()];
         for node in &self.nodes {
-            if node.inputs.iter().any(|&v| depends[v.0] || self.learns(v)) {
+            if node.inputs.iter().any(|&v| depends[v.0] || origins(v)) {
                 node.outputs.iter().for_each(|v| depends[v.0] = true);
             }
         }
         depends
     }
 
-    /// The accumulating gradient of the parameter that `value` is.
-    pub fn gradient_of_parameter(&mut self, value: ValueId) -> ValueId {
+    /// The parameter of this name, where the graph has it.
+    pub fn parameter_named(&self, name: &str) -> Option<ValueId> {
+        let id = self.parameters.iter().position(|parameter| parameter.name == name)?;
+        self.parameter_values.get(&Place::Parameter(ParameterId(id))).copied()
+    }
+
+    /// The accumulating gradient, in the Store, of the parameter that `value` is. A rule of an op asks
+    /// [`Gradients::of_parameter`], which may put it elsewhere.
+    fn gradient_of_parameter(&mut self, value: ValueId) -> ValueId {
         let Place::Parameter(parameter) = self.value(value).place else {
             unreachable!("{} is no parameter: only parameters have a gradient in the Store", self.value(value).name)
         };
@@ -314,12 +334,41 @@ pub struct Gradients {
     of: HashMap<ValueId, ValueId>,
     /// By value; those made later are gradients themselves.
     wanted: Vec<bool>,
+    /// Parameters' gradients that are values of the arena; `None` where they belong in the Store.
+    aside: Option<HashMap<ValueId, ValueId>>,
 }
 
 impl Gradients {
-    /// Of a forward pass: wanted is the gradient of what depends on anything that learns.
+    /// Of a forward pass: wanted is the gradient of what depends on anything that learns. Parameters' gradients are added up in
+    /// the Store.
     pub fn new(forward: &Graph) -> Gradients {
-        Gradients { of: HashMap::new(), wanted: forward.depends_on_what_learns() }
+        Gradients { of: HashMap::new(), wanted: forward.depends_on_what_learns(), aside: None }
+    }
+
+    /// Of a backward pass that ends at `parameter`: wanted is the gradient of what depends on it. The Store is left alone:
+    /// parameters' gradients are values of the arena, each cleared before the first node that adds to it.
+    pub fn aside(forward: &Graph, parameter: ValueId) -> Gradients {
+        let wanted = forward.depends_on(|value| value == parameter);
+        Gradients { of: HashMap::new(), wanted, aside: Some(HashMap::new()) }
+    }
+
+    /// What a node adds the gradient of `parameter` to.
+    pub fn of_parameter(&mut self, graph: &mut Graph, parameter: ValueId) -> ValueId {
+        let Some(aside) = &mut self.aside else {
+            return graph.gradient_of_parameter(parameter);
+        };
+        *aside.entry(parameter).or_insert_with(|| {
+            let name = format!("{}.gradient_aside", graph.value(parameter).name);
+            let shape = graph.shape(parameter).to_vec();
+            let gradient = graph.arena(name, &shape, DType::F32);
+            graph.push(Op::Clear, &[], &[gradient]);
+            gradient
+        })
+    }
+
+    /// The gradient of `parameter` that was put aside, where a node was appended that makes it.
+    pub fn put_aside(&self, parameter: ValueId) -> Option<ValueId> {
+        self.aside.as_ref()?.get(&parameter).copied()
     }
 
     /// The gradient of `value` so far.

@@ -203,6 +203,17 @@ pub struct Combine {
     pub terms: Vec<Term>,
 }
 
+/// The inner products of the tasks' gradients at one place: one term for each input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gramian {
+    /// Tasks of the model: rows and columns of the output.
+    pub tasks: usize,
+    /// H·W, which a pooled term was the mean over.
+    pub pixels: usize,
+    /// One for each input, in their order. The terms of one task count as their sum.
+    pub terms: Vec<Term>,
+}
+
 /// Every kind of op with its attributes. What it computes, and its inputs and outputs in order, are in `ops/<op>`, which
 /// `ops::operation` finds.
 #[derive(Clone, Debug, PartialEq)]
@@ -269,4 +280,8 @@ pub enum Op {
     Combine(Combine),
     /// The sum of two values.
     Add,
+    /// Zeros, for gradients to be added to.
+    Clear,
+    /// The inner products of the tasks' gradients.
+    Gramian(Gramian),
 }

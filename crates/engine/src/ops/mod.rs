@@ -12,6 +12,7 @@ pub mod conv2d;
 pub mod cost;
 pub mod cpu;
 pub mod cuda;
+pub mod gramian;
 pub mod group_norm;
 pub mod linear;
 pub mod multi_label_loss;
@@ -26,7 +27,7 @@ pub mod upsample;
 pub mod value_loss;
 
 use crate::error::{Error, Result};
-use crate::ir::{Gradients, Graph, Node, Op, Term, TermForm, ValueId};
+use crate::ir::{Gradients, Graph, Node, Op, TermForm, ValueId};
 use cost::Cost;
 use cpu::CpuOp;
 use cuda::CudaOp;
@@ -66,9 +67,9 @@ pub trait Operation: CpuOp + CudaOp {
         None
     }
 
-    /// For the op of the seam: for each input the task whose gradient it is, and its form.
-    fn seam_terms(&self) -> &[Term] {
-        &[]
+    /// Whether the output holds inner products `[K, K]` of the tasks' gradients, which whoever balances by them adds up.
+    fn compares_tasks(&self) -> bool {
+        false
     }
 
     /// What output `position` of the node holds, for whoever compares it with another device's.
@@ -132,6 +133,8 @@ pub fn operation(op: &Op) -> &dyn Operation {
         Op::BoxLoss(op) => op,
         Op::Combine(op) => op,
         Op::Add => &combine::Add,
+        Op::Clear => &combine::Clear,
+        Op::Gramian(op) => op,
     }
 }
 

@@ -38,6 +38,7 @@ files! {
     CONV2D = "conv2d.cu",
     CONV2D_DIRECT = "conv2d_direct.cu",
     CONV2D_WGRAD = "conv2d_wgrad.cu",
+    GRAMIAN = "gramian.cu",
     GROUP_NORM = "group_norm.cu",
     LINEAR = "linear.cu",
     MULTI_LABEL_LOSS = "multi_label_loss.cu",

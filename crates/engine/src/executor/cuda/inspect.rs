@@ -4,7 +4,7 @@ use super::memory::Block;
 use super::{CudaExecutor, lower};
 use crate::device::cuda::{Memory, Work};
 use crate::error::Result;
-use crate::executor::compare::written;
+use crate::executor::compare::{adds_to, written};
 use crate::executor::{ParameterSet, StepScalars};
 use crate::ir::{Graph, Place, ValueId};
 
@@ -54,13 +54,13 @@ impl CudaExecutor {
         let layout = &self.plans[&plan].layout;
         let values = written(&layout.physical.nodes[index]);
         let work = lower::node(layout, &self.memory, &self.tuning, self.cuda.precision(), index);
-        let before: Vec<Vec<u8>> = values.iter().map(|&v| self.before(plan, v)).collect::<Result<_>>()?;
+        let before: Vec<Vec<u8>> = values.iter().map(|&v| self.before(plan, index, v)).collect::<Result<_>>()?;
         for (&value, bytes) in values.iter().zip(&before) {
             self.upload(plan, value, bytes)?;
         }
         let first = self.run_work(plan, &values, &work)?;
         for (&value, bytes) in values.iter().zip(&before) {
-            if !self.accumulates(plan, value) {
+            if !adds_to(self.graph(plan), index, value) {
                 self.upload(plan, value, bytes)?;
             }
         }
@@ -70,7 +70,7 @@ impl CudaExecutor {
             let numbers = layout.read(value, &first);
             let fault = if !layout.padding_is_zero(value, &first) {
                 Some("its padding is not zero")
-            } else if self.accumulates(plan, value) {
+            } else if adds_to(&layout.physical, index, value) {
                 // g + g is exact.
                 let twice = layout.read(value, &second).iter().zip(&numbers).all(|(two, one)| *two == 2.0 * one);
                 (!twice).then_some("a second run did not add what the first did")
@@ -82,15 +82,11 @@ impl CudaExecutor {
         Ok(values.iter().zip(first).zip(second).map(judge).collect())
     }
 
-    fn accumulates(&self, plan: usize, value: ValueId) -> bool {
-        matches!(self.graph(plan).value(value).place, Place::Gradient(_))
-    }
-
-    /// What lies where a node is about to write `value`.
-    fn before(&self, plan: usize, value: ValueId) -> Result<Vec<u8>> {
+    /// What lies where node `index` is about to write `value`.
+    fn before(&self, plan: usize, index: usize, value: ValueId) -> Result<Vec<u8>> {
         let described = self.graph(plan).value(value);
         match described.place {
-            Place::Gradient(_) => Ok(vec![0; described.bytes()]),
+            _ if adds_to(self.graph(plan), index, value) => Ok(vec![0; described.bytes()]),
             // A running statistic is moved from where it was.
             Place::Buffer(_) => self.download(plan, value),
             _ => Ok(vec![0xff; described.bytes()]),

@@ -166,7 +166,7 @@ fn backward_by_batch(
         g
     };
     let coefficients = graph.arena(format!("{name}.coefficients"), &[3, channels], DType::F32);
-    let (dgamma, dbeta) = (graph.gradient_of_parameter(gamma), graph.gradient_of_parameter(beta));
+    let (dgamma, dbeta) = (gradients.of_parameter(graph, gamma), gradients.of_parameter(graph, beta));
     graph.push(Op::BatchNormBackwardFinish, &[partials, moments, gamma, y], &[coefficients, dgamma, dbeta]);
     let dy = graph.arena(format!("{name}.input_gradient"), &shape, DType::F32);
     graph.push(Op::BatchNormBackwardApply, &[dz, y, coefficients], &[dy]);

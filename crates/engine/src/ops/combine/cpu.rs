@@ -1,6 +1,6 @@
-//! Gradient sums on the CPU: the seam's weighted one and the plain one of two.
+//! Gradient sums on the CPU: the seam's weighted one, the plain one of two, and the zeros that others begin with.
 
-use super::Add;
+use super::{Add, Clear};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ir::{Combine, TermForm};
 use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
@@ -84,6 +84,16 @@ fn add_task(a: &[f32], b: &[f32], out: &mut [f32]) {
     }
 }
 
+/// out = 0.
+pub fn clear(cpu: &Cpu, out: &mut [f32]) {
+    cpu.parallel_chunks(
+        out,
+        TASK_LEN,
+        #[inline(always)]
+        |_, out| out.fill(0.0),
+    );
+}
+
 impl CpuOp for Combine {
     fn cpu_scratch(&self, _node: &CpuNode) -> usize {
         NO_SCRATCH
@@ -108,5 +118,15 @@ impl CpuOp for Add {
 
     fn run(&self, node: &mut Operands) {
         add(node.cpu, node.input(0), node.input(1), node.output(0));
+    }
+}
+
+impl CpuOp for Clear {
+    fn cpu_scratch(&self, _node: &CpuNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn run(&self, node: &mut Operands) {
+        clear(node.cpu, node.output(0));
     }
 }

@@ -1,6 +1,6 @@
 //! The kernels of the gradient sums (`kernels/combine.cu`): how each is started. C is a multiple of 8.
 
-use super::Add;
+use super::{Add, Clear};
 use crate::device::cuda::{Address, Arguments, File, Launch, Work};
 use crate::error::{Error, Result};
 use crate::ir::{Combine, Graph, Node, TermForm};
@@ -54,6 +54,12 @@ pub fn add_floats(len: usize, a: Address, b: Address, out: Address) -> Launch {
     launch("add_floats", [len.div_ceil(FLOAT_THREADS), 1, 1], FLOAT_THREADS, arguments)
 }
 
+/// out = 0, f32 `[len]`.
+pub fn clear(len: usize, out: Address) -> Launch {
+    let arguments = Arguments::new().pointer(out).int(len);
+    launch("clear", [len.div_ceil(FLOAT_THREADS), 1, 1], FLOAT_THREADS, arguments)
+}
+
 impl CudaOp for Combine {
     fn cuda_scratch(&self, _node: &CudaNode) -> usize {
         NO_SCRATCH
@@ -85,6 +91,16 @@ impl CudaOp for Add {
         let shape = node.output_shape(0);
         let add = if shape.len() == 4 { add } else { add_floats };
         vec![add(shape.iter().product(), node.input(0), node.input(1), node.output(0)).into()]
+    }
+}
+
+impl CudaOp for Clear {
+    fn cuda_scratch(&self, _node: &CudaNode) -> usize {
+        NO_SCRATCH
+    }
+
+    fn lower(&self, node: &CudaNode) -> Vec<Work> {
+        vec![clear(node.output_shape(0).iter().product(), node.output(0)).into()]
     }
 }
 
@@ -165,6 +181,19 @@ mod tests {
                 let sums = [out, x].map(|sum| board.read_activations(sum, len));
                 let [out, in_place] = sums;
                 vec![out, in_place, board.read_floats(floats, short)]
+            });
+        }
+    }
+
+    #[test]
+    fn clear_writes_zeros_and_nothing_behind_them() {
+        for len in [1, 256, 5001] {
+            let mut zeros = vec![0.0; len];
+            zeros.push(f64::NAN);
+            check_kernels(&format!("clear {len}"), &[Expected::exact("out", zeros)], |board| {
+                let out = board.floats_out(len + 1);
+                board.run(&[clear(len, out)]);
+                vec![board.read_floats(out, len + 1)]
             });
         }
     }

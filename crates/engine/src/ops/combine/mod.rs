@@ -1,19 +1,16 @@
 //! The seam and gradient sums. `Combine`: the tasks' gradients at one shared feature, `[N, H, W, C]` or pooled `[N, C]` →
 //! Σ weight·gradient `[N, H, W, C]`, the weights read from the step's scalars; a task of weight 0 is not touched, so
-//! that it equals a task that is not there. `Add`: a, b → a + b.
+//! that it equals a task that is not there. `Add`: a, b → a + b. `Clear`: → zeros f32, for nodes that add to them.
 
 pub mod cpu;
 pub mod cuda;
-mod gramian;
 #[cfg(test)]
 mod tests;
-
-pub use gramian::{SeamGradient, add_inner_products};
 
 use super::cost::Cost;
 use super::{NoGradient, Operation, check_inputs, no_gradient};
 use crate::error::Result;
-use crate::ir::{Combine, DType, Gradients, Graph, Node, Op, Term, TermForm, ValueId};
+use crate::ir::{Combine, DType, Gradients, Graph, Node, Op, TermForm, ValueId};
 
 /// Appends the weighted sum for the feature map `feature`.
 pub fn combine(graph: &mut Graph, feature: ValueId, terms: &[(usize, TermForm, ValueId)]) -> ValueId {
@@ -27,6 +24,7 @@ pub fn combine(graph: &mut Graph, feature: ValueId, terms: &[(usize, TermForm, V
 }
 
 pub struct Add;
+pub struct Clear;
 
 impl Operation for Combine {
     fn name(&self) -> String {
@@ -55,10 +53,6 @@ impl Operation for Combine {
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
         no_gradient(NoGradient::OfTheBackwardPass);
     }
-
-    fn seam_terms(&self) -> &[Term] {
-        &self.terms
-    }
 }
 
 impl Operation for Add {
@@ -72,6 +66,24 @@ impl Operation for Add {
 
     fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
         check_inputs(graph, "add", inputs, &[2], "two values of one shape", |s| s[0] == s[1])
+    }
+
+    fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
+        no_gradient(NoGradient::OfTheBackwardPass);
+    }
+}
+
+impl Operation for Clear {
+    fn name(&self) -> String {
+        "clear".into()
+    }
+
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        check_inputs(graph, "clear", inputs, &[0], "no input", |_| true)
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {

@@ -1,7 +1,6 @@
 //! The seam's sum against plain f64 loops, and its law: a task of weight 0 is a task that is not there.
 
 use super::cpu::*;
-use super::{SeamGradient, add_inner_products};
 use crate::device::cpu::Cpu;
 use crate::ir::TermForm::{self, Dense, Pooled};
 use crate::ops::testing::{Expected, Random, check, poisoned};
@@ -66,36 +65,6 @@ fn a_weight_of_zero_is_absence() {
     assert!(zeros.iter().all(|v| v.to_bits() == 0));
 }
 
-/// Pooled gradients spread over the pixels first, and a task that reads a feature in both forms.
-#[test]
-fn inner_products_match_plain_loops() {
-    for shape in [[1, 1, 1], [2, 49, 33], [3, 7, 64], [0, 4, 8]] {
-        let [n, hw, c] = shape;
-        let (forms, of_task) = ([Dense, Pooled, Pooled, Dense], [0, 1, 2, 2]);
-        let terms = (forms.iter().zip(of_task).zip(gradients(shape, &forms)))
-            .map(|((&form, task), gradient)| SeamGradient { task, gradient, form });
-        let terms: Vec<SeamGradient> = terms.collect();
-        let mut gramian = vec![0.5; 9];
-        add_inner_products(shape, &terms, &mut gramian, 3);
-        let whole = |task: usize, at: usize| -> f64 {
-            let own = terms.iter().filter(|term| term.task == task);
-            own.map(|term| match term.form {
-                Dense => f64::from(term.gradient[at]),
-                Pooled => f64::from(term.gradient[at / (hw * c) * c + at % c]) / hw as f64,
-            })
-            .sum()
-        };
-        for (index, got) in gramian.iter().enumerate() {
-            let expected = 0.5 + (0..n * hw * c).map(|at| whole(index / 3, at) * whole(index % 3, at)).sum::<f64>();
-            // Both sums are f64: they differ by roundings of numbers below the count of elements.
-            assert!(
-                (got - expected).abs() <= 1e-14 * (1 + n * hw * c) as f64,
-                "{shape:?} [{index}]: {got}, {expected}"
-            );
-        }
-    }
-}
-
 #[test]
 fn add_matches_plain_loops() {
     for len in [0, 1, 31, 20_001] {
@@ -105,6 +74,17 @@ fn add_matches_plain_loops() {
         check(&format!("add {len}"), &[Expected::near("out", 1, out)], |cpu| {
             let mut out = poisoned(len);
             add(cpu, &a, &b, &mut out);
+            vec![out]
+        });
+    }
+}
+
+#[test]
+fn clear_writes_zeros() {
+    for len in [0, 1, 20_001] {
+        check(&format!("clear {len}"), &[Expected::exact("out", vec![0.0; len])], |cpu| {
+            let mut out = poisoned(len);
+            clear(cpu, &mut out);
             vec![out]
         });
     }

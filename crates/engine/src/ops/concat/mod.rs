@@ -37,7 +37,7 @@ fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
         let name = format!("{}.gradient", graph.value(level).name);
         outputs.push(graph.arena(name, &shape, DType::F32));
     }
-    outputs.extend(scales.iter().map(|&s| graph.gradient_of_parameter(s)));
+    outputs.extend(scales.iter().map(|&s| gradients.of_parameter(graph, s)));
     let inputs = [&[dout], node.inputs.as_slice()].concat();
     graph.push(Op::ConcatLevelsBackward, &inputs, &outputs);
     for (level, gradient) in levels.iter().zip(&outputs) {

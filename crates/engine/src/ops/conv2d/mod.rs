@@ -64,11 +64,11 @@ fn backward(Conv2dFprop { conv, epilogue }: Conv2dFprop, graph: &mut Graph, node
     };
     let (x, weight) = (node.inputs[0], node.inputs[1]);
     if graph.learns(weight) {
-        let dweight = graph.gradient_of_parameter(weight);
+        let dweight = gradients.of_parameter(graph, weight);
         graph.push(Op::Conv2dWgrad(Conv2dWgrad { conv }), &[dy, x], &[dweight]);
     }
     if epilogue == ConvEpilogue::Bias && graph.learns(node.inputs[2]) {
-        let dbias = graph.gradient_of_parameter(node.inputs[2]);
+        let dbias = gradients.of_parameter(graph, node.inputs[2]);
         graph.push(Op::ChannelSum, &[dy], &[dbias]);
     }
     if gradients.wanted(x) {

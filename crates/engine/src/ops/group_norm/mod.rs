@@ -52,7 +52,7 @@ fn backward(groups: usize, graph: &mut Graph, node: &Node, gradients: &mut Gradi
     };
     let (x, gamma, beta) = (node.inputs[0], node.inputs[1], node.inputs[2]);
     let (y, moments) = (node.outputs[0], node.outputs[1]);
-    let (dgamma, dbeta) = (graph.gradient_of_parameter(gamma), graph.gradient_of_parameter(beta));
+    let (dgamma, dbeta) = (gradients.of_parameter(graph, gamma), gradients.of_parameter(graph, beta));
     let shape = graph.shape(x).to_vec();
     let name = graph.value(gamma).name.replace(".weight", ".input_gradient");
     let dx = graph.arena(name, &shape, DType::F32);

@@ -29,7 +29,7 @@ fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
         return;
     };
     let (x, weight, bias) = (node.inputs[0], node.inputs[1], node.inputs[2]);
-    let mut outputs = vec![graph.gradient_of_parameter(weight), graph.gradient_of_parameter(bias)];
+    let mut outputs = vec![gradients.of_parameter(graph, weight), gradients.of_parameter(graph, bias)];
     let input_gradient = gradients.wanted(x);
     if input_gradient {
         let shape = graph.shape(x).to_vec();

@@ -105,6 +105,11 @@ impl CudaOp for Conv2dWgrad {
         work(plan.launches(node.precision, &problem, logical, operands, node.scratch, node.output(0)))
     }
 
+    /// A weight's gradient is no map: f32 without padding, in the Store or beside it.
+    fn store_outputs(&self, logical: &Graph, node: &Node, physical: &mut Graph) {
+        physical.values[node.outputs[0].0] = logical.value(node.outputs[0]).clone();
+    }
+
     fn tunable(&self, logical: &Graph, node: &Node) -> Option<Tunable> {
         Some(Tunable::of_wgrad(self, logical, node))
     }

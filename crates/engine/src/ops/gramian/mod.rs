@@ -1,0 +1,70 @@
+//! How the tasks' gradients lie to each other. `Gramian`: gradients of K tasks at one place, `[N, H, W, C]` or pooled `[N, C]` at
+//! a feature, `[K, R, S, C]` of a convolution's weight → their inner products `[K, K]`. They are unweighted, a task's terms count
+//! as their sum, and a task without a term has zeros. Every sum is taken in an order that follows from the shapes.
+
+pub mod cpu;
+pub mod cuda;
+#[cfg(test)]
+mod tests;
+
+use super::cost::Cost;
+use super::{NoGradient, Operation, check_inputs, longest_input, no_gradient};
+use crate::error::Result;
+use crate::ir::{DType, Gradients, Gramian, Graph, Node, Op, TermForm, ValueId};
+
+/// Appends the inner products of gradients of `of`, a feature map or a convolution's weight, and keeps them for the host to read.
+pub fn gramian(graph: &mut Graph, of: ValueId, tasks: usize, terms: &[(usize, TermForm, ValueId)]) -> ValueId {
+    let out = graph.arena(format!("{}.gramian", graph.value(of).name), &[tasks, tasks], DType::F32);
+    let inputs: Vec<ValueId> = terms.iter().map(|term| term.2).collect();
+    let shape = graph.shape(of);
+    let pixels = shape[1] * shape[2];
+    let terms = terms.iter().map(|term| (term.0, term.1)).collect();
+    graph.push(Op::Gramian(Gramian { tasks, pixels, terms }), &inputs, &[out]);
+    graph.outputs.push(out);
+    out
+}
+
+impl Operation for Gramian {
+    fn name(&self) -> String {
+        "gramian".into()
+    }
+
+    /// Every input is read once, whatever the number of products.
+    fn cost(&self, graph: &Graph, node: &Node) -> Cost {
+        Cost::elementwise(graph, node)
+    }
+
+    fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()> {
+        let expected = "for each term a gradient of one map or weight, dense [N, H, W, C] or pooled [N, C]";
+        check_inputs(graph, "gramian", inputs, &[self.terms.len()], expected, |shapes| {
+            let ends = |s: &[usize]| [s[0], s[s.len() - 1]];
+            let fits = |s: &[usize], form: TermForm| match form {
+                TermForm::Dense => s.len() == 4 && s[1] * s[2] == self.pixels,
+                TermForm::Pooled => s.len() == 2,
+            };
+            let of_a_task = self.terms.iter().all(|&(task, _)| task < self.tasks);
+            let alike = |(s, term): (&&[usize], &(usize, TermForm))| fits(s, term.1) && ends(s) == ends(shapes[0]);
+            of_a_task && shapes.iter().zip(&self.terms).all(alike)
+        })
+    }
+
+    fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
+        no_gradient(NoGradient::OfTheBackwardPass);
+    }
+
+    /// Of the inputs, for the output says nothing.
+    fn sizes(&self, graph: &Graph, node: &Node) -> String {
+        let dense = |&&value: &&ValueId| graph.shape(value).len() == 4;
+        let largest = node.inputs.iter().find(dense).or(node.inputs.first());
+        let of = largest.map_or(String::new(), |&value| super::cost::joined(graph.shape(value)));
+        format!("{} of {of}", self.terms.len())
+    }
+
+    fn longest_sum(&self, graph: &Graph, node: &Node) -> usize {
+        longest_input(graph, node)
+    }
+
+    fn compares_tasks(&self) -> bool {
+        true
+    }
+}
