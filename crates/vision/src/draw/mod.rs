@@ -5,10 +5,12 @@ mod annotate;
 mod chart;
 mod font;
 mod plot;
+mod strips;
 
 pub use annotate::{LabelledFrame, caption, class_colour, frame, frames};
 pub use chart::{Line, lines, matrix};
 pub use plot::{confusion, scatter};
+pub use strips::{Strip, strips};
 
 use crate::error::{Error, Result};
 use crate::files;

@@ -6,16 +6,16 @@ pub(super) const GROUND: Rgb = [255; 3];
 pub(super) const INK: Rgb = [32; 3];
 pub(super) const FAINT: Rgb = [216; 3];
 /// What a full share of a row, and many points, look like.
-const DEEP: Rgb = [8, 64, 129];
-const DIAGONAL: Rgb = [0xbd, 0x1f, 0x01];
+pub(super) const DEEP: Rgb = [8, 64, 129];
+pub(super) const DIAGONAL: Rgb = [0xbd, 0x1f, 0x01];
 
 /// The size of titles and labels, in the font's steps.
 pub(super) const TEXT: usize = 2;
 pub(super) const LINE: usize = font::ROWS * TEXT;
 pub(super) const MARGIN: usize = 14;
 /// Names and titles that are wider are cut, in pixels.
-const LONGEST_NAME: usize = 240;
-const LONGEST_TITLE: usize = 768;
+pub(super) const LONGEST_NAME: usize = 240;
+pub(super) const LONGEST_TITLE: usize = 768;
 
 /// The matrix's side stays about this long, pixels; beyond as many classes, neighbours share a cell.
 const MATRIX_SIDE: usize = 960;

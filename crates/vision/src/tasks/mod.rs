@@ -77,6 +77,9 @@ pub struct Kind {
     pub title: &'static str,
     /// What [`Summary::fitness`] is.
     pub fitness: &'static str,
+    /// Its name among [`Summary::metrics`]. A task of several columns has it behind each column's name and a `/`; the fitness is
+    /// then the mean over the columns where it is known.
+    pub fitness_metric: &'static str,
     /// What the file name of the picture that explains its figures begins with, where it has one.
     pub picture: Option<&'static str>,
     /// What label files say of an image.
@@ -152,6 +155,20 @@ mod tests {
             let plain = KINDS.iter().filter(|other| other.yaml_word == kind.yaml_word && other.flag.is_none());
             assert_eq!(plain.count(), 1, "{kind:?}");
             assert_eq!(KINDS.iter().filter(|other| *other == kind).count(), 1, "{kind:?}");
+        }
+    }
+
+    /// The column of a table that holds a task's fitness is found by its name alone, whatever the task's kind.
+    #[test]
+    fn each_kinds_fitness_has_a_name_that_no_other_kind_uses() {
+        for kind in KINDS {
+            let names: Vec<String> =
+                (kind.synthetic)().spec.metric().summary().metrics().into_iter().map(|m| m.0).collect();
+            let bare = |name: &String| name.rsplit('/').next().unwrap_or_default().to_owned();
+            assert!(names.iter().any(|name| bare(name) == kind.fitness_metric), "{kind:?}: {names:?}");
+            let others = KINDS.iter().filter(|other| *other != kind).map(|other| other.fitness_metric);
+            let shared = others.filter(|other| names.iter().any(|name| bare(name) == *other));
+            assert_eq!(shared.count(), 0, "{kind:?}: {names:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The built-in set: sheets of paper with real handwritten digits on them, three tasks over one picture. Scenes are drawn
 //! from a seed and written in the documented layout, so that they are read like any other data set.
 
+use super::planted::Planted;
 use super::scene::{COUNT, PAPERS, Records, Scene, draw};
 use crate::data::aside;
 use crate::data::random::Random;
@@ -49,11 +50,16 @@ pub(crate) fn records_of(split: usize) -> Vec<usize> {
 /// Writes the set to `dir`, which must be absent or empty: images as PNG, YOLO labels, a table and data.yaml. Made beside
 /// and renamed, so that nothing half-written is left.
 pub fn write_digits(dir: &Path, options: &DigitsOptions) -> Result<()> {
+    write_planted(dir, options, None)
+}
+
+/// As [`write_digits`], with one more task where `planted` names it; nothing else differs.
+pub fn write_planted(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> Result<()> {
     if options.size < 32 || options.train == 0 || options.val == 0 {
         let message = "digits: the size is at least 32 pixels, train and val at least 1 image each";
         return Err(Error::Usage(message.into()));
     }
-    aside::write_folder(dir, |partial| write_all(partial, options))
+    aside::write_folder(dir, |partial| write_all(partial, options, planted))
 }
 
 /// The set with default options in `cache_dir`, made if it is not there; its data.yaml's folder.
@@ -69,9 +75,10 @@ pub fn digits_dataset(cache_dir: &Path) -> Result<PathBuf> {
     }
 }
 
-fn write_all(dir: &Path, options: &DigitsOptions) -> Result<()> {
+fn write_all(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> Result<()> {
     let records = Records::load()?;
-    let mut table = String::from("file,paper,sum\n");
+    let column = planted.map_or(String::new(), |planted| format!(",{}", planted.name()));
+    let mut table = format!("file,paper,sum{column}\n");
     for (split, count) in [options.train, options.val, options.test].into_iter().enumerate() {
         let name = SPLITS[split].0;
         let (images, labels) = (dir.join(name), dir.join("labels").join(name));
@@ -91,12 +98,25 @@ fn write_all(dir: &Path, options: &DigitsOptions) -> Result<()> {
             }
             let paper = if kept.paper { PAPERS[scene.paper] } else { "" };
             let sum = if kept.sum { scene.sum().to_string() } else { String::new() };
-            Ok(format!("{name}/{stem}.png,{paper},{sum}\n"))
+            let label = planted.filter(|_| kept.sum).map(|planted| planted.label(&scene));
+            Ok((format!("{name}/{stem}.png,{paper},{sum}"), label))
         });
-        table.extend(rows.collect::<Result<Vec<String>>>()?);
+        let (rows, mut labels): (Vec<String>, Vec<Option<i64>>) = rows.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        if let Some(planted) = planted {
+            planted.arrange(options.seed, split, &mut labels);
+        }
+        for (row, label) in rows.iter().zip(labels) {
+            let cell =
+                planted.map_or(String::new(), |_| format!(",{}", label.map_or(String::new(), |l| l.to_string())));
+            table.extend([row, cell.as_str(), "\n"]);
+        }
     }
     let test = if options.test > 0 { "test: test\n" } else { "" };
-    let files = [("labels.csv", table), ("data.yaml", data_yaml(test)), ("README.txt", README.to_string())];
+    let more = planted.map(Planted::name);
+    let yaml = data_yaml(test) + &more.map_or(String::new(), |name| declared(name));
+    let readme = README.to_owned()
+        + &more.map_or(String::new(), |name| format!("                    and {name}, planted beside sum\n"));
+    let files = [("labels.csv", table), ("data.yaml", yaml), ("README.txt", readme)];
     for (name, text) in files {
         let file = dir.join(name);
         fs::write(&file, text).map_err(Error::io("write", &file))?;
@@ -131,6 +151,11 @@ tasks:
 ",
         PAPERS.join(", ")
     )
+}
+
+/// The planted task in data.yaml.
+fn declared(name: &str) -> String {
+    format!("  {name}: {{type: regress, from: {{csv: labels.csv, column: {name}}}}}\n")
 }
 
 fn write_png(file: &Path, rgb: &[u8], size: usize) -> Result<()> {

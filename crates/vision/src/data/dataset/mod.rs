@@ -48,6 +48,9 @@ pub struct OpenOptions {
     pub val_fraction: Option<f32>,
     /// Decides which those are.
     pub seed: u64,
+    /// The tasks whose labels are read, in the data set's order; all if empty. Splits, framing and what a missing label means
+    /// stay those of the whole data set.
+    pub tasks: Vec<String>,
 }
 
 impl Dataset {

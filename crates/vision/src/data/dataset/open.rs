@@ -9,8 +9,8 @@ use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
 use crate::data::layouts;
 use crate::data::progress::Progress;
-use crate::error::Result;
-use crate::reading::{Missing, Place, Raw, Reading, Remark, list_some};
+use crate::error::{Error, Result, shown};
+use crate::reading::{Missing, Place, Raw, Reading, Remark, did_you_mean, list_some};
 use crate::tasks::{Bears, Beside, Content, Heard, Label, Readings, Task};
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -27,6 +27,7 @@ pub(crate) fn open_declared(
     let mut declared = layouts::read(path)?;
     let images = list_images(&mut declared, options, faults, progress)?;
     let alone = declared.tasks.len() == 1;
+    let others = set_aside(&mut declared, &options.tasks, path)?;
     let notes = std::mem::take(&mut declared.notes);
     let mut opening = Opening { faults, progress, notes, cache: Cache::default() };
     let mut tasks = Vec::new();
@@ -50,14 +51,18 @@ pub(crate) fn open_declared(
     let mut notes = opening.notes;
     let mut seen = HashSet::new();
     notes.retain(|note| seen.insert(note.clone()));
-    let bears = bears(&declared.tasks);
+    // Pictures are framed for all declared tasks, so that a run of some of them sees what a run of all sees.
+    let all: Vec<&TaskDeclaration> = declared.tasks.iter().chain(&others).collect();
+    let mut bears = bears(&all);
+    let crop_safe = bears.iter().all(|bears| bears.crop);
+    bears.truncate(declared.tasks.len());
     let dataset = Dataset {
         root: declared.root.clone(),
         layout: declared.layout.clone(),
-        crop_safe: bears.iter().all(|bears| bears.crop),
+        crop_safe,
         bears,
-        flip_safe: declared.tasks.iter().all(|task| task.flip_safe),
-        scale_safe: declared.tasks.iter().all(|task| task.scale_safe != Some(false)),
+        flip_safe: all.iter().all(|task| task.flip_safe),
+        scale_safe: all.iter().all(|task| task.scale_safe != Some(false)),
         tasks,
         train: samples,
         val,
@@ -65,6 +70,24 @@ pub(crate) fn open_declared(
         notes,
     };
     Ok((declared, dataset))
+}
+
+/// Takes out the tasks that are not among `asked`, whose labels are then not read; nothing is asked for if that is empty.
+fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Result<Vec<TaskDeclaration>> {
+    let known = || declared.tasks.iter().map(|task| task.name.as_str());
+    if let Some(name) = asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
+        return Err(Error::Usage(format!(
+            "--task {name}: {} has no task of this name; its tasks are {}{}",
+            shown(path),
+            known().collect::<Vec<_>>().join(", "),
+            did_you_mean(name, known())
+        )));
+    }
+    let tasks = std::mem::take(&mut declared.tasks);
+    let is_asked = |task: &TaskDeclaration| asked.is_empty() || asked.contains(&task.name);
+    let (tasks, others) = tasks.into_iter().partition(is_asked);
+    declared.tasks = tasks;
+    Ok(others)
 }
 
 /// The state that all tasks share while a data set is opened.
@@ -137,10 +160,10 @@ fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Rea
 }
 
 /// The transformations that keep this kind's labels true, unless the task says otherwise.
-fn bears(tasks: &[TaskDeclaration]) -> Vec<Bears> {
+fn bears(tasks: &[&TaskDeclaration]) -> Vec<Bears> {
     let marks = tasks.iter().any(|task| task.kind.content == Content::Boxes);
     let beside = if marks { Beside::Objects } else { Beside::Nothing };
-    let of_task = |task: &TaskDeclaration| {
+    let of_task = |task: &&TaskDeclaration| {
         let own = (task.kind.bears)(beside);
         Bears { crop: task.crop_safe.unwrap_or(own.crop), scale: task.scale_safe.unwrap_or(own.scale), ..own }
     };

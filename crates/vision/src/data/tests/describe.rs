@@ -13,7 +13,7 @@ fn again(folder: &Folder, options: &OpenOptions) -> String {
     let elsewhere = Folder::new();
     elsewhere.text("data.yaml", &text);
     let first = Dataset::open(folder.path(), options).unwrap();
-    let second = Dataset::open(elsewhere.path(), &OpenOptions { val_fraction: None, ..*options })
+    let second = Dataset::open(elsewhere.path(), &OpenOptions { val_fraction: None, ..options.clone() })
         .unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(first.tasks, second.tasks, "{text}");
     assert_eq!((&first.train, &first.val, &first.test), (&second.train, &second.val, &second.test), "{text}");
@@ -27,7 +27,7 @@ fn again(folder: &Folder, options: &OpenOptions) -> String {
 fn discovered_layouts_are_declared_whole() {
     let folders = Folder::new();
     folders.images(&["class2/a.png", "class2/b.png", "class10/a.png", "class10/c.png", "no/d.png", "1/e.png"]);
-    let text = again(&folders, &OpenOptions { val_fraction: Some(0.4), seed: 3 });
+    let text = again(&folders, &OpenOptions { val_fraction: Some(0.4), seed: 3, ..Default::default() });
     assert!(text.contains("val_fraction: 0.4"), "{text}");
     assert!(text.contains("names: [\"1\", class10, class2, \"no\"]") && text.contains("from: folders"), "{text}");
     assert!(text.contains("natural order"), "{text}");

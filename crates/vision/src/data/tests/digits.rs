@@ -2,7 +2,8 @@
 
 use super::Folder;
 use crate::boxes;
-use crate::data::built_in::digits::{DigitsOptions, digits_dataset, write_digits};
+use crate::data::built_in::Planted;
+use crate::data::built_in::digits::{DigitsOptions, digits_dataset, write_digits, write_planted};
 use crate::data::built_in::scene::{PAPERS, Records, draw};
 use crate::data::check;
 use crate::data::dataset::{Dataset, OpenOptions};
@@ -81,6 +82,50 @@ fn written_and_read_again() {
         .filter(|i| (x1..x2).contains(&(i % 96)) && (y1..y2).contains(&(i / 96)) && dark(i % 96, i / 96))
         .count();
     assert!(inside > 20 && inside * 10 >= all * 7, "{inside} of {all}");
+}
+
+/// A planted task adds a column and a line, and changes nothing else.
+#[test]
+fn a_planted_task_follows_from_the_sum() {
+    let folder = Folder::new();
+    let options = DigitsOptions { train: 40, val: 12, test: 0, ..SMALL };
+    let open = |name: &str, planted| {
+        let dir = folder.path().join(name);
+        write_planted(&dir, &options, planted).unwrap();
+        (Dataset::open(&dir, &OpenOptions::default()).unwrap(), dir)
+    };
+    let (plain, own) = open("plain", None);
+    for planted in [Planted::Negated, Planted::Shuffled, Planted::Kin, Planted::Opposed] {
+        let (dataset, dir) = open(planted.name(), Some(planted));
+        assert_eq!(dataset.tasks[3].name, planted.name());
+        for file in ["train/00007.png", "labels/val/00003.txt"] {
+            assert_eq!(fs::read(own.join(file)).unwrap(), fs::read(dir.join(file)).unwrap(), "{file}");
+        }
+        let mut moved = 0;
+        let (mut sums, mut shuffled) = (Vec::new(), Vec::new());
+        for (sample, before) in dataset.train.iter().zip(&plain.train) {
+            assert_eq!(sample.labels[..3], before.labels[..]);
+            let [sum, label] = [2, 3].map(|task| sample.labels[task].get::<Values>().map(|values| values[0]));
+            let (Some(sum), Some(label)) = (sum, label) else {
+                assert_eq!(sum, label);
+                continue;
+            };
+            let count = sample.labels[0].boxes().map(|boxes| boxes.len() as f32);
+            match planted {
+                Planted::Negated => assert_eq!(label, -sum),
+                Planted::Kin => assert_eq!(label, 2.0 * sum + 5.0),
+                Planted::Opposed => count.iter().for_each(|count| assert_eq!(label, 9.0 * count - sum)),
+                Planted::Shuffled => {
+                    moved += usize::from(label != sum);
+                    sums.push(sum as i64);
+                    shuffled.push(label as i64);
+                }
+            }
+        }
+        sums.sort_unstable();
+        shuffled.sort_unstable();
+        assert!(sums == shuffled && (planted != Planted::Shuffled || moved > 15), "{moved}");
+    }
 }
 
 #[test]

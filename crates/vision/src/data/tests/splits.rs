@@ -12,7 +12,7 @@ fn many() -> Folder {
 }
 
 fn held_out(folder: &Folder, fraction: f32, seed: u64) -> BTreeSet<String> {
-    let options = OpenOptions { val_fraction: Some(fraction), seed };
+    let options = OpenOptions { val_fraction: Some(fraction), seed, ..Default::default() };
     let dataset = Dataset::open(folder.path(), &options).unwrap();
     assert_eq!(dataset.train.len() + dataset.val.len(), 60);
     dataset.val.into_iter().map(|sample| sample.name).collect()
@@ -36,7 +36,7 @@ fn an_image_stays_in_its_split_when_others_come() {
     for i in 60..63 {
         std::fs::copy(folder.path().join("cat/00.png"), folder.path().join(format!("cat/{i}.png"))).unwrap();
     }
-    let options = OpenOptions { val_fraction: Some(0.3), seed: 1 };
+    let options = OpenOptions { val_fraction: Some(0.3), seed: 1, ..Default::default() };
     let after = Dataset::open(folder.path(), &options).unwrap();
     let after: BTreeSet<String> = after.val.into_iter().map(|s| s.name).collect();
     assert!(before.difference(&after).count() <= 1, "only the image that keeps a side from being empty may move");

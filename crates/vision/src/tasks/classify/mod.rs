@@ -31,6 +31,7 @@ pub static KIND: Kind = Kind {
     fits: "`type: classify` with one class an image",
     title: "classification",
     fitness: "balanced accuracy",
+    fitness_metric: "balanced_accuracy",
     content: Content::Class,
     keys: declare::KEYS,
     // A crop may take out of the picture what the class speaks of.

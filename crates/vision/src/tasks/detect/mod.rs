@@ -32,6 +32,7 @@ pub static KIND: Kind = Kind {
     fits: "`type: detect`",
     title: "detection",
     fitness: "AP",
+    fitness_metric: "AP",
     content: Content::Boxes,
     keys: declare::KEYS,
     bears: |_| Bears { crop: true, scale: true, joining: true, mixing: false },

@@ -32,6 +32,7 @@ pub static KIND: Kind = Kind {
     fits: "`type: classify` with `multi_label: true`",
     title: "multi-label",
     fitness: "mAP",
+    fitness_metric: "mAP",
     content: Content::Classes,
     keys: &[],
     // A crop may take out of the picture what the classes speak of.

@@ -32,6 +32,7 @@ pub static KIND: Kind = Kind {
     fits: "`type: regress`",
     title: "regression",
     fitness: "R²",
+    fitness_metric: "R2",
     content: Content::Values,
     keys: declare::KEYS,
     // A value may be a sum or a size: it is not the same of a part, or seen at another size.
