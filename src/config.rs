@@ -71,6 +71,9 @@ pub struct TrainConfig {
     /// Start the trunk from a torchvision or timm file (.safetensors, .pth) [default: start at random]
     #[arg(long, help_heading = MODEL, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Train these tasks only; may be given several times [default: all]
+    #[arg(long, help_heading = DATA, value_name = "NAME")]
+    pub task: Vec<String>,
     /// Use this share of the training images
     #[arg(long, help_heading = DATA, value_name = "SHARE", value_parser = share_above_0, default_value_t = 1.0)]
     pub fraction: f32,
@@ -408,7 +411,7 @@ mod tests {
         let transforms = serde_json::to_value(config.transforms).unwrap();
         let transforms = transforms.as_object().unwrap().keys().map(String::as_str);
         let others = ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads", "sampling", "repeat_factor"];
-        for new in transforms.chain(others).chain(["cache", "cache_gib", "multi_scale"]) {
+        for new in transforms.chain(others).chain(["cache", "cache_gib", "multi_scale", "task"]) {
             assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
         }
         assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);

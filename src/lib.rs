@@ -7,7 +7,7 @@
 //!       → data::random → data::progress → data::ranges → data::aside → data::images → data::walk → data::declaration
 //!       → data::formats → data::layouts → data::dataset → data::augment → data::feed → data::built_in
 //!       → data::describe → data::convert → data::check → data → preview
-//!       → model → balance → optim → config → recipe → evaluate → predict → console → train → bench → cli → main
+//!       → model → balance → optim → config → recipe → evaluate → predict → console → train → compare → bench → cli → main
 //! ```
 //!
 //! To ask a trained network, see [`model::Model`]. ARCHITECTURE.md is the map.
@@ -26,6 +26,7 @@ pub use polyhead_vision::{data, draw, geometry, layers, preview, reading, tasks}
 pub mod balance;
 pub mod bench;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod console;
 pub mod evaluate;

@@ -13,6 +13,8 @@ mod bench;
 mod choices;
 #[path = "suite/cli.rs"]
 mod cli;
+#[path = "suite/compare.rs"]
+mod compare;
 #[cfg(target_os = "linux")]
 #[path = "suite/console.rs"]
 mod console;
@@ -79,5 +81,7 @@ mod signals;
 mod stand_in;
 #[path = "suite/step.rs"]
 mod step;
+#[path = "suite/tasks.rs"]
+mod tasks;
 #[path = "suite/trajectory.rs"]
 mod trajectory;

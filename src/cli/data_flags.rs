@@ -4,6 +4,7 @@ use super::augment_flags::AugmentedArgs;
 use super::evaluate_flags::SplitWord;
 use super::job;
 use crate::console;
+use crate::data::built_in::Planted;
 use crate::data::check::{self, CheckOptions, Examined};
 use crate::data::convert::{self, Target, Transfer};
 use crate::data::{Dataset, OpenOptions, describe, digits};
@@ -29,6 +30,9 @@ pub enum DataCommand {
         dir: PathBuf,
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Plant more tasks beside the three, of which it is known how they lie to each other [default: none]
+        #[arg(long, value_name = "FORM", value_enum)]
+        conflict: Option<Planted>,
     },
 }
 
@@ -109,7 +113,7 @@ pub struct ConvertArgs {
 
 impl DataArgs {
     fn options(&self) -> OpenOptions {
-        OpenOptions { val_fraction: self.val_fraction, seed: self.seed }
+        OpenOptions { val_fraction: self.val_fraction, seed: self.seed, tasks: Vec::new() }
     }
 }
 
@@ -127,9 +131,9 @@ pub fn run(command: DataCommand) -> Result<()> {
             console::print(&text)?;
             Ok(())
         }
-        DataCommand::Digits { dir, seed } => {
+        DataCommand::Digits { dir, seed, conflict } => {
             let options = digits::DigitsOptions { seed, ..digits::DigitsOptions::default() };
-            digits::write_digits(&dir, &options)?;
+            digits::write_planted(&dir, &options, conflict)?;
             let dir = dir.display();
             console::print(&format!("wrote {dir}; train on it with: polyhead train {dir}\n"))?;
             Ok(())

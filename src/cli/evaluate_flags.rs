@@ -102,6 +102,8 @@ impl EvaluateArgs {
         }
         let model = self.model.ok_or_else(|| Error::Usage("name a run folder or a weights file, or --coco".into()))?;
         let run = evaluate::run_config(&model)?;
+        // On its own data set, a run of some tasks needs the labels of these only.
+        let own_tasks = run.as_ref().filter(|_| self.data.is_none()).map(|run| run.task.clone());
         let data = match self.data {
             Some(data) => data,
             None => evaluate::data_of_run(&model, run.as_ref())?,
@@ -110,6 +112,7 @@ impl EvaluateArgs {
         let open = OpenOptions {
             val_fraction: self.val_fraction.or(run.as_ref().and_then(|r| r.val_fraction)),
             seed: self.seed.or(run.as_ref().map(|r| r.seed)).unwrap_or(0),
+            tasks: own_tasks.unwrap_or_default(),
         };
         let options = evaluate::Options {
             device: DeviceChoice::parse(&self.device, self.threads)?,

@@ -2,6 +2,7 @@
 
 mod augment_flags;
 mod bench_flags;
+mod compare_flags;
 mod data_flags;
 mod evaluate_flags;
 mod job;
@@ -21,6 +22,7 @@ use crate::tasks::DecodeOptions;
 use crate::train;
 use bench_flags::BenchCommand;
 use clap::{Args, Parser, Subcommand};
+use compare_flags::CompareArgs;
 use data_flags::DataCommand;
 use evaluate_flags::EvaluateArgs;
 use predict_flags::PredictArgs;
@@ -39,6 +41,8 @@ pub struct Cli {
 enum Command {
     /// Train on a folder of images or a data.yaml; without one, on the built-in digits
     Train(Box<TrainArgs>),
+    /// Train every task by itself and all together, with several seeds, and say whether sharing paid
+    Compare(Box<CompareArgs>),
     /// Judge a run or a weights file on a data set, or a COCO results file
     Evaluate(EvaluateArgs),
     /// Answer for images: predictions and annotated pictures
@@ -71,9 +75,7 @@ struct TrainArgs {
 impl TrainArgs {
     fn train(self) -> Result<()> {
         let typed = &self.run.choices;
-        if typed.has("time") && typed.has("epochs") {
-            return Err(Error::Usage("--time takes the place of --epochs: leave one of them out".into()));
-        }
+        check_length(typed)?;
         match &self.resume {
             Some(run) => train::resume(run, typed).map(|_| ()),
             None if self.dry_run => train::dry_run(self.config()?),
@@ -81,27 +83,37 @@ impl TrainArgs {
         }
     }
 
-    /// The recipe's defaults, over them the file's choices, over these the typed ones.
     fn config(&self) -> Result<TrainConfig> {
-        let typed = &self.run.choices;
-        let mut file = self.config.as_deref().map(Choices::read).transpose()?.unwrap_or_default();
-        if typed.has("epochs") {
-            file.remove("time");
-        }
-        let choices = typed.clone().over(file);
-        let mut config = TrainConfig::default();
-        choices.apply(&mut config)?;
-        config = Recipe::choose(config.data.as_deref(), config.weights.is_some()).config();
-        choices.apply(&mut config)?;
-        config.check()?;
-        for (key, schedule, word) in [("gamma", ScheduleKind::Step, "step"), ("lrf", ScheduleKind::Cosine, "cosine")] {
-            if typed.has(key) && config.schedule != schedule {
-                let message = format!("--{key} only works with --schedule {word}: leave it out, or add that");
-                return Err(Error::Usage(message));
-            }
-        }
-        Ok(config)
+        let file = self.config.as_deref().map(Choices::read).transpose()?;
+        resolve(&self.run.choices, file.unwrap_or_default())
     }
+}
+
+fn check_length(typed: &Choices) -> Result<()> {
+    match typed.has("time") && typed.has("epochs") {
+        true => Err(Error::Usage("--time takes the place of --epochs: leave one of them out".into())),
+        false => Ok(()),
+    }
+}
+
+/// The recipe's defaults, over them the file's choices, over these the typed ones.
+fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
+    if typed.has("epochs") {
+        file.remove("time");
+    }
+    let choices = typed.clone().over(file);
+    let mut config = TrainConfig::default();
+    choices.apply(&mut config)?;
+    config = Recipe::choose(config.data.as_deref(), config.weights.is_some()).config();
+    choices.apply(&mut config)?;
+    config.check()?;
+    for (key, schedule, word) in [("gamma", ScheduleKind::Step, "step"), ("lrf", ScheduleKind::Cosine, "cosine")] {
+        if typed.has(key) && config.schedule != schedule {
+            let message = format!("--{key} only works with --schedule {word}: leave it out, or add that");
+            return Err(Error::Usage(message));
+        }
+    }
+    Ok(config)
 }
 
 #[derive(Args)]
@@ -153,6 +165,7 @@ pub fn run(cli: Cli) -> Result<()> {
     Isa::chosen()?;
     match cli.command {
         Command::Train(args) => args.train(),
+        Command::Compare(args) => args.compare(),
         Command::Evaluate(args) => args.evaluate(),
         Command::Predict(args) => predict_flags::command(*args),
         Command::Data(command) => data_flags::run(command),

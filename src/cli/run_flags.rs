@@ -15,10 +15,19 @@ const COMMON: [&str; 13] = [
 /// Which of a run's flags a command takes.
 pub trait Selection {
     fn holds(flag: &Arg) -> bool;
+
+    /// Whether the help leaves it out: the command refuses it with a sentence of its own.
+    fn hides(_key: &str) -> bool {
+        false
+    }
 }
 
 #[derive(Clone)]
 pub enum All {}
+
+/// What all runs of a comparison share.
+#[derive(Clone)]
+pub enum Shared {}
 
 #[derive(Clone)]
 pub enum Augmentation {}
@@ -28,6 +37,26 @@ impl Selection for All {
         true
     }
 }
+
+impl Selection for Shared {
+    fn holds(_: &Arg) -> bool {
+        true
+    }
+
+    fn hides(key: &str) -> bool {
+        OF_ONE_RUN.iter().any(|(own, _)| *own == key)
+    }
+}
+
+/// What each run of a comparison has for itself, and what to give in its place.
+pub const OF_ONE_RUN: [(&str, &str); 6] = [
+    ("balance", "name the methods with --methods"),
+    ("seed", "give the seeds with --seeds"),
+    ("task", "every task is trained by itself and together with all others"),
+    ("project", "name the folder for runs and tables with --out"),
+    ("name", "runs are named by their setting and seed"),
+    ("exist_ok", "runs that are finished are kept; remove the folder of one that is to be trained anew"),
+];
 
 impl Selection for Augmentation {
     fn holds(flag: &Arg) -> bool {
@@ -45,7 +74,11 @@ pub struct Typed<S> {
 impl<S: Selection> Args for Typed<S> {
     fn augment_args(command: Command) -> Command {
         let recipes = Recipe::ALL.map(|recipe| (recipe.label(), Choices::of(&recipe.config()).unwrap_or_default()));
-        command.args(flags::<S>().map(|flag| with_defaults(flag, &recipes)))
+        let hidden = |flag: Arg| {
+            let is_hidden = S::hides(flag.get_id().as_str());
+            flag.hide(is_hidden)
+        };
+        command.args(flags::<S>().map(|flag| hidden(with_defaults(flag, &recipes))))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -59,6 +59,7 @@ fn readme_names_flags_there_are() {
         include_str!("../../README.md"),
         include_str!("../../docs/data.md"),
         include_str!("../../docs/training.md"),
+        include_str!("../../docs/comparing.md"),
         include_str!("../../docs/predicting.md"),
         include_str!("../../docs/measuring.md"),
         include_str!("../../docs/library.md"),
@@ -69,4 +70,17 @@ fn readme_names_flags_there_are() {
     assert!(named.len() > 50);
     let unknown: Vec<&&str> = named.iter().filter(|flag| !flags.contains(flag) && !flag.starts_with('-')).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn a_comparison_takes_the_flags_of_a_run_but_those_that_each_run_has_for_itself() {
+    let compare = Cli::command().find_subcommand("compare").unwrap().clone();
+    let shown = compare.clone().render_long_help().to_string();
+    for flag in ["--methods", "--seeds", "--out", "--jobs", "--no-single", "--runs", "--epochs", "--lr0", "--mosaic"] {
+        assert!(shown.contains(flag), "{flag}");
+    }
+    for flag in ["exist-ok", "project", "balance", "seed", "task", "name"] {
+        assert!([" <", "[="].iter().all(|value| !shown.contains(&format!("--{flag}{value}"))), "{flag}");
+        assert!(compare.get_arguments().any(|arg| arg.get_long() == Some(flag)), "{flag}");
+    }
 }

@@ -1,13 +1,13 @@
 //! A run's choices as text under the names of their fields: typed as flags, read from a file, or those of a configuration.
 //! All are laid over a configuration in the same way, so that a flag and a key of args.yaml mean the same and have one range.
 
-use super::{EXECUTION, TrainConfig};
+use super::{BALANCING, EXECUTION, TrainConfig};
 use crate::error::{Error, Result, shown};
 use crate::reading::did_you_mean;
 use crate::reading::yaml::{self, Mapping, Tree, Value, word};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -48,8 +48,8 @@ impl Choices {
         let failed = |e: &dyn Display| Error::Usage(format!("the run's choices cannot be written: {e}"));
         let text = yaml::write(config).map_err(|e| failed(&e))?;
         let map: Tree = yaml::read(&text).map_err(|e| failed(&e))?;
-        let choices = block(map.value).unwrap_or_default();
-        let choices = choices.iter().filter_map(|(key, value)| Choice::from_yaml(key, value)?.ok());
+        let (choices, command) = (block(map.value).unwrap_or_default(), options());
+        let choices = choices.iter().filter_map(|(key, value)| Choice::from_yaml(&command, key, value)?.ok());
         Ok(Choices(choices.collect()))
     }
 
@@ -79,7 +79,7 @@ impl Choices {
             if !known().any(|id| id == key) {
                 return Err(refused(format!("the key `{key}` is not a choice of a run{}", did_you_mean(key, known()))));
             }
-            let Some(choice) = Choice::from_yaml(key, value) else { continue };
+            let Some(choice) = Choice::from_yaml(&command, key, value) else { continue };
             // One by one, so that an error is that of this line.
             let one = Choices(vec![choice.map_err(refused)?]);
             one.parse(&command).map_err(|e| refused(format!("{key}: {}", reason(&e))))?;
@@ -93,6 +93,31 @@ impl Choices {
         let missing: Vec<Choice> = others.0.into_iter().filter(|other| !self.has(&other.key)).collect();
         self.0.extend(missing);
         self
+    }
+
+    /// This choice alone, as typed: the key of a field and its text.
+    pub fn one(key: &str, text: &str) -> Choices {
+        Choices(vec![Choice { key: key.to_owned(), values: vec![text.into()] }])
+    }
+
+    /// The keys of all that are among them.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|choice| choice.key.as_str())
+    }
+
+    /// Each by itself.
+    pub fn each(&self) -> impl Iterator<Item = Choices> {
+        self.0.iter().map(|choice| Choices(vec![choice.clone()]))
+    }
+
+    /// Whether the field of this name says how tasks are weighted against each other.
+    pub fn is_of_balancing(key: &str) -> bool {
+        heading_of(key).as_deref() == Some(BALANCING)
+    }
+
+    /// Whether the field of this name says how a run is carried out: it may change when the run is resumed.
+    pub fn is_of_execution(key: &str) -> bool {
+        heading_of(key).as_deref() == Some(EXECUTION)
     }
 
     pub fn has(&self, key: &str) -> bool {
@@ -153,11 +178,12 @@ impl Choices {
 
 impl Choice {
     /// `None` for a value that says nothing: null, an empty list or block.
-    fn from_yaml(key: &str, value: &Value) -> Option<Result<Choice, String>> {
+    fn from_yaml(command: &Command, key: &str, value: &Value) -> Option<Result<Choice, String>> {
         let values: Option<Vec<String>> = match value {
             Value::Null => return None,
-            // One value with commas, as on the command line.
-            Value::Array(list) => list.iter().map(word).collect::<Option<Vec<_>>>().map(|words| vec![words.join(",")]),
+            Value::Array(list) => {
+                list.iter().map(word).collect::<Option<Vec<_>>>().map(|words| listed(command, key, words))
+            }
             Value::Object(map) => map.iter().map(|(key, value)| Some(format!("{key}={}", word(value)?))).collect(),
             scalar => word(scalar).map(|word| vec![word]),
         };
@@ -172,6 +198,13 @@ impl Choice {
     }
 }
 
+/// A list as the values that its flag takes: each by itself if the flag is repeated, else one value with commas.
+fn listed(command: &Command, key: &str, words: Vec<String>) -> Vec<String> {
+    let flag = command.get_arguments().find(|arg| arg.get_id() == key);
+    let is_repeated = |arg: &Arg| matches!(arg.get_action(), ArgAction::Append) && arg.get_value_delimiter().is_none();
+    if flag.is_some_and(is_repeated) { words } else { vec![words.join(",")] }
+}
+
 /// The keys of a file; an empty file has none.
 fn block(value: Value) -> Option<Mapping> {
     match value {
@@ -179,6 +212,12 @@ fn block(value: Value) -> Option<Mapping> {
         Value::Null => Some(Mapping::new()),
         _ => None,
     }
+}
+
+fn heading_of(key: &str) -> Option<String> {
+    let command = options();
+    let flag = command.get_arguments().find(|arg| arg.get_id() == key)?;
+    flag.get_help_heading().map(str::to_owned)
 }
 
 /// Every choice as an option without a default: what is not given stays as it is.
@@ -275,6 +314,17 @@ mod tests {
             let expected = if key == NEVER_FROM_A_FILE { TrainConfig::default() } else { config };
             assert_eq!(again, expected, "{key}");
         }
+    }
+
+    #[test]
+    fn a_list_of_names_keeps_commas_and_a_typed_one_replaces_it() {
+        let several = TrainConfig { task: vec!["a,b".into(), "c".into()], ..Recipe::QuickStart.config() };
+        let mut again = Recipe::QuickStart.config();
+        let file = read("tasks", &yaml::write(&several).unwrap()).unwrap();
+        file.apply(&mut again).unwrap();
+        assert_eq!(again, several);
+        Choices::one("task", "d").over(file).apply(&mut again).unwrap();
+        assert_eq!(again.task, ["d"]);
     }
 
     #[test]

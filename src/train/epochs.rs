@@ -3,7 +3,7 @@
 use super::balance_picture;
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::feed::Feed;
-use super::files::{ANSWERS, best_of};
+use super::files::{ANSWERS, DONE, NOTHING_LEFT, best_of};
 use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience};
 use super::progress::{Progress, StepLine, epoch_lines, in_words};
 use super::run::{ResultsTable, RunFolder};
@@ -54,7 +54,7 @@ struct Session {
 }
 
 /// What the first Ctrl-C is answered.
-const CTRL_C: &str = "finishing the step, then saving; Ctrl-C again stops at once without saving";
+pub const CTRL_C: &str = "finishing the step, then saving; Ctrl-C again stops at once without saving";
 
 /// How often a run starts over from its last checkpoint under `--on-nan retry`.
 const RETRIES: u32 = 3;
@@ -70,7 +70,7 @@ impl Run {
         let done = self.end_early(&clock);
         let done = done.or_else(|| (self.state.epochs_done >= epochs).then(|| format!("all {epochs} epochs are done")));
         if let Some(why) = done {
-            say(&mut self.folder, &format!("nothing is left to do: {why}"))?;
+            say(&mut self.folder, &format!("{NOTHING_LEFT}: {why}"))?;
             return Ok(self.folder.path);
         }
         let mut session = self.session(clock)?;
@@ -457,7 +457,7 @@ impl Run {
         } else {
             String::new()
         };
-        let line = format!("done in {took}; {best}{next}");
+        let line = format!("{DONE} {took}; {best}{next}");
         say(&mut self.folder, &line)
     }
 }

@@ -18,6 +18,10 @@ pub(super) const ANSWERS: &str = "val_batch0_pred.png";
 pub(super) const BALANCE: &str = "balance.png";
 pub(super) const WEIGHTS: &str = "weights";
 
+/// What the last line of a finished run's log begins with: once its epochs are done, and whenever it is resumed after that.
+pub(super) const DONE: &str = "done in";
+pub(super) const NOTHING_LEFT: &str = "nothing is left to do";
+
 /// The weights that are best for one task, as a name for [`weights_file`].
 pub(super) fn best_of(task: &str) -> String {
     format!("best_{}", file_name(task))
@@ -83,6 +87,17 @@ fn tasks_of_run(folder: &Path) -> Option<Vec<String>> {
 /// Whether `folder` is that of a run, from its very first file on.
 pub fn is_run(folder: &Path) -> bool {
     folder.join(LOCK).exists() || tasks_of_run(folder).is_some()
+}
+
+/// Whether the run in `folder` has come to its end: all epochs are done, or its patience or time is over.
+pub fn is_finished(folder: &Path) -> bool {
+    let log = std::fs::read_to_string(folder.join(LOG)).unwrap_or_default();
+    log.lines().last().is_some_and(|line| line.starts_with(DONE) || line.starts_with(NOTHING_LEFT))
+}
+
+/// Whether the run in `folder` has saved a state to go on from.
+pub fn has_state(folder: &Path) -> bool {
+    ["last", "previous"].iter().any(|name| folder.join(weights_file(name)).is_file())
 }
 
 /// What a new run of `tasks` in `folder` removes first: the files of the run that was there, but for its args.yaml, which is replaced.

@@ -15,6 +15,7 @@ mod start;
 pub mod step;
 pub mod telemetry;
 
-pub use files::{check_name, is_run};
+pub use epochs::CTRL_C;
+pub use files::{check_name, has_state, is_finished, is_run};
 pub use lock::RunLock;
 pub use start::{dry_run, resume, train};

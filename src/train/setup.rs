@@ -39,7 +39,7 @@ impl Data {
             Some(path) => path.clone(),
             None => digits::digits_dataset(&config.project.join("datasets"))?,
         };
-        let options = OpenOptions { val_fraction: config.val_fraction, seed: config.seed };
+        let options = OpenOptions { val_fraction: config.val_fraction, seed: config.seed, tasks: config.task.clone() };
         let mut dataset = Dataset::open(&path, &options)?;
         if dataset.train.is_empty() {
             return Err(Error::data(&path, None, "the training split has no images"));

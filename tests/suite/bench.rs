@@ -113,7 +113,7 @@ fn a_data_set_feeds_the_steps_and_brings_its_heads() {
     let folder = Folder::new("bench-data");
     let data = digits(&folder, 10);
     let figures = path(&folder, "figures.json");
-    let dataset = Dataset::open(Path::new(&data), &OpenOptions { val_fraction: None, seed: 0 }).unwrap();
+    let dataset = Dataset::open(Path::new(&data), &OpenOptions::default()).unwrap();
     let heads = Architecture::new(Backbone::Tiny, dataset.tasks, 32, 0.0).parameter_count(32).unwrap();
     for work in ["train", "infer"] {
         let more = ["--data", &data, "--workers", "1", "--repeats", "2", "--json", &figures];

@@ -53,7 +53,7 @@ pub fn write_digits(dir: &Path, options: &DigitsOptions) -> Result<()> {
     write_planted(dir, options, None)
 }
 
-/// As [`write_digits`], with one more task where `planted` names it; nothing else differs.
+/// Writes the set like [`write_digits`], with the tasks of `planted` beside its own; nothing else differs.
 pub fn write_planted(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> Result<()> {
     if options.size < 32 || options.train == 0 || options.val == 0 {
         let message = "digits: the size is at least 32 pixels, train and val at least 1 image each";
@@ -77,8 +77,8 @@ pub fn digits_dataset(cache_dir: &Path) -> Result<PathBuf> {
 
 fn write_all(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> Result<()> {
     let records = Records::load()?;
-    let column = planted.map_or(String::new(), |planted| format!(",{}", planted.name()));
-    let mut table = format!("file,paper,sum{column}\n");
+    let tasks = planted.map_or(&[][..], Planted::tasks);
+    let mut table = ["file", "paper", "sum"].iter().chain(tasks).copied().collect::<Vec<_>>().join(",") + "\n";
     for (split, count) in [options.train, options.val, options.test].into_iter().enumerate() {
         let name = SPLITS[split].0;
         let (images, labels) = (dir.join(name), dir.join("labels").join(name));
@@ -98,24 +98,25 @@ fn write_all(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> R
             }
             let paper = if kept.paper { PAPERS[scene.paper] } else { "" };
             let sum = if kept.sum { scene.sum().to_string() } else { String::new() };
-            let label = planted.filter(|_| kept.sum).map(|planted| planted.label(&scene));
-            Ok((format!("{name}/{stem}.png,{paper},{sum}"), label))
+            let cells = planted.filter(|planted| if planted.follows_paper() { kept.paper } else { kept.sum });
+            Ok((format!("{name}/{stem}.png,{paper},{sum}"), cells.map(|planted| planted.cells(&scene, &key))))
         });
-        let (rows, mut labels): (Vec<String>, Vec<Option<i64>>) = rows.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let (rows, mut cells): (Vec<String>, Vec<Option<Vec<String>>>) =
+            rows.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         if let Some(planted) = planted {
-            planted.arrange(options.seed, split, &mut labels);
+            planted.arrange(options.seed, split, &mut cells);
         }
-        for (row, label) in rows.iter().zip(labels) {
-            let cell =
-                planted.map_or(String::new(), |_| format!(",{}", label.map_or(String::new(), |l| l.to_string())));
-            table.extend([row, cell.as_str(), "\n"]);
+        for (row, cells) in rows.into_iter().zip(cells) {
+            let cells = cells.unwrap_or_else(|| vec![String::new(); tasks.len()]);
+            table += &[vec![row], cells].concat().join(",");
+            table.push('\n');
         }
     }
     let test = if options.test > 0 { "test: test\n" } else { "" };
-    let more = planted.map(Planted::name);
-    let yaml = data_yaml(test) + &more.map_or(String::new(), |name| declared(name));
-    let readme = README.to_owned()
-        + &more.map_or(String::new(), |name| format!("                    and {name}, planted beside sum\n"));
+    let yaml = data_yaml(test) + &planted.map_or(String::new(), Planted::declared);
+    let more =
+        planted.map_or(String::new(), |_| format!("                    planted beside them: {}\n", tasks.join(", ")));
+    let readme = README.to_owned() + &more;
     let files = [("labels.csv", table), ("data.yaml", yaml), ("README.txt", readme)];
     for (name, text) in files {
         let file = dir.join(name);
@@ -151,11 +152,6 @@ tasks:
 ",
         PAPERS.join(", ")
     )
-}
-
-/// The planted task in data.yaml.
-fn declared(name: &str) -> String {
-    format!("  {name}: {{type: regress, from: {{csv: labels.csv, column: {name}}}}}\n")
 }
 
 fn write_png(file: &Path, rgb: &[u8], size: usize) -> Result<()> {

@@ -1,53 +1,78 @@
-//! A fourth task for the built-in set, planted beside `sum` so that it is known how the two lie to each other.
+//! More tasks for the built-in set, planted so that it is known how they lie to each other and to the set's own.
 
-use super::scene::Scene;
+use super::scene::{PAPERS, Scene};
 use crate::data::random::Random;
 use clap::ValueEnum;
 
-/// What the labels of the planted task say. Each is a number, written for the images whose `sum` is written.
+/// What the labels of the planted tasks say. A planted task has a label where the task that it follows from has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Planted {
-    /// Minus `sum`: the same question, since a head may turn its own signs
+    /// A regression of minus `sum`: the same question, since a head may turn its own signs
     Negated,
-    /// The `sum` of another image of the split: nothing to learn
+    /// A regression of the `sum` of another image of the split: nothing to learn
     Shuffled,
-    /// Twice `sum` and five more: the same question
+    /// A regression of twice `sum` and five more: the same question
     Kin,
-    /// The sum of 9 minus each digit: both sums grow with the number of digits, and what raises one digit's part lowers it here
-    Opposed,
+    /// Two classifications of `paper` that never agree: one of them, drawn image by image, says the paper, the other the next kind
+    Rivals,
+    /// Two classifications of `paper` that always agree: both say the paper or both the next kind, drawn image by image
+    Twins,
 }
 
 impl Planted {
-    /// The name of the task, which is also that of its column.
-    pub fn name(self) -> &'static str {
+    /// The names of the tasks, which are also those of their columns.
+    pub fn tasks(self) -> &'static [&'static str] {
         match self {
-            Planted::Negated => "negated",
-            Planted::Shuffled => "shuffled",
-            Planted::Kin => "kin",
-            Planted::Opposed => "opposed",
+            Planted::Negated => &["negated"],
+            Planted::Shuffled => &["shuffled"],
+            Planted::Kin => &["kin"],
+            Planted::Rivals => &["rival_a", "rival_b"],
+            Planted::Twins => &["twin_a", "twin_b"],
         }
     }
 
-    /// What is true of a scene; for [`Planted::Shuffled`] before the shuffle.
-    pub(super) fn label(self, scene: &Scene) -> i64 {
-        let [sum, count] = [scene.sum(), scene.digits.len()].map(|number| number as i64);
+    /// Whether the labels follow from `paper`; otherwise from `sum`.
+    pub(super) fn follows_paper(self) -> bool {
+        matches!(self, Planted::Rivals | Planted::Twins)
+    }
+
+    /// One cell per task for a scene that `key` names; for [`Planted::Shuffled`] before the shuffle.
+    pub(super) fn cells(self, scene: &Scene, key: &[u64]) -> Vec<String> {
+        let sum = scene.sum() as i64;
         match self {
-            Planted::Negated => -sum,
-            Planted::Shuffled => sum,
-            Planted::Kin => 2 * sum + 5,
-            Planted::Opposed => 9 * count - sum,
+            Planted::Negated => vec![(-sum).to_string()],
+            Planted::Shuffled => vec![sum.to_string()],
+            Planted::Kin => vec![(2 * sum + 5).to_string()],
+            Planted::Rivals | Planted::Twins => {
+                let coin = Random::new(&[key, &[WHO_IS_RIGHT]].concat()).below(2);
+                let second = if self == Planted::Rivals { 1 - coin } else { coin };
+                [coin, second].map(|further| PAPERS[(scene.paper + further) % PAPERS.len()].to_owned()).into()
+            }
         }
     }
 
-    /// Puts the labels of one split in the order in which they are written; unlabelled images stay so.
-    pub(super) fn arrange(self, seed: u64, split: usize, labels: &mut [Option<i64>]) {
+    /// Puts the cells of one split in the order in which they are written; unlabelled images stay so.
+    pub(super) fn arrange(self, seed: u64, split: usize, cells: &mut [Option<Vec<String>>]) {
         if self == Planted::Shuffled {
-            let mut known: Vec<i64> = labels.iter().flatten().copied().collect();
+            let mut known: Vec<Vec<String>> = cells.iter().flatten().cloned().collect();
             Random::new(&[seed, split as u64, SHUFFLE]).shuffle(&mut known);
-            labels.iter_mut().flatten().zip(known).for_each(|(label, other)| *label = other);
+            cells.iter_mut().flatten().zip(known).for_each(|(cell, other)| *cell = other);
         }
+    }
+
+    /// The lines of data.yaml that declare the tasks.
+    pub(super) fn declared(self) -> String {
+        let kind = match self {
+            Planted::Negated | Planted::Shuffled | Planted::Kin => "type: regress, ".to_owned(),
+            Planted::Rivals | Planted::Twins => {
+                format!("type: classify, names: [{}], crop_safe: true, ", PAPERS.join(", "))
+            }
+        };
+        let line = |name: &&str| format!("  {name}: {{{kind}from: {{csv: labels.csv, column: {name}}}}}\n");
+        self.tasks().iter().map(line).collect()
     }
 }
 
-/// Sets this stream of random numbers apart from those that draw the scenes.
+// These streams of random numbers differ from those that draw the scenes.
 const SHUFFLE: u64 = 0x5348_5546;
+const WHO_IS_RIGHT: u64 = 0x5249_5641;

@@ -24,7 +24,7 @@ pub(crate) fn open_declared(
     progress: &Progress,
 ) -> Result<(Declaration, Dataset)> {
     progress.begin("listing images", 0);
-    let mut declared = layouts::read(path)?;
+    let mut declared = layouts::read(path, &options.tasks)?;
     let images = list_images(&mut declared, options, faults, progress)?;
     let alone = declared.tasks.len() == 1;
     let others = set_aside(&mut declared, &options.tasks, path)?;

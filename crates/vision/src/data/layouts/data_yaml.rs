@@ -29,18 +29,22 @@ const TOLERATED: [&str; 12] = [
 ];
 
 /// A `data.yaml`, for the methods that read its keys as the declaration of a data set.
-pub struct DataYaml(Yaml);
+pub struct DataYaml {
+    yaml: Yaml,
+    /// The tasks whose label files must be there; all if empty.
+    asked: Vec<String>,
+}
 
 impl Deref for DataYaml {
     type Target = Yaml;
 
     fn deref(&self) -> &Yaml {
-        &self.0
+        &self.yaml
     }
 }
 
-/// Reads `data.yaml`.
-pub fn read(file: &Path) -> Result<Declaration> {
+/// Reads `data.yaml`, of which the tasks `asked` are wanted, all if empty.
+pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
     let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
     let text = text.trim_start_matches('\u{feff}');
     let tree: Tree = yaml::read(text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
@@ -49,10 +53,15 @@ pub fn read(file: &Path) -> Result<Declaration> {
         return Err(Error::data(file, None, message));
     };
     let yaml = Yaml { file: file.to_path_buf(), lines: tree.lines };
-    DataYaml(yaml).declaration(&top)
+    DataYaml { yaml, asked: asked.to_vec() }.declaration(&top)
 }
 
 impl DataYaml {
+    /// Whether a task's labels will be read.
+    pub fn is_asked(&self, task: &str) -> bool {
+        self.asked.is_empty() || self.asked.iter().any(|asked| asked == task)
+    }
+
     fn declaration(&self, top: &Mapping) -> Result<Declaration> {
         let mut notes = Vec::new();
         self.check_top_keys(top, &mut notes)?;

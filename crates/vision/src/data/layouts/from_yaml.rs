@@ -157,7 +157,8 @@ impl DataYaml {
         let is_folder = form == "yolo" || form == "voc";
         let fits = |path: &PathBuf| if is_folder { path.is_dir() } else { path.is_file() };
         let looked = root.join(written);
-        [looked.clone(), beside.join(written)].into_iter().find(fits).ok_or_else(|| {
+        let found = [looked.clone(), beside.join(written)].into_iter().find(fits);
+        found.or_else(|| (!self.is_asked(name)).then(|| looked.clone())).ok_or_else(|| {
             let what = if is_folder { "folder" } else { "file" };
             let message = format!(
                 "task `{name}`: the {what} `{written}` is not there (looked for {}): correct `{form}:`",

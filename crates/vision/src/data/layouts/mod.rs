@@ -18,15 +18,16 @@ use std::path::Path;
 /// Sources of train, val and test, in the order of `Split::ALL`.
 type Splits = [Vec<Source>; 3];
 
-/// Reads `path`: a data.yaml, or a folder in one of the layouts.
-pub fn read(path: &Path) -> Result<Declaration> {
+/// Reads `path`: a data.yaml, or a folder in one of the layouts. The label files of tasks that are not among `asked` need not be
+/// there; all are asked for if that is empty.
+pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
     if path.is_file() {
         let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
         if !is_yaml {
             let message = "this file is no data.yaml: point at a data.yaml or at a folder of images";
             return Err(Error::data(path, None, message));
         }
-        return data_yaml::read(path);
+        return data_yaml::read(path, asked);
     }
     if !path.is_dir() {
         let message = "not there: point at a data.yaml or at a folder of images";
@@ -34,7 +35,7 @@ pub fn read(path: &Path) -> Result<Declaration> {
     }
     for name in ["data.yaml", "data.yml"] {
         if path.join(name).is_file() {
-            return data_yaml::read(&path.join(name));
+            return data_yaml::read(&path.join(name), asked);
         }
     }
     discover(path, 0)?.ok_or_else(|| nothing_known(path))

@@ -86,7 +86,7 @@ fn written_and_read_again() {
 
 /// A planted task adds a column and a line, and changes nothing else.
 #[test]
-fn a_planted_task_follows_from_the_sum() {
+fn planted_tasks_follow_from_those_of_the_set() {
     let folder = Folder::new();
     let options = DigitsOptions { train: 40, val: 12, test: 0, ..SMALL };
     let open = |name: &str, planted| {
@@ -95,36 +95,50 @@ fn a_planted_task_follows_from_the_sum() {
         (Dataset::open(&dir, &OpenOptions::default()).unwrap(), dir)
     };
     let (plain, own) = open("plain", None);
-    for planted in [Planted::Negated, Planted::Shuffled, Planted::Kin, Planted::Opposed] {
-        let (dataset, dir) = open(planted.name(), Some(planted));
-        assert_eq!(dataset.tasks[3].name, planted.name());
+    for planted in [Planted::Negated, Planted::Shuffled, Planted::Kin, Planted::Rivals, Planted::Twins] {
+        let (dataset, dir) = open(&format!("{planted:?}"), Some(planted));
+        let names: Vec<&str> = dataset.tasks[3..].iter().map(|task| task.name.as_str()).collect();
+        assert_eq!(names, planted.tasks());
         for file in ["train/00007.png", "labels/val/00003.txt"] {
             assert_eq!(fs::read(own.join(file)).unwrap(), fs::read(dir.join(file)).unwrap(), "{file}");
         }
-        let mut moved = 0;
-        let (mut sums, mut shuffled) = (Vec::new(), Vec::new());
+        let (mut sums, mut others, mut right) = (Vec::new(), Vec::new(), [0, 0]);
         for (sample, before) in dataset.train.iter().zip(&plain.train) {
             assert_eq!(sample.labels[..3], before.labels[..]);
-            let [sum, label] = [2, 3].map(|task| sample.labels[task].get::<Values>().map(|values| values[0]));
-            let (Some(sum), Some(label)) = (sum, label) else {
-                assert_eq!(sum, label);
+            if planted.tasks().len() == 2 {
+                let said = [1, 3, 4].map(|task| Some(sample.labels[task].value()?.classes()?[0]));
+                let [Some(paper), Some(a), Some(b)] = said else {
+                    assert_eq!(said, [None; 3]);
+                    continue;
+                };
+                let next = (paper + 1) % PAPERS.len();
+                assert!([paper, next].contains(&a) && [paper, next].contains(&b));
+                assert_eq!(a == b, planted == Planted::Twins);
+                right[usize::from(b == paper)] += 1;
+                continue;
+            }
+            let said = [2, 3].map(|task| sample.labels[task].get::<Values>().map(|values| values[0]));
+            let [Some(sum), Some(label)] = said else {
+                assert_eq!(said, [None; 2]);
                 continue;
             };
-            let count = sample.labels[0].boxes().map(|boxes| boxes.len() as f32);
             match planted {
                 Planted::Negated => assert_eq!(label, -sum),
                 Planted::Kin => assert_eq!(label, 2.0 * sum + 5.0),
-                Planted::Opposed => count.iter().for_each(|count| assert_eq!(label, 9.0 * count - sum)),
-                Planted::Shuffled => {
-                    moved += usize::from(label != sum);
-                    sums.push(sum as i64);
-                    shuffled.push(label as i64);
-                }
+                Planted::Shuffled | Planted::Rivals | Planted::Twins => {}
             }
+            sums.push(sum as i64);
+            others.push(label as i64);
         }
-        sums.sort_unstable();
-        shuffled.sort_unstable();
-        assert!(sums == shuffled && (planted != Planted::Shuffled || moved > 15), "{moved}");
+        match planted {
+            Planted::Rivals | Planted::Twins => assert!(right.iter().all(|count| *count > 5), "{right:?}"),
+            Planted::Shuffled => {
+                assert_ne!(sums, others);
+                [&mut sums, &mut others].into_iter().for_each(|list| list.sort_unstable());
+                assert_eq!(sums, others);
+            }
+            Planted::Negated | Planted::Kin => assert!(sums.len() > 20),
+        }
     }
 }
 

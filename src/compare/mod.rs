@@ -1,0 +1,133 @@
+//! Whether sharing paid: trains every task by itself and all together over the same seeds, each run in a process and a folder of
+//! its own, and sets the figures side by side. What a run does is `train`'s; here runs are planned, watched and compared.
+
+#![warn(missing_docs)]
+
+mod costs;
+mod json;
+mod picture;
+mod plan;
+mod report;
+mod results;
+mod runs;
+mod setting;
+mod statistics;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use plan::Request;
+pub use setting::{EQUAL_WEIGHTS, METHOD};
+
+use crate::config::TrainConfig;
+use crate::console;
+use crate::draw;
+use crate::error::{Error, Result, shown};
+use crate::executor::DeviceChoice;
+use crate::train::setup::Data;
+use plan::{PlannedRun, Stage};
+use results::RunResult;
+use runs::{Failure, Shares};
+use std::path::{Path, PathBuf};
+
+/// How many runs at once, and with how many threads each; what is not given follows from the machine.
+pub struct Jobs {
+    /// Runs at once.
+    pub jobs: Option<usize>,
+    /// Threads of each run that decode.
+    pub workers: Option<usize>,
+}
+
+/// Trains what is not yet trained, and writes the tables of what is.
+///
+/// # Errors
+/// A request that cannot be planned, Ctrl-C, or runs that failed; the tables of the finished ones are written before if every
+/// setting has one.
+pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
+    check_out(&request.out)?;
+    request.out = std::path::absolute(&request.out).map_err(Error::io("find", &request.out))?;
+    for path in [&mut request.base.data, &mut request.base.weights].into_iter().flatten() {
+        *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
+    }
+    request.base.project.clone_from(&request.out);
+    let device = DeviceChoice::parse(&request.base.device, request.base.threads)?;
+    device.check()?;
+    // What a request of wrong methods or seeds costs is not a data set that is made or read.
+    plan::check(&request)?;
+    let data = Data::open(&request.base)?;
+    if data.val.is_empty() {
+        return Err(Error::Usage(format!(
+            "{}: there are no validation images, so nothing can be compared: add a validation split or give --val-fraction",
+            data.name
+        )));
+    }
+    let tasks: Vec<String> = data.tasks.iter().map(|task| task.name.clone()).collect();
+    let planned = plan::plan(&request, &tasks)?;
+    drop(data);
+    let out = request.out;
+    plan::write_plans(&out, &planned)?;
+    let failures = runs::carry_out(&planned, &out, shares(&request.base, jobs, &device))?;
+    let finished: Vec<&PlannedRun> = planned.iter().filter(|run| run.stage() == Stage::Finished).collect();
+    let missing = planned.iter().find(|run| !finished.iter().any(|done| done.setting == run.setting));
+    match missing {
+        Some(run) => console::say(&format!("no table: no run of {} is finished", run.setting)),
+        None => {
+            let results = finished.iter().map(|run| RunResult::read(&run.folder())).collect::<Result<Vec<_>>>()?;
+            write(&results, &out, &device, &failures)?;
+        }
+    }
+    match failures.as_slice() {
+        [] => Ok(()),
+        some => {
+            let names: Vec<&str> = some.iter().map(|failure| failure.run.as_str()).collect();
+            let count = names.len();
+            Err(Error::Other(format!(
+                "{count} of {} runs failed: {}; correct the cause and start the same command again",
+                planned.len(),
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// Writes the tables of runs that are there.
+///
+/// # Errors
+/// A folder that is no finished run's, or runs that must not be compared.
+pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Result<()> {
+    check_out(out)?;
+    device.check()?;
+    let results = folders.iter().map(|folder| RunResult::read(folder)).collect::<Result<Vec<_>>>()?;
+    write(&results, out, device, &[])
+}
+
+fn check_out(out: &Path) -> Result<()> {
+    match out.is_dir() || out.symlink_metadata().is_err() {
+        true => Ok(()),
+        false => Err(Error::Usage(format!("--out {}: is no folder; expected one, or a name that is free", shown(out)))),
+    }
+}
+
+fn shares(base: &TrainConfig, jobs: &Jobs, device: &DeviceChoice) -> Shares {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let on_cpu = matches!(device, DeviceChoice::Cpu { .. });
+    let default = if on_cpu { Shares::default_jobs(cores) } else { 1 };
+    Shares::of(cores, jobs.jobs.unwrap_or(default), base.threads, base.workers, jobs.workers)
+}
+
+/// The files first: whoever reads standard output may stop reading.
+fn write(results: &[RunResult], out: &Path, device: &DeviceChoice, failures: &[Failure]) -> Result<()> {
+    let mut comparison = tables::compare(results)?;
+    comparison.notes.extend(failures.iter().map(|failure| format!("{} failed and is left out", failure.run)));
+    let tasks: Vec<String> = comparison.tasks.iter().map(|task| task.task.clone()).collect();
+    let costs = costs::measure(results, &tasks, device)?;
+    let text = report::markdown(&comparison, costs.as_ref());
+    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    let json = format!("{:#}\n", json::json(&comparison, costs.as_ref(), failures));
+    crate::files::write_synced(&out.join("compare.json"), json.as_bytes())?;
+    crate::files::write_synced(&out.join("compare.md"), text.as_bytes())?;
+    draw::write_png(&out.join("compare.png"), &picture::picture(&comparison))?;
+    console::print(&text)?;
+    console::say(&format!("wrote compare.md, compare.json and compare.png in {}", shown(out)));
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! What a run's folder says: its choices, and every figure of the epoch whose weights are `best`. Runs whose figures cannot be
+//! set side by side are refused here.
+
+use super::setting::Setting;
+use crate::config::{Choices, TrainConfig};
+use crate::error::{Error, Result, shown};
+use crate::reading::yaml;
+use crate::tasks::{KINDS, Kind};
+use crate::train;
+use std::path::{Path, PathBuf};
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub struct RunResult {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What it tried.
+    pub setting: Setting,
+    /// Its choices.
+    pub config: TrainConfig,
+    /// One per task, in the data set's order.
+    pub tasks: Vec<TaskFigures>,
+    /// The epoch whose weights are `best`, counted from 1.
+    pub best_epoch: usize,
+    /// Epochs that were trained.
+    pub epochs: usize,
+    /// Seconds trained, all sessions together.
+    pub seconds: f64,
+    /// Per pair of tasks the mean over the epochs of their gradients' cosine, where the table has it.
+    pub cosines: Vec<([String; 2], f64)>,
+}
+
+/// What a run says of one task.
+#[derive(Clone, Debug)]
+pub struct TaskFigures {
+    /// The task's name.
+    pub task: String,
+    /// Its kind, known by the names of its figures.
+    pub kind: &'static Kind,
+    /// The figure that the kind is judged by, after each epoch.
+    pub fitness: Vec<Option<f64>>,
+    /// All figures of the best epoch under their names in the table.
+    pub figures: Vec<(String, Option<f64>)>,
+}
+
+impl RunResult {
+    /// Reads the folder of a finished run.
+    ///
+    /// # Errors
+    /// No run's folder, a run that is not finished, or one without validation figures.
+    pub fn read(folder: &Path) -> Result<RunResult> {
+        let config = read_config(folder)?;
+        let table = Table::read(folder)?;
+        if table.rows.is_empty() || (table.rows.len() < config.epochs as usize && !train::is_finished(folder)) {
+            return Err(Error::Usage(format!(
+                "{0}: the run is not finished, {1} of {2} epochs are done: go on with polyhead train --resume {0}",
+                shown(folder),
+                table.rows.len(),
+                config.epochs
+            )));
+        }
+        let names: Vec<&str> =
+            table.header.iter().filter_map(|name| name.strip_prefix("train/")?.strip_suffix("/loss")).collect();
+        let columns =
+            names.iter().map(|name| TaskColumns::of(&table, name, &names, folder)).collect::<Result<Vec<_>>>()?;
+        let fitness: Vec<Vec<Option<f64>>> = columns.iter().map(|columns| columns.fitness(&table)).collect();
+        let best = best_epoch(&fitness, table.rows.len());
+        let tasks = columns.into_iter().zip(fitness).zip(&names).map(|((columns, fitness), name)| TaskFigures {
+            task: (*name).to_owned(),
+            kind: columns.kind,
+            figures: columns.all.iter().map(|(name, column)| (name.clone(), table.cell(best - 1, *column))).collect(),
+            fitness,
+        });
+        let tasks: Vec<TaskFigures> = tasks.collect();
+        Ok(RunResult {
+            folder: folder.to_path_buf(),
+            setting: Setting::of(&config, &names)?,
+            best_epoch: best,
+            epochs: table.rows.len(),
+            seconds: table.column("time").and_then(|time| table.cell(table.rows.len() - 1, time)).unwrap_or(f64::NAN),
+            cosines: table.cosines(&names),
+            config,
+            tasks,
+        })
+    }
+
+    /// The figures of a task, if the run has it.
+    pub fn task(&self, name: &str) -> Option<&TaskFigures> {
+        self.tasks.iter().find(|figures| figures.task == name)
+    }
+
+    /// The fitness of a task in the epoch whose weights are `best`.
+    pub fn fitness(&self, task: &str) -> Option<f64> {
+        self.task(task)?.fitness[self.best_epoch - 1]
+    }
+}
+
+/// The choices in a run's args.yaml, those that it does not name at their defaults.
+pub fn read_config(folder: &Path) -> Result<TrainConfig> {
+    let file = folder.join("args.yaml");
+    let text = std::fs::read_to_string(&file)
+        .map_err(|_| Error::Usage(format!("{}: no args.yaml there; expected the folder of a run", shown(folder))))?;
+    yaml::read(&text).map_err(|e| Error::data(&file, e.line, format!("not a run's configuration: {e}")))
+}
+
+/// The last of the epochs in which the mean over the tasks (at least 0 each) was as high as ever, counted from 1: training keeps
+/// the weights of that one as `best`.
+fn best_epoch(fitness: &[Vec<Option<f64>>], epochs: usize) -> usize {
+    let mut best = (f64::NEG_INFINITY, epochs);
+    for epoch in 0..epochs {
+        let known: Vec<f64> = fitness.iter().filter_map(|task| task[epoch]).map(|value| value.max(0.0)).collect();
+        let overall = known.iter().sum::<f64>() / known.len() as f64;
+        if overall >= best.0 {
+            best = (overall, epoch + 1);
+        }
+    }
+    best.1
+}
+
+/// `results.csv`.
+struct Table {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn read(folder: &Path) -> Result<Table> {
+        let path = folder.join("results.csv");
+        let text = std::fs::read(&path)
+            .map_err(|_| Error::Usage(format!("{}: no results.csv there; the run has not begun", shown(folder))))?;
+        let broken = |e: csv::Error| Error::data(&path, None, format!("expected a table of epochs: {e}"));
+        let mut reader = csv::Reader::from_reader(text.as_slice());
+        let header = reader.headers().map_err(broken)?.iter().map(str::to_owned).collect();
+        let rows = reader.records().map(|row| Ok(row.map_err(broken)?.iter().map(str::to_owned).collect()));
+        Ok(Table { header, rows: rows.collect::<Result<_>>()? })
+    }
+
+    fn column(&self, name: &str) -> Option<usize> {
+        self.header.iter().position(|column| column == name)
+    }
+
+    fn cell(&self, row: usize, column: usize) -> Option<f64> {
+        self.rows[row][column].parse().ok().filter(|value: &f64| value.is_finite())
+    }
+
+    /// The means over the epochs of the columns `cosine/<a>/<b>`.
+    fn cosines(&self, tasks: &[&str]) -> Vec<([String; 2], f64)> {
+        let mut found = Vec::new();
+        for a in tasks {
+            for b in tasks {
+                let Some(column) = self.column(&format!("cosine/{a}/{b}")).filter(|_| a != b) else { continue };
+                let known: Vec<f64> = (0..self.rows.len()).filter_map(|row| self.cell(row, column)).collect();
+                let mean = super::statistics::mean(&known);
+                found.extend(mean.map(|mean| ([(*a).to_owned(), (*b).to_owned()], mean)));
+            }
+        }
+        found
+    }
+}
+
+/// The validation columns of a task.
+struct TaskColumns {
+    kind: &'static Kind,
+    /// Names and places, in the table's order.
+    all: Vec<(String, usize)>,
+}
+
+impl TaskColumns {
+    fn of(table: &Table, task: &str, tasks: &[&str], folder: &Path) -> Result<TaskColumns> {
+        let own = |name: &str| Some(name.strip_prefix(&format!("val/{task}/"))?.to_owned());
+        // The columns of a task `a/b` begin like those of a task `a`.
+        let longer = |name: &&String| {
+            tasks.iter().any(|other| other.len() > task.len() && name.starts_with(&format!("val/{other}/")))
+        };
+        let columns = table.header.iter().enumerate().filter(|(_, name)| !longer(name));
+        let all: Vec<(String, usize)> = columns.filter_map(|(place, name)| Some((own(name)?, place))).collect();
+        let kind = KINDS.iter().copied().find(|kind| all.iter().any(|(name, _)| is_fitness(name, kind)));
+        match kind {
+            Some(kind) => Ok(TaskColumns { kind, all }),
+            None => Err(Error::Usage(format!(
+                "{}: results.csv has no validation figure of `{task}`: a comparison needs runs with validation images",
+                shown(folder)
+            ))),
+        }
+    }
+
+    /// After each epoch the figure that the kind is judged by: over several columns the mean of those that are known.
+    fn fitness(&self, table: &Table) -> Vec<Option<f64>> {
+        let places: Vec<usize> =
+            self.all.iter().filter(|(name, _)| is_fitness(name, self.kind)).map(|column| column.1).collect();
+        let of_row = |row| {
+            let known: Vec<f64> = places.iter().filter_map(|&place| table.cell(row, place)).collect();
+            super::statistics::mean(&known)
+        };
+        (0..table.rows.len()).map(of_row).collect()
+    }
+}
+
+/// Whether a figure is the kind's fitness, or that of one of a task's columns.
+fn is_fitness(name: &str, kind: &Kind) -> bool {
+    name == kind.fitness_metric || name.strip_suffix(kind.fitness_metric).is_some_and(|column| column.ends_with('/'))
+}
+
+/// Choices that decide what a figure means: runs that differ in one of these are not compared.
+const DECIDING: [&str; 10] =
+    ["data", "epochs", "time", "imgsz", "backbone", "head", "weights", "fraction", "val_fraction", "overfit"];
+
+/// The remark on choices that differ though the setting does not ask for it, one sentence each.
+///
+/// # Errors
+/// Runs of different data, epochs, sizes or the like, or two of one setting and seed.
+pub fn check_comparable(runs: &[RunResult]) -> Result<Vec<String>> {
+    let Some((first, others)) = runs.split_first() else { return Ok(Vec::new()) };
+    let mut notes: Vec<String> = Vec::new();
+    for run in others {
+        for (key, [own, other]) in differing(&first.config, &run.config, may_differ)? {
+            let sentence =
+                format!("{} has {key} {own} and {} has {key} {other}", shown(&first.folder), shown(&run.folder));
+            if DECIDING.contains(&key.as_str()) {
+                return Err(Error::Usage(format!("{sentence}: runs that are compared must have the same {key}")));
+            }
+            let begins = format!("{} has {key} ", shown(&first.folder));
+            if !notes.iter().any(|note| note.starts_with(&begins)) {
+                notes.push(sentence);
+            }
+        }
+    }
+    for (index, run) in runs.iter().enumerate() {
+        let same = |other: &&RunResult| other.setting == run.setting && other.config.seed == run.config.seed;
+        if let Some(other) = runs[..index].iter().find(same) {
+            return Err(Error::Usage(format!(
+                "{} and {} are both runs of {} with seed {}: leave one of them out",
+                shown(&other.folder),
+                shown(&run.folder),
+                run.setting.label,
+                run.config.seed
+            )));
+        }
+    }
+    Ok(notes)
+}
+
+/// The choices in which two runs differ and that are not `free` to: the key and both texts.
+///
+/// # Errors
+/// Choices that cannot be written.
+pub fn differing(a: &TrainConfig, b: &TrainConfig, free: impl Fn(&str) -> bool) -> Result<Vec<(String, [String; 2])>> {
+    let [own, other] = [Choices::of(a)?, Choices::of(b)?];
+    let mut keys: Vec<&str> = own.keys().chain(other.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let differ = keys.into_iter().filter_map(|key| {
+        let texts = [&own, &other].map(|choices| choices.text(key));
+        let said = |text: Option<String>| text.unwrap_or_else(|| "unset".to_owned());
+        (texts[0] != texts[1] && !free(key)).then(|| (key.to_owned(), texts.map(said)))
+    });
+    Ok(differ.collect())
+}
+
+/// Whether a choice changes no figure: where the run lies, and how it is carried out. A limit of time or patience does, since it
+/// decides when the run ends.
+pub fn changes_no_figure(key: &str) -> bool {
+    let of_place = ["project", "name", "exist_ok", "cache", "cache_gib"].contains(&key);
+    of_place || (Choices::is_of_execution(key) && key != "time" && key != "patience")
+}
+
+/// Whether two runs that are compared may differ in a choice: it belongs to the setting, to the seed, or changes no figure.
+fn may_differ(key: &str) -> bool {
+    ["seed", "task", "lr_heads"].contains(&key) || Choices::is_of_balancing(key) || changes_no_figure(key)
+}

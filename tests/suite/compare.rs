@@ -1,0 +1,174 @@
+//! `polyhead compare` as a person uses it: trained once, started again, changed, and given bad input.
+
+use crate::cli::{digits, fail, path, run, succeed, text};
+use crate::step::Folder;
+use serde_json::Value;
+use std::path::Path;
+
+/// The smallest runs there can be.
+const TINY: [&str; 12] =
+    ["--backbone", "tiny", "--imgsz", "32", "--batch", "8", "--threads", "1", "--epochs", "1", "--workers", "1"];
+
+#[test]
+fn a_comparison_from_data_to_tables_and_again() {
+    let folder = Folder::new("compare");
+    let (data, out) = (digits(&folder, 24), path(&folder, "out"));
+    let args = |more: &[&'static str]| -> Vec<String> {
+        let own = [
+            "compare",
+            &data,
+            "--methods",
+            "fixed,uncertainty-bounded",
+            "--seeds",
+            "0,1",
+            "--out",
+            &out,
+            "--jobs",
+            "2",
+        ];
+        own.iter().chain(&TINY).chain(more).map(|arg| (*arg).to_owned()).collect()
+    };
+    let start = |more: &[&'static str]| run(&args(more).iter().map(String::as_str).collect::<Vec<_>>());
+
+    let first = start(&[]);
+    let (said, printed) = (text(&first.stderr), text(&first.stdout));
+    assert!(first.status.success() && said.contains("run 1 of 10: single-digits-seed0"), "{said}");
+    let file = |name: &str| std::fs::read_to_string(Path::new(&out).join(name)).unwrap();
+    assert_eq!(printed, file("compare.md"));
+    assert!(printed.contains("## sum: R²") && printed.contains("(paired t over 2 seeds)"), "{printed}");
+    assert!(printed.contains("| an image, batch 8 |"), "{printed}");
+    let figures: Value = serde_json::from_str(&file("compare.json")).unwrap();
+    assert_eq!(figures["tasks"].as_array().unwrap().len(), 3);
+    assert!(figures["tasks"][1]["settings"][0]["values"]["1"].is_number(), "{figures}");
+    assert!(
+        figures["costs"]["joint_parameters"].as_u64() < figures["costs"]["single_parameters"].as_u64(),
+        "{figures}"
+    );
+    assert!(Path::new(&out).join("compare.png").is_file());
+    let table = Path::new(&out).join("train/single-sum-seed1/results.csv");
+    let header = std::fs::read_to_string(&table).unwrap().lines().next().unwrap().to_owned();
+    assert!(header.contains("val/sum/R2") && !header.contains("digits"), "{header}");
+
+    // Started again, nothing is trained; a run that is gone is trained anew, to the same figures.
+    let gone = Path::new(&out).join("train/fixed-seed1");
+    let before = std::fs::read_to_string(gone.join("results.csv")).unwrap();
+    std::fs::remove_dir_all(&gone).unwrap();
+    let said = text(&start(&[]).stderr);
+    assert!(said.contains("9 of 10 runs are finished already") && said.matches("done in").count() == 1, "{said}");
+    let without_time = |table: &str| -> Vec<String> {
+        table
+            .lines()
+            .map(|line| {
+                line.split(',').enumerate().filter(|(i, _)| *i != 1).map(|(_, cell)| format!("{cell},")).collect()
+            })
+            .collect()
+    };
+    let after = std::fs::read_to_string(gone.join("results.csv")).unwrap();
+    assert_eq!(without_time(&before), without_time(&after));
+    assert!(text(&start(&[]).stderr).contains("all 10 runs are finished"));
+
+    let changed = start(&["--lr0", "0.5"]);
+    let said = text(&changed.stderr);
+    assert!(changed.status.code() == Some(2) && said.contains("was made with lr0 0.001, and now lr0 is 0.5"), "{said}");
+
+    // Only tabulated, with a folder too few for a single model of `paper`.
+    let runs: Vec<String> = ["single-sum-seed0", "fixed-seed0", "uncertainty-bounded-seed0"]
+        .map(|run| format!("{out}/train/{run}"))
+        .to_vec();
+    let tables = path(&folder, "tables");
+    let printed = succeed(&["compare", "--runs", &runs[0], &runs[1], &runs[2], "--out", &tables]);
+    assert!(printed.contains("one seed, so there is no interval and no test"), "{printed}");
+    assert!(Path::new(&tables).join("compare.png").is_file() && !Path::new(&tables).join("train").exists());
+}
+
+#[test]
+fn what_cannot_be_compared_gets_a_sentence() {
+    let folder = Folder::new("compare-wrong");
+    let (data, out) = (digits(&folder, 8), path(&folder, "out"));
+    let with = |more: &[&str], code, words: &[&str]| {
+        fail(&[&["compare", &data, "--out", &out], &TINY[..], more].concat(), code, words);
+    };
+    with(&["--methods", "fixd"], 2, &["--methods fixd", "did you mean `fixed`?"]);
+    with(&["--methods", "fixed,fixed"], 2, &["fixed is there twice"]);
+    with(&["--seeds", "1,2,1"], 2, &["--seeds: 1 is there twice"]);
+    with(&["--seeds", ""], 2, &["--seeds", "expected a whole number"]);
+    with(&["--seed", "1"], 2, &["--seed is not a choice of a whole comparison: give the seeds with --seeds"]);
+    with(&["--balance", "fixed"], 2, &["--balance is not a choice", "--methods"]);
+    with(&["--task", "sum"], 2, &["--task is not a choice"]);
+    with(&["--methods", "uncertainty-learned", "--task-weight", "sum=2"], 2, &["--task-weight only works with"]);
+    let file = path(&folder, "file");
+    std::fs::write(&file, "mine").unwrap();
+    fail(&["compare", &data, "--out", &file], 2, &["--out", "file: is no folder"]);
+    fail(&["compare", "--runs", &data, "--out", &out], 2, &["no args.yaml there"]);
+    fail(
+        &["compare", "--runs", &data, "--out", &out, "--epochs", "3"],
+        2,
+        &["--runs trains nothing: leave out --epochs"],
+    );
+    let yaml = Path::new(&data).join("data.yaml");
+    let whole = std::fs::read_to_string(&yaml).unwrap();
+    let one: String = whole
+        .lines()
+        .filter(|line| !line.contains("  digits:") && !line.contains("  paper:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(&yaml, one).unwrap();
+    with(&[], 2, &["`sum` is the only task: there is nothing to compare"]);
+    assert!(!Path::new(&out).join("train").exists());
+}
+
+#[test]
+fn a_run_that_fails_is_named_and_the_others_go_on() {
+    let folder = Folder::new("compare-fails");
+    let (data, out) = (digits(&folder, 16), path(&folder, "out"));
+    let args = ["compare", &data, "--methods", "fixed", "--seeds", "0", "--out", &out];
+    // In the way of one run: a folder that is no run's.
+    let taken = Path::new(&out).join("train/single-paper-seed0");
+    std::fs::create_dir_all(&taken).unwrap();
+    std::fs::write(taken.join("mine.txt"), "mine").unwrap();
+    let failed = run(&[&args[..], &TINY].concat());
+    let said = text(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("holds mine.txt and is no run's folder"), "{said}");
+    assert!(said.contains("no table: no run of single-paper is finished"), "{said}");
+    assert!(said.contains("1 of 4 runs failed: single-paper-seed0"), "{said}");
+    assert!(Path::new(&out).join("train/fixed-seed0/weights/best.safetensors").is_file());
+    assert_eq!(std::fs::read_dir(&taken).unwrap().count(), 1);
+}
+
+/// A signal to this process alone is passed on; one to all of a terminal's processes, as Ctrl-C sends it, reaches the runs by itself.
+#[cfg(unix)]
+#[test]
+fn a_comparison_that_is_stopped_saves_its_runs_and_goes_on() {
+    use std::io::Read;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+    let folder = Folder::new("compare-stopped");
+    let (data, out) = (digits(&folder, 16), path(&folder, "out"));
+    let mut args = vec!["compare", &data, "--methods", "fixed", "--no-single", "--seeds", "0", "--out", &out];
+    args.extend(&TINY[..8]);
+    args.extend(["--epochs", "2000", "--workers", "1"]);
+    let log = Path::new(&out).join("train/fixed-seed0/log.txt");
+    let words = || std::fs::read_to_string(&log).unwrap_or_default();
+    for (whom, awaited) in [("", "writing"), ("-", "resumed after epoch")] {
+        let mut command = crate::cli::polyhead();
+        let mut process = command.args(&args).process_group(0).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // An epoch of this process: it listens to signals by then.
+        let has_trained = || words().rsplit_once(awaited).is_some_and(|(_, after)| after.contains("\nepoch "));
+        while !has_trained() {
+            assert!(Instant::now() < deadline, "no epoch within a minute: {}", words());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let kill = format!("kill -INT {whom}{}", process.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        let mut said = String::new();
+        process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(process.wait().unwrap().code(), Some(130), "{said}");
+        assert!(said.contains("stopped with 0 of 1 runs finished; the same command goes on"), "{said}");
+        let end = words();
+        let last = end.lines().last().unwrap_or_default();
+        assert!(last.starts_with("stopped after step") && last.contains("--resume"), "{end}");
+    }
+}
