@@ -2,7 +2,7 @@
 
 use super::gramian::Gramian;
 
-/// G = Σ values[i]·vectors[i]·vectors[i]ᵀ, in no particular order.
+/// G = Σ values\[i\]·vectors\[i\]·vectors\[i\]ᵀ, in no particular order.
 pub struct Eigen {
     /// Shapes: `[size]`.
     pub values: Vec<f64>,
