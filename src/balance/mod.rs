@@ -45,7 +45,7 @@ pub use present::{Decision, Masked, Present, Rule};
 
 use crate::error::Result;
 
-/// What a method needs of a step to weigh its tasks. Each but the first includes the losses; of the last three none includes another.
+/// What a method needs of a step. Each but the first includes the losses; of the last three none includes another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Needs {
     /// Its state before the step. Nobody waits for anything.
@@ -56,8 +56,18 @@ pub enum Needs {
     Gramian,
     /// Also each task's excess risk, which needs the running sum of every task's squared gradient.
     Excess,
-    /// Also the inner products between two independent batches of the step.
+    /// Its state before the step for the weights, and after it the inner products between two independent batches of the step.
     Cross,
+}
+
+impl Needs {
+    /// Whether the weights are made of the step itself, so that the trunk's backward waits for them.
+    pub fn waits(self) -> bool {
+        match self {
+            Needs::State | Needs::Cross => false,
+            Needs::Losses | Needs::Gramian | Needs::Excess => true,
+        }
+    }
 }
 
 /// What a step says of its K tasks. Each number is given to methods that need it.
@@ -71,7 +81,7 @@ pub struct Signals<'a> {
     /// labels.
     pub gramian: Option<&'a [f64]>,
     /// `[K, K]`, row by row: entry (i, j) is the inner product of task i's gradient on the step's first batch and task j's on
-    /// its second, independent one. Not symmetric.
+    /// its second, independent one. Not symmetric. Known after the step.
     pub cross: Option<&'a [f64]>,
     /// `[K]`: gᵀ·diag(S)^(−1/2)·g with S the sum of the squares of the task's gradients up to this step, itself included.
     pub excess: Option<&'a [f64]>,

@@ -4,8 +4,9 @@ use super::present::one_on_average;
 use super::solve::onto_simplex;
 use super::{Decision, Needs, Present, Rule};
 
-/// Weights λ on the simplex that move by −γ(Aλ + ρλ) in every step and are projected back, A the products between two independent
+/// Weights λ on the simplex that move by −γ(Aλ + ρλ) after every step and are projected back, A the products between two independent
 /// batches; times the number K of tasks with labels, for λ sums to 1. The learning rate γ is in units of an inverse squared gradient.
+/// A step uses the λ that the step before has left: the first batch is combined before the second is there.
 ///
 /// Source: Chen et al. 2024, JMLR 25, 23-1287, eq. 2.9; γ and ρ as in the authors' code.
 pub struct Modo {
@@ -71,7 +72,7 @@ impl Rule for Modo {
     }
 
     fn weights(&self, step: &Present) -> Decision {
-        Decision::of_gradients(one_on_average(self.moved(step)))
+        Decision::of_gradients(one_on_average(self.shares.of(step)))
     }
 
     fn observe(&mut self, step: &Present) {

@@ -6,7 +6,8 @@ use super::solve::onto_simplex;
 use super::{Decision, Needs, Present, Rule};
 
 /// Weights (w + λ/K)/(1 + λ) times the number K of tasks with labels, where w comes from the last step's w by projected descent with
-/// momentum on ½wᵀAw + λ·wᵀA(1/K), A the products between two independent batches over their mean squared norm.
+/// momentum on ½wᵀAw + λ·wᵀA(1/K), A the products between two independent batches over their mean squared norm. A step uses the w
+/// that the step before has left: the first batch is combined before the second is there.
 ///
 /// Source: Xiao, Ban & Ji 2023, arXiv 2305.18409, algorithm 1; steps, momentum and λ as in the authors' experiments.
 pub struct SdmGrad {
@@ -64,7 +65,7 @@ impl Rule for SdmGrad {
     fn weights(&self, step: &Present) -> Decision {
         let (lambda, count) = (self.descent.lambda, step.len() as f64);
         let weight = |share: f64| (share + lambda / count) / (1.0 + lambda);
-        Decision::of_gradients(one_on_average(self.moved(step).into_iter().map(weight).collect()))
+        Decision::of_gradients(one_on_average(self.shares.of(step).into_iter().map(weight).collect()))
     }
 
     fn observe(&mut self, step: &Present) {

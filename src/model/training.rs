@@ -17,6 +17,8 @@ pub enum Probe {
     Features,
     /// At the weight of the trunk's last convolution, which sums over the batch. It takes a weight gradient for each task.
     Layer,
+    /// As `Layer`, and the host can read each task's gradient there.
+    LayerGradients,
 }
 
 /// A network with losses and its backward pass: segments 1 to 3.
@@ -25,6 +27,8 @@ pub struct TrainingNetwork {
     pub network: Network,
     /// One per task.
     pub losses: Vec<TaskLoss>,
+    /// With [`Probe::LayerGradients`], the tasks that reach the trunk's last convolution, each with its gradient of that weight.
+    pub layer_gradients: Vec<(usize, ValueId)>,
 }
 
 impl TrainingNetwork {
@@ -72,14 +76,20 @@ impl TrainingNetwork {
             .enumerate()
             .map(|(task, head)| backward::Head { task, nodes: head.nodes.clone() })
             .collect();
-        let probe = match probe {
+        let place = match probe {
             Probe::None => backward::Probe::None,
             Probe::Features => at_features(&network)?,
-            Probe::Layer => backward::Probe::Weight(last_shared_weight(architecture, &network)?),
+            Probe::Layer | Probe::LayerGradients => {
+                backward::Probe::Weight(last_shared_weight(architecture, &network)?)
+            }
         };
         let trunk = 0..network.trunk_nodes;
-        append_backward(&mut network.graph, trunk, &network.features, &heads, probe);
-        Ok(TrainingNetwork { network, losses })
+        let mut layer_gradients = append_backward(&mut network.graph, trunk, &network.features, &heads, place);
+        match probe {
+            Probe::LayerGradients => network.graph.outputs.extend(layer_gradients.iter().map(|(_, gradient)| gradient)),
+            Probe::None | Probe::Features | Probe::Layer => layer_gradients.clear(),
+        }
+        Ok(TrainingNetwork { network, losses, layer_gradients })
     }
 }
 

@@ -207,7 +207,7 @@ pub fn start_from(store: &mut Store, file: &StateFile, path: &Path) -> Result<Ke
 }
 
 /// KRSC (or a plain vector or matrix) to a tensor in torchvision's order.
-fn to_tensor(data: &[f32], shape: &[usize]) -> Result<Tensor> {
+pub(crate) fn to_tensor(data: &[f32], shape: &[usize]) -> Result<Tensor> {
     let tensor = Tensor::from_slice(data, shape, &Device::Cpu).map_err(of_candle)?;
     match shape.len() {
         4 => tensor.permute((0, 3, 1, 2)).and_then(|t| t.contiguous()).map_err(of_candle),

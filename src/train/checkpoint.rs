@@ -1,5 +1,6 @@
 //! Checkpoints: one file that is the whole state of a run, and smaller ones that are enough to predict.
 
+use super::layer_gradients::SquaredSums;
 use super::step::{StepReport, Trainer};
 use super::telemetry::{GradientMeans, Lived};
 use crate::config::TrainConfig;
@@ -109,6 +110,7 @@ impl EpochMeans {
 }
 
 const STATE_KEY: &str = "polyhead.run";
+const SQUARES: &str = "balance.squares.";
 
 /// Writes the whole state, and keeps the one before it at [`previous`]: parameters, `ema.*`, `optim.*`, running statistics, card and run state.
 ///
@@ -120,10 +122,17 @@ pub fn save(path: &Path, trainer: &mut Trainer, card: &Card, state: &RunState) -
     tensors.append(&mut prediction_tensors(store, ParameterSet::Average, "ema.")?);
     tensors.append(&mut weights::export_parameters(store, Slot::FirstMoment, "optim.first.")?);
     tensors.append(&mut weights::export_parameters(store, Slot::SecondMoment, "optim.second.")?);
+    tensors.append(&mut squares(&trainer.squares)?);
     let state = serde_json::to_string(state)
         .map_err(|e| Error::checkpoint(path, format!("the run's state cannot be written: {e}")))?;
     let metadata = HashMap::from([(Card::KEY.to_owned(), card.to_json()), (STATE_KEY.to_owned(), state)]);
     weights::write_beside(path, &previous(path), &tensors, metadata)
+}
+
+/// The running sums of the tasks' squared gradients, those there are, by the task's number.
+fn squares(sums: &SquaredSums) -> Result<Tensors> {
+    let numbered = sums.0.iter().enumerate().filter(|(_, sums)| !sums.is_empty());
+    numbered.map(|(task, sums)| Ok((format!("{SQUARES}{task}"), weights::to_tensor(sums, &[sums.len()])?))).collect()
 }
 
 /// Where the state before the last one lies.
@@ -179,9 +188,22 @@ impl Loaded {
             return Err(Error::checkpoint(path, format!("lacks {} tensors, `{first}` first", missing.len())));
         }
         trainer.balance.restore(&self.state.balance)?;
+        trainer.squares = self.squares(self.card.architecture.tasks.len(), path)?;
         trainer.optimizer.steps.clone_from(&self.state.optimizer_steps);
         trainer.step = self.state.step;
         Ok(())
+    }
+
+    /// # Errors
+    /// A tensor that is no vector of f32.
+    fn squares(&self, tasks: usize, path: &Path) -> Result<SquaredSums> {
+        let sums = |task: usize| match self.tensors.get(&format!("{SQUARES}{task}")) {
+            None => Ok(Vec::new()),
+            Some(tensor) => tensor.to_vec1::<f32>(),
+        };
+        let sums = (0..tasks).map(sums).collect::<Result<Vec<_>, _>>();
+        sums.map(SquaredSums)
+            .map_err(|e| Error::checkpoint(path, format!("the sums `{SQUARES}` are not understood: {e}")))
     }
 
     fn fill(&self, store: &mut Store) -> Result<Vec<String>> {

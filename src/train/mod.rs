@@ -5,6 +5,7 @@ pub mod checkpoint;
 mod epochs;
 mod feed;
 mod files;
+mod layer_gradients;
 mod limits;
 mod lock;
 pub mod preview;

@@ -297,15 +297,22 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
         primary: config.primary_task.as_ref().and_then(|name| data.tasks.iter().position(|task| task.name == *name)),
         parameters: &config.balance_parameters,
     })?;
-    if balance.needs() > Needs::Gramian {
+    if balance.needs() == Needs::Cross && config.accumulate < 2 {
         return Err(Error::Usage(format!(
-            "--balance {}: training does not take the numbers this method needs yet: choose another method",
+            "--balance {} compares two batches of a step: add --accumulate 2 or more",
             config.balance
         )));
     }
-    let probe = match gramian_place(config, &data.tasks, &data.train).0 {
-        Probe::None => probe_for(balance.as_ref()),
-        place => place,
+    let probe = match (gramian_place(config, &data.tasks, &data.train).0, probe_for(balance.as_ref())) {
+        (_, Probe::LayerGradients) if config.gramian == GramianPlace::Features => {
+            return Err(Error::Usage(format!(
+                "--gramian features: --balance {} needs the gradients at the last shared convolution: leave the flag out",
+                config.balance
+            )));
+        }
+        (_, Probe::LayerGradients) => Probe::LayerGradients,
+        (Probe::None, needed) => needed,
+        (place, _) => place,
     };
     let network = |side: usize| {
         let shape = [config.batch, side, side];

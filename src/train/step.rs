@@ -1,6 +1,7 @@
 //! One optimizer step: one or several batches in, losses out. The whole life of a step is [`Trainer::begin`], for each of its
 //! batches [`Trainer::load`] and [`Trainer::start`], and [`Trainer::finish`].
 
+use super::layer_gradients::{LayerGradients, SquaredSums, products};
 use crate::balance::{Balance, Needs, Signals, Weights};
 use crate::error::{Error, Result};
 use crate::executor::compare::NodeComparison;
@@ -16,6 +17,8 @@ pub struct Trainer {
     pub executor: Executor,
     pub balance: Box<dyn Balance>,
     pub optimizer: OptimizerState,
+    /// The running sums of the tasks' squared gradients, for the method that needs excess risks.
+    pub squares: SquaredSums,
     pub config: OptimizerConfig,
     /// Steps done.
     pub step: u64,
@@ -36,13 +39,24 @@ struct StepPlan {
     /// By which a batch is known to be this plan's.
     image_bytes: usize,
     losses: Vec<TaskLoss>,
+    /// Of a plan that says them, with their tasks.
+    layer_gradients: Vec<(usize, ValueId)>,
 }
 
 impl StepPlan {
     fn prepare(executor: &mut Executor, network: TrainingNetwork, fusion: Fusion) -> Result<StepPlan> {
-        let TrainingNetwork { network, losses } = network;
+        let TrainingNetwork { network, losses, layer_gradients } = network;
         let (images, image_bytes) = (network.images, network.graph.value(network.images).bytes());
-        Ok(StepPlan { plan: executor.prepare(network.graph, fusion)?, images, image_bytes, losses })
+        Ok(StepPlan { plan: executor.prepare(network.graph, fusion)?, images, image_bytes, losses, layer_gradients })
+    }
+
+    /// What the probe that ran last has found at the last shared convolution.
+    fn read_layer_gradients(&self, executor: &Executor, active: &[bool]) -> Result<LayerGradients> {
+        let mut gradients = vec![Vec::new(); active.len()];
+        for &(task, gradient) in self.layer_gradients.iter().filter(|(task, _)| active[*task]) {
+            gradients[task] = executor.read_f32(self.plan, gradient)?;
+        }
+        Ok(gradients)
     }
 
     /// The losses of the batch that ran last, NaN for a task without labels.
@@ -93,11 +107,26 @@ struct Running {
     last: Option<usize>,
     /// Per task, over the batches whose losses were read.
     losses: Vec<f32>,
-    /// The inner products of the tasks' gradients, where the method needed them.
+    /// The inner products of the tasks' gradients, where somebody looked.
     gramian: Option<Vec<f64>>,
+    /// The tasks' gradients at the layer in the step's first batch, where the method needs them.
+    first: Option<LayerGradients>,
+    /// What is made of them: products with those of the second batch, or excess risks.
+    cross: Option<Vec<f64>>,
+    excess: Option<Vec<f64>>,
 }
 
 impl Running {
+    /// What is known of the step, whose losses are these.
+    fn signals<'a>(&'a self, losses: &'a [f32]) -> Signals<'a> {
+        Signals {
+            gramian: self.gramian.as_deref(),
+            cross: self.cross.as_deref(),
+            excess: self.excess.as_deref(),
+            ..Signals::of_losses(&self.active, losses)
+        }
+    }
+
     /// Adds the losses of the batch that was started last.
     fn read_losses(&mut self, executor: &Executor, plans: &[StepPlan]) -> Result<()> {
         let Some(plan) = self.last.map(|last| &plans[last]) else { return Ok(()) };
@@ -112,19 +141,49 @@ impl Running {
     }
 }
 
-/// Weighs the tasks of a step whose heads' backward has run, by a method that needs its losses or its Gramian.
-fn weigh(balance: &dyn Balance, executor: &mut Executor, plan: &StepPlan, running: &mut Running) -> Result<()> {
-    if running.scalars.micro_batches > 1 {
+/// Looks at the tasks' gradients in a batch whose heads' backward has run, as far as the method needs them.
+fn look(
+    balance: &dyn Balance,
+    squares: &SquaredSums,
+    executor: &mut Executor,
+    plan: &StepPlan,
+    running: &mut Running,
+) -> Result<()> {
+    let needs = balance.needs();
+    let batches = running.scalars.micro_batches;
+    if needs.waits() && batches > 1 {
         return Err(Error::Usage(
             "a method that balances by a step's own losses or gradients needs the step's images in one batch: leave out --accumulate".into(),
         ));
     }
-    let losses = plan.read_losses(executor, &running.active)?;
-    if balance.needs() >= Needs::Gramian {
-        running.gramian = Some(probe(executor, plan, &running.scalars)?);
+    match needs {
+        Needs::State | Needs::Losses => {}
+        Needs::Gramian => running.gramian = Some(probe(executor, plan, &running.scalars)?),
+        Needs::Excess => {
+            running.gramian = Some(probe(executor, plan, &running.scalars)?);
+            let gradients = plan.read_layer_gradients(executor, &running.active)?;
+            running.excess = Some(squares.excess(&gradients));
+            running.first = Some(gradients);
+        }
+        Needs::Cross if running.cross.is_none() => {
+            running.gramian = Some(probe(executor, plan, &running.scalars)?);
+            let gradients = plan.read_layer_gradients(executor, &running.active)?;
+            match running.first.take() {
+                None => running.first = Some(gradients),
+                // Losses are divided by what the whole step holds: times the number of batches, each stands for the whole.
+                Some(first) => running.cross = Some(products(&first, &gradients, (batches * batches) as f64)),
+            }
+        }
+        // The step's third batch and those after it say nothing to the method.
+        Needs::Cross => {}
     }
-    let signals = Signals { gramian: running.gramian.as_deref(), ..Signals::of_losses(&running.active, &losses) };
-    let weights = balance.weights(&signals);
+    Ok(())
+}
+
+/// Weighs the tasks of a step by a method that needs its losses or what [`look`] has found.
+fn weigh(balance: &dyn Balance, executor: &Executor, plan: &StepPlan, running: &mut Running) -> Result<()> {
+    let losses = plan.read_losses(executor, &running.active)?;
+    let weights = balance.weights(&running.signals(&losses));
     (running.scalars.task_weights, running.heads) = (weights.seam, weights.heads);
     Ok(())
 }
@@ -137,11 +196,13 @@ fn probe(executor: &mut Executor, plan: &StepPlan, scalars: &StepScalars) -> Res
     executor.gramian(plan.plan, tasks)
 }
 
-/// Where a step must compare the tasks' gradients for a method: at the shared features, unless a run says otherwise.
+/// Where a step must compare the tasks' gradients for a method: at the shared features, unless a run says otherwise or the method
+/// needs the gradients themselves.
 pub fn probe_for(balance: &dyn Balance) -> Probe {
     match balance.needs() {
         Needs::State | Needs::Losses => Probe::None,
-        Needs::Gramian | Needs::Excess | Needs::Cross => Probe::Features,
+        Needs::Gramian => Probe::Features,
+        Needs::Excess | Needs::Cross => Probe::LayerGradients,
     }
 }
 
@@ -195,6 +256,7 @@ impl Trainer {
             executor,
             balance,
             optimizer: OptimizerState::new(1 + tasks.len()),
+            squares: SquaredSums::default(),
             config,
             step: 0,
             look_every: 0,
@@ -272,7 +334,8 @@ impl Trainer {
         let Weights { heads, .. } = self.weights_before(&targets.active);
         let losses = vec![0.0; targets.active.len()];
         let active = targets.active.clone();
-        self.running = Some(Running { active, scalars, heads, last: None, losses, gramian: None });
+        let (gramian, first, cross, excess) = (None, None, None, None);
+        self.running = Some(Running { active, scalars, heads, last: None, losses, gramian, first, cross, excess });
     }
 
     /// Starts segments 1 to 3 on the batch loaded last. A method that weighs the tasks by the step itself reads what it needs
@@ -281,7 +344,7 @@ impl Trainer {
     /// # Errors
     /// Several batches a step with such a method, or a GPU that refuses a call.
     pub fn start(&mut self) -> Result<()> {
-        let Trainer { executor, balance, plans, loaded, running, step, look_every, .. } = self;
+        let Trainer { executor, balance, squares, plans, loaded, running, step, look_every, .. } = self;
         let running = running.as_mut().unwrap_or_else(|| unreachable!("a step begins before its batches start"));
         if running.last.is_some() {
             // The next batch is computed in the same arena, by whichever plan.
@@ -294,7 +357,8 @@ impl Trainer {
         };
         run(executor, Segment::Forward, &running.scalars)?;
         run(executor, Segment::HeadsBackward, &running.scalars)?;
-        if balance.needs() > Needs::State {
+        look(balance.as_ref(), squares, executor, loaded_plan, running)?;
+        if balance.needs().waits() {
             weigh(balance.as_ref(), executor, loaded_plan, running)?;
         }
         if running.gramian.is_none() && *look_every > 0 && step.is_multiple_of(*look_every) {
@@ -312,31 +376,30 @@ impl Trainer {
     pub fn finish(&mut self) -> Result<StepReport> {
         let mut running = self.running.take().unwrap_or_else(|| unreachable!("a step is started before it ends"));
         running.read_losses(&self.executor, &self.plans)?;
-        let Running { active, scalars, heads, mut losses, gramian, last } = running;
-        let (counter, micro_batches) = (scalars.dropout_counter, scalars.micro_batches);
-        let StepScalars { task_weights, denominators, .. } = scalars;
-        let weights = Weights { seam: task_weights, heads };
-        losses.iter_mut().zip(&active).filter(|(_, active)| !**active).for_each(|(loss, _)| *loss = f32::NAN);
+        let mut losses = std::mem::take(&mut running.losses);
+        let weights = Weights { seam: running.scalars.task_weights.clone(), heads: running.heads.clone() };
+        losses.iter_mut().zip(&running.active).filter(|(_, active)| !**active).for_each(|(loss, _)| *loss = f32::NAN);
         self.check_finite(&losses, &weights)?;
         let update = self.optimizer.advance(&self.config, self.step, &weights);
         let gradient_norm = self.executor.update(&update)?;
         if !gradient_norm.is_finite() {
             return Err(self.non_finite("the gradient", &losses, &weights));
         }
-        let signals = Signals { gramian: gramian.as_deref(), ..Signals::of_losses(&active, &losses) };
+        let signals = running.signals(&losses);
         self.balance.observe(&signals);
-        if let Some(last) = last.filter(|_| self.balance.looks_again()) {
+        if let (Needs::Excess, Some(gradients)) = (self.balance.needs(), &running.first) {
+            self.squares.add(gradients);
+        }
+        if let Some(last) = running.last.filter(|_| self.balance.looks_again()) {
             // The batch is still there: nobody loads another before such a method has looked.
-            let again = StepScalars { dropout_counter: counter, micro_batches, ..StepScalars::default() };
-            let again = StepScalars { denominators, ..again };
             let plan = &self.plans[last];
-            self.executor.run(plan.plan, Segment::Forward, ParameterSet::Current, &again)?;
-            let after = plan.read_losses(&self.executor, &active)?;
+            self.executor.run(plan.plan, Segment::Forward, ParameterSet::Current, &running.scalars)?;
+            let after = plan.read_losses(&self.executor, &running.active)?;
             self.balance.after_update(&signals, &after);
         }
         let learning_rate = self.config.schedule.learning_rate(self.step);
         self.step += 1;
-        Ok(StepReport { losses, weights: weights.seam, gradient_norm, learning_rate, gramian })
+        Ok(StepReport { losses, weights: weights.seam, gradient_norm, learning_rate, gramian: running.gramian })
     }
 
     fn scalars(&self, targets: &StepTargets) -> StepScalars {
@@ -352,11 +415,9 @@ impl Trainer {
 
     /// The weights as they are known before the step: equal ones for a method that weighs by the step itself.
     fn weights_before(&self, active: &[bool]) -> Weights {
-        match self.balance.needs() {
-            Needs::State => self.balance.weights(&Signals::before(active)),
-            Needs::Losses | Needs::Gramian | Needs::Excess | Needs::Cross => {
-                Weights::of_losses(active.iter().map(|&active| f32::from(u8::from(active))).collect())
-            }
+        match self.balance.needs().waits() {
+            false => self.balance.weights(&Signals::before(active)),
+            true => Weights::of_losses(active.iter().map(|&active| f32::from(u8::from(active))).collect()),
         }
     }
 

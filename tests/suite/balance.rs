@@ -25,7 +25,7 @@ pub fn balance(method: &str, tasks: &[Task], weights: &[f32]) -> Box<dyn Balance
 /// The methods that one batch a step is enough for.
 pub fn in_whole_steps() -> impl Iterator<Item = &'static str> {
     let names = METHODS.iter().map(|method| method.name);
-    names.filter(|name| balance(name, &three_tasks(), &[1.0; 3]).needs() <= Needs::Gramian)
+    names.filter(|name| balance(name, &three_tasks(), &[1.0; 3]).needs() != Needs::Cross)
 }
 
 /// Bits of a method's state: a part for each of `tasks` tasks, then the part that belongs to none.

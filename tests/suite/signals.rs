@@ -21,6 +21,9 @@ use std::sync::{Arc, Mutex};
 struct Seen {
     losses: Option<Vec<f32>>,
     gramian: Option<Vec<f64>>,
+    /// After the step.
+    cross: Option<Vec<f64>>,
+    excess: Option<Vec<f64>>,
 }
 
 /// A method without a state that keeps what it was told.
@@ -36,13 +39,18 @@ impl Balance for Told {
     }
 
     fn weights(&self, signals: &Signals) -> Weights {
-        *self.seen.lock().unwrap() =
-            Seen { losses: signals.losses.map(<[f32]>::to_vec), gramian: signals.gramian.map(<[f64]>::to_vec) };
+        let mut seen = self.seen.lock().unwrap();
+        seen.losses = signals.losses.map(<[f32]>::to_vec);
+        seen.gramian = signals.gramian.map(<[f64]>::to_vec);
         let heads = signals.active.iter().map(|&active| f32::from(u8::from(active))).collect();
         Weights { seam: (self.weigh)(signals), heads }
     }
 
-    fn observe(&mut self, _signals: &Signals) {}
+    fn observe(&mut self, signals: &Signals) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.cross = signals.cross.map(<[f64]>::to_vec);
+        seen.excess = signals.excess.map(<[f64]>::to_vec);
+    }
 
     fn log_variances(&self) -> Vec<f32> {
         vec![f32::NAN; 3]
@@ -79,7 +87,11 @@ fn min_norm(signals: &Signals) -> Vec<f32> {
 
 /// A trainer whose steps compare gradients where `probe` says.
 fn trainer(device: &DeviceChoice, balance: Box<dyn Balance>, probe: Probe) -> Trainer {
-    let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.2);
+    with_dropout(0.2, device, balance, probe)
+}
+
+fn with_dropout(dropout: f32, device: &DeviceChoice, balance: Box<dyn Balance>, probe: Probe) -> Trainer {
+    let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, dropout);
     // Without clipping, whose norm counts the heads' factors.
     let config = OptimizerConfig { clip_norm: None, ..optimizer(3e-3, 20) };
     let (freeze, labels) = (Freeze::default(), LabelFeatures::default());
@@ -167,8 +179,7 @@ fn a_method_is_told_what_it_needs_and_no_more() {
 #[test]
 fn comparing_gradients_changes_no_bit_of_a_step() {
     let equal = |signals: &Signals| vec![1.0; signals.active.len()];
-    let gpus = [Precision::F32, Precision::Bf16].into_iter().flat_map(devices);
-    for device in std::iter::once(cpu(2)).chain(gpus) {
+    for device in all_devices() {
         let (_, _, state) = told(&device, (Needs::State, Probe::None), equal, false);
         // A probe that nobody asks, too.
         for needs in [AT_FEATURES, AT_THE_LAYER, (Needs::State, Probe::Layer)] {
@@ -217,6 +228,70 @@ fn a_gpu_says_of_gradients_what_the_cpu_says() {
                 let scale = (expected[4 * (index / 3)] * expected[4 * (index % 3)]).sqrt();
                 assert!((ours - cpu).abs() <= 1e-3 * scale, "{needs:?} {index}: {ours}, {cpu} on the CPU");
             }
+        }
+    }
+}
+
+fn all_devices() -> Vec<DeviceChoice> {
+    let gpus = [Precision::F32, Precision::Bf16].into_iter().flat_map(devices);
+    std::iter::once(cpu(2)).chain(gpus).collect()
+}
+
+/// Two batches of the same images: their products are those of one batch with itself.
+#[test]
+fn products_between_equal_batches_are_those_of_one() {
+    let equal = |signals: &Signals| vec![1.0; signals.active.len()];
+    for device in all_devices() {
+        for masked in [false, true] {
+            let (images, targets) = (images(4, 64), targets(masked));
+            let step = |needs, probe, batches: &[(&[u8], &[Vec<Target>])]| {
+                let seen = Arc::new(Mutex::new(Seen::default()));
+                let told = Told { needs, weigh: equal, seen: Arc::clone(&seen) };
+                let mut trainer = with_dropout(0.0, &device, Box::new(told), probe);
+                trainer.accumulated_step(batches).unwrap();
+                let seen = seen.lock().unwrap().clone();
+                seen
+            };
+            let batch: (&[u8], &[Vec<Target>]) = (&images, &targets);
+            let one = step(Needs::Gramian, Probe::Layer, &[batch]).gramian.unwrap();
+            // A third batch has no part in it.
+            for batches in [vec![batch; 2], vec![batch; 3]] {
+                let two = step(Needs::Cross, Probe::LayerGradients, &batches);
+                assert!(two.losses.is_none() && two.gramian.is_none() && two.excess.is_none(), "{two:?}");
+                for (index, (cross, one_here)) in two.cross.unwrap().iter().zip(&one).enumerate() {
+                    let scale = (one[4 * (index / 3)] * one[4 * (index % 3)]).sqrt();
+                    assert!((cross - one_here).abs() <= 1e-5 * scale, "{device} {index}: {cross}, {one_here}");
+                }
+            }
+            assert_eq!(one[8] == 0.0, masked);
+        }
+    }
+}
+
+/// After one step the squared gradients are its own, so the risks are the sums of their lengths, element by element.
+#[test]
+fn excess_risks_come_from_all_gradients_so_far() {
+    let equal = |signals: &Signals| vec![1.0; signals.active.len()];
+    for device in all_devices() {
+        for masked in [false, true] {
+            let seen = Arc::new(Mutex::new(Seen::default()));
+            let told = Told { needs: Needs::Excess, weigh: equal, seen: Arc::clone(&seen) };
+            let mut trainer = trainer(&device, Box::new(told), Probe::LayerGradients);
+            trainer.step(&images(4, 64), &targets(masked)).unwrap();
+            let first = seen.lock().unwrap().clone();
+            let (risks, gramian) = (first.excess.unwrap(), first.gramian.unwrap());
+            let squares = trainer.squares.clone();
+            assert_eq!(squares.0[2].is_empty(), masked);
+            for task in 0..3 {
+                let squares = &squares.0[task];
+                let sum: f64 = squares.iter().map(|&square| f64::from(square)).sum();
+                let lengths: f64 = squares.iter().map(|&square| f64::from(square).sqrt()).sum();
+                assert!((sum - gramian[4 * task]).abs() <= 1e-5 * sum, "{device} {task}: {sum}, {gramian:?}");
+                assert!((risks[task] - lengths).abs() <= 1e-5 * lengths, "{device} {task}: {lengths}, {risks:?}");
+            }
+            trainer.step(&images(4, 64), &targets(true)).unwrap();
+            assert_eq!(trainer.squares.0[2], squares.0[2], "moved without labels");
+            assert!(trainer.squares.0[0].iter().zip(&squares.0[0]).all(|(after, before)| after >= before));
         }
     }
 }

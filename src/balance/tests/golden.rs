@@ -211,7 +211,12 @@ fn methods_with_a_state_go_the_way_of_torchjd() {
         let expected = matrix(&golden[key]);
         let mut balance = started(Method::named(method).unwrap(), &KINDS, &parameters);
         for (step, numbers) in steps(golden).iter().enumerate() {
-            let seam = numbers.step(balance.as_mut(), step % 2 == 1).seam;
+            let before = numbers.step(balance.as_mut(), step % 2 == 1).seam;
+            // Ours makes the next step's weights of a step's products, theirs its own.
+            let seam = match balance.needs() {
+                Needs::Cross => balance.weights(&Signals::before(&numbers.active)).seam,
+                _ => before,
+            };
             let got: Vec<f64> = seam.iter().map(|w| f64::from(*w)).collect();
             let expected: Vec<f64> = expected[step].iter().map(|w| w * factor).collect();
             assert_close(&got, &expected, tolerance, &format!("{key}, step {step}"));

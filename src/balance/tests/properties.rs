@@ -164,11 +164,10 @@ fn weights_do_not_move_the_state_and_come_from_it_and_what_is_needed_alone() {
             let numbers = Numbers::random(3, step);
             let all = numbers.signals();
             let needed = match balance.needs() {
-                Needs::State => Signals::before(&numbers.active),
+                Needs::State | Needs::Cross => Signals::before(&numbers.active),
                 Needs::Losses => Signals::of_losses(&numbers.active, &numbers.losses),
                 Needs::Gramian => Signals { cross: None, excess: None, ..all },
                 Needs::Excess => Signals { gramian: None, cross: None, ..all },
-                Needs::Cross => Signals { gramian: None, excess: None, ..all },
             };
             let before = bits(&balance.state());
             assert_eq!(balance.weights(&needed), balance.weights(&all), "{method:?}");

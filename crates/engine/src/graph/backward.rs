@@ -38,7 +38,15 @@ struct SeamTerm {
 /// and that are frozen themselves, have no backward.
 ///
 /// At a shared feature the tasks' gradients lie side by side; one that reached it through a global pool stays `[N, C]`.
-pub fn append_backward(graph: &mut Graph, trunk: Range<usize>, features: &[ValueId], heads: &[Head], probe: Probe) {
+///
+/// Returns the tasks that [`Probe::Weight`] compares, each with its gradient of the weight; nothing for other probes.
+pub fn append_backward(
+    graph: &mut Graph,
+    trunk: Range<usize>,
+    features: &[ValueId],
+    heads: &[Head],
+    probe: Probe,
+) -> Vec<(usize, ValueId)> {
     graph.segment = Segment::HeadsBackward;
     // Of the forward pass alone, before there are gradients.
     let mut gradients = Gradients::new(graph);
@@ -49,11 +57,14 @@ pub fn append_backward(graph: &mut Graph, trunk: Range<usize>, features: &[Value
 
     graph.segment = Segment::Probe;
     let tasks = heads.iter().map(|head| head.task + 1).max().unwrap_or(0);
-    match probe {
-        Probe::None => {}
-        Probe::Features => probe_features(graph, features, &terms, tasks),
+    let arrived = match probe {
+        Probe::None => Vec::new(),
+        Probe::Features => {
+            probe_features(graph, features, &terms, tasks);
+            Vec::new()
+        }
         Probe::Weight(weight) => probe_weight(graph, trunk.clone(), features, &terms, tasks, weight),
-    }
+    };
 
     graph.segment = Segment::TrunkBackward;
     for &feature in features {
@@ -64,6 +75,7 @@ pub fn append_backward(graph: &mut Graph, trunk: Range<usize>, features: &[Value
         }
     }
     trunk_backward(graph, trunk, &mut gradients);
+    arrived
 }
 
 /// The terms at a feature of the tasks that are meant.
@@ -121,7 +133,7 @@ fn probe_weight(
     terms: &[SeamTerm],
     tasks: usize,
     weight: ValueId,
-) {
+) -> Vec<(usize, ValueId)> {
     let from_here = Gradients::aside(graph, weight);
     let mut arrived = Vec::new();
     for task in 0..tasks {
@@ -134,7 +146,9 @@ fn probe_weight(
             }
         }
         trunk_backward(graph, trunk.clone(), &mut gradients);
-        arrived.extend(gradients.put_aside(weight).map(|gradient| (task, TermForm::Dense, gradient)));
+        arrived.extend(gradients.put_aside(weight).map(|gradient| (task, gradient)));
     }
-    ops::gramian::gramian(graph, weight, tasks, &arrived);
+    let terms: Vec<_> = arrived.iter().map(|&(task, gradient)| (task, TermForm::Dense, gradient)).collect();
+    ops::gramian::gramian(graph, weight, tasks, &terms);
+    arrived
 }
