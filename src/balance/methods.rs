@@ -18,6 +18,7 @@ use super::random::Random;
 use super::sdmgrad::{Descent, SdmGrad};
 use super::smooth::Smooth;
 use super::stch::Stch;
+use super::tempered::{Temper, Tempered};
 use super::{
     Balance, Masked, Rule, aligned, cagrad, dualproj, fairgrad, geometric, imtl_g, log_loss, mgda, nash, upgrad, uw_so,
 };
@@ -213,6 +214,20 @@ pub static METHODS: &[Method] = &[
         help: "Learned, with a regulariser that keeps the total above zero and the weights smaller",
         reads: &[LEARNING_RATE],
         start: |start| start.learned(|_| Objective::Bounded),
+    },
+    Method {
+        name: "uncertainty-tempered",
+        aliases: &[],
+        help: "Uncertainty weighting held back by exponents and a cap, by losses and gradients",
+        reads: &[(Parameter::Exponent, 0.0), (Parameter::GradientExponent, 0.5), (Parameter::Cap, 16.0)],
+        start: |start| {
+            let temper = Temper {
+                exponent: start.value(Parameter::Exponent),
+                gradient_exponent: start.value(Parameter::GradientExponent),
+                cap: start.value(Parameter::Cap),
+            };
+            Box::new(Tempered::new(start.tasks(), temper))
+        },
     },
     Method {
         name: "fixed",

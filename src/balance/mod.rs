@@ -34,6 +34,7 @@ mod sdmgrad;
 mod smooth;
 pub mod solve;
 mod stch;
+mod tempered;
 #[cfg(test)]
 mod tests;
 mod upgrad;

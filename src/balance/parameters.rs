@@ -85,6 +85,12 @@ parameters! {
     Warmup balance_warmup whole;
     /// Share of its own progress that PCD guarantees to every other task
     Tau balance_tau share;
+    /// Exponent of the losses in tempered uncertainty weighting: 1 is the closed form, 0 leaves them out
+    Exponent balance_exponent not_negative;
+    /// Exponent of the gradients' lengths in tempered uncertainty weighting: 1 makes them equal, 0 leaves them out
+    GradientExponent balance_gradient_exponent not_negative;
+    /// Largest weight divided by the smallest
+    Cap balance_cap at_least_1;
     /// Pull towards equal weights in MoDo
     Rho balance_rho not_negative;
     /// Pull towards the mean gradient in SDMGrad
@@ -111,6 +117,10 @@ fn share(text: &str) -> Result<f64, String> {
 
 fn below_1(text: &str) -> Result<f64, String> {
     number(text, |n| (0.0..1.0).contains(n), "a number from 0 to below 1")
+}
+
+fn at_least_1(text: &str) -> Result<f64, String> {
+    number(text, |n: &f64| *n >= 1.0 && n.is_finite(), "a number of at least 1")
 }
 
 fn choice(text: &str) -> Result<f64, String> {

@@ -55,6 +55,13 @@ impl Present {
         self.gramian.as_ref().expect("the Gramian is given to whom needs it")
     }
 
+    /// The Gramian, where somebody looked: telemetry does once in many steps, whatever the method needs.
+    ///
+    /// Shapes: `[len, len]`.
+    pub fn looked_at(&self) -> Option<&Gramian> {
+        self.gramian.as_ref()
+    }
+
     /// The inner products between two independent batches, which are not symmetric.
     ///
     /// Shapes: `[len, len]`.

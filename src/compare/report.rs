@@ -260,11 +260,17 @@ fn relatedness(relations: &[Relation]) -> String {
     }
     let rows = relations.iter().map(|relation| {
         let [a, b] = &relation.tasks;
-        vec![format!("{a}, {b}"), relation.label.clone(), spread(&relation.cosines), relation.word().to_owned()]
+        let cosine = relation.cosine();
+        let interval = cosine.as_ref().and_then(|cosine| cosine.interval);
+        let interval =
+            interval.map_or(String::new(), |[low, high]| format!(" [{}, {}]", signed(low, 3), signed(high, 3)));
+        let mean = cosine.map_or("–".to_owned(), |cosine| signed(cosine.mean, 3));
+        vec![format!("{a}, {b}"), relation.label.clone(), format!("{mean}{interval}"), relation.word().to_owned()]
     });
     format!(
-        "\n## How the tasks' gradients lie to each other\n\n{}\nThe cosine of two tasks' gradients at the shared features, the mean over \
-         the epochs of a run. It is a conflict (below 0) or kinship (above 0) only if all seeds have the same sign.\n",
+        "\n## How the tasks' gradients lie to each other\n\n{}\nThe cosine of two tasks' gradients at what they share: the mean over \
+         the epochs of a run and over the seeds, with its 95 % interval by Student's t. The whole interval must lie below 0 for a \
+         conflict and above 0 for kinship.\n",
         table(&["tasks", "setting", "cosine", ""], rows)
     )
 }

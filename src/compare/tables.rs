@@ -3,7 +3,7 @@
 
 use super::results::{RunResult, check_comparable};
 use super::setting::Setting;
-use super::statistics::{Difference, delta_m, deviation, mean};
+use super::statistics::{Difference, Verdict, delta_m, deviation, mean};
 use crate::config::TrainConfig;
 use crate::error::{Error, Result, shown};
 use std::collections::BTreeSet;
@@ -106,12 +106,18 @@ pub struct Relation {
 }
 
 impl Relation {
-    /// `conflict` or `kinship` if the sign is the same in all seeds.
+    /// The cosines over the seeds, with their interval; `None` if there are none.
+    pub fn cosine(&self) -> Option<Difference> {
+        Difference::of(self.cosines.clone())
+    }
+
+    /// `conflict` or `kinship` if the whole interval of the cosine lies on that side of zero.
     pub fn word(&self) -> &'static str {
-        match (self.cosines.iter().all(|c| *c < 0.0), self.cosines.iter().all(|c| *c > 0.0)) {
-            (true, _) => "conflict",
-            (_, true) => "kinship",
-            _ => "neither",
+        match self.cosine().map(|cosine| cosine.verdict()) {
+            Some(Verdict::Hurt) => "conflict",
+            Some(Verdict::Helped) => "kinship",
+            Some(Verdict::WithinNoise) => "neither",
+            Some(Verdict::Untested) | None => "one seed: no test",
         }
     }
 }

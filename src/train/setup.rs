@@ -325,7 +325,8 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
     let mut trainer = Trainer::of(network(largest)?, tasks, device, optimizer, balance, Fusion::On)?;
     others.iter().rev().try_for_each(|&side| trainer.add(network(side)?, Fusion::On))?;
     if probe != Probe::None {
-        trainer.look_every = LOOK_EVERY;
+        // At least once an epoch.
+        trainer.look_every = LOOK_EVERY.min(data.steps_per_epoch(config)).max(1);
     }
     Ok(trainer)
 }

@@ -41,7 +41,7 @@ fn compared(graph: &Graph) -> Vec<(Gramian, Vec<ValueId>)> {
 
 impl Step {
     fn new(device: &DeviceChoice, freeze: &Freeze, probe: Probe) -> Step {
-        let TrainingNetwork { mut network, losses } = network(Backbone::Tiny, freeze, probe).unwrap();
+        let TrainingNetwork { mut network, losses, .. } = network(Backbone::Tiny, freeze, probe).unwrap();
         let compared = compared(&network.graph);
         // The host may read them.
         network.graph.outputs.extend(compared.iter().flat_map(|(_, values)| values));

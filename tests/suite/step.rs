@@ -102,7 +102,7 @@ impl Probe {
     pub fn of(
         device: &DeviceChoice,
         tiles: Option<Tiles>,
-        TrainingNetwork { network, losses }: TrainingNetwork,
+        TrainingNetwork { network, losses, .. }: TrainingNetwork,
         architecture: &Architecture,
         [n, size]: [usize; 2],
         fusion: Fusion,
