@@ -1,6 +1,6 @@
 //! `polyhead bench` as a person uses it: what its figures say, where they go, and what it refuses.
 
-use crate::cli::{digits, fail, path, run, succeed, text};
+use crate::cli::{digits, fail, path, run, session, succeed, text};
 use crate::step::Folder;
 use polyhead::bench::{Heads, Options, ops};
 use polyhead::data::{Dataset, OpenOptions};
@@ -175,11 +175,6 @@ fn the_input_pipeline_is_timed_by_stage_and_held_to_a_rate() {
         number(&json(&figures)["stages"], "augment")
     };
     assert!(augment(&["--blur", "1", "--jpeg", "1"]) > augment(&[]));
-    fail(&["bench", "data", &data, "--blur", "2"], 2, &["--blur"]);
-    fail(&["bench", "data", &data, "--images", "0"], 2, &["--images 0"]);
-    fail(&["bench", "data", &data, "--images-per-second", "0"], 2, &["--images-per-second"]);
-    fail(&["bench", "data", &data, "--imgsz", "65"], 2, &["multiple of 32"]);
-    fail(&["bench", "data", &path(&folder, "nowhere")], 1, &["nowhere"]);
     for image in &images {
         std::fs::write(image, "no picture").unwrap();
     }
@@ -203,30 +198,8 @@ fn an_unreadable_image_is_named_and_one_too_many_stops_the_bench() {
 #[test]
 fn a_bench_refuses_what_it_cannot_measure_before_it_starts() {
     let folder = Folder::new("bench-refused");
-    let figures = path(&folder, "figures.json");
-    let to = [&TINY[..], &["--repeats", "1", "--json", &figures]].concat();
-    fail(&[&["bench", "train", "--batch", "2,0"], &to[..]].concat(), 2, &["--batch", "above 0"]);
-    fail(&[&["bench", "infer", "--data", ".", "--workers", "0"], &to[..]].concat(), 2, &["--workers 0"]);
-    fail(&[&["bench", "train", "--data", &path(&folder, "nowhere")], &to[..]].concat(), 1, &["nowhere"]);
-    // What the flags themselves exclude.
-    for args in [
-        &["bench", "ops", "--data", "."][..],
-        &["bench", "ops", "--batch", "2,4"],
-        &["bench", "train", "--workers", "2"],
-        &["bench", "train", "--data", ".", "--heads", "all"],
-        &["bench", "train", "--heads", "data"],
-        &["bench", "train", "--batch", "2,,4"],
-    ] {
-        assert_eq!(run(args).status.code(), Some(2), "{args:?}");
-    }
-    assert!(!Path::new(&figures).exists(), "a refused bench left a file behind");
-}
-
-#[test]
-fn a_bench_that_cannot_check_or_measure_says_so() {
-    fail(&["bench", "ops", "--check", "--device", "cpu"], 2, &["--check", "cpu"]);
-    fail(&["bench", "ops", "--check=0", "--device", "cuda"], 2, &["--check", "at least 1"]);
-    fail(&["bench", "ops", "--check", "--imgsz", "33", "--device", "cuda"], 2, &["--imgsz 33", "multiple of 32"]);
+    session(&folder, "bench");
+    assert_eq!(std::fs::read_dir(&folder.path).unwrap().count(), 0, "a refused bench left a file behind");
 }
 
 /// An op that no list holds would be timed by nobody.

@@ -1,6 +1,6 @@
 //! A run that starts from the choices of another, and which choices a resumed run takes.
 
-use crate::cli::{SMALL, digits, fail, path, run, succeed, text, train};
+use crate::cli::{SMALL, digits, fail, path, run, session, succeed, text, train};
 use crate::step::Folder;
 use polyhead::reading::yaml::{self, Mapping};
 use std::path::Path;
@@ -57,23 +57,14 @@ fn a_run_starts_from_the_choices_of_another() {
 #[test]
 fn a_file_of_choices_that_cannot_be_followed_is_refused() {
     let folder = Folder::new("choices-wrong");
-    let (file, project) = (path(&folder, "mine.yaml"), path(&folder, "runs"));
-    let write = |text: &str| std::fs::write(&file, text).unwrap();
-    let args = ["train", "--config", &file, "--project", &project];
-    write("epochs: 2\nclip_nrom: 1\n");
-    fail(&args, 2, &["mine.yaml:2: the key `clip_nrom`", "did you mean `clip_norm`?"]);
-    write("epochs: 2\nmosaic: 1.5\n");
-    fail(&args, 2, &["mine.yaml:2: mosaic: 1.5: expected a number from 0 to 1"]);
-    write("schedule: cosine\n");
-    fail(&[&args[..], &["--gamma", "0.5"]].concat(), 2, &["--gamma only works with --schedule step"]);
-    fail(&["train", "--config", &path(&folder, "nowhere.yaml")], 1, &["cannot read", "nowhere.yaml"]);
-    let both = run(&["train", "--resume", &project, "--config", &file]);
-    assert!(
-        both.status.code() == Some(2) && text(&both.stderr).contains("cannot be used with"),
-        "{}",
-        text(&both.stderr)
-    );
-    fail(&["train", "--time", "1", "--epochs", "2"], 2, &["--time takes the place of --epochs"]);
+    for (file, text) in [
+        ("typo.yaml", "epochs: 2\nclip_nrom: 1\n"),
+        ("range.yaml", "epochs: 2\nmosaic: 1.5\n"),
+        ("schedule.yaml", "schedule: cosine\n"),
+    ] {
+        std::fs::write(folder.path.join(file), text).unwrap();
+    }
+    session(&folder, "choices");
     assert!(!folder.path.join("runs").exists());
 }
 

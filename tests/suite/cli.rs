@@ -39,6 +39,32 @@ pub fn fail(args: &[&str], code: i32, words: &[&str]) {
     }
 }
 
+/// Runs each command of `tests/cli/{name}.txt` in `folder` and expects what stands below it: all it prints, lines of
+/// standard error after `2> `, and the exit code after `? ` where that is not 0. `[FOLDER]` stands for the folder, and
+/// `[..]` for anything within a line. With SNAPSHOTS=overwrite the file is written anew from what is printed.
+pub fn session(folder: &Folder, name: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli").join(name).with_extension("txt");
+    let commands = std::fs::read_to_string(&file).unwrap();
+    let answer = |command: &str| {
+        let args = command.split(' ').skip(2).map(|arg| if arg == "''" { "" } else { arg });
+        let output = polyhead().args(args).current_dir(&folder.path).stdin(Stdio::null()).output().unwrap();
+        let mut said = format!("{command}\n{}", text(&output.stdout));
+        for line in text(&output.stderr).lines() {
+            said += format!("2> {line}").trim_end();
+            said += "\n";
+        }
+        match output.status.code() {
+            Some(0) => said,
+            code => said + &format!("? {}\n", code.expect("no command is killed")),
+        }
+    };
+    let said: Vec<String> = commands.lines().filter(|line| line.starts_with("$ polyhead ")).map(answer).collect();
+    let mut redactions = snapbox::Redactions::new();
+    redactions.insert("[FOLDER]", folder.path.canonicalize().unwrap()).unwrap();
+    let assert = snapbox::Assert::new().action_env(snapbox::assert::DEFAULT_ACTION_ENV).redact_with(redactions);
+    assert.eq(said.join("\n"), snapbox::Data::read_from(&file, None));
+}
+
 pub fn digits(folder: &Folder, train: usize) -> String {
     let path = folder.path.join("digits");
     let options = DigitsOptions { train, val: 9, test: 5, size: 64, seed: 1 };
@@ -205,56 +231,16 @@ fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
 #[test]
 fn wrong_flags_get_a_sentence_and_two() {
     let folder = Folder::new("flags");
-    let data = digits(&folder, 8);
-    let cases: [(&[&str], &[&str]); 12] = [
-        (&["--backbone", "vgg"], &["vgg", "resnet50"]),
-        (&["--imgsz", "100"], &["100", "multiple of 32", "128"]),
-        (&["--balance", "foo"], &["foo", "uncertainty", "fixed"]),
-        (&["--task-weight", "sum=2"], &["--task-weight", "fixed"]),
-        (&["--balance", "fixed", "--task-weight", "nothing=2"], &["nothing", "digits", "paper", "sum"]),
-        (&["--optimizer", "lion"], &["lion", "adamw"]),
-        (&["--batch", "1"], &["--batch 1", "at least 2"]),
-        (&["--fraction", "1.5"], &["--fraction", "above 0, up to 1"]),
-        (&["--device", "tpu"], &["tpu", "cpu"]),
-        (&["--lr0", "inf"], &["--lr0", "above 0"]),
-        (&["--weight-decay", "nan"], &["--weight-decay", "at least 0"]),
-        (&["--dropout", "1"], &["--dropout", "below 1"]),
-    ];
-    for (flags, words) in cases {
-        let project = path(&folder, "runs");
-        fail(&[&["train", &data, "--project", &project], flags].concat(), 2, words);
-    }
-    assert!(!folder.path.join("runs/train").exists(), "a refused run left a folder behind");
-    assert_eq!(run(&["train", "--no-such-flag"]).status.code(), Some(2));
-    assert!(succeed(&["--help"]).contains("predict"));
+    digits(&folder, 8);
+    session(&folder, "flags");
+    assert_eq!(std::fs::read_dir(&folder.path).unwrap().count(), 1, "a refused command left something behind");
 }
 
 #[test]
 fn learning_rates_are_chosen_per_part_and_epoch_or_refused() {
     let folder = Folder::new("rates");
     let data = digits(&folder, 8);
-    let project = path(&folder, "runs");
-    let cases: [(&[&str], &[&str]); 10] = [
-        (&["--schedule", "linear"], &["linear", "cosine, step or constant"]),
-        (&["--milestones", "1"], &["--milestones", "--schedule step"]),
-        (&["--gamma", "0.5"], &["--gamma", "--schedule step"]),
-        (&["--schedule", "constant", "--lrf", "0.1"], &["--lrf", "--schedule cosine"]),
-        (
-            &["--schedule", "step", "--epochs", "4", "--milestones", "3,2"],
-            &["2 is not an epoch between 3 and the last, 4"],
-        ),
-        (
-            &["--schedule", "step", "--epochs", "4", "--milestones", "2,4"],
-            &["4 is not an epoch between 2 and the last, 4"],
-        ),
-        (&["--schedule", "step", "--gamma", "2"], &["--gamma 2", "from 0 to 1"]),
-        (&["--lr-trunk", "inf"], &["--lr-trunk", "at least 0"]),
-        (&["--lr-head", "sum"], &["--lr-head sum", "=", "number"]),
-        (&["--lr-head", "nothing=2"], &["--lr-head nothing", "digits", "paper", "sum"]),
-    ];
-    for (flags, words) in cases {
-        fail(&[&["train", &data, "--project", &project], flags].concat(), 2, words);
-    }
+    session(&folder, "rates");
     assert!(!folder.path.join("runs/train").exists(), "a refused run left a folder behind");
 
     let flags = ["--epochs", "4", "--warmup-epochs", "0", "--lr0", "0.01", "--schedule", "step", "--lr-head", "sum=2"];
@@ -281,20 +267,19 @@ pub fn results(run_folder: &str) -> Vec<HashMap<String, String>> {
 #[test]
 fn data_that_is_not_there_gets_a_sentence() {
     let folder = Folder::new("data");
-    let empty = path(&folder, "empty");
-    std::fs::create_dir_all(&empty).unwrap();
-    fail(&["train", &empty, "--project", &empty], 1, &["empty"]);
-    assert!(!Path::new(&empty).join("train").exists(), "a run folder was left behind");
-    fail(&["train", &path(&folder, "nowhere")], 1, &["nowhere"]);
-    let data = digits(&folder, 8);
-    let yaml = folder.path.join("digits/data.yaml");
-    let good = std::fs::read_to_string(&yaml).unwrap();
-    std::fs::write(&yaml, good.replace("column: paper", "column: parchment")).unwrap();
-    fail(&["data", "check", &data], 1, &["parchment", "paper"]);
-    std::fs::write(&yaml, good.replace("val: val", "val: elsewhere")).unwrap();
-    fail(&["data", "check", &data], 1, &["data.yaml:", "elsewhere"]);
-    std::fs::write(&yaml, good.replace("type: detect", "type: segment")).unwrap();
-    fail(&["data", "check", &data], 1, &["data.yaml:", "segment", "detect"]);
+    std::fs::create_dir_all(folder.path.join("empty")).unwrap();
+    digits(&folder, 8);
+    let declared = folder.path.join("digits");
+    let good = std::fs::read_to_string(declared.join("data.yaml")).unwrap();
+    for (file, from, to) in [
+        ("column.yaml", "column: paper", "column: parchment"),
+        ("folder.yaml", "val: val", "val: elsewhere"),
+        ("type.yaml", "type: detect", "type: segment"),
+    ] {
+        std::fs::write(declared.join(file), good.replace(from, to)).unwrap();
+    }
+    session(&folder, "declarations");
+    assert!(!folder.path.join("empty/train").exists(), "a run folder was left behind");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `polyhead compare` as a person uses it: trained once, started again, changed, and given bad input.
 
-use crate::cli::{digits, fail, path, run, succeed, text};
+use crate::cli::{digits, path, run, session, succeed, text};
 use crate::step::Folder;
 use serde_json::Value;
 use std::path::Path;
@@ -84,37 +84,14 @@ fn a_comparison_from_data_to_tables_and_again() {
 #[test]
 fn what_cannot_be_compared_gets_a_sentence() {
     let folder = Folder::new("compare-wrong");
-    let (data, out) = (digits(&folder, 8), path(&folder, "out"));
-    let with = |more: &[&str], code, words: &[&str]| {
-        fail(&[&["compare", &data, "--out", &out], &TINY[..], more].concat(), code, words);
-    };
-    with(&["--methods", "fixd"], 2, &["--methods fixd", "did you mean `fixed`?"]);
-    with(&["--methods", "fixed,fixed"], 2, &["fixed is there twice"]);
-    with(&["--seeds", "1,2,1"], 2, &["--seeds: 1 is there twice"]);
-    with(&["--seeds", ""], 2, &["--seeds", "expected a whole number"]);
-    with(&["--seed", "1"], 2, &["--seed is not a choice of a whole comparison: give the seeds with --seeds"]);
-    with(&["--balance", "fixed"], 2, &["--balance is not a choice", "--methods"]);
-    with(&["--task", "sum"], 2, &["--task is not a choice"]);
-    with(&["--methods", "uncertainty-learned", "--task-weight", "sum=2"], 2, &["--task-weight only works with"]);
-    let file = path(&folder, "file");
-    std::fs::write(&file, "mine").unwrap();
-    fail(&["compare", &data, "--out", &file], 2, &["--out", "file: is no folder"]);
-    fail(&["compare", "--runs", &data, "--out", &out], 2, &["no args.yaml there"]);
-    fail(
-        &["compare", "--runs", &data, "--out", &out, "--epochs", "3"],
-        2,
-        &["--runs trains nothing: leave out --epochs"],
-    );
-    let yaml = Path::new(&data).join("data.yaml");
-    let whole = std::fs::read_to_string(&yaml).unwrap();
-    let one: String = whole
-        .lines()
-        .filter(|line| !line.contains("  digits:") && !line.contains("  paper:"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    std::fs::write(&yaml, one).unwrap();
-    with(&[], 2, &["`sum` is the only task: there is nothing to compare"]);
-    assert!(!Path::new(&out).join("train").exists());
+    let data = digits(&folder, 8);
+    std::fs::write(folder.path.join("file"), "mine").unwrap();
+    let whole = std::fs::read_to_string(Path::new(&data).join("data.yaml")).unwrap();
+    let one = |line: &&str| !line.contains("  digits:") && !line.contains("  paper:");
+    let one: Vec<&str> = whole.lines().filter(one).collect();
+    std::fs::write(Path::new(&data).join("one_task.yaml"), one.join("\n")).unwrap();
+    session(&folder, "compare");
+    assert!(!folder.path.join("out/train").exists());
 }
 
 #[test]

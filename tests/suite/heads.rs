@@ -278,5 +278,4 @@ fn several_labels_are_trained_judged_and_predicted() {
     crate::cli::fail(&["train", "--resume", &run], 2, &["losses", "not those this run was started with"]);
     // To be judged they need not be the same.
     succeed(&["evaluate", &run]);
-    crate::cli::fail(&["train", &data, "--head", "huge"], 2, &["--head huge", "full or lite"]);
 }

@@ -1,6 +1,6 @@
 //! `train --task`: a run of some of a data set's tasks is the run of all in which the others weigh nothing.
 
-use crate::cli::{SMALL, digits, fail, path, run, succeed, text, train};
+use crate::cli::{digits, fail, path, run, succeed, text, train};
 use crate::step::{Folder, assert_same_bits};
 use polyhead::model::weights::{self, Tensors};
 use polyhead::model::{Architecture, Backbone, Card, ModelFile};
@@ -50,19 +50,6 @@ fn labels_of_the_other_tasks_are_not_needed() {
     assert!(succeed(&["evaluate", &run_folder]).contains("digits (detection"));
     let resumed = text(&run(&["train", "--resume", &run_folder, "--task", "sum"]).stderr);
     assert!(resumed.contains("nothing is left to do"), "{resumed}");
-}
-
-#[test]
-fn a_task_that_is_not_there_gets_a_sentence() {
-    let folder = Folder::new("task-unknown");
-    let (data, project) = (digits(&folder, 8), path(&folder, "runs"));
-    let with = |more: &[&str], words: &[&str]| {
-        fail(&[&["train", &data, "--project", &project], &SMALL[..], more].concat(), 2, words);
-    };
-    with(&["--task", "summ"], &["--task summ: ", "its tasks are digits, paper, sum; did you mean `sum`?"]);
-    let weight = ["--task", "sum", "--balance", "fixed", "--task-weight", "paper=2"];
-    with(&weight, &["--task-weight paper: the tasks are sum"]);
-    assert!(!Path::new(&project).join("train").exists());
 }
 
 /// Each parameter starts by its own name and the seed.
