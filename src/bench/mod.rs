@@ -1,6 +1,7 @@
 //! How fast this machine trains and infers: whole steps, timed one by one, and where their time goes. Here is what all of it
 //! shares: the choices, the synthetic network and batch.
 
+mod balance;
 mod check;
 mod clocks;
 mod data;
@@ -9,6 +10,7 @@ mod kernels;
 mod ops;
 mod steps;
 
+pub use balance::{BalanceMeasurement, MethodTime, Place, Spread, balance};
 pub use check::{Checked, Pair, check_kernels};
 pub use clocks::Readings;
 pub use data::{DataMeasurement, DataOptions, Stages, Wanted, data};

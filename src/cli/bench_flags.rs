@@ -1,6 +1,7 @@
 //! The flags of `polyhead bench`, and where its figures go.
 
 use super::run_flags::{Augmentation, Typed};
+use crate::balance::{METHODS, Method};
 use crate::bench::{self, DataOptions, Heads, Measurement, Options, Source};
 use crate::config::TrainConfig;
 use crate::console::{self, Reader};
@@ -17,7 +18,14 @@ use std::path::{Path, PathBuf};
 #[derive(Subcommand)]
 pub enum BenchCommand {
     /// Images per second of whole training steps
-    Train(StepsArgs),
+    Train {
+        #[command(flatten)]
+        steps: StepsArgs,
+        /// Measure what these balancing methods cost beside fixed weights, with the three heads of `--heads all`: names as
+        /// `train --balance` takes them, or `all`
+        #[arg(long, value_name = "METHOD", value_delimiter = ',', conflicts_with_all = ["data", "heads", "csv"])]
+        balance: Vec<String>,
+    },
     /// Images per second of evaluation forward passes
     Infer(StepsArgs),
     /// Images per second of the input pipeline, per core and stage, and whether it feeds steps of some rate
@@ -147,7 +155,8 @@ fn write_json<T: Serialize>(path: Option<&Path>, figures: &T) -> Result<()> {
 /// Whatever stopped it, as a sentence.
 pub fn run(command: BenchCommand) -> Result<()> {
     match command {
-        BenchCommand::Train(args) => steps(&args, bench::train),
+        BenchCommand::Train { steps: args, balance } if balance.is_empty() => steps(&args, bench::train),
+        BenchCommand::Train { steps, balance } => balances(&steps, &balance),
         BenchCommand::Infer(args) => steps(&args, bench::infer),
         BenchCommand::Data(args) => data(args),
         BenchCommand::Ops { bench, batch, check } => ops(&bench, batch, check),
@@ -202,6 +211,26 @@ fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<
         }
     }
     printed
+}
+
+/// What balancing methods cost, one table for each batch size.
+fn balances(args: &StepsArgs, names: &[String]) -> Result<()> {
+    let methods: Vec<&'static Method> = match names {
+        [all] if all == "all" => METHODS.iter().collect(),
+        names => names.iter().map(|name| Method::named(name)).collect::<Result<_>>()?,
+    };
+    let options = args.batch.iter().map(|&batch| args.bench.options(batch, None)).collect::<Result<Vec<_>>>()?;
+    let mut measured = Vec::new();
+    for one in &options {
+        measured.push(bench::balance(one, &methods)?);
+        let table = || measured.iter().map(|m| m.markdown()).collect::<Vec<_>>().join("\n");
+        match measured.as_slice() {
+            [only] if options.len() == 1 => args.bench.write(only, table)?,
+            list => args.bench.write(&list, table)?,
+        }
+        print(&measured[measured.len() - 1])?;
+    }
+    Ok(())
 }
 
 fn ops(args: &BenchArgs, batch: usize, check: Option<usize>) -> Result<()> {

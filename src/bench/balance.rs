@@ -1,0 +1,269 @@
+//! What balancing methods cost: whole training steps with each, in turn with steps of fixed weights, on one synthetic batch.
+
+use super::{Heads, Options, architecture, check, trainer};
+use crate::balance::{Balance, Method, Needs};
+use crate::console::Bar;
+use crate::error::Result;
+use crate::executor::DeviceChoice;
+use crate::graph::fuse::Fusion;
+use crate::model::{Architecture, Freeze, Probe};
+use crate::tasks::Target;
+use crate::train::run::Machine;
+use crate::train::step::Trainer;
+use serde::Serialize;
+use std::fmt;
+use std::time::Instant;
+
+/// A median with the smallest and the largest value.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Spread {
+        let mut sorted: Vec<f64> = values.collect();
+        sorted.sort_by(f64::total_cmp);
+        let n = sorted.len();
+        Spread { median: (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0, min: sorted[0], max: sorted[n - 1] }
+    }
+}
+
+/// One method's steps; the schema of `--json`'s `methods`.
+#[derive(Serialize)]
+pub struct MethodTime {
+    pub method: &'static str,
+    /// Where it compares the tasks' gradients.
+    pub gradients: Place,
+    /// Batches of a step.
+    pub batches: usize,
+    /// Milliseconds of a step.
+    pub step_time: Spread,
+    /// Images per second at the median.
+    pub samples_per_sec: f64,
+    /// The step's time over that of a step with fixed weights and as many batches in the same round.
+    pub to_fixed: Spread,
+}
+
+/// Where a method compares the tasks' gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// It does not.
+    Nowhere,
+    /// At the shared features.
+    Features,
+    /// At the weight of the last shared convolution.
+    Layer,
+}
+
+/// The schema of `bench train --balance … --json`, described in benches/README.md.
+#[derive(Serialize)]
+pub struct BalanceMeasurement {
+    pub work: &'static str,
+    pub model: &'static str,
+    pub tasks: usize,
+    pub device: String,
+    pub img_size: usize,
+    pub batch_size: usize,
+    pub threads: usize,
+    pub warmup: usize,
+    pub repeats: usize,
+    pub methods: Vec<MethodTime>,
+    pub version: &'static str,
+    pub commit: &'static str,
+    pub machine: Machine,
+}
+
+/// Methods that need the same network and as many batches a step, in turn with fixed weights.
+struct Group {
+    place: Place,
+    probe: Probe,
+    batches: usize,
+    methods: Vec<&'static Method>,
+}
+
+/// Rounds that do not count.
+const WARMUP: usize = 1;
+
+/// Times whole training steps of a detection, a classification and a regression with each method. In every one of `repeats` rounds
+/// each method and fixed weights have a step. Methods that combine gradients are timed at both places where those can be compared.
+///
+/// # Errors
+/// A network or device that cannot be had.
+pub fn balance(options: &Options, methods: &[&'static Method]) -> Result<BalanceMeasurement> {
+    let options = Options { heads: Heads::All, ..options.clone() };
+    check(&options)?;
+    let architecture = architecture(&options);
+    let groups = groups(&architecture, methods)?;
+    let steps: usize = groups.iter().map(|group| (group.methods.len() + 1) * (WARMUP + options.repeats)).sum();
+    let bar = Bar::new("{bar:24} {pos}/{len} {elapsed}<{eta} {msg}").at(0, steps as u64);
+    let mut done = 0;
+    let mut look = |method: &str| {
+        bar.set_position(done);
+        bar.set_message(method.to_owned());
+        done += 1;
+    };
+    let mut times = Vec::new();
+    for group in &groups {
+        times.append(&mut measure(&options, &architecture, group, &mut look)?);
+    }
+    bar.clear();
+    let machine = Machine::this();
+    Ok(BalanceMeasurement {
+        work: "train",
+        model: options.backbone.name(),
+        tasks: architecture.tasks.len(),
+        device: options.device.to_string(),
+        img_size: options.imgsz,
+        batch_size: options.batch,
+        threads: match options.device {
+            DeviceChoice::Cpu { threads } if threads > 0 => threads,
+            _ => machine.cores,
+        },
+        warmup: WARMUP,
+        repeats: options.repeats,
+        methods: times,
+        version: env!("CARGO_PKG_VERSION"),
+        commit: env!("POLYHEAD_COMMIT"),
+        machine,
+    })
+}
+
+fn start(method: &'static Method, architecture: &Architecture) -> Result<Box<dyn Balance>> {
+    method.for_tasks(&architecture.tasks, &vec![1.0; architecture.tasks.len()])
+}
+
+fn groups(architecture: &Architecture, methods: &[&'static Method]) -> Result<Vec<Group>> {
+    let group = |place, probe, batches| Group { place, probe, batches, methods: Vec::new() };
+    let mut groups = [
+        group(Place::Nowhere, Probe::None, 1),
+        group(Place::Features, Probe::Features, 1),
+        group(Place::Layer, Probe::Layer, 1),
+        group(Place::Layer, Probe::LayerGradients, 1),
+        group(Place::Layer, Probe::LayerGradients, 2),
+    ];
+    for &method in methods {
+        let needed: &[usize] = match start(method, architecture)?.needs() {
+            Needs::State | Needs::Losses => &[0],
+            Needs::Gramian => &[1, 2],
+            Needs::Excess => &[3],
+            Needs::Cross => &[4],
+        };
+        needed.iter().for_each(|&group| groups[group].methods.push(method));
+    }
+    Ok(groups.into_iter().filter(|group| !group.methods.is_empty()).collect())
+}
+
+/// A method, and the milliseconds of its steps.
+struct Contender {
+    method: &'static Method,
+    balance: Box<dyn Balance>,
+    milliseconds: Vec<f64>,
+}
+
+fn measure(
+    options: &Options,
+    architecture: &Architecture,
+    group: &Group,
+    look: &mut dyn FnMut(&str),
+) -> Result<Vec<MethodTime>> {
+    let (mut trainer, images, targets) = trainer(options, architecture, Fusion::On, &Freeze::default(), group.probe)?;
+    // The network stays as it is, whatever a method does to its gradients.
+    trainer.config.schedule.lr = 0.0;
+    let contender = |method| Ok(Contender { method, balance: start(method, architecture)?, milliseconds: Vec::new() });
+    let mut fixed = contender(Method::named("fixed")?)?;
+    let others = group.methods.iter().filter(|method| **method != fixed.method);
+    let mut others = others.map(|&method| contender(method)).collect::<Result<Vec<_>>>()?;
+    for round in 0..WARMUP + options.repeats {
+        for contender in std::iter::once(&mut fixed).chain(&mut others) {
+            look(contender.method.name);
+            let elapsed = step(&mut trainer, &mut contender.balance, &images, &targets, group.batches)?;
+            if round >= WARMUP {
+                contender.milliseconds.push(elapsed);
+            }
+        }
+    }
+    let asked = group.methods.contains(&fixed.method).then_some(&fixed);
+    let time = |contender: &Contender| method_time(options.batch, group, contender, &fixed.milliseconds);
+    Ok(asked.into_iter().chain(&others).map(time).collect())
+}
+
+/// The milliseconds of one step with a method, which goes on from its own state.
+fn step(
+    trainer: &mut Trainer,
+    balance: &mut Box<dyn Balance>,
+    images: &[u8],
+    targets: &[Vec<Target>],
+    batches: usize,
+) -> Result<f64> {
+    std::mem::swap(&mut trainer.balance, balance);
+    let start = Instant::now();
+    let report = trainer.accumulated_step(&vec![(images, targets); batches]);
+    let elapsed = start.elapsed().as_secs_f64() * 1e3;
+    std::mem::swap(&mut trainer.balance, balance);
+    report.map(|_| elapsed)
+}
+
+fn method_time(batch: usize, group: &Group, contender: &Contender, fixed: &[f64]) -> MethodTime {
+    let step_time = Spread::of(contender.milliseconds.iter().copied());
+    MethodTime {
+        method: contender.method.name,
+        gradients: group.place,
+        batches: group.batches,
+        step_time,
+        samples_per_sec: (batch * group.batches) as f64 / step_time.median * 1e3,
+        to_fixed: Spread::of(contender.milliseconds.iter().zip(fixed).map(|(own, fixed)| own / fixed)),
+    }
+}
+
+impl BalanceMeasurement {
+    /// The table, and below it what surrounds the figures.
+    pub fn markdown(&self) -> String {
+        let mut text = "| method | gradients | batches a step | images/s | ms a step | fastest–slowest | ÷ fixed | smallest–largest |\n".to_owned();
+        text += "|---|---|---|---|---|---|---|---|\n";
+        for m in &self.methods {
+            let (time, ratio) = (m.step_time, m.to_fixed);
+            let place = match m.gradients {
+                Place::Nowhere => "",
+                Place::Features => "features",
+                Place::Layer => "layer",
+            };
+            text += &format!(
+                "| {} | {place} | {} | {:.1} | {:.1} | {:.1}–{:.1} | {:.3} | {:.3}–{:.3} |\n",
+                m.method,
+                m.batches,
+                m.samples_per_sec,
+                time.median,
+                time.min,
+                time.max,
+                ratio.median,
+                ratio.min,
+                ratio.max
+            );
+        }
+        text + &format!(
+            "\ntrain of {} at {}² (a classification, a detection and a regression), batch {}, on {} with {} threads; {}, {} cores, {}; rounds of one step each: {} before the clock, {} timed; polyhead {} {}.\n",
+            self.model,
+            self.img_size,
+            self.batch_size,
+            self.device,
+            self.threads,
+            self.machine.cpu,
+            self.machine.cores,
+            self.machine.instruction_set,
+            self.warmup,
+            self.repeats,
+            self.version,
+            self.commit
+        )
+    }
+}
+
+impl fmt::Display for BalanceMeasurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.markdown().trim_end())
+    }
+}
