@@ -142,12 +142,11 @@ impl Run {
         self.remember(&results);
         self.report(epoch, &config, &results, session)?;
         session.table.row(&self.row(epoch, &results))?;
-        self.draw_balance()?;
         self.state.means = EpochMeans::new(self.data.tasks.len());
         self.fit_epochs_to_time(&mut session.progress);
-        self.save(&results)?;
+        let is_best = self.save(&results)?;
         session.save.restart();
-        Ok(())
+        self.draw(&results, is_best, &mut session.progress)
     }
 
     /// The steps of one epoch, or those left of it, until interrupted or out of time.
@@ -388,9 +387,9 @@ impl Run {
         cells
     }
 
-    /// Saves what got better, then the whole state.
-    fn save(&mut self, results: &[TaskResult]) -> Result<()> {
-        // Of equals the later, which has seen more.
+    /// Saves what got better, then the whole state. Returns whether `best` is this epoch's.
+    fn save(&mut self, results: &[TaskResult]) -> Result<bool> {
+        // Among equals the later epoch's weights are kept: they have seen more images.
         let better = |new: Option<f64>, old: Option<f64>| new.filter(|n| old.is_none_or(|o| *n >= o));
         for (task, result) in results.iter().enumerate() {
             if let Some(value) = better(result.fitness(), self.state.best_per_task[task]) {
@@ -400,17 +399,28 @@ impl Run {
             }
         }
         let overall = overall(results);
-        if results.is_empty() || better(overall, self.state.best).is_some() {
-            // Of equals the weights are the later ones', but patience waits for a better one.
+        let is_best = results.is_empty() || better(overall, self.state.best).is_some();
+        if is_best {
+            // Equal figures replace the weights, but only better ones start --patience anew.
             let is_better = self.state.best_epoch.is_none() || overall > self.state.best;
             self.state.best = overall.or(self.state.best);
             if is_better {
                 self.state.best_epoch = Some(self.state.epochs_done);
             }
             checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
-            evaluate::write_pictures(&self.folder.path, results)?;
         }
-        self.save_last()
+        self.save_last()?;
+        Ok(is_best)
+    }
+
+    /// Draws the epoch's pictures. One that cannot be drawn costs a warning: the epoch is saved by now, and nothing is lost but
+    /// the picture.
+    fn draw(&mut self, results: &[TaskResult], is_best: bool, progress: &mut Progress) -> Result<()> {
+        let of_best = if is_best { evaluate::write_pictures(&self.folder.path, results) } else { Ok(()) };
+        for error in [of_best.err(), self.draw_balance().err()].into_iter().flatten() {
+            progress.say(&mut self.folder, &format!("  warning: a picture was not drawn: {error}"))?;
+        }
+        Ok(())
     }
 
     /// Weights, pulls and cosines over the epochs so far, from the table.
