@@ -29,7 +29,7 @@ struct Waiting {
     rest: Vec<Vec<u8>>,
     /// Which images are in the step.
     indices: Vec<usize>,
-    /// Of its batches.
+    /// The side of each batch.
     sides: Vec<usize>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Pace {
     pub total: Duration,
 }
 
-/// Of the time, that may go by waiting for images before a run counts as starved.
+/// The share of the time that a run may wait for images before it counts as starved.
 const STARVED: f64 = 0.05;
 
 impl Pace {
@@ -94,7 +94,7 @@ impl Feed {
     /// One step; `more` says whether another follows, which is then brought to the device meanwhile.
     ///
     /// # Errors
-    /// A loss that left the real numbers, with the images of the step; too many unreadable images among its own.
+    /// A loss that is NaN or infinite, with the images of the step; too many unreadable images among its own.
     pub fn step(&mut self, trainer: &mut Trainer, more: bool) -> Result<StepReport> {
         let started = Instant::now();
         if let Some(error) = self.failed.take() {
@@ -178,7 +178,7 @@ impl Feed {
         std::mem::take(&mut self.pace).describe(self.loader.images_per_second())
     }
 
-    /// Names the images of a step whose loss left the real numbers.
+    /// Names the images of a step whose loss is NaN or infinite.
     fn with_images(&self, error: Error, indices: &[usize]) -> Error {
         let Error::NonFinite { report } = error else { return error };
         let names: Vec<&str> = indices.iter().map(|&i| self.samples[i].name.as_str()).collect();

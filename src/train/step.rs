@@ -27,7 +27,7 @@ pub struct Trainer {
     names: Vec<String>,
     /// One for each size of a batch.
     plans: Vec<StepPlan>,
-    /// Of them that of the batch loaded last.
+    /// The plan of the batch loaded last.
     loaded: usize,
     running: Option<Running>,
 }
@@ -36,10 +36,10 @@ pub struct Trainer {
 struct StepPlan {
     plan: PlanId,
     images: ValueId,
-    /// By which a batch is known to be this plan's.
+    /// The size of a batch in bytes, which says whose plan this is.
     image_bytes: usize,
     losses: Vec<TaskLoss>,
-    /// Of a plan that says them, with their tasks.
+    /// The tasks' gradients at the last shared convolution, if the plan computes them.
     layer_gradients: Vec<(usize, ValueId)>,
 }
 
@@ -79,7 +79,7 @@ pub struct StepTargets {
 }
 
 impl StepTargets {
-    /// Of a step's batches: one list of targets per image.
+    /// Gathers the targets of a step's batches, which are one list per image.
     pub fn new(batches: &[&[Vec<Target>]]) -> StepTargets {
         let tasks = batches.iter().find_map(|batch| batch.first()).map_or(0, Vec::len);
         let gathered = |batch: &&[Vec<Target>]| (0..tasks).map(|task| gather(batch.iter(), task)).collect();
@@ -237,7 +237,7 @@ impl Trainer {
         Trainer::of(network, &architecture.tasks, device, config, balance, Fusion::On)
     }
 
-    /// Of a network with losses that answers `tasks`, fused or not.
+    /// A trainer for a network with losses that answers `tasks`, fused or not.
     ///
     /// # Errors
     /// A device that cannot be had, or cannot run it.
@@ -289,7 +289,7 @@ impl Trainer {
     /// Shapes: images u8 `[N, H, W, 3]`, one list of targets per image.
     ///
     /// # Errors
-    /// As [`Trainer::finish`].
+    /// The same as [`Trainer::finish`].
     pub fn step(&mut self, images: &[u8], targets: &[Vec<Target>]) -> Result<StepReport> {
         self.accumulated_step(&[(images, targets)])
     }
@@ -297,7 +297,7 @@ impl Trainer {
     /// One whole step on several batches, whose gradients are added up before the update.
     ///
     /// # Errors
-    /// As [`Trainer::finish`].
+    /// The same as [`Trainer::finish`].
     pub fn accumulated_step(&mut self, batches: &[(&[u8], &[Vec<Target>])]) -> Result<StepReport> {
         let targets = StepTargets::new(&batches.iter().map(|b| b.1).collect::<Vec<_>>());
         for (index, (images, _)) in batches.iter().enumerate() {
@@ -395,7 +395,10 @@ impl Trainer {
             let plan = &self.plans[last];
             self.executor.run(plan.plan, Segment::Forward, ParameterSet::Current, &running.scalars)?;
             let after = plan.read_losses(&self.executor, &running.active)?;
-            self.balance.after_update(&signals, &after);
+            // An update too large for its own batch is found by the next step; the method's state stays finite until then.
+            if after.iter().zip(&running.active).all(|(loss, active)| !active || loss.is_finite()) {
+                self.balance.after_update(&signals, &after);
+            }
         }
         let learning_rate = self.config.schedule.learning_rate(self.step);
         self.step += 1;
@@ -434,7 +437,7 @@ impl Trainer {
     /// Times the update with the gradients there are; see [`Executor::time_update`].
     ///
     /// # Errors
-    /// Gradients that left the real numbers, or a GPU that refuses a call.
+    /// A gradient that is NaN or infinite, or a GPU that refuses a call.
     pub fn time_update(&mut self, repeats: usize) -> Result<NodeTime> {
         let weights = self.weights_before(&vec![true; self.names.len()]);
         let update = self.optimizer.advance(&self.config, self.step, &weights);
@@ -448,7 +451,7 @@ impl Trainer {
     /// Holds every node of segments 1 to 3 on one batch to the same step's on the CPU; see [`Executor::compare_nodes`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as [`Executor::compare_nodes`].
     pub fn compare_nodes(
         &mut self,
         cpu: &mut Trainer,
@@ -477,7 +480,7 @@ impl Trainer {
             tasks.map(|((name, loss), weight)| format!("{name}: loss {loss}, weight {weight:.3}")).collect();
         Error::NonFinite {
             report: format!(
-                "step {}: {what} left the real numbers ({}); lower --lr0 or raise --warmup-epochs, and check the labels with `polyhead data check`",
+                "step {}: {what} is NaN or infinite ({}); lower --lr0 or raise --warmup-epochs, and check the labels with `polyhead data check`",
                 self.step,
                 report.join("; ")
             ),

@@ -34,7 +34,12 @@ impl GradientMeans {
         self.norms.resize(tasks, (0.0, 0));
         self.weighted.resize(tasks, (0.0, 0));
         self.cosines.resize(pairs(tasks).count(), (0.0, 0));
-        let count = |sum: &mut Sum, value: f64| *sum = (sum.0 + value, sum.1 + 1);
+        // JSON has no word for NaN and infinity: a checkpoint with one could not be read again.
+        let count = |sum: &mut Sum, value: f64| {
+            if value.is_finite() {
+                *sum = (sum.0 + value, sum.1 + 1);
+            }
+        };
         let norm = |task: usize| gramian[task * tasks + task].max(0.0).sqrt();
         for task in (0..tasks).filter(|&task| active[task]) {
             count(&mut self.norms[task], norm(task));
@@ -128,6 +133,11 @@ mod tests {
         assert_eq!([means.norm(0), means.norm(1), means.norm(2)], [Some(3.0), Some(3.0), None]);
         assert_eq!([means.weighted(0), means.weighted(1)], [Some(2.5), Some(6.0)]);
         assert_eq!(means.cosines(3), [Some(-0.5), None, None]);
+        // Overflow in one step leaves the means what they were.
+        let (infinite, nan) = (f64::INFINITY, f64::NAN);
+        let before = means.clone();
+        means.add(&[infinite, nan, 0.0, nan, infinite, 0.0, 0.0, 0.0, 0.0], &[1.0, 1.0, 0.0], &[true, true, false]);
+        assert_eq!(means, before);
         let columns = GradientMeans::columns(&["a", "b", "c"]);
         assert_eq!((columns.len(), means.cells(3).len()), (9, 9));
         assert_eq!((&*columns[0], &*columns[3], &*columns[6]), ("gradient/a", "weighted_gradient/a", "cosine/a/b"));
