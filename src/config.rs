@@ -2,7 +2,7 @@
 
 mod choices;
 
-pub use choices::{Choices, refusal};
+pub use choices::{Choices, Resumed, refusal};
 
 use crate::balance::{METHODS, Method, Parameters};
 use crate::data::ranges::{
@@ -171,7 +171,7 @@ pub struct TrainConfig {
     /// Repeat images of classes that are in less than this share of the images, as LVIS does; 0 repeats none
     #[arg(long, help_heading = AUGMENTATION, value_name = "SHARE", value_parser = up_to(1.0), default_value_t = 0.0)]
     pub repeat_factor: f32,
-    /// Share of unreadable images at which the run stops
+    /// Share of unreadable images above which the run fails; one is always tolerated, unless this is 0
     #[arg(long, help_heading = EXECUTION, value_name = "SHARE", value_parser = share, default_value_t = 0.01)]
     pub max_broken: f32,
     /// Batches whose gradients are added up for one update
@@ -320,9 +320,27 @@ impl TrainConfig {
         [middle * (1.0 - share) - 0.01, middle * (1.0 + share) + 0.01]
     }
 
+    /// Checks the choices of a new run.
+    ///
     /// # Errors
     /// A value outside its range or choices that exclude each other, with what was expected.
     pub fn check(&self) -> Result<()> {
+        self.check_resumed()?;
+        if self.time.is_some() && self.transforms.mosaic > 0.0 && self.transforms.close_mosaic > 0 {
+            return Err(Error::Usage(
+                "--mosaic with --time: which epochs are the last is not known beforehand: give --close-mosaic 0, or --epochs instead of --time"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks the choices of a run that goes on. One that was given --time only then still knows which epochs --close-mosaic
+    /// counts from.
+    ///
+    /// # Errors
+    /// The same as [`TrainConfig::check`].
+    pub fn check_resumed(&self) -> Result<()> {
         Choices::of(self)?.apply(&mut self.clone())?;
         self.check_milestones()?;
         if self.batch == 1 && self.batch_norm == BatchNormMode::Train && self.freeze.len() < Stage::ALL.len() {
@@ -338,12 +356,6 @@ impl TrainConfig {
         if self.repeat_factor > 0.0 && self.sampling != Sampling::Uniform {
             return Err(Error::Usage(
                 "--repeat-factor only works with --sampling uniform: leave one of them out".into(),
-            ));
-        }
-        if self.time.is_some() && self.transforms.mosaic > 0.0 && self.transforms.close_mosaic > 0 {
-            return Err(Error::Usage(
-                "--mosaic with --time: which epochs are the last is not known beforehand: give --close-mosaic 0, or --epochs instead of --time"
-                    .into(),
             ));
         }
         Ok(())

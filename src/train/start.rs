@@ -7,6 +7,7 @@ use super::limits::epochs_that_fit;
 use super::lock::RunLock;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
+use super::step::Trainer;
 use crate::config::{CacheChoice, Choices, TrainConfig};
 use crate::console;
 use crate::error::{Error, Result};
@@ -30,7 +31,7 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
 /// One step of everything a run would do, validation, checkpoint and pictures included, in a folder that is removed afterwards.
 ///
 /// # Errors
-/// As [`train`].
+/// The same as [`train`].
 pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     check_name(&config.name)?;
     make_absolute(&mut config)?;
@@ -93,6 +94,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         isa,
         tuning,
         past: vec![Vec::new(); tasks],
+        mosaic_epochs: None,
         means: EpochMeans::new(tasks),
     };
     for note in &notes {
@@ -126,22 +128,55 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     let lock = RunLock::take(path)?;
     let (loaded, file, note) = last_whole(file)?;
     let mut state = loaded.state.clone();
-    let ignored = given.apply_on_resume(&mut state.config)?;
-    if let (Some(hours), true) = (state.config.time, given.has("time")) {
-        // Before an epoch is done nobody knows how long one takes.
-        if state.epochs_done > 0 {
-            state.config.epochs = epochs_that_fit(hours, state.elapsed_s, state.epochs_done);
-        }
+    let resumed = given.apply_on_resume(&mut state.config)?;
+    if given.has("time") {
+        end_by_time(&mut state, &loaded.state.config);
     }
-    state.config.check()?;
-    let data = Data::open(&state.config)?;
+    state.config.check_resumed()?;
+    let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
+    device.check()?;
+    let mut data = Data::open(&state.config)?;
+    data.mosaic_epochs = state.mosaic_epochs;
+    check_same_data(&data, &loaded)?;
+    let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
+    let mut folder = RunFolder::open(path, &names, lock)?;
+    if let Some(note) = note {
+        say(&mut folder, &note)?;
+    }
+    let mut trainer = trainer(&state.config, &device, &data, &loaded.card)?;
+    loaded.restore(&mut trainer, &file)?;
+    for note in resumed.notes() {
+        say(&mut folder, &note)?;
+    }
+    if given.has("time") || given.has("patience") {
+        say(&mut folder, "note: --time or --patience is another than before: the run need not end as it would have")?;
+    }
+    note_numerics(&mut folder, &mut state, &trainer)?;
+    say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
+    Run { data, card: loaded.card, folder, trainer, state, kept: true }.go_on()
+}
+
+/// Ends a run that goes on by its `--time`, whose saved choices were `before`. Mosaics still end where those said.
+fn end_by_time(state: &mut RunState, before: &TrainConfig) {
+    if before.time.is_none() {
+        state.mosaic_epochs = Some(before.epochs);
+    }
+    // Before an epoch is done nobody knows how long one takes.
+    if let (Some(hours), true) = (state.config.time, state.epochs_done > 0) {
+        state.config.epochs = epochs_that_fit(hours, state.elapsed_s, state.epochs_done);
+    }
+}
+
+/// # Errors
+/// Tasks or images that are not those the run was started with.
+fn check_same_data(data: &Data, loaded: &checkpoint::Loaded) -> Result<()> {
     if data.tasks != loaded.card.architecture.tasks {
         return Err(Error::Usage(format!(
             "{}: its tasks, classes or losses are not those this run was started with; restore the data set, or start a new run",
             data.name
         )));
     }
-    if data.fingerprint() != state.data_fingerprint {
+    if data.fingerprint() != loaded.state.data_fingerprint {
         return Err(Error::Usage(format!(
             "{}: its training or validation images are not those this run was started with ({} and {} now); restore them, or start a new run from its weights",
             data.name,
@@ -149,40 +184,27 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
             data.val.len()
         )));
     }
-    let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
-    let mut folder = RunFolder::open(path, &names, lock)?;
-    if let Some(note) = note {
-        say(&mut folder, &note)?;
-    }
-    let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
-    let mut trainer = trainer(&state.config, &device, &data, &loaded.card)?;
-    loaded.restore(&mut trainer, &file)?;
-    if given.has("time") || given.has("patience") {
-        say(&mut folder, "note: --time or --patience is another than before: the run need not end as it would have")?;
-    }
-    for flag in ignored {
-        say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps the value it was started with"))?;
-    }
+    Ok(())
+}
+
+/// Logs what makes sums round differently than before, and keeps what they round by now.
+fn note_numerics(folder: &mut RunFolder, state: &mut RunState, trainer: &Trainer) -> Result<()> {
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     if let (Some(old), Some(new)) = (state.isa, isa)
         && old != new
     {
-        say(
-            &mut folder,
-            &format!("note: the run began with {old} and goes on with {new}: sums round otherwise from here"),
-        )?;
+        let line = format!("note: the run began with {old} and goes on with {new}: sums round otherwise from here");
+        say(folder, &line)?;
     }
-    state.isa = isa;
     if let (Some(old), Some(new)) = (&state.tuning, &tuning)
         && old != new
     {
         let line =
             format!("note: the GPU's tiles were tuned anew ({old} before, now {new}): sums round otherwise from here");
-        say(&mut folder, &line)?;
+        say(folder, &line)?;
     }
-    state.tuning = tuning;
-    say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
-    Run { data, card: loaded.card, folder, trainer, state, kept: true }.go_on()
+    (state.isa, state.tuning) = (isa, tuning);
+    Ok(())
 }
 
 /// The last state, or the one before where that is not whole, and what there is to say about it.

@@ -119,11 +119,17 @@ fn a_resumed_run_names_the_flags_it_ignores() {
     assert!(output.status.success() && said.contains("--exist-ok is ignored"), "{said}");
     assert!(said.contains("--clip-norm is ignored"), "{said}");
     assert!(!said.contains("--project is ignored") && !said.contains("--workers is ignored"), "{said}");
+    let log = std::fs::read_to_string(Path::new(&run_folder).join("log.txt")).unwrap();
+    assert!(log.contains("\nnote: --workers 1 (before: 2)\n"), "{log}");
     fail(
         &["train", "--resume", &run_folder, "--max-broken", "2"],
         2,
         &["--max-broken 2: expected a share from 0 to 1"],
     );
+    // Before the data set is looked for.
+    std::fs::rename(&data, path(&folder, "moved")).unwrap();
+    fail(&["train", "--resume", &run_folder, "--device", "tpu"], 2, &["tpu"]);
+    std::fs::rename(path(&folder, "moved"), &data).unwrap();
     // A run of half a step's size is not the same run: `SMALL` names what a resumed run keeps.
     let said = text(&run(&[&["train", "--resume", &run_folder], &SMALL[..]].concat()).stderr);
     assert!(said.contains("--backbone is ignored") && said.contains("--batch is ignored"), "{said}");
