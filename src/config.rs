@@ -1,7 +1,9 @@
 //! A training run's choices: its flags, what is written into its folder and its checkpoints, and what resume reads back.
 
+mod args_file;
 mod choices;
 
+pub use args_file::tasks_of_run;
 pub use choices::{Choices, Resumed, refusal};
 
 use crate::balance::{METHODS, Method, Parameters};

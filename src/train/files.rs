@@ -4,10 +4,9 @@
 //! another name, or lies where no args.yaml speaks of it, is somebody else's and stays.
 
 use super::lock::LOCK;
+use crate::config;
 use crate::error::{Error, Result, one_line, shown};
 use crate::evaluate::{file_name, picture_names};
-use crate::reading::yaml;
-use serde::Deserialize;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -63,25 +62,10 @@ pub fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The names of the tasks that the args.yaml of `folder` speaks of; `None` where there is none of this program's.
+/// The names of the tasks in the args.yaml of `folder`, none if an older version wrote it: then only the files that every run has
+/// are known to be the run's. `None` if there is no args.yaml of a run.
 fn tasks_of_run(folder: &Path) -> Option<Vec<String>> {
-    /// Other programs write an args.yaml, too, but none with all of these keys.
-    #[derive(Deserialize)]
-    struct Run {
-        #[serde(rename = "command")]
-        _command: String,
-        #[serde(rename = "version")]
-        _version: String,
-        #[serde(rename = "commit")]
-        _commit: String,
-        #[serde(rename = "machine")]
-        _machine: yaml::Mapping,
-        /// Empty in runs from before it was written: only the files that every run has are known to be theirs.
-        #[serde(default)]
-        tasks: Vec<String>,
-    }
-    let text = std::fs::read_to_string(folder.join(ARGS)).ok()?;
-    yaml::read::<Run>(&text).ok().map(|run| run.tasks)
+    config::tasks_of_run(&std::fs::read_to_string(folder.join(ARGS)).ok()?)
 }
 
 /// Whether `folder` is that of a run, from its very first file on.

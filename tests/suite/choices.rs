@@ -100,6 +100,7 @@ fn a_file_of_choices_that_cannot_be_followed_is_refused() {
     let folder = Folder::new("choices-wrong");
     for (file, text) in [
         ("typo.yaml", "epochs: 2\nclip_nrom: 1\n"),
+        ("stranger.yaml", "task: detect\nmode: train\nepochs: 3\n"),
         ("range.yaml", "epochs: 2\nmosaic: 1.5\n"),
         ("schedule.yaml", "schedule: cosine\n"),
     ] {
