@@ -25,6 +25,7 @@ pub use picture::annotate;
 pub use sources::LIST;
 
 use crate::config::check_image_size;
+use crate::data::feed::broken_allowed;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::{Model, ModelFile};
@@ -58,7 +59,7 @@ pub struct Options {
     pub device: DeviceChoice,
     pub workers: usize,
     pub boxes: DecodeOptions,
-    pub max_broken: f64,
+    pub max_broken: f32,
 }
 
 /// What is told while it happens.
@@ -219,14 +220,14 @@ struct Tally {
     lines: u64,
     broken: u64,
     first_broken: Option<String>,
-    share: f64,
+    share: f32,
 }
 
 impl Tally {
     /// While nobody knows how many images will come, they are taken to be at least so many.
     const EXPECTED: u64 = 1000;
 
-    fn new(share: f64) -> Tally {
+    fn new(share: f32) -> Tally {
         Tally { lines: 0, broken: 0, first_broken: None, share }
     }
 
@@ -257,9 +258,7 @@ impl Tally {
     }
 
     fn check(&self, images: u64) -> Result<()> {
-        // 0.29 · 100 is 28.999… in binary.
-        let allowed = if self.share <= 0.0 { 0 } else { ((self.share * images as f64 + 1e-6) as u64).max(1) };
-        if self.broken <= allowed {
+        if self.broken <= broken_allowed(self.share, images as usize) as u64 {
             return Ok(());
         }
         Err(Error::Other(format!(
