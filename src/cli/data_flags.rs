@@ -58,7 +58,7 @@ pub struct CheckArgs {
     /// Write all that was found to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Share of unreadable images at which training stops
+    /// Share of unreadable images above which training fails; one is always tolerated, unless this is 0
     #[arg(long, default_value_t = 0.01)]
     max_broken: f32,
 }

@@ -120,7 +120,7 @@ fn note_overlap(train: &[Listed], other: &[Listed], word: &str, notes: &mut Vec<
     let both: Vec<&str> = other.iter().map(|image| image.name.as_str()).filter(|name| names.contains(name)).collect();
     if !both.is_empty() {
         notes.push(format!(
-            "{} in train and {word} both ({}): {word} figures will flatter",
+            "{} in train and {word} both ({}): {word} metrics will be too optimistic",
             count_of(both.len(), "image"),
             list_some(&both, 3)
         ));
