@@ -27,8 +27,10 @@ pub enum DataCommand {
     Describe(DataArgs),
     /// Write the built-in digits as image files, labels and data.yaml
     Digits {
+        /// The folder to write it to
         dir: PathBuf,
-        #[arg(long, default_value_t = 0)]
+        /// Decides everything that is drawn at random
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         seed: u64,
         /// Plant more tasks beside the three, of which it is known how they lie to each other [default: none]
         #[arg(long, value_name = "FORM", value_enum)]
@@ -73,6 +75,7 @@ pub struct PreviewArgs {
     /// Images on it, at most 400; --seed draws them
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=400), conflicts_with = "augmented")]
     count: u16,
+    /// The split to draw images of
     #[arg(long, value_enum, default_value = "train", conflicts_with = "augmented")]
     split: SplitWord,
     #[command(flatten)]

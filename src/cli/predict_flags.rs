@@ -37,17 +37,19 @@ pub struct PredictArgs {
     /// Class names of a plain ResNet, one per line
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
-    #[arg(long, default_value_t = Settings::BATCH)]
+    /// Images per batch
+    #[arg(long, value_name = "IMAGES", default_value_t = Settings::BATCH)]
     batch: usize,
     /// Side in pixels [default: the training size]
     #[arg(long)]
     imgsz: Option<usize>,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`
     #[arg(long, default_value = "auto")]
     device: String,
     /// Threads that decode, draw and write
     #[arg(long, value_parser = workers, default_value_t = 2)]
     workers: usize,
-    /// Threads that compute [default: one per core]
+    /// Threads that compute; 0 is one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Smallest score a box may have
