@@ -20,7 +20,7 @@ use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Pixels of the network's coarsest feature map's step: sides are multiples of it.
+/// The stride of the network's coarsest feature map in pixels. The sides of images are multiples of it.
 pub const STRIDE: usize = 32;
 
 // The headings of `polyhead train --help`.
@@ -301,7 +301,7 @@ pub enum OnNan {
 }
 
 impl TrainConfig {
-    /// What of the trunk stays as it is.
+    /// The parts of the trunk that are frozen.
     pub fn frozen(&self) -> Freeze {
         Freeze { stages: self.freeze.clone(), batch_norm: self.batch_norm == BatchNormMode::Frozen }
     }
@@ -316,7 +316,7 @@ impl TrainConfig {
         (STRIDE..=most as usize).step_by(STRIDE).filter(|&side| side as f64 >= least).collect()
     }
 
-    /// Single precision keeps a share as it was written to 1e-7 of it: no more than this part of a pixel, of sides there may be.
+    /// The margin of 0.01 pixels makes up for single precision, which rounds a share by up to 1e-7 of it.
     fn side_bounds(&self) -> [f64; 2] {
         let (middle, share) = (self.imgsz as f64, f64::from(self.multi_scale));
         [middle * (1.0 - share) - 0.01, middle * (1.0 + share) + 0.01]
@@ -369,7 +369,7 @@ impl TrainConfig {
         }
         let mut before = 0.0;
         for &milestone in &self.milestones {
-            // How many epochs fit into a time is found out on the way.
+            // With --time the number of epochs is not known beforehand.
             let ends = self.time.map_or(self.epochs as f64, |_| f64::INFINITY);
             if !(milestone > before && f64::from(milestone) < ends) {
                 return Err(Error::Usage(format!(

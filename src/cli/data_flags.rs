@@ -154,7 +154,7 @@ impl CheckArgs {
         }
         let options = CheckOptions { open: self.data.options(), max_broken: self.max_broken };
         let examined = job::shown(|progress| check::check(&self.data.data, &options, progress))?;
-        // Files first: who reads the report may stop reading.
+        // Files come first, since whoever reads the report may stop reading.
         let fix = |out| job::shown(|progress| check::fix(&examined, out, Transfer::LinkOrCopy, progress));
         let fixed = self.fix.as_deref().map(fix).transpose();
         self.write_json(&examined)?;

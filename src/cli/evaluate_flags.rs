@@ -28,7 +28,7 @@ impl From<SplitWord> for Split {
     }
 }
 
-/// What a results file has no use for.
+/// The flags that make no sense for a results file.
 const OF_A_MODEL: [&str; 15] = [
     "model",
     "data",

@@ -1,4 +1,4 @@
-//! The flags, and nothing but the flags: what was typed becomes what the other rooms take.
+//! The flags, and nothing but the flags: the command line becomes the options of the other modules.
 
 mod augment_flags;
 mod bench_flags;
@@ -96,7 +96,7 @@ fn check_length(typed: &Choices) -> Result<()> {
     }
 }
 
-/// The recipe's defaults, over them the file's choices, over these the typed ones.
+/// The recipe's defaults, replaced by the file's choices, replaced by the typed ones.
 fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
     if typed.has("epochs") {
         file.remove("time");
@@ -173,7 +173,7 @@ pub fn parse() -> Result<Option<Cli>> {
         Err(words) => match refusal(&words) {
             Some(sentence) => Err(Error::Usage(sentence)),
             None => {
-                // clap's own words; where nobody reads them there is still the exit code.
+                // These are clap's own words. If nobody reads them, the exit code still tells.
                 let _ = words.print();
                 std::process::exit(words.exit_code())
             }

@@ -6,7 +6,7 @@ use crate::reading::yaml;
 use serde::Deserialize;
 use std::path::Path;
 
-/// What every run writes besides its choices. Other programs write an args.yaml, too, but none with all of these keys.
+/// The keys that every run writes besides its choices. Other programs write an args.yaml, too, but none with all of these keys.
 #[derive(Deserialize)]
 struct Provenance {
     #[serde(rename = "command")]

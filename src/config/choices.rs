@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
-/// What args.yaml says about a run beside its choices.
+/// The keys of args.yaml that are no choices.
 pub const PROVENANCE: [&str; 7] = ["command", "version", "commit", "machine", "isa", "tuning", "tasks"];
 /// Would let a repetition write over the run it repeats, so it must be typed.
 const NEVER_FROM_A_FILE: &str = "exist_ok";
@@ -47,7 +47,7 @@ struct Choice {
 }
 
 impl Choices {
-    /// Those among `keys` that were typed.
+    /// The choices among `keys` that were typed.
     pub fn typed<'a>(matches: &ArgMatches, keys: impl Iterator<Item = &'a str>) -> Choices {
         let typed = keys.filter(|key| matches.value_source(key) == Some(ValueSource::CommandLine));
         let choice = |key: &str| Choice {
@@ -70,7 +70,7 @@ impl Choices {
         Ok(Choices(choices.collect()))
     }
 
-    /// Those of an args.yaml, or of the one in a run's folder. What it says about the machine and the program is left out.
+    /// Reads the choices of an args.yaml, or of the one in a run's folder. Its keys about the machine and the program are left out.
     ///
     /// # Errors
     /// A file that cannot be read; a key that is not known or a value that is not allowed, with its line.

@@ -35,7 +35,7 @@ pub struct Report {
     pub images: usize,
     pub results: Vec<TaskResult>,
     pub broken: Vec<Broken>,
-    /// The images are those whose residuals set the prediction intervals.
+    /// Whether the residuals on these images set the prediction intervals.
     pub set_intervals: bool,
 }
 
@@ -180,7 +180,7 @@ fn describe(task: &Task) -> String {
 }
 
 impl Report {
-    /// What the overall figure is the mean of, each once.
+    /// The names of the figures that the overall figure is the mean of, each once.
     fn judged_by(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
         for result in self.results.iter().filter(|result| result.fitness().is_some()) {

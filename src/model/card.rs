@@ -1,4 +1,4 @@
-//! What a weights file says of itself, in its metadata: enough to predict without asking anybody.
+//! The card in a weights file's metadata: everything that prediction needs to know about the network.
 
 use super::Architecture;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ pub struct Card {
     pub standardisation: Vec<Option<Standardisation>>,
     /// One per task, of a kind that answers with values one per column: half the width of a 90 % prediction interval in the
     /// column's unit, from the residuals of these very weights on the run's validation images. Empty before there are any, and
-    /// in files from before.
+    /// in files of older versions.
     #[serde(default)]
     pub intervals: Vec<Vec<Option<f64>>>,
     /// Version of the program that wrote the file.

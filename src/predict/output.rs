@@ -36,7 +36,7 @@ enum Place {
     Stream(Box<dyn Write + Send>),
 }
 
-/// Whoever read the answers has gone.
+/// Whether the error says that nobody reads the answers any more.
 pub fn is_closed(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe)
 }
@@ -70,7 +70,7 @@ impl Outputs {
             match open(sheet) {
                 Ok(growing) => outputs.growing.push(growing),
                 Err(e) => {
-                    // Those that were begun hold no answers, so nothing stays of them.
+                    // The files that were begun hold no answers, so they are removed.
                     outputs.abandon();
                     return Err(e);
                 }
@@ -130,7 +130,7 @@ impl Outputs {
     pub fn abandon(&mut self) -> Vec<PathBuf> {
         let mut kept = Vec::new();
         for growing in &mut self.growing {
-            // The error that led here is what a person must hear of; more cannot be saved.
+            // The error that led here is the one to report; nothing more can be saved.
             let _ = growing.flush();
             if let Place::File { aside, written, .. } = &growing.place {
                 if growing.pieces > 0 && *written > 0 {
@@ -158,7 +158,7 @@ impl Growing {
             Place::File { file, path, written, .. } => {
                 let failed = file.write_all(&waiting).err();
                 if failed.is_some() {
-                    // Of what still went in, whole lines stay.
+                    // Whole lines that still went in stay.
                     let reached = file.stream_position().unwrap_or(*written).saturating_sub(*written) as usize;
                     let whole =
                         waiting[..reached.min(waiting.len())].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);

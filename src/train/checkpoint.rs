@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// What a run knows besides tensors.
+/// The state of a run besides tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     pub config: TrainConfig,
@@ -29,7 +29,7 @@ pub struct RunState {
     /// The epoch that was best, counted from 1.
     #[serde(default)]
     pub best_epoch: Option<u64>,
-    /// How often the run went back to a checkpoint because a loss was no number.
+    /// How often the run went back to a checkpoint because a loss was NaN or infinite.
     #[serde(default)]
     pub retries: u32,
     /// Seconds trained, over all sessions.
@@ -42,7 +42,7 @@ pub struct RunState {
     /// The hash of the tiles that a GPU's convolutions ran with. Files of older versions have none.
     #[serde(default)]
     pub tuning: Option<String>,
-    /// What each task went through, epoch by epoch. Files of older versions have nothing.
+    /// Each task's weight and figure, epoch by epoch. Files of older versions have nothing.
     #[serde(default)]
     pub past: Vec<Vec<Lived>>,
     /// The epochs from whose end --close-mosaic counts, if the run was given --time only when it was resumed.
@@ -141,7 +141,7 @@ fn squares(sums: &SquaredSums) -> Result<Tensors> {
     numbered.map(|(task, sums)| Ok((format!("{SQUARES}{task}"), weights::to_tensor(sums, &[sums.len()])?))).collect()
 }
 
-/// Where the state before the last one lies.
+/// The file that holds the state before the last one.
 pub fn previous(path: &Path) -> PathBuf {
     path.with_file_name("previous.safetensors")
 }
@@ -213,7 +213,7 @@ impl Loaded {
     }
 
     fn fill(&self, store: &mut Store) -> Result<Vec<String>> {
-        // What a step that failed left behind.
+        // A step that failed may have left gradients behind.
         store.gradients.f32_mut().fill(0.0);
         let slots = [
             (Slot::Set(ParameterSet::Current), ""),

@@ -1,4 +1,4 @@
-//! What a step is fed: batches from the loader, several where gradients are accumulated, the next step's always on its way.
+//! Feeds steps with batches from the loader, several a step if gradients are accumulated, and always loads the next step's ahead.
 
 use super::step::{StepReport, StepTargets, Trainer};
 use crate::data::{Broken, Sample, TrainLoader};
@@ -18,7 +18,7 @@ pub(super) struct Feed {
     failed: Option<Error>,
     /// Images found unreadable since they were last asked for.
     broken: Vec<Broken>,
-    /// Images of this epoch that lost every object of which another label speaks.
+    /// Images of this epoch that lost every object while another task's label still speaks of them.
     emptied: usize,
     pace: Pace,
 }
@@ -63,7 +63,7 @@ impl Pace {
             true => format!("starved, {:.0} % of the time went by waiting for images: raise --workers", 100.0 * share),
             false => "fed".into(),
         };
-        // Where all were of one side, that is the run's.
+        // If all batches had one side, it is the run's and goes without saying.
         let at = match self.sides {
             Some([least, most]) if least < most => format!(" at {least} to {most} px"),
             _ => String::new(),
@@ -158,7 +158,7 @@ impl Feed {
         std::mem::take(&mut self.broken)
     }
 
-    /// What a person should hear of the images that lost their objects since the last call.
+    /// A warning if images have lost all their objects since the last call.
     pub fn take_warning(&mut self) -> Option<String> {
         let emptied = std::mem::take(&mut self.emptied);
         (emptied > 0).then(|| {
@@ -168,7 +168,7 @@ impl Feed {
         })
     }
 
-    /// Since the last call of [`Feed::end_epoch`].
+    /// The pace since the last call of [`Feed::end_epoch`].
     pub fn pace(&self) -> Pace {
         self.pace
     }

@@ -1,7 +1,7 @@
 //! Which files of a run's folder are the run's own, and so may be removed by a new run in its place or by one that goes on.
 //!
-//! A run writes the names of its tasks into its args.yaml before any other file, and all names of files follow from those. What has
-//! another name, or lies where no args.yaml speaks of it, is somebody else's and stays.
+//! A run writes the names of its tasks into its args.yaml before any other file, and all names of files follow from those. Files
+//! with other names, or in a folder without a run's args.yaml, are somebody else's and stay.
 
 use super::lock::LOCK;
 use crate::config;
@@ -17,7 +17,7 @@ pub(super) const ANSWERS: &str = "val_batch0_pred.png";
 pub(super) const BALANCE: &str = "balance.png";
 pub(super) const WEIGHTS: &str = "weights";
 
-/// What the last line of a finished run's log begins with: once its epochs are done, and whenever it is resumed after that.
+/// How the last line of a finished run's log begins: the first when its epochs are done, the second whenever it is resumed later.
 pub(super) const DONE: &str = "done in";
 pub(super) const NOTHING_LEFT: &str = "nothing is left to do";
 
@@ -84,8 +84,8 @@ pub fn has_state(folder: &Path) -> bool {
     ["last", "previous"].iter().any(|name| folder.join(weights_file(name)).is_file())
 }
 
-/// What a new run of `tasks` in `folder` removes first: the files of the run that was there, but for its args.yaml, which is replaced.
-/// Nothing is touched here.
+/// The files that a new run of `tasks` in `folder` removes first: those of the run that was there, except its args.yaml, which is
+/// replaced. This function only lists them.
 ///
 /// # Errors
 /// The folder holds something and is no run's, or a file in it that is no run's has a name that the new run needs.
@@ -120,7 +120,7 @@ pub(super) fn replaced(folder: &Path, tasks: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(whole.chain(parts.iter().cloned()).collect())
 }
 
-/// What processes that were killed left half-written of the files of a run of `tasks`.
+/// The half-written files of a run of `tasks` that killed processes left behind.
 pub(super) fn half_written(folder: &Path, tasks: &[&str]) -> Vec<PathBuf> {
     parts(folder, &files_of(tasks.iter().copied()))
 }
@@ -311,7 +311,7 @@ mod tests {
         let place = Place::new("parts");
         place.whole_run(&["a"]);
         let parts = ["results.csv.5.part", "scatter_a.png.5-1.part", "weights/last.safetensors.6.part"];
-        // Of what `predict --out` and others write there.
+        // These are not the run's: `predict --out` and others wrote them.
         let others = ["predictions.jsonl.part", "weights/copy.safetensors.6.part"];
         parts.iter().chain(&others).for_each(|file| place.write(file));
         let before = place.tree();

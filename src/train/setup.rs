@@ -1,4 +1,4 @@
-//! What a run is made of before its first step: its images, its card, its trainer, its loader, its starting weights.
+//! The parts of a run before its first step: its images, its card, its trainer, its loader, its starting weights.
 
 use super::step::{Trainer, probe_for};
 use super::telemetry::{LOOK_EVERY, pairs};
@@ -225,7 +225,7 @@ fn multi_scale(config: &TrainConfig, tasks: &[Task], bears: &[Bears]) -> Vec<Str
     notes
 }
 
-/// What keeps decoded images.
+/// The cache of decoded images, if the run has one.
 fn cache(config: &TrainConfig) -> Result<Option<Arc<Cache>>> {
     let limit = (config.cache_gib * (1u64 << 30) as f64) as u64;
     let cache = match config.cache {
@@ -257,11 +257,11 @@ pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
     card
 }
 
-/// Images with labels of both of two tasks, as a share of those with labels of one: below it the two label different images.
+/// Two tasks label different images if fewer than this share of the images that either labels are labelled by both.
 const COVERED: f64 = 0.9;
 
 /// Where a run's steps compare the tasks' gradients, and why there. Gradients of tasks that label different images lie in different
-/// places of the features, whatever the tasks want, so those are compared where the images of a batch are summed.
+/// places of the features whether or not the tasks conflict, so they are compared where the images of a batch are summed.
 pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sample]) -> (Probe, Option<String>) {
     let frozen = |stage: Stage| config.freeze.contains(&stage);
     if tasks.len() < 2 || Stage::ALL.into_iter().all(frozen) && config.gramian == GramianPlace::Auto {
@@ -306,7 +306,7 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
         let shape = [config.batch, side, side];
         TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels, probe)
     };
-    // The largest first: if it is too large for the device nothing else is made, and its arena holds the others'.
+    // The largest side comes first: if it is too large for the device, nothing else is made, and its arena fits the others.
     let sides = config.sides();
     let (&largest, others) = sides.split_last().unwrap_or_else(|| unreachable!("imgsz itself is one of the sides"));
     let tasks = &card.architecture.tasks;
@@ -426,7 +426,7 @@ pub(crate) fn encoder(side: usize, data: &Data, card: &Card) -> Encoder {
     }
 }
 
-/// The endless stream of training batches from number `start` on, targets made in its threads.
+/// The endless stream of training batches from number `start` on, with targets made in its threads.
 pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader> {
     let encoders = Some(Arc::new(encoders(config, data, card)));
     TrainLoader::new(Arc::clone(&data.train), LoaderOptions { encoders, ..data.loader_options(config) }, start)
@@ -437,7 +437,7 @@ pub(crate) fn encoders(config: &TrainConfig, data: &Data, card: &Card) -> Encode
     Encoders::new(config.sides().into_iter().map(|side| (side, encoder(side, data, card))))
 }
 
-/// Starts the trunk from a published file and says what was and was not in it.
+/// Starts the trunk from a published file. Returns notes on the tensors that the file lacks and those that are not used.
 pub(crate) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
     let file = weights::read(path)?;
     let report = trainer.executor.edit_store(|store| weights::start_from(store, &file, path))??;

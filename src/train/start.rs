@@ -42,9 +42,9 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     let images = [data.train.len(), data.val.len()];
     data.train = data.train.iter().take(config.batch * config.accumulate).cloned().collect();
     data.val = data.val.iter().take(config.batch).cloned().collect();
-    // A step may well be too long for the time a run has.
+    // A single step may take longer than the run's time.
     config = TrainConfig { epochs: 1, time: None, milestones: Vec::new(), ..config };
-    // The only epoch is not to be without it because it is the last.
+    // The only epoch is the last one, and would have no mosaics.
     config.transforms.close_mosaic = 0;
     let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
     config.project.clone_from(&folder);
@@ -59,7 +59,7 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     Ok(())
 }
 
-/// What becomes of a run's folder.
+/// Whether a run's folder is kept.
 #[derive(PartialEq)]
 enum Folder {
     Stays,
@@ -74,7 +74,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     if let Some(file) = &config.weights {
         notes.extend(start_from(&mut trainer, file)?);
     }
-    // Only now: what was refused above leaves no folder behind.
+    // The folder is made after all checks above, so that a refused run leaves none behind.
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
     let mut folder = RunFolder::create(&config, &names, isa, tuning.as_deref())?;
@@ -103,7 +103,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     Run { data, card, folder, trainer, state, kept: keep == Folder::Stays }.go_on()
 }
 
-/// Paths that hold from any folder, for whoever goes on with the run or judges it.
+/// Makes paths absolute, so that the run can be resumed and evaluated from any folder.
 fn make_absolute(config: &mut TrainConfig) -> Result<()> {
     for path in [&mut config.data, &mut config.weights].into_iter().flatten().chain([&mut config.project]) {
         *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
@@ -124,7 +124,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
             path.display()
         )));
     }
-    // Before the state is read: what is read without it may be another process's of a moment ago.
+    // Locked before the state is read, since another process may be writing it.
     let lock = RunLock::take(path)?;
     let (loaded, file, note) = last_whole(file)?;
     let mut state = loaded.state.clone();
@@ -207,7 +207,7 @@ fn note_numerics(folder: &mut RunFolder, state: &mut RunState, trainer: &Trainer
     Ok(())
 }
 
-/// The last state, or the one before where that is not whole, and what there is to say about it.
+/// The last state, or the one before it if it is corrupt, and a note about that.
 fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
     let error = match checkpoint::load(&file) {
         Ok(loaded) => return Ok((loaded, file, None)),
@@ -216,12 +216,12 @@ fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<Stri
     let before = checkpoint::previous(&file);
     match checkpoint::load(&before) {
         Ok(loaded) => {
-            // Else the next save would put the file that is cut in the place of this one.
+            // Otherwise the next save would replace this file by the corrupt one.
             std::fs::rename(&before, &file).map_err(Error::io("rename", &before))?;
             let note = format!("note: {error}; going on from the state before it, {}", before.display());
             Ok((loaded, file, Some(note)))
         }
-        // What is wrong with the newest is what a person must hear of.
+        // The error about the newest file is the one to report.
         Err(_) => Err(error),
     }
 }

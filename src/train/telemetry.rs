@@ -1,11 +1,11 @@
-//! What a run says of its balance: how the tasks' gradients lie to each other, and which task's weight grows for nothing.
+//! Telemetry of balancing: how the tasks' gradients lie to each other, and which task's weight grows without effect.
 
 use serde::{Deserialize, Serialize};
 
-/// A step's Gramian is looked at once in so many steps, so that it costs next to nothing.
+/// The Gramian is computed in one step of this many, so that it costs next to nothing.
 pub const LOOK_EVERY: u64 = 16;
 
-/// A sum, and of how many.
+/// A sum, and the number of its terms.
 type Sum = (f64, u32);
 
 fn mean((sum, count): Sum) -> Option<f64> {
@@ -110,7 +110,7 @@ const CHANGE: f64 = 0.005;
 const GROWTH: f64 = 1.1;
 
 /// Whether a task's figure stands still while its weight grows: it is solved, or stuck, and weight is wasted on it.
-/// `past` is what it went through, an entry an epoch. Returns the weight before and now.
+/// `past` has an entry for each epoch. Returns the weight before and now.
 pub fn solved_or_stuck(past: &[Lived]) -> Option<[f64; 2]> {
     let (before, last) = past.split_at_checked(past.len().checked_sub(STILL)?)?;
     let best = |part: &[Lived]| part.iter().filter_map(|epoch| epoch.1).max_by(f64::total_cmp);
