@@ -71,6 +71,12 @@ fn a_run_leaves_pictures_and_intervals_that_evaluate_and_predict_use() {
         // Written to five places, and f32 holds seven digits.
         assert!((value - low - half_width).abs() < 1e-4 && (high - value - half_width).abs() < 1e-4, "{line}");
     }
+
+    // Another program's file of choices, or an empty one, is no run on the built-in digits.
+    for text in ["{}\n", "task: detect\nmode: train\nepochs: 3\n"] {
+        std::fs::write(run_folder.join("args.yaml"), text).unwrap();
+        fail(&["evaluate", &run], 1, &["args.yaml", "not a run's configuration"]);
+    }
 }
 
 #[test]
