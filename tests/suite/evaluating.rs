@@ -1,7 +1,7 @@
 //! What `evaluate` says and writes, and what a run leaves for it: figures by class, pictures, prediction intervals, and
 //! the scores of anybody's COCO results.
 
-use crate::cli::{SMALL, path, session, succeed};
+use crate::cli::{SMALL, fail, path, session, succeed};
 use crate::step::Folder;
 use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
 use polyhead::model::ModelFile;
