@@ -1,8 +1,10 @@
 //! A training run's choices: its flags, what is written into its folder and its checkpoints, and what resume reads back.
 
+mod args_file;
 mod choices;
 
-pub use choices::{Choices, refusal};
+pub use args_file::tasks_of_run;
+pub use choices::{Choices, Resumed, refusal};
 
 use crate::balance::{METHODS, Method, Parameters};
 use crate::data::ranges::{
@@ -18,7 +20,7 @@ use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Pixels of the network's coarsest feature map's step: sides are multiples of it.
+/// The stride of the network's coarsest feature map in pixels. The sides of images are multiples of it.
 pub const STRIDE: usize = 32;
 
 // The headings of `polyhead train --help`.
@@ -171,7 +173,7 @@ pub struct TrainConfig {
     /// Repeat images of classes that are in less than this share of the images, as LVIS does; 0 repeats none
     #[arg(long, help_heading = AUGMENTATION, value_name = "SHARE", value_parser = up_to(1.0), default_value_t = 0.0)]
     pub repeat_factor: f32,
-    /// Share of unreadable images at which the run stops
+    /// Share of unreadable images above which the run fails; one is always tolerated, unless this is 0
     #[arg(long, help_heading = EXECUTION, value_name = "SHARE", value_parser = share, default_value_t = 0.01)]
     pub max_broken: f32,
     /// Batches whose gradients are added up for one update
@@ -299,7 +301,7 @@ pub enum OnNan {
 }
 
 impl TrainConfig {
-    /// What of the trunk stays as it is.
+    /// The parts of the trunk that are frozen.
     pub fn frozen(&self) -> Freeze {
         Freeze { stages: self.freeze.clone(), batch_norm: self.batch_norm == BatchNormMode::Frozen }
     }
@@ -314,15 +316,33 @@ impl TrainConfig {
         (STRIDE..=most as usize).step_by(STRIDE).filter(|&side| side as f64 >= least).collect()
     }
 
-    /// Single precision keeps a share as it was written to 1e-7 of it: no more than this part of a pixel, of sides there may be.
+    /// The margin of 0.01 pixels makes up for single precision, which rounds a share by up to 1e-7 of it.
     fn side_bounds(&self) -> [f64; 2] {
         let (middle, share) = (self.imgsz as f64, f64::from(self.multi_scale));
         [middle * (1.0 - share) - 0.01, middle * (1.0 + share) + 0.01]
     }
 
+    /// Checks the choices of a new run.
+    ///
     /// # Errors
     /// A value outside its range or choices that exclude each other, with what was expected.
     pub fn check(&self) -> Result<()> {
+        self.check_resumed()?;
+        if self.time.is_some() && self.transforms.mosaic > 0.0 && self.transforms.close_mosaic > 0 {
+            return Err(Error::Usage(
+                "--mosaic with --time: which epochs are the last is not known beforehand: give --close-mosaic 0, or --epochs instead of --time"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks the choices of a run that goes on. One that was given --time only then still knows which epochs --close-mosaic
+    /// counts from.
+    ///
+    /// # Errors
+    /// The same as [`TrainConfig::check`].
+    pub fn check_resumed(&self) -> Result<()> {
         Choices::of(self)?.apply(&mut self.clone())?;
         self.check_milestones()?;
         if self.batch == 1 && self.batch_norm == BatchNormMode::Train && self.freeze.len() < Stage::ALL.len() {
@@ -340,12 +360,6 @@ impl TrainConfig {
                 "--repeat-factor only works with --sampling uniform: leave one of them out".into(),
             ));
         }
-        if self.time.is_some() && self.transforms.mosaic > 0.0 && self.transforms.close_mosaic > 0 {
-            return Err(Error::Usage(
-                "--mosaic with --time: which epochs are the last is not known beforehand: give --close-mosaic 0, or --epochs instead of --time"
-                    .into(),
-            ));
-        }
         Ok(())
     }
 
@@ -355,7 +369,7 @@ impl TrainConfig {
         }
         let mut before = 0.0;
         for &milestone in &self.milestones {
-            // How many epochs fit into a time is found out on the way.
+            // With --time the number of epochs is not known beforehand.
             let ends = self.time.map_or(self.epochs as f64, |_| f64::INFINITY);
             if !(milestone > before && f64::from(milestone) < ends) {
                 return Err(Error::Usage(format!(

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 /// A line on standard error. It is for whoever watches: work does not end because nobody does, or because the disk that the
 /// lines go to is full.
 pub fn say(line: &str) {
-    // As one write, so that lines of several threads do not mix.
+    // One write, so that lines of several threads do not mix.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
@@ -19,7 +19,7 @@ pub fn say(line: &str) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
     There,
-    /// As after `| head`, who has what was wanted: no error.
+    /// For example after `| head`, which has read all it wanted: this is no error.
     Gone,
 }
 
@@ -34,7 +34,7 @@ pub fn print(text: &str) -> Result<Reader> {
 /// What became of something written to standard output.
 ///
 /// # Errors
-/// As [`print()`].
+/// The same as [`print()`].
 pub fn printed(written: std::io::Result<()>) -> Result<Reader> {
     match written.and_then(|()| std::io::stdout().flush()) {
         Ok(()) => Ok(Reader::There),
@@ -61,7 +61,7 @@ impl Bar {
         bar
     }
 
-    /// With so much done of the whole before it began.
+    /// Starts the bar with some of the work already done.
     pub fn at(self, position: u64, length: u64) -> Bar {
         self.bar.set_length(length);
         Bar { bar: self.bar.with_position(position) }

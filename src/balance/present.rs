@@ -42,7 +42,9 @@ impl Present {
 
     /// Shapes: `[len]`.
     pub fn losses(&self) -> &[f64] {
-        self.losses.as_deref().expect("losses are given to whom needs them, and to everybody after the step")
+        self.losses
+            .as_deref()
+            .expect("the trainer gives the losses to methods that need them, and to all after the step")
     }
 
     /// The losses, none below the smallest that has a logarithm.
@@ -52,7 +54,7 @@ impl Present {
 
     /// Shapes: `[len, len]`.
     pub fn gramian(&self) -> &Gramian {
-        self.gramian.as_ref().expect("the Gramian is given to whom needs it")
+        self.gramian.as_ref().expect("the trainer gives the Gramian to methods that need it")
     }
 
     /// The Gramian, where somebody looked: telemetry does once in many steps, whatever the method needs.
@@ -66,12 +68,12 @@ impl Present {
     ///
     /// Shapes: `[len, len]`.
     pub fn cross(&self) -> &Gramian {
-        self.cross.as_ref().expect("the products of two batches are given to whom needs them")
+        self.cross.as_ref().expect("the trainer gives the products of two batches to methods that need them")
     }
 
     /// Shapes: `[len]`.
     pub fn excess(&self) -> &[f64] {
-        self.excess.as_deref().expect("the excess risks are given to whom needs them")
+        self.excess.as_deref().expect("the trainer gives the excess risks to methods that need them")
     }
 }
 

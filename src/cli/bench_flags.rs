@@ -34,7 +34,8 @@ pub enum BenchCommand {
     Ops {
         #[command(flatten)]
         bench: BenchArgs,
-        #[arg(long, value_parser = batch, default_value_t = 8)]
+        /// Images per step
+        #[arg(long, value_name = "IMAGES", value_parser = batch, default_value_t = 8)]
         batch: usize,
         /// First compare every kernel with the CPU's op on so many random images, at most the batch (8 unless given); where
         /// one is wrong nothing is timed. Takes as long as a few steps on the CPU and the memory of one
@@ -56,7 +57,8 @@ pub struct DataArgs {
     /// Threads that decode and augment
     #[arg(long, value_parser = workers, default_value_t = 2)]
     workers: usize,
-    #[arg(long, default_value_t = 224)]
+    /// Side of the square the network sees, in pixels, a multiple of 32
+    #[arg(long, value_name = "PIXELS", default_value_t = 224)]
     imgsz: usize,
     /// Images that are timed
     #[arg(long, default_value_t = 512)]
@@ -92,12 +94,16 @@ pub struct StepsArgs {
 
 #[derive(Args)]
 pub struct BenchArgs {
-    #[arg(long, default_value_t = 224)]
+    /// Side of the square the network sees, in pixels, a multiple of 32
+    #[arg(long, value_name = "PIXELS", default_value_t = 224)]
     imgsz: usize,
+    /// Threads that compute; 0 is one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`
     #[arg(long, default_value = "auto")]
     device: String,
+    /// The trunk
     #[arg(long, value_enum, default_value_t = Backbone::Resnet50)]
     backbone: Backbone,
     /// Which heads: `classify` (1000 classes), or `all` (classification, lite detection and regression)

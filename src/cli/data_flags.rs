@@ -27,8 +27,10 @@ pub enum DataCommand {
     Describe(DataArgs),
     /// Write the built-in digits as image files, labels and data.yaml
     Digits {
+        /// The folder to write it to
         dir: PathBuf,
-        #[arg(long, default_value_t = 0)]
+        /// Decides everything that is drawn at random
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         seed: u64,
         /// Plant more tasks beside the three, of which it is known how they lie to each other [default: none]
         #[arg(long, value_name = "FORM", value_enum)]
@@ -58,7 +60,7 @@ pub struct CheckArgs {
     /// Write all that was found to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Share of unreadable images at which training stops
+    /// Share of unreadable images above which training fails; one is always tolerated, unless this is 0
     #[arg(long, default_value_t = 0.01)]
     max_broken: f32,
 }
@@ -73,6 +75,7 @@ pub struct PreviewArgs {
     /// Images on it, at most 400; --seed draws them
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=400), conflicts_with = "augmented")]
     count: u16,
+    /// The split to draw images of
     #[arg(long, value_enum, default_value = "train", conflicts_with = "augmented")]
     split: SplitWord,
     #[command(flatten)]
@@ -151,7 +154,7 @@ impl CheckArgs {
         }
         let options = CheckOptions { open: self.data.options(), max_broken: self.max_broken };
         let examined = job::shown(|progress| check::check(&self.data.data, &options, progress))?;
-        // Files first: who reads the report may stop reading.
+        // Files come first, since whoever reads the report may stop reading.
         let fix = |out| job::shown(|progress| check::fix(&examined, out, Transfer::LinkOrCopy, progress));
         let fixed = self.fix.as_deref().map(fix).transpose();
         self.write_json(&examined)?;

@@ -28,7 +28,7 @@ impl From<SplitWord> for Split {
     }
 }
 
-/// What a results file has no use for.
+/// The flags that make no sense for a results file.
 const OF_A_MODEL: [&str; 15] = [
     "model",
     "data",
@@ -54,6 +54,7 @@ pub(super) struct EvaluateArgs {
     model: Option<PathBuf>,
     /// A folder of images or a data.yaml [default: what the run was trained on]
     data: Option<PathBuf>,
+    /// The split to judge on
     #[arg(long, value_enum, default_value = "val")]
     split: SplitWord,
     /// Write the figures to this file
@@ -68,15 +69,19 @@ pub(super) struct EvaluateArgs {
     /// A COCO results file, anybody's
     #[arg(long, value_name = "RESULTS", requires = "coco")]
     detections: Option<PathBuf>,
-    #[arg(long, value_parser = batch, default_value_t = 16)]
+    /// Images per batch
+    #[arg(long, value_name = "IMAGES", value_parser = batch, default_value_t = 16)]
     batch: usize,
     /// Side in pixels [default: the training size]
     #[arg(long)]
     imgsz: Option<usize>,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`
     #[arg(long, default_value = "auto")]
     device: String,
-    #[arg(long, value_parser = workers, default_value_t = 2)]
+    /// Threads that decode
+    #[arg(long, value_name = "THREADS", value_parser = workers, default_value_t = 2)]
     workers: usize,
+    /// Threads that compute; 0 is one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Smallest score a box may have
@@ -84,7 +89,8 @@ pub(super) struct EvaluateArgs {
     conf: f32,
     #[command(flatten)]
     boxes: BoxArgs,
-    #[arg(long, default_value_t = 0.01)]
+    /// Share of unreadable images above which evaluate fails; one is always tolerated, unless this is 0
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     max_broken: f32,
     /// Share held out for validation where the data set has no split of its own
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! The flags, and nothing but the flags: what was typed becomes what the other rooms take.
+//! The flags, and nothing but the flags: the command line becomes the options of the other modules.
 
 mod augment_flags;
 mod bench_flags;
@@ -96,10 +96,14 @@ fn check_length(typed: &Choices) -> Result<()> {
     }
 }
 
-/// The recipe's defaults, over them the file's choices, over these the typed ones.
+/// The recipe's defaults, replaced by the file's choices, replaced by the typed ones.
 fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
     if typed.has("epochs") {
         file.remove("time");
+    }
+    let left_out = leave_out_replaced(typed, &mut file)?;
+    if !left_out.is_empty() {
+        console::say(&format!("note: not taken from --config: {}", left_out.join(", ")));
     }
     let choices = typed.clone().over(file);
     let mut config = TrainConfig::default();
@@ -114,6 +118,27 @@ fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
         }
     }
     Ok(config)
+}
+
+/// Removes the choices of `file` that belong to a balancing method or a schedule that a typed one replaces, and returns the flags
+/// of those that were not at their default.
+fn leave_out_replaced(typed: &Choices, file: &mut Choices) -> Result<Vec<String>> {
+    let replaces = |key: &str| typed.has(key) && typed.text(key) != file.text(key);
+    let (balance, schedule) = (replaces("balance"), replaces("schedule"));
+    let belongs = |key: &str| {
+        let to_method = balance && key != "gramian" && Choices::is_of_balancing(key);
+        to_method || (schedule && ["schedule", "milestones", "gamma", "lrf"].contains(&key))
+    };
+    let keys: Vec<String> = file.keys().filter(|key| belongs(key) && !typed.has(key)).map(str::to_owned).collect();
+    let defaults = Choices::of(&TrainConfig::default())?;
+    let mut flags = Vec::new();
+    for key in keys {
+        if file.text(&key) != defaults.text(&key) {
+            flags.extend(Choices::one(&key, "").flags());
+        }
+        file.remove(&key);
+    }
+    Ok(flags)
 }
 
 #[derive(Args)]
@@ -148,7 +173,7 @@ pub fn parse() -> Result<Option<Cli>> {
         Err(words) => match refusal(&words) {
             Some(sentence) => Err(Error::Usage(sentence)),
             None => {
-                // clap's own words; where nobody reads them there is still the exit code.
+                // These are clap's own words. If nobody reads them, the exit code still tells.
                 let _ = words.print();
                 std::process::exit(words.exit_code())
             }

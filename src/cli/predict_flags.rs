@@ -37,17 +37,19 @@ pub struct PredictArgs {
     /// Class names of a plain ResNet, one per line
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
-    #[arg(long, default_value_t = Settings::BATCH)]
+    /// Images per batch
+    #[arg(long, value_name = "IMAGES", default_value_t = Settings::BATCH)]
     batch: usize,
     /// Side in pixels [default: the training size]
     #[arg(long)]
     imgsz: Option<usize>,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`
     #[arg(long, default_value = "auto")]
     device: String,
     /// Threads that decode, draw and write
     #[arg(long, value_parser = workers, default_value_t = 2)]
     workers: usize,
-    /// Threads that compute [default: one per core]
+    /// Threads that compute; 0 is one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Smallest score a box may have
@@ -55,10 +57,10 @@ pub struct PredictArgs {
     conf: f32,
     #[command(flatten)]
     boxes: BoxArgs,
-    /// Share of unreadable images above which predict fails; one is always borne, unless this is 0. Judged at the end, and
+    /// Share of unreadable images above which predict fails; one is always tolerated, unless this is 0. Judged at the end, and
     /// on the way as if at least 1,000 images had been seen
     #[arg(long, default_value_t = 0.01)]
-    max_broken: f64,
+    max_broken: f32,
 }
 
 /// Answers, and says what came of it.

@@ -40,6 +40,19 @@ fn the_help_of_every_flag_of_a_run_shows_its_default_and_its_heading() {
 }
 
 #[test]
+fn every_flag_and_argument_of_every_command_has_a_help() {
+    let command = Cli::command();
+    let commands = all(&command);
+    assert!(commands.len() > 15, "{}", commands.len());
+    let mut without = Vec::new();
+    for command in commands {
+        let silent = command.get_arguments().filter(|flag| help_of(flag).is_empty() && !flag.is_hide_set());
+        without.extend(silent.map(|flag| format!("{} {}", command.get_name(), flag.get_id())));
+    }
+    assert!(without.is_empty(), "{without:?}");
+}
+
+#[test]
 fn the_short_help_is_short() {
     let long = train().render_long_help().to_string();
     let short = train().render_help().to_string();

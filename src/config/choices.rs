@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
-/// What args.yaml says about a run beside its choices.
+/// The keys of args.yaml that are no choices.
 pub const PROVENANCE: [&str; 7] = ["command", "version", "commit", "machine", "isa", "tuning", "tasks"];
 /// Would let a repetition write over the run it repeats, so it must be typed.
 const NEVER_FROM_A_FILE: &str = "exist_ok";
@@ -21,6 +21,23 @@ const NEVER_FROM_A_FILE: &str = "exist_ok";
 /// Some of a run's choices; what is not among them stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Choices(Vec<Choice>);
+
+/// What became of the choices that were typed when a run was resumed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resumed {
+    /// The flags of those that a resumed run does not take.
+    pub ignored: Vec<String>,
+    /// The flags of those that are others now, as in `--workers 7 (before: 2)`.
+    pub changed: Vec<String>,
+}
+
+impl Resumed {
+    /// A line about each for the run's log. Its args.yaml keeps the values that the run was started with.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let ignored = |flag| format!("note: {flag} is ignored: a resumed run keeps the value it was started with");
+        self.changed.iter().map(|change| format!("note: {change}")).chain(self.ignored.iter().map(ignored))
+    }
+}
 
 #[derive(Clone, Debug, PartialEq)]
 struct Choice {
@@ -30,7 +47,7 @@ struct Choice {
 }
 
 impl Choices {
-    /// Those among `keys` that were typed.
+    /// The choices among `keys` that were typed.
     pub fn typed<'a>(matches: &ArgMatches, keys: impl Iterator<Item = &'a str>) -> Choices {
         let typed = keys.filter(|key| matches.value_source(key) == Some(ValueSource::CommandLine));
         let choice = |key: &str| Choice {
@@ -53,7 +70,7 @@ impl Choices {
         Ok(Choices(choices.collect()))
     }
 
-    /// Those of an args.yaml, or of the one in a run's folder. What it says about the machine and the program is left out.
+    /// Reads the choices of an args.yaml, or of the one in a run's folder. Its keys about the machine and the program are left out.
     ///
     /// # Errors
     /// A file that cannot be read; a key that is not known or a value that is not allowed, with its line.
@@ -150,17 +167,27 @@ impl Choices {
         config.update_from_arg_matches(&matches).map_err(refused)
     }
 
-    /// Sets those that may be changed when a run is resumed, and returns the flags of the others.
+    /// Sets those that may be changed when a run is resumed; the others are ignored.
     ///
     /// # Errors
     /// A value outside its range.
-    pub fn apply_on_resume(&self, config: &mut TrainConfig) -> Result<Vec<String>> {
+    pub fn apply_on_resume(&self, config: &mut TrainConfig) -> Result<Resumed> {
         let command = options();
         let fixed = command.get_arguments().filter(|arg| arg.get_help_heading() != Some(EXECUTION));
         let fixed: Vec<&str> = fixed.map(|arg| arg.get_id().as_str()).collect();
         let (ignored, applied) = self.0.iter().cloned().partition(|choice| fixed.contains(&choice.key.as_str()));
-        Choices(applied).apply(config)?;
-        Ok(Choices(ignored).flags())
+        let (before, applied) = (Choices::of(config)?, Choices(applied));
+        applied.apply(config)?;
+        let after = Choices::of(config)?;
+        let change = |key: &str| {
+            let (old, new) = (before.text(key), after.text(key));
+            let text = |text: Option<String>| {
+                let text = text.unwrap_or_else(|| "none".to_owned());
+                text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+            };
+            (old != new).then(|| format!("{} {} (before: {})", flag(&command, key), text(new), text(old)))
+        };
+        Ok(Resumed { ignored: Choices(ignored).flags(), changed: applied.keys().filter_map(change).collect() })
     }
 
     fn parse(&self, command: &Command) -> Result<ArgMatches, clap::Error> {
@@ -375,9 +402,13 @@ mod tests {
         let typed = [("workers", "7"), ("exist_ok", "true"), ("time", "0.5"), ("clip_norm", "1"), ("lr_heads", "a=1")];
         let choice = |(key, value): (&str, &str)| Choice { key: key.into(), values: vec![value.into()] };
         let mut config = saved.clone();
-        let ignored = Choices(typed.map(choice).to_vec()).apply_on_resume(&mut config).unwrap();
-        assert_eq!(ignored, ["--exist-ok", "--clip-norm", "--lr-head"]);
+        let resumed = Choices(typed.map(choice).to_vec()).apply_on_resume(&mut config).unwrap();
+        assert_eq!(resumed.ignored, ["--exist-ok", "--clip-norm", "--lr-head"]);
+        assert_eq!(resumed.changed, ["--workers 7 (before: 2)", "--time 0.5 (before: none)"]);
+        assert_eq!(resumed.notes().count(), 5);
         assert_eq!(config, TrainConfig { workers: 7, time: Some(0.5), ..saved });
+        // The value it had already is no change.
+        assert_eq!(Choices::one("workers", "7").apply_on_resume(&mut config).unwrap().changed, [""; 0]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn score_coco(annotations: &Path, detections: &Path) -> Result<CocoReport> {
     let truth = coco::read_annotations(annotations)?;
     let results = coco::read_results(detections)?;
     coco::check_unique(annotations, "annotations", truth.annotations.iter().map(|a| a.id))?;
-    // By number, which also settles who comes first of equal scores.
+    // The order of the numbers also decides which of two equal scores comes first.
     let mut images: Vec<i64> = truth.images.iter().map(|i| i.id).collect();
     images.sort_unstable();
     let mut categories: Vec<(i64, String)> = truth.categories.iter().map(|c| (c.id, c.name.clone())).collect();

@@ -6,7 +6,6 @@ use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::{Card, ModelFile};
-use crate::reading::yaml;
 use crate::tasks::{DecodeOptions, Task};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -36,7 +35,7 @@ pub struct Report {
     pub images: usize,
     pub results: Vec<TaskResult>,
     pub broken: Vec<Broken>,
-    /// The images are those whose residuals set the prediction intervals.
+    /// Whether the residuals on these images set the prediction intervals.
     pub set_intervals: bool,
 }
 
@@ -118,16 +117,14 @@ fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
 /// The configuration of the run that a folder or weights file belongs to, if it does.
 ///
 /// # Errors
-/// No model there, or an args.yaml that is not understood.
+/// No model there, or an args.yaml that no run of polyhead wrote.
 pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
     ModelFile::locate(model)?;
     let folder = if model.is_dir() { Some(model) } else { model.parent().and_then(Path::parent) };
     let Some(args) = folder.map(|f| f.join("args.yaml")).filter(|a| a.is_file()) else {
         return Ok(None);
     };
-    let text = std::fs::read_to_string(&args).map_err(Error::io("read", &args))?;
-    let config = yaml::read(&text);
-    config.map(Some).map_err(|e| Error::data(&args, e.line, format!("not a run's configuration: {e}")))
+    TrainConfig::read(&args).map(Some)
 }
 
 /// The data set to judge on when none is named: the run's own.
@@ -183,7 +180,7 @@ fn describe(task: &Task) -> String {
 }
 
 impl Report {
-    /// What the overall figure is the mean of, each once.
+    /// The names of the figures that the overall figure is the mean of, each once.
     fn judged_by(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
         for result in self.results.iter().filter(|result| result.fitness().is_some()) {

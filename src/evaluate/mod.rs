@@ -19,7 +19,7 @@ use crate::tasks::{DecodeOptions, HeadOutput, Metric, Prediction, Summary, Task}
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// What a task's answers were worth.
+/// How good a task's answers were.
 #[derive(Clone, Debug)]
 pub struct TaskResult {
     pub task: Task,
@@ -31,7 +31,7 @@ pub struct TaskResult {
 }
 
 impl TaskResult {
-    /// What selection looks at; `None` without labels.
+    /// The figure that `best` is selected by; `None` without labels.
     pub fn fitness(&self) -> Option<f64> {
         self.summary.fitness()
     }
@@ -75,7 +75,7 @@ impl TaskResult {
     }
 }
 
-/// Mean over the tasks of what each kind is judged by (at least 0 each); tasks without validation labels are left out.
+/// The mean over the tasks of the figure that each kind is judged by, each at least 0. Tasks without validation labels are left out.
 pub fn overall(results: &[TaskResult]) -> Option<f64> {
     let known: Vec<f64> = results.iter().filter_map(TaskResult::fitness).map(|f| f.max(0.0)).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
@@ -155,7 +155,7 @@ pub fn evaluate(
 /// Judges on somebody's executor: what training does after each epoch.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// The same as [`evaluate`].
 pub fn evaluate_on(
     executor: &mut Executor,
     plan: &ForwardPlan,

@@ -1,11 +1,11 @@
-//! What one task's figures are class by class: as JSON, and as a table for people.
+//! One task's figures by class: as JSON, and as a table for people.
 
 use super::TaskResult;
 use crate::tasks::{ClassRow, PerClass};
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
 
-/// Beyond as many classes a table shows only the worst.
+/// A table of more classes than this shows only the worst.
 const MOST_ROWS: usize = 20;
 const WORST_ROWS: usize = 5;
 /// Characters of a class's name that a table shows.
@@ -33,7 +33,7 @@ pub(super) fn table(result: &TaskResult) -> String {
     if rows.len() > MOST_ROWS {
         let all = rows.len();
         rows.retain(|row| row.rank.is_some());
-        // Stable: of equals the first class first.
+        // The sort is stable: among equals the first class comes first.
         rows.sort_by(|a, b| a.rank.partial_cmp(&b.rank).unwrap_or(Ordering::Equal));
         rows.truncate(WORST_ROWS);
         text = format!("    the {} worst of {all} classes by {rank} (--json and --out write all)\n", rows.len());

@@ -1,9 +1,10 @@
-//! What a weights file says of itself, in its metadata: enough to predict without asking anybody.
+//! The card in a weights file's metadata: everything that prediction needs to know about the network.
 
 use super::Architecture;
 use crate::error::{Error, Result};
 use crate::tasks::{DecodeOptions, HeadOutput, Interpreting, Prediction, Standardisation};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 
 /// The steps that make an image the network's input.
@@ -29,7 +30,7 @@ pub struct Card {
     pub standardisation: Vec<Option<Standardisation>>,
     /// One per task, of a kind that answers with values one per column: half the width of a 90 % prediction interval in the
     /// column's unit, from the residuals of these very weights on the run's validation images. Empty before there are any, and
-    /// in files from before.
+    /// in files of older versions.
     #[serde(default)]
     pub intervals: Vec<Vec<Option<f64>>>,
     /// Version of the program that wrote the file.
@@ -83,10 +84,40 @@ impl Card {
     }
 
     /// # Errors
-    /// Text that is no card.
+    /// Text that is no card, or a card whose lists do not fit its tasks.
     pub fn from_json(text: &str, file: &Path) -> Result<Card> {
-        serde_json::from_str(text)
-            .map_err(|e| Error::checkpoint(file, format!("its `{}` metadata is not a model card ({e})", Card::KEY)))
+        let refused =
+            |why: String| Error::checkpoint(file, format!("its `{}` metadata is not a model card ({why})", Card::KEY));
+        let card: Card = serde_json::from_str(text).map_err(|e| refused(e.to_string()))?;
+        card.check().map_err(refused)?;
+        Ok(card)
+    }
+
+    /// Whether there is as much of everything as there are tasks and columns.
+    fn check(&self) -> std::result::Result<(), String> {
+        let (tasks, fitted) = (&self.architecture.tasks, &self.standardisation);
+        if fitted.len() != tasks.len() {
+            return Err(format!("{} standardisations for {} tasks", fitted.len(), tasks.len()));
+        }
+        for (task, fitted) in tasks.iter().zip(fitted) {
+            let written = serde_json::to_value(task).map_err(|e| e.to_string())?;
+            let count = |key: &str| written.get(key).and_then(Value::as_array).map(Vec::len);
+            if let (Some(columns), Some(units)) = (count("columns"), count("units"))
+                && columns != units
+            {
+                return Err(format!("{}: {units} units for {columns} columns", task.name));
+            }
+            let Some((fitted, expected)) = fitted.as_ref().zip(task.spec.fit(&mut std::iter::empty())) else {
+                continue;
+            };
+            let columns = expected.mean.len();
+            if [fitted.mean.len(), fitted.deviation.len()] != [columns; 2] {
+                let (means, deviations) = (fitted.mean.len(), fitted.deviation.len());
+                let name = &task.name;
+                return Err(format!("{name}: {means} means and {deviations} deviations for {columns} columns"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -104,10 +135,29 @@ mod tests {
         card.intervals = vec![vec![Some(0.1 + 0.2), None]];
         let file = Path::new("card.json");
         assert_eq!(Card::from_json(&card.to_json(), file).unwrap(), card);
-        let mut old: serde_json::Value = serde_json::from_str(&card.to_json()).unwrap();
+        let mut old: Value = serde_json::from_str(&card.to_json()).unwrap();
         old.as_object_mut().unwrap().remove("intervals");
         let old = Card::from_json(&old.to_string(), file).unwrap();
         assert_eq!((old.intervals_of(0), old.intervals_of(7)), (&[][..], &[][..]));
         assert_eq!(card.intervals_of(0), [Some(0.1 + 0.2), None]);
+    }
+
+    #[test]
+    fn a_card_whose_lists_do_not_fit_its_tasks_is_refused() {
+        let tasks = vec![Task::new("sizes", Regress::new(vec!["a".into(), "b".into()]))];
+        let card = Card::new(Architecture::new(Backbone::Tiny, tasks, 64, 0.0), 64);
+        let whole: Value = serde_json::from_str(&card.to_json()).unwrap();
+        let task = "/architecture/tasks/0/units";
+        for (place, wrong, words) in [
+            ("/standardisation", serde_json::json!([]), "0 standardisations for 1 tasks"),
+            ("/standardisation/0/mean", serde_json::json!([1.0]), "sizes: 1 means and 2 deviations for 2 columns"),
+            ("/standardisation/0/deviation", serde_json::json!([]), "2 means and 0 deviations for 2 columns"),
+            (task, serde_json::json!(["cm"]), "sizes: 1 units for 2 columns"),
+        ] {
+            let mut text = whole.clone();
+            *text.pointer_mut(place).unwrap_or_else(|| panic!("{place} of {whole}")) = wrong;
+            let error = Card::from_json(&text.to_string(), Path::new("card.json")).unwrap_err().to_string();
+            assert!(error.contains("card.json") && error.contains(words), "{place}: {error}");
+        }
     }
 }

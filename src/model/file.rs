@@ -146,7 +146,10 @@ fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) ->
     let (Some(weight), Some(bias)) = (tensors.remove("fc.weight"), tensors.remove("fc.bias")) else {
         return Err(strange("there is no final layer `fc`"));
     };
-    let count = weight.dims()[0];
+    let count = match *weight.dims() {
+        [count, _] if count > 0 => count,
+        _ => return Err(strange("`fc.weight` is no matrix")),
+    };
     let classes = names.unwrap_or_else(|| (0..count).map(|i| i.to_string()).collect());
     if classes.len() != count {
         return Err(Error::Usage(format!(
@@ -161,4 +164,23 @@ fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) ->
     let mut card = Card::new(Architecture::new(backbone, vec![task], 224, 0.0), 224);
     card.framing = Framing::ResizeCenterCrop;
     Ok(ModelFile { card, tensors })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device, Tensor};
+
+    #[test]
+    fn a_final_layer_that_is_no_matrix_is_refused() {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+        for shape in [&[][..], &[512], &[3, 512, 1], &[0, 512]] {
+            let names = ["layer3.0.conv1.weight", "layer3.1.conv1.weight", "layer4.1.conv2.weight", "fc.bias"];
+            let mut tensors: Tensors = names.iter().map(|name| ((*name).to_owned(), zeros(&[1]))).collect();
+            tensors.insert("fc.weight".into(), zeros(shape));
+            let file = StateFile { tensors, metadata: HashMap::new() };
+            let error = plain_classifier(file, Path::new("resnet18.pth"), None).err().unwrap().to_string();
+            assert!(error.contains("resnet18.pth") && error.contains("`fc.weight` is no matrix"), "{shape:?}: {error}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What of the trunk stays as it is while the rest learns.
+//! The parts of the trunk that are frozen while the rest learns.
 
 use crate::error::{Error, Result};
 use crate::ir::{Group, Mode};
@@ -26,7 +26,7 @@ impl Stage {
     /// All stages, from the image on.
     pub const ALL: [Stage; 5] = [Stage::Stem, Stage::Layer1, Stage::Layer2, Stage::Layer3, Stage::Layer4];
 
-    /// As `--freeze` takes it; the layers' are torchvision's names.
+    /// The word that `--freeze` takes; layers have torchvision's names.
     pub fn name(self) -> &'static str {
         ["stem", "layer1", "layer2", "layer3", "layer4"][self as usize]
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadSize {
-    /// As published: 256 wide, towers of 4
+    /// The published size: 256 wide, towers of 4
     Full,
     /// 128 wide, towers of 2; smaller still on the tiny trunk
     #[default]

@@ -114,18 +114,18 @@ impl Model {
     /// Starts on the batch of this shape that was loaded last.
     ///
     /// # Errors
-    /// See [`Model::forward`].
+    /// No batch of this shape was loaded, or its plan has given way to others; a GPU that refuses a call.
     pub fn start_batch(&mut self, shape: [usize; 3]) -> Result<()> {
-        let Ready { plan, executor } = self.plan(Asked::Answers, shape)?;
+        let Ready { plan, executor } = self.loaded(shape)?;
         plan.start(executor, ParameterSet::Current)
     }
 
     /// The heads' numbers for the batch that was started last, as soon as they are there.
     ///
     /// # Errors
-    /// See [`Model::forward`].
+    /// See [`Model::start_batch`].
     pub fn batch_outputs(&mut self, shape: [usize; 3]) -> Result<Vec<HeadOutput>> {
-        let Ready { plan, executor } = self.plan(Asked::Answers, shape)?;
+        let Ready { plan, executor } = self.loaded(shape)?;
         plan.answers(executor)
     }
 
@@ -137,6 +137,15 @@ impl Model {
         self.load_batch(shape, images)?;
         let Ready { plan, executor } = self.plan(Asked::Answers, shape)?;
         plan.time_nodes(executor, repeats)
+    }
+
+    /// The plan that a batch of this shape was loaded into: a kept one, since a new one would compute on no batch at all.
+    fn loaded(&mut self, shape: [usize; 3]) -> Result<Ready<'_>> {
+        let kept = |kept: &&Kept| kept.asked == Asked::Answers && kept.shape == shape;
+        match self.plans.iter().find(kept) {
+            Some(kept) => Ok(Ready { plan: &kept.plan, executor: &mut self.executor }),
+            None => Err(Error::Usage(format!("no batch of {shape:?} was loaded"))),
+        }
     }
 
     /// The plan for batches of this shape: a kept one, or a new one in place of the one that was unused for longest.

@@ -41,7 +41,7 @@ pub struct Architecture {
     pub backbone: Backbone,
     /// The tasks, each with one head, in this order.
     pub tasks: Vec<Task>,
-    /// Of the heads that stand on a pyramid.
+    /// The widths and depths of the heads that stand on a pyramid.
     pub detection: PyramidSize,
     /// 3 (P3–P5) or 5 (P3–P7), fixed when the model is made.
     pub pyramid_levels: usize,
@@ -64,10 +64,10 @@ impl Architecture {
         self.partly_frozen(shape, mode, &Freeze::default())
     }
 
-    /// As [`Architecture::network`], of which something stays as it is.
+    /// Writes the forward pass like [`Architecture::network`], with frozen parts of the trunk.
     ///
     /// # Errors
-    /// As there.
+    /// The same as [`Architecture::network`].
     pub fn partly_frozen(&self, [n, h, w]: [usize; 3], mode: Mode, freeze: &Freeze) -> Result<Network> {
         for task in &self.tasks {
             let (stride, kind) = (task.spec.stride(), task.kind_word());
@@ -99,10 +99,10 @@ impl Architecture {
         task.spec.head(b, &name, &trunk)
     }
 
-    /// Trainable numbers.
+    /// The number of trainable parameters.
     ///
     /// # Errors
-    /// As [`Architecture::network`].
+    /// The same as [`Architecture::network`].
     pub fn parameter_count(&self, image_size: usize) -> Result<usize> {
         let network = self.network([1, image_size, image_size], Mode::Evaluate)?;
         Ok(network.graph.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum())
@@ -129,7 +129,7 @@ pub struct Network {
     pub images: ValueId,
     /// c3, c4, c5 `[N, H/8, W/8, C]` …: the seam.
     pub features: [ValueId; 3],
-    /// The first so many nodes are the trunk's.
+    /// The number of nodes at the start of the graph that are the trunk's.
     pub trunk_nodes: usize,
     /// One per task.
     pub heads: Vec<Head>,

@@ -17,7 +17,7 @@ pub enum Probe {
     Features,
     /// At the weight of the trunk's last convolution, which sums over the batch. It takes a weight gradient for each task.
     Layer,
-    /// As `Layer`, and the host can read each task's gradient there.
+    /// The same as `Layer`, and the host can read each task's gradient there.
     LayerGradients,
 }
 
@@ -35,23 +35,24 @@ impl TrainingNetwork {
     /// Writes the whole step for a batch of `[N, H, W, 3]` images.
     ///
     /// # Errors
-    /// As [`Architecture::network`].
+    /// The same as [`Architecture::network`].
     pub fn new(architecture: &Architecture, shape: [usize; 3]) -> Result<TrainingNetwork> {
         TrainingNetwork::partly_frozen(architecture, shape, &Freeze::default())
     }
 
-    /// As [`TrainingNetwork::new`], of which something stays as it is.
+    /// Writes the step like [`TrainingNetwork::new`], with frozen parts of the trunk.
     ///
     /// # Errors
-    /// As [`Architecture::network`].
+    /// The same as [`Architecture::network`].
     pub fn partly_frozen(architecture: &Architecture, shape: [usize; 3], freeze: &Freeze) -> Result<TrainingNetwork> {
         TrainingNetwork::for_labels(architecture, shape, freeze, LabelFeatures::default(), Probe::None)
     }
 
-    /// As [`TrainingNetwork::partly_frozen`], with room for what labels may be beside the plain ones, and with a probe.
+    /// Writes the step like [`TrainingNetwork::partly_frozen`], with buffers for label features beyond plain labels, and with a
+    /// probe.
     ///
     /// # Errors
-    /// As [`Architecture::network`]; a probe where nothing learns.
+    /// The same as [`Architecture::network`]; a probe in a trunk without a layer that learns.
     pub fn for_labels(
         architecture: &Architecture,
         shape: [usize; 3],

@@ -222,10 +222,13 @@ fn from_tensor(tensor: &Tensor, name: &str, shape: &[usize], out: &mut [f32]) ->
     };
     let ordered = ordered.map_err(of_candle)?;
     if ordered.dims() != shape {
+        let expected = match *shape {
+            [k, r, s, c] => vec![k, c, r, s],
+            _ => shape.to_vec(),
+        };
         return Err(Error::Other(format!(
-            "`{name}` has shape {:?} in the file and {:?} in the model (KRSC order)",
-            ordered.dims(),
-            shape
+            "`{name}` has shape {:?} in the file and {expected:?} in the model",
+            tensor.dims()
         )));
     }
     let values = ordered
@@ -240,4 +243,25 @@ fn from_tensor(tensor: &Tensor, name: &str, shape: &[usize], out: &mut [f32]) ->
 /// candle's errors are sentences already.
 pub(crate) fn of_candle(e: candle_core::Error) -> Error {
     Error::Other(e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_shape_is_named_in_torchvisions_order() {
+        let refused = |in_file: &[usize], shape: &[usize]| {
+            let tensor = Tensor::zeros(in_file, DType::F32, &Device::Cpu).unwrap();
+            from_tensor(&tensor, "conv1.weight", shape, &mut []).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(&[64, 3, 7, 7], &[64, 3, 3, 3]),
+            "`conv1.weight` has shape [64, 3, 7, 7] in the file and [64, 3, 3, 3] in the model"
+        );
+        let said = refused(&[2, 5, 1, 3], &[2, 1, 4, 5]);
+        assert!(said.ends_with("[2, 5, 1, 3] in the file and [2, 5, 1, 4] in the model"), "{said}");
+        let said = refused(&[7], &[2, 3]);
+        assert!(said.ends_with("[7] in the file and [2, 3] in the model"), "{said}");
+    }
 }

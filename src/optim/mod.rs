@@ -29,7 +29,7 @@ pub struct OptimizerConfig {
     pub kind: OptimizerKind,
     /// The learning rate over the steps.
     pub schedule: Schedule,
-    /// What the learning rate is multiplied by, per parameter group; a group beyond the list has 1.
+    /// The factor of the learning rate for each parameter group; groups beyond the list have 1.
     pub rate_factors: Vec<f32>,
     /// The momentum of SGD; AdamW always has β = .9 and .999.
     pub momentum: f32,

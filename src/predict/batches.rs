@@ -24,14 +24,14 @@ pub struct Batches<'a> {
     pub arrivals: Receiver<Arrival>,
     pub queue: &'a Queue,
     pub batch: usize,
-    /// As the queue's.
+    /// The queue's window.
     pub window: usize,
     /// Whether a pause ends a batch: where a list may stay silent for ever.
     pub pauses: bool,
     pub order: Order,
 }
 
-/// What has arrived, and how far in order.
+/// The images that have arrived, and how far they are in order.
 #[derive(Default)]
 pub struct Order {
     early: BTreeMap<u64, Option<Ready>>,
@@ -42,7 +42,7 @@ pub struct Order {
     end: Option<(u64, Option<Error>)>,
 }
 
-/// What is there to compute.
+/// What there is to compute.
 pub enum Next {
     Batch(Vec<Ready>),
     /// Nothing yet.

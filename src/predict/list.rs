@@ -18,7 +18,7 @@ pub struct List {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
     Line,
-    /// As `find -print0` writes them: a path may hold a line's end.
+    /// Each path ends with NUL, as `find -print0` writes them, so that it may contain a line break.
     Nul,
 }
 
@@ -26,7 +26,7 @@ impl List {
     /// The next path, as soon as its end has been read.
     ///
     /// # Errors
-    /// What cannot be a list of paths.
+    /// Bytes that are no list of paths.
     pub fn read(&mut self) -> Result<Option<PathBuf>> {
         let end = if self.ends == Ends::Nul { 0 } else { b'\n' };
         loop {

@@ -25,6 +25,7 @@ pub use picture::annotate;
 pub use sources::LIST;
 
 use crate::config::check_image_size;
+use crate::data::feed::broken_allowed;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::{Model, ModelFile};
@@ -58,12 +59,12 @@ pub struct Options {
     pub device: DeviceChoice,
     pub workers: usize,
     pub boxes: DecodeOptions,
-    pub max_broken: f64,
+    pub max_broken: f32,
 }
 
-/// What is told while it happens.
+/// The events that a caller is told while images are answered.
 pub enum Event<'a> {
-    /// So many images have their line.
+    /// The number of images that have their line.
     Lines(u64),
     /// An image that cannot be read, and why.
     Broken(&'a str),
@@ -71,12 +72,12 @@ pub enum Event<'a> {
     Kept(&'a Path),
 }
 
-/// What came of it.
+/// The outcome of a prediction.
 #[derive(Debug)]
 pub struct Report {
     pub images: u64,
     pub broken: u64,
-    /// What was written; none where lines went elsewhere.
+    /// The files that were written; none if lines went to standard output.
     pub files: Vec<PathBuf>,
     pub ended: Ended,
     /// What else a person should know.
@@ -87,13 +88,13 @@ pub struct Report {
 pub enum Ended {
     /// All images are answered.
     Whole,
-    /// By the caller: what was computed is answered.
+    /// The caller interrupted it; everything computed until then is answered.
     Interrupted,
-    /// Whoever read the lines has gone.
+    /// Nobody reads the lines any more.
     Unread,
 }
 
-/// Nobody knows how long a list will be, so memory for a batch is taken whole; beyond this it is a slip of the keys.
+/// The length of a list is not known beforehand, so memory for a whole batch is taken. A larger batch is taken for a typing error.
 const LARGEST_LISTED_BATCH: usize = 1 << 16;
 
 /// Answers for all sources, until `interrupt` is set.
@@ -190,8 +191,8 @@ impl Computing for Network {
         let [_, height, width] = self.shape;
         let image_bytes = height * width * 3;
         if self.canvas.is_empty() {
-            // No larger than all images need. Where there are fewer than a batch, the first batch ends only once their
-            // number is known; where there are more, knowing it changes nothing. So the size does not depend on timing.
+            // The batch is no larger than all images need. If there are fewer than a batch, the first batch ends only when their
+            // number is known; if there are more, the number changes nothing. So the size does not depend on timing.
             if let (Some(total), true) = (total, self.known) {
                 self.shape[0] = self.shape[0].min(total as usize);
             }
@@ -214,19 +215,19 @@ impl Computing for Network {
     }
 }
 
-/// Lines so far, unreadable images among them, and how many of those may be.
+/// Counts lines and unreadable images, and knows how many of those are tolerated.
 struct Tally {
     lines: u64,
     broken: u64,
     first_broken: Option<String>,
-    share: f64,
+    share: f32,
 }
 
 impl Tally {
-    /// While nobody knows how many images will come, they are taken to be at least so many.
+    /// While the number of images is not known, unreadable ones are judged as if there were at least this many images.
     const EXPECTED: u64 = 1000;
 
-    fn new(share: f64) -> Tally {
+    fn new(share: f32) -> Tally {
         Tally { lines: 0, broken: 0, first_broken: None, share }
     }
 
@@ -239,7 +240,7 @@ impl Tally {
         self.check(self.lines.max(Tally::EXPECTED))
     }
 
-    /// The last word, on all images.
+    /// The verdict on all images.
     fn verdict(&self, ended: Ended) -> Result<()> {
         match ended {
             // Nothing was answered: an older answer stays.
@@ -257,9 +258,7 @@ impl Tally {
     }
 
     fn check(&self, images: u64) -> Result<()> {
-        // 0.29 · 100 is 28.999… in binary.
-        let allowed = if self.share <= 0.0 { 0 } else { ((self.share * images as f64 + 1e-6) as u64).max(1) };
-        if self.broken <= allowed {
+        if self.broken <= broken_allowed(self.share, images as usize) as u64 {
             return Ok(());
         }
         Err(Error::Other(format!(

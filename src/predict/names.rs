@@ -17,7 +17,7 @@ pub enum Name {
 }
 
 impl Name {
-    /// With the picture's or the labels' `ending`. A mirrored name gives up the image's ending, unless another image in its
+    /// The name with the picture's or the labels' `ending`. A mirrored name gives up the image's ending, unless another image in its
     /// folder differs in nothing else: of `a.jpg` and `a.png` neither is called `a`.
     pub fn with_ending(&self, image: &Path, ending: &str) -> PathBuf {
         let mut name: OsString = match self {
@@ -43,7 +43,7 @@ fn shares_stem(image: &Path) -> bool {
     others.chain([image.with_extension("")]).any(|other| other.is_file() && !is_same(&other, image))
 }
 
-/// Where capitals do not count `a.JPG` is also found as `a.jpg`.
+/// On file systems that ignore case, `a.JPG` is also found as `a.jpg`.
 fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -3,6 +3,7 @@
 
 use super::formats::Sheet;
 use crate::error::{Error, Result};
+use crate::files;
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ enum Place {
     Stream(Box<dyn Write + Send>),
 }
 
-/// Whoever read the answers has gone.
+/// Whether the error says that nobody reads the answers any more.
 pub fn is_closed(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe)
 }
@@ -50,27 +51,38 @@ impl Outputs {
             let waiting = sheet.opening()?.into_bytes();
             Ok(Growing { place, separators: sheet.separators(), closing: sheet.closing(), waiting, pieces: 0 })
         };
-        let growing: Result<Vec<Growing>> = match destination {
+        let folder = match destination {
             Destination::Lines(stream) => {
-                sheets.iter().zip([stream]).map(|(s, to)| begin(s, Place::Stream(to))).collect()
+                let growing = sheets.iter().zip([stream]).map(|(sheet, to)| begin(sheet, Place::Stream(to)));
+                return Ok(Outputs { growing: growing.collect::<Result<_>>()? });
             }
-            Destination::Folder(folder) => {
-                let open = |sheet: &Sheet| {
-                    let path = folder.join(&sheet.file);
-                    let aside = folder.join(format!("{}.part", sheet.file));
-                    let file = File::create(&aside).map_err(Error::io("write", &aside))?;
-                    begin(sheet, Place::File { file, aside, path, written: 0 })
-                };
-                sheets.iter().map(open).collect()
-            }
+            Destination::Folder(folder) => folder,
         };
-        Ok(Outputs { growing: growing? })
+        let open = |sheet: &Sheet| {
+            let path = folder.join(&sheet.file);
+            // A name of its own, so that two processes with one folder do not write into each other's answers.
+            let aside = files::beside(&path).and_then(|aside| aside.keep().map_err(|e| e.error));
+            let (file, aside) = aside.map_err(Error::io("write", &path))?;
+            begin(sheet, Place::File { file, aside, path, written: 0 })
+        };
+        let mut outputs = Outputs { growing: Vec::new() };
+        for sheet in sheets {
+            match open(sheet) {
+                Ok(growing) => outputs.growing.push(growing),
+                Err(e) => {
+                    // The files that were begun hold no answers, so they are removed.
+                    outputs.abandon();
+                    return Err(e);
+                }
+            }
+        }
+        Ok(outputs)
     }
 
     /// Adds an image's piece to each file.
     ///
     /// # Errors
-    /// As [`Outputs::flush`].
+    /// The same as [`Outputs::flush`].
     pub fn add(&mut self, pieces: &[String]) -> Result<()> {
         for (growing, piece) in self.growing.iter_mut().zip(pieces).filter(|(_, piece)| !piece.is_empty()) {
             let separator = growing.separators[usize::from(growing.pieces == 0)];
@@ -95,7 +107,7 @@ impl Outputs {
     /// Makes all files whole, in the place of older ones; returns where they lie.
     ///
     /// # Errors
-    /// As [`Outputs::flush`].
+    /// The same as [`Outputs::flush`].
     pub fn finish(&mut self) -> Result<Vec<PathBuf>> {
         for growing in &mut self.growing {
             growing.waiting.extend_from_slice(growing.closing.as_bytes());
@@ -118,7 +130,7 @@ impl Outputs {
     pub fn abandon(&mut self) -> Vec<PathBuf> {
         let mut kept = Vec::new();
         for growing in &mut self.growing {
-            // The error that led here is what a person must hear of; more cannot be saved.
+            // The error that led here is the one to report; nothing more can be saved.
             let _ = growing.flush();
             if let Place::File { aside, written, .. } = &growing.place {
                 if growing.pieces > 0 && *written > 0 {
@@ -146,7 +158,7 @@ impl Growing {
             Place::File { file, path, written, .. } => {
                 let failed = file.write_all(&waiting).err();
                 if failed.is_some() {
-                    // Of what still went in, whole lines stay.
+                    // Whole lines that still went in stay.
                     let reached = file.stream_position().unwrap_or(*written).saturating_sub(*written) as usize;
                     let whole =
                         waiting[..reached.min(waiting.len())].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);

@@ -195,3 +195,28 @@ fn a_panic_ends_the_run() {
         assert!(matches!(arrivals.recv().unwrap(), Arrival::End(0, Some(_))));
     });
 }
+
+#[test]
+fn two_runs_with_one_folder_do_not_write_into_each_others_answers() {
+    let folder = std::env::temp_dir().join(format!("polyhead-outputs-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let sheets = sheets(&[Format::Jsonl], &[], None).unwrap();
+    let begin = |answers: &[&str]| {
+        let mut outputs = Outputs::create(Destination::Folder(folder.clone()), &sheets).unwrap();
+        answers.iter().for_each(|answer| outputs.add(&[(*answer).to_owned()]).unwrap());
+        outputs.flush().unwrap();
+        outputs
+    };
+    let (mut first, mut second) = (begin(&["first", "first"]), begin(&["second"]));
+    let read = |path: &PathBuf| std::fs::read_to_string(path).unwrap();
+    let path = first.finish().unwrap().remove(0);
+    assert_eq!((read(&path).matches("first").count(), read(&path).matches("second").count()), (2, 0));
+    assert_eq!(second.finish().unwrap(), std::slice::from_ref(&path));
+    assert_eq!((read(&path).matches("first").count(), read(&path).matches("second").count()), (0, 1));
+    // After an error answers are kept under the other name; without an answer nothing is.
+    let kept = begin(&["third"]).abandon();
+    assert!(kept.len() == 1 && read(&kept[0]).contains("third") && read(&path).contains("second"), "{kept:?}");
+    assert!(begin(&[]).abandon().is_empty());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+    std::fs::remove_dir_all(folder).unwrap();
+}

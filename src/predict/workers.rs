@@ -39,7 +39,7 @@ pub struct Ready {
 pub enum Arrival {
     /// Nothing where the image could not be read.
     Decoded(u64, Option<Ready>),
-    /// So many images were fed, and why no more.
+    /// The number of images that were fed, and why there are no more.
     End(u64, Option<Error>),
 }
 
@@ -144,7 +144,7 @@ impl Queue {
         CloseAtEnd(self)
     }
 
-    /// What is nearest to its line first.
+    /// The next work to do, the one nearest to its line first.
     fn take(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -189,7 +189,7 @@ pub fn feed(mut sources: impl Iterator<Item = Result<Found>>, queue: &Queue, out
         None
     }));
     let panicked = |_| Some(Error::Other("reading the sources panicked; the message is above".into()));
-    // Nobody listens any more where the queue was closed.
+    // If the queue was closed, nobody listens any more.
     let _ = out.send(Arrival::End(queue.fed(), followed.unwrap_or_else(panicked)));
 }
 
@@ -204,7 +204,7 @@ pub trait Handling: Sync {
 
 /// One worker's life.
 pub fn run(handling: &impl Handling, queue: &Queue, arrivals: &Sender<Arrival>, finished: &Sender<Finished>) {
-    // Where nobody listens any more the run has ended.
+    // If nobody listens any more, the run has ended.
     while let Some(job) = queue.take() {
         match job {
             Job::Decode(asked) => {

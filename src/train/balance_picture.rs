@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Pairs of tasks that the picture shows; of more the first, in order.
+/// The most pairs of tasks that the picture shows, the first ones in order.
 const MOST_PAIRS: usize = 16;
 
 /// Draws what the run's table says so far.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// What a run knows besides tensors.
+/// The state of a run besides tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     pub config: TrainConfig,
@@ -22,28 +22,32 @@ pub struct RunState {
     pub epochs_done: u64,
     pub optimizer_steps: Vec<u64>,
     pub balance: Vec<f64>,
-    /// Best overall value so far, then the best of each task; `None` before the first.
+    /// The best overall figure so far; `None` before the first.
     pub best: Option<f64>,
+    /// The best figure of each task so far.
     pub best_per_task: Vec<Option<f64>>,
     /// The epoch that was best, counted from 1.
     #[serde(default)]
     pub best_epoch: Option<u64>,
-    /// How often the run went back to a checkpoint because a loss was no number.
+    /// How often the run went back to a checkpoint because a loss was NaN or infinite.
     #[serde(default)]
     pub retries: u32,
     /// Seconds trained, over all sessions.
     pub elapsed_s: f64,
-    /// Of the names of the training and validation images: going on needs the same ones.
+    /// A hash of the names of the training and validation images; resuming needs the same ones.
     pub data_fingerprint: u64,
-    /// Which of the CPU's instruction sets its ops ran with; a GPU's run and files from before it was kept have none.
+    /// The CPU's instruction set that its ops ran with. Runs on a GPU have none, nor do files of older versions.
     #[serde(default)]
     pub isa: Option<IsaName>,
-    /// Which tiles a GPU's convolutions ran with, as the run folder says; files from before there were any have none.
+    /// The hash of the tiles that a GPU's convolutions ran with. Files of older versions have none.
     #[serde(default)]
     pub tuning: Option<String>,
-    /// What each task went through, epoch by epoch. Files from before it was kept begin with nothing.
+    /// Each task's weight and figure, epoch by epoch. Files of older versions have nothing.
     #[serde(default)]
     pub past: Vec<Vec<Lived>>,
+    /// The epochs from whose end --close-mosaic counts, if the run was given --time only when it was resumed.
+    #[serde(default)]
+    pub mosaic_epochs: Option<u64>,
     /// Means over the epoch that is under way.
     pub means: EpochMeans,
 }
@@ -51,14 +55,14 @@ pub struct RunState {
 /// Sums over an epoch's steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochMeans {
-    /// Per task: the sum of its losses, and of how many steps.
+    /// Per task: the sum of its losses, and the number of steps in the sum.
     losses: Vec<(f64, u32)>,
     weights: Vec<f64>,
     steps: u32,
-    /// Per task: the sum of weight · loss, and of how many steps. Files from before it was kept have none.
+    /// Per task: the sum of weight · loss, and the number of steps in the sum. Files of older versions have none.
     #[serde(default)]
     weighted: Vec<(f64, u32)>,
-    /// How the tasks' gradients lay to each other. Files from before it was kept have nothing.
+    /// How the tasks' gradients lay to each other. Files of older versions have nothing.
     #[serde(default)]
     pub gradients: GradientMeans,
 }
@@ -74,16 +78,18 @@ impl EpochMeans {
         }
     }
 
+    /// Counts a step. Losses and weights that are NaN or infinite are left out: JSON has no word for them, and a checkpoint with
+    /// one could not be read again.
     pub fn add(&mut self, report: &StepReport) {
         self.weighted.resize(self.losses.len(), (0.0, 0));
         let means = self.losses.iter_mut().zip(&mut self.weighted);
         for ((mean, weighted), (&loss, &weight)) in means.zip(report.losses.iter().zip(&report.weights)) {
-            if !loss.is_nan() {
+            if loss.is_finite() && weight.is_finite() {
                 *mean = (mean.0 + f64::from(loss), mean.1 + 1);
                 *weighted = (weighted.0 + f64::from(weight) * f64::from(loss), weighted.1 + 1);
             }
         }
-        for (sum, &weight) in self.weights.iter_mut().zip(&report.weights) {
+        for (sum, &weight) in self.weights.iter_mut().zip(&report.weights).filter(|(_, weight)| weight.is_finite()) {
             *sum += f64::from(weight);
         }
         if let Some(gramian) = &report.gramian {
@@ -135,7 +141,7 @@ fn squares(sums: &SquaredSums) -> Result<Tensors> {
     numbered.map(|(task, sums)| Ok((format!("{SQUARES}{task}"), weights::to_tensor(sums, &[sums.len()])?))).collect()
 }
 
-/// Where the state before the last one lies.
+/// The file that holds the state before the last one.
 pub fn previous(path: &Path) -> PathBuf {
     path.with_file_name("previous.safetensors")
 }
@@ -143,7 +149,7 @@ pub fn previous(path: &Path) -> PathBuf {
 /// Writes the averages and the card: enough to predict.
 ///
 /// # Errors
-/// As [`save`].
+/// The same as [`save`].
 pub fn save_model(path: &Path, trainer: &mut Trainer, card: &Card) -> Result<()> {
     let tensors = prediction_tensors(trainer.executor.store()?, ParameterSet::Average, "")?;
     weights::write(path, &tensors, HashMap::from([(Card::KEY.to_owned(), card.to_json())]))
@@ -207,7 +213,7 @@ impl Loaded {
     }
 
     fn fill(&self, store: &mut Store) -> Result<Vec<String>> {
-        // What a step that failed left behind.
+        // A step that failed may have left gradients behind.
         store.gradients.f32_mut().fill(0.0);
         let slots = [
             (Slot::Set(ParameterSet::Current), ""),
@@ -223,5 +229,30 @@ impl Loaded {
             missing.extend(weights::import_buffers(store, set, &self.tensors, prefix)?);
         }
         Ok(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_has_no_word_for_do_not_make_a_checkpoint_unreadable() {
+        let mut means = EpochMeans::new(3);
+        let report = |losses: [f32; 3], weights: [f32; 3]| StepReport {
+            losses: losses.to_vec(),
+            weights: weights.to_vec(),
+            gradient_norm: 1.0,
+            learning_rate: 0.1,
+            gramian: Some(vec![f64::INFINITY; 9]),
+        };
+        // A loss may be infinite where its task weighs nothing.
+        means.add(&report([2.0, f32::INFINITY, f32::NAN], [1.0, 0.0, 0.0]));
+        means.add(&report([4.0, 3.0, f32::NAN], [1.0, 2.0, f32::INFINITY]));
+        assert_eq!([0, 1, 2].map(|task| means.loss(task)), [Some(3.0), Some(3.0), None]);
+        assert_eq!([0, 1, 2].map(|task| means.weighted(task)), [Some(3.0), Some(6.0), None]);
+        assert_eq!([0, 1, 2].map(|task| means.weight(task)), [Some(1.0), Some(1.0), Some(0.0)]);
+        let text = serde_json::to_string(&means).unwrap();
+        assert_eq!(serde_json::from_str::<EpochMeans>(&text).unwrap(), means);
     }
 }

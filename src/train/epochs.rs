@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A line outside the progress bar's life.
+/// Logs and prints a line while no progress bar is shown.
 pub(super) fn say(folder: &mut RunFolder, line: &str) -> Result<()> {
     let logged = folder.log(line);
     console::say(line);
@@ -38,11 +38,11 @@ pub(super) struct Run {
     pub folder: RunFolder,
     pub trainer: Trainer,
     pub state: RunState,
-    /// Whether its folder stays.
+    /// Whether the folder is kept when the run ends.
     pub kept: bool,
 }
 
-/// What a run uses while its epochs go by.
+/// Everything that lives only while a run's epochs go by.
 struct Session {
     plan: ForwardPlan,
     feed: Feed,
@@ -53,7 +53,7 @@ struct Session {
     interrupted: Arc<AtomicBool>,
 }
 
-/// What the first Ctrl-C is answered.
+/// The line that the first Ctrl-C prints.
 pub const CTRL_C: &str = "finishing the step, then saving; Ctrl-C again stops at once without saving";
 
 /// How often a run starts over from its last checkpoint under `--on-nan retry`.
@@ -75,7 +75,7 @@ impl Run {
         }
         let mut session = self.session(clock)?;
         self.announce(&mut session.progress)?;
-        // So that there is something to go on from whenever the run is stopped.
+        // Saved before the first step, so that the run can be resumed whenever it is stopped.
         self.save_last()?;
         while self.state.epochs_done < self.state.config.epochs {
             match self.epoch(&mut session) {
@@ -88,7 +88,7 @@ impl Run {
             }
             if let Some(why) = self.end_early(&session.clock) {
                 session.progress.say(&mut self.folder, &why)?;
-                // With the time it took until here, so that going on finds it over too.
+                // The saved time says that the run is over when it is resumed, too.
                 self.state.elapsed_s = session.clock.elapsed_s();
                 self.save_last()?;
                 break;
@@ -111,7 +111,7 @@ impl Run {
         Ok(Session { plan, feed, table, progress, clock, save, interrupted })
     }
 
-    /// One epoch, or what is left of it: its steps, what it comes to, its checkpoint.
+    /// One epoch, or what is left of it: its steps, its validation, its checkpoint.
     fn epoch(&mut self, session: &mut Session) -> Result<()> {
         let epoch = self.state.epochs_done;
         // The weights move away from those that the intervals were measured with.
@@ -142,12 +142,11 @@ impl Run {
         self.remember(&results);
         self.report(epoch, &config, &results, session)?;
         session.table.row(&self.row(epoch, &results))?;
-        self.draw_balance()?;
         self.state.means = EpochMeans::new(self.data.tasks.len());
         self.fit_epochs_to_time(&mut session.progress);
-        self.save(&results)?;
+        let is_best = self.save(&results)?;
         session.save.restart();
-        Ok(())
+        self.draw(&results, is_best, &mut session.progress)
     }
 
     /// The steps of one epoch, or those left of it, until interrupted or out of time.
@@ -219,7 +218,7 @@ impl Run {
         self.state = RunState { retries, elapsed_s: session.clock.elapsed_s(), ..loaded.state };
         self.state.config.lr0 = lr0;
         self.trainer.config.schedule = schedule(&self.state.config, &self.data);
-        session.progress.say(&mut self.folder, &format!("not a number: {report}"))?;
+        session.progress.say(&mut self.folder, report)?;
         let line = format!(
             "retry {retries} of {RETRIES}: back to step {}, learning rate {lr0:e}, images in another order",
             self.state.step
@@ -334,7 +333,7 @@ impl Run {
         Ok(())
     }
 
-    /// Adds the epoch to what each task went through.
+    /// Adds the epoch's weight and figure to each task's history.
     fn remember(&mut self, results: &[TaskResult]) {
         self.state.past.resize(self.data.tasks.len(), Vec::new());
         for (task, past) in self.state.past.iter_mut().enumerate() {
@@ -388,9 +387,9 @@ impl Run {
         cells
     }
 
-    /// Saves what got better, then the whole state.
-    fn save(&mut self, results: &[TaskResult]) -> Result<()> {
-        // Of equals the later, which has seen more.
+    /// Saves what got better, then the whole state. Returns whether `best` is this epoch's.
+    fn save(&mut self, results: &[TaskResult]) -> Result<bool> {
+        // Among equals the later epoch's weights are kept: they have seen more images.
         let better = |new: Option<f64>, old: Option<f64>| new.filter(|n| old.is_none_or(|o| *n >= o));
         for (task, result) in results.iter().enumerate() {
             if let Some(value) = better(result.fitness(), self.state.best_per_task[task]) {
@@ -400,17 +399,28 @@ impl Run {
             }
         }
         let overall = overall(results);
-        if results.is_empty() || better(overall, self.state.best).is_some() {
-            // Of equals the weights are the later ones', but patience waits for a better one.
+        let is_best = results.is_empty() || better(overall, self.state.best).is_some();
+        if is_best {
+            // Equal figures replace the weights, but only better ones start --patience anew.
             let is_better = self.state.best_epoch.is_none() || overall > self.state.best;
             self.state.best = overall.or(self.state.best);
             if is_better {
                 self.state.best_epoch = Some(self.state.epochs_done);
             }
             checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
-            evaluate::write_pictures(&self.folder.path, results)?;
         }
-        self.save_last()
+        self.save_last()?;
+        Ok(is_best)
+    }
+
+    /// Draws the epoch's pictures. One that cannot be drawn costs a warning: the epoch is saved by now, and nothing is lost but
+    /// the picture.
+    fn draw(&mut self, results: &[TaskResult], is_best: bool, progress: &mut Progress) -> Result<()> {
+        let of_best = if is_best { evaluate::write_pictures(&self.folder.path, results) } else { Ok(()) };
+        for error in [of_best.err(), self.draw_balance().err()].into_iter().flatten() {
+            progress.say(&mut self.folder, &format!("  warning: a picture was not drawn: {error}"))?;
+        }
+        Ok(())
     }
 
     /// Weights, pulls and cosines over the epochs so far, from the table.

@@ -1,4 +1,4 @@
-//! What a step is fed: batches from the loader, several where gradients are accumulated, the next step's always on its way.
+//! Feeds steps with batches from the loader, several a step if gradients are accumulated, and always loads the next step's ahead.
 
 use super::step::{StepReport, StepTargets, Trainer};
 use crate::data::{Broken, Sample, TrainLoader};
@@ -18,7 +18,7 @@ pub(super) struct Feed {
     failed: Option<Error>,
     /// Images found unreadable since they were last asked for.
     broken: Vec<Broken>,
-    /// Images of this epoch that lost every object of which another label speaks.
+    /// Images of this epoch that lost every object while another task's label still speaks of them.
     emptied: usize,
     pace: Pace,
 }
@@ -29,7 +29,7 @@ struct Waiting {
     rest: Vec<Vec<u8>>,
     /// Which images are in the step.
     indices: Vec<usize>,
-    /// Of its batches.
+    /// The side of each batch.
     sides: Vec<usize>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Pace {
     pub total: Duration,
 }
 
-/// Of the time, that may go by waiting for images before a run counts as starved.
+/// The share of the time that a run may wait for images before it counts as starved.
 const STARVED: f64 = 0.05;
 
 impl Pace {
@@ -63,7 +63,7 @@ impl Pace {
             true => format!("starved, {:.0} % of the time went by waiting for images: raise --workers", 100.0 * share),
             false => "fed".into(),
         };
-        // Where all were of one side, that is the run's.
+        // If all batches had one side, it is the run's and goes without saying.
         let at = match self.sides {
             Some([least, most]) if least < most => format!(" at {least} to {most} px"),
             _ => String::new(),
@@ -94,7 +94,7 @@ impl Feed {
     /// One step; `more` says whether another follows, which is then brought to the device meanwhile.
     ///
     /// # Errors
-    /// A loss that left the real numbers, with the images of the step; too many unreadable images among its own.
+    /// A loss that is NaN or infinite, with the images of the step; too many unreadable images among its own.
     pub fn step(&mut self, trainer: &mut Trainer, more: bool) -> Result<StepReport> {
         let started = Instant::now();
         if let Some(error) = self.failed.take() {
@@ -158,7 +158,7 @@ impl Feed {
         std::mem::take(&mut self.broken)
     }
 
-    /// What a person should hear of the images that lost their objects since the last call.
+    /// A warning if images have lost all their objects since the last call.
     pub fn take_warning(&mut self) -> Option<String> {
         let emptied = std::mem::take(&mut self.emptied);
         (emptied > 0).then(|| {
@@ -168,7 +168,7 @@ impl Feed {
         })
     }
 
-    /// Since the last call of [`Feed::end_epoch`].
+    /// The pace since the last call of [`Feed::end_epoch`].
     pub fn pace(&self) -> Pace {
         self.pace
     }
@@ -178,7 +178,7 @@ impl Feed {
         std::mem::take(&mut self.pace).describe(self.loader.images_per_second())
     }
 
-    /// Names the images of a step whose loss left the real numbers.
+    /// Names the images of a step whose loss is NaN or infinite.
     fn with_images(&self, error: Error, indices: &[usize]) -> Error {
         let Error::NonFinite { report } = error else { return error };
         let names: Vec<&str> = indices.iter().map(|&i| self.samples[i].name.as_str()).collect();

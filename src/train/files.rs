@@ -1,13 +1,12 @@
 //! Which files of a run's folder are the run's own, and so may be removed by a new run in its place or by one that goes on.
 //!
-//! A run writes the names of its tasks into its args.yaml before any other file, and all names of files follow from those. What has
-//! another name, or lies where no args.yaml speaks of it, is somebody else's and stays.
+//! A run writes the names of its tasks into its args.yaml before any other file, and all names of files follow from those. Files
+//! with other names, or in a folder without a run's args.yaml, are somebody else's and stay.
 
 use super::lock::LOCK;
+use crate::config;
 use crate::error::{Error, Result, one_line, shown};
 use crate::evaluate::{file_name, picture_names};
-use crate::reading::yaml;
-use serde::Deserialize;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +17,7 @@ pub(super) const ANSWERS: &str = "val_batch0_pred.png";
 pub(super) const BALANCE: &str = "balance.png";
 pub(super) const WEIGHTS: &str = "weights";
 
-/// What the last line of a finished run's log begins with: once its epochs are done, and whenever it is resumed after that.
+/// How the last line of a finished run's log begins: the first when its epochs are done, the second whenever it is resumed later.
 pub(super) const DONE: &str = "done in";
 pub(super) const NOTHING_LEFT: &str = "nothing is left to do";
 
@@ -63,25 +62,10 @@ pub fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The names of the tasks that the args.yaml of `folder` speaks of; `None` where there is none of this program's.
+/// The names of the tasks in the args.yaml of `folder`, none if an older version wrote it: then only the files that every run has
+/// are known to be the run's. `None` if there is no args.yaml of a run.
 fn tasks_of_run(folder: &Path) -> Option<Vec<String>> {
-    /// Other programs write an args.yaml, too, but none with all of these keys.
-    #[derive(Deserialize)]
-    struct Run {
-        #[serde(rename = "command")]
-        _command: String,
-        #[serde(rename = "version")]
-        _version: String,
-        #[serde(rename = "commit")]
-        _commit: String,
-        #[serde(rename = "machine")]
-        _machine: yaml::Mapping,
-        /// Empty in runs from before it was written: only the files that every run has are known to be theirs.
-        #[serde(default)]
-        tasks: Vec<String>,
-    }
-    let text = std::fs::read_to_string(folder.join(ARGS)).ok()?;
-    yaml::read::<Run>(&text).ok().map(|run| run.tasks)
+    config::tasks_of_run(&std::fs::read_to_string(folder.join(ARGS)).ok()?)
 }
 
 /// Whether `folder` is that of a run, from its very first file on.
@@ -100,8 +84,8 @@ pub fn has_state(folder: &Path) -> bool {
     ["last", "previous"].iter().any(|name| folder.join(weights_file(name)).is_file())
 }
 
-/// What a new run of `tasks` in `folder` removes first: the files of the run that was there, but for its args.yaml, which is replaced.
-/// Nothing is touched here.
+/// The files that a new run of `tasks` in `folder` removes first: those of the run that was there, except its args.yaml, which is
+/// replaced. This function only lists them.
 ///
 /// # Errors
 /// The folder holds something and is no run's, or a file in it that is no run's has a name that the new run needs.
@@ -136,7 +120,7 @@ pub(super) fn replaced(folder: &Path, tasks: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(whole.chain(parts.iter().cloned()).collect())
 }
 
-/// What processes that were killed left half-written of the files of a run of `tasks`.
+/// The half-written files of a run of `tasks` that killed processes left behind.
 pub(super) fn half_written(folder: &Path, tasks: &[&str]) -> Vec<PathBuf> {
     parts(folder, &files_of(tasks.iter().copied()))
 }
@@ -327,7 +311,7 @@ mod tests {
         let place = Place::new("parts");
         place.whole_run(&["a"]);
         let parts = ["results.csv.5.part", "scatter_a.png.5-1.part", "weights/last.safetensors.6.part"];
-        // Of what `predict --out` and others write there.
+        // These are not the run's: `predict --out` and others wrote them.
         let others = ["predictions.jsonl.part", "weights/copy.safetensors.6.part"];
         parts.iter().chain(&others).for_each(|file| place.write(file));
         let before = place.tree();

@@ -1,5 +1,5 @@
-//! What a few methods need of the tasks' gradients at the last shared convolution beyond one batch's Gramian: excess risks, and
-//! the products between two batches.
+//! Numbers that a few methods make of the tasks' gradients at the last shared convolution, beyond one batch's Gramian: excess
+//! risks, and the products between two batches.
 
 /// Per task, its gradient; empty for a task without labels or without a path to the layer.
 ///
@@ -52,7 +52,7 @@ pub fn products(first: &LayerGradients, second: &LayerGradients, scale: f64) -> 
 mod tests {
     use super::*;
 
-    /// By hand: after g = (3, 4) and then (0, 3), S = (9, 25), and the second step's risk is 0 + 9/5.
+    /// Computed by hand: after g = (3, 4) and then (0, 3), S = (9, 25), and the second step's risk is 0 + 9/5.
     #[test]
     fn excess_risks_are_weighed_by_all_gradients_so_far() {
         let mut sums = SquaredSums::default();

@@ -1,4 +1,4 @@
-//! When a run ends before its last epoch: nothing has got better for long, or the time it was given is over.
+//! When a run ends before its last epoch: no epoch was better for a long time, or its time is over.
 
 use crate::config::TrainConfig;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Goes on from so many seconds.
+    /// Starts the clock of a session after `elapsed_s` seconds of earlier ones.
     pub fn new(elapsed_s: f64, config: &TrainConfig) -> Clock {
         Clock { before: elapsed_s, started: Instant::now(), budget: config.time.map(|hours| hours * HOUR) }
     }

@@ -34,7 +34,7 @@ impl RunLock {
         Ok(lock)
     }
 
-    /// As [`RunLock::take`], for those who may still turn away: nothing is written until [`RunLock::sign`].
+    /// Locks the folder like [`RunLock::take`], but writes nothing until [`RunLock::sign`], for a caller that may still turn away.
     pub(super) fn acquire(folder: &Path) -> Result<RunLock> {
         acquire_by(folder, PATIENCE, File::try_lock)
     }
@@ -96,7 +96,7 @@ fn holder() -> String {
     format!("process {id} on {host} since {}: {}\n", humantime::format_rfc3339_seconds(now), command())
 }
 
-/// What was typed, on one line.
+/// The command line as one line of text.
 pub(super) fn command() -> String {
     std::env::args_os().map(|argument| shown(Path::new(&argument))).collect::<Vec<_>>().join(" ")
 }

@@ -58,7 +58,7 @@ impl Progress {
         }
     }
 
-    /// The run has become longer or shorter.
+    /// Changes the number of steps of the run.
     pub fn set_total(&mut self, steps: u64) {
         self.steps_total = steps;
         self.bar.set_length(steps);
@@ -77,7 +77,7 @@ impl Progress {
 
 /// Tasks that a line of steps names; the epoch's lines and the table have them all.
 const TASKS_OF_A_STEP: usize = 6;
-/// Tasks that fit on one line of an epoch; of more each has its own.
+/// Tasks that fit on one line of an epoch. If there are more, each has its own line.
 const TASKS_OF_A_LINE: usize = 4;
 
 /// Each task's loss and weight, never a total: with uncertainty weighting it may be negative, and it measures nothing.
@@ -96,8 +96,8 @@ fn describe(line: &StepLine) -> String {
     format!("epoch {}/{}  {:.1} images/s  {}", line.epoch, line.epochs, line.images_per_second, tasks.join("  "))
 }
 
-/// What an epoch came to before it was judged: `epoch` of how many, each task's mean loss, weight and weighted loss, and its
-/// log-variance where the method has one.
+/// An epoch's training in lines: `epoch` of how many, each task's mean loss, weight and weighted loss, and its log-variance if the
+/// method has one.
 pub fn epoch_lines(
     epoch: (u64, u64),
     tasks: &[&str],

@@ -19,17 +19,17 @@ pub struct RunFolder {
     pub(super) lock: RunLock,
 }
 
-/// What `args.yaml` says besides the configuration.
+/// The content of `args.yaml`: where the run came from, and its configuration.
 #[derive(Serialize)]
 struct Provenance<'a> {
     command: String,
     version: &'a str,
     commit: &'a str,
     machine: Machine,
-    /// Which of the CPU's instruction sets ran.
+    /// The CPU's instruction set that ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     isa: Option<IsaName>,
-    /// Which tiles a GPU's convolutions ran with.
+    /// The hash of the tiles that a GPU's convolutions ran with.
     #[serde(skip_serializing_if = "Option::is_none")]
     tuning: Option<&'a str>,
     /// The names of the tasks, from which those of the run's files follow.
@@ -42,7 +42,7 @@ struct Provenance<'a> {
 pub struct Machine {
     pub cpu: String,
     pub cores: usize,
-    /// The widest it has.
+    /// The widest instruction set that the CPU has.
     pub instruction_set: String,
     pub os: &'static str,
 }
@@ -77,13 +77,13 @@ impl RunFolder {
         let parent = config.project.join("train");
         let asked = parent.join(&config.name);
         let refused = if config.exist_ok { files::replaced(&asked, tasks).err() } else { None };
-        // Without a lock file nobody is at work there, and what is refused is left without one; else it is asked again below.
+        // Without a lock file nobody writes there, and a folder that is refused gets none. With one, the check below decides.
         if let Some(error) = refused.filter(|_| !asked.join(LOCK).exists()) {
             return Err(error);
         }
         std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         let marker = config.project.join(RUNS_MARKER);
-        // Not truncated: it might be a link to something.
+        // The file is not truncated, since it might be a link to something.
         File::options().append(true).create(true).open(&marker).map_err(Error::io("write", &marker))?;
         let path = if config.exist_ok {
             std::fs::create_dir_all(&asked).map_err(Error::io("create", &asked))?;
@@ -97,14 +97,14 @@ impl RunFolder {
         for file in old {
             std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
         }
-        // The first file, since it says whose the others are.
+        // This file comes first, since it says whose the others are.
         write_args(&path, config, tasks, isa, tuning)?;
         let weights = path.join(WEIGHTS);
         std::fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
         Ok(RunFolder { log: open_log(&path)?, path, lock })
     }
 
-    /// Opens the folder of a run of `tasks` that is to go on. What a run that was killed left half-written is removed.
+    /// Opens the folder of a run of `tasks` that is to go on. Half-written files of a run that was killed are removed.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -214,7 +214,7 @@ impl ResultsTable {
 /// One row, its cells quoted where they need it.
 fn csv_line(cells: &[String]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    // Memory does not refuse, and one row has no rows to differ from.
+    // Writing to memory does not fail, and a single row cannot differ from others in its length.
     let _ = writer.write_record(cells);
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }

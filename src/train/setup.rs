@@ -1,8 +1,8 @@
-//! What a run is made of before its first step: its images, its card, its trainer, its loader, its starting weights.
+//! The parts of a run before its first step: its images, its card, its trainer, its loader, its starting weights.
 
 use super::step::{Trainer, probe_for};
 use super::telemetry::{LOOK_EVERY, pairs};
-use crate::balance::{Needs, Setup};
+use crate::balance::{Balance, Needs, Setup};
 use crate::config::{BatchNormMode, CacheChoice, GramianPlace, STRIDE, TrainConfig, number_of};
 use crate::data::augment::remarks;
 use crate::data::images::cache::Cache;
@@ -30,6 +30,8 @@ pub(crate) struct Data {
     pub train: Arc<[Sample]>,
     pub val: Arc<[Sample]>,
     pub cache: Option<Arc<Cache>>,
+    /// The epochs from whose end --close-mosaic counts, for a run that was given --time only when it was resumed.
+    pub mosaic_epochs: Option<u64>,
     pub notes: Vec<String>,
 }
 
@@ -49,55 +51,16 @@ impl Data {
         check_names("--lr-head", config.lr_heads.iter().map(|(task, _)| task), &dataset.tasks)?;
         dataset.keep_fraction(config.fraction, config.seed);
         if config.overfit > 0 {
-            dataset.train.truncate(config.overfit);
-            dataset.val.clone_from(&dataset.train);
+            overfit(&mut dataset, config.overfit);
         }
-        let mut notes = vec![dataset.layout];
-        if config.overfit > 0 {
-            let images = dataset.train.len();
-            notes.push(format!("overfitting {images} training images, judged on the same, without augmentation"));
+        if config.multi_scale > 0.0 && config.overfit == 0 && !dataset.scale_safe {
+            return Err(Error::Usage(format!(
+                "--multi-scale {}: the data set says scale_invariant: false, so its images must not be shown at several sizes: leave the flag out (a run that was started with it needs the declaration it was started with)",
+                config.multi_scale
+            )));
         }
-        if config.batch < 8 && config.batch_norm == BatchNormMode::Train && config.freeze.len() < Stage::ALL.len() {
-            let batch = config.batch;
-            notes.push(format!(
-                "batch norm over {batch} images is noisy: with weights to start from, --batch-norm frozen is steadier"
-            ));
-        }
-        notes.append(&mut dataset.notes);
-        for (index, task) in dataset.tasks.iter().enumerate() {
-            if !dataset.train.iter().any(|s| s.labels[index].is_labelled()) {
-                notes
-                    .push(format!("{}: no labelled image among those trained on: this task is not trained", task.name));
-            }
-        }
-        if !dataset.flip_safe && config.fliplr > 0.0 {
-            notes.push("mirror images are off: the data set says flip_safe: false".into());
-        }
-        if !dataset.scale_safe {
-            notes.push("images are not scaled (--scale, crops): the data set says scale_invariant: false".into());
-        }
-        if config.multi_scale > 0.0 && config.overfit == 0 {
-            if !dataset.scale_safe {
-                return Err(Error::Usage(format!(
-                    "--multi-scale {}: the data set says scale_invariant: false, so its images must not be shown at several sizes: leave the flag out (a run that was started with it needs the declaration it was started with)",
-                    config.multi_scale
-                )));
-            }
-            notes.extend(multi_scale(config, &dataset.tasks, &dataset.bears));
-        }
-        if config.overfit == 0 {
-            notes.extend(remarks(&config.transforms, &dataset.tasks, &dataset.bears, &dataset.train));
-            let (mosaic, close, epochs) = (config.transforms.mosaic, config.transforms.close_mosaic, config.epochs);
-            if mosaic > 0.0 && close >= epochs {
-                notes.push(format!("no mosaics: --close-mosaic {close} keeps them out of all {epochs} epochs"));
-            }
-        }
-        notes.extend(gramian_place(config, &dataset.tasks, &dataset.train).1);
         let cache = cache(config)?;
-        notes.extend(cache.as_ref().map(|cache| cache.to_string()));
-        if dataset.val.is_empty() {
-            notes.push("no validation images: nothing is judged, and `best` is the last epoch".into());
-        }
+        let notes = notes(config, &dataset, cache.as_deref());
         Ok(Data {
             name: path.display().to_string(),
             tasks: dataset.tasks,
@@ -108,6 +71,7 @@ impl Data {
             train: dataset.train.into(),
             val: dataset.val.into(),
             cache,
+            mosaic_epochs: None,
             notes,
         })
     }
@@ -133,13 +97,12 @@ impl Data {
         if config.overfit > 0 {
             return Variety::default();
         }
-        let epochs = config.epochs.saturating_sub(config.transforms.close_mosaic);
         let batches = self.steps_per_epoch(config) * config.accumulate as u64;
+        let mosaics = epochs_with_mosaics(config, self.mosaic_epochs);
         Variety {
             transforms: config.transforms,
             bears: self.bears.clone(),
-            // How many epochs a run of --time has is found out on the way.
-            mosaic_batches: if config.time.is_some() { u64::MAX } else { epochs * batches },
+            mosaic_batches: mosaics.map_or(u64::MAX, |epochs| epochs * batches),
             sampling: config.sampling,
             repeat_factor: config.repeat_factor,
             sides: config.sides(),
@@ -162,7 +125,7 @@ impl Data {
         }
     }
 
-    /// Of the images' names, in order: what a run that goes on must find again.
+    /// A hash of the images' names, in order; resuming needs the same ones.
     pub fn fingerprint(&self) -> u64 {
         let names =
             self.train.iter().map(|s| s.name.as_str()).chain(["|"]).chain(self.val.iter().map(|s| s.name.as_str()));
@@ -174,7 +137,70 @@ impl Data {
     }
 }
 
-/// What a person should hear of batches of several sides.
+/// How many epochs may have mosaics, of a run whose --close-mosaic counts from the end of `kept` epochs if it is given; `None` if
+/// all may.
+fn epochs_with_mosaics(config: &TrainConfig, kept: Option<u64>) -> Option<u64> {
+    // How many epochs fit into --time is found out on the way.
+    let epochs = kept.or(config.time.is_none().then_some(config.epochs))?;
+    Some(epochs.saturating_sub(config.transforms.close_mosaic))
+}
+
+/// Keeps the first `images` training images and makes them the validation images, too.
+fn overfit(dataset: &mut Dataset, images: usize) {
+    dataset.train.truncate(images);
+    dataset.val.clone_from(&dataset.train);
+}
+
+/// What a person should know about the run's data before it starts.
+fn notes(config: &TrainConfig, dataset: &Dataset, cache: Option<&Cache>) -> Vec<String> {
+    let mut notes = vec![dataset.layout.clone()];
+    if config.overfit > 0 {
+        let images = dataset.train.len();
+        notes.push(format!("overfitting {images} training images, judged on the same, without augmentation"));
+    }
+    if config.batch < 8 && config.batch_norm == BatchNormMode::Train && config.freeze.len() < Stage::ALL.len() {
+        let batch = config.batch;
+        notes.push(format!(
+            "batch norm over {batch} images is noisy: with weights to start from, --batch-norm frozen is steadier"
+        ));
+    }
+    notes.extend(dataset.notes.iter().cloned());
+    for (index, task) in dataset.tasks.iter().enumerate() {
+        if !dataset.train.iter().any(|s| s.labels[index].is_labelled()) {
+            notes.push(format!("{}: no labelled image among those trained on: this task is not trained", task.name));
+        }
+    }
+    if !dataset.flip_safe && config.fliplr > 0.0 {
+        notes.push("mirror images are off: the data set says flip_safe: false".into());
+    }
+    if !dataset.scale_safe {
+        notes.push("images are not scaled (--scale, crops): the data set says scale_invariant: false".into());
+    }
+    if config.overfit == 0 {
+        notes.extend(notes_on_augmentation(config, dataset));
+    }
+    notes.extend(gramian_place(config, &dataset.tasks, &dataset.train).1);
+    notes.extend(cache.map(ToString::to_string));
+    if dataset.val.is_empty() {
+        notes.push("no validation images: nothing is judged, and `best` is the last epoch".into());
+    }
+    notes
+}
+
+fn notes_on_augmentation(config: &TrainConfig, dataset: &Dataset) -> Vec<String> {
+    let mut notes = Vec::new();
+    if config.multi_scale > 0.0 {
+        notes.extend(multi_scale(config, &dataset.tasks, &dataset.bears));
+    }
+    notes.extend(remarks(&config.transforms, &dataset.tasks, &dataset.bears, &dataset.train));
+    let (mosaic, close, epochs) = (config.transforms.mosaic, config.transforms.close_mosaic, config.epochs);
+    if mosaic > 0.0 && close >= epochs {
+        notes.push(format!("no mosaics: --close-mosaic {close} keeps them out of all {epochs} epochs"));
+    }
+    notes
+}
+
+/// What a person should know about batches of several sides.
 fn multi_scale(config: &TrainConfig, tasks: &[Task], bears: &[Bears]) -> Vec<String> {
     let (sides, imgsz) = (config.sides(), config.imgsz);
     let [first, .., last] = sides[..] else {
@@ -199,7 +225,7 @@ fn multi_scale(config: &TrainConfig, tasks: &[Task], bears: &[Bears]) -> Vec<Str
     notes
 }
 
-/// What keeps decoded images.
+/// The cache of decoded images, if the run has one.
 fn cache(config: &TrainConfig) -> Result<Option<Arc<Cache>>> {
     let limit = (config.cache_gib * (1u64 << 30) as f64) as u64;
     let cache = match config.cache {
@@ -231,11 +257,11 @@ pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
     card
 }
 
-/// Images with labels of both of two tasks, as a share of those with labels of one: below it the two label different images.
+/// Two tasks label different images if fewer than this share of the images that either labels are labelled by both.
 const COVERED: f64 = 0.9;
 
 /// Where a run's steps compare the tasks' gradients, and why there. Gradients of tasks that label different images lie in different
-/// places of the features, whatever the tasks want, so those are compared where the images of a batch are summed.
+/// places of the features whether or not the tasks conflict, so they are compared where the images of a batch are summed.
 pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sample]) -> (Probe, Option<String>) {
     let frozen = |stage: Stage| config.freeze.contains(&stage);
     if tasks.len() < 2 || Stage::ALL.into_iter().all(frozen) && config.gramian == GramianPlace::Auto {
@@ -268,27 +294,39 @@ pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sam
     }
 }
 
+/// The trainer of a run, its parameters not yet initialised.
+///
+/// # Errors
+/// Choices that exclude each other, a network that cannot be built, or a device that cannot be had.
 pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, card: &Card) -> Result<Trainer> {
-    let optimizer = OptimizerConfig {
-        kind: config.optimizer,
-        schedule: schedule(config, data),
-        rate_factors: std::iter::once(config.lr_trunk)
-            .chain(data.tasks.iter().map(|t| number_of(&t.name, &config.lr_heads).unwrap_or(1.0)))
-            .collect(),
-        momentum: config.momentum,
-        weight_decay: config.weight_decay,
-        clip_norm: (config.clip_norm > 0.0).then_some(config.clip_norm),
-        average_decay: config.ema,
+    let balance = balance(config, data)?;
+    let probe = probe(config, data, balance.as_ref())?;
+    let labels = label_features(config, data);
+    let network = |side: usize| {
+        let shape = [config.batch, side, side];
+        TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels, probe)
     };
+    // The largest side comes first: if it is too large for the device, nothing else is made, and its arena fits the others.
+    let sides = config.sides();
+    let (&largest, others) = sides.split_last().unwrap_or_else(|| unreachable!("imgsz itself is one of the sides"));
+    let tasks = &card.architecture.tasks;
+    let optimizer = optimizer(config, data);
+    let mut trainer = Trainer::of(network(largest)?, tasks, device, optimizer, balance, Fusion::On)?;
+    others.iter().rev().try_for_each(|&side| trainer.add(network(side)?, Fusion::On))?;
+    if probe != Probe::None {
+        // At least once an epoch.
+        trainer.look_every = LOOK_EVERY.min(data.steps_per_epoch(config)).max(1);
+    }
+    Ok(trainer)
+}
+
+/// The method that weighs the tasks.
+///
+/// # Errors
+/// A method that does not go with the run's other choices.
+fn balance(config: &TrainConfig, data: &Data) -> Result<Box<dyn Balance>> {
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| number_of(&t.name, &config.task_weights).unwrap_or(1.0)).collect();
-    let mixed = config.transforms.mixup > 0.0 && config.overfit == 0;
-    let is_partial = |label: &Label| label.value().is_some_and(LabelValue::is_partial);
-    let partial = data.train.iter().any(|sample| sample.labels.iter().any(is_partial));
-    let labels = LabelFeatures {
-        mixing: if mixed { Mixing::Possible } else { Mixing::Never },
-        regions: if partial { Regions::Partial } else { Regions::Whole },
-    };
     let likelihoods: Vec<Likelihood> = data.tasks.iter().map(|task| task.spec.likelihood()).collect();
     let balance = config.balance.start(Setup {
         likelihoods: &likelihoods,
@@ -303,32 +341,54 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
             config.balance
         )));
     }
-    let probe = match (gramian_place(config, &data.tasks, &data.train).0, probe_for(balance.as_ref())) {
-        (_, Probe::LayerGradients) if config.gramian == GramianPlace::Features => {
-            return Err(Error::Usage(format!(
-                "--gramian features: --balance {} needs the gradients at the last shared convolution: leave the flag out",
-                config.balance
-            )));
-        }
-        (_, Probe::LayerGradients) => Probe::LayerGradients,
-        (Probe::None, needed) => needed,
-        (place, _) => place,
-    };
-    let network = |side: usize| {
-        let shape = [config.batch, side, side];
-        TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels, probe)
-    };
-    // The largest first: if it is too large for the device nothing else is made, and its arena holds the others'.
-    let sides = config.sides();
-    let (&largest, others) = sides.split_last().unwrap_or_else(|| unreachable!("imgsz itself is one of the sides"));
-    let tasks = &card.architecture.tasks;
-    let mut trainer = Trainer::of(network(largest)?, tasks, device, optimizer, balance, Fusion::On)?;
-    others.iter().rev().try_for_each(|&side| trainer.add(network(side)?, Fusion::On))?;
-    if probe != Probe::None {
-        // At least once an epoch.
-        trainer.look_every = LOOK_EVERY.min(data.steps_per_epoch(config)).max(1);
+    if balance.needs().waits() && config.accumulate > 1 {
+        return Err(Error::Usage(format!(
+            "--balance {} weighs the tasks by the step itself, whose images must be in one batch: leave out --accumulate",
+            config.balance
+        )));
     }
-    Ok(trainer)
+    Ok(balance)
+}
+
+/// Where the run's steps compare the tasks' gradients: where the method needs it, else where the run's telemetry does.
+///
+/// # Errors
+/// A place that the method has no use for.
+fn probe(config: &TrainConfig, data: &Data, balance: &dyn Balance) -> Result<Probe> {
+    match (gramian_place(config, &data.tasks, &data.train).0, probe_for(balance)) {
+        (_, Probe::LayerGradients) if config.gramian == GramianPlace::Features => Err(Error::Usage(format!(
+            "--gramian features: --balance {} needs the gradients at the last shared convolution: leave the flag out",
+            config.balance
+        ))),
+        (_, Probe::LayerGradients) => Ok(Probe::LayerGradients),
+        (Probe::None, needed) => Ok(needed),
+        (place, _) => Ok(place),
+    }
+}
+
+/// What the run's labels may be besides whole ones of one class.
+fn label_features(config: &TrainConfig, data: &Data) -> LabelFeatures {
+    let mixed = config.transforms.mixup > 0.0 && config.overfit == 0;
+    let is_partial = |label: &Label| label.value().is_some_and(LabelValue::is_partial);
+    let partial = data.train.iter().any(|sample| sample.labels.iter().any(is_partial));
+    LabelFeatures {
+        mixing: if mixed { Mixing::Possible } else { Mixing::Never },
+        regions: if partial { Regions::Partial } else { Regions::Whole },
+    }
+}
+
+fn optimizer(config: &TrainConfig, data: &Data) -> OptimizerConfig {
+    OptimizerConfig {
+        kind: config.optimizer,
+        schedule: schedule(config, data),
+        rate_factors: std::iter::once(config.lr_trunk)
+            .chain(data.tasks.iter().map(|t| number_of(&t.name, &config.lr_heads).unwrap_or(1.0)))
+            .collect(),
+        momentum: config.momentum,
+        weight_decay: config.weight_decay,
+        clip_norm: (config.clip_norm > 0.0).then_some(config.clip_norm),
+        average_decay: config.ema,
+    }
 }
 
 /// The learning rate over the run's steps.
@@ -357,7 +417,7 @@ fn decline(config: &TrainConfig, steps_per_epoch: u64) -> Decline {
     }
 }
 
-/// Of batches of this side.
+/// The encoder for batches of this side.
 pub(crate) fn encoder(side: usize, data: &Data, card: &Card) -> Encoder {
     Encoder {
         tasks: data.tasks.clone(),
@@ -366,7 +426,7 @@ pub(crate) fn encoder(side: usize, data: &Data, card: &Card) -> Encoder {
     }
 }
 
-/// The endless stream of training batches from number `start` on, targets made in its threads.
+/// The endless stream of training batches from number `start` on, with targets made in its threads.
 pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader> {
     let encoders = Some(Arc::new(encoders(config, data, card)));
     TrainLoader::new(Arc::clone(&data.train), LoaderOptions { encoders, ..data.loader_options(config) }, start)
@@ -377,7 +437,7 @@ pub(crate) fn encoders(config: &TrainConfig, data: &Data, card: &Card) -> Encode
     Encoders::new(config.sides().into_iter().map(|side| (side, encoder(side, data, card))))
 }
 
-/// Starts the trunk from a published file and says what was and was not in it.
+/// Starts the trunk from a published file. Returns notes on the tensors that the file lacks and those that are not used.
 pub(crate) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
     let file = weights::read(path)?;
     let report = trainer.executor.edit_store(|store| weights::start_from(store, &file, path))??;
@@ -404,4 +464,21 @@ pub(crate) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<Strin
         ));
     }
     Ok(notes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mosaics_end_where_the_run_was_to_end_when_it_started() {
+        let mut config = TrainConfig { epochs: 30, ..TrainConfig::default() };
+        config.transforms.close_mosaic = 10;
+        assert_eq!(epochs_with_mosaics(&config, None), Some(20));
+        config.time = Some(0.5);
+        assert_eq!(epochs_with_mosaics(&config, None), None);
+        // It was given --time when it was resumed, which has changed its epochs.
+        assert_eq!(epochs_with_mosaics(&config, Some(50)), Some(40));
+        assert_eq!(epochs_with_mosaics(&config, Some(5)), Some(0));
+    }
 }

@@ -7,6 +7,7 @@ use super::limits::epochs_that_fit;
 use super::lock::RunLock;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
+use super::step::Trainer;
 use crate::config::{CacheChoice, Choices, TrainConfig};
 use crate::console;
 use crate::error::{Error, Result};
@@ -30,7 +31,7 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
 /// One step of everything a run would do, validation, checkpoint and pictures included, in a folder that is removed afterwards.
 ///
 /// # Errors
-/// As [`train`].
+/// The same as [`train`].
 pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     check_name(&config.name)?;
     make_absolute(&mut config)?;
@@ -41,9 +42,9 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     let images = [data.train.len(), data.val.len()];
     data.train = data.train.iter().take(config.batch * config.accumulate).cloned().collect();
     data.val = data.val.iter().take(config.batch).cloned().collect();
-    // A step may well be too long for the time a run has.
+    // A single step may take longer than the run's time.
     config = TrainConfig { epochs: 1, time: None, milestones: Vec::new(), ..config };
-    // The only epoch is not to be without it because it is the last.
+    // The only epoch is the last one, and would have no mosaics.
     config.transforms.close_mosaic = 0;
     let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
     config.project.clone_from(&folder);
@@ -58,7 +59,7 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     Ok(())
 }
 
-/// What becomes of a run's folder.
+/// Whether a run's folder is kept.
 #[derive(PartialEq)]
 enum Folder {
     Stays,
@@ -73,7 +74,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     if let Some(file) = &config.weights {
         notes.extend(start_from(&mut trainer, file)?);
     }
-    // Only now: what was refused above leaves no folder behind.
+    // The folder is made after all checks above, so that a refused run leaves none behind.
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
     let mut folder = RunFolder::create(&config, &names, isa, tuning.as_deref())?;
@@ -93,6 +94,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         isa,
         tuning,
         past: vec![Vec::new(); tasks],
+        mosaic_epochs: None,
         means: EpochMeans::new(tasks),
     };
     for note in &notes {
@@ -101,7 +103,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     Run { data, card, folder, trainer, state, kept: keep == Folder::Stays }.go_on()
 }
 
-/// Paths that hold from any folder, for whoever goes on with the run or judges it.
+/// Makes paths absolute, so that the run can be resumed and evaluated from any folder.
 fn make_absolute(config: &mut TrainConfig) -> Result<()> {
     for path in [&mut config.data, &mut config.weights].into_iter().flatten().chain([&mut config.project]) {
         *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
@@ -122,26 +124,59 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
             path.display()
         )));
     }
-    // Before the state is read: what is read without it may be another process's of a moment ago.
+    // Locked before the state is read, since another process may be writing it.
     let lock = RunLock::take(path)?;
     let (loaded, file, note) = last_whole(file)?;
     let mut state = loaded.state.clone();
-    let ignored = given.apply_on_resume(&mut state.config)?;
-    if let (Some(hours), true) = (state.config.time, given.has("time")) {
-        // Before an epoch is done nobody knows how long one takes.
-        if state.epochs_done > 0 {
-            state.config.epochs = epochs_that_fit(hours, state.elapsed_s, state.epochs_done);
-        }
+    let resumed = given.apply_on_resume(&mut state.config)?;
+    if given.has("time") {
+        end_by_time(&mut state, &loaded.state.config);
     }
-    state.config.check()?;
-    let data = Data::open(&state.config)?;
+    state.config.check_resumed()?;
+    let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
+    device.check()?;
+    let mut data = Data::open(&state.config)?;
+    data.mosaic_epochs = state.mosaic_epochs;
+    check_same_data(&data, &loaded)?;
+    let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
+    let mut folder = RunFolder::open(path, &names, lock)?;
+    if let Some(note) = note {
+        say(&mut folder, &note)?;
+    }
+    let mut trainer = trainer(&state.config, &device, &data, &loaded.card)?;
+    loaded.restore(&mut trainer, &file)?;
+    for note in resumed.notes() {
+        say(&mut folder, &note)?;
+    }
+    if given.has("time") || given.has("patience") {
+        say(&mut folder, "note: --time or --patience is another than before: the run need not end as it would have")?;
+    }
+    note_numerics(&mut folder, &mut state, &trainer)?;
+    say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
+    Run { data, card: loaded.card, folder, trainer, state, kept: true }.go_on()
+}
+
+/// Ends a run that goes on by its `--time`, whose saved choices were `before`. Mosaics still end where those said.
+fn end_by_time(state: &mut RunState, before: &TrainConfig) {
+    if before.time.is_none() {
+        state.mosaic_epochs = Some(before.epochs);
+    }
+    // Before an epoch is done nobody knows how long one takes.
+    if let (Some(hours), true) = (state.config.time, state.epochs_done > 0) {
+        state.config.epochs = epochs_that_fit(hours, state.elapsed_s, state.epochs_done);
+    }
+}
+
+/// # Errors
+/// Tasks or images that are not those the run was started with.
+fn check_same_data(data: &Data, loaded: &checkpoint::Loaded) -> Result<()> {
     if data.tasks != loaded.card.architecture.tasks {
         return Err(Error::Usage(format!(
             "{}: its tasks, classes or losses are not those this run was started with; restore the data set, or start a new run",
             data.name
         )));
     }
-    if data.fingerprint() != state.data_fingerprint {
+    if data.fingerprint() != loaded.state.data_fingerprint {
         return Err(Error::Usage(format!(
             "{}: its training or validation images are not those this run was started with ({} and {} now); restore them, or start a new run from its weights",
             data.name,
@@ -149,43 +184,30 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
             data.val.len()
         )));
     }
-    let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
-    let mut folder = RunFolder::open(path, &names, lock)?;
-    if let Some(note) = note {
-        say(&mut folder, &note)?;
-    }
-    let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
-    let mut trainer = trainer(&state.config, &device, &data, &loaded.card)?;
-    loaded.restore(&mut trainer, &file)?;
-    if given.has("time") || given.has("patience") {
-        say(&mut folder, "note: --time or --patience is another than before: the run need not end as it would have")?;
-    }
-    for flag in ignored {
-        say(&mut folder, &format!("note: {flag} is ignored: a resumed run keeps the value it was started with"))?;
-    }
+    Ok(())
+}
+
+/// Logs what makes sums round differently than before, and keeps what they round by now.
+fn note_numerics(folder: &mut RunFolder, state: &mut RunState, trainer: &Trainer) -> Result<()> {
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     if let (Some(old), Some(new)) = (state.isa, isa)
         && old != new
     {
-        say(
-            &mut folder,
-            &format!("note: the run began with {old} and goes on with {new}: sums round otherwise from here"),
-        )?;
+        let line = format!("note: the run began with {old} and goes on with {new}: sums round otherwise from here");
+        say(folder, &line)?;
     }
-    state.isa = isa;
     if let (Some(old), Some(new)) = (&state.tuning, &tuning)
         && old != new
     {
         let line =
             format!("note: the GPU's tiles were tuned anew ({old} before, now {new}): sums round otherwise from here");
-        say(&mut folder, &line)?;
+        say(folder, &line)?;
     }
-    state.tuning = tuning;
-    say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
-    Run { data, card: loaded.card, folder, trainer, state, kept: true }.go_on()
+    (state.isa, state.tuning) = (isa, tuning);
+    Ok(())
 }
 
-/// The last state, or the one before where that is not whole, and what there is to say about it.
+/// The last state, or the one before it if it is corrupt, and a note about that.
 fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
     let error = match checkpoint::load(&file) {
         Ok(loaded) => return Ok((loaded, file, None)),
@@ -194,12 +216,12 @@ fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<Stri
     let before = checkpoint::previous(&file);
     match checkpoint::load(&before) {
         Ok(loaded) => {
-            // Else the next save would put the file that is cut in the place of this one.
+            // Otherwise the next save would replace this file by the corrupt one.
             std::fs::rename(&before, &file).map_err(Error::io("rename", &before))?;
             let note = format!("note: {error}; going on from the state before it, {}", before.display());
             Ok((loaded, file, Some(note)))
         }
-        // What is wrong with the newest is what a person must hear of.
+        // The error about the newest file is the one to report.
         Err(_) => Err(error),
     }
 }

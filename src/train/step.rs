@@ -22,12 +22,12 @@ pub struct Trainer {
     pub config: OptimizerConfig,
     /// Steps done.
     pub step: u64,
-    /// The step's Gramian is told once in so many steps, also where the method needs none; 0 is never.
+    /// The Gramian is reported in one step of this many, even if the method needs none; 0 is never.
     pub look_every: u64,
     names: Vec<String>,
     /// One for each size of a batch.
     plans: Vec<StepPlan>,
-    /// Of them that of the batch loaded last.
+    /// The plan of the batch loaded last.
     loaded: usize,
     running: Option<Running>,
 }
@@ -36,10 +36,10 @@ pub struct Trainer {
 struct StepPlan {
     plan: PlanId,
     images: ValueId,
-    /// By which a batch is known to be this plan's.
+    /// The size of a batch in bytes, which says whose plan this is.
     image_bytes: usize,
     losses: Vec<TaskLoss>,
-    /// Of a plan that says them, with their tasks.
+    /// The tasks' gradients at the last shared convolution, if the plan computes them.
     layer_gradients: Vec<(usize, ValueId)>,
 }
 
@@ -50,7 +50,7 @@ impl StepPlan {
         Ok(StepPlan { plan: executor.prepare(network.graph, fusion)?, images, image_bytes, losses, layer_gradients })
     }
 
-    /// What the probe that ran last has found at the last shared convolution.
+    /// Reads the gradients that the last probe computed at the last shared convolution.
     fn read_layer_gradients(&self, executor: &Executor, active: &[bool]) -> Result<LayerGradients> {
         let mut gradients = vec![Vec::new(); active.len()];
         for &(task, gradient) in self.layer_gradients.iter().filter(|(task, _)| active[*task]) {
@@ -69,7 +69,7 @@ impl StepPlan {
     }
 }
 
-/// What the host knows of the targets of a step's batches before it begins.
+/// The targets of a step's batches, and what follows from them before the step begins.
 pub struct StepTargets {
     /// Per batch, per task.
     batches: Vec<Vec<Target>>,
@@ -79,7 +79,7 @@ pub struct StepTargets {
 }
 
 impl StepTargets {
-    /// Of a step's batches: one list of targets per image.
+    /// Gathers the targets of a step's batches, which are one list per image.
     pub fn new(batches: &[&[Vec<Target>]]) -> StepTargets {
         let tasks = batches.iter().find_map(|batch| batch.first()).map_or(0, Vec::len);
         let gathered = |batch: &&[Vec<Target>]| (0..tasks).map(|task| gather(batch.iter(), task)).collect();
@@ -111,13 +111,13 @@ struct Running {
     gramian: Option<Vec<f64>>,
     /// The tasks' gradients at the layer in the step's first batch, where the method needs them.
     first: Option<LayerGradients>,
-    /// What is made of them: products with those of the second batch, or excess risks.
+    /// The products of the first batch's gradients with the second's, or the excess risks.
     cross: Option<Vec<f64>>,
     excess: Option<Vec<f64>>,
 }
 
 impl Running {
-    /// What is known of the step, whose losses are these.
+    /// The signals of the step, whose losses are these.
     fn signals<'a>(&'a self, losses: &'a [f32]) -> Signals<'a> {
         Signals {
             gramian: self.gramian.as_deref(),
@@ -170,11 +170,11 @@ fn look(
             let gradients = plan.read_layer_gradients(executor, &running.active)?;
             match running.first.take() {
                 None => running.first = Some(gradients),
-                // Losses are divided by what the whole step holds: times the number of batches, each stands for the whole.
+                // Losses are divided by the denominators of the whole step. Times the number of batches, each batch stands for it.
                 Some(first) => running.cross = Some(products(&first, &gradients, (batches * batches) as f64)),
             }
         }
-        // The step's third batch and those after it say nothing to the method.
+        // The method uses the step's first two batches only.
         Needs::Cross => {}
     }
     Ok(())
@@ -206,7 +206,7 @@ pub fn probe_for(balance: &dyn Balance) -> Probe {
     }
 }
 
-/// What a step did.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
     /// Per task; NaN where no image of the step was labelled.
@@ -237,7 +237,7 @@ impl Trainer {
         Trainer::of(network, &architecture.tasks, device, config, balance, Fusion::On)
     }
 
-    /// Of a network with losses that answers `tasks`, fused or not.
+    /// A trainer for a network with losses that answers `tasks`, fused or not.
     ///
     /// # Errors
     /// A device that cannot be had, or cannot run it.
@@ -267,11 +267,11 @@ impl Trainer {
         })
     }
 
-    /// Plans the same step for batches of one more size, which [`Trainer::load`] then tells by their bytes. All there is but the
-    /// batch is shared: parameters and what belongs to them, and an arena for the largest.
+    /// Plans the same step for batches of one more size, which [`Trainer::load`] then tells by their bytes. Everything except
+    /// the batch is shared: parameters and their moments, and one arena that fits the largest size.
     ///
     /// # Errors
-    /// A network of other parameters, or one that the device cannot run.
+    /// A network with other parameters, or one that the device cannot run.
     pub fn add(&mut self, network: TrainingNetwork, fusion: Fusion) -> Result<()> {
         let (store, graph) = (self.executor.store()?, &network.network.graph);
         if store.parameters != graph.parameters || store.buffers != graph.buffers {
@@ -289,7 +289,7 @@ impl Trainer {
     /// Shapes: images u8 `[N, H, W, 3]`, one list of targets per image.
     ///
     /// # Errors
-    /// As [`Trainer::finish`].
+    /// The same as [`Trainer::finish`].
     pub fn step(&mut self, images: &[u8], targets: &[Vec<Target>]) -> Result<StepReport> {
         self.accumulated_step(&[(images, targets)])
     }
@@ -297,7 +297,7 @@ impl Trainer {
     /// One whole step on several batches, whose gradients are added up before the update.
     ///
     /// # Errors
-    /// As [`Trainer::finish`].
+    /// The same as [`Trainer::finish`].
     pub fn accumulated_step(&mut self, batches: &[(&[u8], &[Vec<Target>])]) -> Result<StepReport> {
         let targets = StepTargets::new(&batches.iter().map(|b| b.1).collect::<Vec<_>>());
         for (index, (images, _)) in batches.iter().enumerate() {
@@ -347,7 +347,7 @@ impl Trainer {
         let Trainer { executor, balance, squares, plans, loaded, running, step, look_every, .. } = self;
         let running = running.as_mut().unwrap_or_else(|| unreachable!("a step begins before its batches start"));
         if running.last.is_some() {
-            // The next batch is computed in the same arena, by whichever plan.
+            // The next batch overwrites the arena, whichever plan computes it.
             running.read_losses(executor, plans)?;
             running.scalars.dropout_counter += 1;
         }
@@ -391,11 +391,14 @@ impl Trainer {
             self.squares.add(gradients);
         }
         if let Some(last) = running.last.filter(|_| self.balance.looks_again()) {
-            // The batch is still there: nobody loads another before such a method has looked.
+            // The batch is still on the device: with such a method the feed loads the next one after the step.
             let plan = &self.plans[last];
             self.executor.run(plan.plan, Segment::Forward, ParameterSet::Current, &running.scalars)?;
             let after = plan.read_losses(&self.executor, &running.active)?;
-            self.balance.after_update(&signals, &after);
+            // An update too large for its own batch is found by the next step; the method's state stays finite until then.
+            if after.iter().zip(&running.active).all(|(loss, active)| !active || loss.is_finite()) {
+                self.balance.after_update(&signals, &after);
+            }
         }
         let learning_rate = self.config.schedule.learning_rate(self.step);
         self.step += 1;
@@ -407,7 +410,7 @@ impl Trainer {
         StepScalars {
             task_weights: self.weights_before(&targets.active).seam,
             denominators: targets.denominators.clone(),
-            // Every batch of every step has its own.
+            // Every batch of every step has its own dropout mask.
             dropout_counter: self.step * micro_batches as u64,
             micro_batches,
         }
@@ -434,11 +437,11 @@ impl Trainer {
     /// Times the update with the gradients there are; see [`Executor::time_update`].
     ///
     /// # Errors
-    /// Gradients that left the real numbers, or a GPU that refuses a call.
+    /// A gradient that is NaN or infinite, or a GPU that refuses a call.
     pub fn time_update(&mut self, repeats: usize) -> Result<NodeTime> {
         let weights = self.weights_before(&vec![true; self.names.len()]);
         let update = self.optimizer.advance(&self.config, self.step, &weights);
-        // The first, which does not count: a norm that is not finite would leave the others nothing to do.
+        // The first update is not timed. If its norm were not finite, the others would have nothing to do.
         if !self.executor.update(&update)?.is_finite() {
             return Err(self.non_finite("the gradient", &vec![f32::NAN; self.names.len()], &weights));
         }
@@ -448,7 +451,7 @@ impl Trainer {
     /// Holds every node of segments 1 to 3 on one batch to the same step's on the CPU; see [`Executor::compare_nodes`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as [`Executor::compare_nodes`].
     pub fn compare_nodes(
         &mut self,
         cpu: &mut Trainer,
@@ -477,7 +480,7 @@ impl Trainer {
             tasks.map(|((name, loss), weight)| format!("{name}: loss {loss}, weight {weight:.3}")).collect();
         Error::NonFinite {
             report: format!(
-                "step {}: {what} left the real numbers ({}); lower --lr0 or raise --warmup-epochs, and check the labels with `polyhead data check`",
+                "step {}: {what} is NaN or infinite ({}); lower --lr0 or raise --warmup-epochs, and check the labels with `polyhead data check`",
                 self.step,
                 report.join("; ")
             ),

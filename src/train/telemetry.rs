@@ -1,11 +1,11 @@
-//! What a run says of its balance: how the tasks' gradients lie to each other, and which task's weight grows for nothing.
+//! Telemetry of balancing: how the tasks' gradients lie to each other, and which task's weight grows without effect.
 
 use serde::{Deserialize, Serialize};
 
-/// A step's Gramian is looked at once in so many steps, so that it costs next to nothing.
+/// The Gramian is computed in one step of this many, so that it costs next to nothing.
 pub const LOOK_EVERY: u64 = 16;
 
-/// A sum, and of how many.
+/// A sum, and the number of its terms.
 type Sum = (f64, u32);
 
 fn mean((sum, count): Sum) -> Option<f64> {
@@ -34,7 +34,12 @@ impl GradientMeans {
         self.norms.resize(tasks, (0.0, 0));
         self.weighted.resize(tasks, (0.0, 0));
         self.cosines.resize(pairs(tasks).count(), (0.0, 0));
-        let count = |sum: &mut Sum, value: f64| *sum = (sum.0 + value, sum.1 + 1);
+        // JSON has no word for NaN and infinity: a checkpoint with one could not be read again.
+        let count = |sum: &mut Sum, value: f64| {
+            if value.is_finite() {
+                *sum = (sum.0 + value, sum.1 + 1);
+            }
+        };
         let norm = |task: usize| gramian[task * tasks + task].max(0.0).sqrt();
         for task in (0..tasks).filter(|&task| active[task]) {
             count(&mut self.norms[task], norm(task));
@@ -105,7 +110,7 @@ const CHANGE: f64 = 0.005;
 const GROWTH: f64 = 1.1;
 
 /// Whether a task's figure stands still while its weight grows: it is solved, or stuck, and weight is wasted on it.
-/// `past` is what it went through, an entry an epoch. Returns the weight before and now.
+/// `past` has an entry for each epoch. Returns the weight before and now.
 pub fn solved_or_stuck(past: &[Lived]) -> Option<[f64; 2]> {
     let (before, last) = past.split_at_checked(past.len().checked_sub(STILL)?)?;
     let best = |part: &[Lived]| part.iter().filter_map(|epoch| epoch.1).max_by(f64::total_cmp);
@@ -128,6 +133,11 @@ mod tests {
         assert_eq!([means.norm(0), means.norm(1), means.norm(2)], [Some(3.0), Some(3.0), None]);
         assert_eq!([means.weighted(0), means.weighted(1)], [Some(2.5), Some(6.0)]);
         assert_eq!(means.cosines(3), [Some(-0.5), None, None]);
+        // Overflow in one step leaves the means what they were.
+        let (infinite, nan) = (f64::INFINITY, f64::NAN);
+        let before = means.clone();
+        means.add(&[infinite, nan, 0.0, nan, infinite, 0.0, 0.0, 0.0, 0.0], &[1.0, 1.0, 0.0], &[true, true, false]);
+        assert_eq!(means, before);
         let columns = GradientMeans::columns(&["a", "b", "c"]);
         assert_eq!((columns.len(), means.cells(3).len()), (9, 9));
         assert_eq!((&*columns[0], &*columns[3], &*columns[6]), ("gradient/a", "weighted_gradient/a", "cosine/a/b"));

@@ -55,10 +55,52 @@ fn a_run_starts_from_the_choices_of_another() {
 }
 
 #[test]
+fn a_typed_method_or_schedule_leaves_out_what_belongs_to_the_one_in_the_file() {
+    let folder = Folder::new("choices-replaced");
+    let data = digits(&folder, 8);
+    let one_epoch = ["--epochs", "1", "--gramian", "layer"];
+    let fixed = [&one_epoch[..], &["--balance", "fixed", "--task-weight", "sum=2"]].concat();
+    let file = train(&folder, &data, "fixed", &fixed);
+    let again = |name: &str, file: &str, more: &[&str]| {
+        let output = run(&[&["train", "--config", file, "--name", name], more].concat());
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{more:?}: {said}");
+        (said, choices(&path(&folder, &format!("runs/train/{name}")), &[]))
+    };
+    let (said, all) = again("dwa", &file, &["--balance", "dwa"]);
+    assert!(said.contains("note: not taken from --config: --task-weight\n"), "{said}");
+    assert!(all["task_weights"].as_object().is_none_or(Mapping::is_empty), "{all:?}");
+    assert_eq!((all["balance"].as_str(), all["gramian"].as_str()), (Some("dwa"), Some("layer")));
+    // The same method keeps what belongs to it.
+    let (said, all) = again("same", &file, &["--balance", "fixed"]);
+    assert!(!said.contains("not taken") && all["task_weights"]["sum"].as_f64() == Some(2.0), "{said}");
+
+    let cagrad = [&one_epoch[..], &["--balance", "cagrad", "--balance-c", "0.25"]].concat();
+    let file = train(&folder, &data, "cagrad", &cagrad);
+    let (said, all) = again("weighted", &file, &["--balance", "fixed", "--task-weight", "sum=3"]);
+    assert!(said.contains("note: not taken from --config: --balance-c\n"), "{said}");
+    assert!(
+        all.get("balance_c").is_none_or(yaml::Value::is_null) && all["task_weights"]["sum"].as_f64() == Some(3.0),
+        "{all:?}"
+    );
+
+    let steps = ["--epochs", "2", "--schedule", "step", "--milestones", "1", "--gamma", "0.5"];
+    let file = train(&folder, &data, "step", &steps);
+    let (said, all) = again("cosine", &file, &["--schedule", "cosine"]);
+    let note = said.lines().find(|line| line.starts_with("note: not taken from --config: ")).unwrap();
+    assert!(note.contains("--milestones") && note.contains("--gamma") && !note.contains("--lrf"), "{note}");
+    assert_eq!(
+        (all["schedule"].as_str(), all["gamma"].as_f64().map(|gamma| gamma as f32)),
+        (Some("cosine"), Some(0.1))
+    );
+}
+
+#[test]
 fn a_file_of_choices_that_cannot_be_followed_is_refused() {
     let folder = Folder::new("choices-wrong");
     for (file, text) in [
         ("typo.yaml", "epochs: 2\nclip_nrom: 1\n"),
+        ("stranger.yaml", "task: detect\nmode: train\nepochs: 3\n"),
         ("range.yaml", "epochs: 2\nmosaic: 1.5\n"),
         ("schedule.yaml", "schedule: cosine\n"),
     ] {
@@ -78,11 +120,17 @@ fn a_resumed_run_names_the_flags_it_ignores() {
     assert!(output.status.success() && said.contains("--exist-ok is ignored"), "{said}");
     assert!(said.contains("--clip-norm is ignored"), "{said}");
     assert!(!said.contains("--project is ignored") && !said.contains("--workers is ignored"), "{said}");
+    let log = std::fs::read_to_string(Path::new(&run_folder).join("log.txt")).unwrap();
+    assert!(log.contains("\nnote: --workers 1 (before: 2)\n"), "{log}");
     fail(
         &["train", "--resume", &run_folder, "--max-broken", "2"],
         2,
         &["--max-broken 2: expected a share from 0 to 1"],
     );
+    // Before the data set is looked for.
+    std::fs::rename(&data, path(&folder, "moved")).unwrap();
+    fail(&["train", "--resume", &run_folder, "--device", "tpu"], 2, &["tpu"]);
+    std::fs::rename(path(&folder, "moved"), &data).unwrap();
     // A run of half a step's size is not the same run: `SMALL` names what a resumed run keeps.
     let said = text(&run(&[&["train", "--resume", &run_folder], &SMALL[..]].concat()).stderr);
     assert!(said.contains("--backbone is ignored") && said.contains("--batch is ignored"), "{said}");

@@ -1,7 +1,7 @@
 //! What `evaluate` says and writes, and what a run leaves for it: figures by class, pictures, prediction intervals, and
 //! the scores of anybody's COCO results.
 
-use crate::cli::{SMALL, path, session, succeed};
+use crate::cli::{SMALL, fail, path, session, succeed};
 use crate::step::Folder;
 use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
 use polyhead::model::ModelFile;
@@ -70,6 +70,12 @@ fn a_run_leaves_pictures_and_intervals_that_evaluate_and_predict_use() {
             [&sum["values"][0], &sum["interval"][0][0], &sum["interval"][0][1]].map(|v| v.as_f64().unwrap());
         // Written to five places, and f32 holds seven digits.
         assert!((value - low - half_width).abs() < 1e-4 && (high - value - half_width).abs() < 1e-4, "{line}");
+    }
+
+    // Another program's file of choices, or an empty one, is no run on the built-in digits.
+    for text in ["{}\n", "task: detect\nmode: train\nepochs: 3\n"] {
+        std::fs::write(run_folder.join("args.yaml"), text).unwrap();
+        fail(&["evaluate", &run], 1, &["args.yaml", "not a run's configuration"]);
     }
 }
 

@@ -84,6 +84,28 @@ fn what_is_no_batch_of_images_is_refused_in_a_sentence() {
 }
 
 #[test]
+fn only_a_batch_that_was_loaded_is_started_and_answered() {
+    let mut model = model(three_tasks()).start(&CPU).unwrap();
+    let (shape, pixels) = ([1, 64, 64], images(1, 64, 64).flatten_all().unwrap().to_vec1::<u8>().unwrap());
+    let refused = |outcome: polyhead::error::Result<()>| {
+        assert_eq!(outcome.unwrap_err().to_string(), "no batch of [1, 64, 64] was loaded");
+    };
+    refused(model.start_batch(shape));
+    refused(model.batch_outputs(shape).map(drop));
+    model.load_batch(shape, &pixels).unwrap();
+    model.start_batch(shape).unwrap();
+    let outputs = format!("{:?}", model.batch_outputs(shape).unwrap());
+    assert_eq!(outputs, format!("{:?}", model.forward(shape, &pixels).unwrap()));
+    // Other sizes take the plan's place, and the batch is gone with it.
+    model.load_batch(shape, &pixels).unwrap();
+    for rows in 1..=Model::PLANS {
+        model.features(&images(2, 32 * rows, 96)).unwrap();
+    }
+    refused(model.start_batch(shape));
+    refused(model.batch_outputs(shape).map(drop));
+}
+
+#[test]
 fn a_saved_model_answers_as_before() {
     let place = Place::new("library-saved");
     let (file, path) = (model(three_tasks()), place.path("model.safetensors"));

@@ -120,6 +120,57 @@ fn patience_and_time_end_a_run_and_leave_it_whole() {
 }
 
 #[test]
+fn a_run_with_mosaics_takes_a_time_when_it_is_resumed_and_its_mosaics_end_where_they_would_have() {
+    let folder = Folder::new("mosaic-time");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let mosaics = ["--mosaic", "1", "--close-mosaic", "2"];
+    fail(&[&["train", &data, "--time", "1"], &mosaics[..]].concat(), 2, &["--mosaic with --time", "--close-mosaic 0"]);
+    let cut = path(&folder, "runs/train/cut");
+    let args = ["train", &data, "--project", &project, "--name", "cut", "--epochs", "500"];
+    crate::cli::interrupt(&[&args, &mosaics[..], &SMALL[..]].concat(), &cut);
+    let state = || polyhead::train::checkpoint::load(&Path::new(&cut).join("weights/last.safetensors")).unwrap().state;
+    assert_eq!(state().mosaic_epochs, None);
+    let hours = |more_s: f64| ((state().elapsed_s + more_s) / 3600.0).to_string();
+    let first = hours(1.0);
+    let words = said(&["train", "--resume", &cut, "--time", &first]);
+    assert!(words.contains(&format!("note: --time {first} (before: none)")), "{words}");
+    assert_eq!(state().mosaic_epochs, Some(500));
+    // Without the flag the saved time holds; a second one leaves the mosaics where they are.
+    assert!(said(&["train", "--resume", &cut]).contains("nothing is left to do"));
+    let words = said(&["train", "--resume", &cut, "--time", &hours(1.0)]);
+    assert!(words.contains(&format!("(before: {first})")), "{words}");
+    assert_eq!(state().mosaic_epochs, Some(500));
+}
+
+#[test]
+fn a_picture_that_cannot_be_drawn_costs_a_warning_and_no_epoch() {
+    let folder = Folder::new("no-picture");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let cut = path(&folder, "runs/train/cut");
+    let args = ["train", &data, "--project", &project, "--name", "cut", "--epochs", "12"];
+    crate::cli::interrupt(&[&args, &SMALL[..]].concat(), &cut);
+    let picture = Path::new(&cut).join("balance.png");
+    std::fs::remove_file(&picture).unwrap();
+    std::fs::create_dir(&picture).unwrap();
+    let words = said(&["train", "--resume", &cut]);
+    assert!(words.contains("warning: a picture was not drawn: ") && words.contains("balance.png"), "{words}");
+    let log = std::fs::read_to_string(Path::new(&cut).join("log.txt")).unwrap();
+    assert!(log.contains("warning: a picture was not drawn: ") && log.contains("\ndone in "), "{log}");
+    assert_eq!(table(&cut).len(), 13);
+}
+
+#[test]
+fn accumulated_batches_are_refused_before_there_is_a_run_where_the_method_weighs_by_the_step() {
+    let folder = Folder::new("accumulated-refused");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    for balance in ["mgda", "famo", "excess"] {
+        let own = ["train", &data, "--project", &project, "--balance", balance, "--accumulate", "2"];
+        fail(&[&own, &SMALL[..]].concat(), 2, &[&format!("--balance {balance} weighs"), "leave out --accumulate"]);
+    }
+    assert!(!Path::new(&project).join("train").exists(), "a refused run left a folder behind");
+}
+
+#[test]
 fn a_dry_run_does_everything_once_and_keeps_nothing() {
     let folder = Folder::new("dry");
     let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
@@ -152,7 +203,7 @@ fn a_loss_that_is_no_number_stops_or_starts_over_three_times() {
     let stopped = train("stop", &[]);
     let words = text(&stopped.stderr);
     assert_eq!(stopped.status.code(), Some(1));
-    assert!(words.contains("left the real numbers") && words.contains("weight"), "{words}");
+    assert!(words.contains("is NaN or infinite") && words.contains("weight"), "{words}");
     assert!(words.contains("Images of the step: ") && words.contains(".png"), "{words}");
 
     let retried = train("retry", &["--on-nan", "retry"]);

@@ -43,6 +43,16 @@ impl Place {
         self.folder.path.join(name)
     }
 
+    /// What `file` is called while it grows, and after an error: `<file>.<process>-<number>.part`. There must be one at most.
+    pub fn part(&self, out: &str, file: &str) -> Option<String> {
+        let entries = std::fs::read_dir(self.path(out)).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let parts: Vec<String> =
+            names.filter(|name| name.starts_with(&format!("{file}.")) && name.ends_with(".part")).collect();
+        assert!(parts.len() < 2, "{parts:?}");
+        parts.first().map(|name| format!("{out}/{name}"))
+    }
+
     /// A picture that differs from those of other names.
     pub fn image(&self, name: &str) {
         let path = self.path(name);
@@ -256,9 +266,12 @@ fn an_interrupted_run_leaves_whole_lines_of_what_it_computed() {
         let mut child = place.command(&args).spawn().unwrap();
         let mut list = child.stdin.take().unwrap();
         list.write_all(b"2.png\n0.png\n1.png\nabsent.png\n0.png\n").unwrap();
-        let growing = place.path(out).join("predictions.jsonl.part");
+        let lines = || {
+            let growing = place.part(out, "predictions.jsonl");
+            growing.map_or(0, |file| std::fs::read_to_string(place.path(&file)).unwrap().lines().count())
+        };
         let deadline = Instant::now() + Duration::from_secs(60);
-        while std::fs::read_to_string(&growing).unwrap_or_default().lines().count() < 5 {
+        while lines() < 5 {
             assert!(Instant::now() < deadline, "five lines took over a minute");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -317,9 +330,10 @@ fn a_full_disk_leaves_whole_lines_and_the_older_answers() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.lines().last().unwrap().starts_with("error: cannot write"), "{said}");
-    assert!(said.contains("until then is in out/predictions.jsonl.part"), "{said}");
+    let part = place.part("out", "predictions.jsonl").unwrap();
+    assert!(said.contains(&format!("until then is in {part}")), "{said}");
     assert_eq!(place.files("out/predictions.jsonl"), older);
-    let kept = place.files("out/predictions.jsonl.part");
+    let kept = place.files(&part);
     assert!(!kept.is_empty() && kept.len() < 40 && older.starts_with(&kept), "{kept:?}");
 }
 
@@ -363,7 +377,7 @@ fn a_few_images_among_many_that_cannot_be_read_are_answered() {
             let lines = match code {
                 0 => place.lines(&format!("{out}/predictions.jsonl")),
                 // Too many cannot be read: what was answered until then stays.
-                _ => place.lines(&format!("{out}/predictions.jsonl.part")),
+                _ => place.lines(&place.part(&out, "predictions.jsonl").unwrap()),
             };
             assert!(code == 0 || said.contains("more than --max-broken"), "{said}");
             assert!(code == 1 || lines.len() == names.len(), "{} lines: {said}", lines.len());

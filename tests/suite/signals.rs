@@ -65,6 +65,56 @@ impl Balance for Told {
     }
 }
 
+/// A method that keeps the losses it is shown after an update.
+struct LooksAgain(Arc<Mutex<Vec<Vec<f32>>>>);
+
+impl Balance for LooksAgain {
+    fn needs(&self) -> Needs {
+        Needs::State
+    }
+
+    fn weights(&self, signals: &Signals) -> Weights {
+        Weights::of_losses(signals.active.iter().map(|&active| f32::from(u8::from(active))).collect())
+    }
+
+    fn observe(&mut self, _: &Signals) {}
+
+    fn looks_again(&self) -> bool {
+        true
+    }
+
+    fn after_update(&mut self, _: &Signals, losses: &[f32]) {
+        self.0.lock().unwrap().push(losses.to_vec());
+    }
+
+    fn log_variances(&self) -> Vec<f32> {
+        vec![f32::NAN; 3]
+    }
+
+    fn state(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _: &[f64]) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_method_is_shown_the_losses_after_an_update_only_if_they_are_finite() {
+    for (masked, rate, shown) in [(false, 1e-3, 1), (true, 1e-3, 1), (false, f32::INFINITY, 0)] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let mut trainer = trainer(&cpu(2), Box::new(LooksAgain(Arc::clone(&seen))), Probe::None);
+        trainer.config = OptimizerConfig { clip_norm: None, ..optimizer(rate, 20) };
+        trainer.step(&images(4, 64), &targets(masked)).unwrap();
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), shown, "rate {rate}: {seen:?}");
+        for losses in seen.iter() {
+            assert!(losses[..2].iter().all(|loss| loss.is_finite()) && losses[2].is_nan() == masked, "{losses:?}");
+        }
+    }
+}
+
 /// The weights of the shortest vector in the convex hull of the active tasks' gradients (Désidéri 2012; Sener & Koltun 2018,
 /// algorithm 2), which sum to one.
 fn min_norm(signals: &Signals) -> Vec<f32> {

@@ -69,9 +69,13 @@ fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// A new file `<file>.<process>-<number>.part`, which is removed when dropped. `train --exist-ok` knows by this name what a killed
-/// process left behind. The number is random: on a shared disk, processes of two machines or containers may have the same id.
-fn beside(path: &Path) -> io::Result<NamedTempFile> {
+/// A new file `<file>.<process>-<number>.part` beside `path`, which is removed when dropped; its `keep` makes it stay. For files
+/// that grow: [`write`](fn@write) does for all others. `train --exist-ok` knows by this name what a killed process left behind. The
+/// number is random: on a shared disk, processes of two machines or containers may have the same id.
+///
+/// # Errors
+/// The file system refuses.
+pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
     const NUMBERS: u64 = 1_000_000_000_000;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}-{}.part", std::process::id(), RandomState::new().build_hasher().finish() % NUMBERS));

@@ -20,7 +20,7 @@ const LEGACY_VERSION: i64 = 1001;
 /// An opened file whose pickle is read and whose storages wait to be.
 pub struct TorchFile {
     pub pickle: Pickle,
-    /// Of the whole file, in bytes.
+    /// The size of the whole file in bytes.
     pub len: u64,
     /// Bytes of storages that may still be read: in a file without overlaps all of them together are no more than the file.
     left: u64,

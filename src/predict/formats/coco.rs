@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The numbers an annotation file gives to images and classes.
 pub struct Annotations {
     file: PathBuf,
-    /// By `file_name`.
+    /// The numbers by `file_name`.
     images: HashMap<String, u64>,
-    /// By the last part of `file_name`; `None` where two share it.
+    /// The numbers by the last part of `file_name`; `None` if two images share it.
     bare: HashMap<String, Option<u64>>,
     categories: HashMap<String, u64>,
     unknown: AtomicU64,
@@ -61,7 +61,7 @@ impl Annotations {
         Ok(Annotations { file: path.to_path_buf(), images, bare, categories, unknown: AtomicU64::new(0) })
     }
 
-    /// By as many of the path's last parts as one `file_name` has; else by the bare name, where only one image has it.
+    /// The number of the image whose `file_name` is the end of the path, or else of the only one with the same bare name.
     fn id_of(&self, file: &Path) -> Option<u64> {
         let text = file.to_string_lossy().replace('\\', "/");
         let starts = text.match_indices('/').map(|(at, _)| at + 1);
@@ -86,7 +86,7 @@ impl Annotations {
 /// A detection task's classes as category ids; `None` for a task whose classes the annotations know nothing of.
 pub type Categories = Option<Vec<u64>>;
 
-/// Those of an annotation file by name, or numbers from 1, running on from task to task.
+/// The category ids of an annotation file by name, or numbers from 1 that run on from task to task.
 ///
 /// # Errors
 /// A class that is missing among its task's.
@@ -174,7 +174,7 @@ pub struct Numbers {
     first: Option<Option<First>>,
 }
 
-/// Whose stems are numbers: two folders may hold the same ones, and so may one with two endings, or as `7` and `007`.
+/// Numbers that images' stems give. Two images may have the same: in two folders, with two endings, or as `7` and `007`.
 #[derive(PartialEq)]
 struct First {
     folder: PathBuf,

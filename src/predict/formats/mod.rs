@@ -16,7 +16,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// What `--format` names.
+/// A format that `--format` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Jsonl,
@@ -121,7 +121,7 @@ fn of_task(stem: &str, tasks: &[Task], detects: &[usize], task: usize) -> String
 }
 
 impl Sheet {
-    /// What the file begins with.
+    /// The text that the file begins with.
     pub fn opening(&self) -> Result<String> {
         match &self.kind {
             Kind::Lines => Ok(String::new()),
@@ -140,7 +140,7 @@ impl Sheet {
         }
     }
 
-    /// What makes the file whole.
+    /// The text that ends the file.
     pub fn closing(&self) -> &'static str {
         match &self.kind {
             Kind::Results(_) => "\n]\n",

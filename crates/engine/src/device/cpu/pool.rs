@@ -1,7 +1,6 @@
-//! Threads for jobs of microseconds. A forward pass is some hundred jobs, and a thread that sleeps between them is woken
-//! late: threads look out for the next job for a while before they sleep. Each has a range of a job's tasks of its own, the same
-//! one in every job of as many tasks, so that what an op wrote lies in the cache of the thread that reads it in the next;
-//! whoever is done takes from the others' ranges.
+//! Threads for jobs of microseconds. A forward pass is some hundred jobs, and a thread that sleeps between them is woken late.
+//! Threads spin for 200 µs before they sleep and keep the same slice of equal-sized jobs, so that what an op wrote lies in the
+//! cache of the thread that reads it in the next one. A thread that is done takes from the others' slices.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -93,7 +92,7 @@ mod sync {
     }
 }
 
-/// How long a thread looks out before it sleeps: longer than what lies between two ops of a step.
+/// How long a thread spins before it sleeps: longer than what lies between two ops of a step.
 const LOOKOUT: Duration = Duration::from_micros(200);
 /// Looks between two at the clock.
 const LOOKS: usize = 64;

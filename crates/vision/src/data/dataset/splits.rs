@@ -7,7 +7,7 @@ use crate::data::formats::{Images, Listed};
 use crate::data::images::decode::EXTENSIONS;
 use crate::data::progress::Progress;
 use crate::data::random::hash_text;
-use crate::data::walk::relative_name;
+use crate::data::walk::{Alias, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::{Place, count_of, list_some};
 use std::collections::HashSet;
@@ -15,46 +15,27 @@ use std::path::Path;
 
 pub(crate) const DEFAULT_VAL_FRACTION: f32 = 0.2;
 
+/// The images of the three splits, one after another.
+///
+/// # Errors
+/// A split without an image, or an image list that cannot be followed.
 pub fn list_images(
     declared: &mut Declaration,
     options: &OpenOptions,
     faults: &mut Faults,
     progress: &Progress,
 ) -> Result<Images> {
-    let root = &declared.root;
     if declared.splits[0].is_empty() {
-        let folders = ["images", "JPEGImages"].map(|name| root.join(name));
-        let folder = folders.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(|| root.clone());
+        let folders = ["images", "JPEGImages"].map(|name| declared.root.join(name));
+        let folder = folders.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(|| declared.root.clone());
         declared.splits[0].push(Source::Folder(folder));
     }
     let mut splits = Vec::new();
     for split in Split::ALL {
-        let sources = &declared.splits[split as usize];
-        let (found, aliases) = listing::list(root, sources, faults, progress)?;
-        let by_folder = declared.tasks.iter().find(|task| task.from == LabelsFrom::Folders);
-        for alias in aliases {
-            let [name, same_as] = [&alias.path, &alias.same_as].map(|path| relative_name(path, root));
-            let class = |path: &Path| {
-                let below = sources.iter().find_map(|source| path.strip_prefix(source.path()).ok())?;
-                below.components().next().map(|class| class.as_os_str().to_os_string())
-            };
-            match by_folder.filter(|_| class(&alias.path) != class(&alias.same_as)) {
-                Some(task) => {
-                    let message = format!(
-                        "the same folder as {same_as}/, which is another class of task `{}`: remove one of the two",
-                        task.name
-                    );
-                    faults.take(Error::data(&alias.path, None, message))?;
-                }
-                None => {
-                    declared.notes.push(format!(
-                        "{name}/ is {same_as}/ under another name: its images are there twice; remove the one that the labels do not go by"
-                    ))
-                }
-            }
-        }
+        let (found, aliases) = listing::list(&declared.root, &declared.splits[split as usize], faults, progress)?;
+        report_aliases(declared, split, &aliases, faults)?;
         if found.is_empty()
-            && let Some(source) = sources.first()
+            && let Some(source) = declared.splits[split as usize].first()
         {
             let message = format!(
                 "the {} split holds no image ({} are read): put images there or correct the declaration",
@@ -92,6 +73,32 @@ pub fn list_images(
     Ok(Images { all, ends, seeded_split })
 }
 
+/// Reports folders that a split reaches under two names: a fault if two classes are one folder, else a note.
+fn report_aliases(declared: &mut Declaration, split: Split, aliases: &[Alias], faults: &mut Faults) -> Result<()> {
+    let by_folder = declared.tasks.iter().find(|task| task.from == LabelsFrom::Folders);
+    for alias in aliases {
+        let [name, same_as] = [&alias.path, &alias.same_as].map(|path| relative_name(path, &declared.root));
+        let class = |path: &Path| {
+            let sources = &declared.splits[split as usize];
+            let below = sources.iter().find_map(|source| path.strip_prefix(source.path()).ok())?;
+            below.components().next().map(|class| class.as_os_str().to_os_string())
+        };
+        match by_folder.filter(|_| class(&alias.path) != class(&alias.same_as)) {
+            Some(task) => {
+                let message = format!(
+                    "the same folder as {same_as}/, which is another class of task `{}`: remove one of the two",
+                    task.name
+                );
+                faults.take(Error::data(&alias.path, None, message))?;
+            }
+            None => declared.notes.push(format!(
+                "{name}/ is {same_as}/ under another name: its images are there twice; remove the one that the labels do not go by"
+            )),
+        }
+    }
+    Ok(())
+}
+
 /// Each path's seeded hash decides, so that an image stays where it is when others are added. Neither side stays empty.
 fn split_off(images: Vec<Listed>, fraction: f32, seed: u64, place: &Place) -> Result<(Vec<Listed>, Vec<Listed>)> {
     if !(fraction > 0.0 && fraction < 1.0) {
@@ -120,7 +127,7 @@ fn note_overlap(train: &[Listed], other: &[Listed], word: &str, notes: &mut Vec<
     let both: Vec<&str> = other.iter().map(|image| image.name.as_str()).filter(|name| names.contains(name)).collect();
     if !both.is_empty() {
         notes.push(format!(
-            "{} in train and {word} both ({}): {word} figures will flatter",
+            "{} in train and {word} both ({}): {word} metrics will be too optimistic",
             count_of(both.len(), "image"),
             list_some(&both, 3)
         ));

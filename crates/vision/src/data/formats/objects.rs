@@ -65,21 +65,26 @@ pub fn read(column: &str, value: &Value, format: BoxFormat, image: &Listed, read
     let ignored = list(&IGNORE);
     let mut found = Vec::with_capacity(boxes.len());
     for (i, (numbers, name)) in boxes.iter().zip(classes).enumerate() {
-        let numbers: Option<Vec<f32>> =
-            numbers.as_array().and_then(|list| list.iter().map(|v| v.as_f64().map(|v| v as f32)).collect());
-        let Some(&[a, b, c, d]) = numbers.as_deref() else {
-            return Err(expected());
-        };
-        let xyxy = to_pixels(format, [a, b, c, d], size);
+        let xyxy = to_pixels(format, four(numbers).ok_or_else(expected)?, size);
         if xyxy[2] <= xyxy[0] || xyxy[3] <= xyxy[1] {
             reading.remarks.push((Remark::DegenerateBox, place.clone()));
             continue;
         }
-        let flag = ignored.and_then(|flags| flags.get(i));
-        let ignore = flag.is_some_and(|v| v.as_bool() == Some(true) || v.as_i64() == Some(1));
+        let ignore = ignored.and_then(|flags| flags.get(i)).is_some_and(is_set);
         found.push(RawBox { class: class(name)?, xyxy, ignore });
     }
     Ok(Raw::Boxes(found))
+}
+
+/// The four numbers of a box.
+fn four(numbers: &Value) -> Option<[f32; 4]> {
+    let numbers: Vec<f32> = numbers.as_array()?.iter().map(|v| v.as_f64().map(|v| v as f32)).collect::<Option<_>>()?;
+    numbers.try_into().ok()
+}
+
+/// Whether a flag says true, in words or as 1.
+fn is_set(flag: &Value) -> bool {
+    flag.as_bool() == Some(true) || flag.as_i64() == Some(1)
 }
 
 /// `[{"bbox": b, "category": c}, …]` as `{"bbox": [b, …], "category": [c, …]}`; null where one lacks a key.

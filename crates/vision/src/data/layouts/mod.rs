@@ -45,7 +45,7 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
 const DEEPEST: usize = 2;
 
 fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
-    // Told by what their labels are called, so that two that fit are two readings.
+    // These layouts are recognised by the names of their labels. If two match, the folder is refused.
     let certain =
         [folders::voc, tables::metadata, tables::classes, files::coco, files::bdd, files::boxes, folders::yolo];
     let mut found = Vec::new();

@@ -52,7 +52,10 @@ fn images_in_two_splits_are_noted() {
     let dataset = folder.open();
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
     let notes = dataset.notes.join("\n");
-    assert!(notes.contains("1 image in train and val both (images/b.png): val figures will flatter"), "{notes}");
+    assert!(
+        notes.contains("1 image in train and val both (images/b.png): val metrics will be too optimistic"),
+        "{notes}"
+    );
     folder.text("val.txt", "images/b.png\n\nimages/z.png\n");
     assert_eq!(
         folder.error(),
