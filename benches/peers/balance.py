@@ -79,12 +79,14 @@ def step_of(args, how):
         c3 = net.layer2(net.layer1(x))
         c4 = net.layer3(c3)
         c5 = net.layer4(c4)
-        pooled = c5.mean((2, 3))
-        classes, boxes = heads[1](c3, c4, c5)
+        # The heads read copies: with the maps themselves mtl_backward would count the way from c3 to c4 twice.
+        features = [c.clone() for c in (c3, c4, c5)]
+        pooled = features[2].mean((2, 3))
+        classes, boxes = heads[1](*features)
         boxes = F.log_softmax(boxes.view(args.batch, -1, 4, BINS), -1)
         detection = F.binary_cross_entropy_with_logits(classes, torch.zeros_like(classes)) - boxes[..., 0].mean()
         each = [F.cross_entropy(heads[0](pooled), label), detection, F.mse_loss(heads[2](pooled)[:, 0], value)]
-        return each, [c3, c4, c5]
+        return each, features
 
     def step():
         optimizer.zero_grad(set_to_none=True)
