@@ -17,7 +17,7 @@ use crate::device::cpu::{Cpu, IsaName};
 use crate::device::cuda::{Cuda, Driver, Filled, Precision, fill, loaded_libraries};
 use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
-use crate::ir::{Buffer, Graph, Node, Parameter, Segment, ValueId};
+use crate::ir::{Buffer, Graph, Node, Parameter, Segment, Value, ValueId};
 use crate::ops::cost::Cost;
 use crate::ops::{operation, optimizer};
 use std::fmt;
@@ -162,6 +162,11 @@ pub struct Ceilings {
     pub flops_per_second: Option<f64>,
 }
 
+/// The error of reading a value that has no place among those that nodes write.
+fn not_in_the_arena(value: &Value) -> Error {
+    Error::Other(format!("{} cannot be read: no node of the plan writes it, or fusion left it out", value.name))
+}
+
 /// Compiles the kernels for GPUs of one architecture, on any machine, and says which libraries that took.
 ///
 /// # Errors
@@ -202,7 +207,8 @@ impl Executor {
     /// Fuses and plans `graph` for this device and makes room for it.
     ///
     /// # Errors
-    /// A device with too little memory, or a network it cannot run.
+    /// A graph whose parameters are not the first of the executor's, a node whose inputs its op cannot take, a device with too
+    /// little memory, or a network it cannot run.
     pub fn prepare(&mut self, graph: Graph, fusion: Fusion) -> Result<PlanId> {
         match self {
             Executor::Cpu(e) => e.prepare(graph, fusion).map(PlanId),
@@ -317,9 +323,12 @@ impl Executor {
     }
 
     /// Reads a value that the host may read: an output of the graph.
+    ///
+    /// # Errors
+    /// A value that no node of the plan writes, or a GPU that refuses a call.
     pub fn read_f32(&self, plan: PlanId, value: ValueId) -> Result<Vec<f32>> {
         match self {
-            Executor::Cpu(e) => Ok(e.read(plan.0, value)),
+            Executor::Cpu(e) => e.read(plan.0, value),
             Executor::Cuda(e) => e.read(plan.0, value),
         }
     }

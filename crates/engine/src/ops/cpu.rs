@@ -132,7 +132,7 @@ impl<'a> Operands<'a> {
     /// reads or writes them; nobody else writes the inputs.
     pub unsafe fn new(node: CpuNode<'a>, scalars: &'a StepScalars, moved: &[usize], slots: Slots<'a>) -> Operands<'a> {
         let Slots { inputs, outputs, scratch, packed } = slots;
-        debug_assert!(written_alone(&inputs, &outputs, moved, &scratch), "{:?} writes where it reads", node.node);
+        assert!(written_alone(&inputs, &outputs, moved, &scratch), "{:?} writes where it reads", node.node);
         let read = |(index, &slot): (usize, &Slot)| (!moved.contains(&index)).then_some(slot);
         Operands {
             node,

@@ -38,7 +38,9 @@ impl Packing {
         }
     }
 
+    /// Writes `weight` `[K, R, S, C]` to `packed`, which has [`Packing::len`] elements.
     pub fn pack(&self, cpu: &Cpu, weight: &[f32], packed: &mut [f32]) {
+        assert_eq!(weight.len(), self.problem.weight_len(), "the weight is of the problem's shape");
         match self.form {
             PackedForm::Fprop(_) => pack_fprop(cpu, &self.problem, weight, packed),
             PackedForm::Dgrad(_) => pack_dgrad(cpu, &self.problem, weight, packed),
