@@ -13,3 +13,4 @@ pub mod files;
 pub mod graph;
 pub mod ir;
 pub mod ops;
+pub mod random;
