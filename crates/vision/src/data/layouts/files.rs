@@ -142,7 +142,8 @@ fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<
     let several = |a: &LabelFile, b: &LabelFile| {
         let [a, b] = [a, b].map(|file| relative_name(&file.path, root));
         let message = format!(
-            "{a} and {b} could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {{type: detect, from: {{{form}: {a}}}}}`"
+            "{a} and {b} could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {{type: {}, from: {{{form}: {a}}}}}`",
+            Content::Boxes.kind().yaml_word
         );
         Err(Error::data(root, None, message))
     };

@@ -65,8 +65,9 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
     if classes.len() > 1 {
         let names: Vec<String> = classes.iter().map(|folder| relative_name(folder, train)).collect();
         notes.push(format!(
-            "the folders {} are not taken for classes beside a metadata table, as Hugging Face has it: `kind: {{type: classify, from: folders}}` under `tasks:` of a data.yaml does",
-            list_some(&names, 4)
+            "the folders {} are not taken for classes beside a metadata table, as Hugging Face has it: `kind: {{type: {}, from: folders}}` under `tasks:` of a data.yaml does",
+            list_some(&names, 4),
+            Content::Class.kind().yaml_word
         ));
     }
     let mut found = declaration(root, layout, splits, tasks);

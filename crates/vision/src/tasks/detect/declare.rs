@@ -13,7 +13,7 @@ use crate::tasks::{Boxes, Label, LabelledBox, PartialRegion, PartialRegions, Tas
 use std::collections::HashSet;
 use std::sync::Arc;
 
-pub const KEYS: &[&str] = &["labelled_categories"];
+pub const KEYS: &[&str] = &["bbox_format", "labelled_categories"];
 
 /// The classes that were looked for in images that do not say for themselves; all of them without it.
 #[derive(Clone, Debug, Default)]

@@ -9,7 +9,7 @@ use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resol
 use crate::tasks::{Label, TaskSpec};
 use std::sync::Arc;
 
-pub const KEYS: &[&str] = &["unit", "units", "loss"];
+pub const KEYS: &[&str] = &["unit", "units", "range", "loss"];
 
 #[derive(Clone, Debug, Default)]
 pub struct Units {
