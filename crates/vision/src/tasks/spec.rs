@@ -18,7 +18,7 @@ pub trait TaskSpec: Same {
     /// Its kind.
     fn kind(&self) -> &'static Kind;
 
-    /// Fills in its own part of the card's task.
+    /// Writes its own part of the card's task, which the kind's [`Kind::read`] reads back.
     fn write(&self, card: &mut TaskCard);
 
     /// The names of its classes; empty where the kind has none.

@@ -12,7 +12,7 @@ pub use answer::FoundBoxes;
 pub use figures::DetectionFigures;
 
 use super::coverage::TaskReport;
-use super::task::required;
+use super::task::ClassesCard;
 use super::{
     Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
     Prediction, Regions, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
@@ -58,7 +58,7 @@ impl Detect {
 }
 
 fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
-    Ok(Arc::new(Detect { classes: required(card.classes, "classes")?.into() }))
+    Ok(Arc::new(Detect::new(card.read::<ClassesCard>()?.classes)))
 }
 
 /// As many classes as COCO has.
@@ -72,7 +72,7 @@ impl TaskSpec for Detect {
     }
 
     fn write(&self, card: &mut TaskCard) {
-        card.classes = Some(self.classes.to_vec());
+        card.write(&ClassesCard { classes: self.classes.to_vec() });
     }
 
     fn classes(&self) -> &[String] {
