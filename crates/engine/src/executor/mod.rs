@@ -1,7 +1,5 @@
 //! Runs plans. One executor per device kind; everything above speaks to [`Executor`] and assumes no device.
 
-#![warn(missing_docs)]
-
 pub mod compare;
 mod cpu;
 mod cuda;

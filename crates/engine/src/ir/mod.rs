@@ -1,8 +1,6 @@
 //! The graph: values, nodes and their attributes, and the numbers that change between steps. Data only; how a node is built,
 //! checked, differentiated and run is in `ops/<op>`.
 
-#![warn(missing_docs)]
-
 mod op;
 mod scalars;
 

@@ -3,10 +3,12 @@
 
 use crate::ir::{Graph, Node, ValueId};
 
+/// What a node costs at least, whatever computes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Multiply-adds counted as two; elementwise work counts as none: its bytes say what it takes.
     pub flops: u64,
+    /// Bytes read and written, each once.
     pub bytes: u64,
 }
 

@@ -30,6 +30,7 @@ pub trait CudaOp {
     }
 }
 
+/// The answer of an op whose kernels need no scratch.
 pub const NO_SCRATCH: usize = 0;
 
 /// Channels that are read and written together: maps are stored with theirs padded to a multiple.
@@ -56,23 +57,31 @@ pub struct CudaNode<'a> {
     pub logical: &'a Graph,
     /// Values as they lie in memory.
     pub physical: &'a Graph,
+    /// The node itself.
     pub node: &'a Node,
+    /// What activations are stored as.
     pub precision: Precision,
+    /// One address an input, in the order of the node's inputs.
     pub inputs: Vec<Address>,
+    /// One address an output, in the order of the node's outputs.
     pub outputs: Vec<Address>,
     /// The second input as convolutions read it, if it is a parameter that is kept so.
     pub packed: Option<Address>,
+    /// As much scratch as the op asked for; other nodes use the same bytes before and after.
     pub scratch: Address,
+    /// Where the step's scalars are.
     pub scalars: ScalarAddresses,
     /// What a convolution is computed by.
     pub choice: Option<Choice>,
 }
 
 impl CudaNode<'_> {
+    /// The address of input `index`.
     pub fn input(&self, index: usize) -> Address {
         self.inputs[index]
     }
 
+    /// The address of output `index`.
     pub fn output(&self, index: usize) -> Address {
         self.outputs[index]
     }

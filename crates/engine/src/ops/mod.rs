@@ -10,7 +10,7 @@ pub mod combine;
 pub mod concat;
 pub mod conv2d;
 pub mod cost;
-pub mod cpu;
+pub(crate) mod cpu;
 pub mod cuda;
 pub mod gramian;
 pub mod group_norm;
@@ -184,8 +184,10 @@ pub struct Quantities {
 }
 
 impl Quantities {
+    /// One quantity without a name, compared element by element.
     pub const ONE: Quantities = Quantities::along(0, &[""]);
 
+    /// Several quantities side by side along `axis`, compared element by element.
     pub const fn along(axis: usize, names: &'static [&'static str]) -> Quantities {
         Quantities { names, axis, totals: false }
     }

@@ -1,8 +1,6 @@
 //! The CPU as a device: a pool of threads and the widest instruction set the machine has. Ops ask it to run closures
 //! compiled for that instruction set and to spread index ranges over the threads; it knows no op.
 
-#![warn(missing_docs)]
-
 mod ceilings;
 pub mod gemm;
 mod isa;

@@ -28,10 +28,13 @@ pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec
 /// What [`fill`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filled {
+    /// The folder that holds the machine code.
     pub folder: PathBuf,
-    /// Files of machine code that were made now, and those that were there.
+    /// Files of machine code that were made now.
     pub compiled: usize,
+    /// Files that were there already.
     pub found: usize,
+    /// Bytes of all these files.
     pub bytes: usize,
 }
 

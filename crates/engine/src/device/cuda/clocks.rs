@@ -11,12 +11,16 @@ use std::ffi::{CStr, c_char};
 /// One reading; a quantity that the card does not tell is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Clocks {
+    /// The clock of the multiprocessors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sm_mhz: Option<u32>,
+    /// The clock of the memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mhz: Option<u32>,
+    /// The temperature of the chip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature_celsius: Option<u32>,
+    /// What the card draws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<f64>,
     /// Why clocks are not higher, in NVML's words; nothing where the card is idle or as fast as it gets.

@@ -8,7 +8,9 @@ use std::ptr;
 
 /// Machine code, and what the assembler said of each kernel (registers, stack, spills).
 pub struct Compiled {
+    /// The machine code of all kernels of the file, as the driver loads it.
     pub cubin: Vec<u8>,
+    /// What the assembler said, a line a kernel and quantity.
     pub log: String,
 }
 

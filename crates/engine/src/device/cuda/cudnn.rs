@@ -23,8 +23,11 @@ const ALGORITHMS: usize = 16;
 /// Which of the three results is computed from the other two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
+    /// y from x and the weight.
     Fprop,
+    /// x's gradient from y's and the weight.
     Dgrad,
+    /// The weight's gradient from y's and x.
     Wgrad,
 }
 

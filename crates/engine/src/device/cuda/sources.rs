@@ -5,6 +5,7 @@
 pub struct File {
     /// File name under `kernels/`.
     pub name: &'static str,
+    /// The whole text, as NVRTC is given it.
     pub text: &'static str,
 }
 
@@ -23,7 +24,11 @@ impl File {
 macro_rules! files {
     ($($constant:ident = $name:literal,)*) => {
         impl File {
-            $(pub const $constant: File = file!($name);)*
+            $(
+                #[doc = concat!("`kernels/", $name, "`.")]
+                pub const $constant: File = file!($name);
+            )*
+            /// All files of kernels, without the headers that they include.
             pub const ALL: [File; [$($name),*].len()] = [$(File::$constant),*];
         }
     };

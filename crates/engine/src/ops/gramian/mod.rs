@@ -2,8 +2,8 @@
 //! a feature, `[K, R, S, C]` of a convolution's weight → their inner products `[K, K]`. They are unweighted, a task's terms count
 //! as their sum, and a task without a term has zeros. Every sum is taken in an order that follows from the shapes.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -3,10 +3,12 @@
 //!
 //! Sources: SGD with momentum as PyTorch's; AdamW, Loshchilov & Hutter 2019, algorithm 2.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
+
+pub use cpu::{AdamW, GroupScalars, Sgd};
 
 use super::cost::Cost;
 

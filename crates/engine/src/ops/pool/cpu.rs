@@ -56,6 +56,7 @@ impl MaxPool {
 pub fn max_pool(cpu: &Cpu, problem: &MaxPool, x: &[f32], y: &mut [f32], argmax: Option<&mut [u8]>) {
     let (p, q, c) = (problem.p(), problem.q(), problem.c);
     let image = problem.h * problem.w * c;
+    debug_assert_eq!(x.len(), problem.n * image, "x is [N, H, W, C]");
     let argmax = argmax.map(SharedMut::new);
     cpu.parallel_chunks(
         y,

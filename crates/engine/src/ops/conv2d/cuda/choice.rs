@@ -13,9 +13,11 @@ use std::fmt;
 pub enum Choice {
     /// Of fprop and dgrad.
     Tile(Tile),
+    /// The tile and splits of wgrad.
     Wgrad(WgradPlan),
     /// Of fprop and dgrad.
     Cudnn {
+        /// Scratch that cuDNN asks for.
         workspace_bytes: usize,
     },
 }
@@ -53,6 +55,7 @@ impl Choice {
 /// A convolution whose kernel is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Tunable {
+    /// Which of the three convolutions it is.
     pub direction: Direction,
     /// All sizes, channels padded.
     pub problem: Problem,
@@ -61,11 +64,13 @@ pub struct Tunable {
 }
 
 impl Tunable {
+    /// The forward convolution that `node` is; `logical` has its sizes without padding.
     pub fn of_fprop(op: &Conv2dFprop, logical: &Graph, node: &Node) -> Tunable {
         let suits_cudnn = op.epilogue != ConvEpilogue::Bias;
         Tunable { direction: Direction::Fprop, problem: padded(op.problem(logical, node)), suits_cudnn }
     }
 
+    /// The gradient of the input that `node` is; `logical` has its sizes without padding.
     pub fn of_dgrad(op: &Conv2dDgrad, logical: &Graph, node: &Node) -> Tunable {
         let problem = padded(op.problem(logical, node));
         let suits_cudnn = match op.epilogue {

@@ -33,20 +33,27 @@ const WIDE_BLOCKS: usize = 264;
 /// What happens to a forward result before it is written.
 #[derive(Clone, Copy, Debug)]
 pub enum FpropEpilogue {
+    /// `y = conv(x)`.
     Plain,
     /// `bias [channels]`; channels beyond are padding and get none.
     Bias {
+        /// f32, as many as `channels`.
         bias: Address,
+        /// Channels that the model has; those in memory are padded to a multiple of eight.
         channels: usize,
     },
     /// Per [`STATISTICS_ROWS`] rows the mean and the sum of squared deviations of y as stored: `[B, 2, K]`.
     Statistics {
+        /// f32 `[B, 2, K]`, which the kernel writes.
         partials: Address,
     },
     /// `act(y·scale + shift + residual)`, affine `[2, K]`.
     Affine {
+        /// f32 `[2, K]`: scale, then shift.
         affine: Address,
+        /// A map of the shape of y.
         residual: Option<Address>,
+        /// Whether `act` is ReLU; else it is the identity.
         relu: bool,
     },
 }
@@ -54,15 +61,22 @@ pub enum FpropEpilogue {
 /// What happens to an input gradient before it is written.
 #[derive(Clone, Copy, Debug)]
 pub enum DgradEpilogue {
+    /// `dx` itself, with the addend where there is one.
     Plain {
+        /// A gradient of the same map that came another way.
         addend: Option<Address>,
     },
     /// `dz = (dx + addend)·[mask > 0]`, and Σ dz and Σ dz·(y − mean)·rstd of dz as stored: `[dgrad_partials, 2, C]`.
     Reduce {
+        /// A gradient of the same map that came another way.
         addend: Option<Address>,
+        /// The output of the ReLU before: where it is not positive, the gradient is 0.
         mask: Option<Address>,
+        /// The map that was normalised, of the shape of dx.
         y: Address,
+        /// f32 `[2, C]`: mean, then 1/deviation.
         moments: Address,
+        /// The two sums of each tile of rows, which the kernel writes.
         partials: Address,
     },
 }
@@ -81,6 +95,7 @@ pub enum Tile {
 }
 
 impl Tile {
+    /// Both tiles, the default for large sizes first.
     pub const ALL: [Tile; 2] = [Tile::Wide, Tile::Narrow];
 
     /// The estimate for [`fprop`].

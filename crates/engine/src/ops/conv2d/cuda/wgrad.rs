@@ -35,6 +35,7 @@ pub enum WgradTile {
 }
 
 impl WgradTile {
+    /// All tiles, the largest first.
     pub const ALL: [WgradTile; 3] = [WgradTile::Wide, WgradTile::Narrow, WgradTile::Small];
 
     /// Rows (output channels) and columns.
@@ -80,6 +81,7 @@ impl fmt::Display for WgradTile {
 /// How one weight gradient is cut. The splits decide in which order its sums are added, the tile does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WgradPlan {
+    /// What a block computes.
     pub tile: WgradTile,
     /// Parts of the reduction over rows.
     pub splits: usize,
