@@ -30,7 +30,9 @@ const CAPTION_MARGIN: usize = 4;
 /// Units: `xyxy` in pixels of the canvas it is drawn on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledFrame {
+    /// Where its outline runs.
     pub xyxy: Xyxy,
+    /// The index of its class, which decides its colour.
     pub class: usize,
     /// What the plate says, `RBC 0.93`; no plate where it is empty.
     pub label: String,

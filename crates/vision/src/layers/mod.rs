@@ -12,10 +12,13 @@ use crate::ops::{
 
 /// Adds layers to a graph under a group's ownership. Names are given whole: they are the checkpoint's.
 pub struct Builder<'g> {
+    /// The graph that layers are appended to.
     pub graph: &'g mut Graph,
+    /// Who the parameters that follow belong to.
     pub group: Group,
     /// Who the batch norms belong to, and what they normalise by.
     pub norm_group: Group,
+    /// What the batch norms that follow normalise by.
     pub statistics: Statistics,
 }
 
@@ -103,6 +106,8 @@ impl<'g> Builder<'g> {
 /// How a convolution with bias starts.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvStart {
+    /// How the elements of its weight start.
     pub weight: Init,
+    /// The value of every element of its bias.
     pub bias: f32,
 }

@@ -10,34 +10,46 @@ use std::sync::Arc;
 /// What an image says about a task, before class names have numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raw {
+    /// Nothing: nobody looked.
     Unlabelled,
+    /// The one class that it is of.
     Class(RawClass),
     /// Of several classes those that are there, the others absent.
     Names(Vec<RawClass>),
     /// Of several classes each, there or absent, column by column; `None` where the cell is blank.
     Flags(Vec<Option<bool>>),
+    /// The objects in it; an empty list says that there is none.
     Boxes(Vec<RawBox>),
+    /// Numbers, in the order of the columns.
     Values(Vec<f32>),
 }
 
+/// An object as a file describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawBox {
+    /// Its class, as the file writes it.
     pub class: RawClass,
+    /// Where it is, in pixels of the upright image.
     pub xyxy: Xyxy,
+    /// Whether it marks a region that is neither taught nor judged, such as a crowd.
     pub ignore: bool,
 }
 
 /// A class as the file writes it, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawClass {
+    /// The name or number that stands there.
     pub word: Word,
+    /// Where in the file it stands.
     pub spot: Spot,
 }
 
+/// How files refer to a class.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Word {
     /// Shared where a file names a class many times.
     Name(Arc<str>),
+    /// By its number, from 0.
     Index(usize),
 }
 
@@ -50,6 +62,7 @@ pub enum Remark {
     DuplicateBox,
     /// A box reaching beyond the image size its file states.
     BeyondImage,
+    /// An image without a file of labels beside it.
     NoLabelFile,
     /// An image that the label file does not mention.
     NotMentioned,
@@ -62,9 +75,11 @@ pub enum Remark {
 /// One image's answer.
 #[derive(Debug)]
 pub struct Reading {
+    /// What it says.
     pub raw: Raw,
     /// The file that said so.
     pub place: Place,
+    /// What a person should hear about it, each with its place.
     pub remarks: Vec<(Remark, Place)>,
     /// Rows that cannot be followed, beside others that can.
     pub faults: Vec<Error>,
@@ -75,10 +90,12 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// An answer without remarks, from a line of a file, counted from 1, or from the file as a whole.
     pub fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
         Reading::at(raw, Place::new(file, line))
     }
 
+    /// An answer without remarks, from a place whose file name is shared.
     pub fn at(raw: Raw, place: Place) -> Self {
         Reading { raw, place, remarks: Vec::new(), faults: Vec::new(), labelled_categories: None, size: [0; 2] }
     }
@@ -87,14 +104,19 @@ impl Reading {
 /// What an image is that has no label file, or that no label file mentions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Missing {
+    /// Labelled, with no object in it.
     Background,
+    /// Not labelled: the task neither learns from it nor is judged by it.
     Unlabelled,
 }
 
 /// How `bbox` of a metadata table is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BoxFormat {
+    /// Left, top, width, height in pixels, as in COCO and Hugging Face.
     XywhAbsolute,
+    /// Left, top, right, bottom in pixels.
     XyxyAbsolute,
+    /// Centre, width, height as parts of the image, as in YOLO.
     CxcywhNormalised,
 }

@@ -62,6 +62,7 @@ impl Default for Transforms {
 }
 
 impl Transforms {
+    /// No transformation: training sees each image framed, mirrored and coloured only.
     pub const NONE: Transforms = Transforms {
         mosaic: 0.0,
         close_mosaic: 10,

@@ -17,14 +17,18 @@ use std::path::{Path, PathBuf};
 /// Changes whenever the scenes do, so that a cache of old ones is not taken for new.
 const VERSION: u32 = 2;
 
+/// How many scenes are drawn, and which.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DigitsOptions {
     /// Scenes per split.
     pub train: usize,
+    /// Scenes of the validation split.
     pub val: usize,
+    /// Scenes of the test split; with none, data.yaml declares no such split.
     pub test: usize,
     /// Side of a scene in pixels.
     pub size: usize,
+    /// Equal seeds draw equal scenes.
     pub seed: u64,
 }
 

@@ -10,10 +10,13 @@ use std::fmt;
 /// A data set's coverage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
+    /// A sentence: which layout was taken.
     pub layout: String,
+    /// Each task's labels, in the data set's order.
     pub tasks: Vec<TaskReport>,
     /// Images of train, val and test.
     pub images: [usize; 3],
+    /// What opening the data set remarked, as sentences.
     pub notes: Vec<String>,
 }
 

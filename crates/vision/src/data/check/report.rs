@@ -7,8 +7,10 @@ use crate::reading::count_of;
 use serde::Serialize;
 use std::fmt;
 
+/// Everything a check says of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
+    /// What its labels say.
     pub coverage: Report,
     /// By kind, those that stop a run first.
     pub problems: Vec<Problem>,
@@ -20,6 +22,7 @@ pub struct Check {
 const SHOWN: usize = 20;
 
 impl Check {
+    /// The number of problems of one kind.
     pub fn count(&self, kind: ProblemKind) -> usize {
         self.problems.iter().filter(|problem| problem.kind == kind).count()
     }

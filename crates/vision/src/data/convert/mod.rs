@@ -23,6 +23,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The layouts that can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// `annotations/instances_<split>.json` and `<split>/`.
@@ -40,29 +41,37 @@ pub enum Target {
 pub enum Transfer {
     /// Hard links, which take no room; copies where the file system has none.
     LinkOrCopy,
+    /// Hard links; an error where the file system has none.
     Link,
+    /// Copies.
     Copy,
 }
 
+/// What is written, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The layout.
     pub target: Target,
+    /// How the images get there.
     pub transfer: Transfer,
     /// Write although something is lost.
     pub force: bool,
     /// The detection task to write, where there are several.
     pub task: Option<String>,
+    /// How the data set is opened.
     pub open: OpenOptions,
 }
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Converted {
+    /// The folder that was written.
     pub out: PathBuf,
     /// Images of train, val and test.
     pub images: [usize; 3],
     /// What the layout could not hold and is gone: sentences.
     pub lost: Vec<String>,
+    /// Remarks beside, as sentences.
     pub notes: Vec<String>,
 }
 

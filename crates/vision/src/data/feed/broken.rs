@@ -7,8 +7,11 @@ use std::fmt;
 /// An image that could not be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Broken {
+    /// The number of the sample.
     pub index: usize,
+    /// The sample's name, for people.
     pub name: String,
+    /// Why it cannot be read.
     pub message: String,
 }
 
