@@ -237,7 +237,7 @@ impl CudaExecutor {
         Ok(times)
     }
 
-    /// Of each node the plain convolution by cuDNN, where cuDNN is there and knows it; nothing on the shim, whose times say nothing.
+    /// For each node, the plain convolution by cuDNN if cuDNN is there and knows it. The shim has none, because its times say nothing.
     fn plain_by_cudnn(&mut self, plan: usize) -> Result<Vec<Option<Work>>> {
         let (cuda, layout) = (&mut self.cuda, &self.plans[&plan].layout);
         let (precision, on_gpu) = (cuda.precision(), matches!(cuda, Cuda::Driver(_)));

@@ -77,7 +77,7 @@ impl DeviceChoice {
     }
 }
 
-/// As `--device` takes it.
+/// The word that `--device` takes.
 impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -117,7 +117,7 @@ pub struct NodeTime {
     pub cost: Cost,
     /// One time per repeat.
     pub milliseconds: Vec<f64>,
-    /// Of a convolution: what cuDNN takes for it without its epilogue. Empty where cuDNN is not there.
+    /// The times that cuDNN takes for a convolution without its epilogue; empty for other nodes and without cuDNN.
     pub plain_by_library: Vec<f64>,
 }
 
@@ -153,10 +153,10 @@ impl NodeTime {
 /// What a device can do at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceilings {
-    /// Of a copy, read and written both counted.
+    /// The rate of a copy; bytes read and bytes written both count.
     pub bytes_per_second: f64,
-    /// Multiply-adds counted as two: on a CPU of those that stay in registers, on a GPU of a large bf16 matrix product by
-    /// cuBLAS, absent where that is not there.
+    /// The rate of multiply-adds, each counted as two: on a CPU in registers, on a GPU in a large bf16 matrix product by cuBLAS.
+    /// Absent on a GPU without cuBLAS.
     pub flops_per_second: Option<f64>,
 }
 
@@ -245,7 +245,7 @@ impl Executor {
         }
     }
 
-    /// Of the tiles that were measured for the plans made so far. On one machine, runs with the same seed and the same hash
+    /// The hash of the tiles that were measured for the plans made so far. On one machine, runs with the same seed and the same hash
     /// compute the same numbers. `None` where nothing was measured: on a CPU, in f32.
     pub fn tuning_hash(&self) -> Option<String> {
         match self {

@@ -281,12 +281,12 @@ impl Graph {
         }
     }
 
-    /// Of every value, whether anything that learns had a part in it.
+    /// For every value, whether anything that learns had a part in it.
     pub fn depends_on_what_learns(&self) -> Vec<bool> {
         self.depends_on(|value| self.learns(value))
     }
 
-    /// Of every value, whether one of `origins` had a part in it.
+    /// For every value, whether one of `origins` had a part in it.
     fn depends_on(&self, origins: impl Fn(ValueId) -> bool) -> Vec<bool> {
         let mut depends = vec![false; self.values.len()];
         for node in &self.nodes {
@@ -337,14 +337,14 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Of a forward pass: wanted is the gradient of what depends on anything that learns. Parameters' gradients are added up in
-    /// the Store.
+    /// The start of a backward pass over all of `forward`. Wanted are the gradients of values that depend on anything that learns;
+    /// parameters' gradients are added up in the Store.
     pub fn new(forward: &Graph) -> Gradients {
         Gradients { of: HashMap::new(), wanted: forward.depends_on_what_learns(), aside: None }
     }
 
-    /// Of a backward pass that ends at `parameter`: wanted is the gradient of what depends on it. The Store is left alone:
-    /// parameters' gradients are values of the arena, each cleared before the first node that adds to it.
+    /// The start of a backward pass that ends at `parameter`. Wanted are the gradients of values that depend on it. The Store is left
+    /// alone: parameters' gradients are values of the arena, each cleared before the first node that adds to it.
     pub fn aside(forward: &Graph, parameter: ValueId) -> Gradients {
         let wanted = forward.depends_on(|value| value == parameter);
         Gradients { of: HashMap::new(), wanted, aside: Some(HashMap::new()) }

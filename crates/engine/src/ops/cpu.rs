@@ -25,7 +25,7 @@ pub const NO_SCRATCH: usize = 0;
 /// How a convolution finds its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// As the Store holds it: packed where it is used, since a plan that trains uses each version once.
+    /// In the Store's form, and packed where it is used: a plan that trains uses each version once.
     Plain,
     /// Packed before, for a plan that only answers.
     Packed,

@@ -67,7 +67,7 @@ pub struct CudaNode<'a> {
     pub outputs: Vec<Address>,
     /// The second input as convolutions read it, if it is a parameter that is kept so.
     pub packed: Option<Address>,
-    /// As much scratch as the op asked for; other nodes use the same bytes before and after.
+    /// Scratch of the size that the op asked for; other nodes use the same bytes before and after.
     pub scratch: Address,
     /// Where the step's scalars are.
     pub scalars: ScalarAddresses,

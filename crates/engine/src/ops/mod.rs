@@ -141,7 +141,7 @@ pub fn operation(op: &Op) -> &dyn Operation {
 /// Checks the inputs of every node.
 ///
 /// # Errors
-/// Those of [`Operation::check`].
+/// The first error of [`Operation::check`].
 pub fn check_nodes(graph: &Graph) -> Result<()> {
     graph.nodes.iter().try_for_each(|node| operation(&node.op).check(graph, &node.inputs))
 }

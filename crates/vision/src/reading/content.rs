@@ -14,9 +14,9 @@ pub enum Raw {
     Unlabelled,
     /// The one class that it is of.
     Class(RawClass),
-    /// Of several classes those that are there, the others absent.
+    /// The classes that are there, out of several; the others are absent.
     Names(Vec<RawClass>),
-    /// Of several classes each, there or absent, column by column; `None` where the cell is blank.
+    /// Each of several classes, there or absent, column by column; `None` where the cell is blank.
     Flags(Vec<Option<bool>>),
     /// The objects in it; an empty list says that there is none.
     Boxes(Vec<RawBox>),
@@ -83,7 +83,7 @@ pub struct Reading {
     pub remarks: Vec<(Remark, Place)>,
     /// Rows that cannot be followed, beside others that can.
     pub faults: Vec<Error>,
-    /// Of boxes: the classes that were looked for, where not all were.
+    /// For boxes, the classes that were looked for, where not all were.
     pub labelled_categories: Option<Vec<RawClass>>,
     /// Width and height of the image, where those classes make them needed.
     pub size: [u32; 2],

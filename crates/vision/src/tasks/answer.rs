@@ -123,7 +123,7 @@ impl PartialEq for dyn Prediction {
     }
 }
 
-/// As many decimals as `per_unit` has zeros.
+/// A number with as many decimals as `per_unit` has zeros.
 pub fn round(value: f32, per_unit: f64) -> Value {
     json!((f64::from(value) * per_unit).round() / per_unit)
 }

@@ -10,7 +10,7 @@ pub struct TaskReport {
     pub name: String,
     /// The kind, for people.
     pub kind: &'static str,
-    /// Of train, val and test.
+    /// The counts of train, val and test.
     pub splits: [Coverage; 3],
     /// Class names with what of them is in train, val and test: images, or the objects of kinds that mark any.
     pub classes: Vec<(String, [usize; 3])>,
@@ -34,7 +34,7 @@ pub struct Coverage {
     pub unlabelled: usize,
     /// Boxes on labelled images.
     pub boxes: usize,
-    /// Of those, regions to be ignored.
+    /// How many of those are regions to be ignored.
     pub ignored: usize,
     /// Images annotated for some classes only; the regions that stand for the others are no boxes.
     pub partial: usize,

@@ -24,12 +24,12 @@ pub trait LabelValue: Same {
         None
     }
 
-    /// Of several pictures side by side on one canvas, `others` beside this one.
+    /// The label of several pictures side by side on one canvas, `others` beside this one.
     fn joined(&self, _others: &[&Label]) -> Option<Label> {
         None
     }
 
-    /// Of two pictures blended, `share` of this one.
+    /// The label of two pictures blended, `share` of this one.
     fn mixed(&self, _other: &Label, _share: f32) -> Option<Label> {
         None
     }
@@ -95,27 +95,27 @@ impl Label {
         self.value().and_then(|value| (value as &dyn Any).downcast_ref())
     }
 
-    /// As [`LabelValue::boxes`].
+    /// See [`LabelValue::boxes`].
     pub fn boxes(&self) -> Option<&Boxes> {
         self.value().and_then(LabelValue::boxes)
     }
 
-    /// As [`LabelValue::moved`].
+    /// See [`LabelValue::moved`].
     pub fn moved(&self, map: &dyn PixelMap) -> Label {
         self.value().and_then(|value| value.moved(map)).unwrap_or_else(|| self.clone())
     }
 
-    /// As [`LabelValue::hidden`].
+    /// See [`LabelValue::hidden`].
     pub fn hidden(&self, part: &Xyxy) -> Label {
         self.value().and_then(|value| value.hidden(part)).unwrap_or_else(|| self.clone())
     }
 
-    /// As [`LabelValue::joined`].
+    /// See [`LabelValue::joined`].
     pub fn joined(&self, others: &[&Label]) -> Label {
         self.value().and_then(|value| value.joined(others)).unwrap_or_else(|| self.clone())
     }
 
-    /// As [`LabelValue::mixed`].
+    /// See [`LabelValue::mixed`].
     pub fn mixed(&self, other: &Label, share: f32) -> Label {
         self.value().and_then(|value| value.mixed(other, share)).unwrap_or_else(|| self.clone())
     }

@@ -246,7 +246,7 @@ unsafe fn gather<S: Simd, const ROWS: usize>(tile: &GatherTile) {
 }
 
 /// # Safety
-/// As [`Kernels::gather`], with `rows == ROWS`.
+/// [`Kernels::gather`] with `rows == ROWS`.
 #[inline(always)]
 unsafe fn gather_tile<S: Simd, const ROWS: usize>(tile: &GatherTile) {
     // SAFETY: all pointers and lengths are the caller's promise.
@@ -321,7 +321,7 @@ unsafe fn outer<S: Simd, const ROWS: usize>(tile: &OuterTile) {
 }
 
 /// # Safety
-/// As [`Kernels::outer`], with `rows == ROWS`.
+/// [`Kernels::outer`] with `rows == ROWS`.
 #[inline(always)]
 unsafe fn outer_tile<S: Simd, const ROWS: usize>(tile: &OuterTile) {
     // SAFETY: all pointers and lengths are the caller's promise.

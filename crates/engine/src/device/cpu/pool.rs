@@ -179,7 +179,7 @@ impl Drop for Pool {
 struct Job {
     run: &'static (dyn Fn(usize) + Sync),
     tasks: usize,
-    /// Those that have a range of the tasks.
+    /// The number of threads that have a range of the tasks.
     threads: usize,
 }
 

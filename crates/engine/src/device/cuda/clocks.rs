@@ -55,7 +55,7 @@ impl Gauge {
     }
 }
 
-/// As `0000:19:00.0`.
+/// The device's address on the PCI bus, such as `0000:19:00.0`.
 fn bus_id(device: sys::CUdevice) -> Option<String> {
     let mut text: [c_char; 32] = [0; 32];
     // SAFETY: the driver writes at most as many characters as it is told there is room for, the closing zero among them.

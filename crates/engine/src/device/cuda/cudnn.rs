@@ -49,7 +49,7 @@ pub struct Convolution {
     pub x: Address,
     pub weight: Address,
     pub y: Address,
-    /// As large as [`Cuda::cudnn_workspace`](super::Cuda::cudnn_workspace) says.
+    /// Scratch of the size that [`Cuda::cudnn_workspace`](super::Cuda::cudnn_workspace) says.
     pub workspace: Address,
 }
 

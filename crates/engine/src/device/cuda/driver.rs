@@ -140,7 +140,7 @@ impl Driver {
         &self.limits
     }
 
-    /// As [`super::Cuda::measurements`].
+    /// See [`super::Cuda::measurements`].
     pub(super) fn measurements(&self, files: &[File]) -> Result<PathBuf> {
         cache::measurements(&self.limits, files, &self.architecture, self.precision)
     }
@@ -240,7 +240,7 @@ impl Driver {
         Ok(self.start_all(work, blocks)?)
     }
 
-    /// As [`super::Cuda::attempt`].
+    /// See [`super::Cuda::attempt`].
     pub(super) fn attempt(&mut self, work: &[Work], blocks: &[Memory]) -> Result<bool> {
         match self.start_all(work, blocks) {
             Ok(()) => self.synchronize().map(|()| true),
@@ -321,7 +321,7 @@ impl Driver {
         unsafe { result::graph::launch(graph.executable, self.stream) }.map_err(failed("cuGraphLaunch"))
     }
 
-    /// As [`super::Cuda::time`], by events on the stream.
+    /// See [`super::Cuda::time`]; the times are those between events on the stream.
     pub(super) fn time(&mut self, groups: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
         groups.iter().try_for_each(|work| self.load(work))?;
         let events: Vec<Event> = (0..=groups.len()).map(|_| Event::new()).collect::<Result<_>>()?;

@@ -227,7 +227,7 @@ impl Cuda {
     /// Runs groups of work one after another and says how many milliseconds each group took.
     ///
     /// # Errors
-    /// As [`Cuda::launch`].
+    /// The errors of [`Cuda::launch`].
     pub fn time(&mut self, groups: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
         match self {
             Cuda::Driver(d) => d.time(groups, blocks),
@@ -287,7 +287,7 @@ impl Cuda {
     /// Runs `work` and waits for it, so that a failure is its own; `false` where cuDNN does not support it.
     ///
     /// # Errors
-    /// As [`Cuda::launch`], and a kernel that fails.
+    /// The errors of [`Cuda::launch`], and a kernel that fails.
     pub fn attempt(&mut self, work: &[Work], blocks: &[Memory]) -> Result<bool> {
         match self {
             Cuda::Driver(d) => d.attempt(work, blocks),

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 /// A fused graph as one device stores and runs it.
 pub struct Layout {
-    /// As the model wrote it.
+    /// The graph that the model wrote.
     pub logical: Graph,
     /// The same nodes, values as they lie in memory.
     pub physical: Graph,

@@ -358,8 +358,8 @@ pub(crate) fn gradient_sums(rows: Rows, mean: &[f32], sum: &mut [f32], dot: &mut
     }
 }
 
-/// As [`gradient_sums`], and writes dz: a few rows masked, then summed while they are in the first cache, so that all maps
-/// stream by together.
+/// Does what [`gradient_sums`] does and writes dz. A few rows are masked, then summed while they are in the first cache, so that
+/// all maps stream by together.
 #[inline(always)]
 fn gradient_sums_and_mask(rows: Rows, mean: &[f32], dz: &mut [f32], sum: &mut [f32], dot: &mut [f32]) {
     sum.fill(0.0);

@@ -38,7 +38,7 @@ pub struct Inputs<'a> {
     pub num_foreground: f32,
     /// What these images are of the step's micro-batches, 1 of M as 1/M: Σ w is of these images alone.
     pub share: f32,
-    /// Of images annotated for some classes only.
+    /// The regions of images that are annotated for some classes only.
     pub partial: Option<Partial<'a>>,
 }
 
@@ -185,7 +185,7 @@ fn left_out<'a>(inputs: &Inputs<'a>, c: usize, cell: usize, alike: usize) -> (Op
     ((own != 0).then(|| LeftOut { regions: own, of_class: &left_out[image * c..(image + 1) * c] }), alike)
 }
 
-/// As [`background`] over some cells' logits, but for the classes that are left out, whose slope is 0.
+/// Does what [`background`] does over some cells' logits, except for the classes that are left out: their slope is 0.
 #[inline(always)]
 fn background_of(logits: &[f32], left_out: Option<LeftOut>, scale: f32, dlogits: &mut [f32]) -> f64 {
     let Some(LeftOut { regions, of_class }) = left_out else {

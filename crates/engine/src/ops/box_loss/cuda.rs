@@ -196,7 +196,7 @@ mod tests {
             let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
             let [dclass, dbox] = data.plain_gradients(&held);
             let (of_class, of_box) = (largest(&dclass), largest(&dbox));
-            // As on the CPU: terms of about twenty operations, and sums of 16 of them.
+            // The bound is the CPU's: terms of about twenty operations, and sums of 16 of them.
             let expected = [
                 Expected::near("loss", 36, vec![parts.iter().sum()]),
                 Expected::near("parts", 36, parts.to_vec()),

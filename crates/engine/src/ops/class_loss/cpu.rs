@@ -125,7 +125,7 @@ fn shared_row_loss(logits: &[f32], class: i32, shares: &Shares, scale: f64, dlog
     total * sum.ln() - own * (f64::from(logits[class]) - f64::from(maximum)) - spread * weighted
 }
 
-/// As [`shared_row_loss`] for a label of two classes.
+/// [`shared_row_loss`] for a label of two classes.
 #[inline(always)]
 fn mixed_row_loss(logits: &[f32], classes: [(usize, f64); 2], shares: &Shares, scale: f64, dlogits: &mut [f32]) -> f64 {
     let (maximum, sum) = exponentials(logits, dlogits);

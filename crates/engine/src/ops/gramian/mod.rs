@@ -52,7 +52,7 @@ impl Operation for Gramian {
         no_gradient(NoGradient::OfTheBackwardPass);
     }
 
-    /// Of the inputs, for the output says nothing.
+    /// The sizes of the inputs, because the output's say nothing.
     fn sizes(&self, graph: &Graph, node: &Node) -> String {
         let dense = |&&value: &&ValueId| graph.shape(value).len() == 4;
         let largest = node.inputs.iter().find(dense).or(node.inputs.first());

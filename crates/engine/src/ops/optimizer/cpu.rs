@@ -53,7 +53,7 @@ pub struct Average<'a> {
 }
 
 impl GroupScalars {
-    /// Of a group that is never moved.
+    /// The scalars of a group that is never moved.
     pub const FROZEN: GroupScalars =
         GroupScalars { factor: 0.0, active: false, learning_rate: 0.0, bias_correction1: 1.0, bias_correction2: 1.0 };
 }

@@ -45,7 +45,7 @@ pub struct Composer {
 
 /// A picture on its canvas.
 pub struct Drawn {
-    /// Of the sample itself, before it was joined or moved with its canvas.
+    /// The geometry of the sample itself, before it was joined or moved with its canvas.
     pub geometry: Geometry,
     /// In network pixels.
     pub labels: Vec<Label>,
@@ -76,7 +76,7 @@ impl Composer {
     /// The image of sample `index`: as much of it as [`Composer::draw`] with the same `random` looks at, all of it where it is kept.
     ///
     /// # Errors
-    /// As [`decode::decode`].
+    /// The errors of [`decode::decode`].
     pub fn decode(&self, index: usize, batch: u64, random: &Random) -> Result<Arc<Image>> {
         self.read(index, |source| self.reach(index, source, batch, random))
     }

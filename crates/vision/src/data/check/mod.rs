@@ -75,7 +75,7 @@ pub struct Examined {
     pub check: Check,
     declared: Declaration,
     dataset: Dataset,
-    /// Of every image of train, val and test.
+    /// What was seen of every image of train, val and test.
     seen: Vec<Result<Seen, String>>,
     suspects: frames::Suspects,
 }
@@ -147,7 +147,7 @@ fn stops(dataset: &Dataset, seen: &[Result<Seen, String>], faults: Option<String
         let images = dataset.split(split).len();
         let broken = seen[start..start + images].iter().filter(|seen| seen.is_err()).count();
         start += images;
-        // As the loader counts.
+        // The loader counts in the same way.
         let allowed = broken_allowed(max_broken, images);
         if broken > allowed {
             let word = split.word();

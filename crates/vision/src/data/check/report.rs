@@ -18,7 +18,7 @@ pub struct Check {
     pub stops: Vec<String>,
 }
 
-/// Of one kind, before the rest is summed up.
+/// Problems of one kind that are listed before the rest is summed up.
 const SHOWN: usize = 20;
 
 impl Check {

@@ -35,7 +35,7 @@ pub struct TaskDeclaration {
     pub names: Option<Vec<String>>,
     /// What only its kind understands.
     pub own: Arc<dyn Declared>,
-    /// Of numbers, the least and the greatest there may be.
+    /// The least and the greatest value that numbers may have.
     pub range: Option<[f32; 2]>,
     pub missing: Option<Missing>,
     pub crop_safe: Option<bool>,

@@ -58,7 +58,7 @@ struct WrittenLabel {
     attributes: Option<LabelAttributes>,
 }
 
-/// Of all that an object can have, what makes it a region to ignore.
+/// The attributes of an object that make it a region to ignore.
 #[derive(Deserialize)]
 struct LabelAttributes {
     #[serde(default, deserialize_with = "is_true")]

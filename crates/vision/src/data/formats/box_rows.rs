@@ -41,7 +41,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// Of a file whose first row is `first`; `None` where these are no boxes.
+    /// The layout of a file whose first row is `first`; `None` if its rows are no boxes.
     fn of(first: &StringRecord) -> Option<Layout> {
         let names: Vec<String> = first.iter().map(|cell| cell.trim_matches('"').to_ascii_lowercase()).collect();
         let at = |spellings: &[&str]| spellings.iter().find_map(|word| names.iter().position(|name| name == word));

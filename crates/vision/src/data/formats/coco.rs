@@ -107,7 +107,7 @@ pub fn read_annotations(path: &Path) -> Result<CocoAnnotations> {
 /// Reads a detector's results: a list, possibly empty.
 ///
 /// # Errors
-/// As [`read_annotations`].
+/// The errors of [`read_annotations`].
 pub fn read_results(path: &Path) -> Result<Vec<CocoResult>> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let mut text = serde_json::Deserializer::from_slice(&bytes);

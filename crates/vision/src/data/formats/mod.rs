@@ -29,7 +29,7 @@ pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
 pub use listed::{Images, Listed};
 
-/// Of an image that `file` does not mention: what `missing:` says, unlabelled without it.
+/// The reading of an image that `file` does not mention: what `missing:` says, or unlabelled without it.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
     let boxes = task.kind.content == Content::Boxes;
     let background = boxes && task.missing == Some(Missing::Background);

@@ -24,7 +24,7 @@ pub struct Table {
     pub file: Arc<Path>,
     /// All of the file's columns.
     pub columns: Vec<String>,
-    /// Those whose cells are kept.
+    /// The columns whose cells are kept.
     pub kept: Vec<String>,
     /// The line of each row, its cells in the order of `kept` (null where blank) and the image it names.
     pub rows: Vec<Row>,
@@ -140,7 +140,7 @@ impl Table {
 struct Sheet {
     columns: Vec<String>,
     kept: Vec<String>,
-    /// Of each column, which of the kept it is.
+    /// For each column, its place among the kept ones.
     places: Vec<Option<usize>>,
     rows: Vec<(usize, Vec<Value>)>,
     faults: Vec<Error>,

@@ -55,7 +55,7 @@ impl Cache {
     /// The image at `path`, kept from now on if there is room; else `part` of it, as [`decode::decode_part`].
     ///
     /// # Errors
-    /// As [`decode::decode`].
+    /// The errors of [`decode::decode`].
     pub fn decode(&self, path: &Path, part: impl FnOnce([usize; 2]) -> Part) -> Result<Arc<Image>> {
         let file = match &self.place {
             Place::Memory(images) => {

@@ -90,7 +90,7 @@ impl LossCard {
     }
 }
 
-/// As many classes as others' benchmarks of ResNets have.
+/// A task with 1000 classes, as in others' benchmarks of ResNets.
 fn synthetic() -> Task {
     Task::new("class", Classify::new((0..1000).map(|i| i.to_string()).collect()))
 }

@@ -331,7 +331,7 @@ mod tests {
         assert!(assign(&levels, &[everywhere]).class.iter().all(|&c| c == IGNORED));
     }
 
-    /// As of a mosaic: class 3 alone was looked for on the left, all but it on the right, and everything below.
+    /// The regions are like a mosaic's: class 3 alone was looked for on the left, all but it on the right, and everything below.
     #[test]
     fn cells_know_what_was_looked_for_around_them() {
         let levels = pyramid(3..=5, 64);

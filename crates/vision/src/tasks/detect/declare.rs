@@ -71,7 +71,7 @@ impl Declared for LookedFor {
 }
 
 fn labelled(asked: &Asked, classes: &[String], reading: &Reading, raw: &[RawBox]) -> Result<Vec<LabelledBox>> {
-    // Of a million images: no room to grow.
+    // There may be a million images, so the list has no room to grow.
     let mut list = Vec::with_capacity(raw.len());
     for b in raw {
         let class = class_number(asked, classes, &b.class, &reading.place.file)?;

@@ -61,7 +61,7 @@ fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
     Ok(Arc::new(Detect::new(card.read::<ClassesCard>()?.classes)))
 }
 
-/// As many classes as COCO has.
+/// A task with 80 classes, as COCO has.
 fn synthetic() -> Task {
     Task::new("boxes", Detect::new((0..80).map(|i| i.to_string()).collect()))
 }
@@ -83,7 +83,7 @@ impl TaskSpec for Detect {
         other.get::<Detect>().is_some_and(|other| self.classes == other.classes)
     }
 
-    /// Of c5: the pyramid's maps meet only where every stride divides the image.
+    /// The stride of c5: the pyramid's maps fit together only if every stride divides the image.
     fn stride(&self) -> usize {
         32
     }

@@ -54,7 +54,7 @@ pub struct TrueBox {
     pub class: usize,
     /// Left, top, width, height in pixels.
     pub xywh: [f64; 4],
-    /// As [`GroundTruth::ignore`].
+    /// See [`GroundTruth::ignore`].
     pub ignore: bool,
     /// What decides small, medium or large.
     pub area: f64,

@@ -49,7 +49,7 @@ pub static KIND: Kind = Kind {
 pub struct Regress {
     /// The names of the columns.
     pub columns: Arc<[String]>,
-    /// As many as columns; an empty string is no unit.
+    /// The unit of each column; an empty string is none.
     pub units: Arc<[String]>,
     /// The loss as a function of the error.
     pub loss: ValueLossForm,

@@ -143,7 +143,7 @@ impl Plan {
         }
     }
 
-    /// As `push_taps` where a tap is a kernel row `[S, C]`.
+    /// Does what `push_taps` does where a tap is a kernel row `[S, C]`.
     fn push_runs(&mut self, geometry: &Geometry, source: &[f32], pixels: Range<usize>) {
         let inner = self.ordered[pixels.clone()].iter().all(|pixel| geometry.is_inner(pixel));
         for r in 0..geometry.r {
@@ -235,7 +235,7 @@ pub(super) struct Each<'a> {
     pub scale: Option<&'a [f32]>,
     /// `[columns]`
     pub shift: Option<&'a [f32]>,
-    /// As long as the written matrix.
+    /// An addend of the length of the written matrix.
     pub addend: Option<&'a [f32]>,
     pub relu: bool,
 }

@@ -11,11 +11,11 @@ use std::fmt;
 /// How one convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Choice {
-    /// Of fprop and dgrad.
+    /// Our own kernel with this tile, for fprop and dgrad.
     Tile(Tile),
-    /// The tile and splits of wgrad.
+    /// Our own kernel with these tile and splits, for wgrad.
     Wgrad(WgradPlan),
-    /// Of fprop and dgrad.
+    /// By cuDNN, for fprop and dgrad.
     Cudnn {
         /// Scratch that cuDNN asks for.
         workspace_bytes: usize,

@@ -80,7 +80,7 @@ impl<const N: usize> Magnitudes<N> {
     }
 }
 
-/// Of y, dx and dw.
+/// The sums of magnitudes of y, dx and dw.
 pub fn magnitudes(side: Side, problem: &Problem, data: &Data) -> [Vec<f64>; 3] {
     match side {
         Side::Three => magnitudes_at::<5>(problem, data),

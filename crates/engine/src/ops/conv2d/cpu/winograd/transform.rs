@@ -138,7 +138,7 @@ unsafe fn forth<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Fo
 /// The channels from `start` on, less than a register.
 ///
 /// # Safety
-/// As [`forth`].
+/// See [`forth`].
 #[inline(never)]
 unsafe fn forth_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Forth, start: usize) {
     let len = job.len - start;
@@ -212,7 +212,7 @@ unsafe fn back<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Bac
 /// The channels from `start` on, less than a register.
 ///
 /// # Safety
-/// As [`back`].
+/// See [`back`].
 #[inline(never)]
 unsafe fn back_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Back, start: usize) {
     let len = job.len - start;
