@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The result of whatever may fail with the one [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, kept in the form a person needs: what, where, what was expected, what to do.
+/// An error in the form a person needs: what went wrong, where, what was expected, what to do.
 #[derive(Debug)]
 pub enum Error {
     /// An op was asked for something it cannot compute.
@@ -34,7 +34,7 @@ pub enum Error {
     Io {
         /// A verb for the sentence "cannot … the path", such as `read`.
         action: &'static str,
-        /// What it was done to.
+        /// The file or folder it was done to.
         path: PathBuf,
         /// The system's own words.
         source: std::io::Error,
@@ -79,7 +79,7 @@ impl Error {
         Error::Checkpoint { file: file.as_ref().to_path_buf(), message: message.into() }
     }
 
-    /// What went wrong with a file, for those who name the file themselves.
+    /// The reason without the file's name, for messages that name the file themselves.
     pub fn reason(&self) -> String {
         match self {
             Error::Data { message, .. } => message.clone(),

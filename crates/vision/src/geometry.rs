@@ -1,4 +1,4 @@
-//! How pixels of a picture come to lie in the network's square canvas: a framing with its way back, a projective map of the
+//! The maps from a picture's pixels to the network's square canvas: a framing with its way back, a projective map of the
 //! canvas onto itself, and the one question labels ask of both.
 
 use crate::boxes::{self, Xyxy};

@@ -93,7 +93,7 @@ impl DeviceChoice {
     /// Whether the device can be had, before anything is made for it.
     ///
     /// # Errors
-    /// What is missing, in a sentence.
+    /// A device that is not there; the message says what is missing.
     pub fn check(&self) -> Result<()> {
         match self {
             DeviceChoice::Cuda { ordinal, precision } => Driver::open(*ordinal, *precision).map(drop),
@@ -109,7 +109,7 @@ pub struct PlanId(usize);
 /// One node of a plan and how long it took.
 #[derive(Clone, Debug)]
 pub struct NodeTime {
-    /// What the op calls it, and its sizes as they lie in memory.
+    /// The op's name for it, with what is fused into it.
     pub name: String,
     /// The sizes that tell this node from others of its name.
     pub sizes: String,
@@ -150,7 +150,7 @@ impl NodeTime {
     }
 }
 
-/// What a device can do at most.
+/// The highest rates that a device reaches.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceilings {
     /// The rate of a copy; bytes read and bytes written both count.
@@ -360,7 +360,7 @@ impl Executor {
         }
     }
 
-    /// What the device can do at most, measured now.
+    /// Measures the highest rates that the device reaches.
     ///
     /// # Errors
     /// A GPU that refuses a call.

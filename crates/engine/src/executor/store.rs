@@ -1,5 +1,5 @@
-//! What outlives a step: parameters, their gradients, optimizer state, moving averages, running statistics. Flat
-//! buffers, so that the update is one pass.
+//! The state that outlives a step: parameters, their gradients, optimizer state, moving averages, running statistics. The buffers
+//! are flat, so that the update is one pass.
 
 use crate::device::cpu::memory::Aligned;
 use crate::error::{Error, Result};

@@ -131,7 +131,7 @@ impl Group {
     }
 }
 
-/// How a parameter starts.
+/// The initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// Every element has this value.
@@ -350,7 +350,7 @@ impl Gradients {
         Gradients { of: HashMap::new(), wanted, aside: Some(HashMap::new()) }
     }
 
-    /// What a node adds the gradient of `parameter` to.
+    /// The value that a node adds the gradient of `parameter` to.
     pub fn of_parameter(&mut self, graph: &mut Graph, parameter: ValueId) -> ValueId {
         let Some(aside) = &mut self.aside else {
             return graph.gradient_of_parameter(parameter);

@@ -1,4 +1,4 @@
-//! What every op says about the CPU, and the values of one node as its kernels see them.
+//! The CPU's half of every op, and the values of one node as its kernels see them.
 
 use crate::device::cpu::Cpu;
 use crate::ir::{DType, Graph, Node, StepScalars};
@@ -22,7 +22,7 @@ pub trait CpuOp {
 
 pub const NO_SCRATCH: usize = 0;
 
-/// How a convolution finds its weight.
+/// The form in which a convolution finds its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
     /// In the Store's form, and packed where it is used: a plan that trains uses each version once.
@@ -216,7 +216,7 @@ fn written_alone(inputs: &[Slot], outputs: &[Slot], moved: &[usize], scratch: &S
     })
 }
 
-/// What a value may be made of.
+/// A type of which a value's elements may be.
 ///
 /// # Safety
 /// Every bit pattern of `DTYPE`'s size is a value of the type.

@@ -1,4 +1,4 @@
-//! What every op says about a GPU, and one node as it becomes launches.
+//! The GPU's half of every op, and one node as it becomes launches.
 
 use crate::device::cuda::{Address, Precision, Work};
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ pub struct CudaNode<'a> {
     pub physical: &'a Graph,
     /// The node itself.
     pub node: &'a Node,
-    /// What activations are stored as.
+    /// The number type of stored activations.
     pub precision: Precision,
     /// One address an input, in the order of the node's inputs.
     pub inputs: Vec<Address>,
@@ -71,7 +71,7 @@ pub struct CudaNode<'a> {
     pub scratch: Address,
     /// Where the step's scalars are.
     pub scalars: ScalarAddresses,
-    /// What a convolution is computed by.
+    /// The way in which a convolution is computed; `None` for other ops.
     pub choice: Option<Choice>,
 }
 
@@ -122,7 +122,7 @@ impl CudaNode<'_> {
         self.packed.unwrap_or_else(|| unreachable!("a convolution's weight is a parameter of four sizes"))
     }
 
-    /// What a task's summed loss is divided by.
+    /// The address of the number that a task's summed loss is divided by.
     pub fn denominator(&self, task: usize) -> Address {
         self.scalars.denominators.plus(4 * task)
     }

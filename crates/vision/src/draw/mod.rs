@@ -1,4 +1,4 @@
-//! What pictures are drawn with: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. Not here:
+//! Drawing: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. Not here:
 //! what is worth drawing, and what its labels say.
 
 mod annotate;

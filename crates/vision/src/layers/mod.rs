@@ -18,7 +18,7 @@ pub struct Builder<'g> {
     pub group: Group,
     /// Who the batch norms belong to, and what they normalise by.
     pub norm_group: Group,
-    /// What the batch norms that follow normalise by.
+    /// The statistics that the batch norms that follow normalise by.
     pub statistics: Statistics,
 }
 
@@ -103,10 +103,10 @@ impl<'g> Builder<'g> {
     }
 }
 
-/// How a convolution with bias starts.
+/// The initial values of a convolution with bias.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvStart {
-    /// How the elements of its weight start.
+    /// The initial values of its weight.
     pub weight: Init,
     /// The value of every element of its bias.
     pub bias: f32,

@@ -1,5 +1,5 @@
-//! What the label files say of an image, whatever their format, before class names have numbers and before anybody asks which
-//! kind of task it is for.
+//! The content of label files about an image, whatever their format. Class names have no numbers yet, and the kind of task is not
+//! known.
 
 use super::{Place, Spot};
 use crate::boxes::Xyxy;
@@ -7,7 +7,7 @@ use crate::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What an image says about a task, before class names have numbers.
+/// The label of an image as the file has it, before class names have numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raw {
     /// Nothing: nobody looked.
@@ -44,7 +44,7 @@ pub struct RawClass {
     pub spot: Spot,
 }
 
-/// How files refer to a class.
+/// The ways in which files refer to a class.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Word {
     /// Shared where a file names a class many times.
@@ -75,11 +75,11 @@ pub enum Remark {
 /// One image's answer.
 #[derive(Debug)]
 pub struct Reading {
-    /// What it says.
+    /// The label as the file has it.
     pub raw: Raw,
     /// The file that said so.
     pub place: Place,
-    /// What a person should hear about it, each with its place.
+    /// Remarks for the person, each with its place.
     pub remarks: Vec<(Remark, Place)>,
     /// Rows that cannot be followed, beside others that can.
     pub faults: Vec<Error>,
@@ -101,7 +101,7 @@ impl Reading {
     }
 }
 
-/// What an image is that has no label file, or that no label file mentions.
+/// The meaning of an image that has no label file, or that no label file mentions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Missing {
     /// Labelled, with no object in it.
@@ -110,7 +110,7 @@ pub enum Missing {
     Unlabelled,
 }
 
-/// How `bbox` of a metadata table is written.
+/// The form of `bbox` in a metadata table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BoxFormat {
     /// Left, top, width, height in pixels, as in COCO and Hugging Face.

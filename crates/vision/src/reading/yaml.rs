@@ -147,9 +147,7 @@ impl Lines {
 
 impl Yaml {
     /// Class names in index order, from a list or from a block of numbers and names. Here and below `at` is the path of keys that leads to the value.
-    ///
-    /// # Errors
-    /// Something else, a number that is left out, a name twice, or no name.
+    /// Errors: something else, a number that is left out, a name twice, or no name.
     pub fn names(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         let names: Vec<String> = match value {
             Value::Array(list) => list.iter().map(|v| self.text_of(v, at)).collect::<Result<_>>()?,
@@ -184,9 +182,7 @@ impl Yaml {
     }
 
     /// What `missing:` says; nothing where the key is absent.
-    ///
-    /// # Errors
-    /// Another word.
+    /// Errors: another word.
     pub fn missing(&self, value: Option<&Value>, at: &[impl AsRef<str>]) -> Result<Option<Missing>> {
         match value.map(|v| self.text_of(v, at)).transpose()?.as_deref() {
             None => Ok(None),
@@ -197,9 +193,7 @@ impl Yaml {
     }
 
     /// A value that is `true` or `false`; nothing where it is absent or null.
-    ///
-    /// # Errors
-    /// Anything else.
+    /// Errors: anything else.
     pub fn flag(&self, value: Option<&Value>, at: &[impl AsRef<str>]) -> Result<Option<bool>> {
         match value {
             None | Some(Value::Null) => Ok(None),
@@ -220,9 +214,7 @@ impl Yaml {
     }
 
     /// One word, or a list of at least one.
-    ///
-    /// # Errors
-    /// A block, an empty list, or a list of other things than words.
+    /// Errors: a block, an empty list, or a list of other things than words.
     pub fn texts(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         match value {
             Value::Array(list) if !list.is_empty() => list.iter().map(|v| self.text_of(v, at)).collect(),

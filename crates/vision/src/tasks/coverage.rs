@@ -1,4 +1,4 @@
-//! What the labels of one task say, counted over the splits of a data set.
+//! Counts of what the labels of one task say, over the splits of a data set.
 
 use serde::Serialize;
 use std::fmt;
@@ -18,7 +18,7 @@ pub struct TaskReport {
     pub box_sizes: [usize; SIZES.len() + 1],
     /// One per column.
     pub values: Vec<ValueReport>,
-    /// What is counted by class.
+    /// The counts by class.
     #[serde(skip)]
     pub counted: &'static str,
 }

@@ -93,7 +93,7 @@ mod sync {
     }
 }
 
-/// How long a thread looks out before it sleeps: longer than what lies between two ops of a step.
+/// The time for which a thread spins before it sleeps: longer than the gap between two ops of a step.
 const LOOKOUT: Duration = Duration::from_micros(200);
 /// Looks between two at the clock.
 const LOOKS: usize = 64;

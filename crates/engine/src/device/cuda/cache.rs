@@ -25,7 +25,7 @@ pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec
     Ok(cubin)
 }
 
-/// What [`fill`] did.
+/// The result of [`fill`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filled {
     /// The folder that holds the machine code.

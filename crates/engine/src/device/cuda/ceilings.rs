@@ -1,4 +1,4 @@
-//! What a GPU can do at most, for benches: a copy within its memory, and a large matrix product by cuBLAS where that is there.
+//! A GPU's ceilings, for benches: a copy within its memory, and a large matrix product by cuBLAS where that is installed.
 
 use super::Memory;
 use super::driver::{Driver, failed};

@@ -1,4 +1,4 @@
-//! What a GPU says of its clocks, temperature and power, through NVML: whether a measurement was of the card at its full speed.
+//! A GPU's clocks, temperature and power, read through NVML. They tell whether a measurement saw the card at its full speed.
 
 use super::driver::Driver;
 use cudarc::driver::sys;
@@ -20,7 +20,7 @@ pub struct Clocks {
     /// The temperature of the chip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature_celsius: Option<u32>,
-    /// What the card draws.
+    /// The power that the card draws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<f64>,
     /// Why clocks are not higher, in NVML's words; nothing where the card is idle or as fast as it gets.
@@ -42,7 +42,7 @@ impl Gauge {
         gauge.read().map(|_| gauge)
     }
 
-    /// What the card says now; needs no context, so a step may be under way.
+    /// Reads the card's present state. This needs no context, so a step may be running.
     pub fn read(&self) -> Option<Clocks> {
         let device = self.nvml.device_by_pci_bus_id(self.bus_id.as_str()).ok()?;
         Some(Clocks {

@@ -18,7 +18,7 @@ const UNASKED_SHARED_BYTES: u32 = 48 << 10;
 /// From so much dynamic shared memory on, a kernel lives in it: a processor's memory is then divided in favour of it.
 const MUCH_SHARED_BYTES: u32 = 16 << 10;
 
-/// What a device allows and is, as it says itself.
+/// A device's properties and limits, as the driver reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub name: String,

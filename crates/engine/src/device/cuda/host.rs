@@ -179,7 +179,7 @@ impl Host {
         unsafe { CStr::from_ptr(fault()) }.to_string_lossy().into_owned()
     }
 
-    /// What cuDNN is asked for, as plain loops over bf16 numbers.
+    /// The convolution that cuDNN would compute, as plain loops over bf16 numbers.
     fn convolve(&self, convolution: &Convolution, blocks: &[Memory]) {
         let Convolution { direction, sizes, x, weight, y, .. } = convolution;
         let ([n, h, w, c], [k, r, s, _], [_, p, q, _]) = (sizes.x, sizes.weight, sizes.y);

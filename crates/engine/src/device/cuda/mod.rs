@@ -36,7 +36,7 @@ pub use sources::File;
 use crate::error::Result;
 use std::path::PathBuf;
 
-/// What activations are stored as; sums are f32 or f64 in both.
+/// The number type of stored activations; sums are f32 or f64 in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// The upper half of an f32; what runs use.
@@ -60,7 +60,7 @@ impl Precision {
     }
 }
 
-/// What runs kernels.
+/// A device that runs kernels.
 pub enum Cuda {
     /// A GPU.
     Driver(Box<Driver>),
@@ -98,7 +98,7 @@ impl Cuda {
         }
     }
 
-    /// What activations are stored as.
+    /// The number type of stored activations.
     pub fn precision(&self) -> Precision {
         match self {
             Cuda::Driver(d) => d.precision(),

@@ -16,7 +16,7 @@ macro_rules! file {
 }
 
 impl File {
-    /// What kernels include.
+    /// The headers that kernels include.
     pub const HEADERS: [File; 2] = [file!("primitives.cuh"), file!("conv2d.cuh")];
 }
 

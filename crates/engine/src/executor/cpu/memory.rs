@@ -14,7 +14,7 @@ pub fn scratch_len(node: &CpuNode) -> usize {
     ops::operation(&node.node.op).cpu_scratch(node)
 }
 
-/// What an executor's values lie in, borrowed until the memory is dropped.
+/// The blocks that hold an executor's values, borrowed until the memory is dropped.
 pub struct Blocks<'a> {
     pub store: &'a mut Store,
     pub arena: &'a mut Aligned,

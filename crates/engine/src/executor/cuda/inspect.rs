@@ -13,7 +13,7 @@ pub struct Written {
     pub value: ValueId,
     /// Without padding.
     pub numbers: Vec<f32>,
-    /// What is wrong whatever the numbers should be.
+    /// A fault that needs no other numbers to be seen.
     pub fault: Option<&'static str>,
 }
 
@@ -82,7 +82,7 @@ impl CudaExecutor {
         Ok(values.iter().zip(first).zip(second).map(judge).collect())
     }
 
-    /// What lies where node `index` is about to write `value`.
+    /// The bytes to put where node `index` is about to write `value`.
     fn before(&self, plan: usize, index: usize, value: ValueId) -> Result<Vec<u8>> {
         let described = self.graph(plan).value(value);
         match described.place {

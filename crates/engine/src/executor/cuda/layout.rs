@@ -1,4 +1,5 @@
-//! How a graph's values lie in a GPU's memory: maps as activations with channels padded to eight, everything else as it is.
+//! The layout of a graph's values in a GPU's memory: maps are activations with channels padded to eight, everything else is
+//! unchanged.
 
 use crate::device::cuda::Precision;
 use crate::error::{Error, Result};

@@ -68,7 +68,7 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// What a device starts with.
+    /// The choices that a device starts with.
     pub fn of(cuda: &Cuda) -> Tuning {
         let tiles = match cuda {
             Cuda::Driver(_) if cuda.precision() == Precision::Bf16 => Tiles::Measured,
@@ -84,7 +84,7 @@ impl Tuning {
         Tuning { tiles, file, choices, milliseconds: Measured::new() }
     }
 
-    /// What `node` is computed by: as it was chosen, or as estimated; `None` where it is no convolution.
+    /// The way to compute `node`, chosen by measurement or estimated; `None` if it is no convolution.
     pub fn choice(&self, layout: &Layout, precision: Precision, node: &Node) -> Option<Choice> {
         self.known(layout, node).or_else(|| candidates(layout, precision, node).first().copied())
     }
@@ -187,7 +187,7 @@ impl Tuning {
     }
 }
 
-/// What a convolution computes, with what is fused into it, and all its sizes as they lie in memory.
+/// The words for a convolution, with what is fused into it, and all its sizes in memory.
 fn key(layout: &Layout, node: &Node) -> Option<String> {
     let (name, p) = (operation(&node.op).name(), layout.tunable(node)?.problem);
     Some(format!("{name}, {}×{}×{}×{} → {}, padding {}", p.n, p.h, p.w, p.c, p.k, p.padding))

@@ -48,7 +48,7 @@ pub struct BatchNorm {
     pub running_variance: ValueId,
 }
 
-/// What a batch norm normalises by.
+/// The statistics that a batch norm normalises by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
     /// The batch's own mean and variance, which also move the running ones.
@@ -57,7 +57,7 @@ pub enum Statistics {
     Running,
 }
 
-/// What follows the normalisation and the sum.
+/// The function that follows the normalisation and the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// The sum itself.

@@ -1,4 +1,4 @@
-//! What each batch norm op says of itself: its checks, its place in the backward, and what its outputs hold.
+//! The properties of each batch norm op: its checks, its place in the backward, and what its outputs hold.
 
 use super::backward;
 use crate::error::Result;

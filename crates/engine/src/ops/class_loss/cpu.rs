@@ -9,7 +9,7 @@ use crate::ops::softmax::cpu::exponentials;
 /// Parts the rows are cut into, whatever the number of threads.
 const PARTS: usize = 64;
 
-/// What a label is worth: see the contract in `mod.rs`.
+/// The weights and shares of a label; the contract in `mod.rs` explains them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shares<'a> {
     /// `[K]`; 1 where there are none.

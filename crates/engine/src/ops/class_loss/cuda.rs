@@ -17,7 +17,7 @@ pub fn class_loss_workspace(n: usize) -> usize {
     8 * n.div_ceil(ROWS).max(1)
 }
 
-/// What a label is worth: see the contract in `mod.rs`.
+/// The weights and shares of a label; the contract in `mod.rs` explains them.
 #[derive(Clone, Copy, Default)]
 pub struct Shares {
     pub weights: Option<Address>,

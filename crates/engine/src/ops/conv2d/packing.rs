@@ -11,7 +11,7 @@ pub enum PackedForm {
     Dgrad(Algorithm),
 }
 
-/// How a node's weight, its second input, is packed.
+/// The packing of a node's weight, which is its second input.
 #[derive(Clone, Copy, Debug)]
 pub struct Packing {
     pub form: PackedForm,

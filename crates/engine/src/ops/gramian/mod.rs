@@ -1,4 +1,4 @@
-//! How the tasks' gradients lie to each other. `Gramian`: gradients of K tasks at one place, `[N, H, W, C]` or pooled `[N, C]` at
+//! The inner products of the tasks' gradients. `Gramian`: gradients of K tasks at one place, `[N, H, W, C]` or pooled `[N, C]` at
 //! a feature, `[K, R, S, C]` of a convolution's weight → their inner products `[K, K]`. They are unweighted, a task's terms count
 //! as their sum, and a task without a term has zeros. Every sum is taken in an order that follows from the shapes.
 

@@ -23,7 +23,7 @@ pub struct ParameterRange {
     pub decay: bool,
 }
 
-/// What one group of parameters is told at each step.
+/// The numbers that one group of parameters is updated with at each step.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupScalars {
     /// Multiplies the gradient: the task's weight for a head, 1 for the trunk.

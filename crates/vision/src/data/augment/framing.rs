@@ -32,7 +32,7 @@ pub enum Framing {
     },
 }
 
-/// What happens to a picture between the file and the network. Probabilities and strengths 0 leave it as it is.
+/// The changes to a picture between the file and the network. Probabilities and strengths of 0 leave it unchanged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augment {
     /// How it is laid on the canvas.

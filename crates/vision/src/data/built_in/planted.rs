@@ -5,7 +5,7 @@ use crate::data::random::Random;
 use crate::tasks::Content;
 use clap::ValueEnum;
 
-/// What the labels of the planted tasks say. A planted task has a label where the task that it follows from has one.
+/// The planted tasks, by what their labels say. A planted task has a label where the task that it follows from has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Planted {
     /// A regression of minus `sum`: the same question, since a head may turn its own signs

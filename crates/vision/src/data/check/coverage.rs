@@ -1,4 +1,4 @@
-//! What the labels of a data set say, counted: the images × tasks table, classes, boxes and values. No image is opened.
+//! Counts of what the labels of a data set say: the images × tasks table, classes, boxes and values. No image is opened.
 
 use crate::data::dataset::Dataset;
 use crate::data::declaration::Split;

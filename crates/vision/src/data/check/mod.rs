@@ -36,7 +36,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// What may be wrong, those that stop a run first.
+/// The kinds of problem, those that stop a run first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
@@ -69,9 +69,9 @@ pub struct CheckOptions {
     pub max_broken: f32,
 }
 
-/// What was found, with the data set as far as it can be followed: what [`fix`] repairs.
+/// The findings, with the data set as far as it can be followed, which [`fix`] repairs.
 pub struct Examined {
-    /// What was found.
+    /// The findings.
     pub check: Check,
     declared: Declaration,
     dataset: Dataset,

@@ -1,4 +1,4 @@
-//! What a check found, as a person reads it and as JSON.
+//! The findings of a check, as text and as JSON.
 
 use super::coverage::Report;
 use super::{Problem, ProblemKind};

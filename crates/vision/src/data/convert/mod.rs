@@ -62,14 +62,14 @@ pub struct Options {
     pub open: OpenOptions,
 }
 
-/// What was written.
+/// The result of a conversion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Converted {
     /// The folder that was written.
     pub out: PathBuf,
     /// Images of train, val and test.
     pub images: [usize; 3],
-    /// What the layout could not hold and is gone: sentences.
+    /// Sentences about labels that the layout cannot hold, which are lost.
     pub lost: Vec<String>,
     /// Remarks beside, as sentences.
     pub notes: Vec<String>,
@@ -224,7 +224,7 @@ fn plan<'a>(dataset: &'a Dataset, target: Target, boxes: Option<usize>, progress
     plan
 }
 
-/// What boxes lose on their way into a layout of boxes.
+/// Adds what boxes lose in a layout of boxes.
 fn box_losses(plan: &mut Plan, task: usize) {
     let target = plan.target;
     let labelled = || plan.items.iter().filter_map(|item| Some((item, item.boxes(task)?)));

@@ -47,7 +47,7 @@ pub struct Dataset {
     pub notes: Vec<String>,
 }
 
-/// What a person may ask of the same files.
+/// Choices that a person makes about the same files.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
     /// The part of the training images that validates where the data set has no validation split; default its own

@@ -194,7 +194,7 @@ impl Pipeline {
 }
 
 impl Pipeline {
-    /// What the workers could deliver, by the time they took so far.
+    /// The rate that the workers could reach, from the time they took so far.
     pub fn images_per_second(&self) -> f64 {
         let (made, busy) = (self.shared.made.load(Ordering::Relaxed), self.shared.busy.load(Ordering::Relaxed));
         made as f64 / (busy as f64 / 1e9) * self.shared.options.workers.max(1) as f64

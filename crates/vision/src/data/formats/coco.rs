@@ -26,7 +26,7 @@ pub struct CocoAnnotations {
 /// One image of the file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoImage {
-    /// What annotations call it.
+    /// The number by which annotations refer to it.
     #[serde(deserialize_with = "whole")]
     pub id: i64,
     /// Its path below the folder of images.

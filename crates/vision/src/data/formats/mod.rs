@@ -88,7 +88,7 @@ impl Reader {
         })
     }
 
-    /// What it says about image number `index`.
+    /// Reads the labels of image number `index`.
     pub fn read(&self, task: &TaskDeclaration, index: usize, image: &Listed) -> Result<Reading> {
         match self {
             Reader::Folder => folder::read(image),
@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    /// What cannot be followed in files that hold the labels of many images, beside what can.
+    /// The faults of single entries in files that hold the labels of many images.
     pub fn take_faults(&mut self) -> Vec<Error> {
         match self {
             Reader::Table(reader) => std::mem::take(&mut reader.faults),

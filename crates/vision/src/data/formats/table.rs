@@ -134,7 +134,7 @@ impl Table {
     }
 }
 
-/// What a file holds: its columns, those kept, and rows of kept cells with their lines, the last of them missing where a row
+/// The content of a file: its columns, those kept, and rows of kept cells with their lines, the last of them missing where a row
 /// does not know them.
 #[derive(Default)]
 struct Sheet {

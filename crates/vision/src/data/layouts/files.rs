@@ -10,7 +10,7 @@ use crate::reading::list_some;
 use crate::tasks::Content;
 use std::path::{Path, PathBuf};
 
-/// What COCO calls its files of other labels than boxes.
+/// The first words of COCO's files of other labels than boxes.
 const NOT_INSTANCES: [&str; 5] = ["captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_"];
 
 /// `annotations/instances_train2017.json` beside `train2017/`, `_annotations.coco.json` beside the images, and the like.

@@ -101,7 +101,7 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
-/// What a column is when nobody says: boxes, numbers to regress, or words to tell apart.
+/// The guess about a column that nobody declared: boxes, numbers to regress, or words to tell apart.
 fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     if ["id", "image_id", "width", "height", "split", "index"].contains(&column) {
         return Err("it describes the file, not what is in the picture".into());

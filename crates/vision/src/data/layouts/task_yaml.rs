@@ -24,7 +24,7 @@ fn type_words() -> Vec<&'static str> {
     KINDS.iter().filter(|kind| kind.flag.is_none()).map(|kind| kind.yaml_word).collect()
 }
 
-/// What data.yaml says of the kinds that fit, for a sentence that sends a key there.
+/// The words in data.yaml for the kinds that fit, for a sentence that sends a key there.
 pub fn fitting(fits: impl Fn(&Kind) -> bool) -> String {
     let fitting: Vec<&str> = KINDS.iter().filter(|kind| fits(kind)).map(|kind| kind.fits).collect();
     fitting.join(" or ")

@@ -1,4 +1,4 @@
-//! What a declaration may say of a classification, and how class words become labels.
+//! The declaration of a classification, and the way from class words to labels.
 
 use super::{Class, Classify};
 use crate::error::Result;

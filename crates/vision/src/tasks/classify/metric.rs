@@ -27,7 +27,7 @@ struct CalibrationBin {
     correct: u64,
 }
 
-/// What the counts say. Fractions in 0–1; `None` where no image was labelled.
+/// The figures that follow from the counts. Fractions are in 0–1; `None` where no image was labelled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassificationSummary {
     /// Their names, where somebody gave them.

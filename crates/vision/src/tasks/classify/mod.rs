@@ -48,7 +48,7 @@ pub static KIND: Kind = Kind {
 pub struct Classify {
     /// At least two.
     pub classes: Arc<[String]>,
-    /// How much an image of each class counts; without them all count alike.
+    /// The weight of an image of each class; without weights all count alike.
     pub class_weights: Option<Vec<f32>>,
     /// The share of every label that is spread evenly over all classes.
     pub label_smoothing: f32,

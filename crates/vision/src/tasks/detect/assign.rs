@@ -16,7 +16,7 @@ const SQUARE: f64 = 8.0;
 /// Equal IoUs must reach their own mean, whatever the rounding.
 const ROUNDING: f64 = 1e-9;
 
-/// What each cell of one image is taught; cells level by level, row by row.
+/// The target of each cell of one image; cells are in order of levels, then rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assignment {
     /// `[A]`: a class, [`BACKGROUND`] or [`IGNORED`].

@@ -1,4 +1,4 @@
-//! What a declaration may say of a detection, and how boxes with class words become labels. Where annotators looked for some
+//! The declaration of a detection, and the way from boxes with class words to labels. Where annotators looked for some
 //! of the classes only, the picture as a whole becomes a region of the classes that were looked for: of any other, a detection
 //! is no mistake in the metric, and the loss does not teach its absence. What was looked for, and boxes that are drawn all the
 //! same, are taught as everywhere.

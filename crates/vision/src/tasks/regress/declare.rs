@@ -1,4 +1,4 @@
-//! What a declaration may say of a regression, and how the numbers of a table become labels.
+//! The declaration of a regression, and the way from the numbers of a table to labels.
 
 use super::{Regress, Values};
 use crate::error::Result;

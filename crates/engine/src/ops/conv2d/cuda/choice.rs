@@ -1,4 +1,4 @@
-//! What a convolution may be computed by on a GPU, for whoever measures which is fastest.
+//! The ways to compute a convolution on a GPU, from which the tuning takes the fastest.
 
 use super::{Tile, WgradPlan, dgrad_partials, padded};
 use crate::device::cuda::{Direction, Precision, Sizes};
@@ -8,7 +8,7 @@ use crate::ops::conv2d::Problem;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How one convolution is computed.
+/// The way in which one convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Choice {
     /// Our own kernel with this tile, for fprop and dgrad.
@@ -113,7 +113,7 @@ impl Tunable {
         }
     }
 
-    /// What cuDNN would be asked for to compute the plain convolution; `None` in f32 and where there is nothing to compute.
+    /// The question that cuDNN would be asked about the plain convolution; `None` in f32 and if there is nothing to compute.
     pub fn question(&self, precision: Precision) -> Option<(Direction, Sizes)> {
         let p = &self.problem;
         let sizes = Sizes {

@@ -30,7 +30,7 @@ const LARGEST_KERNEL: usize = 12;
 /// Blocks at least for which wide tiles are the default: one wave of two blocks on each of a large GPU's 132 processors.
 const WIDE_BLOCKS: usize = 264;
 
-/// What happens to a forward result before it is written.
+/// The steps that are applied to a forward result before it is written.
 #[derive(Clone, Copy, Debug)]
 pub enum FpropEpilogue {
     /// `y = conv(x)`.
@@ -58,7 +58,7 @@ pub enum FpropEpilogue {
     },
 }
 
-/// What happens to an input gradient before it is written.
+/// The steps that are applied to an input gradient before it is written.
 #[derive(Clone, Copy, Debug)]
 pub enum DgradEpilogue {
     /// `dx` itself, with the addend where there is one.
@@ -84,8 +84,8 @@ pub enum DgradEpilogue {
 /// The files whose kernels a choice of tiles is between.
 pub const TILED: [File; 3] = [File::CONV2D, File::CONV2D_WGRAD, File::CONV2D_DIRECT];
 
-/// What a block of fprop and dgrad computes. Tiles differ in who computes an element, not in the order it is summed in:
-/// whichever is taken, the numbers are the same.
+/// The part of the result that a block of fprop and dgrad computes. Tiles differ in which thread computes an element, not in the
+/// order of its sum, so the numbers are the same whichever is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Tile {
     /// 128 × 128, eight warps.
@@ -229,7 +229,7 @@ fn padded(problem: Problem) -> Problem {
     Problem { c: problem.c.next_multiple_of(VECTOR), k: problem.k.next_multiple_of(VECTOR), ..problem }
 }
 
-/// What the kernels rely on.
+/// Asserts the sizes that the kernels rely on.
 fn check(problem: &Problem) {
     assert!(problem.c.is_multiple_of(VECTOR) && problem.k.is_multiple_of(VECTOR), "channels are padded to vectors");
     assert!(problem.r <= LARGEST_KERNEL && problem.s <= LARGEST_KERNEL, "a kernel of {} is too large", problem.r);

@@ -1,4 +1,4 @@
-//! What rounding errors of minimal filtering are in proportion to, from the definition: interpolation at the points.
+//! The magnitudes that rounding errors of minimal filtering are proportional to, from the definition: interpolation at the points.
 //!
 //! Per pair of channels a product of tile and kernel is Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, each step rounded; so the error is at most the number of roundings on
 //! a path times u times the same expression with every matrix and value replaced by its magnitude.

@@ -205,7 +205,7 @@ fn finish_blocks(
     );
 }
 
-/// What the three stages of a batch share.
+/// The data that the three stages of a batch share.
 struct Step<'a> {
     cpu: &'a Cpu,
     kernels: &'static Kernels,
