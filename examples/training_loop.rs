@@ -66,7 +66,7 @@ fn run() -> Result<()> {
     let encoder = Encoder { tasks, levels, standardisation: card.standardisation.clone() };
 
     // The network with its losses and the backward pass, as a list of nodes; a plan on a device runs it.
-    let TrainingNetwork { network, losses } = TrainingNetwork::new(&card.architecture, [BATCH, SIZE, SIZE])?;
+    let TrainingNetwork { network, losses, .. } = TrainingNetwork::new(&card.architecture, [BATCH, SIZE, SIZE])?;
     let device = DeviceChoice::Cpu { threads: 0 };
     let mut executor = Executor::new(&device, &network.graph.parameters, &network.graph.buffers)?;
     executor.edit_store(|store| init::initialise(store, 0))?;

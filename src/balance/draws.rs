@@ -1,5 +1,6 @@
 //! Random numbers that depend on a seed, a step and their place in it, and on nothing else: a run that is resumed draws the same.
 
+use crate::random::{GAMMA, mix};
 use std::f64::consts::TAU;
 
 /// The draws of a method: its seed, and how many steps it has taken.
@@ -25,7 +26,8 @@ impl Draws {
 
     /// SplitMix64 (Steele, Lea & Flood 2014), keyed by one number after another.
     fn bits(self, stream: u64, index: u64) -> u64 {
-        [self.step, stream, index].into_iter().fold(mix(self.seed), |hash, key| mix(hash ^ key))
+        let keyed = |key: u64| mix(key.wrapping_add(GAMMA));
+        [self.step, stream, index].into_iter().fold(keyed(self.seed), |hash, key| keyed(hash ^ key))
     }
 
     /// A draw from the standard normal distribution (Box & Muller 1958).
@@ -57,13 +59,6 @@ impl Draws {
     }
 }
 
-fn mix(key: u64) -> u64 {
-    let z = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +70,11 @@ mod tests {
             other.restore(&Draws { seed: 7, step }.state());
             assert_eq!(other.step, step);
         }
+    }
+
+    #[test]
+    fn draws_are_those_of_every_version_before() {
+        assert_eq!(Draws { seed: 7, step: 3 }.bits(1, 2), 0x45d8_65e8_3dd2_285f);
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl<'a> OneCore<'a> {
         let drawn = Instant::now();
         let encoded = self.encoders.encode(&picture.labels, side);
         let ended = Instant::now();
-        preprocess::cpu::normalise(&self.cpu, &self.canvas, preprocess::MEAN, preprocess::DEVIATION, &mut self.numbers);
+        preprocess::normalise(&self.cpu, &self.canvas, preprocess::MEAN, preprocess::DEVIATION, &mut self.numbers);
         let converted = Instant::now();
         self.framing.draw(&image, side, &mut framing_random, &mut self.framed);
         let framed = converted.elapsed();

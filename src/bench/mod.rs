@@ -38,7 +38,7 @@ pub enum Heads {
     #[value(name = "classify")]
     #[serde(rename = "classify")]
     One,
-    /// Classification, lite detection and regression.
+    /// A head each for a class, for boxes and for values.
     All,
     /// Those of the data set's tasks.
     #[value(skip)]
@@ -129,9 +129,12 @@ pub fn check(options: &Options) -> Result<()> {
     )))
 }
 
+/// What the heads of [`Heads::All`] answer with.
+const ALL_HEADS: [Content; 3] = [Content::Class, Content::Boxes, Content::Values];
+
 fn architecture(options: &Options) -> Architecture {
     let heads: &[Content] = match options.heads {
-        Heads::All => &[Content::Class, Content::Boxes, Content::Values],
+        Heads::All => &ALL_HEADS,
         Heads::One | Heads::Data => &[Content::Class],
     };
     let tasks = heads.iter().map(|content| (content.kind().synthetic)()).collect();

@@ -379,7 +379,10 @@ pub fn markdown(measurements: &[Measurement]) -> String {
     measurements.iter().for_each(|m| text += &line(&row(m)));
     let heads = match first.heads {
         Heads::One => "1000 classes".to_owned(),
-        Heads::All => "classification, detection and regression".to_owned(),
+        Heads::All => {
+            let [first, second, third] = super::ALL_HEADS.map(|content| content.kind().title);
+            format!("{first}, {second} and {third}")
+        }
         Heads::Data => first.input.as_ref().map_or(String::new(), |i| format!("{}, --workers {}", i.data, i.workers)),
     };
     text += &format!(

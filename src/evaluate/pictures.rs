@@ -3,7 +3,7 @@
 use super::TaskResult;
 use crate::draw;
 use crate::error::Result;
-use crate::model::init;
+use crate::random::fnv;
 use crate::tasks::KINDS;
 use std::path::Path;
 
@@ -33,5 +33,5 @@ fn picture_name(word: &str, task: &str) -> String {
 /// A task's name as a part of a file name; where that changes it, with a hash, so that no two tasks share a file.
 pub fn file_name(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
-    if plain == name { plain } else { format!("{plain}-{:08x}", init::hash_name(name) as u32) }
+    if plain == name { plain } else { format!("{plain}-{:08x}", fnv(name) as u32) }
 }

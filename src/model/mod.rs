@@ -31,6 +31,7 @@ use crate::ir::{DType, Graph, Group, Level, Mode, ValueId};
 use crate::layers::Builder;
 use crate::layers::pyramid::PyramidSize;
 use crate::ops::preprocess;
+use crate::random::fnv;
 use crate::tasks::{Dropout, HeadValues, Task, Trunk};
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +95,7 @@ impl Architecture {
 
     fn head(&self, b: &mut Builder, task: &Task, features: [ValueId; 3]) -> Result<HeadValues> {
         let name = format!("heads.{}", task.name);
-        let dropout = Dropout { probability: self.dropout, salt: init::hash_name(&name) };
+        let dropout = Dropout { probability: self.dropout, salt: fnv(&name) };
         let trunk = Trunk { features, pyramid: self.detection, levels: self.pyramid_levels, dropout };
         task.spec.head(b, &name, &trunk)
     }

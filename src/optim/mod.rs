@@ -7,7 +7,7 @@ pub mod schedule;
 
 use crate::balance::Weights;
 use crate::executor::store::{Rule, Update};
-use crate::ops::optimizer::cpu::{AdamW, GroupScalars, Sgd};
+use crate::ops::optimizer::{AdamW, GroupScalars, Sgd};
 use clap::ValueEnum;
 use schedule::Schedule;
 use serde::{Deserialize, Serialize};

@@ -17,7 +17,7 @@ use polyhead::tasks::classify::{Class, Classify};
 use polyhead::tasks::detect::Detect;
 use polyhead::tasks::multi_label::{Classes, MultiLabel};
 use polyhead::tasks::regress::{Regress, Values};
-use polyhead::tasks::{Boxes, Label, LabelledBox, Target, Task, TaskCard};
+use polyhead::tasks::{Boxes, Label, LabelledBox, Target, Task};
 use polyhead::train::step::{StepTargets, Trainer};
 use serde_json::Value;
 use std::path::Path;
@@ -242,9 +242,9 @@ fn several_labels_are_trained_judged_and_predicted() {
     assert_eq!(card.architecture.detection, PyramidSize::FULL);
     let classes = vec!["red".to_owned(), "square".to_owned()];
     assert_eq!(card.architecture.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));
-    let tasks: Vec<TaskCard> = card.architecture.tasks.into_iter().map(TaskCard::from).collect();
-    assert_eq!(tasks[1].loss.label_smoothing, 0.1);
-    assert_eq!(tasks[2].loss.values, ValueLossForm::Mse);
+    let tasks = card.architecture.tasks;
+    assert_eq!(tasks[1].spec.get::<Classify>().unwrap().label_smoothing, 0.1);
+    assert_eq!(tasks[2].spec.get::<Regress>().unwrap().loss, ValueLossForm::Mse);
 
     let json = path(&folder, "figures.json");
     let said = succeed(&["evaluate", &run, "--json", &json]);

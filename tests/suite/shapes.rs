@@ -15,11 +15,10 @@ use polyhead::device::cuda::{Contents, Direction, Precision};
 use polyhead::ir::{DType, Graph, Mode, Op};
 use polyhead::layers::Builder;
 use polyhead::model::{Backbone, Freeze, resnet};
-use polyhead::ops::conv2d::Problem;
-use polyhead::ops::conv2d::cpu::STATISTICS_ROWS;
 use polyhead::ops::conv2d::cuda::{
     Choice, DgradEpilogue, FpropEpilogue, Tile, Tunable, WgradPlan, WgradTile, dgrad, dgrad_partials, fprop,
 };
+use polyhead::ops::conv2d::{Problem, STATISTICS_ROWS};
 use polyhead::ops::cuda::{MAX_VECTORS, VECTOR};
 use std::collections::HashSet;
 use std::ops::Range;

@@ -4,23 +4,53 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// The result of whatever may fail with the one [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, kept in the form a person needs: what, where, what was expected, what to do.
+/// An error in the form a person needs: what went wrong, where, what was expected, what to do.
 #[derive(Debug)]
 pub enum Error {
     /// An op was asked for something it cannot compute.
-    Shape { op: &'static str, expected: String, got: String },
-    /// A user's file says something wrong. `line` is 1-based where there is one.
-    Data { file: PathBuf, line: Option<usize>, message: String },
+    Shape {
+        /// The op's name, such as `conv2d`.
+        op: &'static str,
+        /// What the op takes, in words or as shapes.
+        expected: String,
+        /// The shapes that it was given.
+        got: String,
+    },
+    /// A user's file says something wrong.
+    Data {
+        /// The file, or the folder that was read as a data set.
+        file: PathBuf,
+        /// The line, from 1, where the place is one.
+        line: Option<usize>,
+        /// What is wrong and what to do, without the place.
+        message: String,
+    },
     /// Flags or a configuration that cannot be followed: exit code 2.
     Usage(String),
     /// The operating system refused.
-    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        /// A verb for the sentence "cannot … the path", such as `read`.
+        action: &'static str,
+        /// The file or folder it was done to.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
     /// A weights or checkpoint file that is not what it should be.
-    Checkpoint { file: PathBuf, message: String },
-    /// A loss left the real numbers; `report` lists every task's loss and weight, the step and the images.
-    NonFinite { report: String },
+    Checkpoint {
+        /// The weights or checkpoint file.
+        file: PathBuf,
+        /// What is wrong with it, without its name.
+        message: String,
+    },
+    /// A loss is NaN or infinite.
+    NonFinite {
+        /// Lists every task's loss and weight, the step and the images.
+        report: String,
+    },
     /// Ctrl-C: exit code 130.
     Interrupted,
     /// A failure with no better home, already a whole sentence.
@@ -28,10 +58,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// An [`Error::Shape`]; shapes are written as `{:?}` writes them.
     pub fn shape(op: &'static str, expected: impl fmt::Debug, got: impl fmt::Debug) -> Self {
         Error::Shape { op, expected: format!("{expected:?}"), got: format!("{got:?}") }
     }
 
+    /// An [`Error::Data`] about a file, and a line from 1 where it has one.
     pub fn data(file: impl AsRef<Path>, line: Option<usize>, message: impl Into<String>) -> Self {
         Error::Data { file: file.as_ref().to_path_buf(), line, message: message.into() }
     }
@@ -42,11 +74,12 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
+    /// An [`Error::Checkpoint`] about a file.
     pub fn checkpoint(file: impl AsRef<Path>, message: impl Into<String>) -> Self {
         Error::Checkpoint { file: file.as_ref().to_path_buf(), message: message.into() }
     }
 
-    /// What went wrong with a file, for those who name the file themselves.
+    /// The reason without the file's name, for messages that name the file themselves.
     pub fn reason(&self) -> String {
         match self {
             Error::Data { message, .. } => message.clone(),

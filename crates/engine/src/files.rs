@@ -59,9 +59,20 @@ fn replace(path: &Path, bytes: &[u8], before: impl FnOnce()) -> Result<()> {
         Ok(())
     })?;
     match real(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder)),
+        Some(folder) => sync_folder(folder).map_err(Error::io("sync", folder)),
         None => Ok(()),
     }
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Windows opens no folder as a file, and writes a new name down with the file's own metadata.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Where the links of `path` lead; `path` itself if there is no file.

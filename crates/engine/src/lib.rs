@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md, at the top of the repository, is the map. The `polyhead` package re-exports these modules.
 
+#![warn(missing_docs)]
 // Tests say what they skip.
 #![cfg_attr(test, allow(clippy::print_stderr))]
 
@@ -13,3 +14,4 @@ pub mod files;
 pub mod graph;
 pub mod ir;
 pub mod ops;
+pub mod random;

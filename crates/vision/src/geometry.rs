@@ -1,4 +1,4 @@
-//! How pixels of a picture come to lie in the network's square canvas: a framing with its way back, a projective map of the
+//! The maps from a picture's pixels to the network's square canvas: a framing with its way back, a projective map of the
 //! canvas onto itself, and the one question labels ask of both.
 
 use crate::boxes::{self, Xyxy};
@@ -86,11 +86,13 @@ impl PixelMap for Geometry {
 pub struct Homography(pub [[f64; 3]; 3]);
 
 impl Homography {
+    /// The map that applies `first` and then this one.
     pub fn after(&self, first: &Homography) -> Homography {
         let entry = |r: usize, c: usize| (0..3).map(|k| self.0[r][k] * first.0[k][c]).sum();
         Homography([0, 1, 2].map(|r| [0, 1, 2].map(|c| entry(r, c))))
     }
 
+    /// Where a point goes; not finite on the line that the map sends to infinity.
     pub fn apply(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         let [u, v, w] = self.0.map(|[a, b, c]| a * x + b * y + c);
         [u / w, v / w]
@@ -118,6 +120,7 @@ impl Homography {
 /// A canvas moved onto itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Warp {
+    /// Where each pixel of the old canvas goes on the new one.
     pub map: Homography,
     /// Side of the square canvas.
     pub size: usize,

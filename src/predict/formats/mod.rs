@@ -10,7 +10,7 @@ pub use coco::{Annotations, Numbers};
 use super::answer::{self, Answered};
 use crate::error::{Error, Result};
 use crate::evaluate::file_name;
-use crate::tasks::Task;
+use crate::tasks::{Content, Task};
 use coco::{Images, Results};
 use std::path::Path;
 use std::str::FromStr;
@@ -70,8 +70,9 @@ pub fn sheets(formats: &[Format], tasks: &[Task], annotations: Option<&Arc<Annot
         if detects.is_empty() && matches!(format, Format::Coco | Format::Yolo) {
             let names: Vec<String> = tasks.iter().map(|t| format!("`{}` ({})", t.name, t.kind_word())).collect();
             return Err(Error::Usage(format!(
-                "--format {}: it holds boxes, and the model has no detection task, only {}; take jsonl or csv",
+                "--format {}: it holds boxes, and the model has no {} task, only {}; take jsonl or csv",
                 if format == Format::Coco { "coco" } else { "yolo" },
+                Content::Boxes.kind().title,
                 names.join(", ")
             )));
         }

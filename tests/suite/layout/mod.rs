@@ -161,6 +161,29 @@ fn nobody_outside_the_tasks_names_a_kind() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The word after each `type:` in a text, with what stands in front of it cut off.
+fn types_written(text: &str) -> impl Iterator<Item = &str> {
+    let word = |(at, start): (usize, &str)| {
+        let rest = text[at + start.len()..].trim_start_matches(' ');
+        &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())]
+    };
+    text.match_indices("type:").map(word).filter(|word| !word.is_empty())
+}
+
+#[test]
+fn nobody_outside_the_tasks_writes_a_kinds_word_for_data_yaml() {
+    assert_eq!(types_written("`type: a`, {{type:  b_c}} {type: {word}} type:").collect::<Vec<_>>(), ["a", "b_c"]);
+    let words: BTreeSet<&str> = polyhead::tasks::KINDS.iter().map(|kind| kind.yaml_word).collect();
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !source.name.starts_with("tasks/") && !source.is_test()) {
+        let written = source.lines().flat_map(types_written).filter(|word| words.contains(word));
+        wrong.extend(
+            written.map(|word| format!("{} writes `type: {word}`: ask the kind for its yaml_word", source.name)),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// The kinds of node there are, read from the enum.
 pub fn op_kinds() -> Vec<String> {
     let ir = std::fs::read_to_string(place("ir/op.rs")).unwrap();

@@ -24,7 +24,7 @@ use crate::ops::{Quantities, operation};
 /// One node and what it wrote.
 #[derive(Clone, Debug)]
 pub struct NodeComparison {
-    /// What the op calls it, and its sizes as they lie in memory.
+    /// The op's name for it, with what is fused into it.
     pub name: String,
     /// The sizes that tell this node from others of its name.
     pub sizes: String,
@@ -41,7 +41,7 @@ impl NodeComparison {
     }
 }
 
-/// How far one quantity that a node wrote is from the CPU's.
+/// The distance of one quantity that a node wrote from the CPU's.
 #[derive(Clone, Debug)]
 pub struct Difference {
     /// The value's name, and which part of it where it holds several quantities.
@@ -143,7 +143,7 @@ impl Pair<'_> {
         })
     }
 
-    /// What node `index` reads, from the GPU to the CPU; the gradients it adds to start at zero on both.
+    /// Copies the values that node `index` reads from the GPU to the CPU. The gradients it adds to start at zero on both.
     fn hand_over(&mut self, index: usize) -> Result<()> {
         let node = &self.logical.nodes[index];
         for &input in &node.inputs {
@@ -218,7 +218,8 @@ fn totals(numbers: &[f32], width: usize) -> Vec<f32> {
     (0..width).map(column).collect()
 }
 
-/// What sums in another order may differ by; a group norm's are longer than [`crate::ops::Operation::longest_sum`] says by the channels of
+/// The difference that another order of a sum may make. A group norm's sums are longer than
+/// [`crate::ops::Operation::longest_sum`] says by the channels of
 /// a group.
 fn order(graph: &Graph, node: &Node) -> f64 {
     let operation = operation(&node.op);

@@ -4,7 +4,7 @@ mod inspect;
 mod memory;
 
 use super::store::{ParameterSet, Rule, Store, Update};
-use super::{Ceilings, NodeTime, StepScalars};
+use super::{Ceilings, NodeTime, StepScalars, not_in_the_arena};
 use crate::device::cpu::{Cpu, IsaName, memory::Aligned};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
@@ -92,6 +92,8 @@ impl CpuExecutor {
 
     /// See [`super::Executor::prepare`].
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
+        self.store.check(&graph)?;
+        ops::check_nodes(&graph)?;
         fuse(&mut graph, fusion);
         let plan = plan(&graph);
         let images: usize = graph.batch.iter().map(|&v| graph.value(v).bytes()).sum();
@@ -140,11 +142,11 @@ impl CpuExecutor {
     }
 
     /// See [`super::Executor::read_f32`].
-    pub fn read(&self, plan: usize, value: ValueId) -> Vec<f32> {
+    pub fn read(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
         let prepared = &self.plans[&plan];
-        let len = prepared.graph.value(value).len();
-        let start = prepared.plan.offsets[value.0].map_or(0, |o| o / 4);
-        self.arena.f32()[start..start + len].to_vec()
+        let described = prepared.graph.value(value);
+        let start = prepared.plan.offsets[value.0].ok_or_else(|| not_in_the_arena(described))? / 4;
+        Ok(self.arena.f32()[start..start + described.len()].to_vec())
     }
 
     /// See [`super::Executor::run`].

@@ -10,11 +10,12 @@ mod tuning;
 pub use tuning::Tiles;
 
 use super::store::{ParameterSet, Rule, Store, Update, bytes_of};
-use super::{Ceilings, NodeTime, StepScalars};
+use super::{Ceilings, NodeTime, StepScalars, not_in_the_arena};
 use crate::device::cuda::{self, Cuda, Gauge, LoadedLibrary, Pace, Precision, Staging, Work};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::ir::{Graph, Segment, ValueId};
+use crate::ops;
 use crate::ops::conv2d::cuda::gradient_bytes;
 use crate::ops::optimizer::cuda as optimizer;
 use layout::Layout;
@@ -101,6 +102,8 @@ impl CudaExecutor {
         let precision = self.cuda.precision();
         // The f32 convolutions are plain: they are there to be compared with.
         let fusion = if precision == Precision::F32 { Fusion::Off } else { fusion };
+        self.store.check(&graph)?;
+        ops::check_nodes(&graph)?;
         fuse(&mut graph, fusion);
         let layout = Layout::new(graph, precision, self.memory.processors())?;
         // Addresses may move.
@@ -234,7 +237,7 @@ impl CudaExecutor {
         Ok(times)
     }
 
-    /// Of each node the plain convolution by cuDNN, where cuDNN is there and knows it; nothing on the shim, whose times say nothing.
+    /// For each node, the plain convolution by cuDNN if cuDNN is there and knows it. The shim has none, because its times say nothing.
     fn plain_by_cudnn(&mut self, plan: usize) -> Result<Vec<Option<Work>>> {
         let (cuda, layout) = (&mut self.cuda, &self.plans[&plan].layout);
         let (precision, on_gpu) = (cuda.precision(), matches!(cuda, Cuda::Driver(_)));
@@ -331,8 +334,10 @@ impl CudaExecutor {
     /// See [`super::Executor::read_f32`].
     pub fn read(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
         let (layout, arena) = (&self.plans[&plan].layout, self.memory.block(Block::Arena));
-        let mut bytes = vec![0; layout.physical.value(value).bytes()];
-        self.cuda.download(arena, layout.plan.offsets[value.0].unwrap_or(0), &mut bytes)?;
+        let described = layout.physical.value(value);
+        let start = layout.plan.offsets[value.0].ok_or_else(|| not_in_the_arena(described))?;
+        let mut bytes = vec![0; described.bytes()];
+        self.cuda.download(arena, start, &mut bytes)?;
         Ok(layout.read(value, &bytes))
     }
 

@@ -1,7 +1,5 @@
 //! Runs plans. One executor per device kind; everything above speaks to [`Executor`] and assumes no device.
 
-#![warn(missing_docs)]
-
 pub mod compare;
 mod cpu;
 mod cuda;
@@ -17,7 +15,7 @@ use crate::device::cpu::{Cpu, IsaName};
 use crate::device::cuda::{Cuda, Driver, Filled, Precision, fill, loaded_libraries};
 use crate::error::{Error, Result};
 use crate::graph::fuse::Fusion;
-use crate::ir::{Buffer, Graph, Node, Parameter, Segment, ValueId};
+use crate::ir::{Buffer, Graph, Node, Parameter, Segment, Value, ValueId};
 use crate::ops::cost::Cost;
 use crate::ops::{operation, optimizer};
 use std::fmt;
@@ -79,7 +77,7 @@ impl DeviceChoice {
     }
 }
 
-/// As `--device` takes it.
+/// The word that `--device` takes.
 impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -95,7 +93,7 @@ impl DeviceChoice {
     /// Whether the device can be had, before anything is made for it.
     ///
     /// # Errors
-    /// What is missing, in a sentence.
+    /// A device that is not there; the message says what is missing.
     pub fn check(&self) -> Result<()> {
         match self {
             DeviceChoice::Cuda { ordinal, precision } => Driver::open(*ordinal, *precision).map(drop),
@@ -111,7 +109,7 @@ pub struct PlanId(usize);
 /// One node of a plan and how long it took.
 #[derive(Clone, Debug)]
 pub struct NodeTime {
-    /// What the op calls it, and its sizes as they lie in memory.
+    /// The op's name for it, with what is fused into it.
     pub name: String,
     /// The sizes that tell this node from others of its name.
     pub sizes: String,
@@ -119,7 +117,7 @@ pub struct NodeTime {
     pub cost: Cost,
     /// One time per repeat.
     pub milliseconds: Vec<f64>,
-    /// Of a convolution: what cuDNN takes for it without its epilogue. Empty where cuDNN is not there.
+    /// The times that cuDNN takes for a convolution without its epilogue; empty for other nodes and without cuDNN.
     pub plain_by_library: Vec<f64>,
 }
 
@@ -152,14 +150,19 @@ impl NodeTime {
     }
 }
 
-/// What a device can do at most.
+/// The highest rates that a device reaches.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceilings {
-    /// Of a copy, read and written both counted.
+    /// The rate of a copy; bytes read and bytes written both count.
     pub bytes_per_second: f64,
-    /// Multiply-adds counted as two: on a CPU of those that stay in registers, on a GPU of a large bf16 matrix product by
-    /// cuBLAS, absent where that is not there.
+    /// The rate of multiply-adds, each counted as two: on a CPU in registers, on a GPU in a large bf16 matrix product by cuBLAS.
+    /// Absent on a GPU without cuBLAS.
     pub flops_per_second: Option<f64>,
+}
+
+/// The error of reading a value that has no place among those that nodes write.
+fn not_in_the_arena(value: &Value) -> Error {
+    Error::Other(format!("{} cannot be read: no node of the plan writes it, or fusion left it out", value.name))
 }
 
 /// Compiles the kernels for GPUs of one architecture, on any machine, and says which libraries that took.
@@ -202,7 +205,8 @@ impl Executor {
     /// Fuses and plans `graph` for this device and makes room for it.
     ///
     /// # Errors
-    /// A device with too little memory, or a network it cannot run.
+    /// A graph whose parameters are not the first of the executor's, a node whose inputs its op cannot take, a device with too
+    /// little memory, or a network it cannot run.
     pub fn prepare(&mut self, graph: Graph, fusion: Fusion) -> Result<PlanId> {
         match self {
             Executor::Cpu(e) => e.prepare(graph, fusion).map(PlanId),
@@ -241,7 +245,7 @@ impl Executor {
         }
     }
 
-    /// Of the tiles that were measured for the plans made so far. On one machine, runs with the same seed and the same hash
+    /// The hash of the tiles that were measured for the plans made so far. On one machine, runs with the same seed and the same hash
     /// compute the same numbers. `None` where nothing was measured: on a CPU, in f32.
     pub fn tuning_hash(&self) -> Option<String> {
         match self {
@@ -317,9 +321,12 @@ impl Executor {
     }
 
     /// Reads a value that the host may read: an output of the graph.
+    ///
+    /// # Errors
+    /// A value that no node of the plan writes, or a GPU that refuses a call.
     pub fn read_f32(&self, plan: PlanId, value: ValueId) -> Result<Vec<f32>> {
         match self {
-            Executor::Cpu(e) => Ok(e.read(plan.0, value)),
+            Executor::Cpu(e) => e.read(plan.0, value),
             Executor::Cuda(e) => e.read(plan.0, value),
         }
     }
@@ -353,7 +360,7 @@ impl Executor {
         }
     }
 
-    /// What the device can do at most, measured now.
+    /// Measures the highest rates that the device reaches.
     ///
     /// # Errors
     /// A GPU that refuses a call.

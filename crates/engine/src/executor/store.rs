@@ -1,8 +1,9 @@
-//! What outlives a step: parameters, their gradients, optimizer state, moving averages, running statistics. Flat
-//! buffers, so that the update is one pass.
+//! The state that outlives a step: parameters, their gradients, optimizer state, moving averages, running statistics. The buffers
+//! are flat, so that the update is one pass.
 
 use crate::device::cpu::memory::Aligned;
-use crate::ir::{Buffer, BufferId, Group, Parameter, ParameterId};
+use crate::error::{Error, Result};
+use crate::ir::{Buffer, BufferId, Graph, Group, Parameter, ParameterId, Place};
 use crate::ops::optimizer::cpu::{AdamW, GroupScalars, ParameterRange, Sgd};
 use std::ops::Range;
 
@@ -85,6 +86,30 @@ impl Store {
         }
     }
 
+    /// Refuses a graph whose parameters and running statistics are not the first of this Store's, by name and shape. A graph of
+    /// the trunk alone has fewer than the Store. Groups are not compared: they matter to the update, which reads the Store's.
+    ///
+    /// # Errors
+    /// The first parameter or running statistic that differs, or a value of the graph that is longer or shorter than the
+    /// parameter, gradient or running statistic it stands for.
+    pub fn check(&self, graph: &Graph) -> Result<()> {
+        let ours = self.parameters.iter().map(|p| (&p.name, &p.shape));
+        is_prefix("parameter", graph.parameters.iter().map(|p| (&p.name, &p.shape)), ours)?;
+        let ours = self.buffers.iter().map(|b| (&b.name, &b.shape));
+        is_prefix("running statistic", graph.buffers.iter().map(|b| (&b.name, &b.shape)), ours)?;
+        graph.values.iter().try_for_each(|value| {
+            let range = match value.place {
+                Place::Parameter(id) | Place::Gradient(id) => self.ranges.get(id.0),
+                Place::Buffer(id) => self.buffer_ranges.get(id.0),
+                Place::Batch | Place::Arena => return Ok(()),
+            };
+            match range.is_some_and(|range| range.len() == value.len()) {
+                true => Ok(()),
+                false => Err(Error::Other(format!("the executor has nothing of {:?} for {}", value.shape, value.name))),
+            }
+        })
+    }
+
     /// Where a parameter lies in the flat buffers, in elements.
     pub fn range(&self, id: ParameterId) -> Range<usize> {
         self.ranges[id.0].clone()
@@ -137,6 +162,24 @@ impl Store {
     }
 }
 
+/// Refuses names and shapes that are not the first of `ours`.
+fn is_prefix<'a>(
+    kind: &str,
+    theirs: impl Iterator<Item = (&'a String, &'a Vec<usize>)>,
+    mut ours: impl Iterator<Item = (&'a String, &'a Vec<usize>)>,
+) -> Result<()> {
+    for (index, (name, shape)) in theirs.enumerate() {
+        let found = ours.next();
+        if found != Some((name, shape)) {
+            let found = found.map_or("nothing".to_owned(), |(name, shape)| format!("{name} {shape:?}"));
+            return Err(Error::Other(format!(
+                "the graph is of another network than the executor: its {kind} {index} is {name} {shape:?}, the executor has {found}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Ranges of consecutive vectors, each starting on a cache line, and the total length.
 fn lay_out(lengths: impl Iterator<Item = usize>) -> (Vec<Range<usize>>, usize) {
     let mut start = 0;
@@ -152,11 +195,104 @@ fn lay_out(lengths: impl Iterator<Item = usize>) -> (Vec<Range<usize>>, usize) {
 
 /// The bytes of numbers, to be copied into a batch buffer.
 pub(super) fn bytes_of<T: Number>(data: &[T]) -> &[u8] {
-    // SAFETY: f32 and i32 have no padding, and any byte may be read as u8.
+    // SAFETY: a `Number` has no padding, so every byte is initialised, and any byte may be read as u8.
     unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), std::mem::size_of_val(data)) }
 }
 
-/// Plain numbers of a batch.
-pub(super) trait Number: Copy {}
-impl Number for f32 {}
-impl Number for i32 {}
+/// A plain number of a batch.
+///
+/// # Safety
+/// The type has no padding: all of its bytes are initialised.
+pub(super) unsafe trait Number: Copy {}
+
+// SAFETY: all 4 bytes of an f32 are its value.
+unsafe impl Number for f32 {}
+
+// SAFETY: all 4 bytes of an i32 are its value.
+unsafe impl Number for i32 {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::{DeviceChoice, Executor, StepScalars};
+    use crate::graph::fuse::Fusion;
+    use crate::ir::{DType, Init, Mode, Segment};
+    use crate::ops::linear::linear;
+
+    /// A linear layer from `sizes[0]` to `sizes[1]` features, and one more for each size that follows.
+    fn network(sizes: &[usize], group: Group) -> Graph {
+        let mut graph = Graph::new(Mode::Evaluate);
+        let mut x = graph.input("x", &[1, sizes[0]], DType::F32);
+        for (layer, pair) in sizes.windows(2).enumerate() {
+            let [weight, bias] = [("weight", vec![pair[1], pair[0]]), ("bias", vec![pair[1]])].map(|(name, shape)| {
+                let name = format!("fc{layer}.{name}");
+                graph.parameter(Parameter { name, shape, init: Init::Constant(0.0), group, decay: true })
+            });
+            x = linear(&mut graph, x, weight, bias).unwrap();
+        }
+        graph.outputs.push(x);
+        graph
+    }
+
+    #[test]
+    fn a_graph_of_another_network_is_refused_and_a_part_of_the_same_is_not() {
+        let whole = network(&[4, 3, 2], Group::Trunk);
+        let device = DeviceChoice::Cpu { threads: 1 };
+        let mut executor = Executor::new(&device, &whole.parameters, &whole.buffers).unwrap();
+        executor.prepare(network(&[4, 3], Group::Frozen), Fusion::On).unwrap();
+        let refused = |executor: &mut Executor, graph| executor.prepare(graph, Fusion::On).unwrap_err().to_string();
+        let wider = refused(&mut executor, network(&[4000, 3, 2], Group::Trunk));
+        assert!(wider.contains("parameter 0 is fc0.weight [3, 4000], the executor has fc0.weight [3, 4]"), "{wider}");
+        let deeper = refused(&mut executor, network(&[4, 3, 2, 2], Group::Trunk));
+        assert!(deeper.contains("fc2.weight [2, 2], the executor has nothing"), "{deeper}");
+        let mut with_statistics = network(&[4, 3], Group::Trunk);
+        with_statistics.buffer("bn.running_mean".into(), &[3], 0.0);
+        let statistics = refused(&mut executor, with_statistics);
+        assert!(statistics.contains("running statistic 0 is bn.running_mean [3]"), "{statistics}");
+        executor.prepare(whole, Fusion::On).unwrap();
+    }
+
+    #[test]
+    fn a_node_with_wrong_inputs_is_refused_in_every_build() {
+        let mut graph = network(&[4, 3], Group::Trunk);
+        let device = DeviceChoice::Cpu { threads: 1 };
+        let mut executor = Executor::new(&device, &graph.parameters, &graph.buffers).unwrap();
+        let (node, wide) = (graph.nodes[0].clone(), graph.input("wide", &[1, 5], DType::F32));
+        graph.push(node.op, &[wide, node.inputs[1], node.inputs[2]], &node.outputs);
+        let refused = executor.prepare(graph, Fusion::On).unwrap_err().to_string();
+        assert!(refused.starts_with("linear: expected"), "{refused}");
+    }
+
+    #[test]
+    fn a_value_that_was_made_longer_than_its_parameter_is_refused() {
+        let mut graph = network(&[4, 3], Group::Trunk);
+        let device = DeviceChoice::Cpu { threads: 1 };
+        let mut executor = Executor::new(&device, &graph.parameters, &graph.buffers).unwrap();
+        graph.values.iter_mut().filter(|value| value.shape.ends_with(&[4])).for_each(|value| value.shape[1] = 4000);
+        let refused = executor.prepare(graph, Fusion::On).unwrap_err().to_string();
+        assert!(refused.contains("nothing of [3, 4000] for fc0.weight"), "{refused}");
+    }
+
+    #[test]
+    #[should_panic(expected = "fc0.weight is as long as the Store has it")]
+    fn a_store_that_is_exchanged_for_a_smaller_one_is_not_read_behind_its_end() {
+        let (graph, smaller) = (network(&[400, 3], Group::Trunk), network(&[4, 3], Group::Trunk));
+        let device = DeviceChoice::Cpu { threads: 1 };
+        let mut executor = Executor::new(&device, &graph.parameters, &graph.buffers).unwrap();
+        let plan = executor.prepare(graph, Fusion::On).unwrap();
+        executor.edit_store(|store| *store = Store::new(&smaller.parameters, &smaller.buffers)).unwrap();
+        let _ = executor.run(plan, Segment::Forward, ParameterSet::Current, &StepScalars::default());
+    }
+
+    #[test]
+    fn only_a_value_that_a_node_touches_can_be_read() {
+        let mut graph = network(&[4, 3], Group::Trunk);
+        let (output, unused) = (graph.outputs[0], graph.arena("unused", &[2], DType::F32));
+        let device = DeviceChoice::Cpu { threads: 1 };
+        let mut executor = Executor::new(&device, &graph.parameters, &graph.buffers).unwrap();
+        let plan = executor.prepare(graph, Fusion::On).unwrap();
+        assert_eq!(executor.read_f32(plan, output).unwrap().len(), 3);
+        let refused = executor.read_f32(plan, unused).unwrap_err().to_string();
+        assert!(refused.contains("unused"), "{refused}");
+    }
+}

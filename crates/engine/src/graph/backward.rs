@@ -48,7 +48,7 @@ pub fn append_backward(
     probe: Probe,
 ) -> Vec<(usize, ValueId)> {
     graph.segment = Segment::HeadsBackward;
-    // Of the forward pass alone, before there are gradients.
+    // These belong to the forward pass alone: there are no gradients yet.
     let mut gradients = Gradients::new(graph);
     let mut terms = Vec::new();
     for head in heads {

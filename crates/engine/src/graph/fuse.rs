@@ -149,7 +149,7 @@ fn producer(graph: &Graph, value: ValueId) -> Option<usize> {
     graph.nodes.iter().position(|n: &Node| n.outputs.contains(&value))
 }
 
-/// How many times `value` is read, by nodes and by the host.
+/// The number of times that `value` is read, by nodes and by the host.
 fn readers(graph: &Graph, value: ValueId) -> usize {
     let by_nodes: usize = graph.nodes.iter().map(|n| n.inputs.iter().filter(|&&v| v == value).count()).sum();
     by_nodes + usize::from(graph.outputs.contains(&value))

@@ -1,8 +1,6 @@
 //! A step as data: the rules that extend and rewrite a graph, and the plan that orders it and
 //! places its buffers. Nothing here knows a device.
 
-#![warn(missing_docs)]
-
 pub mod backward;
 pub mod fuse;
 pub mod plan;

@@ -1,8 +1,6 @@
 //! The graph: values, nodes and their attributes, and the numbers that change between steps. Data only; how a node is built,
 //! checked, differentiated and run is in `ops/<op>`.
 
-#![warn(missing_docs)]
-
 mod op;
 mod scalars;
 
@@ -133,7 +131,7 @@ impl Group {
     }
 }
 
-/// How a parameter starts.
+/// The initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// Every element has this value.
@@ -283,12 +281,12 @@ impl Graph {
         }
     }
 
-    /// Of every value, whether anything that learns had a part in it.
+    /// For every value, whether anything that learns had a part in it.
     pub fn depends_on_what_learns(&self) -> Vec<bool> {
         self.depends_on(|value| self.learns(value))
     }
 
-    /// Of every value, whether one of `origins` had a part in it.
+    /// For every value, whether one of `origins` had a part in it.
     fn depends_on(&self, origins: impl Fn(ValueId) -> bool) -> Vec<bool> {
         let mut depends = vec![false; self.values.len()];
         for node in &self.nodes {
@@ -339,20 +337,20 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Of a forward pass: wanted is the gradient of what depends on anything that learns. Parameters' gradients are added up in
-    /// the Store.
+    /// The start of a backward pass over all of `forward`. Wanted are the gradients of values that depend on anything that learns;
+    /// parameters' gradients are added up in the Store.
     pub fn new(forward: &Graph) -> Gradients {
         Gradients { of: HashMap::new(), wanted: forward.depends_on_what_learns(), aside: None }
     }
 
-    /// Of a backward pass that ends at `parameter`: wanted is the gradient of what depends on it. The Store is left alone:
-    /// parameters' gradients are values of the arena, each cleared before the first node that adds to it.
+    /// The start of a backward pass that ends at `parameter`. Wanted are the gradients of values that depend on it. The Store is left
+    /// alone: parameters' gradients are values of the arena, each cleared before the first node that adds to it.
     pub fn aside(forward: &Graph, parameter: ValueId) -> Gradients {
         let wanted = forward.depends_on(|value| value == parameter);
         Gradients { of: HashMap::new(), wanted, aside: Some(HashMap::new()) }
     }
 
-    /// What a node adds the gradient of `parameter` to.
+    /// The value that a node adds the gradient of `parameter` to.
     pub fn of_parameter(&mut self, graph: &mut Graph, parameter: ValueId) -> ValueId {
         let Some(aside) = &mut self.aside else {
             return graph.gradient_of_parameter(parameter);

@@ -13,7 +13,7 @@ pub struct Conv2d {
     pub padding: usize,
 }
 
-/// What a convolution does to its result before it is written.
+/// The steps that a convolution applies to its result before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConvEpilogue {
     /// Nothing.
@@ -31,7 +31,7 @@ pub enum ConvEpilogue {
     },
 }
 
-/// What the gradient convolution does to its result before it is written.
+/// The steps that the gradient convolution applies to its result before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DgradEpilogue {
     /// With `addend` a third input: a gradient of the same shape.
@@ -68,7 +68,7 @@ pub enum TermForm {
     Pooled,
 }
 
-/// What is stored at the seam for one task and feature: whose gradient it is and in which form.
+/// One gradient stored at the seam for a task and feature: the task's number, and the form of the gradient.
 pub type Term = (usize, TermForm);
 
 /// The loss as a function of the error.

@@ -1,6 +1,6 @@
 //! The numbers that change between steps.
 
-/// What changes between steps, read by the ops and the update: data, never baked into a plan.
+/// The numbers that change between steps, which ops and the update read as data: they are never part of a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepScalars {
     /// Per task: weight at the seam; exactly 0 for a task without labels in this step.
@@ -14,7 +14,7 @@ pub struct StepScalars {
 }
 
 impl StepScalars {
-    /// What one of the step's micro-batches is of it.
+    /// The share of the step that one micro-batch is.
     pub fn share(&self) -> f32 {
         1.0 / self.micro_batches.max(1) as f32
     }

@@ -1,12 +1,14 @@
-//! What a node costs at least: floating-point operations, and bytes moved when each input is read once and each output written
+//! The least cost of a node: floating-point operations, and bytes moved when each input is read once and each output written
 //! once.
 
 use crate::ir::{Graph, Node, ValueId};
 
+/// The least cost of a node, whatever computes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Multiply-adds counted as two; elementwise work counts as none: its bytes say what it takes.
     pub flops: u64,
+    /// Bytes read and written, each once.
     pub bytes: u64,
 }
 

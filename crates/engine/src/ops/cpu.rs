@@ -1,4 +1,4 @@
-//! What every op says about the CPU, and the values of one node as its kernels see them.
+//! The CPU's half of every op, and the values of one node as its kernels see them.
 
 use crate::device::cpu::Cpu;
 use crate::ir::{DType, Graph, Node, StepScalars};
@@ -22,10 +22,10 @@ pub trait CpuOp {
 
 pub const NO_SCRATCH: usize = 0;
 
-/// How a convolution finds its weight.
+/// The form in which a convolution finds its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// As the Store holds it: packed where it is used, since a plan that trains uses each version once.
+    /// In the Store's form, and packed where it is used: a plan that trains uses each version once.
     Plain,
     /// Packed before, for a plan that only answers.
     Packed,
@@ -132,7 +132,7 @@ impl<'a> Operands<'a> {
     /// reads or writes them; nobody else writes the inputs.
     pub unsafe fn new(node: CpuNode<'a>, scalars: &'a StepScalars, moved: &[usize], slots: Slots<'a>) -> Operands<'a> {
         let Slots { inputs, outputs, scratch, packed } = slots;
-        debug_assert!(written_alone(&inputs, &outputs, moved, &scratch), "{:?} writes where it reads", node.node);
+        assert!(written_alone(&inputs, &outputs, moved, &scratch), "{:?} writes where it reads", node.node);
         let read = |(index, &slot): (usize, &Slot)| (!moved.contains(&index)).then_some(slot);
         Operands {
             node,
@@ -216,7 +216,7 @@ fn written_alone(inputs: &[Slot], outputs: &[Slot], moved: &[usize], scratch: &S
     })
 }
 
-/// What a value may be made of.
+/// A type of which a value's elements may be.
 ///
 /// # Safety
 /// Every bit pattern of `DTYPE`'s size is a value of the type.

@@ -1,4 +1,4 @@
-//! What every op says about a GPU, and one node as it becomes launches.
+//! The GPU's half of every op, and one node as it becomes launches.
 
 use crate::device::cuda::{Address, Precision, Work};
 use crate::error::{Error, Result};
@@ -30,6 +30,7 @@ pub trait CudaOp {
     }
 }
 
+/// The answer of an op whose kernels need no scratch.
 pub const NO_SCRATCH: usize = 0;
 
 /// Channels that are read and written together: maps are stored with theirs padded to a multiple.
@@ -56,23 +57,31 @@ pub struct CudaNode<'a> {
     pub logical: &'a Graph,
     /// Values as they lie in memory.
     pub physical: &'a Graph,
+    /// The node itself.
     pub node: &'a Node,
+    /// The number type of stored activations.
     pub precision: Precision,
+    /// One address an input, in the order of the node's inputs.
     pub inputs: Vec<Address>,
+    /// One address an output, in the order of the node's outputs.
     pub outputs: Vec<Address>,
     /// The second input as convolutions read it, if it is a parameter that is kept so.
     pub packed: Option<Address>,
+    /// Scratch of the size that the op asked for; other nodes use the same bytes before and after.
     pub scratch: Address,
+    /// Where the step's scalars are.
     pub scalars: ScalarAddresses,
-    /// What a convolution is computed by.
+    /// The way in which a convolution is computed; `None` for other ops.
     pub choice: Option<Choice>,
 }
 
 impl CudaNode<'_> {
+    /// The address of input `index`.
     pub fn input(&self, index: usize) -> Address {
         self.inputs[index]
     }
 
+    /// The address of output `index`.
     pub fn output(&self, index: usize) -> Address {
         self.outputs[index]
     }
@@ -113,7 +122,7 @@ impl CudaNode<'_> {
         self.packed.unwrap_or_else(|| unreachable!("a convolution's weight is a parameter of four sizes"))
     }
 
-    /// What a task's summed loss is divided by.
+    /// The address of the number that a task's summed loss is divided by.
     pub fn denominator(&self, task: usize) -> Address {
         self.scalars.denominators.plus(4 * task)
     }

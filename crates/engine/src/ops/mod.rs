@@ -10,7 +10,7 @@ pub mod combine;
 pub mod concat;
 pub mod conv2d;
 pub mod cost;
-pub mod cpu;
+pub(crate) mod cpu;
 pub mod cuda;
 pub mod gramian;
 pub mod group_norm;
@@ -32,13 +32,13 @@ use cost::Cost;
 use cpu::CpuOp;
 use cuda::CudaOp;
 
-/// What an op is. A method with a default is a property that few ops have; what decides what an op does has none, so an op
-/// that forgets it does not compile.
+/// The properties of an op. A method with a default is a property that few ops have. Methods that decide what an op does have no
+/// default, so that an op that forgets one does not compile.
 pub trait Operation: CpuOp + CudaOp {
     /// The kind of work, with what is fused into it: `conv2d dgrad 3×3/2 + sum + mask and sums`.
     fn name(&self) -> String;
 
-    /// What the node costs at least.
+    /// The least cost of the node.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost;
 
     /// Refuses inputs that the op cannot compute.
@@ -72,7 +72,7 @@ pub trait Operation: CpuOp + CudaOp {
         false
     }
 
-    /// What output `position` of the node holds, for whoever compares it with another device's.
+    /// The quantities in output `position` of the node, for comparisons with another device's.
     fn quantities(&self, _node: &Node, _position: usize) -> Quantities {
         Quantities::ONE
     }
@@ -141,7 +141,7 @@ pub fn operation(op: &Op) -> &dyn Operation {
 /// Checks the inputs of every node.
 ///
 /// # Errors
-/// Those of [`Operation::check`].
+/// The first error of [`Operation::check`].
 pub fn check_nodes(graph: &Graph) -> Result<()> {
     graph.nodes.iter().try_for_each(|node| operation(&node.op).check(graph, &node.inputs))
 }
@@ -172,7 +172,7 @@ fn longest_input(graph: &Graph, node: &Node) -> usize {
     node.inputs.iter().map(|&value| graph.value(value).len()).max().unwrap_or(0)
 }
 
-/// What the numbers of one value are.
+/// The quantities that the numbers of one value are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantities {
     /// Each is measured by itself, for one may be thousands of times another.
@@ -184,8 +184,10 @@ pub struct Quantities {
 }
 
 impl Quantities {
+    /// One quantity without a name, compared element by element.
     pub const ONE: Quantities = Quantities::along(0, &[""]);
 
+    /// Several quantities side by side along `axis`, compared element by element.
     pub const fn along(axis: usize, names: &'static [&'static str]) -> Quantities {
         Quantities { names, axis, totals: false }
     }

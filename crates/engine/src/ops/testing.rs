@@ -1,4 +1,4 @@
-//! What the ops' tests share: the CPUs they run on, numbers to run with, and the comparison against f64 references.
+//! The shared parts of the ops' tests: the CPUs they run on, numbers to run with, and the comparison against f64 references.
 //!
 //! The bound: n operations in f32, in any order, are off by at most n · u · (the sum of the magnitudes of what was
 //! added), u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, §3.1).

@@ -93,7 +93,7 @@ pub(super) fn keys(declaration: &TaskDeclaration, named: Option<&Task>, from: Op
 fn labels_from(from: &LabelsFrom, root: &Path) -> Result<Option<String>> {
     let dir = |path: &Path| Ok::<_, Error>(scalar(&within(path, root)?));
     Ok(Some(match from {
-        // As a list: a column may be called `folders`.
+        // Written as a list, because a column may be called `folders`.
         LabelsFrom::Columns(columns) => list(columns),
         LabelsFrom::Folders => "folders".into(),
         LabelsFrom::Csv { files: from, columns, key } => {

@@ -1,4 +1,4 @@
-//! How far a long job over many files is: counted by the threads that work, read by whoever shows it.
+//! The progress of a long job over many files: the threads that work count it, and a progress bar reads it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,8 @@
 //! The random numbers of the data path: a small counter-based generator keyed by what it is for (seed, epoch, image), so
 //! that no draw depends on which thread made it or in which order.
 
+use crate::random::{GAMMA, fnv, mix};
+
 /// SplitMix64 (Steele, Lea, Flood 2014) over a key hashed into its start.
 #[derive(Clone, Debug)]
 pub struct Random {
@@ -10,14 +12,13 @@ pub struct Random {
 impl Random {
     /// The stream that belongs to `key`; equal keys give equal streams.
     pub fn new(key: &[u64]) -> Self {
-        let state = key
-            .iter()
-            .fold(0x243F_6A88_85A3_08D3, |state, part| mix(state ^ mix(part.wrapping_add(0x9E37_79B9_7F4A_7C15))));
+        let state = key.iter().fold(0x243F_6A88_85A3_08D3, |state, part| mix(state ^ mix(part.wrapping_add(GAMMA))));
         Random { state }
     }
 
+    /// The next 64 bits of the stream.
     pub fn next_u64(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.state = self.state.wrapping_add(GAMMA);
         mix(self.state)
     }
 
@@ -46,21 +47,20 @@ impl Random {
 
 /// A seeded hash of a string (FNV-1a, finished by `mix`): where a path falls in a split, the same on every machine.
 pub fn hash_text(seed: u64, text: &str) -> u64 {
-    let folded = text
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
-    mix(folded ^ mix(seed.wrapping_add(0x9E37_79B9_7F4A_7C15)))
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    mix(fnv(text) ^ mix(seed.wrapping_add(GAMMA)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn draws_are_those_of_every_version_before() {
+        assert_eq!(
+            (Random::new(&[1, 2, 3]).next_u64(), hash_text(7, "side")),
+            (0x4fac_a477_98e6_9561, 0x584c_7191_8398_2644)
+        );
+    }
 
     #[test]
     fn equal_keys_give_equal_streams_and_others_differ() {

@@ -149,7 +149,7 @@ fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
 /// A hidden file that marks a folder as holding runs, whose pictures are nobody's training images.
 pub const RUNS_MARKER: &str = ".polyhead-runs";
 
-/// What lies in `folder`, sorted, hidden entries left out, and whether each is a folder (links followed).
+/// The entries of `folder` in order, without hidden ones, each with whether it is a folder (links are followed).
 pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {

@@ -30,9 +30,11 @@ const CAPTION_MARGIN: usize = 4;
 /// Units: `xyxy` in pixels of the canvas it is drawn on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledFrame {
+    /// Where its outline runs.
     pub xyxy: Xyxy,
+    /// The index of its class, which decides its colour.
     pub class: usize,
-    /// What the plate says, `RBC 0.93`; no plate where it is empty.
+    /// The text on the plate, such as `RBC 0.93`; an empty one draws no plate.
     pub label: String,
 }
 
@@ -94,7 +96,7 @@ pub fn class_colour(class: usize) -> Rgb {
     PALETTE[class % PALETTE.len()]
 }
 
-/// How thick and how large, from the picture's shorter side.
+/// The widths of lines and the size of text, from the picture's shorter side.
 struct Sizes {
     /// Outline thickness, pixels.
     line: usize,

@@ -20,14 +20,14 @@ const THICKNESS: usize = 3;
 const LONGEST_TITLE: usize = 768;
 const LONGEST_NAME: usize = 240;
 
-/// What −1 and 1 look like.
+/// The colour of −1; the next is that of 1.
 const OPPOSITE: Rgb = [0xbd, 0x1f, 0x01];
 const ALIKE: Rgb = [8, 64, 129];
 const CELL: usize = 96;
 
 /// One line of a plot.
 pub struct Line {
-    /// What the legend says.
+    /// The name in the legend.
     pub name: String,
     /// Horizontal and vertical place of each point, in order; one that is no number leaves a gap.
     pub points: Vec<(f64, f64)>,

@@ -1,4 +1,4 @@
-//! What pictures are drawn with: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. Not here:
+//! Drawing: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. Not here:
 //! what is worth drawing, and what its labels say.
 
 mod annotate;
@@ -38,7 +38,9 @@ const GRID_GROUND: Rgb = [64; 3];
 /// A picture to draw on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Canvas {
+    /// Columns.
     pub width: usize,
+    /// Rows.
     pub height: usize,
     /// `[height, width, 3]`
     pub rgb: Vec<u8>,
@@ -91,6 +93,10 @@ impl Canvas {
         (Canvas { width: width as usize, height: height as usize, rgb: small.into_raw() }, factor)
     }
 
+    /// The colour at column `x` and row `y`, both from 0.
+    ///
+    /// # Panics
+    /// A place outside the picture.
     pub fn pixel(&self, x: usize, y: usize) -> Rgb {
         let at = (y * self.width + x) * 3;
         [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]

@@ -18,7 +18,7 @@ const BAR: [usize; 2] = [1, 12];
 /// One group: its name and its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strip {
-    /// What stands beside the row.
+    /// The text beside the row.
     pub label: String,
     /// One point each; what is no number is left out.
     pub values: Vec<f64>,

@@ -12,10 +12,13 @@ use crate::ops::{
 
 /// Adds layers to a graph under a group's ownership. Names are given whole: they are the checkpoint's.
 pub struct Builder<'g> {
+    /// The graph that layers are appended to.
     pub graph: &'g mut Graph,
+    /// Who the parameters that follow belong to.
     pub group: Group,
     /// Who the batch norms belong to, and what they normalise by.
     pub norm_group: Group,
+    /// The statistics that the batch norms that follow normalise by.
     pub statistics: Statistics,
 }
 
@@ -100,9 +103,11 @@ impl<'g> Builder<'g> {
     }
 }
 
-/// How a convolution with bias starts.
+/// The initial values of a convolution with bias.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvStart {
+    /// The initial values of its weight.
     pub weight: Init,
+    /// The value of every element of its bias.
     pub bias: f32,
 }

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Width of the pyramid's maps, and depth of the towers that stand on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PyramidSize {
+    /// Channels of every map of the pyramid and of the towers.
     pub channels: usize,
+    /// Convolutions of 3 × 3 in each of the two towers.
     pub tower_depth: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What a person's files say, before it is known what it means: places in files, words about them, YAML with its lines, and
+//! Reading a person's files before their meaning is known: places in files, words about them, YAML with its lines, and
 //! the content of labels as written. It opens no image.
 
 mod content;

@@ -20,7 +20,9 @@ pub type Mapping = serde_json::Map<String, Value>;
 
 /// A file's keys with their lines, for sentences about them.
 pub struct Yaml {
+    /// The path, as messages name it.
     pub file: PathBuf,
+    /// The line of every key.
     pub lines: Lines,
 }
 
@@ -31,14 +33,18 @@ pub struct Lines(Vec<(String, usize, Lines)>);
 /// A whole file.
 #[derive(Debug)]
 pub struct Tree {
+    /// What the file holds, each alias replaced by what it names.
     pub value: Value,
+    /// The line of every key.
     pub lines: Lines,
 }
 
 /// Why a text cannot be read.
 #[derive(Debug)]
 pub struct Fault {
+    /// The line, counted from 1, where the parser knows it.
     pub line: Option<usize>,
+    /// What is wrong, without the place.
     pub message: String,
 }
 
@@ -140,6 +146,8 @@ impl Lines {
 }
 
 impl Yaml {
+    /// Class names in index order, from a list or from a block of numbers and names. Here and below `at` is the path of keys that leads to the value.
+    /// Errors: something else, a number that is left out, a name twice, or no name.
     pub fn names(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         let names: Vec<String> = match value {
             Value::Array(list) => list.iter().map(|v| self.text_of(v, at)).collect::<Result<_>>()?,
@@ -173,6 +181,8 @@ impl Yaml {
         Ok(names)
     }
 
+    /// What `missing:` says; nothing where the key is absent.
+    /// Errors: another word.
     pub fn missing(&self, value: Option<&Value>, at: &[impl AsRef<str>]) -> Result<Option<Missing>> {
         match value.map(|v| self.text_of(v, at)).transpose()?.as_deref() {
             None => Ok(None),
@@ -182,6 +192,8 @@ impl Yaml {
         }
     }
 
+    /// A value that is `true` or `false`; nothing where it is absent or null.
+    /// Errors: anything else.
     pub fn flag(&self, value: Option<&Value>, at: &[impl AsRef<str>]) -> Result<Option<bool>> {
         match value {
             None | Some(Value::Null) => Ok(None),
@@ -201,6 +213,8 @@ impl Yaml {
         })
     }
 
+    /// One word, or a list of at least one.
+    /// Errors: a block, an empty list, or a list of other things than words.
     pub fn texts(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         match value {
             Value::Array(list) if !list.is_empty() => list.iter().map(|v| self.text_of(v, at)).collect(),
@@ -208,14 +222,17 @@ impl Yaml {
         }
     }
 
+    /// The error that sends a person to the line of a key.
     pub fn error(&self, at: &[impl AsRef<str>], message: impl Into<String>) -> Error {
         self.place(at).error(message)
     }
 
+    /// The line of a key, or of the last key above it that is there.
     pub fn place(&self, at: &[impl AsRef<str>]) -> Place {
         Place::new(&self.file, self.lines.of(at))
     }
 
+    /// `data.yaml:5` for the line of a key, for the middle of a sentence.
     pub fn shown(&self, at: &[&str]) -> String {
         match self.lines.of(at) {
             Some(line) => format!("{}:{line}", self.file.display()),

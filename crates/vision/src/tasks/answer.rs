@@ -9,7 +9,7 @@ use crate::ir::Level;
 use serde_json::{Map, Value, json};
 use std::any::Any;
 
-/// What one head says about a batch, as plain numbers.
+/// The output of one head for a batch, as plain numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadOutput {
     /// In the order of the head's [`outputs`](super::HeadValues::outputs), `[N, …]` each.
@@ -77,16 +77,16 @@ impl Default for DecodeOptions {
 /// The answer to one task about one image. It knows its classes' names and its units, so that it can be written without its task;
 /// [`get`](#method.get) gives the kind's own value to whoever knows the kind.
 pub trait Prediction: Same {
-    /// What a line of `predictions.jsonl` holds under the task's name.
+    /// The value under the task's name in a line of `predictions.jsonl`.
     fn to_json(&self) -> Value;
 
     /// Its cells in `predictions.csv`, one for each of [`TaskSpec::table`](super::TaskSpec::table)'s columns.
     fn cells(&self) -> Vec<String>;
 
-    /// What is said below a picture, behind the task's name; `None` where everything is drawn on it.
+    /// The text below a picture, behind the task's name; `None` if everything is drawn on the picture.
     fn caption(&self) -> Option<String>;
 
-    /// What is drawn on the picture, in the pixels the answer is in.
+    /// The boxes to draw on the picture, in the pixels of the answer.
     fn frames(&self) -> Vec<LabelledFrame> {
         Vec::new()
     }
@@ -94,7 +94,7 @@ pub trait Prediction: Same {
     /// From network pixels to those of the original image; what lies in the padding goes.
     fn to_image_pixels(&mut self, _geometry: &Geometry) {}
 
-    /// What COCO's list of results holds of it: the image's number, and the classes' category numbers.
+    /// The entries of COCO's list of results, for the image's number and the classes' category numbers.
     fn coco(&self, _image: u64, _categories: &[u64]) -> Vec<Value> {
         Vec::new()
     }
@@ -123,7 +123,7 @@ impl PartialEq for dyn Prediction {
     }
 }
 
-/// As many decimals as `per_unit` has zeros.
+/// A number with as many decimals as `per_unit` has zeros.
 pub fn round(value: f32, per_unit: f64) -> Value {
     json!((f64::from(value) * per_unit).round() / per_unit)
 }

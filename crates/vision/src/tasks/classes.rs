@@ -19,7 +19,7 @@ pub(super) fn classes_of(asked: &Asked, readings: &Readings) -> Result<Vec<Strin
     if classes.is_empty() { Err(asked.untaught()) } else { Ok(classes) }
 }
 
-/// What is said of classes that the labels alone name.
+/// Notes the classes that only the labels name.
 pub(super) fn note_inferred(task: &str, classes: &[String], notes: &mut Vec<String>) {
     notes.push(format!("{task}: classes taken from the labels: {}", list_some(classes, 12)));
     notes.extend(order_note(task, classes));

@@ -1,4 +1,4 @@
-//! What the labels of one task say, counted over the splits of a data set.
+//! Counts of what the labels of one task say, over the splits of a data set.
 
 use serde::Serialize;
 use std::fmt;
@@ -10,7 +10,7 @@ pub struct TaskReport {
     pub name: String,
     /// The kind, for people.
     pub kind: &'static str,
-    /// Of train, val and test.
+    /// The counts of train, val and test.
     pub splits: [Coverage; 3],
     /// Class names with what of them is in train, val and test: images, or the objects of kinds that mark any.
     pub classes: Vec<(String, [usize; 3])>,
@@ -18,7 +18,7 @@ pub struct TaskReport {
     pub box_sizes: [usize; SIZES.len() + 1],
     /// One per column.
     pub values: Vec<ValueReport>,
-    /// What is counted by class.
+    /// The counts by class.
     #[serde(skip)]
     pub counted: &'static str,
 }
@@ -34,7 +34,7 @@ pub struct Coverage {
     pub unlabelled: usize,
     /// Boxes on labelled images.
     pub boxes: usize,
-    /// Of those, regions to be ignored.
+    /// How many of those are regions to be ignored.
     pub ignored: usize,
     /// Images annotated for some classes only; the regions that stand for the others are no boxes.
     pub partial: usize,

@@ -1,5 +1,4 @@
-//! How a task comes to be: what a declaration says of it, and how that and the label files become a task with a label for every
-//! image.
+//! The making of a task: from what a declaration says of it and the label files to a task with a label for every image.
 
 use super::{Label, TaskSpec};
 use crate::error::{Error, Result};
@@ -19,7 +18,7 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// What stands under a key; nothing where that is null.
+    /// The value under a key; nothing if it is null.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.body.get(key).filter(|value| !value.is_null())
     }
@@ -41,14 +40,14 @@ impl Block<'_> {
 /// Keys of data.yaml with their values as YAML.
 pub type Keys = Vec<(&'static str, String)>;
 
-/// What a declaration says of a task that only its kind understands.
+/// The part of a declaration that only the task's kind understands.
 pub trait Declared: Debug + Send + Sync {
     /// Its keys, with `reading`, those that say how the labels are read, in the place where people expect them.
     fn keys(&self, reading: Keys) -> Keys {
         reading
     }
 
-    /// What is declared of the task once all its labels are written anew; `None` where that is the same.
+    /// The declaration of the task once all its labels are written anew; `None` if that is the same.
     fn rewritten(&self, _task: &dyn TaskSpec) -> Option<Arc<dyn Declared>> {
         None
     }
@@ -68,7 +67,7 @@ pub trait Declared: Debug + Send + Sync {
 /// A settled task, and one label for each image.
 pub type Resolved = (Arc<dyn TaskSpec>, Vec<Label>);
 
-/// What is declared of a task of any kind.
+/// The part of a declaration that tasks of all kinds have.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// The task's name.
@@ -81,7 +80,7 @@ pub struct Asked<'a> {
     pub place: &'a Place,
 }
 
-/// What the files say of every image, those of the training split first.
+/// The readings of all images, those of the training split first.
 #[derive(Clone, Copy, Debug)]
 pub struct Readings<'a> {
     /// One per image of the data set.
@@ -115,7 +114,7 @@ impl Asked<'_> {
     }
 }
 
-/// What is said on the way.
+/// The channels for notes and tolerable faults while a task is settled.
 pub struct Heard<'a> {
     /// Sentences.
     pub notes: &'a mut Vec<String>,

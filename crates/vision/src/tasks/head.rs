@@ -1,4 +1,4 @@
-//! What a head stands on and what it gives; the pooled linear head, which several kinds share.
+//! The inputs and outputs of a head, and the pooled linear head, which several kinds share.
 
 use crate::error::Result;
 use crate::ir::{Level, ValueId};
@@ -6,7 +6,7 @@ use crate::layers::Builder;
 use crate::layers::pyramid::PyramidSize;
 use crate::ops::pool;
 
-/// What the trunk offers to a head.
+/// The trunk's features and options that a head is built on.
 #[derive(Clone, Copy, Debug)]
 pub struct Trunk {
     /// c3, c4, c5 at strides 8, 16, 32.
@@ -19,7 +19,7 @@ pub struct Trunk {
     pub dropout: Dropout,
 }
 
-/// What a head computes. Only its own kind knows what each output means.
+/// The outputs of a head. Only its own kind knows what each means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadValues {
     /// The values to read, in the order that the kind expects.

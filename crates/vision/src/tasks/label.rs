@@ -1,4 +1,4 @@
-//! What an image says about a task, as the data room sees it: a value that moves with the pixels, and nothing more is known.
+//! A label as the data room sees it: a value that moves with the pixels and of which nothing more is known.
 
 use super::Boxes;
 use super::same::Same;
@@ -7,12 +7,12 @@ use crate::geometry::PixelMap;
 use std::any::Any;
 use std::sync::Arc;
 
-/// What one image says about one task, or nothing. An image in which annotators found nothing is labelled: it holds an empty
+/// The label of one image for one task, or none. An image in which annotators found nothing is labelled: it holds an empty
 /// value. Images that say the same may share it.
 #[derive(Clone, Debug)]
 pub struct Label(Option<Arc<dyn LabelValue>>);
 
-/// What every kind's labels can be asked. Where a question gives `None` for a label, that stays as it is.
+/// The questions that every kind's labels answer. Where one answers `None`, the label stays unchanged.
 pub trait LabelValue: Same {
     /// The label of the picture that `map` makes of its own.
     fn moved(&self, _map: &dyn PixelMap) -> Option<Label> {
@@ -24,12 +24,12 @@ pub trait LabelValue: Same {
         None
     }
 
-    /// Of several pictures side by side on one canvas, `others` beside this one.
+    /// The label of several pictures side by side on one canvas, `others` beside this one.
     fn joined(&self, _others: &[&Label]) -> Option<Label> {
         None
     }
 
-    /// Of two pictures blended, `share` of this one.
+    /// The label of two pictures blended, `share` of this one.
     fn mixed(&self, _other: &Label, _share: f32) -> Option<Label> {
         None
     }
@@ -44,7 +44,7 @@ pub trait LabelValue: Same {
         None
     }
 
-    /// How many objects in the picture are taught; `None` where the label speaks of the picture as a whole.
+    /// The number of objects in the picture that are taught; `None` if the label is about the picture as a whole.
     fn objects(&self) -> Option<usize> {
         None
     }
@@ -85,7 +85,7 @@ impl Label {
         self.0.is_some()
     }
 
-    /// What is said; `None` of an unlabelled image.
+    /// The value of the label; `None` for an unlabelled image.
     pub fn value(&self) -> Option<&dyn LabelValue> {
         self.0.as_deref()
     }
@@ -95,27 +95,27 @@ impl Label {
         self.value().and_then(|value| (value as &dyn Any).downcast_ref())
     }
 
-    /// As [`LabelValue::boxes`].
+    /// See [`LabelValue::boxes`].
     pub fn boxes(&self) -> Option<&Boxes> {
         self.value().and_then(LabelValue::boxes)
     }
 
-    /// As [`LabelValue::moved`].
+    /// See [`LabelValue::moved`].
     pub fn moved(&self, map: &dyn PixelMap) -> Label {
         self.value().and_then(|value| value.moved(map)).unwrap_or_else(|| self.clone())
     }
 
-    /// As [`LabelValue::hidden`].
+    /// See [`LabelValue::hidden`].
     pub fn hidden(&self, part: &Xyxy) -> Label {
         self.value().and_then(|value| value.hidden(part)).unwrap_or_else(|| self.clone())
     }
 
-    /// As [`LabelValue::joined`].
+    /// See [`LabelValue::joined`].
     pub fn joined(&self, others: &[&Label]) -> Label {
         self.value().and_then(|value| value.joined(others)).unwrap_or_else(|| self.clone())
     }
 
-    /// As [`LabelValue::mixed`].
+    /// See [`LabelValue::mixed`].
     pub fn mixed(&self, other: &Label, share: f32) -> Label {
         self.value().and_then(|value| value.mixed(other, share)).unwrap_or_else(|| self.clone())
     }
@@ -131,7 +131,7 @@ impl PartialEq for Label {
     }
 }
 
-/// What leaves the truth of a task as it is.
+/// The transformations that leave the truth of a task unchanged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bears {
     /// Parts of the picture going out of sight.
@@ -144,7 +144,7 @@ pub struct Bears {
     pub mixing: bool,
 }
 
-/// What else is asked about the pictures of a data set.
+/// The other tasks of a data set, by what their labels mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
     /// Only labels of the picture as a whole.
@@ -153,7 +153,7 @@ pub enum Beside {
     Objects,
 }
 
-/// What labels may be beside the plain ones; only then does the loss have room for it.
+/// Label features beyond plain labels. Buffers for them are allocated only if set.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LabelFeatures {
     /// Whether labels may be mixtures.

@@ -1,4 +1,4 @@
-//! How good answers are: what every kind's metric and its summary can be asked.
+//! The interfaces of every kind's metric and its summary, which judge answers.
 
 use super::same::Same;
 use super::{Label, Prediction};
@@ -16,16 +16,16 @@ pub trait Metric {
     fn summary(&self) -> Arc<dyn Summary>;
 }
 
-/// What one task's answers were worth. It knows its classes' names and its units; [`get`](#method.get) gives the kind's own
+/// The figures of one task's answers. It knows its classes' names and its units; [`get`](#method.get) gives the kind's own
 /// figures to whoever knows the kind.
 pub trait Summary: Same {
-    /// What selection looks at, best at 1; `None` without labels.
+    /// The figure that selects the best model, 1 at best; `None` without labels.
     fn fitness(&self) -> Option<f64>;
 
     /// Names and values, in the order people read them.
     fn metrics(&self) -> Vec<(String, Option<f64>)>;
 
-    /// How many of the metrics stand in a line.
+    /// The number of metrics, from the first, that are printed in one line.
     fn headline(&self) -> usize {
         usize::MAX
     }
@@ -40,12 +40,12 @@ pub trait Summary: Same {
         Vec::new()
     }
 
-    /// What the report's JSON has between the metrics and `per_class`.
+    /// The entries between the metrics and `per_class` in the report's JSON.
     fn details(&self) -> Map<String, Value> {
         Map::new()
     }
 
-    /// What became of the card's intervals, of half these widths: for the JSON, and as sentences. `origin` ends each sentence.
+    /// Judges the card's intervals, whose half widths these are: for the JSON, and as sentences, each of which `origin` ends.
     fn judge_intervals(&self, _half_widths: &[Option<f64>], _origin: &str) -> JudgedIntervals {
         JudgedIntervals::default()
     }
@@ -63,7 +63,7 @@ impl dyn Summary {
     }
 }
 
-/// What the truths say of prediction intervals.
+/// The comparison of prediction intervals with the truths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JudgedIntervals {
     /// The figures that `--json` holds, one set per column.

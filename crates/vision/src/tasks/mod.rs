@@ -13,8 +13,6 @@
 //!
 //! Whoever adds a kind writes its folder, and here its module and its place in [`KINDS`].
 
-#![warn(missing_docs)]
-
 pub mod classify;
 pub mod coverage;
 pub mod detect;
@@ -47,7 +45,7 @@ pub use same::Same;
 pub use spec::{Depiction, Likelihood, LossSite, TaskSpec};
 pub use standardisation::Standardisation;
 pub use target::{Encoder, Encoders, Encoding, Target, TargetArray, TaskLoss, gather};
-pub use task::{LossOptions, Task, TaskCard};
+pub use task::{Task, TaskCard};
 pub use written::{written_number, written_xywh};
 
 use crate::error::Result;
@@ -63,7 +61,7 @@ pub static KINDS: &[&Kind] = &[
     &regress::KIND,
 ];
 
-/// What is the same for all tasks of a kind.
+/// The properties that all tasks of a kind share.
 pub struct Kind {
     /// `type` in a card.
     pub card_word: &'static str,
@@ -71,26 +69,26 @@ pub struct Kind {
     pub yaml_word: &'static str,
     /// The key that is `true` beside `type:`, where that alone means another kind.
     pub flag: Option<&'static str>,
-    /// What data.yaml says of such a task, for sentences that send keys there.
+    /// The words in data.yaml for such a task, for sentences that send keys there.
     pub fits: &'static str,
     /// For people: `classification`.
     pub title: &'static str,
-    /// What [`Summary::fitness`] is.
+    /// The name of [`Summary::fitness`] for people.
     pub fitness: &'static str,
     /// Its name among [`Summary::metrics`]. A task of several columns has it behind each column's name and a `/`; the fitness is
     /// then the mean over the columns where it is known.
     pub fitness_metric: &'static str,
-    /// What the file name of the picture that explains its figures begins with, where it has one.
+    /// The start of the file name of the picture that explains its figures, if it has one.
     pub picture: Option<&'static str>,
-    /// What label files say of an image.
+    /// The content that label files have about an image.
     pub content: Content,
     /// Keys of data.yaml that only tasks of the kind have.
     pub keys: &'static [&'static str],
-    /// What leaves its truth as it is, where nobody says otherwise.
+    /// The transformations that leave its truth unchanged, unless the declaration says otherwise.
     pub bears: fn(Beside) -> Bears,
     /// Reads its keys.
     pub declare: fn(&Block) -> Result<Arc<dyn Declared>>,
-    /// What holds where a layout declares no keys.
+    /// The options of a task whose layout declares no keys.
     pub undeclared: fn() -> Arc<dyn Declared>,
     /// A task as a card has it; an error is a sentence.
     pub read: fn(TaskCard) -> Result<Arc<dyn TaskSpec>, String>,
@@ -98,7 +96,7 @@ pub struct Kind {
     pub synthetic: fn() -> Task,
 }
 
-/// What label files can say of an image: the vocabulary of formats and layouts, which know no kinds.
+/// The content of labels: the vocabulary of formats and layouts, which know no kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// One class.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-/// What every value behind an interface of this room can do: be compared, be shown in a debugger, and be told apart by its type.
+/// The abilities of every value behind an interface of this room: to be compared, debugged, and told apart by its type.
 pub trait Same: Any + Debug + Send + Sync {
     /// Whether `other` is of the same type and equal.
     fn is_same(&self, other: &dyn Any) -> bool;

@@ -1,4 +1,4 @@
-//! What a task of any kind can be asked.
+//! The interface of a task of any kind.
 
 use super::coverage::TaskReport;
 use super::same::Same;
@@ -18,7 +18,7 @@ pub trait TaskSpec: Same {
     /// Its kind.
     fn kind(&self) -> &'static Kind;
 
-    /// Fills in its own part of the card's task.
+    /// Writes its own part of the card's task, which the kind's [`Kind::read`] reads back.
     fn write(&self, card: &mut TaskCard);
 
     /// The names of its classes; empty where the kind has none.
@@ -48,10 +48,10 @@ pub trait TaskSpec: Same {
     /// Shapes that do not belong together.
     fn loss(&self, site: LossSite) -> Result<TaskLoss>;
 
-    /// What the loss is the likelihood of.
+    /// The distribution whose negative log-likelihood the loss is.
     fn likelihood(&self) -> Likelihood;
 
-    /// What is fitted to the labels of the training images, where the kind fits anything; to none of them it is the identity.
+    /// The standardisation fitted to the labels of the training images, if the kind fits one; without labels it is the identity.
     fn fit(&self, _labels: &mut dyn Iterator<Item = &Label>) -> Option<Standardisation> {
         None
     }
@@ -77,7 +77,7 @@ pub trait TaskSpec: Same {
 
     // Labels.
 
-    /// What a preview draws of a label, and what it says below the picture; only of an image that is labelled.
+    /// The boxes that a preview draws of a label and the text below the picture; only for labelled images.
     fn depict(&self, label: &Label) -> Depiction;
 
     /// Adds a label of split number `split` to the coverage.
@@ -128,7 +128,7 @@ impl LossSite<'_> {
     }
 }
 
-/// What a loss is the negative logarithm of, as papers on uncertainty weighting tell losses apart.
+/// The distribution of which a loss is the negative logarithm, as papers on uncertainty weighting tell losses apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likelihood {
     /// A normal distribution around the value.
@@ -142,6 +142,6 @@ pub enum Likelihood {
 pub struct Depiction {
     /// In the pixels the label is in.
     pub boxes: Vec<LabelledFrame>,
-    /// What is said behind the task's name.
+    /// The text behind the task's name.
     pub caption: Option<String>,
 }

@@ -12,7 +12,8 @@ use std::collections::HashMap;
 pub struct Target {
     /// In the order of the loss's [`inputs`](TaskLoss::inputs), image by image.
     pub arrays: Vec<TargetArray>,
-    /// What the loss is divided by, added up over images: labelled images by their weight, labelled values, foreground cells.
+    /// The image's part of the number that the loss is divided by, which is added up over images: labelled images by their
+    /// weight, labelled values, foreground cells.
     pub denominator: f32,
     /// Whether any image is labelled: a task without labels takes no part in the step.
     pub active: bool,
@@ -59,7 +60,7 @@ pub struct TaskLoss {
     pub loss: ValueId,
     /// Where each array of a target goes; `None` for one that this loss was made without.
     pub inputs: Vec<Option<ValueId>>,
-    /// What is the same for every batch.
+    /// The inputs that are the same for every batch, with their numbers.
     pub constants: Vec<(ValueId, Vec<f32>)>,
 }
 
@@ -84,7 +85,7 @@ impl TaskLoss {
     }
 }
 
-/// What a kind may want to know beside the label to make a target.
+/// The facts beside the label that a kind may need to make a target.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoding<'a> {
     /// The pyramid's levels for the canvas.

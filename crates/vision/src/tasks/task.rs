@@ -1,8 +1,9 @@
 //! One question the network answers about an image, and the form it has in a card.
 
 use super::{KINDS, Kind, TaskSpec};
-use crate::ir::ValueLossForm;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// A name, and what is asked under it.
@@ -38,8 +39,8 @@ impl PartialEq for Task {
     }
 }
 
-/// A task as a weights file's card has it: the union of what kinds write down, in the order it is written. Each kind fills in
-/// and reads back its own part.
+/// A task as a weights file's card has it. Beside its name and kind the card holds what the kind writes, which only the kind reads
+/// back: nothing here depends on what the kinds are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskCard {
     /// The task's name.
@@ -47,37 +48,30 @@ pub struct TaskCard {
     /// [`Kind::card_word`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// The class names, for kinds that have classes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub classes: Option<Vec<String>>,
-    /// The column names, for kinds that have columns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub columns: Option<Vec<String>>,
-    /// One unit per column, for kinds that have units.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub units: Option<Vec<String>>,
-    /// The options that differ from the kind's default.
-    #[serde(default, skip_serializing_if = "LossOptions::is_default")]
-    pub loss: LossOptions,
+    #[serde(flatten)]
+    own: Map<String, Value>,
 }
 
-/// What a task's loss does otherwise than its kind's own, as cards have it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct LossOptions {
-    /// The weight of an image of each class.
-    pub class_weights: Option<Vec<f32>>,
-    /// The share of every label that is spread evenly over the classes.
-    pub label_smoothing: f32,
-    /// The loss of a value as a function of its error.
-    pub values: ValueLossForm,
-}
-
-impl LossOptions {
-    /// Whether nothing differs from the kind's default.
-    pub fn is_default(&self) -> bool {
-        *self == LossOptions::default()
+impl TaskCard {
+    /// Writes the kind's own part, which has named fields.
+    pub(super) fn write(&mut self, own: &impl Serialize) {
+        // Through text, where the shortest decimal of an f32 stands; as a `Value` it would have the digits of an f64.
+        let text = serde_json::to_string(own).and_then(|text| serde_json::from_str(&text));
+        self.own = text.unwrap_or_else(|e| unreachable!("a kind's part of a card has named fields: {e}"));
     }
+
+    /// The kind's own part; an error is a sentence.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
+        let read = serde_json::to_string(&self.own).and_then(|text| serde_json::from_str(&text));
+        // Where it is in this text, which is no file's, says nothing.
+        read.map_err(|e| e.to_string().split(" at line ").next().unwrap_or_default().to_owned())
+    }
+}
+
+/// The own part of a kind that has classes and no options.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ClassesCard {
+    pub classes: Vec<String>,
 }
 
 impl From<Task> for TaskCard {
@@ -102,14 +96,10 @@ impl TryFrom<TaskCard> for Task {
     }
 }
 
-/// A part that a kind cannot do without.
-pub(super) fn required<T>(field: Option<T>, key: &str) -> Result<T, String> {
-    field.ok_or_else(|| format!("missing field `{key}`"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::classify::Classify;
 
     #[test]
     fn a_card_is_written_and_read_as_it_always_was() {
@@ -125,6 +115,14 @@ mod tests {
             assert_eq!(serde_json::to_string(&task).unwrap(), text);
             assert_eq!(task, serde_json::from_str(text).unwrap());
         }
+        // Earlier versions wrote, and files may have, options that the kind of the task has not.
+        let other = r#"{"name":"a","type":"detect","classes":["x"],"loss":{"label_smoothing":0.1},"new":1}"#;
+        let task: Task = serde_json::from_str(other).unwrap();
+        assert_eq!(serde_json::to_string(&task).unwrap(), r#"{"name":"a","type":"detect","classes":["x"]}"#);
+        // One option alone is enough.
+        let part = r#"{"name":"a","type":"classify","classes":["x","y"],"loss":{"label_smoothing":0.1}}"#;
+        let task: Task = serde_json::from_str(part).unwrap();
+        assert_eq!(task.spec.get::<Classify>().unwrap().label_smoothing, 0.1);
         for (text, words) in [
             (r#"{"name":"a","type":"guess","classes":[]}"#, "unknown variant `guess`, expected one of `classify`"),
             (r#"{"name":"a","type":"detect"}"#, "missing field `classes`"),

@@ -1,4 +1,4 @@
-//! What this machine can do at most, for benches: a loop of multiply-adds in registers, and a copy too large for its caches.
+//! This machine's ceilings, for benches: a loop of multiply-adds in registers, and a copy too large for its caches.
 
 use super::simd::{self, Simd};
 use super::{Cpu, IsaName};

@@ -16,7 +16,7 @@ pub const MAX_COLUMNS: usize = 32;
 /// reduction finds its row by masking.
 pub const AHEAD: usize = 16;
 
-/// How many steps ahead an outer tile asks for its rows of `a`: about 200 cycles, more than L3 takes.
+/// The number of steps ahead for which an outer tile prefetches its rows of `a`: about 200 cycles, more than L3 takes.
 pub const A_AHEAD: usize = 8;
 
 /// f32 in a cache line.
@@ -50,7 +50,7 @@ pub struct GatherTile<'a> {
     pub finish: Finish,
 }
 
-/// What becomes of a sum on its way to memory: `act(sum · scale + shift + addend)`.
+/// The steps that are applied to a sum before it is stored: `act(sum · scale + shift + addend)`.
 #[derive(Clone, Copy)]
 pub struct Finish {
     /// `[columns]`, or null for 1.
@@ -246,7 +246,7 @@ unsafe fn gather<S: Simd, const ROWS: usize>(tile: &GatherTile) {
 }
 
 /// # Safety
-/// As [`Kernels::gather`], with `rows == ROWS`.
+/// [`Kernels::gather`] with `rows == ROWS`.
 #[inline(always)]
 unsafe fn gather_tile<S: Simd, const ROWS: usize>(tile: &GatherTile) {
     // SAFETY: all pointers and lengths are the caller's promise.
@@ -321,7 +321,7 @@ unsafe fn outer<S: Simd, const ROWS: usize>(tile: &OuterTile) {
 }
 
 /// # Safety
-/// As [`Kernels::outer`], with `rows == ROWS`.
+/// [`Kernels::outer`] with `rows == ROWS`.
 #[inline(always)]
 unsafe fn outer_tile<S: Simd, const ROWS: usize>(tile: &OuterTile) {
     // SAFETY: all pointers and lengths are the caller's promise.

@@ -47,10 +47,10 @@ impl Isa {
     /// The environment variable that names one to use instead of the widest.
     pub const VARIABLE: &str = "POLYHEAD_ISA";
 
-    /// What every machine has.
+    /// The instruction set that every machine has.
     pub const PORTABLE: Isa = Isa(IsaName::Portable);
 
-    /// What kernels run with: the one that [`Isa::VARIABLE`] names, else the widest this machine has.
+    /// The instruction set that kernels run with: the one that [`Isa::VARIABLE`] names, else the widest this machine has.
     ///
     /// # Errors
     /// A word that names none, or one this machine lacks.

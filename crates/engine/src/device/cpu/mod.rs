@@ -1,8 +1,6 @@
 //! The CPU as a device: a pool of threads and the widest instruction set the machine has. Ops ask it to run closures
 //! compiled for that instruction set and to spread index ranges over the threads; it knows no op.
 
-#![warn(missing_docs)]
-
 mod ceilings;
 pub mod gemm;
 mod isa;
@@ -27,12 +25,12 @@ impl Cpu {
     /// With [`Isa::chosen`]. `threads` 0 means one per core of this machine.
     ///
     /// # Errors
-    /// Those of [`Isa::chosen`], or the threads cannot be started.
+    /// The errors of [`Isa::chosen`], or threads that cannot be started.
     pub fn new(threads: usize) -> Result<Cpu> {
         Cpu::with_isa(threads, Isa::chosen()?)
     }
 
-    /// As [`Cpu::new`], for an instruction set that the caller chose (tests run all there are).
+    /// Does what [`Cpu::new`] does for an instruction set that the caller chose: tests run all that the machine has.
     ///
     /// # Errors
     /// The threads cannot be started.

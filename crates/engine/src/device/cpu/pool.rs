@@ -92,7 +92,7 @@ mod sync {
     }
 }
 
-/// How long a thread spins before it sleeps: longer than what lies between two ops of a step.
+/// The time for which a thread spins before it sleeps: longer than the gap between two ops of a step.
 const LOOKOUT: Duration = Duration::from_micros(200);
 /// Looks between two at the clock.
 const LOOKS: usize = 64;
@@ -178,7 +178,7 @@ impl Drop for Pool {
 struct Job {
     run: &'static (dyn Fn(usize) + Sync),
     tasks: usize,
-    /// Those that have a range of the tasks.
+    /// The number of threads that have a range of the tasks.
     threads: usize,
 }
 

@@ -16,7 +16,7 @@ pub fn vectorise<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     }
 }
 
-/// How a cache line will be used, and how near it should be brought.
+/// The use of a cache line to come, and the level of cache to bring it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefetch {
     /// It will be read soon.

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 /// Machine code of `file` for `architecture`, from the cache or compiled now.
 ///
 /// # Errors
-/// As [`compiler::compile`]; a cache that cannot be written only costs time.
+/// The errors of [`compiler::compile`]. A cache that cannot be written is none: it only costs time.
 pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec<u8>> {
     let path = folder()?.join("kernels").join(format!("{}.cubin", key(file, architecture, precision)?));
     if let Ok(cubin) = std::fs::read(&path)
@@ -25,13 +25,16 @@ pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec
     Ok(cubin)
 }
 
-/// What [`fill`] did.
+/// The result of [`fill`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filled {
+    /// The folder that holds the machine code.
     pub folder: PathBuf,
-    /// Files of machine code that were made now, and those that were there.
+    /// Files of machine code that were made now.
     pub compiled: usize,
+    /// Files that were there already.
     pub found: usize,
+    /// Bytes of all these files.
     pub bytes: usize,
 }
 
@@ -39,7 +42,7 @@ pub struct Filled {
 /// nothing. Needs no driver and no GPU.
 ///
 /// # Errors
-/// As [`compiler::compile`], and a cache that cannot be written.
+/// The errors of [`compiler::compile`], and a cache that cannot be written.
 pub fn fill(architecture: &str) -> Result<Filled> {
     let folder = folder()?.join("kernels");
     let one = |(file, precision): (File, Precision)| {

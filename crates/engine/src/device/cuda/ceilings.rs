@@ -1,4 +1,4 @@
-//! What a GPU can do at most, for benches: a copy within its memory, and a large matrix product by cuBLAS where that is there.
+//! A GPU's ceilings, for benches: a copy within its memory, and a large matrix product by cuBLAS where that is installed.
 
 use super::Memory;
 use super::driver::{Driver, failed};
@@ -16,7 +16,7 @@ const COPY_BYTES: usize = 1 << 30;
 const SIDE: usize = 8192;
 
 impl Driver {
-    /// As [`super::Cuda::copy_ceiling`].
+    /// See [`super::Cuda::copy_ceiling`].
     pub fn copy_ceiling(&mut self) -> Result<f64> {
         let (from, to) = (self.allocate(COPY_BYTES)?, self.allocate(COPY_BYTES)?);
         let stream = self.stream;
@@ -30,7 +30,7 @@ impl Driver {
         Ok(2.0 * COPY_BYTES as f64 / seconds)
     }
 
-    /// As [`super::Cuda::multiply_ceiling`].
+    /// See [`super::Cuda::multiply_ceiling`].
     pub fn multiply_ceiling(&mut self) -> Result<Option<f64>> {
         let Some(library) = libraries::cublas() else { return Ok(None) };
         self.bind()?;
@@ -71,7 +71,7 @@ struct Handle {
 
 /// 0 for success.
 type Status = c_int;
-/// As cuBLAS's manual declares it: two operations, three sizes, and each matrix with its type and leading dimension.
+/// The declaration in cuBLAS's manual: two operations, three sizes, and each matrix with its type and leading dimension.
 type GemmEx = unsafe extern "C" fn(
     blas::cublasHandle_t,
     blas::cublasOperation_t,

@@ -1,4 +1,4 @@
-//! What a GPU says of its clocks, temperature and power, through NVML: whether a measurement was of the card at its full speed.
+//! A GPU's clocks, temperature and power, read through NVML. They tell whether a measurement saw the card at its full speed.
 
 use super::driver::Driver;
 use cudarc::driver::sys;
@@ -11,12 +11,16 @@ use std::ffi::{CStr, c_char};
 /// One reading; a quantity that the card does not tell is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Clocks {
+    /// The clock of the multiprocessors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sm_mhz: Option<u32>,
+    /// The clock of the memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mhz: Option<u32>,
+    /// The temperature of the chip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature_celsius: Option<u32>,
+    /// The power that the card draws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<f64>,
     /// Why clocks are not higher, in NVML's words; nothing where the card is idle or as fast as it gets.
@@ -38,7 +42,7 @@ impl Gauge {
         gauge.read().map(|_| gauge)
     }
 
-    /// What the card says now; needs no context, so a step may be under way.
+    /// Reads the card's present state. This needs no context, so a step may be running.
     pub fn read(&self) -> Option<Clocks> {
         let device = self.nvml.device_by_pci_bus_id(self.bus_id.as_str()).ok()?;
         Some(Clocks {
@@ -51,7 +55,7 @@ impl Gauge {
     }
 }
 
-/// As `0000:19:00.0`.
+/// The device's address on the PCI bus, such as `0000:19:00.0`.
 fn bus_id(device: sys::CUdevice) -> Option<String> {
     let mut text: [c_char; 32] = [0; 32];
     // SAFETY: the driver writes at most as many characters as it is told there is room for, the closing zero among them.

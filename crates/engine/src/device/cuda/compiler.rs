@@ -8,7 +8,9 @@ use std::ptr;
 
 /// Machine code, and what the assembler said of each kernel (registers, stack, spills).
 pub struct Compiled {
+    /// The machine code of all kernels of the file, as the driver loads it.
     pub cubin: Vec<u8>,
+    /// The assembler's messages, one line for each kernel and quantity.
     pub log: String,
 }
 
@@ -33,7 +35,7 @@ fn library() -> Result<&'static Shared> {
 
 /// A program of NVRTC's.
 type Program = *mut c_void;
-/// What each function answers, 0 for success.
+/// The result of each function: 0 for success.
 type Status = c_int;
 
 /// NVRTC's functions, as its manual declares them.
@@ -135,7 +137,7 @@ fn compiled(nvrtc: &Nvrtc, program: Program, file: File, architecture: &str, pre
     Ok(Compiled { cubin, log })
 }
 
-/// What one function of a program writes, as long as the other says.
+/// The bytes that one function of a program writes, as many as the other says.
 ///
 /// # Safety
 /// The two functions are NVRTC's and belong together.

@@ -23,8 +23,11 @@ const ALGORITHMS: usize = 16;
 /// Which of the three results is computed from the other two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
+    /// y from x and the weight.
     Fprop,
+    /// x's gradient from y's and the weight.
     Dgrad,
+    /// The weight's gradient from y's and x.
     Wgrad,
 }
 
@@ -46,7 +49,7 @@ pub struct Convolution {
     pub x: Address,
     pub weight: Address,
     pub y: Address,
-    /// As large as [`Cuda::cudnn_workspace`](super::Cuda::cudnn_workspace) says.
+    /// Scratch of the size that [`Cuda::cudnn_workspace`](super::Cuda::cudnn_workspace) says.
     pub workspace: Address,
 }
 

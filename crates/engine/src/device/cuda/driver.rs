@@ -18,7 +18,7 @@ const UNASKED_SHARED_BYTES: u32 = 48 << 10;
 /// From so much dynamic shared memory on, a kernel lives in it: a processor's memory is then divided in favour of it.
 const MUCH_SHARED_BYTES: u32 = 16 << 10;
 
-/// What a device allows and is, as it says itself.
+/// A device's properties and limits, as the driver reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub name: String,
@@ -30,6 +30,7 @@ pub struct Limits {
     pub memory_bytes: usize,
 }
 
+/// A GPU through its driver: one stream of work, the kernels loaded so far and the memory given out.
 pub struct Driver {
     precision: Precision,
     pace: Pace,
@@ -127,20 +128,20 @@ impl Driver {
         library && result::init().is_ok() && result::device::get_count().is_ok_and(|count| count > 0)
     }
 
-    pub fn precision(&self) -> Precision {
+    pub(super) fn precision(&self) -> Precision {
         self.precision
     }
 
-    pub fn pace(&self) -> Pace {
+    pub(crate) fn pace(&self) -> Pace {
         self.pace
     }
 
-    pub fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// As [`super::Cuda::measurements`].
-    pub fn measurements(&self, files: &[File]) -> Result<PathBuf> {
+    /// See [`super::Cuda::measurements`].
+    pub(super) fn measurements(&self, files: &[File]) -> Result<PathBuf> {
         cache::measurements(&self.limits, files, &self.architecture, self.precision)
     }
 
@@ -155,7 +156,7 @@ impl Driver {
         unsafe { result::ctx::set_current(self.context) }.map_err(failed("cuCtxSetCurrent"))
     }
 
-    pub fn allocate(&mut self, bytes: usize) -> Result<Memory> {
+    pub(crate) fn allocate(&mut self, bytes: usize) -> Result<Memory> {
         self.bind()?;
         // SAFETY: the block is given back by `free` or with the context, and filled here before anybody reads it.
         let address = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|e| {
@@ -174,58 +175,58 @@ impl Driver {
         Ok(Memory { address, bytes })
     }
 
-    pub fn free(&mut self, memory: Memory) -> Result<()> {
+    pub(super) fn free(&mut self, memory: Memory) -> Result<()> {
         self.synchronize()?;
         self.allocated.retain(|&address| address != memory.address);
         // SAFETY: made by `allocate`, and nothing on the stream uses it any more.
         unsafe { result::free_sync(memory.address) }.map_err(failed("cuMemFree"))
     }
 
-    pub fn upload(&mut self, address: u64, data: &[u8]) -> Result<()> {
+    pub(super) fn upload(&mut self, address: u64, data: &[u8]) -> Result<()> {
         self.bind()?;
         // SAFETY: the caller checked the range.
         unsafe { self.uploads.copy(address, data, self.stream) }
     }
 
-    pub fn download(&self, address: u64, data: &mut [u8]) -> Result<()> {
+    pub(super) fn download(&self, address: u64, data: &mut [u8]) -> Result<()> {
         self.bind()?;
         // SAFETY: the caller checked the range, and `data` lives until the stream has been waited for.
         unsafe { result::memcpy_dtoh_async(data, address, self.stream) }.map_err(failed("cuMemcpyDtoHAsync"))?;
         self.synchronize()
     }
 
-    pub fn staging(&mut self, bytes: usize) -> Result<Staging> {
+    pub(super) fn staging(&mut self, bytes: usize) -> Result<Staging> {
         let memory = self.allocate(bytes)?;
         let pinned = Some(Pinned::new(bytes, self.copies, self.stream)?);
         Ok(Staging { memory, pinned })
     }
 
     /// Writes behind the device's back: `data` is copied at once, and travels once nobody reads what it replaces.
-    pub fn stage(&mut self, memory: Memory, pinned: &Pinned, offset: usize, data: &[u8]) -> Result<()> {
+    pub(super) fn stage(&mut self, memory: Memory, pinned: &Pinned, offset: usize, data: &[u8]) -> Result<()> {
         self.bind()?;
         // SAFETY: the caller checked the range.
         unsafe { pinned.copy(memory.address + offset as u64, offset, data) }
     }
 
-    pub fn settle(&mut self, pinned: &Pinned) -> Result<()> {
+    pub(super) fn settle(&mut self, pinned: &Pinned) -> Result<()> {
         self.bind()?;
         pinned.settle()
     }
 
     /// Says that a batch is complete: what computes next waits for it.
-    pub fn staged(&mut self, pinned: &Pinned) -> Result<()> {
+    pub(super) fn staged(&mut self, pinned: &Pinned) -> Result<()> {
         self.bind()?;
         pinned.hand_over(self.stream)
     }
 
     /// Says that what was started so far is the last to read a batch.
-    pub fn used(&mut self, pinned: &Pinned) -> Result<()> {
+    pub(super) fn used(&mut self, pinned: &Pinned) -> Result<()> {
         self.bind()?;
         pinned.used(self.stream)
     }
 
     /// Waits for everything started so far.
-    pub fn synchronize(&self) -> Result<()> {
+    pub(super) fn synchronize(&self) -> Result<()> {
         self.bind()?;
         self.wait().map_err(failed("cuStreamSynchronize"))
     }
@@ -235,12 +236,12 @@ impl Driver {
         unsafe { result::stream::synchronize(self.stream) }
     }
 
-    pub fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
+    pub(super) fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
         Ok(self.start_all(work, blocks)?)
     }
 
-    /// As [`super::Cuda::attempt`].
-    pub fn attempt(&mut self, work: &[Work], blocks: &[Memory]) -> Result<bool> {
+    /// See [`super::Cuda::attempt`].
+    pub(super) fn attempt(&mut self, work: &[Work], blocks: &[Memory]) -> Result<bool> {
         match self.start_all(work, blocks) {
             Ok(()) => self.synchronize().map(|()| true),
             Err(Refusal::NotSupported(_)) => Ok(false),
@@ -298,7 +299,7 @@ impl Driver {
     }
 
     /// Records `work` instead of starting it.
-    pub fn record(&mut self, work: &[Work], blocks: &[Memory]) -> Result<Graph> {
+    pub(crate) fn record(&mut self, work: &[Work], blocks: &[Memory]) -> Result<Graph> {
         self.load(work)?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as `self`; the recording is closed below whatever happens.
@@ -314,14 +315,14 @@ impl Driver {
         Ok(Graph { graph, executable })
     }
 
-    pub fn replay(&mut self, graph: &Graph) -> Result<()> {
+    pub(crate) fn replay(&mut self, graph: &Graph) -> Result<()> {
         self.bind()?;
         // SAFETY: made by `record` of this device.
         unsafe { result::graph::launch(graph.executable, self.stream) }.map_err(failed("cuGraphLaunch"))
     }
 
-    /// As [`super::Cuda::time`], by events on the stream.
-    pub fn time(&mut self, groups: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
+    /// See [`super::Cuda::time`]; the times are those between events on the stream.
+    pub(super) fn time(&mut self, groups: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
         groups.iter().try_for_each(|work| self.load(work))?;
         let events: Vec<Event> = (0..=groups.len()).map(|_| Event::new()).collect::<Result<_>>()?;
         events[0].record(self.stream)?;

@@ -50,7 +50,7 @@ impl Host {
         Ok(Host { library, precision, allocated: Vec::new() })
     }
 
-    pub fn precision(&self) -> Precision {
+    pub(super) fn precision(&self) -> Precision {
         self.precision
     }
 
@@ -101,13 +101,13 @@ impl Host {
         Ok(memory)
     }
 
-    pub fn allocate(&mut self, bytes: usize) -> Result<Memory> {
+    pub(super) fn allocate(&mut self, bytes: usize) -> Result<Memory> {
         let memory = self.allocate_poisoned(bytes)?;
         self.upload(memory.address, &vec![0; bytes])?;
         Ok(memory)
     }
 
-    pub fn free(&mut self, memory: Memory) -> Result<()> {
+    pub(super) fn free(&mut self, memory: Memory) -> Result<()> {
         self.allocated.retain(|m| *m != memory);
         self.release(memory);
         Ok(())
@@ -119,19 +119,19 @@ impl Host {
         unsafe { free(memory.address as *mut c_void) }
     }
 
-    pub fn upload(&mut self, address: u64, data: &[u8]) -> Result<()> {
+    pub(super) fn upload(&mut self, address: u64, data: &[u8]) -> Result<()> {
         // SAFETY: the caller checked that the bytes lie in one of our blocks.
         unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), address as *mut u8, data.len()) }
         Ok(())
     }
 
-    pub fn download(&self, address: u64, data: &mut [u8]) -> Result<()> {
+    pub(super) fn download(&self, address: u64, data: &mut [u8]) -> Result<()> {
         // SAFETY: as in `upload`.
         unsafe { std::ptr::copy_nonoverlapping(address as *const u8, data.as_mut_ptr(), data.len()) }
         Ok(())
     }
 
-    pub fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
+    pub(super) fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
         work.iter().try_for_each(|work| match work {
             Work::Kernel(launch) => self.start(launch, blocks, &[]),
             Work::Convolution(convolution) => {
@@ -179,7 +179,7 @@ impl Host {
         unsafe { CStr::from_ptr(fault()) }.to_string_lossy().into_owned()
     }
 
-    /// What cuDNN is asked for, as plain loops over bf16 numbers.
+    /// The convolution that cuDNN would compute, as plain loops over bf16 numbers.
     fn convolve(&self, convolution: &Convolution, blocks: &[Memory]) {
         let Convolution { direction, sizes, x, weight, y, .. } = convolution;
         let ([n, h, w, c], [k, r, s, _], [_, p, q, _]) = (sizes.x, sizes.weight, sizes.y);

@@ -6,11 +6,14 @@ use std::fmt;
 /// A place in device memory: a block by its index in the table given at launch, and bytes into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
+    /// Index into the table of blocks.
     pub block: usize,
+    /// Bytes from the start of the block.
     pub offset: usize,
 }
 
 impl Address {
+    /// The place `bytes` further on in the same block.
     pub fn plus(self, bytes: usize) -> Address {
         Address { offset: self.offset + bytes, ..self }
     }
@@ -19,6 +22,7 @@ impl Address {
 /// One thing a device is told to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
+    /// By one of our own kernels.
     Kernel(Launch),
     /// By cuDNN.
     Convolution(Convolution),
@@ -48,13 +52,17 @@ pub fn work(launches: Vec<Launch>) -> Vec<Work> {
 /// One of our own kernels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
+    /// The file of kernels that it is in.
     pub file: File,
     /// The kernel's name in its file.
     pub kernel: &'static str,
+    /// Blocks along x, y and z.
     pub grid: [u32; 3],
+    /// Threads of a block.
     pub threads: u32,
     /// Dynamic shared memory of a block.
     pub shared_bytes: u32,
+    /// The struct that the kernel takes as its only parameter.
     pub arguments: Arguments,
 }
 
@@ -66,10 +74,12 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// A struct without members; they are added in the order in which the kernel declares them.
     pub fn new() -> Arguments {
         Arguments::default()
     }
 
+    /// A pointer, resolved when the launch runs.
     pub fn pointer(mut self, address: Address) -> Arguments {
         self.align(8);
         self.addresses.push((self.bytes.len(), address));
@@ -98,6 +108,7 @@ impl Arguments {
         self
     }
 
+    /// A `float`.
     pub fn float(mut self, value: f32) -> Arguments {
         self.align(4);
         self.bytes.extend(value.to_ne_bytes());

@@ -23,8 +23,11 @@ static CUDNN: OnceLock<Option<Shared>> = OnceLock::new();
 /// A library that was opened, for whoever reads figures: which version, from which file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoadedLibrary {
+    /// What NVIDIA calls it, such as `cuBLAS`.
     pub name: &'static str,
+    /// Its version as the library itself says it.
     pub version: String,
+    /// The path that it was loaded from; `a file that is not known` where the system does not say.
     pub file: String,
 }
 

@@ -17,28 +17,36 @@ mod pace;
 mod pinned;
 mod sources;
 
-pub use cache::{Filled, fill, fingerprint, keep};
+pub use cache::{Filled, fill};
+pub(crate) use cache::{fingerprint, keep};
 pub use clocks::{Clocks, Gauge};
-pub use cudnn::{Convolution, Direction, Sizes};
-pub use driver::{Driver, Graph, Limits};
+pub use cudnn::Direction;
+pub(crate) use cudnn::{Convolution, Sizes};
+pub use driver::Driver;
+pub(crate) use driver::{Graph, Limits};
 pub use host::{Contents, Host};
-pub use launch::{Address, Arguments, Launch, Work, work};
-pub use libraries::{LoadedLibrary, loaded_libraries};
-pub use pace::Pace;
-pub use pinned::Pinned;
+pub(crate) use launch::work;
+pub use launch::{Address, Arguments, Launch, Work};
+pub use libraries::LoadedLibrary;
+pub(crate) use libraries::loaded_libraries;
+pub(crate) use pace::Pace;
+pub(crate) use pinned::Pinned;
 pub use sources::File;
 
 use crate::error::Result;
 use std::path::PathBuf;
 
-/// What activations are stored as; sums are f32 or f64 in both.
+/// The number type of stored activations; sums are f32 or f64 in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
+    /// The upper half of an f32; what runs use.
     Bf16,
+    /// For comparisons with the CPU: convolutions are plain and nothing is fused.
     F32,
 }
 
 impl Precision {
+    /// Bytes of one stored activation.
     pub fn bytes(self) -> usize {
         match self {
             Precision::Bf16 => 2,
@@ -52,9 +60,11 @@ impl Precision {
     }
 }
 
-/// What runs kernels.
+/// A device that runs kernels.
 pub enum Cuda {
+    /// A GPU.
     Driver(Box<Driver>),
+    /// The kernels compiled for this CPU, in tests.
     Host(Host),
 }
 
@@ -62,11 +72,13 @@ pub enum Cuda {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     pub(self) address: u64,
+    /// Bytes of the block.
     pub bytes: usize,
 }
 
 /// A block that batches travel into while the device computes on another.
 pub struct Staging {
+    /// The block on the device.
     pub memory: Memory,
     /// Absent on the shim, where writing is copying.
     pinned: Option<Pinned>,
@@ -86,6 +98,7 @@ impl Cuda {
         }
     }
 
+    /// The number type of stored activations.
     pub fn precision(&self) -> Precision {
         match self {
             Cuda::Driver(d) => d.precision(),
@@ -112,6 +125,10 @@ impl Cuda {
         }
     }
 
+    /// Gives a block back at once, which no launch may still use.
+    ///
+    /// # Errors
+    /// The device refuses the call.
     pub fn free(&mut self, memory: Memory) -> Result<()> {
         match self {
             Cuda::Driver(d) => d.free(memory),
@@ -210,7 +227,7 @@ impl Cuda {
     /// Runs groups of work one after another and says how many milliseconds each group took.
     ///
     /// # Errors
-    /// As [`Cuda::launch`].
+    /// The errors of [`Cuda::launch`].
     pub fn time(&mut self, groups: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
         match self {
             Cuda::Driver(d) => d.time(groups, blocks),
@@ -270,7 +287,7 @@ impl Cuda {
     /// Runs `work` and waits for it, so that a failure is its own; `false` where cuDNN does not support it.
     ///
     /// # Errors
-    /// As [`Cuda::launch`], and a kernel that fails.
+    /// The errors of [`Cuda::launch`], and a kernel that fails.
     pub fn attempt(&mut self, work: &[Work], blocks: &[Memory]) -> Result<bool> {
         match self {
             Cuda::Driver(d) => d.attempt(work, blocks),

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// How launches follow each other.
+/// Whether the host waits for each launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// The host goes on at once; a kernel that fails is reported by a later call.
@@ -12,7 +12,7 @@ pub enum Pace {
 }
 
 impl Pace {
-    /// What `POLYHEAD_CUDA_SYNC` asks for: `1`, or nothing.
+    /// The pace that `POLYHEAD_CUDA_SYNC` asks for: `1`, or nothing.
     pub(super) fn of(value: Option<&str>) -> Result<Pace> {
         match value {
             None | Some("" | "0") => Ok(Pace::Ahead),

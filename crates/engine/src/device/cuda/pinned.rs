@@ -51,7 +51,7 @@ impl Drop for Block {
 // SAFETY: touched through the Driver that made it only, which keeps calls apart.
 unsafe impl Send for Block {}
 
-/// What uploads travel from: small ones from slots that are taken in turn. Made at the first of them.
+/// Pinned memory from which uploads are copied: small ones from slots that are taken in turn. It is made at the first upload.
 #[derive(Default)]
 pub(super) struct Uploads {
     slots: Vec<Block>,
@@ -89,7 +89,7 @@ impl Uploads {
     }
 }
 
-/// What one batch travels from, and what the device still does with the one before.
+/// Pinned memory from which one batch is copied, and the events that tell when the device has finished with the batch before.
 pub struct Pinned {
     block: Block,
     /// The last launch that reads the batch.

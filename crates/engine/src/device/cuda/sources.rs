@@ -5,6 +5,7 @@
 pub struct File {
     /// File name under `kernels/`.
     pub name: &'static str,
+    /// The whole text, as NVRTC is given it.
     pub text: &'static str,
 }
 
@@ -15,7 +16,7 @@ macro_rules! file {
 }
 
 impl File {
-    /// What kernels include.
+    /// The headers that kernels include.
     pub const HEADERS: [File; 2] = [file!("primitives.cuh"), file!("conv2d.cuh")];
 }
 
@@ -23,7 +24,11 @@ impl File {
 macro_rules! files {
     ($($constant:ident = $name:literal,)*) => {
         impl File {
-            $(pub const $constant: File = file!($name);)*
+            $(
+                #[doc = concat!("`kernels/", $name, "`.")]
+                pub const $constant: File = file!($name);
+            )*
+            /// All files of kernels, without the headers that they include.
             pub const ALL: [File; [$($name),*].len()] = [$(File::$constant),*];
         }
     };

@@ -11,18 +11,18 @@ impl CpuExecutor {
     }
 
     /// Runs `node`, one of the plan's or another over the plan's values, on what those hold.
-    pub fn run_node(&mut self, plan: usize, node: &Node, scalars: &StepScalars) {
+    pub(in crate::executor) fn run_node(&mut self, plan: usize, node: &Node, scalars: &StepScalars) {
         self.refresh_packed(plan, node.segment, ParameterSet::Current);
         self.memory(plan, ParameterSet::Current).1.run(node, scalars);
     }
 
     /// Replaces the numbers of a value.
-    pub fn set_value(&mut self, plan: usize, value: ValueId, numbers: &[f32]) {
+    pub(in crate::executor) fn set_value(&mut self, plan: usize, value: ValueId, numbers: &[f32]) {
         self.memory(plan, ParameterSet::Current).1.write(value, numbers);
     }
 
     /// The numbers of any value, as f32.
-    pub fn value(&mut self, plan: usize, value: ValueId) -> Vec<f32> {
+    pub(in crate::executor) fn value(&mut self, plan: usize, value: ValueId) -> Vec<f32> {
         self.memory(plan, ParameterSet::Current).1.read(value)
     }
 }

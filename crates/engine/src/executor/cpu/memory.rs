@@ -3,21 +3,47 @@
 use super::{PackedWeights, Prepared, packing};
 use crate::device::cpu::{Cpu, memory::Aligned};
 use crate::executor::store::{ParameterSet, Store};
-use crate::ir::{DType, Node, Place, StepScalars, ValueId};
+use crate::ir::{DType, Node, Place, StepScalars, Value, ValueId};
 use crate::ops;
 use crate::ops::cpu::{CpuNode, Operands, Slot, Slots, Weights};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Scratch that a node needs while it runs, in f32.
 pub fn scratch_len(node: &CpuNode) -> usize {
     ops::operation(&node.node.op).cpu_scratch(node)
 }
 
-/// What an executor's values lie in, borrowed until the memory is dropped.
+/// The blocks that hold an executor's values, borrowed until the memory is dropped.
 pub struct Blocks<'a> {
     pub store: &'a mut Store,
     pub arena: &'a mut Aligned,
     pub scratch: &'a mut Aligned,
+}
+
+/// Why a value is of no type that the CPU has.
+const NO_BF16: &str = "only a GPU stores bf16";
+
+/// One of the Store's flat blocks of f32.
+#[derive(Clone, Copy)]
+struct Block {
+    start: *mut u8,
+    /// Elements.
+    len: usize,
+}
+
+impl Block {
+    fn new(block: &mut Aligned) -> Block {
+        Block { len: block.bytes() / 4, start: block.as_mut_ptr() }
+    }
+
+    /// Where `range` begins, in which `value` lies.
+    fn at(self, range: Range<usize>, value: &Value) -> *mut u8 {
+        // The values of a graph, and the blocks of a Store, are public: their lengths are not to be trusted.
+        assert_eq!(value.len(), range.len(), "{} is as long as the Store has it", value.name);
+        assert!(range.end <= self.len, "{} lies within the Store", value.name);
+        self.start.wrapping_add(range.start * 4)
+    }
 }
 
 /// The addresses behind [`Blocks`], which they borrow.
@@ -29,9 +55,9 @@ pub struct Memory<'a> {
     store: &'a Store,
     arena: *mut u8,
     scratch: Slot,
-    values: *mut u8,
-    running: *mut u8,
-    gradients: *mut u8,
+    values: Block,
+    running: Block,
+    gradients: Block,
     blocks: PhantomData<&'a mut u8>,
 }
 
@@ -45,20 +71,20 @@ impl<'a> Memory<'a> {
     ) -> Memory<'a> {
         assert!(prepared.plan.arena_bytes <= arena.bytes(), "prepare made room for the largest plan");
         let (values, running) = match set {
-            ParameterSet::Current => (store.values.as_mut_ptr(), store.running.as_mut_ptr()),
-            ParameterSet::Average => (store.average.as_mut_ptr(), store.running_average.as_mut_ptr()),
+            ParameterSet::Current => (&mut store.values, &mut store.running),
+            ParameterSet::Average => (&mut store.average, &mut store.running_average),
         };
         Memory {
             cpu,
             prepared,
             packed,
             set,
-            gradients: store.gradients.as_mut_ptr(),
+            values: Block::new(values),
+            running: Block::new(running),
+            gradients: Block::new(&mut store.gradients),
             store,
             arena: arena.as_mut_ptr(),
             scratch: Slot { start: scratch.as_mut_ptr(), len: scratch.bytes() / 4, dtype: DType::F32 },
-            values,
-            running,
             blocks: PhantomData,
         }
     }
@@ -81,10 +107,10 @@ impl<'a> Memory<'a> {
             packed: self.packed_weight(node),
         };
         // SAFETY: `self` borrows all blocks and is borrowed for as long as the operands live, so nobody else uses what is in
-        // them. Every slot lies within its block and is aligned to 64; blocks are initialised and only ever hold numbers. The
-        // plan verifies that arena values which live at the same time have bytes of their own, and that nodes write no value
-        // twice and none that they read but those they move. The Store gives every parameter, gradient and running statistic
-        // its own bytes, and `written` refuses what is only read.
+        // them. Every slot lies within its block, as `slot` asserts, and is aligned to 64; blocks are initialised and only ever
+        // hold numbers. The plan verifies that arena values which live at the same time have bytes of their own, the Store
+        // gives every parameter, gradient and running statistic its own bytes, and `written` refuses what is only read. That
+        // nothing written overlaps anything else `Operands::new` asserts as well.
         operation.run(&mut unsafe { Operands::new(described, scalars, moved, slots) });
     }
 
@@ -98,7 +124,8 @@ impl<'a> Memory<'a> {
                     let bytes = std::slice::from_raw_parts(slot.start, slot.len);
                     bytes.iter().map(|&v| f32::from(v)).collect()
                 }
-                _ => std::slice::from_raw_parts(slot.start.cast::<f32>(), slot.len).to_vec(),
+                DType::F32 | DType::I32 => std::slice::from_raw_parts(slot.start.cast::<f32>(), slot.len).to_vec(),
+                DType::Bf16 => unreachable!("{NO_BF16}"),
             }
         }
     }
@@ -113,20 +140,22 @@ impl<'a> Memory<'a> {
                     let bytes = std::slice::from_raw_parts_mut(slot.start, slot.len);
                     bytes.iter_mut().zip(numbers).for_each(|(to, &v)| *to = v as u8);
                 }
-                _ => std::slice::from_raw_parts_mut(slot.start.cast(), slot.len).copy_from_slice(numbers),
+                DType::F32 | DType::I32 => {
+                    std::slice::from_raw_parts_mut(slot.start.cast(), slot.len).copy_from_slice(numbers);
+                }
+                DType::Bf16 => unreachable!("{NO_BF16}"),
             }
         }
     }
 
     fn slot(&self, value: ValueId) -> Slot {
         let described = self.prepared.graph.value(value);
-        let float = |base: *mut u8, start: usize| base.wrapping_add(start * 4);
         let start = match described.place {
             // Read only: `written` refuses it.
             Place::Batch => self.prepared.batch[&value].as_ptr().cast_mut(),
-            Place::Parameter(id) => float(self.values, self.store.range(id).start),
-            Place::Gradient(id) => float(self.gradients, self.store.range(id).start),
-            Place::Buffer(id) => float(self.running, self.store.buffer_range(id).start),
+            Place::Parameter(id) => self.values.at(self.store.range(id), described),
+            Place::Gradient(id) => self.gradients.at(self.store.range(id), described),
+            Place::Buffer(id) => self.running.at(self.store.buffer_range(id), described),
             Place::Arena => {
                 let offset = self.prepared.plan.offsets[value.0];
                 self.arena.wrapping_add(offset.unwrap_or_else(|| unreachable!("every value a node touches is placed")))
@@ -148,6 +177,8 @@ impl<'a> Memory<'a> {
             return None;
         }
         let (id, packing) = packing(&self.prepared.graph, node)?;
-        Some(self.packed.get(id, &packing, self.set))
+        let packed = self.packed.get(id, &packing, self.set);
+        assert_eq!(packed.len(), packing.len(self.cpu), "a weight is packed as its plan reads it");
+        Some(packed)
     }
 }

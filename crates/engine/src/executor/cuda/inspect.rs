@@ -13,7 +13,7 @@ pub struct Written {
     pub value: ValueId,
     /// Without padding.
     pub numbers: Vec<f32>,
-    /// What is wrong whatever the numbers should be.
+    /// A fault that needs no other numbers to be seen.
     pub fault: Option<&'static str>,
 }
 
@@ -29,7 +29,7 @@ impl CudaExecutor {
     }
 
     /// Makes ready what nodes read besides their values.
-    pub fn start_inspection(&mut self, plan: usize, scalars: &StepScalars) -> Result<()> {
+    pub(in crate::executor) fn start_inspection(&mut self, plan: usize, scalars: &StepScalars) -> Result<()> {
         self.take_batch(plan)?;
         self.upload_scalars(scalars)?;
         self.refresh_packed(ParameterSet::Current)?;
@@ -38,19 +38,19 @@ impl CudaExecutor {
     }
 
     /// The numbers of a value without padding.
-    pub fn value(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
+    pub(in crate::executor) fn value(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
         Ok(self.plans[&plan].layout.read(value, &self.download(plan, value)?))
     }
 
     /// Replaces the numbers of a value.
-    pub fn set_value(&mut self, plan: usize, value: ValueId, numbers: &[f32]) -> Result<()> {
+    pub(in crate::executor) fn set_value(&mut self, plan: usize, value: ValueId, numbers: &[f32]) -> Result<()> {
         let bytes = self.plans[&plan].layout.write(value, numbers);
         self.upload(plan, value, &bytes)
     }
 
     /// Runs node `index` twice: its outputs and the workspace are 0xff before, gradients zero. The second run must write the same
     /// bits, and add the same to a gradient.
-    pub fn run_node(&mut self, plan: usize, index: usize) -> Result<Vec<Written>> {
+    pub(in crate::executor) fn run_node(&mut self, plan: usize, index: usize) -> Result<Vec<Written>> {
         let layout = &self.plans[&plan].layout;
         let values = written(&layout.physical.nodes[index]);
         let work = lower::node(layout, &self.memory, &self.tuning, self.cuda.precision(), index);
@@ -82,7 +82,7 @@ impl CudaExecutor {
         Ok(values.iter().zip(first).zip(second).map(judge).collect())
     }
 
-    /// What lies where node `index` is about to write `value`.
+    /// The bytes to put where node `index` is about to write `value`.
     fn before(&self, plan: usize, index: usize, value: ValueId) -> Result<Vec<u8>> {
         let described = self.graph(plan).value(value);
         match described.place {

@@ -1,4 +1,5 @@
-//! How a graph's values lie in a GPU's memory: maps as activations with channels padded to eight, everything else as it is.
+//! The layout of a graph's values in a GPU's memory: maps are activations with channels padded to eight, everything else is
+//! unchanged.
 
 use crate::device::cuda::Precision;
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 
 /// A fused graph as one device stores and runs it.
 pub struct Layout {
-    /// As the model wrote it.
+    /// The graph that the model wrote.
     pub logical: Graph,
     /// The same nodes, values as they lie in memory.
     pub physical: Graph,

@@ -9,14 +9,14 @@ use crate::ops;
 use crate::ops::conv2d::cuda::{Choice, plain_by_cudnn as plain};
 use crate::ops::cuda::{CudaNode, ScalarAddresses};
 
-/// What computes node `index`.
+/// The work that computes node `index`.
 pub fn node(layout: &Layout, memory: &DeviceStore, tuning: &Tuning, precision: Precision, index: usize) -> Vec<Work> {
     let node = &layout.physical.nodes[index];
     let choice = tuning.choice(layout, precision, node);
     ops::operation(&node.op).lower(&described(layout, memory, precision, node, choice))
 }
 
-/// What computes the convolution `index` by `choice`, to be timed: a weight gradient is added up behind its splits' sums,
+/// The work that computes the convolution `index` by `choice`, to be timed: a weight gradient is added up behind its splits' sums,
 /// not in the Store.
 pub fn trial(layout: &Layout, memory: &DeviceStore, precision: Precision, index: usize, choice: Choice) -> Vec<Work> {
     let node = &layout.physical.nodes[index];

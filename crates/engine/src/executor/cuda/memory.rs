@@ -22,7 +22,7 @@ impl ScalarsAt {
     pub const UPDATE: usize = ScalarsAt::DROPOUT + 64;
 }
 
-/// What an [`Address`] counts from, by its index in the table of a launch.
+/// The blocks that an [`Address`] counts from, by their index in the table of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
     Arena,
@@ -40,9 +40,9 @@ pub enum Block {
     Average,
     RunningAverage,
     PackedAverage,
-    /// What the update walks over.
+    /// The pieces of parameters that the update walks over.
     Pieces,
-    /// What the update found.
+    /// The result of the update.
     Outcome,
 }
 
@@ -132,7 +132,7 @@ impl DeviceStore {
         Ok(())
     }
 
-    /// What the addresses of a launch count from.
+    /// The table of blocks that the addresses of a launch count from.
     pub fn table(&self, set: ParameterSet, batch: Memory) -> Vec<Memory> {
         let mut table = self.blocks.to_vec();
         table[Block::Batch as usize] = batch;
@@ -199,7 +199,7 @@ impl DeviceStore {
         work(launches)
     }
 
-    /// What the last update found.
+    /// The result of the last update.
     pub fn outcome(&self, cuda: &Cuda) -> Result<optimizer::Outcome> {
         let mut bytes = [0; optimizer::Outcome::BYTES];
         cuda.download(self.block(Block::Outcome), 0, &mut bytes)?;

@@ -1,8 +1,8 @@
 //! Which tile each convolution of a plan runs with on a GPU: measured once for each shape and kind of GPU, kept in a file,
 //! looked up ever after. Deleting the file makes the next run measure again.
 //!
-//! Of what is chosen here the splits of weight gradients change numbers, by the order their sums are added in, and cuDNN, which
-//! rounds before an epilogue. So the same numbers come from the same choices, and a run writes down their hash.
+//! Two of the choices change numbers: the splits of weight gradients, by the order their sums are added in, and cuDNN, which
+//! rounds before an epilogue. The same numbers therefore need the same choices, and a run writes down their hash.
 //!
 //! cuDNN is one of the choices where it is there. Another way to compute a convolution (Hopper's TMA and wgmma) becomes one
 //! more [`Choice`] that [`candidates`] names where the GPU has it.
@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 
 /// Times each candidate is measured, after once that does not count.
 const REPEATS: usize = 5;
-/// Of the estimate's time another candidate may take at most to be chosen: less of a gain is noise, which is not to decide
-/// what a run computes.
+/// The largest share of the estimate's time that another candidate may take to be chosen. A smaller gain is noise, which must not
+/// decide what a run computes.
 const GAIN: f64 = 0.97;
 
 /// Where the tiles of a GPU's convolutions come from.
@@ -63,12 +63,12 @@ pub struct Tuning {
     file: Option<PathBuf>,
     /// By what is computed and its sizes, in words that are compared only.
     choices: BTreeMap<String, Choice>,
-    /// As [`Kept::milliseconds`], of what this program measured.
+    /// The times that this program measured, in the form of [`Kept::milliseconds`].
     milliseconds: Measured,
 }
 
 impl Tuning {
-    /// What a device starts with.
+    /// The choices that a device starts with.
     pub fn of(cuda: &Cuda) -> Tuning {
         let tiles = match cuda {
             Cuda::Driver(_) if cuda.precision() == Precision::Bf16 => Tiles::Measured,
@@ -84,7 +84,7 @@ impl Tuning {
         Tuning { tiles, file, choices, milliseconds: Measured::new() }
     }
 
-    /// What `node` is computed by: as it was chosen, or as estimated; `None` where it is no convolution.
+    /// The way to compute `node`, chosen by measurement or estimated; `None` if it is no convolution.
     pub fn choice(&self, layout: &Layout, precision: Precision, node: &Node) -> Option<Choice> {
         self.known(layout, node).or_else(|| candidates(layout, precision, node).first().copied())
     }
@@ -174,7 +174,7 @@ impl Tuning {
         })
     }
 
-    /// Of what was chosen for the convolutions of `layouts`: 16 hexadecimal digits, `None` where all is estimated.
+    /// The hash of what was chosen for the convolutions of `layouts`: 16 hexadecimal digits, or `None` if all of it is estimated.
     pub fn hash<'a>(&self, layouts: impl Iterator<Item = &'a Layout>) -> Option<String> {
         let nodes = layouts.flat_map(|layout| layout.physical.nodes.iter().map(move |node| (layout, node)));
         let used = nodes.filter_map(|(layout, node)| {
@@ -187,7 +187,7 @@ impl Tuning {
     }
 }
 
-/// What a convolution computes, with what is fused into it, and all its sizes as they lie in memory.
+/// The words for a convolution, with what is fused into it, and all its sizes in memory.
 fn key(layout: &Layout, node: &Node) -> Option<String> {
     let (name, p) = (operation(&node.op).name(), layout.tunable(node)?.problem);
     Some(format!("{name}, {}×{}×{}×{} → {}, padding {}", p.n, p.h, p.w, p.c, p.k, p.padding))
@@ -200,7 +200,7 @@ fn measure(cuda: &mut Cuda, trials: &[Vec<Work>], blocks: &[Memory]) -> Result<V
     cuda.time(&groups, blocks)
 }
 
-/// Of each trial, without the warm-up.
+/// The median time of each trial, without the warm-up.
 fn medians(milliseconds: &[f64], trials: usize) -> Vec<f64> {
     let median = |trial: usize| {
         let mut own: Vec<f64> = milliseconds.iter().skip(trials + trial).step_by(trials).copied().collect();

@@ -26,7 +26,7 @@ pub struct Running<'a> {
     pub momentum: f32,
 }
 
-/// What the backward of a norm reads: the gradient, the ReLU's output where there was one, the norm's input and moments.
+/// The inputs of a norm's backward: the gradient, the ReLU's output where there was one, the norm's input and moments.
 pub struct Reduce<'a> {
     /// `[rows, C]`.
     pub g: &'a [f32],
@@ -338,7 +338,7 @@ fn mask(g: &[f32], z: &[f32], dz: &mut [f32]) {
     }
 }
 
-/// What [`gradient_sums`] reads, `[rows, C]` each; the gradient counts where z, if there is one, is above zero.
+/// The inputs of [`gradient_sums`], `[rows, C]` each; the gradient counts where z, if there is one, is above zero.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub g: &'a [f32],
@@ -358,8 +358,8 @@ pub(crate) fn gradient_sums(rows: Rows, mean: &[f32], sum: &mut [f32], dot: &mut
     }
 }
 
-/// As [`gradient_sums`], and writes dz: a few rows masked, then summed while they are in the first cache, so that all maps
-/// stream by together.
+/// Does what [`gradient_sums`] does and writes dz. A few rows are masked, then summed while they are in the first cache, so that
+/// all maps stream by together.
 #[inline(always)]
 fn gradient_sums_and_mask(rows: Rows, mean: &[f32], dz: &mut [f32], sum: &mut [f32], dot: &mut [f32]) {
     sum.fill(0.0);

@@ -37,7 +37,7 @@ pub struct Running {
     pub momentum: f32,
 }
 
-/// What [`reduce`] reads: activations `[rows, C]`, and moments `[2, C]`.
+/// The inputs of [`reduce`]: activations `[rows, C]`, and moments `[2, C]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Reduce {
     pub g: Address,

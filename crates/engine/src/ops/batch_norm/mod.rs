@@ -13,21 +13,23 @@
 //!
 //! Source: Ioffe & Szegedy 2015; variance by merging (mean, M2) of blocks, Chan et al. 1979.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use rows::{BatchNormBackwardApply, BatchNormBackwardFinish, BatchNormFinish, BatchNormFold, BatchNormStatistics};
+pub(crate) use rows::{
+    BatchNormBackwardApply, BatchNormBackwardFinish, BatchNormFinish, BatchNormFold, BatchNormStatistics,
+};
 
 use super::check;
 use crate::error::Result;
 use crate::ir::{BatchNormApply, BatchNormApplyBackward, BatchNormReduce, DType, Gradients, Graph, Node, Op, ValueId};
 
-pub const EPSILON: f32 = 1e-5;
+pub(crate) const EPSILON: f32 = 1e-5;
 /// Weight of the new batch in the running statistics, as PyTorch's.
-pub const MOMENTUM: f32 = 0.1;
+pub(crate) const MOMENTUM: f32 = 0.1;
 
 /// Rows per partial sum: a property of the op, not of a machine, so that what is summed together never depends on how many
 /// threads or which registers do it.
@@ -36,23 +38,31 @@ pub use super::conv2d::cpu::STATISTICS_ROWS;
 /// The four vectors `[C]` of one batch norm.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm {
+    /// The learned scale.
     pub gamma: ValueId,
+    /// The learned shift.
     pub beta: ValueId,
+    /// The running mean, moved by [`batch_norm`] in training.
     pub running_mean: ValueId,
+    /// The running variance, unbiased as PyTorch has it.
     pub running_variance: ValueId,
 }
 
-/// What a batch norm normalises by.
+/// The statistics that a batch norm normalises by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
+    /// The batch's own mean and variance, which also move the running ones.
     Batch,
     /// In evaluation and where it is frozen: its parameters and running statistics stay.
     Running,
 }
 
+/// The function that follows the normalisation and the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
+    /// The sum itself.
     None,
+    /// max(0, sum).
     Relu,
 }
 

@@ -1,4 +1,4 @@
-//! What each batch norm op says of itself: its checks, its place in the backward, and what its outputs hold.
+//! The properties of each batch norm op: its checks, its place in the backward, and what its outputs hold.
 
 use super::backward;
 use crate::error::Result;
@@ -6,11 +6,11 @@ use crate::ir::{BatchNormApply, BatchNormApplyBackward, BatchNormReduce, Gradien
 use crate::ops::cost::{Cost, joined};
 use crate::ops::{NoGradient, Operation, Quantities, check_inputs, no_gradient};
 
-pub struct BatchNormStatistics;
-pub struct BatchNormFinish;
-pub struct BatchNormFold;
-pub struct BatchNormBackwardFinish;
-pub struct BatchNormBackwardApply;
+pub(crate) struct BatchNormStatistics;
+pub(crate) struct BatchNormFinish;
+pub(crate) struct BatchNormFold;
+pub(crate) struct BatchNormBackwardFinish;
+pub(crate) struct BatchNormBackwardApply;
 
 const STATISTICS: Quantities = Quantities::along(1, &["mean", "squared deviations"]);
 const SUMS: Quantities = Quantities::along(1, &["sum", "sum with y"]);

@@ -20,7 +20,7 @@ const SIDES: usize = 4 * BINS;
 const GIOU_GAIN: f64 = 2.0;
 const DISTRIBUTION_GAIN: f64 = 0.25;
 
-/// What the loss reads, for N images of A cells and C classes.
+/// The inputs of the loss, for N images of A cells and C classes.
 pub struct Inputs<'a> {
     /// `[N, A, C]`.
     pub class_logits: &'a [f32],
@@ -36,9 +36,9 @@ pub struct Inputs<'a> {
     pub strides: &'a [f32],
     /// Foreground cells of the whole step; at least 1 is divided by.
     pub num_foreground: f32,
-    /// What these images are of the step's micro-batches, 1 of M as 1/M: Σ w is of these images alone.
+    /// The share of the step that these images are: 1/M for one of M micro-batches, because Σ w counts these images alone.
     pub share: f32,
-    /// Of images annotated for some classes only.
+    /// The regions of images that are annotated for some classes only.
     pub partial: Option<Partial<'a>>,
 }
 
@@ -70,7 +70,7 @@ impl LeftOut<'_> {
     }
 }
 
-/// What the loss writes: loss `[1]`, the gradients of both logits, and parts `[3]`: quality focal, GIoU, distribution
+/// The outputs of the loss: loss `[1]`, the gradients of both logits, and parts `[3]`: quality focal, GIoU, distribution
 /// focal, with their gains; they sum to the loss.
 pub struct Outputs<'a> {
     pub loss: &'a mut [f32],
@@ -171,7 +171,8 @@ fn losses_of(inputs: &Inputs, c: usize, range: std::ops::Range<usize>, dclass: &
     sums
 }
 
-/// What nobody looked for in the first of `alike` cells from `cell` on, if anything; and how many of them share that.
+/// The classes that nobody looked for in the first of `alike` cells from `cell` on, if any, and the number of cells that share
+/// them.
 #[inline(always)]
 fn left_out<'a>(inputs: &Inputs<'a>, c: usize, cell: usize, alike: usize) -> (Option<LeftOut<'a>>, usize) {
     let Some(Partial { regions, left_out }) = inputs.partial else {
@@ -185,7 +186,7 @@ fn left_out<'a>(inputs: &Inputs<'a>, c: usize, cell: usize, alike: usize) -> (Op
     ((own != 0).then(|| LeftOut { regions: own, of_class: &left_out[image * c..(image + 1) * c] }), alike)
 }
 
-/// As [`background`] over some cells' logits, but for the classes that are left out, whose slope is 0.
+/// Does what [`background`] does over some cells' logits, except for the classes that are left out: their slope is 0.
 #[inline(always)]
 fn background_of(logits: &[f32], left_out: Option<LeftOut>, scale: f32, dlogits: &mut [f32]) -> f64 {
     let Some(LeftOut { regions, of_class }) = left_out else {

@@ -19,7 +19,7 @@ const SCALE_VECTORS: usize = THREADS * 4;
 /// Levels a launch has room for.
 pub const MOST_LEVELS: usize = 8;
 
-/// What the loss reads, for N images of A cells and C classes.
+/// The inputs of the loss, for N images of A cells and C classes.
 pub struct Inputs {
     /// `[N, A, C]`.
     pub class_logits: Address,
@@ -38,7 +38,7 @@ pub struct Inputs {
     pub partial: Option<[Address; 2]>,
 }
 
-/// What the loss writes: loss `[1]`, gradients like the logits, parts `[3]`: quality focal, GIoU, distribution focal.
+/// The outputs of the loss: loss `[1]`, gradients like the logits, parts `[3]`: quality focal, GIoU, distribution focal.
 pub struct Outputs {
     pub loss: Address,
     pub dclass: Address,
@@ -196,7 +196,7 @@ mod tests {
             let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
             let [dclass, dbox] = data.plain_gradients(&held);
             let (of_class, of_box) = (largest(&dclass), largest(&dbox));
-            // As on the CPU: terms of about twenty operations, and sums of 16 of them.
+            // The bound is the CPU's: terms of about twenty operations, and sums of 16 of them.
             let expected = [
                 Expected::near("loss", 36, vec![parts.iter().sum()]),
                 Expected::near("parts", 36, parts.to_vec()),

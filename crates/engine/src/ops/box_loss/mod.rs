@@ -6,8 +6,8 @@
 //! and left out i32 `[N, C]`, the bits of the regions in which nobody looked for the class. A class and a cell whose bits meet have
 //! neither loss nor gradient, nor a say in the cell's weight, unless the cell is that class's own foreground.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +21,9 @@ pub const BINS: usize = 17;
 
 /// Values of the loss op.
 pub struct BoxLoss {
+    /// The task's loss `[1]`.
     pub loss: ValueId,
+    /// The three parts that the loss adds up, `[3]`: quality focal, GIoU, distribution focal.
     pub parts: ValueId,
 }
 

@@ -60,7 +60,7 @@ impl Data {
         }
     }
 
-    /// As [`Data::new`], with two regions in every image but the second, and classes that each leaves out.
+    /// [`Data::new`] with two regions in every image but the second, and classes that each leaves out.
     pub fn partial(n: usize, c: usize, spread: f32) -> Data {
         let mut random = Random::new((n * 100 + c + 1) as u64);
         let regions = (0..n * CELLS).map(|cell| if cell / CELLS == 1 { 0 } else { random.below(4) as i32 });
@@ -373,7 +373,7 @@ fn loss_and_gradients_match_pytorch() {
         // The file has the parts before their gains.
         let parts = of("parts").iter().zip(numbers(&golden["gains"])).map(|(part, gain)| part * gain).collect();
         let largest = |v: &[f64]| v.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
-        // As above, and the logits' decimals, which f32 rounds.
+        // The bound above, and the logits' decimals, which f32 rounds.
         let (dclass, dbox) = (of("class_gradient"), of("box_gradient"));
         let expected = [
             Expected::near("loss", 32, of("loss")),

@@ -9,7 +9,7 @@ use crate::ops::softmax::cpu::exponentials;
 /// Parts the rows are cut into, whatever the number of threads.
 const PARTS: usize = 64;
 
-/// What a label is worth: see the contract in `mod.rs`.
+/// The weights and shares of a label; the contract in `mod.rs` explains them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shares<'a> {
     /// `[K]`; 1 where there are none.
@@ -125,7 +125,7 @@ fn shared_row_loss(logits: &[f32], class: i32, shares: &Shares, scale: f64, dlog
     total * sum.ln() - own * (f64::from(logits[class]) - f64::from(maximum)) - spread * weighted
 }
 
-/// As [`shared_row_loss`] for a label of two classes.
+/// [`shared_row_loss`] for a label of two classes.
 #[inline(always)]
 fn mixed_row_loss(logits: &[f32], classes: [(usize, f64); 2], shares: &Shares, scale: f64, dlogits: &mut [f32]) -> f64 {
     let (maximum, sum) = exponentials(logits, dlogits);

@@ -17,7 +17,7 @@ pub fn class_loss_workspace(n: usize) -> usize {
     8 * n.div_ceil(ROWS).max(1)
 }
 
-/// What a label is worth: see the contract in `mod.rs`.
+/// The weights and shares of a label; the contract in `mod.rs` explains them.
 #[derive(Clone, Copy, Default)]
 pub struct Shares {
     pub weights: Option<Address>,
@@ -146,7 +146,7 @@ mod tests {
                 let denominator = weight_sum(&class, weights);
                 let [loss, dlogits] =
                     plain_shared(k, &wide(&logits), &class, weights, smoothing, f64::from(denominator));
-                // As without shares, which add up to at most the largest weight.
+                // The bound is that without shares, because these add up to at most the largest weight.
                 let share = 2.25 / (k as f64).ln() / f64::from(denominator);
                 let expected = [
                     Expected::within("loss", 8, loss[0] + 1.0, loss),
@@ -168,7 +168,7 @@ mod tests {
             for (weights, smoothing) in [(None, 0.0), (Some(&weights[..]), 0.0), (Some(&weights[..]), 0.25)] {
                 let shares = Labels { weights, smoothing, mixed: Some(mixed) };
                 let [loss, dlogits, denominator] = plain_mixed(k, &wide(&logits), &class, shares);
-                // As with unmixed shares.
+                // The bound is that of unmixed shares.
                 let share = 2.25 / (k as f64).ln() / denominator[0];
                 let expected = [
                     Expected::within("loss", 8, loss[0] + 1.0, loss),

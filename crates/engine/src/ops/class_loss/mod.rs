@@ -6,8 +6,8 @@
 //! A mixed label is y for a part λ and z for the rest: q_c = (1 − ε)·(λ·w_y·[c = y] + (1 − λ)·w_z·[c = z]) + ε/K·w_c, and the
 //! denominator's term λ·w_y + (1 − λ)·w_z.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -207,7 +207,7 @@ fn labels_that_are_shares_match_f64() {
         for (weights, smoothing) in [(Some(&weights[..]), 0.0), (None, 0.1), (Some(&weights[..]), 0.25)] {
             let denominator = weight_sum(&class, weights);
             let [loss, dlogits] = plain_shared(k, &wide(&logits), &class, weights, smoothing, f64::from(denominator));
-            // As without shares, which add up to at most the largest weight.
+            // The bound is that without shares, because these add up to at most the largest weight.
             let share = 2.25 / (k as f64).ln() / f64::from(denominator);
             let expected = [
                 Expected::within("loss", 8, loss[0] + 1.0, loss),
@@ -299,7 +299,7 @@ fn mixed_labels_match_f64() {
         for (weights, smoothing) in [(None, 0.0), (Some(&weights[..]), 0.0), (None, 0.1), (Some(&weights[..]), 0.25)] {
             let shares = Shares { weights, smoothing, mixed: Some(mixed) };
             let [loss, dlogits, denominator] = plain_mixed(k, &wide(&logits), &class, shares);
-            // As without mixing.
+            // The bound is that without mixing.
             let share = 2.25 / (k as f64).ln() / denominator[0];
             let expected = [
                 Expected::within("loss", 8, loss[0] + 1.0, loss),

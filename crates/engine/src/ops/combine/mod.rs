@@ -2,8 +2,8 @@
 //! Σ weight·gradient `[N, H, W, C]`, the weights read from the step's scalars; a task of weight 0 is not touched, so
 //! that it equals a task that is not there. `Add`: a, b → a + b. `Clear`: → zeros f32, for nodes that add to them.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +23,8 @@ pub fn combine(graph: &mut Graph, feature: ValueId, terms: &[(usize, TermForm, V
     out
 }
 
-pub struct Add;
-pub struct Clear;
+pub(crate) struct Add;
+pub(crate) struct Clear;
 
 impl Operation for Combine {
     fn name(&self) -> String {

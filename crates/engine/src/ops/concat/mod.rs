@@ -2,8 +2,8 @@
 //! `[N, h_l, w_l, D]` of L levels, then L scales `[1]` or none → `[N, A, D]`, A = Σ h_l·w_l. `ConcatLevelsBackward`: dout,
 //! then the same inputs → one gradient per level, then the scales' (accumulated).
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -63,8 +63,8 @@ fn check_levels(graph: &Graph, op: &'static str, inputs: &[ValueId]) -> Result<(
     )
 }
 
-pub struct ConcatLevels;
-pub struct ConcatLevelsBackward;
+pub(crate) struct ConcatLevels;
+pub(crate) struct ConcatLevelsBackward;
 
 impl Operation for ConcatLevels {
     fn name(&self) -> String {

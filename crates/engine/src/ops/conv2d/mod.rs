@@ -20,7 +20,7 @@
 //! | training, forward: 3 × (convolution, statistics, apply), residual | 16 | 13 | 34 | 28 |
 //! | training, backward: 3 × (dgrad, ReLU mask and sums, apply, wgrad), sum of two gradients | 36 | 28 | 78 | 58 |
 
-pub mod cpu;
+pub(crate) mod cpu;
 pub mod cuda;
 mod packing;
 mod problem;
@@ -28,7 +28,8 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use packing::{PackedForm, Packing};
+pub use cpu::STATISTICS_ROWS;
+pub(crate) use packing::{PackedForm, Packing};
 pub use problem::Problem;
 pub use rows::ChannelSum;
 

@@ -11,7 +11,7 @@ pub enum PackedForm {
     Dgrad(Algorithm),
 }
 
-/// How a node's weight, its second input, is packed.
+/// The packing of a node's weight, which is its second input.
 #[derive(Clone, Copy, Debug)]
 pub struct Packing {
     pub form: PackedForm,
@@ -38,7 +38,9 @@ impl Packing {
         }
     }
 
+    /// Writes `weight` `[K, R, S, C]` to `packed`, which has [`Packing::len`] elements.
     pub fn pack(&self, cpu: &Cpu, weight: &[f32], packed: &mut [f32]) {
+        assert_eq!(weight.len(), self.problem.weight_len(), "the weight is of the problem's shape");
         match self.form {
             PackedForm::Fprop(_) => pack_fprop(cpu, &self.problem, weight, packed),
             PackedForm::Dgrad(_) => pack_dgrad(cpu, &self.problem, weight, packed),

@@ -5,14 +5,23 @@ use crate::ir::Conv2d;
 /// All sizes of one convolution: `x [N, H, W, C]`, `weight [K, R, S, C]`, `y [N, P, Q, K]`; dense, not dilated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
+    /// Images.
     pub n: usize,
+    /// Input height.
     pub h: usize,
+    /// Input width.
     pub w: usize,
+    /// Input channels.
     pub c: usize,
+    /// Output channels.
     pub k: usize,
+    /// Kernel height.
     pub r: usize,
+    /// Kernel width.
     pub s: usize,
+    /// Input pixels from one output pixel to the next, along both axes.
     pub stride: usize,
+    /// Rows and columns of zeros on each side of the input.
     pub padding: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What each of a convolution's ops says of itself: its sizes, checks and costs, and what its outputs hold.
+//! The properties of each of a convolution's ops: its sizes, checks and costs, and what its outputs hold.
 
 use super::{Problem, backward};
 use crate::error::Result;

@@ -64,6 +64,32 @@ fn kernels_match_plain_loops() {
     }
 }
 
+/// Every algorithm and epilogue in shapes small enough for AddressSanitizer, which runs this test and not the long ones.
+#[test]
+fn small_kernels_match_plain_loops() {
+    let cpus = cpus();
+    for (problem, algorithm) in [
+        (problem([1, 1, 1, 1], 1, [1, 1], 1, 0), Algorithm::Direct),
+        (problem([1, 3, 4, 19], 21, [1, 1], 1, 0), Algorithm::Direct),
+        (problem([2, 5, 4, 8], 9, [1, 1], 2, 0), Algorithm::Direct),
+        (problem([1, 5, 3, 7], 18, [3, 3], 1, 1), Algorithm::Direct),
+        (problem([2, 5, 4, 17], 5, [3, 3], 2, 1), Algorithm::Direct),
+        (problem([1, 9, 8, 3], 17, [7, 7], 2, 3), Algorithm::Direct),
+        (problem([1, 4, 3, 5], 3, [1, 3], 1, 1), Algorithm::Direct),
+        // two blocks of rows, the second a part of one
+        (problem([3, 7, 7, 2], 3, [3, 3], 1, 1), Algorithm::Direct),
+        // whole tiles, and ones that hang over or end within a strip of channels
+        (problem([1, 9, 9, 32], 32, [3, 3], 1, 1), Algorithm::Winograd(Side::Three)),
+        (problem([1, 12, 12, 47], 32, [3, 3], 1, 1), Algorithm::Winograd(Side::Three)),
+        (problem([2, 8, 8, 32], 46, [3, 3], 1, 1), Algorithm::Winograd(Side::Four)),
+        (problem([2, 7, 11, 32], 32, [3, 3], 1, 1), Algorithm::Winograd(Side::Four)),
+        (problem([0, 4, 4, 16], 16, [3, 3], 1, 1), Algorithm::Direct),
+    ] {
+        assert_eq!(Algorithm::of(&problem), algorithm, "{problem:?}");
+        check(&cpus, &problem);
+    }
+}
+
 /// Minimal filtering: whole tiles and ones that hang over, one panel and a part of one, one batch of tiles and several.
 #[test]
 fn filtered_kernels_match_plain_loops() {

@@ -22,7 +22,7 @@ pub struct Term<'a> {
     pub form: TermForm,
 }
 
-/// How the gradients are cut. It follows from the shapes and the forms alone.
+/// The cut of the gradients over tasks. It follows from the shapes and the forms alone.
 struct Cut {
     n: usize,
     hw: usize,

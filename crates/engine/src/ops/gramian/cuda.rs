@@ -26,7 +26,7 @@ pub struct Term {
     pub gradient: Address,
 }
 
-/// What the gradients are of.
+/// The layout of the gradients.
 #[derive(Clone, Copy, Debug)]
 pub enum Of {
     /// A map with its channels padded to a multiple of 8, and those of them that pooled gradients have.
@@ -97,8 +97,8 @@ fn launch(kernel: &'static str, grid: [usize; 3], shared_bytes: usize, arguments
     Launch { file: File::GRAMIAN, kernel, grid: grid.map(|blocks| blocks as u32), threads, shared_bytes, arguments }
 }
 
-/// How the gradients of a node lie. Those of a weight are floats. Pooled ones among themselves are, too: all pixels together have
-/// the products of one, divided by their number.
+/// The layout of a node's gradients. A weight's are floats side by side. So are gradients that are all pooled: all pixels together
+/// have the products of one, divided by their number.
 fn of(op: &Gramian, node: &CudaNode) -> Of {
     let value = |form: TermForm| {
         let index = op.terms.iter().position(|term| term.1 == form)?;

@@ -1,9 +1,9 @@
-//! How the tasks' gradients lie to each other. `Gramian`: gradients of K tasks at one place, `[N, H, W, C]` or pooled `[N, C]` at
+//! The inner products of the tasks' gradients. `Gramian`: gradients of K tasks at one place, `[N, H, W, C]` or pooled `[N, C]` at
 //! a feature, `[K, R, S, C]` of a convolution's weight → their inner products `[K, K]`. They are unweighted, a task's terms count
 //! as their sum, and a task without a term has zeros. Every sum is taken in an order that follows from the shapes.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +52,7 @@ impl Operation for Gramian {
         no_gradient(NoGradient::OfTheBackwardPass);
     }
 
-    /// Of the inputs, for the output says nothing.
+    /// The sizes of the inputs, because the output's say nothing.
     fn sizes(&self, graph: &Graph, node: &Node) -> String {
         let dense = |&&value: &&ValueId| graph.shape(value).len() == 4;
         let largest = node.inputs.iter().find(dense).or(node.inputs.first());

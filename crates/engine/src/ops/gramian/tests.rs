@@ -14,7 +14,7 @@ pub(super) fn case([n, hw, c]: [usize; 3], terms: &[(usize, TermForm)]) -> Vec<V
     terms.iter().map(|term| random.activations(len(term.1), -1.0, 1.0)).collect()
 }
 
-/// What f64 says, every task's gradient written out as a whole map; `operations` roundings are allowed.
+/// The results in f64, with every task's gradient written out as a whole map; `operations` roundings are allowed.
 pub(super) fn expected(
     [n, hw, c]: [usize; 3],
     tasks: usize,

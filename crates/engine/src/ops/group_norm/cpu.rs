@@ -51,7 +51,7 @@ impl Shape {
     }
 }
 
-/// What the backward reads; all but moments `[N, groups, 2]` and gamma `[C]` are `[N, HW, C]`.
+/// The inputs of the backward; all but moments `[N, groups, 2]` and gamma `[C]` are `[N, HW, C]`.
 pub struct BackwardInputs<'a> {
     pub dy: &'a [f32],
     pub x: &'a [f32],

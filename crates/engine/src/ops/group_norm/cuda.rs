@@ -18,7 +18,7 @@ const MERGE_THREADS: usize = 128;
 const COLUMNS: usize = 32;
 const WARP: usize = 32;
 
-/// How the sums over the rows of `[N, HW, C]` are cut into blocks.
+/// The cut into blocks of the sums over the rows of `[N, HW, C]`.
 struct Cut {
     /// Vectors of a row a block takes, and how often that makes a row.
     columns: usize,
@@ -47,7 +47,7 @@ impl Cut {
     }
 }
 
-/// What the backward reads: dy, x, y `[N, HW, C]` activations, moments `[N, groups, 2]`, gamma `[C]`.
+/// The inputs of the backward: dy, x, y `[N, HW, C]` activations, moments `[N, groups, 2]`, gamma `[C]`.
 pub struct BackwardInputs {
     pub dy: Address,
     pub x: Address,

@@ -3,8 +3,8 @@
 //!
 //! Source: Wu & He 2018, eq. 3.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -13,11 +13,11 @@ use super::{NoGradient, Operation, Quantities, check, check_inputs, no_gradient}
 use crate::error::Result;
 use crate::ir::{DType, Gradients, Graph, GroupNormRelu, GroupNormReluBackward, Node, Op, ValueId};
 
-pub const EPSILON: f32 = 1e-5;
+pub(crate) const EPSILON: f32 = 1e-5;
 
 /// Sizes of a group norm over `[N, HW, C]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     pub n: usize,
     /// Pixels of an image.
     pub hw: usize,

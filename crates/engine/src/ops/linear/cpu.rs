@@ -53,7 +53,7 @@ fn dot(x: &[f32], weight: &[f32]) -> f32 {
     sums[0] + rest.map(|(x, w)| x * w).sum::<f32>()
 }
 
-/// What the backward reads: dy `[N, K]`, x `[N, C]`, weight `[K, C]`.
+/// The inputs of the backward: dy `[N, K]`, x `[N, C]`, weight `[K, C]`.
 pub struct BackwardInputs<'a> {
     pub dy: &'a [f32],
     pub x: &'a [f32],

@@ -53,7 +53,7 @@ pub fn backward(
     launches
 }
 
-/// How the rows of a channel sum are cut: vectors of a row a block takes, slices of a row, rows of a block, blocks.
+/// The cut of the rows of a channel sum: vectors of a row that a block takes, slices of a row, rows of a block, blocks.
 fn cut(rows: usize, c: usize) -> [usize; 4] {
     let vectors = c / VECTOR;
     let slices = vectors.div_ceil(SLICE);

@@ -1,8 +1,8 @@
 //! Fully connected layer. `Linear`: x `[N, C]`, weight `[K, C]`, bias `[K]` → y `[N, K]`. `LinearBackward`: dy, x, weight →
 //! dweight, dbias (accumulated), and dx where it is wanted.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +42,7 @@ fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     }
 }
 
-pub struct Linear;
+pub(crate) struct Linear;
 
 impl Operation for Linear {
     fn name(&self) -> String {

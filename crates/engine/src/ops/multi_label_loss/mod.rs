@@ -2,8 +2,8 @@
 //! pass: binary cross-entropy of each logit's sigmoid ÷ ln 2, summed over the labelled entries ÷ the step's denominator. Logits
 //! of 0 cost 1.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 

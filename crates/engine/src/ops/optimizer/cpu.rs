@@ -23,16 +23,18 @@ pub struct ParameterRange {
     pub decay: bool,
 }
 
-/// What one group of parameters is told at each step.
+/// The numbers that one group of parameters is updated with at each step.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupScalars {
     /// Multiplies the gradient: the task's weight for a head, 1 for the trunk.
     pub factor: f32,
     /// A group that is not active is skipped whole: parameters, moments, decay.
     pub active: bool,
+    /// The rate of this step, after schedule and warm-up.
     pub learning_rate: f32,
     /// 1 − β₁ᵗ and 1 − β₂ᵗ, t the steps this group has been active for, this one included.
     pub bias_correction1: f32,
+    /// The second moment's correction, as for the first.
     pub bias_correction2: f32,
 }
 
@@ -51,22 +53,34 @@ pub struct Average<'a> {
 }
 
 impl GroupScalars {
-    /// Of a group that is never moved.
+    /// The scalars of a group that is never moved.
     pub const FROZEN: GroupScalars =
         GroupScalars { factor: 0.0, active: false, learning_rate: 0.0, bias_correction1: 1.0, bias_correction2: 1.0 };
 }
 
+/// Stochastic gradient descent with momentum, `v ← μ·v + g`, `w ← w − lr·v`; the decay is added to the gradient.
+///
+/// Source: PyTorch's `torch.optim.SGD`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
+    /// μ.
     pub momentum: f32,
+    /// Added to the gradient, times the parameter, where the parameter is decayed.
     pub weight_decay: f32,
 }
 
+/// Adam with decoupled weight decay.
+///
+/// Source: Loshchilov & Hutter 2019, algorithm 2.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
+    /// Share of the first moment that stays.
     pub beta1: f32,
+    /// Share of the second moment that stays.
     pub beta2: f32,
+    /// Added to the root of the corrected second moment.
     pub epsilon: f32,
+    /// Times the learning rate, the share of a decayed parameter that is taken away.
     pub weight_decay: f32,
 }
 

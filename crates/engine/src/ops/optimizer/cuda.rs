@@ -31,7 +31,7 @@ pub struct Packing {
     pub copy: Option<PackedCopy>,
 }
 
-/// What one block of the update takes: elements of one parameter. Laid out as the kernels read it.
+/// The elements of one parameter that a block of the update takes, laid out as the kernels read it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -78,7 +78,7 @@ pub fn piece_bytes(pieces: &[Piece]) -> Vec<u8> {
     pieces.iter().flat_map(words).flat_map(i32::to_ne_bytes).collect()
 }
 
-/// What a step tells the update besides its rule.
+/// The settings of an update besides its rule.
 pub struct Step<'a> {
     pub groups: &'a [GroupScalars],
     /// Largest norm the gradient may have, if any.
@@ -112,11 +112,11 @@ fn scalars(rule: [f32; 4], step: &Step) -> Vec<f32> {
     head.into_iter().chain(rule).chain(step.groups.iter().flat_map(group)).collect()
 }
 
-/// What the gradient's norm came to, and what was made of it.
+/// The norm of the gradient, and the factor that it led to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
     pub norm: f64,
-    /// What every gradient was multiplied by besides its group's factor.
+    /// The factor of every gradient besides its group's.
     pub clip: f32,
     /// Whether the update was done: a norm that is not finite changes nothing.
     pub finite: bool,

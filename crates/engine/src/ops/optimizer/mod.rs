@@ -3,14 +3,16 @@
 //!
 //! Sources: SGD with momentum as PyTorch's; AdamW, Loshchilov & Hutter 2019, algorithm 2.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
+pub use cpu::{AdamW, GroupScalars, Sgd};
+
 use super::cost::Cost;
 
-/// What the update moves at least: gradients once for their norm, since nothing may be updated before it is known; then
+/// The least that the update moves: gradients once for their norm, since nothing may be updated before it is known; then
 /// gradients (set to zero), values, averages and `moments` moments of every parameter read and written, the averages of the
 /// `running` statistics moved, and `copies` bytes of weights' copies written.
 pub fn cost(parameters: usize, moments: usize, running: usize, copies: usize) -> Cost {

@@ -5,6 +5,7 @@ use super::{GlobalPool, KERNEL, MaxPoolBackward, PADDING, STRIDE};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ir::Dropout;
 use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
+use crate::random::draw;
 use std::ops::Range;
 
 /// Channels compared together.
@@ -55,6 +56,7 @@ impl MaxPool {
 pub fn max_pool(cpu: &Cpu, problem: &MaxPool, x: &[f32], y: &mut [f32], argmax: Option<&mut [u8]>) {
     let (p, q, c) = (problem.p(), problem.q(), problem.c);
     let image = problem.h * problem.w * c;
+    debug_assert_eq!(x.len(), problem.n * image, "x is [N, H, W, C]");
     let argmax = argmax.map(SharedMut::new);
     cpu.parallel_chunks(
         y,
@@ -218,7 +220,7 @@ pub fn dropout(cpu: &Cpu, counter: u64, probability: f32, x: &[f32], y: &mut [f3
     // The 24 high bits of the hash are compared, as many as an f32 in 0–1 has.
     let threshold = (f64::from(probability) * f64::from(1 << 24)) as u64;
     let scale = 1.0 / (1.0 - probability);
-    let key = mix(counter);
+    let key = draw(counter);
     cpu.parallel_chunks(
         y,
         TASK_LEN,
@@ -226,20 +228,11 @@ pub fn dropout(cpu: &Cpu, counter: u64, probability: f32, x: &[f32], y: &mut [f3
         |task, y| {
             let begin = task * TASK_LEN;
             for (i, (y, x)) in y.iter_mut().zip(&x[begin..]).enumerate() {
-                let kept = mix(key.wrapping_add((begin + i) as u64)) >> 40 >= threshold;
+                let kept = draw(key.wrapping_add((begin + i) as u64)) >> 40 >= threshold;
                 *y = if kept { x * scale } else { 0.0 };
             }
         },
     );
-}
-
-/// SplitMix64's step and finaliser (Steele, Lea & Flood 2014): every bit of the output depends on every one of the input.
-#[inline(always)]
-fn mix(state: u64) -> u64 {
-    let z = state.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// The stem's pool over x `[N, H, W, C]`.

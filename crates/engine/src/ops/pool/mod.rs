@@ -2,8 +2,8 @@
 //! `GlobalPool`: x → mean over H and W `[N, C]`; its backward is the seam's pooled form. `Dropout`: x → x·mask/(1−p), the
 //! mask a hash of the step's counter and the position, so that its backward is the same op on the gradient.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -13,12 +13,12 @@ use crate::error::Result;
 use crate::ir::{DType, Dropout, Gradients, Graph, Mode, Node, Op, TermForm, ValueId};
 
 /// The stem's window, the only one the network has.
-pub const KERNEL: usize = 3;
-pub const STRIDE: usize = 2;
-pub const PADDING: usize = 1;
+pub(crate) const KERNEL: usize = 3;
+pub(crate) const STRIDE: usize = 2;
+pub(crate) const PADDING: usize = 1;
 
 /// Output length of one axis.
-pub fn pooled(length: usize) -> usize {
+pub(crate) fn pooled(length: usize) -> usize {
     (length + 2 * PADDING - KERNEL) / STRIDE + 1
 }
 
@@ -89,9 +89,9 @@ fn dropout_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     gradients.accumulate(graph, node.inputs[0], dx);
 }
 
-pub struct MaxPool;
-pub struct MaxPoolBackward;
-pub struct GlobalPool;
+pub(crate) struct MaxPool;
+pub(crate) struct MaxPoolBackward;
+pub(crate) struct GlobalPool;
 
 impl Operation for MaxPool {
     fn name(&self) -> String {

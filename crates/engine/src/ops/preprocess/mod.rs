@@ -1,17 +1,20 @@
 //! `Preprocess`: images u8 `[N, H, W, 3]` → (x/255 − mean)/deviation, f32 `[N, H, W, 3]`, with ImageNet's constants.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
+
+pub use cpu::normalise;
 
 use super::cost::Cost;
 use super::{NoGradient, Operation, check, no_gradient};
 use crate::error::Result;
 use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId};
 
-/// ImageNet's per-channel mean and deviation of pixels in 0–1, as every published ResNet expects.
+/// ImageNet's mean of red, green and blue pixels in 0–1, as every published ResNet expects.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// The standard deviation that belongs to [`MEAN`].
 pub const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Appends the normalisation of the images.
@@ -26,7 +29,7 @@ pub fn preprocess(graph: &mut Graph, images: ValueId) -> Result<ValueId> {
     Ok(x)
 }
 
-pub struct Preprocess;
+pub(crate) struct Preprocess;
 
 impl Operation for Preprocess {
     fn name(&self) -> String {

@@ -1,21 +1,4 @@
-//! Softmax on the CPU, and the exponential the losses share with it.
-
-use crate::device::cpu::Cpu;
-
-/// y `[N, K]`: each row of x as probabilities.
-pub fn softmax(cpu: &Cpu, k: usize, x: &[f32], y: &mut [f32]) {
-    cpu.parallel_chunks(
-        y,
-        k,
-        #[inline(always)]
-        |row, y| {
-            let x = &x[row * k..(row + 1) * k];
-            let (_, sum) = exponentials(x, y);
-            let scale = (1.0 / sum) as f32;
-            y.iter_mut().for_each(|y| *y *= scale);
-        },
-    );
-}
+//! The exponentials that the losses' softmax and the answers share.
 
 /// Writes exp(x − maximum) to y; returns the maximum and the sum.
 #[inline(always)]

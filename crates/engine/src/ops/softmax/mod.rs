@@ -1,6 +1,6 @@
 //! Class probabilities at prediction: a host function over `[N, K]`, no graph op.
 
-pub mod cpu;
+pub(crate) mod cpu;
 #[cfg(test)]
 mod tests;
 

@@ -45,7 +45,7 @@ impl Board {
         self.bytes(&data.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>())
     }
 
-    /// As the kernels store activations; `data` should be numbers that bf16 holds.
+    /// Stores `data` in the form of the kernels' activations; it should be numbers that bf16 holds.
     pub fn activations(&mut self, data: &[f32]) -> Address {
         match self.precision() {
             Precision::F32 => self.floats(data),

@@ -1,8 +1,8 @@
 //! Nearest upsampling added to a lateral map (the pyramid's top-down path). `UpsampleAdd`: top `[N, h, w, C]`, lateral
 //! `[N, H, W, C]` → out = lateral + top[i·h/H, j·w/W]. `UpsampleBackward`: dout → dtop, the sum over each pixel's copies.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +13,7 @@ use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId};
 
 /// Top `[N, h, w, C]`, lateral and out `[N, H, W, C]`, h ≤ H and w ≤ W.
 #[derive(Clone, Copy, Debug)]
-pub struct Upsample {
+pub(crate) struct Upsample {
     pub n: usize,
     pub c: usize,
     /// `[h, w]`.
@@ -54,8 +54,8 @@ fn backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     gradients.accumulate(graph, top, dtop);
 }
 
-pub struct UpsampleAdd;
-pub struct UpsampleBackward;
+pub(crate) struct UpsampleAdd;
+pub(crate) struct UpsampleBackward;
 
 impl Operation for UpsampleAdd {
     fn name(&self) -> String {

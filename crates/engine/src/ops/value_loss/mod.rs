@@ -1,8 +1,8 @@
 //! `ValueLoss`: values `[N, R]`, targets `[N, R]` (NaN unlabelled), both standardised → loss `[1]`, dvalues, in one pass:
 //! Huber with δ = 1 (Huber 1964) or the square, summed over the labelled entries ÷ the step's denominator.
 
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -74,7 +74,7 @@ pub fn blur(canvas: &mut [u8], size: usize, target: Target, sigma: f32) {
     }
 }
 
-/// What a JPEG of `quality` (1–100) would have kept of the picture.
+/// Replaces the picture by what a JPEG of `quality` (1–100) would have kept of it.
 pub fn jpeg(canvas: &mut [u8], size: usize, target: Target, quality: u8) {
     let mut rgb: Vec<u8> = Vec::with_capacity(target.width * target.height * 3);
     for row in rows_of(size, target) {

@@ -17,7 +17,9 @@ use std::sync::Arc;
 /// The settings by which training pictures are composed.
 #[derive(Clone, Debug)]
 pub struct ComposerOptions {
+    /// How each image is framed, mirrored and coloured.
     pub augment: Augment,
+    /// The transformations beside framing, each with its probability or strength.
     pub transforms: Transforms,
     /// The transformations that keep each task's labels true.
     pub bears: Vec<Bears>,
@@ -25,6 +27,7 @@ pub struct ComposerOptions {
     pub mosaic_batches: u64,
     /// The sides that a batch's canvases may have, at least one.
     pub sides: Vec<usize>,
+    /// Together with the number of a batch, it decides its side.
     pub seed: u64,
     /// The cache of decoded images.
     pub cache: Option<Arc<Cache>>,
@@ -42,7 +45,7 @@ pub struct Composer {
 
 /// A picture on its canvas.
 pub struct Drawn {
-    /// Of the sample itself, before it was joined or moved with its canvas.
+    /// The geometry of the sample itself, before it was joined or moved with its canvas.
     pub geometry: Geometry,
     /// In network pixels.
     pub labels: Vec<Label>,
@@ -51,6 +54,7 @@ pub struct Drawn {
 }
 
 impl Composer {
+    /// A composer of these samples, each of which may be joined or mixed with those that are labelled for the same tasks.
     pub fn new(samples: Arc<[Sample]>, options: ComposerOptions) -> Composer {
         debug_assert!(!options.sides.is_empty());
         let mut alike: HashMap<Vec<bool>, Vec<u32>> = HashMap::new();
@@ -72,7 +76,7 @@ impl Composer {
     /// The image of sample `index`: as much of it as [`Composer::draw`] with the same `random` looks at, all of it where it is kept.
     ///
     /// # Errors
-    /// As [`decode::decode`].
+    /// The errors of [`decode::decode`].
     pub fn decode(&self, index: usize, batch: u64, random: &Random) -> Result<Arc<Image>> {
         self.read(index, |source| self.reach(index, source, batch, random))
     }

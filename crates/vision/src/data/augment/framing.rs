@@ -15,23 +15,35 @@ pub enum Framing {
     /// Whole, aspect kept, centred, padded with grey.
     Letterbox,
     /// Whole and padded, but shrunk by a random factor between `least_scale` and 1 and placed at random: counts stay true.
-    Scatter { least_scale: f32 },
+    Scatter {
+        /// The least factor, 0–1, relative to the largest picture that fits.
+        least_scale: f32,
+    },
     /// A part of between `least_area` and all of the picture, aspect between 3/4 and 4/3, stretched over the canvas
     /// (Szegedy 2015; torchvision's `RandomResizedCrop`). What is cut off is no longer in the picture.
-    Crop { least_area: f32 },
+    Crop {
+        /// The least part of the picture's area, 0–1.
+        least_area: f32,
+    },
     /// Shorter side to `resize`, then the centre: torchvision's evaluation preset is 256 for a canvas of 224.
-    CentreCrop { resize: usize },
+    CentreCrop {
+        /// Pixels of the shorter side before the cut.
+        resize: usize,
+    },
 }
 
-/// What happens to a picture between the file and the network. Probabilities and strengths 0 leave it as it is.
+/// The changes to a picture between the file and the network. Probabilities and strengths of 0 leave it unchanged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augment {
+    /// How it is laid on the canvas.
     pub framing: Framing,
     /// Probability of a left-right flip.
     pub flip: f32,
     /// Factors are drawn from `1 ± strength`, as torchvision's `ColorJitter`.
     pub brightness: f32,
+    /// The strength for contrast, as for brightness.
     pub contrast: f32,
+    /// The strength for saturation, as for brightness.
     pub saturation: f32,
 }
 

@@ -3,7 +3,7 @@
 use crate::data::random::Random;
 use crate::tasks::Label;
 
-/// Of the Beta distribution a share is drawn from, as torchvision's reference training has it: mostly near 0 or 1.
+/// The parameter of the Beta distribution that shares are drawn from, as in torchvision's reference training: most are near 0 or 1.
 const ALPHA: f32 = 0.2;
 
 /// The first picture's share: Beta(α, α) by Jöhnk's method, which suits an α below 1.

@@ -1,11 +1,11 @@
-//! What the truth of a task can bear, and so what may happen to an image that is labelled for it.
+//! The transformations that leave the truth of a task unchanged, and so those that an image labelled for it may have.
 
 use super::transforms::Transforms;
 use crate::data::dataset::Sample;
 use crate::reading::list_some;
 use crate::tasks::{Bears, Label, Task};
 
-/// What may happen to an image: what each task it is labelled for can bear.
+/// The transformations that an image may have: those that leave every task's truth unchanged for which it is labelled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Allowed {
     pub mosaic: bool,
@@ -17,7 +17,7 @@ pub(super) struct Allowed {
 }
 
 impl Allowed {
-    /// What one task can bear.
+    /// The transformations that leave one task's truth unchanged.
     fn by(bears: &Bears) -> Allowed {
         Allowed {
             mosaic: bears.joining && bears.crop && bears.scale,
@@ -43,7 +43,7 @@ impl Allowed {
     }
 }
 
-/// What a person should hear of the flags that some of the images are kept from: sentences.
+/// Sentences about the flags that some of the images are spared.
 pub fn remarks(transforms: &Transforms, tasks: &[Task], bears: &[Bears], samples: &[Sample]) -> Vec<String> {
     type Rule = fn(&Allowed) -> bool;
     let t = transforms;

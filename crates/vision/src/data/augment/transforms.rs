@@ -1,4 +1,4 @@
-//! What training may do to a picture beside framing, mirroring and jitter: join four, turn, shear, blur, erase, mix. Each
+//! The transformations of training beside framing, mirroring and jitter: join four, turn, shear, blur, erase, mix. Each
 //! transformation is a function of its own that moves the labels with the pixels; here is which are on, and in which order.
 
 use super::{colour, perspective};
@@ -62,6 +62,7 @@ impl Default for Transforms {
 }
 
 impl Transforms {
+    /// No transformation: training sees each image framed, mirrored and coloured only.
     pub const NONE: Transforms = Transforms {
         mosaic: 0.0,
         close_mosaic: 10,
@@ -78,7 +79,7 @@ impl Transforms {
         jpeg: 0.0,
     };
 
-    /// What changes a picture's pixels where they are: hue, saturation and value, blur, JPEG.
+    /// Changes a picture's pixels where they are: hue, saturation and value, blur, JPEG.
     pub fn recolour(&self, random: &mut Random, canvas: &mut [u8], size: usize, target: Target) {
         if self.hsv_h > 0.0 || self.hsv_s > 0.0 || self.hsv_v > 0.0 {
             let [h, s, v] = [self.hsv_h, self.hsv_s, self.hsv_v].map(|strength| random.between(-strength, strength));

@@ -6,6 +6,7 @@ use super::scene::{COUNT, PAPERS, Records, Scene, draw};
 use crate::data::aside;
 use crate::data::random::Random;
 use crate::error::{Error, Result};
+use crate::tasks::Content;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
@@ -16,14 +17,18 @@ use std::path::{Path, PathBuf};
 /// Changes whenever the scenes do, so that a cache of old ones is not taken for new.
 const VERSION: u32 = 2;
 
+/// How many scenes are drawn, and which.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DigitsOptions {
     /// Scenes per split.
     pub train: usize,
+    /// Scenes of the validation split.
     pub val: usize,
+    /// Scenes of the test split; with none, data.yaml declares no such split.
     pub test: usize,
     /// Side of a scene in pixels.
     pub size: usize,
+    /// Equal seeds draw equal scenes.
     pub seed: u64,
 }
 
@@ -138,6 +143,8 @@ labels.csv          paper and sum of each image; a blank cell is unlabelled
 ";
 
 fn data_yaml(test: &str) -> String {
+    let [boxes, class, values] =
+        [Content::Boxes, Content::Class, Content::Values].map(|content| content.kind().yaml_word);
     format!(
         "\
 # Sheets of paper with handwritten digits: three tasks over one picture.
@@ -146,9 +153,9 @@ train: train
 val: val
 {test}flip_safe: false                # a mirrored 2 is no 2
 tasks:
-  digits: {{type: detect,   names: ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'], from: {{yolo: labels}}, missing: unlabelled}}
-  paper:  {{type: classify, names: [{}], from: {{csv: labels.csv, column: paper}}, crop_safe: true}}
-  sum:    {{type: regress,  from: {{csv: labels.csv, column: sum}}}}
+  digits: {{type: {boxes},   names: ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'], from: {{yolo: labels}}, missing: unlabelled}}
+  paper:  {{type: {class}, names: [{}], from: {{csv: labels.csv, column: paper}}, crop_safe: true}}
+  sum:    {{type: {values},  from: {{csv: labels.csv, column: sum}}}}
 ",
         PAPERS.join(", ")
     )

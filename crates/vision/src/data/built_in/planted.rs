@@ -2,9 +2,10 @@
 
 use super::scene::{PAPERS, Scene};
 use crate::data::random::Random;
+use crate::tasks::Content;
 use clap::ValueEnum;
 
-/// What the labels of the planted tasks say. A planted task has a label where the task that it follows from has one.
+/// The planted tasks, by what their labels say. A planted task has a label where the task that it follows from has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Planted {
     /// A regression of minus `sum`: the same question, since a head may turn its own signs
@@ -63,12 +64,13 @@ impl Planted {
     /// The lines of data.yaml that declare the tasks.
     pub(super) fn declared(self) -> String {
         let kind = match self {
-            Planted::Negated | Planted::Shuffled | Planted::Kin => "type: regress, ".to_owned(),
+            Planted::Negated | Planted::Shuffled | Planted::Kin => format!("{}, ", Content::Values.kind().yaml_word),
             Planted::Rivals | Planted::Twins => {
-                format!("type: classify, names: [{}], crop_safe: true, ", PAPERS.join(", "))
+                let names = PAPERS.join(", ");
+                format!("{}, names: [{names}], crop_safe: true, ", Content::Class.kind().yaml_word)
             }
         };
-        let line = |name: &&str| format!("  {name}: {{{kind}from: {{csv: labels.csv, column: {name}}}}}\n");
+        let line = |name: &&str| format!("  {name}: {{type: {kind}from: {{csv: labels.csv, column: {name}}}}}\n");
         self.tasks().iter().map(line).collect()
     }
 }

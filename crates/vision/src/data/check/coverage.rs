@@ -1,4 +1,4 @@
-//! What the labels of a data set say, counted: the images × tasks table, classes, boxes and values. No image is opened.
+//! Counts of what the labels of a data set say: the images × tasks table, classes, boxes and values. No image is opened.
 
 use crate::data::dataset::Dataset;
 use crate::data::declaration::Split;
@@ -10,10 +10,13 @@ use std::fmt;
 /// A data set's coverage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
+    /// A sentence: which layout was taken.
     pub layout: String,
+    /// Each task's labels, in the data set's order.
     pub tasks: Vec<TaskReport>,
     /// Images of train, val and test.
     pub images: [usize; 3],
+    /// What opening the data set remarked, as sentences.
     pub notes: Vec<String>,
 }
 

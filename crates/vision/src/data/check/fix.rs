@@ -14,6 +14,7 @@ use std::path::Path;
 /// A repaired copy and what was done to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fixed {
+    /// The copy.
     pub written: Converted,
     /// Sentences.
     pub changes: Vec<String>,

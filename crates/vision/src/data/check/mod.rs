@@ -26,43 +26,56 @@ use std::path::{Path, PathBuf};
 /// Something a person should look at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Problem {
+    /// What is wrong, for counts and for JSON.
     pub kind: ProblemKind,
+    /// The image or the file of labels.
     pub file: PathBuf,
+    /// The line of the file, from 1, where the place is one.
     pub line: Option<usize>,
+    /// A sentence without the place.
     pub message: String,
 }
 
+/// The kinds of problem, those that stop a run first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
     /// A declaration or a label that stops training.
     Label,
+    /// An image that cannot be decoded.
     UnreadableImage,
     /// The same picture in training and in what judges it.
     Leak,
+    /// The same picture more than once, where it is no leak.
     Duplicate,
     /// Boxes that fit the picture as it is stored and not as its EXIF orientation turns it.
     Exif,
     /// Parts of the image where pixels are expected, or the other way round.
     Scale,
+    /// A box that reaches beyond the image.
     BoxOutside,
+    /// A box without width or height.
     DegenerateBox,
+    /// The same box twice on one image.
     DuplicateBox,
 }
 
+/// How a data set is checked.
 #[derive(Clone, Debug)]
 pub struct CheckOptions {
+    /// How the data set is opened, as for training.
     pub open: OpenOptions,
     /// The share of unreadable images at which a run stops.
     pub max_broken: f32,
 }
 
-/// What was found, with the data set as far as it can be followed: what [`fix`] repairs.
+/// The findings, with the data set as far as it can be followed, which [`fix`] repairs.
 pub struct Examined {
+    /// The findings.
     pub check: Check,
     declared: Declaration,
     dataset: Dataset,
-    /// Of every image of train, val and test.
+    /// What was seen of every image of train, val and test.
     seen: Vec<Result<Seen, String>>,
     suspects: frames::Suspects,
 }
@@ -134,7 +147,7 @@ fn stops(dataset: &Dataset, seen: &[Result<Seen, String>], faults: Option<String
         let images = dataset.split(split).len();
         let broken = seen[start..start + images].iter().filter(|seen| seen.is_err()).count();
         start += images;
-        // As the loader counts.
+        // The loader counts in the same way.
         let allowed = broken_allowed(max_broken, images);
         if broken > allowed {
             let word = split.word();

@@ -1,4 +1,4 @@
-//! What a check found, as a person reads it and as JSON.
+//! The findings of a check, as text and as JSON.
 
 use super::coverage::Report;
 use super::{Problem, ProblemKind};
@@ -7,8 +7,10 @@ use crate::reading::count_of;
 use serde::Serialize;
 use std::fmt;
 
+/// Everything a check says of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
+    /// What its labels say.
     pub coverage: Report,
     /// By kind, those that stop a run first.
     pub problems: Vec<Problem>,
@@ -16,10 +18,11 @@ pub struct Check {
     pub stops: Vec<String>,
 }
 
-/// Of one kind, before the rest is summed up.
+/// Problems of one kind that are listed before the rest is summed up.
 const SHOWN: usize = 20;
 
 impl Check {
+    /// The number of problems of one kind.
     pub fn count(&self, kind: ProblemKind) -> usize {
         self.problems.iter().filter(|problem| problem.kind == kind).count()
     }

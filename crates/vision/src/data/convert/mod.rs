@@ -23,6 +23,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The layouts that can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// `annotations/instances_<split>.json` and `<split>/`.
@@ -40,29 +41,37 @@ pub enum Target {
 pub enum Transfer {
     /// Hard links, which take no room; copies where the file system has none.
     LinkOrCopy,
+    /// Hard links; an error where the file system has none.
     Link,
+    /// Copies.
     Copy,
 }
 
+/// What is written, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The layout.
     pub target: Target,
+    /// How the images get there.
     pub transfer: Transfer,
     /// Write although something is lost.
     pub force: bool,
     /// The detection task to write, where there are several.
     pub task: Option<String>,
+    /// How the data set is opened.
     pub open: OpenOptions,
 }
 
-/// What was written.
+/// The result of a conversion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Converted {
+    /// The folder that was written.
     pub out: PathBuf,
     /// Images of train, val and test.
     pub images: [usize; 3],
-    /// What the layout could not hold and is gone: sentences.
+    /// Sentences about labels that the layout cannot hold, which are lost.
     pub lost: Vec<String>,
+    /// Remarks beside, as sentences.
     pub notes: Vec<String>,
 }
 
@@ -215,7 +224,7 @@ fn plan<'a>(dataset: &'a Dataset, target: Target, boxes: Option<usize>, progress
     plan
 }
 
-/// What boxes lose on their way into a layout of boxes.
+/// Adds what boxes lose in a layout of boxes.
 fn box_losses(plan: &mut Plan, task: usize) {
     let target = plan.target;
     let labelled = || plan.items.iter().filter_map(|item| Some((item, item.boxes(task)?)));

@@ -1,4 +1,4 @@
-//! What images are called where they go: their old names without the folders that all share, and no two alike.
+//! The names of images in the new layout: their old names without the folders that all share, and no two alike.
 
 use super::Target;
 use crate::data::dataset::Sample;
@@ -40,7 +40,7 @@ pub fn targets<'a>(samples: &[(Split, &'a Sample)], target: Target) -> Vec<Strin
     samples.iter().map(name).collect()
 }
 
-/// How many leading folders all images of a split have in common.
+/// The number of leading folders that all images of a split share.
 fn shared_folders(samples: &[(Split, &Sample)], split: Split) -> usize {
     let mut names = samples.iter().filter(|(of, _)| *of == split).map(|(_, sample)| sample.name.as_str());
     let Some(first) = names.next() else {
@@ -59,7 +59,7 @@ fn parts_of(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What is hidden would not be found again.
+/// Replaces a leading dot, because hidden files would not be found again.
 fn clean(part: &str) -> String {
     match part.strip_prefix('.') {
         Some(rest) => format!("_{rest}"),

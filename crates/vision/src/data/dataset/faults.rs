@@ -1,4 +1,4 @@
-//! What is done with a label that is wrong: it stops whoever trains, and is one more finding of whoever checks.
+//! The treatment of wrong labels: they stop training, and `data check` collects them as findings.
 
 use crate::data::declaration::TaskDeclaration;
 use crate::data::formats::Images;
@@ -13,7 +13,7 @@ pub(crate) enum Faults {
     Collect(Findings),
 }
 
-/// What a lenient reading met, and where every box stands.
+/// The faults that a lenient reading met, and the place of every box.
 #[derive(Default)]
 pub(crate) struct Findings {
     /// Each would stop a run.
@@ -40,7 +40,7 @@ impl Faults {
         }
     }
 
-    /// What became of a step of a task: `None` where it failed and others can go on.
+    /// The result of a step of a task: `None` if it failed and other tasks can go on.
     pub fn pass<T>(&mut self, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {
             Ok(value) => Ok(Some(value)),

@@ -1,4 +1,4 @@
-//! What is odd about the label files as a whole becomes a sentence, what is wrong an error.
+//! Checks of the label files as a whole: oddities become sentences, faults become errors.
 
 use crate::data::declaration::TaskDeclaration;
 use crate::data::walk::relative_name;

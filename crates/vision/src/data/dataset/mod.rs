@@ -20,11 +20,14 @@ use faults::Faults;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+/// A data set whose labels were read and checked; its images were listed and not opened.
 #[derive(Clone, Debug)]
 pub struct Dataset {
+    /// The folder that the samples' names are relative to.
     pub root: PathBuf,
     /// A sentence: which layout was taken.
     pub layout: String,
+    /// The tasks in the order of their declaration, each settled by the training labels.
     pub tasks: Vec<Task>,
     /// The transformations that keep each task's labels true.
     pub bears: Vec<Bears>,
@@ -34,13 +37,17 @@ pub struct Dataset {
     pub flip_safe: bool,
     /// Whether no task says that the size things are seen at is part of its truth.
     pub scale_safe: bool,
+    /// The images to train on.
     pub train: Vec<Sample>,
+    /// The images that judge a run while it trains.
     pub val: Vec<Sample>,
+    /// The images that no run looks at; often none.
     pub test: Vec<Sample>,
     /// Remarks to print before the run, as sentences.
     pub notes: Vec<String>,
 }
 
+/// Choices that a person makes about the same files.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
     /// The part of the training images that validates where the data set has no validation split; default its own
@@ -76,6 +83,7 @@ impl Dataset {
         }
     }
 
+    /// The images of one split.
     pub fn split(&self, split: Split) -> &[Sample] {
         match split {
             Split::Train => &self.train,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// One image and what is known about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
+    /// The path of the file.
     pub image: PathBuf,
     /// Relative to the data set, for people.
     pub name: String,

@@ -1,4 +1,4 @@
-//! What a data set says about itself, in one form whatever the layout: its splits, its tasks and where their labels are.
+//! The declaration of a data set, in one form whatever the layout: its splits, its tasks and where their labels are.
 //! `layouts` makes it; no label is read yet.
 
 mod source;
@@ -33,9 +33,9 @@ pub struct TaskDeclaration {
     pub from: LabelsFrom,
     /// Class names in index order; without them, what the training labels hold.
     pub names: Option<Vec<String>>,
-    /// What only its kind understands.
+    /// The declared options that only its kind understands.
     pub own: Arc<dyn Declared>,
-    /// Of numbers, the least and the greatest there may be.
+    /// The least and the greatest value that numbers may have.
     pub range: Option<[f32; 2]>,
     pub missing: Option<Missing>,
     pub crop_safe: Option<bool>,
@@ -87,7 +87,7 @@ pub struct LabelFile {
     pub split: Option<Split>,
 }
 
-/// What follows the four box numbers of a YOLO row.
+/// The numbers that follow the four of the box in a YOLO row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum YoloRows {
     /// Nothing, or the row is a polygon.
@@ -125,7 +125,7 @@ impl TaskDeclaration {
         }
     }
 
-    /// What its kind may want to know of it.
+    /// The parts of the declaration that its kind may need.
     pub fn asked(&self) -> Asked<'_> {
         Asked { name: &self.name, names: self.names.as_deref(), columns: self.from.columns(), place: &self.place }
     }

@@ -1,15 +1,21 @@
 //! Training, validation and test.
 
+/// One of the three parts of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
+    /// What a model learns from.
     Train,
+    /// What judges a run while it trains.
     Val,
+    /// What judges a model at the end.
     Test,
 }
 
 impl Split {
+    /// All three, in the order in which arrays of splits have them.
     pub const ALL: [Split; 3] = [Split::Train, Split::Val, Split::Test];
 
+    /// The word in data.yaml, flags and file names.
     pub fn word(self) -> &'static str {
         match self {
             Split::Train => "train",

@@ -9,12 +9,15 @@ use crate::tasks::{Label, Target};
 pub struct Batch {
     /// `[batch, side, side, 3]`; beyond `items` zeros.
     pub images: Vec<u8>,
+    /// Side of its square canvases in pixels.
     pub side: usize,
+    /// One per image in it, in the order of `images`.
     pub items: Vec<Item>,
     /// Images found unreadable on the way here, each told once.
     pub broken: Vec<Broken>,
 }
 
+/// One image of a batch.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// The number of the sample.

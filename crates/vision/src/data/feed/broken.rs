@@ -7,8 +7,11 @@ use std::fmt;
 /// An image that could not be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Broken {
+    /// The number of the sample.
     pub index: usize,
+    /// The sample's name, for people.
     pub name: String,
+    /// Why it cannot be read.
     pub message: String,
 }
 
@@ -19,7 +22,7 @@ impl fmt::Display for Broken {
     }
 }
 
-/// How many of so many images may be unreadable: the share a person wrote, in whole images, and one in any case unless it is 0.
+/// The number of `images` that may be unreadable: the share that a person wrote, in whole images, and at least one unless it is 0.
 pub fn broken_allowed(share: f32, images: usize) -> usize {
     // The share as it was written: 0.01, not the 0.00999999977 of single precision.
     let written: f64 = share.to_string().parse().unwrap_or_else(|_| f64::from(share));

@@ -71,12 +71,17 @@ impl TrainLoader {
 }
 
 impl EvalLoader {
+    /// Starts the threads that read every sample once, in the order given.
+    ///
+    /// # Errors
+    /// No samples, or batches or pictures of size 0.
     pub fn new(samples: Arc<[Sample]>, options: LoaderOptions) -> Result<Self> {
         let left = samples.len().div_ceil(options.batch.max(1)) as u64;
         let pipeline = Pipeline::start(samples, options, Order::Given, 0)?;
         Ok(EvalLoader { pipeline, left })
     }
 
+    /// Gives a used image buffer back, so that a later batch need not allocate one.
     pub fn recycle(&self, images: Vec<u8>) {
         self.pipeline.recycle(images);
     }
@@ -189,7 +194,7 @@ impl Pipeline {
 }
 
 impl Pipeline {
-    /// What the workers could deliver, by the time they took so far.
+    /// The rate that the workers could reach, from the time they took so far.
     pub fn images_per_second(&self) -> f64 {
         let (made, busy) = (self.shared.made.load(Ordering::Relaxed), self.shared.busy.load(Ordering::Relaxed));
         made as f64 / (busy as f64 / 1e9) * self.shared.options.workers.max(1) as f64

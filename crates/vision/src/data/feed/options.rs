@@ -6,14 +6,20 @@ use crate::data::images::cache::Cache;
 use crate::tasks::{Bears, Encoders};
 use std::sync::Arc;
 
+/// How samples become batches.
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
+    /// Images of a batch.
     pub batch: usize,
     /// Side of the square network input in pixels.
     pub imgsz: usize,
+    /// Threads that decode and draw; 0 counts as 1.
     pub workers: usize,
+    /// Decides the order of the images and everything random about each.
     pub seed: u64,
+    /// How each image is framed, mirrored and coloured.
     pub augment: Augment,
+    /// What else training varies.
     pub variety: Variety,
     /// The part of the data set that may be unreadable, though always one image; 0 allows none.
     pub max_broken: f32,
@@ -44,11 +50,13 @@ impl LoaderOptions {
 /// The transformations of training beyond framing each image once; none by default.
 #[derive(Clone, Debug)]
 pub struct Variety {
+    /// The transformations beside framing.
     pub transforms: Transforms,
     /// The transformations that keep each task's labels true.
     pub bears: Vec<Bears>,
     /// The number of the first batch without mosaics.
     pub mosaic_batches: u64,
+    /// Which images an epoch has.
     pub sampling: Sampling,
     /// Classes in a smaller share of the images are repeated; 0 repeats none.
     pub repeat_factor: f32,

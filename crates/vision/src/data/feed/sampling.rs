@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Which images an epoch has, and how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sampling {
@@ -21,7 +22,7 @@ pub enum Sampling {
     TaskBalanced,
 }
 
-/// What a task shows of an image: one of its classes, or that none of them is there.
+/// The class of a task that an image shows, or that it shows none of them.
 type Class = Option<usize>;
 
 /// Makes the epochs.
@@ -32,7 +33,7 @@ pub struct Sampler {
 
 enum Kind {
     Uniform,
-    /// How often an image comes beside others, at least 1.
+    /// The frequency of each image relative to one that is not repeated, at least 1.
     Repeated(Vec<f32>),
     /// Per task the images of each class, and the images that show no class of any task.
     Classes {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What BDD100K writes where nobody could tell.
+/// The word that BDD100K writes where annotators could not tell.
 const UNDEFINED: &str = "undefined";
 
 pub struct BddFile {
@@ -58,7 +58,7 @@ struct WrittenLabel {
     attributes: Option<LabelAttributes>,
 }
 
-/// Of all that an object can have, what makes it a region to ignore.
+/// The attributes of an object that make it a region to ignore.
 #[derive(Deserialize)]
 struct LabelAttributes {
     #[serde(default, deserialize_with = "is_true")]
@@ -115,7 +115,7 @@ impl BddFile {
         attributes
     }
 
-    /// What the frame says of an attribute.
+    /// The frame's value of an attribute.
     pub fn attribute(&self, frame: &Frame, key: &str) -> Option<&Value> {
         let [_, value] = frame.attributes.iter().find(|[own, _]| self.words.text(*own) == key)?;
         self.words.all.get(*value as usize)

@@ -24,7 +24,7 @@ const CLASS: [&str; 5] = ["class", "class_name", "label", "category", "labelname
 const EDGES: [[&str; 3]; 4] =
     [["xmin", "x1", "x_min"], ["ymin", "y1", "y_min"], ["xmax", "x2", "x_max"], ["ymax", "y2", "y_max"]];
 const IGNORE: [&str; 4] = ["isgroupof", "iscrowd", "difficult", "ignore"];
-/// What keras-retinanet has no header for.
+/// The columns of keras-retinanet's files, which have no header.
 const HEADERLESS: [&str; 6] = ["path", "x1", "y1", "x2", "y2", "class_name"];
 
 /// Where a file's columns stand.
@@ -41,7 +41,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// Of a file whose first row is `first`; `None` where these are no boxes.
+    /// The layout of a file whose first row is `first`; `None` if its rows are no boxes.
     fn of(first: &StringRecord) -> Option<Layout> {
         let names: Vec<String> = first.iter().map(|cell| cell.trim_matches('"').to_ascii_lowercase()).collect();
         let at = |spellings: &[&str]| spellings.iter().find_map(|word| names.iter().position(|name| name == word));
@@ -104,7 +104,7 @@ pub struct BoxFile {
     faults: Vec<Error>,
 }
 
-/// What a file says of one image: where first, and which of the rows are its.
+/// The rows of one image in a file, and the place of the first.
 struct ImageRows {
     name: Arc<str>,
     line: usize,

@@ -12,61 +12,78 @@ use std::path::Path;
 /// A file of instance annotations.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoAnnotations {
+    /// All images that the file knows, with boxes or without.
     #[serde(deserialize_with = "list")]
     pub images: Vec<CocoImage>,
+    /// The boxes of all images.
     #[serde(deserialize_with = "list")]
     pub annotations: Vec<CocoAnnotation>,
+    /// The classes.
     #[serde(deserialize_with = "list")]
     pub categories: Vec<CocoCategory>,
 }
 
+/// One image of the file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoImage {
+    /// The number by which annotations refer to it.
     #[serde(deserialize_with = "whole")]
     pub id: i64,
+    /// Its path below the folder of images.
     #[serde(default)]
     pub file_name: String,
     /// Pixels.
     pub width: Option<f64>,
+    /// Pixels, as the file states them.
     pub height: Option<f64>,
 }
 
 /// One box of the truth. A polygon or mask beside it is not read.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoAnnotation {
+    /// Its number. As in pycocotools, a detection that is matched with number 0 counts as wrong.
     #[serde(deserialize_with = "whole")]
     pub id: i64,
+    /// The [`CocoImage::id`] of its image.
     #[serde(deserialize_with = "whole")]
     pub image_id: i64,
+    /// The [`CocoCategory::id`] of its class.
     #[serde(deserialize_with = "whole")]
     pub category_id: i64,
     /// Left, top, width, height in pixels.
     pub bbox: [f64; 4],
     /// The mask's, in square pixels, where there was one.
     pub area: Option<f64>,
+    /// Whether it stands for a group of objects: a detection in it is neither right nor wrong.
     #[serde(default, deserialize_with = "flag")]
     pub iscrowd: bool,
 }
 
+/// One class of the file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoCategory {
     /// Any whole number: COCO's own are 80 of 1 to 90.
     #[serde(deserialize_with = "whole")]
     pub id: i64,
+    /// The name of the class.
     #[serde(default)]
     pub name: String,
+    /// The name of the group it belongs to. A category that is such a group and has no boxes is no class, as Roboflow exports it.
     pub supercategory: Option<String>,
 }
 
 /// One detection.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoResult {
+    /// The [`CocoImage::id`] of the image.
     #[serde(deserialize_with = "whole")]
     pub image_id: i64,
+    /// The [`CocoCategory::id`] of the class.
     #[serde(deserialize_with = "whole")]
     pub category_id: i64,
     /// Left, top, width, height in pixels.
     pub bbox: [f64; 4],
+    /// How sure the detector is; only the order counts.
     pub score: f64,
 }
 
@@ -90,7 +107,7 @@ pub fn read_annotations(path: &Path) -> Result<CocoAnnotations> {
 /// Reads a detector's results: a list, possibly empty.
 ///
 /// # Errors
-/// As [`read_annotations`].
+/// The errors of [`read_annotations`].
 pub fn read_results(path: &Path) -> Result<Vec<CocoResult>> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let mut text = serde_json::Deserializer::from_slice(&bytes);

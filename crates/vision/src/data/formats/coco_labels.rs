@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How far, in pixels, a box may leave the stated image size before it is worth a word: rounding.
+/// The pixels by which a box may exceed the stated image size without a remark: rounding.
 const ROUNDING: f64 = 0.5;
 
 pub struct CocoReader {

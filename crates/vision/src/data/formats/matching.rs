@@ -14,10 +14,10 @@ use std::sync::Arc;
 /// An entry's name and place.
 pub type Entry<'a> = dyn Fn(usize) -> (String, Place) + Sync + 'a;
 
-/// What one label file calls its images.
+/// The names that one label file has for its images.
 pub struct Names<'a> {
     pub file: &'a LabelFile,
-    /// What an entry is called: a row, an image, a frame.
+    /// The word for an entry: a row, an image, a frame.
     pub noun: &'static str,
     pub by_name: &'a HashMap<Arc<str>, usize>,
     pub entry: &'a Entry<'a>,

@@ -29,7 +29,7 @@ pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
 pub use listed::{Images, Listed};
 
-/// Of an image that `file` does not mention: what `missing:` says, unlabelled without it.
+/// The reading of an image that `file` does not mention: what `missing:` says, or unlabelled without it.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
     let boxes = task.kind.content == Content::Boxes;
     let background = boxes && task.missing == Some(Missing::Background);
@@ -88,7 +88,7 @@ impl Reader {
         })
     }
 
-    /// What it says about image number `index`.
+    /// Reads the labels of image number `index`.
     pub fn read(&self, task: &TaskDeclaration, index: usize, image: &Listed) -> Result<Reading> {
         match self {
             Reader::Folder => folder::read(image),
@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    /// What cannot be followed in files that hold the labels of many images, beside what can.
+    /// The faults of single entries in files that hold the labels of many images.
     pub fn take_faults(&mut self) -> Vec<Error> {
         match self {
             Reader::Table(reader) => std::mem::take(&mut reader.faults),

@@ -24,7 +24,7 @@ pub struct Table {
     pub file: Arc<Path>,
     /// All of the file's columns.
     pub columns: Vec<String>,
-    /// Those whose cells are kept.
+    /// The columns whose cells are kept.
     pub kept: Vec<String>,
     /// The line of each row, its cells in the order of `kept` (null where blank) and the image it names.
     pub rows: Vec<Row>,
@@ -134,13 +134,13 @@ impl Table {
     }
 }
 
-/// What a file holds: its columns, those kept, and rows of kept cells with their lines, the last of them missing where a row
+/// The content of a file: its columns, those kept, and rows of kept cells with their lines, the last of them missing where a row
 /// does not know them.
 #[derive(Default)]
 struct Sheet {
     columns: Vec<String>,
     kept: Vec<String>,
-    /// Of each column, which of the kept it is.
+    /// For each column, its place among the kept ones.
     places: Vec<Option<usize>>,
     rows: Vec<(usize, Vec<Value>)>,
     faults: Vec<Error>,

@@ -11,7 +11,8 @@ use crate::reading::{Missing, Place, Spot};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// How far outside the image a coordinate may lie before the row counts as wrong: rounding, not pixels taken for parts.
+/// The distance by which a coordinate may lie outside the image before the row counts as wrong: rounding, not pixels taken for
+/// parts.
 const TOLERANCE: f32 = 0.01;
 
 pub struct YoloReader {

@@ -27,7 +27,7 @@ enum Place {
     Folder(PathBuf),
 }
 
-/// What a kept file begins with: its kind and version, then width and height.
+/// The start of a kept file: its kind and version. Width and height follow.
 const MAGIC: &[u8; 8] = b"polyhd01";
 const HEAD: usize = MAGIC.len() + 8;
 
@@ -55,7 +55,7 @@ impl Cache {
     /// The image at `path`, kept from now on if there is room; else `part` of it, as [`decode::decode_part`].
     ///
     /// # Errors
-    /// As [`decode::decode`].
+    /// The errors of [`decode::decode`].
     pub fn decode(&self, path: &Path, part: impl FnOnce([usize; 2]) -> Part) -> Result<Arc<Image>> {
         let file = match &self.place {
             Place::Memory(images) => {
@@ -103,7 +103,7 @@ impl Cache {
     }
 }
 
-/// What is kept where, and how much of it at most.
+/// The place of the cache and its limit, for people.
 impl std::fmt::Display for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let limit = self.limit as f64 / (1u64 << 30) as f64;

@@ -36,13 +36,13 @@ pub fn decode(path: &Path) -> Result<Image> {
     decode_part(path, Part::whole)
 }
 
-/// As [`decode`]; `part` is told the size and answers with what will be looked at. Pixels outside of that may be left black, where
-/// it saves time; those inside are the same, and so are the errors.
+/// Decodes as much as [`decode`] does of the part that will be looked at: `part` is told the size and answers with it. Pixels
+/// outside may be left black where that saves time. Those inside are the same, and so are the errors.
 pub fn decode_part(path: &Path, part: impl FnOnce([usize; 2]) -> Part) -> Result<Image> {
     decode_read(path, &read(path)?, part)
 }
 
-/// As [`decode_part`], of a file's bytes that [`read`] gave; `path` is for errors.
+/// Does what [`decode_part`] does with the bytes that [`read`] gave; `path` is for errors.
 pub fn decode_read(path: &Path, bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<Image> {
     // A decoder that panics has met a broken image; the others are none the worse.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode_bytes(bytes, part)));

@@ -3,7 +3,9 @@
 /// An upright RGB picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
+    /// Columns.
     pub width: usize,
+    /// Rows.
     pub height: usize,
     /// `[height, width, 3]`
     pub rgb: Vec<u8>,
@@ -12,13 +14,18 @@ pub struct Image {
 /// A rectangle of whole pixels: from `left` up to `right`, from `top` up to `bottom`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
+    /// The first column.
     pub left: usize,
+    /// The first row.
     pub top: usize,
+    /// The column behind the last.
     pub right: usize,
+    /// The row behind the last.
     pub bottom: usize,
 }
 
 impl Part {
+    /// All of a picture of this width and height.
     pub fn whole([width, height]: [usize; 2]) -> Part {
         Part { left: 0, top: 0, right: width, bottom: height }
     }

@@ -9,16 +9,22 @@ use crate::device::cpu::simd::vectorise;
 /// Left to right as it is, or mirrored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mirror {
+    /// The first column of the source comes first.
     No,
+    /// The last column of the source comes first.
     Yes,
 }
 
 /// A rectangle of a larger RGB canvas to be written: `width × height` at `(left, top)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Target {
+    /// Its first column on the canvas.
     pub left: usize,
+    /// Its first row on the canvas.
     pub top: usize,
+    /// Columns to write.
     pub width: usize,
+    /// Rows to write.
     pub height: usize,
 }
 

@@ -10,7 +10,7 @@ use crate::reading::list_some;
 use crate::tasks::Content;
 use std::path::{Path, PathBuf};
 
-/// What COCO calls its files of other labels than boxes.
+/// The first words of COCO's files of other labels than boxes.
 const NOT_INSTANCES: [&str; 5] = ["captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_"];
 
 /// `annotations/instances_train2017.json` beside `train2017/`, `_annotations.coco.json` beside the images, and the like.
@@ -142,7 +142,8 @@ fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<
     let several = |a: &LabelFile, b: &LabelFile| {
         let [a, b] = [a, b].map(|file| relative_name(&file.path, root));
         let message = format!(
-            "{a} and {b} could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {{type: detect, from: {{{form}: {a}}}}}`"
+            "{a} and {b} could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {{type: {}, from: {{{form}: {a}}}}}`",
+            Content::Boxes.kind().yaml_word
         );
         Err(Error::data(root, None, message))
     };

@@ -42,7 +42,9 @@ impl DataYaml {
                     );
                     Err(self.error(&at, message))
                 }
-                Content::Boxes | Content::Values => Err(wrong("folders", "`type: classify`")),
+                Content::Boxes | Content::Values => {
+                    Err(wrong("folders", &fitting(|kind| kind.content == Content::Class)))
+                }
             },
             Some(Value::Object(map)) => self.labels_from_files(name, kind, map, top, root),
             Some(value) => {
@@ -89,13 +91,13 @@ impl DataYaml {
                 return Err(self.error(&at, message));
             }
         }
-        let fits = match form {
+        let fits = |content: Content| match form {
             "csv" => true,
-            "bdd" => matches!(kind.content, Content::Boxes | Content::Class),
-            _ => kind.content == Content::Boxes,
+            "bdd" => matches!(content, Content::Boxes | Content::Class),
+            _ => content == Content::Boxes,
         };
-        if !fits {
-            let others = if form == "bdd" { "`type: detect` and `classify` with one class" } else { "`type: detect`" };
+        if !fits(kind.content) {
+            let others = fitting(|kind| fits(kind.content));
             let message = format!("task `{name}`: `from: {{{form}: …}}` fits {others}, not `type: {}`", kind.yaml_word);
             return Err(self.error(&at, message));
         }

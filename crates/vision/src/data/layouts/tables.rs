@@ -65,8 +65,9 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
     if classes.len() > 1 {
         let names: Vec<String> = classes.iter().map(|folder| relative_name(folder, train)).collect();
         notes.push(format!(
-            "the folders {} are not taken for classes beside a metadata table, as Hugging Face has it: `kind: {{type: classify, from: folders}}` under `tasks:` of a data.yaml does",
-            list_some(&names, 4)
+            "the folders {} are not taken for classes beside a metadata table, as Hugging Face has it: `kind: {{type: {}, from: folders}}` under `tasks:` of a data.yaml does",
+            list_some(&names, 4),
+            Content::Class.kind().yaml_word
         ));
     }
     let mut found = declaration(root, layout, splits, tasks);
@@ -100,7 +101,7 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
-/// What a column is when nobody says: boxes, numbers to regress, or words to tell apart.
+/// The guess about a column that nobody declared: boxes, numbers to regress, or words to tell apart.
 fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     if ["id", "image_id", "width", "height", "split", "index"].contains(&column) {
         return Err("it describes the file, not what is in the picture".into());

@@ -9,19 +9,8 @@ use crate::tasks::{Block, Content, KINDS, Kind};
 use std::path::Path;
 
 /// Keys that a task of any kind may have; a kind adds its own.
-const TASK_KEYS: [&str; 11] = [
-    "type",
-    "from",
-    "names",
-    "range",
-    "missing",
-    "crop_safe",
-    "flip_safe",
-    "flip_invariant",
-    "scale_invariant",
-    "bbox_format",
-    "per",
-];
+const TASK_KEYS: [&str; 9] =
+    ["type", "from", "names", "missing", "crop_safe", "flip_safe", "flip_invariant", "scale_invariant", "per"];
 
 /// All keys that a task of some kind may have.
 fn known_keys() -> Vec<&'static str> {
@@ -35,7 +24,7 @@ fn type_words() -> Vec<&'static str> {
     KINDS.iter().filter(|kind| kind.flag.is_none()).map(|kind| kind.yaml_word).collect()
 }
 
-/// What data.yaml says of the kinds that fit, for a sentence that sends a key there.
+/// The words in data.yaml for the kinds that fit, for a sentence that sends a key there.
 pub fn fitting(fits: impl Fn(&Kind) -> bool) -> String {
     let fitting: Vec<&str> = KINDS.iter().filter(|kind| fits(kind)).map(|kind| kind.fits).collect();
     fitting.join(" or ")
@@ -67,8 +56,10 @@ impl DataYaml {
         }
         if top_names.is_some() && !names_used {
             notes.push(format!(
-                "{}: the `names:` at the top belong to no task; a detection task `objects: {{type: detect, from: {{yolo: labels}}}}` would use them",
-                self.shown(&["names"])
+                "{}: the `names:` at the top belong to no task; a {} task `objects: {{type: {}, from: {{yolo: labels}}}}` would use them",
+                self.shown(&["names"]),
+                Content::Boxes.kind().title,
+                Content::Boxes.kind().yaml_word
             ));
         }
         Ok(declared)

@@ -232,7 +232,7 @@ fn voc_counts_from_one_and_cannot_hold_thin_boxes() {
 #[test]
 fn what_a_killed_conversion_left_is_not_built_upon() {
     let folder = mixed();
-    // As if this very process had begun and been killed, in another layout.
+    // This folder looks as if this very process had begun in another layout and been killed.
     let left = format!("in-copy/.out.partial-{}-0", std::process::id());
     folder.text(&format!("{left}/train/x/a.png"), "not a picture");
     let out = folder.path().join("in-copy/out");

@@ -16,7 +16,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
     let cases = [
         (
             "  kind: {typ: classify}\n",
-            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, range, missing, crop_safe, flip_safe, flip_invariant, scale_invariant, bbox_format, per, class_weights, label_smoothing, multi_label, labelled_categories, unit, units, loss); did you mean `type`?",
+            "DIR/data.yaml:5: task `kind` has no key `typ` (known: type, from, names, missing, crop_safe, flip_safe, flip_invariant, scale_invariant, per, class_weights, label_smoothing, multi_label, bbox_format, labelled_categories, unit, units, range, loss); did you mean `type`?",
         ),
         (
             "  kind:\n    type: clasify\n",
@@ -29,7 +29,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  n: {type: regress, from: folders}\n",
-            "DIR/data.yaml:5: task `n`: `from: folders` fits `type: classify`, not `type: regress`",
+            "DIR/data.yaml:5: task `n`: `from: folders` fits `type: classify` with one class an image, not `type: regress`",
         ),
         (
             "  n:\n    type: regress\n    from: {csv: u.csv, column: n}\n",
@@ -49,7 +49,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  o: {type: regress, from: {bdd: a.json}}\n",
-            "DIR/data.yaml:5: task `o`: `from: {bdd: …}` fits `type: detect` and `classify` with one class, not `type: regress`",
+            "DIR/data.yaml:5: task `o`: `from: {bdd: …}` fits `type: classify` with one class an image or `type: detect`, not `type: regress`",
         ),
         (
             "  o: {type: detect, from: {csv: t.csv, column: n}}\n",
@@ -66,6 +66,18 @@ fn wrong_declarations_say_where_and_what_to_do() {
         (
             "  n: {type: regress, from: {csv: t.csv}, labelled_categories: [a]}\n",
             "DIR/data.yaml:5: task `n`: `labelled_categories:` belongs to `type: detect`: remove it",
+        ),
+        (
+            "  n: {type: regress, from: {csv: t.csv}, bbox_format: xyxy_abs}\n",
+            "DIR/data.yaml:5: task `n`: `bbox_format:` belongs to `type: detect`: remove it",
+        ),
+        (
+            "  o: {type: detect, from: {csv: t.csv}, range: [0, 1]}\n",
+            "DIR/data.yaml:5: task `o`: `range:` belongs to `type: regress`: remove it",
+        ),
+        (
+            "  o: {type: classify, multi_label: true, from: {csv: t.csv}, range: [0, 1]}\n",
+            "DIR/data.yaml:5: task `o`: `range:` belongs to `type: regress`: remove it",
         ),
         (
             "  o: {type: detect, from: {yola: labels}}\n",

@@ -154,7 +154,7 @@ fn voc_counts_from_one_and_keeps_three_states() {
 
 #[test]
 fn flat_voc_boxes_are_named_and_left_out() {
-    // As BloodImage_00338 and 00343 of the blood data set are.
+    // BloodImage_00338 and 00343 of the blood data set are like this.
     let folder = voc();
     let boxes = [object("cat", 0, ["5", "7", "5", "7"]), object("cat", 0, ["5", "7", "9", "9"])];
     folder.text("Annotations/a.xml", &voc_xml(&boxes.concat()));

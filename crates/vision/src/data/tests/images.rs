@@ -71,7 +71,7 @@ fn every_kind_of_file_has_pillows_pixels() {
     }
 }
 
-/// As `image` decodes it.
+/// The bytes that `image` decodes.
 fn by_the_general_decoder(bytes: &[u8]) -> Image {
     let picture = image::load_from_memory(bytes).unwrap().into_rgb8();
     Image { width: picture.width() as usize, height: picture.height() as usize, rgb: picture.into_raw() }

@@ -111,7 +111,7 @@ fn each_batch_has_a_side_by_the_seed_and_its_number() {
     let expected = take(1, 3, 0, 30);
     assert!(take(4, 3, 0, 30) == expected);
     assert!(take(2, 3, 7, 5) == expected[7..12]);
-    // Of 30 draws from three each comes 10 times, give or take three deviations of 2.6.
+    // In 30 draws from three, each comes 10 times, give or take three deviations of 2.6.
     for side in [32, 64, 96] {
         let came = expected.iter().filter(|batch| batch.0 == side).count();
         assert!((3..=17).contains(&came), "{side}: {came} times");

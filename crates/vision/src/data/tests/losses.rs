@@ -2,7 +2,9 @@
 
 use super::Folder;
 use crate::ir::ValueLossForm;
-use crate::tasks::{LossOptions, TaskCard};
+use crate::tasks::Task;
+use crate::tasks::classify::Classify;
+use crate::tasks::regress::Regress;
 
 /// Four training images of classes a, a, a, b, one for validation; `keys` beside `type` and `from`.
 fn folder(kind: &str, keys: &str) -> Folder {
@@ -13,8 +15,14 @@ fn folder(kind: &str, keys: &str) -> Folder {
     folder
 }
 
-fn options(kind: &str, keys: &str) -> LossOptions {
-    TaskCard::from(folder(kind, keys).open().tasks.remove(0)).loss
+fn task(kind: &str, keys: &str) -> Task {
+    folder(kind, keys).open().tasks.remove(0)
+}
+
+/// The loss of a task as a card has it, empty where it is its kind's own.
+fn loss_in_card(task: Task) -> String {
+    let card: serde_json::Value = serde_json::to_value(task).unwrap();
+    card.get("loss").map_or(String::new(), ToString::to_string)
 }
 
 const CLASSES: &str = "k: {type: classify";
@@ -22,16 +30,16 @@ const VALUES: &str = "n: {type: regress";
 
 #[test]
 fn losses_are_read_and_balanced_weights_are_counted_on_the_training_split() {
-    assert!(options(CLASSES, "").is_default() && options(VALUES, ", loss: huber").is_default());
-    assert_eq!(options(VALUES, ", loss: mse").values, ValueLossForm::Mse);
-    let given = options(CLASSES, ", class_weights: [1, 2.5], label_smoothing: 0.1");
-    let expected =
-        LossOptions { class_weights: Some(vec![1.0, 2.5]), label_smoothing: 0.1, values: ValueLossForm::Huber };
-    assert_eq!(given, expected);
+    assert_eq!([task(CLASSES, ""), task(VALUES, ", loss: huber")].map(loss_in_card), ["", ""]);
+    assert_eq!(task(VALUES, ", loss: mse").spec.get::<Regress>().unwrap().loss, ValueLossForm::Mse);
+    let given = task(CLASSES, ", class_weights: [1, 2.5], label_smoothing: 0.1");
+    let given: &Classify = given.spec.get().unwrap();
+    assert_eq!((given.class_weights.as_deref(), given.label_smoothing), (Some(&[1.0, 2.5][..]), 0.1));
     // Three of a and one of b: the b of the validation split does not count.
     let folder = folder(CLASSES, ", class_weights: balanced");
     let dataset = folder.open();
-    assert_eq!(TaskCard::from(dataset.tasks[0].clone()).loss.class_weights, Some(vec![4.0 / 6.0, 2.0]));
+    let balanced: &Classify = dataset.tasks[0].spec.get().unwrap();
+    assert_eq!(balanced.class_weights, Some(vec![4.0 / 6.0, 2.0]));
     assert!(dataset.notes.contains(&"k: balanced class weights: a 0.667, b 2.000".to_owned()), "{:?}", dataset.notes);
 }
 

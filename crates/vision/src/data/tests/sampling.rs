@@ -56,7 +56,7 @@ fn rare_classes_are_repeated_by_the_root_of_how_rare_they_are() {
     for (images, factor) in [(0..90, factors[0]), (90..99, factors[1]), (99..100, factors[2])] {
         let mean = counts[images.clone()].iter().sum::<usize>() as f64 / images.len() as f64 / 4000.0;
         let expected = factor * 100.0 / epoch;
-        // Of 4,000 epochs of up to 6 draws the mean is known to about 0.6 %.
+        // The mean of 4,000 epochs of up to 6 draws is known to about 0.6 %.
         assert!((mean / expected - 1.0).abs() < 0.02, "{images:?}: {mean}, expected {expected}");
     }
 }
@@ -90,7 +90,7 @@ fn background_is_a_class_and_images_without_classes_keep_their_share() {
 
 #[test]
 fn every_task_is_labelled_in_every_batch_of_as_many_images_as_tasks() {
-    // Of 47 images three are labelled for the second task, two for the third, none for the fourth.
+    // Three of the 47 images are labelled for the second task, two for the third, none for the fourth.
     let samples: Vec<Sample> = (0..47)
         .map(|i| {
             let if_in = |yes: bool, label: Label| if yes { label } else { Label::UNLABELLED };

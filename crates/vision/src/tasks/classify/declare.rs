@@ -1,4 +1,4 @@
-//! What a declaration may say of a classification, and how class words become labels.
+//! The declaration of a classification, and the way from class words to labels.
 
 use super::{Class, Classify};
 use crate::error::Result;
@@ -151,7 +151,7 @@ mod tests {
         assert!((total / 10.0 - 1.0).abs() < 1e-6);
         assert!((weights[1] / weights[0] - 6.0).abs() < 1e-5 && (weights[3] / weights[0] - 2.0).abs() < 1e-5);
         assert_eq!(weights[2], 1.0);
-        // As scikit-learn's "balanced" where every class occurs: n / (K · count).
+        // The formula is scikit-learn's "balanced", in which every class occurs: n / (K · count).
         let even = [of(0), of(1), of(0), of(0)];
         assert_eq!(balanced(2, &even), [4.0 / 6.0, 2.0]);
         assert_eq!(balanced(2, &[]), [1.0; 2]);

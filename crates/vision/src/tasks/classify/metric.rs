@@ -27,7 +27,7 @@ struct CalibrationBin {
     correct: u64,
 }
 
-/// What the counts say. Fractions in 0–1; `None` where no image was labelled.
+/// The figures that follow from the counts. Fractions are in 0–1; `None` where no image was labelled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassificationSummary {
     /// Their names, where somebody gave them.
@@ -60,9 +60,9 @@ pub struct ClassificationSummary {
 /// One class against all others. `None` where there is nothing to divide by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassSummary {
-    /// Of the images predicted to be of it.
+    /// The share of right answers among the images predicted to be of it.
     pub precision: Option<f64>,
-    /// Of the images that are of it.
+    /// The share of right answers among the images that are of it.
     pub recall: Option<f64>,
     /// The harmonic mean of the two.
     pub f1: Option<f64>,

@@ -11,15 +11,15 @@ pub use label::{Class, MixedClass};
 
 use super::coverage::TaskReport;
 use super::head::pooled_linear;
-use super::task::required;
 use super::{
-    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossOptions,
-    LossSite, Metric, Mixing, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Mixing, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
-use crate::ir::DType;
+use crate::ir::{DType, ValueLossForm};
 use crate::layers::Builder;
 use crate::ops::{class_loss, softmax};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub static KIND: Kind = Kind {
 pub struct Classify {
     /// At least two.
     pub classes: Arc<[String]>,
-    /// How much an image of each class counts; without them all count alike.
+    /// The weight of an image of each class; without weights all count alike.
     pub class_weights: Option<Vec<f32>>,
     /// The share of every label that is spread evenly over all classes.
     pub label_smoothing: f32,
@@ -62,12 +62,35 @@ impl Classify {
 }
 
 fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
-    let LossOptions { class_weights, label_smoothing, .. } = card.loss;
-    let classes = required(card.classes, "classes")?.into();
-    Ok(Arc::new(Classify { classes, class_weights, label_smoothing }))
+    let ClassifyCard { classes, loss } = card.read()?;
+    let LossCard { class_weights, label_smoothing, .. } = loss;
+    Ok(Arc::new(Classify { classes: classes.into(), class_weights, label_smoothing }))
 }
 
-/// As many classes as others' benchmarks of ResNets have.
+/// A classification's own part of a card.
+#[derive(Serialize, Deserialize)]
+struct ClassifyCard {
+    classes: Vec<String>,
+    #[serde(default, skip_serializing_if = "LossCard::is_default")]
+    loss: LossCard,
+}
+
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct LossCard {
+    class_weights: Option<Vec<f32>>,
+    label_smoothing: f32,
+    /// Regression's, at its default: cards have always had it here, and nobody reads it.
+    values: ValueLossForm,
+}
+
+impl LossCard {
+    fn is_default(&self) -> bool {
+        *self == LossCard::default()
+    }
+}
+
+/// A task with 1000 classes, as in others' benchmarks of ResNets.
 fn synthetic() -> Task {
     Task::new("class", Classify::new((0..1000).map(|i| i.to_string()).collect()))
 }
@@ -78,9 +101,9 @@ impl TaskSpec for Classify {
     }
 
     fn write(&self, card: &mut TaskCard) {
-        card.classes = Some(self.classes.to_vec());
-        card.loss.class_weights.clone_from(&self.class_weights);
-        card.loss.label_smoothing = self.label_smoothing;
+        let (class_weights, label_smoothing) = (self.class_weights.clone(), self.label_smoothing);
+        let loss = LossCard { class_weights, label_smoothing, ..LossCard::default() };
+        card.write(&ClassifyCard { classes: self.classes.to_vec(), loss });
     }
 
     fn classes(&self) -> &[String] {

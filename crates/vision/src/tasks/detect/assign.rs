@@ -16,7 +16,7 @@ const SQUARE: f64 = 8.0;
 /// Equal IoUs must reach their own mean, whatever the rounding.
 const ROUNDING: f64 = 1e-9;
 
-/// What each cell of one image is taught; cells level by level, row by row.
+/// The target of each cell of one image; cells are in order of levels, then rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assignment {
     /// `[A]`: a class, [`BACKGROUND`] or [`IGNORED`].
@@ -331,7 +331,7 @@ mod tests {
         assert!(assign(&levels, &[everywhere]).class.iter().all(|&c| c == IGNORED));
     }
 
-    /// As of a mosaic: class 3 alone was looked for on the left, all but it on the right, and everything below.
+    /// The regions are like a mosaic's: class 3 alone was looked for on the left, all but it on the right, and everything below.
     #[test]
     fn cells_know_what_was_looked_for_around_them() {
         let levels = pyramid(3..=5, 64);

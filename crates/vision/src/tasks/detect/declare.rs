@@ -1,4 +1,4 @@
-//! What a declaration may say of a detection, and how boxes with class words become labels. Where annotators looked for some
+//! The declaration of a detection, and the way from boxes with class words to labels. Where annotators looked for some
 //! of the classes only, the picture as a whole becomes a region of the classes that were looked for: of any other, a detection
 //! is no mistake in the metric, and the loss does not teach its absence. What was looked for, and boxes that are drawn all the
 //! same, are taught as everywhere.
@@ -13,7 +13,7 @@ use crate::tasks::{Boxes, Label, LabelledBox, PartialRegion, PartialRegions, Tas
 use std::collections::HashSet;
 use std::sync::Arc;
 
-pub const KEYS: &[&str] = &["labelled_categories"];
+pub const KEYS: &[&str] = &["bbox_format", "labelled_categories"];
 
 /// The classes that were looked for in images that do not say for themselves; all of them without it.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,7 @@ impl Declared for LookedFor {
 }
 
 fn labelled(asked: &Asked, classes: &[String], reading: &Reading, raw: &[RawBox]) -> Result<Vec<LabelledBox>> {
-    // Of a million images: no room to grow.
+    // There may be a million images, so the list has no room to grow.
     let mut list = Vec::with_capacity(raw.len());
     for b in raw {
         let class = class_number(asked, classes, &b.class, &reading.place.file)?;

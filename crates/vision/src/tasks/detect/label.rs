@@ -85,12 +85,13 @@ impl LabelValue for Boxes {
     }
 }
 
-/// Of a labelled image.
+/// The boxes of a labelled image.
 fn boxes_of(label: &Label) -> &Boxes {
     label.get().unwrap_or_else(|| unreachable!("a detection's labels are boxes"))
 }
 
-/// Of the loss's inputs: the cells' classes and boxes, the regions they lie in, and the regions that leave a class out.
+/// The target in the order of the loss's inputs: the cells' classes and boxes, the regions they lie in, and the regions that leave a
+/// class out.
 pub fn encode(task: &Detect, label: &Label, levels: &[Level]) -> Target {
     let (cells, classes) = (levels.iter().map(|l| l.h * l.w).sum(), task.classes.len());
     let (mut regions, mut left_out) = (vec![0; cells], vec![0; classes]);
@@ -145,7 +146,7 @@ pub fn count(label: &Label, split: usize, report: &mut TaskReport) {
     }
 }
 
-/// As Hugging Face writes boxes, which of them are to be ignored where some are, and what was looked for where not all was.
+/// The boxes in Hugging Face's form, with which of them are to be ignored where some are, and what was looked for where not all was.
 pub fn to_json(task: &Detect, label: &Label) -> Value {
     let (boxes, classes) = (boxes_of(label), &task.classes);
     let corners = boxes.iter().map(|b| written_xywh(&b.xyxy));
@@ -154,7 +155,7 @@ pub fn to_json(task: &Detect, label: &Label) -> Value {
     if boxes.iter().any(|b| b.ignore) {
         objects["ignore"] = boxes.iter().map(|b| b.ignore).collect();
     }
-    // Of a file's image the one region is the whole of it.
+    // An image that comes from a file has one region, which is the whole of it.
     if let Some(region) = boxes.partial.first() {
         let names = region.looked_for.iter().map(|&class| classes[class as usize].as_str());
         objects["labelled_categories"] = names.collect();

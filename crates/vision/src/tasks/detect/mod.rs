@@ -12,7 +12,7 @@ pub use answer::FoundBoxes;
 pub use figures::DetectionFigures;
 
 use super::coverage::TaskReport;
-use super::task::required;
+use super::task::ClassesCard;
 use super::{
     Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
     Prediction, Regions, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
@@ -58,10 +58,10 @@ impl Detect {
 }
 
 fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
-    Ok(Arc::new(Detect { classes: required(card.classes, "classes")?.into() }))
+    Ok(Arc::new(Detect::new(card.read::<ClassesCard>()?.classes)))
 }
 
-/// As many classes as COCO has.
+/// A task with 80 classes, as COCO has.
 fn synthetic() -> Task {
     Task::new("boxes", Detect::new((0..80).map(|i| i.to_string()).collect()))
 }
@@ -72,7 +72,7 @@ impl TaskSpec for Detect {
     }
 
     fn write(&self, card: &mut TaskCard) {
-        card.classes = Some(self.classes.to_vec());
+        card.write(&ClassesCard { classes: self.classes.to_vec() });
     }
 
     fn classes(&self) -> &[String] {
@@ -83,7 +83,7 @@ impl TaskSpec for Detect {
         other.get::<Detect>().is_some_and(|other| self.classes == other.classes)
     }
 
-    /// Of c5: the pyramid's maps meet only where every stride divides the image.
+    /// The stride of c5: the pyramid's maps fit together only if every stride divides the image.
     fn stride(&self) -> usize {
         32
     }

@@ -26,7 +26,7 @@ pub struct GroundTruth {
     pub xyxy: Xyxy,
     /// A crowd or "difficult" region (COCO's `iscrowd`): any number of detections may lie on it, none is counted.
     pub ignore: bool,
-    /// What decides small, medium or large; the box's own area where `None` (COCO has the mask's).
+    /// The area that decides small, medium or large; the box's own if `None` (COCO has the mask's).
     pub area: Option<f32>,
 }
 
@@ -54,9 +54,9 @@ pub struct TrueBox {
     pub class: usize,
     /// Left, top, width, height in pixels.
     pub xywh: [f64; 4],
-    /// As [`GroundTruth::ignore`].
+    /// See [`GroundTruth::ignore`].
     pub ignore: bool,
-    /// What decides small, medium or large.
+    /// The area that decides small, medium or large.
     pub area: f64,
     /// False of COCO's annotation number 0: it is taken like any other, but pycocotools, for which a match is the
     /// annotation's number, reads that match as none.
@@ -156,7 +156,7 @@ struct ClassMatches {
     num_truth: [usize; AREAS.len()],
 }
 
-/// What became of one detection: bit `t` of `[area]` is for `IOU_THRESHOLDS[t]`.
+/// The verdict about one detection: bit `t` of `[area]` is for `IOU_THRESHOLDS[t]`.
 #[derive(Clone, Copy, Debug)]
 struct Match {
     score: f64,

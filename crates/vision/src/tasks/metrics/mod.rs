@@ -1,5 +1,6 @@
-//! What several metrics share, and COCO's, by which people's results files are scored without any task. Sums over the whole
-//! set, so that the batch size changes nothing; whoever calls leaves unlabelled images out. No tensors, no files.
+//! The parts that several metrics share, and COCO's metric, which also scores people's results files without any task. Sums are
+//! over
+//! the whole set, so that the batch size changes nothing; the caller leaves unlabelled images out. No tensors, no files.
 
 pub mod boxes;
 

@@ -1,4 +1,4 @@
-//! How the cells of a table become labels of several classes at once. A declaration says nothing more of such a task.
+//! The way from the cells of a table to labels of several classes at once. A declaration has no more keys for such a task.
 
 use super::{Classes, MultiLabel};
 use crate::error::Result;

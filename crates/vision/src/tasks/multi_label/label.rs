@@ -30,7 +30,7 @@ impl LabelValue for Classes {
     }
 }
 
-/// Of a labelled image.
+/// The classes of a labelled image.
 pub fn classes_of(label: &Label) -> &Classes {
     label.get().unwrap_or_else(|| unreachable!("the labels of a multi-label task are lists of classes"))
 }

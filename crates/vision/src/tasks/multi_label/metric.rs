@@ -29,7 +29,7 @@ pub struct LabelSummary {
     /// Average precision as scikit-learn's `average_precision_score` has it: Σ (R_n − R_{n−1})·P_n over the distinct scores,
     /// highest first. `None` unless the labels hold both values.
     pub ap: Option<f64>,
-    /// Of the answers at a probability of ½; `None` where the class is neither truth nor answer.
+    /// F1 of the answers at a probability of ½; `None` where the class is neither truth nor answer.
     pub f1: Option<f64>,
     /// Images on which the class is labelled, and those of them that have it.
     pub labelled: usize,

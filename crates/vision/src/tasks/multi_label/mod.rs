@@ -12,7 +12,7 @@ pub use label::Classes;
 use super::answer::sigmoid;
 use super::coverage::TaskReport;
 use super::head::pooled_linear;
-use super::task::required;
+use super::task::ClassesCard;
 use super::{
     Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
     Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
@@ -64,7 +64,7 @@ pub fn is_present(probability: f32) -> bool {
 }
 
 fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
-    Ok(Arc::new(MultiLabel { classes: required(card.classes, "classes")?.into() }))
+    Ok(Arc::new(MultiLabel::new(card.read::<ClassesCard>()?.classes)))
 }
 
 fn synthetic() -> Task {
@@ -77,7 +77,7 @@ impl TaskSpec for MultiLabel {
     }
 
     fn write(&self, card: &mut TaskCard) {
-        card.classes = Some(self.classes.to_vec());
+        card.write(&ClassesCard { classes: self.classes.to_vec() });
     }
 
     fn classes(&self) -> &[String] {

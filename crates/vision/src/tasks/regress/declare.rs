@@ -1,4 +1,4 @@
-//! What a declaration may say of a regression, and how the numbers of a table become labels.
+//! The declaration of a regression, and the way from the numbers of a table to labels.
 
 use super::{Regress, Values};
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resol
 use crate::tasks::{Label, TaskSpec};
 use std::sync::Arc;
 
-pub const KEYS: &[&str] = &["unit", "units", "loss"];
+pub const KEYS: &[&str] = &["unit", "units", "range", "loss"];
 
 #[derive(Clone, Debug, Default)]
 pub struct Units {

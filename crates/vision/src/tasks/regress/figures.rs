@@ -48,7 +48,7 @@ impl Summary for ColumnFigures {
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 
-    /// Of several columns each behind its column's name.
+    /// With several columns, each metric stands behind its column's name.
     fn metrics(&self) -> Vec<(String, Option<f64>)> {
         let one = self.columns.len() == 1;
         let of = |(summary, name): (&RegressionSummary, &String)| {

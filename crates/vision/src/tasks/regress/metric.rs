@@ -173,7 +173,7 @@ mod tests {
         let (own, other) = (summary(1), summary(2));
         let half_width = own.half_width.unwrap();
         assert_eq!(own.coverage(half_width), Some(900.0 / 999.0));
-        // Of 999 draws: three standard deviations of both shares, √(.09 · 2 / 999) each.
+        // Three standard deviations of both shares of 999 draws, √(.09 · 2 / 999) each.
         assert!((other.coverage(half_width).unwrap() - INTERVAL_COVERAGE).abs() < 0.04);
         assert_eq!(RegressionMetric::new(1).compute()[0].coverage(1.0), None);
     }

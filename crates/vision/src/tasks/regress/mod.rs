@@ -12,7 +12,6 @@ pub use label::Values;
 
 use super::coverage::TaskReport;
 use super::head::pooled_linear;
-use super::task::required;
 use super::{
     Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
     Prediction, Standardisation, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
@@ -21,6 +20,7 @@ use crate::error::Result;
 use crate::ir::{DType, ValueLossForm};
 use crate::layers::Builder;
 use crate::ops::value_loss;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub static KIND: Kind = Kind {
 pub struct Regress {
     /// The names of the columns.
     pub columns: Arc<[String]>,
-    /// As many as columns; an empty string is no unit.
+    /// The unit of each column; an empty string is none.
     pub units: Arc<[String]>,
     /// The loss as a function of the error.
     pub loss: ValueLossForm,
@@ -64,8 +64,33 @@ impl Regress {
 }
 
 fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
-    let (columns, units) = (required(card.columns, "columns")?, required(card.units, "units")?);
-    Ok(Arc::new(Regress { columns: columns.into(), units: units.into(), loss: card.loss.values }))
+    let RegressCard { columns, units, loss } = card.read()?;
+    Ok(Arc::new(Regress { columns: columns.into(), units: units.into(), loss: loss.values }))
+}
+
+/// A regression's own part of a card.
+#[derive(Serialize, Deserialize)]
+struct RegressCard {
+    columns: Vec<String>,
+    units: Vec<String>,
+    #[serde(default, skip_serializing_if = "LossCard::is_default")]
+    loss: LossCard,
+}
+
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct LossCard {
+    /// Classification's, at its default: cards have always had it here, and nobody reads it.
+    class_weights: Option<Vec<f32>>,
+    /// Classification's as well.
+    label_smoothing: f32,
+    values: ValueLossForm,
+}
+
+impl LossCard {
+    fn is_default(&self) -> bool {
+        *self == LossCard::default()
+    }
 }
 
 fn synthetic() -> Task {
@@ -78,9 +103,8 @@ impl TaskSpec for Regress {
     }
 
     fn write(&self, card: &mut TaskCard) {
-        card.columns = Some(self.columns.to_vec());
-        card.units = Some(self.units.to_vec());
-        card.loss.values = self.loss;
+        let loss = LossCard { values: self.loss, ..LossCard::default() };
+        card.write(&RegressCard { columns: self.columns.to_vec(), units: self.units.to_vec(), loss });
     }
 
     fn asks_the_same(&self, other: &dyn TaskSpec) -> bool {

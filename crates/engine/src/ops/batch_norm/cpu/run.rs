@@ -1,4 +1,4 @@
-//! How a node runs batch norm's kernels.
+//! The CPU's side of batch norm's ops: each takes its operands and runs its kernels.
 
 use super::statistics;
 use super::{

@@ -1,4 +1,4 @@
-//! How a node starts batch norm's kernels.
+//! The launches that batch norm's nodes become.
 
 use super::statistics;
 use super::{

@@ -143,7 +143,7 @@ impl Plan {
         }
     }
 
-    /// As `push_taps` where a tap is a kernel row `[S, C]`.
+    /// Does what `push_taps` does where a tap is a kernel row `[S, C]`.
     fn push_runs(&mut self, geometry: &Geometry, source: &[f32], pixels: Range<usize>) {
         let inner = self.ordered[pixels.clone()].iter().all(|pixel| geometry.is_inner(pixel));
         for r in 0..geometry.r {
@@ -235,12 +235,12 @@ pub(super) struct Each<'a> {
     pub scale: Option<&'a [f32]>,
     /// `[columns]`
     pub shift: Option<&'a [f32]>,
-    /// As long as the written matrix.
+    /// An addend of the length of the written matrix.
     pub addend: Option<&'a [f32]>,
     pub relu: bool,
 }
 
-/// What becomes of the written matrix on its way to memory.
+/// The steps that are applied to the written matrix before it is stored.
 pub(super) enum Finishing<'a, F> {
     /// In the registers.
     Each(Each<'a>),
@@ -249,7 +249,7 @@ pub(super) enum Finishing<'a, F> {
 }
 
 impl<F> Finishing<'_, F> {
-    /// What the registers do to columns from `column` on.
+    /// The steps that are applied in registers to columns from `column` on.
     pub fn in_registers(&self, column: usize) -> Finish {
         let Finishing::Each(each) = self else { return Finish::NOTHING };
         let start = |values: Option<&[f32]>, at: usize| values.map_or(std::ptr::null(), |v| v[at..].as_ptr());
@@ -425,8 +425,9 @@ fn multiply(
     }
 }
 
-/// What tile `index` of `tiles` asks for of the panel after `panel`: all of it once the last tile has run. Without, every panel's first
-/// tile waits for memory where a network's weights do not fit in cache.
+/// The part of the panel after `panel` that tile `index` of `tiles` prefetches: all of the panel once the last tile has run.
+/// Without
+/// it, every panel's first tile waits for memory if a network's weights do not fit in cache.
 pub(super) fn ahead(panel: &[f32], columns: usize, index: usize, tiles: usize) -> (*const f32, usize) {
     (panel.as_ptr().wrapping_add(panel.len() + panel.len() * index / tiles), columns / tiles.min(columns))
 }

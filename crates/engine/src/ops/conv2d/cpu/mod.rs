@@ -27,7 +27,7 @@ use crate::ops::conv2d::Problem;
 /// set and for every shape. 128 divides the row counts of 64² images in batches of 32.
 pub const STATISTICS_ROWS: usize = 128;
 
-/// How a convolution is computed, in all its directions; each has its own packed weights.
+/// The algorithm of a convolution in all its directions; each algorithm has packed weights of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// Sums of products as they are defined.
@@ -52,7 +52,7 @@ pub enum Weight<'a> {
     Packed(&'a [f32]),
 }
 
-/// What happens to a forward result before it leaves the cache.
+/// The steps that are applied to a forward result before it leaves the cache.
 pub enum Epilogue<'a> {
     /// `y = conv(x)`.
     Plain,
@@ -71,7 +71,7 @@ pub enum Epilogue<'a> {
     },
 }
 
-/// What happens to an input gradient before it leaves the cache.
+/// The steps that are applied to an input gradient before it leaves the cache.
 pub enum DgradEpilogue<'a> {
     /// `dx = conv_transpose(dy)`.
     Plain,

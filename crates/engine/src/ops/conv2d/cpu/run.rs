@@ -1,4 +1,4 @@
-//! How a node runs the convolution's kernels.
+//! The CPU's side of the convolution's ops: each takes its operands and runs its kernels.
 
 use super::{
     DgradEpilogue, Epilogue, Weight, bias_gradient, bias_workspace, dgrad, dgrad_workspace, fprop, fprop_workspace,

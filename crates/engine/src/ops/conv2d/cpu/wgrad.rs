@@ -23,7 +23,7 @@ const GROUP_LEN: usize = 128 * 1024;
 /// All copies together at most.
 const WORKSPACE_LEN: usize = 8 * 1024 * 1024;
 
-/// How the work is cut. A unit is one panel of columns of dw: of one tap, or of the whole row where taps are merged.
+/// The cut of the work over tasks. A unit is one panel of columns of dw: of one tap, or of the whole row where taps are merged.
 struct Split {
     panels: usize,
     units: usize,

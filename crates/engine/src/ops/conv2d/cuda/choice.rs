@@ -1,4 +1,4 @@
-//! What a convolution may be computed by on a GPU, for whoever measures which is fastest.
+//! The ways to compute a convolution on a GPU, from which the tuning takes the fastest.
 
 use super::{Tile, WgradPlan, dgrad_partials, padded};
 use crate::device::cuda::{Direction, Precision, Sizes};
@@ -8,14 +8,16 @@ use crate::ops::conv2d::Problem;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How one convolution is computed.
+/// The way in which one convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Choice {
-    /// Of fprop and dgrad.
+    /// Our own kernel with this tile, for fprop and dgrad.
     Tile(Tile),
+    /// Our own kernel with these tile and splits, for wgrad.
     Wgrad(WgradPlan),
-    /// Of fprop and dgrad.
+    /// By cuDNN, for fprop and dgrad.
     Cudnn {
+        /// Scratch that cuDNN asks for.
         workspace_bytes: usize,
     },
 }
@@ -53,6 +55,7 @@ impl Choice {
 /// A convolution whose kernel is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Tunable {
+    /// Which of the three convolutions it is.
     pub direction: Direction,
     /// All sizes, channels padded.
     pub problem: Problem,
@@ -61,11 +64,13 @@ pub struct Tunable {
 }
 
 impl Tunable {
+    /// The forward convolution that `node` is; `logical` has its sizes without padding.
     pub fn of_fprop(op: &Conv2dFprop, logical: &Graph, node: &Node) -> Tunable {
         let suits_cudnn = op.epilogue != ConvEpilogue::Bias;
         Tunable { direction: Direction::Fprop, problem: padded(op.problem(logical, node)), suits_cudnn }
     }
 
+    /// The gradient of the input that `node` is; `logical` has its sizes without padding.
     pub fn of_dgrad(op: &Conv2dDgrad, logical: &Graph, node: &Node) -> Tunable {
         let problem = padded(op.problem(logical, node));
         let suits_cudnn = match op.epilogue {
@@ -108,7 +113,7 @@ impl Tunable {
         }
     }
 
-    /// What cuDNN would be asked for to compute the plain convolution; `None` in f32 and where there is nothing to compute.
+    /// The question that cuDNN would be asked about the plain convolution; `None` in f32 and if there is nothing to compute.
     pub fn question(&self, precision: Precision) -> Option<(Direction, Sizes)> {
         let p = &self.problem;
         let sizes = Sizes {

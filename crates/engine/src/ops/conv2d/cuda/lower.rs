@@ -1,4 +1,4 @@
-//! How a node starts the convolution's kernels.
+//! The launches that a convolution's nodes become.
 
 use super::{Choice, DgradEpilogue, FpropEpilogue, Tile, Tunable, cudnn, dgrad, dgrad_partials, fprop, padded};
 use crate::device::cuda::{Work, work};

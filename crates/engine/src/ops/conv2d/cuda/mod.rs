@@ -30,39 +30,53 @@ const LARGEST_KERNEL: usize = 12;
 /// Blocks at least for which wide tiles are the default: one wave of two blocks on each of a large GPU's 132 processors.
 const WIDE_BLOCKS: usize = 264;
 
-/// What happens to a forward result before it is written.
+/// The steps that are applied to a forward result before it is written.
 #[derive(Clone, Copy, Debug)]
 pub enum FpropEpilogue {
+    /// `y = conv(x)`.
     Plain,
     /// `bias [channels]`; channels beyond are padding and get none.
     Bias {
+        /// f32, as many as `channels`.
         bias: Address,
+        /// Channels that the model has; those in memory are padded to a multiple of eight.
         channels: usize,
     },
     /// Per [`STATISTICS_ROWS`] rows the mean and the sum of squared deviations of y as stored: `[B, 2, K]`.
     Statistics {
+        /// f32 `[B, 2, K]`, which the kernel writes.
         partials: Address,
     },
     /// `act(y·scale + shift + residual)`, affine `[2, K]`.
     Affine {
+        /// f32 `[2, K]`: scale, then shift.
         affine: Address,
+        /// A map of the shape of y.
         residual: Option<Address>,
+        /// Whether `act` is ReLU; else it is the identity.
         relu: bool,
     },
 }
 
-/// What happens to an input gradient before it is written.
+/// The steps that are applied to an input gradient before it is written.
 #[derive(Clone, Copy, Debug)]
 pub enum DgradEpilogue {
+    /// `dx` itself, with the addend where there is one.
     Plain {
+        /// A gradient of the same map that came another way.
         addend: Option<Address>,
     },
     /// `dz = (dx + addend)·[mask > 0]`, and Σ dz and Σ dz·(y − mean)·rstd of dz as stored: `[dgrad_partials, 2, C]`.
     Reduce {
+        /// A gradient of the same map that came another way.
         addend: Option<Address>,
+        /// The output of the ReLU before: where it is not positive, the gradient is 0.
         mask: Option<Address>,
+        /// The map that was normalised, of the shape of dx.
         y: Address,
+        /// f32 `[2, C]`: mean, then 1/deviation.
         moments: Address,
+        /// The two sums of each tile of rows, which the kernel writes.
         partials: Address,
     },
 }
@@ -70,8 +84,8 @@ pub enum DgradEpilogue {
 /// The files whose kernels a choice of tiles is between.
 pub const TILED: [File; 3] = [File::CONV2D, File::CONV2D_WGRAD, File::CONV2D_DIRECT];
 
-/// What a block of fprop and dgrad computes. Tiles differ in who computes an element, not in the order it is summed in:
-/// whichever is taken, the numbers are the same.
+/// The part of the result that a block of fprop and dgrad computes. Tiles differ in which thread computes an element, not in the
+/// order of its sum, so the numbers are the same whichever is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Tile {
     /// 128 × 128, eight warps.
@@ -81,6 +95,7 @@ pub enum Tile {
 }
 
 impl Tile {
+    /// Both tiles, the default for large sizes first.
     pub const ALL: [Tile; 2] = [Tile::Wide, Tile::Narrow];
 
     /// The estimate for [`fprop`].
@@ -214,7 +229,7 @@ fn padded(problem: Problem) -> Problem {
     Problem { c: problem.c.next_multiple_of(VECTOR), k: problem.k.next_multiple_of(VECTOR), ..problem }
 }
 
-/// What the kernels rely on.
+/// Asserts the sizes that the kernels rely on.
 fn check(problem: &Problem) {
     assert!(problem.c.is_multiple_of(VECTOR) && problem.k.is_multiple_of(VECTOR), "channels are padded to vectors");
     assert!(problem.r <= LARGEST_KERNEL && problem.s <= LARGEST_KERNEL, "a kernel of {} is too large", problem.r);

@@ -23,7 +23,7 @@ const REDUCE_LANES: usize = 8;
 /// Splits a thread of it takes at least before others help.
 const REDUCE_SPLITS: usize = 4;
 
-/// What a block computes of the gradient `[K, R·S·C]`.
+/// The part of the gradient `[K, R·S·C]` that a block computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WgradTile {
     /// 128 × 128, eight warps.
@@ -35,6 +35,7 @@ pub enum WgradTile {
 }
 
 impl WgradTile {
+    /// All tiles, the largest first.
     pub const ALL: [WgradTile; 3] = [WgradTile::Wide, WgradTile::Narrow, WgradTile::Small];
 
     /// Rows (output channels) and columns.
@@ -77,9 +78,10 @@ impl fmt::Display for WgradTile {
     }
 }
 
-/// How one weight gradient is cut. The splits decide in which order its sums are added, the tile does not.
+/// The cut of one weight gradient. The splits decide the order in which its sums are added; the tile does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WgradPlan {
+    /// The part that a block computes.
     pub tile: WgradTile,
     /// Parts of the reduction over rows.
     pub splits: usize,
@@ -96,7 +98,8 @@ impl WgradPlan {
         WgradPlan::of_tile(tile.unwrap_or(WgradTile::Small), precision, problem, processors)
     }
 
-    /// What is worth measuring: first [`WgradPlan::choose`]'s, then every tile with its estimate of splits, half and twice as many.
+    /// The plans worth measuring: first [`WgradPlan::choose`]'s, then every tile with its estimate of splits, half and twice as
+    /// many.
     pub fn candidates(precision: Precision, problem: &Problem, processors: usize) -> Vec<WgradPlan> {
         let chosen = WgradPlan::choose(precision, problem, processors);
         let mut plans = vec![chosen];

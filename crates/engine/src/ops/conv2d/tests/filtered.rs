@@ -1,4 +1,4 @@
-//! What rounding errors of minimal filtering are in proportion to, from the definition: interpolation at the points.
+//! The magnitudes that rounding errors of minimal filtering are proportional to, from the definition: interpolation at the points.
 //!
 //! Per pair of channels a product of tile and kernel is Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, each step rounded; so the error is at most the number of roundings on
 //! a path times u times the same expression with every matrix and value replaced by its magnitude.
@@ -80,7 +80,7 @@ impl<const N: usize> Magnitudes<N> {
     }
 }
 
-/// Of y, dx and dw.
+/// The sums of magnitudes of y, dx and dw.
 pub fn magnitudes(side: Side, problem: &Problem, data: &Data) -> [Vec<f64>; 3] {
     match side {
         Side::Three => magnitudes_at::<5>(problem, data),

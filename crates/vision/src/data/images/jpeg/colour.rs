@@ -14,7 +14,7 @@ impl Plane {
     }
 }
 
-/// How much smaller chroma is.
+/// The factor by which chroma is smaller.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Chroma {
     None,

@@ -25,7 +25,7 @@ const END_OF_BLOCK: u32 = 128;
 /// A Huffman table.
 pub struct Table {
     entries: [Entry; 1 << LOOKUP],
-    /// Of each length, the first code that is no longer of it, left-aligned in 16 bits, and what to add for its symbol.
+    /// For each length, the first code that is longer, left-aligned in 16 bits, and what to add to a code for the place of its symbol.
     ends: [u32; 17],
     offsets: [i32; 17],
     symbols: [u8; 256],

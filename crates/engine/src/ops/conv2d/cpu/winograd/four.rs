@@ -42,7 +42,7 @@ impl Axis<POINTS, POINTS> for Source {
     }
 }
 
-/// Of three values in F(4, 3), of four in F(3, 4).
+/// The transform of a kernel: three values in F(4, 3), four in F(3, 4).
 pub(super) struct Kernel;
 
 impl Axis<THREE, POINTS> for Kernel {

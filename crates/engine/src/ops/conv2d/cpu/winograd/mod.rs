@@ -133,7 +133,7 @@ pub(super) fn workspace(cpu: &Cpu, side: Side, geometry: &Geometry, plain: bool)
     sizes.source.len() + sizes.product.len() + geometry.channels.next_multiple_of(LINE) + if plain { weight } else { 0 }
 }
 
-/// As a plain product by minimal filtering.
+/// Computes what a plain product does, by minimal filtering.
 pub(super) fn product<F: Fn(&Piece) + Sync>(side: Side, product: Product, finishing: Finishing<F>) {
     let Product { cpu, geometry, source, weight, output, workspace } = product;
     let (channels, columns) = (geometry.channels, geometry.columns);
@@ -205,7 +205,7 @@ fn finish_blocks(
     );
 }
 
-/// What the three stages of a batch share.
+/// The data that the three stages of a batch share.
 struct Step<'a> {
     cpu: &'a Cpu,
     kernels: &'static Kernels,

@@ -36,7 +36,7 @@ impl Axis<POINTS, POINTS> for Source {
     }
 }
 
-/// Of the weight, and of dy where the gradient is filtered: both are three long.
+/// The transform of the weight, and of dy where the gradient is filtered: both are three long.
 pub(super) struct Kernel;
 
 impl Axis<SIDE, POINTS> for Kernel {
@@ -54,7 +54,7 @@ impl Axis<SIDE, POINTS> for Kernel {
     }
 }
 
-/// Of pixels, and of the weight's gradient: three as well.
+/// The transform back to pixels, and to the weight's gradient: three as well.
 pub(super) struct Output;
 
 impl Axis<POINTS, SIDE> for Output {

@@ -95,7 +95,7 @@ impl Planes {
     }
 }
 
-/// How many tiles a batch has for so many f32 a tile.
+/// The number of tiles in a batch, where a tile takes `tile_len` f32.
 pub(super) fn batch_tiles(tiles: usize, tile_len: usize, budget: usize) -> usize {
     let most = (budget / tile_len.max(1)).max(4 * TASK_TILES);
     tiles.div_ceil(tiles.div_ceil(most).max(1))

@@ -13,7 +13,7 @@ use crate::device::cpu::{Isa, IsaName};
 pub(super) struct Forth<'a> {
     /// Row by row, each readable for `len`.
     pub from: &'a [*const f32],
-    /// What the next job reads, asked for meanwhile; any addresses.
+    /// The addresses that the next job reads, prefetched meanwhile; any are allowed.
     pub next: &'a [*const f32],
     /// In the first plane, and how far the planes are apart; writable for `len` in each.
     pub to: *mut f32,
@@ -27,13 +27,13 @@ pub(super) struct Back<'a> {
     /// In the first plane, and how far the planes are apart; readable for `len` in each.
     pub from: *const f32,
     pub plane: usize,
-    /// What the next job reads in the first plane, asked for in each meanwhile; any address.
+    /// The address that the next job reads in the first plane, prefetched in each plane meanwhile; any is allowed.
     pub next: *const f32,
     /// Row by row, each writable for `len`; null where nobody wants the value.
     pub to: &'a [*mut f32],
     /// Channels.
     pub len: usize,
-    /// What becomes of the values written, and element 0 of the matrix they are written to.
+    /// The steps that are applied to the values, and element 0 of the matrix they are written to.
     pub finish: Finish,
     pub origin: *const f32,
 }
@@ -138,7 +138,7 @@ unsafe fn forth<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Fo
 /// The channels from `start` on, less than a register.
 ///
 /// # Safety
-/// As [`forth`].
+/// See [`forth`].
 #[inline(never)]
 unsafe fn forth_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Forth, start: usize) {
     let len = job.len - start;
@@ -212,7 +212,7 @@ unsafe fn back<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Bac
 /// The channels from `start` on, less than a register.
 ///
 /// # Safety
-/// As [`back`].
+/// See [`back`].
 #[inline(never)]
 unsafe fn back_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Back, start: usize) {
     let len = job.len - start;

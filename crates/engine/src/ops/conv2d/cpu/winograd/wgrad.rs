@@ -37,7 +37,7 @@ pub(in super::super) fn wgrad_workspace(side: Side, problem: &Problem) -> usize 
     sizes.x.len() + sizes.dy.len() + problem.c.max(problem.k)
 }
 
-/// As [`super::super::wgrad`].
+/// See [`super::super::wgrad`].
 pub(in super::super) fn wgrad(
     cpu: &Cpu,
     side: Side,
