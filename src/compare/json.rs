@@ -84,6 +84,7 @@ fn of_relation(relation: &Relation) -> Value {
         "tasks": relation.tasks,
         "cosines": relation.cosines,
         "mean": mean(&relation.cosines),
+        "interval": relation.cosine().and_then(|cosine| cosine.interval),
         "word": relation.word(),
     })
 }

@@ -138,7 +138,7 @@ fn settings_are_held_to_single_models_and_to_equal_weights_seed_by_seed() {
         "`box` under uncertainty-learned: **within noise**",
         "(paired t over 3 seeds)",
         "2 single runs took 32 s together, and a joint run (fixed) 20 s",
-        "| box, size | fixed | −0.200 ± 0.000 | conflict |",
+        "| box, size | fixed | −0.200 [−0.200, −0.200] | conflict |",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }

@@ -62,7 +62,9 @@ impl Outputs {
             let path = folder.join(&sheet.file);
             // A name of its own, so that two processes with one folder do not write into each other's answers.
             let aside = files::beside(&path).and_then(|aside| aside.keep().map_err(|e| e.error));
-            let (file, aside) = aside.map_err(Error::io("write", &path))?;
+            let (file, kept) = aside.map_err(Error::io("write", &path))?;
+            // The path as it was given: `kept` is absolute.
+            let aside = path.with_file_name(kept.file_name().unwrap_or_default());
             begin(sheet, Place::File { file, aside, path, written: 0 })
         };
         let mut outputs = Outputs { growing: Vec::new() };

@@ -290,7 +290,7 @@ fn all_devices() -> Vec<DeviceChoice> {
 /// Two batches of the same images: their products are those of one batch with itself.
 #[test]
 fn products_between_equal_batches_are_those_of_one() {
-    let equal = |signals: &Signals| vec![1.0; signals.active.len()];
+    let equal = |signals: &Signals| signals.active.iter().map(|&active| f32::from(u8::from(active))).collect();
     for device in all_devices() {
         for masked in [false, true] {
             let (images, targets) = (images(4, 64), targets(masked));
@@ -304,8 +304,8 @@ fn products_between_equal_batches_are_those_of_one() {
             };
             let batch: (&[u8], &[Vec<Target>]) = (&images, &targets);
             let one = step(Needs::Gramian, Probe::Layer, &[batch]).gramian.unwrap();
-            // A third batch has no part in it.
-            for batches in [vec![batch; 2], vec![batch; 3]] {
+            // Batches behind the second have no part in it. Halves and quarters are exact in bf16, too.
+            for batches in [vec![batch; 2], vec![batch; 4]] {
                 let two = step(Needs::Cross, Probe::LayerGradients, &batches);
                 assert!(two.losses.is_none() && two.gramian.is_none() && two.excess.is_none(), "{two:?}");
                 for (index, (cross, one_here)) in two.cross.unwrap().iter().zip(&one).enumerate() {
@@ -321,7 +321,7 @@ fn products_between_equal_batches_are_those_of_one() {
 /// After one step the squared gradients are its own, so the risks are the sums of their lengths, element by element.
 #[test]
 fn excess_risks_come_from_all_gradients_so_far() {
-    let equal = |signals: &Signals| vec![1.0; signals.active.len()];
+    let equal = |signals: &Signals| signals.active.iter().map(|&active| f32::from(u8::from(active))).collect();
     for device in all_devices() {
         for masked in [false, true] {
             let seen = Arc::new(Mutex::new(Seen::default()));
