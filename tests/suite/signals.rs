@@ -299,8 +299,7 @@ fn products_between_equal_batches_are_those_of_one() {
                 let told = Told { needs, weigh: equal, seen: Arc::clone(&seen) };
                 let mut trainer = with_dropout(0.0, &device, Box::new(told), probe);
                 trainer.accumulated_step(batches).unwrap();
-                let seen = seen.lock().unwrap().clone();
-                seen
+                seen.lock().unwrap().clone()
             };
             let batch: (&[u8], &[Vec<Target>]) = (&images, &targets);
             let one = step(Needs::Gramian, Probe::Layer, &[batch]).gramian.unwrap();
