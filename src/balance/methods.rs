@@ -188,6 +188,20 @@ const LEARNING_RATE: (Parameter, f64) = (Parameter::Lr, 0.025);
 /// All methods, the default first.
 pub static METHODS: &[Method] = &[
     Method {
+        name: "uncertainty-tempered",
+        aliases: &[],
+        help: "Uncertainty weighting held back: weights follow small powers of one over loss and gradient, within a cap",
+        reads: &[(Parameter::Exponent, 0.25), (Parameter::GradientExponent, 0.5), (Parameter::Cap, 16.0)],
+        start: |start| {
+            let temper = Temper {
+                exponent: start.value(Parameter::Exponent),
+                gradient_exponent: start.value(Parameter::GradientExponent),
+                cap: start.value(Parameter::Cap),
+            };
+            Box::new(Tempered::new(start.tasks(), temper))
+        },
+    },
+    Method {
         name: "uncertainty-closed-form",
         aliases: &["uncertainty"],
         help: "Uncertainty weighting in closed form: each weight is proportional to one over the moving average of the loss",
@@ -214,20 +228,6 @@ pub static METHODS: &[Method] = &[
         help: "Learned, with a regulariser that keeps the total above zero and the weights smaller",
         reads: &[LEARNING_RATE],
         start: |start| start.learned(|_| Objective::Bounded),
-    },
-    Method {
-        name: "uncertainty-tempered",
-        aliases: &[],
-        help: "Uncertainty weighting held back by exponents and a cap, by losses and gradients",
-        reads: &[(Parameter::Exponent, 0.0), (Parameter::GradientExponent, 0.5), (Parameter::Cap, 16.0)],
-        start: |start| {
-            let temper = Temper {
-                exponent: start.value(Parameter::Exponent),
-                gradient_exponent: start.value(Parameter::GradientExponent),
-                cap: start.value(Parameter::Cap),
-            };
-            Box::new(Tempered::new(start.tasks(), temper))
-        },
     },
     Method {
         name: "fixed",
@@ -406,14 +406,14 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "modo",
         aliases: &[],
-        help: "MGDA's weights by one step of descent on two batches; with accumulation only",
+        help: "MGDA's weights by one step of descent on two batches; needs --accumulate 2 or more",
         reads: &[(Parameter::Lr, 0.001), (Parameter::Rho, 0.1)],
         start: |start| Box::new(Modo::new(start.tasks(), start.value(Parameter::Lr), start.value(Parameter::Rho))),
     },
     Method {
         name: "sdmgrad",
         aliases: &[],
-        help: "MGDA's weights by descent on two batches, pulled towards the mean; with accumulation only",
+        help: "MGDA's weights by descent on two batches, pulled towards the mean; needs --accumulate 2 or more",
         reads: &[
             (Parameter::Lr, 10.0),
             (Parameter::Momentum, 0.5),

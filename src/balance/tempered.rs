@@ -8,7 +8,11 @@ use super::{Decision, Needs, Present, Rule, SMALLEST_LOSS};
 /// what is shared. Each is kept within √r of their geometric mean, so that the largest is at most r times the smallest, and they are
 /// 1 on average. Gradients are those that telemetry looks at, so they cost nothing.
 ///
-/// With γ = 1 and δ = 0 this is `uncertainty-closed-form` with another cap; with both 0 all weights are equal.
+/// With γ = 1 and δ = 0 this is `uncertainty-closed-form` with another cap; with both 0 all weights are equal. A task whose loss or
+/// gradient nobody has seen yet has weight 1, and so have all where nobody looks at gradients and δ is not 0.
+///
+/// Source: the closed form of Kendall 2018, arXiv 1705.07115, eq. 7; the exponents were chosen by the runs that docs/balancing.md
+/// describes.
 pub struct Tempered {
     temper: Temper,
     tasks: Vec<Averages>,

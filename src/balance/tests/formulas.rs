@@ -236,3 +236,47 @@ fn smoothing_keeps_a_share_of_the_last_weights() {
         last = Some(got);
     }
 }
+
+/// By hand: losses 4 and 1 and gradients of lengths 1 and 16 give 4^−½ · 1 and 1 · 16^−½, a ratio of 2.
+#[test]
+fn tempered_weights_follow_roots_of_losses_and_gradients_within_the_cap() {
+    let step = |gramian: Option<&[f64]>, balance: &mut dyn Balance| {
+        let (active, losses) = ([true; 2], [4.0, 1.0]);
+        balance.observe(&Signals { gramian, ..Signals::of_losses(&active, &losses) });
+        balance.weights(&Signals::before(&active))
+    };
+    let looked_at = [1.0, 3.0, 3.0, 256.0];
+    for (cap, expected) in [(16.0, [4.0 / 3.0, 2.0 / 3.0]), (1.5, [1.2, 0.8])] {
+        let parameters = Parameters {
+            balance_exponent: Some(0.5),
+            balance_gradient_exponent: Some(0.5),
+            balance_cap: Some(cap),
+            ..Parameters::default()
+        };
+        let mut balance = started(Method::named("uncertainty-tempered").unwrap(), &KINDS[..2], &parameters);
+        // Nobody has looked at the gradients yet.
+        assert_eq!(step(None, balance.as_mut()).seam, [1.0, 1.0]);
+        let Weights { seam, heads } = step(Some(&looked_at), balance.as_mut());
+        seam.iter().zip(expected).for_each(|(w, e)| assert!((f64::from(*w) - e).abs() < 1e-6, "{seam:?}"));
+        assert_eq!(heads, [1.0, 1.0]);
+        // A step without a look keeps what was seen.
+        assert_eq!(step(None, balance.as_mut()).seam, seam);
+    }
+}
+
+#[test]
+fn tempered_weights_without_exponents_are_equal_and_with_one_the_closed_forms() {
+    let none =
+        Parameters { balance_gradient_exponent: Some(0.0), balance_exponent: Some(0.0), ..Parameters::default() };
+    let mut equal = started(Method::named("uncertainty-tempered").unwrap(), &KINDS, &none);
+    let one = Parameters { balance_exponent: Some(1.0), balance_cap: Some(100.0), ..none };
+    let mut tempered = started(Method::named("uncertainty-tempered").unwrap(), &KINDS, &one);
+    let mut closed = start("uncertainty-closed-form", &KINDS);
+    // Constant losses, whose means do not tell a geometric average from an arithmetic one.
+    let numbers = Numbers::random(3, 4);
+    for _ in 0..5 {
+        assert_eq!(numbers.step(equal.as_mut(), false).seam, [1.0; 3]);
+        let [a, b] = [&mut tempered, &mut closed].map(|balance| numbers.step(balance.as_mut(), false).seam);
+        a.iter().zip(&b).for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a}, {b}"));
+    }
+}

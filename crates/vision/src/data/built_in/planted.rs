@@ -16,7 +16,7 @@ pub enum Planted {
     Kin,
     /// Two classifications of `paper` that never agree: one of them, drawn image by image, says the paper, the other the next kind
     Rivals,
-    /// Two classifications of `paper` that always agree: both say the paper or both the next kind, drawn image by image
+    /// Two classifications of `paper` that always agree: both say the paper, or on one image of four both the next kind
     Twins,
 }
 
@@ -45,9 +45,15 @@ impl Planted {
             Planted::Shuffled => vec![sum.to_string()],
             Planted::Kin => vec![(2 * sum + 5).to_string()],
             Planted::Rivals | Planted::Twins => {
-                let coin = Random::new(&[key, &[WHO_IS_RIGHT]].concat()).below(2);
-                let second = if self == Planted::Rivals { 1 - coin } else { coin };
-                [coin, second].map(|further| PAPERS[(scene.paper + further) % PAPERS.len()].to_owned()).into()
+                let mut draw = Random::new(&[key, &[WHO_IS_RIGHT]].concat());
+                let further = match self == Planted::Rivals {
+                    true => {
+                        let coin = draw.below(2);
+                        [coin, 1 - coin]
+                    }
+                    false => [usize::from(draw.below(4) == 0); 2],
+                };
+                further.map(|further| PAPERS[(scene.paper + further) % PAPERS.len()].to_owned()).into()
             }
         }
     }
