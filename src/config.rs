@@ -6,9 +6,9 @@ mod choices;
 pub use args_file::tasks_of_run;
 pub use choices::{Choices, Resumed, refusal};
 
-use crate::balance::{METHODS, Method, Parameters};
+use crate::balance::{METHODS, Method, Needs, Parameters, Setup};
 use crate::data::ranges::{
-    above_0, at_least_0, at_most, batch, below_1, count, share, share_above_0, up_to, whole, workers,
+    above_0, at_least_0, at_most, batch, batches, below_1, count, share, share_above_0, up_to, whole, workers,
 };
 use crate::data::{Sampling, Transforms};
 use crate::error::{Error, Result};
@@ -16,6 +16,7 @@ use crate::model::HeadSize;
 use crate::model::{Backbone, Freeze, Stage};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
+use crate::tasks::Likelihood;
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -177,7 +178,7 @@ pub struct TrainConfig {
     #[arg(long, help_heading = EXECUTION, value_name = "SHARE", value_parser = share, default_value_t = 0.01)]
     pub max_broken: f32,
     /// Batches whose gradients are added up for one update
-    #[arg(long, help_heading = OPTIMISATION, value_name = "BATCHES", value_parser = count::<usize>, default_value_t = 1)]
+    #[arg(long, help_heading = OPTIMISATION, value_name = "BATCHES", value_parser = batches, default_value_t = 1)]
     pub accumulate: usize,
     /// Stages of the trunk that are not trained: some of stem,layer1,layer2,layer3,layer4, or trunk for all
     // Written with its path, clap takes the list as one value: `trunk` is several stages.
@@ -354,13 +355,35 @@ impl TrainConfig {
                 self.balance
             )));
         }
-        self.balance_parameters.check(self.balance)?;
+        self.check_balance()?;
         if self.repeat_factor > 0.0 && self.sampling != Sampling::Uniform {
             return Err(Error::Usage(
                 "--repeat-factor only works with --sampling uniform: leave one of them out".into(),
             ));
         }
         Ok(())
+    }
+
+    /// Whether the method goes with the other choices, whatever the tasks are.
+    fn check_balance(&self) -> Result<()> {
+        let needs = self.balance.start(Setup {
+            likelihoods: &[Likelihood::Gaussian; 2],
+            task_weights: &[1.0; 2],
+            seed: self.seed,
+            primary: self.primary_task.as_ref().map(|_| 0),
+            parameters: &self.balance_parameters,
+        })?;
+        let refuse = |why: &str| Err(Error::Usage(format!("--balance {} {why}", self.balance)));
+        match needs.needs() {
+            Needs::Cross if self.accumulate < 2 => refuse("compares two batches of a step: add --accumulate 2 or more"),
+            needs if needs.waits() && self.accumulate > 1 => {
+                refuse("weighs the tasks by the step itself, whose images must be in one batch: leave out --accumulate")
+            }
+            Needs::Excess | Needs::Cross if self.gramian == GramianPlace::Features => {
+                refuse("needs the gradients at the last shared convolution: leave out --gramian features")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_milestones(&self) -> Result<()> {

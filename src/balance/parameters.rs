@@ -98,7 +98,7 @@ parameters! {
     /// Momentum of SDMGrad's inner descent
     Momentum balance_momentum below_1;
     /// Steps of SDMGrad's inner descent
-    Iterations balance_iterations whole;
+    Iterations balance_iterations up_to_1000;
     /// Share of the previous step's weights that stays, around any method (CR-MOGM)
     Smooth balance_smooth below_1;
 }
@@ -121,6 +121,10 @@ fn below_1(text: &str) -> Result<f64, String> {
 
 fn at_least_1(text: &str) -> Result<f64, String> {
     number(text, |n: &f64| *n >= 1.0 && n.is_finite(), "a number of at least 1")
+}
+
+fn up_to_1000(text: &str) -> Result<f64, String> {
+    number(text, |n: &f64| n.fract() == 0.0 && (1.0..=1000.0).contains(n), "a whole number from 1 to 1000")
 }
 
 fn choice(text: &str) -> Result<f64, String> {

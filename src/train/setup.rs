@@ -2,7 +2,7 @@
 
 use super::step::{Trainer, probe_for};
 use super::telemetry::{LOOK_EVERY, pairs};
-use crate::balance::{Balance, Needs, Setup};
+use crate::balance::{Balance, Setup};
 use crate::config::{BatchNormMode, CacheChoice, GramianPlace, STRIDE, TrainConfig, number_of};
 use crate::data::augment::remarks;
 use crate::data::images::cache::Cache;
@@ -300,7 +300,7 @@ pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sam
 /// Choices that exclude each other, a network that cannot be built, or a device that cannot be had.
 pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, card: &Card) -> Result<Trainer> {
     let balance = balance(config, data)?;
-    let probe = probe(config, data, balance.as_ref())?;
+    let probe = probe(config, data, balance.as_ref());
     let labels = label_features(config, data);
     let network = |side: usize| {
         let shape = [config.batch, side, side];
@@ -328,41 +328,21 @@ fn balance(config: &TrainConfig, data: &Data) -> Result<Box<dyn Balance>> {
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| number_of(&t.name, &config.task_weights).unwrap_or(1.0)).collect();
     let likelihoods: Vec<Likelihood> = data.tasks.iter().map(|task| task.spec.likelihood()).collect();
-    let balance = config.balance.start(Setup {
+    config.balance.start(Setup {
         likelihoods: &likelihoods,
         task_weights: &task_weights,
         seed: config.seed,
         primary: config.primary_task.as_ref().and_then(|name| data.tasks.iter().position(|task| task.name == *name)),
         parameters: &config.balance_parameters,
-    })?;
-    if balance.needs() == Needs::Cross && config.accumulate < 2 {
-        return Err(Error::Usage(format!(
-            "--balance {} compares two batches of a step: add --accumulate 2 or more",
-            config.balance
-        )));
-    }
-    if balance.needs().waits() && config.accumulate > 1 {
-        return Err(Error::Usage(format!(
-            "--balance {} weighs the tasks by the step itself, whose images must be in one batch: leave out --accumulate",
-            config.balance
-        )));
-    }
-    Ok(balance)
+    })
 }
 
 /// Where the run's steps compare the tasks' gradients: where the method needs it, else where the run's telemetry does.
-///
-/// # Errors
-/// A place that the method has no use for.
-fn probe(config: &TrainConfig, data: &Data, balance: &dyn Balance) -> Result<Probe> {
+fn probe(config: &TrainConfig, data: &Data, balance: &dyn Balance) -> Probe {
     match (gramian_place(config, &data.tasks, &data.train).0, probe_for(balance)) {
-        (_, Probe::LayerGradients) if config.gramian == GramianPlace::Features => Err(Error::Usage(format!(
-            "--gramian features: --balance {} needs the gradients at the last shared convolution: leave the flag out",
-            config.balance
-        ))),
-        (_, Probe::LayerGradients) => Ok(Probe::LayerGradients),
-        (Probe::None, needed) => Ok(needed),
-        (place, _) => Ok(place),
+        (_, Probe::LayerGradients) => Probe::LayerGradients,
+        (Probe::None, needed) => needed,
+        (place, _) => place,
     }
 }
 

@@ -18,6 +18,14 @@ pub fn batch(text: &str) -> Result<usize, String> {
     at_most(count(text)?, 1 << 16, "images")
 }
 
+/// Batches of one step: 1 to 65,536.
+///
+/// # Errors
+/// Another text.
+pub fn batches(text: &str) -> Result<usize, String> {
+    at_most(count(text)?, 1 << 16, "batches")
+}
+
 /// Threads that feed a network: 0 to 1024.
 pub fn workers(text: &str) -> Result<usize, String> {
     at_most(whole(text)?, 1 << 10, "threads")
