@@ -2,6 +2,7 @@
 
 use super::Architecture;
 use crate::error::{Error, Result};
+use crate::layers::pyramid::PyramidSize;
 use crate::tasks::{DecodeOptions, HeadOutput, Interpreting, Prediction, Standardisation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +37,9 @@ pub struct Card {
     /// Version of the program that wrote the file.
     pub version: String,
 }
+
+/// The largest side of the canvas that a card may name, in pixels.
+const LARGEST_IMAGE: usize = 1 << 14;
 
 impl Card {
     /// The key in a file's metadata.
@@ -93,8 +97,34 @@ impl Card {
         Ok(card)
     }
 
+    /// Whether the sizes are some that a network is made with, before anything is made for them.
+    fn check_sizes(&self) -> std::result::Result<(), String> {
+        let Architecture { detection, pyramid_levels, dropout, .. } = &self.architecture;
+        let PyramidSize { channels, tower_depth } = *detection;
+        if ![PyramidSize::LITE, PyramidSize::FULL, PyramidSize::TINY].contains(detection) {
+            return Err(format!(
+                "a detection head of {channels} channels and towers of depth {tower_depth}: no --head has those"
+            ));
+        }
+        if ![3, 5].contains(pyramid_levels) {
+            return Err(format!("pyramid_levels {pyramid_levels}: expected 3 or 5"));
+        }
+        if !(1..=LARGEST_IMAGE).contains(&self.image_size) {
+            return Err(format!("image_size {}: expected 1 to {LARGEST_IMAGE} pixels", self.image_size));
+        }
+        if !(0.0..1.0).contains(dropout) {
+            return Err(format!("dropout {dropout}: expected a share from 0 to below 1"));
+        }
+        let widths = self.intervals.iter().flatten().flatten();
+        match widths.copied().find(|width| !(width.is_finite() && *width >= 0.0)) {
+            Some(width) => Err(format!("a half width of {width} in `intervals`: expected numbers of at least 0")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether there is as much of everything as there are tasks and columns.
     fn check(&self) -> std::result::Result<(), String> {
+        self.check_sizes()?;
         let (tasks, fitted) = (&self.architecture.tasks, &self.standardisation);
         if fitted.len() != tasks.len() {
             return Err(format!("{} standardisations for {} tasks", fitted.len(), tasks.len()));
@@ -115,6 +145,11 @@ impl Card {
                 let (means, deviations) = (fitted.mean.len(), fitted.deviation.len());
                 let name = &task.name;
                 return Err(format!("{name}: {means} means and {deviations} deviations for {columns} columns"));
+            }
+            let is_mean = |mean: &f32| mean.is_finite();
+            let is_deviation = |deviation: &f32| deviation.is_finite() && *deviation > 0.0;
+            if !(fitted.mean.iter().all(is_mean) && fitted.deviation.iter().all(is_deviation)) {
+                return Err(format!("{}: a mean that is no number, or a deviation that is not above 0", task.name));
             }
         }
         Ok(())
@@ -153,6 +188,14 @@ mod tests {
             ("/standardisation/0/mean", serde_json::json!([1.0]), "sizes: 1 means and 2 deviations for 2 columns"),
             ("/standardisation/0/deviation", serde_json::json!([]), "2 means and 0 deviations for 2 columns"),
             (task, serde_json::json!(["cm"]), "sizes: 1 units for 2 columns"),
+            ("/standardisation/0/deviation", serde_json::json!([1.0, 0.0]), "a deviation that is not above 0"),
+            ("/standardisation/0/deviation", serde_json::json!([1.0, -1.0]), "a deviation that is not above 0"),
+            ("/architecture/detection/channels", serde_json::json!(4_294_967_296u64), "4294967296 channels"),
+            ("/architecture/detection/tower_depth", serde_json::json!(0), "towers of depth 0"),
+            ("/architecture/pyramid_levels", serde_json::json!(4_294_967_296u64), "expected 3 or 5"),
+            ("/image_size", serde_json::json!(99_999_999_999u64), "image_size 99999999999"),
+            ("/architecture/dropout", serde_json::json!(1.0), "dropout 1"),
+            ("/intervals", serde_json::json!([[-9.3, null]]), "a half width of -9.3"),
         ] {
             let mut text = whole.clone();
             *text.pointer_mut(place).unwrap_or_else(|| panic!("{place} of {whole}")) = wrong;
