@@ -17,8 +17,11 @@ use std::time::Instant;
 /// A median with the smallest and the largest value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
+    /// The middle value, or the mean of the two middle ones where their number is even.
     pub median: f64,
+    /// The smallest value.
     pub min: f64,
+    /// The largest value.
     pub max: f64,
 }
 
@@ -34,6 +37,7 @@ impl Spread {
 /// One method's steps; the schema of `--json`'s `methods`.
 #[derive(Serialize)]
 pub struct MethodTime {
+    /// The method's name, as `--balance` takes it.
     pub method: &'static str,
     /// Where it compares the tasks' gradients.
     pub gradients: Place,
@@ -62,18 +66,31 @@ pub enum Place {
 /// The schema of `bench train --balance … --json`, described in benches/README.md.
 #[derive(Serialize)]
 pub struct BalanceMeasurement {
+    /// Always `train`.
     pub work: &'static str,
+    /// The backbone's name.
     pub model: &'static str,
+    /// How many tasks the network has.
     pub tasks: usize,
+    /// The device the work ran on, as `--device` names it.
     pub device: String,
+    /// Height and width of every image, in pixels.
     pub img_size: usize,
+    /// Images in one batch; a step may have several batches.
     pub batch_size: usize,
+    /// CPU threads asked for, or all of the machine's cores where none were asked for or a GPU computes.
     pub threads: usize,
+    /// Rounds before the clock starts.
     pub warmup: usize,
+    /// Rounds that are timed, in each of which every method has one step.
     pub repeats: usize,
+    /// One entry for each method and place of comparison.
     pub methods: Vec<MethodTime>,
+    /// The release of Polyhead that measured, from Cargo.toml.
     pub version: &'static str,
+    /// The git commit the program was built from, at least 12 hex digits, or `unknown` when it was built outside a repository.
     pub commit: &'static str,
+    /// The computer the program ran on.
     pub machine: Machine,
 }
 

@@ -12,7 +12,9 @@ use std::fmt;
 
 /// The same training step on a GPU and on the CPU, with the same parameters and batch.
 pub struct Pair {
+    /// The trainer whose kernels are checked.
     pub gpu: Trainer,
+    /// The trainer whose ops the kernels are compared with.
     pub cpu: Trainer,
     images: Vec<u8>,
     targets: Vec<Vec<Target>>,
@@ -56,6 +58,7 @@ fn roughen(store: &mut Store) {
 
 /// What a check found.
 pub struct Checked {
+    /// One comparison for each node of the training steps.
     pub nodes: Vec<NodeComparison>,
     batch: usize,
 }

@@ -11,7 +11,9 @@ const FALL: f64 = 0.05;
 /// Two readings, each while a step of its own was under way; the schema of `clocks` in `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Readings {
+    /// Read before the timed steps.
     pub before: Clocks,
+    /// Read after the timed steps.
     pub after: Clocks,
     /// That clocks fell or were held down, where they were.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -19,6 +21,7 @@ pub struct Readings {
 }
 
 impl Readings {
+    /// Pairs two readings and writes the note if they call for one.
     pub fn new(before: Clocks, after: Clocks) -> Readings {
         let note = note(&before, &after);
         Readings { before, after, note }

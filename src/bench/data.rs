@@ -18,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The choices of `bench data`.
 pub struct DataOptions {
     /// Of the training that is to be fed.
     pub config: TrainConfig,
@@ -30,22 +31,32 @@ pub struct DataOptions {
 /// What was measured; the schema of `bench data --json`, described in benches/README.md.
 #[derive(Serialize)]
 pub struct DataMeasurement {
+    /// Always `data`.
     pub work: &'static str,
+    /// The data set's path.
     pub data: String,
+    /// Height and width of every image, in pixels.
     pub img_size: usize,
+    /// Threads of the loader.
     pub workers: usize,
     /// Timed stage by stage.
     pub images: usize,
+    /// Images that could not be read while timing the stages, and so were left out.
     pub unreadable: usize,
+    /// The mean time of each stage.
     pub stages: Stages,
     /// Of one core that does every stage but the last, one image after the other.
     pub samples_per_sec_per_core: f64,
     /// Of the loader with its workers, every batch dropped at once.
     pub loader_samples_per_sec: f64,
+    /// What the steps need, where their rate was given with `--images-per-second`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wanted>,
+    /// The release of Polyhead that measured, from Cargo.toml.
     pub version: &'static str,
+    /// The git commit the program was built from, at least 12 hex digits, or `unknown` when it was built outside a repository.
     pub commit: &'static str,
+    /// The computer the program ran on.
     pub machine: Machine,
 }
 
@@ -70,6 +81,7 @@ pub struct Stages {
 /// Whether the steps are fed.
 #[derive(Serialize)]
 pub struct Wanted {
+    /// Images per second that the steps take, from `--images-per-second`.
     pub samples_per_sec: f64,
     /// By the loader as it was measured.
     pub supply: Supply,

@@ -19,6 +19,7 @@ use std::time::Instant;
 /// A data set to feed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
+    /// The data set: a folder or its data.yaml.
     pub data: PathBuf,
     /// Threads that decode and augment.
     pub workers: usize,
@@ -27,15 +28,19 @@ pub struct Source {
 /// What the input pipeline costs; the schema of `input` in `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Input {
+    /// The data set's path.
     pub data: String,
+    /// Threads that decode and augment.
     pub workers: usize,
     /// Images per second of the loader when every batch is dropped at once and nothing else runs.
     pub loader_samples_per_sec: f64,
     /// Images per second of the same steps on one batch again and again, the loader stopped.
     pub step_samples_per_sec: f64,
+    /// Whether the steps with the loader keep up with those without it.
     pub supply: Supply,
 }
 
+/// Whether the loader makes images as fast as the steps take them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Supply {
@@ -54,6 +59,7 @@ impl Supply {
         if with_loader >= REACHED * without { Supply::Fed } else { Supply::Starved }
     }
 
+    /// The name in reports and in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Supply::Fed => "fed",

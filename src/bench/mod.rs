@@ -31,6 +31,7 @@ use crate::train::step::Trainer;
 use clap::ValueEnum;
 use serde::Serialize;
 
+/// Which heads the timed network has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Heads {
@@ -45,14 +46,20 @@ pub enum Heads {
     Data,
 }
 
+/// The choices that `bench train`, `bench infer` and `bench ops` share.
 #[derive(Clone)]
 pub struct Options {
+    /// Height and width of every image, in pixels; a multiple of 32.
     pub imgsz: usize,
+    /// Images in a batch.
     pub batch: usize,
+    /// The device to measure.
     pub device: DeviceChoice,
+    /// The backbone of the timed network.
     pub backbone: Backbone,
     /// Of the synthetic network; a data set brings its own.
     pub heads: Heads,
+    /// Steps that are timed, not counting the warm-up.
     pub repeats: usize,
     /// Where images come from; none is one synthetic batch again and again.
     pub source: Option<Source>,

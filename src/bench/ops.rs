@@ -57,20 +57,28 @@ pub enum List {
 /// The schema of `bench ops --json`, described in benches/README.md.
 #[derive(Serialize)]
 pub struct OpsMeasurement {
+    /// Always `ops`.
     pub work: &'static str,
+    /// The backbone's name.
     pub model: &'static str,
+    /// The device the work ran on, as `--device` names it.
     pub device: String,
     /// As in [`Measurement`](super::Measurement).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isa: Option<IsaName>,
+    /// Height and width of every image, in pixels.
     pub img_size: usize,
+    /// Images in a batch.
     pub batch_size: usize,
+    /// How often each node is timed.
     pub repeats: usize,
     /// Measured in this run.
     pub ceiling_gb_per_second: f64,
+    /// Measured in this run; `None` on a GPU without cuBLAS.
     pub ceiling_gflop_per_second: Option<f64>,
     /// Milliseconds of segments 1 to 3 as the sum of their nodes, fused and not.
     pub fused: f64,
+    /// Milliseconds of the same segments without fusion.
     pub unfused: f64,
     /// Milliseconds of segment 4, which is in neither.
     pub update: f64,
@@ -87,8 +95,11 @@ pub struct OpsMeasurement {
     /// [`Executor::libraries`](crate::executor::Executor::libraries).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub libraries: Vec<LoadedLibrary>,
+    /// The release of Polyhead that measured, from Cargo.toml.
     pub version: &'static str,
+    /// The git commit the program was built from, at least 12 hex digits, or `unknown` when it was built outside a repository.
     pub commit: &'static str,
+    /// The computer the program ran on.
     pub machine: Machine,
 }
 

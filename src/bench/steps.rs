@@ -17,23 +17,36 @@ use std::time::Instant;
 /// One measurement; the schema of `--json`, described in benches/README.md.
 #[derive(Serialize)]
 pub struct Measurement {
+    /// What was timed: `train` or `infer`.
     pub work: &'static str,
+    /// The backbone's name.
     pub model: &'static str,
+    /// Which heads the network has.
     pub heads: Heads,
+    /// The device the work ran on, as `--device` names it.
     pub device: String,
+    /// Number format of the computation: `float32` on a CPU, `bfloat16` on a GPU.
     pub dtype: &'static str,
+    /// Height and width of every image, in pixels.
     pub img_size: usize,
+    /// Images in a batch.
     pub batch_size: usize,
+    /// CPU threads that compute, or 1 where a GPU does.
     pub threads: usize,
     /// [`Executor::isa`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isa: Option<IsaName>,
+    /// How many trainable numbers the network has.
     pub param_count: usize,
+    /// Steps before the clock starts.
     pub warmup: usize,
+    /// Steps that were timed.
     pub repeats: usize,
     /// Milliseconds: median, fastest, slowest.
     pub step_time: f64,
+    /// Milliseconds of the fastest step.
     pub step_time_min: f64,
+    /// Milliseconds of the slowest step.
     pub step_time_max: f64,
     /// Images per second: at the median; of a data set, whose batches do not come evenly, over all repeats.
     pub samples_per_sec: f64,
@@ -53,9 +66,13 @@ pub struct Measurement {
     pub arena_bytes: usize,
     /// Resident size of the process before the model was made, and its largest so far; absent where the system does not say.
     pub base_memory_bytes: Option<u64>,
+    /// The largest resident size of the process so far, in bytes; absent where the system does not say.
     pub peak_memory_bytes: Option<u64>,
+    /// The release of Polyhead that measured, from Cargo.toml.
     pub version: &'static str,
+    /// The git commit the program was built from, at least 12 hex digits, or `unknown` when it was built outside a repository.
     pub commit: &'static str,
+    /// The computer the program ran on.
     pub machine: Machine,
 }
 
