@@ -18,6 +18,7 @@ pub fn say(line: &str) {
 /// Whether anybody reads standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
+    /// Standard output took the whole text.
     There,
     /// For example after `| head`, which has read all it wanted: this is no error.
     Gone,
@@ -72,18 +73,22 @@ impl Bar {
         !self.bar.is_hidden()
     }
 
+    /// Changes the look, in indicatif's template language; a template with a mistake gives indicatif's default bar.
     pub fn set_template(&self, template: &str) {
         self.bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
     }
 
+    /// Sets the position at which the work is done.
     pub fn set_length(&self, length: u64) {
         self.bar.set_length(length);
     }
 
+    /// Sets how much of the work is done, in the same steps as the length.
     pub fn set_position(&self, position: u64) {
         self.bar.set_position(position);
     }
 
+    /// Sets the text that a template shows at `{msg}`.
     pub fn set_message(&self, message: String) {
         self.bar.set_message(message);
     }
@@ -98,6 +103,7 @@ impl Bar {
         self.bar.suspend(|| say(line));
     }
 
+    /// Ends the bar and removes it from the terminal.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }

@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 
 /// What a results file was worth.
 pub struct CocoReport {
+    /// The file of COCO annotations that holds the truth.
     pub annotations: PathBuf,
+    /// The results file that was scored.
     pub detections: PathBuf,
     /// Number and name, in the order of `summary.per_class`.
     pub categories: Vec<(i64, String)>,
+    /// The figures over all categories and for each.
     pub summary: BoxSummary,
+    /// Entries of the results file.
     pub num_detections: usize,
     /// What a person should hear about the annotations.
     pub notes: Vec<String>,
@@ -112,6 +116,7 @@ impl Places {
 }
 
 impl CocoReport {
+    /// What `--json` writes: the twelve numbers, each category's figures and the notes.
     pub fn to_json(&self) -> Value {
         let metrics: Map<String, Value> =
             self.summary.twelve().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();

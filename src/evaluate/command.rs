@@ -13,27 +13,43 @@ use std::sync::Arc;
 
 /// What a person asked for.
 pub struct Options {
+    /// A run's folder or a file of weights.
     pub model: PathBuf,
+    /// The split of the data set to judge on.
     pub split: Split,
+    /// A file for the figures, written whether or not `out` is given.
     pub json: Option<PathBuf>,
     /// A folder for report.json and the pictures.
     pub out: Option<PathBuf>,
+    /// Where the network computes.
     pub device: DeviceChoice,
+    /// Images that the network computes at once, at least 1.
     pub batch: usize,
+    /// Side of the network's square input in pixels; `None` for the training size.
     pub imgsz: Option<usize>,
+    /// Threads that decode images.
     pub workers: usize,
+    /// Share of unreadable images, from 0 to 1, above which evaluation fails; one is always tolerated, unless this is 0.
     pub max_broken: f32,
+    /// Which boxes of a detection are judged.
     pub boxes: DecodeOptions,
+    /// How the data set is read and split.
     pub open: OpenOptions,
 }
 
 /// The figures of one evaluation.
 pub struct Report {
+    /// The file of weights that was judged.
     pub model: PathBuf,
+    /// The data set, by the path that the caller gave.
     pub data: PathBuf,
+    /// The split that was judged on.
     pub split: Split,
+    /// Images that could be read, with or without labels.
     pub images: usize,
+    /// One result for each task, in the order of the model's card.
     pub results: Vec<TaskResult>,
+    /// The images that could not be read and are in no figure.
     pub broken: Vec<Broken>,
     /// Whether the residuals on these images set the prediction intervals.
     pub set_intervals: bool,
@@ -192,6 +208,7 @@ impl Report {
         names
     }
 
+    /// What report.json and `--json` hold.
     pub fn to_json(&self) -> Value {
         let tasks: Map<String, Value> = self.results.iter().map(|r| (r.task.name.clone(), r.to_json())).collect();
         json!({

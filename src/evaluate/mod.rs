@@ -22,9 +22,11 @@ use std::sync::Arc;
 /// How good a task's answers were.
 #[derive(Clone, Debug)]
 pub struct TaskResult {
+    /// The task that was answered, with its classes or columns.
     pub task: Task,
     /// Labelled images.
     pub labelled: usize,
+    /// The figures of this task on the labelled images.
     pub summary: Arc<dyn Summary>,
     /// The card's [`intervals`](Card::intervals) of this task, to be judged with it.
     pub intervals: Vec<Option<f64>>,
@@ -57,6 +59,7 @@ impl TaskResult {
         format!("{} ({}, {} labelled): {figures}", self.task.name, self.task.kind_word(), self.labelled)
     }
 
+    /// This task's entry in report.json; a figure that is not known is null.
     pub fn to_json(&self) -> Value {
         let metrics: Map<String, Value> =
             self.metrics().into_iter().map(|(name, value)| (name, value.map_or(Value::Null, |v| json!(v)))).collect();
@@ -89,12 +92,17 @@ pub fn empty_result(task: &Task) -> TaskResult {
 /// How evaluation batches are made and boxes chosen.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Images that the network computes at once.
     pub batch: usize,
+    /// Side of the network's square input in pixels.
     pub imgsz: usize,
+    /// Threads that decode images.
     pub workers: usize,
+    /// Share of unreadable images, from 0 to 1, above which evaluation fails; one is always tolerated, unless this is 0.
     pub max_broken: f32,
     /// Where decoded images are kept.
     pub cache: Option<Arc<Cache>>,
+    /// Which boxes of a detection are judged.
     pub boxes: DecodeOptions,
 }
 

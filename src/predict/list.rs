@@ -10,13 +10,18 @@ const LONGEST: u64 = 1 << 16;
 
 /// Where listed paths come from.
 pub struct List {
+    /// The source of the list, such as standard input.
     pub reader: Box<dyn BufRead + Send>,
+    /// What ends each path.
     pub ends: Ends,
+    /// Paths read so far, empty ones included; error messages name it, and it starts at 0.
     pub line: usize,
 }
 
+/// What ends a path in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
+    /// Each path ends with a line break; a carriage return before it is dropped.
     Line,
     /// Each path ends with NUL, as `find -print0` writes them, so that it may contain a line break.
     Nul,

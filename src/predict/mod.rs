@@ -43,22 +43,33 @@ use workers::{Pictures, Ready, Work};
 
 /// What a person asked for.
 pub struct Options {
+    /// A run's folder or a file of weights.
     pub model: PathBuf,
     /// Files, folders, globs, and [`LIST`].
     pub sources: Vec<String>,
     /// What [`LIST`] stands for.
     pub list: Option<List>,
+    /// The folder or stream that takes the answers.
     pub out: Destination,
+    /// The formats to write; a stream takes [`Format::Jsonl`] alone.
     pub formats: Vec<Format>,
     /// COCO annotations whose numbers the results take.
     pub coco_images: Option<PathBuf>,
+    /// Whether each image is also written with its answers drawn on it; a stream gets none.
     pub pictures: bool,
+    /// A file with the class names of a plain ResNet, one a line.
     pub classes: Option<PathBuf>,
+    /// Images that the network computes at once, at least 1.
     pub batch: usize,
+    /// Side of the network's square input in pixels; `None` for the training size.
     pub imgsz: Option<usize>,
+    /// Where the network computes.
     pub device: DeviceChoice,
+    /// Threads that decode, draw and write; 0 counts as 1.
     pub workers: usize,
+    /// Which boxes of a detection are kept.
     pub boxes: DecodeOptions,
+    /// Share of unreadable images, from 0 to 1, above which prediction fails; one is always tolerated, unless this is 0.
     pub max_broken: f32,
 }
 
@@ -75,15 +86,19 @@ pub enum Event<'a> {
 /// The outcome of a prediction.
 #[derive(Debug)]
 pub struct Report {
+    /// Images that were answered, without the unreadable ones.
     pub images: u64,
+    /// Images that could not be read.
     pub broken: u64,
     /// The files that were written; none if lines went to standard output.
     pub files: Vec<PathBuf>,
+    /// Why it stopped.
     pub ended: Ended,
     /// What else a person should know.
     pub remark: Option<String>,
 }
 
+/// Why a prediction without an error stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// All images are answered.

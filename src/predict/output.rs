@@ -13,6 +13,7 @@ const WAITING: usize = 1 << 16;
 
 /// Where answers go.
 pub enum Destination {
+    /// A folder, made where it is missing, for one or more files and the pictures.
     Folder(PathBuf),
     /// Lines as they come, and nothing else.
     Lines(Box<dyn Write + Send>),

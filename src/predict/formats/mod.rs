@@ -19,9 +19,13 @@ use std::sync::Arc;
 /// A format that `--format` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// One line of JSON for each image, in predictions.jsonl.
     Jsonl,
+    /// Boxes in COCO's results files, one for each detection task, and images.json if no annotations give the numbers.
     Coco,
+    /// Boxes in YOLO's text files, one for each image and detection task; with a single such task they lie in labels/.
     Yolo,
+    /// Tables: predictions.csv for values and classes, and one file of boxes for each detection task.
     Csv,
 }
 
