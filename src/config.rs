@@ -29,6 +29,7 @@ const DATA: &str = "Data";
 const MODEL: &str = "Model";
 const OPTIMISATION: &str = "Optimisation";
 const BALANCING: &str = "Balancing";
+/// Heading of the flags that change training images, which other commands offer too.
 pub const AUGMENTATION: &str = "Augmentation";
 const RUN_FOLDER: &str = "Run folder";
 /// What stands under this heading may be changed when a run is resumed; a resumed run keeps all other choices.

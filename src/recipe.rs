@@ -5,6 +5,7 @@ use crate::config::TrainConfig;
 use crate::model::Backbone;
 use std::path::Path;
 
+/// A named set of defaults for `polyhead train`, picked by the data and weights that were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipe {
     /// The built-in digits: ready in minutes on two cores.
@@ -16,6 +17,7 @@ pub enum Recipe {
 }
 
 impl Recipe {
+    /// Every recipe, the one whose values are the plain defaults first.
     pub const ALL: [Recipe; 3] = [Recipe::FromScratch, Recipe::QuickStart, Recipe::FromWeights];
 
     /// When it is used, for the help.
@@ -27,6 +29,7 @@ impl Recipe {
         }
     }
 
+    /// The recipe for a dataset (`None` is the built-in one) and whether the run starts from published weights.
     pub fn choose(data: Option<&Path>, pretrained: bool) -> Recipe {
         match (data, pretrained) {
             (_, true) => Recipe::FromWeights,
@@ -35,6 +38,7 @@ impl Recipe {
         }
     }
 
+    /// The configuration of a run whose flags change none of the defaults.
     pub fn config(self) -> TrainConfig {
         let own_data = TrainConfig::default();
         match self {

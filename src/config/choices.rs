@@ -137,10 +137,12 @@ impl Choices {
         heading_of(key).as_deref() == Some(EXECUTION)
     }
 
+    /// Whether the field named `key` is among the choices.
     pub fn has(&self, key: &str) -> bool {
         self.0.iter().any(|choice| choice.key == key)
     }
 
+    /// Drops the choice of the field named `key`, if it is there.
     pub fn remove(&mut self, key: &str) {
         self.0.retain(|choice| choice.key != key);
     }

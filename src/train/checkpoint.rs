@@ -16,11 +16,15 @@ use std::path::{Path, PathBuf};
 /// The state of a run besides tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
+    /// The choices the run trains with; --resume may change only those under "Execution" in the help.
     pub config: TrainConfig,
     /// Optimizer steps done; the loader goes on from this batch.
     pub step: u64,
+    /// Epochs finished; the next one has this number, counted from 0.
     pub epochs_done: u64,
+    /// Steps per parameter group, from [`OptimizerState::steps`](crate::optim::OptimizerState::steps).
     pub optimizer_steps: Vec<u64>,
+    /// The balancing method's numbers, from [`Balance::state`](crate::balance::Balance::state).
     pub balance: Vec<f64>,
     /// The best overall figure so far; `None` before the first.
     pub best: Option<f64>,
@@ -68,6 +72,7 @@ pub struct EpochMeans {
 }
 
 impl EpochMeans {
+    /// Empty sums for this number of tasks.
     pub fn new(tasks: usize) -> EpochMeans {
         EpochMeans {
             losses: vec![(0.0, 0); tasks],
@@ -110,6 +115,7 @@ impl EpochMeans {
         self.weighted.get(task).filter(|w| w.1 > 0).map(|(sum, count)| sum / f64::from(*count))
     }
 
+    /// Mean weight of a task over all steps, where NaN and infinite weights count as 0; `None` before the first step.
     pub fn weight(&self, task: usize) -> Option<f64> {
         (self.steps > 0).then(|| self.weights[task] / f64::from(self.steps))
     }
@@ -163,7 +169,9 @@ fn prediction_tensors(store: &Store, set: ParameterSet, prefix: &str) -> Result<
 
 /// A checkpoint read from disk, its tensors not yet in a Store.
 pub struct Loaded {
+    /// The model card in the file's metadata.
     pub card: Card,
+    /// Where the run stood when the file was written.
     pub state: RunState,
     tensors: Tensors,
 }

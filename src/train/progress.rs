@@ -7,6 +7,7 @@ use crate::console::{self, Bar};
 use crate::error::Result;
 use std::time::{Duration, Instant};
 
+/// The display of one session of a run, with an estimate of the time left.
 pub struct Progress {
     bar: Bar,
     started: Instant,
@@ -17,12 +18,19 @@ pub struct Progress {
 
 /// One step, in words.
 pub struct StepLine<'a> {
+    /// Number of the epoch under way, counted from 1.
     pub epoch: u64,
+    /// Epochs of the whole run.
     pub epochs: u64,
+    /// Optimizer steps done, over all sessions of the run.
     pub step: u64,
+    /// Training speed, averaged over what this session has done of the epoch.
     pub images_per_second: f64,
+    /// Names of the tasks, in the order of `losses` and `weights`.
     pub tasks: &'a [String],
+    /// Per task, this step's loss; NaN where no image was labelled.
     pub losses: &'a [f32],
+    /// Per task, the weight that its loss had in this step.
     pub weights: &'a [f32],
 }
 
@@ -30,6 +38,7 @@ pub struct StepLine<'a> {
 const LINE_EVERY: Duration = Duration::from_secs(20);
 
 impl Progress {
+    /// Starts the clock and the bar; `steps_done` is above 0 in a resumed run.
     pub fn new(steps_done: u64, steps_total: u64) -> Progress {
         let bar = Bar::new("{bar:24} {pos}/{len} {elapsed}<{eta} {msg}").at(steps_done, steps_total);
         let now = Instant::now();
@@ -47,6 +56,7 @@ impl Progress {
         logged
     }
 
+    /// Shows a step: on the bar at once, or without a terminal as a line at most every 20 seconds.
     pub fn step(&mut self, line: &StepLine) {
         if self.bar.is_shown() {
             self.bar.set_position(line.step);
@@ -70,6 +80,7 @@ impl Progress {
         in_words(each * self.steps_total.saturating_sub(step) as f64)
     }
 
+    /// Takes the bar off the screen.
     pub fn finish(&self) {
         self.bar.clear();
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// `<project>/train/<name>` with what is in it, and the right to write there.
 pub struct RunFolder {
+    /// The run's folder, `<project>/train/<name>`.
     pub path: PathBuf,
     log: File,
     pub(super) lock: RunLock,
@@ -38,16 +39,21 @@ struct Provenance<'a> {
     config: &'a TrainConfig,
 }
 
+/// The computer that a run trains on, as args.yaml names it.
 #[derive(Serialize)]
 pub struct Machine {
+    /// Model name from /proc/cpuinfo, or the architecture where there is none.
     pub cpu: String,
+    /// Logical cores that this process may use.
     pub cores: usize,
     /// The widest instruction set that the CPU has.
     pub instruction_set: String,
+    /// The operating system, such as `linux`.
     pub os: &'static str,
 }
 
 impl Machine {
+    /// The computer that this process runs on.
     pub fn this() -> Machine {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model =
@@ -115,6 +121,7 @@ impl RunFolder {
         Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf(), lock })
     }
 
+    /// Path of the file with the weights called `name`, such as `last` or `best`.
     pub fn weights(&self, name: &str) -> PathBuf {
         self.path.join(files::weights_file(name))
     }

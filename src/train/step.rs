@@ -14,11 +14,15 @@ use crate::tasks::{LabelFeatures, Target, Task, TaskLoss, gather};
 
 /// A network in training: everything a step reads and moves, and nothing about data.
 pub struct Trainer {
+    /// Runs the plans on the device, and holds the parameters.
     pub executor: Executor,
+    /// The method that weighs the tasks.
     pub balance: Box<dyn Balance>,
+    /// Counts the optimizer's steps per parameter group.
     pub optimizer: OptimizerState,
     /// The running sums of the tasks' squared gradients, for the method that needs excess risks.
     pub squares: SquaredSums,
+    /// What the run chose for the update, such as its learning rates.
     pub config: OptimizerConfig,
     /// Steps done.
     pub step: u64,
@@ -91,6 +95,7 @@ impl StepTargets {
         }
     }
 
+    /// Number of batches in the step.
     pub fn batches(&self) -> usize {
         self.batches.len()
     }
@@ -213,7 +218,9 @@ pub struct StepReport {
     pub losses: Vec<f32>,
     /// Per task, at the seam, as used in this step.
     pub weights: Vec<f32>,
+    /// Norm of the gradient over the groups that this step updates, before it is clipped.
     pub gradient_norm: f64,
+    /// Rate that the schedule gave for this step, before the factors of trunk and heads.
     pub learning_rate: f32,
     /// `[K, K]`: the inner products of the tasks' gradients at what is shared, in the steps in which they were looked at.
     pub gramian: Option<Vec<f64>>,
