@@ -108,6 +108,7 @@ pub struct TrainConfig {
     /// Task that the others must not disturb, for --balance pcd [default: none]
     #[arg(long, help_heading = BALANCING, value_name = "TASK")]
     pub primary_task: Option<String>,
+    /// The parameters of the balancing method.
     #[command(flatten, next_help_heading = BALANCING)]
     #[serde(flatten)]
     pub balance_parameters: Parameters,
@@ -166,6 +167,7 @@ pub struct TrainConfig {
     /// Side of each training batch: a multiple of 32 from 1 - F to 1 + F times --imgsz
     #[arg(long, help_heading = AUGMENTATION, value_name = "F", value_parser = below_1, default_value_t = 0.0)]
     pub multi_scale: f32,
+    /// What else is done to training images.
     #[command(flatten, next_help_heading = AUGMENTATION)]
     #[serde(flatten)]
     pub transforms: Transforms,

@@ -12,6 +12,7 @@
 //!
 //! To ask a trained network, see [`model::Model`]. ARCHITECTURE.md is the map.
 
+#![warn(missing_docs)]
 // Tests say what they skip.
 #![cfg_attr(test, allow(clippy::print_stderr))]
 

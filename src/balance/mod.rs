@@ -1,7 +1,5 @@
 //! Balancing: from a step's numbers to the tasks' weights. It never sees an image.
 
-#![warn(missing_docs)]
-
 mod adam;
 mod aligned;
 mod average;

@@ -1,8 +1,6 @@
 //! Whether sharing paid: trains every task by itself and all together over the same seeds, each run in a process and a folder of
 //! its own, and sets the figures side by side. What a run does is `train`'s; here runs are planned, watched and compared.
 
-#![warn(missing_docs)]
-
 mod costs;
 mod json;
 mod picture;

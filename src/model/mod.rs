@@ -1,8 +1,6 @@
 //! The network: a ResNet trunk and any number of heads, written as a graph for one batch and image size. Knows names,
 //! parameters and tasks, but none of their kinds; no data, no device.
 
-#![warn(missing_docs)]
-
 pub mod card;
 pub mod freeze;
 pub mod init;

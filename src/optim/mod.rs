@@ -1,8 +1,6 @@
 //! What surrounds the update: the learning rate over the steps, the parameter groups' scalars, the average's decay. The
 //! arithmetic itself is `ops/optimizer`.
 
-#![warn(missing_docs)]
-
 pub mod schedule;
 
 use crate::balance::Weights;
