@@ -14,7 +14,7 @@ pub enum Error {
     Shape {
         /// The op's name, such as `conv2d`.
         op: &'static str,
-        /// What the op takes, in words or as shapes.
+        /// The shapes that the op takes, or a description of them.
         expected: String,
         /// The shapes that it was given.
         got: String,
@@ -25,7 +25,7 @@ pub enum Error {
         file: PathBuf,
         /// The line, from 1, where the place is one.
         line: Option<usize>,
-        /// What is wrong and what to do, without the place.
+        /// The fault and its remedy; the file and the line are printed before it.
         message: String,
     },
     /// Flags or a configuration that cannot be followed: exit code 2.
@@ -43,7 +43,7 @@ pub enum Error {
     Checkpoint {
         /// The weights or checkpoint file.
         file: PathBuf,
-        /// What is wrong with it, without its name.
+        /// The fault; the file's name is printed before it.
         message: String,
     },
     /// A loss is NaN or infinite.

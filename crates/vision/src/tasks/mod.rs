@@ -25,6 +25,7 @@ mod classes;
 mod declare;
 mod head;
 mod label;
+mod loss_card;
 mod metric;
 mod objects;
 mod same;

@@ -3,6 +3,7 @@
 use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Gramian, Graph, Node, TermForm};
+use crate::ops::combine::cuda::{MAX_TERMS, Term};
 use crate::ops::cuda::{CudaNode, CudaOp, VECTOR, image};
 
 const THREADS: usize = 128;
@@ -14,17 +15,6 @@ const TILE: usize = 4;
 const TILE_PRODUCTS: usize = TILE * TILE;
 const SHARED_PRODUCTS: usize = 4 * THREADS / WARP * TILE_PRODUCTS;
 const SHARED_SUM: usize = 8 * THREADS / WARP;
-
-/// Terms and tasks there may be: the terms' addresses travel in the kernel's parameters.
-pub const MAX_TERMS: usize = 32;
-
-/// One task's gradient: activations `[N, HW, C]` or f32 `[N, pooled C]` of the mean over HW.
-#[derive(Clone, Copy, Debug)]
-pub struct Term {
-    pub task: usize,
-    pub form: TermForm,
-    pub gradient: Address,
-}
 
 /// The layout of the gradients.
 #[derive(Clone, Copy, Debug)]

@@ -16,7 +16,7 @@ pub struct Report {
     pub tasks: Vec<TaskReport>,
     /// Images of train, val and test.
     pub images: [usize; 3],
-    /// What opening the data set remarked, as sentences.
+    /// Sentences about the data set that were noted when it was opened.
     pub notes: Vec<String>,
 }
 

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 /// Something a person should look at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Problem {
-    /// What is wrong, for counts and for JSON.
+    /// The kind of fault, by which problems are counted and named in JSON.
     pub kind: ProblemKind,
     /// The image or the file of labels.
     pub file: PathBuf,
@@ -75,7 +75,7 @@ pub struct Examined {
     pub check: Check,
     declared: Declaration,
     dataset: Dataset,
-    /// What was seen of every image of train, val and test.
+    /// One entry per image of train, val and test: its findings, or why it could not be read.
     seen: Vec<Result<Seen, String>>,
     suspects: frames::Suspects,
 }

@@ -11,12 +11,13 @@ pub use label::{Class, MixedClass};
 
 use super::coverage::TaskReport;
 use super::head::pooled_linear;
+use super::loss_card::LossCard;
 use super::{
     Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
     Mixing, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
-use crate::ir::{DType, ValueLossForm};
+use crate::ir::DType;
 use crate::layers::Builder;
 use crate::ops::{class_loss, softmax};
 use serde::{Deserialize, Serialize};
@@ -73,21 +74,6 @@ struct ClassifyCard {
     classes: Vec<String>,
     #[serde(default, skip_serializing_if = "LossCard::is_default")]
     loss: LossCard,
-}
-
-#[derive(Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct LossCard {
-    class_weights: Option<Vec<f32>>,
-    label_smoothing: f32,
-    /// Regression's, at its default: cards have always had it here, and nobody reads it.
-    values: ValueLossForm,
-}
-
-impl LossCard {
-    fn is_default(&self) -> bool {
-        *self == LossCard::default()
-    }
 }
 
 /// A task with 1000 classes, as in others' benchmarks of ResNets.

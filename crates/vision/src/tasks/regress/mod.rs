@@ -12,6 +12,7 @@ pub use label::Values;
 
 use super::coverage::TaskReport;
 use super::head::pooled_linear;
+use super::loss_card::LossCard;
 use super::{
     Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
     Prediction, Standardisation, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
@@ -75,22 +76,6 @@ struct RegressCard {
     units: Vec<String>,
     #[serde(default, skip_serializing_if = "LossCard::is_default")]
     loss: LossCard,
-}
-
-#[derive(Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct LossCard {
-    /// Classification's, at its default: cards have always had it here, and nobody reads it.
-    class_weights: Option<Vec<f32>>,
-    /// Classification's as well.
-    label_smoothing: f32,
-    values: ValueLossForm,
-}
-
-impl LossCard {
-    fn is_default(&self) -> bool {
-        *self == LossCard::default()
-    }
 }
 
 fn synthetic() -> Task {
