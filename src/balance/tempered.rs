@@ -18,7 +18,7 @@ pub struct Tempered {
     tasks: Vec<Averages>,
 }
 
-/// How far the weights may follow what is measured.
+/// The limits within which weights follow losses and gradients.
 #[derive(Clone, Copy, Debug)]
 pub struct Temper {
     /// γ: the exponent of the loss.
@@ -33,7 +33,7 @@ pub struct Temper {
 const LOSS_BETA: f64 = 0.99;
 const NORM_BETA: f64 = 0.8;
 
-/// Of logarithms.
+/// Moving averages of the logarithms of a task's loss and of its gradient's length.
 #[derive(Clone, Copy, Default)]
 struct Averages {
     loss: MovingAverage,

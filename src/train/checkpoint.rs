@@ -3,6 +3,7 @@
 use super::layer_gradients::SquaredSums;
 use super::step::{StepReport, Trainer};
 use super::telemetry::{GradientMeans, Lived};
+use crate::balance::Needs;
 use crate::config::TrainConfig;
 use crate::device::cpu::IsaName;
 use crate::error::{Error, Result};
@@ -203,6 +204,13 @@ impl Loaded {
         }
         trainer.balance.restore(&self.state.balance)?;
         trainer.squares = self.squares(self.card.architecture.tasks.len(), path)?;
+        let lacks_squares = trainer.squares.0.iter().all(Vec::is_empty);
+        if lacks_squares && self.state.step > 0 && trainer.balance.needs() == Needs::Excess {
+            return Err(Error::checkpoint(
+                path,
+                format!("lacks the tensors `{SQUARES}…`, from which its method goes on"),
+            ));
+        }
         trainer.optimizer.steps.clone_from(&self.state.optimizer_steps);
         trainer.step = self.state.step;
         Ok(())
