@@ -332,6 +332,12 @@ impl TrainConfig {
     /// A value outside its range or choices that exclude each other, with what was expected.
     pub fn check(&self) -> Result<()> {
         self.check_resumed()?;
+        if self.time.is_some() && self.balance.candidates().len() > 1 {
+            return Err(Error::Usage(
+                "--time with --balance auto: how long a trial may last is not known beforehand: give --epochs instead of --time, or name a method"
+                    .into(),
+            ));
+        }
         if self.time.is_some() && self.transforms.mosaic > 0.0 && self.transforms.close_mosaic > 0 {
             return Err(Error::Usage(
                 "--mosaic with --time: which epochs are the last is not known beforehand: give --close-mosaic 0, or --epochs instead of --time"
@@ -367,16 +373,29 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Whether the method goes with the other choices, whatever the tasks are.
+    /// Whether the method, or each that may be tried, goes with the other choices, whatever the tasks are.
     fn check_balance(&self) -> Result<()> {
-        let needs = self.balance.start(Setup {
+        self.balance_parameters.check(self.balance)?;
+        let candidates = self.balance.candidates();
+        if self.primary_task.is_some() && candidates.len() > 1 {
+            let balance = self.balance;
+            return Err(Error::Usage(format!(
+                "--primary-task only works with --balance pcd, and --balance is {balance}"
+            )));
+        }
+        candidates.into_iter().try_for_each(|method| self.check_method(method))
+    }
+
+    fn check_method(&self, method: &'static Method) -> Result<()> {
+        let needs = method.start(Setup {
             likelihoods: &[Likelihood::Gaussian; 2],
             task_weights: &[1.0; 2],
             seed: self.seed,
             primary: self.primary_task.as_ref().map(|_| 0),
-            parameters: &self.balance_parameters,
+            parameters: &self.balance_parameters.of_a_candidate(),
         })?;
-        let refuse = |why: &str| Err(Error::Usage(format!("--balance {} {why}", self.balance)));
+        let name = if method == self.balance { method.to_string() } else { format!("{}: {method}", self.balance) };
+        let refuse = |why: &str| Err(Error::Usage(format!("--balance {name} {why}")));
         match needs.needs() {
             Needs::Cross if self.accumulate < 2 => refuse("compares two batches of a step: add --accumulate 2 or more"),
             needs if needs.waits() && self.accumulate > 1 => {

@@ -85,3 +85,5 @@ mod step;
 mod tasks;
 #[path = "suite/trajectory.rs"]
 mod trajectory;
+#[path = "suite/trials.rs"]
+mod trials;

@@ -84,8 +84,8 @@ impl Method {
     /// # Errors
     /// A word that names no method.
     pub fn named(word: &str) -> Result<&'static Method> {
-        METHODS.iter().find(|method| method.name == word || method.aliases.contains(&word)).ok_or_else(|| {
-            let names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+        Method::all().find(|method| method.name == word || method.aliases.contains(&word)).ok_or_else(|| {
+            let names: Vec<&str> = Method::all().map(|method| method.name).collect();
             Error::Usage(format!("--balance {word}: expected one of {}", names.join(", ")))
         })
     }
@@ -93,7 +93,20 @@ impl Method {
     /// What reads a method's name from a command line, and lists all of them in the help.
     pub fn parser() -> impl TypedValueParser<Value = &'static Method> {
         let word = |method: &'static Method| PossibleValue::new(method.name).help(method.help).aliases(method.aliases);
-        PossibleValuesParser::new(METHODS.iter().map(word)).try_map(|word| Method::named(&word))
+        PossibleValuesParser::new(Method::all().map(word)).try_map(|word| Method::named(&word))
+    }
+
+    /// Everything that `--balance` takes: [`METHODS`] and [`AUTO`].
+    fn all() -> impl Iterator<Item = &'static Method> {
+        METHODS.iter().chain([&AUTO])
+    }
+
+    /// The methods that a run with this choice may train with: one, or those that [`AUTO`] tries.
+    pub fn candidates(&'static self) -> Vec<&'static Method> {
+        match self.name == AUTO.name {
+            true => METHODS.iter().filter(|method| CANDIDATES.contains(&method.name)).collect(),
+            false => vec![self],
+        }
     }
 
     /// The default of a parameter that the method reads.
@@ -120,9 +133,15 @@ impl Method {
     /// A fresh state of the method for some tasks, smoothed if the parameters say so.
     ///
     /// # Errors
-    /// A parameter that the method does not read, or with a value it cannot have.
+    /// A parameter that the method does not read, or with a value it cannot have; [`AUTO`], which is no method by itself.
     pub fn start(&'static self, setup: Setup) -> Result<Box<dyn Balance>> {
         setup.parameters.check(self)?;
+        if self.name == AUTO.name {
+            let names = CANDIDATES.join(", ");
+            return Err(Error::Usage(format!(
+                "--balance {self} tries several methods within a run: name one of them: {names}"
+            )));
+        }
         let start = Start { setup, method: self };
         let tasks = start.tasks();
         if setup.primary.is_some() != (self.name == PCD) {
@@ -184,6 +203,21 @@ impl Eq for Method {}
 
 const PCD: &str = "pcd";
 const LEARNING_RATE: (Parameter, f64) = (Parameter::Lr, 0.025);
+
+/// The methods that [`AUTO`] tries.
+const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "cagrad"];
+
+/// The share of a run's epochs for which [`AUTO`] tries each method.
+pub const TRIAL_SHARE: f64 = 0.1;
+
+/// The choice between a few methods by what each reaches in the run's first epochs.
+pub static AUTO: Method = Method {
+    name: "auto",
+    aliases: &[],
+    help: "Tries a few methods over the first epochs and goes on with the one whose validation figures are best",
+    reads: &[(Parameter::Trial, TRIAL_SHARE)],
+    start: |_| unreachable!("a run starts one of the candidates"),
+};
 
 /// All methods, the default first.
 pub static METHODS: &[Method] = &[

@@ -38,7 +38,7 @@ mod tests;
 mod upgrad;
 mod uw_so;
 
-pub use methods::{METHODS, Method, Setup, by_name};
+pub use methods::{AUTO, METHODS, Method, Setup, TRIAL_SHARE, by_name};
 pub use parameters::{Parameter, Parameters};
 pub use present::{Decision, Masked, Present, Rule};
 

@@ -99,6 +99,8 @@ parameters! {
     Momentum balance_momentum below_1;
     /// Steps of SDMGrad's inner descent
     Iterations balance_iterations up_to_1000;
+    /// Share of the epochs for which auto tries each method
+    Trial balance_trial open_share;
     /// Share of the previous step's weights that stays, around any method (CR-MOGM)
     Smooth balance_smooth below_1;
 }
@@ -113,6 +115,10 @@ fn not_negative(text: &str) -> Result<f64, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     number(text, |n| (0.0..=1.0).contains(n), "a share from 0 to 1")
+}
+
+fn open_share(text: &str) -> Result<f64, String> {
+    number(text, |n: &f64| *n > 0.0 && *n < 1.0, "a share between 0 and 1")
 }
 
 fn below_1(text: &str) -> Result<f64, String> {
@@ -137,6 +143,11 @@ fn whole(text: &str) -> Result<f64, String> {
 }
 
 impl Parameters {
+    /// The same for one of the methods that auto tries.
+    pub fn of_a_candidate(&self) -> Parameters {
+        Parameters { balance_trial: None, ..self.clone() }
+    }
+
     /// # Errors
     /// A parameter that the method does not read, or a value outside its range.
     pub fn check(&self, method: &Method) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Where a bench's batches come from: one synthetic batch again and again, or a data set through the loader that training uses.
 
 use super::Options;
+use crate::balance::METHODS;
 use crate::config::TrainConfig;
 use crate::console;
 use crate::data::{Augment, LoaderOptions, TrainLoader};
@@ -138,7 +139,7 @@ pub(super) fn training(options: &Options, source: &Source) -> Result<(Trainer, B
     let config = config(options, source);
     let data = Data::open(&config)?;
     let card = setup::card(&config, &data);
-    let mut trainer = setup::trainer(&config, &options.device, &data, &card)?;
+    let mut trainer = setup::trainer(&config, &METHODS[0], &options.device, &data, &card)?;
     trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
     let loader = setup::loader(&config, &data, &card, 0)?;
     Ok((trainer, Batches::Loaded { loader, batch: config.batch }))

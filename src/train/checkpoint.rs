@@ -3,6 +3,7 @@
 use super::layer_gradients::SquaredSums;
 use super::step::{StepReport, Trainer};
 use super::telemetry::{GradientMeans, Lived};
+use super::trials::Trials;
 use crate::balance::Needs;
 use crate::config::TrainConfig;
 use crate::device::cpu::IsaName;
@@ -53,6 +54,9 @@ pub struct RunState {
     /// The epochs from whose end --close-mosaic counts, if the run was given --time only when it was resumed.
     #[serde(default)]
     pub mosaic_epochs: Option<u64>,
+    /// Where `--balance auto` stands; other runs have none.
+    #[serde(default)]
+    pub trials: Option<Trials>,
     /// Means over the epoch that is under way.
     pub means: EpochMeans,
 }

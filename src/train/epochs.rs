@@ -10,6 +10,7 @@ use super::run::{ResultsTable, RunFolder};
 use super::setup::{Data, loader, schedule};
 use super::step::Trainer;
 use super::telemetry::{GradientMeans, solved_or_stuck};
+use super::trials::Trials;
 use crate::config::{OnNan, TrainConfig};
 use crate::console;
 use crate::data::random::hash_text;
@@ -43,12 +44,12 @@ pub(super) struct Run {
 }
 
 /// Everything that lives only while a run's epochs go by.
-struct Session {
-    plan: ForwardPlan,
-    feed: Feed,
-    table: ResultsTable,
-    progress: Progress,
-    clock: Clock,
+pub(super) struct Session {
+    pub plan: ForwardPlan,
+    pub feed: Feed,
+    pub table: ResultsTable,
+    pub progress: Progress,
+    pub clock: Clock,
     save: SaveTimer,
     interrupted: Arc<AtomicBool>,
 }
@@ -77,9 +78,18 @@ impl Run {
         self.announce(&mut session.progress)?;
         // Saved before the first step, so that the run can be resumed whenever it is stopped.
         self.save_last()?;
+        self.announce_trial(&session)?;
         while self.state.epochs_done < self.state.config.epochs {
+            if Trials::one_is_over(&self.state) {
+                self.end_trial(&mut session, None)?;
+                continue;
+            }
             match self.epoch(&mut session) {
                 Ok(()) => {}
+                Err(Error::NonFinite { report }) if Trials::are_open(&self.state) => {
+                    self.end_trial(&mut session, Some(&report))?;
+                    continue;
+                }
                 Err(Error::NonFinite { report }) if self.state.config.on_nan == OnNan::Retry => {
                     self.start_over(&mut session, &report)?;
                     continue;
@@ -252,7 +262,7 @@ impl Run {
         progress.say(&mut self.folder, &line)
     }
 
-    fn feed(&self, config: &TrainConfig) -> Result<Feed> {
+    pub(super) fn feed(&self, config: &TrainConfig) -> Result<Feed> {
         let seed = match self.state.retries {
             0 => config.seed,
             retries => hash_text(config.seed, &format!("retry {retries}")),
@@ -280,7 +290,7 @@ impl Run {
         }
     }
 
-    fn validate(
+    pub(super) fn validate(
         &mut self,
         plan: &ForwardPlan,
         config: &TrainConfig,
@@ -342,7 +352,7 @@ impl Run {
         }
     }
 
-    fn columns(&self) -> Vec<String> {
+    pub(super) fn columns(&self) -> Vec<String> {
         let mut columns = vec!["epoch".to_owned(), "time".to_owned()];
         let names = || self.data.tasks.iter().map(|t| t.name.as_str());
         columns.extend(names().map(|n| format!("train/{n}/loss")));
@@ -387,8 +397,11 @@ impl Run {
         cells
     }
 
-    /// Saves what got better, then the whole state. Returns whether `best` is this epoch's.
-    fn save(&mut self, results: &[TaskResult]) -> Result<bool> {
+    /// Saves what got better, then the whole state. Returns whether `best` is this epoch's. While methods are tried, nothing is best.
+    pub(super) fn save(&mut self, results: &[TaskResult]) -> Result<bool> {
+        if Trials::are_open(&self.state) {
+            return self.save_last().map(|()| false);
+        }
         // Among equals the later epoch's weights are kept: they have seen more images.
         let better = |new: Option<f64>, old: Option<f64>| new.filter(|n| old.is_none_or(|o| *n >= o));
         for (task, result) in results.iter().enumerate() {
@@ -415,7 +428,7 @@ impl Run {
 
     /// Draws the epoch's pictures. One that cannot be drawn costs a warning: the epoch is saved by now, and nothing is lost but
     /// the picture.
-    fn draw(&mut self, results: &[TaskResult], is_best: bool, progress: &mut Progress) -> Result<()> {
+    pub(super) fn draw(&mut self, results: &[TaskResult], is_best: bool, progress: &mut Progress) -> Result<()> {
         let of_best = if is_best { evaluate::write_pictures(&self.folder.path, results) } else { Ok(()) };
         for error in [of_best.err(), self.draw_balance().err()].into_iter().flatten() {
             progress.say(&mut self.folder, &format!("  warning: a picture was not drawn: {error}"))?;
@@ -432,7 +445,7 @@ impl Run {
         }
     }
 
-    fn save_last(&mut self) -> Result<()> {
+    pub(super) fn save_last(&mut self) -> Result<()> {
         self.state.step = self.trainer.step;
         self.state.optimizer_steps.clone_from(&self.trainer.optimizer.steps);
         self.state.balance = self.trainer.balance.state();

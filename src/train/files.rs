@@ -16,6 +16,9 @@ pub(super) const TABLE: &str = "results.csv";
 pub(super) const ANSWERS: &str = "val_batch0_pred.png";
 pub(super) const BALANCE: &str = "balance.png";
 pub(super) const WEIGHTS: &str = "weights";
+/// The weights at the start of a run that tries methods, and those of its best trial so far.
+pub(super) const START: &str = "start";
+pub(super) const TRIAL: &str = "trial";
 
 /// How the last line of a finished run's log begins: the first when its epochs are done, the second whenever it is resumed later.
 pub(super) const DONE: &str = "done in";
@@ -34,7 +37,7 @@ pub(super) fn weights_file(name: &str) -> PathBuf {
 /// Every file that a run of these tasks may write, relative to its folder.
 fn files_of<'a>(tasks: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = [ARGS, LOG, TABLE, ANSWERS, BALANCE].map(PathBuf::from).into();
-    files.extend(["last", "previous", "best"].map(weights_file));
+    files.extend(["last", "previous", "best", START, TRIAL].map(weights_file));
     for task in tasks {
         files.push(weights_file(&best_of(task)));
         files.extend(picture_names(task).map(PathBuf::from));

@@ -15,6 +15,7 @@ pub(crate) mod setup;
 mod start;
 pub mod step;
 pub mod telemetry;
+mod trials;
 
 pub use epochs::CTRL_C;
 pub use files::{check_name, has_state, is_finished, is_run};

@@ -2,7 +2,7 @@
 
 use super::step::{Trainer, probe_for};
 use super::telemetry::{LOOK_EVERY, pairs};
-use crate::balance::{Balance, Setup};
+use crate::balance::{Balance, Method, Setup};
 use crate::config::{BatchNormMode, CacheChoice, GramianPlace, STRIDE, TrainConfig, number_of};
 use crate::data::augment::remarks;
 use crate::data::images::cache::Cache;
@@ -294,13 +294,20 @@ pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sam
     }
 }
 
-/// The trainer of a run, its parameters not yet initialised.
+/// The trainer of a run with the balancing `method`, its parameters not yet initialised. It can go on with any other method that
+/// the run may try.
 ///
 /// # Errors
 /// Choices that exclude each other, a network that cannot be built, or a device that cannot be had.
-pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, card: &Card) -> Result<Trainer> {
-    let balance = balance(config, data)?;
-    let probe = probe(config, data, balance.as_ref());
+pub(crate) fn trainer(
+    config: &TrainConfig,
+    method: &'static Method,
+    device: &DeviceChoice,
+    data: &Data,
+    card: &Card,
+) -> Result<Trainer> {
+    let balance = balance(config, method, data)?;
+    let probe = probe(config, data)?;
     let labels = label_features(config, data);
     let network = |side: usize| {
         let shape = [config.batch, side, side];
@@ -320,30 +327,34 @@ pub(crate) fn trainer(config: &TrainConfig, device: &DeviceChoice, data: &Data, 
     Ok(trainer)
 }
 
-/// The method that weighs the tasks.
+/// A fresh state of the method that weighs the tasks.
 ///
 /// # Errors
 /// A method that does not go with the run's other choices.
-fn balance(config: &TrainConfig, data: &Data) -> Result<Box<dyn Balance>> {
+pub(super) fn balance(config: &TrainConfig, method: &'static Method, data: &Data) -> Result<Box<dyn Balance>> {
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| number_of(&t.name, &config.task_weights).unwrap_or(1.0)).collect();
     let likelihoods: Vec<Likelihood> = data.tasks.iter().map(|task| task.spec.likelihood()).collect();
-    config.balance.start(Setup {
+    method.start(Setup {
         likelihoods: &likelihoods,
         task_weights: &task_weights,
         seed: config.seed,
         primary: config.primary_task.as_ref().and_then(|name| data.tasks.iter().position(|task| task.name == *name)),
-        parameters: &config.balance_parameters,
+        parameters: &config.balance_parameters.of_a_candidate(),
     })
 }
 
-/// Where the run's steps compare the tasks' gradients: where the method needs it, else where the run's telemetry does.
-fn probe(config: &TrainConfig, data: &Data, balance: &dyn Balance) -> Probe {
-    match (gramian_place(config, &data.tasks, &data.train).0, probe_for(balance)) {
+/// Where the run's steps compare the tasks' gradients: where one of its methods needs it, else where the run's telemetry does.
+fn probe(config: &TrainConfig, data: &Data) -> Result<Probe> {
+    let methods = config.balance.candidates().into_iter().map(|method| balance(config, method, data));
+    let methods = methods.collect::<Result<Vec<_>>>()?;
+    let needed =
+        methods.iter().max_by_key(|method| method.needs()).map_or(Probe::None, |most| probe_for(most.as_ref()));
+    Ok(match (gramian_place(config, &data.tasks, &data.train).0, needed) {
         (_, Probe::LayerGradients) => Probe::LayerGradients,
         (Probe::None, needed) => needed,
         (place, _) => place,
-    }
+    })
 }
 
 /// What the run's labels may be besides whole ones of one class.

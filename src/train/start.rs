@@ -8,6 +8,7 @@ use super::lock::RunLock;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
 use super::step::Trainer;
+use super::trials::Trials;
 use crate::config::{CacheChoice, Choices, TrainConfig};
 use crate::console;
 use crate::error::{Error, Result};
@@ -68,7 +69,13 @@ enum Folder {
 
 fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -> Result<PathBuf> {
     let card = card(&config, &data);
-    let mut trainer = trainer(&config, device, &data, &card)?;
+    let trials = match keep {
+        Folder::Stays => Trials::new(&config, data.tasks.len(), data.val.len())?,
+        // A single step leaves no room for trials.
+        Folder::Goes => None,
+    };
+    let method = trials.as_ref().map_or(config.balance.candidates()[0], |trials| trials.method);
+    let mut trainer = trainer(&config, method, device, &data, &card)?;
     let mut notes = data.notes.clone();
     trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
     if let Some(file) = &config.weights {
@@ -95,6 +102,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         tuning,
         past: vec![Vec::new(); tasks],
         mosaic_epochs: None,
+        trials,
         means: EpochMeans::new(tasks),
     };
     for note in &notes {
@@ -130,6 +138,11 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     let mut state = loaded.state.clone();
     let resumed = given.apply_on_resume(&mut state.config)?;
     if given.has("time") {
+        if Trials::are_open(&state) {
+            return Err(Error::Usage(
+                "--time: the run still tries methods (--balance auto), all for the same epochs: leave it out until one is chosen".into(),
+            ));
+        }
         end_by_time(&mut state, &loaded.state.config);
     }
     state.config.check_resumed()?;
@@ -143,7 +156,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     if let Some(note) = note {
         say(&mut folder, &note)?;
     }
-    let mut trainer = trainer(&state.config, &device, &data, &loaded.card)?;
+    let mut trainer = trainer(&state.config, Trials::method(&state), &device, &data, &loaded.card)?;
     loaded.restore(&mut trainer, &file)?;
     for note in resumed.notes() {
         say(&mut folder, &note)?;

@@ -81,7 +81,7 @@ impl GradientMeans {
         norms.chain((0..tasks).map(|task| self.weighted(task))).chain(self.cosines(tasks)).collect()
     }
 
-    /// The epoch in a line; `None` where no step was looked at.
+    /// The epoch in a line; `None` with fewer than two tasks, or if no step was looked at.
     pub fn line(&self, names: &[&str]) -> Option<String> {
         let figure = |value: Option<f64>, text: fn(f64) -> String| value.map_or("–".to_owned(), text);
         let pull = |(task, name): (usize, &&str)| {
@@ -89,7 +89,7 @@ impl GradientMeans {
             format!("{name} {} (weighted {})", figure(self.norm(task), text), figure(self.weighted(task), text))
         };
         let pulls: Vec<String> = names.iter().enumerate().map(pull).collect();
-        self.norms.iter().any(|sum| sum.1 > 0).then_some(())?;
+        (names.len() > 1 && self.norms.iter().any(|sum| sum.1 > 0)).then_some(())?;
         let cosines = pairs(names.len()).zip(self.cosines(names.len()));
         let cosine = |((a, b), value): ((usize, usize), Option<f64>)| {
             format!("{}–{} {}", names[a], names[b], figure(value, |v| format!("{v:+.2}")))

@@ -15,7 +15,7 @@ fn a_run_killed_at_random_moments_ends_as_one_that_nobody_touched() {
 }
 
 /// The tensors of a file, and its table but for the time.
-fn end_of(run: &str) -> (Vec<(String, Vec<u32>)>, Vec<String>) {
+pub fn end_of(run: &str) -> (Vec<(String, Vec<u32>)>, Vec<String>) {
     let file = Path::new(run).join("weights/last.safetensors");
     let tensors = polyhead::model::weights::read(&file).unwrap().tensors;
     let bits = |t: &candle_core::Tensor| -> Vec<u32> {

@@ -404,6 +404,7 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
             tuning: Some("0123456789abcdef".into()),
             past: vec![vec![(1.5, Some(0.25)), (2.0, None)], Vec::new(), Vec::new()],
             mosaic_epochs: Some(40),
+            trials: None,
             means: EpochMeans::new(3),
         };
         let file = folder.path.join("last.safetensors");

@@ -1,0 +1,112 @@
+//! `--balance auto`: the trials leave nothing behind but their outcome, and may be stopped at any moment.
+
+use crate::cli::{SMALL, digits, fail, path, polyhead, results, succeed, text};
+use crate::kill::end_of;
+use crate::step::Folder;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// A run of eight epochs that tries each method for two of them.
+fn args<'a>(data: &'a str, project: &'a str, name: &'a str, method: &'a str) -> Vec<&'a str> {
+    let own = ["train", data, "--project", project, "--name", name, "--balance", method, "--epochs", "8"];
+    own.into_iter().chain(SMALL).collect()
+}
+
+const TRIAL: [&str; 4] = ["--balance-trial", "0.25", "--save-minutes", "0.0001"];
+
+/// The method that a run chose, by its log.
+fn chosen(run: &str) -> String {
+    let log = std::fs::read_to_string(Path::new(run).join("log.txt")).unwrap();
+    let line = log.lines().rfind(|line| line.starts_with("going on with ")).unwrap();
+    line.split(' ').nth(3).unwrap().to_owned()
+}
+
+#[test]
+fn a_run_that_tried_methods_is_the_run_of_the_best_of_them_wherever_it_was_killed() {
+    let folder = Folder::new("trials");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let whole = path(&folder, "runs/train/whole");
+    succeed(&[&args(&data, &project, "whole", "auto")[..], &TRIAL].concat());
+    let expected = end_of(&whole);
+
+    let method = chosen(&whole);
+    succeed(&args(&data, &project, "plain", &method));
+    assert!(end_of(&path(&folder, "runs/train/plain")) == expected, "{method} by itself ends otherwise");
+    // Every candidate's figures after two epochs, from runs of their own: the chosen one's are the best.
+    let log = std::fs::read_to_string(Path::new(&whole).join("log.txt")).unwrap();
+    let mut reached = Vec::new();
+    for candidate in ["uncertainty-tempered", "fixed", "cagrad"] {
+        let name = format!("only-{candidate}");
+        succeed(&args(&data, &project, &name, candidate));
+        let row = &results(&path(&folder, &format!("runs/train/{name}")))[1];
+        let figure = |column: &str| row[column].parse::<f64>().unwrap().max(0.0);
+        let columns = ["val/digits/AP", "val/paper/balanced_accuracy", "val/sum/R2"];
+        let mean = columns.map(figure).iter().sum::<f64>() / 3.0;
+        assert!(log.contains(&format!("{candidate} reached {mean:.3}")), "{candidate}, {mean}: {log}");
+        reached.push((candidate, mean));
+    }
+    let best = reached.iter().map(|(_, mean)| *mean).fold(0.0, f64::max);
+    assert_eq!(method, reached.iter().find(|(_, mean)| *mean == best).unwrap().0);
+    for gone in ["start", "trial"] {
+        assert!(!Path::new(&whole).join(format!("weights/{gone}.safetensors")).exists(), "{gone} stays");
+    }
+    assert!(Path::new(&whole).join("weights/best.safetensors").exists());
+
+    let cut = path(&folder, "runs/train/cut");
+    let mut killed = 0;
+    for round in 0..200 {
+        let saved = ["last", "previous"].map(|name| Path::new(&cut).join(format!("weights/{name}.safetensors")));
+        let args = match saved.iter().any(|file| file.exists()) {
+            true => vec!["train", "--resume", &cut],
+            false => [&args(&data, &project, "cut", "auto")[..], &TRIAL, &["--exist-ok"]].concat(),
+        };
+        let mut child = polyhead().args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Moments spread over the run: later ones are waited for if earlier ones came before its first save.
+        std::thread::sleep(Duration::from_millis(60 + 37 * (round % 13)));
+        if killed < 10 && child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            killed += 1;
+        }
+        if child.wait().unwrap().success() {
+            break;
+        }
+    }
+    assert!(killed >= 3, "the run ended after {killed} kills");
+    assert!(end_of(&cut) == expected, "after {killed} kills another end");
+    assert_eq!(chosen(&cut), method);
+}
+
+#[test]
+fn auto_needs_what_it_chooses_by() {
+    let folder = Folder::new("trials-refused");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let auto = |more: &[&str], words: &[&str]| {
+        fail(&[&args(&data, &project, "run", "auto")[..], more].concat(), 2, words);
+        assert!(!Path::new(&project).exists(), "{more:?} left a folder");
+    };
+    auto(&["--balance-c", "0.5"], &["auto does not read --balance-c", "--balance-trial"]);
+    auto(&["--balance-trial", "0.9999"], &["8 of 8 epochs"]);
+    auto(&["--balance-trial", "1"], &["between 0 and 1"]);
+    auto(&["--task-weight", "sum=2"], &["--task-weight only works with --balance fixed"]);
+    auto(&["--accumulate", "2"], &["auto: cagrad", "leave out --accumulate"]);
+    let timed = ["train", &data, "--project", &project, "--balance", "auto", "--time", "1"];
+    fail(&[&timed, &SMALL[..]].concat(), 2, &["--time with --balance auto", "give --epochs"]);
+    auto(&["--primary-task", "sum"], &["--primary-task only works with --balance pcd, and --balance is auto"]);
+    fail(&["bench", "train", "--balance", "auto"], 2, &["name one of them: uncertainty-tempered, fixed, cagrad"]);
+    // One task is nothing to balance.
+    let output = polyhead().args(args(&data, &project, "one", "auto")).args(["--task", "sum"]).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success() && !said.contains("trial 1 of"), "{said}");
+}
+
+#[test]
+fn a_candidate_whose_loss_is_no_number_is_out() {
+    let folder = Folder::new("trials-nan");
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let wild = ["--lr0", "1e30", "--clip-norm", "0", "--optimizer", "sgd", "--warmup-epochs", "0"];
+    let output = polyhead().args(args(&data, &project, "run", "auto")).args(wild).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.matches(" is out: ").count() == 3 && said.contains("every candidate"), "{said}");
+}
