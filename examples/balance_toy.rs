@@ -3,17 +3,20 @@
 //!
 //! ```sh
 //! cargo run --release --example balance_toy                     # all methods; under a minute
-//! cargo run --release --example balance_toy -- out.csv mgda nash
+//! cargo run --release --example balance_toy -- toy mgda nash
 //! ```
 //!
-//! The first argument is a file for the trajectories, every hundredth step of each run; the others are the methods.
+//! The first argument is a folder for `even.png` and `uneven.png`, which show where the runs went, and for `trajectories.csv`, which
+//! holds every hundredth step of each. The others are the methods.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use polyhead::balance::{METHODS, Method, Parameters, Setup, Signals};
+use polyhead::draw::{self, Line};
 use polyhead::error::{Error, Result};
 use polyhead::tasks::Likelihood;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A published experiment.
@@ -99,8 +102,13 @@ impl Adam {
     }
 }
 
-/// Runs one method from one start; returns where it ends.
-fn descend(method: &'static Method, experiment: &Experiment, start: [f64; 2], csv: &mut String) -> Result<[f64; 2]> {
+/// Runs one method from one start; returns every hundredth of the points it passes, and the last.
+fn descend(
+    method: &'static Method,
+    experiment: &Experiment,
+    start: [f64; 2],
+    csv: &mut String,
+) -> Result<Vec<(f64, f64)>> {
     let mut parameters = Parameters::default();
     if method.name == "cagrad" {
         parameters.balance_c = Some(experiment.c);
@@ -118,6 +126,7 @@ fn descend(method: &'static Method, experiment: &Experiment, start: [f64; 2], cs
         [losses[0] - LOWER_BOUND * experiment.scale, losses[1] - LOWER_BOUND].map(|loss| loss.max(0.0) as f32)
     };
     let (mut point, mut adam, mut squares) = (start, Adam::default(), [[0.0f64; 2]; 2]);
+    let mut path = vec![(start[0], start[1])];
     for step in 0..experiment.steps {
         let (values, g) = problem(point, experiment.scale);
         let losses = losses_of(values);
@@ -151,6 +160,7 @@ fn descend(method: &'static Method, experiment: &Experiment, start: [f64; 2], cs
         }
         if step % 100 == 0 {
             let [x, y] = point;
+            path.push((x, y));
             let [first, second] = values;
             // Writing to a string does not fail.
             let _ = writeln!(
@@ -160,12 +170,26 @@ fn descend(method: &'static Method, experiment: &Experiment, start: [f64; 2], cs
             );
         }
     }
-    Ok(point)
+    path.push((point[0], point[1]));
+    Ok(path)
+}
+
+/// One panel: the paths of a method from every start, and the Pareto front.
+fn panel(method: &Method, paths: Vec<Vec<(f64, f64)>>) -> draw::Canvas {
+    let from = |path: &[(f64, f64)]| path.first().map_or(String::new(), |(x, y)| format!("from {x}, {y}"));
+    let mut lines: Vec<Line> = paths.into_iter().map(|points| Line { name: from(&points), points }).collect();
+    lines.push(Line { name: "Pareto front".into(), points: vec![(-FRONT_X, FRONT_Y), (FRONT_X, FRONT_Y)] });
+    draw::lines(method.name, ["x", "y"], &lines)
 }
 
 fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (file, words) = arguments.split_first().map_or((None, [].as_slice()), |(file, words)| (Some(file), words));
+    let (folder, words) =
+        arguments.split_first().map_or((None, [].as_slice()), |(folder, words)| (Some(folder), words));
+    let folder = folder.map(Path::new);
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
     let named: Result<Vec<&'static Method>> = words.iter().map(|word| Method::named(word)).collect();
     let methods = if words.is_empty() { METHODS.iter().collect() } else { named? };
     let mut csv = "experiment,method,start_x,start_y,step,x,y,loss_1,loss_2,weight_1,weight_2\n".to_owned();
@@ -174,11 +198,14 @@ fn run() -> Result<()> {
         println!("{}\n", experiment.statement);
         println!("| method | start | end | losses | mean | from the Pareto front |");
         println!("|---|---|---|---|---|---|");
+        let mut panels = Vec::new();
         for method in &methods {
+            let mut paths = Vec::new();
             for &start in experiment.starts {
-                let end = descend(method, experiment, start, &mut csv)?;
-                let [x, y] = end;
-                let [first, second] = problem(end, experiment.scale).0;
+                let path = descend(method, experiment, start, &mut csv)?;
+                let (x, y) = path[path.len() - 1];
+                let [first, second] = problem([x, y], experiment.scale).0;
+                paths.push(path);
                 let off = (y - FRONT_Y).hypot((x.abs() - FRONT_X).max(0.0));
                 let reached = if off < 0.1 { "on it".to_owned() } else { format!("{off:.2}") };
                 println!(
@@ -189,11 +216,16 @@ fn run() -> Result<()> {
                     0.5 * (first + second)
                 );
             }
+            panels.push(panel(method, paths));
         }
         println!();
+        if let Some(folder) = folder {
+            let columns = panels.len().min(4);
+            draw::write_png(&folder.join(experiment.name).with_extension("png"), &draw::grid(&panels, columns))?;
+        }
     }
-    if let Some(file) = file {
-        std::fs::write(file, csv).map_err(|error| Error::Other(format!("cannot write {file}: {error}")))?;
+    if let Some(file) = folder.map(|folder| folder.join("trajectories.csv")) {
+        std::fs::write(&file, csv).map_err(Error::io("write", &file))?;
     }
     Ok(())
 }
