@@ -1,5 +1,5 @@
-//! Classes as label files name them: which there are, in which order, and which one a word means. Shared by the kinds that
-//! have any.
+//! Classes in label files: which exist, in which order, and which class a word refers to. Shared by all kinds with
+//! classes.
 
 use super::{Asked, Readings};
 use crate::error::Result;
@@ -7,10 +7,10 @@ use crate::reading::{Raw, RawClass, Reading, Word, did_you_mean, list_some};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The task's classes: those declared, else those the labels name.
+/// The task's classes: the declared ones, otherwise those found in the labels.
 ///
 /// # Errors
-/// No class at all.
+/// There is no class at all.
 pub(super) fn classes_of(asked: &Asked, readings: &Readings) -> Result<Vec<String>> {
     let classes = match asked.names {
         Some(names) => names.to_vec(),
@@ -19,13 +19,14 @@ pub(super) fn classes_of(asked: &Asked, readings: &Readings) -> Result<Vec<Strin
     if classes.is_empty() { Err(asked.untaught()) } else { Ok(classes) }
 }
 
-/// Notes the classes that only the labels name.
+/// Adds a note about classes that were inferred from the labels.
 pub(super) fn note_inferred(task: &str, classes: &[String], notes: &mut Vec<String>) {
     notes.push(format!("{task}: classes taken from the labels: {}", list_some(classes, 12)));
     notes.extend(order_note(task, classes));
 }
 
-/// `class10` before `class2` is what torchvision does and timm does not. Numbers stand by value, and need no word.
+/// A note for class names whose order differs between tools: torchvision sorts `class10` before `class2`, timm the
+/// other way round. Class numbers are sorted by value and need no note.
 pub fn order_note(task: &str, names: &[String]) -> Option<String> {
     let mut natural = names.to_vec();
     natural.sort_by_key(|name| natural_key(name));
@@ -67,7 +68,8 @@ fn words(reading: &Reading) -> Box<dyn Iterator<Item = &RawClass> + '_> {
     }
 }
 
-/// The distinct words of the first `taught` images in order, numbers by value; indices up to the greatest of any split.
+/// The distinct words of the first `taught` images, sorted, with numbers sorted by value; class numbers up to the
+/// greatest of any split.
 pub fn infer_classes(readings: &[Reading], taught: usize) -> Vec<String> {
     let mut names = BTreeSet::new();
     let mut greatest = None;
@@ -93,15 +95,16 @@ pub fn infer_classes(readings: &[Reading], taught: usize) -> Vec<String> {
     names
 }
 
-/// A name, or the number of a declared class.
+/// Resolves a class name, or the number of a declared class.
 ///
 /// # Errors
-/// A class that the task does not have.
+/// The task has no such class.
 pub fn class_number(asked: &Asked, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
     let (found, shown) = match &class.word {
         Word::Index(index) => (Some(*index), index.to_string()),
         Word::Name(name) => {
-            // Classes found in folders or labels are sorted, and a thousand of them too many to try one by one.
+            // Binary search: classes found in folders or labels are sorted, and a thousand are too many for a linear
+            // search.
             let by_name = classes.binary_search_by(|c| (**c).cmp(name)).ok();
             let by_name = by_name.or_else(|| classes.iter().position(|c| **c == **name));
             let by_number = || name.parse().ok().filter(|_| asked.names.is_some());
