@@ -1,4 +1,4 @@
-//! The declaration of a classification, and the way from class words to labels.
+//! The declaration of a classification, and the conversion of class words to labels.
 
 use super::{Class, Classify};
 use crate::error::Result;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub const KEYS: &[&str] = &["class_weights", "label_smoothing"];
 
-/// Its loss as declared.
+/// The declared loss options.
 #[derive(Clone, Debug, Default)]
 pub struct Loss {
     class_weights: Option<ClassWeights>,
@@ -20,7 +20,7 @@ pub struct Loss {
 
 #[derive(Clone, Debug, PartialEq)]
 enum ClassWeights {
-    /// By how rare a class is in the training split.
+    /// Weights inverse to the classes' frequencies in the training split.
     Balanced,
     Each(Vec<f32>),
 }
@@ -77,7 +77,7 @@ impl Declared for Loss {
         if asked.names.is_none() {
             note_inferred(asked.name, &classes, heard.notes);
         }
-        // A million images share as many labels as there are classes.
+        // A million images share as many label values as there are classes.
         let shared: Vec<Label> = (0..classes.len()).map(|class| Label::of(Class::One(class))).collect();
         let labels = readings.all.iter().map(|reading| match &reading.raw {
             Raw::Class(class) => Ok(shared[class_number(asked, &classes, class, &reading.place.file)?].clone()),
@@ -91,7 +91,7 @@ impl Declared for Loss {
 }
 
 impl Loss {
-    /// For these classes, the labels of the training images being `training`.
+    /// The class weights for these classes; `training` holds the labels of the training images.
     fn weights(
         &self,
         asked: &Asked,
@@ -105,7 +105,7 @@ impl Loss {
             Some(ClassWeights::Each(weights)) => Err(asked.error(&format!(
                 "`class_weights:` has {} for {} ({}): one for each, in this order",
                 count_of(weights.len(), "number"),
-                // "classs" is no word.
+                // Written out because `count_of` would form the plural "classs".
                 match classes.len() {
                     1 => "1 class".to_string(),
                     n => format!("{n} classes"),
@@ -123,7 +123,8 @@ impl Loss {
     }
 }
 
-/// One over each class's number of images, such that the labelled images' mean is 1; 1 for a class without images.
+/// The inverse frequency of each class, scaled so that the mean over the labelled images is 1; classes without images
+/// get 1.
 fn balanced(classes: usize, labels: &[Label]) -> Vec<f32> {
     let mut counts = vec![0usize; classes];
     for label in labels {
@@ -151,7 +152,7 @@ mod tests {
         assert!((total / 10.0 - 1.0).abs() < 1e-6);
         assert!((weights[1] / weights[0] - 6.0).abs() < 1e-5 && (weights[3] / weights[0] - 2.0).abs() < 1e-5);
         assert_eq!(weights[2], 1.0);
-        // The formula is scikit-learn's "balanced", in which every class occurs: n / (K · count).
+        // This is scikit-learn's "balanced" formula, which assumes that every class occurs: n / (K · count).
         let even = [of(0), of(1), of(0), of(0)];
         assert_eq!(balanced(2, &even), [4.0 / 6.0, 2.0]);
         assert_eq!(balanced(2, &[]), [1.0; 2]);

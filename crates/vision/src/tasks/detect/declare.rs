@@ -1,7 +1,7 @@
-//! The declaration of a detection, and the way from boxes with class words to labels. Where annotators looked for some
-//! of the classes only, the picture as a whole becomes a region of the classes that were looked for: of any other, a detection
-//! is no mistake in the metric, and the loss does not teach its absence. What was looked for, and boxes that are drawn all the
-//! same, are taught as everywhere.
+//! The declaration of a detection task, and the conversion of boxes with class words to labels. If annotators looked
+//! for only some of the classes in an image, the whole picture becomes a region with the list of these classes. For the
+//! other classes, the loss does not train on absence there, and the metric does not count a detection as a false
+//! positive. Classes that were looked for, and all drawn boxes, are trained on as usual.
 
 use super::Detect;
 use crate::error::Result;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub const KEYS: &[&str] = &["bbox_format", "labelled_categories"];
 
-/// The classes that were looked for in images that do not say for themselves; all of them without it.
+/// The classes that were looked for in images that do not list their own; `None` means all.
 #[derive(Clone, Debug, Default)]
 pub struct LookedFor(Option<Vec<String>>);
 
@@ -33,12 +33,12 @@ impl Declared for LookedFor {
         looked_for.into_iter().chain(reading).collect()
     }
 
-    /// Every image says for itself.
+    /// The rewritten labels list the classes for every image.
     fn rewritten(&self, _: &dyn TaskSpec) -> Option<Arc<dyn Declared>> {
         Some(undeclared())
     }
 
-    /// For the region that says what was looked for.
+    /// The size is needed for the region that covers the image.
     fn needs_size(&self, reading: &Reading) -> bool {
         let is_partial = reading.labelled_categories.is_some() || self.0.is_some();
         is_partial && matches!(reading.raw, Raw::Boxes(_))
@@ -71,7 +71,7 @@ impl Declared for LookedFor {
 }
 
 fn labelled(asked: &Asked, classes: &[String], reading: &Reading, raw: &[RawBox]) -> Result<Vec<LabelledBox>> {
-    // There may be a million images, so the list has no room to grow.
+    // The list has exact capacity, because there may be a million images.
     let mut list = Vec::with_capacity(raw.len());
     for b in raw {
         let class = class_number(asked, classes, &b.class, &reading.place.file)?;
@@ -80,23 +80,23 @@ fn labelled(asked: &Asked, classes: &[String], reading: &Reading, raw: &[RawBox]
     Ok(list)
 }
 
-/// The regions in which some classes were not looked for, image by image.
+/// Builds the regions in which some classes were not looked for, image by image.
 struct Regions<'a> {
     asked: &'a Asked<'a>,
     classes: &'a [String],
-    /// Per class, whether it was looked for in an image that does not say.
+    /// Per class, whether it was looked for in images that do not list their own.
     by_default: Vec<bool>,
     /// Images annotated for some classes only.
     partial: usize,
     /// Per class, whether it was looked for in any training image.
     taught: Vec<bool>,
-    /// Images that say the same share it.
+    /// Class lists seen so far; images with the same list share one.
     said: HashSet<Arc<[u32]>>,
 }
 
 impl<'a> Regions<'a> {
     /// # Errors
-    /// `labelled_categories` with a class that the task does not have.
+    /// `labelled_categories` names a class that the task does not have.
     fn new(declared: &LookedFor, asked: &'a Asked, classes: &'a [String], heard: &mut Heard) -> Result<Regions<'a>> {
         let mut by_default = vec![declared.0.is_none(); classes.len()];
         for name in declared.0.iter().flatten() {

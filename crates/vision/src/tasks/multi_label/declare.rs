@@ -1,4 +1,4 @@
-//! The way from the cells of a table to labels of several classes at once. A declaration has no more keys for such a task.
+//! Converts table cells to multi-label labels. The kind has no data.yaml keys of its own.
 
 use super::{Classes, MultiLabel};
 use crate::error::Result;
@@ -20,7 +20,8 @@ pub fn undeclared() -> Arc<dyn Declared> {
 }
 
 impl Declared for Plain {
-    /// The task's classes are its columns, or the words in the lists of its one column; `names:` replaces both.
+    /// The task's classes are its columns or, for a single column of lists, the words in the lists; `names:` overrides
+    /// both.
     fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved> {
         readings.check_taught(asked)?;
         let lists = readings.all.iter().any(|r| matches!(r.raw, Raw::Names(_)));

@@ -1,4 +1,4 @@
-//! Several labels: an image is of any number of the classes at once.
+//! Multi-label classification: an image may show any number of the classes.
 
 mod answer;
 mod declare;
@@ -24,7 +24,7 @@ use crate::ops::multi_label_loss;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The kind of all classifications with several labels.
+/// The kind of all multi-label tasks.
 pub static KIND: Kind = Kind {
     card_word: "multi_label",
     yaml_word: "classify",
@@ -35,7 +35,7 @@ pub static KIND: Kind = Kind {
     fitness_metric: "mAP",
     content: Content::Classes,
     keys: &[],
-    // A crop may take out of the picture what the classes speak of.
+    // A crop may remove the objects that the classes describe.
     bears: |beside| Bears { crop: beside == Beside::Nothing, scale: true, joining: false, mixing: false },
     declare: declare::declare,
     undeclared: declare::undeclared,
@@ -44,7 +44,7 @@ pub static KIND: Kind = Kind {
     picture: None,
 };
 
-/// A classification with several labels and its classes settled.
+/// A multi-label task with its classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiLabel {
     /// The names of the classes.
@@ -58,7 +58,7 @@ impl MultiLabel {
     }
 }
 
-/// Whether a class is said to be there at this probability.
+/// Whether a class with this probability is predicted as present.
 pub fn is_present(probability: f32) -> bool {
     probability >= 0.5
 }
@@ -92,7 +92,7 @@ impl TaskSpec for MultiLabel {
         pooled_linear(b, name, trunk, self.classes.len())
     }
 
-    /// Target: f32 `[N, K]`, 1 there, 0 absent, NaN unlabelled.
+    /// Target: f32 `[N, K]`, 1 for present, 0 for absent, NaN for unlabelled.
     fn loss(&self, site: LossSite) -> Result<TaskLoss> {
         let name = site.input("target");
         let LossSite { graph, index, head, .. } = site;
@@ -128,7 +128,7 @@ impl TaskSpec for MultiLabel {
         Box::new(figures::Figures::new(self.classes.clone()))
     }
 
-    /// Which labels are there are those of a probability from ½.
+    /// A label is present from a probability of ½ on.
     fn table(&self, task: &str) -> Vec<String> {
         self.classes.iter().map(|class| format!("{task}.{class}")).collect()
     }

@@ -1,4 +1,4 @@
-//! The declaration of a regression, and the way from the numbers of a table to labels.
+//! The declaration of a regression, and the conversion of table values to labels.
 
 use super::{Regress, Values};
 use crate::error::Result;
@@ -52,7 +52,7 @@ impl Declared for Units {
         units.into_iter().chain(reading).chain(loss).collect()
     }
 
-    /// With the units of each column, where there are any.
+    /// Lists the units of each column, if there are any.
     fn rewritten(&self, task: &dyn TaskSpec) -> Option<Arc<dyn Declared>> {
         let task: &Regress = task.get().unwrap_or_else(|| unreachable!("a regression was declared"));
         let units = if task.units.iter().all(String::is_empty) { Vec::new() } else { task.units.to_vec() };
