@@ -1,4 +1,4 @@
-//! Opens a data set: lists its images, then reads and checks the labels of one task after the other and turns them into [`Label`]s.
+//! Opens a data set: lists its images, then reads and checks the labels of each task and converts them to [`Label`]s.
 
 use super::faults::Faults;
 use super::sample::Sample;
@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The data set with the declaration it was read by; a task that `faults` let go is in neither.
+/// The data set and its declaration. Tasks that failed while faults are collected are in neither.
 pub(crate) fn open_declared(
     path: &Path,
     options: &OpenOptions,
@@ -51,7 +51,7 @@ pub(crate) fn open_declared(
     let mut notes = opening.notes;
     let mut seen = HashSet::new();
     notes.retain(|note| seen.insert(note.clone()));
-    // Pictures are framed for all declared tasks, so that a run of some of them sees what a run of all sees.
+    // Framing considers all declared tasks, so that a run on some of them sees the same pictures as a run on all.
     let all: Vec<&TaskDeclaration> = declared.tasks.iter().chain(&others).collect();
     let mut bears = bears(&all);
     let crop_safe = bears.iter().all(|bears| bears.crop);
@@ -72,7 +72,7 @@ pub(crate) fn open_declared(
     Ok((declared, dataset))
 }
 
-/// Takes out the tasks that are not among `asked`, whose labels are then not read; nothing is asked for if that is empty.
+/// Removes and returns the tasks that are not in `asked`, whose labels are then not read; an empty list asks for all.
 fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Result<Vec<TaskDeclaration>> {
     let known = || declared.tasks.iter().map(|task| task.name.as_str());
     if let Some(name) = asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
@@ -90,7 +90,7 @@ fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Resul
     Ok(others)
 }
 
-/// The state that all tasks share while a data set is opened.
+/// State shared by all tasks while a data set is opened.
 struct Opening<'a> {
     faults: &'a mut Faults,
     progress: &'a Progress,
@@ -98,7 +98,7 @@ struct Opening<'a> {
     cache: Cache,
 }
 
-/// A task with its label for every image. `None` if all its labels are missing and faults are collected.
+/// Resolves a task and its label for every image; `None` if all its labels are missing and faults are collected.
 fn read_labels(
     task: &mut TaskDeclaration,
     alone: bool,
@@ -109,7 +109,7 @@ fn read_labels(
     progress.begin("reading labels", images.all.len());
     let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
     let asked = task.missing.is_some();
-    // A data set of YOLO labels alone follows its users' habit: no file, nothing there.
+    // In a data set that only has YOLO labels, a missing label file conventionally means background.
     if !asked && yolo && alone {
         task.missing = Some(Missing::Background);
     }
@@ -145,7 +145,7 @@ fn read_labels(
     Ok(Some((Task { name: task.name.clone(), spec }, labels)))
 }
 
-/// Adds the image's size if its label needs it. If the image cannot be read, it becomes unlabelled.
+/// Adds the image's size if its label needs it. An image that cannot be read becomes unlabelled.
 fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
     if task.own.needs_size(&reading) {
         match decode::dimensions(&image.image) {
@@ -159,7 +159,7 @@ fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Rea
     reading
 }
 
-/// The transformations that keep this kind's labels true, unless the task says otherwise.
+/// The transformations that do not change each task's labels: the default of its kind, unless the task overrides it.
 fn bears(tasks: &[&TaskDeclaration]) -> Vec<Bears> {
     let marks = tasks.iter().any(|task| task.kind.content == Content::Boxes);
     let beside = if marks { Beside::Objects } else { Beside::Nothing };

@@ -1,4 +1,4 @@
-//! Layouts told by a table beside the images: Hugging Face's metadata, and Roboflow's `_classes.csv`.
+//! Layouts recognised by a table beside the images: Hugging Face's metadata and Roboflow's `_classes.csv`.
 
 use super::{Splits, declaration, split_folders, task};
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 const HUGGING_FACE: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
-/// The folders of the splits, and of `names` the table in the training images' folder or in `root`.
+/// The split folders, and the table called one of `names` in the folder of the training images or in `root`.
 fn table_beside(root: &Path, names: &[&str]) -> Result<Option<(PathBuf, Splits)>> {
     let splits = split_folders(root)?;
     let splits = splits.unwrap_or_else(|| [vec![Source::Folder(root.to_path_buf())], Vec::new(), Vec::new()]);
@@ -59,7 +59,7 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
         return Err(Error::data(&file, Some(1), message));
     }
     let layout = format!("images with {} in {}", relative_name(&file, root), root.display());
-    // A table at the root may name images in folders of any kind.
+    // A table at the root may name images in any folders.
     let train = splits[0][0].path();
     let classes = if file.starts_with(train) && train != root { walk::folders(train)? } else { Vec::new() };
     if classes.len() > 1 {
@@ -75,7 +75,7 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(found))
 }
 
-/// Roboflow's export of several labels an image: a column of 0 and 1 for each class.
+/// Roboflow's multi-label export: a column of 0 and 1 for each class.
 pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     let Some((file, splits)) = table_beside(root, &[CLASSES])? else {
         return Ok(None);
@@ -101,7 +101,7 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
-/// The guess about a column that nobody declared: boxes, numbers to regress, or words to tell apart.
+/// Guesses the content of an undeclared column: boxes, numbers for regression, or words for classification.
 fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     if ["id", "image_id", "width", "height", "split", "index"].contains(&column) {
         return Err("it describes the file, not what is in the picture".into());
