@@ -1,23 +1,23 @@
-//! The transformations that leave the truth of a task unchanged, and so those that an image labelled for it may have.
+//! Decides which transformations an image may undergo, from the tasks it is labelled for.
 
 use super::transforms::Transforms;
 use crate::data::dataset::Sample;
 use crate::reading::list_some;
 use crate::tasks::{Bears, Label, Task};
 
-/// The transformations that an image may have: those that leave every task's truth unchanged for which it is labelled.
+/// The transformations that an image may undergo: they do not change the label of any task it is labelled for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Allowed {
     pub mosaic: bool,
     pub mixup: bool,
-    /// Turns and shifts, and erasing: what was in sight may be so no longer.
+    /// Rotation, shift and erasing: objects may become hidden.
     pub hiding: bool,
     /// Shear and tilt.
     pub reshaping: bool,
 }
 
 impl Allowed {
-    /// The transformations that leave one task's truth unchanged.
+    /// The transformations allowed by one task.
     fn by(bears: &Bears) -> Allowed {
         Allowed {
             mosaic: bears.joining && bears.crop && bears.scale,
@@ -32,7 +32,7 @@ impl Allowed {
         let mut first = true;
         for (_, bears) in labels.iter().zip(bears).filter(|(label, _)| label.is_labelled()) {
             let of_task = Allowed::by(bears);
-            // An image labelled for nothing has nothing to be joined or mixed.
+            // An image without labels has nothing to join or mix.
             allowed.mosaic = (first || allowed.mosaic) && of_task.mosaic;
             allowed.mixup = (first || allowed.mixup) && of_task.mixup;
             allowed.hiding &= of_task.hiding;
@@ -43,7 +43,7 @@ impl Allowed {
     }
 }
 
-/// Sentences about the flags that some of the images are spared.
+/// Notes about the flags that do not apply to some of the images.
 pub fn remarks(transforms: &Transforms, tasks: &[Task], bears: &[Bears], samples: &[Sample]) -> Vec<String> {
     type Rule = fn(&Allowed) -> bool;
     let t = transforms;

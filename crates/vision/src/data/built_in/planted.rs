@@ -1,11 +1,12 @@
-//! More tasks for the built-in set, planted so that it is known how they lie to each other and to the set's own.
+//! Additional tasks for the built-in set with a known relation to each other and to the set's own tasks.
 
 use super::scene::{PAPERS, Scene};
 use crate::data::random::Random;
 use crate::tasks::Content;
 use clap::ValueEnum;
 
-/// The planted tasks, by what their labels say. A planted task has a label where the task that it follows from has one.
+/// The planted tasks by the content of their labels. A planted task is labelled where the task it derives from is
+/// labelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Planted {
     /// A regression of minus `sum`: the same question, since a head may turn its own signs
@@ -21,7 +22,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    /// The names of the tasks, which are also those of their columns.
+    /// The names of the tasks and of their columns.
     pub fn tasks(self) -> &'static [&'static str] {
         match self {
             Planted::Negated => &["negated"],
@@ -32,12 +33,12 @@ impl Planted {
         }
     }
 
-    /// Whether the labels follow from `paper`; otherwise from `sum`.
+    /// Whether the labels derive from `paper`; otherwise they derive from `sum`.
     pub(super) fn follows_paper(self) -> bool {
         matches!(self, Planted::Rivals | Planted::Twins)
     }
 
-    /// One cell per task for a scene that `key` names; for [`Planted::Shuffled`] before the shuffle.
+    /// One cell per task for the scene with this `key`; for [`Planted::Shuffled`] before shuffling.
     pub(super) fn cells(self, scene: &Scene, key: &[u64]) -> Vec<String> {
         let sum = scene.sum() as i64;
         match self {
@@ -58,7 +59,7 @@ impl Planted {
         }
     }
 
-    /// Puts the cells of one split in the order in which they are written; unlabelled images stay so.
+    /// Shuffles the cells of one split if the task requires it; unlabelled images stay unlabelled.
     pub(super) fn arrange(self, seed: u64, split: usize, cells: &mut [Option<Vec<String>>]) {
         if self == Planted::Shuffled {
             let mut known: Vec<Vec<String>> = cells.iter().flatten().cloned().collect();
@@ -67,7 +68,7 @@ impl Planted {
         }
     }
 
-    /// The lines of data.yaml that declare the tasks.
+    /// The lines that declare the tasks in data.yaml.
     pub(super) fn declared(self) -> String {
         let kind = match self {
             Planted::Negated | Planted::Shuffled | Planted::Kin => format!("{}, ", Content::Values.kind().yaml_word),
@@ -81,6 +82,6 @@ impl Planted {
     }
 }
 
-// These streams of random numbers differ from those that draw the scenes.
+// Separate the random streams of these tasks from those that draw the scenes.
 const SHUFFLE: u64 = 0x5348_5546;
 const WHO_IS_RIGHT: u64 = 0x5249_5641;

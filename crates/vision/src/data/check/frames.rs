@@ -1,4 +1,5 @@
-//! Boxes held against the pictures they are drawn on: outside, in another scale, or drawn before the picture was turned.
+//! Compares boxes with their pictures: boxes outside, in the wrong scale, or drawn before the picture was rotated by
+//! EXIF.
 
 use super::pixels::{Seen, is_turned};
 use super::{Problem, ProblemKind};
@@ -11,13 +12,13 @@ use crate::tasks::LabelledBox;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// How far a box may lie outside: what counting pixels from 0 or from 1, and rounding, can do.
+/// How far a box may lie outside: rounding, or counting pixels from 0 or from 1, can cause this.
 const TOLERANCE: f32 = 1.0;
 
-/// Images whose boxes of a task are not to be believed: `(task, image)`.
+/// Images whose boxes for a task are probably wrong: `(task, image)`.
 pub type Suspects = HashSet<(usize, usize)>;
 
-/// Adds what is wrong with boxes to `problems`.
+/// Adds problems with boxes to `problems`.
 pub fn examine(
     declared: &Declaration,
     samples: &[(Split, &Sample)],
@@ -81,8 +82,8 @@ fn describe(xyxy: &Xyxy, [width, height]: [f32; 2], name: &str) -> String {
     format!("the box [{x1}, {y1}, {x2}, {y2}] {how} {name}, which is {width} × {height}")
 }
 
-/// All boxes within the first pixel, or all but one corner of them far beyond the picture: whichever the layout has no use
-/// for.
+/// Detects boxes in the wrong scale: all within the first pixel where pixels are declared, or all far outside the
+/// picture where fractions are declared.
 fn wrong_scale(boxes: &[LabelledBox], [width, height]: [f32; 2], task: &TaskDeclaration) -> Option<String> {
     if boxes.is_empty() || width < 8.0 || height < 8.0 {
         return None;
@@ -91,9 +92,9 @@ fn wrong_scale(boxes: &[LabelledBox], [width, height]: [f32; 2], task: &TaskDecl
     let far = |b: &LabelledBox| b.xyxy[2] > 2.0 * width && b.xyxy[3] > 2.0 * height;
     let is_table = matches!(task.from, LabelsFrom::Columns(_) | LabelsFrom::Csv { .. });
     let parts_asked = match task.from {
-        // Rows that leave the first picture are refused where they are read.
+        // The YOLO reader already refuses rows that leave the picture.
         LabelsFrom::Yolo { .. } => return None,
-        // Only Open Images' rows are parts of the picture: pixels there lie far out.
+        // Only Open Images' rows are fractions of the picture; pixels there would lie far outside.
         LabelsFrom::BoxRows { .. } => boxes.iter().all(far),
         _ => task.box_format == BoxFormat::CxcywhNormalised,
     };
