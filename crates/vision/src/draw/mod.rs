@@ -165,7 +165,10 @@ pub fn write_png(path: &Path, canvas: &Canvas) -> Result<()> {
 
 fn encode(file: &mut File, canvas: &Canvas) -> io::Result<()> {
     if canvas.rgb.is_empty() || canvas.rgb.len() != canvas.width * canvas.height * 3 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the canvas is empty, or its pixels do not match its size"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the canvas is empty, or its pixels do not match its size",
+        ));
     }
     let mut writer = BufWriter::new(file);
     let encoder = PngEncoder::new_with_quality(&mut writer, CompressionType::Fast, FilterType::Adaptive);

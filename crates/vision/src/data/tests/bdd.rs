@@ -1,4 +1,4 @@
-//! BDD100K's JSON: attributes of the picture as classes, boxes, "undefined" and null as unlabelled.
+//! BDD100K's JSON: attributes of the picture as classes, boxes, and "undefined" and null as unlabelled.
 
 use super::{Folder, assert_note, boxes_of, label, of_boxes, of_class};
 use crate::tasks::Label;
@@ -37,7 +37,7 @@ fn boxes_and_attributes_from_the_same_files() {
         boxes_of(&of("train/a.png", 0)),
         [(1, [1.5, 2.0, 20.0, 10.0], false), (0, [20.0, 2.0, 30.0, 10.0], true)]
     );
-    // Null is unlabelled, an empty list is nothing there, and a picture in no frame is unlabelled.
+    // Null means unlabelled, an empty list means no objects, and a picture without a frame is unlabelled.
     let states = ["b", "c", "e"].map(|name| of(&format!("train/{name}.png"), 0));
     assert_eq!(states, [Label::UNLABELLED, of_boxes(vec![]), Label::UNLABELLED]);
     let weather = ["a", "b", "c", "e"].map(|name| of(&format!("train/{name}.png"), 2));

@@ -1,4 +1,4 @@
-//! CSV files with a row a box, in the spellings people have, and Roboflow's table of several labels.
+//! CSV files with one row per box in the common variants, and Roboflow's multi-label table.
 
 use super::{Folder, assert_note, boxes_of, label, of_boxes, of_classes, one_box};
 use crate::tasks::Label;
@@ -30,7 +30,7 @@ fn tensorflows_and_roboflows_columns() {
     ] {
         assert_note(&dataset, words);
     }
-    // The same files in a data.yaml, and images without a row as background.
+    // The same files declared in a data.yaml, with images without a row as background.
     folder.text(
         "data.yaml",
         "train: train\nval: valid\ntasks:\n  pets: {type: detect, from: {csv: [train/_annotations.csv, valid/_annotations.csv]}, missing: background}\n",
@@ -52,14 +52,14 @@ fn keras_retinanets_rows_without_a_header() {
     let rows = "images/a.png,4,2,14,8,dog\nimages/a.png,1,1,5,5,cat\nimages/b.png,,,,,\n";
     let folder = retinanet(rows);
     let dataset = folder.open();
-    // The files say who trains; c.png is in none.
+    // The files define the splits; c.png is in none of them.
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 1));
     assert_eq!(boxes_of(label(&dataset, "images/a.png", 0)).len(), 2);
     assert_eq!(*label(&dataset, "images/b.png", 0), of_boxes(vec![]));
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"]);
     folder.text("classes.csv", "dog,0\ncat,1\n");
     assert_eq!(folder.open().tasks[0].classes(), ["dog", "cat"]);
-    // A first row that holds nothing is a row too.
+    // An empty first row is a row too.
     let folder = retinanet(&format!("images/c.png,,,,,\n{rows}"));
     assert_eq!(*label(&folder.open(), "images/c.png", 0), of_boxes(vec![]));
 }
@@ -137,7 +137,7 @@ fn roboflows_table_of_several_labels() {
     assert_eq!(dataset.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));
     assert_eq!(*label(&dataset, "train/a.png", 0), of_classes(vec![Some(true), Some(false)]));
     assert_eq!(*label(&dataset, "train/c.png", 0), Label::UNLABELLED);
-    // By the name of the column, not by its place.
+    // Columns are matched by name, not by position.
     assert_eq!(*label(&dataset, "valid/d.png", 0), of_classes(vec![Some(false), Some(true)]));
     folder.text("valid/_classes.csv", "filename,rain,sun\nd.png,1,maybe\n");
     assert_eq!(

@@ -1,11 +1,11 @@
-//! The order of classes: where it is ours a person is told that others' differs, where it is a file's it is kept.
+//! The order of classes: if polyhead chooses it, a note says that other tools may differ; the order in a file is kept.
 
 use super::Folder;
 use crate::data::dataset::Dataset;
 
 const IMAGES: [&str; 3] = ["train/p.png", "train/q.png", "val/r.png"];
 
-/// A layout, and its folder with the classes A and B.
+/// Creates a folder in some layout with the classes A and B.
 type Make = fn([&str; 2]) -> Folder;
 
 fn with(images: &[&str], files: &[(&str, &str)], [a, b]: [&str; 2]) -> Folder {
@@ -105,7 +105,7 @@ fn the_order_of_a_file_or_of_a_person_is_kept_and_not_remarked_on() {
     }
 }
 
-/// 2 before 10 is both orders where classes are numbers, and −2 before −1 none that was asked for.
+/// Numeric class names are sorted by value, 2 before 10 and −2 before −1, without a note.
 #[test]
 fn numbers_stand_by_value() {
     for (names, classes) in [(["10", "2"], ["2", "10"]), (["-1", "-2"], ["-2", "-1"])] {

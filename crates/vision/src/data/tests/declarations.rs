@@ -1,4 +1,4 @@
-//! data.yaml and folders: what is accepted, and one clear sentence for what is not.
+//! data.yaml and folders: accepted declarations, and one clear sentence for each rejected one.
 
 use super::Folder;
 use crate::data::dataset::{Dataset, OpenOptions};
@@ -200,7 +200,7 @@ fn each_task_bears_what_its_kind_does_or_what_it_says() {
     let k = "  k: {type: classify, from: folders}\n";
     let n = |says: &str| format!("{k}  n: {{type: regress, from: {{csv: t.csv}}{says}}}\n");
     assert_eq!(bears(k), (vec![[true, true]], true, true));
-    // A regression that says nothing keeps the mild scaling it always had.
+    // A regression without declared flags keeps its mild default scaling.
     assert_eq!(bears(&n("")), (vec![[true, true], [false, false]], true, true));
     assert_eq!(bears(&n(", scale_invariant: true")).0[1], [false, true]);
     assert_eq!(bears(&n(", scale_invariant: false")), (vec![[true, true], [false, false]], true, false));

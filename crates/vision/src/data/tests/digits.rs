@@ -1,4 +1,4 @@
-//! The built-in scenes: their own handwriting per split, all three states, the same from the same seed.
+//! The built-in scenes: each split has its own handwriting, all three states occur, and equal seeds give equal scenes.
 
 use super::Folder;
 use crate::boxes;
@@ -66,12 +66,12 @@ fn written_and_read_again() {
     }
     assert!(report.tasks[0].splits[0].empty > 0, "{report}");
     assert!(report.to_string().contains("digits  detection       train       200"), "{report}");
-    // The sum is of the digits that are boxed.
+    // The sum is that of the digits with boxes.
     for sample in &dataset.val {
         let (boxes, sum) = (sample.labels[0].boxes().unwrap(), sample.labels[2].get::<Values>().unwrap());
         assert_eq!(boxes.iter().map(|b| b.class).sum::<usize>() as f32, sum[0]);
     }
-    // Ink is dark, paper is light: the boxes hold the dark pixels.
+    // Ink is dark and paper is light: the boxes contain the dark pixels.
     let sample = dataset.val.iter().find(|s| s.labels[0].boxes().is_some_and(|b| b.len() == 1)).unwrap();
     let image = decode::decode(&sample.image).unwrap();
     let Some(boxes) = sample.labels[0].boxes() else { panic!() };

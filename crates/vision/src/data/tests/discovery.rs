@@ -1,4 +1,4 @@
-//! Which layout a folder is: spellings, wrappings, and folders that could be two things.
+//! Recognition of a folder's layout: different spellings, nested folders, and folders that match two layouts.
 
 use super::{Folder, assert_note, boxes_of, label, of_boxes, of_class, of_classes, of_values, one_box};
 use crate::tasks::Label;
@@ -47,7 +47,7 @@ fn two_readings_are_both_named() {
             "DIR: this folder can be read in 2 ways; a data.yaml here decides, with one of these lines. COCO (annotations/instances_train.json): `{coco}`; or YOLO (images/ and labels/, no data.yaml): `{yolo}`"
         )
     );
-    // The lines are whole files.
+    // Each line is a complete data.yaml.
     folder.text("data.yaml", yolo);
     assert_eq!(*label(&folder.open(), "images/train/a.png", 0), one_box(0, [10.0, 5.0, 30.0, 15.0]));
     folder.images(&["images/train/c.png"]).text("data.yaml", coco);

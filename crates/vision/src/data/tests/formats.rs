@@ -1,4 +1,4 @@
-//! Each label format: what it says, its three states, and the sentence for each way to get it wrong.
+//! Each label format: how it is read, its three states, and the message for each mistake.
 
 use super::{Folder, label, of_boxes, of_class, of_values, one_box};
 use crate::tasks::Label;
@@ -111,7 +111,7 @@ fn label_files_missing_one_and_all_are_a_wrong_path() {
     );
 }
 
-/// Which of the two images the seeded split left in training.
+/// Whether image `a` is the one that the seeded split left in training.
 fn folder_first_is_a(folder: &Folder) -> bool {
     folder.text("data.yaml", "names: [cat, dog]\nmissing: background\n");
     let first = folder.open().train[0].name == "images/a.png";
@@ -154,7 +154,7 @@ fn voc_counts_from_one_and_keeps_three_states() {
 
 #[test]
 fn flat_voc_boxes_are_named_and_left_out() {
-    // BloodImage_00338 and 00343 of the blood data set are like this.
+    // BloodImage_00338 and 00343 of the blood data set have such boxes.
     let folder = voc();
     let boxes = [object("cat", 0, ["5", "7", "5", "7"]), object("cat", 0, ["5", "7", "9", "9"])];
     folder.text("Annotations/a.xml", &voc_xml(&boxes.concat()));

@@ -1,4 +1,4 @@
-//! Folders under several names: said once, against the name that a person would give.
+//! Folders reached under several names are reported once, with the name a user would choose.
 
 use super::{Folder, assert_note};
 use crate::data::check::{CheckOptions, check};
@@ -7,7 +7,7 @@ use crate::data::progress::Progress;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-/// `(link, what it says)`, the link relative to the folder.
+/// Creates symbolic links `(link, target)`; the link's path is relative to the folder.
 fn linked(folder: &Folder, links: &[(&str, &str)]) {
     for (link, to) in links {
         let at = folder.path().join(link);
@@ -20,7 +20,7 @@ fn names(samples: &[Sample]) -> Vec<&str> {
     samples.iter().map(|sample| sample.name.as_str()).collect()
 }
 
-/// A data set whose labels do not hang on the names of train/'s folders.
+/// A data set whose labels do not depend on the names of the folders in train/.
 fn boxed() -> Folder {
     let folder = Folder::new();
     folder.images(&["val/v.png"]);
@@ -57,7 +57,7 @@ fn of_links_alone_the_first_is_the_name() {
     let folder = boxed();
     folder.images(&["train/.store/c.png"]);
     linked(&folder, &[("train/n", shared.to_str().unwrap()), ("train/k", shared.to_str().unwrap())]);
-    // What is hidden is seen through its link alone.
+    // A hidden folder is only reached through a link.
     linked(&folder, &[("train/kept", ".store"), ("train/late", ".store")]);
     let dataset = folder.open();
     let all = ["k/a.png", "k/deep/b.png", "kept/c.png", "late/c.png", "n/a.png", "n/deep/b.png"];

@@ -1,4 +1,4 @@
-//! Several classes at once: 0/1 columns, lists of names, blanks, and one clear sentence for what is neither.
+//! Multi-label tasks: 0/1 columns, lists of names, blanks, and one clear sentence for anything else.
 
 use super::{Folder, label, of_classes};
 use crate::data::check;

@@ -1,4 +1,4 @@
-//! Who trains and who validates.
+//! The assignment of images to training and validation.
 
 use super::Folder;
 use crate::data::dataset::{Dataset, OpenOptions};
@@ -23,7 +23,7 @@ fn the_seed_decides_who_validates() {
     let folder = many();
     assert_eq!(held_out(&folder, 0.3, 1), held_out(&folder, 0.3, 1));
     assert_ne!(held_out(&folder, 0.3, 1), held_out(&folder, 0.3, 2));
-    // A larger fraction holds out more of the same, and no side is ever empty.
+    // A larger fraction holds out more of the same images, and neither side is ever empty.
     assert!(held_out(&folder, 0.2, 1).is_subset(&held_out(&folder, 0.6, 1)));
     assert_eq!(held_out(&folder, 1e-6, 1).len(), 1);
     assert_eq!(held_out(&folder, 0.999_999, 1).len(), 59);
