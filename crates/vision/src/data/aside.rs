@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub fn check_free(dir: &Path) -> Result<()> {
     let occupied = dir.exists() && !dir.is_dir() || fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if occupied {
-        let message = "is already there and not empty: give a new folder";
+        let message = "already exists and is not empty: give a new folder";
         return Err(Error::data(dir, None, message));
     }
     Ok(())
@@ -50,7 +50,7 @@ pub fn place(dir: &Path) -> Result<(PathBuf, String)> {
     let here = std::env::current_dir().is_ok_and(|here| here.starts_with(&whole));
     match (whole.parent(), whole.file_name()) {
         (Some(parent), Some(name)) if !here => Ok((parent.to_path_buf(), name.to_string_lossy().into_owned())),
-        _ => Err(Error::data(dir, None, "is the folder you are in, or around it: give the name of a new one")),
+        _ => Err(Error::data(dir, None, "is the current folder or contains it: give the name of a new folder")),
     }
 }
 

@@ -40,7 +40,7 @@ pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Res
         }
     }
     if declared.tasks.iter().any(|task| matches!(task.from, LabelsFrom::Yolo { rows: YoloRows::Keypoints, .. })) {
-        text.push_str("kpt_shape: []  # numbers behind a YOLO box are keypoints, not a polygon\n");
+        text.push_str("kpt_shape: []  # numbers after a YOLO box are keypoints, not a polygon\n");
     }
     // Labels beside `images` have no `from:`; the top-level `names:` is what marks them as YOLO labels.
     let beside = |task: &TaskDeclaration| matches!(task.from, LabelsFrom::Yolo { dir: None, .. });

@@ -140,7 +140,7 @@ fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
     }
     // Deeper than any folder tree that people make by hand.
     if above.len() > 32 {
-        return Err(Error::data(folder, None, "folders nested more than 32 deep: expected at most that"));
+        return Err(Error::data(folder, None, "folders are nested more than 32 deep, which is the limit"));
     }
     above.push(entered);
     Ok(true)

@@ -33,7 +33,7 @@ pub fn order_note(task: &str, names: &[String]) -> Option<String> {
     (names.is_sorted() && natural != names).then(|| {
         let some = list_some(names, 4);
         format!(
-            "{task}: classes are numbered in lexicographic order ({some}), as torchvision does; natural order, as timm's, would differ: `names:` in a data.yaml fixes it"
+            "{task}: classes are numbered in lexicographic order ({some}), as in torchvision; timm uses natural order, which differs: set the order with `names:` in a data.yaml"
         )
     })
 }
@@ -116,7 +116,7 @@ pub fn class_number(asked: &Asked, classes: &[String], class: &RawClass, file: &
         let hint = did_you_mean(&shown, classes.iter().map(String::as_str));
         let fix = match asked.names {
             Some(_) => "correct it, or add it to `names:`",
-            None => "the training split does not hold it: correct it, or list all classes in `names:`",
+            None => "the training split does not contain it: correct it, or list all classes in `names:`",
         };
         class.spot.error(file, format!("class `{shown}` is not known; {known}; {fix}{hint}"))
     })

@@ -48,8 +48,8 @@ pub fn remarks(transforms: &Transforms, tasks: &[Task], bears: &[Bears], samples
     type Rule = fn(&Allowed) -> bool;
     let t = transforms;
     let rules: [(bool, &str, Rule, &str); 6] = [
-        (t.mosaic > 0.0, "--mosaic", |a| a.mosaic, "it joins boxes alone, of tasks that bear a crop"),
-        (t.mixup > 0.0, "--mixup", |a| a.mixup, "it mixes single classes alone"),
+        (t.mosaic > 0.0, "--mosaic", |a| a.mosaic, "it only joins boxes, of tasks that allow crops"),
+        (t.mixup > 0.0, "--mixup", |a| a.mixup, "it only mixes labels of one class per image"),
         (t.degrees > 0.0, "--degrees", |a| a.hiding, CROPS),
         (t.translate > 0.0, "--translate", |a| a.hiding, CROPS),
         (t.shear > 0.0 || t.perspective > 0.0, "--shear and --perspective", |a| a.reshaping, RESHAPES),
@@ -68,11 +68,10 @@ pub fn remarks(transforms: &Transforms, tasks: &[Task], bears: &[Bears], samples
         let names: Vec<&str> = (0..tasks.len()).filter(forbids).map(|i| tasks[i].name.as_str()).collect();
         let (count, all) = (spared.len(), samples.len());
         let names = list_some(&names, 6);
-        remarks.push(format!("{flag} spares {count} of {all} training images, labelled for {names}: {why}"));
+        remarks.push(format!("{flag} skips {count} of {all} training images, labelled for {names}: {why}"));
     }
     remarks
 }
 
-const CROPS: &str = "it may hide what they speak of (`crop_safe: true` in data.yaml allows it)";
-const RESHAPES: &str =
-    "they may hide or reshape what they speak of (`crop_safe: true` and `scale_invariant: true` in data.yaml allow it)";
+const CROPS: &str = "it may hide what the labels describe (`crop_safe: true` in data.yaml allows it)";
+const RESHAPES: &str = "they may hide or reshape what the labels describe (`crop_safe: true` and `scale_invariant: true` in data.yaml allow it)";

@@ -273,7 +273,7 @@ fn remarks_name_the_flag_the_count_and_the_task() {
     let transforms = Transforms { degrees: 5.0, blur: 0.5, ..Transforms::NONE };
     let said = super::remarks(&transforms, &tasks, &bears, &samples);
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].starts_with("--degrees spares 1 of 2 training images, labelled for count: "), "{said:?}");
+    assert!(said[0].starts_with("--degrees skips 1 of 2 training images, labelled for count: "), "{said:?}");
     assert!(super::remarks(&transforms, &tasks, &bears, &samples[1..]).is_empty());
 }
 

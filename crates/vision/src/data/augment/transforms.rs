@@ -32,7 +32,7 @@ pub struct Transforms {
     /// Shear images by up to this many degrees in x and y
     #[arg(long, value_name = "DEGREES", value_parser = up_to(45.0), default_value_t = Transforms::NONE.shear)]
     pub shear: f32,
-    /// Tilt images by up to this much, 0 to 0.001, per pixel of a canvas of 640; at other sizes it looks the same
+    /// Tilt images by up to this much, 0 to 0.001, per pixel of a canvas of 640; scaled to look the same at other sizes
     #[arg(long, value_name = "TILT", value_parser = up_to(0.001), default_value_t = Transforms::NONE.perspective)]
     pub perspective: f32,
     /// Turn the hue by up to this share of the circle

@@ -9,15 +9,15 @@ use clap::ValueEnum;
 /// labelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Planted {
-    /// A regression of minus `sum`: the same question, since a head may turn its own signs
+    /// A regression of minus `sum`: the same task, because a head can flip its sign
     Negated,
-    /// A regression of the `sum` of another image of the split: nothing to learn
+    /// A regression of the `sum` of another image of the split: there is nothing to learn
     Shuffled,
-    /// A regression of twice `sum` and five more: the same question
+    /// A regression of twice `sum` plus five: the same task
     Kin,
-    /// Two classifications of `paper` that never agree: one of them, drawn image by image, says the paper, the other the next kind
+    /// Two classifications of `paper` that never agree: per image, a random one has the paper, the other the next kind
     Rivals,
-    /// Two classifications of `paper` that always agree: both say the paper, or on one image of four both the next kind
+    /// Two classifications of `paper` that always agree: both have the paper or, on one image in four, the next kind
     Twins,
 }
 

@@ -36,7 +36,7 @@ struct Counts {
 /// Errors: `Data` if none of the tasks can be read or `out` is not free.
 pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progress) -> Result<Fixed> {
     if examined.dataset.tasks.is_empty() {
-        return Err(Error::Other("no task of this data set can be read: correct what is named above first".into()));
+        return Err(Error::Other("no task of this data set can be read: correct the problems above first".into()));
     }
     let mut counts = Counts::default();
     let fixed = repair(examined, &mut counts);
@@ -62,7 +62,7 @@ pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progr
         "image",
         "unlabelled now: their boxes are in another scale or drawn before the picture was turned",
     );
-    say(count(super::ProblemKind::Label), "label", "that cannot be followed left out");
+    say(count(super::ProblemKind::Label), "label", "left out: invalid");
     Ok(Fixed { written, changes })
 }
 

@@ -101,12 +101,12 @@ fn wrong_scale(boxes: &[LabelledBox], [width, height]: [f32; 2], task: &TaskDecl
     let (odd, what, hint) = match parts_asked {
         true => (
             boxes.iter().all(far),
-            "the boxes are pixels where parts of the image from 0 to 1 are declared",
+            "the boxes are in pixels, but fractions of the image from 0 to 1 are declared",
             "`bbox_format: xywh_abs` or `xyxy_abs`?",
         ),
         false => (
             boxes.iter().all(tiny),
-            "the boxes are parts of the image from 0 to 1 where pixels are declared",
+            "the boxes are fractions of the image from 0 to 1, but pixels are declared",
             "`bbox_format: cxcywh_norm`?",
         ),
     };

@@ -96,7 +96,7 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     problems.retain(|problem| told.insert(problem.to_string()));
     let faults = problems.first().map(|first| {
         let count = count_of(problems.len(), "problem");
-        format!("{count} of the declaration or the labels, the first {first}")
+        format!("{count} in the declaration or the labels; the first is {first}")
     });
     problems.extend(samples.iter().zip(&seen).filter_map(|((_, sample), seen)| {
         let message = seen.as_ref().err()?.clone();

@@ -41,8 +41,8 @@ impl ProblemKind {
         match self {
             ProblemKind::Label => "stops training",
             ProblemKind::UnreadableImage => "unreadable images",
-            ProblemKind::Leak => "leaks: pictures of the training split that judge it (compared by decoded pixels)",
-            ProblemKind::Duplicate => "pictures that are there more than once (compared by decoded pixels)",
+            ProblemKind::Leak => "leaks: training pictures that are also in val or test (compared by decoded pixels)",
+            ProblemKind::Duplicate => "pictures that occur more than once (compared by decoded pixels)",
             ProblemKind::Exif => "boxes drawn before the picture was turned",
             ProblemKind::Scale => "boxes in the wrong scale",
             ProblemKind::BoxOutside => "boxes outside their image, clipped when trained on",

@@ -105,7 +105,7 @@ pub fn check_out(path: &Path, out: &Path) -> Result<()> {
     let inside = path.is_dir() && path.canonicalize().is_ok_and(|path| parent.starts_with(path));
     if inside {
         let message =
-            "lies inside the data set it is made from, which would hold every image twice: give a folder beside it";
+            "is inside the source data set, which would then contain every image twice: give a folder outside it";
         return Err(Error::data(out, None, message));
     }
     Ok(())
@@ -246,10 +246,10 @@ fn box_losses(plan: &mut Plan, task: usize) {
         let images = count_of(partial, "image");
         match target {
             Target::Yolo => lost.push(format!(
-                "what nobody looked for in {images} annotated for some classes only (it would be taught as absent)"
+                "the classes not looked for in {images} annotated for some classes only (training would treat them as absent)"
             )),
             _ => notes.push(format!(
-                "{images} annotated for some classes only: each other class is a {} region as large as the picture, in which no background is taught",
+                "{images} annotated for some classes only: each other class becomes a {} region as large as the picture, so that its absence is not trained on",
                 if target == Target::Coco { "crowd" } else { "difficult" }
             )),
         }

@@ -61,10 +61,10 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
                 };
                 let why = match remark {
                     Remark::NoLabelFile => "without a label file".to_string(),
-                    _ => format!("that {} says nothing of", list_some(&distinct(&places), 3)),
+                    _ => format!("not mentioned in {}", list_some(&distinct(&places), 3)),
                 };
                 let all = count_of(readings.len(), "image");
-                format!("{n} of {all} {why} taken as {taken} (`missing: {other}` says otherwise)")
+                format!("{n} of {all} {why} taken as {taken} (`missing: {other}` changes this)")
             }
             Remark::UnreadableImage => format!("{} that cannot be read, so unlabelled ({some})", count_of(n, "image")),
             Remark::PartlyBlank if task.kind.content == Content::Classes => {

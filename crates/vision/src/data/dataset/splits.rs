@@ -62,7 +62,7 @@ pub fn list_images(
             options.seed
         ));
     } else if options.val_fraction.is_some() {
-        declared.notes.push("val_fraction changes nothing: the data set has its own validation split".into());
+        declared.notes.push("val_fraction is ignored: the data set has its own validation split".into());
     }
     note_overlap(&train, &val, "val", &mut declared.notes);
     note_overlap(&train, &test, "test", &mut declared.notes);
@@ -92,7 +92,7 @@ fn report_aliases(declared: &mut Declaration, split: Split, aliases: &[Alias], f
                 faults.take(Error::data(&alias.path, None, message))?;
             }
             None => declared.notes.push(format!(
-                "{name}/ is {same_as}/ under another name: its images are there twice; remove the one that the labels do not go by"
+                "{name}/ is {same_as}/ under another name: its images are listed twice; remove the name that the labels do not use"
             )),
         }
     }
@@ -127,7 +127,7 @@ fn note_overlap(train: &[Listed], other: &[Listed], word: &str, notes: &mut Vec<
     let both: Vec<&str> = other.iter().map(|image| image.name.as_str()).filter(|name| names.contains(name)).collect();
     if !both.is_empty() {
         notes.push(format!(
-            "{} in train and {word} both ({}): {word} metrics will be too optimistic",
+            "{} in both train and {word} ({}): {word} metrics will be too optimistic",
             count_of(both.len(), "image"),
             list_some(&both, 3)
         ));

@@ -238,7 +238,7 @@ fn row<'a>(
     for (edge, at) in edges.iter_mut().zip(layout.edges) {
         let number = cell(at).parse::<f32>().ok().filter(|v| v.is_finite());
         *edge = number.ok_or_else(|| {
-            let unit = if layout.parts { "a part of the picture from 0 to 1" } else { "a number of pixels" };
+            let unit = if layout.parts { "a fraction of the picture from 0 to 1" } else { "a number of pixels" };
             place.error(format!("column `{}` holds `{}`: expected {unit}", layout.column(at), cell(at)))
         })?;
     }

@@ -208,7 +208,7 @@ fn class_names(files: &[CocoFile], root: &Path, notes: &mut Vec<String>) -> Vec<
             if file.content.categories.iter().any(|other| above(&other)) && !used() {
                 let shown = relative_name(&file.path, root);
                 notes.push(format!(
-                    "{shown}: category {} (`{name}`) left out: no box has it, and it stands above the others",
+                    "{shown}: category {} (`{name}`) left out: no box has it, and it is the supercategory of others",
                     category.id
                 ));
                 continue;

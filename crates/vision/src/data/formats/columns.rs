@@ -176,7 +176,7 @@ pub(super) fn class_word(column: &str, value: &Value, place: &Place) -> Result<W
         Value::Number(number) => Ok(Word::Name(number.to_string().into())),
         Value::Bool(flag) => Ok(Word::Name(flag.to_string().into())),
         other => Err(place.error(format!(
-            "column `{column}` holds {other}, a class name or number was expected; null is unlabelled"
+            "column `{column}` holds {other}; expected a class name or number, or null for unlabelled"
         ))),
     }
 }
@@ -201,7 +201,7 @@ fn flag(column: &str, value: &Value, place: &Place) -> Result<Option<bool>> {
         "0" | "0.0" | "false" => Ok(Some(false)),
         _ if value.is_null() => Ok(None),
         _ => Err(place.error(format!(
-            "column `{column}` holds `{shown}`, 1 (there) or 0 (absent) was expected; a blank cell is unlabelled"
+            "column `{column}` holds `{shown}`; expected 1 (present) or 0 (absent), or a blank cell for unlabelled"
         ))),
     }
 }
@@ -236,6 +236,6 @@ fn number(column: &str, value: &Value, place: &Place) -> Result<f32> {
     };
     let shown = value.as_str().map_or_else(|| value.to_string(), str::to_string);
     number.filter(|v| v.is_finite()).ok_or_else(|| {
-        place.error(format!("column `{column}` holds `{shown}`, a number was expected; a blank cell is unlabelled"))
+        place.error(format!("column `{column}` holds `{shown}`; expected a number, or a blank cell for unlabelled"))
     })
 }

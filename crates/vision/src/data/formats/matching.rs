@@ -36,7 +36,7 @@ pub fn match_images(files: &[Names], root: &Path, images: &Images) -> Result<Mat
     let error = |[f, entry, other]: [usize; 3]| {
         let (name, place) = (files[f].entry)(entry);
         place.error(format!(
-            "`{name}` is also in {}: say which file is whose, as in `{{train: {}, val: {}}}`",
+            "`{name}` is also in {}: say which split each file is for, as in `{{train: {}, val: {}}}`",
             files[other].file.path.display(),
             relative_name(&files[f].file.path, root),
             relative_name(&files[other].file.path, root)

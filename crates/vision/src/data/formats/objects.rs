@@ -44,7 +44,7 @@ pub fn read(column: &str, value: &Value, format: BoxFormat, image: &Listed, read
     let classes = list(&CLASS).ok_or_else(expected)?;
     if boxes.len() != classes.len() {
         let message = format!(
-            "column `{column}`: {} but {} categories: one category a box",
+            "column `{column}`: {} but {} categories: give one category per box",
             count_of(boxes.len(), "box"),
             classes.len()
         );

@@ -122,8 +122,9 @@ impl YoloReader {
         };
         let class = numbers[0];
         if class < 0.0 || class.fract() != 0.0 {
-            return Err(place
-                .error(format!("class `{class}` is no whole number from 0: the first number of a row is the class")));
+            return Err(place.error(format!(
+                "class `{class}` is not a whole number of at least 0: the first number of a row is the class"
+            )));
         }
         if let Some(names) = &task.names
             && class as usize >= names.len()
@@ -141,7 +142,7 @@ impl YoloReader {
             (YoloRows::Keypoints, 4..) => boxes::from_cxcywh(array(coordinates)),
             (YoloRows::BoxesOrPolygons, n) if n >= 6 && n % 2 == 0 => bounds(coordinates),
             (YoloRows::BoxesOrPolygons, 5) => {
-                return Err(place.error("6 numbers: a confidence behind the box makes this a prediction, not a label; expected `class cx cy w h`"));
+                return Err(place.error("6 numbers: a confidence after the box makes this a prediction, not a label; expected `class cx cy w h`"));
             }
             (_, n) => {
                 return Err(place.error(format!(
@@ -154,7 +155,7 @@ impl YoloReader {
             if coordinates.len() == 4 || self.rows == YoloRows::Keypoints { &coordinates[..4] } else { coordinates };
         if let Some(value) = checked.iter().find(|v| !(-TOLERANCE..=1.0 + TOLERANCE).contains(*v)) {
             let message = format!(
-                "{value} is outside 0 to 1: YOLO coordinates are parts of the image's width and height, not pixels"
+                "{value} is outside 0 to 1: YOLO coordinates are fractions of the image's width and height, not pixels"
             );
             return Err(place.error(message));
         }

@@ -99,7 +99,7 @@ impl DataYaml {
             let known = TOP_KEYS.iter().chain(&TOP_FLAGS).chain(&TOLERATED);
             if !known.clone().any(|k| k == key) {
                 notes.push(format!(
-                    "{}: the key `{key}` is not known and changes nothing{}",
+                    "{}: the key `{key}` is not known and is ignored{}",
                     self.shown(&[key]),
                     did_you_mean(key, known.copied())
                 ));
@@ -124,7 +124,7 @@ impl DataYaml {
         let from_here = PathBuf::from(&path);
         if from_here.is_dir() {
             notes.push(format!(
-                "{}: `path: {path}` was found from the current folder, not beside this file",
+                "{}: `path: {path}` was found relative to the current folder, not to this file",
                 self.shown(&["path"])
             ));
             return Ok(from_here);
@@ -132,7 +132,7 @@ impl DataYaml {
         Err(self.error(
             &["path"],
             format!(
-                "`path: {path}` is no folder (looked for {}): give it relative to this file, or leave it out",
+                "`path: {path}` is not a folder (looked for {}): give it relative to this file, or leave it out",
                 resolved.display()
             ),
         ))
@@ -161,7 +161,7 @@ impl DataYaml {
             && !path.exists()
             && root.join(inner).exists()
         {
-            notes.push(format!("{}: `{name}` is not there, `{inner}` is and was taken", self.shown(&[key])));
+            notes.push(format!("{}: `{name}` does not exist, so `{inner}` is used", self.shown(&[key])));
             path = root.join(inner);
         }
         if path.is_dir() {

@@ -64,7 +64,7 @@ pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
         }
     }
     if tasks.is_empty() {
-        let message = "no frame has a box or an attribute that differs: nothing to learn from";
+        let message = "no frame has a box, and no attribute has two values: there is nothing to learn";
         return Err(Error::data(&files[0].path, None, message));
     }
     let layout = format!("BDD100K ({}) in {}", shown(&files, root), root.display());
@@ -80,7 +80,7 @@ pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
     let Some((files, splits)) = arrange(root, files, "csv")? else {
         return Ok(None);
     };
-    let layout = format!("CSV with a row a box ({}) in {}", shown(&files, root), root.display());
+    let layout = format!("CSV with one row per box ({}) in {}", shown(&files, root), root.display());
     let mut objects = task(root, "objects", Content::Boxes, LabelsFrom::BoxRows { files });
     objects.names = class_list(root);
     let mut found = declaration(root, layout, splits, vec![objects]);
@@ -145,7 +145,7 @@ fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<
     let several = |a: &LabelFile, b: &LabelFile| {
         let [a, b] = [a, b].map(|file| relative_name(&file.path, root));
         let message = format!(
-            "{a} and {b} could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {{type: {}, from: {{{form}: {a}}}}}`",
+            "{a} and {b} could both hold the labels: choose with a data.yaml that has `train:`, `val:` and, under `tasks:`, `objects: {{type: {}, from: {{{form}: {a}}}}}`",
             Content::Boxes.kind().yaml_word
         );
         Err(Error::data(root, None, message))

@@ -68,7 +68,8 @@ pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     let mut found = declaration(root, layout, splits, vec![task]);
     if found.tasks[0].names.is_none() {
         found.notes.push(
-            "no class names found: classes are called by their numbers; a data.yaml with `names:` names them".into(),
+            "no class names found: classes are called by their numbers; to name them, add a data.yaml with `names:`"
+                .into(),
         );
     }
     Ok(Some(found))

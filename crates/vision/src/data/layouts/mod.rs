@@ -24,13 +24,13 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
     if path.is_file() {
         let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
         if !is_yaml {
-            let message = "this file is no data.yaml: point at a data.yaml or at a folder of images";
+            let message = "not a data.yaml: give a data.yaml or a folder of images";
             return Err(Error::data(path, None, message));
         }
         return data_yaml::read(path, asked);
     }
     if !path.is_dir() {
-        let message = "not there: point at a data.yaml or at a folder of images";
+        let message = "does not exist: give a data.yaml or a folder of images";
         return Err(Error::data(path, None, message));
     }
     for name in ["data.yaml", "data.yml"] {
@@ -63,7 +63,7 @@ fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
         && let Some(mut found) = discover(&inner, depth + 1)?
     {
         let shown = relative_name(&inner, path);
-        found.notes.insert(0, format!("{shown}/ is all that {} holds, and was looked into", path.display()));
+        found.notes.insert(0, format!("{shown}/ is the only folder with images in {} and is used", path.display()));
         return Ok(Some(found));
     }
     // Any folder of folders matches one of these layouts, so they are tried last.
@@ -88,7 +88,7 @@ fn two_readings(root: &Path, found: &[Declaration]) -> Error {
     };
     let readings: Vec<String> = found.iter().map(reading).collect();
     let message = format!(
-        "this folder can be read in {} ways; a data.yaml here decides, with one of these lines. {}",
+        "this folder can be read in {} ways; add a data.yaml here with one of these lines. {}",
         found.len(),
         readings.join("; or ")
     );
@@ -140,7 +140,7 @@ fn nothing_known(root: &Path) -> Error {
         "the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml".to_string()
     } else {
         format!(
-            "no layout recognised (it holds {}): expected class folders (train/<class>/…), images/ + labels/ (YOLO), JPEGImages/ + Annotations/ (VOC), annotations/instances_train2017.json or _annotations.coco.json (COCO), labels/**/det_train.json (BDD100K), a CSV with a row a box, metadata.csv or metadata.jsonl beside the images, or a data.yaml",
+            "no layout recognised (it holds {}): expected class folders (train/<class>/…), images/ + labels/ (YOLO), JPEGImages/ + Annotations/ (VOC), annotations/instances_train2017.json or _annotations.coco.json (COCO), labels/**/det_train.json (BDD100K), a CSV with one row per box, metadata.csv or metadata.jsonl beside the images, or a data.yaml",
             list_some(&names, 6)
         )
     };
@@ -176,7 +176,7 @@ fn split_folders(root: &Path) -> Result<Option<Splits>> {
             let [a, b] = [other, &folder].map(|at| relative_name(at, root));
             let word = split.word();
             let message =
-                format!("{a}/ and {b}/ both look like the {word} split: a data.yaml with `{word}: {b}` decides");
+                format!("{a}/ and {b}/ both look like the {word} split: choose one with `{word}: {b}` in a data.yaml");
             return Err(Error::data(root, None, message));
         }
         splits[split as usize].push(Source::Folder(folder));

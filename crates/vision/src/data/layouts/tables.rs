@@ -48,14 +48,14 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
         match column_kind(column, &table.values(i).collect::<Vec<_>>()) {
             Ok(kind) => tasks.push(task(root, column, kind, LabelsFrom::Columns(vec![column.clone()]))),
             Err(reason) => notes.push(format!(
-                "{}: column `{column}` left out: {reason}; a `tasks:` block in a data.yaml decides otherwise",
+                "{}: column `{column}` left out: {reason}; to use it, declare a task for it in a data.yaml",
                 relative_name(&file, root)
             )),
         }
     }
     if tasks.is_empty() {
         let message =
-            "no column that could be a task beside the file names: add one, or a data.yaml with a `tasks:` block";
+            "besides the file names, no column could be a task: add one, or a data.yaml with a `tasks:` block";
         return Err(Error::data(&file, Some(1), message));
     }
     let layout = format!("images with {} in {}", relative_name(&file, root), root.display());
@@ -65,7 +65,7 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
     if classes.len() > 1 {
         let names: Vec<String> = classes.iter().map(|folder| relative_name(folder, train)).collect();
         notes.push(format!(
-            "the folders {} are not taken for classes beside a metadata table, as Hugging Face has it: `kind: {{type: {}, from: folders}}` under `tasks:` of a data.yaml does",
+            "the folders {} are not used as classes, because there is a metadata table; to use them, add `kind: {{type: {}, from: folders}}` under `tasks:` in a data.yaml",
             list_some(&names, 4),
             Content::Class.kind().yaml_word
         ));
@@ -83,10 +83,10 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     let table = Table::open(&file, None, None)?;
     let columns: Vec<String> = table.columns.into_iter().filter(|column| !Table::is_key(column)).collect();
     if columns.is_empty() {
-        let message = "no column beside the file names: expected one of 0 and 1 for each class";
+        let message = "no column besides the file names: expected a column of 0 and 1 for each class";
         return Err(Error::data(&file, Some(1), message));
     }
-    let layout = format!("several labels an image by {} in {}", relative_name(&file, root), root.display());
+    let layout = format!("several labels per image from {} in {}", relative_name(&file, root), root.display());
     let mut files = Vec::new();
     for split in Split::ALL {
         let tables = splits[split as usize].iter().map(|source| source.path().join(CLASSES));
@@ -120,7 +120,7 @@ fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
         return match (all(Value::is_string), all(Value::is_number)) {
             (true, _) => Ok(Content::Classes),
             (_, true) => Ok(Content::Values),
-            _ => Err("its lists are neither of names nor of numbers".into()),
+            _ => Err("its lists are neither all names nor all numbers".into()),
         };
     }
     let is_number = |v: &&Value| v.is_number() || v.as_str().is_some_and(|s| s.parse::<f32>().is_ok());
@@ -131,7 +131,7 @@ fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     let distinct: BTreeSet<String> = values.iter().map(|v| v.to_string()).collect();
     match distinct.len() {
         1 => Err("all its values are the same".into()),
-        n if n > 20 && 2 * n > values.len() => Err("nearly every row has another value, as free text has".into()),
+        n if n > 20 && 2 * n > values.len() => Err("nearly every row has a different value, as in free text".into()),
         _ => Ok(Content::Class),
     }
 }

@@ -109,7 +109,7 @@ impl DataYaml {
     /// Rejects documented keys that this version does not support yet.
     fn refuse_later(&self, name: &str, body: &Mapping) -> Result<()> {
         if body.get("per").is_some() {
-            let message = "`per: objects` (a value per box) comes with a later version: leave this task out";
+            let message = "`per: objects` (a value per box) is not supported yet: remove this task";
             return Err(self.error(&["tasks", name, "per"], format!("task `{name}`: {message}")));
         }
         Ok(())

@@ -45,10 +45,7 @@ fn boxes_and_attributes_from_the_same_files() {
     assert_eq!(of("val/d.png", 1), Label::UNLABELLED);
     assert_note(&dataset, "attribute `scene` left out: all its values are the same");
     assert_note(&dataset, "1 box without width or height left out (labels/det_20/det_train.json frames[0])");
-    assert_note(
-        &dataset,
-        "objects: 2 of 5 images that labels/det_20/det_train.json says nothing of taken as unlabelled",
-    );
+    assert_note(&dataset, "objects: 2 of 5 images not mentioned in labels/det_20/det_train.json taken as unlabelled");
 }
 
 #[test]
@@ -83,7 +80,7 @@ fn wrong_frames_say_which_and_what_to_do() {
         ),
         (
             TRAIN.replace("\"rainy\"", "{}"),
-            "frames[0]: column `weather` holds {}, a class name or number was expected; null is unlabelled",
+            "frames[0]: column `weather` holds {}; expected a class name or number, or null for unlabelled",
         ),
     ];
     for (text, expected) in cases {

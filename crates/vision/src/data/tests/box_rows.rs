@@ -26,7 +26,7 @@ fn tensorflows_and_roboflows_columns() {
     for words in [
         "1 box without width or height left out (train/_annotations.csv:4)",
         "1 box reaching beyond the stated image size, clipped to the picture (train/_annotations.csv:3)",
-        "1 of 3 images that train/_annotations.csv says nothing of taken as unlabelled",
+        "1 of 3 images not mentioned in train/_annotations.csv taken as unlabelled",
     ] {
         assert_note(&dataset, words);
     }
@@ -115,7 +115,7 @@ fn wrong_rows_say_where_and_what_to_do() {
     folder.text("val.csv", "images/d.png,1,1,5,5,bird\n");
     assert_eq!(
         folder.error(),
-        "DIR/val.csv:1: class `bird` is not known; task `objects` knows dog; the training split does not hold it: correct it, or list all classes in `names:`"
+        "DIR/val.csv:1: class `bird` is not known; task `objects` knows dog; the training split does not contain it: correct it, or list all classes in `names:`"
     );
     folder.text("t.csv", "file,n\nimages/a.png,1\n");
     folder.text("data.yaml", "train: images\ntasks:\n  o: {type: detect, from: {csv: t.csv}}\n");
@@ -132,7 +132,7 @@ fn roboflows_table_of_several_labels() {
     folder.text("train/_classes.csv", "filename, sun, rain\na.png, 1, 0\nb.png, 1, 1\n");
     folder.text("valid/_classes.csv", "filename, rain, sun\nd.png, 1, 0\n");
     let dataset = folder.open();
-    assert!(dataset.layout.starts_with("several labels an image by train/_classes.csv in"), "{}", dataset.layout);
+    assert!(dataset.layout.starts_with("several labels per image from train/_classes.csv in"), "{}", dataset.layout);
     let classes = vec!["sun".to_string(), "rain".to_string()];
     assert_eq!(dataset.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));
     assert_eq!(*label(&dataset, "train/a.png", 0), of_classes(vec![Some(true), Some(false)]));
@@ -142,6 +142,6 @@ fn roboflows_table_of_several_labels() {
     folder.text("valid/_classes.csv", "filename,rain,sun\nd.png,1,maybe\n");
     assert_eq!(
         folder.error(),
-        "DIR/valid/_classes.csv:2: column `sun` holds `maybe`, 1 (there) or 0 (absent) was expected; a blank cell is unlabelled"
+        "DIR/valid/_classes.csv:2: column `sun` holds `maybe`; expected 1 (present) or 0 (absent), or a blank cell for unlabelled"
     );
 }

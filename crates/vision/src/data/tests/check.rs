@@ -60,15 +60,13 @@ fn every_wrong_row_is_named_and_the_rest_is_counted() {
     assert!(examined.check.problems[1].message.contains("not pixels"), "{}", examined.check);
     assert_eq!(examined.check.coverage.tasks[0].splits[0].boxes, 2);
     let verdict = examined.check.verdict().unwrap_err().to_string();
-    let start = "training would not start: 2 problems of the declaration or the labels, the first ";
+    let start = "training would not start: 2 problems in the declaration or the labels; the first is ";
     assert!(verdict.starts_with(start) && verdict.contains("labels/train/a.txt:2: class 2"), "{verdict}");
     assert!(Dataset::open(&folder.path().join("in"), &OpenOptions::default()).is_err());
 
     let out = folder.path().join("out");
     let said = fix(&examined, &out, Transfer::LinkOrCopy, &Progress::default()).unwrap().to_string();
-    for part in
-        ["1 box without width or height left out", "1 repeated box left out", "2 labels that cannot be followed"]
-    {
+    for part in ["1 box without width or height left out", "1 repeated box left out", "2 labels left out: invalid"] {
         assert!(said.contains(part), "{part} of {said}");
     }
     let fixed = Dataset::open(&out, &OpenOptions::default()).unwrap();

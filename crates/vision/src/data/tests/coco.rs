@@ -50,7 +50,7 @@ fn the_published_layout() {
     // The file of the same name in the other split is a different picture.
     assert_eq!(boxes_of(label(&dataset, "val2017/a.png", 0)), [(0, [1.0, 2.0, 4.0, 6.0], false)]);
     for words in [
-        "objects: 1 of 4 images that annotations/instances_train2017.json says nothing of taken as unlabelled (`missing: background` says otherwise)",
+        "objects: 1 of 4 images not mentioned in annotations/instances_train2017.json taken as unlabelled (`missing: background` changes this)",
         "annotations/instances_train2017.json: 1 image names no image of this data set (first: images[2], `gone.png`)",
         "1 annotation of images that are not listed, left out (first: annotations[4], image 55)",
         "1 box without width or height left out (annotations/instances_train2017.json annotations[2])",
@@ -100,12 +100,12 @@ fn beside_other_tasks_and_missing_as_background() {
     assert_eq!(*label(&dataset, "train2017/c.png", 0), of_boxes(vec![]));
     assert_eq!(*label(&dataset, "train2017/c.png", 1), of_values(vec![3.0]));
     assert_eq!(boxes_of(label(&dataset, "val2017/a.png", 0)).len(), 1);
-    assert_note(&dataset, "taken as background (`missing: unlabelled` says otherwise)");
+    assert_note(&dataset, "taken as background (`missing: unlabelled` changes this)");
     // Without split keys, `a.png` is in both files.
     folder.text("data.yaml", &yaml("[annotations/instances_train2017.json, annotations/instances_val2017.json]"));
     assert_eq!(
         folder.error(),
-        "DIR/annotations/instances_train2017.json: images[0]: `a.png` is also in DIR/annotations/instances_val2017.json: say which file is whose, as in `{train: annotations/instances_train2017.json, val: annotations/instances_val2017.json}`"
+        "DIR/annotations/instances_train2017.json: images[0]: `a.png` is also in DIR/annotations/instances_val2017.json: say which split each file is for, as in `{train: annotations/instances_train2017.json, val: annotations/instances_val2017.json}`"
     );
 }
 
@@ -170,6 +170,6 @@ fn wrong_files_say_which_entry_and_what_to_do() {
     folder.text("annotations/instances_train2017.json", TRAIN).text("annotations/instances_train2014.json", TRAIN);
     assert_eq!(
         folder.error(),
-        "DIR: annotations/instances_train2014.json and annotations/instances_train2017.json could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {type: detect, from: {coco: annotations/instances_train2014.json}}`"
+        "DIR: annotations/instances_train2014.json and annotations/instances_train2017.json could both hold the labels: choose with a data.yaml that has `train:`, `val:` and, under `tasks:`, `objects: {type: detect, from: {coco: annotations/instances_train2014.json}}`"
     );
 }

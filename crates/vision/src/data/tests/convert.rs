@@ -209,7 +209,7 @@ fn nothing_half_written_stays() {
     folder.text("taken/mine.txt", "mine");
     let error =
         convert(&folder.path().join("in"), &folder.path().join("taken"), &options(Target::Jsonl), &Progress::default());
-    assert!(error.unwrap_err().to_string().ends_with("taken: is already there and not empty: give a new folder"));
+    assert!(error.unwrap_err().to_string().ends_with("taken: already exists and is not empty: give a new folder"));
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_folder_among_the_images_that_are_read_is_refused() {
     for name in ["in/out", "in/train/new/out"] {
         let out = folder.path().join(name);
         let said = convert(&folder.path().join("in"), &out, &options(Target::Jsonl), &Progress::default()).unwrap_err();
-        assert!(said.to_string().contains("lies inside the data set it is made from"), "{said}");
+        assert!(said.to_string().contains("is inside the source data set"), "{said}");
         assert!(!out.exists());
     }
 }

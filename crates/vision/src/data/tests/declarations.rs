@@ -29,7 +29,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  n: {type: regress, from: folders}\n",
-            "DIR/data.yaml:5: task `n`: `from: folders` fits `type: classify` with one class an image, not `type: regress`",
+            "DIR/data.yaml:5: task `n`: `from: folders` fits `type: classify` with one class per image, not `type: regress`",
         ),
         (
             "  n:\n    type: regress\n    from: {csv: u.csv, column: n}\n",
@@ -49,7 +49,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  o: {type: regress, from: {bdd: a.json}}\n",
-            "DIR/data.yaml:5: task `o`: `from: {bdd: …}` fits `type: classify` with one class an image or `type: detect`, not `type: regress`",
+            "DIR/data.yaml:5: task `o`: `from: {bdd: …}` fits `type: classify` with one class per image or `type: detect`, not `type: regress`",
         ),
         (
             "  o: {type: detect, from: {csv: t.csv, column: n}}\n",
@@ -85,7 +85,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  k: {type: regress, per: objects}\n",
-            "DIR/data.yaml:5: task `k`: `per: objects` (a value per box) comes with a later version: leave this task out",
+            "DIR/data.yaml:5: task `k`: `per: objects` (a value per box) is not supported yet: remove this task",
         ),
         (
             "  k: {type: classify, names: [a, a], from: folders}\n",
@@ -118,7 +118,7 @@ fn wrong_top_keys_say_where_and_what_to_do() {
         ),
         (
             "path: nowhere\nnames: [a]\n",
-            "DIR/data.yaml:1: `path: nowhere` is no folder (looked for DIR/nowhere): give it relative to this file, or leave it out",
+            "DIR/data.yaml:1: `path: nowhere` is not a folder (looked for DIR/nowhere): give it relative to this file, or leave it out",
         ),
         (
             "names: [a, b]\nnc: 3\n",
@@ -152,7 +152,7 @@ fn unknown_top_keys_are_a_note() {
     let folder = with_tasks("  kind: {type: classify, from: folders}\nnmaes: [a]\ndownload: x\n");
     assert_eq!(
         folder.open().notes[0].replace(&*folder.path().to_string_lossy(), "DIR"),
-        "DIR/data.yaml:6: the key `nmaes` is not known and changes nothing; did you mean `names`?"
+        "DIR/data.yaml:6: the key `nmaes` is not known and is ignored; did you mean `names`?"
     );
 }
 
@@ -167,7 +167,7 @@ fn folders_that_are_no_data_set() {
     folder.text("notes/a.txt", "");
     assert!(open(&folder).starts_with("DIR: no layout recognised (it holds notes): expected class folders"));
     let absent = Dataset::open(&folder.path().join("absent"), &OpenOptions::default()).unwrap_err();
-    assert!(absent.to_string().ends_with("absent: not there: point at a data.yaml or at a folder of images"));
+    assert!(absent.to_string().ends_with("absent: does not exist: give a data.yaml or a folder of images"));
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn nothing_is_overwritten_or_left_half_made() {
     folder.text("taken/file.txt", "mine");
     let taken = folder.path().join("taken");
     let error = write_digits(&taken, &SMALL).unwrap_err().to_string();
-    assert!(error.ends_with("taken: is already there and not empty: give a new folder"), "{error}");
+    assert!(error.ends_with("taken: already exists and is not empty: give a new folder"), "{error}");
     assert_eq!(fs::read_dir(&taken).unwrap().count(), 1);
     fs::create_dir(folder.path().join("empty")).unwrap();
     write_digits(&folder.path().join("empty"), &DigitsOptions { train: 2, val: 1, test: 0, ..SMALL }).unwrap();

@@ -146,7 +146,7 @@ fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
         ),
         (
             "csv of tensorflow",
-            "a row a box",
+            "one row per box",
             layout(
                 &four,
                 &[
@@ -160,7 +160,7 @@ fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
         ),
         (
             "csv of retinanet",
-            "a row a box",
+            "one row per box",
             layout(
                 &flat,
                 &[
@@ -172,7 +172,7 @@ fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
         ),
         (
             "csv of open images",
-            "a row a box",
+            "one row per box",
             layout(
                 &four,
                 &[
@@ -211,7 +211,7 @@ fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
         ),
         (
             "_classes.csv",
-            "several labels an image",
+            "several labels per image",
             layout(
                 &four,
                 &[

@@ -45,7 +45,7 @@ fn links_to_a_real_folder_are_named_wherever_they_stand() {
     let all = ["a/a.png", "a/deep/b.png", "deep/b.png", "m/a.png", "m/deep/b.png", "z/a.png", "z/deep/b.png"];
     assert_eq!(names(&dataset.train), all.map(|name| format!("train/{name}")));
     let expected = [("a", "m"), ("deep", "m/deep"), ("z", "m")]
-        .map(|(link, real)| format!("train/{link}/ is train/{real}/ under another name: its images are there twice; remove the one that the labels do not go by"));
+        .map(|(link, real)| format!("train/{link}/ is train/{real}/ under another name: its images are listed twice; remove the name that the labels do not use"));
     assert_eq!(said(&dataset), expected.iter().collect::<Vec<_>>());
 }
 
@@ -89,7 +89,7 @@ fn two_classes_that_are_one_folder_are_a_fault() {
     assert_eq!(
         said(&folder.open()),
         [
-            "train/cat/more/ is train/cat/deep/ under another name: its images are there twice; remove the one that the labels do not go by"
+            "train/cat/more/ is train/cat/deep/ under another name: its images are listed twice; remove the name that the labels do not use"
         ]
     );
     linked(&folder, &[("train/bird", "cat")]);

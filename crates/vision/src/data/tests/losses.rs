@@ -55,7 +55,7 @@ fn a_loss_that_does_not_fit_says_where_and_what_to_do() {
         (
             CLASSES,
             ", class_weights: [1, 2, 3]",
-            "task `k`: `class_weights:` has 3 numbers for 2 classes (a, b): one for each, in this order".into(),
+            "task `k`: `class_weights:` has 3 numbers for 2 classes (a, b): give one per class, in this order".into(),
         ),
         (CLASSES, ", label_smoothing: 1", format!("task `k`: {share}")),
         (CLASSES, ", label_smoothing: much", format!("task `k`: {share}")),
@@ -64,12 +64,12 @@ fn a_loss_that_does_not_fit_says_where_and_what_to_do() {
         (
             VALUES,
             ", label_smoothing: 0.1",
-            "task `n`: `label_smoothing:` belongs to `type: classify` with one class an image: remove it".into(),
+            "task `n`: `label_smoothing:` belongs to `type: classify` with one class per image: remove it".into(),
         ),
         (
             CLASSES,
             ", multi_label: true, class_weights: balanced",
-            "task `k`: `class_weights:` belongs to `type: classify` with one class an image: remove it".into(),
+            "task `k`: `class_weights:` belongs to `type: classify` with one class per image: remove it".into(),
         ),
     ];
     for (kind, keys, expected) in cases {

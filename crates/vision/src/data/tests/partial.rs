@@ -47,9 +47,9 @@ fn a_class_nobody_looked_for_is_ignored_everywhere() {
     assert_eq!(Vec::from_iter(boxes.with_regions(2)), [boxes[0].clone(), everywhere]);
     assert_note(
         &dataset,
-        "objects: 3 images annotated for some classes only: the others are neither taught nor counted",
+        "objects: 3 images annotated for some classes only: the loss and the metrics ignore the other classes",
     );
-    assert!(!dataset.notes.iter().any(|note| note.contains("nothing teaches")), "{:?}", dataset.notes);
+    assert!(!dataset.notes.iter().any(|note| note.contains("cannot learn where")), "{:?}", dataset.notes);
 }
 
 #[test]
@@ -59,12 +59,12 @@ fn of_a_class_that_was_looked_for_nowhere_a_person_is_told() {
             r#"{{"file_name":"b.png","objects":{{"bbox":[[1,1,5,5]],"categories":["man"],"labelled_categories":[{looked_for}]}}}}"#
         );
         let notes = federated(&row).open().notes;
-        notes.into_iter().filter(|note| note.contains("nothing teaches")).collect::<Vec<_>>()
+        notes.into_iter().filter(|note| note.contains("cannot learn where")).collect::<Vec<_>>()
     };
     assert_eq!(
         said(r#""car""#),
         [
-            "objects: in no training image was man looked for, so nothing teaches what it is not: label some images for all classes"
+            "objects: no training image was annotated for man, so the model cannot learn where it is absent: label some images for all classes"
         ]
     );
     // No image is annotated for both classes, but each class has background in some image.

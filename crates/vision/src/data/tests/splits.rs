@@ -53,7 +53,7 @@ fn images_in_two_splits_are_noted() {
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
     let notes = dataset.notes.join("\n");
     assert!(
-        notes.contains("1 image in train and val both (images/b.png): val metrics will be too optimistic"),
+        notes.contains("1 image in both train and val (images/b.png): val metrics will be too optimistic"),
         "{notes}"
     );
     folder.text("val.txt", "images/b.png\n\nimages/z.png\n");

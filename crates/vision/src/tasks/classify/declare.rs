@@ -70,8 +70,7 @@ impl Declared for Loss {
     fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved> {
         let classes = classes_of(asked, readings)?;
         if classes.len() < 2 {
-            let sentence =
-                format!("a single class (`{}`) cannot be told from anything: at least two are needed", classes[0]);
+            let sentence = format!("a classification needs at least two classes, but there is only `{}`", classes[0]);
             return Err(asked.error(&sentence));
         }
         if asked.names.is_none() {
@@ -103,7 +102,7 @@ impl Loss {
             None => Ok(None),
             Some(ClassWeights::Each(weights)) if weights.len() == classes.len() => Ok(Some(weights.clone())),
             Some(ClassWeights::Each(weights)) => Err(asked.error(&format!(
-                "`class_weights:` has {} for {} ({}): one for each, in this order",
+                "`class_weights:` has {} for {} ({}): give one per class, in this order",
                 count_of(weights.len(), "number"),
                 // Written out because `count_of` would form the plural "classs".
                 match classes.len() {

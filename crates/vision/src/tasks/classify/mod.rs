@@ -29,7 +29,7 @@ pub static KIND: Kind = Kind {
     card_word: "classify",
     yaml_word: "classify",
     flag: None,
-    fits: "`type: classify` with one class an image",
+    fits: "`type: classify` with one class per image",
     title: "classification",
     fitness: "balanced accuracy",
     fitness_metric: "balanced_accuracy",

@@ -145,17 +145,14 @@ impl<'a> Regions<'a> {
             return;
         }
         notes.push(format!(
-            "{name}: {} annotated for some classes only: the others are neither taught nor counted there",
+            "{name}: {} annotated for some classes only: the loss and the metrics ignore the other classes there",
             count_of(partial, "image")
         ));
         let untaught: Vec<&str> = (0..classes.len()).filter(|c| !taught[*c]).map(|c| classes[c].as_str()).collect();
         if !untaught.is_empty() {
             notes.push(format!(
-                "{name}: in no training image {} looked for, so nothing teaches what {} not: label some images for all classes",
-                match untaught.len() {
-                    1 => format!("was {}", untaught[0]),
-                    _ => format!("were {}", list_some(&untaught, 6)),
-                },
+                "{name}: no training image was annotated for {}, so the model cannot learn where {} absent: label some images for all classes",
+                list_some(&untaught, 6),
                 if untaught.len() == 1 { "it is" } else { "they are" },
             ));
         }

@@ -47,7 +47,7 @@ fn label(asked: &Asked, classes: &[String], reading: &Reading) -> Result<Label> 
         Raw::Flags(flags) if flags.len() == classes.len() => Ok(Label::of(Classes::from(flags.clone()))),
         Raw::Flags(flags) => {
             let message = format!(
-                "task `{}`: {} labels of 0 or 1 for its classes, which are {}: one each, in this order",
+                "task `{}`: {} labels of 0 or 1, but the classes are {}: give one per class, in this order",
                 asked.name,
                 flags.len(),
                 list_some(classes, 12)

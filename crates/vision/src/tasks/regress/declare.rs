@@ -84,7 +84,7 @@ impl Declared for Units {
             0 => vec![String::new(); length],
             1 => vec![self.units[0].clone(); length],
             n if n == length => self.units.clone(),
-            n => return Err(asked.error(&format!("{n} units for {length} values: one for all, or one each"))),
+            n => return Err(asked.error(&format!("{n} units for {length} values: give one for all, or one per value"))),
         };
         let labels = readings.all.iter().map(|reading| match &reading.raw {
             Raw::Values(values) => Label::of(Values::from(values.as_slice())),

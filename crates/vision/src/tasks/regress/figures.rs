@@ -77,7 +77,7 @@ impl Summary for ColumnFigures {
                 let (meant, held) = (100.0 * INTERVAL_COVERAGE, 100.0 * coverage);
                 let width = format!("{half_width:.3} {unit}");
                 judged.lines.push(format!(
-                    "{column} ± {}: {meant:.0} % intervals hold {held:.1} % of the truths{origin}",
+                    "{column} ± {}: {meant:.0} % intervals contain {held:.1} % of the true values{origin}",
                     width.trim()
                 ));
             }
