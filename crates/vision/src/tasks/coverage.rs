@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::fmt;
 
-/// How much of a data set is labelled for one task, and the distribution of the labels.
+/// The share of a data set that is labelled for one task, and the distribution of the labels.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskReport {
     /// The task's name.

@@ -144,7 +144,7 @@ pub struct Bears {
     pub mixing: bool,
 }
 
-/// What the labels of a data set's other tasks mark.
+/// The content that the labels of a data set's other tasks describe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
     /// Only the picture as a whole.

@@ -64,7 +64,7 @@ impl dyn Summary {
     }
 }
 
-/// How well prediction intervals cover the true values.
+/// The coverage of the true values by prediction intervals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JudgedIntervals {
     /// The figures that `--json` holds, one set per column.

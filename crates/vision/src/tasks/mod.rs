@@ -70,7 +70,7 @@ pub struct Kind {
     pub yaml_word: &'static str,
     /// The key that must be `true` beside `type:`, if another kind has the same `type:` word.
     pub flag: Option<&'static str>,
-    /// How data.yaml declares such a task, for messages that say where a key belongs.
+    /// The declaration of such a task in data.yaml, for messages that say where a key belongs.
     pub fits: &'static str,
     /// The display name, such as `classification`.
     pub title: &'static str,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// The settings for composing training pictures.
 #[derive(Clone, Debug)]
 pub struct ComposerOptions {
-    /// How each image is framed, mirrored and coloured.
+    /// The framing, mirroring and colour jitter of each image.
     pub augment: Augment,
     /// The transformations other than framing, each with its probability or strength.
     pub transforms: Transforms,

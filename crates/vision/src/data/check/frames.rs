@@ -12,7 +12,7 @@ use crate::tasks::LabelledBox;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// How far a box may lie outside: rounding, or counting pixels from 0 or from 1, can cause this.
+/// A box may lie outside by this much: rounding, or counting pixels from 0 or from 1, can cause it.
 const TOLERANCE: f32 = 1.0;
 
 /// Images whose boxes for a task are probably wrong: `(task, image)`.

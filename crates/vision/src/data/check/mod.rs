@@ -63,7 +63,7 @@ pub enum ProblemKind {
 /// Options of a check.
 #[derive(Clone, Debug)]
 pub struct CheckOptions {
-    /// How the data set is opened, as for training.
+    /// Options for opening the data set, as in training.
     pub open: OpenOptions,
     /// The share of unreadable images above which a run stops.
     pub max_broken: f32,

@@ -36,7 +36,7 @@ pub enum Target {
     Jsonl,
 }
 
-/// How image files are transferred.
+/// The method of transferring image files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
     /// Hard links, which take no space; copies if the file system does not support links.
@@ -52,13 +52,13 @@ pub enum Transfer {
 pub struct Options {
     /// The layout.
     pub target: Target,
-    /// How image files are transferred.
+    /// The method of transferring image files.
     pub transfer: Transfer,
     /// Convert even if something is lost.
     pub force: bool,
     /// The detection task to write, if there are several.
     pub task: Option<String>,
-    /// How the data set is opened.
+    /// Options for opening the data set.
     pub open: OpenOptions,
 }
 

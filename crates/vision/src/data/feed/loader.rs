@@ -141,7 +141,7 @@ struct Piece {
 /// The number of images in a piece. Small pieces make the first batch available soon and keep little waiting in memory.
 const PIECE: usize = 4;
 
-/// How many pieces workers may be ahead of the assembler.
+/// The number of pieces that workers may be ahead of the assembler.
 fn pieces_ahead(pieces_per_batch: u64, workers: usize) -> u64 {
     pieces_per_batch + workers as u64
 }

@@ -6,7 +6,7 @@ use crate::data::images::cache::Cache;
 use crate::tasks::{Bears, Encoders};
 use std::sync::Arc;
 
-/// How samples are turned into batches.
+/// The options for turning samples into batches.
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
     /// The number of images in a batch.

@@ -34,7 +34,7 @@ pub struct Sampler {
 
 enum Kind {
     Uniform,
-    /// How often each image occurs, relative to an image that is not repeated; at least 1.
+    /// The frequency of each image, relative to an image that is not repeated; at least 1.
     Repeated(Vec<f32>),
     /// The images of each class for each task, and the images that show no class of any task.
     Classes {

@@ -41,7 +41,7 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
     discover(path, 0)?.ok_or_else(|| nothing_known(path))
 }
 
-/// How many levels of folders that contain nothing but another folder are entered. Unpacked archives often have them.
+/// Folders that contain nothing but another folder are entered to this depth. Unpacked archives often have them.
 const DEEPEST: usize = 2;
 
 fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {

@@ -1,4 +1,4 @@
-//! How often each image occurs under each sampling: a function of the seed and the epoch, balanced as documented.
+//! The frequency of each image under each sampling: a function of the seed and the epoch, balanced as documented.
 
 use super::{Folder, of_boxes, of_class, of_values, one_box};
 use crate::data::augment::Augment;
@@ -18,7 +18,7 @@ fn skewed() -> Vec<Sample> {
     (0..100).map(|i| sample(vec![of_class(class(i))])).collect()
 }
 
-/// How often each image occurs in this many epochs.
+/// The number of times each image occurs in this many epochs.
 fn counts(sampler: &Sampler, images: usize, epochs: u64) -> Vec<usize> {
     let mut counts = vec![0; images];
     for epoch in 0..epochs {
