@@ -35,4 +35,4 @@ pub use progress::Progress;
 pub use walk::{RUNS_MARKER, walk};
 
 pub use crate::geometry::Geometry;
-pub use crate::tasks::Bears;
+pub use crate::tasks::Invariances;

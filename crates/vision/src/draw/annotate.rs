@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn plates_give_way_to_those_before_them_and_lie_under_them_at_last() {
+    fn plates_avoid_those_placed_before_and_are_drawn_below_them() {
         let at = |class| LabelledFrame { xyxy: [50.0, 50.0, 90.0, 90.0], class, label: "A".into() };
         let mut canvas = Canvas::filled(400, 300, GROUND);
         frames(&mut canvas, &[at(0), at(1), at(2), at(3), at(4)]);

@@ -1,7 +1,7 @@
 //! Classes in label files: which exist, in which order, and which class a word refers to. Shared by all kinds with
 //! classes.
 
-use super::{Asked, Readings};
+use super::{Readings, TaskContext};
 use crate::error::Result;
 use crate::reading::{Raw, RawClass, Reading, Word, did_you_mean, list_some};
 use std::collections::BTreeSet;
@@ -11,12 +11,12 @@ use std::path::Path;
 ///
 /// # Errors
 /// There is no class at all.
-pub(super) fn classes_of(asked: &Asked, readings: &Readings) -> Result<Vec<String>> {
-    let classes = match asked.names {
+pub(super) fn classes_of(context: &TaskContext, readings: &Readings) -> Result<Vec<String>> {
+    let classes = match context.names {
         Some(names) => names.to_vec(),
-        None => infer_classes(readings.all, readings.taught),
+        None => infer_classes(readings.all, readings.class_images),
     };
-    if classes.is_empty() { Err(asked.untaught()) } else { Ok(classes) }
+    if classes.is_empty() { Err(context.no_labels()) } else { Ok(classes) }
 }
 
 /// Adds a note about classes that were inferred from the labels.
@@ -68,16 +68,16 @@ fn words(reading: &Reading) -> Box<dyn Iterator<Item = &RawClass> + '_> {
     }
 }
 
-/// The distinct words of the first `taught` images, sorted, with numbers sorted by value; class numbers up to the
+/// The distinct words of the first `class_images` images, sorted, with numbers sorted by value; class numbers up to the
 /// greatest of any split.
-pub fn infer_classes(readings: &[Reading], taught: usize) -> Vec<String> {
+pub fn infer_classes(readings: &[Reading], class_images: usize) -> Vec<String> {
     let mut names = BTreeSet::new();
     let mut greatest = None;
     for (i, reading) in readings.iter().enumerate() {
         for class in words(reading) {
             match &class.word {
                 Word::Index(index) => greatest = greatest.max(Some(*index)),
-                Word::Name(name) if i < taught => drop(names.insert(name.to_string())),
+                Word::Name(name) if i < class_images => drop(names.insert(name.to_string())),
                 Word::Name(_) => {}
             }
         }
@@ -99,7 +99,7 @@ pub fn infer_classes(readings: &[Reading], taught: usize) -> Vec<String> {
 ///
 /// # Errors
 /// The task has no such class.
-pub fn class_number(asked: &Asked, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
+pub fn class_number(context: &TaskContext, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
     let (found, shown) = match &class.word {
         Word::Index(index) => (Some(*index), index.to_string()),
         Word::Name(name) => {
@@ -107,14 +107,14 @@ pub fn class_number(asked: &Asked, classes: &[String], class: &RawClass, file: &
             // search.
             let by_name = classes.binary_search_by(|c| (**c).cmp(name)).ok();
             let by_name = by_name.or_else(|| classes.iter().position(|c| **c == **name));
-            let by_number = || name.parse().ok().filter(|_| asked.names.is_some());
+            let by_number = || name.parse().ok().filter(|_| context.names.is_some());
             (by_name.or_else(by_number), name.to_string())
         }
     };
     found.filter(|index| *index < classes.len()).ok_or_else(|| {
-        let known = format!("task `{}` knows {}", asked.name, list_some(classes, 12));
+        let known = format!("task `{}` knows {}", context.name, list_some(classes, 12));
         let hint = did_you_mean(&shown, classes.iter().map(String::as_str));
-        let fix = match asked.names {
+        let fix = match context.names {
             Some(_) => "correct it, or add it to `names:`",
             None => "the training split does not contain it: correct it, or list all classes in `names:`",
         };

@@ -61,7 +61,7 @@ pub trait Declared: Debug + Send + Sync {
     ///
     /// # Errors
     /// The labels do not fit the declaration or each other.
-    fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved>;
+    fn resolve(&self, context: &TaskContext, readings: &Readings, messages: &mut Messages) -> Result<Resolved>;
 }
 
 /// A resolved task and one label per image.
@@ -69,7 +69,7 @@ pub type Resolved = (Arc<dyn TaskSpec>, Vec<Label>);
 
 /// The part of a task's declaration that all kinds share.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct TaskContext<'a> {
     /// The task's name.
     pub name: &'a str,
     /// Class names in index order; `None` to take them from the training labels.
@@ -87,25 +87,25 @@ pub struct Readings<'a> {
     pub all: &'a [Reading],
     /// The number of images in the training split.
     pub training: usize,
-    /// The first `taught` images may define classes: those of the training split, and of validation if it was cut from
-    /// training.
-    pub taught: usize,
+    /// The number of leading images whose labels may define classes: those of the training split, and of validation if
+    /// it was cut from training.
+    pub class_images: usize,
 }
 
 impl Readings<'_> {
     /// # Errors
     /// None of the images that may define classes is labelled.
-    pub fn check_taught(&self, asked: &Asked) -> Result<()> {
-        match self.all[..self.taught].iter().any(|reading| reading.raw != Raw::Unlabelled) {
+    pub fn check_labelled(&self, context: &TaskContext) -> Result<()> {
+        match self.all[..self.class_images].iter().any(|reading| reading.raw != Raw::Unlabelled) {
             true => Ok(()),
-            false => Err(asked.untaught()),
+            false => Err(context.no_labels()),
         }
     }
 }
 
-impl Asked<'_> {
+impl TaskContext<'_> {
     /// The error for a task without any label in the training split.
-    pub fn untaught(&self) -> Error {
+    pub fn no_labels(&self) -> Error {
         self.error("no label in the training split: label some images, or remove the task")
     }
 
@@ -116,7 +116,7 @@ impl Asked<'_> {
 }
 
 /// Collects notes and tolerable faults while a task is resolved.
-pub struct Heard<'a> {
+pub struct Messages<'a> {
     /// Notes for the user, as sentences.
     pub notes: &'a mut Vec<String>,
     /// Takes a fault; returns it as an error if it must stop the reading.

@@ -133,7 +133,7 @@ impl PartialEq for Label {
 
 /// The transformations that do not change the correct label of a task.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bears {
+pub struct Invariances {
     /// Whether parts of the picture may be cropped away or hidden.
     pub crop: bool,
     /// Whether objects may appear larger, smaller or stretched.
@@ -146,9 +146,9 @@ pub struct Bears {
 
 /// The content that the labels of a data set's other tasks describe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beside {
+pub enum OtherTasks {
     /// Only the picture as a whole.
-    Nothing,
+    WholeImage,
     /// Objects, as boxes. A crop may remove them from the picture.
     Objects,
 }

@@ -37,9 +37,9 @@ mod written;
 
 pub use answer::{DecodeOptions, HeadOutput, Interpreting, Prediction, round};
 pub use classes::{class_number, infer_classes, order_note};
-pub use declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+pub use declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 pub use head::{Dropout, HeadValues, Trunk};
-pub use label::{Bears, Beside, Clipped, Label, LabelFeatures, LabelValue, Mixing, Regions};
+pub use label::{Clipped, Invariances, Label, LabelFeatures, LabelValue, Mixing, OtherTasks, Regions};
 pub use metric::{ClassRow, JudgedIntervals, Metric, PerClass, Summary};
 pub use objects::{Boxes, LabelledBox, PartialRegion, PartialRegions};
 pub use same::Same;
@@ -71,7 +71,7 @@ pub struct Kind {
     /// The key that must be `true` beside `type:`, if another kind has the same `type:` word.
     pub flag: Option<&'static str>,
     /// The declaration of such a task in data.yaml, for messages that say where a key belongs.
-    pub fits: &'static str,
+    pub declared_as: &'static str,
     /// The display name, such as `classification`.
     pub title: &'static str,
     /// The display name of [`Summary::fitness`].
@@ -86,7 +86,7 @@ pub struct Kind {
     /// The data.yaml keys that only tasks of this kind have.
     pub keys: &'static [&'static str],
     /// The transformations that do not change its labels, unless the declaration says otherwise.
-    pub bears: fn(Beside) -> Bears,
+    pub invariances: fn(OtherTasks) -> Invariances,
     /// Parses its keys.
     pub declare: fn(&Block) -> Result<Arc<dyn Declared>>,
     /// The options of a task whose layout declares no keys.

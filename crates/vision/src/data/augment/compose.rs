@@ -10,7 +10,7 @@ use crate::data::images::{Image, Part, decode};
 use crate::data::random::{Random, hash_text};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::tasks::{Bears, Label};
+use crate::tasks::{Invariances, Label};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct ComposerOptions {
     /// The transformations other than framing, each with its probability or strength.
     pub transforms: Transforms,
     /// The transformations that do not change the labels of each task.
-    pub bears: Vec<Bears>,
+    pub invariances: Vec<Invariances>,
     /// The number of the first batch without mosaics.
     pub mosaic_batches: u64,
     /// The possible sides of a batch's canvases, at least one.
@@ -86,7 +86,7 @@ impl Composer {
     /// drawn before the picture is decoded, and colour changes and erasing stay within it. Mosaic, mix-up and movements
     /// may need the whole picture.
     pub fn reach(&self, index: usize, source: [usize; 2], batch: u64, random: &Random) -> Part {
-        let allowed = Allowed::of(&self.samples[index].labels, &self.options.bears);
+        let allowed = Allowed::of(&self.samples[index].labels, &self.options.invariances);
         let joins = self.joins(allowed, batch) && self.transforms().mosaic > 0.0;
         let mixes = allowed.mixup && self.transforms().mixup > 0.0;
         let moves = allowed.hiding && self.transforms().moves(allowed.reshaping).is_some();
@@ -100,7 +100,7 @@ impl Composer {
     ///
     /// Shapes: `canvas` is `[side, side, 3]` of [`Composer::side`], overwritten whole.
     pub fn draw(&self, index: usize, image: &Image, batch: u64, random: &mut Random, canvas: &mut [u8]) -> Drawn {
-        let allowed = Allowed::of(&self.samples[index].labels, &self.options.bears);
+        let allowed = Allowed::of(&self.samples[index].labels, &self.options.invariances);
         let (geometry, mut labels) = self.laid_out(index, image, allowed, batch, random, canvas);
         if allowed.mixup && hit(self.transforms().mixup, random) {
             let other = self.partner(index, random);

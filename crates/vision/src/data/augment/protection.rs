@@ -3,7 +3,7 @@
 use super::transforms::Transforms;
 use crate::data::dataset::Sample;
 use crate::reading::list_some;
-use crate::tasks::{Bears, Label, Task};
+use crate::tasks::{Invariances, Label, Task};
 
 /// The transformations that an image may undergo: they do not change the label of any task it is labelled for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,20 +18,20 @@ pub(super) struct Allowed {
 
 impl Allowed {
     /// The transformations allowed by one task.
-    fn by(bears: &Bears) -> Allowed {
+    fn by(invariances: &Invariances) -> Allowed {
         Allowed {
-            mosaic: bears.joining && bears.crop && bears.scale,
-            mixup: bears.mixing,
-            hiding: bears.crop,
-            reshaping: bears.crop && bears.scale,
+            mosaic: invariances.joining && invariances.crop && invariances.scale,
+            mixup: invariances.mixing,
+            hiding: invariances.crop,
+            reshaping: invariances.crop && invariances.scale,
         }
     }
 
-    pub fn of(labels: &[Label], bears: &[Bears]) -> Allowed {
+    pub fn of(labels: &[Label], invariances: &[Invariances]) -> Allowed {
         let mut allowed = Allowed { mosaic: false, mixup: false, hiding: true, reshaping: true };
         let mut first = true;
-        for (_, bears) in labels.iter().zip(bears).filter(|(label, _)| label.is_labelled()) {
-            let of_task = Allowed::by(bears);
+        for (_, invariances) in labels.iter().zip(invariances).filter(|(label, _)| label.is_labelled()) {
+            let of_task = Allowed::by(invariances);
             // An image without labels has nothing to join or mix.
             allowed.mosaic = (first || allowed.mosaic) && of_task.mosaic;
             allowed.mixup = (first || allowed.mixup) && of_task.mixup;
@@ -44,7 +44,12 @@ impl Allowed {
 }
 
 /// Notes about the flags that do not apply to some of the images.
-pub fn remarks(transforms: &Transforms, tasks: &[Task], bears: &[Bears], samples: &[Sample]) -> Vec<String> {
+pub fn remarks(
+    transforms: &Transforms,
+    tasks: &[Task],
+    invariances: &[Invariances],
+    samples: &[Sample],
+) -> Vec<String> {
     type Rule = fn(&Allowed) -> bool;
     let t = transforms;
     let rules: [(bool, &str, Rule, &str); 6] = [
@@ -58,15 +63,15 @@ pub fn remarks(transforms: &Transforms, tasks: &[Task], bears: &[Bears], samples
     let mut remarks = Vec::new();
     for (_, flag, allows, why) in rules.into_iter().filter(|rule| rule.0) {
         let labelled = |s: &&Sample| s.labels.iter().any(Label::is_labelled);
-        let kept = |s: &&Sample| !allows(&Allowed::of(&s.labels, bears));
-        let spared: Vec<&Sample> = samples.iter().filter(labelled).filter(kept).collect();
-        if spared.is_empty() {
+        let kept = |s: &&Sample| !allows(&Allowed::of(&s.labels, invariances));
+        let skipped: Vec<&Sample> = samples.iter().filter(labelled).filter(kept).collect();
+        if skipped.is_empty() {
             continue;
         }
         let forbids =
-            |i: &usize| !allows(&Allowed::by(&bears[*i])) && spared.iter().any(|s| s.labels[*i].is_labelled());
+            |i: &usize| !allows(&Allowed::by(&invariances[*i])) && skipped.iter().any(|s| s.labels[*i].is_labelled());
         let names: Vec<&str> = (0..tasks.len()).filter(forbids).map(|i| tasks[i].name.as_str()).collect();
-        let (count, all) = (spared.len(), samples.len());
+        let (count, all) = (skipped.len(), samples.len());
         let names = list_some(&names, 6);
         remarks.push(format!("{flag} skips {count} of {all} training images, labelled for {names}: {why}"));
     }

@@ -16,7 +16,7 @@ use crate::data::images::{Image, decode};
 use crate::data::random::Random;
 use crate::data::tests::{Folder, edit_boxes, of_boxes, of_class, of_values, one_box};
 use crate::geometry::Homography;
-use crate::tasks::Bears;
+use crate::tasks::Invariances;
 use crate::tasks::classify::Class;
 use crate::tasks::detect::Detect;
 use crate::tasks::regress::Regress;
@@ -32,9 +32,9 @@ const HIGH: u8 = 230;
 const COLOURS: [[u8; 3]; 6] =
     [[HIGH, LOW, LOW], [LOW, HIGH, LOW], [LOW, LOW, HIGH], [HIGH, HIGH, LOW], [HIGH, LOW, HIGH], [LOW, HIGH, HIGH]];
 
-const DETECTS: Bears = Bears { crop: true, scale: true, joining: true, mixing: false };
-const CLASSIFIES: Bears = Bears { crop: true, scale: true, joining: false, mixing: true };
-const REGRESSES: Bears = Bears { crop: false, scale: false, joining: false, mixing: false };
+const DETECTS: Invariances = Invariances { crop: true, scale: true, joining: true, mixing: false };
+const CLASSIFIES: Invariances = Invariances { crop: true, scale: true, joining: false, mixing: true };
+const REGRESSES: Invariances = Invariances { crop: false, scale: false, joining: false, mixing: false };
 
 fn boxes_of(label: &Label) -> &[LabelledBox] {
     let Some(list) = label.boxes() else { panic!("boxes stay boxes: {label:?}") };
@@ -110,13 +110,18 @@ fn hull(boxes: &[LabelledBox], class: usize) -> Option<Xyxy> {
     of_class.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])])
 }
 
-fn options(augment: Augment, transforms: Transforms, bears: &[Bears]) -> ComposerOptions {
-    let (bears, sides) = (bears.to_vec(), vec![SIZE]);
-    ComposerOptions { augment, transforms, bears, mosaic_batches: u64::MAX, sides, seed: 0, cache: None }
+fn options(augment: Augment, transforms: Transforms, invariances: &[Invariances]) -> ComposerOptions {
+    let (invariances, sides) = (invariances.to_vec(), vec![SIZE]);
+    ComposerOptions { augment, transforms, invariances, mosaic_batches: u64::MAX, sides, seed: 0, cache: None }
 }
 
-fn composer(samples: &Arc<[Sample]>, augment: Augment, transforms: Transforms, bears: &[Bears]) -> Composer {
-    Composer::new(Arc::clone(samples), options(augment, transforms, bears))
+fn composer(
+    samples: &Arc<[Sample]>,
+    augment: Augment,
+    transforms: Transforms,
+    invariances: &[Invariances],
+) -> Composer {
+    Composer::new(Arc::clone(samples), options(augment, transforms, invariances))
 }
 
 fn draw(composer: &Composer, samples: &[Sample], index: usize, seed: u64) -> (Vec<u8>, Drawn) {
@@ -216,7 +221,7 @@ fn without_transforms_every_bit_is_as_the_framing_left_it() {
 }
 
 #[test]
-fn what_a_label_cannot_bear_does_not_happen_to_its_image() {
+fn transformations_that_would_change_a_label_are_not_applied() {
     let folder = Folder::new();
     let mut list = samples(&folder, 4, &mut Random::new(&[7])).to_vec();
     for (index, sample) in list.iter_mut().enumerate() {
@@ -252,7 +257,7 @@ fn what_a_label_cannot_bear_does_not_happen_to_its_image() {
         assert!(classes.into_iter().all(|class| own.contains(&class)));
     }
     // A task that allows crops but no change of scale: images are rotated and shifted, but not sheared or joined.
-    let sized = Bears { scale: false, ..DETECTS };
+    let sized = Invariances { scale: false, ..DETECTS };
     let shear = Transforms { mosaic: 1.0, shear: 10.0, perspective: 0.001, ..Transforms::NONE };
     let spared = composer(&samples, scattered(), shear, &[sized, REGRESSES]);
     let turn = Transforms { degrees: 30.0, ..shear };
@@ -269,12 +274,12 @@ fn remarks_name_the_flag_the_count_and_the_task() {
     let sample =
         |count: Label| Sample { image: "x".into(), name: "x".into(), labels: vec![of_boxes(Vec::new()), count] };
     let samples = [sample(of_values(vec![1.0])), sample(Label::UNLABELLED)];
-    let bears = [DETECTS, REGRESSES];
+    let invariances = [DETECTS, REGRESSES];
     let transforms = Transforms { degrees: 5.0, blur: 0.5, ..Transforms::NONE };
-    let said = super::remarks(&transforms, &tasks, &bears, &samples);
+    let said = super::remarks(&transforms, &tasks, &invariances, &samples);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].starts_with("--degrees skips 1 of 2 training images, labelled for count: "), "{said:?}");
-    assert!(super::remarks(&transforms, &tasks, &bears, &samples[1..]).is_empty());
+    assert!(super::remarks(&transforms, &tasks, &invariances, &samples[1..]).is_empty());
 }
 
 #[test]
@@ -306,7 +311,7 @@ fn empty_lists_stay_empty_and_ignored_boxes_stay_ignored() {
 }
 
 #[test]
-fn a_picture_whose_objects_are_gone_is_told_where_another_label_speaks_of_them() {
+fn a_picture_without_objects_is_reported_if_another_label_describes_them() {
     let folder = Folder::new();
     let mut list = samples(&folder, 1, &mut Random::new(&[9])).to_vec();
     // One object at the edge of a picture that is shifted by up to the whole canvas.
@@ -315,9 +320,9 @@ fn a_picture_whose_objects_are_gone_is_told_where_another_label_speaks_of_them()
     list[0].labels[1] = Label::UNLABELLED;
     let alone: Arc<[Sample]> = list.into();
     let shift = Transforms { translate: 1.0, ..Transforms::NONE };
-    let bears = [DETECTS, CLASSIFIES];
+    let invariances = [DETECTS, CLASSIFIES];
     let (speaking, silent) =
-        (composer(&samples, Augment::NONE, shift, &bears), composer(&alone, Augment::NONE, shift, &bears));
+        (composer(&samples, Augment::NONE, shift, &invariances), composer(&alone, Augment::NONE, shift, &invariances));
     let mut emptied = 0;
     for seed in 0..20 {
         let drawn = draw(&speaking, &samples, 0, seed).1;

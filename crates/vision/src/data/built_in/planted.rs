@@ -46,7 +46,7 @@ impl Planted {
             Planted::Shuffled => vec![sum.to_string()],
             Planted::Kin => vec![(2 * sum + 5).to_string()],
             Planted::Rivals | Planted::Twins => {
-                let mut draw = Random::new(&[key, &[WHO_IS_RIGHT]].concat());
+                let mut draw = Random::new(&[key, &[RIVAL_CHOICE]].concat());
                 let further = match self == Planted::Rivals {
                     true => {
                         let coin = draw.below(2);
@@ -84,4 +84,4 @@ impl Planted {
 
 // Separate the random streams of these tasks from those that draw the scenes.
 const SHUFFLE: u64 = 0x5348_5546;
-const WHO_IS_RIGHT: u64 = 0x5249_5641;
+const RIVAL_CHOICE: u64 = 0x5249_5641;

@@ -26,7 +26,7 @@ struct Counts {
     leaking: usize,
     clipped: usize,
     outside: usize,
-    disbelieved: usize,
+    suspects: usize,
 }
 
 /// Writes a repaired copy of the data set to `out` in polyhead's own layout. Unreadable images, and training images
@@ -58,7 +58,7 @@ pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progr
     say(counts.outside, "box", "wholly outside left out");
     say(counts.clipped, "box", "clipped to the image");
     say(
-        counts.disbelieved,
+        counts.suspects,
         "image",
         "unlabelled now: their boxes are in another scale or drawn before the picture was turned",
     );
@@ -106,7 +106,7 @@ fn repaired(sample: &Sample, size: [f32; 2], suspect: &dyn Fn(usize) -> bool, co
             continue;
         };
         if suspect(task) {
-            counts.disbelieved += 1;
+            counts.suspects += 1;
             *label = Label::UNLABELLED;
             continue;
         }

@@ -26,8 +26,8 @@ pub fn examine(
     found: &Findings,
     problems: &mut Vec<Problem>,
 ) -> Suspects {
-    let told = found.remarks.iter().filter(|(remark, _)| *remark == Remark::BeyondImage);
-    let told: HashSet<(&Path, Spot)> = told.map(|(_, place)| (&*place.file, place.spot)).collect();
+    let reported = found.remarks.iter().filter(|(remark, _)| *remark == Remark::BeyondImage);
+    let reported: HashSet<(&Path, Spot)> = reported.map(|(_, place)| (&*place.file, place.spot)).collect();
     let mut suspects = Suspects::new();
     for (task, places) in found.boxes.iter().enumerate() {
         for (index, ((_, sample), (seen, places))) in samples.iter().zip(seen.iter().zip(places)).enumerate() {
@@ -61,7 +61,7 @@ pub fn examine(
                 continue;
             }
             for at in outside {
-                if !told.contains(&(&*places.file, spot(at))) {
+                if !reported.contains(&(&*places.file, spot(at))) {
                     let message = describe(&boxes[at].xyxy, size, &sample.name);
                     problems.push(problem(ProblemKind::BoxOutside, at, message));
                 }
@@ -91,14 +91,14 @@ fn wrong_scale(boxes: &[LabelledBox], [width, height]: [f32; 2], task: &TaskDecl
     let tiny = |b: &LabelledBox| b.xyxy.iter().all(|v| (-0.01..=2.01).contains(v)) && b.xyxy[2] - b.xyxy[0] <= 1.0;
     let far = |b: &LabelledBox| b.xyxy[2] > 2.0 * width && b.xyxy[3] > 2.0 * height;
     let is_table = matches!(task.from, LabelsFrom::Columns(_) | LabelsFrom::Csv { .. });
-    let parts_asked = match task.from {
+    let wants_fractions = match task.from {
         // The YOLO reader already refuses rows that leave the picture.
         LabelsFrom::Yolo { .. } => return None,
         // Only Open Images' rows are fractions of the picture; pixels there would lie far outside.
         LabelsFrom::BoxRows { .. } => boxes.iter().all(far),
         _ => task.box_format == BoxFormat::CxcywhNormalised,
     };
-    let (odd, what, hint) = match parts_asked {
+    let (odd, what, hint) = match wants_fractions {
         true => (
             boxes.iter().all(far),
             "the boxes are in pixels, but fractions of the image from 0 to 1 are declared",
@@ -110,7 +110,7 @@ fn wrong_scale(boxes: &[LabelledBox], [width, height]: [f32; 2], task: &TaskDecl
             "`bbox_format: cxcywh_norm`?",
         ),
     };
-    let hint = match (is_table, parts_asked) {
+    let hint = match (is_table, wants_fractions) {
         (true, _) => hint,
         (false, true) => "divide them by its width and height",
         (false, false) => "multiply them by its width and height",

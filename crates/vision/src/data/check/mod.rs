@@ -92,8 +92,8 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     let seen = pixels::look(&samples, progress);
     let mut problems: Vec<Problem> = found.faults.iter().map(fault).collect();
     // Two tasks may read the same table; report its faults once.
-    let mut told = HashSet::new();
-    problems.retain(|problem| told.insert(problem.to_string()));
+    let mut reported = HashSet::new();
+    problems.retain(|problem| reported.insert(problem.to_string()));
     let faults = problems.first().map(|first| {
         let count = count_of(problems.len(), "problem");
         format!("{count} in the declaration or the labels; the first is {first}")

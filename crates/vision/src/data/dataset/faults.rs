@@ -71,7 +71,7 @@ impl Faults {
     }
 
     /// If faults are collected: removes labels of unknown classes, and records remarks and the positions of boxes.
-    pub fn sift(&mut self, task: &TaskDeclaration, readings: &mut [Reading], images: &Images) {
+    pub fn collect_findings(&mut self, task: &TaskDeclaration, readings: &mut [Reading], images: &Images) {
         let Faults::Collect(found) = self else {
             return;
         };
@@ -113,10 +113,10 @@ impl Faults {
 fn drop_unknown(task: &TaskDeclaration, readings: &mut [Reading], images: &Images, faults: &mut Vec<Error>) {
     let classes = match &task.names {
         Some(names) => names.clone(),
-        None => infer_classes(readings, images.taught()),
+        None => infer_classes(readings, images.class_images()),
     };
     for Reading { raw, place, labelled_categories, .. } in readings {
-        let mut known = |class: &RawClass| match class_number(&task.asked(), &classes, class, &place.file) {
+        let mut known = |class: &RawClass| match class_number(&task.context(), &classes, class, &place.file) {
             Ok(_) => true,
             Err(error) => {
                 faults.push(error);

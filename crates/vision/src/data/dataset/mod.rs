@@ -15,7 +15,7 @@ use super::declaration::Split;
 use super::progress::Progress;
 use super::random::hash_text;
 use crate::error::Result;
-use crate::tasks::{Bears, Task};
+use crate::tasks::{Invariances, Task};
 use faults::Faults;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub struct Dataset {
     /// The tasks in the order of their declaration, with classes and columns resolved from the training labels.
     pub tasks: Vec<Task>,
     /// The transformations that do not change the labels of each task.
-    pub bears: Vec<Bears>,
+    pub invariances: Vec<Invariances>,
     /// Whether random crops do not change the labels of any task.
     pub crop_safe: bool,
     /// Whether a left-right flip does not change the labels of any task.
@@ -74,7 +74,7 @@ impl Dataset {
             root: self.root.clone(),
             layout: self.layout.clone(),
             tasks: self.tasks.clone(),
-            bears: self.bears.clone(),
+            invariances: self.invariances.clone(),
             notes: self.notes.clone(),
             train: Vec::new(),
             val: Vec::new(),

@@ -11,7 +11,7 @@ use crate::data::layouts;
 use crate::data::progress::Progress;
 use crate::error::{Error, Result, shown};
 use crate::reading::{Missing, Place, Raw, Reading, Remark, did_you_mean, list_some};
-use crate::tasks::{Bears, Beside, Content, Heard, Label, Readings, Task};
+use crate::tasks::{Content, Invariances, Label, Messages, OtherTasks, Readings, Task};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::Path;
@@ -53,14 +53,14 @@ pub(crate) fn open_declared(
     notes.retain(|note| seen.insert(note.clone()));
     // Framing considers all declared tasks, so that a run on some of them sees the same pictures as a run on all.
     let all: Vec<&TaskDeclaration> = declared.tasks.iter().chain(&others).collect();
-    let mut bears = bears(&all);
-    let crop_safe = bears.iter().all(|bears| bears.crop);
-    bears.truncate(declared.tasks.len());
+    let mut invariances = invariances(&all);
+    let crop_safe = invariances.iter().all(|invariances| invariances.crop);
+    invariances.truncate(declared.tasks.len());
     let dataset = Dataset {
         root: declared.root.clone(),
         layout: declared.layout.clone(),
         crop_safe,
-        bears,
+        invariances,
         flip_safe: all.iter().all(|task| task.flip_safe),
         scale_safe: all.iter().all(|task| task.scale_safe != Some(false)),
         tasks,
@@ -133,11 +133,11 @@ fn read_labels(
     if faults.pass(labels::check_label_files(task, &readings, asked))?.is_none() {
         return Ok(None);
     }
-    faults.sift(task, &mut readings, images);
+    faults.collect_findings(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));
-    let said = Readings { all: &readings, training: images.ends[0], taught: images.taught() };
-    let mut heard = Heard { notes, tolerate: &mut |error| faults.take(error) };
-    let resolved = task.own.resolve(&task.asked(), &said, &mut heard);
+    let raw_labels = Readings { all: &readings, training: images.ends[0], class_images: images.class_images() };
+    let mut messages = Messages { notes, tolerate: &mut |error| faults.take(error) };
+    let resolved = task.own.resolve(&task.context(), &raw_labels, &mut messages);
     let Some((spec, labels)) = faults.pass(resolved)? else {
         faults.forget_task();
         return Ok(None);
@@ -160,12 +160,12 @@ fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Rea
 }
 
 /// The transformations that do not change each task's labels: the default of its kind, unless the task overrides it.
-fn bears(tasks: &[&TaskDeclaration]) -> Vec<Bears> {
+fn invariances(tasks: &[&TaskDeclaration]) -> Vec<Invariances> {
     let marks = tasks.iter().any(|task| task.kind.content == Content::Boxes);
-    let beside = if marks { Beside::Objects } else { Beside::Nothing };
+    let others = if marks { OtherTasks::Objects } else { OtherTasks::WholeImage };
     let of_task = |task: &&TaskDeclaration| {
-        let own = (task.kind.bears)(beside);
-        Bears { crop: task.crop_safe.unwrap_or(own.crop), scale: task.scale_safe.unwrap_or(own.scale), ..own }
+        let own = (task.kind.invariances)(others);
+        Invariances { crop: task.crop_safe.unwrap_or(own.crop), scale: task.scale_safe.unwrap_or(own.scale), ..own }
     };
     tasks.iter().map(of_task).collect()
 }

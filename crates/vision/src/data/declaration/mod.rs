@@ -8,7 +8,7 @@ pub use source::Source;
 pub use split::Split;
 
 use crate::reading::{BoxFormat, Missing, Place};
-use crate::tasks::{Asked, Declared, Kind};
+use crate::tasks::{Declared, Kind, TaskContext};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -127,7 +127,7 @@ impl TaskDeclaration {
     }
 
     /// The parts of the declaration that all kinds share.
-    pub fn asked(&self) -> Asked<'_> {
-        Asked { name: &self.name, names: self.names.as_deref(), columns: self.from.columns(), place: &self.place }
+    pub fn context(&self) -> TaskContext<'_> {
+        TaskContext { name: &self.name, names: self.names.as_deref(), columns: self.from.columns(), place: &self.place }
     }
 }

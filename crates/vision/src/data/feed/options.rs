@@ -3,7 +3,7 @@
 use super::Sampling;
 use crate::data::augment::{Augment, ComposerOptions, Transforms};
 use crate::data::images::cache::Cache;
-use crate::tasks::{Bears, Encoders};
+use crate::tasks::{Encoders, Invariances};
 use std::sync::Arc;
 
 /// The options for turning samples into batches.
@@ -34,11 +34,11 @@ pub struct LoaderOptions {
 impl LoaderOptions {
     /// The options for composing pictures.
     pub fn composing(&self) -> ComposerOptions {
-        let Variety { transforms, bears, mosaic_batches, sides, .. } = self.variety.clone();
+        let Variety { transforms, invariances, mosaic_batches, sides, .. } = self.variety.clone();
         ComposerOptions {
             augment: self.augment,
             transforms,
-            bears,
+            invariances,
             mosaic_batches,
             sides: if sides.is_empty() { vec![self.imgsz] } else { sides },
             seed: self.seed,
@@ -53,7 +53,7 @@ pub struct Variety {
     /// The transformations other than framing.
     pub transforms: Transforms,
     /// The transformations that do not change the labels of each task.
-    pub bears: Vec<Bears>,
+    pub invariances: Vec<Invariances>,
     /// The number of the first batch without mosaics.
     pub mosaic_batches: u64,
     /// The choice of images for an epoch.
@@ -69,7 +69,7 @@ impl Default for Variety {
     fn default() -> Variety {
         Variety {
             transforms: Transforms::NONE,
-            bears: Vec::new(),
+            invariances: Vec::new(),
             mosaic_batches: u64::MAX,
             sampling: Sampling::Uniform,
             repeat_factor: 0.0,

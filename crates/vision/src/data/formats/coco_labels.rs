@@ -128,8 +128,8 @@ impl CocoFile {
             by_id.insert(image.id, i);
         }
         // One index beyond the images stands for annotations without a valid image or category.
-        let (unknown, mut homes) = (content.images.len(), Vec::with_capacity(content.annotations.len()));
-        let (mut homeless, mut faults) = (Vec::new(), Vec::new());
+        let (unknown, mut image_indices) = (content.images.len(), Vec::with_capacity(content.annotations.len()));
+        let (mut unlisted, mut faults) = (Vec::new(), Vec::new());
         for (i, annotation) in content.annotations.iter().enumerate() {
             if !names.contains_key(&annotation.category_id) {
                 let message = format!(
@@ -138,23 +138,23 @@ impl CocoFile {
                     content.categories.len()
                 );
                 faults.push(Spot::entry(List::Annotations, i).error(path, message));
-                homes.push(unknown);
+                image_indices.push(unknown);
                 continue;
             }
-            homes.push(by_id.get(&annotation.image_id).copied().unwrap_or(unknown));
-            if homes[i] == unknown {
-                homeless.push(i);
+            image_indices.push(by_id.get(&annotation.image_id).copied().unwrap_or(unknown));
+            if image_indices[i] == unknown {
+                unlisted.push(i);
             }
         }
-        if let Some(first) = homeless.first() {
+        if let Some(first) = unlisted.first() {
             notes.push(format!(
                 "{}: {} of images that are not listed, left out (first: annotations[{first}], image {})",
                 relative_name(path, root),
-                count_of(homeless.len(), "annotation"),
+                count_of(unlisted.len(), "annotation"),
                 content.annotations[*first].image_id
             ));
         }
-        let (order, starts) = by_image(&homes, unknown);
+        let (order, starts) = by_image(&image_indices, unknown);
         content.images.iter_mut().for_each(|image| image.file_name.shrink_to_fit());
         Ok(CocoFile { path: path.into(), content, by_name, order, starts, names, faults })
     }
@@ -171,17 +171,17 @@ impl CocoFile {
 
 /// The annotation indices sorted by image, in file order, and the start of each image's part. A list per image would
 /// take ten times the memory.
-fn by_image(homes: &[usize], images: usize) -> (Vec<u32>, Vec<u32>) {
+fn by_image(image_indices: &[usize], images: usize) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0u32; images + 2];
-    homes.iter().for_each(|home| starts[home + 1] += 1);
+    image_indices.iter().for_each(|image| starts[image + 1] += 1);
     for i in 1..starts.len() {
         starts[i] += starts[i - 1];
     }
     let mut next = starts.clone();
-    let mut order = vec![0u32; homes.len()];
-    for (annotation, &home) in homes.iter().enumerate() {
-        order[next[home] as usize] = annotation as u32;
-        next[home] += 1;
+    let mut order = vec![0u32; image_indices.len()];
+    for (annotation, &image) in image_indices.iter().enumerate() {
+        order[next[image] as usize] = annotation as u32;
+        next[image] += 1;
     }
     (order, starts)
 }

@@ -25,7 +25,7 @@ pub struct Images {
 
 impl Images {
     /// The number of leading images whose labels may define classes.
-    pub fn taught(&self) -> usize {
+    pub fn class_images(&self) -> usize {
         if self.seeded_split { self.ends[1] } else { self.ends[0] }
     }
 

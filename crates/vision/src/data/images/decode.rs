@@ -98,8 +98,8 @@ fn decode_bytes(bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<I
     })
 }
 
-/// Decodes with the general decoder; `told` gets the size before pixels are allocated.
-fn decode_any(bytes: &[u8], told: impl FnOnce([usize; 2])) -> Result<Image, String> {
+/// Decodes with the general decoder; `on_size` gets the size before pixels are allocated.
+fn decode_any(bytes: &[u8], on_size: impl FnOnce([usize; 2])) -> Result<Image, String> {
     let mut cursor = Cursor::new(bytes);
     check_chunks(&mut cursor)?;
     let mut decoder = decoder(cursor)?;
@@ -107,7 +107,7 @@ fn decode_any(bytes: &[u8], told: impl FnOnce([usize; 2])) -> Result<Image, Stri
     check_size(width.into(), height.into(), decoder.total_bytes())?;
     check_deflated(bytes)?;
     let orientation = decoder.orientation().map_err(unreadable)?;
-    told(upright_size(width as usize, height as usize, orientation));
+    on_size(upright_size(width as usize, height as usize, orientation));
     let mut picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
     picture.apply_orientation(orientation);
     Ok(rgb(picture))

@@ -26,7 +26,7 @@ fn type_words() -> Vec<&'static str> {
 
 /// The data.yaml words for the kinds that fit, for use in a message.
 pub fn fitting(fits: impl Fn(&Kind) -> bool) -> String {
-    let fitting: Vec<&str> = KINDS.iter().filter(|kind| fits(kind)).map(|kind| kind.fits).collect();
+    let fitting: Vec<&str> = KINDS.iter().filter(|kind| fits(kind)).map(|kind| kind.declared_as).collect();
     fitting.join(" or ")
 }
 

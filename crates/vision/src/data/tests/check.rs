@@ -104,7 +104,7 @@ fn words_numbers_and_lists_that_fit_nothing_are_each_a_problem() {
 }
 
 #[test]
-fn copies_are_known_by_their_pixels_and_leaks_go_from_training() {
+fn copies_are_found_by_pixels_and_leaks_removed_from_training() {
     let folder = yolo("0 0.5 0.5 0.2 0.2\n");
     // The same pixels in other files: b repeats val's d, c repeats a with other labels.
     image::open(folder.path().join("in/images/val/d.png"))

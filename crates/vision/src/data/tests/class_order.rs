@@ -72,7 +72,7 @@ fn notes(dataset: &Dataset) -> Vec<&String> {
 }
 
 #[test]
-fn where_the_order_is_ours_and_natural_order_differs_a_person_is_told_once() {
+fn a_sorted_order_that_differs_from_natural_order_gives_one_note() {
     for (layout, make) in OURS {
         let dataset = make(["class2", "class10"]).open();
         let task = &dataset.tasks[0];
@@ -86,7 +86,7 @@ fn where_the_order_is_ours_and_natural_order_differs_a_person_is_told_once() {
 }
 
 #[test]
-fn the_order_of_a_file_or_of_a_person_is_kept_and_not_remarked_on() {
+fn an_order_given_by_a_file_or_the_user_is_kept_without_a_note() {
     let table = "filename, class2, class10\np.png, 1, 0\nq.png, 0, 1\n";
     let header = with(&IMAGES, &[("train/_classes.csv", table)], ["", ""]);
     let named = class_folders(["class2", "class10"]);
@@ -107,7 +107,7 @@ fn the_order_of_a_file_or_of_a_person_is_kept_and_not_remarked_on() {
 
 /// Numeric class names are sorted by value, 2 before 10 and −2 before −1, without a note.
 #[test]
-fn numbers_stand_by_value() {
+fn numbers_are_sorted_by_value() {
     for (names, classes) in [(["10", "2"], ["2", "10"]), (["-1", "-2"], ["-2", "-1"])] {
         let dataset = OURS[1].1(names).open();
         assert_eq!((dataset.tasks[0].classes(), notes(&dataset).len()), (classes.map(String::from).as_slice(), 0));

@@ -173,7 +173,7 @@ fn coco_files_count_from_one_and_keep_crowds() {
 }
 
 #[test]
-fn which_boxes_and_whether_there_are_any_is_asked_first() {
+fn the_task_to_write_is_checked_before_anything_else() {
     let folder = Folder::new();
     folder.images(&["a/1.png", "a/2.png", "b/3.png", "b/4.png"]);
     let beside = Folder::new();
@@ -231,7 +231,7 @@ fn voc_counts_from_one_and_cannot_hold_thin_boxes() {
 }
 
 #[test]
-fn what_a_killed_conversion_left_is_not_built_upon() {
+fn leftovers_of_a_killed_conversion_are_not_reused() {
     let folder = mixed();
     // A folder as if a process with this id had started converting to another layout and been killed.
     let left = format!("in-copy/.out.partial-{}-0", std::process::id());
@@ -255,7 +255,7 @@ fn a_folder_among_the_images_that_are_read_is_refused() {
 }
 
 #[test]
-fn names_that_differ_in_their_letters_size_only_are_told_apart() {
+fn names_that_differ_only_in_case_are_kept_apart() {
     let folder = Folder::new();
     folder.images(&["in/a/IMG.png", "in/b/img.png"]);
     folder.text("in/metadata.csv", "file_name,xmin,ymin,xmax,ymax,class\na/IMG.png,1,1,9,9,c\nb/img.png,1,1,9,9,c\n");

@@ -171,7 +171,7 @@ fn folders_that_are_no_data_set() {
 }
 
 #[test]
-fn crops_and_flips_only_where_every_task_bears_them() {
+fn crops_and_flips_only_where_every_task_allows_them() {
     let safe = |tasks: &str| {
         let dataset = with_tasks(tasks).open();
         (dataset.crop_safe, dataset.flip_safe)
@@ -191,22 +191,22 @@ fn crops_and_flips_only_where_every_task_bears_them() {
 }
 
 #[test]
-fn each_task_bears_what_its_kind_does_or_what_it_says() {
-    let bears = |tasks: &str| {
+fn each_task_has_its_own_invariances_or_those_of_its_kind() {
+    let invariances = |tasks: &str| {
         let dataset = with_tasks(tasks).open();
-        let each: Vec<[bool; 2]> = dataset.bears.iter().map(|b| [b.crop, b.scale]).collect();
+        let each: Vec<[bool; 2]> = dataset.invariances.iter().map(|b| [b.crop, b.scale]).collect();
         (each, dataset.flip_safe, dataset.scale_safe)
     };
     let k = "  k: {type: classify, from: folders}\n";
     let n = |says: &str| format!("{k}  n: {{type: regress, from: {{csv: t.csv}}{says}}}\n");
-    assert_eq!(bears(k), (vec![[true, true]], true, true));
+    assert_eq!(invariances(k), (vec![[true, true]], true, true));
     // A regression without declared flags keeps its mild default scaling.
-    assert_eq!(bears(&n("")), (vec![[true, true], [false, false]], true, true));
-    assert_eq!(bears(&n(", scale_invariant: true")).0[1], [false, true]);
-    assert_eq!(bears(&n(", scale_invariant: false")), (vec![[true, true], [false, false]], true, false));
-    assert!(!bears(&n(", flip_invariant: false")).1);
-    assert!(!bears(&n(", flip_invariant: true, flip_safe: false")).1);
-    let top = bears(&format!("{}scale_invariant: false\nflip_invariant: false\n", n("")));
+    assert_eq!(invariances(&n("")), (vec![[true, true], [false, false]], true, true));
+    assert_eq!(invariances(&n(", scale_invariant: true")).0[1], [false, true]);
+    assert_eq!(invariances(&n(", scale_invariant: false")), (vec![[true, true], [false, false]], true, false));
+    assert!(!invariances(&n(", flip_invariant: false")).1);
+    assert!(!invariances(&n(", flip_invariant: true, flip_safe: false")).1);
+    let top = invariances(&format!("{}scale_invariant: false\nflip_invariant: false\n", n("")));
     assert_eq!(top, (vec![[true, false], [false, false]], false, false));
     let said = with_tasks("  k: {type: classify, from: folders, scale_invariant: perhaps}\n").error();
     assert!(said.contains("scale_invariant") && said.contains("true"), "{said}");

@@ -100,7 +100,7 @@ fn wrong_yolo_rows_say_where_and_what_to_do() {
 }
 
 #[test]
-fn label_files_missing_one_and_all_are_a_wrong_path() {
+fn if_all_label_files_are_missing_the_path_is_wrong() {
     let folder = Folder::new();
     folder.images(&["images/a.png", "images/b.png"]);
     folder.text("data.yaml", "names: [cat, dog]\n");

@@ -190,7 +190,7 @@ fn deflated(zeros: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_would_take_too_much_memory_is_refused_before_it_is_taken() {
+fn images_that_need_too_much_memory_are_refused_first() {
     let folder = Folder::new();
     let data = deflated(1 << 20);
     let seed = |name: &str| fs::read(golden().join("images").join(name)).unwrap();
@@ -230,7 +230,7 @@ fn what_would_take_too_much_memory_is_refused_before_it_is_taken() {
 
 #[cfg(unix)]
 #[test]
-fn odd_files_are_named_and_waited_for_by_nobody() {
+fn odd_files_are_errors_and_do_not_block() {
     use crate::data::Dataset;
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;

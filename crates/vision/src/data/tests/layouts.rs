@@ -260,8 +260,8 @@ fn each_is_described_as_a_data_yaml_that_gives_it_again() {
         assert_eq!(first.tasks, again.tasks, "{name}: {text}");
         assert_eq!((&first.train, &first.val, &first.test), (&again.train, &again.val, &again.test), "{name}: {text}");
         assert_eq!(
-            (&first.bears, first.flip_safe, first.scale_safe),
-            (&again.bears, again.flip_safe, again.scale_safe)
+            (&first.invariances, first.flip_safe, first.scale_safe),
+            (&again.invariances, again.flip_safe, again.scale_safe)
         );
         // Describing the described data set gives the same text, except for the location.
         let twice = describe::data_yaml(elsewhere.path(), &OpenOptions::default(), &Progress::default()).unwrap();
@@ -291,7 +291,7 @@ fn each_becomes_our_own_layout_without_a_loss() {
         let (after, lost, _) = converted(&folder, Target::Jsonl, false).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!((&before.tasks, &lost), (&after.tasks, &vec![]), "{name}");
         assert_eq!(by_picture(&before), by_picture(&after), "{name}");
-        assert_eq!((&before.bears, before.flip_safe), (&after.bears, after.flip_safe), "{name}");
+        assert_eq!((&before.invariances, before.flip_safe), (&after.invariances, after.flip_safe), "{name}");
     }
 }
 

@@ -37,7 +37,7 @@ fn said(dataset: &Dataset) -> Vec<&String> {
 }
 
 #[test]
-fn links_to_a_real_folder_are_named_wherever_they_stand() {
+fn links_to_a_real_folder_are_reported_wherever_they_are() {
     let folder = boxed();
     folder.images(&["train/m/a.png", "train/m/deep/b.png"]);
     linked(&folder, &[("train/a", "m"), ("train/z", "m"), ("train/deep", "m/deep"), ("train/m/up", "..")]);
@@ -50,7 +50,7 @@ fn links_to_a_real_folder_are_named_wherever_they_stand() {
 }
 
 #[test]
-fn of_links_alone_the_first_is_the_name() {
+fn among_links_alone_the_first_gives_the_name() {
     let elsewhere = Folder::new();
     elsewhere.images(&["shared/a.png", "shared/deep/b.png"]);
     let shared = elsewhere.path().join("shared");

@@ -304,7 +304,7 @@ fn a_cache_changes_no_batch() {
 }
 
 #[test]
-fn a_file_that_goes_while_training_is_broken() {
+fn a_file_deleted_during_training_is_broken() {
     let folder = Folder::new();
     let samples = samples(&folder, 10);
     let tolerant = LoaderOptions { max_broken: 0.1, ..options(1) };

@@ -44,7 +44,7 @@ fn losses_are_read_and_balanced_weights_are_counted_on_the_training_split() {
 }
 
 #[test]
-fn a_loss_that_does_not_fit_says_where_and_what_to_do() {
+fn an_invalid_loss_says_where_and_what_to_do() {
     let numbers = "`class_weights:` is `balanced`, or a number above 0 for each class such as `[1, 2.5]`";
     let share = "`label_smoothing:` is a share from 0 to below 1, such as 0.1";
     let cases = [

@@ -53,7 +53,7 @@ fn a_class_nobody_looked_for_is_ignored_everywhere() {
 }
 
 #[test]
-fn of_a_class_that_was_looked_for_nowhere_a_person_is_told() {
+fn a_class_that_was_never_looked_for_gives_a_note() {
     let said = |looked_for| {
         let row = format!(
             r#"{{"file_name":"b.png","objects":{{"bbox":[[1,1,5,5]],"categories":["man"],"labelled_categories":[{looked_for}]}}}}"#

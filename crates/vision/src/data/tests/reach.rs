@@ -8,7 +8,7 @@ use crate::data::feed::{EvalLoader, LoaderOptions, Sampling, TrainLoader, Variet
 use crate::data::images::cache::Cache;
 use crate::data::images::{Image, Part, decode};
 use crate::data::random::Random;
-use crate::tasks::Bears;
+use crate::tasks::Invariances;
 use crate::tasks::Label;
 use image::codecs::jpeg::JpegEncoder;
 use std::fs;
@@ -81,14 +81,14 @@ fn samples(folder: &Folder, labelled: Labelled) -> Arc<[Sample]> {
 
 fn options(labelled: Labelled, transforms: Transforms) -> LoaderOptions {
     let boxes = labelled == Labelled::Boxes;
-    let bears = vec![Bears { crop: true, scale: true, joining: boxes, mixing: !boxes }];
+    let invariances = vec![Invariances { crop: true, scale: true, joining: boxes, mixing: !boxes }];
     LoaderOptions {
         batch: 5,
         imgsz: 48,
         workers: 2,
         seed: 4,
         augment: Augment { framing: Framing::Crop { least_area: 0.1 }, ..Augment::training(true, true) },
-        variety: Variety { transforms, bears, ..Variety::default() },
+        variety: Variety { transforms, invariances, ..Variety::default() },
         max_broken: 0.0,
         prefetch: 1,
         cache: None,

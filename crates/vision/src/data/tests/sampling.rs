@@ -47,7 +47,7 @@ fn an_epoch_is_a_function_of_seed_and_number() {
 }
 
 #[test]
-fn rare_classes_are_repeated_by_the_root_of_how_rare_they_are() {
+fn rare_classes_are_repeated_by_the_root_of_their_rarity() {
     let samples = skewed();
     let counts = counts(&Sampler::new(&samples, Sampling::Uniform, 0.36), 100, 4000);
     // Class 0 has a share of .9, above .36: once. Class 1 has .09: √4 = 2. Class 2 has .01: 6.

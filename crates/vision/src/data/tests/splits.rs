@@ -19,7 +19,7 @@ fn held_out(folder: &Folder, fraction: f32, seed: u64) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_seed_decides_who_validates() {
+fn the_seed_decides_the_validation_images() {
     let folder = many();
     assert_eq!(held_out(&folder, 0.3, 1), held_out(&folder, 0.3, 1));
     assert_ne!(held_out(&folder, 0.3, 1), held_out(&folder, 0.3, 2));

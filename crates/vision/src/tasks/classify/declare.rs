@@ -6,7 +6,7 @@ use crate::reading::yaml::Value;
 use crate::reading::{Raw, count_of, list_some};
 use crate::tasks::Label;
 use crate::tasks::classes::{class_number, classes_of, note_inferred};
-use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+use crate::tasks::declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 use std::sync::Arc;
 
 pub const KEYS: &[&str] = &["class_weights", "label_smoothing"];
@@ -67,23 +67,23 @@ impl Declared for Loss {
         keys
     }
 
-    fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved> {
-        let classes = classes_of(asked, readings)?;
+    fn resolve(&self, context: &TaskContext, readings: &Readings, messages: &mut Messages) -> Result<Resolved> {
+        let classes = classes_of(context, readings)?;
         if classes.len() < 2 {
             let sentence = format!("a classification needs at least two classes, but there is only `{}`", classes[0]);
-            return Err(asked.error(&sentence));
+            return Err(context.error(&sentence));
         }
-        if asked.names.is_none() {
-            note_inferred(asked.name, &classes, heard.notes);
+        if context.names.is_none() {
+            note_inferred(context.name, &classes, messages.notes);
         }
         // A million images share as many label values as there are classes.
         let shared: Vec<Label> = (0..classes.len()).map(|class| Label::of(Class::One(class))).collect();
         let labels = readings.all.iter().map(|reading| match &reading.raw {
-            Raw::Class(class) => Ok(shared[class_number(asked, &classes, class, &reading.place.file)?].clone()),
+            Raw::Class(class) => Ok(shared[class_number(context, &classes, class, &reading.place.file)?].clone()),
             Raw::Unlabelled | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) | Raw::Values(_) => Ok(Label::UNLABELLED),
         });
         let labels = labels.collect::<Result<Vec<Label>>>()?;
-        let class_weights = self.weights(asked, &classes, &labels[..readings.training], heard.notes)?;
+        let class_weights = self.weights(context, &classes, &labels[..readings.training], messages.notes)?;
         let task = Classify { class_weights, label_smoothing: self.label_smoothing, ..Classify::new(classes) };
         Ok((Arc::new(task), labels))
     }
@@ -93,7 +93,7 @@ impl Loss {
     /// The class weights for these classes; `training` holds the labels of the training images.
     fn weights(
         &self,
-        asked: &Asked,
+        context: &TaskContext,
         classes: &[String],
         training: &[Label],
         notes: &mut Vec<String>,
@@ -101,7 +101,7 @@ impl Loss {
         match &self.class_weights {
             None => Ok(None),
             Some(ClassWeights::Each(weights)) if weights.len() == classes.len() => Ok(Some(weights.clone())),
-            Some(ClassWeights::Each(weights)) => Err(asked.error(&format!(
+            Some(ClassWeights::Each(weights)) => Err(context.error(&format!(
                 "`class_weights:` has {} for {} ({}): give one per class, in this order",
                 count_of(weights.len(), "number"),
                 // Written out because `count_of` would form the plural "classs".
@@ -115,7 +115,7 @@ impl Loss {
                 let weights = balanced(classes.len(), training);
                 let shown = classes.iter().zip(&weights).map(|(class, w)| format!("{class} {w:.3}"));
                 let shown = list_some(&shown.collect::<Vec<_>>(), 12);
-                notes.push(format!("{}: balanced class weights: {shown}", asked.name));
+                notes.push(format!("{}: balanced class weights: {shown}", context.name));
                 Ok(Some(weights))
             }
         }

@@ -13,8 +13,8 @@ use super::coverage::TaskReport;
 use super::head::pooled_linear;
 use super::loss_card::LossCard;
 use super::{
-    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
-    Mixing, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
+    Mixing, OtherTasks, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -29,14 +29,19 @@ pub static KIND: Kind = Kind {
     card_word: "classify",
     yaml_word: "classify",
     flag: None,
-    fits: "`type: classify` with one class per image",
+    declared_as: "`type: classify` with one class per image",
     title: "classification",
     fitness: "balanced accuracy",
     fitness_metric: "balanced_accuracy",
     content: Content::Class,
     keys: declare::KEYS,
     // A crop may remove the object that the class describes.
-    bears: |beside| Bears { crop: beside == Beside::Nothing, scale: true, joining: false, mixing: true },
+    invariances: |others| Invariances {
+        crop: others == OtherTasks::WholeImage,
+        scale: true,
+        joining: false,
+        mixing: true,
+    },
     declare: declare::declare,
     undeclared: declare::undeclared,
     read,

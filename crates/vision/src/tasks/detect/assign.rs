@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn under_a_crowd_as_large_as_the_image_only_objects_teach() {
+    fn under_a_crowd_as_large_as_the_image_only_objects_are_foreground() {
         let levels = pyramid(3..=5, 64);
         let everywhere = LabelledBox { class: 1, xyxy: [0.0, 0.0, 64.0, 64.0], ignore: true };
         let got = assign(&levels, &[labelled([8.0, 8.0, 40.0, 40.0]), everywhere.clone()]);

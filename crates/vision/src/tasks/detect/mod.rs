@@ -14,7 +14,7 @@ pub use figures::DetectionFigures;
 use super::coverage::TaskReport;
 use super::task::ClassesCard;
 use super::{
-    Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
     Prediction, Regions, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
@@ -29,13 +29,13 @@ pub static KIND: Kind = Kind {
     card_word: "detect",
     yaml_word: "detect",
     flag: None,
-    fits: "`type: detect`",
+    declared_as: "`type: detect`",
     title: "detection",
     fitness: "AP",
     fitness_metric: "AP",
     content: Content::Boxes,
     keys: declare::KEYS,
-    bears: |_| Bears { crop: true, scale: true, joining: true, mixing: false },
+    invariances: |_| Invariances { crop: true, scale: true, joining: true, mixing: false },
     declare: declare::declare,
     undeclared: declare::undeclared,
     read,

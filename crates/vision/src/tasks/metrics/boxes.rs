@@ -479,7 +479,7 @@ mod tests {
 
     /// Where a class was not looked for, its detections are not false positives; those of other classes are.
     #[test]
-    fn a_region_as_large_as_the_image_forgives_its_class() {
+    fn a_region_as_large_as_the_image_excuses_its_class() {
         let at = |class, score| Detection { class, score, xyxy: [1.0, 2.0, 9.0, 8.0] };
         let truth = |class| GroundTruth { class, xyxy: [1.0, 2.0, 9.0, 8.0], ignore: false, area: None };
         let everywhere = GroundTruth { class: 0, xyxy: [0.0, 0.0, 64.0, 64.0], ignore: true, area: None };

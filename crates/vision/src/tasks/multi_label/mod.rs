@@ -14,8 +14,8 @@ use super::coverage::TaskReport;
 use super::head::pooled_linear;
 use super::task::ClassesCard;
 use super::{
-    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
-    Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
+    OtherTasks, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -29,14 +29,19 @@ pub static KIND: Kind = Kind {
     card_word: "multi_label",
     yaml_word: "classify",
     flag: Some("multi_label"),
-    fits: "`type: classify` with `multi_label: true`",
+    declared_as: "`type: classify` with `multi_label: true`",
     title: "multi-label",
     fitness: "mAP",
     fitness_metric: "mAP",
     content: Content::Classes,
     keys: &[],
     // A crop may remove the objects that the classes describe.
-    bears: |beside| Bears { crop: beside == Beside::Nothing, scale: true, joining: false, mixing: false },
+    invariances: |others| Invariances {
+        crop: others == OtherTasks::WholeImage,
+        scale: true,
+        joining: false,
+        mixing: false,
+    },
     declare: declare::declare,
     undeclared: declare::undeclared,
     read,

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::ir::ValueLossForm;
 use crate::reading::yaml::list;
 use crate::reading::{Raw, did_you_mean};
-use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+use crate::tasks::declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 use crate::tasks::{Label, TaskSpec};
 use std::sync::Arc;
 
@@ -59,14 +59,14 @@ impl Declared for Units {
         Some(Arc::new(Units { units, loss: self.loss }))
     }
 
-    fn resolve(&self, asked: &Asked, readings: &Readings, _: &mut Heard) -> Result<Resolved> {
+    fn resolve(&self, context: &TaskContext, readings: &Readings, _: &mut Messages) -> Result<Resolved> {
         let labelled = readings.all.iter().filter_map(|reading| match &reading.raw {
             Raw::Values(values) => Some((values.len(), &reading.place)),
             Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) => None,
         });
-        let any_taught = readings.all[..readings.taught].iter().any(|r| matches!(r.raw, Raw::Values(_)));
-        let Some((length, first)) = labelled.clone().next().filter(|_| any_taught) else {
-            return Err(asked.untaught());
+        let any_labelled = readings.all[..readings.class_images].iter().any(|r| matches!(r.raw, Raw::Values(_)));
+        let Some((length, first)) = labelled.clone().next().filter(|_| any_labelled) else {
+            return Err(context.no_labels());
         };
         if let Some((other, place)) = labelled.clone().find(|(n, _)| *n != length) {
             let message = format!(
@@ -75,16 +75,18 @@ impl Declared for Units {
             );
             return Err(place.error(message));
         }
-        let columns: Vec<String> = match asked.columns {
+        let columns: Vec<String> = match context.columns {
             [one] if length > 1 => (0..length).map(|i| format!("{one}[{i}]")).collect(),
             columns if columns.len() == length => columns.to_vec(),
-            _ => (0..length).map(|i| format!("{}[{i}]", asked.name)).collect(),
+            _ => (0..length).map(|i| format!("{}[{i}]", context.name)).collect(),
         };
         let units = match self.units.len() {
             0 => vec![String::new(); length],
             1 => vec![self.units[0].clone(); length],
             n if n == length => self.units.clone(),
-            n => return Err(asked.error(&format!("{n} units for {length} values: give one for all, or one per value"))),
+            n => {
+                return Err(context.error(&format!("{n} units for {length} values: give one for all, or one per value")));
+            }
         };
         let labels = readings.all.iter().map(|reading| match &reading.raw {
             Raw::Values(values) => Label::of(Values::from(values.as_slice())),

@@ -14,7 +14,7 @@ use super::coverage::TaskReport;
 use super::head::pooled_linear;
 use super::loss_card::LossCard;
 use super::{
-    Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
     Prediction, Standardisation, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
@@ -30,14 +30,14 @@ pub static KIND: Kind = Kind {
     card_word: "regress",
     yaml_word: "regress",
     flag: None,
-    fits: "`type: regress`",
+    declared_as: "`type: regress`",
     title: "regression",
     fitness: "R²",
     fitness_metric: "R2",
     content: Content::Values,
     keys: declare::KEYS,
     // A value may be a sum or a size, which changes if the picture is cropped or scaled.
-    bears: |_| Bears { crop: false, scale: false, joining: false, mixing: false },
+    invariances: |_| Invariances { crop: false, scale: false, joining: false, mixing: false },
     declare: declare::declare,
     undeclared: declare::undeclared,
     read,

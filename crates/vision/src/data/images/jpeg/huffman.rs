@@ -136,12 +136,12 @@ fn extend(bits: u32, size: u32) -> i32 {
 /// A scan without stuffed bytes, split at restart markers.
 pub struct Scan {
     bytes: Vec<u8>,
-    /// The end of each stretch between restarts in `bytes`. Padding follows each, so that eight bytes can be read from
+    /// The end of each interval between restarts in `bytes`. Padding follows each, so that eight bytes can be read from
     /// any position.
     ends: Vec<usize>,
 }
 
-/// Zero bytes after a stretch: lookups may pass the last bit, and eight bytes are read at once.
+/// Zero bytes after a interval: lookups may pass the last bit, and eight bytes are read at once.
 const ROOM: usize = 16;
 
 impl Scan {
@@ -171,11 +171,11 @@ impl Scan {
         self.bytes.resize(self.bytes.len() + ROOM, 0);
     }
 
-    pub fn stretches(&self) -> usize {
+    pub fn intervals(&self) -> usize {
         self.ends.len()
     }
 
-    pub fn stretch(&self, index: usize) -> Bits<'_> {
+    pub fn interval(&self, index: usize) -> Bits<'_> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] + ROOM };
         Bits { bytes: &self.bytes[start..self.ends[index] + ROOM], at: 0, buffer: 0, count: 0 }
     }

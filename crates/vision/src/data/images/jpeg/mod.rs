@@ -215,10 +215,10 @@ impl<'a> Jpeg<'a> {
         }
         let [across, down] = planes.units;
         let restart = if self.restart == 0 { across * down } else { self.restart };
-        if scan.stretches() != (across * down).div_ceil(restart) {
+        if scan.intervals() != (across * down).div_ceil(restart) {
             return Err(Damaged);
         }
-        let mut bits = scan.stretch(0);
+        let mut bits = scan.interval(0);
         let mut previous = [0i32; 3];
         let mut coefficients = [0i32; 64];
         for unit in 0..across * down {
@@ -226,7 +226,7 @@ impl<'a> Jpeg<'a> {
                 if !bits.is_within() {
                     return Err(Damaged);
                 }
-                bits = scan.stretch(unit / restart);
+                bits = scan.interval(unit / restart);
                 previous = [0; 3];
             }
             let (x, y) = (unit % across, unit / across);
