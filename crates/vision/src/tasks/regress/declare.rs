@@ -85,7 +85,9 @@ impl Declared for Units {
             1 => vec![self.units[0].clone(); length],
             n if n == length => self.units.clone(),
             n => {
-                return Err(context.error(&format!("{n} units for {length} values: give one for all, or one per value")));
+                return Err(
+                    context.error(&format!("{n} units for {length} values: give one for all, or one per value"))
+                );
             }
         };
         let labels = readings.all.iter().map(|reading| match &reading.raw {
