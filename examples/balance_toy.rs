@@ -6,8 +6,6 @@
 //! cargo run --release --example balance_toy -- out.csv mgda nash
 //! ```
 //!
-//! The first argument is a file for the trajectories (every hundredth step of each run); the others are the methods to
-//! run.
 //! The first argument is a file for the trajectories, every hundredth step of each run; the others are the methods.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
