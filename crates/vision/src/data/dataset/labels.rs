@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// If every label file is missing, the path is wrong; the data set is not one of background images.
-pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], asked: bool) -> Result<()> {
+pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], declares_missing: bool) -> Result<()> {
     let absent = |reading: &Reading| reading.remarks.iter().any(|(remark, _)| *remark == Remark::NoLabelFile);
-    if asked || readings.is_empty() || !readings.iter().all(absent) {
+    if declares_missing || readings.is_empty() || !readings.iter().all(absent) {
         return Ok(());
     }
     let message = format!(

@@ -108,9 +108,9 @@ fn read_labels(
 ) -> Result<Option<(Task, Vec<Label>)>> {
     progress.begin("reading labels", images.all.len());
     let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
-    let asked = task.missing.is_some();
+    let declares_missing = task.missing.is_some();
     // In a data set that only has YOLO labels, a missing label file conventionally means background.
-    if !asked && yolo && alone {
+    if !declares_missing && yolo && alone {
         task.missing = Some(Missing::Background);
     }
     let mut reader = Reader::open(task, root, images, cache)?;
@@ -130,7 +130,7 @@ fn read_labels(
     let mut readings = faults.readings(outcomes)?;
     notes.extend(reader.notes());
     drop(reader);
-    if faults.pass(labels::check_label_files(task, &readings, asked))?.is_none() {
+    if faults.pass(labels::check_label_files(task, &readings, declares_missing))?.is_none() {
         return Ok(None);
     }
     faults.collect_findings(task, &mut readings, images);
