@@ -1,5 +1,5 @@
-//! Every method of balancing on the toy problem of CAGrad, and on its uneven version of Nash-MTL and FAMO: where each ends from each
-//! published start.
+//! Runs every balancing method on the toy problem of CAGrad and on its uneven version from Nash-MTL and FAMO, and shows
+//! where each ends from each published start.
 //!
 //! ```sh
 //! cargo run --release --example balance_toy                     # all methods; under a minute
@@ -22,13 +22,13 @@ use std::process::ExitCode;
 /// A published experiment.
 struct Experiment {
     name: &'static str,
-    /// What the first loss is multiplied by.
+    /// The factor of the first loss.
     scale: f64,
     steps: usize,
     starts: &'static [[f64; 2]],
     /// CAGrad's c.
     c: f64,
-    /// What the paper says of it.
+    /// The paper's result.
     statement: &'static str,
 }
 
@@ -53,17 +53,17 @@ const EXPERIMENTS: [Experiment; 2] = [
     },
 ];
 
-/// The papers draw the Pareto front as this line between x = −7 and x = 7; its ends lie .08 lower.
+/// The papers draw the Pareto front as this line between x = −7 and x = 7; its ends are .08 lower.
 const FRONT_Y: f64 = -8.3552;
 const FRONT_X: f64 = 7.0;
-/// No loss is below this; what the methods are given is above it, for they expect losses of at least 0.
+/// No loss is below this. It is subtracted from the losses, because the methods expect losses of at least 0.
 const LOWER_BOUND: f64 = -21.0;
 
 /// The two losses at a point, and their gradients.
 fn problem([x, y]: [f64; 2], scale: f64) -> ([f64; 2], [[f64; 2]; 2]) {
     let (tanh, half) = (y.tanh(), (0.5 * y).tanh());
     let (sech2, half_sech2) = (1.0 - tanh * tanh, 0.5 * (1.0 - half * half));
-    // Above y = 0 the logarithm of a distance from a curve, below it a bowl; each fades out at y = 0.
+    // Above y = 0 the loss is the logarithm of a distance from a curve, below it a bowl; each fades out at y = 0.
     let (above, above_slope) = if y >= 0.0 { (half, half_sech2) } else { (0.0, 0.0) };
     let (below, below_slope) = if y <= 0.0 { (-half, -half_sech2) } else { (0.0, 0.0) };
     let loss = |distance: f64, distance_y: f64, center: f64, scale: f64| {
@@ -82,7 +82,7 @@ fn problem([x, y]: [f64; 2], scale: f64) -> ([f64; 2], [[f64; 2]; 2]) {
     ([first, second], [first_slope, second_slope])
 }
 
-/// Adam at the papers' learning rate of .001, which moves the point.
+/// Adam with the papers' learning rate of .001. It moves the point.
 #[derive(Default)]
 struct Adam {
     first: [f64; 2],
@@ -114,7 +114,7 @@ fn descend(
         parameters.balance_c = Some(experiment.c);
     }
     if method.name == "famo" {
-        // As the authors have it for this problem, which does not change as data would.
+        // The authors' setting for this problem, which does not change between steps as batches would.
         parameters.balance_decay = Some(0.0);
     }
     let likelihoods = [Likelihood::Gaussian; 2];
@@ -139,7 +139,7 @@ fn descend(
                 excess[task] += g[task][i] * g[task][i] / squares[task][i].sqrt().max(1e-30);
             }
         }
-        // Nothing is drawn here, so two batches would be one and the same.
+        // Nothing is random here, so two batches would be identical.
         let signals = Signals {
             active: &active,
             losses: Some(&losses),

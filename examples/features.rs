@@ -1,10 +1,10 @@
-//! The features that all heads share, as tensors: their shapes, and how alike images are by the last of them.
+//! Computes the features that all heads share, as tensors, and the cosine similarity of images by the last of them.
 //!
 //! ```sh
 //! cargo run --release --example features -- runs/train/first a.jpg b.jpg
 //! ```
 //!
-//! The first argument is a run's folder or a weights file, also a published ResNet.
+//! The first argument is a run's folder or a weights file; a published ResNet works too.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -30,13 +30,13 @@ fn run() -> Result<()> {
     let mut model = Model::load(weights, &DeviceChoice::Cpu { threads: 0 })?;
     let mut first: Option<Vec<f32>> = None;
     for file in files {
-        // Upright 8-bit RGB. The network takes any size: features are as large as the image says.
+        // Upright 8-bit RGB. The network accepts any size; the features grow with the image.
         let image = decode(Path::new(file))?;
         let shape = (1, image.height, image.width, 3); // [N, H, W, 3]
         let images = Tensor::from_vec(image.rgb, shape, &Device::Cpu).map_err(sentence)?;
         let start = Instant::now();
         let [c3, c4, c5] = model.features(&images)?;
-        // Only the first image of a size takes time for a plan.
+        // Only the first image of each size needs time for a plan.
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         println!("{file}: {:?}, {:?}, {:?} in {milliseconds:.1} ms", c3.dims(), c4.dims(), c5.dims());
 
@@ -54,7 +54,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     product(a, b) / (product(a, a) * product(b, b)).sqrt()
 }
 
-/// candle's errors are sentences.
+/// candle's error messages are sentences already.
 fn sentence(error: candle_core::Error) -> Error {
     Error::Other(error.to_string())
 }

@@ -1,13 +1,14 @@
-//! An op that polyhead does not have: hard-swish, x · clamp(x + 3, 0, 6) / 6 (Howard 2019, arXiv:1905.02244), and its
-//! gradient. It is checked against plain loops in f64 on every instruction set, then timed against the measured rate of a copy.
+//! Implements an op that polyhead does not have: hard-swish, x · clamp(x + 3, 0, 6) / 6 (Howard 2019,
+//! arXiv:1905.02244), and its gradient. It is checked against plain loops in f64 on every instruction set, then timed
+//! against the measured rate of a copy.
 //!
 //! ```sh
 //! cargo run --release --example new_op
 //! ```
 //!
-//! The kernels use what polyhead's own use: `Cpu` spreads a closure over the threads and compiles it for the instruction set.
-//! To put an op into networks, give it a folder in `crates/engine/src/ops` and a row in `ops::operation`: the list of ops is
-//! closed, so that no op can lack its backward rule, its cost or its GPU kernels.
+//! The kernels use the same interface as polyhead's own: `Cpu` distributes a closure over the threads and compiles it
+//! for the instruction set. To use an op in networks, give it a folder in `crates/engine/src/ops` and a row in
+//! `ops::operation`: the list of ops is closed, so that no op can lack its backward rule, its cost or its GPU kernels.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,13 +17,13 @@ use polyhead::error::{Error, Result};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Elements that one thread takes at a time. With the result they are 32 KiB, which fit into L1.
+/// The number of elements that one thread takes at a time. With the result they take 32 KiB, which fits into L1.
 const PIECE: usize = 4096;
-/// The same number as in the copy that is measured, far more than caches hold.
+/// The number used in the measured copy, far more than fit into the caches.
 const FLOATS: usize = 1 << 25;
 const REPEATS: usize = 15;
 
-/// Shapes: `x` and `y` of one length, in any order.
+/// Shapes: `x` and `y` have the same length; the order of elements does not matter.
 fn hard_swish(cpu: &Cpu, x: &[f32], y: &mut [f32]) {
     cpu.parallel_chunks(
         y,
@@ -37,7 +38,7 @@ fn hard_swish(cpu: &Cpu, x: &[f32], y: &mut [f32]) {
     );
 }
 
-/// Turns the gradient of y, `[len]`, into that of x, in place: times (2x + 3) / 6 within ±3, else times 0 or 1.
+/// Converts the gradient of y, `[len]`, to that of x in place: multiplies by (2x + 3) / 6 within ±3, outside by 0 or 1.
 fn hard_swish_backward(cpu: &Cpu, x: &[f32], gradient: &mut [f32]) {
     cpu.parallel_chunks(
         gradient,
@@ -59,9 +60,9 @@ fn hard_swish_backward(cpu: &Cpu, x: &[f32], gradient: &mut [f32]) {
     );
 }
 
-/// Compares both kernels with f64. The bound is a handful of roundings of 2⁻²⁴ each, of numbers up to `largest`.
+/// Compares both kernels with f64. The bound allows a few roundings of 2⁻²⁴ each, for numbers up to `largest`.
 fn check(cpu: &Cpu) -> Result<()> {
-    // Odd, so that the last vector is not full; from −6 to 6, so that both kinks are met.
+    // An odd length, so that the last vector is not full; values from −6 to 6, to include both kinks.
     let x: Vec<f32> = (0..3 * PIECE + 7).map(|i| (i as f32 * 0.618).fract() * 12.0 - 6.0).collect();
     let (mut y, mut gradient) = (vec![f32::NAN; x.len()], vec![0.7; x.len()]);
     hard_swish(cpu, &x, &mut y);
@@ -82,7 +83,7 @@ fn check(cpu: &Cpu) -> Result<()> {
     Ok(())
 }
 
-/// Prints the median of `REPEATS` passes after a warm-up, and its rate for the bytes that it must at least move.
+/// Prints the median of `REPEATS` passes after a warm-up, and the rate for the bytes that must be moved at least.
 fn time(name: &str, bytes: usize, ceiling: f64, mut pass: impl FnMut()) {
     pass();
     let mut seconds = [0.0; REPEATS];

@@ -1,10 +1,12 @@
-//! Typed answers about image files: a class with its probability, boxes in pixels of the image, values in their units.
+//! Typed predictions for image files: a class with its probability, boxes in pixels of the image, values in their
+//! units.
 //!
 //! ```sh
 //! cargo run --release --example predict -- runs/train/first photo.jpg other.png
 //! ```
 //!
-//! The first argument is a run's folder or a weights file, also a published ResNet. The numbers are those of `polyhead predict`.
+//! The first argument is a run's folder or a weights file; a published ResNet works too. The numbers equal those of
+//! `polyhead predict`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -25,12 +27,12 @@ fn run() -> Result<()> {
     let Some((weights, files)) = arguments.split_first() else {
         return Err(Error::Usage("expected a run's folder or a weights file, and images".into()));
     };
-    // 0 threads are one per core; `DeviceChoice::parse("cuda", 0)` is a GPU.
+    // `threads: 0` uses one per core; `DeviceChoice::parse("cuda", 0)` selects a GPU.
     let mut model = Model::load(weights, &DeviceChoice::Cpu { threads: 0 })?;
     for (file, answer) in files.iter().zip(model.predict_files(files, &Settings::default())?) {
         match answer {
             Ok(answer) => print(file, &answer),
-            // The other images have their answers.
+            // Errors concern single images; the others have predictions.
             Err(error) => println!("{error}"),
         }
     }

@@ -1,10 +1,11 @@
-//! A training loop written by hand: arrays as data, two tasks, a balancing rule of its own, the update, a saved model.
+//! A hand-written training loop: data in arrays, two tasks, a custom balancing rule, the update, a saved model.
 //!
 //! ```sh
-//! cargo run --release --example training_loop -- out      # leaves model.safetensors and square.png in out/
+//! cargo run --release --example training_loop -- out      # writes model.safetensors and square.png to out/
 //! ```
 //!
-//! Each image shows a square on a noisy ground. The tasks are its colour (a class) and its side (a value in pixels).
+//! Each image shows a square on a noisy background. The tasks are its colour (a class) and its side (a value in
+//! pixels).
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -27,7 +28,8 @@ const SIZE: usize = 64;
 const BATCH: usize = 16;
 const STEPS: u64 = 120;
 
-/// The balancing rule: a task's weight is one over the running mean of its loss. The weights sum to the number of tasks.
+/// The balancing rule: a task's weight is the inverse of the running mean of its loss, scaled so that the weights sum
+/// to the number of tasks.
 struct InverseLoss(Vec<f32>);
 
 impl InverseLoss {
@@ -59,13 +61,13 @@ fn run() -> Result<()> {
     let side = Regress { units: ["px".into()].into(), ..Regress::new(vec!["side".into()]) };
     let tasks = vec![Task::new("colour", Classify::new(colours)), Task::new("side", side)];
     let mut card = Card::new(Architecture::new(Backbone::Tiny, tasks.clone(), SIZE, 0.0), SIZE);
-    // Values are learned with mean 0 and deviation 1; with the card's numbers they become pixels again.
+    // Values are learned with mean 0 and deviation 1; the card stores both to convert predictions back to pixels.
     let labels: Vec<Vec<Label>> = (0..256).map(|number| scene(number).1).collect();
     card.standardisation = (0..2).map(|task| tasks[task].spec.fit(&mut labels.iter().map(|l| &l[task]))).collect();
     let levels = card.architecture.levels(SIZE, SIZE);
     let encoder = Encoder { tasks, levels, standardisation: card.standardisation.clone() };
 
-    // The network with its losses and the backward pass, as a list of nodes; a plan on a device runs it.
+    // The network with its losses and the backward pass as a list of nodes, and a plan that runs it on a device.
     let TrainingNetwork { network, losses, .. } = TrainingNetwork::new(&card.architecture, [BATCH, SIZE, SIZE])?;
     let device = DeviceChoice::Cpu { threads: 0 };
     let mut executor = Executor::new(&device, &network.graph.parameters, &network.graph.buffers)?;
@@ -105,7 +107,7 @@ fn run() -> Result<()> {
 
     let Some(folder) = std::env::args().nth(1).map(PathBuf::from) else { return Ok(()) };
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    // The moving averages answer better than the last step's parameters.
+    // The moving averages predict better than the last step's parameters.
     ModelFile::of_store(card, executor.store()?, ParameterSet::Average)?.save(&folder.join("model.safetensors"))?;
     write_png(&folder.join("square.png"), &Canvas::new(SIZE, SIZE, scene(u64::MAX).0)?)
 }

@@ -14,7 +14,7 @@ use crate::graph::fuse::Fusion;
 use crate::model::{Architecture, Card, Probe, Stage, TrainingNetwork, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
-use crate::tasks::Bears;
+use crate::tasks::Invariances;
 use crate::tasks::{Encoder, Encoders, Label, LabelFeatures, LabelValue, Likelihood, Mixing, Regions, Task};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) struct Data {
     pub crop_safe: bool,
     pub flip_safe: bool,
     pub scale_safe: bool,
-    pub bears: Vec<Bears>,
+    pub invariances: Vec<Invariances>,
     pub train: Arc<[Sample]>,
     pub val: Arc<[Sample]>,
     pub cache: Option<Arc<Cache>>,
@@ -67,7 +67,7 @@ impl Data {
             crop_safe: dataset.crop_safe,
             flip_safe: dataset.flip_safe,
             scale_safe: dataset.scale_safe,
-            bears: dataset.bears,
+            invariances: dataset.invariances,
             train: dataset.train.into(),
             val: dataset.val.into(),
             cache,
@@ -101,7 +101,7 @@ impl Data {
         let mosaics = epochs_with_mosaics(config, self.mosaic_epochs);
         Variety {
             transforms: config.transforms,
-            bears: self.bears.clone(),
+            invariances: self.invariances.clone(),
             mosaic_batches: mosaics.map_or(u64::MAX, |epochs| epochs * batches),
             sampling: config.sampling,
             repeat_factor: config.repeat_factor,
@@ -190,9 +190,9 @@ fn notes(config: &TrainConfig, dataset: &Dataset, cache: Option<&Cache>) -> Vec<
 fn notes_on_augmentation(config: &TrainConfig, dataset: &Dataset) -> Vec<String> {
     let mut notes = Vec::new();
     if config.multi_scale > 0.0 {
-        notes.extend(multi_scale(config, &dataset.tasks, &dataset.bears));
+        notes.extend(multi_scale(config, &dataset.tasks, &dataset.invariances));
     }
-    notes.extend(remarks(&config.transforms, &dataset.tasks, &dataset.bears, &dataset.train));
+    notes.extend(remarks(&config.transforms, &dataset.tasks, &dataset.invariances, &dataset.train));
     let (mosaic, close, epochs) = (config.transforms.mosaic, config.transforms.close_mosaic, config.epochs);
     if mosaic > 0.0 && close >= epochs {
         notes.push(format!("no mosaics: --close-mosaic {close} keeps them out of all {epochs} epochs"));
@@ -201,7 +201,7 @@ fn notes_on_augmentation(config: &TrainConfig, dataset: &Dataset) -> Vec<String>
 }
 
 /// What a person should know about batches of several sides.
-fn multi_scale(config: &TrainConfig, tasks: &[Task], bears: &[Bears]) -> Vec<String> {
+fn multi_scale(config: &TrainConfig, tasks: &[Task], invariances: &[Invariances]) -> Vec<String> {
     let (sides, imgsz) = (config.sides(), config.imgsz);
     let [first, .., last] = sides[..] else {
         let share = config.multi_scale;
@@ -214,7 +214,8 @@ fn multi_scale(config: &TrainConfig, tasks: &[Task], bears: &[Bears]) -> Vec<Str
     let mut notes = vec![format!(
         "multi-scale: batches of {count} sides from {first} to {last} px, on average of {pixels:.2} times the pixels of {imgsz} px, at which the network is judged"
     )];
-    let sized = tasks.iter().zip(bears).filter(|(_, bears)| !bears.scale).map(|(task, _)| task.name.as_str());
+    let sized =
+        tasks.iter().zip(invariances).filter(|(_, invariances)| !invariances.scale).map(|(task, _)| task.name.as_str());
     let sized: Vec<&str> = sized.collect();
     if !sized.is_empty() {
         notes.push(format!(

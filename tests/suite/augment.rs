@@ -63,7 +63,7 @@ fn a_run_with_everything_on_repeats_itself_whatever_the_workers() {
         let sampling = ["--epochs", "3", "--workers", workers, "--sampling", "class-balanced", "--mixup", mixup];
         let run_folder = train(&folder, &data, name, &[&sampling[..], &STRONG[..]].concat());
         let log = std::fs::read_to_string(Path::new(&run_folder).join("log.txt")).unwrap();
-        assert!(log.contains("--mosaic spares 12 of 12 training images"), "{log}");
+        assert!(log.contains("--mosaic skips 12 of 12 training images"), "{log}");
         weights::read(&Path::new(&run_folder).join("weights/last.safetensors")).unwrap().tensors
     };
     let bits = |t: &candle_core::Tensor| -> Vec<u32> {

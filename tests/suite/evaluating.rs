@@ -60,7 +60,7 @@ fn a_run_leaves_pictures_and_intervals_that_evaluate_and_predict_use() {
     assert!(paper["metrics"]["ECE"].is_number() && figures["tasks"]["sum"]["metrics"]["spearman"].is_number());
 
     let other = succeed(&["evaluate", &run, "--split", "test"]);
-    assert!(other.contains("90 % intervals hold") && !other.contains("by construction"), "{other}");
+    assert!(other.contains("90 % intervals contain") && !other.contains("by construction"), "{other}");
 
     let answers = path(&folder, "answers");
     succeed(&["predict", &run, &format!("{data}/test"), "--out", &answers, "--no-images"]);

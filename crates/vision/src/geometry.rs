@@ -1,17 +1,17 @@
-//! The maps from a picture's pixels to the network's square canvas: a framing with its way back, a projective map of the
-//! canvas onto itself, and the one question labels ask of both.
+//! Maps from the pixels of an image to the network's square canvas: a placement that can be inverted ([`Geometry`]) and
+//! a projective map of the canvas onto itself ([`Warp`]). Labels use both through [`PixelMap`].
 
 use crate::boxes::{self, Xyxy};
 
-/// A box of which less than this part stays visible is no longer taught.
+/// A box with less than this share of its area visible is ignored by the loss.
 pub const LEAST_VISIBLE: f32 = 0.1;
 
-/// A map of pixels, as far as a box needs it.
+/// A map of pixels, applied to boxes.
 pub trait PixelMap {
-    /// Where the box lies, also beyond what is visible.
+    /// The mapped box, including the part that is not visible.
     fn whole(&self, xyxy: &Xyxy) -> Xyxy;
 
-    /// The visible part of it; without area if it is out of sight.
+    /// The visible part of the mapped box; its area is zero if nothing is visible.
     fn visible(&self, xyxy: &Xyxy) -> Xyxy;
 }
 
@@ -24,7 +24,7 @@ pub struct Geometry {
     pub size: usize,
     /// Network pixels per original pixel, in x and y.
     pub scale: [f32; 2],
-    /// Where the original's top-left corner falls, before the flip; negative under a crop.
+    /// Position of the original's top-left corner on the canvas, before the flip; negative if it is cropped.
     pub offset: [f32; 2],
     /// Mirrored left to right after scale and offset.
     pub flip: bool,
@@ -81,7 +81,7 @@ impl PixelMap for Geometry {
     }
 }
 
-/// A projective map of the plane, rows of its matrix.
+/// A projective map of the plane, stored as the rows of its matrix.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Homography(pub [[f64; 3]; 3]);
 
@@ -92,13 +92,14 @@ impl Homography {
         Homography([0, 1, 2].map(|r| [0, 1, 2].map(|c| entry(r, c))))
     }
 
-    /// Where a point goes; not finite on the line that the map sends to infinity.
+    /// The image of a point; not finite if the map sends the point to infinity.
     pub fn apply(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         let [u, v, w] = self.0.map(|[a, b, c]| a * x + b * y + c);
         [u / w, v / w]
     }
 
-    /// By cofactors; a factor of the whole matrix changes nothing, so the determinant is left out.
+    /// Computed from cofactors. A projective map does not change when its matrix is scaled, so the division by the
+    /// determinant is left out.
     pub fn inverse(&self) -> Homography {
         let m = &self.0;
         let cofactor = |r: usize, c: usize| {
@@ -108,7 +109,7 @@ impl Homography {
         Homography([0, 1, 2].map(|r| [0, 1, 2].map(|c| cofactor(c, r))))
     }
 
-    /// The bounds of the box's moved corners.
+    /// The bounding box of the four mapped corners.
     pub fn bounds(&self, &[x1, y1, x2, y2]: &Xyxy) -> Xyxy {
         let corners = [[x1, y1], [x2, y1], [x1, y2], [x2, y2]].map(|corner| self.apply(corner.map(f64::from)));
         let least = |axis: usize| corners.iter().map(|c| c[axis]).fold(f64::INFINITY, f64::min) as f32;
@@ -117,10 +118,10 @@ impl Homography {
     }
 }
 
-/// A canvas moved onto itself.
+/// A projective map of the canvas onto itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Warp {
-    /// Where each pixel of the old canvas goes on the new one.
+    /// Maps a pixel of the old canvas to the new one.
     pub map: Homography,
     /// Side of the square canvas.
     pub size: usize,

@@ -1,11 +1,12 @@
-//! The computer vision of polyhead: the kinds of task with their labels, heads, losses, metrics and answers (`tasks`), and data sets, from
-//! files to batches (`data`).
+//! The computer vision part of polyhead. `tasks` holds the kinds of task with their labels, heads, losses, metrics and
+//! answers; `data` turns data sets into batches.
 //!
-//! Both are built on the other modules: what a user's files say (`reading`), pictures of results (`draw`), where images lie on a canvas
-//! (`geometry`) and the layers of a network (`layers`); `preview` draws the labels of a data set. ARCHITECTURE.md, at the top of the repository, is the map.
+//! Both build on smaller modules: `reading` (parsing the user's files), `draw` (pictures of results), `geometry` (how
+//! an image is placed on the canvas) and `layers` (layers of the network). `preview` draws the labels of a data set.
+//! ARCHITECTURE.md, at the top of the repository, is the map.
 
 #![warn(missing_docs)]
-// Tests say what they skip.
+// Tests print a note when they skip something.
 #![cfg_attr(test, allow(clippy::print_stderr))]
 
 pub mod data;

@@ -1,4 +1,4 @@
-//! A data set's images with their labels drawn, side by side: the quickest way to see a box in the wrong place.
+//! A contact sheet of a data set's images with their labels drawn. It is the quickest way to find a misplaced box.
 
 use crate::data::images::decode;
 use crate::data::random::Random;
@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use crate::tasks::{Label, Task};
 use rayon::prelude::*;
 
-/// The longer side of a picture on the sheet, pixels.
+/// The longer side of one picture on the sheet, in pixels.
 const CELL: usize = 640;
 
-/// A contact sheet of `count` of the samples, drawn by `seed`, and the names of those that cannot be read.
+/// A contact sheet of `count` samples chosen at random with `seed`, and the names of the images that cannot be read.
 ///
-/// Errors: `Usage` where there is nothing to draw.
+/// Errors: `Usage` if there is nothing to draw.
 pub fn preview(tasks: &[Task], samples: &[Sample], count: usize, seed: u64) -> Result<(Canvas, Vec<String>)> {
     if samples.is_empty() || count == 0 {
         return Err(Error::Usage("nothing to draw: the split has no images, or --count is 0".into()));
@@ -42,7 +42,7 @@ pub fn preview(tasks: &[Task], samples: &[Sample], count: usize, seed: u64) -> R
     Ok((grid(&pictures, columns), broken))
 }
 
-/// One image with its boxes, and below it its name and what the labels say beside boxes.
+/// One image with its boxes; below it are its name and the labels that are not boxes.
 ///
 /// Units: boxes in pixels of `image`.
 pub fn labelled(tasks: &[Task], name: &str, image: Image, labels: &[Label]) -> Canvas {
@@ -80,7 +80,7 @@ mod tests {
             Task::new("things", Detect::new(vec!["a".into(), "b".into()])),
             Task::new("kind", Classify::new(vec!["x".into(), "y".into()])),
         ];
-        // Twice the cell's side: drawn at half its size, then once more as large as is readable.
+        // The image is twice the cell's side: it is drawn at half size, then enlarged to a readable size.
         let image = || Image { width: 2 * CELL, height: CELL, rgb: vec![7; 2 * CELL * CELL * 3] };
         let b = LabelledBox { class: 1, xyxy: [100.0, 200.0, 900.0, 600.0], ignore: false };
         let canvas = labelled(&tasks, "n", image(), &[Label::of(Boxes::from(vec![b])), Label::UNLABELLED]);
@@ -91,7 +91,7 @@ mod tests {
         }
         assert_eq!((at(90.0, 400.0), at(500.0, 400.0)), ([7; 3], [7; 3]));
         let bare = labelled(&tasks, "n", image(), &[Label::of(Boxes::default()), Label::of(Class::One(1))]);
-        // A line more: `things: nothing there`.
+        // The caption has one more line: `things: nothing there`.
         assert!(bare.height > canvas.height && canvas.height as f32 > CELL as f32 * scale);
         assert!(bare.rgb[..bare.width * 300 * 3].iter().all(|v| *v == 7));
     }

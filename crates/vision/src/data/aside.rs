@@ -1,21 +1,22 @@
-//! A folder that is there whole or not at all: made beside its place under a hidden name, then renamed.
+//! Writes a folder atomically: it is filled under a hidden temporary name beside its destination, then renamed.
 
 use crate::error::{Error, Result};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Errors: `Data` where `dir` holds something already.
+/// Errors: `Data` if `dir` exists and is not empty.
 pub fn check_free(dir: &Path) -> Result<()> {
     let occupied = dir.exists() && !dir.is_dir() || fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if occupied {
-        let message = "is already there and not empty: give a new folder";
+        let message = "already exists and is not empty: give a new folder";
         return Err(Error::data(dir, None, message));
     }
     Ok(())
 }
 
-/// Has `write` fill a folder that becomes `dir`, which must be absent or empty. Nothing stays behind where it fails.
+/// Calls `write` on a temporary folder and renames it to `dir`, which must be absent or empty. On failure nothing is
+/// left behind.
 pub fn write_folder<T>(dir: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     check_free(dir)?;
     let (parent, name) = place(dir)?;
@@ -28,14 +29,14 @@ pub fn write_folder<T>(dir: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Re
         fs::rename(&partial, dir).map_err(Error::io("create", dir)).map(|()| value)
     });
     if finished.is_err() {
-        let _ = fs::remove_dir_all(&partial); // the first error is the one to tell
+        let _ = fs::remove_dir_all(&partial); // report the first error instead
     }
     finished
 }
 
-/// The folder that `dir` lies or will lie in, links resolved, and its name there.
+/// The folder that contains or will contain `dir`, with links resolved, and the name of `dir` in it.
 ///
-/// Errors: `Data` where it has no name to be given, `Io` where its parent cannot be made.
+/// Errors: `Data` if `dir` is the current folder or a parent of it, `Io` if the parent cannot be created.
 pub fn place(dir: &Path) -> Result<(PathBuf, String)> {
     let whole = match dir.canonicalize() {
         Ok(whole) => whole,
@@ -49,11 +50,12 @@ pub fn place(dir: &Path) -> Result<(PathBuf, String)> {
     let here = std::env::current_dir().is_ok_and(|here| here.starts_with(&whole));
     match (whole.parent(), whole.file_name()) {
         (Some(parent), Some(name)) if !here => Ok((parent.to_path_buf(), name.to_string_lossy().into_owned())),
-        _ => Err(Error::data(dir, None, "is the folder you are in, or around it: give the name of a new one")),
+        _ => Err(Error::data(dir, None, "is the current folder or contains it: give the name of a new folder")),
     }
 }
 
-/// A new empty folder under a name that nothing had: what a killed process left under its number is not built upon.
+/// Creates an empty folder under an unused name, so that leftovers of a killed process with the same process id are not
+/// reused.
 fn claim(parent: &Path, name: &str) -> Result<PathBuf> {
     for attempt in 0.. {
         let partial = parent.join(format!(".{name}.partial-{}-{attempt}", std::process::id()));

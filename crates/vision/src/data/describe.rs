@@ -1,5 +1,5 @@
-//! A data set's declaration as a whole data.yaml: what was found or inherited is said, so that reading it gives the same data
-//! set from any folder.
+//! Writes a data set's declaration as a complete data.yaml. Everything that was inferred or inherited is written out,
+//! so that the file describes the same data set from any folder.
 
 use crate::data::dataset::faults::Faults;
 use crate::data::dataset::{self, OpenOptions};
@@ -13,15 +13,15 @@ use crate::tasks::{Keys, Task};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The data set at `path` as the text of a data.yaml with absolute `path:`, the sizes of its splits and what was remarked on
-/// as comments.
+/// The data set at `path` as the text of a data.yaml with an absolute `path:`. The sizes of its splits and all notes
+/// are added as comments.
 ///
-/// Errors: as [`super::Dataset::open`].
+/// Errors: as for [`super::Dataset::open`].
 pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Result<String> {
     let (declared, dataset) = dataset::open_declared(path, options, &mut Faults::Stop, progress)?;
     let mut text = format!("# {}\n", dataset.layout);
     for note in &dataset.notes {
-        let _ = writeln!(text, "# note: {note}"); // a String takes everything
+        let _ = writeln!(text, "# note: {note}"); // writing to a String cannot fail
     }
     let root = absolute(&declared.root)?;
     let _ = writeln!(text, "path: {}", scalar(&root.to_string_lossy()));
@@ -40,9 +40,9 @@ pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Res
         }
     }
     if declared.tasks.iter().any(|task| matches!(task.from, LabelsFrom::Yolo { rows: YoloRows::Keypoints, .. })) {
-        text.push_str("kpt_shape: []  # numbers behind a YOLO box are keypoints, not a polygon\n");
+        text.push_str("kpt_shape: []  # numbers after a YOLO box are keypoints, not a polygon\n");
     }
-    // Labels beside `images` have no `from:`; it is the `names:` at the top that say they are YOLO's.
+    // Labels beside `images` have no `from:`; the top-level `names:` is what marks them as YOLO labels.
     let beside = |task: &TaskDeclaration| matches!(task.from, LabelsFrom::Yolo { dir: None, .. });
     let at_top = declared.tasks.iter().position(beside);
     if let Some(at) = at_top {
@@ -66,7 +66,7 @@ fn labelled(samples: &[dataset::Sample], task: usize) -> String {
     format!("{of_split} of {}", samples.len())
 }
 
-/// The keys of a task in data.yaml, their values as YAML; `named` is the task whose classes are to be listed.
+/// The keys of a task in data.yaml with their values as YAML; if `named` is given, its classes are listed.
 pub(super) fn keys(declaration: &TaskDeclaration, named: Option<&Task>, from: Option<String>) -> Keys {
     let mut keys = vec![("type", declaration.kind.yaml_word.to_string())];
     keys.extend(declaration.kind.flag.map(|flag| (flag, "true".into())));
@@ -89,11 +89,11 @@ pub(super) fn keys(declaration: &TaskDeclaration, named: Option<&Task>, from: Op
     keys
 }
 
-/// The value of `from:`; none for YOLO labels beside the images.
+/// The value of `from:`; `None` for YOLO labels beside the images.
 fn labels_from(from: &LabelsFrom, root: &Path) -> Result<Option<String>> {
     let dir = |path: &Path| Ok::<_, Error>(scalar(&within(path, root)?));
     Ok(Some(match from {
-        // Written as a list, because a column may be called `folders`.
+        // A list, because a column may be called `folders`.
         LabelsFrom::Columns(columns) => list(columns),
         LabelsFrom::Folders => "folders".into(),
         LabelsFrom::Csv { files: from, columns, key } => {
@@ -112,7 +112,7 @@ fn labels_from(from: &LabelsFrom, root: &Path) -> Result<Option<String>> {
     }))
 }
 
-/// One file, several for all images, or those of each split.
+/// One file or a list for all images, otherwise a mapping from split to files.
 fn label_files(files: &[LabelFile], root: &Path) -> Result<String> {
     let of = |split: Option<Split>| -> Result<Vec<String>> {
         files.iter().filter(|file| file.split == split).map(|file| within(&file.path, root)).collect()
@@ -135,7 +135,7 @@ fn label_files(files: &[LabelFile], root: &Path) -> Result<String> {
     Ok(format!("{{{}}}", splits.join(", ")))
 }
 
-/// Relative to `root` where it lies there.
+/// The path relative to `root` if it lies below it, otherwise the absolute path.
 fn within(path: &Path, root: &Path) -> Result<String> {
     match path.strip_prefix(root) {
         Ok(inside) if inside.as_os_str().is_empty() => Ok(".".into()),

@@ -1,8 +1,8 @@
-//! From files a person has to batches a step takes: label formats, the data set, decoding, augmentation, the loader and
-//! the built-in digits. It knows no model and no strides, and prints nothing.
+//! Data: from the user's files to batches for a training step. It holds label formats, the data set, decoding,
+//! augmentation, the loader and the built-in digits. It knows no model and no strides, and prints nothing.
 //!
-//! Each folder is a room and imports only from those before it; ARCHITECTURE.md has their order. This file re-exports them for
-//! the other rooms; files below `data` do not import from it.
+//! Each folder may import only from the folders before it; ARCHITECTURE.md lists their order. This file re-exports them
+//! for other modules; files below `data` do not import from it.
 
 mod aside;
 pub mod augment;
@@ -35,4 +35,4 @@ pub use progress::Progress;
 pub use walk::{RUNS_MARKER, walk};
 
 pub use crate::geometry::Geometry;
-pub use crate::tasks::Bears;
+pub use crate::tasks::Invariances;

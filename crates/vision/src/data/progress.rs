@@ -1,9 +1,9 @@
-//! The progress of a long job over many files: the threads that work count it, and a progress bar reads it.
+//! The progress of a long job over many files: worker threads update it, and a progress bar reads it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts that only grow within a stage; a reader may see them a moment late.
+/// The counts only grow within a stage; a reader may see them slightly late.
 #[derive(Debug, Default)]
 pub struct Progress {
     stage: Mutex<&'static str>,
@@ -12,7 +12,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts a stage such as `reading labels`, of `total` items; 0 where nobody knows yet.
+    /// Starts a stage such as `reading labels` with `total` items; 0 if the total is not known yet.
     pub(crate) fn begin(&self, stage: &'static str, total: usize) {
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
@@ -23,7 +23,7 @@ impl Progress {
         self.done.fetch_add(items, Ordering::Relaxed);
     }
 
-    /// The stage, what is done of it, and of how many where that is known.
+    /// The stage, the number of finished items, and the total if it is known.
     pub fn now(&self) -> (&'static str, usize, Option<usize>) {
         let stage = *self.stage.lock().unwrap_or_else(|e| e.into_inner());
         let total = self.total.load(Ordering::Relaxed);

@@ -1,16 +1,16 @@
-//! The random numbers of the data path: a small counter-based generator keyed by what it is for (seed, epoch, image), so
-//! that no draw depends on which thread made it or in which order.
+//! Random numbers for the data path: a small counter-based generator keyed by purpose (seed, epoch, image), so that no
+//! draw depends on the thread that makes it or on the order of draws.
 
 use crate::random::{GAMMA, fnv, mix};
 
-/// SplitMix64 (Steele, Lea, Flood 2014) over a key hashed into its start.
+/// SplitMix64 (Steele, Lea, Flood 2014); its start is a hash of the key.
 #[derive(Clone, Debug)]
 pub struct Random {
     state: u64,
 }
 
 impl Random {
-    /// The stream that belongs to `key`; equal keys give equal streams.
+    /// The stream of `key`; equal keys give equal streams.
     pub fn new(key: &[u64]) -> Self {
         let state = key.iter().fold(0x243F_6A88_85A3_08D3, |state, part| mix(state ^ mix(part.wrapping_add(GAMMA))));
         Random { state }
@@ -37,7 +37,7 @@ impl Random {
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
     }
 
-    /// Fisher–Yates.
+    /// Shuffles by Fisher–Yates.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i + 1));
@@ -45,7 +45,7 @@ impl Random {
     }
 }
 
-/// A seeded hash of a string (FNV-1a, finished by `mix`): where a path falls in a split, the same on every machine.
+/// A seeded hash of a string (FNV-1a, finished by `mix`). It decides the split of a path, equally on every machine.
 pub fn hash_text(seed: u64, text: &str) -> u64 {
     mix(fnv(text) ^ mix(seed.wrapping_add(GAMMA)))
 }

@@ -1,5 +1,5 @@
-//! Numbers as a person writes them: read from text and held to a range. The error is the end of a sentence and says what
-//! was expected; whoever asked puts the name and the value in front of it.
+//! Parses numbers from text and checks their range. The error is the end of a sentence that says what was expected; the
+//! caller puts the name and the value in front of it.
 
 use std::str::FromStr;
 
@@ -8,20 +8,20 @@ pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "expected a whole number of at least 0".into())
 }
 
-/// A whole number above 0.
+/// A number above 0.
 pub fn count<T: FromStr + Default + PartialOrd>(text: &str) -> Result<T, String> {
     number(text, |n| *n > T::default(), "a whole number above 0")
 }
 
-/// Images of a batch: 1 to 65536, more than any machine holds.
+/// The number of images in a batch: 1 to 65536, more than any machine can hold.
 pub fn batch(text: &str) -> Result<usize, String> {
     at_most(count(text)?, 1 << 16, "images")
 }
 
-/// Batches of one step: 1 to 65,536.
+/// The number of batches in a step: 1 to 65,536.
 ///
 /// # Errors
-/// Another text.
+/// Any other text.
 pub fn batches(text: &str) -> Result<usize, String> {
     at_most(count(text)?, 1 << 16, "batches")
 }
@@ -31,7 +31,7 @@ pub fn workers(text: &str) -> Result<usize, String> {
     at_most(whole(text)?, 1 << 10, "threads")
 }
 
-/// `n`, unless there are more than `most`.
+/// Returns `n`, or an error if it exceeds `most`.
 pub fn at_most(n: usize, most: usize, of_what: &str) -> Result<usize, String> {
     if n <= most { Ok(n) } else { Err(format!("expected at most {most} {of_what}")) }
 }
@@ -46,12 +46,12 @@ pub fn at_least_0(text: &str) -> Result<f32, String> {
     number(text, |n: &f32| *n >= 0.0 && n.is_finite(), "a number of at least 0")
 }
 
-/// A share, with 0 and 1.
+/// A share from 0 to 1, inclusive.
 pub fn share(text: &str) -> Result<f32, String> {
     number(text, |n| (0.0..=1.0).contains(n), "a share from 0 to 1")
 }
 
-/// A share of something that must not be empty.
+/// A share above 0, up to 1.
 pub fn share_above_0(text: &str) -> Result<f32, String> {
     number(text, |n| *n > 0.0 && *n <= 1.0, "a share above 0, up to 1")
 }
@@ -66,7 +66,7 @@ pub fn up_to(most: f32) -> impl Fn(&str) -> Result<f32, String> + Clone + Send +
     move |text: &str| number(text, |n| (0.0..=most).contains(n), &format!("a number from 0 to {most}"))
 }
 
-/// A number that is allowed; `expected` says which are.
+/// A number that `is_allowed` accepts; `expected` describes the allowed numbers.
 pub fn number<T: FromStr>(text: &str, is_allowed: impl Fn(&T) -> bool, expected: &str) -> Result<T, String> {
     text.parse().ok().filter(is_allowed).ok_or_else(|| format!("expected {expected}"))
 }

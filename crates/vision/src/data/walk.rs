@@ -1,5 +1,5 @@
-//! Walks folders: the images and folders in them, and the names by which these are reached. It follows links, and skips hidden
-//! files and folders that hold runs.
+//! Walks folders and lists their images, including the names under which folders are reached. Links are followed;
+//! hidden entries and folders that hold runs are skipped.
 
 use super::images::decode::is_image;
 use super::progress::Progress;
@@ -8,47 +8,47 @@ use std::collections::HashMap;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
-/// A folder whose images are listed under another name too.
+/// A folder that is also listed under another name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alias {
     pub path: PathBuf,
     pub same_as: PathBuf,
 }
 
-/// `image` relative to `base` with forward slashes; whole where it lies elsewhere.
+/// `image` relative to `base`, with forward slashes; the unchanged path if it lies elsewhere.
 pub fn relative_name(image: &Path, base: &Path) -> String {
     let relative = image.strip_prefix(base).unwrap_or(image);
     relative.to_string_lossy().replace('\\', "/")
 }
 
-/// All images below `folder` under every name they have, sorted by path; hidden entries are left out.
+/// All images below `folder` under all their names, sorted by path; hidden entries are skipped.
 pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     walk_into(folder, &mut Vec::new(), None, &mut images, &Progress::default())?;
     Ok(images)
 }
 
-/// Walks as [`walk`] does, and notes in `names` the folders that are reached under more than one name.
+/// Like [`walk`], and records in `names` the folders that are reached under more than one name.
 pub fn walk_named(folder: &Path, names: &mut Names, progress: &Progress) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     walk_into(folder, &mut Vec::new(), Some(names), &mut images, progress)?;
     Ok(images)
 }
 
-/// A folder, links resolved, and as it was reached.
+/// A folder: its path with links resolved, and the path by which it was reached.
 type Entered = (PathBuf, PathBuf);
 
-/// Under which name each folder was entered first.
+/// The name under which each folder was first entered.
 #[derive(Default)]
 pub struct Names {
-    /// By where they really lie.
+    /// Keyed by the path with links resolved.
     entered: HashMap<PathBuf, PathBuf>,
     pub aliases: Vec<Alias>,
 }
 
 impl Names {
-    /// Whether this is another name of a folder that was entered, or will be: one that lies below a folder of `above` has its real
-    /// name there, whatever links lead to it before.
+    /// Whether this is another name of a folder that has been or will be entered. A folder below one of `above` will be
+    /// entered under its real name there, even if a link leads to it earlier.
     fn knows(&mut self, (real, path): &Entered, above: &[Entered]) -> bool {
         let below = |(top, reached): &Entered| {
             let rest = real.strip_prefix(top).ok().filter(|rest| is_walked(top, rest))?;
@@ -58,7 +58,7 @@ impl Names {
         let same_as = known.or_else(|| above.iter().rev().find_map(below).filter(|_| path.is_symlink()));
         let is_known = same_as.is_some();
         match same_as {
-            // A source within another is no other name.
+            // The same path, reached again because one source lies within another, is not another name.
             Some(same_as) if same_as == *path => {}
             Some(same_as) => self.aliases.push(Alias { path: path.clone(), same_as }),
             None => drop(self.entered.insert(real.clone(), path.clone())),
@@ -67,15 +67,15 @@ impl Names {
     }
 }
 
-/// Whether a walk of `top` comes by `rest` below it.
+/// Whether a walk of `top` reaches `rest` below it.
 fn is_walked(top: &Path, rest: &Path) -> bool {
     let hidden = |part: &std::path::Component| part.as_os_str().as_encoded_bytes().starts_with(b".");
     let holds_runs = |folder: &Path| folder != Path::new("") && top.join(folder).join(RUNS_MARKER).exists();
     !rest.components().any(|part| hidden(&part)) && !rest.ancestors().any(holds_runs)
 }
 
-/// Each folder's entries are sorted, so that the whole is: paths compare part by part. `above` are the folders this one lies
-/// in: what links back to one of them leads to no other image.
+/// Each folder's entries are sorted, which sorts the whole list, because paths compare component by component. `above`
+/// are the folders that contain this one; links back to any of them are skipped, since they lead to no new image.
 fn walk_into(
     folder: &Path,
     above: &mut Vec<Entered>,
@@ -90,13 +90,13 @@ fn walk_into(
         (Some(names), Some((entered, above))) => names.knows(entered, above),
         _ => false,
     };
-    // All below an alias has another name too: said once.
+    // Everything below an alias has a second name too; report only the alias itself.
     let mut names = names.filter(|_| !is_alias);
     for (mut path, is_folder) in entries(folder)? {
         if is_folder {
             walk_into(&path, above, names.as_deref_mut(), images, progress)?;
         } else if is_image(&path) {
-            // Joined paths have room for twice their length, which a million of them feel.
+            // Joined paths have about twice the capacity they need, which adds up over a million paths.
             path.shrink_to_fit();
             images.push(path);
             progress.count(1);
@@ -106,7 +106,7 @@ fn walk_into(
     Ok(())
 }
 
-/// Whether there is an image somewhere below `folder`; looks no further than the first.
+/// Whether there is an image anywhere below `folder`; stops at the first.
 pub fn holds_image(folder: &Path) -> Result<bool> {
     image_below(folder, &mut Vec::new())
 }
@@ -132,35 +132,35 @@ fn image_below(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
     Ok(false)
 }
 
-/// Puts a folder on top of those it lies in; false where it is one of them.
+/// Pushes a folder onto the stack of its parents; false if it is already there.
 fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
     let entered = (folder.canonicalize().map_err(Error::io("list", folder))?, folder.to_path_buf());
     if above.iter().any(|(real, _)| *real == entered.0) {
         return Ok(false);
     }
-    // Deeper than any tree people make by hand.
+    // Deeper than any folder tree that people make by hand.
     if above.len() > 32 {
-        return Err(Error::data(folder, None, "folders nested more than 32 deep: expected at most that"));
+        return Err(Error::data(folder, None, "folders are nested more than 32 deep, which is the limit"));
     }
     above.push(entered);
     Ok(true)
 }
 
-/// A hidden file that marks a folder as holding runs, whose pictures are nobody's training images.
+/// A hidden file that marks a folder of runs. The pictures below it are not training images.
 pub const RUNS_MARKER: &str = ".polyhead-runs";
 
-/// The entries of `folder` in order, without hidden ones, each with whether it is a folder (links are followed).
+/// The sorted entries of `folder` without hidden ones, each with whether it is a folder (links are followed).
 pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
         found.extend(visible(folder, entry)?);
     }
-    // Siblings: the last part alone tells them apart.
+    // Siblings differ only in their last component.
     found.sort_unstable_by(|a, b| a.0.file_name().cmp(&b.0.file_name()));
     Ok(found)
 }
 
-/// An entry's path and whether it is a folder; nothing of one that is hidden or holds somebody's runs.
+/// An entry's path and whether it is a folder; `None` if it is hidden or holds runs.
 fn visible(folder: &Path, entry: std::io::Result<DirEntry>) -> Result<Option<(PathBuf, bool)>> {
     let entry = entry.map_err(Error::io("list", folder))?;
     if entry.file_name().as_encoded_bytes().starts_with(b".") {
@@ -169,12 +169,12 @@ fn visible(folder: &Path, entry: std::io::Result<DirEntry>) -> Result<Option<(Pa
     let kind = entry.file_type().map_err(Error::io("list", folder))?;
     let path = entry.path();
     let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
-    // The folder of somebody's runs lies below the images where training was started among them.
+    // A folder of runs lies below the images if training was started there.
     let runs = is_folder && path.join(RUNS_MARKER).exists();
     Ok((!runs).then_some((path, is_folder)))
 }
 
-/// The folders in `folder`, sorted.
+/// The folders directly in `folder`, sorted.
 pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     let found = entries(folder)?.into_iter();
     Ok(found.filter(|(_, is_folder)| *is_folder).map(|(path, _)| path).collect())

@@ -1,10 +1,10 @@
-//! Answers drawn onto a picture: outlined boxes with labels, and a strip with a line for every other task.
-//! Not here: what a label says, which detections deserve one, and pixels themselves.
+//! Draws predictions onto a picture: outlined boxes with labels, and a strip below with a line for every other task.
+//! The caller chooses the texts and the detections; `mod.rs` handles pixels.
 
 use super::{Canvas, Rgb, font};
 use crate::boxes::Xyxy;
 
-/// Ten colours that stay apart for colour-blind eyes (Petroff 2021, arXiv:2107.02270, the ten-colour cycle).
+/// Ten colours that colour-blind people can tell apart (Petroff 2021, arXiv:2107.02270, the ten-colour cycle).
 const PALETTE: [Rgb; 10] = [
     [0x3f, 0x90, 0xda],
     [0xff, 0xa9, 0x0e],
@@ -21,7 +21,8 @@ const PALETTE: [Rgb; 10] = [
 const CAPTION_GROUND: Rgb = [24; 3];
 const CAPTION_INK: Rgb = [240; 3];
 
-/// Plate and caption margins in pixels per step of text size. A plate is as high as its line, which brings air for accents and descenders.
+/// Margins of plates and captions in pixels, per step of text size. A plate is as high as its line of text, which
+/// leaves room for accents and descenders.
 const PLATE_SIDE: usize = 2;
 const CAPTION_MARGIN: usize = 4;
 
@@ -30,23 +31,23 @@ const CAPTION_MARGIN: usize = 4;
 /// Units: `xyxy` in pixels of the canvas it is drawn on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledFrame {
-    /// Where its outline runs.
+    /// The corners of the outline.
     pub xyxy: Xyxy,
     /// The index of its class, which decides its colour.
     pub class: usize,
-    /// The text on the plate, such as `RBC 0.93`; an empty one draws no plate.
+    /// The text on the plate, such as `RBC 0.93`; no plate is drawn if it is empty.
     pub label: String,
 }
 
 impl LabelledFrame {
-    /// The same on a canvas whose pixels are `1 / scale` times as large.
+    /// The same frame on a canvas scaled by `scale`.
     pub fn scaled(self, scale: f32) -> LabelledFrame {
         LabelledFrame { xyxy: self.xyxy.map(|v| v * scale), ..self }
     }
 }
 
-/// Draws many boxes: outlines first, then plates, so that no outline crosses a label. The first box chooses its plate's
-/// place first and lies on top, which is the surest one where detections come best first.
+/// Draws several boxes: outlines first, then plates, so that no outline crosses a label. The plate of the first box is
+/// placed first and drawn on top; detections are sorted by score, so this is the most certain one.
 pub fn frames(canvas: &mut Canvas, frames: &[LabelledFrame]) {
     let sizes = Sizes::of(canvas);
     for frame in frames.iter().rev() {
@@ -65,15 +66,16 @@ pub fn frames(canvas: &mut Canvas, frames: &[LabelledFrame]) {
     }
 }
 
-/// Draws one box with its label on a plate above it, or inside where there is no room above. An edge outside the canvas
-/// is not drawn; a box wholly outside, or with a coordinate that is no number, draws nothing; an empty box is a dot.
+/// Draws one box with its label on a plate above it, or inside if there is no room above. Edges outside the canvas are
+/// not drawn. A box wholly outside, or with a NaN coordinate, draws nothing; an empty box is drawn as a dot.
 ///
 /// Units: `xyxy` in canvas pixels.
 pub fn frame(canvas: &mut Canvas, xyxy: &Xyxy, class: usize, label: &str) {
     frames(canvas, &[LabelledFrame { xyxy: *xyxy, class, label: label.to_owned() }]);
 }
 
-/// Adds a strip below the picture with `lines` in it, wrapped where the picture is too narrow. No lines, no strip.
+/// Adds a strip with `lines` below the picture. Lines wider than the picture are wrapped. Without lines there is no
+/// strip.
 pub fn caption(canvas: &mut Canvas, lines: &[String]) {
     if lines.is_empty() {
         return;
@@ -91,12 +93,12 @@ pub fn caption(canvas: &mut Canvas, lines: &[String]) {
     }
 }
 
-/// The colour of a class; the palette repeats.
+/// The colour of a class; the palette repeats after ten classes.
 pub fn class_colour(class: usize) -> Rgb {
     PALETTE[class % PALETTE.len()]
 }
 
-/// The widths of lines and the size of text, from the picture's shorter side.
+/// Line width and text size, derived from the picture's shorter side.
 struct Sizes {
     /// Outline thickness, pixels.
     line: usize,
@@ -107,13 +109,13 @@ struct Sizes {
 impl Sizes {
     fn of(canvas: &Canvas) -> Self {
         let side = canvas.width.min(canvas.height) as f32;
-        // By eye at 384 to 1080 pixels: lines 2 to 5 pixels thick, capitals 14 to 28 high.
+        // Chosen by eye at 384 to 1080 pixels: lines 2 to 5 pixels thick, capitals 14 to 28 high.
         Sizes { line: (side / 200.0).round().max(2.0) as usize, text: (side / 256.0).round().max(1.0) as usize }
     }
 }
 
-/// The box on the pixel grid, at least a line thick, or `None` where no pixel of it is on the canvas. Edges that lie
-/// outside stay outside, but near, so that whole numbers cannot overflow.
+/// The box on the pixel grid, at least one line thick, or `None` if none of its pixels is on the canvas. Edges outside
+/// the canvas are moved close to it so that integer arithmetic cannot overflow.
 fn visible_outline(canvas: &Canvas, sizes: &Sizes, xyxy: &Xyxy) -> Option<[i64; 4]> {
     if xyxy.iter().any(|v| v.is_nan()) {
         return None;
@@ -125,7 +127,7 @@ fn visible_outline(canvas: &Canvas, sizes: &Sizes, xyxy: &Xyxy) -> Option<[i64; 
     (x2 > 0 && y2 > 0 && x1 < width && y1 < height).then_some([x1, y1, x2, y2])
 }
 
-/// The line lies inside the box: one that was clipped to the picture still shows all four edges.
+/// Draws the line inside the box, so that a box clipped to the picture still shows all four edges.
 fn draw_outline(canvas: &mut Canvas, sizes: &Sizes, [x1, y1, x2, y2]: [i64; 4], colour: Rgb) {
     let line = sizes.line as i64;
     canvas.fill([x1, y1, x2, y1 + line], colour);
@@ -141,8 +143,8 @@ fn draw_plate(canvas: &mut Canvas, sizes: &Sizes, plate: [i64; 4], frame: &Label
     font::text(canvas, corner, sizes.text, ink_on(colour), &frame.label);
 }
 
-/// Where the plate goes, always on the canvas as far as it fits: on the box's top edge, or from it downwards, or along
-/// its bottom edge inside or below, whichever is first clear of the plates already `placed`.
+/// The position of a plate, within the canvas as far as it fits. Candidates are above the box's top edge, below that
+/// edge, and inside or below the bottom edge; the first that overlaps none of the plates in `placed` is used.
 fn plate(
     canvas: &Canvas,
     sizes: &Sizes,
@@ -169,14 +171,14 @@ fn overlap(a: &[i64; 4], b: &[i64; 4]) -> bool {
     a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
 }
 
-/// Black or white, whichever has more contrast on `ground`: they break even at a relative luminance of 0.179 (WCAG 2.1,
-/// contrast ratio; the plain power 2.2 stands in for its piecewise curve).
+/// Black or white, whichever has more contrast with `ground`. Both have equal contrast at a relative luminance of 0.179
+/// (WCAG 2.1, contrast ratio; its piecewise curve is approximated by the power 2.2).
 fn ink_on(ground: Rgb) -> Rgb {
     let [r, g, b] = ground.map(|v| (f32::from(v) / 255.0).powf(2.2));
     if 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 { [0; 3] } else { [255; 3] }
 }
 
-/// Rows of at most `width` pixels and at least one character, broken at a space where there is one.
+/// Splits a line into rows of at most `width` pixels and at least one character, at a space if there is one.
 fn wrapped(line: &str, scale: usize, width: usize) -> Vec<String> {
     let mut rest: Vec<char> = line.chars().collect();
     let mut rows = Vec::new();
@@ -262,11 +264,12 @@ mod tests {
     }
 
     #[test]
-    fn plates_give_way_to_those_before_them_and_lie_under_them_at_last() {
+    fn plates_avoid_those_placed_before_and_are_drawn_below_them() {
         let at = |class| LabelledFrame { xyxy: [50.0, 50.0, 90.0, 90.0], class, label: "A".into() };
         let mut canvas = Canvas::filled(400, 300, GROUND);
         frames(&mut canvas, &[at(0), at(1), at(2), at(3), at(4)]);
-        // Above, inside at the top, inside at the bottom, below: the fifth finds no place of its own.
+        // Four places are tried: above, inside at the top, inside at the bottom, below. The fifth plate has no free
+        // place.
         for (y, class) in [(49, 0), (55, 1), (89, 2), (91, 3)] {
             assert_eq!(canvas.pixel(50, y), class_colour(class), "row {y}");
         }
@@ -281,14 +284,14 @@ mod tests {
         assert_eq!((canvas.width, canvas.height), (64, 48 + 2 * CAPTION_MARGIN + 4 * font::ROWS));
         assert_eq!(canvas.rgb.len(), canvas.width * canvas.height * 3);
         assert_eq!(canvas.rgb[..64 * 48 * 3], Canvas::filled(64, 48, GROUND).rgb);
-        // Strokes of small letters are thinner than a pixel.
+        // The strokes of small letters are thinner than a pixel.
         assert!(canvas.rgb[64 * 48 * 3..].iter().any(|v| *v > CAPTION_INK[0] / 2));
         caption(&mut Canvas::filled(0, 0, GROUND), &["abc".into()]);
     }
 
     #[test]
     fn wrapping_loses_no_word() {
-        // The room is as wide as the first row.
+        // The width fits exactly the first row.
         let cases: [(&str, &[&str]); 7] = [
             ("", &[""]),
             ("one two", &["one two"]),
@@ -313,7 +316,7 @@ mod tests {
         };
         for ground in PALETTE {
             let (a, b) = (luminance(ground), luminance(ink_on(ground)));
-            // 4.5 is what WCAG 2.1 asks of running text.
+            // WCAG 2.1 requires 4.5 for body text.
             assert!(a.max(b) / a.min(b) >= 4.5, "{ground:?}");
         }
         assert_eq!(HashSet::from(PALETTE).len(), PALETTE.len());

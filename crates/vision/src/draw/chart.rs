@@ -1,11 +1,11 @@
-//! Two plots of how something went: lines over a run, and a matrix of numbers from −1 to 1. Not here: which figures.
+//! Two plots: lines over the course of a run, and a matrix of numbers from −1 to 1. The caller chooses the data.
 
 use super::plot::{
     AXES, FAINT, GROUND, INK, LINE, MARGIN, TEXT, axis_words, cut, line_around, outline, range, signed, square, ticks,
 };
 use super::{Canvas, Rgb, font, mix};
 
-/// Lines that are told apart also by people who see few colours (Okabe & Ito 2008), darkest first.
+/// Line colours that colour-blind people can tell apart (Okabe & Ito 2008), darkest first.
 const COLOURS: [Rgb; 8] = [
     [0, 114, 178],
     [213, 94, 0],
@@ -20,7 +20,7 @@ const THICKNESS: usize = 3;
 const LONGEST_TITLE: usize = 768;
 const LONGEST_NAME: usize = 240;
 
-/// The colour of −1; the next is that of 1.
+/// The colours of −1 (`OPPOSITE`) and 1 (`ALIKE`).
 const OPPOSITE: Rgb = [0xbd, 0x1f, 0x01];
 const ALIKE: Rgb = [8, 64, 129];
 const CELL: usize = 96;
@@ -29,11 +29,11 @@ const CELL: usize = 96;
 pub struct Line {
     /// The name in the legend.
     pub name: String,
-    /// Horizontal and vertical place of each point, in order; one that is no number leaves a gap.
+    /// The (x, y) points in order; a NaN leaves a gap.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Lines with a legend at their right. `words` name the horizontal and the vertical axis.
+/// Lines with a legend on the right. `words` are the labels of the horizontal and the vertical axis.
 pub fn lines(title: &str, words: [&str; 2], lines: &[Line]) -> Canvas {
     let finite = || lines.iter().flat_map(|line| &line.points).filter(|(x, y)| x.is_finite() && y.is_finite());
     let (left_end, right_end) = range(finite().map(|point| point.0));
@@ -96,9 +96,10 @@ fn stroke(canvas: &mut Canvas, from: [usize; 2], to: [usize; 2], colour: Rgb) {
     }
 }
 
-/// A symmetric matrix of numbers from −1 (red) to 1 (blue), written into its cells; NaN stays blank.
+/// A symmetric matrix of numbers from −1 (red) to 1 (blue), with each number written into its cell; NaN cells stay
+/// blank.
 ///
-/// Shapes: `values` `[K, K]`, row by row, K the number of `names`.
+/// Shapes: `values` `[K, K]`, row by row, where K is the number of `names`.
 pub fn matrix(title: &str, names: &[String], values: &[f64]) -> Canvas {
     let count = names.len();
     let title = &cut(title, LONGEST_TITLE);
@@ -147,7 +148,7 @@ mod tests {
         let canvas = lines("weights", ["epoch", "weight"], &[whole, broken]);
         let [solid, gap] = [shows(&canvas, COLOURS[0]), shows(&canvas, COLOURS[1])];
         assert!(solid > 2 * AXES, "{solid} pixels of a line across the plot");
-        // Its two points and its place in the legend.
+        // The line's two points and its entry in the legend.
         assert_eq!(gap, 2 * 7 * 7 + MARGIN * MARGIN);
         for none in [lines("", ["", ""], &[]), lines("", ["", ""], &[line("", &[(f64::NAN, 1.0)])])] {
             assert!(none.width > AXES && none.height > AXES);

@@ -1,19 +1,20 @@
-//! Text in DejaVu Sans, whose licence lies beside this file. A character that the font lacks is written as its code point.
-//! Not here: where text goes and in which colour.
+//! Text in DejaVu Sans, whose licence is next to this file. A character that the font lacks is written as its code
+//! point. The caller chooses position and colour.
 
 use super::{Canvas, Rgb};
 use ab_glyph::{Font, FontRef, Glyph, Point, PxScaleFont, ScaleFont};
 
-/// Sizes come in whole steps. One step is ten pixels of the font's em square, which makes capitals seven pixels high.
+/// Sizes are whole steps. One step is ten pixels of the font's em square, which makes capitals seven pixels high.
 const EM: usize = 10;
-/// The height of a line per step of size. It holds accents on capitals and descenders, and has the capitals in its middle.
+/// The height of a line per step of size. It leaves room for accents on capitals and for descenders, and centres the
+/// capitals.
 pub const ROWS: usize = 13;
-/// The height from the top of capitals to the end of descenders, per step of size.
+/// The height from the top of capitals to the bottom of descenders, per step of size.
 pub const TIGHT_ROWS: usize = 9;
-/// The baseline is this far below the top of a line, per step of size.
+/// The distance from the top of a line down to the baseline, per step of size.
 const BASELINE: usize = 10;
 
-/// Draws `line` with the top left corner of its cell at `(x, y)`. What lies outside the canvas is cut off.
+/// Draws `line` with the top left corner of its cell at `(x, y)`. Parts outside the canvas are cut off.
 pub fn text(canvas: &mut Canvas, [x, y]: [i64; 2], scale: usize, colour: Rgb, line: &str) {
     let ink = Ink::of(line, scale);
     for (along, row, share) in ink.dots() {
@@ -35,7 +36,7 @@ pub fn text_width(line: &str, scale: usize) -> usize {
     advance(&font, line.chars()).ceil() as usize
 }
 
-/// The number of characters at the beginning of `line` that fit into `width` pixels.
+/// The number of leading characters of `line` that fit into `width` pixels.
 pub fn fitting(line: &str, scale: usize, width: usize) -> usize {
     let font = font(scale);
     let mut end = 0.0;
@@ -51,7 +52,7 @@ type Sized = PxScaleFont<FontRef<'static>>;
 fn font(scale: usize) -> Sized {
     let file = dejavu::sans::regular();
     let font = FontRef::try_from_slice(file).expect("the font is part of the program");
-    // ab_glyph counts pixels from ascender to descender.
+    // ab_glyph measures height from ascender to descender.
     let em = font.units_per_em().expect("DejaVu states its em");
     let height = (EM * scale) as f32 * font.height_unscaled() / em;
     font.into_scaled(height)
@@ -61,7 +62,8 @@ fn advance(font: &Sized, characters: impl Iterator<Item = char>) -> f32 {
     characters.flat_map(|c| shown(font, c)).map(|c| font.h_advance(font.glyph_id(c))).sum()
 }
 
-/// The character itself if it leaves ink or is a space; otherwise its code point, so that different names look different.
+/// The character itself if it has an outline or is a space; otherwise its code point, so that different names look
+/// different.
 fn shown(font: &Sized, character: char) -> Vec<char> {
     let glyph = font.glyph_id(character);
     let is_drawn = glyph.0 != 0 && font.font.outline(glyph).is_some_and(|outline| !outline.curves.is_empty());
@@ -93,7 +95,7 @@ impl Ink {
             let corner = outline.px_bounds().min;
             outline.draw(|column, row, share| {
                 let [x, y] = [corner.x as i64 + i64::from(column), corner.y as i64 + i64::from(row)];
-                // The cell cuts off what a few letters, such as accents on accents, put outside it.
+                // A few marks, such as stacked accents, reach outside the cell and are cut off.
                 if (0..width as i64).contains(&x) && (0..height as i64).contains(&y) {
                     let sum = &mut shares[y as usize * width + x as usize];
                     *sum = (*sum + share).min(1.0);
@@ -103,7 +105,7 @@ impl Ink {
         Ink { width, shares }
     }
 
-    /// The pixels with ink: how far along the line, in which row, and how much of the pixel it covers.
+    /// The pixels with ink: column, row, and the share of the pixel that is covered.
     fn dots(&self) -> impl Iterator<Item = (i64, i64, f32)> {
         let inked = self.shares.iter().enumerate().filter(|(_, share)| **share > 0.0);
         inked.map(|(at, share)| ((at % self.width) as i64, (at / self.width) as i64, *share))
@@ -125,7 +127,7 @@ mod tests {
     fn every_character_looks_different_and_only_space_is_empty() {
         let latin = (' '..='~').chain('\u{a0}'..='\u{17f}');
         let others = "ΔΘΛΞΣΨΩαβγδεζηθιλξπρςστυφχψωБГДЖЗИЙЛПУФЦЧШЩЪЫЬЭЮЯбвгджзийлмнптфцчшщъыьэюя";
-        // One shape serves several characters in any font.
+        // In any font, several characters share one shape.
         let alike = ['\u{ad}', 'Đ'];
         let unknown = "細猫犬🐈\n\t\0\u{7f}\u{200b}\u{fffd}\u{10ffff}";
         let mut seen = HashMap::new();

@@ -1,5 +1,5 @@
-//! Drawing: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. Not here:
-//! what is worth drawing, and what its labels say.
+//! Drawing: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. The caller decides what
+//! to draw and what the labels say.
 
 mod annotate;
 mod chart;
@@ -20,16 +20,16 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// The licence of DejaVu Sans, which asks to accompany each copy of the font: the program holds one.
+/// The licence of DejaVu Sans. It must accompany each copy of the font, and the program contains one.
 pub const FONT_LICENCE: &str = include_str!("DejaVu-LICENSE.txt");
 
 /// Red, green and blue.
 pub type Rgb = [u8; 3];
 
-/// The shorter side below which boxes and labels are drawn on an enlarged copy, pixels.
+/// Boxes and labels are drawn on an enlarged copy if the picture's shorter side is below this, in pixels.
 pub const READABLE_SIDE: usize = 384;
 
-/// [`Canvas::enlarged`] stops here, so that a picture one pixel high does not fill the memory.
+/// [`Canvas::enlarged`] stops at this side, so that a picture one pixel high does not fill the memory.
 const LONGEST_ENLARGED_SIDE: usize = 4096;
 
 const GRID_GAP: usize = 8;
@@ -47,9 +47,9 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// Takes over a picture's pixels.
+    /// Creates a canvas from a picture's pixels.
     ///
-    /// Errors: `Shape` where `rgb` is not `height · width · 3` long.
+    /// Errors: `Shape` if the length of `rgb` is not `height · width · 3`.
     pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self> {
         if rgb.len() != width * height * 3 {
             return Err(Error::shape("canvas", [height, width, 3], rgb.len()));
@@ -62,8 +62,9 @@ impl Canvas {
         Canvas { width, height, rgb: colour.repeat(width * height) }
     }
 
-    /// A copy whose shorter side is at least `min_side`, by a whole factor and bilinear, and that factor: multiply box
-    /// coordinates by it. The factor is 1 where the picture is large enough, and stays low where it is very long.
+    /// A copy enlarged to a shorter side of at least `min_side`, and the scale factor, by which box coordinates must be
+    /// multiplied. The factor is a whole number and the interpolation bilinear. The factor is 1 if the picture is large
+    /// enough, and is kept small for a very long picture.
     pub fn enlarged(&self, min_side: usize) -> (Canvas, f32) {
         let (shorter, longer) = (self.width.min(self.height), self.width.max(self.height));
         if shorter == 0 {
@@ -79,8 +80,8 @@ impl Canvas {
         (Canvas { width, height, rgb: large.into_raw() }, factor as f32)
     }
 
-    /// A copy whose longer side is at most `side`, every pixel the mean of those it stands for, and the factor of its
-    /// coordinates. A picture that fits stays as it is.
+    /// A copy whose longer side is at most `side`, each pixel the mean of the pixels it covers, and the scale factor of
+    /// its coordinates. A picture that fits is not changed.
     pub fn shrunk(&self, side: usize) -> (Canvas, f32) {
         let longer = self.width.max(self.height);
         let source = RgbImage::from_raw(self.width as u32, self.height as u32, self.rgb.clone());
@@ -96,13 +97,13 @@ impl Canvas {
     /// The colour at column `x` and row `y`, both from 0.
     ///
     /// # Panics
-    /// A place outside the picture.
+    /// The position is outside the picture.
     pub fn pixel(&self, x: usize, y: usize) -> Rgb {
         let at = (y * self.width + x) * 3;
         [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]
     }
 
-    /// Paints the half-open rectangle `[x1, y1, x2, y2]`, or what of it is on the canvas.
+    /// Fills the half-open rectangle `[x1, y1, x2, y2]`, clipped to the canvas.
     fn fill(&mut self, [x1, y1, x2, y2]: [i64; 4], colour: Rgb) {
         let clamped = |v: i64, side: usize| v.clamp(0, side as i64) as usize;
         let (x1, x2) = (clamped(x1, self.width), clamped(x2, self.width));
@@ -113,7 +114,7 @@ impl Canvas {
         }
     }
 
-    /// Mixes `share` of the colour, from 0 to 1, into the pixel at `(x, y)` if that is on the canvas.
+    /// Blends `share` of the colour, from 0 to 1, into the pixel at `(x, y)` if it is on the canvas.
     fn blend(&mut self, [x, y]: [i64; 2], colour: Rgb, share: f32) {
         if (0..self.width as i64).contains(&x) && (0..self.height as i64).contains(&y) {
             let ground = self.pixel(x as usize, y as usize);
@@ -126,7 +127,7 @@ impl Canvas {
         self.height += rows;
     }
 
-    /// Copies `other` in with its top left corner at `(left, top)`; it must fit.
+    /// Copies `other` to `(left, top)`; it must fit.
     fn paste(&mut self, other: &Canvas, left: usize, top: usize) {
         debug_assert!(left + other.width <= self.width && top + other.height <= self.height);
         for y in 0..other.height {
@@ -140,7 +141,7 @@ fn mix(from: Rgb, to: Rgb, share: f32) -> Rgb {
     std::array::from_fn(|i| (f32::from(from[i]) + (f32::from(to[i]) - f32::from(from[i])) * share).round() as u8)
 }
 
-/// A contact sheet: `images` row by row, `columns` to a row, each centred in a cell that holds the largest.
+/// A contact sheet: `images` row by row with `columns` per row, each centred in a cell as large as the largest image.
 pub fn grid(images: &[Canvas], columns: usize) -> Canvas {
     let columns = columns.min(images.len()).max(1);
     let cell_width = images.iter().map(|i| i.width).max().unwrap_or(0) + GRID_GAP;
@@ -155,16 +156,19 @@ pub fn grid(images: &[Canvas], columns: usize) -> Canvas {
     sheet
 }
 
-/// Writes a PNG. It is not synced; a picture lost to a power cut can be drawn again.
+/// Writes a PNG. The file is not synced to disk, because a picture lost in a power cut can be drawn again.
 ///
-/// Errors: `Io` where the file system refuses or the canvas has no pixels; nothing stays behind.
+/// Errors: `Io` if the file system refuses or the canvas has no pixels; no partial file is left.
 pub fn write_png(path: &Path, canvas: &Canvas) -> Result<()> {
     files::write(path, |file| encode(file, canvas))
 }
 
 fn encode(file: &mut File, canvas: &Canvas) -> io::Result<()> {
     if canvas.rgb.is_empty() || canvas.rgb.len() != canvas.width * canvas.height * 3 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the canvas has no pixels, or not its own size's"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the canvas is empty, or its pixels do not match its size",
+        ));
     }
     let mut writer = BufWriter::new(file);
     let encoder = PngEncoder::new_with_quality(&mut writer, CompressionType::Fast, FilterType::Adaptive);

@@ -1,11 +1,12 @@
-//! Two plots of how answers compare with the truth: a confusion matrix and a scatter. Not here: which figures.
+//! Two plots that compare predictions with the truth: a confusion matrix and a scatter plot. The caller chooses the
+//! data.
 
 use super::{Canvas, Rgb, font, mix};
 
 pub(super) const GROUND: Rgb = [255; 3];
 pub(super) const INK: Rgb = [32; 3];
 pub(super) const FAINT: Rgb = [216; 3];
-/// What a full share of a row, and many points, look like.
+/// The colour of a cell with its row's full share, and of dense points.
 pub(super) const DEEP: Rgb = [8, 64, 129];
 pub(super) const DIAGONAL: Rgb = [0xbd, 0x1f, 0x01];
 
@@ -13,28 +14,28 @@ pub(super) const DIAGONAL: Rgb = [0xbd, 0x1f, 0x01];
 pub(super) const TEXT: usize = 2;
 pub(super) const LINE: usize = font::ROWS * TEXT;
 pub(super) const MARGIN: usize = 14;
-/// Names and titles that are wider are cut, in pixels.
+/// Names and titles wider than this are cut, in pixels.
 pub(super) const LONGEST_NAME: usize = 240;
 pub(super) const LONGEST_TITLE: usize = 768;
 
-/// The matrix's side stays about this long, pixels; beyond as many classes, neighbours share a cell.
+/// Approximate side of the matrix in pixels; with more classes than this, neighbours share a cell.
 const MATRIX_SIDE: usize = 960;
 const LARGEST_CELL: usize = 72;
 
-/// The scatter's square of axes, pixels.
+/// The side of the scatter plot's square, in pixels.
 pub(super) const AXES: usize = 480;
 const POINT: usize = 5;
 const MOST_TICKS: usize = 6;
 
-/// A confusion matrix, true classes down and predicted ones across; a cell is as dark as its share of its row, and
-/// holds its count where that fits.
+/// A confusion matrix, true classes down and predicted classes across. A cell is as dark as its share of its row, and
+/// shows its count if the count fits.
 ///
-/// Shapes: `counts[truth][prediction]`, as many of both as `classes`.
+/// Shapes: `counts[truth][prediction]`, both as long as `classes`.
 pub fn confusion(title: &str, classes: &[String], counts: &[Vec<u64>]) -> Canvas {
     let together = classes.len().div_ceil(MATRIX_SIDE).max(1);
     let cells = classes.len().div_ceil(together);
     let cell = (MATRIX_SIDE / cells.max(1)).clamp(1, LARGEST_CELL);
-    // Lines may overlap where only accents and descenders would be.
+    // Lines may overlap where they only hold accents and descenders.
     let named = together == 1 && cell > font::TIGHT_ROWS * TEXT;
     let names: Vec<String> = classes.iter().map(|c| cut(c, LONGEST_NAME)).collect();
     let title = &cut(title, LONGEST_TITLE);
@@ -71,9 +72,9 @@ pub fn confusion(title: &str, classes: &[String], counts: &[Vec<u64>]) -> Canvas
     canvas
 }
 
-/// Predictions against true values, with the diagonal on which they would be equal; both axes have one scale.
+/// Predictions against true values, with the diagonal of equality; both axes have the same scale.
 ///
-/// Shapes: `pairs` are `(prediction, truth)`; a pair that is no number is left out.
+/// Shapes: `pairs` are `(prediction, truth)`; pairs with a NaN are left out.
 pub fn scatter(title: &str, pairs: &[(f64, f64)]) -> Canvas {
     let pairs = || pairs.iter().filter(|(value, truth)| value.is_finite() && truth.is_finite());
     let (low, high) = range(pairs().flat_map(|(value, truth)| [*value, *truth]));
@@ -81,13 +82,13 @@ pub fn scatter(title: &str, pairs: &[(f64, f64)]) -> Canvas {
     let title = &cut(title, LONGEST_TITLE);
     let label = ticks.iter().map(|(_, text)| font::text_width(text, TEXT)).max().unwrap_or(0) + MARGIN / 2;
     let (left, top) = (2 * MARGIN + LINE + label, 2 * MARGIN + LINE);
-    // Room for half of the last tick's label.
+    // Leave room for half of the last tick's label.
     let width = (left + AXES + label / 2).max(MARGIN + font::text_width(title, TEXT)) + MARGIN;
     let mut canvas = Canvas::filled(width, top + AXES + 2 * LINE + 3 * MARGIN, GROUND);
     font::text(&mut canvas, [MARGIN as i64; 2], TEXT, INK, title);
     let along = |value: f64| ((value - low) / (high - low) * AXES as f64).round() as usize;
     let apart = ticks.windows(2).map(|pair| along(pair[1].0) - along(pair[0].0)).min().unwrap_or(AXES);
-    // Below the axis wide labels would meet: every so many have one.
+    // Wide labels would overlap below the axis, so only every n-th tick gets one.
     let every = (label + MARGIN / 2).div_ceil(apart.max(1));
     for (i, (value, text)) in ticks.iter().enumerate() {
         let (x, y) = (left + along(*value), top + AXES - along(*value));
@@ -102,7 +103,7 @@ pub fn scatter(title: &str, pairs: &[(f64, f64)]) -> Canvas {
     for i in 0..AXES {
         square(&mut canvas, [left + i, top + AXES - 1 - i], 2, DIAGONAL);
     }
-    // The more points, the fainter each, so that a crowd still has a shape.
+    // The more points there are, the fainter each is drawn, so that dense regions keep their shape.
     let opacity = (40.0 / (pairs().count().max(1) as f32).sqrt()).clamp(0.15, 0.7);
     for (value, truth) in pairs() {
         blend(&mut canvas, [left + along(*truth), top + AXES - along(*value)], opacity);
@@ -112,7 +113,7 @@ pub fn scatter(title: &str, pairs: &[(f64, f64)]) -> Canvas {
     canvas
 }
 
-/// The axes' names: below the labels under the square, and upwards at the picture's left edge.
+/// The axis names: one below the tick labels, one upwards at the left edge.
 pub(super) fn axis_words(
     canvas: &mut Canvas,
     [left, top]: [usize; 2],
@@ -125,7 +126,7 @@ pub(super) fn axis_words(
     font::text_upwards(canvas, signed([MARGIN, top + side - before(up)]), TEXT, INK, up);
 }
 
-/// The least and greatest value and a little room, never nothing between them.
+/// The smallest and largest value with a small margin; never an empty range.
 pub(super) fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
@@ -136,7 +137,7 @@ pub(super) fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if room > 0.0 { (low - room, high + room) } else { (-1.0, 1.0) }
 }
 
-/// Values of 1, 2 or 5 times a power of ten, as text with the digits that tell them apart.
+/// Ticks at 1, 2 or 5 times a power of ten, as text with enough digits to tell them apart.
 pub(super) fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let rough = (high - low) / MOST_TICKS as f64;
     let power = rough.log10().floor();
@@ -150,7 +151,7 @@ pub(super) fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     values.map(|v| (v, text(v))).collect()
 }
 
-/// The count in the middle of its cell, where it fits.
+/// Writes the count in the middle of its cell if it fits.
 fn write_count(canvas: &mut Canvas, [x, y]: [usize; 2], cell: usize, ink: Rgb, count: u64) {
     let text = count.to_string();
     let scale = if cell >= LARGEST_CELL / 2 { TEXT } else { 1 };
@@ -161,12 +162,12 @@ fn write_count(canvas: &mut Canvas, [x, y]: [usize; 2], cell: usize, ink: Rgb, c
     }
 }
 
-/// The top of a line whose capitals and digits have their middle at `middle`.
+/// The top of a text line whose capitals and digits are centred at `middle`.
 pub(super) fn line_around(middle: usize, scale: usize) -> i64 {
     middle as i64 - (font::ROWS * scale / 2) as i64
 }
 
-/// The beginning of a name that is wider than `most` pixels, otherwise all of it.
+/// The name, cut off if it is wider than `most` pixels.
 pub(super) fn cut(name: &str, most: usize) -> String {
     if font::text_width(name, TEXT) <= most {
         return name.to_owned();
@@ -187,7 +188,7 @@ pub(super) fn outline(canvas: &mut Canvas, [x, y]: [usize; 2], side: usize) {
     }
 }
 
-/// A point, and what is below it shining through.
+/// Draws a translucent point.
 fn blend(canvas: &mut Canvas, [x, y]: [usize; 2], opacity: f32) {
     let near = |v: usize, side: usize| v.saturating_sub(POINT / 2)..(v + POINT / 2 + 1).min(side);
     for y in near(y, canvas.height) {
@@ -205,7 +206,7 @@ pub(super) fn signed(corner: [usize; 2]) -> [i64; 2] {
 mod tests {
     use super::*;
 
-    /// How many pixels have this colour.
+    /// The number of pixels with this colour.
     fn area(canvas: &Canvas, colour: Rgb) -> usize {
         canvas.rgb.chunks(3).filter(|p| *p == colour).count()
     }
@@ -215,7 +216,7 @@ mod tests {
         let classes = ["cat", "dog"].map(String::from);
         let canvas = confusion("kind", &classes, &[vec![8, 0], vec![1, 1]]);
         let cell = LARGEST_CELL * LARGEST_CELL;
-        // All of a row's images, half of them twice, none: but for the ink of the counts.
+        // The cells hold all, half (twice) and none of a row's images; the ink of the counts covers some pixels.
         for (colour, cells) in [(DEEP, 1), (mix(GROUND, DEEP, 0.5), 2)] {
             let pixels = area(&canvas, colour);
             assert!(pixels > cells * cell * 9 / 10 && pixels < cells * cell, "{pixels} of {cells} cells");
@@ -243,7 +244,7 @@ mod tests {
             .flat_map(|y| (0..canvas.width).map(move |x| [x, y]))
             .filter(|&[x, y]| bare.pixel(x, y) != canvas.pixel(x, y))
             .collect();
-        // A prediction of 10 where 0 is true: up at the left, above the diagonal's beginning.
+        // A prediction of 10 for a truth of 0 lies at the top left, above the start of the diagonal.
         assert_eq!(differing.len(), POINT * POINT);
         let [x, y] = differing[0];
         assert!(x < canvas.width / 3 && y < canvas.height / 4, "{x}, {y}");

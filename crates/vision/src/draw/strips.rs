@@ -1,4 +1,5 @@
-//! Strips: the values of several groups along one axis, a row a group, so that groups can be compared. Not here: which figures.
+//! A strip plot: one row per group with its values along a common axis, so that groups can be compared. The caller
+//! chooses the data.
 
 use super::plot::{
     DEEP, DIAGONAL, FAINT, GROUND, INK, LINE, LONGEST_NAME, LONGEST_TITLE, MARGIN, TEXT, cut, line_around, range,
@@ -6,21 +7,21 @@ use super::plot::{
 };
 use super::{Canvas, font};
 
-/// The axis is so long, pixels.
+/// The length of the axis in pixels.
 const AXIS: usize = 480;
 const ROW: usize = 36;
-/// A point's radius, and how much of it covers what is below.
+/// A point's radius and opacity.
 const RADIUS: f32 = 5.0;
 const OPACITY: f32 = 0.55;
-/// Half of what the bar at a mean takes along the axis and across it.
+/// Half the size of the bar at the mean, along and across the axis.
 const BAR: [usize; 2] = [1, 12];
 
-/// One group: its name and its values.
+/// One group with its name and values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strip {
     /// The text beside the row.
     pub label: String,
-    /// One point each; what is no number is left out.
+    /// One point each; NaN values are left out.
     pub values: Vec<f64>,
 }
 
@@ -35,8 +36,8 @@ impl Strip {
     }
 }
 
-/// A panel with a row for each group: a point per value, a bar at the mean, which is also written beside the row. A thin line
-/// through all rows marks the mean of the group numbered `reference`.
+/// A panel with one row per group: a point per value, and a bar at the mean, which is also printed beside the row. A
+/// thin line through all rows marks the mean of group `reference`.
 pub fn strips(title: &str, axis: &str, groups: &[Strip], reference: Option<usize>) -> Canvas {
     let (low, high) = range(groups.iter().flat_map(Strip::known));
     let ticks = ticks(low, high);
@@ -53,7 +54,7 @@ pub fn strips(title: &str, axis: &str, groups: &[Strip], reference: Option<usize
     let below = top + height;
     let apart = ticks.windows(2).map(|pair| along(pair[1].0) - along(pair[0].0)).min().unwrap_or(AXIS);
     let texts: Vec<String> = ticks.iter().map(|tick| tick.1.clone()).collect();
-    // Wide labels would meet: every so many have one.
+    // Wide labels would overlap, so only every n-th tick gets one.
     let every = (widest(&texts) + MARGIN).div_ceil(apart.max(1)).max(1);
     for (number, (value, text)) in ticks.iter().enumerate() {
         let x = along(*value);
@@ -108,7 +109,7 @@ mod tests {
         Strip { label: label.into(), values: values.to_vec() }
     }
 
-    /// The columns in which two pictures differ, in rows of one group.
+    /// The columns in which two pictures differ within the row of one group.
     fn differing(a: &Canvas, b: &Canvas, row: usize) -> Vec<usize> {
         let top = 2 * MARGIN + LINE + row * ROW;
         (0..a.width).filter(|&x| (top..top + ROW).any(|y| a.pixel(x, y) != b.pixel(x, y))).collect()
@@ -121,7 +122,7 @@ mod tests {
         let [a, b] = [&base, &more].map(|groups| strips("task", "AP", groups, Some(0)));
         assert!(differing(&a, &b, 0).is_empty());
         let columns = differing(&a, &b, 1);
-        // The mean stays: only a point is new, in the middle of the axis.
+        // The mean does not change: the only difference is the new point, in the middle of the axis.
         assert!(columns.len() <= 2 * RADIUS as usize + 2, "{columns:?}");
         let left = 2 * MARGIN + font::text_width("one", TEXT).max(font::text_width("two", TEXT));
         assert!(columns.iter().all(|x| x.abs_diff(left + AXIS / 2) <= RADIUS as usize + 1), "{columns:?}");

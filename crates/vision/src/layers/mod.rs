@@ -1,5 +1,5 @@
-//! The words the network is written in: a graph plus the layers it is made of. Forward only; what follows from it (the
-//! backward pass, fusion, the plan) is the graph's business.
+//! Builds the forward pass of a network: a graph, and the layers appended to it. The backward pass, fusion and the plan
+//! are derived in `graph`.
 
 pub mod pyramid;
 
@@ -10,20 +10,21 @@ use crate::ops::{
     conv2d, group_norm, linear,
 };
 
-/// Adds layers to a graph under a group's ownership. Names are given whole: they are the checkpoint's.
+/// Appends layers to a graph. Their parameters belong to the current group. Names are passed in full and are the names
+/// in the checkpoint.
 pub struct Builder<'g> {
     /// The graph that layers are appended to.
     pub graph: &'g mut Graph,
-    /// Who the parameters that follow belong to.
+    /// The group of the parameters that are added next.
     pub group: Group,
-    /// Who the batch norms belong to, and what they normalise by.
+    /// The group of the batch norms that are added next; `Group::Frozen` if their parameters are frozen.
     pub norm_group: Group,
-    /// The statistics that the batch norms that follow normalise by.
+    /// The statistics that the batch norms added next normalise by.
     pub statistics: Statistics,
 }
 
 impl<'g> Builder<'g> {
-    /// One that makes the trunk's layers, for the graph's mode.
+    /// A builder for the trunk's layers, with batch statistics chosen by the graph's mode.
     pub fn new(graph: &'g mut Graph) -> Builder<'g> {
         let statistics = match graph.mode {
             Mode::Train => Statistics::Batch,
@@ -32,12 +33,12 @@ impl<'g> Builder<'g> {
         Builder { graph, group: Group::Trunk, norm_group: Group::Trunk, statistics }
     }
 
-    /// A weight of any shape, decayed; layers that run on several inputs make theirs once.
+    /// A weight of any shape, subject to weight decay. Create it once for layers that share it.
     pub fn weight(&mut self, name: String, shape: &[usize], init: Init) -> ValueId {
         self.parameter(name, shape, init, self.group, true)
     }
 
-    /// A vector that weight decay leaves alone: norms, biases, scales.
+    /// A vector without weight decay, for norms, biases and scales.
     pub fn vector(&mut self, name: String, shape: &[usize], init: Init) -> ValueId {
         self.parameter(name, shape, init, self.group, false)
     }
@@ -58,7 +59,7 @@ impl<'g> Builder<'g> {
         conv2d::conv2d(self.graph, x, weight, None, conv)
     }
 
-    /// A convolution with bias, its weight normal with `deviation` and its bias constant.
+    /// A convolution with bias; `start` gives the initial values of both.
     pub fn conv_bias(&mut self, x: ValueId, name: &str, out: usize, conv: Conv2d, start: ConvStart) -> Result<ValueId> {
         let shape = [out, conv.kernel, conv.kernel, self.channels(x)];
         let weight = self.weight(format!("{name}.weight"), &shape, start.weight);
@@ -66,7 +67,7 @@ impl<'g> Builder<'g> {
         conv2d::conv2d(self.graph, x, weight, Some(bias), conv)
     }
 
-    /// Batch norm `{name}.{weight,bias,running_mean,running_var}` with what follows it.
+    /// Batch norm `{name}.{weight,bias,running_mean,running_var}`, followed by the given residual sum and activation.
     pub fn batch_norm(
         &mut self,
         y: ValueId,

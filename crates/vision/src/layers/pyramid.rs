@@ -1,4 +1,5 @@
-//! The feature pyramid that heads with towers stand on: P3–P5 top-down from c3–c5, P6 and P7 by strided convolutions on P5.
+//! The feature pyramid below the detection towers: P3–P5 are built top-down from c3–c5, P6 and P7 by strided
+//! convolutions on P5.
 //!
 //! Source: Lin et al. 2017; extra levels as in RetinaNet and GFL (Li 2020).
 
@@ -8,19 +9,19 @@ use crate::ir::{Conv2d, Init, Level, ValueId};
 use crate::ops::upsample;
 use serde::{Deserialize, Serialize};
 
-/// Width of the pyramid's maps, and depth of the towers that stand on them.
+/// Width of the pyramid's maps, and depth of the towers on top of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PyramidSize {
     /// Channels of every map of the pyramid and of the towers.
     pub channels: usize,
-    /// Convolutions of 3 × 3 in each of the two towers.
+    /// Number of 3 × 3 convolutions in each of the two towers.
     pub tower_depth: usize,
 }
 
 impl PyramidSize {
-    /// The paper's (Li 2020): pyramid and towers of 256 channels, towers of four convolutions.
+    /// The size in the paper (Li 2020): 256 channels, four convolutions per tower.
     pub const FULL: PyramidSize = PyramidSize { channels: 256, tower_depth: 4 };
-    /// The default: half the width and half the depth of the paper's.
+    /// The default: half the paper's width and half its depth.
     pub const LITE: PyramidSize = PyramidSize { channels: 128, tower_depth: 2 };
     /// For the tiny trunk.
     pub const TINY: PyramidSize = PyramidSize { channels: 32, tower_depth: 1 };
@@ -28,10 +29,10 @@ impl PyramidSize {
 
 const START: ConvStart = ConvStart { weight: Init::KaimingFanOut, bias: 0.0 };
 
-/// Appends the pyramid under `name`: maps of `channels`, one per level, with the sizes of the levels.
+/// Appends the pyramid under `name`: one map of `channels` per level, with the sizes of the levels.
 ///
 /// # Errors
-/// Feature maps that do not belong to one image.
+/// The feature maps do not have the sizes of one image.
 pub fn fpn(
     b: &mut Builder,
     name: &str,

@@ -1,5 +1,5 @@
-//! The content of label files about an image, whatever their format. Class names have no numbers yet, and the kind of task is not
-//! known.
+//! The content of label files about one image, independent of the file format. At this stage classes are not numbered
+//! and the kind of task is not known.
 
 use super::{Place, Spot};
 use crate::boxes::Xyxy;
@@ -7,18 +7,18 @@ use crate::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The label of an image as the file has it, before class names have numbers.
+/// The label of one image as the file states it, before class names are turned into numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raw {
-    /// Nothing: nobody looked.
+    /// No label.
     Unlabelled,
-    /// The one class that it is of.
+    /// One class.
     Class(RawClass),
-    /// The classes that are there, out of several; the others are absent.
+    /// The classes that are present, out of several; all others are absent.
     Names(Vec<RawClass>),
-    /// Each of several classes, there or absent, column by column; `None` where the cell is blank.
+    /// Presence or absence of several classes, one per column; `None` if the cell is blank.
     Flags(Vec<Option<bool>>),
-    /// The objects in it; an empty list says that there is none.
+    /// The objects in the image; an empty list means that there are none.
     Boxes(Vec<RawBox>),
     /// Numbers, in the order of the columns.
     Values(Vec<f32>),
@@ -31,92 +31,92 @@ pub struct RawBox {
     pub class: RawClass,
     /// Where it is, in pixels of the upright image.
     pub xyxy: Xyxy,
-    /// Whether it marks a region that is neither taught nor judged, such as a crowd.
+    /// Whether the box marks a region that the loss and the metrics ignore, such as a crowd.
     pub ignore: bool,
 }
 
-/// A class as the file writes it, and where.
+/// A class as the file writes it, and its place in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawClass {
-    /// The name or number that stands there.
+    /// The name or number in the file.
     pub word: Word,
-    /// Where in the file it stands.
+    /// Its place in the file.
     pub spot: Spot,
 }
 
 /// The ways in which files refer to a class.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Word {
-    /// Shared where a file names a class many times.
+    /// A name, shared because a file may repeat it many times.
     Name(Arc<str>),
-    /// By its number, from 0.
+    /// A number, counted from 0.
     Index(usize),
 }
 
-/// Something a person should hear about that does not stop the run.
+/// A warning for the user that does not stop the run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Remark {
-    /// A box without width or height, left out.
+    /// A box without width or height was left out.
     DegenerateBox,
-    /// The same row twice, counted once.
+    /// The same row occurs twice and is counted once.
     DuplicateBox,
-    /// A box reaching beyond the image size its file states.
+    /// A box extends beyond the image size that its file states.
     BeyondImage,
-    /// An image without a file of labels beside it.
+    /// An image has no label file beside it.
     NoLabelFile,
-    /// An image that the label file does not mention.
+    /// The label file does not mention the image.
     NotMentioned,
     /// The label needs the image's size, and the image cannot be read.
     UnreadableImage,
-    /// Some of a task's columns are blank, so the image is unlabelled, or is for these classes.
+    /// Some of a task's columns are blank, so the image is unlabelled, at least for these classes.
     PartlyBlank,
 }
 
-/// One image's answer.
+/// The label of one image and the messages about it.
 #[derive(Debug)]
 pub struct Reading {
-    /// The label as the file has it.
+    /// The label as the file states it.
     pub raw: Raw,
-    /// The file that said so.
+    /// The file and place the label was read from.
     pub place: Place,
-    /// Remarks for the person, each with its place.
+    /// Warnings, each with its place.
     pub remarks: Vec<(Remark, Place)>,
-    /// Rows that cannot be followed, beside others that can.
+    /// Rows that could not be interpreted; other rows of the image may be valid.
     pub faults: Vec<Error>,
-    /// For boxes, the classes that were looked for, where not all were.
+    /// For boxes: the classes that annotators looked for, if they did not look for all.
     pub labelled_categories: Option<Vec<RawClass>>,
-    /// Width and height of the image, where those classes make them needed.
+    /// Width and height of the image; set only if `labelled_categories` is.
     pub size: [u32; 2],
 }
 
 impl Reading {
-    /// An answer without remarks, from a line of a file, counted from 1, or from the file as a whole.
+    /// A reading without remarks, from a line of a file (counted from 1) or from the file as a whole.
     pub fn of(raw: Raw, file: &Path, line: Option<usize>) -> Self {
         Reading::at(raw, Place::new(file, line))
     }
 
-    /// An answer without remarks, from a place whose file name is shared.
+    /// A reading without remarks, from a place whose file name is shared.
     pub fn at(raw: Raw, place: Place) -> Self {
         Reading { raw, place, remarks: Vec::new(), faults: Vec::new(), labelled_categories: None, size: [0; 2] }
     }
 }
 
-/// The meaning of an image that has no label file, or that no label file mentions.
+/// The meaning of an image without a label file, or one that no label file mentions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Missing {
-    /// Labelled, with no object in it.
+    /// The image counts as labelled and has no objects.
     Background,
-    /// Not labelled: the task neither learns from it nor is judged by it.
+    /// The image is unlabelled: the task neither trains nor is evaluated on it.
     Unlabelled,
 }
 
-/// The form of `bbox` in a metadata table.
+/// The box format of `bbox` in a metadata table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BoxFormat {
     /// Left, top, width, height in pixels, as in COCO and Hugging Face.
     XywhAbsolute,
     /// Left, top, right, bottom in pixels.
     XyxyAbsolute,
-    /// Centre, width, height as parts of the image, as in YOLO.
+    /// Centre, width and height as fractions of the image size, as in YOLO.
     CxcywhNormalised,
 }

@@ -1,5 +1,5 @@
-//! Reading a person's files before their meaning is known: places in files, words about them, YAML with its lines, and
-//! the content of labels as written. It opens no image.
+//! Parsing the user's files before their meaning is known: positions in files, wording of messages, YAML with line
+//! numbers, and label content as written. No image is opened here.
 
 mod content;
 mod place;

@@ -1,27 +1,27 @@
-//! Where in a person's files something stands, for the error that sends them there.
+//! Positions in the user's files, for error messages that point to them.
 
 use crate::error::Error;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where a person wrote something, for the error that sends them there.
+/// A position in one of the user's files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
-    /// Shared: a table's name would else be kept once a row.
+    /// Shared; otherwise every row of a table would keep its own copy of the name.
     pub file: Arc<Path>,
     /// Where in the file.
     pub spot: Spot,
 }
 
-/// Where in a file; small, for a million labels have one each.
+/// A position within a file. It is small because there may be a million labels with one each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Spot {
     /// The file as a whole.
     File,
     /// A line, counted from 1.
     Line(u32),
-    /// In a JSON file, which is one long line: the list and the entry's number in it.
+    /// An entry in a list of a JSON file, whose text is often a single line: the list, and the number of the entry.
     Entry(List, u32),
 }
 
@@ -34,22 +34,22 @@ pub enum List {
     Annotations,
     /// `categories` of a COCO file.
     Categories,
-    /// The list that a BDD100K file is.
+    /// The top-level list of a BDD100K file.
     Frames,
 }
 
 impl Place {
-    /// A line, counted from 1, of a file, or the file as a whole.
+    /// A line of a file, counted from 1, or the file as a whole.
     pub fn new(file: impl AsRef<Path>, line: Option<usize>) -> Self {
         Place { file: file.as_ref().into(), spot: line.map_or(Spot::File, Spot::line) }
     }
 
-    /// A place in a file whose name many places share.
+    /// A position in a file whose name is shared by many places.
     pub fn at(file: &Arc<Path>, spot: Spot) -> Self {
         Place { file: file.clone(), spot }
     }
 
-    /// The error that sends a person there.
+    /// An error with this position.
     pub fn error(&self, message: impl Into<String>) -> Error {
         self.spot.error(&self.file, message)
     }
@@ -66,12 +66,12 @@ impl Spot {
         Spot::Entry(list, index as u32)
     }
 
-    /// The error that sends a person to this place in `file`.
+    /// An error with this position in `file`.
     pub fn error(self, file: &Path, message: impl Into<String>) -> Error {
         Error::data(file, self.line_number(), self.said(&message.into()))
     }
 
-    /// The number of the line, where the place is one.
+    /// The line number, if the position is a line.
     pub fn line_number(self) -> Option<usize> {
         match self {
             Spot::Line(number) => Some(number as usize),
@@ -79,7 +79,7 @@ impl Spot {
         }
     }
 
-    /// A message about it: an entry of a list has no other place than the message.
+    /// The message, with the list entry added: list entries have no line number, so the message must name them.
     pub fn said(self, message: &str) -> String {
         match self {
             Spot::Entry(..) => format!("{self}: {message}"),
@@ -88,7 +88,7 @@ impl Spot {
     }
 }
 
-/// `line 5`, `images[3]`.
+/// Written as `line 5` or `images[3]`.
 impl fmt::Display for Spot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -100,7 +100,7 @@ impl fmt::Display for Spot {
 }
 
 impl List {
-    /// The list's key in the file, as messages write it.
+    /// The list's key in the file, as shown in messages.
     pub fn word(self) -> &'static str {
         match self {
             List::Images => "images",

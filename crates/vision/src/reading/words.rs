@@ -1,6 +1,6 @@
-//! Words of sentences that speak of a person's files: what was meant, some of many, how many.
+//! Wording for messages about the user's files: suggestions for typos, shortened lists, counts.
 
-/// `; did you mean `x`?` where one of `known` is near `word`, else nothing.
+/// `; did you mean `x`?` if one of `known` is close to `word`, otherwise empty.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let limit = word.chars().count().div_ceil(3).clamp(1, 3);
     let nearest = known
@@ -14,7 +14,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     }
 }
 
-/// `a, b, c` of the first `most`, with `…` where there are more.
+/// The first `most` words as `a, b, c`, followed by `…` if there are more.
 pub fn list_some<S: AsRef<str>>(words: &[S], most: usize) -> String {
     let shown: Vec<&str> = words.iter().take(most).map(AsRef::as_ref).collect();
     let tail = if words.len() > most { ", …" } else { "" };

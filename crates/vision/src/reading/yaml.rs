@@ -1,5 +1,5 @@
-//! YAML: files as a tree that knows the line of every key, and values as text. The parser is `serde-saphyr`, with the rules of
-//! YAML 1.2: `yes` and `no` are words. Not here: what a key means.
+//! YAML: parses files into a tree that records the line of every key, and writes values as text. The parser is
+//! `serde-saphyr` with the rules of YAML 1.2, where `yes` and `no` are words. The meaning of keys is decided elsewhere.
 
 use super::{Missing, Place};
 use crate::error::{Error, Result};
@@ -12,61 +12,62 @@ use serde_saphyr::{Options, Spanned};
 use std::fmt;
 use std::path::PathBuf;
 
-/// For an error about the file as a whole.
+/// A key path for errors about the file as a whole.
 pub const NO_KEY: [&str; 0] = [];
 
-/// A block of `key: value` lines in the order of the file; a key is always text.
+/// A block of `key: value` lines in file order; keys are always text.
 pub type Mapping = serde_json::Map<String, Value>;
 
-/// A file's keys with their lines, for sentences about them.
+/// A parsed file's name and the lines of its keys, for error messages.
 pub struct Yaml {
-    /// The path, as messages name it.
+    /// The path, as shown in messages.
     pub file: PathBuf,
     /// The line of every key.
     pub lines: Lines,
 }
 
-/// The line of every key of a block, and of the keys below it.
+/// The line of every key of a block, including nested keys.
 #[derive(Debug, Default)]
 pub struct Lines(Vec<(String, usize, Lines)>);
 
-/// A whole file.
+/// A parsed file.
 #[derive(Debug)]
 pub struct Tree {
-    /// What the file holds, each alias replaced by what it names.
+    /// The file's value, with each alias replaced by the value it refers to.
     pub value: Value,
     /// The line of every key.
     pub lines: Lines,
 }
 
-/// Why a text cannot be read.
+/// A parse error.
 #[derive(Debug)]
 pub struct Fault {
-    /// The line, counted from 1, where the parser knows it.
+    /// The line, counted from 1, if the parser knows it.
     pub line: Option<usize>,
-    /// What is wrong, without the place.
+    /// The message, without the position.
     pub message: String,
 }
 
-/// Reads a text that holds one document.
+/// Parses a text with one document.
 ///
 /// # Errors
-/// The text is not YAML, has a key twice, lies too deep or is too large (see `options`).
+/// The text is not YAML, repeats a key, is nested too deeply or is too large (see `options`).
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
     serde_saphyr::from_str_with_options(text, options()).map_err(|e| Fault::of(&e))
 }
 
-/// The text of a value, one key a line.
+/// Writes a value as text, one key per line.
 ///
 /// # Errors
-/// A path that is not Unicode.
+/// A path is not valid Unicode.
 pub fn write(value: &impl Serialize) -> Result<String, serde_saphyr::ser::Error> {
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false, yaml_12: true, no_lang_directive: true };
     let text = serde_saphyr::to_string_with_options(value, options)?;
     Ok(text.split_inclusive('\n').map(with_single_quotes).collect())
 }
 
-/// Writes `"…"` as `'…'` where nothing needs to be escaped, as earlier versions did, so that files of old and new runs compare.
+/// Writes `"…"` as `'…'` if nothing needs to be escaped. Earlier versions did so, and files of old and new runs stay
+/// comparable.
 fn with_single_quotes(line: &str) -> String {
     let value = line.find('"').filter(|&at| {
         let before = line[..at].trim_start_matches([' ', '-']);
@@ -82,10 +83,10 @@ fn with_single_quotes(line: &str) -> String {
 
 fn options() -> Options {
     serde_saphyr::options! {
-        // 250,000 words, lists and blocks, each alias counted as what it names, at most 64 deep. Many aliases of one anchor are
-        // no fault: tasks may share their classes.
+        // At most 250,000 words, lists and blocks, with each alias counted as the value it refers to, and at most 64
+        // levels. The check on many aliases of one anchor is off, because tasks may share their classes.
         budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false },
-        // The tree's visitor refuses them with both lines.
+        // The tree's visitor rejects duplicate keys itself, with both line numbers.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         strict_booleans: true,
@@ -109,7 +110,7 @@ impl Fault {
             Error::Budget { .. } => TOO_LARGE.to_owned(),
             other => other.to_string(),
         };
-        // The caller, which shows the fault, adds the line.
+        // Drop the position from the message: the caller adds the line.
         let said = at.and_then(|at| message.split_once(&format!(" at line {}", at.line())));
         let message = said.map_or(message.as_str(), |(sentence, _)| sentence);
         let found = message.strip_prefix(FOUND).and_then(|found| found.split_once(": "));
@@ -119,13 +120,13 @@ impl Fault {
         }
     }
 
-    /// serde has no place for a line beside the sentence, so it goes before it.
+    /// serde errors carry only a message, so the line number is put in front of it.
     fn found<E: de::Error>(line: usize, sentence: &str) -> E {
         E::custom(format!("{FOUND}{line}: {sentence}"))
     }
 }
 
-/// An error of the tree's visitor begins with this text.
+/// Prefix of the errors raised by the tree's visitor.
 const FOUND: &str = "refused in line ";
 
 const TOO_LARGE: &str = "the file is too large, with every alias (`*name`) counted as what it names";
@@ -137,7 +138,8 @@ impl fmt::Display for Fault {
 }
 
 impl Lines {
-    /// The line of the key at the end of the path `at`; if it is not there, of the last key on the path that is.
+    /// The line of the key at the end of the path `at`; if that key is missing, of the deepest key on the path that
+    /// exists.
     pub fn of(&self, at: &[impl AsRef<str>]) -> Option<usize> {
         let (key, below) = at.split_first()?;
         let (_, line, lines) = self.0.iter().find(|(name, ..)| name == key.as_ref())?;
@@ -146,8 +148,9 @@ impl Lines {
 }
 
 impl Yaml {
-    /// Class names in index order, from a list or from a block of numbers and names. Here and below `at` is the path of keys that leads to the value.
-    /// Errors: something else, a number that is left out, a name twice, or no name.
+    /// Class names in index order, from a list or from a block of numbers and names. Here and below, `at` is the path
+    /// of keys that leads to the value.
+    /// Errors: another type, a missing number, a repeated name, or no name.
     pub fn names(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         let names: Vec<String> = match value {
             Value::Array(list) => list.iter().map(|v| self.text_of(v, at)).collect::<Result<_>>()?,
@@ -181,8 +184,8 @@ impl Yaml {
         Ok(names)
     }
 
-    /// What `missing:` says; nothing where the key is absent.
-    /// Errors: another word.
+    /// The value of `missing:`; `None` if the key is absent.
+    /// Errors: an unknown word.
     pub fn missing(&self, value: Option<&Value>, at: &[impl AsRef<str>]) -> Result<Option<Missing>> {
         match value.map(|v| self.text_of(v, at)).transpose()?.as_deref() {
             None => Ok(None),
@@ -192,8 +195,8 @@ impl Yaml {
         }
     }
 
-    /// A value that is `true` or `false`; nothing where it is absent or null.
-    /// Errors: anything else.
+    /// A `true` or `false` value; `None` if it is absent or null.
+    /// Errors: any other value.
     pub fn flag(&self, value: Option<&Value>, at: &[impl AsRef<str>]) -> Result<Option<bool>> {
         match value {
             None | Some(Value::Null) => Ok(None),
@@ -205,7 +208,7 @@ impl Yaml {
         }
     }
 
-    /// A scalar as text: people write `names: [0, 1, yes]` and mean the words.
+    /// A scalar as text: in `names: [0, 1, yes]` users mean words.
     pub fn text_of(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<String> {
         word(value).ok_or_else(|| {
             let key = at.last().map_or("a key", |key| key.as_ref());
@@ -213,8 +216,8 @@ impl Yaml {
         })
     }
 
-    /// One word, or a list of at least one.
-    /// Errors: a block, an empty list, or a list of other things than words.
+    /// One word, or a non-empty list of words.
+    /// Errors: a block, an empty list, or a list of anything but words.
     pub fn texts(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         match value {
             Value::Array(list) if !list.is_empty() => list.iter().map(|v| self.text_of(v, at)).collect(),
@@ -222,17 +225,17 @@ impl Yaml {
         }
     }
 
-    /// The error that sends a person to the line of a key.
+    /// An error at the line of a key.
     pub fn error(&self, at: &[impl AsRef<str>], message: impl Into<String>) -> Error {
         self.place(at).error(message)
     }
 
-    /// The line of a key, or of the last key above it that is there.
+    /// The position of a key, or of its deepest parent that exists.
     pub fn place(&self, at: &[impl AsRef<str>]) -> Place {
         Place::new(&self.file, self.lines.of(at))
     }
 
-    /// `data.yaml:5` for the line of a key, for the middle of a sentence.
+    /// `data.yaml:5` for the line of a key, for use inside a sentence.
     pub fn shown(&self, at: &[&str]) -> String {
         match self.lines.of(at) {
             Some(line) => format!("{}:{line}", self.file.display()),
@@ -333,7 +336,7 @@ pub fn list(words: &[impl AsRef<str>]) -> String {
     format!("[{}]", words.join(", "))
 }
 
-/// A word as YAML reads it back: plain where nothing in it means something else, else as JSON writes it.
+/// A word written so that YAML reads it back: plain if no part of it has a special meaning, otherwise as a JSON string.
 pub fn scalar(word: &str) -> String {
     let is_plain = word.starts_with(|c: char| c.is_alphabetic() || "/_".contains(c))
         && word.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c))
@@ -442,7 +445,7 @@ mod tests {
         assert_eq!(tree("\u{feff}a: 1\n").value, serde_json::json!({"a": 1}));
     }
 
-    /// Texts that serde_yaml 0.9 wrote for the same values.
+    /// These texts were written by serde_yaml 0.9 for the same values.
     #[test]
     fn text_is_what_earlier_versions_wrote() {
         #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! Answers about one image: from a head's numbers to what is written and drawn.
+//! Predictions for one image: how a head's numbers are interpreted, written and drawn.
 
 use super::Standardisation;
 use super::same::Same;
@@ -12,52 +12,52 @@ use std::any::Any;
 /// The output of one head for a batch, as plain numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadOutput {
-    /// In the order of the head's [`outputs`](super::HeadValues::outputs), `[N, …]` each.
+    /// One array `[N, …]` per value, in the order of the head's [`outputs`](super::HeadValues::outputs).
     pub values: Vec<Vec<f32>>,
-    /// The pyramid's levels that boxes stand on; empty for a pooled head.
+    /// The pyramid levels that the boxes belong to; empty for a pooled head.
     pub levels: Vec<Level>,
 }
 
-/// A head's output, and what a kind may want to know beside it to answer.
+/// A head's output and the context that a kind may need to interpret it.
 #[derive(Clone, Copy, Debug)]
 pub struct Interpreting<'a> {
     /// The head's numbers for the batch.
     pub output: &'a HeadOutput,
-    /// Which image of the batch.
+    /// The index of the image in the batch.
     pub index: usize,
     /// Width and height of the canvas in network pixels; boxes are clipped to it.
     pub size: [f32; 2],
-    /// The mean and deviation that turn values back into their unit, if the kind fits them.
+    /// The mean and deviation that convert values back to their unit, if the kind standardises its values.
     pub standardisation: Option<&'a Standardisation>,
-    /// Half the widths of prediction intervals, where the card has them.
+    /// Half the widths of prediction intervals, if the card has them.
     pub half_widths: &'a [Option<f64>],
-    /// The thresholds for a detection.
+    /// The thresholds for detections.
     pub options: &'a DecodeOptions,
 }
 
 impl Interpreting<'_> {
-    /// The image's row of output number `output`, `width` numbers.
+    /// The image's row of output number `output`, of length `width`.
     pub fn row(&self, output: usize, width: usize) -> &[f32] {
         &self.output.values[output][self.index * width..(self.index + 1) * width]
     }
 }
 
-/// The thresholds for a detection.
+/// The thresholds for detections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecodeOptions {
-    /// Scores above it are candidates.
+    /// Boxes with a score above this are candidates.
     pub score_threshold: f32,
-    /// The best candidates of each level that go on.
+    /// The number of best candidates kept per level.
     pub max_per_level: usize,
-    /// Overlap beyond which the worse of two boxes of a class goes.
+    /// If two boxes of a class overlap more than this, the one with the lower score is dropped.
     pub iou_threshold: f64,
-    /// Boxes that an image may have.
+    /// The largest number of boxes per image.
     pub max_detections: usize,
 }
 
 impl DecodeOptions {
     /// # Errors
-    /// A score or an overlap outside 0 … 1.
+    /// A score or an overlap threshold is outside 0 to 1.
     pub fn check(&self) -> Result<()> {
         for (value, flag) in [(f64::from(self.score_threshold), "conf"), (self.iou_threshold, "iou")] {
             if !(0.0..=1.0).contains(&value) {
@@ -74,44 +74,45 @@ impl Default for DecodeOptions {
     }
 }
 
-/// The answer to one task about one image. It knows its classes' names and its units, so that it can be written without its task;
-/// [`get`](#method.get) gives the kind's own value to whoever knows the kind.
+/// The prediction of one task for one image. It contains its class names and units, so it can be written without its
+/// task. [`get`](#method.get) returns the kind's own type to code that knows the kind.
 pub trait Prediction: Same {
     /// The value under the task's name in a line of `predictions.jsonl`.
     fn to_json(&self) -> Value;
 
-    /// Its cells in `predictions.csv`, one for each of [`TaskSpec::table`](super::TaskSpec::table)'s columns.
+    /// Its cells in `predictions.csv`, one per column of [`TaskSpec::table`](super::TaskSpec::table).
     fn cells(&self) -> Vec<String>;
 
-    /// The text below a picture, behind the task's name; `None` if everything is drawn on the picture.
+    /// The text below a picture, after the task's name; `None` if everything is drawn on the picture.
     fn caption(&self) -> Option<String>;
 
-    /// The boxes to draw on the picture, in the pixels of the answer.
+    /// The boxes to draw on the picture, in the prediction's pixels.
     fn frames(&self) -> Vec<LabelledFrame> {
         Vec::new()
     }
 
-    /// From network pixels to those of the original image; what lies in the padding goes.
+    /// Converts network pixels to pixels of the original image; parts in the padding are dropped.
     fn to_image_pixels(&mut self, _geometry: &Geometry) {}
 
-    /// The entries of COCO's list of results, for the image's number and the classes' category numbers.
+    /// The entries for COCO's results list, given the image's id and the classes' category ids.
     fn coco(&self, _image: u64, _categories: &[u64]) -> Vec<Value> {
         Vec::new()
     }
 
-    /// The rows of a YOLO label file, sizes as parts of the image's width and height; `None` where it holds no boxes.
+    /// The rows of a YOLO label file, with sizes as fractions of the image's width and height; `None` for a kind
+    /// without boxes.
     fn yolo(&self, _size: [usize; 2]) -> Option<String> {
         None
     }
 
-    /// Rows of `boxes.csv` behind the file's name: class, score, x1, y1, x2, y2.
+    /// Rows of `boxes.csv` without the file name: class, score, x1, y1, x2, y2.
     fn box_rows(&self) -> Vec<Vec<String>> {
         Vec::new()
     }
 }
 
 impl dyn Prediction {
-    /// The kind's own value, `None` if it is of another kind.
+    /// The kind's own type; `None` if the prediction is of another kind.
     pub fn get<T: Any>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()
     }
@@ -123,12 +124,12 @@ impl PartialEq for dyn Prediction {
     }
 }
 
-/// A number with as many decimals as `per_unit` has zeros.
+/// Rounds to as many decimals as `per_unit` has zeros.
 pub fn round(value: f32, per_unit: f64) -> Value {
     json!((f64::from(value) * per_unit).round() / per_unit)
 }
 
-/// `{class: probability}`, six decimals.
+/// `{class: probability}`, rounded to six decimals.
 pub(super) fn named_probabilities(classes: &[String], probabilities: &[f32]) -> Map<String, Value> {
     classes.iter().zip(probabilities).map(|(class, p)| (class.clone(), round(*p, 1e6))).collect()
 }

@@ -1,38 +1,39 @@
-//! Classes as label files name them: which there are, in which order, and which one a word means. Shared by the kinds that
-//! have any.
+//! Classes in label files: which exist, in which order, and which class a word refers to. Shared by all kinds with
+//! classes.
 
-use super::{Asked, Readings};
+use super::{Readings, TaskContext};
 use crate::error::Result;
 use crate::reading::{Raw, RawClass, Reading, Word, did_you_mean, list_some};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The task's classes: those declared, else those the labels name.
+/// The task's classes: the declared ones, otherwise those found in the labels.
 ///
 /// # Errors
-/// No class at all.
-pub(super) fn classes_of(asked: &Asked, readings: &Readings) -> Result<Vec<String>> {
-    let classes = match asked.names {
+/// There is no class at all.
+pub(super) fn classes_of(context: &TaskContext, readings: &Readings) -> Result<Vec<String>> {
+    let classes = match context.names {
         Some(names) => names.to_vec(),
-        None => infer_classes(readings.all, readings.taught),
+        None => infer_classes(readings.all, readings.class_images),
     };
-    if classes.is_empty() { Err(asked.untaught()) } else { Ok(classes) }
+    if classes.is_empty() { Err(context.no_labels()) } else { Ok(classes) }
 }
 
-/// Notes the classes that only the labels name.
+/// Adds a note about classes that were inferred from the labels.
 pub(super) fn note_inferred(task: &str, classes: &[String], notes: &mut Vec<String>) {
     notes.push(format!("{task}: classes taken from the labels: {}", list_some(classes, 12)));
     notes.extend(order_note(task, classes));
 }
 
-/// `class10` before `class2` is what torchvision does and timm does not. Numbers stand by value, and need no word.
+/// A note for class names whose order differs between tools: torchvision sorts `class10` before `class2`, timm the
+/// other way round. Class numbers are sorted by value and need no note.
 pub fn order_note(task: &str, names: &[String]) -> Option<String> {
     let mut natural = names.to_vec();
     natural.sort_by_key(|name| natural_key(name));
     (names.is_sorted() && natural != names).then(|| {
         let some = list_some(names, 4);
         format!(
-            "{task}: classes are numbered in lexicographic order ({some}), as torchvision does; natural order, as timm's, would differ: `names:` in a data.yaml fixes it"
+            "{task}: classes are numbered in lexicographic order ({some}), as in torchvision; timm uses natural order, which differs: set the order with `names:` in a data.yaml"
         )
     })
 }
@@ -67,15 +68,16 @@ fn words(reading: &Reading) -> Box<dyn Iterator<Item = &RawClass> + '_> {
     }
 }
 
-/// The distinct words of the first `taught` images in order, numbers by value; indices up to the greatest of any split.
-pub fn infer_classes(readings: &[Reading], taught: usize) -> Vec<String> {
+/// The distinct words of the first `class_images` images, sorted, with numbers sorted by value; class numbers up to the
+/// greatest of any split.
+pub fn infer_classes(readings: &[Reading], class_images: usize) -> Vec<String> {
     let mut names = BTreeSet::new();
     let mut greatest = None;
     for (i, reading) in readings.iter().enumerate() {
         for class in words(reading) {
             match &class.word {
                 Word::Index(index) => greatest = greatest.max(Some(*index)),
-                Word::Name(name) if i < taught => drop(names.insert(name.to_string())),
+                Word::Name(name) if i < class_images => drop(names.insert(name.to_string())),
                 Word::Name(_) => {}
             }
         }
@@ -93,27 +95,28 @@ pub fn infer_classes(readings: &[Reading], taught: usize) -> Vec<String> {
     names
 }
 
-/// A name, or the number of a declared class.
+/// Resolves a class name, or the number of a declared class.
 ///
 /// # Errors
-/// A class that the task does not have.
-pub fn class_number(asked: &Asked, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
+/// The task has no such class.
+pub fn class_number(context: &TaskContext, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
     let (found, shown) = match &class.word {
         Word::Index(index) => (Some(*index), index.to_string()),
         Word::Name(name) => {
-            // Classes found in folders or labels are sorted, and a thousand of them too many to try one by one.
+            // Binary search: classes found in folders or labels are sorted, and a thousand are too many for a linear
+            // search.
             let by_name = classes.binary_search_by(|c| (**c).cmp(name)).ok();
             let by_name = by_name.or_else(|| classes.iter().position(|c| **c == **name));
-            let by_number = || name.parse().ok().filter(|_| asked.names.is_some());
+            let by_number = || name.parse().ok().filter(|_| context.names.is_some());
             (by_name.or_else(by_number), name.to_string())
         }
     };
     found.filter(|index| *index < classes.len()).ok_or_else(|| {
-        let known = format!("task `{}` knows {}", asked.name, list_some(classes, 12));
+        let known = format!("task `{}` knows {}", context.name, list_some(classes, 12));
         let hint = did_you_mean(&shown, classes.iter().map(String::as_str));
-        let fix = match asked.names {
+        let fix = match context.names {
             Some(_) => "correct it, or add it to `names:`",
-            None => "the training split does not hold it: correct it, or list all classes in `names:`",
+            None => "the training split does not contain it: correct it, or list all classes in `names:`",
         };
         class.spot.error(file, format!("class `{shown}` is not known; {known}; {fix}{hint}"))
     })

@@ -1,46 +1,46 @@
-//! Counts of what the labels of one task say, over the splits of a data set.
+//! Counts of one task's labels over the splits of a data set.
 
 use serde::Serialize;
 use std::fmt;
 
-/// The share of a data set that has labels, and their spread, for one task.
+/// The share of a data set that is labelled for one task, and the distribution of the labels.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskReport {
     /// The task's name.
     pub name: String,
-    /// The kind, for people.
+    /// The kind's title, for display.
     pub kind: &'static str,
     /// The counts of train, val and test.
     pub splits: [Coverage; 3],
-    /// Class names with what of them is in train, val and test: images, or the objects of kinds that mark any.
+    /// Class names with their counts in train, val and test: objects for kinds that mark objects, otherwise images.
     pub classes: Vec<(String, [usize; 3])>,
-    /// Boxes by the square root of their area in original pixels, over all splits: the bounds of [`SIZES`].
+    /// Boxes of all splits by the square root of their area in original pixels; [`SIZES`] holds the upper bounds.
     pub box_sizes: [usize; SIZES.len() + 1],
     /// One per column.
     pub values: Vec<ValueReport>,
-    /// The counts by class.
+    /// The heading of the counts by class.
     #[serde(skip)]
     pub counted: &'static str,
 }
 
-/// The three states of an image for a task.
+/// The state of the images for a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Coverage {
-    /// Labelled with something.
+    /// Images labelled with something.
     pub labelled: usize,
-    /// Labelled as holding nothing.
+    /// Images labelled as empty.
     pub empty: usize,
-    /// Images that nobody labelled for the task.
+    /// Images without a label for the task.
     pub unlabelled: usize,
     /// Boxes on labelled images.
     pub boxes: usize,
-    /// How many of those are regions to be ignored.
+    /// The boxes among them that are ignored regions.
     pub ignored: usize,
-    /// Images annotated for some classes only; the regions that stand for the others are no boxes.
+    /// Images annotated for some classes only. The ignored regions for the other classes are not counted as boxes.
     pub partial: usize,
 }
 
-/// One value over the training split.
+/// One column of values over the training split.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ValueReport {
     /// The column's name.
@@ -58,7 +58,7 @@ pub struct ValueReport {
 /// Upper bounds of the box size classes; 32 and 96 are COCO's small and medium.
 pub const SIZES: [f32; 5] = [16.0, 32.0, 64.0, 96.0, 192.0];
 
-/// Classes shown before the rest is summed up.
+/// At most this many classes are shown; the rest is summed up.
 const SHOWN_CLASSES: usize = 40;
 
 impl fmt::Display for TaskReport {
@@ -91,7 +91,7 @@ impl fmt::Display for TaskReport {
     }
 }
 
-/// Twenty-four blocks for the most, at least one for anything, and nothing for nothing.
+/// A bar of at most 24 blocks: 24 for the largest count, at least one for any other count above 0, none for 0.
 fn bar(count: usize, most: usize) -> String {
     if count == 0 { String::new() } else { format!("  {}", "█".repeat((count * 24).div_ceil(most.max(1)))) }
 }

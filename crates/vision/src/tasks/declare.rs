@@ -1,4 +1,4 @@
-//! The making of a task: from what a declaration says of it and the label files to a task with a label for every image.
+//! Turns a task's declaration and its label files into a task with a label for every image.
 
 use super::{Label, TaskSpec};
 use crate::error::{Error, Result};
@@ -7,9 +7,9 @@ use crate::reading::{Place, Raw, Reading};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// A task's block in data.yaml, as far as its kind reads it.
+/// A task's block in data.yaml, as passed to the kind that parses it.
 pub struct Block<'a> {
-    /// The file, for its lines.
+    /// The parsed file, for line numbers in messages.
     pub yaml: &'a Yaml,
     /// The task's name.
     pub task: &'a str,
@@ -18,36 +18,36 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// The value under a key; nothing if it is null.
+    /// The value of a key; `None` if it is absent or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.body.get(key).filter(|value| !value.is_null())
     }
 
-    /// One word or several under a key.
+    /// One word or a list of words under a key.
     ///
     /// # Errors
-    /// Something else.
+    /// The value is anything else.
     pub fn texts(&self, key: &str) -> Result<Option<Vec<String>>> {
         self.get(key).map(|value| self.yaml.texts(value, &["tasks", self.task, key])).transpose()
     }
 
-    /// A sentence about a key: the task's name goes before it.
+    /// An error about a key. The task's name is put in front of the message.
     pub fn error(&self, key: &str, sentence: &str) -> Error {
         self.yaml.error(&["tasks", self.task, key], format!("task `{}`: {sentence}", self.task))
     }
 }
 
-/// Keys of data.yaml with their values as YAML.
+/// Keys of data.yaml with their values as YAML text.
 pub type Keys = Vec<(&'static str, String)>;
 
-/// The part of a declaration that only the task's kind understands.
+/// The part of a declaration that only the task's kind interprets.
 pub trait Declared: Debug + Send + Sync {
-    /// Its keys, with `reading`, those that say how the labels are read, in the place where people expect them.
+    /// Its keys in the order people expect, including `reading`, the keys about how labels are read.
     fn keys(&self, reading: Keys) -> Keys {
         reading
     }
 
-    /// The declaration of the task once all its labels are written anew; `None` if that is the same.
+    /// The task's declaration after all its labels are written out again; `None` if it does not change.
     fn rewritten(&self, _task: &dyn TaskSpec) -> Option<Arc<dyn Declared>> {
         None
     }
@@ -57,67 +57,68 @@ pub trait Declared: Debug + Send + Sync {
         false
     }
 
-    /// Settles the task and gives every image its label.
+    /// Determines the task's classes or columns and every image's label.
     ///
     /// # Errors
-    /// Labels that do not fit the declaration or each other.
-    fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved>;
+    /// The labels do not fit the declaration or each other.
+    fn resolve(&self, context: &TaskContext, readings: &Readings, messages: &mut Messages) -> Result<Resolved>;
 }
 
-/// A settled task, and one label for each image.
+/// A resolved task and one label per image.
 pub type Resolved = (Arc<dyn TaskSpec>, Vec<Label>);
 
-/// The part of a declaration that tasks of all kinds have.
+/// The part of a task's declaration that all kinds share.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct TaskContext<'a> {
     /// The task's name.
     pub name: &'a str,
-    /// Class names in index order; without them, what the training labels hold.
+    /// Class names in index order; `None` to take them from the training labels.
     pub names: Option<&'a [String]>,
-    /// The columns that are read, where labels stand in columns.
+    /// The columns to read, if the labels are in columns.
     pub columns: &'a [String],
-    /// Where it is declared, for messages.
+    /// The place of the declaration, for messages.
     pub place: &'a Place,
 }
 
-/// The readings of all images, those of the training split first.
+/// The raw labels of all images, those of the training split first.
 #[derive(Clone, Copy, Debug)]
 pub struct Readings<'a> {
     /// One per image of the data set.
     pub all: &'a [Reading],
-    /// Images of the training split.
+    /// The number of images in the training split.
     pub training: usize,
-    /// The first so many images may name classes: those of the training split, and of validation where it was cut from it.
-    pub taught: usize,
+    /// The number of leading images whose labels may define classes: those of the training split, and of validation if
+    /// it was cut from training.
+    pub class_images: usize,
 }
 
 impl Readings<'_> {
     /// # Errors
-    /// None of the images that teach is labelled.
-    pub fn check_taught(&self, asked: &Asked) -> Result<()> {
-        match self.all[..self.taught].iter().any(|reading| reading.raw != Raw::Unlabelled) {
+    /// None of the images that may define classes is labelled.
+    pub fn check_labelled(&self, context: &TaskContext) -> Result<()> {
+        match self.all[..self.class_images].iter().any(|reading| reading.raw != Raw::Unlabelled) {
             true => Ok(()),
-            false => Err(asked.untaught()),
+            false => Err(context.no_labels()),
         }
     }
 }
 
-impl Asked<'_> {
-    /// Nothing in the training split teaches the task.
-    pub fn untaught(&self) -> Error {
+impl TaskContext<'_> {
+    /// The error for a task without any label in the training split.
+    pub fn no_labels(&self) -> Error {
         self.error("no label in the training split: label some images, or remove the task")
     }
 
-    /// A sentence about the task as declared.
+    /// An error at the task's declaration.
     pub fn error(&self, sentence: &str) -> Error {
         self.place.error(format!("task `{}`: {sentence}", self.name))
     }
 }
 
-/// The channels for notes and tolerable faults while a task is settled.
-pub struct Heard<'a> {
-    /// Sentences.
+/// Collects notes and tolerable faults while a task is resolved.
+pub struct Messages<'a> {
+    /// Notes for the user, as sentences.
     pub notes: &'a mut Vec<String>,
-    /// Takes a fault that need not end the reading, and gives it back where it does.
+    /// Takes a fault; returns it as an error if it must stop the reading.
     pub tolerate: &'a mut dyn FnMut(Error) -> Result<()>,
 }

@@ -1,4 +1,4 @@
-//! A label as the data room sees it: a value that moves with the pixels and of which nothing more is known.
+//! A label as the data modules see it: a value that moves with the pixels and is otherwise opaque.
 
 use super::Boxes;
 use super::same::Same;
@@ -7,34 +7,34 @@ use crate::geometry::PixelMap;
 use std::any::Any;
 use std::sync::Arc;
 
-/// The label of one image for one task, or none. An image in which annotators found nothing is labelled: it holds an empty
-/// value. Images that say the same may share it.
+/// The label of one image for one task, or none. An image in which annotators found nothing is labelled: its label is
+/// an empty value. Images with equal labels may share the value.
 #[derive(Clone, Debug)]
 pub struct Label(Option<Arc<dyn LabelValue>>);
 
-/// The questions that every kind's labels answer. Where one answers `None`, the label stays unchanged.
+/// The operations on labels of every kind. A method that returns `None` leaves the label unchanged.
 pub trait LabelValue: Same {
-    /// The label of the picture that `map` makes of its own.
+    /// The label after its picture is moved by `map`.
     fn moved(&self, _map: &dyn PixelMap) -> Option<Label> {
         None
     }
 
-    /// After a part of the picture was made grey.
+    /// The label after a part of the picture was made grey.
     fn hidden(&self, _part: &Xyxy) -> Option<Label> {
         None
     }
 
-    /// The label of several pictures side by side on one canvas, `others` beside this one.
+    /// The label of a mosaic of several pictures; `others` are the labels of the other pictures.
     fn joined(&self, _others: &[&Label]) -> Option<Label> {
         None
     }
 
-    /// The label of two pictures blended, `share` of this one.
+    /// The label of two blended pictures, in which this one has weight `share`.
     fn mixed(&self, _other: &Label, _share: f32) -> Option<Label> {
         None
     }
 
-    /// Within a picture of this width and height.
+    /// The label clipped to a picture of this width and height.
     fn clipped(&self, _size: [f32; 2]) -> Option<Clipped> {
         None
     }
@@ -44,7 +44,7 @@ pub trait LabelValue: Same {
         None
     }
 
-    /// The number of objects in the picture that are taught; `None` if the label is about the picture as a whole.
+    /// The number of objects that the loss uses; `None` if the label describes the picture as a whole.
     fn objects(&self) -> Option<usize> {
         None
     }
@@ -54,28 +54,28 @@ pub trait LabelValue: Same {
         false
     }
 
-    /// Its boxes, for layouts that hold boxes.
+    /// Its boxes, for layouts that store boxes.
     fn boxes(&self) -> Option<&Boxes> {
         None
     }
 }
 
-/// A label within its picture, and what that took.
+/// A clipped label and the number of boxes that changed.
 #[derive(Clone, Debug)]
 pub struct Clipped {
     /// The label after its boxes were clipped.
     pub label: Label,
-    /// Boxes that reached beyond the picture.
+    /// Boxes that extended beyond the picture.
     pub clipped: usize,
-    /// Boxes that lay wholly outside and are gone.
+    /// Boxes that were wholly outside and were removed.
     pub outside: usize,
 }
 
 impl Label {
-    /// Nobody looked.
+    /// The label of an image nobody has labelled.
     pub const UNLABELLED: Label = Label(None);
 
-    /// A labelled image that says `value`.
+    /// A label with this value.
     pub fn of(value: impl LabelValue) -> Label {
         Label(Some(Arc::new(value)))
     }
@@ -90,7 +90,7 @@ impl Label {
         self.0.as_deref()
     }
 
-    /// The kind's own value; `None` of an unlabelled image.
+    /// The kind's own type; `None` for an unlabelled image.
     pub fn get<T: Any>(&self) -> Option<&T> {
         self.value().and_then(|value| (value as &dyn Any).downcast_ref())
     }
@@ -131,25 +131,25 @@ impl PartialEq for Label {
     }
 }
 
-/// The transformations that leave the truth of a task unchanged.
+/// The transformations that do not change the correct label of a task.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bears {
-    /// Parts of the picture going out of sight.
+pub struct Invariances {
+    /// Whether parts of the picture may be cropped away or hidden.
     pub crop: bool,
-    /// Things looking larger, smaller or otherwise proportioned.
+    /// Whether objects may appear larger, smaller or stretched.
     pub scale: bool,
-    /// Whether the labels of several pictures side by side are the labels of their mosaic.
+    /// Whether the labels of several pictures can be joined into the label of their mosaic.
     pub joining: bool,
-    /// Whether two labels have a mixture.
+    /// Whether two labels can be mixed, as mix-up does.
     pub mixing: bool,
 }
 
-/// The other tasks of a data set, by what their labels mark.
+/// The content that the labels of a data set's other tasks describe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beside {
-    /// Only labels of the picture as a whole.
-    Nothing,
-    /// Boxes mark objects, which a crop may take out of the picture.
+pub enum OtherTasks {
+    /// Only the picture as a whole.
+    WholeImage,
+    /// Objects, as boxes. A crop may remove them from the picture.
     Objects,
 }
 
@@ -158,14 +158,14 @@ pub enum Beside {
 pub struct LabelFeatures {
     /// Whether labels may be mixtures.
     pub mixing: Mixing,
-    /// Whether annotators may have looked for some classes only.
+    /// Whether images may be annotated for some classes only.
     pub regions: Regions,
 }
 
-/// Whether a label may be a mixture of two, as mix-up makes them.
+/// Whether a label may be a mixture of two, as mix-up produces.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Mixing {
-    /// Each label is of one image.
+    /// Every label belongs to one image.
     #[default]
     Never,
     /// Mix-up is on.
@@ -175,9 +175,9 @@ pub enum Mixing {
 /// Whether an image may be annotated for some classes only.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Regions {
-    /// All classes were looked for everywhere.
+    /// Annotators looked for all classes everywhere.
     #[default]
     Whole,
-    /// Some images have regions with fewer.
+    /// Some images have regions in which only some classes were looked for.
     Partial,
 }

@@ -1,10 +1,10 @@
-//! The key `loss` in the cards of the kinds whose losses have options.
+//! The key `loss` in the cards of kinds whose loss has options.
 
 use crate::ir::ValueLossForm;
 use serde::{Deserialize, Serialize};
 
-/// The options of all those kinds side by side, as files have always had them. A kind fills in its own, leaves the others at their
-/// defaults and reads none of them.
+/// The loss options of all kinds in one struct, which is the format that card files have always had. A kind sets and
+/// reads its own fields and leaves the others at their defaults.
 #[derive(Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LossCard {

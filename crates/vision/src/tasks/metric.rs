@@ -1,4 +1,4 @@
-//! The interfaces of every kind's metric and its summary, which judge answers.
+//! The interfaces of metrics and their summaries.
 
 use super::same::Same;
 use super::{Label, Prediction};
@@ -7,63 +7,64 @@ use serde_json::{Map, Value};
 use std::any::Any;
 use std::sync::Arc;
 
-/// One task's figures while images are coming in: sums over the whole set, so that the batch size changes nothing.
+/// Accumulates the metric of one task. Sums run over the whole set, so that the batch size does not change the result.
 pub trait Metric {
-    /// Counts one image; nothing if it is unlabelled.
+    /// Adds one image; an unlabelled image is skipped.
     fn add(&mut self, prediction: &dyn Prediction, label: &Label);
 
-    /// The figures of all images that were added so far.
+    /// The figures of all images added so far.
     fn summary(&self) -> Arc<dyn Summary>;
 }
 
-/// The figures of one task's answers. It knows its classes' names and its units; [`get`](#method.get) gives the kind's own
-/// figures to whoever knows the kind.
+/// The figures of one task. They contain the class names and units; [`get`](#method.get) returns the kind's own type to
+/// code that knows the kind.
 pub trait Summary: Same {
-    /// The figure that selects the best model, 1 at best; `None` without labels.
+    /// The figure that selects the best model; 1 is perfect. `None` without labels.
     fn fitness(&self) -> Option<f64>;
 
-    /// Names and values, in the order people read them.
+    /// Names and values, in display order.
     fn metrics(&self) -> Vec<(String, Option<f64>)>;
 
-    /// The number of metrics, from the first, that are printed in one line.
+    /// The number of leading metrics that are printed in one line.
     fn headline(&self) -> usize {
         usize::MAX
     }
 
-    /// Class by class; `None` where the kind has no classes.
+    /// The figures of each class; `None` if the kind has no classes.
     fn per_class(&self) -> Option<PerClass<'_>> {
         None
     }
 
-    /// Per column half the width of the prediction intervals that these images make.
+    /// For each column, half the width of the prediction interval computed from these images.
     fn half_widths(&self) -> Vec<Option<f64>> {
         Vec::new()
     }
 
-    /// The entries between the metrics and `per_class` in the report's JSON.
+    /// The entries that the JSON report puts between the metrics and `per_class`.
     fn details(&self) -> Map<String, Value> {
         Map::new()
     }
 
-    /// Judges the card's intervals, whose half widths these are: for the JSON, and as sentences, each of which `origin` ends.
+    /// Evaluates the card's prediction intervals, given their half widths: as JSON and as sentences, each ending with
+    /// `origin`.
     fn judge_intervals(&self, _half_widths: &[Option<f64>], _origin: &str) -> JudgedIntervals {
         JudgedIntervals::default()
     }
 
-    /// The picture that explains the figures, for a kind that has one ([`Kind::picture`](super::Kind::picture)).
+    /// The picture that goes with the figures, for a kind that has one ([`Kind::picture`](super::Kind::picture)).
     fn picture(&self, _task: &str) -> Option<Canvas> {
         None
     }
 }
 
 impl dyn Summary {
-    /// The kind's own figures, `None` if they are of another kind.
+    /// The kind's own type; `None` if the figures are of another kind.
     pub fn get<T: Any>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()
     }
 }
 
-/// The comparison of prediction intervals with the truths.
+/// The coverage of the true values by prediction intervals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JudgedIntervals {
     /// The figures that `--json` holds, one set per column.
@@ -72,15 +73,15 @@ pub struct JudgedIntervals {
     pub lines: Vec<String>,
 }
 
-/// Figures class by class.
+/// Figures by class.
 pub struct PerClass<'a> {
-    /// The figure that says which class is worst.
+    /// The figure by which classes are ranked, to find the worst.
     pub rank: &'static str,
-    /// One for each class.
+    /// One row per class.
     pub rows: Vec<ClassRow<'a>>,
 }
 
-/// Names, values and how many there are of one class.
+/// The figures and counts of one class.
 pub struct ClassRow<'a> {
     /// The class's name.
     pub class: &'a str,
@@ -88,11 +89,11 @@ pub struct ClassRow<'a> {
     pub figures: Vec<(&'static str, Option<f64>)>,
     /// The value of [`PerClass::rank`].
     pub rank: Option<f64>,
-    /// Names and numbers.
+    /// Names and counts.
     pub counts: Vec<(&'static str, u64)>,
 }
 
-/// Names as texts.
+/// Converts the names to owned strings.
 pub(super) fn named(pairs: &[(&str, Option<f64>)]) -> Vec<(String, Option<f64>)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
 }

@@ -1,17 +1,17 @@
-//! The kinds of task there are, and what all of them can be asked. A kind is one folder: its labels and how they move with the
-//! pixels, what a declaration may say of it, its head, targets and loss, its metric, and how its answers are read from the
-//! head's numbers, written, drawn and tabulated. Everything outside asks through the interfaces here and names no kind.
+//! The kinds of task and their common interfaces. Each kind is one folder with its labels and how they move with the
+//! pixels, its keys in data.yaml, its head, targets and loss, its metric, and how its predictions are decoded, written,
+//! drawn and tabulated. All other code uses the interfaces here and names no kind.
 //!
 //! ```text
-//! Kind         one static value a kind: its words, and how a task of it is declared, read from a card, made up for a benchmark
-//!  └ TaskSpec    a task with its classes or columns settled: head, loss, targets, answers, metric; what its labels mean
-//!     ├ Label      what one image says, or nothing
-//!     ├ Target     that as arrays of numbers for the loss
-//!     ├ Prediction the answer about one image
-//!     └ Metric     answers against labels → Summary
+//! Kind         one static value per kind: its names, and how tasks are declared, read from a card, made up for benchmarks
+//!  └ TaskSpec    a task with known classes or columns: head, loss, targets, predictions, metric, meaning of its labels
+//!     ├ Label      the label of one image, or none
+//!     ├ Target     the label as arrays of numbers for the loss
+//!     ├ Prediction the prediction for one image
+//!     └ Metric     predictions against labels → Summary
 //! ```
 //!
-//! Whoever adds a kind writes its folder, and here its module and its place in [`KINDS`].
+//! To add a kind, write its folder, then add its module and its entry in [`KINDS`] here.
 
 pub mod classify;
 pub mod coverage;
@@ -37,9 +37,9 @@ mod written;
 
 pub use answer::{DecodeOptions, HeadOutput, Interpreting, Prediction, round};
 pub use classes::{class_number, infer_classes, order_note};
-pub use declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+pub use declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 pub use head::{Dropout, HeadValues, Trunk};
-pub use label::{Bears, Beside, Clipped, Label, LabelFeatures, LabelValue, Mixing, Regions};
+pub use label::{Clipped, Invariances, Label, LabelFeatures, LabelValue, Mixing, OtherTasks, Regions};
 pub use metric::{ClassRow, JudgedIntervals, Metric, PerClass, Summary};
 pub use objects::{Boxes, LabelledBox, PartialRegion, PartialRegions};
 pub use same::Same;
@@ -64,59 +64,59 @@ pub static KINDS: &[&Kind] = &[
 
 /// The properties that all tasks of a kind share.
 pub struct Kind {
-    /// `type` in a card.
+    /// The value of `type` in a card.
     pub card_word: &'static str,
-    /// `type:` in data.yaml.
+    /// The value of `type:` in data.yaml.
     pub yaml_word: &'static str,
-    /// The key that is `true` beside `type:`, where that alone means another kind.
+    /// The key that must be `true` beside `type:`, if another kind has the same `type:` word.
     pub flag: Option<&'static str>,
-    /// The words in data.yaml for such a task, for sentences that send keys there.
-    pub fits: &'static str,
-    /// For people: `classification`.
+    /// The declaration of such a task in data.yaml, for messages that say where a key belongs.
+    pub declared_as: &'static str,
+    /// The display name, such as `classification`.
     pub title: &'static str,
-    /// The name of [`Summary::fitness`] for people.
+    /// The display name of [`Summary::fitness`].
     pub fitness: &'static str,
-    /// Its name among [`Summary::metrics`]. A task of several columns has it behind each column's name and a `/`; the fitness is
-    /// then the mean over the columns where it is known.
+    /// The fitness's name in [`Summary::metrics`]. For a task with several columns, each column's metric is named
+    /// `column/metric`, and the fitness is the mean over the columns where it is known.
     pub fitness_metric: &'static str,
-    /// The start of the file name of the picture that explains its figures, if it has one.
+    /// The start of the file name of the picture that goes with its figures, if it has one.
     pub picture: Option<&'static str>,
-    /// The content that label files have about an image.
+    /// The kind of label content that it accepts.
     pub content: Content,
-    /// Keys of data.yaml that only tasks of the kind have.
+    /// The data.yaml keys that only tasks of this kind have.
     pub keys: &'static [&'static str],
-    /// The transformations that leave its truth unchanged, unless the declaration says otherwise.
-    pub bears: fn(Beside) -> Bears,
-    /// Reads its keys.
+    /// The transformations that do not change its labels, unless the declaration says otherwise.
+    pub invariances: fn(OtherTasks) -> Invariances,
+    /// Parses its keys.
     pub declare: fn(&Block) -> Result<Arc<dyn Declared>>,
     /// The options of a task whose layout declares no keys.
     pub undeclared: fn() -> Arc<dyn Declared>,
-    /// A task as a card has it; an error is a sentence.
+    /// Reads a task from a card; an error is a sentence.
     pub read: fn(TaskCard) -> Result<Arc<dyn TaskSpec>, String>,
-    /// A task of the usual size, for benchmarks.
+    /// A task of typical size, for benchmarks.
     pub synthetic: fn() -> Task,
 }
 
-/// The content of labels: the vocabulary of formats and layouts, which know no kinds.
+/// The content of labels: formats and layouts use it because they know no kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// One class.
     Class,
-    /// Any of several classes, each there, absent or unlabelled.
+    /// Any of several classes, each present, absent or unlabelled.
     Classes,
-    /// Boxes, each of a class.
+    /// Boxes, each with a class.
     Boxes,
     /// Numbers.
     Values,
 }
 
 impl Content {
-    /// Whether several columns make one label.
+    /// Whether several columns form one label.
     pub fn takes_columns(self) -> bool {
         matches!(self, Content::Classes | Content::Values)
     }
 
-    /// The kind that takes it where nobody says more: the first in the list.
+    /// The default kind for this content: the first in the list.
     pub fn kind(self) -> &'static Kind {
         let kind = KINDS.iter().copied().find(|kind| kind.content == self);
         kind.unwrap_or_else(|| unreachable!("every content has a kind"))
@@ -135,7 +135,7 @@ impl fmt::Debug for Kind {
     }
 }
 
-/// The task of a file that names nothing but classes: an image is of one of them.
+/// A classification task, for a file that only lists class names.
 pub fn classifier(name: &str, classes: Vec<String>) -> Task {
     Task::new(name, classify::Classify::new(classes))
 }
@@ -144,7 +144,7 @@ pub fn classifier(name: &str, classes: Vec<String>) -> Task {
 mod tests {
     use super::*;
 
-    /// What others look up in the list is there.
+    /// Lookups in the list always succeed.
     #[test]
     fn every_content_and_every_word_has_a_kind() {
         for content in [Content::Class, Content::Classes, Content::Boxes, Content::Values] {
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    /// The column of a table that holds a task's fitness is found by its name alone, whatever the task's kind.
+    /// Code finds the table column with a task's fitness by name alone, whatever the kind of the task.
     #[test]
     fn each_kinds_fitness_has_a_name_that_no_other_kind_uses() {
         for kind in KINDS {
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// A made-up task of each kind can be trained on made-up labels: what it encodes fits what its loss reads.
+    /// A synthetic task of each kind can be trained on synthetic labels: the encoded target fits the loss's inputs.
     #[test]
     fn a_synthetic_label_is_a_label_of_its_kind() {
         for kind in KINDS {

@@ -1,30 +1,32 @@
-//! Boxes that mark objects in a picture, and the regions in which not every class was looked for.
+//! Boxes that mark objects in a picture, and regions in which annotators did not look for every class.
 
 use crate::boxes::Xyxy;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// A ground-truth box in pixels of the image it belongs to.
+/// A ground-truth box, in pixels of its image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledBox {
-    /// The class's number.
+    /// The class number.
     pub class: usize,
     /// Corners in pixels.
     pub xyxy: Xyxy,
-    /// A crowd or "difficult" region: neither taught nor counted, and a detection on it is no mistake.
+    /// A crowd or "difficult" region: it is ignored by the loss and not counted by the metric, and a detection on it is
+    /// not a false positive.
     pub ignore: bool,
 }
 
-/// The boxes of an image, and where not every class was looked for.
+/// The boxes of an image, and the regions in which not every class was looked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Boxes {
     /// The boxes, in the order of the label file.
     pub list: Vec<LabelledBox>,
-    /// Empty where all classes were looked for everywhere, as nearly always; one of an image, several of a mosaic.
+    /// Empty in nearly all images, where all classes were looked for everywhere. An image has at most one region, a
+    /// mosaic may have several.
     pub partial: PartialRegions,
 }
 
-/// A slice that takes a word where it is empty: labels are kept of a million images.
+/// A slice that takes a single word if empty, because labels are kept for a million images.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(clippy::box_collection, reason = "a slice's box would be two words")]
 pub struct PartialRegions(Option<Box<Vec<PartialRegion>>>);
@@ -44,18 +46,20 @@ impl FromIterator<PartialRegion> for PartialRegions {
     }
 }
 
-/// A part of a picture whose annotators looked for some classes only. Of any other no more is known there than the boxes that are
-/// drawn: its absence is not taught, and a detection of it is no mistake.
+/// A part of a picture whose annotators looked for some classes only. For the other classes nothing is known there
+/// except the boxes that are drawn: the loss does not train on their absence, and a detection of them is not a false
+/// positive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialRegion {
     /// Corners in pixels.
     pub xyxy: Xyxy,
-    /// The classes that were looked for, ascending; shared by the images that say the same.
+    /// The classes that were looked for, in ascending order; shared between images with the same list.
     pub looked_for: Arc<[u32]>,
 }
 
 impl Boxes {
-    /// The boxes of an image of a task of `classes` classes, and of each class that nobody looked for the region as one to ignore.
+    /// The boxes of an image of a task with `classes` classes. Each region is added as an ignored box for each class
+    /// that was not looked for.
     pub fn with_regions(&self, classes: usize) -> impl Iterator<Item = LabelledBox> {
         let of_region = move |region: &PartialRegion| {
             let (region, xyxy) = (region.clone(), region.xyxy);
@@ -67,7 +71,7 @@ impl Boxes {
 }
 
 impl PartialRegion {
-    /// Whether the class was looked for.
+    /// Whether annotators looked for the class here.
     pub fn has(&self, class: usize) -> bool {
         self.looked_for.binary_search_by(|looked_for| (*looked_for as usize).cmp(&class)).is_ok()
     }

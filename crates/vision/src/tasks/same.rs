@@ -1,9 +1,9 @@
-//! Equality of values that are known only by an interface.
+//! Equality of trait objects.
 
 use std::any::Any;
 use std::fmt::Debug;
 
-/// The abilities of every value behind an interface of this room: to be compared, debugged, and told apart by its type.
+/// The common abilities of this module's trait objects: comparison, debug output and downcasting.
 pub trait Same: Any + Debug + Send + Sync {
     /// Whether `other` is of the same type and equal.
     fn is_same(&self, other: &dyn Any) -> bool;

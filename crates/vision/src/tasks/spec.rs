@@ -1,4 +1,4 @@
-//! The interface of a task of any kind.
+//! The interface of tasks of all kinds.
 
 use super::coverage::TaskReport;
 use super::same::Same;
@@ -13,25 +13,25 @@ use crate::layers::Builder;
 use serde_json::Value;
 use std::any::Any;
 
-/// A task with everything that is settled about it: its classes or columns, and what its loss does. One type for each kind.
+/// A task with known classes or columns and loss options. Each kind has one type that implements it.
 pub trait TaskSpec: Same {
     /// Its kind.
     fn kind(&self) -> &'static Kind;
 
-    /// Writes its own part of the card's task, which the kind's [`Kind::read`] reads back.
+    /// Writes the kind's part of the task's card, which [`Kind::read`] reads back.
     fn write(&self, card: &mut TaskCard);
 
-    /// The names of its classes; empty where the kind has none.
+    /// The class names; empty if the kind has no classes.
     fn classes(&self) -> &[String] {
         &[]
     }
 
-    /// Whether `other` asks the same, whatever its units and its loss.
+    /// Whether `other` predicts the same quantities; units and loss may differ.
     fn asks_the_same(&self, other: &dyn TaskSpec) -> bool;
 
     // The network.
 
-    /// The sides of an image must be multiples of it.
+    /// The sides of an image must be multiples of this.
     fn stride(&self) -> usize {
         1
     }
@@ -39,73 +39,74 @@ pub trait TaskSpec: Same {
     /// Appends the head under `name`.
     ///
     /// # Errors
-    /// Features or options that no head can be built on.
+    /// Features or options that do not fit the head.
     fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues>;
 
-    /// Appends the loss behind the head.
+    /// Appends the loss after the head.
     ///
     /// # Errors
-    /// Shapes that do not belong together.
+    /// Shapes that do not match.
     fn loss(&self, site: LossSite) -> Result<TaskLoss>;
 
     /// The distribution whose negative log-likelihood the loss is.
     fn likelihood(&self) -> Likelihood;
 
-    /// The standardisation fitted to the labels of the training images, if the kind fits one; without labels it is the identity.
+    /// Fits the standardisation to the labels of the training images, if the kind uses one; without labels it is the
+    /// identity.
     fn fit(&self, _labels: &mut dyn Iterator<Item = &Label>) -> Option<Standardisation> {
         None
     }
 
-    /// The target of an image with this label.
+    /// The target for an image with this label.
     fn encode(&self, label: &Label, encoding: &Encoding) -> Target;
 
-    // Answers.
+    // Predictions.
 
-    /// The answer about one image, in network pixels.
+    /// The prediction for one image, in network pixels.
     fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction>;
 
-    /// A metric without an image.
+    /// A new metric without images.
     fn metric(&self) -> Box<dyn Metric>;
 
-    /// The columns of `predictions.csv` for the task of this name; empty for a kind whose answers are boxes.
+    /// The columns of `predictions.csv` for the task of this name; empty for a kind that predicts boxes.
     fn table(&self, task: &str) -> Vec<String>;
 
-    /// Whether its answers are boxes: what COCO's, YOLO's and the CSV files of boxes hold.
+    /// Whether it predicts boxes, the content of COCO, YOLO and box CSV files.
     fn finds_boxes(&self) -> bool {
         false
     }
 
     // Labels.
 
-    /// The boxes that a preview draws of a label and the text below the picture; only for labelled images.
+    /// The boxes and the text that a preview shows for a label; called only for labelled images.
     fn depict(&self, label: &Label) -> Depiction;
 
-    /// Adds a label of split number `split` to the coverage.
+    /// Adds a label of split number `split` to the counts.
     fn count(&self, label: &Label, split: usize, report: &mut TaskReport);
 
-    /// Adds what is said of the training labels as a whole.
+    /// Adds statistics over all training labels.
     fn summarise(&self, _training: &mut dyn Iterator<Item = &Label>, _report: &mut TaskReport) {}
 
-    /// The columns its labels have in a table; `None` for one under the task's own name.
+    /// The columns its labels have in a table; `None` for a single column named after the task.
     fn columns(&self) -> Option<&[String]> {
         None
     }
 
-    /// A label as JSON, one value a column; `None` for one that no file holds.
+    /// A label as JSON, one value per column; `None` for a label that cannot be stored in a file.
     fn to_json(&self, label: &Label) -> Option<Vec<Value>>;
 
-    /// A label for benchmarks: that of image number `index` of `size`² pixels.
+    /// A made-up label for benchmarks, for image number `index` of `size`² pixels.
     fn synthetic_label(&self, size: usize, index: usize) -> Label;
 }
 
 impl dyn TaskSpec {
-    /// The kind's own value, `None` if it is of another kind.
+    /// The kind's own type; `None` if the task is of another kind.
     pub fn get<T: Any>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()
     }
 }
 
-/// Where a loss is appended.
+/// The place in the graph where a loss is appended.
 pub struct LossSite<'a> {
     /// The graph that the head is in.
     pub graph: &'a mut Graph,
@@ -122,26 +123,27 @@ pub struct LossSite<'a> {
 }
 
 impl LossSite<'_> {
-    /// The name of one of the task's inputs.
+    /// The name of one of the task's input values.
     pub fn input(&self, what: &str) -> String {
         format!("{}.{what}", self.name)
     }
 }
 
-/// The distribution of which a loss is the negative logarithm, as papers on uncertainty weighting tell losses apart.
+/// The distribution whose negative log-likelihood is the loss. Papers on uncertainty weighting distinguish losses this
+/// way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likelihood {
     /// A normal distribution around the value.
     Gaussian,
-    /// A softmax over classes, or what stands for one.
+    /// A softmax over classes, or a loss treated like one.
     Softmax,
 }
 
-/// A label made visible.
+/// A label prepared for drawing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Depiction {
-    /// In the pixels the label is in.
+    /// Boxes, in the label's pixels.
     pub boxes: Vec<LabelledFrame>,
-    /// The text behind the task's name.
+    /// The text after the task's name.
     pub caption: Option<String>,
 }

@@ -1,8 +1,8 @@
-//! Numbers of any unit made comparable: what a network learns has mean 0 and deviation 1.
+//! Standardisation: the network learns values with mean 0 and deviation 1, whatever their unit.
 
 use serde::{Deserialize, Serialize};
 
-/// Mean and deviation of the numbers a task learns, column by column on the training set, in the task's own units.
+/// Mean and deviation of a task's values, per column over the training set, in the task's own units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standardisation {
     /// The mean of each column, in its unit.
@@ -12,7 +12,7 @@ pub struct Standardisation {
 }
 
 impl Standardisation {
-    /// The smallest deviation: a constant column stays finite.
+    /// The smallest deviation used, so that a constant column does not divide by zero.
     pub const SMALLEST: f32 = 1e-6;
 
     /// A standardisation that leaves values as they are.
@@ -20,7 +20,8 @@ impl Standardisation {
         Standardisation { mean: vec![0.0; columns], deviation: vec![1.0; columns] }
     }
 
-    /// From the labelled values of the training set, NaN meaning unlabelled; a column without any stays as it is.
+    /// Fits to the labelled values of the training set, where NaN means unlabelled. A column without labels gets the
+    /// identity.
     pub fn fit<'a>(columns: usize, rows: impl Iterator<Item = &'a [f32]> + Clone) -> Standardisation {
         let mut fitted = Standardisation::identity(columns);
         for column in 0..columns {

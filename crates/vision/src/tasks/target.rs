@@ -1,5 +1,5 @@
-//! Targets on their way from a label to the loss: arrays of numbers that nobody but the kind understands. A loader's thread
-//! makes those of one image, a step puts a batch's side by side and writes them where the loss reads them.
+//! Targets: labels converted to arrays of numbers for the loss; only the kind knows their meaning. Loader threads make
+//! the target of each image; a step concatenates those of a batch and writes them to the loss's inputs.
 
 use super::{Label, Standardisation, Task};
 use crate::error::Result;
@@ -7,19 +7,19 @@ use crate::executor::{Executor, PlanId};
 use crate::ir::{Level, ValueId};
 use std::collections::HashMap;
 
-/// The targets of one image, or of a batch, for one task.
+/// The target of one image or of a batch, for one task.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
-    /// In the order of the loss's [`inputs`](TaskLoss::inputs), image by image.
+    /// One array per input, in the order of the loss's [`inputs`](TaskLoss::inputs), image by image.
     pub arrays: Vec<TargetArray>,
-    /// The image's part of the number that the loss is divided by, which is added up over images: labelled images by their
-    /// weight, labelled values, foreground cells.
+    /// The image's contribution to the loss's denominator, summed over images: the weight of labelled images, the
+    /// number of labelled values, or the number of foreground cells.
     pub denominator: f32,
-    /// Whether any image is labelled: a task without labels takes no part in the step.
+    /// Whether any image is labelled. A task without labels takes no part in the step.
     pub active: bool,
 }
 
-/// Numbers of one type.
+/// An array of numbers of one type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TargetArray {
     /// Values, boxes, weights.
@@ -40,7 +40,7 @@ impl TargetArray {
     }
 }
 
-/// Puts the targets of task `index` of a batch's images side by side.
+/// Concatenates the targets of task `index` over a batch's images.
 pub fn gather<'a>(images: impl Iterator<Item = &'a Vec<Target>>, index: usize) -> Target {
     let mut all = Target::default();
     for image in images.map(|image| &image[index]) {
@@ -54,21 +54,21 @@ pub fn gather<'a>(images: impl Iterator<Item = &'a Vec<Target>>, index: usize) -
     all
 }
 
-/// The host's side of one task's loss.
+/// One task's loss, as the host uses it.
 pub struct TaskLoss {
     /// `[1]`, the task's mean loss.
     pub loss: ValueId,
-    /// Where each array of a target goes; `None` for one that this loss was made without.
+    /// The input for each array of a target; `None` for an array that this loss does not use.
     pub inputs: Vec<Option<ValueId>>,
-    /// The inputs that are the same for every batch, with their numbers.
+    /// Inputs that are the same for every batch, with their values.
     pub constants: Vec<(ValueId, Vec<f32>)>,
 }
 
 impl TaskLoss {
-    /// Writes a batch's targets where the loss reads them.
+    /// Copies a batch's targets to the loss's inputs.
     ///
     /// # Errors
-    /// A GPU that refuses a call.
+    /// A GPU call fails.
     pub fn write(&self, executor: &mut Executor, plan: PlanId, target: &Target) -> Result<()> {
         debug_assert_eq!(self.inputs.len(), target.arrays.len());
         for (value, numbers) in &self.constants {
@@ -85,28 +85,28 @@ impl TaskLoss {
     }
 }
 
-/// The facts beside the label that a kind may need to make a target.
+/// The context that a kind may need to encode a label.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoding<'a> {
     /// The pyramid's levels for the canvas.
     pub levels: &'a [Level],
-    /// The standardisation of values, if the kind fits one.
+    /// The standardisation of values, if the kind uses one.
     pub standardisation: Option<&'a Standardisation>,
 }
 
-/// Turns labels in network pixels into targets.
+/// Encodes labels in network pixels as targets.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     /// The tasks, in the order of the labels.
     pub tasks: Vec<Task>,
     /// The pyramid's levels for the canvas.
     pub levels: Vec<Level>,
-    /// One per task, `None` where its kind fits nothing.
+    /// One per task; `None` if the kind uses none.
     pub standardisation: Vec<Option<Standardisation>>,
 }
 
 impl Encoder {
-    /// One target per task.
+    /// Encodes an image's labels as one target per task.
     pub fn encode(&self, labels: &[Label]) -> Vec<Target> {
         let encode = |((task, label), standardisation): ((&Task, &Label), &Option<Standardisation>)| {
             let encoding = Encoding { levels: &self.levels, standardisation: standardisation.as_ref() };
@@ -116,7 +116,7 @@ impl Encoder {
     }
 }
 
-/// An encoder for each side that a batch's canvases may have. Training hands it to its loader.
+/// One encoder per canvas side that batches may have; passed to the loader.
 #[derive(Clone, Debug)]
 pub struct Encoders(HashMap<usize, Encoder>);
 
@@ -126,7 +126,7 @@ impl Encoders {
         Encoders(by_side.into_iter().collect())
     }
 
-    /// One target per task, of labels in network pixels of a canvas of `side`.
+    /// Encodes labels, in network pixels of a canvas of `side`, as one target per task.
     pub fn encode(&self, labels: &[Label], side: usize) -> Vec<Target> {
         self.0[&side].encode(labels)
     }

@@ -1,4 +1,4 @@
-//! One question the network answers about an image, and the form it has in a card.
+//! A task of the network, and its form in a model card.
 
 use super::{KINDS, Kind, TaskSpec};
 use serde::de::DeserializeOwned;
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// A name, and what is asked under it.
+/// A named task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(into = "TaskCard", try_from = "TaskCard")]
 pub struct Task {
-    /// The name under which its answers and figures are written.
+    /// The name under which its predictions and metrics are written.
     pub name: String,
-    /// The task's kind and settings.
+    /// Its kind and settings.
     pub spec: Arc<dyn TaskSpec>,
 }
 
@@ -22,12 +22,12 @@ impl Task {
         Task { name: name.into(), spec: Arc::new(spec) }
     }
 
-    /// Empty where the kind has none.
+    /// The class names; empty if the kind has no classes.
     pub fn classes(&self) -> &[String] {
         self.spec.classes()
     }
 
-    /// The kind for people: `classification`.
+    /// The kind's display name, such as `classification`.
     pub fn kind_word(&self) -> &'static str {
         self.spec.kind().title
     }
@@ -39,8 +39,8 @@ impl PartialEq for Task {
     }
 }
 
-/// A task as a weights file's card has it. Beside its name and kind the card holds what the kind writes, which only the kind reads
-/// back: nothing here depends on what the kinds are.
+/// A task in the card of a weights file: its name, its kind, and the kind's own part, which only the kind writes and
+/// reads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskCard {
     /// The task's name.
@@ -53,22 +53,22 @@ pub struct TaskCard {
 }
 
 impl TaskCard {
-    /// Writes the kind's own part, which has named fields.
+    /// Writes the kind's own part, which must be a struct with named fields.
     pub(super) fn write(&mut self, own: &impl Serialize) {
-        // Through text, where the shortest decimal of an f32 stands; as a `Value` it would have the digits of an f64.
+        // Through text, which uses the shortest decimal form of an f32; a `Value` would have the digits of an f64.
         let text = serde_json::to_string(own).and_then(|text| serde_json::from_str(&text));
         self.own = text.unwrap_or_else(|e| unreachable!("a kind's part of a card has named fields: {e}"));
     }
 
-    /// The kind's own part; an error is a sentence.
+    /// Reads the kind's own part; an error is a sentence.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
         let read = serde_json::to_string(&self.own).and_then(|text| serde_json::from_str(&text));
-        // Where it is in this text, which is no file's, says nothing.
+        // The position refers to this temporary text and would mislead, so it is removed.
         read.map_err(|e| e.to_string().split(" at line ").next().unwrap_or_default().to_owned())
     }
 }
 
-/// The own part of a kind that has classes and no options.
+/// The card part of a kind that has classes and no options.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ClassesCard {
     pub classes: Vec<String>,
@@ -115,11 +115,11 @@ mod tests {
             assert_eq!(serde_json::to_string(&task).unwrap(), text);
             assert_eq!(task, serde_json::from_str(text).unwrap());
         }
-        // Earlier versions wrote, and files may have, options that the kind of the task has not.
+        // Earlier versions wrote loss options even for kinds that do not have them; such files must still load.
         let other = r#"{"name":"a","type":"detect","classes":["x"],"loss":{"label_smoothing":0.1},"new":1}"#;
         let task: Task = serde_json::from_str(other).unwrap();
         assert_eq!(serde_json::to_string(&task).unwrap(), r#"{"name":"a","type":"detect","classes":["x"]}"#);
-        // One option alone is enough.
+        // A single option is enough.
         let part = r#"{"name":"a","type":"classify","classes":["x","y"],"loss":{"label_smoothing":0.1}}"#;
         let task: Task = serde_json::from_str(part).unwrap();
         assert_eq!(task.spec.get::<Classify>().unwrap().label_smoothing, 0.1);

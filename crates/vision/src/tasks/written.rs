@@ -1,9 +1,9 @@
-//! Single-precision numbers as JSON with the digits a person would write.
+//! Single-precision numbers as JSON, with the digits a person would write.
 
 use crate::boxes::Xyxy;
 use serde_json::Value;
 
-/// 0.1, not 0.10000000149011612; whole numbers without a point.
+/// Writes 0.1 rather than 0.10000000149011612, and whole numbers without a decimal point.
 pub fn written_number(value: f32) -> Value {
     match value.fract() == 0.0 && value.abs() < 1e7 {
         true => (value as i64).into(),
@@ -21,7 +21,7 @@ fn digits(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-/// The side that gives `to` back when it is added to `from` in single precision, where there is one.
+/// The side length that gives exactly `to` when added to `from` in single precision, if there is one.
 fn side(from: f32, to: f32) -> f32 {
     let side = to - from;
     let written = (digits(to) - digits(from)) as f32;

@@ -1,4 +1,4 @@
-//! Changes of a picture's pixels where they stand, on its part of the canvas: no label moves.
+//! Changes to a picture's colours within its part of the canvas; labels do not move.
 
 use super::framing::rows_of;
 use crate::data::images::resize::Target;
@@ -6,7 +6,7 @@ use image::codecs::jpeg::{JpegDecoder, JpegEncoder};
 use image::{DynamicImage, ExtendedColorType, ImageEncoder};
 use std::io::Cursor;
 
-/// Turns every pixel's hue by `turn` of the circle and multiplies its saturation and value.
+/// Shifts every pixel's hue by `turn` of the colour circle and multiplies its saturation and value.
 pub fn turn_hsv(canvas: &mut [u8], size: usize, target: Target, [turn, saturation, value]: [f32; 3]) {
     for row in rows_of(size, target) {
         for pixel in canvas[row].as_chunks_mut().0 {
@@ -34,14 +34,14 @@ fn to_hsv(pixel: [u8; 3]) -> [f32; 3] {
 }
 
 fn from_hsv([h, s, v]: [f32; 3]) -> [u8; 3] {
-    // Each channel falls from v by s·v over its far part of the circle.
+    // Each channel falls from v by s·v over the far part of the hue circle.
     [5.0, 3.0, 1.0].map(|n| {
         let k = (n + h) % 6.0;
         (v - v * s * k.min(4.0 - k).clamp(0.0, 1.0) + 0.5) as u8
     })
 }
 
-/// Gaussian blur of standard deviation `sigma` in pixels; the picture's edge pixels go on beyond it.
+/// Gaussian blur of standard deviation `sigma` in pixels; edge pixels are repeated beyond the picture.
 pub fn blur(canvas: &mut [u8], size: usize, target: Target, sigma: f32) {
     let radius = (3.0 * sigma).ceil() as usize;
     let weights: Vec<f32> = (0..=2 * radius)
@@ -74,7 +74,7 @@ pub fn blur(canvas: &mut [u8], size: usize, target: Target, sigma: f32) {
     }
 }
 
-/// Replaces the picture by what a JPEG of `quality` (1–100) would have kept of it.
+/// Adds the artefacts of JPEG compression with `quality` (1–100).
 pub fn jpeg(canvas: &mut [u8], size: usize, target: Target, quality: u8) {
     let mut rgb: Vec<u8> = Vec::with_capacity(target.width * target.height * 3);
     for row in rows_of(size, target) {
@@ -84,7 +84,7 @@ pub fn jpeg(canvas: &mut [u8], size: usize, target: Target, quality: u8) {
     let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
     let stored = encoder.write_image(&rgb, target.width as u32, target.height as u32, ExtendedColorType::Rgb8);
     let read = stored.and_then(|()| DynamicImage::from_decoder(JpegDecoder::new(Cursor::new(bytes))?));
-    // A side beyond JPEG's 65,535 pixels is the one reason to fail, and such a picture stays as it is.
+    // The only possible failure is a side above JPEG's 65,535 pixels; such a picture is left unchanged.
     let Ok(read) = read else { return };
     let read = read.into_rgb8();
     for (row, kept) in rows_of(size, target).zip(read.chunks_exact(target.width * 3)) {

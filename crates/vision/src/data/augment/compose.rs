@@ -1,4 +1,4 @@
-//! One training picture from a sample, with the partners that mosaics and mix-up take beside it.
+//! Composes one training picture from a sample and from the partners that mosaic and mix-up add to it.
 
 use super::framing::{Augment, PADDING, covered};
 use super::protection::Allowed;
@@ -10,51 +10,51 @@ use crate::data::images::{Image, Part, decode};
 use crate::data::random::{Random, hash_text};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::tasks::{Bears, Label};
+use crate::tasks::{Invariances, Label};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The settings by which training pictures are composed.
+/// The settings for composing training pictures.
 #[derive(Clone, Debug)]
 pub struct ComposerOptions {
-    /// How each image is framed, mirrored and coloured.
+    /// The framing, mirroring and colour jitter of each image.
     pub augment: Augment,
-    /// The transformations beside framing, each with its probability or strength.
+    /// The transformations other than framing, each with its probability or strength.
     pub transforms: Transforms,
-    /// The transformations that keep each task's labels true.
-    pub bears: Vec<Bears>,
+    /// The transformations that do not change the labels of each task.
+    pub invariances: Vec<Invariances>,
     /// The number of the first batch without mosaics.
     pub mosaic_batches: u64,
-    /// The sides that a batch's canvases may have, at least one.
+    /// The possible sides of a batch's canvases, at least one.
     pub sides: Vec<usize>,
-    /// Together with the number of a batch, it decides its side.
+    /// Chooses the side of each batch, together with the batch's number.
     pub seed: u64,
     /// The cache of decoded images.
     pub cache: Option<Arc<Cache>>,
 }
 
-/// Reads samples and draws them as training sees them. With nothing but [`Augment`] it is that alone.
+/// Reads samples and draws them for training. Without transforms, it only applies [`Augment`].
 pub struct Composer {
     samples: Arc<[Sample]>,
     options: ComposerOptions,
-    /// The seed by which each batch's side is drawn.
+    /// The seed for drawing each batch's side.
     side_seed: u64,
-    /// Images labelled for the same tasks, by which those are: what is joined or mixed must say the same things.
+    /// Images grouped by the set of tasks they are labelled for. Only images of the same group are joined or mixed.
     alike: HashMap<Vec<bool>, Vec<u32>>,
 }
 
 /// A picture on its canvas.
 pub struct Drawn {
-    /// The geometry of the sample itself, before it was joined or moved with its canvas.
+    /// The geometry of the sample itself, before it was joined into a mosaic or moved with its canvas.
     pub geometry: Geometry,
     /// In network pixels.
     pub labels: Vec<Label>,
-    /// Every object left the picture, of which another task's label still speaks.
+    /// Whether every object left the picture while another task's label still describes them.
     pub emptied: bool,
 }
 
 impl Composer {
-    /// A composer of these samples, each of which may be joined or mixed with those that are labelled for the same tasks.
+    /// A composer for these samples. Mosaic and mix-up combine samples that are labelled for the same tasks.
     pub fn new(samples: Arc<[Sample]>, options: ComposerOptions) -> Composer {
         debug_assert!(!options.sides.is_empty());
         let mut alike: HashMap<Vec<bool>, Vec<u32>> = HashMap::new();
@@ -67,13 +67,14 @@ impl Composer {
         Composer { samples, options, side_seed, alike }
     }
 
-    /// The side of batch number `batch`'s canvases: of those there may be any, each as likely.
+    /// The side of batch number `batch`'s canvases, drawn uniformly from the possible sides.
     pub fn side(&self, batch: u64) -> usize {
         let sides = &self.options.sides;
         sides[Random::new(&[self.side_seed, batch]).below(sides.len())]
     }
 
-    /// The image of sample `index`: as much of it as [`Composer::draw`] with the same `random` looks at, all of it where it is kept.
+    /// Decodes the image of sample `index`: the part that [`Composer::draw`] uses with the same `random`, or the whole
+    /// image if it is cached.
     ///
     /// # Errors
     /// The errors of [`decode::decode`].
@@ -81,10 +82,11 @@ impl Composer {
         self.read(index, |source| self.reach(index, source, batch, random))
     }
 
-    /// The pixels that [`Composer::draw`] with the same `random` looks at, of a picture of `source` pixels. The framing is known before
-    /// there is a picture, and what only changes colours or hides keeps to it; whatever else may happen has the whole.
+    /// The pixels that [`Composer::draw`] uses with the same `random`, for a picture of `source` pixels. Framing can be
+    /// drawn before the picture is decoded, and colour changes and erasing stay within it. Mosaic, mix-up and movements
+    /// may need the whole picture.
     pub fn reach(&self, index: usize, source: [usize; 2], batch: u64, random: &Random) -> Part {
-        let allowed = Allowed::of(&self.samples[index].labels, &self.options.bears);
+        let allowed = Allowed::of(&self.samples[index].labels, &self.options.invariances);
         let joins = self.joins(allowed, batch) && self.transforms().mosaic > 0.0;
         let mixes = allowed.mixup && self.transforms().mixup > 0.0;
         let moves = allowed.hiding && self.transforms().moves(allowed.reshaping).is_some();
@@ -94,11 +96,11 @@ impl Composer {
         }
     }
 
-    /// Draws `image`, which is that of sample `index`, for batch number `batch`.
+    /// Draws `image`, which must be the image of sample `index`, for batch number `batch`.
     ///
     /// Shapes: `canvas` is `[side, side, 3]` of [`Composer::side`], overwritten whole.
     pub fn draw(&self, index: usize, image: &Image, batch: u64, random: &mut Random, canvas: &mut [u8]) -> Drawn {
-        let allowed = Allowed::of(&self.samples[index].labels, &self.options.bears);
+        let allowed = Allowed::of(&self.samples[index].labels, &self.options.invariances);
         let (geometry, mut labels) = self.laid_out(index, image, allowed, batch, random, canvas);
         if allowed.mixup && hit(self.transforms().mixup, random) {
             let other = self.partner(index, random);
@@ -118,7 +120,7 @@ impl Composer {
         &self.options.transforms
     }
 
-    /// All that happens to one canvas.
+    /// Applies everything that concerns a single canvas: mosaic or framing, movement and erasing.
     fn laid_out(
         &self,
         index: usize,
@@ -162,7 +164,7 @@ impl Composer {
         (geometry, labels.collect())
     }
 
-    /// `None` where a partner cannot be read: its own turn says so.
+    /// `None` if a partner cannot be read; that image is reported when it is drawn itself.
     fn mosaic(
         &self,
         index: usize,
@@ -188,7 +190,7 @@ impl Composer {
         Some((places[0], mosaic::join(labels)))
     }
 
-    /// Any image labelled for the same tasks, itself included.
+    /// A random image labelled for the same tasks, possibly the same image.
     fn partner(&self, index: usize, random: &mut Random) -> usize {
         let alike = &self.alike[&pattern(&self.samples[index])];
         alike[random.below(alike.len())] as usize
@@ -211,7 +213,7 @@ fn pattern(sample: &Sample) -> Vec<bool> {
     sample.labels.iter().map(Label::is_labelled).collect()
 }
 
-/// Whether there were objects, none is left, and a label of another kind still stands for the picture.
+/// Whether all objects have left the picture while a label that describes the whole picture remains.
 fn is_emptied(before: &[Label], after: &[Label]) -> bool {
     let objects =
         |labels: &[Label]| labels.iter().filter_map(|label| label.value()?.objects()).any(|objects| objects > 0);

@@ -6,7 +6,7 @@ use crate::data::images::resize::Target;
 use crate::data::random::Random;
 use crate::tasks::Label;
 
-/// Where to erase: between 2 % and a third of the canvas, aspect between 3/10 and 10/3.
+/// The rectangle to erase: between 2 % and a third of the canvas, with an aspect ratio between 3/10 and 10/3.
 pub fn place(size: usize, random: &mut Random) -> Option<Target> {
     let side = size as f32;
     for _ in 0..10 {
@@ -22,7 +22,7 @@ pub fn place(size: usize, random: &mut Random) -> Option<Target> {
     None
 }
 
-/// Makes the rectangle grey.
+/// Fills the rectangle with grey and updates the labels.
 pub fn erase(canvas: &mut [u8], size: usize, target: Target, labels: &mut [Label]) {
     for row in rows_of(size, target) {
         canvas[row].fill(PADDING);

@@ -1,33 +1,35 @@
-//! A picture onto the network's square canvas, with the changes training makes on the way: framing, flip, colours. The
-//! geometry that comes back moves the boxes the same way.
+//! Places a picture on the network's square canvas with random framing, flip and colours. Boxes are moved by the
+//! geometry that is returned.
 
 use crate::data::images::resize::{Mirror, Target, resize_into};
 use crate::data::images::{Image, Part};
 use crate::data::random::Random;
 use crate::geometry::Geometry;
 
-/// The grey of the padding, as people of this field pad.
+/// The grey of the padding, as is customary for detectors.
 pub const PADDING: u8 = 114;
 
-/// How the picture is laid on the canvas.
+/// The placement of the picture on the canvas.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Framing {
     /// Whole, aspect kept, centred, padded with grey.
     Letterbox,
-    /// Whole and padded, but shrunk by a random factor between `least_scale` and 1 and placed at random: counts stay true.
+    /// Whole and padded, shrunk by a random factor between `least_scale` and 1 and placed at random. Nothing is cut
+    /// off, so counts stay correct.
     Scatter {
-        /// The least factor, 0–1, relative to the largest picture that fits.
+        /// The smallest factor, 0–1, relative to the largest size that fits.
         least_scale: f32,
     },
-    /// A part of between `least_area` and all of the picture, aspect between 3/4 and 4/3, stretched over the canvas
-    /// (Szegedy 2015; torchvision's `RandomResizedCrop`). What is cut off is no longer in the picture.
+    /// A random part with an area between `least_area` and the whole picture and an aspect ratio between 3/4 and 4/3,
+    /// stretched to the canvas (Szegedy 2015; torchvision's `RandomResizedCrop`). The rest of the picture is cut off.
     Crop {
-        /// The least part of the picture's area, 0–1.
+        /// The smallest share of the picture's area, 0–1.
         least_area: f32,
     },
-    /// Shorter side to `resize`, then the centre: torchvision's evaluation preset is 256 for a canvas of 224.
+    /// Resizes the shorter side to `resize`, then cuts out the centre; torchvision's evaluation preset uses 256 for a
+    /// canvas of 224.
     CentreCrop {
-        /// Pixels of the shorter side before the cut.
+        /// The length of the shorter side before the cut, in pixels.
         resize: usize,
     },
 }
@@ -35,11 +37,11 @@ pub enum Framing {
 /// The changes to a picture between the file and the network. Probabilities and strengths of 0 leave it unchanged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augment {
-    /// How it is laid on the canvas.
+    /// The placement on the canvas.
     pub framing: Framing,
     /// Probability of a left-right flip.
     pub flip: f32,
-    /// Factors are drawn from `1 ± strength`, as torchvision's `ColorJitter`.
+    /// The strength for brightness: factors are drawn from `1 ± strength`, as in torchvision's `ColorJitter`.
     pub brightness: f32,
     /// The strength for contrast, as for brightness.
     pub contrast: f32,
@@ -48,15 +50,15 @@ pub struct Augment {
 }
 
 impl Augment {
-    /// Evaluation and prediction: letterboxed, nothing random.
+    /// For evaluation and prediction: letterboxed, nothing random.
     pub const NONE: Augment = Augment::still(Framing::Letterbox);
 
-    /// Torchvision's evaluation preset for plain classifiers: the canvas is 7/8 of the resized shorter side.
+    /// Torchvision's evaluation preset for classifiers: the canvas is 7/8 of the resized shorter side.
     pub fn centre_crop(size: usize) -> Augment {
         Augment::still(Framing::CentreCrop { resize: size * 8 / 7 })
     }
 
-    /// Training's default: crops where every task can bear them, else scattered letterboxes.
+    /// The default for training: random crops if all tasks allow them, otherwise scattered letterboxes.
     pub fn training(crop_safe: bool, flip_safe: bool) -> Augment {
         let framing = match crop_safe {
             true => Framing::Crop { least_area: 0.35 },
@@ -83,7 +85,7 @@ impl Augment {
         geometry
     }
 
-    /// Draws the picture where `geometry` says, its colours jittered; the rest of the canvas stays as it is.
+    /// Draws the picture as given by `geometry` and jitters its colours; the rest of the canvas is not changed.
     pub(super) fn paint(&self, image: &Image, geometry: &Geometry, random: &mut Random, canvas: &mut [u8]) {
         let (size, target) = (geometry.size, covered(geometry));
         let mirror = if geometry.flip { Mirror::Yes } else { Mirror::No };
@@ -92,12 +94,12 @@ impl Augment {
         self.jitter_colours(random, canvas, size, target);
     }
 
-    /// The pixels that [`Augment::draw`] with the same `random` looks at, of a picture of `source` pixels: no others need
-    /// be decoded. Where there are transforms, `Composer::reach` knows.
+    /// The pixels that [`Augment::draw`] uses with the same `random`, for a picture of `source` pixels; only these need
+    /// to be decoded. If there are transforms, use `Composer::reach`.
     pub fn reach(&self, source: [usize; 2], size: usize, random: &mut Random) -> Part {
         let geometry = self.frame(source, size, random);
         let [left, top, right, bottom] = geometry.invert_box(&[0.0, 0.0, size as f32, size as f32]);
-        // The filter is as wide as a step on either side, and one pixel more where it enlarges.
+        // The filter extends by one step on either side, and by one more pixel when it enlarges.
         let [x, y] = geometry.scale.map(|scale| (1.0 / scale).max(1.0) + 2.0);
         let [width, height] = source;
         Part {
@@ -121,7 +123,7 @@ impl Augment {
         Geometry { source, size, scale, offset, flip: self.flip > 0.0 && random.unit() < self.flip }
     }
 
-    /// Brightness, contrast (about the mean grey), saturation: each linear, so their product is one pass over the pixels.
+    /// Brightness, contrast (about the mean grey) and saturation are linear, so their product is applied in one pass.
     fn jitter_colours(&self, random: &mut Random, canvas: &mut [u8], size: usize, target: Target) {
         let mut factor = |strength: f32| match strength > 0.0 {
             true => random.between((1.0 - strength).max(0.0), 1.0 + strength),
@@ -147,7 +149,7 @@ impl Augment {
     }
 }
 
-/// The part of the canvas that shows the picture, in whole pixels.
+/// The part of the canvas covered by the picture, in whole pixels.
 pub(super) fn covered(geometry: &Geometry) -> Target {
     let [left, top, right, bottom] = geometry.window().map(|edge| edge.round() as usize);
     Target { left, top, width: right - left, height: bottom - top }
@@ -171,7 +173,7 @@ fn mean_grey(canvas: &[u8], size: usize, target: Target) -> f32 {
     0.299 * r + 0.587 * g + 0.114 * b
 }
 
-/// The bytes of each row of a part of the canvas.
+/// The byte range of each row of a part of the canvas.
 pub(super) fn rows_of(size: usize, target: Target) -> impl Iterator<Item = std::ops::Range<usize>> {
     (target.top..target.top + target.height).map(move |y| {
         let start = (y * size + target.left) * 3;
@@ -179,11 +181,12 @@ pub(super) fn rows_of(size: usize, target: Target) -> impl Iterator<Item = std::
     })
 }
 
-/// Scale and offset that show the whole picture, `shrink` of the largest size that fits, at `place` of the free room.
+/// Scale and offset that show the whole picture at `shrink` times the largest size that fits; `place` divides the free
+/// room.
 fn letterbox(source: [usize; 2], size: usize, shrink: f32, place: [f32; 2]) -> ([f32; 2], [f32; 2]) {
     let longest = source[0].max(source[1]) as f32;
     let scale = size as f32 / longest * shrink;
-    // Whole pixels, so that the edge of the picture is an edge of the canvas; the true scale follows.
+    // Rounds to whole pixels, so that the picture's edge falls on a pixel edge; the scale is adjusted to match.
     let side = |length: usize| ((length as f32 * scale).round() as usize).clamp(1, size);
     let [width, height] = source.map(side);
     let offset = |side: usize, place: f32| ((size - side) as f32 * place).floor();
@@ -206,7 +209,7 @@ fn random_crop(source: [usize; 2], size: usize, least_area: f32, random: &mut Ra
             return stretch(size, [left, top, w, h]);
         }
     }
-    // A picture far from square: the central part within the bounds of aspect, as torchvision falls back.
+    // Fallback as in torchvision, for pictures far from square: the central part within the aspect ratio bounds.
     let (w, h) = (width.min(height * 4.0 / 3.0), height.min(width * 4.0 / 3.0));
     stretch(size, [((width - w) / 2.0).floor(), ((height - h) / 2.0).floor(), w, h])
 }
@@ -218,7 +221,7 @@ fn stretch(size: usize, [left, top, width, height]: [f32; 4]) -> ([f32; 2], [f32
 
 fn centre_crop(source: [usize; 2], size: usize, resize: usize) -> ([f32; 2], [f32; 2]) {
     let shorter = source[0].min(source[1]);
-    // torchvision truncates the longer side and rounds the crop's corner half to even.
+    // Like torchvision, truncates the longer side and rounds the crop's corner half to even.
     let side = |length: usize| (resize.max(size) * length) / shorter;
     let offset = |side: usize| -((side - size) as f32 / 2.0).round_ties_even();
     let [width, height] = source.map(side);

@@ -1,5 +1,6 @@
-//! A training picture from a sample: where it lies on the canvas (`framing`), the other transformations (`transforms`), the labels
-//! that forbid some of them (`protection`), and their order (`compose`). Labels move with the pixels.
+//! Augmentation, from a sample to a training picture: placement on the canvas (`framing`), other transformations
+//! (`transforms`), the labels that rule some of them out (`protection`), and their order (`compose`). Labels move with
+//! the pixels.
 
 mod colour;
 mod compose;

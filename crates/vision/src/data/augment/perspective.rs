@@ -1,15 +1,15 @@
-//! A random turn, shift, shear and tilt of the whole canvas.
+//! A random rotation, shift, shear and tilt of the whole canvas.
 
 use super::framing::PADDING;
 use crate::data::random::Random;
 use crate::geometry::{Homography, Warp};
 use crate::tasks::Label;
 
-/// The canvas side that `--perspective` is written for.
+/// The side of the canvas to which the values of `--perspective` refer.
 const TILT_SIDE: f64 = 640.0;
 
-/// Tilt, then turn, then shear about the canvas's middle, then shift. Angles in degrees, the shift in canvases; each is
-/// drawn from ± what is given.
+/// Tilts, rotates and shears about the canvas's centre, then shifts. Angles are in degrees, the shift is relative to
+/// the canvas; each value is drawn from ± its argument.
 pub fn random(degrees: f32, translate: f32, shear: f32, tilt: f32, size: usize, random: &mut Random) -> Homography {
     let mut draw = |strength: f32| f64::from(random.between(-strength, strength));
     let side = size as f64;
@@ -27,7 +27,8 @@ pub fn random(degrees: f32, translate: f32, shear: f32, tilt: f32, size: usize, 
     back.after(&sheared).after(&turned).after(&tilted).after(&centred)
 }
 
-/// The picture `before` moved by `map` onto `canvas`, bilinear; what comes from outside is padding.
+/// Draws the picture `before` moved by `map` onto `canvas`, with bilinear sampling; areas from outside are filled with
+/// padding.
 ///
 /// Shapes: both `[size, size, 3]`.
 pub fn warp(map: &Homography, before: &[u8], size: usize, canvas: &mut [u8]) {
@@ -38,7 +39,7 @@ pub fn warp(map: &Homography, before: &[u8], size: usize, canvas: &mut [u8]) {
         if inside { [before[at], before[at + 1], before[at + 2]].map(f32::from) } else { [f32::from(PADDING); 3] }
     };
     for (i, out) in canvas.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-        // Pixel centres lie at half numbers.
+        // Pixel centres have half-integer coordinates.
         let [x, y] = inverse.apply([(i % size) as f64 + 0.5, (i / size) as f64 + 0.5]).map(|v| v - 0.5);
         let outside = |v: f64| !(-1.0..size as f64).contains(&v);
         if outside(x) || outside(y) {
@@ -57,7 +58,7 @@ pub fn warp(map: &Homography, before: &[u8], size: usize, canvas: &mut [u8]) {
     }
 }
 
-/// Every label of an image with its canvas.
+/// Moves every label of an image with its canvas.
 pub fn move_labels(map: &Homography, size: usize, labels: &mut [Label]) {
     let warp = Warp { map: *map, size };
     labels.iter_mut().for_each(|label| *label = label.moved(&warp));

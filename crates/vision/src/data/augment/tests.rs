@@ -1,5 +1,5 @@
-//! Boxes and pixels move together under every transformation: coloured rectangles are drawn, transformed, and found again by
-//! their colour.
+//! Checks that boxes and pixels move together under every transformation: coloured rectangles are drawn, transformed,
+//! and located again by their colour.
 
 mod partial;
 mod sides;
@@ -16,7 +16,7 @@ use crate::data::images::{Image, decode};
 use crate::data::random::Random;
 use crate::data::tests::{Folder, edit_boxes, of_boxes, of_class, of_values, one_box};
 use crate::geometry::Homography;
-use crate::tasks::Bears;
+use crate::tasks::Invariances;
 use crate::tasks::classify::Class;
 use crate::tasks::detect::Detect;
 use crate::tasks::regress::Regress;
@@ -28,20 +28,20 @@ const SIZE: usize = 96;
 const GROUND: f32 = 128.0;
 const LOW: u8 = 20;
 const HIGH: u8 = 230;
-/// One per class: every mixture of high and low but black and white.
+/// One colour per class: all mixtures of high and low except black and white.
 const COLOURS: [[u8; 3]; 6] =
     [[HIGH, LOW, LOW], [LOW, HIGH, LOW], [LOW, LOW, HIGH], [HIGH, HIGH, LOW], [HIGH, LOW, HIGH], [LOW, HIGH, HIGH]];
 
-const DETECTS: Bears = Bears { crop: true, scale: true, joining: true, mixing: false };
-const CLASSIFIES: Bears = Bears { crop: true, scale: true, joining: false, mixing: true };
-const REGRESSES: Bears = Bears { crop: false, scale: false, joining: false, mixing: false };
+const DETECTS: Invariances = Invariances { crop: true, scale: true, joining: true, mixing: false };
+const CLASSIFIES: Invariances = Invariances { crop: true, scale: true, joining: false, mixing: true };
+const REGRESSES: Invariances = Invariances { crop: false, scale: false, joining: false, mixing: false };
 
 fn boxes_of(label: &Label) -> &[LabelledBox] {
     let Some(list) = label.boxes() else { panic!("boxes stay boxes: {label:?}") };
     list
 }
 
-/// A grey picture with a rectangle of each of these classes.
+/// A grey picture with one rectangle per class listed.
 fn picture(width: usize, height: usize, rectangles: &[(usize, [usize; 4])]) -> Image {
     let mut rgb = vec![GROUND as u8; width * height * 3];
     for &(class, [x1, y1, x2, y2]) in rectangles {
@@ -54,9 +54,9 @@ fn picture(width: usize, height: usize, rectangles: &[(usize, [usize; 4])]) -> I
     Image { width, height, rgb }
 }
 
-/// Pictures of many shapes, two rectangles each at random in its halves, written as files.
+/// Writes pictures of many shapes as files, each with a random rectangle in either half.
 fn samples(folder: &Folder, count: usize, random: &mut Random) -> Arc<[Sample]> {
-    // From smaller than the canvas to far larger, and far from square.
+    // The shapes range from smaller than the canvas to much larger, and to far from square.
     let shapes = [(40, 28), (24, 60), (200, 150), (96, 96), (310, 120), (130, 420)];
     let sample = |i: usize| {
         let (width, height) = shapes[i % shapes.len()];
@@ -85,7 +85,7 @@ fn side_of(canvas: &[u8]) -> usize {
     (canvas.len() / 3).isqrt()
 }
 
-/// The bounds of the pixels that are more of a class's colour than of the ground, and how many they are.
+/// The bounding box of the pixels closer to the class's colour than to the ground, and their number.
 fn found(canvas: &[u8], class: usize) -> Option<(Xyxy, usize)> {
     let is_of = |i: &usize| {
         let pixel = &canvas[i * 3..i * 3 + 3];
@@ -104,30 +104,35 @@ fn found(canvas: &[u8], class: usize) -> Option<(Xyxy, usize)> {
     (!pixels.is_empty()).then_some(([x1, y1, x2, y2], pixels.len()))
 }
 
-/// The smallest box around a class's boxes.
+/// The smallest box around all boxes of a class.
 fn hull(boxes: &[LabelledBox], class: usize) -> Option<Xyxy> {
     let of_class = boxes.iter().filter(|b| b.class == class).map(|b| b.xyxy);
     of_class.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])])
 }
 
-fn options(augment: Augment, transforms: Transforms, bears: &[Bears]) -> ComposerOptions {
-    let (bears, sides) = (bears.to_vec(), vec![SIZE]);
-    ComposerOptions { augment, transforms, bears, mosaic_batches: u64::MAX, sides, seed: 0, cache: None }
+fn options(augment: Augment, transforms: Transforms, invariances: &[Invariances]) -> ComposerOptions {
+    let (invariances, sides) = (invariances.to_vec(), vec![SIZE]);
+    ComposerOptions { augment, transforms, invariances, mosaic_batches: u64::MAX, sides, seed: 0, cache: None }
 }
 
-fn composer(samples: &Arc<[Sample]>, augment: Augment, transforms: Transforms, bears: &[Bears]) -> Composer {
-    Composer::new(Arc::clone(samples), options(augment, transforms, bears))
+fn composer(
+    samples: &Arc<[Sample]>,
+    augment: Augment,
+    transforms: Transforms,
+    invariances: &[Invariances],
+) -> Composer {
+    Composer::new(Arc::clone(samples), options(augment, transforms, invariances))
 }
 
 fn draw(composer: &Composer, samples: &[Sample], index: usize, seed: u64) -> (Vec<u8>, Drawn) {
-    // Whatever was on the canvas before is overwritten whole.
+    // Start with other values, to check that the canvas is overwritten completely.
     let mut canvas = vec![7; SIZE * SIZE * 3];
     let image = decode::decode(&samples[index].image).unwrap();
     let drawn = composer.draw(index, &image, 0, &mut Random::new(&[seed, index as u64]), &mut canvas);
     (canvas, drawn)
 }
 
-/// Holds every class's boxes to its pixels; returns how many could be held to all four edges.
+/// Compares every class's boxes with its pixels; returns how many could be compared at all four edges.
 fn check_boxes(case: &str, canvas: &[u8], boxes: &[LabelledBox], tolerance: f32) -> usize {
     let mut exact = 0;
     for class in 0..COLOURS.len() {
@@ -143,7 +148,8 @@ fn check_boxes(case: &str, canvas: &[u8], boxes: &[LabelledBox], tolerance: f32)
         let apart: [f32; 4] =
             [0, 1, 2, 3].map(|i| if i < 2 { expected[i] - pixels[i] } else { pixels[i] - expected[i] });
         assert!(apart.iter().all(|a| *a < tolerance), "{case}: class {class} {pixels:?} outside {expected:?}");
-        // Where the canvas cuts a turned rectangle its box is the bounds of the whole, cut: larger than what is seen.
+        // If the canvas cuts a rotated rectangle, its box is the clipped bounding box of the whole rectangle, larger
+        // than the visible part.
         let side = side_of(canvas) as f32;
         let of_class = || boxes.iter().filter(|b| b.class == class);
         let whole = of_class().all(|b| b.xyxy.iter().all(|v| (0.5..side - 0.5).contains(v)));
@@ -174,7 +180,7 @@ fn boxes_follow_the_pixels_through_every_movement() {
             Transforms { mosaic: 0.5, degrees: 20.0, translate: 0.1, shear: 5.0, perspective: 0.0005, ..none },
             1.6,
         ),
-        // Colours that change, and edges that are softer, but in the same place.
+        // Colours change and edges become softer, but positions stay.
         ("colours", Transforms { hsv_h: 0.01, hsv_s: 0.1, hsv_v: 0.1, ..none }, 1.6),
         ("blur and JPEG", Transforms { blur: 1.0, jpeg: 1.0, degrees: 10.0, ..none }, 3.0),
     ];
@@ -215,11 +221,11 @@ fn without_transforms_every_bit_is_as_the_framing_left_it() {
 }
 
 #[test]
-fn what_a_label_cannot_bear_does_not_happen_to_its_image() {
+fn transformations_that_would_change_a_label_are_not_applied() {
     let folder = Folder::new();
     let mut list = samples(&folder, 4, &mut Random::new(&[7])).to_vec();
     for (index, sample) in list.iter_mut().enumerate() {
-        // The first two are labelled for the regression as well.
+        // The first two images are labelled for the regression too.
         sample.labels.push(if index < 2 { of_values(vec![2.0]) } else { Label::UNLABELLED });
     }
     let samples: Arc<[Sample]> = list.into();
@@ -240,7 +246,7 @@ fn what_a_label_cannot_bear_does_not_happen_to_its_image() {
         assert_eq!(changed.0 != plain.0, changes, "{index}");
         assert_eq!(changed.1.labels[1], samples[index].labels[1]);
     }
-    // A mosaic takes its partners from those that are labelled alike: nothing of the first two is in it.
+    // Mosaics only use images labelled for the same tasks, so none contains the first two images.
     let mosaics =
         composer(&samples, Augment::NONE, Transforms { mosaic: 1.0, ..Transforms::NONE }, &[DETECTS, REGRESSES]);
     for seed in 0..20 {
@@ -250,8 +256,8 @@ fn what_a_label_cannot_bear_does_not_happen_to_its_image() {
             samples[2..].iter().flat_map(|s| boxes_of(&s.labels[0]).iter().map(|b| b.class)).collect();
         assert!(classes.into_iter().all(|class| own.contains(&class)));
     }
-    // Bearing a crop, but not another size: turned and shifted, not sheared or joined.
-    let sized = Bears { scale: false, ..DETECTS };
+    // A task that allows crops but no change of scale: images are rotated and shifted, but not sheared or joined.
+    let sized = Invariances { scale: false, ..DETECTS };
     let shear = Transforms { mosaic: 1.0, shear: 10.0, perspective: 0.001, ..Transforms::NONE };
     let spared = composer(&samples, scattered(), shear, &[sized, REGRESSES]);
     let turn = Transforms { degrees: 30.0, ..shear };
@@ -268,12 +274,12 @@ fn remarks_name_the_flag_the_count_and_the_task() {
     let sample =
         |count: Label| Sample { image: "x".into(), name: "x".into(), labels: vec![of_boxes(Vec::new()), count] };
     let samples = [sample(of_values(vec![1.0])), sample(Label::UNLABELLED)];
-    let bears = [DETECTS, REGRESSES];
+    let invariances = [DETECTS, REGRESSES];
     let transforms = Transforms { degrees: 5.0, blur: 0.5, ..Transforms::NONE };
-    let said = super::remarks(&transforms, &tasks, &bears, &samples);
+    let said = super::remarks(&transforms, &tasks, &invariances, &samples);
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].starts_with("--degrees spares 1 of 2 training images, labelled for count: "), "{said:?}");
-    assert!(super::remarks(&transforms, &tasks, &bears, &samples[1..]).is_empty());
+    assert!(said[0].starts_with("--degrees skips 1 of 2 training images, labelled for count: "), "{said:?}");
+    assert!(super::remarks(&transforms, &tasks, &invariances, &samples[1..]).is_empty());
 }
 
 #[test]
@@ -297,7 +303,7 @@ fn empty_lists_stay_empty_and_ignored_boxes_stay_ignored() {
             let (canvas, drawn) = draw(&moved, &still, index, seed);
             assert!(boxes_of(&drawn.labels[0]).iter().all(|b| b.ignore));
             check_boxes("ignored", &canvas, boxes_of(&drawn.labels[0]), 1.6);
-            // The picture whose labels were taken away may be in the mosaic too: what it shows nobody boxed.
+            // The picture whose labels were removed may be in the mosaic too; its rectangles have no boxes.
             let (_, drawn) = draw(&mosaics, &still, index, seed);
             assert!(boxes_of(&drawn.labels[0]).iter().all(|b| b.ignore));
         }
@@ -305,18 +311,18 @@ fn empty_lists_stay_empty_and_ignored_boxes_stay_ignored() {
 }
 
 #[test]
-fn a_picture_whose_objects_are_gone_is_told_where_another_label_speaks_of_them() {
+fn a_picture_without_objects_is_reported_if_another_label_describes_them() {
     let folder = Folder::new();
     let mut list = samples(&folder, 1, &mut Random::new(&[9])).to_vec();
-    // One object at the very edge of a picture that is shifted by up to all of the canvas.
+    // One object at the edge of a picture that is shifted by up to the whole canvas.
     list[0].labels = vec![one_box(0, [0.0, 0.0, 3.0, 3.0]), of_class(1)];
     let samples: Arc<[Sample]> = list.clone().into();
     list[0].labels[1] = Label::UNLABELLED;
     let alone: Arc<[Sample]> = list.into();
     let shift = Transforms { translate: 1.0, ..Transforms::NONE };
-    let bears = [DETECTS, CLASSIFIES];
+    let invariances = [DETECTS, CLASSIFIES];
     let (speaking, silent) =
-        (composer(&samples, Augment::NONE, shift, &bears), composer(&alone, Augment::NONE, shift, &bears));
+        (composer(&samples, Augment::NONE, shift, &invariances), composer(&alone, Augment::NONE, shift, &invariances));
     let mut emptied = 0;
     for seed in 0..20 {
         let drawn = draw(&speaking, &samples, 0, seed).1;
@@ -334,7 +340,7 @@ fn identity_and_a_quarter_turn_are_exact() {
     let mut after = vec![0; before.len()];
     warp(&perspective::random(0.0, 0.0, 0.0, 0.0, SIZE, &mut random), &before, SIZE, &mut after);
     assert_eq!(after, before);
-    // (x, y) to (size − y, x): a quarter turn clockwise, as y points down.
+    // (x, y) is mapped to (size − y, x): a clockwise quarter turn, because y points down.
     let side = SIZE as f64;
     let quarter = Homography([[0.0, -1.0, side], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]);
     warp(&quarter, &before, SIZE, &mut after);
@@ -369,11 +375,11 @@ fn a_mosaic_is_four_pictures_that_meet_in_one_point() {
             let [a, b, c, d] = &images;
             let places = mosaic::places([a, b, c, d], SIZE, flip, &mut Random::new(&[seed]));
             let windows = places.map(|place| place.window());
-            // Each window touches the point with one corner, and no two overlap.
+            // Each window touches the point with one corner, and no two windows overlap.
             let point = if flip { [windows[0][0], windows[0][3]] } else { [windows[0][2], windows[0][3]] };
             let middle = SIZE as f32 / 4.0..=SIZE as f32 * 0.75;
             assert!(point.iter().all(|v| middle.contains(v)), "{point:?}");
-            // A part of a pixel that rounding to whole pixels takes away.
+            // The tolerance covers rounding to whole pixels.
             let near = |a: f32, b: f32| (a - b).abs() < 1e-4;
             for (i, window) in windows.iter().enumerate() {
                 let [x, y] = [window[if (i % 2 == 0) != flip { 2 } else { 0 }], window[if i < 2 { 3 } else { 1 }]];
@@ -435,7 +441,8 @@ fn mixing_blends_pixels_and_classes_alike() {
     let mut canvas = vec![200, 0, 255];
     mixup::blend(&mut canvas, &[100, 0, 255], 0.25);
     assert_eq!(canvas, [125, 0, 255]);
-    // Beta(0.2, 0.2): mean 1/2, variance 1/(4·1.4); of 20,000 draws their means lie within 4 of their deviations.
+    // Beta(0.2, 0.2) has mean 1/2 and variance 1/(4·1.4); the means over 20,000 draws must be within 4 standard
+    // deviations.
     let mut random = Random::new(&[3]);
     let shares: Vec<f64> = (0..20_000).map(|_| f64::from(mixup::share(&mut random))).collect();
     let mean = shares.iter().sum::<f64>() / 2e4;
@@ -452,7 +459,7 @@ fn hue_turns_saturation_fades_and_value_dims() {
         canvas
     };
     assert_eq!(turned([0.0, 1.0, 1.0]), [200, 50, 50, 50, 200, 50, 128, 128, 128, 10, 20, 30]);
-    // A third of the circle: red to green, green to blue; grey has no hue.
+    // A third of the circle turns red to green and green to blue; grey has no hue.
     assert_eq!(turned([1.0 / 3.0, 1.0, 1.0]), [50, 200, 50, 50, 50, 200, 128, 128, 128, 30, 10, 20]);
     assert_eq!(turned([0.0, 0.0, 1.0])[..6], [200; 6]);
     assert_eq!(turned([0.0, 1.0, 0.5]), [100, 25, 25, 25, 100, 25, 64, 64, 64, 5, 10, 15]);
@@ -479,10 +486,10 @@ fn blur_and_jpeg_stay_within_the_picture() {
             sums[1] += u64::from(new[0]);
         }
         assert!(changed > 1500, "{changed}");
-        // Noise is smoothed or rounded, its mean stays.
+        // Noise is smoothed or rounded, but its mean stays.
         assert!((sums[0] as f64 / sums[1] as f64 - 1.0).abs() < 0.01, "{sums:?}");
     }
-    // A blur does nothing to one colour, and a JPEG of one next to nothing.
+    // Blur does not change a uniform colour, and JPEG hardly does.
     let mut flat = picture(SIZE, SIZE, &[]).rgb;
     changes[0](&mut flat, SIZE, target);
     assert_eq!(flat, picture(SIZE, SIZE, &[]).rgb);

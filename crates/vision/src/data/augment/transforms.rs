@@ -1,5 +1,5 @@
-//! The transformations of training beside framing, mirroring and jitter: join four, turn, shear, blur, erase, mix. Each
-//! transformation is a function of its own that moves the labels with the pixels; here is which are on, and in which order.
+//! The training transformations other than framing, mirroring and jitter: mosaic, rotation, shear, blur, erasing,
+//! mix-up. Each is a function that moves the labels with the pixels; this file holds their settings and their order.
 
 use super::{colour, perspective};
 use crate::data::images::resize::Target;
@@ -9,8 +9,8 @@ use crate::geometry::Homography;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-/// How often and how much. Probabilities and strengths 0 leave a picture as it is. Each field is a flag of `polyhead train`, and
-/// its comment the help.
+/// Probabilities and strengths of the transformations; 0 leaves a picture unchanged. Each field is a flag of
+/// `polyhead train`, and its comment is the flag's help text.
 #[derive(Clone, Copy, Debug, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Transforms {
@@ -32,7 +32,7 @@ pub struct Transforms {
     /// Shear images by up to this many degrees in x and y
     #[arg(long, value_name = "DEGREES", value_parser = up_to(45.0), default_value_t = Transforms::NONE.shear)]
     pub shear: f32,
-    /// Tilt images by up to this much, 0 to 0.001, per pixel of a canvas of 640; at other sizes it looks the same
+    /// Tilt images by up to this much, 0 to 0.001, per pixel of a canvas of 640; scaled to look the same at other sizes
     #[arg(long, value_name = "TILT", value_parser = up_to(0.001), default_value_t = Transforms::NONE.perspective)]
     pub perspective: f32,
     /// Turn the hue by up to this share of the circle
@@ -62,7 +62,7 @@ impl Default for Transforms {
 }
 
 impl Transforms {
-    /// No transformation: training sees each image framed, mirrored and coloured only.
+    /// No transformations: images are only framed, mirrored and jittered.
     pub const NONE: Transforms = Transforms {
         mosaic: 0.0,
         close_mosaic: 10,
@@ -79,7 +79,7 @@ impl Transforms {
         jpeg: 0.0,
     };
 
-    /// Changes a picture's pixels where they are: hue, saturation and value, blur, JPEG.
+    /// Changes the colours of a picture in place: hue, saturation and value, blur, JPEG.
     pub fn recolour(&self, random: &mut Random, canvas: &mut [u8], size: usize, target: Target) {
         if self.hsv_h > 0.0 || self.hsv_s > 0.0 || self.hsv_v > 0.0 {
             let [h, s, v] = [self.hsv_h, self.hsv_s, self.hsv_v].map(|strength| random.between(-strength, strength));
@@ -93,13 +93,13 @@ impl Transforms {
         }
     }
 
-    /// The map of canvas onto canvas, where there is one. `reshapes` is false where only turns and shifts may be.
+    /// The random map of the canvas onto itself, if there is one. If `reshapes` is false, it only rotates and shifts.
     pub fn movement(&self, reshapes: bool, size: usize, random: &mut Random) -> Option<Homography> {
         let [degrees, translate, shear, tilt] = self.moves(reshapes)?;
         Some(perspective::random(degrees, translate, shear, tilt, size, random))
     }
 
-    /// Strengths of turn, shift, shear and tilt, where any is not 0.
+    /// The strengths of rotation, shift, shear and tilt, unless all are 0.
     pub fn moves(&self, reshapes: bool) -> Option<[f32; 4]> {
         let (shear, tilt) = if reshapes { (self.shear, self.perspective) } else { (0.0, 0.0) };
         let strengths = [self.degrees, self.translate, shear, tilt];
@@ -107,7 +107,7 @@ impl Transforms {
     }
 }
 
-/// Whether an event of this probability happens; without one nothing is drawn.
+/// Whether an event with this probability happens. No random number is drawn if the probability is 0.
 pub fn hit(probability: f32, random: &mut Random) -> bool {
     probability > 0.0 && random.unit() < probability
 }

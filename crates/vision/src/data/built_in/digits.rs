@@ -1,5 +1,5 @@
-//! The built-in set: sheets of paper with real handwritten digits on them, three tasks over one picture. Scenes are drawn
-//! from a seed and written in the documented layout, so that they are read like any other data set.
+//! The built-in data set: sheets of paper with real handwritten digits, and three tasks per picture. Scenes are
+//! generated from a seed and written in the documented layout, so that they are read like any other data set.
 
 use super::planted::Planted;
 use super::scene::{COUNT, PAPERS, Records, Scene, draw};
@@ -14,21 +14,21 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Changes whenever the scenes do, so that a cache of old ones is not taken for new.
+/// Must change whenever the scenes change, so that a cached older version is not used.
 const VERSION: u32 = 2;
 
-/// How many scenes are drawn, and which.
+/// The number and kind of scenes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DigitsOptions {
-    /// Scenes per split.
+    /// Scenes of the training split.
     pub train: usize,
     /// Scenes of the validation split.
     pub val: usize,
-    /// Scenes of the test split; with none, data.yaml declares no such split.
+    /// Scenes of the test split; if 0, data.yaml declares no such split.
     pub test: usize,
-    /// Side of a scene in pixels.
+    /// The side of a scene in pixels.
     pub size: usize,
-    /// Equal seeds draw equal scenes.
+    /// Equal seeds give equal scenes.
     pub seed: u64,
 }
 
@@ -38,27 +38,27 @@ impl Default for DigitsOptions {
     }
 }
 
-/// Which of a training scene's labels are written; validation and test have all.
+/// The labels of a training scene that are written; validation and test scenes have all labels.
 struct Kept {
     digits: bool,
     paper: bool,
     sum: bool,
 }
 
-/// The splits share no handwriting: of every twenty records fourteen train, three validate, three test.
+/// The splits share no handwriting: of every twenty records, fourteen are for train, three for val, three for test.
 const SPLITS: [(&str, std::ops::Range<usize>); 3] = [("train", 0..14), ("val", 14..17), ("test", 17..20)];
 
 pub(crate) fn records_of(split: usize) -> Vec<usize> {
     (0..COUNT).filter(|record| SPLITS[split].1.contains(&(record % 20))).collect()
 }
 
-/// Writes the set to `dir`, which must be absent or empty: images as PNG, YOLO labels, a table and data.yaml. Made beside
-/// and renamed, so that nothing half-written is left.
+/// Writes the set to `dir`, which must be absent or empty: images as PNG, YOLO labels, a table and data.yaml. It is
+/// written under a temporary name and renamed, so that no partial set is left.
 pub fn write_digits(dir: &Path, options: &DigitsOptions) -> Result<()> {
     write_planted(dir, options, None)
 }
 
-/// Writes the set like [`write_digits`], with the tasks of `planted` beside its own; nothing else differs.
+/// Like [`write_digits`], with the tasks of `planted` added; everything else is the same.
 pub fn write_planted(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> Result<()> {
     if options.size < 32 || options.train == 0 || options.val == 0 {
         let message = "digits: the size is at least 32 pixels, train and val at least 1 image each";
@@ -67,7 +67,7 @@ pub fn write_planted(dir: &Path, options: &DigitsOptions, planted: Option<Plante
     aside::write_folder(dir, |partial| write_all(partial, options, planted))
 }
 
-/// The set with default options in `cache_dir`, made if it is not there; its data.yaml's folder.
+/// The set with default options in `cache_dir`, created if it does not exist. Returns the folder of its data.yaml.
 pub fn digits_dataset(cache_dir: &Path) -> Result<PathBuf> {
     let dir = cache_dir.join(format!("digits-v{VERSION}"));
     if dir.join("data.yaml").is_file() {
@@ -174,7 +174,7 @@ fn yolo_rows(scene: &Scene, size: usize) -> String {
     for (digit, [x1, y1, x2, y2]) in &scene.digits {
         let s = size as f32;
         let (cx, cy, w, h) = ((x1 + x2) / 2.0 / s, (y1 + y2) / 2.0 / s, (x2 - x1) / s, (y2 - y1) / s);
-        let _ = writeln!(rows, "{digit} {cx:.6} {cy:.6} {w:.6} {h:.6}"); // a String takes everything
+        let _ = writeln!(rows, "{digit} {cx:.6} {cy:.6} {w:.6} {h:.6}"); // writing to a String cannot fail
     }
     rows
 }

@@ -1,27 +1,28 @@
-//! More tasks for the built-in set, planted so that it is known how they lie to each other and to the set's own.
+//! Additional tasks for the built-in set with a known relation to each other and to the set's own tasks.
 
 use super::scene::{PAPERS, Scene};
 use crate::data::random::Random;
 use crate::tasks::Content;
 use clap::ValueEnum;
 
-/// The planted tasks, by what their labels say. A planted task has a label where the task that it follows from has one.
+/// The planted tasks by the content of their labels. A planted task is labelled where the task it derives from is
+/// labelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Planted {
-    /// A regression of minus `sum`: the same question, since a head may turn its own signs
+    /// A regression of minus `sum`: the same task, because a head can flip its sign
     Negated,
-    /// A regression of the `sum` of another image of the split: nothing to learn
+    /// A regression of the `sum` of another image of the split: there is nothing to learn
     Shuffled,
-    /// A regression of twice `sum` and five more: the same question
+    /// A regression of twice `sum` plus five: the same task
     Kin,
-    /// Two classifications of `paper` that never agree: one of them, drawn image by image, says the paper, the other the next kind
+    /// Two classifications of `paper` that never agree: per image, a random one has the paper, the other the next kind
     Rivals,
-    /// Two classifications of `paper` that always agree: both say the paper, or on one image of four both the next kind
+    /// Two classifications of `paper` that always agree: both have the paper or, on one image in four, the next kind
     Twins,
 }
 
 impl Planted {
-    /// The names of the tasks, which are also those of their columns.
+    /// The names of the tasks and of their columns.
     pub fn tasks(self) -> &'static [&'static str] {
         match self {
             Planted::Negated => &["negated"],
@@ -32,12 +33,12 @@ impl Planted {
         }
     }
 
-    /// Whether the labels follow from `paper`; otherwise from `sum`.
+    /// Whether the labels derive from `paper`; otherwise they derive from `sum`.
     pub(super) fn follows_paper(self) -> bool {
         matches!(self, Planted::Rivals | Planted::Twins)
     }
 
-    /// One cell per task for a scene that `key` names; for [`Planted::Shuffled`] before the shuffle.
+    /// One cell per task for the scene with this `key`; for [`Planted::Shuffled`] before shuffling.
     pub(super) fn cells(self, scene: &Scene, key: &[u64]) -> Vec<String> {
         let sum = scene.sum() as i64;
         match self {
@@ -45,7 +46,7 @@ impl Planted {
             Planted::Shuffled => vec![sum.to_string()],
             Planted::Kin => vec![(2 * sum + 5).to_string()],
             Planted::Rivals | Planted::Twins => {
-                let mut draw = Random::new(&[key, &[WHO_IS_RIGHT]].concat());
+                let mut draw = Random::new(&[key, &[RIVAL_CHOICE]].concat());
                 let further = match self == Planted::Rivals {
                     true => {
                         let coin = draw.below(2);
@@ -58,7 +59,7 @@ impl Planted {
         }
     }
 
-    /// Puts the cells of one split in the order in which they are written; unlabelled images stay so.
+    /// Shuffles the cells of one split if the task requires it; unlabelled images stay unlabelled.
     pub(super) fn arrange(self, seed: u64, split: usize, cells: &mut [Option<Vec<String>>]) {
         if self == Planted::Shuffled {
             let mut known: Vec<Vec<String>> = cells.iter().flatten().cloned().collect();
@@ -67,7 +68,7 @@ impl Planted {
         }
     }
 
-    /// The lines of data.yaml that declare the tasks.
+    /// The lines that declare the tasks in data.yaml.
     pub(super) fn declared(self) -> String {
         let kind = match self {
             Planted::Negated | Planted::Shuffled | Planted::Kin => format!("{}, ", Content::Values.kind().yaml_word),
@@ -81,6 +82,6 @@ impl Planted {
     }
 }
 
-// These streams of random numbers differ from those that draw the scenes.
+// Separate the random streams of these tasks from those that draw the scenes.
 const SHUFFLE: u64 = 0x5348_5546;
-const WHO_IS_RIGHT: u64 = 0x5249_5641;
+const RIVAL_CHOICE: u64 = 0x5249_5641;

@@ -1,4 +1,4 @@
-//! Sheets of paper with handwritten digits on them, drawn from a seed: what the built-in set is made of.
+//! Generates the scenes of the built-in set from a seed: sheets of paper with handwritten digits.
 
 use crate::boxes::{self, Xyxy};
 use crate::data::random::Random;
@@ -10,21 +10,21 @@ use std::io::Read;
 const RECORDS: &[u8] = include_bytes!("../../../../../datasets/digits/optdigits.bin.gz");
 const RECORD_BYTES: usize = 65;
 pub const COUNT: usize = 1797;
-/// Side of a digit in the records.
+/// The side of a digit in the records.
 const SIDE: usize = 8;
 
 pub const PAPERS: [&str; 4] = ["plain", "ruled", "squared", "speckled"];
 
-/// A scene and what is true of it.
+/// A scene and its ground truth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {
     /// `[size, size, 3]`
     pub rgb: Vec<u8>,
-    /// Digit and the tight bounds of its ink, in pixels.
+    /// Each digit and the tight bounds of its ink, in pixels.
     pub digits: Vec<(usize, Xyxy)>,
     /// Index into `PAPERS`.
     pub paper: usize,
-    /// Which records were drawn.
+    /// The records that were drawn.
     pub records: Vec<usize>,
 }
 
@@ -55,14 +55,14 @@ impl Records {
     }
 }
 
-/// The scene that belongs to `key`, from the records of `pool`.
+/// The scene for `key`, using the records in `pool`.
 pub fn draw(records: &Records, pool: &[usize], size: usize, key: &[u64]) -> Scene {
     let mut random = Random::new(&[key, &[0]].concat());
     let paper = random.below(PAPERS.len());
     let mut page = draw_paper(paper, size, &mut random);
     let ink: [f32; 3] = dark_colour(&mut random);
     let mut scene = Scene { rgb: Vec::new(), digits: Vec::new(), paper, records: Vec::new() };
-    // Three sheets in a hundred are left empty: labelled, nothing there.
+    // Three sheets in a hundred are left empty; they are labelled as empty.
     let wanted = if random.unit() < 0.03 { 0 } else { 1 + random.below(4) };
     for _ in 0..wanted {
         let record = pool[random.below(pool.len())];
@@ -86,7 +86,7 @@ fn dark_colour(random: &mut Random) -> [f32; 3] {
     colour
 }
 
-/// A sheet as `[size, size, 3]`: a light colour, a little brighter to one side, with its pattern.
+/// A sheet as `[size, size, 3]`: a light colour that brightens slightly to one side, with its pattern.
 fn draw_paper(paper: usize, size: usize, random: &mut Random) -> Vec<f32> {
     let light = random.between(205.0, 245.0);
     let colour = [0; 3].map(|_| (light + random.between(-12.0, 12.0)).min(250.0));
@@ -119,7 +119,7 @@ fn draw_lines(page: &mut [f32], size: usize, colour: [f32; 3], lines: Lines, ran
     let spacing = size as f32 * random.between(0.09, 0.14);
     let start = [random.unit() * spacing, random.unit() * spacing];
     let strength = random.between(0.45, 0.8);
-    // How much of a pixel the nearest line covers; a line is a little over one pixel wide.
+    // The share of a pixel covered by the nearest line; a line is slightly wider than one pixel.
     let cover = |at: usize, start: f32| {
         let from_line = (at as f32 + 0.5 - start).rem_euclid(spacing);
         (1.1 - from_line.min(spacing - from_line)).clamp(0.0, 1.0)
@@ -156,7 +156,7 @@ fn blend(pixel: &mut [f32], colour: [f32; 3], alpha: f32) {
     }
 }
 
-/// One digit, enlarged, turned and sheared: how much ink lies on each pixel of a square.
+/// One digit, enlarged, rotated and sheared, as the amount of ink on each pixel of a square.
 struct Stamp {
     side: usize,
     ink: Vec<f32>,
@@ -164,7 +164,7 @@ struct Stamp {
     bounds: Xyxy,
 }
 
-/// Ink above this counts to the digit's box.
+/// Ink above this value counts towards the digit's box.
 const VISIBLE_INK: f32 = 0.3;
 
 impl Stamp {
@@ -179,7 +179,7 @@ impl Stamp {
         let mut bounds = [f32::MAX, f32::MAX, 0.0, 0.0];
         for y in 0..side {
             for x in 0..side {
-                // Back from the page to the record: turned, sheared, scaled about the middle.
+                // Maps the page back to the record: rotated, sheared and scaled about the centre.
                 let (dx, dy) = (x as f32 + 0.5 - side as f32 / 2.0, y as f32 + 0.5 - side as f32 / 2.0);
                 let (u, v) = (cos * dx + sin * dy, cos * dy - sin * dx);
                 let u = (u + shear * v) / scale[0] + SIDE as f32 / 2.0;
@@ -195,7 +195,8 @@ impl Stamp {
         Stamp { side, ink, bounds }
     }
 
-    /// Where the square's corner goes so that the digit is on the page and clear of the others, if a few tries find it.
+    /// The position of the square's corner such that the digit is on the page and overlaps no other, if a few tries
+    /// find one.
     fn place(&self, size: usize, others: &[(usize, Xyxy)], random: &mut Random) -> Option<[i32; 2]> {
         let [x1, y1, x2, y2] = self.bounds.map(|edge| edge as i32);
         let room = [size as i32 - (x2 - x1), size as i32 - (y2 - y1)];
@@ -234,7 +235,7 @@ fn smooth_step(t: f32) -> f32 {
     t * t * (3.0 - 2.0 * t)
 }
 
-/// A record's grey at `(x, y)` in 0 to 1, between its pixels by Catmull and Rom's cubic; paper beyond its edge.
+/// A record's grey at `(x, y)`, from 0 to 1, interpolated by the Catmull-Rom cubic; paper beyond its edge.
 fn cubic(grey: &[u8], x: f32, y: f32) -> f32 {
     let (x0, y0) = (x.floor(), y.floor());
     let (wx, wy) = (cubic_weights(x - x0), cubic_weights(y - y0));

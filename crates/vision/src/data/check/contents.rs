@@ -1,12 +1,11 @@
-//! Pictures that are there more than once, within a split and across.
+//! Finds pictures that occur more than once, within a split and across splits.
 
 use super::pixels::Seen;
 use super::{Problem, ProblemKind};
 use crate::data::dataset::Sample;
 use crate::data::declaration::Split;
 
-/// Numbers of the images that hold the same pixels, each group in the order of the data set; images that cannot be read are
-/// in none.
+/// Groups of images with the same pixels, as indices in the order of the data set. Unreadable images are in no group.
 pub fn groups(seen: &[Result<Seen, String>]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..seen.len()).filter(|i| seen[*i].is_ok()).collect();
     let content = |i: &usize| seen[*i].as_ref().map_or((0, 0, 0), |s| (s.content, s.width, s.height));
@@ -17,7 +16,7 @@ pub fn groups(seen: &[Result<Seen, String>]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// A problem for each image that is another's again: a leak where the other is trained on and this one judges.
+/// A problem for each repeated image. It is a leak if one copy is in the training split and the other evaluates.
 pub fn repeated(samples: &[(Split, &Sample)], seen: &[Result<Seen, String>]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for group in groups(seen) {

@@ -1,4 +1,4 @@
-//! Counts of what the labels of a data set say: the images × tasks table, classes, boxes and values. No image is opened.
+//! Counts of a data set's labels: the table of images × tasks, classes, boxes and values. No image is opened.
 
 use crate::data::dataset::Dataset;
 use crate::data::declaration::Split;
@@ -10,17 +10,17 @@ use std::fmt;
 /// A data set's coverage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// A sentence: which layout was taken.
+    /// A sentence that names the layout.
     pub layout: String,
     /// Each task's labels, in the data set's order.
     pub tasks: Vec<TaskReport>,
-    /// Images of train, val and test.
+    /// The number of images in train, val and test.
     pub images: [usize; 3],
-    /// Sentences about the data set that were noted when it was opened.
+    /// Notes from opening the data set.
     pub notes: Vec<String>,
 }
 
-/// Counts what the labels say; opens no image.
+/// Counts the labels; opens no image.
 pub fn check(dataset: &Dataset) -> Report {
     let tasks = dataset.tasks.iter().enumerate();
     Report {

@@ -1,4 +1,4 @@
-//! A repaired copy of a data set: what is sure to be wrong is left out or clipped, and every choice is said.
+//! Writes a repaired copy of a data set: what is certainly wrong is left out or clipped, and every change is reported.
 
 use super::{Examined, contents};
 use crate::data::convert::{self, Converted, Transfer};
@@ -11,12 +11,12 @@ use crate::tasks::{Clipped, Label};
 use std::fmt;
 use std::path::Path;
 
-/// A repaired copy and what was done to it.
+/// A repaired copy and the changes made to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fixed {
     /// The copy.
     pub written: Converted,
-    /// Sentences.
+    /// The changes, as sentences.
     pub changes: Vec<String>,
 }
 
@@ -26,16 +26,17 @@ struct Counts {
     leaking: usize,
     clipped: usize,
     outside: usize,
-    disbelieved: usize,
+    suspects: usize,
 }
 
-/// Writes the data set, repaired, to `out` in our own layout: images that cannot be read and training images that also
-/// judge are left out, boxes clipped to their image, what has no width or height then dropped.
+/// Writes a repaired copy of the data set to `out` in polyhead's own layout. Unreadable images, and training images
+/// that are also in val or test, are left out. Boxes are clipped to their image and dropped if they have no width or
+/// height.
 ///
-/// Errors: `Data` where a whole task cannot be read or `out` is taken.
+/// Errors: `Data` if none of the tasks can be read or `out` is not free.
 pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progress) -> Result<Fixed> {
     if examined.dataset.tasks.is_empty() {
-        return Err(Error::Other("no task of this data set can be read: correct what is named above first".into()));
+        return Err(Error::Other("no task of this data set can be read: correct the problems above first".into()));
     }
     let mut counts = Counts::default();
     let fixed = repair(examined, &mut counts);
@@ -57,18 +58,18 @@ pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progr
     say(counts.outside, "box", "wholly outside left out");
     say(counts.clipped, "box", "clipped to the image");
     say(
-        counts.disbelieved,
+        counts.suspects,
         "image",
         "unlabelled now: their boxes are in another scale or drawn before the picture was turned",
     );
-    say(count(super::ProblemKind::Label), "label", "that cannot be followed left out");
+    say(count(super::ProblemKind::Label), "label", "left out: invalid");
     Ok(Fixed { written, changes })
 }
 
 fn repair(examined: &Examined, counts: &mut Counts) -> Dataset {
     let dataset = &examined.dataset;
     let ends = [dataset.train.len(), dataset.train.len() + dataset.val.len()];
-    // Validation and test stay as they are: figures on them compare with older ones.
+    // Validation and test images are kept, so that metrics stay comparable with older ones.
     let mut leaks = vec![false; examined.seen.len()];
     for group in contents::groups(&examined.seen) {
         if group.iter().any(|i| *i >= ends[0]) {
@@ -105,7 +106,7 @@ fn repaired(sample: &Sample, size: [f32; 2], suspect: &dyn Fn(usize) -> bool, co
             continue;
         };
         if suspect(task) {
-            counts.disbelieved += 1;
+            counts.suspects += 1;
             *label = Label::UNLABELLED;
             continue;
         }

@@ -1,4 +1,5 @@
-//! Boxes held against the pictures they are drawn on: outside, in another scale, or drawn before the picture was turned.
+//! Compares boxes with their pictures: boxes outside, in the wrong scale, or drawn before the picture was rotated by
+//! EXIF.
 
 use super::pixels::{Seen, is_turned};
 use super::{Problem, ProblemKind};
@@ -11,13 +12,13 @@ use crate::tasks::LabelledBox;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// How far a box may lie outside: what counting pixels from 0 or from 1, and rounding, can do.
+/// A box may lie outside by this much: rounding, or counting pixels from 0 or from 1, can cause it.
 const TOLERANCE: f32 = 1.0;
 
-/// Images whose boxes of a task are not to be believed: `(task, image)`.
+/// Images whose boxes for a task are probably wrong: `(task, image)`.
 pub type Suspects = HashSet<(usize, usize)>;
 
-/// Adds what is wrong with boxes to `problems`.
+/// Adds problems with boxes to `problems`.
 pub fn examine(
     declared: &Declaration,
     samples: &[(Split, &Sample)],
@@ -25,8 +26,8 @@ pub fn examine(
     found: &Findings,
     problems: &mut Vec<Problem>,
 ) -> Suspects {
-    let told = found.remarks.iter().filter(|(remark, _)| *remark == Remark::BeyondImage);
-    let told: HashSet<(&Path, Spot)> = told.map(|(_, place)| (&*place.file, place.spot)).collect();
+    let reported = found.remarks.iter().filter(|(remark, _)| *remark == Remark::BeyondImage);
+    let reported: HashSet<(&Path, Spot)> = reported.map(|(_, place)| (&*place.file, place.spot)).collect();
     let mut suspects = Suspects::new();
     for (task, places) in found.boxes.iter().enumerate() {
         for (index, ((_, sample), (seen, places))) in samples.iter().zip(seen.iter().zip(places)).enumerate() {
@@ -60,7 +61,7 @@ pub fn examine(
                 continue;
             }
             for at in outside {
-                if !told.contains(&(&*places.file, spot(at))) {
+                if !reported.contains(&(&*places.file, spot(at))) {
                     let message = describe(&boxes[at].xyxy, size, &sample.name);
                     problems.push(problem(ProblemKind::BoxOutside, at, message));
                 }
@@ -81,8 +82,8 @@ fn describe(xyxy: &Xyxy, [width, height]: [f32; 2], name: &str) -> String {
     format!("the box [{x1}, {y1}, {x2}, {y2}] {how} {name}, which is {width} × {height}")
 }
 
-/// All boxes within the first pixel, or all but one corner of them far beyond the picture: whichever the layout has no use
-/// for.
+/// Detects boxes in the wrong scale: all within the first pixel where pixels are declared, or all far outside the
+/// picture where fractions are declared.
 fn wrong_scale(boxes: &[LabelledBox], [width, height]: [f32; 2], task: &TaskDeclaration) -> Option<String> {
     if boxes.is_empty() || width < 8.0 || height < 8.0 {
         return None;
@@ -90,26 +91,26 @@ fn wrong_scale(boxes: &[LabelledBox], [width, height]: [f32; 2], task: &TaskDecl
     let tiny = |b: &LabelledBox| b.xyxy.iter().all(|v| (-0.01..=2.01).contains(v)) && b.xyxy[2] - b.xyxy[0] <= 1.0;
     let far = |b: &LabelledBox| b.xyxy[2] > 2.0 * width && b.xyxy[3] > 2.0 * height;
     let is_table = matches!(task.from, LabelsFrom::Columns(_) | LabelsFrom::Csv { .. });
-    let parts_asked = match task.from {
-        // Rows that leave the first picture are refused where they are read.
+    let wants_fractions = match task.from {
+        // The YOLO reader already refuses rows that leave the picture.
         LabelsFrom::Yolo { .. } => return None,
-        // Only Open Images' rows are parts of the picture: pixels there lie far out.
+        // Only Open Images' rows are fractions of the picture; pixels there would lie far outside.
         LabelsFrom::BoxRows { .. } => boxes.iter().all(far),
         _ => task.box_format == BoxFormat::CxcywhNormalised,
     };
-    let (odd, what, hint) = match parts_asked {
+    let (odd, what, hint) = match wants_fractions {
         true => (
             boxes.iter().all(far),
-            "the boxes are pixels where parts of the image from 0 to 1 are declared",
+            "the boxes are in pixels, but fractions of the image from 0 to 1 are declared",
             "`bbox_format: xywh_abs` or `xyxy_abs`?",
         ),
         false => (
             boxes.iter().all(tiny),
-            "the boxes are parts of the image from 0 to 1 where pixels are declared",
+            "the boxes are fractions of the image from 0 to 1, but pixels are declared",
             "`bbox_format: cxcywh_norm`?",
         ),
     };
-    let hint = match (is_table, parts_asked) {
+    let hint = match (is_table, wants_fractions) {
         (true, _) => hint,
         (false, true) => "divide them by its width and height",
         (false, false) => "multiply them by its width and height",

@@ -1,5 +1,5 @@
-//! The truth about a data set: what is labelled, what is wrong and where, and whether training would start. Everything is
-//! read as training reads it, but a wrong label is noted and the reading goes on.
+//! Checks a data set: which images are labelled, which problems there are and where, and whether training would start.
+//! Everything is read as in training, except that a wrong label is recorded and reading continues.
 
 mod contents;
 pub mod coverage;
@@ -23,20 +23,20 @@ use serde::Serialize;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Something a person should look at.
+/// A problem that the user should look at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Problem {
-    /// The kind of fault, by which problems are counted and named in JSON.
+    /// The kind of problem, used for counting and in JSON.
     pub kind: ProblemKind,
-    /// The image or the file of labels.
+    /// The image or the label file.
     pub file: PathBuf,
-    /// The line of the file, from 1, where the place is one.
+    /// The line of the file, from 1, if the position is a line.
     pub line: Option<usize>,
-    /// A sentence without the place.
+    /// The message, without the position.
     pub message: String,
 }
 
-/// The kinds of problem, those that stop a run first.
+/// The kinds of problem, starting with those that stop a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
@@ -44,15 +44,15 @@ pub enum ProblemKind {
     Label,
     /// An image that cannot be decoded.
     UnreadableImage,
-    /// The same picture in training and in what judges it.
+    /// The same picture in train and in val or test.
     Leak,
-    /// The same picture more than once, where it is no leak.
+    /// A picture that occurs more than once without being a leak.
     Duplicate,
-    /// Boxes that fit the picture as it is stored and not as its EXIF orientation turns it.
+    /// Boxes that fit the stored picture but not the picture as rotated by its EXIF orientation.
     Exif,
-    /// Parts of the image where pixels are expected, or the other way round.
+    /// Fractions of the image where pixels are expected, or the reverse.
     Scale,
-    /// A box that reaches beyond the image.
+    /// A box that extends beyond the image.
     BoxOutside,
     /// A box without width or height.
     DegenerateBox,
@@ -60,29 +60,29 @@ pub enum ProblemKind {
     DuplicateBox,
 }
 
-/// How a data set is checked.
+/// Options of a check.
 #[derive(Clone, Debug)]
 pub struct CheckOptions {
-    /// How the data set is opened, as for training.
+    /// Options for opening the data set, as in training.
     pub open: OpenOptions,
-    /// The share of unreadable images at which a run stops.
+    /// The share of unreadable images above which a run stops.
     pub max_broken: f32,
 }
 
-/// The findings, with the data set as far as it can be followed, which [`fix`] repairs.
+/// The findings, and the data set as far as it could be read, for [`fix`].
 pub struct Examined {
     /// The findings.
     pub check: Check,
     declared: Declaration,
     dataset: Dataset,
-    /// One entry per image of train, val and test: its findings, or why it could not be read.
+    /// One entry per image of train, val and test: its size and content hash, or the reason it could not be read.
     seen: Vec<Result<Seen, String>>,
     suspects: frames::Suspects,
 }
 
-/// Reads everything in the data set at `path`, every image included.
+/// Checks the whole data set at `path`, including every image.
 ///
-/// Errors: `Io` where a file cannot be read at all; `Data` where there is no data set to speak of.
+/// Errors: `Io` if a file cannot be read at all; `Data` if there is no usable data set.
 pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result<Examined> {
     let mut faults = Faults::Collect(Findings::default());
     let (declared, dataset) = dataset::open_declared(path, &options.open, &mut faults, progress)?;
@@ -91,12 +91,12 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
         Split::ALL.into_iter().flat_map(|split| dataset.split(split).iter().map(move |s| (split, s))).collect();
     let seen = pixels::look(&samples, progress);
     let mut problems: Vec<Problem> = found.faults.iter().map(fault).collect();
-    // Two tasks may read one table.
-    let mut told = HashSet::new();
-    problems.retain(|problem| told.insert(problem.to_string()));
+    // Two tasks may read the same table; report its faults once.
+    let mut reported = HashSet::new();
+    problems.retain(|problem| reported.insert(problem.to_string()));
     let faults = problems.first().map(|first| {
         let count = count_of(problems.len(), "problem");
-        format!("{count} of the declaration or the labels, the first {first}")
+        format!("{count} in the declaration or the labels; the first is {first}")
     });
     problems.extend(samples.iter().zip(&seen).filter_map(|((_, sample), seen)| {
         let message = seen.as_ref().err()?.clone();
@@ -136,7 +136,7 @@ fn fault(error: &Error) -> Problem {
     Problem { kind: ProblemKind::Label, file, line, message }
 }
 
-/// Why training would not start, or not get through its first epoch; empty where it would.
+/// The reasons why training would not start, or would stop within its first epoch; empty if there are none.
 fn stops(dataset: &Dataset, seen: &[Result<Seen, String>], faults: Option<String>, max_broken: f32) -> Vec<String> {
     let mut stops = Vec::from_iter(faults);
     if dataset.train.is_empty() {
@@ -147,7 +147,7 @@ fn stops(dataset: &Dataset, seen: &[Result<Seen, String>], faults: Option<String
         let images = dataset.split(split).len();
         let broken = seen[start..start + images].iter().filter(|seen| seen.is_err()).count();
         start += images;
-        // The loader counts in the same way.
+        // The same rule as in the loader.
         let allowed = broken_allowed(max_broken, images);
         if broken > allowed {
             let word = split.word();

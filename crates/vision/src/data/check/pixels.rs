@@ -1,4 +1,4 @@
-//! Every image decoded, in parallel: what cannot be read, how large the rest is, and a hash of its pixels.
+//! Decodes every image in parallel: finds unreadable ones, and records the size and a pixel hash of the others.
 
 use crate::data::dataset::Sample;
 use crate::data::declaration::Split;
@@ -10,16 +10,16 @@ use rayon::prelude::*;
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// A picture that can be read, upright.
+/// A readable picture, upright.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seen {
     pub width: u32,
     pub height: u32,
-    /// A hash of the decoded pixels: copies that were saved again without loss or without metadata have the same one.
+    /// A hash of the decoded pixels. It is the same for copies saved again without loss or without metadata.
     pub content: u128,
 }
 
-/// In the order of `samples`; an error is a sentence without the file.
+/// One entry per sample, in order; an error is a message without the file name.
 pub fn look(samples: &[(Split, &Sample)], progress: &Progress) -> Vec<Result<Seen, String>> {
     progress.begin("decoding images", samples.len());
     let look = |(_, sample): &(Split, &Sample)| {
@@ -31,7 +31,7 @@ pub fn look(samples: &[(Split, &Sample)], progress: &Progress) -> Vec<Result<See
     samples.par_iter().map(look).collect()
 }
 
-/// Whether EXIF turns the picture by a quarter, so that width and height change places.
+/// Whether EXIF rotates the picture by a quarter turn, which swaps width and height.
 pub fn is_turned(image: &Path) -> bool {
     let reader = ImageReader::open(image).and_then(ImageReader::with_guessed_format);
     let orientation = reader.ok().and_then(|r| r.into_decoder().ok()).and_then(|mut d| d.orientation().ok());

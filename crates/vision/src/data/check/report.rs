@@ -1,4 +1,4 @@
-//! The findings of a check, as text and as JSON.
+//! The findings of a check as text and as JSON.
 
 use super::coverage::Report;
 use super::{Problem, ProblemKind};
@@ -7,18 +7,18 @@ use crate::reading::count_of;
 use serde::Serialize;
 use std::fmt;
 
-/// Everything a check says of a data set.
+/// All findings of a check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
-    /// What its labels say.
+    /// The counts of its labels.
     pub coverage: Report,
-    /// By kind, those that stop a run first.
+    /// Sorted by kind, starting with those that stop a run.
     pub problems: Vec<Problem>,
-    /// Why training would not start: sentences; empty where it would.
+    /// The reasons why training would not start, as sentences; empty if it would.
     pub stops: Vec<String>,
 }
 
-/// Problems of one kind that are listed before the rest is summed up.
+/// At most this many problems of one kind are listed; the rest is summed up.
 const SHOWN: usize = 20;
 
 impl Check {
@@ -27,7 +27,7 @@ impl Check {
         self.problems.iter().filter(|problem| problem.kind == kind).count()
     }
 
-    /// Errors: `Other` where training would not start.
+    /// Errors: `Other` if training would not start.
     pub fn verdict(&self) -> Result<()> {
         match self.stops.as_slice() {
             [] => Ok(()),
@@ -41,8 +41,8 @@ impl ProblemKind {
         match self {
             ProblemKind::Label => "stops training",
             ProblemKind::UnreadableImage => "unreadable images",
-            ProblemKind::Leak => "leaks: pictures of the training split that judge it (compared by decoded pixels)",
-            ProblemKind::Duplicate => "pictures that are there more than once (compared by decoded pixels)",
+            ProblemKind::Leak => "leaks: training pictures that are also in val or test (compared by decoded pixels)",
+            ProblemKind::Duplicate => "pictures that occur more than once (compared by decoded pixels)",
             ProblemKind::Exif => "boxes drawn before the picture was turned",
             ProblemKind::Scale => "boxes in the wrong scale",
             ProblemKind::BoxOutside => "boxes outside their image, clipped when trained on",

@@ -1,5 +1,5 @@
-//! COCO's instance annotations, a file a split: categories in the order of the classes, counted from 1. A data.yaml, which
-//! other tools leave alone, keeps the task's name and what it can bear.
+//! Writes COCO instance annotations, one file per split, with category ids in the order of the classes, from 1. A
+//! data.yaml, which other tools ignore, keeps the task's name and its options.
 
 use super::{Item, as_written, write_text};
 use crate::boxes;
@@ -20,7 +20,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task
     for split in Split::ALL {
         let (mut images, mut annotations) = (Vec::new(), Vec::new());
         let of_split = || items.iter().filter(|item| item.split == split);
-        // An image nobody labelled is not mentioned: one without annotations is labelled as empty.
+        // Unlabelled images are not listed, because an image without annotations counts as labelled and empty.
         for (image, item) in of_split().filter(|item| item.boxes(at).is_some()).enumerate() {
             let [width, height] = item.size;
             images.push(json!({"id": image + 1, "file_name": item.to, "width": width, "height": height}));
@@ -41,8 +41,8 @@ pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task
             let word = split.word();
             let name = format!("annotations/instances_{word}.json");
             write_text(&dir.join(&name), &file.to_string())?;
-            let _ = writeln!(yaml, "{word}: {word}"); // a String takes everything
-            // A file without images says nothing of anybody's.
+            let _ = writeln!(yaml, "{word}: {word}"); // writing to a String cannot fail
+            // A file without images would not describe any image, so it is not declared.
             if !images.is_empty() {
                 files.push(format!("{word}: {name}"));
             }

@@ -1,4 +1,4 @@
-//! Our own layout, which holds every task: a folder a split with its metadata.jsonl, and a data.yaml.
+//! Writes polyhead's own layout, which can store every task: a folder per split with a metadata.jsonl, and a data.yaml.
 
 use super::{Item, as_written, write_text};
 use crate::data::dataset::Dataset;
@@ -18,7 +18,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &Declaration, dataset: &Datas
     for split in Split::ALL.into_iter().filter(|split| items.iter().any(|item| item.split == *split)) {
         let mut lines = String::new();
         for item in items.iter().filter(|item| item.split == split) {
-            let _ = writeln!(lines, "{}", line(item, dataset, &columns)); // a String takes everything
+            let _ = writeln!(lines, "{}", line(item, dataset, &columns)); // writing to a String cannot fail
         }
         write_text(&dir.join(split.word()).join("metadata.jsonl"), &lines)?;
         let _ = writeln!(yaml, "{0}: {0}", split.word());
@@ -34,7 +34,8 @@ pub fn write(dir: &Path, items: &[Item], declared: &Declaration, dataset: &Datas
     write_text(&dir.join("data.yaml"), &yaml)
 }
 
-/// The keys each task's labels stand under: the task's name, or its columns' where it has some and all of them are free.
+/// The keys of each task's labels: its column names, or the task's name if it has no columns. If any of these is not
+/// unique, they are `task.0`, `task.1` and so on.
 fn columns(tasks: &[Task]) -> Vec<Vec<String>> {
     let named = |task: &Task| task.spec.columns().map_or_else(|| vec![task.name.clone()], <[String]>::to_vec);
     let all: Vec<Vec<String>> = tasks.iter().map(named).collect();
@@ -47,7 +48,7 @@ fn columns(tasks: &[Task]) -> Vec<Vec<String>> {
     tasks.iter().zip(&all).map(own).collect()
 }
 
-/// A sentence for each task whose columns get other names.
+/// A note for each task whose columns are renamed.
 pub fn renamed(dataset: &Dataset) -> Vec<String> {
     let sentence = |(task, now): (&Task, Vec<String>)| {
         let renamed = task.spec.columns().is_some_and(|columns| columns != now);

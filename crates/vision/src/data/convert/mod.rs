@@ -1,5 +1,5 @@
-//! A data set written again in another layout. What the layout cannot hold is known before anything is written; the folder
-//! appears whole or not at all.
+//! Writes a data set in another layout. Losses are determined before anything is written, and the output folder appears
+//! complete or not at all.
 
 mod coco;
 mod jsonl;
@@ -32,33 +32,33 @@ pub enum Target {
     Yolo,
     /// `JPEGImages/`, `Annotations/`, `ImageSets/Main/`.
     Voc,
-    /// Our own: `<split>/` with its metadata.jsonl, and a data.yaml.
+    /// Polyhead's own: `<split>/` with its metadata.jsonl, and a data.yaml.
     Jsonl,
 }
 
-/// How the images get there.
+/// The method of transferring image files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// Hard links, which take no room; copies where the file system has none.
+    /// Hard links, which take no space; copies if the file system does not support links.
     LinkOrCopy,
-    /// Hard links; an error where the file system has none.
+    /// Hard links; an error if the file system does not support them.
     Link,
     /// Copies.
     Copy,
 }
 
-/// What is written, and how.
+/// The options of a conversion.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The layout.
     pub target: Target,
-    /// How the images get there.
+    /// The method of transferring image files.
     pub transfer: Transfer,
-    /// Write although something is lost.
+    /// Convert even if something is lost.
     pub force: bool,
-    /// The detection task to write, where there are several.
+    /// The detection task to write, if there are several.
     pub task: Option<String>,
-    /// How the data set is opened.
+    /// Options for opening the data set.
     pub open: OpenOptions,
 }
 
@@ -67,17 +67,17 @@ pub struct Options {
 pub struct Converted {
     /// The folder that was written.
     pub out: PathBuf,
-    /// Images of train, val and test.
+    /// The number of images in train, val and test.
     pub images: [usize; 3],
-    /// Sentences about labels that the layout cannot hold, which are lost.
+    /// Labels that the layout cannot store and that are lost, as sentences.
     pub lost: Vec<String>,
-    /// Remarks beside, as sentences.
+    /// Further notes, as sentences.
     pub notes: Vec<String>,
 }
 
 /// Reads the data set at `path` and writes it to `out`, which must be absent or empty.
 ///
-/// Errors: as [`Dataset::open`]; `Usage` where something would be lost and `force` is not set, naming all of it.
+/// Errors: those of [`Dataset::open`]; `Usage` if something would be lost and `force` is not set, listing all losses.
 pub fn convert(path: &Path, out: &Path, options: &Options, progress: &Progress) -> Result<Converted> {
     check_out(path, out)?;
     let (declared, dataset) = dataset::open_declared(path, &options.open, &mut Faults::Stop, progress)?;
@@ -96,22 +96,22 @@ pub fn convert(path: &Path, out: &Path, options: &Options, progress: &Progress) 
     write(&declared, &dataset, out, options.transfer, plan, progress)
 }
 
-/// Whether a data set read from `path` may be written to `out`, before anything is read.
+/// Checks whether a data set read from `path` may be written to `out`, before anything is read.
 ///
-/// Errors: `Data` where `out` is taken, or would lie among the images that are read: the next reading would find both.
+/// Errors: `Data` if `out` is not free, or lies among the images to read, which would then be found twice.
 pub fn check_out(path: &Path, out: &Path) -> Result<()> {
     aside::check_free(out)?;
     let (parent, _) = aside::place(out)?;
     let inside = path.is_dir() && path.canonicalize().is_ok_and(|path| parent.starts_with(path));
     if inside {
         let message =
-            "lies inside the data set it is made from, which would hold every image twice: give a folder beside it";
+            "is inside the source data set, which would then contain every image twice: give a folder outside it";
         return Err(Error::data(out, None, message));
     }
     Ok(())
 }
 
-/// Writes a data set that is in memory in our own layout; nothing can be lost.
+/// Writes a data set that is in memory in polyhead's own layout, which loses nothing.
 pub(super) fn write_own(
     declared: &Declaration,
     dataset: &Dataset,
@@ -123,23 +123,23 @@ pub(super) fn write_own(
     write(declared, dataset, out, transfer, plan, progress)
 }
 
-/// One image on its way.
+/// One image to write.
 pub(super) struct Item<'a> {
     pub split: Split,
     pub sample: &'a Sample,
-    /// Its path below its split's folder, with forward slashes; of VOC its ID and ending.
+    /// The path below its split's folder, with forward slashes; for VOC, its ID and extension.
     pub to: String,
-    /// Width and height of the upright picture; zero where the layout does not ask.
+    /// Width and height of the upright picture; zero if the layout does not need them.
     pub size: [usize; 2],
 }
 
 impl Item<'_> {
-    /// The boxes of task number `task`; `None` where nobody said.
+    /// The boxes of task number `task`; `None` if unlabelled.
     fn boxes(&self, task: usize) -> Option<&Boxes> {
         self.sample.labels[task].boxes()
     }
 
-    /// Inside the picture.
+    /// The box clipped to the picture.
     fn clipped(&self, xyxy: &boxes::Xyxy) -> boxes::Xyxy {
         boxes::clip(xyxy, self.size[0] as f32, self.size[1] as f32)
     }
@@ -147,7 +147,7 @@ impl Item<'_> {
 
 struct Plan<'a> {
     target: Target,
-    /// The task whose boxes a layout of boxes holds.
+    /// The task whose boxes are written, for a layout that stores the boxes of one task.
     boxes: Option<usize>,
     items: Vec<Item<'a>>,
     lost: Vec<String>,
@@ -155,7 +155,7 @@ struct Plan<'a> {
 }
 
 impl Target {
-    /// The task whose boxes a layout of boxes holds; `None` for one that holds every task.
+    /// The task whose boxes are written; `None` for a layout that stores all tasks.
     fn box_task(self, dataset: &Dataset, wanted: Option<&str>) -> Result<Option<usize>> {
         let detections: Vec<&str> = dataset.tasks.iter().filter(|t| detects(t)).map(|t| t.name.as_str()).collect();
         let place = |name: &str| dataset.tasks.iter().position(|task| task.name == name);
@@ -185,7 +185,7 @@ fn detects(task: &Task) -> bool {
     task.spec.kind().content == Content::Boxes
 }
 
-/// Where every image goes, and what of it cannot go along.
+/// Decides the output path of every image, and what will be lost.
 fn plan<'a>(dataset: &'a Dataset, target: Target, boxes: Option<usize>, progress: &Progress) -> Plan<'a> {
     let samples = Split::ALL.into_iter().flat_map(|split| dataset.split(split).iter().map(move |s| (split, s)));
     let samples: Vec<(Split, &Sample)> = samples.collect();
@@ -224,7 +224,7 @@ fn plan<'a>(dataset: &'a Dataset, target: Target, boxes: Option<usize>, progress
     plan
 }
 
-/// Adds what boxes lose in a layout of boxes.
+/// Adds the losses of a layout that stores boxes.
 fn box_losses(plan: &mut Plan, task: usize) {
     let target = plan.target;
     let labelled = || plan.items.iter().filter_map(|item| Some((item, item.boxes(task)?)));
@@ -246,10 +246,10 @@ fn box_losses(plan: &mut Plan, task: usize) {
         let images = count_of(partial, "image");
         match target {
             Target::Yolo => lost.push(format!(
-                "what nobody looked for in {images} annotated for some classes only (it would be taught as absent)"
+                "the classes not looked for in {images} annotated for some classes only (training would treat them as absent)"
             )),
             _ => notes.push(format!(
-                "{images} annotated for some classes only: each other class is a {} region as large as the picture, in which no background is taught",
+                "{images} annotated for some classes only: each other class becomes a {} region as large as the picture, so that its absence is not trained on",
                 if target == Target::Coco { "crowd" } else { "difficult" }
             )),
         }
@@ -294,7 +294,8 @@ fn write(
     Ok(Converted { out: out.to_path_buf(), images, lost, notes })
 }
 
-/// A task whose labels are all written: boxes in pixels, and of each image the classes nobody looked for.
+/// The declaration of a task after its labels are written out: boxes are in pixels, and each image lists its own
+/// classes that were looked for.
 fn as_written(declared: &TaskDeclaration, task: &Task) -> TaskDeclaration {
     let own = declared.own.rewritten(&*task.spec).unwrap_or_else(|| declared.own.clone());
     TaskDeclaration { own, missing: None, box_format: BoxFormat::XywhAbsolute, ..declared.clone() }
@@ -311,7 +312,7 @@ fn image_folder(target: Target, split: Split) -> String {
 
 fn bring_images(dir: &Path, items: &[Item], target: Target, transfer: Transfer, progress: &Progress) -> Result<()> {
     progress.begin("writing images", items.len());
-    // An image that two splits of VOC list lies there once.
+    // In VOC, an image listed by two splits is stored once.
     let mut once = HashSet::new();
     let items: Vec<&Item> =
         items.iter().filter(|item| once.insert((image_folder(target, item.split), item.to.as_str()))).collect();
@@ -325,12 +326,12 @@ fn bring_images(dir: &Path, items: &[Item], target: Target, transfer: Transfer, 
 }
 
 fn bring(from: &Path, to: &Path, transfer: Transfer) -> Result<()> {
-    // The file itself: a link to a link would break where the first is moved.
+    // Links to the file itself, because a link to a link would break if the first is moved.
     let from = from.canonicalize().map_err(Error::io("read", from))?;
     if transfer != Transfer::Copy {
         match fs::hard_link(&from, to) {
             Ok(()) => return Ok(()),
-            // Two names that this file system takes for one.
+            // Two names that this file system treats as the same.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(Error::io("create", to)(e)),
             Err(e) if transfer == Transfer::Link => return Err(Error::io("link", &from)(e)),
             Err(_) => {}

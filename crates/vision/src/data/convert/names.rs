@@ -1,4 +1,4 @@
-//! The names of images in the new layout: their old names without the folders that all share, and no two alike.
+//! Chooses the names of images in the new layout: the old names without the folders that all images share, made unique.
 
 use super::Target;
 use crate::data::dataset::Sample;
@@ -6,16 +6,17 @@ use crate::data::declaration::Split;
 use std::collections::HashMap;
 use std::path::{Component, Path};
 
-/// A path for every image, below its split's folder; in VOC, where all lie in one, an ID with the image's ending.
+/// A path for every image below its split's folder; for VOC, which has a single folder, an ID with the image's
+/// extension.
 pub fn targets<'a>(samples: &[(Split, &'a Sample)], target: Target) -> Vec<String> {
     let shared = Split::ALL.map(|split| shared_folders(samples, split));
-    // By what must differ: the path without its ending, for a label file has another, in small letters, for some file systems
-    // tell no others; and who has it.
+    // Names in use, and the image that uses each. The key is the path without extension, because label files have
+    // another one, in lower case, because some file systems ignore case.
     let mut taken: HashMap<(Option<Split>, String), &'a Path> = HashMap::new();
     let name = |&(split, sample): &(Split, &'a Sample)| {
         let mut parts: Vec<String> = parts_of(&sample.name).skip(shared[split as usize]).map(clean).collect();
         if target == Target::Yolo {
-            // Labels are found by the last folder of this name.
+            // Label paths are found by replacing the last folder of this name.
             parts.iter_mut().filter(|part| *part == "images").for_each(|part| part.push('_'));
         }
         let last = parts.pop().unwrap_or_default();
@@ -29,7 +30,7 @@ pub fn targets<'a>(samples: &[(Split, &'a Sample)], target: Target) -> Vec<Strin
         let numbered = (2..).map(|n| format!("{}_{n}", wanted[wanted.len() - 1]));
         let mut free = wanted.iter().cloned().chain(numbered);
         let image = sample.image.as_path();
-        // Two splits of VOC may list the same image.
+        // In VOC, two splits may list the same image.
         let is_free = |stem: &String| {
             taken.get(&(space, stem.to_lowercase())).is_none_or(|other| space.is_none() && *other == image)
         };
@@ -48,7 +49,7 @@ fn shared_folders(samples: &[(Split, &Sample)], split: Split) -> usize {
     };
     let first: Vec<&str> = parts_of(first).collect();
     let same = |name: &str| parts_of(name).zip(&first).take_while(|(a, b)| a == *b).count();
-    // The last part is the file.
+    // The last part is the file name.
     names.map(same).fold(first.len() - 1, usize::min)
 }
 
@@ -59,7 +60,7 @@ fn parts_of(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Replaces a leading dot, because hidden files would not be found again.
+/// Replaces a leading dot, because hidden files would be skipped when reading.
 fn clean(part: &str) -> String {
     match part.strip_prefix('.') {
         Some(rest) => format!("_{rest}"),

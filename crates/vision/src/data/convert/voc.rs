@@ -1,4 +1,5 @@
-//! Pascal VOC: an XML file an image, lists of IDs, and a data.yaml that keeps the classes' order and the task's name.
+//! Writes Pascal VOC: one XML file per image, lists of IDs, and a data.yaml that keeps the task's name and the order of
+//! classes.
 
 use super::{Item, as_written, write_text};
 use crate::boxes::Xyxy;
@@ -12,8 +13,8 @@ use rayon::prelude::*;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Pixels are counted from 1 and the last is included, so that a box one pixel wide has `xmin = xmax`: what degenerate boxes
-/// look like.
+/// Whether VOC can store the box. Pixels are counted from 1 with the last one included, so a box one pixel wide has
+/// `xmin = xmax` and would look degenerate.
 pub fn holds(&[x1, y1, x2, y2]: &Xyxy) -> bool {
     x2 > x1 + 1.0 && y2 > y1 + 1.0
 }
@@ -24,7 +25,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task
         Some(text) => write_text(&dir.join("Annotations").join(id(item) + ".xml"), &text),
         None => Ok(()),
     })?;
-    // A set whose images are all unlabelled in no split is still declared.
+    // The folder must exist even if no image is labelled, because data.yaml refers to it.
     std::fs::create_dir_all(dir.join("Annotations")).map_err(crate::error::Error::io("create", dir))?;
     let mut yaml = String::from("path: .\n");
     for split in Split::ALL {
@@ -32,7 +33,7 @@ pub fn write(dir: &Path, items: &[Item], declared: &TaskDeclaration, task: &Task
         if !ids.is_empty() {
             let list = format!("ImageSets/Main/{}.txt", split.word());
             write_text(&dir.join(&list), &ids)?;
-            let _ = writeln!(yaml, "{}: {list}", split.word()); // a String takes everything
+            let _ = writeln!(yaml, "{}: {list}", split.word()); // writing to a String cannot fail
         }
     }
     let _ = writeln!(yaml, "tasks:\n  {}:", scalar(&task.name));

@@ -1,4 +1,4 @@
-//! YOLO label files beside the images, and the data.yaml that Ultralytics' tools read.
+//! Writes YOLO label files beside the images, and a data.yaml for Ultralytics' tools.
 
 use super::{Item, write_text};
 use crate::data::dataset::Dataset;
@@ -19,7 +19,7 @@ pub fn write(dir: &Path, items: &[Item], dataset: &Dataset, at: usize) -> Result
     })?;
     let mut yaml = String::from("path: .\n");
     for split in Split::ALL.into_iter().filter(|split| items.iter().any(|item| item.split == *split)) {
-        let _ = writeln!(yaml, "{0}: images/{0}", split.word()); // a String takes everything
+        let _ = writeln!(yaml, "{0}: images/{0}", split.word()); // writing to a String cannot fail
     }
     if items.iter().any(|item| item.boxes(at).is_none()) {
         yaml.push_str("missing: unlabelled\n");
@@ -34,7 +34,7 @@ pub fn write(dir: &Path, items: &[Item], dataset: &Dataset, at: usize) -> Result
     write_text(&dir.join("data.yaml"), &yaml)
 }
 
-/// Rows of `class cx cy w h`; `None` of an image nobody labelled.
+/// Rows of `class cx cy w h`; `None` for an unlabelled image.
 fn rows(item: &Item, at: usize) -> Option<String> {
     let [width, height] = item.size.map(|v| v as f32);
     let mut rows = String::new();

@@ -1,4 +1,4 @@
-//! The treatment of wrong labels: they stop training, and `data check` collects them as findings.
+//! Handling of invalid labels: they stop training, but `data check` collects them as findings.
 
 use crate::data::declaration::TaskDeclaration;
 use crate::data::formats::Images;
@@ -13,13 +13,13 @@ pub(crate) enum Faults {
     Collect(Findings),
 }
 
-/// The faults that a lenient reading met, and the place of every box.
+/// The faults found by a lenient reading, and the position of every box.
 #[derive(Default)]
 pub(crate) struct Findings {
-    /// Each would stop a run.
+    /// Each of these would stop a run.
     pub faults: Vec<Error>,
     pub remarks: Vec<(Remark, Place)>,
-    /// Per task that was read, per image of all splits: the file of its boxes, and where each stands in it.
+    /// Per task, then per image of all splits: the file of its boxes and the position of each box.
     pub boxes: Vec<Vec<Option<BoxPlaces>>>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct BoxPlaces {
 }
 
 impl Faults {
-    /// The error itself where faults stop.
+    /// Returns the error, unless faults are collected.
     pub fn take(&mut self, error: Error) -> Result<()> {
         match self {
             Faults::Stop => Err(error),
@@ -40,7 +40,7 @@ impl Faults {
         }
     }
 
-    /// The result of a step of a task: `None` if it failed and other tasks can go on.
+    /// The result of one step of a task; `None` if it failed but other tasks can continue.
     pub fn pass<T>(&mut self, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {
             Ok(value) => Ok(Some(value)),
@@ -48,7 +48,7 @@ impl Faults {
         }
     }
 
-    /// One reading an image; a file that cannot be followed leaves its image unlabelled.
+    /// One reading per image; a file that cannot be interpreted leaves its image unlabelled.
     pub fn readings(&mut self, outcomes: Vec<Result<Reading>>) -> Result<Vec<Reading>> {
         let Faults::Collect(found) = self else {
             let mut readings = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
@@ -70,8 +70,8 @@ impl Faults {
         Ok(readings.collect())
     }
 
-    /// Where faults are collected: takes out what names no known class, and keeps remarks and the boxes' places.
-    pub fn sift(&mut self, task: &TaskDeclaration, readings: &mut [Reading], images: &Images) {
+    /// If faults are collected: removes labels of unknown classes, and records remarks and the positions of boxes.
+    pub fn collect_findings(&mut self, task: &TaskDeclaration, readings: &mut [Reading], images: &Images) {
         let Faults::Collect(found) = self else {
             return;
         };
@@ -94,7 +94,7 @@ impl Faults {
         found.boxes.push(places);
     }
 
-    /// The task read last is no task after all.
+    /// Removes the record of the last task, which turned out not to be usable.
     pub fn forget_task(&mut self) {
         if let Faults::Collect(found) = self {
             found.boxes.pop();
@@ -109,14 +109,14 @@ impl Faults {
     }
 }
 
-/// A box of an unknown class goes; another label of one leaves its image unlabelled.
+/// Removes boxes of unknown classes; any other label of an unknown class makes its image unlabelled.
 fn drop_unknown(task: &TaskDeclaration, readings: &mut [Reading], images: &Images, faults: &mut Vec<Error>) {
     let classes = match &task.names {
         Some(names) => names.clone(),
-        None => infer_classes(readings, images.taught()),
+        None => infer_classes(readings, images.class_images()),
     };
     for Reading { raw, place, labelled_categories, .. } in readings {
-        let mut known = |class: &RawClass| match class_number(&task.asked(), &classes, class, &place.file) {
+        let mut known = |class: &RawClass| match class_number(&task.context(), &classes, class, &place.file) {
             Ok(_) => true,
             Err(error) => {
                 faults.push(error);

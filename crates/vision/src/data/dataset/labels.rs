@@ -1,4 +1,4 @@
-//! Checks of the label files as a whole: oddities become sentences, faults become errors.
+//! Checks on all label files of a task: oddities become notes, faults become errors.
 
 use crate::data::declaration::TaskDeclaration;
 use crate::data::walk::relative_name;
@@ -8,10 +8,10 @@ use crate::tasks::Content;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Label files that are absent one and all are a wrong path, not a data set of background.
-pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], asked: bool) -> Result<()> {
+/// If every label file is missing, the path is wrong; the data set is not one of background images.
+pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], declares_missing: bool) -> Result<()> {
     let absent = |reading: &Reading| reading.remarks.iter().any(|(remark, _)| *remark == Remark::NoLabelFile);
-    if asked || readings.is_empty() || !readings.iter().all(absent) {
+    if declares_missing || readings.is_empty() || !readings.iter().all(absent) {
         return Ok(());
     }
     let message = format!(
@@ -23,7 +23,7 @@ pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], asked: bo
     Err(task.place.error(message))
 }
 
-/// One sentence a kind of remark, with the first places.
+/// One sentence for each kind of remark, with the first places.
 pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec<String> {
     let mut grouped: BTreeMap<u8, (&Remark, Vec<String>)> = BTreeMap::new();
     for (remark, place) in readings.iter().flat_map(|r| &r.remarks) {
@@ -61,10 +61,10 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
                 };
                 let why = match remark {
                     Remark::NoLabelFile => "without a label file".to_string(),
-                    _ => format!("that {} says nothing of", list_some(&distinct(&places), 3)),
+                    _ => format!("not mentioned in {}", list_some(&distinct(&places), 3)),
                 };
                 let all = count_of(readings.len(), "image");
-                format!("{n} of {all} {why} taken as {taken} (`missing: {other}` says otherwise)")
+                format!("{n} of {all} {why} taken as {taken} (`missing: {other}` changes this)")
             }
             Remark::UnreadableImage => format!("{} that cannot be read, so unlabelled ({some})", count_of(n, "image")),
             Remark::PartlyBlank if task.kind.content == Content::Classes => {

@@ -1,5 +1,5 @@
-//! Which images a split holds: folders walked, list files read, VOC IDs looked up. Every image has one name, its path
-//! relative to the data set, and one order.
+//! Lists the images of a split: walks folders, reads list files, and looks up VOC IDs. Every image has one name, its
+//! path relative to the data set, and a fixed position.
 
 use super::faults::Faults;
 use crate::data::declaration::Source;
@@ -13,8 +13,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The images of `sources`, in order, each path once, and the folders that were met under more than one. Which of their names the
-/// labels go by is not known here, so both stay. A line of a list that names no image is a fault.
+/// The images of `sources` in order, each path once, and the folders that were reached under several names. Both names
+/// are kept, because it is not known here which one the labels use. A list line that names no image is a fault.
 pub fn list(
     root: &Path,
     sources: &[Source],
@@ -33,7 +33,8 @@ pub fn list(
             Source::Labels(file) => named_images(root, file, &mut images, progress)?,
         }
     }
-    // One folder holds every path once. By path: names that are no Unicode may read alike.
+    // A single folder never lists a path twice. Paths are compared rather than names, because names that are not
+    // Unicode may look equal.
     if !matches!(sources, [] | [Source::Folder(_)]) {
         let mut seen = HashSet::with_capacity(images.len());
         let mut first = images.iter().map(|image| seen.insert(image.image.as_path())).collect::<Vec<_>>().into_iter();
@@ -46,7 +47,7 @@ fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
     Listed { name: relative_name(&image, root), image, folder: folder.clone() }
 }
 
-/// A list file: one path a line, or VOC's one ID a line (`ID`, or `ID  1|-1|0` of its per-class lists).
+/// Reads a list file: one path per line, or one VOC ID per line (`ID`, or `ID  1|-1|0` in VOC's per-class lists).
 fn read_list(
     root: &Path,
     file: &Path,
@@ -78,7 +79,7 @@ fn read_list(
     Ok(())
 }
 
-/// Skips images that are absent; the reader of the labels counts them.
+/// Skips images that do not exist; the label reader counts them.
 fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
     let at: Arc<Path> = root.into();
     let folders = ["images", "JPEGImages"].map(|name| root.join(name));
@@ -91,7 +92,7 @@ fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &P
     Ok(())
 }
 
-/// A listed path stands relative to the data set, to the list file, or is absolute.
+/// A listed path is absolute, or relative to the data set or to the list file.
 fn find_path(root: &Path, file: &Path, line: &str) -> Option<PathBuf> {
     let line = line.strip_prefix("./").unwrap_or(line);
     let beside = file.parent().unwrap_or(root);

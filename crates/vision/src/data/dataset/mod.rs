@@ -1,4 +1,4 @@
-//! The data set: its splits, tasks and labels, read from whatever layout it has. Images are listed, not opened.
+//! The data set: its splits, tasks and labels, read from any layout. Images are listed but not opened.
 
 pub(crate) mod faults;
 mod labels;
@@ -15,66 +15,66 @@ use super::declaration::Split;
 use super::progress::Progress;
 use super::random::hash_text;
 use crate::error::Result;
-use crate::tasks::{Bears, Task};
+use crate::tasks::{Invariances, Task};
 use faults::Faults;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// A data set whose labels were read and checked; its images were listed and not opened.
+/// A data set with checked labels; its images have been listed but not opened.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// The folder that the samples' names are relative to.
+    /// The folder to which the samples' names are relative.
     pub root: PathBuf,
-    /// A sentence: which layout was taken.
+    /// A sentence that names the layout.
     pub layout: String,
-    /// The tasks in the order of their declaration, each settled by the training labels.
+    /// The tasks in the order of their declaration, with classes and columns resolved from the training labels.
     pub tasks: Vec<Task>,
-    /// The transformations that keep each task's labels true.
-    pub bears: Vec<Bears>,
-    /// Whether random crops leave every task's truth as it is.
+    /// The transformations that do not change the labels of each task.
+    pub invariances: Vec<Invariances>,
+    /// Whether random crops do not change the labels of any task.
     pub crop_safe: bool,
-    /// Whether a left-right flip leaves every task's truth as it is.
+    /// Whether a left-right flip does not change the labels of any task.
     pub flip_safe: bool,
-    /// Whether no task says that the size things are seen at is part of its truth.
+    /// Whether the labels of all tasks are independent of the apparent size of objects.
     pub scale_safe: bool,
     /// The images to train on.
     pub train: Vec<Sample>,
-    /// The images that judge a run while it trains.
+    /// The images that evaluate a run during training.
     pub val: Vec<Sample>,
-    /// The images that no run looks at; often none.
+    /// The images that no run uses; often none.
     pub test: Vec<Sample>,
     /// Remarks to print before the run, as sentences.
     pub notes: Vec<String>,
 }
 
-/// Choices that a person makes about the same files.
+/// Options for opening a data set.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
-    /// The part of the training images that validates where the data set has no validation split; default its own
-    /// `val_fraction`, else 0.2.
+    /// The share of the training images used for validation if the data set has no validation split; by default its
+    /// `val_fraction`, otherwise 0.2.
     pub val_fraction: Option<f32>,
-    /// Decides which those are.
+    /// Decides which images those are.
     pub seed: u64,
-    /// The tasks whose labels are read, in the data set's order; all if empty. Splits, framing and what a missing label means
-    /// stay those of the whole data set.
+    /// The tasks whose labels are read, in the data set's order; all if empty. Splits, framing and the meaning of
+    /// missing labels remain those of the whole data set.
     pub tasks: Vec<String>,
 }
 
 impl Dataset {
     /// Opens a data.yaml or a folder in any known layout and reads all labels.
     ///
-    /// Errors: `Data` with file and line for a declaration or a label that is wrong, `Io` where a file cannot be read.
+    /// Errors: `Data` with file and line if a declaration or a label is invalid, `Io` if a file cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset> {
         Ok(open_declared(path, options, &mut Faults::Stop, &Progress::default())?.1)
     }
 
-    /// The data set without its images.
+    /// A copy without its images.
     pub(crate) fn clone_declared(&self) -> Dataset {
         Dataset {
             root: self.root.clone(),
             layout: self.layout.clone(),
             tasks: self.tasks.clone(),
-            bears: self.bears.clone(),
+            invariances: self.invariances.clone(),
             notes: self.notes.clone(),
             train: Vec::new(),
             val: Vec::new(),
@@ -92,7 +92,7 @@ impl Dataset {
         }
     }
 
-    /// Keeps a seeded `fraction` of the training images, at least one; the other splits stay whole.
+    /// Keeps a random `fraction` of the training images, at least one, chosen by `seed`; other splits do not change.
     pub fn keep_fraction(&mut self, fraction: f32, seed: u64) {
         let keep = ((self.train.len() as f32 * fraction).round() as usize).max(1);
         let mut order: Vec<(u64, usize)> =

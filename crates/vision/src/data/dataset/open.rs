@@ -1,4 +1,4 @@
-//! Opens a data set: lists its images, then reads and checks the labels of one task after the other and turns them into [`Label`]s.
+//! Opens a data set: lists its images, then reads and checks the labels of each task and converts them to [`Label`]s.
 
 use super::faults::Faults;
 use super::sample::Sample;
@@ -11,12 +11,12 @@ use crate::data::layouts;
 use crate::data::progress::Progress;
 use crate::error::{Error, Result, shown};
 use crate::reading::{Missing, Place, Raw, Reading, Remark, did_you_mean, list_some};
-use crate::tasks::{Bears, Beside, Content, Heard, Label, Readings, Task};
+use crate::tasks::{Content, Invariances, Label, Messages, OtherTasks, Readings, Task};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The data set with the declaration it was read by; a task that `faults` let go is in neither.
+/// The data set and its declaration. Tasks that failed while faults are collected are in neither.
 pub(crate) fn open_declared(
     path: &Path,
     options: &OpenOptions,
@@ -51,16 +51,16 @@ pub(crate) fn open_declared(
     let mut notes = opening.notes;
     let mut seen = HashSet::new();
     notes.retain(|note| seen.insert(note.clone()));
-    // Pictures are framed for all declared tasks, so that a run of some of them sees what a run of all sees.
+    // Framing considers all declared tasks, so that a run on some of them sees the same pictures as a run on all.
     let all: Vec<&TaskDeclaration> = declared.tasks.iter().chain(&others).collect();
-    let mut bears = bears(&all);
-    let crop_safe = bears.iter().all(|bears| bears.crop);
-    bears.truncate(declared.tasks.len());
+    let mut invariances = invariances(&all);
+    let crop_safe = invariances.iter().all(|invariances| invariances.crop);
+    invariances.truncate(declared.tasks.len());
     let dataset = Dataset {
         root: declared.root.clone(),
         layout: declared.layout.clone(),
         crop_safe,
-        bears,
+        invariances,
         flip_safe: all.iter().all(|task| task.flip_safe),
         scale_safe: all.iter().all(|task| task.scale_safe != Some(false)),
         tasks,
@@ -72,7 +72,7 @@ pub(crate) fn open_declared(
     Ok((declared, dataset))
 }
 
-/// Takes out the tasks that are not among `asked`, whose labels are then not read; nothing is asked for if that is empty.
+/// Removes and returns the tasks that are not in `asked`, whose labels are then not read; an empty list asks for all.
 fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Result<Vec<TaskDeclaration>> {
     let known = || declared.tasks.iter().map(|task| task.name.as_str());
     if let Some(name) = asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
@@ -90,7 +90,7 @@ fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Resul
     Ok(others)
 }
 
-/// The state that all tasks share while a data set is opened.
+/// State shared by all tasks while a data set is opened.
 struct Opening<'a> {
     faults: &'a mut Faults,
     progress: &'a Progress,
@@ -98,7 +98,7 @@ struct Opening<'a> {
     cache: Cache,
 }
 
-/// A task with its label for every image. `None` if all its labels are missing and faults are collected.
+/// Resolves a task and its label for every image; `None` if all its labels are missing and faults are collected.
 fn read_labels(
     task: &mut TaskDeclaration,
     alone: bool,
@@ -108,9 +108,9 @@ fn read_labels(
 ) -> Result<Option<(Task, Vec<Label>)>> {
     progress.begin("reading labels", images.all.len());
     let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
-    let asked = task.missing.is_some();
-    // A data set of YOLO labels alone follows its users' habit: no file, nothing there.
-    if !asked && yolo && alone {
+    let declares_missing = task.missing.is_some();
+    // In a data set that only has YOLO labels, a missing label file conventionally means background.
+    if !declares_missing && yolo && alone {
         task.missing = Some(Missing::Background);
     }
     let mut reader = Reader::open(task, root, images, cache)?;
@@ -130,14 +130,14 @@ fn read_labels(
     let mut readings = faults.readings(outcomes)?;
     notes.extend(reader.notes());
     drop(reader);
-    if faults.pass(labels::check_label_files(task, &readings, asked))?.is_none() {
+    if faults.pass(labels::check_label_files(task, &readings, declares_missing))?.is_none() {
         return Ok(None);
     }
-    faults.sift(task, &mut readings, images);
+    faults.collect_findings(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));
-    let said = Readings { all: &readings, training: images.ends[0], taught: images.taught() };
-    let mut heard = Heard { notes, tolerate: &mut |error| faults.take(error) };
-    let resolved = task.own.resolve(&task.asked(), &said, &mut heard);
+    let raw_labels = Readings { all: &readings, training: images.ends[0], class_images: images.class_images() };
+    let mut messages = Messages { notes, tolerate: &mut |error| faults.take(error) };
+    let resolved = task.own.resolve(&task.context(), &raw_labels, &mut messages);
     let Some((spec, labels)) = faults.pass(resolved)? else {
         faults.forget_task();
         return Ok(None);
@@ -145,7 +145,7 @@ fn read_labels(
     Ok(Some((Task { name: task.name.clone(), spec }, labels)))
 }
 
-/// Adds the image's size if its label needs it. If the image cannot be read, it becomes unlabelled.
+/// Adds the image's size if its label needs it. An image that cannot be read becomes unlabelled.
 fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
     if task.own.needs_size(&reading) {
         match decode::dimensions(&image.image) {
@@ -159,13 +159,13 @@ fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Rea
     reading
 }
 
-/// The transformations that keep this kind's labels true, unless the task says otherwise.
-fn bears(tasks: &[&TaskDeclaration]) -> Vec<Bears> {
+/// The transformations that do not change each task's labels: the default of its kind, unless the task overrides it.
+fn invariances(tasks: &[&TaskDeclaration]) -> Vec<Invariances> {
     let marks = tasks.iter().any(|task| task.kind.content == Content::Boxes);
-    let beside = if marks { Beside::Objects } else { Beside::Nothing };
+    let others = if marks { OtherTasks::Objects } else { OtherTasks::WholeImage };
     let of_task = |task: &&TaskDeclaration| {
-        let own = (task.kind.bears)(beside);
-        Bears { crop: task.crop_safe.unwrap_or(own.crop), scale: task.scale_safe.unwrap_or(own.scale), ..own }
+        let own = (task.kind.invariances)(others);
+        Invariances { crop: task.crop_safe.unwrap_or(own.crop), scale: task.scale_safe.unwrap_or(own.scale), ..own }
     };
     tasks.iter().map(of_task).collect()
 }

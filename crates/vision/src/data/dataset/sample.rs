@@ -1,16 +1,16 @@
-//! One image of a data set after its labels were read: where its file is, and its label for every task.
+//! One image of a data set with its file and its label for every task.
 
 use crate::tasks::Label;
 use std::path::{Path, PathBuf};
 
-/// One image and what is known about it.
+/// An image and its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The path of the file.
     pub image: PathBuf,
-    /// Relative to the data set, for people.
+    /// The path relative to the data set, for display.
     pub name: String,
-    /// One per task, boxes in pixels of the original image (EXIF orientation applied).
+    /// One label per task; boxes are in pixels of the original image (EXIF orientation applied).
     pub labels: Vec<Label>,
 }
 

@@ -1,4 +1,4 @@
-//! Lists the images of the three splits, and cuts validation from training if the data set has no validation split.
+//! Lists the images of the three splits; splits validation off training if the data set has no validation split.
 
 use super::faults::Faults;
 use super::{OpenOptions, listing};
@@ -18,7 +18,7 @@ pub(crate) const DEFAULT_VAL_FRACTION: f32 = 0.2;
 /// The images of the three splits, one after another.
 ///
 /// # Errors
-/// A split without an image, or an image list that cannot be followed.
+/// A split without images, or an invalid image list.
 pub fn list_images(
     declared: &mut Declaration,
     options: &OpenOptions,
@@ -50,7 +50,7 @@ pub fn list_images(
         splits.try_into().map_err(|_| Error::Other("three splits go in, three come out".into()))?;
     let seeded_split = declared.splits[1].is_empty();
     if seeded_split {
-        // Where training is the whole folder, the test split may lie within it.
+        // If training is the whole folder, the test split may lie within it.
         let tested: HashSet<&str> = test.iter().map(|image| image.name.as_str()).collect();
         train.retain(|image| !tested.contains(image.name.as_str()));
         let fraction = options.val_fraction.or(declared.val_fraction).unwrap_or(DEFAULT_VAL_FRACTION);
@@ -62,7 +62,7 @@ pub fn list_images(
             options.seed
         ));
     } else if options.val_fraction.is_some() {
-        declared.notes.push("val_fraction changes nothing: the data set has its own validation split".into());
+        declared.notes.push("val_fraction is ignored: the data set has its own validation split".into());
     }
     note_overlap(&train, &val, "val", &mut declared.notes);
     note_overlap(&train, &test, "test", &mut declared.notes);
@@ -73,7 +73,7 @@ pub fn list_images(
     Ok(Images { all, ends, seeded_split })
 }
 
-/// Reports folders that a split reaches under two names: a fault if two classes are one folder, else a note.
+/// Reports folders that a split reaches under two names: a fault if they are two classes, otherwise a note.
 fn report_aliases(declared: &mut Declaration, split: Split, aliases: &[Alias], faults: &mut Faults) -> Result<()> {
     let by_folder = declared.tasks.iter().find(|task| task.from == LabelsFrom::Folders);
     for alias in aliases {
@@ -92,14 +92,14 @@ fn report_aliases(declared: &mut Declaration, split: Split, aliases: &[Alias], f
                 faults.take(Error::data(&alias.path, None, message))?;
             }
             None => declared.notes.push(format!(
-                "{name}/ is {same_as}/ under another name: its images are there twice; remove the one that the labels do not go by"
+                "{name}/ is {same_as}/ under another name: its images are listed twice; remove the name that the labels do not use"
             )),
         }
     }
     Ok(())
 }
 
-/// Each path's seeded hash decides, so that an image stays where it is when others are added. Neither side stays empty.
+/// Splits by a seeded hash of each path, so that adding images does not move others. Neither side is left empty.
 fn split_off(images: Vec<Listed>, fraction: f32, seed: u64, place: &Place) -> Result<(Vec<Listed>, Vec<Listed>)> {
     if !(fraction > 0.0 && fraction < 1.0) {
         return Err(Error::Usage(format!(
@@ -127,7 +127,7 @@ fn note_overlap(train: &[Listed], other: &[Listed], word: &str, notes: &mut Vec<
     let both: Vec<&str> = other.iter().map(|image| image.name.as_str()).filter(|name| names.contains(name)).collect();
     if !both.is_empty() {
         notes.push(format!(
-            "{} in train and {word} both ({}): {word} metrics will be too optimistic",
+            "{} in both train and {word} ({}): {word} metrics will be too optimistic",
             count_of(both.len(), "image"),
             list_some(&both, 3)
         ));

@@ -1,5 +1,5 @@
-//! The declaration of a data set, in one form whatever the layout: its splits, its tasks and where their labels are.
-//! `layouts` makes it; no label is read yet.
+//! The declaration of a data set in one form for all layouts: its splits, its tasks and the sources of their labels.
+//! `layouts` creates it; no label has been read yet.
 
 mod source;
 mod split;
@@ -8,21 +8,21 @@ pub use source::Source;
 pub use split::Split;
 
 use crate::reading::{BoxFormat, Missing, Place};
-use crate::tasks::{Asked, Declared, Kind};
+use crate::tasks::{Declared, Kind, TaskContext};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub struct Declaration {
-    /// A sentence for people: which layout was taken.
+    /// A sentence for display that names the layout.
     pub layout: String,
     pub root: PathBuf,
-    /// Sources of train, val and test, in the order of `Split::ALL`; empty where not declared.
+    /// The sources of train, val and test, in the order of `Split::ALL`; empty if not declared.
     pub splits: [Vec<Source>; 3],
     pub val_fraction: Option<f32>,
     pub tasks: Vec<TaskDeclaration>,
     pub notes: Vec<String>,
-    /// The file that declares, or the folder that was discovered.
+    /// The declaring file, or the folder whose layout was recognised.
     pub place: Place,
 }
 
@@ -31,11 +31,11 @@ pub struct TaskDeclaration {
     pub name: String,
     pub kind: &'static Kind,
     pub from: LabelsFrom,
-    /// Class names in index order; without them, what the training labels hold.
+    /// Class names in index order; `None` to take them from the training labels.
     pub names: Option<Vec<String>>,
-    /// The declared options that only its kind understands.
+    /// The options that only the task's kind interprets.
     pub own: Arc<dyn Declared>,
-    /// The least and the greatest value that numbers may have.
+    /// The smallest and largest value allowed for numbers.
     pub range: Option<[f32; 2]>,
     pub missing: Option<Missing>,
     pub crop_safe: Option<bool>,
@@ -45,19 +45,19 @@ pub struct TaskDeclaration {
     pub place: Place,
 }
 
-/// Where a task's labels are.
+/// The source of a task's labels.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LabelsFrom {
-    /// Columns of the metadata.jsonl or metadata.csv beside the images.
+    /// Columns of metadata.jsonl or metadata.csv beside the images.
     Columns(Vec<String>),
-    /// The class is the folder an image lies in.
+    /// The class is the name of the folder that contains the image.
     Folders,
     Csv {
         files: Vec<LabelFile>,
         columns: Vec<String>,
         key: Option<String>,
     },
-    /// CSV files with a row a box.
+    /// CSV files with one row per box.
     BoxRows {
         files: Vec<LabelFile>,
     },
@@ -69,7 +69,8 @@ pub enum LabelsFrom {
         files: Vec<LabelFile>,
         attribute: Option<String>,
     },
-    /// Label files in `dir`, or where Ultralytics puts them: the last `images` of the path replaced by `labels`.
+    /// Label files in `dir` or, without it, where Ultralytics puts them: the last `images` in the path is replaced by
+    /// `labels`.
     Yolo {
         dir: Option<PathBuf>,
         rows: YoloRows,
@@ -79,25 +80,25 @@ pub enum LabelsFrom {
     },
 }
 
-/// A file that holds the labels of many images.
+/// A file with the labels of many images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelFile {
     pub path: PathBuf,
-    /// Whose images it speaks of; of any without it.
+    /// The split whose images it describes; `None` for all.
     pub split: Option<Split>,
 }
 
-/// The numbers that follow the four of the box in a YOLO row.
+/// The numbers after the four box coordinates in a YOLO row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum YoloRows {
-    /// Nothing, or the row is a polygon.
+    /// None, or the row is a polygon.
     BoxesOrPolygons,
-    /// Keypoints, which are not used.
+    /// Keypoints, which are ignored.
     Keypoints,
 }
 
 impl LabelsFrom {
-    /// The columns that are read, where labels stand in columns.
+    /// The columns to read, if the labels are in columns.
     pub fn columns(&self) -> &[String] {
         match self {
             LabelsFrom::Columns(columns) | LabelsFrom::Csv { columns, .. } => columns,
@@ -107,7 +108,7 @@ impl LabelsFrom {
 }
 
 impl TaskDeclaration {
-    /// A task of which nothing is said but this.
+    /// A task with defaults for everything else.
     pub fn new(name: &str, kind: &'static Kind, from: LabelsFrom, place: Place) -> TaskDeclaration {
         TaskDeclaration {
             name: name.to_string(),
@@ -125,8 +126,8 @@ impl TaskDeclaration {
         }
     }
 
-    /// The parts of the declaration that its kind may need.
-    pub fn asked(&self) -> Asked<'_> {
-        Asked { name: &self.name, names: self.names.as_deref(), columns: self.from.columns(), place: &self.place }
+    /// The parts of the declaration that all kinds share.
+    pub fn context(&self) -> TaskContext<'_> {
+        TaskContext { name: &self.name, names: self.names.as_deref(), columns: self.from.columns(), place: &self.place }
     }
 }

@@ -1,13 +1,13 @@
-//! Where the images of a split are.
+//! The source of a split's images.
 
 use std::path::{Path, PathBuf};
 
-/// The source of images that a `train:`, `val:` or `test:` names.
+/// A source of images named by `train:`, `val:` or `test:`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     Folder(PathBuf),
     List(PathBuf),
-    /// The images that a file of labels names, as far as they are there.
+    /// The images named by a label file, as far as they exist.
     Labels(PathBuf),
 }
 

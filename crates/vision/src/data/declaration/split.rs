@@ -1,18 +1,18 @@
-//! Training, validation and test.
+//! The three splits of a data set: training, validation and test.
 
 /// One of the three parts of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
-    /// What a model learns from.
+    /// The images a model is trained on.
     Train,
-    /// What judges a run while it trains.
+    /// The images that evaluate a run during training.
     Val,
-    /// What judges a model at the end.
+    /// The images that evaluate a finished model.
     Test,
 }
 
 impl Split {
-    /// All three, in the order in which arrays of splits have them.
+    /// All three, in the order used by arrays of splits.
     pub const ALL: [Split; 3] = [Split::Train, Split::Val, Split::Test];
 
     /// The word in data.yaml, flags and file names.
@@ -24,7 +24,7 @@ impl Split {
         }
     }
 
-    /// The usual names of the split's folder or file, in any case.
+    /// Matches the usual names of the split's folder or file, ignoring case.
     pub(crate) fn called(word: &str) -> Option<Split> {
         match word.to_ascii_lowercase().as_str() {
             "train" | "training" => Some(Split::Train),

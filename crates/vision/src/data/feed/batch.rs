@@ -1,26 +1,26 @@
-//! A batch as a step takes it: the pictures' bytes, and the labels and targets of each.
+//! A batch for a training step: the pixels, and each image's labels and targets.
 
 use super::Broken;
 use crate::geometry::Geometry;
 use crate::tasks::{Label, Target};
 
-/// A batch on its way to a step.
+/// A batch made by a loader.
 #[derive(Debug)]
 pub struct Batch {
-    /// `[batch, side, side, 3]`; beyond `items` zeros.
+    /// `[batch, side, side, 3]`; zero after the last of `items`.
     pub images: Vec<u8>,
-    /// Side of its square canvases in pixels.
+    /// The side of its square canvases in pixels.
     pub side: usize,
-    /// One per image in it, in the order of `images`.
+    /// One per image, in the order of `images`.
     pub items: Vec<Item>,
-    /// Images found unreadable on the way here, each told once.
+    /// Images found unreadable while this batch was made; each is reported once.
     pub broken: Vec<Broken>,
 }
 
 /// One image of a batch.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// The number of the sample.
+    /// The index of the sample.
     pub index: usize,
     /// The geometry of its framing, before any of [`Transforms`](crate::data::augment::Transforms).
     pub geometry: Geometry,
@@ -33,7 +33,7 @@ pub struct Item {
 }
 
 impl Batch {
-    /// The images that count; the rest is padding.
+    /// The number of actual images; the rest of the batch is padding.
     pub fn count(&self) -> usize {
         self.items.len()
     }

@@ -1,6 +1,6 @@
-//! The loaders: batches for training and evaluation, made by threads ahead of the step that takes them. Workers read, draw and
-//! encode pieces of batches, one more thread puts the pieces together in order. What a batch holds depends on the seed and
-//! its number, never on how many threads made it.
+//! The loaders: background threads prepare batches for training and evaluation ahead of the step that uses them.
+//! Workers read, draw and encode pieces of batches; one more thread assembles the pieces in order. The content of a
+//! batch depends only on the seed and the batch's number, never on the number of threads.
 
 use super::broken::{broken_allowed, too_many};
 use super::order::{Epochs, Order};
@@ -19,22 +19,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-/// An endless shuffled stream of full batches: epochs are seeded by (seed, epoch), permutations unless [`Sampling`](super::Sampling) has it
-/// otherwise, and a batch may straddle two. An unreadable image is replaced by the next readable one.
+/// An endless shuffled stream of full batches. Each epoch is seeded by (seed, epoch) and is a permutation unless
+/// [`Sampling`](super::Sampling) says otherwise; a batch may span two epochs. An unreadable image is replaced by the
+/// next readable one.
 pub struct TrainLoader {
     pipeline: Pipeline,
 }
 
-/// The samples in order, once; a batch is padded where images are unreadable or at an end.
+/// All samples once, in order. A batch is padded if images are unreadable or at the end of the list.
 pub struct EvalLoader {
     pipeline: Pipeline,
     left: u64,
 }
 
 impl TrainLoader {
-    /// Starts at batch number `start_batch`, as if those before it had been taken.
+    /// Starts at batch number `start_batch`, as if the batches before it had been taken.
     ///
-    /// Errors: `Usage` where there is no sample or an option is zero.
+    /// Errors: `Usage` if there are no samples or an option is zero.
     pub fn new(samples: Arc<[Sample]>, options: LoaderOptions, start_batch: u64) -> Result<Self> {
         let sampler = Sampler::new(&samples, options.variety.sampling, options.variety.repeat_factor);
         let order = Order::Shuffled(Epochs::new(sampler, options.seed));
@@ -42,46 +43,46 @@ impl TrainLoader {
         Ok(TrainLoader { pipeline })
     }
 
-    /// Batches that are finished or begun at most while nobody takes any.
+    /// The largest number of batches that are finished or in progress while nobody takes any.
     pub fn backlog(&self) -> usize {
         self.pipeline.backlog()
     }
 
-    /// Errors: `Other` beyond `max_broken`, naming the images.
+    /// Errors: `Other` if more images are unreadable than `max_broken` allows, naming the images.
     #[allow(clippy::should_implement_trait)] // endless, and an error ends it for good
     pub fn next(&mut self) -> Result<Batch> {
         self.pipeline.next()
     }
 
-    /// Images made so far.
+    /// The number of images made so far.
     #[cfg(test)]
     pub fn made(&self) -> u64 {
         self.pipeline.shared.made.load(Ordering::Relaxed)
     }
 
-    /// Gives a used image buffer back.
+    /// Returns a used image buffer, so that a later batch need not allocate one.
     pub fn recycle(&self, images: Vec<u8>) {
         self.pipeline.recycle(images);
     }
 
-    /// The rate that the workers could reach, from the time they took so far; NaN before the first image.
+    /// The image rate the workers could reach, estimated from their work so far; NaN before the first image.
     pub fn images_per_second(&self) -> f64 {
         self.pipeline.images_per_second()
     }
 }
 
 impl EvalLoader {
-    /// Starts the threads that read every sample once, in the order given.
+    /// Starts the threads, which read every sample once in the given order.
     ///
     /// # Errors
-    /// No samples, or batches or pictures of size 0.
+    /// There are no samples, or the batch or image size is 0.
     pub fn new(samples: Arc<[Sample]>, options: LoaderOptions) -> Result<Self> {
         let left = samples.len().div_ceil(options.batch.max(1)) as u64;
         let pipeline = Pipeline::start(samples, options, Order::Given, 0)?;
         Ok(EvalLoader { pipeline, left })
     }
 
-    /// Gives a used image buffer back, so that a later batch need not allocate one.
+    /// Returns a used image buffer, so that a later batch need not allocate one.
     pub fn recycle(&self, images: Vec<u8>) {
         self.pipeline.recycle(images);
     }
@@ -100,7 +101,7 @@ impl Iterator for EvalLoader {
     }
 }
 
-/// Workers make pieces of batches, one more thread puts them together in order.
+/// Workers make pieces of batches; one more thread assembles them in order.
 struct Pipeline {
     shared: Arc<Shared>,
     batches: Option<Receiver<Result<Batch>>>,
@@ -115,15 +116,15 @@ struct Shared {
     pieces_per_batch: u64,
     claims: Mutex<Claims>,
     wake: Condvar,
-    /// Buffers to use again: of pieces, and of batches.
+    /// Reusable buffers for pieces and for batches.
     pieces: Mutex<Vec<Vec<u8>>>,
     images: Mutex<Vec<Vec<u8>>>,
-    /// Images made so far, and the nanoseconds all workers took for them.
+    /// The number of images made so far, and the total time all workers took for them in nanoseconds.
     made: AtomicU64,
     busy: AtomicU64,
 }
 
-/// Which piece comes next, and how far ahead workers may go.
+/// The number of the next piece, and the limit up to which workers may work ahead.
 struct Claims {
     next: u64,
     end: u64,
@@ -137,10 +138,10 @@ struct Piece {
     broken: Vec<Broken>,
 }
 
-/// Images of a piece: few, so that the first batch is there soon and little waits in memory.
+/// The number of images in a piece. Small pieces make the first batch available soon and keep little waiting in memory.
 const PIECE: usize = 4;
 
-/// Pieces that workers may go ahead of the assembler.
+/// The number of pieces that workers may be ahead of the assembler.
 fn pieces_ahead(pieces_per_batch: u64, workers: usize) -> u64 {
     pieces_per_batch + workers as u64
 }
@@ -194,21 +195,21 @@ impl Pipeline {
 }
 
 impl Pipeline {
-    /// The rate that the workers could reach, from the time they took so far.
+    /// The image rate the workers could reach, estimated from their work so far.
     pub fn images_per_second(&self) -> f64 {
         let (made, busy) = (self.shared.made.load(Ordering::Relaxed), self.shared.busy.load(Ordering::Relaxed));
         made as f64 / (busy as f64 / 1e9) * self.shared.options.workers.max(1) as f64
     }
 
-    /// Batches that are finished or begun at most while nobody takes any: those that wait, one in the assembler's hand, and
-    /// those of the pieces that workers may make ahead.
+    /// The largest number of batches that are finished or in progress while nobody takes any: those in the channel, one
+    /// held by the assembler, and those whose pieces workers may make ahead.
     pub fn backlog(&self) -> usize {
         let Shared { options, pieces_per_batch, .. } = &*self.shared;
         let pieces = pieces_ahead(*pieces_per_batch, options.workers.max(1));
         options.prefetch.max(1) + 1 + pieces.div_ceil(*pieces_per_batch) as usize
     }
 
-    /// Keeps a buffer for a later batch; more than a few would only hold memory.
+    /// Keeps a buffer for a later batch; more than a few would waste memory.
     pub fn recycle(&self, images: Vec<u8>) {
         let mut kept = lock(&self.shared.images);
         if kept.len() < self.shared.options.prefetch + 2 {
@@ -221,7 +222,7 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         lock(&self.shared.claims).stop = true;
         self.shared.wake.notify_all();
-        // The assembler may be waiting to hand over a batch: without a receiver it gives up.
+        // The assembler may be blocked on handing over a batch; without a receiver it stops.
         drop(self.batches.take());
         for thread in self.threads.drain(..) {
             let _ = thread.join(); // a panic in a worker was reported as an error already
@@ -229,7 +230,7 @@ impl Drop for Pipeline {
     }
 }
 
-/// The data behind these locks is whole between statements, so a panic elsewhere does not spoil it.
+/// The data behind these locks is consistent between statements, so a panic in another thread does not corrupt it.
 fn lock<D>(mutex: &Mutex<D>) -> MutexGuard<'_, D> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -303,7 +304,8 @@ impl Shared {
         Item { index, geometry, labels, targets, emptied }
     }
 
-    /// The image at a position of the stream; in training the next readable one of its epoch where that is broken.
+    /// The image at a position of the stream. In training, a broken image is replaced by the next readable one of its
+    /// epoch.
     fn readable(
         &self,
         position: u64,
@@ -320,7 +322,7 @@ impl Shared {
             let slot = ((slot + skipped) % samples) as usize;
             let index = permutation.as_ref().map_or(slot, |p| p[slot] as usize);
             let key = [self.options.seed, epoch, index as u64, skipped, slot as u64];
-            // An image that comes twice is to look otherwise.
+            // If an image occurs twice in an epoch, it must be transformed differently.
             let random = Random::new(if repeats { &key } else { &key[..4] });
             match self.composer.decode(index, batch, &random) {
                 Ok(image) => return Ok(Some((index, image, random))),
@@ -351,7 +353,7 @@ impl Shared {
         broken_allowed(self.options.max_broken, self.samples.len()) as u64
     }
 
-    /// Puts pieces together in order of their numbers and hands batches over until nobody takes them.
+    /// Assembles pieces in order of their numbers and sends batches until the receiver is gone.
     fn assemble(&self, start_batch: u64, pieces: &Receiver<(u64, Result<Piece>)>, out: &SyncSender<Result<Batch>>) {
         let mut early: BTreeMap<u64, Result<Piece>> = BTreeMap::new();
         let mut all_broken: BTreeMap<usize, Broken> = BTreeMap::new();
@@ -368,7 +370,7 @@ impl Shared {
         }
     }
 
-    /// The next batch; `None` when the workers are gone.
+    /// The next batch; `None` if the workers have stopped.
     fn batch(
         &self,
         next: &mut u64,
@@ -412,7 +414,7 @@ impl Shared {
         Some(Ok(batch))
     }
 
-    /// One piece is taken: workers may go one further.
+    /// One piece was taken, so workers may work one piece further ahead.
     fn advance(&self) {
         lock(&self.claims).end += 1;
         self.wake.notify_one();

@@ -1,4 +1,5 @@
-//! Batches for a step: the choice of images (`sampling`, `order`) and the threads that turn them into batches (`loader`).
+//! Batches for training steps: `sampling` and `order` choose the images, `loader` makes batches from them in background
+//! threads.
 
 mod batch;
 mod broken;

@@ -1,44 +1,44 @@
-//! The options of a loader: sizes, threads, how pictures are drawn, and how their labels become targets.
+//! The options of a loader: sizes, threads, augmentation, and the encoding of labels as targets.
 
 use super::Sampling;
 use crate::data::augment::{Augment, ComposerOptions, Transforms};
 use crate::data::images::cache::Cache;
-use crate::tasks::{Bears, Encoders};
+use crate::tasks::{Encoders, Invariances};
 use std::sync::Arc;
 
-/// How samples become batches.
+/// The options for turning samples into batches.
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
-    /// Images of a batch.
+    /// The number of images in a batch.
     pub batch: usize,
-    /// Side of the square network input in pixels.
+    /// The side of the square network input in pixels.
     pub imgsz: usize,
-    /// Threads that decode and draw; 0 counts as 1.
+    /// The number of threads that decode and draw; 0 counts as 1.
     pub workers: usize,
-    /// Decides the order of the images and everything random about each.
+    /// Determines the order of the images and all random choices for each.
     pub seed: u64,
-    /// How each image is framed, mirrored and coloured.
+    /// The framing, mirroring and colour jitter of each image.
     pub augment: Augment,
-    /// What else training varies.
+    /// Further variation in training.
     pub variety: Variety,
-    /// The part of the data set that may be unreadable, though always one image; 0 allows none.
+    /// The share of the data set that may be unreadable, but always at least one image; 0 allows none.
     pub max_broken: f32,
-    /// The number of finished batches that may wait.
+    /// The number of finished batches that may be queued.
     pub prefetch: usize,
     /// The cache of decoded images.
     pub cache: Option<Arc<Cache>>,
-    /// Makes the targets of each image in the loader's threads; `None` makes no targets.
+    /// Makes the targets of each image in the loader's threads; with `None` there are no targets.
     pub encoders: Option<Arc<Encoders>>,
 }
 
 impl LoaderOptions {
-    /// The part of these options that says how pictures are drawn.
+    /// The options for composing pictures.
     pub fn composing(&self) -> ComposerOptions {
-        let Variety { transforms, bears, mosaic_batches, sides, .. } = self.variety.clone();
+        let Variety { transforms, invariances, mosaic_batches, sides, .. } = self.variety.clone();
         ComposerOptions {
             augment: self.augment,
             transforms,
-            bears,
+            invariances,
             mosaic_batches,
             sides: if sides.is_empty() { vec![self.imgsz] } else { sides },
             seed: self.seed,
@@ -47,20 +47,21 @@ impl LoaderOptions {
     }
 }
 
-/// The transformations of training beyond framing each image once; none by default.
+/// The variation in training beyond framing each image once; the default is none.
 #[derive(Clone, Debug)]
 pub struct Variety {
-    /// The transformations beside framing.
+    /// The transformations other than framing.
     pub transforms: Transforms,
-    /// The transformations that keep each task's labels true.
-    pub bears: Vec<Bears>,
+    /// The transformations that do not change the labels of each task.
+    pub invariances: Vec<Invariances>,
     /// The number of the first batch without mosaics.
     pub mosaic_batches: u64,
-    /// Which images an epoch has.
+    /// The choice of images for an epoch.
     pub sampling: Sampling,
-    /// Classes in a smaller share of the images are repeated; 0 repeats none.
+    /// Classes that occur in a smaller share of the images are repeated; 0 repeats none.
     pub repeat_factor: f32,
-    /// Each batch has one of these sides, drawn by the seed and its number. Empty: always [`LoaderOptions::imgsz`].
+    /// The possible sides of batches; the seed and a batch's number choose one. If empty, all have side
+    /// [`LoaderOptions::imgsz`].
     pub sides: Vec<usize>,
 }
 
@@ -68,7 +69,7 @@ impl Default for Variety {
     fn default() -> Variety {
         Variety {
             transforms: Transforms::NONE,
-            bears: Vec::new(),
+            invariances: Vec::new(),
             mosaic_batches: u64::MAX,
             sampling: Sampling::Uniform,
             repeat_factor: 0.0,

@@ -1,18 +1,18 @@
-//! Which image stands at which position of a loader's stream: it depends on the position alone, never on the threads.
+//! Maps each position of a loader's stream to an image. The result depends only on the position, never on the threads.
 
 use super::sampling::Sampler;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The order in which images come.
+/// The order of the images.
 pub enum Order {
     /// Each sample once, as listed.
     Given,
-    /// The epochs of a sampler, without end.
+    /// An endless sequence of a sampler's epochs.
     Shuffled(Epochs),
 }
 
-/// The epochs, each made when it is first asked for.
+/// The epochs, each generated when it is first needed.
 pub struct Epochs {
     sampler: Sampler,
     seed: u64,
@@ -24,21 +24,22 @@ impl Epochs {
         Epochs { sampler, seed, known: Mutex::default() }
     }
 
-    /// Whether an image may come more than once an epoch.
+    /// Whether an image may occur more than once in an epoch.
     pub fn repeats(&self) -> bool {
         self.sampler.repeats()
     }
 
-    /// The images of an epoch in their order.
+    /// The images of an epoch, in order.
     pub fn epoch(&self, epoch: u64) -> Arc<[u32]> {
-        // The map is whole between statements, so a panic elsewhere does not spoil it.
+        // The map is consistent between statements, so a panic in another thread does not corrupt it.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(images) = known.get(&epoch) {
             return images.clone();
         }
         let images = self.sampler.epoch(self.seed, epoch);
         known.insert(epoch, images.clone());
-        // Small data sets have several epochs in flight; old ones are not asked for again, or are made again.
+        // For small data sets several epochs are in use at once. Older epochs are not needed again, or are generated
+        // again.
         while known.len() > 16 {
             known.pop_first();
         }

@@ -1,5 +1,6 @@
-//! Which images an epoch shows, in which order: all alike, rare classes more often, every class alike, or every task in every
-//! batch. An epoch is as many images as there are, a function of the seed and its number alone.
+//! Chooses the images of an epoch and their order: uniformly, with rare classes repeated, with every class equally
+//! often, or with every task in every batch. An epoch has as many images as the data set and depends only on the seed
+//! and its number.
 
 use crate::data::dataset::Sample;
 use crate::data::random::Random;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Which images an epoch has, and how often.
+/// The choice of images for an epoch, and how often each occurs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sampling {
@@ -22,10 +23,10 @@ pub enum Sampling {
     TaskBalanced,
 }
 
-/// The class of a task that an image shows, or that it shows none of them.
+/// A class that an image shows; `None` for an image labelled as showing no class.
 type Class = Option<usize>;
 
-/// Makes the epochs.
+/// Generates the epochs.
 pub struct Sampler {
     kind: Kind,
     images: usize,
@@ -33,14 +34,14 @@ pub struct Sampler {
 
 enum Kind {
     Uniform,
-    /// The frequency of each image relative to one that is not repeated, at least 1.
+    /// The frequency of each image, relative to an image that is not repeated; at least 1.
     Repeated(Vec<f32>),
-    /// Per task the images of each class, and the images that show no class of any task.
+    /// The images of each class for each task, and the images that show no class of any task.
     Classes {
         tasks: Vec<Vec<Vec<u32>>>,
         others: Vec<u32>,
     },
-    /// Whether each image is labelled for each of those tasks that any image is labelled for.
+    /// For each image, which tasks it is labelled for, among the tasks that any image is labelled for.
     Tasks(Vec<Vec<bool>>),
 }
 
@@ -56,12 +57,12 @@ impl Sampler {
         Sampler { kind, images: samples.len() }
     }
 
-    /// Whether an image may come more than once an epoch.
+    /// Whether an image may occur more than once in an epoch.
     pub fn repeats(&self) -> bool {
         !matches!(self.kind, Kind::Uniform)
     }
 
-    /// The images of an epoch in their order.
+    /// The images of an epoch, in order.
     pub fn epoch(&self, seed: u64, epoch: u64) -> Arc<[u32]> {
         let mut random = Random::new(&[seed, epoch]);
         let all = || (0..self.images as u32).collect::<Vec<u32>>();
@@ -82,17 +83,18 @@ impl Sampler {
             }
         };
         random.shuffle(&mut order);
-        // Repeated images make room for themselves: each keeps its share over the epochs.
+        // Cut to the epoch's length; repeated images displace others, and each keeps its share over many epochs.
         order.truncate(self.images);
         order.into()
     }
 
-    /// The others once each; of the rest of the epoch every task an equal part, of that each of its classes, of that each image.
+    /// The images without any class once each. The rest of the epoch is divided equally between tasks, then between
+    /// each task's classes, then between each class's images.
     fn balanced_classes(&self, tasks: &[Vec<Vec<u32>>], others: &[u32], random: &mut Random) -> Vec<u32> {
         let mut order = others.to_vec();
         let cycle = |images: &Vec<u32>| Cycle::new(images.clone());
         let mut tasks: Vec<Vec<Cycle>> = tasks.iter().map(|classes| classes.iter().map(cycle).collect()).collect();
-        // Where a round begins, so that what is left over falls on another class each epoch.
+        // Random starting points, so that the remainder goes to other classes in each epoch.
         let mut turns: Vec<usize> = tasks.iter().map(|classes| random.below(classes.len())).collect();
         let mut task = random.below(tasks.len().max(1));
         while order.len() < self.images {
@@ -104,8 +106,8 @@ impl Sampler {
         order
     }
 
-    /// Position by position of the whole stream the tasks take turns: each takes the next image of `order` that is labelled for it
-    /// and has not come, and where there is none any labelled one again.
+    /// Tasks take turns over the positions of the whole stream. Each takes the next image of `order` that is labelled
+    /// for it and has not been used in the epoch; if there is none, it repeats one of its labelled images.
     fn balanced_tasks(&self, labelled: &[Vec<bool>], order: &[u32], epoch: u64, random: &mut Random) -> Vec<u32> {
         let tasks = labelled.first().map_or(0, Vec::len);
         if tasks == 0 {
@@ -128,7 +130,7 @@ impl Sampler {
     }
 }
 
-/// Images one after the other in random order, again and again.
+/// An endless stream of images that is shuffled at the start of each round.
 struct Cycle {
     images: Vec<u32>,
     at: usize,
@@ -149,7 +151,7 @@ impl Cycle {
     }
 }
 
-/// The classes an image shows of a task that has any; an image labelled as showing none is a class of its own.
+/// The classes that an image shows, for a task with classes. "Labelled as showing none" counts as a class of its own.
 fn classes(label: &Label) -> Vec<Class> {
     match label.value().and_then(LabelValue::classes) {
         None => Vec::new(),
@@ -158,7 +160,7 @@ fn classes(label: &Label) -> Vec<Class> {
     }
 }
 
-/// Per task, the images of each class that occurs.
+/// The images of each class that occurs, per task.
 fn images_by_class(samples: &[Sample]) -> Vec<BTreeMap<Class, Vec<u32>>> {
     let tasks = samples.first().map_or(0, |s| s.labels.len());
     let mut by_class = vec![BTreeMap::<Class, Vec<u32>>::new(); tasks];
@@ -172,8 +174,8 @@ fn images_by_class(samples: &[Sample]) -> Vec<BTreeMap<Class, Vec<u32>>> {
     by_class
 }
 
-/// LVIS's repeat factors: of a class in a share f of the images labelled for its task √(threshold / f), at least 1; of an image
-/// that of its rarest class (Gupta 2019, section 6). Images without any class come once.
+/// LVIS's repeat factors. A class in a share f of the images labelled for its task has the factor √(threshold / f), at
+/// least 1; an image has the factor of its rarest class (Gupta 2019, section 6). Images without a class occur once.
 fn repeats(samples: &[Sample], threshold: f32) -> Vec<f32> {
     let mut factors = vec![1f32; samples.len()];
     for (task, by_class) in images_by_class(samples).iter().enumerate() {

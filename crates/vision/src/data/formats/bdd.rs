@@ -1,5 +1,6 @@
-//! BDD100K's JSON as labels: a list of frames, each with attributes of the picture and a list of labels. A
-//! `labels` that is null or absent is *unlabelled*, an empty list *nothing there*; an attribute of "undefined" is unlabelled.
+//! Labels from BDD100K's JSON: a list of frames, each with attributes of the picture and a list of labels. A `labels`
+//! that is null or absent means *unlabelled*, an empty list *labelled, nothing there*; the attribute value "undefined"
+//! means unlabelled.
 
 use super::bdd_file::{BddFile, FrameBox};
 use super::columns::class_word;

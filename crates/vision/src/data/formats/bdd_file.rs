@@ -1,4 +1,4 @@
-//! A file of BDD100K's frames, as much of it as is asked for: names, attributes and boxes, kept small for a million of them.
+//! Reads a BDD100K file: names, attributes and boxes, stored compactly because there may be a million frames.
 
 use super::table::normal;
 use crate::boxes::Xyxy;
@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The word that BDD100K writes where annotators could not tell.
+/// BDD100K writes this where annotators could not decide.
 const UNDEFINED: &str = "undefined";
 
 pub struct BddFile {
@@ -21,7 +21,7 @@ pub struct BddFile {
     words: Words,
 }
 
-/// Keys, values and classes, which a file says again and again, once.
+/// Keys, values and class names, each stored once, because a file repeats them many times.
 #[derive(Default)]
 struct Words {
     all: Vec<Value>,
@@ -30,14 +30,14 @@ struct Words {
 
 pub struct Frame {
     pub name: Arc<str>,
-    /// Numbers of keys and values; none that is undefined.
+    /// Pairs of key and value numbers; undefined attributes are left out.
     attributes: Box<[[u32; 2]]>,
-    /// `None` where nobody said.
+    /// `None` if unlabelled.
     pub boxes: Option<Box<[FrameBox]>>,
 }
 
 pub struct FrameBox {
-    /// Its number among all labels of the frame.
+    /// The index among all labels of the frame.
     pub label: u32,
     category: Option<u32>,
     pub xyxy: Xyxy,
@@ -58,7 +58,7 @@ struct WrittenLabel {
     attributes: Option<LabelAttributes>,
 }
 
-/// The attributes of an object that make it a region to ignore.
+/// Attributes that mark an object as a region to ignore.
 #[derive(Deserialize)]
 struct LabelAttributes {
     #[serde(default, deserialize_with = "is_true")]
@@ -75,7 +75,7 @@ struct Box2d {
     y2: f64,
 }
 
-/// Anything may stand there.
+/// Accepts a value of any type.
 fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Value::deserialize(deserializer).map(|value| value == Value::Bool(true))
 }
@@ -105,7 +105,7 @@ impl BddFile {
         self.frames.iter().any(|frame| frame.boxes.iter().flatten().next().is_some())
     }
 
-    /// The attributes of the pictures, each with its values; not those that are undefined everywhere.
+    /// The attributes of the pictures and their values, without those that are undefined everywhere.
     pub fn attributes(&self) -> BTreeMap<&str, BTreeSet<String>> {
         let pairs: BTreeSet<[u32; 2]> = self.frames.iter().flat_map(|frame| frame.attributes.iter().copied()).collect();
         let mut attributes: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
@@ -115,7 +115,7 @@ impl BddFile {
         attributes
     }
 
-    /// The frame's value of an attribute.
+    /// The frame's value for an attribute.
     pub fn attribute(&self, frame: &Frame, key: &str) -> Option<&Value> {
         let [_, value] = frame.attributes.iter().find(|[own, _]| self.words.text(*own) == key)?;
         self.words.all.get(*value as usize)
@@ -165,7 +165,7 @@ fn is_undefined(value: &Value) -> bool {
     value.is_null() || value.as_str().is_some_and(|word| word.is_empty() || word == UNDEFINED)
 }
 
-/// A list of frames, or what Scalabel exports: the list with its own settings beside it.
+/// A list of frames, or Scalabel's export, which has the list beside its own settings.
 struct Frames<'a>(&'a mut BddFile);
 
 impl<'de> DeserializeSeed<'de> for Frames<'_> {

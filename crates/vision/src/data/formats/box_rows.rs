@@ -1,6 +1,6 @@
-//! CSV files with a row a box: TensorFlow's and Roboflow's `filename,width,height,class,xmin,ymin,xmax,ymax`, keras-retinanet's
-//! `path,x1,y1,x2,y2,class_name` without a header, and Open Images' boxes in parts of the picture.
-//! A row with nothing but a file name says that *nothing is there*; an image without a row is unlabelled.
+//! CSV files with one row per box: `filename,width,height,class,xmin,ymin,xmax,ymax` from TensorFlow and Roboflow,
+//! `path,x1,y1,x2,y2,class_name` without a header from keras-retinanet, and Open Images' boxes as fractions of the
+//! picture. A row with only a file name means *labelled, nothing there*; an image without a row is unlabelled.
 
 use super::listed::{Images, Listed};
 use super::matching::{Matches, Names, check_unused, match_images};
@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Spellings of the columns, lower case: the image, the class, and the four edges.
+/// Accepted column names in lower case, for the image, the class and the four edges.
 const FILE: [&str; 7] = ["filename", "file_name", "file", "path", "image", "image_path", "imageid"];
 const CLASS: [&str; 5] = ["class", "class_name", "label", "category", "labelname"];
 const EDGES: [[&str; 3]; 4] =
@@ -27,21 +27,21 @@ const IGNORE: [&str; 4] = ["isgroupof", "iscrowd", "difficult", "ignore"];
 /// The columns of keras-retinanet's files, which have no header.
 const HEADERLESS: [&str; 6] = ["path", "x1", "y1", "x2", "y2", "class_name"];
 
-/// Where a file's columns stand.
+/// The positions of a file's columns.
 struct Layout {
     file: usize,
     class: usize,
     edges: [usize; 4],
-    /// Width and height of the picture, where stated.
+    /// The columns of the picture's width and height, if there are any.
     size: [Option<usize>; 2],
     ignore: Option<usize>,
-    /// Edges are parts of the picture, as in Open Images.
+    /// Whether edges are fractions of the picture, as in Open Images.
     parts: bool,
     header: Vec<String>,
 }
 
 impl Layout {
-    /// The layout of a file whose first row is `first`; `None` if its rows are no boxes.
+    /// The layout of a file from its first row; `None` if the rows are not boxes.
     fn of(first: &StringRecord) -> Option<Layout> {
         let names: Vec<String> = first.iter().map(|cell| cell.trim_matches('"').to_ascii_lowercase()).collect();
         let at = |spellings: &[&str]| spellings.iter().find_map(|word| names.iter().position(|name| name == word));
@@ -82,7 +82,7 @@ impl Layout {
     }
 }
 
-/// Whether `file` has a row a box.
+/// Whether `file` has one row per box.
 pub fn is_box_rows(file: &Path) -> bool {
     let Ok((header, _)) = header_of(file) else {
         return false;
@@ -96,21 +96,21 @@ pub struct BoxFile {
     layout: Layout,
     images: Vec<ImageRows>,
     by_name: HashMap<Arc<str>, usize>,
-    /// Image by image once all are read, in the file's order; a list an image would take thrice the memory.
+    /// Sorted by image once all are read, in file order; a list per image would take three times the memory.
     rows: Vec<Row>,
-    /// Each class's name once, however many boxes have it.
+    /// Each class name once; many boxes share it.
     classes: HashSet<Arc<str>>,
-    /// Rows that cannot be followed, beside others that can.
+    /// Rows that could not be interpreted; others in the file may be valid.
     faults: Vec<Error>,
 }
 
-/// The rows of one image in a file, and the place of the first.
+/// The rows of one image in a file, and the position of the first.
 struct ImageRows {
     name: Arc<str>,
     line: usize,
-    /// Their number while they are read, then where they start and end.
+    /// While reading, `end` is the number of rows; afterwards this is their range.
     rows: Range<u32>,
-    /// Whether a row says that nothing is there.
+    /// Whether a row says that the image has no objects.
     empty: bool,
 }
 
@@ -157,7 +157,7 @@ impl BoxFile {
         if file.images.is_empty() && !file.faults.is_empty() {
             return Err(file.faults.swap_remove(0));
         }
-        // Most files have an image's rows together already.
+        // Fast in most files, because the rows of an image are already adjacent.
         file.rows.sort_by_key(|row| row.image);
         let mut end = 0;
         for image in &mut file.images {
@@ -227,7 +227,7 @@ impl BoxFile {
     }
 }
 
-/// A row with a box, its image still to be told.
+/// Parses a row with a box; its image is set by the caller.
 fn row<'a>(
     layout: &Layout,
     cell: &dyn Fn(usize) -> &'a str,
@@ -238,7 +238,7 @@ fn row<'a>(
     for (edge, at) in edges.iter_mut().zip(layout.edges) {
         let number = cell(at).parse::<f32>().ok().filter(|v| v.is_finite());
         *edge = number.ok_or_else(|| {
-            let unit = if layout.parts { "a part of the picture from 0 to 1" } else { "a number of pixels" };
+            let unit = if layout.parts { "a fraction of the picture from 0 to 1" } else { "a number of pixels" };
             place.error(format!("column `{}` holds `{}`: expected {unit}", layout.column(at), cell(at)))
         })?;
     }
@@ -260,7 +260,7 @@ pub struct BoxRowsReader {
     files: Vec<BoxFile>,
     matches: Matches,
     pub notes: Vec<String>,
-    /// Rows that cannot be followed.
+    /// Rows that could not be interpreted.
     pub faults: Vec<Error>,
 }
 
@@ -279,7 +279,7 @@ impl BoxRowsReader {
         let matches = match_images(&names, root, images)?;
         let notes = check_unused(&names, &matches, root, &images.all)?;
         let faults = opened.iter_mut().flat_map(|file| std::mem::take(&mut file.faults)).collect();
-        // Every image has its rows.
+        // Every image now has its rows, so the names are no longer needed.
         opened.iter_mut().for_each(|file| file.by_name = HashMap::new());
         Ok(BoxRowsReader { matches, notes, faults, files: opened })
     }

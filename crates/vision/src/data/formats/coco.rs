@@ -1,5 +1,5 @@
-//! COCO's two JSON files as they are written: instance annotations, and the results of a detector. Not here: what their
-//! numbers mean to a task or a metric.
+//! COCO's two JSON formats as written: instance annotations and detector results. Their meaning for tasks and metrics
+//! is defined elsewhere.
 
 use crate::error::{Error, Result};
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
@@ -12,7 +12,7 @@ use std::path::Path;
 /// A file of instance annotations.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoAnnotations {
-    /// All images that the file knows, with boxes or without.
+    /// All images of the file, with or without boxes.
     #[serde(deserialize_with = "list")]
     pub images: Vec<CocoImage>,
     /// The boxes of all images.
@@ -26,22 +26,22 @@ pub struct CocoAnnotations {
 /// One image of the file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoImage {
-    /// The number by which annotations refer to it.
+    /// The id by which annotations refer to it.
     #[serde(deserialize_with = "whole")]
     pub id: i64,
     /// Its path below the folder of images.
     #[serde(default)]
     pub file_name: String,
-    /// Pixels.
+    /// In pixels.
     pub width: Option<f64>,
-    /// Pixels, as the file states them.
+    /// In pixels, as stated in the file.
     pub height: Option<f64>,
 }
 
-/// One box of the truth. A polygon or mask beside it is not read.
+/// One ground-truth box. Polygons and masks are not read.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoAnnotation {
-    /// Its number. As in pycocotools, a detection that is matched with number 0 counts as wrong.
+    /// Its id. As in pycocotools, a detection matched with id 0 counts as wrong.
     #[serde(deserialize_with = "whole")]
     pub id: i64,
     /// The [`CocoImage::id`] of its image.
@@ -52,9 +52,9 @@ pub struct CocoAnnotation {
     pub category_id: i64,
     /// Left, top, width, height in pixels.
     pub bbox: [f64; 4],
-    /// The mask's, in square pixels, where there was one.
+    /// The mask's area in square pixels, if there is a mask.
     pub area: Option<f64>,
-    /// Whether it stands for a group of objects: a detection in it is neither right nor wrong.
+    /// Whether it marks a group of objects: detections in it are neither right nor wrong.
     #[serde(default, deserialize_with = "flag")]
     pub iscrowd: bool,
 }
@@ -62,13 +62,14 @@ pub struct CocoAnnotation {
 /// One class of the file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct CocoCategory {
-    /// Any whole number: COCO's own are 80 of 1 to 90.
+    /// Any integer; COCO's own ids are 80 of the numbers 1 to 90.
     #[serde(deserialize_with = "whole")]
     pub id: i64,
     /// The name of the class.
     #[serde(default)]
     pub name: String,
-    /// The name of the group it belongs to. A category that is such a group and has no boxes is no class, as Roboflow exports it.
+    /// The name of its group. As in Roboflow's exports, a category that is the group of others and has no boxes is not
+    /// a class.
     pub supercategory: Option<String>,
 }
 
@@ -83,14 +84,14 @@ pub struct CocoResult {
     pub category_id: i64,
     /// Left, top, width, height in pixels.
     pub bbox: [f64; 4],
-    /// How sure the detector is; only the order counts.
+    /// The confidence; only the order of scores matters.
     pub score: f64,
 }
 
-/// Reads instance annotations. Every image and category has a number of its own.
+/// Reads instance annotations. Every image and category must have its own id.
 ///
 /// # Errors
-/// A file that cannot be read or is no such file, by the place in its lists.
+/// The file cannot be read or has another format; the message names the list entry.
 pub fn read_annotations(path: &Path) -> Result<CocoAnnotations> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     if bytes.trim_ascii_start().starts_with(b"[") {
@@ -116,7 +117,7 @@ pub fn read_results(path: &Path) -> Result<Vec<CocoResult>> {
 }
 
 /// # Errors
-/// Two entries of a list with one id.
+/// Two entries of a list have the same id.
 pub fn check_unique(path: &Path, list: &str, ids: impl Iterator<Item = i64>) -> Result<()> {
     let mut first = HashMap::new();
     for (index, id) in ids.enumerate() {
@@ -149,7 +150,7 @@ impl Entry for CocoResult {
     const LIST: &str = "results";
 }
 
-/// A list whose errors name the entry, for these files are one long line.
+/// Deserialises a list so that errors name the entry, because these files are usually a single long line.
 fn list<'de, D: Deserializer<'de>, T: Entry + Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_seq(List(PhantomData))
 }
@@ -173,7 +174,7 @@ impl<'de, T: Entry + Deserialize<'de>> Visitor<'de> for List<T> {
     }
 }
 
-/// A whole number, also where a table's export wrote `17.0`.
+/// An integer, also if written as `17.0`, as exports from tables do.
 fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     deserializer.deserialize_any(Whole)
 }
@@ -205,7 +206,7 @@ impl Visitor<'_> for Whole {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<i64, E> {
-        // Beyond 2^53 neighbours are no longer whole.
+        // Above 2^53, not every integer is representable.
         match value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
             true => Ok(value as i64),
             false => Err(E::invalid_value(de::Unexpected::Float(value), &self)),

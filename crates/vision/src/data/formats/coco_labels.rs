@@ -1,5 +1,5 @@
-//! COCO's instance annotations as the labels of a detection task: sparse category numbers become names, a crowd becomes a
-//! region to ignore, an image that the file lists without an annotation is *labelled, nothing there*.
+//! COCO instance annotations as labels of a detection task: sparse category ids become names, a crowd becomes a region
+//! to ignore, and a listed image without annotations is *labelled, nothing there*.
 
 use super::coco::{self, CocoAnnotations};
 use super::listed::Images;
@@ -15,16 +15,16 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The pixels by which a box may exceed the stated image size without a remark: rounding.
+/// A box may exceed the stated image size by this many pixels without a remark, because of rounding.
 const ROUNDING: f64 = 0.5;
 
 pub struct CocoReader {
     files: Vec<CocoFile>,
     matches: Matches,
-    /// By category number, as the file has them.
+    /// In the order of category ids in the file.
     pub classes: Vec<String>,
     pub notes: Vec<String>,
-    /// Annotations that cannot be followed.
+    /// Annotations that could not be interpreted.
     pub faults: Vec<Error>,
 }
 
@@ -32,7 +32,7 @@ struct CocoFile {
     path: Arc<Path>,
     content: CocoAnnotations,
     by_name: HashMap<Arc<str>, usize>,
-    /// The annotations that can be followed, image by image; of each image, where its own start.
+    /// The valid annotations sorted by image, and the start of each image's annotations in this order.
     order: Vec<u32>,
     starts: Vec<u32>,
     names: HashMap<i64, Arc<str>>,
@@ -57,7 +57,7 @@ impl CocoReader {
         notes.extend(check_unused(&names, &matches, root, &images.all)?);
         let classes = class_names(&opened, root, &mut notes);
         let faults = opened.iter_mut().flat_map(|file| std::mem::take(&mut file.faults)).collect();
-        // Every image has its entry.
+        // Every image now has its entry, so the names are no longer needed.
         opened.iter_mut().for_each(|file| file.by_name = HashMap::new());
         Ok(CocoReader { matches, classes, notes, faults, files: opened })
     }
@@ -127,9 +127,9 @@ impl CocoFile {
             }
             by_id.insert(image.id, i);
         }
-        // One more than there are images: of those that cannot be followed.
-        let (unknown, mut homes) = (content.images.len(), Vec::with_capacity(content.annotations.len()));
-        let (mut homeless, mut faults) = (Vec::new(), Vec::new());
+        // One index beyond the images stands for annotations without a valid image or category.
+        let (unknown, mut image_indices) = (content.images.len(), Vec::with_capacity(content.annotations.len()));
+        let (mut unlisted, mut faults) = (Vec::new(), Vec::new());
         for (i, annotation) in content.annotations.iter().enumerate() {
             if !names.contains_key(&annotation.category_id) {
                 let message = format!(
@@ -138,23 +138,23 @@ impl CocoFile {
                     content.categories.len()
                 );
                 faults.push(Spot::entry(List::Annotations, i).error(path, message));
-                homes.push(unknown);
+                image_indices.push(unknown);
                 continue;
             }
-            homes.push(by_id.get(&annotation.image_id).copied().unwrap_or(unknown));
-            if homes[i] == unknown {
-                homeless.push(i);
+            image_indices.push(by_id.get(&annotation.image_id).copied().unwrap_or(unknown));
+            if image_indices[i] == unknown {
+                unlisted.push(i);
             }
         }
-        if let Some(first) = homeless.first() {
+        if let Some(first) = unlisted.first() {
             notes.push(format!(
                 "{}: {} of images that are not listed, left out (first: annotations[{first}], image {})",
                 relative_name(path, root),
-                count_of(homeless.len(), "annotation"),
+                count_of(unlisted.len(), "annotation"),
                 content.annotations[*first].image_id
             ));
         }
-        let (order, starts) = by_image(&homes, unknown);
+        let (order, starts) = by_image(&image_indices, unknown);
         content.images.iter_mut().for_each(|image| image.file_name.shrink_to_fit());
         Ok(CocoFile { path: path.into(), content, by_name, order, starts, names, faults })
     }
@@ -169,25 +169,25 @@ impl CocoFile {
     }
 }
 
-/// The numbers of the annotations, image by image in the file's order, and where each image's start: two lists, where one
-/// an image would take ten times the memory.
-fn by_image(homes: &[usize], images: usize) -> (Vec<u32>, Vec<u32>) {
+/// The annotation indices sorted by image, in file order, and the start of each image's part. A list per image would
+/// take ten times the memory.
+fn by_image(image_indices: &[usize], images: usize) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0u32; images + 2];
-    homes.iter().for_each(|home| starts[home + 1] += 1);
+    image_indices.iter().for_each(|image| starts[image + 1] += 1);
     for i in 1..starts.len() {
         starts[i] += starts[i - 1];
     }
     let mut next = starts.clone();
-    let mut order = vec![0u32; homes.len()];
-    for (annotation, &home) in homes.iter().enumerate() {
-        order[next[home] as usize] = annotation as u32;
-        next[home] += 1;
+    let mut order = vec![0u32; image_indices.len()];
+    for (annotation, &image) in image_indices.iter().enumerate() {
+        order[next[image] as usize] = annotation as u32;
+        next[image] += 1;
     }
     (order, starts)
 }
 
-/// The categories of all files by their numbers, each name once. Roboflow lists the data set itself as a category above
-/// the others: one that no box has and that others name as theirs is no class.
+/// The categories of all files in the order of their ids, each name once. Roboflow lists the data set itself as a
+/// supercategory: a category without boxes that others name as their supercategory is not a class.
 fn class_names(files: &[CocoFile], root: &Path, notes: &mut Vec<String>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for file in files {
@@ -208,7 +208,7 @@ fn class_names(files: &[CocoFile], root: &Path, notes: &mut Vec<String>) -> Vec<
             if file.content.categories.iter().any(|other| above(&other)) && !used() {
                 let shown = relative_name(&file.path, root);
                 notes.push(format!(
-                    "{shown}: category {} (`{name}`) left out: no box has it, and it stands above the others",
+                    "{shown}: category {} (`{name}`) left out: no box has it, and it is the supercategory of others",
                     category.id
                 ));
                 continue;

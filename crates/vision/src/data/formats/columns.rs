@@ -1,5 +1,5 @@
-//! Labels in columns of tables: Hugging Face's metadata.jsonl or metadata.csv beside the images, and any CSV with a column
-//! of file names. A blank or null cell is *unlabelled*.
+//! Labels in table columns: Hugging Face's metadata.jsonl or metadata.csv beside the images, and any CSV with a column
+//! of file names. A blank or null cell means *unlabelled*.
 
 use super::listed::{Images, Listed};
 use super::matching::{Matches, check_unused, match_images};
@@ -15,20 +15,21 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// A task's columns in one or several tables, with the row of every image found.
+/// A task's columns in one or more tables, with the row of every image.
 pub struct TableReader {
     tables: Vec<Table>,
-    /// Per table, where the task's columns stand; `None` where this table lacks one.
+    /// For each table, the positions of the task's columns; `None` if the table lacks one.
     columns: Vec<Vec<Option<usize>>>,
-    /// Per image: table and row.
+    /// For each image, its table and row.
     matches: Matches,
     pub notes: Vec<String>,
-    /// Rows that cannot be followed.
+    /// Rows that could not be interpreted.
     pub faults: Vec<Error>,
 }
 
 impl TableReader {
-    /// Columns of the metadata tables beside the images: of each image, the nearest folder above it that holds one.
+    /// Columns of the metadata tables beside the images. For each image, the table in the nearest folder above it is
+    /// used.
     pub fn metadata(task: &TaskDeclaration, columns: &[String], root: &Path, images: &[Listed]) -> Result<Self> {
         let mut tables: Vec<Table> = Vec::new();
         let mut by_folder: HashMap<PathBuf, Option<usize>> = HashMap::new();
@@ -72,7 +73,8 @@ impl TableReader {
         TableReader::new(task, tables, columns, matches, root, images)
     }
 
-    /// Columns of CSV files, their key matched with the path relative to the images or the bare name where that is unique.
+    /// Columns of CSV files. The key is matched with the path relative to the images, or with the file name alone if it
+    /// is unique.
     pub fn csv(
         task: &TaskDeclaration,
         files: &[LabelFile],
@@ -122,7 +124,7 @@ impl TableReader {
         let names =
             reader.tables.iter().zip(&files).zip(&entries).map(|((table, file), entry)| table.names(file, entry));
         reader.notes = check_unused(&names.collect::<Vec<_>>(), &reader.matches, root, images)?;
-        // Every image has its row.
+        // Every image now has its row, so the names are no longer needed.
         reader.tables.iter_mut().for_each(|table| table.by_name = HashMap::new());
         Ok(reader)
     }
@@ -174,12 +176,13 @@ pub(super) fn class_word(column: &str, value: &Value, place: &Place) -> Result<W
         Value::Number(number) => Ok(Word::Name(number.to_string().into())),
         Value::Bool(flag) => Ok(Word::Name(flag.to_string().into())),
         other => Err(place.error(format!(
-            "column `{column}` holds {other}, a class name or number was expected; null is unlabelled"
+            "column `{column}` holds {other}; expected a class name or number, or null for unlabelled"
         ))),
     }
 }
 
-/// 0 or 1 a column; or, where the one column holds a list, the names of the classes that are there, or 0 or 1 each.
+/// One cell of 0 or 1 per column; or a single column with a list, of the names of present classes or of 0 and 1 for
+/// each class.
 fn flags(cells: &[(&str, &Value)], place: &Place) -> Result<Raw> {
     let [(column, Value::Array(list))] = cells else {
         return Ok(Raw::Flags(cells.iter().map(|(column, cell)| flag(column, cell, place)).collect::<Result<_>>()?));
@@ -198,7 +201,7 @@ fn flag(column: &str, value: &Value, place: &Place) -> Result<Option<bool>> {
         "0" | "0.0" | "false" => Ok(Some(false)),
         _ if value.is_null() => Ok(None),
         _ => Err(place.error(format!(
-            "column `{column}` holds `{shown}`, 1 (there) or 0 (absent) was expected; a blank cell is unlabelled"
+            "column `{column}` holds `{shown}`; expected 1 (present) or 0 (absent), or a blank cell for unlabelled"
         ))),
     }
 }
@@ -233,6 +236,6 @@ fn number(column: &str, value: &Value, place: &Place) -> Result<f32> {
     };
     let shown = value.as_str().map_or_else(|| value.to_string(), str::to_string);
     number.filter(|v| v.is_finite()).ok_or_else(|| {
-        place.error(format!("column `{column}` holds `{shown}`, a number was expected; a blank cell is unlabelled"))
+        place.error(format!("column `{column}` holds `{shown}`; expected a number, or a blank cell for unlabelled"))
     })
 }

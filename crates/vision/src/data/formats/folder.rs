@@ -1,4 +1,4 @@
-//! Class folders: the class of an image is the folder it lies in, the first below its split's folder.
+//! Class folders: the class of an image is the first folder below its split's folder.
 
 use super::listed::Listed;
 use super::{Raw, RawClass, Reading, Word};
@@ -19,7 +19,7 @@ pub fn read(image: &Listed) -> Result<Reading> {
     Ok(Reading::of(Raw::Class(RawClass { word, spot: Spot::File }), &image.image, None))
 }
 
-/// The first folder below the split's, or the parent where a list file names images of many folders.
+/// The first folder below the split's folder, or the parent folder if a list file names images of many folders.
 fn class_of(image: &Listed) -> Option<String> {
     let below = image.image.strip_prefix(&image.folder).ok()?;
     let parents: Vec<&Path> = below.parent()?.iter().map(Path::new).collect();

@@ -1,4 +1,4 @@
-//! The images that label files are asked about: those of all splits, in one list.
+//! The images of all splits in one list, for the label readers.
 
 use crate::data::declaration::Split;
 use std::path::{Path, PathBuf};
@@ -10,26 +10,26 @@ pub struct Listed {
     pub image: PathBuf,
     /// Relative to the data set's root, with forward slashes.
     pub name: String,
-    /// The folder its split was read from; the root for a list file.
+    /// The folder its split was read from; the data set's root for a list file.
     pub folder: Arc<Path>,
 }
 
-/// Images of the three splits in one list, so that labels are read in one parallel pass.
+/// The images of the three splits in one list, so that labels are read in one parallel pass.
 pub struct Images {
     pub all: Vec<Listed>,
-    /// Where each split ends in `all`.
+    /// The end of each split in `all`.
     pub ends: [usize; 3],
-    /// Whether validation was cut from training here, so that classes may be counted over both.
+    /// Whether validation was split off training, in which case classes may come from both.
     pub seeded_split: bool,
 }
 
 impl Images {
-    /// The first so many images may name classes.
-    pub fn taught(&self) -> usize {
+    /// The number of leading images whose labels may define classes.
+    pub fn class_images(&self) -> usize {
         if self.seeded_split { self.ends[1] } else { self.ends[0] }
     }
 
-    /// Whether image number `index` is one of what the data set itself calls `split`.
+    /// Whether image number `index` is in `split`, as the data set itself defines it.
     pub fn belongs(&self, index: usize, split: Split) -> bool {
         let own = Split::ALL[self.ends.iter().filter(|end| index >= **end).count().min(2)];
         own == split || (self.seeded_split && own == Split::Val && split == Split::Train)

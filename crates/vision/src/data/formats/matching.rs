@@ -1,5 +1,5 @@
-//! Which entry of the label files belongs to which image: by its path, written relative to whatever people write it
-//! relative to, or by its bare name where that is unique.
+//! Matches the entries of label files with images: by path, relative to any of the usual folders, or by file name alone
+//! if it is unique.
 
 use super::listed::{Images, Listed};
 use crate::data::declaration::LabelFile;
@@ -11,32 +11,32 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// An entry's name and place.
+/// The name and position of an entry.
 pub type Entry<'a> = dyn Fn(usize) -> (String, Place) + Sync + 'a;
 
-/// The names that one label file has for its images.
+/// The image names in one label file.
 pub struct Names<'a> {
     pub file: &'a LabelFile,
-    /// The word for an entry: a row, an image, a frame.
+    /// The word for an entry in messages: a row, an image, a frame.
     pub noun: &'static str,
     pub by_name: &'a HashMap<Arc<str>, usize>,
     pub entry: &'a Entry<'a>,
     pub count: usize,
 }
 
-/// Per image: the file and the entry in it.
+/// For each image, the file and the entry in it.
 pub type Matches = Vec<Option<(usize, usize)>>;
 
-/// Finds every image's entry.
+/// Finds the entry of every image.
 ///
-/// Errors: a name that several images have, an image that two files name.
+/// Errors: several images match one name, or two files describe one image.
 pub fn match_images(files: &[Names], root: &Path, images: &Images) -> Result<Matches> {
     let matches: Vec<_> =
         images.all.par_iter().enumerate().map(|(i, image)| entry_of(files, root, images, i, image)).collect();
     let error = |[f, entry, other]: [usize; 3]| {
         let (name, place) = (files[f].entry)(entry);
         place.error(format!(
-            "`{name}` is also in {}: say which file is whose, as in `{{train: {}, val: {}}}`",
+            "`{name}` is also in {}: say which split each file is for, as in `{{train: {}, val: {}}}`",
             files[other].file.path.display(),
             relative_name(&files[f].file.path, root),
             relative_name(&files[other].file.path, root)
@@ -45,7 +45,7 @@ pub fn match_images(files: &[Names], root: &Path, images: &Images) -> Result<Mat
     let matches = matches.into_iter().collect::<Result<Matches, _>>().map_err(error)?;
     let mut claimed: Vec<Vec<u32>> = files.iter().map(|names| vec![0; names.count]).collect();
     matches.iter().flatten().for_each(|&(f, entry)| claimed[f][entry] += 1);
-    // The first in the file, so that the error is the same every time.
+    // Report the first in the file, so that the error is always the same.
     for (names, claimed) in files.iter().zip(&claimed) {
         if let Some((entry, count)) = claimed.iter().enumerate().find(|(_, count)| **count > 1) {
             let (name, place) = (names.entry)(entry);
@@ -57,7 +57,7 @@ pub fn match_images(files: &[Names], root: &Path, images: &Images) -> Result<Mat
     Ok(matches)
 }
 
-/// The file and the entry of an image; an error is a file, its entry, and another that has one as good.
+/// The file and the entry of an image. The error holds a file, its entry, and another file that matches equally well.
 fn entry_of(
     files: &[Names],
     root: &Path,
@@ -70,7 +70,8 @@ fn entry_of(
         .filter(|(_, names)| of_split(names))
         .filter_map(|(f, names)| find(names, root, image).map(|(near, entry)| (near, (f, entry))))
         .collect();
-    // A file in the image's own folder speaks of it rather than one that happens to hold the same bare name.
+    // A file in the image's own folder takes precedence over a file elsewhere that happens to contain the same file
+    // name.
     let best = found.iter().map(|(near, _)| *near).max();
     let mut best = found.iter().filter(|(near, _)| Some(*near) == best).map(|(_, at)| *at);
     match (best.next(), best.next()) {
@@ -79,7 +80,7 @@ fn entry_of(
     }
 }
 
-/// The entry that names `image`, and whether it does so from the image's own folder or one above it.
+/// The entry for `image`, and whether the file lies in the image's folder or one above it.
 fn find(names: &Names, root: &Path, image: &Listed) -> Option<(bool, usize)> {
     let beside = names.file.path.parent().unwrap_or(root);
     let get = |name: &str| names.by_name.get(name).copied();
@@ -88,7 +89,7 @@ fn find(names: &Names, root: &Path, image: &Listed) -> Option<(bool, usize)> {
     if near && let Some(entry) = below(beside) {
         return Some((true, entry));
     }
-    // `images/a.jpg` is meant by `a.jpg` and by `train/a.jpg` alike.
+    // Both `a.jpg` and `train/a.jpg` may refer to an image below `images/`.
     let below_images = || {
         let inner = ["images/", "JPEGImages/"].iter().find_map(|prefix| image.name.strip_prefix(prefix))?;
         get(inner)
@@ -100,7 +101,7 @@ fn find(names: &Names, root: &Path, image: &Listed) -> Option<(bool, usize)> {
     found.or_else(|| get(bare)).or_else(stem).map(|entry| (false, entry))
 }
 
-/// Entries that name no image are worth a word; a file none of whose entries does is a mistake.
+/// Entries that match no image give a note; a file in which none matches is an error.
 pub fn check_unused(files: &[Names], matches: &Matches, root: &Path, images: &[Listed]) -> Result<Vec<String>> {
     let mut used: Vec<Vec<bool>> = files.iter().map(|names| vec![false; names.count]).collect();
     matches.iter().flatten().for_each(|&(f, entry)| used[f][entry] = true);

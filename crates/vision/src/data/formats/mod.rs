@@ -1,5 +1,5 @@
-//! Every label format behind one question: what does it say about this image? Readers give class names or numbers as
-//! written; `dataset` turns them into indices once all are known.
+//! All label formats behind one interface that returns the label of an image. Readers return class names or numbers as
+//! written; `dataset` converts them to indices once all classes are known.
 
 mod bdd;
 mod bdd_file;
@@ -29,7 +29,7 @@ pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
 pub use listed::{Images, Listed};
 
-/// The reading of an image that `file` does not mention: what `missing:` says, or unlabelled without it.
+/// The reading of an image that `file` does not mention: as given by `missing:`, otherwise unlabelled.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
     let boxes = task.kind.content == Content::Boxes;
     let background = boxes && task.missing == Some(Missing::Background);
@@ -41,7 +41,7 @@ fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
     reading
 }
 
-/// A task's labels, opened.
+/// The opened labels of a task.
 pub enum Reader {
     Folder,
     Table(columns::TableReader),
@@ -52,7 +52,7 @@ pub enum Reader {
     Bdd(bdd::BddReader),
 }
 
-/// Files that several tasks read from, opened once.
+/// Files that several tasks use, so that each is opened once.
 #[derive(Default)]
 pub struct Cache(HashMap<PathBuf, Arc<BddFile>>);
 
@@ -68,7 +68,7 @@ impl Cache {
 }
 
 impl Reader {
-    /// Opens what `task` reads from. `images` are all images of all splits, in the order `read` will be asked about them.
+    /// Opens the label files of `task`. `images` are the images of all splits; `read` refers to them by index.
     pub fn open(task: &TaskDeclaration, root: &Path, images: &Images, cache: &mut Cache) -> Result<Reader> {
         Ok(match &task.from {
             LabelsFrom::Folders => Reader::Folder,
@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    /// The faults of single entries in files that hold the labels of many images.
+    /// Takes the faults of single entries in files that hold the labels of many images.
     pub fn take_faults(&mut self) -> Vec<Error> {
         match self {
             Reader::Table(reader) => std::mem::take(&mut reader.faults),
@@ -111,7 +111,7 @@ impl Reader {
         }
     }
 
-    /// The classes in the order the files give them, where they give one.
+    /// The classes in file order, if the files define one.
     pub fn classes(&self) -> Option<Vec<String>> {
         match self {
             Reader::Coco(reader) => Some(reader.classes.clone()),
@@ -119,7 +119,7 @@ impl Reader {
         }
     }
 
-    /// Sentences about the labels as a whole: rows that name no image, tables found.
+    /// Notes about the labels as a whole: rows that match no image, tables found.
     pub fn notes(&self) -> Vec<String> {
         match self {
             Reader::Table(reader) => reader.notes.clone(),
@@ -131,7 +131,7 @@ impl Reader {
     }
 }
 
-/// Which JSON a file of labels is, told from its beginning.
+/// The format of a JSON label file, recognised by its beginning.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Json {
     Coco,
@@ -152,7 +152,7 @@ pub fn json_kind(file: &Path) -> Option<Json> {
     }
 }
 
-/// The images that a label file names, for a split that is declared by it.
+/// The images named by a label file, for a split that is declared by that file.
 pub fn image_names(file: &Path) -> Result<Vec<String>> {
     let is_json = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     if !is_json {

@@ -1,4 +1,4 @@
-//! A cell of boxes in a metadata table, as Hugging Face's data sets write it: lists side by side, or a list of objects.
+//! Boxes in a cell of a metadata table, as in Hugging Face's data sets: parallel lists, or a list of objects.
 
 use super::columns::class_word;
 use super::listed::Listed;
@@ -9,12 +9,12 @@ use crate::error::Result;
 use crate::reading::{BoxFormat, Place, count_of};
 use serde_json::{Map, Value};
 
-/// Keys of a box's class, and of what makes it a region to ignore.
+/// Keys of a box's class, and of the flag that makes it a region to ignore.
 const CLASS: [&str; 3] = ["categories", "category", "label"];
 const IGNORE: [&str; 3] = ["ignore", "iscrowd", "difficult"];
 
-/// `{"bbox": [[x, y, w, h], …], "categories": [name or number, …]}`, or `[{"bbox": …, "category": …}, …]`. Beside them
-/// `iscrowd` marks regions to ignore, and `labelled_categories` the classes that were looked for.
+/// `{"bbox": [[x, y, w, h], …], "categories": [name or number, …]}`, or `[{"bbox": …, "category": …}, …]`. In addition,
+/// `iscrowd` marks regions to ignore, and `labelled_categories` lists the classes that were looked for.
 pub fn read(column: &str, value: &Value, format: BoxFormat, image: &Listed, reading: &mut Reading) -> Result<Raw> {
     let parsed;
     let value = match value {
@@ -44,7 +44,7 @@ pub fn read(column: &str, value: &Value, format: BoxFormat, image: &Listed, read
     let classes = list(&CLASS).ok_or_else(expected)?;
     if boxes.len() != classes.len() {
         let message = format!(
-            "column `{column}`: {} but {} categories: one category a box",
+            "column `{column}`: {} but {} categories: give one category per box",
             count_of(boxes.len(), "box"),
             classes.len()
         );
@@ -82,12 +82,12 @@ fn four(numbers: &Value) -> Option<[f32; 4]> {
     numbers.try_into().ok()
 }
 
-/// Whether a flag says true, in words or as 1.
+/// Whether a flag is true or 1.
 fn is_set(flag: &Value) -> bool {
     flag.as_bool() == Some(true) || flag.as_i64() == Some(1)
 }
 
-/// `[{"bbox": b, "category": c}, …]` as `{"bbox": [b, …], "category": [c, …]}`; null where one lacks a key.
+/// Converts `[{"bbox": b, "category": c}, …]` to `{"bbox": [b, …], "category": [c, …]}`, with null for a missing key.
 fn side_by_side(list: &[Value]) -> Value {
     let mut lists = Map::new();
     for key in ["bbox"].iter().chain(&CLASS).chain(&IGNORE) {

@@ -1,4 +1,4 @@
-//! Tables of labels, read: CSV or JSON lines, with a column of file names that says which image a row belongs to.
+//! Reads label tables: CSV or JSON lines with a column of file names.
 
 use super::matching::{Entry, Names};
 use crate::data::declaration::LabelFile;
@@ -14,22 +14,22 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Columns that hold the file name where `key:` names none.
+/// The columns tried for file names if `key:` names none.
 const KEY_COLUMNS: [&str; 4] = ["file", "file_name", "filename", "image"];
-/// Hugging Face's two, and Roboflow's table of 0 and 1 a class.
+/// Hugging Face's two tables, and Roboflow's table of 0 and 1 per class.
 const METADATA: [&str; 3] = ["metadata.jsonl", "metadata.csv", CLASSES];
 pub const CLASSES: &str = "_classes.csv";
 
 pub struct Table {
     pub file: Arc<Path>,
-    /// All of the file's columns.
+    /// All columns of the file.
     pub columns: Vec<String>,
     /// The columns whose cells are kept.
     pub kept: Vec<String>,
-    /// The line of each row, its cells in the order of `kept` (null where blank) and the image it names.
+    /// For each row its line, its kept cells in the order of `kept` (null if blank), and the image it names.
     pub rows: Vec<Row>,
     pub by_name: HashMap<Arc<str>, usize>,
-    /// Rows that cannot be followed, beside others that can.
+    /// Rows that could not be interpreted; others may be valid.
     pub faults: Vec<Error>,
 }
 
@@ -40,8 +40,8 @@ pub struct Row {
 }
 
 impl Table {
-    /// Reads `file`, keeping the cells of the columns `wanted`, or of all: a table of a million rows has columns that are
-    /// larger than all the rest.
+    /// Reads `file` and keeps the cells of the `wanted` columns, or of all. A table with a million rows may have other
+    /// columns that are larger than all the rest.
     pub fn open(file: &Path, key: Option<&str>, wanted: Option<&[String]>) -> Result<Table> {
         let is_wanted = |name: &str| wanted.is_none_or(|w| w.iter().any(|w| w == name)) || is_key_of(key, name);
         let is_lines = file.extension().is_some_and(|e| e == "jsonl");
@@ -106,7 +106,7 @@ impl Table {
             table.by_name.insert(name.clone(), table.rows.len());
             table.rows.push(Row { line, name, cells });
         }
-        // The lines' order is the one a person corrects them in.
+        // Sort by line, the order in which the user will correct them.
         table.faults.sort_by_key(|fault| if let Error::Data { line, .. } = fault { *line } else { None });
         if table.rows.is_empty() && !table.faults.is_empty() {
             return Err(table.faults.swap_remove(0));
@@ -123,7 +123,7 @@ impl Table {
         KEY_COLUMNS.contains(&column)
     }
 
-    /// The image and the place of a row.
+    /// The image name and position of a row.
     pub fn entry(&self, row: usize) -> (String, Place) {
         let Row { line, name, .. } = &self.rows[row];
         (name.to_string(), Place::at(&self.file, Spot::line(*line)))
@@ -134,20 +134,20 @@ impl Table {
     }
 }
 
-/// The content of a file: its columns, those kept, and rows of kept cells with their lines, the last of them missing where a row
-/// does not know them.
+/// The content of a file: its columns, those kept, and the kept cells of each row with its line. Trailing cells are
+/// missing if the row does not have them.
 #[derive(Default)]
 struct Sheet {
     columns: Vec<String>,
     kept: Vec<String>,
-    /// For each column, its place among the kept ones.
+    /// For each column, its index among the kept columns.
     places: Vec<Option<usize>>,
     rows: Vec<(usize, Vec<Value>)>,
     faults: Vec<Error>,
 }
 
 impl Sheet {
-    /// Which of the kept columns `name` is, met before or new.
+    /// The index of column `name` among the kept columns; the column is added if it is new.
     fn place(&mut self, name: &str, is_wanted: &dyn Fn(&str) -> bool) -> Option<usize> {
         if let Some(at) = self.columns.iter().position(|c| c == name) {
             return self.places[at];
@@ -160,7 +160,7 @@ impl Sheet {
     }
 }
 
-/// Whether the column may be the one of file names.
+/// Whether this may be the column of file names.
 fn is_key_of(key: Option<&str>, name: &str) -> bool {
     key.map_or_else(|| KEY_COLUMNS.contains(&name), |key| key == name)
 }
@@ -170,7 +170,7 @@ pub fn metadata_in(folder: &Path) -> Option<PathBuf> {
     METADATA.iter().map(|name| folder.join(name)).find(|file| file.is_file())
 }
 
-/// For comma-, semicolon- or tab-separated values, as the header has it.
+/// A reader for values separated by commas, semicolons or tabs, as found in the header.
 pub fn csv_reader(header: &[u8]) -> csv::ReaderBuilder {
     let delimiter = [b',', b';', b'\t'].into_iter().find(|d| header.contains(d)).unwrap_or(b',');
     let mut builder = csv::ReaderBuilder::new();
@@ -178,7 +178,7 @@ pub fn csv_reader(header: &[u8]) -> csv::ReaderBuilder {
     builder
 }
 
-/// The file's first line, without a byte order mark, and the reader behind it.
+/// The file's first line without a byte order mark, and a reader for the rest.
 pub fn header_of(file: &Path) -> Result<(Vec<u8>, BufReader<File>)> {
     let mut text = File::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
     let mut header = Vec::new();
@@ -200,7 +200,7 @@ fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
     let wrong = |e: csv::Error| not_csv(file, &e);
     let mut sheet = Sheet::default();
     let names = reader.headers().map_err(wrong)?.clone();
-    // Two columns of one name: the first is meant.
+    // If two columns have the same name, the first is used.
     let places = names.iter().map(|name| match sheet.columns.iter().any(|c| c == name) {
         true => None,
         false => sheet.place(name, is_wanted),
@@ -254,7 +254,7 @@ fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
     Ok(sheet)
 }
 
-/// A line's object, of which only what is wanted is built.
+/// Deserialises the object of one line, building only the wanted values.
 struct JsonRow<'a> {
     sheet: &'a mut Sheet,
     is_wanted: &'a dyn Fn(&str) -> bool,
@@ -283,7 +283,8 @@ impl<'de> Visitor<'de> for JsonRow<'_> {
                 Some(at) => {
                     cells.resize(cells.len().max(at + 1), Value::Null);
                     cells[at] = match map.next_value::<Value>()? {
-                        // Text takes a tenth of the memory, and boxes are read from it as from a CSV's cell.
+                        // Boxes are kept as text, which takes a tenth of the memory; they are parsed later like a CSV
+                        // cell.
                         boxes if is_boxes(&boxes) => {
                             let mut text = boxes.to_string();
                             text.shrink_to_fit();
@@ -299,12 +300,12 @@ impl<'de> Visitor<'de> for JsonRow<'_> {
     }
 }
 
-/// Lists side by side, or a list of objects.
+/// Whether the value is parallel lists of boxes or a list of objects.
 fn is_boxes(value: &Value) -> bool {
     value.get("bbox").or_else(|| value.get(0)?.get("bbox")).is_some()
 }
 
-/// Forward slashes, no leading `./`.
+/// The name with forward slashes and without a leading `./`.
 pub fn normal(name: &str) -> String {
     let name = name.trim().replace('\\', "/");
     name.strip_prefix("./").unwrap_or(&name).to_string()

@@ -1,4 +1,4 @@
-//! Pascal VOC: one XML file an image, pixels counted from 1 with the last one included.
+//! Pascal VOC: one XML file per image, with pixels counted from 1 and the last one included.
 
 use super::listed::Listed;
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
@@ -38,7 +38,7 @@ impl VocReader {
         Ok(reading)
     }
 
-    /// `ID.xml` for `ID.jpg`, flat or in the images' own folders; never empty.
+    /// `ID.xml` for `ID.jpg`, in one folder or in the images' folder structure; never empty.
     fn files(&self, image: &Listed) -> Vec<PathBuf> {
         let below = self.dir.join(relative_name(&image.image, &image.folder));
         let bare = self.dir.join(image.image.file_name().unwrap_or_default());
@@ -51,7 +51,7 @@ impl VocReader {
     }
 }
 
-/// An object while its elements come in; their order varies between tools.
+/// An object while it is read; the order of its elements differs between tools.
 #[derive(Default)]
 struct Object {
     line: usize,
@@ -70,7 +70,7 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
     let mut object = Object::default();
     let mut size = [0f32; 2];
     let mut seen_root = false;
-    // Lines are counted as the reader advances, so that a file is walked once.
+    // Lines are counted as the reader advances, so that the file is scanned only once.
     let (mut line, mut counted) = (1, 0);
     loop {
         let event = xml.read_event();
@@ -95,7 +95,7 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
                 take_text(&path, &value, &place, &mut object, &mut size)?;
             }
             Event::GeneralRef(reference) => {
-                // `&amp;` in a class name: the reader splits the text around it.
+                // A reference such as `&amp;` in a class name: the reader splits the text around it.
                 let resolved = match &*reference.decode().map_err(|e| malformed(&e))? {
                     "amp" => "&",
                     "lt" => "<",
@@ -135,7 +135,7 @@ fn at(path: &[String], expected: &[&str]) -> bool {
 
 fn take_text(path: &[String], value: &str, place: &Place, object: &mut Object, size: &mut [f32; 2]) -> Result<()> {
     let names: Vec<&str> = path.iter().map(String::as_str).collect();
-    // A name may come in parts, around an `&amp;`: its blanks count until it is whole.
+    // A name may arrive in parts around an `&amp;`, so blanks are only trimmed when it is complete.
     if names == ["annotation", "object", "name"] {
         object.name.get_or_insert_default().push_str(value);
     }
@@ -168,7 +168,8 @@ fn finish(object: Object, size: [f32; 2], reading: &mut Reading, boxes: &mut Vec
         return Err(place
             .error(format!("this <object> has no <bndbox> with <{edge}>: give xmin, ymin, xmax and ymax in pixels")));
     };
-    // Compared as written: a box of one pixel's width is a slip of the mouse, and `xmin = xmax` in tools that count from 0.
+    // Compared as written: `xmin = xmax` is either a box one pixel wide, drawn by accident, or an empty box from a tool
+    // that counts from 0.
     if x2 <= x1 || y2 <= y1 {
         reading.remarks.push((Remark::DegenerateBox, place));
         return Ok(());

@@ -1,4 +1,4 @@
-//! YOLO label files: one row a box, `class cx cy w h` in parts of the image, polygons as `class x1 y1 x2 y2 …`.
+//! YOLO label files: one row per box, `class cx cy w h` as fractions of the image, or a polygon `class x1 y1 x2 y2 …`.
 
 use super::listed::Listed;
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
@@ -11,8 +11,8 @@ use crate::reading::{Missing, Place, Spot};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The distance by which a coordinate may lie outside the image before the row counts as wrong: rounding, not pixels taken for
-/// parts.
+/// A coordinate may lie outside the image by this much before the row counts as wrong. It allows for rounding, but not
+/// for pixels in place of fractions.
 const TOLERANCE: f32 = 0.01;
 
 pub struct YoloReader {
@@ -46,7 +46,7 @@ impl YoloReader {
         Ok(reading)
     }
 
-    /// Where the label file may be, likeliest first; never empty.
+    /// Possible paths of the label file, most likely first; never empty.
     fn label_files(&self, image: &Listed) -> Vec<PathBuf> {
         let Some(dir) = &self.dir else {
             return vec![beside_images(&image.image)];
@@ -89,7 +89,7 @@ impl YoloReader {
             } else if part[2] <= part[0] || part[3] <= part[1] {
                 reading.remarks.push((Remark::DegenerateBox, place));
             } else {
-                // A box of the centre and size that were written reaches out, though neither number does.
+                // A box given by centre and size may extend beyond the image although each number is within 0 to 1.
                 if whole.iter().zip(&part).any(|(a, b)| (a - b).abs() > TOLERANCE) {
                     reading.remarks.push((Remark::BeyondImage, place));
                 }
@@ -114,7 +114,7 @@ impl YoloReader {
         Ok(reading)
     }
 
-    /// One row: its class and its box in parts of the image, as written.
+    /// Parses one row: its class, and its box in fractions of the image as written.
     fn row(&self, task: &TaskDeclaration, line: &str, place: &Place) -> Result<(usize, Xyxy)> {
         let numbers: Option<Vec<f32>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
         let Some(numbers) = numbers.filter(|n| n.iter().all(|v| v.is_finite())) else {
@@ -122,8 +122,9 @@ impl YoloReader {
         };
         let class = numbers[0];
         if class < 0.0 || class.fract() != 0.0 {
-            return Err(place
-                .error(format!("class `{class}` is no whole number from 0: the first number of a row is the class")));
+            return Err(place.error(format!(
+                "class `{class}` is not a whole number of at least 0: the first number of a row is the class"
+            )));
         }
         if let Some(names) = &task.names
             && class as usize >= names.len()
@@ -141,7 +142,7 @@ impl YoloReader {
             (YoloRows::Keypoints, 4..) => boxes::from_cxcywh(array(coordinates)),
             (YoloRows::BoxesOrPolygons, n) if n >= 6 && n % 2 == 0 => bounds(coordinates),
             (YoloRows::BoxesOrPolygons, 5) => {
-                return Err(place.error("6 numbers: a confidence behind the box makes this a prediction, not a label; expected `class cx cy w h`"));
+                return Err(place.error("6 numbers: a confidence after the box makes this a prediction, not a label; expected `class cx cy w h`"));
             }
             (_, n) => {
                 return Err(place.error(format!(
@@ -154,7 +155,7 @@ impl YoloReader {
             if coordinates.len() == 4 || self.rows == YoloRows::Keypoints { &coordinates[..4] } else { coordinates };
         if let Some(value) = checked.iter().find(|v| !(-TOLERANCE..=1.0 + TOLERANCE).contains(*v)) {
             let message = format!(
-                "{value} is outside 0 to 1: YOLO coordinates are parts of the image's width and height, not pixels"
+                "{value} is outside 0 to 1: YOLO coordinates are fractions of the image's width and height, not pixels"
             );
             return Err(place.error(message));
         }

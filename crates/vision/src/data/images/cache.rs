@@ -1,5 +1,5 @@
-//! Decoded images kept from one epoch to the next, in memory or in a folder: whole, upright and as large as the file has them, so that
-//! they serve every augmentation. What comes out is what decoding gives.
+//! Keeps decoded images from one epoch to the next, in memory or in a folder. They are kept whole, upright and in full
+//! size, so that they serve every augmentation. The result equals that of decoding.
 
 use super::decode;
 use super::picture::{Image, Part};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Images kept, up to a number of bytes; the others are decoded anew each time.
+/// Images kept up to a limit in bytes; others are decoded each time.
 #[derive(Debug)]
 pub struct Cache {
     place: Place,
@@ -27,21 +27,21 @@ enum Place {
     Folder(PathBuf),
 }
 
-/// The start of a kept file: its kind and version. Width and height follow.
+/// The first bytes of a cached file: format and version. Width and height follow.
 const MAGIC: &[u8; 8] = b"polyhd01";
 const HEAD: usize = MAGIC.len() + 8;
 
 impl Cache {
-    /// Gone with the process.
+    /// A cache that ends with the process.
     pub fn in_memory(limit: u64) -> Cache {
         Cache { place: Place::Memory(Mutex::default()), limit, used: AtomicU64::new(0) }
     }
 
-    /// Stays, for other runs too: an image is known by its path, its size in bytes and when it was changed. Nobody
-    /// removes what is no longer used; the folder may be deleted at any time.
+    /// A cache that persists between runs. An image is identified by its path, its size in bytes and its modification
+    /// time. Unused entries are never removed; the folder may be deleted at any time.
     ///
     /// # Errors
-    /// A folder that cannot be made or listed.
+    /// The folder cannot be created or listed.
     pub fn in_folder(folder: &Path, limit: u64) -> Result<Cache> {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let mut used = 0;
@@ -52,7 +52,8 @@ impl Cache {
         Ok(Cache { place: Place::Folder(folder.to_path_buf()), limit, used: AtomicU64::new(used) })
     }
 
-    /// The image at `path`, kept from now on if there is room; else `part` of it, as [`decode::decode_part`].
+    /// The image at `path`, which is kept from now on if there is room. Otherwise only `part` of it is decoded, as in
+    /// [`decode::decode_part`].
     ///
     /// # Errors
     /// The errors of [`decode::decode`].
@@ -93,7 +94,8 @@ impl Cache {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Whether the image was not there before and now is. A full disk costs time, not the run.
+    /// Stores the image; whether it is stored now and was not before. A full disk only costs time and does not stop the
+    /// run.
     fn keep(&self, path: &Path, file: Option<&Path>, image: &Arc<Image>) -> bool {
         match (&self.place, file) {
             (Place::Memory(images), _) => lock(images).insert(path.to_path_buf(), image.clone()).is_none(),
@@ -103,7 +105,7 @@ impl Cache {
     }
 }
 
-/// The place of the cache and its limit, for people.
+/// The location and limit of the cache, for display.
 impl std::fmt::Display for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let limit = self.limit as f64 / (1u64 << 30) as f64;
@@ -114,17 +116,17 @@ impl std::fmt::Display for Cache {
     }
 }
 
-/// The map is whole between statements, so a panic elsewhere does not spoil it.
+/// The map is consistent between statements, so a panic in another thread does not corrupt it.
 fn lock(images: &Mutex<HashMap<PathBuf, Arc<Image>>>) -> MutexGuard<'_, HashMap<PathBuf, Arc<Image>>> {
     images.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The name an image is kept under: 128 bits of its path, size and times of change.
+/// The cache key of an image: a 128-bit hash of its path, size and times of change.
 fn key(path: &Path) -> Result<String> {
     let path = std::path::absolute(path).map_err(Error::io("read", path))?;
     let found = fs::metadata(&path).map_err(Error::io("read", &path))?;
     let changed = found.modified().map_err(Error::io("read", &path))?;
-    // Who replaces a file and keeps its time cannot keep these.
+    // A tool that replaces a file but keeps its modification time cannot keep these.
     #[cfg(unix)]
     let identity = {
         use std::os::unix::fs::MetadataExt;

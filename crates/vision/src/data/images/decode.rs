@@ -1,6 +1,6 @@
-//! Image files to RGB bytes, upright (EXIF orientation applied), and their sizes from the header alone. What cannot be
-//! read whole is an error that names the file: half a picture teaches grey. What would take too much memory is refused
-//! before it is taken.
+//! Decodes image files to upright RGB bytes (EXIF orientation applied) and reads their size from the header. An image
+//! that cannot be read completely is an error that names the file, because a partly grey picture would be bad training
+//! data. Images that would need too much memory are refused before it is allocated.
 
 use super::jpeg::Jpeg;
 use super::picture::{Image, Part};
@@ -12,56 +12,56 @@ use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// File name endings that are read, lower case.
+/// Supported file name extensions, in lower case.
 pub const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "gif"];
 
-/// Pixels of the largest picture that is read, 256 Mi: what larger ones say in their header is not believed.
+/// The largest number of pixels that is read, 256 Mi. A larger size in a header is not trusted.
 pub const MAX_PIXELS: u64 = 256 << 20;
-/// Bytes of the largest file that is read, and of the largest picture as its format stores it, unpacked: 1 GiB.
+/// The largest file that is read, and the largest unpacked picture in its format's own pixel type: 1 GiB.
 pub const MAX_BYTES: u64 = 1 << 30;
 
-/// Whether the name ends like an image that can be read.
+/// Whether the file name has a supported extension.
 pub fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str());
     extension.is_some_and(|e| EXTENSIONS.contains(&e.to_ascii_lowercase().as_str()))
 }
 
-/// Reads an image file whole; of several pictures in one file the first. The format is known by content, not by name. Grey
-/// and CMYK become RGB; 16 bits become the nearest of 8; alpha is left out, so that colours are those stored, blended with
-/// nothing.
+/// Reads an image file; if the file holds several pictures, the first. The format is detected from the content, not
+/// from the name. Grey and CMYK are converted to RGB and 16 bits rounded to 8. Alpha is dropped, so colours are as
+/// stored, without blending.
 ///
-/// Errors: `Io` where the file cannot be read, `Data` where it is no image, truncated, damaged, or beyond [`MAX_PIXELS`] or
-/// [`MAX_BYTES`].
+/// Errors: `Io` if the file cannot be read; `Data` if it is not an image, truncated, damaged, or larger than
+/// [`MAX_PIXELS`] or [`MAX_BYTES`].
 pub fn decode(path: &Path) -> Result<Image> {
     decode_part(path, Part::whole)
 }
 
-/// Decodes as much as [`decode`] does of the part that will be looked at: `part` is told the size and answers with it. Pixels
-/// outside may be left black where that saves time. Those inside are the same, and so are the errors.
+/// Decodes only the part that will be used: `part` gets the image's size and returns the part. Pixels outside may be
+/// left black if that saves time. Pixels inside, and errors, are the same as from [`decode`].
 pub fn decode_part(path: &Path, part: impl FnOnce([usize; 2]) -> Part) -> Result<Image> {
     decode_read(path, &read(path)?, part)
 }
 
-/// Does what [`decode_part`] does with the bytes that [`read`] gave; `path` is for errors.
+/// Like [`decode_part`], for the bytes returned by [`read`]; `path` is used in errors.
 pub fn decode_read(path: &Path, bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<Image> {
-    // A decoder that panics has met a broken image; the others are none the worse.
+    // If the decoder panics, the image is broken; other images are not affected.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode_bytes(bytes, part)));
     let decoded = decoded.unwrap_or_else(|_| Err("cannot decode this image: the decoder panicked".into()));
     decoded.map_err(|reason| Error::data(path, None, one_line(&reason)))
 }
 
-/// The bytes of an image file.
+/// Reads the bytes of an image file.
 ///
-/// Errors: as [`decode`]'s, as far as they show before the content is looked at.
+/// Errors: those of [`decode`] that can be found without looking at the content.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let (file, length) = open(path)?;
     let mut bytes = Vec::with_capacity(length as usize);
-    // A file may grow while it is read.
+    // The file may grow while it is read.
     file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(bytes)
 }
 
-/// Opens what is a file: a pipe would be waited for, and a device may have no end.
+/// Opens a regular file. A pipe could block, and a device may have no end.
 fn open(path: &Path) -> Result<(File, u64)> {
     let found = std::fs::metadata(path).map_err(Error::io("read", path))?;
     if !found.is_file() {
@@ -98,8 +98,8 @@ fn decode_bytes(bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<I
     })
 }
 
-/// By the general decoder; `told` hears the size before there are pixels.
-fn decode_any(bytes: &[u8], told: impl FnOnce([usize; 2])) -> Result<Image, String> {
+/// Decodes with the general decoder; `on_size` gets the size before pixels are allocated.
+fn decode_any(bytes: &[u8], on_size: impl FnOnce([usize; 2])) -> Result<Image, String> {
     let mut cursor = Cursor::new(bytes);
     check_chunks(&mut cursor)?;
     let mut decoder = decoder(cursor)?;
@@ -107,7 +107,7 @@ fn decode_any(bytes: &[u8], told: impl FnOnce([usize; 2])) -> Result<Image, Stri
     check_size(width.into(), height.into(), decoder.total_bytes())?;
     check_deflated(bytes)?;
     let orientation = decoder.orientation().map_err(unreadable)?;
-    told(upright_size(width as usize, height as usize, orientation));
+    on_size(upright_size(width as usize, height as usize, orientation));
     let mut picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
     picture.apply_orientation(orientation);
     Ok(rgb(picture))
@@ -137,7 +137,7 @@ fn upright(image: Image, orientation: Orientation) -> Result<Image, String> {
     Ok(rgb(picture))
 }
 
-/// `unpacked` are the bytes that the picture takes in its own kind of pixel.
+/// `unpacked` is the number of bytes that the picture takes in its own pixel type.
 fn check_size(width: u64, height: u64, unpacked: u64) -> Result<(), String> {
     if width.saturating_mul(height) > MAX_PIXELS {
         return Err(format!("its header says {width} × {height} pixels; at most {MAX_PIXELS} are read"));
@@ -148,7 +148,8 @@ fn check_size(width: u64, height: u64, unpacked: u64) -> Result<(), String> {
     }
 }
 
-/// Deflate packs at most 1032 bytes into one: a PNG whose header says more than that holds no such picture.
+/// Deflate compresses at most 1032 bytes into one, so a PNG whose header claims more pixels than its size allows is
+/// broken.
 fn check_deflated(bytes: &[u8]) -> Result<(), String> {
     let Some(header) = bytes.strip_prefix(b"\x89PNG\r\n\x1a\n").and_then(|rest| rest.get(8..18)) else {
         return Ok(());
@@ -166,7 +167,7 @@ fn check_deflated(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the chunks of a WebP lie within it: room is made for what they claim.
+/// Checks that the chunks of a WebP end within the file, because the decoder allocates the sizes they claim.
 fn check_chunks(reader: &mut (impl Read + Seek)) -> Result<(), String> {
     let io = |e: std::io::Error| format!("cannot read: {e}");
     let end = reader.seek(SeekFrom::End(0)).map_err(io)?;
@@ -187,8 +188,8 @@ fn check_chunks(reader: &mut (impl Read + Seek)) -> Result<(), String> {
     reader.seek(SeekFrom::Start(0)).map_err(io).map(|_| ())
 }
 
-/// The decoder fills a JPEG that stops early with grey and calls it well. Within the compressed data `FF D9` cannot occur,
-/// so a whole file has one after its first scan begins.
+/// The decoder fills a JPEG that ends early with grey and reports success. `FF D9` cannot occur within compressed data,
+/// so a complete file contains it after the start of its first scan.
 fn is_truncated_jpeg(bytes: &[u8]) -> bool {
     if !bytes.starts_with(&[0xFF, 0xD8]) {
         return false;
@@ -199,7 +200,7 @@ fn is_truncated_jpeg(bytes: &[u8]) -> bool {
     !bytes[scan..].windows(2).rev().any(|pair| pair == [0xFF, 0xD9])
 }
 
-/// Where the first start-of-scan marker stands, walking the segments so that an embedded thumbnail is stepped over.
+/// The position of the first start-of-scan marker. It walks the segments to skip an embedded thumbnail.
 fn first_scan(bytes: &[u8]) -> Option<usize> {
     let mut at = 2;
     loop {
@@ -213,9 +214,9 @@ fn first_scan(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Width and height as `decode` would give them, from the file's first bytes.
+/// Width and height as `decode` would return them, from the first bytes of the file.
 pub fn dimensions(path: &Path) -> Result<[usize; 2]> {
-    // The usual reader takes a whole JPEG into memory to tell its size, too slow over a hundred thousand files.
+    // The usual reader loads a whole JPEG to find its size, which is too slow for a hundred thousand files.
     let mut file = BufReader::with_capacity(4096, open(path)?.0);
     if let Some(size) = jpeg_dimensions(&mut file) {
         return Ok(size);
@@ -251,7 +252,7 @@ fn jpeg_dimensions(file: &mut BufReader<File>) -> Option<[usize; 2]> {
                     orientation = found;
                 }
             }
-            // Start of frame, all kinds; C4, C8 and CC are tables.
+            // Start-of-frame markers of all kinds; C4, C8 and CC are not frames.
             (0xFF, 0xC0..=0xCF) if !matches!(head[1], 0xC4 | 0xC8 | 0xCC) => {
                 let mut body = [0u8; 5];
                 file.read_exact(&mut body).ok()?;

@@ -1,4 +1,4 @@
-//! From image files to pixels: decoding, the cache of decoded images, resizing. Nothing here knows labels or data sets.
+//! From image files to pixels: decoding, the cache of decoded images, and resizing. No labels or data sets here.
 
 pub mod cache;
 pub mod decode;

@@ -1,4 +1,4 @@
-//! A decoded picture, and a rectangle of one.
+//! A decoded picture, and a rectangular part of one.
 
 /// An upright RGB picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,21 +11,21 @@ pub struct Image {
     pub rgb: Vec<u8>,
 }
 
-/// A rectangle of whole pixels: from `left` up to `right`, from `top` up to `bottom`.
+/// A rectangle of whole pixels: `left..right` by `top..bottom`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The first column.
     pub left: usize,
     /// The first row.
     pub top: usize,
-    /// The column behind the last.
+    /// The column after the last.
     pub right: usize,
-    /// The row behind the last.
+    /// The row after the last.
     pub bottom: usize,
 }
 
 impl Part {
-    /// All of a picture of this width and height.
+    /// The whole of a picture of this width and height.
     pub fn whole([width, height]: [usize; 2]) -> Part {
         Part { left: 0, top: 0, right: width, bottom: height }
     }

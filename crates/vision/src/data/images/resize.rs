@@ -1,21 +1,21 @@
-//! Separable resampling of RGB bytes: bilinear where it enlarges, a triangle as wide as the step where it shrinks, so
-//! that shrinking averages instead of skipping. The filter and its edges are Pillow's `BILINEAR`.
+//! Separable resampling of RGB bytes: bilinear for enlarging; for shrinking, a triangle filter as wide as the step, so
+//! that pixels are averaged and none are skipped. The filter and its edge handling match Pillow's `BILINEAR`.
 
 use super::picture::Image;
 use crate::boxes::Xyxy;
 use crate::device::cpu::Isa;
 use crate::device::cpu::simd::vectorise;
 
-/// Left to right as it is, or mirrored.
+/// Whether to mirror left to right.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mirror {
-    /// The first column of the source comes first.
+    /// Keep the order of columns.
     No,
-    /// The last column of the source comes first.
+    /// Reverse the order of columns.
     Yes,
 }
 
-/// A rectangle of a larger RGB canvas to be written: `width × height` at `(left, top)`.
+/// The rectangle of a larger RGB canvas to write: `width × height` at `(left, top)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Target {
     /// Its first column on the canvas.
@@ -28,9 +28,9 @@ pub struct Target {
     pub height: usize,
 }
 
-/// Resamples the part `source` (xyxy in pixels of `image`) into `target` of `canvas`, whose rows hold `canvas_width`
-/// pixels. One output row at a time: first the rows above each other are mixed, then the columns, so that the
-/// intermediate is one row and stays in cache.
+/// Resamples `source` (xyxy in pixels of `image`) into `target` of `canvas`, whose rows hold `canvas_width` pixels. It
+/// works on one output row at a time: first it mixes input rows, then columns, so that the intermediate result is one
+/// row and stays in the cache.
 pub fn resize_into(
     image: &Image,
     source: Xyxy,
@@ -56,7 +56,7 @@ pub fn resize_into(
 fn mix(image: &Image, rows: &Taps, columns: &Taps, canvas: &mut [u8], canvas_width: usize, target: Target) {
     let (low, high) = columns.range();
     let used = (high - low) * 3;
-    // Beyond the last pixel zeros, which weights of zero fall on, and one more so that a pixel can be read four wide.
+    // Zeros after the last pixel serve taps with zero weight; one more value lets a pixel be read as four lanes.
     let mut mixed = vec![0f32; used + columns.widest * 3 + 1];
     let mut sums = vec![0f32; target.width * 3 + 1];
     let stride = image.width * 3;
@@ -77,8 +77,8 @@ fn mix(image: &Image, rows: &Taps, columns: &Taps, canvas: &mut [u8], canvas_wid
     }
 }
 
-/// `value as u8` of what is positive, in operations that compilers make vectors of: with 2²³ added, the last bits of a float
-/// are the nearest whole number, one more than the whole part or it.
+/// `value as u8` for positive values, in operations that compilers can vectorise. After adding 2²³, the last bits of a
+/// float are the nearest integer, which is the truncated value or one more.
 #[inline(always)]
 fn whole_part(value: f32) -> u8 {
     const WHOLE: f32 = (1 << 23) as f32;
@@ -87,7 +87,7 @@ fn whole_part(value: f32) -> u8 {
     (nearest.to_bits() - u32::from(nearest - WHOLE > value)) as u8
 }
 
-/// The weighted sum of `weights.len()` rows, the first of which `part` begins with, added from the top.
+/// The weighted sum of `weights.len()` rows, added from the top; `part` starts at the first row.
 #[inline(always)]
 fn mix_rows(mixed: &mut [f32], part: &[u8], stride: usize, weights: &[f32]) {
     match *weights {
@@ -118,13 +118,13 @@ fn mix_few_rows<const N: usize>(mixed: &mut [f32], part: &[u8], stride: usize, w
     }
 }
 
-/// With `N` weights for every output pixel; those beyond its count are zero.
+/// Mixes columns with exactly `N` weights per output pixel; unused weights are zero.
 #[inline(always)]
 fn mix_columns<const N: usize>(mixed: &[f32], low: usize, columns: &Taps, sums: &mut [f32]) {
     for (x, (&first, weights)) in columns.first.iter().zip(columns.weights.chunks_exact(N)).enumerate() {
         let start = (first - low) * 3;
         let taps = &mixed[start..start + (N - 1) * 3 + 4];
-        // Four lanes of which the fourth is written over by the next pixel: one vector multiply and add a tap.
+        // The fourth lane is overwritten by the next pixel. Four lanes make each tap one vector multiply and add.
         let mut sum = [0.5f32; 4];
         for k in 0..N {
             for lane in 0..4 {
@@ -149,7 +149,7 @@ fn mix_many_columns(mixed: &[f32], low: usize, columns: &Taps, sums: &mut [f32])
     }
 }
 
-/// For every output position the input positions it is mixed from, and how much of each.
+/// For every output position, the input positions that contribute and their weights.
 struct Taps {
     first: Vec<usize>,
     count: Vec<usize>,
@@ -190,7 +190,7 @@ impl Taps {
         (self.first[i], &self.weights[start..start + self.count[i]])
     }
 
-    /// The input positions touched at all.
+    /// The range of all input positions used.
     fn range(&self) -> (usize, usize) {
         let low = self.first.iter().min().copied().unwrap_or(0);
         let ends = self.first.iter().zip(&self.count).map(|(f, c)| f + c);
@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn pillow_agrees() {
-        // PIL.Image.resize(BILINEAR) of this 4×1 picture, Pillow 13.0.0: to 2×1, 3×1 and 7×1, red channel.
+        // Expected red channel from PIL.Image.resize(BILINEAR), Pillow 13.0.0, for this 4×1 picture resized to 2×1, 3×1
+        // and 7×1.
         let rgb = [0u8, 200, 40, 250].into_iter().flat_map(|v| [v, 0, 0]).collect();
         let image = Image { width: 4, height: 1, rgb };
         let red = |width| -> Vec<u8> {
@@ -261,7 +262,8 @@ mod tests {
 
     const PILLOW: &[(usize, &[u8])] = &[(2, &[91, 153]), (3, &[60, 120, 187]), (7, &[0, 71, 186, 120, 55, 175, 250])];
 
-    /// The same sums in plain loops: no instruction set and no number of weights changes a bit.
+    /// Compares with the same sums in plain loops: the result is bitwise equal for every instruction set and number of
+    /// weights.
     #[test]
     fn pixels_are_the_plain_sums() {
         use crate::data::random::Random;

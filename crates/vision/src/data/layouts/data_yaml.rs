@@ -1,4 +1,5 @@
-//! `data.yaml`: the Ultralytics keys at the top, and the `tasks:` block beside them. Paths are resolved and keys checked.
+//! Parses `data.yaml`: the Ultralytics keys at the top and the `tasks:` block. Paths are resolved and keys are checked
+//! here.
 
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration, YoloRows};
 use crate::data::formats;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 const TOP_KEYS: [&str; 10] =
     ["path", "train", "val", "validation", "test", "names", "nc", "tasks", "val_fraction", "missing"];
 const TOP_FLAGS: [&str; 4] = ["crop_safe", "flip_safe", "flip_invariant", "scale_invariant"];
-/// Keys of other trainers' files that change nothing here.
+/// Keys of other trainers' files that are accepted and ignored.
 const TOLERATED: [&str; 12] = [
     "channels",
     "download",
@@ -28,10 +29,10 @@ const TOLERATED: [&str; 12] = [
     "description",
 ];
 
-/// A `data.yaml`, for the methods that read its keys as the declaration of a data set.
+/// A `data.yaml`, with methods that turn its keys into a declaration of a data set.
 pub struct DataYaml {
     yaml: Yaml,
-    /// The tasks whose label files must be there; all if empty.
+    /// The tasks whose label files must exist; all if empty.
     asked: Vec<String>,
 }
 
@@ -43,7 +44,7 @@ impl Deref for DataYaml {
     }
 }
 
-/// Reads `data.yaml`, of which the tasks `asked` are wanted, all if empty.
+/// Reads `data.yaml`. Only the tasks in `asked` are wanted, or all if it is empty.
 pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
     let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
     let text = text.trim_start_matches('\u{feff}');
@@ -57,7 +58,7 @@ pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
 }
 
 impl DataYaml {
-    /// Whether a task's labels will be read.
+    /// Whether the task's labels will be read.
     pub fn is_asked(&self, task: &str) -> bool {
         self.asked.is_empty() || self.asked.iter().any(|asked| asked == task)
     }
@@ -98,7 +99,7 @@ impl DataYaml {
             let known = TOP_KEYS.iter().chain(&TOP_FLAGS).chain(&TOLERATED);
             if !known.clone().any(|k| k == key) {
                 notes.push(format!(
-                    "{}: the key `{key}` is not known and changes nothing{}",
+                    "{}: the key `{key}` is not known and is ignored{}",
                     self.shown(&[key]),
                     did_you_mean(key, known.copied())
                 ));
@@ -123,7 +124,7 @@ impl DataYaml {
         let from_here = PathBuf::from(&path);
         if from_here.is_dir() {
             notes.push(format!(
-                "{}: `path: {path}` was found from the current folder, not beside this file",
+                "{}: `path: {path}` was found relative to the current folder, not to this file",
                 self.shown(&["path"])
             ));
             return Ok(from_here);
@@ -131,7 +132,7 @@ impl DataYaml {
         Err(self.error(
             &["path"],
             format!(
-                "`path: {path}` is no folder (looked for {}): give it relative to this file, or leave it out",
+                "`path: {path}` is not a folder (looked for {}): give it relative to this file, or leave it out",
                 resolved.display()
             ),
         ))
@@ -155,12 +156,12 @@ impl DataYaml {
 
     fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source> {
         let mut path = if name == "." { root.to_path_buf() } else { root.join(name.trim_start_matches("./")) };
-        // Roboflow writes `../train/images` and means `train/images`.
+        // Roboflow exports write `../train/images` for `train/images`.
         if let Some(inner) = name.strip_prefix("../")
             && !path.exists()
             && root.join(inner).exists()
         {
-            notes.push(format!("{}: `{name}` is not there, `{inner}` is and was taken", self.shown(&[key])));
+            notes.push(format!("{}: `{name}` does not exist, so `{inner}` is used", self.shown(&[key])));
             path = root.join(inner);
         }
         if path.is_dir() {
@@ -178,7 +179,7 @@ impl DataYaml {
         }
     }
 
-    /// A plain YOLO file is one detection task.
+    /// A plain YOLO data.yaml declares one detection task.
     fn yolo_task(&self, top: &Mapping) -> Result<TaskDeclaration> {
         let names = self.top_names(top)?;
         if names.is_none() {
@@ -190,7 +191,7 @@ impl DataYaml {
         Ok(TaskDeclaration { names, ..task })
     }
 
-    /// Class names at the top, from `names:` or counted by `nc:`.
+    /// Class names at the top, from `names:` or generated from the count in `nc:`.
     pub fn top_names(&self, top: &Mapping) -> Result<Option<Vec<String>>> {
         let names = match top.get("names").filter(|v| !v.is_null()) {
             Some(value) => Some(self.names(value, &["names"])?),
@@ -214,7 +215,8 @@ impl DataYaml {
         }
     }
 
-    /// `missing` and what tasks bear at the top hold for every task that does not say otherwise.
+    /// Applies the top-level `missing`, `crop_safe` and `scale_invariant` to a task that does not set them. The flip flags
+    /// must be true both at the top and in the task.
     fn inherit(&self, top: &Mapping, task: &mut TaskDeclaration) -> Result<()> {
         task.missing = task.missing.or(self.missing(top.get("missing"), &["missing"])?);
         task.crop_safe = task.crop_safe.or(self.flag(top.get("crop_safe"), &["crop_safe"])?);
@@ -223,7 +225,7 @@ impl DataYaml {
         Ok(())
     }
 
-    /// Under either name; what is said under both holds only where both say so.
+    /// Reads both names of the flag; if both are given, both must be true.
     pub fn flip_safe(&self, body: &Mapping, at: &[&str]) -> Result<bool> {
         let mut safe = true;
         for key in ["flip_safe", "flip_invariant"] {
@@ -243,7 +245,7 @@ impl DataYaml {
     }
 }
 
-/// A file of labels that names its images, where a list of paths was expected.
+/// Whether this is a label file that names its images, rather than a list of paths.
 fn is_label_file(path: &Path) -> bool {
     let ends = |with: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(with));
     path.is_file() && (ends("json") || (ends("csv") && formats::is_box_rows(path)))

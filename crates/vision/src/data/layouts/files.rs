@@ -1,5 +1,6 @@
-//! Layouts told by files that hold the labels of many images: COCO and BDD100K JSON, CSV files with a row a box. Which
-//! split such a file is of is in its name or its folder's; its images lie in a folder of that split, or anywhere it names.
+//! Layouts recognised by files that hold the labels of many images: COCO and BDD100K JSON, and CSV files with one row
+//! per box. The split of such a file follows from its name or its folder's name; its images are in a folder of that
+//! split, or wherever the file says.
 
 use super::{Splits, declaration, split_folders, task};
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
@@ -10,10 +11,11 @@ use crate::reading::list_some;
 use crate::tasks::Content;
 use std::path::{Path, PathBuf};
 
-/// The first words of COCO's files of other labels than boxes.
+/// File name prefixes of COCO files with labels other than boxes.
 const NOT_INSTANCES: [&str; 5] = ["captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_"];
 
-/// `annotations/instances_train2017.json` beside `train2017/`, `_annotations.coco.json` beside the images, and the like.
+/// Finds `annotations/instances_train2017.json` beside `train2017/`, `_annotations.coco.json` beside the images, and
+/// similar layouts.
 pub fn coco(root: &Path) -> Result<Option<Declaration>> {
     let is_coco = |file: &Path| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -29,7 +31,8 @@ pub fn coco(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
-/// `labels/det_20/det_train.json` beside `images/100k/train/`: boxes, and a task for each attribute of the pictures.
+/// Finds `labels/det_20/det_train.json` beside `images/100k/train/`: a task for the boxes, and one for each attribute
+/// of the pictures.
 pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
     let mut folders = vec![root.to_path_buf()];
     if root.join("labels").is_dir() {
@@ -38,7 +41,7 @@ pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
     }
     let is_bdd = |file: &Path| ends(file, "json") && json_kind(file) == Some(Json::Bdd);
     let mut files = label_files(root, &folders, &is_bdd)?;
-    // Beside the boxes lie lanes and areas in files of the same form.
+    // Files with lanes and areas have the same format and lie beside those with boxes.
     let is_detection = |file: &LabelFile| words(&file.path).first().is_some_and(|word| word == "det");
     if files.iter().any(is_detection) {
         files.retain(is_detection);
@@ -61,7 +64,7 @@ pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
         }
     }
     if tasks.is_empty() {
-        let message = "no frame has a box or an attribute that differs: nothing to learn from";
+        let message = "no frame has a box, and no attribute has two values: there is nothing to learn";
         return Err(Error::data(&files[0].path, None, message));
     }
     let layout = format!("BDD100K ({}) in {}", shown(&files, root), root.display());
@@ -70,14 +73,14 @@ pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(found))
 }
 
-/// TensorFlow's, Roboflow's, keras-retinanet's and Open Images' CSV files, in the root or beside the images.
+/// Finds the CSV files of TensorFlow, Roboflow, keras-retinanet and Open Images, in the root or beside the images.
 pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
     let folders = ["", "annotations", "labels"].map(|name| root.join(name));
     let files = label_files(root, &folders, &|file| ends(file, "csv") && is_box_rows(file))?;
     let Some((files, splits)) = arrange(root, files, "csv")? else {
         return Ok(None);
     };
-    let layout = format!("CSV with a row a box ({}) in {}", shown(&files, root), root.display());
+    let layout = format!("CSV with one row per box ({}) in {}", shown(&files, root), root.display());
     let mut objects = task(root, "objects", Content::Boxes, LabelsFrom::BoxRows { files });
     objects.names = class_list(root);
     let mut found = declaration(root, layout, splits, vec![objects]);
@@ -87,7 +90,7 @@ pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(found))
 }
 
-/// keras-retinanet's `class_name,id` lines.
+/// Reads the `class_name,id` lines of keras-retinanet.
 fn class_list(root: &Path) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(root.join("classes.csv")).ok()?;
     let pair = |line: &str| Some((line.rsplit_once(',')?.1.trim().parse().ok()?, line.rsplit_once(',')?.0.to_string()));
@@ -102,7 +105,7 @@ fn ends(file: &Path, with: &str) -> bool {
     file.extension().is_some_and(|e| e.eq_ignore_ascii_case(with))
 }
 
-/// The words of a file's name: `instances_train2017.json` has `instances` and `train`.
+/// The words in a file's name: `instances` and `train` for `instances_train2017.json`.
 fn words(file: &Path) -> Vec<String> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     stem.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty()).map(str::to_string).collect()
@@ -112,7 +115,7 @@ fn shown(files: &[LabelFile], root: &Path) -> String {
     list_some(&files.iter().map(|file| relative_name(&file.path, root)).collect::<Vec<_>>(), 3)
 }
 
-/// Files of labels in `folders`, by the split in their names, and in the splits' own folders.
+/// Label files in `folders`, assigned to splits by name, and those in the splits' own folders.
 fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -> Result<Vec<LabelFile>> {
     let mut found = Vec::new();
     let mut look = |folder: &Path, split: Option<Split>| -> Result<()> {
@@ -135,14 +138,14 @@ fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -
     Ok(found)
 }
 
-/// One file for each split, or one for all, with the images of each; `None` where there is none to train on.
+/// Chooses one file per split, or one for all, with the images of each; `None` if there is nothing to train on.
 ///
-/// Errors: several files that could be the one.
+/// Errors: several files fit equally well.
 fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<(Vec<LabelFile>, Splits)>> {
     let several = |a: &LabelFile, b: &LabelFile| {
         let [a, b] = [a, b].map(|file| relative_name(&file.path, root));
         let message = format!(
-            "{a} and {b} could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {{type: {}, from: {{{form}: {a}}}}}`",
+            "{a} and {b} could both hold the labels: choose with a data.yaml that has `train:`, `val:` and, under `tasks:`, `objects: {{type: {}, from: {{{form}: {a}}}}}`",
             Content::Boxes.kind().yaml_word
         );
         Err(Error::data(root, None, message))
@@ -170,7 +173,8 @@ fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<
     Ok(Some((files, splits)))
 }
 
-/// The folder of the split: the file's own, `train2017/` for a file of that name, `train/`; else what the file names.
+/// The images of a split: the file's own folder, `train2017/` for a file of that name, or `train/`; otherwise the
+/// images that the file names.
 fn images_of(root: &Path, file: &LabelFile, split: Split) -> Result<Source> {
     let beside = file.path.parent().unwrap_or(root);
     let own = relative_name(beside, root);

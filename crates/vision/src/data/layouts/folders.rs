@@ -1,4 +1,5 @@
-//! Layouts told by their folders: Pascal VOC, YOLO, class folders, and a folder with nothing but another in it.
+//! Layouts recognised by their folders: Pascal VOC, YOLO, class folders, and a folder that only contains another
+//! folder.
 
 use super::{declaration, split_folders, task};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
@@ -30,7 +31,7 @@ pub fn voc(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
-/// With a label file at least; without any it may be something else.
+/// YOLO with at least one label file; without any, the folder may have another layout.
 pub fn yolo(root: &Path) -> Result<Option<Declaration>> {
     let found = yolo_without_labels(root)?;
     let labels = ["labels", "train/labels"].map(|name| root.join(name));
@@ -67,7 +68,8 @@ pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     let mut found = declaration(root, layout, splits, vec![task]);
     if found.tasks[0].names.is_none() {
         found.notes.push(
-            "no class names found: classes are called by their numbers; a data.yaml with `names:` names them".into(),
+            "no class names found: classes are called by their numbers; to name them, add a data.yaml with `names:`"
+                .into(),
         );
     }
     Ok(Some(found))
@@ -93,7 +95,7 @@ pub fn class_folders(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(found))
 }
 
-/// The one folder in `root` that holds images, where nothing else in `root` does.
+/// The only folder in `root` that holds images, if nothing else in `root` does.
 pub fn only_folder(root: &Path) -> Result<Option<PathBuf>> {
     let mut found = None;
     for (path, is_folder) in walk::entries(root)? {
@@ -107,7 +109,7 @@ pub fn only_folder(root: &Path) -> Result<Option<PathBuf>> {
     Ok(found.filter(|folder| Split::called(&relative_name(folder, root)).is_none()))
 }
 
-/// The folders in `dir` that hold an image somewhere, sorted as torchvision sorts them.
+/// The folders in `dir` that contain an image at any depth, sorted as torchvision sorts them.
 fn class_names(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in walk::folders(dir)? {

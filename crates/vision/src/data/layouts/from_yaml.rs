@@ -1,4 +1,4 @@
-//! `from:` of a task in data.yaml: in which form its labels are, and in which files.
+//! Parses `from:` of a task in data.yaml: the format of its labels and their files.
 
 use super::data_yaml::{DataYaml, yolo_rows};
 use super::task_yaml::fitting;
@@ -16,7 +16,7 @@ fn several_columns(name: &str) -> String {
 }
 
 impl DataYaml {
-    /// A column, `folders`, or files in one of the formats.
+    /// Parses a column, `folders`, or files in one of the formats.
     pub fn labels_from(
         &self,
         name: &str,
@@ -132,7 +132,7 @@ impl DataYaml {
         }
     }
 
-    /// A file, several, or one a split.
+    /// One file, several files, or one per split.
     fn label_files(&self, name: &str, form: &str, value: &Value, root: &Path) -> Result<Vec<LabelFile>> {
         let at = ["tasks", name, "from", form];
         let file = |written: &str, split| Ok(LabelFile { path: self.existing(name, form, written, root)?, split });
@@ -153,7 +153,7 @@ impl DataYaml {
         Ok(files)
     }
 
-    /// A file or folder of labels, relative to the data set, else to this file.
+    /// A label file or folder, relative to the data set or, failing that, to this file.
     fn existing(&self, name: &str, form: &str, written: &str, root: &Path) -> Result<PathBuf> {
         let beside = self.file.parent().unwrap_or(root);
         let is_folder = form == "yolo" || form == "voc";

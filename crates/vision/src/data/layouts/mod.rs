@@ -1,5 +1,5 @@
-//! Finds what a data set declares: in its `data.yaml`, or for a folder without one in the known layout that it has. A folder
-//! that can be read in two ways is refused.
+//! Finds a data set's declaration: in its `data.yaml` or, without one, by recognising the layout of the folder. A
+//! folder that matches two layouts is refused.
 
 mod data_yaml;
 mod files;
@@ -15,22 +15,22 @@ use crate::reading::{Place, list_some};
 use crate::tasks::Content;
 use std::path::Path;
 
-/// Sources of train, val and test, in the order of `Split::ALL`.
+/// The sources of train, val and test, in the order of `Split::ALL`.
 type Splits = [Vec<Source>; 3];
 
-/// Reads `path`: a data.yaml, or a folder in one of the layouts. The label files of tasks that are not among `asked` need not be
-/// there; all are asked for if that is empty.
+/// Reads `path`, which is a data.yaml or a folder in a known layout. Only the label files of the tasks in `asked` must
+/// exist, or those of all tasks if it is empty.
 pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
     if path.is_file() {
         let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
         if !is_yaml {
-            let message = "this file is no data.yaml: point at a data.yaml or at a folder of images";
+            let message = "not a data.yaml: give a data.yaml or a folder of images";
             return Err(Error::data(path, None, message));
         }
         return data_yaml::read(path, asked);
     }
     if !path.is_dir() {
-        let message = "not there: point at a data.yaml or at a folder of images";
+        let message = "does not exist: give a data.yaml or a folder of images";
         return Err(Error::data(path, None, message));
     }
     for name in ["data.yaml", "data.yml"] {
@@ -41,7 +41,7 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
     discover(path, 0)?.ok_or_else(|| nothing_known(path))
 }
 
-/// A folder that holds nothing but another, as archives unpack, is looked into so many times.
+/// Folders that contain nothing but another folder are entered to this depth. Unpacked archives often have them.
 const DEEPEST: usize = 2;
 
 fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
@@ -63,10 +63,10 @@ fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
         && let Some(mut found) = discover(&inner, depth + 1)?
     {
         let shown = relative_name(&inner, path);
-        found.notes.insert(0, format!("{shown}/ is all that {} holds, and was looked into", path.display()));
+        found.notes.insert(0, format!("{shown}/ is the only folder with images in {} and is used", path.display()));
         return Ok(Some(found));
     }
-    // Any folder of folders is one of these, so they come last.
+    // Any folder of folders matches one of these layouts, so they are tried last.
     for layout in [folders::yolo_without_labels, folders::class_folders] {
         if let Some(found) = layout(path)? {
             return Ok(Some(found));
@@ -75,7 +75,7 @@ fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
     Ok(None)
 }
 
-/// Says both, each with the data.yaml of one line that would take it.
+/// Lists both readings, each with the one-line data.yaml that selects it.
 fn two_readings(root: &Path, found: &[Declaration]) -> Error {
     let reading = |one: &Declaration| {
         let layout = one.layout.trim_end_matches(&format!(" in {}", root.display()));
@@ -88,14 +88,14 @@ fn two_readings(root: &Path, found: &[Declaration]) -> Error {
     };
     let readings: Vec<String> = found.iter().map(reading).collect();
     let message = format!(
-        "this folder can be read in {} ways; a data.yaml here decides, with one of these lines. {}",
+        "this folder can be read in {} ways; add a data.yaml here with one of these lines. {}",
         found.len(),
         readings.join("; or ")
     );
     Error::data(root, None, message)
 }
 
-/// The task as a data.yaml declares it.
+/// The task as written in a data.yaml.
 fn line_of(task: &TaskDeclaration, root: &Path) -> String {
     let files = |files: &[LabelFile]| match files {
         [one] if one.split.is_none() => relative_name(&one.path, root),
@@ -140,7 +140,7 @@ fn nothing_known(root: &Path) -> Error {
         "the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml".to_string()
     } else {
         format!(
-            "no layout recognised (it holds {}): expected class folders (train/<class>/…), images/ + labels/ (YOLO), JPEGImages/ + Annotations/ (VOC), annotations/instances_train2017.json or _annotations.coco.json (COCO), labels/**/det_train.json (BDD100K), a CSV with a row a box, metadata.csv or metadata.jsonl beside the images, or a data.yaml",
+            "no layout recognised (it holds {}): expected class folders (train/<class>/…), images/ + labels/ (YOLO), JPEGImages/ + Annotations/ (VOC), annotations/instances_train2017.json or _annotations.coco.json (COCO), labels/**/det_train.json (BDD100K), a CSV with one row per box, metadata.csv or metadata.jsonl beside the images, or a data.yaml",
             list_some(&names, 6)
         )
     };
@@ -163,9 +163,9 @@ fn task(root: &Path, name: &str, content: Content, from: LabelsFrom) -> TaskDecl
     TaskDeclaration::new(name, content.kind(), from, Place::new(root, None))
 }
 
-/// The folders of the splits in `root`, `train` at least, in any of their spellings.
+/// The folders of the splits in `root` under any of their usual names; `train` must exist.
 ///
-/// Errors: two folders for one split.
+/// Errors: two folders match one split.
 fn split_folders(root: &Path) -> Result<Option<Splits>> {
     let mut splits = [const { Vec::new() }; 3];
     for folder in walk::folders(root)? {
@@ -176,7 +176,7 @@ fn split_folders(root: &Path) -> Result<Option<Splits>> {
             let [a, b] = [other, &folder].map(|at| relative_name(at, root));
             let word = split.word();
             let message =
-                format!("{a}/ and {b}/ both look like the {word} split: a data.yaml with `{word}: {b}` decides");
+                format!("{a}/ and {b}/ both look like the {word} split: choose one with `{word}: {b}` in a data.yaml");
             return Err(Error::data(root, None, message));
         }
         splits[split as usize].push(Source::Folder(folder));

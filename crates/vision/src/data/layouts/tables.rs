@@ -1,4 +1,4 @@
-//! Layouts told by a table beside the images: Hugging Face's metadata, and Roboflow's `_classes.csv`.
+//! Layouts recognised by a table beside the images: Hugging Face's metadata and Roboflow's `_classes.csv`.
 
 use super::{Splits, declaration, split_folders, task};
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 const HUGGING_FACE: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
-/// The folders of the splits, and of `names` the table in the training images' folder or in `root`.
+/// The split folders, and the table called one of `names` in the folder of the training images or in `root`.
 fn table_beside(root: &Path, names: &[&str]) -> Result<Option<(PathBuf, Splits)>> {
     let splits = split_folders(root)?;
     let splits = splits.unwrap_or_else(|| [vec![Source::Folder(root.to_path_buf())], Vec::new(), Vec::new()]);
@@ -48,24 +48,24 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
         match column_kind(column, &table.values(i).collect::<Vec<_>>()) {
             Ok(kind) => tasks.push(task(root, column, kind, LabelsFrom::Columns(vec![column.clone()]))),
             Err(reason) => notes.push(format!(
-                "{}: column `{column}` left out: {reason}; a `tasks:` block in a data.yaml decides otherwise",
+                "{}: column `{column}` left out: {reason}; to use it, declare a task for it in a data.yaml",
                 relative_name(&file, root)
             )),
         }
     }
     if tasks.is_empty() {
         let message =
-            "no column that could be a task beside the file names: add one, or a data.yaml with a `tasks:` block";
+            "besides the file names, no column could be a task: add one, or a data.yaml with a `tasks:` block";
         return Err(Error::data(&file, Some(1), message));
     }
     let layout = format!("images with {} in {}", relative_name(&file, root), root.display());
-    // A table at the root may name images in folders of any kind.
+    // A table at the root may name images in any folders.
     let train = splits[0][0].path();
     let classes = if file.starts_with(train) && train != root { walk::folders(train)? } else { Vec::new() };
     if classes.len() > 1 {
         let names: Vec<String> = classes.iter().map(|folder| relative_name(folder, train)).collect();
         notes.push(format!(
-            "the folders {} are not taken for classes beside a metadata table, as Hugging Face has it: `kind: {{type: {}, from: folders}}` under `tasks:` of a data.yaml does",
+            "the folders {} are not used as classes, because there is a metadata table; to use them, add `kind: {{type: {}, from: folders}}` under `tasks:` in a data.yaml",
             list_some(&names, 4),
             Content::Class.kind().yaml_word
         ));
@@ -75,7 +75,7 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(found))
 }
 
-/// Roboflow's export of several labels an image: a column of 0 and 1 for each class.
+/// Roboflow's multi-label export: a column of 0 and 1 for each class.
 pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     let Some((file, splits)) = table_beside(root, &[CLASSES])? else {
         return Ok(None);
@@ -83,10 +83,10 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     let table = Table::open(&file, None, None)?;
     let columns: Vec<String> = table.columns.into_iter().filter(|column| !Table::is_key(column)).collect();
     if columns.is_empty() {
-        let message = "no column beside the file names: expected one of 0 and 1 for each class";
+        let message = "no column besides the file names: expected a column of 0 and 1 for each class";
         return Err(Error::data(&file, Some(1), message));
     }
-    let layout = format!("several labels an image by {} in {}", relative_name(&file, root), root.display());
+    let layout = format!("several labels per image from {} in {}", relative_name(&file, root), root.display());
     let mut files = Vec::new();
     for split in Split::ALL {
         let tables = splits[split as usize].iter().map(|source| source.path().join(CLASSES));
@@ -101,7 +101,7 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
-/// The guess about a column that nobody declared: boxes, numbers to regress, or words to tell apart.
+/// Guesses the content of an undeclared column: boxes, numbers for regression, or words for classification.
 fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     if ["id", "image_id", "width", "height", "split", "index"].contains(&column) {
         return Err("it describes the file, not what is in the picture".into());
@@ -120,7 +120,7 @@ fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
         return match (all(Value::is_string), all(Value::is_number)) {
             (true, _) => Ok(Content::Classes),
             (_, true) => Ok(Content::Values),
-            _ => Err("its lists are neither of names nor of numbers".into()),
+            _ => Err("its lists are neither all names nor all numbers".into()),
         };
     }
     let is_number = |v: &&Value| v.is_number() || v.as_str().is_some_and(|s| s.parse::<f32>().is_ok());
@@ -131,7 +131,7 @@ fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     let distinct: BTreeSet<String> = values.iter().map(|v| v.to_string()).collect();
     match distinct.len() {
         1 => Err("all its values are the same".into()),
-        n if n > 20 && 2 * n > values.len() => Err("nearly every row has another value, as free text has".into()),
+        n if n > 20 && 2 * n > values.len() => Err("nearly every row has a different value, as in free text".into()),
         _ => Ok(Content::Class),
     }
 }

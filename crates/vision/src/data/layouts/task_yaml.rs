@@ -1,4 +1,4 @@
-//! The `tasks:` block of data.yaml: what each task is and where its labels are.
+//! Parses the `tasks:` block of data.yaml: each task's kind and the source of its labels.
 
 use super::data_yaml::DataYaml;
 use crate::data::declaration::{LabelsFrom, TaskDeclaration};
@@ -8,25 +8,25 @@ use crate::reading::{BoxFormat, Missing, did_you_mean};
 use crate::tasks::{Block, Content, KINDS, Kind};
 use std::path::Path;
 
-/// Keys that a task of any kind may have; a kind adds its own.
+/// Keys that every task may have; a kind adds its own.
 const TASK_KEYS: [&str; 9] =
     ["type", "from", "names", "missing", "crop_safe", "flip_safe", "flip_invariant", "scale_invariant", "per"];
 
-/// All keys that a task of some kind may have.
+/// All keys that tasks of any kind may have.
 fn known_keys() -> Vec<&'static str> {
     let of_kinds = KINDS.iter().flat_map(|kind| kind.flag.iter().chain(kind.keys).copied());
     TASK_KEYS.into_iter().chain(of_kinds).collect()
 }
 
-/// The words of `type:`, each once.
+/// The words allowed for `type:`, without repetition.
 fn type_words() -> Vec<&'static str> {
-    // A flag beside it makes another kind of the same word.
+    // With its flag set, the same word means another kind.
     KINDS.iter().filter(|kind| kind.flag.is_none()).map(|kind| kind.yaml_word).collect()
 }
 
-/// The words in data.yaml for the kinds that fit, for a sentence that sends a key there.
+/// The data.yaml words for the kinds that fit, for use in a message.
 pub fn fitting(fits: impl Fn(&Kind) -> bool) -> String {
-    let fitting: Vec<&str> = KINDS.iter().filter(|kind| fits(kind)).map(|kind| kind.fits).collect();
+    let fitting: Vec<&str> = KINDS.iter().filter(|kind| fits(kind)).map(|kind| kind.declared_as).collect();
     fitting.join(" or ")
 }
 
@@ -106,16 +106,16 @@ impl DataYaml {
         })
     }
 
-    /// Keys the documented layout has and this version does not follow.
+    /// Rejects documented keys that this version does not support yet.
     fn refuse_later(&self, name: &str, body: &Mapping) -> Result<()> {
         if body.get("per").is_some() {
-            let message = "`per: objects` (a value per box) comes with a later version: leave this task out";
+            let message = "`per: objects` (a value per box) is not supported yet: remove this task";
             return Err(self.error(&["tasks", name, "per"], format!("task `{name}`: {message}")));
         }
         Ok(())
     }
 
-    /// Keys that only tasks of other kinds have.
+    /// Rejects keys that only other kinds have.
     fn refuse_others(&self, kind: &Kind, block: &Block) -> Result<()> {
         let others = KINDS.iter().flat_map(|other| other.keys).filter(|key| !kind.keys.contains(key));
         match others.copied().find(|key| block.get(key).is_some()) {
@@ -161,7 +161,7 @@ impl DataYaml {
         Ok(kind.unwrap_or_else(|| unreachable!("every word has a kind without a flag")))
     }
 
-    /// `missing: background` is said of boxes.
+    /// Only box labels may use `missing: background`.
     fn missing_of(&self, name: &str, kind: &Kind, body: &Mapping) -> Result<Option<Missing>> {
         let at = ["tasks", name, "missing"];
         let missing = self.missing(body.get("missing"), &at)?;

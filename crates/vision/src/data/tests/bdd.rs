@@ -1,4 +1,4 @@
-//! BDD100K's JSON: attributes of the picture as classes, boxes, "undefined" and null as unlabelled.
+//! BDD100K's JSON: attributes of the picture as classes, boxes, and "undefined" and null as unlabelled.
 
 use super::{Folder, assert_note, boxes_of, label, of_boxes, of_class};
 use crate::tasks::Label;
@@ -37,7 +37,7 @@ fn boxes_and_attributes_from_the_same_files() {
         boxes_of(&of("train/a.png", 0)),
         [(1, [1.5, 2.0, 20.0, 10.0], false), (0, [20.0, 2.0, 30.0, 10.0], true)]
     );
-    // Null is unlabelled, an empty list is nothing there, and a picture in no frame is unlabelled.
+    // Null means unlabelled, an empty list means no objects, and a picture without a frame is unlabelled.
     let states = ["b", "c", "e"].map(|name| of(&format!("train/{name}.png"), 0));
     assert_eq!(states, [Label::UNLABELLED, of_boxes(vec![]), Label::UNLABELLED]);
     let weather = ["a", "b", "c", "e"].map(|name| of(&format!("train/{name}.png"), 2));
@@ -45,10 +45,7 @@ fn boxes_and_attributes_from_the_same_files() {
     assert_eq!(of("val/d.png", 1), Label::UNLABELLED);
     assert_note(&dataset, "attribute `scene` left out: all its values are the same");
     assert_note(&dataset, "1 box without width or height left out (labels/det_20/det_train.json frames[0])");
-    assert_note(
-        &dataset,
-        "objects: 2 of 5 images that labels/det_20/det_train.json says nothing of taken as unlabelled",
-    );
+    assert_note(&dataset, "objects: 2 of 5 images not mentioned in labels/det_20/det_train.json taken as unlabelled");
 }
 
 #[test]
@@ -83,7 +80,7 @@ fn wrong_frames_say_which_and_what_to_do() {
         ),
         (
             TRAIN.replace("\"rainy\"", "{}"),
-            "frames[0]: column `weather` holds {}, a class name or number was expected; null is unlabelled",
+            "frames[0]: column `weather` holds {}; expected a class name or number, or null for unlabelled",
         ),
     ];
     for (text, expected) in cases {

@@ -1,4 +1,4 @@
-//! CSV files with a row a box, in the spellings people have, and Roboflow's table of several labels.
+//! CSV files with one row per box in the common variants, and Roboflow's multi-label table.
 
 use super::{Folder, assert_note, boxes_of, label, of_boxes, of_classes, one_box};
 use crate::tasks::Label;
@@ -26,11 +26,11 @@ fn tensorflows_and_roboflows_columns() {
     for words in [
         "1 box without width or height left out (train/_annotations.csv:4)",
         "1 box reaching beyond the stated image size, clipped to the picture (train/_annotations.csv:3)",
-        "1 of 3 images that train/_annotations.csv says nothing of taken as unlabelled",
+        "1 of 3 images not mentioned in train/_annotations.csv taken as unlabelled",
     ] {
         assert_note(&dataset, words);
     }
-    // The same files in a data.yaml, and images without a row as background.
+    // The same files declared in a data.yaml, with images without a row as background.
     folder.text(
         "data.yaml",
         "train: train\nval: valid\ntasks:\n  pets: {type: detect, from: {csv: [train/_annotations.csv, valid/_annotations.csv]}, missing: background}\n",
@@ -52,14 +52,14 @@ fn keras_retinanets_rows_without_a_header() {
     let rows = "images/a.png,4,2,14,8,dog\nimages/a.png,1,1,5,5,cat\nimages/b.png,,,,,\n";
     let folder = retinanet(rows);
     let dataset = folder.open();
-    // The files say who trains; c.png is in none.
+    // The files define the splits; c.png is in none of them.
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 1));
     assert_eq!(boxes_of(label(&dataset, "images/a.png", 0)).len(), 2);
     assert_eq!(*label(&dataset, "images/b.png", 0), of_boxes(vec![]));
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"]);
     folder.text("classes.csv", "dog,0\ncat,1\n");
     assert_eq!(folder.open().tasks[0].classes(), ["dog", "cat"]);
-    // A first row that holds nothing is a row too.
+    // An empty first row is a row too.
     let folder = retinanet(&format!("images/c.png,,,,,\n{rows}"));
     assert_eq!(*label(&folder.open(), "images/c.png", 0), of_boxes(vec![]));
 }
@@ -115,7 +115,7 @@ fn wrong_rows_say_where_and_what_to_do() {
     folder.text("val.csv", "images/d.png,1,1,5,5,bird\n");
     assert_eq!(
         folder.error(),
-        "DIR/val.csv:1: class `bird` is not known; task `objects` knows dog; the training split does not hold it: correct it, or list all classes in `names:`"
+        "DIR/val.csv:1: class `bird` is not known; task `objects` knows dog; the training split does not contain it: correct it, or list all classes in `names:`"
     );
     folder.text("t.csv", "file,n\nimages/a.png,1\n");
     folder.text("data.yaml", "train: images\ntasks:\n  o: {type: detect, from: {csv: t.csv}}\n");
@@ -132,16 +132,16 @@ fn roboflows_table_of_several_labels() {
     folder.text("train/_classes.csv", "filename, sun, rain\na.png, 1, 0\nb.png, 1, 1\n");
     folder.text("valid/_classes.csv", "filename, rain, sun\nd.png, 1, 0\n");
     let dataset = folder.open();
-    assert!(dataset.layout.starts_with("several labels an image by train/_classes.csv in"), "{}", dataset.layout);
+    assert!(dataset.layout.starts_with("several labels per image from train/_classes.csv in"), "{}", dataset.layout);
     let classes = vec!["sun".to_string(), "rain".to_string()];
     assert_eq!(dataset.tasks[0].spec.get(), Some(&MultiLabel::new(classes)));
     assert_eq!(*label(&dataset, "train/a.png", 0), of_classes(vec![Some(true), Some(false)]));
     assert_eq!(*label(&dataset, "train/c.png", 0), Label::UNLABELLED);
-    // By the name of the column, not by its place.
+    // Columns are matched by name, not by position.
     assert_eq!(*label(&dataset, "valid/d.png", 0), of_classes(vec![Some(false), Some(true)]));
     folder.text("valid/_classes.csv", "filename,rain,sun\nd.png,1,maybe\n");
     assert_eq!(
         folder.error(),
-        "DIR/valid/_classes.csv:2: column `sun` holds `maybe`, 1 (there) or 0 (absent) was expected; a blank cell is unlabelled"
+        "DIR/valid/_classes.csv:2: column `sun` holds `maybe`; expected 1 (present) or 0 (absent), or a blank cell for unlabelled"
     );
 }

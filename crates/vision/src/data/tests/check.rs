@@ -1,4 +1,4 @@
-//! What is wrong with a data set is found, all of it, with its place; a repaired copy has none of it left.
+//! All problems of a data set are found with their positions; a repaired copy has none of them.
 
 use super::Folder;
 use super::pixels::jpeg;
@@ -25,7 +25,7 @@ fn found(folder: &Folder, examined: &Examined) -> Vec<String> {
     examined.check.problems.iter().map(place).collect()
 }
 
-/// A PNG of 40 × 20 that no other number has.
+/// A PNG of 40 × 20 pixels that differs for every number.
 fn picture(folder: &Folder, name: &str, number: u8) {
     let file = folder.path().join("in").join(name);
     fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -60,15 +60,13 @@ fn every_wrong_row_is_named_and_the_rest_is_counted() {
     assert!(examined.check.problems[1].message.contains("not pixels"), "{}", examined.check);
     assert_eq!(examined.check.coverage.tasks[0].splits[0].boxes, 2);
     let verdict = examined.check.verdict().unwrap_err().to_string();
-    let start = "training would not start: 2 problems of the declaration or the labels, the first ";
+    let start = "training would not start: 2 problems in the declaration or the labels; the first is ";
     assert!(verdict.starts_with(start) && verdict.contains("labels/train/a.txt:2: class 2"), "{verdict}");
     assert!(Dataset::open(&folder.path().join("in"), &OpenOptions::default()).is_err());
 
     let out = folder.path().join("out");
     let said = fix(&examined, &out, Transfer::LinkOrCopy, &Progress::default()).unwrap().to_string();
-    for part in
-        ["1 box without width or height left out", "1 repeated box left out", "2 labels that cannot be followed"]
-    {
+    for part in ["1 box without width or height left out", "1 repeated box left out", "2 labels left out: invalid"] {
         assert!(said.contains(part), "{part} of {said}");
     }
     let fixed = Dataset::open(&out, &OpenOptions::default()).unwrap();
@@ -95,7 +93,7 @@ fn words_numbers_and_lists_that_fit_nothing_are_each_a_problem() {
     let found = found(&folder, &examined);
     let expected = ["Label train.txt:3", "Label t.csv:3", "Label t.csv:5", "Label t.csv:3", "Label data.yaml:6"];
     assert_eq!(found, expected);
-    // The others go on: two images know their class, three their speed.
+    // The other images are still read: two have a class, three a speed.
     let tasks = &examined.check.coverage.tasks;
     assert_eq!(
         tasks.iter().map(|t| (t.splits[0].labelled, t.splits[1].labelled)).collect::<Vec<_>>(),
@@ -106,9 +104,9 @@ fn words_numbers_and_lists_that_fit_nothing_are_each_a_problem() {
 }
 
 #[test]
-fn copies_are_known_by_their_pixels_and_leaks_go_from_training() {
+fn copies_are_found_by_pixels_and_leaks_removed_from_training() {
     let folder = yolo("0 0.5 0.5 0.2 0.2\n");
-    // The same pixels in another file: b is val's d again, c is a again with other labels.
+    // The same pixels in other files: b repeats val's d, c repeats a with other labels.
     image::open(folder.path().join("in/images/val/d.png"))
         .unwrap()
         .save(folder.path().join("in/images/train/b.bmp"))

@@ -1,4 +1,4 @@
-//! What is wrong in files that hold the labels of many images is found entry by entry, and the rest goes on.
+//! In files with the labels of many images, each invalid entry is reported and the rest is read.
 
 use super::Folder;
 use super::pixels::jpeg;
@@ -23,7 +23,7 @@ fn checked(folder: &Folder) -> Check {
     check(folder.path(), &options, &Progress::default()).unwrap().check
 }
 
-/// Each problem must be of its kind and place, and hold the words.
+/// Checks that the problems have these kinds, positions and words.
 fn assert_found(folder: &Folder, check: &Check, expected: &[(&str, &str)]) {
     let root = format!("{}/", folder.path().display());
     let found: Vec<String> =
@@ -72,10 +72,10 @@ fn coco() {
     assert_found(&folder, &check, &expected.each_ref().map(|(start, words)| (start.as_str(), *words)));
     assert_eq!(check.coverage.tasks[0].splits[0].boxes, 5);
     let verdict = check.verdict().unwrap_err().to_string();
-    assert!(verdict.contains("1 problem of the declaration or the labels") && verdict.contains("annotations[1]"));
+    assert!(verdict.contains("1 problem in the declaration or the labels") && verdict.contains("annotations[1]"));
     let error = Dataset::open(folder.path(), &OpenOptions::default()).unwrap_err().to_string();
     assert!(error.contains("annotations[1]: category 7"), "{error}");
-    // Classes of a data.yaml that the file does not share: said of the annotation.
+    // If the classes of a data.yaml do not include one of the file's, the annotation is reported.
     folder.text("train/_annotations.coco.json", &file(images, &annotations[0]));
     folder.text("data.yaml", "train: train\nval: valid\ntasks:\n  o: {type: detect, names: [dog], from: {coco: {train: train/_annotations.coco.json, val: valid/_annotations.coco.json}}}\n");
     let label = format!("Label {json}: annotations[0]: ");
@@ -103,7 +103,7 @@ fn rows_of_boxes() {
     let check = checked(&folder);
     assert_found(&folder, &check, &expected.each_ref().map(|(start, words)| (start.as_str(), *words)));
     assert_eq!(check.coverage.tasks[0].splits[0].boxes, 4);
-    // Training stops at the first.
+    // Training stops at the first problem.
     let error = Dataset::open(folder.path(), &OpenOptions::default()).unwrap_err().to_string();
     assert!(error.contains("_annotations.csv:3: column `xmin`"), "{error}");
 }
@@ -160,7 +160,7 @@ fn rows_of_tables_and_classes_nobody_looked_for() {
     let expected = [
         ("Label train/metadata.jsonl:3: ", "not a JSON object"),
         ("Label train/metadata.jsonl:4: ", "class `cart` is not known"),
-        // Once, though two tasks read the table.
+        // Reported once, though two tasks read the table.
         ("Label t.csv:3: ", "2 cells, but the header has 3"),
         ("Label t.csv:4: ", "no file name"),
         ("Label t.csv:6: ", "other labels on line 5"),
@@ -169,7 +169,8 @@ fn rows_of_tables_and_classes_nobody_looked_for() {
     ];
     let check = checked(&folder);
     assert_found(&folder, &check, &expected);
-    // The region of the class nobody looked for in a.png is no box, and the two of c.png neither.
+    // The ignored region for the class that was not looked for in a.png does not count as a box, nor do the two in
+    // c.png.
     let coverage = check.coverage.tasks[0].splits[0];
     assert_eq!((coverage.boxes, coverage.ignored, coverage.partial), (3, 0, 2));
     assert_eq!(check.coverage.tasks[0].classes, [("car".to_string(), [2, 0, 0]), ("man".to_string(), [1, 0, 0])]);

@@ -1,11 +1,11 @@
-//! The order of classes: where it is ours a person is told that others' differs, where it is a file's it is kept.
+//! The order of classes: if polyhead chooses it, a note says that other tools may differ; the order in a file is kept.
 
 use super::Folder;
 use crate::data::dataset::Dataset;
 
 const IMAGES: [&str; 3] = ["train/p.png", "train/q.png", "val/r.png"];
 
-/// A layout, and its folder with the classes A and B.
+/// Creates a folder in some layout with the classes A and B.
 type Make = fn([&str; 2]) -> Folder;
 
 fn with(images: &[&str], files: &[(&str, &str)], [a, b]: [&str; 2]) -> Folder {
@@ -72,7 +72,7 @@ fn notes(dataset: &Dataset) -> Vec<&String> {
 }
 
 #[test]
-fn where_the_order_is_ours_and_natural_order_differs_a_person_is_told_once() {
+fn a_sorted_order_that_differs_from_natural_order_gives_one_note() {
     for (layout, make) in OURS {
         let dataset = make(["class2", "class10"]).open();
         let task = &dataset.tasks[0];
@@ -86,7 +86,7 @@ fn where_the_order_is_ours_and_natural_order_differs_a_person_is_told_once() {
 }
 
 #[test]
-fn the_order_of_a_file_or_of_a_person_is_kept_and_not_remarked_on() {
+fn an_order_given_by_a_file_or_the_user_is_kept_without_a_note() {
     let table = "filename, class2, class10\np.png, 1, 0\nq.png, 0, 1\n";
     let header = with(&IMAGES, &[("train/_classes.csv", table)], ["", ""]);
     let named = class_folders(["class2", "class10"]);
@@ -105,9 +105,9 @@ fn the_order_of_a_file_or_of_a_person_is_kept_and_not_remarked_on() {
     }
 }
 
-/// 2 before 10 is both orders where classes are numbers, and −2 before −1 none that was asked for.
+/// Numeric class names are sorted by value, 2 before 10 and −2 before −1, without a note.
 #[test]
-fn numbers_stand_by_value() {
+fn numbers_are_sorted_by_value() {
     for (names, classes) in [(["10", "2"], ["2", "10"]), (["-1", "-2"], ["-2", "-1"])] {
         let dataset = OURS[1].1(names).open();
         assert_eq!((dataset.tasks[0].classes(), notes(&dataset).len()), (classes.map(String::from).as_slice(), 0));

@@ -1,10 +1,10 @@
-//! COCO JSON as labels: both published layouts, sparse categories, crowds, the three states, and what is refused.
+//! COCO JSON as labels: both published layouts, sparse categories, crowds, the three states, and rejected files.
 
 use super::{Folder, assert_note, boxes_of, label, of_boxes, of_values};
 use crate::data::dataset::{Dataset, OpenOptions};
 use crate::tasks::Label;
 
-/// Categories 3 and 17 of COCO's own numbers, a crowd, an image without boxes, one that is not there.
+/// Categories 3 and 17 of COCO's own ids, a crowd, an image without boxes, and an image that does not exist.
 const TRAIN: &str = r#"{"info": {"year": 2017}, "categories": [
   {"id": 17, "name": "cat", "supercategory": "animal"}, {"id": 3, "name": "car", "supercategory": "vehicle"}],
  "images": [
@@ -39,7 +39,7 @@ fn the_published_layout() {
         dataset.layout
     );
     assert_eq!((dataset.train.len(), dataset.val.len(), dataset.test.len()), (3, 1, 0));
-    // By number, 3 before 17, whatever the order in the file.
+    // Sorted by id, 3 before 17, regardless of the order in the file.
     assert_eq!(dataset.tasks[0].classes(), ["car", "cat"]);
     assert_eq!(
         boxes_of(label(&dataset, "train2017/a.png", 0)),
@@ -47,10 +47,10 @@ fn the_published_layout() {
     );
     assert_eq!(*label(&dataset, "train2017/b.png", 0), of_boxes(vec![]));
     assert_eq!(*label(&dataset, "train2017/c.png", 0), Label::UNLABELLED);
-    // The file of the same name in the other split is another picture.
+    // The file of the same name in the other split is a different picture.
     assert_eq!(boxes_of(label(&dataset, "val2017/a.png", 0)), [(0, [1.0, 2.0, 4.0, 6.0], false)]);
     for words in [
-        "objects: 1 of 4 images that annotations/instances_train2017.json says nothing of taken as unlabelled (`missing: background` says otherwise)",
+        "objects: 1 of 4 images not mentioned in annotations/instances_train2017.json taken as unlabelled (`missing: background` changes this)",
         "annotations/instances_train2017.json: 1 image names no image of this data set (first: images[2], `gone.png`)",
         "1 annotation of images that are not listed, left out (first: annotations[4], image 55)",
         "1 box without width or height left out (annotations/instances_train2017.json annotations[2])",
@@ -80,7 +80,7 @@ fn roboflows_layout_and_its_category_above_the_others() {
     assert_eq!(dataset.tasks[0].classes(), ["white", "red"]);
     assert_eq!(boxes_of(label(&dataset, "train/a.png", 0)), [(1, [1.0, 2.0, 4.0, 6.0], false)]);
     assert_note(&dataset, "train/_annotations.coco.json: category 0 (`cells`) left out: no box has it");
-    // A box of that category makes it a class.
+    // If a box has that category, it is a class.
     folder.text("test/_annotations.coco.json", &file("d.png", 0));
     assert_eq!(folder.open().tasks[0].classes(), ["cells", "white", "red"]);
 }
@@ -100,12 +100,12 @@ fn beside_other_tasks_and_missing_as_background() {
     assert_eq!(*label(&dataset, "train2017/c.png", 0), of_boxes(vec![]));
     assert_eq!(*label(&dataset, "train2017/c.png", 1), of_values(vec![3.0]));
     assert_eq!(boxes_of(label(&dataset, "val2017/a.png", 0)).len(), 1);
-    assert_note(&dataset, "taken as background (`missing: unlabelled` says otherwise)");
-    // Without the splits, `a.png` is in both files.
+    assert_note(&dataset, "taken as background (`missing: unlabelled` changes this)");
+    // Without split keys, `a.png` is in both files.
     folder.text("data.yaml", &yaml("[annotations/instances_train2017.json, annotations/instances_val2017.json]"));
     assert_eq!(
         folder.error(),
-        "DIR/annotations/instances_train2017.json: images[0]: `a.png` is also in DIR/annotations/instances_val2017.json: say which file is whose, as in `{train: annotations/instances_train2017.json, val: annotations/instances_val2017.json}`"
+        "DIR/annotations/instances_train2017.json: images[0]: `a.png` is also in DIR/annotations/instances_val2017.json: say which split each file is for, as in `{train: annotations/instances_train2017.json, val: annotations/instances_val2017.json}`"
     );
 }
 
@@ -119,7 +119,7 @@ fn one_folder_of_images_split_by_the_files() {
     let names = |samples: &[crate::data::Sample]| samples.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&dataset.train), ["images/a.png", "images/b.png"]);
     assert_eq!(names(&dataset.val), ["images/v.png"]);
-    // The same said by hand.
+    // The same declared by hand.
     folder.text(
         "data.yaml",
         "train: annotations/train.json\nval: annotations/val.json\ntasks:\n  objects: {type: detect, from: {coco: [annotations/train.json, annotations/val.json]}}\n",
@@ -170,6 +170,6 @@ fn wrong_files_say_which_entry_and_what_to_do() {
     folder.text("annotations/instances_train2017.json", TRAIN).text("annotations/instances_train2014.json", TRAIN);
     assert_eq!(
         folder.error(),
-        "DIR: annotations/instances_train2014.json and annotations/instances_train2017.json could both hold the labels: a data.yaml decides, with `train:`, `val:` and, under `tasks:`, `objects: {type: detect, from: {coco: annotations/instances_train2014.json}}`"
+        "DIR: annotations/instances_train2014.json and annotations/instances_train2017.json could both hold the labels: choose with a data.yaml that has `train:`, `val:` and, under `tasks:`, `objects: {type: detect, from: {coco: annotations/instances_train2014.json}}`"
     );
 }

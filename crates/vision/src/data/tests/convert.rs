@@ -1,4 +1,5 @@
-//! Data sets written in another layout and read again: equal up to what the layout holds, what it does not named before.
+//! Data sets converted to another layout and read again: equal except for what the layout cannot store, which is
+//! reported first.
 
 use super::{Folder, one_box};
 use crate::data::convert::{Options, Target, Transfer, convert};
@@ -10,7 +11,7 @@ use crate::error::Error;
 use crate::tasks::Label;
 use std::fs;
 
-/// Every kind of task and state; names that YAML, XML and file systems take for something else.
+/// Every kind of task and state, and names that are special in YAML, XML or file systems.
 fn mixed() -> Folder {
     let folder = Folder::new();
     folder.images(&["in/train/x/a.png", "in/train/x/a.bmp", "in/train/y/.hidden/../a.png", "in/val/x/images/b c.png"]);
@@ -74,7 +75,7 @@ fn our_own_layout_holds_everything() {
         }
     }
     assert_eq!((before.crop_safe, before.flip_safe), (after.crop_safe, after.flip_safe));
-    // And from there again: what it writes it reads as it is.
+    // Converting the result again gives exactly the same.
     let twice = folder.path().join("twice");
     convert(&out, &twice, &options(Target::Jsonl), &Progress::default()).unwrap();
     for file in ["data.yaml", "train/metadata.jsonl", "val/metadata.jsonl"] {
@@ -82,7 +83,7 @@ fn our_own_layout_holds_everything() {
     }
 }
 
-/// The boxes of each image after a round trip, `None` where unlabelled, against those before.
+/// Compares the boxes of each image, `None` if unlabelled, before and after a round trip.
 fn same_boxes(
     before: &Dataset,
     after: &Dataset,
@@ -97,7 +98,7 @@ fn same_boxes(
                     assert_eq!(expected.len(), b.len());
                     for ((class, xyxy, ignore), b) in expected.into_iter().zip(b.iter()) {
                         assert_eq!((class, ignore), (b.class, b.ignore));
-                        // Single precision in parts of 40 pixels.
+                        // Single precision, in fractions of 40 pixels.
                         assert!(xyxy.iter().zip(&b.xyxy).all(|(x, y)| (x - y).abs() < 1e-5), "{xyxy:?} {:?}", b.xyxy);
                     }
                 }
@@ -127,7 +128,7 @@ fn layouts_of_boxes_hold_boxes_and_say_what_they_lose() {
         assert_eq!(fs::read_dir(folder.path()).unwrap().filter(|e| e.as_ref().unwrap().path() == out).count(), 0);
         assert_eq!(go(true).unwrap().images, [4, 1, 1]);
     }
-    // Clipped to 40 × 20; YOLO leaves what is to be ignored out.
+    // Boxes are clipped to 40 × 20; YOLO drops ignored boxes.
     let clipped = |b: &crate::tasks::LabelledBox| (b.class, crate::boxes::clip(&b.xyxy, 40.0, 20.0), b.ignore);
     let voc = opened(&folder, "voc");
     assert_eq!(voc.tasks[0], before.tasks[0]);
@@ -172,7 +173,7 @@ fn coco_files_count_from_one_and_keep_crowds() {
 }
 
 #[test]
-fn which_boxes_and_whether_there_are_any_is_asked_first() {
+fn the_task_to_write_is_checked_before_anything_else() {
     let folder = Folder::new();
     folder.images(&["a/1.png", "a/2.png", "b/3.png", "b/4.png"]);
     let beside = Folder::new();
@@ -208,7 +209,7 @@ fn nothing_half_written_stays() {
     folder.text("taken/mine.txt", "mine");
     let error =
         convert(&folder.path().join("in"), &folder.path().join("taken"), &options(Target::Jsonl), &Progress::default());
-    assert!(error.unwrap_err().to_string().ends_with("taken: is already there and not empty: give a new folder"));
+    assert!(error.unwrap_err().to_string().ends_with("taken: already exists and is not empty: give a new folder"));
 }
 
 #[test]
@@ -230,9 +231,9 @@ fn voc_counts_from_one_and_cannot_hold_thin_boxes() {
 }
 
 #[test]
-fn what_a_killed_conversion_left_is_not_built_upon() {
+fn leftovers_of_a_killed_conversion_are_not_reused() {
     let folder = mixed();
-    // This folder looks as if this very process had begun in another layout and been killed.
+    // A folder as if a process with this id had started converting to another layout and been killed.
     let left = format!("in-copy/.out.partial-{}-0", std::process::id());
     folder.text(&format!("{left}/train/x/a.png"), "not a picture");
     let out = folder.path().join("in-copy/out");
@@ -248,13 +249,13 @@ fn a_folder_among_the_images_that_are_read_is_refused() {
     for name in ["in/out", "in/train/new/out"] {
         let out = folder.path().join(name);
         let said = convert(&folder.path().join("in"), &out, &options(Target::Jsonl), &Progress::default()).unwrap_err();
-        assert!(said.to_string().contains("lies inside the data set it is made from"), "{said}");
+        assert!(said.to_string().contains("is inside the source data set"), "{said}");
         assert!(!out.exists());
     }
 }
 
 #[test]
-fn names_that_differ_in_their_letters_size_only_are_told_apart() {
+fn names_that_differ_only_in_case_are_kept_apart() {
     let folder = Folder::new();
     folder.images(&["in/a/IMG.png", "in/b/img.png"]);
     folder.text("in/metadata.csv", "file_name,xmin,ymin,xmax,ymax,class\na/IMG.png,1,1,9,9,c\nb/img.png,1,1,9,9,c\n");

@@ -1,4 +1,4 @@
-//! data.yaml and folders: what is accepted, and one clear sentence for what is not.
+//! data.yaml and folders: accepted declarations, and one clear sentence for each rejected one.
 
 use super::Folder;
 use crate::data::dataset::{Dataset, OpenOptions};
@@ -29,7 +29,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  n: {type: regress, from: folders}\n",
-            "DIR/data.yaml:5: task `n`: `from: folders` fits `type: classify` with one class an image, not `type: regress`",
+            "DIR/data.yaml:5: task `n`: `from: folders` fits `type: classify` with one class per image, not `type: regress`",
         ),
         (
             "  n:\n    type: regress\n    from: {csv: u.csv, column: n}\n",
@@ -49,7 +49,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  o: {type: regress, from: {bdd: a.json}}\n",
-            "DIR/data.yaml:5: task `o`: `from: {bdd: …}` fits `type: classify` with one class an image or `type: detect`, not `type: regress`",
+            "DIR/data.yaml:5: task `o`: `from: {bdd: …}` fits `type: classify` with one class per image or `type: detect`, not `type: regress`",
         ),
         (
             "  o: {type: detect, from: {csv: t.csv, column: n}}\n",
@@ -85,7 +85,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  k: {type: regress, per: objects}\n",
-            "DIR/data.yaml:5: task `k`: `per: objects` (a value per box) comes with a later version: leave this task out",
+            "DIR/data.yaml:5: task `k`: `per: objects` (a value per box) is not supported yet: remove this task",
         ),
         (
             "  k: {type: classify, names: [a, a], from: folders}\n",
@@ -118,7 +118,7 @@ fn wrong_top_keys_say_where_and_what_to_do() {
         ),
         (
             "path: nowhere\nnames: [a]\n",
-            "DIR/data.yaml:1: `path: nowhere` is no folder (looked for DIR/nowhere): give it relative to this file, or leave it out",
+            "DIR/data.yaml:1: `path: nowhere` is not a folder (looked for DIR/nowhere): give it relative to this file, or leave it out",
         ),
         (
             "names: [a, b]\nnc: 3\n",
@@ -152,7 +152,7 @@ fn unknown_top_keys_are_a_note() {
     let folder = with_tasks("  kind: {type: classify, from: folders}\nnmaes: [a]\ndownload: x\n");
     assert_eq!(
         folder.open().notes[0].replace(&*folder.path().to_string_lossy(), "DIR"),
-        "DIR/data.yaml:6: the key `nmaes` is not known and changes nothing; did you mean `names`?"
+        "DIR/data.yaml:6: the key `nmaes` is not known and is ignored; did you mean `names`?"
     );
 }
 
@@ -167,11 +167,11 @@ fn folders_that_are_no_data_set() {
     folder.text("notes/a.txt", "");
     assert!(open(&folder).starts_with("DIR: no layout recognised (it holds notes): expected class folders"));
     let absent = Dataset::open(&folder.path().join("absent"), &OpenOptions::default()).unwrap_err();
-    assert!(absent.to_string().ends_with("absent: not there: point at a data.yaml or at a folder of images"));
+    assert!(absent.to_string().ends_with("absent: does not exist: give a data.yaml or a folder of images"));
 }
 
 #[test]
-fn crops_and_flips_only_where_every_task_bears_them() {
+fn crops_and_flips_only_where_every_task_allows_them() {
     let safe = |tasks: &str| {
         let dataset = with_tasks(tasks).open();
         (dataset.crop_safe, dataset.flip_safe)
@@ -191,22 +191,22 @@ fn crops_and_flips_only_where_every_task_bears_them() {
 }
 
 #[test]
-fn each_task_bears_what_its_kind_does_or_what_it_says() {
-    let bears = |tasks: &str| {
+fn each_task_has_its_own_invariances_or_those_of_its_kind() {
+    let invariances = |tasks: &str| {
         let dataset = with_tasks(tasks).open();
-        let each: Vec<[bool; 2]> = dataset.bears.iter().map(|b| [b.crop, b.scale]).collect();
+        let each: Vec<[bool; 2]> = dataset.invariances.iter().map(|b| [b.crop, b.scale]).collect();
         (each, dataset.flip_safe, dataset.scale_safe)
     };
     let k = "  k: {type: classify, from: folders}\n";
     let n = |says: &str| format!("{k}  n: {{type: regress, from: {{csv: t.csv}}{says}}}\n");
-    assert_eq!(bears(k), (vec![[true, true]], true, true));
-    // A regression that says nothing keeps the mild scaling it always had.
-    assert_eq!(bears(&n("")), (vec![[true, true], [false, false]], true, true));
-    assert_eq!(bears(&n(", scale_invariant: true")).0[1], [false, true]);
-    assert_eq!(bears(&n(", scale_invariant: false")), (vec![[true, true], [false, false]], true, false));
-    assert!(!bears(&n(", flip_invariant: false")).1);
-    assert!(!bears(&n(", flip_invariant: true, flip_safe: false")).1);
-    let top = bears(&format!("{}scale_invariant: false\nflip_invariant: false\n", n("")));
+    assert_eq!(invariances(k), (vec![[true, true]], true, true));
+    // A regression without declared flags keeps its mild default scaling.
+    assert_eq!(invariances(&n("")), (vec![[true, true], [false, false]], true, true));
+    assert_eq!(invariances(&n(", scale_invariant: true")).0[1], [false, true]);
+    assert_eq!(invariances(&n(", scale_invariant: false")), (vec![[true, true], [false, false]], true, false));
+    assert!(!invariances(&n(", flip_invariant: false")).1);
+    assert!(!invariances(&n(", flip_invariant: true, flip_safe: false")).1);
+    let top = invariances(&format!("{}scale_invariant: false\nflip_invariant: false\n", n("")));
     assert_eq!(top, (vec![[true, false], [false, false]], false, false));
     let said = with_tasks("  k: {type: classify, from: folders, scale_invariant: perhaps}\n").error();
     assert!(said.contains("scale_invariant") && said.contains("true"), "{said}");

@@ -1,4 +1,4 @@
-//! A data set described as a data.yaml is the same data set again, from another folder.
+//! The data.yaml that describes a data set gives the same data set again, from another folder.
 
 use super::Folder;
 use crate::data::dataset::{Dataset, OpenOptions};
@@ -7,7 +7,8 @@ use crate::data::progress::Progress;
 use crate::reading::yaml;
 use std::fs;
 
-/// Describes, writes the text elsewhere, and expects the same tasks, labels and splits; returns the text.
+/// Describes the data set, writes the text elsewhere and checks that it gives the same tasks, labels and splits;
+/// returns the text.
 fn again(folder: &Folder, options: &OpenOptions) -> String {
     let text = describe::data_yaml(folder.path(), options, &Progress::default()).unwrap();
     let elsewhere = Folder::new();

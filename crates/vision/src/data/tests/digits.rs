@@ -1,4 +1,4 @@
-//! The built-in scenes: their own handwriting per split, all three states, the same from the same seed.
+//! The built-in scenes: each split has its own handwriting, all three states occur, and equal seeds give equal scenes.
 
 use super::Folder;
 use crate::boxes;
@@ -66,12 +66,12 @@ fn written_and_read_again() {
     }
     assert!(report.tasks[0].splits[0].empty > 0, "{report}");
     assert!(report.to_string().contains("digits  detection       train       200"), "{report}");
-    // The sum is of the digits that are boxed.
+    // The sum is that of the digits with boxes.
     for sample in &dataset.val {
         let (boxes, sum) = (sample.labels[0].boxes().unwrap(), sample.labels[2].get::<Values>().unwrap());
         assert_eq!(boxes.iter().map(|b| b.class).sum::<usize>() as f32, sum[0]);
     }
-    // Ink is dark, paper is light: the boxes hold the dark pixels.
+    // Ink is dark and paper is light: the boxes contain the dark pixels.
     let sample = dataset.val.iter().find(|s| s.labels[0].boxes().is_some_and(|b| b.len() == 1)).unwrap();
     let image = decode::decode(&sample.image).unwrap();
     let Some(boxes) = sample.labels[0].boxes() else { panic!() };
@@ -148,7 +148,7 @@ fn nothing_is_overwritten_or_left_half_made() {
     folder.text("taken/file.txt", "mine");
     let taken = folder.path().join("taken");
     let error = write_digits(&taken, &SMALL).unwrap_err().to_string();
-    assert!(error.ends_with("taken: is already there and not empty: give a new folder"), "{error}");
+    assert!(error.ends_with("taken: already exists and is not empty: give a new folder"), "{error}");
     assert_eq!(fs::read_dir(&taken).unwrap().count(), 1);
     fs::create_dir(folder.path().join("empty")).unwrap();
     write_digits(&folder.path().join("empty"), &DigitsOptions { train: 2, val: 1, test: 0, ..SMALL }).unwrap();

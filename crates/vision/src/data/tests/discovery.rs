@@ -1,4 +1,4 @@
-//! Which layout a folder is: spellings, wrappings, and folders that could be two things.
+//! Recognition of a folder's layout: different spellings, nested folders, and folders that match two layouts.
 
 use super::{Folder, assert_note, boxes_of, label, of_boxes, of_class, of_classes, of_values, one_box};
 use crate::tasks::Label;
@@ -14,7 +14,7 @@ fn splits_in_other_spellings() {
     folder.images(&["val/cat/e.png"]);
     assert_eq!(
         folder.error(),
-        "DIR: Validation/ and val/ both look like the val split: a data.yaml with `val: val` decides"
+        "DIR: Validation/ and val/ both look like the val split: choose one with `val: val` in a data.yaml"
     );
 }
 
@@ -26,7 +26,7 @@ fn a_folder_in_a_folder_as_archives_unpack() {
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["rose", "tulip"]);
     assert_eq!(dataset.train[0].name, "train/rose/a.png");
-    assert_note(&dataset, "flowers/ is all that");
+    assert_note(&dataset, "flowers/ is the only folder with images in");
 }
 
 #[test]
@@ -44,10 +44,10 @@ fn two_readings_are_both_named() {
     assert_eq!(
         folder.error(),
         format!(
-            "DIR: this folder can be read in 2 ways; a data.yaml here decides, with one of these lines. COCO (annotations/instances_train.json): `{coco}`; or YOLO (images/ and labels/, no data.yaml): `{yolo}`"
+            "DIR: this folder can be read in 2 ways; add a data.yaml here with one of these lines. COCO (annotations/instances_train.json): `{coco}`; or YOLO (images/ and labels/, no data.yaml): `{yolo}`"
         )
     );
-    // The lines are whole files.
+    // Each line is a complete data.yaml.
     folder.text("data.yaml", yolo);
     assert_eq!(*label(&folder.open(), "images/train/a.png", 0), one_box(0, [10.0, 5.0, 30.0, 15.0]));
     folder.images(&["images/train/c.png"]).text("data.yaml", coco);
@@ -64,7 +64,7 @@ fn two_tables_of_the_same_images() {
     assert_eq!(
         folder.error(),
         format!(
-            "DIR: this folder can be read in 2 ways; a data.yaml here decides, with one of these lines. images with train/metadata.csv: `{{train: train, tasks: {{n: {{type: regress, from: n}}}}}}`; or several labels an image by train/_classes.csv: `{classes}`"
+            "DIR: this folder can be read in 2 ways; add a data.yaml here with one of these lines. images with train/metadata.csv: `{{train: train, tasks: {{n: {{type: regress, from: n}}}}}}`; or several labels per image from train/_classes.csv: `{classes}`"
         )
     );
     folder.text("data.yaml", classes);
@@ -85,7 +85,7 @@ fn class_folders_beside_a_metadata_table() {
     folder.text("val/metadata.csv", "file_name,age\ncat/c.png,3\n");
     let dataset = folder.open();
     assert_eq!((dataset.tasks.len(), dataset.tasks[0].name.as_str()), (1, "age"));
-    assert_note(&dataset, "the folders cat, dog are not taken for classes");
+    assert_note(&dataset, "the folders cat, dog are not used as classes");
 }
 
 #[test]

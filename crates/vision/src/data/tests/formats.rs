@@ -1,4 +1,4 @@
-//! Each label format: what it says, its three states, and the sentence for each way to get it wrong.
+//! Each label format: how it is read, its three states, and the message for each mistake.
 
 use super::{Folder, label, of_boxes, of_class, of_values, one_box};
 use crate::tasks::Label;
@@ -28,7 +28,7 @@ fn yolo_rows_become_pixels() {
 fn a_missing_yolo_file_is_background_alone_and_unlabelled_beside_others() {
     let folder = yolo();
     assert_eq!(*label(&folder.open(), "images/train/b.png", 0), of_boxes(vec![]));
-    let note = "objects: 1 of 3 images without a label file taken as background (`missing: unlabelled` says otherwise)";
+    let note = "objects: 1 of 3 images without a label file taken as background (`missing: unlabelled` changes this)";
     assert!(folder.open().notes.iter().any(|n| n == note), "{:?}", folder.open().notes);
 
     folder.text("data.yaml", "train: images/train\nval: images/val\nnames: [cat, dog]\nmissing: unlabelled\n");
@@ -73,7 +73,7 @@ fn wrong_yolo_rows_say_where_and_what_to_do() {
         ),
         (
             "0 20 10 10 10",
-            "DIR/labels/train/a.txt:1: 20 is outside 0 to 1: YOLO coordinates are parts of the image's width and height, not pixels",
+            "DIR/labels/train/a.txt:1: 20 is outside 0 to 1: YOLO coordinates are fractions of the image's width and height, not pixels",
         ),
         (
             "0 0.5 0.5 0.2",
@@ -81,7 +81,7 @@ fn wrong_yolo_rows_say_where_and_what_to_do() {
         ),
         (
             "0 0.5 0.5 0.2 0.2 0.9",
-            "DIR/labels/train/a.txt:1: 6 numbers: a confidence behind the box makes this a prediction, not a label; expected `class cx cy w h`",
+            "DIR/labels/train/a.txt:1: 6 numbers: a confidence after the box makes this a prediction, not a label; expected `class cx cy w h`",
         ),
         (
             "cat 0.5 0.5 0.2 0.2",
@@ -89,7 +89,7 @@ fn wrong_yolo_rows_say_where_and_what_to_do() {
         ),
         (
             "0.5 0.5 0.5 0.2 0.2",
-            "DIR/labels/train/a.txt:1: class `0.5` is no whole number from 0: the first number of a row is the class",
+            "DIR/labels/train/a.txt:1: class `0.5` is not a whole number of at least 0: the first number of a row is the class",
         ),
     ];
     for (rows, expected) in cases {
@@ -100,7 +100,7 @@ fn wrong_yolo_rows_say_where_and_what_to_do() {
 }
 
 #[test]
-fn label_files_missing_one_and_all_are_a_wrong_path() {
+fn if_all_label_files_are_missing_the_path_is_wrong() {
     let folder = Folder::new();
     folder.images(&["images/a.png", "images/b.png"]);
     folder.text("data.yaml", "names: [cat, dog]\n");
@@ -111,7 +111,7 @@ fn label_files_missing_one_and_all_are_a_wrong_path() {
     );
 }
 
-/// Which of the two images the seeded split left in training.
+/// Whether image `a` is the one that the seeded split left in training.
 fn folder_first_is_a(folder: &Folder) -> bool {
     folder.text("data.yaml", "names: [cat, dog]\nmissing: background\n");
     let first = folder.open().train[0].name == "images/a.png";
@@ -154,7 +154,7 @@ fn voc_counts_from_one_and_keeps_three_states() {
 
 #[test]
 fn flat_voc_boxes_are_named_and_left_out() {
-    // BloodImage_00338 and 00343 of the blood data set are like this.
+    // BloodImage_00338 and 00343 of the blood data set have such boxes.
     let folder = voc();
     let boxes = [object("cat", 0, ["5", "7", "5", "7"]), object("cat", 0, ["5", "7", "9", "9"])];
     folder.text("Annotations/a.xml", &voc_xml(&boxes.concat()));
@@ -204,7 +204,7 @@ fn wrong_voc_files_say_where_and_what_to_do() {
     folder.text("Annotations/d.xml", &voc_xml(&object("bird", 0, ["1", "2", "10", "20"])));
     assert_eq!(
         folder.error(),
-        "DIR/Annotations/d.xml:3: class `bird` is not known; task `objects` knows cat, dog & co; the training split does not hold it: correct it, or list all classes in `names:`"
+        "DIR/Annotations/d.xml:3: class `bird` is not known; task `objects` knows cat, dog & co; the training split does not contain it: correct it, or list all classes in `names:`"
     );
 }
 
@@ -234,7 +234,7 @@ fn class_folders_that_cannot_be_learnt() {
     folder.images(&["train/cat/a.png", "val/cat/b.png"]);
     assert_eq!(
         folder.error(),
-        "DIR: task `class`: a single class (`cat`) cannot be told from anything: at least two are needed"
+        "DIR: task `class`: a classification needs at least two classes, but there is only `cat`"
     );
     let folder = Folder::new();
     folder.images(&["train/cat/a.png", "train/dog/b.png", "train/c.png", "val/cat/d.png"]);
@@ -314,7 +314,7 @@ fn wrong_tables_say_where_and_what_to_do() {
         ),
         (
             "file,kind,x,y\ntrain/a.png,1,1,1\nb.png,2,one,1\n",
-            "DIR/labels.csv:3: column `x` holds `one`, a number was expected; a blank cell is unlabelled",
+            "DIR/labels.csv:3: column `x` holds `one`; expected a number, or a blank cell for unlabelled",
         ),
         (
             "file,kinds,x,y\nb.png,2,1,1\n",

@@ -1,5 +1,5 @@
-//! Image files of every kind: held to Pillow's pixels and to the general decoder's, decoded in part, and refused before
-//! they take memory or time.
+//! Image files of every kind: compared with the pixels of Pillow and of the general decoder, decoded in part, and
+//! rejected before they take memory or time.
 
 use super::Folder;
 use crate::data::augment::{Augment, Framing};
@@ -20,7 +20,7 @@ fn goldens() -> Vec<PathBuf> {
     files
 }
 
-/// The means of every channel over 4 × 3 cells, the first of which are larger where it does not come out even.
+/// The mean of every channel over 4 × 3 cells; if the size is not divisible, the first cells are larger.
 fn cells(image: &Image) -> Vec<[f64; 3]> {
     let bounds = |length: usize, parts: usize| -> Vec<usize> {
         (0..=parts).map(|i| i * (length / parts) + i.min(length % parts)).collect()
@@ -54,8 +54,8 @@ fn every_kind_of_file_has_pillows_pixels() {
         let size = serde_json::json!([image.width, image.height]);
         assert_eq!(size, images[&name]["size"], "{name}");
         assert_eq!(decode::dimensions(&file).unwrap(), [image.width, image.height], "{name}");
-        // What is stored without loss is the same but for the rounding of 16 bits. Lossy formats leave the transform, how chroma is
-        // enlarged and how ink becomes light to the decoder.
+        // Lossless files give equal pixels, except for rounding from 16 bits. Lossy formats leave the transform, the
+        // enlargement of chroma and the conversion of ink to light to the decoder.
         let bound = match name.as_str() {
             "cmyk.jpg" | "lossy.webp" => 2.0,
             name if name.ends_with(".jpg") => 1.0,
@@ -101,7 +101,7 @@ fn baseline_jpegs_have_the_general_decoders_bytes_whole_and_in_part() {
     assert_eq!(baseline, 8);
 }
 
-/// Damage that the general decoder does not see is read alike, and what it refuses is refused.
+/// A damaged file gives the same pixels as the general decoder, or is left to it.
 #[test]
 fn damaged_baseline_jpegs_are_what_the_general_decoder_makes_of_them() {
     let (mut read, mut handed_over) = (0, 0);
@@ -181,7 +181,7 @@ fn png(width: u32, height: u32, [bits, colour]: [u8; 2], data: &[u8]) -> Vec<u8>
     [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", data), chunk(b"IEND", b"")].concat()
 }
 
-/// So many zeros, deflated.
+/// This many zeros, deflated.
 fn deflated(zeros: usize) -> Vec<u8> {
     use std::io::Write;
     let mut out = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
@@ -190,7 +190,7 @@ fn deflated(zeros: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_would_take_too_much_memory_is_refused_before_it_is_taken() {
+fn images_that_need_too_much_memory_are_refused_first() {
     let folder = Folder::new();
     let data = deflated(1 << 20);
     let seed = |name: &str| fs::read(golden().join("images").join(name)).unwrap();
@@ -219,7 +219,7 @@ fn what_would_take_too_much_memory_is_refused_before_it_is_taken() {
         assert!(start.elapsed() < Duration::from_secs(2), "{name} took {:?}", start.elapsed());
         assert!(answer.as_ref().is_err_and(|e| e.contains(expected)), "{name}: {answer:?}");
     }
-    // What is large and true is read.
+    // A large image is read if its size is true.
     let file = folder.path().join("large.png");
     fs::write(&file, png(4096, 4096, [1, 0], &deflated(4096 * 513))).unwrap();
     assert_eq!(decode::decode(&file).unwrap().rgb.len(), 4096 * 4096 * 3);
@@ -230,7 +230,7 @@ fn what_would_take_too_much_memory_is_refused_before_it_is_taken() {
 
 #[cfg(unix)]
 #[test]
-fn odd_files_are_named_and_waited_for_by_nobody() {
+fn odd_files_are_errors_and_do_not_block() {
     use crate::data::Dataset;
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
@@ -247,7 +247,7 @@ fn odd_files_are_named_and_waited_for_by_nobody() {
     assert!(std::process::Command::new("mkfifo").arg(at("b/pipe.png")).status().unwrap().success());
     symlink("/dev/zero", at("b/device.png")).unwrap();
     symlink("gone.png", at("b/dangling.png")).unwrap();
-    // Every folder leads into every other, and back.
+    // Links from every folder to the others and back.
     for (from, to) in [("a/up", "../"), ("a/b", "../b"), ("b/a", "../a"), ("b/here", "."), ("b/again", "../b")] {
         symlink(to, at(from)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Every layout that is read, once: described as a data.yaml, converted to each layout that is written, and checked.
+//! Every supported layout once: described as a data.yaml, converted to each output layout, and checked.
 
 use super::Folder;
 use crate::data::check::{CheckOptions, check};
@@ -25,7 +25,7 @@ const TENSORFLOW: &str = "filename,width,height,class,xmin,ymin,xmax,ymax\n";
 const OPEN_IMAGES: &str = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf\n";
 const VOC: &str = "<annotation><object><name>cat</name><bndbox><xmin>5</xmin><ymin>3</ymin><xmax>19</xmax><ymax>9</ymax></bndbox></object><object><name>no</name><difficult>1</difficult><bndbox><xmin>5</xmin><ymin>3</ymin><xmax>30</xmax><ymax>19</ymax></bndbox></object></annotation>";
 
-/// Pictures of 40 × 20 that differ, for they are known again by their bytes.
+/// Pictures of 40 × 20 pixels with different content, because they are identified by their bytes.
 fn images(folder: &Folder, names: &[&str]) {
     for (number, name) in names.iter().enumerate() {
         let file = folder.path().join("in").join(name);
@@ -43,12 +43,12 @@ fn layout(names: &[&str], files: &[(&str, &str)]) -> Folder {
     folder
 }
 
-/// A file of labels for `a` and `b`.
+/// A label file for images `a` and `b`.
 fn of(text: &str, a: &str, b: &str) -> String {
     text.replace("\"A\"", &format!("\"{a}\"")).replace("\"B\"", &format!("\"{b}\""))
 }
 
-/// Name, words of its sentence, and the folder whose `in` holds it.
+/// The name, words of its description, and the folder with the layout in `in`.
 fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
     let four = ["train/a.png", "train/b.png", "train/c.png", "valid/d.png"];
     let objects =
@@ -146,7 +146,7 @@ fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
         ),
         (
             "csv of tensorflow",
-            "a row a box",
+            "one row per box",
             layout(
                 &four,
                 &[
@@ -160,7 +160,7 @@ fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
         ),
         (
             "csv of retinanet",
-            "a row a box",
+            "one row per box",
             layout(
                 &flat,
                 &[
@@ -172,7 +172,7 @@ fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
         ),
         (
             "csv of open images",
-            "a row a box",
+            "one row per box",
             layout(
                 &four,
                 &[
@@ -211,7 +211,7 @@ fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
         ),
         (
             "_classes.csv",
-            "several labels an image",
+            "several labels per image",
             layout(
                 &four,
                 &[
@@ -260,17 +260,17 @@ fn each_is_described_as_a_data_yaml_that_gives_it_again() {
         assert_eq!(first.tasks, again.tasks, "{name}: {text}");
         assert_eq!((&first.train, &first.val, &first.test), (&again.train, &again.val, &again.test), "{name}: {text}");
         assert_eq!(
-            (&first.bears, first.flip_safe, first.scale_safe),
-            (&again.bears, again.flip_safe, again.scale_safe)
+            (&first.invariances, first.flip_safe, first.scale_safe),
+            (&again.invariances, again.flip_safe, again.scale_safe)
         );
-        // What is described is described alike, but for where it was found.
+        // Describing the described data set gives the same text, except for the location.
         let twice = describe::data_yaml(elsewhere.path(), &OpenOptions::default(), &Progress::default()).unwrap();
         let declared = |text: &str| text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(declared(&text), declared(&twice), "{name}");
     }
 }
 
-/// The labels of every image, by split and the image's bytes.
+/// The labels of every image, keyed by split and the image's bytes.
 fn by_picture(dataset: &Dataset) -> HashMap<(Split, Vec<u8>), &[Label]> {
     let all = Split::ALL.into_iter().flat_map(|split| dataset.split(split).iter().map(move |s| (split, s)));
     all.map(|(split, s)| ((split, fs::read(&s.image).unwrap()), s.labels.as_slice())).collect()
@@ -291,11 +291,11 @@ fn each_becomes_our_own_layout_without_a_loss() {
         let (after, lost, _) = converted(&folder, Target::Jsonl, false).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!((&before.tasks, &lost), (&after.tasks, &vec![]), "{name}");
         assert_eq!(by_picture(&before), by_picture(&after), "{name}");
-        assert_eq!((&before.bears, before.flip_safe), (&after.bears, after.flip_safe), "{name}");
+        assert_eq!((&before.invariances, before.flip_safe), (&after.invariances, after.flip_safe), "{name}");
     }
 }
 
-/// What a layout of boxes makes of a label.
+/// The label that remains after conversion to a layout for boxes.
 fn expected(label: &Label, classes: usize, target: Target) -> Label {
     let Some(boxes) = label.boxes() else { return label.clone() };
     let clipped = |b: &LabelledBox| LabelledBox { xyxy: crate::boxes::clip(&b.xyxy, 40.0, 20.0), ..b.clone() };
@@ -306,7 +306,7 @@ fn expected(label: &Label, classes: usize, target: Target) -> Label {
 fn near(a: &Label, b: &Label) -> bool {
     match (a.boxes(), b.boxes()) {
         (Some(a), Some(b)) => {
-            // Parts of 40 pixels in single precision.
+            // Single precision, in fractions of 40 pixels.
             let edges =
                 |a: &LabelledBox, b: &LabelledBox| a.xyxy.iter().zip(&b.xyxy).all(|(x, y)| (x - y).abs() < 1e-5);
             let same = |(a, b): (&LabelledBox, &LabelledBox)| (a.class, a.ignore) == (b.class, b.ignore) && edges(a, b);
@@ -332,7 +332,7 @@ fn each_becomes_a_layout_of_boxes_up_to_what_that_holds() {
         for target in [Target::Coco, Target::Voc, Target::Yolo] {
             let (after, lost, notes) =
                 converted(&folder, target, true).unwrap_or_else(|error| panic!("{name}, {target}: {error}"));
-            // Every other task is named, and in YOLO what is not to be looked at.
+            // All other tasks are reported as lost and, for YOLO, ignored boxes too.
             let is_yolo = target == Target::Yolo;
             let others =
                 before.tasks.len() - 1 + usize::from(is_yolo && partial > 0) + usize::from(is_yolo && crowds > 0);

@@ -1,4 +1,4 @@
-//! Folders under several names: said once, against the name that a person would give.
+//! Folders reached under several names are reported once, with the name a user would choose.
 
 use super::{Folder, assert_note};
 use crate::data::check::{CheckOptions, check};
@@ -7,7 +7,7 @@ use crate::data::progress::Progress;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-/// `(link, what it says)`, the link relative to the folder.
+/// Creates symbolic links `(link, target)`; the link's path is relative to the folder.
 fn linked(folder: &Folder, links: &[(&str, &str)]) {
     for (link, to) in links {
         let at = folder.path().join(link);
@@ -20,7 +20,7 @@ fn names(samples: &[Sample]) -> Vec<&str> {
     samples.iter().map(|sample| sample.name.as_str()).collect()
 }
 
-/// A data set whose labels do not hang on the names of train/'s folders.
+/// A data set whose labels do not depend on the names of the folders in train/.
 fn boxed() -> Folder {
     let folder = Folder::new();
     folder.images(&["val/v.png"]);
@@ -37,7 +37,7 @@ fn said(dataset: &Dataset) -> Vec<&String> {
 }
 
 #[test]
-fn links_to_a_real_folder_are_named_wherever_they_stand() {
+fn links_to_a_real_folder_are_reported_wherever_they_are() {
     let folder = boxed();
     folder.images(&["train/m/a.png", "train/m/deep/b.png"]);
     linked(&folder, &[("train/a", "m"), ("train/z", "m"), ("train/deep", "m/deep"), ("train/m/up", "..")]);
@@ -45,19 +45,19 @@ fn links_to_a_real_folder_are_named_wherever_they_stand() {
     let all = ["a/a.png", "a/deep/b.png", "deep/b.png", "m/a.png", "m/deep/b.png", "z/a.png", "z/deep/b.png"];
     assert_eq!(names(&dataset.train), all.map(|name| format!("train/{name}")));
     let expected = [("a", "m"), ("deep", "m/deep"), ("z", "m")]
-        .map(|(link, real)| format!("train/{link}/ is train/{real}/ under another name: its images are there twice; remove the one that the labels do not go by"));
+        .map(|(link, real)| format!("train/{link}/ is train/{real}/ under another name: its images are listed twice; remove the name that the labels do not use"));
     assert_eq!(said(&dataset), expected.iter().collect::<Vec<_>>());
 }
 
 #[test]
-fn of_links_alone_the_first_is_the_name() {
+fn among_links_alone_the_first_gives_the_name() {
     let elsewhere = Folder::new();
     elsewhere.images(&["shared/a.png", "shared/deep/b.png"]);
     let shared = elsewhere.path().join("shared");
     let folder = boxed();
     folder.images(&["train/.store/c.png"]);
     linked(&folder, &[("train/n", shared.to_str().unwrap()), ("train/k", shared.to_str().unwrap())]);
-    // What is hidden is seen through its link alone.
+    // A hidden folder is only reached through a link.
     linked(&folder, &[("train/kept", ".store"), ("train/late", ".store")]);
     let dataset = folder.open();
     let all = ["k/a.png", "k/deep/b.png", "kept/c.png", "late/c.png", "n/a.png", "n/deep/b.png"];
@@ -89,7 +89,7 @@ fn two_classes_that_are_one_folder_are_a_fault() {
     assert_eq!(
         said(&folder.open()),
         [
-            "train/cat/more/ is train/cat/deep/ under another name: its images are there twice; remove the one that the labels do not go by"
+            "train/cat/more/ is train/cat/deep/ under another name: its images are listed twice; remove the name that the labels do not use"
         ]
     );
     linked(&folder, &[("train/bird", "cat")]);

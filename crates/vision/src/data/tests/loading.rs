@@ -1,4 +1,5 @@
-//! The loaders: the same batches whatever the threads, every image equally often, broken images counted and replaced.
+//! The loaders: batches do not depend on the number of threads, every image occurs equally often, broken images are
+//! counted and replaced.
 
 use super::{Folder, of_boxes, of_class};
 use crate::data::augment::Augment;
@@ -28,7 +29,7 @@ fn options(workers: usize) -> LoaderOptions {
     }
 }
 
-/// `count` pictures, each of its own grey, with a box.
+/// `count` pictures with a box, each in a different grey.
 fn samples(folder: &Folder, count: usize) -> Arc<[Sample]> {
     let sample = |i: usize| {
         let image = folder.path().join(format!("{i}.png"));
@@ -41,7 +42,7 @@ fn samples(folder: &Folder, count: usize) -> Arc<[Sample]> {
     (0..count).map(sample).collect()
 }
 
-/// Makes targets of as many cells as a canvas has at stride 8.
+/// Makes targets with as many cells as a canvas has at stride 8.
 fn encoders(sides: &[usize]) -> Option<Arc<Encoders>> {
     let encoder = |&side: &usize| {
         let levels = vec![Level { stride: 8, h: side / 8, w: side / 8 }];
@@ -51,7 +52,7 @@ fn encoders(sides: &[usize]) -> Option<Arc<Encoders>> {
     Some(Arc::new(Encoders::new(sides.iter().map(encoder))))
 }
 
-/// All a batch says, comparable.
+/// The content of a batch, comparable.
 type Content = (Vec<u8>, Vec<(usize, Vec<Label>, Vec<Target>)>);
 
 fn content(batch: &Batch) -> Content {
@@ -82,7 +83,7 @@ fn threads_change_nothing_and_any_batch_can_be_the_first() {
     assert!(expected.iter().all(|(images, items)| items.len() == 6 && images.len() == 6 * 32 * 32 * 3));
 }
 
-/// The encoder is told the side it encodes for, and every batch is of one, whoever makes it and wherever the stream begins.
+/// Every batch has one side and is encoded for it, whichever thread makes it and wherever the stream begins.
 #[test]
 fn each_batch_has_a_side_by_the_seed_and_its_number() {
     let folder = Folder::new();
@@ -102,7 +103,7 @@ fn each_batch_has_a_side_by_the_seed_and_its_number() {
             let side = batch.side;
             assert!(batch.items.iter().all(|item| item.geometry.size == side && cells(item) == (side / 8).pow(2)));
             let content = content(&batch);
-            // A buffer of any side serves one of any other.
+            // A buffer can be reused for any side.
             loader.recycle(batch.images);
             (side, content)
         };
@@ -111,14 +112,14 @@ fn each_batch_has_a_side_by_the_seed_and_its_number() {
     let expected = take(1, 3, 0, 30);
     assert!(take(4, 3, 0, 30) == expected);
     assert!(take(2, 3, 7, 5) == expected[7..12]);
-    // In 30 draws from three, each comes 10 times, give or take three deviations of 2.6.
+    // In 30 draws from three sides, each occurs 10 times on average; the bound is three standard deviations of 2.6.
     for side in [32, 64, 96] {
         let came = expected.iter().filter(|batch| batch.0 == side).count();
         assert!((3..=17).contains(&came), "{side}: {came} times");
     }
     let sides = |seed| take(2, seed, 0, 30).into_iter().map(|batch| batch.0).collect::<Vec<_>>();
     assert_ne!(sides(3), sides(4));
-    // Which images come is not touched by it.
+    // The choice of images does not depend on the side.
     let mut plain = TrainLoader::new(samples.clone(), options(1), 0).unwrap();
     for (_, (_, items)) in &expected[..5] {
         let indices: Vec<usize> = plain.next().unwrap().items.iter().map(|item| item.index).collect();
@@ -126,7 +127,7 @@ fn each_batch_has_a_side_by_the_seed_and_its_number() {
     }
 }
 
-/// What is made while nobody takes a batch, and no more: every worker's piece here is a whole share of a batch.
+/// Exactly the backlog is made while nobody takes a batch. Here every worker's piece is a whole fraction of a batch.
 #[test]
 fn the_backlog_is_what_is_made_ahead() {
     let folder = Folder::new();
@@ -164,7 +165,7 @@ fn labels_are_in_network_pixels() {
     let mut loader = EvalLoader::new(samples(&folder, 1), plain).unwrap();
     let batch = loader.next().unwrap().unwrap();
     let Some(boxes) = batch.items[0].labels[0].boxes() else { panic!() };
-    // 40 × 30 letterboxed to 32: scale 0.8, four rows of padding.
+    // A 40 × 30 image letterboxed to 32: scale 0.8, four rows of padding.
     assert_eq!(boxes[0].xyxy, [3.2, 8.0, 16.0, 24.0]);
     assert!(batch.items[0].targets[0].active);
     assert!(loader.next().is_none());
@@ -230,7 +231,7 @@ fn too_many_broken_images_stop_the_run_and_are_named() {
     );
     assert!(message.contains("7.png (the file is empty); repair or remove them, or raise --max-broken"), "{message}");
 
-    // In evaluation they leave a gap, not a replacement.
+    // In evaluation, broken images leave a gap and are not replaced.
     let plain = LoaderOptions { augment: Augment::NONE, max_broken: 0.2, ..options(2) };
     let batches: Vec<_> = EvalLoader::new(samples.clone(), plain).unwrap().map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(Batch::count).collect::<Vec<_>>(), [5, 3]);
@@ -248,12 +249,12 @@ fn a_panicking_encoder_is_an_error_and_dropping_is_clean() {
     let mut loader = TrainLoader::new(samples.clone(), other_side, 0).unwrap();
     assert!(loader.next().unwrap_err().to_string().contains("a data worker panicked"));
     assert!(loader.next().is_err());
-    // Never asked for a batch, threads busy ahead.
+    // Dropped without taking a batch, while threads work ahead.
     drop(TrainLoader::new(samples.clone(), options(3), 0).unwrap());
     assert!(TrainLoader::new(samples, LoaderOptions { batch: 0, ..options(1) }, 0).is_err());
 }
 
-/// JPEGs, of which only a part is decoded where nothing is kept, and one that is broken.
+/// JPEGs, which are decoded in part unless they are cached, and a broken one.
 fn photographs(folder: &Folder) -> Arc<[Sample]> {
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/images");
     let names = ["baseline-420.jpg", "restart-422.jpg", "turned.jpg", "progressive.jpg", "plain.png", "broken.jpg"];
@@ -282,7 +283,7 @@ fn a_cache_changes_no_batch() {
     let kept = folder.path().join("cache");
     let on_disk = |limit| Some(Cache::in_folder(&kept, limit).unwrap());
     let files = || fs::read_dir(&kept).unwrap().count();
-    // An image of 61 × 43 takes 7,869 bytes and its head.
+    // An image of 61 × 43 takes 7,869 bytes and a header.
     for (limit, files_then) in [(8000, 1), (8000, 1), (1 << 20, 5), (1 << 20, 5)] {
         assert!(take(on_disk(limit)) == expected, "{limit}");
         assert_eq!(files(), files_then);
@@ -290,7 +291,7 @@ fn a_cache_changes_no_batch() {
     for limit in [0, 20_000, 1 << 20] {
         assert!(take(Some(Cache::in_memory(limit))) == expected, "{limit}");
     }
-    // What was kept cut short is decoded anew; an image that changed is another.
+    // A truncated cache file is decoded again, and a changed image gets a new entry.
     for entry in fs::read_dir(&kept).unwrap() {
         let file = entry.unwrap().path();
         let bytes = fs::read(&file).unwrap();
@@ -303,7 +304,7 @@ fn a_cache_changes_no_batch() {
 }
 
 #[test]
-fn a_file_that_goes_while_training_is_broken() {
+fn a_file_deleted_during_training_is_broken() {
     let folder = Folder::new();
     let samples = samples(&folder, 10);
     let tolerant = LoaderOptions { max_broken: 0.1, ..options(1) };

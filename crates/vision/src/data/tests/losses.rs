@@ -1,4 +1,4 @@
-//! What data.yaml may say of a task's loss, and one clear sentence for what it may not.
+//! The loss options in data.yaml, and one clear sentence for each invalid one.
 
 use super::Folder;
 use crate::ir::ValueLossForm;
@@ -6,7 +6,7 @@ use crate::tasks::Task;
 use crate::tasks::classify::Classify;
 use crate::tasks::regress::Regress;
 
-/// Four training images of classes a, a, a, b, one for validation; `keys` beside `type` and `from`.
+/// Four training images of classes a, a, a, b and one for validation; `keys` are added beside `type` and `from`.
 fn folder(kind: &str, keys: &str) -> Folder {
     let folder = Folder::new();
     folder.images(&["train/1.png", "train/2.png", "train/3.png", "train/4.png", "val/5.png"]);
@@ -19,7 +19,7 @@ fn task(kind: &str, keys: &str) -> Task {
     folder(kind, keys).open().tasks.remove(0)
 }
 
-/// The loss of a task as a card has it, empty where it is its kind's own.
+/// The task's loss in its card; empty if it is the kind's default.
 fn loss_in_card(task: Task) -> String {
     let card: serde_json::Value = serde_json::to_value(task).unwrap();
     card.get("loss").map_or(String::new(), ToString::to_string)
@@ -35,7 +35,7 @@ fn losses_are_read_and_balanced_weights_are_counted_on_the_training_split() {
     let given = task(CLASSES, ", class_weights: [1, 2.5], label_smoothing: 0.1");
     let given: &Classify = given.spec.get().unwrap();
     assert_eq!((given.class_weights.as_deref(), given.label_smoothing), (Some(&[1.0, 2.5][..]), 0.1));
-    // Three of a and one of b: the b of the validation split does not count.
+    // Three images of a and one of b: the b of the validation split does not count.
     let folder = folder(CLASSES, ", class_weights: balanced");
     let dataset = folder.open();
     let balanced: &Classify = dataset.tasks[0].spec.get().unwrap();
@@ -44,7 +44,7 @@ fn losses_are_read_and_balanced_weights_are_counted_on_the_training_split() {
 }
 
 #[test]
-fn a_loss_that_does_not_fit_says_where_and_what_to_do() {
+fn an_invalid_loss_says_where_and_what_to_do() {
     let numbers = "`class_weights:` is `balanced`, or a number above 0 for each class such as `[1, 2.5]`";
     let share = "`label_smoothing:` is a share from 0 to below 1, such as 0.1";
     let cases = [
@@ -55,7 +55,7 @@ fn a_loss_that_does_not_fit_says_where_and_what_to_do() {
         (
             CLASSES,
             ", class_weights: [1, 2, 3]",
-            "task `k`: `class_weights:` has 3 numbers for 2 classes (a, b): one for each, in this order".into(),
+            "task `k`: `class_weights:` has 3 numbers for 2 classes (a, b): give one per class, in this order".into(),
         ),
         (CLASSES, ", label_smoothing: 1", format!("task `k`: {share}")),
         (CLASSES, ", label_smoothing: much", format!("task `k`: {share}")),
@@ -64,12 +64,12 @@ fn a_loss_that_does_not_fit_says_where_and_what_to_do() {
         (
             VALUES,
             ", label_smoothing: 0.1",
-            "task `n`: `label_smoothing:` belongs to `type: classify` with one class an image: remove it".into(),
+            "task `n`: `label_smoothing:` belongs to `type: classify` with one class per image: remove it".into(),
         ),
         (
             CLASSES,
             ", multi_label: true, class_weights: balanced",
-            "task `k`: `class_weights:` belongs to `type: classify` with one class an image: remove it".into(),
+            "task `k`: `class_weights:` belongs to `type: classify` with one class per image: remove it".into(),
         ),
     ];
     for (kind, keys, expected) in cases {

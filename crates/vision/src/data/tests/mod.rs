@@ -1,4 +1,4 @@
-//! Tests of the data room as a whole; small files are written to a folder that goes with the test.
+//! Tests of `data` as a whole; small files are written to a folder that is deleted after the test.
 
 mod bdd;
 mod box_rows;
@@ -35,7 +35,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A folder of its own, removed with the value.
+/// A temporary folder, deleted on drop.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -72,7 +72,7 @@ impl Folder {
         Dataset::open(&self.0, &OpenOptions::default()).unwrap()
     }
 
-    /// The error's sentence, with this folder's path written as `DIR`.
+    /// The error message, with this folder's path replaced by `DIR`.
     pub fn error(&self) -> String {
         let error = Dataset::open(&self.0, &OpenOptions::default()).unwrap_err();
         assert!(matches!(error, Error::Data { .. }), "{error:?}");
@@ -107,25 +107,25 @@ pub fn of_values(values: Vec<f32>) -> Label {
     Label::of(Values::from(&values[..]))
 }
 
-/// Changes a label's boxes where they are.
+/// Edits a label's boxes in place.
 pub fn edit_boxes(label: &mut Label, edit: impl FnOnce(&mut Boxes)) {
     let mut boxes = label.boxes().unwrap().clone();
     edit(&mut boxes);
     *label = Label::of(boxes);
 }
 
-/// Class, box and whether it is ignored, of each box of a label.
+/// The class, corners and `ignore` flag of each box of a label.
 pub fn boxes_of(label: &Label) -> Vec<(usize, [f32; 4], bool)> {
     let Some(boxes) = label.boxes() else { panic!("{label:?} is no list of boxes") };
     boxes.iter().map(|b| (b.class, b.xyxy, b.ignore)).collect()
 }
 
-/// Whether one of the notes has these words.
+/// Checks that one of the notes contains these words.
 pub fn assert_note(dataset: &Dataset, words: &str) {
     assert!(dataset.notes.iter().any(|note| note.contains(words)), "no `{words}` in {:#?}", dataset.notes);
 }
 
-/// The label of the image called `name` for task number `task`, in whichever split.
+/// The label of image `name` for task number `task`, in any split.
 pub fn label<'a>(dataset: &'a Dataset, name: &str, task: usize) -> &'a Label {
     let mut all = dataset.train.iter().chain(&dataset.val).chain(&dataset.test);
     &all.find(|sample| sample.name == name).unwrap().labels[task]

@@ -1,4 +1,4 @@
-//! Several classes at once: 0/1 columns, lists of names, blanks, and one clear sentence for what is neither.
+//! Multi-label tasks: 0/1 columns, lists of names, blanks, and one clear sentence for anything else.
 
 use super::{Folder, label, of_classes};
 use crate::data::check;
@@ -76,11 +76,11 @@ fn what_is_no_label_says_where_and_what_to_do() {
     let table = |table: &str, task: &str| with_table(table, task).error();
     assert_eq!(
         table("file,sun,rain\n1.png,1,0\n2.png,2,1\n", COLUMNS),
-        "DIR/t.csv:3: column `sun` holds `2`, 1 (there) or 0 (absent) was expected; a blank cell is unlabelled"
+        "DIR/t.csv:3: column `sun` holds `2`; expected 1 (present) or 0 (absent), or a blank cell for unlabelled"
     );
     assert_eq!(
         table(TABLE, &format!("{COLUMNS}, names: [bright]")),
-        "DIR/t.csv:2: task `sky`: 2 labels of 0 or 1 for its classes, which are bright: one each, in this order"
+        "DIR/t.csv:2: task `sky`: 2 labels of 0 or 1, but the classes are bright: give one per class, in this order"
     );
     assert_eq!(
         table(TABLE, "from: {csv: t.csv, column: [sun, rain]}"),

@@ -1,4 +1,4 @@
-//! Images annotated for some classes only: the others' regions, and what is said of them.
+//! Images annotated for some classes only: the regions of the other classes, and the notes about them.
 
 use super::{Folder, assert_note, boxes_of, label};
 use crate::tasks::{Label, LabelledBox, PartialRegion};
@@ -41,33 +41,33 @@ fn a_class_nobody_looked_for_is_ignored_everywhere() {
             |looked_for: Vec<u32>| PartialRegion { xyxy: [0.0, 0.0, 40.0, 20.0], looked_for: looked_for.into() };
         assert_eq!(partial_of(label(&dataset, name, 0)), Vec::from_iter(looked_for.map(region)), "{name}");
     }
-    // What judges a model: of a class nobody looked for no detection is a mistake, wherever it lies.
+    // In the metric, a detection of a class that was not looked for is not a false positive, wherever it lies.
     let Some(boxes) = label(&dataset, "train/a.png", 0).boxes() else { panic!() };
     let everywhere = LabelledBox { class: 1, xyxy: [0.0, 0.0, 40.0, 20.0], ignore: true };
     assert_eq!(Vec::from_iter(boxes.with_regions(2)), [boxes[0].clone(), everywhere]);
     assert_note(
         &dataset,
-        "objects: 3 images annotated for some classes only: the others are neither taught nor counted",
+        "objects: 3 images annotated for some classes only: the loss and the metrics ignore the other classes",
     );
-    assert!(!dataset.notes.iter().any(|note| note.contains("nothing teaches")), "{:?}", dataset.notes);
+    assert!(!dataset.notes.iter().any(|note| note.contains("cannot learn where")), "{:?}", dataset.notes);
 }
 
 #[test]
-fn of_a_class_that_was_looked_for_nowhere_a_person_is_told() {
+fn a_class_that_was_never_looked_for_gives_a_note() {
     let said = |looked_for| {
         let row = format!(
             r#"{{"file_name":"b.png","objects":{{"bbox":[[1,1,5,5]],"categories":["man"],"labelled_categories":[{looked_for}]}}}}"#
         );
         let notes = federated(&row).open().notes;
-        notes.into_iter().filter(|note| note.contains("nothing teaches")).collect::<Vec<_>>()
+        notes.into_iter().filter(|note| note.contains("cannot learn where")).collect::<Vec<_>>()
     };
     assert_eq!(
         said(r#""car""#),
         [
-            "objects: in no training image was man looked for, so nothing teaches what it is not: label some images for all classes"
+            "objects: no training image was annotated for man, so the model cannot learn where it is absent: label some images for all classes"
         ]
     );
-    // No image is annotated for both, and yet each class has its background.
+    // No image is annotated for both classes, but each class has background in some image.
     assert_eq!(said(r#""man""#), [""; 0]);
 }
 
@@ -83,7 +83,7 @@ fn a_whole_task_and_a_class_it_does_not_have() {
     folder.text("data.yaml", &yaml("car"));
     let dataset = folder.open();
     let [a, b] = [0, 1].map(|i| &dataset.train[i].labels[0]);
-    // Alone, a YOLO image without a file is background: of the class that was looked for.
+    // With YOLO labels alone, an image without a label file is background, but only for the class that was looked for.
     assert_eq!((boxes_of(a).len(), boxes_of(b).len()), (1, 0));
     let [of_a, of_b] = [a, b].map(|label| partial_of(label)[0].looked_for.clone());
     assert_eq!((&of_a[..], &of_b[..]), ([0].as_slice(), [0].as_slice()));

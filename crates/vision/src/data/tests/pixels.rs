@@ -1,4 +1,4 @@
-//! Decoding, and boxes that follow the pixels through every augmentation.
+//! Decoding, and boxes that move with the pixels through every augmentation.
 
 use super::Folder;
 use crate::boxes::Xyxy;
@@ -20,7 +20,8 @@ fn picture(width: usize, height: usize, [x1, y1, x2, y2]: [usize; 4]) -> Image {
     Image { width, height, rgb }
 }
 
-/// The bounds of what is more green than grey, to a part of a pixel: an edge pixel counts as far as it is covered.
+/// The bounds of the pixels that are more green than grey, with subpixel precision: an edge pixel counts by its
+/// coverage.
 fn green_bounds(canvas: &[u8], size: usize) -> Option<Xyxy> {
     let greenness = |x: usize, y: usize| {
         let p = &canvas[(y * size + x) * 3..][..3];
@@ -113,7 +114,7 @@ fn jitter_changes_colours_but_not_padding() {
     assert_eq!(canvases[0][..16 * 64 * 3], canvases[1][..16 * 64 * 3]);
 }
 
-/// A JPEG of `image`, with an EXIF block saying it lies on its side.
+/// A JPEG of `image` with an EXIF orientation.
 pub fn jpeg(image: &Image, orientation: Option<u8>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
@@ -140,7 +141,7 @@ fn pictures_stand_upright() {
     assert_eq!(decode::dimensions(&turned).unwrap(), [40, 60]);
     let upright = decode::decode(&turned).unwrap();
     assert_eq!((upright.width, upright.height), (40, 60));
-    // Turned a quarter clockwise, the top-left corner is at the top right.
+    // After a clockwise quarter turn, the top-left corner is at the top right.
     let green = |x: usize, y: usize| upright.rgb[(y * 40 + x) * 3 + 1] > 180;
     assert!(green(36, 4) && !green(4, 4) && !green(4, 56) && !green(36, 56));
 }

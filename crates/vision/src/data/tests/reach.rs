@@ -1,5 +1,5 @@
-//! What is decoded for a picture is what is drawn of it, whatever else is done to it: no transformation may look where nothing was
-//! decoded.
+//! The part of a picture that is decoded covers everything that is drawn, for all transformations: none may read pixels
+//! that were not decoded.
 
 use super::{Folder, of_class, one_box};
 use crate::data::augment::{Augment, Composer, Framing, Transforms};
@@ -8,13 +8,13 @@ use crate::data::feed::{EvalLoader, LoaderOptions, Sampling, TrainLoader, Variet
 use crate::data::images::cache::Cache;
 use crate::data::images::{Image, Part, decode};
 use crate::data::random::Random;
-use crate::tasks::Bears;
+use crate::tasks::Invariances;
 use crate::tasks::Label;
 use image::codecs::jpeg::JpegEncoder;
 use std::fs;
 use std::sync::Arc;
 
-/// Boxes alone, and a class alone: mosaics are for the one, mix-up for the other.
+/// Labelled with boxes only, or with a class only: mosaic applies to the former, mix-up to the latter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Labelled {
     Boxes,
@@ -23,8 +23,8 @@ enum Labelled {
 
 const NONE: Transforms = Transforms::NONE;
 
-/// Each kind of transformation, on what it happens to, and whether it leaves the decoder its part. Probabilities are such that
-/// a picture may also be spared.
+/// Each kind of transformation, the labels it applies to, and whether the picture may still be decoded in part. The
+/// probabilities are such that some pictures are not transformed.
 const KINDS: [(&str, Labelled, Transforms, bool); 15] = [
     ("none", Labelled::Boxes, NONE, true),
     ("mosaic", Labelled::Boxes, Transforms { mosaic: 0.5, ..NONE }, false),
@@ -59,7 +59,7 @@ const ALL: Transforms = Transforms {
     jpeg: 0.5,
 };
 
-/// Noise, where every pixel tells: baseline JPEGs larger than most parts that are drawn of them.
+/// Noise, in which every pixel matters: baseline JPEGs larger than most of the parts drawn from them.
 fn samples(folder: &Folder, labelled: Labelled) -> Arc<[Sample]> {
     let sample = |i: usize| {
         let (width, height) = [(150, 100), (90, 170), (120, 120), (200, 64)][i % 4];
@@ -81,14 +81,14 @@ fn samples(folder: &Folder, labelled: Labelled) -> Arc<[Sample]> {
 
 fn options(labelled: Labelled, transforms: Transforms) -> LoaderOptions {
     let boxes = labelled == Labelled::Boxes;
-    let bears = vec![Bears { crop: true, scale: true, joining: boxes, mixing: !boxes }];
+    let invariances = vec![Invariances { crop: true, scale: true, joining: boxes, mixing: !boxes }];
     LoaderOptions {
         batch: 5,
         imgsz: 48,
         workers: 2,
         seed: 4,
         augment: Augment { framing: Framing::Crop { least_area: 0.1 }, ..Augment::training(true, true) },
-        variety: Variety { transforms, bears, ..Variety::default() },
+        variety: Variety { transforms, invariances, ..Variety::default() },
         max_broken: 0.0,
         prefetch: 1,
         cache: None,
@@ -96,14 +96,14 @@ fn options(labelled: Labelled, transforms: Transforms) -> LoaderOptions {
     }
 }
 
-/// Room for every image here: what is kept is decoded whole.
+/// A cache with room for every image; cached images are decoded whole.
 fn roomy() -> Option<Arc<Cache>> {
     Some(Arc::new(Cache::in_memory(1 << 20)))
 }
 
 type Content = (Vec<u8>, Vec<(usize, Vec<Label>)>);
 
-/// The next batches, as far as a step can tell them apart.
+/// The content of the next batches, as a training step sees it.
 fn take(loader: &mut TrainLoader, count: usize) -> Vec<Content> {
     let content = |_| {
         let batch = loader.next().unwrap();
@@ -127,7 +127,7 @@ fn batches_are_the_same_bits_from_parts_and_from_whole_images() {
             let whole = take(&mut train(&samples, LoaderOptions { cache: roomy(), ..options.clone() }), 8);
             let parts = take(&mut train(&samples, LoaderOptions { workers: 3, ..options.clone() }), 8);
             assert!(parts == whole, "{name}, {sampling:?}");
-            // A cache that is full hands out parts too.
+            // A full cache also decodes in part.
             let full = Some(Arc::new(Cache::in_memory(100_000)));
             assert!(take(&mut train(&samples, LoaderOptions { cache: full, ..options }), 8) == whole, "{name}, full");
         }
@@ -144,7 +144,7 @@ fn batches_are_the_same_bits_from_parts_and_from_whole_images() {
     }
 }
 
-/// To the pixel, where a decoder rounds to blocks.
+/// Exact to the pixel, although the decoder rounds to blocks.
 #[test]
 fn nothing_beyond_its_reach_changes_a_picture() {
     let folder = Folder::new();
@@ -170,12 +170,12 @@ fn nothing_beyond_its_reach_changes_a_picture() {
             }
         }
         assert_eq!(left_out[0] > 100_000, in_part, "{name}: {left_out:?}");
-        // Without mosaics any more, nothing is decoded for them.
+        // After the last mosaic batch, nothing more is decoded for mosaics.
         assert_eq!(left_out[1] > 100_000, in_part || name == "mosaic", "{name}: {left_out:?}");
     }
 }
 
-/// The bytes that `part` leaves out.
+/// Inverts the bytes outside `part`; returns their number.
 fn invert_outside(image: &mut Image, part: Part) -> usize {
     let mut left_out = 0;
     for (i, byte) in image.rgb.iter_mut().enumerate() {
@@ -188,7 +188,7 @@ fn invert_outside(image: &mut Image, part: Part) -> usize {
     left_out
 }
 
-/// Partners of mosaics and mix-ups come from the cache: after an epoch nobody needs a file.
+/// The partners of mosaics and mix-ups come from the cache: after one epoch no file is read.
 #[test]
 fn kept_images_serve_those_that_are_joined_and_mixed() {
     for (name, labelled, transforms, _) in KINDS {
@@ -201,7 +201,7 @@ fn kept_images_serve_those_that_are_joined_and_mixed() {
             let mut loader = train(&samples, LoaderOptions { cache: cache.clone(), ..options.clone() });
             assert!(take(&mut loader, 10) == expected, "{name}");
         }
-        // What is kept in memory is known by its name alone.
+        // The cache in memory identifies images by path alone.
         for sample in samples.iter() {
             fs::remove_file(&sample.image).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Which images come how often: functions of the seed and the epoch, balanced as they say.
+//! The frequency of each image under each sampling: a function of the seed and the epoch, balanced as documented.
 
 use super::{Folder, of_boxes, of_class, of_values, one_box};
 use crate::data::augment::Augment;
@@ -18,7 +18,7 @@ fn skewed() -> Vec<Sample> {
     (0..100).map(|i| sample(vec![of_class(class(i))])).collect()
 }
 
-/// How often each image comes in so many epochs.
+/// The number of times each image occurs in this many epochs.
 fn counts(sampler: &Sampler, images: usize, epochs: u64) -> Vec<usize> {
     let mut counts = vec![0; images];
     for epoch in 0..epochs {
@@ -47,16 +47,16 @@ fn an_epoch_is_a_function_of_seed_and_number() {
 }
 
 #[test]
-fn rare_classes_are_repeated_by_the_root_of_how_rare_they_are() {
+fn rare_classes_are_repeated_by_the_root_of_their_rarity() {
     let samples = skewed();
     let counts = counts(&Sampler::new(&samples, Sampling::Uniform, 0.36), 100, 4000);
-    // Class 0 is in .9, more than .36: once. Class 1 in .09: √4 = 2. Class 2 in .01: 6.
+    // Class 0 has a share of .9, above .36: once. Class 1 has .09: √4 = 2. Class 2 has .01: 6.
     let factors = [1.0, 2.0, 6.0];
     let epoch = 90.0 + 18.0 + 6.0;
     for (images, factor) in [(0..90, factors[0]), (90..99, factors[1]), (99..100, factors[2])] {
         let mean = counts[images.clone()].iter().sum::<usize>() as f64 / images.len() as f64 / 4000.0;
         let expected = factor * 100.0 / epoch;
-        // The mean of 4,000 epochs of up to 6 draws is known to about 0.6 %.
+        // The mean over 4,000 epochs of up to 6 draws is accurate to about 0.6 %.
         assert!((mean / expected - 1.0).abs() < 0.02, "{images:?}: {mean}, expected {expected}");
     }
 }
@@ -67,9 +67,9 @@ fn classes_come_equally_often_and_so_do_the_tasks_that_have_them() {
     let counts = counts(&Sampler::new(&samples, Sampling::ClassBalanced, 0.0), 100, 30);
     let of = |images: std::ops::Range<usize>| counts[images].iter().sum::<usize>();
     let per_class = [of(0..90), of(90..99), of(99..100)];
-    // 3,000 draws in turn: each epoch's rounds leave one over.
+    // 3,000 draws in turn; each epoch's rounds leave one draw over.
     assert!(per_class.iter().all(|&n| n.abs_diff(1000) <= 30), "{per_class:?}");
-    // Within a class every image alike, up to a round an epoch.
+    // Within a class, every image occurs equally often, up to one round per epoch.
     assert!(counts[90..99].iter().all(|&n| n.abs_diff(per_class[1] / 9) <= 30), "{counts:?}");
 }
 
@@ -103,7 +103,7 @@ fn every_task_is_labelled_in_every_batch_of_as_many_images_as_tasks() {
         })
         .collect();
     let sampler = Sampler::new(&samples, Sampling::TaskBalanced, 0.0);
-    // Batches that straddle epochs too.
+    // The windows include batches that span two epochs.
     let stream: Vec<u32> = (0..12).flat_map(|epoch| sampler.epoch(3, epoch).to_vec()).collect();
     for window in stream.windows(3) {
         for task in 0..3 {
@@ -129,7 +129,7 @@ fn nothing_to_balance_is_uniform() {
     }
 }
 
-/// What a loader gives of a sampling: images, labels and pixels.
+/// The output of a loader for a sampling: images, labels and pixels.
 #[test]
 fn threads_change_nothing_and_any_batch_can_be_the_first_under_every_sampling() {
     let folder = Folder::new();
@@ -170,7 +170,7 @@ fn threads_change_nothing_and_any_batch_can_be_the_first_under_every_sampling() 
         let expected = take(1, 0, 8);
         assert_eq!(take(4, 0, 8), expected);
         assert_eq!(take(2, 5, 3), expected[5..]);
-        // An image that comes twice in an epoch looks otherwise each time.
+        // An image that occurs twice in an epoch looks different each time.
         let drawn: Vec<(usize, &[u8])> = expected
             .iter()
             .flat_map(|(images, items)| items.iter().zip(images.chunks(32 * 32 * 3)).map(|(item, p)| (item.0, p)))

@@ -1,4 +1,4 @@
-//! Who trains and who validates.
+//! The assignment of images to training and validation.
 
 use super::Folder;
 use crate::data::dataset::{Dataset, OpenOptions};
@@ -19,11 +19,11 @@ fn held_out(folder: &Folder, fraction: f32, seed: u64) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_seed_decides_who_validates() {
+fn the_seed_decides_the_validation_images() {
     let folder = many();
     assert_eq!(held_out(&folder, 0.3, 1), held_out(&folder, 0.3, 1));
     assert_ne!(held_out(&folder, 0.3, 1), held_out(&folder, 0.3, 2));
-    // A larger fraction holds out more of the same, and no side is ever empty.
+    // A larger fraction holds out more of the same images, and neither side is ever empty.
     assert!(held_out(&folder, 0.2, 1).is_subset(&held_out(&folder, 0.6, 1)));
     assert_eq!(held_out(&folder, 1e-6, 1).len(), 1);
     assert_eq!(held_out(&folder, 0.999_999, 1).len(), 59);
@@ -53,7 +53,7 @@ fn images_in_two_splits_are_noted() {
     assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
     let notes = dataset.notes.join("\n");
     assert!(
-        notes.contains("1 image in train and val both (images/b.png): val metrics will be too optimistic"),
+        notes.contains("1 image in both train and val (images/b.png): val metrics will be too optimistic"),
         "{notes}"
     );
     folder.text("val.txt", "images/b.png\n\nimages/z.png\n");

@@ -1,4 +1,4 @@
-//! The classes' probabilities, written.
+//! The prediction of a classification: class probabilities, and how they are written.
 
 use crate::tasks::Prediction;
 use crate::tasks::answer::{named_probabilities, round};
@@ -15,13 +15,13 @@ pub struct Probabilities {
 }
 
 impl Probabilities {
-    /// The name and the probability of the likeliest class.
+    /// The name and probability of the most likely class.
     pub fn likeliest(&self) -> (&str, f32) {
         let best = self.best();
         (&self.classes[best], self.probabilities[best])
     }
 
-    /// The likeliest class; of equal ones the first.
+    /// The index of the most likely class; among equal probabilities, the first.
     pub fn best(&self) -> usize {
         let largest = |a: &(usize, &f32), b: &(usize, &f32)| a.1.total_cmp(b.1).then(b.0.cmp(&a.0));
         self.probabilities.iter().enumerate().max_by(largest).map_or(0, |p| p.0)

@@ -1,4 +1,4 @@
-//! The declaration of a classification, and the way from class words to labels.
+//! The declaration of a classification, and the conversion of class words to labels.
 
 use super::{Class, Classify};
 use crate::error::Result;
@@ -6,12 +6,12 @@ use crate::reading::yaml::Value;
 use crate::reading::{Raw, count_of, list_some};
 use crate::tasks::Label;
 use crate::tasks::classes::{class_number, classes_of, note_inferred};
-use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+use crate::tasks::declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 use std::sync::Arc;
 
 pub const KEYS: &[&str] = &["class_weights", "label_smoothing"];
 
-/// Its loss as declared.
+/// The declared loss options.
 #[derive(Clone, Debug, Default)]
 pub struct Loss {
     class_weights: Option<ClassWeights>,
@@ -20,7 +20,7 @@ pub struct Loss {
 
 #[derive(Clone, Debug, PartialEq)]
 enum ClassWeights {
-    /// By how rare a class is in the training split.
+    /// Weights inverse to the classes' frequencies in the training split.
     Balanced,
     Each(Vec<f32>),
 }
@@ -67,34 +67,33 @@ impl Declared for Loss {
         keys
     }
 
-    fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved> {
-        let classes = classes_of(asked, readings)?;
+    fn resolve(&self, context: &TaskContext, readings: &Readings, messages: &mut Messages) -> Result<Resolved> {
+        let classes = classes_of(context, readings)?;
         if classes.len() < 2 {
-            let sentence =
-                format!("a single class (`{}`) cannot be told from anything: at least two are needed", classes[0]);
-            return Err(asked.error(&sentence));
+            let sentence = format!("a classification needs at least two classes, but there is only `{}`", classes[0]);
+            return Err(context.error(&sentence));
         }
-        if asked.names.is_none() {
-            note_inferred(asked.name, &classes, heard.notes);
+        if context.names.is_none() {
+            note_inferred(context.name, &classes, messages.notes);
         }
-        // A million images share as many labels as there are classes.
+        // A million images share as many label values as there are classes.
         let shared: Vec<Label> = (0..classes.len()).map(|class| Label::of(Class::One(class))).collect();
         let labels = readings.all.iter().map(|reading| match &reading.raw {
-            Raw::Class(class) => Ok(shared[class_number(asked, &classes, class, &reading.place.file)?].clone()),
+            Raw::Class(class) => Ok(shared[class_number(context, &classes, class, &reading.place.file)?].clone()),
             Raw::Unlabelled | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) | Raw::Values(_) => Ok(Label::UNLABELLED),
         });
         let labels = labels.collect::<Result<Vec<Label>>>()?;
-        let class_weights = self.weights(asked, &classes, &labels[..readings.training], heard.notes)?;
+        let class_weights = self.weights(context, &classes, &labels[..readings.training], messages.notes)?;
         let task = Classify { class_weights, label_smoothing: self.label_smoothing, ..Classify::new(classes) };
         Ok((Arc::new(task), labels))
     }
 }
 
 impl Loss {
-    /// For these classes, the labels of the training images being `training`.
+    /// The class weights for these classes; `training` holds the labels of the training images.
     fn weights(
         &self,
-        asked: &Asked,
+        context: &TaskContext,
         classes: &[String],
         training: &[Label],
         notes: &mut Vec<String>,
@@ -102,10 +101,10 @@ impl Loss {
         match &self.class_weights {
             None => Ok(None),
             Some(ClassWeights::Each(weights)) if weights.len() == classes.len() => Ok(Some(weights.clone())),
-            Some(ClassWeights::Each(weights)) => Err(asked.error(&format!(
-                "`class_weights:` has {} for {} ({}): one for each, in this order",
+            Some(ClassWeights::Each(weights)) => Err(context.error(&format!(
+                "`class_weights:` has {} for {} ({}): give one per class, in this order",
                 count_of(weights.len(), "number"),
-                // "classs" is no word.
+                // Written out because `count_of` would form the plural "classs".
                 match classes.len() {
                     1 => "1 class".to_string(),
                     n => format!("{n} classes"),
@@ -116,14 +115,15 @@ impl Loss {
                 let weights = balanced(classes.len(), training);
                 let shown = classes.iter().zip(&weights).map(|(class, w)| format!("{class} {w:.3}"));
                 let shown = list_some(&shown.collect::<Vec<_>>(), 12);
-                notes.push(format!("{}: balanced class weights: {shown}", asked.name));
+                notes.push(format!("{}: balanced class weights: {shown}", context.name));
                 Ok(Some(weights))
             }
         }
     }
 }
 
-/// One over each class's number of images, such that the labelled images' mean is 1; 1 for a class without images.
+/// The inverse frequency of each class, scaled so that the mean over the labelled images is 1; classes without images
+/// get 1.
 fn balanced(classes: usize, labels: &[Label]) -> Vec<f32> {
     let mut counts = vec![0usize; classes];
     for label in labels {
@@ -151,7 +151,7 @@ mod tests {
         assert!((total / 10.0 - 1.0).abs() < 1e-6);
         assert!((weights[1] / weights[0] - 6.0).abs() < 1e-5 && (weights[3] / weights[0] - 2.0).abs() < 1e-5);
         assert_eq!(weights[2], 1.0);
-        // The formula is scikit-learn's "balanced", in which every class occurs: n / (K · count).
+        // This is scikit-learn's "balanced" formula, which assumes that every class occurs: n / (K · count).
         let even = [of(0), of(1), of(0), of(0)];
         assert_eq!(balanced(2, &even), [4.0 / 6.0, 2.0]);
         assert_eq!(balanced(2, &[]), [1.0; 2]);

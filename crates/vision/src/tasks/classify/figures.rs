@@ -1,4 +1,4 @@
-//! The metric behind the interface: what is counted, named, and drawn as a confusion matrix.
+//! Implements the metric interfaces for classification: class names, figures, and the confusion matrix plot.
 
 use super::metric::{ClassSummary, ClassificationMetric, ClassificationSummary};
 use super::{Class, Probabilities};

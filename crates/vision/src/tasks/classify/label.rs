@@ -1,4 +1,4 @@
-//! An image's class as a label: how it mixes, what the loss is taught of it, what people read.
+//! The class label of an image: mix-up, counts, and its display and JSON forms.
 
 use super::Classify;
 use crate::tasks::coverage::TaskReport;
@@ -8,18 +8,18 @@ use serde_json::Value;
 /// The class of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Class {
-    /// An image of the class with this number.
+    /// The image shows the class with this number.
     One(usize),
-    /// Two at once, of a picture that mix-up made in training.
+    /// A mixture of two classes, which mix-up produces in training.
     Mixed(MixedClass),
 }
 
-/// `share` of the first class, the rest of the second.
+/// A mixture: weight `share` for the first class, the rest for the second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MixedClass {
-    /// Their numbers.
+    /// The numbers of the two classes.
     pub classes: [usize; 2],
-    /// The share of the first, from 0 to 1.
+    /// The weight of the first class, from 0 to 1.
     pub share: f32,
 }
 
@@ -41,7 +41,7 @@ impl LabelValue for Class {
     }
 }
 
-/// `None` of an unlabelled image.
+/// `None` for an unlabelled image.
 pub fn class_of(label: &Label) -> Option<&Class> {
     label.value()?;
     Some(label.get().unwrap_or_else(|| unreachable!("a classification's labels are classes")))
@@ -64,7 +64,7 @@ pub fn count(label: &Label, split: usize, report: &mut TaskReport) {
     }
 }
 
-/// No file says that a label is mixed: it is made in training.
+/// Mixed labels only arise in training and cannot be stored, so they give `None`.
 pub fn to_json(task: &Classify, label: &Label) -> Option<Vec<Value>> {
     match class_of(label)? {
         Class::One(class) => Some(vec![task.classes[*class].as_str().into()]),

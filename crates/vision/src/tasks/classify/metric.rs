@@ -3,12 +3,12 @@
 use crate::tasks::metrics::mean;
 use std::sync::Arc;
 
-/// Classes from which on top-5 says something.
+/// With fewer classes than this, top-5 accuracy means little and is not reported.
 const TOP5_FROM: usize = 6;
 /// Bins of the calibration error.
 const CALIBRATION_BINS: usize = 15;
 
-/// Counts over the images seen so far, and their probabilities, which average precision must sort.
+/// Counts over the images seen so far, and their probabilities, which must be kept to sort them for average precision.
 #[derive(Clone, Debug)]
 pub struct ClassificationMetric {
     num_classes: usize,
@@ -27,16 +27,16 @@ struct CalibrationBin {
     correct: u64,
 }
 
-/// The figures that follow from the counts. Fractions are in 0–1; `None` where no image was labelled.
+/// The figures computed from the counts, as fractions from 0 to 1; `None` if no image was labelled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassificationSummary {
-    /// Their names, where somebody gave them.
+    /// The class names, if given.
     pub classes: Arc<[String]>,
     /// Labelled images.
     pub count: u64,
-    /// The share of images whose likeliest class is the true one.
+    /// The share of images whose most likely class is the true one.
     pub top1: Option<f64>,
-    /// Only above five classes.
+    /// Top-5 accuracy; only with more than five classes.
     pub top5: Option<f64>,
     /// Mean over the classes that occur as truth or prediction, 0 where undefined (scikit-learn's `average="macro"`,
     /// `zero_division=0`).
@@ -57,19 +57,18 @@ pub struct ClassificationSummary {
     pub confusion: Vec<Vec<u64>>,
 }
 
-/// One class against all others. `None` where there is nothing to divide by.
+/// The figures of one class against all others; `None` if a denominator is 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassSummary {
-    /// The share of right answers among the images predicted to be of it.
+    /// The share of correct predictions among the images predicted as this class.
     pub precision: Option<f64>,
-    /// The share of right answers among the images that are of it.
+    /// The share of correct predictions among the images of this class.
     pub recall: Option<f64>,
     /// The harmonic mean of the two.
     pub f1: Option<f64>,
-    /// Area under precision over recall as its probability falls, without interpolation (scikit-learn's
-    /// `average_precision_score`).
+    /// The area under the precision-recall curve, without interpolation (scikit-learn's `average_precision_score`).
     pub average_precision: Option<f64>,
-    /// Images that are of it.
+    /// The number of images of this class.
     pub support: u64,
 }
 
@@ -86,8 +85,8 @@ impl ClassificationMetric {
         }
     }
 
-    /// Counts one image: its probabilities `[K]` and its class; nothing if it is unlabelled. Of equal probabilities the
-    /// lower class comes first.
+    /// Adds one image: its probabilities `[K]` and its true class. An unlabelled image is skipped. Among equal
+    /// probabilities, the lower class ranks first.
     pub fn add(&mut self, probabilities: &[f32], truth: Option<usize>) {
         let Some(truth) = truth else { return };
         debug_assert_eq!(probabilities.len(), self.num_classes);
@@ -105,7 +104,7 @@ impl ClassificationMetric {
         let rank = probabilities.iter().enumerate().filter(before).count();
         self.in_top5 += u64::from(rank < 5 && !own.is_nan());
 
-        // What is not a number is no confidence at all.
+        // A NaN probability counts as zero confidence.
         let confidence = f64::from(probabilities[predicted]).max(0.0);
         let bin = (confidence * CALIBRATION_BINS as f64).ceil() as usize;
         let bin = &mut self.bins[bin.clamp(1, CALIBRATION_BINS) - 1];
@@ -133,7 +132,7 @@ impl ClassificationMetric {
                 support: of_truth(c),
             })
             .collect();
-        // F1 is there where the class occurs as truth or prediction.
+        // F1 is defined for classes that occur as truth or prediction.
         let over = |value: &dyn Fn(&ClassSummary) -> Option<f64>| {
             mean(per_class.iter().filter(|c| c.f1.is_some()).map(|c| value(c).unwrap_or(0.0)))
         };
@@ -152,17 +151,19 @@ impl ClassificationMetric {
         }
     }
 
-    /// A bin's share of the images times |accuracy − mean confidence| is |correct − sum of confidence| ÷ images.
+    /// The weighted gap of a bin simplifies: (its share of the images) · |accuracy − mean confidence| = |correct − sum
+    /// of confidences| ÷ images.
     fn calibration_error(&self, count: u64) -> Option<f64> {
         let gaps = self.bins.iter().map(|b| (b.correct as f64 - b.confidence).abs());
         (count > 0).then(|| gaps.sum::<f64>() / count as f64)
     }
 
-    /// The mean over the class's images of the precision at their probability; equal probabilities count together.
+    /// The mean, over the class's images, of the precision at their probability; images of equal probability are
+    /// counted together.
     fn average_precision(&self, class: usize, support: u64) -> Option<f64> {
         let of_class = self.probabilities.iter().skip(class).step_by(self.num_classes.max(1));
         let mut ranked: Vec<(f32, bool)> = of_class.zip(&self.truth).map(|(&p, &truth)| (p, truth == class)).collect();
-        // What is not a number comes last.
+        // NaN is ranked last.
         let sinking = |p: f32| if p.is_nan() { f32::NEG_INFINITY } else { p };
         ranked.sort_by(|a, b| sinking(b.0).total_cmp(&sinking(a.0)));
         let (mut seen, mut found, mut sum) = (0, 0, 0.0);

@@ -1,4 +1,4 @@
-//! Classification: an image is of exactly one of at least two classes.
+//! Classification: every image shows exactly one of at least two classes.
 
 mod answer;
 mod declare;
@@ -13,8 +13,8 @@ use super::coverage::TaskReport;
 use super::head::pooled_linear;
 use super::loss_card::LossCard;
 use super::{
-    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
-    Mixing, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
+    Mixing, OtherTasks, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -24,19 +24,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The kind of all classifications.
+/// The kind of all classification tasks.
 pub static KIND: Kind = Kind {
     card_word: "classify",
     yaml_word: "classify",
     flag: None,
-    fits: "`type: classify` with one class an image",
+    declared_as: "`type: classify` with one class per image",
     title: "classification",
     fitness: "balanced accuracy",
     fitness_metric: "balanced_accuracy",
     content: Content::Class,
     keys: declare::KEYS,
-    // A crop may take out of the picture what the class speaks of.
-    bears: |beside| Bears { crop: beside == Beside::Nothing, scale: true, joining: false, mixing: true },
+    // A crop may remove the object that the class describes.
+    invariances: |others| Invariances {
+        crop: others == OtherTasks::WholeImage,
+        scale: true,
+        joining: false,
+        mixing: true,
+    },
     declare: declare::declare,
     undeclared: declare::undeclared,
     read,
@@ -44,19 +49,19 @@ pub static KIND: Kind = Kind {
     picture: Some("confusion"),
 };
 
-/// A classification with its classes and its loss settled.
+/// A classification task with its classes and loss options.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classify {
-    /// At least two.
+    /// The class names, at least two.
     pub classes: Arc<[String]>,
-    /// The weight of an image of each class; without weights all count alike.
+    /// The loss weight of an image of each class; `None` weights all classes equally.
     pub class_weights: Option<Vec<f32>>,
-    /// The share of every label that is spread evenly over all classes.
+    /// The label smoothing: this share of every label is spread evenly over all classes.
     pub label_smoothing: f32,
 }
 
 impl Classify {
-    /// Every class counts alike, and labels are not smoothed.
+    /// A task without class weights and label smoothing.
     pub fn new(classes: Vec<String>) -> Classify {
         Classify { classes: classes.into(), class_weights: None, label_smoothing: 0.0 }
     }
@@ -68,7 +73,7 @@ fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
     Ok(Arc::new(Classify { classes: classes.into(), class_weights, label_smoothing }))
 }
 
-/// A classification's own part of a card.
+/// The kind's own part of a card.
 #[derive(Serialize, Deserialize)]
 struct ClassifyCard {
     classes: Vec<String>,
@@ -76,7 +81,7 @@ struct ClassifyCard {
     loss: LossCard,
 }
 
-/// A task with 1000 classes, as in others' benchmarks of ResNets.
+/// A task with 1000 classes, as in common ResNet benchmarks.
 fn synthetic() -> Task {
     Task::new("class", Classify::new((0..1000).map(|i| i.to_string()).collect()))
 }
@@ -104,8 +109,8 @@ impl TaskSpec for Classify {
         pooled_linear(b, name, trunk, self.classes.len())
     }
 
-    /// Targets: class i32 `[N]`, −1 unlabelled; the other class i32 `[N]` or −1, and the first one's part f32 `[N]`, where labels
-    /// may be mixed.
+    /// Targets: the class as i32 `[N]`, −1 for unlabelled. If labels may be mixed: also the second class as i32 `[N]`
+    /// or −1, and the first class's share as f32 `[N]`.
     fn loss(&self, site: LossSite) -> Result<TaskLoss> {
         let [class, weights, other, part] =
             ["class", "class_weights", "other_class", "part"].map(|name| site.input(name));
@@ -124,7 +129,7 @@ impl TaskSpec for Classify {
         Likelihood::Softmax
     }
 
-    /// The loss's inputs: the class, for a mixed label also the other one, and the first one's part.
+    /// The loss's inputs: the class and, for mixed labels, the second class and the first one's share.
     fn encode(&self, label: &Label, _: &Encoding) -> Target {
         let weight = |class: usize| self.class_weights.as_ref().map_or(1.0, |w| w[class]);
         let (class, denominator, other, part) = match label::class_of(label) {

@@ -1,4 +1,4 @@
-//! The boxes that were found, written and drawn.
+//! The prediction of a detection task: boxes, and how they are written and drawn.
 
 use crate::boxes::{self, Detection, Xyxy};
 use crate::draw::LabelledFrame;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Boxes, best first.
+/// Detected boxes, best first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundBoxes {
     /// The classes' names.
@@ -69,7 +69,7 @@ impl Prediction for FoundBoxes {
         for Detection { class, score, xyxy: [x1, y1, x2, y2] } in &self.boxes {
             let centre = [(x1 + x2) / 2.0 / width, (y1 + y2) / 2.0 / height];
             let [w, h] = [(x2 - x1) / width, (y2 - y1) / height];
-            // A String takes everything.
+            // Writing to a String cannot fail.
             let _ = writeln!(rows, "{class} {:.6} {:.6} {w:.6} {h:.6} {score:.6}", centre[0], centre[1]);
         }
         Some(rows)

@@ -1,47 +1,47 @@
-//! Which cell of the pyramid learns which object: adaptive training sample selection. It needs no predictions, so that
-//! the loader's threads run it, image by image.
+//! Assigns objects to cells of the pyramid by adaptive training sample selection. It needs no predictions, so the
+//! loader's threads run it image by image.
 
 use crate::boxes::Xyxy;
 use crate::ir::Level;
 use crate::tasks::{LabelledBox, PartialRegion};
 
 pub const BACKGROUND: i32 = -1;
-/// Contributes nothing; what every cell of an unlabelled image is.
+/// Ignored by the loss. Every cell of an unlabelled image has this value.
 pub const IGNORED: i32 = -2;
 
-/// Nearest centres per object and level.
+/// The number of nearest centres considered per object and level.
 const CANDIDATES: usize = 9;
-/// Side of a cell's square, in strides.
+/// The side of the square around a cell's centre, in strides.
 const SQUARE: f64 = 8.0;
-/// Equal IoUs must reach their own mean, whatever the rounding.
+/// Tolerance for rounding: candidates with equal IoUs must reach their own mean.
 const ROUNDING: f64 = 1e-9;
 
-/// The target of each cell of one image; cells are in order of levels, then rows.
+/// The target of each cell of one image; cells are ordered by level, then by row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assignment {
     /// `[A]`: a class, [`BACKGROUND`] or [`IGNORED`].
     pub class: Vec<i32>,
-    /// `[A, 4]`: the object's box where there is one, else zeros.
+    /// `[A, 4]`: the box of the cell's object, zeros if it has none.
     pub target: Vec<Xyxy>,
     pub num_foreground: usize,
 }
 
-/// Where nobody looked for which class in one image, in bits: region i has bit i.
+/// The regions of one image in which some classes were not looked for, as bit sets: region i is bit i.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partial {
-    /// `[A]`: of the regions that the cell's centre lies in.
+    /// `[A]`: the regions that contain the cell's centre.
     pub regions: Vec<i32>,
-    /// `[C]`: of the regions in which nobody looked for the class.
+    /// `[C]`: the regions in which the class was not looked for.
     pub left_out: Vec<i32>,
 }
 
 /// Assigns the objects of one labelled image to cells.
 ///
-/// Per object and level the 9 nearest centres are candidates; those whose square's IoU with the object is at least the
-/// candidates' mean + standard deviation (n − 1), and whose centre lies strictly inside it, are its foreground. A cell
-/// that several objects want goes to the one of highest IoU, of equal ones the first. An object left without a
-/// foreground by this threshold takes its nearest candidate, even from an object that has others. Cells inside an
-/// `ignore` box that are not foreground teach nothing. A box without area is none.
+/// For each object and level, the 9 nearest centres are candidates. A candidate becomes foreground if the IoU of its
+/// square with the object is at least the candidates' mean + standard deviation (n − 1), and its centre lies strictly
+/// inside the object. If several objects claim a cell, it goes to the one with the highest IoU, among equals to the
+/// first. An object without any foreground takes its nearest candidate, even from an object that has others. Cells
+/// inside an `ignore` box that are not foreground are ignored by the loss. Boxes without area are skipped.
 ///
 /// # Units
 /// Pixels of the network's input; the centre of cell x is (x + ½)·stride, its square has a side of 8 strides.
@@ -75,7 +75,7 @@ pub fn assign(levels: &[Level], boxes: &[LabelledBox]) -> Assignment {
     assignment
 }
 
-/// Marks the regions of an image of a task of `classes` classes; `None` of one that has none.
+/// The regions of an image of a task with `classes` classes; `None` if it has no regions.
 pub fn partial(levels: &[Level], regions: &[PartialRegion], classes: usize) -> Option<Partial> {
     if regions.is_empty() {
         return None;
@@ -83,7 +83,8 @@ pub fn partial(levels: &[Level], regions: &[PartialRegion], classes: usize) -> O
     let num_cells = levels.iter().map(|l| l.h * l.w).sum();
     let mut partial = Partial { regions: vec![0; num_cells], left_out: vec![0; classes] };
     for (index, region) in regions.iter().enumerate() {
-        // A mosaic has four. Beyond 31 they share a bit: what any of them leaves out, all of them do.
+        // A mosaic has four regions. From the 31st on, regions share a bit: a class left out in any of them counts as
+        // left out in all of them.
         let bit = 1 << index.min(30);
         for_cells_inside(levels, &region.xyxy, |cell| partial.regions[cell] |= bit);
         for (class, left_out) in partial.left_out.iter_mut().enumerate() {
@@ -96,7 +97,7 @@ pub fn partial(levels: &[Level], regions: &[PartialRegion], classes: usize) -> O
 #[derive(Clone, Copy)]
 struct Owner {
     object: usize,
-    /// The object's only cell: stronger than any IoU.
+    /// Whether this is the object's only cell, which takes precedence over any IoU.
     only: bool,
     iou: f64,
 }
@@ -109,7 +110,7 @@ struct Candidate {
     inside: bool,
 }
 
-/// Finds the object's foreground and takes each cell of it that is free or held by less.
+/// Finds the object's foreground and claims its cells, unless another object holds them with a higher IoU.
 fn claim(levels: &[Level], object: usize, xyxy: &Xyxy, owners: &mut [Option<Owner>]) {
     let mut candidates: Vec<Candidate> = Vec::with_capacity(CANDIDATES * levels.len());
     let mut first_cell = 0;
@@ -144,13 +145,13 @@ fn mean_plus_deviation(candidates: &[Candidate]) -> f64 {
     mean + (squares / (n - 1.0).max(1.0)).sqrt()
 }
 
-/// The level's nearest centres to the centre of the box, nearest first, of equal ones the lower cell. Looks only at a
-/// window around it, which grows until nothing outside can be nearer.
+/// The level's centres nearest to the centre of the box, nearest first, among equals the lower cell. It searches a
+/// window around the centre, which grows until no centre outside can be nearer.
 fn nearest(level: &Level, first_cell: usize, xyxy: &Xyxy) -> Vec<Candidate> {
     let wanted = CANDIDATES.min(level.h * level.w);
     let center = |low: f32, high: f32| (f64::from(low) + f64::from(high)) / 2.0;
     let (cx, cy) = (center(xyxy[0], xyxy[2]), center(xyxy[1], xyxy[3]));
-    // 5 × 5 is enough away from the border.
+    // Away from the border, 5 × 5 cells suffice.
     let mut radius = 2;
     loop {
         let columns = Window::around(cx, level.stride, level.w, radius);
@@ -172,11 +173,11 @@ fn nearest(level: &Level, first_cell: usize, xyxy: &Xyxy) -> Vec<Candidate> {
     }
 }
 
-/// Some neighbouring columns, or rows, of a level.
+/// A range of neighbouring columns or rows of a level.
 struct Window {
     first: usize,
     end: usize,
-    /// Distance to the nearest centre that is left out, along this axis; infinite if none is.
+    /// Distance along this axis to the nearest centre outside the window; infinite if there is none.
     nearest_outside: f64,
 }
 
@@ -213,7 +214,7 @@ fn candidate(level: &Level, first_cell: usize, [x, y]: [usize; 2], xyxy: &Xyxy, 
     }
 }
 
-/// Visits the cells whose centre lies strictly inside the region.
+/// Calls `visit` for the cells whose centre lies strictly inside the region.
 fn for_cells_inside(levels: &[Level], region: &Xyxy, mut visit: impl FnMut(usize)) {
     let mut first_cell = 0;
     for level in levels {
@@ -246,7 +247,8 @@ mod tests {
         LabelledBox { class: 3, xyxy, ignore: false }
     }
 
-    /// Crowded, empty, tied, tiny, ignored; a reference written from the paper with full distance matrices.
+    /// The cases are crowded, empty, tied, tiny and ignored objects. The reference was written from the paper with full
+    /// distance matrices.
     #[test]
     fn equals_the_paper() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/boxes.json");
@@ -259,7 +261,7 @@ mod tests {
             let boxes: Vec<LabelledBox> =
                 objects.iter().map(|&(xyxy, class, ignore)| LabelledBox { class, xyxy, ignore: ignore == 1 }).collect();
             let got = assign(&levels, &boxes);
-            // Sparse: what is not background.
+            // Sparse: only cells that are not background are listed.
             let expected: Vec<(usize, i32, i32)> = from_value(case["cells"].clone()).unwrap();
             let mut class = vec![BACKGROUND; got.class.len()];
             let mut target = vec![[0.0; 4]; got.class.len()];
@@ -276,7 +278,7 @@ mod tests {
         }
     }
 
-    /// The window against every cell: centres all over levels of many shapes, and beyond them.
+    /// Compares the window search with all cells: centres all over levels of many shapes, and outside them.
     #[test]
     fn the_nearest_nine_are_the_nearest_of_all() {
         for (h, w) in [(1, 1), (1, 30), (2, 5), (3, 3), (4, 9), (12, 12)] {
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn under_a_crowd_as_large_as_the_image_only_objects_teach() {
+    fn under_a_crowd_as_large_as_the_image_only_objects_are_foreground() {
         let levels = pyramid(3..=5, 64);
         let everywhere = LabelledBox { class: 1, xyxy: [0.0, 0.0, 64.0, 64.0], ignore: true };
         let got = assign(&levels, &[labelled([8.0, 8.0, 40.0, 40.0]), everywhere.clone()]);
@@ -331,7 +333,8 @@ mod tests {
         assert!(assign(&levels, &[everywhere]).class.iter().all(|&c| c == IGNORED));
     }
 
-    /// The regions are like a mosaic's: class 3 alone was looked for on the left, all but it on the right, and everything below.
+    /// The regions resemble a mosaic's: on the left only class 3 was looked for, on the right all other classes, below
+    /// all classes.
     #[test]
     fn cells_know_what_was_looked_for_around_them() {
         let levels = pyramid(3..=5, 64);

@@ -1,21 +1,21 @@
-//! The declaration of a detection, and the way from boxes with class words to labels. Where annotators looked for some
-//! of the classes only, the picture as a whole becomes a region of the classes that were looked for: of any other, a detection
-//! is no mistake in the metric, and the loss does not teach its absence. What was looked for, and boxes that are drawn all the
-//! same, are taught as everywhere.
+//! The declaration of a detection task, and the conversion of boxes with class words to labels. If annotators looked
+//! for only some of the classes in an image, the whole picture becomes a region with the list of these classes. For the
+//! other classes, the loss does not train on absence there, and the metric does not count a detection as a false
+//! positive. Classes that were looked for, and all drawn boxes, are trained on as usual.
 
 use super::Detect;
 use crate::error::Result;
 use crate::reading::yaml::list;
 use crate::reading::{Raw, RawBox, RawClass, Reading, Word, count_of, list_some};
 use crate::tasks::classes::{class_number, classes_of, note_inferred};
-use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+use crate::tasks::declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 use crate::tasks::{Boxes, Label, LabelledBox, PartialRegion, PartialRegions, TaskSpec};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 pub const KEYS: &[&str] = &["bbox_format", "labelled_categories"];
 
-/// The classes that were looked for in images that do not say for themselves; all of them without it.
+/// The classes that were looked for in images that do not list their own; `None` means all.
 #[derive(Clone, Debug, Default)]
 pub struct LookedFor(Option<Vec<String>>);
 
@@ -33,28 +33,28 @@ impl Declared for LookedFor {
         looked_for.into_iter().chain(reading).collect()
     }
 
-    /// Every image says for itself.
+    /// The rewritten labels list the classes for every image.
     fn rewritten(&self, _: &dyn TaskSpec) -> Option<Arc<dyn Declared>> {
         Some(undeclared())
     }
 
-    /// For the region that says what was looked for.
+    /// The size is needed for the region that covers the image.
     fn needs_size(&self, reading: &Reading) -> bool {
         let is_partial = reading.labelled_categories.is_some() || self.0.is_some();
         is_partial && matches!(reading.raw, Raw::Boxes(_))
     }
 
-    fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved> {
-        let classes = classes_of(asked, readings)?;
-        if asked.names.is_none() {
-            note_inferred(asked.name, &classes, heard.notes);
+    fn resolve(&self, context: &TaskContext, readings: &Readings, messages: &mut Messages) -> Result<Resolved> {
+        let classes = classes_of(context, readings)?;
+        if context.names.is_none() {
+            note_inferred(context.name, &classes, messages.notes);
         }
         let boxes = readings.all.iter().map(|reading| match &reading.raw {
-            Raw::Boxes(raw) => labelled(asked, &classes, reading, raw).map(Some),
+            Raw::Boxes(raw) => labelled(context, &classes, reading, raw).map(Some),
             Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Values(_) => Ok(None),
         });
         let boxes = boxes.collect::<Result<Vec<_>>>()?;
-        let mut regions = Regions::new(self, asked, &classes, heard)?;
+        let mut regions = Regions::new(self, context, &classes, messages)?;
         let mut labels = Vec::with_capacity(boxes.len());
         for (index, (reading, list)) in readings.all.iter().zip(boxes).enumerate() {
             labels.push(match list {
@@ -65,49 +65,54 @@ impl Declared for LookedFor {
                 None => Label::UNLABELLED,
             });
         }
-        regions.say(heard.notes);
+        regions.add_notes(messages.notes);
         Ok((Arc::new(Detect::new(classes)), labels))
     }
 }
 
-fn labelled(asked: &Asked, classes: &[String], reading: &Reading, raw: &[RawBox]) -> Result<Vec<LabelledBox>> {
-    // There may be a million images, so the list has no room to grow.
+fn labelled(context: &TaskContext, classes: &[String], reading: &Reading, raw: &[RawBox]) -> Result<Vec<LabelledBox>> {
+    // The list has exact capacity, because there may be a million images.
     let mut list = Vec::with_capacity(raw.len());
     for b in raw {
-        let class = class_number(asked, classes, &b.class, &reading.place.file)?;
+        let class = class_number(context, classes, &b.class, &reading.place.file)?;
         list.push(LabelledBox { class, xyxy: b.xyxy, ignore: b.ignore });
     }
     Ok(list)
 }
 
-/// The regions in which some classes were not looked for, image by image.
+/// Builds the regions in which some classes were not looked for, image by image.
 struct Regions<'a> {
-    asked: &'a Asked<'a>,
+    context: &'a TaskContext<'a>,
     classes: &'a [String],
-    /// Per class, whether it was looked for in an image that does not say.
+    /// Per class, whether it was looked for in images that do not list their own.
     by_default: Vec<bool>,
     /// Images annotated for some classes only.
     partial: usize,
     /// Per class, whether it was looked for in any training image.
-    taught: Vec<bool>,
-    /// Images that say the same share it.
-    said: HashSet<Arc<[u32]>>,
+    in_training: Vec<bool>,
+    /// Class lists seen so far; images with the same list share one.
+    shared: HashSet<Arc<[u32]>>,
 }
 
 impl<'a> Regions<'a> {
     /// # Errors
-    /// `labelled_categories` with a class that the task does not have.
-    fn new(declared: &LookedFor, asked: &'a Asked, classes: &'a [String], heard: &mut Heard) -> Result<Regions<'a>> {
+    /// `labelled_categories` names a class that the task does not have.
+    fn new(
+        declared: &LookedFor,
+        context: &'a TaskContext,
+        classes: &'a [String],
+        messages: &mut Messages,
+    ) -> Result<Regions<'a>> {
         let mut by_default = vec![declared.0.is_none(); classes.len()];
         for name in declared.0.iter().flatten() {
-            let class = RawClass { word: Word::Name(name.as_str().into()), spot: asked.place.spot };
-            match class_number(asked, classes, &class, &asked.place.file) {
+            let class = RawClass { word: Word::Name(name.as_str().into()), spot: context.place.spot };
+            match class_number(context, classes, &class, &context.place.file) {
                 Ok(class) => by_default[class] = true,
-                Err(error) => (heard.tolerate)(error)?,
+                Err(error) => (messages.tolerate)(error)?,
             }
         }
-        let taught = vec![false; classes.len()];
-        Ok(Regions { asked, classes, by_default, partial: 0, taught, said: HashSet::new() })
+        let in_training = vec![false; classes.len()];
+        Ok(Regions { context, classes, by_default, partial: 0, in_training, shared: HashSet::new() })
     }
 
     fn of(&mut self, reading: &Reading, trains: bool) -> Result<PartialRegions> {
@@ -115,12 +120,12 @@ impl<'a> Regions<'a> {
         if let Some(names) = &reading.labelled_categories {
             let looked_for = own.insert(vec![false; self.classes.len()]);
             for class in names {
-                looked_for[class_number(self.asked, self.classes, class, &reading.place.file)?] = true;
+                looked_for[class_number(self.context, self.classes, class, &reading.place.file)?] = true;
             }
         }
         let looked_for = own.as_ref().unwrap_or(&self.by_default);
         if trains {
-            self.taught.iter_mut().zip(looked_for).for_each(|(taught, looked_for)| *taught |= looked_for);
+            self.in_training.iter_mut().zip(looked_for).for_each(|(trained, looked_for)| *trained |= looked_for);
         }
         if looked_for.iter().all(|looked_for| *looked_for) {
             return Ok(PartialRegions::default());
@@ -128,10 +133,10 @@ impl<'a> Regions<'a> {
         self.partial += 1;
         // A class index is far below 2^32.
         let numbers: Arc<[u32]> = (0..self.classes.len()).filter(|c| looked_for[*c]).map(|c| c as u32).collect();
-        let looked_for = match self.said.get(&numbers) {
+        let looked_for = match self.shared.get(&numbers) {
             Some(shared) => shared.clone(),
             None => {
-                self.said.insert(numbers.clone());
+                self.shared.insert(numbers.clone());
                 numbers
             }
         };
@@ -139,24 +144,22 @@ impl<'a> Regions<'a> {
         Ok([PartialRegion { xyxy: [0.0, 0.0, width, height], looked_for }].into_iter().collect())
     }
 
-    fn say(self, notes: &mut Vec<String>) {
-        let Regions { asked: Asked { name, .. }, classes, partial, taught, .. } = self;
+    fn add_notes(self, notes: &mut Vec<String>) {
+        let Regions { context: TaskContext { name, .. }, classes, partial, in_training, .. } = self;
         if partial == 0 {
             return;
         }
         notes.push(format!(
-            "{name}: {} annotated for some classes only: the others are neither taught nor counted there",
+            "{name}: {} annotated for some classes only: the loss and the metrics ignore the other classes there",
             count_of(partial, "image")
         ));
-        let untaught: Vec<&str> = (0..classes.len()).filter(|c| !taught[*c]).map(|c| classes[c].as_str()).collect();
-        if !untaught.is_empty() {
+        let never_annotated: Vec<&str> =
+            (0..classes.len()).filter(|c| !in_training[*c]).map(|c| classes[c].as_str()).collect();
+        if !never_annotated.is_empty() {
             notes.push(format!(
-                "{name}: in no training image {} looked for, so nothing teaches what {} not: label some images for all classes",
-                match untaught.len() {
-                    1 => format!("was {}", untaught[0]),
-                    _ => format!("were {}", list_some(&untaught, 6)),
-                },
-                if untaught.len() == 1 { "it is" } else { "they are" },
+                "{name}: no training image was annotated for {}, so the model cannot learn where {} absent: label some images for all classes",
+                list_some(&never_annotated, 6),
+                if never_annotated.len() == 1 { "it is" } else { "they are" },
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! From one image's logits to its boxes.
+//! Decodes the logits of one image into boxes.
 
 use crate::boxes::{Detection, Xyxy, clip};
 use crate::ir::Level;
@@ -13,7 +13,7 @@ use crate::tasks::answer::sigmoid;
 /// `class_logits` `[A, C]`, `box_logits` `[A, 4·BINS]` (left, top, right, bottom), cells level by level, row by row.
 ///
 /// # Units
-/// Pixels of the network's input; boxes are clipped to `[0, width] × [0, height]`, the part the image fills.
+/// Pixels of the network's input; boxes are clipped to `[0, width] × [0, height]`, the part covered by the image.
 ///
 /// # Source
 /// Li 2020, "Generalized Focal Loss", eq. 5: a distance is stride · Σ softmax(logits)·{0 … 16}.
@@ -52,7 +52,7 @@ pub fn decode(
     kept.into_iter().take(options.max_detections).map(detection).collect()
 }
 
-/// (cell · C + class, score) of a level's best, best first, of equal ones the lower index.
+/// A level's best candidates as (cell · C + class, score), best first, among equals the lower index.
 fn best_candidates(logits: &[f32], options: &DecodeOptions) -> Vec<(usize, f32)> {
     let scored = logits.iter().enumerate().map(|(index, &logit)| (index, sigmoid(logit)));
     let mut candidates: Vec<(usize, f32)> = scored.filter(|(_, s)| *s > options.score_threshold).collect();
@@ -65,7 +65,7 @@ fn best_candidates(logits: &[f32], options: &DecodeOptions) -> Vec<(usize, f32)>
     candidates
 }
 
-/// The box around the centre of `cell` of `level`, from its `[4, BINS]` logits.
+/// The box around the centre of `cell` on `level`, from its `[4, BINS]` logits.
 fn decode_box(distribution: &[f32], level: &Level, cell: usize) -> Xyxy {
     let stride = level.stride as f32;
     let x = ((cell % level.w) as f32 + 0.5) * stride;
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// One sure cell whose sides are 1, 2, 3, 4 strides.
+    /// One confident cell whose sides are 1, 2, 3 and 4 strides from the centre.
     #[test]
     fn a_sure_cell_is_one_box() {
         let mut class_logits = vec![-20.0; 8 * 2];

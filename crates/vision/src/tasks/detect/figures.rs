@@ -1,4 +1,4 @@
-//! COCO's metric behind the interface: what is counted and named.
+//! Implements the metric interfaces for detection with COCO's metric.
 
 use super::FoundBoxes;
 use crate::tasks::metric::named;
@@ -11,11 +11,11 @@ pub struct Figures {
     metric: BoxMetric,
 }
 
-/// COCO's twelve numbers, and those of each class.
+/// COCO's twelve figures, and the figures of each class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectionFigures {
     classes: Arc<[String]>,
-    /// COCO's numbers.
+    /// COCO's figures.
     pub boxes: BoxSummary,
 }
 

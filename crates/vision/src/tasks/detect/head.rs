@@ -9,24 +9,25 @@ use crate::ops::box_loss::BINS;
 use crate::ops::{concat, conv2d, group_norm};
 use crate::tasks::{HeadValues, Trunk};
 
-/// Groups of the towers' group norm.
+/// Groups of the towers' group norms.
 const GROUPS: usize = 32;
-/// −ln((1 − 0.01)/0.01): every class starts at a probability of 0.01.
+/// −ln((1 − 0.01)/0.01): initially every class has a probability of 0.01.
 const CLASS_BIAS: f32 = -4.595;
 
 const SAME: Conv2d = Conv2d { kernel: 3, stride: 1, padding: 1 };
 
-/// Parameters of one tower, made once and used on every level.
+/// The parameters of one tower. They are created once and shared by all levels.
 struct Tower {
     convs: Vec<(ValueId, ValueId, ValueId)>,
     weight: ValueId,
     bias: ValueId,
 }
 
-/// Appends the head under `name`: class logits `[N, A, C]` and box logits `[N, A, 4·BINS]` over the cells of its levels.
+/// Appends the head under `name`: class logits `[N, A, C]` and box logits `[N, A, 4·BINS]` over the cells of all
+/// levels.
 ///
 /// # Errors
-/// Feature maps that do not belong to one image.
+/// The feature maps do not have the sizes of one image.
 pub fn detection(b: &mut Builder, name: &str, trunk: &Trunk, classes: usize) -> Result<HeadValues> {
     let size = trunk.pyramid;
     let (maps, levels) = pyramid::fpn(b, &format!("{name}.fpn"), trunk.features, size.channels, trunk.levels)?;

@@ -1,4 +1,4 @@
-//! An image's boxes as a label: what the loss is taught of them, what people see.
+//! The boxes of an image as a label: transformations, targets, counts, and their display and JSON forms.
 
 use super::Detect;
 use super::assign::{IGNORED, assign, partial};
@@ -13,7 +13,7 @@ use crate::tasks::{
 use serde_json::{Value, json};
 
 impl LabelValue for Boxes {
-    /// A box that leaves the picture is removed; one of which less than a tenth stays visible becomes `ignore`.
+    /// Boxes that leave the picture are removed. Boxes less than a tenth visible become `ignore`.
     fn moved(&self, map: &dyn PixelMap) -> Option<Label> {
         let moved = |b: &LabelledBox| {
             let xyxy = map.visible(&b.xyxy);
@@ -21,7 +21,7 @@ impl LabelValue for Boxes {
             let hidden = visible < LEAST_VISIBLE * boxes::area(&map.whole(&b.xyxy));
             (visible > 0.0).then_some(LabelledBox { class: b.class, xyxy, ignore: b.ignore || hidden })
         };
-        // Bounds, too: where two regions come to overlap, what either leaves out is left out.
+        // The bounding rectangle is enough: where two regions overlap, a class left out by either is left out.
         let region = |r: &PartialRegion| PartialRegion { xyxy: map.visible(&r.xyxy), looked_for: r.looked_for.clone() };
         let regions = self.partial.iter().map(region);
         Some(Label::of(Boxes {
@@ -30,7 +30,7 @@ impl LabelValue for Boxes {
         }))
     }
 
-    /// A box of which less than a tenth stays in sight becomes `ignore`.
+    /// Boxes less than a tenth visible become `ignore`.
     fn hidden(&self, part: &Xyxy) -> Option<Label> {
         let mut left = self.clone();
         for labelled in &mut left.list {
@@ -40,7 +40,7 @@ impl LabelValue for Boxes {
         Some(Label::of(left))
     }
 
-    /// All boxes, each picture's with the region in which its classes were looked for.
+    /// Joins the boxes of all pictures and the regions of each.
     fn joined(&self, others: &[&Label]) -> Option<Label> {
         let mut all = self.clone();
         for others in others.iter().filter_map(|label| label.boxes()) {
@@ -90,8 +90,8 @@ fn boxes_of(label: &Label) -> &Boxes {
     label.get().unwrap_or_else(|| unreachable!("a detection's labels are boxes"))
 }
 
-/// The target in the order of the loss's inputs: the cells' classes and boxes, the regions they lie in, and the regions that leave a
-/// class out.
+/// The target in the order of the loss's inputs: classes and boxes of the cells, the regions that contain each cell,
+/// and the regions that leave out each class.
 pub fn encode(task: &Detect, label: &Label, levels: &[Level]) -> Target {
     let (cells, classes) = (levels.iter().map(|l| l.h * l.w).sum(), task.classes.len());
     let (mut regions, mut left_out) = (vec![0; cells], vec![0; classes]);
@@ -146,7 +146,8 @@ pub fn count(label: &Label, split: usize, report: &mut TaskReport) {
     }
 }
 
-/// The boxes in Hugging Face's form, with which of them are to be ignored where some are, and what was looked for where not all was.
+/// The boxes in the Hugging Face format, with `ignore` flags if any is set, and the classes that were looked for unless
+/// all were.
 pub fn to_json(task: &Detect, label: &Label) -> Value {
     let (boxes, classes) = (boxes_of(label), &task.classes);
     let corners = boxes.iter().map(|b| written_xywh(&b.xyxy));
@@ -155,7 +156,7 @@ pub fn to_json(task: &Detect, label: &Label) -> Value {
     if boxes.iter().any(|b| b.ignore) {
         objects["ignore"] = boxes.iter().map(|b| b.ignore).collect();
     }
-    // An image that comes from a file has one region, which is the whole of it.
+    // An image from a file has at most one region, which covers the whole picture.
     if let Some(region) = boxes.partial.first() {
         let names = region.looked_for.iter().map(|&class| classes[class as usize].as_str());
         objects["labelled_categories"] = names.collect();
@@ -163,7 +164,7 @@ pub fn to_json(task: &Detect, label: &Label) -> Value {
     objects
 }
 
-/// Eight boxes, as an image of a middling detection set has.
+/// A label with eight boxes, typical for a medium-sized detection set.
 pub fn synthetic(classes: usize, size: usize, index: usize) -> Label {
     let size = size as f32;
     let boxes = (0..8).map(|i| {

@@ -14,7 +14,7 @@ pub use figures::DetectionFigures;
 use super::coverage::TaskReport;
 use super::task::ClassesCard;
 use super::{
-    Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
     Prediction, Regions, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
@@ -24,18 +24,18 @@ use crate::ops::box_loss::{self, BINS};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The kind of all detections.
+/// The kind of all detection tasks.
 pub static KIND: Kind = Kind {
     card_word: "detect",
     yaml_word: "detect",
     flag: None,
-    fits: "`type: detect`",
+    declared_as: "`type: detect`",
     title: "detection",
     fitness: "AP",
     fitness_metric: "AP",
     content: Content::Boxes,
     keys: declare::KEYS,
-    bears: |_| Bears { crop: true, scale: true, joining: true, mixing: false },
+    invariances: |_| Invariances { crop: true, scale: true, joining: true, mixing: false },
     declare: declare::declare,
     undeclared: declare::undeclared,
     read,
@@ -43,7 +43,7 @@ pub static KIND: Kind = Kind {
     picture: None,
 };
 
-/// A detection with its classes settled.
+/// A detection task with its classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detect {
     /// The names of the classes.
@@ -61,7 +61,7 @@ fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
     Ok(Arc::new(Detect::new(card.read::<ClassesCard>()?.classes)))
 }
 
-/// A task with 80 classes, as COCO has.
+/// A task with 80 classes, like COCO.
 fn synthetic() -> Task {
     Task::new("boxes", Detect::new((0..80).map(|i| i.to_string()).collect()))
 }
@@ -83,7 +83,7 @@ impl TaskSpec for Detect {
         other.get::<Detect>().is_some_and(|other| self.classes == other.classes)
     }
 
-    /// The stride of c5: the pyramid's maps fit together only if every stride divides the image.
+    /// The stride of c5. The pyramid's maps only fit together if every stride divides the image's sides.
     fn stride(&self) -> usize {
         32
     }
@@ -92,9 +92,9 @@ impl TaskSpec for Detect {
         head::detection(b, name, trunk, self.classes.len())
     }
 
-    /// Targets: i32 `[N, A]`, a cell's class, −1 background, −2 ignored or unlabelled; f32 `[N, A, 4]` xyxy in network pixels;
-    /// where images may be annotated for some classes only i32 `[N, A]`, a cell's regions, and `[N, C]`, those that leave a class
-    /// out.
+    /// Targets: i32 `[N, A]`, a cell's class, −1 for background, −2 for ignored or unlabelled; f32 `[N, A, 4]`, boxes
+    /// xyxy in network pixels. If images may be annotated for some classes only: i32 `[N, A]`, a cell's regions, and
+    /// i32 `[N, C]`, the regions that leave out a class.
     fn loss(&self, site: LossSite) -> Result<TaskLoss> {
         let [class, target, regions, left_out] =
             ["class", "target", "regions", "left_out"].map(|name| site.input(name));

@@ -1,32 +1,32 @@
-//! COCO's average precision and recall, number for number as pycocotools' `COCOeval` with `iouType="bbox"`: how detections
-//! are matched with the truth (`image_results`), and what the matches add up to (`compute`).
+//! COCO's average precision and recall, equal number for number to pycocotools' `COCOeval` with `iouType="bbox"`.
+//! `image_results` matches detections with the truth; `compute` summarises the matches.
 
 use super::mean;
 use crate::boxes::{Detection, Xyxy};
 use crate::tasks::LabelledBox;
 
-/// IoU thresholds, to the bit of `np.linspace(.5, .95, 10)`.
+/// The IoU thresholds, bit for bit those of `np.linspace(.5, .95, 10)`.
 const IOU_THRESHOLDS: [f64; 10] = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.8999999999999999, 0.95];
 const NUM_RECALL_POINTS: usize = 101;
-/// Square pixels of the truth, both ends included: all, small, medium, large.
+/// Ranges of the ground-truth area in square pixels, inclusive at both ends: all, small, medium, large.
 const AREAS: [(f64, f64); 4] = [(0.0, 1e10), (0.0, 1024.0), (1024.0, 9216.0), (9216.0, 1e10)];
 const ALL: usize = 0;
 const SMALL: usize = 1;
 const MEDIUM: usize = 2;
 const LARGE: usize = 3;
-/// Detections that count, per image and class.
+/// The number of detections counted per image and class.
 const MAX_DETECTIONS: usize = 100;
 
-/// One box of the truth, in the pixels the detections are in.
+/// A ground-truth box, in the same pixels as the detections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroundTruth {
     /// The class's number.
     pub class: usize,
     /// Corners in pixels.
     pub xyxy: Xyxy,
-    /// A crowd or "difficult" region (COCO's `iscrowd`): any number of detections may lie on it, none is counted.
+    /// A crowd or "difficult" region (COCO's `iscrowd`): detections on it are not counted, however many there are.
     pub ignore: bool,
-    /// The area that decides small, medium or large; the box's own if `None` (COCO has the mask's).
+    /// The area that decides small, medium or large; `None` means the box's own (COCO has the mask's).
     pub area: Option<f32>,
 }
 
@@ -36,18 +36,18 @@ impl From<&LabelledBox> for GroundTruth {
     }
 }
 
-/// A detection as COCO's files hold it.
+/// A detection in the format of COCO's files.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FoundBox {
     /// The class's number.
     pub class: usize,
-    /// Left, top, width, height in pixels: what IoU is computed from, to the last bit of `f64`.
+    /// Left, top, width, height in pixels. The IoU is computed from these, exact to the last bit of `f64`.
     pub xywh: [f64; 4],
-    /// Boxes are matched from the highest down.
+    /// Boxes are matched in descending order of score.
     pub score: f64,
 }
 
-/// A box of the truth as COCO's files hold it.
+/// A ground-truth box in the format of COCO's files.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrueBox {
     /// The class's number.
@@ -56,10 +56,10 @@ pub struct TrueBox {
     pub xywh: [f64; 4],
     /// See [`GroundTruth::ignore`].
     pub ignore: bool,
-    /// The area that decides small, medium or large.
+    /// The area that decides between small, medium and large.
     pub area: f64,
-    /// False of COCO's annotation number 0: it is taken like any other, but pycocotools, for which a match is the
-    /// annotation's number, reads that match as none.
+    /// False for COCO's annotation id 0. Such a box is matched like any other, but pycocotools stores a match as the
+    /// annotation's id and reads 0 as "no match".
     pub numbered: bool,
 }
 
@@ -77,41 +77,41 @@ impl From<&GroundTruth> for TrueBox {
     }
 }
 
-/// COCO's twelve numbers in 0–1, and two per class. `None` where there is no truth to find.
+/// COCO's twelve figures from 0 to 1, and two figures per class; `None` if there is no ground truth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BoxSummary {
-    /// Mean over IoU .50:.05:.95, 101 recall points and the classes that have truth.
+    /// Mean over IoU .50:.05:.95, 101 recall points and the classes with ground truth.
     pub ap: Option<f64>,
     /// Average precision at IoU .50.
     pub ap50: Option<f64>,
     /// Average precision at IoU .75.
     pub ap75: Option<f64>,
-    /// `ap` of truth below 32² pixels.
+    /// `ap` for ground truth below 32² pixels.
     pub ap_small: Option<f64>,
-    /// `ap` of truth from 32² to 96² pixels.
+    /// `ap` for ground truth from 32² to 96² pixels.
     pub ap_medium: Option<f64>,
-    /// `ap` of truth above 96² pixels.
+    /// `ap` for ground truth above 96² pixels.
     pub ap_large: Option<f64>,
     /// Recall with at most one detection per image and class, mean over IoU and classes.
     pub ar1: Option<f64>,
-    /// Recall with at most 10.
+    /// Recall with at most 10 detections per image and class.
     pub ar10: Option<f64>,
-    /// Recall with at most 100.
+    /// Recall with at most 100 detections per image and class.
     pub ar100: Option<f64>,
-    /// `ar100` of truth below 32² pixels.
+    /// `ar100` for ground truth below 32² pixels.
     pub ar_small: Option<f64>,
-    /// `ar100` of truth from 32² to 96² pixels.
+    /// `ar100` for ground truth from 32² to 96² pixels.
     pub ar_medium: Option<f64>,
-    /// `ar100` of truth above 96² pixels.
+    /// `ar100` for ground truth above 96² pixels.
     pub ar_large: Option<f64>,
     /// One for each class.
     pub per_class: Vec<ClassSummary>,
-    /// Labelled images, empty ones included.
+    /// The number of labelled images, including empty ones.
     pub images: usize,
 }
 
 impl BoxSummary {
-    /// The twelve by name, in COCO's order.
+    /// The twelve figures with their names, in COCO's order.
     pub fn twelve(&self) -> [(&'static str, Option<f64>); 12] {
         [
             ("AP", self.ap),
@@ -130,14 +130,14 @@ impl BoxSummary {
     }
 }
 
-/// One class's two numbers.
+/// The figures of one class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassSummary {
     /// Mean over IoU .50:.05:.95.
     pub ap: Option<f64>,
     /// Average precision at IoU .50.
     pub ap50: Option<f64>,
-    /// Boxes of the truth that are not ignored.
+    /// The number of ground-truth boxes that are not ignored.
     pub count: usize,
 }
 
@@ -150,17 +150,17 @@ pub struct BoxMetric {
 
 #[derive(Clone, Debug, Default)]
 struct ClassMatches {
-    /// In the order they came: image by image, best first.
+    /// In order of arrival: image by image, best first.
     detections: Vec<Match>,
-    /// Truth not ignored, per area.
+    /// The number of ground-truth boxes that are not ignored, per area range.
     num_truth: [usize; AREAS.len()],
 }
 
-/// The verdict about one detection: bit `t` of `[area]` is for `IOU_THRESHOLDS[t]`.
+/// The result for one detection: bit `t` of `[area]` belongs to `IOU_THRESHOLDS[t]`.
 #[derive(Clone, Copy, Debug)]
 struct Match {
     score: f64,
-    /// Among those of its image and class, from 0.
+    /// Its rank among the detections of its image and class, from 0.
     rank: u8,
     found: [u16; AREAS.len()],
     ignored: [u16; AREAS.len()],
@@ -172,20 +172,20 @@ impl BoxMetric {
         BoxMetric { classes: vec![ClassMatches::default(); num_classes], images: 0 }
     }
 
-    /// Adds one labelled image. With an empty truth its detections are false ones; an unlabelled image is not added.
-    /// Every class is below `num_classes`.
+    /// Adds one labelled image; without ground truth, all its detections are false positives. Do not add unlabelled
+    /// images. Every class must be below `num_classes`.
     pub fn add_image(&mut self, detections: &[Detection], truth: &[GroundTruth]) {
         let detections: Vec<FoundBox> = detections.iter().map(FoundBox::from).collect();
         let truth: Vec<TrueBox> = truth.iter().map(TrueBox::from).collect();
         self.add_boxes(&detections, &truth);
     }
 
-    /// [`add_image`](Self::add_image) for boxes in COCO's own form. Of equal scores the image added first comes first.
+    /// [`add_image`](Self::add_image) for boxes in COCO's format. Among equal scores, earlier images rank first.
     pub fn add_boxes(&mut self, detections: &[FoundBox], truth: &[TrueBox]) {
         debug_assert!(detections.iter().all(|d| d.class < self.classes.len()));
         self.images += 1;
         let mut detections: Vec<&FoundBox> = detections.iter().collect();
-        // Stable, like the mergesort of pycocotools: of equal scores the one given first.
+        // A stable sort, like the mergesort of pycocotools: equal scores keep their given order.
         detections.sort_by(|a, b| a.class.cmp(&b.class).then(descending(a.score, b.score)));
         let mut truth: Vec<&TrueBox> = truth.iter().collect();
         truth.sort_by_key(|t| t.class);
@@ -225,7 +225,7 @@ impl BoxMetric {
             .zip(&sorted)
             .map(|(class, sorted)| std::array::from_fn(|area| class.precisions(sorted, area)))
             .collect();
-        // A mean over classes of equally many entries each is the mean over all entries.
+        // Every class has equally many entries, so the mean of the class means is the mean of all entries.
         let ap = |area: usize, thresholds: std::ops::Range<usize>| {
             let of_class = |p: &ClassPrecisions| mean(p[area]?[thresholds.clone()].iter().copied());
             mean(precisions.iter().filter_map(of_class))
@@ -259,7 +259,7 @@ impl BoxMetric {
     }
 }
 
-/// Per area, unless it has no truth: mean precision over the recall points, per threshold.
+/// Per area range: the mean precision over the recall points for each threshold, or `None` without ground truth.
 type ClassPrecisions = [Option<[f64; IOU_THRESHOLDS.len()]>; AREAS.len()];
 
 impl ClassMatches {
@@ -268,7 +268,7 @@ impl ClassMatches {
         (num_truth > 0).then(|| std::array::from_fn(|t| average_precision(sorted, area, t, num_truth)))
     }
 
-    /// Part of the truth found, mean over the thresholds.
+    /// The share of ground truth found, averaged over the thresholds.
     fn recall(&self, area: usize, max_detections: usize) -> Option<f64> {
         let considered = |m: &&Match| usize::from(m.rank) < max_detections;
         let found = |m: &Match| (m.found[area] & !m.ignored[area]).count_ones();
@@ -278,11 +278,11 @@ impl ClassMatches {
     }
 }
 
-/// Mean over the recall points of the best precision at that recall or beyond; 0 where it is not reached.
+/// Mean over the recall points of the best precision at that recall or above; 0 for recalls that are not reached.
 fn average_precision(sorted: &[&Match], area: usize, threshold: usize, num_truth: usize) -> f64 {
     let bit = 1 << threshold;
     let (mut found, mut wrong) = (0.0, 0.0);
-    // Precision changes the envelope only where something is found: one (recall, precision) per true positive.
+    // The precision envelope changes only at true positives: one (recall, precision) pair for each is enough.
     let mut curve: Vec<(f64, f64)> = Vec::new();
     for m in sorted.iter().filter(|m| m.ignored[area] & bit == 0) {
         if m.found[area] & bit == 0 {
@@ -314,19 +314,19 @@ fn by_score(class: &ClassMatches) -> Vec<&Match> {
     sorted
 }
 
-/// Best first; −0 and 0 are equal.
+/// Descending order; −0 and 0 are equal.
 fn descending(a: f64, b: f64) -> std::cmp::Ordering {
     (b + 0.0).total_cmp(&(a + 0.0))
 }
 
-/// Matches the detections of one image and class, best first, with its truth, for every area and threshold.
+/// Matches detections of one image and class, best first, with the ground truth, for every area and threshold.
 fn image_results(detections: &[&FoundBox], truth: &[&TrueBox]) -> Vec<Match> {
     let mut results: Vec<Match> = detections
         .iter()
         .enumerate()
         .map(|(rank, d)| Match {
             score: d.score,
-            // At most MAX_DETECTIONS.
+            // The rank is below MAX_DETECTIONS.
             rank: rank as u8,
             found: [0; AREAS.len()],
             ignored: [0; AREAS.len()],
@@ -335,7 +335,7 @@ fn image_results(detections: &[&FoundBox], truth: &[&TrueBox]) -> Vec<Match> {
     // [D, G]
     let ious: Vec<f64> = detections.iter().flat_map(|d| truth.iter().map(|t| iou(&d.xywh, t))).collect();
     for area in 0..AREAS.len() {
-        // What is ignored comes last, so that it gets only what nothing else wants.
+        // Ignored boxes come last, so that they only get detections that match nothing else.
         let mut order: Vec<usize> = (0..truth.len()).collect();
         order.sort_by_key(|&g| is_ignored(truth[g], area));
         for (t, &threshold) in IOU_THRESHOLDS.iter().enumerate() {
@@ -360,8 +360,8 @@ fn image_results(detections: &[&FoundBox], truth: &[&TrueBox]) -> Vec<Match> {
     results
 }
 
-/// The box of the truth a detection gets: the one of highest IoU (of equal ones the last) that nobody has, one that
-/// counts before one that is ignored.
+/// Finds the ground-truth box for a detection: the unmatched one with the highest IoU, among equals the last. Counted
+/// boxes are preferred to ignored ones.
 fn best_match(
     ious: &[f64],
     truth: &[&TrueBox],
@@ -395,13 +395,13 @@ fn in_range(value: f64, area: usize) -> bool {
     (AREAS[area].0..=AREAS[area].1).contains(&value)
 }
 
-/// COCO's form, in which IoU is computed.
+/// Converts to COCO's format, in which the IoU is computed.
 fn xywh(b: &Xyxy) -> [f64; 4] {
     let [x1, y1, x2, y2] = b.map(f64::from);
     [x1, y1, x2 - x1, y2 - y1]
 }
 
-/// Intersection over union; over the detection's own area on a crowd.
+/// Intersection over union; for a crowd, intersection over the detection's area.
 fn iou(&[dx, dy, dw, dh]: &[f64; 4], truth: &TrueBox) -> f64 {
     let [gx, gy, gw, gh] = truth.xywh;
     let w = (dx + dw).min(gx + gw) - dx.max(gx);
@@ -477,9 +477,9 @@ mod tests {
         assert_eq!(metric.compute().images, 2);
     }
 
-    /// A class nobody looked for in an image: its detections there are no mistakes, those of another class are.
+    /// Where a class was not looked for, its detections are not false positives; those of other classes are.
     #[test]
-    fn a_region_as_large_as_the_image_forgives_its_class() {
+    fn a_region_as_large_as_the_image_excuses_its_class() {
         let at = |class, score| Detection { class, score, xyxy: [1.0, 2.0, 9.0, 8.0] };
         let truth = |class| GroundTruth { class, xyxy: [1.0, 2.0, 9.0, 8.0], ignore: false, area: None };
         let everywhere = GroundTruth { class: 0, xyxy: [0.0, 0.0, 64.0, 64.0], ignore: true, area: None };

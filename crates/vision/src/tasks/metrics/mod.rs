@@ -1,10 +1,10 @@
-//! The parts that several metrics share, and COCO's metric, which also scores people's results files without any task. Sums are
-//! over
-//! the whole set, so that the batch size changes nothing; the caller leaves unlabelled images out. No tensors, no files.
+//! Parts shared by several metrics, and COCO's metric, which can also score results files without a task. Sums run over
+//! the whole set, so that the batch size does not change the result. The caller skips unlabelled images. No tensors and
+//! no files are used here.
 
 pub mod boxes;
 
-/// The mean of what is there; `None` of nothing.
+/// The mean of the values; `None` if there are none.
 pub(super) fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0usize);
     for value in values {
@@ -14,7 +14,7 @@ pub(super) fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| sum / count as f64)
 }
 
-/// tests/golden/metrics.json: pycocotools', scikit-learn's and SciPy's answers.
+/// Expected values from pycocotools, scikit-learn and SciPy, stored in tests/golden/metrics.json.
 #[cfg(test)]
 pub(super) mod golden {
     use serde_json::Value;
@@ -25,7 +25,7 @@ pub(super) mod golden {
         all[kind].as_array().unwrap().clone()
     }
 
-    /// A `null` is not a number.
+    /// Reads `null` as NaN.
     pub fn row(values: &[Value]) -> Vec<f32> {
         let number = |value: &Value| value.as_f64().map_or(f32::NAN, |v| v as f32);
         values.iter().map(number).collect()
@@ -36,7 +36,7 @@ pub(super) mod golden {
         rows.map(|r| row(r.as_array().unwrap())).collect()
     }
 
-    /// Equal to 1e-6, or both undefined.
+    /// Checks equality to 1e-6; undefined only equals undefined.
     pub fn close(case: &str, what: &str, got: Option<f64>, expected: &Value) {
         match (got, expected.as_f64()) {
             (None, None) => {}

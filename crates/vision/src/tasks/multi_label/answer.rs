@@ -1,4 +1,4 @@
-//! The labels' probabilities, written.
+//! The prediction of a multi-label task: class probabilities, and how they are written.
 
 use super::is_present;
 use crate::tasks::Prediction;
@@ -6,7 +6,7 @@ use crate::tasks::answer::{named_probabilities, round};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// One probability per class, each its own.
+/// One independent probability per class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelProbabilities {
     /// The classes' names.
@@ -16,7 +16,7 @@ pub struct LabelProbabilities {
 }
 
 impl LabelProbabilities {
-    /// The classes that are said to be there.
+    /// The classes predicted as present.
     pub fn present(&self) -> impl Iterator<Item = (&String, f32)> {
         let named = self.classes.iter().zip(self.probabilities.iter().copied());
         named.filter(|(_, p)| is_present(*p))

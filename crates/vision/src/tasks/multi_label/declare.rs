@@ -1,11 +1,11 @@
-//! The way from the cells of a table to labels of several classes at once. A declaration has no more keys for such a task.
+//! Converts table cells to multi-label labels. The kind has no data.yaml keys of its own.
 
 use super::{Classes, MultiLabel};
 use crate::error::Result;
 use crate::reading::{Raw, Reading, list_some};
 use crate::tasks::Label;
 use crate::tasks::classes::{class_number, infer_classes, note_inferred};
-use crate::tasks::declare::{Asked, Block, Declared, Heard, Readings, Resolved};
+use crate::tasks::declare::{Block, Declared, Messages, Readings, Resolved, TaskContext};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -20,34 +20,35 @@ pub fn undeclared() -> Arc<dyn Declared> {
 }
 
 impl Declared for Plain {
-    /// The task's classes are its columns, or the words in the lists of its one column; `names:` replaces both.
-    fn resolve(&self, asked: &Asked, readings: &Readings, heard: &mut Heard) -> Result<Resolved> {
-        readings.check_taught(asked)?;
+    /// The task's classes are its columns or, for a single column of lists, the words in the lists; `names:` overrides
+    /// both.
+    fn resolve(&self, context: &TaskContext, readings: &Readings, messages: &mut Messages) -> Result<Resolved> {
+        readings.check_labelled(context)?;
         let lists = readings.all.iter().any(|r| matches!(r.raw, Raw::Names(_)));
-        let classes = match asked.names {
+        let classes = match context.names {
             Some(names) => names.to_vec(),
             None if lists => {
-                let words = infer_classes(readings.all, readings.taught);
-                note_inferred(asked.name, &words, heard.notes);
+                let words = infer_classes(readings.all, readings.class_images);
+                note_inferred(context.name, &words, messages.notes);
                 words
             }
-            None => asked.columns.to_vec(),
+            None => context.columns.to_vec(),
         };
         if classes.is_empty() {
-            return Err(asked.error("no label names a class: list them in `names:`"));
+            return Err(context.error("no label names a class: list them in `names:`"));
         }
-        let labels = readings.all.iter().map(|reading| label(asked, &classes, reading)).collect::<Result<_>>()?;
+        let labels = readings.all.iter().map(|reading| label(context, &classes, reading)).collect::<Result<_>>()?;
         Ok((Arc::new(MultiLabel::new(classes)), labels))
     }
 }
 
-fn label(asked: &Asked, classes: &[String], reading: &Reading) -> Result<Label> {
+fn label(context: &TaskContext, classes: &[String], reading: &Reading) -> Result<Label> {
     match &reading.raw {
         Raw::Flags(flags) if flags.len() == classes.len() => Ok(Label::of(Classes::from(flags.clone()))),
         Raw::Flags(flags) => {
             let message = format!(
-                "task `{}`: {} labels of 0 or 1 for its classes, which are {}: one each, in this order",
-                asked.name,
+                "task `{}`: {} labels of 0 or 1, but the classes are {}: give one per class, in this order",
+                context.name,
                 flags.len(),
                 list_some(classes, 12)
             );
@@ -56,7 +57,7 @@ fn label(asked: &Asked, classes: &[String], reading: &Reading) -> Result<Label> 
         Raw::Names(words) => {
             let mut there = vec![Some(false); classes.len()];
             for word in words {
-                there[class_number(asked, classes, word, &reading.place.file)?] = Some(true);
+                there[class_number(context, classes, word, &reading.place.file)?] = Some(true);
             }
             Ok(Label::of(Classes::from(there)))
         }

@@ -1,4 +1,4 @@
-//! The metric behind the interface: what is counted and named.
+//! Implements the metric interfaces for multi-label classification.
 
 use super::metric::{LabelSummary, MultiLabelMetric, MultiLabelSummary};
 use super::{Classes, LabelProbabilities};

@@ -1,4 +1,4 @@
-//! Which classes an image has as a label: what the loss is taught of it, what people read.
+//! The classes of an image as a label: counts, and its display and JSON forms.
 
 use super::MultiLabel;
 use crate::tasks::coverage::TaskReport;
@@ -6,7 +6,7 @@ use crate::tasks::{Label, LabelValue};
 use serde_json::Value;
 use std::ops::Deref;
 
-/// Per class of a task: there, absent, or `None` where nobody said.
+/// For each class of a task: present, absent, or `None` if unlabelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classes(Box<[Option<bool>]>);
 

@@ -10,30 +10,30 @@ pub struct MultiLabelMetric {
     classes: Vec<Vec<(f32, bool)>>,
 }
 
-/// Fractions in 0–1.
+/// The figures, as fractions from 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiLabelSummary {
-    /// Their names, where somebody gave them.
+    /// The class names, if given.
     pub classes: Arc<[String]>,
-    /// Mean over the classes whose labels hold both values.
+    /// Mean average precision over the classes whose labels contain both values.
     pub map: Option<f64>,
-    /// Mean over the classes that occur as truth or answer.
+    /// Mean F1 over the classes that occur as truth or prediction.
     pub f1: Option<f64>,
     /// One for each class.
     pub per_class: Vec<LabelSummary>,
 }
 
-/// One class by itself.
+/// The figures of one class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelSummary {
-    /// Average precision as scikit-learn's `average_precision_score` has it: Σ (R_n − R_{n−1})·P_n over the distinct scores,
-    /// highest first. `None` unless the labels hold both values.
+    /// Average precision as in scikit-learn's `average_precision_score`: Σ (R_n − R_{n−1})·P_n over the distinct
+    /// scores, highest first. `None` unless the labels contain both values.
     pub ap: Option<f64>,
-    /// F1 of the answers at a probability of ½; `None` where the class is neither truth nor answer.
+    /// F1 at a probability threshold of ½; `None` if the class occurs neither as truth nor as prediction.
     pub f1: Option<f64>,
-    /// Images on which the class is labelled, and those of them that have it.
+    /// The number of images on which the class is labelled.
     pub labelled: usize,
-    /// Images that have the class.
+    /// The number of images that have the class.
     pub count: usize,
 }
 
@@ -43,7 +43,7 @@ impl MultiLabelMetric {
         MultiLabelMetric { classes: vec![Vec::new(); num_classes] }
     }
 
-    /// Counts one image: its probabilities `[K]` and which classes are there; `None` is unlabelled.
+    /// Adds one image: its probabilities `[K]` and the presence of each class; `None` means unlabelled.
     pub fn add(&mut self, probabilities: &[f32], truth: &[Option<bool>]) {
         debug_assert_eq!((probabilities.len(), truth.len()), (self.classes.len(), self.classes.len()));
         for ((class, &probability), truth) in self.classes.iter_mut().zip(probabilities).zip(truth) {
@@ -75,9 +75,9 @@ fn summary(entries: &[(f32, bool)]) -> LabelSummary {
     }
 }
 
-/// Entries of one score come in together: their order says nothing.
+/// Average precision. Entries of equal score are counted together, because their order is arbitrary.
 fn average_precision(entries: &[(f32, bool)], count: usize) -> f64 {
-    // What is not a number comes last.
+    // NaN is ranked last.
     let score = |entry: &(f32, bool)| if entry.0.is_nan() { f32::NEG_INFINITY } else { entry.0 };
     let mut sorted: Vec<&(f32, bool)> = entries.iter().collect();
     sorted.sort_by(|a, b| score(b).total_cmp(&score(a)));

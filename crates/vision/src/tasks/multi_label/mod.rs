@@ -1,4 +1,4 @@
-//! Several labels: an image is of any number of the classes at once.
+//! Multi-label classification: an image may show any number of the classes.
 
 mod answer;
 mod declare;
@@ -14,8 +14,8 @@ use super::coverage::TaskReport;
 use super::head::pooled_linear;
 use super::task::ClassesCard;
 use super::{
-    Bears, Beside, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
-    Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
+    OtherTasks, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -24,19 +24,24 @@ use crate::ops::multi_label_loss;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The kind of all classifications with several labels.
+/// The kind of all multi-label tasks.
 pub static KIND: Kind = Kind {
     card_word: "multi_label",
     yaml_word: "classify",
     flag: Some("multi_label"),
-    fits: "`type: classify` with `multi_label: true`",
+    declared_as: "`type: classify` with `multi_label: true`",
     title: "multi-label",
     fitness: "mAP",
     fitness_metric: "mAP",
     content: Content::Classes,
     keys: &[],
-    // A crop may take out of the picture what the classes speak of.
-    bears: |beside| Bears { crop: beside == Beside::Nothing, scale: true, joining: false, mixing: false },
+    // A crop may remove the objects that the classes describe.
+    invariances: |others| Invariances {
+        crop: others == OtherTasks::WholeImage,
+        scale: true,
+        joining: false,
+        mixing: false,
+    },
     declare: declare::declare,
     undeclared: declare::undeclared,
     read,
@@ -44,7 +49,7 @@ pub static KIND: Kind = Kind {
     picture: None,
 };
 
-/// A classification with several labels and its classes settled.
+/// A multi-label task with its classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiLabel {
     /// The names of the classes.
@@ -58,7 +63,7 @@ impl MultiLabel {
     }
 }
 
-/// Whether a class is said to be there at this probability.
+/// Whether a class with this probability is predicted as present.
 pub fn is_present(probability: f32) -> bool {
     probability >= 0.5
 }
@@ -92,7 +97,7 @@ impl TaskSpec for MultiLabel {
         pooled_linear(b, name, trunk, self.classes.len())
     }
 
-    /// Target: f32 `[N, K]`, 1 there, 0 absent, NaN unlabelled.
+    /// Target: f32 `[N, K]`, 1 for present, 0 for absent, NaN for unlabelled.
     fn loss(&self, site: LossSite) -> Result<TaskLoss> {
         let name = site.input("target");
         let LossSite { graph, index, head, .. } = site;
@@ -128,7 +133,7 @@ impl TaskSpec for MultiLabel {
         Box::new(figures::Figures::new(self.classes.clone()))
     }
 
-    /// Which labels are there are those of a probability from ½.
+    /// A label is present from a probability of ½ on.
     fn table(&self, task: &str) -> Vec<String> {
         self.classes.iter().map(|class| format!("{task}.{class}")).collect()
     }

@@ -1,4 +1,4 @@
-//! The values that were answered, written.
+//! The prediction of a regression: values, and how they are written.
 
 use crate::tasks::{Prediction, round};
 use serde_json::{Value, json};

@@ -1,11 +1,11 @@
-//! The declaration of a regression, and the way from the numbers of a table to labels.
+//! The declaration of a regression, and the conversion of table values to labels.
 
 use super::{Regress, Values};
 use crate::error::Result;
 use crate::ir::ValueLossForm;
 use crate::reading::yaml::list;
 use crate::reading::{Raw, did_you_mean};
-use crate::tasks::declare::{Asked, Block, Declared, Heard, Keys, Readings, Resolved};
+use crate::tasks::declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 use crate::tasks::{Label, TaskSpec};
 use std::sync::Arc;
 
@@ -52,21 +52,21 @@ impl Declared for Units {
         units.into_iter().chain(reading).chain(loss).collect()
     }
 
-    /// With the units of each column, where there are any.
+    /// Lists the units of each column, if there are any.
     fn rewritten(&self, task: &dyn TaskSpec) -> Option<Arc<dyn Declared>> {
         let task: &Regress = task.get().unwrap_or_else(|| unreachable!("a regression was declared"));
         let units = if task.units.iter().all(String::is_empty) { Vec::new() } else { task.units.to_vec() };
         Some(Arc::new(Units { units, loss: self.loss }))
     }
 
-    fn resolve(&self, asked: &Asked, readings: &Readings, _: &mut Heard) -> Result<Resolved> {
+    fn resolve(&self, context: &TaskContext, readings: &Readings, _: &mut Messages) -> Result<Resolved> {
         let labelled = readings.all.iter().filter_map(|reading| match &reading.raw {
             Raw::Values(values) => Some((values.len(), &reading.place)),
             Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) => None,
         });
-        let any_taught = readings.all[..readings.taught].iter().any(|r| matches!(r.raw, Raw::Values(_)));
-        let Some((length, first)) = labelled.clone().next().filter(|_| any_taught) else {
-            return Err(asked.untaught());
+        let any_labelled = readings.all[..readings.class_images].iter().any(|r| matches!(r.raw, Raw::Values(_)));
+        let Some((length, first)) = labelled.clone().next().filter(|_| any_labelled) else {
+            return Err(context.no_labels());
         };
         if let Some((other, place)) = labelled.clone().find(|(n, _)| *n != length) {
             let message = format!(
@@ -75,16 +75,20 @@ impl Declared for Units {
             );
             return Err(place.error(message));
         }
-        let columns: Vec<String> = match asked.columns {
+        let columns: Vec<String> = match context.columns {
             [one] if length > 1 => (0..length).map(|i| format!("{one}[{i}]")).collect(),
             columns if columns.len() == length => columns.to_vec(),
-            _ => (0..length).map(|i| format!("{}[{i}]", asked.name)).collect(),
+            _ => (0..length).map(|i| format!("{}[{i}]", context.name)).collect(),
         };
         let units = match self.units.len() {
             0 => vec![String::new(); length],
             1 => vec![self.units[0].clone(); length],
             n if n == length => self.units.clone(),
-            n => return Err(asked.error(&format!("{n} units for {length} values: one for all, or one each"))),
+            n => {
+                return Err(
+                    context.error(&format!("{n} units for {length} values: give one for all, or one per value"))
+                );
+            }
         };
         let labels = readings.all.iter().map(|reading| match &reading.raw {
             Raw::Values(values) => Label::of(Values::from(values.as_slice())),

@@ -1,4 +1,4 @@
-//! The metric behind the interface: what is counted, named, and drawn as scatters; what became of prediction intervals.
+//! Implements the metric interfaces for regression: figures, scatter plots, and the evaluation of prediction intervals.
 
 use super::metric::{INTERVAL_COVERAGE, RegressionMetric, RegressionSummary};
 use super::{Amounts, Regress, Values};
@@ -7,7 +7,7 @@ use crate::tasks::{JudgedIntervals, Label, Metric, Prediction, Summary};
 use serde_json::json;
 use std::sync::Arc;
 
-/// Scatters of a task beside each other.
+/// The most scatter plots drawn side by side for one task.
 const SCATTERS: usize = 3;
 
 pub struct Figures {
@@ -42,13 +42,13 @@ impl Metric for Figures {
 }
 
 impl Summary for ColumnFigures {
-    /// R², the mean over the columns.
+    /// The mean R² over the columns.
     fn fitness(&self) -> Option<f64> {
         let known: Vec<f64> = self.columns.iter().filter_map(|c| c.r2).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 
-    /// With several columns, each metric stands behind its column's name.
+    /// With several columns, each metric name is prefixed with its column's name.
     fn metrics(&self) -> Vec<(String, Option<f64>)> {
         let one = self.columns.len() == 1;
         let of = |(summary, name): (&RegressionSummary, &String)| {
@@ -77,7 +77,7 @@ impl Summary for ColumnFigures {
                 let (meant, held) = (100.0 * INTERVAL_COVERAGE, 100.0 * coverage);
                 let width = format!("{half_width:.3} {unit}");
                 judged.lines.push(format!(
-                    "{column} ± {}: {meant:.0} % intervals hold {held:.1} % of the truths{origin}",
+                    "{column} ± {}: {meant:.0} % intervals contain {held:.1} % of the true values{origin}",
                     width.trim()
                 ));
             }

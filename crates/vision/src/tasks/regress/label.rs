@@ -1,4 +1,4 @@
-//! An image's values as a label: what the loss is taught of them, what people read.
+//! The values of an image as a label: statistics, and its display and JSON forms.
 
 use super::Regress;
 use crate::tasks::coverage::{TaskReport, ValueReport};
@@ -10,7 +10,7 @@ use std::ops::Deref;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values(Numbers);
 
-/// A million images mostly have one each, which needs no list.
+/// Most labels have a single value, which needs no allocation; there may be a million labels.
 #[derive(Clone, Debug, PartialEq)]
 enum Numbers {
     One(f32),
@@ -39,7 +39,7 @@ impl Deref for Values {
 
 impl LabelValue for Values {}
 
-/// `None` of an image nobody labelled.
+/// `None` for an unlabelled image.
 pub fn values_of(label: &Label) -> Option<&[f32]> {
     label.value()?;
     let values: &Values = label.get().unwrap_or_else(|| unreachable!("a regression's labels are values"));

@@ -3,20 +3,21 @@
 
 use crate::tasks::metrics::mean;
 
-/// Residuals from which on their quantile is an interval.
+/// The fewest residuals from which an interval is computed.
 const INTERVAL_FROM: usize = 10;
-/// Part of the truths that a prediction interval is to hold.
+/// The share of true values that a prediction interval should contain.
 pub const INTERVAL_COVERAGE: f64 = INTERVAL_TENTHS as f64 / 10.0;
 const INTERVAL_TENTHS: usize = 9;
 
-/// The pairs seen so far, column by column.
+/// The pairs seen so far, per column.
 #[derive(Clone, Debug)]
 pub struct RegressionMetric {
-    /// Per column `(prediction, truth)`: an evaluation set is small, and R² and ranks want two passes.
+    /// `(prediction, truth)` pairs per column. They are kept because R² and ranks need two passes; an evaluation set is
+    /// small.
     columns: Vec<Vec<(f64, f64)>>,
 }
 
-/// One column. `None` where no image was labelled, or where fewer than two leave the number undefined.
+/// The figures of one column; `None` if no image was labelled, or if the figure needs two images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegressionSummary {
     /// Labelled images.
@@ -25,21 +26,23 @@ pub struct RegressionSummary {
     pub mae: Option<f64>,
     /// In the column's unit.
     pub rmse: Option<f64>,
-    /// 1 − residual ÷ total sum of squares. A truth without variance gives 1 if it is met exactly, else 0 (scikit-learn).
+    /// 1 − residual ÷ total sum of squares. If the truth has no variance: 1 if predicted exactly, else 0 (as in
+    /// scikit-learn).
     pub r2: Option<f64>,
-    /// Spearman's rank correlation, ties at their mean rank; undefined where a side is constant.
+    /// Spearman's rank correlation, with mean ranks for ties; undefined if either side is constant.
     pub spearman: Option<f64>,
-    /// Half the width of a prediction interval of `INTERVAL_COVERAGE` around any value, in the column's unit: of `n`
-    /// images, the ⌈.9 (n + 1)⌉-th smallest |residual| (split-conformal prediction: Lei et al. 2018, arXiv:1604.04173,
-    /// algorithm 2). On images like these, but not these, it holds the truth nine times in ten on average; images that
-    /// also chose the weights make it a little narrow. `None` below ten images.
+    /// Half the width of a prediction interval around any value, with coverage `INTERVAL_COVERAGE`, in the column's
+    /// unit: for `n` images, the ⌈.9 (n + 1)⌉-th smallest |residual| (split-conformal prediction: Lei et al. 2018,
+    /// arXiv:1604.04173, algorithm 2). On new images of the same distribution it contains the truth nine times in ten
+    /// on average. If the same images also selected the weights, the interval is slightly too narrow. `None` with fewer
+    /// than ten images.
     pub half_width: Option<f64>,
     /// `(prediction, truth)` of the labelled images, in the order they came.
     pub pairs: Vec<(f64, f64)>,
 }
 
 impl RegressionSummary {
-    /// Part of the truths within `half_width` of their predictions.
+    /// The share of true values within `half_width` of their predictions.
     pub fn coverage(&self, half_width: f64) -> Option<f64> {
         let inside = |(value, truth): &(f64, f64)| f64::from(u8::from((value - truth).abs() <= half_width));
         mean(self.pairs.iter().map(inside))
@@ -52,8 +55,8 @@ impl RegressionMetric {
         RegressionMetric { columns: vec![Vec::new(); num_columns] }
     }
 
-    /// Adds one image: predicted values `[R]` and true ones `[R]`; nothing if it is unlabelled. A true value that is not
-    /// a number leaves out its column alone.
+    /// Adds one image: predicted values `[R]` and true values `[R]`. An unlabelled image is skipped. A NaN in the truth
+    /// skips only its own column.
     pub fn add(&mut self, values: &[f32], truth: Option<&[f32]>) {
         let Some(truth) = truth else { return };
         debug_assert_eq!(values.len(), self.columns.len());
@@ -86,7 +89,7 @@ fn summary(pairs: &[(f64, f64)]) -> RegressionSummary {
 fn half_width(pairs: &[(f64, f64)]) -> Option<f64> {
     let mut residuals: Vec<f64> = pairs.iter().map(|(value, truth)| (value - truth).abs()).collect();
     residuals.sort_by(f64::total_cmp);
-    // ⌈.9 (n + 1)⌉ in whole numbers; at most n from n = 9 on.
+    // ⌈.9 (n + 1)⌉ in integer arithmetic; at most n for n ≥ 9.
     let rank = (INTERVAL_TENTHS * (pairs.len() + 1)).div_ceil(10);
     residuals.get(rank - 1).copied().filter(|_| pairs.len() >= INTERVAL_FROM)
 }
@@ -108,7 +111,7 @@ fn r2(pairs: &[(f64, f64)]) -> Option<f64> {
 fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
     let a = ranks(pairs.iter().map(|(value, _)| *value).collect());
     let b = ranks(pairs.iter().map(|(_, truth)| *truth).collect());
-    // The mean of the ranks 0..n is the same with and without ties.
+    // The mean of the ranks 0..n does not depend on ties.
     let center = (pairs.len() as f64 - 1.0) / 2.0;
     let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
     for (a, b) in a.iter().zip(&b) {
@@ -119,7 +122,7 @@ fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
     (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
 }
 
-/// The rank of each value from 0, equal values at the mean of theirs.
+/// The rank of each value from 0; equal values get their mean rank.
 fn ranks(values: Vec<f64>) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
@@ -173,7 +176,7 @@ mod tests {
         let (own, other) = (summary(1), summary(2));
         let half_width = own.half_width.unwrap();
         assert_eq!(own.coverage(half_width), Some(900.0 / 999.0));
-        // Three standard deviations of both shares of 999 draws, √(.09 · 2 / 999) each.
+        // Three standard deviations of the difference between two shares of 999 draws each: 3 · √(.09 · 2 / 999).
         assert!((other.coverage(half_width).unwrap() - INTERVAL_COVERAGE).abs() < 0.04);
         assert_eq!(RegressionMetric::new(1).compute()[0].coverage(1.0), None);
     }

@@ -1,4 +1,4 @@
-//! Regression: one or several real values of an image.
+//! Regression: one or several real values per image.
 
 mod answer;
 mod declare;
@@ -14,7 +14,7 @@ use super::coverage::TaskReport;
 use super::head::pooled_linear;
 use super::loss_card::LossCard;
 use super::{
-    Bears, Content, Depiction, Encoding, HeadValues, Interpreting, Kind, Label, Likelihood, LossSite, Metric,
+    Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
     Prediction, Standardisation, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
@@ -25,19 +25,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The kind of all regressions.
+/// The kind of all regression tasks.
 pub static KIND: Kind = Kind {
     card_word: "regress",
     yaml_word: "regress",
     flag: None,
-    fits: "`type: regress`",
+    declared_as: "`type: regress`",
     title: "regression",
     fitness: "R²",
     fitness_metric: "R2",
     content: Content::Values,
     keys: declare::KEYS,
-    // A value may be a sum or a size: it is not the same of a part, or seen at another size.
-    bears: |_| Bears { crop: false, scale: false, joining: false, mixing: false },
+    // A value may be a sum or a size, which changes if the picture is cropped or scaled.
+    invariances: |_| Invariances { crop: false, scale: false, joining: false, mixing: false },
     declare: declare::declare,
     undeclared: declare::undeclared,
     read,
@@ -45,19 +45,19 @@ pub static KIND: Kind = Kind {
     picture: Some("scatter"),
 };
 
-/// A regression with its columns, units and loss settled.
+/// A regression task with its columns, units and loss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Regress {
     /// The names of the columns.
     pub columns: Arc<[String]>,
-    /// The unit of each column; an empty string is none.
+    /// The unit of each column; an empty string means no unit.
     pub units: Arc<[String]>,
     /// The loss as a function of the error.
     pub loss: ValueLossForm,
 }
 
 impl Regress {
-    /// Without units.
+    /// A task without units.
     pub fn new(columns: Vec<String>) -> Regress {
         let units = vec![String::new(); columns.len()];
         Regress { columns: columns.into(), units: units.into(), loss: ValueLossForm::default() }
@@ -69,7 +69,7 @@ fn read(card: TaskCard) -> Result<Arc<dyn TaskSpec>, String> {
     Ok(Arc::new(Regress { columns: columns.into(), units: units.into(), loss: loss.values }))
 }
 
-/// A regression's own part of a card.
+/// The kind's own part of a card.
 #[derive(Serialize, Deserialize)]
 struct RegressCard {
     columns: Vec<String>,

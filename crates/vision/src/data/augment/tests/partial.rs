@@ -1,4 +1,4 @@
-//! Regions in which some classes were not looked for move with the pixels they speak of.
+//! Tests that regions annotated for some classes only move with their pixels.
 
 use super::{DETECTS, Folder, SIZE, composer, draw, samples};
 use crate::boxes;
@@ -9,7 +9,8 @@ use crate::data::tests::edit_boxes;
 use crate::tasks::{Boxes, PartialRegion};
 use std::sync::Arc;
 
-/// Three pictures of two classes each; what was looked for names the picture, and the last was annotated for all.
+/// Three pictures with two classes each. In the first two only one of the classes was looked for; the last was
+/// annotated for all.
 fn partly_annotated(folder: &Folder) -> Arc<[Sample]> {
     let whole = samples(folder, 3, &mut Random::new(&[7]));
     let mut list = whole.to_vec();

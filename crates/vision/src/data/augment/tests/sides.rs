@@ -1,8 +1,8 @@
-//! Boxes on canvases of several sides: drawn, found again by their colour, and where the same picture has them at another side.
+//! Boxes on canvases of several sides: located by their colour, and compared between sides for the same picture.
 
 use super::*;
 
-/// Pictures at the sides of a run's batches, each of those in turn.
+/// A composer for a run whose batches have these sides.
 fn composer_of(samples: &Arc<[Sample]>, sides: &[usize], augment: Augment, transforms: Transforms) -> Composer {
     let options = ComposerOptions { sides: sides.to_vec(), ..options(augment, transforms, &[DETECTS]) };
     Composer::new(Arc::clone(samples), options)
@@ -43,7 +43,7 @@ fn boxes_follow_the_pixels_at_every_side() {
     }
 }
 
-/// The same draws at two sides show the same picture, larger or smaller.
+/// The same random draws at two sides show the same picture at two sizes.
 #[test]
 fn a_box_is_as_large_a_part_of_its_canvas_at_every_side() {
     let folder = Folder::new();
@@ -59,7 +59,7 @@ fn a_box_is_as_large_a_part_of_its_canvas_at_every_side() {
             boxes_of(&drawn.labels[0]).iter().map(|b| b.xyxy.map(|v| v / side as f32)).collect()
         };
         let (small, large) = (parts(64), parts(192));
-        // A picture's edges lie on whole pixels: up to one of 64 apart on either side.
+        // A picture's edges are rounded to whole pixels, so they may differ by up to one of 64 pixels on either side.
         for (a, b) in small.iter().flatten().zip(large.iter().flatten()) {
             assert!((a - b).abs() < 2.0 / 64.0, "image {index}: {small:?} {large:?}");
             compared += 1;

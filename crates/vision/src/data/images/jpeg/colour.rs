@@ -1,5 +1,5 @@
-//! Planes of a JPEG to RGB: half-sized chroma enlarged with weights 3 and 1, then BT.601, the same numbers as the general
-//! decoder's.
+//! Converts the planes of a JPEG to RGB: subsampled chroma is enlarged with weights 3 and 1, then BT.601 is applied.
+//! The numbers equal those of the general decoder.
 
 /// A plane of 8-bit samples.
 pub struct Plane {
@@ -14,7 +14,7 @@ impl Plane {
     }
 }
 
-/// The factor by which chroma is smaller.
+/// The chroma subsampling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Chroma {
     None,
@@ -23,14 +23,14 @@ pub enum Chroma {
     HalfBoth,
 }
 
-/// Rows of chroma, enlarged.
+/// Buffers for enlarged chroma rows.
 pub struct Enlarged {
     mixed: Vec<i16>,
     wide: [Vec<i16>; 2],
 }
 
 impl Enlarged {
-    /// For luma of `width` samples.
+    /// Buffers for luma rows of `width` samples.
     pub fn new(width: usize) -> Enlarged {
         Enlarged { mixed: vec![0; width + 2], wide: [vec![0; width], vec![0; width]] }
     }
@@ -68,8 +68,8 @@ impl Enlarged {
     }
 }
 
-/// Twice as wide: each output is three parts of the nearest input and one of the next. `narrow` has a place on either side,
-/// which is filled here.
+/// Doubles the width: each output is three parts of the nearest input and one part of the next. `narrow` has a spare
+/// element at either end, which is filled here.
 #[inline(always)]
 fn widen(narrow: &mut [i16], wide: &mut [i16]) {
     let last = narrow.len() - 1;
@@ -84,13 +84,13 @@ fn widen(narrow: &mut [i16], wide: &mut [i16]) {
     }
 }
 
-/// 14 bits after the point.
+/// Rounding term for fixed-point numbers with 14 fractional bits.
 const HALF: i32 = (1 << 13) - 1;
 
-/// Pixels done together: the arithmetic of each colour, then their bytes side by side.
+/// The number of pixels converted at once: first the arithmetic of each colour, then the interleaving of bytes.
 const TOGETHER: usize = 32;
 
-/// One row of pixels.
+/// Converts one row of pixels.
 #[inline(always)]
 pub fn convert(luma: &[u8], [cb, cr]: [&[i16]; 2], rgb: &mut [u8]) {
     let mut colours = [[0u8; TOGETHER]; 3];

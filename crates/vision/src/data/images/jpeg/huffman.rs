@@ -1,37 +1,39 @@
-//! The compressed data of a scan: its bytes without stuffing, its bits, and the tables that turn bits into coefficients.
+//! The compressed data of a scan: removal of byte stuffing, the bit reader, and Huffman tables that decode
+//! coefficients.
 
-/// Bits that are looked up at once: most codes with their value fit.
+/// The number of bits looked up at once. Most codes fit, including their value.
 const LOOKUP: u32 = 10;
 
-/// The natural place of each coefficient in the order of the file.
+/// The position of each coefficient in natural order, indexed by its position in the file.
 const NATURAL: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
     28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
     47, 55, 62, 63,
 ];
 
-/// What an entry of the table says: bits to drop, zeros before the value, and the value or how many bits hold it.
+/// A table entry: the number of bits to drop, the zeros before the value, and the value or its size in bits.
 ///
-/// Bits 0–5 length; 6 the value follows in the data; 7 the code is longer than the lookup, or none; 8–15 zeros; 16–31 value
-/// (signed) or its size.
+/// Bits 0–5: length. Bit 6: the value follows in the data. Bit 7: the code is invalid or longer than the lookup. Bits
+/// 8–15: zeros. Bits 16–31: the value (signed) or its size.
 #[derive(Clone, Copy)]
 struct Entry(u32);
 
 const VALUE_FOLLOWS: u32 = 1 << 6;
 const LONG: u32 = 1 << 7;
-/// The zeros an end of block stands for: beyond what any run within the block reaches.
+/// The zero count that marks an end of block; larger than any run within a block.
 const END_OF_BLOCK: u32 = 128;
 
 /// A Huffman table.
 pub struct Table {
     entries: [Entry; 1 << LOOKUP],
-    /// For each length, the first code that is longer, left-aligned in 16 bits, and what to add to a code for the place of its symbol.
+    /// For each length, the first code that is longer, left-aligned in 16 bits, and the offset from a code to its
+    /// symbol's index.
     ends: [u32; 17],
     offsets: [i32; 17],
     symbols: [u8; 256],
 }
 
-/// Which coefficients a table is for.
+/// The coefficients that a table is for.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Class {
     Dc,
@@ -39,12 +41,13 @@ pub enum Class {
 }
 
 impl Table {
-    /// From the counts of codes of 1 to 16 bits and the symbols in order; nothing where they contradict each other.
+    /// Builds the table from the number of codes of 1 to 16 bits and the symbols in order; `None` if they are
+    /// inconsistent.
     pub fn new(class: Class, counts: &[u8; 16], given: &[u8]) -> Option<Box<Table>> {
         let mut table =
             Box::new(Table { entries: [Entry(LONG); 1 << LOOKUP], ends: [0; 17], offsets: [0; 17], symbols: [0; 256] });
         table.symbols.get_mut(..given.len())?.copy_from_slice(given);
-        // A code and its value are then at most 31 bits.
+        // Limits a code and its value to 31 bits together.
         if class == Class::Dc && given.iter().any(|&size| size > 15) {
             return None;
         }
@@ -52,7 +55,7 @@ impl Table {
         for length in 1..=16u32 {
             let count = u32::from(counts[length as usize - 1]);
             table.offsets[length as usize] = at as i32 - code as i32;
-            // No code is all ones.
+            // A code of only ones is not allowed.
             if count > 0 && code + count >= 1 << length {
                 return None;
             }
@@ -73,7 +76,7 @@ impl Table {
         (at == given.len()).then_some(table)
     }
 
-    /// The symbol of a code longer than the lookup, and its length.
+    /// The symbol and length of a code longer than the lookup.
     #[cold]
     #[inline(never)]
     fn long(&self, bits: u64) -> Option<(u8, u32)> {
@@ -85,7 +88,7 @@ impl Table {
 }
 
 impl Entry {
-    /// `low` are the bits of the lookup after the code, of `length` bits.
+    /// `low` holds the lookup bits after the code of `length` bits.
     fn new(class: Class, symbol: u8, length: u32, low: u32) -> Entry {
         let (zeros, size) = split(class, symbol);
         let left = LOOKUP - length;
@@ -112,36 +115,37 @@ impl Entry {
     }
 }
 
-/// Zeros before the value, and its size in bits.
+/// The number of zeros before the value, and the value's size in bits.
 fn split(class: Class, symbol: u8) -> (u32, u32) {
     let symbol = u32::from(symbol);
     match (class, symbol) {
         (Class::Dc, size) => (0, size),
-        // Sixteen zeros are a run; fewer without a value are none.
+        // Symbol 0xF0 is a run of sixteen zeros; any other symbol without a value is an end of block.
         (Class::Ac, symbol) if symbol & 15 == 0 && symbol != 0xF0 => (END_OF_BLOCK, 0),
         (Class::Ac, symbol) => (symbol >> 4, symbol & 15),
     }
 }
 
-/// The signed value that `size` bits, at least 1, stand for.
+/// The signed value encoded by `size` bits; `size` is at least 1.
 #[inline(always)]
 fn extend(bits: u32, size: u32) -> i32 {
     let negative = bits >> (size - 1) ^ 1;
     bits as i32 - (((1 << size) - 1) & -(negative as i32))
 }
 
-/// A scan without the bytes that keep markers apart, cut where it restarts.
+/// A scan without stuffed bytes, split at restart markers.
 pub struct Scan {
     bytes: Vec<u8>,
-    /// Where each stretch between restarts ends in `bytes`; each is followed by room to read eight bytes from anywhere in it.
+    /// The end of each interval between restarts in `bytes`. Padding follows each, so that eight bytes can be read from
+    /// any position.
     ends: Vec<usize>,
 }
 
-/// Zeros after a stretch: a code may be looked for beyond the last bit, and eight bytes are read at once.
+/// Zero bytes after a interval: lookups may pass the last bit, and eight bytes are read at once.
 const ROOM: usize = 16;
 
 impl Scan {
-    /// Nothing where the data does not end with an end-of-image marker, or restarts out of order.
+    /// `None` if the data does not end with an end-of-image marker, or restart markers are out of order.
     pub fn new(data: &[u8]) -> Option<Scan> {
         let mut scan = Scan { bytes: Vec::with_capacity(data.len() + ROOM), ends: Vec::new() };
         let mut at = 0;
@@ -167,17 +171,17 @@ impl Scan {
         self.bytes.resize(self.bytes.len() + ROOM, 0);
     }
 
-    pub fn stretches(&self) -> usize {
+    pub fn intervals(&self) -> usize {
         self.ends.len()
     }
 
-    pub fn stretch(&self, index: usize) -> Bits<'_> {
+    pub fn interval(&self, index: usize) -> Bits<'_> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] + ROOM };
         Bits { bytes: &self.bytes[start..self.ends[index] + ROOM], at: 0, buffer: 0, count: 0 }
     }
 }
 
-/// Bits from the left; those not read yet stand at the top of `buffer`.
+/// A bit reader, most significant bit first; unread bits are at the top of `buffer`.
 pub struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -185,12 +189,12 @@ pub struct Bits<'a> {
     count: u32,
 }
 
-/// The data is not what a baseline JPEG holds.
+/// The data is not valid for a baseline JPEG.
 #[derive(Debug)]
 pub struct Damaged;
 
 impl Bits<'_> {
-    /// At least 56 bits are there afterwards.
+    /// Fills the buffer to at least 56 bits.
     #[inline(always)]
     fn refill(&mut self) -> Result<(), Damaged> {
         let next = self.bytes.get(self.at..self.at + 8).ok_or(Damaged)?;
@@ -207,12 +211,12 @@ impl Bits<'_> {
         self.count -= bits;
     }
 
-    /// Whether no more was read than there is.
+    /// Whether reading has stayed within the data.
     pub fn is_within(&self) -> bool {
         self.at * 8 - self.count as usize <= (self.bytes.len() - ROOM) * 8
     }
 
-    /// Zeros before the next value, and the value.
+    /// Decodes the number of zeros before the next value, and the value.
     #[inline(always)]
     fn symbol(&mut self, table: &Table, class: Class) -> Result<(u32, i32), Damaged> {
         if self.count < 32 {
@@ -239,8 +243,8 @@ impl Bits<'_> {
         Ok((zeros, value))
     }
 
-    /// Reads a block into `coefficients`, all zero before, in natural order and dequantised. Returns how far it is filled in the order of the
-    /// file: 1 is the mean alone.
+    /// Reads a block into `coefficients`, in natural order and dequantised; they must be zero before. Returns the
+    /// number of coefficients filled in file order: 1 means only the mean.
     #[inline(always)]
     pub fn block(
         &mut self,
@@ -256,7 +260,7 @@ impl Bits<'_> {
             let (zeros, value) = self.symbol(ac, Class::Ac)?;
             k += zeros;
             if k > 63 {
-                // An end of block, or a run that leaves it.
+                // Either an end of block, or a run that exceeds the block.
                 return if k >= END_OF_BLOCK { Ok(filled) } else { Err(Damaged) };
             }
             coefficients[usize::from(NATURAL[k as usize]) & 63] = value.wrapping_mul(quantisation[k as usize]);
@@ -266,7 +270,7 @@ impl Bits<'_> {
         Ok(filled)
     }
 
-    /// Reads over a block.
+    /// Skips a block.
     #[inline(always)]
     pub fn skip(&mut self, [dc, ac]: [&Table; 2], previous: &mut i32) -> Result<(), Damaged> {
         *previous = previous.wrapping_add(self.symbol(dc, Class::Dc)?.1);

@@ -1,8 +1,10 @@
-//! The inverse discrete cosine transform in integers (stb_image's, of 12 bits), the same numbers as the general decoder's.
+//! The inverse discrete cosine transform in integers (stb_image's, 12 bits). The numbers equal those of the general
+//! decoder.
 
 use std::num::Wrapping;
 
-/// `coefficients` in natural order, dequantised; the block is written at `at` of a plane whose rows are `stride` long.
+/// Transforms `coefficients` (natural order, dequantised) and writes the block at index `at` of a plane with rows of
+/// length `stride`.
 #[inline(always)]
 pub fn block(coefficients: &[i32; 64], plane: &mut [u8], at: usize, stride: usize) {
     let mut values = [0i32; 64];
@@ -20,7 +22,7 @@ pub fn block(coefficients: &[i32; 64], plane: &mut [u8], at: usize, stride: usiz
     }
 }
 
-/// A block that is its mean.
+/// Writes a block that consists of its mean only.
 #[inline(always)]
 pub fn flat(dc: i32, plane: &mut [u8], at: usize, stride: usize) {
     let value = (dc.wrapping_add(4 + 1024) >> 3).clamp(0, 255) as u8;
@@ -29,7 +31,8 @@ pub fn flat(dc: i32, plane: &mut [u8], at: usize, stride: usize) {
     }
 }
 
-/// Rows become columns: each of three rounds interleaves the first half with the second, which compilers make shuffles of.
+/// Transposes the block. Each of three rounds interleaves the first half with the second, which compilers turn into
+/// shuffles.
 #[inline(always)]
 fn transposed<T: Copy + Default>(from: &[T; 64]) -> [T; 64] {
     interleaved(&interleaved(&interleaved(from)))
@@ -45,7 +48,8 @@ fn interleaved<T: Copy + Default>(from: &[T; 64]) -> [T; 64] {
     to
 }
 
-/// Eight transforms beside each other: each reads and writes one column. What overflows wraps: only damaged data does.
+/// Eight one-dimensional transforms in parallel; each reads and writes one column. Overflow wraps and only occurs with
+/// damaged data.
 #[inline(always)]
 fn pass<const SHIFT: usize>(from: &[i32; 64], to: &mut [i32; 64], rounding: i32) {
     const fn w(value: i32) -> Wrapping<i32> {

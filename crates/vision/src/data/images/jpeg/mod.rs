@@ -1,6 +1,6 @@
-//! Baseline JPEG, which nearly all photographs are, decoded where it is looked at: the whole of the compressed data is read, but
-//! only the blocks of the part asked for become pixels. The numbers are those of the general decoder (`image`), which is
-//! asked for everything that is not handled here: progressive and CMYK pictures, other samplings, and whatever is damaged.
+//! Decoder for baseline JPEG, the format of nearly all photographs. It reads all of the compressed data but only
+//! converts the blocks of the requested part to pixels. The numbers equal those of the general decoder (`image`), which
+//! handles everything else: progressive and CMYK pictures, other samplings, and damaged files.
 
 mod colour;
 mod huffman;
@@ -13,7 +13,7 @@ use colour::{Chroma, Enlarged, Plane};
 use huffman::{Class, Damaged, Scan, Table};
 use image::metadata::Orientation;
 
-/// A baseline JPEG's headers.
+/// The headers of a baseline JPEG.
 pub struct Jpeg<'a> {
     pub width: usize,
     pub height: usize,
@@ -22,7 +22,7 @@ pub struct Jpeg<'a> {
     components: Vec<Component>,
     quantisation: [Option<Box<[i32; 64]>>; 4],
     tables: [[Option<Box<Table>>; 4]; 2],
-    /// Units between restarts; 0 is none.
+    /// Units between restart markers; 0 means none.
     restart: usize,
     data: &'a [u8],
 }
@@ -32,11 +32,11 @@ struct Component {
     id: u8,
     sampling: [usize; 2],
     quantisation: usize,
-    /// DC and AC.
+    /// The indices of the DC and AC tables.
     tables: [usize; 2],
 }
 
-/// A sequence of bytes read from the front.
+/// A cursor over bytes.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Jpeg<'a> {
-    /// The headers up to the first scan; nothing where this decoder is not for the file.
+    /// Parses the headers up to the first scan; `None` if this decoder cannot handle the file.
     pub fn open(bytes: &'a [u8]) -> Option<Jpeg<'a>> {
         let mut reader = Reader(bytes.strip_prefix(&[0xFF, 0xD8])?);
         let mut jpeg = Jpeg {
@@ -79,11 +79,11 @@ impl<'a> Jpeg<'a> {
                 0xFFC4 => jpeg.huffman_tables(&mut body)?,
                 0xFFDB => jpeg.quantisation_tables(&mut body)?,
                 0xFFDD => jpeg.restart = body.word()?,
-                // The last one counts, as in other decoders.
+                // If there are several, the last one counts, as in other decoders.
                 0xFFE1 if body.0.starts_with(b"Exif\0\0") => {
                     jpeg.orientation = Orientation::from_exif_chunk(&body.0[6..]).unwrap_or(Orientation::NoTransforms);
                 }
-                // Colours that are not YCbCr.
+                // The colours are not YCbCr.
                 0xFFEE if body.0.starts_with(b"Adobe") && body.0.get(11) != Some(&1) => return None,
                 0xFFDA => {
                     jpeg.scan(&mut body)?;
@@ -147,7 +147,7 @@ impl<'a> Jpeg<'a> {
         Some(())
     }
 
-    /// One scan of all components, or none of ours.
+    /// Accepts a single scan of all components; otherwise the general decoder must be used.
     fn scan(&mut self, body: &mut Reader) -> Option<()> {
         if self.components.is_empty() || body.byte()? != self.components.len() {
             return None;
@@ -162,7 +162,7 @@ impl<'a> Jpeg<'a> {
         (body.0 == [0, 63, 0]).then_some(())
     }
 
-    /// Decodes `part`, in pixels as they are stored; the others of the image stay black. Nothing where the data is damaged.
+    /// Decodes `part`, in pixels as stored; the rest of the image stays black. `None` if the data is damaged.
     pub fn decode(&self, part: &Part) -> Option<Image> {
         let (right, bottom) = (part.right.min(self.width), part.bottom.min(self.height));
         let part = &Part { left: part.left.min(right), top: part.top.min(bottom), right, bottom };
@@ -184,12 +184,12 @@ impl<'a> Jpeg<'a> {
         Some(image)
     }
 
-    /// Pixels of a unit of the scan.
+    /// The size of a scan unit in pixels.
     fn unit(&self) -> [usize; 2] {
         self.components[0].sampling.map(|s| s * 8)
     }
 
-    /// Room for the units that `part` touches, with the chroma samples beside it.
+    /// Buffers for the units that `part` touches, plus the neighbouring chroma samples.
     fn planes(&self, part: &Part) -> Planes {
         let [unit_width, unit_height] = self.unit();
         let units = [self.width.div_ceil(unit_width), self.height.div_ceil(unit_height)];
@@ -215,10 +215,10 @@ impl<'a> Jpeg<'a> {
         }
         let [across, down] = planes.units;
         let restart = if self.restart == 0 { across * down } else { self.restart };
-        if scan.stretches() != (across * down).div_ceil(restart) {
+        if scan.intervals() != (across * down).div_ceil(restart) {
             return Err(Damaged);
         }
-        let mut bits = scan.stretch(0);
+        let mut bits = scan.interval(0);
         let mut previous = [0i32; 3];
         let mut coefficients = [0i32; 64];
         for unit in 0..across * down {
@@ -226,7 +226,7 @@ impl<'a> Jpeg<'a> {
                 if !bits.is_within() {
                     return Err(Damaged);
                 }
-                bits = scan.stretch(unit / restart);
+                bits = scan.interval(unit / restart);
                 previous = [0; 3];
             }
             let (x, y) = (unit % across, unit / across);
@@ -255,12 +255,12 @@ impl<'a> Jpeg<'a> {
     }
 }
 
-/// The units of a scan that are wanted, decoded.
+/// The decoded units of the requested part.
 struct Planes {
     planes: Vec<Plane>,
-    /// Pixel of the image at which they begin.
+    /// The image pixel at which the planes begin.
     origin: [usize; 2],
-    /// Units across and down the whole scan.
+    /// The number of units of the whole scan, across and down.
     units: [usize; 2],
     columns: std::ops::Range<usize>,
     rows: std::ops::Range<usize>,
