@@ -236,9 +236,21 @@ mod by_task {
     }
 }
 
-/// The number of `task` in such a list; the last one counts.
+/// The number of `task` in such a list.
 pub fn number_of(task: &str, list: &[(String, f32)]) -> Option<f32> {
-    list.iter().rfind(|(name, _)| name == task).map(|(_, number)| *number)
+    list.iter().find(|(name, _)| name == task).map(|(_, number)| *number)
+}
+
+/// # Errors
+/// A task that is named twice.
+fn check_names_differ(flag: &str, list: &[(String, f32)]) -> Result<()> {
+    let twice = list.iter().enumerate().find(|(i, (name, _))| list[..*i].iter().any(|(before, _)| before == name));
+    match twice {
+        None => Ok(()),
+        Some((_, (name, _))) => {
+            Err(Error::Usage(format!("{flag} is given twice for `{name}`: expected one number for each task")))
+        }
+    }
 }
 
 /// Reads `TASK=NUMBER`.
@@ -354,6 +366,8 @@ impl TrainConfig {
     /// The same as [`TrainConfig::check`].
     pub fn check_resumed(&self) -> Result<()> {
         Choices::of(self)?.apply(&mut self.clone())?;
+        check_names_differ("--task-weight", &self.task_weights)?;
+        check_names_differ("--lr-head", &self.lr_heads)?;
         self.check_milestones()?;
         if self.batch == 1 && self.batch_norm == BatchNormMode::Train && self.freeze.len() < Stage::ALL.len() {
             return Err(Error::Usage("--batch 1: batch norm needs at least 2 images to normalise over".into()));

@@ -420,6 +420,9 @@ mod tests {
         let weights = vec![("a".to_owned(), f32::NAN)];
         let config = TrainConfig { task_weights: weights, ..Default::default() };
         assert_eq!(wrong(config), "--task-weight a=.nan: expected a number of at least 0");
+        let lr_heads = ["a", "b", "a"].map(|task| (task.to_owned(), 2.0)).to_vec();
+        let twice = "--lr-head is given twice for `a`: expected one number for each task";
+        assert_eq!(wrong(TrainConfig { lr_heads, ..Default::default() }), twice);
         for recipe in Recipe::ALL {
             recipe.config().check().unwrap();
         }
