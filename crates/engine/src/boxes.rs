@@ -45,12 +45,13 @@ pub fn giou(a: &Xyxy, b: &Xyxy) -> f32 {
     if hull > 0.0 { iou - (hull - union) / hull } else { iou }
 }
 
-/// The part of a box that lies within an image of this width and height, in pixels; a box outside ends up without area on the border.
+/// The part of a box that lies within an image of this width and height, in pixels; a box outside ends up without area on the
+/// border.
 pub fn clip(b: &Xyxy, width: f32, height: f32) -> Xyxy {
     [b[0].clamp(0.0, width), b[1].clamp(0.0, height), b[2].clamp(0.0, width), b[3].clamp(0.0, height)]
 }
 
-/// A box the network found, in pixels, with the class and how sure it is (0–1).
+/// A box that the network found, in pixels, with its class and score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detection {
     /// The index of the class among the task's classes.
