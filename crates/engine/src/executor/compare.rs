@@ -69,8 +69,8 @@ pub fn round_to_bf16(v: f32) -> f32 {
 
 /// The values a node writes: its outputs, and the running statistics that batch norm updates.
 pub(super) fn written(node: &Node) -> Vec<ValueId> {
-    let moved = operation(&node.op).moved().iter().map(|&index| &node.inputs[index]);
-    node.outputs.iter().chain(moved).copied().collect()
+    let updated = operation(&node.op).updated_inputs().iter().map(|&index| &node.inputs[index]);
+    node.outputs.iter().chain(updated).copied().collect()
 }
 
 /// Whether node `index` adds to `value` instead of replacing it: a gradient in the Store, or a value that an earlier node wrote.

@@ -294,7 +294,7 @@ impl CudaExecutor {
         let groups = vec![self.update_launches(update)?; repeats];
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
         let milliseconds = self.cuda.time(&groups, &table)?;
-        self.moved();
+        self.mark_updated();
         let copies = self.memory.block(Block::Packed).bytes;
         Ok(NodeTime { milliseconds, ..NodeTime::of_update(&self.store, &update.rule, copies) })
     }
@@ -347,7 +347,7 @@ impl CudaExecutor {
         let launches = self.update_launches(update)?;
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
         self.cuda.launch(&launches, &table)?;
-        self.moved();
+        self.mark_updated();
         Ok(self.memory.outcome(&self.cuda)?.norm)
     }
 
@@ -364,7 +364,7 @@ impl CudaExecutor {
     }
 
     /// Records that an update changed the device's parameters: the host's copy and the averages' packed weights are out of date.
-    fn moved(&mut self) {
+    fn mark_updated(&mut self) {
         self.stale = true;
         self.packed[ParameterSet::Average as usize] = false;
     }

@@ -95,8 +95,8 @@ impl<'a> Memory<'a> {
         let described = self.prepared.node(self.cpu, node);
         let scratch = scratch_len(&described);
         assert!(scratch <= self.scratch.len, "prepare made room for the greediest node");
-        let moved = operation.moved();
-        let input = |(index, &value): (usize, &ValueId)| match moved.contains(&index) {
+        let updated = operation.updated_inputs();
+        let input = |(index, &value): (usize, &ValueId)| match updated.contains(&index) {
             true => self.written(value),
             false => self.slot(value),
         };
@@ -111,7 +111,7 @@ impl<'a> Memory<'a> {
         // ever hold numbers. The plan verifies that arena values which live at the same time do not share bytes, the Store
         // gives every parameter, gradient and running statistic its own bytes, and `written` refuses values that are only
         // read. `Operands::new` also asserts that nothing written overlaps anything else.
-        operation.run(&mut unsafe { Operands::new(described, scalars, moved, slots) });
+        operation.run(&mut unsafe { Operands::new(described, scalars, updated, slots) });
     }
 
     /// The numbers of a value.

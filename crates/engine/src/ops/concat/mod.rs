@@ -101,7 +101,7 @@ impl Operation for ConcatLevelsBackward {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 
     /// The sum for a scale runs over a whole map.

@@ -162,7 +162,7 @@ impl Operation for Conv2dDgrad {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 
     fn sizes(&self, graph: &Graph, node: &Node) -> String {
@@ -206,7 +206,7 @@ impl Operation for Conv2dWgrad {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 
     fn sizes(&self, graph: &Graph, node: &Node) -> String {
@@ -232,6 +232,6 @@ impl Operation for ChannelSum {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }

@@ -127,7 +127,7 @@ impl Operation for MaxPoolBackward {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }
 
@@ -146,7 +146,7 @@ impl Operation for GlobalPool {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::AtTheSeam);
+        no_gradient(NoGradient::Seam);
     }
 
     fn seam_form(&self) -> Option<TermForm> {

@@ -47,6 +47,6 @@ impl Operation for Preprocess {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfConstants);
+        no_gradient(NoGradient::ConstantInput);
     }
 }
