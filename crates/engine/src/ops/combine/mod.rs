@@ -1,6 +1,6 @@
-//! The seam and gradient sums. `Combine`: the tasks' gradients at one shared feature, `[N, H, W, C]` or pooled `[N, C]` →
-//! Σ weight·gradient `[N, H, W, C]`, the weights read from the step's scalars; a task of weight 0 is not touched, so
-//! that it equals a task that is not there. `Add`: a, b → a + b. `Clear`: → zeros f32, for nodes that add to them.
+//! The weighted sum at the seam, and plain gradient sums. `Combine`: the tasks' gradients at one shared feature, `[N, H, W, C]`
+//! or pooled `[N, C]` → Σ weight·gradient `[N, H, W, C]`. The weights are read from the step's scalars. A task of weight 0 is not
+//! read, so that it equals an absent task. `Add`: a, b → a + b. `Clear`: → zeros f32, to which other nodes add.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
