@@ -1,4 +1,4 @@
-//! NMS against torchvision's answers (tests/golden/boxes.py).
+//! NMS against torchvision's results (tests/golden/boxes.py).
 
 use super::batched_nms;
 use crate::boxes::Xyxy;
