@@ -9,8 +9,7 @@
 //! | `BatchNormReduce` | dz or g, z?, y, moments | masked dz?, partials `[B, 2, C]`: Σ dz and Σ dz·ŷ |
 //! | `BatchNormBackwardFinish` | partials, moments, gamma, y (for its row count) | coefficients `[3, C]`, dgamma and dbeta, accumulated |
 //! | `BatchNormBackwardApply` | dz, y, coefficients | dy = a·dz + b·y + c |
-//! | `BatchNormApplyBackward` | g, z (with ReLU), affine | dy = scale·dz, with residual and ReLU also dz = g where z > 0; for a
-//! norm that uses running statistics |
+//! | `BatchNormApplyBackward` (running statistics) | g, z (with ReLU), affine | dy = scale·dz, with residual and ReLU also dz = g where z > 0 |
 //!
 //! Source: Ioffe & Szegedy 2015; variance by merging (mean, M2) of blocks, Chan et al. 1979.
 
