@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The result of an operation that can fail with [`Error`], the library's only error type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, where, what was expected and how to fix it, in words for the user.
+/// An error that tells the user what went wrong, where, what was expected and how to fix it.
 #[derive(Debug)]
 pub enum Error {
     /// An op cannot compute with the shapes that it was given.

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_the_old_one_or_the_new_one_and_nothing_stays_aside() {
+    fn a_write_is_atomic_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let previous = folder.path().join("previous");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_lies_aside_under_a_name_with_the_process() {
+    fn temporary_names_contain_the_process_id() {
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join("args.yaml"), |_| {
             let name = std::fs::read_dir(folder.path())?.next().unwrap()?.file_name().into_string().unwrap();

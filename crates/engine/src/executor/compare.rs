@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn poison_is_named_where_it_lies_and_zeros_must_be_zeros() {
+    fn poison_is_located_and_zeros_must_be_zeros() {
         let poisoned = measure(true, &[(1.0, 1.0), (f32::NAN, 2.0), (3.0, 3.0), (4.0, 4.0)]);
         assert!(!poisoned.is_within() && poisoned.worst.starts_with("[0, 1] is NaN"), "{poisoned:?}");
         assert!(measure(true, &[(0.0, 0.0), (-0.0, 0.0)]).is_within());
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_cut_otherwise_have_the_same_totals() {
+    fn rows_split_differently_have_the_same_totals() {
         let rows = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0];
         assert_eq!(fit(&rows, 2, 6), rows);
         assert_eq!(fit(&rows, 2, 8), [6.0, 60.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);

@@ -197,7 +197,7 @@ impl CudaExecutor {
     fn take_batch(&mut self, plan: usize) -> Result<()> {
         let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         if !prepared.written.is_empty() {
-            assert_eq!(prepared.written.len(), prepared.layout.batch.len(), "a batch is written whole");
+            assert_eq!(prepared.written.len(), prepared.layout.batch.len(), "a batch is written completely");
             prepared.written.clear();
             prepared.current = 1 - prepared.current;
             self.cuda.staged(&prepared.batches[prepared.current])?;

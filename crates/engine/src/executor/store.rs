@@ -275,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "fc0.weight is as long as the Store has it")]
-    fn a_store_that_is_exchanged_for_a_smaller_one_is_not_read_behind_its_end() {
+    #[should_panic(expected = "fc0.weight has the Store's length")]
+    fn a_smaller_store_is_not_read_past_its_end() {
         let (graph, smaller) = (network(&[400, 3], Group::Trunk), network(&[4, 3], Group::Trunk));
         let device = DeviceChoice::Cpu { threads: 1 };
         let mut executor = Executor::new(&device, &graph.parameters, &graph.buffers).unwrap();

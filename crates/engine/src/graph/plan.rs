@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_writes_a_value_twice_or_one_that_it_reads_is_seen() {
+    fn a_node_that_writes_a_value_twice_or_one_that_it_reads_is_detected() {
         let mut graph = Graph::new(Mode::Train);
         let [a, b, c] = ["a", "b", "c"].map(|name| graph.arena(name, &[4], DType::F32));
         graph.push(Op::Add, &[a, a], &[b]);

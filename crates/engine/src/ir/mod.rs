@@ -308,7 +308,7 @@ impl Graph {
     /// instead, which may place the gradient elsewhere.
     fn gradient_of_parameter(&mut self, value: ValueId) -> ValueId {
         let Place::Parameter(parameter) = self.value(value).place else {
-            unreachable!("{} is no parameter: only parameters have a gradient in the Store", self.value(value).name)
+            unreachable!("{} is not a parameter: only parameters have a gradient in the Store", self.value(value).name)
         };
         let place = Place::Gradient(parameter);
         if let Some(&id) = self.parameter_values.get(&place) {

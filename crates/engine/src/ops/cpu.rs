@@ -87,7 +87,7 @@ impl Slot {
     }
 
     fn assert_holds<T: Element>(&self) {
-        assert_eq!(self.dtype, T::DTYPE, "an op reads a value as what it is made of");
+        assert_eq!(self.dtype, T::DTYPE, "an op reads a value with the value's own type");
     }
 }
 
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_handed_out_once() {
+    fn written_values_are_handed_out_once() {
         with_operands(&[], |node| {
             node.output::<f32>(0).copy_from_slice(node.input(0));
             node.scratch().fill(2.0);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_writes_where_it_reads_is_seen() {
+    fn a_node_that_writes_where_it_reads_is_detected() {
         let mut values = [0.0; 8];
         let all = slot(&mut values);
         let half = |first: usize| Slot { start: all.start.wrapping_add(4 * first), len: 4, dtype: DType::F32 };

@@ -71,7 +71,7 @@ pub struct CudaNode<'a> {
     pub scratch: Address,
     /// The addresses of the step's scalars.
     pub scalars: ScalarAddresses,
-    /// How a convolution is computed; `None` for other ops.
+    /// The way a convolution is computed; `None` for other ops.
     pub choice: Option<Choice>,
 }
 
@@ -119,7 +119,7 @@ impl CudaNode<'_> {
 
     /// The packed weight of a convolution.
     pub fn weight(&self) -> Address {
-        self.packed.unwrap_or_else(|| unreachable!("a convolution's weight is a parameter of four sizes"))
+        self.packed.unwrap_or_else(|| unreachable!("a convolution's weight is a parameter with four dimensions"))
     }
 
     /// The address of the divisor of a task's summed loss.

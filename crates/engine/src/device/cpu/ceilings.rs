@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ceilings_are_those_of_a_machine() {
+    fn ceilings_are_plausible() {
         let cpu = Cpu::new(1).unwrap();
         // Wide enough for slow and fast cores, narrow enough to notice a wrong unit.
         let multiply = cpu.multiply_ceiling();

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instruction_set_goes_by_its_word_in_the_variable_and_in_files() {
+    fn instruction_sets_have_one_name_in_the_variable_and_in_files() {
         let all = IsaName::ALL.map(Isa);
         for isa in all {
             assert_eq!(Isa::named(isa.name().word(), &all).unwrap(), isa);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_none_and_a_set_the_machine_lacks_are_refused_in_one_sentence() {
+    fn unknown_and_missing_instruction_sets_are_refused() {
         let refusal = |word, available: &[Isa]| {
             let error = Isa::named(word, available).unwrap_err();
             (error.exit_code(), error.to_string())

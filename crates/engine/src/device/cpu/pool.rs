@@ -94,7 +94,7 @@ mod sync {
 
 /// The time for which a thread spins before it sleeps: longer than the gap between two ops of a step.
 const SPIN_TIME: Duration = Duration::from_micros(200);
-/// How often the condition is polled between two reads of the clock.
+/// The number of polls of the condition between two reads of the clock.
 const POLLS_PER_CLOCK_READ: usize = 64;
 
 /// A bit of [`Shared::state`]: workers may enter the job.
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tasks_wrote_is_seen_after_and_by_the_next_job() {
+    fn writes_are_visible_after_a_job_and_in_the_next() {
         let pool = Pool::new(4).unwrap();
         let cells: Vec<AtomicUsize> = (0..64).map(AtomicUsize::new).collect();
         for round in 0..20_000 {

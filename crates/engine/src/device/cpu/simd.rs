@@ -16,7 +16,7 @@ pub fn vectorise<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     }
 }
 
-/// How a prefetched cache line will be used, and the cache level to load it into.
+/// The use of a prefetched cache line, and the cache level to load it into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefetch {
     /// It will be read soon.

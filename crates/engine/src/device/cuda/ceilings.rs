@@ -10,7 +10,7 @@ use cudarc::cublas::sys as blas;
 use cudarc::driver::{result, sys};
 use std::ffi::{c_int, c_void};
 
-/// How often each rate is measured; the best counts.
+/// The number of times each rate is measured; the best counts.
 const REPEATS: usize = 10;
 const COPY_BYTES: usize = 1 << 30;
 /// Rows, columns and depth of the product: large enough that launching it costs nothing in comparison. Each matrix has 128 MiB.
@@ -72,7 +72,7 @@ struct Handle {
 
 /// 0 for success.
 type Status = c_int;
-/// As declared in cuBLAS's manual: two operations, three sizes, and each matrix with its type and leading dimension.
+/// The declaration in cuBLAS's manual: two operations, three sizes, and each matrix with its type and leading dimension.
 type GemmEx = unsafe extern "C" fn(
     blas::cublasHandle_t,
     blas::cublasOperation_t,
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_product_is_of_numbers_that_vary() {
+    fn the_factors_vary() {
         let bytes = numbers(1 << 20);
         assert_eq!(bytes.len(), 2 << 20);
         let number = |pair: &[u8]| f64::from(f32::from_bits(u32::from(u16::from_ne_bytes([pair[0], pair[1]])) << 16));

@@ -190,7 +190,7 @@ enum Algorithm {
     Wgrad(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// How one direction of one convolution is computed.
+/// The algorithm and the descriptors for one direction of one convolution.
 struct Plan {
     x: Tensor,
     weight: Filter,
@@ -363,7 +363,7 @@ mod tests {
     use sys::cudnnStatus_t as Status;
 
     #[test]
-    fn only_what_is_not_supported_is_no_failure() {
+    fn only_not_supported_is_no_failure() {
         let declined = [
             Status::CUDNN_STATUS_NOT_SUPPORTED,
             Status::CUDNN_STATUS_NOT_SUPPORTED_SHAPE,

@@ -40,7 +40,7 @@ impl Block {
     /// The address of `range`, which holds `value`.
     fn at(self, range: Range<usize>, value: &Value) -> *mut u8 {
         // The values of a graph and the blocks of a Store are public, so their lengths are checked.
-        assert_eq!(value.len(), range.len(), "{} is as long as the Store has it", value.name);
+        assert_eq!(value.len(), range.len(), "{} has the Store's length", value.name);
         assert!(range.end <= self.len, "{} lies within the Store", value.name);
         self.start.wrapping_add(range.start * 4)
     }
@@ -69,7 +69,7 @@ impl<'a> Memory<'a> {
         set: ParameterSet,
         Blocks { store, arena, scratch }: Blocks<'a>,
     ) -> Memory<'a> {
-        assert!(prepared.plan.arena_bytes <= arena.bytes(), "prepare made room for the largest plan");
+        assert!(prepared.plan.arena_bytes <= arena.bytes(), "prepare allocated memory for the largest plan");
         let (values, running) = match set {
             ParameterSet::Current => (&mut store.values, &mut store.running),
             ParameterSet::Average => (&mut store.average, &mut store.running_average),
@@ -94,7 +94,7 @@ impl<'a> Memory<'a> {
         let operation = ops::operation(&node.op);
         let described = self.prepared.node(self.cpu, node);
         let scratch = scratch_len(&described);
-        assert!(scratch <= self.scratch.len, "prepare made room for the greediest node");
+        assert!(scratch <= self.scratch.len, "prepare allocated scratch memory for the largest node");
         let updated = operation.updated_inputs();
         let input = |(index, &value): (usize, &ValueId)| match updated.contains(&index) {
             true => self.written(value),
@@ -167,7 +167,7 @@ impl<'a> Memory<'a> {
     /// The slot of a value that a node writes.
     fn written(&self, value: ValueId) -> Slot {
         let described = self.prepared.graph.value(value);
-        assert_ne!(described.place, Place::Batch, "{} is written by the host alone", described.name);
+        assert_ne!(described.place, Place::Batch, "only the host writes {}", described.name);
         self.slot(value)
     }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// How often each candidate is measured, after one warm-up run.
+/// The number of times each candidate is measured, after one warm-up run.
 const REPEATS: usize = 5;
 /// Another candidate is chosen only if it takes at most this share of the estimate's time. A smaller gain is noise, which must
 /// not decide the numbers that a run computes.
@@ -277,12 +277,12 @@ mod tests {
         all.milliseconds.extend(times("c"));
         assert_eq!(read(&file), Some(all));
         let folder = file.parent().unwrap();
-        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "nothing written aside is left");
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "no temporary file is left");
         std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn a_file_from_before_times_were_kept_has_its_choices() {
+    fn files_without_times_keep_their_choices() {
         let file = file("old");
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, r#"{"choices": {"a": {"Tile": "Wide"}}}"#).unwrap();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_understood_is_as_none_and_written_anew() {
+    fn unreadable_files_are_ignored_and_rewritten() {
         let file = file("broken");
         assert_eq!(read(&file), None);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -48,7 +48,7 @@ pub struct Reduce {
 }
 
 fn launch(kernel: &'static str, blocks: usize, threads: usize, shared_bytes: usize, arguments: Arguments) -> Launch {
-    debug_assert!(blocks > 0, "{kernel} of nothing");
+    debug_assert!(blocks > 0, "{kernel} has no elements");
     let (grid, shared_bytes) = ([blocks as u32, 1, 1], shared_bytes as u32);
     Launch { file: File::BATCH_NORM, kernel, grid, threads: threads as u32, shared_bytes, arguments }
 }

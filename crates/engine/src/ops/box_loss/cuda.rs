@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_shows() {
+    fn nan_reaches_the_loss() {
         let mut data = data(1, 2, 1.0);
         data.class = vec![-1; 10];
         data.class_logits[3] = f32::NAN;

@@ -224,7 +224,7 @@ fn loss_and_gradients_match_f64() {
 }
 
 #[test]
-fn what_nobody_looked_for_changes_nothing() {
+fn left_out_classes_change_nothing() {
     let cpu = Cpu::new(2).unwrap();
     for c in [3, 300] {
         let mut data = Data::partial(3, c, 2.0);
@@ -262,7 +262,7 @@ fn every_background_slope_keeps_its_digits() {
 }
 
 #[test]
-fn large_logits_are_no_trouble() {
+fn large_logits_do_not_overflow() {
     for spread in [60.0f32, 200.0] {
         let mut data = Data::new(2, 4, 1.0);
         for (i, x) in data.class_logits.iter_mut().chain(&mut data.box_logits).enumerate() {
@@ -336,7 +336,7 @@ fn a_perfect_box_has_no_giou_loss() {
 }
 
 #[test]
-fn what_is_not_a_number_shows() {
+fn nan_reaches_the_loss() {
     let mut data = Data::new(1, 2, 1.0);
     data.class = vec![-1; CELLS];
     data.class_logits[3] = f32::NAN;

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_label_has_no_loss() {
+    fn unlabelled_entries_have_no_loss() {
         let zeros = [Expected::exact("loss", vec![0.0]), Expected::exact("dlogits", vec![0.0; 12])];
         for (class, denominator) in [([-1; 4], 0.0), ([-1; 4], 3.0), ([1; 4], 0.0)] {
             let case = format!("class loss of {class:?} ÷ {denominator}");

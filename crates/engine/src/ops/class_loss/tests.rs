@@ -132,7 +132,7 @@ fn loss_and_gradient_match_f64() {
 }
 
 #[test]
-fn two_hundred_is_no_trouble() {
+fn logits_of_two_hundred_do_not_overflow() {
     let [loss, dlogits] = &run(&Cpu::new(1).unwrap(), 2, &[200.0, -200.0, -200.0, 200.0], &[0, 0], 2.0)[..] else {
         panic!("two outputs")
     };
@@ -175,7 +175,7 @@ fn rows_may_change_places() {
 }
 
 #[test]
-fn what_is_not_a_number_shows() {
+fn nan_reaches_the_loss() {
     let outputs = run(&Cpu::new(1).unwrap(), 2, &[f32::NAN, 0.0], &[1], 1.0);
     assert!(outputs[0][0].is_nan());
     let outputs = run(&Cpu::new(1).unwrap(), 2, &[f32::INFINITY, 0.0], &[1], 1.0);
@@ -281,7 +281,7 @@ fn classes_may_change_places() {
 }
 
 #[test]
-fn shares_without_a_label_are_loss_zero_and_two_hundred_is_no_trouble() {
+fn unlabelled_shares_have_no_loss_and_large_logits_do_not_overflow() {
     let cpu = Cpu::new(1).unwrap();
     let shares = Shares { weights: Some(&[2.0, 0.5]), smoothing: 0.2, mixed: None };
     for (class, denominator) in [([-1; 2], 0.0), ([-1; 2], 3.0), ([1; 2], 0.0)] {

@@ -115,7 +115,7 @@ mod tests {
 
     /// Terms of weight 0 hold NaN, which must not reach the sum.
     #[test]
-    fn combine_matches_plain_loops_and_leaves_out_what_weighs_nothing() {
+    fn combine_matches_plain_loops_and_skips_zero_weights() {
         for [n, hw, c] in [[1, 1, 8], [2, 49, 24], [3, 7, 64], [2, 70, 72], [1, 300, 16]] {
             for terms in [
                 vec![],

@@ -44,7 +44,7 @@ fn sums_match_plain_loops() {
 
 /// The bits must be equal, even if the gradient is NaN.
 #[test]
-fn a_weight_of_zero_is_absence() {
+fn a_task_of_weight_zero_equals_an_absent_task() {
     let (shape, forms) = ([2, 9, 17], [Dense, Pooled, Dense, Pooled]);
     let mut all = gradients(shape, &forms);
     for absent in 0..4 {

@@ -22,7 +22,7 @@ pub struct Term<'a> {
     pub form: TermForm,
 }
 
-/// How the gradients are split into parallel tasks. It depends only on the shapes and the forms.
+/// The split of the gradients into parallel tasks. It depends only on the shapes and the forms.
 struct Cut {
     n: usize,
     hw: usize,

@@ -18,7 +18,7 @@ const MERGE_THREADS: usize = 128;
 const COLUMNS: usize = 32;
 const WARP: usize = 32;
 
-/// How the sums over the rows of `[N, HW, C]` are split into blocks.
+/// The split of the sums over the rows of `[N, HW, C]` into blocks.
 struct Cut {
     /// Vectors of a row per block, and the number of such slices per row.
     columns: usize,

@@ -53,7 +53,7 @@ pub fn backward(
     launches
 }
 
-/// How the rows of a channel sum are split: vectors of a row per block, slices of a row, rows per block, blocks.
+/// The split of the rows of a channel sum: vectors of a row per block, slices of a row, rows per block, blocks.
 fn cut(rows: usize, c: usize) -> [usize; 4] {
     let vectors = c / VECTOR;
     let slices = vectors.div_ceil(SLICE);

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_label_has_no_loss() {
+    fn unlabelled_entries_have_no_loss() {
         let zeros = [Expected::exact("loss", vec![0.0]), Expected::exact("dlogits", vec![0.0; 2])];
         for (target, denominator) in [([f32::NAN; 2], 0.0), ([f32::NAN; 2], 2.0), ([1.0; 2], 0.0)] {
             let case = format!("multi-label loss of {target:?} ÷ {denominator}");

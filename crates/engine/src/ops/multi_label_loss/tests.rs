@@ -67,7 +67,7 @@ fn loss_and_gradient_match_f64() {
 }
 
 #[test]
-fn it_starts_at_one_and_two_hundred_is_no_trouble() {
+fn the_loss_starts_at_one_and_does_not_overflow() {
     let start = run(&[0.0; 3], &[1.0, 0.0, 1.0], 3.0);
     let half = (0.5 / LN_2 / 3.0) as f32;
     assert_eq!(start, [vec![1.0], vec![-half, half, -half]]);
@@ -102,7 +102,7 @@ fn classes_may_change_places() {
 }
 
 #[test]
-fn a_class_that_nobody_labelled_is_a_class_that_is_not_there() {
+fn a_class_without_labels_equals_an_absent_class() {
     let (mut logits, mut target) = data(24, 3.0);
     let without = |values: &[f32]| values.chunks_exact(4).flat_map(|row| [row[0], row[2], row[3]]).collect::<Vec<_>>();
     target.iter_mut().skip(1).step_by(4).for_each(|t| *t = f32::NAN);
@@ -114,7 +114,7 @@ fn a_class_that_nobody_labelled_is_a_class_that_is_not_there() {
 }
 
 #[test]
-fn what_is_not_a_number_shows() {
+fn nan_reaches_the_loss() {
     assert!(run(&[f32::NAN], &[0.0], 1.0).iter().all(|v| v[0].is_nan()));
     assert!(!run(&[f32::INFINITY], &[0.0], 1.0)[0][0].is_finite());
 }

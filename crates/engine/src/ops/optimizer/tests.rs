@@ -118,7 +118,7 @@ fn adamw_matches_plain_loops() {
 
 /// The bits must stay the same, whatever the gradient holds.
 #[test]
-fn what_is_skipped_stays_as_it_was() {
+fn skipped_groups_do_not_change() {
     check("skipped", &[Expected::exact("changed", vec![0.0])], |cpu| {
         let (mut parameters, mut buffer) = (start(), vec![0.25; LEN]);
         let (ranges, groups, mut gradients) = (ranges(), groups(1), gradients(1));
@@ -181,7 +181,7 @@ fn the_cost_counts_each_pass_over_each_buffer() {
 
 /// One pass or two give the same bits, for frozen parameters too.
 #[test]
-fn the_average_follows_as_in_a_pass_of_its_own() {
+fn the_average_is_the_same_in_one_pass_and_two() {
     let sgd_rule = Sgd { momentum: 0.9, weight_decay: 0.1 };
     let adamw_rule = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05 };
     for adaptive in [false, true] {

@@ -85,7 +85,7 @@ fn max_pool_matches_plain_loops() {
 }
 
 #[test]
-fn nan_and_infinity_are_taken_as_pytorch_takes_them() {
+fn nan_and_infinity_match_pytorch() {
     let problem = problem([1, 2, 2, 1], [2, 2, 0]);
     let cpu = Cpu::new(1).unwrap();
     let pool = |x: [f32; 4]| {

@@ -123,7 +123,10 @@ pub(crate) fn check_kernels(case: &str, expected: &[Expected], run: impl Fn(&mut
         let in_order = scheduled(0);
         compare(&format!("{case} in {precision:?}"), &in_order);
         for seed in [1, 2] {
-            assert!(same(&in_order, &scheduled(seed)), "{case} in {precision:?}: the order of threads shows");
+            assert!(
+                same(&in_order, &scheduled(seed)),
+                "{case} in {precision:?}: the result depends on the order of threads"
+            );
         }
     }
 }

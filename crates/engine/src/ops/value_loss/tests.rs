@@ -74,7 +74,7 @@ fn unlabelled_entries_change_nothing_and_entries_may_change_places() {
 }
 
 #[test]
-fn what_is_not_a_number_shows() {
+fn nan_reaches_the_loss() {
     assert!(run(&[f32::NAN], &[0.0], 1.0)[0][0].is_nan());
     assert!(run_as(ValueLossForm::Mse, &[f32::NAN], &[0.0], 1.0).iter().all(|v| v[0].is_nan()));
 }

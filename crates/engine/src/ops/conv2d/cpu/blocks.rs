@@ -241,7 +241,7 @@ pub(super) struct Elementwise<'a> {
     pub relu: bool,
 }
 
-/// How the written matrix is finished.
+/// The final steps on the written matrix.
 pub(super) enum Finishing<'a, F> {
     /// In registers, before it is stored.
     Elementwise(Elementwise<'a>),

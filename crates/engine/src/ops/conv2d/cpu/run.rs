@@ -49,7 +49,7 @@ impl CpuOp for Conv2dDgrad {
         let mut indices = 2..node.input_count();
         let mut next = || {
             let index = indices.next();
-            node.input(index.unwrap_or_else(|| unreachable!("the check counted what the epilogue names")))
+            node.input(index.unwrap_or_else(|| unreachable!("the check counted the epilogue's inputs")))
         };
         let epilogue = match self.epilogue {
             ir::DgradEpilogue::Plain { addend: false } => DgradEpilogue::Plain,

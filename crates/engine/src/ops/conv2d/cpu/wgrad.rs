@@ -24,7 +24,7 @@ const GROUP_LEN: usize = 128 * 1024;
 /// The most elements of all copies together.
 const WORKSPACE_LEN: usize = 8 * 1024 * 1024;
 
-/// How the work is split into tasks. A unit is one panel of columns of dw: of one tap, or of the whole row if taps are merged.
+/// The split of the work into tasks. A unit is one panel of columns of dw: of one tap, or of the whole row if taps are merged.
 struct Split {
     panels: usize,
     units: usize,

@@ -8,7 +8,7 @@ use crate::ops::conv2d::Problem;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How one convolution is computed.
+/// The way one convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Choice {
     /// Our own kernel with this tile, for fprop and dgrad.

@@ -57,7 +57,7 @@ pub fn dgrad(node: &CudaNode, tunable: &Tunable, epilogue: DgradEpilogue) -> Vec
     };
     let mut rest = node.inputs[2..].iter().copied();
     let mut next =
-        || -> Address { rest.next().unwrap_or_else(|| unreachable!("the check counted what the epilogue names")) };
+        || -> Address { rest.next().unwrap_or_else(|| unreachable!("the check counted the epilogue's inputs")) };
     if addend {
         work.push(combine::cuda::add(rows[0] * rows[1], written, next(), written).into());
     }

@@ -64,7 +64,7 @@ impl CudaOp for Conv2dDgrad {
         let tunable = Tunable::of_dgrad(self, node.logical, node.node);
         let Some(tile) = tile(node) else { return cudnn::dgrad(node, &tunable, self.epilogue) };
         let mut rest = node.inputs[2..].iter().copied();
-        let mut next = || rest.next().unwrap_or_else(|| unreachable!("the check counted what the epilogue names"));
+        let mut next = || rest.next().unwrap_or_else(|| unreachable!("the check counted the epilogue's inputs"));
         let epilogue = match self.epilogue {
             ir::DgradEpilogue::Plain { addend } => DgradEpilogue::Plain { addend: addend.then(&mut next) },
             ir::DgradEpilogue::Reduce { addend, relu } => DgradEpilogue::Reduce {

@@ -236,7 +236,7 @@ fn check(problem: &Problem) {
     assert!(problem.c.is_multiple_of(VECTOR) && problem.k.is_multiple_of(VECTOR), "channels are padded to vectors");
     assert!(problem.r <= LARGEST_KERNEL && problem.s <= LARGEST_KERNEL, "a kernel of {} is too large", problem.r);
     let largest = problem.input_len().max(problem.output_len()).max(problem.weight_len());
-    assert!(largest / VECTOR <= MAX_VECTORS, "kernels count vectors with an int");
+    assert!(largest / VECTOR <= MAX_VECTORS, "kernels index vectors with an int");
 }
 
 /// Adds the members of the kernels' struct `Shape`.

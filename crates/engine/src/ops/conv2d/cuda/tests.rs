@@ -153,7 +153,7 @@ fn fprop_multiplies_every_shape() {
 }
 
 #[test]
-fn fprop_adds_the_bias_of_the_channels_there_are() {
+fn fprop_adds_the_bias_to_real_channels_only() {
     for (i, channels) in [(0, 3), (2, 131), (4, 24), (13, 64)] {
         let p = CASES[i];
         let case = Forward::new(&p);
@@ -296,7 +296,7 @@ fn dgrad_multiplies_every_shape() {
 }
 
 #[test]
-fn dgrad_adds_what_came_another_way() {
+fn dgrad_adds_another_gradient() {
     for i in [0, 3, 7, 10, 12] {
         let p = CASES[i];
         let case = Backward::new(&p);
@@ -389,7 +389,7 @@ fn dgrad_masks_and_reduces_what_it_stores() {
 }
 
 #[test]
-fn wgrad_adds_to_the_channels_there_are() {
+fn wgrad_adds_to_real_channels_only() {
     for (i, p) in CASES.into_iter().enumerate() {
         // In every other case some of the channels are padding.
         let logical = if i % 2 == 0 { [p.k - 5, p.c - 5] } else { [p.k, p.c] };

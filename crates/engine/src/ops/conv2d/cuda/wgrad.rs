@@ -79,7 +79,7 @@ impl fmt::Display for WgradTile {
     }
 }
 
-/// How one weight gradient is split into blocks. The number of splits affects the order of its sums; the tile does not.
+/// The split of one weight gradient into blocks. The number of splits affects the order of its sums; the tile does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WgradPlan {
     /// The part that a block computes.

@@ -3,7 +3,7 @@
 use super::{LINE, MAX_PLANES, STRIP, Side, TASK_TILES};
 use crate::device::cpu::SharedMut;
 
-/// How images are split into tiles; the last tile of a row or column may extend past the edge.
+/// The split of images into tiles; the last tile of a row or column may extend past the edge.
 #[derive(Clone, Copy)]
 pub(super) struct Tiling {
     pub side: Side,
