@@ -3,14 +3,14 @@
 /// `[x1, y1, x2, y2]` with `x1 <= x2`, `y1 <= y2`, in pixels unless a name says otherwise.
 pub type Xyxy = [f32; 4];
 
-/// The box around a centre.
+/// Converts a centre and a size to corners.
 ///
 /// Units: those of the input, pixels or 0–1; centre x and y, width, height.
 pub fn from_cxcywh([cx, cy, w, h]: [f32; 4]) -> Xyxy {
     [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0]
 }
 
-/// The box right of and below a corner, as COCO writes boxes.
+/// Converts the corner and size of a COCO box to corners.
 ///
 /// Units: those of the input, pixels or 0–1; left, top, width, height.
 pub fn from_xywh([x, y, w, h]: [f32; 4]) -> Xyxy {
@@ -58,7 +58,7 @@ pub struct Detection {
     pub class: usize,
     /// The probability of the class, 0–1.
     pub score: f32,
-    /// Where it is, in pixels.
+    /// The box, in pixels.
     pub xyxy: Xyxy,
 }
 

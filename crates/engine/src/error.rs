@@ -25,7 +25,7 @@ pub enum Error {
         file: PathBuf,
         /// The line, counted from 1, if the error is on one line.
         line: Option<usize>,
-        /// The fault and its remedy; the file and the line are printed before it.
+        /// The error and how to fix it; the file and the line are printed before it.
         message: String,
     },
     /// Invalid flags or an invalid configuration: exit code 2.
@@ -43,7 +43,7 @@ pub enum Error {
     Checkpoint {
         /// The weights or checkpoint file.
         file: PathBuf,
-        /// The fault; the file's name is printed before it.
+        /// The error; the file's name is printed before it.
         message: String,
     },
     /// A loss is NaN or infinite.

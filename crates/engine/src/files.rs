@@ -38,7 +38,7 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Writes `bytes` as [`write_synced`] does and keeps the old file under the name `previous`, if the file system has hard links.
 ///
 /// # Errors
-/// The same. `path` holds the old file or the new one.
+/// The same as [`write_synced`]'s. `path` holds the old file or the new one.
 pub fn write_and_keep(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, || {
         // Both names point to the same file until the new one is renamed to `path`. Without hard links only the newest is kept.

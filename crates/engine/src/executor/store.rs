@@ -12,7 +12,7 @@ use std::ops::Range;
 pub enum ParameterSet {
     /// The parameters that the optimizer updates.
     Current,
-    /// The exponential moving average: what evaluation and prediction use.
+    /// The exponential moving average, which evaluation and prediction use.
     Average,
 }
 

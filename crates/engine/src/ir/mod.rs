@@ -139,7 +139,7 @@ pub enum Init {
     Constant(f32),
     /// Normal with this standard deviation.
     Normal(f32),
-    /// Normal with deviation sqrt(2 / fan_out) (He 2015, as torchvision's ResNet).
+    /// Normal with deviation sqrt(2 / fan_out) (He 2015, as in torchvision's ResNet).
     KaimingFanOut,
     /// Uniform within ±1/sqrt(fan_in) (PyTorch's linear layer).
     UniformFanIn,

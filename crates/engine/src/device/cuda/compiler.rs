@@ -126,7 +126,7 @@ fn compiled(nvrtc: &Nvrtc, program: Program, file: File, architecture: &str, pre
     let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
     // SAFETY: the caller made the program; the options outlive the call.
     let done = unsafe { (nvrtc.compile)(program, options.len() as c_int, options.as_ptr()) };
-    // SAFETY: both functions take such arguments.
+    // SAFETY: the arguments have the types that both functions take.
     let log = unsafe { bytes(nvrtc, "nvrtcGetProgramLog", program, nvrtc.log_size, nvrtc.log) }?;
     let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
     nvrtc

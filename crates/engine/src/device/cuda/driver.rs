@@ -343,7 +343,7 @@ impl Driver {
             None => {
                 let module = self.module(launch.file)?;
                 let name = c_string(launch.kernel);
-                // SAFETY: the module is loaded and stays so.
+                // SAFETY: the module is loaded and stays loaded.
                 let function = unsafe { result::module::get_function(module, name) }.map_err(failed(launch.kernel))?;
                 (function, 0)
             }

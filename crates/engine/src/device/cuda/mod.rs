@@ -276,7 +276,7 @@ impl Cuda {
     /// Starts `work` in its order; `blocks` is the table that its addresses refer to.
     ///
     /// # Errors
-    /// A kernel that does not compile, or a device that refuses.
+    /// A kernel that does not compile, or a device that refuses a launch.
     pub fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
         match self {
             Cuda::Driver(d) => d.launch(work, blocks),

@@ -1,7 +1,7 @@
 //! The update, segment 4: gradient norm, clip, SGD or AdamW, EMA, over the Store's flat buffers. It is not a graph op: its
 //! inputs are the whole Store and the step's scalars.
 //!
-//! Sources: SGD with momentum as PyTorch's; AdamW, Loshchilov & Hutter 2019, algorithm 2.
+//! Sources: SGD with momentum as in PyTorch; AdamW, Loshchilov & Hutter 2019, algorithm 2.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
