@@ -129,7 +129,7 @@ struct Level {
   int cells, w, stride;
 };
 
-#define MOST_LEVELS 8
+#define MAX_LEVELS 8
 
 struct BoxesArgs {
   const float *class_logits;  // [N, A, C]
@@ -141,7 +141,7 @@ struct BoxesArgs {
   double *partials;  // [blocks, 4]: quality focal, GIoU, distribution focal, score
   Partial partial;
   int cells, c, anchors;
-  Level levels[MOST_LEVELS];
+  Level levels[MAX_LEVELS];
 };
 
 #define BOX_THREADS 128
@@ -161,7 +161,7 @@ PH_DEVICE void place_cell(const BoxesArgs &a, int cell, int axis, double *centre
   int left = cell % a.anchors, w = 1, pixels = 1;
   bool found = false;
 #pragma unroll
-  for (int i = 0; i < MOST_LEVELS; i++) {
+  for (int i = 0; i < MAX_LEVELS; i++) {
     const bool here = !found && left < a.levels[i].cells;
     if (here) {
       w = a.levels[i].w;
