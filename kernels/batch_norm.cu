@@ -1,26 +1,26 @@
-// Batch normalisation over the rows of [rows, C]: statistics, their merging, the affine pass with residual and ReLU, and
-// the backward. Contract and formulas: ops/batch_norm. The convolutions' epilogues make the same partial sums.
+// Batch normalisation over the rows of [rows, C]: statistics, merging them, the affine pass with residual and ReLU, and
+// the backward. Contract and formulas: ops/batch_norm. The convolutions' epilogues compute the same partial sums.
 #include "primitives.cuh"
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Row sums: a block takes a tile of 128 rows × 64 channels. Its threads stand 8 side by side (a vector of eight channels
-// each, 128 bytes of a bf16 row together) and 16 below each other; a thread's rows are 16 apart. Tiles side by side come
-// right after each other, so that whole rows are read at about the same time.
+// Row sums: a block takes a tile of 128 rows × 64 channels. Its threads form a grid of 8 columns (each a vector of eight
+// channels, 128 bytes of a bf16 row together) and 16 rows; a thread's rows are 16 apart. Neighbouring tiles of the same rows are
+// neighbouring blocks, so that whole rows are read at about the same time.
 
 #define TILE_ROWS 128  // STATISTICS_ROWS
-#define TILE_SIDE 8    // threads side by side
-#define TILE_LANES 16  // threads below each other
+#define TILE_SIDE 8    // threads per row
+#define TILE_LANES 16  // rows of threads
 #define TILE_THREADS 128
 #define THREAD_ROWS 8  // TILE_ROWS / TILE_LANES
 #define TILE_SUMS (TILE_THREADS / 32 * TILE_SIDE * PH_VECTOR)  // floats of scratch for one sum per channel
 
-/// Where a thread stands.
+/// The position of a thread.
 struct Tile {
-  int block;    // which 128 rows
-  int rows;     // how many of them there are
+  int block;    // index of the 128 rows
+  int rows;     // number of them that exist
   int lane;     // the thread's first row
   int channel;  // its first channel
-  bool mine;    // whether there is such a channel
+  bool exists;  // whether that channel exists
 };
 
 PH_DEVICE Tile tile_of_thread(int rows, int c) {
@@ -31,11 +31,11 @@ PH_DEVICE Tile tile_of_thread(int rows, int c) {
   tile.rows = left < TILE_ROWS ? left : TILE_ROWS;
   tile.lane = ph_thread() / TILE_SIDE;
   tile.channel = (ph_block_x() % across * TILE_SIDE + ph_thread() % TILE_SIDE) * PH_VECTOR;
-  tile.mine = tile.channel < c;
+  tile.exists = tile.channel < c;
   return tile;
 }
 
-/// Σ over the tile's rows, known to every thread for its channels. `scratch` holds TILE_SUMS floats that no other sum of
+/// Σ over the tile's rows; every thread gets the sums of its channels. `scratch` holds TILE_SUMS floats that no other sum of
 /// this kernel uses.
 PH_DEVICE void sum_over_rows(float (&v)[PH_VECTOR], float *scratch) {
 #pragma unroll
@@ -55,7 +55,7 @@ PH_DEVICE void sum_over_rows(float (&v)[PH_VECTOR], float *scratch) {
   }
 }
 
-// Mean and M2 of every 128 rows. The rows stay in registers for a second pass, which also corrects the first's mean (Chan et
+// Mean and M2 of every 128 rows. The rows stay in registers for a second pass, which also corrects the mean of the first (Chan et
 // al. 1983, eq. 1.7). Moves one activation per element.
 
 struct StatisticsArgs {
@@ -72,12 +72,12 @@ PH_KERNEL(batch_norm_statistics, StatisticsArgs, TILE_THREADS) {
   float v[THREAD_ROWS][PH_VECTOR];
 #pragma unroll
   for (int i = 0; i < THREAD_ROWS; i++)
-    if (tile.mine && tile.lane + i * TILE_LANES < tile.rows) ph_load8(y + (size_t)i * TILE_LANES * a.c, v[i]);
+    if (tile.exists && tile.lane + i * TILE_LANES < tile.rows) ph_load8(y + (size_t)i * TILE_LANES * a.c, v[i]);
 
   float centre[PH_VECTOR] = {};
 #pragma unroll
   for (int i = 0; i < THREAD_ROWS; i++) {
-    const bool there = tile.mine && tile.lane + i * TILE_LANES < tile.rows;
+    const bool there = tile.exists && tile.lane + i * TILE_LANES < tile.rows;
 #pragma unroll
     for (int j = 0; j < PH_VECTOR; j++) centre[j] += there ? v[i][j] : 0.0f;
   }
@@ -89,7 +89,7 @@ PH_KERNEL(batch_norm_statistics, StatisticsArgs, TILE_THREADS) {
   float correction[PH_VECTOR] = {}, squares[PH_VECTOR] = {};
 #pragma unroll
   for (int i = 0; i < THREAD_ROWS; i++) {
-    const bool there = tile.mine && tile.lane + i * TILE_LANES < tile.rows;
+    const bool there = tile.exists && tile.lane + i * TILE_LANES < tile.rows;
 #pragma unroll
     for (int j = 0; j < PH_VECTOR; j++) {
       const float apart = there ? v[i][j] - centre[j] : 0.0f;
@@ -99,7 +99,7 @@ PH_KERNEL(batch_norm_statistics, StatisticsArgs, TILE_THREADS) {
   }
   sum_over_rows(correction, scratch + TILE_SUMS);
   sum_over_rows(squares, scratch + 2 * TILE_SUMS);
-  if (!tile.mine || tile.lane > 0) return;
+  if (!tile.exists || tile.lane > 0) return;
 #pragma unroll
   for (int j = 0; j < PH_VECTOR; j++) {
     const float off = correction[j] * share;
@@ -125,20 +125,20 @@ struct ReduceArgs {
   int c;
 };
 
-#define REDUCE_TOGETHER 2  // rows whose loads are under way together
+#define REDUCE_TOGETHER 2  // rows loaded at the same time
 
 PH_KERNEL(batch_norm_reduce, ReduceArgs, TILE_THREADS) {
   PH_SHARED(float, scratch);
   const Tile tile = tile_of_thread(a.rows, a.c);
   const size_t first = ((size_t)tile.block * TILE_ROWS + tile.lane) * a.c + tile.channel;
   float mean[PH_VECTOR] = {}, sum[PH_VECTOR] = {}, dot[PH_VECTOR] = {};
-  if (tile.mine) ph_load8(a.moments + tile.channel, mean);
+  if (tile.exists) ph_load8(a.moments + tile.channel, mean);
 #pragma unroll 1
   for (int i = 0; i < THREAD_ROWS; i += REDUCE_TOGETHER) {
     float g[REDUCE_TOGETHER][PH_VECTOR], y[REDUCE_TOGETHER][PH_VECTOR], z[REDUCE_TOGETHER][PH_VECTOR];
 #pragma unroll
     for (int k = 0; k < REDUCE_TOGETHER; k++) {
-      if (!tile.mine || tile.lane + (i + k) * TILE_LANES >= tile.rows) continue;
+      if (!tile.exists || tile.lane + (i + k) * TILE_LANES >= tile.rows) continue;
       const size_t at = first + (size_t)(i + k) * TILE_LANES * a.c;
       ph_load8(a.g + at, g[k]);
       ph_load8(a.y + at, y[k]);
@@ -146,7 +146,7 @@ PH_KERNEL(batch_norm_reduce, ReduceArgs, TILE_THREADS) {
     }
 #pragma unroll
     for (int k = 0; k < REDUCE_TOGETHER; k++) {
-      if (!tile.mine || tile.lane + (i + k) * TILE_LANES >= tile.rows) continue;
+      if (!tile.exists || tile.lane + (i + k) * TILE_LANES >= tile.rows) continue;
       if (a.z) {
 #pragma unroll
         for (int j = 0; j < PH_VECTOR; j++) g[k][j] = z[k][j] > 0.0f ? g[k][j] : 0.0f;
@@ -161,7 +161,7 @@ PH_KERNEL(batch_norm_reduce, ReduceArgs, TILE_THREADS) {
   }
   sum_over_rows(sum, scratch);
   sum_over_rows(dot, scratch + TILE_SUMS);
-  if (!tile.mine || tile.lane > 0) return;
+  if (!tile.exists || tile.lane > 0) return;
   float rstd[PH_VECTOR];
   ph_load8(a.moments + a.c + tile.channel, rstd);
 #pragma unroll
@@ -172,14 +172,14 @@ PH_KERNEL(batch_norm_reduce, ReduceArgs, TILE_THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Merging of the partials: a block takes eight channels, two threads of four side by side (a sector of 32 bytes) and 256
-// below each other, which stride over the B partials. Sums in f64, in an order that depends on B alone.
+// Merging the partials: a block takes eight channels. Its threads form a grid of 2 columns of four channels (a sector of 32
+// bytes) and 256 rows, which stride over the B partials. Sums in f64, in an order that depends only on B.
 
 #define FINISH_THREADS 512
 #define FINISH_LANES 256
 #define FINISH_CHANNELS 8
 
-/// Σ of N quantities of four channels over the block's lanes. Thread t < 8 afterwards finds quantity i of channel t with
+/// Σ of N quantities of four channels over the block's lanes. Afterwards thread t < 8 gets quantity i of channel t from
 /// `merged`. `scratch` holds 16 · 2 · 4N doubles.
 template <int N>
 PH_DEVICE void merge_lanes(double (&v)[N][4], double *scratch) {
@@ -209,8 +209,9 @@ PH_DEVICE double merged(const double *scratch, int i) {
   return sum;
 }
 
-// Moments, affine and running statistics from the partial means and M2. One pass: the means count from the first block's, so
-// that their squares cancel no more than their spread makes them (Chan et al. 1983, eq. 1.7 again). Reads B·2·C floats.
+// Moments, affine and running statistics from the partial means and M2, in one pass. Means are taken relative to the first
+// block's mean, so that their squares cancel only as far as the means spread (Chan et al. 1983, eq. 1.7 again). Reads B·2·C
+// floats.
 
 struct FinishArgs {
   const float *partials;  // [B, 2, C], every 128 rows
@@ -263,7 +264,7 @@ PH_KERNEL(batch_norm_finish, FinishArgs, FINISH_THREADS) {
   a.running_variance[channel] += a.momentum * (unbiased - a.running_variance[channel]);
 }
 
-// Coefficients of dy = a·dz + b·y + c from partial Σ dz and Σ dz·ŷ; dgamma and dbeta accumulate. Reads B·2·C floats.
+// Coefficients of dy = a·dz + b·y + c from partial Σ dz and Σ dz·ŷ; adds to dgamma and dbeta. Reads B·2·C floats.
 
 struct BackwardFinishArgs {
   const float *partials;  // [B, 2, C]
@@ -304,7 +305,7 @@ PH_KERNEL(batch_norm_backward_finish, BackwardFinishArgs, FINISH_THREADS) {
   a.dbeta[channel] += (float)sum;
 }
 
-// Affine of the running statistics, a thread per channel.
+// Folds the running statistics into an affine map, one thread per channel.
 
 struct FoldArgs {
   const float *gamma;
@@ -325,11 +326,11 @@ PH_KERNEL(batch_norm_fold, FoldArgs, 128) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// The elementwise passes, bound by memory. A thread takes two vectors of eight channels, all read before the first is
-// written; where 256 is a multiple of C/8 they are the same channels every time, and the constants are loaded once.
+// The elementwise passes, bound by memory. A thread takes two vectors of eight channels and reads both before it writes the
+// first. If 256 is a multiple of C/8, both have the same channels, and the constants are loaded only once.
 
 #define STREAM_THREADS 256
-#define STREAM_VECTORS 2  // a thread's
+#define STREAM_VECTORS 2  // per thread
 
 // z = act(y·scale + shift + residual). Moves 2 or 3 activations per element.
 
@@ -414,8 +415,8 @@ PH_KERNEL(batch_norm_backward_apply, BackwardApplyArgs, STREAM_THREADS) {
   }
 }
 
-// dy = scale·dz with dz = g·[z > 0], which is also written where asked for: the backward of a norm by running statistics, whose
-// parameters stay. Moves 2 to 4 activations per element.
+// dy = scale·dz with dz = g·[z > 0], which is also written if `dz` is given: the backward of a norm that uses running statistics
+// and whose parameters are frozen. Moves 2 to 4 activations per element.
 
 struct ApplyBackwardArgs {
   const act *g;

@@ -1,9 +1,9 @@
 // The detection loss and its gradients: N images of A cells, C classes. Contract: ops/box_loss; formulas: its CPU code,
 // Li et al. 2020 ("Generalized Focal Loss") eqs. 4 and 6, Rezatofighi et al. 2019.
 //
-// Four passes. Logits: every class logit as if background, f32, bound by memory (logits in, gradient out). Boxes: zeros for
-// the box gradient, and the few foreground cells in f64, four threads a cell. Finish: the sums. Scale: the foreground's box
-// gradients by 1/Σ score, known only then.
+// Four passes. Logits: treats every class logit as background, in f32, bound by memory (logits in, gradient out). Boxes: sets the
+// box gradient to zero and computes the few foreground cells in f64, with four threads per cell. Finish: adds up the sums. Scale:
+// multiplies the foreground's box gradients by 1/Σ score, which is known only then.
 #include "primitives.cuh"
 
 #define THREADS 256
@@ -12,8 +12,9 @@
 #define GIOU_GAIN 2.0
 #define DISTRIBUTION_GAIN 0.25
 
-/// Of images annotated for some classes only: a bit for each region that a cell lies in, and those of the regions in which nobody
-/// looked for a class. Where they meet, the class is not taught there; null where every class was looked for.
+/// For images annotated for some classes only: a bit for each region that a cell lies in, and for each class the bits of the
+/// regions in which it was not annotated. If a cell and a class share a bit, the class has no loss in the cell. Null if all were
+/// annotated.
 struct Partial {
   const int *regions;   // [N, A]
   const int *left_out;  // [N, C]
@@ -22,34 +23,34 @@ struct Partial {
 /// The bits of a cell's regions.
 PH_DEVICE int regions_of(const Partial &partial, int cell) { return partial.regions ? partial.regions[cell] : 0; }
 
-/// Whether nobody looked for the class in these regions of the cell's image.
+/// Whether the class was not annotated in one of these regions of the cell's image.
 PH_DEVICE bool is_left_out(const Partial &partial, int regions, int cell, int anchors, int c, int channel) {
   return regions != 0 && (partial.left_out[cell / anchors * c + channel] & regions) != 0;
 }
 
-/// What quality focal loss is divided by.
+/// The divisor of the quality focal loss.
 PH_DEVICE double denominator(const float *num_foreground) { return fmax((double)num_foreground[0], 1.0); }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Logits. A thread takes four neighbouring logits at a time, whatever cells they belong to.
+// Logits. A thread takes four neighbouring logits at a time, which may belong to several cells.
 
 struct LogitsArgs {
   const float *logits;          // [N, A, C]
   const int *label;             // [N, A]: ≥ 0 foreground, −1 background, −2 ignored
   const float *num_foreground;  // [1]
-  float *dlogits;               // [N, A, C]; the foreground's own class is left to the boxes
-  double *partials;             // a block's Σ
+  float *dlogits;               // [N, A, C]; for a foreground cell's own class, the box pass writes it
+  double *partials;             // each block's Σ
   Partial partial;
   int total, c, anchors;
 };
 
 #define WIDE 4
-#define LOGIT_VECTORS 4  // a thread's
+#define LOGIT_VECTORS 4  // per thread
 
-/// ln(1 + t) for t in 0–1, to a few units in the last place also where t is tiny: 2·artanh(t/(2 + t)).
+/// ln(1 + t) for t in 0–1, accurate to a few units in the last place even if t is tiny: 2·artanh(t/(2 + t)).
 PH_DEVICE float ln_1p(float t) {
   const float s = t / (2.0f + t), q = s * s;
-  // The first term left out is below 2⁻²⁹ of the first at s = 1/3.
+  // The first omitted term is below 2⁻²⁹ of the first term at s = 1/3.
   float series = 1.0f / 15.0f;
   series = series * q + 1.0f / 13.0f;
   series = series * q + 1.0f / 11.0f;
@@ -60,10 +61,10 @@ PH_DEVICE float ln_1p(float t) {
   return 2.0f * (s + s * q * series);
 }
 
-/// −ln(1 − σ)·σ², and its slope.
+/// −ln(1 − σ)·σ², and its derivative.
 PH_DEVICE float background(float x, float *slope) {
   const float t = expf(-fabsf(x)), inverse = 1.0f / (1.0f + t);
-  // σ and 1 − σ, each with all its digits.
+  // σ and 1 − σ, both to full precision.
   const float score = x < 0.0f ? t * inverse : inverse, rest = x < 0.0f ? inverse : t * inverse;
   const float softplus = (x < 0.0f ? 0.0f : x) + ln_1p(t), square = score * score;
   *slope = square * (score + 2.0f * softplus * rest);
@@ -122,13 +123,13 @@ PH_KERNEL(box_loss_logits, LogitsArgs, THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Boxes. A warp takes eight cells at a time, four threads each, one per side (left, top, right, bottom), 32 in all.
+// Boxes. A warp processes 32 cells, eight at a time with four threads each, one thread per side (left, top, right, bottom).
 
 struct Level {
   int cells, w, stride;
 };
 
-#define MOST_LEVELS 8
+#define MAX_LEVELS 8
 
 struct BoxesArgs {
   const float *class_logits;  // [N, A, C]
@@ -140,7 +141,7 @@ struct BoxesArgs {
   double *partials;  // [blocks, 4]: quality focal, GIoU, distribution focal, score
   Partial partial;
   int cells, c, anchors;
-  Level levels[MOST_LEVELS];
+  Level levels[MAX_LEVELS];
 };
 
 #define BOX_THREADS 128
@@ -155,12 +156,12 @@ PH_DEVICE double sum_of_sides(double v) {
   return v + ph_shuffle_xor(v, 2);
 }
 
-/// Pixels: the cell's centre along this side's axis, and its stride.
+/// The cell's centre along this side's axis, and its stride, both in pixels.
 PH_DEVICE void place_cell(const BoxesArgs &a, int cell, int axis, double *centre, double *stride) {
   int left = cell % a.anchors, w = 1, pixels = 1;
   bool found = false;
 #pragma unroll
-  for (int i = 0; i < MOST_LEVELS; i++) {
+  for (int i = 0; i < MAX_LEVELS; i++) {
     const bool here = !found && left < a.levels[i].cells;
     if (here) {
       w = a.levels[i].w;
@@ -174,7 +175,7 @@ PH_DEVICE void place_cell(const BoxesArgs &a, int cell, int axis, double *centre
   *stride = (double)pixels;
 }
 
-/// The best score among a cell's class and those that were looked for, over its four threads.
+/// The best score among a cell's own class and the classes that are not left out, over its four threads.
 PH_DEVICE double best_score(const BoxesArgs &a, int cell, int side) {
   const float *logits = a.class_logits + (size_t)cell * a.c;
   const int regions = regions_of(a.partial, cell), label = a.label[cell];
@@ -191,8 +192,8 @@ PH_DEVICE double best_score(const BoxesArgs &a, int cell, int side) {
   return sigmoid((double)best);
 }
 
-/// One side's softmax over the bins. The powers are made anew where they are needed: seventeen doubles do not fit into
-/// registers beside the rest, and foreground is rare.
+/// One side's softmax over the bins. The exponentials are recomputed where they are needed: seventeen doubles do not fit into
+/// registers with the rest, and foreground is rare.
 struct distribution {
   double largest;
   double sum;   // Σ exp(logits − largest)
@@ -215,10 +216,10 @@ PH_DEVICE distribution read_distribution(const float *logits) {
 
 struct overlap {
   double iou, giou;
-  double slope;  // of GIoU by this side's coordinate of the first box
+  double slope;  // derivative of GIoU by this side's coordinate of the first box
 };
 
-/// `own` and `wanted` are this side's coordinates of the two boxes; the other three come from the cell's other threads.
+/// `own` and `wanted` are this side's coordinates of the two boxes; the other three sides come from the cell's other threads.
 PH_DEVICE overlap overlap_of(double own, double wanted, int side) {
   const double smallest = 1e-9;  // Keeps the ratios of empty boxes finite.
   double a[4], b[4];
@@ -242,12 +243,12 @@ PH_DEVICE overlap overlap_of(double own, double wanted, int side) {
   const double intersection = inner[0] * inner[1];
   const double both = size[0] * size[1] + (b[2] - b[0]) * (b[3] - b[1]) - intersection;
   const double united = fmax(both, smallest), hull = fmax(outer[0] * outer[1], smallest);
-  // What moving this coordinate does to each area: its own sign times the length across.
+  // The derivative of each area by this coordinate: its sign times the length of the other axis.
   const bool vertical = side % 2 == 1, low = side < 2;
   const double sign = low ? -1.0 : 1.0;
   const double inner_along = vertical ? inner[1] : inner[0], inner_across = vertical ? inner[0] : inner[1];
   const double size_across = vertical ? size[0] : size[1], outer_across = vertical ? outer[0] : outer[1];
-  // How far the first's coordinate is the larger: 1, 0, or ½ where they tie; NaN stays NaN.
+  // 1 if the first box's coordinate is larger, 0 if smaller, ½ if they are equal; NaN stays NaN.
   const double larger = own > wanted ? 1.0 : own < wanted ? 0.0 : own == wanted ? 0.5 : own - wanted;
   const double bounds_inner = low ? larger : 1.0 - larger, bounds_outer = low ? 1.0 - larger : larger;
   const double d_inner = inner_along > 0.0 ? sign * bounds_inner * inner_across : 0.0;
@@ -261,7 +262,7 @@ PH_DEVICE overlap overlap_of(double own, double wanted, int side) {
   return result;
 }
 
-/// Quality focal loss of one logit towards `quality`, β = 2, and its slope.
+/// Quality focal loss of one logit for the target `quality`, β = 2, and its derivative.
 PH_DEVICE double quality_focal(double x, double quality, double *slope) {
   const double score = sigmoid(x), apart = score - quality;
   const double entropy = fmax(x, 0.0) + log1p(exp(-fabs(x))) - x * quality;
@@ -269,13 +270,13 @@ PH_DEVICE double quality_focal(double x, double quality, double *slope) {
   return entropy * apart * apart;
 }
 
-/// Losses of some cells, kept by the first of each cell's threads.
+/// The losses of some cells, kept by the first of each cell's threads.
 struct sums {
   double quality, giou, distribution, score;
 };
 
-/// One cell: its losses are added where `counts`, this thread's side of the box gradient is written. All of a warp's
-/// threads are here at once, also those whose cell does not count.
+/// Computes one cell. If `counts`, adds its losses and writes this thread's side of the box gradient. All threads of a warp call
+/// this together, including those whose cell does not count.
 PH_DEVICE void box_of_cell(const BoxesArgs &a, int cell, bool counts, sums *total) {
   const int side = ph_thread() % 4;
   const double sign = side < 2 ? -1.0 : 1.0;
@@ -287,13 +288,13 @@ PH_DEVICE void box_of_cell(const BoxesArgs &a, int cell, bool counts, sums *tota
   const float *logits = a.box_logits + (size_t)cell * SIDES + side * BINS;
   float *dlogits = a.dbox + (size_t)cell * SIDES + side * BINS;
   const distribution d = read_distribution(logits);
-  // Left and top reach back from the centre, right and bottom forward.
+  // Left and top lie before the centre, right and bottom after it.
   const overlap o = overlap_of(centre + sign * d.mean * stride, target, side);
 
   const double distance = fmin(fmax(sign * (target - centre) / stride, 0.0), (BINS - 1) - 1e-3);
   const double below = floor(distance), above = distance - below;
   const int lower = counts ? (int)below : 0;
-  // ln Σ exp(logits) less the two logits around the distance, each to its share.
+  // ln Σ exp(logits) minus the two logits around the distance, weighted by how near each is.
   const double of_logits = (1.0 - above) * (double)logits[lower] + above * (double)logits[lower + 1];
   double focal = d.largest + log(d.sum) - of_logits;
   if (counts) {
@@ -325,7 +326,7 @@ PH_KERNEL(box_loss_boxes, BoxesArgs, BOX_THREADS) {
     const int cells = a.cells - first < 8 ? a.cells - first : 8;
     ph_16_bytes *zeros = (ph_16_bytes *)(a.dbox + (size_t)first * SIDES);
     for (int i = lane; i < cells * (SIDES / WIDE); i += 32) zeros[i] = ph_16_bytes{{0, 0, 0, 0}};
-    ph_sync_warp();  // The gradients below go where other threads wrote zeros.
+    ph_sync_warp();  // The gradients below overwrite zeros that other threads wrote.
     const bool there = lane / 4 < cells;
     const int cell = there ? first + lane / 4 : first;
     const bool counts = there && a.label[cell] >= 0;
@@ -346,7 +347,7 @@ PH_KERNEL(box_loss_boxes, BoxesArgs, BOX_THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Finish. One block.
+// Finish. A single block.
 
 struct FinishArgs {
   const double *of_logits;  // [logit_blocks]
@@ -388,13 +389,13 @@ PH_KERNEL(box_loss_finish, FinishArgs, FINISH_THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Scale. A thread looks at four vectors of the box gradient and moves those of foreground cells.
+// Scale. A thread checks four vectors of the box gradient and multiplies those of foreground cells.
 
 struct ScaleArgs {
   const float *scale;  // [1]
   const int *label;    // [N, A]
   float *dbox;         // [N, A, 4·BINS]
-  int vectors;         // of four floats, 17 a cell
+  int vectors;         // of four floats, 17 per cell
 };
 
 #define SCALE_VECTORS 4

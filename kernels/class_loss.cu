@@ -1,7 +1,7 @@
 // Cross-entropy over [N, K] logits and its gradient in one pass. Contract: ops/class_loss.
-// One warp per row, which reads the row three times (it stays in the first cache) and writes it once. Labels that are shares of
-// all classes (class weights, smoothing) have a kernel of their own, and so have labels that mix-up made, so that without them
-// every bit stays.
+// One warp per row, which reads the row three times (it stays in the L1 cache) and writes it once. Labels that are shares of all
+// classes (class weights, smoothing) have their own kernel, and so do mixed labels, so that the bits of plain labels do not
+// depend on these features.
 #include "primitives.cuh"
 
 #define THREADS 256
@@ -12,19 +12,19 @@ struct RowsArgs {
   const int *label;          // [N], −1 unlabelled
   const float *denominator;  // [1]
   float *dlogits;            // [N, K]
-  double *partials;          // a block's rows: Σ cross-entropy
+  double *partials;          // per block: Σ cross-entropy of its rows
   int n, k;
 };
 
-/// What a loss and its gradient are multiplied by; 0 where nothing is labelled.
+/// The factor of a loss and its gradient; 0 if nothing is labelled.
 PH_DEVICE double scale_of(int k, float denominator) {
   return denominator == 0.0f ? 0.0 : 1.0 / (log((double)k) * (double)denominator);
 }
 
-/// The row's cross-entropy, known to its whole warp; its gradient times `scale` is written.
+/// The row's cross-entropy, returned to its whole warp; writes its gradient times `scale`.
 PH_DEVICE double row_loss(const float *logits, int label, int k, double scale, float *dlogits) {
   const int lane = ph_thread() % 32;
-  // Where every logit is −∞ or NaN the differences are NaN, and so is the loss.
+  // If every logit is −∞ or NaN, the differences are NaN, and so is the loss.
   float largest = ph_float(0xff800000u), own = 0.0f;
   for (int i = lane; i < k; i += 32) {
     largest = logits[i] > largest ? logits[i] : largest;
@@ -42,7 +42,7 @@ PH_DEVICE double row_loss(const float *logits, int label, int k, double scale, f
   for (int mask = 16; mask > 0; mask >>= 1) others += ph_shuffle_xor(others, mask);
   const double sum = others + (double)expf(own - largest);
   const float factor = (float)(scale / sum);
-  // p − 1 = −(the others' share), which keeps its digits when p is almost 1.
+  // p − 1 = −(the sum of the other classes' p), which stays accurate when p is almost 1.
   const float of_label = (float)(-scale * others / sum);
   for (int i = lane; i < k; i += 32) dlogits[i] = i == label ? of_label : expf(logits[i] - largest) * factor;
   return log(sum) + (double)largest - (double)own;
@@ -72,13 +72,13 @@ struct SharedRowsArgs {
   const int *label;          // [N], −1 unlabelled
   const float *denominator;  // [1]
   float *dlogits;            // [N, K]
-  double *partials;          // a block's rows: Σ loss
+  double *partials;          // per block: Σ loss of its rows
   int n, k;
-  const float *weights;      // [K], or null: 1 each
+  const float *weights;      // [K], or null for 1 each
   float smoothing;
 };
 
-/// As `row_loss` where a label is a share q of every class: the loss Σ q·(−ln p), the gradient (Σ q)·p − q.
+/// Like `row_loss` for a label that is a share q of every class: the loss is Σ q·(−ln p), the gradient (Σ q)·p − q.
 PH_DEVICE double shared_row_loss(const SharedRowsArgs &a, const float *logits, int label, double scale, float *dlogits) {
   const int lane = ph_thread() % 32;
   float largest = ph_float(0xff800000u), own_logit = 0.0f;
@@ -92,7 +92,7 @@ PH_DEVICE double shared_row_loss(const SharedRowsArgs &a, const float *logits, i
     largest = other > largest ? other : largest;
     own_logit += ph_shuffle_xor(own_logit, mask);
   }
-  // Over all classes: Σ w, and Σ w·(x − largest).
+  // Sums over all classes: Σ w, and Σ w·(x − largest).
   double others = 0.0, weights = 0.0, weighted = 0.0;
   for (int i = lane; i < a.k; i += 32) {
     const double weight = a.weights ? (double)a.weights[i] : 1.0;
@@ -111,7 +111,7 @@ PH_DEVICE double shared_row_loss(const SharedRowsArgs &a, const float *logits, i
   const double total = own + spread * weights, share = total / sum;
   for (int i = lane; i < a.k; i += 32) {
     const double q = spread * (a.weights ? (double)a.weights[i] : 1.0), power = expf(logits[i] - largest);
-    // The label's own: Σ q less what the others have of it, less the others' share of p.
+    // The gradient of the label's own class: the other classes' q minus their share of p.
     const double slope = i == label ? spread * (weights - of_label) - share * others : share * power - q;
     dlogits[i] = (float)(scale * slope);
   }
@@ -142,15 +142,15 @@ struct MixedRowsArgs {
   const int *label;          // [N], −1 unlabelled
   const float *denominator;  // [1]
   float *dlogits;            // [N, K]
-  double *partials;          // a block's rows: Σ loss
+  double *partials;          // per block: Σ loss of its rows
   int n, k;
-  const float *weights;      // [K], or null: 1 each
+  const float *weights;      // [K], or null for 1 each
   float smoothing;
-  const int *other;          // [N], −1 none
-  const float *part;         // [N], the first label's
+  const int *other;          // [N], −1 for none
+  const float *part;         // [N], the part of the first label
 };
 
-/// As `shared_row_loss` for a label of two classes; `first` and `second` are what each has, weight and smoothing included.
+/// Like `shared_row_loss` for a label of two classes. `first` and `second` are their shares, including weight and smoothing.
 PH_DEVICE double mixed_row_loss(const MixedRowsArgs &a, const float *logits, int label, int other, double first, double second,
                                 double scale, float *dlogits) {
   const int lane = ph_thread() % 32;
@@ -162,7 +162,7 @@ PH_DEVICE double mixed_row_loss(const MixedRowsArgs &a, const float *logits, int
     largest = theirs > largest ? theirs : largest;
   }
   const double spread = (double)a.smoothing / (double)a.k;
-  // Over all classes: Σ eˣ, Σ q, and Σ q·(x − largest), where a share of 0 of what is −∞ is 0.
+  // Sums over all classes: Σ eˣ, Σ q, and Σ q·(x − largest), where a share of 0 times −∞ counts as 0.
   double sum = 0.0, total = 0.0, crossed = 0.0;
   for (int i = lane; i < a.k; i += 32) {
     const double weight = a.weights ? (double)a.weights[i] : 1.0;
@@ -214,7 +214,7 @@ struct FinishArgs {
   int blocks, k;
 };
 
-// One block.
+// A single block.
 PH_KERNEL(class_loss_finish, FinishArgs, THREADS) {
   PH_SHARED(double, scratch);
   double sum = 0.0;

@@ -1,17 +1,18 @@
-// The seam's weighted sum of the tasks' gradients, the plain sum of two, and zeros to add to. Contract: ops/combine.
+// The weighted sum of the tasks' gradients at the seam, the plain sum of two values, and zeros to add to. Contract: ops/combine.
 #include "primitives.cuh"
 
 #define VECTOR_THREADS 128
 #define THREAD_VECTORS 4
 
-// out [N, HW, C] = Σ weight·gradient, terms in order; a pooled term [N, C] counts weight/HW at every pixel. A thread takes
-// four vectors of eight channels of one image and keeps their sums in registers through all terms. A weight of exactly 0
-// leaves its term unread, the same for every thread. Blocks: [HW, C/8], N. Moves one activation per dense term and one more.
+// out [N, HW, C] = Σ weight·gradient, terms in order; a pooled term [N, C] adds weight/HW of itself to every pixel. A thread
+// takes four vectors of eight channels of one image and keeps their sums in registers for all terms. A term whose weight is
+// exactly 0 is not read, which is the same for every thread. Blocks: [HW, C/8], N. Moves one activation per dense term and one
+// more.
 
 #define MAX_TERMS 32
 
 struct CombineArgs {
-  const void *gradients[MAX_TERMS];  // act [N, HW, C], or float [N, C] where pooled
+  const void *gradients[MAX_TERMS];  // act [N, HW, C], or float [N, C] if pooled
   int tasks[MAX_TERMS];
   int pooled[MAX_TERMS];
   const float *task_weights;
@@ -92,7 +93,7 @@ PH_KERNEL(add, AddArgs, VECTOR_THREADS) {
   }
 }
 
-// The same for floats, which are few.
+// The same for floats, of which there are few.
 
 struct AddFloatsArgs {
   const float *a;
@@ -106,7 +107,7 @@ PH_KERNEL(add_floats, AddFloatsArgs, 256) {
   if (i < a.len) a.out[i] = a.a[i] + a.b[i];
 }
 
-// out = 0, a thread an element: gradients of a few parameters.
+// out = 0, one thread per element: gradients of a few parameters.
 
 struct ClearArgs {
   float *out;

@@ -1,5 +1,5 @@
-// Gathering of pyramid levels along the cells, each times its learned scale, and its backward. Contract: ops/concat.
-// Maps [N, cells, D] lie padded to a multiple of eight channels; what is gathered, [N, A, D] in f32, has no padding.
+// Concatenates pyramid levels along the cells, each times its learned scale, and the backward. Contract: ops/concat.
+// Maps [N, cells, D] are padded to a multiple of eight channels; the concatenated output [N, A, D] in f32 has no padding.
 #include "primitives.cuh"
 
 #define CONCAT_THREADS 256
@@ -7,16 +7,16 @@
 
 struct Levels {
   const act *x[MAX_LEVELS];
-  const float *scale[MAX_LEVELS];  // may be null: 1
+  const float *scale[MAX_LEVELS];  // null for 1
   act *dx[MAX_LEVELS];
   float *dscale[MAX_LEVELS];  // may be null
   int cells[MAX_LEVELS];
-  int first[MAX_LEVELS];  // cells of the levels before
+  int first[MAX_LEVELS];  // number of cells of the levels before
 };
 
 PH_DEVICE int padded(int d) { return (d + PH_VECTOR - 1) / PH_VECTOR * PH_VECTOR; }
 
-/// Four neighbours, p a multiple of four activations from an aligned start.
+/// Four neighbouring activations; p is a multiple of four activations from an aligned start.
 PH_DEVICE void load4(const act *p, float (&v)[4]) {
 #if PH_ACTIVATION_BITS == 16
   const u64 bits = *(const u64 *)p;
@@ -29,8 +29,8 @@ PH_DEVICE void load4(const act *p, float (&v)[4]) {
 #endif
 }
 
-// out [N, A, D] = scale·x. Blocks: [cells, D] of the largest level, N, levels. Where D is a multiple of four, a thread takes
-// four groups of four elements, else sixteen elements, a block apart. Moves one activation and one float per element.
+// out [N, A, D] = scale·x. Blocks: [cells, D] of the largest level, N, levels. If D is a multiple of four, a thread takes four
+// groups of four elements, otherwise sixteen elements; they are a block apart. Moves one activation and one float per element.
 
 #define FORWARD_QUADS 4
 
@@ -75,8 +75,8 @@ PH_KERNEL(concat_forward, ConcatForwardArgs, CONCAT_THREADS) {
   }
 }
 
-// dx = scale·dout, padding zero, and where the level has a dscale the block's Σ dout·x. Blocks: [cells, D/8] of the largest
-// level, N, levels; a thread takes two vectors of eight channels. Moves one float and one activation per element, one more
+// dx = scale·dout with zero padding and, if the level has a dscale, the block's Σ dout·x. Blocks: [cells, D/8] of the largest
+// level, N, levels; a thread takes two vectors of eight channels. Moves one float and one activation per element, and one more
 // activation for the sum.
 
 #define BACKWARD_VECTORS 2
@@ -105,7 +105,7 @@ PH_KERNEL(concat_backward, ConcatBackwardArgs, CONCAT_THREADS) {
     if (cell >= cells) break;
     const float *from = dout + (size_t)cell * a.d + channel;
     if (a.d % 4 == 0) {
-      // A vector that D cuts off is cut in its middle.
+      // A vector that extends past D is split in the middle.
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const ph_16_bytes none = {{0, 0, 0, 0}};
@@ -137,7 +137,7 @@ PH_KERNEL(concat_backward, ConcatBackwardArgs, CONCAT_THREADS) {
   if (ph_thread() == 0) a.sums[at] = sum;
 }
 
-// dscale += a level's sums, in f64 and a fixed order. A block per level.
+// dscale += a level's sums, in f64 and in a fixed order. One block per level.
 
 struct ConcatBackwardFinishArgs {
   Levels levels;

@@ -1,17 +1,17 @@
-// Convolution in bf16 with f32 sums: fprop and dgrad as implicit matrix products on the tensor cores, their epilogues in
-// shared memory. Tiles and pipeline: conv2d.cuh; contract and formulas: ops/conv2d; launches: ops/conv2d/cuda; wgrad:
-// conv2d_wgrad.cu; f32: conv2d_direct.cu.
+// Convolution in bf16 with f32 sums: fprop and dgrad as implicit matrix products on the tensor cores, with their epilogues in
+// shared memory. Tiles and pipeline: conv2d.cuh. Contract and formulas: ops/conv2d. Launches: ops/conv2d/cuda. wgrad:
+// conv2d_wgrad.cu. f32: conv2d_direct.cu.
 //
 //   fprop  y  [N·P·Q, K] = gathered x  [N·P·Q, R·S·C] × weightᵀ [R·S·C, K]
-//   dgrad  dx [N·H·W, C] = gathered dy [N·H·W, R·S·K] × weight  [R·S·K, C]   a phase of pixels at a time
+//   dgrad  dx [N·H·W, C] = gathered dy [N·H·W, R·S·K] × weight  [R·S·K, C]   one phase of pixels at a time
 #include "conv2d.cuh"
 
 #if PH_ACTIVATION_BITS == 16
 
 // ---------------------------------------------------------------------------------------------------------------------
-// The gather of fprop and dgrad: row → the pixels of the source that its taps meet.
+// The gather of fprop and dgrad: from a row to the source pixels that its taps read.
 
-/// What a block gathers. Row (n, y, x) of the written matrix meets, at tap (i, j), the source's pixel
+/// The source of a block's gather. At tap (i, j), row (n, y, x) of the written matrix reads the source pixel
 /// (n, start_y + step·y + sign·i, start_x + step·x + sign·j).
 struct Field {
   const act *source;  // [N, height, width, 8·vectors]
@@ -21,7 +21,7 @@ struct Field {
   int taps_h, taps_w;
 };
 
-/// Row of a tile's part of the matrix → image and place in the grid.
+/// Converts a row of a tile's part of the matrix to an image and a position in the grid.
 PH_DEVICE void locate(const Field &field, int row, int &image, int &y, int &x) {
   const int line = row / field.grid_w;
   x = row - line * field.grid_w;
@@ -29,7 +29,7 @@ PH_DEVICE void locate(const Field &field, int row, int &image, int &y, int &x) {
   y = line - image * field.grid_h;
 }
 
-/// A vector of the reduction: tap (i, j) and the vector of channels; goes on by a chunk, beyond the end with i ≥ taps_h.
+/// A position in the reduction: tap (i, j) and the vector c of channels. It advances by one chunk; past the end, i ≥ taps_h.
 struct Walk {
   int i, j, c;
   int step_i, step_j, step_c;
@@ -47,7 +47,7 @@ PH_DEVICE Walk walk_from(const Field &field, int vector) {
   return walk;
 }
 
-PH_DEVICE void go_on(Walk &walk, const Field &field) {
+PH_DEVICE void advance(Walk &walk, const Field &field) {
   walk.c += walk.step_c;
   walk.j += walk.step_j;
   walk.i += walk.step_i;
@@ -67,11 +67,11 @@ struct Gather {
   static constexpr int APART = T::THREADS / CHUNK_VECTORS;
   static constexpr int ROWS = T::ROWS / APART;
   Walk walk;
-  u32 base[ROWS];  // vector of the source that tap (0, 0) meets; unsigned, since outside the source it may be anything
+  u32 base[ROWS];  // source vector that tap (0, 0) reads; unsigned, because outside the source it may be any number
   u32 taps[ROWS];  // bit i: tap row i is inside; bit 16 + j: tap column j
 };
 
-/// Bits of the taps that stay inside 0 … limit.
+/// The bits of the taps that stay inside 0 … limit.
 PH_DEVICE u32 inside(int first, int sign, int limit, int taps) {
   const int from = larger(0, sign > 0 ? -first : first - limit + 1);
   const int to = smaller(taps, sign > 0 ? limit - first : first + 1);
@@ -109,17 +109,17 @@ PH_DEVICE void load(Gather<T> &gather, const Field &field, ph_16_bytes *to) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// From registers to memory: half of each warp's rows at a time goes through shared memory as f32, so that memory is read and
-// written 16 bytes a thread, neighbouring threads along a row.
+// From registers to memory: half of each warp's rows at a time go through shared memory as f32, so that global memory is read and
+// written 16 bytes per thread, with neighbouring threads along a row.
 //
-// A row's floats lie in two halves, the first four of every vector and then the others: eight threads that read sixteen
-// bytes each touch all banks once, and the padding does the same for the fragments that are written.
+// A row's floats are stored in two halves: first four floats of every vector, then the other four. Eight threads that read 16
+// bytes each then use all banks once. The padding does the same for writing the fragments.
 
 template <class T>
-struct Exit {
+struct Epilogue {
   static constexpr int ROWS = T::ROWS / 2;                // staged at a time
-  static constexpr int VECTORS = T::COLUMNS / PH_VECTOR;  // of a row
-  static constexpr int LANES = T::THREADS / VECTORS;      // rows that are read at a time
+  static constexpr int VECTORS = T::COLUMNS / PH_VECTOR;  // per row
+  static constexpr int LANES = T::THREADS / VECTORS;      // rows read at a time
   static constexpr int PASSES = ROWS / LANES;
   static constexpr int PITCH = T::COLUMNS + 8, HALF = T::COLUMNS / 2 + 4;  // floats
   float *stage;    // [ROWS][PITCH]
@@ -128,18 +128,19 @@ struct Exit {
 };
 
 template <class T>
-PH_DEVICE Exit<T> exit_of(ph_16_bytes *shared) {
-  static_assert(4 * (Exit<T>::ROWS * Exit<T>::PITCH + Exit<T>::LANES * T::COLUMNS) <= 16 * T::STAGES * T::STAGE,
+PH_DEVICE Epilogue<T> epilogue_of(ph_16_bytes *shared) {
+  static_assert(4 * (Epilogue<T>::ROWS * Epilogue<T>::PITCH + Epilogue<T>::LANES * T::COLUMNS) <=
+                    16 * T::STAGES * T::STAGE,
                 "the epilogue fits in the stages' memory");
-  Exit<T> exit;
-  exit.stage = (float *)shared;
-  exit.scratch = exit.stage + Exit<T>::ROWS * Exit<T>::PITCH;
-  exit.vector = ph_thread() % Exit<T>::VECTORS;
-  exit.lane = ph_thread() / Exit<T>::VECTORS;
-  return exit;
+  Epilogue<T> epilogue;
+  epilogue.stage = (float *)shared;
+  epilogue.scratch = epilogue.stage + Epilogue<T>::ROWS * Epilogue<T>::PITCH;
+  epilogue.vector = ph_thread() % Epilogue<T>::VECTORS;
+  epilogue.lane = ph_thread() / Epilogue<T>::VECTORS;
+  return epilogue;
 }
 
-/// The row of the tile that is number `row` of the staged ones: each warp gives the first or the second half of its own.
+/// The tile's row for row number `row` of the staged rows: each warp stages the first or the second half of its own rows.
 template <class T>
 PH_DEVICE int tile_row(int half, int row) {
   constexpr int OWN = T::M * 8;
@@ -147,43 +148,44 @@ PH_DEVICE int tile_row(int half, int row) {
 }
 
 template <class T>
-PH_DEVICE void put(const Exit<T> &exit, const Sums<T> &sums, int half) {
+PH_DEVICE void stage_sums(const Epilogue<T> &epilogue, const Sums<T> &sums, int half) {
   const int warp = ph_thread() / 32, lane = ph_thread() % 32;
   const int row = warp / T::WARPS_ACROSS * T::M * 8 + lane / 4, vector = warp % T::WARPS_ACROSS * T::N;
-  float *corner = exit.stage + row * Exit<T>::PITCH + lane % 4 / 2 * Exit<T>::HALF + 4 * vector + lane % 2 * 2;
+  float *corner =
+      epilogue.stage + row * Epilogue<T>::PITCH + lane % 4 / 2 * Epilogue<T>::HALF + 4 * vector + lane % 2 * 2;
 #pragma unroll
   for (int i = 0; i < T::M / 2; i++)
 #pragma unroll
     for (int j = 0; j < T::N; j++)
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        float *to = corner + (16 * i + 8 * r) * Exit<T>::PITCH + 4 * j;
+        float *to = corner + (16 * i + 8 * r) * Epilogue<T>::PITCH + 4 * j;
         const float *from = sums.at[half * (T::M / 2) + i][j] + 2 * r;
         store_pair(to, from[0], from[1]);
       }
 }
 
 template <class T>
-PH_DEVICE void take(const Exit<T> &exit, int row, float (&v)[PH_VECTOR]) {
-  const float *from = exit.stage + row * Exit<T>::PITCH + 4 * exit.vector;
+PH_DEVICE void read_row(const Epilogue<T> &epilogue, int row, float (&v)[PH_VECTOR]) {
+  const float *from = epilogue.stage + row * Epilogue<T>::PITCH + 4 * epilogue.vector;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    const ph_16_bytes bytes = *(const ph_16_bytes *)(from + half * Exit<T>::HALF);
+    const ph_16_bytes bytes = *(const ph_16_bytes *)(from + half * Epilogue<T>::HALF);
 #pragma unroll
     for (int i = 0; i < 4; i++) v[4 * half + i] = ph_float(bytes.w[i]);
   }
 }
 
-/// Σ over the lanes of each column, to the thread with the column's number; all threads call it.
+/// Σ over the lanes of each column, returned to the thread with the column's number; all threads must call it.
 template <class T>
-PH_DEVICE float column_sum(const Exit<T> &exit, const float (&v)[PH_VECTOR]) {
+PH_DEVICE float column_sum(const Epilogue<T> &epilogue, const float (&v)[PH_VECTOR]) {
   ph_sync();
-  ph_store8(exit.scratch + exit.lane * T::COLUMNS + exit.vector * PH_VECTOR, v);
+  ph_store8(epilogue.scratch + epilogue.lane * T::COLUMNS + epilogue.vector * PH_VECTOR, v);
   ph_sync();
   float sum = 0.0f;
   if (ph_thread() < T::COLUMNS)
 #pragma unroll
-    for (int lane = 0; lane < Exit<T>::LANES; lane++) sum += exit.scratch[lane * T::COLUMNS + ph_thread()];
+    for (int lane = 0; lane < Epilogue<T>::LANES; lane++) sum += epilogue.scratch[lane * T::COLUMNS + ph_thread()];
   return sum;
 }
 
@@ -203,7 +205,7 @@ PH_DEVICE void unpacked(const ph_16_bytes &bytes, float (&v)[PH_VECTOR]) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// fprop. Blocks: tiles of 128 rows (one block of statistics) × tiles of columns, those of the same rows side by side.
+// fprop. Blocks: tiles of 128 rows (one block of statistics) × tiles of columns; tiles of the same rows are neighbours.
 
 struct FpropArgs {
   const act *x, *weight;
@@ -217,7 +219,7 @@ struct FpropArgs {
   int relu;
 };
 
-/// x gathered, and the weight's rows as they lie.
+/// x is gathered; the weight's rows are read in their own layout.
 template <class T>
 struct FpropSource {
   static constexpr int ROWS = T::COLUMNS / Gather<T>::APART;
@@ -226,7 +228,7 @@ struct FpropSource {
   const act *weight;  // this thread's vector of its first row
   int apart;          // vectors between two of its rows
   int vector, depth;  // of the reduction
-  u32 rows;           // bit i: row i is one
+  u32 rows;           // bit i: row i exists
 };
 
 template <class T>
@@ -240,40 +242,40 @@ PH_DEVICE void load(FpropSource<T> &source, ph_16_bytes *stage) {
     const act *from = source.weight + (size_t)(i * source.apart) * PH_VECTOR;
     ph_copy_async(to + chunk_at(row, ph_thread() % CHUNK_VECTORS), from, there);
   }
-  go_on(source.gather.walk, source.field);
+  advance(source.gather.walk, source.field);
   source.vector += CHUNK_VECTORS;
   source.weight += CHUNK;
 }
 
-/// Mean and Σ of squared deviations of the tile's `rows` rows, as stored: two passes over what the threads have kept.
+/// Mean and Σ of squared deviations of the tile's `rows` rows, as stored: two passes over the vectors that the threads have kept.
 template <class T>
-PH_DEVICE void statistics(const Exit<T> &exit, const ph_16_bytes (&kept)[2][Exit<T>::PASSES], int rows, int columns,
-                          float *partials, int width) {
-  const int own = exit.vector * PH_VECTOR < columns ? rows : 0;  // rows this thread has kept something of
+PH_DEVICE void statistics(const Epilogue<T> &epilogue, const ph_16_bytes (&kept)[2][Epilogue<T>::PASSES], int rows,
+                          int columns, float *partials, int width) {
+  const int own = epilogue.vector * PH_VECTOR < columns ? rows : 0;  // rows of which this thread has kept a part
   float v[PH_VECTOR], mean[PH_VECTOR], sums[PH_VECTOR] = {};
 #pragma unroll
-  for (int i = 0; i < 2 * Exit<T>::PASSES; i++) {
-    const int half = i / Exit<T>::PASSES, pass = i % Exit<T>::PASSES;
-    if (tile_row<T>(half, exit.lane + pass * Exit<T>::LANES) >= own) continue;
+  for (int i = 0; i < 2 * Epilogue<T>::PASSES; i++) {
+    const int half = i / Epilogue<T>::PASSES, pass = i % Epilogue<T>::PASSES;
+    if (tile_row<T>(half, epilogue.lane + pass * Epilogue<T>::LANES) >= own) continue;
     unpacked(kept[half][pass], v);
 #pragma unroll
     for (int j = 0; j < PH_VECTOR; j++) sums[j] += v[j];
   }
-  const float middle = column_sum(exit, sums) / (float)rows;
-  if (ph_thread() < T::COLUMNS) exit.stage[ph_thread()] = middle;
+  const float middle = column_sum(epilogue, sums) / (float)rows;
+  if (ph_thread() < T::COLUMNS) epilogue.stage[ph_thread()] = middle;
   ph_sync();
-  ph_load8(exit.stage + exit.vector * PH_VECTOR, mean);
+  ph_load8(epilogue.stage + epilogue.vector * PH_VECTOR, mean);
 #pragma unroll
   for (int j = 0; j < PH_VECTOR; j++) sums[j] = 0.0f;
 #pragma unroll
-  for (int i = 0; i < 2 * Exit<T>::PASSES; i++) {
-    const int half = i / Exit<T>::PASSES, pass = i % Exit<T>::PASSES;
-    if (tile_row<T>(half, exit.lane + pass * Exit<T>::LANES) >= own) continue;
+  for (int i = 0; i < 2 * Epilogue<T>::PASSES; i++) {
+    const int half = i / Epilogue<T>::PASSES, pass = i % Epilogue<T>::PASSES;
+    if (tile_row<T>(half, epilogue.lane + pass * Epilogue<T>::LANES) >= own) continue;
     unpacked(kept[half][pass], v);
 #pragma unroll
     for (int j = 0; j < PH_VECTOR; j++) sums[j] += (v[j] - mean[j]) * (v[j] - mean[j]);
   }
-  const float squares = column_sum(exit, sums);
+  const float squares = column_sum(epilogue, sums);
   if (ph_thread() < columns) {
     partials[ph_thread()] = middle;
     partials[width + ph_thread()] = squares;
@@ -306,8 +308,8 @@ PH_DEVICE void fprop(const FpropArgs &a) {
   mainloop<T, false, false>(sums, source, shared, chunks, warp / T::WARPS_ACROSS * T::M * 16,
                             warp % T::WARPS_ACROSS * 32);
 
-  const Exit<T> exit = exit_of<T>(shared);
-  const int channel = column + exit.vector * PH_VECTOR, rows = smaller(z.n * z.p * z.q - first, T::ROWS);
+  const Epilogue<T> epilogue = epilogue_of<T>(shared);
+  const int channel = column + epilogue.vector * PH_VECTOR, rows = smaller(z.n * z.p * z.q - first, T::ROWS);
   const bool within = channel < z.k;
   float scale[PH_VECTOR], shift[PH_VECTOR];
 #pragma unroll
@@ -319,19 +321,19 @@ PH_DEVICE void fprop(const FpropArgs &a) {
     ph_load8(a.affine + channel, scale);
     ph_load8(a.affine + z.k + channel, shift);
   }
-  ph_16_bytes kept[2][Exit<T>::PASSES];
+  ph_16_bytes kept[2][Epilogue<T>::PASSES];
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     if (half) ph_sync();
-    put(exit, sums, half);
+    stage_sums(epilogue, sums, half);
     ph_sync();
 #pragma unroll
-    for (int pass = 0; pass < Exit<T>::PASSES; pass++) {
-      const int staged = exit.lane + pass * Exit<T>::LANES, row = tile_row<T>(half, staged);
+    for (int pass = 0; pass < Epilogue<T>::PASSES; pass++) {
+      const int staged = epilogue.lane + pass * Epilogue<T>::LANES, row = tile_row<T>(half, staged);
       if (!within || row >= rows) continue;
       const size_t at = (size_t)(first + row) * z.k + channel;
       float v[PH_VECTOR];
-      take(exit, staged, v);
+      read_row(epilogue, staged, v);
 #pragma unroll
       for (int j = 0; j < PH_VECTOR; j++) v[j] = v[j] * scale[j] + shift[j];
       if (a.residual) {
@@ -349,7 +351,7 @@ PH_DEVICE void fprop(const FpropArgs &a) {
     }
   }
   if (a.partials)
-    statistics<T>(exit, kept, rows, smaller(T::COLUMNS, z.k - column),
+    statistics<T>(epilogue, kept, rows, smaller(T::COLUMNS, z.k - column),
                   a.partials + (size_t)tile * 2 * z.k + column, z.k);
 }
 
@@ -357,17 +359,17 @@ PH_KERNEL_BLOCKS(conv2d_fprop_128x128, FpropArgs, WIDE_THREADS, 2) { fprop<Wide>
 PH_KERNEL(conv2d_fprop_128x64, FpropArgs, NARROW_THREADS) { fprop<Narrow>(a); }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// dgrad. With a stride, the pixels (h, w) of one phase ((h + padding) mod stride, (w + padding) mod stride) meet the same
-// taps, every stride-th: a block's rows are pixels of one phase, and no product with a zero is computed. Blocks: the tiles of
-// all phases, one after another, × tiles of columns. The weight is read as it lies: a vector of the reduction is eight
-// output channels k of one tap, each a line of input channels.
+// dgrad. With a stride, all pixels (h, w) of one phase ((h + padding) mod stride, (w + padding) mod stride) read the same taps,
+// every stride-th one. A block's rows are pixels of one phase, so that no product with an inserted zero is computed. Blocks: the
+// tiles of all phases, one after another, × tiles of columns. The weight is read in its own layout: a vector of the reduction is
+// eight output channels k of one tap, each a line of input channels.
 
 struct DgradArgs {
   const act *dy, *weight;
   act *dx;
   const act *addend;     // [N, H, W, C], or null
-  const act *mask;       // the same: z
-  const act *y;          // the same; with it moments [2, C] and partials [tiles of rows, 2, C]
+  const act *mask;       // z, of the same shape, or null
+  const act *y;          // of the same shape, or null; if given, so are moments [2, C] and partials [tiles of rows, 2, C]
   const float *moments;
   float *partials;
   ConvShape shape;
@@ -376,23 +378,23 @@ struct DgradArgs {
 template <class T>
 struct DgradSource {
   static constexpr int TEAM = T::THREADS / CHUNK_VECTORS;  // threads that share a vector of the reduction
-  static constexpr int VECTORS = T::COLUMNS / PH_VECTOR;   // of a line
+  static constexpr int VECTORS = T::COLUMNS / PH_VECTOR;   // per line
   static constexpr int APART = TEAM / VECTORS;             // lines
-  static constexpr int LINES = PH_VECTOR / APART;          // a thread's
+  static constexpr int LINES = PH_VECTOR / APART;          // per thread
   Field field;
   Gather<T> gather;
-  Walk walk;          // the weight's
-  const act *weight;  // this thread's column of the phase's first tap, of its first output channel
+  Walk walk;          // position in the weight
+  const act *weight;  // this thread's column, of the phase's first tap of its first output channel
   int line;           // vectors of an output channel: R·S·C/8
   int tap, tap_down;  // vectors from one tap of the phase to the next
-  bool column;        // whether the column is one
+  bool column;        // whether the column exists
 };
 
 template <class T>
 PH_DEVICE void load(DgradSource<T> &source, ph_16_bytes *stage) {
   typedef DgradSource<T> S;
   load(source.gather, source.field, stage);
-  go_on(source.gather.walk, source.field);
+  advance(source.gather.walk, source.field);
   ph_16_bytes *to = stage + T::ROWS * CHUNK_VECTORS;
   const Walk &walk = source.walk;
   const int team = ph_thread() / S::TEAM, member = ph_thread() % S::TEAM;
@@ -404,10 +406,10 @@ PH_DEVICE void load(DgradSource<T> &source, ph_16_bytes *stage) {
     const act *from = source.weight + (long long)(offset + i * S::APART * source.line) * PH_VECTOR;
     ph_copy_async(to + line_at<S::VECTORS>(team * PH_VECTOR + line, member % S::VECTORS), from, there);
   }
-  go_on(source.walk, source.field);
+  advance(source.walk, source.field);
 }
 
-/// The phase a tile of rows belongs to; `tile` becomes its number in there.
+/// The phase that a tile of rows belongs to; `tile` becomes its index within the phase.
 PH_DEVICE Field phase_of(const DgradArgs &a, int tile_rows, int &tile, int &phase_h, int &phase_w) {
   const ConvShape &z = a.shape;
   Field field = {a.dy, 0, 0, 0, 0, 0, 1, -1, z.p, z.q, z.k / PH_VECTOR, 0, 0};
@@ -421,7 +423,7 @@ PH_DEVICE Field phase_of(const DgradArgs &a, int tile_rows, int &tile, int &phas
       phase_w = 0;
       phase_h++;
     }
-    // The first pixel of the phase, and how many there are.
+    // The first pixel of the phase, and the number of pixels.
     first_h = (phase_h + z.stride - z.padding % z.stride) % z.stride;
     first_w = (phase_w + z.stride - z.padding % z.stride) % z.stride;
     field.grid_h = larger(z.h - first_h + z.stride - 1, 0) / z.stride;
@@ -464,19 +466,19 @@ PH_DEVICE void dgrad(const DgradArgs &a) {
   mainloop<T, false, true>(sums, source, shared, (depth + CHUNK_VECTORS - 1) / CHUNK_VECTORS,
                            warp / T::WARPS_ACROSS * T::M * 16, warp % T::WARPS_ACROSS * 32);
 
-  const Exit<T> exit = exit_of<T>(shared);
-  const int channel = column + exit.vector * PH_VECTOR;
+  const Epilogue<T> epilogue = epilogue_of<T>(shared);
+  const int channel = column + epilogue.vector * PH_VECTOR;
   const bool within = channel < z.c;
   float mean[PH_VECTOR] = {}, total[PH_VECTOR] = {}, product[PH_VECTOR] = {};
   if (a.partials && within) ph_load8(a.moments + channel, mean);
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     if (half) ph_sync();
-    put(exit, sums, half);
+    stage_sums(epilogue, sums, half);
     ph_sync();
 #pragma unroll
-    for (int pass = 0; pass < Exit<T>::PASSES; pass++) {
-      const int staged = exit.lane + pass * Exit<T>::LANES, row = first + tile_row<T>(half, staged);
+    for (int pass = 0; pass < Epilogue<T>::PASSES; pass++) {
+      const int staged = epilogue.lane + pass * Epilogue<T>::LANES, row = first + tile_row<T>(half, staged);
       if (!within || row >= source.field.rows) continue;
       size_t pixel = row;
       if (z.stride > 1) {
@@ -488,7 +490,7 @@ PH_DEVICE void dgrad(const DgradArgs &a) {
       }
       const size_t at = pixel * z.c + channel;
       float v[PH_VECTOR], other[PH_VECTOR];
-      take(exit, staged, v);
+      read_row(epilogue, staged, v);
       if (a.addend) {
         ph_load8(a.addend + at, other);
 #pragma unroll
@@ -515,9 +517,9 @@ PH_DEVICE void dgrad(const DgradArgs &a) {
   if (a.partials) {
     float *partials = a.partials + (size_t)partial * 2 * z.c + column;
     const bool mine = ph_thread() < smaller(T::COLUMNS, z.c - column);
-    const float sum = column_sum(exit, total);
+    const float sum = column_sum(epilogue, total);
     if (mine) partials[ph_thread()] = sum;
-    const float moment = column_sum(exit, product);
+    const float moment = column_sum(epilogue, product);
     if (mine) partials[z.c + ph_thread()] = moment * a.moments[z.c + column + ph_thread()];
   }
 }

@@ -1,13 +1,13 @@
-// Convolution in f32, a thread per element of the result: what training in f32 runs, and what the bf16 kernels are held
-// against. Also the sum over wgrad's splits, which both precisions share. Contract: ops/conv2d; launches:
-// ops/conv2d/cuda. Nothing here is fast on purpose; a thread's loads are eight neighbouring channels.
+// Convolution in f32, one thread per element of the result: used for training in f32, and as the reference for the bf16 kernels.
+// Also the sum over wgrad's splits, which both precisions share. Contract: ops/conv2d. Launches: ops/conv2d/cuda. Nothing here is
+// optimised for speed; a thread loads eight neighbouring channels.
 #include "conv2d.cuh"
 
 #define DIRECT_THREADS 256
 
 #if PH_ACTIVATION_BITS == 32
 
-// y[n, p, q, k] = Σ over taps and channels, + bias[k]. A thread per element, neighbours along k.
+// y[n, p, q, k] = Σ over taps and channels, + bias[k]. One thread per element, neighbouring threads along k.
 struct FpropArgs {
   const act *x, *weight;
   act *y;
@@ -44,7 +44,8 @@ PH_KERNEL(conv2d_fprop_direct, FpropArgs, DIRECT_THREADS) {
   ph_store(a.y + at, sum);
 }
 
-// dx[n, h, w, c] = Σ over the taps that meet the pixel and over output channels. A thread per element, neighbours along c.
+// dx[n, h, w, c] = Σ over the taps that read the pixel and over output channels. One thread per element, neighbouring threads
+// along c.
 struct DgradArgs {
   const act *dy, *weight;
   act *dx;
@@ -78,7 +79,7 @@ PH_KERNEL(conv2d_dgrad_direct, DgradArgs, DIRECT_THREADS) {
   ph_store(a.dx + at, sum);
 }
 
-// workspace[split, k, r, s, c] = Σ over the split's rows. Blocks: x elements, y splits; neighbours along c.
+// workspace[split, k, r, s, c] = Σ over the split's rows. Blocks: x elements, y splits; neighbouring threads along c.
 struct WgradArgs {
   const act *dy, *x;
   float *workspace;
@@ -106,15 +107,15 @@ PH_KERNEL(conv2d_wgrad_direct, WgradArgs, DIRECT_THREADS) {
 #endif
 
 // ---------------------------------------------------------------------------------------------------------------------
-// gradient[k, r, s, c] += Σ over the splits, in a fixed order; the gradient lies without padding. With many splits several
-// threads, `lanes`, share an element: each takes every lanes-th split, the first adds up what they have. Bytes: the
-// workspace once, the gradient twice.
+// gradient[k, r, s, c] += Σ over the splits, in a fixed order; the gradient has no padding. With many splits, `lanes` threads
+// share an element: each adds every lanes-th split, and the first adds up their sums. Bytes: the workspace once, the gradient
+// twice.
 
 struct WgradReduceArgs {
   const float *workspace;  // [splits, K, R·S, C]
   float *gradient;         // [logical K, R·S, logical C]
   int splits;
-  int apart;     // elements of a split
+  int apart;     // elements per split
   int elements;  // of the gradient
   int logical_c, c;
   int lanes;  // 1, 2, 4 or 8

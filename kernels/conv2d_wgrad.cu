@@ -1,10 +1,10 @@
-// The weight gradient in bf16 with f32 sums, a split of the rows at a time:
+// The weight gradient in bf16 with f32 sums, one split of the rows at a time:
 //
 //   dw [K, R·S·C] = dyᵀ [K, N·P·Q] × gathered x [N·P·Q, R·S·C]
 //
-// Blocks: x tiles of [K, R·S·C], y splits of the rows. Both operands lie as lines of channels, a line being a row of the
-// reduction, and are transposed by ldmatrix. The split's sums go to the workspace, and conv2d_wgrad_reduce (conv2d_direct.cu)
-// adds them up. Tiles and pipeline: conv2d.cuh; contract: ops/conv2d; launches: ops/conv2d/cuda.
+// Blocks: x tiles of [K, R·S·C], y splits of the rows. Both operands are stored as lines of channels, where a line is a row of
+// the reduction, and ldmatrix transposes them. The sum of a split is written to the workspace, and conv2d_wgrad_reduce
+// (conv2d_direct.cu) adds the splits up. Tiles and pipeline: conv2d.cuh. Contract: ops/conv2d. Launches: ops/conv2d/cuda.
 #include "conv2d.cuh"
 
 #if PH_ACTIVATION_BITS == 16
@@ -22,11 +22,11 @@ struct WgradSource {
   static constexpr int A_APART = T::THREADS / A_VECTORS, B_APART = T::THREADS / B_VECTORS;
   static constexpr int A_LINES = CHUNK / A_APART, B_LINES = CHUNK / B_APART;
   const act *dy;                     // this thread's vector of its first row
-  int row, end;                      // the chunk's first row, the split's last
+  int row, end;                      // the first row of the chunk, the end of the split
   int image[B_LINES], p[B_LINES], q[B_LINES];
-  int step_image, step_p, step_q;    // a chunk
-  int down, across, vector;          // the tap's place from a pixel's corner, the vector of channels
-  bool a_column, b_column;           // whether the columns are some
+  int step_image, step_p, step_q;    // per chunk
+  int down, across, vector;          // the tap's offset from a pixel's corner, the vector of channels
+  bool a_column, b_column;           // whether the columns exist
 };
 
 template <class T>
@@ -46,7 +46,7 @@ PH_DEVICE void load(WgradSource<T> &source, const WgradArgs &a, ph_16_bytes *sta
     const int line = ph_thread() / S::B_VECTORS + i * S::B_APART;
     const int h = source.p[i] * z.stride + source.down, w = source.q[i] * z.stride + source.across;
     const bool there = source.b_column && source.row + line < source.end && (u32)h < (u32)z.h && (u32)w < (u32)z.w;
-    // Unsigned, since rows behind the end and taps outside the image may exceed the largest int.
+    // Unsigned, because rows past the end and taps outside the image may exceed the largest int.
     const u32 from = (((u32)source.image[i] * z.h + h) * z.w + w) * (z.c / PH_VECTOR) + source.vector;
     ph_copy_async(to + line_at<S::B_VECTORS>(line, ph_thread() % S::B_VECTORS), a.x + (size_t)from * PH_VECTOR, there);
     source.q[i] += source.step_q;
@@ -65,7 +65,7 @@ PH_DEVICE void load(WgradSource<T> &source, const WgradArgs &a, ph_16_bytes *sta
   source.dy += (size_t)CHUNK * z.k;
 }
 
-/// The source with its arguments, as `mainloop` wants it.
+/// The source together with its arguments, for `mainloop`.
 template <class T>
 struct WgradLoad {
   WgradSource<T> source;
@@ -115,7 +115,7 @@ PH_DEVICE void wgrad(const WgradArgs &a) {
   const int from_row = warp / T::WARPS_ACROSS * T::M * 16, from_column = warp % T::WARPS_ACROSS * 32;
   mainloop<T, true, true>(sums, both, shared, (source.end - first + CHUNK - 1) / CHUNK, from_row, from_column);
 
-  // Four lanes write 32 bytes of a row: whole sectors, straight from registers.
+  // Four lanes write 32 bytes of a row, which is a whole sector, directly from registers.
   float *to = a.workspace + (size_t)ph_block_y() * z.k * width;
 #pragma unroll
   for (int i = 0; i < T::M; i++)

@@ -1,19 +1,19 @@
-// The inner products of the tasks' gradients at one place. Contract: ops/gramian.
+// The inner products of the tasks' gradients of one feature or weight. Contract: ops/gramian.
 //
-// A block takes neighbouring elements of all gradients and multiplies every two of them, so each gradient leaves memory once:
-// up to four stay in registers, more are read again from the caches. Its sums, f32, lie in the scratch until a second kernel
-// adds up the blocks in order, in f64. Bound by memory: the gradients in.
+// A block takes neighbouring elements of all gradients and multiplies every pair of them, so that each gradient is read from
+// memory only once: up to four stay in registers, others are read again from the caches. Its f32 sums stay in the scratch memory
+// until a second kernel adds up the blocks in order, in f64. Bound by memory: the gradients in.
 #include "primitives.cuh"
 
 #define THREADS 128
 #define THREAD_VECTORS 8
-/// Terms of a tile: a thread keeps the products of two tiles' terms.
+/// The number of terms of a tile; a thread keeps the products of two tiles' terms.
 #define TILE 4
 #define TILE_PRODUCTS (TILE * TILE)
 #define MAX_TERMS 32
 
 struct GramianArgs {
-  const void *gradients[MAX_TERMS];  // act [N, HW, C], float [N, pooled_c] where pooled, or float [len]
+  const void *gradients[MAX_TERMS];  // act [N, HW, C], float [N, pooled_c] if pooled, or float [len]
   int pooled[MAX_TERMS];
   float *partials;  // [tiles of products, TILE_PRODUCTS, blocks]
   int terms;
@@ -23,8 +23,8 @@ struct GramianArgs {
   int blocks;
 };
 
-/// Eight neighbouring elements of a term at `at` of the block's image, zeros behind the last term. A pooled term counts its share
-/// at every pixel. FLOATS: they are no map, and `len` may be any number.
+/// Eight neighbouring elements of a term at `at` of the block's image; zeros after the last term. A pooled term adds 1/HW of
+/// itself at every pixel. FLOATS: the gradients are not maps, and `len` may be any number.
 template <bool FLOATS>
 PH_DEVICE void load(const GramianArgs &a, int term, int at, float (&v)[PH_VECTOR]) {
   if (term >= a.terms) {
@@ -48,7 +48,7 @@ PH_DEVICE void load(const GramianArgs &a, int term, int at, float (&v)[PH_VECTOR
   }
 }
 
-/// products[i][j] = Σ term (first + i)·term (second + j) over this thread's vectors; of one tile with itself where j ≥ i.
+/// products[i][j] = Σ term (first + i)·term (second + j) over this thread's vectors; for a tile with itself, only j ≥ i.
 template <bool FLOATS>
 PH_DEVICE void multiply(const GramianArgs &a, int first, int second, float (&products)[TILE][TILE]) {
 #pragma unroll
@@ -83,8 +83,8 @@ PH_DEVICE void multiply(const GramianArgs &a, int first, int second, float (&pro
   }
 }
 
-/// The block's sum of every product, in a fixed order, into its place among the partials.
-PH_DEVICE void put(const GramianArgs &a, const float (&products)[TILE][TILE], float *shared, int tile) {
+/// Writes the block's sum of every product, added in a fixed order, to its place in the partials.
+PH_DEVICE void store_sums(const GramianArgs &a, const float (&products)[TILE][TILE], float *shared, int tile) {
 #pragma unroll
   for (int i = 0; i < TILE_PRODUCTS; i++) {
     float sum = products[i / TILE][i % TILE];
@@ -103,7 +103,7 @@ PH_DEVICE void put(const GramianArgs &a, const float (&products)[TILE][TILE], fl
   ph_sync();
 }
 
-/// Every tile of terms with itself and those behind it.
+/// Multiplies every tile of terms with itself and with the tiles after it.
 template <bool FLOATS>
 PH_DEVICE void multiply_all(const GramianArgs &a, float *shared) {
   int tile = 0;
@@ -113,7 +113,7 @@ PH_DEVICE void multiply_all(const GramianArgs &a, float *shared) {
     for (int second = first; second < a.terms; second += TILE) {
       float products[TILE][TILE];
       multiply<FLOATS>(a, first, second, products);
-      put(a, products, shared, tile);
+      store_sums(a, products, shared, tile);
       tile++;
     }
   }
@@ -125,26 +125,26 @@ PH_KERNEL(gramian, GramianArgs, THREADS) {
   multiply_all<false>(a, shared);
 }
 
-// Gradients of a weight, and pooled ones among themselves. Grid: elements.
+// Gradients of a weight, or gradients that are all pooled. Grid: elements.
 PH_KERNEL(gramian_floats, GramianArgs, THREADS) {
   PH_SHARED(float, shared);
   multiply_all<true>(a, shared);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// out [K, K] = scale·Σ over the blocks and the terms of two tasks, whose terms lie side by side. Grid: K, K.
+// out [K, K] = scale·Σ over the blocks and the terms of two tasks; the terms of a task are contiguous. Grid: K, K.
 
 struct GramianFinishArgs {
   const float *partials;
   float *out;
-  int starts[MAX_TERMS + 1];  // each task's first term; behind the last task the number of terms
+  int starts[MAX_TERMS + 1];  // each task's first term; after the last task, the number of terms
   int tiles, blocks;
   float scale;
 };
 
 PH_KERNEL(gramian_finish, GramianFinishArgs, THREADS) {
   PH_SHARED(double, scratch);
-  // The upper triangle is computed, in both of a product's places: they are the same to the bit.
+  // The upper triangle is computed for both places of a product, so that both have the same bits.
   const int x = ph_block_x(), y = ph_block_y(), row = x < y ? x : y, column = x < y ? y : x;
   double sum = 0.0;
 #pragma unroll 1

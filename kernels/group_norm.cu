@@ -1,20 +1,20 @@
-// Group normalisation with its ReLU over [N, HW, C]: sums, their merging to groups, the affine pass, and the backward.
-// Contract and formulas: ops/group_norm. Groups may be narrower than the eight channels of a vector, so everything
-// up to the merging is per channel.
+// Group normalisation with its ReLU over [N, HW, C]: sums, merging them to groups, the affine pass, and the backward.
+// Contract and formulas: ops/group_norm. Groups may be narrower than the eight channels of a vector, so all steps before the
+// merging are per channel.
 //
-// Forward: x is read twice and y written once. Backward: dy, x and y are read twice and dx written once. All else is small.
+// Forward: x is read twice and y written once. Backward: dy, x and y are read twice and dx is written once. The rest is small.
 #include "primitives.cuh"
 
 #define THREADS 256
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Sums over rows. Grid: row blocks of an image, slices of a row, images. A thread keeps to eight channels and takes every
-// so-manieth row of its block (16 of them); the threads of one channel then meet in shared memory. The first threads of a
-// block hold one row's slice, so that reads are coalesced.
+// Sums over rows. Grid: row blocks of an image, slices of a row, images. A thread keeps to eight channels and takes 16 rows of
+// its block at a fixed distance. The threads of one channel then combine their sums in shared memory. The first threads of a
+// block hold the slice of one row, so that reads are coalesced.
 
-/// Where a thread of the sums stands.
+/// The position of a thread of the sums.
 struct place {
-  int channel;  // its first
+  int channel;  // its first channel
   int lane, lanes;
   int first_row, end_row;  // of the image
   bool works;
@@ -32,7 +32,7 @@ PH_DEVICE place place_of(int columns, int rows, int hw, int c) {
   return p;
 }
 
-/// Σ over the lanes, of a thread's channel ph_thread() of the slice; `shared` [lanes, columns · 8].
+/// Σ over the lanes of the slice's channel ph_thread(); `shared` is [lanes, columns · 8].
 PH_DEVICE float sum_of_lanes(const float *shared, int columns) {
   const int width = columns * PH_VECTOR;
   float sum = 0.0f;
@@ -44,11 +44,11 @@ struct SumsArgs {
   const act *x;
   float *partials;  // [N, blocks, 2, C]: mean of the block's rows, Σ of squared deviations from it
   int hw, c;
-  int columns;  // vectors of a slice
-  int rows;     // of a block
+  int columns;  // vectors per slice
+  int rows;     // per block
 };
 
-// The block's first row is taken off before anything is squared, so that a mean far from 0 costs no digits.
+// The block's first row is subtracted before anything is squared, so that a mean far from 0 costs no digits.
 PH_KERNEL(group_norm_sums, SumsArgs, THREADS) {
   PH_SHARED(float, shared);
   const place p = place_of(a.columns, a.rows, a.hw, a.c);
@@ -85,7 +85,7 @@ PH_KERNEL(group_norm_sums, SumsArgs, THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Merging. One block per (group, image): its channels' means and deviations over all row blocks, in f64.
+// Merging. One block per (group, image): the means and deviations of its channels over all row blocks, in f64.
 
 struct MergeArgs {
   const float *partials;  // [N, blocks, 2, C]
@@ -138,11 +138,11 @@ struct ApplyArgs {
   const act *x;
   const float *affine;  // [N, 2, C]
   act *y;
-  int vectors;  // of an image: HW · C/8
+  int vectors;  // per image: HW · C/8
   int c;
 };
 
-#define APPLY_VECTORS 4  // a thread's
+#define APPLY_VECTORS 4  // per thread
 
 PH_KERNEL(group_norm_apply, ApplyArgs, THREADS) {
   const int first = ph_block_x() * THREADS * APPLY_VECTORS + ph_thread();
@@ -164,7 +164,7 @@ PH_KERNEL(group_norm_apply, ApplyArgs, THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Backward, first pass: Σ dz and Σ dz·(x − mean) per channel and block of rows, dz = dy where y > 0. As group_norm_sums.
+// Backward, first pass: Σ dz and Σ dz·(x − mean) per channel and block of rows, dz = dy where y > 0. Works like group_norm_sums.
 
 struct GradientSumsArgs {
   const act *dy, *x, *y;
@@ -218,8 +218,8 @@ PH_KERNEL(group_norm_gradient_sums, GradientSumsArgs, THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Adding up pairs [rows, 2, C] per channel in f64. A block takes 32 channels, a warp every eighth row; the eight then meet
-// in shared memory, in order.
+// Adds up pairs [rows, 2, C] per channel in f64. A block takes 32 channels, and each of its eight warps every eighth row; the
+// eight sums are then added in shared memory, in order.
 
 #define COLUMNS 32
 #define COLUMN_LANES (THREADS / COLUMNS)
@@ -228,7 +228,7 @@ struct pair {
   double sum, dot;
 };
 
-/// Both sums of this thread's channel, in the block's first warp; `shared` holds a pair per thread.
+/// Both sums of this thread's channel, in the block's first warp; `shared` holds one pair per thread.
 PH_DEVICE pair sum_of_rows(const float *rows, int count, int c, int channel, pair *shared) {
   pair total = {0.0, 0.0};
   if (channel < c) {
@@ -273,7 +273,7 @@ PH_KERNEL(group_norm_gradient_image, GradientImageArgs, THREADS) {
 
 struct GradientParametersArgs {
   const float *of_image;  // [N, 2, C]
-  float *dgamma, *dbeta;  // accumulate
+  float *dgamma, *dbeta;  // added to
   int n, c;
 };
 
@@ -299,7 +299,7 @@ struct GradientGroupsArgs {
 
 PH_KERNEL(group_norm_gradient_groups, GradientGroupsArgs, THREADS) {
   const int index = ph_block_x() * (THREADS / 32) + ph_thread() / 32, lane = ph_thread() % 32;
-  if (index >= a.n * a.groups) return;  // whole warps
+  if (index >= a.n * a.groups) return;  // the same for a whole warp
   const int image = index / a.groups, width = a.c / a.groups, first = index % a.groups * width;
   const float *of_image = a.of_image + (size_t)image * 2 * a.c;
   double sum = 0.0, dot = 0.0;

@@ -1,20 +1,19 @@
-// The fully connected layer, f32 throughout, and the convolution's bias gradient. Contracts: ops/linear, ChannelSum in
+// The fully connected layer, all in f32, and the convolution's bias gradient. Contracts: ops/linear, and ChannelSum in
 // ops/conv2d.
 #include "primitives.cuh"
 
 #define THREADS 256
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Products in tiles of 64×64 outputs, 16 deep, through shared memory; a thread has 4×4 outputs and fetches the next tiles'
-// elements while it multiplies. Plain f32: heads are small, and what they say is compared with the CPU's.
+// Products in tiles of 64×64 outputs, 16 deep, through shared memory. A thread has 4×4 outputs and fetches the elements of the
+// next tiles while it multiplies. Plain f32 is enough: heads are small, and their results are compared with the CPU's.
 
 #define TILE 64
 #define DEPTH 16
-#define PITCH (TILE + 4)                      // Against bank conflicts; still a multiple of 16 bytes.
-#define OF_THREAD (TILE * DEPTH / THREADS)    // Elements of an operand's tile that a thread fetches.
+#define PITCH (TILE + 4)                      // The 4 avoid bank conflicts; a multiple of 16 bytes.
+#define OF_THREAD (TILE * DEPTH / THREADS)    // Elements of an operand's tile that one thread fetches.
 
-/// An operand of `lines` lines: its element (line, depth) lies at line·depths + depth where BY_LINE, else at depth·lines +
-/// line.
+/// An operand of `lines` lines. Its element (line, depth) is at line·depths + depth if BY_LINE, otherwise at depth·lines + line.
 template <bool BY_LINE>
 struct operand {
   const float *data;
@@ -28,7 +27,7 @@ struct operand {
   }
 };
 
-/// This thread's share of the tile that starts at (line, depth); zeros beyond the operand's ends.
+/// This thread's part of the tile that starts at (line, depth); zeros past the operand's ends.
 template <bool BY_LINE>
 PH_DEVICE void fetch(const operand<BY_LINE> &from, int line, int depth, float (&v)[OF_THREAD]) {
 #pragma unroll
@@ -41,12 +40,12 @@ PH_DEVICE void fetch(const operand<BY_LINE> &from, int line, int depth, float (&
 }
 
 template <bool BY_LINE>
-PH_DEVICE void put(const operand<BY_LINE> &from, const float (&v)[OF_THREAD], float *tile) {
+PH_DEVICE void store_tile(const operand<BY_LINE> &from, const float (&v)[OF_THREAD], float *tile) {
 #pragma unroll
   for (int i = 0; i < OF_THREAD; i++) tile[from.depth_of(i) * PITCH + from.line_of(i)] = v[i];
 }
 
-/// sums[i][j] = Σ over depth of a(row + i)·b(column + j), from this thread's row and column of the block's tile.
+/// sums[i][j] = Σ over depth of a(row + i)·b(column + j), for this thread's row and column of the block's tile.
 template <bool A_BY_LINE, bool B_BY_LINE>
 PH_DEVICE void product(const operand<A_BY_LINE> &a, const operand<B_BY_LINE> &b, float *shared, float (&sums)[4][4]) {
   const int row = ph_block_y() * TILE, column = ph_block_x() * TILE;
@@ -59,8 +58,8 @@ PH_DEVICE void product(const operand<A_BY_LINE> &a, const operand<B_BY_LINE> &b,
   fetch(a, row, 0, a_next);
   fetch(b, column, 0, b_next);
   for (int depth = 0; depth < a.depths; depth += DEPTH) {
-    put(a, a_next, a_tile);
-    put(b, b_next, b_tile);
+    store_tile(a, a_next, a_tile);
+    store_tile(b, b_next, b_tile);
     ph_sync();
     fetch(a, row, depth + DEPTH, a_next);
     fetch(b, column, depth + DEPTH, b_next);
@@ -105,10 +104,10 @@ PH_KERNEL_BLOCKS(linear_forward, ForwardArgs, THREADS, 2) {
   });
 }
 
-// Few outputs make few tiles: a warp each keeps more of the device busy (32 images and 10 classes: 40 blocks, not one).
+// Few outputs give few tiles; one warp per output keeps more of the device busy (32 images and 10 classes: 40 blocks, not one).
 PH_KERNEL(linear_forward_few, ForwardArgs, THREADS) {
   const int index = ph_block_x() * (THREADS / 32) + ph_thread() / 32, lane = ph_thread() % 32;
-  if (index >= a.n * a.k) return;  // whole warps
+  if (index >= a.n * a.k) return;  // the same for a whole warp
   const int row = index / a.k, column = index % a.k;
   const float *x = a.x + (size_t)row * a.c, *weight = a.weight + (size_t)column * a.c;
   float sum = 0.0f;
@@ -122,7 +121,7 @@ PH_KERNEL(linear_forward_few, ForwardArgs, THREADS) {
 struct WeightGradientArgs {
   const float *dy;  // [N, K]
   const float *x;   // [N, C]
-  float *dweight;   // [K, C], accumulates
+  float *dweight;   // [K, C], added to
   int n, c, k;
 };
 
@@ -148,8 +147,8 @@ PH_KERNEL_BLOCKS(linear_input_gradient, InputGradientArgs, THREADS, 2) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// out [K] += Σ over the rows of x [rows, stride], f64. A block takes 32 columns, a warp every eighth row; the eight then
-// meet in shared memory, in order.
+// out [K] += Σ over the rows of x [rows, stride], in f64. A block takes 32 columns, and each of its eight warps every eighth row;
+// the eight sums are then added in shared memory, in order.
 
 struct ColumnSumsArgs {
   const float *x;
@@ -177,14 +176,14 @@ PH_KERNEL(linear_column_sums, ColumnSumsArgs, THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// The bias gradient's first pass: Σ over a block's rows of dy [rows, C]. Grid: row blocks, slices of a row. A thread keeps
-// to eight channels; the threads of one channel meet in shared memory. Bound by memory: dy in.
+// The first pass of the bias gradient: Σ over a block's rows of dy [rows, C]. Grid: row blocks, slices of a row. A thread keeps
+// to eight channels; the threads of one channel combine their sums in shared memory. Bound by memory: dy in.
 
 struct ChannelSumArgs {
   const act *dy;
   float *partials;  // [blocks, C]
   int rows, c;
-  int columns;     // vectors of a slice
+  int columns;     // vectors per slice
   int block_rows;
 };
 

@@ -1,5 +1,5 @@
 // Binary cross-entropy over [N, K] logits and its gradient in one pass. Contract: ops/multi_label_loss.
-// A block takes CHUNK entries; terms in f32, sums in f64.
+// A block takes CHUNK entries; terms are computed in f32, sums in f64.
 #include "primitives.cuh"
 
 #define THREADS 256
@@ -9,11 +9,11 @@ struct EntriesArgs {
   const float *logits, *target;  // [N, K], target 1, 0, or NaN where unlabelled
   const float *denominator;      // [1]
   float *dlogits;                // [N, K]
-  double *partials;              // a block's entries: Σ cross-entropy
+  double *partials;              // per block: Σ cross-entropy of its entries
   int len;
 };
 
-/// What a loss and its gradient are multiplied by, 1 / (ln 2 · denominator); 0 where nothing is labelled.
+/// The factor of a loss and its gradient, 1 / (ln 2 · denominator); 0 if nothing is labelled.
 PH_DEVICE double scale_of(float denominator) {
   return denominator == 0.0f ? 0.0 : 1.4426950408889634 / (double)denominator;
 }
@@ -29,7 +29,7 @@ PH_KERNEL(multi_label_loss_entries, EntriesArgs, THREADS) {
       a.dlogits[i] = 0.0f;
       continue;
     }
-    // How far the logit lies on the wrong side: the loss is ln(1 + e^wrong), its slope the sigmoid of it.
+    // The distance by which the logit is on the wrong side: the loss is ln(1 + e^wrong), its derivative sigmoid(wrong).
     const float sign = target > 0.5f ? -1.0f : 1.0f, wrong = sign * a.logits[i];
     const float power = expf(-fabsf(wrong));
     sum += (double)(wrong > 0.0f ? wrong : 0.0f) + (double)log1pf(power);
@@ -47,7 +47,7 @@ struct FinishArgs {
   int blocks;
 };
 
-// One block.
+// A single block.
 PH_KERNEL(multi_label_loss_finish, FinishArgs, THREADS) {
   PH_SHARED(double, scratch);
   double sum = 0.0;

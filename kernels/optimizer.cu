@@ -1,24 +1,24 @@
-// The update over the Store's flat buffers: gradient norm, SGD or AdamW, averages, and the activations' copies of the
-// weights. Contract: ops/optimizer; the table of pieces and the scalars are made in its cuda.rs.
+// The update over the Store's flat buffers: gradient norm, SGD or AdamW, averages, and the packed copies of the weights.
+// Contract: ops/optimizer; its cuda.rs builds the table of pieces and the scalars.
 //
-// One block per piece (≤ 4096 elements of one parameter); a thread takes four neighbours at a time. Bound by memory: AdamW
-// moves values, gradients, two moments and averages in and out, 40 bytes an element, SGD 32; the norm reads 4.
+// One block per piece (≤ 4096 elements of one parameter); a thread takes four neighbours at a time. Bound by memory: AdamW reads
+// and writes values, gradients, two moments and averages, 40 bytes per element, SGD 32; the norm reads 4.
 #include "primitives.cuh"
 
 #define THREADS 256
 #define WIDE 4
 
-/// The layout is the one in ops/optimizer/cuda.rs.
+/// The layout is that of ops/optimizer/cuda.rs.
 struct alignas(16) Piece {
   int start, len;
   int group;
   int decay;
   int packed_start;  // −1: no copy
-  int first;         // the piece's first element, from the parameter's
+  int first;         // index of the piece's first element in the parameter
   int c, c8;
 };
 
-/// What a step tells, in floats: the head, then GROUP_LEN for each group.
+/// The scalars of a step, in floats: the head, then GROUP_LEN for each group.
 enum { CLIP_NORM, AVERAGE_DECAY, BETA1, BETA2, EPSILON, WEIGHT_DECAY, HEAD_LEN };
 enum { FACTOR, ACTIVE, LEARNING_RATE, BIAS_CORRECTION1, BIAS_CORRECTION2, GROUP_LEN };
 #define MOMENTUM BETA1
@@ -29,7 +29,7 @@ struct Outcome {
   int finite;
 };
 
-/// Four neighbours of which the first `count` are there; p is a multiple of 16 bytes.
+/// Four neighbours, of which the first `count` exist; p is a multiple of 16 bytes.
 PH_DEVICE void load(const float *p, int count, float (&v)[WIDE]) {
   if (count >= WIDE) {
     const ph_16_bytes bytes = *(const ph_16_bytes *)p;
@@ -86,7 +86,7 @@ PH_DEVICE void copy(act *packed, const Piece &piece, int i, int count, const flo
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// The norm: a piece's Σ (factor·g)², then all of them in one block. 16 squares meet in f32 before f64 takes over.
+// The norm: Σ (factor·g)² of each piece, then the sum of all pieces in one block. 16 squares are added in f32, the rest in f64.
 
 struct NormArgs {
   const Piece *pieces;
@@ -100,7 +100,7 @@ PH_KERNEL(gradient_norm, NormArgs, THREADS) {
   const Piece piece = a.pieces[ph_block_x()];
   const float *group = a.scalars + HEAD_LEN + piece.group * GROUP_LEN;
   float sum = 0.0f;
-  // What a group that is skipped has for gradients does not matter.
+  // The gradients of a skipped group are ignored.
   if (group[ACTIVE] != 0.0f) {
 #pragma unroll 4
     for (int i = ph_thread() * WIDE; i < piece.len; i += THREADS * WIDE) {
@@ -135,8 +135,8 @@ PH_KERNEL(gradient_norm_finish, NormFinishArgs, THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// The update. All gradients are 0 afterwards and all averages have moved; parameters and moments of a group that is not
-// active stay as they are.
+// The update. Afterwards all gradients are 0 and all averages are updated; parameters and moments of an inactive group do not
+// change.
 
 struct UpdateArgs {
   const Piece *pieces;
@@ -161,7 +161,7 @@ struct Sgd {
   }
 };
 
-/// PyTorch's AdamW: p *= 1 − rate·decay, then p −= rate/c₁·m/(√(v/c₂) + ε), c the bias corrections.
+/// PyTorch's AdamW: p *= 1 − rate·decay, then p −= rate/c₁·m/(√(v/c₂) + ε), where c₁ and c₂ are the bias corrections.
 struct AdamW {
   static const bool TWO_MOMENTS = true;
   float scale, kept, beta1, beta2, epsilon, rate, root;
@@ -217,7 +217,7 @@ PH_KERNEL(update_sgd, UpdateArgs, THREADS) { update<Sgd>(a); }
 PH_KERNEL(update_adamw, UpdateArgs, THREADS) { update<AdamW>(a); }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Running statistics' averages, and copies of whatever values.
+// The averages of the running statistics, and the packed copies of any values.
 
 struct RunningArgs {
   const float *scalars;

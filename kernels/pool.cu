@@ -1,15 +1,15 @@
-// Pooling and dropout. Contract: ops/pool. The max pools are the network's one: 3×3, stride 2, padding 1.
+// Pooling and dropout. Contract: ops/pool. The max pool is the network's only one: 3×3, stride 2, padding 1.
 #include "primitives.cuh"
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Max pools over [N, H, W, C] → [N, P, Q, C]. A thread takes eight channels of one column of outputs and walks down four of
-// its rows, so that the input row between two windows is read once; columns that windows share come from the first cache.
-// Blocks: [Q, C/8], strips of P, N.
+// Max pools over [N, H, W, C] → [N, P, Q, C]. A thread takes eight channels of one column of outputs and processes four of its
+// rows from top to bottom, so that the input row between two windows is read once. Columns that windows share come from the L1
+// cache. Blocks: [Q, C/8], strips of P, N.
 
 #define POOL_THREADS 128
 #define POOL_ROWS 4
 
-/// The greatest so far and their taps, the first ones, for eight channels.
+/// The maxima so far and the taps of their first occurrence, for eight channels.
 struct Maximum {
   float value[PH_VECTOR];
   int tap[PH_VECTOR];
@@ -17,7 +17,7 @@ struct Maximum {
 
 PH_DEVICE float minus_infinity() { return ph_float(0xff800000u); }
 
-/// NaN wins, as in PyTorch.
+/// NaN counts as larger, as in PyTorch.
 PH_DEVICE bool better_than(float v, float best) { return v > best || v != v; }
 
 PH_DEVICE void begin_maximum(Maximum &maximum, int tap) {
@@ -28,7 +28,7 @@ PH_DEVICE void begin_maximum(Maximum &maximum, int tap) {
   }
 }
 
-/// Goes through three pixels of a row, taps `tap` and on. `row` starts at the image's first column; pixels −1 and W are
+/// Compares three pixels of a row, from tap `tap` on. `row` starts at the image's first column; pixels −1 and W are
 /// padding.
 PH_DEVICE void scan_row(const act *row, int column, int w, int c, int tap, Maximum &maximum) {
   float v[3][PH_VECTOR];
@@ -47,7 +47,7 @@ PH_DEVICE void scan_row(const act *row, int column, int w, int c, int tap, Maxim
   }
 }
 
-/// Takes over where `below`, the window's last row, is greater.
+/// Replaces a maximum where `below`, the window's last row, is greater.
 PH_DEVICE void take_greater(Maximum &maximum, const Maximum &below) {
 #pragma unroll
   for (int j = 0; j < PH_VECTOR; j++) {
@@ -64,7 +64,7 @@ PH_DEVICE u64 pack_taps(const int (&tap)[PH_VECTOR]) {
   return packed;
 }
 
-// Moves one activation per input, and one and a byte per output.
+// Moves one activation per input, and one activation and one byte per output.
 
 struct MaxPoolArgs {
   const act *x;
@@ -102,8 +102,9 @@ PH_KERNEL(max_pool, MaxPoolArgs, POOL_THREADS) {
   }
 }
 
-// dx, gathered: the pixels (2i, 2j) … (2i+1, 2j+1) lie in the windows (i, j) … (i+1, j+1) and in no other, so a thread takes
-// those four pixels, and walks down as the forward does. Moves one activation per input, and one and a byte per output.
+// dx, gathered: the pixels (2i, 2j) … (2i+1, 2j+1) lie in the windows (i, j) … (i+1, j+1) and in no other. A thread therefore
+// takes those four pixels and proceeds downwards like the forward. Moves one activation per input, and one activation and one
+// byte per output.
 
 struct MaxPoolBackwardArgs {
   const act *dy;
@@ -112,7 +113,7 @@ struct MaxPoolBackwardArgs {
   int h, w, c, p, q;
 };
 
-/// What two windows side by side send back.
+/// The gradients and taps of two neighbouring windows.
 struct WindowRow {
   float dy[2][PH_VECTOR];
   u64 taps[2];
@@ -121,7 +122,7 @@ struct WindowRow {
 PH_DEVICE void load_windows(const MaxPoolBackwardArgs &a, int row, int column, int channel, WindowRow &windows) {
 #pragma unroll
   for (int side = 0; side < 2; side++) {
-    windows.taps[side] = ~(u64)0;  // No window: nobody's tap.
+    windows.taps[side] = ~(u64)0;  // There is no window, so no tap matches.
 #pragma unroll
     for (int j = 0; j < PH_VECTOR; j++) windows.dy[side][j] = 0.0f;
     if (row < a.p && column + side < a.q) {
@@ -132,8 +133,8 @@ PH_DEVICE void load_windows(const MaxPoolBackwardArgs &a, int row, int column, i
   }
 }
 
-/// Adds what window `side` sends to the pixel under its `tap`.
-PH_DEVICE void receive(const WindowRow &windows, int side, int tap, float (&sum)[PH_VECTOR]) {
+/// Adds the gradient of window `side` to the pixel at tap `tap`.
+PH_DEVICE void add_gradient(const WindowRow &windows, int side, int tap, float (&sum)[PH_VECTOR]) {
 #pragma unroll
   for (int j = 0; j < PH_VECTOR; j++) {
     const bool taken = (int)(windows.taps[side] >> (8 * j) & 255) == tap;
@@ -155,23 +156,23 @@ PH_KERNEL(max_pool_backward, MaxPoolBackwardArgs, POOL_THREADS) {
     act *next = dx + (size_t)a.w * a.c;
     const bool right = 2 * column + 1 < a.w, under = 2 * row + 1 < a.h;
     float sum[4][PH_VECTOR] = {};
-    receive(above, 0, 4, sum[0]);
+    add_gradient(above, 0, 4, sum[0]);
     ph_store8(dx, sum[0]);
     if (right) {
-      receive(above, 0, 5, sum[1]);
-      receive(above, 1, 3, sum[1]);
+      add_gradient(above, 0, 5, sum[1]);
+      add_gradient(above, 1, 3, sum[1]);
       ph_store8(dx + a.c, sum[1]);
     }
     if (under) {
-      receive(above, 0, 7, sum[2]);
-      receive(below, 0, 1, sum[2]);
+      add_gradient(above, 0, 7, sum[2]);
+      add_gradient(below, 0, 1, sum[2]);
       ph_store8(next, sum[2]);
     }
     if (right && under) {
-      receive(above, 0, 8, sum[3]);
-      receive(above, 1, 6, sum[3]);
-      receive(below, 0, 2, sum[3]);
-      receive(below, 1, 0, sum[3]);
+      add_gradient(above, 0, 8, sum[3]);
+      add_gradient(above, 1, 6, sum[3]);
+      add_gradient(below, 0, 2, sum[3]);
+      add_gradient(below, 1, 0, sum[3]);
       ph_store8(next + a.c, sum[3]);
     }
     above = below;
@@ -179,8 +180,8 @@ PH_KERNEL(max_pool_backward, MaxPoolBackwardArgs, POOL_THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// y [N, C] = the mean over the pixels of x [N, HW, C]. A block takes 64 channels of an image: 8 threads side by side, each a
-// vector of eight channels, and 16 below each other that stride over the pixels. Moves one activation per input.
+// y [N, C] = the mean over the pixels of x [N, HW, C]. A block takes 64 channels of an image. Its threads form a grid of 8
+// columns, each a vector of eight channels, and 16 rows that stride over the pixels. Moves one activation per input.
 
 #define MEAN_THREADS 128
 #define MEAN_SIDE 8
@@ -229,8 +230,8 @@ PH_KERNEL(global_pool, GlobalPoolArgs, MEAN_THREADS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// y = x·scale where a hash of the step's counter and the position keeps the element, else 0; bit for bit what the CPU does.
-// An element per thread: the features are small.
+// y = x·scale if a hash of the step's counter and the position keeps the element, else 0; the bits are the same as the CPU's.
+// One thread per element, because the features are small.
 
 #define DROPOUT_THREADS 256
 

@@ -1,8 +1,8 @@
-// Normalisation of the images. Contract: ops/preprocess.
+// Normalises the images. Contract: ops/preprocess.
 #include "primitives.cuh"
 
-// x [pixels, 8] = images [pixels, 3] · scale + shift, channels 3 … 8 zero. A thread takes four pixels, a block apart; its
-// bytes are read one by one, a warp's lie together. Moves 3 bytes and 8 activations per pixel.
+// x [pixels, 8] = images [pixels, 3] · scale + shift, with channels 3 to 7 zero. A thread takes four pixels, a block apart. It
+// reads single bytes; those of a warp are contiguous. Moves 3 bytes and 8 activations per pixel.
 
 #define PREPROCESS_THREADS 128
 #define PREPROCESS_PIXELS 4

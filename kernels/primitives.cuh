@@ -1,8 +1,8 @@
-// The dialect every kernel here is written in: no CUDA headers, one parameter struct per kernel, warps of 32 lanes,
+// The subset of CUDA that all kernels are written in: no CUDA headers, one parameter struct per kernel, warps of 32 lanes,
 // bf16 or f32 activations chosen when a file is compiled (PH_ACTIVATION_BITS 16 or 32), sums always in f32 or f64.
 //
-// Compiled three ways from the same text: by NVRTC for a GPU, by a C++17 compiler against host/shim.h for tests without
-// one, and by NVRTC in the compile gate.
+// The same text is compiled in three ways: by NVRTC for a GPU, by a C++17 compiler with host/shim.h for tests without a
+// GPU, and by NVRTC in the compile check.
 #pragma once
 
 typedef unsigned char u8;
@@ -15,10 +15,10 @@ typedef unsigned long long u64;
 #else
 
 #define PH_DEVICE static __device__ __forceinline__
-/// A kernel: its name, the struct it is given as `a`, and the threads of a block.
+/// A kernel: its name, the struct that it gets as `a`, and the number of threads per block.
 #define PH_KERNEL(name, Args, threads) extern "C" __global__ void __launch_bounds__(threads) name(const Args a)
-/// The same with how many blocks are to fit on a processor: as many registers as that leaves are used, and no more. Left to
-/// itself the compiler may save too few, or spill to save more than is needed.
+/// The same with the number of blocks that must fit on a multiprocessor. The compiler then uses exactly the registers that this
+/// allows; by default it may keep too few values in registers, or spill to use fewer registers than needed.
 #define PH_KERNEL_BLOCKS(name, Args, threads, blocks) \
   extern "C" __global__ void __launch_bounds__(threads, blocks) name(const Args a)
 /// The block's dynamic shared memory, as an array of T.
@@ -41,7 +41,7 @@ PH_DEVICE double ph_shuffle_xor(double v, int mask) { return __shfl_xor_sync(0xf
 PH_DEVICE u32 ph_bits(float v) { return __float_as_uint(v); }
 PH_DEVICE float ph_float(u32 bits) { return __uint_as_float(bits); }
 
-/// Two floats to bf16, round to nearest even; `low` in the low half.
+/// Converts two floats to bf16, rounding to nearest even; `low` is in the low half.
 PH_DEVICE u32 ph_pack_bf16(float low, float high) {
   u32 packed;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
@@ -58,7 +58,7 @@ PH_DEVICE void ph_mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
 
 PH_DEVICE u32 ph_shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
-/// Four 8×8 matrices of 16-bit numbers; lanes 8i … 8i+7 give the rows of matrix i.
+/// Loads four 8×8 matrices of 16-bit numbers; lanes 8i … 8i+7 give the rows of matrix i.
 PH_DEVICE void ph_load_matrices(u32 (&r)[4], const void *row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -72,7 +72,7 @@ PH_DEVICE void ph_load_matrices_transposed(u32 (&r)[4], const void *row) {
                : "r"(ph_shared_address(row)));
 }
 
-/// Starts a copy of 16 bytes from global to shared memory; zeros where not `there`. Both addresses multiples of 16.
+/// Starts a copy of 16 bytes from global to shared memory; writes zeros unless `there`. Both addresses must be multiples of 16.
 PH_DEVICE void ph_copy_async(void *shared, const void *global, bool there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(ph_shared_address(shared)), "l"(global),
                "r"(there ? 16 : 0)
@@ -80,7 +80,7 @@ PH_DEVICE void ph_copy_async(void *shared, const void *global, bool there) {
 }
 /// Closes the group of copies started since the last call.
 PH_DEVICE void ph_copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-/// Waits until at most N of this thread's groups are under way.
+/// Waits until at most N of this thread's groups are in flight.
 template <int N>
 PH_DEVICE void ph_copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
@@ -88,7 +88,7 @@ PH_DEVICE void ph_copy_wait() {
 
 #endif
 
-/// 16 bytes, read and written in one instruction.
+/// 16 bytes that are read and written in one instruction.
 struct alignas(16) ph_16_bytes {
   u32 w[4];
 };
@@ -96,14 +96,14 @@ struct alignas(16) ph_16_bytes {
 PH_DEVICE float ph_from_bf16(u32 bits) { return ph_float(bits << 16); }
 PH_DEVICE u16 ph_to_bf16(float v) { return (u16)(ph_pack_bf16(v, 0.0f) & 0xffffu); }
 
-/// One activation as it lies in memory.
+/// One activation as it is stored in memory.
 #if PH_ACTIVATION_BITS == 16
 struct act {
   u16 bits;
 };
 PH_DEVICE float ph_load(const act *p) { return ph_from_bf16(p->bits); }
 PH_DEVICE void ph_store(act *p, float v) { p->bits = ph_to_bf16(v); }
-/// What v is once it has been stored.
+/// The value of v after it has been stored.
 PH_DEVICE float ph_rounded(float v) { return ph_from_bf16(ph_to_bf16(v)); }
 #else
 struct act {
@@ -114,10 +114,10 @@ PH_DEVICE void ph_store(act *p, float v) { p->value = v; }
 PH_DEVICE float ph_rounded(float v) { return v; }
 #endif
 
-/// Activations that are read and written together; every channel count in memory is a multiple of it.
+/// The number of activations read and written together; every channel count in memory is a multiple of it.
 #define PH_VECTOR 8
 
-/// Eight neighbouring floats, p a multiple of 16 bytes.
+/// Loads eight neighbouring floats; p is a multiple of 16 bytes.
 PH_DEVICE void ph_load8(const float *p, float (&v)[PH_VECTOR]) {
 #pragma unroll
   for (int half = 0; half < 2; half++) {
@@ -137,7 +137,7 @@ PH_DEVICE void ph_store8(float *p, const float (&v)[PH_VECTOR]) {
   }
 }
 
-/// Eight neighbours; p is a multiple of eight activations from an aligned start.
+/// Loads eight neighbouring activations; p is a multiple of eight activations from an aligned start.
 PH_DEVICE void ph_load8(const act *p, float (&v)[PH_VECTOR]) {
 #if PH_ACTIVATION_BITS == 16
   const ph_16_bytes bytes = *(const ph_16_bytes *)p;
@@ -162,11 +162,11 @@ PH_DEVICE void ph_store8(act *p, const float (&v)[PH_VECTOR]) {
 #endif
 }
 
-/// NaN passes, so that a broken step shows.
+/// NaN is passed on, so that a broken step is noticed.
 PH_DEVICE float ph_relu(float v) { return v < 0.0f ? 0.0f : v; }
 
-/// Σ over the block, in a fixed order, known to every thread afterwards; `scratch` holds one T per warp. The block's size is
-/// a multiple of 32, and nobody uses `scratch` at the time.
+/// Σ over the block in a fixed order, returned to every thread; `scratch` holds one T per warp. The size of the block must be
+/// a multiple of 32, and nothing else may be using `scratch`.
 template <class T>
 PH_DEVICE T ph_block_sum(T v, T *scratch) {
 #pragma unroll

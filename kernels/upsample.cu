@@ -2,10 +2,10 @@
 #include "primitives.cuh"
 
 #define UPSAMPLE_THREADS 128
-#define UPSAMPLE_VECTORS 2  // of a thread of the forward
+#define UPSAMPLE_VECTORS 2  // per thread of the forward
 
 // out [N, H, W, C] = lateral + top[i·h/H, j·w/W]. A thread takes two vectors of eight channels of a row. Blocks: [W, C/8], H,
-// N. Moves 2 activations per output, and top once: its copies come from the second cache.
+// N. Moves 2 activations per output, and top once: repeated reads of it come from the L2 cache.
 
 struct UpsampleAddArgs {
   const act *top;  // [N, h, w, C]
@@ -48,7 +48,7 @@ struct UpsampleBackwardArgs {
   int h, w, height, width, c;
 };
 
-/// The first of the `to` places whose source is `at` of `from`.
+/// The first of the `to` positions that copy position `at` of `from`.
 PH_DEVICE int first_copy(int at, int to, int from) { return (at * to + from - 1) / from; }
 
 PH_KERNEL(upsample_backward, UpsampleBackwardArgs, UPSAMPLE_THREADS) {

@@ -1,11 +1,11 @@
-// Huber's loss with δ = 1, or the square, over [N, R] values and its gradient in one pass. Contract: ops/value_loss.
-// N·R is a few thousand at most: one block, in f64 as on the CPU.
+// Huber's loss with δ = 1, or the squared error, over [N, R] values and its gradient in one pass. Contract: ops/value_loss.
+// N·R is at most a few thousand, so there is a single block, in f64 like the CPU.
 #include "primitives.cuh"
 
 #define THREADS 256
 
 struct ValueArgs {
-  const float *values, *target;  // [N, R], target NaN where unlabelled
+  const float *values, *target;  // [N, R], target NaN if unlabelled
   const float *denominator;      // [1]
   float *loss;                   // [1]
   float *dvalues;                // [N, R]
@@ -26,7 +26,7 @@ PH_KERNEL(value_loss, ValueArgs, THREADS) {
     const double apart = (double)a.values[i] - (double)target, size = fabs(apart);
     const double huber = size <= 1.0 ? 0.5 * apart * apart : size - 0.5;
     sum += a.squared ? apart * apart : huber;
-    // Written so that NaN passes.
+    // Written so that NaN is passed on.
     const double bounded = apart < -1.0 ? -1.0 : apart > 1.0 ? 1.0 : apart;
     const double slope = a.squared ? 2.0 * apart : bounded;
     a.dvalues[i] = (float)(slope / denominator);

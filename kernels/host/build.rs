@@ -1,17 +1,17 @@
-//! Compiles kernels and the shim into a library of this machine. Part of the tests alone: the unit tests and the integration
-//! tests both include this file. Needs a C++17 compiler and x86-64.
+//! Compiles kernels and the shim into a library for this machine. Only tests use it: the unit tests and the integration
+//! tests both include this file. It needs a C++17 compiler and x86-64.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The library of `files`, by their names under `kernels/`, for activations of so many bits; compiled into `target` unless it
-/// is there already.
+/// Builds the library of `files`, given by their names under `kernels/`, for activations of `activation_bits` bits. It is
+/// compiled into `target` unless it is there already.
 ///
 /// # Errors
-/// No C++ compiler, another processor than x86-64, or a kernel that does not compile, with the compiler's words.
+/// There is no C++ compiler, the processor is not x86-64, or a kernel does not compile; the compiler's output is included.
 pub fn build(files: &[&str], activation_bits: usize, target: &Path) -> Result<PathBuf, String> {
-    // The crates whose tests include this file stand at different depths.
+    // The crates whose tests include this file are at different depths in the repository.
     let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("kernels"));
     let kernels = folders.find(|folder| folder.is_dir()).ok_or("no folder `kernels` above this crate")?;
     let sources: Vec<PathBuf> = files.iter().chain(&["host/shim.cpp"]).map(|name| kernels.join(name)).collect();
@@ -31,11 +31,11 @@ pub fn build(files: &[&str], activation_bits: usize, target: &Path) -> Result<Pa
         let run = command
             .output()
             .map_err(|e| format!("{compiler}, which compiles the kernels for this CPU, did not start: {e}"))?;
-        let refused = || format!("{compiler} refused the kernels:\n{}", String::from_utf8_lossy(&run.stderr));
+        let refused = || format!("{compiler} could not compile the kernels:\n{}", String::from_utf8_lossy(&run.stderr));
         run.status.success().then_some(()).ok_or_else(refused)
     };
-    // x86 allows unaligned accesses, which a GPU does not, and integer overflow. The kernels call the shim where a check
-    // fails; the shim itself is not checked.
+    // x86 allows integer overflow, and unaligned accesses, which a GPU does not. The kernels call the shim when a check fails;
+    // the shim itself is not checked.
     const CHECKS: [&str; 4] =
         ["-O2", "-fsanitize=alignment,undefined", "-fno-sanitize=vptr", "-fno-sanitize-recover=all"];
     let mut objects = Vec::new();
@@ -53,7 +53,7 @@ pub fn build(files: &[&str], activation_bits: usize, target: &Path) -> Result<Pa
             .arg("-o")
             .arg(&object))
     });
-    // Signal handlers stay installed, so the library stays loaded. A check that the shim has no function for is an error here.
+    // Signal handlers stay installed, so the library stays loaded. A check for which the shim has no handler is a link error.
     const LINK: [&str; 3] = ["-shared", "-Wl,-z,nodelete", "-Wl,-z,defs"];
     let linked = compiled.and_then(|()| run(Command::new(&compiler).args(LINK).args(&objects).arg("-o").arg(&aside)));
     objects.iter().for_each(|object| drop(std::fs::remove_file(object)));

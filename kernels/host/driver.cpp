@@ -1,11 +1,13 @@
-// A stand-in for NVIDIA's driver, NVRTC and cuDNN, so that tests can run crates/engine/src/device/cuda/driver.rs without a GPU. Tests build it
-// as libcuda.so.1, libnvrtc.so.13 and libcudnn.so.9 and start programs that find it first. The kernels run through the shim: POLYHEAD_STAND_IN_16
-// and POLYHEAD_STAND_IN_32 name the libraries that host/build.rs made of them.
+// A stand-in for NVIDIA's driver, NVRTC and cuDNN, so that tests can run crates/engine/src/device/cuda/driver.rs without a GPU.
+// Tests build it as libcuda.so.1, libnvrtc.so.13 and libcudnn.so.9 and start programs that find it first. The kernels run through
+// the shim: POLYHEAD_STAND_IN_16 and POLYHEAD_STAND_IN_32 name the libraries that host/build.rs built from them.
 //
-// Work on a stream happens as late as the driver's manual allows, when somebody waits for it. That holds for copies out of
-// pageable memory too, of which the manual only says that the driver may read the memory before the call returns.
-// POLYHEAD_STAND_IN_FAULT names a kernel that touches an illegal address: as on a GPU, whoever waits next is told, and every
-// call after that fails. POLYHEAD_STAND_IN_CUDNN is the status with which cuDNN refuses to compute. POLYHEAD_STAND_IN_LOG names a file that gets a line for every attribute that is set.
+// Work on a stream runs as late as the driver's manual allows, when something waits for it. That includes copies out of pageable
+// memory, for which the manual only says that the driver may read the memory before the call returns.
+//
+// POLYHEAD_STAND_IN_FAULT names a kernel that accesses an illegal address. As on a GPU, the next call that waits reports the
+// error, and every call after that fails. POLYHEAD_STAND_IN_CUDNN is the status with which cuDNN refuses to compute.
+// POLYHEAD_STAND_IN_LOG names a file that gets a line for every attribute that is set.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +55,7 @@ struct Stream {
 
 struct Event {
   Stream *stream = nullptr;
-  u64 given = 0;  // What the stream had been given, this event included.
+  u64 given = 0;  // The amount of work given to the stream so far, including this event.
   double milliseconds = 0;
 };
 
@@ -65,19 +67,19 @@ struct Function {
 };
 
 std::recursive_mutex everything;
-Result dead = SUCCESS;  // An error that no call survives.
+Result fatal = SUCCESS;  // An error after which every call fails.
 std::map<u64, u64> allocated;
 std::map<void *, size_t> pinned;
 std::map<std::pair<void *, std::string>, Function> functions;
 std::vector<Stream *> streams;
 
-// The kernels for activations of so many bits.
+// The library of kernels for activations of `bits` bits.
 void *kernels(int bits) {
   const char *path = getenv(bits == 16 ? "POLYHEAD_STAND_IN_16" : "POLYHEAD_STAND_IN_32");
   return path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
 }
 
-// A function of the shim's, which is the same in both.
+// A function of the shim, which is the same in both libraries.
 template <class F>
 F *shim(const char *name) {
   static void *library = kernels(16) ? kernels(16) : kernels(32);
@@ -89,7 +91,7 @@ void run_until(Stream *stream, u64 given) {
     Work work = std::move(stream->waiting.front());
     stream->waiting.pop_front();
     stream->done++;
-    if (dead == SUCCESS) work();
+    if (fatal == SUCCESS) work();
   }
 }
 
@@ -98,7 +100,7 @@ void run_all() {
 }
 
 Result give(Stream *stream, Work work) {
-  if (dead != SUCCESS) return dead;
+  if (fatal != SUCCESS) return fatal;
   if (stream->recording) {
     stream->recording->work.push_back(std::move(work));
   } else {
@@ -125,14 +127,14 @@ double now() {
 void run_kernel(const Function &function, const std::vector<char> &arguments, const ph_dims &dims) {
   const char *fault = getenv("POLYHEAD_STAND_IN_FAULT");
   if (fault && function.name == fault) {
-    dead = ILLEGAL_ADDRESS;
+    fatal = ILLEGAL_ADDRESS;
     return;
   }
   switch (function.run(arguments.data(), &dims)) {
     case 0: break;
-    case 2: dead = ILLEGAL_ADDRESS; break;
-    case 4: dead = MISALIGNED_ADDRESS; break;
-    default: dead = LAUNCH_FAILED;
+    case 2: fatal = ILLEGAL_ADDRESS; break;
+    case 4: fatal = MISALIGNED_ADDRESS; break;
+    default: fatal = LAUNCH_FAILED;
   }
 }
 
@@ -158,17 +160,17 @@ API cuDeviceTotalMem_v2(size_t *bytes, int) {
   *bytes = (size_t)4 << 30;
   return SUCCESS;
 }
-// What an H200 says, but for its processors: a small network is to fill them.
+// An H200's attributes, except for the number of multiprocessors: a small network must be able to fill them.
 API cuDeviceGetAttribute(int *value, int attribute, int) {
   switch (attribute) {
-    case 16: *value = 2; break;         // processors
+    case 16: *value = 2; break;         // multiprocessors
     case 38: *value = 60 << 20; break;  // bytes of L2
-    case 39: *value = 2048; break;      // threads of a processor
+    case 39: *value = 2048; break;      // threads per multiprocessor
     case 75: *value = 9; break;         // compute capability, major
-    case 76: *value = 0; break;         // and minor
-    case 81: *value = 233472; break;    // shared memory of a processor
-    case 97: *value = 232448; break;    // of a block, at most
-    case 111: *value = 1024; break;     // of a block, kept by the system
+    case 76: *value = 0; break;         // compute capability, minor
+    case 81: *value = 233472; break;    // shared memory per multiprocessor
+    case 97: *value = 232448; break;    // shared memory per block, at most
+    case 111: *value = 1024; break;     // shared memory per block reserved by the system
     default: return INVALID_VALUE;
   }
   return SUCCESS;
@@ -194,7 +196,7 @@ API cuGetErrorName(int error, const char **name) {
   return SUCCESS;
 }
 API cuGetErrorString(int error, const char **words) {
-  *words = error == ILLEGAL_ADDRESS ? "an illegal memory access was encountered" : "the stand-in says so";
+  *words = error == ILLEGAL_ADDRESS ? "an illegal memory access was encountered" : "an error of the stand-in";
   return SUCCESS;
 }
 
@@ -204,7 +206,7 @@ API cuMemGetInfo_v2(size_t *free, size_t *total) {
 }
 API cuMemAlloc_v2(u64 *address, size_t bytes) {
   ALONE;
-  if (dead != SUCCESS) return dead;
+  if (fatal != SUCCESS) return fatal;
   *address = (u64)shim<void *(u64)>("ph_host_allocate")(bytes);
   if (!*address) return OUT_OF_MEMORY;
   allocated[*address] = bytes;
@@ -215,7 +217,7 @@ API cuMemFree_v2(u64 address) {
   run_all();
   shim<void(void *)>("ph_host_free")((void *)address);
   allocated.erase(address);
-  return dead;
+  return fatal;
 }
 API cuMemHostAlloc(void **start, size_t bytes, u32) {
   ALONE;
@@ -224,7 +226,7 @@ API cuMemHostAlloc(void **start, size_t bytes, u32) {
   pinned[*start] = bytes;
   return SUCCESS;
 }
-// Touching the memory afterwards is a fault.
+// An access after this is a fault.
 API cuMemFreeHost(void *start) {
   ALONE;
   munmap(start, pinned[start]);
@@ -251,7 +253,7 @@ API cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, Stream *stream) {
 API cuStreamCreate(Stream **stream, u32) {
   ALONE;
   streams.push_back(*stream = new Stream);
-  return dead;
+  return fatal;
 }
 API cuStreamDestroy_v2(Stream *stream) {
   ALONE;
@@ -259,19 +261,19 @@ API cuStreamDestroy_v2(Stream *stream) {
   for (size_t i = 0; i < streams.size(); i++)
     if (streams[i] == stream) streams.erase(streams.begin() + (long)i--);
   delete stream;
-  return dead;
+  return fatal;
 }
 API cuStreamSynchronize(Stream *stream) {
   ALONE;
   if (stream->recording) return CAPTURE_UNSUPPORTED;
   run_until(stream, stream->given);
-  return dead;
+  return fatal;
 }
 API cuStreamWaitEvent(Stream *stream, Event *event, u32) {
   ALONE;
   Stream *other = event->stream;
   const u64 given = event->given;
-  return other ? give(stream, [=] { run_until(other, given); }) : dead;
+  return other ? give(stream, [=] { run_until(other, given); }) : fatal;
 }
 
 API cuEventCreate(Event **event, u32) {
@@ -282,7 +284,7 @@ API cuEventDestroy_v2(Event *event) {
   ALONE;
   if (event->stream) run_until(event->stream, event->given);
   delete event;
-  return dead;
+  return fatal;
 }
 API cuEventRecord(Event *event, Stream *stream) {
   ALONE;
@@ -295,19 +297,19 @@ API cuEventRecord(Event *event, Stream *stream) {
 API cuEventSynchronize(Event *event) {
   ALONE;
   if (event->stream) run_until(event->stream, event->given);
-  return dead;
+  return fatal;
 }
 API cuEventElapsedTime_v2(float *milliseconds, Event *from, Event *to) {
   ALONE;
   *milliseconds = (float)(to->milliseconds - from->milliseconds);
-  return dead;
+  return fatal;
 }
 
-// The machine code is the number of bits the kernels were compiled for.
+// The machine code is just the number of bits that the kernels were compiled for.
 API cuModuleLoadData(void **module, const char *image) {
   ALONE;
   *module = kernels(atoi(image));
-  return *module ? dead : NOT_FOUND;
+  return *module ? fatal : NOT_FOUND;
 }
 API cuModuleUnload(void *) { return SUCCESS; }
 API cuModuleGetFunction(Function **function, void *module, const char *name) {
@@ -317,7 +319,7 @@ API cuModuleGetFunction(Function **function, void *module, const char *name) {
   if (!run || !bytes) return NOT_FOUND;
   const Function found = {name, run, bytes(), 48 << 10};
   *function = &functions.emplace(std::make_pair(module, std::string(name)), found).first->second;
-  return dead;
+  return fatal;
 }
 API cuFuncSetAttribute(Function *function, int attribute, int value) {
   ALONE;
@@ -325,8 +327,8 @@ API cuFuncSetAttribute(Function *function, int attribute, int value) {
     case 8:
       function->shared_bytes = value;
       log_line("shared_bytes " + function->name + " " + std::to_string(value));
-      return dead;
-    case 9: log_line("carveout " + function->name + " " + std::to_string(value)); return dead;
+      return fatal;
+    case 9: log_line("carveout " + function->name + " " + std::to_string(value)); return fatal;
     default: return INVALID_VALUE;
   }
 }
@@ -344,21 +346,21 @@ API cuLaunchKernel(Function *function, u32 x, u32 y, u32 z, u32 threads, u32, u3
 API cuStreamBeginCapture_v2(Stream *stream, int) {
   ALONE;
   stream->recording = new Graph;
-  return dead;
+  return fatal;
 }
 API cuStreamEndCapture(Stream *stream, Graph **graph) {
   ALONE;
   *graph = stream->recording;
   stream->recording = nullptr;
-  return dead;
+  return fatal;
 }
 API cuGraphInstantiateWithFlags(Graph **executable, Graph *graph, u64) {
   *executable = new Graph(*graph);
-  return dead;
+  return fatal;
 }
 API cuGraphLaunch(Graph *executable, Stream *stream) {
   ALONE;
-  Result result = dead;
+  Result result = fatal;
   for (const Work &work : executable->work) result = give(stream, work);
   return result;
 }
@@ -371,7 +373,7 @@ API cuGraphDestroy(Graph *graph) {
   return SUCCESS;
 }
 
-// NVRTC: every text compiles.
+// NVRTC: every text compiles successfully.
 API nvrtcVersion(int *major, int *minor) {
   *major = 13;
   *minor = 0;
@@ -408,7 +410,7 @@ API nvrtcDestroyProgram(int **program) {
   return 0;
 }
 
-// cuDNN: plans everything, computes nothing.
+// cuDNN: plans everything and computes nothing.
 extern "C" __attribute__((visibility("default"))) size_t cudnnGetVersion() { return 91900; }
 
 struct Performance {

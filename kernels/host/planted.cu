@@ -1,5 +1,5 @@
-// Kernels with bugs on purpose, each switched by an argument: the shim is only worth its tests if it shows every one of
-// them. Never part of the product. What each computes is said at its head; tests/suite/kernels.rs runs them.
+// Kernels with deliberate bugs, each enabled by an argument: the shim must detect every one of them. They are never part of the
+// product. Each kernel's comment says what it computes; tests/suite/kernels.rs runs them.
 #include "../primitives.cuh"
 
 #define THREADS 64
@@ -12,9 +12,9 @@ struct PlantedArgs {
 };
 
 // out[i] = in[63 − i] of 64 numbers, through shared memory. Bug 1: no barrier between writing and reading. Bug 2: one
-// element is never written. Bug 3: half of the block leaves before the barrier's work is done, the rest meets a warp that
-// is not there. Bug 4: one store lies behind the end of out. Bug 5: eight bytes are written at a multiple of four. Bug 6: a shift
-// by more bits than there are.
+// element is never written. Bug 3: half of the block returns before the barrier, and the rest uses a warp that is missing.
+// Bug 4: one store is past the end of out. Bug 5: eight bytes are written at a multiple of four. Bug 6: a shift by more bits than
+// the number has.
 PH_KERNEL(planted_reverse, PlantedArgs, THREADS) {
   PH_SHARED(float, cells);
   const int thread = ph_thread();
@@ -28,7 +28,7 @@ PH_KERNEL(planted_reverse, PlantedArgs, THREADS) {
   if (a.bug == 6) a.out[thread] += (float)(1 << (31 + a.bug));
 }
 
-// out = the sum of the n tiles of 512 numbers of in, tile by tile through two stages of shared memory. Bug 1: waits for one
+// out = the sum of n tiles of 512 numbers of in, one tile after another through two stages of shared memory. Bug 1: waits for one
 // copy too few. Bug 2: no barrier before a stage is filled again. Bug 3: copies from an odd address.
 PH_KERNEL(planted_pipeline, PlantedArgs, THREADS) {
   PH_SHARED(u16, stages);
@@ -47,7 +47,7 @@ PH_KERNEL(planted_pipeline, PlantedArgs, THREADS) {
     else
       ph_copy_wait<1>();
     ph_sync();
-    // Each thread reads what another copied.
+    // Each thread reads elements that another thread copied.
     const u16 *stage = stages + ((i - 1) % 2) * tile + 8 * (THREADS - 1 - thread);
     for (int j = 0; j < 8; j++) sum[j] += ph_from_bf16(stage[j]);
     if (a.bug != 2) ph_sync();
@@ -55,7 +55,7 @@ PH_KERNEL(planted_pipeline, PlantedArgs, THREADS) {
   for (int j = 0; j < 8; j++) a.out[8 * (THREADS - 1 - thread) + j] = sum[j];
 }
 
-// out [16, 8] = A·Bᵀ, A [16, 16] and B [8, 16] one behind the other in in. Bug 1: two of A's fragments are swapped. Bug 2:
+// out [16, 8] = A·Bᵀ, with A [16, 16] followed by B [8, 16] in in. Bug 1: two of A's fragments are swapped. Bug 2:
 // B's rows are read transposed.
 PH_KERNEL(planted_product, PlantedArgs, 32) {
   PH_SHARED(u16, tiles);
@@ -90,9 +90,9 @@ struct PlantedIndexArgs {
   int bug;
 };
 
-// out[block, i] = in[block, i] of a matrix of more than 2³² elements. Bug 1: the place is an int. Bug 2: it is a u32, which wraps
-// silently. Bug 3: sixteen bytes are read at a multiple of two. Bug 4: the last row is read behind the end. Bug 5: in is
-// written to. Bug 6: a result is written in another block's row as well.
+// out[block, i] = in[block, i] of a matrix of more than 2³² elements. Bug 1: the index is an int. Bug 2: it is a u32, which wraps
+// silently. Bug 3: sixteen bytes are read at a multiple of two. Bug 4: the last row is read past the end. Bug 5: in is
+// written to. Bug 6: a result is also written to another block's row.
 PH_KERNEL(planted_index, PlantedIndexArgs, THREADS) {
   const int block = ph_block_x(), thread = ph_thread();
   size_t at = (size_t)block * a.apart + thread;

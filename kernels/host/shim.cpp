@@ -1,5 +1,5 @@
-// The shim's machinery: fibers, meeting points, the matrix instructions, late copies, guarded memory. Nothing here knows a
-// kernel. Every fiber is one CUDA thread; a launch runs its blocks one after another on the calling thread.
+// The implementation of the shim: fibers, barriers and collectives, the matrix instructions, delayed copies, guarded memory. It
+// knows no kernel. Every fiber is one CUDA thread; a launch runs its blocks one after another on the calling thread.
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -22,7 +22,7 @@ typedef unsigned long long u64;
 #error "the shim switches fibers with x86-64 instructions"
 #endif
 
-// Saves the callee-saved registers on the old stack, its pointer in *from, and goes on where the other stack left off.
+// Saves the callee-saved registers on the old stack and its stack pointer in *from, then continues on the other stack.
 asm(R"(
 .text
 .globl ph_host_switch
@@ -49,10 +49,10 @@ extern "C" __attribute__((visibility("hidden"))) void ph_host_switch(void **from
 namespace {
 
 const size_t STACK_BYTES = 128 << 10;
-const size_t SHARED_BYTES = 232448;            // What a Hopper block may have,
-const size_t SHARED_PAGES = 57 * (size_t)4096;  // in whole pages.
+const size_t SHARED_BYTES = 232448;            // The most that a Hopper block can have,
+const size_t SHARED_PAGES = 57 * (size_t)4096;  // and the same in whole pages.
 const int WARP = 32;
-const int MOST_THREADS = 1024;
+const int MAX_THREADS = 1024;
 
 enum Status { OK = 0, STUCK = 1, OUT_OF_BOUNDS = 2, UNDEFINED = 4 };
 enum State { READY, AT_BARRIER, AT_COLLECTIVE, DONE };
@@ -77,8 +77,8 @@ struct Block {
   void *scheduler = nullptr;
   int current = 0;
   int count = 0;
-  int left = 0;  // Threads that have not ended.
-  int arrived[MOST_THREADS / WARP] = {};  // The threads of each warp that wait at a collective.
+  int left = 0;  // The number of threads that have not ended.
+  int arrived[MAX_THREADS / WARP] = {};  // For each warp, the number of threads that wait at a collective.
   u32 index[3] = {0, 0, 0};
   ph_dims dims = {};
   char *shared = nullptr;
@@ -91,7 +91,7 @@ struct Block {
 
 thread_local Block block;
 thread_local u64 schedule_seed = 0;
-thread_local char fault[512];  // The fault of the last launch, in words.
+thread_local char fault[512];  // A description of the last launch's fault.
 struct sigaction previous_segv;
 
 // Pages between two guard pages. They cannot be accessed until mprotect allows it.
@@ -109,21 +109,22 @@ char *usable_pages(size_t bytes) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Buffers. A reserved one takes memory only where it is touched. The first touch of a chunk fills it, each number following from
-// its place alone, so that a buffer of many gigabytes has contents everywhere.
+// Buffers. A reserved buffer uses memory only where it is touched. The first access to a chunk fills it; each number depends only
+// on its index, so that a buffer of many gigabytes has contents everywhere.
 
 const size_t CHUNK_BYTES = 64 << 10;
 
-// The initial content of a buffer, numbered as in crates/engine/src/device/cuda/host.rs. Kernels may not write to TERNARY and FLOATS.
+// The initial content of a buffer, numbered as in crates/engine/src/device/cuda/host.rs. Kernels may not write to TERNARY_BF16,
+// TERNARY_F32 and FLOATS.
 enum Contents { POISON = 0, TERNARY_BF16 = 1, TERNARY_F32 = 2, FLOATS = 3, SUMS = 4 };
 
 struct Buffer {
   char *start, *pages;
-  size_t bytes, inside;  // asked for, and in whole pages
+  size_t bytes, inside;  // the requested size, and the same in whole pages
   bool reserved;
   Contents contents;
   u64 seed;
-  u8 *touched;  // a byte per chunk
+  u8 *touched;  // one byte per chunk
 };
 
 std::mutex buffers_lock;
@@ -136,7 +137,7 @@ size_t whole_pages(size_t bytes) {
 
 size_t chunks_of(const Buffer &buffer) { return (buffer.inside + CHUNK_BYTES - 1) / CHUNK_BYTES; }
 
-// −1, 0 or 1, from the number's place.
+// −1, 0 or 1, computed from the number's index.
 int ternary(u64 at, u64 seed) {
   u64 mixed = (at + seed * 0x632be59bd9b4e019ull) * 0x9e3779b97f4a7c15ull;
   mixed = (mixed ^ mixed >> 29) * 0xbf58476d1ce4e5b9ull;
@@ -162,7 +163,7 @@ void fill(const Buffer &buffer, char *from, char *end) {
   }
 }
 
-// Whether `address` lies in a reserved chunk that nobody has touched; it then has its contents.
+// Whether `address` lies in a reserved chunk that has not been accessed before; if so, fills the chunk.
 bool first_touch(char *address) {
   std::lock_guard<std::mutex> alone(buffers_lock);
   for (const Buffer &buffer : buffers) {
@@ -188,8 +189,8 @@ void say(const char *format, ...) {
   va_end(arguments);
 }
 
-// Says where an invalid address lies, relative to the nearest buffer.
-void say_where(const char *address, bool writes) {
+// Describes an invalid address relative to the nearest buffer.
+void describe_fault(const char *address, bool writes) {
   std::lock_guard<std::mutex> alone(buffers_lock);
   const char *verb = writes ? "wrote" : "read";
   const Buffer *nearest = nullptr;
@@ -207,9 +208,9 @@ void say_where(const char *address, bool writes) {
   else if (address < nearest->start)
     say("it %s %llu bytes before the start of a buffer of %zu bytes", verb, least, nearest->bytes);
   else if (least)
-    say("it %s %llu bytes behind the end of a buffer of %zu bytes", verb, least, nearest->bytes);
+    say("it %s %llu bytes past the end of a buffer of %zu bytes", verb, least, nearest->bytes);
   else if (address == nearest->start + nearest->bytes)
-    say("it %s right behind the end of a buffer of %zu bytes", verb, nearest->bytes);
+    say("it %s directly past the end of a buffer of %zu bytes", verb, nearest->bytes);
   else
     say("it %s in a buffer of %zu bytes that it may only read", verb, nearest->bytes);
 }
@@ -236,7 +237,7 @@ void fiber_main() {
 
 void start_fiber(Fiber &fiber) {
   if (!fiber.stack) fiber.stack = usable_pages(STACK_BYTES);
-  // As if fiber_main had been called: an address to return to below six saved registers, the stack aligned as at a call.
+  // Sets up the stack as if fiber_main had been called: a return address below six saved registers, aligned as at a call.
   void **top = (void **)(fiber.stack + STACK_BYTES) - 1;
   *top = nullptr;
   *--top = (void *)fiber_main;
@@ -253,7 +254,7 @@ void resume(int index) {
   ph_host_switch(&block.scheduler, block.fibers[index].stack_pointer);
 }
 
-// A barrier opens when every thread that has not ended stands at it.
+// Opens a barrier if every thread that has not ended waits at it.
 bool open_barrier() {
   bool any = false;
   for (int i = 0; i < block.count; i++) {
@@ -265,13 +266,13 @@ bool open_barrier() {
   return any;
 }
 
-// Lets one thread run up to where it waits or ends.
-void take_turn(int index) {
+// Runs one thread until it waits or ends.
+void run_thread(int index) {
   resume(index);
   if (block.fibers[index].state == DONE) block.left--;
 }
 
-// A round over all threads, in order, or from a random one and passing over some that could run: warps stay side by side.
+// A round over all threads, either in order, or from a random one and skipping some that could run. All warps advance together.
 bool round_of_threads() {
   bool moved = false;
   const int first = schedule_seed ? (int)(next_random() % block.count) : 0;
@@ -280,12 +281,12 @@ bool round_of_threads() {
     if (block.fibers[index].state != READY) continue;
     moved = true;
     if (schedule_seed && next_random() % 4 == 0) continue;
-    take_turn(index);
+    run_thread(index);
   }
   return moved;
 }
 
-// One warp after the other, each as far as it gets: as far apart as warps can be.
+// Runs one warp after the other, each as far as it gets, so that warps are as far apart as possible.
 bool round_of_warps() {
   bool moved = false;
   const int warps = block.count / WARP, first = (int)(next_random() % warps);
@@ -295,7 +296,7 @@ bool round_of_warps() {
       again = false;
       for (int index = base; index < base + WARP; index++) {
         if (block.fibers[index].state != READY) continue;
-        take_turn(index);
+        run_thread(index);
         again = moved = true;
       }
     }
@@ -316,7 +317,7 @@ Status run_block() {
   return OK;
 }
 
-// Meets the other 31 lanes; the last to come does the work for all.
+// Waits for the other 31 lanes; the last to arrive does the work for all.
 template <class Work>
 void collective(void *mine, Work work) {
   Fiber &fiber = self();
@@ -363,20 +364,20 @@ void load_matrices(u32 (&r)[4], const void *row, bool transposed) {
   });
 }
 
-// The first touch of a chunk of a reserved buffer, or an invalid access.
+// Handles the first access to a chunk of a reserved buffer, or an invalid access.
 void on_fault(int signal, siginfo_t *info, void *context) {
   char *address = (char *)info->si_addr;
   if (info->si_code == SEGV_ACCERR && first_touch(address)) return;
   if (block.launching) {
-    // Bit 1 of the page fault's code: a write.
-    say_where(address, ((ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2);
+    // Bit 1 of the page fault's error code means a write.
+    describe_fault(address, ((ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2);
     siglongjmp(block.escape, OUT_OF_BOUNDS);
   }
   if (previous_segv.sa_flags & SA_SIGINFO) return previous_segv.sa_sigaction(signal, info, context);
   sigaction(signal, &previous_segv, nullptr);
 }
 
-// Ends the launch because of something that C++ or the device does not define.
+// Ends the launch because of behaviour that C++ or the device does not define.
 [[noreturn]] void undefined(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
@@ -385,7 +386,7 @@ void on_fault(int signal, siginfo_t *info, void *context) {
   siglongjmp(block.escape, UNDEFINED);
 }
 
-// Faults are taken on a stack of their own: the faulting one is a fiber's.
+// Signal handlers need their own stack, because the faulting stack is a fiber's.
 void prepare_thread() {
   if (block.shared) return;
   block.shared = usable_pages(SHARED_PAGES);
@@ -424,8 +425,8 @@ void *add_buffer(size_t bytes, bool reserved, Contents contents, u64 seed) {
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------------------------------
-// The handlers of the compiler's checks (-fsanitize=undefined without its runtime library): they end the launch and name the place.
-// The data of every check begin with the place.
+// The handlers of the compiler's checks (-fsanitize=undefined without its runtime library). They end the launch and report the
+// place. The data of every check begins with the place.
 
 namespace {
 struct Place {
@@ -438,7 +439,7 @@ struct AccessCheck {
   u8 log_alignment, kind;
 };
 
-// The part of a path below the last folder kernels/.
+// The part of a path after the last folder kernels/.
 const char *short_name(const char *file) {
   while (const char *kernels = strstr(file, "kernels/")) file = kernels + strlen("kernels/");
   return file;
@@ -449,7 +450,7 @@ extern "C" void __ubsan_handle_type_mismatch_v1_abort(const AccessCheck *check, 
   const Place &place = check->place;
   const u64 alignment = 1ull << check->log_alignment;
   if (address && address % alignment)
-    undefined("%s:%u: access at an address that is no multiple of %llu", short_name(place.file), place.line, alignment);
+    undefined("%s:%u: access at an address that is not a multiple of %llu", short_name(place.file), place.line, alignment);
   undefined("%s:%u: access through a %s", short_name(place.file), place.line,
             address ? "pointer to something smaller" : "null pointer");
 }
@@ -463,19 +464,19 @@ UNDEFINED_HANDLER(sub_overflow_abort, "an integer overflows in a difference")
 UNDEFINED_HANDLER(mul_overflow_abort, "an integer overflows in a product")
 UNDEFINED_HANDLER(negate_overflow_abort, "an integer overflows in a negation")
 UNDEFINED_HANDLER(divrem_overflow_abort, "division by zero, or a quotient that overflows")
-UNDEFINED_HANDLER(shift_out_of_bounds_abort, "shift by more bits than there are, or of a negative number")
+UNDEFINED_HANDLER(shift_out_of_bounds_abort, "shift by more bits than the number has, or of a negative number")
 UNDEFINED_HANDLER(out_of_bounds_abort, "index outside its array")
 UNDEFINED_HANDLER(pointer_overflow_abort, "a pointer overflows")
-UNDEFINED_HANDLER(load_invalid_value_abort, "a value its type does not have")
+UNDEFINED_HANDLER(load_invalid_value_abort, "a value that its type cannot have")
 UNDEFINED_HANDLER(float_cast_overflow_abort, "a float that the integer cannot hold")
 UNDEFINED_HANDLER(nonnull_arg_abort, "a null pointer as an argument that may not be null")
 UNDEFINED_HANDLER(nonnull_return_v1_abort, "a null pointer returned where it may not be null")
-UNDEFINED_HANDLER(invalid_builtin_abort, "a builtin given what it does not take")
+UNDEFINED_HANDLER(invalid_builtin_abort, "a builtin with an invalid argument")
 UNDEFINED_HANDLER(vla_bound_not_positive_abort, "an array without elements")
-UNDEFINED_HANDLER(alignment_assumption_abort, "a pointer less aligned than was promised")
-UNDEFINED_HANDLER(function_type_mismatch_abort, "a function called as one of another type")
-UNDEFINED_HANDLER(missing_return, "the end of a function that returns a value")
-UNDEFINED_HANDLER(builtin_unreachable, "a place that was promised never to be reached")
+UNDEFINED_HANDLER(alignment_assumption_abort, "a pointer with less alignment than was promised")
+UNDEFINED_HANDLER(function_type_mismatch_abort, "a function called with another type than its own")
+UNDEFINED_HANDLER(missing_return, "a function that returns a value ends without a return")
+UNDEFINED_HANDLER(builtin_unreachable, "a place that was declared unreachable")
 
 int ph_thread() { return block.current; }
 int ph_threads() { return block.count; }
@@ -508,7 +509,7 @@ void ph_mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
       for (int r = 0; r < 2; r++)
         for (int half = 0; half < 2; half++) B[pair + r * 8 + half][group] = ph_float(c.b[r] >> (16 * half) << 16);
     }
-    // Each sum in the order of k, eight side by side.
+    // Each sum is taken in the order of k, eight sums at a time.
     for (int i = 0; i < 16; i++) {
       float row[8] = {};
       for (int k = 0; k < 16; k++)
@@ -529,10 +530,10 @@ static void land(const Copy &copy) {
     memset(copy.to, 0, 16);
 }
 
-// In order, every copy lands as late as it may; in a shuffled order some land at once, as they may too.
+// With threads in order, every copy lands as late as it may. In a shuffled order some land at once, which is allowed too.
 void ph_copy_async(void *shared, const void *global, bool there) {
   if ((u64)shared % 16 || (there && (u64)global % 16))
-    undefined("a copy of 16 bytes from or to an address that is no multiple of 16");
+    undefined("a copy of 16 bytes from or to an address that is not a multiple of 16");
   const Copy copy = {shared, global, there};
   if (schedule_seed && next_random() % 2 == 0)
     land(copy);
@@ -554,18 +555,18 @@ void ph_host_copy_wait(int groups) {
   }
 }
 
-/// The end of what a launch asked for is the end of the last page.
+/// The shared memory of a launch ends where the last page ends.
 extern "C" void *ph_host_shared() { return block.shared + (SHARED_PAGES - block.dims.shared_bytes) / 16 * 16; }
 
-/// 0 runs the threads of a block in order; an odd number is the seed of a shuffled order, an even one of an order of warps that
-/// each run as far as they get.
+/// 0 runs the threads of a block in order. An odd number is the seed of a shuffled order, an even number the seed of an order of
+/// warps that each run as far as they get.
 extern "C" void ph_host_schedule(u64 seed) { schedule_seed = seed; }
 
-/// Memory that ends at a page nobody may touch and starts behind another, filled with 0xff: NaN in every format.
+/// Memory between two pages that cannot be accessed. It ends at the second and is filled with 0xff, which is NaN in every format.
 extern "C" void *ph_host_allocate(u64 bytes) { return add_buffer(bytes, false, POISON, 0); }
 
-/// The same as reserved address space, filled where it is touched with `contents` as numbered above. Two buffers of one seed hold
-/// the same.
+/// The same as reserved address space, filled on first access with `contents` as numbered above. Two buffers with the same seed
+/// hold the same numbers.
 extern "C" void *ph_host_reserve(u64 bytes, u32 contents, u64 seed) {
   return add_buffer(bytes, true, (Contents)contents, seed);
 }
@@ -582,7 +583,7 @@ extern "C" void ph_host_free(void *memory) {
   }
 }
 
-/// The first bytes at or behind `from` of a reserved buffer that were touched, as [range[0], range[1]); 0 where there are none.
+/// The first range of touched bytes of a reserved buffer at or after `from`, as [range[0], range[1]); returns 0 if there is none.
 extern "C" int ph_host_touched(void *memory, u64 from, u64 *range) {
   std::lock_guard<std::mutex> alone(buffers_lock);
   for (const Buffer &buffer : buffers) {
@@ -599,14 +600,14 @@ extern "C" int ph_host_touched(void *memory, u64 from, u64 *range) {
   return 0;
 }
 
-/// The fault of this thread's last launch; empty if the shim does not know it.
+/// A description of the fault of this thread's last launch; empty if the shim does not know it.
 extern "C" const char *ph_host_fault() { return fault; }
 
-/// 0 done; 1 threads wait for each other for ever; 2 memory was touched that is nobody's; 3 the launch is larger than a device; 4 an
-/// access at an address that is no multiple of its size, or something else that C++ does not define.
+/// Returns 0 for success; 1: a deadlock; 2: an access outside all buffers; 3: the launch is larger than a device supports; 4: an
+/// access at an address that is not a multiple of its size, or something else that C++ does not define.
 extern "C" int ph_host_launch(void (*body)(const void *), const void *args, const ph_dims *dims) {
   prepare_thread();
-  if (dims->shared_bytes > SHARED_BYTES || dims->threads % WARP || dims->threads == 0 || dims->threads > MOST_THREADS)
+  if (dims->shared_bytes > SHARED_BYTES || dims->threads % WARP || dims->threads == 0 || dims->threads > MAX_THREADS)
     return 3;
   block.body = body;
   block.args = args;

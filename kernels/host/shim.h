@@ -1,6 +1,6 @@
-// Runs the kernels on a CPU, for tests: one fiber per thread of a block, barriers and warp collectives as meeting points,
-// mma and ldmatrix with the fragment layouts of the PTX manual, asynchronous copies that land as late as they may, shared
-// memory poisoned at the start of every block. Included by primitives.cuh in the place of CUDA.
+// Runs the kernels on a CPU for tests: one fiber per thread of a block, which switch at barriers and warp collectives, mma and
+// ldmatrix with the fragment layouts of the PTX manual, asynchronous copies that land as late as they may, and shared memory that
+// is poisoned at the start of every block. primitives.cuh includes it instead of CUDA.
 #pragma once
 
 #include <cmath>
@@ -65,7 +65,7 @@ static inline float ph_float(u32 bits) {
   memcpy(&v, &bits, 4);
   return v;
 }
-/// Round to nearest even; NaN stays NaN.
+/// Rounds to nearest even; NaN stays NaN.
 static inline u32 ph_host_bf16(float v) {
   const u32 bits = ph_bits(v);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fffu;

@@ -203,7 +203,8 @@ fn the_shim_runs_right_kernels_right_and_shows_every_planted_bug() {
 #[test]
 fn the_shim_names_unaligned_accesses_and_undefined_arithmetic() {
     let Some(library) = planted_library() else { return };
-    for (bug, fault) in [(5, "access at an address that is no multiple of 8"), (6, "shift by more bits than there are")]
+    for (bug, fault) in
+        [(5, "access at an address that is not a multiple of 8"), (6, "shift by more bits than the number has")]
     {
         let error = planted(&library, "planted_reverse", 64, &[1.0; 64], 512, bug, 0).unwrap_err();
         assert!(error.contains("something else that is undefined: host/planted.cu:"), "{bug}: {error}");
@@ -266,8 +267,8 @@ fn the_shim_finds_indices_that_overflow_and_accesses_outside_gigabytes() {
         (1, "something else that is undefined: host/planted.cu:"),
         (1, "an integer overflows in a product"),
         (3, "host/planted.cu:"),
-        (3, "access at an address that is no multiple of 16"),
-        (4, "it read right behind the end of a buffer of 12884901888 bytes"),
+        (3, "access at an address that is not a multiple of 16"),
+        (4, "it read directly past the end of a buffer of 12884901888 bytes"),
         (5, "it wrote in a buffer of 12884901888 bytes that it may only read"),
         (6, "other rows are written: [256, 6292480, 12582912]"),
     ] {

@@ -3,14 +3,14 @@
 /// `[x1, y1, x2, y2]` with `x1 <= x2`, `y1 <= y2`, in pixels unless a name says otherwise.
 pub type Xyxy = [f32; 4];
 
-/// The box around a centre.
+/// Converts a centre and a size to corners.
 ///
 /// Units: those of the input, pixels or 0–1; centre x and y, width, height.
 pub fn from_cxcywh([cx, cy, w, h]: [f32; 4]) -> Xyxy {
     [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0]
 }
 
-/// The box right of and below a corner, as COCO writes boxes.
+/// Converts the corner and size of a COCO box to corners.
 ///
 /// Units: those of the input, pixels or 0–1; left, top, width, height.
 pub fn from_xywh([x, y, w, h]: [f32; 4]) -> Xyxy {
@@ -45,19 +45,20 @@ pub fn giou(a: &Xyxy, b: &Xyxy) -> f32 {
     if hull > 0.0 { iou - (hull - union) / hull } else { iou }
 }
 
-/// The part of a box that lies within an image of this width and height, in pixels; a box outside ends up without area on the border.
+/// The part of a box that lies within an image of this width and height, in pixels; a box outside ends up without area on the
+/// border.
 pub fn clip(b: &Xyxy, width: f32, height: f32) -> Xyxy {
     [b[0].clamp(0.0, width), b[1].clamp(0.0, height), b[2].clamp(0.0, width), b[3].clamp(0.0, height)]
 }
 
-/// A box the network found, in pixels, with the class and how sure it is (0–1).
+/// A box that the network found, in pixels, with its class and score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detection {
     /// The index of the class among the task's classes.
     pub class: usize,
     /// The probability of the class, 0–1.
     pub score: f32,
-    /// Where it is, in pixels.
+    /// The box, in pixels.
     pub xyxy: Xyxy,
 }
 

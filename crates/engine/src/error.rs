@@ -4,13 +4,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The result of whatever may fail with the one [`Error`].
+/// The result of an operation that can fail with [`Error`], the library's only error type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error in the form a person needs: what went wrong, where, what was expected, what to do.
+/// An error that tells the user what went wrong, where, what was expected and how to fix it.
 #[derive(Debug)]
 pub enum Error {
-    /// An op was asked for something it cannot compute.
+    /// An op cannot compute with the shapes that it was given.
     Shape {
         /// The op's name, such as `conv2d`.
         op: &'static str,
@@ -19,31 +19,31 @@ pub enum Error {
         /// The shapes that it was given.
         got: String,
     },
-    /// A user's file says something wrong.
+    /// A user's file contains an error.
     Data {
         /// The file, or the folder that was read as a data set.
         file: PathBuf,
-        /// The line, from 1, where the place is one.
+        /// The line, counted from 1, if the error is on one line.
         line: Option<usize>,
-        /// The fault and its remedy; the file and the line are printed before it.
+        /// The error and how to fix it; the file and the line are printed before it.
         message: String,
     },
-    /// Flags or a configuration that cannot be followed: exit code 2.
+    /// Invalid flags or an invalid configuration: exit code 2.
     Usage(String),
-    /// The operating system refused.
+    /// A call to the operating system failed.
     Io {
         /// A verb for the sentence "cannot … the path", such as `read`.
         action: &'static str,
-        /// The file or folder it was done to.
+        /// The file or folder on which the action failed.
         path: PathBuf,
-        /// The system's own words.
+        /// The system's own message.
         source: std::io::Error,
     },
-    /// A weights or checkpoint file that is not what it should be.
+    /// A weights or checkpoint file that is corrupt or has unexpected contents.
     Checkpoint {
         /// The weights or checkpoint file.
         file: PathBuf,
-        /// The fault; the file's name is printed before it.
+        /// The error; the file's name is printed before it.
         message: String,
     },
     /// A loss is NaN or infinite.
@@ -53,17 +53,17 @@ pub enum Error {
     },
     /// Ctrl-C: exit code 130.
     Interrupted,
-    /// A failure with no better home, already a whole sentence.
+    /// Any other failure; the text is a whole sentence.
     Other(String),
 }
 
 impl Error {
-    /// An [`Error::Shape`]; shapes are written as `{:?}` writes them.
+    /// An [`Error::Shape`]; shapes are formatted with `{:?}`.
     pub fn shape(op: &'static str, expected: impl fmt::Debug, got: impl fmt::Debug) -> Self {
         Error::Shape { op, expected: format!("{expected:?}"), got: format!("{got:?}") }
     }
 
-    /// An [`Error::Data`] about a file, and a line from 1 where it has one.
+    /// An [`Error::Data`] about a file and, if known, a line counted from 1.
     pub fn data(file: impl AsRef<Path>, line: Option<usize>, message: impl Into<String>) -> Self {
         Error::Data { file: file.as_ref().to_path_buf(), line, message: message.into() }
     }
@@ -98,7 +98,7 @@ impl Error {
     }
 }
 
-/// A path as one line, whatever its bytes: control characters and what is no Unicode are escaped.
+/// A path as one line. Control characters and bytes that are not valid Unicode are escaped.
 pub fn shown(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
@@ -133,5 +133,5 @@ impl fmt::Display for Error {
     }
 }
 
-/// Without a `source`: what lies below is in the sentence already, and a chain would say it twice.
+/// No `source`: the message already contains the cause, and printing the chain would repeat it.
 impl std::error::Error for Error {}

@@ -1,5 +1,5 @@
-//! Files that appear whole under their names: written beside their place, then renamed. Not here: what is in them, and files
-//! that grow while somebody reads them.
+//! Files that appear complete under their names: each is written under a temporary name beside its place, then renamed. File
+//! formats, and files that grow while others read them, are elsewhere.
 
 use crate::error::{Error, Result};
 use std::fs::File;
@@ -8,12 +8,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Writes a file through `write`, under another name beside `path`, and renames it to `path`. A reader sees the old file or the
-/// new one, never half of one, also while other threads, processes or machines write it. Nothing is synced. A link stays a link: the
-/// file that it leads to is replaced. A device or a pipe at `path` is written as it is.
+/// Writes a file through `write` under a temporary name beside `path`, then renames it to `path`. A reader sees the old file or
+/// the new one, never half of one, even while other threads, processes or machines write it. Nothing is synced. If `path` is a
+/// link, the file it points to is replaced. If `path` is a device or a pipe, it is written directly.
 ///
 /// # Errors
-/// `Io` if the file system refuses; `path` is then untouched and nothing stays behind.
+/// `Io` if the file system refuses; `path` is then unchanged and no temporary file is left.
 pub fn write(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let put = || {
         if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
@@ -27,27 +27,27 @@ pub fn write(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Re
     put().map_err(Error::io("write", path))
 }
 
-/// Writes `bytes` as [`write`](fn@write) does and syncs the file and its folder, so that it survives a power cut.
+/// Writes `bytes` as [`write`](fn@write) does and syncs the file and its folder, so that it survives a power failure.
 ///
 /// # Errors
-/// `Io` if the file system refuses. Only if it refuses to sync the folder, `path` already holds the new file.
+/// `Io` if the file system refuses. If only syncing the folder failed, `path` already holds the new file.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, || ())
 }
 
-/// Writes `bytes` as [`write_synced`] does. The file that was at `path` is then at `previous`, if the file system has hard links.
+/// Writes `bytes` as [`write_synced`] does and keeps the old file under the name `previous`, if the file system has hard links.
 ///
 /// # Errors
-/// The same. `path` holds the old file or the new one.
+/// The same as [`write_synced`]'s. `path` holds the old file or the new one.
 pub fn write_and_keep(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, || {
-        // Both names mean one file until the new one takes the first. Without hard links only the newest state is kept.
+        // Both names point to the same file until the new one is renamed to `path`. Without hard links only the newest is kept.
         let _ = std::fs::remove_file(previous);
         let _ = std::fs::hard_link(real(path), previous);
     })
 }
 
-/// `before` runs when the new file is whole, before it takes its name.
+/// Calls `before` when the new file is complete, just before it is renamed.
 fn replace(path: &Path, bytes: &[u8], before: impl FnOnce()) -> Result<()> {
     write(path, |file| {
         file.write_all(bytes)?;
@@ -69,20 +69,20 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Windows opens no folder as a file, and writes a new name down with the file's own metadata.
+/// Windows cannot open a folder as a file, and it writes a new name to disk with the file's own metadata.
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where the links of `path` lead; `path` itself if there is no file.
+/// The target of the links in `path`, or `path` itself if there is no file.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// A new file `<file>.<process>-<number>.part` beside `path`, which is removed when dropped; its `keep` makes it stay. For files
-/// that grow: [`write`](fn@write) does for all others. `train --exist-ok` knows by this name what a killed process left behind. The
-/// number is random: on a shared disk, processes of two machines or containers may have the same id.
+/// A new file `<file>.<process>-<number>.part` beside `path`, removed when dropped unless its `keep` is called. It is meant for
+/// files that grow; use [`write`](fn@write) for all others. `train --exist-ok` recognises the leftovers of a killed process by
+/// this name. The number is random, because processes of two machines or containers on a shared disk may have the same id.
 ///
 /// # Errors
 /// The file system refuses.
@@ -91,7 +91,7 @@ pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}-{}.part", std::process::id(), RandomState::new().build_hasher().finish() % NUMBERS));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Opened here: tempfile would make it readable by its owner alone, and put the name aside into error messages.
+    // Not opened by tempfile, which would make the file readable by its owner only and put this name into error messages.
     let open = |aside: &Path| File::options().write(true).create_new(true).open(aside);
     tempfile::Builder::new().prefix(&name).rand_bytes(0).make_in(folder, open)
 }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_the_old_one_or_the_new_one_and_nothing_stays_aside() {
+    fn a_write_is_atomic_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let previous = folder.path().join("previous");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_lies_aside_under_a_name_with_the_process() {
+    fn temporary_names_contain_the_process_id() {
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join("args.yaml"), |_| {
             let name = std::fs::read_dir(folder.path())?.next().unwrap()?.file_name().into_string().unwrap();

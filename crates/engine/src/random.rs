@@ -1,5 +1,5 @@
-//! The hashes behind every random number, once: streams of draws are keyed by what they are for, so that no draw depends on which
-//! thread makes it or in which order. Not here: the streams themselves.
+//! The hash functions behind all random numbers. Streams of draws are keyed by their purpose, so that no draw depends on which
+//! thread makes it or in which order. The streams themselves are defined where they are used.
 //!
 //! The values never change, because a run that is repeated or resumed must draw the same numbers.
 
@@ -22,7 +22,7 @@ pub fn draw(index: u64) -> u64 {
     mix(index.wrapping_add(1).wrapping_mul(GAMMA))
 }
 
-/// A text's FNV-1a hash of 64 bits. Neighbouring texts have neighbouring hashes: [`mix`] spreads them.
+/// A text's 64-bit FNV-1a hash. Similar texts have similar hashes, which [`mix`] spreads apart.
 ///
 /// Source: Fowler, Noll & Vo, <http://www.isthe.com/chongo/tech/comp/fnv/>.
 pub fn fnv(text: &str) -> u64 {

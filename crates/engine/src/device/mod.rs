@@ -1,4 +1,4 @@
-//! Devices: primitives only (threads, vector registers, memory), no ops.
+//! Devices: threads, vector registers, memory, kernel launches. Ops are defined elsewhere.
 
 pub mod cpu;
 pub mod cuda;

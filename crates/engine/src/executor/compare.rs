@@ -1,20 +1,20 @@
-//! Holds every node of a GPU's plan to the CPU's op: both are given what the GPU's nodes before it wrote, so that a wrong
-//! kernel is found where it is and not where its numbers arrive.
+//! Checks every node of a GPU's plan against the CPU's op. Both get the values that the GPU's earlier nodes wrote, so that an
+//! error is found in the kernel that causes it and not in a later one.
 //!
-//! The bounds, of the relative error ‖ours − the CPU's‖ / ‖the CPU's‖ over all elements of an output:
+//! The bounds apply to the relative error ‖GPU − CPU‖ / ‖CPU‖ over all elements of an output:
 //!
-//! - What is stored in bf16 may be off by twice what the CPU's f32 result is off when it is rounded to bf16: that much a plain
-//!   bf16 computation makes, and twice covers an epilogue that rounds once more.
-//! - To that, and alone for what is stored in f32, (4·√n + 16)·2⁻²⁴ is added, n the terms of the longest sum: they are the same
-//!   terms in another order, and n roundings of 2⁻²⁴ in random directions grow as √n (Higham & Mary 2019), of which four times is
-//!   allowed; 16 are for what is done to single numbers, exp and log among it. Through the shim, which rounds as the CPU does,
-//!   a ninth of it was the most (ResNet-18 at 4 images of 64²).
-//! - wgrad gets n/16·2⁻²⁴ more: a GPU's matrix units cut towards zero where they should round, once in 16 terms (Fasi et al.
-//!   2021), which grows as n.
+//! - A value stored in bf16 may be off by twice the error of rounding the CPU's f32 result to bf16. A plain bf16 computation
+//!   makes that error once; twice covers an epilogue that rounds once more.
+//! - (4·√n + 16)·2⁻²⁴ is added to that, and is the whole bound for values stored in f32; n is the number of terms of the longest
+//!   sum. Both sides add the same terms in another order, and n roundings of 2⁻²⁴ in random directions grow as √n (Higham & Mary
+//!   2019), of which four times is allowed. The 16 covers operations on single numbers, among them exp and log. Through the shim,
+//!   which rounds as the CPU does, at most a ninth of the bound was seen (ResNet-18 with 4 images of 64²).
+//! - wgrad gets n/16·2⁻²⁴ more: a GPU's matrix units truncate towards zero where they should round, once in 16 terms (Fasi et al.
+//!   2021), an error that grows as n.
 //!
-//! One term of n left out is 1/√n of a random sum: above these bounds up to n = 2¹⁸, 20 images of 224².
+//! One missing term of n changes a random sum by 1/√n. That exceeds these bounds up to n = 2¹⁸, which is 20 images of 224².
 //!
-//! A convolution reads bf16 weights on the GPU, so the caller gives both sides weights that bf16 holds.
+//! A convolution on the GPU reads bf16 weights, so the caller gives both sides weights that are exact in bf16.
 
 use super::{CpuExecutor, CudaExecutor, StepScalars};
 use crate::error::{Error, Result};
@@ -24,13 +24,13 @@ use crate::ops::{Quantities, operation};
 /// One node and what it wrote.
 #[derive(Clone, Debug)]
 pub struct NodeComparison {
-    /// The op's name for it, with what is fused into it.
+    /// The op's name, with the ops fused into it.
     pub name: String,
-    /// The sizes that tell this node from others of its name.
+    /// The sizes that distinguish this node from others with the same name.
     pub sizes: String,
-    /// The parameter it reads or differentiates, else its first output.
+    /// The parameter that it reads or differentiates; its first output if there is none.
     pub of: String,
-    /// One for each output and quantity.
+    /// One entry for each output and quantity.
     pub differences: Vec<Difference>,
 }
 
@@ -41,16 +41,16 @@ impl NodeComparison {
     }
 }
 
-/// The distance of one quantity that a node wrote from the CPU's.
+/// The difference between the GPU's and the CPU's result for one quantity that a node wrote.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// The value's name, and which part of it where it holds several quantities.
+    /// The value's name, and the part of it if it holds several quantities.
     pub value: String,
-    /// Infinite where something cannot be measured by it: poison, padding, two runs that differ.
+    /// Infinite for faults that are not a distance: poison, wrong padding, two runs that differ.
     pub error: f64,
     /// The largest difference that rounding explains.
     pub bound: f64,
-    /// The element that is farthest off or no number, or what else is wrong.
+    /// The element with the largest difference or a non-finite number, or another fault.
     pub worst: String,
 }
 
@@ -61,28 +61,28 @@ impl Difference {
     }
 }
 
-/// Rounds to the nearest number bf16 holds, of two equally near to the even one. `v` is finite.
+/// Rounds to the nearest bf16 number, ties to even. `v` is finite.
 pub fn round_to_bf16(v: f32) -> f32 {
     let bits = v.to_bits();
     f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
 
-/// The values a node writes: its outputs, and the running statistics a batch norm moves.
+/// The values a node writes: its outputs, and the running statistics that batch norm updates.
 pub(super) fn written(node: &Node) -> Vec<ValueId> {
-    let moved = operation(&node.op).moved().iter().map(|&index| &node.inputs[index]);
-    node.outputs.iter().chain(moved).copied().collect()
+    let updated = operation(&node.op).updated_inputs().iter().map(|&index| &node.inputs[index]);
+    node.outputs.iter().chain(updated).copied().collect()
 }
 
-/// Whether node `index` adds to `value`: to a gradient in the Store, or to what a node before it wrote.
+/// Whether node `index` adds to `value` instead of replacing it: a gradient in the Store, or a value that an earlier node wrote.
 pub(super) fn adds_to(graph: &Graph, index: usize, value: ValueId) -> bool {
     let is_written = |node: &Node| node.outputs.contains(&value);
     matches!(graph.value(value).place, Place::Gradient(_)) || graph.nodes[..index].iter().any(is_written)
 }
 
-/// Compares node by node, in order. Both have the same parameters and batch; gradients and running statistics are spent.
+/// Compares node by node, in order. Both have the same parameters and batch. Gradients and running statistics are overwritten.
 ///
 /// # Errors
-/// Plans of different nodes, or a GPU that refuses a call.
+/// Plans with different nodes, or a GPU that refuses a call.
 pub fn nodes(
     (gpu, ours): (&mut CudaExecutor, usize),
     (cpu, theirs): (&mut CpuExecutor, usize),
@@ -91,7 +91,7 @@ pub fn nodes(
     let (physical, logical) = (gpu.graph(ours).clone(), cpu.graph(theirs).clone());
     let alike = |(a, b): (&Node, &Node)| a.op == b.op && a.inputs == b.inputs && a.outputs == b.outputs;
     if physical.nodes.len() != logical.nodes.len() || !physical.nodes.iter().zip(&logical.nodes).all(alike) {
-        return Err(Error::Other("the GPU's plan and the CPU's are not of the same nodes".into()));
+        return Err(Error::Other("the GPU's plan and the CPU's plan have different nodes".into()));
     }
     gpu.start_inspection(ours, scalars)?;
     let mut pair = Pair { gpu, ours, cpu, theirs, scalars, physical: &physical, logical: &logical };
@@ -128,7 +128,7 @@ impl Pair<'_> {
                 differences.push(Difference { value, error: f64::INFINITY, bound: 0.0, worst: fault.into() });
             }
             if wrong {
-                // The nodes that read it are judged on sound numbers.
+                // The nodes that read it must be judged on correct numbers.
                 let len = self.physical.shape(output.value)[0] * self.width(output.value);
                 self.gpu.set_value(self.ours, output.value, &fit(&expected, self.width(output.value), len))?;
             }
@@ -143,7 +143,7 @@ impl Pair<'_> {
         })
     }
 
-    /// Copies the values that node `index` reads from the GPU to the CPU. The gradients it adds to start at zero on both.
+    /// Copies the values that node `index` reads from the GPU to the CPU. Gradients that it adds to start at zero on both.
     fn hand_over(&mut self, index: usize) -> Result<()> {
         let node = &self.logical.nodes[index];
         for &input in &node.inputs {
@@ -161,8 +161,8 @@ impl Pair<'_> {
         Ok(())
     }
 
-    /// Sums that ride in a convolution are taken of what it stored, which on the GPU is rounded: the CPU's plain op takes
-    /// them of the same numbers, so that nothing but their order is left to differ.
+    /// Repeats the sums of a convolution's epilogue on the CPU over the values that the GPU stored. The GPU takes its sums over
+    /// rounded values; from the same values only the order of the sum can differ.
     fn sum_what_was_stored(&mut self, node: &Node, stored: &[f32]) {
         if let Some(sums) = operation(&node.op).sums_of_stored(node) {
             self.cpu.set_value(self.theirs, node.outputs[0], stored);
@@ -170,7 +170,7 @@ impl Pair<'_> {
         }
     }
 
-    /// Numbers of one row of a value's first dimension.
+    /// The number of elements in one row of a value's first dimension.
     fn width(&self, value: ValueId) -> usize {
         self.logical.shape(value)[1..].iter().product()
     }
@@ -202,7 +202,7 @@ impl Pair<'_> {
     }
 }
 
-/// Rows of `width` numbers as `len` numbers: as they are, or where that is another number of rows, their sum and zeros.
+/// `numbers` unchanged if there are `len` of them; otherwise the sum of their rows of `width`, padded with zeros to `len`.
 fn fit(numbers: &[f32], width: usize, len: usize) -> Vec<f32> {
     if numbers.len() == len {
         return numbers.to_vec();
@@ -218,9 +218,8 @@ fn totals(numbers: &[f32], width: usize) -> Vec<f32> {
     (0..width).map(column).collect()
 }
 
-/// The difference that another order of a sum may make. A group norm's sums are longer than
-/// [`crate::ops::Operation::longest_sum`] says by the channels of
-/// a group.
+/// The difference that another order of a sum may make. The sums of a group norm are longer than
+/// [`crate::ops::Operation::longest_sum`] says, by the number of channels in a group.
 fn order(graph: &Graph, node: &Node) -> f64 {
     let operation = operation(&node.op);
     let terms = operation.longest_sum(graph, node) as f64;
@@ -228,7 +227,7 @@ fn order(graph: &Graph, node: &Node) -> f64 {
     (4.0 * terms.sqrt() + cut + 16.0) / f64::from(1 << 24)
 }
 
-/// Measures `(index, ours, the CPU's)` of one quantity; `stored` says that ours is rounded to bf16, `order` what may be off besides.
+/// Measures one quantity from `(index, GPU, CPU)`. `stored`: the GPU rounds it to bf16. `order`: the further error allowed.
 fn difference(
     value: String,
     shape: &[usize],
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn poison_is_named_where_it_lies_and_zeros_must_be_zeros() {
+    fn poison_is_located_and_zeros_must_be_zeros() {
         let poisoned = measure(true, &[(1.0, 1.0), (f32::NAN, 2.0), (3.0, 3.0), (4.0, 4.0)]);
         assert!(!poisoned.is_within() && poisoned.worst.starts_with("[0, 1] is NaN"), "{poisoned:?}");
         assert!(measure(true, &[(0.0, 0.0), (-0.0, 0.0)]).is_within());
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_cut_otherwise_have_the_same_totals() {
+    fn rows_split_differently_have_the_same_totals() {
         let rows = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0];
         assert_eq!(fit(&rows, 2, 6), rows);
         assert_eq!(fit(&rows, 2, 8), [6.0, 60.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);

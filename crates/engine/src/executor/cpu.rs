@@ -21,10 +21,10 @@ use std::time::Instant;
 /// Runs plans on the CPU; its methods are those of [`super::Executor`].
 pub struct CpuExecutor {
     cpu: Cpu,
-    /// Parameters and what belongs to them.
+    /// Parameters, their gradients and optimizer state, running statistics.
     pub store: Store,
     arena: Aligned,
-    /// Scratch that one node after the other uses.
+    /// Scratch memory that the nodes use one after the other.
     scratch: Aligned,
     /// Plans by number; numbers are never reused.
     plans: BTreeMap<usize, Prepared>,
@@ -35,8 +35,8 @@ pub struct CpuExecutor {
 struct Prepared {
     graph: Graph,
     plan: Plan,
-    /// In a plan that trains weights change every step, so each is packed where it is used, into the scratch. A plan that
-    /// only answers keeps them packed.
+    /// In a training plan weights change every step, so each is packed into the scratch memory where it is used. An evaluation
+    /// plan keeps them packed.
     weights: Weights,
     batch: HashMap<ValueId, Aligned>,
 }
@@ -47,12 +47,12 @@ impl Prepared {
     }
 }
 
-/// The derived forms of weights, each with the Store's version that it was made from.
+/// The packed forms of weights, each with the version of the Store that it was made from.
 #[derive(Default)]
 struct PackedWeights(HashMap<(ParameterId, PackedForm, ParameterSet), (u64, Aligned)>);
 
 impl PackedWeights {
-    /// Packs the weight of parameter `id` unless that was done since it last changed.
+    /// Packs the weight of parameter `id` if it changed since it was last packed.
     fn refresh(&mut self, cpu: &Cpu, store: &Store, id: ParameterId, packing: &Packing, set: ParameterSet) {
         let place = self.0.entry((id, packing.form, set));
         let (version, packed) = place.or_insert_with(|| (u64::MAX, Aligned::zeroed(packing.len(cpu) * 4)));
@@ -159,7 +159,7 @@ impl CpuExecutor {
         }
     }
 
-    /// A plan, and the memory that its nodes work in.
+    /// A plan, and the memory that its nodes use.
     fn memory(&mut self, plan: usize, set: ParameterSet) -> (&Prepared, Memory<'_>) {
         let CpuExecutor { cpu, store, arena, scratch, plans, packed, .. } = self;
         let prepared = &plans[&plan];
@@ -201,7 +201,7 @@ impl CpuExecutor {
         time
     }
 
-    /// Rebuilds the packed weights the segment's convolutions read, where an update made them stale.
+    /// Packs the weights that the segment's convolutions read again, if an update changed them.
     fn refresh_packed(&mut self, plan: usize, segment: Segment, set: ParameterSet) {
         let prepared = &self.plans[&plan];
         if prepared.weights == Weights::Plain {

@@ -1,5 +1,5 @@
-//! The CUDA executor: the same list of nodes, turned into kernel launches when a plan is made, recorded as one graph per
-//! segment and replayed. Between steps only small blocks move: the batch, the step's scalars, and the losses back.
+//! The CUDA executor. It turns the same list of nodes into kernel launches when a plan is made, records them as one graph per
+//! segment and replays that. Between steps only small blocks are copied: the batch, the step's scalars, and the losses back.
 
 mod inspect;
 mod layout;
@@ -24,9 +24,9 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use tuning::Tuning;
 
-/// Runs plans on a GPU; its methods are those of [`super::Executor`] and fail where the GPU refuses a call.
+/// Runs plans on a GPU; its methods are those of [`super::Executor`] and return an error if the GPU refuses a call.
 pub struct CudaExecutor {
-    /// The host's copy, as old as `stale` says.
+    /// The host's copy; `stale` says whether the device's is newer.
     store: Store,
     stale: bool,
     memory: DeviceStore,
@@ -37,16 +37,16 @@ pub struct CudaExecutor {
     recorded: HashMap<(usize, usize, Segment, ParameterSet), cuda::Graph>,
     /// The step's scalars as last uploaded.
     scalars: Vec<u8>,
-    /// Whether each set's packed weights are those of its parameters.
+    /// For each set, whether the packed weights match its parameters.
     packed: [bool; 2],
-    /// Last, for what is above is given back through it.
+    /// The last field, because the fields above are freed through it.
     cuda: Cuda,
 }
 
 impl Drop for CudaExecutor {
     fn drop(&mut self) {
-        // Graphs and pinned memory are given back while the device's context is this thread's; there is nothing to do about a
-        // failure on the way out.
+        // Graphs and pinned memory must be freed while the device's context is current on this thread. A failure here cannot be
+        // handled.
         let _ = self.cuda.settle_all();
         self.recorded.clear();
         self.plans.clear();
@@ -57,7 +57,7 @@ struct Prepared {
     layout: Layout,
     /// Two batches: one is written while the other is computed on.
     batches: [Staging; 2],
-    /// Which of them launches read, and what of the other has been written since.
+    /// The index of the batch that launches read, and the values of the other that were written since.
     current: usize,
     written: Vec<ValueId>,
     /// By [`Segment`].
@@ -86,7 +86,7 @@ impl CudaExecutor {
         Ok(executor)
     }
 
-    /// Where tiles come from, for the plans that follow.
+    /// Sets where the tiles of the plans that follow come from.
     pub fn set_tiles(&mut self, tiles: Tiles) {
         assert!(self.plans.is_empty(), "a plan keeps the tiles it was made with");
         self.tuning = Tuning::new(&self.cuda, tiles);
@@ -100,13 +100,13 @@ impl CudaExecutor {
     /// See [`super::Executor::prepare`].
     pub fn prepare(&mut self, mut graph: Graph, fusion: Fusion) -> Result<usize> {
         let precision = self.cuda.precision();
-        // The f32 convolutions are plain: they are there to be compared with.
+        // In f32 the convolutions are plain, because they serve as a reference.
         let fusion = if precision == Precision::F32 { Fusion::Off } else { fusion };
         self.store.check(&graph)?;
         ops::check_nodes(&graph)?;
         fuse(&mut graph, fusion);
         let layout = Layout::new(graph, precision, self.memory.processors())?;
-        // Addresses may move.
+        // Reserving memory may change addresses that are recorded.
         self.recorded.clear();
         self.memory.reserve(&mut self.cuda, Block::Arena, layout.plan.arena_bytes)?;
         let bytes = layout.batch_bytes.max(64);
@@ -118,7 +118,7 @@ impl CudaExecutor {
             let nodes = layout.plan.nodes(segment);
             nodes.flat_map(|i| lower::node(&layout, &self.memory, &self.tuning, precision, i)).collect::<Vec<Work>>()
         });
-        // cuDNN loads what it needs at first use, which a recording would refuse; between steps the arena is nobody's.
+        // cuDNN loads code at first use, which is not allowed in a recording. Between steps the arena is free for trial runs.
         let by_cudnn = work.iter().flatten().filter(|work| matches!(work, Work::Convolution(_)));
         let by_cudnn: Vec<Work> = by_cudnn.cloned().collect();
         self.cuda.launch(&by_cudnn, &self.memory.table(ParameterSet::Current, batches[0].memory))?;
@@ -132,7 +132,7 @@ impl CudaExecutor {
         self.cuda.settle_all()?;
         self.recorded.retain(|key, _| key.0 != plan);
         match self.plans.remove(&plan) {
-            // A batch that was written and never run may still be travelling, which `settle_all` does not wait for.
+            // A batch that was written but never run may still be in transfer, which `settle_all` does not wait for.
             Some(prepared) => prepared.batches.iter().try_for_each(|batch| {
                 self.cuda.settle(batch)?;
                 self.cuda.free(batch.memory)
@@ -146,7 +146,7 @@ impl CudaExecutor {
         self.memory.block(Block::Arena).bytes
     }
 
-    /// Writes into the batch that the next forward pass reads; one that is under way reads the other.
+    /// Writes into the batch that the next forward pass reads; a pass that is still running reads the other one.
     pub fn write(&mut self, plan: usize, value: ValueId, data: &[u8]) -> Result<()> {
         let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         let name = &prepared.layout.logical.value(value).name;
@@ -173,13 +173,13 @@ impl CudaExecutor {
             return Ok(());
         }
         if segment == Segment::Forward && set == ParameterSet::Current {
-            // Running statistics move.
+            // This segment updates the running statistics.
             self.stale = true;
         }
         let batch = &prepared.batches[prepared.current];
         let blocks = self.memory.table(set, batch.memory);
         match &mut self.cuda {
-            // A recording cannot wait in between.
+            // A recording cannot wait between launches.
             Cuda::Driver(driver) if driver.pace() == Pace::Ahead => {
                 let key = (plan, prepared.current, segment, set);
                 let recorded = match self.recorded.entry(key) {
@@ -193,11 +193,11 @@ impl CudaExecutor {
         self.cuda.used(batch)
     }
 
-    /// Turns to the batch written last, if one has been since the last run.
+    /// Switches to the batch written last, if one was written since the last run.
     fn take_batch(&mut self, plan: usize) -> Result<()> {
         let prepared = self.plans.get_mut(&plan).unwrap_or_else(|| unreachable!("plan {plan} was released"));
         if !prepared.written.is_empty() {
-            assert_eq!(prepared.written.len(), prepared.layout.batch.len(), "a batch is written whole");
+            assert_eq!(prepared.written.len(), prepared.layout.batch.len(), "a batch is written completely");
             prepared.written.clear();
             prepared.current = 1 - prepared.current;
             self.cuda.staged(&prepared.batches[prepared.current])?;
@@ -208,7 +208,7 @@ impl CudaExecutor {
     /// See [`super::Executor::time_nodes`].
     pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
         let set = ParameterSet::Current;
-        // Plain convolutions leave other numbers behind, sums that nobody made among them: what outlives a step is put back below.
+        // The plain convolutions by cuDNN leave wrong values behind, also in sums. State that outlives a step is restored below.
         self.store()?;
         self.upload_scalars(scalars)?;
         self.refresh_packed(set)?;
@@ -219,7 +219,7 @@ impl CudaExecutor {
         let mut times = NodeTime::list(&layout.physical);
         let work = |index| lower::node(layout, &self.memory, &self.tuning, precision, index);
         let nodes: Vec<Vec<Work>> = (0..times.len()).map(work).collect();
-        // The same list with plain convolutions by cuDNN, so that each meets the caches as the others left them.
+        // The same list with plain convolutions by cuDNN, so that each runs with the caches in the usual state.
         let replaced = |(own, by_cudnn): (&Vec<Work>, &Option<Work>)| by_cudnn.clone().map_or(own.clone(), |w| vec![w]);
         let others: Vec<Vec<Work>> = nodes.iter().zip(&by_cudnn).map(replaced).collect();
         let blocks = self.memory.table(set, batches[*current].memory);
@@ -237,7 +237,8 @@ impl CudaExecutor {
         Ok(times)
     }
 
-    /// For each node, the plain convolution by cuDNN if cuDNN is there and knows it. The shim has none, because its times say nothing.
+    /// For each node, the plain convolution by cuDNN, if cuDNN is present and supports it. The shim has none: its times mean
+    /// nothing.
     fn plain_by_cudnn(&mut self, plan: usize) -> Result<Vec<Option<Work>>> {
         let (cuda, layout) = (&mut self.cuda, &self.plans[&plan].layout);
         let (precision, on_gpu) = (cuda.precision(), matches!(cuda, Cuda::Driver(_)));
@@ -255,7 +256,7 @@ impl CudaExecutor {
             bytes = bytes.max(needed.unwrap_or(0));
             work.push(needed.and_then(|_| lower::plain_by_cudnn(layout, &self.memory, precision, index)));
         }
-        // The workspace may move.
+        // Reserving memory may change the workspace's address.
         self.recorded.clear();
         self.memory.reserve(cuda, Block::Workspace, bytes)?;
         let prepared = &self.plans[&plan];
@@ -293,7 +294,7 @@ impl CudaExecutor {
         let groups = vec![self.update_launches(update)?; repeats];
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
         let milliseconds = self.cuda.time(&groups, &table)?;
-        self.moved();
+        self.mark_updated();
         let copies = self.memory.block(Block::Packed).bytes;
         Ok(NodeTime { milliseconds, ..NodeTime::of_update(&self.store, &update.rule, copies) })
     }
@@ -301,7 +302,7 @@ impl CudaExecutor {
     fn upload_scalars(&mut self, scalars: &StepScalars) -> Result<()> {
         let tasks = scalars.task_weights.len().max(scalars.denominators.len());
         if tasks > MAX_TASKS {
-            return Err(Error::Usage(format!("{tasks} tasks: a GPU takes up to {MAX_TASKS}")));
+            return Err(Error::Usage(format!("{tasks} tasks: a GPU supports at most {MAX_TASKS}")));
         }
         let mut bytes = vec![0; ScalarsAt::UPDATE];
         let floats = |at: usize, values: &[f32], bytes: &mut [u8]| {
@@ -320,7 +321,7 @@ impl CudaExecutor {
         Ok(())
     }
 
-    /// Rebuilds the weights as the convolutions read them, where parameters were replaced or averages moved.
+    /// Rebuilds the packed weights that the convolutions read, if parameters or averages changed.
     fn refresh_packed(&mut self, set: ParameterSet) -> Result<()> {
         if !self.packed[set as usize] {
             let work = self.memory.pack();
@@ -346,11 +347,11 @@ impl CudaExecutor {
         let launches = self.update_launches(update)?;
         let table = self.memory.table(ParameterSet::Current, self.memory.block(Block::Scalars));
         self.cuda.launch(&launches, &table)?;
-        self.moved();
+        self.mark_updated();
         Ok(self.memory.outcome(&self.cuda)?.norm)
     }
 
-    /// Uploads what the update is told, and says what starts it.
+    /// Uploads the update's settings and returns its launches.
     fn update_launches(&mut self, update: &Update) -> Result<Vec<Work>> {
         let Update { clip_norm, average_decay, .. } = *update;
         let step = optimizer::Step { groups: &update.groups, clip_norm, average_decay };
@@ -362,8 +363,8 @@ impl CudaExecutor {
         Ok(self.memory.update(&update.rule))
     }
 
-    /// Says that an update changed what the host and the averages' packed weights were made from.
-    fn moved(&mut self) {
+    /// Records that an update changed the device's parameters: the host's copy and the averages' packed weights are out of date.
+    fn mark_updated(&mut self) {
         self.stale = true;
         self.packed[ParameterSet::Average as usize] = false;
     }

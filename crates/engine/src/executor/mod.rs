@@ -1,4 +1,4 @@
-//! Runs plans. One executor per device kind; everything above speaks to [`Executor`] and assumes no device.
+//! Runs plans. There is one executor per kind of device. All other code calls [`Executor`] and assumes no device.
 
 pub mod compare;
 mod cpu;
@@ -36,7 +36,7 @@ pub enum DeviceChoice {
         /// The number type of maps.
         precision: Precision,
     },
-    /// The GPU's kernels on this CPU, from a library that `kernels/host/build.rs` made. Tests alone have it (feature `shim`).
+    /// The GPU's kernels on this CPU, from a library built by `kernels/host/build.rs`. Only tests have it (feature `shim`).
     #[cfg(any(test, feature = "shim"))]
     CudaOnHost {
         /// The library's file.
@@ -47,7 +47,7 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Reads `auto`, `cpu`, `cuda` or `cuda:N`. `auto` is the CPU as long as no figure of ours has been seen on a GPU.
+    /// Reads `auto`, `cpu`, `cuda` or `cuda:N`. `auto` means the CPU until the GPU code has been measured.
     ///
     /// # Errors
     /// Any other word.
@@ -65,10 +65,10 @@ impl DeviceChoice {
         }
     }
 
-    /// Which lists of nodes the device can run.
+    /// The fusion settings that the device supports.
     pub fn fusions(&self) -> &'static [Fusion] {
         match self {
-            // The f32 convolutions are plain: they are there to be compared with.
+            // In f32 the convolutions are plain, because they serve as a reference.
             DeviceChoice::Cuda { precision: Precision::F32, .. } => &[Fusion::Off],
             #[cfg(any(test, feature = "shim"))]
             DeviceChoice::CudaOnHost { precision: Precision::F32, .. } => &[Fusion::Off],
@@ -90,10 +90,10 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Whether the device can be had, before anything is made for it.
+    /// Checks that the device is available, before anything is allocated for it.
     ///
     /// # Errors
-    /// A device that is not there; the message says what is missing.
+    /// The device is not available; the message says what is missing.
     pub fn check(&self) -> Result<()> {
         match self {
             DeviceChoice::Cuda { ordinal, precision } => Driver::open(*ordinal, *precision).map(drop),
@@ -102,18 +102,18 @@ impl DeviceChoice {
     }
 }
 
-/// A plan made ready on a device.
+/// A plan that an executor has prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlanId(usize);
 
 /// One node of a plan and how long it took.
 #[derive(Clone, Debug)]
 pub struct NodeTime {
-    /// The op's name for it, with what is fused into it.
+    /// The op's name, with the ops fused into it.
     pub name: String,
-    /// The sizes that tell this node from others of its name.
+    /// The sizes that distinguish this node from others with the same name.
     pub sizes: String,
-    /// The least that the node must compute and move.
+    /// The least work and memory traffic that the node can need.
     pub cost: Cost,
     /// One time per repeat.
     pub milliseconds: Vec<f64>,
@@ -133,7 +133,8 @@ impl NodeTime {
         graph.nodes.iter().map(time).collect()
     }
 
-    /// Segment 4, which is no node, not timed yet; `copies` are the bytes of the weights' copies it writes.
+    /// The entry of segment 4, which has no nodes, before it is timed. `copies` is the size in bytes of the weight copies it
+    /// writes.
     fn of_update(store: &Store, rule: &Rule, copies: usize) -> NodeTime {
         let parameters = store.update_ranges().iter().map(|range| range.len).sum();
         let moments = match rule {
@@ -160,12 +161,12 @@ pub struct Ceilings {
     pub flops_per_second: Option<f64>,
 }
 
-/// The error of reading a value that has no place among those that nodes write.
+/// The error for a value that the host cannot read.
 fn not_in_the_arena(value: &Value) -> Error {
     Error::Other(format!("{} cannot be read: no node of the plan writes it, or fusion left it out", value.name))
 }
 
-/// Compiles the kernels for GPUs of one architecture, on any machine, and says which libraries that took.
+/// Compiles the kernels for GPUs of one architecture, on any machine, and returns which libraries were used.
 ///
 /// # Errors
 /// No NVRTC, an architecture it does not know, or a cache that cannot be written.
@@ -174,7 +175,7 @@ pub fn compile_kernels(architecture: &str) -> Result<(Filled, Vec<LoadedLibrary>
     Ok((filled, loaded_libraries()))
 }
 
-/// The devices there are.
+/// An executor of either kind.
 pub enum Executor {
     /// Runs on the CPU.
     Cpu(Box<CpuExecutor>),
@@ -186,7 +187,7 @@ impl Executor {
     /// Makes the Store for these parameters on the chosen device, all zero.
     ///
     /// # Errors
-    /// The device cannot be had.
+    /// The device is not available.
     pub fn new(choice: &DeviceChoice, parameters: &[Parameter], buffers: &[Buffer]) -> Result<Executor> {
         let store = Store::new(parameters, buffers);
         let cuda = match choice {
@@ -202,11 +203,11 @@ impl Executor {
         Ok(Executor::Cuda(Box::new(CudaExecutor::new(cuda, store)?)))
     }
 
-    /// Fuses and plans `graph` for this device and makes room for it.
+    /// Fuses and plans `graph` for this device and allocates the memory it needs.
     ///
     /// # Errors
-    /// A graph whose parameters are not the first of the executor's, a node whose inputs its op cannot take, a device with too
-    /// little memory, or a network it cannot run.
+    /// A graph whose parameters are not the first of the executor's, a node with inputs that its op does not support, too little
+    /// memory, or a network that the device cannot run.
     pub fn prepare(&mut self, graph: Graph, fusion: Fusion) -> Result<PlanId> {
         match self {
             Executor::Cpu(e) => e.prepare(graph, fusion).map(PlanId),
@@ -214,7 +215,7 @@ impl Executor {
         }
     }
 
-    /// Gives back what belongs to a plan alone: its list of nodes and its batch. The arena keeps its size, because all plans
+    /// Frees the list of nodes and the batch of a plan. The arena keeps its size, because all plans
     /// share it. Running a released plan panics; releasing it again does nothing.
     ///
     /// # Errors
@@ -229,7 +230,7 @@ impl Executor {
         }
     }
 
-    /// Where a GPU's convolutions take their tiles from; to be said before the first plan. A CPU has none to choose.
+    /// Sets where a GPU's convolutions take their tiles from. Call it before the first plan. It does nothing on a CPU.
     pub fn set_tiles(&mut self, tiles: Tiles) {
         match self {
             Executor::Cpu(_) => {}
@@ -237,7 +238,7 @@ impl Executor {
         }
     }
 
-    /// Which of the CPU's instruction sets its ops run with; `None` on a GPU.
+    /// The instruction set that the CPU's ops use; `None` on a GPU.
     pub fn isa(&self) -> Option<IsaName> {
         match self {
             Executor::Cpu(e) => Some(e.isa()),
@@ -245,8 +246,8 @@ impl Executor {
         }
     }
 
-    /// The hash of the tiles that were measured for the plans made so far. On one machine, runs with the same seed and the same hash
-    /// compute the same numbers. `None` where nothing was measured: on a CPU, in f32.
+    /// The hash of the tiles that were measured for the plans made so far. On one machine, runs with the same seed and the same
+    /// hash compute the same numbers. `None` if nothing was measured: on a CPU, or in f32.
     pub fn tuning_hash(&self) -> Option<String> {
         match self {
             Executor::Cpu(_) => None,
@@ -262,7 +263,7 @@ impl Executor {
         }
     }
 
-    /// Writes a value of the batch. This and all that follow fail where a GPU refuses a call.
+    /// Writes a value of the batch. This method and the following ones return an error if a GPU refuses a call.
     pub fn write_u8(&mut self, plan: PlanId, value: ValueId, data: &[u8]) -> Result<()> {
         match self {
             Executor::Cpu(e) => {
@@ -294,8 +295,8 @@ impl Executor {
         }
     }
 
-    /// The inner products `[K, K]`, row by row, of the `tasks` tasks' unweighted gradients, added up over all places where the
-    /// plan compares them. [`Segment::Probe`] has computed them; they stay until it runs again.
+    /// The inner products `[K, K]`, row by row, of the `tasks` tasks' unweighted gradients, summed over all features or weights
+    /// where the plan compares them. [`Segment::Probe`] computes them; they stay valid until it runs again.
     ///
     /// # Errors
     /// A plan that compares no gradients, or a GPU that refuses a call.
@@ -331,7 +332,7 @@ impl Executor {
         }
     }
 
-    /// Times every node of a plan inside whole steps, `repeats` of them after one that does not count.
+    /// Times every node of a plan in `repeats` whole steps, after one warm-up step.
     ///
     /// # Errors
     /// A GPU that refuses a call.
@@ -342,10 +343,10 @@ impl Executor {
         }
     }
 
-    /// Runs every node of a GPU's plan by itself and holds it to the same node of `cpu`'s plan; see [`compare::nodes`].
+    /// Runs every node of a GPU's plan by itself and compares it with the same node of `cpu`'s plan; see [`compare::nodes`].
     ///
     /// # Errors
-    /// Executors that are not a GPU's and a CPU's with the same plan, or a GPU that refuses a call.
+    /// Executors that are not one of a GPU and one of a CPU with the same plan, or a GPU that refuses a call.
     pub fn compare_nodes(
         &mut self,
         plan: PlanId,
@@ -356,7 +357,7 @@ impl Executor {
             (Executor::Cuda(ours), (Executor::Cpu(cpu), theirs)) => {
                 compare::nodes((ours, plan.0), (cpu, theirs.0), scalars)
             }
-            _ => Err(Error::Usage("a GPU's kernels are compared with the CPU's ops, and nothing else is".into())),
+            _ => Err(Error::Usage("only a GPU's kernels can be compared with the CPU's ops".into())),
         }
     }
 
@@ -371,7 +372,7 @@ impl Executor {
         }
     }
 
-    /// Where a GPU's clocks, temperature and power are read; `None` where nothing says them: on a CPU, without NVML.
+    /// Reads a GPU's clocks, temperature and power; `None` on a CPU or without NVML.
     pub fn gauge(&self) -> Option<Gauge> {
         match self {
             Executor::Cpu(_) => None,
@@ -379,7 +380,7 @@ impl Executor {
         }
     }
 
-    /// NVIDIA's libraries that a GPU has made use of so far; none on a CPU.
+    /// NVIDIA's libraries that a GPU has used so far; none on a CPU.
     pub fn libraries(&self) -> Vec<LoadedLibrary> {
         match self {
             Executor::Cpu(_) => Vec::new(),
@@ -398,8 +399,8 @@ impl Executor {
         }
     }
 
-    /// Segment 4. Returns the gradient norm over the active groups, each counted with its factor; where that is not finite,
-    /// nothing was updated.
+    /// Runs segment 4. Returns the gradient norm over the active groups, each scaled by its factor. If the norm is not finite,
+    /// nothing is updated.
     pub fn update(&mut self, update: &store::Update) -> Result<f64> {
         match self {
             Executor::Cpu(e) => Ok(e.update(update)),
@@ -407,7 +408,7 @@ impl Executor {
         }
     }
 
-    /// The Store, for checkpoints; on a GPU this copies.
+    /// The Store, for checkpoints; on a GPU this copies it to the host.
     pub fn store(&mut self) -> Result<&Store> {
         match self {
             Executor::Cpu(e) => Ok(&e.store),
@@ -415,7 +416,7 @@ impl Executor {
         }
     }
 
-    /// Changes what the Store holds; derived forms are rebuilt before the next run.
+    /// Changes the contents of the Store; packed weights are rebuilt before the next run.
     pub fn edit_store<T>(&mut self, edit: impl FnOnce(&mut Store) -> T) -> Result<T> {
         match self {
             Executor::Cpu(e) => {

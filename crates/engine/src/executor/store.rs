@@ -1,5 +1,5 @@
 //! The state that outlives a step: parameters, their gradients, optimizer state, moving averages, running statistics. The buffers
-//! are flat, so that the update is one pass.
+//! are flat, so that the update needs only one pass.
 
 use crate::device::cpu::memory::Aligned;
 use crate::error::{Error, Result};
@@ -12,11 +12,11 @@ use std::ops::Range;
 pub enum ParameterSet {
     /// The parameters that the optimizer updates.
     Current,
-    /// The exponential moving average: what evaluation and prediction use.
+    /// The exponential moving average, which evaluation and prediction use.
     Average,
 }
 
-/// The rule of the update.
+/// The optimizer and its settings.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// Stochastic gradient descent with momentum.
@@ -25,16 +25,16 @@ pub enum Rule {
     AdamW(AdamW),
 }
 
-/// Everything segment 4 needs besides the Store.
+/// The settings of one update.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// The rule, with the settings that all groups share.
     pub rule: Rule,
     /// By [`crate::ir::Group::index`].
     pub groups: Vec<GroupScalars>,
-    /// Largest norm the gradient may have, if any.
+    /// The largest norm that the gradient may have; `None` for no clipping.
     pub clip_norm: Option<f32>,
-    /// Share of the old average that stays.
+    /// The decay of the moving average: the share of the old average that stays.
     pub average_decay: f32,
 }
 
@@ -60,7 +60,7 @@ pub struct Store {
     pub running: Aligned,
     /// The moving average of the running statistics.
     pub running_average: Aligned,
-    /// Counts changes of `values` or `average`; a derived form of an older version is rebuilt.
+    /// Counts changes of `values` and `average`; packed weights of an older version are rebuilt.
     version: u64,
 }
 
@@ -86,8 +86,9 @@ impl Store {
         }
     }
 
-    /// Refuses a graph whose parameters and running statistics are not the first of this Store's, by name and shape. A graph of
-    /// the trunk alone has fewer than the Store. Groups are not compared: they matter to the update, which reads the Store's.
+    /// Returns an error unless the graph's parameters and running statistics are the first of this Store's, by name and shape. A
+    /// graph of the trunk alone has fewer than the Store. Groups are not compared: only the update uses them, and it reads the
+    /// Store's.
     ///
     /// # Errors
     /// The first parameter or running statistic that differs, or a value of the graph that is longer or shorter than the
@@ -105,7 +106,7 @@ impl Store {
             };
             match range.is_some_and(|range| range.len() == value.len()) {
                 true => Ok(()),
-                false => Err(Error::Other(format!("the executor has nothing of {:?} for {}", value.shape, value.name))),
+                false => Err(Error::Other(format!("the executor has no {} of shape {:?}", value.name, value.shape))),
             }
         })
     }
@@ -120,7 +121,7 @@ impl Store {
         self.buffer_ranges[id.0].clone()
     }
 
-    /// The ranges the update walks, each with its group and whether it is decayed.
+    /// The ranges that the update processes, each with its group and whether it is decayed.
     pub fn update_ranges(&self) -> Vec<ParameterRange> {
         let heads = self.heads();
         self.parameters
@@ -130,18 +131,18 @@ impl Store {
             .collect()
     }
 
-    /// Heads that have parameters.
+    /// The number of heads that have parameters.
     pub fn heads(&self) -> usize {
         let head = |p: &Parameter| if let Group::Head(task) = p.group { task + 1 } else { 0 };
         self.parameters.iter().map(head).max().unwrap_or(0)
     }
 
-    /// Says that parameters changed, so that derived forms are stale.
+    /// Records that parameters changed, so that packed weights are rebuilt.
     pub fn touch(&mut self) {
         self.version += 1;
     }
 
-    /// Tells one state of the parameters from another.
+    /// The version of the parameters; it changes whenever they do.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -154,7 +155,7 @@ impl Store {
         }
     }
 
-    /// Makes the average equal to the current set (the start of training).
+    /// Sets the average to the current parameters, at the start of training.
     pub fn start_average(&mut self) {
         self.average.f32_mut().copy_from_slice(self.values.f32());
         self.running_average.f32_mut().copy_from_slice(self.running.f32());
@@ -162,7 +163,7 @@ impl Store {
     }
 }
 
-/// Refuses names and shapes that are not the first of `ours`.
+/// Returns an error unless the names and shapes are the first of `ours`.
 fn is_prefix<'a>(
     kind: &str,
     theirs: impl Iterator<Item = (&'a String, &'a Vec<usize>)>,
@@ -173,14 +174,14 @@ fn is_prefix<'a>(
         if found != Some((name, shape)) {
             let found = found.map_or("nothing".to_owned(), |(name, shape)| format!("{name} {shape:?}"));
             return Err(Error::Other(format!(
-                "the graph is of another network than the executor: its {kind} {index} is {name} {shape:?}, the executor has {found}"
+                "the graph is not of this executor's network: its {kind} {index} is {name} {shape:?}, the executor has {found}"
             )));
         }
     }
     Ok(())
 }
 
-/// Ranges of consecutive vectors, each starting on a cache line, and the total length.
+/// Ranges of vectors one after the other, each starting on a cache line, and the total length.
 fn lay_out(lengths: impl Iterator<Item = usize>) -> (Vec<Range<usize>>, usize) {
     let mut start = 0;
     let ranges = lengths
@@ -193,13 +194,13 @@ fn lay_out(lengths: impl Iterator<Item = usize>) -> (Vec<Range<usize>>, usize) {
     (ranges, start)
 }
 
-/// The bytes of numbers, to be copied into a batch buffer.
+/// Numbers as bytes, to be copied into a batch buffer.
 pub(super) fn bytes_of<T: Number>(data: &[T]) -> &[u8] {
     // SAFETY: a `Number` has no padding, so every byte is initialised, and any byte may be read as u8.
     unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), std::mem::size_of_val(data)) }
 }
 
-/// A plain number of a batch.
+/// A number type of a batch.
 ///
 /// # Safety
 /// The type has no padding: all of its bytes are initialised.
@@ -270,12 +271,12 @@ mod tests {
         let mut executor = Executor::new(&device, &graph.parameters, &graph.buffers).unwrap();
         graph.values.iter_mut().filter(|value| value.shape.ends_with(&[4])).for_each(|value| value.shape[1] = 4000);
         let refused = executor.prepare(graph, Fusion::On).unwrap_err().to_string();
-        assert!(refused.contains("nothing of [3, 4000] for fc0.weight"), "{refused}");
+        assert!(refused.contains("no fc0.weight of shape [3, 4000]"), "{refused}");
     }
 
     #[test]
-    #[should_panic(expected = "fc0.weight is as long as the Store has it")]
-    fn a_store_that_is_exchanged_for_a_smaller_one_is_not_read_behind_its_end() {
+    #[should_panic(expected = "fc0.weight has the Store's length")]
+    fn a_smaller_store_is_not_read_past_its_end() {
         let (graph, smaller) = (network(&[400, 3], Group::Trunk), network(&[4, 3], Group::Trunk));
         let device = DeviceChoice::Cpu { threads: 1 };
         let mut executor = Executor::new(&device, &graph.parameters, &graph.buffers).unwrap();

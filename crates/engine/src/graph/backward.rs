@@ -1,5 +1,5 @@
-//! Writes the backward pass down: each head down to the shared features, what compares the tasks' gradients, the seam, then the
-//! trunk once.
+//! Builds the backward pass: each head down to the shared features, the comparison of the tasks' gradients, the weighted sum at
+//! the shared features (the seam), then the trunk once.
 
 use crate::ir::{Gradients, Graph, Segment, TermForm, ValueId};
 use crate::ops;
@@ -13,15 +13,15 @@ pub struct Head {
     pub nodes: Vec<usize>,
 }
 
-/// Where the tasks' gradients are compared, by the nodes of [`Segment::Probe`].
+/// Where the nodes of [`Segment::Probe`] compare the tasks' gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// Nowhere: the segment is empty.
     None,
-    /// At the shared features, where they lie anyway.
+    /// At the shared features, where these gradients are computed in any case.
     Features,
-    /// At the weight of a shared convolution. Each task has a backward pass of its own from the features down to it; its terms at
-    /// a feature are weighed by the step's scalars, so the segment is to run with weights of 1.
+    /// At the weight of a shared convolution. Each task gets its own backward pass from the features down to the weight. It
+    /// weights its terms at a feature by the step's scalars, so run the segment with weights of 1.
     Weight(ValueId),
 }
 
@@ -34,12 +34,12 @@ struct SeamTerm {
     gradient: ValueId,
 }
 
-/// Appends the segments after the first. `trunk` are the forward nodes that make `features`. Layers that only frozen ones precede,
-/// and that are frozen themselves, have no backward.
+/// Appends all segments after the first. `trunk` are the forward nodes that make `features`. Frozen layers that only frozen
+/// layers precede get no backward.
 ///
-/// At a shared feature the tasks' gradients lie side by side; one that reached it through a global pool stays `[N, C]`.
+/// At a shared feature each task's gradient is stored separately. One that came through a global pool stays `[N, C]`.
 ///
-/// Returns the tasks that [`Probe::Weight`] compares, each with its gradient of the weight; nothing for other probes.
+/// Returns the tasks that [`Probe::Weight`] compares, each with its gradient of the weight; empty for other probes.
 pub fn append_backward(
     graph: &mut Graph,
     trunk: Range<usize>,
@@ -48,7 +48,7 @@ pub fn append_backward(
     probe: Probe,
 ) -> Vec<(usize, ValueId)> {
     graph.segment = Segment::HeadsBackward;
-    // These belong to the forward pass alone: there are no gradients yet.
+    // Taken before any gradient exists: wanted gradients are found from the forward nodes.
     let mut gradients = Gradients::new(graph);
     let mut terms = Vec::new();
     for head in heads {
@@ -78,7 +78,7 @@ pub fn append_backward(
     arrived
 }
 
-/// The terms at a feature of the tasks that are meant.
+/// The terms at `feature` of the tasks that `task` accepts.
 fn at(terms: &[SeamTerm], feature: ValueId, task: impl Fn(usize) -> bool) -> Vec<(usize, TermForm, ValueId)> {
     let here = terms.iter().filter(|term| term.feature == feature && task(term.task));
     here.map(|term| (term.task, term.form, term.gradient)).collect()
@@ -114,7 +114,7 @@ fn trunk_backward(graph: &mut Graph, trunk: Range<usize>, gradients: &mut Gradie
     }
 }
 
-/// Compares the gradients that lie at the features, one node a feature.
+/// Compares the gradients at the features, with one node per feature.
 fn probe_features(graph: &mut Graph, features: &[ValueId], terms: &[SeamTerm], tasks: usize) {
     for &feature in features {
         let here = at(terms, feature, |_| true);
@@ -124,8 +124,8 @@ fn probe_features(graph: &mut Graph, features: &[ValueId], terms: &[SeamTerm], t
     }
 }
 
-/// Takes each task's gradient by itself from the features down to `weight` and no further, beside the Store, and compares what
-/// arrives. A task that reads no feature above the weight has no part in it.
+/// Computes each task's gradient of `weight` by its own backward pass from the features, without writing to the Store, and
+/// compares the results. A task that reads no feature above the weight is left out.
 fn probe_weight(
     graph: &mut Graph,
     trunk: Range<usize>,

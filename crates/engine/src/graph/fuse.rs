@@ -1,5 +1,5 @@
-//! A short closed list of rewrites. Each replaces a node by the epilogue of the convolution before it; the fused list
-//! computes the same numbers to rounding, which a test holds.
+//! A short, closed list of rewrites. Each replaces a node by the epilogue of the convolution before it. A test checks that the
+//! fused list computes the same numbers up to rounding.
 
 use crate::ir::{
     BatchNormApply, BatchNormReduce, Conv2dDgrad, Conv2dFprop, ConvEpilogue, DgradEpilogue, Graph, Node, Op, ValueId,
@@ -9,9 +9,9 @@ use crate::ops;
 /// Whether patterns of nodes are rewritten into epilogues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fusion {
-    /// They are rewritten, as in every run.
+    /// Patterns are rewritten, as in every run.
     On,
-    /// They stay as they are, to compare with.
+    /// Nodes stay separate, as a reference to compare with.
     Off,
 }
 
@@ -28,7 +28,7 @@ pub fn fuse(graph: &mut Graph, fusion: Fusion) {
     debug_assert!(ops::check_nodes(graph).is_ok(), "{:?}", ops::check_nodes(graph));
 }
 
-/// Statistics of a convolution's raw output are gathered as it is written.
+/// Computes the statistics of a convolution's raw output while that output is written.
 fn fuse_statistics(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
         if graph.nodes[i].op != Op::BatchNormStatistics {
@@ -46,7 +46,7 @@ fn fuse_statistics(graph: &mut Graph) {
     }
 }
 
-/// In evaluation scale, shift, residual and ReLU are applied as the convolution's output is written.
+/// In evaluation, applies scale, shift, residual and ReLU while the convolution's output is written.
 fn fuse_affine(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
         let Op::BatchNormApply(BatchNormApply { residual, relu }) = graph.nodes[i].op else {
@@ -62,7 +62,7 @@ fn fuse_affine(graph: &mut Graph) {
         let Op::Conv2d(Conv2dFprop { conv, .. }) = graph.nodes[producer].op else {
             continue;
         };
-        // The fused node stands where the apply stood: by then affine and residual are there.
+        // The fused node takes the place of the apply, where its affine and residual inputs already exist.
         let mut inputs = graph.nodes[producer].inputs.clone();
         inputs.extend_from_slice(&graph.nodes[i].inputs[1..]);
         let epilogue = ConvEpilogue::Affine { residual, relu };
@@ -72,7 +72,7 @@ fn fuse_affine(graph: &mut Graph) {
     }
 }
 
-/// Where nobody differentiates a max pool its argmax is not made.
+/// Drops the argmax of a max pool that has no backward.
 fn drop_unread_argmax(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
         if graph.nodes[i].op == Op::MaxPool && readers(graph, graph.nodes[i].outputs[1]) == 0 {
@@ -81,7 +81,7 @@ fn drop_unread_argmax(graph: &mut Graph) {
     }
 }
 
-/// A sum of two gradients rides in the gradient convolution that makes the later of them.
+/// Fuses a sum of two gradients into the gradient convolution that makes the later of them.
 fn fuse_gradient_sum(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
         if graph.nodes[i].op != Op::Add {
@@ -110,7 +110,7 @@ fn fuse_gradient_sum(graph: &mut Graph) {
     }
 }
 
-/// The ReLU mask and the two batch-norm sums ride in the gradient convolution that completes the gradient.
+/// Fuses the ReLU mask and batch norm's two sums into the gradient convolution that completes the gradient.
 fn fuse_gradient_reduction(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
         let Op::BatchNormReduce(BatchNormReduce { relu: true }) = graph.nodes[i].op else {
@@ -155,7 +155,7 @@ fn readers(graph: &Graph, value: ValueId) -> usize {
     by_nodes + usize::from(graph.outputs.contains(&value))
 }
 
-/// Leaves a node without outputs in place, so that indices stay; `fuse` drops it at the end.
+/// Leaves a node without outputs in place, so that indices stay valid; `fuse` drops it at the end.
 fn remove(graph: &mut Graph, index: usize) {
     graph.nodes[index].inputs.clear();
     graph.nodes[index].outputs.clear();

@@ -1,18 +1,18 @@
-//! Orders a graph's nodes and places their values in one arena: two values share bytes only if their lives do not overlap.
+//! Orders a graph's nodes and places their values in one arena. Two values share bytes only if they are never alive at once.
 
 use crate::ir::{Graph, Node, Place, Segment, ValueId};
 
-/// Bytes every buffer starts on a multiple of: a cache line, and the widest vector.
+/// Every buffer starts at a multiple of this many bytes: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
 
 /// Where each arena value lies and which nodes each segment runs.
 #[derive(Debug)]
 pub struct Plan {
-    /// Byte offset of each value, for those in the arena that any node touches.
+    /// Byte offset of each value in the arena; `None` for values elsewhere and for those that no node reads or writes.
     pub offsets: Vec<Option<usize>>,
     /// Bytes of the arena that the plan needs.
     pub arena_bytes: usize,
-    /// Sum of all arena values, had none shared bytes.
+    /// Bytes that the arena would need if no values shared memory.
     pub unshared_bytes: usize,
     /// By [`Segment`].
     segments: [std::ops::Range<usize>; Segment::ALL.len()],
@@ -38,7 +38,7 @@ pub fn plan(graph: &Graph) -> Plan {
     let lives = lives(graph);
     let mut offsets = vec![None; graph.values.len()];
     let arena_bytes = place(&lives, &mut offsets);
-    // The CPU's executor hands out mutable slices on the strength of these two.
+    // The CPU's executor relies on these two checks to hand out mutable slices.
     if let Some([a, b]) = overlap(&lives, &offsets) {
         unreachable!("{} and {} live at the same time in the same bytes", graph.values[a].name, graph.values[b].name);
     }
@@ -97,7 +97,7 @@ fn writes_twice_or_what_it_reads(node: &Node) -> bool {
     node.outputs.iter().enumerate().any(seen)
 }
 
-/// Largest first, each at the lowest offset free for its whole life.
+/// Places the largest values first, each at the lowest offset that is free for its whole life.
 fn place(lives: &[Life], offsets: &mut [Option<usize>]) -> usize {
     let mut order: Vec<&Life> = lives.iter().collect();
     order.sort_by_key(|l| (std::cmp::Reverse(l.bytes), l.value));
@@ -146,7 +146,7 @@ mod tests {
         let lives = lives(&graph);
         assert_eq!(overlap(&lives, &plan.offsets), None);
         assert!(plan.arena_bytes < plan.unshared_bytes);
-        // One that is put where another lies is seen.
+        // The check notices a value that is placed on another.
         for a in &lives {
             for b in lives.iter().filter(|b| b.value != a.value && a.first <= b.last && b.first <= a.last) {
                 let mut wrong = plan.offsets.clone();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_writes_a_value_twice_or_one_that_it_reads_is_seen() {
+    fn a_node_that_writes_a_value_twice_or_one_that_it_reads_is_detected() {
         let mut graph = Graph::new(Mode::Train);
         let [a, b, c] = ["a", "b", "c"].map(|name| graph.arena(name, &[4], DType::F32));
         graph.push(Op::Add, &[a, a], &[b]);

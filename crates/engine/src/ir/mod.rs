@@ -1,5 +1,5 @@
-//! The graph: values, nodes and their attributes, and the numbers that change between steps. Data only; how a node is built,
-//! checked, differentiated and run is in `ops/<op>`.
+//! The graph: values, nodes and their attributes, and the numbers that change between steps. This module holds data only; nodes
+//! are built, checked, differentiated and run in `ops/<op>`.
 
 mod op;
 mod scalars;
@@ -26,7 +26,7 @@ pub struct BufferId(pub usize);
 pub enum DType {
     /// 32-bit floating point.
     F32,
-    /// Activations on a GPU.
+    /// 16-bit floating point: activations on a GPU.
     Bf16,
     /// 32-bit integers: classes and indices.
     I32,
@@ -45,31 +45,31 @@ impl DType {
     }
 }
 
-/// Where a value's bytes live.
+/// Where a value is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// Written by the host before the step, in the order of [`Graph::batch`].
     Batch,
-    /// In the Store: a trainable parameter (the EMA set when evaluation binds it).
+    /// In the Store: a trainable parameter, or its moving average in evaluation with the averages.
     Parameter(ParameterId),
     /// In the Store: the accumulating gradient of a parameter.
     Gradient(ParameterId),
     /// In the Store: a running statistic.
     Buffer(BufferId),
-    /// In the plan's arena, alive from the node that makes it to its last reader.
+    /// In the plan's arena, from the node that makes it to its last reader.
     Arena,
 }
 
-/// An array that nodes read and write: its name, its shape, and where it lives.
+/// An array that nodes read and write: its name, its shape, and where it is stored.
 #[derive(Clone, Debug)]
 pub struct Value {
-    /// The name in messages; torchvision's for a parameter.
+    /// The name in messages; for a parameter, torchvision's name.
     pub name: String,
     /// Outermost dimension first; maps are `[N, H, W, C]`.
     pub shape: Vec<usize>,
     /// The type of its elements.
     pub dtype: DType,
-    /// Where its bytes live.
+    /// Where it is stored.
     pub place: Place,
 }
 
@@ -90,15 +90,15 @@ impl Value {
     }
 }
 
-/// The list is cut in four, with a probe in its middle; see ARCHITECTURE.md. The update (segment 4) works on the whole Store and
-/// is no node.
+/// The four parts of a step, which ARCHITECTURE.md explains. The fourth, the update, works on the whole Store and has no nodes;
+/// between the second and the third lies the probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
     /// The network and its losses.
     Forward,
     /// The backward pass from the losses to the shared features.
     HeadsBackward,
-    /// The inner products of the tasks' gradients. It runs in the steps that ask for them; the other segments read nothing of it.
+    /// The inner products of the tasks' gradients. It runs only in steps that need them; no other segment reads its results.
     Probe,
     /// The weighted sum at the shared features and the backward pass of the trunk.
     TrunkBackward,
@@ -109,19 +109,20 @@ impl Segment {
     pub const ALL: [Segment; 4] = [Segment::Forward, Segment::HeadsBackward, Segment::Probe, Segment::TrunkBackward];
 }
 
-/// Who a parameter belongs to: the update scales and skips whole groups.
+/// The part of the network that a parameter belongs to. The update scales and skips whole groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
-    /// The shared part.
+    /// The trunk that all tasks share.
     Trunk,
     /// The head of the task with this number.
     Head(usize),
-    /// Never moved.
+    /// Parameters that the update leaves unchanged.
     Frozen,
 }
 
 impl Group {
-    /// Among a model's `heads`: the trunk is 0, the head of task `i` is `i + 1`, what is frozen comes last.
+    /// The group's index in a model with `heads` heads: the trunk is 0, the head of task `i` is `i + 1`, frozen parameters come
+    /// last.
     pub fn index(self, heads: usize) -> usize {
         match self {
             Group::Trunk => 0,
@@ -138,7 +139,7 @@ pub enum Init {
     Constant(f32),
     /// Normal with this standard deviation.
     Normal(f32),
-    /// Normal with deviation sqrt(2 / fan_out) (He 2015, as torchvision's ResNet).
+    /// Normal with deviation sqrt(2 / fan_out) (He 2015, as in torchvision's ResNet).
     KaimingFanOut,
     /// Uniform within ±1/sqrt(fan_in) (PyTorch's linear layer).
     UniformFanIn,
@@ -159,7 +160,7 @@ pub struct Parameter {
     pub decay: bool,
 }
 
-/// A running statistic: kept between steps, moved by no gradient.
+/// A running statistic: kept between steps and not updated by a gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buffer {
     /// torchvision's state-dict name.
@@ -195,7 +196,7 @@ pub enum Mode {
 /// A fixed network for one batch size and image size.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    /// Whether it is for training or for answers.
+    /// Whether it is for training or for evaluation.
     pub mode: Mode,
     /// Indexed by [`ValueId`].
     pub values: Vec<Value>,
@@ -209,7 +210,7 @@ pub struct Graph {
     pub batch: Vec<ValueId>,
     /// Values the host reads afterwards; they stay alive to the end of the list.
     pub outputs: Vec<ValueId>,
-    /// The segment new nodes are put in.
+    /// The segment that new nodes are added to.
     pub segment: Segment,
     parameter_values: HashMap<Place, ValueId>,
 }
@@ -252,7 +253,7 @@ impl Graph {
         id
     }
 
-    /// Adds a value that a node computes; the plan gives it its place.
+    /// Adds a value that a node computes; the plan decides where it lies in the arena.
     pub fn arena(&mut self, name: impl Into<String>, shape: &[usize], dtype: DType) -> ValueId {
         self.new_value(name.into(), shape.to_vec(), dtype, Place::Arena)
     }
@@ -273,7 +274,7 @@ impl Graph {
         self.new_value(name, shape.to_vec(), DType::F32, place)
     }
 
-    /// Whether `value` is a parameter that learns.
+    /// Whether `value` is a parameter that is not frozen.
     pub fn learns(&self, value: ValueId) -> bool {
         match self.value(value).place {
             Place::Parameter(id) => self.parameters[id.0].group != Group::Frozen,
@@ -281,12 +282,12 @@ impl Graph {
         }
     }
 
-    /// For every value, whether anything that learns had a part in it.
+    /// For every value, whether it depends on a parameter that is not frozen.
     pub fn depends_on_what_learns(&self) -> Vec<bool> {
         self.depends_on(|value| self.learns(value))
     }
 
-    /// For every value, whether one of `origins` had a part in it.
+    /// For every value, whether it depends on one of `origins`.
     fn depends_on(&self, origins: impl Fn(ValueId) -> bool) -> Vec<bool> {
         let mut depends = vec![false; self.values.len()];
         for node in &self.nodes {
@@ -297,17 +298,17 @@ impl Graph {
         depends
     }
 
-    /// The parameter of this name, where the graph has it.
+    /// The parameter of this name, if the graph has it.
     pub fn parameter_named(&self, name: &str) -> Option<ValueId> {
         let id = self.parameters.iter().position(|parameter| parameter.name == name)?;
         self.parameter_values.get(&Place::Parameter(ParameterId(id))).copied()
     }
 
-    /// The accumulating gradient, in the Store, of the parameter that `value` is. A rule of an op asks
-    /// [`Gradients::of_parameter`], which may put it elsewhere.
+    /// The accumulating gradient in the Store of the parameter `value`. An op's backward rule asks [`Gradients::of_parameter`]
+    /// instead, which may place the gradient elsewhere.
     fn gradient_of_parameter(&mut self, value: ValueId) -> ValueId {
         let Place::Parameter(parameter) = self.value(value).place else {
-            unreachable!("{} is no parameter: only parameters have a gradient in the Store", self.value(value).name)
+            unreachable!("{} is not a parameter: only parameters have a gradient in the Store", self.value(value).name)
         };
         let place = Place::Gradient(parameter);
         if let Some(&id) = self.parameter_values.get(&place) {
@@ -320,37 +321,37 @@ impl Graph {
         id
     }
 
-    /// Adds a node to the current segment. Ops check shapes where they add themselves.
+    /// Adds a node to the current segment. Shapes were checked by the op that calls this.
     pub fn push(&mut self, op: Op, inputs: &[ValueId], outputs: &[ValueId]) {
         self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.to_vec(), segment: self.segment });
     }
 }
 
-/// The gradient of each value so far, while a backward pass is being written down.
+/// The gradient of each value so far, while a backward pass is being built.
 #[derive(Clone)]
 pub struct Gradients {
     of: HashMap<ValueId, ValueId>,
-    /// By value; those made later are gradients themselves.
+    /// By value. Values made later have no entry; they are gradients themselves.
     wanted: Vec<bool>,
-    /// Parameters' gradients that are values of the arena; `None` where they belong in the Store.
+    /// Parameters' gradients that are values of the arena; `None` if they are added up in the Store.
     aside: Option<HashMap<ValueId, ValueId>>,
 }
 
 impl Gradients {
-    /// The start of a backward pass over all of `forward`. Wanted are the gradients of values that depend on anything that learns;
-    /// parameters' gradients are added up in the Store.
+    /// Starts a backward pass over all of `forward`. It computes the gradients of values that depend on a parameter that is not
+    /// frozen, and adds the parameters' gradients up in the Store.
     pub fn new(forward: &Graph) -> Gradients {
         Gradients { of: HashMap::new(), wanted: forward.depends_on_what_learns(), aside: None }
     }
 
-    /// The start of a backward pass that ends at `parameter`. Wanted are the gradients of values that depend on it. The Store is left
-    /// alone: parameters' gradients are values of the arena, each cleared before the first node that adds to it.
+    /// Starts a backward pass that ends at `parameter`. It computes the gradients of values that depend on `parameter`. The Store
+    /// is not written: parameters' gradients are values of the arena, each set to zero before the first node that adds to it.
     pub fn aside(forward: &Graph, parameter: ValueId) -> Gradients {
         let wanted = forward.depends_on(|value| value == parameter);
         Gradients { of: HashMap::new(), wanted, aside: Some(HashMap::new()) }
     }
 
-    /// The value that a node adds the gradient of `parameter` to.
+    /// The value to which a node adds the gradient of `parameter`.
     pub fn of_parameter(&mut self, graph: &mut Graph, parameter: ValueId) -> ValueId {
         let Some(aside) = &mut self.aside else {
             return graph.gradient_of_parameter(parameter);
@@ -364,7 +365,7 @@ impl Gradients {
         })
     }
 
-    /// The gradient of `parameter` that was put aside, where a node was appended that makes it.
+    /// The gradient of `parameter` in the arena, if a node was appended that computes it.
     pub fn put_aside(&self, parameter: ValueId) -> Option<ValueId> {
         self.aside.as_ref()?.get(&parameter).copied()
     }
@@ -374,12 +375,12 @@ impl Gradients {
         self.of.get(&value).copied()
     }
 
-    /// Whether anybody needs the gradient of `value`: not of the image, not of what only frozen layers made.
+    /// Whether the gradient of `value` is needed. It is not for images and for values that only frozen layers made.
     pub fn wanted(&self, value: ValueId) -> bool {
         self.wanted.get(value.0).is_none_or(|&wanted| wanted)
     }
 
-    /// Adds `gradient` to what `value` has, if it is wanted; a second one appends an [`Op::Add`].
+    /// Adds `gradient` to the gradient of `value`, if it is needed; a second one appends an [`Op::Add`].
     pub fn accumulate(&mut self, graph: &mut Graph, value: ValueId, gradient: ValueId) {
         if !self.wanted(value) {
             return;

@@ -1,4 +1,4 @@
-//! The kinds of op and their attributes. What an op computes is in `ops/<op>`.
+//! The kinds of ops and their attributes. What an op computes is in `ops/<op>`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ pub struct Conv2d {
     pub kernel: usize,
     /// Pixels from one output to the next.
     pub stride: usize,
-    /// Zeros on every side.
+    /// Zeros added on every side.
     pub padding: usize,
 }
 
@@ -34,7 +34,7 @@ pub enum ConvEpilogue {
 /// The steps that the gradient convolution applies to its result before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DgradEpilogue {
-    /// With `addend` a third input: a gradient of the same shape.
+    /// No further step. With `addend`, a third input is added: a gradient of the same shape.
     Plain {
         /// Whether another gradient is added.
         addend: bool,
@@ -75,10 +75,10 @@ pub type Term = (usize, TermForm);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueLossForm {
-    /// Huber's with δ = 1: half the square, beyond 1 the distance less ½.
+    /// Huber's loss with δ = 1: half the squared error, beyond 1 the absolute error minus ½.
     #[default]
     Huber,
-    /// The square.
+    /// The squared error.
     Mse,
 }
 
@@ -91,7 +91,7 @@ pub struct Conv2dFprop {
     pub epilogue: ConvEpilogue,
 }
 
-/// A convolution's gradient by its input.
+/// A convolution's gradient with respect to its input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2dDgrad {
     /// Its window.
@@ -100,14 +100,14 @@ pub struct Conv2dDgrad {
     pub epilogue: DgradEpilogue,
 }
 
-/// A convolution's gradient by its weight.
+/// A convolution's gradient with respect to its weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2dWgrad {
     /// Its window.
     pub conv: Conv2d,
 }
 
-/// Scale, shift, and what may follow.
+/// Scales and shifts, then optionally adds a residual and applies a ReLU.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormApply {
     /// Whether another map is added.
@@ -123,7 +123,7 @@ pub struct BatchNormReduce {
     pub relu: bool,
 }
 
-/// The backward of a norm by running statistics, whose parameters stay.
+/// The backward of a norm that uses running statistics and whose parameters are frozen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormApplyBackward {
     /// Whether the norm added another map.
@@ -146,19 +146,19 @@ pub struct GroupNormReluBackward {
     pub groups: usize,
 }
 
-/// Dropout: scaled by 1 / (1 − probability) where it keeps.
+/// Dropout; values that are kept are scaled by 1 / (1 − probability).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// The share that is dropped, from 0 up to 1.
+    /// The fraction of values set to zero, from 0 up to 1.
     pub probability: f32,
-    /// Tells this node's random numbers from another's.
+    /// Distinguishes this node's random numbers from those of other dropout nodes.
     pub salt: u64,
 }
 
 /// The backward of a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinearBackward {
-    /// Whether the input's gradient is computed.
+    /// Whether the gradient of the input is computed.
     pub input_gradient: bool,
 }
 
@@ -167,18 +167,18 @@ pub struct LinearBackward {
 pub struct ClassLoss {
     /// The task's number.
     pub task: usize,
-    /// The share of every label that is spread evenly over the classes.
+    /// Label smoothing: the share of every label that is spread evenly over the classes.
     pub smoothing: f32,
 }
 
-/// Sigmoid and binary cross-entropy, each class by itself.
+/// Sigmoid and binary cross-entropy, separately for each class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MultiLabelLoss {
     /// The task's number.
     pub task: usize,
 }
 
-/// The loss of values.
+/// The loss of a regression head.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ValueLoss {
     /// The task's number.
@@ -196,61 +196,61 @@ pub struct BoxLoss {
     pub levels: Vec<Level>,
 }
 
-/// The seam: one term for each input.
+/// The weighted sum of the tasks' gradients at a shared feature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Combine {
-    /// One for each input, in their order.
+    /// One term for each input, in their order.
     pub terms: Vec<Term>,
 }
 
-/// The inner products of the tasks' gradients at one place: one term for each input.
+/// The inner products of the tasks' gradients at one shared feature or weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gramian {
-    /// Tasks of the model: rows and columns of the output.
+    /// The number of tasks of the model: rows and columns of the output.
     pub tasks: usize,
-    /// H·W, which a pooled term was the mean over.
+    /// H·W, the number of pixels that a pooled term is the mean over.
     pub pixels: usize,
-    /// One for each input, in their order. The terms of one task count as their sum.
+    /// One term for each input, in their order. The terms of one task count as their sum.
     pub terms: Vec<Term>,
 }
 
-/// Every kind of op with its attributes. What it computes, and its inputs and outputs in order, are in `ops/<op>`, which
-/// `ops::operation` finds.
+/// Every kind of op with its attributes. The computation, inputs and outputs are documented in `ops/<op>`; `ops::operation` finds
+/// the implementation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// Pixels u8 to normalised numbers.
+    /// Turns u8 pixels into normalised numbers.
     Preprocess,
     /// A convolution.
     Conv2d(Conv2dFprop),
-    /// Its gradient by the input.
+    /// A convolution's gradient with respect to its input.
     Conv2dDgrad(Conv2dDgrad),
-    /// Its gradient by the weight.
+    /// A convolution's gradient with respect to its weight.
     Conv2dWgrad(Conv2dWgrad),
-    /// Bias gradient: sum over all but the last dimension.
+    /// The gradient of a bias: the sum over all dimensions but the last.
     ChannelSum,
-    /// Mean and spread of blocks of rows.
+    /// Mean and sum of squared deviations of blocks of rows.
     BatchNormStatistics,
-    /// Blocks' statistics to those of the batch, and the running ones.
+    /// Merges the blocks' statistics into the batch's and updates the running ones.
     BatchNormFinish,
-    /// Running statistics, scale and shift to one affine `[2, C]`.
+    /// Folds running statistics, scale and shift into one affine map `[2, C]`.
     BatchNormFold,
     /// Normalises with the batch's statistics.
     BatchNormApply(BatchNormApply),
-    /// The sums that the norm's backward needs.
+    /// The two sums that the backward of batch norm needs.
     BatchNormReduce(BatchNormReduce),
-    /// Blocks' sums to those of the batch, and the gradients of scale and shift.
+    /// Merges the blocks' sums into the batch's and computes the gradients of scale and shift.
     BatchNormBackwardFinish,
     /// The gradient of the norm's input.
     BatchNormBackwardApply,
-    /// The backward of a norm by running statistics.
+    /// The backward of a norm that uses running statistics.
     BatchNormApplyBackward(BatchNormApplyBackward),
     /// Group norm and ReLU.
     GroupNormRelu(GroupNormRelu),
-    /// Its backward.
+    /// The backward of group norm and ReLU.
     GroupNormReluBackward(GroupNormReluBackward),
     /// Max pooling 3×3 with stride 2.
     MaxPool,
-    /// Its backward.
+    /// The backward of max pooling.
     MaxPoolBackward,
     /// The mean over height and width.
     GlobalPool,
@@ -258,29 +258,29 @@ pub enum Op {
     Dropout(Dropout),
     /// A linear layer with bias.
     Linear,
-    /// Its backward.
+    /// The backward of a linear layer.
     LinearBackward(LinearBackward),
-    /// A coarser level enlarged and added to a finer one.
+    /// Enlarges a coarser level and adds it to a finer one.
     UpsampleAdd,
-    /// Its backward, for the coarser level.
+    /// The backward of `UpsampleAdd`, for the coarser level.
     UpsampleBackward,
-    /// The pyramid's levels side by side.
+    /// Concatenates the pyramid's levels.
     ConcatLevels,
-    /// Its backward.
+    /// The backward of the concatenation.
     ConcatLevelsBackward,
-    /// The loss of a classification.
+    /// The loss of a classification head.
     ClassLoss(ClassLoss),
-    /// The loss of a classification with several labels.
+    /// The loss of a classification head with several labels per image.
     MultiLabelLoss(MultiLabelLoss),
-    /// The loss of a regression.
+    /// The loss of a regression head.
     ValueLoss(ValueLoss),
-    /// The loss of a detection.
+    /// The loss of a detection head.
     BoxLoss(BoxLoss),
     /// The weighted sum of the tasks' gradients at a shared feature.
     Combine(Combine),
     /// The sum of two values.
     Add,
-    /// Zeros, for gradients to be added to.
+    /// Zeros, to which gradients are added.
     Clear,
     /// The inner products of the tasks' gradients.
     Gramian(Gramian),

@@ -3,10 +3,10 @@
 
 use crate::ir::{Graph, Node, ValueId};
 
-/// The least cost of a node, whatever computes it.
+/// The least cost of a node, for any implementation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Multiply-adds counted as two; elementwise work counts as none: its bytes say what it takes.
+    /// Multiply-adds counted as two. Elementwise work counts as zero, because the bytes dominate its cost.
     pub flops: u64,
     /// Bytes read and written, each once.
     pub bytes: u64,
@@ -18,12 +18,12 @@ impl Cost {
         Cost::of_values(flops, graph, node.inputs.iter().chain(&node.outputs))
     }
 
-    /// The cost of a node that reads and writes `values` once each: for ops that do not read all of their inputs.
+    /// The cost of a node that reads or writes each of `values` once, for ops that do not read all of their inputs.
     pub fn of_values<'a>(flops: u64, graph: &Graph, values: impl IntoIterator<Item = &'a ValueId>) -> Cost {
         Cost { flops, bytes: values.into_iter().map(|&v| graph.value(v).bytes() as u64).sum() }
     }
 
-    /// The cost of a node that only works element by element.
+    /// The cost of an elementwise node.
     pub fn elementwise(graph: &Graph, node: &Node) -> Cost {
         Cost::new(0, graph, node)
     }

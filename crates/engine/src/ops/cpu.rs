@@ -1,4 +1,4 @@
-//! The CPU's half of every op, and the values of one node as its kernels see them.
+//! The CPU implementation of every op, and the values of one node as its kernels see them.
 
 use crate::device::cpu::Cpu;
 use crate::ir::{DType, Graph, Node, StepScalars};
@@ -6,15 +6,15 @@ use crate::ops::conv2d::Packing;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-/// The CPU's half of an op. Nothing here has a default but what only convolutions have.
+/// The CPU implementation of an op. Only methods that concern convolutions alone have a default.
 pub trait CpuOp {
-    /// Scratch that the node needs while it runs, in f32; [`NO_SCRATCH`] says that it needs none.
+    /// Scratch memory that the node needs while it runs, in f32; [`NO_SCRATCH`] if none.
     fn cpu_scratch(&self, node: &CpuNode) -> usize;
 
     /// Computes the node.
     fn run(&self, node: &mut Operands);
 
-    /// The weight that a plan keeps in packed form if it only answers.
+    /// The weight that an evaluation plan keeps in packed form.
     fn packing(&self, _graph: &Graph, _node: &Node) -> Option<Packing> {
         None
     }
@@ -22,12 +22,12 @@ pub trait CpuOp {
 
 pub const NO_SCRATCH: usize = 0;
 
-/// The form in which a convolution finds its weight.
+/// The form in which a convolution receives its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// In the Store's form, and packed where it is used: a plan that trains uses each version once.
+    /// In the Store's form, and packed when it is used: a training plan uses each version only once.
     Plain,
-    /// Packed before, for a plan that only answers.
+    /// Packed in advance, for an evaluation plan.
     Packed,
 }
 
@@ -60,7 +60,7 @@ impl<'a> CpuNode<'a> {
         self.input_shape(index).last().copied().unwrap_or(1)
     }
 
-    /// Rows of input `index` as a matrix `[rows, channels]`.
+    /// The number of rows of input `index` as a matrix `[rows, channels]`.
     pub fn rows(&self, index: usize) -> usize {
         self.input_shape(index).iter().product::<usize>() / self.channels(index)
     }
@@ -70,7 +70,7 @@ impl<'a> CpuNode<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     pub start: *mut u8,
-    /// Elements.
+    /// The number of elements.
     pub len: usize,
     pub dtype: DType,
 }
@@ -87,7 +87,7 @@ impl Slot {
     }
 
     fn assert_holds<T: Element>(&self) {
-        assert_eq!(self.dtype, T::DTYPE, "an op reads a value as what it is made of");
+        assert_eq!(self.dtype, T::DTYPE, "an op reads a value with the value's own type");
     }
 }
 
@@ -96,19 +96,19 @@ pub struct Slots<'a> {
     pub inputs: Vec<Slot>,
     pub outputs: Vec<Slot>,
     pub scratch: Slot,
-    /// The packed weight, with [`Weights::Packed`].
+    /// The packed weight, if the plan uses [`Weights::Packed`].
     pub packed: Option<&'a [f32]>,
 }
 
-/// The values of one node while it runs. Each output is handed out once, so no two mutable slices of it exist.
+/// The values of one node while it runs. Each output is handed out only once, so two mutable slices of it never exist.
 pub struct Operands<'a> {
     node: CpuNode<'a>,
     pub scalars: &'a StepScalars,
-    /// `None` for an input that the node moves.
+    /// `None` for an input that the node also writes.
     inputs: Vec<Option<Slot>>,
-    /// The inputs that the node moves, by their index, until each is handed out.
-    moved: Vec<(usize, Slot)>,
-    /// Each until it is handed out.
+    /// The inputs that the node also writes, by their index; each is removed when it is handed out.
+    updated: Vec<(usize, Slot)>,
+    /// Each becomes `None` when it is handed out.
     outputs: Vec<Option<Slot>>,
     scratch: Option<Slot>,
     packed: Option<&'a [f32]>,
@@ -124,21 +124,26 @@ impl<'a> Deref for Operands<'a> {
 }
 
 impl<'a> Operands<'a> {
-    /// The operands of a node whose inputs `moved` are written as well.
+    /// The operands of a node that also writes its inputs `updated`.
     ///
     /// # Safety
     /// For all of `'a`: every slot is valid for reads and aligned for its type and holds initialised elements. Outputs, the
-    /// inputs `moved` and the scratch are valid for writes, overlap neither each other nor any other input, and nobody else
+    /// inputs `updated` and the scratch are valid for writes, overlap neither each other nor any other input, and nobody else
     /// reads or writes them; nobody else writes the inputs.
-    pub unsafe fn new(node: CpuNode<'a>, scalars: &'a StepScalars, moved: &[usize], slots: Slots<'a>) -> Operands<'a> {
+    pub unsafe fn new(
+        node: CpuNode<'a>,
+        scalars: &'a StepScalars,
+        updated: &[usize],
+        slots: Slots<'a>,
+    ) -> Operands<'a> {
         let Slots { inputs, outputs, scratch, packed } = slots;
-        assert!(written_alone(&inputs, &outputs, moved, &scratch), "{:?} writes where it reads", node.node);
-        let read = |(index, &slot): (usize, &Slot)| (!moved.contains(&index)).then_some(slot);
+        assert!(writes_are_exclusive(&inputs, &outputs, updated, &scratch), "{:?} writes where it reads", node.node);
+        let read = |(index, &slot): (usize, &Slot)| (!updated.contains(&index)).then_some(slot);
         Operands {
             node,
             scalars,
             inputs: inputs.iter().enumerate().map(read).collect(),
-            moved: moved.iter().map(|&index| (index, inputs[index])).collect(),
+            updated: updated.iter().map(|&index| (index, inputs[index])).collect(),
             outputs: outputs.into_iter().map(Some).collect(),
             scratch: Some(scratch),
             packed,
@@ -146,69 +151,70 @@ impl<'a> Operands<'a> {
         }
     }
 
-    /// Input `index`, which is not one that the node moves.
+    /// Input `index`, which the node only reads.
     pub fn input<T: Element>(&self, index: usize) -> &'a [T] {
-        let slot = self.inputs[index].unwrap_or_else(|| unreachable!("input {index} is written: take it by `moved`"));
+        let slot =
+            self.inputs[index].unwrap_or_else(|| unreachable!("input {index} is written: take it by `updated_input`"));
         slot.assert_holds::<T>();
-        // SAFETY: readable for `'a` and written by nobody, by the promise made to `new`.
+        // SAFETY: readable for `'a` and not written by anyone, by the promise made to `new`.
         unsafe { std::slice::from_raw_parts(slot.start.cast(), slot.len) }
     }
 
-    /// Input `index` if the node has so many.
+    /// Input `index`, if the node has that many.
     pub fn optional_input<T: Element>(&self, index: usize) -> Option<&'a [T]> {
         (index < self.inputs.len()).then(|| self.input(index))
     }
 
-    /// Input `index`, which the node reads and writes, once.
+    /// Input `index`, which the node reads and writes. It can be taken once.
     ///
     /// # Panics
-    /// The op does not say that it moves this input, or the input has been handed out.
-    pub fn moved(&mut self, index: usize) -> &'a mut [f32] {
-        let place = self.moved.iter().position(|(moved, _)| *moved == index);
-        let place = place.unwrap_or_else(|| unreachable!("input {index} is moved by its op and handed out once"));
-        let (_, slot) = self.moved.swap_remove(place);
+    /// The op does not declare this input as updated, or the input has been taken already.
+    pub fn updated_input(&mut self, index: usize) -> &'a mut [f32] {
+        let place = self.updated.iter().position(|(updated, _)| *updated == index);
+        let place = place.unwrap_or_else(|| unreachable!("input {index} is updated by its op and handed out once"));
+        let (_, slot) = self.updated.swap_remove(place);
         slot.assert_holds::<f32>();
-        // SAFETY: writable for `'a` and nobody else's by the promise made to `new`, and taken here.
+        // SAFETY: writable for `'a` and exclusive by the promise made to `new`, and removed here.
         unsafe { std::slice::from_raw_parts_mut(slot.start.cast(), slot.len) }
     }
 
-    /// Output `index`, once.
+    /// Output `index`. It can be taken once.
     ///
     /// # Panics
-    /// The output has been handed out.
+    /// The output has been taken already.
     pub fn output<T: Element>(&mut self, index: usize) -> &'a mut [T] {
         let slot = self.outputs[index].take().unwrap_or_else(|| unreachable!("output {index} is handed out once"));
         slot.assert_holds::<T>();
-        // SAFETY: writable for `'a` and nobody else's by the promise made to `new`, and taken here.
+        // SAFETY: writable for `'a` and exclusive by the promise made to `new`, and removed here.
         unsafe { std::slice::from_raw_parts_mut(slot.start.cast(), slot.len) }
     }
 
-    /// Output `index` if the node has so many, once.
+    /// Output `index`, if the node has that many. It can be taken once.
     pub fn optional_output<T: Element>(&mut self, index: usize) -> Option<&'a mut [T]> {
         (index < self.outputs.len()).then(|| self.output(index))
     }
 
-    /// The scratch, once.
+    /// The scratch memory. It can be taken once.
     ///
     /// # Panics
-    /// The scratch has been handed out.
+    /// The scratch memory has been taken already.
     pub fn scratch(&mut self) -> &'a mut [f32] {
         let slot = self.scratch.take().unwrap_or_else(|| unreachable!("the scratch is handed out once"));
         // SAFETY: as for an output.
         unsafe { std::slice::from_raw_parts_mut(slot.start.cast(), slot.len) }
     }
 
-    /// The packed weight, where the plan keeps it.
+    /// The packed weight, if the plan keeps one.
     pub fn packed(&self) -> Option<&'a [f32]> {
         self.packed
     }
 }
 
-/// Whether everything that is written overlaps nothing else.
-fn written_alone(inputs: &[Slot], outputs: &[Slot], moved: &[usize], scratch: &Slot) -> bool {
+/// Whether no slot that is written overlaps any other slot.
+fn writes_are_exclusive(inputs: &[Slot], outputs: &[Slot], updated: &[usize], scratch: &Slot) -> bool {
     let written: Vec<&Slot> =
-        outputs.iter().chain(moved.iter().map(|&index| &inputs[index])).chain([scratch]).collect();
-    let is_read = |index: &usize| !moved.contains(index);
+        outputs.iter().chain(updated.iter().map(|&index| &inputs[index])).chain([scratch]).collect();
+    let is_read = |index: &usize| !updated.contains(index);
     let read: Vec<&Slot> = (0..inputs.len()).filter(is_read).map(|index| &inputs[index]).collect();
     written.iter().enumerate().all(|(index, slot)| {
         let others = written[index + 1..].iter().chain(&read);
@@ -216,7 +222,7 @@ fn written_alone(inputs: &[Slot], outputs: &[Slot], moved: &[usize], scratch: &S
     })
 }
 
-/// A type of which a value's elements may be.
+/// A type that the elements of a value can have.
 ///
 /// # Safety
 /// Every bit pattern of `DTYPE`'s size is a value of the type.
@@ -249,8 +255,8 @@ mod tests {
         Slot { start: values.as_mut_ptr().cast(), len: values.len(), dtype: DType::F32 }
     }
 
-    /// Runs `body` on a node of one input, one output and a scratch.
-    fn with_operands(moved: &[usize], body: impl FnOnce(&mut Operands)) {
+    /// Runs `body` on a node with one input, one output and scratch memory.
+    fn with_operands(updated: &[usize], body: impl FnOnce(&mut Operands)) {
         let cpu = Cpu::with_isa(1, Isa::PORTABLE).unwrap();
         let mut graph = Graph::new(Mode::Train);
         let (x, y) = (graph.arena("x", &[4], DType::F32), graph.arena("y", &[4], DType::F32));
@@ -264,22 +270,22 @@ mod tests {
         };
         let scalars = StepScalars::default();
         let node = CpuNode { cpu: &cpu, graph: &graph, node: &graph.nodes[0], weights: Weights::Plain };
-        // SAFETY: three arrays that outlive the operands, which nobody else touches meanwhile.
-        body(&mut unsafe { Operands::new(node, &scalars, moved, slots) });
+        // SAFETY: three arrays that outlive the operands and that nothing else accesses at the same time.
+        body(&mut unsafe { Operands::new(node, &scalars, updated, slots) });
     }
 
-    fn refused(moved: &[usize], body: impl FnOnce(&mut Operands) + std::panic::UnwindSafe) -> bool {
-        let moved = moved.to_vec();
-        std::panic::catch_unwind(move || with_operands(&moved, body)).is_err()
+    fn refused(updated: &[usize], body: impl FnOnce(&mut Operands) + std::panic::UnwindSafe) -> bool {
+        let updated = updated.to_vec();
+        std::panic::catch_unwind(move || with_operands(&updated, body)).is_err()
     }
 
     #[test]
-    fn what_is_written_is_handed_out_once() {
+    fn written_values_are_handed_out_once() {
         with_operands(&[], |node| {
             node.output::<f32>(0).copy_from_slice(node.input(0));
             node.scratch().fill(2.0);
         });
-        with_operands(&[0], |node| node.moved(0).fill(2.0));
+        with_operands(&[0], |node| node.updated_input(0).fill(2.0));
         assert!(refused(&[], |node| {
             node.output::<f32>(0);
             node.output::<f32>(0);
@@ -289,14 +295,14 @@ mod tests {
             node.scratch();
         }));
         assert!(refused(&[0], |node| {
-            node.moved(0);
-            node.moved(0);
+            node.updated_input(0);
+            node.updated_input(0);
         }));
         assert!(refused(&[0], |node| {
             node.input::<f32>(0);
         }));
         assert!(refused(&[], |node| {
-            node.moved(0);
+            node.updated_input(0);
         }));
         assert!(refused(&[], |node| {
             node.input::<i32>(0);
@@ -304,15 +310,15 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_writes_where_it_reads_is_seen() {
+    fn a_node_that_writes_where_it_reads_is_detected() {
         let mut values = [0.0; 8];
         let all = slot(&mut values);
         let half = |first: usize| Slot { start: all.start.wrapping_add(4 * first), len: 4, dtype: DType::F32 };
         let nothing = Slot { len: 0, ..all };
-        assert!(written_alone(&[half(0), half(0)], &[half(4)], &[], &nothing));
-        assert!(!written_alone(&[half(0)], &[half(3)], &[], &nothing));
-        assert!(!written_alone(&[], &[half(0), half(2)], &[], &nothing));
-        assert!(!written_alone(&[half(0), half(2)], &[], &[0], &nothing));
-        assert!(!written_alone(&[half(0)], &[half(4)], &[], &half(0)));
+        assert!(writes_are_exclusive(&[half(0), half(0)], &[half(4)], &[], &nothing));
+        assert!(!writes_are_exclusive(&[half(0)], &[half(3)], &[], &nothing));
+        assert!(!writes_are_exclusive(&[], &[half(0), half(2)], &[], &nothing));
+        assert!(!writes_are_exclusive(&[half(0), half(2)], &[], &[0], &nothing));
+        assert!(!writes_are_exclusive(&[half(0)], &[half(4)], &[], &half(0)));
     }
 }

@@ -1,49 +1,49 @@
-//! The GPU's half of every op, and one node as it becomes launches.
+//! The GPU implementation of every op, and one node as it is turned into launches.
 
 use crate::device::cuda::{Address, Precision, Work};
 use crate::error::{Error, Result};
 use crate::ir::{Graph, Node, ValueId};
 use crate::ops::conv2d::cuda::{Choice, Tunable};
 
-/// The GPU's half of an op. What has a default is said by few ops and means that there is nothing to say.
+/// The GPU implementation of an op. The defaults suit most ops.
 pub trait CudaOp {
-    /// Scratch that the node needs while it runs, in bytes; [`NO_SCRATCH`] says that it needs none.
+    /// Scratch memory that the node needs while it runs, in bytes; [`NO_SCRATCH`] if none.
     fn cuda_scratch(&self, node: &CudaNode) -> usize;
 
     /// The launches that compute the node.
     fn lower(&self, node: &CudaNode) -> Vec<Work>;
 
-    /// Refuses what the kernels cannot compute although the op is defined for it.
+    /// Checks that the kernels support the node, beyond the op's own contract.
     ///
     /// # Errors
-    /// Sizes that a GPU does not take.
+    /// Sizes that the kernels do not support.
     fn check_for_cuda(&self, _graph: &Graph, _node: &Node) -> Result<()> {
         Ok(())
     }
 
-    /// Changes the shapes of outputs that a GPU stores in another size than the op's contract says.
+    /// Changes the shapes of outputs that a GPU stores in another size than the op's contract specifies.
     fn store_outputs(&self, _logical: &Graph, _node: &Node, _physical: &mut Graph) {}
 
-    /// The convolution whose kernel is chosen by measuring, if the node is one.
+    /// The convolution whose kernel is chosen by measurement, if the node is one.
     fn tunable(&self, _logical: &Graph, _node: &Node) -> Option<Tunable> {
         None
     }
 }
 
-/// The answer of an op whose kernels need no scratch.
+/// The size of the scratch memory for an op that needs none.
 pub const NO_SCRATCH: usize = 0;
 
-/// Channels that are read and written together: maps are stored with theirs padded to a multiple.
+/// The number of channels read or written together. Maps are stored with their channels padded to a multiple of it.
 pub const VECTOR: usize = 8;
-/// The most vectors that a value may have. Kernels count them with an int, which the last block may count beyond the end.
+/// The most vectors that a value may have. Kernels index them with an int, and the last block may index beyond the end.
 pub const MAX_VECTORS: usize = i32::MAX as usize - 4095;
 
-/// Where the numbers lie that change between steps.
+/// The addresses of the numbers that change between steps.
 #[derive(Clone, Copy, Debug)]
 pub struct ScalarAddresses {
-    /// One f32 a task.
+    /// One f32 per task.
     pub task_weights: Address,
-    /// One f32 a task.
+    /// One f32 per task.
     pub denominators: Address,
     /// A u64.
     pub dropout_counter: Address,
@@ -51,27 +51,27 @@ pub struct ScalarAddresses {
     pub share: Address,
 }
 
-/// One node: its sizes as the model has them and as they lie in memory, and the addresses of its values.
+/// One node: its sizes in the model and in memory, and the addresses of its values.
 pub struct CudaNode<'a> {
     /// Values without padding.
     pub logical: &'a Graph,
-    /// Values as they lie in memory.
+    /// Values as they are laid out in memory.
     pub physical: &'a Graph,
     /// The node itself.
     pub node: &'a Node,
     /// The number type of stored activations.
     pub precision: Precision,
-    /// One address an input, in the order of the node's inputs.
+    /// One address per input, in the order of the node's inputs.
     pub inputs: Vec<Address>,
-    /// One address an output, in the order of the node's outputs.
+    /// One address per output, in the order of the node's outputs.
     pub outputs: Vec<Address>,
-    /// The second input as convolutions read it, if it is a parameter that is kept so.
+    /// The packed copy of the second input, if it is a parameter that has one.
     pub packed: Option<Address>,
-    /// Scratch of the size that the op asked for; other nodes use the same bytes before and after.
+    /// Scratch memory of the size that the op asked for; other nodes use the same bytes before and after.
     pub scratch: Address,
-    /// Where the step's scalars are.
+    /// The addresses of the step's scalars.
     pub scalars: ScalarAddresses,
-    /// The way in which a convolution is computed; `None` for other ops.
+    /// The way a convolution is computed; `None` for other ops.
     pub choice: Option<Choice>,
 }
 
@@ -86,17 +86,17 @@ impl CudaNode<'_> {
         self.outputs[index]
     }
 
-    /// Output `index` if the node has so many.
+    /// The address of output `index`, if the node has that many.
     pub fn optional_output(&self, index: usize) -> Option<Address> {
         self.outputs.get(index).copied()
     }
 
-    /// The shape of input `index` as it lies in memory.
+    /// The shape of input `index` in memory.
     pub fn input_shape(&self, index: usize) -> &[usize] {
         self.physical.shape(self.node.inputs[index])
     }
 
-    /// The shape of output `index` as it lies in memory.
+    /// The shape of output `index` in memory.
     pub fn output_shape(&self, index: usize) -> &[usize] {
         self.physical.shape(self.node.outputs[index])
     }
@@ -117,12 +117,12 @@ impl CudaNode<'_> {
         [shape.iter().product::<usize>() / c, c]
     }
 
-    /// A convolution's weight as its kernels read it.
+    /// The packed weight of a convolution.
     pub fn weight(&self) -> Address {
-        self.packed.unwrap_or_else(|| unreachable!("a convolution's weight is a parameter of four sizes"))
+        self.packed.unwrap_or_else(|| unreachable!("a convolution's weight is a parameter with four dimensions"))
     }
 
-    /// The address of the number that a task's summed loss is divided by.
+    /// The address of the divisor of a task's summed loss.
     pub fn denominator(&self, task: usize) -> Address {
         self.scalars.denominators.plus(4 * task)
     }
@@ -133,10 +133,10 @@ pub fn image(shape: &[usize]) -> [usize; 4] {
     [shape[0], shape[1], shape[2], shape[3]]
 }
 
-/// Refuses a norm over channels that are no whole vectors: padding would be normalised with them.
+/// Returns an error unless the channels are a multiple of [`VECTOR`]: otherwise a norm would include the padding.
 ///
 /// # Errors
-/// Channels that are no multiple of [`VECTOR`].
+/// The number of channels is not a multiple of [`VECTOR`].
 pub fn check_normed_channels(graph: &Graph, node: &Node) -> Result<()> {
     let value = graph.value(node.outputs[0]);
     if value.shape[value.shape.len() - 1].is_multiple_of(VECTOR) {

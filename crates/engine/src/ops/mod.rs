@@ -1,7 +1,7 @@
-//! One folder per op: its contract (`mod.rs`: checks, shapes, how it is added to a graph, its plain, unfused backward, what it
-//! costs), its kernels and how a node runs them (`cpu.rs`, `cuda.rs`), and their tests. Ops know no layer names.
+//! One folder per op. `mod.rs` holds its contract: checks, shapes, how it is added to a graph, its plain, unfused backward, and
+//! its cost. `cpu.rs` and `cuda.rs` hold its kernels and how a node runs them; tests lie beside them. Ops know no layer names.
 //!
-//! Everybody else asks [`operation`], whose match is the one list of ops: an op is one folder and one row.
+//! All other code calls [`operation`], whose match is the only list of ops: an op is one folder and one row.
 
 pub mod batch_norm;
 pub mod box_loss;
@@ -32,74 +32,74 @@ use cost::Cost;
 use cpu::CpuOp;
 use cuda::CudaOp;
 
-/// The properties of an op. A method with a default is a property that few ops have. Methods that decide what an op does have no
-/// default, so that an op that forgets one does not compile.
+/// The properties of an op. Methods with a default are properties that few ops have. Methods that decide the behaviour of every
+/// op have no default, so that an op without one does not compile.
 pub trait Operation: CpuOp + CudaOp {
-    /// The kind of work, with what is fused into it: `conv2d dgrad 3×3/2 + sum + mask and sums`.
+    /// The kind of work, including fused ops: `conv2d dgrad 3×3/2 + sum + mask and sums`.
     fn name(&self) -> String;
 
     /// The least cost of the node.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost;
 
-    /// Refuses inputs that the op cannot compute.
+    /// Checks that the op supports these inputs.
     ///
     /// # Errors
     /// The op, what it expects and what it got.
     fn check(&self, graph: &Graph, inputs: &[ValueId]) -> Result<()>;
 
-    /// Appends the backward of `node`: reads the gradients of its outputs, accumulates those of its inputs. A node whose
-    /// outputs have no gradient appends nothing. `no_gradient` says that there is no rule.
+    /// Appends the backward of `node`: reads the gradients of its outputs and accumulates those of its inputs. A node whose
+    /// outputs have no gradient appends nothing. An op without a backward rule calls `no_gradient`.
     fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients);
 
-    /// The sizes that tell one node of a kind from another.
+    /// The sizes that distinguish this node from others of its kind.
     fn sizes(&self, graph: &Graph, node: &Node) -> String {
         cost::joined(graph.shape(node.outputs[0]))
     }
 
-    /// The inputs that the node writes as well.
-    fn moved(&self) -> &'static [usize] {
+    /// The indices of inputs that the node also writes.
+    fn updated_inputs(&self) -> &'static [usize] {
         &[]
     }
 
-    /// For an op through which a head reads a shared feature: the form in which its gradient meets the other tasks' there,
-    /// in place of a backward.
+    /// For an op that reads a shared feature for a head: the form in which its gradient is stored beside the other tasks'
+    /// gradients. Such an op has no backward of its own.
     fn seam_form(&self) -> Option<TermForm> {
         None
     }
 
-    /// Whether the output holds inner products `[K, K]` of the tasks' gradients, which whoever balances by them adds up.
+    /// Whether the output holds inner products `[K, K]` of the tasks' gradients, which the executor sums over all such nodes.
     fn compares_tasks(&self) -> bool {
         false
     }
 
-    /// The quantities in output `position` of the node, for comparisons with another device's.
+    /// The quantities in output `position` of the node, for comparison with another device.
     fn quantities(&self, _node: &Node, _position: usize) -> Quantities {
         Quantities::ONE
     }
 
-    /// At least as many terms as a sum of the node has.
+    /// An upper bound on the number of terms of any sum in the node.
     fn longest_sum(&self, graph: &Graph, node: &Node) -> usize {
         let terms = |&value: &ValueId| {
             let channels = graph.shape(value).last().copied().unwrap_or(1);
-            // Over rows, or over channels and taps.
+            // A sum runs over rows, or over channels and taps.
             (graph.value(value).len() / channels).max(channels)
         };
         node.inputs.iter().map(terms).max().unwrap_or(0)
     }
 
-    /// Whether a GPU's matrix units add up the longest sum all by themselves, which cuts where it should round.
+    /// Whether a GPU's matrix units compute the whole of the longest sum. They truncate where they should round.
     fn is_summed_by_matrix_units(&self) -> bool {
         false
     }
 
-    /// The plain node that computes the second output from the first as it was stored, where the op takes sums of what it
-    /// writes.
+    /// For an op that sums over its own output: the plain node that computes the second output from the first output as it was
+    /// stored.
     fn sums_of_stored(&self, _node: &Node) -> Option<Node> {
         None
     }
 }
 
-/// The row of an op.
+/// The implementation of an op.
 pub fn operation(op: &Op) -> &dyn Operation {
     match op {
         Op::Preprocess => &preprocess::Preprocess,
@@ -149,37 +149,37 @@ pub fn check_nodes(graph: &Graph) -> Result<()> {
 /// Why an op has no backward rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoGradient {
-    /// It is a node of the backward pass.
-    OfTheBackwardPass,
-    /// It reads what nobody differentiates: images, running statistics.
-    OfConstants,
-    /// Another op's rule covers it.
-    ByAnotherRule,
-    /// Its gradient meets the other tasks' at the seam; see [`Operation::seam_form`].
-    AtTheSeam,
+    /// The node belongs to the backward pass.
+    BackwardNode,
+    /// It reads only values without a gradient: images, running statistics.
+    ConstantInput,
+    /// The backward rule of another op covers it.
+    OtherRule,
+    /// Its gradient is one of the terms at the seam; see [`Operation::seam_form`].
+    Seam,
 }
 
-/// The backward of an op that has none.
+/// The backward of an op that has none; the argument documents why.
 fn no_gradient(_why: NoGradient) {}
 
-/// The backward of a loss of one input, which made its gradient in the same pass: outputs `[loss, gradient]`.
+/// The backward of a loss of one input. Outputs are `[loss, gradient]`: the forward already computed the gradient.
 fn loss_gradient(graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     gradients.accumulate(graph, node.inputs[0], node.outputs[1]);
 }
 
-/// Elements of the largest input, for ops that sum all of one.
+/// The number of elements of the largest input, for ops that sum over a whole input.
 fn longest_input(graph: &Graph, node: &Node) -> usize {
     node.inputs.iter().map(|&value| graph.value(value).len()).max().unwrap_or(0)
 }
 
-/// The quantities that the numbers of one value are.
+/// The quantities that one value holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantities {
-    /// Each is measured by itself, for one may be thousands of times another.
+    /// Each is compared separately, because one may be thousands of times larger than another.
     pub names: &'static [&'static str],
-    /// The axis along which they lie.
+    /// The axis along which the quantities lie.
     pub axis: usize,
-    /// Whether only the totals over the first dimension agree between devices, which cut the rows differently.
+    /// Whether only the totals over the first dimension agree between devices, because they split the rows differently.
     pub totals: bool,
 }
 
@@ -187,13 +187,13 @@ impl Quantities {
     /// One quantity without a name, compared element by element.
     pub const ONE: Quantities = Quantities::along(0, &[""]);
 
-    /// Several quantities side by side along `axis`, compared element by element.
+    /// Several quantities one after the other along `axis`, compared element by element.
     pub const fn along(axis: usize, names: &'static [&'static str]) -> Quantities {
         Quantities { names, axis, totals: false }
     }
 }
 
-/// The error of an op that was given shapes it cannot compute.
+/// Returns a shape error unless `holds`.
 pub(crate) fn check(holds: bool, op: &'static str, expected: impl FnOnce() -> String, got: &[&[usize]]) -> Result<()> {
     if holds {
         return Ok(());
@@ -201,7 +201,7 @@ pub(crate) fn check(holds: bool, op: &'static str, expected: impl FnOnce() -> St
     Err(Error::Shape { op, expected: expected(), got: format!("{got:?}") })
 }
 
-/// [`check`] with the shapes of `inputs`, whose number must be among `counts` before `holds` looks at them.
+/// [`check`] with the shapes of `inputs`. Their number must be among `counts`; only then is `holds` called.
 fn check_inputs(
     graph: &Graph,
     op: &'static str,

@@ -1,7 +1,7 @@
-//! The shared parts of the ops' tests: the CPUs they run on, numbers to run with, and the comparison against f64 references.
+//! Shared by the ops' tests: the CPUs they run on, input numbers, and the comparison with f64 references.
 //!
-//! The bound: n operations in f32, in any order, are off by at most n · u · (the sum of the magnitudes of what was
-//! added), u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, §3.1).
+//! The bound: n operations in f32, in any order, are off by at most n · u · (the sum of the magnitudes of the terms), with
+//! u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, §3.1).
 
 use crate::device::cpu::{Cpu, Isa};
 
@@ -10,14 +10,14 @@ const UNIT: f64 = 1.0 / (1 << 24) as f64;
 mod kernels;
 pub(crate) use kernels::{Board, check_kernels};
 
-/// One output of an op: what f64 says, and how far f32 may be off.
+/// The expected values of one output in f64, and how far f32 may be off.
 pub(crate) struct Expected {
     name: &'static str,
     values: Vec<f64>,
-    /// Per value, the sum of the magnitudes that went into it.
+    /// For each value, the sum of the magnitudes of its terms.
     magnitudes: Vec<f64>,
     operations: f64,
-    /// Whether kernels store it as activations: then bf16 rounds it once, by 2⁻⁹, of which twice is allowed.
+    /// Whether kernels store it as activations. bf16 then rounds it once, by 2⁻⁹; twice that is allowed.
     activations: bool,
 }
 
@@ -26,13 +26,13 @@ impl Expected {
         Expected { name, values, magnitudes, operations: operations as f64, activations: false }
     }
 
-    /// `operations` roundings of numbers no larger than the result.
+    /// Allows for `operations` roundings of numbers no larger than the result.
     pub fn near(name: &'static str, operations: usize, values: Vec<f64>) -> Expected {
         let magnitudes = values.iter().map(|v| v.abs()).collect();
         Expected::new(name, operations, (values, magnitudes))
     }
 
-    /// `operations` roundings of numbers up to `magnitude`.
+    /// Allows for `operations` roundings of numbers up to `magnitude`.
     pub fn within(name: &'static str, operations: usize, magnitude: f64, values: Vec<f64>) -> Expected {
         let magnitudes = vec![magnitude; values.len()];
         Expected::new(name, operations, (values, magnitudes))
@@ -42,7 +42,7 @@ impl Expected {
         Expected::near(name, 0, values)
     }
 
-    /// Says that kernels store these as activations.
+    /// Marks the output as stored as activations.
     pub fn stored(mut self) -> Expected {
         self.activations = true;
         self
@@ -62,7 +62,7 @@ impl Expected {
     }
 }
 
-/// Runs the op on every instruction set with 1 and 3 threads: the same bits whatever the threads, and near `expected`.
+/// Runs the op on every instruction set with 1 and 3 threads. Both must give the same bits, and results close to `expected`.
 pub(crate) fn check(case: &str, expected: &[Expected], run: impl Fn(&Cpu) -> Vec<Vec<f32>>) {
     for isa in Isa::available() {
         let [one, three] = [1, 3].map(|threads| run(&Cpu::with_isa(threads, isa).unwrap()));
@@ -100,7 +100,7 @@ impl Random {
         from + (to - from) * (self.bits() >> 40) as f32 / (1 << 24) as f32
     }
 
-    /// Uniform numbers that bf16 holds exactly, so that one reference serves both precisions.
+    /// Uniform numbers that are exact in bf16, so that one reference serves both precisions.
     pub fn activations(&mut self, len: usize, from: f32, to: f32) -> Vec<f32> {
         (0..len).map(|_| f32::from_bits(self.uniform(from, to).to_bits() & 0xffff_0000)).collect()
     }
@@ -110,7 +110,7 @@ impl Random {
     }
 }
 
-/// An output as ops find it: whatever was there before must not matter.
+/// An output before an op writes it. It is NaN, because its old contents must not matter.
 pub(crate) fn poisoned(len: usize) -> Vec<f32> {
     vec![f32::NAN; len]
 }

@@ -1,17 +1,17 @@
-//! This machine's ceilings, for benches: a loop of multiply-adds in registers, and a copy too large for its caches.
+//! The highest rates this machine reaches, for benches: a loop of multiply-adds in registers, and a copy larger than its caches.
 
 use super::simd::{self, Simd};
 use super::{Cpu, IsaName};
 use std::time::Instant;
 
-/// Accumulators: more than the latency of a multiply-add times how many start at once.
+/// The number of independent accumulators: more than the latency of a multiply-add times how many start per cycle.
 const CHAINS: usize = 12;
 const STEPS: usize = 1 << 18;
 const COPY_FLOATS: usize = 1 << 25;
 const REPEATS: usize = 5;
 
 impl Cpu {
-    /// Multiply-adds a second of all threads, each counted as two operations; the best of a few runs.
+    /// Multiply-adds per second of all threads, each counted as two operations; the best of a few runs.
     pub fn multiply_ceiling(&self) -> f64 {
         let lanes = match self.isa().name() {
             #[cfg(target_arch = "x86_64")]
@@ -29,7 +29,7 @@ impl Cpu {
 
     fn multiply_once(&self) {
         let isa = self.isa();
-        // Every thread once: the loop is longer than stealing takes.
+        // One task per thread; the loop is long enough that no thread takes a second one.
         self.parallel(self.threads(), |_| {
             // SAFETY: the machine has the instruction set of its Cpu.
             let sum = unsafe {
@@ -47,7 +47,7 @@ impl Cpu {
         });
     }
 
-    /// Bytes a second of a copy by all threads, read and written both counted; the best of a few runs.
+    /// Bytes per second of a copy by all threads, counting both reads and writes; the best of a few runs.
     pub fn copy_ceiling(&self) -> f64 {
         let from = vec![1.0f32; COPY_FLOATS];
         let mut to = vec![0.0f32; COPY_FLOATS];
@@ -74,7 +74,7 @@ unsafe fn multiply<S: Simd>() -> f32 {
         S::vectorise(
             #[inline(always)]
             || {
-                // Numbers the compiler does not know, or it does the sum itself.
+                // Values that the compiler does not know; otherwise it would compute the sum itself.
                 let [a, b, start] = std::hint::black_box([0.999, 1e-3, 1.0]).map(|v| S::splat(v));
                 let mut sums = [start; CHAINS];
                 for _ in 0..STEPS {
@@ -96,9 +96,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ceilings_are_those_of_a_machine() {
+    fn ceilings_are_plausible() {
         let cpu = Cpu::new(1).unwrap();
-        // Between a slow core and a fast one, so that a unit gone wrong shows.
+        // Wide enough for slow and fast cores, narrow enough to notice a wrong unit.
         let multiply = cpu.multiply_ceiling();
         assert!((1e9..1e12).contains(&multiply), "{multiply:e}");
         let copy = cpu.copy_ceiling();

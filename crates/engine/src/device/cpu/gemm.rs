@@ -1,22 +1,22 @@
 //! Matrix micro-kernels: one register tile of `rows × columns` accumulators, for each instruction set and each number
-//! of rows. They know pointers, not convolutions; what the tiles are tiles of, the ops decide.
+//! of rows. They work on pointers; the ops decide what the tiles are parts of.
 //!
-//! A tile is `TILE_ROWS` rows by two registers (14 × 32 on AVX-512, 6 × 16 on AVX2, 12 × 8 on NEON): per step of the
-//! reduction two register loads and `rows` broadcasts feed `2 · rows` fused multiply-adds, so arithmetic is the limit.
+//! A tile has `TILE_ROWS` rows of two registers (14 × 32 on AVX-512, 6 × 16 on AVX2, 12 × 8 on NEON). Each step of the
+//! reduction needs two register loads and `rows` broadcasts for `2 · rows` fused multiply-adds, so arithmetic is the limit.
 
 use super::simd::{self, Prefetch, Simd, prefetch};
 use super::{Isa, IsaName};
 
-/// No instruction set has more rows in a tile.
+/// The most rows that a tile has on any instruction set.
 pub const MAX_ROWS: usize = 14;
-/// No instruction set has more columns in a tile.
+/// The most columns that a tile has on any instruction set.
 pub const MAX_COLUMNS: usize = 32;
 
-/// Rows whose cache lines a tile asks for ahead: the power of two above all tiles' heights, so that a step of the
-/// reduction finds its row by masking.
+/// The number of rows for which a tile prefetches cache lines: a power of two not below any tile's height, so that a step
+/// of the reduction finds its row by masking.
 pub const AHEAD: usize = 16;
 
-/// The number of steps ahead for which an outer tile prefetches its rows of `a`: about 200 cycles, more than L3 takes.
+/// The number of steps ahead for which an outer tile prefetches its rows of `a`: about 200 cycles, longer than an L3 access.
 pub const A_AHEAD: usize = 8;
 
 /// f32 in a cache line.
@@ -24,27 +24,27 @@ const LINE: usize = 16;
 
 /// `output[i][j] = finish(Σ over taps t, depth d: pointers[t][i][d] · panel[taps[t]][d][j])`.
 pub struct GatherTile<'a> {
-    /// `[taps, rows]`: where row i's `depth` values for a tap begin.
+    /// `[taps, rows]`: the address of row i's `depth` values for a tap.
     pub pointers: &'a [*const f32],
-    /// Which tap of the panel each row of `pointers` belongs to.
+    /// The tap of the panel that each row of `pointers` belongs to.
     pub taps: &'a [u32],
     /// `[all taps, depth, tile columns]`.
     pub panel: *const f32,
-    /// Terms of the sum per tap.
+    /// The number of terms of the sum per tap.
     pub depth: usize,
-    /// Where each row of the result goes; any addresses after the last row.
+    /// The address of each row of the result; entries after the last row may hold any address.
     pub outputs: &'a [*mut f32; AHEAD],
-    /// Rows that will be read after these, from `next_offset` on, asked for meanwhile; any addresses.
+    /// The rows that will be read next, prefetched from `next_offset` on; any addresses.
     pub next: &'a [*const f32; AHEAD],
-    /// Offset of the first of them, in elements.
+    /// The offset in `next` at which prefetching starts, in elements.
     pub next_offset: usize,
-    /// Columns to write, at most the tile's.
+    /// The number of columns to write, at most the tile's.
     pub columns: usize,
-    /// Asked for in every step of the reduction, `ahead_step` further each time: of the panel after this one. Any addresses.
+    /// The next panel: each step of the reduction prefetches from here, `ahead_step` further each time. Any address.
     pub ahead: *const f32,
     /// Elements from one prefetched address to the next.
     pub ahead_step: usize,
-    /// Element 0 of the matrix the outputs lie in.
+    /// Element 0 of the matrix that the outputs lie in.
     pub origin: *const f32,
     /// The epilogue: operations on each sum before it is written.
     pub finish: Finish,
@@ -64,14 +64,14 @@ pub struct Finish {
 }
 
 impl Finish {
-    /// The sum itself.
+    /// Stores the sum itself.
     pub const NOTHING: Finish =
         Finish { scale: std::ptr::null(), shift: std::ptr::null(), addend: std::ptr::null(), relu: false };
 
-    /// For the sum of column `column` (and its neighbours) that goes `offset` bytes into the matrix.
+    /// Applies the steps to the sums of one register, from column `column` on, which are stored `offset` bytes into the matrix.
     ///
     /// # Safety
-    /// The pointers that are not null are readable for a register from there.
+    /// The pointers that are not null are readable for one register from there.
     #[inline(always)]
     pub unsafe fn apply<S: Simd>(&self, sum: S, column: usize, offset: usize) -> S {
         // SAFETY: the caller's promise.
@@ -88,10 +88,10 @@ impl Finish {
         }
     }
 
-    /// For sums that end within a register. A function of its own, so that the sums of the others stay in registers.
+    /// Applies the steps to fewer sums than fill a register. It is a separate function so that full registers are not spilled.
     ///
     /// # Safety
-    /// The pointers that are not null are readable, and `to` writable, for as many.
+    /// The pointers that are not null are readable, and `to` writable, for the length of `sums`.
     #[inline(never)]
     pub unsafe fn apply_part(&self, sums: &[f32], column: usize, offset: usize, to: *mut f32) {
         let addend = if self.addend.is_null() { self.addend } else { self.addend.wrapping_byte_add(offset) };
@@ -110,7 +110,7 @@ impl Finish {
 
 /// `output[i][j] += Σ over depth d: a[d][a_offset + i] · b[d][b_offset + j]`.
 pub struct OuterTile<'a> {
-    /// `[depth + A_AHEAD]`: the last ones are only asked for, any addresses.
+    /// `[depth + A_AHEAD]`; the last `A_AHEAD` are only prefetched and may be any addresses.
     pub a: &'a [*const f32],
     /// Offset into each row of `a`, in elements.
     pub a_offset: usize,
@@ -118,21 +118,21 @@ pub struct OuterTile<'a> {
     pub b: &'a [*const f32],
     /// Offset into each row of `b`, in elements.
     pub b_offset: usize,
-    /// The offset after `b_offset`, asked for meanwhile; any number.
+    /// The offset that will be used after `b_offset`, prefetched; any number.
     pub b_next: usize,
     /// Element `[0][0]` of the result.
     pub output: *mut f32,
     /// Elements from one row to the next.
     pub output_stride: usize,
-    /// Columns to write, at most the tile's.
+    /// The number of columns to write, at most the tile's.
     pub columns: usize,
 }
 
 /// The micro-kernels of one instruction set.
 pub struct Kernels {
-    /// Most rows of a tile.
+    /// The most rows that a tile has.
     pub rows: usize,
-    /// Columns of a tile, and the width of a packed panel.
+    /// The number of columns of a tile, and the width of a packed panel.
     pub columns: usize,
     gather: [unsafe fn(&GatherTile); MAX_ROWS],
     outer: [unsafe fn(&OuterTile); MAX_ROWS],
@@ -159,7 +159,7 @@ impl Kernels {
         }
     }
 
-    /// Cuts `rows` into tiles of nearly equal height: the number of tiles. See [`Kernels::tile`].
+    /// The number of tiles of nearly equal height that `rows` are split into. See [`Kernels::tile`].
     pub fn tiles(&self, rows: usize) -> usize {
         rows.div_ceil(self.rows)
     }
@@ -171,23 +171,23 @@ impl Kernels {
     }
 
     /// # Safety
-    /// The machine has the instruction set; `rows` is 1 to the tile's; `pointers` holds `rows` for each of `taps`, each
-    /// readable for `depth`; the panel holds every tap named; `rows` outputs are writable for `columns`, and what `finish` names is
-    /// readable for as many.
+    /// The machine has the instruction set; `rows` is between 1 and the tile's; `pointers` holds `rows` addresses for each of
+    /// `taps`, each readable for `depth` elements; the panel holds every tap in `taps`; `rows` outputs are writable for `columns`
+    /// elements, and the pointers in `finish` are readable for as many.
     #[inline]
     pub unsafe fn gather(&self, rows: usize, tile: &GatherTile) {
         debug_assert_eq!(tile.pointers.len(), tile.taps.len() * rows);
-        // SAFETY: passed on.
+        // SAFETY: the caller's promise is the same.
         unsafe { self.gather[rows - 1](tile) }
     }
 
     /// # Safety
-    /// The machine has the instruction set; `rows` is 1 to the tile's; `a` holds `b.len() + A_AHEAD` pointers, all but
-    /// the last of them readable for `rows`, and each of `b` for the tile's columns after the offset; the output is writable for `columns` at each of
-    /// `rows` strides.
+    /// The machine has the instruction set; `rows` is between 1 and the tile's; `a` holds `b.len() + A_AHEAD` pointers, all but
+    /// the last `A_AHEAD` readable for `rows` elements after the offset, and each pointer in `b` is readable for the tile's
+    /// columns after its offset; the output is writable for `columns` elements in each of `rows` rows.
     #[inline]
     pub unsafe fn outer(&self, rows: usize, tile: &OuterTile) {
-        // SAFETY: passed on.
+        // SAFETY: the caller's promise is the same.
         unsafe { self.outer[rows - 1](tile) }
     }
 
@@ -233,9 +233,9 @@ impl Kernels {
 }
 
 unsafe fn gather<S: Simd, const ROWS: usize>(tile: &GatherTile) {
-    // A taller tile than the registers hold is never asked for; not compiling it saves its code.
+    // A tile with more rows than the registers hold is never requested, so it is not compiled.
     if ROWS <= S::TILE_ROWS {
-        // SAFETY: the caller promises the instruction set, and what `gather_tile` asks.
+        // SAFETY: the caller promises the instruction set and the conditions of `gather_tile`.
         unsafe {
             S::vectorise(
                 #[inline(always)]
@@ -246,10 +246,10 @@ unsafe fn gather<S: Simd, const ROWS: usize>(tile: &GatherTile) {
 }
 
 /// # Safety
-/// [`Kernels::gather`] with `rows == ROWS`.
+/// The conditions of [`Kernels::gather`] with `rows == ROWS`.
 #[inline(always)]
 unsafe fn gather_tile<S: Simd, const ROWS: usize>(tile: &GatherTile) {
-    // SAFETY: all pointers and lengths are the caller's promise.
+    // SAFETY: the caller promises all pointers and lengths.
     unsafe {
         let mut sums = [[S::splat(0.0); 2]; ROWS]; // [rows, 2 registers]
         let mut pointers = tile.pointers.as_ptr();
@@ -278,10 +278,11 @@ unsafe fn gather_tile<S: Simd, const ROWS: usize>(tile: &GatherTile) {
 }
 
 /// # Safety
-/// `to` is writable for the tile's columns, at most two registers, and what `finish` names readable.
+/// `to` is writable for the tile's columns, at most two registers, and the pointers in `finish` are readable for as many.
 #[inline(always)]
 unsafe fn finish_row<S: Simd>(tile: &GatherTile, row: &[S; 2], to: *mut f32) {
-    // SAFETY: whole registers only where the caller promises that many columns; the stack row is MAX_COLUMNS wide.
+    // SAFETY: whole registers are used only where the caller promises that many columns; the row on the stack is MAX_COLUMNS
+    // wide.
     unsafe {
         if tile.columns == 2 * S::LANES {
             let offset = to.addr().wrapping_sub(tile.origin.addr());
@@ -298,8 +299,9 @@ unsafe fn finish_row<S: Simd>(tile: &GatherTile, row: &[S; 2], to: *mut f32) {
     }
 }
 
-/// In step d of the reduction: one line of the rows to be read next, one of the outputs about to be written. On a Zen 4
-/// with tensors larger than L2 this took the 1×1 layers of ResNet-50 from 85 to 105 GFLOP/s a core (of 117), five runs.
+/// In step d of the reduction, prefetches one line of the rows to be read next and one of the outputs about to be written. On a
+/// Zen 4, with tensors larger than L2, this raised the 1×1 layers of ResNet-50 from 85 to 105 GFLOP/s per core (of 117), five
+/// runs.
 #[inline(always)]
 fn prefetch_rows<S: Simd>(tile: &GatherTile, d: usize) {
     let (row, line) = (d % AHEAD, d - d % AHEAD);
@@ -310,7 +312,7 @@ fn prefetch_rows<S: Simd>(tile: &GatherTile, d: usize) {
 
 unsafe fn outer<S: Simd, const ROWS: usize>(tile: &OuterTile) {
     if ROWS <= S::TILE_ROWS {
-        // SAFETY: the caller promises the instruction set, and what `outer_tile` asks.
+        // SAFETY: the caller promises the instruction set and the conditions of `outer_tile`.
         unsafe {
             S::vectorise(
                 #[inline(always)]
@@ -321,10 +323,10 @@ unsafe fn outer<S: Simd, const ROWS: usize>(tile: &OuterTile) {
 }
 
 /// # Safety
-/// [`Kernels::outer`] with `rows == ROWS`.
+/// The conditions of [`Kernels::outer`] with `rows == ROWS`.
 #[inline(always)]
 unsafe fn outer_tile<S: Simd, const ROWS: usize>(tile: &OuterTile) {
-    // SAFETY: all pointers and lengths are the caller's promise.
+    // SAFETY: the caller promises all pointers and lengths.
     unsafe {
         let mut sums = [[S::splat(0.0); 2]; ROWS]; // [rows, 2 registers]
         let mut rows = tile.a.as_ptr();
@@ -357,10 +359,11 @@ unsafe fn outer_tile<S: Simd, const ROWS: usize>(tile: &OuterTile) {
 }
 
 /// # Safety
-/// `to` is writable for `columns`, at most two registers.
+/// `to` is writable for `columns` elements, at most two registers.
 #[inline(always)]
 unsafe fn accumulate_row<S: Simd>(row: &[S; 2], to: *mut f32, columns: usize) {
-    // SAFETY: whole registers only where the caller promises that many columns; the stack row is MAX_COLUMNS wide.
+    // SAFETY: whole registers are used only where the caller promises that many columns; the row on the stack is MAX_COLUMNS
+    // wide.
     unsafe {
         if columns == 2 * S::LANES {
             let [left, right] = *row;

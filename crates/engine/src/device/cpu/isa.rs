@@ -1,11 +1,11 @@
-//! The instruction sets that kernels are compiled for: their names, and the proof that this machine has one.
+//! The instruction sets that kernels are compiled for: their names, and a type that proves that this machine has one.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::OnceLock;
 
-/// The name of an instruction set, which says nothing of this machine.
+/// The name of an instruction set, whether or not this machine has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IsaName {
@@ -22,7 +22,7 @@ pub enum IsaName {
 impl IsaName {
     const ALL: [IsaName; 4] = [IsaName::Portable, IsaName::Neon, IsaName::Avx2, IsaName::Avx512];
 
-    /// The word in the environment and in files.
+    /// Its name in the environment variable and in files.
     pub fn word(self) -> &'static str {
         match self {
             IsaName::Portable => "portable",
@@ -39,21 +39,21 @@ impl fmt::Display for IsaName {
     }
 }
 
-/// An instruction set that this machine has. Only detection makes one, so whoever holds it may run its instructions.
+/// An instruction set that this machine has. Only detection creates one, so code that has an `Isa` may run its instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Isa(IsaName);
 
 impl Isa {
-    /// The environment variable that names one to use instead of the widest.
+    /// The environment variable that selects an instruction set other than the widest.
     pub const VARIABLE: &str = "POLYHEAD_ISA";
 
     /// The instruction set that every machine has.
     pub const PORTABLE: Isa = Isa(IsaName::Portable);
 
-    /// The instruction set that kernels run with: the one that [`Isa::VARIABLE`] names, else the widest this machine has.
+    /// The instruction set that kernels use: the one named by [`Isa::VARIABLE`], otherwise the widest that this machine has.
     ///
     /// # Errors
-    /// A word that names none, or one this machine lacks.
+    /// The variable holds an unknown name, or an instruction set that this machine lacks.
     pub fn chosen() -> Result<Isa> {
         match std::env::var_os(Isa::VARIABLE).filter(|word| !word.is_empty()) {
             Some(word) => Isa::named(&word.to_string_lossy(), &Isa::available()),
@@ -61,8 +61,8 @@ impl Isa {
         }
     }
 
-    /// [`Isa::chosen`] as it was when first asked, for code that decodes images and cannot fail. A variable that names nothing
-    /// this machine has was refused where the program began; here the widest takes its place.
+    /// The result of [`Isa::chosen`] at the first call, for code that decodes images and cannot fail. The program already refuses
+    /// an invalid variable at its start; here the widest is used instead.
     pub fn of_process() -> Isa {
         static CHOSEN: OnceLock<Isa> = OnceLock::new();
         *CHOSEN.get_or_init(|| Isa::chosen().unwrap_or_else(|_| Isa::detect()))
@@ -82,17 +82,17 @@ impl Isa {
         }
     }
 
-    /// Its name, which may be stored in files.
+    /// Its name, which can be stored in files.
     pub fn name(self) -> IsaName {
         self.0
     }
 
-    /// The widest this machine has.
+    /// The widest instruction set that this machine has.
     pub fn detect() -> Isa {
         Isa::available().last().copied().unwrap_or(Isa::PORTABLE)
     }
 
-    /// All this machine has, narrowest first; tests run every one of them.
+    /// All instruction sets that this machine has, narrowest first; tests run with each of them.
     pub fn available() -> Vec<Isa> {
         let mut all = vec![Isa::PORTABLE];
         // NEON is part of every aarch64.
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instruction_set_goes_by_its_word_in_the_variable_and_in_files() {
+    fn instruction_sets_have_one_name_in_the_variable_and_in_files() {
         let all = IsaName::ALL.map(Isa);
         for isa in all {
             assert_eq!(Isa::named(isa.name().word(), &all).unwrap(), isa);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_none_and_a_set_the_machine_lacks_are_refused_in_one_sentence() {
+    fn unknown_and_missing_instruction_sets_are_refused() {
         let refusal = |word, available: &[Isa]| {
             let error = Isa::named(word, available).unwrap_err();
             (error.exit_code(), error.to_string())

@@ -5,15 +5,15 @@ const ALIGNMENT: usize = 64;
 
 /// A zeroed block of bytes whose start is a multiple of 64.
 pub struct Aligned {
-    /// Holds the block, which begins `offset` bytes into it.
+    /// Owns the memory; the block starts `offset` bytes into it.
     words: Vec<u128>,
     offset: usize,
     bytes: usize,
 }
 
 impl Aligned {
-    /// The system's own zeros, so that what is never written to (a store's gradients in prediction) takes no memory: an
-    /// allocation that asks for more alignment than a word's is zeroed by writing.
+    /// Uses zeroed memory from the system, so that a block that is never written (a Store's gradients in prediction) takes no
+    /// memory. The words are only 16-byte aligned because a larger alignment would be zeroed by writing.
     pub fn zeroed(bytes: usize) -> Aligned {
         let words = vec![0u128; (bytes + ALIGNMENT).div_ceil(size_of::<u128>())];
         let offset = words.as_ptr().cast::<u8>().align_offset(ALIGNMENT);
@@ -21,7 +21,7 @@ impl Aligned {
         Aligned { words, offset, bytes }
     }
 
-    /// Whether the system would give so much memory now. It may still run out when the memory is used.
+    /// Whether the system would provide this much memory now. It may still run out when the memory is used.
     pub fn is_available(bytes: usize) -> bool {
         Vec::<u8>::new().try_reserve_exact(bytes.saturating_add(ALIGNMENT)).is_ok()
     }
@@ -38,13 +38,13 @@ impl Aligned {
         self.bytes
     }
 
-    /// Where the block begins.
+    /// The start of the block.
     pub fn as_ptr(&self) -> *const u8 {
-        // Within the block by the assertion in `zeroed`.
+        // It lies within `words` by the assertion in `zeroed`.
         self.words.as_ptr().cast::<u8>().wrapping_add(self.offset)
     }
 
-    /// Where the block begins.
+    /// The start of the block.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.words.as_mut_ptr().cast::<u8>().wrapping_add(self.offset)
     }
@@ -79,7 +79,7 @@ mod tests {
             assert_eq!((block.as_ptr() as usize % 64, block.bytes(), block.u8_mut().len()), (0, bytes, bytes));
             assert!(block.u8_mut().iter().all(|&b| b == 0));
             block.u8_mut().fill(7);
-            // Where it lies does not change when it is handed on.
+            // The address of the block does not change when it is moved.
             let mut moved = Box::new(block);
             assert!((moved.as_ptr() as usize).is_multiple_of(64) && moved.u8_mut().iter().all(|&b| b == 7));
         }

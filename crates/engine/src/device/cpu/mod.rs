@@ -1,5 +1,5 @@
-//! The CPU as a device: a pool of threads and the widest instruction set the machine has. Ops ask it to run closures
-//! compiled for that instruction set and to spread index ranges over the threads; it knows no op.
+//! The CPU as a device: a pool of threads and the widest instruction set that the machine has. Ops use it to run closures
+//! compiled for that instruction set and to spread index ranges over the threads. This module contains no ops.
 
 mod ceilings;
 pub mod gemm;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use pool::Pool;
 use std::ops::Range;
 
-/// Threads and instruction set. Results never depend on the number of threads: the order of every sum follows from shapes.
+/// Threads and instruction set. Results never depend on the number of threads: shapes alone decide the order of every sum.
 pub struct Cpu {
     isa: Isa,
     threads: usize,
@@ -22,7 +22,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// With [`Isa::chosen`]. `threads` 0 means one per core of this machine.
+    /// A CPU with the instruction set [`Isa::chosen`]. `threads` 0 means one per core of this machine.
     ///
     /// # Errors
     /// The errors of [`Isa::chosen`], or threads that cannot be started.
@@ -30,7 +30,7 @@ impl Cpu {
         Cpu::with_isa(threads, Isa::chosen()?)
     }
 
-    /// Does what [`Cpu::new`] does for an instruction set that the caller chose: tests run all that the machine has.
+    /// Like [`Cpu::new`], with an instruction set from the caller. Tests use it to run all that the machine has.
     ///
     /// # Errors
     /// The threads cannot be started.
@@ -49,12 +49,12 @@ impl Cpu {
         self.isa
     }
 
-    /// Threads that compute, the caller's among them.
+    /// The number of threads that compute, including the caller's.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Runs `f` compiled for this CPU's instruction set. `f` must be `#[inline(always)]` for that to mean anything:
+    /// Runs `f` compiled for this CPU's instruction set. This only has an effect if `f` is `#[inline(always)]`:
     /// `cpu.vectorise(#[inline(always)] || …)`.
     #[inline]
     pub fn vectorise<R>(&self, f: impl FnOnce() -> R) -> R {
@@ -69,7 +69,7 @@ impl Cpu {
                 self.isa,
                 #[inline(always)]
                 || {
-                    // A plain loop: std's adaptor is a function of its own, compiled for the baseline.
+                    // A plain loop, because std's adaptor is a separate function that would be compiled for the baseline.
                     for i in 0..tasks {
                         f(i);
                     }
@@ -103,7 +103,7 @@ impl Cpu {
     }
 }
 
-/// A mutable slice several threads write disjoint ranges of.
+/// A mutable slice of which several threads write disjoint ranges.
 pub struct SharedMut<'a, T> {
     start: *mut T,
     len: usize,
@@ -121,11 +121,11 @@ impl<'a, T> SharedMut<'a, T> {
         SharedMut { start: data.as_mut_ptr(), len: data.len(), lifetime: std::marker::PhantomData }
     }
 
-    /// Where `range` begins, for kernels that write stretches of it at a stride.
+    /// The start of `range`, for kernels that write parts of it at a stride.
     #[inline(always)]
     pub fn pointer(&self, range: Range<usize>) -> *mut T {
         assert!(range.start <= range.end && range.end <= self.len);
-        // Within the slice by the assertion.
+        // It lies within the slice by the assertion.
         self.start.wrapping_add(range.start)
     }
 

@@ -1,6 +1,6 @@
-//! Threads for jobs of microseconds. A forward pass is some hundred jobs, and a thread that sleeps between them is woken late.
-//! Threads spin for 200 µs before they sleep and keep the same slice of equal-sized jobs, so that what an op wrote lies in the
-//! cache of the thread that reads it in the next one. A thread that is done takes from the others' slices.
+//! A thread pool for jobs of microseconds. A forward pass is about a hundred jobs, and a thread that sleeps between them is woken
+//! late. Threads spin for 200 µs before they sleep and keep the same slice of equal-sized jobs, so that the output of an op is in
+//! the cache of the thread that reads it in the next op. A thread that is done takes tasks from the others' slices.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -8,11 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use sync::{
-    Arc, AtomicBool, AtomicUsize, BUSY, JoinHandle, Mutex, MutexGuard, Ordering, Thread, UnsafeCell, in_one_order,
+    Arc, AtomicBool, AtomicUsize, BUSY, JoinHandle, Mutex, MutexGuard, Ordering, Thread, UnsafeCell, seq_cst_fence,
     spin_loop, thread,
 };
 
-/// The primitives of the protocol: the standard library's.
+/// The pool's synchronisation primitives from the standard library.
 #[cfg(not(loom))]
 mod sync {
     pub use std::hint::spin_loop;
@@ -25,8 +25,8 @@ mod sync {
         pub static BUSY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     }
 
-    /// Sequentially consistent operations have one order already.
-    pub fn in_one_order() {}
+    /// Does nothing: sequentially consistent operations already have a single order.
+    pub fn seq_cst_fence() {}
 
     pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
@@ -36,14 +36,14 @@ mod sync {
         }
 
         /// # Safety
-        /// Nobody writes meanwhile.
+        /// Nobody writes at the same time.
         pub unsafe fn read(&self) -> T {
             // SAFETY: the caller's promise.
             unsafe { *self.0.get() }
         }
 
         /// # Safety
-        /// Nobody reads or writes meanwhile.
+        /// Nobody reads or writes at the same time.
         pub unsafe fn write(&self, value: T) {
             // SAFETY: the caller's promise.
             unsafe { *self.0.get() = value }
@@ -51,7 +51,7 @@ mod sync {
     }
 }
 
-/// The primitives of the protocol: loom's, which tries every order in which threads may take turns (`tests/loom`).
+/// The same primitives from loom, which tries every order in which threads can run (`tests/loom`).
 #[cfg(loom)]
 mod sync {
     pub use loom::hint::spin_loop;
@@ -64,8 +64,8 @@ mod sync {
         pub static BUSY: std::cell::Cell<bool> = std::cell::Cell::new(false);
     }
 
-    /// loom takes a sequentially consistent operation for one that acquires and releases; only fences have one order for it.
-    pub fn in_one_order() {
+    /// loom treats a sequentially consistent operation as acquire and release only; its fences have a single order.
+    pub fn seq_cst_fence() {
         loom::sync::atomic::fence(Ordering::SeqCst);
     }
 
@@ -77,14 +77,14 @@ mod sync {
         }
 
         /// # Safety
-        /// Nobody writes meanwhile.
+        /// Nobody writes at the same time.
         pub unsafe fn read(&self) -> T {
             // SAFETY: the caller's promise, which loom checks.
             self.0.with(|value| unsafe { *value })
         }
 
         /// # Safety
-        /// Nobody reads or writes meanwhile.
+        /// Nobody reads or writes at the same time.
         pub unsafe fn write(&self, value: T) {
             // SAFETY: the caller's promise, which loom checks.
             self.0.with_mut(|place| unsafe { *place = value })
@@ -93,18 +93,19 @@ mod sync {
 }
 
 /// The time for which a thread spins before it sleeps: longer than the gap between two ops of a step.
-const LOOKOUT: Duration = Duration::from_micros(200);
-/// Looks between two at the clock.
-const LOOKS: usize = 64;
+const SPIN_TIME: Duration = Duration::from_micros(200);
+/// The number of polls of the condition between two reads of the clock.
+const POLLS_PER_CLOCK_READ: usize = 64;
 
-/// In [`Shared::door`]: a job may be entered. The threads inside count twos.
+/// A bit of [`Shared::state`]: workers may enter the job.
 const OPEN: usize = 1;
+/// Added to [`Shared::state`] for each worker inside the job.
 const INSIDE: usize = 2;
 
 /// The caller's thread and `threads - 1` more.
 pub struct Pool {
     shared: Arc<Shared>,
-    /// One job at a time.
+    /// Held by the caller of `run`, so that one job runs at a time.
     turn: Mutex<()>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -114,11 +115,11 @@ impl Pool {
     /// A thread cannot be started.
     pub fn new(threads: usize) -> std::io::Result<Pool> {
         let shared = Arc::new(Shared {
-            jobs: Line::default(),
-            door: Line::default(),
+            jobs: CachePadded::default(),
+            state: CachePadded::default(),
             wanted: AtomicUsize::new(0),
             job: UnsafeCell::new(Job { run: &|_| {}, tasks: 0, threads: 1 }),
-            next: (0..threads).map(|_| Line::default()).collect(),
+            next: (0..threads).map(|_| CachePadded::default()).collect(),
             sleepers: (0..threads).map(|_| Sleeper::default()).collect(),
             panic: Mutex::new(None),
             ended: AtomicBool::new(false),
@@ -132,29 +133,29 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Calls `run(i)` for every `i` of `0..tasks` and returns when all have. Called from within a task it runs them all itself; a
-    /// second caller waits for its turn. A task's panic is the caller's.
+    /// Calls `run(i)` for every `i` of `0..tasks` and returns when all calls have returned. A call from within a task runs all
+    /// its tasks on that thread; a second caller waits for the first. A panic in a task is passed on to the caller.
     pub fn run(&self, tasks: usize, run: &(dyn Fn(usize) + Sync)) {
         if tasks <= 1 || self.workers.is_empty() || BUSY.with(Cell::get) {
             return (0..tasks).for_each(run);
         }
         let turn = lock(&self.turn);
         let shared = &*self.shared;
-        // SAFETY: only the lifetime is changed. Who enters leaves before this function returns, and nobody enters later.
+        // SAFETY: only the lifetime is changed. Workers that enter leave before this function returns, and none enters later.
         let run: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(run) };
         let job = Job { run, tasks, threads: tasks.min(shared.next.len()) };
-        // SAFETY: the door is closed and nobody inside, and this is the only caller.
+        // SAFETY: the job is closed, no worker is inside, and this is the only caller.
         unsafe { shared.job.write(job) };
         for (index, next) in shared.next[..job.threads].iter().enumerate() {
             next.0.store(job.range_start(index), Ordering::Relaxed);
         }
         shared.wanted.store(job.threads, Ordering::Relaxed);
-        shared.door.0.store(OPEN, Ordering::SeqCst);
+        shared.state.0.store(OPEN, Ordering::SeqCst);
         shared.jobs.0.fetch_add(1, Ordering::SeqCst);
         shared.sleepers[1..job.threads].iter().for_each(Sleeper::wake);
-        shared.take_part(0, job);
-        shared.door.0.fetch_sub(OPEN, Ordering::SeqCst);
-        shared.sleepers[0].until(|| shared.door.0.load(Ordering::SeqCst) == 0);
+        shared.run_tasks(0, job);
+        shared.state.0.fetch_sub(OPEN, Ordering::SeqCst);
+        shared.sleepers[0].wait_until(|| shared.state.0.load(Ordering::SeqCst) == 0);
         let panic = lock(&shared.panic).take();
         drop(turn);
         if let Some(panic) = panic {
@@ -169,7 +170,7 @@ impl Drop for Pool {
         self.shared.jobs.0.fetch_add(1, Ordering::SeqCst);
         self.shared.sleepers.iter().for_each(Sleeper::wake);
         for worker in self.workers.drain(..) {
-            let _ = worker.join(); // It catches its tasks' panics.
+            let _ = worker.join(); // A worker catches its tasks' panics.
         }
     }
 }
@@ -178,7 +179,7 @@ impl Drop for Pool {
 struct Job {
     run: &'static (dyn Fn(usize) + Sync),
     tasks: usize,
-    /// The number of threads that have a range of the tasks.
+    /// The number of threads that have a range of tasks.
     threads: usize,
 }
 
@@ -188,65 +189,66 @@ impl Job {
     }
 }
 
-/// A value with cache lines (of which some machines fetch two) of its own.
+/// A value on cache lines of its own. The alignment is two lines, because some machines fetch two at a time.
 #[derive(Default)]
 #[repr(align(128))]
-struct Line<T>(T);
+struct CachePadded<T>(T);
 
 struct Shared {
-    /// Jobs so far.
-    jobs: Line<AtomicUsize>,
-    door: Line<AtomicUsize>,
-    /// The job's `threads`, for those outside.
+    /// The number of jobs so far.
+    jobs: CachePadded<AtomicUsize>,
+    /// [`OPEN`] while workers may enter the job, plus [`INSIDE`] for each worker inside.
+    state: CachePadded<AtomicUsize>,
+    /// The job's `threads`, for workers that have not entered.
     wanted: AtomicUsize,
-    /// Written while the door is closed and nobody inside, read inside.
+    /// Written while the job is closed and no worker is inside; read by workers inside.
     job: UnsafeCell<Job>,
     /// The next task of each thread's range.
-    next: Box<[Line<AtomicUsize>]>,
-    /// The caller's, then the workers'.
+    next: Box<[CachePadded<AtomicUsize>]>,
+    /// One per thread, the caller's first.
     sleepers: Box<[Sleeper]>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     ended: AtomicBool,
 }
 
-// SAFETY: `job` alone is not Sync; see there.
+// SAFETY: only `job` is not Sync; its comment says why access to it is exclusive.
 unsafe impl Sync for Shared {}
-// SAFETY: as above; what it points to is Sync.
+// SAFETY: as above; what `job` points to is Sync.
 unsafe impl Send for Shared {}
 
 impl Shared {
     fn work(&self, index: usize) {
         let mut seen = 0;
         loop {
-            self.sleepers[index].until(|| self.jobs.0.load(Ordering::SeqCst) != seen);
+            self.sleepers[index].wait_until(|| self.jobs.0.load(Ordering::SeqCst) != seen);
             seen = self.jobs.0.load(Ordering::SeqCst);
             if self.ended.load(Ordering::SeqCst) {
                 return;
             }
             if index < self.wanted.load(Ordering::Relaxed) && self.enter() {
-                // SAFETY: inside, where nobody writes it; the caller's writes came before the door opened.
+                // SAFETY: nobody writes the job while a worker is inside, and the caller wrote it before opening it.
                 let job = unsafe { self.job.read() };
-                self.take_part(index, job);
-                if self.door.0.fetch_sub(INSIDE, Ordering::SeqCst) == INSIDE {
+                self.run_tasks(index, job);
+                if self.state.0.fetch_sub(INSIDE, Ordering::SeqCst) == INSIDE {
                     self.sleepers[0].wake();
                 }
             }
         }
     }
 
-    /// Whether the door was still open.
+    /// Enters the job; returns whether it was still open.
     fn enter(&self) -> bool {
-        let enter = |door: usize| (door & OPEN != 0).then_some(door + INSIDE);
-        self.door.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, enter).is_ok()
+        let enter = |state: usize| (state & OPEN != 0).then_some(state + INSIDE);
+        self.state.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, enter).is_ok()
     }
 
-    /// Runs tasks, of the own range first, until none is left.
-    fn take_part(&self, index: usize, job: Job) {
+    /// Runs tasks until none is left, starting with the thread's own range.
+    fn run_tasks(&self, index: usize, job: Job) {
         BUSY.with(|busy| busy.set(true));
         let done = catch_unwind(AssertUnwindSafe(|| {
             for owner in (index..job.threads).chain(0..index) {
                 let (next, end) = (&self.next[owner].0, job.range_start(owner + 1));
-                // Looked at first, so that ranges that are done are not fought over.
+                // Read first, so that threads do not contend for finished ranges.
                 while next.load(Ordering::Relaxed) < end {
                     let task = next.fetch_add(1, Ordering::Relaxed);
                     if task < end {
@@ -262,7 +264,7 @@ impl Shared {
     }
 }
 
-/// One thread's place to wait at.
+/// Lets one thread wait.
 #[derive(Default)]
 struct Sleeper {
     asleep: AtomicBool,
@@ -270,15 +272,15 @@ struct Sleeper {
 }
 
 impl Sleeper {
-    /// Returns when `happened`; whoever makes that true calls [`Sleeper::wake`] after it.
-    fn until(&self, happened: impl Fn() -> bool) {
-        if is_seen(&happened) {
+    /// Returns once `happened` is true. The thread that makes it true must then call [`Sleeper::wake`].
+    fn wait_until(&self, happened: impl Fn() -> bool) {
+        if spin_until(&happened) {
             return;
         }
         *lock(&self.thread) = Some(thread::current());
         loop {
             self.asleep.store(true, Ordering::SeqCst);
-            in_one_order();
+            seq_cst_fence();
             if happened() {
                 return self.asleep.store(false, Ordering::SeqCst);
             }
@@ -287,32 +289,32 @@ impl Sleeper {
     }
 
     fn wake(&self) {
-        in_one_order();
+        seq_cst_fence();
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             lock(&self.thread).as_ref().into_iter().for_each(Thread::unpark);
         }
     }
 }
 
-/// Whether it `happened` while the thread looked out for it.
-fn is_seen(happened: &impl Fn() -> bool) -> bool {
+/// Spins until `happened`, at most for [`SPIN_TIME`]; returns whether it happened.
+fn spin_until(happened: &impl Fn() -> bool) -> bool {
     if cfg!(loom) {
-        // Looking out is only a matter of time, which loom does not have.
+        // Spinning only saves time, which loom does not model.
         return happened();
     }
-    if (0..LOOKS).any(|_| look(happened)) {
+    if (0..POLLS_PER_CLOCK_READ).any(|_| poll(happened)) {
         return true;
     }
     let start = Instant::now();
-    while start.elapsed() < LOOKOUT {
-        if (0..LOOKS).any(|_| look(happened)) {
+    while start.elapsed() < SPIN_TIME {
+        if (0..POLLS_PER_CLOCK_READ).any(|_| poll(happened)) {
             return true;
         }
     }
     false
 }
 
-fn look(happened: &impl Fn() -> bool) -> bool {
+fn poll(happened: &impl Fn() -> bool) -> bool {
     let happened = happened();
     if !happened {
         spin_loop();
@@ -320,7 +322,7 @@ fn look(happened: &impl Fn() -> bool) -> bool {
     happened
 }
 
-/// Nothing panics while it holds one of these locks.
+/// Locks a mutex. No code panics while holding it, so poisoning is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tasks_wrote_is_seen_after_and_by_the_next_job() {
+    fn writes_are_visible_after_a_job_and_in_the_next() {
         let pool = Pool::new(4).unwrap();
         let cells: Vec<AtomicUsize> = (0..64).map(AtomicUsize::new).collect();
         for round in 0..20_000 {
@@ -365,8 +367,8 @@ mod tests {
     fn a_thread_that_slept_is_woken() {
         let pool = Pool::new(2).unwrap();
         for _ in 0..20 {
-            thread::sleep(5 * LOOKOUT);
-            // Neither task ends before both began: the worker must have come.
+            thread::sleep(5 * SPIN_TIME);
+            // Neither task ends before both have begun, so the worker must have been woken.
             let both = std::sync::Barrier::new(2);
             pool.run(2, &|_| {
                 both.wait();
@@ -382,7 +384,7 @@ mod tests {
         pool.run(2, &|_| {
             both.wait();
             if thread::current().id() != caller {
-                thread::sleep(20 * LOOKOUT);
+                thread::sleep(20 * SPIN_TIME);
             }
             done.fetch_add(1, Ordering::Relaxed);
         });

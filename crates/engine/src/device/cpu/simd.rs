@@ -7,7 +7,7 @@ use super::{Isa, IsaName};
 pub fn vectorise<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     match isa.name() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: an `Isa` is only made where the machine was found to have it.
+        // SAFETY: an `Isa` is only created if the machine has it.
         IsaName::Avx512 => unsafe { x86::F32x16::vectorise(f) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
@@ -16,18 +16,18 @@ pub fn vectorise<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     }
 }
 
-/// The use of a cache line to come, and the level of cache to bring it to.
+/// The use of a prefetched cache line, and the cache level to load it into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefetch {
     /// It will be read soon.
     Read,
     /// It will be written soon.
     Write,
-    /// To be read later: no nearer than L2.
+    /// It will be read later, so it is loaded into L2 only.
     ReadFromL2,
 }
 
-/// Asks for the cache line of an address, any address. A hint: nothing where there is no such instruction.
+/// Prefetches the cache line of any address. It is a hint: without such an instruction nothing happens.
 #[inline(always)]
 pub fn prefetch(how: Prefetch, address: *const f32) {
     #[cfg(target_arch = "x86_64")]
@@ -54,12 +54,12 @@ pub fn prefetch(how: Prefetch, address: *const f32) {
     let _ = (how, address);
 }
 
-/// A register of `LANES` f32. A value exists only where its instruction set does (that is what the callers of the
-/// unsafe constructors promise), so arithmetic on values is safe.
+/// A register of `LANES` f32. A value exists only if the machine has its instruction set (the callers of the unsafe
+/// constructors promise that), so arithmetic on values is safe.
 pub trait Simd: Copy {
-    /// f32 per register.
+    /// The number of f32 per register.
     const LANES: usize;
-    /// Rows of a matrix tile two registers wide whose accumulators, with two operands, fill the register file.
+    /// The number of rows of a matrix tile two registers wide whose accumulators, with two operands, fill the register file.
     const TILE_ROWS: usize;
 
     /// Runs `f` compiled for this instruction set.
@@ -72,10 +72,10 @@ pub trait Simd: Copy {
     /// The machine has the instruction set.
     unsafe fn splat(value: f32) -> Self;
 
-    /// `value` in every lane, where a register is at hand to prove the instruction set.
+    /// `value` in every lane; `self` proves that the machine has the instruction set.
     #[inline(always)]
     fn like(self, value: f32) -> Self {
-        // SAFETY: `self` exists.
+        // SAFETY: `self` exists, so the machine has the instruction set.
         unsafe { Self::splat(value) }
     }
 
@@ -87,7 +87,7 @@ pub trait Simd: Copy {
     /// `to` is writable for `LANES` f32.
     unsafe fn store(self, to: *mut f32);
 
-    /// `self * b + c`, rounded once where the instruction set can.
+    /// `self * b + c`, with a single rounding if the instruction set has such an operation.
     fn fma(self, b: Self, c: Self) -> Self;
 
     /// The sum, lane by lane.
@@ -99,11 +99,11 @@ pub trait Simd: Copy {
     /// The product, lane by lane.
     fn mul(self, other: Self) -> Self;
 
-    /// The larger of the two; NaN where this is NaN.
+    /// The larger of the two, lane by lane; NaN if `self` is NaN.
     fn or_at_least(self, floor: Self) -> Self;
 }
 
-/// Four lanes as an array: what the compiler makes of it on any machine.
+/// Four lanes as an array, for any machine; the compiler may turn it into vector instructions.
 #[derive(Clone, Copy)]
 pub struct Portable([f32; 4]);
 
@@ -224,7 +224,7 @@ mod x86 {
 
         #[inline(always)]
         fn or_at_least(self, floor: Self) -> Self {
-            // SAFETY: the value proves AVX-512. Where one is NaN the second operand comes out.
+            // SAFETY: the value proves AVX-512. If either operand is NaN, the instruction returns the second.
             F32x16(unsafe { _mm512_max_ps(floor.0, self.0) })
         }
     }
@@ -286,7 +286,7 @@ mod x86 {
 
         #[inline(always)]
         fn or_at_least(self, floor: Self) -> Self {
-            // SAFETY: the value proves AVX2. Where one is NaN the second operand comes out.
+            // SAFETY: the value proves AVX2. If either operand is NaN, the instruction returns the second.
             F32x8(unsafe { _mm256_max_ps(floor.0, self.0) })
         }
     }
@@ -357,7 +357,7 @@ mod neon {
 
         #[inline(always)]
         fn or_at_least(self, floor: Self) -> Self {
-            // SAFETY: every aarch64 has NEON. Where one is NaN, NaN comes out.
+            // SAFETY: every aarch64 has NEON. If either operand is NaN, the result is NaN.
             F32x4(unsafe { vmaxq_f32(self.0, floor.0) })
         }
     }

@@ -1,5 +1,5 @@
-//! Compiled kernels on disk, by everything that decides what they are: text, options, architecture, compiler version; and
-//! beside them what was measured of them on one kind of GPU.
+//! The cache of compiled kernels on disk, keyed by everything that affects them: text, options, architecture, compiler version.
+//! Beside them it keeps the measurements of them on each kind of GPU.
 
 use super::{File, Limits, Precision, compiler, cudnn};
 use crate::error::{Error, Result};
@@ -9,10 +9,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// Machine code of `file` for `architecture`, from the cache or compiled now.
+/// The machine code of `file` for `architecture`, from the cache or compiled now.
 ///
 /// # Errors
-/// The errors of [`compiler::compile`]. A cache that cannot be written is none: it only costs time.
+/// The errors of [`compiler::compile`]. A cache that cannot be written is no error: it only costs time.
 pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec<u8>> {
     let path = folder()?.join("kernels").join(format!("{}.cubin", key(file, architecture, precision)?));
     if let Ok(cubin) = std::fs::read(&path)
@@ -30,16 +30,16 @@ pub fn cubin(file: File, architecture: &str, precision: Precision) -> Result<Vec
 pub struct Filled {
     /// The folder that holds the machine code.
     pub folder: PathBuf,
-    /// Files of machine code that were made now.
+    /// The number of files of machine code that were compiled now.
     pub compiled: usize,
-    /// Files that were there already.
+    /// The number of files that were in the cache already.
     pub found: usize,
-    /// Bytes of all these files.
+    /// The total size of all these files.
     pub bytes: usize,
 }
 
-/// Compiles every file of kernels for `architecture`, so that a machine with such a GPU and the same version of NVRTC compiles
-/// nothing. Needs no driver and no GPU.
+/// Compiles every file of kernels for `architecture`, so that a machine with such a GPU and the same version of NVRTC need not
+/// compile any. This needs no driver and no GPU.
 ///
 /// # Errors
 /// The errors of [`compiler::compile`], and a cache that cannot be written.
@@ -58,10 +58,11 @@ pub fn fill(architecture: &str) -> Result<Filled> {
     Ok(Filled { folder, compiled: done.len() - found, found, bytes: done.iter().map(|one| one.1).sum() })
 }
 
-/// Where measurements of `files` on such a GPU are kept: another GPU, a changed kernel, another compiler or cuDNN is another file.
+/// The file for measurements of `files` on this kind of GPU. The name depends on the GPU, the kernels' text, the compiler and
+/// cuDNN.
 ///
 /// # Errors
-/// No place for it, or no NVRTC.
+/// No folder for the cache, or no NVRTC.
 pub fn measurements(limits: &Limits, files: &[File], architecture: &str, precision: Precision) -> Result<PathBuf> {
     let mut keys: Vec<String> = files.iter().map(|&f| key(f, architecture, precision)).collect::<Result<_>>()?;
     keys.extend(cudnn::version().map(|version| format!("cuDNN {version}")));
@@ -70,13 +71,13 @@ pub fn measurements(limits: &Limits, files: &[File], architecture: &str, precisi
     Ok(folder()?.join("tuning").join(format!("{name}-{}-{keys:016x}.json", limits.processors)))
 }
 
-/// `POLYHEAD_CACHE`, or `polyhead` where the system keeps caches.
+/// `POLYHEAD_CACHE`, otherwise `polyhead` in the system's folder for caches.
 fn folder() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let base = set("POLYHEAD_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|p| p.join("polyhead")))
         .or_else(|| set("HOME").map(|p| p.join(".cache/polyhead")));
-    base.ok_or_else(|| Error::Other("no place for compiled kernels: set POLYHEAD_CACHE to a folder".into()))
+    base.ok_or_else(|| Error::Other("no folder for compiled kernels: set POLYHEAD_CACHE to a folder".into()))
 }
 
 fn key(file: File, architecture: &str, precision: Precision) -> Result<String> {
@@ -86,14 +87,14 @@ fn key(file: File, architecture: &str, precision: Precision) -> Result<String> {
     Ok(format!("{}-{architecture}-{major}.{minor}-{:016x}", file.name.trim_end_matches(".cu"), fingerprint(texts)))
 }
 
-/// Keeps a file. Programs and threads that start at once never read half of it; one that cannot be written is made again next time.
+/// Writes a file so that other processes and threads never read half of it. If that fails, the file is made again next time.
 pub fn keep(path: &Path, bytes: &[u8]) {
     if path.parent().map(std::fs::create_dir_all).is_some_and(|made| made.is_ok()) {
         let _ = files::write(path, |file| file.write_all(bytes));
     }
 }
 
-/// A hash of texts; it also depends on where each ends.
+/// A hash of texts that also depends on where each of them ends.
 pub fn fingerprint<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
     let mut hash = Xxh3Default::new();
     for text in texts {

@@ -1,4 +1,5 @@
-//! A GPU's ceilings, for benches: a copy within its memory, and a large matrix product by cuBLAS where that is installed.
+//! The highest rates a GPU reaches, for benches: a copy within its memory, and a large matrix product by cuBLAS if that is
+//! installed.
 
 use super::Memory;
 use super::driver::{Driver, failed};
@@ -9,10 +10,10 @@ use cudarc::cublas::sys as blas;
 use cudarc::driver::{result, sys};
 use std::ffi::{c_int, c_void};
 
-/// Times each is measured; the best counts.
+/// The number of times each rate is measured; the best counts.
 const REPEATS: usize = 10;
 const COPY_BYTES: usize = 1 << 30;
-/// Rows, columns and depth of the product: large enough that starting it does not count, 128 MiB each matrix.
+/// Rows, columns and depth of the product: large enough that launching it costs nothing in comparison. Each matrix has 128 MiB.
 const SIDE: usize = 8192;
 
 impl Driver {
@@ -34,7 +35,7 @@ impl Driver {
     pub fn multiply_ceiling(&mut self) -> Result<Option<f64>> {
         let Some(library) = libraries::cublas() else { return Ok(None) };
         self.bind()?;
-        // One that does not start (made for another driver) is as none: what was timed before is not lost over it.
+        // A cuBLAS that does not start (made for another driver) is treated as missing, so that the earlier timings are not lost.
         let Ok(handle) = Handle::new(library, self.stream) else { return Ok(None) };
         let numbers = numbers(SIDE * SIDE);
         let [a, b, c] = [self.allocate(numbers.len())?, self.allocate(numbers.len())?, self.allocate(numbers.len())?];
@@ -47,7 +48,7 @@ impl Driver {
         Ok(Some(2.0 * (SIDE as f64).powi(3) / seconds))
     }
 
-    /// The shortest of some runs of what `start` puts on the stream, after one that does not count.
+    /// The shortest of some runs of the work that `start` puts on the stream, after one warm-up run.
     fn best_seconds(&self, mut start: impl FnMut() -> Result<()>) -> Result<f64> {
         start()?;
         let events: Vec<Event> = (0..=REPEATS).map(|_| Event::new()).collect::<Result<_>>()?;
@@ -62,7 +63,7 @@ impl Driver {
     }
 }
 
-/// cuBLAS, started on the context that is current.
+/// A cuBLAS handle on the current context.
 struct Handle {
     handle: blas::cublasHandle_t,
     gemm: GemmEx,
@@ -99,19 +100,19 @@ impl Handle {
         type Create = unsafe extern "C" fn(*mut blas::cublasHandle_t) -> Status;
         type SetStream = unsafe extern "C" fn(blas::cublasHandle_t, blas::cudaStream_t) -> Status;
         let mut handle = std::ptr::null_mut();
-        // SAFETY: the types are the manual's, and `handle` is where the handle goes.
+        // SAFETY: the types are the manual's, and `handle` is the address the handle is written to.
         unsafe {
             let (gemm, destroy) = (library.function("cublasGemmEx")?, library.function("cublasDestroy_v2")?);
             check("cublasCreate", library.function::<Create>("cublasCreate_v2")?(&mut handle))?;
             let handle = Handle { handle, gemm, destroy };
-            // The driver's stream and cuBLAS's are one C type under two names.
+            // The driver's and cuBLAS's stream types are the same C type under two names.
             let set_stream = library.function::<SetStream>("cublasSetStream_v2")?;
             check("cublasSetStream", set_stream(handle.handle, stream.cast()))?;
             Ok(handle)
         }
     }
 
-    /// C = Aᵀ·B in bf16 with sums in f32, both read along their depth, as a 1×1 convolution's maps and weights are.
+    /// C = Aᵀ·B in bf16 with sums in f32. Both factors are read along their depth, as a 1×1 convolution's maps and weights are.
     fn multiply(&self, a: Memory, b: Memory, c: Memory) -> Result<()> {
         let (one, zero) = (1.0f32, 0.0f32);
         let side = SIDE as c_int;
@@ -146,7 +147,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: made by `new` and destroyed once; there is nothing to do about a failure.
+        // SAFETY: made by `new` and destroyed once. A failure here cannot be handled.
         let _ = unsafe { (self.destroy)(self.handle) };
     }
 }
@@ -155,8 +156,8 @@ fn check(call: &str, status: Status) -> Result<()> {
     if status == 0 { Ok(()) } else { Err(Error::Other(format!("cuBLAS refused {call}: status {status}"))) }
 }
 
-/// Numbers between −1 and 1 in bf16: zeros draw less power than numbers do, so that clocks would stay higher
-/// than a network's convolutions see them.
+/// bf16 numbers between −1 and 1. Zeros would draw less power, so that the clocks would stay higher than in a network's
+/// convolutions.
 fn numbers(len: usize) -> Vec<u8> {
     let number = |i: u64| {
         let bits = (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32;
@@ -171,14 +172,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_product_is_of_numbers_that_vary() {
+    fn the_factors_vary() {
         let bytes = numbers(1 << 20);
         assert_eq!(bytes.len(), 2 << 20);
         let number = |pair: &[u8]| f64::from(f32::from_bits(u32::from(u16::from_ne_bytes([pair[0], pair[1]])) << 16));
         let values: Vec<f64> = bytes.chunks_exact(2).map(number).collect();
         assert!(values.iter().all(|v| (-1.0..=1.0).contains(v)));
         let mean = |of: &dyn Fn(f64) -> f64| values.iter().map(|&v| of(v)).sum::<f64>() / values.len() as f64;
-        // Uniform: mean 0, mean of squares ⅓; truncation takes at most 2⁻⁷ of each.
+        // Uniform numbers have mean 0 and mean square ⅓; truncation removes at most 2⁻⁷ of each.
         assert!(mean(&|v| v).abs() < 1e-2 && (mean(&|v| v * v) - 1.0 / 3.0).abs() < 1e-2);
     }
 }

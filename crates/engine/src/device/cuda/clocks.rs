@@ -1,4 +1,4 @@
-//! A GPU's clocks, temperature and power, read through NVML. They tell whether a measurement saw the card at its full speed.
+//! Reads a GPU's clocks, temperature and power through NVML. They show whether the card ran at full speed during a measurement.
 
 use super::driver::Driver;
 use cudarc::driver::sys;
@@ -8,7 +8,7 @@ use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use serde::Serialize;
 use std::ffi::{CStr, c_char};
 
-/// One reading; a quantity that the card does not tell is absent.
+/// One reading; quantities that the card does not report are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Clocks {
     /// The clock of the multiprocessors.
@@ -23,26 +23,27 @@ pub struct Clocks {
     /// The power that the card draws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<f64>,
-    /// Why clocks are not higher, in NVML's words; nothing where the card is idle or as fast as it gets.
+    /// Why the clocks are not higher, in NVML's words; empty if the card is idle or at full speed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttle_reasons: Option<Vec<&'static str>>,
 }
 
-/// Where one GPU's clocks are read.
+/// Reads the clocks of one GPU.
 pub struct Gauge {
     nvml: Nvml,
-    /// NVML numbers all cards, the driver those of CUDA_VISIBLE_DEVICES in an order of its own: this names the same in both.
+    /// Identifies the card in both libraries. NVML numbers all cards, the driver only those of CUDA_VISIBLE_DEVICES in their
+    /// order.
     bus_id: String,
 }
 
 impl Gauge {
-    /// `None` where NVML is not there or does not know the card.
+    /// `None` if NVML is missing or does not know the card.
     pub fn of(driver: &Driver) -> Option<Gauge> {
         let gauge = Gauge { nvml: Nvml::init().ok()?, bus_id: bus_id(driver.device)? };
         gauge.read().map(|_| gauge)
     }
 
-    /// Reads the card's present state. This needs no context, so a step may be running.
+    /// Reads the card's current state. This needs no context, so it also works while a step is running.
     pub fn read(&self) -> Option<Clocks> {
         let device = self.nvml.device_by_pci_bus_id(self.bus_id.as_str()).ok()?;
         Some(Clocks {
@@ -58,7 +59,7 @@ impl Gauge {
 /// The device's address on the PCI bus, such as `0000:19:00.0`.
 fn bus_id(device: sys::CUdevice) -> Option<String> {
     let mut text: [c_char; 32] = [0; 32];
-    // SAFETY: the driver writes at most as many characters as it is told there is room for, the closing zero among them.
+    // SAFETY: the driver writes at most the number of characters passed to it, including the final zero.
     let said = unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr(), text.len() as i32, device) };
     said.result().ok()?;
     let bytes = text.map(|c| c as u8);
@@ -91,7 +92,7 @@ mod tests {
         assert!(words(ThrottleReasons::NONE).is_empty() && words(ThrottleReasons::GPU_IDLE).is_empty());
         let two = ThrottleReasons::SW_POWER_CAP | ThrottleReasons::HW_SLOWDOWN | ThrottleReasons::GPU_IDLE;
         assert_eq!(words(two), ["software power cap", "hardware slowdown"]);
-        // One of them under an older name; NONE is no bit.
+        // One flag has an older name too; NONE has no bit.
         let idle = ThrottleReasons::GPU_IDLE;
         assert_eq!(words(ThrottleReasons::all()).len() as u32, (ThrottleReasons::all() - idle).bits().count_ones());
     }

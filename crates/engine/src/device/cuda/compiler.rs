@@ -1,4 +1,4 @@
-//! NVRTC: kernels' text → machine code for one architecture. Needs no driver and no GPU.
+//! NVRTC: compiles kernels' text to machine code for one architecture. This needs no driver and no GPU.
 
 use super::libraries::{self, Shared};
 use super::{File, Precision};
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
-/// Machine code, and what the assembler said of each kernel (registers, stack, spills).
+/// Machine code, and the assembler's report on each kernel (registers, stack, spills).
 pub struct Compiled {
     /// The machine code of all kernels of the file, as the driver loads it.
     pub cubin: Vec<u8>,
@@ -14,10 +14,10 @@ pub struct Compiled {
     pub log: String,
 }
 
-/// NVRTC's version, or the sentence that says how to get it.
+/// NVRTC's version, or an error that says how to install it.
 ///
 /// # Errors
-/// The library is not to be found.
+/// The library is not found.
 pub fn version() -> Result<(i32, i32)> {
     library().and_then(libraries::nvrtc_version)
 }
@@ -25,20 +25,20 @@ pub fn version() -> Result<(i32, i32)> {
 fn library() -> Result<&'static Shared> {
     libraries::nvrtc().ok_or_else(|| {
         Error::Other(format!(
-            "NVRTC, which compiles the kernels, was not found: no libnvrtc.so.13, .12 or .11.2 in LD_LIBRARY_PATH ({}) or where the \
-             system keeps libraries; install the CUDA toolkit's nvrtc, or `pip install nvidia-cuda-nvrtc` and add its nvidia/cu13/lib \
-             to LD_LIBRARY_PATH",
+            "NVRTC, which compiles the kernels, was not found: no libnvrtc.so.13, .12 or .11.2 in LD_LIBRARY_PATH ({}) or the \
+             system's library folders; install the CUDA toolkit's nvrtc, or `pip install nvidia-cuda-nvrtc` and add its \
+             nvidia/cu13/lib to LD_LIBRARY_PATH",
             std::env::var("LD_LIBRARY_PATH").unwrap_or_else(|_| "not set".into())
         ))
     })
 }
 
-/// A program of NVRTC's.
+/// An NVRTC program.
 type Program = *mut c_void;
 /// The result of each function: 0 for success.
 type Status = c_int;
 
-/// NVRTC's functions, as its manual declares them.
+/// NVRTC's functions as declared in its manual.
 struct Nvrtc {
     create: unsafe extern "C" fn(
         *mut Program,
@@ -78,7 +78,7 @@ impl Nvrtc {
             return Ok(());
         }
         type Words = unsafe extern "C" fn(Status) -> *const c_char;
-        // SAFETY: the type is the manual's; NVRTC answers any number with a string that lives as long as the library.
+        // SAFETY: the type is the manual's; for any number NVRTC returns a string that lives as long as the library.
         let words = library()
             .and_then(|l| unsafe { l.function::<Words>("nvrtcGetErrorString") })
             .map(|words| unsafe { CStr::from_ptr(words(status)).to_string_lossy().into_owned() });
@@ -86,7 +86,7 @@ impl Nvrtc {
     }
 }
 
-/// `architecture` as NVRTC names it: `sm_80`, `sm_90a`.
+/// NVRTC's options. `architecture` is a name such as `sm_80` or `sm_90a`.
 pub fn options(architecture: &str, precision: Precision) -> Vec<String> {
     vec![
         format!("--gpu-architecture={architecture}"),
@@ -100,7 +100,7 @@ pub fn options(architecture: &str, precision: Precision) -> Vec<String> {
 /// Compiles one file of kernels.
 ///
 /// # Errors
-/// No NVRTC, an architecture it does not know, or a kernel it refuses, with its words.
+/// NVRTC is missing, does not know the architecture, or reports an error in a kernel, which is included.
 pub fn compile(file: File, architecture: &str, precision: Precision) -> Result<Compiled> {
     let nvrtc = Nvrtc::open()?;
     let text = c_string(file.text);
@@ -109,14 +109,14 @@ pub fn compile(file: File, architecture: &str, precision: Precision) -> Result<C
     let header_names: Vec<*const c_char> = headers.iter().map(|h| h.1.as_ptr()).collect();
     let name = c_string(file.name);
     let mut program = ptr::null_mut();
-    // SAFETY: all strings outlive the call, and the two lists are as long as said.
+    // SAFETY: all strings outlive the call, and the two lists have the lengths that are passed.
     nvrtc.check("nvrtcCreateProgram", unsafe {
         let count = headers.len() as c_int;
         let (texts, names) = (header_texts.as_ptr(), header_names.as_ptr());
         (nvrtc.create)(&mut program, text.as_ptr(), name.as_ptr(), count, texts, names)
     })?;
     let compiled = compiled(&nvrtc, program, file, architecture, precision);
-    // SAFETY: made above and destroyed once; there is nothing to do about a failure.
+    // SAFETY: made above and destroyed once. A failure here cannot be handled.
     let _ = unsafe { (nvrtc.destroy)(&mut program) };
     compiled
 }
@@ -126,7 +126,7 @@ fn compiled(nvrtc: &Nvrtc, program: Program, file: File, architecture: &str, pre
     let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
     // SAFETY: the caller made the program; the options outlive the call.
     let done = unsafe { (nvrtc.compile)(program, options.len() as c_int, options.as_ptr()) };
-    // SAFETY: both functions take such arguments.
+    // SAFETY: the arguments have the types that both functions take.
     let log = unsafe { bytes(nvrtc, "nvrtcGetProgramLog", program, nvrtc.log_size, nvrtc.log) }?;
     let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
     nvrtc
@@ -137,7 +137,7 @@ fn compiled(nvrtc: &Nvrtc, program: Program, file: File, architecture: &str, pre
     Ok(Compiled { cubin, log })
 }
 
-/// The bytes that one function of a program writes, as many as the other says.
+/// The bytes that the function `write` of a program writes; `size` returns their number.
 ///
 /// # Safety
 /// The two functions are NVRTC's and belong together.
@@ -149,10 +149,10 @@ unsafe fn bytes(
     write: unsafe extern "C" fn(Program, *mut c_char) -> Status,
 ) -> Result<Vec<u8>> {
     let mut len = 0;
-    // SAFETY: `len` is where the size goes.
+    // SAFETY: `len` is the address the size is written to.
     nvrtc.check(call, unsafe { size(program, &mut len) })?;
     let mut bytes = vec![0u8; len];
-    // SAFETY: the block is as large as the call before said.
+    // SAFETY: the buffer has the size that the previous call returned.
     nvrtc.check(call, unsafe { write(program, bytes.as_mut_ptr().cast()) })?;
     Ok(bytes)
 }

@@ -1,7 +1,7 @@
-//! Plain bf16 convolutions by cuDNN, where the library is there: a measuring stick, and one more way to compute a layer.
-//! Nothing needs it.
+//! Plain bf16 convolutions by cuDNN, if the library is present. They serve as a reference for speed and as one more choice for a
+//! layer; nothing depends on them.
 //!
-//! Not yet run on a GPU. On the shim a plain loop stands in its place, so that tests see what is asked of it.
+//! Not yet run on a GPU. On the shim a plain loop replaces cuDNN, so that tests can check the calls.
 
 use super::cudnn_calls::Calls;
 use super::{Address, Memory, libraries};
@@ -13,14 +13,14 @@ use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
 use std::fmt;
 
-/// Scratch an algorithm may ask for.
+/// The most workspace that an algorithm may use.
 const WORKSPACE_BYTES: usize = 256 << 20;
-/// The first version with the functions and the number format that are used.
+/// The first version that has the functions and the number format used here.
 const OLDEST: usize = 90_000;
-/// Algorithms there are to ask about; no direction has more.
+/// The number of algorithms to ask for; no direction has more.
 const ALGORITHMS: usize = 16;
 
-/// Which of the three results is computed from the other two.
+/// Which of the three operands is computed from the other two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// y from x and the weight.
@@ -41,7 +41,7 @@ pub struct Sizes {
     pub padding: usize,
 }
 
-/// One convolution as data: the operand that [`Direction`] names is written, all of it.
+/// One convolution as data. The operand that [`Direction`] names is overwritten completely.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convolution {
     pub direction: Direction,
@@ -49,7 +49,7 @@ pub struct Convolution {
     pub x: Address,
     pub weight: Address,
     pub y: Address,
-    /// Scratch of the size that [`Cuda::cudnn_workspace`](super::Cuda::cudnn_workspace) says.
+    /// Workspace of the size returned by [`Cuda::cudnn_workspace`](super::Cuda::cudnn_workspace).
     pub workspace: Address,
 }
 
@@ -59,9 +59,9 @@ impl fmt::Display for Convolution {
     }
 }
 
-/// Why work was not done.
+/// Why a convolution was not computed.
 pub(super) enum Refusal {
-    /// The library does not support it, and says so before it touches anything.
+    /// The library does not support it and reports so before it changes anything.
     NotSupported(String),
     Failed(Error),
 }
@@ -81,36 +81,36 @@ impl From<Refusal> for Error {
     }
 }
 
-/// `CUDNN_STATUS_NOT_SUPPORTED` and the reasons there are for it. Whatever else a call returns is a failure, of this call or of
-/// something that was started before it.
+/// Whether the status is `CUDNN_STATUS_NOT_SUPPORTED` or one of its more specific forms. Any other status is a failure of this
+/// call or of earlier work on the device.
 fn is_not_supported(status: sys::cudnnStatus_t) -> bool {
     let not_supported = sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED as u32;
     (not_supported..not_supported + 1000).contains(&(status as u32))
 }
 
-/// The library, opened on a context.
+/// cuDNN, opened on a context.
 pub struct Cudnn {
     calls: Calls,
     handle: sys::cudnnHandle_t,
-    /// `None` where the library has no algorithm.
+    /// `None` for convolutions for which the library has no suitable algorithm.
     plans: HashMap<(Direction, Sizes), Option<Plan>>,
 }
 
-// SAFETY: called through the Driver that owns it only, which keeps calls apart.
+// SAFETY: it is only called through the Driver that owns it, which prevents concurrent calls.
 unsafe impl Send for Cudnn {}
 
-/// The library's version, major · 10,000 + minor · 100 + patch; `None` where it is missing or too old.
+/// The library's version, major · 10,000 + minor · 100 + patch; `None` if it is missing or too old.
 pub fn version() -> Option<usize> {
     libraries::cudnn_version(libraries::cudnn()?).ok().filter(|&version| version >= OLDEST)
 }
 
 impl Cudnn {
-    /// Opens the library on the calling thread's context, to run on `stream`; `None` where it is missing, too old or does not start.
+    /// Opens the library on the calling thread's context, to run on `stream`; `None` if it is missing, too old or fails to start.
     pub fn open(stream: CUstream) -> Option<Cudnn> {
         version()?;
         let calls = Calls::of(libraries::cudnn()?).ok()?;
         let mut handle = std::ptr::null_mut();
-        // SAFETY: `handle` is where the handle goes.
+        // SAFETY: `handle` is the address the handle is written to.
         unsafe { (calls.create)(&mut handle) }.result().ok()?;
         let cudnn = Cudnn { calls, handle, plans: HashMap::new() };
         // SAFETY: the handle was just made, and the stream outlives it.
@@ -118,10 +118,10 @@ impl Cudnn {
         Some(cudnn)
     }
 
-    /// Scratch one direction of a convolution needs, or `None` where the library does not compute it the same way twice.
+    /// The workspace that one direction of a convolution needs, or `None` if the library has no deterministic algorithm for it.
     ///
     /// # Errors
-    /// A library that fails, which is something else than not supporting a convolution.
+    /// The library fails for a reason other than not supporting the convolution.
     pub fn workspace_bytes(&mut self, direction: Direction, sizes: &Sizes) -> Result<Option<usize>> {
         Ok(self.plan(direction, sizes)?.map(|plan| plan.workspace_bytes))
     }
@@ -141,8 +141,8 @@ impl Cudnn {
         let (one, zero) = ((&raw const one).cast(), (&raw const zero).cast());
         let Plan { x: dx, weight: dw, y: dy, convolution: dc, .. } = plan;
         let (dx, dw, dy, dc) = (dx.descriptor, dw.descriptor, dy.descriptor, dc.descriptor);
-        // SAFETY: the descriptors live in the plan and say how the operands lie; that these hold so much is held against
-        // the op's contract by the tests, and the workspace is as large as was asked for.
+        // SAFETY: the descriptors live in the plan and describe the operands. The tests check that the operands are as large as
+        // the op's contract says, and the workspace has the size that was asked for.
         let done = unsafe {
             match plan.algorithm {
                 Algorithm::Fprop(a) => {
@@ -168,7 +168,7 @@ impl Cudnn {
             Entry::Vacant(place) => match Plan::new(&self.calls, self.handle, direction, sizes) {
                 Ok(plan) => place.insert(plan),
                 Err(e) if is_not_supported(e.0) => place.insert(None),
-                Err(e) => return Err(Error::Other(format!("cuDNN did not plan {direction:?} of {sizes:?}: {e}"))),
+                Err(e) => return Err(Error::Other(format!("cuDNN could not plan {direction:?} of {sizes:?}: {e}"))),
             },
         };
         Ok(plan.as_ref())
@@ -178,7 +178,7 @@ impl Cudnn {
 impl Drop for Cudnn {
     fn drop(&mut self) {
         self.plans.clear();
-        // SAFETY: made by `open` and destroyed once; there is nothing to do about a failure.
+        // SAFETY: made by `open` and destroyed once. A failure here cannot be handled.
         let _ = unsafe { (self.calls.destroy)(self.handle) };
     }
 }
@@ -190,7 +190,7 @@ enum Algorithm {
     Wgrad(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// How one direction of one convolution is computed.
+/// The algorithm and the descriptors for one direction of one convolution.
 struct Plan {
     x: Tensor,
     weight: Filter,
@@ -201,15 +201,15 @@ struct Plan {
 }
 
 impl Plan {
-    /// With the library's own first choice among what gives the same bits twice.
+    /// Uses the library's own first choice among the deterministic algorithms.
     fn new(calls: &Calls, handle: sys::cudnnHandle_t, direction: Direction, sizes: &Sizes) -> Made<Option<Plan>> {
         let (x, y) = (Tensor::new(calls, sizes.x)?, Tensor::new(calls, sizes.y)?);
         let weight = Filter::new(calls, sizes.weight)?;
         let convolution = Descriptor::new(calls, sizes.stride, sizes.padding)?;
         let (dx, dw, dy, dc) = (x.descriptor, weight.descriptor, y.descriptor, convolution.descriptor);
         let (most, mut found) = (ALGORITHMS as c_int, 0);
-        // SAFETY: all descriptors live, and each list has room for as many answers as are asked for; what the library has
-        // filled of it is `found`, whose fields are then valid.
+        // SAFETY: all descriptors live, and each list has room for the number of answers asked for; the library fills the first
+        // `found` of them, whose fields are then valid.
         let chosen = unsafe {
             match direction {
                 Direction::Fprop => {
@@ -239,7 +239,7 @@ impl Plan {
             }
         };
         let Some((algorithm, math, workspace_bytes)) = chosen else { return Ok(None) };
-        // The scratch was named for this algorithm with this arithmetic.
+        // The workspace size applies to this algorithm with this math type.
         // SAFETY: the descriptor lives.
         unsafe { (calls.set_math_type)(dc, math) }.result()?;
         Ok(Some(Plan { x, weight, y, convolution, algorithm, workspace_bytes }))
@@ -248,7 +248,7 @@ impl Plan {
 
 type Made<T> = std::result::Result<T, CudnnError>;
 
-/// The first of `found` answers that works, repeats itself to the bit, and keeps to its workspace.
+/// The first of `found` answers that is supported, deterministic, and fits the workspace.
 ///
 /// # Safety
 /// The first `found` entries of `list` are initialised.
@@ -258,7 +258,7 @@ unsafe fn first_fit<P>(
     read: impl Fn(&P) -> (sys::cudnnStatus_t, sys::cudnnDeterminism_t, usize, sys::cudnnMathType_t, Algorithm),
 ) -> Option<(Algorithm, sys::cudnnMathType_t, usize)> {
     let found = usize::try_from(found).unwrap_or(0).min(list.len());
-    // SAFETY: the caller says so.
+    // SAFETY: the caller promises it.
     let answers = list[..found].iter().map(|p| read(unsafe { p.assume_init_ref() }));
     let fits = |&(status, determinism, bytes, ..): &(_, _, usize, _, _)| {
         status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
@@ -271,7 +271,7 @@ unsafe fn first_fit<P>(
 const NUMBERS: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16;
 const ORDER: sys::cudnnTensorFormat_t = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
 
-/// The library names sizes in the order N, C, H, W whatever the order in memory.
+/// The library's functions take sizes in the order N, C, H, W, whatever the order in memory.
 fn named([n, h, w, c]: [usize; 4]) -> [c_int; 4] {
     [n, c, h, w].map(|size| size as c_int)
 }
@@ -284,7 +284,7 @@ struct Tensor {
 impl Tensor {
     fn new(calls: &Calls, sizes: [usize; 4]) -> Made<Tensor> {
         let mut descriptor = std::ptr::null_mut();
-        // SAFETY: `descriptor` is where the descriptor goes.
+        // SAFETY: `descriptor` is the address the descriptor is written to.
         unsafe { (calls.create_tensor)(&mut descriptor) }.result()?;
         let tensor = Tensor { descriptor, destroy: calls.destroy_tensor };
         let [n, c, h, w] = named(sizes);
@@ -309,7 +309,7 @@ struct Filter {
 impl Filter {
     fn new(calls: &Calls, sizes: [usize; 4]) -> Made<Filter> {
         let mut descriptor = std::ptr::null_mut();
-        // SAFETY: `descriptor` is where the descriptor goes.
+        // SAFETY: `descriptor` is the address the descriptor is written to.
         unsafe { (calls.create_filter)(&mut descriptor) }.result()?;
         let filter = Filter { descriptor, destroy: calls.destroy_filter };
         let [k, c, r, s] = named(sizes);
@@ -332,10 +332,10 @@ struct Descriptor {
 }
 
 impl Descriptor {
-    /// Cross-correlation, as networks mean it; products of bf16 on tensor cores, summed in f32.
+    /// Cross-correlation, which is the convolution of neural networks; bf16 products on tensor cores with f32 sums.
     fn new(calls: &Calls, stride: usize, padding: usize) -> Made<Descriptor> {
         let mut convolution = std::ptr::null_mut();
-        // SAFETY: `convolution` is where the descriptor goes.
+        // SAFETY: `convolution` is the address the descriptor is written to.
         unsafe { (calls.create_convolution)(&mut convolution) }.result()?;
         let descriptor = Descriptor { descriptor: convolution, destroy: calls.destroy_convolution };
         let (stride, padding) = (stride as c_int, padding as c_int);
@@ -363,7 +363,7 @@ mod tests {
     use sys::cudnnStatus_t as Status;
 
     #[test]
-    fn only_what_is_not_supported_is_no_failure() {
+    fn only_not_supported_is_no_failure() {
         let declined = [
             Status::CUDNN_STATUS_NOT_SUPPORTED,
             Status::CUDNN_STATUS_NOT_SUPPORTED_SHAPE,

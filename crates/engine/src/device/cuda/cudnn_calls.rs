@@ -1,5 +1,5 @@
-//! cuDNN's functions as its manual declares them, from the library of the right version. The bindings we have for its types would
-//! open a library without a version in its name first.
+//! cuDNN's functions as declared in its manual, from a library of the right version. The bindings that provide its types would
+//! first open a library whose name has no version.
 
 use super::libraries::Shared;
 use crate::error::Result;
@@ -14,13 +14,13 @@ use cudarc::cudnn::sys::{
 };
 use std::ffi::{c_int, c_void};
 
-/// A factor on the host, or an operand on the device.
+/// A factor in host memory, or an operand in device memory.
 type In = *const c_void;
 type Out = *mut c_void;
-/// Two operands with their descriptors, how they are convolved, scratch and its size, and what is written.
+/// Runs a convolution: two operands with their descriptors, the convolution, the workspace and its size, and the output.
 type Run<A, B, Algorithm, C> =
     unsafe extern "C" fn(Handle, In, A, In, B, In, Convolution, Algorithm, Out, usize, In, C, Out) -> Status;
-/// Which algorithms there are for three descriptors: room for so many, so many were written, where to.
+/// Asks for the algorithms for three descriptors: the room for answers, the number written, and the array to write to.
 type Ask<A, B, C, Answer> =
     unsafe extern "C" fn(Handle, A, B, Convolution, C, c_int, *mut c_int, *mut Answer) -> Status;
 
@@ -50,7 +50,7 @@ pub struct Calls {
 
 impl Calls {
     /// # Errors
-    /// A library without one of them.
+    /// The library lacks one of the functions.
     pub fn of(library: &Shared) -> Result<Calls> {
         // SAFETY: the fields' types are the manual's.
         unsafe {

@@ -1,4 +1,4 @@
-//! A GPU through the CUDA driver: one context, one stream, modules loaded on first use, launches recorded as graphs.
+//! A GPU through the CUDA driver: one context, one stream, modules loaded at first use, launches recorded as graphs.
 
 use super::cudnn::{Cudnn, Refusal};
 use super::events::Event;
@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::path::PathBuf;
 
-/// Dynamic shared memory every kernel may have unasked.
-const UNASKED_SHARED_BYTES: u32 = 48 << 10;
+/// The dynamic shared memory that every kernel may use without a special attribute.
+const DEFAULT_SHARED_BYTES: u32 = 48 << 10;
 
-/// From so much dynamic shared memory on, a kernel lives in it: a processor's memory is then divided in favour of it.
-const MUCH_SHARED_BYTES: u32 = 16 << 10;
+/// From this much dynamic shared memory on, the driver is asked to prefer shared memory over cache for a kernel.
+const LARGE_SHARED_BYTES: u32 = 16 << 10;
 
 /// A device's properties and limits, as the driver reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Limits {
     pub memory_bytes: usize,
 }
 
-/// A GPU through its driver: one stream of work, the kernels loaded so far and the memory given out.
+/// A GPU through its driver: one stream of work, and the kernels loaded so far.
 pub struct Driver {
     precision: Precision,
     pace: Pace,
@@ -39,40 +39,40 @@ pub struct Driver {
     pub(super) device: sys::CUdevice,
     context: sys::CUcontext,
     pub(super) stream: sys::CUstream,
-    /// Where batches travel while `stream` computes.
+    /// The stream that copies batches while `stream` computes.
     copies: sys::CUstream,
     uploads: Uploads,
     modules: HashMap<&'static str, sys::CUmodule>,
     allocated: Vec<sys::CUdeviceptr>,
-    /// With the dynamic shared memory each has been allowed.
+    /// Each kernel's function with the dynamic shared memory that it may use.
     functions: HashMap<&'static str, (sys::CUfunction, u32)>,
-    /// Opened when it is first asked for; `Some(None)` where it cannot be had.
+    /// `None` until it is first needed; `Some(None)` if it is not available.
     cudnn: Option<Option<Cudnn>>,
 }
 
-/// Launches recorded once, replayed by one call.
+/// Launches that were recorded once and are replayed by one call.
 pub struct Graph {
     graph: sys::CUgraph,
     executable: sys::CUgraphExec,
 }
 
-// SAFETY: every call binds the context to the calling thread first, and `&mut self` keeps calls apart.
+// SAFETY: every call first binds the context to the calling thread, and `&mut self` prevents concurrent calls.
 unsafe impl Send for Driver {}
-// SAFETY: replayed through the Driver that made it only.
+// SAFETY: it is only replayed through the Driver that made it.
 unsafe impl Send for Graph {}
 
 impl Driver {
     /// Opens device `ordinal`.
     ///
     /// # Errors
-    /// No driver, no such device, or one older than compute capability 8.0: which, where it was looked for, what to do.
+    /// No driver, no such device, or one with a compute capability below 8.0. The message says where it looked and what to do.
     pub fn open(ordinal: usize, precision: Precision) -> Result<Driver> {
         let pace = Pace::of(std::env::var("POLYHEAD_CUDA_SYNC").ok().as_deref())?;
         // SAFETY: the call only looks for the library.
         if !unsafe { sys::is_culib_present() } {
             return Err(Error::Usage(
-                "--device cuda: the NVIDIA driver's libcuda.so.1 was not found in LD_LIBRARY_PATH or where the system keeps libraries; \
-                 install the driver, or train with --device cpu"
+                "--device cuda: the NVIDIA driver's libcuda.so.1 was not found in LD_LIBRARY_PATH or the system's library \
+                 folders; install the driver, or train with --device cpu"
                     .into(),
             ));
         }
@@ -121,7 +121,7 @@ impl Driver {
         })
     }
 
-    /// Whether a driver is there at all and sees a device.
+    /// Whether a driver is present and sees a device.
     pub fn is_present() -> bool {
         // SAFETY: the call only looks for the library.
         let library = unsafe { sys::is_culib_present() };
@@ -145,7 +145,7 @@ impl Driver {
         cache::measurements(&self.limits, files, &self.architecture, self.precision)
     }
 
-    /// The library of convolutions, where there is one.
+    /// cuDNN, if it is available.
     pub(super) fn cudnn(&mut self) -> Result<Option<&mut Cudnn>> {
         self.bind()?;
         Ok(self.cudnn.get_or_insert_with(|| Cudnn::open(self.stream)).as_mut())
@@ -158,11 +158,11 @@ impl Driver {
 
     pub(crate) fn allocate(&mut self, bytes: usize) -> Result<Memory> {
         self.bind()?;
-        // SAFETY: the block is given back by `free` or with the context, and filled here before anybody reads it.
+        // SAFETY: the block is freed by `free` or with the context, and is filled here before it is read.
         let address = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|e| {
             let free = result::mem_get_info().map_or(0, |(free, _)| free);
             Error::Other(format!(
-                "{} cannot give {} MiB ({} MiB are free, {}); lower --batch or --imgsz",
+                "{} cannot allocate {} MiB ({} MiB are free, {}); lower --batch or --imgsz",
                 self.limits.name,
                 bytes >> 20,
                 free >> 20,
@@ -201,7 +201,8 @@ impl Driver {
         Ok(Staging { memory, pinned })
     }
 
-    /// Writes behind the device's back: `data` is copied at once, and travels once nobody reads what it replaces.
+    /// Uploads while the device computes: `data` is copied to pinned memory at once, and to the device when its old contents are
+    /// unused.
     pub(super) fn stage(&mut self, memory: Memory, pinned: &Pinned, offset: usize, data: &[u8]) -> Result<()> {
         self.bind()?;
         // SAFETY: the caller checked the range.
@@ -213,19 +214,19 @@ impl Driver {
         pinned.settle()
     }
 
-    /// Says that a batch is complete: what computes next waits for it.
+    /// Marks a batch as complete; the work that is started next waits for its upload.
     pub(super) fn staged(&mut self, pinned: &Pinned) -> Result<()> {
         self.bind()?;
         pinned.hand_over(self.stream)
     }
 
-    /// Says that what was started so far is the last to read a batch.
+    /// Marks the work started so far as the last that reads a batch.
     pub(super) fn used(&mut self, pinned: &Pinned) -> Result<()> {
         self.bind()?;
         pinned.used(self.stream)
     }
 
-    /// Waits for everything started so far.
+    /// Waits for all work started so far.
     pub(super) fn synchronize(&self) -> Result<()> {
         self.bind()?;
         self.wait().map_err(failed("cuStreamSynchronize"))
@@ -257,7 +258,7 @@ impl Driver {
                 Work::Convolution(convolution) => match self.cudnn()? {
                     Some(cudnn) => cudnn.run(convolution, blocks)?,
                     None => {
-                        let gone = "cuDNN, which a layer was to be computed by, is gone";
+                        let gone = "cuDNN, which is to compute a layer, is no longer available";
                         return Err(Error::Other(gone.into()).into());
                     }
                 },
@@ -274,8 +275,8 @@ impl Driver {
         let words = launch.arguments.resolve(blocks);
         let mut parameters = [words.as_ptr().cast_mut().cast::<c_void>()];
         let [x, y, z] = launch.grid;
-        // SAFETY: the parameter is the kernel's struct, which the driver copies before the call returns; what its
-        // addresses point to is held against the op's contract by the tests.
+        // SAFETY: the parameter is the kernel's struct, which the driver copies before the call returns; the tests check its
+        // addresses against the op's contract.
         unsafe {
             result::launch_kernel(
                 function,
@@ -289,11 +290,11 @@ impl Driver {
         .map_err(failed(launch.kernel))
     }
 
-    /// Loads the kernels of `work`: loading inside a recording is refused.
+    /// Loads the kernels of `work`, because loading is not allowed inside a recording.
     fn load(&mut self, work: &[Work]) -> Result<()> {
         work.iter().try_for_each(|work| match work {
             Work::Kernel(launch) => self.function(launch).map(drop),
-            // By running once when the plan was made.
+            // It was loaded when it ran once as the plan was made.
             Work::Convolution(_) => Ok(()),
         })
     }
@@ -302,7 +303,7 @@ impl Driver {
     pub(crate) fn record(&mut self, work: &[Work], blocks: &[Memory]) -> Result<Graph> {
         self.load(work)?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: the stream lives as long as `self`; the recording is closed below whatever happens.
+        // SAFETY: the stream lives as long as `self`; the recording is closed below in every case.
         unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(failed("cuStreamBeginCapture"))?;
         let recorded = self.launch(work, blocks);
         // SAFETY: the stream is recording.
@@ -321,7 +322,7 @@ impl Driver {
         unsafe { result::graph::launch(graph.executable, self.stream) }.map_err(failed("cuGraphLaunch"))
     }
 
-    /// See [`super::Cuda::time`]; the times are those between events on the stream.
+    /// See [`super::Cuda::time`]; measured with events on the stream.
     pub(super) fn time(&mut self, groups: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
         groups.iter().try_for_each(|work| self.load(work))?;
         let events: Vec<Event> = (0..=groups.len()).map(|_| Event::new()).collect::<Result<_>>()?;
@@ -334,7 +335,7 @@ impl Driver {
         events.windows(2).map(|pair| pair[0].until(&pair[1])).collect()
     }
 
-    /// The kernel of a launch, loaded and allowed its shared memory.
+    /// The kernel of a launch, loaded and with its shared memory allowed.
     fn function(&mut self, launch: &Launch) -> Result<sys::CUfunction> {
         self.bind()?;
         let (function, asked) = match self.functions.get(launch.kernel) {
@@ -342,18 +343,18 @@ impl Driver {
             None => {
                 let module = self.module(launch.file)?;
                 let name = c_string(launch.kernel);
-                // SAFETY: the module is loaded and stays so.
+                // SAFETY: the module is loaded and stays loaded.
                 let function = unsafe { result::module::get_function(module, name) }.map_err(failed(launch.kernel))?;
                 (function, 0)
             }
         };
-        if launch.shared_bytes > asked.max(UNASKED_SHARED_BYTES) {
+        if launch.shared_bytes > asked.max(DEFAULT_SHARED_BYTES) {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             set_attribute(function, attribute, launch.shared_bytes as i32)?;
         }
-        // Otherwise the driver guesses how to divide a processor's memory between cache and shared memory. Four blocks of the
-        // 128×64 tile, 49 KB each, fit on a Hopper processor only if nearly all of it is shared memory.
-        if asked < MUCH_SHARED_BYTES && launch.shared_bytes >= MUCH_SHARED_BYTES {
+        // Without this the driver guesses how to divide a multiprocessor's memory between cache and shared memory. Four blocks of
+        // the 128×64 tile, 49 KB each, fit on a Hopper multiprocessor only if nearly all of it is shared memory.
+        if asked < LARGE_SHARED_BYTES && launch.shared_bytes >= LARGE_SHARED_BYTES {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
             set_attribute(function, attribute, sys::CUshared_carveout::CU_SHAREDMEM_CARVEOUT_MAX_SHARED as i32)?;
         }
@@ -375,7 +376,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // SAFETY: all were made by `open` and are destroyed once; there is nothing to do about a failure on the way out.
+        // SAFETY: all were made by `open` and are destroyed once. A failure here cannot be handled.
         unsafe {
             let _ = result::ctx::set_current(self.context);
             let _ = result::stream::synchronize(self.stream);
@@ -431,7 +432,7 @@ fn c_string(name: &str) -> CString {
 }
 
 fn set_attribute(function: sys::CUfunction, attribute: sys::CUfunction_attribute, value: i32) -> Result<()> {
-    // SAFETY: whoever calls has the function from a module that stays loaded.
+    // SAFETY: the caller has the function from a module that stays loaded.
     unsafe { result::function::set_function_attribute(function, attribute, value) }
         .map_err(failed("cuFuncSetAttribute"))
 }
@@ -446,8 +447,8 @@ fn words(error: &DriverError) -> String {
 
 pub(super) fn failed(call: &'static str) -> impl FnOnce(DriverError) -> Error {
     move |e| {
-        let hint = if comes_late(&e) {
-            "; a kernel that was started before this call failed: POLYHEAD_CUDA_SYNC=1 waits for each and names it"
+        let hint = if is_from_earlier_kernel(&e) {
+            "; a kernel started before this call failed: set POLYHEAD_CUDA_SYNC=1 to wait for each kernel and see which one"
         } else {
             ""
         };
@@ -455,8 +456,8 @@ pub(super) fn failed(call: &'static str) -> impl FnOnce(DriverError) -> Error {
     }
 }
 
-/// Whether an error is one of a kernel's, which whatever is called next has to report.
-fn comes_late(error: &DriverError) -> bool {
+/// Whether an error comes from a kernel that was launched earlier; the driver reports it at whatever call comes next.
+fn is_from_earlier_kernel(error: &DriverError) -> bool {
     use sys::CUresult as R;
     matches!(
         error.0,

@@ -1,10 +1,10 @@
-//! Moments on a stream: one stream or the host waits for them, and the time between two is measured.
+//! Events on a stream: a stream or the host can wait for them, and the time between two can be measured.
 
 use super::driver::failed;
 use crate::error::Result;
 use cudarc::driver::{result, sys};
 
-/// A moment on a stream.
+/// A point in the work of a stream.
 pub(super) struct Event(sys::CUevent);
 
 impl Event {
@@ -12,19 +12,19 @@ impl Event {
         result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map(Event).map_err(failed("cuEventCreate"))
     }
 
-    /// One that keeps no time, which is cheaper.
+    /// An event without a timestamp, which is cheaper.
     pub(super) fn untimed() -> Result<Event> {
         result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map(Event).map_err(failed("cuEventCreate"))
     }
 
-    /// The host waits until it is past.
+    /// Blocks the host until the stream has passed the event.
     pub(super) fn wait(&self) -> Result<()> {
         // SAFETY: the event lives.
         unsafe { result::event::synchronize(self.0) }.map_err(failed("cuEventSynchronize"))
     }
 
-    /// The stream waits until it is past.
-    pub(super) fn holds(&self, stream: sys::CUstream) -> Result<()> {
+    /// Makes `stream` wait until the event has passed.
+    pub(super) fn block(&self, stream: sys::CUstream) -> Result<()> {
         let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         // SAFETY: event and stream live.
         unsafe { result::stream::wait_event(stream, self.0, flags) }.map_err(failed("cuStreamWaitEvent"))
@@ -35,7 +35,7 @@ impl Event {
         unsafe { result::event::record(self.0, stream) }.map_err(failed("cuEventRecord"))
     }
 
-    /// Milliseconds from this event to a later one, both past.
+    /// Milliseconds from this event to a later one; both have passed.
     pub(super) fn until(&self, later: &Event) -> Result<f64> {
         // SAFETY: both were recorded, and the stream was waited for.
         unsafe { result::event::elapsed(self.0, later.0) }.map(f64::from).map_err(failed("cuEventElapsedTime"))
@@ -44,7 +44,7 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: made by `new` and destroyed once; there is nothing to do about a failure.
+        // SAFETY: made by `new` and destroyed once. A failure here cannot be handled.
         let _ = unsafe { result::event::destroy(self.0) };
     }
 }

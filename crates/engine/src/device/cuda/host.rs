@@ -1,4 +1,4 @@
-//! Runs kernels on the CPU through a library that `kernels/host/build.rs` made of them: what tests without a GPU use.
+//! Runs kernels on the CPU, through a library that `kernels/host/build.rs` builds from them. Tests without a GPU use it.
 
 use super::{Address, Convolution, Direction, Launch, Memory, Precision, Work};
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ops::Range;
 use std::path::Path;
 
-/// The kernels as a shared library of this machine.
+/// The kernels as a shared library for this machine's CPU.
 pub struct Host {
     library: Library,
     precision: Precision,
@@ -23,7 +23,7 @@ struct Dims {
     blocks: *const [u32; 3],
 }
 
-/// The initial content of a reserved buffer, with the numbers that the shim uses. Kernels may write to `Poison` and `Sums`.
+/// The initial content of a reserved buffer, numbered as in the shim. Kernels may write only to `Poison` and `Sums`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// 0xff in every byte.
@@ -39,10 +39,10 @@ pub enum Contents {
 }
 
 impl Host {
-    /// Opens what `kernels/host/build.rs` made.
+    /// Opens the library that `kernels/host/build.rs` made.
     ///
     /// # Errors
-    /// A library that cannot be loaded.
+    /// The library cannot be loaded.
     pub fn open(library: &Path, precision: Precision) -> Result<Host> {
         // SAFETY: the library has no initialisers but the C++ runtime's.
         let library = unsafe { Library::new(library) }
@@ -54,14 +54,15 @@ impl Host {
         self.precision
     }
 
-    /// The order in which the threads of a block take turns, for launches of this thread: 0 in order, else a seed.
+    /// Sets the order in which the threads of a block run, for launches from this thread: 0 is in order, any other number is a
+    /// seed.
     pub fn schedule(&self, seed: u64) {
         let schedule = self.function::<unsafe extern "C" fn(u64)>("ph_host_schedule");
         // SAFETY: the signature is the shim's.
         unsafe { schedule(seed) }
     }
 
-    /// A block of its own pages, filled with 0xff, that ends where touching more is a fault.
+    /// A block on its own pages, filled with 0xff; an access behind its end is a fault.
     pub fn allocate_poisoned(&mut self, bytes: usize) -> Result<Memory> {
         let allocate = self.function::<unsafe extern "C" fn(u64) -> *mut c_void>("ph_host_allocate");
         // SAFETY: the signature is the shim's.
@@ -69,8 +70,8 @@ impl Host {
         self.keep(start, bytes)
     }
 
-    /// A block that takes memory only where it is touched, so that it may be larger than the machine's memory. Each number
-    /// follows from its place and from `seed`. An access behind the end is a fault.
+    /// A block that uses memory only where it is touched, so that it may be larger than the machine's memory. Each number
+    /// depends on its index and on `seed`. An access behind the end is a fault.
     ///
     /// # Errors
     /// Too little address space is free.
@@ -94,7 +95,7 @@ impl Host {
 
     fn keep(&mut self, start: *mut c_void, bytes: usize) -> Result<Memory> {
         if start.is_null() {
-            return Err(Error::Other(format!("no {bytes} bytes of memory are free")));
+            return Err(Error::Other(format!("cannot allocate {bytes} bytes of memory")));
         }
         let memory = Memory { address: start as u64, bytes };
         self.allocated.push(memory);
@@ -115,7 +116,7 @@ impl Host {
 
     fn release(&self, memory: Memory) {
         let free = self.function::<unsafe extern "C" fn(*mut c_void)>("ph_host_free");
-        // SAFETY: made by the shim, and given back once.
+        // SAFETY: made by the shim, and freed once.
         unsafe { free(memory.address as *mut c_void) }
     }
 
@@ -144,7 +145,7 @@ impl Host {
     /// Runs only the listed blocks of a launch's grid.
     ///
     /// # Errors
-    /// A kernel that does something undefined, with the place in its source.
+    /// The kernel did something undefined; the message gives the place in its source.
     pub fn launch_blocks(&mut self, launch: &Launch, memory: &[Memory], blocks: &[[u32; 3]]) -> Result<()> {
         let inside = |block: &[u32; 3]| block.iter().zip(&launch.grid).all(|(at, size)| at < size);
         assert!(!blocks.is_empty() && blocks.iter().all(inside), "the grid has every listed block");
@@ -157,29 +158,29 @@ impl Host {
         let words = launch.arguments.resolve(memory);
         let Launch { grid, threads, shared_bytes, .. } = *launch;
         let dims = Dims { grid, threads, shared_bytes, block_count: blocks.len() as u32, blocks: blocks.as_ptr() };
-        // SAFETY: the signature is the shim's; the words are the kernel's parameter struct, the list outlives the call.
+        // SAFETY: the signature is the shim's; the words are the kernel's parameter struct, and the list outlives the call.
         let problem = match unsafe { kernel(words.as_ptr().cast(), &dims) } {
             0 => return Ok(()),
-            1 => "its threads wait for each other for ever",
-            2 => "it touched memory that is not its own",
+            1 => "its threads are in a deadlock",
+            2 => "it accessed memory outside its buffers",
             4 => {
-                "it read or wrote at an address that is no multiple of the access, or did something else that is undefined"
+                "it accessed an address that is not a multiple of the access size, or did something else that is undefined"
             }
-            _ => "its block or its shared memory is larger than a device has",
+            _ => "its block or its shared memory is larger than a device supports",
         };
         let fault = self.fault();
         let place = if fault.is_empty() { String::new() } else { format!(": {fault}") };
         Err(Error::Other(format!("kernel {} ({}): {problem}{place}", launch.kernel, launch.file.name)))
     }
 
-    /// The fault of the last launch and its place; empty if the shim does not know them.
+    /// A description of the last launch's fault and its place; empty if the shim does not know them.
     fn fault(&self) -> String {
         let fault = self.function::<unsafe extern "C" fn() -> *const c_char>("ph_host_fault");
-        // SAFETY: the signature is the shim's, whose words end with a zero and stay until the next launch.
+        // SAFETY: the signature is the shim's; its string ends with a zero and stays valid until the next launch.
         unsafe { CStr::from_ptr(fault()) }.to_string_lossy().into_owned()
     }
 
-    /// The convolution that cuDNN would compute, as plain loops over bf16 numbers.
+    /// Computes the convolution that cuDNN would compute, as plain loops over bf16 numbers.
     fn convolve(&self, convolution: &Convolution, blocks: &[Memory]) {
         let Convolution { direction, sizes, x, weight, y, .. } = convolution;
         let ([n, h, w, c], [k, r, s, _], [_, p, q, _]) = (sizes.x, sizes.weight, sizes.y);
@@ -196,7 +197,7 @@ impl Host {
             .enumerate()
             .map(|(i, (a, len))| {
                 let mut bytes = vec![0; 2 * len];
-                // SAFETY: the operand lies in one of our blocks; the tests hold this against the op's contract.
+                // SAFETY: the operand lies in one of our blocks; the tests check this against the op's contract.
                 let operand = unsafe { std::slice::from_raw_parts(at(a) as *const u8, 2 * len) };
                 bytes.copy_from_slice(operand);
                 let wide = |b: &[u8]| f32::from_bits(u32::from(u16::from_ne_bytes([b[0], b[1]])) << 16);
@@ -221,7 +222,7 @@ impl Host {
         }
         let narrow = |v: &f32| {
             let bits = v.to_bits();
-            // To the nearest, of equals the even.
+            // Rounds to nearest, ties to even.
             ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
         };
         let bytes: Vec<u8> = values[output].iter().flat_map(|v| narrow(v).to_ne_bytes()).collect();
@@ -232,7 +233,7 @@ impl Host {
 
     fn function<T: Copy>(&self, name: &str) -> T {
         let name = CString::new(name).unwrap_or_else(|_| unreachable!("no name holds a zero byte"));
-        // SAFETY: every caller names the type the shim declares.
+        // SAFETY: every caller passes the type that the shim declares.
         let symbol = unsafe { self.library.get::<T>(name.as_bytes_with_nul()) };
         *symbol.unwrap_or_else(|e| unreachable!("every kernel named in Rust is in kernels/: {e}"))
     }

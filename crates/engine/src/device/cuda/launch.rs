@@ -1,9 +1,9 @@
-//! Work for a device as data: which kernel, how many blocks, and its arguments with addresses that are resolved when it runs.
+//! Work for a device as data: the kernel, the number of blocks, and its arguments with addresses that are resolved at launch.
 
 use super::{Convolution, File, Memory};
 use std::fmt;
 
-/// A place in device memory: a block by its index in the table given at launch, and bytes into it.
+/// A place in device memory: the index of a block in the table given at launch, and an offset in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     /// Index into the table of blocks.
@@ -13,18 +13,18 @@ pub struct Address {
 }
 
 impl Address {
-    /// The place `bytes` further on in the same block.
+    /// The address `bytes` further on in the same block.
     pub fn plus(self, bytes: usize) -> Address {
         Address { offset: self.offset + bytes, ..self }
     }
 }
 
-/// One thing a device is told to do.
+/// One piece of work for a device.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
-    /// By one of our own kernels.
+    /// Computed by one of our own kernels.
     Kernel(Launch),
-    /// By cuDNN.
+    /// Computed by cuDNN.
     Convolution(Convolution),
 }
 
@@ -34,7 +34,7 @@ impl From<Launch> for Work {
     }
 }
 
-/// Named for messages.
+/// The name of the work, for messages.
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -44,21 +44,21 @@ impl fmt::Display for Work {
     }
 }
 
-/// A list of launches as a list of work.
+/// Turns a list of launches into a list of work.
 pub fn work(launches: Vec<Launch>) -> Vec<Work> {
     launches.into_iter().map(Work::Kernel).collect()
 }
 
-/// One of our own kernels.
+/// A launch of one of our own kernels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
-    /// The file of kernels that it is in.
+    /// The file that contains the kernel.
     pub file: File,
     /// The kernel's name in its file.
     pub kernel: &'static str,
-    /// Blocks along x, y and z.
+    /// The number of blocks along x, y and z.
     pub grid: [u32; 3],
-    /// Threads of a block.
+    /// The number of threads of a block.
     pub threads: u32,
     /// Dynamic shared memory of a block.
     pub shared_bytes: u32,
@@ -66,7 +66,7 @@ pub struct Launch {
     pub arguments: Arguments,
 }
 
-/// The bytes of a kernel's parameter struct, laid out as C lays it out.
+/// The bytes of a kernel's parameter struct, in C's layout.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arguments {
     bytes: Vec<u8>,
@@ -74,12 +74,12 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// A struct without members; they are added in the order in which the kernel declares them.
+    /// A struct without members; add them in the order in which the kernel declares them.
     pub fn new() -> Arguments {
         Arguments::default()
     }
 
-    /// A pointer, resolved when the launch runs.
+    /// Adds a pointer, which is resolved when the launch runs.
     pub fn pointer(mut self, address: Address) -> Arguments {
         self.align(8);
         self.addresses.push((self.bytes.len(), address));
@@ -87,7 +87,7 @@ impl Arguments {
         self
     }
 
-    /// A null pointer where there is none.
+    /// Adds a pointer, or a null pointer if there is no address.
     pub fn optional(mut self, address: Option<Address>) -> Arguments {
         match address {
             Some(address) => self.pointer(address),
@@ -99,7 +99,7 @@ impl Arguments {
         }
     }
 
-    /// An `int`.
+    /// Adds an `int`.
     pub fn int(mut self, value: usize) -> Arguments {
         let value =
             i32::try_from(value).unwrap_or_else(|_| unreachable!("a size of 2³¹ is refused when a plan is made"));
@@ -108,14 +108,14 @@ impl Arguments {
         self
     }
 
-    /// A `float`.
+    /// Adds a `float`.
     pub fn float(mut self, value: f32) -> Arguments {
         self.align(4);
         self.bytes.extend(value.to_ne_bytes());
         self
     }
 
-    /// A `u64`.
+    /// Adds a `u64`.
     pub fn long(mut self, value: u64) -> Arguments {
         self.align(8);
         self.bytes.extend(value.to_ne_bytes());

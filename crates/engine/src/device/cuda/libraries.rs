@@ -1,5 +1,5 @@
-//! NVIDIA's libraries beside the driver, opened at first use by the version in their names. A name without a version belongs to
-//! whichever toolkit lies first on the way, and parts of two toolkits do not work together.
+//! NVIDIA's libraries other than the driver, opened at first use by file names that contain a version. A name without a version
+//! belongs to whichever toolkit comes first in the search path, and parts of two toolkits do not work together.
 
 use crate::error::{Error, Result};
 use libloading::Library;
@@ -8,7 +8,7 @@ use std::ffi::{CString, c_int};
 use std::fmt;
 use std::sync::OnceLock;
 
-/// Names of NVRTC, the newest first; only a library that has no version in any name is found by the last.
+/// File names of NVRTC, the newest first. The last finds only a library that has no version in any of its names.
 const NVRTC_NAMES: [&str; 4] = if cfg!(windows) {
     ["nvrtc64_130_0.dll", "nvrtc64_120_0.dll", "nvrtc64_112_0.dll", "nvrtc.dll"]
 } else {
@@ -20,14 +20,14 @@ static NVRTC: OnceLock<Option<Shared>> = OnceLock::new();
 static CUBLAS: OnceLock<Option<Shared>> = OnceLock::new();
 static CUDNN: OnceLock<Option<Shared>> = OnceLock::new();
 
-/// A library that was opened, for whoever reads figures: which version, from which file.
+/// A library that was opened, with its version and file, to be reported with measurements.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoadedLibrary {
-    /// What NVIDIA calls it, such as `cuBLAS`.
+    /// NVIDIA's name for it, such as `cuBLAS`.
     pub name: &'static str,
-    /// Its version as the library itself says it.
+    /// Its version as reported by the library itself.
     pub version: String,
-    /// The path that it was loaded from; `a file that is not known` where the system does not say.
+    /// The path that it was loaded from; `an unknown file` if the system does not report it.
     pub file: String,
 }
 
@@ -45,7 +45,7 @@ pub fn loaded_libraries() -> Vec<LoadedLibrary> {
 /// A library that stays open until the program ends.
 pub struct Shared {
     library: Library,
-    /// Itself, and a part that it brought along where that has a version of its own.
+    /// This library, and a library that it loaded itself if that has its own version.
     loaded: Vec<LoadedLibrary>,
 }
 
@@ -61,14 +61,14 @@ impl Shared {
     }
 
     fn loaded(&mut self, name: &'static str, version: String, function: &str) {
-        // SAFETY: the address is looked at and never called.
+        // SAFETY: the address is only read and never called.
         let address = unsafe { self.function::<unsafe extern "C" fn()>(function) };
-        let file = address.ok().and_then(|f| file_of(f as usize)).unwrap_or_else(|| "a file that is not known".into());
+        let file = address.ok().and_then(|f| file_of(f as usize)).unwrap_or_else(|| "an unknown file".into());
         self.loaded.push(LoadedLibrary { name, version, file });
     }
 }
 
-/// The first library of these names that opens and says its version.
+/// The first library of these names that opens and reports its version.
 fn open(names: &[&str], ask: impl Fn(&mut Shared) -> Result<()>) -> Option<Shared> {
     names.iter().find_map(|name| {
         // SAFETY: NVIDIA's libraries may be opened by any program, at any time, from any thread.
@@ -91,27 +91,27 @@ pub fn nvrtc() -> Option<&'static Shared> {
 /// Major and minor version of NVRTC.
 ///
 /// # Errors
-/// A library that does not say it.
+/// The library does not report its version.
 pub fn nvrtc_version(nvrtc: &Shared) -> Result<(i32, i32)> {
     let (mut major, mut minor) = (0, 0);
-    // SAFETY: the type is the manual's; both point to an int.
+    // SAFETY: the type is the manual's; both pointers point to an int.
     let said = unsafe {
         nvrtc.function::<unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int>("nvrtcVersion")?(&mut major, &mut minor)
     };
     if said == 0 { Ok((major, minor)) } else { Err(Error::Other(format!("NVRTC's nvrtcVersion failed: {said}"))) }
 }
 
-/// cuBLAS of NVRTC's major version: of one toolkit.
+/// cuBLAS of NVRTC's major version, so that both come from the same toolkit.
 pub fn cublas() -> Option<&'static Shared> {
     type Property = unsafe extern "C" fn(c_int, *mut c_int) -> c_int;
     let ask = |shared: &mut Shared| {
-        // cuBLAS brings cuBLASLt along, and each says its version as three properties.
+        // cuBLAS loads cuBLASLt, and each reports its version as three properties.
         for (name, function) in [("cuBLAS", "cublasGetProperty"), ("cuBLASLt", "cublasLtGetProperty")] {
             // SAFETY: the type is the manual's.
             let Ok(property) = (unsafe { shared.function::<Property>(function) }) else { continue };
             let mut version = [0; 3];
             for (which, part) in (0..).zip(&mut version) {
-                // SAFETY: `part` is an int, and there are properties 0, 1 and 2.
+                // SAFETY: `part` is an int, and the properties 0, 1 and 2 exist.
                 let _ = unsafe { property(which, part) };
             }
             shared.loaded(name, version.map(|part| part.to_string()).join("."), function);
@@ -126,7 +126,7 @@ pub fn cublas() -> Option<&'static Shared> {
     CUBLAS.get_or_init(open).as_ref()
 }
 
-/// cuDNN 9, the version whose functions are used.
+/// cuDNN 9, the version whose functions we use.
 pub fn cudnn() -> Option<&'static Shared> {
     let ask = |shared: &mut Shared| {
         let version = cudnn_version(shared)?;
@@ -140,13 +140,13 @@ pub fn cudnn() -> Option<&'static Shared> {
 /// cuDNN's version, major · 10,000 + minor · 100 + patch.
 ///
 /// # Errors
-/// A library that does not say it.
+/// The library does not report its version.
 pub fn cudnn_version(cudnn: &Shared) -> Result<usize> {
     // SAFETY: the type is the manual's.
     Ok(unsafe { cudnn.function::<unsafe extern "C" fn() -> usize>("cudnnGetVersion")?() })
 }
 
-/// The file that code at `address` was loaded from, where the system says it as Linux does.
+/// The file that code at `address` was loaded from, if the system reports it the way Linux does.
 fn file_of(address: usize) -> Option<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let parse = |text: &str| usize::from_str_radix(text, 16).ok();

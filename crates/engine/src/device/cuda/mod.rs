@@ -1,6 +1,6 @@
-//! CUDA devices: kernels compiled at first use and kept on disk, memory, launches, recorded graphs. Knows no op.
+//! CUDA devices: kernels compiled at first use and cached on disk, memory, launches, recorded graphs. Ops are defined elsewhere.
 //!
-//! Two things run the same kernels: a GPU (`driver`), and for tests a CPU through the shim in `kernels/host` (`host`).
+//! The same kernels run in two ways: on a GPU (`driver`), and for tests on a CPU through the shim in `kernels/host` (`host`).
 
 mod cache;
 mod ceilings;
@@ -39,9 +39,9 @@ use std::path::PathBuf;
 /// The number type of stored activations; sums are f32 or f64 in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// The upper half of an f32; what runs use.
+    /// bf16, the upper half of an f32. All runs use it.
     Bf16,
-    /// For comparisons with the CPU: convolutions are plain and nothing is fused.
+    /// f32, for comparisons with the CPU: convolutions are plain and nothing is fused.
     F32,
 }
 
@@ -54,7 +54,7 @@ impl Precision {
         }
     }
 
-    /// The kernels' `PH_ACTIVATION_BITS`.
+    /// The value of the kernels' macro `PH_ACTIVATION_BITS`.
     pub fn bits(self) -> usize {
         8 * self.bytes()
     }
@@ -68,7 +68,7 @@ pub enum Cuda {
     Host(Host),
 }
 
-/// One block of device memory, from [`Cuda::allocate`]; given back with the device.
+/// One block of device memory from [`Cuda::allocate`]; freed with the device at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     pub(self) address: u64,
@@ -76,21 +76,21 @@ pub struct Memory {
     pub bytes: usize,
 }
 
-/// A block that batches travel into while the device computes on another.
+/// A block that a batch is uploaded to while the device computes on another.
 pub struct Staging {
     /// The block on the device.
     pub memory: Memory,
-    /// Absent on the shim, where writing is copying.
+    /// Absent on the shim, where an upload is a plain copy.
     pinned: Option<Pinned>,
 }
 
 impl Memory {
-    /// Where there is no block.
+    /// No block.
     pub const NONE: Memory = Memory { address: 0, bytes: 0 };
 }
 
 impl Cuda {
-    /// Multiprocessors; the shim runs as if it had two, so that long sums are cut.
+    /// The number of multiprocessors; the shim behaves as if it had two, so that long sums are split.
     pub fn processors(&self) -> usize {
         match self {
             Cuda::Driver(d) => d.limits().processors,
@@ -106,7 +106,7 @@ impl Cuda {
         }
     }
 
-    /// Where measurements of `files` on this kind of GPU are kept; nowhere on the shim, whose times say nothing.
+    /// The file for measurements of `files` on this kind of GPU; `None` on the shim, whose times mean nothing.
     pub fn measurements(&self, files: &[File]) -> Option<PathBuf> {
         match self {
             Cuda::Driver(d) => d.measurements(files).ok(),
@@ -125,7 +125,7 @@ impl Cuda {
         }
     }
 
-    /// Gives a block back at once, which no launch may still use.
+    /// Frees a block at once; no launch may still use it.
     ///
     /// # Errors
     /// The device refuses the call.
@@ -136,7 +136,7 @@ impl Cuda {
         }
     }
 
-    /// Host to device, in the order of launches; `data` may be changed or freed afterwards.
+    /// Copies from host to device, in the order of launches; `data` may be changed or freed afterwards.
     pub fn upload(&mut self, memory: Memory, offset: usize, data: &[u8]) -> Result<()> {
         assert!(offset + data.len() <= memory.bytes, "an upload stays within its block");
         match self {
@@ -156,7 +156,7 @@ impl Cuda {
         }
     }
 
-    /// Host to a batch's block, behind the launches that run on another; see [`Cuda::staged`].
+    /// Copies from the host to a batch's block while launches use another; see [`Cuda::staged`].
     pub fn stage(&mut self, staging: &Staging, offset: usize, data: &[u8]) -> Result<()> {
         assert!(offset + data.len() <= staging.memory.bytes, "a batch stays within its block");
         match (self, &staging.pinned) {
@@ -165,7 +165,7 @@ impl Cuda {
         }
     }
 
-    /// Waits until what was staged has travelled, so that it may be staged again.
+    /// Waits until a staged batch has been uploaded, so that the block may be staged again.
     pub fn settle(&mut self, staging: &Staging) -> Result<()> {
         match (self, &staging.pinned) {
             (Cuda::Driver(d), Some(pinned)) => d.settle(pinned),
@@ -173,7 +173,7 @@ impl Cuda {
         }
     }
 
-    /// Waits for everything started so far.
+    /// Waits for all work started so far.
     ///
     /// # Errors
     /// A launch that failed.
@@ -184,7 +184,7 @@ impl Cuda {
         }
     }
 
-    /// Says that a batch is complete: launches from here on read it.
+    /// Marks a batch as complete: launches from here on read it.
     pub fn staged(&mut self, staging: &Staging) -> Result<()> {
         match (self, &staging.pinned) {
             (Cuda::Driver(d), Some(pinned)) => d.staged(pinned),
@@ -192,7 +192,7 @@ impl Cuda {
         }
     }
 
-    /// Says that no launch after those started so far reads the batch.
+    /// Marks the launches started so far as the last that read the batch.
     pub fn used(&mut self, staging: &Staging) -> Result<()> {
         match (self, &staging.pinned) {
             (Cuda::Driver(d), Some(pinned)) => d.used(pinned),
@@ -200,7 +200,7 @@ impl Cuda {
         }
     }
 
-    /// Device to host, after all launches before it.
+    /// Copies from device to host, after all earlier launches.
     pub fn download(&self, memory: Memory, offset: usize, data: &mut [u8]) -> Result<()> {
         assert!(offset + data.len() <= memory.bytes, "a download stays within its block");
         match self {
@@ -209,11 +209,11 @@ impl Cuda {
         }
     }
 
-    /// Scratch cuDNN needs for one direction of a convolution; `None` where there is no cuDNN or it has no way that gives the
-    /// same bits twice. The shim's stand-in needs none.
+    /// The workspace that cuDNN needs for one direction of a convolution; `None` without cuDNN or if it has no deterministic
+    /// algorithm. The shim's replacement for cuDNN needs none.
     ///
     /// # Errors
-    /// A cuDNN that fails, which is something else than not supporting a convolution.
+    /// cuDNN fails for a reason other than not supporting the convolution.
     pub fn cudnn_workspace(&mut self, direction: Direction, sizes: &Sizes) -> Result<Option<usize>> {
         match self {
             Cuda::Driver(d) => match d.cudnn()? {
@@ -224,7 +224,7 @@ impl Cuda {
         }
     }
 
-    /// Runs groups of work one after another and says how many milliseconds each group took.
+    /// Runs groups of work one after another and returns the milliseconds that each group took.
     ///
     /// # Errors
     /// The errors of [`Cuda::launch`].
@@ -242,7 +242,7 @@ impl Cuda {
         }
     }
 
-    /// Bytes a second of a copy within the device's memory, read and written both counted; on the shim infinite: it
+    /// Bytes per second of a copy within the device's memory, counting both reads and writes. Infinite on the shim, which
     /// measures nothing.
     ///
     /// # Errors
@@ -254,7 +254,7 @@ impl Cuda {
         }
     }
 
-    /// Operations a second of a large matrix product in bf16 by cuBLAS; `None` where that is not there, and on the shim.
+    /// Operations per second of a large bf16 matrix product by cuBLAS; `None` without cuBLAS, and on the shim.
     ///
     /// # Errors
     /// Too little memory is free.
@@ -265,7 +265,7 @@ impl Cuda {
         }
     }
 
-    /// Where the device's clocks are read; `None` where NVML is not there, and on the shim.
+    /// Reads the device's clocks; `None` without NVML, and on the shim.
     pub fn gauge(&self) -> Option<Gauge> {
         match self {
             Cuda::Driver(d) => Gauge::of(d),
@@ -273,10 +273,10 @@ impl Cuda {
         }
     }
 
-    /// Starts `work` in its order; `blocks` are what its addresses count from.
+    /// Starts `work` in its order; `blocks` is the table that its addresses refer to.
     ///
     /// # Errors
-    /// A kernel that does not compile, or a device that refuses.
+    /// A kernel that does not compile, or a device that refuses a launch.
     pub fn launch(&mut self, work: &[Work], blocks: &[Memory]) -> Result<()> {
         match self {
             Cuda::Driver(d) => d.launch(work, blocks),
@@ -284,7 +284,7 @@ impl Cuda {
         }
     }
 
-    /// Runs `work` and waits for it, so that a failure is its own; `false` where cuDNN does not support it.
+    /// Runs `work` and waits for it, so that a failure can be attributed to it; `false` if cuDNN does not support it.
     ///
     /// # Errors
     /// The errors of [`Cuda::launch`], and a kernel that fails.

@@ -5,14 +5,14 @@ use crate::error::{Error, Result};
 /// Whether the host waits for each launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// The host goes on at once; a kernel that fails is reported by a later call.
+    /// The host continues at once; a later call reports a kernel that failed.
     Ahead,
-    /// Each is waited for, and one that fails is named.
+    /// The host waits for each kernel and names one that fails.
     OneByOne,
 }
 
 impl Pace {
-    /// The pace that `POLYHEAD_CUDA_SYNC` asks for: `1`, or nothing.
+    /// Parses the value of `POLYHEAD_CUDA_SYNC`: `1` means one by one; `0`, empty and unset mean ahead.
     pub(super) fn of(value: Option<&str>) -> Result<Pace> {
         match value {
             None | Some("" | "0") => Ok(Pace::Ahead),

@@ -1,11 +1,11 @@
-//! The kernels' text, part of the binary.
+//! The kernels' text, which is compiled into the binary.
 
 /// One file of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct File {
     /// File name under `kernels/`.
     pub name: &'static str,
-    /// The whole text, as NVRTC is given it.
+    /// The whole text that is passed to NVRTC.
     pub text: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! One node of a plan by itself, on values that somebody else computed.
+//! Runs one node of a plan by itself, on values that are set from outside.
 
 use super::CpuExecutor;
 use crate::executor::{ParameterSet, StepScalars};
@@ -10,7 +10,7 @@ impl CpuExecutor {
         &self.plans[&plan].graph
     }
 
-    /// Runs `node`, one of the plan's or another over the plan's values, on what those hold.
+    /// Runs `node` on the current values of the plan. It may be a node of the plan or another one on the same values.
     pub(in crate::executor) fn run_node(&mut self, plan: usize, node: &Node, scalars: &StepScalars) {
         self.refresh_packed(plan, node.segment, ParameterSet::Current);
         self.memory(plan, ParameterSet::Current).1.run(node, scalars);

@@ -1,4 +1,4 @@
-//! Where every value of one plan lies. The only place that turns a plan's offsets into memory.
+//! Where every value of a plan lies in memory. Only this file turns a plan's offsets into addresses.
 
 use super::{PackedWeights, Prepared, packing};
 use crate::device::cpu::{Cpu, memory::Aligned};
@@ -9,7 +9,7 @@ use crate::ops::cpu::{CpuNode, Operands, Slot, Slots, Weights};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Scratch that a node needs while it runs, in f32.
+/// The number of f32 elements of scratch memory that a node needs while it runs.
 pub fn scratch_len(node: &CpuNode) -> usize {
     ops::operation(&node.node.op).cpu_scratch(node)
 }
@@ -21,14 +21,14 @@ pub struct Blocks<'a> {
     pub scratch: &'a mut Aligned,
 }
 
-/// Why a value is of no type that the CPU has.
+/// The message of a check that no value on the CPU is bf16.
 const NO_BF16: &str = "only a GPU stores bf16";
 
 /// One of the Store's flat blocks of f32.
 #[derive(Clone, Copy)]
 struct Block {
     start: *mut u8,
-    /// Elements.
+    /// The number of elements.
     len: usize,
 }
 
@@ -37,16 +37,16 @@ impl Block {
         Block { len: block.bytes() / 4, start: block.as_mut_ptr() }
     }
 
-    /// Where `range` begins, in which `value` lies.
+    /// The address of `range`, which holds `value`.
     fn at(self, range: Range<usize>, value: &Value) -> *mut u8 {
-        // The values of a graph, and the blocks of a Store, are public: their lengths are not to be trusted.
-        assert_eq!(value.len(), range.len(), "{} is as long as the Store has it", value.name);
+        // The values of a graph and the blocks of a Store are public, so their lengths are checked.
+        assert_eq!(value.len(), range.len(), "{} has the Store's length", value.name);
         assert!(range.end <= self.len, "{} lies within the Store", value.name);
         self.start.wrapping_add(range.start * 4)
     }
 }
 
-/// The addresses behind [`Blocks`], which they borrow.
+/// The addresses of the blocks in [`Blocks`], borrowed from it.
 pub struct Memory<'a> {
     cpu: &'a Cpu,
     prepared: &'a Prepared,
@@ -69,7 +69,7 @@ impl<'a> Memory<'a> {
         set: ParameterSet,
         Blocks { store, arena, scratch }: Blocks<'a>,
     ) -> Memory<'a> {
-        assert!(prepared.plan.arena_bytes <= arena.bytes(), "prepare made room for the largest plan");
+        assert!(prepared.plan.arena_bytes <= arena.bytes(), "prepare allocated memory for the largest plan");
         let (values, running) = match set {
             ParameterSet::Current => (&mut store.values, &mut store.running),
             ParameterSet::Average => (&mut store.average, &mut store.running_average),
@@ -89,14 +89,14 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Runs `node`, one of the plan's or another over the plan's values.
+    /// Runs `node`, which is one of the plan's or another one on the plan's values.
     pub fn run(&mut self, node: &Node, scalars: &StepScalars) {
         let operation = ops::operation(&node.op);
         let described = self.prepared.node(self.cpu, node);
         let scratch = scratch_len(&described);
-        assert!(scratch <= self.scratch.len, "prepare made room for the greediest node");
-        let moved = operation.moved();
-        let input = |(index, &value): (usize, &ValueId)| match moved.contains(&index) {
+        assert!(scratch <= self.scratch.len, "prepare allocated scratch memory for the largest node");
+        let updated = operation.updated_inputs();
+        let input = |(index, &value): (usize, &ValueId)| match updated.contains(&index) {
             true => self.written(value),
             false => self.slot(value),
         };
@@ -106,12 +106,12 @@ impl<'a> Memory<'a> {
             scratch: Slot { len: scratch, ..self.scratch },
             packed: self.packed_weight(node),
         };
-        // SAFETY: `self` borrows all blocks and is borrowed for as long as the operands live, so nobody else uses what is in
-        // them. Every slot lies within its block, as `slot` asserts, and is aligned to 64; blocks are initialised and only ever
-        // hold numbers. The plan verifies that arena values which live at the same time have bytes of their own, the Store
-        // gives every parameter, gradient and running statistic its own bytes, and `written` refuses what is only read. That
-        // nothing written overlaps anything else `Operands::new` asserts as well.
-        operation.run(&mut unsafe { Operands::new(described, scalars, moved, slots) });
+        // SAFETY: `self` borrows all blocks and is itself borrowed for as long as the operands live, so nothing else uses their
+        // contents. Every slot lies within its block, as `slot` asserts, and is aligned to 64; blocks are initialised and only
+        // ever hold numbers. The plan verifies that arena values which live at the same time do not share bytes, the Store
+        // gives every parameter, gradient and running statistic its own bytes, and `written` refuses values that are only
+        // read. `Operands::new` also asserts that nothing written overlaps anything else.
+        operation.run(&mut unsafe { Operands::new(described, scalars, updated, slots) });
     }
 
     /// The numbers of a value.
@@ -151,7 +151,7 @@ impl<'a> Memory<'a> {
     fn slot(&self, value: ValueId) -> Slot {
         let described = self.prepared.graph.value(value);
         let start = match described.place {
-            // Read only: `written` refuses it.
+            // Only for reading: `written` refuses it.
             Place::Batch => self.prepared.batch[&value].as_ptr().cast_mut(),
             Place::Parameter(id) => self.values.at(self.store.range(id), described),
             Place::Gradient(id) => self.gradients.at(self.store.range(id), described),
@@ -164,14 +164,14 @@ impl<'a> Memory<'a> {
         Slot { start, len: described.len(), dtype: described.dtype }
     }
 
-    /// A value that a node writes.
+    /// The slot of a value that a node writes.
     fn written(&self, value: ValueId) -> Slot {
         let described = self.prepared.graph.value(value);
-        assert_ne!(described.place, Place::Batch, "{} is written by the host alone", described.name);
+        assert_ne!(described.place, Place::Batch, "only the host writes {}", described.name);
         self.slot(value)
     }
 
-    /// The packed weight of a node, where the plan keeps it.
+    /// The packed weight of a node, if the plan keeps one.
     fn packed_weight(&self, node: &Node) -> Option<&'a [f32]> {
         if self.prepared.weights == Weights::Plain {
             return None;

@@ -1,4 +1,4 @@
-//! One node of a plan by itself: what it reads, and what it writes where only poison lay before.
+//! Runs one node of a plan by itself and checks what it writes into memory filled with poison.
 
 use super::memory::Block;
 use super::{CudaExecutor, lower};
@@ -11,24 +11,24 @@ use crate::ir::{Graph, Place, ValueId};
 /// One value after a node ran.
 pub struct Written {
     pub value: ValueId,
-    /// Without padding.
+    /// The value's elements without padding.
     pub numbers: Vec<f32>,
-    /// A fault that needs no other numbers to be seen.
+    /// A fault that is found without comparing with other numbers.
     pub fault: Option<&'static str>,
 }
 
 impl CudaExecutor {
-    /// The nodes of a plan, and values as they lie in memory.
+    /// The plan's graph with its values as they are laid out in memory.
     pub fn graph(&self, plan: usize) -> &Graph {
         &self.plans[&plan].layout.physical
     }
 
-    /// The nodes of a plan, and values as the model has them.
+    /// The plan's graph with its values as the model defines them.
     pub fn logical(&self, plan: usize) -> &Graph {
         &self.plans[&plan].layout.logical
     }
 
-    /// Makes ready what nodes read besides their values.
+    /// Prepares everything that nodes read besides their values.
     pub(in crate::executor) fn start_inspection(&mut self, plan: usize, scalars: &StepScalars) -> Result<()> {
         self.take_batch(plan)?;
         self.upload_scalars(scalars)?;
@@ -37,19 +37,19 @@ impl CudaExecutor {
         Ok(())
     }
 
-    /// The numbers of a value without padding.
+    /// The elements of a value without padding.
     pub(in crate::executor) fn value(&self, plan: usize, value: ValueId) -> Result<Vec<f32>> {
         Ok(self.plans[&plan].layout.read(value, &self.download(plan, value)?))
     }
 
-    /// Replaces the numbers of a value.
+    /// Replaces the elements of a value.
     pub(in crate::executor) fn set_value(&mut self, plan: usize, value: ValueId, numbers: &[f32]) -> Result<()> {
         let bytes = self.plans[&plan].layout.write(value, numbers);
         self.upload(plan, value, &bytes)
     }
 
-    /// Runs node `index` twice: its outputs and the workspace are 0xff before, gradients zero. The second run must write the same
-    /// bits, and add the same to a gradient.
+    /// Runs node `index` twice. Before each run its outputs and the workspace are filled with 0xff, gradients with zero. The
+    /// second run must write the same bits and add the same to a gradient.
     pub(in crate::executor) fn run_node(&mut self, plan: usize, index: usize) -> Result<Vec<Written>> {
         let layout = &self.plans[&plan].layout;
         let values = written(&layout.physical.nodes[index]);
@@ -73,7 +73,7 @@ impl CudaExecutor {
             } else if adds_to(&layout.physical, index, value) {
                 // g + g is exact.
                 let twice = layout.read(value, &second).iter().zip(&numbers).all(|(two, one)| *two == 2.0 * one);
-                (!twice).then_some("a second run did not add what the first did")
+                (!twice).then_some("a second run did not add the same as the first")
             } else {
                 (first != second).then_some("two runs differ")
             };
@@ -82,12 +82,12 @@ impl CudaExecutor {
         Ok(values.iter().zip(first).zip(second).map(judge).collect())
     }
 
-    /// The bytes to put where node `index` is about to write `value`.
+    /// The bytes to fill `value` with before node `index` writes it.
     fn before(&self, plan: usize, index: usize, value: ValueId) -> Result<Vec<u8>> {
         let described = self.graph(plan).value(value);
         match described.place {
             _ if adds_to(self.graph(plan), index, value) => Ok(vec![0; described.bytes()]),
-            // A running statistic is moved from where it was.
+            // A running statistic is updated from its old value.
             Place::Buffer(_) => self.download(plan, value),
             _ => Ok(vec![0xff; described.bytes()]),
         }

@@ -1,5 +1,5 @@
-//! The layout of a graph's values in a GPU's memory: maps are activations with channels padded to eight, everything else is
-//! unchanged.
+//! The layout of a graph's values in a GPU's memory. Feature maps are stored as activations with channels padded to eight;
+//! everything else is unchanged.
 
 use crate::device::cuda::Precision;
 use crate::error::{Error, Result};
@@ -11,23 +11,23 @@ use crate::ops::conv2d::cuda::Tunable;
 use crate::ops::cuda::{MAX_VECTORS, VECTOR};
 use std::collections::HashMap;
 
-/// A fused graph as one device stores and runs it.
+/// A fused graph with the layout in which a device stores its values.
 pub struct Layout {
-    /// The graph that the model wrote.
+    /// The graph as the model defines it.
     pub logical: Graph,
-    /// The same nodes, values as they lie in memory.
+    /// The same nodes with the values as they are laid out in memory.
     pub physical: Graph,
     pub plan: Plan,
     /// Where the host writes each value of the batch.
     pub batch: HashMap<ValueId, usize>,
     pub batch_bytes: usize,
-    /// Multiprocessors, by which long sums are cut.
+    /// The number of multiprocessors; long sums are split accordingly.
     pub processors: usize,
 }
 
 impl Layout {
     /// # Errors
-    /// A norm over channels that are no multiple of eight, or a value larger than kernels count.
+    /// A norm whose number of channels is not a multiple of eight, or a value with more elements than kernels can index.
     pub fn new(logical: Graph, precision: Precision, processors: usize) -> Result<Layout> {
         for node in &logical.nodes {
             ops::operation(&node.op).check_for_cuda(&logical, node)?;
@@ -36,7 +36,7 @@ impl Layout {
         for value in &physical.values {
             if value.len() / VECTOR > MAX_VECTORS {
                 return Err(Error::Usage(format!(
-                    "{} has {} elements, more than a kernel counts: lower --batch or --imgsz",
+                    "{} has {} elements, more than a kernel can index: lower --batch or --imgsz",
                     value.name,
                     value.len()
                 )));
@@ -52,18 +52,18 @@ impl Layout {
         Ok(Layout { logical, physical, plan, batch, batch_bytes, processors })
     }
 
-    /// The convolution that `node` is, if it is one.
+    /// The convolution that `node` computes, if it is one.
     pub fn tunable(&self, node: &Node) -> Option<Tunable> {
         ops::operation(&node.op).tunable(&self.logical, node)
     }
 
-    /// The numbers of `value` without padding, from its bytes in memory.
+    /// The elements of `value` without padding, from its bytes in memory.
     pub fn read(&self, value: ValueId, bytes: &[u8]) -> Vec<f32> {
         let [stored, used] = self.channels(value);
         self.stored(value, bytes).chunks_exact(stored).flat_map(|row| &row[..used]).copied().collect()
     }
 
-    /// The other way: the bytes of `numbers` as they lie in memory, with zeros for padding.
+    /// The reverse of `read`: the bytes of `numbers` as they are laid out in memory, padded with zeros.
     pub fn write(&self, value: ValueId, numbers: &[f32]) -> Vec<u8> {
         let [stored, used] = self.channels(value);
         let padding = vec![0.0; stored - used];
@@ -75,13 +75,13 @@ impl Layout {
         }
     }
 
-    /// Whether the channels that are only there to fill a vector are zero, as what reads them takes for granted.
+    /// Whether the padding channels are zero, as their readers assume.
     pub fn padding_is_zero(&self, value: ValueId, bytes: &[u8]) -> bool {
         let [stored, used] = self.channels(value);
         stored == used || self.stored(value, bytes).chunks_exact(stored).flat_map(|row| &row[used..]).all(|&v| v == 0.0)
     }
 
-    /// Channels in memory, and those of them the model has.
+    /// The number of channels in memory, and the number that the model has.
     fn channels(&self, value: ValueId) -> [usize; 2] {
         [&self.physical, &self.logical].map(|graph| graph.shape(value).last().copied().unwrap_or(1))
     }

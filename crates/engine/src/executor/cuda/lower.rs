@@ -1,4 +1,4 @@
-//! From a node to the work that computes it: what its op is told of the plan's memory.
+//! Turns a node into the work that computes it, by giving its op the addresses of the plan's memory.
 
 use super::layout::Layout;
 use super::memory::{Block, DeviceStore, ScalarsAt};
@@ -16,8 +16,8 @@ pub fn node(layout: &Layout, memory: &DeviceStore, tuning: &Tuning, precision: P
     ops::operation(&node.op).lower(&described(layout, memory, precision, node, choice))
 }
 
-/// The work that computes the convolution `index` by `choice`, to be timed: a weight gradient is added up behind its splits' sums,
-/// not in the Store.
+/// The work that computes the convolution `index` by `choice`, for timing. A weight gradient is written behind the sums of its
+/// splits, not into the Store.
 pub fn trial(layout: &Layout, memory: &DeviceStore, precision: Precision, index: usize, choice: Choice) -> Vec<Work> {
     let node = &layout.physical.nodes[index];
     let mut described = described(layout, memory, precision, node, Some(choice));
@@ -27,19 +27,19 @@ pub fn trial(layout: &Layout, memory: &DeviceStore, precision: Precision, index:
     ops::operation(&node.op).lower(&described)
 }
 
-/// Node `index` by cuDNN without its epilogue, where cuDNN knows it: a measuring stick, which leaves other numbers behind.
+/// Node `index` by cuDNN without its epilogue, if cuDNN supports it. It is for timing only: its results differ from the node's.
 pub fn plain_by_cudnn(layout: &Layout, memory: &DeviceStore, precision: Precision, index: usize) -> Option<Work> {
     let node = &layout.physical.nodes[index];
     let tunable = layout.tunable(node)?;
     plain(&described(layout, memory, precision, node, None), &tunable).map(Work::Convolution)
 }
 
-/// Bytes of workspace a [`trial`] needs.
+/// Bytes of workspace that a [`trial`] needs.
 pub fn trial_bytes(layout: &Layout, node: &Node, choice: Choice) -> usize {
     layout.tunable(node).map_or(0, |tunable| choice.trial_scratch(&tunable.problem))
 }
 
-/// Scratch a plan's nodes need while they run.
+/// Bytes of workspace that a plan's nodes need while they run.
 pub fn workspace_bytes(layout: &Layout, memory: &DeviceStore, tuning: &Tuning, precision: Precision) -> usize {
     let scratch = |node: &Node| {
         let choice = tuning.choice(layout, precision, node);

@@ -1,4 +1,4 @@
-//! The Store on the device, the blocks every launch counts from, and the launches of the update.
+//! The Store on the device, the blocks that the addresses of launches refer to, and the launches of the update.
 
 use crate::device::cpu::memory::Aligned;
 use crate::device::cuda::{Address, Cuda, Memory, Work, work};
@@ -8,10 +8,10 @@ use crate::ir::{BufferId, Parameter, ParameterId};
 use crate::ops::optimizer::cpu::ParameterRange;
 use crate::ops::optimizer::cuda as optimizer;
 
-/// Tasks a step's scalars have room for.
+/// The largest number of tasks that fits in a step's scalars.
 pub const MAX_TASKS: usize = 64;
 
-/// Bytes into the block of scalars.
+/// Byte offsets into the block of scalars.
 pub struct ScalarsAt;
 
 impl ScalarsAt {
@@ -22,7 +22,7 @@ impl ScalarsAt {
     pub const UPDATE: usize = ScalarsAt::DROPOUT + 64;
 }
 
-/// The blocks that an [`Address`] counts from, by their index in the table of a launch.
+/// The blocks that an [`Address`] refers to, by their index in the table of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
     Arena,
@@ -30,7 +30,7 @@ pub enum Block {
     Scalars,
     /// The plan's batch.
     Batch,
-    /// Parameters, running statistics and packed weights of the set a launch runs with.
+    /// Parameters of the set that a launch uses; its running statistics and packed weights follow.
     Values,
     Running,
     Packed,
@@ -40,7 +40,7 @@ pub enum Block {
     Average,
     RunningAverage,
     PackedAverage,
-    /// The pieces of parameters that the update walks over.
+    /// The pieces of parameters that the update processes.
     Pieces,
     /// The result of the update.
     Outcome,
@@ -59,7 +59,7 @@ pub struct DeviceStore {
     /// Starts of parameters and buffers, in floats.
     starts: Vec<usize>,
     buffer_starts: Vec<usize>,
-    /// Start of each convolution's weight as it is read, in activations.
+    /// Start of each convolution's packed weight, in activations.
     packed_starts: Vec<Option<usize>>,
     activation_bytes: usize,
     pieces: usize,
@@ -76,7 +76,7 @@ impl DeviceStore {
         let activation_bytes = cuda.precision().bytes();
         let packed = packed_len(store) * activation_bytes;
         let table = optimizer::Table { pieces: Block::Pieces.at(0), len: pieces.len() };
-        // The trunk, the heads, and what is frozen.
+        // The trunk, the heads, and the frozen parameters.
         let groups = store.heads() + 2;
         let mut blocks = [Memory::NONE; BLOCKS];
         for (block, bytes) in [
@@ -120,19 +120,19 @@ impl DeviceStore {
         self.blocks[block as usize]
     }
 
-    /// Makes a block at least so large; what was in it is gone.
+    /// Makes a block at least this large; its contents are lost if it grows.
     pub fn reserve(&mut self, cuda: &mut Cuda, block: Block, bytes: usize) -> Result<()> {
         let old = self.block(block);
         if bytes > old.bytes {
             cuda.free(old)?;
-            // Should the next line fail, nobody runs with a block that is not there: the executor was not made or the plan not kept.
+            // If the next line fails, no launch can use the missing block: the executor is not created, or the plan not kept.
             self.blocks[block as usize] = Memory::NONE;
             self.blocks[block as usize] = cuda.allocate(bytes)?;
         }
         Ok(())
     }
 
-    /// The table of blocks that the addresses of a launch count from.
+    /// The table of blocks that the addresses of a launch refer to.
     pub fn table(&self, set: ParameterSet, batch: Memory) -> Vec<Memory> {
         let mut table = self.blocks.to_vec();
         table[Block::Batch as usize] = batch;
@@ -160,7 +160,7 @@ impl DeviceStore {
         Block::Running.at(4 * self.buffer_starts[id.0])
     }
 
-    /// A convolution's weight as it is read.
+    /// The address of a convolution's packed weight.
     pub fn packed(&self, id: ParameterId) -> Option<Address> {
         self.packed_starts[id.0].map(|start| Block::Packed.at(self.activation_bytes * start))
     }
@@ -169,7 +169,7 @@ impl DeviceStore {
         optimizer::Table { pieces: Block::Pieces.at(0), len: self.pieces }
     }
 
-    /// Writes the packed weights of the set a launch runs with.
+    /// Writes the packed weights of the set that a launch uses.
     pub fn pack(&self) -> Vec<Work> {
         vec![optimizer::pack(&self.pieces(), Block::Values.at(0), Block::Packed.at(0)).into()]
     }
@@ -206,7 +206,7 @@ impl DeviceStore {
         Ok(optimizer::Outcome::from_bytes(&bytes))
     }
 
-    /// Everything the host's Store holds, to the device.
+    /// Copies everything in the host's Store to the device.
     pub fn upload(&self, cuda: &mut Cuda, store: &mut Store) -> Result<()> {
         for (block, data) in flat(store) {
             cuda.upload(self.block(block), 0, data.u8_mut())?;
@@ -214,7 +214,7 @@ impl DeviceStore {
         Ok(())
     }
 
-    /// And back.
+    /// Copies everything from the device to the host's Store.
     pub fn download(&self, cuda: &Cuda, store: &mut Store) -> Result<()> {
         for (block, data) in flat(store) {
             cuda.download(self.block(block), 0, data.u8_mut())?;
@@ -235,7 +235,7 @@ fn flat(store: &mut Store) -> [(Block, &mut Aligned); 7] {
     ]
 }
 
-/// Elements of a convolution's weight with its channels padded, `[K, R, S, C]`.
+/// The number of elements of a convolution's weight `[K, R, S, C]` with its channels padded.
 fn padded_len(shape: &[usize]) -> usize {
     shape[0].next_multiple_of(8) * shape[1] * shape[2] * shape[3].next_multiple_of(8)
 }
@@ -244,7 +244,7 @@ fn packed_len(store: &Store) -> usize {
     store.parameters.iter().filter(|p| p.shape.len() == 4).map(|p| padded_len(&p.shape).next_multiple_of(64)).sum()
 }
 
-/// Every parameter's range, and where a convolution's weight is kept as activations.
+/// Every parameter's range, and where its packed weight starts if it belongs to a convolution.
 fn packings(store: &Store) -> Vec<optimizer::Packing> {
     let mut next = 0;
     let packing = |(range, parameter): (ParameterRange, &Parameter)| {

@@ -1,15 +1,15 @@
-//! Which tile each convolution of a plan runs with on a GPU: measured once for each shape and kind of GPU, kept in a file,
-//! looked up ever after. Deleting the file makes the next run measure again.
+//! Chooses the tile that each convolution of a plan uses on a GPU. Each shape is measured once per kind of GPU; the choice is
+//! kept in a file and read from there afterwards. Deleting the file makes the next run measure again.
 //!
-//! Two of the choices change numbers: the splits of weight gradients, by the order their sums are added in, and cuDNN, which
-//! rounds before an epilogue. The same numbers therefore need the same choices, and a run writes down their hash.
+//! Two of the choices change numbers: the splits of weight gradients, which change the order of a sum, and cuDNN, which rounds
+//! before an epilogue. Two runs therefore compute the same numbers only with the same choices, and a run records their hash.
 //!
-//! cuDNN is one of the choices where it is there. Another way to compute a convolution (Hopper's TMA and wgmma) becomes one
-//! more [`Choice`] that [`candidates`] names where the GPU has it.
+//! cuDNN is one of the choices if it is present. Another algorithm for convolutions (Hopper's TMA and wgmma) would be one more
+//! [`Choice`], which [`candidates`] returns if the GPU supports it.
 //!
-//! No choice has been measured on a GPU yet: neither what wins, nor by how much, nor how long measuring takes. Inputs are zeros
-//! where nothing ran before, which costs a GPU less power than numbers do, but of all candidates alike. A kernel that
-//! ends before the CPU has started the next one measures the CPU, so that its candidates look alike and the estimate stays.
+//! No choice has been measured on a GPU yet: neither what wins, nor by how much, nor how long measuring takes. Inputs that no
+//! node has written yet are zeros, which cost a GPU less power than other numbers; that holds for all candidates alike. If a
+//! kernel ends before the CPU has launched the next one, the CPU is measured, the candidates look alike and the estimate is kept.
 
 use super::layout::Layout;
 use super::lower;
@@ -24,31 +24,31 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Times each candidate is measured, after once that does not count.
+/// The number of times each candidate is measured, after one warm-up run.
 const REPEATS: usize = 5;
-/// The largest share of the estimate's time that another candidate may take to be chosen. A smaller gain is noise, which must not
-/// decide what a run computes.
+/// Another candidate is chosen only if it takes at most this share of the estimate's time. A smaller gain is noise, which must
+/// not decide the numbers that a run computes.
 const GAIN: f64 = 0.97;
 
 /// Where the tiles of a GPU's convolutions come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tiles {
-    /// Their sizes alone. What f32, which has no tiles, and the shim, whose times say nothing, start with.
+    /// From the sizes alone. The default for f32, which has no tiles, and for the shim, whose times mean nothing.
     Estimated,
-    /// Measurements, kept on disk. What a GPU starts with.
+    /// From measurements, kept on disk. The default on a GPU.
     Measured,
     /// The last of all candidates, each run once: for tests of what a choice may change.
     Last,
-    /// cuDNN wherever it can be chosen, on the shim a plain loop in its place: for tests of what surrounds it.
+    /// cuDNN wherever it can be chosen, on the shim a plain loop in its place: for tests of the code around it.
     Cudnn,
 }
 
-/// All of our own that `node` may be computed by, the estimate first; nothing where it is no convolution.
+/// All of our own choices for `node`, the estimate first; empty if it is not a convolution.
 pub fn candidates(layout: &Layout, precision: Precision, node: &Node) -> Vec<Choice> {
     layout.tunable(node).map_or(Vec::new(), |tunable| tunable.candidates(precision, layout.processors))
 }
 
-/// cuDNN for `node`, where it is there and can compute it.
+/// The choice of cuDNN for `node`, if cuDNN is present and supports it.
 fn by_cudnn(cuda: &mut Cuda, layout: &Layout, node: &Node) -> Result<Option<Choice>> {
     let tunable = layout.tunable(node).filter(|tunable| tunable.suits_cudnn);
     let asked = tunable.and_then(|tunable| tunable.question(cuda.precision()));
@@ -57,18 +57,18 @@ fn by_cudnn(cuda: &mut Cuda, layout: &Layout, node: &Node) -> Result<Option<Choi
     Ok(workspace_bytes.map(|workspace_bytes| Choice::Cudnn { workspace_bytes }))
 }
 
-/// The choices that were made.
+/// The choices for all convolutions met so far.
 pub struct Tuning {
     tiles: Tiles,
     file: Option<PathBuf>,
-    /// By what is computed and its sizes, in words that are compared only.
+    /// By a description of the computation and its sizes, which is only compared, never parsed.
     choices: BTreeMap<String, Choice>,
-    /// The times that this program measured, in the form of [`Kept::milliseconds`].
+    /// The times that this process measured, in the form of [`Kept::milliseconds`].
     milliseconds: Measured,
 }
 
 impl Tuning {
-    /// The choices that a device starts with.
+    /// The default choices of a device.
     pub fn of(cuda: &Cuda) -> Tuning {
         let tiles = match cuda {
             Cuda::Driver(_) if cuda.precision() == Precision::Bf16 => Tiles::Measured,
@@ -77,14 +77,14 @@ impl Tuning {
         Tuning::new(cuda, tiles)
     }
 
-    /// With tiles from `tiles`; a file that cannot be read or understood is as none.
+    /// Choices from `tiles`. A file that cannot be read or parsed is treated as missing.
     pub fn new(cuda: &Cuda, tiles: Tiles) -> Tuning {
         let file = if tiles == Tiles::Measured { cuda.measurements(&TILED) } else { None };
         let choices = file.as_deref().and_then(read).unwrap_or_default().choices;
         Tuning { tiles, file, choices, milliseconds: Measured::new() }
     }
 
-    /// The way to compute `node`, chosen by measurement or estimated; `None` if it is no convolution.
+    /// The choice for `node`, measured or estimated; `None` if it is not a convolution.
     pub fn choice(&self, layout: &Layout, precision: Precision, node: &Node) -> Option<Choice> {
         self.known(layout, node).or_else(|| candidates(layout, precision, node).first().copied())
     }
@@ -94,8 +94,8 @@ impl Tuning {
         self.choices.get(&key(layout, node)?).copied().filter(|choice| tunable.suits(choice))
     }
 
-    /// Chooses for every convolution of a plan that nothing is known of. The arena and the workspace are written to,
-    /// nothing that outlives a step.
+    /// Chooses for every convolution of a plan that has no choice yet. This overwrites the arena and the workspace, but nothing
+    /// that outlives a step.
     ///
     /// # Errors
     /// A device with too little memory, or one that refuses a launch.
@@ -115,7 +115,7 @@ impl Tuning {
             if let Some(choice @ Choice::Cudnn { .. }) = self.known(layout, node)
                 && by_cudnn(cuda, layout, node)? != Some(choice)
             {
-                // It is not there any more, or wants other scratch than the file says.
+                // cuDNN is missing now, or needs another amount of scratch memory than the file says.
                 self.choices.retain(|other, _| Some(other) != key(layout, node).as_ref());
             }
             let Some(key) = key(layout, node).filter(|_| self.known(layout, node).is_none()) else { continue };
@@ -150,7 +150,7 @@ impl Tuning {
         Ok(())
     }
 
-    /// Runs a node by `choice` once, alone, so that a failure is known to be its own; `false` where cuDNN does not support it.
+    /// Runs a node by `choice` once, alone, so that a failure can be attributed to it; `false` if cuDNN does not support it.
     fn runs(
         &self,
         cuda: &mut Cuda,
@@ -167,14 +167,14 @@ impl Tuning {
         ran.map_err(|e| {
             let what = key(layout, node).unwrap_or_default();
             let without = match choice {
-                Choice::Cudnn { .. } => "; to go without cuDNN, take it off LD_LIBRARY_PATH",
+                Choice::Cudnn { .. } => "; to run without cuDNN, remove it from LD_LIBRARY_PATH",
                 Choice::Tile(_) | Choice::Wgrad(_) => "",
             };
             Error::Other(format!("{what} by {choice}: {e}{without}"))
         })
     }
 
-    /// The hash of what was chosen for the convolutions of `layouts`: 16 hexadecimal digits, or `None` if all of it is estimated.
+    /// The hash of the choices for the convolutions of `layouts`: 16 hexadecimal digits, or `None` if all of them are estimates.
     pub fn hash<'a>(&self, layouts: impl Iterator<Item = &'a Layout>) -> Option<String> {
         let nodes = layouts.flat_map(|layout| layout.physical.nodes.iter().map(move |node| (layout, node)));
         let used = nodes.filter_map(|(layout, node)| {
@@ -187,14 +187,14 @@ impl Tuning {
     }
 }
 
-/// The words for a convolution, with what is fused into it, and all its sizes in memory.
+/// The description of a convolution: its op, the ops fused into it, and all its sizes in memory.
 fn key(layout: &Layout, node: &Node) -> Option<String> {
     let (name, p) = (operation(&node.op).name(), layout.tunable(node)?.problem);
     Some(format!("{name}, {}×{}×{}×{} → {}, padding {}", p.n, p.h, p.w, p.c, p.k, p.padding))
 }
 
-/// Milliseconds `[repeat, trial]`, the first repeat the warm-up. Trials take turns, so that a clock that changes meets them
-/// alike.
+/// Milliseconds `[repeat, trial]`; the first repeat is the warm-up. Trials are interleaved, so that a changing clock affects all
+/// of them alike.
 fn measure(cuda: &mut Cuda, trials: &[Vec<Work>], blocks: &[Memory]) -> Result<Vec<f64>> {
     let groups: Vec<Vec<Work>> = (0..=REPEATS).flat_map(|_| trials.iter().cloned()).collect();
     cuda.time(&groups, blocks)
@@ -210,20 +210,20 @@ fn medians(milliseconds: &[f64], trials: usize) -> Vec<f64> {
     (0..trials).map(median).collect()
 }
 
-/// The trial that took least; the first, the estimate, unless that one is clearly faster.
+/// The trial that took least time. The first, which is the estimate, is kept unless another is clearly faster.
 fn fastest(milliseconds: &[f64]) -> usize {
     let least = (0..milliseconds.len()).min_by(|&a, &b| milliseconds[a].total_cmp(&milliseconds[b])).unwrap_or(0);
     if milliseconds[least] < GAIN * milliseconds[0] { least } else { 0 }
 }
 
-/// The median time of every candidate of every convolution that was measured, the chosen one among them.
+/// The median time of every candidate of every convolution that was measured.
 type Measured = BTreeMap<String, BTreeMap<String, f64>>;
 
 /// The file's contents.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Kept {
     choices: BTreeMap<String, Choice>,
-    /// For people who ask what the others took; nothing reads it. Not in files from before it was kept.
+    /// For people who want to compare the candidates; nothing reads it. Older files do not have it.
     #[serde(default)]
     milliseconds: Measured,
 }
@@ -232,7 +232,7 @@ fn read(file: &Path) -> Option<Kept> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-/// Adds these to what another program may have written meanwhile.
+/// Merges these into the file, which another process may have changed meanwhile.
 fn save(file: &Path, choices: &BTreeMap<String, Choice>, milliseconds: &Measured) {
     let mut kept = read(file).unwrap_or_default();
     kept.choices.extend(choices.iter().map(|(key, &choice)| (key.clone(), choice)));
@@ -277,12 +277,12 @@ mod tests {
         all.milliseconds.extend(times("c"));
         assert_eq!(read(&file), Some(all));
         let folder = file.parent().unwrap();
-        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "nothing written aside is left");
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "no temporary file is left");
         std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn a_file_from_before_times_were_kept_has_its_choices() {
+    fn files_without_times_keep_their_choices() {
         let file = file("old");
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, r#"{"choices": {"a": {"Tile": "Wide"}}}"#).unwrap();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_understood_is_as_none_and_written_anew() {
+    fn unreadable_files_are_ignored_and_rewritten() {
         let file = file("broken");
         assert_eq!(read(&file), None);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();

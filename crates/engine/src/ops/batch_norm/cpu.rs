@@ -1,14 +1,14 @@
-//! Batch norm on the CPU: statistics, their merging, the affine pass and its backward, over the rows of `[rows, C]`. The
-//! convolution's epilogues make the same partial sums; this is the unfused form, and what it is tested against.
+//! Batch norm on the CPU over the rows of `[rows, C]`: statistics, merging them, the affine pass and its backward. The
+//! convolution's epilogues compute the same partial sums; this is the unfused form, which they are tested against.
 
 mod run;
 
 use super::STATISTICS_ROWS;
 use crate::device::cpu::{Cpu, SharedMut};
 
-/// Elements an elementwise task takes: a few of them fill a cache, many of them a map.
+/// Elements per elementwise task: a few tasks fill a cache, and a map has many.
 const TASK_LEN: usize = 1 << 14;
-/// Channels merged together, and summed together: four vector registers where there are many.
+/// Channels merged together, and summed together: four vector registers if there are enough channels.
 const LANES: usize = 16;
 const WIDE: usize = 4 * LANES;
 
@@ -19,18 +19,18 @@ pub struct Parameters<'a> {
     pub epsilon: f32,
 }
 
-/// Running statistics `[C]`, moved towards the batch's by `momentum`; the variance is the unbiased one, as PyTorch's.
+/// Running statistics `[C]`, moved towards the batch's by `momentum`; the variance is unbiased, as in PyTorch.
 pub struct Running<'a> {
     pub mean: &'a mut [f32],
     pub variance: &'a mut [f32],
     pub momentum: f32,
 }
 
-/// The inputs of a norm's backward: the gradient, the ReLU's output where there was one, the norm's input and moments.
+/// The inputs of a norm's backward: the gradient, the ReLU's output if there was one, the norm's input and moments.
 pub struct Reduce<'a> {
     /// `[rows, C]`.
     pub g: &'a [f32],
-    /// `[rows, C]`; the gradient counts where it is above zero.
+    /// `[rows, C]`; the gradient is masked to where it is above zero.
     pub z: Option<&'a [f32]>,
     /// `[rows, C]`.
     pub y: &'a [f32],
@@ -38,7 +38,7 @@ pub struct Reduce<'a> {
     pub moments: &'a [f32],
 }
 
-/// Partials `[B, 2, C]`: mean and M2 of every [`STATISTICS_ROWS`] rows of y `[rows, C]`.
+/// Writes partials `[B, 2, C]`: mean and M2 of every [`STATISTICS_ROWS`] rows of y `[rows, C]`.
 pub fn statistics(cpu: &Cpu, c: usize, y: &[f32], partials: &mut [f32]) {
     cpu.parallel_chunks(
         partials,
@@ -79,7 +79,7 @@ pub fn finish(
     }
 }
 
-/// Mean and M2 of [`LANES`] channels from `first` over all blocks, in f64 and in the blocks' order.
+/// Mean and M2 of [`LANES`] channels from `first` over all blocks, merged in f64 in the order of the blocks.
 fn merge(rows: usize, c: usize, partials: &[f32], first: usize) -> ([f64; LANES], [f64; LANES]) {
     let lanes = LANES.min(c - first);
     let count = |block: usize| STATISTICS_ROWS.min(rows - block * STATISTICS_ROWS) as f64;
@@ -100,7 +100,7 @@ fn merge(rows: usize, c: usize, partials: &[f32], first: usize) -> ([f64; LANES]
     (mean, m2)
 }
 
-/// Affine `[2, C]` of the running statistics, for evaluation.
+/// Folds the running statistics into affine `[2, C]`, for evaluation.
 pub fn fold(parameters: &Parameters, running_mean: &[f32], running_variance: &[f32], affine: &mut [f32]) {
     let (scale, shift) = affine.split_at_mut(parameters.gamma.len());
     for (i, (scale, shift)) in scale.iter_mut().zip(shift).enumerate() {
@@ -111,7 +111,7 @@ pub fn fold(parameters: &Parameters, running_mean: &[f32], running_variance: &[f
     }
 }
 
-/// z `[rows, C]` = act(y·scale + shift + residual). NaN passes the ReLU, so that a broken step shows.
+/// z `[rows, C]` = act(y·scale + shift + residual). The ReLU passes NaN on, so that a broken step is noticed.
 pub fn apply(cpu: &Cpu, c: usize, y: &[f32], affine: &[f32], residual: Option<&[f32]>, relu: bool, z: &mut [f32]) {
     let (scale, shift) = affine.split_at(c);
     let chunk = (TASK_LEN / c).max(1) * c;
@@ -132,8 +132,8 @@ pub fn apply(cpu: &Cpu, c: usize, y: &[f32], affine: &[f32], residual: Option<&[
     );
 }
 
-/// Partials `[B, 2, C]`: Σ dz and Σ dz·(y − mean)/deviation of every [`STATISTICS_ROWS`] rows, dz the masked gradient,
-/// which is also written where asked for.
+/// Writes partials `[B, 2, C]`: Σ dz and Σ dz·(y − mean)/deviation of every [`STATISTICS_ROWS`] rows. dz is the masked gradient;
+/// it is written too if `dz` is given.
 pub fn reduce(cpu: &Cpu, c: usize, inputs: &Reduce, dz: Option<&mut [f32]>, partials: &mut [f32]) {
     let (mean, rstd) = inputs.moments.split_at(c);
     let dz = dz.map(SharedMut::new);
@@ -161,7 +161,7 @@ pub fn reduce(cpu: &Cpu, c: usize, inputs: &Reduce, dz: Option<&mut [f32]>, part
     );
 }
 
-/// Coefficients `[3, C]` of dy = a·dz + b·y + c; dgamma and dbeta `[C]` accumulate.
+/// Writes coefficients `[3, C]` of dy = a·dz + b·y + c, and adds to dgamma and dbeta `[C]`.
 pub fn backward_finish(
     rows: usize,
     partials: &[f32],
@@ -212,7 +212,7 @@ pub fn backward_apply(cpu: &Cpu, c: usize, dz: &[f32], y: &[f32], coefficients: 
     );
 }
 
-/// dy `[rows, C]` = scale·dz of a norm by running statistics, dz = g where z > 0; dz too where it is wanted.
+/// dy `[rows, C]` = scale·dz for a norm that uses running statistics, with dz = g where z > 0; writes dz too if `dz` is given.
 pub fn apply_backward(
     cpu: &Cpu,
     c: usize,
@@ -247,7 +247,7 @@ pub fn apply_backward(
     );
 }
 
-/// The rows of partial sum `block`; the last has what is left.
+/// The rows of partial sum `block`; the last block may have fewer.
 #[inline(always)]
 fn rows_of_block(data: &[f32], c: usize, block: usize) -> &[f32] {
     let begin = block * STATISTICS_ROWS * c;
@@ -259,7 +259,7 @@ pub(crate) fn relu_of(v: f32) -> f32 {
     if v < 0.0 { 0.0 } else { v }
 }
 
-/// Two passes over rows that stay in cache; the second also corrects the first's mean (Chan et al. 1983, eq. 1.7).
+/// Two passes over rows that stay in cache; the second also corrects the mean of the first (Chan et al. 1983, eq. 1.7).
 #[inline(always)]
 pub(crate) fn mean_and_m2(rows: &[f32], mean: &mut [f32], m2: &mut [f32]) {
     let c = mean.len();
@@ -338,7 +338,7 @@ fn mask(g: &[f32], z: &[f32], dz: &mut [f32]) {
     }
 }
 
-/// The inputs of [`gradient_sums`], `[rows, C]` each; the gradient counts where z, if there is one, is above zero.
+/// The inputs of [`gradient_sums`], `[rows, C]` each. If z is given, the gradient is masked to where z is above zero.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub g: &'a [f32],
@@ -346,8 +346,8 @@ pub(crate) struct Rows<'a> {
     pub y: &'a [f32],
 }
 
-/// Σ dz and Σ dz·(y − mean) over the rows, dz the masked gradient. The maps stream by and the sums lie in the first
-/// cache, touched once for [`STEP`] rows; sums of some channels in registers would stride over three maps.
+/// Σ dz and Σ dz·(y − mean) over the rows, dz being the masked gradient. The maps are streamed, and the sums stay in the L1
+/// cache, updated once per [`STEP`] rows. Keeping the sums of some channels in registers would read three maps at a stride.
 #[inline(always)]
 pub(crate) fn gradient_sums(rows: Rows, mean: &[f32], sum: &mut [f32], dot: &mut [f32]) {
     sum.fill(0.0);
@@ -358,8 +358,8 @@ pub(crate) fn gradient_sums(rows: Rows, mean: &[f32], sum: &mut [f32], dot: &mut
     }
 }
 
-/// Does what [`gradient_sums`] does and writes dz. A few rows are masked, then summed while they are in the first cache, so that
-/// all maps stream by together.
+/// Does what [`gradient_sums`] does and also writes dz. A few rows are masked and then summed while they are in the L1 cache, so
+/// that every map is read only once.
 #[inline(always)]
 fn gradient_sums_and_mask(rows: Rows, mean: &[f32], dz: &mut [f32], sum: &mut [f32], dot: &mut [f32]) {
     sum.fill(0.0);
@@ -381,7 +381,7 @@ pub(crate) fn masked(g: f32, z: f32) -> f32 {
     if z > 0.0 { g } else { 0.0 }
 }
 
-/// Rows added up before their sum is added to the others.
+/// The number of rows added up before their sum is added to the total.
 const STEP: usize = 4;
 
 #[inline(always)]
@@ -398,7 +398,7 @@ fn sums_of_rows(maps: [&[f32]; 3], dz: impl Fn(f32, f32) -> f32, mean: &[f32], s
     }
 }
 
-/// Adds `R` rows from `row`; returns `R`.
+/// Adds `R` rows starting at `row`; returns `R`.
 #[inline(always)]
 fn add_sums<const R: usize>(
     maps: [&[f32]; 3],
@@ -424,7 +424,7 @@ fn add_sums<const R: usize>(
     R
 }
 
-/// One row of dy = a·dz + b·y + c, dz being g, or g where z is above zero.
+/// One row of dy = a·dz + b·y + c, with dz = g, or g where z is above zero.
 #[inline(always)]
 pub(crate) fn gradient_row(dy: &mut [f32], [g, z, y]: [&[f32]; 3], coefficients: &[f32], dz: impl Fn(f32, f32) -> f32) {
     let width = y.len();

@@ -1,4 +1,4 @@
-//! Batch norm's kernels (`kernels/batch_norm.cu`): how each is started. C is a multiple of 8 everywhere.
+//! Launches batch norm's kernels (`kernels/batch_norm.cu`). C is always a multiple of 8.
 
 #[cfg(test)]
 mod tests;
@@ -9,10 +9,10 @@ use super::STATISTICS_ROWS;
 use crate::device::cuda::{Address, Arguments, File, Launch};
 
 const VECTOR: usize = 8;
-/// Threads and vectors of each of the elementwise kernels.
+/// Threads per block and vectors per thread of the elementwise kernels.
 const STREAM_THREADS: usize = 256;
 const STREAM_VECTORS: usize = 2;
-/// A tile of the row sums is [`STATISTICS_ROWS`] rows of so many channels.
+/// A tile of the row sums has [`STATISTICS_ROWS`] rows and this many channels.
 const TILE_CHANNELS: usize = 64;
 const TILE_THREADS: usize = 128;
 /// Channels and threads of a block that merges partial sums.
@@ -41,14 +41,14 @@ pub struct Running {
 #[derive(Clone, Copy, Debug)]
 pub struct Reduce {
     pub g: Address,
-    /// The ReLU's output; the gradient counts where it is above zero.
+    /// The ReLU's output; the gradient is masked to where it is above zero.
     pub z: Option<Address>,
     pub y: Address,
     pub moments: Address,
 }
 
 fn launch(kernel: &'static str, blocks: usize, threads: usize, shared_bytes: usize, arguments: Arguments) -> Launch {
-    debug_assert!(blocks > 0, "{kernel} of nothing");
+    debug_assert!(blocks > 0, "{kernel} has no elements");
     let (grid, shared_bytes) = ([blocks as u32, 1, 1], shared_bytes as u32);
     Launch { file: File::BATCH_NORM, kernel, grid, threads: threads as u32, shared_bytes, arguments }
 }
@@ -57,27 +57,27 @@ fn stream(kernel: &'static str, vectors: usize, arguments: Arguments) -> Launch 
     launch(kernel, vectors.div_ceil(STREAM_THREADS * STREAM_VECTORS), STREAM_THREADS, 0, arguments)
 }
 
-/// A kernel that sums over the rows of tiles, `sums` numbers per channel.
+/// A launch of a kernel that sums over the rows of tiles, with `sums` numbers per channel.
 fn tiles(kernel: &'static str, [rows, c]: [usize; 2], sums: usize, arguments: Arguments) -> Launch {
     let blocks = rows.div_ceil(STATISTICS_ROWS) * c.div_ceil(TILE_CHANNELS);
     let shared = TILE_THREADS / WARP * TILE_CHANNELS * sums * size_of::<f32>();
     launch(kernel, blocks, TILE_THREADS, shared, arguments)
 }
 
-/// A kernel that merges partials, `sums` numbers per channel.
+/// A launch of a kernel that merges partials, with `sums` numbers per channel.
 fn finishing(kernel: &'static str, c: usize, sums: usize, arguments: Arguments) -> Launch {
     let shared = FINISH_THREADS / WARP * FINISH_CHANNELS * sums * size_of::<f64>();
     launch(kernel, c / FINISH_CHANNELS, FINISH_THREADS, shared, arguments)
 }
 
-/// partials `[B, 2, C]`: mean and M2 of every [`STATISTICS_ROWS`] rows of y `[rows, C]`.
+/// Writes partials `[B, 2, C]`: mean and M2 of every [`STATISTICS_ROWS`] rows of y `[rows, C]`.
 pub fn statistics([rows, c]: [usize; 2], y: Address, partials: Address) -> Launch {
     let arguments = Arguments::new().pointer(y).pointer(partials).int(rows).int(c);
     tiles("batch_norm_statistics", [rows, c], 3, arguments)
 }
 
-/// Merges [`statistics`]' partials: moments `[2, C]` (mean, 1/deviation), affine `[2, C]` (scale, shift), and the running
-/// statistics.
+/// Merges the partials of [`statistics`] into moments `[2, C]` (mean, 1/deviation), affine `[2, C]` (scale, shift), and the
+/// running statistics.
 pub fn finish(
     [rows, c]: [usize; 2],
     partials: Address,
@@ -92,7 +92,7 @@ pub fn finish(
     finishing("batch_norm_finish", c, 3, arguments)
 }
 
-/// affine `[2, C]` of the running statistics, for evaluation.
+/// Folds the running statistics into affine `[2, C]`, for evaluation.
 pub fn fold(
     c: usize,
     parameters: &Parameters,
@@ -120,16 +120,16 @@ pub fn apply(
     stream("batch_norm_apply", vectors, arguments.int(vectors).int(c).int(usize::from(relu)))
 }
 
-/// partials `[B, 2, C]`: Σ dz and Σ dz·(y − mean)/deviation of every [`STATISTICS_ROWS`] rows, dz the masked gradient,
-/// which is also written where asked for.
+/// Writes partials `[B, 2, C]`: Σ dz and Σ dz·(y − mean)/deviation of every [`STATISTICS_ROWS`] rows. dz is the masked gradient;
+/// it is written too if `dz` is given.
 pub fn reduce([rows, c]: [usize; 2], inputs: &Reduce, dz: Option<Address>, partials: Address) -> Launch {
     let arguments = Arguments::new().pointer(inputs.g).optional(inputs.z).pointer(inputs.y).pointer(inputs.moments);
     let arguments = arguments.optional(dz).pointer(partials).int(rows).int(c);
     tiles("batch_norm_reduce", [rows, c], 2, arguments)
 }
 
-/// coefficients `[3, C]` of dy = a·dz + b·y + c from partials `[blocks, 2, C]`, whatever rows each of them covers; dgamma and
-/// dbeta `[C]` accumulate.
+/// Computes the coefficients `[3, C]` of dy = a·dz + b·y + c from partials `[blocks, 2, C]`, which may each cover any rows, and
+/// adds to dgamma and dbeta `[C]`.
 #[expect(clippy::too_many_arguments, reason = "three outputs of three inputs")]
 pub fn backward_finish(
     [rows, c]: [usize; 2],
@@ -146,7 +146,7 @@ pub fn backward_finish(
     finishing("batch_norm_backward_finish", c, 2, arguments)
 }
 
-/// dy `[rows, C]` = scale·dz of a norm by running statistics, dz = g where z > 0, which is also written where asked for.
+/// dy `[rows, C]` = scale·dz for a norm that uses running statistics, with dz = g where z > 0; writes dz too if `dz` is given.
 pub fn apply_backward(
     [rows, c]: [usize; 2],
     g: Address,

@@ -1,4 +1,4 @@
-//! Batch normalisation with the residual sum and ReLU behind it, over the rows of `[N, H, W, C]`.
+//! Batch normalisation over the rows of `[N, H, W, C]`, followed by the residual sum and ReLU.
 //!
 //! | op | inputs | outputs |
 //! |---|---|---|
@@ -9,7 +9,7 @@
 //! | `BatchNormReduce` | dz or g, z?, y, moments | masked dz?, partials `[B, 2, C]`: Σ dz and Σ dz·ŷ |
 //! | `BatchNormBackwardFinish` | partials, moments, gamma, y (for its row count) | coefficients `[3, C]`, dgamma and dbeta, accumulated |
 //! | `BatchNormBackwardApply` | dz, y, coefficients | dy = a·dz + b·y + c |
-//! | `BatchNormApplyBackward` | g, z (with ReLU), affine | dy = scale·dz, with residual and ReLU also dz = g where z > 0; of a norm by running statistics |
+//! | `BatchNormApplyBackward` (running statistics) | g, z (with ReLU), affine | dy = scale·dz, with residual and ReLU also dz = g where z > 0 |
 //!
 //! Source: Ioffe & Szegedy 2015; variance by merging (mean, M2) of blocks, Chan et al. 1979.
 
@@ -28,11 +28,11 @@ use crate::error::Result;
 use crate::ir::{BatchNormApply, BatchNormApplyBackward, BatchNormReduce, DType, Gradients, Graph, Node, Op, ValueId};
 
 pub(crate) const EPSILON: f32 = 1e-5;
-/// Weight of the new batch in the running statistics, as PyTorch's.
+/// The weight of the new batch in the running statistics, as in PyTorch.
 pub(crate) const MOMENTUM: f32 = 0.1;
 
-/// Rows per partial sum: a property of the op, not of a machine, so that what is summed together never depends on how many
-/// threads or which registers do it.
+/// Rows per partial sum. It is a constant of the op, so that the grouping of the sums never depends on the number of threads or
+/// on the registers of a machine.
 pub use super::conv2d::cpu::STATISTICS_ROWS;
 
 /// The four vectors `[C]` of one batch norm.
@@ -42,25 +42,25 @@ pub struct BatchNorm {
     pub gamma: ValueId,
     /// The learned shift.
     pub beta: ValueId,
-    /// The running mean, moved by [`batch_norm`] in training.
+    /// The running mean, updated by [`batch_norm`] in training.
     pub running_mean: ValueId,
-    /// The running variance, unbiased as PyTorch has it.
+    /// The running variance, unbiased as in PyTorch.
     pub running_variance: ValueId,
 }
 
 /// The statistics that a batch norm normalises by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
-    /// The batch's own mean and variance, which also move the running ones.
+    /// The batch's own mean and variance, which also update the running ones.
     Batch,
-    /// In evaluation and where it is frozen: its parameters and running statistics stay.
+    /// The running ones, in evaluation and for frozen norms, whose parameters and running statistics do not change.
     Running,
 }
 
-/// The function that follows the normalisation and the sum.
+/// The function applied after the normalisation and the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// The sum itself.
+    /// The identity.
     None,
     /// max(0, sum).
     Relu,
@@ -115,7 +115,7 @@ pub fn batch_norm(
     Ok(z)
 }
 
-/// The backward by running statistics where the forward took those.
+/// Appends the backward by running statistics if the forward used those, otherwise by the batch's.
 fn backward(apply: BatchNormApply, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let BatchNormApply { residual, relu } = apply;
     let z = node.outputs[0];
@@ -131,7 +131,7 @@ fn backward(apply: BatchNormApply, graph: &mut Graph, node: &Node, gradients: &m
     }
 }
 
-/// dy = scale·dz; returns dz, the residual's gradient.
+/// Appends dy = scale·dz; returns dz, the residual's gradient.
 fn backward_by_running(
     graph: &mut Graph,
     (y, z, g): (ValueId, ValueId, ValueId),
@@ -149,11 +149,11 @@ fn backward_by_running(
     }
     graph.push(Op::BatchNormApplyBackward(BatchNormApplyBackward { residual, relu }), &inputs, &outputs);
     gradients.accumulate(graph, y, dy);
-    // Without a mask the gradient is what came.
+    // Without a mask, dz is the incoming gradient.
     outputs.get(1).copied().unwrap_or(g)
 }
 
-/// Reduce (with the mask), finish, apply; returns the masked gradient, which is the residual's.
+/// Appends reduce (with the mask), finish and apply; returns the masked gradient, which is the residual's gradient.
 fn backward_by_batch(
     graph: &mut Graph,
     (y, z, g): (ValueId, ValueId, ValueId),

@@ -1,4 +1,4 @@
-//! The properties of each batch norm op: its checks, its place in the backward, and what its outputs hold.
+//! The properties of each batch norm op: its checks, its backward, its cost, and the quantities in its outputs.
 
 use super::backward;
 use crate::error::Result;
@@ -15,7 +15,7 @@ pub(crate) struct BatchNormBackwardApply;
 const STATISTICS: Quantities = Quantities::along(1, &["mean", "squared deviations"]);
 const SUMS: Quantities = Quantities::along(1, &["sum", "sum with y"]);
 
-/// Whether `shape` has `y`'s channels: `[count, C]`.
+/// Whether `shape` is `[count, C]` with `y`'s channels.
 fn vectors(shape: &[usize], count: usize, y: &[usize]) -> bool {
     shape == [count, y[y.len() - 1]]
 }
@@ -35,7 +35,7 @@ impl Operation for BatchNormStatistics {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::ByAnotherRule);
+        no_gradient(NoGradient::OtherRule);
     }
 
     fn quantities(&self, _node: &Node, _position: usize) -> Quantities {
@@ -48,10 +48,10 @@ impl Operation for BatchNormFinish {
         "batch_norm_finish".into()
     }
 
-    /// y is an input for its shape alone; the running statistics are read and written.
+    /// Only the shape of y is used; the running statistics are read and written.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
-        let moved = self.moved().iter().map(|&index| &node.inputs[index]);
-        Cost::of_values(0, graph, node.inputs[..5].iter().chain(moved).chain(&node.outputs))
+        let updated = self.updated_inputs().iter().map(|&index| &node.inputs[index]);
+        Cost::of_values(0, graph, node.inputs[..5].iter().chain(updated).chain(&node.outputs))
     }
 
     fn sizes(&self, graph: &Graph, node: &Node) -> String {
@@ -66,11 +66,11 @@ impl Operation for BatchNormFinish {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::ByAnotherRule);
+        no_gradient(NoGradient::OtherRule);
     }
 
     /// The running statistics.
-    fn moved(&self) -> &'static [usize] {
+    fn updated_inputs(&self) -> &'static [usize] {
         &[3, 4]
     }
 
@@ -98,7 +98,7 @@ impl Operation for BatchNormFold {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfConstants);
+        no_gradient(NoGradient::ConstantInput);
     }
 }
 
@@ -143,7 +143,7 @@ impl Operation for BatchNormReduce {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 
     fn quantities(&self, node: &Node, position: usize) -> Quantities {
@@ -156,7 +156,7 @@ impl Operation for BatchNormBackwardFinish {
         "batch_norm_backward_finish".into()
     }
 
-    /// y is an input for its shape alone.
+    /// Only the shape of y is used.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
         Cost::of_values(0, graph, node.inputs[..3].iter().chain(&node.outputs))
     }
@@ -173,7 +173,7 @@ impl Operation for BatchNormBackwardFinish {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 
     fn quantities(&self, _node: &Node, position: usize) -> Quantities {
@@ -201,7 +201,7 @@ impl Operation for BatchNormBackwardApply {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }
 
@@ -223,6 +223,6 @@ impl Operation for BatchNormApplyBackward {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }

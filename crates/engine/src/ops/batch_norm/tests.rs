@@ -1,4 +1,4 @@
-//! Every batch norm kernel against plain f64 loops, and the whole backward against differences in f64.
+//! Every batch norm kernel against plain f64 loops, and the whole backward against finite differences in f64.
 
 use super::STATISTICS_ROWS;
 use super::cpu::*;
@@ -8,7 +8,7 @@ use crate::ops::testing::{Expected, Random, check, poisoned, wide};
 pub(super) const EPSILON: f32 = 1e-5;
 pub(super) const MOMENTUM: f32 = 0.1;
 
-/// Rows and channels: one of each, off the vector width, on and around the block of rows.
+/// Rows and channels: single ones, channels that do not fill vectors, rows on and around the block size.
 const CASES: [(usize, usize); 8] = [(1, 1), (2, 3), (167, 16), (168, 17), (169, 33), (337, 64), (500, 5), (1000, 19)];
 
 pub(super) struct Data {
@@ -67,7 +67,7 @@ fn run_statistics(cpu: &Cpu, data: &Data) -> Finished {
     Finished { moments, affine, running_mean, running_variance }
 }
 
-/// Moments, affine, running mean from 0.5 and running variance from 1.
+/// Moments, affine, and the running statistics updated from mean 0.5 and variance 1.
 pub(super) fn expected_statistics(data: &Data) -> [Expected; 4] {
     let plain = data.plain_moments();
     let rstd = |variance: f64| 1.0 / (variance + f64::from(EPSILON)).sqrt();
@@ -81,8 +81,8 @@ pub(super) fn expected_statistics(data: &Data) -> [Expected; 4] {
     let running_mean = plain.iter().map(|m| moved(0.5, m.0)).collect();
     let running_variance = plain.iter().map(|m| moved(1.0, unbiased(m.1))).collect();
     let largest_scale = (0..data.c).map(|i| scale(i).abs()).fold(1.0, f64::max);
-    // A deviation from the mean is good to a unit of the mean, and a square to two. The mean of a block is stored in f32;
-    // it lies within a quarter of a deviation of the whole mean, so its rounding moves the variance by half of itself.
+    // A deviation from the mean is accurate to one rounding of the mean, its square to two. The mean of a block is stored in f32;
+    // it lies within a quarter of a deviation of the overall mean, so its rounding changes the variance by half of itself.
     let through_variance = 1.0 + 0.5 * largest * plain.iter().map(|m| rstd(m.1)).fold(0.0, f64::max);
     [
         Expected::within("moments", 8, largest * largest_scale.max(1.0), moments),
@@ -106,7 +106,7 @@ fn statistics_match_plain_loops() {
     }
 }
 
-/// A thousand deviations from zero, the variance must keep its digits but for those the numbers themselves have lost.
+/// With a mean of a thousand deviations, the variance must keep its digits, apart from those that the inputs have lost.
 #[test]
 fn statistics_survive_a_large_mean() {
     for (rows, c) in [(337, 64), (1000, 19)] {
@@ -167,7 +167,7 @@ fn relu_lets_nan_pass() {
     assert!(z[0].is_nan() && z[1] == 0.0 && z[2] == 1.0);
 }
 
-/// The gradient g, masked by the residual in the place of z, and its partial sums.
+/// The gradient g, masked by the residual in the role of z, and its partial sums.
 pub(super) fn expected_sums(data: &Data, moments: &[f32], masked: bool) -> [Expected; 2] {
     let (rows, c, blocks) = (data.rows, data.c, data.rows.div_ceil(STATISTICS_ROWS));
     let dz = |i: usize| if masked && data.residual[i] <= 0.0 { 0.0 } else { f64::from(data.g[i]) };
@@ -200,20 +200,20 @@ fn reduce_matches_plain_loops() {
                 let (mut dz, mut partials, mut again) = (poisoned(rows * c), data.partials(), data.partials());
                 reduce(cpu, c, &inputs, Some(&mut dz), &mut partials);
                 reduce(cpu, c, &inputs, None, &mut again);
-                assert_eq!(partials, again, "the sums do not depend on dz being wanted");
+                assert_eq!(partials, again, "the sums do not depend on whether dz is written");
                 vec![dz, partials]
             });
         }
     }
 }
 
-/// Statistics, apply, reduce, finish and apply together are the gradient of Σ g·relu(norm(y) + residual).
+/// Statistics, apply, reduce, finish and apply together give the gradient of Σ g·relu(norm(y) + residual).
 #[test]
 fn backward_matches_the_analytic_gradient() {
     for (rows, c) in CASES.into_iter().filter(|case| case.0 > 1) {
         let data = Data::new(rows, c, 0.5);
         let plain = plain_backward(&data);
-        // Sums over the rows; the coefficients' division by the deviation adds a handful.
+        // Sums over the rows; the coefficients' division by the deviation adds a few roundings.
         let magnitude = 4.0 * 1.5 / 0.5;
         let expected = [
             Expected::within("dy", 32, magnitude, plain.0),
@@ -237,7 +237,7 @@ fn backward_matches_the_analytic_gradient() {
     }
 }
 
-/// dy, dgamma + 1 and dbeta − 1, by the textbook's formula; the mask is that of the f64 forward.
+/// dy, dgamma + 1 and dbeta − 1 by the textbook formula; the mask comes from the f64 forward.
 fn plain_backward(data: &Data) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     let (rows, c) = (data.rows as f64, data.c);
     let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
@@ -260,7 +260,7 @@ fn plain_backward(data: &Data) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     (dy.collect(), dgamma.iter().map(|d| d + 1.0).collect(), dbeta.iter().map(|d| d - 1.0).collect())
 }
 
-/// scale·dz and dz, the gradient g masked by the residual in the place of z.
+/// scale·dz and dz, where dz is the gradient g masked by the residual in the role of z.
 pub(super) fn expected_apply_backward(data: &Data, affine: &[f32], masked: bool) -> [Expected; 2] {
     let dz = |i: usize| if masked && data.residual[i] <= 0.0 { 0.0 } else { f64::from(data.g[i]) };
     let len = data.rows * data.c;
@@ -281,7 +281,7 @@ fn apply_backward_matches_plain_loops() {
                 let [mut dz, mut dy, mut again] = [0; 3].map(|_| poisoned(rows * c));
                 apply_backward(cpu, c, &data.g, z, &affine, masked.then_some(dz.as_mut_slice()), &mut dy);
                 apply_backward(cpu, c, &data.g, z, &affine, None, &mut again);
-                assert_eq!(dy, again, "dy does not depend on dz being wanted");
+                assert_eq!(dy, again, "dy does not depend on whether dz is written");
                 vec![dy, if masked { dz } else { data.g.clone() }]
             });
         }

@@ -1,5 +1,5 @@
-//! The detection loss and its gradients in one pass on the CPU. Background cells, nearly all of them, go through a loop
-//! that vectorises; the few foreground cells are done one by one in f64 (`foreground`).
+//! The detection loss and its gradients in one pass on the CPU. Background cells, which are nearly all of them, go through a
+//! vectorised loop; the few foreground cells are computed one by one in f64 (`foreground`).
 
 use super::{BINS, partial_inputs};
 use crate::device::cpu::{Cpu, SharedMut};
@@ -9,12 +9,12 @@ use crate::ops::softmax::cpu::exp_nonpositive;
 
 mod foreground;
 
-/// Parts the cells are cut into, whatever the number of threads.
+/// The number of parts that the cells are split into, whatever the number of threads.
 const PARTS: usize = 64;
-/// Class logits whose losses are kept before they are summed.
+/// The number of class logits whose losses are stored before they are summed.
 const TILE: usize = 256;
 const LANES: usize = 16;
-/// Box logits of a cell: left, top, right, bottom.
+/// The number of box logits of a cell: left, top, right, bottom.
 const SIDES: usize = 4 * BINS;
 
 const GIOU_GAIN: f64 = 2.0;
@@ -28,30 +28,30 @@ pub struct Inputs<'a> {
     pub box_logits: &'a [f32],
     /// `[N, A]`: ≥ 0 foreground, −1 background, −2 ignored.
     pub class: &'a [i32],
-    /// `[N, A, 4]` xyxy in pixels; read where the cell is foreground.
+    /// `[N, A, 4]` xyxy in pixels; read only for foreground cells.
     pub target: &'a [f32],
     /// `[A, 2]` x, y in pixels.
     pub centres: &'a [f32],
     /// `[A]` in pixels.
     pub strides: &'a [f32],
-    /// Foreground cells of the whole step; at least 1 is divided by.
+    /// The number of foreground cells of the whole step; the divisor is at least 1.
     pub num_foreground: f32,
-    /// The share of the step that these images are: 1/M for one of M micro-batches, because Σ w counts these images alone.
+    /// The share of the step that these images are: 1/M for one of M micro-batches, because Σ w covers only these images.
     pub share: f32,
     /// The regions of images that are annotated for some classes only.
     pub partial: Option<Partial<'a>>,
 }
 
-/// Where nobody looked for which class.
+/// The regions in which some classes were not annotated.
 #[derive(Clone, Copy)]
 pub struct Partial<'a> {
     /// `[N, A]`: a bit for each region that the cell lies in.
     pub regions: &'a [i32],
-    /// `[N, C]`: the bits of the regions in which nobody looked for the class.
+    /// `[N, C]`: the bits of the regions in which the class was not annotated.
     pub left_out: &'a [i32],
 }
 
-/// The same for the cells of a run.
+/// [`Partial`] for a run of cells of one image in the same regions.
 #[derive(Clone, Copy)]
 struct LeftOut<'a> {
     regions: i32,
@@ -60,7 +60,7 @@ struct LeftOut<'a> {
 }
 
 impl LeftOut<'_> {
-    /// The same of some classes.
+    /// The same for some of the classes.
     fn of(self, classes: std::ops::Range<usize>) -> Self {
         LeftOut { of_class: &self.of_class[classes], ..self }
     }
@@ -71,7 +71,7 @@ impl LeftOut<'_> {
 }
 
 /// The outputs of the loss: loss `[1]`, the gradients of both logits, and parts `[3]`: quality focal, GIoU, distribution
-/// focal, with their gains; they sum to the loss.
+/// focal, with their gains. The parts sum to the loss.
 pub struct Outputs<'a> {
     pub loss: &'a mut [f32],
     pub dclass: &'a mut [f32],
@@ -85,7 +85,7 @@ struct Sums {
     quality: f64,
     giou: f64,
     distribution: f64,
-    /// Σ w, w the best class score of a foreground cell.
+    /// Σ w, where w is the best class score of a foreground cell.
     score: f64,
 }
 
@@ -131,7 +131,7 @@ fn denominator(inputs: &Inputs) -> f64 {
     f64::from(inputs.num_foreground).max(1.0)
 }
 
-/// Losses of the cells of `range`; dclass is finished, dbox lacks the division by Σ w.
+/// The losses of the cells of `range`. Writes dclass completely; dbox is not yet divided by Σ w.
 #[inline(always)]
 fn losses_of(inputs: &Inputs, c: usize, range: std::ops::Range<usize>, dclass: &mut [f32], dbox: &mut [f32]) -> Sums {
     let scale = 1.0 / denominator(inputs);
@@ -139,7 +139,7 @@ fn losses_of(inputs: &Inputs, c: usize, range: std::ops::Range<usize>, dclass: &
     dbox.fill(0.0);
     let mut cell = range.start;
     while cell < range.end {
-        // Neighbours alike in being background, or ignored, are one run.
+        // Neighbouring cells that are all background, or all ignored, form one run.
         let kind = inputs.class[cell];
         let alike = inputs.class[cell..range.end].iter().take_while(|&&other| other == kind && kind < 0).count();
         let (left_out, alike) = left_out(inputs, c, cell, alike.max(1));
@@ -171,8 +171,8 @@ fn losses_of(inputs: &Inputs, c: usize, range: std::ops::Range<usize>, dclass: &
     sums
 }
 
-/// The classes that nobody looked for in the first of `alike` cells from `cell` on, if any, and the number of cells that share
-/// them.
+/// The classes left out in `cell`, if any, and how many of the `alike` cells from it on lie in the same regions of the same
+/// image.
 #[inline(always)]
 fn left_out<'a>(inputs: &Inputs<'a>, c: usize, cell: usize, alike: usize) -> (Option<LeftOut<'a>>, usize) {
     let Some(Partial { regions, left_out }) = inputs.partial else {
@@ -180,13 +180,13 @@ fn left_out<'a>(inputs: &Inputs<'a>, c: usize, cell: usize, alike: usize) -> (Op
     };
     let anchors = inputs.strides.len();
     let (own, image) = (regions[cell], cell / anchors);
-    // Regions are an image's own.
+    // Regions belong to one image.
     let most = if own == 0 { alike } else { alike.min((image + 1) * anchors - cell) };
     let alike = regions[cell..cell + most].iter().take_while(|&&other| other == own).count();
     ((own != 0).then(|| LeftOut { regions: own, of_class: &left_out[image * c..(image + 1) * c] }), alike)
 }
 
-/// Does what [`background`] does over some cells' logits, except for the classes that are left out: their slope is 0.
+/// Does what [`background`] does for the logits of some cells, except that classes left out have no loss and gradient 0.
 #[inline(always)]
 fn background_of(logits: &[f32], left_out: Option<LeftOut>, scale: f32, dlogits: &mut [f32]) -> f64 {
     let Some(LeftOut { regions, of_class }) = left_out else {
@@ -209,7 +209,7 @@ fn background_of(logits: &[f32], left_out: Option<LeftOut>, scale: f32, dlogits:
     total
 }
 
-/// Σ of −ln(1 − σ)·σ² over the logits, and its slope times `scale`.
+/// Σ of −ln(1 − σ)·σ² over the logits; writes its derivative times `scale`.
 #[inline(always)]
 fn background(logits: &[f32], scale: f32, dlogits: &mut [f32]) -> f64 {
     let mut total = 0.0;
@@ -228,14 +228,14 @@ fn background_term(x: f32, scale: f32) -> (f32, f32) {
     // softplus(x) = max(x, 0) + ln(1 + t), t = exp(−|x|), and ln(1 + t) = 2·artanh(t/(2 + t)).
     let t = exp_nonpositive(-x.abs());
     let inverse = 1.0 / (1.0 + t);
-    // σ and 1 − σ, each with all its digits.
+    // σ and 1 − σ, both to full precision.
     let (score, rest) = if x < 0.0 { (t * inverse, inverse) } else { (inverse, t * inverse) };
     let softplus = if x < 0.0 { 0.0 } else { x } + ln_1p(t);
     let square = score * score;
     (softplus * square, scale * square * (score + 2.0 * softplus * rest))
 }
 
-/// At most `TILE ÷ LANES` losses meet in one f32 sum before f64 takes over.
+/// Sums the losses. At most `TILE ÷ LANES` losses are added in one f32; the rest is added in f64.
 #[inline(always)]
 fn sum(losses: &[f32; TILE]) -> f64 {
     let mut sums = [0.0f32; LANES];
@@ -247,12 +247,12 @@ fn sum(losses: &[f32; TILE]) -> f64 {
     sums.iter().map(|&sum| f64::from(sum)).sum()
 }
 
-/// ln(1 + t) for t in 0–1, to a few units in the last place also where t is tiny.
+/// ln(1 + t) for t in 0–1, accurate to a few units in the last place even if t is tiny.
 #[inline(always)]
 fn ln_1p(t: f32) -> f32 {
     let s = t / (2.0 + t);
     let q = s * s;
-    // artanh's series; the first term left out is below 2⁻²⁹ of the first at s = 1/3.
+    // The series of artanh; the first omitted term is below 2⁻²⁹ of the first term at s = 1/3.
     let series = 1.0 / 15.0;
     let series = series * q + 1.0 / 13.0;
     let series = series * q + 1.0 / 11.0;

@@ -1,4 +1,4 @@
-//! The detection loss's kernels (`kernels/box_loss.cu`): how they are started.
+//! Launches the detection loss's kernels (`kernels/box_loss.cu`).
 
 use super::{BINS, partial_inputs};
 use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
@@ -7,17 +7,17 @@ use crate::ops::cuda::{CudaNode, CudaOp};
 
 const THREADS: usize = 256;
 const WARP: usize = 32;
-/// Class logits of a block.
+/// The number of class logits per block.
 const BLOCK_LOGITS: usize = THREADS * 16;
 const BOX_THREADS: usize = 128;
-/// Cells of a block, four threads each, several after each other.
+/// The number of cells per block: four threads work on a cell, and each handles several cells in turn.
 const BLOCK_CELLS: usize = 128;
 const FINISH_THREADS: usize = 512;
-/// Box logits in 16 bytes, and such vectors of a block that scales them.
+/// The number of box logits in 16 bytes, and of such vectors per block of the kernel that scales them.
 const WIDE: usize = 4;
 const SCALE_VECTORS: usize = THREADS * 4;
-/// Levels a launch has room for.
-pub const MOST_LEVELS: usize = 8;
+/// The most pyramid levels that a launch supports.
+pub const MAX_LEVELS: usize = 8;
 
 /// The inputs of the loss, for N images of A cells and C classes.
 pub struct Inputs {
@@ -29,16 +29,16 @@ pub struct Inputs {
     pub class: Address,
     /// `[N, A, 4]` xyxy in pixels.
     pub target: Address,
-    /// `[1]`: foreground cells of the whole step.
+    /// `[1]`: the number of foreground cells of the whole step.
     pub num_foreground: Address,
-    /// `[1]`: what these images are of the step's micro-batches.
+    /// `[1]`: the share of the step that these images are; 1/M for one of M micro-batches.
     pub share: Address,
-    /// i32 `[N, A]`, a bit for each region that the cell lies in, and i32 `[N, C]`, those of the regions in which nobody looked for
-    /// the class; of images annotated for some classes only.
+    /// For images annotated for some classes only: i32 `[N, A]`, a bit for each region that the cell lies in, and i32 `[N, C]`,
+    /// the bits of the regions in which the class was not annotated.
     pub partial: Option<[Address; 2]>,
 }
 
-/// The outputs of the loss: loss `[1]`, gradients like the logits, parts `[3]`: quality focal, GIoU, distribution focal.
+/// The outputs of the loss: loss `[1]`, gradients of the logits' shapes, parts `[3]`: quality focal, GIoU, distribution focal.
 pub struct Outputs {
     pub loss: Address,
     pub dclass: Address,
@@ -46,7 +46,7 @@ pub struct Outputs {
     pub parts: Address,
 }
 
-/// Blocks over the class logits, and over the cells.
+/// The number of blocks over the class logits, and over the cells.
 fn blocks([n, c]: [usize; 2], levels: &[Level]) -> [usize; 2] {
     let cells = n * anchors(levels);
     [(cells * c).div_ceil(BLOCK_LOGITS), cells.div_ceil(BLOCK_CELLS)].map(|blocks| blocks.max(1))
@@ -62,7 +62,7 @@ pub fn box_loss_workspace(sizes: [usize; 2], levels: &[Level]) -> usize {
     8 * (1 + of_logits + 4 * of_cells)
 }
 
-/// The loss of N images of C classes over the cells of at most [`MOST_LEVELS`] levels, and its gradients.
+/// The loss of N images with C classes over the cells of at most [`MAX_LEVELS`] levels, and its gradients.
 pub fn box_loss(
     [n, c]: [usize; 2],
     levels: &[Level],
@@ -70,7 +70,7 @@ pub fn box_loss(
     outputs: &Outputs,
     workspace: Address,
 ) -> Vec<Launch> {
-    debug_assert!(levels.len() <= MOST_LEVELS);
+    debug_assert!(levels.len() <= MAX_LEVELS);
     let cells = n * anchors(levels);
     let [of_logits, of_cells] = blocks([n, c], levels);
     let vectors = cells * 4 * BINS / WIDE;
@@ -85,7 +85,7 @@ pub fn box_loss(
     let boxes = boxes.pointer(inputs.target).pointer(inputs.num_foreground).pointer(outputs.dclass);
     let boxes = boxes.pointer(outputs.dbox).pointer(cell_sums).optional(regions).optional(left_out);
     let boxes = boxes.int(cells).int(c).int(anchors(levels));
-    let boxes = (0..MOST_LEVELS).fold(boxes, |boxes, index| {
+    let boxes = (0..MAX_LEVELS).fold(boxes, |boxes, index| {
         let [h, w, stride] = levels.get(index).map_or([0, 0, 1], |level| [level.h, level.w, level.stride]);
         boxes.int(h * w).int(w).int(stride)
     });
@@ -107,7 +107,7 @@ pub fn box_loss(
 }
 
 fn launch(kernel: &'static str, blocks: usize, threads: usize, arguments: Arguments) -> Launch {
-    // A double per warp.
+    // One double per warp.
     let shared_bytes = (8 * threads / WARP) as u32;
     let grid = [blocks as u32, 1, 1];
     Launch { file: File::BOX_LOSS, kernel, grid, threads: threads as u32, shared_bytes, arguments }
@@ -145,7 +145,7 @@ mod tests {
 
     const LEVELS: [Level; 2] = [Level { stride: 8, h: 3, w: 3 }, Level { stride: 32, h: 1, w: 1 }];
 
-    /// The CPU's data; there the last cell's centre is given, here it follows from the level.
+    /// The data of the CPU's test with regular cells: the kernels compute the last cell's centre from its level.
     fn data(n: usize, c: usize, spread: f32) -> Data {
         on_levels(Data::new(n, c, spread))
     }
@@ -190,7 +190,7 @@ mod tests {
         let made = |(n, c, spread)| [data(n, c, spread), on_levels(Data::partial(n, c, spread))].map(|d| (spread, d));
         for (spread, data) in sizes.into_iter().flat_map(made) {
             let (n, c) = (data.images(), data.c);
-            // One batch of the step's, and one of three.
+            // The only batch of a step, or one of three.
             let share = if n == 3 { 1.0 / 3.0 } else { 1.0 };
             let data = Data { share, ..data };
             let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// Sizes that the differences above would take too long for, and what is neither foreground nor background.
+    /// Sizes that would take too long with finite differences, and cells that are ignored.
     #[test]
     fn loss_and_gradients_match_the_cpu() {
         let nothing = Data { class: vec![-2; 20], num_foreground: 0.0, ..data(2, 3, 1.0) };
@@ -240,7 +240,7 @@ mod tests {
         ] {
             let [loss, parts, dclass, dbox] = &data.run(&Cpu::new(1).unwrap())[..] else { panic!("four outputs") };
             let (of_class, of_box) = (largest(&wide(dclass)), largest(&wide(dbox)));
-            // Both are off by the bounds above.
+            // Both sides are off by at most the bounds above.
             let expected = [
                 Expected::near("loss", 72, wide(loss)),
                 Expected::near("parts", 72, wide(parts)),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_shows() {
+    fn nan_reaches_the_loss() {
         let mut data = data(1, 2, 1.0);
         data.class = vec![-1; 10];
         data.class_logits[3] = f32::NAN;

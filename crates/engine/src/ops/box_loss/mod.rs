@@ -2,9 +2,10 @@
 //! distribution logits `[N, A, 4·(BINS)]`, class i32 `[N, A]` (≥ 0 foreground, −1 background, −2 ignored), target boxes
 //! `[N, A, 4]` xyxy in network pixels → loss `[1]`, both gradients, parts `[3]`: quality focal, GIoU, distribution focal.
 //!
-//! Images annotated for some classes only have two more inputs: regions i32 `[N, A]`, a bit for each region that a cell lies in,
-//! and left out i32 `[N, C]`, the bits of the regions in which nobody looked for the class. A class and a cell whose bits meet have
-//! neither loss nor gradient, nor a say in the cell's weight, unless the cell is that class's own foreground.
+//! If images are annotated for some classes only, there are two more inputs. `regions` i32 `[N, A]` has a bit for each region
+//! that a cell lies in. `left_out` i32 `[N, C]` has, for each class, the bits of the regions in which the class was not
+//! annotated. If a cell and a class share a bit, the class has no loss and no gradient in the cell and does not count in the
+//! cell's weight, unless the cell is foreground of that class.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -16,21 +17,21 @@ use super::{Operation, Quantities, check};
 use crate::error::Result;
 use crate::ir::{self, DType, Gradients, Graph, Level, Node, Op, ValueId};
 
-/// Bins of one side's distance distribution: 0 … 16 strides.
+/// The number of bins of one side's distance distribution: 0 … 16 strides.
 pub const BINS: usize = 17;
 
-/// Values of the loss op.
+/// The outputs of the loss op.
 pub struct BoxLoss {
     /// The task's loss `[1]`.
     pub loss: ValueId,
-    /// The three parts that the loss adds up, `[3]`: quality focal, GIoU, distribution focal.
+    /// The three parts of the loss, `[3]`: quality focal, GIoU, distribution focal.
     pub parts: ValueId,
 }
 
-/// Appends the loss of task `task` over the cells of `levels`; `partial` are regions and left out, where images may have them.
+/// Appends the loss of task `task` over the cells of `levels`. `partial` is `regions` and `left_out`, if images may have them.
 ///
 /// # Errors
-/// Shapes that do not belong to the same N and A.
+/// The shapes do not agree on N and A.
 pub fn box_loss(
     graph: &mut Graph,
     [class_logits, box_logits]: [ValueId; 2],
@@ -52,7 +53,7 @@ pub fn box_loss(
     Ok(BoxLoss { loss, parts })
 }
 
-/// Which of so many inputs are regions and left out, where the node has them.
+/// The indices of `regions` and `left_out` among `count` inputs, if the node has them.
 fn partial_inputs(count: usize) -> Option<[usize; 2]> {
     (count == 6).then_some([4, 5])
 }
@@ -91,7 +92,7 @@ impl Operation for ir::BoxLoss {
         )
     }
 
-    /// The loss made both gradients in the same pass.
+    /// The forward already computed both gradients.
     fn backward(&self, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
         gradients.accumulate(graph, node.inputs[0], node.outputs[1]);
         gradients.accumulate(graph, node.inputs[1], node.outputs[2]);

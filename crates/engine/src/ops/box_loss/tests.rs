@@ -1,5 +1,5 @@
-//! The detection loss against plain f64, its gradients against differences in f64 with what carries no gradient held
-//! still, and what must not change it.
+//! The detection loss against plain f64 and its gradients against finite differences in f64, with the values that carry no
+//! gradient held fixed; and changes of the inputs that must not change the loss.
 
 use super::BINS;
 use super::cpu::*;
@@ -8,7 +8,7 @@ use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, pois
 
 const SIDES: usize = 4 * BINS;
 
-/// N images of a pyramid of two levels: a 3×3 map of stride 8 and one cell of stride 32.
+/// N images with a pyramid of two levels: a 3×3 map of stride 8 and one cell of stride 32.
 #[derive(Clone)]
 pub(super) struct Data {
     pub c: usize,
@@ -20,7 +20,7 @@ pub(super) struct Data {
     pub strides: Vec<f32>,
     pub num_foreground: f32,
     pub share: f32,
-    /// Regions and left out.
+    /// The inputs `regions` and `left_out`.
     pub partial: Option<[Vec<i32>; 2]>,
 }
 
@@ -60,7 +60,7 @@ impl Data {
         }
     }
 
-    /// [`Data::new`] with two regions in every image but the second, and classes that each leaves out.
+    /// Like [`Data::new`], with two regions in every image but the second, and random classes that each region leaves out.
     pub fn partial(n: usize, c: usize, spread: f32) -> Data {
         let mut random = Random::new((n * 100 + c + 1) as u64);
         let regions = (0..n * CELLS).map(|cell| if cell / CELLS == 1 { 0 } else { random.below(4) as i32 });
@@ -69,7 +69,7 @@ impl Data {
         Data { partial: Some([regions, left_out]), ..Data::new(n, c, spread) }
     }
 
-    /// Whether class `k` teaches nothing in `cell`, and is not the cell's own.
+    /// Whether class `k` is left out of the loss in `cell`; the cell's own class never is.
     pub fn is_left_out(&self, cell: usize, k: usize) -> bool {
         let meet = |[regions, left_out]: &[Vec<i32>; 2]| regions[cell] & left_out[cell / CELLS * self.c + k] != 0;
         self.class[cell] != k as i32 && self.partial.as_ref().is_some_and(meet)
@@ -94,8 +94,8 @@ impl Data {
         vec![loss, parts, dclass, dbox]
     }
 
-    /// The same images in the opposite order.
-    fn turned(&self) -> Data {
+    /// The same images in reverse order.
+    fn reversed(&self) -> Data {
         let turn = |v: &[f32]| v.chunks_exact(v.len() / self.images()).rev().flatten().copied().collect();
         Data {
             class_logits: turn(&self.class_logits),
@@ -114,8 +114,8 @@ impl Data {
         self.class.len() / CELLS
     }
 
-    /// Quality focal, GIoU and distribution focal, with gains; and for each cell its IoU and best score. Where `held` is
-    /// given, those are used instead: they carry no gradient.
+    /// Quality focal, GIoU and distribution focal, with gains, and the IoU and best score of each cell. If `held` is given, it
+    /// replaces these two, because they carry no gradient.
     pub fn plain(
         &self,
         class_logits: &[f64],
@@ -147,7 +147,7 @@ impl Data {
         (parts, found)
     }
 
-    /// IoU, GIoU and the distribution focal loss, mean over the sides, of one cell.
+    /// IoU, GIoU, and the distribution focal loss averaged over the sides, of one cell.
     fn plain_box(&self, cell: usize, logits: &[f64]) -> (f64, f64, f64) {
         let (x, y) = (f64::from(self.centres[cell % CELLS * 2]), f64::from(self.centres[cell % CELLS * 2 + 1]));
         let stride = f64::from(self.strides[cell % CELLS]);
@@ -174,7 +174,7 @@ impl Data {
         (inner / union, inner / union - (hull - union) / hull, distribution)
     }
 
-    /// Slopes of the loss by the class and box logits, by central differences.
+    /// The gradients of the loss with respect to the class and box logits, by central differences.
     pub fn plain_gradients(&self, held: &[[f64; 2]]) -> [Vec<f64>; 2] {
         let step = 1e-5;
         let mut logits = [wide(&self.class_logits), wide(&self.box_logits)];
@@ -203,15 +203,15 @@ fn loss_and_gradients_match_f64() {
     let sizes = [(1, 1, 1.0), (2, 3, 2.0), (3, 20, 5.0), (1, 33, 3.0), (2, 300, 4.0), (2, 2, 60.0)];
     for ((n, c, spread), make) in sizes.into_iter().flat_map(|size| [(size, Data::new as Make), (size, Data::partial)])
     {
-        // One batch of the step's, and one of three.
+        // The only batch of a step, or one of three.
         let share = if n == 3 { 1.0 / 3.0 } else { 1.0 };
         let data = Data { share, ..make(n, c, spread) };
         let (parts, held) = data.plain(&wide(&data.class_logits), &wide(&data.box_logits), None);
         let [dclass, dbox] = data.plain_gradients(&held);
         let largest = |v: &[f64]| v.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
         let (of_class, of_box) = (largest(&dclass), largest(&dbox));
-        // Background terms are positive, each of about twenty operations; the exponential's argument is rounded by none.
-        // The differences themselves are good to 1e-16 · loss ÷ step, far below.
+        // Background terms are positive, each of about twenty operations; the exponential's argument is not rounded. The error of
+        // the differences themselves is 1e-16 · loss ÷ step, far below the bound.
         let expected = [
             Expected::near("loss", 24, vec![parts.iter().sum()]),
             Expected::near("parts", 24, parts.to_vec()),
@@ -224,7 +224,7 @@ fn loss_and_gradients_match_f64() {
 }
 
 #[test]
-fn what_nobody_looked_for_changes_nothing() {
+fn left_out_classes_change_nothing() {
     let cpu = Cpu::new(2).unwrap();
     for c in [3, 300] {
         let mut data = Data::partial(3, c, 2.0);
@@ -236,7 +236,7 @@ fn what_nobody_looked_for_changes_nothing() {
     }
 }
 
-/// Regions that leave nothing out, and classes left out where no cell is.
+/// Regions that leave no class out, and left-out classes in regions that no cell lies in.
 #[test]
 fn images_annotated_for_all_classes_keep_every_bit() {
     let cpu = Cpu::new(2).unwrap();
@@ -256,13 +256,13 @@ fn every_background_slope_keeps_its_digits() {
         let (score, softplus) = (1.0 / (1.0 + (-x).exp()), x.max(0.0) + (-x.abs()).exp().ln_1p());
         (score.powi(3) + 2.0 * softplus * score * score / (1.0 + x.exp())) / f64::from(data.num_foreground).max(1.0)
     };
-    // Six factors of four roundings, and the exponential's.
+    // Six factors of four roundings each, and those of the exponential.
     let dclass = Expected::near("dclass", 32, data.class_logits.iter().map(slope).collect());
     check("background", &[dclass], |cpu| vec![data.run(cpu).remove(2)]);
 }
 
 #[test]
-fn large_logits_are_no_trouble() {
+fn large_logits_do_not_overflow() {
     for spread in [60.0f32, 200.0] {
         let mut data = Data::new(2, 4, 1.0);
         for (i, x) in data.class_logits.iter_mut().chain(&mut data.box_logits).enumerate() {
@@ -304,11 +304,11 @@ fn ignored_cells_change_nothing() {
 fn images_may_change_places() {
     let cpu = Cpu::new(2).unwrap();
     for data in [Data::new(3, 5, 2.0), Data::partial(3, 5, 2.0)] {
-        let (straight, turned) = (data.run(&cpu), data.turned().run(&cpu));
-        assert!((straight[0][0] / turned[0][0] - 1.0).abs() < 1e-6);
+        let (straight, reversed) = (data.run(&cpu), data.reversed().run(&cpu));
+        assert!((straight[0][0] / reversed[0][0] - 1.0).abs() < 1e-6);
         for output in [2, 3] {
             let per_image = straight[output].len() / 3;
-            let returned = turned[output].chunks_exact(per_image).rev().flatten();
+            let returned = reversed[output].chunks_exact(per_image).rev().flatten();
             assert!(straight[output].iter().zip(returned).all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs()));
         }
     }
@@ -316,7 +316,7 @@ fn images_may_change_places() {
 
 #[test]
 fn a_perfect_box_has_no_giou_loss() {
-    // Every side one stride away, with all its mass on bin 1: decoded and target coincide.
+    // Every side is one stride away, with all its mass on bin 1, so the decoded box equals the target.
     let data = Data {
         c: 1,
         class_logits: vec![0.0],
@@ -331,12 +331,12 @@ fn a_perfect_box_has_no_giou_loss() {
     };
     let outputs = data.run(&Cpu::new(1).unwrap());
     assert_eq!(outputs[1][1..], [0.0, 0.0]);
-    // Quality 1 against a score of ½: ln 2 · ¼.
+    // Quality 1 with a score of ½ gives ln 2 · ¼.
     assert!((f64::from(outputs[1][0]) - 2f64.ln() / 4.0).abs() < 1e-7);
 }
 
 #[test]
-fn what_is_not_a_number_shows() {
+fn nan_reaches_the_loss() {
     let mut data = Data::new(1, 2, 1.0);
     data.class = vec![-1; CELLS];
     data.class_logits[3] = f32::NAN;
@@ -370,10 +370,10 @@ fn loss_and_gradients_match_pytorch() {
             share: 1.0,
             partial: case.get("regions").map(|_| [whole("regions"), whole("left_out")]),
         };
-        // The file has the parts before their gains.
+        // The file has the parts without their gains.
         let parts = of("parts").iter().zip(numbers(&golden["gains"])).map(|(part, gain)| part * gain).collect();
         let largest = |v: &[f64]| v.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
-        // The bound above, and the logits' decimals, which f32 rounds.
+        // The bound above, plus the rounding of the logits' decimals to f32.
         let (dclass, dbox) = (of("class_gradient"), of("box_gradient"));
         let expected = [
             Expected::near("loss", 32, of("loss")),

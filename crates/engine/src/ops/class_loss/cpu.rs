@@ -6,19 +6,19 @@ use crate::ir::ClassLoss;
 use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 use crate::ops::softmax::cpu::exponentials;
 
-/// Parts the rows are cut into, whatever the number of threads.
+/// The number of parts that the rows are split into, whatever the number of threads.
 const PARTS: usize = 64;
 
 /// The weights and shares of a label; the contract in `mod.rs` explains them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shares<'a> {
-    /// `[K]`; 1 where there are none.
+    /// `[K]`; all 1 if absent.
     pub weights: Option<&'a [f32]>,
     pub smoothing: f32,
     pub mixed: Option<Mixed<'a>>,
 }
 
-/// Per row the other class (−1 none) and the first one's part.
+/// For each row, the other class (−1 for none) and the part of the first.
 #[derive(Clone, Copy, Debug)]
 pub struct Mixed<'a> {
     pub other: &'a [i32],
@@ -26,7 +26,7 @@ pub struct Mixed<'a> {
 }
 
 impl Mixed<'_> {
-    /// Both classes of a row and what each has of it.
+    /// Both classes of a row, each with its part.
     fn of(&self, row: usize, class: usize) -> [(usize, f64); 2] {
         match usize::try_from(self.other[row]) {
             Ok(other) => [(class, f64::from(self.part[row])), (other, 1.0 - f64::from(self.part[row]))],
@@ -42,7 +42,7 @@ impl Shares<'_> {
 }
 
 /// Logits `[N, K]`, class `[N]` (−1 unlabelled) → loss `[1]`, dlogits `[N, K]`: cross-entropy ÷ ln K, summed over the
-/// labelled ÷ `denominator`; with denominator 0 all are 0.
+/// labelled rows, ÷ `denominator`. If the denominator is 0, all results are 0.
 pub fn class_loss(
     cpu: &Cpu,
     k: usize,
@@ -93,12 +93,12 @@ fn row_loss(logits: &[f32], class: i32, scale: f64, dlogits: &mut [f32]) -> f64 
     let others = sum - f64::from(dlogits[class]);
     let factor = (scale / sum) as f32;
     dlogits.iter_mut().for_each(|d| *d *= factor);
-    // p − 1 = −(the others' share), which keeps its digits when p is almost 1.
+    // p − 1 = −(the sum of the other classes' p), which stays accurate when p is almost 1.
     dlogits[class] = (-scale * others / sum) as f32;
     sum.ln() + f64::from(maximum) - f64::from(logits[class])
 }
 
-/// The row's loss where a label is a share q of every class, and its gradient times `scale`: (Σ q)·p_c − q_c.
+/// The loss of a row whose label is a share q of every class, and its gradient times `scale`: (Σ q)·p_c − q_c.
 #[inline(always)]
 fn shared_row_loss(logits: &[f32], class: i32, shares: &Shares, scale: f64, dlogits: &mut [f32]) -> f64 {
     let Ok(class) = usize::try_from(class) else {
@@ -109,7 +109,7 @@ fn shared_row_loss(logits: &[f32], class: i32, shares: &Shares, scale: f64, dlog
     let others = sum - f64::from(dlogits[class]);
     let spread = f64::from(shares.smoothing) / logits.len() as f64;
     let own = (1.0 - f64::from(shares.smoothing)) * shares.weight(class);
-    // Over all classes: Σ w, and Σ w·(x − maximum).
+    // Sums over all classes: Σ w, and Σ w·(x − maximum).
     let (mut weights, mut weighted) = (0.0, 0.0);
     for (c, &x) in logits.iter().enumerate() {
         weights += shares.weight(c);
@@ -119,13 +119,13 @@ fn shared_row_loss(logits: &[f32], class: i32, shares: &Shares, scale: f64, dlog
     for (c, d) in dlogits.iter_mut().enumerate() {
         *d = (scale * (total * f64::from(*d) / sum - spread * shares.weight(c))) as f32;
     }
-    // The label's own: Σ q less what the others have of it, less the others' share of p.
+    // The gradient of the label's own class: the other classes' q minus their share of p.
     let of_others = spread * (weights - shares.weight(class));
     dlogits[class] = (scale * (of_others - total * others / sum)) as f32;
     total * sum.ln() - own * (f64::from(logits[class]) - f64::from(maximum)) - spread * weighted
 }
 
-/// [`shared_row_loss`] for a label of two classes.
+/// [`shared_row_loss`] for a label that mixes two classes.
 #[inline(always)]
 fn mixed_row_loss(logits: &[f32], classes: [(usize, f64); 2], shares: &Shares, scale: f64, dlogits: &mut [f32]) -> f64 {
     let (maximum, sum) = exponentials(logits, dlogits);
@@ -139,7 +139,7 @@ fn mixed_row_loss(logits: &[f32], classes: [(usize, f64); 2], shares: &Shares, s
     let total: f64 = (0..logits.len()).map(share).sum();
     let mut crossed = 0.0;
     for (c, (d, &x)) in dlogits.iter_mut().zip(logits).enumerate() {
-        // A share of 0 of what is −∞ is 0.
+        // A share of 0 times a logit of −∞ counts as 0.
         if share(c) > 0.0 {
             crossed += share(c) * (f64::from(x) - f64::from(maximum));
         }

@@ -1,4 +1,4 @@
-//! Cross-entropy's kernels (`kernels/class_loss.cu`): how they are started.
+//! Launches cross-entropy's kernels (`kernels/class_loss.cu`).
 
 use super::optional_inputs;
 use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
@@ -7,9 +7,9 @@ use crate::ops::cuda::{CudaNode, CudaOp};
 
 const THREADS: usize = 256;
 const WARP: usize = 32;
-/// Rows of a block, one a warp.
+/// Rows per block, one per warp.
 const ROWS: usize = THREADS / WARP;
-/// A double per warp.
+/// One double per warp.
 const SHARED: usize = 8 * ROWS;
 
 /// Bytes of the workspace of [`class_loss`] for N rows.
@@ -22,12 +22,12 @@ pub fn class_loss_workspace(n: usize) -> usize {
 pub struct Shares {
     pub weights: Option<Address>,
     pub smoothing: f32,
-    /// The other class i32 `[N]` (−1 none) and the first one's part `[N]`.
+    /// The other class i32 `[N]` (−1 for none) and the part of the first `[N]`.
     pub mixed: Option<[Address; 2]>,
 }
 
-/// Logits `[N, K]` and class i32 `[N]` (−1 unlabelled), with them class weights `[K]` and smoothing → loss `[1]`, dlogits
-/// `[N, K]`; `denominator` `[1]` is read on the device, and where it is 0 so are all.
+/// Logits `[N, K]` and class i32 `[N]` (−1 unlabelled), optionally with class weights `[K]`, smoothing and mixed labels → loss
+/// `[1]`, dlogits `[N, K]`. `denominator` `[1]` is read on the device; if it is 0, all results are 0.
 pub fn class_loss(
     [n, k]: [usize; 2],
     [logits, class, denominator]: [Address; 3],
@@ -126,7 +126,7 @@ mod tests {
             let denominator = class.iter().filter(|&&c| c >= 0).count() as f32;
             let loss = plain_loss(k, &wide(&logits), &class, f64::from(denominator));
             let dlogits = plain_gradient(k, &wide(&logits), &class, f64::from(denominator));
-            // The loss is as precise as the differences to the maximum; a share is at most 1 ÷ (ln K · denominator).
+            // The loss is as accurate as the differences from the maximum; a share is at most 1 ÷ (ln K · denominator).
             let share = 1.0 / (k as f64).ln() / f64::from(denominator);
             let expected = [
                 Expected::within("loss", 8, loss + 1.0, vec![loss]),
@@ -146,7 +146,7 @@ mod tests {
                 let denominator = weight_sum(&class, weights);
                 let [loss, dlogits] =
                     plain_shared(k, &wide(&logits), &class, weights, smoothing, f64::from(denominator));
-                // The bound is that without shares, because these add up to at most the largest weight.
+                // The bound without shares, because the shares sum to at most the largest weight.
                 let share = 2.25 / (k as f64).ln() / f64::from(denominator);
                 let expected = [
                     Expected::within("loss", 8, loss[0] + 1.0, loss),
@@ -168,7 +168,7 @@ mod tests {
             for (weights, smoothing) in [(None, 0.0), (Some(&weights[..]), 0.0), (Some(&weights[..]), 0.25)] {
                 let shares = Labels { weights, smoothing, mixed: Some(mixed) };
                 let [loss, dlogits, denominator] = plain_mixed(k, &wide(&logits), &class, shares);
-                // The bound is that of unmixed shares.
+                // The bound without mixing.
                 let share = 2.25 / (k as f64).ln() / denominator[0];
                 let expected = [
                     Expected::within("loss", 8, loss[0] + 1.0, loss),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_label_has_no_loss() {
+    fn unlabelled_entries_have_no_loss() {
         let zeros = [Expected::exact("loss", vec![0.0]), Expected::exact("dlogits", vec![0.0; 12])];
         for (class, denominator) in [([-1; 4], 0.0), ([-1; 4], 3.0), ([1; 4], 0.0)] {
             let case = format!("class loss of {class:?} ÷ {denominator}");

@@ -1,10 +1,10 @@
 //! `ClassLoss`: logits `[N, K]`, class i32 `[N]` (−1 unlabelled) → loss `[1]`, dlogits `[N, K]`, in one pass:
-//! cross-entropy ÷ ln K, summed over the labelled ÷ the step's denominator. No label, no loss, no gradient.
+//! cross-entropy ÷ ln K, summed over the labelled rows, ÷ the step's denominator. An unlabelled row has no loss and no gradient.
 //!
-//! With class weights w `[K]` or smoothing ε a label y is not one class but a share of each, q_c = (1 − ε)·w_y·[c = y] + ε/K·w_c,
-//! and the row's loss Σ q_c·(−ln p_c); the denominator is then Σ w_y. As PyTorch's `CrossEntropyLoss(weight, label_smoothing)`.
-//! A mixed label is y for a part λ and z for the rest: q_c = (1 − ε)·(λ·w_y·[c = y] + (1 − λ)·w_z·[c = z]) + ε/K·w_c, and the
-//! denominator's term λ·w_y + (1 − λ)·w_z.
+//! With class weights w `[K]` or smoothing ε, a label y is a share of each class, q_c = (1 − ε)·w_y·[c = y] + ε/K·w_c, and the
+//! loss of the row is Σ q_c·(−ln p_c); the denominator is then Σ w_y. This equals PyTorch's `CrossEntropyLoss(weight,
+//! label_smoothing)`. A mixed label is y for a part λ and z for the rest: q_c = (1 − ε)·(λ·w_y·[c = y] + (1 − λ)·w_z·[c = z]) +
+//! ε/K·w_c, and its term of the denominator is λ·w_y + (1 − λ)·w_z.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -16,11 +16,11 @@ use super::{Operation, check, loss_gradient};
 use crate::error::Result;
 use crate::ir::{ClassLoss, DType, Gradients, Graph, Node, Op, ValueId};
 
-/// Appends the loss of task `task` and returns its value `[1]`. Labels that may be mixed have two more inputs: the other class
-/// i32 `[N]` (−1 none) and the first's part f32 `[N]`.
+/// Appends the loss of task `task` and returns its value `[1]`. Labels that may be mixed need two more inputs: the other class
+/// i32 `[N]` (−1 for none) and the part of the first f32 `[N]`.
 ///
 /// # Errors
-/// Fewer than two classes, as many labels as there are not rows, or as many weights as there are not classes.
+/// Fewer than two classes, or numbers of labels or weights that differ from those of rows or classes.
 pub fn class_loss(
     graph: &mut Graph,
     logits: ValueId,
@@ -40,7 +40,7 @@ pub fn class_loss(
     Ok(loss)
 }
 
-/// Which of so many inputs are the weights and the mixed labels, behind logits and class.
+/// The indices of the weights and of the mixed labels among `count` inputs; they follow the logits and the class.
 fn optional_inputs(count: usize) -> (Option<usize>, Option<[usize; 2]>) {
     match count {
         3 => (Some(2), None),

@@ -1,4 +1,4 @@
-//! Cross-entropy against plain f64, its gradient against differences in f64, and what must not change it.
+//! Cross-entropy against plain f64, its gradient against finite differences in f64, and changes that must not change the loss.
 
 use super::cpu::{Mixed, Shares, class_loss};
 use crate::device::cpu::Cpu;
@@ -24,7 +24,7 @@ fn shared(cpu: &Cpu, k: usize, logits: &[f32], class: &[i32], shares: Shares, de
     vec![loss, dlogits]
 }
 
-/// Loss and gradient where a label is a share of every class, from the definition in f64.
+/// Loss and gradient from the definition in f64, where a label is a share of every class.
 pub(super) fn plain_shared(
     k: usize,
     logits: &[f64],
@@ -52,14 +52,15 @@ pub(super) fn plain_shared(
     [vec![loss], gradient]
 }
 
-/// Per row another class and the first one's part; every fourth row has none, and some the same class twice.
+/// For each row, a second class and the first class's part. Every fourth row has no second class, and some have the same class
+/// twice.
 pub(super) fn mixtures(n: usize, k: usize) -> (Vec<i32>, Vec<f32>) {
     let mut random = Random::new((n * 31 + k) as u64);
     let other = (0..n).map(|row| if row % 4 == 3 { -1 } else { random.below(k) as i32 }).collect();
     (other, random.vector(n, 0.0, 1.0))
 }
 
-/// Loss, gradient and denominator of mixed labels: those of each label alone, times its part.
+/// Loss, gradient and denominator of mixed labels: the sum of each single label's, weighted by its part.
 pub(super) fn plain_mixed(k: usize, logits: &[f64], class: &[i32], shares: Shares) -> [Vec<f64>; 3] {
     let Mixed { other, part } = shares.mixed.unwrap();
     let weight = |c: i32| shares.weights.map_or(1.0, |w| f64::from(w[c as usize]));
@@ -73,7 +74,7 @@ pub(super) fn plain_mixed(k: usize, logits: &[f64], class: &[i32], shares: Share
             }
             let smoothing = shares.smoothing;
             let [of_label, slopes] = plain_shared(k, x, &[label], shares.weights, smoothing, 1.0);
-            // The spread part of the smoothing is the row's, not a label's: both have it, and their parts add up to 1.
+            // The evenly spread part of smoothing belongs to the row. Both labels include it, and their parts sum to 1.
             loss += part * of_label[0];
             mixed.iter_mut().zip(slopes).for_each(|(m, s)| *m += part * s);
             denominator += part * weight(label);
@@ -90,12 +91,12 @@ pub(super) fn class_weights(k: usize) -> Vec<f32> {
     (0..k).map(|c| 0.25 + (c * 7 % 5) as f32 / 2.0).collect()
 }
 
-/// The sum of the labelled rows' weights.
+/// The sum of the weights of the labelled rows.
 pub(super) fn weight_sum(class: &[i32], weights: Option<&[f32]>) -> f32 {
     class.iter().filter_map(|&c| usize::try_from(c).ok()).map(|c| weights.map_or(1.0, |w| w[c])).sum()
 }
 
-/// `n` rows, every third of them unlabelled.
+/// `n` rows, of which every third is unlabelled.
 pub(super) fn data(n: usize, k: usize, spread: f32) -> (Vec<f32>, Vec<i32>) {
     let mut random = Random::new((n * 100 + k) as u64);
     let class = (0..n).map(|row| if row % 3 == 1 { -1 } else { random.below(k) as i32 }).collect();
@@ -122,7 +123,7 @@ fn loss_and_gradient_match_f64() {
             moving[i] = old;
             (above - below) / (2.0 * step)
         });
-        // The loss is as precise as the differences to the maximum; a share is at most 1 ÷ (ln K · denominator).
+        // The loss is as accurate as the differences from the maximum; a share is at most 1 ÷ (ln K · denominator).
         let share = 1.0 / (k as f64).ln() / f64::from(denominator.max(1.0));
         let dlogits = Expected::within("dlogits", 8 + 2 * spread as usize, share, dlogits.collect());
         let expected = [Expected::within("loss", 8, loss + 1.0, vec![loss]), dlogits];
@@ -131,7 +132,7 @@ fn loss_and_gradient_match_f64() {
 }
 
 #[test]
-fn two_hundred_is_no_trouble() {
+fn logits_of_two_hundred_do_not_overflow() {
     let [loss, dlogits] = &run(&Cpu::new(1).unwrap(), 2, &[200.0, -200.0, -200.0, 200.0], &[0, 0], 2.0)[..] else {
         panic!("two outputs")
     };
@@ -174,7 +175,7 @@ fn rows_may_change_places() {
 }
 
 #[test]
-fn what_is_not_a_number_shows() {
+fn nan_reaches_the_loss() {
     let outputs = run(&Cpu::new(1).unwrap(), 2, &[f32::NAN, 0.0], &[1], 1.0);
     assert!(outputs[0][0].is_nan());
     let outputs = run(&Cpu::new(1).unwrap(), 2, &[f32::INFINITY, 0.0], &[1], 1.0);
@@ -188,7 +189,7 @@ fn loss_and_gradient_match_pytorch() {
         let class: Vec<i32> = numbers(&case["class"]).iter().map(|&c| c as i32).collect();
         let k = logits.len() / class.len();
         let (loss, denominator) = (numbers(&case["loss"]), case["denominator"].as_f64().unwrap());
-        // Logits have three decimals, which f32 rounds.
+        // Logits have three decimals, which are rounded to f32.
         let largest = logits.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
         let magnitude = largest / (k as f64).ln() / denominator;
         let expected = [
@@ -207,7 +208,7 @@ fn labels_that_are_shares_match_f64() {
         for (weights, smoothing) in [(Some(&weights[..]), 0.0), (None, 0.1), (Some(&weights[..]), 0.25)] {
             let denominator = weight_sum(&class, weights);
             let [loss, dlogits] = plain_shared(k, &wide(&logits), &class, weights, smoothing, f64::from(denominator));
-            // The bound is that without shares, because these add up to at most the largest weight.
+            // The bound without shares, because the shares sum to at most the largest weight.
             let share = 2.25 / (k as f64).ln() / f64::from(denominator);
             let expected = [
                 Expected::within("loss", 8, loss[0] + 1.0, loss),
@@ -231,7 +232,7 @@ fn shares_match_pytorch() {
         let smoothing = case["smoothing"].as_f64().unwrap() as f32;
         let denominator = weight_sum(&class, weights.as_deref());
         assert_eq!(f64::from(denominator), case["denominator"].as_f64().unwrap());
-        // Logits have three decimals and the smoothing two digits, which f32 rounds; no weight is above 4.
+        // Logits have three decimals and the smoothing two digits, which are rounded to f32; no weight is above 4.
         let largest = logits.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
         let magnitude = 4.0 * largest / (k as f64).ln() / f64::from(denominator);
         let expected = [
@@ -280,7 +281,7 @@ fn classes_may_change_places() {
 }
 
 #[test]
-fn shares_without_a_label_are_loss_zero_and_two_hundred_is_no_trouble() {
+fn unlabelled_shares_have_no_loss_and_large_logits_do_not_overflow() {
     let cpu = Cpu::new(1).unwrap();
     let shares = Shares { weights: Some(&[2.0, 0.5]), smoothing: 0.2, mixed: None };
     for (class, denominator) in [([-1; 2], 0.0), ([-1; 2], 3.0), ([1; 2], 0.0)] {
@@ -299,7 +300,7 @@ fn mixed_labels_match_f64() {
         for (weights, smoothing) in [(None, 0.0), (Some(&weights[..]), 0.0), (None, 0.1), (Some(&weights[..]), 0.25)] {
             let shares = Shares { weights, smoothing, mixed: Some(mixed) };
             let [loss, dlogits, denominator] = plain_mixed(k, &wide(&logits), &class, shares);
-            // The bound is that without mixing.
+            // The bound without mixing.
             let share = 2.25 / (k as f64).ln() / denominator[0];
             let expected = [
                 Expected::within("loss", 8, loss[0] + 1.0, loss),
@@ -320,7 +321,7 @@ fn a_label_mixed_with_itself_or_with_nothing_is_itself() {
     for (other, part) in [(class.clone(), 0.3), (vec![-1; 9], 0.3), (vec![2; 9], 1.0)] {
         let mixed = Some(Mixed { other: &other, part: &[part; 9] });
         let outputs = shared(&cpu, 5, &logits, &class, Shares { weights: None, smoothing: 0.0, mixed }, 6.0);
-        // Parts are rounded to f32 once.
+        // The parts are rounded to f32 once.
         let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 4.0 * f32::EPSILON * b.abs().max(0.1);
         assert!(outputs.iter().flatten().zip(plain.iter().flatten()).all(near), "{part}");
     }

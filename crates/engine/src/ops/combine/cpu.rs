@@ -1,17 +1,17 @@
-//! Gradient sums on the CPU: the seam's weighted one, the plain one of two, and the zeros that others begin with.
+//! Gradient sums on the CPU: the weighted sum at the seam, the sum of two values, and the zeros that other sums start from.
 
 use super::{Add, Clear};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ir::{Combine, TermForm};
 use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
-/// Elements a task takes; they stay in cache while every term is added.
+/// Elements per task; they stay in cache while every term is added.
 const TASK_LEN: usize = 1 << 12;
 
 /// One task's gradient at a shared feature.
 pub struct Term<'a> {
     pub weight: f32,
-    /// `[N, HW, C]`, or `[N, C]` of the mean over HW.
+    /// `[N, HW, C]`, or `[N, C]`: the gradient of the mean over HW.
     pub gradient: &'a [f32],
     pub form: TermForm,
 }
@@ -50,7 +50,7 @@ pub fn combine(cpu: &Cpu, [n, hw, c]: [usize; 3], terms: &[Term], out: &mut [f32
     );
 }
 
-/// out = scale·x, added to what is there once the sum has `begun`.
+/// out = scale·x, or out += scale·x if the sum has `begun`.
 #[inline(always)]
 fn add_scaled(out: &mut [f32], begun: bool, scale: f32, x: &[f32]) {
     if begun {

@@ -1,4 +1,4 @@
-//! The kernels of the gradient sums (`kernels/combine.cu`): how each is started. C is a multiple of 8.
+//! Launches the kernels of the gradient sums (`kernels/combine.cu`). C is a multiple of 8.
 
 use super::{Add, Clear};
 use crate::device::cuda::{Address, Arguments, File, Launch, Work};
@@ -8,14 +8,14 @@ use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH, image};
 
 const VECTOR: usize = 8;
 const THREADS: usize = 128;
-/// Vectors of a thread.
+/// Vectors per thread.
 const VECTORS: usize = 4;
 const FLOAT_THREADS: usize = 256;
 
-/// Terms one seam may have: their addresses travel in the kernel's parameters.
+/// The most terms of one seam; their addresses are part of the kernel's parameters.
 pub const MAX_TERMS: usize = 32;
 
-/// One task's gradient at a shared feature: activations `[N, HW, C]`, or f32 `[N, C]` of the mean over HW.
+/// One task's gradient at a shared feature: activations `[N, HW, C]`, or f32 `[N, C]`, the gradient of the mean over HW.
 #[derive(Clone, Copy, Debug)]
 pub struct Term {
     pub task: usize,
@@ -28,8 +28,8 @@ fn launch(kernel: &'static str, grid: [usize; 3], threads: usize, arguments: Arg
     Launch { file: File::COMBINE, kernel, grid, threads: threads as u32, shared_bytes: 0, arguments }
 }
 
-/// out `[N, HW, C]` = Σ weight·gradient, terms in order and at most [`MAX_TERMS`], the weights f32 in device memory by task. A
-/// weight of exactly 0 leaves its term unread.
+/// out `[N, HW, C]` = Σ weight·gradient, terms in order and at most [`MAX_TERMS`]. The weights are f32 in device memory, indexed
+/// by task. A term whose weight is exactly 0 is not read.
 pub fn combine([n, hw, c]: [usize; 3], terms: &[Term], task_weights: Address, out: Address) -> Launch {
     assert!(terms.len() <= MAX_TERMS, "a feature is shared by at most {MAX_TERMS} tasks");
     let term = |i: usize| terms.get(i);
@@ -76,7 +76,7 @@ impl CudaOp for Combine {
     fn check_for_cuda(&self, _graph: &Graph, _node: &Node) -> Result<()> {
         let tasks = self.terms.len();
         if tasks > MAX_TERMS {
-            return Err(Error::Usage(format!("{tasks} tasks share one trunk: a GPU takes up to {MAX_TERMS}")));
+            return Err(Error::Usage(format!("{tasks} tasks share one trunk: a GPU supports at most {MAX_TERMS}")));
         }
         Ok(())
     }
@@ -110,12 +110,12 @@ mod tests {
     use crate::ir::TermForm::{Dense, Pooled};
     use crate::ops::testing::{Expected, Random, check_kernels};
 
-    /// By task; task 2 is not there.
+    /// Indexed by task; task 2 is absent.
     const WEIGHTS: [f32; 4] = [0.7, 1.9, 0.0, -0.4];
 
-    /// Terms of weight 0 hold NaN, which must not show.
+    /// Terms of weight 0 hold NaN, which must not reach the sum.
     #[test]
-    fn combine_matches_plain_loops_and_leaves_out_what_weighs_nothing() {
+    fn combine_matches_plain_loops_and_skips_zero_weights() {
         for [n, hw, c] in [[1, 1, 8], [2, 49, 24], [3, 7, 64], [2, 70, 72], [1, 300, 16]] {
             for terms in [
                 vec![],

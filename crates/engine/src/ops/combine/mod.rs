@@ -1,6 +1,6 @@
-//! The seam and gradient sums. `Combine`: the tasks' gradients at one shared feature, `[N, H, W, C]` or pooled `[N, C]` →
-//! Σ weight·gradient `[N, H, W, C]`, the weights read from the step's scalars; a task of weight 0 is not touched, so
-//! that it equals a task that is not there. `Add`: a, b → a + b. `Clear`: → zeros f32, for nodes that add to them.
+//! The weighted sum at the seam, and plain gradient sums. `Combine`: the tasks' gradients at one shared feature, `[N, H, W, C]`
+//! or pooled `[N, C]` → Σ weight·gradient `[N, H, W, C]`. The weights are read from the step's scalars. A task of weight 0 is not
+//! read, so that it equals an absent task. `Add`: a, b → a + b. `Clear`: → zeros f32, to which other nodes add.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -51,7 +51,7 @@ impl Operation for Combine {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }
 
@@ -69,7 +69,7 @@ impl Operation for Add {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }
 
@@ -87,6 +87,6 @@ impl Operation for Clear {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }

@@ -1,4 +1,4 @@
-//! The seam's sum against plain f64 loops, and its law: a task of weight 0 is a task that is not there.
+//! The seam's sum against plain f64 loops, and its rule that a task of weight 0 is the same as an absent task.
 
 use super::cpu::*;
 use crate::device::cpu::Cpu;
@@ -42,9 +42,9 @@ fn sums_match_plain_loops() {
     }
 }
 
-/// Bit for bit, even where the gradient is not a number.
+/// The bits must be equal, even if the gradient is NaN.
 #[test]
-fn a_weight_of_zero_is_absence() {
+fn a_task_of_weight_zero_equals_an_absent_task() {
     let (shape, forms) = ([2, 9, 17], [Dense, Pooled, Dense, Pooled]);
     let mut all = gradients(shape, &forms);
     for absent in 0..4 {

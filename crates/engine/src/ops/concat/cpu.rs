@@ -1,30 +1,30 @@
-//! Gathering of pyramid levels along the cells, and its backward, on the CPU.
+//! Concatenation of pyramid levels along the cells, and its backward, on the CPU.
 
 use super::{ConcatLevels, ConcatLevelsBackward};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
-/// Elements a task takes.
+/// Elements per task.
 const TASK_LEN: usize = 1 << 14;
-/// Parts a dot product is cut into, whatever its length and the number of threads.
+/// The number of parts of a dot product, whatever its length and the number of threads.
 const PARTS: usize = 64;
-/// Partial sums of a dot product.
+/// The number of partial sums of a dot product.
 const LANES: usize = 16;
 
-/// One level: x `[N, cells, D]`, times `scale` where it has one.
+/// One level: x `[N, cells, D]`, times `scale` if it has one.
 pub struct Level<'a> {
     pub x: &'a [f32],
     pub cells: usize,
     pub scale: Option<f32>,
 }
 
-/// Gradients of one level: dx `[N, cells, D]` is overwritten, dscale accumulates.
+/// The gradients of one level: dx `[N, cells, D]` is overwritten, dscale is added to.
 pub struct LevelGradient<'a> {
     pub dx: &'a mut [f32],
     pub dscale: Option<&'a mut f32>,
 }
 
-/// out `[N, A, D]`, A the sum of the levels' cells.
+/// Writes out `[N, A, D]`, where A is the sum of the levels' cells.
 pub fn forward(cpu: &Cpu, n: usize, d: usize, levels: &[Level], out: &mut [f32]) {
     let cells: usize = levels.iter().map(|level| level.cells).sum();
     let out = SharedMut::new(out);
@@ -47,7 +47,7 @@ pub fn forward(cpu: &Cpu, n: usize, d: usize, levels: &[Level], out: &mut [f32])
     }
 }
 
-/// From dout `[N, A, D]`, each level's dx = scale·dout and dscale += Σ dout·x.
+/// From dout `[N, A, D]`, computes each level's dx = scale·dout and dscale += Σ dout·x.
 pub fn backward(cpu: &Cpu, n: usize, d: usize, dout: &[f32], levels: &[Level], gradients: &mut [LevelGradient]) {
     let cells: usize = levels.iter().map(|level| level.cells).sum();
     let mut first = 0;
@@ -86,7 +86,7 @@ fn copy_scaled(from: &[f32], scale: Option<f32>, to: &mut [f32]) {
     }
 }
 
-/// Σ x·dout over the `n` images of one level, in [`PARTS`] parts per level that are added in order.
+/// Σ x·dout over the `n` images of one level, in [`PARTS`] parts that are added in order.
 fn dot<'a>(cpu: &Cpu, n: usize, x: &[f32], dout: impl Fn(usize) -> &'a [f32] + Sync) -> f64 {
     let per_image = x.len() / n.max(1);
     let part = per_image.div_ceil(PARTS);
@@ -109,7 +109,7 @@ fn dot<'a>(cpu: &Cpu, n: usize, x: &[f32], dout: impl Fn(usize) -> &'a [f32] + S
 #[inline(always)]
 fn dot_of_part(x: &[f32], y: &[f32]) -> f64 {
     let mut total = 0.0;
-    // At most 64 products meet in one f32 sum before f64 takes over.
+    // At most 64 products are added in one f32 sum; the rest is added in f64.
     for (x, y) in x.chunks(64 * LANES).zip(y.chunks(64 * LANES)) {
         let mut sums = [0.0f32; LANES];
         let ((xs, x), (ys, y)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());

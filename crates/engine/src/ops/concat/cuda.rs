@@ -1,20 +1,20 @@
-//! The kernels that gather pyramid levels (`kernels/concat.cu`): how each is started. Maps have D channels padded to a
-//! multiple of 8, what is gathered has D.
+//! Launches the kernels that concatenate pyramid levels (`kernels/concat.cu`). The D channels of maps are padded to a
+//! multiple of 8; the concatenated output has exactly D.
 
 use super::{ConcatLevels, ConcatLevelsBackward};
 use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
 use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH, VECTOR};
 
 const THREADS: usize = 256;
-/// Groups of four elements a thread of the forward takes, and vectors a thread of the backward takes.
+/// Groups of four elements per thread of the forward, and vectors per thread of the backward.
 const FORWARD_QUADS: usize = 4;
 const BACKWARD_VECTORS: usize = 2;
 const WARP: usize = 32;
 
-/// Levels one pyramid may have: their addresses travel in the kernels' parameters.
+/// The most levels of one pyramid; their addresses are part of the kernels' parameters.
 pub const MAX_LEVELS: usize = 8;
 
-/// One level: activations x `[N, cells, D]`, times `scale` (f32 `[1]`) where it has one.
+/// One level: activations x `[N, cells, D]`, times `scale` (f32 `[1]`) if it has one.
 #[derive(Clone, Copy, Debug)]
 pub struct Level {
     pub x: Address,
@@ -22,14 +22,14 @@ pub struct Level {
     pub scale: Option<Address>,
 }
 
-/// Gradients of one level: activations dx `[N, cells, D]` are overwritten, dscale (f32 `[1]`) accumulates.
+/// The gradients of one level: activations dx `[N, cells, D]` are overwritten, dscale (f32 `[1]`) is added to.
 #[derive(Clone, Copy, Debug)]
 pub struct LevelGradient {
     pub dx: Address,
     pub dscale: Option<Address>,
 }
 
-/// Levels' addresses, `cells` and first cells, as every kernel's struct begins with them.
+/// The levels' addresses, numbers of cells and first cells, with which every kernel's struct begins.
 fn begin(levels: &[Level], gradients: &[LevelGradient]) -> Arguments {
     assert!(levels.len() <= MAX_LEVELS, "a pyramid has at most {MAX_LEVELS} levels");
     let of_levels = |a: Arguments, address: &dyn Fn(usize) -> Option<Address>| {
@@ -57,25 +57,25 @@ fn total(levels: &[Level]) -> usize {
     levels.iter().map(|level| level.cells).sum()
 }
 
-/// out f32 `[N, A, D]`, A the sum of the levels' cells; at most [`MAX_LEVELS`] levels.
+/// Writes out f32 `[N, A, D]`, where A is the sum of the levels' cells; at most [`MAX_LEVELS`] levels.
 pub fn forward(n: usize, d: usize, levels: &[Level], out: Address) -> Launch {
     let blocks = (largest(levels) * d).div_ceil(4 * THREADS * FORWARD_QUADS);
     let arguments = begin(levels, &[]).pointer(out).int(total(levels)).int(d);
     launch("concat_forward", [blocks, n, levels.len()], 0, arguments)
 }
 
-/// Blocks along one level of one image in the backward.
+/// The number of blocks along one level of one image in the backward.
 fn backward_blocks(d: usize, levels: &[Level]) -> usize {
     (largest(levels) * d.div_ceil(VECTOR)).div_ceil(THREADS * BACKWARD_VECTORS)
 }
 
-/// Bytes [`backward`] needs.
+/// Bytes of the workspace of [`backward`].
 pub fn backward_workspace(n: usize, d: usize, levels: &[Level]) -> usize {
     levels.len() * n * backward_blocks(d, levels) * size_of::<f32>()
 }
 
-/// From dout f32 `[N, A, D]`, each level's dx = scale·dout and dscale += Σ dout·x; the workspace holds
-/// [`backward_workspace`] bytes and is used where a level has a dscale. No two levels share a dscale.
+/// From dout f32 `[N, A, D]`, computes each level's dx = scale·dout and dscale += Σ dout·x. The workspace holds
+/// [`backward_workspace`] bytes and is used only if a level has a dscale. No two levels share a dscale.
 pub fn backward(
     n: usize,
     d: usize,
@@ -145,7 +145,7 @@ mod tests {
     enum Scales {
         None,
         All,
-        /// The second level alone has none.
+        /// All levels but the second have a scale.
         ButOne,
     }
 
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    /// Each level's numbers `[N, cells, D]`, dout `[N, A, D]`.
+    /// Each level has random numbers `[N, cells, D]`; dout is `[N, A, D]`.
     fn check_gathering(n: usize, d: usize, cells: &[usize], scales: Scales) {
         let (mut random, total) = (Random::new((n * d) as u64), cells.iter().sum::<usize>());
         let xs: Vec<Vec<f32>> = cells.iter().map(|a| random.activations(n * a * d, -1.0, 1.0)).collect();
@@ -173,7 +173,7 @@ mod tests {
         let scaled = |level: usize| scales == Scales::All || (scales == Scales::ButOne && level != 1);
         let scale = |level: usize| if scaled(level) { f64::from(SCALES[level]) } else { 1.0 };
         let (mut out, mut expected) = (vec![0.0; n * total * d], Vec::new());
-        // What was there before is 1.
+        // The old value is 1.
         let (mut dscale, mut magnitudes) = (vec![1.0; cells.len()], vec![1.0; cells.len()]);
         let mut first = 0;
         for (level, (x, a)) in xs.iter().zip(cells).enumerate() {
@@ -191,7 +191,7 @@ mod tests {
             expected.push(Expected::near("dx", 1, pad(d, &dx, 0.0)).stored());
         }
         expected.insert(0, Expected::near("out", 1, out));
-        // A thread's products and the sums of a block; the last two roundings are of the whole.
+        // The products of a thread and the sums of a block; the last two roundings are of the total.
         let operations = BACKWARD_VECTORS * VECTOR + WARP.ilog2() as usize + THREADS / WARP + 2;
         expected.push(Expected::new("dscale", operations, (dscale, magnitudes)));
         let case = format!("concat [{n}, {cells:?}, {d}], {} scales", (0..cells.len()).filter(|&l| scaled(l)).count());
@@ -222,7 +222,7 @@ mod tests {
         });
     }
 
-    /// Rows of D numbers as they lie in a map.
+    /// Rows of D numbers with the padding that maps have in memory.
     fn pad<T: Copy>(d: usize, rows: &[T], zero: T) -> Vec<T> {
         let padding = vec![zero; d.next_multiple_of(VECTOR) - d];
         rows.chunks_exact(d).flat_map(|row| [row, &padding].concat()).collect()

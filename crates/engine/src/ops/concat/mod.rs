@@ -1,6 +1,6 @@
-//! Gathers the levels of a pyramid along the cells, each times its learned scale where it has one. `ConcatLevels`: maps
+//! Concatenates the levels of a pyramid along the cells, each optionally times a learned scale. `ConcatLevels`: maps
 //! `[N, h_l, w_l, D]` of L levels, then L scales `[1]` or none → `[N, A, D]`, A = Σ h_l·w_l. `ConcatLevelsBackward`: dout,
-//! then the same inputs → one gradient per level, then the scales' (accumulated).
+//! then the same inputs → one gradient per level, then those of the scales (accumulated).
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -12,10 +12,10 @@ use super::{NoGradient, Operation, check, no_gradient};
 use crate::error::Result;
 use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId};
 
-/// Appends the gathering.
+/// Appends the concatenation.
 ///
 /// # Errors
-/// Levels that differ in N or D, or another number of scales than levels.
+/// Levels that differ in N or D, or a number of scales that is neither 0 nor that of the levels.
 pub fn concat_levels(graph: &mut Graph, levels: &[ValueId], scales: &[ValueId], name: &str) -> Result<ValueId> {
     let inputs = [levels, scales].concat();
     ConcatLevels.check(graph, &inputs)?;
@@ -89,7 +89,7 @@ impl Operation for ConcatLevelsBackward {
         "concat_levels_backward".into()
     }
 
-    /// Only the gradients of scales read the maps.
+    /// The maps are only read for the gradients of scales.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
         let (levels, scales) = levels_and_scales(graph, &node.inputs[1..]);
         let maps = if node.outputs.len() > levels.len() { levels } else { Vec::new() };
@@ -101,10 +101,10 @@ impl Operation for ConcatLevelsBackward {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 
-    /// The sum for a scale runs over a whole map.
+    /// The sum for a scale covers a whole map.
     fn longest_sum(&self, graph: &Graph, node: &Node) -> usize {
         super::longest_input(graph, node)
     }

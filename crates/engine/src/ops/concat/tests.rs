@@ -1,4 +1,4 @@
-//! Gathering of levels against plain f64 loops.
+//! The concatenation of levels against plain f64 loops.
 
 use super::cpu::*;
 use crate::ops::testing::{Expected, Random, check, poisoned};
@@ -33,7 +33,7 @@ fn check_gathering(n: usize, d: usize, cells: &[usize], scaled: bool) {
     let mut first = 0;
     for (level, (x, a)) in xs.iter().zip(cells).enumerate() {
         let mut dx = vec![0.0; x.len()];
-        // What was there before.
+        // The old value is 1.
         let (mut slope, mut magnitude) = (1.0, 1.0);
         for (i, &x) in x.iter().enumerate() {
             let at = (i / (a * d) * total + first) * d + i % (a * d);

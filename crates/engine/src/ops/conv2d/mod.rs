@@ -1,4 +1,4 @@
-//! 2-D convolution, dense, dilation 1: fprop with what is fused behind it, dgrad, wgrad.
+//! 2-D convolution, dense, dilation 1: fprop with its fused epilogues, dgrad, wgrad.
 //!
 //! | op | inputs | outputs |
 //! |---|---|---|
@@ -11,8 +11,8 @@
 //! | `Conv2dWgrad` | dy, x | weight gradient, accumulated |
 //! | `ChannelSum` | dy | bias gradient, accumulated |
 //!
-//! **What the epilogues save**, as passes over a feature map (each read or write of one) in a bottleneck block without a
-//! projection, and as traffic in maps of its narrow width, a wide one counting 4; unfused is this plan with `fuse` off:
+//! **What the epilogues save** in a bottleneck block without a projection. Passes count each read or write of a feature map.
+//! Traffic counts maps of the block's narrow width, a wide map being 4. "Unfused" is the same plan with `fuse` off:
 //!
 //! | part | passes unfused | fused | traffic unfused | fused |
 //! |---|---|---|---|---|
@@ -40,7 +40,7 @@ use crate::ir::{
     ValueId,
 };
 
-/// Appends y = x ∗ weight, plus `bias` where there is one.
+/// Appends y = x ∗ weight, plus `bias` if there is one.
 ///
 /// Shapes: x `[N, H, W, C]`, weight `[K, R, R, C]`, bias `[K]`, result `[N, P, Q, K]`.
 ///
@@ -58,7 +58,7 @@ pub fn conv2d(graph: &mut Graph, x: ValueId, weight: ValueId, bias: Option<Value
     Ok(y)
 }
 
-/// The plain backward: dgrad (unless nobody wants it), wgrad and bias gradient (unless they are frozen).
+/// Appends the plain backward: dgrad (unless the input's gradient is not needed), wgrad and bias gradient (unless frozen).
 fn backward(Conv2dFprop { conv, epilogue }: Conv2dFprop, graph: &mut Graph, node: &Node, gradients: &mut Gradients) {
     let Some(dy) = gradients.get(node.outputs[0]) else {
         return;

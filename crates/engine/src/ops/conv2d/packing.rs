@@ -1,10 +1,10 @@
-//! The derived form of a convolution's weight that a plan keeps while it only answers.
+//! The packed form of a convolution's weight that an evaluation plan keeps.
 
 use super::Problem;
 use super::cpu::{Algorithm, pack_dgrad, pack_fprop, packed_dgrad_len, packed_fprop_len};
 use crate::device::cpu::Cpu;
 
-/// Which derived form: a parameter may be packed in several.
+/// The kind of packed form; a parameter may be packed in several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PackedForm {
     Fprop(Algorithm),
@@ -27,10 +27,10 @@ impl Packing {
         Packing { form: PackedForm::Dgrad(Algorithm::of(&problem)), problem }
     }
 
-    /// The input that is packed.
+    /// The index of the input that is packed.
     pub const WEIGHT: usize = 1;
 
-    /// Elements of the packed weight.
+    /// The number of elements of the packed weight.
     pub fn len(&self, cpu: &Cpu) -> usize {
         match self.form {
             PackedForm::Fprop(_) => packed_fprop_len(cpu.isa(), &self.problem),
@@ -40,7 +40,7 @@ impl Packing {
 
     /// Writes `weight` `[K, R, S, C]` to `packed`, which has [`Packing::len`] elements.
     pub fn pack(&self, cpu: &Cpu, weight: &[f32], packed: &mut [f32]) {
-        assert_eq!(weight.len(), self.problem.weight_len(), "the weight is of the problem's shape");
+        assert_eq!(weight.len(), self.problem.weight_len(), "the weight has the problem's shape");
         match self.form {
             PackedForm::Fprop(_) => pack_fprop(cpu, &self.problem, weight, packed),
             PackedForm::Dgrad(_) => pack_dgrad(cpu, &self.problem, weight, packed),

@@ -1,11 +1,11 @@
-//! The sizes of one convolution and what follows from them. No data, no device.
+//! The sizes of one convolution and quantities computed from them. No data, no device.
 
 use crate::ir::Conv2d;
 
 /// All sizes of one convolution: `x [N, H, W, C]`, `weight [K, R, S, C]`, `y [N, P, Q, K]`; dense, not dilated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
-    /// Images.
+    /// The number of images.
     pub n: usize,
     /// Input height.
     pub h: usize,
@@ -26,7 +26,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The problem of x `[N, H, W, C]` and `k` output channels.
+    /// The problem for x `[N, H, W, C]` and `k` output channels.
     pub fn new(x: &[usize], k: usize, conv: Conv2d) -> Problem {
         let Conv2d { kernel, stride, padding } = conv;
         Problem { n: x[0], h: x[1], w: x[2], c: x[3], k, r: kernel, s: kernel, stride, padding }
@@ -42,37 +42,37 @@ impl Problem {
         (self.w + 2 * self.padding - self.s) / self.stride + 1
     }
 
-    /// Rows of the output as a matrix `[N·P·Q, K]`.
+    /// The number of rows of the output as a matrix `[N·P·Q, K]`.
     pub fn rows(&self) -> usize {
         self.n * self.p() * self.q()
     }
 
-    /// Rows of the input as a matrix `[N·H·W, C]`.
+    /// The number of rows of the input as a matrix `[N·H·W, C]`.
     pub fn input_rows(&self) -> usize {
         self.n * self.h * self.w
     }
 
-    /// Kernel positions.
+    /// The number of kernel positions.
     pub fn taps(&self) -> usize {
         self.r * self.s
     }
 
-    /// Elements of `x`.
+    /// The number of elements of `x`.
     pub fn input_len(&self) -> usize {
         self.input_rows() * self.c
     }
 
-    /// Elements of `y`.
+    /// The number of elements of `y`.
     pub fn output_len(&self) -> usize {
         self.rows() * self.k
     }
 
-    /// Elements of the weight.
+    /// The number of elements of the weight.
     pub fn weight_len(&self) -> usize {
         self.k * self.taps() * self.c
     }
 
-    /// Floating-point operations of the forward pass, taps in the padding counted.
+    /// Floating-point operations of the forward pass, including taps in the padding.
     pub fn flops(&self) -> u64 {
         2 * self.rows() as u64 * (self.taps() * self.c * self.k) as u64
     }

@@ -1,4 +1,4 @@
-//! The properties of each of a convolution's ops: its sizes, checks and costs, and what its outputs hold.
+//! The properties of each convolution op: its sizes, checks and costs, and the quantities in its outputs.
 
 use super::{Problem, backward};
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::ir::{
 use crate::ops::cost::{Cost, joined};
 use crate::ops::{NoGradient, Operation, Quantities, check, check_inputs, no_gradient};
 
-/// The bias gradient.
+/// The op of the bias gradient.
 pub struct ChannelSum;
 
 impl Conv2dFprop {
@@ -80,7 +80,7 @@ impl Operation for Conv2dFprop {
             "conv2d",
             || {
                 format!(
-                    "an image at least as large as the kernel of {} less twice the padding of {}",
+                    "an image at least as large as the kernel of {} minus twice the padding of {}",
                     conv.kernel, conv.padding
                 )
             },
@@ -162,7 +162,7 @@ impl Operation for Conv2dDgrad {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 
     fn sizes(&self, graph: &Graph, node: &Node) -> String {
@@ -172,7 +172,7 @@ impl Operation for Conv2dDgrad {
     fn quantities(&self, _node: &Node, position: usize) -> Quantities {
         match position {
             0 => Quantities::ONE,
-            // A GPU cuts a strided dgrad's rows by phases, perhaps into as many partial sums.
+            // A GPU splits the rows of a strided dgrad by phases; the number of partial sums may happen to be the same.
             _ => Quantities { totals: self.conv.stride > 1, ..Quantities::along(1, &["sum", "sum with y"]) },
         }
     }
@@ -206,7 +206,7 @@ impl Operation for Conv2dWgrad {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 
     fn sizes(&self, graph: &Graph, node: &Node) -> String {
@@ -232,6 +232,6 @@ impl Operation for ChannelSum {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }

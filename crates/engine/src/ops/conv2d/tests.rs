@@ -1,9 +1,9 @@
-//! Every convolution kernel on every instruction set of this machine against plain f64 loops, and bit for bit against
-//! itself with other numbers of threads, with its weight packed before or where it is used.
+//! Every convolution kernel on every instruction set of this machine against plain f64 loops. Results must also have the same
+//! bits with other numbers of threads, and whether the weight is packed in advance or when it is used.
 //!
 //! The bound: a sum of n products in f32, in any order, is off by at most n · u · Σ|a·b| to first order, u = 2⁻²⁴ (Higham,
 //! Accuracy and Stability of Numerical Algorithms, §3.1). The few operations of an epilogue are added to n. Minimal filtering
-//! has a bound of its own, in `filtered`.
+//! has its own bound, in `filtered`.
 
 mod filtered;
 
@@ -27,12 +27,12 @@ fn kernels_match_plain_loops() {
         problem([1, 1, 1, 1], 1, [1, 1], 1, 0),
         problem([1, 1, 1, 5], 3, [3, 3], 1, 1),
         problem([2, 1, 1, 18], 33, [3, 3], 2, 1),
-        // pointwise: whole tiles, off the vector width, with a stride, in the padding
+        // pointwise: whole tiles, columns that do not fill vectors, with a stride, in the padding
         problem([2, 8, 8, 64], 64, [1, 1], 1, 0),
         problem([1, 5, 7, 37], 45, [1, 1], 1, 0),
         problem([2, 7, 6, 32], 64, [1, 1], 2, 0),
         problem([1, 4, 4, 8], 8, [1, 1], 2, 1),
-        // channels whose rows meet in one set of L1
+        // channels whose rows fall into the same set of the L1 cache
         problem([1, 3, 3, 1024], 1024, [1, 1], 2, 0),
         problem([1, 5, 7, 512], 36, [1, 1], 2, 0),
         // 3×3, strides 1 to 3, odd and even sides
@@ -64,7 +64,7 @@ fn kernels_match_plain_loops() {
     }
 }
 
-/// Every algorithm and epilogue in shapes small enough for AddressSanitizer, which runs this test and not the long ones.
+/// Every algorithm and epilogue in small shapes, for AddressSanitizer, which runs this test and not the long ones.
 #[test]
 fn small_kernels_match_plain_loops() {
     let cpus = cpus();
@@ -76,9 +76,9 @@ fn small_kernels_match_plain_loops() {
         (problem([2, 5, 4, 17], 5, [3, 3], 2, 1), Algorithm::Direct),
         (problem([1, 9, 8, 3], 17, [7, 7], 2, 3), Algorithm::Direct),
         (problem([1, 4, 3, 5], 3, [1, 3], 1, 1), Algorithm::Direct),
-        // two blocks of rows, the second a part of one
+        // two blocks of rows, the second only partly filled
         (problem([3, 7, 7, 2], 3, [3, 3], 1, 1), Algorithm::Direct),
-        // whole tiles, and ones that hang over or end within a strip of channels
+        // whole tiles, tiles that extend past the edge, and channels that end within a strip
         (problem([1, 9, 9, 32], 32, [3, 3], 1, 1), Algorithm::Winograd(Side::Three)),
         (problem([1, 12, 12, 47], 32, [3, 3], 1, 1), Algorithm::Winograd(Side::Three)),
         (problem([2, 8, 8, 32], 46, [3, 3], 1, 1), Algorithm::Winograd(Side::Four)),
@@ -90,7 +90,7 @@ fn small_kernels_match_plain_loops() {
     }
 }
 
-/// Minimal filtering: whole tiles and ones that hang over, one panel and a part of one, one batch of tiles and several.
+/// Minimal filtering: whole tiles and tiles past the edge, one panel and a partial one, one batch of tiles and several.
 #[test]
 fn filtered_kernels_match_plain_loops() {
     let cpus = cpus();
@@ -118,7 +118,7 @@ fn filtered_kernels_match_plain_loops() {
     }
 }
 
-/// A convolution is linear, so a difference quotient with step 1 is its derivative.
+/// A convolution is linear, so a finite difference with step 1 equals its derivative.
 #[test]
 fn gradients_match_differences() {
     let cpu = Cpu::new(2).unwrap();
@@ -147,7 +147,7 @@ fn gradients_match_differences() {
     }
 }
 
-/// Deviations much smaller than the mean must survive.
+/// Deviations much smaller than the mean must keep their digits.
 #[test]
 fn statistics_survive_a_large_mean() {
     for isa in Isa::available() {
@@ -186,7 +186,7 @@ fn check(cpus: &[Vec<Cpu>], problem: &Problem) {
     }
 }
 
-/// Everything a case reads.
+/// The inputs of a case.
 struct Data {
     x: Vec<f32>,
     weight: Vec<f32>,
@@ -230,7 +230,7 @@ fn random(stream: u64, len: usize) -> Vec<f32> {
     (0..len as u64).map(value).collect()
 }
 
-/// A sum and the sum of its terms' magnitudes, which its rounding errors are in proportion to.
+/// A sum and the sum of its terms' magnitudes, to which its rounding errors are proportional.
 #[derive(Clone, Copy, Default)]
 struct Sum {
     value: f64,
@@ -301,7 +301,7 @@ impl Reference {
     }
 }
 
-/// Roundings on a path of a sum over `taps` and `depth`: minimal filtering sums over the depth alone.
+/// The number of roundings of a sum over `taps` and `depth`. Minimal filtering sums over the depth alone.
 fn terms(problem: &Problem, taps: usize, depth: usize) -> usize {
     match Algorithm::of(problem) {
         Algorithm::Direct => taps * depth,
@@ -313,7 +313,7 @@ fn triples(a: usize, b: usize, c: usize) -> impl Iterator<Item = (usize, usize, 
     (0..a * b * c).map(move |i| (i / c / b, i / c % b, i % c))
 }
 
-/// Everything the kernels give for a case.
+/// The results of all kernels for a case.
 struct Results {
     plain: Vec<f32>,
     bias: Vec<f32>,
@@ -412,7 +412,7 @@ fn check_fprop(what: &str, problem: &Problem, data: &Data, reference: &Reference
     check_statistics(&format!("{what} statistics"), problem.k, y, partials);
 }
 
-/// The partials against f64 sums over the very y they were taken from.
+/// Checks the partials against f64 sums over the y that the kernel wrote.
 fn check_statistics(what: &str, width: usize, y: &[f32], partials: &[f32]) {
     for (block, rows) in y.chunks(STATISTICS_ROWS * width).enumerate() {
         let count = rows.len() / width;
@@ -421,7 +421,7 @@ fn check_statistics(what: &str, width: usize, y: &[f32], partials: &[f32]) {
             let mean = column().sum::<f64>() / count as f64;
             let m2: f64 = column().map(|y| (y - mean).powi(2)).sum();
             let spread: f64 = column().map(|y| (y - mean).abs()).sum();
-            // The mean's error e moves each deviation by e: M2 by at most 2·e·Σ|d| + n·e².
+            // An error e of the mean changes each deviation by e, and M2 by at most 2·e·Σ|d| + n·e².
             let e = (count + 2) as f64 * UNIT * column().map(f64::abs).sum::<f64>() / count as f64;
             let bound = (count + 4) as f64 * UNIT * m2 + 2.0 * e * spread + count as f64 * e * e;
             let got = [0, 1].map(|i| f64::from(partials[(block * 2 + i) * width + k]));
@@ -446,7 +446,7 @@ fn check_dgrad(what: &str, problem: &Problem, data: &Data, reference: &Reference
     }
 }
 
-/// The partials against f64 sums over the very dz they were taken from.
+/// Checks the partials against f64 sums over the dz that the kernel wrote.
 fn check_sums(what: &str, width: usize, data: &Data, dz: &[f32], partials: &[f32]) {
     for (block, rows) in dz.chunks(STATISTICS_ROWS * width).enumerate() {
         let normalised = &data.normalised[block * STATISTICS_ROWS * width..];

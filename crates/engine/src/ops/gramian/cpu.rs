@@ -1,15 +1,15 @@
-//! Inner products of the tasks' gradients on the CPU: one pass over every gradient, a piece of all of them at a time.
+//! Inner products of the tasks' gradients on the CPU. One pass reads every gradient once, a piece of all of them at a time.
 
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ir::{Gramian, TermForm};
 use crate::ops::cpu::{CpuNode, CpuOp, Operands};
 use std::ops::Range;
 
-/// Elements of an image that a task takes.
+/// Elements of an image per parallel task.
 const TASK_LEN: usize = 1 << 15;
-/// Elements of all terms that stay in the first cache while every two of them are multiplied.
+/// Elements of all terms together that stay in the L1 cache while every pair of terms is multiplied.
 const PIECE: usize = 1 << 13;
-/// Products that meet in one register, and in which f64 takes over.
+/// The number of f32 sums in parallel, and of f64 sums that they are added to.
 const LANES: usize = 32;
 const WIDE_LANES: usize = 8;
 
@@ -17,19 +17,19 @@ const WIDE_LANES: usize = 8;
 #[derive(Clone, Copy)]
 pub struct Term<'a> {
     pub task: usize,
-    /// `[N, HW, C]`, or `[N, C]` of the mean over HW.
+    /// `[N, HW, C]`, or `[N, C]`: the gradient of the mean over HW.
     pub gradient: &'a [f32],
     pub form: TermForm,
 }
 
-/// The cut of the gradients over tasks. It follows from the shapes and the forms alone.
+/// The split of the gradients into parallel tasks. It depends only on the shapes and the forms.
 struct Cut {
     n: usize,
     hw: usize,
     c: usize,
-    /// Elements of one image that are visited. Where every term is pooled all pixels are alike, and one is enough.
+    /// The number of elements visited per image. If every term is pooled, all pixels are alike and one is enough.
     image: usize,
-    /// Elements of one term that are visited together, within a pixel where any term is pooled.
+    /// The number of elements of a term visited together; within one pixel if any term is pooled.
     piece: usize,
     terms: usize,
     pooled: bool,
@@ -51,12 +51,12 @@ impl Cut {
         self.n * self.tasks_of_image()
     }
 
-    /// Products of two terms, each with itself among them.
+    /// The number of products of two terms, including each term with itself.
     fn products(&self) -> usize {
         self.terms * (self.terms + 1) / 2
     }
 
-    /// Where the piece that starts at `element` of an image ends, and its channels.
+    /// The end of the piece that starts at `element` of an image, and its first channel.
     #[inline(always)]
     fn piece(&self, element: usize, end: usize) -> (usize, usize) {
         let channel = element % self.c;
@@ -65,19 +65,19 @@ impl Cut {
     }
 }
 
-/// The scratch of [`gramian`] in f32: for each task the products of every two terms in f64.
+/// The scratch memory of [`gramian`] in f32: for each parallel task, the products of every pair of terms in f64.
 pub fn gramian_scratch(shape: [usize; 3], forms: &[TermForm]) -> usize {
     let cut = Cut::new(shape, forms);
     2 * cut.tasks() * cut.products()
 }
 
-/// out `[K, K]` = the inner products of K tasks' gradients of a value `[N, HW, C]`, each the sum of the task's terms. Products are
-/// added up in f32 within a piece and in f64 beyond it.
+/// out `[K, K]` = the inner products of K tasks' gradients of a value `[N, HW, C]`; a task's gradient is the sum of its terms.
+/// Products are added in f32 within a piece and in f64 beyond it.
 pub fn gramian(cpu: &Cpu, shape: [usize; 3], terms: &[Term], scratch: &mut [f32], out: &mut [f32]) {
     let forms: Vec<TermForm> = terms.iter().map(|term| term.form).collect();
     let (cut, tasks) = (Cut::new(shape, &forms), out.len().isqrt());
     let products = cut.products();
-    // SAFETY: any eight bytes are an f64; what does not start at a multiple of eight bytes is left out.
+    // SAFETY: any eight bytes are an f64; the part before a multiple of eight bytes is left out.
     let (_, partials, _) = unsafe { scratch.align_to_mut::<f64>() };
     let partials = &mut partials[..cut.tasks() * products];
     let shared = SharedMut::new(partials);
@@ -106,14 +106,14 @@ pub fn gramian(cpu: &Cpu, shape: [usize; 3], terms: &[Term], scratch: &mut [f32]
     out.iter_mut().zip(gramian).for_each(|(out, sum)| *out = sum as f32);
 }
 
-/// Every two of `terms`, each with itself among them.
+/// Every pair of `terms`, including each term with itself.
 #[inline(always)]
 fn pairs(terms: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..terms).flat_map(move |a| (a..terms).map(move |b| (a, b)))
 }
 
-/// Adds the products of every two terms over some elements of an image. A gradient of the mean is the same at every pixel, its
-/// HWth part: of two such all pixels together have the product of one, divided by HW.
+/// Adds the products of every pair of terms over some elements of an image. The gradient of a mean is the same at every pixel:
+/// its value divided by HW. For two pooled terms, the sum over all pixels is therefore the product of one pixel divided by HW.
 #[inline(always)]
 fn add_products(cut: &Cut, terms: &[Term], image: usize, elements: Range<usize>, sums: &mut [f64]) {
     let (dense, pooled) = (image * cut.hw * cut.c, image * cut.c);
@@ -141,7 +141,7 @@ fn add_products(cut: &Cut, terms: &[Term], image: usize, elements: Range<usize>,
     }
 }
 
-/// Σ a·b of equally many.
+/// Σ a·b of two slices of the same length.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     let (a, a_rest) = a.as_chunks::<LANES>();
@@ -168,7 +168,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     total
 }
 
-/// `[N, HW, C]` of the value whose gradients the node reads.
+/// The sizes `[N, HW, C]` of the value whose gradients the node reads.
 fn sizes(op: &Gramian, node: &CpuNode) -> [usize; 3] {
     match node.input_count() {
         0 => [0; 3],

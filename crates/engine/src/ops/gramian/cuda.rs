@@ -1,4 +1,4 @@
-//! The kernels of the tasks' inner products (`kernels/gramian.cu`): how each is started.
+//! Launches the kernels for the inner products of the tasks' gradients (`kernels/gramian.cu`).
 
 use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
 use crate::error::{Error, Result};
@@ -8,9 +8,9 @@ use crate::ops::cuda::{CudaNode, CudaOp, VECTOR, image};
 
 const THREADS: usize = 128;
 const WARP: usize = 32;
-/// Elements of a block: eight vectors a thread.
+/// Elements per block: eight vectors per thread.
 const BLOCK: usize = THREADS * 8 * VECTOR;
-/// Terms whose products a thread has in registers, and those products.
+/// The number of terms on each side whose products a thread keeps in registers, and the number of these products.
 const TILE: usize = 4;
 const TILE_PRODUCTS: usize = TILE * TILE;
 const SHARED_PRODUCTS: usize = 4 * THREADS / WARP * TILE_PRODUCTS;
@@ -18,19 +18,19 @@ const SHARED_SUM: usize = 8 * THREADS / WARP;
 
 /// The layout of the gradients.
 #[derive(Clone, Copy, Debug)]
-pub enum Of {
-    /// A map with its channels padded to a multiple of 8, and those of them that pooled gradients have.
+pub enum GradientLayout {
+    /// A map with `c` channels in memory, padded to a multiple of 8; pooled gradients have `pooled_c`.
     Map { n: usize, hw: usize, c: usize, pooled_c: usize },
-    /// That many floats side by side, whatever they are; their products are multiplied by `scale`.
+    /// `len` floats without padding; their products are multiplied by `scale`.
     Floats { len: usize, scale: f32 },
 }
 
-impl Of {
-    /// Images, and elements of each.
+impl GradientLayout {
+    /// The number of images, and of elements of each.
     fn images(self) -> [usize; 2] {
         match self {
-            Of::Map { n, hw, c, .. } => [n, hw * c],
-            Of::Floats { len, .. } => [1, len],
+            GradientLayout::Map { n, hw, c, .. } => [n, hw * c],
+            GradientLayout::Floats { len, .. } => [1, len],
         }
     }
 
@@ -41,25 +41,25 @@ impl Of {
 }
 
 /// Bytes of the workspace of [`gramian`].
-pub fn gramian_workspace(of: Of, terms: usize) -> usize {
+pub fn gramian_workspace(of: GradientLayout, terms: usize) -> usize {
     let tiles = terms.div_ceil(TILE);
     4 * TILE_PRODUCTS * tiles * (tiles + 1) / 2 * of.grid().iter().product::<usize>()
 }
 
-/// out f32 `[tasks, tasks]` = the inner products of the tasks' gradients, each the sum of its terms, of which there are at most
-/// [`MAX_TERMS`] and no more tasks than that.
-pub fn gramian(of: Of, tasks: usize, terms: &[Term], workspace: Address, out: Address) -> Vec<Launch> {
-    assert!(terms.len().max(tasks) <= MAX_TERMS, "a Gramian is of at most {MAX_TERMS} gradients");
+/// out f32 `[tasks, tasks]` = the inner products of the tasks' gradients; a task's gradient is the sum of its terms. There are at
+/// most [`MAX_TERMS`] terms and as many tasks.
+pub fn gramian(of: GradientLayout, tasks: usize, terms: &[Term], workspace: Address, out: Address) -> Vec<Launch> {
+    assert!(terms.len().max(tasks) <= MAX_TERMS, "a Gramian has at most {MAX_TERMS} gradients");
     let mut sorted = terms.to_vec();
     sorted.sort_by_key(|term| term.task);
     let grid = of.grid();
     let blocks = grid.iter().product();
     let products = (blocks > 0).then(|| multiply(of, &sorted, grid, workspace));
-    // Without an element there is nothing to add up.
+    // Without elements there is nothing to add up.
     let starts = |task: usize| if blocks > 0 { sorted.partition_point(|term| term.task < task) } else { 0 };
     let scale = match of {
-        Of::Map { .. } => 1.0,
-        Of::Floats { scale, .. } => scale,
+        GradientLayout::Map { .. } => 1.0,
+        GradientLayout::Floats { scale, .. } => scale,
     };
     let arguments = Arguments::new().pointer(workspace).pointer(out);
     let arguments = (0..=MAX_TERMS).fold(arguments, |a, task| a.int(starts(task)));
@@ -68,15 +68,15 @@ pub fn gramian(of: Of, tasks: usize, terms: &[Term], workspace: Address, out: Ad
     products.into_iter().chain((tasks > 0).then_some(finish)).collect()
 }
 
-fn multiply(of: Of, terms: &[Term], grid: [usize; 3], workspace: Address) -> Launch {
+fn multiply(of: GradientLayout, terms: &[Term], grid: [usize; 3], workspace: Address) -> Launch {
     let term = |i: usize| terms.get(i);
     let arguments = (0..MAX_TERMS).fold(Arguments::new(), |a, i| a.optional(term(i).map(|t| t.gradient)));
     let pooled = |i: usize| term(i).is_some_and(|t| t.form == TermForm::Pooled);
     let arguments = (0..MAX_TERMS).fold(arguments, |a, i| a.int(usize::from(pooled(i))));
     let arguments = arguments.pointer(workspace).int(terms.len()).int(of.images()[1]);
     let (kernel, [c, pooled_c], share) = match of {
-        Of::Map { hw, c, pooled_c, .. } => ("gramian", [c, pooled_c], 1.0 / hw as f32),
-        Of::Floats { .. } => ("gramian_floats", [1, 1], 1.0),
+        GradientLayout::Map { hw, c, pooled_c, .. } => ("gramian", [c, pooled_c], 1.0 / hw as f32),
+        GradientLayout::Floats { .. } => ("gramian_floats", [1, 1], 1.0),
     };
     let arguments = arguments.int(c).int(pooled_c).float(share).int(grid.iter().product());
     launch(kernel, grid, SHARED_PRODUCTS, arguments)
@@ -87,20 +87,20 @@ fn launch(kernel: &'static str, grid: [usize; 3], shared_bytes: usize, arguments
     Launch { file: File::GRAMIAN, kernel, grid: grid.map(|blocks| blocks as u32), threads, shared_bytes, arguments }
 }
 
-/// The layout of a node's gradients. A weight's are floats side by side. So are gradients that are all pooled: all pixels together
-/// have the products of one, divided by their number.
-fn of(op: &Gramian, node: &CudaNode) -> Of {
+/// The layout of a node's gradients. A weight's gradients are plain floats. So are gradients that are all pooled: the sum over
+/// all pixels is the product of one pixel divided by the number of pixels.
+fn of(op: &Gramian, node: &CudaNode) -> GradientLayout {
     let value = |form: TermForm| {
         let index = op.terms.iter().position(|term| term.1 == form)?;
         Some(node.physical.value(node.node.inputs[index]))
     };
     match (value(TermForm::Dense), value(TermForm::Pooled)) {
-        (None, None) => Of::Floats { len: 0, scale: 1.0 },
-        (None, Some(pooled)) => Of::Floats { len: pooled.len(), scale: 1.0 / op.pixels.max(1) as f32 },
-        (Some(dense), None) if dense.dtype == DType::F32 => Of::Floats { len: dense.len(), scale: 1.0 },
+        (None, None) => GradientLayout::Floats { len: 0, scale: 1.0 },
+        (None, Some(pooled)) => GradientLayout::Floats { len: pooled.len(), scale: 1.0 / op.pixels.max(1) as f32 },
+        (Some(dense), None) if dense.dtype == DType::F32 => GradientLayout::Floats { len: dense.len(), scale: 1.0 },
         (Some(dense), pooled) => {
             let [n, h, w, c] = image(&dense.shape);
-            Of::Map { n, hw: h * w, c, pooled_c: pooled.map_or(0, |pooled| pooled.shape[1]) }
+            GradientLayout::Map { n, hw: h * w, c, pooled_c: pooled.map_or(0, |pooled| pooled.shape[1]) }
         }
     }
 }
@@ -120,7 +120,7 @@ impl CudaOp for Gramian {
     fn check_for_cuda(&self, _graph: &Graph, _node: &Node) -> Result<()> {
         let most = self.terms.len().max(self.tasks);
         if most > MAX_TERMS {
-            return Err(Error::Usage(format!("the gradients of {most} tasks: a GPU compares up to {MAX_TERMS}")));
+            return Err(Error::Usage(format!("the gradients of {most} tasks: a GPU can compare at most {MAX_TERMS}")));
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ mod tests {
     use crate::ir::TermForm::{Dense, Pooled};
     use crate::ops::testing::check_kernels;
 
-    /// Channels in memory, behind which a map has zeros.
+    /// A map's gradient with zeros after its channels, up to the number of channels in memory.
     fn padded(gradient: &[f32], c: usize, stored: usize) -> Vec<f32> {
         gradient.chunks_exact(c).flat_map(|row| row.iter().copied().chain(vec![0.0; stored - c])).collect()
     }
@@ -152,7 +152,7 @@ mod tests {
                 let gradients = case([n, hw, c], &terms);
                 let expected = [expected([n, hw, c], tasks, &terms, &gradients, n * hw * c + 8)];
                 check_kernels(&format!("gramian {n} × {hw} × {c}, {} terms", terms.len()), &expected, |board| {
-                    let of = Of::Map { n, hw, c: stored, pooled_c: c };
+                    let of = GradientLayout::Map { n, hw, c: stored, pooled_c: c };
                     let terms: Vec<Term> = (terms.iter().zip(&gradients))
                         .map(|(&(task, form), gradient)| {
                             let gradient = match form {
@@ -183,7 +183,7 @@ mod tests {
                 let gradients = case([1, 1, len], &terms);
                 let expected = [expected([1, 1, len], tasks, &terms, &gradients, len + 8)];
                 check_kernels(&format!("gramian of {len} floats, {} terms", terms.len()), &expected, |board| {
-                    let of = Of::Floats { len, scale: 1.0 };
+                    let of = GradientLayout::Floats { len, scale: 1.0 };
                     let terms: Vec<Term> = (terms.iter().zip(&gradients))
                         .map(|(&(task, form), gradient)| Term { task, form, gradient: board.floats(gradient) })
                         .collect();

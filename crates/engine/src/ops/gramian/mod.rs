@@ -1,6 +1,6 @@
-//! The inner products of the tasks' gradients. `Gramian`: gradients of K tasks at one place, `[N, H, W, C]` or pooled `[N, C]` at
-//! a feature, `[K, R, S, C]` of a convolution's weight → their inner products `[K, K]`. They are unweighted, a task's terms count
-//! as their sum, and a task without a term has zeros. Every sum is taken in an order that follows from the shapes.
+//! The inner products of the tasks' gradients. `Gramian`: gradients of K tasks of one feature, `[N, H, W, C]` or pooled `[N, C]`,
+//! or of one convolution's weight, `[K, R, S, C]` → their inner products `[K, K]`. They are unweighted, the terms of one task
+//! count as their sum, and a task without a term gets zeros. The order of every sum depends only on the shapes.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -12,7 +12,7 @@ use super::{NoGradient, Operation, check_inputs, longest_input, no_gradient};
 use crate::error::Result;
 use crate::ir::{DType, Gradients, Gramian, Graph, Node, Op, TermForm, ValueId};
 
-/// Appends the inner products of gradients of `of`, a feature map or a convolution's weight, and keeps them for the host to read.
+/// Appends the inner products of the gradients of `of`, a feature map or a convolution's weight, and keeps them for the host.
 pub fn gramian(graph: &mut Graph, of: ValueId, tasks: usize, terms: &[(usize, TermForm, ValueId)]) -> ValueId {
     let out = graph.arena(format!("{}.gramian", graph.value(of).name), &[tasks, tasks], DType::F32);
     let inputs: Vec<ValueId> = terms.iter().map(|term| term.2).collect();
@@ -49,10 +49,10 @@ impl Operation for Gramian {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 
-    /// The sizes of the inputs, because the output's say nothing.
+    /// The sizes of the inputs, because the output's size is only `[K, K]`.
     fn sizes(&self, graph: &Graph, node: &Node) -> String {
         let dense = |&&value: &&ValueId| graph.shape(value).len() == 4;
         let largest = node.inputs.iter().find(dense).or(node.inputs.first());

@@ -1,4 +1,4 @@
-//! The inner products against plain f64 loops, and how the op is added to a graph.
+//! The inner products against plain f64 loops, and adding the op to a graph.
 
 use super::cpu::{Term, gramian as run, gramian_scratch};
 use super::*;
@@ -7,14 +7,14 @@ use crate::ir::Mode;
 use crate::ir::TermForm::{Dense, Pooled};
 use crate::ops::testing::{Expected, Random, check, poisoned};
 
-/// The terms' gradients, of numbers that bf16 holds.
+/// The gradients of the terms, in numbers that are exact in bf16.
 pub(super) fn case([n, hw, c]: [usize; 3], terms: &[(usize, TermForm)]) -> Vec<Vec<f32>> {
     let mut random = Random::new((n * hw * c) as u64);
     let len = |form: TermForm| if form == Dense { n * hw * c } else { n * c };
     terms.iter().map(|term| random.activations(len(term.1), -1.0, 1.0)).collect()
 }
 
-/// The results in f64, with every task's gradient written out as a whole map; `operations` roundings are allowed.
+/// The results in f64, with every task's gradient expanded to a whole map; `operations` roundings are allowed.
 pub(super) fn expected(
     [n, hw, c]: [usize; 3],
     tasks: usize,
@@ -42,7 +42,7 @@ pub(super) fn expected(
 
 #[test]
 fn products_match_plain_loops() {
-    // The last has several pieces in a pixel, and several tasks in an image.
+    // The last shape has several pieces per pixel and several parallel tasks per image.
     for shape in [[1, 1, 1], [2, 49, 33], [3, 7, 64], [0, 4, 8], [2, 0, 8], [1, 300, 20], [2, 9, 5000]] {
         for (tasks, terms) in [
             (0, vec![]),
@@ -53,7 +53,7 @@ fn products_match_plain_loops() {
             (16, (0..18).map(|i| (i * 7 % 16, if i % 4 == 1 { Pooled } else { Dense })).collect()),
         ] {
             let gradients = case(shape, &terms);
-            // Within a piece of 2048 at most, a lane has 64 products; then f64, and one rounding of the result.
+            // In a piece of at most 2048 elements a lane adds 64 products; f64 follows, and one rounding of the result.
             let expected = [expected(shape, tasks, &terms, &gradients, 2 * 64 + 2)];
             let forms: Vec<TermForm> = terms.iter().map(|term| term.1).collect();
             check(&format!("gramian {shape:?}, {} terms", terms.len()), &expected, |cpu| {

@@ -1,5 +1,5 @@
-//! Group norm with its ReLU on the CPU: per image and channel block sums as batch norm's, merged to groups, then one
-//! affine pass. Each pass is over the (image, row block) tasks of as many images as stay in cache from one to the next.
+//! Group norm with its ReLU on the CPU. Block sums per image and channel are taken as in batch norm and merged to groups, then
+//! one affine pass follows. Each pass runs one task per (image, row block), over as many images as stay in cache between passes.
 
 use super::{EPSILON, Shape};
 use crate::device::cpu::{Cpu, SharedMut};
@@ -10,7 +10,7 @@ use crate::ops::batch_norm::cpu::{
 };
 use crate::ops::cpu::{CpuNode, CpuOp, Operands};
 
-/// Row blocks of a batch of images: enough for the threads, and few enough to stay in cache.
+/// Row blocks of a batch of images: enough to keep the threads busy, and few enough to stay in cache.
 const BATCH_BLOCKS: usize = 16;
 
 impl Shape {
@@ -18,12 +18,12 @@ impl Shape {
         self.hw.div_ceil(STATISTICS_ROWS)
     }
 
-    /// Pixels of `block`.
+    /// The number of pixels of `block`.
     fn rows(&self, block: usize) -> usize {
         STATISTICS_ROWS.min(self.hw - block * STATISTICS_ROWS)
     }
 
-    /// Elements of task (image, block) in a `[N, HW, C]` map.
+    /// The elements of task (image, block) in a `[N, HW, C]` map.
     fn range(&self, task: usize) -> std::ops::Range<usize> {
         let (image, block) = (task / self.blocks(), task % self.blocks());
         let begin = (image * self.hw + block * STATISTICS_ROWS) * self.c;
@@ -34,18 +34,18 @@ impl Shape {
         self.n * self.blocks() * 2 * self.c
     }
 
-    /// The shape of the images done together, the last ones may be fewer.
+    /// The shape of a batch of images processed together; the last batch may have fewer.
     fn batch(&self) -> Shape {
         Shape { n: (BATCH_BLOCKS / self.blocks().max(1)).clamp(1, self.n.max(1)), ..*self }
     }
 
-    /// The batches: each one's shape, and its first image.
+    /// The batches: the shape of each, and its first image.
     fn batches(&self) -> impl Iterator<Item = (Shape, usize)> {
         let (whole, batch) = (*self, self.batch());
         (0..whole.n).step_by(batch.n).map(move |first| (Shape { n: batch.n.min(whole.n - first), ..whole }, first))
     }
 
-    /// This batch's part of a map with `per_image` elements an image.
+    /// This batch's part of a map with `per_image` elements per image.
     fn part(&self, first: usize, per_image: usize) -> std::ops::Range<usize> {
         first * per_image..(first + self.n) * per_image
     }
@@ -155,7 +155,7 @@ fn finish(shape: &Shape, partials: &[f32], parameters: &Parameters, moments: &mu
     }
 }
 
-/// dx `[N, HW, C]`; dgamma and dbeta `[C]` accumulate, images in order.
+/// Writes dx `[N, HW, C]` and adds to dgamma and dbeta `[C]`, images in order.
 pub fn backward(
     cpu: &Cpu,
     shape: &Shape,
@@ -190,7 +190,7 @@ fn backward_batch(
     let (c, width) = (shape.c, shape.c / shape.groups);
     let (partials, coefficients) = workspace.split_at_mut(shape.partials());
     let coefficients = &mut coefficients[..shape.n * 3 * c];
-    // Until they hold coefficients, the first C of each image hold its means, one per channel.
+    // Before the coefficients are written, the first C elements of each image hold its means, one per channel.
     for (image, means) in coefficients.chunks_exact_mut(3 * c).enumerate() {
         for (i, mean) in means[..c].iter_mut().enumerate() {
             *mean = inputs.moments[(image * shape.groups + i / width) * 2];
@@ -231,7 +231,7 @@ fn backward_batch(
     );
 }
 
-/// One image's coefficients `[3, C]` of dx = a·dz + b·x + c from its partials (Σ dz, Σ dz·(x − mean)).
+/// One image's coefficients `[3, C]` of dx = a·dz + b·x + c, from its partials (Σ dz, Σ dz·(x − mean)).
 fn backward_finish(
     shape: &Shape,
     partials: &[f32],

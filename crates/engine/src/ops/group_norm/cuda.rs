@@ -1,4 +1,4 @@
-//! Group norm's kernels (`kernels/group_norm.cu`): how each pass is started.
+//! Launches group norm's kernels (`kernels/group_norm.cu`).
 
 use super::{EPSILON, Shape};
 use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
@@ -7,23 +7,23 @@ use crate::ir::{Graph, GroupNormRelu, GroupNormReluBackward, Node};
 use crate::ops::cuda::{CudaNode, CudaOp, VECTOR, check_normed_channels};
 
 const THREADS: usize = 256;
-/// Vectors of a row that one block of the sums takes.
+/// Vectors of a row per block of the sums.
 const SLICE: usize = 32;
-/// Rows a thread of the sums takes.
+/// Rows per thread of the sums.
 const THREAD_ROWS: usize = 16;
-/// Vectors a thread of the last pass takes.
+/// Vectors per thread of the last pass.
 const APPLY_VECTORS: usize = 4;
 const MERGE_THREADS: usize = 128;
-/// Channels of a block that adds up columns.
+/// Channels per block of the kernel that adds up columns.
 const COLUMNS: usize = 32;
 const WARP: usize = 32;
 
-/// The cut into blocks of the sums over the rows of `[N, HW, C]`.
+/// The split of the sums over the rows of `[N, HW, C]` into blocks.
 struct Cut {
-    /// Vectors of a row a block takes, and how often that makes a row.
+    /// Vectors of a row per block, and the number of such slices per row.
     columns: usize,
     slices: usize,
-    /// Rows of a block, and how often that makes an image.
+    /// Rows per block, and the number of such blocks per image.
     rows: usize,
     blocks: usize,
 }
@@ -41,7 +41,7 @@ impl Cut {
         [self.blocks, self.slices, shape.n]
     }
 
-    /// Floats of the sums: `[N, blocks, 2, C]`.
+    /// The number of floats of the sums `[N, blocks, 2, C]`.
     fn len(&self, shape: &Shape) -> usize {
         shape.n * self.blocks * 2 * shape.c
     }
@@ -90,7 +90,7 @@ pub fn forward(
     ]
 }
 
-/// dx `[N, HW, C]` activations; dgamma and dbeta `[C]` accumulate.
+/// Writes dx `[N, HW, C]` activations and adds to dgamma and dbeta `[C]`.
 pub fn backward(
     shape: &Shape,
     inputs: &BackwardInputs,
@@ -131,7 +131,7 @@ const SHARED_SUMS: usize = 4 * THREADS * VECTOR;
 /// Two doubles per thread.
 const SHARED_COLUMNS: usize = 2 * 8 * THREADS;
 
-/// Vectors of an image.
+/// The number of vectors of an image.
 fn vectors(shape: &Shape) -> usize {
     shape.hw * shape.c / VECTOR
 }
@@ -211,9 +211,10 @@ mod tests {
             let [x, dy, gamma, beta] = [&data.x, &data.dy, &data.gamma, &data.beta].map(|v| narrow(v));
             let (given_y, given_moments) = (narrow(&y), narrow(&moments));
             let largest_rstd = moments.iter().skip(1).step_by(2).fold(1.0, |a: f64, &b| a.max(b));
-            // scale·x and shift are as large as x, gamma and 1/deviation together.
+            // scale·x and shift are at most as large as the product of x, gamma and 1/deviation.
             let magnitude = (3.5 + f64::from(offset)) * 1.5 * largest_rstd;
-            // A sum meets its thread's rows and then the other threads'; twice, for the variance is of squares.
+            // A sum adds its thread's rows and then the other threads'. This happens twice, because the variance is a sum of
+            // squares.
             let cut = Cut::new(&data.shape);
             let operations = 2 * (THREAD_ROWS + THREADS / cut.columns) + 16;
             let count = (n * hw) as f64;
@@ -239,7 +240,7 @@ mod tests {
                     gamma,
                 };
                 let dx = board.activations_out(len);
-                // Gradients of parameters add to what is there.
+                // Gradients of parameters are added to the old values.
                 let (dgamma, dbeta) = (board.floats(&vec![0.0; c]), board.floats(&vec![0.0; c]));
                 let workspace = board.poisoned(backward_workspace(shape));
                 let launches = backward(shape, &inputs, dx, [dgamma, dbeta], workspace);

@@ -1,5 +1,5 @@
-//! Group normalisation with its ReLU: `GroupNormRelu`: x `[N, H, W, C]`, gamma, beta `[C]` → y, moments
-//! `[N, groups, 2]`; `GroupNormReluBackward`: dy, x, y, moments, gamma → dx, dgamma, dbeta (the last two accumulated).
+//! Group normalisation with its ReLU. `GroupNormRelu`: x `[N, H, W, C]`, gamma, beta `[C]` → y, moments
+//! `[N, groups, 2]`. `GroupNormReluBackward`: dy, x, y, moments, gamma → dx, dgamma, dbeta (the last two accumulated).
 //!
 //! Source: Wu & He 2018, eq. 3.
 
@@ -19,7 +19,7 @@ pub(crate) const EPSILON: f32 = 1e-5;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub n: usize,
-    /// Pixels of an image.
+    /// The number of pixels of an image.
     pub hw: usize,
     pub c: usize,
     pub groups: usize,
@@ -35,7 +35,7 @@ impl Shape {
 /// Appends y = relu(norm(x)·gamma + beta), normalised over H, W and the channels of a group.
 ///
 /// # Errors
-/// Channels that do not divide into `groups`.
+/// The number of channels is not a multiple of `groups`.
 pub fn group_norm_relu(graph: &mut Graph, x: ValueId, gamma: ValueId, beta: ValueId, groups: usize) -> Result<ValueId> {
     GroupNormRelu { groups }.check(graph, &[x, gamma, beta])?;
     let shape = graph.shape(x).to_vec();
@@ -111,6 +111,6 @@ impl Operation for GroupNormReluBackward {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }

@@ -1,4 +1,4 @@
-//! Group norm with its ReLU against plain f64 loops; the reference's gradient is held against differences in f64.
+//! Group norm with its ReLU against plain f64 loops. The reference's gradient is checked against finite differences in f64.
 
 use super::Shape;
 use super::cpu::*;
@@ -15,7 +15,7 @@ pub(super) struct Data {
     pub beta: Vec<f64>,
 }
 
-/// f64 forward: y and (mean, 1/deviation) per image and group.
+/// The forward in f64: y, and (mean, 1/deviation) per image and group.
 pub(super) fn plain_forward(data: &Data) -> (Vec<f64>, Vec<f64>) {
     let Shape { n, hw, c, groups } = data.shape;
     let width = c / groups;
@@ -37,7 +37,7 @@ pub(super) fn plain_forward(data: &Data) -> (Vec<f64>, Vec<f64>) {
     (y, moments)
 }
 
-/// f64 backward: dx, dgamma, dbeta.
+/// The backward in f64: dx, dgamma, dbeta.
 pub(super) fn plain_backward(data: &Data) -> [Vec<f64>; 3] {
     let Shape { n, hw, c, groups } = data.shape;
     let (width, count) = (c / groups, (hw * c / groups) as f64);
@@ -87,7 +87,7 @@ fn kernels_match_plain_loops() {
         let narrow = |v: &[f64]| -> Vec<f32> { v.iter().map(|&v| v as f32).collect() };
         let [x, dy, gamma, beta] = [&data.x, &data.dy, &data.gamma, &data.beta].map(|v| narrow(v));
         let largest_rstd = moments.iter().skip(1).step_by(2).fold(1.0, |a: f64, &b| a.max(b));
-        // scale·x and shift are as large as x, gamma and 1/deviation together.
+        // scale·x and shift are at most as large as the product of x, gamma and 1/deviation.
         let magnitude = (3.5 + f64::from(offset)) * 1.5 * largest_rstd;
         let count = (n * hw) as f64;
         let expected = [
@@ -104,7 +104,7 @@ fn kernels_match_plain_loops() {
             forward(cpu, shape, &x, &parameters, &mut y, &mut moments, &mut poisoned(forward_workspace(shape) + 99));
             let inputs = BackwardInputs { dy: &dy, x: &x, y: &y, moments: &moments, gamma: &gamma };
             let (mut dx, mut dgamma, mut dbeta) = (poisoned(x.len()), vec![0.0; c], vec![0.0; c]);
-            // A workspace may be longer than asked for: ops share one.
+            // A workspace may be longer than needed, because ops share one.
             let mut workspace = poisoned(backward_workspace(shape) + 99);
             backward(cpu, shape, &inputs, &mut dx, &mut dgamma, &mut dbeta, &mut workspace);
             vec![y, moments, dx, dgamma, dbeta]
@@ -136,7 +136,7 @@ fn the_reference_gradient_matches_differences() {
     }
 }
 
-/// Gradients add to what is there.
+/// Gradients are added to the old values.
 #[test]
 fn parameter_gradients_accumulate() {
     let shape = Shape { n: 1, hw: 4, c: 2, groups: 1 };

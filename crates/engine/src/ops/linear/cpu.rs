@@ -1,15 +1,15 @@
-//! The fully connected layer on the CPU. The weight is the large operand and is read once.
+//! The fully connected layer on the CPU. The weight is the largest operand and is read only once.
 
 use super::Linear;
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ir::LinearBackward;
 use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
-/// Partial sums of a dot product: its order is the same for every instruction set and number of threads.
+/// The number of partial sums of a dot product. Its order is the same for every instruction set and number of threads.
 const LANES: usize = 16;
-/// Outputs of a forward task.
+/// Outputs per task of the forward.
 const TASK_OUTPUTS: usize = 4;
-/// Channels of a backward task: with 32 images its dx stays in the first cache.
+/// Channels per task of the backward: with 32 images its dx stays in the L1 cache.
 const TASK_CHANNELS: usize = 256;
 
 /// y `[N, K]` = x `[N, C]` · weight `[K, C]`ᵀ + bias `[K]`.
@@ -23,7 +23,7 @@ pub fn forward(cpu: &Cpu, c: usize, x: &[f32], weight: &[f32], bias: &[f32], y: 
             for output in task * TASK_OUTPUTS..((task + 1) * TASK_OUTPUTS).min(k) {
                 let weight = &weight[output * c..(output + 1) * c];
                 for (image, x) in x.chunks_exact(c).enumerate() {
-                    // SAFETY: no other task has this output, and each is visited once.
+                    // SAFETY: no other task writes this output, and each is visited once.
                     let y = unsafe { y.range(image * k + output..image * k + output + 1) };
                     y[0] = dot(x, weight) + bias[output];
                 }
@@ -42,7 +42,7 @@ fn dot(x: &[f32], weight: &[f32]) -> f32 {
             sums[lane] += x[lane] * weight[lane];
         }
     }
-    // Halves are added to each other, which stays in vectors.
+    // One half is added to the other, which the compiler can keep in vectors.
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -60,7 +60,7 @@ pub struct BackwardInputs<'a> {
     pub weight: &'a [f32],
 }
 
-/// dx `[N, C]` where it is wanted; dweight `[K, C]` and dbias `[K]` accumulate, images in order.
+/// Writes dx `[N, C]` if it is given, and adds to dweight `[K, C]` and dbias `[K]`, images in order.
 pub fn backward(
     cpu: &Cpu,
     c: usize,
@@ -96,7 +96,7 @@ fn input_gradient(cpu: &Cpu, c: usize, inputs: &BackwardInputs, dx: &mut [f32]) 
         #[inline(always)]
         |task| {
             let channels = task * TASK_CHANNELS..((task + 1) * TASK_CHANNELS).min(c);
-            // SAFETY: no other task has these channels, and one row's slice is gone before the next is made.
+            // SAFETY: no other task writes these channels, and one row's slice is dropped before the next is made.
             let row = |image: usize| unsafe { dx.range(image * c + channels.start..image * c + channels.end) };
             (0..n).for_each(|image| row(image).fill(0.0));
             for output in 0..k {

@@ -1,5 +1,5 @@
-//! The fully connected layer's kernels (`kernels/linear.cu`), and the convolution's bias gradient, which is the same column
-//! sum: how each is started.
+//! Launches the kernels of the fully connected layer (`kernels/linear.cu`), and of the convolution's bias gradient, which is the
+//! same column sum.
 
 use super::Linear;
 use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
@@ -9,21 +9,21 @@ use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH};
 const VECTOR: usize = 8;
 const THREADS: usize = 256;
 const WARP: usize = 32;
-/// Rows and columns of a product's tile.
+/// Rows and columns of a tile of the product.
 const TILE: usize = 64;
-/// Two operands, 16 deep, a row of four floats more than a tile's against bank conflicts.
+/// Two operands, 16 deep. Each row has four floats more than a tile, against bank conflicts.
 const SHARED_TILES: usize = 2 * 4 * 16 * (TILE + 4);
-/// Up to so many outputs a warp each makes more blocks than tiles do.
+/// Up to this many outputs, one warp per output gives more blocks than tiles do.
 const FEW_OUTPUTS: usize = 8192;
-/// Channels of a block that adds up columns, and its shared memory: a double per thread.
+/// Channels per block of the kernel that adds up columns, and its shared memory: one double per thread.
 const COLUMNS: usize = 32;
 const SHARED_COLUMNS: usize = 8 * THREADS;
-/// Vectors of a row that one block of the channel sum takes, and its shared memory: a float per thread and channel.
+/// Vectors of a row per block of the channel sum, and its shared memory: one float per thread and channel.
 const SLICE: usize = 32;
 const SHARED_SUMS: usize = 4 * THREADS * VECTOR;
-/// Rows a thread of the channel sum takes at least, and blocks there are at most.
+/// The least number of rows per thread of the channel sum, and the most blocks.
 const THREAD_ROWS: usize = 16;
-const MOST_BLOCKS: usize = 1024;
+const MAX_BLOCKS: usize = 1024;
 
 /// y `[N, K]` = x `[N, C]` · weight `[K, C]`ᵀ + bias `[K]`, all f32.
 pub fn forward([n, c, k]: [usize; 3], x: Address, weight: Address, bias: Address, y: Address) -> Launch {
@@ -34,8 +34,8 @@ pub fn forward([n, c, k]: [usize; 3], x: Address, weight: Address, bias: Address
     }
 }
 
-/// From dy `[N, K]`, x `[N, C]` and weight `[K, C]`: dweight `[K, C]` and dbias `[K]`, which accumulate, and dx `[N, C]`
-/// where it is wanted.
+/// From dy `[N, K]`, x `[N, C]` and weight `[K, C]`: adds to dweight `[K, C]` and dbias `[K]`, and writes dx `[N, C]` if it is
+/// given.
 pub fn backward(
     [n, c, k]: [usize; 3],
     [dy, x, weight]: [Address; 3],
@@ -53,13 +53,13 @@ pub fn backward(
     launches
 }
 
-/// The cut of the rows of a channel sum: vectors of a row that a block takes, slices of a row, rows of a block, blocks.
+/// The split of the rows of a channel sum: vectors of a row per block, slices of a row, rows per block, blocks.
 fn cut(rows: usize, c: usize) -> [usize; 4] {
     let vectors = c / VECTOR;
     let slices = vectors.div_ceil(SLICE);
     let columns = vectors.div_ceil(slices);
     let lanes = THREADS / columns;
-    let block_rows = (lanes * THREAD_ROWS).max(rows.div_ceil(MOST_BLOCKS));
+    let block_rows = (lanes * THREAD_ROWS).max(rows.div_ceil(MAX_BLOCKS));
     [columns, slices, block_rows, rows.div_ceil(block_rows)]
 }
 
@@ -68,8 +68,8 @@ pub fn channel_sum_workspace([rows, c]: [usize; 2]) -> usize {
     4 * cut(rows, c)[3] * c
 }
 
-/// dbias `[K]` += Σ over the rows of dy `[rows, C]`, activations with C channels of which the first K count; C a multiple
-/// of 8.
+/// dbias `[K]` += Σ over the rows of dy `[rows, C]`, activations with C channels of which only the first K are used; C is a
+/// multiple of 8.
 pub fn channel_sum([rows, c]: [usize; 2], k: usize, dy: Address, dbias: Address, workspace: Address) -> Vec<Launch> {
     let [columns, slices, block_rows, blocks] = cut(rows, c);
     let arguments = Arguments::new().pointer(dy).pointer(workspace).int(rows).int(c).int(columns).int(block_rows);
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn layer_matches_plain_loops() {
-        // The last two have more outputs than warps are spent on.
+        // The last two have too many outputs for one warp each.
         for (n, c, k) in
             [(1, 1, 1), (1, 16, 2), (3, 17, 5), (5, 100, 1), (66, 64, 10), (8, 515, 3), (130, 33, 66), (9, 65, 1000)]
         {
@@ -153,7 +153,7 @@ mod tests {
             dy.chunks_exact_mut(c).for_each(|row| row[k..].fill(0.0));
             let dbias = (0..k).map(|i| sum((0..rows).map(|row| (dy[row * c + i], 1.0)).chain([(2.0, 1.0)])));
             let [columns, _, block_rows, _] = cut(rows, c);
-            // A thread's rows, the other threads of the channel, and the last two roundings.
+            // The rows of a thread, the other threads of the channel, and the last two roundings.
             let lanes = THREADS / columns;
             let expected = [Expected::new("dbias", block_rows.div_ceil(lanes) + lanes + 2, dbias.unzip())];
             check_kernels(&format!("channel sum [{rows}, {c}] → {k}"), &expected, |board| {

@@ -1,5 +1,5 @@
 //! Fully connected layer. `Linear`: x `[N, C]`, weight `[K, C]`, bias `[K]` → y `[N, K]`. `LinearBackward`: dy, x, weight →
-//! dweight, dbias (accumulated), and dx where it is wanted.
+//! dweight and dbias (accumulated), and optionally dx.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -14,7 +14,7 @@ use crate::ir::{DType, Gradients, Graph, LinearBackward, Node, Op, ValueId};
 /// Appends y = x·weightᵀ + bias.
 ///
 /// # Errors
-/// Features that differ between x and weight.
+/// The numbers of features of x and weight differ.
 pub fn linear(graph: &mut Graph, x: ValueId, weight: ValueId, bias: ValueId) -> Result<ValueId> {
     Linear.check(graph, &[x, weight, bias])?;
     let (n, k) = (graph.shape(x)[0], graph.shape(weight)[0]);
@@ -49,7 +49,7 @@ impl Operation for Linear {
         "linear".into()
     }
 
-    /// 2·N·C·K.
+    /// 2·N·C·K operations.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
         let flops = 2 * graph.value(node.inputs[0]).len() * graph.shape(node.inputs[1])[0];
         Cost::new(flops as u64, graph, node)
@@ -72,7 +72,8 @@ impl Operation for LinearBackward {
         "linear_backward".into()
     }
 
-    /// 2·N·C·K for the weight's gradient, and as many for x's where it is wanted. Only x's gradient reads the weight.
+    /// 2·N·C·K operations for the weight's gradient, and as many for x's if it is computed. The weight is only read for x's
+    /// gradient.
     fn cost(&self, graph: &Graph, node: &Node) -> Cost {
         let one = 2 * graph.value(node.inputs[1]).len() * graph.shape(node.inputs[0])[1];
         let read = &node.inputs[..2 + usize::from(self.input_gradient)];
@@ -87,6 +88,6 @@ impl Operation for LinearBackward {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }

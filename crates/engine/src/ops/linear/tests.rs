@@ -3,7 +3,7 @@
 use super::cpu::*;
 use crate::ops::testing::{Expected, Random, check, poisoned};
 
-/// Σ of products over `terms`, with the sum of their magnitudes.
+/// The sum of the products of `terms`, and the sum of their magnitudes.
 pub(super) fn sum(terms: impl Iterator<Item = (f32, f32)>) -> (f64, f64) {
     terms.fold((0.0, 0.0), |(value, magnitude), (a, b)| {
         let product = f64::from(a) * f64::from(b);
@@ -11,7 +11,7 @@ pub(super) fn sum(terms: impl Iterator<Item = (f32, f32)>) -> (f64, f64) {
     })
 }
 
-/// A layer `[N, C]` → `[N, K]` with what f64 makes of it: y, dx, dweight (from 1 on), dbias (from −1 on).
+/// A layer `[N, C]` → `[N, K]` with its results in f64: y, dx, dweight (starting from 1), dbias (starting from −1).
 pub(super) struct Layer {
     pub x: Vec<f32>,
     pub weight: Vec<f32>,

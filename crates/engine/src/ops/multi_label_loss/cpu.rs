@@ -1,11 +1,11 @@
-//! Binary cross-entropy and its gradient in one pass on the CPU. N·K numbers: one thread, f64.
+//! Binary cross-entropy and its gradient in one pass on the CPU. There are only N·K numbers, so it uses one thread and f64.
 
 use crate::ir::MultiLabelLoss;
 use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 use std::f64::consts::LN_2;
 
-/// Logits and target `[N, K]` (1 there, 0 absent, NaN unlabelled) → loss `[1]`, dlogits `[N, K]`: binary cross-entropy ÷ ln 2,
-/// summed over the labelled entries ÷ `denominator`; with denominator 0 all are 0.
+/// Logits and target `[N, K]` (1 present, 0 absent, NaN unlabelled) → loss `[1]`, dlogits `[N, K]`: binary cross-entropy ÷ ln 2,
+/// summed over the labelled entries, ÷ `denominator`. If the denominator is 0, all results are 0.
 pub fn multi_label_loss(logits: &[f32], target: &[f32], denominator: f32, loss: &mut [f32], dlogits: &mut [f32]) {
     let scale = 1.0 / (LN_2 * f64::from(denominator));
     let mut sum = 0.0;
@@ -14,7 +14,7 @@ pub fn multi_label_loss(logits: &[f32], target: &[f32], denominator: f32, loss: 
             *dlogit = 0.0;
             continue;
         }
-        // How far the logit lies on the wrong side: the loss is ln(1 + e^wrong), its slope the sigmoid of it.
+        // The distance by which the logit is on the wrong side: the loss is ln(1 + e^wrong), its derivative sigmoid(wrong).
         let sign = if target > 0.5 { -1.0 } else { 1.0 };
         let wrong = sign * f64::from(logit);
         let power = (-wrong.abs()).exp();

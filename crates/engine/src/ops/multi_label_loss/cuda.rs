@@ -1,4 +1,4 @@
-//! Binary cross-entropy's kernels (`kernels/multi_label_loss.cu`): how they are started.
+//! Launches binary cross-entropy's kernels (`kernels/multi_label_loss.cu`).
 
 use crate::device::cuda::{Address, Arguments, File, Launch, Work, work};
 use crate::ir::MultiLabelLoss;
@@ -6,9 +6,9 @@ use crate::ops::cuda::{CudaNode, CudaOp};
 
 const THREADS: usize = 256;
 const WARP: usize = 32;
-/// Entries of a block.
+/// Entries per block.
 const CHUNK: usize = 2048;
-/// A double per warp.
+/// One double per warp.
 const SHARED: usize = 8 * THREADS / WARP;
 
 /// Bytes of the workspace of [`multi_label_loss`] for `len` entries.
@@ -16,8 +16,8 @@ pub fn multi_label_loss_workspace(len: usize) -> usize {
     8 * len.div_ceil(CHUNK).max(1)
 }
 
-/// Logits and target `[N, K]`, `len` entries in all (1 there, 0 absent, NaN unlabelled) → loss `[1]`, dlogits `[N, K]`;
-/// `denominator` `[1]` is read on the device, and where it is 0 so are all.
+/// Logits and target `[N, K]`, `len` entries in all (1 present, 0 absent, NaN unlabelled) → loss `[1]`, dlogits `[N, K]`.
+/// `denominator` `[1]` is read on the device; if it is 0, all results are 0.
 pub fn multi_label_loss(
     len: usize,
     [logits, target, denominator]: [Address; 3],
@@ -72,7 +72,7 @@ mod tests {
             let denominator = labelled(&target);
             let loss = plain_loss(&wide(&logits), &target, f64::from(denominator));
             let slopes = plain_gradient(&wide(&logits), &target, f64::from(denominator));
-            // A few roundings each; e^−|x| keeps its digits, for |x| is exact.
+            // A few roundings each; e^−|x| is accurate, because |x| is exact.
             let expected = [Expected::near("loss", 8, vec![loss]), Expected::near("dlogits", 8, slopes)];
             let case = format!("multi-label loss {len} ±{spread}");
             check_kernels(&case, &expected, |board| run(board, &logits, &target, denominator));
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_label_has_no_loss() {
+    fn unlabelled_entries_have_no_loss() {
         let zeros = [Expected::exact("loss", vec![0.0]), Expected::exact("dlogits", vec![0.0; 2])];
         for (target, denominator) in [([f32::NAN; 2], 0.0), ([f32::NAN; 2], 2.0), ([1.0; 2], 0.0)] {
             let case = format!("multi-label loss of {target:?} ÷ {denominator}");

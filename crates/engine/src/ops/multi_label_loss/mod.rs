@@ -1,6 +1,6 @@
-//! `MultiLabelLoss`: logits `[N, K]`, target `[N, K]` (1 there, 0 absent, NaN unlabelled) → loss `[1]`, dlogits `[N, K]`, in one
-//! pass: binary cross-entropy of each logit's sigmoid ÷ ln 2, summed over the labelled entries ÷ the step's denominator. Logits
-//! of 0 cost 1.
+//! `MultiLabelLoss`: logits `[N, K]`, target `[N, K]` (1 present, 0 absent, NaN unlabelled) → loss `[1]`, dlogits `[N, K]`, in
+//! one pass: binary cross-entropy of each logit's sigmoid ÷ ln 2, summed over the labelled entries, ÷ the step's denominator. A
+//! logit of 0 has loss 1.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -15,7 +15,7 @@ use crate::ir::{DType, Gradients, Graph, MultiLabelLoss, Node, Op, ValueId};
 /// Appends the loss of task `task` and returns its value `[1]`.
 ///
 /// # Errors
-/// Logits and target of different shapes.
+/// Logits and target have different shapes.
 pub fn multi_label_loss(graph: &mut Graph, logits: ValueId, target: ValueId, task: usize) -> Result<ValueId> {
     let op = MultiLabelLoss { task };
     op.check(graph, &[logits, target])?;

@@ -1,10 +1,11 @@
-//! Binary cross-entropy against plain f64, its gradient against differences in f64, and what must not change it.
+//! Binary cross-entropy against plain f64, its gradient against finite differences in f64, and changes that must not change the
+//! loss.
 
 use super::cpu::multi_label_loss;
 use crate::ops::testing::{Expected, Random, check, golden, narrow, numbers, poisoned, wide};
 use std::f64::consts::LN_2;
 
-/// −ln of what the sigmoid gives the truth, written so that nothing overflows.
+/// −ln of the probability that the sigmoid gives the true label, written so that nothing overflows.
 pub(super) fn plain_loss(logits: &[f64], target: &[f32], denominator: f64) -> f64 {
     let entry = |(&x, &target): (&f64, &f32)| match target {
         t if t.is_nan() => 0.0,
@@ -23,7 +24,7 @@ pub(super) fn plain_gradient(logits: &[f64], target: &[f32], denominator: f64) -
     logits.iter().zip(target).map(|entry| slope(entry) / LN_2 / denominator).collect()
 }
 
-/// `len` entries, every fourth of them unlabelled.
+/// `len` entries, of which every fourth is unlabelled.
 pub(super) fn data(len: usize, spread: f32) -> (Vec<f32>, Vec<f32>) {
     let mut random = Random::new(len as u64);
     let target = (0..len).map(|i| if i % 4 == 2 { f32::NAN } else { random.below(2) as f32 }).collect();
@@ -57,7 +58,7 @@ fn loss_and_gradient_match_f64() {
             moving[i] = old;
             (above - below) / (2.0 * step)
         });
-        // Differences of a loss up to 200 are good to 1e-8: a third of a rounding of the largest slope.
+        // Finite differences of a loss up to 200 are accurate to 1e-8: a third of a rounding of the largest derivative.
         let share = 1.0 / LN_2 / f64::from(denominator);
         let expected =
             [Expected::near("loss", 1, vec![loss]), Expected::within("dlogits", 2, share, dlogits.collect())];
@@ -66,7 +67,7 @@ fn loss_and_gradient_match_f64() {
 }
 
 #[test]
-fn it_starts_at_one_and_two_hundred_is_no_trouble() {
+fn the_loss_starts_at_one_and_does_not_overflow() {
     let start = run(&[0.0; 3], &[1.0, 0.0, 1.0], 3.0);
     let half = (0.5 / LN_2 / 3.0) as f32;
     assert_eq!(start, [vec![1.0], vec![-half, half, -half]]);
@@ -101,7 +102,7 @@ fn classes_may_change_places() {
 }
 
 #[test]
-fn a_class_that_nobody_labelled_is_a_class_that_is_not_there() {
+fn a_class_without_labels_equals_an_absent_class() {
     let (mut logits, mut target) = data(24, 3.0);
     let without = |values: &[f32]| values.chunks_exact(4).flat_map(|row| [row[0], row[2], row[3]]).collect::<Vec<_>>();
     target.iter_mut().skip(1).step_by(4).for_each(|t| *t = f32::NAN);
@@ -113,7 +114,7 @@ fn a_class_that_nobody_labelled_is_a_class_that_is_not_there() {
 }
 
 #[test]
-fn what_is_not_a_number_shows() {
+fn nan_reaches_the_loss() {
     assert!(run(&[f32::NAN], &[0.0], 1.0).iter().all(|v| v[0].is_nan()));
     assert!(!run(&[f32::INFINITY], &[0.0], 1.0)[0][0].is_finite());
 }
@@ -123,7 +124,7 @@ fn loss_and_gradient_match_pytorch() {
     for case in golden("multi_label_loss").as_array().unwrap() {
         let (logits, target) = (narrow(&numbers(&case["logits"])), narrow(&numbers(&case["target"])));
         let denominator = case["denominator"].as_f64().unwrap();
-        // Logits have three decimals, which f32 rounds.
+        // Logits have three decimals, which are rounded to f32.
         let magnitude = logits.iter().fold(1.0, |a: f64, &b| a.max(f64::from(b.abs()))) / LN_2 / denominator;
         let expected = [
             Expected::within("loss", 4 * logits.len(), magnitude, numbers(&case["loss"])),

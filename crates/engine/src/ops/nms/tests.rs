@@ -1,4 +1,4 @@
-//! NMS against torchvision's answers (tests/golden/boxes.py).
+//! NMS against torchvision's results (tests/golden/boxes.py).
 
 use super::batched_nms;
 use crate::boxes::Xyxy;
@@ -20,7 +20,7 @@ fn equals_torchvision() {
 }
 
 #[test]
-fn of_equal_scores_the_first_stays() {
+fn equal_scores_keep_the_first() {
     let boxes = [[0.0, 0.0, 10.0, 10.0]; 3];
     assert_eq!(batched_nms(&boxes, &[0.5; 3], &[0, 0, 1], 0.6), [0, 2]);
 }

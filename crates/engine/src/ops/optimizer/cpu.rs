@@ -1,18 +1,18 @@
-//! The update on the CPU over the Store's flat buffers: gradient norm, SGD, AdamW, EMA. The buffers are cut into tasks of
-//! fixed length, each of which visits the parameter ranges it meets.
+//! The update on the CPU over the Store's flat buffers: gradient norm, SGD, AdamW, EMA. The buffers are split into tasks of
+//! fixed length, each of which updates its part of the parameter ranges.
 
 use crate::device::cpu::{Cpu, SharedMut};
 use std::ops::Range;
 
-/// Elements a task takes.
+/// Elements per task.
 const TASK_LEN: usize = 1 << 14;
-/// Parts the norm is summed in, whatever the number of threads.
+/// The number of parts in which the norm is summed, whatever the number of threads.
 const PARTS: usize = 64;
-/// Partial sums of the norm's inner loop, and how many squares meet in f32 before f64 takes over.
+/// The number of partial sums in the norm's inner loop, and of squares added in f32 before f64 takes over.
 const LANES: usize = 16;
 const RUN: usize = 64 * LANES;
 
-/// One parameter in the flat buffers. Ranges are sorted and do not overlap; what lies between them is left alone.
+/// One parameter in the flat buffers. Ranges are sorted and do not overlap; elements between them are not changed.
 #[derive(Clone, Copy, Debug)]
 pub struct ParameterRange {
     pub start: usize,
@@ -28,17 +28,17 @@ pub struct ParameterRange {
 pub struct GroupScalars {
     /// Multiplies the gradient: the task's weight for a head, 1 for the trunk.
     pub factor: f32,
-    /// A group that is not active is skipped whole: parameters, moments, decay.
+    /// A group that is not active is skipped completely: parameters, moments, decay.
     pub active: bool,
-    /// The rate of this step, after schedule and warm-up.
+    /// The learning rate of this step, after schedule and warm-up.
     pub learning_rate: f32,
-    /// 1 − β₁ᵗ and 1 − β₂ᵗ, t the steps this group has been active for, this one included.
+    /// 1 − β₁ᵗ, where t is the number of steps in which this group was active, including this one.
     pub bias_correction1: f32,
-    /// The second moment's correction, as for the first.
+    /// 1 − β₂ᵗ with the same t.
     pub bias_correction2: f32,
 }
 
-/// The ranges and what their groups are told; `clip` multiplies every gradient besides its group's factor.
+/// The ranges and the scalars of their groups. Every gradient is multiplied by `clip` and by its group's factor.
 #[derive(Clone, Copy)]
 pub struct Update<'a> {
     pub ranges: &'a [ParameterRange],
@@ -46,14 +46,14 @@ pub struct Update<'a> {
     pub clip: f32,
 }
 
-/// The parameters' moving average, moved in the same pass: `values += (1 − decay)·(parameter − values)`, frozen ones too.
+/// The parameters' moving average, updated in the same pass: `values += (1 − decay)·(parameter − values)`, also for frozen ones.
 pub struct Average<'a> {
     pub decay: f32,
     pub values: &'a mut [f32],
 }
 
 impl GroupScalars {
-    /// The scalars of a group that is never moved.
+    /// The scalars of the frozen group.
     pub const FROZEN: GroupScalars =
         GroupScalars { factor: 0.0, active: false, learning_rate: 0.0, bias_correction1: 1.0, bias_correction2: 1.0 };
 }
@@ -65,7 +65,7 @@ impl GroupScalars {
 pub struct Sgd {
     /// μ.
     pub momentum: f32,
-    /// Added to the gradient, times the parameter, where the parameter is decayed.
+    /// The coefficient of the parameter that is added to the gradient, for parameters with weight decay.
     pub weight_decay: f32,
 }
 
@@ -74,13 +74,13 @@ pub struct Sgd {
 /// Source: Loshchilov & Hutter 2019, algorithm 2.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
-    /// Share of the first moment that stays.
+    /// The decay rate of the first moment.
     pub beta1: f32,
-    /// Share of the second moment that stays.
+    /// The decay rate of the second moment.
     pub beta2: f32,
-    /// Added to the root of the corrected second moment.
+    /// Added to the square root of the corrected second moment.
     pub epsilon: f32,
-    /// Times the learning rate, the share of a decayed parameter that is taken away.
+    /// Multiplied by the learning rate: the fraction by which a parameter with weight decay shrinks in a step.
     pub weight_decay: f32,
 }
 
@@ -123,7 +123,8 @@ fn squares(gradients: &[f32]) -> f64 {
     total
 }
 
-/// PyTorch's SGD: g += decay·p, b = momentum·b + g, p −= rate·b. All gradients are 0 afterwards. The average, where there is one, follows while a task's parameters are in cache.
+/// PyTorch's SGD: g += decay·p, b = momentum·b + g, p −= rate·b. All gradients are 0 afterwards. The average, if there is one, is
+/// updated while a task's parameters are in cache.
 pub fn sgd(
     cpu: &Cpu,
     update: &Update,
@@ -157,7 +158,7 @@ pub fn sgd(
                 let all = begin..begin + gradients.len();
                 // SAFETY: tasks do not overlap, and the ranges of this one are no longer in use.
                 let (average, parameters) = unsafe { (average.range(all.clone()), parameters.range(all)) };
-                follow(*decay, parameters, average);
+                move_average(*decay, parameters, average);
             }
         },
     );
@@ -172,8 +173,9 @@ fn sgd_range(p: &mut [f32], g: &[f32], b: &mut [f32], [scale, decay, momentum, r
     }
 }
 
-/// PyTorch's AdamW: p *= 1 − rate·decay, then p −= rate/c₁·m/(√(v/c₂) + ε), c the bias corrections. All gradients are 0
-/// afterwards. `moments` are m and v. The average, where there is one, follows while a task's parameters are in cache.
+/// PyTorch's AdamW: p *= 1 − rate·decay, then p −= rate/c₁·m/(√(v/c₂) + ε), where c₁ and c₂ are the bias corrections. All
+/// gradients are 0 afterwards. `moments` are m and v. The average, if there is one, is updated while a task's parameters are in
+/// cache.
 pub fn adamw(
     cpu: &Cpu,
     update: &Update,
@@ -208,7 +210,7 @@ pub fn adamw(
                 let all = begin..begin + gradients.len();
                 // SAFETY: tasks do not overlap, and the ranges of this one are no longer in use.
                 let (average, parameters) = unsafe { (average.range(all.clone()), parameters.range(all)) };
-                follow(*decay, parameters, average);
+                move_average(*decay, parameters, average);
             }
         },
     );
@@ -243,19 +245,19 @@ pub fn ema(cpu: &Cpu, decay: f32, values: &[f32], ema: &mut [f32]) {
         TASK_LEN,
         #[inline(always)]
         |task, ema| {
-            follow(decay, &values[task * TASK_LEN..], ema);
+            move_average(decay, &values[task * TASK_LEN..], ema);
         },
     );
 }
 
 #[inline(always)]
-fn follow(decay: f32, values: &[f32], ema: &mut [f32]) {
+fn move_average(decay: f32, values: &[f32], ema: &mut [f32]) {
     for (ema, value) in ema.iter_mut().zip(values) {
         *ema += (1.0 - decay) * (value - *ema);
     }
 }
 
-/// The pieces of `ranges` that lie within `bounds`, in order.
+/// The parts of `ranges` that lie within `bounds`, in order.
 #[inline(always)]
 fn overlapping(
     ranges: &[ParameterRange],

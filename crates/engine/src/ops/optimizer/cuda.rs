@@ -1,29 +1,28 @@
-//! The update's kernels (`kernels/optimizer.cu`): the table of pieces they walk, the scalars they read, how each is
-//! started.
+//! Launches the update's kernels (`kernels/optimizer.cu`) and builds the table of pieces that they process and the scalars that
+//! they read.
 
 use super::cpu::{AdamW, GroupScalars, ParameterRange, Sgd};
 use crate::device::cuda::{Address, Arguments, File, Launch};
 
 const THREADS: usize = 256;
 const WARP: usize = 32;
-/// Elements a block takes, all of one parameter; a multiple of 16, so that every piece starts on a cache line.
+/// Elements per block, all of one parameter. It is a multiple of 16, so that every piece starts on a cache line.
 const PIECE: usize = 4096;
-/// Running statistics a block takes.
+/// Running statistics per block.
 const RUNNING: usize = THREADS * 4;
-/// Channels of a copy are padded to a multiple of it.
+/// Channels of a copy are padded to a multiple of this.
 const VECTOR: usize = 8;
 
-/// Where the activations' copy of a parameter lies.
+/// The position of a parameter's packed copy, which holds activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackedCopy {
-    /// In activations from the start of all copies, a multiple of 8.
+    /// The offset in activations from the start of all copies, a multiple of 8.
     pub start: usize,
-    /// C, the parameter's last size; a row of the copy is as long as the next multiple of 8, and what is beyond C is never
-    /// written.
+    /// C, the parameter's last dimension. A row of the copy is padded to a multiple of 8; the elements after C are never written.
     pub channels: usize,
 }
 
-/// One parameter, and its copy where a convolution reads one.
+/// One parameter, and its packed copy if it is a convolution's weight.
 #[derive(Clone, Copy, Debug)]
 pub struct Packing {
     /// Starts at a multiple of 16.
@@ -31,25 +30,25 @@ pub struct Packing {
     pub copy: Option<PackedCopy>,
 }
 
-/// The elements of one parameter that a block of the update takes, laid out as the kernels read it.
+/// The elements of one parameter that a block of the update processes, in the layout that the kernels read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     pub start: i32,
     pub len: i32,
     pub group: i32,
-    /// 1 where weight decay applies.
+    /// 1 if weight decay applies, else 0.
     pub decay: i32,
-    /// Where the parameter's copy starts; −1 where there is none.
+    /// The start of the parameter's copy; −1 if there is none.
     pub packed_start: i32,
-    /// The piece's first element, from the parameter's.
+    /// The index of the piece's first element in the parameter.
     pub first: i32,
-    /// Channels, and channels of the copy.
+    /// The number of channels of the parameter and of the copy.
     pub c: i32,
     pub c8: i32,
 }
 
-/// Cuts the parameters into pieces.
+/// Splits the parameters into pieces.
 pub fn pieces(parameters: &[Packing]) -> Vec<Piece> {
     let piece = |of: &Packing, first: usize| {
         let copy = of.copy.map(|copy| [copy.start, copy.channels, copy.channels.next_multiple_of(VECTOR)].map(int));
@@ -72,37 +71,37 @@ fn int(value: usize) -> i32 {
     i32::try_from(value).unwrap_or_else(|_| unreachable!("a Store has fewer than 2³¹ parameters"))
 }
 
-/// The table as it is written to the device.
+/// The table as bytes for the device.
 pub fn piece_bytes(pieces: &[Piece]) -> Vec<u8> {
     let words = |p: &Piece| [p.start, p.len, p.group, p.decay, p.packed_start, p.first, p.c, p.c8];
     pieces.iter().flat_map(words).flat_map(i32::to_ne_bytes).collect()
 }
 
-/// The settings of an update besides its rule.
+/// The settings of an update apart from its rule.
 pub struct Step<'a> {
     pub groups: &'a [GroupScalars],
-    /// Largest norm the gradient may have, if any.
+    /// The largest norm that the gradient may have; `None` for no clipping.
     pub clip_norm: Option<f32>,
-    /// Share of the old average that stays.
+    /// The decay of the moving average: the share of the old average that stays.
     pub average_decay: f32,
 }
 
-/// Floats of the scalars for so many groups.
+/// The number of floats of the scalars for `groups` groups.
 pub const fn scalars_len(groups: usize) -> usize {
     6 + 5 * groups
 }
 
-/// The scalars of a step of SGD, as the kernels read them.
+/// The scalars of a step of SGD, in the layout that the kernels read.
 pub fn sgd_scalars(rule: &Sgd, step: &Step) -> Vec<f32> {
     scalars([rule.momentum, 0.0, 0.0, rule.weight_decay], step)
 }
 
-/// The scalars of a step of AdamW, as the kernels read them.
+/// The scalars of a step of AdamW, in the layout that the kernels read.
 pub fn adamw_scalars(rule: &AdamW, step: &Step) -> Vec<f32> {
     scalars([rule.beta1, rule.beta2, rule.epsilon, rule.weight_decay], step)
 }
 
-/// Clip norm (0: none), average decay, the rule's four; then for each group factor, active, rate, bias corrections.
+/// Clip norm (0 for none), average decay, four numbers of the rule; then for each group: factor, active, rate, bias corrections.
 fn scalars(rule: [f32; 4], step: &Step) -> Vec<f32> {
     let group = |group: &GroupScalars| {
         let active = if group.active { 1.0 } else { 0.0 };
@@ -112,18 +111,18 @@ fn scalars(rule: [f32; 4], step: &Step) -> Vec<f32> {
     head.into_iter().chain(rule).chain(step.groups.iter().flat_map(group)).collect()
 }
 
-/// The norm of the gradient, and the factor that it led to.
+/// The norm of the gradient, and the clip factor computed from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
     pub norm: f64,
-    /// The factor of every gradient besides its group's.
+    /// The factor of every gradient, in addition to its group's.
     pub clip: f32,
-    /// Whether the update was done: a norm that is not finite changes nothing.
+    /// Whether the update was done: it is skipped if the norm is not finite.
     pub finite: bool,
 }
 
 impl Outcome {
-    /// Bytes on the device.
+    /// Its size on the device in bytes.
     pub const BYTES: usize = 16;
 
     pub fn from_bytes(b: &[u8; Outcome::BYTES]) -> Outcome {
@@ -135,20 +134,20 @@ impl Outcome {
     }
 }
 
-/// The pieces on the device, and how many they are.
+/// The pieces on the device, and their number.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
     pub pieces: Address,
     pub len: usize,
 }
 
-/// The Store on the device: flat f32 buffers of equal length, each aligned to 16 bytes, and the activations' copies.
+/// The Store on the device: flat f32 buffers of equal length, each aligned to 16 bytes, and the packed copies.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers {
     pub values: Address,
     pub gradients: Address,
     pub first_moment: Address,
-    /// Not touched by SGD.
+    /// Unused by SGD.
     pub second_moment: Address,
     pub average: Address,
     pub packed: Address,
@@ -159,7 +158,7 @@ pub fn gradient_norm_workspace(table: &Table) -> usize {
     8 * table.len.max(1)
 }
 
-/// √Σ (factor·gradient)² over the active groups, and the clip that follows, into `outcome`.
+/// Writes √Σ (factor·gradient)² over the active groups, and the clip factor, to `outcome`.
 pub fn gradient_norm(
     table: &Table,
     scalars: Address,
@@ -174,12 +173,12 @@ pub fn gradient_norm(
     squares.into_iter().chain([launch("gradient_norm_finish", 1, shared_bytes, finish)]).collect()
 }
 
-/// One step of SGD over all pieces, with averages and copies; nothing where the outcome is not finite.
+/// One step of SGD over all pieces, including averages and copies. It does nothing if the outcome is not finite.
 pub fn update_sgd(table: &Table, buffers: &Buffers, scalars: Address, outcome: Address) -> Launch {
     launch("update_sgd", table.len, 0, update(table, buffers, scalars, outcome))
 }
 
-/// One step of AdamW over all pieces, with averages and copies; nothing where the outcome is not finite.
+/// One step of AdamW over all pieces, including averages and copies. It does nothing if the outcome is not finite.
 pub fn update_adamw(table: &Table, buffers: &Buffers, scalars: Address, outcome: Address) -> Launch {
     launch("update_adamw", table.len, 0, update(table, buffers, scalars, outcome))
 }
@@ -190,13 +189,13 @@ fn update(table: &Table, buffers: &Buffers, scalars: Address, outcome: Address) 
     arguments.pointer(buffers.average).pointer(buffers.packed)
 }
 
-/// The averages of `len` running statistics move towards them; nothing where the outcome is not finite.
+/// Updates the averages of `len` running statistics. It does nothing if the outcome is not finite.
 pub fn ema_running(len: usize, running: Address, average: Address, scalars: Address, outcome: Address) -> Launch {
     let arguments = Arguments::new().pointer(scalars).pointer(outcome).pointer(running).pointer(average).int(len);
     launch("ema_running", len.div_ceil(RUNNING).max(1), 0, arguments)
 }
 
-/// Writes the activations' copies of `values`, which may be the averages.
+/// Writes the packed copies of `values`, which may be the averages.
 pub fn pack(table: &Table, values: Address, packed: Address) -> Launch {
     let arguments = Arguments::new().pointer(table.pieces).pointer(values).pointer(packed);
     launch("pack", table.len, 0, arguments)

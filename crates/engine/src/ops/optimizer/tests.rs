@@ -1,9 +1,9 @@
-//! The update against plain f64 loops over several steps, with groups that are scaled, skipped and not decayed.
+//! The update against plain f64 loops over several steps, with groups that are scaled, skipped or not decayed.
 
 use super::cpu::*;
 use crate::ops::testing::{Expected, Random, check, wide};
 
-/// Two tasks' worth of flat buffer: gaps between ranges, and ranges that span the tasks' bounds.
+/// The length of a flat buffer for two parallel tasks, with gaps between ranges and ranges that cross the tasks' bounds.
 const LEN: usize = 40_000;
 
 fn ranges() -> Vec<ParameterRange> {
@@ -68,7 +68,7 @@ fn sgd_matches_plain_loops() {
             *b = f64::from(momentum) * *b + g;
             *p -= f64::from(group.learning_rate) * *b;
         });
-        // A dozen roundings a step of numbers below 6.
+        // A dozen roundings per step of numbers below 6.
         let operations = 12 * STEPS as usize;
         let expected = [
             Expected::within("parameters", operations, 6.0, parameters),
@@ -98,7 +98,7 @@ fn adamw_matches_plain_loops() {
         let deviation = (*v / f64::from(group.bias_correction2)).sqrt() + 1e-8;
         *p -= rate * (*m / f64::from(group.bias_correction1)) / deviation;
     });
-    // A dozen roundings a step, which goes by about the learning rate, of numbers below 2.
+    // A dozen roundings per step of numbers below 2; a step changes a parameter by about the learning rate.
     let expected = [
         Expected::within("parameters", 12 * STEPS as usize, 2.0, parameters),
         Expected::within("m", 24, 1.0, first),
@@ -116,9 +116,9 @@ fn adamw_matches_plain_loops() {
     });
 }
 
-/// Bit for bit, and whatever its gradient holds.
+/// The bits must stay the same, whatever the gradient holds.
 #[test]
-fn what_is_skipped_stays_as_it_was() {
+fn skipped_groups_do_not_change() {
     check("skipped", &[Expected::exact("changed", vec![0.0])], |cpu| {
         let (mut parameters, mut buffer) = (start(), vec![0.25; LEN]);
         let (ranges, groups, mut gradients) = (ranges(), groups(1), gradients(1));
@@ -172,16 +172,16 @@ fn ema_matches_plain_loops() {
 
 #[test]
 fn the_cost_counts_each_pass_over_each_buffer() {
-    // 10 parameters: gradients for the norm; gradients, values, averages and one or two moments in and out. 4 running
-    // statistics: they and their averages read, averages written. 6 bytes of copies.
+    // 10 parameters: their gradients are read for the norm; gradients, values, averages and one or two moments are read and
+    // written. 4 running statistics: they and their averages are read, the averages written. 6 bytes of copies.
     let sgd = 4 * (10 + 2 * 10 * 4 + 3 * 4) + 6;
     let adamw = sgd + 4 * 2 * 10;
     assert_eq!([1, 2].map(|moments| super::cost(10, moments, 4, 6).bytes), [sgd, adamw]);
 }
 
-/// In one pass or in a second: the same bits, over what no group moves too.
+/// One pass or two give the same bits, for frozen parameters too.
 #[test]
-fn the_average_follows_as_in_a_pass_of_its_own() {
+fn the_average_is_the_same_in_one_pass_and_two() {
     let sgd_rule = Sgd { momentum: 0.9, weight_decay: 0.1 };
     let adamw_rule = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05 };
     for adaptive in [false, true] {

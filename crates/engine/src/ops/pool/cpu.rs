@@ -1,5 +1,5 @@
-//! Max pooling, the mean over an image, and dropout on the CPU. Max pooling's backward gathers: each input pixel asks the
-//! windows it lies in whether they took it, so that no two threads write one place.
+//! Max pooling, the mean over an image, and dropout on the CPU. The backward of max pooling gathers: each input pixel checks the
+//! windows that it lies in, so that no two threads write to the same place.
 
 use super::{GlobalPool, KERNEL, MaxPoolBackward, PADDING, STRIDE};
 use crate::device::cpu::{Cpu, SharedMut};
@@ -8,14 +8,14 @@ use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 use crate::random::draw;
 use std::ops::Range;
 
-/// Channels compared together.
+/// The number of channels compared together.
 const LANES: usize = 16;
-/// Elements a dropout task takes.
+/// Elements per task of dropout.
 const TASK_LEN: usize = 1 << 14;
-/// Pixels summed before their sum is added to the others.
+/// The number of pixels summed before their sum is added to the total.
 const SUM_ROWS: usize = 64;
 
-/// A max pool over `[N, H, W, C]`. The padding is −∞ and smaller than the kernel, which has at most 255 taps.
+/// A max pool over `[N, H, W, C]`. The padding counts as −∞ and is smaller than the kernel, which has at most 255 taps.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool {
     pub n: usize,
@@ -36,14 +36,14 @@ impl MaxPool {
         (self.w + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
-    /// Taps of output `out` along an axis of `length` that fall inside it.
+    /// The taps of output `out` that lie inside an axis of `length`.
     #[inline(always)]
     fn taps(&self, out: usize, length: usize) -> Range<usize> {
         let start = out * self.stride;
         self.padding.saturating_sub(start)..self.kernel.min(length + self.padding - start)
     }
 
-    /// Outputs along an axis, of `outputs` in all, whose windows hold input `at`.
+    /// The outputs along an axis, of `outputs` in all, whose windows contain input `at`.
     #[inline(always)]
     fn windows(&self, at: usize, outputs: usize) -> Range<usize> {
         let last = (at + self.padding) / self.stride + 1;
@@ -51,8 +51,8 @@ impl MaxPool {
     }
 }
 
-/// y `[N, P, Q, C]`; argmax, where asked for, is the tap (row-major in the kernel) of the first maximum. NaN wins, as in
-/// PyTorch.
+/// Writes y `[N, P, Q, C]` and, if given, argmax: the tap (row-major in the kernel) of the first maximum. NaN counts as the
+/// maximum, as in PyTorch.
 pub fn max_pool(cpu: &Cpu, problem: &MaxPool, x: &[f32], y: &mut [f32], argmax: Option<&mut [u8]>) {
     let (p, q, c) = (problem.p(), problem.q(), problem.c);
     let image = problem.h * problem.w * c;
@@ -86,7 +86,7 @@ pub fn max_pool(cpu: &Cpu, problem: &MaxPool, x: &[f32], y: &mut [f32], argmax: 
 struct Window {
     rows: Range<usize>,
     columns: Range<usize>,
-    /// Element of the image at tap (rows.start, columns.start), channel 0.
+    /// The index in the image of tap (rows.start, columns.start), channel 0.
     start: usize,
 }
 
@@ -99,7 +99,7 @@ impl Window {
         Window { rows, columns, start: (top * problem.w + left) * problem.c }
     }
 
-    /// Values and taps of the first maxima of `L` channels, kept in registers; returns `L`.
+    /// Values and taps of the first maximum of `L` channels, kept in registers; returns `L`.
     #[inline(always)]
     fn maximum<const L: usize>(
         &self,
@@ -131,7 +131,7 @@ impl Window {
     }
 }
 
-/// dx `[N, H, W, C]`: each dy `[N, P, Q, C]` goes to the pixel its argmax names.
+/// dx `[N, H, W, C]`: each dy `[N, P, Q, C]` is added to the pixel that its argmax names.
 pub fn max_pool_backward(cpu: &Cpu, problem: &MaxPool, dy: &[f32], argmax: &[u8], dx: &mut [f32]) {
     let (p, q, c) = (problem.p(), problem.q(), problem.c);
     cpu.parallel_chunks(
@@ -150,9 +150,9 @@ pub fn max_pool_backward(cpu: &Cpu, problem: &MaxPool, dy: &[f32], argmax: &[u8]
                         let tap = (r * problem.kernel + s) as u8;
                         let (dy, argmax) = (&dy[at..at + c], &argmax[at..at + c]);
                         if begun {
-                            taken(dx, dy, argmax, tap, |dx, dy| dx + dy);
+                            combine_window(dx, dy, argmax, tap, |dx, dy| dx + dy);
                         } else {
-                            taken(dx, dy, argmax, tap, |_, dy| dy);
+                            combine_window(dx, dy, argmax, tap, |_, dy| dy);
                         }
                         begun = true;
                     }
@@ -165,9 +165,9 @@ pub fn max_pool_backward(cpu: &Cpu, problem: &MaxPool, dy: &[f32], argmax: &[u8]
     );
 }
 
-/// Joins to dx the dy of one window where it took `tap`, elsewhere 0.
+/// Combines dx with the dy of one window, or with 0 where the window's maximum is not `tap`.
 #[inline(always)]
-fn taken(dx: &mut [f32], dy: &[f32], argmax: &[u8], tap: u8, join: impl Fn(f32, f32) -> f32) {
+fn combine_window(dx: &mut [f32], dy: &[f32], argmax: &[u8], tap: u8, join: impl Fn(f32, f32) -> f32) {
     for ((dx, dy), argmax) in dx.iter_mut().zip(dy).zip(argmax) {
         *dx = join(*dx, if *argmax == tap { *dy } else { 0.0 });
     }
@@ -194,7 +194,7 @@ pub fn global_pool(cpu: &Cpu, hw: usize, c: usize, x: &[f32], y: &mut [f32]) {
     );
 }
 
-/// Mean over the rows of `L` channels from `first`.
+/// The mean over the rows of `L` channels from `first`.
 #[inline(always)]
 fn mean_of<const L: usize>(x: &[f32], c: usize, first: usize) -> [f32; L] {
     let scale = 1.0 / (x.len() / c) as f32;
@@ -214,10 +214,10 @@ fn mean_of<const L: usize>(x: &[f32], c: usize, first: usize) -> [f32; L] {
     total.map(|total| total * scale)
 }
 
-/// y = x/(1 − p) where a hash of counter and position keeps the element, else 0. The backward is the same call on the
+/// y = x/(1 − p) if a hash of counter and position keeps the element, else 0. The backward is the same call on the
 /// gradient.
 pub fn dropout(cpu: &Cpu, counter: u64, probability: f32, x: &[f32], y: &mut [f32]) {
-    // The 24 high bits of the hash are compared, as many as an f32 in 0–1 has.
+    // Compares the 24 high bits of the hash, as many bits as an f32 in 0–1 has.
     let threshold = (f64::from(probability) * f64::from(1 << 24)) as u64;
     let scale = 1.0 / (1.0 - probability);
     let key = draw(counter);

@@ -1,4 +1,4 @@
-//! Pooling's and dropout's kernels (`kernels/pool.cu`): how each is started. The max pools are the network's one, 3×3 of
+//! Launches the kernels of pooling and dropout (`kernels/pool.cu`). The max pool is the network's only one, 3×3 with
 //! stride 2 and padding 1; C is a multiple of 8.
 
 #[cfg(test)]
@@ -11,15 +11,15 @@ use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH, image};
 
 const VECTOR: usize = 8;
 const POOL_THREADS: usize = 128;
-/// Output rows that a thread of the max pools walks down.
+/// Output rows per thread of the max pools.
 const POOL_ROWS: usize = 4;
-/// Channels and threads of a block of the mean over an image.
+/// Channels and threads per block of the mean over an image.
 const MEAN_CHANNELS: usize = 64;
 const MEAN_THREADS: usize = 128;
 const WARP: usize = 32;
 const DROPOUT_THREADS: usize = 256;
 
-/// Blocks of the max pools: along [Q, C/8], along strips of P, images.
+/// A launch of a max pool: blocks along [Q, C/8], along strips of P, and over images.
 fn pool(kernel: &'static str, [n, h, w, c]: [usize; 4], arguments: Arguments) -> Launch {
     let (p, q) = (pooled(h), pooled(w));
     let blocks = [(q * c / VECTOR).div_ceil(POOL_THREADS), p.div_ceil(POOL_ROWS), n];
@@ -28,13 +28,13 @@ fn pool(kernel: &'static str, [n, h, w, c]: [usize; 4], arguments: Arguments) ->
     Launch { file: File::POOL, kernel, grid, threads: POOL_THREADS as u32, shared_bytes: 0, arguments }
 }
 
-/// y `[N, P, Q, C]` of x `[N, H, W, C]`, `shape` x's; argmax u8 `[N, P, Q, C]`, where asked for, is the tap of the first
-/// maximum. NaN wins.
+/// Writes y `[N, P, Q, C]` from x `[N, H, W, C]` of shape `shape` and, if given, argmax u8 `[N, P, Q, C]`: the tap of the first
+/// maximum. NaN counts as the maximum.
 pub fn max_pool(shape: [usize; 4], x: Address, y: Address, argmax: Option<Address>) -> Launch {
     pool("max_pool", shape, Arguments::new().pointer(x).pointer(y).optional(argmax))
 }
 
-/// dx `[N, H, W, C]`, `shape` dx's: each dy `[N, P, Q, C]` goes to the pixel its argmax names.
+/// dx `[N, H, W, C]` of shape `shape`: each dy `[N, P, Q, C]` is added to the pixel that its argmax names.
 pub fn max_pool_backward(shape: [usize; 4], dy: Address, argmax: Address, dx: Address) -> Launch {
     pool("max_pool_backward", shape, Arguments::new().pointer(dy).pointer(argmax).pointer(dx))
 }
@@ -47,10 +47,10 @@ pub fn global_pool([n, hw, c]: [usize; 3], x: Address, y: Address) -> Launch {
     Launch { file: File::POOL, kernel: "global_pool", grid, threads: MEAN_THREADS as u32, shared_bytes, arguments }
 }
 
-/// y = x/(1 − p) where a hash of counter ⊕ salt and position keeps the element, else 0; x and y f32 `[len]`, the counter a
+/// y = x/(1 − p) if a hash of counter ⊕ salt and position keeps the element, else 0. x and y are f32 `[len]`, the counter is a
 /// u64 in device memory. The backward is the same call on the gradient.
 pub fn dropout(len: usize, counter: Address, salt: u64, probability: f32, x: Address, y: Address) -> Launch {
-    // The 24 high bits of the hash are compared, as many as an f32 in 0–1 has.
+    // Compares the 24 high bits of the hash, as many bits as an f32 in 0–1 has.
     let threshold = (f64::from(probability) * f64::from(1 << 24)) as u64;
     let arguments = Arguments::new().pointer(counter).pointer(x).pointer(y).long(salt).long(threshold);
     let arguments = arguments.int(len).float(1.0 / (1.0 - probability));

@@ -1,6 +1,6 @@
 //! Pooling and dropout. `MaxPool`: x `[N, H, W, C]` → y `[N, P, Q, C]`, argmax u8; `MaxPoolBackward`: dy, argmax → dx.
-//! `GlobalPool`: x → mean over H and W `[N, C]`; its backward is the seam's pooled form. `Dropout`: x → x·mask/(1−p), the
-//! mask a hash of the step's counter and the position, so that its backward is the same op on the gradient.
+//! `GlobalPool`: x → mean over H and W `[N, C]`; its backward is the pooled form at the seam. `Dropout`: x → x·mask/(1−p). The
+//! mask is a hash of the step's counter and the position, so that the backward is the same op on the gradient.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -12,20 +12,20 @@ use super::{NoGradient, Operation, check, check_inputs, no_gradient};
 use crate::error::Result;
 use crate::ir::{DType, Dropout, Gradients, Graph, Mode, Node, Op, TermForm, ValueId};
 
-/// The stem's window, the only one the network has.
+/// The window of the stem's pool, the only max pool in the network.
 pub(crate) const KERNEL: usize = 3;
 pub(crate) const STRIDE: usize = 2;
 pub(crate) const PADDING: usize = 1;
 
-/// Output length of one axis.
+/// The output length of one axis.
 pub(crate) fn pooled(length: usize) -> usize {
     (length + 2 * PADDING - KERNEL) / STRIDE + 1
 }
 
-/// Appends the 3×3 max pool of stride 2.
+/// Appends the 3×3 max pool with stride 2.
 ///
 /// # Errors
-/// x that is not `[N, H, W, C]`.
+/// x is not `[N, H, W, C]`.
 pub fn max_pool(graph: &mut Graph, x: ValueId) -> Result<ValueId> {
     MaxPool.check(graph, &[x])?;
     let shape = graph.shape(x).to_vec();
@@ -49,7 +49,7 @@ fn max_pool_backward(graph: &mut Graph, node: &Node, gradients: &mut Gradients) 
 /// Appends the mean over H and W: `[N, C]`.
 ///
 /// # Errors
-/// x that is not `[N, H, W, C]`.
+/// x is not `[N, H, W, C]`.
 pub fn global_pool(graph: &mut Graph, x: ValueId, name: &str) -> Result<ValueId> {
     GlobalPool.check(graph, &[x])?;
     let shape = graph.shape(x).to_vec();
@@ -58,10 +58,10 @@ pub fn global_pool(graph: &mut Graph, x: ValueId, name: &str) -> Result<ValueId>
     Ok(y)
 }
 
-/// Appends dropout in training mode; in evaluation, or at probability 0, x itself.
+/// Appends dropout in training mode. In evaluation, or with probability 0, returns x itself.
 ///
 /// # Errors
-/// A probability outside 0 … 1 (1 excluded).
+/// The probability is not in 0 … 1 (1 excluded).
 pub fn dropout(graph: &mut Graph, x: ValueId, probability: f32, salt: u64) -> Result<ValueId> {
     if !(0.0..1.0).contains(&probability) {
         return Err(crate::error::Error::Usage(format!(
@@ -127,7 +127,7 @@ impl Operation for MaxPoolBackward {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }
 
@@ -146,7 +146,7 @@ impl Operation for GlobalPool {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::AtTheSeam);
+        no_gradient(NoGradient::Seam);
     }
 
     fn seam_form(&self) -> Option<TermForm> {

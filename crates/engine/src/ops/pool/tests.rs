@@ -1,4 +1,4 @@
-//! Max pooling, the mean over an image and dropout against plain loops.
+//! Max pooling, the mean over an image, and dropout against plain loops.
 
 use super::cpu::*;
 use crate::device::cpu::Cpu;
@@ -10,7 +10,7 @@ pub(super) fn problem([n, h, w, c]: [usize; 4], [kernel, stride, padding]: [usiz
     MaxPool { n, h, w, c, kernel, stride, padding }
 }
 
-/// Values and taps of the first maxima, as PyTorch takes them.
+/// Values and taps of the first maximum in each window, as PyTorch chooses them.
 pub(super) fn plain_max_pool(problem: &MaxPool, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (mut y, mut argmax) = (Vec::new(), Vec::new());
     for at in 0..problem.n * problem.p() * problem.q() * problem.c {
@@ -60,7 +60,7 @@ fn max_pool_matches_plain_loops() {
     ] {
         let len = problem.n * problem.h * problem.w * problem.c;
         let mut random = Random::new(len as u64);
-        // Few values, so that maxima tie.
+        // Few distinct values, so that maxima tie.
         let x: Vec<f32> = (0..len).map(|_| random.below(5) as f32 - 3.0).collect();
         let (y, argmax) = plain_max_pool(&problem, &wide(&x));
         let dy = random.vector(y.len(), -1.0, 1.0);
@@ -85,7 +85,7 @@ fn max_pool_matches_plain_loops() {
 }
 
 #[test]
-fn nan_and_infinity_are_taken_as_pytorch_takes_them() {
+fn nan_and_infinity_match_pytorch() {
     let problem = problem([1, 2, 2, 1], [2, 2, 0]);
     let cpu = Cpu::new(1).unwrap();
     let pool = |x: [f32; 4]| {
@@ -132,11 +132,11 @@ fn dropout_keeps_its_share_and_scales_it() {
         assert!(y.iter().zip(&x).all(|(&y, &x)| y == 0.0 || y == x * scale));
         check("dropout", &[Expected::exact("y", wide(&y))], |cpu| vec![run(cpu, 7, &x)]);
         if len > 1 {
-            // Five deviations of a binomial count.
+            // The tolerance is five standard deviations of a binomial count.
             let kept = y.iter().filter(|y| **y != 0.0).count() as f64;
             let (expected, q) = (len as f64 * f64::from(1.0 - probability), f64::from(probability));
             assert!((kept - expected).abs() < 5.0 * (expected * q).sqrt(), "{kept} of {len} kept at {probability}");
-            // Another counter, another mask, not the same one moved by a place.
+            // Another counter gives another mask, not a shifted copy of the same one.
             let other = run(&cpu, 8, &x);
             let pairs = |shift: usize| {
                 (shift..len).filter(|&i| (y[i] == 0.0) == (other[i - shift] == 0.0)).count() as f64 / len as f64

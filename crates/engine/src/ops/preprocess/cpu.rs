@@ -1,12 +1,12 @@
-//! Normalisation of the images on the CPU.
+//! Normalisation of images on the CPU.
 
 use super::{DEVIATION, MEAN, Preprocess};
 use crate::device::cpu::Cpu;
 use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
-/// Elements done together: a multiple of the three colours and of every vector width.
+/// Elements processed together: a multiple of the three colours and of every vector width.
 const PERIOD: usize = 48;
-/// Elements a task takes.
+/// Elements per task.
 const TASK_LEN: usize = PERIOD * 512;
 
 /// Images u8 `[N, H, W, 3]` → (x/255 − mean)/deviation, f32.

@@ -1,14 +1,14 @@
-//! The kernel of the images' normalisation (`kernels/preprocess.cu`): how it is started.
+//! Launches the kernel that normalises images (`kernels/preprocess.cu`).
 
 use super::{DEVIATION, MEAN, Preprocess};
 use crate::device::cuda::{Address, Arguments, File, Launch, Work};
 use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH};
 
 const THREADS: usize = 128;
-/// Pixels of a thread.
+/// Pixels per thread.
 const PIXELS: usize = 4;
 
-/// Images u8 `[pixels, 3]` → x `[pixels, 8]` = (v/255 − mean)/deviation, channels 3 … 8 zero.
+/// Images u8 `[pixels, 3]` → x `[pixels, 8]` = (v/255 − mean)/deviation; channels 3 to 7 are zero.
 pub fn normalise(pixels: usize, mean: [f32; 3], deviation: [f32; 3], images: Address, x: Address) -> Launch {
     let scale = deviation.map(|d| (1.0 / (255.0 * f64::from(d))) as f32);
     let shift: [f32; 3] = std::array::from_fn(|i| (-f64::from(mean[i]) / f64::from(deviation[i])) as f32);

@@ -14,13 +14,13 @@ use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId};
 
 /// ImageNet's mean of red, green and blue pixels in 0–1, as every published ResNet expects.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// The standard deviation that belongs to [`MEAN`].
+/// ImageNet's standard deviation, which belongs to [`MEAN`].
 pub const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Appends the normalisation of the images.
 ///
 /// # Errors
-/// Images that are not u8 `[N, H, W, 3]`.
+/// The images are not u8 `[N, H, W, 3]`.
 pub fn preprocess(graph: &mut Graph, images: ValueId) -> Result<ValueId> {
     Preprocess.check(graph, &[images])?;
     let shape = graph.shape(images).to_vec();
@@ -47,6 +47,6 @@ impl Operation for Preprocess {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfConstants);
+        no_gradient(NoGradient::ConstantInput);
     }
 }

@@ -1,4 +1,4 @@
-//! Normalisation against plain f64, every byte in every colour.
+//! Normalisation against plain f64, for every byte value and colour.
 
 use super::cpu::normalise;
 use super::{DEVIATION, MEAN};

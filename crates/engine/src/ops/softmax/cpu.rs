@@ -1,4 +1,4 @@
-//! The exponentials that the losses' softmax and the answers share.
+//! The exponentials shared by the losses' softmax and by prediction.
 
 /// Writes exp(x − maximum) to y; returns the maximum and the sum.
 #[inline(always)]
@@ -27,10 +27,10 @@ pub(crate) fn exponentials(x: &[f32], y: &mut [f32]) -> (f32, f64) {
     (maximum, rest + sums.iter().sum::<f64>())
 }
 
-/// exp(x) for x ≤ 0 to two units in the last place; below the smallest normal number 0. It has no branch and no call, so
-/// that loops around it vectorise. NaN stays NaN.
+/// exp(x) for x ≤ 0, accurate to two units in the last place; 0 below the smallest normal number. It has no branch and no call,
+/// so that loops around it vectorise. NaN stays NaN.
 ///
-/// Source: Cephes' expf; x = k·ln 2 + r, a polynomial in r, and k into the exponent.
+/// Source: Cephes' expf: x = k·ln 2 + r, a polynomial in r, and k is added to the exponent.
 #[inline(always)]
 pub(crate) fn exp_nonpositive(x: f32) -> f32 {
     // Adding 1.5·2²³ rounds to an integer and leaves it in the low bits.

@@ -9,7 +9,7 @@ fn softmax_matches_plain_loops() {
     for (n, k, spread) in [(1, 1, 1.0), (3, 2, 5.0), (5, 17, 20.0), (2, 1000, 3.0), (4, 33, 200.0), (0, 4, 1.0)] {
         let x = Random::new(k as u64).vector(n * k, -spread, spread);
         let y = x.chunks_exact(k).flat_map(plain_softmax).collect();
-        // The difference to the maximum is rounded once, which e^x turns into up to |x| roundings.
+        // The difference from the maximum is rounded once, which e^x amplifies to up to |x| roundings.
         let expected = [Expected::near("y", 8 + 2 * spread as usize, y)];
         check(&format!("softmax [{n}, {k}] ±{spread}"), &expected, |cpu| {
             let mut y = poisoned(n * k);
@@ -19,7 +19,7 @@ fn softmax_matches_plain_loops() {
     }
 }
 
-/// The softmax that the losses' kernels make of their exponentials, on its own: y `[N, K]`, each row of x as probabilities.
+/// The softmax that the losses' kernels compute, on its own: y `[N, K]`, each row of x as probabilities.
 fn softmax(cpu: &Cpu, k: usize, x: &[f32], y: &mut [f32]) {
     cpu.parallel_chunks(
         y,

@@ -1,4 +1,4 @@
-//! The ops' kernels in tests: on a GPU where there is one, and through the shim on this CPU, in both precisions.
+//! Runs the ops' kernels in tests: on a GPU if there is one, and through the shim on this CPU, in both precisions.
 
 use super::Expected;
 use crate::device::cuda::{Address, Cuda, Driver, File, Host, Launch, Memory, Precision, work};
@@ -11,7 +11,7 @@ mod shim;
 /// bf16 keeps 8 bits: one rounding is 2⁻⁹ of the value, and twice that is allowed.
 const BF16: f64 = 1.0 / 256.0;
 
-/// One device with the blocks a test has put on it, each of its own, so that a step outside one is seen.
+/// One device with a test's blocks. Each block is allocated separately, so that an access outside it is detected.
 pub(crate) struct Board {
     cuda: Cuda,
     blocks: Vec<Memory>,
@@ -45,7 +45,7 @@ impl Board {
         self.bytes(&data.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>())
     }
 
-    /// Stores `data` in the form of the kernels' activations; it should be numbers that bf16 holds.
+    /// Stores `data` as the kernels' activations; the numbers should be exact in bf16.
     pub fn activations(&mut self, data: &[f32]) -> Address {
         match self.precision() {
             Precision::F32 => self.floats(data),
@@ -56,7 +56,7 @@ impl Board {
         }
     }
 
-    /// Room for `bytes`, all 0xff: NaN in every format.
+    /// A block of `bytes` filled with 0xff, which is NaN in every format.
     pub fn poisoned(&mut self, bytes: usize) -> Address {
         let memory = match &mut self.cuda {
             Cuda::Host(host) => host.allocate_poisoned(bytes).unwrap(),
@@ -99,8 +99,8 @@ impl Board {
     }
 }
 
-/// Runs the op's kernels on every device there is, through the shim also with threads in shuffled orders: the same bits every
-/// time, and near `expected`.
+/// Runs the op's kernels on every available device, through the shim also with threads in shuffled orders. All runs must give the
+/// same bits, close to `expected`.
 pub(crate) fn check_kernels(case: &str, expected: &[Expected], run: impl Fn(&mut Board) -> Vec<Vec<f32>>) {
     for precision in [Precision::F32, Precision::Bf16] {
         let unit = if precision == Precision::Bf16 { BF16 } else { 0.0 };
@@ -123,18 +123,21 @@ pub(crate) fn check_kernels(case: &str, expected: &[Expected], run: impl Fn(&mut
         let in_order = scheduled(0);
         compare(&format!("{case} in {precision:?}"), &in_order);
         for seed in [1, 2] {
-            assert!(same(&in_order, &scheduled(seed)), "{case} in {precision:?}: the order of threads shows");
+            assert!(
+                same(&in_order, &scheduled(seed)),
+                "{case} in {precision:?}: the result depends on the order of threads"
+            );
         }
     }
 }
 
-/// Whether a GPU is there; its context then stays for the whole program, for each case opens the device anew. Not having one is
-/// a failure where `POLYHEAD_REQUIRE_GPU` is set.
+/// Whether a GPU is present. Its context is kept for the whole process, because each case opens the device anew. If
+/// `POLYHEAD_REQUIRE_GPU` is set, a missing GPU is a failure.
 fn gpu() -> bool {
     static CONTEXT: OnceLock<Option<Mutex<Driver>>> = OnceLock::new();
     let open = || Driver::is_present().then(|| Mutex::new(Driver::open(0, Precision::F32).unwrap()));
     let present = CONTEXT.get_or_init(open).is_some();
-    assert!(present || std::env::var_os("POLYHEAD_REQUIRE_GPU").is_none(), "no GPU is there");
+    assert!(present || std::env::var_os("POLYHEAD_REQUIRE_GPU").is_none(), "no GPU was found");
     present
 }
 
@@ -142,8 +145,8 @@ fn same(a: &[Vec<f32>], b: &[Vec<f32>]) -> bool {
     a.iter().flatten().map(|v| v.to_bits()).eq(b.iter().flatten().map(|v| v.to_bits()))
 }
 
-/// The kernels compiled for this CPU, once a test program. Where they cannot be, that is said and the check is skipped, unless
-/// `POLYHEAD_REQUIRE_SHIM` is set.
+/// The kernels compiled for this CPU, once per test process. If they cannot be compiled, a message says so and the check is
+/// skipped, unless `POLYHEAD_REQUIRE_SHIM` is set.
 fn library(precision: Precision) -> Option<PathBuf> {
     static BUILDING: Mutex<()> = Mutex::new(());
     let _alone = BUILDING.lock().unwrap_or_else(|e| e.into_inner());

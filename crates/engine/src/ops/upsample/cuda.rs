@@ -1,4 +1,4 @@
-//! Upsampling's kernels (`kernels/upsample.cu`): how each is started. C is a multiple of 8.
+//! Launches upsampling's kernels (`kernels/upsample.cu`). C is a multiple of 8.
 
 use super::{Upsample, UpsampleAdd, UpsampleBackward};
 use crate::device::cuda::{Address, Arguments, File, Launch, Work};
@@ -6,7 +6,7 @@ use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH};
 
 const VECTOR: usize = 8;
 const THREADS: usize = 128;
-/// Vectors of a thread of the forward.
+/// Vectors per thread of the forward.
 const VECTORS: usize = 2;
 
 fn launch(kernel: &'static str, grid: [usize; 3], shape: &Upsample, arguments: Arguments) -> Launch {

@@ -31,7 +31,7 @@ impl Upsample {
 /// Appends lateral + upsampled top.
 ///
 /// # Errors
-/// Maps whose batch or channels differ, or a top larger than the lateral map.
+/// The maps differ in batch or channels, or top is larger than lateral.
 pub fn upsample_add(graph: &mut Graph, top: ValueId, lateral: ValueId) -> Result<ValueId> {
     UpsampleAdd.check(graph, &[top, lateral])?;
     let shape = graph.shape(lateral).to_vec();
@@ -93,6 +93,6 @@ impl Operation for UpsampleBackward {
     }
 
     fn backward(&self, _graph: &mut Graph, _node: &Node, _gradients: &mut Gradients) {
-        no_gradient(NoGradient::OfTheBackwardPass);
+        no_gradient(NoGradient::BackwardNode);
     }
 }

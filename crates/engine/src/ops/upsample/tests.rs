@@ -1,10 +1,10 @@
-//! Upsampling against plain f64 loops: exact doubling and the odd sizes that stride 2 leaves.
+//! Upsampling against plain f64 loops, with exact doubling and with the odd sizes that stride 2 produces.
 
 use super::Upsample;
 use super::cpu::*;
 use crate::ops::testing::{Expected, Random, check, poisoned};
 
-/// The element of top that element `at` of out copies.
+/// The element of top that is copied to element `at` of out.
 pub(super) fn source(&Upsample { c, from, to, .. }: &Upsample, at: usize) -> usize {
     let (channel, j, row) = (at % c, at / c % to[1], at / c / to[1]);
     let (i, image) = (row % to[0], row / to[0]);

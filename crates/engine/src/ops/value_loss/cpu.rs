@@ -1,10 +1,11 @@
-//! The loss of values and its gradient in one pass on the CPU. N·R numbers: one thread, f64.
+//! The loss of a regression head and its gradient in one pass on the CPU. There are only N·R numbers, so it uses one thread and
+//! f64.
 
 use crate::ir::{self, ValueLossForm};
 use crate::ops::cpu::{CpuNode, CpuOp, NO_SCRATCH, Operands};
 
 /// Values and target `[N, R]`, standardised (NaN target: unlabelled) → loss `[1]`, dvalues `[N, R]`: Huber with δ = 1 or the
-/// square, summed over the labelled entries ÷ `denominator`; with denominator 0 all are 0.
+/// squared error, summed over the labelled entries, ÷ `denominator`. If the denominator is 0, all results are 0.
 pub fn value_loss(
     form: ValueLossForm,
     [values, target]: [&[f32]; 2],

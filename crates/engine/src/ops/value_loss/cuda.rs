@@ -1,4 +1,4 @@
-//! The kernel of the loss of values (`kernels/value_loss.cu`): how it is started.
+//! Launches the kernel of the regression loss (`kernels/value_loss.cu`).
 
 use crate::device::cuda::{Address, Arguments, File, Launch, Work};
 use crate::ir::{self, ValueLossForm};
@@ -7,8 +7,8 @@ use crate::ops::cuda::{CudaNode, CudaOp, NO_SCRATCH};
 const THREADS: u32 = 256;
 const WARP: u32 = 32;
 
-/// Values and target `[N, R]`, `len` entries in all (NaN target: unlabelled) → loss `[1]`, dvalues `[N, R]`; `denominator`
-/// `[1]` is read on the device, and where it is 0 so are all.
+/// Values and target `[N, R]`, `len` entries in all (NaN target: unlabelled) → loss `[1]`, dvalues `[N, R]`. `denominator` `[1]`
+/// is read on the device; if it is 0, all results are 0.
 pub fn value_loss(
     form: ValueLossForm,
     len: usize,
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_label_has_no_loss() {
+    fn unlabelled_entries_have_no_loss() {
         let zeros = [Expected::exact("loss", vec![0.0]), Expected::exact("dvalues", vec![0.0; 2])];
         for (target, denominator) in [([f32::NAN; 2], 0.0), ([f32::NAN; 2], 2.0), ([1.0; 2], 0.0)] {
             let case = format!("value loss of {target:?} ÷ {denominator}");

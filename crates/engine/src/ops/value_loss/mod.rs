@@ -1,5 +1,5 @@
 //! `ValueLoss`: values `[N, R]`, targets `[N, R]` (NaN unlabelled), both standardised → loss `[1]`, dvalues, in one pass:
-//! Huber with δ = 1 (Huber 1964) or the square, summed over the labelled entries ÷ the step's denominator.
+//! Huber with δ = 1 (Huber 1964) or the squared error, summed over the labelled entries, ÷ the step's denominator.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -14,7 +14,7 @@ use crate::ir::{DType, Gradients, Graph, Node, Op, ValueId, ValueLoss, ValueLoss
 /// Appends the loss of task `task` and returns its value `[1]`.
 ///
 /// # Errors
-/// Values and targets of different shapes.
+/// Values and targets have different shapes.
 pub fn value_loss(
     graph: &mut Graph,
     values: ValueId,

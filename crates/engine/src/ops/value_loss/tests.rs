@@ -1,4 +1,5 @@
-//! Huber's loss and the square against plain f64, its gradient against differences in f64, and what must not change it.
+//! Huber's loss and the squared error against plain f64, the gradient against finite differences in f64, and changes that must
+//! not change the loss.
 
 use super::cpu::value_loss;
 use crate::ir::ValueLossForm;
@@ -45,7 +46,8 @@ fn loss_and_gradient_match_f64() {
             moving[i] = old;
             (above - below) / (2.0 * step)
         });
-        // One rounding each; differences of a loss up to 200·12/7 are good to 1e-8, of squares up to 400²·12/7 to 1e-4.
+        // One rounding each. Finite differences of a loss up to 200·12/7 are accurate to 1e-8, of squares up to 400²·12/7 to
+        // 1e-4.
         let steepest = if form == ValueLossForm::Mse { f64::from(spread * spread).max(1.0) } else { 0.3 };
         let dvalues = Expected::within("dvalues", 2, steepest, dvalues.collect());
         let expected = [Expected::near("loss", 1, vec![loss]), dvalues];
@@ -72,7 +74,7 @@ fn unlabelled_entries_change_nothing_and_entries_may_change_places() {
 }
 
 #[test]
-fn what_is_not_a_number_shows() {
+fn nan_reaches_the_loss() {
     assert!(run(&[f32::NAN], &[0.0], 1.0)[0][0].is_nan());
     assert!(run_as(ValueLossForm::Mse, &[f32::NAN], &[0.0], 1.0).iter().all(|v| v[0].is_nan()));
 }
@@ -84,7 +86,7 @@ fn loss_and_gradient_match_pytorch() {
     for (form, case) in huber.chain(cases("squared_value_loss").into_iter().map(|case| (ValueLossForm::Mse, case))) {
         let (values, target) = (narrow(&numbers(&case["values"])), narrow(&numbers(&case["target"])));
         let denominator = case["denominator"].as_f64().unwrap();
-        // Values of a few units with three decimals, which f32 rounds.
+        // Values of a few units with three decimals, which are rounded to f32.
         let expected = [
             Expected::within("loss", 4 * values.len(), 8.0 / denominator, numbers(&case["loss"])),
             Expected::within("gradient", 4, 8.0 / denominator, numbers(&case["gradient"])),

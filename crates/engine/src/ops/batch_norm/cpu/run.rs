@@ -1,4 +1,4 @@
-//! The CPU's side of batch norm's ops: each takes its operands and runs its kernels.
+//! Runs batch norm's ops on the CPU: each takes its operands and calls its kernels.
 
 use super::statistics;
 use super::{
@@ -28,7 +28,7 @@ impl CpuOp for BatchNormFinish {
 
     fn run(&self, node: &mut Operands) {
         let parameters = Parameters { gamma: node.input(1), beta: node.input(2), epsilon: EPSILON };
-        let running = Running { mean: node.moved(3), variance: node.moved(4), momentum: MOMENTUM };
+        let running = Running { mean: node.updated_input(3), variance: node.updated_input(4), momentum: MOMENTUM };
         let (moments, affine) = (node.output(0), node.output(1));
         finish(node.rows(5), node.input(0), &parameters, running, moments, affine);
     }
@@ -62,7 +62,7 @@ impl CpuOp for BatchNormReduce {
     }
 
     fn run(&self, node: &mut Operands) {
-        // With a ReLU its output lies between g and y, and the masked gradient is written.
+        // With a ReLU, its output is the input between g and y, and the masked gradient is written.
         let relu = usize::from(self.relu);
         let inputs = Reduce {
             g: node.input(0),

@@ -1,4 +1,4 @@
-//! The launches that batch norm's nodes become.
+//! Turns batch norm's nodes into launches.
 
 use super::statistics;
 use super::{
@@ -71,7 +71,7 @@ impl CudaOp for BatchNormReduce {
     }
 
     fn lower(&self, node: &CudaNode) -> Vec<Work> {
-        // With a ReLU its output lies between g and y, and the masked gradient is written.
+        // With a ReLU, its output is the input between g and y, and the masked gradient is written.
         let relu = usize::from(self.relu);
         let inputs = Reduce {
             g: node.input(0),

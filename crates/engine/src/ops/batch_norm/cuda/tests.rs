@@ -6,10 +6,10 @@ use crate::ops::batch_norm::tests::{
 };
 use crate::ops::testing::{Board, Expected, Random, check_kernels, wide};
 
-/// Rows and channels: one row, tiles that are not full, several of them along both axes.
+/// Rows and channels: one row, partly filled tiles, several tiles along both axes.
 const CASES: [(usize, usize); 5] = [(1, 8), (37, 24), (128, 64), (300, 72), (1000, 136)];
 
-/// Numbers that bf16 holds.
+/// Numbers that are exact in bf16.
 fn data(rows: usize, c: usize, offset: f32) -> Data {
     let mut data = Data::new(rows, c, offset);
     for values in [&mut data.y, &mut data.residual, &mut data.g] {
@@ -25,7 +25,7 @@ fn parameters(board: &mut Board, gamma: &[f32], beta: &[f32]) -> Parameters {
 #[test]
 fn statistics_and_their_merging_match_plain_loops() {
     for (rows, c) in CASES {
-        // A mean of forty deviations too, which bf16 still holds.
+        // The second offset is a mean of forty deviations, which is still exact in bf16.
         for offset in [0.0, 40.0] {
             let data = data(rows, c, offset);
             check_kernels(&format!("statistics [{rows}, {c}] at {offset}"), &expected_statistics(&data), |board| {
@@ -50,7 +50,7 @@ fn statistics_and_their_merging_match_plain_loops() {
     }
 }
 
-/// More blocks than a block has lanes, with means that are far apart.
+/// More blocks than a thread block has lanes, with means that are far apart.
 #[test]
 fn merging_takes_any_number_of_blocks() {
     for (rows, c) in [(128usize, 8), (128 * 257 + 1, 24), (128 * 700 - 5, 8)] {
@@ -71,7 +71,7 @@ fn merging_takes_any_number_of_blocks() {
         let scale = |i: usize| f64::from(gamma[i]) * rstd(i);
         let moments = (0..c).map(mean).chain((0..c).map(rstd)).collect();
         let affine = (0..c).map(scale).chain((0..c).map(|i| f64::from(beta[i]) - mean(i) * scale(i))).collect();
-        // All in f64 but the last rounding.
+        // Everything is in f64 except the last rounding.
         let expected = [Expected::near("moments", 1, moments), Expected::near("affine", 1, affine)];
         check_kernels(&format!("merging {blocks} × {c}"), &expected, |board| {
             let (partials, parameters) = (board.floats(&partials), parameters(board, &gamma, &beta));
@@ -162,7 +162,7 @@ fn reduce_matches_plain_loops() {
                         reduce([rows, c], &inputs, None, again),
                     ]);
                     let sums = board.read_floats(partials, len);
-                    assert_eq!(sums, board.read_floats(again, len), "the sums do not depend on dz being wanted");
+                    assert_eq!(sums, board.read_floats(again, len), "the sums do not depend on whether dz is written");
                     vec![board.read_activations(dz, rows * c), sums]
                 },
             );
@@ -182,7 +182,7 @@ fn backward_finish_adds_up_any_number_of_blocks() {
         let of_y = |i: usize| -of_dz(i) * rstd(i) * total(c + i) / rows as f64;
         let constant = |i: usize| -of_dz(i) * total(i) / rows as f64 - of_y(i) * mean(i);
         let coefficients = (0..c).map(of_dz).chain((0..c).map(of_y)).chain((0..c).map(constant)).collect();
-        // What was there, and two roundings: to f32, and of the sum.
+        // The old value, and two roundings: of the total to f32, and of the sum.
         let accumulated = |name, first: f64, totals: Vec<f64>| {
             let magnitudes = totals.iter().map(|t| t.abs() + 1.0).collect();
             Expected::new(name, 2, (totals.iter().map(|t| first + t).collect(), magnitudes))
@@ -242,7 +242,7 @@ fn apply_backward_matches_plain_loops() {
                         apply_backward([rows, c], g, z, affine, None, again),
                     ]);
                     let read = [dy, dz, again].map(|at| board.read_activations(at, rows * c));
-                    assert_eq!(read[0], read[2], "dy does not depend on dz being wanted");
+                    assert_eq!(read[0], read[2], "dy does not depend on whether dz is written");
                     read[..2].to_vec()
                 },
             );

@@ -2,9 +2,9 @@
 
 use super::{BINS, DISTRIBUTION_GAIN, GIOU_GAIN, Inputs, SIDES};
 
-/// A foreground cell's losses, gains and score applied, not yet divided by Σ w.
-pub(super) struct Found {
-    /// IoU of the decoded box and the target: the quality the class is to predict.
+/// The losses of a foreground cell, with gains and score applied, but not yet divided by Σ w.
+pub(super) struct CellLosses {
+    /// IoU of the decoded box and the target: the quality that the class score should predict.
     pub iou: f64,
     pub giou: f64,
     pub distribution: f64,
@@ -12,13 +12,13 @@ pub(super) struct Found {
     pub score: f64,
 }
 
-/// The largest score of the logits that count, the weight of a cell.
+/// The weight of a cell: the largest score of the logits that count.
 pub(super) fn best_score(class_logits: impl Iterator<Item = f32>) -> f64 {
     class_logits.map(|x| sigmoid(f64::from(x))).fold(0.0, f64::max)
 }
 
-/// Losses of `cell`, of weight `score`, and their gradient by its box logits `[4·BINS]`.
-pub(super) fn losses(inputs: &Inputs, cell: usize, score: f64, dbox: &mut [f32]) -> Found {
+/// The losses of `cell` with weight `score`, and their gradient with respect to its box logits `[4·BINS]`.
+pub(super) fn losses(inputs: &Inputs, cell: usize, score: f64, dbox: &mut [f32]) -> CellLosses {
     let anchor = cell % inputs.strides.len();
     let stride = f64::from(inputs.strides[anchor]);
     let centre = [0, 1].map(|i| f64::from(inputs.centres[anchor * 2 + i]));
@@ -26,7 +26,7 @@ pub(super) fn losses(inputs: &Inputs, cell: usize, score: f64, dbox: &mut [f32])
 
     let logits = &inputs.box_logits[cell * SIDES..(cell + 1) * SIDES];
     let sides: [Distribution; 4] = std::array::from_fn(|side| Distribution::new(&logits[side * BINS..][..BINS]));
-    // Left and top reach back from the centre, right and bottom forward.
+    // Left and top lie before the centre, right and bottom after it.
     let decoded: [f64; 4] = std::array::from_fn(|i| centre[i % 2] + sign(i) * sides[i].mean * stride);
     let overlap = Overlap::new(&decoded, &target);
 
@@ -48,7 +48,7 @@ pub(super) fn losses(inputs: &Inputs, cell: usize, score: f64, dbox: &mut [f32])
             *d = (score * (of_giou + of_distribution)) as f32;
         }
     }
-    Found {
+    CellLosses {
         iou: overlap.iou,
         giou: score * GIOU_GAIN * (1.0 - overlap.giou),
         distribution: score * DISTRIBUTION_GAIN * distribution / 4.0,
@@ -56,8 +56,8 @@ pub(super) fn losses(inputs: &Inputs, cell: usize, score: f64, dbox: &mut [f32])
     }
 }
 
-/// Quality focal loss of one logit towards `quality`, β = 2, and its slope: cross-entropy times |quality − σ|², both
-/// differentiated.
+/// Quality focal loss of one logit for the target `quality`, β = 2, and its derivative. The loss is cross-entropy times
+/// |quality − σ|²; both factors are differentiated.
 pub(super) fn quality_focal(x: f64, quality: f64) -> (f64, f64) {
     let score = sigmoid(x);
     let entropy = x.max(0.0) + (-x.abs()).exp().ln_1p() - x * quality;
@@ -81,7 +81,7 @@ struct Distribution {
     p: [f64; BINS],
     /// ln Σ exp(logits).
     log_sum: f64,
-    /// Expected bin.
+    /// The expected bin.
     mean: f64,
 }
 
@@ -101,7 +101,7 @@ impl Distribution {
     }
 }
 
-/// IoU and GIoU of two boxes, and the slope of GIoU by the first's x1, y1, x2, y2.
+/// IoU and GIoU of two boxes, and the gradient of GIoU with respect to the first box's x1, y1, x2, y2.
 struct Overlap {
     iou: f64,
     giou: f64,
@@ -121,9 +121,9 @@ impl Overlap {
         let union = (area(own) + area(size(b)) - intersection).max(SMALLEST);
         let hull = area(outer).max(SMALLEST);
         let slope = std::array::from_fn(|i| {
-            // What moving this coordinate does to each area: its own sign times the length across.
+            // The derivative of each area by this coordinate: its sign times the length of the other axis.
             let across = 1 - i % 2;
-            // How far a's coordinate, not b's, is the larger: 1, 0, or ½ where they tie.
+            // 1 if a's coordinate is larger than b's, 0 if smaller, ½ if they are equal.
             let larger = 0.5 * (1.0 + (a[i] - b[i]).partial_cmp(&0.0).map_or(f64::NAN, |order| order as i8 as f64));
             let (bounds_inner, bounds_outer) = if i < 2 { (larger, 1.0 - larger) } else { (1.0 - larger, larger) };
             let overlaps = if inner[i % 2] > 0.0 { bounds_inner } else { 0.0 };

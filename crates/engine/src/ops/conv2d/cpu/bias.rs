@@ -1,9 +1,9 @@
-//! The bias gradient: each channel's sum over all rows, by fixed blocks of rows, merged in order.
+//! The bias gradient: each channel's sum over all rows, computed in fixed blocks of rows that are merged in order.
 
 use super::STATISTICS_ROWS;
 use crate::device::cpu::Cpu;
 
-/// Scratch of [`bias_gradient`] for dy of `len` elements and `k` channels.
+/// Length of the workspace of [`bias_gradient`] for dy of `len` elements and `k` channels.
 pub fn bias_workspace(len: usize, k: usize) -> usize {
     (len / k.max(1)).div_ceil(STATISTICS_ROWS) * k
 }

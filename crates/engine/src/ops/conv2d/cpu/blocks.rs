@@ -1,6 +1,6 @@
-//! What fprop and dgrad share: blocks of at most [`STATISTICS_ROWS`] pixels of the written matrix, cut into register tiles, each
-//! with a table of where its pixels find their partners for every tap. Almost no activation is copied; pixels in the
-//! padding point to a row of zeros, and a tap that is padding for a whole tile is left out.
+//! The product that fprop and dgrad share. The written matrix is split into blocks of at most [`STATISTICS_ROWS`] pixels, and
+//! these into register tiles, each with a table of the source pixels that its pixels read for every tap. Almost no activation is
+//! copied: pixels in the padding point to a row of zeros, and a tap that is padding for a whole tile is left out.
 
 use super::geometry::{Geometry, Pixel};
 use super::pack::{pack, packed_len};
@@ -13,27 +13,28 @@ use std::ops::Range;
 
 /// f32 in a cache line.
 const LINE: usize = 16;
-/// Left free between copied rows.
+/// The gap between copied rows.
 const COPY_GAP: usize = 16;
 
-/// One register tile of a block: ranges of the plan's lists.
+/// One register tile of a block, as ranges of the plan's lists.
 struct Tile {
     pixels: Range<usize>,
     taps: Range<usize>,
     pointers: Range<usize>,
 }
 
-/// The tiles of one block of pixels and their tables. Each thread keeps one and refills it.
+/// The tiles of one block of pixels and their tables. Each thread keeps one and reuses it.
 #[derive(Default)]
 pub(super) struct Plan {
     tiles: Vec<Tile>,
     pixels: Vec<Pixel>,
-    /// In order of class.
+    /// The block's pixels ordered by class.
     ordered: Vec<Pixel>,
     taps: Vec<u32>,
     pointers: Vec<*const f32>,
     zeros: Vec<f32>,
-    /// Copies: kernel rows that cross the image's edge, filled up with zeros; pixels too regularly far apart.
+    /// Copied values: kernel rows that cross the image's edge, padded with zeros, and pixels that would all fall into one set of
+    /// L1.
     runs: Vec<f32>,
 }
 
@@ -42,7 +43,7 @@ thread_local! {
 }
 
 impl Plan {
-    /// Lends this thread's plan.
+    /// Calls `f` with this thread's plan.
     #[inline(always)]
     pub fn with<R>(f: impl FnOnce(&mut Plan) -> R) -> R {
         PLAN.with_borrow_mut(f)
@@ -54,7 +55,7 @@ impl Plan {
         self.taps.clear();
         self.pointers.clear();
         self.runs.clear();
-        // All that may be copied: no growth may move what pointers were taken to.
+        // Reserves room for all possible copies, because growth would invalidate pointers into `runs`.
         self.runs.reserve(match geometry.taps() {
             taps if geometry.copies() => rows.len() * taps * (geometry.channels + COPY_GAP),
             taps if geometry.merged => rows.len() * taps * geometry.depth(),
@@ -131,7 +132,7 @@ impl Plan {
         }
     }
 
-    /// Replaces the table's rows from `start` by copies that lie side by side.
+    /// Replaces the rows of the table from `start` on by contiguous copies.
     fn copy_rows(&mut self, channels: usize, start: usize) {
         for pointer in &mut self.pointers[start..] {
             // SAFETY: each pointer of a table is readable for a pixel's channels.
@@ -143,7 +144,7 @@ impl Plan {
         }
     }
 
-    /// Does what `push_taps` does where a tap is a kernel row `[S, C]`.
+    /// Does what `push_taps` does if a tap is a kernel row `[S, C]`.
     fn push_runs(&mut self, geometry: &Geometry, source: &[f32], pixels: Range<usize>) {
         let inner = self.ordered[pixels.clone()].iter().all(|pixel| geometry.is_inner(pixel));
         for r in 0..geometry.r {
@@ -180,7 +181,7 @@ impl Plan {
         }
     }
 
-    /// Rows the tile after tile `index` will read; after the last, what follows the last tile's own rows.
+    /// The rows that the tile after tile `index` will read. For the last tile: the values after its own rows.
     fn next(&self, geometry: &Geometry, index: usize) -> (&[*const f32; AHEAD], usize) {
         let tile = &self.tiles[index];
         let (start, offset) = if index + 1 < self.tiles.len() {
@@ -195,12 +196,12 @@ impl Plan {
 
 /// A finished piece of the written matrix, still in the cache.
 pub(super) struct Piece<'a> {
-    /// Which block of [`STATISTICS_ROWS`] rows, where sums are taken of blocks.
+    /// The index of the block of [`STATISTICS_ROWS`] rows, for epilogues that sum over blocks.
     pub block: usize,
     pub rows: Range<usize>,
     pub columns: Range<usize>,
     output: &'a SharedMut<'a, f32>,
-    /// Columns of the whole matrix.
+    /// The number of columns of the whole matrix.
     pub width: usize,
 }
 
@@ -215,43 +216,43 @@ impl<'a> Piece<'a> {
         Piece { block, rows, columns, output, width }
     }
 
-    /// A stretch of one row.
+    /// A range of columns of one row.
     ///
     /// # Safety
-    /// Row and columns lie in the piece; the stretch before it is no longer in use.
+    /// Row and columns lie in the piece, and the slice returned before is no longer in use.
     #[inline(always)]
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn row(&self, row: usize, columns: Range<usize>) -> &mut [f32] {
         let start = row * self.width;
-        // SAFETY: pieces do not overlap, each belongs to one task, and the caller holds one stretch at a time.
+        // SAFETY: pieces do not overlap, each belongs to one task, and the caller holds one slice at a time.
         unsafe { self.output.range(start + columns.start..start + columns.end) }
     }
 }
 
 /// `act(value · scale + shift + addend)`.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Each<'a> {
+pub(super) struct Elementwise<'a> {
     /// `[columns]`
     pub scale: Option<&'a [f32]>,
     /// `[columns]`
     pub shift: Option<&'a [f32]>,
-    /// An addend of the length of the written matrix.
+    /// An addend with the length of the written matrix.
     pub addend: Option<&'a [f32]>,
     pub relu: bool,
 }
 
-/// The steps that are applied to the written matrix before it is stored.
+/// The final steps on the written matrix.
 pub(super) enum Finishing<'a, F> {
-    /// In the registers.
-    Each(Each<'a>),
-    /// Piece by piece in the cache, by a closure that reads `reads` (some may be empty) at the piece's place.
+    /// In registers, before it is stored.
+    Elementwise(Elementwise<'a>),
+    /// Piece by piece in cache, by a closure that reads the piece's part of the matrices `reads`, of which some may be empty.
     Pieces { reads: &'a [&'a [f32]], finish: F },
 }
 
 impl<F> Finishing<'_, F> {
-    /// The steps that are applied in registers to columns from `column` on.
+    /// The steps to apply in registers to columns from `column` on.
     pub fn in_registers(&self, column: usize) -> Finish {
-        let Finishing::Each(each) = self else { return Finish::NOTHING };
+        let Finishing::Elementwise(each) = self else { return Finish::NOTHING };
         let start = |values: Option<&[f32]>, at: usize| values.map_or(std::ptr::null(), |v| v[at..].as_ptr());
         Finish {
             scale: start(each.scale, column),
@@ -261,16 +262,16 @@ impl<F> Finishing<'_, F> {
         }
     }
 
-    /// The matrices that are read where the product is written.
+    /// The matrices that are read at the place where the product is written.
     fn reads(&self) -> &[&[f32]] {
         match self {
-            Finishing::Each(each) => each.addend.as_slice(),
+            Finishing::Elementwise(each) => each.addend.as_slice(),
             Finishing::Pieces { reads, .. } => reads,
         }
     }
 }
 
-/// A product to compute, as a whole.
+/// A whole product to compute.
 pub(super) struct Product<'a> {
     pub cpu: &'a Cpu,
     pub geometry: &'a Geometry,
@@ -290,15 +291,15 @@ impl Product<'_> {
         }
     }
 
-    pub fn each(self, each: Each) {
+    pub fn elementwise(self, each: Elementwise) {
         let (len, columns) = (self.output.len(), self.geometry.columns);
         assert!([each.scale, each.shift].into_iter().flatten().all(|values| values.len() == columns));
         assert!(each.addend.is_none_or(|addend| addend.len() == len));
-        self.run(Finishing::<fn(&Piece)>::Each(each));
+        self.run(Finishing::<fn(&Piece)>::Elementwise(each));
     }
 
-    /// `finish` must be `#[inline(always)]`. What it reads is asked for tile by tile: the reducing dgrad of 56² × 256 columns in a
-    /// batch of 8 took 10.8 ms in place of 14.0 on one core of a Zen 4 (least of five).
+    /// `finish` must be `#[inline(always)]`. The values that it reads are prefetched tile by tile: the reducing dgrad of 56² ×
+    /// 256 columns in a batch of 8 took 10.8 ms instead of 14.0 on one core of a Zen 4 (least of five).
     pub fn by_pieces(self, reads: &[&[f32]], finish: impl Fn(&Piece) + Sync) {
         self.run(Finishing::Pieces { reads, finish });
     }
@@ -323,7 +324,7 @@ impl Product<'_> {
         }
         let block_rows = match finishing {
             Finishing::Pieces { .. } => STATISTICS_ROWS,
-            Finishing::Each(_) => even_rows(geometry.rows(), cpu.threads(), kernels.rows),
+            Finishing::Elementwise(_) => even_rows(geometry.rows(), cpu.threads(), kernels.rows),
         };
         let blocks = geometry.rows().div_ceil(block_rows);
         let groups = groups(cpu, geometry, block_rows).min(panels);
@@ -355,9 +356,9 @@ impl Product<'_> {
     }
 }
 
-/// Rows of a block whose pieces are nobody's: at most [`STATISTICS_ROWS`], as many blocks for every thread, of whole register tiles. Too
-/// few rows for that are left to one block, cut by its panels. 14² × 1024 → 256 of one image took .62 ms in blocks of 128 and 68 rows, in two
-/// of 98 it takes .49.
+/// The number of rows of a block if no sums are taken over blocks: at most [`STATISTICS_ROWS`], in whole register tiles, and so
+/// that every thread gets the same number of blocks. If all rows fit in one block, it stays whole and is split by its panels. 14²
+/// × 1024 → 256 of one image took .62 ms in blocks of 128 and 68 rows; in two blocks of 98 it takes .49.
 fn even_rows(rows: usize, threads: usize, tile_rows: usize) -> usize {
     let blocks = rows.div_ceil(STATISTICS_ROWS);
     if blocks == 1 {
@@ -366,9 +367,10 @@ fn even_rows(rows: usize, threads: usize, tile_rows: usize) -> usize {
     rows.div_ceil(blocks.next_multiple_of(threads)).next_multiple_of(tile_rows).min(STATISTICS_ROWS)
 }
 
-/// Into how many groups of panels the work on a block is cut. One where there are blocks enough for the threads: a block's pixels then
-/// stay in L2 for all panels. Where pixels are copied, each group copies them again, so that no more are made than keep all threads
-/// busy: three blocks and a bit of 7² × 2048 → 512 left one of two threads idle for a quarter of 5.0 ms, in two groups they take 3.9.
+/// The number of groups of panels that the work on a block is split into. It is one if there are enough blocks for the threads: a
+/// block's pixels then stay in L2 for all panels. If pixels are copied, each group copies them again, so only as many groups are
+/// made as keep all threads busy: three and a bit blocks of 7² × 2048 → 512 left one of two threads idle for a quarter of 5.0 ms;
+/// in two groups they take 3.9.
 fn groups(cpu: &Cpu, geometry: &Geometry, block_rows: usize) -> usize {
     let (rows, threads) = (geometry.rows(), cpu.threads());
     let most = (4 * threads).div_ceil(rows.div_ceil(block_rows));
@@ -377,7 +379,7 @@ fn groups(cpu: &Cpu, geometry: &Geometry, block_rows: usize) -> usize {
     if geometry.copies() { (1..most).find(busy).unwrap_or(most) } else { most }
 }
 
-/// All tiles of one block times one panel.
+/// Multiplies all tiles of one block by one panel.
 fn multiply(
     kernels: &Kernels,
     geometry: &Geometry,
@@ -419,15 +421,14 @@ fn multiply(
             finish,
         };
         // SAFETY: the kernels are those of the CPU's instruction set; every pointer was taken from a slice of `depth`
-        // values or of the piece's columns, which no other task touches, and the panel holds all taps. What `finish`
-        // names was checked to be as long as the columns and the matrix.
+        // values or of the piece's columns, which no other task touches, and the panel holds all taps. The slices in
+        // `finish` were checked to be as long as the columns and the matrix.
         unsafe { kernels.gather(pixels.len(), &tile) };
     }
 }
 
 /// The part of the panel after `panel` that tile `index` of `tiles` prefetches: all of the panel once the last tile has run.
-/// Without
-/// it, every panel's first tile waits for memory if a network's weights do not fit in cache.
+/// Without it, every panel's first tile waits for memory if a network's weights do not fit in cache.
 pub(super) fn ahead(panel: &[f32], columns: usize, index: usize, tiles: usize) -> (*const f32, usize) {
     (panel.as_ptr().wrapping_add(panel.len() + panel.len() * index / tiles), columns / tiles.min(columns))
 }

@@ -1,14 +1,15 @@
-//! The gradient with respect to the input: the shared product on dy with transposed weights, with its epilogues in the registers
-//! or over each piece while it is in cache. With a stride, pixels of one phase share a tile, so no product with a zero is computed.
+//! The gradient with respect to the input: the shared product on dy with transposed weights, with its epilogues applied in
+//! registers or to each piece while it is in cache. With a stride, a tile holds pixels of one phase only, so that no product with
+//! an inserted zero is computed.
 
-use super::blocks::{Each, Piece, Product};
+use super::blocks::{Elementwise, Piece, Product};
 use super::fprop::{STRIP, window};
 use super::geometry::Geometry;
 use super::{DgradEpilogue, STATISTICS_ROWS, Weight};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 
-/// Length of the workspace [`dgrad`] needs with a plain weight, or with a packed one.
+/// Length of the workspace of [`dgrad`] with a plain weight, or with a packed one.
 pub fn dgrad_workspace(cpu: &Cpu, problem: &Problem, plain: bool) -> usize {
     Product::workspace(cpu, &Geometry::dgrad(problem), plain)
 }
@@ -30,8 +31,10 @@ pub fn dgrad(
     assert_eq!(dx.len(), problem.input_len());
     let product = Product { cpu, geometry, source: dy, weight, output: dx, workspace };
     match epilogue {
-        DgradEpilogue::Plain => product.each(Each::default()),
-        DgradEpilogue::Add(addend) => product.each(Each { addend: Some(addend), ..Each::default() }),
+        DgradEpilogue::Plain => product.elementwise(Elementwise::default()),
+        DgradEpilogue::Add(addend) => {
+            product.elementwise(Elementwise { addend: Some(addend), ..Elementwise::default() })
+        }
         DgradEpilogue::Reduce { addend, mask, y, moments, partials } => {
             let blocks = problem.input_rows().div_ceil(STATISTICS_ROWS);
             assert_eq!(partials.len(), blocks * 2 * problem.c);

@@ -1,15 +1,15 @@
-//! The forward convolution: the shared product, with its epilogues in the registers or over each piece while it is in cache.
+//! The forward convolution: the shared product, with its epilogues applied in registers or to each piece while it is in cache.
 
-use super::blocks::{Each, Piece, Product};
+use super::blocks::{Elementwise, Piece, Product};
 use super::geometry::Geometry;
 use super::{Epilogue, STATISTICS_ROWS, Weight};
 use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 
-/// Columns that an epilogue takes at a time where there are that many.
+/// The number of columns that an epilogue processes at a time if there are that many.
 pub(super) const STRIP: usize = 16;
 
-/// Length of the workspace [`fprop`] needs with a plain weight, or with a packed one.
+/// Length of the workspace of [`fprop`] with a plain weight, or with a packed one.
 pub fn fprop_workspace(cpu: &Cpu, problem: &Problem, plain: bool) -> usize {
     Product::workspace(cpu, &Geometry::fprop(problem), plain)
 }
@@ -31,11 +31,11 @@ pub fn fprop(
     assert_eq!(y.len(), problem.output_len());
     let product = Product { cpu, geometry, source: x, weight, output: y, workspace };
     match epilogue {
-        Epilogue::Plain => product.each(Each::default()),
-        Epilogue::Bias(bias) => product.each(Each { shift: Some(bias), ..Each::default() }),
+        Epilogue::Plain => product.elementwise(Elementwise::default()),
+        Epilogue::Bias(bias) => product.elementwise(Elementwise { shift: Some(bias), ..Elementwise::default() }),
         Epilogue::Affine { affine, residual, relu } => {
             let (scale, shift) = affine.split_at(problem.k);
-            product.each(Each { scale: Some(scale), shift: Some(shift), addend: residual, relu });
+            product.elementwise(Elementwise { scale: Some(scale), shift: Some(shift), addend: residual, relu });
         }
         Epilogue::Statistics(partials) => {
             assert_eq!(partials.len(), problem.rows().div_ceil(STATISTICS_ROWS) * 2 * problem.k);
@@ -62,7 +62,7 @@ fn statistics(piece: &Piece, partials: &SharedMut<f32>) {
     }
 }
 
-/// Two passes over a piece in L1: exact where one pass with Σy² would cancel.
+/// Two passes over a piece in L1. They are accurate where one pass with Σy² would suffer cancellation.
 #[inline(always)]
 fn strip_statistics<const W: usize>(piece: &Piece, column: usize, partials: &SharedMut<f32>) {
     let mut mean = [0.0f32; W];
@@ -93,7 +93,7 @@ fn strip_statistics<const W: usize>(piece: &Piece, column: usize, partials: &Sha
     }
 }
 
-/// W values as an array, so that the compiler sees their number.
+/// W values as an array, so that the compiler knows their number.
 #[inline(always)]
 pub(super) fn window<const W: usize>(values: &[f32], start: usize) -> &[f32; W] {
     values[start..].first_chunk().unwrap_or_else(|| unreachable!("a strip lies within its row"))

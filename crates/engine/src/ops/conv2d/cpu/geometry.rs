@@ -1,29 +1,30 @@
-//! Which pixels of the source a pixel of the written matrix reads for which tap, forward and transposed, and in which
-//! order a block's pixels are best taken. No data, no kernels.
+//! The source pixels that a pixel of the written matrix reads for each tap, forward and transposed, and the best order for a
+//! block's pixels. No data, no kernels.
 
 use super::winograd::Side;
 use crate::ops::conv2d::Problem;
 use std::ops::Range;
 
-/// Below this many channels a whole kernel row `[S, C]` is one tap: it is contiguous in x, and its pieces are too short.
+/// With fewer channels than this, a whole kernel row `[S, C]` counts as one tap: it is contiguous in x, and single taps are too
+/// short.
 const MERGE_BELOW: usize = 16;
 
-/// Fewer pixels than this are not worth a tile of their own: its loads of the panel would take longer than its sums.
+/// A class with fewer pixels than this gets no tile of its own: loading the panel would take longer than its sums.
 const CLASS_ROWS: usize = 6;
 
-/// f32 in 4 KB, what the sets of L1 span.
+/// The number of f32 in 4 KB, after which addresses fall into the same set of L1 again.
 const ALIAS: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
-    /// The written pixel y reads `y · stride + r − padding`.
+    /// The written pixel y reads pixel `y · stride + r − padding`.
     Forward,
-    /// The written pixel h reads `(h + padding − r) / stride` where that is whole: with `r = phase + i · stride`,
-    /// `⌊(h + padding) / stride⌋ − i`.
+    /// The written pixel h reads pixel `(h + padding − r) / stride` if that is an integer: with `r = phase + i · stride`, it
+    /// is `⌊(h + padding) / stride⌋ − i`.
     Transposed,
 }
 
-/// One side of a convolution as a matrix product: `written [images · height · width, columns]` from the source's pixels.
+/// A convolution as a matrix product: `written [images · height · width, columns]` computed from the source's pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Geometry {
     direction: Direction,
@@ -32,17 +33,17 @@ pub(super) struct Geometry {
     width: usize,
     pub source_height: usize,
     pub source_width: usize,
-    /// Channels of the source.
+    /// The number of channels of the source.
     pub channels: usize,
-    /// Columns of the written matrix.
+    /// The number of columns of the written matrix.
     pub columns: usize,
     pub r: usize,
     pub s: usize,
     stride: usize,
     padding: usize,
-    /// A tap is a kernel row.
+    /// Whether a whole kernel row counts as one tap.
     pub merged: bool,
-    /// Computed by minimal filtering.
+    /// The side of its tiles, if it is computed by minimal filtering.
     pub filtered: Option<Side>,
 }
 
@@ -80,7 +81,7 @@ impl Geometry {
         }
     }
 
-    /// Whether the weight is read transposed, its taps from the last to the first.
+    /// Whether the weight is read transposed, with its taps in reverse order.
     pub fn transposed(&self) -> bool {
         self.direction == Direction::Transposed
     }
@@ -98,12 +99,12 @@ impl Geometry {
         if self.merged { self.r } else { self.r * self.s }
     }
 
-    /// Contiguous values a tap reads per pixel.
+    /// The number of contiguous values that a tap reads per pixel.
     pub fn depth(&self) -> usize {
         if self.merged { self.s * self.channels } else { self.channels }
     }
 
-    /// The source position that tap 0 of a written position reads, were the stride's remainder zero.
+    /// The source position that tap 0 of a written position reads, ignoring the remainder of the division by the stride.
     fn base(&self, position: usize) -> isize {
         match self.direction {
             Direction::Forward => (position * self.stride) as isize - self.padding as isize,
@@ -111,7 +112,7 @@ impl Geometry {
         }
     }
 
-    /// How far from the base a tap reads.
+    /// The distance from the base at which a tap reads.
     fn step(&self, tap: usize) -> isize {
         match self.direction {
             Direction::Forward => tap as isize,
@@ -119,7 +120,7 @@ impl Geometry {
         }
     }
 
-    /// The stride of a transposed convolution, 1 of a forward one.
+    /// The stride of a transposed convolution; 1 for a forward one.
     fn phase_stride(&self) -> usize {
         match self.direction {
             Direction::Forward => 1,
@@ -127,8 +128,8 @@ impl Geometry {
         }
     }
 
-    /// Along one axis of `taps` taps: the class of a written position. With phases it is the first tap of the phase, of
-    /// which every `stride`-th belongs to it; without, 1 and 2 where the first or the last taps fall in the padding.
+    /// The class of a written position along one axis with `taps` taps. With phases, it is the first tap of the phase, which has
+    /// every `stride`-th tap. Without phases, it is 1 if the first taps fall in the padding, 2 if the last do, else 0.
     fn axis_class(&self, position: usize, taps: usize, limit: usize) -> usize {
         if self.phase_stride() > 1 {
             return (position + self.padding) % self.stride;
@@ -142,14 +143,14 @@ impl Geometry {
         }
     }
 
-    /// Classes along one axis.
+    /// The number of classes along one axis.
     fn axis_classes(&self) -> usize {
         if self.phase_stride() > 1 { self.stride } else { 3 }
     }
 
-    /// Whether rows that a tile reads lie a multiple of 4 KB apart: all in one set of L1, which has fewer ways than a tile
-    /// has rows. Copies cost little beside the sums of all panels: 3×3 with stride 2 from 512 channels took 1.2 to
-    /// 1.4 times as long without (maps of 14² and 4²).
+    /// Whether the rows that a tile reads are a multiple of 4 KB apart and therefore all fall into one set of L1, which has fewer
+    /// ways than a tile has rows. They are then copied, which costs little compared with the sums of all panels: without copies,
+    /// 3×3 with stride 2 from 512 channels took 1.2 to 1.4 times as long (maps of 14² and 4²).
     pub fn copies(&self) -> bool {
         let step = match self.direction {
             Direction::Forward => self.stride,
@@ -158,7 +159,7 @@ impl Geometry {
         !self.merged && (step * self.channels).is_multiple_of(ALIAS)
     }
 
-    /// The taps of a class and how far each reads from the base pixel: `(tap, rows, columns)`.
+    /// The taps of a class, and how far from the base pixel each reads: `(tap, rows, columns)`.
     pub fn class_taps(&self, class: usize) -> impl Iterator<Item = (usize, isize, isize)> + use<'_> {
         let stride = self.phase_stride();
         let (vertical, horizontal) = match stride {
@@ -202,8 +203,8 @@ impl Geometry {
         }
     }
 
-    /// The classes to tile apart. Pixels at the border leave out the taps that fall in the padding, if there are enough of
-    /// them for tiles of their own; a corner else counts as the upper or lower border, a border as the inside.
+    /// Merges classes that have too few pixels for tiles of their own. Pixels at the border leave out the taps that fall in the
+    /// padding if there are enough of them; otherwise a corner joins the upper or lower border, and a border joins the inside.
     pub fn merge_classes(&self, pixels: &mut [Pixel]) {
         if self.phase_stride() > 1 || pixels.iter().all(|pixel| pixel.class == 0) {
             return;
@@ -225,7 +226,7 @@ impl Geometry {
         inside(pixel.y, self.r, self.source_height) && inside(pixel.x, self.s, self.source_width)
     }
 
-    /// The part of kernel row `r`'s `[S, C]` values that lies in the image, and how many values are missing before it.
+    /// The part of kernel row `r`'s `[S, C]` values that lies in the image, and the number of values missing before it.
     #[inline(always)]
     pub fn run<'a>(&self, pixel: &Pixel, r: usize, source: &'a [f32]) -> Option<(usize, &'a [f32])> {
         let (channels, width, s) = (self.channels, self.source_width as isize, self.s as isize);
@@ -241,13 +242,13 @@ impl Geometry {
         (left < right).then(|| (left * channels, &source[start..start + (right - left) * channels]))
     }
 
-    /// More than any pixel's class.
+    /// An upper bound on the number of classes.
     pub fn classes(&self) -> usize {
         self.axis_classes().pow(2)
     }
 }
 
-/// Pixels of each class.
+/// The number of pixels of each class.
 fn count(pixels: &[Pixel]) -> [usize; 9] {
     let mut counts = [0; 9];
     pixels.iter().for_each(|pixel| counts[pixel.class] += 1);
@@ -258,11 +259,11 @@ fn count(pixels: &[Pixel]) -> [usize; 9] {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Pixel {
     pub row: usize,
-    /// Offset in the source of its base pixel; the base may lie outside, even before the first image.
+    /// The offset of its base pixel in the source; the base may lie outside, even before the first image.
     pub offset: isize,
-    /// The base pixel's place in its image.
+    /// The position of the base pixel in its image.
     pub y: isize,
     pub x: isize,
-    /// Pixels of one class have the same taps, but for the padding.
+    /// Pixels of one class have the same taps, except for padding.
     pub class: usize,
 }

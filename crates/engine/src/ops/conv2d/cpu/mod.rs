@@ -1,8 +1,8 @@
-//! Convolution on the CPU as implicit matrix products: the kernels' contract and what may ride in their epilogues. Slices in
-//! and out, sizes checked by the caller; nothing is allocated but scratch that each thread keeps.
+//! Convolution on the CPU as implicit matrix products: the kernels' contract and their possible epilogues. Inputs and outputs are
+//! slices whose sizes the caller has checked; nothing is allocated but scratch memory that each thread keeps.
 //!
 //! Results do not depend on the number of threads: every output element, and every partial sum, is computed by one task
-//! in one order that follows from the shape alone.
+//! in one order that depends only on the shape.
 
 mod bias;
 mod blocks;
@@ -30,25 +30,25 @@ pub const STATISTICS_ROWS: usize = 128;
 /// The algorithm of a convolution in all its directions; each algorithm has packed weights of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// Sums of products as they are defined.
+    /// Plain sums of products.
     Direct,
     /// Minimal filtering of tiles of outputs.
     Winograd(Side),
 }
 
 impl Algorithm {
-    /// Follows from the shape alone.
+    /// The algorithm for a problem; it depends only on the shape.
     pub fn of(problem: &Problem) -> Algorithm {
         Side::of(problem).map_or(Algorithm::Direct, Algorithm::Winograd)
     }
 }
 
-/// A convolution's weight as its kernels take it.
+/// The weight of a convolution in one of the forms that its kernels accept.
 #[derive(Clone, Copy)]
 pub enum Weight<'a> {
-    /// `[K, R, S, C]`: packed where it is used, into the workspace. For a weight that is used once.
+    /// `[K, R, S, C]`, packed into the workspace when it is used. For a weight that is used once.
     Plain(&'a [f32]),
-    /// From [`pack_fprop`] or [`pack_dgrad`].
+    /// Packed in advance by [`pack_fprop`] or [`pack_dgrad`].
     Packed(&'a [f32]),
 }
 
@@ -58,8 +58,8 @@ pub enum Epilogue<'a> {
     Plain,
     /// `y = conv(x) + bias`, bias `[K]`.
     Bias(&'a [f32]),
-    /// `y = conv(x)`, and into the partials `[blocks, 2, K]` for each block of [`STATISTICS_ROWS`] rows of y its mean
-    /// and the sum of squared deviations from that mean.
+    /// `y = conv(x)`; writes to the partials `[blocks, 2, K]`, for each block of [`STATISTICS_ROWS`] rows of y, its mean and
+    /// the sum of squared deviations from that mean.
     Statistics(&'a mut [f32]),
     /// Evaluation: `y = act(conv(x) · scale + shift + residual)`.
     Affine {
@@ -77,13 +77,13 @@ pub enum DgradEpilogue<'a> {
     Plain,
     /// `dx = conv_transpose(dy) + addend`, addend `[N, H, W, C]`.
     Add(&'a [f32]),
-    /// `dz = (conv_transpose(dy) + addend) · [z > 0]`, written to dx, and the two sums batch norm's backward needs.
+    /// `dz = (conv_transpose(dy) + addend) · [z > 0]`, written to dx, and the two sums that batch norm's backward needs.
     Reduce {
         /// `[N, H, W, C]`
         addend: Option<&'a [f32]>,
-        /// z `[N, H, W, C]`, what the ReLU gave; absent where there is none.
+        /// z `[N, H, W, C]`, the output of the ReLU, if there is one.
         mask: Option<&'a [f32]>,
-        /// `[N, H, W, C]`: what was normalised.
+        /// `[N, H, W, C]`: the input of batch norm.
         y: &'a [f32],
         /// `[2, C]`: mean, 1 / deviation.
         moments: &'a [f32],

@@ -1,5 +1,5 @@
-//! Weights rearranged into panels of as many channels as a register tile has columns: output channels for fprop, input channels
-//! for dgrad. The last panel is filled with zeros. Filtered ones are laid out as `winograd::pack` says.
+//! Packs weights into panels of as many channels as a register tile has columns: output channels for fprop, input channels for
+//! dgrad. The last panel is padded with zeros. Weights for minimal filtering have the layout of `winograd::pack`.
 
 use super::geometry::Geometry;
 use super::winograd;
@@ -17,12 +17,12 @@ pub fn packed_dgrad_len(isa: Isa, problem: &Problem) -> usize {
     packed_len(isa, &Geometry::dgrad(problem))
 }
 
-/// Weight `[K, R, S, C]` to panels `[K / columns, R, S, C, columns]`.
+/// Packs weight `[K, R, S, C]` into panels `[K / columns, R, S, C, columns]`.
 pub fn pack_fprop(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
     pack(cpu, &Geometry::fprop(problem), weight, packed);
 }
 
-/// Weight `[K, R, S, C]` to panels `[C / columns, R, S, K, columns]`.
+/// Packs weight `[K, R, S, C]` into panels `[C / columns, R, S, K, columns]`.
 pub fn pack_dgrad(cpu: &Cpu, problem: &Problem, weight: &[f32], packed: &mut [f32]) {
     pack(cpu, &Geometry::dgrad(problem), weight, packed);
 }
@@ -59,7 +59,8 @@ fn pack_forward(cpu: &Cpu, geometry: &Geometry, weight: &[f32], packed: &mut [f3
         |index, panel| {
             let first = index * columns;
             let last = geometry.columns.min(first + columns);
-            // Strips of the reduction, so that the lines written stay in L1 until all channels have filled them.
+            // The reduction is processed in strips, so that the lines being written stay in L1 until all channels have filled
+            // them.
             for start in (0..depth).step_by(STRIP) {
                 let strip = start..depth.min(start + STRIP);
                 let to = &mut panel[start * columns..strip.end * columns];
@@ -91,7 +92,7 @@ fn pack_transposed(cpu: &Cpu, geometry: &Geometry, weight: &[f32], packed: &mut 
     if taps * k == 0 {
         return;
     }
-    // One piece is one tap of one panel.
+    // One chunk is one tap of one panel.
     cpu.parallel_chunks(
         packed,
         k * columns,

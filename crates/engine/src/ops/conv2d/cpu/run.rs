@@ -1,4 +1,4 @@
-//! The CPU's side of the convolution's ops: each takes its operands and runs its kernels.
+//! Runs the convolution ops on the CPU: each takes its operands and calls its kernels.
 
 use super::{
     DgradEpilogue, Epilogue, Weight, bias_gradient, bias_workspace, dgrad, dgrad_workspace, fprop, fprop_workspace,
@@ -8,7 +8,7 @@ use crate::ir::{self, Conv2dDgrad, Conv2dFprop, Conv2dWgrad, ConvEpilogue, Graph
 use crate::ops::conv2d::{ChannelSum, Packing};
 use crate::ops::cpu::{CpuNode, CpuOp, Operands, Weights};
 
-/// The weight of a node: packed before, or packed where it is used.
+/// The weight of a node, packed in advance or to be packed when it is used.
 fn weight<'a>(node: &Operands<'a>) -> Weight<'a> {
     match node.packed() {
         Some(packed) => Weight::Packed(packed),
@@ -45,11 +45,11 @@ impl CpuOp for Conv2dDgrad {
     }
 
     fn run(&self, node: &mut Operands) {
-        // The inputs behind dy and weight are there as the epilogue needs them, in this order.
+        // The inputs after dy and weight are those that the epilogue needs, in this order.
         let mut indices = 2..node.input_count();
         let mut next = || {
             let index = indices.next();
-            node.input(index.unwrap_or_else(|| unreachable!("the check counted what the epilogue names")))
+            node.input(index.unwrap_or_else(|| unreachable!("the check counted the epilogue's inputs")))
         };
         let epilogue = match self.epilogue {
             ir::DgradEpilogue::Plain { addend: false } => DgradEpilogue::Plain,

@@ -1,8 +1,9 @@
-//! The gradient with respect to the weight: `dw [K, R, S, C] += dyᵀ [K, N·P·Q] × patches [N·P·Q, R·S·C]`, never making the
-//! patches as a whole: per block of pixels and tap the columns of dy are multiplied by one panel of x after the other, read where it lies.
+//! The gradient with respect to the weight: `dw [K, R, S, C] += dyᵀ [K, N·P·Q] × patches [N·P·Q, R·S·C]`. The patches are never
+//! built as a whole: for each block of pixels and each tap, the columns of dy are multiplied by one panel of x after another,
+//! which is read where it lies.
 //!
-//! The sum over pixels is cut into chunks by shape alone; chunk 0 adds to dw itself, the others to their own copy in the
-//! workspace, and the copies are added in order.
+//! The sum over pixels is split into chunks that depend only on the shape. Chunk 0 adds to dw itself, the others to their own
+//! copy in the workspace, and the copies are then added in order.
 
 use super::geometry::{Geometry, Pixel};
 use super::winograd::{self, Side};
@@ -12,18 +13,18 @@ use crate::ops::conv2d::Problem;
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Pixels a register tile is summed over before it is added to dw. 256 was 1 to 2 % faster than 128 on a Zen 4.
+/// The number of pixels that a register tile sums before it is added to dw. On a Zen 4, 256 was 1 to 2 % faster than 128.
 const BLOCK_ROWS: usize = 256;
-/// Tasks wanted: enough for the threads of one machine, few enough that adding up the chunks stays cheap.
+/// The target number of tasks: enough for the threads of one machine, few enough that adding up the chunks stays cheap.
 const TASKS: usize = 32;
-/// Rows of a chunk at least, so that the work on a chunk outweighs adding it up.
+/// The least number of rows of a chunk, so that its work outweighs adding it up.
 const CHUNK_ROWS: usize = 1024;
-/// dw elements one task adds to: half of a 1 MB L2.
+/// The number of dw elements that one task adds to: half of a 1 MB L2.
 const GROUP_LEN: usize = 128 * 1024;
-/// All copies together at most.
+/// The most elements of all copies together.
 const WORKSPACE_LEN: usize = 8 * 1024 * 1024;
 
-/// The cut of the work over tasks. A unit is one panel of columns of dw: of one tap, or of the whole row where taps are merged.
+/// The split of the work into tasks. A unit is one panel of columns of dw: of one tap, or of the whole row if taps are merged.
 struct Split {
     panels: usize,
     units: usize,
@@ -87,7 +88,7 @@ pub fn wgrad(cpu: &Cpu, problem: &Problem, dy: &[f32], x: &[f32], dw: &mut [f32]
     add_copies(cpu, dw, copies);
 }
 
-/// Where the chunks' sums go.
+/// The destinations of the chunks' sums.
 struct Sums<'a> {
     len: usize,
     dw: SharedMut<'a, f32>,
@@ -95,7 +96,7 @@ struct Sums<'a> {
 }
 
 impl Sums<'_> {
-    /// Where `range` of chunk `chunk`'s dw begins.
+    /// The address of `range` in the dw of chunk `chunk`.
     fn pointer(&self, chunk: usize, range: Range<usize>) -> *mut f32 {
         match chunk {
             0 => self.dw.pointer(range),
@@ -107,15 +108,15 @@ impl Sums<'_> {
     }
 }
 
-/// Pairs of pixels to be multiplied: dy's rows and as many rows of x or of patches, for one panel of dw's columns.
+/// Pairs of pixels to multiply: rows of dy and as many rows of x or of patches, for one panel of dw's columns.
 struct Pairs<'a> {
     /// `[pairs + A_AHEAD]`
     dy: &'a [*const f32],
     /// `[pairs]`
     x: &'a [*const f32],
-    /// Where the panel's columns begin in each row of x, readable for a tile's columns.
+    /// The offset of the panel's columns in each row of x, readable for a tile's columns.
     offset: usize,
-    /// Where those of the panel after it do.
+    /// The offset of the next panel's columns.
     next: usize,
     columns: Range<usize>,
 }
@@ -131,7 +132,7 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// One chunk of the rows for one group of the units.
+    /// Computes one chunk of the rows for one group of the units.
     #[inline(always)]
     fn run(&self, chunk: usize, group: usize) {
         let Split { units, groups, chunks, blocks, .. } = *self.split;
@@ -162,7 +163,7 @@ impl Task<'_> {
         tap * width + first..tap * width + width.min(first + self.kernels.columns)
     }
 
-    /// Zeros where this task will add.
+    /// Sets the elements that this task will add to to zero.
     fn clear(&self, chunk: usize, units: Range<usize>) {
         let row_len = self.problem.taps() * self.problem.c;
         for unit in units {
@@ -188,7 +189,7 @@ impl Task<'_> {
             for unit in wanted.clone() {
                 let columns = self.columns(unit);
                 let offset = columns.start - tap * c;
-                // After a tap's last panel this asks for the pixels of the next block, which mostly follow in x.
+                // After a tap's last panel, this prefetches the pixels of the next block, which usually follow in x.
                 let next = match unit + 1 < wanted.end {
                     true => offset + width,
                     false => (wanted.start - of_tap.start) * width + BLOCK_ROWS * c,
@@ -202,7 +203,7 @@ impl Task<'_> {
         }
     }
 
-    /// Few channels: the block's patches `[rows, R·S·C]` side by side, then one panel of them after the other.
+    /// For few channels: builds the block's patches `[rows, R·S·C]`, then multiplies one panel of them after another.
     fn merged_block(&self, scratch: &mut Scratch, chunk: usize) {
         let stride = self.split.panels * self.kernels.columns;
         scratch.gather(self, stride);
@@ -213,7 +214,7 @@ impl Task<'_> {
         }
     }
 
-    /// dw's columns of these pairs += dy's rowsᵀ × x's.
+    /// Adds the transposed rows of dy × the rows of x to dw's columns of these pairs.
     fn multiply(&self, pairs: &Pairs, chunk: usize) {
         let row_len = self.problem.taps() * self.problem.c;
         for index in 0..self.kernels.tiles(self.problem.k) {
@@ -237,14 +238,14 @@ impl Task<'_> {
     }
 }
 
-/// Tables and copies of one block of pixels. Each thread keeps one and refills it.
+/// Tables and copies for one block of pixels. Each thread keeps one and reuses it.
 #[derive(Default)]
 struct Scratch {
     pixels: Vec<Pixel>,
     dy: Vec<*const f32>,
     x: Vec<*const f32>,
     values: Vec<f32>,
-    /// Where each row of the values begins.
+    /// The start of each row of `values`.
     copies: Vec<*const f32>,
 }
 
@@ -257,7 +258,7 @@ impl Scratch {
         SCRATCH.with_borrow_mut(f)
     }
 
-    /// Pairs dy's pixels with those of x that a tap reads, without the ones in the padding. False if all are.
+    /// Pairs dy's pixels with the pixels of x that a tap reads, except those in the padding. Returns whether there are any.
     fn pair(&mut self, task: &Task, down: isize, right: isize) -> bool {
         let (height, width) = (task.geometry.source_height as isize, task.geometry.source_width as isize);
         let (c, k) = (task.problem.c as isize, task.problem.k);
@@ -266,7 +267,7 @@ impl Scratch {
         self.x.resize(self.pixels.len(), std::ptr::null());
         let mut pairs = 0;
         for pixel in &self.pixels {
-            // Written in any case, counted if inside: without a branch.
+            // Always written, but counted only if inside the image: this avoids a branch.
             self.dy[pairs] = task.dy.as_ptr().wrapping_add(pixel.row * k);
             self.x[pairs] = task.x.as_ptr().wrapping_offset(pixel.offset + step);
             let (y, x) = (pixel.y + down, pixel.x + right);
@@ -277,7 +278,7 @@ impl Scratch {
         pairs > 0
     }
 
-    /// The last, narrow panel of a row of x, copied: a whole tile's width would run over the end of x.
+    /// Copies the last, narrow panel of each row of x, because reading a whole tile's width would run past the end of x.
     fn narrow(&mut self, offset: usize, columns: Range<usize>, width: usize) -> Pairs<'_> {
         let values = aligned(&mut self.values, self.x.len() * width);
         for (row, &from) in values.chunks_exact_mut(width).zip(&self.x) {
@@ -292,7 +293,7 @@ impl Scratch {
         Pairs { dy: &self.dy, x: &self.copies, offset: 0, next: 0, columns }
     }
 
-    /// The pixels' patches as rows `[R·S·C]` of `stride`, and dy's rows.
+    /// Copies the pixels' patches into rows `[R·S·C]` of length `stride`, and lists the rows of dy.
     fn gather(&mut self, task: &Task, stride: usize) {
         let (geometry, k) = (task.geometry, task.problem.k);
         let depth = geometry.depth();
@@ -319,7 +320,7 @@ impl Scratch {
     }
 }
 
-/// `len` values of `values`, grown if need be, beginning on a cache line.
+/// `len` values of `values`, which grows if necessary, starting on a cache line.
 pub(super) fn aligned(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
     const LINE: usize = 16; // f32
     if values.len() < len + LINE {
@@ -329,7 +330,7 @@ pub(super) fn aligned(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut values[start.min(LINE)..][..len]
 }
 
-/// dw += each copy, in order.
+/// Adds each copy to dw, in order.
 fn add_copies(cpu: &Cpu, dw: &mut [f32], copies: &[f32]) {
     const CHUNK: usize = 4096;
     if copies.is_empty() {

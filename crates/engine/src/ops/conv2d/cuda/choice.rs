@@ -1,4 +1,4 @@
-//! The ways to compute a convolution on a GPU, from which the tuning takes the fastest.
+//! The ways to compute a convolution on a GPU, of which tuning chooses the fastest.
 
 use super::{Tile, WgradPlan, dgrad_partials, padded};
 use crate::device::cuda::{Direction, Precision, Sizes};
@@ -8,21 +8,21 @@ use crate::ops::conv2d::Problem;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The way in which one convolution is computed.
+/// The way one convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Choice {
     /// Our own kernel with this tile, for fprop and dgrad.
     Tile(Tile),
-    /// Our own kernel with these tile and splits, for wgrad.
+    /// Our own kernel with this tile and these splits, for wgrad.
     Wgrad(WgradPlan),
-    /// By cuDNN, for fprop and dgrad.
+    /// cuDNN, for fprop and dgrad.
     Cudnn {
-        /// Scratch that cuDNN asks for.
+        /// The workspace that cuDNN needs.
         workspace_bytes: usize,
     },
 }
 
-/// For messages: the size of a tile, and its splits.
+/// For messages: the size of the tile, and its splits.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -34,7 +34,7 @@ impl fmt::Display for Choice {
 }
 
 impl Choice {
-    /// Bytes of scratch to compute the convolution.
+    /// Bytes of scratch memory to compute the convolution.
     pub fn scratch(&self, problem: &Problem) -> usize {
         match self {
             Choice::Tile(_) => 0,
@@ -43,7 +43,8 @@ impl Choice {
         }
     }
 
-    /// Bytes of scratch to try it: the gradient of a trial lies behind the splits' sums, and is as large as one split's.
+    /// Bytes of scratch memory for a trial. Its gradient is written behind the splits' sums, and is as large as the sum of one
+    /// split.
     pub fn trial_scratch(&self, problem: &Problem) -> usize {
         match self {
             Choice::Wgrad(plan) => WgradPlan { splits: plan.splits + 1, ..*plan }.workspace(problem),
@@ -52,42 +53,42 @@ impl Choice {
     }
 }
 
-/// A convolution whose kernel is chosen.
+/// A convolution whose kernel is chosen by tuning.
 #[derive(Clone, Copy, Debug)]
 pub struct Tunable {
     /// Which of the three convolutions it is.
     pub direction: Direction,
     /// All sizes, channels padded.
     pub problem: Problem,
-    /// Whether cuDNN with our kernels behind it can compute the node with its epilogue.
+    /// Whether cuDNN followed by our kernels can compute the node with its epilogue.
     pub suits_cudnn: bool,
 }
 
 impl Tunable {
-    /// The forward convolution that `node` is; `logical` has its sizes without padding.
+    /// The forward convolution of `node`; `logical` has its sizes without padding.
     pub fn of_fprop(op: &Conv2dFprop, logical: &Graph, node: &Node) -> Tunable {
         let suits_cudnn = op.epilogue != ConvEpilogue::Bias;
         Tunable { direction: Direction::Fprop, problem: padded(op.problem(logical, node)), suits_cudnn }
     }
 
-    /// The gradient of the input that `node` is; `logical` has its sizes without padding.
+    /// The input gradient of `node`; `logical` has its sizes without padding.
     pub fn of_dgrad(op: &Conv2dDgrad, logical: &Graph, node: &Node) -> Tunable {
         let problem = padded(op.problem(logical, node));
         let suits_cudnn = match op.epilogue {
             DgradEpilogue::Plain { .. } => true,
-            // The sums are of other rows than a strided dgrad's, so there must be as many of them.
+            // The kernel after cuDNN sums over other rows than a strided dgrad, so both must write the same number of sums.
             DgradEpilogue::Reduce { .. } => dgrad_partials(&problem) == problem.input_rows().div_ceil(STATISTICS_ROWS),
         };
         Tunable { direction: Direction::Dgrad, problem, suits_cudnn }
     }
 
-    /// cuDNN writes a weight gradient in bf16, and one that is added up in f32 would be rounded on the way: it is measured but
-    /// never chosen.
+    /// cuDNN writes a weight gradient in bf16, which would round a gradient that is accumulated in f32. It is therefore measured
+    /// but never chosen.
     pub fn of_wgrad(op: &Conv2dWgrad, logical: &Graph, node: &Node) -> Tunable {
         Tunable { direction: Direction::Wgrad, problem: padded(op.problem(logical, node)), suits_cudnn: false }
     }
 
-    /// All kernels of our own that it may be computed by, the estimate first.
+    /// All of our own kernels that can compute it, the estimate first.
     pub fn candidates(&self, precision: Precision, processors: usize) -> Vec<Choice> {
         let tiles = |estimate: Tile| {
             let others = Tile::ALL.into_iter().filter(|&tile| tile != estimate);
@@ -103,7 +104,7 @@ impl Tunable {
         }
     }
 
-    /// Whether it can be computed by `choice`; a file may say anything.
+    /// Whether `choice` can compute it. Checked because the choice may come from a file.
     pub fn suits(&self, choice: &Choice) -> bool {
         match (choice, self.direction) {
             (Choice::Tile(_), Direction::Fprop | Direction::Dgrad) => true,
@@ -113,7 +114,7 @@ impl Tunable {
         }
     }
 
-    /// The question that cuDNN would be asked about the plain convolution; `None` in f32 and if there is nothing to compute.
+    /// The arguments with which to ask cuDNN about the plain convolution; `None` in f32 and if there is nothing to compute.
     pub fn question(&self, precision: Precision) -> Option<(Direction, Sizes)> {
         let p = &self.problem;
         let sizes = Sizes {

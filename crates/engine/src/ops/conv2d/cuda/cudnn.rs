@@ -1,4 +1,4 @@
-//! A convolution by cuDNN: what is plain of it, then by our own kernels what they would have fused into it.
+//! A convolution by cuDNN: cuDNN computes the plain convolution, then our own kernels compute the epilogue.
 
 use super::Tunable;
 use crate::device::cuda::{Address, Convolution, Direction, Sizes, Work};
@@ -6,15 +6,15 @@ use crate::ir::{ConvEpilogue, DgradEpilogue};
 use crate::ops::cuda::CudaNode;
 use crate::ops::{batch_norm, combine};
 
-/// Bytes that every piece of the scratch starts on a multiple of.
+/// Every part of the scratch memory starts at a multiple of this many bytes.
 const ALIGNMENT: usize = 64;
 
-/// Bytes of a weight gradient as cuDNN writes it, aligned: where it lies in the scratch before cuDNN's own.
+/// Bytes of a weight gradient as cuDNN writes it, aligned. It lies in the scratch memory before cuDNN's own workspace.
 pub fn gradient_bytes(sizes: &Sizes) -> usize {
     (2 * sizes.weight.iter().product::<usize>()).next_multiple_of(ALIGNMENT)
 }
 
-/// The plain convolution of `node`, where cuDNN can be asked for it; a weight gradient goes into the scratch.
+/// The plain convolution of `node`, if cuDNN can compute it; a weight gradient is written to the scratch memory.
 pub fn plain(node: &CudaNode, tunable: &Tunable) -> Option<Convolution> {
     let (direction, sizes) = tunable.question(node.precision)?;
     let scratch = node.scratch;
@@ -31,7 +31,7 @@ fn begin(node: &CudaNode, tunable: &Tunable) -> Vec<Work> {
     vec![Work::Convolution(plain)]
 }
 
-/// The whole of a forward convolution.
+/// All the work of a forward convolution.
 pub fn fprop(node: &CudaNode, tunable: &Tunable, epilogue: ConvEpilogue) -> Vec<Work> {
     let mut work = begin(node, tunable);
     let (rows, written) = (node.output_rows(0), node.output(0));
@@ -47,7 +47,7 @@ pub fn fprop(node: &CudaNode, tunable: &Tunable, epilogue: ConvEpilogue) -> Vec<
     work
 }
 
-/// The whole of an input gradient.
+/// All the work of an input gradient.
 pub fn dgrad(node: &CudaNode, tunable: &Tunable, epilogue: DgradEpilogue) -> Vec<Work> {
     let mut work = begin(node, tunable);
     let (rows, written) = (node.output_rows(0), node.output(0));
@@ -57,7 +57,7 @@ pub fn dgrad(node: &CudaNode, tunable: &Tunable, epilogue: DgradEpilogue) -> Vec
     };
     let mut rest = node.inputs[2..].iter().copied();
     let mut next =
-        || -> Address { rest.next().unwrap_or_else(|| unreachable!("the check counted what the epilogue names")) };
+        || -> Address { rest.next().unwrap_or_else(|| unreachable!("the check counted the epilogue's inputs")) };
     if addend {
         work.push(combine::cuda::add(rows[0] * rows[1], written, next(), written).into());
     }

@@ -1,4 +1,4 @@
-//! The launches that a convolution's nodes become.
+//! Turns a convolution's nodes into launches.
 
 use super::{Choice, DgradEpilogue, FpropEpilogue, Tile, Tunable, cudnn, dgrad, dgrad_partials, fprop, padded};
 use crate::device::cuda::{Work, work};
@@ -8,7 +8,7 @@ use crate::ops::conv2d::ChannelSum;
 use crate::ops::cuda::{CudaNode, CudaOp, check_normed_channels};
 use crate::ops::linear;
 
-/// The tile of an fprop or dgrad; `None` where cuDNN computes it.
+/// The tile of an fprop or dgrad; `None` if cuDNN computes it.
 fn tile(node: &CudaNode) -> Option<Tile> {
     match node.choice {
         Some(Choice::Tile(tile)) => Some(tile),
@@ -64,7 +64,7 @@ impl CudaOp for Conv2dDgrad {
         let tunable = Tunable::of_dgrad(self, node.logical, node.node);
         let Some(tile) = tile(node) else { return cudnn::dgrad(node, &tunable, self.epilogue) };
         let mut rest = node.inputs[2..].iter().copied();
-        let mut next = || rest.next().unwrap_or_else(|| unreachable!("the check counted what the epilogue names"));
+        let mut next = || rest.next().unwrap_or_else(|| unreachable!("the check counted the epilogue's inputs"));
         let epilogue = match self.epilogue {
             ir::DgradEpilogue::Plain { addend } => DgradEpilogue::Plain { addend: addend.then(&mut next) },
             ir::DgradEpilogue::Reduce { addend, relu } => DgradEpilogue::Reduce {
@@ -79,7 +79,7 @@ impl CudaOp for Conv2dDgrad {
         work(dgrad(node.precision, &tunable.problem, tile, operands, epilogue, node.output(0)))
     }
 
-    /// A strided dgrad cuts its rows by phases, so it has its own number of partial sums.
+    /// A strided dgrad splits its rows by phases, which gives another number of partial sums.
     fn store_outputs(&self, logical: &Graph, node: &Node, physical: &mut Graph) {
         if let ir::DgradEpilogue::Reduce { .. } = self.epilogue {
             let problem = padded(self.problem(logical, node));
@@ -105,7 +105,7 @@ impl CudaOp for Conv2dWgrad {
         work(plan.launches(node.precision, &problem, logical, operands, node.scratch, node.output(0)))
     }
 
-    /// A weight's gradient is no map: f32 without padding, in the Store or beside it.
+    /// A weight's gradient is not a map: it is f32 without padding, in the Store or in the arena.
     fn store_outputs(&self, logical: &Graph, node: &Node, physical: &mut Graph) {
         physical.values[node.outputs[0].0] = logical.value(node.outputs[0]).clone();
     }

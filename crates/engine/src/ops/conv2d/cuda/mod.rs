@@ -1,5 +1,5 @@
-//! The convolutions' kernels (`kernels/conv2d.cu` for bf16, `kernels/conv2d_direct.cu` for f32): which one, how many blocks,
-//! with what arguments. Channel counts are those of the device's memory, multiples of eight.
+//! The launches of the convolution kernels (`kernels/conv2d.cu` for bf16, `kernels/conv2d_direct.cu` for f32). Channel counts are
+//! those in the device's memory, multiples of eight.
 
 mod choice;
 mod cudnn;
@@ -19,15 +19,15 @@ use crate::ops::cuda::{MAX_VECTORS, VECTOR};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Rows of the written matrix a block computes.
+/// Rows of the written matrix per block.
 const TILE_ROWS: usize = STATISTICS_ROWS;
 /// Elements of the reduction in one stage of the pipeline.
 const CHUNK: usize = 32;
-/// Threads of a block of the f32 kernels.
+/// Threads per block of the f32 kernels.
 const DIRECT_THREADS: usize = 256;
-/// The kernels hold a pixel's valid taps as 16 bits an axis, of which the walk over taps may pass the end by three.
+/// The kernels keep a pixel's valid taps in 16 bits per axis, and the loop over taps may run past the end by three.
 const LARGEST_KERNEL: usize = 12;
-/// Blocks at least for which wide tiles are the default: one wave of two blocks on each of a large GPU's 132 processors.
+/// Wide tiles are the default from this many blocks on: one wave of two blocks on each of a large GPU's 132 multiprocessors.
 const WIDE_BLOCKS: usize = 264;
 
 /// The steps that are applied to a forward result before it is written.
@@ -35,14 +35,14 @@ const WIDE_BLOCKS: usize = 264;
 pub enum FpropEpilogue {
     /// `y = conv(x)`.
     Plain,
-    /// `bias [channels]`; channels beyond are padding and get none.
+    /// Adds `bias [channels]`; the padding channels after them get none.
     Bias {
-        /// f32, as many as `channels`.
+        /// f32, one per channel in `channels`.
         bias: Address,
-        /// Channels that the model has; those in memory are padded to a multiple of eight.
+        /// The number of channels that the model has; those in memory are padded to a multiple of eight.
         channels: usize,
     },
-    /// Per [`STATISTICS_ROWS`] rows the mean and the sum of squared deviations of y as stored: `[B, 2, K]`.
+    /// For every [`STATISTICS_ROWS`] rows, the mean and the sum of squared deviations of y as stored: `[B, 2, K]`.
     Statistics {
         /// f32 `[B, 2, K]`, which the kernel writes.
         partials: Address,
@@ -53,7 +53,7 @@ pub enum FpropEpilogue {
         affine: Address,
         /// A map of the shape of y.
         residual: Option<Address>,
-        /// Whether `act` is ReLU; else it is the identity.
+        /// Whether `act` is ReLU; otherwise it is the identity.
         relu: bool,
     },
 }
@@ -61,18 +61,18 @@ pub enum FpropEpilogue {
 /// The steps that are applied to an input gradient before it is written.
 #[derive(Clone, Copy, Debug)]
 pub enum DgradEpilogue {
-    /// `dx` itself, with the addend where there is one.
+    /// `dx` itself, plus the addend if there is one.
     Plain {
-        /// A gradient of the same map that came another way.
+        /// Another gradient of the same map.
         addend: Option<Address>,
     },
     /// `dz = (dx + addend)·[mask > 0]`, and Σ dz and Σ dz·(y − mean)·rstd of dz as stored: `[dgrad_partials, 2, C]`.
     Reduce {
-        /// A gradient of the same map that came another way.
+        /// Another gradient of the same map.
         addend: Option<Address>,
-        /// The output of the ReLU before: where it is not positive, the gradient is 0.
+        /// The output of the preceding ReLU: where it is not positive, the gradient is 0.
         mask: Option<Address>,
-        /// The map that was normalised, of the shape of dx.
+        /// The input of batch norm, of the shape of dx.
         y: Address,
         /// f32 `[2, C]`: mean, then 1/deviation.
         moments: Address,
@@ -81,21 +81,21 @@ pub enum DgradEpilogue {
     },
 }
 
-/// The files whose kernels a choice of tiles is between.
+/// The files with the kernels that tuning chooses between.
 pub const TILED: [File; 3] = [File::CONV2D, File::CONV2D_WGRAD, File::CONV2D_DIRECT];
 
 /// The part of the result that a block of fprop and dgrad computes. Tiles differ in which thread computes an element, not in the
-/// order of its sum, so the numbers are the same whichever is taken.
+/// order of its sum, so every tile gives the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Tile {
     /// 128 × 128, eight warps.
     Wide,
-    /// 128 × 64, four warps: few channels, or few blocks.
+    /// 128 × 64, four warps: for few channels, or few blocks.
     Narrow,
 }
 
 impl Tile {
-    /// Both tiles, the default for large sizes first.
+    /// Both tiles, starting with the default for large sizes.
     pub const ALL: [Tile; 2] = [Tile::Wide, Tile::Narrow];
 
     /// The estimate for [`fprop`].
@@ -108,7 +108,7 @@ impl Tile {
         Tile::choose(dgrad_partials(problem), problem.c)
     }
 
-    /// Columns of the written matrix, beside 128 rows.
+    /// The number of columns of the written matrix per tile; the number of rows is 128.
     pub fn columns(self) -> usize {
         match self {
             Tile::Wide => 128,
@@ -120,7 +120,7 @@ impl Tile {
         2 * self.columns()
     }
 
-    /// Bytes of the pipeline's stages, which the epilogue uses again.
+    /// Bytes of the pipeline's stages, which the epilogue reuses.
     fn shared_bytes(self) -> usize {
         let stages = match self {
             Tile::Wide => 3,
@@ -129,7 +129,7 @@ impl Tile {
         stages * (TILE_ROWS + self.columns()) * CHUNK * 2
     }
 
-    /// Wide unless that computes columns that are not there or leaves processors without a block.
+    /// Wide, unless that wastes columns past the edge or leaves multiprocessors without a block.
     fn choose(row_tiles: usize, columns: usize) -> Tile {
         let padded = |tile: Tile| columns.next_multiple_of(tile.columns());
         let blocks = row_tiles * columns.div_ceil(Tile::Wide.columns());
@@ -143,7 +143,8 @@ impl fmt::Display for Tile {
     }
 }
 
-/// y `[N, P, Q, K]` = epilogue(x `[N, H, W, C]` ∗ weight `[K, R, S, C]`). In f32 only the epilogues Plain and Bias, and no tiles.
+/// y `[N, P, Q, K]` = epilogue(x `[N, H, W, C]` ∗ weight `[K, R, S, C]`). In f32 there are only the epilogues Plain and Bias, and
+/// no tiles.
 pub fn fprop(
     precision: Precision,
     problem: &Problem,
@@ -179,8 +180,8 @@ pub fn fprop(
     vec![tiled(kernel, tile, problem.rows().div_ceil(TILE_ROWS), problem.k, arguments)]
 }
 
-/// dx `[N, H, W, C]` = epilogue(the gradient of [`fprop`]'s x for dy `[N, P, Q, K]`). In f32 only Plain without an addend, and
-/// no tiles.
+/// dx `[N, H, W, C]` = epilogue(the gradient of [`fprop`]'s x for dy `[N, P, Q, K]`). In f32 there is only Plain without an
+/// addend, and no tiles.
 pub fn dgrad(
     precision: Precision,
     problem: &Problem,
@@ -212,7 +213,8 @@ pub fn dgrad(
     vec![tiled(kernel, tile, dgrad_partials(problem), problem.c, shape(arguments, problem))]
 }
 
-/// Rows of [`DgradEpilogue::Reduce`]'s partials: the tiles of every phase, for pixels of one phase share their taps.
+/// The number of rows of the partials of [`DgradEpilogue::Reduce`]: the tiles of all phases. A tile's pixels are of one phase,
+/// which share their taps.
 pub fn dgrad_partials(problem: &Problem) -> usize {
     let pixels = |len: usize, phase: usize| {
         // The first position of the phase: (position + padding) % stride == phase.
@@ -224,34 +226,34 @@ pub fn dgrad_partials(problem: &Problem) -> usize {
     phases.map(tiles).sum()
 }
 
-/// A problem as the kernels see it: channels padded to vectors.
+/// The sizes with channels padded to vectors, as the kernels need them.
 fn padded(problem: Problem) -> Problem {
     Problem { c: problem.c.next_multiple_of(VECTOR), k: problem.k.next_multiple_of(VECTOR), ..problem }
 }
 
-/// Asserts the sizes that the kernels rely on.
+/// Asserts the limits that the kernels rely on.
 fn check(problem: &Problem) {
     assert!(problem.c.is_multiple_of(VECTOR) && problem.k.is_multiple_of(VECTOR), "channels are padded to vectors");
     assert!(problem.r <= LARGEST_KERNEL && problem.s <= LARGEST_KERNEL, "a kernel of {} is too large", problem.r);
     let largest = problem.input_len().max(problem.output_len()).max(problem.weight_len());
-    assert!(largest / VECTOR <= MAX_VECTORS, "kernels count vectors with an int");
+    assert!(largest / VECTOR <= MAX_VECTORS, "kernels index vectors with an int");
 }
 
-/// The kernels' `Shape`.
+/// Adds the members of the kernels' struct `Shape`.
 fn shape(arguments: Arguments, problem: &Problem) -> Arguments {
     let &Problem { n, h, w, c, k, r, s, stride, padding } = problem;
     [n, h, w, c, k, r, s, stride, padding, problem.p(), problem.q()].into_iter().fold(arguments, Arguments::int)
 }
 
-/// Tiles in one row of blocks, those of the same rows next to each other: they read the same activations, which are much
-/// more than the weights.
+/// A launch with all tiles in one row of blocks. Tiles of the same rows are neighbours, because they read the same activations,
+/// which are much larger than the weights.
 fn tiled(kernel: &'static str, tile: Tile, row_tiles: usize, columns: usize, arguments: Arguments) -> Launch {
     let grid = [(row_tiles * columns.div_ceil(tile.columns())) as u32, 1, 1];
     let (threads, shared_bytes) = (tile.threads() as u32, tile.shared_bytes() as u32);
     Launch { file: File::CONV2D, kernel, grid, threads, shared_bytes, arguments }
 }
 
-/// A thread per element.
+/// A launch with one thread per element.
 fn direct(kernel: &'static str, elements: usize, arguments: Arguments) -> Launch {
     let grid = [elements.div_ceil(DIRECT_THREADS) as u32, 1, 1];
     Launch { file: File::CONV2D_DIRECT, kernel, grid, threads: DIRECT_THREADS as u32, shared_bytes: 0, arguments }

@@ -1,4 +1,4 @@
-//! The convolutions' kernels against plain f64 loops: every kernel, tile, epilogue and kind of shape, in both precisions.
+//! The convolution kernels against plain f64 loops: every kernel, tile, epilogue and kind of shape, in both precisions.
 
 use super::*;
 use crate::ops::testing::{Board, Expected, Random, check_kernels, narrow, wide};
@@ -13,28 +13,28 @@ const CASES: [Problem; 15] = [
     // One pixel.
     problem([1, 1, 1], [8, 8], [1, 1, 0]),
     problem([1, 1, 1], [24, 8], [3, 1, 1]),
-    // 1×1: two tiles of rows, columns beyond a tile; a reduction that ends inside a chunk.
+    // 1×1: two tiles of rows, columns beyond one tile, a reduction that ends within a chunk.
     problem([2, 9, 9], [24, 136], [1, 1, 0]),
     problem([1, 5, 5], [136, 64], [1, 1, 0]),
-    // 3×3: chunks with several taps, with one, with the end of one; many tiles of rows.
+    // 3×3: chunks that hold several taps, one tap, or the end of one; many tiles of rows.
     problem([1, 7, 5], [64, 24], [3, 1, 1]),
     problem([3, 16, 15], [8, 8], [3, 1, 1]),
     problem([1, 8, 16], [24, 24], [3, 1, 1]),
-    // 3×3 stride 2, even and odd, several tiles a phase, phases without pixels.
+    // 3×3 with stride 2: even and odd sizes, several tiles per phase, phases without pixels.
     problem([2, 8, 8], [136, 8], [3, 2, 1]),
     problem([1, 9, 7], [24, 64], [3, 2, 1]),
     problem([5, 16, 16], [8, 8], [3, 2, 1]),
     problem([1, 2, 1], [8, 8], [3, 2, 1]),
-    // 1×1 stride 2: phases without taps.
+    // 1×1 with stride 2: phases without taps.
     problem([2, 6, 6], [64, 136], [1, 2, 0]),
     problem([1, 7, 7], [8, 24], [1, 2, 0]),
-    // The stem, and a kernel as no network here has it.
+    // The stem, and a kernel that no network here has.
     problem([1, 15, 17], [8, 64], [7, 2, 3]),
     problem([1, 10, 11], [8, 16], [5, 3, 2]),
 ];
 
-/// Every (output pixel, tap, input pixel) that meet, as indices of rows.
-fn meetings(p: &Problem, mut visit: impl FnMut(usize, usize, usize)) {
+/// Visits every (output pixel, tap, input pixel) of the convolution, as indices of rows.
+fn for_each_tap(p: &Problem, mut visit: impl FnMut(usize, usize, usize)) {
     for (n, y, x) in pixels([p.n, p.p(), p.q()]) {
         for r in 0..p.r {
             for s in 0..p.s {
@@ -51,7 +51,7 @@ fn pixels([n, h, w]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)> 
     (0..n * h * w).map(move |i| (i / w / h, i / w % h, i % w))
 }
 
-/// Values and the magnitudes that went into them.
+/// Values, and the sums of the magnitudes of their terms.
 type Pair = (Vec<f64>, Vec<f64>);
 
 fn add(pair: &mut Pair, at: usize, product: f64) {
@@ -61,7 +61,7 @@ fn add(pair: &mut Pair, at: usize, product: f64) {
 
 fn fprop_reference(p: &Problem, x: &[f32], weight: &[f32]) -> Pair {
     let mut y = (vec![0.0; p.output_len()], vec![0.0; p.output_len()]);
-    meetings(p, |row, tap, source| {
+    for_each_tap(p, |row, tap, source| {
         for k in 0..p.k {
             for c in 0..p.c {
                 let product = f64::from(x[source * p.c + c]) * f64::from(weight[(k * p.taps() + tap) * p.c + c]);
@@ -74,7 +74,7 @@ fn fprop_reference(p: &Problem, x: &[f32], weight: &[f32]) -> Pair {
 
 fn dgrad_reference(p: &Problem, dy: &[f32], weight: &[f32]) -> Pair {
     let mut dx = (vec![0.0; p.input_len()], vec![0.0; p.input_len()]);
-    meetings(p, |row, tap, source| {
+    for_each_tap(p, |row, tap, source| {
         for k in 0..p.k {
             for c in 0..p.c {
                 let product = f64::from(dy[row * p.k + k]) * f64::from(weight[(k * p.taps() + tap) * p.c + c]);
@@ -85,13 +85,13 @@ fn dgrad_reference(p: &Problem, dy: &[f32], weight: &[f32]) -> Pair {
     dx
 }
 
-/// Roundings of a sum of `depth` products and what an epilogue does to it. Twice, because tensor cores cut off where a
-/// processor rounds to nearest.
+/// The roundings of a sum of `depth` products and an epilogue. Doubled, because tensor cores truncate where other units round to
+/// nearest.
 fn operations(depth: usize) -> usize {
     2 * (depth + 8)
 }
 
-/// v as bf16 holds it, from f64 in one rounding.
+/// v rounded once from f64 to bf16.
 fn bf16(v: f64) -> f64 {
     if v == 0.0 {
         return 0.0;
@@ -100,8 +100,8 @@ fn bf16(v: f64) -> f64 {
     (v / unit).round_ties_even() * unit
 }
 
-/// Stored values of which the device's may have rounded the other way: what the reference stores, and how far the device's
-/// can be from it. Rounding is monotone, so the device's number lies between what the ends of its interval round to.
+/// The values that the reference stores, and how far the device's may differ, since the device may round the other way. Rounding
+/// is monotone, so the device's number lies between the rounded ends of its interval.
 fn stored((values, magnitudes): &Pair, operations: usize) -> Pair {
     let off = |(&v, &m): (&f64, &f64)| {
         let error = operations as f64 * UNIT * m;
@@ -110,7 +110,7 @@ fn stored((values, magnitudes): &Pair, operations: usize) -> Pair {
     (values.iter().map(|&v| bf16(v)).collect(), values.iter().zip(magnitudes).map(off).collect())
 }
 
-/// Numbers with a bound of their own each.
+/// Numbers that each have their own bound.
 fn bounded(name: &'static str, values: Vec<f64>, bounds: Vec<f64>) -> Expected {
     Expected::new(name, 1, (values, bounds.into_iter().map(|b| b / UNIT).collect()))
 }
@@ -153,7 +153,7 @@ fn fprop_multiplies_every_shape() {
 }
 
 #[test]
-fn fprop_adds_the_bias_of_the_channels_there_are() {
+fn fprop_adds_the_bias_to_real_channels_only() {
     for (i, channels) in [(0, 3), (2, 131), (4, 24), (13, 64)] {
         let p = CASES[i];
         let case = Forward::new(&p);
@@ -187,11 +187,11 @@ fn fprop_gives_the_statistics_of_what_it_stores() {
                 let off = || rows().map(|row| off[row * p.k + k]);
                 let mean = column().sum::<f64>() / n;
                 let squares = column().map(|v| (v - mean).powi(2)).sum::<f64>();
-                // n additions and a division, of numbers that may be off.
+                // n additions and a division, of numbers that have errors themselves.
                 let mean_off =
                     off().sum::<f64>() / n + (n + 1.0) * UNIT * column().map(f64::abs).sum::<f64>() / n + f64::EPSILON;
-                // √squares is the length of the column less its mean, which grows by no more than the length of what the
-                // values are off. A mean that is off by m adds n·m². A difference, a product and n additions are rounded.
+                // √squares is the length of the column minus its mean. It grows by at most the length of the values' errors. An
+                // error m of the mean adds n·m². A difference, a product and n additions are rounded.
                 let length = off().map(|o| o * o).sum::<f64>().sqrt();
                 let moved = (squares.sqrt() + length).powi(2) + n * mean_off.powi(2);
                 let squares_off = moved - squares + (n + 4.0) * UNIT * moved;
@@ -296,7 +296,7 @@ fn dgrad_multiplies_every_shape() {
 }
 
 #[test]
-fn dgrad_adds_what_came_another_way() {
+fn dgrad_adds_another_gradient() {
     for i in [0, 3, 7, 10, 12] {
         let p = CASES[i];
         let case = Backward::new(&p);
@@ -314,7 +314,7 @@ fn dgrad_adds_what_came_another_way() {
     }
 }
 
-/// The pixels that share a row of partials: those of one phase, 128 at a time.
+/// The pixels that share a row of partials: 128 at a time from one phase.
 fn tiles_of_phases(p: &Problem) -> Vec<Vec<usize>> {
     let mut tiles = Vec::new();
     for phase in 0..p.stride * p.stride {
@@ -333,7 +333,7 @@ fn dgrad_masks_and_reduces_what_it_stores() {
         let case = Backward::new(&p);
         let operations = operations(p.taps() * p.k);
         let mut random = Random::new(i as u64);
-        // Zeros and −0, where the gradient ends.
+        // The mask also has zeros and −0, where the gradient must be 0.
         let mask: Vec<f32> =
             random.activations(p.input_len(), -1.0, 1.0).iter().map(|v| if *v < -0.5 { -0.0 } else { *v }).collect();
         let y = random.activations(p.input_len(), -3.0, 5.0);
@@ -351,12 +351,12 @@ fn dgrad_masks_and_reduces_what_it_stores() {
             let n = tile.len() as f64;
             for moment in [false, true] {
                 for c in 0..p.c {
-                    // Per row: what dz is multiplied by.
+                    // The factor that dz is multiplied by in each row.
                     let factor = |row: usize| match moment {
                         false => 1.0,
                         true => (f64::from(y[row * p.c + c]) - f64::from(moments[c])) * f64::from(moments[p.c + c]),
                     };
-                    // y − mean is rounded relative to itself: both are f32, and so is what is subtracted.
+                    // y − mean is rounded relative to itself, because both are f32, and so is the difference.
                     let at = |row: usize| row * p.c + c;
                     sums.push(tile.iter().map(|&row| exact[at(row)] * factor(row)).sum::<f64>());
                     let rounded: f64 =
@@ -389,9 +389,9 @@ fn dgrad_masks_and_reduces_what_it_stores() {
 }
 
 #[test]
-fn wgrad_adds_to_the_channels_there_are() {
+fn wgrad_adds_to_real_channels_only() {
     for (i, p) in CASES.into_iter().enumerate() {
-        // Every other case has channels that are padding.
+        // In every other case some of the channels are padding.
         let logical = if i % 2 == 0 { [p.k - 5, p.c - 5] } else { [p.k, p.c] };
         let mut random = Random::new(i as u64);
         let dy = random.activations(p.output_len(), -1.0, 1.0);
@@ -399,7 +399,7 @@ fn wgrad_adds_to_the_channels_there_are() {
         let [k, c] = logical;
         let before = random.vector(k * p.taps() * c, -1.0, 1.0);
         let mut sums = (wide(&before), wide(&before).iter().map(|v| v.abs()).collect());
-        meetings(&p, |row, tap, source| {
+        for_each_tap(&p, |row, tap, source| {
             for k in 0..k {
                 for c in 0..c {
                     let product = f64::from(dy[row * p.k + k]) * f64::from(x[source * p.c + c]);

@@ -1,5 +1,5 @@
-//! The weight gradient's launches: tiles of `[K, R·S·C]`, the reduction over rows split so that every processor has work,
-//! the splits' sums added up in order by a second kernel.
+//! The weight gradient's launches. The tiles are parts of `[K, R·S·C]`. The reduction over rows is split so that every
+//! multiprocessor has work; a second kernel adds the sums of the splits in order.
 
 use super::{CHUNK, DIRECT_THREADS, check, shape};
 use crate::device::cuda::{Address, Arguments, File, Launch, Precision};
@@ -7,20 +7,21 @@ use crate::ops::conv2d::Problem;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Blocks one processor holds at a time, at least: the compile gate sees to their registers.
+/// The least number of blocks that one multiprocessor holds at a time; the compile check limits their registers accordingly.
 const BLOCKS: usize = 2;
-/// Splits' sums of one layer at most, in bytes, but for a single split.
+/// The most bytes for the sums of a layer's splits; a single split may exceed it.
 const WORKSPACE_BYTES: usize = 64 << 20;
-/// Splits at most; a grid has 65535.
+/// The most splits; a grid can have 65535.
 const SPLITS: usize = 1024;
-/// The estimate a plan is chosen by where nothing was measured: chunks a block could have multiplied while it starts and
-/// ends, and elements of the splits' sums that a block's share of the memory writes and reads in the time of a chunk.
+/// The estimate that decides without measurements. `BLOCK_CHUNKS` is the number of chunks that a block could multiply in the time
+/// it takes to start and end. `CHUNK_SUMS` is the number of elements of the splits' sums that a block can write and read, with
+/// its share of the memory bandwidth, in the time of one chunk.
 const BLOCK_CHUNKS: usize = 4;
 const CHUNK_SUMS: usize = 2048;
-/// Threads of a block of the kernel that adds up the splits, and the most that share an element.
+/// Threads per block of the kernel that adds up the splits, and the most threads that share an element.
 const REDUCE_THREADS: usize = 256;
 const REDUCE_LANES: usize = 8;
-/// Splits a thread of it takes at least before others help.
+/// The least number of splits per thread of that kernel; with more, several threads share an element.
 const REDUCE_SPLITS: usize = 4;
 
 /// The part of the gradient `[K, R·S·C]` that a block computes.
@@ -38,7 +39,7 @@ impl WgradTile {
     /// All tiles, the largest first.
     pub const ALL: [WgradTile; 3] = [WgradTile::Wide, WgradTile::Narrow, WgradTile::Small];
 
-    /// Rows (output channels) and columns.
+    /// The number of rows (output channels) and of columns.
     pub fn size(self) -> [usize; 2] {
         match self {
             WgradTile::Wide => [128, 128],
@@ -78,32 +79,33 @@ impl fmt::Display for WgradTile {
     }
 }
 
-/// The cut of one weight gradient. The splits decide the order in which its sums are added; the tile does not.
+/// The split of one weight gradient into blocks. The number of splits affects the order of its sums; the tile does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WgradPlan {
     /// The part that a block computes.
     pub tile: WgradTile,
-    /// Parts of the reduction over rows.
+    /// The number of parts of the reduction over rows.
     pub splits: usize,
 }
 
 impl WgradPlan {
-    /// The estimate: the largest tile that computes little that is not there, and the splits with the shortest last wave.
+    /// The estimate: the largest tile that wastes little work past the edges, and the number of splits with the lowest estimated
+    /// cost.
     pub fn choose(precision: Precision, problem: &Problem, processors: usize) -> WgradPlan {
         let [m, n] = [problem.k, problem.taps() * problem.c];
         let padded = |tile: WgradTile| m.next_multiple_of(tile.size()[0]) * n.next_multiple_of(tile.size()[1]);
         let least = WgradTile::ALL.map(padded).into_iter().min().unwrap_or(0);
-        // A tile half the size reads twice as much for the same products, so an eighth of them may go to waste.
+        // A tile of half the size reads twice as much for the same products, so a larger one may waste an eighth of them.
         let tile = WgradTile::ALL.into_iter().find(|&tile| padded(tile) <= least + least / 8);
         WgradPlan::of_tile(tile.unwrap_or(WgradTile::Small), precision, problem, processors)
     }
 
-    /// The plans worth measuring: first [`WgradPlan::choose`]'s, then every tile with its estimate of splits, half and twice as
-    /// many.
+    /// The plans worth measuring: first the plan from [`WgradPlan::choose`], then every tile with its estimate of splits, and
+    /// with half and twice as many.
     pub fn candidates(precision: Precision, problem: &Problem, processors: usize) -> Vec<WgradPlan> {
         let chosen = WgradPlan::choose(precision, problem, processors);
         let mut plans = vec![chosen];
-        // In f32 there are no tiles.
+        // f32 has no tiles.
         for tile in WgradTile::ALL.into_iter().filter(|&t| precision == Precision::Bf16 || t == chosen.tile) {
             let estimate = WgradPlan::of_tile(tile, precision, problem, processors).splits;
             for splits in [estimate, estimate / 2, 2 * estimate] {
@@ -116,12 +118,12 @@ impl WgradPlan {
         plans
     }
 
-    /// Whether there are as many chunks as splits, and the splits' sums keep to their bytes.
+    /// Whether there are at least as many chunks as splits, and the splits' sums fit in the workspace.
     pub fn fits(&self, problem: &Problem) -> bool {
         (1..=most_splits(problem)).contains(&self.splits)
     }
 
-    /// The splits with the shortest last wave.
+    /// The number of splits with the lowest estimated cost for this tile.
     fn of_tile(tile: WgradTile, precision: Precision, problem: &Problem, processors: usize) -> WgradPlan {
         let blocks = match precision {
             Precision::Bf16 => tiles(tile, problem),
@@ -141,8 +143,8 @@ impl WgradPlan {
         4 * self.splits * problem.weight_len()
     }
 
-    /// gradient `[logical K, R, S, logical C]`, the Store's, += dyᵀ `[K, N·P·Q]` × patches of x `[N·P·Q, R·S·C]`; `workspace` is
-    /// as large as [`WgradPlan::workspace`] says.
+    /// Adds dyᵀ `[K, N·P·Q]` × patches of x `[N·P·Q, R·S·C]` to the Store's gradient `[logical K, R, S, logical C]`. `workspace`
+    /// has the size from [`WgradPlan::workspace`].
     pub fn launches(
         &self,
         precision: Precision,
@@ -158,7 +160,7 @@ impl WgradPlan {
         }
         let chunks = problem.rows().div_ceil(CHUNK);
         let chunks_per_split = chunks.div_ceil(self.splits);
-        // No split without a row.
+        // Every split has at least one row.
         let splits = chunks.div_ceil(chunks_per_split);
         let arguments = Arguments::new().pointer(dy).pointer(x).pointer(workspace);
         let arguments = shape(arguments, problem).int(CHUNK * chunks_per_split);

@@ -1,16 +1,17 @@
-//! The magnitudes that rounding errors of minimal filtering are proportional to, from the definition: interpolation at the points.
+//! The magnitudes to which rounding errors of minimal filtering are proportional, from the definition: interpolation at points.
 //!
-//! Per pair of channels a product of tile and kernel is Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, each step rounded; so the error is at most the number of roundings on
-//! a path times u times the same expression with every matrix and value replaced by its magnitude.
+//! For each pair of channels, the product of a tile and a kernel is Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, and each step is rounded. The error
+//! is therefore at most the number of roundings on a path, times u, times the same expression with every matrix and value
+//! replaced by its magnitude.
 
 use super::{Data, Problem, triples};
 use crate::ops::conv2d::cpu::Side;
 
-/// Roundings on a path besides the sum over the products' depth: four transforms of at most four operations along each of
-/// two axes, less those of the kernel's constants.
+/// Roundings on a path besides the sum over channels: four transforms of at most four operations along each of two axes,
+/// minus those of the kernel's constants.
 pub const TRANSFORM_TERMS: usize = 30;
 
-/// The points but ∞, by how many there are with it.
+/// The finite points of a filter with `n` points including ∞.
 fn points(n: usize) -> &'static [f64] {
     match n {
         5 => &[0.375, -0.375, 1.25, -1.25],
@@ -19,7 +20,7 @@ fn points(n: usize) -> &'static [f64] {
     }
 }
 
-/// |Aᵀ| `[outputs][N]`, |G| `[N][taps]`, |Bᵀ| `[N][N]` of F(outputs, taps), outputs + taps = N + 1.
+/// |Aᵀ| `[outputs][N]`, |G| `[N][taps]`, |Bᵀ| `[N][N]` of F(outputs, taps), with outputs + taps = N + 1.
 struct Magnitudes<const N: usize> {
     a: Vec<[f64; N]>,
     g: Vec<Vec<f64>>,

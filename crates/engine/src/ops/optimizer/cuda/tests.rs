@@ -1,4 +1,4 @@
-//! The update's kernels against the CPU's update over several steps, copies, averages and what must not move included.
+//! The update's kernels against the CPU's update over several steps, including copies, averages, and values that must not change.
 
 use super::super::cpu;
 use super::super::tests::groups;
@@ -11,11 +11,11 @@ const RUNNING_LEN: usize = 1_037;
 const STEPS: i32 = 3;
 const CLIP_NORM: f32 = 30.0;
 const DECAY: f32 = 0.99;
-/// Activations of all copies: 375 rows of 24, 50 of 8, 64 of 16.
+/// The number of activations of all copies: 375 rows of 24, 50 of 8, 64 of 16.
 const PACKED: usize = 9_000 + 400 + 1_024;
 
-/// One element, less than a vector over a multiple of four, several pieces with a copy, channels that are no multiple of
-/// the copies', groups that are skipped.
+/// Parameters with one element, with a length that is not a multiple of four, with several pieces and a copy, with channels that
+/// are fewer than the copy's, and in groups that are skipped.
 fn parameters() -> Vec<Packing> {
     let copy = |start, channels| Some(PackedCopy { start, channels });
     [
@@ -30,7 +30,7 @@ fn parameters() -> Vec<Packing> {
     .to_vec()
 }
 
-/// Numbers within the parameters, 0 between them.
+/// Random numbers in the parameters' ranges, 0 between them.
 fn numbers(seed: u64) -> Vec<f32> {
     let mut values = vec![0.0; LEN];
     let mut random = Random::new(seed);
@@ -70,7 +70,7 @@ fn step_of(groups: &[GroupScalars]) -> Step<'_> {
     Step { groups, clip_norm: Some(CLIP_NORM), average_decay: DECAY }
 }
 
-/// The Store of a test on a board.
+/// A Store in a board's device memory.
 struct Device {
     table: Table,
     buffers: Buffers,
@@ -94,7 +94,7 @@ impl Device {
         Device { table, buffers, running, outcome: board.poisoned(Outcome::BYTES) }
     }
 
-    /// One step with `gradients`: what its norm came to.
+    /// Runs one step with `gradients`; returns the norm and the clip factor.
     fn step(&mut self, board: &mut Board, rule: &Rule, gradients: &[f32], groups: &[GroupScalars]) -> Outcome {
         self.buffers.gradients = board.floats(gradients);
         let scalars = board.floats(&rule.scalars(&step_of(groups)));
@@ -119,7 +119,7 @@ impl Device {
     }
 }
 
-/// The copies of `values`, zeros beyond a row's channels.
+/// The copies of `values`, with zeros after the channels of each row.
 fn packed(values: &[f32]) -> Vec<f64> {
     let mut packed = vec![0.0; PACKED];
     for Packing { range, copy } in parameters() {
@@ -132,7 +132,7 @@ fn packed(values: &[f32]) -> Vec<f64> {
     packed
 }
 
-/// The CPU's steps: norms, then what [`Device::read`] reads.
+/// The same steps on the CPU: the norms, and the buffers that [`Device::read`] returns.
 fn on_the_cpu(rule: &Rule) -> (Vec<f32>, Vec<Vec<f32>>) {
     let cpu = Cpu::new(1).unwrap();
     let ranges: Vec<ParameterRange> = parameters().iter().map(|of| of.range).collect();
@@ -169,7 +169,7 @@ fn steps_match_the_cpu() {
         let (norms, state) = on_the_cpu(&rule);
         let [values, first, second, average, running] = &state[..] else { panic!("five buffers") };
         assert!(norms[1] < 0.9, "the gradient is clipped");
-        // A dozen roundings a step here and there, of numbers below 6, and the two norms', of at most 66 and 18.
+        // Each side has a dozen roundings per step, of numbers below 6, and those of its norm: at most 66 and 18.
         let norm = 84;
         let operations = (24 + norm) * STEPS as usize;
         let expected = [
@@ -185,7 +185,7 @@ fn steps_match_the_cpu() {
             let mut device = Device::new(board);
             let mut norms = vec![];
             for step in 1..=STEPS {
-                // What a skipped group has for gradients does not matter, but is gone afterwards.
+                // The gradients of a skipped group are ignored, but set to zero all the same.
                 let mut gradients = gradients(step);
                 gradients[9_088] = f32::NAN;
                 let outcome = device.step(board, &rule, &gradients, &groups(step));
@@ -195,7 +195,7 @@ fn steps_match_the_cpu() {
             }
             let state = device.read(board);
             let start = numbers(1);
-            assert_eq!(state[0][9_088..9_238], start[9_088..9_238], "a skipped group stays");
+            assert_eq!(state[0][9_088..9_238], start[9_088..9_238], "a skipped group does not change");
             [vec![norms], state].concat()
         });
     }
@@ -230,7 +230,7 @@ fn without_a_limit_nothing_is_clipped() {
     let scaled: f64 =
         gradients(1)[16..79].iter().chain(&gradients(1)[9_248..9_888]).map(|&g| f64::from(g).powi(2)).sum();
     let norm = (sum + scaled * f64::from(0.3f32).powi(2)).sqrt();
-    // At most 16 squares per f32 sum, and the reading of the result as f32.
+    // At most 16 squares per f32 sum, and the conversion of the result to f32.
     let expected = [Expected::near("norm", 18, vec![norm]), Expected::exact("clip", vec![1.0, 1.0])];
     check_kernels("no clip", &expected, |board| {
         let device = Device::new(board);

@@ -1,4 +1,4 @@
-//! Pooling's and dropout's kernels against plain loops and, for dropout, bit for bit against the CPU.
+//! The kernels of pooling and dropout against plain loops. Dropout must also give the same bits as the CPU's.
 
 use super::*;
 use crate::device::cpu::Cpu;
@@ -6,7 +6,7 @@ use crate::ops::pool::cpu;
 use crate::ops::pool::tests::{STEM, plain_backward, plain_max_pool, problem};
 use crate::ops::testing::{Expected, Random, check_kernels, wide};
 
-/// One pixel, one row, strips and blocks that are not full, and several of them.
+/// One pixel, one row, partly filled strips and blocks, and several of them.
 const SHAPES: [[usize; 4]; 6] =
     [[1, 1, 1, 8], [2, 1, 5, 8], [1, 8, 7, 24], [2, 17, 12, 64], [1, 20, 37, 72], [1, 7, 2, 1032]];
 
@@ -16,7 +16,7 @@ fn max_pool_and_its_backward_match_plain_loops() {
         let problem = problem(shape, STEM);
         let len = shape.iter().product();
         let mut random = Random::new(len as u64);
-        // Few values, so that maxima tie; some windows hold nothing but −∞, some NaN.
+        // Few distinct values, so that maxima tie; some windows hold only −∞, some hold NaN.
         let mut value = || match random.below(60) {
             0 => f32::NAN,
             1..=30 => f32::NEG_INFINITY,
@@ -57,7 +57,7 @@ fn global_pool_matches_plain_loops() {
             y[at] += f64::from(v) / hw as f64;
             magnitudes[at] += f64::from(v.abs()) / hw as f64;
         }
-        // A sixteenth of the pixels in a row, then the sixteen, and a product with a rounded constant.
+        // A sixteenth of the pixels in a row, then the sixteen sums, and a product with a rounded constant.
         let expected = [Expected::new("y", hw.div_ceil(16) + 16 + 2, (y, magnitudes))];
         check_kernels(&format!("global pool [{n}, {hw}, {c}]"), &expected, |board| {
             let (x, y) = (board.activations(&x), board.floats_out(n * c));

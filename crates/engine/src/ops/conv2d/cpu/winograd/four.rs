@@ -13,7 +13,7 @@ use super::transform::Axis;
 use crate::device::cpu::simd::Simd;
 
 const POINTS: usize = 6;
-/// Outputs of F(4, 3), values of the kernel in F(3, 4).
+/// The number of outputs of F(4, 3), and of kernel values in F(3, 4).
 const FOUR: usize = 4;
 const THREE: usize = 3;
 
@@ -65,7 +65,8 @@ impl Axis<FOUR, POINTS> for Kernel {
     }
 }
 
-/// A polynomial's values at the points over N, from its first coefficient, its even and odd halves at a and b, and its last.
+/// A polynomial's values at the points divided by N, from its first coefficient, its even and odd halves at a and b, and its
+/// last.
 #[inline(always)]
 fn at_points<S: Simd>(
     first: S,
@@ -83,7 +84,7 @@ fn at_points<S: Simd>(
     store(5, last);
 }
 
-/// Four values of F(4, 3), three of F(3, 4).
+/// The transform back: to four values in F(4, 3), three in F(3, 4).
 pub(super) struct Output;
 
 impl Axis<POINTS, FOUR> for Output {

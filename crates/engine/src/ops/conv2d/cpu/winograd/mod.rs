@@ -1,17 +1,17 @@
-//! Winograd's minimal filtering for 3×3 kernels of stride 1 and padding 1: F(4×4, 3×3) for fprop and dgrad, F(3×3, 4×4) for
-//! wgrad, or F(3×3, 3×3) for all where maps are cut with less waste so. A tile of 4 × 4 outputs takes 36 products per pair of
-//! channels in place of 144, one of 3 × 3 takes 25 in place of 81, and every product is part of one of 36 or 25 plain matrix
-//! products `[tiles, C] × [C, K]` that the register tiles of `device::cpu::gemm` compute.
+//! Winograd's minimal filtering for 3×3 kernels with stride 1 and padding 1: F(4×4, 3×3) for fprop and dgrad and F(3×3, 4×4) for
+//! wgrad, or F(3×3, 3×3) for all of them if that wastes less work past the edges of the maps. A tile of 4 × 4 outputs takes 36
+//! products per pair of channels instead of 144, one of 3 × 3 takes 25 instead of 81. Every product is part of one of 36 or 25
+//! plain matrix products `[tiles, C] × [C, K]`, which the register tiles of `device::cpu::gemm` compute.
 //!
-//! **Error.** To first order the result is off by at most `(C + 30) · u · |Aᵀ|(|G||g||Gᵀ| ⊙ |Bᵀ||d||B|)|A|` summed over
-//! channels, u = 2⁻²⁴ (tests hold every element to that). On random images behind a ReLU the points 0, ±3/4, ±3/2, ∞ gave
-//! 2.1 to 2.4 times the error of plain sums in f32 at 64 and 256 channels (6.4e-7 and 1.1e-6 of the norm); the usual 0, ±1,
-//! ±2, ∞ gave 4.5 times. Tiles of 3 × 3 gave 1.3 times with ±3/8, ±5/4, ∞.
+//! **Error.** To first order the result is off by at most `(C + 30) · u · |Aᵀ|(|G||g||Gᵀ| ⊙ |Bᵀ||d||B|)|A|` summed over channels,
+//! u = 2⁻²⁴ (tests check every element against that). On random images behind a ReLU the points 0, ±3/4, ±3/2, ∞ gave 2.1 to 2.4
+//! times the error of plain sums in f32 at 64 and 256 channels (6.4e-7 and 1.1e-6 of the norm); the usual points 0, ±1, ±2, ∞
+//! gave 4.5 times. Tiles of 3 × 3 gave 1.3 times with ±3/8, ±5/4, ∞.
 //!
-//! **Memory.** Tiles are taken in batches whose transformed source and products fit in cache together; both live in
-//! the workspace, and so does the transformed weight where it comes plain: some panels at a time if one batch has all tiles. How many
-//! follows from the number of threads in fprop and dgrad, where every element has a sum of its own, and from the shape alone in wgrad,
-//! where batches are added up.
+//! **Memory.** Tiles are processed in batches whose transformed source and products fit in cache together; both are in the
+//! workspace. A weight that is not packed in advance is transformed there as well, some panels at a time if one batch has all
+//! tiles. In fprop and dgrad the batch size depends on the number of threads, because every element has its own sum. In wgrad,
+//! where batches are added up, it depends only on the shape.
 
 mod four;
 mod three;
@@ -31,28 +31,28 @@ use crate::device::cpu::{Cpu, SharedMut};
 use crate::ops::conv2d::Problem;
 use std::ops::Range;
 use tiles::{Corner, Planes, Tiling, batch_tiles};
-use transform::{Back, Forth, Transforms};
+use transform::{FromPlanes, ToPlanes, Transforms};
 
 /// Kernel width.
 const KERNEL: usize = 3;
-/// Values taken at a time: no instruction set has longer registers.
+/// The number of values processed at a time: the longest register of any instruction set.
 const STRIP: usize = 16;
-/// Most values of a transformed tile.
+/// The most values of a transformed tile.
 const MAX_PLANES: usize = Side::Four.planes();
 
-/// f32 of the workspace per thread: transformed source and products of a batch of tiles. Twice 4 MB lie well in a
-/// desktop's or a server's share of L3.
+/// The size in f32 of the workspace per thread for the transformed source and the products of a batch of tiles. The 4 MB of each
+/// of two threads fit well in a desktop's or a server's L3.
 const BATCH_LEN: usize = 1024 * 1024;
-/// f32 per thread of a weight that is transformed where it is used: so much is multiplied while it is still in cache.
+/// The number of f32 per thread of a weight transformed at a time, so that it is multiplied while it is still in cache.
 const WEIGHT_LEN: usize = 1024 * 1024;
-/// Fewest threads' worth of workspace, so that few threads do not make small batches.
+/// The workspace is sized for at least this many threads, so that batches do not get small on few threads.
 const BATCH_THREADS: usize = 2;
-/// Tiles that one task transforms.
+/// The number of tiles that one task transforms.
 const TASK_TILES: usize = 4;
 /// f32 in a cache line.
 const LINE: usize = 16;
 
-/// Outputs of a tile along one axis.
+/// The number of outputs of a tile along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     Three,
@@ -67,20 +67,21 @@ impl Side {
         }
     }
 
-    /// Values along one axis of a transformed tile.
+    /// The number of values along one axis of a transformed tile.
     const fn points(self) -> usize {
         self.outputs() + KERNEL - 1
     }
 
-    /// Values of a transformed tile.
+    /// The number of values of a transformed tile.
     const fn planes(self) -> usize {
         self.points() * self.points()
     }
 
-    /// That which takes the least for a convolution, in all its directions, if any takes less than a plain one.
+    /// The cheapest side for a convolution in all its directions; `None` if a plain convolution is cheaper.
     ///
-    /// Counted in products: one per plane, tile and pair of channels, their transforms a quarter more, and reading the larger weight as much
-    /// as 16 further tiles, with channels filled up to whole strips; a plain convolution leaves out the taps that fall in the padding.
+    /// The cost is counted in products. Minimal filtering needs one per plane, tile and pair of channels, a quarter more for the
+    /// transforms, and 16 further tiles for reading the larger weight, with channels rounded up to whole strips. A plain
+    /// convolution leaves out the taps that fall in the padding.
     pub fn of(problem: &Problem) -> Option<Side> {
         let Problem { n, h, w, c, k, r, s, stride, padding } = *problem;
         let shape = (r, s, stride, padding) == (KERNEL, KERNEL, 1, 1);
@@ -99,11 +100,12 @@ impl Side {
 /// The sizes of one product.
 struct Sizes {
     tiling: Tiling,
-    /// Tiles of a batch.
+    /// The number of tiles of a batch.
     batch: usize,
     source: Planes,
     product: Planes,
-    /// Panels of the weight, and how many of them are transformed at a time where it comes plain: all, if it serves several batches.
+    /// The number of panels of the weight, and how many of them are transformed at a time if it is not packed in advance: all of
+    /// them if the weight serves several batches.
     panels: usize,
     group: usize,
 }
@@ -125,15 +127,15 @@ impl Sizes {
     }
 }
 
-/// Length of the workspace of a product with a plain weight, or with a packed one: transformed source, products, a row of zeros for the
-/// padding, transformed weight.
+/// The length of the workspace of a product: transformed source, products, a row of zeros for the padding, and with a `plain`
+/// weight also the transformed weight.
 pub(super) fn workspace(cpu: &Cpu, side: Side, geometry: &Geometry, plain: bool) -> usize {
     let sizes = Sizes::of(cpu, side, geometry);
     let weight = packed_len(side, geometry.channels, sizes.group * Kernels::of(cpu.isa()).columns);
     sizes.source.len() + sizes.product.len() + geometry.channels.next_multiple_of(LINE) + if plain { weight } else { 0 }
 }
 
-/// Computes what a plain product does, by minimal filtering.
+/// Computes a product by minimal filtering.
 pub(super) fn product<F: Fn(&Piece) + Sync>(side: Side, product: Product, finishing: Finishing<F>) {
     let Product { cpu, geometry, source, weight, output, workspace } = product;
     let (channels, columns) = (geometry.channels, geometry.columns);
@@ -173,7 +175,7 @@ pub(super) fn product<F: Fn(&Piece) + Sync>(side: Side, product: Product, finish
         }
         step.write(&output, batch.clone(), &finishing);
         let Finishing::Pieces { finish, .. } = &finishing else { continue };
-        // Blocks of statistics that this batch completed, while they are still in cache.
+        // Finishes the blocks of statistics that this batch completed, while they are still in cache.
         let written = if batch.end == tiles { rows } else { sizes.tiling.rows_before(batch.end) };
         let blocks = finished..if written == rows { rows.div_ceil(STATISTICS_ROWS) } else { written / STATISTICS_ROWS };
         finished = blocks.end;
@@ -218,12 +220,12 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Bᵀ d B of every tile's pixels.
+    /// Computes Bᵀ d B of every tile's pixels.
     fn transform(&self, source: &[f32], zeros: &[f32], tiles: Range<usize>) {
         transform_source(self.cpu, &self.sizes.tiling, source, zeros, tiles, self.sizes.source, &self.transformed);
     }
 
-    /// Per point: transformed source × these panels of the transformed weight, which `packed` begins with.
+    /// For each point, multiplies the transformed source by these panels of the transformed weight, with which `packed` begins.
     fn multiply(&self, packed: &[f32], panels: Range<usize>, tiles: usize) {
         let planes = self.sizes.source.count;
         let groups = (4 * self.cpu.threads()).div_ceil(planes).min(panels.len());
@@ -246,7 +248,7 @@ impl Step<'_> {
         let count = kernels.tiles(tiles);
         let first = panel * kernels.columns;
         let columns = kernels.columns.min(self.columns - first);
-        // Checked as a whole; rows after the last are only asked for.
+        // The range is checked as a whole; rows after the last are only prefetched.
         let start = point * from.plane;
         let rows_from = self.transformed.pointer(start..start + (tiles - 1) * from.pitch + self.channels).cast_const();
         let start = point * to.plane + first;
@@ -278,7 +280,7 @@ impl Step<'_> {
         }
     }
 
-    /// `finish` of Aᵀ m A of every tile's products, to the pixels that exist.
+    /// Computes Aᵀ m A of every tile's products, applies `finish`, and writes the pixels that exist.
     fn write<F: Sync>(&self, output: &SharedMut<f32>, tiles: Range<usize>, finishing: &Finishing<F>) {
         let tiling = &self.sizes.tiling;
         let outputs = tiling.side.outputs();
@@ -298,7 +300,7 @@ impl Step<'_> {
                     let place = [image as isize, y as isize, x as isize];
                     let at = |start: usize| output.pointer(start..start + self.columns);
                     let to = tiling.pixels(place, outputs, self.columns, std::ptr::null_mut(), at);
-                    let job = Back {
+                    let job = FromPlanes {
                         from,
                         plane: product.plane,
                         next,
@@ -316,7 +318,7 @@ impl Step<'_> {
     }
 }
 
-/// Bᵀ d B of the pixels around every tile, to row `tile − tiles.start` of each plane.
+/// Writes Bᵀ d B of the pixels around every tile to row `tile − tiles.start` of each plane.
 fn transform_source(
     cpu: &Cpu,
     tiling: &Tiling,
@@ -342,10 +344,11 @@ fn transform_source(
             };
             let mut from = pixels(first);
             for tile in first..=last {
-                // The task after this one starts with the tile after its last.
+                // The next task starts with the tile after this one's last.
                 let next = pixels((tiles.end - 1).min(tile + 1));
                 let to = planes.row(transformed, tile - tiles.start);
-                let job = Forth { from: &from[..count], next: &next[..count], to, plane: planes.plane, len: channels };
+                let job =
+                    ToPlanes { from: &from[..count], next: &next[..count], to, plane: planes.plane, len: channels };
                 // SAFETY: the transforms are those of the CPU's instruction set; every pixel, and the zeros, hold all
                 // channels, and a tile's rows of the planes belong to this task.
                 unsafe { (transforms.source)(&job) };

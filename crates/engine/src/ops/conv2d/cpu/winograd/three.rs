@@ -36,7 +36,7 @@ impl Axis<POINTS, POINTS> for Source {
     }
 }
 
-/// The transform of the weight, and of dy where the gradient is filtered: both are three long.
+/// The transform of the weight, and of dy for the weight gradient: both have three values.
 pub(super) struct Kernel;
 
 impl Axis<SIDE, POINTS> for Kernel {
@@ -54,7 +54,7 @@ impl Axis<SIDE, POINTS> for Kernel {
     }
 }
 
-/// The transform back to pixels, and to the weight's gradient: three as well.
+/// The transform back to pixels, and to the weight gradient: both have three values.
 pub(super) struct Output;
 
 impl Axis<POINTS, SIDE> for Output {

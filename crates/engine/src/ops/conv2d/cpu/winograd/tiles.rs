@@ -1,9 +1,9 @@
-//! Images cut into tiles, and matrices of one value a tile.
+//! Images split into tiles, and matrices with one row per tile.
 
 use super::{LINE, MAX_PLANES, STRIP, Side, TASK_TILES};
 use crate::device::cpu::SharedMut;
 
-/// Images cut into tiles; the last of a row or column may hang over.
+/// The split of images into tiles; the last tile of a row or column may extend past the edge.
 #[derive(Clone, Copy)]
 pub(super) struct Tiling {
     pub side: Side,
@@ -14,7 +14,7 @@ pub(super) struct Tiling {
     across: usize,
 }
 
-/// A tile's place.
+/// The position of a tile.
 #[derive(Clone, Copy)]
 pub(super) struct Corner {
     pub image: usize,
@@ -38,13 +38,14 @@ impl Tiling {
         Corner { image, y: within / self.across * outputs, x: within % self.across * outputs }
     }
 
-    /// Rows of the written matrix `[images · height · width, …]` that are whole once the first `tiles` tiles are.
+    /// The number of rows of the written matrix `[images · height · width, …]` that are complete after the first `tiles` tiles.
     pub fn rows_before(&self, tiles: usize) -> usize {
         let Corner { image, y, .. } = self.corner(tiles);
         (image * self.height + y.min(self.height)) * self.width
     }
 
-    /// The first `n × n` are the pixels from `(y, x)` of an image by their offsets in a matrix of `columns`, outside it `outside`.
+    /// The first `n × n` entries are the pixels from `(y, x)` of an image, given their offsets in a matrix with `columns`
+    /// columns; pixels outside the image are `outside`.
     pub fn pixels<T: Copy>(
         &self,
         [image, y, x]: [isize; 3],
@@ -69,7 +70,7 @@ impl Tiling {
     }
 }
 
-/// `[planes, rows, pitch]`: one matrix per point, laid out so that neither rows nor planes meet in one set of L1.
+/// `[planes, rows, pitch]`: one matrix per point. The layout keeps rows and planes from falling into the same set of L1.
 #[derive(Clone, Copy)]
 pub(super) struct Planes {
     pub count: usize,
@@ -78,7 +79,7 @@ pub(super) struct Planes {
 }
 
 impl Planes {
-    /// Whole strips of columns, so that rows begin on a line.
+    /// Rounds columns up to whole strips, so that rows begin on a cache line.
     pub fn of(side: Side, rows: usize, columns: usize) -> Planes {
         let pitch = columns.next_multiple_of(STRIP) + LINE;
         Planes { count: side.planes(), pitch, plane: ((rows * pitch).div_ceil(LINE) | 1) * LINE }
@@ -88,14 +89,14 @@ impl Planes {
         self.count * self.plane
     }
 
-    /// Where a row of the first plane begins; that of the last was checked to lie inside as well.
+    /// The start of a row of the first plane; the row is also checked to lie inside the last plane.
     pub fn row(&self, values: &SharedMut<f32>, row: usize) -> *mut f32 {
         let start = row * self.pitch;
         values.pointer(start..start + (self.count - 1) * self.plane + self.pitch - LINE)
     }
 }
 
-/// The number of tiles in a batch, where a tile takes `tile_len` f32.
+/// The number of tiles in a batch, if a tile needs `tile_len` f32.
 pub(super) fn batch_tiles(tiles: usize, tile_len: usize, budget: usize) -> usize {
     let most = (budget / tile_len.max(1)).max(4 * TASK_TILES);
     tiles.div_ceil(tiles.div_ceil(most).max(1))

@@ -1,56 +1,55 @@
-//! The machine that applies a filter's one-dimensional transforms along both axes of a tile, for as many channels as are asked for,
-//! on each instruction set.
+//! Applies a filter's one-dimensional transforms along both axes of a tile, for any number of channels, on each instruction set.
 //!
-//! y = Aᵀ[(G g) ⊙ (Bᵀ d)]. G's row of a point p is `[1, p, p², …] / N(p)`, that of ∞ is `[0, …, 0, 1]`; A's column of p is
-//! `[1, p, p², …]`, that of ∞ `[0, …, 0, 1]`. Bᵀ and N are with each filter's points.
+//! y = Aᵀ[(G g) ⊙ (Bᵀ d)]. G's row of a point p is `[1, p, p², …] / N(p)`, that of ∞ is `[0, …, 0, 1]`. A's column of p is
+//! `[1, p, p², …]`, that of ∞ is `[0, …, 0, 1]`. Bᵀ and N are given in the file of each filter.
 
 use super::{MAX_PLANES, STRIP, Side, four, three};
 use crate::device::cpu::gemm::Finish;
 use crate::device::cpu::simd::{self, Prefetch, Simd, prefetch};
 use crate::device::cpu::{Isa, IsaName};
 
-/// One tile on its way to a value in each plane.
-pub(super) struct Forth<'a> {
-    /// Row by row, each readable for `len`.
+/// Transforms one tile into one value per plane.
+pub(super) struct ToPlanes<'a> {
+    /// The tile's values row by row, each readable for `len` channels.
     pub from: &'a [*const f32],
-    /// The addresses that the next job reads, prefetched meanwhile; any are allowed.
+    /// The addresses that the next job reads, which are prefetched; any addresses are allowed.
     pub next: &'a [*const f32],
-    /// In the first plane, and how far the planes are apart; writable for `len` in each.
+    /// The address in the first plane, and the distance between planes; writable for `len` channels in each.
     pub to: *mut f32,
     pub plane: usize,
-    /// Channels.
+    /// The number of channels.
     pub len: usize,
 }
 
-/// A value in each plane on its way back to a tile.
-pub(super) struct Back<'a> {
-    /// In the first plane, and how far the planes are apart; readable for `len` in each.
+/// Transforms one value per plane back into a tile.
+pub(super) struct FromPlanes<'a> {
+    /// The address in the first plane, and the distance between planes; readable for `len` channels in each.
     pub from: *const f32,
     pub plane: usize,
-    /// The address that the next job reads in the first plane, prefetched in each plane meanwhile; any is allowed.
+    /// The address that the next job reads in the first plane, prefetched in each plane; any address is allowed.
     pub next: *const f32,
-    /// Row by row, each writable for `len`; null where nobody wants the value.
+    /// The tile's values row by row, each writable for `len` channels; null for values that are not needed.
     pub to: &'a [*mut f32],
-    /// Channels.
+    /// The number of channels.
     pub len: usize,
-    /// The steps that are applied to the values, and element 0 of the matrix they are written to.
+    /// The steps that are applied to the values, and element 0 of the matrix that they are written to.
     pub finish: Finish,
     pub origin: *const f32,
 }
 
-/// One filter's transforms on one instruction set, n points a side. All are unsafe: the machine has the instruction set, and
-/// the job's pointers keep its promises.
+/// One filter's transforms on one instruction set, with n points per axis. All are unsafe: the machine must have the instruction
+/// set, and the job's pointers must be valid as documented.
 pub(super) struct Transforms {
-    /// Bᵀ d B: n × n of the source to n × n.
-    pub source: unsafe fn(&Forth),
-    /// G g Gᵀ: 3 × 3 of the weight to n × n.
-    pub weight: unsafe fn(&Forth),
-    /// Aᵀ m A: n × n products to a tile of outputs, finished.
-    pub output: unsafe fn(&Back),
+    /// Bᵀ d B: n × n values of the source to n × n.
+    pub source: unsafe fn(&ToPlanes),
+    /// G g Gᵀ: 3 × 3 values of the weight to n × n.
+    pub weight: unsafe fn(&ToPlanes),
+    /// Aᵀ m A: n × n products to a tile of outputs, with the final steps applied.
+    pub output: unsafe fn(&FromPlanes),
     /// G g Gᵀ: a tile of dy to n × n.
-    pub gradient: unsafe fn(&Forth),
-    /// Aᵀ m A: n × n products to 3 × 3, finished.
-    pub weight_gradient: unsafe fn(&Back),
+    pub gradient: unsafe fn(&ToPlanes),
+    /// Aᵀ m A: n × n products to 3 × 3, with the final steps applied.
+    pub weight_gradient: unsafe fn(&FromPlanes),
 }
 
 impl Transforms {
@@ -79,18 +78,18 @@ impl Transforms {
 
     const fn tables<S: Simd>() -> [Transforms; 2] {
         let three = Transforms {
-            source: forth::<S, three::Source, 5, 5>,
-            weight: forth::<S, three::Kernel, 3, 5>,
-            output: back::<S, three::Output, 5, 3>,
-            gradient: forth::<S, three::Kernel, 3, 5>,
-            weight_gradient: back::<S, three::Output, 5, 3>,
+            source: to_planes::<S, three::Source, 5, 5>,
+            weight: to_planes::<S, three::Kernel, 3, 5>,
+            output: from_planes::<S, three::Output, 5, 3>,
+            gradient: to_planes::<S, three::Kernel, 3, 5>,
+            weight_gradient: from_planes::<S, three::Output, 5, 3>,
         };
         let four = Transforms {
-            source: forth::<S, four::Source, 6, 6>,
-            weight: forth::<S, four::Kernel, 3, 6>,
-            output: back::<S, four::Output, 6, 4>,
-            gradient: forth::<S, four::Kernel, 4, 6>,
-            weight_gradient: back::<S, four::Output, 6, 3>,
+            source: to_planes::<S, four::Source, 6, 6>,
+            weight: to_planes::<S, four::Kernel, 3, 6>,
+            output: from_planes::<S, four::Output, 6, 4>,
+            gradient: to_planes::<S, four::Kernel, 4, 6>,
+            weight_gradient: from_planes::<S, four::Output, 6, 3>,
         };
         [three, four]
     }
@@ -98,14 +97,14 @@ impl Transforms {
 
 /// A transform along one axis, from `I` values to `O`.
 pub(super) trait Axis<const I: usize, const O: usize> {
-    /// Reads values 0 to `I` by `load`, gives 0 to `O` to `store`. Closures, so that one rule serves both axes, of which one reads
-    /// and the other writes a tile.
+    /// Reads values 0 to `I` with `load` and passes values 0 to `O` to `store`. They are closures so that one implementation
+    /// serves both axes: one of them reads a tile and the other writes it.
     fn apply<S: Simd>(load: impl Fn(usize) -> S, store: impl FnMut(usize, S));
 }
 
 /// # Safety
-/// The machine has the instruction set, and the job's pointers keep its promises.
-unsafe fn forth<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Forth) {
+/// The machine has the instruction set, and the job's pointers are valid as documented.
+unsafe fn to_planes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &ToPlanes) {
     assert!(job.from.len() == I * I && job.next.len() == I * I);
     let whole = job.len - job.len % S::LANES;
     // SAFETY: the caller's promise.
@@ -130,17 +129,17 @@ unsafe fn forth<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Fo
             },
         );
         if whole < job.len {
-            forth_part::<S, T, I, O>(job, whole);
+            to_planes_part::<S, T, I, O>(job, whole);
         }
     }
 }
 
-/// The channels from `start` on, less than a register.
+/// The channels from `start` on, which are fewer than a register holds.
 ///
 /// # Safety
-/// See [`forth`].
+/// The same as for [`to_planes`].
 #[inline(never)]
-unsafe fn forth_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Forth, start: usize) {
+unsafe fn to_planes_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &ToPlanes, start: usize) {
     let len = job.len - start;
     let mut copies = [[0.0f32; STRIP]; MAX_PLANES];
     for (copy, from) in copies.iter_mut().zip(job.from) {
@@ -170,8 +169,8 @@ unsafe fn forth_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job
 }
 
 /// # Safety
-/// The machine has the instruction set, and the job's pointers keep its promises.
-unsafe fn back<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Back) {
+/// The machine has the instruction set, and the job's pointers are valid as documented.
+unsafe fn from_planes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &FromPlanes) {
     assert!(job.to.len() == O * O);
     let whole = job.len - job.len % S::LANES;
     // SAFETY: the caller's promise.
@@ -204,17 +203,17 @@ unsafe fn back<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Bac
             },
         );
         if whole < job.len {
-            back_part::<S, T, I, O>(job, whole);
+            from_planes_part::<S, T, I, O>(job, whole);
         }
     }
 }
 
-/// The channels from `start` on, less than a register.
+/// The channels from `start` on, which are fewer than a register holds.
 ///
 /// # Safety
-/// See [`back`].
+/// The same as for [`from_planes`].
 #[inline(never)]
-unsafe fn back_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &Back, start: usize) {
+unsafe fn from_planes_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job: &FromPlanes, start: usize) {
     let len = job.len - start;
     // SAFETY: a register fits a copy; the rest is the caller's promise.
     unsafe {
@@ -246,11 +245,12 @@ unsafe fn back_part<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(job:
     }
 }
 
-/// A tile after one axis.
+/// A tile that was transformed along one axis.
 type Half = [[f32; STRIP]; MAX_PLANES];
 const HALF: Half = [[0.0; STRIP]; MAX_PLANES];
 
-/// One register of each value, along both axes. `half` comes from outside, so that it is not cleared for every register.
+/// Transforms one register of each value along both axes. The caller provides `half`, so that it is not cleared for every
+/// register.
 #[inline(always)]
 fn both_axes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(
     half: &mut Half,
@@ -268,7 +268,7 @@ fn both_axes<S: Simd, T: Axis<I, O>, const I: usize, const O: usize>(
     }
     for i in 0..O {
         T::apply(
-            // SAFETY: as above; the value's instruction set is there, as the first axis made one.
+            // SAFETY: as above; the first axis made a value, so the machine has the instruction set.
             #[inline(always)]
             |j| unsafe { S::load(half[i * I + j].as_ptr()) },
             #[inline(always)]

@@ -1,6 +1,6 @@
-//! Weights transformed into panels, one matrix per point.
+//! Transforms weights into panels, one matrix per point.
 
-use super::transform::{Forth, Transforms};
+use super::transform::{ToPlanes, Transforms};
 use super::{KERNEL, STRIP, Side};
 use crate::device::cpu::gemm::{Kernels, MAX_COLUMNS};
 use crate::device::cpu::{Cpu, SharedMut};
@@ -9,12 +9,13 @@ use std::ops::Range;
 
 const TAPS: usize = KERNEL * KERNEL;
 
-/// Length of a transformed weight of so many reduced and, in whole panels, written channels.
+/// The length of a transformed weight with this many input channels of the product and, in whole panels, output channels.
 pub fn packed_len(side: Side, channels: usize, columns: usize) -> usize {
     side.planes() * channels * columns
 }
 
-/// G g Gᵀ of these panels of the weight `[K, 3, 3, C]`, for dgrad turned by half a circle: `[planes, panels, reduced channels, columns]`.
+/// Writes G g Gᵀ of these panels of the weight `[K, 3, 3, C]` as `[planes, panels, reduced channels, columns]`. For dgrad the
+/// kernel is rotated by 180°.
 pub fn pack(cpu: &Cpu, side: Side, geometry: &Geometry, weight: &[f32], panels: Range<usize>, packed: &mut [f32]) {
     let (channels, columns, transposed) = (geometry.channels, geometry.columns, geometry.transposed());
     let width = Kernels::of(cpu.isa()).columns;
@@ -31,7 +32,7 @@ pub fn pack(cpu: &Cpu, side: Side, geometry: &Geometry, weight: &[f32], panels: 
             let written = panel * width..columns.min((panel + 1) * width);
             let mut taps = [0.0f32; TAPS * STRIP * MAX_COLUMNS];
             match transposed {
-                true => turned_taps(weight, columns, first..channels.min(first + STRIP), written, width, &mut taps),
+                true => reversed_taps(weight, columns, first..channels.min(first + STRIP), written, width, &mut taps),
                 false => forward_taps(weight, channels, first, written, width, &mut taps),
             }
             for row in 0..STRIP.min(channels - first) {
@@ -39,7 +40,7 @@ pub fn pack(cpu: &Cpu, side: Side, geometry: &Geometry, weight: &[f32], panels: 
                     std::array::from_fn(|tap| taps[(tap * STRIP + row) * width..][..width].as_ptr());
                 let start = (index * channels + first + row) * width;
                 let to = packed.pointer(start..start + (planes - 1) * plane + width);
-                let job = Forth { from: &from, next: &from, to, plane, len: width };
+                let job = ToPlanes { from: &from, next: &from, to, plane, len: width };
                 // SAFETY: the transforms are those of the CPU's instruction set; all pointers hold a panel's width, and
                 // these rows of this panel belong to this task.
                 unsafe { (transforms.weight)(&job) };
@@ -62,9 +63,16 @@ fn forward_taps(weight: &[f32], c: usize, first: usize, outputs: Range<usize>, w
     }
 }
 
-/// The taps of a strip of output channels, from the last to the first: `[9, STRIP, width]`.
+/// The taps of a strip of output channels, in reverse order: `[9, STRIP, width]`.
 #[inline(always)]
-fn turned_taps(weight: &[f32], c: usize, outputs: Range<usize>, inputs: Range<usize>, width: usize, taps: &mut [f32]) {
+fn reversed_taps(
+    weight: &[f32],
+    c: usize,
+    outputs: Range<usize>,
+    inputs: Range<usize>,
+    width: usize,
+    taps: &mut [f32],
+) {
     for (row, k) in outputs.enumerate() {
         for tap in 0..TAPS {
             let from = &weight[(k * TAPS + TAPS - 1 - tap) * c..][inputs.clone()];

@@ -1,10 +1,10 @@
-//! The gradient with respect to the weight by F(3×3, 4×4) or F(3×3, 3×3): tiles of dy are the kernel that the tiles of x are filtered
-//! with, and the sum over tiles is the depth of 36 or 25 matrix products `[K, tiles] × [tiles, C]`. A task holds all products of
-//! some columns of dw, so that they never leave its cache before they become 9.
+//! The gradient with respect to the weight by F(3×3, 4×4) or F(3×3, 3×3). Tiles of dy act as the kernel that filters the tiles of
+//! x, and the sum over tiles is the reduction of 36 or 25 matrix products `[K, tiles] × [tiles, C]`. A task holds all products of
+//! some columns of dw, so that they never leave its cache before they are reduced to 9.
 
 use super::super::wgrad::aligned;
 use super::tiles::{Corner, Planes, Tiling, batch_tiles};
-use super::transform::{Back, Forth, Transforms};
+use super::transform::{FromPlanes, ToPlanes, Transforms};
 use super::{BATCH_LEN, BATCH_THREADS, KERNEL, Side, TASK_TILES, transform_source};
 use crate::device::cpu::gemm::{A_AHEAD, Finish, Kernels, OuterTile};
 use crate::device::cpu::{Cpu, SharedMut};
@@ -12,10 +12,10 @@ use crate::ops::conv2d::Problem;
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Register tiles of rows of dw that one task computes: what is read of x then serves as many.
+/// Register tiles of rows of dw per task; values read from x are reused for all of them.
 const TASK_ROW_TILES: usize = 3;
 
-/// Follows from the shape alone: it decides the order of sums.
+/// The sizes depend only on the shape, because they decide the order of sums.
 struct Sizes {
     tiling: Tiling,
     batch: usize,
@@ -64,7 +64,7 @@ pub(in super::super) fn wgrad(
     };
     let row_tiles = kernels.tiles(problem.k);
     let panels = problem.c.div_ceil(kernels.columns);
-    // Smaller tasks where there are more threads; every element's sum stays the same.
+    // With more threads the tasks are smaller; the sum of every element stays the same.
     let groups = row_tiles.div_ceil(TASK_ROW_TILES).max(cpu.threads().div_ceil(panels)).min(row_tiles);
     for start in (0..sizes.tiling.tiles()).step_by(sizes.batch) {
         let tiles = start..sizes.tiling.tiles().min(start + sizes.batch);
@@ -81,7 +81,7 @@ pub(in super::super) fn wgrad(
     }
 }
 
-/// Tables and products of one task. Each thread keeps one and refills it.
+/// Tables and products of one task. Each thread keeps one and reuses it.
 #[derive(Default)]
 struct Scratch {
     dy: Vec<*const f32>,
@@ -104,7 +104,7 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// G g Gᵀ of every tile's pixels of dy.
+    /// Computes G g Gᵀ of every tile's pixels of dy.
     fn transform_dy(&self, cpu: &Cpu, dy: &[f32], zeros: &[f32], tiles: Range<usize>) {
         let (tiling, k) = (&self.sizes.tiling, self.problem.k);
         let side = tiling.side.outputs();
@@ -122,7 +122,7 @@ impl Task<'_> {
                 let mut from = pixels(first);
                 for tile in first..tiles.end.min(first + TASK_TILES) {
                     let next = pixels((tiles.end - 1).min(tile + 1));
-                    let job = Forth {
+                    let job = ToPlanes {
                         from: &from[..side * side],
                         next: &next[..side * side],
                         to: self.sizes.dy.row(&self.dy, tile - tiles.start),
@@ -138,7 +138,7 @@ impl Task<'_> {
         );
     }
 
-    /// All products of some rows and one panel of columns of dw, and what becomes of them.
+    /// Computes all products of some rows and one panel of columns of dw, and transforms them back.
     fn run(&self, row_tiles: Range<usize>, panel: usize, tiles: usize) {
         let (kernels, k, planes) = (self.kernels, self.problem.k, self.sizes.x.count);
         let width = kernels.columns;
@@ -180,7 +180,7 @@ impl Task<'_> {
         });
     }
 
-    /// Aᵀ m A of the products, added to dw.
+    /// Adds Aᵀ m A of the products to dw.
     fn write(&self, rows: Range<usize>, columns: Range<usize>, products: &SharedMut<f32>) {
         let (width, c, planes) = (self.kernels.columns, self.problem.c, self.sizes.x.count);
         let origin = self.dw.pointer(0..0).cast_const();
@@ -194,7 +194,7 @@ impl Task<'_> {
                 self.dw.pointer(start + columns.start..start + columns.end)
             });
             let next = from.wrapping_add(width);
-            let job = Back { from, plane, next, to: &to, len: columns.len(), finish, origin };
+            let job = FromPlanes { from, plane, next, to: &to, len: columns.len(), finish, origin };
             // SAFETY: the transforms are those of the CPU's instruction set; these rows and columns of dw are this task's.
             unsafe { (self.transforms.weight_gradient)(&job) };
         }
