@@ -1,8 +1,8 @@
-//! Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1) for one number that a method learns, bias-corrected.
+//! Bias-corrected Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1) for one number that a balancing method learns.
 
 const BETAS: [f64; 2] = [0.9, 0.999];
 
-/// The moments of one learned number, and how often it was moved.
+/// Adam's moments for one learned number, and its step count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Adam {
     first_moment: f64,
@@ -30,7 +30,7 @@ impl Adam {
         [self.first_moment, self.second_moment, self.steps]
     }
 
-    /// Those of a [state](Adam::state).
+    /// Rebuilds the optimizer from a saved [state](Adam::state).
     pub fn of(state: &[f64]) -> Adam {
         Adam { first_moment: state[0], second_moment: state[1], steps: state[2] }
     }

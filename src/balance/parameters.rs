@@ -1,5 +1,5 @@
-//! The parameters of all methods, each one row: its flag, the values that it may have, and the refusal of one that a method does
-//! not read.
+//! The parameters of all methods, one row each: flag and allowed values. Rejects a parameter that the chosen method does not
+//! read.
 
 use super::methods::Method;
 use crate::data::ranges::number;
@@ -15,7 +15,7 @@ macro_rules! parameters {
             $(#[doc = $help] $name,)*
         }
 
-        /// Every parameter of a method, `None` for its default. A method reads those that its row in
+        /// All parameters, `None` for the default. A method reads the parameters that its row in
         /// [`METHODS`](super::METHODS) names.
         #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
         #[serde(default)]
@@ -54,7 +54,7 @@ macro_rules! parameters {
                 .map_err(|expected| Error::Usage(format!("{} {value}: {expected}", parameter.flag())))
             }
 
-            /// What was given for a parameter.
+            /// The value that was set for a parameter, if any.
             pub fn given(&self, parameter: Parameter) -> Option<f64> {
                 match parameter {
                     $(Parameter::$name => self.$field,)*
