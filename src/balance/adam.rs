@@ -11,10 +11,10 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// How many numbers [`Adam::state`] holds.
+    /// Length of [`Adam::state`].
     pub const STATE: usize = 3;
 
-    /// What to subtract from the learned number.
+    /// The amount to subtract from the learned number.
     pub fn step(&mut self, gradient: f64, learning_rate: f64) -> f64 {
         let [b1, b2] = BETAS;
         self.steps += 1.0;

@@ -8,7 +8,7 @@ pub struct MovingAverage {
 }
 
 impl MovingAverage {
-    /// How many numbers [`MovingAverage::state`] holds.
+    /// Length of [`MovingAverage::state`].
     pub const STATE: usize = 2;
 
     /// Adds a value: the old average keeps the share `beta`.

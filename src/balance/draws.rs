@@ -11,7 +11,7 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// How many numbers [`Draws::state`] holds.
+    /// Length of [`Draws::state`].
     pub const STATE: usize = 2;
 
     /// The random numbers of the first step.

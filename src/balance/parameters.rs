@@ -69,9 +69,9 @@ parameters! {
     Temperature balance_temperature positive;
     /// Radius of CAGrad's ball around the mean gradient, as a share of its norm
     C balance_c not_negative;
-    /// What CAGrad divides its direction by: 0 nothing, 1 for 1 + c², 2 for 1 + c
+    /// Divisor of CAGrad's direction: 0 for 1, 1 for 1 + c², 2 for 1 + c
     Rescale balance_rescale choice;
-    /// How strongly a method favours tasks that fall behind
+    /// Strength with which a method favours tasks that fall behind
     Alpha balance_alpha not_negative;
     /// Share of a method's moving average that stays from step to step; in GradVac the share that the newest value takes
     Beta balance_beta below_1;

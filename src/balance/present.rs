@@ -34,7 +34,7 @@ impl Present {
         (!present.tasks.is_empty()).then_some(present)
     }
 
-    /// How many tasks have labels.
+    /// Number of tasks with labels.
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.tasks.len()

@@ -161,7 +161,7 @@ fn the_input_pipeline_is_timed_by_stage_and_held_to_a_rate() {
     }
     assert_eq!((&measured["wanted"]["supply"], &measured["wanted"]["cores"]), (&Value::from("fed"), &Value::from(1)));
     assert!(
-        printed.contains("fed: steps of 0.5 images/s take 1 core") && printed.contains("1 unreadable"),
+        printed.contains("fed: steps of 0.5 images/s need 1 core") && printed.contains("1 unreadable"),
         "{printed}"
     );
     // Nothing makes a milliard images a second.

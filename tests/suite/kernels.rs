@@ -332,7 +332,7 @@ fn the_library_with_the_version_in_its_name_is_taken_and_named() {
     assert_eq!(kept.len(), files);
     assert!(kept.iter().all(|f| f.file_name().to_string_lossy().contains("-sm_90-13.0-")), "{kept:?}");
     // What another compiler made is not taken for this one's.
-    assert!(compile(&["wheels"]).contains(&format!(" 0 compiled now, {files} were there")));
+    assert!(compile(&["wheels"]).contains(&format!(" 0 compiled now, {files} already there")));
     let older = compile(&["toolkit"]);
     assert!(older.contains("NVRTC 12.0 from") && older.contains(&format!("{files} compiled now")), "{older}");
 
