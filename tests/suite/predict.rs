@@ -332,7 +332,7 @@ fn a_full_disk_leaves_whole_lines_and_the_older_answers() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.lines().last().unwrap().starts_with("error: cannot write"), "{said}");
     let part = place.part("out", "predictions.jsonl").unwrap();
-    assert!(said.contains(&format!("until then is in {part}")), "{said}");
+    assert!(said.contains(&format!("the predictions made so far are in {part}")), "{said}");
     assert_eq!(place.files("out/predictions.jsonl"), older);
     let kept = place.files(&part);
     assert!(!kept.is_empty() && kept.len() < 40 && older.starts_with(&kept), "{kept:?}");
