@@ -156,7 +156,10 @@ fn a_short_tuple_is_no_tensor() {
     let scratch = Scratch(Folder::new("pickle-short"));
     for callable in ["_rebuild_tensor_v2", "_rebuild_tensor"] {
         let value = call(global("torch._utils", callable), tuple(&[int(0)]));
-        scratch.refuses(&archive(&[("data.pkl", &pickle(dict(&[("w", value)])))]), "`w` is described by fewer parts");
+        scratch.refuses(
+            &archive(&[("data.pkl", &pickle(dict(&[("w", value)])))]),
+            "`w` is described by fewer than four parts",
+        );
     }
     for callable in ["_rebuild_parameter", "_rebuild_from_type_v2"] {
         let value = call(global("torch._utils", callable), b")".to_vec());
@@ -183,7 +186,7 @@ fn sizes_no_file_can_have_are_refused() {
         (6, 0, vec![2, 3], vec![1], "has 2 dimensions and 1 strides"),
         (6, 0, vec![7], vec![1], "reaches past"),
         (6, 6, vec![1], vec![1], "reaches past"),
-        (6, -1, vec![1], vec![1], "begins at no element"),
+        (6, -1, vec![1], vec![1], "does not begin at an element"),
         (6, 5, vec![2], vec![-1], "has -1 in its strides"),
         (6, 0, vec![-6], vec![1], "has -6 in its shape"),
         (-6, 0, vec![6], vec![1], "no name or no length"),
@@ -250,15 +253,15 @@ fn a_machine_out_of_step_gets_a_sentence() {
         (b"N(\x85.", "takes more values than there are"),
         (b"R.", "takes more values than there are"),
         (b"(q\x00.", "takes more values than there are"),
-        (b"t.", "a group ends that was not begun"),
-        (b"h\x07.", "was not kept"),
-        (b"j\xff\xff\xff\xff.", "was not kept"),
+        (b"t.", "a group ends that never began"),
+        (b"h\x07.", "was not stored"),
+        (b"j\xff\xff\xff\xff.", "was not stored"),
         (b"}(Nu.", "a key has no value"),
-        (b"NNa.", "appended to what is no list"),
-        (b"NNNs.", "given to what is no dict"),
-        (b"NN\x93.", "named by something else than text"),
-        (b"NQ.", "something else than a storage"),
-        (b")Q.", "something else than a storage"),
+        (b"NNa.", "appended to a value that is not a list"),
+        (b"NNNs.", "set on a value that is not a dict"),
+        (b"NN\x93.", "a class name is not text"),
+        (b"NQ.", "a reference is not to a storage"),
+        (b")Q.", "a reference is not to a storage"),
         (b"P1\n.", "instruction 0x50"),
         (b"\x97.", "instruction 0x97"),
         (b"\x80\x06.", "protocol 6"),
@@ -293,7 +296,7 @@ fn an_archive_that_does_not_fit_its_pickle_gets_a_sentence() {
         "neither little nor big",
     );
     let twice = pickle(dict(&[("w", w()), ("w", w())]));
-    scratch.refuses(&archive(&[("data.pkl", &twice), ("data/0", one)]), "`w` is there twice");
+    scratch.refuses(&archive(&[("data.pkl", &twice), ("data/0", one)]), "`w` appears twice");
     // Bytes of the archive itself: two entries of one name, a size or a place that the file does not have, compression.
     let good = archive(&[("data.pkl", &whole), ("data/0", one), ("data/1", one)]);
     let renamed = |from: &[u8], to: &[u8]| {
