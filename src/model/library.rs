@@ -26,13 +26,13 @@ pub struct Model {
 
 /// The outputs that a plan computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum PlanKind {
     Answers,
     Features,
 }
 
 struct Kept {
-    asked: Asked,
+    kind: PlanKind,
     /// `[N, H, W]`
     shape: [usize; 3],
     plan: ForwardPlan,
@@ -75,7 +75,7 @@ impl Model {
     /// The images have another type or rank, the batch is empty, or a GPU call fails.
     pub fn features(&mut self, images: &Tensor) -> Result<[Tensor; 3]> {
         let (shape, bytes) = rgb_bytes(images)?;
-        let output = self.plan(Asked::Features, shape)?.run_current(&bytes)?.swap_remove(0);
+        let output = self.plan(PlanKind::Features, shape)?.run_current(&bytes)?.swap_remove(0);
         let [n, h, w] = shape;
         let mut maps = output.values.into_iter().zip([8, 16, 32]).map(|(values, stride)| {
             let [p, q] = [h, w].map(|side| side.div_ceil(stride));
@@ -95,7 +95,7 @@ impl Model {
     /// The network does not support this shape, the images have another length, or a GPU call fails.
     pub fn forward(&mut self, shape: [usize; 3], images: &[u8]) -> Result<Vec<HeadOutput>> {
         check_length(shape, images)?;
-        self.plan(Asked::Answers, shape)?.run_current(images)
+        self.plan(PlanKind::Answers, shape)?.run_current(images)
     }
 
     /// Copies the next batch to the device. The batch that was started may still be computing.
@@ -107,7 +107,7 @@ impl Model {
     /// See [`Model::forward`].
     pub fn load_batch(&mut self, shape: [usize; 3], images: &[u8]) -> Result<()> {
         check_length(shape, images)?;
-        let Ready { plan, executor } = self.plan(Asked::Answers, shape)?;
+        let Ready { plan, executor } = self.plan(PlanKind::Answers, shape)?;
         plan.load(executor, images)
     }
 
@@ -135,13 +135,13 @@ impl Model {
     /// See [`Model::forward`].
     pub fn time_nodes(&mut self, shape: [usize; 3], images: &[u8], repeats: usize) -> Result<Vec<NodeTime>> {
         self.load_batch(shape, images)?;
-        let Ready { plan, executor } = self.plan(Asked::Answers, shape)?;
+        let Ready { plan, executor } = self.plan(PlanKind::Answers, shape)?;
         plan.time_nodes(executor, repeats)
     }
 
     /// The kept plan with the loaded batch of this shape. A new plan would have no batch, so none is made.
     fn loaded(&mut self, shape: [usize; 3]) -> Result<Ready<'_>> {
-        let kept = |kept: &&Kept| kept.asked == Asked::Answers && kept.shape == shape;
+        let kept = |kept: &&Kept| kept.kind == PlanKind::Answers && kept.shape == shape;
         match self.plans.iter().find(kept) {
             Some(kept) => Ok(Ready { plan: &kept.plan, executor: &mut self.executor }),
             None => Err(Error::Usage(format!("no batch of {shape:?} was loaded"))),
@@ -149,16 +149,16 @@ impl Model {
     }
 
     /// The plan for batches of this shape: a kept one, or a new one that replaces the least recently used.
-    fn plan(&mut self, asked: Asked, shape: [usize; 3]) -> Result<Ready<'_>> {
-        match self.plans.iter().position(|kept| kept.asked == asked && kept.shape == shape) {
+    fn plan(&mut self, kind: PlanKind, shape: [usize; 3]) -> Result<Ready<'_>> {
+        match self.plans.iter().position(|kept| kept.kind == kind && kept.shape == shape) {
             Some(place) => self.plans[place..].rotate_left(1),
             None => {
                 let architecture = &self.card.architecture;
-                let plan = match asked {
-                    Asked::Answers => ForwardPlan::prepare(&mut self.executor, architecture, shape)?,
-                    Asked::Features => ForwardPlan::features(&mut self.executor, architecture, shape)?,
+                let plan = match kind {
+                    PlanKind::Answers => ForwardPlan::prepare(&mut self.executor, architecture, shape)?,
+                    PlanKind::Features => ForwardPlan::features(&mut self.executor, architecture, shape)?,
                 };
-                self.plans.push(Kept { asked, shape, plan });
+                self.plans.push(Kept { kind, shape, plan });
                 if self.plans.len() > Model::PLANS {
                     self.plans.remove(0).plan.release(&mut self.executor)?;
                 }
