@@ -52,7 +52,7 @@ pub struct Failure {
 /// Printed at the first Ctrl-C.
 const STOPPING: &str = "the runs finish their step and save; Ctrl-C again stops at once without saving";
 /// Polling interval.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Without a terminal, print at most one line in this interval while no run ends.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 /// A signal from a terminal reaches all processes of a group within this time.
@@ -109,7 +109,7 @@ impl Session<'_> {
             while stopping.is_none() && self.active.len() < self.shares.jobs && !self.left.is_empty() {
                 self.start_next()?;
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
             self.collect(stopping.is_some())?;
             if interrupted.load(Ordering::Relaxed) {
                 let since = *stopping.get_or_insert_with(Instant::now);
@@ -117,7 +117,7 @@ impl Session<'_> {
                     self.active.iter_mut().for_each(Active::pass_on);
                 }
             }
-            self.shown.look(self.runs, &self.active);
+            self.shown.refresh(self.runs, &self.active);
         }
         Ok(())
     }
@@ -240,7 +240,7 @@ fn listen(stderr: impl Read, lines: &Mutex<VecDeque<String>>, told: &AtomicBool)
 struct Shown {
     bar: Bar,
     started: Instant,
-    last_look: Instant,
+    last_refresh: Instant,
     /// Finished epochs per run.
     epochs: Vec<u64>,
     /// Epochs of all runs together.
@@ -256,19 +256,19 @@ impl Shown {
         let before = epochs.iter().sum();
         let bar = Bar::new("{bar:24} {pos}/{len} epochs {elapsed}<{eta} {msg}").at(before, total);
         let now = Instant::now();
-        Shown { bar, started: now, last_look: now, epochs, total, before }
+        Shown { bar, started: now, last_refresh: now, epochs, total, before }
     }
 
     fn say(&self, line: &str) {
         self.bar.say(line);
     }
 
-    fn look(&mut self, runs: &[PlannedRun], active: &[Active]) {
-        let every = if self.bar.is_shown() { LOOK_EVERY * 10 } else { LINE_EVERY };
-        if self.last_look.elapsed() < every {
+    fn refresh(&mut self, runs: &[PlannedRun], active: &[Active]) {
+        let every = if self.bar.is_shown() { POLL_INTERVAL * 10 } else { LINE_EVERY };
+        if self.last_refresh.elapsed() < every {
             return;
         }
-        self.last_look = Instant::now();
+        self.last_refresh = Instant::now();
         active.iter().for_each(|active| self.epochs[active.run] = epochs_done(&runs[active.run]));
         let of_run = |active: &Active| {
             let run = &runs[active.run];
