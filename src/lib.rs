@@ -1,6 +1,6 @@
 //! Trains one shared ResNet trunk with any number of classification, detection and regression heads.
 //!
-//! The modules in dependency order; each imports only from those before it:
+//! The components in dependency order; each imports only from those before it:
 //!
 //! ```text
 //! error → files → boxes → random → device → ir → ops → graph → executor → geometry → reading → draw → layers → tasks
