@@ -97,7 +97,7 @@ fn with_stand_in(name: &str) -> bool {
 #[test]
 fn steps_are_the_cpus_on_a_driver_that_does_everything_late() {
     let Some(stand_in) = StandIn::build("steps") else { return };
-    stand_in.test(&["cuda::a_step_in_f32_is_the_cpus", "cuda::steps_in_f32_move_parameters_as_the_cpu_does"], &[]);
+    stand_in.test(&["cuda::a_step_in_f32_matches_the_cpu", "cuda::steps_in_f32_change_parameters_as_on_the_cpu"], &[]);
 }
 
 fn numbers(len: usize, seed: usize) -> Vec<u8> {
@@ -168,7 +168,7 @@ fn a_kernel_that_fails_is_named_where_launches_are_waited_for() {
     let named = "ended with: kernel batch_norm_finish (batch_norm.cu) failed: CUDA_ERROR_ILLEGAL_ADDRESS";
     assert!(one_by_one.contains(named), "{one_by_one}");
     // And whoever waits for each computes the same.
-    stand_in.test(&["cuda::a_step_in_f32_is_the_cpus"], &[("POLYHEAD_CUDA_SYNC", "1")]);
+    stand_in.test(&["cuda::a_step_in_f32_matches_the_cpu"], &[("POLYHEAD_CUDA_SYNC", "1")]);
 }
 
 #[test]
