@@ -269,7 +269,7 @@ fn a_run_killed_at_any_moment_leaves_complete_files_and_no_process() {
 fn invalid_requests_are_refused_before_anything_changes() {
     let rehearsal = Rehearsal::new("refused");
     for (words, said) in [
-        (&["run", "A", "step"][..], "step is no stage"),
+        (&["run", "A", "step"][..], "step is not a stage"),
         (&["run", "A", "--seconds", "many"], "--seconds many"),
         (&["run", "A", "--out"], "--out: its value is missing"),
         (&["run"], "benches/gpu.sh run A"),
