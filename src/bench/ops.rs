@@ -254,12 +254,12 @@ impl fmt::Display for OpsMeasurement {
         let (title, rule) = if with_cudnn { (" cuDNN plain, ms each |", "---|") } else { ("", "") };
         writeln!(
             f,
-            "| op | sizes | count | ms each | ms in all | GFLOP/s | GB/s | of ceiling |{title}\n|---|---|---|---|---|---|---|---|{rule}"
+            "| op | sizes | count | ms each | ms total | GFLOP/s | GB/s | of ceiling |{title}\n|---|---|---|---|---|---|---|---|{rule}"
         )?;
         for op in &self.ops {
             let elsewhere = match op.list {
                 List::Plain => " (not fused)",
-                List::Frozen => " (beside what is frozen)",
+                List::Frozen => " (with frozen layers)",
                 List::Probe => " (probe)",
                 List::Inference => " (inference)",
                 List::Fused | List::Update => "",

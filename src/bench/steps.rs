@@ -17,7 +17,7 @@ use std::time::Instant;
 /// One measurement; the schema of `--json`, described in benches/README.md.
 #[derive(Serialize)]
 pub struct Measurement {
-    /// What was timed: `train` or `infer`.
+    /// The timed work: `train` or `infer`.
     pub work: &'static str,
     /// The backbone's name.
     pub model: &'static str,

@@ -33,7 +33,7 @@ pub enum DataCommand {
         /// Seed for everything that is random
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         seed: u64,
-        /// Add tasks beside the three whose relation to them is known [default: none]
+        /// Add more tasks whose relation to the three is known [default: none]
         #[arg(long, value_name = "FORM", value_enum)]
         conflict: Option<Planted>,
     },

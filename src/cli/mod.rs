@@ -91,7 +91,7 @@ impl TrainArgs {
 
 fn check_length(typed: &Choices) -> Result<()> {
     match typed.has("time") && typed.has("epochs") {
-        true => Err(Error::Usage("--time takes the place of --epochs: leave one of them out".into())),
+        true => Err(Error::Usage("--time replaces --epochs: leave one of them out".into())),
         false => Ok(()),
     }
 }

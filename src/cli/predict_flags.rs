@@ -57,8 +57,8 @@ pub struct PredictArgs {
     conf: f32,
     #[command(flatten)]
     boxes: BoxArgs,
-    /// Share of unreadable images above which predict fails; one is always tolerated, unless this is 0. Judged at the end, and
-    /// on the way as if at least 1,000 images had been seen
+    /// Share of unreadable images above which predict fails; one is always tolerated, unless this is 0. Checked at the end,
+    /// and during the run as if there were at least 1,000 images
     #[arg(long, default_value_t = 0.01)]
     max_broken: f32,
 }

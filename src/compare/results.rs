@@ -53,7 +53,7 @@ impl RunResult {
         let table = Table::read(folder)?;
         if table.rows.is_empty() || (table.rows.len() < config.epochs as usize && !train::is_finished(folder)) {
             return Err(Error::Usage(format!(
-                "{0}: the run is not finished, {1} of {2} epochs are done: go on with polyhead train --resume {0}",
+                "{0}: the run is not finished, {1} of {2} epochs are done: continue with polyhead train --resume {0}",
                 shown(folder),
                 table.rows.len(),
                 config.epochs
@@ -178,7 +178,7 @@ impl TaskColumns {
         match kind {
             Some(kind) => Ok(TaskColumns { kind, all }),
             None => Err(Error::Usage(format!(
-                "{}: results.csv has no validation figure of `{task}`: a comparison needs runs with validation images",
+                "{}: results.csv has no validation metric of `{task}`: a comparison needs runs with validation images",
                 shown(folder)
             ))),
         }

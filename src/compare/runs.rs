@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(Shares::of(16, 4, 0, 2, None), shares(4, 4, 2));
         assert_eq!(Shares::of(2, 4, 0, 2, None), shares(4, 1, 1));
         assert_eq!(Shares::of(2, 1, 0, 2, None), shares(1, 2, 2));
-        // What was typed is each run's own.
+        // A typed number applies to each run.
         assert_eq!(Shares::of(2, 2, 3, 2, Some(5)), shares(2, 3, 5));
         assert_eq!([1, 2, 8, 16].map(Shares::default_jobs), [1, 1, 2, 4]);
     }

@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(verdict(&[0.0, 1.0, 0.5, 0.5]), Verdict::WithinNoise);
     }
 
-    /// By hand: (0.6 − 0.5) / 0.5 = 0.2 and (0.72 − 0.8) / 0.8 = −0.1, of which the mean is 0.05.
+    /// By hand: (0.6 − 0.5) / 0.5 = 0.2 and (0.72 − 0.8) / 0.8 = −0.1; their mean is 0.05.
     #[test]
     fn delta_m_is_the_mean_of_relative_gains_in_percent() {
         let found = delta_m(&[0.6, 0.72], &[0.5, 0.8]).unwrap();

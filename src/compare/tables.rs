@@ -131,7 +131,7 @@ pub fn compare(runs: &[RunResult]) -> Result<Comparison> {
     let notes = check_comparable(runs)?;
     let joint: Vec<&RunResult> = runs.iter().filter(|run| run.setting.single.is_none()).collect();
     let Some(first) = joint.first() else {
-        return Err(Error::Usage("no run of several tasks is among them: there is nothing to compare".into()));
+        return Err(Error::Usage("none of the runs trains several tasks: there is nothing to compare".into()));
     };
     let tasks: Vec<String> = first.tasks.iter().map(|task| task.task.clone()).collect();
     check_tasks(first, runs)?;

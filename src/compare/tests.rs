@@ -196,7 +196,7 @@ fn runs_that_cannot_be_compared_are_named() {
     let single = place.single("box", 0, &[0.5]);
     assert!(refused(compare(&read(&[single]).unwrap())).contains("nothing to compare"));
     let without = place.folder("without", &place.config("fixed", 1, 1), "epoch,time,train/box/loss,lr\n1,2,0.5,0.1\n");
-    assert!(refused(RunResult::read(&without)).contains("no validation figure of `box`"));
+    assert!(refused(RunResult::read(&without)).contains("no validation metric of `box`"));
     assert!(refused(RunResult::read(&place.root)).contains("no args.yaml there"));
 }
 

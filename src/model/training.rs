@@ -118,6 +118,6 @@ fn last_shared_weight(architecture: &Architecture, network: &Network) -> Result<
         return Ok(weight);
     }
     Err(Error::Usage(format!(
-        "{layer}, the last convolution that the tasks share, is frozen, so it has no gradients to compare: freeze less, or choose a --balance method without gradients; one that needs only their products can have them with --gramian features"
+        "{layer}, the last convolution that the tasks share, is frozen, so it has no gradients to compare: freeze less, or choose a --balance method without gradients; a method that needs only their products works with --gramian features"
     )))
 }

@@ -37,7 +37,9 @@ fn read_safetensors(path: &Path) -> Result<StateFile> {
     let broken = |e: &dyn std::fmt::Display| {
         Error::checkpoint(
             path,
-            format!("not a whole safetensors file ({e}); take another copy, for a run its other file under weights/"),
+            format!(
+                "not a complete safetensors file ({e}); use another copy, or for a run the other file under weights/"
+            ),
         )
     };
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| broken(&e))?;

@@ -116,7 +116,7 @@ impl Sources {
                     let pictures = out.join(base).canonicalize();
                     let here = canonical(Path::new("."))?;
                     if pictures.is_ok_and(|p| p == here || p.parent().is_none()) {
-                        return Err(overwritten(Path::new("what is listed")));
+                        return Err(overwritten(Path::new("a listed image")));
                     }
                 }
             }

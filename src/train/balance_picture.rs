@@ -45,7 +45,7 @@ pub fn write(folder: &Path, tasks: &[&str]) -> Result<()> {
     let names: Vec<String> = tasks.iter().map(|&task| task.to_owned()).collect();
     let pictures = [
         draw::lines("weights of the tasks", ["epoch", "mean weight"], &of_tasks("weight")),
-        draw::lines("pull at what is shared", ["epoch", "weight · gradient norm"], &of_tasks("weighted_gradient")),
+        draw::lines("pull on the shared layers", ["epoch", "weight · gradient norm"], &of_tasks("weighted_gradient")),
         draw::lines("relatedness", ["epoch", "cosine of the gradients"], &cosines),
         draw::matrix("cosines in the last epoch", &names, &last),
     ];

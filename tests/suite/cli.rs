@@ -314,10 +314,10 @@ fn unsuitable_models_give_an_error() {
     let whole = std::fs::read(&last).unwrap();
     std::fs::write(&last, &whole[..whole.len() / 2]).unwrap();
     let cut = last.to_string_lossy().into_owned();
-    fail(&["predict", &cut, &images, "--out", &out], 1, &["last.safetensors", "not a whole safetensors file"]);
+    fail(&["predict", &cut, &images, "--out", &out], 1, &["last.safetensors", "not a complete safetensors file"]);
     // Without the previous state the run cannot be resumed.
     std::fs::remove_file(last.with_file_name("previous.safetensors")).unwrap();
-    fail(&["train", "--resume", &run_folder], 1, &["last.safetensors", "not a whole safetensors file"]);
+    fail(&["train", "--resume", &run_folder], 1, &["last.safetensors", "not a complete safetensors file"]);
     let best = PathBuf::from(&run_folder).join("weights/best.safetensors");
     std::fs::copy(&best, &last).unwrap();
     fail(&["train", "--resume", &run_folder], 1, &["not a run's state"]);

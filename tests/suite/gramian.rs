@@ -43,7 +43,7 @@ impl Step {
     fn new(device: &DeviceChoice, freeze: &Freeze, probe: Probe) -> Step {
         let TrainingNetwork { mut network, losses, .. } = network(Backbone::Tiny, freeze, probe).unwrap();
         let compared = compared(&network.graph);
-        // As outputs, so that the host can read them.
+        // Added as outputs, so that the host can read them.
         network.graph.outputs.extend(compared.iter().flat_map(|(_, values)| values));
         let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers).unwrap();
         executor.edit_store(|store| init::initialise(store, 1)).unwrap();

@@ -108,10 +108,7 @@ impl Scratch {
         let error = self.read(bytes).err().unwrap_or_else(|| panic!("read, where `{expected}` is wrong"));
         assert!(error.contains("w.pth: not a ") && error.contains(expected), "{error}\nlacks `{expected}`");
         assert!(!error.contains('\n') && error.len() < 700, "{error}");
-        assert!(
-            ["take another copy", "save it with torch.save"].iter().any(|advice| error.contains(advice)),
-            "{error}"
-        );
+        assert!(["use another copy", "save it with torch.save"].iter().any(|advice| error.contains(advice)), "{error}");
     }
 }
 

@@ -51,7 +51,7 @@ fn a_checkpoint_truncated_anywhere_is_replaced_by_the_previous_one() {
         std::fs::write(Path::new(&cut).join("results.csv"), &table).unwrap();
         let output = polyhead().args(["train", "--resume", &cut]).output().unwrap();
         let said = text(&output.stderr);
-        assert!(output.status.success() && said.contains("not a whole safetensors file"), "{left} bytes: {said}");
+        assert!(output.status.success() && said.contains("not a complete safetensors file"), "{left} bytes: {said}");
         assert!(said.contains("going on from the state before it"), "{said}");
         assert!(end_of(&cut) == expected, "cut to {left} bytes: another end");
     }
@@ -59,7 +59,7 @@ fn a_checkpoint_truncated_anywhere_is_replaced_by_the_previous_one() {
     std::fs::write(&last, &newest[..100]).unwrap();
     std::fs::remove_file(&previous).unwrap();
     std::fs::write(&previous, &older[..100]).unwrap();
-    fail(&["train", "--resume", &cut], 1, &["last.safetensors", "not a whole safetensors file"]);
+    fail(&["train", "--resume", &cut], 1, &["last.safetensors", "not a complete safetensors file"]);
     assert_eq!(std::fs::read(&last).unwrap().len(), 100);
 }
 

@@ -98,7 +98,7 @@ fn a_step_of_one_side_equals_the_step_of_a_trainer_for_that_side_only() {
     }
 }
 
-/// As in the feed: the next step's batch, of another side, is copied before the losses are read.
+/// The order of the feed: the next step's batch, of another side, is copied before the losses are read.
 #[test]
 fn batches_of_several_sides_make_one_step() {
     for device in [vec![cpu(2)], devices(Precision::F32)].concat() {

@@ -102,7 +102,7 @@ fn half_a_file_gives_an_error() {
     let whole = std::fs::read(golden("plain.pth")).unwrap();
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
     let error = weights::read(&cut).err().unwrap().to_string();
-    assert!(error.contains("cut.pth: not a whole PyTorch file") && error.contains("take another copy"), "{error}");
+    assert!(error.contains("cut.pth: not a complete PyTorch file") && error.contains("use another copy"), "{error}");
     assert!(!error.contains('\n'), "{error}");
     let error = weights::read(&folder.path.with_extension("pth")).err().unwrap().to_string();
     assert!(error.contains("cannot read"), "{error}");

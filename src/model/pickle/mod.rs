@@ -32,7 +32,7 @@ impl Fault {
 
     fn into_error(self, path: &Path) -> Error {
         let sentence = match self {
-            Fault::Damaged(what) => format!("not a whole PyTorch file ({what}); take another copy of it"),
+            Fault::Damaged(what) => format!("not a complete PyTorch file ({what}); use another copy of it"),
             Fault::Foreign(what) => {
                 format!("not a PyTorch state dict ({what}); save it with torch.save(model.state_dict(), …)")
             }

@@ -150,7 +150,7 @@ fn sizes(pickle: &Pickle, id: Id, what: &str) -> Result<Vec<u64>, String> {
     }
     let size = |&item: &Id| match pickle.value(item) {
         Value::Int(size) => u64::try_from(*size).map_err(|_| format!("has {size} in its {what}")),
-        _ => Err(format!("has something else than whole numbers in its {what}")),
+        _ => Err(format!("has values other than whole numbers in its {what}")),
     };
     items.iter().map(size).collect()
 }

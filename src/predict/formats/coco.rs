@@ -105,7 +105,7 @@ pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annota
             Some(_) if detects.len() > 1 && classes.iter().all(|class| !known.contains_key(class)) => None,
             Some(missing) => {
                 return Err(Error::Usage(format!(
-                    "{}: no category is called `{missing}`, a class of the task `{}`{}; give the annotations of what the model was trained on",
+                    "{}: no category is called `{missing}`, a class of the task `{}`{}; use the annotations of the model's training data",
                     annotations.file.display(),
                     tasks[task].name,
                     did_you_mean(missing, known.keys().map(String::as_str))
@@ -115,7 +115,7 @@ pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annota
     }
     if found.iter().all(Option::is_none) {
         return Err(Error::Usage(format!(
-            "{}: none of its categories is a class of the model; give the annotations of what it was trained on",
+            "{}: none of its categories is a class of the model; use the annotations of its training data",
             annotations.file.display()
         )));
     }
