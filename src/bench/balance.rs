@@ -121,14 +121,14 @@ pub fn balance(options: &Options, methods: &[&'static Method]) -> Result<Balance
     let steps: usize = groups.iter().map(|group| (group.methods.len() + 1) * (WARMUP + options.repeats)).sum();
     let bar = Bar::new("{bar:24} {pos}/{len} {elapsed}<{eta} {msg}").at(0, steps as u64);
     let mut done = 0;
-    let mut look = |method: &str| {
+    let mut report = |method: &str| {
         bar.set_position(done);
         bar.set_message(method.to_owned());
         done += 1;
     };
     let mut times = Vec::new();
     for group in &groups {
-        times.append(&mut measure(&options, &architecture, group, &mut look)?);
+        times.append(&mut measure(&options, &architecture, group, &mut report)?);
     }
     bar.clear();
     let machine = Machine::this();
@@ -188,7 +188,7 @@ fn measure(
     options: &Options,
     architecture: &Architecture,
     group: &Group,
-    look: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&str),
 ) -> Result<Vec<MethodTime>> {
     let (mut trainer, images, targets) = trainer(options, architecture, Fusion::On, &Freeze::default(), group.probe)?;
     // A learning rate of 0 keeps the network the same for all methods.
@@ -199,7 +199,7 @@ fn measure(
     let mut others = others.map(|&method| contender(method)).collect::<Result<Vec<_>>>()?;
     for round in 0..WARMUP + options.repeats {
         for contender in std::iter::once(&mut fixed).chain(&mut others) {
-            look(contender.method.name);
+            report(contender.method.name);
             let elapsed = step(&mut trainer, &mut contender.balance, &images, &targets, group.batches)?;
             if round >= WARMUP {
                 contender.milliseconds.push(elapsed);

@@ -28,8 +28,8 @@ impl Pair {
         let on_cpu = Options { device: DeviceChoice::Cpu { threads: 0 }, ..options.clone() };
         let (mut gpu, images, targets) = probed(options, fusion)?;
         let (mut cpu, ..) = probed(&on_cpu, fusion)?;
-        gpu.executor.edit_store(roughen)?;
-        cpu.executor.edit_store(roughen)?;
+        gpu.executor.edit_store(perturb)?;
+        cpu.executor.edit_store(perturb)?;
         let mut random = Random::new(&[images.len() as u64]);
         let images = images.iter().map(|_| random.next_u64() as u8).collect();
         Ok(Pair { gpu, cpu, images, targets })
@@ -44,7 +44,7 @@ impl Pair {
 
 /// Replaces the initial zeros and ones of every vector, which would hide a kernel that ignores it, and rounds the
 /// convolutions' weights to the precision that a GPU reads.
-fn roughen(store: &mut Store) {
+fn perturb(store: &mut Store) {
     let mut random = Random::new(&[store.parameters.len() as u64]);
     for (range, shape) in store.update_ranges().iter().zip(store.parameters.iter().map(|p| p.shape.len())) {
         let values = &mut store.values.f32_mut()[range.start..range.start + range.len];

@@ -168,12 +168,12 @@ fn fused(options: &Options) -> Result<Fused> {
     let (mut trainer, images, targets) = training(options, Fusion::On)?;
     let gauge = trainer.executor.gauge();
     let read = |trainer: &mut Trainer| {
-        reading(gauge.as_ref(), |look| {
+        reading(gauge.as_ref(), |while_running| {
             let targets = StepTargets::new(&[&targets]);
             trainer.load(&images, &targets, 0)?;
             trainer.begin(&targets);
             trainer.start()?;
-            look();
+            while_running();
             trainer.finish().map(|_| ())
         })
     };

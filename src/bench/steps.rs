@@ -81,8 +81,8 @@ const WARMUP: usize = 2;
 
 /// The work to time. The next batch is copied to the device while the current one is computed, as in training.
 trait Work {
-    /// Runs one step; `look` is called while the device is busy with it.
-    fn step(&mut self, look: &mut dyn FnMut()) -> Result<()>;
+    /// Runs one step; `while_running` is called while the device is busy with it.
+    fn step(&mut self, while_running: &mut dyn FnMut()) -> Result<()>;
 
     /// See [`Batches::rate`].
     fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>>;
@@ -102,13 +102,13 @@ struct Training {
 
 impl Training {
     fn new(mut trainer: Trainer, mut batches: Batches) -> Result<Training> {
-        let loaded = bring(&mut batches, &mut trainer)?;
+        let loaded = load_next(&mut batches, &mut trainer)?;
         Ok(Training { trainer, batches, loaded })
     }
 }
 
 /// Copies the next batch to the device.
-fn bring(batches: &mut Batches, trainer: &mut Trainer) -> Result<StepTargets> {
+fn load_next(batches: &mut Batches, trainer: &mut Trainer) -> Result<StepTargets> {
     let mut loaded = None;
     batches.next(|images, targets| {
         let targets = StepTargets::new(&[targets]);
@@ -120,11 +120,11 @@ fn bring(batches: &mut Batches, trainer: &mut Trainer) -> Result<StepTargets> {
 }
 
 impl Work for Training {
-    fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
+    fn step(&mut self, while_running: &mut dyn FnMut()) -> Result<()> {
         self.trainer.begin(&self.loaded);
         self.trainer.start()?;
-        look();
-        self.loaded = bring(&mut self.batches, &mut self.trainer)?;
+        while_running();
+        self.loaded = load_next(&mut self.batches, &mut self.trainer)?;
         self.trainer.finish().map(|_| ())
     }
 
@@ -148,9 +148,9 @@ struct Inference {
 }
 
 impl Work for Inference {
-    fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
+    fn step(&mut self, while_running: &mut dyn FnMut()) -> Result<()> {
         self.model.start_batch(self.shape)?;
-        look();
+        while_running();
         self.batches.next(|images, _| self.model.load_batch(self.shape, images))?;
         self.model.batch_outputs(self.shape).map(|_| ())
     }
@@ -227,9 +227,9 @@ fn time(work: &mut dyn Work, repeats: usize) -> Result<Timed> {
         work.step(&mut || ())?;
     }
     let loader_rate = work.loader_rate(repeats)?;
-    let before = reading(gauge.as_ref(), |look| work.step(look))?;
+    let before = reading(gauge.as_ref(), |while_running| work.step(while_running))?;
     let milliseconds = time_steps(work, repeats)?;
-    let after = reading(gauge.as_ref(), |look| work.step(look))?;
+    let after = reading(gauge.as_ref(), |while_running| work.step(while_running))?;
     let mut loader = None;
     if let Some(rate) = loader_rate {
         work.stop_loader()?;

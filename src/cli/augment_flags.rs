@@ -51,7 +51,7 @@ impl AugmentedArgs {
         config.imgsz = self.imgsz.unwrap_or(config.imgsz);
         self.augment.choices.apply(&mut config)?;
         config.check()?;
-        // This is the first batch. A run that never uses mosaics has its own setting for that.
+        // The last epochs of a run have no mosaics, but this is the first batch.
         config.transforms.close_mosaic = 0;
         preview::augmented_batch(&config)
     }

@@ -178,7 +178,7 @@ fn data(args: DataArgs) -> Result<()> {
     let recipe = Recipe::choose(data.as_deref(), false).config();
     let mut config = TrainConfig { data, workers, imgsz, ..recipe };
     augment.choices.apply(&mut config)?;
-    // These are the first batches, which have mosaics if the run uses them.
+    // The last epochs of a run have no mosaics, but these are the first batches.
     config.transforms.close_mosaic = 0;
     let measured = bench::data(&DataOptions { config, images, images_per_second })?;
     write_json(json.as_deref(), &measured)?;

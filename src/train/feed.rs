@@ -74,7 +74,7 @@ impl Pace {
         format!("steps {:.1} images/s{at}, loader {loader:.1} images/s: {verdict}", self.images as f64 / busy)
     }
 
-    fn saw(&mut self, side: usize) {
+    fn add_side(&mut self, side: usize) {
         let [least, most] = self.sides.unwrap_or([side; 2]);
         self.sides = Some([least.min(side), most.max(side)]);
     }
@@ -127,7 +127,7 @@ impl Feed {
             self.failed = self.prepare(trainer).err();
         }
         self.pace.images += indices.len();
-        sides.into_iter().for_each(|side| self.pace.saw(side));
+        sides.into_iter().for_each(|side| self.pace.add_side(side));
         self.pace.total += started.elapsed();
         Ok(report)
     }
@@ -206,9 +206,9 @@ mod tests {
         let starved = pace(30).describe(2.5);
         assert!(starved.starts_with("steps 4.0 images/s, loader 2.5 images/s: starved, 50 % of"), "{starved}");
         let mut sized = pace(0);
-        sized.saw(64);
+        sized.add_side(64);
         assert_eq!(sized.describe(9.0), pace(0).describe(9.0));
-        [96, 32, 64].into_iter().for_each(|side| sized.saw(side));
+        [96, 32, 64].into_iter().for_each(|side| sized.add_side(side));
         assert_eq!(sized.describe(9.0), "steps 2.0 images/s at 32 to 96 px, loader 9.0 images/s: fed");
     }
 }

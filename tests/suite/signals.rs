@@ -27,13 +27,13 @@ struct Seen {
 }
 
 /// A stateless method that records its signals.
-struct Told {
+struct Recorder {
     needs: Needs,
     weigh: fn(&Signals) -> Vec<f32>,
     seen: Arc<Mutex<Seen>>,
 }
 
-impl Balance for Told {
+impl Balance for Recorder {
     fn needs(&self) -> Needs {
         self.needs
     }
@@ -66,9 +66,9 @@ impl Balance for Told {
 }
 
 /// A method that records the losses after an update.
-struct LooksAgain(Arc<Mutex<Vec<Vec<f32>>>>);
+struct LossRecorder(Arc<Mutex<Vec<Vec<f32>>>>);
 
-impl Balance for LooksAgain {
+impl Balance for LossRecorder {
     fn needs(&self) -> Needs {
         Needs::State
     }
@@ -104,7 +104,7 @@ impl Balance for LooksAgain {
 fn a_method_receives_the_losses_after_an_update_only_if_they_are_finite() {
     for (masked, rate, shown) in [(false, 1e-3, 1), (true, 1e-3, 1), (false, f32::INFINITY, 0)] {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let mut trainer = trainer(&cpu(2), Box::new(LooksAgain(Arc::clone(&seen))), Probe::None);
+        let mut trainer = trainer(&cpu(2), Box::new(LossRecorder(Arc::clone(&seen))), Probe::None);
         trainer.config = OptimizerConfig { clip_norm: None, ..optimizer(rate, 20) };
         trainer.step(&images(4, 64), &targets(masked)).unwrap();
         let seen = seen.lock().unwrap();
@@ -165,14 +165,14 @@ fn targets(masked: bool) -> Vec<Vec<Target>> {
 }
 
 /// Runs one step with a method; returns the report, the method's signals, and the state afterwards.
-fn told(
+fn step_with(
     device: &DeviceChoice,
     (needs, probe): (Needs, Probe),
     weigh: fn(&Signals) -> Vec<f32>,
     masked: bool,
 ) -> (StepReport, Seen, Tensors) {
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let mut trainer = trainer(device, Box::new(Told { needs, weigh, seen: Arc::clone(&seen) }), probe);
+    let mut trainer = trainer(device, Box::new(Recorder { needs, weigh, seen: Arc::clone(&seen) }), probe);
     let report = trainer.step(&images(4, 64), &targets(masked)).unwrap();
     let seen = seen.lock().unwrap().clone();
     (report, seen, current(&mut trainer))
@@ -193,7 +193,7 @@ fn part(state: &Tensors, of_heads: bool) -> Tensors {
 
 #[test]
 fn the_shortest_common_gradient_is_found_and_applied_to_the_trunk_only() {
-    let (report, seen, state) = told(&cpu(2), AT_FEATURES, min_norm, false);
+    let (report, seen, state) = step_with(&cpu(2), AT_FEATURES, min_norm, false);
     let (gramian, weights) = (seen.gramian.unwrap(), report.weights);
     assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{weights:?}");
     let combined: f64 = (0..9).map(|i| gramian[i] * f64::from(weights[i / 3]) * f64::from(weights[i % 3])).sum();
@@ -215,9 +215,9 @@ fn the_shortest_common_gradient_is_found_and_applied_to_the_trunk_only() {
 #[test]
 fn a_method_receives_only_the_signals_it_needs() {
     let equal = |signals: &Signals| vec![1.0; signals.active.len()];
-    let (_, seen, state) = told(&cpu(2), (Needs::State, Probe::None), equal, false);
+    let (_, seen, state) = step_with(&cpu(2), (Needs::State, Probe::None), equal, false);
     assert!(seen.losses.is_none() && seen.gramian.is_none(), "{seen:?}");
-    let (report, seen, by_losses) = told(&cpu(2), (Needs::Losses, Probe::None), equal, false);
+    let (report, seen, by_losses) = step_with(&cpu(2), (Needs::Losses, Probe::None), equal, false);
     assert_eq!(seen.losses.as_deref(), Some(&report.losses[..]));
     assert!(seen.gramian.is_none());
     // Requesting signals changes nothing.
@@ -230,10 +230,10 @@ fn a_method_receives_only_the_signals_it_needs() {
 fn comparing_gradients_does_not_change_a_step() {
     let equal = |signals: &Signals| vec![1.0; signals.active.len()];
     for device in all_devices() {
-        let (_, _, state) = told(&device, (Needs::State, Probe::None), equal, false);
+        let (_, _, state) = step_with(&device, (Needs::State, Probe::None), equal, false);
         // Also with a probe that is not used.
         for needs in [AT_FEATURES, AT_THE_LAYER, (Needs::State, Probe::Layer)] {
-            let (report, seen, compared) = told(&device, needs, equal, false);
+            let (report, seen, compared) = step_with(&device, needs, equal, false);
             assert_eq!(seen.gramian.is_some(), needs.0 == Needs::Gramian);
             assert!(seen.losses.is_none_or(|losses| losses == report.losses));
             assert_same_bits(&state, &compared);
@@ -244,7 +244,7 @@ fn comparing_gradients_does_not_change_a_step() {
 #[test]
 fn a_task_without_labels_does_not_affect_the_signals() {
     for needs in [AT_FEATURES, AT_THE_LAYER] {
-        let (report, seen, state) = told(&cpu(2), needs, min_norm, true);
+        let (report, seen, state) = step_with(&cpu(2), needs, min_norm, true);
         let (losses, gramian) = (seen.losses.unwrap(), seen.gramian.unwrap());
         assert!(losses[2].is_nan() && report.losses[2].is_nan());
         for other in 0..3 {
@@ -259,8 +259,8 @@ fn a_task_without_labels_does_not_affect_the_signals() {
 #[test]
 fn accumulated_batches_are_refused_if_the_method_uses_the_step_itself() {
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let told = Told { needs: Needs::Losses, weigh: min_norm, seen };
-    let mut trainer = trainer(&cpu(1), Box::new(told), Probe::None);
+    let recorder = Recorder { needs: Needs::Losses, weigh: min_norm, seen };
+    let mut trainer = trainer(&cpu(1), Box::new(recorder), Probe::None);
     let (images, targets) = (images(4, 64), targets(false));
     let error = trainer.accumulated_step(&[(&images, &targets), (&images, &targets)]).unwrap_err();
     assert_eq!(error.exit_code(), 2);
@@ -270,10 +270,10 @@ fn accumulated_batches_are_refused_if_the_method_uses_the_step_itself() {
 #[test]
 fn gradients_on_a_gpu_match_the_cpu() {
     for needs in [AT_FEATURES, AT_THE_LAYER] {
-        let (_, seen, _) = told(&cpu(2), needs, min_norm, false);
+        let (_, seen, _) = step_with(&cpu(2), needs, min_norm, false);
         let expected = seen.gramian.unwrap();
         for device in devices(Precision::F32) {
-            let (_, seen, _) = told(&device, needs, min_norm, false);
+            let (_, seen, _) = step_with(&device, needs, min_norm, false);
             for (index, (ours, cpu)) in seen.gramian.unwrap().iter().zip(&expected).enumerate() {
                 let scale = (expected[4 * (index / 3)] * expected[4 * (index % 3)]).sqrt();
                 assert!((ours - cpu).abs() <= 1e-3 * scale, "{needs:?} {index}: {ours}, {cpu} on the CPU");
@@ -296,8 +296,8 @@ fn products_between_equal_batches_are_those_of_one_batch() {
             let (images, targets) = (images(4, 64), targets(masked));
             let step = |needs, probe, batches: &[(&[u8], &[Vec<Target>])]| {
                 let seen = Arc::new(Mutex::new(Seen::default()));
-                let told = Told { needs, weigh: equal, seen: Arc::clone(&seen) };
-                let mut trainer = with_dropout(0.0, &device, Box::new(told), probe);
+                let recorder = Recorder { needs, weigh: equal, seen: Arc::clone(&seen) };
+                let mut trainer = with_dropout(0.0, &device, Box::new(recorder), probe);
                 trainer.accumulated_step(batches).unwrap();
                 seen.lock().unwrap().clone()
             };
@@ -324,8 +324,8 @@ fn excess_risks_depend_on_all_gradients_so_far() {
     for device in all_devices() {
         for masked in [false, true] {
             let seen = Arc::new(Mutex::new(Seen::default()));
-            let told = Told { needs: Needs::Excess, weigh: equal, seen: Arc::clone(&seen) };
-            let mut trainer = trainer(&device, Box::new(told), Probe::LayerGradients);
+            let recorder = Recorder { needs: Needs::Excess, weigh: equal, seen: Arc::clone(&seen) };
+            let mut trainer = trainer(&device, Box::new(recorder), Probe::LayerGradients);
             trainer.step(&images(4, 64), &targets(masked)).unwrap();
             let first = seen.lock().unwrap().clone();
             let (risks, gramian) = (first.excess.unwrap(), first.gramian.unwrap());
