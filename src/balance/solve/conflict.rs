@@ -11,9 +11,9 @@ use super::nonnegative::{Outcome, nonnegative};
 ///
 /// Shapes: `[size]`.
 ///
-/// Source: Liu et al. 2021, arXiv 2110.14048, algorithm 1. For a given smallest product μ, the d closest to g₀ is a
-/// quadratic program in a, and its distance from g₀ grows with μ. While the set of binding gradients does not change, that
-/// distance is reached at a root of a quadratic, so μ is exact once the set is found.
+/// Source: Liu et al. 2021, arXiv 2110.14048, algorithm 1. For a given smallest product μ, the d closest to g₀ is a quadratic
+/// program in a, and its distance from g₀ grows with μ. For a fixed set of binding gradients, the μ at the edge of the ball is a
+/// root of a quadratic, so μ is exact once the set is found.
 pub fn conflict_averse(gramian: &Gramian, c: f64) -> Vec<f64> {
     let size = gramian.size();
     let mean = vec![1.0 / size as f64; size];
