@@ -1,12 +1,12 @@
-//! Tells the binary which commit it was built from, for the run folder.
+//! Puts the commit that the binary is built from into POLYHEAD_COMMIT, for the run folder.
 
-// Cargo reads it there.
+// Cargo reads instructions from standard output.
 #![allow(clippy::print_stdout)]
 
 use std::process::Command;
 
 fn main() {
-    // A path that is not there would make every build start over.
+    // A path that does not exist would rebuild the package every time.
     for path in [".git/HEAD", ".git/logs/HEAD", "build.rs"] {
         if std::path::Path::new(path).exists() {
             println!("cargo:rerun-if-changed={path}");

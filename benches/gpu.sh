@@ -1,45 +1,46 @@
 #!/usr/bin/env bash
-# Tests and measures on a machine with a GPU: stages under one deadline, the results kept after every stage.
+# Tests and measures on a machine with a GPU, in stages under one deadline. Results are saved after every stage.
 #
-#   benches/gpu.sh build [ARCHITECTURE…]  where Rust is: programs, tests and the kernels compiled for sm_90 into target/gpu
-#   benches/gpu.sh run A                  where the GPU is, first: at most 380 s
-#   benches/gpu.sh run B                  then, with what failed mended: at most 240 s
+#   benches/gpu.sh build [ARCHITECTURE…]  on a machine with Rust: compiles programs, tests and kernels (sm_90) into target/gpu
+#   benches/gpu.sh run A                  on the machine with the GPU, first: at most 380 s
+#   benches/gpu.sh run B                  afterwards, with failures fixed: at most 240 s
 #   benches/gpu.sh run STAGE…             any stages, in this order: at most 570 s, or --seconds N
-#   benches/gpu.sh stages                 names them
+#   benches/gpu.sh stages                 lists them
 #
-# Results go to the folder that --out or the environment variable OUT names: README.md (the table), results.tgz (all logs and
-# figures) and log.txt. The GPU's machine needs the folder target/gpu, bash 5, a driver and NVRTC; no Rust and no network.
-# Exit codes: 0, 1 where a stage failed, was stopped or found no time left, 2 usage, 128 + N where signal N ended the run.
+# Results go to the folder given by --out or the environment variable OUT: README.md (the table), results.tgz (all logs and
+# results) and log.txt. The GPU's machine needs the folder target/gpu, bash 5, a driver and NVRTC, but no Rust and no network.
+# Exit codes: 0; 1 if a stage failed, was stopped or had no time left; 2 usage; 128 + N if signal N ended the run.
 set -uo pipefail
 [ "${BASH_VERSINFO[0]}" -ge 5 ] || { echo "bash $BASH_VERSION is too old: 5 or newer is needed" >&2; exit 2; }
-# A comma in EPOCHREALTIME would be a locale's.
+# Some locales put a comma into EPOCHREALTIME.
 export LC_ALL=C
 here=$(cd "$(dirname "$0")/.." && pwd)
 programs=${POLYHEAD_PROGRAMS:-$here/target/gpu}
-# How many milliseconds a second of a limit lasts. The rehearsal in tests/suite shortens it.
+# Length of a second of the limits, in milliseconds. The rehearsal in tests/suite shortens it.
 second=${POLYHEAD_SECOND_MS:-1000}
 
 A="describe check steps ops ncu torch"
 B="retest inference memcheck torch-inference"
 OPTIONAL="batches ops-check peers digits sanitizer autotuned"
-# Seconds that a part may take in all, other stages together, and each stage; a stage is not begun with less than a third.
+# Limits in seconds of part A, part B, other selections, and each stage. A stage is skipped if less than a third of its
+# limit is left.
 declare -A LIMIT=(
   [A]=380 [B]=240 [other]=570
   [describe]=15 [check]=40 [steps]=25 [ops]=60 [ncu]=60 [torch]=150
   [retest]=85 [inference]=25 [memcheck]=45 [torch-inference]=60
   [batches]=120 [ops-check]=300 [peers]=540 [digits]=300 [sanitizer]=420 [autotuned]=540
 )
-# Seconds from the order to end to the one that cannot be refused, and as long again until a process is given up that not even
-# that ends; and those kept free for packing.
+# Seconds between SIGTERM and SIGKILL, and again until a process that survives SIGKILL is given up; and seconds reserved for
+# packing.
 GRACE=3
 PACKING=2
-# Seconds between packings while a stage runs: what a kill without warning costs at most.
+# Seconds between packings while a stage runs: the most that a sudden kill can lose.
 PACK_EVERY=20
-# A file above this is left out of results.tgz and named.
+# Files larger than this are left out of results.tgz and listed.
 LARGEST=8M
-# 64 MiB can be carried, the repository among them.
+# 64 MiB can be carried, including the repository.
 CARRIED_MIB=56
-# What a stage says that could not be done here at all.
+# Exit code of a stage that is not possible on this machine.
 NOT_HERE=77
 
 build() {
@@ -49,7 +50,7 @@ build() {
   mkdir -p "$programs"
   cargo build --release
   cp "${CARGO_TARGET_DIR:-target}/release/polyhead" "$programs/polyhead"
-  # The test programs' paths, from cargo itself.
+  # cargo prints the test programs' paths.
   local json=--message-format=json-render-diagnostics
   { cargo test --no-run -p polyhead-engine --lib $json && cargo test --no-run -p polyhead --test main $json; } |
     sed -n 's/.*"name":"\(polyhead_engine\|main\)".*"test":true}.*"executable":"\([^"]*\)".*/\1 \2/p' |
@@ -63,7 +64,7 @@ build() {
   [ "$mib" -lt "$CARRIED_MIB" ] || { echo "that is too much: at most $CARRIED_MIB MiB can be carried"; exit 1; }
 }
 
-# The kernels, for each architecture, by the NVRTC that is found.
+# Compiles the kernels for each architecture with the NVRTC that is found.
 compile() {
   [ $# -gt 0 ] || set -- sm_90
   local architecture
@@ -72,7 +73,7 @@ compile() {
   done
 }
 
-# Brings NVRTC from PyPI in the version that the gate takes.
+# Installs NVRTC from PyPI in the version that the gate uses.
 find_nvrtc() {
   local nvrtc=$here/target/nvrtc
   [ -e "$nvrtc/bin/pip" ] || python3 -m venv "$nvrtc" || return 1
@@ -94,7 +95,7 @@ refuse() {
 # Sets `now`, in milliseconds.
 tick() { now=$((${EPOCHREALTIME/./} / 1000)); }
 
-# To the terminal and into log.txt.
+# Prints to the terminal and into log.txt.
 say() {
   echo "$*" >> "$out/log.txt"
   echo "$*"
@@ -115,7 +116,7 @@ run() {
         ;;
       A | B) asked="$asked ${!word}"; part=${part:+other}; part=${part:-$word} ;;
       *)
-        [[ " $A $B $OPTIONAL " == *" $word "* ]] || refuse "$word is no stage: expected A, B, or some of $A $B $OPTIONAL"
+        [[ " $A $B $OPTIONAL " == *" $word "* ]] || refuse "$word is not a stage: expected A, B, or some of $A $B $OPTIONAL"
         asked="$asked $word" part=other
         ;;
     esac
@@ -125,7 +126,7 @@ run() {
   deadline=${deadline:-${LIMIT[$part]}}
   [[ $deadline =~ ^0*[0-9]{1,6}$ ]] || refuse "--seconds $deadline: expected a number of seconds, at most 999999"
   deadline=$((10#$deadline))
-  # Whatever carried them may have lost their modes.
+  # The copied files may have lost their modes.
   chmod +x "$programs/polyhead" "$programs"/tests-* 2> /dev/null
   [ -x "$programs/polyhead" ] || refuse "$programs/polyhead is not there: run benches/gpu.sh build where Rust is, and carry target/gpu"
   mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
@@ -138,7 +139,7 @@ run() {
   finish
 }
 
-# Makes the folder that results are gathered in, from those of an earlier run where there are any; starts what ends with the run.
+# Makes the folder for the results, continuing from those of an earlier run, and starts the background processes of the run.
 begin() {
   work=$(mktemp -d) || exit 2
   results=$work/results
@@ -154,12 +155,12 @@ begin() {
   done
   : > "$out/log.txt"
   export POLYHEAD_CACHE=${POLYHEAD_CACHE:-$here/target/gpu-cache}
-  # Kernels compiled by `build`; newer ones stay.
+  # Kernels compiled by `build`; newer ones are kept.
   mkdir -p "$POLYHEAD_CACHE" && cp -rn "$programs/cache/." "$POLYHEAD_CACHE" 2> /dev/null
-  # Every process of this run has this in its environment, so that none is left behind that went into a session of its own.
+  # Every process of this run has this in its environment, so that processes in other sessions are found as well.
   mark=POLYHEAD_RUN=$$-$begun
   stage_mark=POLYHEAD_STAGE=$$-$begun
-  # The pipe ends with this process however that ends, and the guard outlives it.
+  # The pipe closes when this process ends for any reason; the guard outlives it.
   mkfifo "$work/alive"
   exec 9<> "$work/alive"
   exec 8< "$work/alive"
@@ -169,10 +170,10 @@ begin() {
   exec 8<&-
   if command -v nvidia-smi > /dev/null; then
     local fields=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu,clocks_throttle_reasons.active
-    # A line twice a second, written as soon as it is said.
+    # A line twice a second, written immediately.
     env "$mark" stdbuf -oL nvidia-smi --query-gpu=$fields --format=csv,nounits -lms 500 \
       > "$results/clocks-$part.csv" 2>&1 < /dev/null 9>&- &
-    # So that nothing is said of its end.
+    # Suppresses the message about its end.
     disown $!
   fi
   set +m
@@ -183,18 +184,18 @@ begin() {
   say "benches/gpu.sh run $words: at most $deadline s, results in $out"
 }
 
-# Where the run was killed without warning: ends what it left.
+# If the run was killed without warning, ends the remaining processes.
 guard() {
   trap '' TERM INT HUP
   read -r _
-  # Twice, for a process that had not taken on its environment yet.
+  # Twice, because a new process may not have its environment yet.
   sweep "$mark"
   sleep 0.2
   sweep "$mark"
   rm -rf "$work"
 }
 
-# Kills every process with this in its environment. One that starts another meanwhile is met in the next round.
+# Kills every process with this in its environment. If one starts another meanwhile, the next round finds it.
 sweep() {
   local found
   for _ in {1..50}; do
@@ -206,7 +207,7 @@ sweep() {
   done
 }
 
-# Runs one stage, if there is time, and says how it went.
+# Runs one stage if there is time, and prints its result.
 attempt() {
   local stage=$1 left limit earlier=""
   tick
@@ -254,13 +255,13 @@ attempt() {
   note "$stage" "$result" "$(((now - started) / second))"
 }
 
-# Ends the stage under way with all of its processes; its exit code.
+# Ends the current stage with all of its processes; returns its exit code.
 end_stage() {
   kill -TERM -- "-$child" 2> /dev/null
   grace
   kill -KILL -- "-$child" 2> /dev/null
   sweep "$stage_mark-$current"
-  # What waits in a driver that hangs cannot be killed; the run goes on without it.
+  # A process that waits in a hanging driver cannot be killed; the run continues without it.
   grace || { disown "$child"; return 137; }
   wait "$child" 2> /dev/null
 }
@@ -276,23 +277,23 @@ grace() {
   done
 }
 
-# Keeps what became of a stage, and everything so far.
+# Saves the result of a stage, and everything so far.
 note() {
   printf '%s\t%s\n' "$2" "${3:-}" > "$results/$1/result"
   [ "$2" = running ] || say "$1: $2"
   pack
 }
 
-# Writes the table and results.tgz, each aside and renamed.
+# Writes the table and results.tgz, each under a temporary name first.
 pack() {
   local large
   large=$(cd "$results" && find . -type f -size "+$LARGEST")
-  # What was chosen by time, and the times.
+  # The tuner's choices and times.
   [ ! -d "$POLYHEAD_CACHE/tuning" ] || cp -r "$POLYHEAD_CACHE/tuning" "$results"
   table "$large" > "$results/README.md"
   cp "$out/log.txt" "$results/log.txt"
   tar -C "$results" --exclude-from <(echo "$large") -czf "$out/results.tgz.part" . 2> /dev/null
-  # 1 says that a file grew while it was read, as the log of a running stage does.
+  # tar exits with 1 if a file grew while it was read, such as the log of a running stage.
   if [ $? -le 1 ] && mv -f "$out/results.tgz.part" "$out/results.tgz" &&
     cp "$results/README.md" "$out/README.md.part" && mv -f "$out/README.md.part" "$out/README.md"; then
     return
@@ -301,7 +302,7 @@ pack() {
   unwritten=1
 }
 
-# What became of each stage, and the end of what it said.
+# The result of each stage, and the end of its output.
 table() {
   local stage result seconds
   echo "# benches/gpu.sh run $words"
@@ -331,7 +332,7 @@ table() {
   done
 }
 
-# A signal: the stage under way ends and everything so far is kept.
+# On a signal, ends the current stage and saves everything so far.
 # shellcheck disable=SC2317
 stop() {
   trap '' TERM INT HUP PIPE
@@ -352,16 +353,16 @@ finish() {
     IFS=$'\t' read -r result _ < "$results/$stage/result"
     case "$result" in passed | "not possible here"*) ;; *) code=1 ;; esac
   done
-  # What the clocks' log got since the last stage ended.
+  # Includes the lines of the clocks' log since the last stage.
   pack
-  # The table again, where whoever reads the end of the output sees it.
+  # Prints the table again at the end of the output.
   cat "$out/README.md"
   echo
   sed '/^## /,$d' "$out/README.md"
   leave "$code"
 }
 
-# Ends the script and everything it started.
+# Ends the script and all its processes.
 leave() {
   sweep "$mark"
   rm -rf "$work"
@@ -370,7 +371,7 @@ leave() {
   exit "$1"
 }
 
-# One command, read whole before it runs: the file may be changed meanwhile.
+# A single command, read completely before it runs, because the file may change meanwhile.
 case "${1:-}" in
   build) shift; build "$@"; exit ;;
   run) shift; run "$@" ;;

@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# What each stage of benches/gpu.sh does: bash benches/gpu_stages.sh STAGE, started by it in the folder where the stage's
-# figures belong. Exit code 77, with the reason on the last line, says that this machine cannot do it.
+# The commands of each stage of benches/gpu.sh: bash benches/gpu_stages.sh STAGE. gpu.sh starts it in the folder for the
+# stage's results. Exit code 77, with the reason on the last line, means that this machine cannot run the stage.
 # shellcheck disable=SC2317
-# Stages are called by their names.
+# Stages are called by name.
 set -uo pipefail
 programs=$POLYHEAD_PROGRAMS
 others=$(cd "$(dirname "$0")/peers" && pwd)
 NOT_HERE=77
-# For what is no result; it is removed with the run.
+# For temporary files; removed with the run.
 beside=$(cd ../.. && pwd)
 
-# NVRTC, cuBLAS and cuDNN lie with PyTorch's wheels or in a toolkit. The wheels come first; polyhead asks for the version
-# in a library's name, which both have, and says which file it took.
+# NVRTC, cuBLAS and cuDNN come with PyTorch's wheels or with a toolkit. The wheels come first. polyhead opens libraries
+# by the version in their names, which both have, and reports the files.
 libraries() {
   local wheels
   wheels=$(python3 -c 'import nvidia, os; p = list(nvidia.__path__)[0]; print(*(os.path.join(p, d, "lib") for d in ("cu13", "cudnn")), sep=":")' 2> /dev/null)
   export LD_LIBRARY_PATH="${wheels:+$wheels:}/usr/local/cuda/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 }
 
-# Ends the stage where a program or a Python package is missing.
+# Ends the stage if a program or a Python package is missing.
 need() {
   command -v "$1" > /dev/null || { echo "$1 is not there"; exit "$NOT_HERE"; }
 }
@@ -31,7 +31,7 @@ need_torch() {
 
 polyhead() { "$programs/polyhead" "$@"; }
 
-# Tests on the GPU only: what runs the kernels on the CPU has been seen where they were built.
+# Runs tests on the GPU only. The tests that run kernels on the CPU ran where they were built.
 operations() { POLYHEAD_REQUIRE_GPU=1 CXX=false "$programs/tests-engine" "$@" --test-threads 4; }
 
 describe() {
@@ -40,7 +40,7 @@ describe() {
   nvidia-smi -q -d CLOCK,POWER,PERFORMANCE
   uname -a
   nproc
-  # Nothing is compiled here where the kernels that were carried are those of this machine's NVRTC.
+  # Compiles nothing if the carried kernels match this machine's NVRTC.
   local capability
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1)
   polyhead bench kernels --architecture "sm_${capability/./}"
@@ -52,8 +52,9 @@ steps() { polyhead bench train --device cuda --batch 256 --repeats 30 --json tra
 
 ops() { polyhead bench ops --device cuda --batch 256 --repeats 10 --json ops.json --markdown ops.md; }
 
-# The sixth launch, amid the network, of each convolution kernel with whichever tiles were chosen, and of batch norm's passes. A step
-# is replayed as a graph; where the profiler does not look into that, `bench ops` launches one by one.
+# The sixth launch, in the middle of the network, of each convolution kernel with the tiles that were chosen, and of batch norm's
+# passes. A step is replayed as a CUDA graph; if the profiler does not show single launches of it, `bench ops` launches them one
+# by one.
 ncu() {
   need ncu
   local work kernels='^(conv2d_(fprop|dgrad|wgrad)_[0-9]+x[0-9]+|batch_norm_(apply|backward_apply|reduce))$'
@@ -62,7 +63,7 @@ ncu() {
       --section SpeedOfLight --section MemoryWorkloadAnalysis --section WarpStateStats --section Occupancy \
       --section LaunchStats --force-overwrite --export kernels \
       "$programs/polyhead" bench "$work" --device cuda --batch 256 --repeats 1
-    # Its exit code says nothing: the program is killed after the last kernel.
+    # Its exit code is meaningless, because the program is killed after the last kernel.
     [ ! -s kernels.ncu-rep ] || break
   done
   command ncu --import kernels.ncu-rep --page raw --csv > kernels.csv &&
@@ -86,7 +87,7 @@ retest() {
 
 inference() { polyhead bench infer --device cuda --batch 1,256 --repeats 30 --json infer.json --markdown infer.md; }
 
-# A cache of its own: under the checker every tile is tried, and its times are no measure.
+# A separate cache, because the checker tries every tile and its times are meaningless.
 memcheck() {
   need compute-sanitizer
   local cache=$beside/memcheck-cache
@@ -106,12 +107,12 @@ batches() {
     polyhead bench train --device cuda --batch 128 --heads all --repeats 20 --json train-all.json
 }
 
-# 32 images: most of the tiles a batch of 256 gets, in seconds on a CPU.
+# 32 images: most of the tiles of a batch of 256, in seconds on a CPU.
 ops-check() {
   polyhead bench ops --device cuda --batch 256 --check=32 --repeats 10 --json ops.json --markdown ops.md
 }
 
-# In turn, as the protocol asks for.
+# Interleaved, as the protocol requires.
 peers() {
   need_torch
   local work mode ok=0
@@ -131,9 +132,10 @@ autotuned() {
     --polyhead "$programs/polyhead"
 }
 
-# The built-in set to the figures it reaches on a CPU, and whether its images come fast enough.
+# Trains the built-in set, to compare with the results on a CPU, and checks that images are supplied
+# fast enough.
 digits() {
-  # Pictures and checkpoints are not results.
+  # Pictures and checkpoints are not kept as results.
   local runs=$beside/runs
   polyhead train --device cuda --workers "$(nproc)" --project "$runs" --name digits &&
     polyhead evaluate "$runs/train/digits" --device cuda --json digits-gpu.json &&
@@ -149,7 +151,8 @@ digits() {
 sanitizer() {
   need compute-sanitizer
   local tool ok=0 small="bench train --device cuda --backbone resnet18 --imgsz 64 --batch 8 --heads all --repeats 1"
-  # Once without, so that tiles are chosen by true times, and kept, before times are the sanitizer's.
+  # One run without the tools, so that tiles are chosen, and saved, by true times and not by the
+  # sanitizer's.
   # shellcheck disable=SC2086
   polyhead $small || return 1
   for tool in memcheck racecheck; do
@@ -158,7 +161,7 @@ sanitizer() {
     timeout 180 compute-sanitizer --tool $tool --error-exitcode 9 "$programs/polyhead" $small
     case $? in
       0) ;;
-      124) echo "$tool did not end within 180 s, which says nothing" ;;
+      124) echo "$tool did not end within 180 s, so it has no result" ;;
       *) ok=1 ;;
     esac
   done

@@ -1,5 +1,5 @@
-//! All that this program writes to a person: results on standard output, everything else on standard error, bars where that
-//! is a terminal. Nothing else writes there, and nothing here panics, whoever has stopped reading.
+//! All output of this program: results on standard output, everything else on standard error, with progress bars if that is
+//! a terminal. No other module prints, and nothing here panics, even if the reader is gone.
 
 use crate::error::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -8,31 +8,30 @@ use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// A line on standard error. It is for whoever watches: work does not end because nobody does, or because the disk that the
-/// lines go to is full.
+/// Prints a line on standard error. Write errors are ignored: work continues if nobody reads or the disk is full.
 pub fn say(line: &str) {
-    // One write, so that lines of several threads do not mix.
+    // A single write, so that lines of several threads do not mix.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Whether anybody reads standard output.
+/// Whether standard output still has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
-    /// Standard output took the whole text.
+    /// The whole text was written.
     There,
-    /// For example after `| head`, which has read all it wanted: this is no error.
+    /// The reader has closed the pipe, for example `| head` after its last line. This is not an error.
     Gone,
 }
 
 /// Prints a result on standard output.
 ///
 /// # Errors
-/// Standard output cannot be written, as on a full disk. A result is not lost in silence.
+/// Standard output cannot be written, for example on a full disk. A result must not be lost silently.
 pub fn print(text: &str) -> Result<Reader> {
     printed(std::io::stdout().lock().write_all(text.as_bytes()))
 }
 
-/// What became of something written to standard output.
+/// Converts the result of a write to standard output.
 ///
 /// # Errors
 /// The same as [`print()`].
@@ -44,18 +43,18 @@ pub fn printed(written: std::io::Result<()>) -> Result<Reader> {
     }
 }
 
-/// Standard output, for results that come one after the other; whoever writes there bears the errors.
+/// Standard output, for results printed one after the other. The caller handles the errors.
 pub fn output() -> Box<dyn Write + Send> {
     Box::new(std::io::stdout())
 }
 
-/// A bar on standard error; hidden where that is no terminal.
+/// A progress bar on standard error; hidden if that is not a terminal.
 pub struct Bar {
     bar: ProgressBar,
 }
 
 impl Bar {
-    /// In indicatif's template language.
+    /// Makes a bar from a template in indicatif's language.
     pub fn new(template: &str) -> Bar {
         let bar = Bar { bar: ProgressBar::no_length() };
         bar.set_template(template);
@@ -68,22 +67,22 @@ impl Bar {
         Bar { bar: self.bar.with_position(position) }
     }
 
-    /// Where it is hidden, lines now and then take its place.
+    /// Whether the bar is visible. If not, the caller prints a line from time to time instead.
     pub fn is_shown(&self) -> bool {
         !self.bar.is_hidden()
     }
 
-    /// Changes the look, in indicatif's template language; a template with a mistake gives indicatif's default bar.
+    /// Changes the template (indicatif's language). An invalid template gives indicatif's default bar.
     pub fn set_template(&self, template: &str) {
         self.bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
     }
 
-    /// Sets the position at which the work is done.
+    /// Sets the position at which the work is complete.
     pub fn set_length(&self, length: u64) {
         self.bar.set_length(length);
     }
 
-    /// Sets how much of the work is done, in the same steps as the length.
+    /// Sets how much of the work is done, in the unit of the length.
     pub fn set_position(&self, position: u64) {
         self.bar.set_position(position);
     }
@@ -93,12 +92,12 @@ impl Bar {
         self.bar.set_message(message);
     }
 
-    /// Begins again, with the clock at zero.
+    /// Resets the bar and its clock to zero.
     pub fn reset(&self) {
         self.bar.reset();
     }
 
-    /// A line above the bar, or as [`say`] where it is hidden.
+    /// Prints a line above the bar, or like [`say`] if the bar is hidden.
     pub fn say(&self, line: &str) {
         self.bar.suspend(|| say(line));
     }
@@ -109,16 +108,17 @@ impl Bar {
     }
 }
 
-/// Makes the message of a panic say that it is a bug and how to report it. The hook ends nothing: a caught panic goes on as
-/// before, and an uncaught one still exits with 101.
+/// Makes panic messages say that this is a bug and how to report it. The hook does not change what happens next: a caught
+/// panic continues as before, and an uncaught one still exits with 101.
 pub fn explain_panics() {
     static EXPLAINED: AtomicBool = AtomicBool::new(false);
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let what = format!("thread '{}' {panic}", thread.name().unwrap_or("unnamed"));
-        // Captured only where RUST_BACKTRACE asks for it.
+        // Captured only if RUST_BACKTRACE is set.
         let backtrace = Backtrace::capture();
-        // Only the first panic is explained: several threads may panic for one reason, and an image whose decoder panics is skipped.
+        // Only the first panic is explained: several threads may panic for the same reason, and an image whose decoder panics is
+        // skipped.
         let words = match EXPLAINED.swap(true, Ordering::Relaxed) {
             true => what,
             false => panic_words(&what, &backtrace),
@@ -146,10 +146,10 @@ fn panic_words(what: &str, backtrace: &Backtrace) -> String {
     )
 }
 
-/// The runs of this process that a signal interrupts.
+/// The runs of this process that a signal can interrupt.
 struct Interrupts {
     listening: bool,
-    /// The flag of each run, gone when the run is over, and what is printed when it is set.
+    /// The flag of each run, which is freed at its end, and the text to print when the flag is set.
     runs: Vec<(Weak<AtomicBool>, &'static str)>,
 }
 
@@ -157,11 +157,11 @@ static INTERRUPTS: Mutex<Interrupts> = Mutex::new(Interrupts { listening: false,
 
 impl Interrupts {
     fn lock() -> MutexGuard<'static, Interrupts> {
-        // The list is whole between statements, so a panic elsewhere does not spoil it.
+        // The list is consistent between statements, so a panic elsewhere does not corrupt it.
         INTERRUPTS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the flags of all runs that are under way, and returns what to print. It is `None` if none had to be set.
+    /// Sets the flags of all active runs and returns the text to print. `None` if no flag had to be set.
     fn set(&mut self) -> Option<&'static str> {
         let mut printed = None;
         self.runs.retain(|(flag, words)| {
@@ -175,11 +175,11 @@ impl Interrupts {
     }
 }
 
-/// A flag that the first Ctrl-C, SIGTERM or hangup sets, which also prints `words`; a second one ends the process at once.
-/// On Linux a hangup counts only if the process did not start with it ignored, as under `nohup`.
+/// Returns a flag that the first Ctrl-C, SIGTERM or hangup sets; `words` is printed at the same time. A second signal ends
+/// the process at once. On Linux a hangup is ignored if the process was started with it ignored, as under `nohup`.
 ///
-/// A process may have several such flags, one run after the other or at once; a run is over when its flag is dropped. A signal
-/// without a run ends the process.
+/// A process may have several such flags, one after another or at once. A run ends when its flag is dropped. A signal with no
+/// active run ends the process.
 ///
 /// # Errors
 /// The operating system refuses to install the handler.
@@ -197,7 +197,7 @@ pub fn interrupt_flag(words: &'static str) -> Result<Arc<AtomicBool>> {
 fn interrupted() {
     let printed = Interrupts::lock().set();
     match printed {
-        // On its own thread: if standard error is a full pipe, writing waits, and a second Ctrl-C must not.
+        // On a separate thread: writing blocks if standard error is a full pipe, and a second Ctrl-C must still work.
         Some(words) => drop(std::thread::Builder::new().spawn(|| say(words))),
         None => std::process::exit(130),
     }
@@ -214,7 +214,7 @@ fn listen(interrupted: fn()) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether the process ignores a signal. Only Linux says so in a file; elsewhere the answer is no.
+/// Whether the process ignores a signal. Only Linux reports this, in a file; elsewhere the answer is no.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -233,7 +233,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn a_signal_reaches_every_run_under_way_and_none_that_is_over() {
+    fn a_signal_reaches_every_active_run_and_no_finished_one() {
         let mut interrupts = Interrupts { listening: true, runs: Vec::new() };
         let mut run = |words| {
             let flag = Arc::new(AtomicBool::new(false));
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(interrupts.set(), Some("second"));
         assert!(first.load(Ordering::Relaxed) && second.load(Ordering::Relaxed));
         assert_eq!(interrupts.set(), None);
-        // A run that follows interrupted ones is interrupted for itself.
+        // A later run is interrupted by its own signal only.
         drop((first, second));
         let later = Arc::new(AtomicBool::new(false));
         interrupts.runs.push((Arc::downgrade(&later), "later"));
@@ -256,9 +256,9 @@ mod tests {
 
     const CHILD: &str = "POLYHEAD_TEST_PANICS";
 
-    /// The child process runs this same test: it panics on two threads, goes on, and exits with 0.
+    /// The child process runs this same test: it panics on two threads, continues, and exits with 0.
     #[test]
-    fn a_panic_says_what_to_do_and_ends_nothing_by_itself() {
+    fn a_panic_explains_itself_and_does_not_end_the_process() {
         if std::env::var_os(CHILD).is_some() {
             explain_panics();
             for words in ["the first", "the second"] {
@@ -266,7 +266,7 @@ mod tests {
             }
             return;
         }
-        let test = "console::tests::a_panic_says_what_to_do_and_ends_nothing_by_itself";
+        let test = "console::tests::a_panic_explains_itself_and_does_not_end_the_process";
         let child = |stderr: Stdio, backtrace: &str| {
             let mut command = Command::new(std::env::current_exe().unwrap());
             command.args([test, "--exact", "--nocapture"]).env(CHILD, "1").env("RUST_BACKTRACE", backtrace);
@@ -281,7 +281,7 @@ mod tests {
         }
         assert_eq!(said.matches("report it").count(), 1, "{said}");
         assert!(child(Stdio::piped(), "1").contains("console::tests::"));
-        // Standard error is a pipe that nobody reads.
+        // Standard error is a pipe without a reader.
         child(std::io::pipe().unwrap().1.into(), "0");
     }
 }

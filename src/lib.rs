@@ -1,6 +1,6 @@
-//! One shared ResNet trunk, any number of classification, detection and regression heads, trained together.
+//! Trains one shared ResNet trunk with any number of classification, detection and regression heads.
 //!
-//! The rooms, each of which looks only into those before it:
+//! The components in dependency order; each imports only from those before it:
 //!
 //! ```text
 //! error → files → boxes → random → device → ir → ops → graph → executor → geometry → reading → draw → layers → tasks
@@ -10,13 +10,13 @@
 //!       → model → balance → optim → config → recipe → evaluate → predict → console → train → compare → bench → cli → main
 //! ```
 //!
-//! To ask a trained network, see [`model::Model`]. ARCHITECTURE.md is the map.
+//! To use a trained network, see [`model::Model`]. ARCHITECTURE.md describes the code.
 
 #![warn(missing_docs)]
-// Tests say what they skip.
+// Tests print a message when they are skipped.
 #![cfg_attr(test, allow(clippy::print_stderr))]
 
-/// The Rust of docs/library.md is compiled with the doc tests.
+/// Compiles the Rust code of docs/library.md with the doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/library.md")]
 struct LibraryPage;

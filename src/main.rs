@@ -1,5 +1,5 @@
-//! The binary: parses, does, prints the error, exits with 0, 1 (failed), 2 (usage) or 130 (interrupted). A panic,
-//! which is a bug, exits with 101.
+//! The binary: parses the command line, runs the command and prints an error. It exits with 0, 1 (failed), 2 (usage) or
+//! 130 (interrupted). A panic, which is a bug, exits with 101.
 
 use polyhead::cli;
 use polyhead::console;

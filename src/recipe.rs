@@ -1,26 +1,26 @@
-//! The default recipes: what a run does when nothing else is said. The defaults stand at the fields of [`TrainConfig`]; here is
-//! where a recipe differs. They were chosen by runs on the digits and the blood cells.
+//! The recipes: sets of default settings. Most defaults are declared at the fields of [`TrainConfig`]; this file holds what a
+//! recipe changes. The values were chosen by runs on the digits and the blood cells.
 
 use crate::config::TrainConfig;
 use crate::model::Backbone;
 use std::path::Path;
 
-/// A named set of defaults for `polyhead train`, picked by the data and weights that were given.
+/// A named set of defaults for `polyhead train`, chosen from the given data and weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipe {
-    /// The built-in digits: ready in minutes on two cores.
+    /// The built-in digits: trains in minutes on two cores.
     QuickStart,
-    /// One's own data, weights at random.
+    /// The user's own data, with random initial weights.
     FromScratch,
-    /// One's own data, the trunk from a published file.
+    /// The user's own data, with a trunk from published weights.
     FromWeights,
 }
 
 impl Recipe {
-    /// Every recipe, the one whose values are the plain defaults first.
+    /// Every recipe. The first one's values are the plain defaults.
     pub const ALL: [Recipe; 3] = [Recipe::FromScratch, Recipe::QuickStart, Recipe::FromWeights];
 
-    /// When it is used, for the help.
+    /// Label of the recipe in the help text.
     pub fn label(self) -> &'static str {
         match self {
             Recipe::QuickStart => "built-in set",
@@ -29,7 +29,8 @@ impl Recipe {
         }
     }
 
-    /// The recipe for a dataset (`None` is the built-in one) and whether the run starts from published weights.
+    /// The recipe for a data set (`None` is the built-in one) and for a run that does or does not start from published
+    /// weights.
     pub fn choose(data: Option<&Path>, pretrained: bool) -> Recipe {
         match (data, pretrained) {
             (_, true) => Recipe::FromWeights,
@@ -38,7 +39,7 @@ impl Recipe {
         }
     }
 
-    /// The configuration of a run whose flags change none of the defaults.
+    /// The configuration of a run without any flags.
     pub fn config(self) -> TrainConfig {
         let own_data = TrainConfig::default();
         match self {
@@ -51,7 +52,7 @@ impl Recipe {
                 backbone: Backbone::Resnet18,
                 lr0: 2e-3,
                 warmup_epochs: 1.0,
-                // A mirrored 2 is no 2.
+                // A mirrored 2 is not a 2.
                 fliplr: 0.0,
                 jitter: 0.2,
                 scale: 1.0,

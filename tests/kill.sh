@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Kills a run with -9 at random moments, as often as asked, resumes it each time, and holds its end to that of a run nobody touched:
-# the same table but for the time, the same bytes of the best weights, the same tensors of the last state.
+# Kills a run with -9 at random moments, COUNT times, resumes it each time, and compares the result with an undisturbed run: the
+# same table except for times, the same bytes of the best weights, the same tensors of the last state.
 #
 #   tests/kill.sh COUNT PROGRAM [SEED]
 set -euo pipefail
@@ -10,7 +10,7 @@ trap 'rm -rf "$folder"' EXIT
 small=(--backbone tiny --imgsz 32 --batch 8 --workers 1 --threads 1 --epochs 40 --save-minutes 0.0005 --project "$folder")
 
 "$program" data digits "$folder/all" > "$folder/log" 2>&1
-# Two dozen of its scenes.
+# A small part of its scenes: two dozen per split.
 mkdir -p "$folder/data/images/train" "$folder/data/images/val" "$folder/data/labels"
 for split in train val; do
   mkdir -p "$folder/data/labels/$split"
@@ -25,7 +25,8 @@ printf 'path: .\ntrain: images/train\nval: images/val\nnames: [0, 1, 2, 3, 4, 5,
 
 "$program" train "$folder/data" "${small[@]}" --name whole > "$folder/log" 2>&1
 
-# A file of safetensors is the length of its header in eight bytes, the header, which holds times, and the tensors.
+# A safetensors file consists of the length of its header in eight bytes, the header, which contains times, and the
+# tensors.
 tensors() {
   local header
   header=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
@@ -41,7 +42,7 @@ while [ "$killed" -lt "$count" ]; do
     "$program" train "$folder/data" "${small[@]}" --name cut --exist-ok > "$folder/log" 2>&1 &
   fi
   pid=$!
-  # 0 to 299 ms: while it starts, while it trains, while it saves.
+  # 0 to 299 ms: the kill may hit the start, training or saving.
   sleep "0.$(printf %03d $((RANDOM % 300)))"
   if kill -9 "$pid" 2> /dev/null; then killed=$((killed + 1)); fi
   code=0
@@ -52,7 +53,7 @@ while [ "$killed" -lt "$count" ]; do
     exit 1
   fi
   if [ "$code" -eq 0 ]; then
-    # It reached its end: another, from the beginning.
+    # The run finished, so another one starts from the beginning.
     mv "$run" "$run-$rounds"
   fi
 done
@@ -73,4 +74,4 @@ for run in "$folder"/train/cut*; do
     exit 1
   fi
 done
-echo "killed $killed times in $rounds starts; $ends runs ended as the one nobody touched"
+echo "killed $killed times in $rounds starts; $ends runs ended like the undisturbed one"

@@ -1,6 +1,6 @@
-//! The integration tests, one binary: each suite says in its head what belongs in it.
+//! The integration tests in one binary. Each suite's head says what belongs in it.
 
-// What is skipped, and figures of devices.
+// Tests print what they skip, and results of devices.
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
 #[path = "suite/augment.rs"]
@@ -31,7 +31,7 @@ mod devices;
 mod disk;
 #[path = "suite/evaluating.rs"]
 mod evaluating;
-// Its processes are found by /proc.
+// Finds its processes through /proc.
 #[cfg(target_os = "linux")]
 #[path = "suite/gpu_script.rs"]
 mod gpu_script;

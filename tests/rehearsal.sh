@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stands in for every program that benches/gpu.sh starts, under that program's name: prints how it was called and ends, or does
-# what REHEARSAL says of the stage it runs in, as in `steps=hang ops=fail`.
+# Replaces every program that benches/gpu.sh starts, under that program's name: prints its arguments and ends, or behaves as
+# REHEARSAL says for its stage, as in `steps=hang ops=fail`.
 name=${0##*/}
 case "$name $*" in
   nvidia-smi*-lms*)
@@ -9,7 +9,7 @@ case "$name $*" in
     ;;
   *compute_cap*) echo 9.0; exit ;;
 esac
-# POLYHEAD_STAGE is the run's process, its beginning and the stage.
+# POLYHEAD_STAGE consists of the run's process id, its start time and the stage.
 run=${POLYHEAD_STAGE%%-*} stage=${POLYHEAD_STAGE#*-*-} behaviour=""
 for word in ${REHEARSAL:-}; do
   [ "${word%%=*}" != "$stage" ] || behaviour=${word#*=}
@@ -20,14 +20,14 @@ case "$name $*" in
   ncu*--export*) echo report > kernels.ncu-rep ;;
   ncu*--page\ details*) echo "Duration 1 ms" ;;
 esac
-# What a kill of the process group does not reach.
+# Starts a process that a kill of the process group does not reach.
 detach() { setsid sleep 600 & }
 case "$behaviour" in
   late) sleep 0.1 ;;
   fail) detach; echo "$stage went wrong"; exit 3 ;;
   hang) detach; sleep 600 ;;
   watch)
-    # What stages before this one have left.
+    # Processes that earlier stages have left.
     cat /proc/[0-9]*/environ 2> /dev/null | tr '\0' '\n' | grep "^POLYHEAD_STAGE=$run-" |
       grep -vxF "POLYHEAD_STAGE=$POLYHEAD_STAGE" && echo "not alone"
     ;;

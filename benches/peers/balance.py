@@ -1,10 +1,10 @@
-"""A training step of three tasks that combines their gradients by UPGrad: polyhead and PyTorch with TorchJD, round by round in turn.
+"""Times a training step of three tasks that combines their gradients by UPGrad: polyhead and PyTorch with TorchJD, interleaved.
 
     python balance.py --imgsz 224 --batch 8 --threads 2 --rounds 5 --repeats 3 [--markdown FILE] [--json FILE]
 
 Both train ResNet-50 with a classification of 1000 classes, a detection head (pyramid and towers of 128 channels, two deep) and a
 regression. TorchJD 0.18 runs one backward through the trunk for each task (`autojac.mtl_backward`), one after another or all at once,
-whichever is faster; its losses of the detection are simpler than ours, so its step has less to do. `torch fixed` is the sum of the
+whichever is faster. Its detection losses are simpler than ours, so its step does less work. `torch fixed` is the sum of the
 losses and one backward. Needs torch, torchvision and torchjd, qpsolvers and quadprog.
 """
 import argparse
@@ -30,7 +30,7 @@ WIDTH, DEPTH, GROUPS, BINS, CLASSES = 128, 2, 32, 17, 10
 
 
 class Detection(nn.Module):
-    """Class and box logits of the levels P3 to P7, side by side."""
+    """Class and box logits of the levels P3 to P7, concatenated."""
 
     def __init__(self):
         super().__init__()
@@ -59,7 +59,7 @@ class Detection(nn.Module):
 
 
 def step_of(args, how):
-    """The function that does one step: `fixed`, or UPGrad with the tasks' backwards `in turn` or `at once`."""
+    """A function that runs one step: `fixed`, or UPGrad with the tasks' backwards `in turn` or `at once`."""
     torch.manual_seed(0)
     net = torchvision.models.resnet50().to(memory_format=torch.channels_last)
     heads = nn.ModuleList([nn.Linear(2048, 1000), Detection().to(memory_format=torch.channels_last), nn.Linear(2048, 1)])
@@ -79,7 +79,7 @@ def step_of(args, how):
         c3 = net.layer2(net.layer1(x))
         c4 = net.layer3(c3)
         c5 = net.layer4(c4)
-        # The heads read copies: with the maps themselves mtl_backward would count the way from c3 to c4 twice.
+        # The heads read copies: with the maps themselves mtl_backward would count the path from c3 to c4 twice.
         features = [c.clone() for c in (c3, c4, c5)]
         pooled = features[2].mean((2, 3))
         classes, boxes = heads[1](*features)
@@ -113,7 +113,7 @@ def theirs(args, how):
 
 
 def ours(args):
-    """Milliseconds of a step with fixed weights and with UPGrad at either place."""
+    """Milliseconds per step with fixed weights, and with UPGrad at either place."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "figures.json")
         flags = ["--balance", "fixed,upgrad", "--imgsz", args.imgsz, "--batch", args.batch, "--threads", args.threads,

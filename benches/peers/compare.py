@@ -1,14 +1,14 @@
-"""polyhead and others in turn, round by round (A B C A B C …), on the same work: images per second, ours over the fastest other of
-the round, and the memory each program takes.
+"""Compares polyhead with other programs on the same work, in interleaved rounds (A B C A B C …): images per second, the ratio of ours
+to the fastest other of the round, and the memory of each program.
 
     python compare.py train --imgsz 64 --batch 32 --threads 2 --rounds 5
     python compare.py infer --imgsz 64,224 --batch 1,8 --peers pytorch,onnxruntime,candle --markdown table.md --json figures.json
     python compare.py train infer --device cuda --batch 256 --mode compile
     python compare.py data --data FOLDER --imgsz 224 --rounds 7
 
-`data` takes class folders, and every program one core for the whole way from files to normalised floats.
+`data` needs class folders; every program uses one core for all stages from files to normalised floats.
 
-Start it with the Python that has the peers' packages (benches/README.md says which). Both files are written after every work.
+Run it with the Python that has the peers' packages (listed in benches/README.md). Both files are written after every work.
 """
 import argparse
 import dataclasses
@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 @dataclasses.dataclass
 class Program:
-    """`name` is a key of the figures; `command` takes the flags that all programs share."""
+    """`name` is a key of the results; `command` accepts the flags that all programs share."""
     name: str
     title: str
     command: list
@@ -49,7 +49,7 @@ def programs(args):
 
 
 def chosen(args):
-    """For each work ours and its peers; a peer that cannot do a work that was asked for ends the program."""
+    """Ours and its peers for each work; exits if a peer does not support a requested work."""
     ours, *known = programs(args)
     known = {peer.name: peer for peer in known}
     device = args.device.split(":")[0]
@@ -85,7 +85,7 @@ def measure(program, flags, args):
         with open(path) as file:
             result = json.load(file)
     if "stages" in result:
-        # Ours says how long an image takes by stage, in milliseconds; normalising is the step's, and counted here.
+        # Ours prints the milliseconds per image by stage; normalising belongs to the step, but is included here.
         result["samples_per_sec"] = 1000 / sum(result["stages"].values())
     return result
 
@@ -95,7 +95,7 @@ def spread(values):
 
 
 def memory_of(rounds, name):
-    """Medians over the rounds: all that was resident at most, and how much of it came after the program itself; or None."""
+    """Medians over the rounds: the peak resident size, and its part beyond the program itself; or None."""
     seen = [(one[name].get("peak_memory_bytes"), one[name].get("base_memory_bytes")) for one in rounds]
     if any(peak is None or base is None for peak, base in seen):
         return None
@@ -103,7 +103,7 @@ def memory_of(rounds, name):
 
 
 def summary(work, imgsz, batch, names, rounds):
-    """Of some rounds of one work; a ratio of memory is ours over the least of the others."""
+    """Summarises the rounds of one work; a ratio of memory is ours over the smallest of the others."""
     rates = {name: [one[name]["samples_per_sec"] for one in rounds] for name in names}
     ratios = [rates["polyhead"][i] / max(rates[peer][i] for peer in names[1:]) for i in range(len(rounds))]
     memory = {name: memory_of(rounds, name) for name in names}
@@ -123,7 +123,7 @@ def memory_text(of):
 
 
 def markdown(summaries, titles, args):
-    """Steps and input pipelines, each in a table of its own."""
+    """Steps and input pipelines in separate tables."""
     steps, data = ([s for s in summaries if (s["work"] == "data") == is_data] for is_data in (False, True))
     return "\n".join(table(rows, titles, args) for table, rows in ((steps_table, steps), (data_table, data)) if rows)
 
@@ -147,7 +147,7 @@ the other's is the process's own time.
 
 
 def steps_table(summaries, titles, args):
-    """A row a work; a program that had no part in it has no figures there."""
+    """One row per work; a program that did not run it has empty cells."""
     titles = {name: title for name, title in titles.items() if any(name in one["samples_per_sec"] for one in summaries)}
     head = ["work", "imgsz", "batch", *(f"{t} images/s" for t in titles.values()), "ratio (range)", *(f"{t} MiB" for t in titles.values()),
             "ratio of memory"]

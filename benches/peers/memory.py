@@ -1,10 +1,10 @@
-"""How much memory this process has held, in bytes."""
+"""Memory of this process, in bytes."""
 import resource
 import sys
 
 
 def resident():
-    """What is resident now; None where the system does not say it as Linux does."""
+    """Current resident size; None if the system does not report it like Linux."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
@@ -13,6 +13,6 @@ def resident():
 
 
 def peak():
-    """The most that ever was resident."""
+    """Peak resident size."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

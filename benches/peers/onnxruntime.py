@@ -1,9 +1,9 @@
-"""The same work as `polyhead bench infer`, by ONNX Runtime in float32 on a CPU, of torchvision's ResNet with random weights.
+"""The work of `polyhead bench infer` with ONNX Runtime, in float32 on a CPU, on torchvision's ResNet with random weights.
 
     python onnxruntime.py infer --imgsz 224 --batch 8 --threads 2 --repeats 10 [--json FILE]
 
-u8 [N, H, W, 3] in, normalised inside the graph, logits out; all graph optimisations. PyTorch exports the network in a process of its own,
-whose memory is not counted; its logits on the same images must be ONNX Runtime's. Needs torch, torchvision, onnx and onnxruntime.
+u8 [N, H, W, 3] in, normalised inside the graph, logits out; all graph optimisations. PyTorch exports the network in a separate process,
+whose memory is not counted. Its logits on the same images must match ONNX Runtime's. Needs torch, torchvision, onnx and onnxruntime.
 """
 import argparse
 import json
@@ -20,12 +20,12 @@ import memory
 sys.path.pop(0)
 
 OPSET = 20  # the newest that PyTorch exports without onnxscript
-# Of PyTorch's largest logit: both compute in float32, one of them with batch norm folded into the weights.
+# Relative to PyTorch's largest logit. Both compute in float32, but one of them with batch norm folded into the weights.
 TOLERANCE = 1e-3
 
 
 def export(args, folder):
-    """Writes network.onnx, pixels.npy and what PyTorch answers for them, logits.npy."""
+    """Writes network.onnx, pixels.npy and PyTorch's output for them, logits.npy."""
     import numpy
     import torch
     import torchvision
@@ -46,7 +46,7 @@ def export(args, folder):
     net = Normalised().eval()
     pixels = torch.randint(0, 256, (args.batch, args.imgsz, args.imgsz, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
-        # The exporter that is deprecated needs one package less, and folds batch norm by itself.
+        # The deprecated exporter needs one package less, and folds batch norm itself.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(net, (pixels,), os.path.join(folder, "network.onnx"), opset_version=OPSET, dynamo=False,
                           input_names=["pixels"], output_names=["logits"])

@@ -2,8 +2,8 @@
 
     python pillow.py data FOLDER --imgsz 224 --images 512 --json FILE
 
-`compare.py data` runs it in turn with `polyhead bench data`, whose flags it shares, on one core, over class folders. polyhead's crops keep at
-least 0.35 of the area, as --least-area here. The time is the process's own.
+`compare.py data` runs it interleaved with `polyhead bench data`, with the same flags, on one core, over class folders. polyhead's crops keep
+at least 0.35 of the area, like --least-area here. The time is the process's CPU time.
 """
 import argparse
 import json

@@ -1,11 +1,11 @@
-"""The same work as `polyhead bench train|infer`, by PyTorch: ResNet, channels_last; float32 on a CPU, bf16 autocast on a GPU.
+"""The work of `polyhead bench train|infer` with PyTorch: ResNet, channels_last; float32 on a CPU, bf16 autocast on a GPU.
 
     python pytorch.py train --imgsz 64 --batch 32 --threads 2 --repeats 10 [--device cuda] [--mode eager,compile] [--json FILE]
     python pytorch.py ceilings --device cuda
 
 A training step is u8 images to the device, normalisation, forward, cross-entropy, backward and SGD with momentum, on one fixed
 batch. Several modes are measured one after another in one process; `--json` then holds a list, written after each of them.
-`ceilings` times a copy and a large matrix product, what the card can do at most. Needs torch and torchvision.
+`ceilings` times a copy and a large matrix product, to measure the limits of the card. Needs torch and torchvision.
 """
 import argparse
 import json
@@ -17,7 +17,7 @@ from functools import partial
 
 import memory
 
-# So that whatever asks for the package onnxruntime does not get the file beside this one.
+# Otherwise importing the package onnxruntime would load the file next to this one.
 sys.path.pop(0)
 
 import torch
@@ -27,7 +27,7 @@ MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def seconds(work, device):
-    """One timing, the device waited for before and after."""
+    """One timing; waits for the device before and after."""
     if device != "cpu":
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -43,7 +43,7 @@ def best(work, device, repeats=10):
 
 
 def ceilings(device):
-    """Bytes a second of a copy (read and written both counted) and FLOP a second of a bf16 product of random matrices."""
+    """Bytes per second of a copy (reads and writes both count), and FLOP per second of a bf16 product of random matrices."""
     n = 1 << 30 if device != "cpu" else 1 << 26
     source = torch.empty(n, dtype=torch.uint8, device=device).random_()
     target = torch.empty_like(source)
@@ -55,7 +55,7 @@ def ceilings(device):
 
 
 def step_of(args, mode):
-    """The function that does one step, and how many numbers the network has."""
+    """A function that runs one step, and the network's number of parameters."""
     gpu = args.device != "cpu"
     memory = dict(memory_format=torch.channels_last)
     net = getattr(torchvision.models, args.backbone)().to(args.device).to(**memory)
@@ -68,7 +68,7 @@ def step_of(args, mode):
     net.train(training)
 
     def forward():
-        # NHWC bytes seen as NCHW are channels_last already.
+        # NHWC bytes viewed as NCHW are already channels_last.
         x = pixels.to(args.device, non_blocking=True).permute(0, 3, 1, 2)
         x = (x.float() - mean) / deviation
         with torch.autocast(device_type="cuda", dtype=torch.bfloat16, enabled=gpu):
@@ -104,7 +104,7 @@ def measure(args, mode):
 
 
 def write(results, path):
-    """Aside and renamed, so that a process that is killed leaves what it had measured."""
+    """Writes a temporary file and renames it, so that a killed process keeps its measurements."""
     with open(path + ".part", "w") as file:
         json.dump(results[0] if len(results) == 1 else results, file, indent=2)
     os.replace(path + ".part", path)

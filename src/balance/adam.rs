@@ -1,8 +1,8 @@
-//! Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1) for one number that a method learns, bias-corrected.
+//! Bias-corrected Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1) for one number that a balancing method learns.
 
 const BETAS: [f64; 2] = [0.9, 0.999];
 
-/// The moments of one learned number, and how often it was moved.
+/// Adam's moments for one learned number, and its step count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Adam {
     first_moment: f64,
@@ -11,10 +11,10 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// How many numbers [`Adam::state`] holds.
+    /// Length of [`Adam::state`].
     pub const STATE: usize = 3;
 
-    /// What to subtract from the learned number.
+    /// The amount to subtract from the learned number.
     pub fn step(&mut self, gradient: f64, learning_rate: f64) -> f64 {
         let [b1, b2] = BETAS;
         self.steps += 1.0;
@@ -30,7 +30,7 @@ impl Adam {
         [self.first_moment, self.second_moment, self.steps]
     }
 
-    /// Those of a [state](Adam::state).
+    /// Rebuilds the optimizer from a saved [state](Adam::state).
     pub fn of(state: &[f64]) -> Adam {
         Adam { first_moment: state[0], second_moment: state[1], steps: state[2] }
     }

@@ -1,10 +1,11 @@
-//! Independent component alignment, Aligned-MTL: the gradients' principal components are made equally long.
+//! Independent component alignment, Aligned-MTL: scales the gradients' principal components to equal length.
 
 use super::Rule;
 use super::present::{ByGramian, one_on_average};
 use super::solve::{Gramian, eigen};
 
-/// Bb with b = 1/K, B = √λ_min·VΛ^{−½}Vᵀ and G = VΛVᵀ without the eigenvalues that are zero; b if all are.
+/// The weights Bb with b = 1/K and B = √λ_min·VΛ^{−½}Vᵀ, where G = VΛVᵀ without its zero eigenvalues. The result is b
+/// if all eigenvalues are zero.
 ///
 /// Shapes: `[size]`.
 ///
@@ -18,7 +19,8 @@ pub fn aligned(gramian: &Gramian) -> Vec<f64> {
     eigen.apply(|value| (smallest / value).sqrt(), &mean)
 }
 
-/// The [aligned] weights times the number K of tasks with labels: b = 1, which leaves orthogonal gradients of one length as they are.
+/// The [aligned] weights times the number K of tasks with labels. That makes b = 1, so orthogonal gradients of equal length stay
+/// unchanged.
 pub fn rule() -> impl Rule {
     ByGramian(|gramian: &Gramian| one_on_average(aligned(gramian)))
 }

@@ -1,13 +1,14 @@
-//! Conflict-averse gradient descent, CAGrad: near the mean gradient, the direction that helps the worst task most.
+//! Conflict-averse gradient descent, CAGrad: near the mean gradient, finds the direction that helps the worst task
+//! most.
 
 use super::Rule;
 use super::present::{ByGramian, one_on_average};
 use super::solve::{Gramian, conflict_averse};
 
-/// How the direction is shortened to the mean gradient's size; the authors' code has the same three.
+/// Scales the direction back to the mean gradient's size. The authors' code has the same three choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rescale {
-    /// As the paper says.
+    /// No scaling, as in the paper.
     None,
     /// Divided by 1 + c².
     Square,
@@ -15,8 +16,8 @@ pub enum Rescale {
     Sum,
 }
 
-/// The weights of the [direction](conflict_averse) times the number K of tasks with labels: the paper starts from the mean gradient,
-/// here it is the sum.
+/// The weights of the [direction](conflict_averse) times the number K of tasks with labels: the paper starts from the mean
+/// gradient, this code from the sum.
 ///
 /// Source: Liu et al. 2021, arXiv 2110.14048, algorithm 1.
 pub fn rule(c: f64, rescale: Rescale) -> impl Rule {

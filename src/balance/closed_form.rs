@@ -1,21 +1,22 @@
-//! Uncertainty weighting in closed form: s = log σ² of Σ ½e^{−s}L + ½s (Kendall, Gal & Cipolla 2018, eq. 7) is the logarithm
-//! of a moving average of L, the fixed point that `learned` approaches with an optimizer.
+//! Uncertainty weighting in closed form. In Σ ½e^{−s}L + ½s (Kendall, Gal & Cipolla 2018, eq. 7), s = log σ² is set to the
+//! logarithm of a moving average of L. This is the fixed point that `learned` approaches with an optimizer.
 
 use super::average::MovingAverage;
 use super::{Decision, Needs, Present, Rule, SMALLEST_LOSS};
 
-/// Share of the old average that stays.
+/// Share of the old average that is kept at each step.
 const BETA: f64 = 0.99;
-/// Largest weight ÷ smallest: a memorised task must not take the trunk for itself.
+/// Cap on largest weight ÷ smallest weight, so that a memorised task cannot dominate the trunk.
 const LARGEST_RATIO: f64 = 100.0;
 
-/// Weight ∝ 1/average, normalised to sum K over the K tasks that have labels, so that the learning rate keeps its meaning.
+/// Weight ∝ 1/average, normalised to sum to K over the K tasks that have labels, so that the learning rate keeps its
+/// meaning.
 pub struct ClosedForm {
     averages: Vec<MovingAverage>,
 }
 
 impl ClosedForm {
-    /// The state for this many tasks, before any loss was seen.
+    /// The state for this many tasks, before any loss.
     pub fn new(tasks: usize) -> ClosedForm {
         ClosedForm { averages: vec![MovingAverage::default(); tasks] }
     }
@@ -33,7 +34,7 @@ impl Rule for ClosedForm {
     fn weights(&self, step: &Present) -> Decision {
         let inverse: Vec<Option<f64>> = step.tasks.iter().map(|&t| self.average(t).map(|v| 1.0 / v)).collect();
         let known: Vec<f64> = inverse.iter().copied().flatten().collect();
-        // A task met for the first time weighs as much as the others do on average.
+        // A task without a history gets the mean weight of the others.
         let unknown = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
         let smallest = inverse.iter().map(|w| w.unwrap_or(unknown)).fold(f64::INFINITY, f64::min);
         let capped = |w: &Option<f64>| w.unwrap_or(unknown).min(LARGEST_RATIO * smallest);

@@ -1,20 +1,21 @@
-//! Dual balancing, DB-MTL: logarithms balance the losses, and every task's gradient gets the length of the longest.
+//! Dual balancing, DB-MTL: takes logarithms of the losses and scales every task's gradient to the length of the
+//! longest.
 
 use super::average::MovingAverage;
 use super::{Decision, Needs, Present, Rule};
 
 /// A head learns from log L, so its factor is 1/L. At the seam the gradient of log L is also stretched to the longest one's norm,
-/// by moving averages of squared norms that include the step. Weights grow as losses shrink.
+/// using moving averages of squared norms that include the current step. Weights grow as losses shrink.
 ///
-/// Source: Lin et al. 2023, arXiv 2308.12029. The paper averages the gradients themselves, which takes a copy of the trunk's
-/// gradient per task; here only the norms are averaged, so with β = 0 both agree.
+/// Source: Lin et al. 2023, arXiv 2308.12029. The paper averages the gradients themselves, which needs a copy of the trunk's
+/// gradient per task. Only the norms are averaged here, so both agree for β = 0.
 pub struct Db {
     beta: f64,
-    /// Of the squared norm of each task's gradient of log L.
+    /// Moving average of the squared norm of each task's gradient of log L.
     squares: Vec<MovingAverage>,
 }
 
-/// A gradient is stretched by no more: what is shorter is rounding.
+/// Upper limit of the stretch; a gradient that would need more is only rounding error.
 const LARGEST_STRETCH: f64 = 1e8;
 
 impl Db {

@@ -1,9 +1,9 @@
-//! Random numbers that depend on a seed, a step and their place in it, and on nothing else: a run that is resumed draws the same.
+//! Random numbers that depend only on a seed, a step and their index, so that a resumed run draws the same numbers.
 
 use crate::random::{GAMMA, mix};
 use std::f64::consts::TAU;
 
-/// The draws of a method: its seed, and how many steps it has taken.
+/// A method's random numbers: its seed and the number of steps taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
     seed: u64,
@@ -11,15 +11,15 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// How many numbers [`Draws::state`] holds.
+    /// Length of [`Draws::state`].
     pub const STATE: usize = 2;
 
-    /// Those of the first step.
+    /// The random numbers of the first step.
     pub fn new(seed: u64) -> Draws {
         Draws { seed, step: 0 }
     }
 
-    /// Goes on to the next step.
+    /// Moves to the next step.
     pub fn advance(&mut self) {
         self.step = self.step.wrapping_add(1);
     }
@@ -32,16 +32,16 @@ impl Draws {
 
     /// A draw from the standard normal distribution (Box & Muller 1958).
     pub fn normal(self, index: usize) -> f64 {
-        // In (0, 1], for the logarithm.
+        // In (0, 1], so that the logarithm is finite.
         let [u, v] = [0, 1].map(|stream| ((self.bits(stream, index as u64) >> 11) + 1) as f64 / (1u64 << 53) as f64);
         (-2.0 * u.ln()).sqrt() * (TAU * v).cos()
     }
 
-    /// The numbers below `len` but for `stream`, in an order drawn for that stream (Fisher & Yates).
+    /// The numbers below `len` except `stream`, in a random order for that stream (Fisher & Yates).
     pub fn others(self, stream: usize, len: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..len).filter(|i| *i != stream).collect();
         for last in (1..order.len()).rev() {
-            // The bias of a remainder by at most some dozens is below 2⁻⁵⁸.
+            // The modulo bias, for a divisor of at most a few dozen, is below 2⁻⁵⁸.
             let place = self.bits(2 + stream as u64, last as u64) % (last as u64 + 1);
             order.swap(last, place as usize);
         }
@@ -53,7 +53,7 @@ impl Draws {
         [self.step >> 32, self.step & 0xffff_ffff].map(|half| half as f64)
     }
 
-    /// Takes over the step of a [state](Draws::state).
+    /// Restores the step from a saved [state](Draws::state).
     pub fn restore(&mut self, state: &[f64]) {
         self.step = (state[0] as u64) << 32 | state[1] as u64;
     }

@@ -1,11 +1,11 @@
-//! Dynamic weight average, DWA: tasks whose loss falls slowly weigh more.
+//! Dynamic weight average, DWA: gives more weight to tasks whose loss falls slowly.
 
 use super::present::one_on_average;
 use super::solve::softmax;
 use super::{Decision, Needs, Present, Rule, SMALLEST_LOSS};
 
-/// Weights K·softmax(r/T) over the K tasks with labels, r = mean loss of the last epoch over that of the one before; 1 for the first
-/// two epochs. An epoch without a task's labels does not count for it.
+/// Weights K·softmax(r/T) over the K tasks with labels, where r is the mean loss of the last epoch divided by that of the epoch
+/// before. They are 1 for the first two epochs. For each task, only epochs that have labels of it count.
 ///
 /// Source: Liu, Johns & Davison 2019, arXiv 1803.10704.
 pub struct Dwa {
@@ -15,17 +15,17 @@ pub struct Dwa {
 
 #[derive(Clone, Copy, Default)]
 struct History {
-    /// Of the epoch's losses so far.
+    /// Sum of the current epoch's losses so far.
     sum: f64,
     steps: f64,
-    /// Mean losses of the two epochs before this one, the latest first; 0 for none.
+    /// Mean losses of the two previous epochs, the latest first; 0 if there is none.
     means: [f64; 2],
 }
 
 impl History {
     const STATE: usize = 4;
 
-    /// A task without a history neither falls nor rises.
+    /// The ratio r of the task; 1 for a task without a history.
     fn rate(self) -> f64 {
         let [last, before] = self.means;
         if before > 0.0 { last / before } else { 1.0 }

@@ -1,11 +1,13 @@
-//! Robust learning with excess risks, ExcessMTL: tasks that are far from the best they could reach weigh more.
+//! Robust learning with excess risks, ExcessMTL: gives more weight to tasks that are far from their best reachable
+//! loss.
 
 use super::present::one_on_average;
 use super::solve::softmax;
 use super::{Decision, Needs, Present, Rule};
 
-/// Exponentiated weights that sum to the number K of tasks with labels; the paper's sum to 1. In every step each is multiplied by
-/// exp(η·E/E₀), E the task's excess risk and E₀ that of its first step, in which it does not move.
+/// Exponentiated weights that sum to the number K of tasks with labels; the paper's sum to 1. Every step multiplies each weight
+/// by exp(η·E/E₀), where E is the task's excess risk and E₀ its excess risk in its first step. The first step leaves the weight
+/// unchanged.
 ///
 /// Source: He et al. 2024, "Robust Multi-Task Learning with Excess Risks", ICML, eq. 6, 7 and 9; E₀ as in the authors' code.
 pub struct Excess {
@@ -17,7 +19,7 @@ pub struct Excess {
 struct Risk {
     log_weight: f64,
     first: f64,
-    /// 1 once `first` is known, else 0.
+    /// 1 if `first` is known, else 0.
     known: f64,
 }
 
@@ -25,7 +27,7 @@ impl Risk {
     const STATE: usize = 3;
 }
 
-/// Keeps a first risk of 0 from dividing.
+/// Avoids a division by zero if the first risk is 0.
 const EPSILON: f64 = 1e-7;
 
 impl Excess {
@@ -34,13 +36,13 @@ impl Excess {
         Excess { learning_rate, tasks: vec![Risk::default(); tasks] }
     }
 
-    /// The tasks of a step after it.
+    /// The state of the step's tasks after this step.
     fn moved(&self, step: &Present) -> Vec<Risk> {
         let mut tasks: Vec<Risk> = step.tasks.iter().map(|&task| self.tasks[task]).collect();
         let growth = |(task, risk): (&Risk, &f64)| task.known * self.learning_rate * risk / (task.first + EPSILON);
         let growths: Vec<f64> = tasks.iter().zip(step.excess()).map(growth).collect();
         let known: f64 = tasks.iter().map(|task| task.known).sum();
-        // Relative to the mean, which a softmax does not see: tasks of other steps do not fall behind by being absent.
+        // Subtracting the mean leaves the softmax unchanged and keeps absent tasks from falling behind.
         let mean = growths.iter().sum::<f64>() / known.max(1.0);
         for ((task, growth), risk) in tasks.iter_mut().zip(growths).zip(step.excess()) {
             if task.known > 0.0 {

@@ -1,14 +1,15 @@
-//! Fast adaptive multi-task optimisation, FAMO: losses fall at the same relative rate, judged by a second look at the batch.
+//! Fast adaptive multi-task optimisation, FAMO: lets all losses fall at the same relative rate, measured by a second forward
+//! pass.
 
 use super::adam::Adam;
 use super::present::one_on_average;
 use super::solve::{dot, softmax};
 use super::{Decision, Needs, Present, Rule};
 
-/// The gradient of c·Σ zᵢ log(Lᵢ + ε) with z = softmax(w) over the K tasks with labels and c such that the weights sum to K; the
-/// paper's sum to 1. After the update w moves by Adam along what each logarithm fell by.
+/// Weights of the gradient of c·Σ zᵢ log(Lᵢ + ε), where z = softmax(w) over the K tasks with labels and c makes the weights sum
+/// to K; the paper's sum to 1. After the update, Adam moves w by how much each logarithm fell.
 ///
-/// Source: Liu et al. 2023, arXiv 2306.03792, algorithm 2; lower bounds of the losses are 0.
+/// Source: Liu et al. 2023, arXiv 2306.03792, algorithm 2, with 0 as the lower bound of every loss.
 pub struct Famo {
     learning_rate: f64,
     decay: f64,
@@ -21,7 +22,7 @@ struct Logit {
     adam: Adam,
 }
 
-/// Keeps a loss of 0 in the logarithm's domain.
+/// Keeps the logarithm finite for a loss of 0.
 const EPSILON: f64 = 1e-8;
 
 impl Famo {
@@ -30,7 +31,7 @@ impl Famo {
         Famo { learning_rate, decay, tasks: vec![Logit::default(); tasks] }
     }
 
-    /// z of the tasks with labels.
+    /// z for the tasks with labels.
     fn shares(&self, step: &Present) -> Vec<f64> {
         softmax(&step.tasks.iter().map(|&task| self.tasks[task].value).collect::<Vec<_>>())
     }
@@ -59,7 +60,7 @@ impl Rule for Famo {
         let mean = dot(&shares, &falls);
         for ((&task, z), fall) in step.tasks.iter().zip(&shares).zip(&falls) {
             let logit = &mut self.tasks[task];
-            // The softmax's Jacobian times the falls.
+            // The softmax's Jacobian times the falls of the logarithms.
             let gradient = z * (fall - mean) + self.decay * logit.value;
             logit.value -= logit.adam.step(gradient, self.learning_rate);
         }

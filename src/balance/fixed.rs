@@ -1,8 +1,8 @@
-//! Fixed weights: Σ w_i L_i. The baseline to beat (Kurin 2022; Xin 2022).
+//! Fixed weights: Σ w_i L_i. The baseline that other methods have to beat (Kurin 2022; Xin 2022).
 
 use super::{Decision, Needs, Present, Rule};
 
-/// Weights that the user chose, one per task; they never change.
+/// Constant weights that the user chose, one per task.
 pub struct Fixed(pub Vec<f32>);
 
 impl Rule for Fixed {

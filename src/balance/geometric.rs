@@ -3,8 +3,8 @@
 use super::Rule;
 use super::present::ByLosses;
 
-/// The gradient of K·(∏L)^{1/K}: a task's weight is the geometric mean over its own loss, so that equal losses weigh 1; the paper's
-/// objective is without the factor K.
+/// The gradient of K·(∏L)^{1/K}: a task's weight is the geometric mean of the losses divided by its own loss, so equal losses
+/// have weight 1. The paper's objective has no factor K.
 ///
 /// Source: Chennupati et al. 2019, arXiv 1904.08492.
 pub fn rule() -> impl Rule {

@@ -1,13 +1,15 @@
-//! Gradient normalisation, GradNorm: weights are learned so that gradients are alike and tasks learn at one rate.
+//! Gradient normalisation, GradNorm: learns weights that make the gradients alike, so that all tasks train at the same
+//! rate.
 
 use super::adam::Adam;
 use super::{Decision, Needs, Present, Rule, SMALLEST_LOSS};
 
-/// Weights that sum to the number K of tasks with labels, as the paper's do, and scale the losses, heads included. After a step they
-/// move by Adam down the slope of Σ|wᵢ‖gᵢ‖ − mean(w‖g‖)·rᵢ^α|, the second term held fixed, where rᵢ is Lᵢ over the task's first
-/// loss, relative to the mean over tasks.
+/// Weights that sum to the number K of tasks with labels, as in the paper, and scale the losses, heads included. After each step,
+/// Adam moves them down the slope of Σ|wᵢ‖gᵢ‖ − mean(w‖g‖)·rᵢ^α|, with the second term held fixed. Here rᵢ is Lᵢ divided by the
+/// task's first loss, relative to the mean over tasks.
 ///
-/// Source: Chen et al. 2018, arXiv 1711.02257, eq. 2 and algorithm 1. Slopes are in units of the mean norm, which Adam cancels.
+/// Source: Chen et al. 2018, arXiv 1711.02257, eq. 2 and algorithm 1. Slopes are in units of the mean norm; Adam cancels the
+/// unit.
 pub struct GradNorm {
     alpha: f64,
     learning_rate: f64,
@@ -16,7 +18,7 @@ pub struct GradNorm {
 
 #[derive(Clone, Copy)]
 struct Learner {
-    /// 1 on average over all tasks.
+    /// The mean over all tasks is 1.
     weight: f64,
     adam: Adam,
     /// 0 before the first step with labels.
@@ -27,7 +29,7 @@ impl Learner {
     const STATE: usize = 2 + Adam::STATE;
 }
 
-/// Adam could take a weight below zero, where it has no meaning.
+/// Lower limit of a weight: Adam could make it negative, which has no meaning.
 const SMALLEST_WEIGHT: f64 = 1e-3;
 
 impl GradNorm {
@@ -46,8 +48,8 @@ impl GradNorm {
         step.tasks.iter().map(|&task| self.tasks[task].weight * factor).collect()
     }
 
-    /// Per task, whether its weighted gradient is longer than it should be (1), shorter (−1) or neither, times its norm in units
-    /// of the mean weighted norm; `None` if all gradients are zero.
+    /// Per task: 1 if its weighted gradient is longer than it should be, −1 if shorter, else 0, times its norm in units of the
+    /// mean weighted norm. `None` if all gradients are zero.
     fn slopes(&self, step: &Present) -> Option<Vec<f64>> {
         let (count, weights) = (step.len() as f64, self.normalised(step));
         let norms: Vec<f64> = (0..step.len()).map(|place| step.gramian().norm(place)).collect();
@@ -58,7 +60,7 @@ impl GradNorm {
         let mean_progress = progress.iter().sum::<f64>() / count;
         let slope = |((weight, norm), progress): ((&f64, &f64), f64)| {
             let excess = weight * norm - mean * (progress / mean_progress).powf(self.alpha);
-            // Not `signum`, which of 0 is 1.
+            // `signum` would return 1 for 0.
             norm / mean * if excess == 0.0 { 0.0 } else { excess.signum() }
         };
         (mean > 0.0).then(|| weights.iter().zip(&norms).zip(progress).map(slope).collect())
@@ -86,7 +88,7 @@ impl Rule for GradNorm {
             let learner = &mut self.tasks[task];
             learner.weight = (weight - learner.adam.step(slope, self.learning_rate)).max(SMALLEST_WEIGHT);
         }
-        // The tasks of the step keep their sum, so that those of other steps keep their share.
+        // Keep the sum over the step's tasks, so that absent tasks keep their share.
         let factor = before / self.sum(step);
         step.tasks.iter().for_each(|&task| self.tasks[task].weight *= factor);
     }

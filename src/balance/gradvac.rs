@@ -1,19 +1,20 @@
-//! Gradient vaccine, GradVac: each gradient is turned until its cosine with every other is at least what it usually is.
+//! Gradient vaccine, GradVac: turns each gradient until its cosine with every other reaches its usual value.
 
 use super::draws::Draws;
 use super::solve::{Gramian, dot};
 use super::{Decision, Needs, Present, Rule};
 
-/// Keeps cosines and turns finite for gradients of no length and for targets of 1; the Gramian has trace 1.
+/// Keeps cosines and turns finite for gradients of length zero and for targets of 1. The Gramian has trace 1.
 const EPSILON: f64 = 1e-8;
 
-/// The weights of Σᵢ gᵢ after the turns: gᵢ meets the others in `order(i)`, and where its cosine with gⱼ is below
-/// `targets[i·size + j]`, as much of gⱼ is added as makes them equal. Each target met moves by the share `beta` to the cosine.
+/// The weights of Σᵢ gᵢ after the turns. Each gᵢ is compared with the others in `order(i)`. Where its cosine with gⱼ is below
+/// `targets[i·size + j]`, just enough of gⱼ is added to reach the target. Each target that was compared moves towards the
+/// cosine by the share `beta`.
 ///
-/// Shapes: targets `[size, size]`, row by row; the result `[size]`.
+/// Shapes: targets `[size, size]` in row-major order; the result `[size]`.
 ///
-/// Source: Wang et al. 2021, arXiv 2010.05874, algorithm 1; from the Gramian alone, as a turned gradient's products and
-/// norm follow from its coefficients.
+/// Source: Wang et al. 2021, arXiv 2010.05874, algorithm 1. The Gramian is enough, because a turned gradient's products
+/// and norm follow from its coefficients.
 pub fn vaccinate(gramian: &Gramian, targets: &mut [f64], beta: f64, order: impl Fn(usize) -> Vec<usize>) -> Vec<f64> {
     let size = gramian.size();
     let Some((gramian, _)) = gramian.normalised() else { return vec![1.0; size] };
@@ -40,7 +41,7 @@ pub fn vaccinate(gramian: &Gramian, targets: &mut [f64], beta: f64, order: impl 
     sum
 }
 
-/// The [turns](vaccinate) with an order drawn for every step and task. Weights are 1 where no gradient is turned.
+/// [`vaccinate`] with a random order for every step and task. Weights are 1 if no gradient is turned.
 pub struct GradVac {
     beta: f64,
     tasks: usize,
@@ -55,14 +56,14 @@ impl GradVac {
         GradVac { beta, tasks, targets: vec![0.0; tasks * tasks], draws: Draws::new(seed) }
     }
 
-    /// The weights of a step, and the targets after it of the pairs that have labels.
+    /// The weights of a step, and the updated targets of the pairs that have labels.
     fn solve(&self, step: &Present) -> (Vec<f64>, Vec<f64>) {
         let mut targets: Vec<f64> = self.pairs(step).iter().map(|&pair| self.targets[pair]).collect();
         let order = |task| self.draws.others(task, step.len());
         (vaccinate(step.gramian(), &mut targets, self.beta, order), targets)
     }
 
-    /// Where the targets of the pairs that have labels are.
+    /// Indices into `targets` of the pairs that have labels.
     fn pairs(&self, step: &Present) -> Vec<usize> {
         let of = |row: &usize| step.tasks.iter().map(|column| row * self.tasks + column).collect::<Vec<_>>();
         step.tasks.iter().flat_map(of).collect()

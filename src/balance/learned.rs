@@ -1,11 +1,11 @@
-//! Uncertainty weighting with a learned parameter per task: the papers' objectives over one core. The parameters have an
-//! Adam of their own, bias-corrected and without weight decay, and know nothing of the network's optimizer.
+//! Uncertainty weighting with a learned parameter per task: the papers' objectives over one shared implementation. The
+//! parameters have their own bias-corrected Adam without weight decay, independent of the network's optimizer.
 
 use super::adam::Adam;
 use super::{Decision, Needs, Present, Rule, SMALLEST_LOSS};
 use crate::tasks::Likelihood;
 
-/// What a task adds to the total, and what the parameter in it is.
+/// A task's contribution to the total loss, and the meaning of its parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Objective {
     /// ½e^{−s}L + ½s, s = log σ² (Kendall, Gal & Cipolla 2018, eq. 7).
@@ -14,12 +14,13 @@ pub enum Objective {
     Softmax,
     /// L/(2c²) + ln(1 + c²) (Liebel & Körner 2018, eq. 3): never negative, and its weight grows like 1/√L, not 1/L.
     Bounded,
-    /// e^{p}L − p (IMTL-L of Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021): twice the Gaussian form at s = −p.
+    /// e^{p}L − p (IMTL-L of Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021): twice the Gaussian form for s =
+    /// −p.
     Impartial,
 }
 
 impl Objective {
-    /// Eq. 10's term for a loss of this likelihood.
+    /// The term of eq. 10 for a loss with this likelihood.
     pub fn of(likelihood: Likelihood) -> Objective {
         match likelihood {
             Likelihood::Gaussian => Objective::Gaussian,
@@ -27,7 +28,7 @@ impl Objective {
         }
     }
 
-    /// σ = 1 in each.
+    /// The parameter's start value; σ = 1 in each.
     fn start(self) -> f64 {
         match self {
             Objective::Gaussian | Objective::Softmax | Objective::Impartial => 0.0,
@@ -55,8 +56,8 @@ impl Objective {
         }
     }
 
-    /// What the parameter may be after a step: c stays positive, for at 0 its weight has no value. Where the smallest loss
-    /// settles no smaller c is wanted.
+    /// Limits the parameter after a step. c stays positive, because its weight is undefined at 0. The limit is the c at
+    /// which the smallest loss settles.
     fn confine(self, p: f64) -> f64 {
         match self {
             Objective::Gaussian | Objective::Softmax | Objective::Impartial => p,
@@ -73,7 +74,7 @@ impl Objective {
     }
 }
 
-/// Where c settles for a constant loss: c² = (L + √(L² + 8L))/4.
+/// The value of c at which a constant loss settles: c² = (L + √(L² + 8L))/4.
 pub(super) fn bounded_fixed_point(loss: f64) -> f64 {
     ((loss + (loss * loss + 8.0 * loss).sqrt()) / 4.0).sqrt()
 }
@@ -91,7 +92,7 @@ impl Learner {
     }
 
     fn step(&mut self, loss: f64, learning_rate: f64) {
-        // Without it L = 0 would drive the weight to infinity.
+        // Without this limit, L = 0 would drive the weight to infinity.
         let gradient = self.objective.gradient(self.value, loss.max(SMALLEST_LOSS));
         self.value -= self.adam.step(gradient, learning_rate);
         self.value = self.objective.confine(self.value);
@@ -122,7 +123,7 @@ impl Rule for Learned {
     }
 
     fn observe(&mut self, step: &Present) {
-        // Without labels neither the loss nor the regulariser: the parameter alone would drift.
+        // A task without labels is skipped: its regulariser alone would make the parameter drift.
         for (&task, &loss) in step.tasks.iter().zip(step.losses()) {
             self.tasks[task].step(loss, self.learning_rate);
         }
@@ -163,7 +164,7 @@ mod tests {
             for (p, loss) in [(0.3, 2.0), (1.0, 0.05), (1.7, 9.0)] {
                 let by_loss = (value(objective, p, loss + h) - value(objective, p, loss - h)) / (2.0 * h);
                 let by_p = (value(objective, p + h, loss) - value(objective, p - h, loss)) / (2.0 * h);
-                // A central difference is off by h² times the third derivative, here at most a few thousand.
+                // The error of a central difference is h² times the third derivative, here at most a few thousand.
                 assert!((objective.weight(p) - by_loss).abs() < 1e-6, "{objective:?} {p} {loss}");
                 assert!((objective.gradient(p, loss) - by_p).abs() < 1e-6, "{objective:?} {p} {loss}");
             }
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn each_objective_settles_where_its_paper_says() {
-        // The half or the whole moves s, not the weight: Gaussian and softmax both settle at 1/(2L).
+        // The factor ½ or 1 changes s, not the weight: Gaussian and softmax both settle at 1/(2L).
         let settled = |loss: f64| 0.5 / (bounded_fixed_point(loss) * bounded_fixed_point(loss));
         for loss in [0.01f64, 0.25, 2.0, 50.0] {
             for (objective, weight, s) in [

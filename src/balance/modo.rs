@@ -1,12 +1,14 @@
-//! Multi-objective descent with double sampling, MoDo: MGDA's weights by one projected step, unbiased by a second batch.
+//! Multi-objective descent with double sampling, MoDo: approaches MGDA's weights by one projected step at a time; a
+//! second batch keeps the step unbiased.
 
 use super::present::one_on_average;
 use super::solve::onto_simplex;
 use super::{Decision, Needs, Present, Rule};
 
-/// Weights λ on the simplex that move by −γ(Aλ + ρλ) after every step and are projected back, A the products between two independent
-/// batches; times the number K of tasks with labels, for λ sums to 1. The learning rate γ is in units of an inverse squared gradient.
-/// A step uses the λ that the step before has left: the first batch is combined before the second is there.
+/// Weights λ on the simplex, times the number K of tasks with labels, because λ sums to 1. After every step λ moves by −γ(Aλ +
+/// ρλ) and is projected back; A holds the products of gradients between two independent batches. The learning rate γ has the unit
+/// of an inverse squared gradient. A step uses the λ from the end of the previous step, because its first batch is combined
+/// before the second is available.
 ///
 /// Source: Chen et al. 2024, JMLR 25, 23-1287, eq. 2.9; γ and ρ as in the authors' code.
 pub struct Modo {
@@ -15,10 +17,11 @@ pub struct Modo {
     shares: Shares,
 }
 
-/// Weights on a simplex, as far as tasks have labels: those of a step are taken relative to their sum, and put back with it.
+/// Weights on a simplex over the tasks with labels. In each step they are normalised by their sum, and the sum is restored
+/// afterwards.
 #[derive(Clone)]
 pub(super) struct Shares {
-    /// 1 on average over all tasks.
+    /// The mean over all tasks is 1.
     values: Vec<f64>,
 }
 

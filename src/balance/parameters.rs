@@ -1,5 +1,5 @@
-//! The parameters of all methods, each one row: its flag, the values that it may have, and the refusal of one that a method does
-//! not read.
+//! The parameters of all methods, one row each: flag and allowed values. Rejects a parameter that the chosen method does not
+//! read.
 
 use super::methods::Method;
 use crate::data::ranges::number;
@@ -15,7 +15,7 @@ macro_rules! parameters {
             $(#[doc = $help] $name,)*
         }
 
-        /// Every parameter of a method, `None` for its default. A method reads those that its row in
+        /// All parameters, `None` for the default. A method reads the parameters that its row in
         /// [`METHODS`](super::METHODS) names.
         #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
         #[serde(default)]
@@ -54,7 +54,7 @@ macro_rules! parameters {
                 .map_err(|expected| Error::Usage(format!("{} {value}: {expected}", parameter.flag())))
             }
 
-            /// What was given for a parameter.
+            /// The value that was set for a parameter, if any.
             pub fn given(&self, parameter: Parameter) -> Option<f64> {
                 match parameter {
                     $(Parameter::$name => self.$field,)*
@@ -69,9 +69,9 @@ parameters! {
     Temperature balance_temperature positive;
     /// Radius of CAGrad's ball around the mean gradient, as a share of its norm
     C balance_c not_negative;
-    /// What CAGrad divides its direction by: 0 nothing, 1 for 1 + c², 2 for 1 + c
+    /// Divisor of CAGrad's direction: 0 for 1, 1 for 1 + c², 2 for 1 + c
     Rescale balance_rescale choice;
-    /// How strongly a method favours tasks that fall behind
+    /// Strength with which a method favours tasks that fall behind
     Alpha balance_alpha not_negative;
     /// Share of a method's moving average that stays from step to step; in GradVac the share that the newest value takes
     Beta balance_beta below_1;

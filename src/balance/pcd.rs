@@ -4,24 +4,27 @@ use super::average::MovingAverage;
 use super::solve::prioritised;
 use super::{Decision, Needs, Present, Rule};
 
-/// The [direction](prioritised) of the gradients over their usual norms, as long as the primary task's gradient: weights (1, 0, 0, …)
-/// where the primary gradient satisfies everybody. A norm is the root of a moving average of squares that includes the step. A
-/// step without labels of the primary task weighs the others alike, by 1.
+/// Weights of the [direction](prioritised) computed on gradients divided by their usual norms, scaled to the length of the
+/// primary task's gradient. The weights are (1, 0, 0, …) if the primary gradient satisfies all constraints. A usual norm is the
+/// root of a moving average of squared norms that includes the current step. In a step without labels of the primary task, the
+/// others have weight 1.
 ///
-/// Source: arXiv 2606.29521; the ε of its norms is 0, so that gradients of any scale are alike.
+/// Source: arXiv 2606.29521, with ε = 0 in its norms, so that the scale of the gradients does not matter.
 pub struct Pcd {
     primary: usize,
     tau: f64,
     beta: f64,
-    /// Of each task's squared norm.
+    /// Moving average of each task's squared norm.
     squares: Vec<MovingAverage>,
 }
 
-/// Below this share of what cancels in it, the direction's squared norm is rounding, and there is no direction.
+/// If the direction's squared norm is below this share of the terms that cancel in it, it is rounding error and there
+/// is no direction.
 const CANCELLED: f64 = 1e-12;
 
 impl Pcd {
-    /// The state for this many tasks before the first step; `tau` is the share of its own progress for each that is not primary.
+    /// The state for this many tasks before the first step; `tau` is the share of its own progress that each other task is
+    /// guaranteed.
     pub fn new(tasks: usize, primary: usize, tau: f64, beta: f64) -> Pcd {
         Pcd { primary, tau, beta, squares: vec![MovingAverage::default(); tasks] }
     }
@@ -45,7 +48,7 @@ impl Rule for Pcd {
         };
         let usual: Vec<f64> =
             self.averages(step).iter().map(|average| average.value(self.beta).unwrap_or(0.0).sqrt()).collect();
-        // A gradient that was always zero is zero now: its scale does not matter.
+        // A gradient that was always zero is zero now as well, so its scale does not matter.
         let scales: Vec<f64> = usual.iter().map(|norm| if *norm > 0.0 { 1.0 / norm } else { 0.0 }).collect();
         let scaled = step.gramian().rows_scaled(&scales);
         let coefficients = prioritised(&scaled, primary, self.tau);

@@ -1,10 +1,11 @@
-//! Gradient surgery, PCGrad: each gradient loses what conflicts with the others, in a random order.
+//! Gradient surgery, PCGrad: removes from each gradient what conflicts with the others, in a random order.
 
 use super::draws::Draws;
 use super::solve::{Gramian, dot};
 use super::{Decision, Needs, Present, Rule};
 
-/// The weights of Σᵢ gᵢ after surgery: gᵢ meets the others in `order(i)` and loses its component along each that it conflicts with.
+/// The weights of Σᵢ gᵢ after surgery. Each gᵢ is compared with the others in `order(i)` and loses its component along each
+/// gradient that it conflicts with.
 ///
 /// Shapes: `[size]`.
 ///
@@ -17,7 +18,7 @@ pub fn surgery(gramian: &Gramian, order: impl Fn(usize) -> Vec<usize>) -> Vec<f6
         own[task] = 1.0;
         for other in order(task) {
             let product = dot(gramian.row(other), &own);
-            // A zero gradient has no direction; a negative product with it is rounding.
+            // A zero gradient has no direction; a negative product with it is rounding error.
             if product < 0.0 && gramian.at(other, other) > 0.0 {
                 own[other] -= product / gramian.at(other, other);
             }
@@ -27,13 +28,13 @@ pub fn surgery(gramian: &Gramian, order: impl Fn(usize) -> Vec<usize>) -> Vec<f6
     sum
 }
 
-/// The [surgery] with an order drawn for every step and task. Weights are 1 where nothing conflicts.
+/// [`surgery`] with a random order for every step and task. Weights are 1 if nothing conflicts.
 pub struct PcGrad {
     draws: Draws,
 }
 
 impl PcGrad {
-    /// The orders that follow from a seed.
+    /// The random orders that this seed determines.
     pub fn new(seed: u64) -> PcGrad {
         PcGrad { draws: Draws::new(seed) }
     }

@@ -1,13 +1,13 @@
-//! The only place that knows of partial labels: a step is reduced to the tasks that have labels, a method decides on those alone,
-//! and its weights are spread over all tasks.
+//! Handles partial labels for all methods: reduces a step to the tasks that have labels, lets the method decide on those alone,
+//! and spreads its weights over all tasks.
 
 use super::solve::Gramian;
 use super::{Balance, Needs, SMALLEST_LOSS, Signals, Weights};
 use crate::error::{Error, Result};
 
-/// The tasks of a step that have labels, and their numbers without gaps. There is at least one.
+/// The tasks of a step that have labels (at least one), and their losses and gradient products.
 pub struct Present {
-    /// The index of each among all tasks, ascending.
+    /// Index of each task among all tasks, ascending.
     pub tasks: Vec<usize>,
     losses: Option<Vec<f64>>,
     gramian: Option<Gramian>,
@@ -16,7 +16,7 @@ pub struct Present {
 }
 
 impl Present {
-    /// What a step says of the tasks with labels; `None` if no task has any.
+    /// Collects the signals of the tasks with labels; `None` if no task has any.
     pub(super) fn new(signals: &Signals) -> Option<Present> {
         let all = signals.active.len();
         let tasks: Vec<usize> = (0..all).filter(|&task| signals.active[task]).collect();
@@ -34,7 +34,7 @@ impl Present {
         (!present.tasks.is_empty()).then_some(present)
     }
 
-    /// How many tasks have labels.
+    /// Number of tasks with labels.
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.tasks.len()
@@ -47,7 +47,7 @@ impl Present {
             .expect("the trainer gives the losses to methods that need them, and to all after the step")
     }
 
-    /// The losses, none below the smallest that has a logarithm.
+    /// The losses, raised to at least `SMALLEST_LOSS` so that their logarithms are finite.
     pub fn positive_losses(&self) -> Vec<f64> {
         self.losses().iter().map(|loss| loss.max(SMALLEST_LOSS)).collect()
     }
@@ -57,10 +57,11 @@ impl Present {
         self.gramian.as_ref().expect("the trainer gives the Gramian to methods that need it")
     }
 
-    /// The Gramian, where somebody looked: telemetry does once in many steps, whatever the method needs.
+    /// The Gramian if it was computed in this step. Telemetry computes it once in many steps, whatever the method
+    /// needs.
     ///
     /// Shapes: `[len, len]`.
-    pub fn looked_at(&self) -> Option<&Gramian> {
+    pub fn measured_gramian(&self) -> Option<&Gramian> {
         self.gramian.as_ref()
     }
 
@@ -77,50 +78,50 @@ impl Present {
     }
 }
 
-/// What a method decides for the tasks that have labels.
+/// A method's decision for the tasks that have labels.
 ///
-/// Shapes: `[len]` each.
+/// Shapes: each `[len]`.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// The weight of each task's gradient in the sum at what is shared.
+    /// The weight of each task's gradient in the sum over the shared features.
     pub seam: Vec<f64>,
     /// The factor of the gradients of each task's own head.
     pub heads: Vec<f64>,
 }
 
 impl Decision {
-    /// The weights scale the losses, so they scale the heads' gradients too.
+    /// For weights that scale the losses: they scale the heads' gradients too.
     pub fn of_losses(weights: Vec<f64>) -> Decision {
         Decision { heads: weights.clone(), seam: weights }
     }
 
-    /// The weights combine the gradients at what is shared; each head learns from its own loss alone.
+    /// For weights that combine the gradients of the shared features: each head learns from its own loss alone.
     pub fn of_gradients(weights: Vec<f64>) -> Decision {
         Decision { heads: vec![1.0; weights.len()], seam: weights }
     }
 }
 
-/// A method, as it sees a step: the tasks without labels do not exist. State that belongs to a task is looked up by
-/// [`Present::tasks`], and that of other tasks stays as it is.
+/// A balancing method, seen from a step: tasks without labels do not exist for it. State of a task is looked up by
+/// [`Present::tasks`]; the state of tasks without labels does not change.
 pub trait Rule: Send {
-    /// The facts about a step that [`Rule::weights`] needs.
+    /// The signals that [`Rule::weights`] needs.
     fn needs(&self) -> Needs;
 
     /// The weights of one step.
     fn weights(&self, step: &Present) -> Decision;
 
-    /// Moves the state by the step that [`Rule::weights`] decided on, whose losses are known now.
+    /// Updates the state after the step that [`Rule::weights`] was called for. Its losses are available now.
     fn observe(&mut self, _step: &Present) {}
 
-    /// Whether [`Rule::after_update`] wants the losses after the update.
+    /// Whether [`Rule::after_update`] needs the losses after the update.
     fn looks_again(&self) -> bool {
         false
     }
 
-    /// Learns the losses of the step's batch after the update.
+    /// Receives the losses of the step's batch after the update.
     fn after_update(&mut self, _step: &Present, _losses: &[f64]) {}
 
-    /// Learns that an epoch has ended.
+    /// Called at the end of every epoch.
     fn epoch_ended(&mut self) {}
 
     /// s = log σ² of a task, NaN for a method without it.
@@ -128,16 +129,16 @@ pub trait Rule: Send {
         f32::NAN
     }
 
-    /// See [`Balance::state`]. Always as many numbers.
+    /// See [`Balance::state`]. The length never changes.
     fn state(&self) -> Vec<f64> {
         Vec::new()
     }
 
-    /// Takes over a state of as many numbers as its own.
+    /// Restores a state of the same length as [`Rule::state`].
     fn restore(&mut self, _state: &[f64]) {}
 }
 
-/// A rule for K tasks of which some may have no labels in a step.
+/// Makes a [`Balance`] for K tasks from a rule, for steps in which some tasks have no labels.
 pub struct Masked {
     tasks: usize,
     rule: Box<dyn Rule>,
@@ -150,7 +151,7 @@ impl Masked {
     }
 }
 
-/// A number that f32 can hold: 1/√G of a gradient that has all but vanished cannot.
+/// Clamps to the range of f32: 1/√G of a nearly vanished gradient exceeds it.
 fn to_f32(weight: f64) -> f32 {
     weight.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
 }
@@ -213,7 +214,7 @@ impl Balance for Masked {
     }
 }
 
-/// A rule without state that weighs tasks by the losses alone.
+/// A stateless rule whose weights depend on the losses alone.
 pub(super) struct ByLosses<F>(pub F);
 
 impl<F: Fn(&[f64]) -> Vec<f64> + Send> Rule for ByLosses<F> {
@@ -226,7 +227,7 @@ impl<F: Fn(&[f64]) -> Vec<f64> + Send> Rule for ByLosses<F> {
     }
 }
 
-/// A rule without state that combines gradients by their Gramian alone.
+/// A stateless rule whose weights depend on the Gramian alone.
 pub(super) struct ByGramian<F>(pub F);
 
 impl<F: Fn(&Gramian) -> Vec<f64> + Send> Rule for ByGramian<F> {
@@ -239,7 +240,7 @@ impl<F: Fn(&Gramian) -> Vec<f64> + Send> Rule for ByGramian<F> {
     }
 }
 
-/// Weights that sum to 1 as weights that are 1 on average: the trainer's learning rates are made for those.
+/// Rescales weights that sum to 1 so that their mean is 1, which the trainer's learning rates assume.
 pub(super) fn one_on_average(weights: Vec<f64>) -> Vec<f64> {
     let count = weights.len() as f64;
     weights.into_iter().map(|weight| weight * count).collect()

@@ -1,11 +1,12 @@
-//! Random weights, RLW: a method that loses to it is noise.
+//! Random weights, RLW: a baseline. A method that does worse than random weights is not useful.
 
 use super::draws::Draws;
 use super::present::one_on_average;
 use super::solve::softmax;
 use super::{Decision, Needs, Present, Rule};
 
-/// Weights K·softmax(z) over the K tasks with labels, z normal draws of every step; the paper's sum to 1.
+/// Weights K·softmax(z) over the K tasks with labels, with z drawn from a normal distribution in every step; the
+/// paper's sum to 1.
 ///
 /// Source: Lin et al. 2022, arXiv 2111.10603, algorithm 2.
 pub struct Random {
@@ -13,7 +14,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// The draws that follow from a seed.
+    /// The draws that this seed determines.
     pub fn new(seed: u64) -> Random {
         Random { draws: Draws::new(seed) }
     }

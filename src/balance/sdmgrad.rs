@@ -5,9 +5,10 @@ use super::present::one_on_average;
 use super::solve::onto_simplex;
 use super::{Decision, Needs, Present, Rule};
 
-/// Weights (w + λ/K)/(1 + λ) times the number K of tasks with labels, where w comes from the last step's w by projected descent with
-/// momentum on ½wᵀAw + λ·wᵀA(1/K), A the products between two independent batches over their mean squared norm. A step uses the w
-/// that the step before has left: the first batch is combined before the second is there.
+/// Weights (w + λ/K)/(1 + λ) times the number K of tasks with labels. w continues from the last step by projected descent with
+/// momentum on ½wᵀAw + λ·wᵀA(1/K), where A holds the products of gradients between two independent batches, divided by their mean
+/// squared norm. A step uses the w from the end of the previous step, because its first batch is combined before the second is
+/// available.
 ///
 /// Source: Xiao, Ban & Ji 2023, arXiv 2305.18409, algorithm 1; steps, momentum and λ as in the authors' experiments.
 pub struct SdmGrad {
@@ -15,16 +16,16 @@ pub struct SdmGrad {
     shares: Shares,
 }
 
-/// The inner descent.
+/// Settings of the inner descent.
 #[derive(Clone, Copy, Debug)]
 pub struct Descent {
-    /// Without a unit: the products are normalised.
+    /// Dimensionless, because the products are normalised.
     pub learning_rate: f64,
-    /// The share of the velocity that stays.
+    /// Share of the velocity that is kept.
     pub momentum: f64,
-    /// How many steps it takes.
+    /// Number of steps.
     pub iterations: usize,
-    /// The pull towards the mean gradient.
+    /// Pull towards the mean gradient.
     pub lambda: f64,
 }
 

@@ -1,8 +1,8 @@
-//! Smoothed weights, CR-MOGM, around any other method.
+//! Smoothed weights, CR-MOGM: wraps any other method.
 
 use super::{Decision, Needs, Present, Rule};
 
-/// Weights λₖ = αλₖ₋₁ + (1 − α)λ̂ₖ with λ̂ the other method's; a task's first weight is λ̂ itself.
+/// Weights λₖ = αλₖ₋₁ + (1 − α)λ̂ₖ, where λ̂ are the other method's weights. A task's first weight is λ̂ itself.
 ///
 /// Source: Zhou et al. 2022, "On the Convergence of Stochastic Multi-Objective Gradient Manipulation and Beyond", NeurIPS.
 pub struct Smooth {
@@ -25,7 +25,7 @@ impl Last {
 }
 
 impl Smooth {
-    /// Around a method for this many tasks.
+    /// Wraps a method for this many tasks.
     pub fn new(tasks: usize, alpha: f64, inner: Box<dyn Rule>) -> Smooth {
         Smooth { alpha, inner, last: vec![Last::default(); tasks] }
     }
@@ -49,7 +49,7 @@ impl Rule for Smooth {
     }
 
     fn observe(&mut self, step: &Present) {
-        // The method's state has not moved since the weights of the step were made: these are the same.
+        // The method's state has not changed since the step's weights were computed, so this returns the same ones.
         let Decision { seam, heads } = self.weights(step);
         for (&task, (seam, head)) in step.tasks.iter().zip(seam.into_iter().zip(heads)) {
             self.last[task] = Last { seam, head, known: 1.0 };

@@ -1,4 +1,4 @@
-//! Smooth Tchebycheff scalarisation, STCH: a smooth maximum of the losses relative to where they stood after a warm-up.
+//! Smooth Tchebycheff scalarisation, STCH: a smooth maximum of the losses, relative to their values after a warm-up.
 
 use super::solve::softmax;
 use super::{Decision, Needs, Present, Rule, SMALLEST_LOSS};
@@ -13,9 +13,9 @@ pub fn smooth_maximum_gradient(f: &[f64], lambda: &[f64], z: &[f64], mu: f64) ->
     softmax(&exponents).iter().zip(lambda).map(|(share, lambda)| share * lambda).collect()
 }
 
-/// K times the smooth maximum of f = log(L/nadir) over the K tasks with labels, λ = 1 and z = 0, as the authors' multi-task code
-/// has it: weights K·softmax(f/μ)/L. The nadir is a task's mean loss over the last epoch of the warm-up, or over the first epoch
-/// with its labels after it. A task without a nadir has f = 0, so the warm-up trains on Σ log L.
+/// K times the smooth maximum of f = log(L/nadir) over the K tasks with labels, with λ = 1 and z = 0 as in the authors'
+/// multi-task code. The weights are K·softmax(f/μ)/L. The nadir is a task's mean loss over the last epoch of the warm-up, or
+/// over the first later epoch with its labels. A task without a nadir has f = 0, so the warm-up trains on Σ log L.
 ///
 /// Source: Lin et al. 2024, arXiv 2402.19078. The authors warm up for 5 of 200 epochs.
 pub struct Stch {
@@ -27,10 +27,10 @@ pub struct Stch {
 
 #[derive(Clone, Copy, Default)]
 struct Losses {
-    /// Of the epoch's losses so far.
+    /// Sum of the current epoch's losses so far.
     sum: f64,
     steps: f64,
-    /// 0 while it is unknown.
+    /// 0 while unknown.
     nadir: f64,
 }
 

@@ -1,24 +1,25 @@
-//! Uncertainty weighting that is held back: exponents below 1, a cap on the ratio of weights, and gradients beside losses.
+//! Tempered uncertainty weighting: exponents below 1, a cap on the ratio of weights, and gradient lengths as well as
+//! losses.
 
 use super::average::MovingAverage;
 use super::present::one_on_average;
 use super::{Decision, Needs, Present, Rule, SMALLEST_LOSS};
 
-/// Weights at the seam ∝ L^−γ · ‖g‖^−δ, with L and ‖g‖ geometric moving averages of a task's loss and of its gradient's length at
-/// what is shared. Each is kept within √r of their geometric mean, so that the largest is at most r times the smallest, and they are
-/// 1 on average. Gradients are those that telemetry looks at, so they cost nothing.
+/// Weights at the seam ∝ L^−γ · ‖g‖^−δ, where L and ‖g‖ are geometric moving averages of a task's loss and of the length of its
+/// gradient at the shared features. Each weight is kept within a factor √r of their geometric mean, so the largest is at most r
+/// times the smallest, and their mean is 1. The gradients are those that telemetry measures anyway, so they cost nothing.
 ///
-/// With γ = 1 and δ = 0 this is `uncertainty-closed-form` with another cap; with both 0 all weights are equal. A task whose loss or
-/// gradient nobody has seen yet has weight 1, and so have all where nobody looks at gradients and δ is not 0.
+/// With γ = 1 and δ = 0 this is `uncertainty-closed-form` with another cap; with both 0 all weights are equal. A task has weight
+/// 1 until its loss and its gradient have been measured. If gradients are never measured and δ is not 0, all weights are 1.
 ///
-/// Source: the closed form of Kendall 2018, arXiv 1705.07115, eq. 7; the exponents were chosen by the runs that docs/balancing.md
-/// describes.
+/// Source: the closed form of Kendall 2018, arXiv 1705.07115, eq. 7. The exponents were chosen by the runs described in
+/// docs/balancing.md.
 pub struct Tempered {
     temper: Temper,
     tasks: Vec<Averages>,
 }
 
-/// The limits within which weights follow losses and gradients.
+/// Limits on how far weights follow losses and gradients.
 #[derive(Clone, Copy, Debug)]
 pub struct Temper {
     /// γ: the exponent of the loss.
@@ -29,7 +30,7 @@ pub struct Temper {
     pub cap: f64,
 }
 
-/// Share of the old average that stays after a step, and after a look at the gradients.
+/// Share of the old average that is kept after a step, and after a measurement of the gradients.
 const LOSS_BETA: f64 = 0.99;
 const NORM_BETA: f64 = 0.8;
 
@@ -50,7 +51,7 @@ impl Tempered {
         Tempered { temper, tasks: vec![Averages::default(); tasks] }
     }
 
-    /// The logarithm of a task's weight, but for a common factor.
+    /// The logarithm of a task's weight, up to a common factor.
     fn log_weight(&self, task: usize) -> Option<f64> {
         let Averages { loss, norm } = self.tasks[task];
         let part = |exponent: f64, average: Option<f64>| {
@@ -71,7 +72,7 @@ impl Rule for Tempered {
         let known: Vec<f64> = logs.iter().copied().flatten().collect();
         let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
         let reach = 0.5 * self.temper.cap.ln();
-        // A task met for the first time weighs as much as the others do on average.
+        // A task without a history gets the mean weight of the others.
         let weight = |log: &Option<f64>| log.map_or(1.0, |log| (log - mean).clamp(-reach, reach).exp());
         let weights: Vec<f64> = logs.iter().map(weight).collect();
         let sum: f64 = weights.iter().sum();
@@ -82,7 +83,7 @@ impl Rule for Tempered {
         for (place, (&task, loss)) in step.tasks.iter().zip(step.positive_losses()).enumerate() {
             let averages = &mut self.tasks[task];
             averages.loss = averages.loss.with(loss.ln(), LOSS_BETA);
-            let norm = step.looked_at().map_or(0.0, |gramian| gramian.norm(place));
+            let norm = step.measured_gramian().map_or(0.0, |gramian| gramian.norm(place));
             if norm > SMALLEST_LOSS * SMALLEST_LOSS {
                 averages.norm = averages.norm.with(norm.ln(), NORM_BETA);
             }

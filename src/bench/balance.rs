@@ -1,4 +1,5 @@
-//! What balancing methods cost: whole training steps with each, in turn with steps of fixed weights, on one synthetic batch.
+//! Time per step of the balancing methods: whole training steps of each, interleaved with steps of fixed weights, on one
+//! synthetic batch.
 
 use super::{Heads, Options, architecture, check, trainer};
 use crate::balance::{Balance, Method, Needs};
@@ -17,7 +18,7 @@ use std::time::Instant;
 /// A median with the smallest and the largest value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// The middle value, or the mean of the two middle ones where their number is even.
+    /// The middle value, or the mean of the two middle ones for an even number of values.
     pub median: f64,
     /// The smallest value.
     pub min: f64,
@@ -34,20 +35,20 @@ impl Spread {
     }
 }
 
-/// One method's steps; the schema of `--json`'s `methods`.
+/// The timing of one method; the schema of `--json`'s `methods`.
 #[derive(Serialize)]
 pub struct MethodTime {
     /// The method's name, as `--balance` takes it.
     pub method: &'static str,
-    /// Where it compares the tasks' gradients.
+    /// Where the method compares the tasks' gradients.
     pub gradients: Place,
-    /// Batches of a step.
+    /// Batches per step.
     pub batches: usize,
-    /// Milliseconds of a step.
+    /// Milliseconds per step.
     pub step_time: Spread,
     /// Images per second at the median.
     pub samples_per_sec: f64,
-    /// The step's time over that of a step with fixed weights and as many batches in the same round.
+    /// The step's time divided by that of a step with fixed weights and the same number of batches in the same round.
     pub to_fixed: Spread,
 }
 
@@ -55,7 +56,7 @@ pub struct MethodTime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
-    /// It does not.
+    /// Nowhere: it does not compare gradients.
     Nowhere,
     /// At the shared features.
     Features,
@@ -70,7 +71,7 @@ pub struct BalanceMeasurement {
     pub work: &'static str,
     /// The backbone's name.
     pub model: &'static str,
-    /// How many tasks the network has.
+    /// Number of tasks of the network.
     pub tasks: usize,
     /// The device the work ran on, as `--device` names it.
     pub device: String,
@@ -78,13 +79,13 @@ pub struct BalanceMeasurement {
     pub img_size: usize,
     /// Images in one batch; a step may have several batches.
     pub batch_size: usize,
-    /// CPU threads asked for, or all of the machine's cores where none were asked for or a GPU computes.
+    /// Number of CPU threads requested; all of the machine's cores if none was requested or a GPU computes.
     pub threads: usize,
-    /// Rounds before the clock starts.
+    /// Warm-up rounds, which are not timed.
     pub warmup: usize,
-    /// Rounds that are timed, in each of which every method has one step.
+    /// Timed rounds. Every method has one step in each round.
     pub repeats: usize,
-    /// One entry for each method and place of comparison.
+    /// One entry per method and place of comparison.
     pub methods: Vec<MethodTime>,
     /// The release of Polyhead that measured, from Cargo.toml.
     pub version: &'static str,
@@ -94,7 +95,8 @@ pub struct BalanceMeasurement {
     pub machine: Machine,
 }
 
-/// Methods that need the same network and as many batches a step, in turn with fixed weights.
+/// Methods that need the same network and the same number of batches per step. Their steps alternate with steps of
+/// fixed weights.
 struct Group {
     place: Place,
     probe: Probe,
@@ -102,14 +104,15 @@ struct Group {
     methods: Vec<&'static Method>,
 }
 
-/// Rounds that do not count.
+/// Warm-up rounds.
 const WARMUP: usize = 1;
 
-/// Times whole training steps of a detection, a classification and a regression with each method. In every one of `repeats` rounds
-/// each method and fixed weights have a step. Methods that combine gradients are timed at both places where those can be compared.
+/// Times whole training steps with each method, on a network with a detection, a classification and a regression task. In each of
+/// `repeats` rounds every method, and fixed weights, have one step. Methods that combine gradients are timed at both places where
+/// gradients can be compared.
 ///
 /// # Errors
-/// A network or device that cannot be had.
+/// The network cannot be built or the device is not available.
 pub fn balance(options: &Options, methods: &[&'static Method]) -> Result<BalanceMeasurement> {
     let options = Options { heads: Heads::All, ..options.clone() };
     check(&options)?;
@@ -118,14 +121,14 @@ pub fn balance(options: &Options, methods: &[&'static Method]) -> Result<Balance
     let steps: usize = groups.iter().map(|group| (group.methods.len() + 1) * (WARMUP + options.repeats)).sum();
     let bar = Bar::new("{bar:24} {pos}/{len} {elapsed}<{eta} {msg}").at(0, steps as u64);
     let mut done = 0;
-    let mut look = |method: &str| {
+    let mut report = |method: &str| {
         bar.set_position(done);
         bar.set_message(method.to_owned());
         done += 1;
     };
     let mut times = Vec::new();
     for group in &groups {
-        times.append(&mut measure(&options, &architecture, group, &mut look)?);
+        times.append(&mut measure(&options, &architecture, group, &mut report)?);
     }
     bar.clear();
     let machine = Machine::this();
@@ -174,7 +177,7 @@ fn groups(architecture: &Architecture, methods: &[&'static Method]) -> Result<Ve
     Ok(groups.into_iter().filter(|group| !group.methods.is_empty()).collect())
 }
 
-/// A method, and the milliseconds of its steps.
+/// A method with the milliseconds of its steps.
 struct Contender {
     method: &'static Method,
     balance: Box<dyn Balance>,
@@ -185,10 +188,10 @@ fn measure(
     options: &Options,
     architecture: &Architecture,
     group: &Group,
-    look: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&str),
 ) -> Result<Vec<MethodTime>> {
     let (mut trainer, images, targets) = trainer(options, architecture, Fusion::On, &Freeze::default(), group.probe)?;
-    // The network stays as it is, whatever a method does to its gradients.
+    // A learning rate of 0 keeps the network the same for all methods.
     trainer.config.schedule.lr = 0.0;
     let contender = |method| Ok(Contender { method, balance: start(method, architecture)?, milliseconds: Vec::new() });
     let mut fixed = contender(Method::named("fixed")?)?;
@@ -196,7 +199,7 @@ fn measure(
     let mut others = others.map(|&method| contender(method)).collect::<Result<Vec<_>>>()?;
     for round in 0..WARMUP + options.repeats {
         for contender in std::iter::once(&mut fixed).chain(&mut others) {
-            look(contender.method.name);
+            report(contender.method.name);
             let elapsed = step(&mut trainer, &mut contender.balance, &images, &targets, group.batches)?;
             if round >= WARMUP {
                 contender.milliseconds.push(elapsed);
@@ -208,7 +211,7 @@ fn measure(
     Ok(asked.into_iter().chain(&others).map(time).collect())
 }
 
-/// The milliseconds of one step with a method, which goes on from its own state.
+/// Milliseconds of one step with a method, which continues from its own state.
 fn step(
     trainer: &mut Trainer,
     balance: &mut Box<dyn Balance>,
@@ -237,7 +240,7 @@ fn method_time(batch: usize, group: &Group, contender: &Contender, fixed: &[f64]
 }
 
 impl BalanceMeasurement {
-    /// The table, and below it what surrounds the figures.
+    /// The table, followed by the conditions of the measurement.
     pub fn markdown(&self) -> String {
         let mut text = "| method | gradients | batches a step | images/s | ms a step | fastest–slowest | ÷ fixed | smallest–largest |\n".to_owned();
         text += "|---|---|---|---|---|---|---|---|\n";
@@ -262,7 +265,7 @@ impl BalanceMeasurement {
             );
         }
         text + &format!(
-            "\ntrain of {} at {}² (a classification, a detection and a regression), batch {}, on {} with {} threads; {}, {} cores, {}; rounds of one step each: {} before the clock, {} timed; polyhead {} {}.\n",
+            "\ntrain of {} at {}² (a classification, a detection and a regression), batch {}, on {} with {} threads; {}, {} cores, {}; rounds of one step each: {} warm-up, {} timed; polyhead {} {}.\n",
             self.model,
             self.img_size,
             self.batch_size,

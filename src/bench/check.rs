@@ -1,4 +1,5 @@
-//! `bench ops --check`: every node of the lists to be timed against the CPU's op, on random images and parameters.
+//! `bench ops --check`: compares every node that `bench ops` would time with the CPU's op, on random images and
+//! parameters.
 
 use super::{Options, probed};
 use crate::data::random::Random;
@@ -22,28 +23,28 @@ pub struct Pair {
 
 impl Pair {
     /// # Errors
-    /// A network or device that cannot be had.
+    /// The network cannot be built or the device is not available.
     pub fn new(options: &Options, fusion: Fusion) -> Result<Pair> {
         let on_cpu = Options { device: DeviceChoice::Cpu { threads: 0 }, ..options.clone() };
         let (mut gpu, images, targets) = probed(options, fusion)?;
         let (mut cpu, ..) = probed(&on_cpu, fusion)?;
-        gpu.executor.edit_store(roughen)?;
-        cpu.executor.edit_store(roughen)?;
+        gpu.executor.edit_store(perturb)?;
+        cpu.executor.edit_store(perturb)?;
         let mut random = Random::new(&[images.len() as u64]);
         let images = images.iter().map(|_| random.next_u64() as u8).collect();
         Ok(Pair { gpu, cpu, images, targets })
     }
 
     /// # Errors
-    /// A GPU that refuses a call.
+    /// A GPU call fails.
     pub fn compare(&mut self) -> Result<Vec<NodeComparison>> {
         self.gpu.compare_nodes(&mut self.cpu, &self.images, &self.targets)
     }
 }
 
-/// Moves every vector off the zeros and ones it starts at, which would hide a kernel that leaves it out, and rounds the
-/// convolutions' weights to what a GPU reads of them.
-fn roughen(store: &mut Store) {
+/// Replaces the initial zeros and ones of every vector, which would hide a kernel that ignores it, and rounds the
+/// convolutions' weights to the precision that a GPU reads.
+fn perturb(store: &mut Store) {
     let mut random = Random::new(&[store.parameters.len() as u64]);
     for (range, shape) in store.update_ranges().iter().zip(store.parameters.iter().map(|p| p.shape.len())) {
         let values = &mut store.values.f32_mut()[range.start..range.start + range.len];
@@ -56,7 +57,7 @@ fn roughen(store: &mut Store) {
     store.running.f32_mut().iter_mut().for_each(|v| *v += random.between(-0.25, 0.25));
 }
 
-/// What a check found.
+/// Result of a check.
 pub struct Checked {
     /// One comparison for each node of the training steps.
     pub nodes: Vec<NodeComparison>,
@@ -69,7 +70,7 @@ impl Checked {
     }
 
     /// # Errors
-    /// Kernels that are wrong.
+    /// Some kernels are wrong.
     pub fn verdict(&self) -> Result<()> {
         match self.wrong().count() {
             0 => Ok(()),
@@ -78,14 +79,15 @@ impl Checked {
     }
 }
 
-/// Compares the nodes of a training step, fused and not, those that compare the tasks' gradients among them, on `batch` images or what is timed if that is fewer.
+/// Compares the nodes of a training step, with and without fusion, including those that compare the tasks' gradients. Uses
+/// `batch` images, or the timed batch size if that is smaller.
 ///
 /// # Errors
-/// The CPU, which is what others are compared with; a network or device that cannot be had.
+/// The device is the CPU, which is the reference; the network cannot be built or the device is not available.
 pub fn check_kernels(options: &Options, batch: usize) -> Result<Checked> {
     if matches!(options.device, DeviceChoice::Cpu { .. }) {
         return Err(Error::Usage(
-            "--check holds a GPU's kernels to the CPU's ops, so there is nothing to check on --device cpu".into(),
+            "--check compares a GPU's kernels with the CPU's ops, so there is nothing to check on --device cpu".into(),
         ));
     }
     if batch == 0 {
@@ -99,7 +101,7 @@ pub fn check_kernels(options: &Options, batch: usize) -> Result<Checked> {
     Ok(Checked { nodes, batch: options.batch })
 }
 
-/// Every wrong output on a line; how near the nearest is to its bound if all are right.
+/// Prints every wrong output on a line of its own; if all are right, the output closest to its error bound.
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for node in self.wrong() {
@@ -122,7 +124,7 @@ impl fmt::Display for Checked {
         write!(f, "{} kernels checked against the CPU's ops on {} images", self.nodes.len(), self.batch)?;
         match nearest {
             Some(node) if node.is_right() => {
-                write!(f, "; the nearest to its bound, at {:.0} %: {}, {}", 100.0 * share(node), node.name, node.sizes)
+                write!(f, "; the closest to its bound, at {:.0} %: {}, {}", 100.0 * share(node), node.name, node.sizes)
             }
             _ => write!(f, ", {} of them wrong", self.wrong().count()),
         }

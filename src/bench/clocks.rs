@@ -1,34 +1,34 @@
-//! What the GPU said of its clocks before and after a measurement, and what a reader of the figures is to be told of it.
+//! GPU clocks before and after a measurement, with a note if they fell or were throttled.
 
 use crate::error::Result;
 use crate::executor::{Clocks, Gauge};
 use serde::Serialize;
 use std::fmt;
 
-/// Of the clock before the run, what the clock after it may be less before it counts as fallen.
+/// A clock that drops by more than this share of its value before the run counts as fallen.
 const FALL: f64 = 0.05;
 
-/// Two readings, each while a step of its own was under way; the schema of `clocks` in `--json`.
+/// Two readings, each taken during a step; the schema of `clocks` in `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Readings {
     /// Read before the timed steps.
     pub before: Clocks,
     /// Read after the timed steps.
     pub after: Clocks,
-    /// That clocks fell or were held down, where they were.
+    /// Set if clocks fell or were throttled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
 impl Readings {
-    /// Pairs two readings and writes the note if they call for one.
+    /// Pairs two readings and writes the note if one is needed.
     pub fn new(before: Clocks, after: Clocks) -> Readings {
         let note = note(&before, &after);
         Readings { before, after, note }
     }
 }
 
-/// Reads the gauge, where there is one, while `step` has the device at work.
+/// Reads the gauge, if there is one, while `step` keeps the device busy.
 pub(super) fn reading(
     gauge: Option<&Gauge>,
     step: impl FnOnce(&mut dyn FnMut()) -> Result<()>,
@@ -51,13 +51,13 @@ fn note(before: &Clocks, after: &Clocks) -> Option<String> {
             reasons.push(reason);
         }
     }
-    let held = (!reasons.is_empty()).then(|| format!("clocks were held down by: {}", reasons.join(", ")));
+    let held = (!reasons.is_empty()).then(|| format!("clocks were throttled by: {}", reasons.join(", ")));
     let falls = [fall("SM", before.sm_mhz, after.sm_mhz), fall("memory", before.memory_mhz, after.memory_mhz), held];
     let said: Vec<String> = falls.into_iter().flatten().collect();
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// One line, and a second where there is a note.
+/// One line, and a second one if there is a note.
 impl fmt::Display for Readings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Readings { before, after, note } = self;
@@ -100,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_stay_or_rise_are_not_worth_a_note() {
+    fn steady_or_rising_clocks_give_no_note() {
         let before = clocks(2000, 3000, &[]);
         // Exactly 5 % is not more than 5 %.
         for (sm, memory) in [(2000, 3000), (1900, 2850), (2500, 3500)] {
             assert_eq!(said(before.clone(), clocks(sm, memory, &[])), "");
         }
-        // What a card does not tell is no fall.
+        // A clock that the card does not report does not count as fallen.
         assert_eq!(said(before, Clocks::default()), "");
         assert_eq!(said(Clocks::default(), clocks(100, 100, &[])), "");
     }
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(said(before.clone(), clocks(2000, 1500, &[])), "the memory clock fell by 50 % during the run");
         let both = said(before, clocks(1000, 1500, &["software power cap"]));
         assert!(
-            both.contains("SM") && both.contains("memory") && both.ends_with("down by: software power cap"),
+            both.contains("SM") && both.contains("memory") && both.ends_with("throttled by: software power cap"),
             "{both}"
         );
     }
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_reason_is_named_once_whenever_it_held() {
         let (thermal, power) = ("hardware thermal slowdown", "software power cap");
-        let held = "clocks were held down by: ";
+        let held = "clocks were throttled by: ";
         assert_eq!(said(clocks(9, 9, &[power]), clocks(9, 9, &[])), format!("{held}{power}"));
         assert_eq!(said(clocks(9, 9, &[]), clocks(9, 9, &[thermal])), format!("{held}{thermal}"));
         let twice = said(clocks(9, 9, &[power]), clocks(9, 9, &[thermal, power]));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_holds_both_readings_and_the_json_leaves_out_what_nobody_said() {
+    fn the_line_has_both_readings_and_the_json_omits_unknown_values() {
         let line = Readings::new(clocks(2000, 3000, &[]), clocks(1000, 3000, &[])).to_string();
         assert!(line.starts_with(
             "clocks before → after: SM 2000 → 1000 MHz, memory 3000 → 3000 MHz, 40 → 40 °C, 312 → 312 W\nnote: "

@@ -1,5 +1,5 @@
-//! What images cost before any step: each stage of the input pipeline on one core, and the loader with all its workers, against the rate at
-//! which steps would take them.
+//! Speed of the input pipeline without training: each stage on one core, and the loader with all its workers, compared with the
+//! rate at which steps would take images.
 
 use super::input::{Batches, Supply};
 use crate::config::TrainConfig;
@@ -18,17 +18,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The choices of `bench data`.
+/// Settings of `bench data`.
 pub struct DataOptions {
-    /// Of the training that is to be fed.
+    /// Configuration of the training run that the pipeline would feed.
     pub config: TrainConfig,
-    /// Images timed stage by stage, and at least as many by the loader.
+    /// Images timed stage by stage; the loader is timed on at least as many.
     pub images: usize,
-    /// The steps' rate, where one is asked about.
+    /// Images per second that the steps take, if given.
     pub images_per_second: Option<f64>,
 }
 
-/// What was measured; the schema of `bench data --json`, described in benches/README.md.
+/// The results; the schema of `bench data --json`, described in benches/README.md.
 #[derive(Serialize)]
 pub struct DataMeasurement {
     /// Always `data`.
@@ -37,19 +37,19 @@ pub struct DataMeasurement {
     pub data: String,
     /// Height and width of every image, in pixels.
     pub img_size: usize,
-    /// Threads of the loader.
+    /// Loader threads.
     pub workers: usize,
-    /// Timed stage by stage.
+    /// Images timed stage by stage.
     pub images: usize,
-    /// Images that could not be read while timing the stages, and so were left out.
+    /// Unreadable images that were skipped while the stages were timed.
     pub unreadable: usize,
     /// The mean time of each stage.
     pub stages: Stages,
-    /// Of one core that does every stage but the last, one image after the other.
+    /// Rate of one core that runs every stage except the last, one image after the other.
     pub samples_per_sec_per_core: f64,
-    /// Of the loader with its workers, every batch dropped at once.
+    /// Rate of the loader with its workers when every batch is dropped at once.
     pub loader_samples_per_sec: f64,
-    /// What the steps need, where their rate was given with `--images-per-second`.
+    /// Whether the pipeline can feed the steps; present if `--images-per-second` was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wanted>,
     /// The release of Polyhead that measured, from Cargo.toml.
@@ -60,32 +60,32 @@ pub struct DataMeasurement {
     pub machine: Machine,
 }
 
-/// Milliseconds an image takes on one core, the mean.
+/// Mean milliseconds per image on one core.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Stages {
-    /// The file into memory.
+    /// Reading the file into memory.
     pub read: f64,
-    /// To pixels, as many as the next stage looks at.
+    /// Decoding to pixels, as many as the next stage uses.
     pub decode: f64,
-    /// Cropped or letterboxed, resized, mirrored.
+    /// Cropping or letterboxing, resizing, mirroring.
     pub resize: f64,
-    /// What else is done to it: colours, movements, and the images it is joined or mixed with, from their files on. The time beyond
-    /// `resize`, so that it is a little off where there is next to nothing.
+    /// All other augmentation: colours, geometric transformations, and the images for mosaics and mix-ups, from reading their
+    /// files on. Measured as the time beyond `resize`, so it is slightly off if there is almost no augmentation.
     pub augment: f64,
-    /// Labels made the losses' targets.
+    /// Turning labels into the losses' targets.
     pub encode: f64,
-    /// Bytes to normalised numbers: the step's work, on its device, and in no sum here.
+    /// Bytes to normalised numbers. The step does this on its device, so it is in none of the sums here.
     pub convert: f64,
 }
 
-/// Whether the steps are fed.
+/// Whether the pipeline keeps up with the steps.
 #[derive(Serialize)]
 pub struct Wanted {
     /// Images per second that the steps take, from `--images-per-second`.
     pub samples_per_sec: f64,
-    /// By the loader as it was measured.
+    /// Judged by the loader's measured rate.
     pub supply: Supply,
-    /// Cores that would do, at the rate of one.
+    /// Number of cores that would be enough, at the rate of one core.
     pub cores: u64,
 }
 
@@ -96,7 +96,7 @@ impl Stages {
 }
 
 /// # Errors
-/// A data set that cannot be opened, or of which no image can be read.
+/// The data set cannot be opened, or none of its images can be read.
 pub fn data(options: &DataOptions) -> Result<DataMeasurement> {
     let config = &options.config;
     for (value, flag) in [(config.workers, "workers"), (config.imgsz, "imgsz"), (options.images, "images")] {
@@ -137,7 +137,7 @@ pub fn data(options: &DataOptions) -> Result<DataMeasurement> {
     })
 }
 
-/// So many readable images, from the first on and again from the first, by this thread alone.
+/// Times this many readable images on this thread alone, starting over at the first image if there are fewer.
 fn stages(config: &TrainConfig, data: &Data, images: usize) -> Result<(Stages, Vec<Broken>)> {
     let mut core = OneCore::new(config, data)?;
     let mut spent = [Duration::ZERO; 6];
@@ -168,11 +168,11 @@ fn stages(config: &TrainConfig, data: &Data, images: usize) -> Result<(Stages, V
     Ok((Stages { read, decode, resize, augment: drawn - resize, encode, convert }, broken))
 }
 
-/// What a loader's worker does, step by step.
+/// Does the work of a loader's worker, stage by stage.
 struct OneCore<'a> {
     data: &'a Data,
     composer: Composer,
-    /// Framing and nothing else.
+    /// Framing only.
     framing: Augment,
     encoders: Encoders,
     cpu: Cpu,
@@ -197,7 +197,7 @@ impl<'a> OneCore<'a> {
         })
     }
 
-    /// How long an image takes to be read, decoded, framed, drawn with all that is done to it, encoded and converted.
+    /// The time to read, decode, frame, draw (with all augmentation), encode and convert an image.
     fn time(&mut self, index: usize, batch: u64, mut random: Random) -> Result<[Duration; 6]> {
         let side = self.composer.side(batch);
         self.canvas.resize(side * side * 3, 0);
@@ -244,7 +244,7 @@ impl fmt::Display for DataMeasurement {
         match &self.wanted {
             Some(Wanted { samples_per_sec, supply, cores }) => {
                 let (word, noun) = (supply.word(), if *cores == 1 { "core" } else { "cores" });
-                write!(f, "\n{word}: steps of {samples_per_sec} images/s take {cores} {noun} of this pipeline")
+                write!(f, "\n{word}: steps of {samples_per_sec} images/s need {cores} {noun} of this pipeline")
             }
             None => Ok(()),
         }

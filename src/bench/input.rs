@@ -1,4 +1,4 @@
-//! Where a bench's batches come from: one synthetic batch again and again, or a data set through the loader that training uses.
+//! The source of a benchmark's batches: one synthetic batch repeated, or a data set through the loader that training uses.
 
 use super::Options;
 use crate::balance::METHODS;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A data set to feed from.
+/// A data set to read batches from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The data set: a folder or its data.yaml.
@@ -26,36 +26,36 @@ pub struct Source {
     pub workers: usize,
 }
 
-/// What the input pipeline costs; the schema of `input` in `--json`.
+/// Measurements of the input pipeline; the schema of `input` in `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Input {
     /// The data set's path.
     pub data: String,
     /// Threads that decode and augment.
     pub workers: usize,
-    /// Images per second of the loader when every batch is dropped at once and nothing else runs.
+    /// Images per second of the loader alone, when every batch is dropped at once.
     pub loader_samples_per_sec: f64,
-    /// Images per second of the same steps on one batch again and again, the loader stopped.
+    /// Images per second of the same steps on one repeated batch, with the loader stopped.
     pub step_samples_per_sec: f64,
-    /// Whether the steps with the loader keep up with those without it.
+    /// Whether the steps with the loader are as fast as without it.
     pub supply: Supply,
 }
 
-/// Whether the loader makes images as fast as the steps take them.
+/// Whether the loader supplies images as fast as the steps take them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Supply {
     /// The steps run as fast as without the loader.
     Fed,
-    /// They do not: they wait for images, or share the cores with those who make them.
+    /// The steps are slower: they wait for images, or share the cores with the loader.
     Starved,
 }
 
-/// Of the rate without the loader, what a fed step reaches at least; what is less is more than noise.
+/// Share of the rate without the loader that a fed step reaches at least. A larger drop is more than noise.
 const REACHED: f64 = 0.95;
 
 impl Supply {
-    /// Both in images per second.
+    /// Both rates are in images per second.
     pub fn of(with_loader: f64, without: f64) -> Supply {
         if with_loader >= REACHED * without { Supply::Fed } else { Supply::Starved }
     }
@@ -83,14 +83,14 @@ impl fmt::Display for Input {
     }
 }
 
-/// Batches without end, with the targets of each image where the steps learn.
+/// An endless sequence of batches, with the targets of each image for training.
 pub(super) enum Batches {
     Same { images: Vec<u8>, targets: Vec<Vec<Target>> },
     Loaded { loader: TrainLoader, batch: usize },
 }
 
 impl Batches {
-    /// Hands the next batch over: its images and what is known of each.
+    /// Passes the next batch to `take`: its images and the targets of each.
     pub fn next(&mut self, take: impl FnOnce(&[u8], &[Vec<Target>]) -> Result<()>) -> Result<()> {
         match self {
             Batches::Same { images, targets } => take(images, targets),
@@ -107,8 +107,8 @@ impl Batches {
         }
     }
 
-    /// Images per second of the loader alone over so many batches; `None` where there is none. No batch waits afterwards, so
-    /// that what is timed next does not live on what was made before.
+    /// Images per second of the loader alone over this many batches; `None` without a loader. Leaves no batch waiting, so
+    /// that the next measurement does not profit from batches made before.
     pub fn rate(&mut self, batches: usize) -> Result<Option<f64>> {
         let Batches::Loaded { loader, batch } = self else { return Ok(None) };
         let (batch, backlog) = (*batch, loader.backlog());
@@ -122,7 +122,7 @@ impl Batches {
         Ok(Some((batches * batch) as f64 / start.elapsed().as_secs_f64()))
     }
 
-    /// Stops the loader: from here on its next batch comes again and again.
+    /// Stops the loader; its next batch is repeated from here on.
     pub fn freeze(&mut self) -> Result<()> {
         let mut kept = None;
         self.next(|images, targets| {
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn steps_that_the_loader_slows_are_starved() {
-        // Faster than without is noise; 5 % less may be.
+        // A rate above the one without the loader is noise, and so may be 5 % less.
         for with_loader in [101.0, 100.0, 95.0] {
             assert_eq!(Supply::of(with_loader, 100.0), Supply::Fed);
         }

@@ -1,12 +1,12 @@
-//! The GPU's kernels, compiled ahead of a measurement on a machine that need not have a GPU.
+//! Compiles the GPU's kernels ahead of a measurement; this works without a GPU.
 
 use crate::error::{Error, Result};
 use crate::executor::compile_kernels;
 
-/// Compiles the kernels for GPUs of `architecture` into the cache and says in a few lines what came of it.
+/// Compiles the kernels for GPUs of `architecture` into the cache and returns a short report.
 ///
 /// # Errors
-/// A word that is no architecture, no NVRTC, or a cache that cannot be written.
+/// `architecture` is not a valid name, NVRTC is not available, or the cache cannot be written.
 pub fn kernels(architecture: &str) -> Result<String> {
     let number = architecture.strip_prefix("sm_").unwrap_or("");
     let number = number.strip_suffix(['a', 'f']).unwrap_or(number);
@@ -17,7 +17,7 @@ pub fn kernels(architecture: &str) -> Result<String> {
     }
     let (filled, libraries) = compile_kernels(architecture)?;
     let mut said = format!(
-        "{architecture}: {} files of machine code ({:.1} MB) in {}: {} compiled now, {} were there",
+        "{architecture}: {} files of machine code ({:.1} MB) in {}: {} compiled now, {} already there",
         filled.compiled + filled.found,
         filled.bytes as f64 / 1e6,
         filled.folder.display(),

@@ -1,5 +1,5 @@
-//! How fast this machine trains and infers: whole steps, timed one by one, and where their time goes. Here is what all of it
-//! shares: the choices, the synthetic network and batch.
+//! Measures the speed of training and inference on this machine: whole steps, timed one by one, and the time of each kind of
+//! node. This file holds the shared parts: the options, the synthetic network and its batch.
 
 mod balance;
 mod check;
@@ -35,18 +35,18 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Heads {
-    /// One classification head of 1000 classes: what others' ResNet benchmarks run.
+    /// One classification head of 1000 classes, as in other ResNet benchmarks.
     #[value(name = "classify")]
     #[serde(rename = "classify")]
     One,
-    /// A head each for a class, for boxes and for values.
+    /// One head each for a class, for boxes and for values.
     All,
-    /// Those of the data set's tasks.
+    /// The heads of the data set's tasks.
     #[value(skip)]
     Data,
 }
 
-/// The choices that `bench train`, `bench infer` and `bench ops` share.
+/// Options that `bench train`, `bench infer` and `bench ops` share.
 #[derive(Clone)]
 pub struct Options {
     /// Height and width of every image, in pixels; a multiple of 32.
@@ -57,11 +57,11 @@ pub struct Options {
     pub device: DeviceChoice,
     /// The backbone of the timed network.
     pub backbone: Backbone,
-    /// Of the synthetic network; a data set brings its own.
+    /// Heads of the synthetic network; a data set defines its own.
     pub heads: Heads,
-    /// Steps that are timed, not counting the warm-up.
+    /// Number of timed steps, without the warm-up.
     pub repeats: usize,
-    /// Where images come from; none is one synthetic batch again and again.
+    /// Source of the images; `None` repeats one synthetic batch.
     pub source: Option<Source>,
 }
 
@@ -71,13 +71,13 @@ fn training(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<
     trainer(options, &architecture(options), fusion, &Freeze::default(), Probe::None)
 }
 
-/// The same, which can compare the tasks' gradients.
+/// The same with a network that can compare the tasks' gradients.
 fn probed(options: &Options, fusion: Fusion) -> Result<(Trainer, Vec<u8>, Vec<Vec<Target>>)> {
     check(options)?;
     trainer(options, &architecture(options), fusion, &Freeze::default(), Probe::Layer)
 }
 
-/// What is only there beside frozen layers, with dropout, and of several labels.
+/// A trainer for the nodes that only exist with frozen layers, with dropout, and for multi-label tasks.
 fn frozen(options: &Options) -> Result<(Trainer, Vec<u8>, Vec<Vec<Target>>)> {
     let tasks = vec![(Content::Classes.kind().synthetic)()];
     let architecture = Architecture::new(options.backbone, tasks, options.imgsz, 0.2);
@@ -118,10 +118,10 @@ fn trainer(
     Ok((trainer, images, targets))
 }
 
-/// Whether anything can be measured with these choices, before anything is made for them.
+/// Checks the options before anything is built for them.
 ///
 /// # Errors
-/// A size or count that is none.
+/// A size or count is invalid.
 pub fn check(options: &Options) -> Result<()> {
     if options.source.as_ref().is_some_and(|source| source.workers == 0) {
         return Err(Error::Usage("--workers 0: expected at least 1".into()));
@@ -136,7 +136,7 @@ pub fn check(options: &Options) -> Result<()> {
     )))
 }
 
-/// What the heads of [`Heads::All`] answer with.
+/// The content of each head of [`Heads::All`].
 const ALL_HEADS: [Content; 3] = [Content::Class, Content::Boxes, Content::Values];
 
 fn architecture(options: &Options) -> Architecture {
@@ -148,12 +148,12 @@ fn architecture(options: &Options) -> Architecture {
     Architecture::new(options.backbone, tasks, options.imgsz, 0.0)
 }
 
-/// The network before any training, on its device.
+/// The untrained network on its device.
 fn initial_model(card: Card, options: &Options) -> Result<Model> {
     ModelFile::untrained(card, 0)?.start(&options.device)
 }
 
-/// Bytes of a fixed pattern: the time of a step does not depend on what is in them.
+/// Bytes of a fixed pattern. The time of a step does not depend on them.
 fn synthetic_images(options: &Options) -> Vec<u8> {
     let len = options.batch * options.imgsz * options.imgsz * 3;
     (0..len as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()

@@ -1,5 +1,5 @@
-//! Where a training step's time goes, and an evaluation's: every kind of work of the model's own network by its sizes, timed inside
-//! whole steps, against what the device can do at most and against the same list without fusion.
+//! Time of each kind of node in a training step and an evaluation. Every kind is timed at each of its sizes inside whole steps,
+//! and compared with the device's ceilings and with the same list without fusion.
 
 use super::clocks::{Readings, reading};
 use super::steps::write_libraries;
@@ -14,38 +14,38 @@ use crate::train::step::{StepTargets, Trainer};
 use serde::Serialize;
 use std::fmt;
 
-/// One kind of work at one size and cost; the schema of `--json`'s `ops`.
+/// One kind of node at one size and cost; the schema of `--json`'s `ops`.
 #[derive(Serialize)]
 pub struct OpTime {
     pub op: String,
     pub sizes: String,
-    /// Which list it was timed in.
+    /// The list it was timed in.
     pub list: List,
-    /// How often that list does it.
+    /// Number of occurrences in that list.
     pub count: usize,
-    /// Milliseconds of one, the median over repeats and occurrences.
+    /// Milliseconds of one occurrence, the median over repeats and occurrences.
     pub time: f64,
-    /// Milliseconds of all of a step.
+    /// Milliseconds of all occurrences in a step.
     pub total: f64,
     pub gflop: f64,
     pub gflop_per_second: f64,
     pub gb_per_second: f64,
-    /// Share of the nearer of the two ceilings, 0–1.
+    /// Share of the closer of the two ceilings, 0–1.
     pub of_ceiling: f64,
-    /// Milliseconds cuDNN takes for the same convolution without its epilogue, where it is there.
+    /// Milliseconds that cuDNN takes for the same convolution without its epilogue, if cuDNN is available.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cudnn_time: Option<f64>,
 }
 
-/// The lists there are; of plain, frozen and probe only kinds that those before have not.
+/// The timed lists. Plain, frozen and probe report only kinds that the previous lists do not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum List {
-    /// A training step as it runs.
+    /// A training step as it normally runs.
     Fused,
     /// The same without fusion.
     Plain,
-    /// A training step with the stem and every batch norm frozen, of a task of several labels.
+    /// A training step with the stem and every batch norm frozen, for a multi-label task.
     Frozen,
     /// A training step that compares the tasks' gradients at the last shared convolution.
     Probe,
@@ -63,30 +63,30 @@ pub struct OpsMeasurement {
     pub model: &'static str,
     /// The device the work ran on, as `--device` names it.
     pub device: String,
-    /// As in [`Measurement`](super::Measurement).
+    /// See [`Measurement`](super::Measurement).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isa: Option<IsaName>,
     /// Height and width of every image, in pixels.
     pub img_size: usize,
     /// Images in a batch.
     pub batch_size: usize,
-    /// How often each node is timed.
+    /// Number of times each node is timed.
     pub repeats: usize,
-    /// Measured in this run.
+    /// Memory bandwidth ceiling, measured in this run.
     pub ceiling_gb_per_second: f64,
-    /// Measured in this run; `None` on a GPU without cuBLAS.
+    /// Multiply ceiling, measured in this run; `None` on a GPU without cuBLAS.
     pub ceiling_gflop_per_second: Option<f64>,
-    /// Milliseconds of segments 1 to 3 as the sum of their nodes, fused and not.
+    /// Milliseconds of segments 1 to 3 with fusion, as the sum of their nodes.
     pub fused: f64,
     /// Milliseconds of the same segments without fusion.
     pub unfused: f64,
-    /// Milliseconds of segment 4, which is in neither.
+    /// Milliseconds of segment 4, which neither of the two includes.
     pub update: f64,
     /// Milliseconds of an evaluation's forward pass as the sum of its nodes.
     pub inference: f64,
-    /// List after list, in each the longest in total first.
+    /// All rows, list by list; within a list, the largest total first.
     pub ops: Vec<OpTime>,
-    /// Around the fused list, where the device says them.
+    /// Clocks before and after the fused list, if the device reports them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clocks: Option<Readings>,
     /// [`Executor::tuning_hash`](crate::executor::Executor::tuning_hash) of the fused list.
@@ -106,7 +106,7 @@ pub struct OpsMeasurement {
 /// Times the nodes of a training step, and its update.
 ///
 /// # Errors
-/// A network or device that cannot be had.
+/// The network cannot be built or the device is not available.
 pub fn ops(options: &Options) -> Result<OpsMeasurement> {
     let Fused { nodes: fused, update, ceilings, clocks, isa, tuning, libraries } = fused(options)?;
     let (mut trainer, images, targets) = training(options, Fusion::Off)?;
@@ -153,7 +153,7 @@ pub fn ops(options: &Options) -> Result<OpsMeasurement> {
     })
 }
 
-/// What is measured of the fused list.
+/// Measurements of the fused list.
 struct Fused {
     nodes: Vec<NodeTime>,
     update: NodeTime,
@@ -168,12 +168,12 @@ fn fused(options: &Options) -> Result<Fused> {
     let (mut trainer, images, targets) = training(options, Fusion::On)?;
     let gauge = trainer.executor.gauge();
     let read = |trainer: &mut Trainer| {
-        reading(gauge.as_ref(), |look| {
+        reading(gauge.as_ref(), |while_running| {
             let targets = StepTargets::new(&[&targets]);
             trainer.load(&images, &targets, 0)?;
             trainer.begin(&targets);
             trainer.start()?;
-            look();
+            while_running();
             trainer.finish().map(|_| ())
         })
     };
@@ -194,10 +194,10 @@ fn inference(options: &Options) -> Result<Vec<NodeTime>> {
     initial_model(card, options)?.time_nodes(shape, &synthetic_images(options), options.repeats)
 }
 
-/// A node's name without its window and what is fused into it.
+/// A node's name without its window and the ops fused into it.
 fn kind(name: &str) -> &str {
     let words = name.match_indices(' ').map(|(at, _)| at);
-    // `conv2d fprop 3×3 + bias` and `batch_norm apply + ReLU` are of two words, all others of one.
+    // `conv2d fprop 3×3 + bias` and `batch_norm apply + ReLU` have two words, all other names one.
     let two = ["conv2d ", "batch_norm "].iter().any(|start| name.starts_with(start));
     words.into_iter().nth(usize::from(two)).map_or(name, |at| &name[..at])
 }
@@ -247,19 +247,19 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// A Markdown table, so that it can be kept as it is printed.
+/// A Markdown table, so that the printed output can be saved directly.
 impl fmt::Display for OpsMeasurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let with_cudnn = self.ops.iter().any(|op| op.cudnn_time.is_some());
         let (title, rule) = if with_cudnn { (" cuDNN plain, ms each |", "---|") } else { ("", "") };
         writeln!(
             f,
-            "| op | sizes | count | ms each | ms in all | GFLOP/s | GB/s | of ceiling |{title}\n|---|---|---|---|---|---|---|---|{rule}"
+            "| op | sizes | count | ms each | ms total | GFLOP/s | GB/s | of ceiling |{title}\n|---|---|---|---|---|---|---|---|{rule}"
         )?;
         for op in &self.ops {
             let elsewhere = match op.list {
                 List::Plain => " (not fused)",
-                List::Frozen => " (beside what is frozen)",
+                List::Frozen => " (with frozen layers)",
                 List::Probe => " (probe)",
                 List::Inference => " (inference)",
                 List::Fused | List::Update => "",
@@ -286,7 +286,7 @@ impl fmt::Display for OpsMeasurement {
         write!(
             f,
             "\nA training step of {} at {}², batch {}, on {}{}: {:.1} ms in its nodes, {:.1} ms without fusion ({:.2}×); \
-             {:.1} ms in the update, which is no node and in neither; an evaluation's forward pass {:.1} ms. \
+             {:.1} ms in the update, which is not a node and is in neither sum; an evaluation's forward pass {:.1} ms. \
              Ceilings measured in this run: {:.1} GB/s{multiply}.",
             self.model,
             self.img_size,

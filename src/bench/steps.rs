@@ -1,4 +1,4 @@
-//! Whole steps of training and inference, timed one by one: images per second, and what is to be known beside it.
+//! Whole steps of training and inference, timed one by one: images per second, and the conditions of the measurement.
 
 use super::clocks::{Readings, reading};
 use super::input::{self, Batches, Input, Source, Supply};
@@ -17,7 +17,7 @@ use std::time::Instant;
 /// One measurement; the schema of `--json`, described in benches/README.md.
 #[derive(Serialize)]
 pub struct Measurement {
-    /// What was timed: `train` or `infer`.
+    /// The timed work: `train` or `infer`.
     pub work: &'static str,
     /// The backbone's name.
     pub model: &'static str,
@@ -31,42 +31,42 @@ pub struct Measurement {
     pub img_size: usize,
     /// Images in a batch.
     pub batch_size: usize,
-    /// CPU threads that compute, or 1 where a GPU does.
+    /// Number of CPU threads that compute; 1 if a GPU computes.
     pub threads: usize,
-    /// [`Executor::isa`].
+    /// See [`Executor::isa`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isa: Option<IsaName>,
-    /// How many trainable numbers the network has.
+    /// Number of trainable parameters of the network.
     pub param_count: usize,
-    /// Steps before the clock starts.
+    /// Warm-up steps, which are not timed.
     pub warmup: usize,
-    /// Steps that were timed.
+    /// Timed steps.
     pub repeats: usize,
-    /// Milliseconds: median, fastest, slowest.
+    /// Milliseconds of the median step.
     pub step_time: f64,
     /// Milliseconds of the fastest step.
     pub step_time_min: f64,
     /// Milliseconds of the slowest step.
     pub step_time_max: f64,
-    /// Images per second: at the median; of a data set, whose batches do not come evenly, over all repeats.
+    /// Images per second at the median; for a data set, whose batches do not arrive evenly, over all repeats.
     pub samples_per_sec: f64,
-    /// Of a data set.
+    /// Measurements of the input pipeline, for a data set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Input>,
-    /// Where the device says them.
+    /// Clocks before and after the timed steps, if the device reports them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clocks: Option<Readings>,
-    /// [`Executor::tuning_hash`].
+    /// See [`Executor::tuning_hash`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tuning: Option<String>,
-    /// [`Executor::libraries`].
+    /// See [`Executor::libraries`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub libraries: Vec<LoadedLibrary>,
     /// Bytes shared by all values of a step.
     pub arena_bytes: usize,
-    /// Resident size of the process before the model was made, and its largest so far; absent where the system does not say.
+    /// Resident size of the process before the model was made; absent if the system does not report it.
     pub base_memory_bytes: Option<u64>,
-    /// The largest resident size of the process so far, in bytes; absent where the system does not say.
+    /// Largest resident size of the process so far, in bytes; absent if the system does not report it.
     pub peak_memory_bytes: Option<u64>,
     /// The release of Polyhead that measured, from Cargo.toml.
     pub version: &'static str,
@@ -76,18 +76,18 @@ pub struct Measurement {
     pub machine: Machine,
 }
 
-/// Runs before the clock starts: weights packed, pages touched, clocks up.
+/// Warm-up steps: they pack weights, touch pages and raise clocks.
 const WARMUP: usize = 2;
 
-/// What is timed, one step after another: the next batch travels while one is computed, as in training.
+/// The work to time. The next batch is copied to the device while the current one is computed, as in training.
 trait Work {
-    /// One step; `look` is called while the device is at work on it.
-    fn step(&mut self, look: &mut dyn FnMut()) -> Result<()>;
+    /// Runs one step; `while_running` is called while the device is busy with it.
+    fn step(&mut self, while_running: &mut dyn FnMut()) -> Result<()>;
 
-    /// As [`Batches::rate`].
+    /// See [`Batches::rate`].
     fn loader_rate(&mut self, batches: usize) -> Result<Option<f64>>;
 
-    /// As [`Batches::freeze`].
+    /// See [`Batches::freeze`].
     fn stop_loader(&mut self) -> Result<()>;
 
     fn executor(&self) -> &Executor;
@@ -96,19 +96,19 @@ trait Work {
 struct Training {
     trainer: Trainer,
     batches: Batches,
-    /// Of the batch that waits on the device.
+    /// Targets of the batch that waits on the device.
     loaded: StepTargets,
 }
 
 impl Training {
     fn new(mut trainer: Trainer, mut batches: Batches) -> Result<Training> {
-        let loaded = bring(&mut batches, &mut trainer)?;
+        let loaded = load_next(&mut batches, &mut trainer)?;
         Ok(Training { trainer, batches, loaded })
     }
 }
 
-/// Brings the next batch to the device.
-fn bring(batches: &mut Batches, trainer: &mut Trainer) -> Result<StepTargets> {
+/// Copies the next batch to the device.
+fn load_next(batches: &mut Batches, trainer: &mut Trainer) -> Result<StepTargets> {
     let mut loaded = None;
     batches.next(|images, targets| {
         let targets = StepTargets::new(&[targets]);
@@ -120,11 +120,11 @@ fn bring(batches: &mut Batches, trainer: &mut Trainer) -> Result<StepTargets> {
 }
 
 impl Work for Training {
-    fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
+    fn step(&mut self, while_running: &mut dyn FnMut()) -> Result<()> {
         self.trainer.begin(&self.loaded);
         self.trainer.start()?;
-        look();
-        self.loaded = bring(&mut self.batches, &mut self.trainer)?;
+        while_running();
+        self.loaded = load_next(&mut self.batches, &mut self.trainer)?;
         self.trainer.finish().map(|_| ())
     }
 
@@ -148,9 +148,9 @@ struct Inference {
 }
 
 impl Work for Inference {
-    fn step(&mut self, look: &mut dyn FnMut()) -> Result<()> {
+    fn step(&mut self, while_running: &mut dyn FnMut()) -> Result<()> {
         self.model.start_batch(self.shape)?;
-        look();
+        while_running();
         self.batches.next(|images, _| self.model.load_batch(self.shape, images))?;
         self.model.batch_outputs(self.shape).map(|_| ())
     }
@@ -171,7 +171,7 @@ impl Work for Inference {
 /// Times whole training steps: forward, losses, backward, update.
 ///
 /// # Errors
-/// A network, device or data set that cannot be had.
+/// The network cannot be built, or the device or the data set is not available.
 pub fn train(options: &Options) -> Result<Measurement> {
     check(options)?;
     let base = memory("VmRSS");
@@ -192,7 +192,7 @@ pub fn train(options: &Options) -> Result<Measurement> {
 /// Times evaluation forward passes.
 ///
 /// # Errors
-/// As [`train`].
+/// See [`train`].
 pub fn infer(options: &Options) -> Result<Measurement> {
     check(options)?;
     let base = memory("VmRSS");
@@ -212,11 +212,11 @@ pub fn infer(options: &Options) -> Result<Measurement> {
     Ok(measurement("infer", options, base, timed, parameters, work.executor()))
 }
 
-/// What was seen of some steps.
+/// Timings of a series of steps.
 struct Timed {
-    /// In order.
+    /// In the order of the steps.
     milliseconds: Vec<f64>,
-    /// Images per second of the loader alone, where there is one, and milliseconds of steps without it.
+    /// With a loader: its images per second when it runs alone, and the milliseconds of steps without it.
     loader: Option<(f64, Vec<f64>)>,
     clocks: Option<Readings>,
 }
@@ -227,13 +227,13 @@ fn time(work: &mut dyn Work, repeats: usize) -> Result<Timed> {
         work.step(&mut || ())?;
     }
     let loader_rate = work.loader_rate(repeats)?;
-    let before = reading(gauge.as_ref(), |look| work.step(look))?;
+    let before = reading(gauge.as_ref(), |while_running| work.step(while_running))?;
     let milliseconds = time_steps(work, repeats)?;
-    let after = reading(gauge.as_ref(), |look| work.step(look))?;
+    let after = reading(gauge.as_ref(), |while_running| work.step(while_running))?;
     let mut loader = None;
     if let Some(rate) = loader_rate {
         work.stop_loader()?;
-        // The batch that waits on the device is not the one that stays.
+        // The batch that waits on the device is not the one that will be repeated.
         work.step(&mut || ())?;
         loader = Some((rate, time_steps(work, repeats)?));
     }
@@ -306,7 +306,7 @@ fn measurement(
     }
 }
 
-/// A line of what the kernel says of this process: `VmRSS` is what is resident, `VmHWM` the most that ever was.
+/// A value from the kernel's status of this process: `VmRSS` is the resident size, `VmHWM` its maximum so far.
 fn memory(key: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
@@ -314,13 +314,13 @@ fn memory(key: &str) -> Option<u64> {
 }
 
 impl Measurement {
-    /// What ran on a CPU; beside a GPU, what the machine's has.
+    /// The instruction set used on a CPU; for a GPU, that of the machine's CPU.
     fn instructions(&self) -> &str {
         self.isa.map_or(self.machine.instruction_set.as_str(), |isa| isa.word())
     }
 }
 
-/// A line, and one more for each of: the input, the libraries, the clocks.
+/// One line, plus one each for the input, the libraries and the clocks.
 impl fmt::Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -353,7 +353,7 @@ impl fmt::Display for Measurement {
     }
 }
 
-/// A line that says which libraries from which files were used, where any were.
+/// A line that lists the loaded libraries and their files, if any.
 pub(super) fn write_libraries(f: &mut fmt::Formatter<'_>, libraries: &[LoadedLibrary]) -> fmt::Result {
     for (i, library) in libraries.iter().enumerate() {
         write!(f, "{}{library}", if i == 0 { "\nlibraries: " } else { ", " })?;
@@ -361,7 +361,7 @@ pub(super) fn write_libraries(f: &mut fmt::Formatter<'_>, libraries: &[LoadedLib
     Ok(())
 }
 
-/// A table of measurements of one machine, with what surrounds the figures below it.
+/// A table of measurements on one machine, followed by their conditions.
 pub fn markdown(measurements: &[Measurement]) -> String {
     let Some(first) = measurements.first() else { return String::new() };
     let (fed, read) = (measurements.iter().any(|m| m.input.is_some()), measurements.iter().any(|m| m.clocks.is_some()));
@@ -403,7 +403,7 @@ pub fn markdown(measurements: &[Measurement]) -> String {
         Heads::Data => first.input.as_ref().map_or(String::new(), |i| format!("{}, --workers {}", i.data, i.workers)),
     };
     text += &format!(
-        "\n{} of {} at {}² ({heads}), {} on {} with {} threads; {}, {} cores, {}; {} steps before the clock, {} timed; polyhead {} {}.\n",
+        "\n{} of {} at {}² ({heads}), {} on {} with {} threads; {}, {} cores, {}; {} warm-up steps, {} timed; polyhead {} {}.\n",
         first.work,
         first.model,
         first.img_size,
@@ -429,7 +429,7 @@ pub fn markdown(measurements: &[Measurement]) -> String {
     text
 }
 
-/// The columns of timm's `benchmark.py`, rounded as it rounds them; it counts parameters in millions.
+/// The columns of timm's `benchmark.py`, rounded the same way; timm counts parameters in millions.
 pub fn timm(measurements: &[Measurement]) -> String {
     let Some(work) = measurements.first().map(|m| m.work) else { return String::new() };
     let columns = ["samples_per_sec", "step_time", "batch_size", "img_size"].map(|column| format!("{work}_{column}"));

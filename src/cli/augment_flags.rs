@@ -1,4 +1,4 @@
-//! What `polyhead data preview --augmented` takes: a batch as training sees it, with the augmentation flags of a run.
+//! The flags of `polyhead data preview --augmented`, which draws a training batch with the augmentation flags of a run.
 
 use super::run_flags::{Augmentation, Typed};
 use crate::data::OpenOptions;
@@ -10,13 +10,13 @@ use crate::train::preview;
 use clap::Args;
 use std::path::Path;
 
-/// A batch as training sees it, in place of the images as they are.
+/// Draws a training batch instead of the unchanged images.
 #[derive(Args)]
 pub struct AugmentedArgs {
     /// A batch as the network sees it in training, with these augmentations
     #[arg(long)]
     augmented: bool,
-    /// Images of it
+    /// Images in the batch
     #[arg(long, value_parser = batch)]
     batch: Option<usize>,
     /// Side of the square the network sees, in pixels, a multiple of 32
@@ -27,7 +27,7 @@ pub struct AugmentedArgs {
 }
 
 impl AugmentedArgs {
-    /// Whether it is asked for.
+    /// Whether `--augmented` was given.
     ///
     /// Errors: `Usage` for an augmentation without `--augmented`.
     pub fn is_asked(&self) -> Result<bool> {
@@ -41,7 +41,7 @@ impl AugmentedArgs {
         }
     }
 
-    /// The picture, and what there is to say of it.
+    /// The picture, and notes about it.
     pub fn draw(&self, data: &Path, options: &OpenOptions) -> Result<(Canvas, Vec<String>)> {
         let mut config = Recipe::choose(Some(data), false).config();
         config.data = Some(data.to_path_buf());
@@ -51,7 +51,7 @@ impl AugmentedArgs {
         config.imgsz = self.imgsz.unwrap_or(config.imgsz);
         self.augment.choices.apply(&mut config)?;
         config.check()?;
-        // It is the first batch: a run that never has mosaics says so itself.
+        // The last epochs of a run have no mosaics, but this is the first batch.
         config.transforms.close_mosaic = 0;
         preview::augmented_batch(&config)
     }

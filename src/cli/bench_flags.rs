@@ -1,4 +1,4 @@
-//! The flags of `polyhead bench`, and where its figures go.
+//! The flags of `polyhead bench`, and the code that prints and writes its results.
 
 use super::run_flags::{Augmentation, Typed};
 use crate::balance::{METHODS, Method};
@@ -21,28 +21,29 @@ pub enum BenchCommand {
     Train {
         #[command(flatten)]
         steps: StepsArgs,
-        /// Measure what these balancing methods cost beside fixed weights, with the three heads of `--heads all`: names as
-        /// `train --balance` takes them, or `all`
+        /// Time each of these balancing methods against fixed weights, with the three heads of `--heads all`: names as in
+        /// `train --balance`, or `all`
         #[arg(long, value_name = "METHOD", value_delimiter = ',', conflicts_with_all = ["data", "heads", "csv"])]
         balance: Vec<String>,
     },
     /// Images per second of evaluation forward passes
     Infer(StepsArgs),
-    /// Images per second of the input pipeline, per core and stage, and whether it feeds steps of some rate
+    /// Images per second of the input pipeline, per core and stage; optionally whether it can feed steps of a given
+    /// rate
     Data(DataArgs),
-    /// Where a training step's time goes, by op and size, against the device's ceilings and the unfused list
+    /// Time each op of a training step, by size, against the device's ceilings and the unfused list
     Ops {
         #[command(flatten)]
         bench: BenchArgs,
         /// Images per step
         #[arg(long, value_name = "IMAGES", value_parser = batch, default_value_t = 8)]
         batch: usize,
-        /// First compare every kernel with the CPU's op on so many random images, at most the batch (8 unless given); where
-        /// one is wrong nothing is timed. Takes as long as a few steps on the CPU and the memory of one
+        /// First compare every kernel with the CPU's op on this many random images, at most the batch (8 unless given); if
+        /// one is wrong, nothing is timed. Takes the time of a few steps on the CPU and the memory of one
         #[arg(long, value_name = "IMAGES", num_args = 0..=1, require_equals = true, default_missing_value = "8")]
         check: Option<usize>,
     },
-    /// Compile the kernels for a GPU into the cache, on any machine that has NVRTC
+    /// Compile the kernels for a GPU into the cache; works on any machine that has NVRTC
     Kernels {
         /// The GPU's architecture: sm_80 and newer, sm_90 for an H100 or H200
         #[arg(long)]
@@ -60,15 +61,15 @@ pub struct DataArgs {
     /// Side of the square the network sees, in pixels, a multiple of 32
     #[arg(long, value_name = "PIXELS", default_value_t = 224)]
     imgsz: usize,
-    /// Images that are timed
+    /// Number of images to time
     #[arg(long, default_value_t = 512)]
     images: usize,
-    /// Say whether steps of this rate are fed, and how many cores that takes
+    /// Report whether steps of this rate would be fed, and how many cores that needs
     #[arg(long, value_name = "RATE")]
     images_per_second: Option<f64>,
     #[command(flatten)]
     augment: Typed<Augmentation>,
-    /// Write the figures to this file
+    /// Write the results to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -77,17 +78,17 @@ pub struct DataArgs {
 pub struct StepsArgs {
     #[command(flatten)]
     bench: BenchArgs,
-    /// Images per step; several, as in `64,128,256`, are measured one after another
+    /// Images per step; several values, as in `64,128,256`, are measured one after another
     #[arg(long, value_parser = batch, value_delimiter = ',', default_value = "8")]
     batch: Vec<usize>,
     /// Feed images of this data set, decoded and augmented, to the heads of its tasks: a folder or a data.yaml [default: one
-    /// synthetic batch again and again]
+    /// repeated synthetic batch]
     #[arg(long, value_name = "FOLDER", conflicts_with = "heads")]
     data: Option<PathBuf>,
     /// Threads that decode and augment
     #[arg(long, value_parser = workers, default_value_t = 2, requires = "data")]
     workers: usize,
-    /// Write them in the columns of timm's benchmark.py to this file
+    /// Write the results to this file in the columns of timm's benchmark.py
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 }
@@ -112,16 +113,16 @@ pub struct BenchArgs {
     /// Timed repeats
     #[arg(long, default_value_t = 10)]
     repeats: usize,
-    /// Write the figures to this file
+    /// Write the results to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write them as a table to this file
+    /// Write the results to this file as a Markdown table
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
 
 impl StepsArgs {
-    /// Whether figures reach anybody where standard output is not read.
+    /// Whether the results are written to a file, so that they survive if standard output is not read.
     fn keeps_figures(&self) -> bool {
         self.csv.is_some() || self.bench.json.is_some() || self.bench.markdown.is_some()
     }
@@ -155,10 +156,10 @@ fn write_json<T: Serialize>(path: Option<&Path>, figures: &T) -> Result<()> {
     write_synced(path, text.as_bytes())
 }
 
-/// Measures what was asked for.
+/// Runs the requested measurement.
 ///
 /// # Errors
-/// Whatever stopped it, as a sentence.
+/// The reason why the measurement stopped, as a sentence.
 pub fn run(command: BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Train { steps: args, balance } if balance.is_empty() => steps(&args, bench::train),
@@ -177,7 +178,7 @@ fn data(args: DataArgs) -> Result<()> {
     let recipe = Recipe::choose(data.as_deref(), false).config();
     let mut config = TrainConfig { data, workers, imgsz, ..recipe };
     augment.choices.apply(&mut config)?;
-    // It is the first batches: a run that has mosaics has them there.
+    // The last epochs of a run have no mosaics, but these are the first batches.
     config.transforms.close_mosaic = 0;
     let measured = bench::data(&DataOptions { config, images, images_per_second })?;
     write_json(json.as_deref(), &measured)?;
@@ -185,13 +186,13 @@ fn data(args: DataArgs) -> Result<()> {
     Ok(())
 }
 
-/// Prints figures. Files are written before: they are whole whatever becomes of standard output.
+/// Prints results. Files are written before, so they are complete even if standard output fails.
 fn print(figures: &impl std::fmt::Display) -> Result<Reader> {
     console::print(&format!("{figures}\n"))
 }
 
-/// One measurement for each batch size. Files hold what has been measured so far: a batch that does not fit on a device
-/// does not cost the ones before it, and neither does standard output that cannot be written.
+/// Takes one measurement per batch size. The files hold all measurements so far, so that they are kept if a later batch
+/// does not fit on the device or standard output cannot be written.
 fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<()> {
     let source = args.data.clone().map(|data| Source { data, workers: args.workers });
     let options = args.batch.iter().map(|&batch| args.bench.options(batch, source.clone()));
@@ -219,7 +220,7 @@ fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<
     printed
 }
 
-/// What balancing methods cost, one table for each batch size.
+/// Costs of balancing methods, one table per batch size.
 fn balances(args: &StepsArgs, names: &[String]) -> Result<()> {
     let methods: Vec<&'static Method> = match names {
         [all] if all == "all" => METHODS.iter().collect(),

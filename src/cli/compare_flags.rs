@@ -1,6 +1,6 @@
 //! The flags of `compare`.
 
-use super::run_flags::{OF_ONE_RUN, Shared, Typed};
+use super::run_flags::{SET_PER_RUN, Shared, Typed};
 use super::{check_length, resolve};
 use crate::compare::{self, Jobs, METHOD, Request};
 use crate::config::{Choices, TrainConfig};
@@ -12,25 +12,25 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub(super) struct CompareArgs {
-    /// Balancing methods to compare, as --balance names them [default: fixed and the default of `train`]
+    /// Balancing methods to compare, named as in --balance [default: fixed and the default of `train`]
     #[arg(long, value_name = "METHOD,…", value_delimiter = ',')]
     methods: Vec<String>,
-    /// Seeds; every setting is trained once with each
+    /// Seeds; every setting is trained once with each seed
     #[arg(long, value_name = "NUMBER,…", value_delimiter = ',', value_parser = whole::<u64>, default_value = "0,1,2")]
     seeds: Vec<u64>,
-    /// Folder for the runs and the tables; the same command goes on with what is there
+    /// Folder for the runs and the tables; repeating the command continues from its contents
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Runs at once [default: one per four cores; on a GPU 1]
+    /// Runs at a time [default: one per four cores; on a GPU 1]
     #[arg(long, value_name = "RUNS", value_parser = count::<usize>)]
     jobs: Option<usize>,
-    /// Leave the single models out and hold all methods to equal weights (`fixed`)
+    /// Skip the single models and compare all methods with equal weights (`fixed`)
     #[arg(long)]
     no_single: bool,
-    /// Train nothing: compare the finished runs in these folders
+    /// Do not train: compare the finished runs in these folders
     #[arg(long, value_name = "RUN", num_args = 1.., conflicts_with_all = ["methods", "seeds", "jobs", "no_single", "config"])]
     runs: Vec<PathBuf>,
-    /// Start with the choices of an args.yaml (or of the run in this folder); flags replace them
+    /// Start with the choices of an args.yaml (or of the run in this folder); flags override them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -38,13 +38,13 @@ pub(super) struct CompareArgs {
 }
 
 impl CompareArgs {
-    /// Trains and compares, or compares what is there.
+    /// Trains and compares, or only compares finished runs.
     pub(super) fn compare(self) -> Result<()> {
         let typed = &self.run.choices;
         match self.runs.as_slice() {
             [] => self.train(),
             runs => {
-                // Inference is measured here.
+                // Inference is measured by this command.
                 let device = |key: &str| key == "device" || key == "threads";
                 if let Some(other) = typed.each().find(|choice| !choice.keys().all(device)) {
                     let flags = other.flags().join(", ");
@@ -60,10 +60,10 @@ impl CompareArgs {
     fn train(&self) -> Result<()> {
         let typed = &self.run.choices;
         check_length(typed)?;
-        for (key, instead) in OF_ONE_RUN {
+        for (key, instead) in SET_PER_RUN {
             if typed.has(key) {
                 let flag = Choices::one(key, "").flags().join("");
-                return Err(Error::Usage(format!("{flag} is not a choice of a whole comparison: {instead}")));
+                return Err(Error::Usage(format!("{flag} cannot be set for a whole comparison: {instead}")));
             }
         }
         let (mut shared, mut balancing) = (typed.clone(), Choices::default());
@@ -76,7 +76,7 @@ impl CompareArgs {
         }
         let mut file = self.config.as_deref().map(Choices::read).transpose()?.unwrap_or_default();
         let own: Vec<String> = file.keys().map(str::to_owned).collect();
-        let of_one_run = |key: &&String| OF_ONE_RUN.iter().any(|own| own.0 == key.as_str());
+        let of_one_run = |key: &&String| SET_PER_RUN.iter().any(|own| own.0 == key.as_str());
         own.iter().filter(|key| of_one_run(key) || Choices::is_of_balancing(key)).for_each(|key| file.remove(key));
         let base = resolve(&shared, file)?;
         let workers = typed.has("workers").then_some(base.workers);

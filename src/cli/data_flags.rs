@@ -17,22 +17,23 @@ use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum DataCommand {
-    /// Say what a data set holds and what is wrong with it, where; exit code 1 where training would not start
+    /// Report what a data set contains and what is wrong with it, with file and line; exit code 1 if training would not
+    /// start
     Check(CheckArgs),
     /// Draw a sample of the images with their labels onto one picture, or a batch as training sees it
     Preview(Box<PreviewArgs>),
     /// Write a data set in another layout
     Convert(ConvertArgs),
-    /// Print what a data set declares, found or written, as a whole data.yaml
+    /// Print the full declaration of a data set, detected or written, as a data.yaml
     Describe(DataArgs),
     /// Write the built-in digits as image files, labels and data.yaml
     Digits {
-        /// The folder to write it to
+        /// The folder to write to
         dir: PathBuf,
-        /// Decides everything that is drawn at random
+        /// Seed for everything that is random
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         seed: u64,
-        /// Plant more tasks beside the three, of which it is known how they lie to each other [default: none]
+        /// Add more tasks whose relation to the three is known [default: none]
         #[arg(long, value_name = "FORM", value_enum)]
         conflict: Option<Planted>,
     },
@@ -42,10 +43,10 @@ pub enum DataCommand {
 pub struct DataArgs {
     /// A folder of images or a data.yaml
     data: PathBuf,
-    /// Share held out for validation where the data set has no split of its own
+    /// Share held out for validation if the data set has no split of its own
     #[arg(long)]
     val_fraction: Option<f32>,
-    /// Decides which those are
+    /// Seed for choosing the held-out images
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -54,10 +55,10 @@ pub struct DataArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// Write a repaired copy to this new folder: data.yaml, labels, and the images as hard links where that is possible
+    /// Write a repaired copy to this new folder: data.yaml, labels, and the images (as hard links if possible)
     #[arg(long, value_name = "DIR")]
     fix: Option<PathBuf>,
-    /// Write all that was found to this file
+    /// Write everything that was found to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Share of unreadable images above which training fails; one is always tolerated, unless this is 0
@@ -72,10 +73,10 @@ pub struct PreviewArgs {
     /// The picture to write
     #[arg(long, value_name = "PNG")]
     out: PathBuf,
-    /// Images on it, at most 400; --seed draws them
+    /// Number of images on it, at most 400, chosen by --seed
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=400), conflicts_with = "augmented")]
     count: u16,
-    /// The split to draw images of
+    /// The split to take the images from
     #[arg(long, value_enum, default_value = "train", conflicts_with = "augmented")]
     split: SplitWord,
     #[command(flatten)]
@@ -94,19 +95,19 @@ enum TargetWord {
 pub struct ConvertArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// jsonl is this program's own and holds every task; the others hold the boxes of one
+    /// jsonl is polyhead's own layout and holds every task; the others hold the boxes of one
     #[arg(long, value_enum)]
     to: TargetWord,
     /// A new folder
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The detection task to write, where there are several
+    /// The detection task to write, if there are several
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
-    /// Write although the layout cannot hold everything
+    /// Write even if the layout cannot hold everything
     #[arg(long)]
     force: bool,
-    /// Hard links or nothing [default: links where the file system has them, else copies]
+    /// Hard links only; fail if that is impossible [default: links if the file system supports them, else copies]
     #[arg(long, conflicts_with = "copy")]
     link: bool,
     /// Copy the images
@@ -120,10 +121,10 @@ impl DataArgs {
     }
 }
 
-/// Does what was asked of a data set.
+/// Runs a `data` command.
 ///
 /// # Errors
-/// Whatever stopped it, as a sentence.
+/// The reason why it stopped, as a sentence.
 pub fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Check(args) => args.check(),
@@ -154,7 +155,7 @@ impl CheckArgs {
         }
         let options = CheckOptions { open: self.data.options(), max_broken: self.max_broken };
         let examined = job::shown(|progress| check::check(&self.data.data, &options, progress))?;
-        // Files come first, since whoever reads the report may stop reading.
+        // Files are written first, because the reader of the report may stop reading.
         let fix = |out| job::shown(|progress| check::fix(&examined, out, Transfer::LinkOrCopy, progress));
         let fixed = self.fix.as_deref().map(fix).transpose();
         self.write_json(&examined)?;

@@ -28,8 +28,8 @@ impl From<SplitWord> for Split {
     }
 }
 
-/// The flags that make no sense for a results file.
-const OF_A_MODEL: [&str; 15] = [
+/// The flags that do not apply to a results file.
+const MODEL_FLAGS: [&str; 15] = [
     "model",
     "data",
     "split",
@@ -54,19 +54,19 @@ pub(super) struct EvaluateArgs {
     model: Option<PathBuf>,
     /// A folder of images or a data.yaml [default: what the run was trained on]
     data: Option<PathBuf>,
-    /// The split to judge on
+    /// The split to evaluate on
     #[arg(long, value_enum, default_value = "val")]
     split: SplitWord,
-    /// Write the figures to this file
+    /// Write the metrics to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Folder for report.json, confusion matrices and scatter plots
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Instead of a model, score --detections against these COCO annotations, as pycocotools does
-    #[arg(long, value_name = "ANNOTATIONS", requires = "detections", conflicts_with_all = OF_A_MODEL)]
+    #[arg(long, value_name = "ANNOTATIONS", requires = "detections", conflicts_with_all = MODEL_FLAGS)]
     coco: Option<PathBuf>,
-    /// A COCO results file, anybody's
+    /// A COCO results file of any detector
     #[arg(long, value_name = "RESULTS", requires = "coco")]
     detections: Option<PathBuf>,
     /// Images per batch
@@ -84,7 +84,7 @@ pub(super) struct EvaluateArgs {
     /// Threads that compute; 0 is one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Smallest score a box may have
+    /// Minimum score of a box
     #[arg(long, default_value_t = 0.05)]
     conf: f32,
     #[command(flatten)]
@@ -92,29 +92,29 @@ pub(super) struct EvaluateArgs {
     /// Share of unreadable images above which evaluate fails; one is always tolerated, unless this is 0
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     max_broken: f32,
-    /// Share held out for validation where the data set has no split of its own
+    /// Share held out for validation if the data set has no split of its own
     #[arg(long)]
     val_fraction: Option<f32>,
-    /// Decides which those are [default: the run's]
+    /// Seed for choosing the held-out images [default: the run's]
     #[arg(long)]
     seed: Option<u64>,
 }
 
 impl EvaluateArgs {
-    /// Judges a model, or a results file.
+    /// Evaluates a model or a results file.
     pub(super) fn evaluate(self) -> Result<()> {
         if let (Some(annotations), Some(detections)) = (&self.coco, &self.detections) {
             return score_command(annotations, detections, self.json.as_deref());
         }
         let model = self.model.ok_or_else(|| Error::Usage("name a run folder or a weights file, or --coco".into()))?;
         let run = evaluate::run_config(&model)?;
-        // On its own data set, a run of some tasks needs the labels of these only.
+        // On its own data set, a run of some tasks needs only their labels.
         let own_tasks = run.as_ref().filter(|_| self.data.is_none()).map(|run| run.task.clone());
         let data = match self.data {
             Some(data) => data,
             None => evaluate::data_of_run(&model, run.as_ref())?,
         };
-        // The run's own held-out images, not another draw that would judge on what it was trained on.
+        // Use the run's own held-out images: another draw would include images that the run was trained on.
         let open = OpenOptions {
             val_fraction: self.val_fraction.or(run.as_ref().and_then(|r| r.val_fraction)),
             seed: self.seed.or(run.as_ref().map(|r| r.seed)).unwrap_or(0),
@@ -133,7 +133,7 @@ impl EvaluateArgs {
             max_broken: self.max_broken,
             open,
         };
-        // Training draws pictures of the same names there.
+        // Training writes pictures with the same names there.
         let run = options.out.as_deref().filter(|out| train::is_run(out));
         let _lock = run.map(RunLock::take).transpose()?;
         console::print(&format!("{}\n", evaluate::command(&options, &data)?))?;

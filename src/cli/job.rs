@@ -1,4 +1,5 @@
-//! A long job over files, shown while it lasts: a bar on standard error where that is a terminal, else a line now and then.
+//! Runs a long job over files and shows its progress: a bar on standard error if that is a terminal, else a line from time
+//! to time.
 
 use crate::console::{self, Bar};
 use crate::data::Progress;
@@ -6,10 +7,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 const BAR_EVERY: Duration = Duration::from_millis(100);
-/// Without a terminal.
+/// Used without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(20);
 
-/// Runs `job` and shows how far it is.
+/// Runs `job` and shows its progress.
 pub fn shown<T>(job: impl FnOnce(&Progress) -> T) -> T {
     let progress = Progress::default();
     let (ended, watch) = mpsc::channel::<()>();
@@ -22,13 +23,13 @@ pub fn shown<T>(job: impl FnOnce(&Progress) -> T) -> T {
             }
         });
         let outcome = job(&progress);
-        // The watcher ends when nobody can tell it anything any more.
+        // Dropping the sender ends the watcher.
         drop(ended);
         outcome
     })
 }
 
-/// While nobody knows how many files there are.
+/// Template while the number of files is unknown.
 const OPEN: &str = "{msg} {spinner} {pos} {elapsed}";
 const COUNTED: &str = "{msg} {bar:24} {pos}/{len} {elapsed}<{eta}";
 

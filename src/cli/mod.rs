@@ -1,4 +1,4 @@
-//! The flags, and nothing but the flags: the command line becomes the options of the other modules.
+//! The command line: parses the flags and turns them into the options of the other modules.
 
 mod augment_flags;
 mod bench_flags;
@@ -41,31 +41,31 @@ pub struct Cli {
 enum Command {
     /// Train on a folder of images or a data.yaml; without one, on the built-in digits
     Train(Box<TrainArgs>),
-    /// Train every task by itself and all together, with several seeds, and say whether sharing paid
+    /// Train every task alone and all tasks together, with several seeds, and report whether sharing helped
     Compare(Box<CompareArgs>),
-    /// Judge a run or a weights file on a data set, or a COCO results file
+    /// Evaluate a run or a weights file on a data set, or a COCO results file
     Evaluate(EvaluateArgs),
-    /// Answer for images: predictions and annotated pictures
+    /// Predict on images: write predictions and annotated pictures
     Predict(Box<PredictArgs>),
-    /// Look at a data set, convert it, or write the built-in one
+    /// Check, preview, describe or convert a data set, or write the built-in one
     #[command(subcommand)]
     Data(DataCommand),
-    /// Measure how fast this machine trains and infers
+    /// Measure the speed of training and inference on this machine
     #[command(subcommand)]
     Bench(BenchCommand),
-    /// Print the licence of the font in this program
+    /// Print the licence of the built-in font
     Licence,
 }
 
 #[derive(Args)]
 struct TrainArgs {
-    /// Go on with the run in this folder
+    /// Continue the run in this folder
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "data", "weights", "name"])]
     resume: Option<PathBuf>,
-    /// Start with the choices of an args.yaml (or of the run in this folder); flags replace them
+    /// Start with the choices of an args.yaml (or of the run in this folder); flags override them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One step of everything, then stop; nothing is kept
+    /// Run one step of everything, then stop; nothing is kept
     #[arg(long, conflicts_with = "resume")]
     dry_run: bool,
     #[command(flatten)]
@@ -91,12 +91,12 @@ impl TrainArgs {
 
 fn check_length(typed: &Choices) -> Result<()> {
     match typed.has("time") && typed.has("epochs") {
-        true => Err(Error::Usage("--time takes the place of --epochs: leave one of them out".into())),
+        true => Err(Error::Usage("--time replaces --epochs: leave one of them out".into())),
         false => Ok(()),
     }
 }
 
-/// The recipe's defaults, replaced by the file's choices, replaced by the typed ones.
+/// The recipe's defaults, overridden by the file's choices, overridden by the typed ones.
 fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
     if typed.has("epochs") {
         file.remove("time");
@@ -120,8 +120,8 @@ fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
     Ok(config)
 }
 
-/// Removes the choices of `file` that belong to a balancing method or a schedule that a typed one replaces, and returns the flags
-/// of those that were not at their default.
+/// Removes the choices of `file` that belong to a balancing method or a schedule that a typed one replaces. Returns the flags of
+/// those that were not at their default.
 fn leave_out_replaced(typed: &Choices, file: &mut Choices) -> Result<Vec<String>> {
     let replaces = |key: &str| typed.has(key) && typed.text(key) != file.text(key);
     let (balance, schedule) = (replaces("balance"), replaces("schedule"));
@@ -143,10 +143,10 @@ fn leave_out_replaced(typed: &Choices, file: &mut Choices) -> Result<Vec<String>
 
 #[derive(Args)]
 struct BoxArgs {
-    /// Overlap above which the lesser of two boxes of a class is dropped
+    /// Overlap above which the lower-scored of two boxes of the same class is dropped
     #[arg(long, default_value_t = DecodeOptions::default().iou_threshold)]
     iou: f64,
-    /// Boxes an image may have
+    /// Maximum number of boxes per image
     #[arg(long, default_value_t = DecodeOptions::default().max_detections)]
     max_det: usize,
 }
@@ -162,10 +162,10 @@ impl BoxArgs {
     }
 }
 
-/// Reads the flags; `None` if help or the version was asked for and printed. An unknown flag ends the program here.
+/// Parses the flags; `None` if help or the version was requested and printed. An unknown flag ends the program here.
 ///
 /// # Errors
-/// A value that a flag does not take, as a sentence; help that cannot be printed.
+/// A value that a flag does not accept, as a sentence; help that cannot be printed.
 pub fn parse() -> Result<Option<Cli>> {
     match Cli::try_parse() {
         Ok(cli) => Ok(Some(cli)),
@@ -173,7 +173,7 @@ pub fn parse() -> Result<Option<Cli>> {
         Err(words) => match refusal(&words) {
             Some(sentence) => Err(Error::Usage(sentence)),
             None => {
-                // These are clap's own words. If nobody reads them, the exit code still tells.
+                // The text is clap's own. If nobody reads it, the exit code still tells.
                 let _ = words.print();
                 std::process::exit(words.exit_code())
             }
@@ -181,12 +181,12 @@ pub fn parse() -> Result<Option<Cli>> {
     }
 }
 
-/// Does what was asked.
+/// Runs a command.
 ///
 /// # Errors
-/// Whatever stopped it, as a sentence.
+/// The reason why it stopped, as a sentence.
 pub fn run(cli: Cli) -> Result<()> {
-    // Refused before anything is made or written, also where only a GPU would compute.
+    // Checked before anything is made or written, even if only a GPU would compute.
     Isa::chosen()?;
     match cli.command {
         Command::Train(args) => args.train(),

@@ -1,5 +1,5 @@
-//! The flags of `polyhead predict`, and what a person sees while it runs: everything on standard error, so that standard
-//! output stays free for the answers.
+//! The flags of `polyhead predict`, and its progress output. All progress goes to standard error, so that standard
+//! output stays free for the predictions.
 
 use super::BoxArgs;
 use crate::console::{self, Bar};
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 pub struct PredictArgs {
     /// A run folder or a weights file; a plain torchvision or timm ResNet is a classifier
     model: PathBuf,
-    /// Image files, folders, or globs; `-` reads a list of paths from standard input, one a line
+    /// Image files, folders, or globs; `-` reads a list of paths from standard input, one per line
     #[arg(required = true)]
     images: Vec<String>,
-    /// Folder for the answers and the pictures; `-` writes JSON lines to standard output and no pictures
+    /// Folder for the predictions and the pictures; `-` writes JSON lines to standard output and no pictures
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// jsonl (predictions.jsonl), coco (detections.json, images.json), yolo (labels/), csv (predictions.csv, boxes.csv), or
@@ -28,10 +28,10 @@ pub struct PredictArgs {
     /// Take the image and category ids of --format coco from these annotations, by file_name and name
     #[arg(long, value_name = "ANN.json")]
     coco_images: Option<PathBuf>,
-    /// Paths in the list end with NUL, as find -print0 writes them
+    /// Paths in the list end with NUL, as written by find -print0
     #[arg(long, short = '0')]
     null: bool,
-    /// Leave the annotated pictures out
+    /// Do not write the annotated pictures
     #[arg(long)]
     no_images: bool,
     /// Class names of a plain ResNet, one per line
@@ -52,18 +52,18 @@ pub struct PredictArgs {
     /// Threads that compute; 0 is one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Smallest score a box may have
+    /// Minimum score of a box
     #[arg(long, default_value_t = Settings::SCORE)]
     conf: f32,
     #[command(flatten)]
     boxes: BoxArgs,
-    /// Share of unreadable images above which predict fails; one is always tolerated, unless this is 0. Judged at the end, and
-    /// on the way as if at least 1,000 images had been seen
+    /// Share of unreadable images above which predict fails; one is always tolerated, unless this is 0. Checked at the end,
+    /// and during the run as if there were at least 1,000 images
     #[arg(long, default_value_t = 0.01)]
     max_broken: f32,
 }
 
-/// Answers, and says what came of it.
+/// Predicts and prints a summary.
 pub fn command(args: PredictArgs) -> Result<()> {
     let to_stdout = args.out == Path::new(LIST);
     let options = args.options()?;
@@ -73,7 +73,7 @@ pub fn command(args: PredictArgs) -> Result<()> {
     let report = predict::predict(options, &interrupt, |event| match event {
         Event::Lines(lines) => bar.set_position(lines),
         Event::Broken(broken) => say(format!("unreadable, left out: {broken}")),
-        Event::Kept(file) => say(format!("what was answered until then is in {}", file.display())),
+        Event::Kept(file) => say(format!("the predictions made so far are in {}", file.display())),
     });
     bar.clear();
     let report = report?;
@@ -89,7 +89,7 @@ pub fn command(args: PredictArgs) -> Result<()> {
     }
     match report.ended {
         Ended::Interrupted => Err(Error::Interrupted),
-        // `| head` has what it wanted.
+        // `| head` closes the pipe once it has enough.
         Ended::Whole | Ended::Unread => Ok(()),
     }
 }

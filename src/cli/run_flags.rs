@@ -1,12 +1,12 @@
-//! The flags of a run: the fields of [`TrainConfig`], all of them or those of one heading, with every recipe's default in the
-//! help. What was typed is kept apart from the defaults, which depend on what else was typed.
+//! The flags of a run: the fields of [`TrainConfig`], all or those of one heading, with every recipe's default in the help.
+//! Typed values are kept apart from the defaults, because the defaults depend on other typed flags.
 
 use crate::config::{AUGMENTATION, Choices, TrainConfig};
 use crate::recipe::Recipe;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use std::marker::PhantomData;
 
-/// Shown by `-h`; `--help` shows all.
+/// Shown by `-h`; `--help` shows all flags.
 const COMMON: [&str; 13] = [
     "data", "epochs", "batch", "imgsz", "lr0", "backbone", "weights", "balance", "device", "workers", "threads",
     "project", "name",
@@ -16,7 +16,7 @@ const COMMON: [&str; 13] = [
 pub trait Selection {
     fn holds(flag: &Arg) -> bool;
 
-    /// Whether the help leaves it out: the command refuses it with a sentence of its own.
+    /// Whether the help omits the flag, because the command refuses it with an explanation.
     fn hides(_key: &str) -> bool {
         false
     }
@@ -25,7 +25,7 @@ pub trait Selection {
 #[derive(Clone)]
 pub enum All {}
 
-/// What all runs of a comparison share.
+/// The choices that all runs of a comparison share.
 #[derive(Clone)]
 pub enum Shared {}
 
@@ -44,18 +44,18 @@ impl Selection for Shared {
     }
 
     fn hides(key: &str) -> bool {
-        OF_ONE_RUN.iter().any(|(own, _)| *own == key)
+        SET_PER_RUN.iter().any(|(own, _)| *own == key)
     }
 }
 
-/// What each run of a comparison has for itself, and what to give in its place.
-pub const OF_ONE_RUN: [(&str, &str); 6] = [
+/// Flags that a comparison sets for each run, and what to use instead.
+pub const SET_PER_RUN: [(&str, &str); 6] = [
     ("balance", "name the methods with --methods"),
     ("seed", "give the seeds with --seeds"),
-    ("task", "every task is trained by itself and together with all others"),
+    ("task", "every task is trained alone and together with all others"),
     ("project", "name the folder for runs and tables with --out"),
     ("name", "runs are named by their setting and seed"),
-    ("exist_ok", "runs that are finished are kept; remove the folder of one that is to be trained anew"),
+    ("exist_ok", "finished runs are kept; remove a run's folder to train it again"),
 ];
 
 impl Selection for Augmentation {
@@ -104,7 +104,8 @@ fn flags<S: Selection>() -> impl Iterator<Item = Arg> {
     all.get_arguments().filter(|flag| S::holds(flag)).cloned().collect::<Vec<_>>().into_iter()
 }
 
-/// The flag without a default, so that only what is typed counts, and with `[default: 100; built-in set 5]` in its help.
+/// The flag without a default, so that only typed values count, and with text like `[default: 100; built-in set 5]` in
+/// its help.
 fn with_defaults(flag: Arg, recipes: &[(&str, Choices)]) -> Arg {
     let key = flag.get_id().to_string();
     let mut help = flag.get_help().map(ToString::to_string).unwrap_or_default();
@@ -121,6 +122,6 @@ fn with_defaults(flag: Arg, recipes: &[(&str, Choices)]) -> Arg {
     flag.help(help)
         .default_values([""; 0])
         .hide_short_help(!COMMON.contains(&key.as_str()))
-        // So that a negative number gets the sentence about the flag's range.
+        // Lets a negative number reach the error message about the flag's range.
         .allow_negative_numbers(is_option)
 }

@@ -1,9 +1,9 @@
-//! What the help says of every flag, and that README.md and docs/ name flags there are.
+//! Tests that the help covers every flag, and that README.md and docs/ name only flags that exist.
 
 use super::Cli;
 use clap::{Arg, Command, CommandFactory};
 
-/// The command and all below it.
+/// The command and all its subcommands.
 fn all(command: &Command) -> Vec<&Command> {
     std::iter::once(command).chain(command.get_subcommands().flat_map(all)).collect()
 }
@@ -64,7 +64,7 @@ fn the_short_help_is_short() {
 }
 
 #[test]
-fn readme_names_flags_there_are() {
+fn readme_names_only_flags_that_exist() {
     let command = Cli::command();
     let flags = all(&command).into_iter().flat_map(|command| command.get_arguments().filter_map(Arg::get_long));
     let flags: Vec<&str> = flags.chain(["release", "help", "example"]).collect();
@@ -86,7 +86,7 @@ fn readme_names_flags_there_are() {
 }
 
 #[test]
-fn a_comparison_takes_the_flags_of_a_run_but_those_that_each_run_has_for_itself() {
+fn a_comparison_takes_the_flags_of_a_run_except_those_set_per_run() {
     let compare = Cli::command().find_subcommand("compare").unwrap().clone();
     let shown = compare.clone().render_long_help().to_string();
     for flag in ["--methods", "--seeds", "--out", "--jobs", "--no-single", "--runs", "--epochs", "--lr0", "--mosaic"] {

@@ -1,5 +1,5 @@
-//! What one model for all tasks costs beside one per task: parameters, memory, and seconds of inference, measured here on made-up
-//! images. Training times are the runs' own and are not measured here.
+//! Costs of one model for all tasks compared with one model per task: parameters, memory, and seconds of inference, measured here
+//! on synthetic images. Training times come from the runs.
 
 use super::results::RunResult;
 use super::setting::Setting;
@@ -11,16 +11,16 @@ use serde::Serialize;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// One model for all tasks beside one for each.
+/// One model for all tasks compared with one model per task.
 #[derive(Clone, Debug, Serialize)]
 pub struct Costs {
-    /// Trainable numbers of the joint model.
+    /// Trainable parameters of the joint model.
     pub joint_parameters: usize,
-    /// Trainable numbers of all single models; `None` if there are none.
+    /// Trainable parameters of all single models; `None` if there are none.
     pub single_parameters: Option<usize>,
-    /// Bytes of the joint model's parameters and of the arena it computes in.
+    /// Bytes of the joint model's parameters and of its arena.
     pub joint_bytes: usize,
-    /// The same of all single models, held at once.
+    /// The same for all single models, loaded at the same time.
     pub single_bytes: Option<usize>,
     /// The device that inference ran on.
     pub device: String,
@@ -28,31 +28,31 @@ pub struct Costs {
     pub imgsz: usize,
     /// Timed passes of each model.
     pub repeats: usize,
-    /// One per size of batch.
+    /// One entry per batch size.
     pub inference: Vec<Inference>,
 }
 
-/// Seconds per image at one size of batch, medians.
+/// Median seconds per image at one batch size.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inference {
     /// Images per batch.
     pub batch: usize,
     /// The joint model.
     pub joint_seconds: f64,
-    /// All single models, one after the other.
+    /// All single models, one after another.
     pub single_seconds: Option<f64>,
 }
 
-/// Passes that do not count.
+/// Warm-up passes.
 const WARMUP: usize = 2;
-/// Timed passes: at least, at most, and no more once so much time has gone by.
+/// Minimum and maximum number of timed passes. Timing ends early after `LONG_ENOUGH`.
 const REPEATS: std::ops::RangeInclusive<usize> = 5..=30;
 const LONG_ENOUGH: Duration = Duration::from_secs(3);
 
-/// Loads the models of one seed and times them in turn; `None` where the runs keep no weights.
+/// Loads the models of one seed and times them alternately; `None` if the runs keep no weights.
 ///
 /// # Errors
-/// Weights that are damaged, or a device that is not available.
+/// The weights are damaged, or the device is not available.
 pub fn measure(runs: &[RunResult], tasks: &[String], device: &DeviceChoice) -> Result<Option<Costs>> {
     let has_weights = |run: &&RunResult| ModelFile::locate(&run.folder).is_ok();
     let Some(joint) = runs.iter().filter(|run| run.setting.single.is_none()).find(has_weights) else { return Ok(None) };
@@ -92,7 +92,7 @@ pub fn measure(runs: &[RunResult], tasks: &[String], device: &DeviceChoice) -> R
     }))
 }
 
-/// Seconds of passes of one batch: the joint model's and those of all single models together, in turn.
+/// Seconds per pass of one batch, measured alternately: the joint model, and all single models together.
 fn time(joint: &mut Model, singles: &mut [Model], shape: [usize; 3]) -> Result<(Vec<f64>, Vec<f64>)> {
     let images: Vec<u8> = (0..shape.iter().product::<usize>() * 3).map(|i| (i * 31 % 251) as u8).collect();
     let (mut of_joint, mut of_singles) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! The comparison for programs: every figure of every seed, without rounding.
+//! The comparison as JSON: every figure of every seed, without rounding.
 
 use super::costs::Costs;
 use super::runs::Failure;
@@ -7,7 +7,7 @@ use super::statistics::{Difference, Verdict, mean};
 use super::tables::{Comparison, JointSummary, Relation, Row, TaskComparison};
 use serde_json::{Map, Value, json};
 
-/// All of it.
+/// The whole comparison.
 pub fn json(comparison: &Comparison, costs: Option<&Costs>, failures: &[Failure]) -> Value {
     let config = &comparison.config;
     json!({

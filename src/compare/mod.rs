@@ -1,5 +1,5 @@
-//! Whether sharing paid: trains every task by itself and all together over the same seeds, each run in a process and a folder of
-//! its own, and sets the figures side by side. What a run does is `train`'s; here runs are planned, watched and compared.
+//! Compares shared and single models: trains every task alone and all tasks together over the same seeds, each run in its own
+//! process and folder, and tabulates the metrics. This module plans, watches and compares the runs; `train` carries them out.
 
 mod costs;
 mod json;
@@ -28,19 +28,19 @@ use results::RunResult;
 use runs::{Failure, Shares};
 use std::path::{Path, PathBuf};
 
-/// How many runs at once, and with how many threads each; what is not given follows from the machine.
+/// Number of parallel runs and of threads per run; defaults depend on the machine.
 pub struct Jobs {
-    /// Runs at once.
+    /// Runs at a time.
     pub jobs: Option<usize>,
-    /// Threads of each run that decode.
+    /// Decoding threads per run.
     pub workers: Option<usize>,
 }
 
-/// Trains what is not yet trained, and writes the tables of what is.
+/// Trains all runs that are not finished, and writes the tables of the finished ones.
 ///
 /// # Errors
-/// A request that cannot be planned, Ctrl-C, or runs that failed; the tables of the finished ones are written before if every
-/// setting has one.
+/// The request cannot be planned, Ctrl-C, or some runs failed. Before a failure is reported, the tables of the finished runs
+/// are written if every setting has one.
 pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     check_out(&request.out)?;
     request.out = std::path::absolute(&request.out).map_err(Error::io("find", &request.out))?;
@@ -50,7 +50,7 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     request.base.project.clone_from(&request.out);
     let device = DeviceChoice::parse(&request.base.device, request.base.threads)?;
     device.check()?;
-    // What a request of wrong methods or seeds costs is not a data set that is made or read.
+    // Wrong methods or seeds are refused before a data set is made or read.
     plan::check(&request)?;
     let data = Data::open(&request.base)?;
     if data.val.is_empty() {
@@ -88,10 +88,10 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     }
 }
 
-/// Writes the tables of runs that are there.
+/// Writes the tables of existing runs.
 ///
 /// # Errors
-/// A folder that is no finished run's, or runs that must not be compared.
+/// A folder is not that of a finished run, or the runs are not comparable.
 pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Result<()> {
     check_out(out)?;
     device.check()?;
@@ -102,7 +102,7 @@ pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Resul
 fn check_out(out: &Path) -> Result<()> {
     match out.is_dir() || out.symlink_metadata().is_err() {
         true => Ok(()),
-        false => Err(Error::Usage(format!("--out {}: is no folder; expected one, or a name that is free", shown(out)))),
+        false => Err(Error::Usage(format!("--out {}: not a folder; expected a folder or an unused name", shown(out)))),
     }
 }
 
@@ -113,7 +113,7 @@ fn shares(base: &TrainConfig, jobs: &Jobs, device: &DeviceChoice) -> Shares {
     Shares::of(cores, jobs.jobs.unwrap_or(default), base.threads, base.workers, jobs.workers)
 }
 
-/// The files first: whoever reads standard output may stop reading.
+/// Files are written first, because the reader of standard output may stop reading.
 fn write(results: &[RunResult], out: &Path, device: &DeviceChoice, failures: &[Failure]) -> Result<()> {
     let mut comparison = tables::compare(results)?;
     comparison.notes.extend(failures.iter().map(|failure| format!("{} failed and is left out", failure.run)));

@@ -1,9 +1,9 @@
-//! The comparison as a picture: a panel per task, a row per setting, a point per seed.
+//! The comparison as a picture: one panel per task, one row per setting, one point per seed.
 
 use super::tables::{Comparison, TaskComparison};
 use crate::draw::{Canvas, Strip, grid, strips};
 
-/// Draws all tasks; more than two of them side by side.
+/// Draws all tasks, side by side if there are more than two.
 pub fn picture(comparison: &Comparison) -> Canvas {
     let panels: Vec<Canvas> = comparison.tasks.iter().map(|task| panel(task, comparison.seeds.len())).collect();
     let columns = if panels.len() > 2 { 2 } else { 1 };

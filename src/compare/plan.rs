@@ -1,5 +1,5 @@
-//! The runs of a comparison: each setting with each seed, as a whole configuration with a folder of its own. A folder that holds a
-//! run of other choices is refused before anything is trained.
+//! The runs of a comparison: every setting with every seed, each as a full configuration with its own folder. A folder that holds
+//! a run with other choices is refused before anything is trained.
 
 use super::results::{changes_no_figure, differing, read_config};
 use super::setting::{METHOD, SINGLE};
@@ -9,19 +9,19 @@ use crate::evaluate::file_name;
 use crate::train;
 use std::path::{Path, PathBuf};
 
-/// What a person asked for.
+/// A request for a comparison.
 pub struct Request {
-    /// The recipe: every choice that all runs share.
+    /// The choices that all runs share.
     pub base: TrainConfig,
-    /// Typed choices of balancing beside the method. Each goes to the methods that take it.
+    /// Typed balancing choices besides the method. Each applies to the methods that read it.
     pub balancing: Choices,
-    /// The names of the joint settings' methods.
+    /// The names of the balancing methods, one per joint setting.
     pub methods: Vec<String>,
-    /// One run of each setting per seed.
+    /// Seeds; each setting has one run per seed.
     pub seeds: Vec<u64>,
-    /// Where plans, runs and tables are written.
+    /// The folder for plans, runs and tables.
     pub out: PathBuf,
-    /// Whether each task is also trained by itself.
+    /// Whether each task is also trained alone.
     pub single: bool,
 }
 
@@ -30,18 +30,18 @@ pub struct Request {
 pub struct PlannedRun {
     /// The name of its folder, `<setting>-seed<S>`.
     pub name: String,
-    /// The setting alone.
+    /// Name of the setting.
     pub setting: String,
-    /// Every choice.
+    /// The full configuration.
     pub config: TrainConfig,
 }
 
-/// How far a planned run is.
+/// Progress of a planned run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing is there to go on from.
+    /// There is nothing to continue from.
     New,
-    /// It was cut off and has a state.
+    /// It was interrupted and has a checkpoint.
     Begun,
     /// Its last epoch is done.
     Finished,
@@ -53,7 +53,7 @@ impl PlannedRun {
         self.config.project.join("train").join(&self.name)
     }
 
-    /// Looks at its folder.
+    /// Determines the progress from the run's folder.
     pub fn stage(&self) -> Stage {
         let folder = self.folder();
         match (train::is_finished(&folder), train::has_state(&folder)) {
@@ -63,7 +63,7 @@ impl PlannedRun {
         }
     }
 
-    /// Whether what its folder holds is this run.
+    /// Checks that the run in this folder was made with the same choices.
     fn check_folder(&self) -> Result<()> {
         let folder = self.folder();
         if !folder.join("args.yaml").is_file() {
@@ -80,11 +80,11 @@ impl PlannedRun {
     }
 }
 
-/// The runs for these tasks: single models first, then the methods in the order they were given; of each all seeds.
+/// Plans the runs for these tasks: single models first, then the methods in the given order, each with all seeds.
 ///
 /// # Errors
-/// A method that is unknown or named twice, seeds that are none or named twice, one task alone, a choice that no method takes, a
-/// folder in the way or with a run of other choices.
+/// A method is unknown or named twice, seeds are missing or repeated, there is only one task, no method reads a choice, or a
+/// folder is in the way or holds a run with other choices.
 pub fn plan(request: &Request, tasks: &[String]) -> Result<Vec<PlannedRun>> {
     check(request)?;
     if let [task] = tasks {
@@ -112,10 +112,10 @@ pub fn plan(request: &Request, tasks: &[String]) -> Result<Vec<PlannedRun>> {
     Ok(runs)
 }
 
-/// Whether the seeds and methods can be planned, whichever the data set.
+/// Checks the seeds and methods, without the data set.
 ///
 /// # Errors
-/// A method or seeds that [`plan`] refuses.
+/// A method or seed that [`plan`] refuses.
 pub fn check(request: &Request) -> Result<()> {
     check_seeds(&request.seeds)?;
     joint_settings(request).map(drop)
@@ -126,21 +126,21 @@ fn check_seeds(seeds: &[u64]) -> Result<()> {
         return Err(Error::Usage("--seeds: expected at least one number, as in --seeds 0,1,2".into()));
     }
     match seeds.iter().enumerate().find(|(index, seed)| seeds[..*index].contains(seed)) {
-        Some((_, seed)) => Err(Error::Usage(format!("--seeds: {seed} is there twice; expected different numbers"))),
+        Some((_, seed)) => Err(Error::Usage(format!("--seeds: {seed} is given twice; expected different numbers"))),
         None => Ok(()),
     }
 }
 
-/// One task by itself. Its weight is one, whatever else is asked for.
+/// One task alone. Its weight is one, whatever the other choices.
 fn single(base: &TrainConfig, task: &str) -> TrainConfig {
     let lr_heads = base.lr_heads.iter().filter(|(name, _)| name == task).cloned().collect();
     let equal = Choices::one(METHOD, super::setting::EQUAL_WEIGHTS);
     let mut config = TrainConfig { task: vec![task.to_owned()], lr_heads, ..base.clone() };
-    equal.apply(&mut config).unwrap_or_else(|e| unreachable!("the method of equal weights is there: {e}"));
+    equal.apply(&mut config).unwrap_or_else(|e| unreachable!("the method of equal weights exists: {e}"));
     config
 }
 
-/// One configuration per method, under the method's own word, with the typed choices of balancing that it takes.
+/// One configuration per method, labelled by the method's name, with the typed balancing choices that it reads.
 fn joint_settings(request: &Request) -> Result<Vec<(String, TrainConfig)>> {
     let mut settings: Vec<(String, TrainConfig)> = Vec::new();
     if request.methods.is_empty() {
@@ -152,7 +152,7 @@ fn joint_settings(request: &Request) -> Result<Vec<(String, TrainConfig)>> {
         config.check()?;
         let word = Choices::of(&config)?.text(METHOD).unwrap_or_default();
         if settings.iter().any(|(other, _)| *other == word) {
-            return Err(Error::Usage(format!("--methods: {word} is there twice; expected different methods")));
+            return Err(Error::Usage(format!("--methods: {word} is given twice; expected different methods")));
         }
         settings.push((word, config));
     }
@@ -173,15 +173,15 @@ fn joint_settings(request: &Request) -> Result<Vec<(String, TrainConfig)>> {
     Ok(settings)
 }
 
-/// A refusal of `--balance`, whose place `--methods` takes.
+/// Rewrites an error about `--balance` to name `--methods` instead.
 fn in_methods(error: &Error) -> Error {
     Error::Usage(error.to_string().replace(&format!("--{METHOD}"), "--methods"))
 }
 
-/// Writes each run's choices as a file that `polyhead train --config` takes.
+/// Writes each run's choices as a file for `polyhead train --config`.
 ///
 /// # Errors
-/// The file system refuses.
+/// A file cannot be written.
 pub fn write_plans(out: &Path, runs: &[PlannedRun]) -> Result<()> {
     let folder = plans(out);
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
@@ -197,7 +197,7 @@ fn plans(out: &Path) -> PathBuf {
     out.join("plans")
 }
 
-/// Where the choices of a run are written.
+/// The file with a run's choices.
 pub fn plan_file(out: &Path, run: &PlannedRun) -> PathBuf {
     plans(out).join(format!("{}.yaml", run.name))
 }
@@ -259,11 +259,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_planned_gets_a_sentence() {
+    fn a_request_that_cannot_be_planned_is_refused() {
         assert!(refused(&request(&["fixd"], &[0]), &tasks()).contains("--methods fixd: expected"));
-        assert!(refused(&request(&["fixed", "fixed"], &[0]), &tasks()).contains("fixed is there twice"));
+        assert!(refused(&request(&["fixed", "fixed"], &[0]), &tasks()).contains("fixed is given twice"));
         assert!(refused(&request(&["fixed"], &[]), &tasks()).contains("--seeds: expected at least one"));
-        assert!(refused(&request(&["fixed"], &[3, 1, 3]), &tasks()).contains("3 is there twice"));
+        assert!(refused(&request(&["fixed"], &[3, 1, 3]), &tasks()).contains("3 is given twice"));
         assert!(refused(&request(&["fixed"], &[0]), &["a".to_owned()]).contains("nothing to compare"));
         let mut none = request(&[], &[0]);
         none.single = false;
@@ -282,7 +282,7 @@ mod tests {
         };
         args(&run.config);
         assert_eq!(run.stage(), Stage::New);
-        // How a run is carried out may change.
+        // Choices that only affect how a run is carried out may change.
         asked.base.threads = 3;
         plan(&asked, &tasks()).unwrap();
         asked.base.lr0 = 0.5;

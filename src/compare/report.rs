@@ -1,4 +1,4 @@
-//! The comparison in words and tables, as Markdown.
+//! The comparison as Markdown text and tables.
 
 use super::costs::Costs;
 use super::setting::EQUAL_WEIGHTS;
@@ -8,7 +8,7 @@ use crate::reading::list_some;
 use crate::train::progress::in_words;
 use std::fmt::Write as _;
 
-/// All of it.
+/// The whole report.
 pub fn markdown(comparison: &Comparison, costs: Option<&Costs>) -> String {
     let mut text = String::from("# Did sharing pay?\n\n");
     text.push_str(&head(comparison));
@@ -65,7 +65,7 @@ fn of_task(task: &TaskComparison, comparison: &Comparison) -> String {
     format!("\n## {}: {}\n\n{}", task.task, task.metric, table(&columns, rows))
 }
 
-/// `0.745 ± 0.012`, of one value without the second.
+/// `0.745 ± 0.012`; a single value has no deviation.
 fn spread(values: &[f64]) -> String {
     let Some(mean) = mean(values) else { return "–".into() };
     let mean = signed(mean, 3).replace('+', "");
@@ -80,7 +80,7 @@ fn difference(difference: Option<&Difference>) -> String {
     format!("{} {interval}", signed(*mean, 3))
 }
 
-/// With its sign, a real minus.
+/// A number with its sign; minus is `−`.
 fn signed(value: f64, decimals: usize) -> String {
     let size = format!("{:.decimals$}", value.abs());
     let is_zero = size.chars().all(|c| c == '0' || c == '.');
@@ -191,7 +191,7 @@ fn verdicts(comparison: &Comparison) -> String {
     text
 }
 
-/// One sentence about a task under a setting: against the single model, or without one against equal weights.
+/// One sentence about a task under a setting, compared with the single model, or with equal weights if there is none.
 fn verdict(task: &TaskComparison, row: &Row, comparison: &Comparison) -> String {
     let (versus, difference) = match comparison.has_single() {
         true => ("its single model", &row.to_single),
@@ -200,7 +200,7 @@ fn verdict(task: &TaskComparison, row: &Row, comparison: &Comparison) -> String 
     let begin = format!("`{}` under {}", task.task, row.label);
     let Some(Difference { each, mean, interval }) = difference else {
         let is_equal = !comparison.has_single() && row.label == EQUAL_WEIGHTS;
-        let why = if is_equal { "is what the others are held to" } else { "has nothing to be held to" };
+        let why = if is_equal { "is the baseline of the others" } else { "has no baseline" };
         return format!("{begin}: {why}.");
     };
     let gap = format!("{} {} against {versus}", signed(*mean, 3), task.metric);
@@ -268,7 +268,7 @@ fn relatedness(relations: &[Relation]) -> String {
         vec![format!("{a}, {b}"), relation.label.clone(), format!("{mean}{interval}"), relation.word().to_owned()]
     });
     format!(
-        "\n## How the tasks' gradients lie to each other\n\n{}\nThe cosine of two tasks' gradients at what they share: the mean over \
+        "\n## Agreement of the tasks' gradients\n\n{}\nThe cosine of two tasks' gradients at what they share: the mean over \
          the epochs of a run and over the seeds, with its 95 % interval by Student's t. The whole interval must lie below 0 for a \
          conflict and above 0 for kinship.\n",
         table(&["tasks", "setting", "cosine", ""], rows)

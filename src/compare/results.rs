@@ -1,5 +1,5 @@
-//! What a run's folder says: its choices, and every figure of the epoch whose weights are `best`. Runs whose figures cannot be
-//! set side by side are refused here.
+//! Reads a run's folder: its choices, and all metrics of the epoch whose weights are `best`. Refuses runs that are not
+//! comparable.
 
 use super::setting::Setting;
 use crate::config::{Choices, TrainConfig};
@@ -14,32 +14,32 @@ use std::path::{Path, PathBuf};
 pub struct RunResult {
     /// Its folder.
     pub folder: PathBuf,
-    /// What it tried.
+    /// The setting it tried.
     pub setting: Setting,
     /// Its choices.
     pub config: TrainConfig,
-    /// One per task, in the data set's order.
+    /// One entry per task, in the data set's order.
     pub tasks: Vec<TaskFigures>,
     /// The epoch whose weights are `best`, counted from 1.
     pub best_epoch: usize,
-    /// Epochs that were trained.
+    /// Number of trained epochs.
     pub epochs: usize,
-    /// Seconds trained, all sessions together.
+    /// Training seconds over all sessions.
     pub seconds: f64,
-    /// Per pair of tasks the mean over the epochs of their gradients' cosine, where the table has it.
+    /// Per pair of tasks, the mean cosine of their gradients over the epochs, if results.csv has it.
     pub cosines: Vec<([String; 2], f64)>,
 }
 
-/// What a run says of one task.
+/// A run's results for one task.
 #[derive(Clone, Debug)]
 pub struct TaskFigures {
     /// The task's name.
     pub task: String,
-    /// Its kind, known by the names of its figures.
+    /// Its kind, recognised by the names of its metrics.
     pub kind: &'static Kind,
-    /// The figure that the kind is judged by, after each epoch.
+    /// The kind's main metric after each epoch.
     pub fitness: Vec<Option<f64>>,
-    /// All figures of the best epoch under their names in the table.
+    /// All metrics of the best epoch, under their names in the table.
     pub figures: Vec<(String, Option<f64>)>,
 }
 
@@ -47,13 +47,13 @@ impl RunResult {
     /// Reads the folder of a finished run.
     ///
     /// # Errors
-    /// No run's folder, a run that is not finished, or one without validation figures.
+    /// The folder is not a run's, the run is not finished, or it has no validation metrics.
     pub fn read(folder: &Path) -> Result<RunResult> {
         let config = read_config(folder)?;
         let table = Table::read(folder)?;
         if table.rows.is_empty() || (table.rows.len() < config.epochs as usize && !train::is_finished(folder)) {
             return Err(Error::Usage(format!(
-                "{0}: the run is not finished, {1} of {2} epochs are done: go on with polyhead train --resume {0}",
+                "{0}: the run is not finished, {1} of {2} epochs are done: continue with polyhead train --resume {0}",
                 shown(folder),
                 table.rows.len(),
                 config.epochs
@@ -95,7 +95,7 @@ impl RunResult {
     }
 }
 
-/// The choices in a run's args.yaml, those that it does not name at their defaults.
+/// The choices in a run's args.yaml; choices that it does not name have their defaults.
 pub fn read_config(folder: &Path) -> Result<TrainConfig> {
     let file = folder.join("args.yaml");
     let text = std::fs::read_to_string(&file)
@@ -103,8 +103,8 @@ pub fn read_config(folder: &Path) -> Result<TrainConfig> {
     yaml::read(&text).map_err(|e| Error::data(&file, e.line, format!("not a run's configuration: {e}")))
 }
 
-/// The last of the epochs in which the mean over the tasks (at least 0 each) was as high as ever, counted from 1: training keeps
-/// the weights of that one as `best`.
+/// The last epoch with the highest mean over the tasks (each counted as at least 0), counted from 1. Training keeps the weights
+/// of that epoch as `best`.
 fn best_epoch(fitness: &[Vec<Option<f64>>], epochs: usize) -> usize {
     let mut best = (f64::NEG_INFINITY, epochs);
     for epoch in 0..epochs {
@@ -143,7 +143,7 @@ impl Table {
         self.rows[row][column].parse().ok().filter(|value: &f64| value.is_finite())
     }
 
-    /// The means over the epochs of the columns `cosine/<a>/<b>`.
+    /// The means of the columns `cosine/<a>/<b>` over the epochs.
     fn cosines(&self, tasks: &[&str]) -> Vec<([String; 2], f64)> {
         let mut found = Vec::new();
         for a in tasks {
@@ -161,14 +161,14 @@ impl Table {
 /// The validation columns of a task.
 struct TaskColumns {
     kind: &'static Kind,
-    /// Names and places, in the table's order.
+    /// Names and column indices, in the table's order.
     all: Vec<(String, usize)>,
 }
 
 impl TaskColumns {
     fn of(table: &Table, task: &str, tasks: &[&str], folder: &Path) -> Result<TaskColumns> {
         let own = |name: &str| Some(name.strip_prefix(&format!("val/{task}/"))?.to_owned());
-        // The columns of a task `a/b` begin like those of a task `a`.
+        // The columns of a task `a/b` also start with the prefix of a task `a`.
         let longer = |name: &&String| {
             tasks.iter().any(|other| other.len() > task.len() && name.starts_with(&format!("val/{other}/")))
         };
@@ -178,13 +178,13 @@ impl TaskColumns {
         match kind {
             Some(kind) => Ok(TaskColumns { kind, all }),
             None => Err(Error::Usage(format!(
-                "{}: results.csv has no validation figure of `{task}`: a comparison needs runs with validation images",
+                "{}: results.csv has no validation metric of `{task}`: a comparison needs runs with validation images",
                 shown(folder)
             ))),
         }
     }
 
-    /// After each epoch the figure that the kind is judged by: over several columns the mean of those that are known.
+    /// The kind's main metric after each epoch. For several columns, it is the mean of the known values.
     fn fitness(&self, table: &Table) -> Vec<Option<f64>> {
         let places: Vec<usize> =
             self.all.iter().filter(|(name, _)| is_fitness(name, self.kind)).map(|column| column.1).collect();
@@ -196,19 +196,19 @@ impl TaskColumns {
     }
 }
 
-/// Whether a figure is the kind's fitness, or that of one of a task's columns.
+/// Whether a metric is the kind's fitness, for the whole task or one of its columns.
 fn is_fitness(name: &str, kind: &Kind) -> bool {
     name == kind.fitness_metric || name.strip_suffix(kind.fitness_metric).is_some_and(|column| column.ends_with('/'))
 }
 
-/// Choices that decide what a figure means: runs that differ in one of these are not compared.
+/// Choices that determine the meaning of a metric. Runs that differ in one of them are not compared.
 const DECIDING: [&str; 10] =
     ["data", "epochs", "time", "imgsz", "backbone", "head", "weights", "fraction", "val_fraction", "overfit"];
 
-/// The remark on choices that differ though the setting does not ask for it, one sentence each.
+/// Notes about choices that differ between runs although their settings do not require it, one sentence each.
 ///
 /// # Errors
-/// Runs of different data, epochs, sizes or the like, or two of one setting and seed.
+/// The runs differ in data, epochs, sizes or the like, or two have the same setting and seed.
 pub fn check_comparable(runs: &[RunResult]) -> Result<Vec<String>> {
     let Some((first, others)) = runs.split_first() else { return Ok(Vec::new()) };
     let mut notes: Vec<String> = Vec::new();
@@ -240,10 +240,10 @@ pub fn check_comparable(runs: &[RunResult]) -> Result<Vec<String>> {
     Ok(notes)
 }
 
-/// The choices in which two runs differ and that are not `free` to: the key and both texts.
+/// The choices in which two runs differ, except those that are `free` to: the key and both texts.
 ///
 /// # Errors
-/// Choices that cannot be written.
+/// The choices cannot be written.
 pub fn differing(a: &TrainConfig, b: &TrainConfig, free: impl Fn(&str) -> bool) -> Result<Vec<(String, [String; 2])>> {
     let [own, other] = [Choices::of(a)?, Choices::of(b)?];
     let mut keys: Vec<&str> = own.keys().chain(other.keys()).collect();
@@ -257,14 +257,15 @@ pub fn differing(a: &TrainConfig, b: &TrainConfig, free: impl Fn(&str) -> bool) 
     Ok(differ.collect())
 }
 
-/// Whether a choice changes no figure: where the run lies, and how it is carried out. A limit of time or patience does, since it
-/// decides when the run ends.
+/// Whether a choice has no influence on the metrics: the place of the run, and how it is carried out. Limits of time and
+/// patience do have one, because they decide when the run ends.
 pub fn changes_no_figure(key: &str) -> bool {
     let of_place = ["project", "name", "exist_ok", "cache", "cache_gib"].contains(&key);
     of_place || (Choices::is_of_execution(key) && key != "time" && key != "patience")
 }
 
-/// Whether two runs that are compared may differ in a choice: it belongs to the setting, to the seed, or changes no figure.
+/// Whether compared runs may differ in a choice: it belongs to the setting or to the seed, or has no influence on the
+/// metrics.
 fn may_differ(key: &str) -> bool {
     ["seed", "task", "lr_heads"].contains(&key) || Choices::is_of_balancing(key) || changes_no_figure(key)
 }

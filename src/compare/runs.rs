@@ -1,5 +1,5 @@
-//! Carries out the planned runs: each in a process of its own, several at once, those that are finished left out and those that
-//! were cut off resumed.
+//! Carries out the planned runs, several at a time, each in its own process. Finished runs are skipped and interrupted ones
+//! resumed.
 
 use super::plan::{PlannedRun, Stage, plan_file};
 use crate::console::{self, Bar};
@@ -15,14 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How the machine is shared out among the runs.
+/// Division of the machine among the runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
-    /// Runs at once.
+    /// Runs at a time.
     pub jobs: usize,
-    /// Threads of each that compute.
+    /// Computing threads per run.
     pub threads: usize,
-    /// Threads of each that decode.
+    /// Decoding threads per run.
     pub workers: usize,
 }
 
@@ -32,7 +32,7 @@ impl Shares {
         (cores / 4).max(1)
     }
 
-    /// Threads that compute are shared out evenly unless their number is given (not 0), and a run has no more `workers` than that.
+    /// Divides computing threads evenly unless a number is given (not 0). A run has no more `workers` than its share of cores.
     pub fn of(cores: usize, jobs: usize, threads: usize, workers: usize, workers_typed: Option<usize>) -> Shares {
         let part = (cores / jobs.max(1)).max(1);
         let threads = if threads == 0 { part } else { threads };
@@ -40,30 +40,31 @@ impl Shares {
     }
 }
 
-/// A run that did not come to its end.
+/// A run that did not finish.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// The run's name.
     pub run: String,
-    /// What it said last.
+    /// Its last lines of output.
     pub words: Vec<String>,
 }
 
-/// What is printed at the first Ctrl-C.
+/// Printed at the first Ctrl-C.
 const STOPPING: &str = "the runs finish their step and save; Ctrl-C again stops at once without saving";
-/// How often the runs are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Without a terminal, a line at most this often while no run ends.
+/// Polling interval.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Without a terminal, print at most one line in this interval while no run ends.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 /// A signal from a terminal reaches all processes of a group within this time.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
-/// Lines of a run that are kept for its failure.
+const SIGNAL_ARRIVES_WITHIN: Duration = Duration::from_secs(1);
+/// Lines of output that are kept per run, in case it fails.
 const LINES_KEPT: usize = 20;
 
 /// Trains all runs that are not finished, and returns those that failed.
 ///
 /// # Errors
-/// A process cannot be started, or Ctrl-C: then every run has saved, and the same command goes on.
+/// A process cannot be started, or Ctrl-C was pressed. After Ctrl-C every run has saved, and the same command
+/// continues.
 pub fn carry_out(runs: &[PlannedRun], out: &Path, shares: Shares) -> Result<Vec<Failure>> {
     let left: VecDeque<usize> = (0..runs.len()).filter(|&run| runs[run].stage() != Stage::Finished).collect();
     if left.is_empty() {
@@ -81,13 +82,16 @@ pub fn carry_out(runs: &[PlannedRun], out: &Path, shares: Shares) -> Result<Vec<
     session.shown.bar.clear();
     if interrupted.load(Ordering::Relaxed) {
         let done = runs.iter().filter(|run| run.stage() == Stage::Finished).count();
-        console::say(&format!("stopped with {done} of {} runs finished; the same command goes on", runs.len()));
+        console::say(&format!(
+            "stopped with {done} of {} runs finished; run the same command again to continue",
+            runs.len()
+        ));
         return Err(Error::Interrupted);
     }
     Ok(session.failures)
 }
 
-/// The state of the work.
+/// State of the scheduler.
 struct Session<'a> {
     runs: &'a [PlannedRun],
     out: &'a Path,
@@ -105,15 +109,15 @@ impl Session<'_> {
             while stopping.is_none() && self.active.len() < self.shares.jobs && !self.left.is_empty() {
                 self.start_next()?;
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
             self.collect(stopping.is_some())?;
             if interrupted.load(Ordering::Relaxed) {
                 let since = *stopping.get_or_insert_with(Instant::now);
-                if since.elapsed() > HEARD_WITHIN {
+                if since.elapsed() > SIGNAL_ARRIVES_WITHIN {
                     self.active.iter_mut().for_each(Active::pass_on);
                 }
             }
-            self.shown.look(self.runs, &self.active);
+            self.shown.refresh(self.runs, &self.active);
         }
         Ok(())
     }
@@ -128,7 +132,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Takes the runs that have ended from the list.
+    /// Removes finished runs from the active list.
     fn collect(&mut self, stopping: bool) -> Result<()> {
         let mut going = Vec::new();
         for mut active in std::mem::take(&mut self.active) {
@@ -154,14 +158,14 @@ impl Session<'_> {
     }
 }
 
-/// A run at work.
+/// A running process.
 struct Active {
     run: usize,
     process: Child,
     started: Instant,
     /// Its last lines on standard error.
     lines: Arc<Mutex<VecDeque<String>>>,
-    /// Whether it has said that a signal reached it, or was sent one.
+    /// Whether it has reported that a signal reached it, or was sent one.
     told: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
@@ -189,18 +193,18 @@ impl Active {
         Ok(Active { run, process, started: Instant::now(), lines, told, reader })
     }
 
-    /// Sends the signal on to a process that it did not reach, as when only this process was asked to end.
+    /// Sends the signal to a process that has not received it, for example if only this process was asked to end.
     fn pass_on(&mut self) {
         if !self.told.swap(true, Ordering::Relaxed) {
-            // The standard library sends no signal but the one that gives no time to save.
+            // The standard library can only send SIGKILL, which leaves no time to save.
             #[cfg(unix)]
             drop(Command::new("kill").arg(self.process.id().to_string()).status());
         }
     }
 
-    /// The error it ended with, or what it said last.
+    /// The error message it ended with, or its last lines of output.
     fn last_words(&mut self, status: ExitStatus) -> Vec<String> {
-        // What is in the pipe is read to its end first.
+        // Wait until the pipe has been read to its end.
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
@@ -232,12 +236,12 @@ fn listen(stderr: impl Read, lines: &Mutex<VecDeque<String>>, told: &AtomicBool)
     }
 }
 
-/// What a person sees meanwhile.
+/// Progress display.
 struct Shown {
     bar: Bar,
     started: Instant,
-    last_look: Instant,
-    /// Epochs that each run has done.
+    last_refresh: Instant,
+    /// Finished epochs per run.
     epochs: Vec<u64>,
     /// Epochs of all runs together.
     total: u64,
@@ -252,19 +256,19 @@ impl Shown {
         let before = epochs.iter().sum();
         let bar = Bar::new("{bar:24} {pos}/{len} epochs {elapsed}<{eta} {msg}").at(before, total);
         let now = Instant::now();
-        Shown { bar, started: now, last_look: now, epochs, total, before }
+        Shown { bar, started: now, last_refresh: now, epochs, total, before }
     }
 
     fn say(&self, line: &str) {
         self.bar.say(line);
     }
 
-    fn look(&mut self, runs: &[PlannedRun], active: &[Active]) {
-        let every = if self.bar.is_shown() { LOOK_EVERY * 10 } else { LINE_EVERY };
-        if self.last_look.elapsed() < every {
+    fn refresh(&mut self, runs: &[PlannedRun], active: &[Active]) {
+        let every = if self.bar.is_shown() { POLL_INTERVAL * 10 } else { LINE_EVERY };
+        if self.last_refresh.elapsed() < every {
             return;
         }
-        self.last_look = Instant::now();
+        self.last_refresh = Instant::now();
         active.iter().for_each(|active| self.epochs[active.run] = epochs_done(&runs[active.run]));
         let of_run = |active: &Active| {
             let run = &runs[active.run];
@@ -311,7 +315,7 @@ mod tests {
         assert_eq!(Shares::of(16, 4, 0, 2, None), shares(4, 4, 2));
         assert_eq!(Shares::of(2, 4, 0, 2, None), shares(4, 1, 1));
         assert_eq!(Shares::of(2, 1, 0, 2, None), shares(1, 2, 2));
-        // What was typed is each run's own.
+        // A typed number applies to each run.
         assert_eq!(Shares::of(2, 2, 3, 2, Some(5)), shares(2, 3, 5));
         assert_eq!([1, 2, 8, 16].map(Shares::default_jobs), [1, 1, 2, 4]);
     }

@@ -1,19 +1,20 @@
-//! What a run tries: one task by itself, or all tasks with one way of balancing. Runs of one setting differ in their seed alone.
+//! The setting of a run: one task alone, or all tasks with one balancing method. Runs of the same setting differ only in their
+//! seed.
 
 use crate::config::{Choices, TrainConfig};
 use crate::error::Result;
 
-/// What a run tries.
+/// The setting of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// The task that is trained by itself; `None` for a run of several tasks.
+    /// The task that is trained alone; `None` for a run of several tasks.
     pub single: Option<String>,
-    /// In tables: `single` or the balancing method, with those of its parameters that are not at their defaults.
+    /// Label in tables: `single`, or the balancing method with its parameters that are not at their defaults.
     pub label: String,
 }
 
 impl Setting {
-    /// One task by itself.
+    /// One task alone.
     pub fn single(task: &str) -> Setting {
         Setting { single: Some(task.to_owned()), label: SINGLE.to_owned() }
     }
@@ -21,7 +22,7 @@ impl Setting {
     /// The setting of a run of these tasks.
     ///
     /// # Errors
-    /// Choices that cannot be written.
+    /// The choices cannot be written.
     pub fn of(config: &TrainConfig, tasks: &[&str]) -> Result<Setting> {
         if let [task] = tasks {
             return Ok(Setting::single(task));
@@ -37,15 +38,15 @@ impl Setting {
         Ok(Setting { single: None, label })
     }
 
-    /// Whether all tasks weigh the same: what other ways of balancing are held to.
+    /// Whether all tasks have the same weight. This setting is the baseline for the other methods.
     pub fn is_equal_weights(&self) -> bool {
         self.single.is_none() && self.label == EQUAL_WEIGHTS
     }
 }
 
-/// How a setting of one task is called.
+/// Label of the setting with one task alone.
 pub const SINGLE: &str = "single";
 /// The choice that names the balancing method.
 pub const METHOD: &str = "balance";
-/// The method that, without weights of one's own, weighs all tasks the same.
+/// The method that gives all tasks the same weight unless weights are chosen.
 pub const EQUAL_WEIGHTS: &str = "fixed";

@@ -1,19 +1,19 @@
-//! Means, spreads and intervals over seeds. A difference between two settings is taken seed by seed, and Student's t says how
-//! far its mean may be from what all seeds would give.
+//! Means, deviations and intervals over seeds. Differences between two settings are taken per seed, and a confidence interval
+//! of their mean comes from Student's t.
 
 /// The mean; `None` if there is no value.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// The standard deviation of a sample (n − 1 below the fraction bar), `None` below two values.
+/// The sample standard deviation (with n − 1), `None` for fewer than two values.
 pub fn deviation(values: &[f64]) -> Option<f64> {
     let (n, mean) = (values.len(), mean(values)?);
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (n > 1).then(|| (squares / (n - 1) as f64).sqrt())
 }
 
-/// The middle value, or the mean of the two in the middle; `None` if there is no value.
+/// The middle value, or the mean of the two middle ones; `None` if there is no value.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -21,18 +21,18 @@ pub fn median(values: &[f64]) -> Option<f64> {
     (n > 0).then(|| (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0)
 }
 
-/// Paired differences, one per seed, and what they come to.
+/// Paired differences, one per seed, with their mean and interval.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// One per seed that both settings have.
     pub each: Vec<f64>,
     /// Their mean.
     pub mean: f64,
-    /// The 95 % confidence interval of the mean by Student's t; `None` below two seeds.
+    /// The 95 % confidence interval of the mean by Student's t; `None` for fewer than two seeds.
     pub interval: Option<[f64; 2]>,
 }
 
-/// What a paired difference says.
+/// Conclusion from a paired difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The whole interval is above zero.
@@ -41,12 +41,12 @@ pub enum Verdict {
     Hurt,
     /// Zero lies in the interval.
     WithinNoise,
-    /// One seed: there is no interval.
+    /// With one seed there is no interval.
     Untested,
 }
 
 impl Difference {
-    /// Sums up differences taken seed by seed; `None` if there are none.
+    /// Summarises differences taken per seed; `None` if there are none.
     pub fn of(each: Vec<f64>) -> Option<Difference> {
         let mean = mean(&each)?;
         let reach = deviation(&each).map(|deviation| {
@@ -56,7 +56,7 @@ impl Difference {
         Some(Difference { mean, interval: reach.map(|reach| [mean - reach, mean + reach]), each })
     }
 
-    /// Whether the interval leaves zero out, and on which side.
+    /// Whether the interval excludes zero, and on which side.
     pub fn verdict(&self) -> Verdict {
         match self.interval {
             None => Verdict::Untested,
@@ -67,9 +67,9 @@ impl Difference {
     }
 }
 
-/// Δm of one seed in percent: the mean over the tasks of how much better the joint model is, as a share of the single model's
-/// figure. Higher is better, since every figure here grows with quality. `None` where a single model's figure is not above zero:
-/// then a share of it says nothing.
+/// Δm of one seed in percent: the mean over the tasks of the joint model's gain relative to the single model's metric. Higher is
+/// better, because every metric here grows with quality. `None` if a single model's metric is not above zero, because then the
+/// ratio has no meaning.
 ///
 /// Source: Maninis et al. 2019 (arXiv:1904.08918), eq. 4, with the sign turned so that an improvement is positive.
 pub fn delta_m(joint: &[f64], single: &[f64]) -> Option<f64> {
@@ -113,11 +113,11 @@ const QUANTILES: [f64; 30] = [
     2.042272456,
 ];
 
-/// The normal distribution's.
+/// The limit for many degrees of freedom: the quantile of the normal distribution.
 const NORMAL: f64 = 1.959963984540054;
 
-/// The 0.975 quantile of Student's t: what a 95 % interval multiplies the standard error by. Above 30 degrees of freedom from
-/// Fisher's expansion around the normal distribution (Abramowitz & Stegun 26.7.5), right to six digits there.
+/// The 0.975 quantile of Student's t, the factor of the standard error in a 95 % interval. Above 30 degrees of freedom it
+/// uses Fisher's expansion around the normal distribution (Abramowitz & Stegun 26.7.5), accurate to six digits there.
 fn t_quantile(freedom: usize) -> f64 {
     debug_assert!(freedom > 0);
     if let Some(known) = QUANTILES.get(freedom.wrapping_sub(1)) {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_scipys() {
+    fn quantiles_match_scipy() {
         let golden = golden();
         let quantiles = golden["quantiles"].as_object().unwrap();
         assert!(quantiles.len() > 30);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn paired_intervals_are_scipys() {
+    fn paired_intervals_match_scipy() {
         for case in golden()["paired"].as_array().unwrap() {
             let (a, b) = (numbers(&case["a"]), numbers(&case["b"]));
             let difference = Difference::of(a.iter().zip(&b).map(|(a, b)| a - b).collect()).unwrap();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_differences_leave_nothing_to_chance() {
+    fn equal_differences_are_no_noise() {
         let verdict = |each: &[f64]| Difference::of(each.to_vec()).unwrap().verdict();
         assert_eq!(verdict(&[0.5, 0.5]), Verdict::Helped);
         assert_eq!(verdict(&[-0.5, -0.5]), Verdict::Hurt);
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(verdict(&[0.0, 1.0, 0.5, 0.5]), Verdict::WithinNoise);
     }
 
-    /// By hand: (0.6 − 0.5) / 0.5 = 0.2 and (0.72 − 0.8) / 0.8 = −0.1, of which the mean is 0.05.
+    /// By hand: (0.6 − 0.5) / 0.5 = 0.2 and (0.72 − 0.8) / 0.8 = −0.1; their mean is 0.05.
     #[test]
     fn delta_m_is_the_mean_of_relative_gains_in_percent() {
         let found = delta_m(&[0.6, 0.72], &[0.5, 0.8]).unwrap();

@@ -1,5 +1,5 @@
-//! The figures of finished runs side by side: per task and setting the figure that counts, what it differs by from single models
-//! and from equal weights, and what the tasks' gradients say of each other.
+//! Tabulates the metrics of finished runs: per task and setting the main metric, its difference from single models and from
+//! equal weights, and the agreement of the tasks' gradients.
 
 use super::results::{RunResult, check_comparable};
 use super::setting::Setting;
@@ -8,9 +8,9 @@ use crate::config::TrainConfig;
 use crate::error::{Error, Result, shown};
 use std::collections::BTreeSet;
 
-/// Everything that runs say of each other.
+/// The whole comparison.
 pub struct Comparison {
-    /// The choices of the first run: those that all share are read here.
+    /// The choices of the first run; only those that all runs share are read here.
     pub config: TrainConfig,
     /// All seeds, ascending.
     pub seeds: Vec<u64>,
@@ -18,13 +18,13 @@ pub struct Comparison {
     pub tasks: Vec<TaskComparison>,
     /// One per joint setting.
     pub joint: Vec<JointSummary>,
-    /// Per seed that every task has a single run of: the seconds of all of them together.
+    /// The seconds of all single runs of a seed together, for each seed that has a single run of every task.
     pub single_seconds: Vec<f64>,
-    /// What single models reach in the time of a joint run; `None` without single runs.
+    /// Results of single models in the time of a joint run; `None` without single runs.
     pub equal_compute: Option<EqualCompute>,
-    /// One per joint setting and pair of tasks whose gradients' cosine the runs kept.
+    /// One entry per joint setting and pair of tasks for which the runs have a gradient cosine.
     pub relations: Vec<Relation>,
-    /// Sentences.
+    /// Notes, as sentences.
     pub notes: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ pub struct Comparison {
 pub struct TaskComparison {
     /// Its name.
     pub task: String,
-    /// What people call its figure: `AP`.
+    /// Name of its main metric for display: `AP`.
     pub metric: &'static str,
     /// The single model first, if there is one.
     pub rows: Vec<Row>,
@@ -40,22 +40,22 @@ pub struct TaskComparison {
 
 /// A task under one setting.
 pub struct Row {
-    /// The setting's.
+    /// Label of the setting.
     pub label: String,
-    /// Whether the task was trained by itself.
+    /// Whether the task was trained alone.
     pub is_single: bool,
-    /// Seeds and figures of the epoch whose weights are `best`.
+    /// Seeds, and the main metric in the epoch whose weights are `best`.
     pub values: Vec<(u64, f64)>,
-    /// All figures of that epoch, each the mean over the seeds.
+    /// All metrics of that epoch, as means over the seeds.
     pub figures: Vec<(String, f64)>,
-    /// This less the single model, seed by seed.
+    /// Difference from the single model, per seed.
     pub to_single: Option<Difference>,
-    /// This less equal weights, seed by seed.
+    /// Difference from equal weights, per seed.
     pub to_equal: Option<Difference>,
 }
 
 impl Row {
-    /// The figures alone.
+    /// The metric's values without the seeds.
     pub fn numbers(&self) -> Vec<f64> {
         self.values.iter().map(|value| value.1).collect()
     }
@@ -71,42 +71,42 @@ impl Row {
     }
 }
 
-/// A joint setting over all its tasks.
+/// A joint setting, summarised over all its tasks.
 pub struct JointSummary {
-    /// The setting's.
+    /// Label of the setting.
     pub label: String,
-    /// Δm in percent, seed by seed; `None` where a seed lacks a single model.
+    /// Δm in percent, per seed; `None` if a seed lacks a single model.
     pub delta_m: Option<Difference>,
-    /// Tasks whose single model has no figure above zero in some seed, so that Δm has no meaning.
+    /// Tasks whose single model has a metric of at most zero for some seed, so that Δm has no meaning.
     pub meaningless: Vec<String>,
-    /// Seconds trained, a number per seed.
+    /// Training seconds, one value per seed.
     pub seconds: Vec<f64>,
 }
 
-/// The single models stopped where a joint run would have ended.
+/// The single models at the point where they have used the time of a joint run.
 pub struct EqualCompute {
-    /// The joint setting whose time is taken.
+    /// The joint setting whose time is used.
     pub label: String,
-    /// Its mean seconds, and those of all single runs of a seed together.
+    /// Mean seconds of the joint run, and of all single runs of a seed together.
     pub seconds: [f64; 2],
-    /// The epoch of the single runs at which they have used as much time, at most their last.
+    /// The epoch at which the single runs have used that time, at most their last.
     pub epoch: usize,
-    /// Per task the best figure of the single models until then, the mean over the seeds, and the joint setting's.
+    /// Per task the single models' best metric up to that epoch, as a mean over the seeds, and the joint setting's.
     pub figures: Vec<(String, [f64; 2])>,
 }
 
-/// What the gradients of two tasks say of each other.
+/// Agreement of the gradients of two tasks.
 pub struct Relation {
-    /// The joint setting's.
+    /// Label of the joint setting.
     pub label: String,
     /// The tasks.
     pub tasks: [String; 2],
-    /// The mean over the epochs, seed by seed.
+    /// The mean cosine over the epochs, per seed.
     pub cosines: Vec<f64>,
 }
 
 impl Relation {
-    /// The cosines over the seeds, with their interval; `None` if there are none.
+    /// The cosines summarised over the seeds; `None` if there are none.
     pub fn cosine(&self) -> Option<Difference> {
         Difference::of(self.cosines.clone())
     }
@@ -122,15 +122,16 @@ impl Relation {
     }
 }
 
-/// Sets the runs side by side.
+/// Compares the runs.
 ///
 /// # Errors
-/// No joint run, joint runs of different tasks, a single run of another task, or runs that must not be compared.
+/// There is no joint run, joint runs have different tasks, a single run has another task, or the runs are not
+/// comparable.
 pub fn compare(runs: &[RunResult]) -> Result<Comparison> {
     let notes = check_comparable(runs)?;
     let joint: Vec<&RunResult> = runs.iter().filter(|run| run.setting.single.is_none()).collect();
     let Some(first) = joint.first() else {
-        return Err(Error::Usage("no run of several tasks is among them: there is nothing to compare".into()));
+        return Err(Error::Usage("none of the runs trains several tasks: there is nothing to compare".into()));
     };
     let tasks: Vec<String> = first.tasks.iter().map(|task| task.task.clone()).collect();
     check_tasks(first, runs)?;
@@ -211,7 +212,7 @@ fn of_task(runs: &[RunResult], task: &str, settings: &[&Setting]) -> TaskCompari
     TaskComparison { task: task.to_owned(), metric, rows }
 }
 
-/// The means over the seeds of all figures of a task's best epochs.
+/// All metrics of a task's best epochs, as means over the seeds.
 fn figures(runs: &[RunResult], task: &str, setting: &Setting) -> Vec<(String, f64)> {
     let own: Vec<&RunResult> = runs.iter().filter(|run| run.setting == *setting).collect();
     let names = own.first().and_then(|run| run.task(task)).map(|figures| &figures.figures);
@@ -254,7 +255,7 @@ fn single_seconds(runs: &[RunResult], tasks: &[String], seeds: &BTreeSet<u64>) -
     seeds.iter().filter_map(of_seed).collect()
 }
 
-/// Takes the time of equal weights if they are among the settings, otherwise that of the first joint setting.
+/// Uses the time of equal weights if that is among the settings, otherwise that of the first joint setting.
 fn equal_compute(
     runs: &[RunResult],
     tasks: &[TaskComparison],

@@ -1,4 +1,4 @@
-//! Tables from small run folders written by hand: which figures are taken, what is computed of them, and which runs are refused.
+//! Tests with small hand-written run folders: which metrics are read, what is computed from them, and which runs are refused.
 
 use super::json::json;
 use super::report::markdown;
@@ -21,7 +21,7 @@ impl Drop for Place {
     }
 }
 
-/// Per epoch: the AP of `box`, the R² of both columns of `size`, and the cosine between them.
+/// Per epoch: the AP of `box`, the R² of both columns of `size`, and the cosine between the two tasks.
 type Epoch = [f64; 4];
 
 impl Place {
@@ -81,7 +81,7 @@ fn refused(outcome: Result<impl Sized>) -> String {
 }
 
 #[test]
-fn the_epoch_whose_weights_are_best_is_the_last_of_the_highest_means() {
+fn the_best_epoch_is_the_last_one_with_the_highest_mean() {
     let place = Place::new("best");
     // Means .35, .5, .5, .45: the third. A negative R² counts as 0.
     let epochs = [[0.2, 0.5, 0.5, 0.1], [0.4, 0.6, 0.6, 0.2], [0.5, 0.4, 0.6, 0.3], [0.9, -3.0, -1.0, 0.4]];
@@ -94,7 +94,7 @@ fn the_epoch_whose_weights_are_best_is_the_last_of_the_highest_means() {
 }
 
 #[test]
-fn settings_are_held_to_single_models_and_to_equal_weights_seed_by_seed() {
+fn settings_are_compared_with_single_models_and_equal_weights_per_seed() {
     let place = Place::new("tables");
     let mut folders = Vec::new();
     for seed in [0, 1, 2] {
@@ -120,10 +120,10 @@ fn settings_are_held_to_single_models_and_to_equal_weights_seed_by_seed() {
     assert!(of_box[1].to_equal.is_none());
     assert_eq!(of_box[2].to_equal.as_ref().unwrap().verdict(), Verdict::Helped);
     assert_eq!(comparison.tasks[1].rows[1].to_single.as_ref().unwrap().verdict(), Verdict::Helped);
-    // By hand, seed 0: (0.4 − 0.5) / 0.5 = −0.2 and (0.9 − 0.8) / 0.8 = 0.125, of which the mean is −3.75 %.
+    // By hand, seed 0: (0.4 − 0.5) / 0.5 = −0.2 and (0.9 − 0.8) / 0.8 = 0.125; their mean is −3.75 %.
     let delta = comparison.joint[0].delta_m.as_ref().unwrap();
     assert!((delta.each[0] + 3.75).abs() < 1e-9 && delta.each.len() == 3, "{delta:?}");
-    // 16 s of each single run, 20 s of a joint one: of two epochs one takes no more than 20 s of both.
+    // 16 s per single run and 20 s per joint run: after one of two epochs the single runs have used at most 20 s.
     let equal = comparison.equal_compute.as_ref().unwrap();
     assert_eq!((equal.seconds, equal.epoch), ([20.0, 32.0], 1));
     assert!((equal.figures[0].1[0] - 0.3).abs() < 1e-12);
@@ -149,7 +149,7 @@ fn settings_are_held_to_single_models_and_to_equal_weights_seed_by_seed() {
 }
 
 #[test]
-fn one_seed_and_no_single_models_are_said_to_prove_nothing() {
+fn one_seed_or_no_single_models_give_no_test() {
     let place = Place::new("one");
     let runs = [
         place.joint("fixed", 4, &[[0.5, 0.5, 0.5, 0.0]]),
@@ -159,7 +159,7 @@ fn one_seed_and_no_single_models_are_said_to_prove_nothing() {
     assert!(text.contains("one seed, so there is no interval and no test") && !text.contains("Δm"), "{text}");
     assert!(text.contains("`box` under uncertainty-learned: +0.100 AP against equal weights"), "{text}");
     assert!(text.contains("+0.100 one seed: no interval"), "{text}");
-    // A single model that predicts worse than the mean leaves Δm without a meaning.
+    // With a single model that predicts worse than the mean, Δm has no meaning.
     let more = [place.single("box", 4, &[0.5]), place.single("size", 4, &[-0.1])];
     let text = markdown(&compared(&[&runs[..], &more].concat()), None);
     assert!(text.contains("no meaning: a single model of size is not above 0"), "{text}");
@@ -196,12 +196,12 @@ fn runs_that_cannot_be_compared_are_named() {
     let single = place.single("box", 0, &[0.5]);
     assert!(refused(compare(&read(&[single]).unwrap())).contains("nothing to compare"));
     let without = place.folder("without", &place.config("fixed", 1, 1), "epoch,time,train/box/loss,lr\n1,2,0.5,0.1\n");
-    assert!(refused(RunResult::read(&without)).contains("no validation figure of `box`"));
+    assert!(refused(RunResult::read(&without)).contains("no validation metric of `box`"));
     assert!(refused(RunResult::read(&place.root)).contains("no args.yaml there"));
 }
 
 #[test]
-fn weights_of_ones_own_make_another_setting() {
+fn custom_weights_are_another_setting() {
     let place = Place::new("weights");
     let epochs = [[0.5, 0.5, 0.5, 0.0]];
     let equal = place.joint("fixed", 0, &epochs);

@@ -1,4 +1,4 @@
-//! A run's args.yaml, read back. Not here: what writes it, and the choices that a person may have in such a file of their own.
+//! Reads a run's args.yaml back. It is written elsewhere, and files of the user's own choices are read in `choices`.
 
 use super::TrainConfig;
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::reading::yaml;
 use serde::Deserialize;
 use std::path::Path;
 
-/// The keys that every run writes besides its choices. Other programs write an args.yaml, too, but none with all of these keys.
+/// The keys that every run writes besides its choices. Other programs also write an args.yaml, but none with all of these keys.
 #[derive(Deserialize)]
 struct Provenance {
     #[serde(rename = "command")]
@@ -17,24 +17,26 @@ struct Provenance {
     _commit: String,
     #[serde(rename = "machine")]
     _machine: yaml::Mapping,
-    /// Older versions did not write it.
+    /// Absent in files of older versions.
     #[serde(default)]
     tasks: Vec<String>,
 }
 
-/// The names of the run's tasks in the text of its args.yaml, none if an older version wrote it; `None` if no run wrote the text.
+/// The names of the run's tasks from the text of its args.yaml, none if an older version wrote it; `None` if the text is not from
+/// a run.
 pub fn tasks_of_run(text: &str) -> Option<Vec<String>> {
     yaml::read::<Provenance>(text).ok().map(|provenance| provenance.tasks)
 }
 
 impl TrainConfig {
-    /// Reads the choices in a run's args.yaml; those that it does not name are at their defaults.
+    /// Reads the choices in a run's args.yaml; choices that it does not name have their defaults.
     ///
     /// # Errors
-    /// A file that cannot be read, or that no run wrote.
+    /// The file cannot be read, or was not written by a run.
     pub fn read(file: &Path) -> Result<TrainConfig> {
         let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
-        // Without this check any block of keys would be a run on the built-in digits, since every choice has a default.
+        // Without this check any mapping would count as a run on the built-in digits, because every choice has a
+        // default.
         yaml::read::<Provenance>(&text)
             .and_then(|_| yaml::read(&text))
             .map_err(|e| Error::data(file, e.line, format!("not a run's configuration: {e}")))
@@ -46,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_no_run_wrote_is_no_configuration() {
+    fn a_file_that_no_run_wrote_is_refused() {
         let file = std::env::temp_dir().join(format!("polyhead-args-{}.yaml", std::process::id()));
         let read = |text: &str| {
             std::fs::write(&file, text).unwrap();

@@ -1,5 +1,5 @@
-//! A run's choices as text under the names of their fields: typed as flags, read from a file, or those of a configuration.
-//! All are laid over a configuration in the same way, so that a flag and a key of args.yaml mean the same and have one range.
+//! A run's choices as text under the names of their fields. They come from typed flags, a file or a configuration, and are
+//! applied to a configuration in the same way, so that a flag and a key of args.yaml have the same meaning and range.
 
 use super::{BALANCING, EXECUTION, TrainConfig};
 use crate::error::{Error, Result, shown};
@@ -13,26 +13,26 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
-/// The keys of args.yaml that are no choices.
+/// The keys of args.yaml that are not choices.
 pub const PROVENANCE: [&str; 7] = ["command", "version", "commit", "machine", "isa", "tuning", "tasks"];
-/// Would let a repetition write over the run it repeats, so it must be typed.
+/// Must be typed: from a file, it would let a repeated run overwrite the original.
 const NEVER_FROM_A_FILE: &str = "exist_ok";
 
-/// Some of a run's choices; what is not among them stays as it is.
+/// Some of a run's choices; fields without one keep their value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Choices(Vec<Choice>);
 
-/// What became of the choices that were typed when a run was resumed.
+/// The result of the flags that were typed when a run was resumed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resumed {
-    /// The flags of those that a resumed run does not take.
+    /// Flags that a resumed run does not accept.
     pub ignored: Vec<String>,
-    /// The flags of those that are others now, as in `--workers 7 (before: 2)`.
+    /// Flags with a new value, as in `--workers 7 (before: 2)`.
     pub changed: Vec<String>,
 }
 
 impl Resumed {
-    /// A line about each for the run's log. Its args.yaml keeps the values that the run was started with.
+    /// One line per flag for the run's log. The run's args.yaml keeps the values that the run was started with.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let ignored = |flag| format!("note: {flag} is ignored: a resumed run keeps the value it was started with");
         self.changed.iter().map(|change| format!("note: {change}")).chain(self.ignored.iter().map(ignored))
@@ -57,7 +57,7 @@ impl Choices {
         Choices(typed.map(choice).collect())
     }
 
-    /// All of a configuration that are set, written as args.yaml writes them.
+    /// Every field of a configuration that is set, as text in the form of args.yaml.
     ///
     /// # Errors
     /// A path that is not Unicode.
@@ -70,10 +70,10 @@ impl Choices {
         Ok(Choices(choices.collect()))
     }
 
-    /// Reads the choices of an args.yaml, or of the one in a run's folder. Its keys about the machine and the program are left out.
+    /// Reads the choices of an args.yaml, or of the one in a run's folder. Skips the keys about the machine and the program.
     ///
     /// # Errors
-    /// A file that cannot be read; a key that is not known or a value that is not allowed, with its line.
+    /// The file cannot be read; a key is unknown or a value is not allowed (with its line).
     pub fn read(path: &Path) -> Result<Choices> {
         let file = if path.is_dir() { path.join("args.yaml") } else { path.to_path_buf() };
         let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
@@ -97,7 +97,7 @@ impl Choices {
                 return Err(refused(format!("the key `{key}` is not a choice of a run{}", did_you_mean(key, known()))));
             }
             let Some(choice) = Choice::from_yaml(&command, key, value) else { continue };
-            // One by one, so that an error is that of this line.
+            // One at a time, so that an error names this line.
             let one = Choices(vec![choice.map_err(refused)?]);
             one.parse(&command).map_err(|e| refused(format!("{key}: {}", reason(&e))))?;
             choices.0.extend(one.0);
@@ -105,61 +105,61 @@ impl Choices {
         Ok(choices)
     }
 
-    /// These, and those of `others` that are not among them.
+    /// Adds the choices of `others` that are not set here.
     pub fn over(mut self, others: Choices) -> Choices {
         let missing: Vec<Choice> = others.0.into_iter().filter(|other| !self.has(&other.key)).collect();
         self.0.extend(missing);
         self
     }
 
-    /// This choice alone, as typed: the key of a field and its text.
+    /// A single choice, as if typed: the key of a field and its text.
     pub fn one(key: &str, text: &str) -> Choices {
         Choices(vec![Choice { key: key.to_owned(), values: vec![text.into()] }])
     }
 
-    /// The keys of all that are among them.
+    /// The keys of all choices.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|choice| choice.key.as_str())
     }
 
-    /// Each by itself.
+    /// Splits into single choices.
     pub fn each(&self) -> impl Iterator<Item = Choices> {
         self.0.iter().map(|choice| Choices(vec![choice.clone()]))
     }
 
-    /// Whether the field of this name says how tasks are weighted against each other.
+    /// Whether the field of this name belongs to the balancing of tasks.
     pub fn is_of_balancing(key: &str) -> bool {
         heading_of(key).as_deref() == Some(BALANCING)
     }
 
-    /// Whether the field of this name says how a run is carried out: it may change when the run is resumed.
+    /// Whether the field of this name affects only how a run is carried out, so that it may change on resume.
     pub fn is_of_execution(key: &str) -> bool {
         heading_of(key).as_deref() == Some(EXECUTION)
     }
 
-    /// Whether the field named `key` is among the choices.
+    /// Whether there is a choice for the field `key`.
     pub fn has(&self, key: &str) -> bool {
         self.0.iter().any(|choice| choice.key == key)
     }
 
-    /// Drops the choice of the field named `key`, if it is there.
+    /// Removes the choice for the field `key`, if there is one.
     pub fn remove(&mut self, key: &str) {
         self.0.retain(|choice| choice.key != key);
     }
 
-    /// The text of a choice as a person would type it, if it is among them.
+    /// The text of a choice as it would be typed, if there is one.
     pub fn text(&self, key: &str) -> Option<String> {
         let choice = self.0.iter().find(|choice| choice.key == key)?;
         Some(choice.values.iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(","))
     }
 
-    /// The flags that set them.
+    /// The flags that set these choices.
     pub fn flags(&self) -> Vec<String> {
         let command = options();
         self.0.iter().map(|choice| flag(&command, &choice.key)).collect()
     }
 
-    /// Sets them.
+    /// Applies the choices.
     ///
     /// # Errors
     /// A value outside its range.
@@ -169,7 +169,7 @@ impl Choices {
         config.update_from_arg_matches(&matches).map_err(refused)
     }
 
-    /// Sets those that may be changed when a run is resumed; the others are ignored.
+    /// Applies the choices that may change on resume; ignores the others.
     ///
     /// # Errors
     /// A value outside its range.
@@ -206,7 +206,7 @@ impl Choices {
 }
 
 impl Choice {
-    /// `None` for a value that says nothing: null, an empty list or block.
+    /// `None` for an empty value: null, an empty list or an empty mapping.
     fn from_yaml(command: &Command, key: &str, value: &Value) -> Option<Result<Choice, String>> {
         let values: Option<Vec<String>> = match value {
             Value::Null => return None,
@@ -227,7 +227,8 @@ impl Choice {
     }
 }
 
-/// A list as the values that its flag takes: each by itself if the flag is repeated, else one value with commas.
+/// A list in the form that its flag accepts: one value per item if the flag can be repeated, else one value with
+/// commas.
 fn listed(command: &Command, key: &str, words: Vec<String>) -> Vec<String> {
     let flag = command.get_arguments().find(|arg| arg.get_id() == key);
     let is_repeated = |arg: &Arg| matches!(arg.get_action(), ArgAction::Append) && arg.get_value_delimiter().is_none();
@@ -249,7 +250,7 @@ fn heading_of(key: &str) -> Option<String> {
     flag.get_help_heading().map(str::to_owned)
 }
 
-/// Every choice as an option without a default: what is not given stays as it is.
+/// Every choice as an option without a default, so that flags that are not given change nothing.
 fn options() -> Command {
     let command = TrainConfig::augment_args(Command::new("choices").no_binary_name(true).disable_help_flag(true));
     command.mut_arg("data", |data| data.long("data")).mut_args(|arg| arg.default_values([""; 0]))
@@ -261,7 +262,8 @@ fn flag(command: &Command, key: &str) -> String {
     format!("--{}", arg.and_then(Arg::get_long).unwrap_or(key))
 }
 
-/// One sentence about a value that was refused, `--clip-norm -1: expected a number of at least 0`. Other errors are clap's to tell.
+/// A sentence about a refused value, such as `--clip-norm -1: expected a number of at least 0`. `None` for errors that clap
+/// reports.
 pub fn refusal(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else { return None };
     // `--clip-norm <NORM>`, `--exist-ok[=<BOOL>]`.
@@ -292,7 +294,7 @@ mod tests {
     use crate::recipe::Recipe;
     use std::path::PathBuf;
 
-    /// A file with this text, read and removed.
+    /// Writes this text to a file, reads it and removes it.
     fn read(name: &str, text: &str) -> Result<Choices> {
         let file = std::env::temp_dir().join(format!("polyhead-choices-{}-{name}.yaml", std::process::id()));
         std::fs::write(&file, text).unwrap();
@@ -301,7 +303,7 @@ mod tests {
         choices
     }
 
-    /// For every choice a configuration in which it alone is not the default.
+    /// For every choice, a configuration in which only that choice differs from its default.
     fn one_of_each() -> Vec<(String, TrainConfig)> {
         let texts = ["true", "64", "2", "0.25", "0.0005", "2.5", "stem,layer1", "x=0.5", "cuda:1"];
         let options = options();
@@ -376,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_followed_gets_a_sentence_with_its_line() {
+    fn a_file_with_an_error_is_refused_with_the_line() {
         for (text, words) in [
             ("epochs: 3\nclipnorm: 5\n", "2: the key `clipnorm` is not a choice of a run; did you mean `clip_norm`?"),
             ("command: x\nlr0: -1\n", "2: lr0: -1: expected a number above 0"),
@@ -409,7 +411,7 @@ mod tests {
         assert_eq!(resumed.changed, ["--workers 7 (before: 2)", "--time 0.5 (before: none)"]);
         assert_eq!(resumed.notes().count(), 5);
         assert_eq!(config, TrainConfig { workers: 7, time: Some(0.5), ..saved });
-        // The value it had already is no change.
+        // Setting the value it already has is not a change.
         assert_eq!(Choices::one("workers", "7").apply_on_resume(&mut config).unwrap().changed, [""; 0]);
     }
 

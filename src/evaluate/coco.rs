@@ -1,4 +1,4 @@
-//! Anybody's detections, in COCO's results file, against COCO annotations: pycocotools' twelve numbers.
+//! Scores any detector's COCO results file against COCO annotations, with pycocotools' twelve metrics.
 
 use crate::data::coco::{self, CocoAnnotations, CocoResult};
 use crate::error::{Error, Result};
@@ -8,31 +8,31 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What a results file was worth.
+/// The scores of a results file.
 pub struct CocoReport {
-    /// The file of COCO annotations that holds the truth.
+    /// The file with the COCO annotations.
     pub annotations: PathBuf,
     /// The results file that was scored.
     pub detections: PathBuf,
-    /// Number and name, in the order of `summary.per_class`.
+    /// Ids and names, in the order of `summary.per_class`.
     pub categories: Vec<(i64, String)>,
-    /// The figures over all categories and for each.
+    /// The metrics over all categories and for each.
     pub summary: BoxSummary,
-    /// Entries of the results file.
+    /// Number of entries in the results file.
     pub num_detections: usize,
-    /// What a person should hear about the annotations.
+    /// Notes about the annotations for the user.
     pub notes: Vec<String>,
 }
 
 /// Scores results against annotations as pycocotools' `COCOeval` does with `iouType="bbox"`.
 ///
 /// # Errors
-/// A file that is not what it should be, or detections of images or categories that the annotations do not have.
+/// A file is invalid, or the detections refer to images or categories that the annotations do not have.
 pub fn score_coco(annotations: &Path, detections: &Path) -> Result<CocoReport> {
     let truth = coco::read_annotations(annotations)?;
     let results = coco::read_results(detections)?;
     coco::check_unique(annotations, "annotations", truth.annotations.iter().map(|a| a.id))?;
-    // The order of the numbers also decides which of two equal scores comes first.
+    // The order of the ids also decides between detections with equal scores.
     let mut images: Vec<i64> = truth.images.iter().map(|i| i.id).collect();
     images.sort_unstable();
     let mut categories: Vec<(i64, String)> = truth.categories.iter().map(|c| (c.id, c.name.clone())).collect();
@@ -59,34 +59,34 @@ pub fn score_coco(annotations: &Path, detections: &Path) -> Result<CocoReport> {
     })
 }
 
-/// Where the numbers of images and categories stand in their order.
+/// Maps image and category ids to indices.
 struct Places {
     images: HashMap<i64, usize>,
     classes: HashMap<i64, usize>,
 }
 
 impl Places {
-    /// The truth of every image. What names no image or category is not part of it, as in pycocotools.
+    /// The annotated boxes of every image. Annotations of unknown images or categories are left out, as in pycocotools.
     fn truth(&self, file: &CocoAnnotations, notes: &mut Vec<String>) -> Vec<Vec<TrueBox>> {
         let mut boxes = vec![Vec::new(); self.images.len()];
-        let (mut homeless, mut without_area) = (0, 0);
+        let (mut unlisted, mut without_area) = (0, 0);
         for a in &file.annotations {
             let (Some(&image), Some(&class)) = (self.images.get(&a.image_id), self.classes.get(&a.category_id)) else {
-                homeless += 1;
+                unlisted += 1;
                 continue;
             };
             without_area += usize::from(a.area.is_none());
             let area = a.area.unwrap_or(a.bbox[2] * a.bbox[3]);
             boxes[image].push(TrueBox { class, xywh: a.bbox, ignore: a.iscrowd, area, numbered: a.id != 0 });
         }
-        if homeless > 0 {
-            notes.push(format!("annotations of images or categories that are not listed, left out: {homeless}"));
+        if unlisted > 0 {
+            notes.push(format!("annotations of images or categories that are not listed, left out: {unlisted}"));
         }
         if without_area > 0 {
-            notes.push(format!("annotations without `area`, taken to be their box's: {without_area}"));
+            notes.push(format!("annotations without `area`, whose box area is used: {without_area}"));
         }
         if file.annotations.iter().any(|a| a.id == 0) {
-            let text = "annotation 0: pycocotools takes a detection matched with number 0 for a false one, and so does this; \
+            let text = "annotation 0: pycocotools counts a detection matched with annotation 0 as false, and so does polyhead; \
                         number annotations from 1";
             notes.push(text.to_owned());
         }
@@ -98,7 +98,7 @@ impl Places {
         for (index, r) in results.iter().enumerate() {
             let unknown = |what: &str, id: i64, known: usize| {
                 let message = format!(
-                    "results[{index}]: {what} {id} is not among the {known} of {}: is this another data set's, or is it \
+                    "results[{index}]: {what} {id} is not among the {known} of {}: is this for another data set, or is it \
                      numbered otherwise?",
                     annotations.display()
                 );
@@ -116,7 +116,7 @@ impl Places {
 }
 
 impl CocoReport {
-    /// What `--json` writes: the twelve numbers, each category's figures and the notes.
+    /// The content of `--json`: the twelve metrics, each category's metrics and the notes.
     pub fn to_json(&self) -> Value {
         let metrics: Map<String, Value> =
             self.summary.twelve().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
@@ -140,7 +140,7 @@ impl CocoReport {
     }
 }
 
-/// IoU, area and detections per image of the twelve, in order.
+/// IoU, area and number of detections per image for each of the twelve metrics, in order.
 const CONDITIONS: [[&str; 3]; 12] = [
     ["0.50:0.95", "all", "100"],
     ["0.50", "all", "100"],
@@ -156,7 +156,7 @@ const CONDITIONS: [[&str; 3]; 12] = [
     ["0.50:0.95", "large", "100"],
 ];
 
-/// The lines that pycocotools prints, with −1 where there is nothing to find.
+/// The lines that pycocotools prints, with −1 if there are no annotated boxes.
 impl fmt::Display for CocoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (line, ((_, value), [iou, area, most])) in self.summary.twelve().into_iter().zip(CONDITIONS).enumerate() {
@@ -177,7 +177,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
     }
 
-    /// Written beside each other under a name of the test's own.
+    /// Writes both files into a folder named after the test.
     fn files(test: &str, annotations: &str, results: &str) -> [PathBuf; 2] {
         let folder = std::env::temp_dir().join(format!("polyhead-coco-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -189,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn equals_pycocotools_line_by_line() {
+    fn matches_pycocotools_line_by_line() {
         let expected: Value = serde_json::from_slice(&std::fs::read(golden("coco.json")).unwrap()).unwrap();
         for case in expected["cases"].as_array().unwrap() {
             let [annotations, results] = ["annotations", "results"].map(|key| golden(case[key].as_str().unwrap()));
             let report = score_coco(&annotations, &results).unwrap();
             for ((name, got), expected) in report.summary.twelve().into_iter().zip(case["stats"].as_array().unwrap()) {
                 let (got, expected) = (got.unwrap_or(-1.0), expected.as_f64().unwrap());
-                // The order of a sum of at most some thousand figures of 0 to 1.
+                // The sums of up to a few thousand values between 0 and 1 are added in another order.
                 assert!((got - expected).abs() < 1e-9, "{results:?} {name}: {got}, expected {expected}");
             }
             assert_eq!(report.to_string(), case["printed"].as_str().unwrap());
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_about_annotations_is_said() {
+    fn problems_of_annotations_are_noted() {
         let annotations = r#"{"images": [{"id": 7}], "categories": [{"id": 3, "name": "cat"}], "annotations": [
             {"id": 0, "image_id": 7, "category_id": 3, "bbox": [0, 0, 10, 10]},
             {"id": 1, "image_id": 7.0, "category_id": 3, "bbox": [50, 50, 10, 10], "area": 80, "iscrowd": false},
@@ -216,7 +216,7 @@ mod tests {
         let [annotations, results] = files("odd", annotations, results);
         let report = score_coco(&annotations, &results).unwrap();
         let notes = report.notes.join("\n");
-        for words in ["not listed, left out: 1", "without `area`, taken to be their box's: 1", "annotation 0:"] {
+        for words in ["not listed, left out: 1", "without `area`, whose box area is used: 1", "annotation 0:"] {
             assert!(notes.contains(words), "{words}: {notes}");
         }
         assert_eq!(report.summary.per_class[0].count, 2);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_is_one_sentence_with_the_file_and_the_entry() {
+    fn an_invalid_file_gives_one_sentence_with_the_file_and_the_entry() {
         let good = r#"{"images": [{"id": 1}, {"id": 2}], "categories": [{"id": 1, "name": "cat"}], "annotations": [
             {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 80, "iscrowd": 0}]}"#;
         let result = r#"{"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "score": 0.5}"#;

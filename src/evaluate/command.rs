@@ -1,4 +1,4 @@
-//! `polyhead evaluate`: a model and a data set in, figures and pictures out.
+//! `polyhead evaluate`: evaluates a model on a data set and writes metrics and pictures.
 
 use super::{Settings, TaskResult, evaluate, overall, per_class, write_pictures};
 use crate::config::{TrainConfig, check_image_size};
@@ -11,19 +11,19 @@ use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a person asked for.
+/// Options of an evaluation.
 pub struct Options {
     /// A run's folder or a file of weights.
     pub model: PathBuf,
-    /// The split of the data set to judge on.
+    /// The split to evaluate on.
     pub split: Split,
-    /// A file for the figures, written whether or not `out` is given.
+    /// File for the metrics, independent of `out`.
     pub json: Option<PathBuf>,
     /// A folder for report.json and the pictures.
     pub out: Option<PathBuf>,
-    /// Where the network computes.
+    /// The device of the network.
     pub device: DeviceChoice,
-    /// Images that the network computes at once, at least 1.
+    /// Batch size, at least 1.
     pub batch: usize,
     /// Side of the network's square input in pixels; `None` for the training size.
     pub imgsz: Option<usize>,
@@ -31,35 +31,35 @@ pub struct Options {
     pub workers: usize,
     /// Share of unreadable images, from 0 to 1, above which evaluation fails; one is always tolerated, unless this is 0.
     pub max_broken: f32,
-    /// Which boxes of a detection are judged.
+    /// Selects the boxes of a detection task that are evaluated.
     pub boxes: DecodeOptions,
-    /// How the data set is read and split.
+    /// Options for reading and splitting the data set.
     pub open: OpenOptions,
 }
 
-/// The figures of one evaluation.
+/// The results of an evaluation.
 pub struct Report {
-    /// The file of weights that was judged.
+    /// The evaluated weights file.
     pub model: PathBuf,
     /// The data set, by the path that the caller gave.
     pub data: PathBuf,
-    /// The split that was judged on.
+    /// The evaluated split.
     pub split: Split,
-    /// Images that could be read, with or without labels.
+    /// Number of images that could be read, with or without labels.
     pub images: usize,
     /// One result for each task, in the order of the model's card.
     pub results: Vec<TaskResult>,
-    /// The images that could not be read and are in no figure.
+    /// Images that could not be read. No metric includes them.
     pub broken: Vec<Broken>,
-    /// Whether the residuals on these images set the prediction intervals.
+    /// Whether the prediction intervals were computed from the residuals on these images.
     pub set_intervals: bool,
 }
 
-/// Judges a file of weights on a data set, and writes figures and pictures if asked to.
+/// Evaluates a weights file on a data set, and writes metrics and pictures on request.
 ///
 /// # Errors
-/// A model or data set that cannot be read, a split without images, tasks that differ between the two, or a disk that
-/// refuses.
+/// The model or data set cannot be read, the split has no images, the tasks of model and data set differ, or writing
+/// fails.
 pub fn command(options: &Options, data: &Path) -> Result<Report> {
     if options.batch == 0 {
         return Err(Error::Usage("--batch 0: expected at least 1".into()));
@@ -118,7 +118,7 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     Ok(report)
 }
 
-/// Whether the images are the very ones that the model's run held out, seen as it saw them.
+/// Whether the images are exactly those that the model's run held out, at the same size.
 fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
     let Some(run) = run_config(&options.model)? else { return Ok(false) };
     let own = match &run.data {
@@ -130,10 +130,10 @@ fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
     Ok(own && drawn_alike && seen_alike && options.split == Split::Val && run.overfit == 0)
 }
 
-/// The configuration of the run that a folder or weights file belongs to, if it does.
+/// The configuration of the run that a folder or weights file belongs to, if any.
 ///
 /// # Errors
-/// No model there, or an args.yaml that no run of polyhead wrote.
+/// There is no model, or the args.yaml was not written by a polyhead run.
 pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
     ModelFile::locate(model)?;
     let folder = if model.is_dir() { Some(model) } else { model.parent().and_then(Path::parent) };
@@ -143,10 +143,10 @@ pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
     TrainConfig::read(&args).map(Some)
 }
 
-/// The data set to judge on when none is named: the run's own.
+/// The run's own data set, used if none is given.
 ///
 /// # Errors
-/// A model without a run around it, or built-in digits that cannot be written.
+/// The model is not in a run's folder, or the built-in digits cannot be written.
 pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf> {
     match config {
         Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
@@ -158,16 +158,16 @@ pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf
     }
 }
 
-/// Reorders the data set's labels to the model's tasks and classes; both must name the same.
+/// Reorders the data set's labels to the model's tasks and classes. Both must have the same ones.
 fn match_tasks(card: &Card, dataset: &mut Dataset, model: &Path, data: &Path) -> Result<()> {
     let tasks = &card.architecture.tasks;
     let mut order = Vec::new();
     for task in tasks {
-        let found = dataset.tasks.iter().position(|t| same_question(t, task));
+        let found = dataset.tasks.iter().position(|t| is_same_task(t, task));
         order.push(found.ok_or_else(|| {
             let names = |tasks: &[Task]| tasks.iter().map(describe).collect::<Vec<_>>().join(", ");
             Error::Usage(format!(
-                "{} answers {}, and {} asks {}: expected a data set with the model's tasks, classes in the same order",
+                "{} predicts {}, and {} has {}: expected a data set with the model's tasks, classes in the same order",
                 model.display(),
                 names(tasks),
                 data.display(),
@@ -184,7 +184,7 @@ fn match_tasks(card: &Card, dataset: &mut Dataset, model: &Path, data: &Path) ->
     Ok(())
 }
 
-fn same_question(a: &Task, b: &Task) -> bool {
+fn is_same_task(a: &Task, b: &Task) -> bool {
     a.name == b.name && a.spec.asks_the_same(&*b.spec)
 }
 
@@ -196,7 +196,7 @@ fn describe(task: &Task) -> String {
 }
 
 impl Report {
-    /// The names of the figures that the overall figure is the mean of, each once.
+    /// The names of the metrics whose mean is the overall metric, each once.
     fn judged_by(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
         for result in self.results.iter().filter(|result| result.fitness().is_some()) {
@@ -208,7 +208,7 @@ impl Report {
         names
     }
 
-    /// What report.json and `--json` hold.
+    /// The content of report.json and `--json`.
     pub fn to_json(&self) -> Value {
         let tasks: Map<String, Value> = self.results.iter().map(|r| (r.task.name.clone(), r.to_json())).collect();
         json!({

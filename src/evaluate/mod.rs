@@ -1,5 +1,5 @@
-//! How good a network is on labelled images: every task's metrics, in the pixels and units of the labels. `command` is
-//! what `polyhead evaluate` does with them, `coco` what it does with somebody's results file.
+//! Evaluates a network on labelled images: every task's metrics, in the pixels and units of the labels. `command`
+//! implements `polyhead evaluate`, and `coco` scores COCO results files.
 
 mod coco;
 mod command;
@@ -19,36 +19,36 @@ use crate::tasks::{DecodeOptions, HeadOutput, Metric, Prediction, Summary, Task}
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// How good a task's answers were.
+/// The evaluation result of a task.
 #[derive(Clone, Debug)]
 pub struct TaskResult {
-    /// The task that was answered, with its classes or columns.
+    /// The task, with its classes or columns.
     pub task: Task,
-    /// Labelled images.
+    /// Number of labelled images.
     pub labelled: usize,
-    /// The figures of this task on the labelled images.
+    /// The task's metrics on the labelled images.
     pub summary: Arc<dyn Summary>,
-    /// The card's [`intervals`](Card::intervals) of this task, to be judged with it.
+    /// The task's [`intervals`](Card::intervals) from the card, which are evaluated too.
     pub intervals: Vec<Option<f64>>,
 }
 
 impl TaskResult {
-    /// The figure that `best` is selected by; `None` without labels.
+    /// The metric by which `best` is selected; `None` without labels.
     pub fn fitness(&self) -> Option<f64> {
         self.summary.fitness()
     }
 
-    /// Names and values, in the order people read them. A task of several columns has each behind its column's name.
+    /// Names and values in display order. For a task of several columns, each name starts with the column's name.
     pub fn metrics(&self) -> Vec<(String, Option<f64>)> {
         self.summary.metrics()
     }
 
-    /// Half the widths of the prediction intervals that these images make, for kinds that answer with values.
+    /// Half widths of prediction intervals computed from these images, for kinds that predict values.
     pub fn half_widths(&self) -> Vec<Option<f64>> {
         self.summary.half_widths()
     }
 
-    /// One line: the figures people look at first.
+    /// One line with the most important metrics.
     pub fn line(&self) -> String {
         let figures = self.metrics().into_iter().take(self.summary.headline());
         let figures = figures.map(|(name, value)| match value {
@@ -59,7 +59,7 @@ impl TaskResult {
         format!("{} ({}, {} labelled): {figures}", self.task.name, self.task.kind_word(), self.labelled)
     }
 
-    /// This task's entry in report.json; a figure that is not known is null.
+    /// This task's entry in report.json; an unknown metric is null.
     pub fn to_json(&self) -> Value {
         let metrics: Map<String, Value> =
             self.metrics().into_iter().map(|(name, value)| (name, value.map_or(Value::Null, |v| json!(v)))).collect();
@@ -78,21 +78,21 @@ impl TaskResult {
     }
 }
 
-/// The mean over the tasks of the figure that each kind is judged by, each at least 0. Tasks without validation labels are left out.
+/// The mean over the tasks of each kind's main metric, counted as at least 0. Tasks without validation labels are left out.
 pub fn overall(results: &[TaskResult]) -> Option<f64> {
     let known: Vec<f64> = results.iter().filter_map(TaskResult::fitness).map(|f| f.max(0.0)).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 
-/// The result of a task nobody was asked about: its metrics' names without values.
+/// The result of a task that was not evaluated: its metrics' names without values.
 pub fn empty_result(task: &Task) -> TaskResult {
     TaskResult { task: task.clone(), labelled: 0, summary: task.spec.metric().summary(), intervals: Vec::new() }
 }
 
-/// How evaluation batches are made and boxes chosen.
+/// Options for evaluation batches and boxes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Images that the network computes at once.
+    /// Batch size.
     pub batch: usize,
     /// Side of the network's square input in pixels.
     pub imgsz: usize,
@@ -100,13 +100,13 @@ pub struct Settings {
     pub workers: usize,
     /// Share of unreadable images, from 0 to 1, above which evaluation fails; one is always tolerated, unless this is 0.
     pub max_broken: f32,
-    /// Where decoded images are kept.
+    /// Cache of decoded images.
     pub cache: Option<Arc<Cache>>,
-    /// Which boxes of a detection are judged.
+    /// Selects the boxes of a detection task that are evaluated.
     pub boxes: DecodeOptions,
 }
 
-/// Judges the network on `samples`. `run` answers a padded batch of `[N, imgsz, imgsz, 3]` bytes.
+/// Evaluates the network on `samples`. `run` computes the outputs of a padded batch of `[N, imgsz, imgsz, 3]` bytes.
 ///
 /// # Errors
 /// Too many unreadable images.
@@ -160,7 +160,7 @@ pub fn evaluate(
     Ok((results.collect(), broken))
 }
 
-/// Judges on somebody's executor: what training does after each epoch.
+/// Evaluates on a given executor, as training does after each epoch.
 ///
 /// # Errors
 /// The same as [`evaluate`].

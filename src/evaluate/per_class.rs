@@ -1,14 +1,14 @@
-//! One task's figures by class: as JSON, and as a table for people.
+//! One task's metrics by class: as JSON, and as a printed table.
 
 use super::TaskResult;
 use crate::tasks::{ClassRow, PerClass};
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
 
-/// A table of more classes than this shows only the worst.
+/// With more classes than this, a table shows only the worst ones.
 const MOST_ROWS: usize = 20;
 const WORST_ROWS: usize = 5;
-/// Characters of a class's name that a table shows.
+/// Longer class names are cut in tables.
 const NAME_WIDTH: usize = 24;
 const COLUMN_WIDTH: usize = 9;
 
@@ -23,7 +23,7 @@ pub(super) fn to_json(per_class: &PerClass) -> Value {
     Value::Object(per_class.rows.iter().map(of).collect())
 }
 
-/// Lines with a row per class, or of the worst where there are many; nothing where there is nothing to say.
+/// A row per class, or only the worst ones if there are many; empty without metrics by class.
 pub(super) fn table(result: &TaskResult) -> String {
     let Some(PerClass { rank, mut rows }) = result.summary.per_class() else { return String::new() };
     if result.labelled == 0 || rows.is_empty() {
@@ -33,7 +33,7 @@ pub(super) fn table(result: &TaskResult) -> String {
     if rows.len() > MOST_ROWS {
         let all = rows.len();
         rows.retain(|row| row.rank.is_some());
-        // The sort is stable: among equals the first class comes first.
+        // The sort is stable, so classes with equal rank keep their order.
         rows.sort_by(|a, b| a.rank.partial_cmp(&b.rank).unwrap_or(Ordering::Equal));
         rows.truncate(WORST_ROWS);
         text = format!("    the {} worst of {all} classes by {rank} (--json and --out write all)\n", rows.len());
@@ -78,7 +78,7 @@ mod tests {
         let mut metric = task.metric();
         for image in 0..labelled {
             let mut probabilities = vec![0.0; classes];
-            // Right but for class 3, which is taken for 4.
+            // Correct, except that class 3 is predicted as 4.
             let class = image % (classes - 1);
             probabilities[if class == 3 { 4 } else { class }] = 1.0;
             metric.add(&Probabilities { classes: task.classes.clone(), probabilities }, &Label::of(Class::One(class)));
@@ -113,7 +113,7 @@ mod tests {
         let cells = Task::new("cells", Detect::new(vec!["RBC".into()]));
         let json = super::super::empty_result(&cells).to_json();
         assert_eq!(json["per_class"], json!({"RBC": {"AP": null, "AP50": null, "count": 0}}));
-        // What is found on an unlabelled image is no mistake.
+        // Predictions on an unlabelled image do not count as mistakes.
         let mut metric = cells.spec.metric();
         let boxes = vec![Detection { class: 0, score: 0.9, xyxy: [0.0, 0.0, 8.0, 8.0] }];
         metric.add(&FoundBoxes { classes: cells.classes().into(), boxes }, &Label::UNLABELLED);

@@ -1,4 +1,4 @@
-//! A picture per task whose figures one explains.
+//! Writes a picture per task, such as a confusion matrix.
 
 use super::TaskResult;
 use crate::draw;
@@ -10,7 +10,7 @@ use std::path::Path;
 /// Writes `confusion_<task>.png`, `scatter_<task>.png` and the like for every task with a labelled image whose kind has a picture.
 ///
 /// # Errors
-/// The file system refuses.
+/// A file cannot be written.
 pub fn write_pictures(folder: &Path, results: &[TaskResult]) -> Result<()> {
     for result in results.iter().filter(|r| r.labelled > 0) {
         let picture = result.summary.picture(&result.task.name);
@@ -21,7 +21,7 @@ pub fn write_pictures(folder: &Path, results: &[TaskResult]) -> Result<()> {
     Ok(())
 }
 
-/// What the picture of a task may be called, whatever the task's kind; it has one of them at most.
+/// All possible names of a task's picture, whatever its kind; at most one of them exists.
 pub fn picture_names(task: &str) -> impl Iterator<Item = String> {
     KINDS.iter().filter_map(|kind| kind.picture).map(move |word| picture_name(word, task))
 }
@@ -30,7 +30,7 @@ fn picture_name(word: &str, task: &str) -> String {
     format!("{word}_{}.png", file_name(task))
 }
 
-/// A task's name as a part of a file name; where that changes it, with a hash, so that no two tasks share a file.
+/// Turns a task's name into a part of a file name. A changed name gets a hash, so that no two tasks share a file.
 pub fn file_name(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
     if plain == name { plain } else { format!("{plain}-{:08x}", fnv(name) as u32) }

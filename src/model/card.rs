@@ -1,4 +1,4 @@
-//! The card in a weights file's metadata: everything that prediction needs to know about the network.
+//! The card in a weights file's metadata: everything about the network that prediction needs.
 
 use super::Architecture;
 use crate::error::{Error, Result};
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
 
-/// The steps that make an image the network's input.
+/// The steps that turn an image into the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Framing {
-    /// Scaled to fit a square and padded: nothing is cut off.
+    /// Scaled to fit a square and padded; nothing is cut off.
     Letterbox,
-    /// Shorter side to 256/224 of the size, middle cut out: torchvision's evaluation preset.
+    /// Shorter side scaled to 256/224 of the size, centre cropped: torchvision's evaluation preset.
     ResizeCenterCrop,
 }
 
@@ -25,27 +25,27 @@ pub struct Card {
     pub architecture: Architecture,
     /// Training image size in pixels, the default at prediction.
     pub image_size: usize,
-    /// The steps that make an image the network's input.
+    /// The steps that turn an image into the network's input.
     pub framing: Framing,
-    /// One per task; `None` where its kind fits nothing.
+    /// One per task; `None` if its kind standardises nothing.
     pub standardisation: Vec<Option<Standardisation>>,
-    /// One per task, of a kind that answers with values one per column: half the width of a 90 % prediction interval in the
-    /// column's unit, from the residuals of these very weights on the run's validation images. Empty before there are any, and
-    /// in files of older versions.
+    /// One list per task. Kinds that predict values have one number per column: half the width of a 90 % prediction interval
+    /// in the column's unit, from the residuals of these weights on the run's validation images. Empty until it is computed,
+    /// and in files of older versions.
     #[serde(default)]
     pub intervals: Vec<Vec<Option<f64>>>,
     /// Version of the program that wrote the file.
     pub version: String,
 }
 
-/// The largest side of the canvas that a card may name, in pixels.
+/// Limit of the canvas side in a card, in pixels.
 const LARGEST_IMAGE: usize = 1 << 14;
 
 impl Card {
     /// The key in a file's metadata.
     pub const KEY: &str = "polyhead";
 
-    /// A card for a training image size in pixels: images are letterboxed, nothing is fitted yet, and there are no intervals.
+    /// A card for a training image size in pixels, with letterboxed images, no standardisation and no intervals.
     pub fn new(architecture: Architecture, image_size: usize) -> Card {
         let unfitted = architecture.tasks.iter().map(|task| task.spec.fit(&mut std::iter::empty()));
         let standardisation = unfitted.collect();
@@ -59,12 +59,12 @@ impl Card {
         }
     }
 
-    /// The half widths of one task's columns; nothing where there are none.
+    /// The half widths of one task's columns; empty if there are none.
     pub fn intervals_of(&self, task: usize) -> &[Option<f64>] {
         self.intervals.get(task).map_or(&[], Vec::as_slice)
     }
 
-    /// Answers every task about image `index` of a batch, in network pixels.
+    /// Turns the network's outputs for image `index` of a batch into predictions of every task, in network pixels.
     ///
     /// Units: `size` is the canvas, width and height in network pixels; boxes are clipped to it.
     pub fn interpret(
@@ -88,7 +88,7 @@ impl Card {
     }
 
     /// # Errors
-    /// Text that is no card, or a card whose lists do not fit its tasks.
+    /// The text is not a card, or the card's lists do not match its tasks.
     pub fn from_json(text: &str, file: &Path) -> Result<Card> {
         let refused =
             |why: String| Error::checkpoint(file, format!("its `{}` metadata is not a model card ({why})", Card::KEY));
@@ -97,7 +97,7 @@ impl Card {
         Ok(card)
     }
 
-    /// Whether the sizes are some that a network is made with, before anything is made for them.
+    /// Checks that the sizes are valid before anything is allocated for them.
     fn check_sizes(&self) -> std::result::Result<(), String> {
         let Architecture { detection, pyramid_levels, dropout, .. } = &self.architecture;
         let PyramidSize { channels, tower_depth } = *detection;
@@ -122,7 +122,7 @@ impl Card {
         }
     }
 
-    /// Whether there is as much of everything as there are tasks and columns.
+    /// Checks that the lists have one entry per task and column.
     fn check(&self) -> std::result::Result<(), String> {
         self.check_sizes()?;
         let (tasks, fitted) = (&self.architecture.tasks, &self.standardisation);
@@ -149,7 +149,7 @@ impl Card {
             let is_mean = |mean: &f32| mean.is_finite();
             let is_deviation = |deviation: &f32| deviation.is_finite() && *deviation > 0.0;
             if !(fitted.mean.iter().all(is_mean) && fitted.deviation.iter().all(is_deviation)) {
-                return Err(format!("{}: a mean that is no number, or a deviation that is not above 0", task.name));
+                return Err(format!("{}: a mean that is not a number, or a deviation that is not above 0", task.name));
             }
         }
         Ok(())
@@ -164,7 +164,7 @@ mod tests {
     use crate::tasks::regress::Regress;
 
     #[test]
-    fn intervals_come_back_to_the_bit_and_a_card_from_before_has_none() {
+    fn intervals_survive_bit_for_bit_and_an_older_card_has_none() {
         let tasks = vec![Task::new("sizes", Regress::new(vec!["a".into(), "b".into()]))];
         let mut card = Card::new(Architecture::new(Backbone::Tiny, tasks, 64, 0.0), 64);
         card.intervals = vec![vec![Some(0.1 + 0.2), None]];

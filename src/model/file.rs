@@ -1,4 +1,4 @@
-//! A network in a file: a card and tensors, read from a weights file and written to one. Nothing here runs it.
+//! A network as a file: a card and tensors, read from a weights file and written to one. Nothing here runs the network.
 
 use super::card::{Card, Framing};
 use super::library::Model;
@@ -11,7 +11,7 @@ use crate::tasks::classifier;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The content of a weights file. [`ModelFile::start`] makes a [`Model`] of it, which answers for images.
+/// The content of a weights file. [`ModelFile::start`] turns it into a [`Model`], which can predict.
 #[derive(Clone)]
 pub struct ModelFile {
     /// The architecture, and the size and framing of input images.
@@ -25,8 +25,8 @@ impl ModelFile {
     /// names the classes of a plain classifier, in the order of its outputs; without names they are numbered from 0.
     ///
     /// # Errors
-    /// A file that is damaged or no ResNet, another number of `classes` than the file has, or `classes` for a file that
-    /// carries its own names.
+    /// The file is damaged or not a ResNet, the number of `classes` differs from the file's, or `classes` are given for
+    /// a file that has its own names.
     pub fn read(path: &Path, classes: Option<Vec<String>>) -> Result<ModelFile> {
         let file = weights::read(path)?;
         match file.metadata.get(Card::KEY) {
@@ -42,7 +42,7 @@ impl ModelFile {
         }
     }
 
-    /// The weights file that `path` means: the file itself, or for a run's folder `best`, or else `last`.
+    /// The weights file at `path`: the file itself, or in a run's folder `best`, else `last`.
     ///
     /// # Errors
     /// There is no such file.
@@ -59,10 +59,10 @@ impl ModelFile {
         })
     }
 
-    /// An untrained network, with the parameters that training with this seed starts from.
+    /// An untrained network with the initial parameters that training with this seed uses.
     ///
     /// # Errors
-    /// A card whose network cannot be built.
+    /// The card's network cannot be built.
     pub fn untrained(card: Card, seed: u64) -> Result<ModelFile> {
         let graph = evaluation_graph(&card)?;
         let mut store = Store::new(&graph.parameters, &graph.buffers);
@@ -70,7 +70,7 @@ impl ModelFile {
         ModelFile::of_store(card, &store, ParameterSet::Current)
     }
 
-    /// The network that a Store holds, so that a program that trains can save it.
+    /// The network in a Store, so that a training program can save it.
     ///
     /// # Errors
     /// candle refuses a shape.
@@ -80,15 +80,15 @@ impl ModelFile {
         Ok(ModelFile { card, tensors })
     }
 
-    /// Writes the file aside and renames it, so that an older one stays whole until then.
+    /// Writes the file under another name and renames it, so that an older file stays complete until then.
     ///
     /// # Errors
-    /// The file system refuses; an older file is untouched.
+    /// Writing fails; an older file is unchanged.
     pub fn save(&self, path: &Path) -> Result<()> {
         weights::write(path, &self.tensors, HashMap::from([(Card::KEY.to_owned(), self.card.to_json())]))
     }
 
-    /// Puts the network on a device, ready to be asked.
+    /// Loads the network onto a device.
     ///
     /// # Errors
     /// The device is not available, or tensors are missing.
@@ -126,7 +126,7 @@ fn prediction_tensors(tensors: Tensors) -> Tensors {
     if averaged.is_empty() { tensors } else { averaged }
 }
 
-/// A ResNet with torchvision's names and nothing else: one classification task on `fc`.
+/// Makes a card for a ResNet file with torchvision's names: one classification task on `fc`.
 fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) -> Result<ModelFile> {
     let mut tensors = file.tensors;
     let strange = |what: &str| {
@@ -141,14 +141,14 @@ fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) ->
         (true, 23) => Backbone::Resnet101,
         (false, 6) => Backbone::Resnet34,
         (false, 2) if tensors.contains_key("layer4.1.conv2.weight") => Backbone::Resnet18,
-        _ => return Err(strange("the layers are those of no network known here")),
+        _ => return Err(strange("the layers match no known network")),
     };
     let (Some(weight), Some(bias)) = (tensors.remove("fc.weight"), tensors.remove("fc.bias")) else {
         return Err(strange("there is no final layer `fc`"));
     };
     let count = match *weight.dims() {
         [count, _] if count > 0 => count,
-        _ => return Err(strange("`fc.weight` is no matrix")),
+        _ => return Err(strange("`fc.weight` is not a matrix")),
     };
     let classes = names.unwrap_or_else(|| (0..count).map(|i| i.to_string()).collect());
     if classes.len() != count {
@@ -172,7 +172,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     #[test]
-    fn a_final_layer_that_is_no_matrix_is_refused() {
+    fn a_final_layer_that_is_not_a_matrix_is_refused() {
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
         for shape in [&[][..], &[512], &[3, 512, 1], &[0, 512]] {
             let names = ["layer3.0.conv1.weight", "layer3.1.conv1.weight", "layer4.1.conv2.weight", "fc.bias"];
@@ -180,7 +180,10 @@ mod tests {
             tensors.insert("fc.weight".into(), zeros(shape));
             let file = StateFile { tensors, metadata: HashMap::new() };
             let error = plain_classifier(file, Path::new("resnet18.pth"), None).err().unwrap().to_string();
-            assert!(error.contains("resnet18.pth") && error.contains("`fc.weight` is no matrix"), "{shape:?}: {error}");
+            assert!(
+                error.contains("resnet18.pth") && error.contains("`fc.weight` is not a matrix"),
+                "{shape:?}: {error}"
+            );
         }
     }
 }

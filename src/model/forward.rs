@@ -15,10 +15,10 @@ pub struct ForwardPlan {
 }
 
 impl ForwardPlan {
-    /// Plans the pass that answers every task about a batch of `shape` `[N, H, W]`.
+    /// Plans the forward pass with all heads for a batch of `shape` `[N, H, W]`.
     ///
     /// # Errors
-    /// A shape the network cannot take.
+    /// The network does not support this shape.
     pub fn prepare(executor: &mut Executor, architecture: &Architecture, shape: [usize; 3]) -> Result<ForwardPlan> {
         let mut network: Network = architecture.network(shape, Mode::Evaluate)?;
         network.keep_outputs();
@@ -28,10 +28,10 @@ impl ForwardPlan {
         Ok(ForwardPlan { plan, images, heads })
     }
 
-    /// Plans the pass through the trunk alone. Its one output holds c3, c4 and c5.
+    /// Plans the forward pass of the trunk alone. Its single output holds c3, c4 and c5.
     ///
     /// # Errors
-    /// A shape the network cannot take.
+    /// The network does not support this shape.
     pub fn features(executor: &mut Executor, architecture: &Architecture, shape: [usize; 3]) -> Result<ForwardPlan> {
         let trunk = Architecture { tasks: Vec::new(), ..architecture.clone() };
         let mut network = trunk.network(shape, Mode::Evaluate)?;
@@ -42,10 +42,10 @@ impl ForwardPlan {
         Ok(ForwardPlan { plan, images, heads })
     }
 
-    /// Gives the plan back; see [`Executor::release`].
+    /// Releases the plan; see [`Executor::release`].
     ///
     /// # Errors
-    /// A GPU that refuses a call.
+    /// A GPU call fails.
     pub fn release(self, executor: &mut Executor) -> Result<()> {
         executor.release(self.plan)
     }
@@ -53,7 +53,7 @@ impl ForwardPlan {
     /// Runs one batch with the parameters of `set`: images u8 `[N, H, W, 3]`, one output per task.
     ///
     /// # Errors
-    /// A GPU that refuses a call.
+    /// A GPU call fails.
     pub fn run(&self, executor: &mut Executor, set: ParameterSet, images: &[u8]) -> Result<Vec<HeadOutput>> {
         self.load(executor, images)?;
         self.start(executor, set)?;

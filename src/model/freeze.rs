@@ -1,4 +1,4 @@
-//! The parts of the trunk that are frozen while the rest learns.
+//! Freezing parts of the trunk while the rest learns.
 
 use crate::error::{Error, Result};
 use crate::ir::{Group, Mode};
@@ -6,7 +6,7 @@ use crate::layers::Builder;
 use crate::ops::batch_norm::Statistics;
 use serde::{Deserialize, Serialize};
 
-/// A part of the trunk that can be frozen by itself.
+/// A part of the trunk that can be frozen separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -23,10 +23,10 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All stages, from the image on.
+    /// All stages, from the image onwards.
     pub const ALL: [Stage; 5] = [Stage::Stem, Stage::Layer1, Stage::Layer2, Stage::Layer3, Stage::Layer4];
 
-    /// The word that `--freeze` takes; layers have torchvision's names.
+    /// The word used by `--freeze`; layers have torchvision's names.
     pub fn name(self) -> &'static str {
         ["stem", "layer1", "layer2", "layer3", "layer4"][self as usize]
     }
@@ -34,7 +34,7 @@ impl Stage {
     /// Reads `stem,layer1`; `trunk` is all of them, `none` is none.
     ///
     /// # Errors
-    /// A word that names no stage.
+    /// A word is not a stage.
     pub fn parse_list(words: &str) -> Result<Vec<Stage>> {
         let mut stages = Vec::new();
         if words == "none" {
@@ -58,17 +58,18 @@ impl Stage {
     }
 }
 
-/// Frozen stages run as in evaluation and are not moved; where only they come before, nothing is computed backward.
+/// The frozen parts of the trunk. Frozen stages run as in evaluation and are not updated. Without learning layers
+/// before them, their backward pass is not computed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Freeze {
     /// The stages that do not learn.
     pub stages: Vec<Stage>,
-    /// Every batch norm normalises by its running statistics, and its scale and shift stay.
+    /// Whether every batch norm uses its running statistics and keeps its scale and shift.
     pub batch_norm: bool,
 }
 
 impl Freeze {
-    /// Tells the builder how the layers of `stage` are to be made.
+    /// Configures the builder for the layers of `stage`.
     pub fn enter(&self, stage: Stage, b: &mut Builder) {
         let frozen = self.stages.contains(&stage);
         b.group = if frozen { Group::Frozen } else { Group::Trunk };

@@ -1,17 +1,17 @@
-//! How large heads on a pyramid are, in a word.
+//! Sizes of the heads on a pyramid.
 
 use super::Backbone;
 use crate::layers::pyramid::PyramidSize;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// What `--head` says.
+/// The values of `--head`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadSize {
-    /// The published size: 256 wide, towers of 4
+    /// The published size: 256 wide, towers of depth 4
     Full,
-    /// 128 wide, towers of 2; smaller still on the tiny trunk
+    /// 128 wide, towers of depth 2; smaller still on the tiny trunk
     #[default]
     Lite,
 }

@@ -1,5 +1,5 @@
-//! How parameters start. Each draws from its own stream, keyed by the seed and its name, so that a trunk is the same
-//! whatever heads it carries.
+//! Initial parameters. Each parameter has its own random stream, keyed by the seed and its name, so that the trunk does
+//! not depend on the heads.
 
 use crate::executor::Store;
 use crate::ir::{BufferId, Init, Parameter, ParameterId};
@@ -10,7 +10,7 @@ fn uniform(key: u64, index: u64) -> f64 {
     ((draw(key ^ draw(index)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
-/// Fills the Store with starting values and makes the average equal to them.
+/// Fills the Store with initial values and sets the average to the same values.
 pub fn initialise(store: &mut Store, seed: u64) {
     for i in 0..store.parameters.len() {
         let range = store.range(ParameterId(i));
@@ -43,7 +43,7 @@ fn fill(parameter: &Parameter, seed: u64, out: &mut [f32]) {
     }
 }
 
-/// Box–Muller on pairs of uniforms.
+/// The Box–Muller transform on pairs of uniform numbers.
 fn normal(key: u64, deviation: f32, out: &mut [f32]) {
     for (pair, values) in out.chunks_mut(2).enumerate() {
         let (u, v) = (uniform(key, 2 * pair as u64), uniform(key, 2 * pair as u64 + 1));
@@ -61,12 +61,12 @@ mod tests {
     use crate::ir::Group;
 
     #[test]
-    fn starting_values_are_those_of_every_version_before() {
+    fn initial_values_match_every_earlier_version() {
         assert_eq!(uniform(fnv("conv1.weight") ^ draw(5), 2), 0.7851021287417399);
     }
 
     #[test]
-    fn normal_weights_have_the_asked_deviation_and_differ_by_name_and_seed() {
+    fn normal_weights_have_the_given_deviation_and_differ_by_name_and_seed() {
         let parameter = |name: &str| Parameter {
             name: name.into(),
             shape: vec![64, 3, 3, 32],

@@ -1,5 +1,5 @@
-//! The network: a ResNet trunk and any number of heads, written as a graph for one batch and image size. Knows names,
-//! parameters and tasks, but none of their kinds; no data, no device.
+//! The network: a ResNet trunk and any number of heads, written as a graph for one batch and image size. This module
+//! knows names, parameters and tasks, but not the kinds of task, the data or the device.
 
 pub mod card;
 pub mod freeze;
@@ -33,37 +33,38 @@ use crate::random::fnv;
 use crate::tasks::{Dropout, HeadValues, Task, Trunk};
 use serde::{Deserialize, Serialize};
 
-/// Everything that decides the parameters' names and shapes.
+/// The settings that determine the parameters' names and shapes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
     /// The trunk.
     pub backbone: Backbone,
     /// The tasks, each with one head, in this order.
     pub tasks: Vec<Task>,
-    /// The widths and depths of the heads that stand on a pyramid.
+    /// Widths and depths of the heads on a pyramid.
     pub detection: PyramidSize,
     /// 3 (P3–P5) or 5 (P3–P7), fixed when the model is made.
     pub pyramid_levels: usize,
-    /// The share that is dropped before the linear layers of pooled heads, from 0 up to 1.
+    /// Dropout rate before the linear layers of pooled heads, from 0 up to 1.
     pub dropout: f32,
 }
 
 impl Architecture {
-    /// The architecture for a training image size in pixels, detection heads lite: below 416 the pyramid ends at P5.
+    /// The architecture for a training image size in pixels, with lite detection heads. Below 416 pixels the pyramid
+    /// ends at P5.
     pub fn new(backbone: Backbone, tasks: Vec<Task>, image_size: usize, dropout: f32) -> Architecture {
         let detection = HeadSize::Lite.on(backbone);
         Architecture { backbone, tasks, detection, pyramid_levels: if image_size < 416 { 3 } else { 5 }, dropout }
     }
 
-    /// Writes the forward pass for a batch of `[N, H, W, 3]` u8 images.
+    /// Builds the forward pass for a batch of `[N, H, W, 3]` u8 images.
     ///
     /// # Errors
-    /// A size that is no multiple of a head's stride, or a model that cannot be built.
+    /// The size is not a multiple of a head's stride, or the model cannot be built.
     pub fn network(&self, shape: [usize; 3], mode: Mode) -> Result<Network> {
         self.partly_frozen(shape, mode, &Freeze::default())
     }
 
-    /// Writes the forward pass like [`Architecture::network`], with frozen parts of the trunk.
+    /// Builds the forward pass like [`Architecture::network`], with frozen parts of the trunk.
     ///
     /// # Errors
     /// The same as [`Architecture::network`].
@@ -120,7 +121,7 @@ impl Architecture {
     }
 }
 
-/// The forward pass and the values others hold on to.
+/// The forward pass and its important values.
 pub struct Network {
     /// All nodes and values.
     pub graph: Graph,
@@ -128,7 +129,7 @@ pub struct Network {
     pub images: ValueId,
     /// c3, c4, c5 `[N, H/8, W/8, C]` …: the seam.
     pub features: [ValueId; 3],
-    /// The number of nodes at the start of the graph that are the trunk's.
+    /// The number of trunk nodes, which come first in the graph.
     pub trunk_nodes: usize,
     /// One per task.
     pub heads: Vec<Head>,
@@ -136,9 +137,9 @@ pub struct Network {
 
 /// One task's part of the graph.
 pub struct Head {
-    /// The values that it computes.
+    /// The computed values.
     pub values: HeadValues,
-    /// Its nodes in the graph, the loss's among them once there is one.
+    /// Its nodes in the graph, including the loss once it exists.
     pub nodes: Vec<usize>,
 }
 

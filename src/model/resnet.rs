@@ -1,4 +1,5 @@
-//! The trunk: ResNet v1.5 (stride on the 3×3) with torchvision's names, giving the features at strides 8, 16 and 32.
+//! The trunk: ResNet v1.5 (stride on the 3×3) with torchvision's names. It computes the features at strides 8, 16 and
+//! 32.
 //!
 //! Source: He et al. 2015; torchvision's `resnet.py` for the names and the place of the stride.
 
@@ -23,7 +24,7 @@ pub enum Backbone {
     Tiny,
 }
 
-/// What a block is made of.
+/// The type of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Block {
     /// 3×3, 3×3.
@@ -33,7 +34,7 @@ enum Block {
 }
 
 impl Block {
-    /// Convolutions one behind the other.
+    /// Number of consecutive convolutions.
     fn layers(self) -> usize {
         match self {
             Block::Basic => 2,
@@ -43,7 +44,7 @@ impl Block {
 }
 
 impl Backbone {
-    /// The word that `--backbone` takes.
+    /// The word used by `--backbone`.
     pub fn name(self) -> &'static str {
         match self {
             Backbone::Resnet18 => "resnet18",
@@ -77,12 +78,12 @@ impl Backbone {
         }
     }
 
-    /// The name of the trunk's last convolution, below which nothing is shared but c5's norm and sum.
+    /// The name of the trunk's last convolution. After it, the tasks share only c5's norm and sum.
     pub(super) fn last_convolution(self) -> String {
         format!("layer4.{}.conv{}", self.depths()[3] - 1, self.block().layers())
     }
 
-    /// Channels of c5, what a pooled head sees.
+    /// Channels of c5, the input of a pooled head.
     pub fn features(self) -> usize {
         let expansion = if self.block() == Block::Bottleneck { 4 } else { 1 };
         8 * self.width() * expansion
@@ -92,7 +93,7 @@ impl Backbone {
 /// Appends the trunk to the builder's graph: x `[N, H, W, 3]` → c3, c4, c5 at strides 8, 16, 32.
 ///
 /// # Errors
-/// An image too small for a stride of 32.
+/// The image is too small for a stride of 32.
 pub fn resnet(b: &mut Builder, x: ValueId, backbone: Backbone, freeze: &Freeze) -> Result<[ValueId; 3]> {
     let width = backbone.width();
     freeze.enter(Stage::Stem, b);

@@ -1,4 +1,4 @@
-//! A network as training runs it: with each task's loss at the end of its head, and the backward pass.
+//! A network for training: each head ends with its task's loss, and the backward pass follows.
 
 use super::{Architecture, Freeze, Network};
 use crate::error::{Error, Result};
@@ -6,16 +6,16 @@ use crate::graph::backward::{self, append_backward};
 use crate::ir::{Mode, ValueId};
 use crate::tasks::{LabelFeatures, LossSite, TaskLoss};
 
-/// Where a step can compare the tasks' gradients ([`crate::ir::Segment::Probe`]).
+/// The place where a step can compare the tasks' gradients ([`crate::ir::Segment::Probe`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Probe {
     /// Nowhere.
     #[default]
     None,
-    /// At the shared features c3, c4 and c5. The gradients lie there anyway; where the tasks label different images, they do so in
-    /// different elements, and no conflict is visible.
+    /// At the shared features c3, c4 and c5, where the gradients exist anyway. If the tasks label different images, their
+    /// gradients are non-zero in different elements, so that no conflict is visible.
     Features,
-    /// At the weight of the trunk's last convolution, which sums over the batch. It takes a weight gradient for each task.
+    /// At the weight of the trunk's last convolution, which sums over the batch. This needs one weight gradient per task.
     Layer,
     /// The same as `Layer`, and the host can read each task's gradient there.
     LayerGradients,
@@ -23,7 +23,7 @@ pub enum Probe {
 
 /// A network with losses and its backward pass: segments 1 to 3.
 pub struct TrainingNetwork {
-    /// The graph, and where its parts are.
+    /// The graph and its important values.
     pub network: Network,
     /// One per task.
     pub losses: Vec<TaskLoss>,
@@ -32,7 +32,7 @@ pub struct TrainingNetwork {
 }
 
 impl TrainingNetwork {
-    /// Writes the whole step for a batch of `[N, H, W, 3]` images.
+    /// Builds the whole step for a batch of `[N, H, W, 3]` images.
     ///
     /// # Errors
     /// The same as [`Architecture::network`].
@@ -40,7 +40,7 @@ impl TrainingNetwork {
         TrainingNetwork::partly_frozen(architecture, shape, &Freeze::default())
     }
 
-    /// Writes the step like [`TrainingNetwork::new`], with frozen parts of the trunk.
+    /// Builds the step like [`TrainingNetwork::new`], with frozen parts of the trunk.
     ///
     /// # Errors
     /// The same as [`Architecture::network`].
@@ -48,11 +48,11 @@ impl TrainingNetwork {
         TrainingNetwork::for_labels(architecture, shape, freeze, LabelFeatures::default(), Probe::None)
     }
 
-    /// Writes the step like [`TrainingNetwork::partly_frozen`], with buffers for label features beyond plain labels, and with a
+    /// Builds the step like [`TrainingNetwork::partly_frozen`], with buffers for label features beyond plain labels, and with a
     /// probe.
     ///
     /// # Errors
-    /// The same as [`Architecture::network`]; a probe in a trunk without a layer that learns.
+    /// The same as [`Architecture::network`]; also a probe in a fully frozen trunk.
     pub fn for_labels(
         architecture: &Architecture,
         shape: [usize; 3],
@@ -95,7 +95,7 @@ impl TrainingNetwork {
 }
 
 /// # Errors
-/// A trunk without a layer that learns.
+/// All layers of the trunk are frozen.
 fn at_features(network: &Network) -> Result<backward::Probe> {
     let learned = network.graph.depends_on_what_learns();
     if network.features.iter().any(|feature| learned[feature.0]) {
@@ -109,7 +109,7 @@ fn at_features(network: &Network) -> Result<backward::Probe> {
 /// The weight `[K, R, S, C]` of the trunk's last convolution.
 ///
 /// # Errors
-/// One that is frozen.
+/// This convolution is frozen.
 fn last_shared_weight(architecture: &Architecture, network: &Network) -> Result<ValueId> {
     let layer = architecture.backbone.last_convolution();
     let weight = network.graph.parameter_named(&format!("{layer}.weight"));
@@ -118,6 +118,6 @@ fn last_shared_weight(architecture: &Architecture, network: &Network) -> Result<
         return Ok(weight);
     }
     Err(Error::Usage(format!(
-        "{layer}, the last convolution that the tasks share, is frozen, so it has no gradients to compare: freeze less, or choose a --balance method without gradients; one that needs only their products can have them with --gramian features"
+        "{layer}, the last convolution that the tasks share, is frozen, so it has no gradients to compare: freeze less, or choose a --balance method without gradients; a method that needs only their products works with --gramian features"
     )))
 }

@@ -1,4 +1,4 @@
-//! Files of named tensors: reading safetensors and PyTorch's .pth, writing safetensors whole or not at all, and moving
+//! Files of named tensors: reads safetensors and PyTorch's .pth, writes complete safetensors files, and converts
 //! tensors between a file (torchvision's KCRS) and the Store (KRSC).
 
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub struct StateFile {
 /// Reads a .safetensors file, or a PyTorch .pth/.pt/.bin state dict.
 ///
 /// # Errors
-/// A file that is not there, cut short, or of neither format.
+/// The file is missing, cut short, or in neither format.
 pub fn read(path: &Path) -> Result<StateFile> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("pth" | "pt" | "bin") => Ok(StateFile { tensors: pickle::read(path)?, metadata: HashMap::new() }),
@@ -37,7 +37,9 @@ fn read_safetensors(path: &Path) -> Result<StateFile> {
     let broken = |e: &dyn std::fmt::Display| {
         Error::checkpoint(
             path,
-            format!("not a whole safetensors file ({e}); take another copy, for a run its other file under weights/"),
+            format!(
+                "not a complete safetensors file ({e}); use another copy, or for a run the other file under weights/"
+            ),
         )
     };
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| broken(&e))?;
@@ -46,15 +48,15 @@ fn read_safetensors(path: &Path) -> Result<StateFile> {
     Ok(StateFile { tensors: tensors.into_iter().collect(), metadata })
 }
 
-/// Writes a safetensors file beside `path`, syncs it, and renames it: `path` is the old file or the new one, never half.
+/// Writes a safetensors file under another name, syncs it, and renames it to `path`, which is never incomplete.
 ///
 /// # Errors
-/// The file system refuses; `path` is then untouched and nothing stays behind.
+/// Writing fails; `path` is then unchanged and no other file is left behind.
 pub fn write(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -> Result<()> {
     files::write_synced(path, &bytes_of(path, tensors, metadata)?)
 }
 
-/// Writes like [`write`](fn@write). The file that was at `path` is then at `previous`.
+/// Writes like [`write`](fn@write), and keeps the old file of `path` as `previous`.
 ///
 /// # Errors
 /// The same.
@@ -67,7 +69,7 @@ fn bytes_of(path: &Path, tensors: &Tensors, metadata: HashMap<String, String>) -
         .map_err(|e| Error::checkpoint(path, format!("cannot be written: {e}")))
 }
 
-/// Which of a parameter's vectors.
+/// Selects one of the vectors that belong to a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// The parameters of a set.
@@ -99,10 +101,10 @@ fn slot_mut(store: &mut Store, slot: Slot) -> &mut [f32] {
     }
 }
 
-/// All parameters' vectors of one kind as KCRS tensors, each name behind `prefix`.
+/// One of the vectors of all parameters, as KCRS tensors with `prefix` before each name.
 ///
 /// # Errors
-/// candle refuses a shape.
+/// candle rejects a shape.
 pub fn export_parameters(store: &Store, which: Slot, prefix: &str) -> Result<Tensors> {
     let mut tensors = Tensors::new();
     for (i, parameter) in store.parameters.iter().enumerate() {
@@ -113,10 +115,10 @@ pub fn export_parameters(store: &Store, which: Slot, prefix: &str) -> Result<Ten
     Ok(tensors)
 }
 
-/// Running statistics, each name behind `prefix`.
+/// Running statistics, with `prefix` before each name.
 ///
 /// # Errors
-/// candle refuses a shape.
+/// candle rejects a shape.
 pub fn export_buffers(store: &Store, set: ParameterSet, prefix: &str) -> Result<Tensors> {
     let mut tensors = Tensors::new();
     for (i, buffer) in store.buffers.iter().enumerate() {
@@ -126,7 +128,7 @@ pub fn export_buffers(store: &Store, set: ParameterSet, prefix: &str) -> Result<
     Ok(tensors)
 }
 
-/// Keys a file lacks and keys nobody asked for.
+/// Missing and unexpected keys of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyReport {
     /// Parameters of the model that the file lacks.
@@ -135,9 +137,9 @@ pub struct KeyReport {
     pub unexpected: Vec<String>,
 }
 
-/// Copies parameters of one kind from tensors named `prefix` + name.
+/// Copies one of the vectors of all parameters from tensors named `prefix` + name.
 ///
-/// # Errors
+/// A tensor has another shape than the model's.
 /// A tensor of another shape than the model's.
 pub fn import_parameters(store: &mut Store, which: Slot, tensors: &Tensors, prefix: &str) -> Result<Vec<String>> {
     let mut missing = Vec::new();
@@ -156,7 +158,7 @@ pub fn import_parameters(store: &mut Store, which: Slot, tensors: &Tensors, pref
 /// Copies running statistics from tensors named `prefix` + name.
 ///
 /// # Errors
-/// A tensor of another shape than the model's.
+/// A tensor has another shape than the model's.
 pub fn import_buffers(store: &mut Store, set: ParameterSet, tensors: &Tensors, prefix: &str) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     for i in 0..store.buffers.len() {
@@ -175,10 +177,10 @@ pub fn import_buffers(store: &mut Store, set: ParameterSet, tensors: &Tensors, p
     Ok(missing)
 }
 
-/// Starts a model from a published file: what the file has and the model knows is taken, the rest is listed.
+/// Initialises a model from a published file: loads the tensors that both have and lists the others.
 ///
 /// # Errors
-/// A file without a single tensor of this model, or with one of another shape.
+/// The file has no tensor of this model, or one with another shape.
 pub fn start_from(store: &mut Store, file: &StateFile, path: &Path) -> Result<KeyReport> {
     let mut missing = import_parameters(store, Slot::Set(ParameterSet::Current), &file.tensors, "")
         .and_then(|mut m| {
@@ -188,7 +190,7 @@ pub fn start_from(store: &mut Store, file: &StateFile, path: &Path) -> Result<Ke
         .map_err(|e| Error::checkpoint(path, format!("{e}; is this file for another --backbone?")))?;
     let known =
         |name: &str| store.parameters.iter().any(|p| p.name == name) || store.buffers.iter().any(|b| b.name == name);
-    // num_batches_tracked is PyTorch's own bookkeeping: nobody's parameter.
+    // num_batches_tracked is PyTorch's own bookkeeping, not a parameter.
     let unexpected: Vec<String> =
         file.tensors.keys().filter(|k| !known(k) && !k.ends_with("num_batches_tracked")).cloned().collect();
     if missing.len() == store.parameters.len() + store.buffers.len() {
@@ -206,7 +208,7 @@ pub fn start_from(store: &mut Store, file: &StateFile, path: &Path) -> Result<Ke
     Ok(KeyReport { missing, unexpected })
 }
 
-/// KRSC (or a plain vector or matrix) to a tensor in torchvision's order.
+/// Converts KRSC (or a vector or matrix) to a tensor in torchvision's order.
 pub(crate) fn to_tensor(data: &[f32], shape: &[usize]) -> Result<Tensor> {
     let tensor = Tensor::from_slice(data, shape, &Device::Cpu).map_err(of_candle)?;
     match shape.len() {
@@ -240,7 +242,7 @@ fn from_tensor(tensor: &Tensor, name: &str, shape: &[usize], out: &mut [f32]) ->
     Ok(())
 }
 
-/// candle's errors are sentences already.
+/// candle's errors are already complete sentences.
 pub(crate) fn of_candle(e: candle_core::Error) -> Error {
     Error::Other(e.to_string())
 }
@@ -250,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_shape_is_named_in_torchvisions_order() {
+    fn a_wrong_shape_is_named_in_torchvisions_order() {
         let refused = |in_file: &[usize], shape: &[usize]| {
             let tensor = Tensor::zeros(in_file, DType::F32, &Device::Cpu).unwrap();
             from_tensor(&tensor, "conv1.weight", shape, &mut []).unwrap_err().to_string()

@@ -1,5 +1,5 @@
-//! What surrounds the update: the learning rate over the steps, the parameter groups' scalars, the average's decay. The
-//! arithmetic itself is `ops/optimizer`.
+//! The settings of the update: the learning rate over the steps, the scalars of the parameter groups, and the average's
+//! decay. The arithmetic is in `ops/optimizer`.
 
 pub mod schedule;
 
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-/// The optimizers that `--optimizer` names.
+/// The values of `--optimizer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lower")]
@@ -20,14 +20,14 @@ pub enum OptimizerKind {
     AdamW,
 }
 
-/// Everything about the update that a person chooses.
+/// The user's settings of the update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerConfig {
     /// The optimizer.
     pub kind: OptimizerKind,
     /// The learning rate over the steps.
     pub schedule: Schedule,
-    /// The factor of the learning rate for each parameter group; groups beyond the list have 1.
+    /// The factor of the learning rate for each parameter group; groups beyond the list have factor 1.
     pub rate_factors: Vec<f32>,
     /// The momentum of SGD; AdamW always has β = .9 and .999.
     pub momentum: f32,
@@ -35,11 +35,11 @@ pub struct OptimizerConfig {
     pub weight_decay: f32,
     /// The largest norm that the gradient may have before it is scaled down.
     pub clip_norm: Option<f32>,
-    /// Share of the moving average of the parameters that stays, once it has warmed up.
+    /// Share of the moving average of the parameters that is kept per step, after its warm-up.
     pub average_decay: f32,
 }
 
-/// The optimizer's own count of steps, per parameter group: a group without labels does not count the step.
+/// Step counts per parameter group. A step without labels for a group does not count for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerState {
     /// Steps of each group, indexed by [`crate::ir::Group::index`], without the frozen group.
@@ -61,14 +61,14 @@ impl OptimizerConfig {
 const BETAS: [f32; 2] = [0.9, 0.999];
 
 impl OptimizerState {
-    /// The state for this many groups: the trunk and one for each head.
+    /// The state for this many groups: the trunk and one per head.
     pub fn new(groups: usize) -> OptimizerState {
         OptimizerState { steps: vec![0; groups] }
     }
 
-    /// Counts the step for the active groups and says what segment 4 is to do. Group 0 is the trunk, which is active if any
-    /// task has a weight at the seam; `i + 1` is the head of task `i`, whose gradient is scaled by that task's factor; the last is
-    /// what is frozen, and never active.
+    /// Counts the step for the active groups and returns the settings of segment 4. Group 0 is the trunk, which is active if any
+    /// task has a weight at the seam. Group `i + 1` is the head of task `i`, whose gradient is scaled by that task's factor. The
+    /// last group is frozen and never active.
     pub fn advance(&mut self, config: &OptimizerConfig, step: u64, weights: &Weights) -> Update {
         let learning_rate = config.schedule.learning_rate(step);
         let anybody = weights.seam.iter().any(|&w| w != 0.0);
@@ -98,7 +98,7 @@ impl OptimizerState {
     }
 }
 
-/// The average starts short-sighted, so that the random start is soon forgotten: min(decay, (1 + t)/(10 + t)).
+/// min(decay, (1 + t)/(10 + t)): a short average at first, so that the random initial values are soon forgotten.
 fn average_decay(decay: f32, step: u64) -> f32 {
     let t = step as f32;
     decay.min((1.0 + t) / (10.0 + t))
@@ -124,7 +124,7 @@ mod tests {
             let update = OptimizerState::new(3).advance(config, 4, &Weights::of_losses(weights.to_vec()));
             update.groups.iter().map(|g| g.learning_rate).collect()
         };
-        // The last is of what is frozen.
+        // The last group is frozen.
         assert_eq!(rates(&config, &[1.0, 1.0]), [0.3, 0.3, 0.3, 0.0]);
         config.rate_factors = vec![0.1, 1.0, 2.0];
         // A task's weight scales its gradient, not its rate.

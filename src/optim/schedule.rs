@@ -1,22 +1,22 @@
-//! The learning rate over the steps: a linear warm-up to the peak, then one of three ways down.
+//! The learning rate over the steps: a linear warm-up to the peak, then one of three kinds of decay.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate falls after the warm-up.
+/// Decay of the learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleKind {
     /// Half a cosine, down to --lrf times the peak
     #[default]
     Cosine,
-    /// Times --gamma at each of the --milestones
+    /// Multiplied by --gamma at each of the --milestones
     Step,
-    /// It stays at the peak
+    /// Constant at the peak
     Constant,
 }
 
-/// The course of the rate after the warm-up.
+/// The learning rate after the warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Decline {
     /// Half a cosine, down to `lr · final_share` at the last step.
@@ -24,7 +24,7 @@ pub enum Decline {
         /// The last learning rate as a share of the peak, from 0 to 1.
         final_share: f32,
     },
-    /// Times `gamma` at each of these steps, which ascend (PyTorch's MultiStepLR).
+    /// Multiplied by `gamma` at each of these steps, in ascending order (PyTorch's MultiStepLR).
     Step {
         /// Step numbers, ascending.
         milestones: Vec<u64>,
@@ -40,11 +40,11 @@ pub enum Decline {
 pub struct Schedule {
     /// Peak learning rate.
     pub lr: f32,
-    /// The course of the rate after the warm-up.
+    /// The learning rate after the warm-up.
     pub decline: Decline,
-    /// Steps of the linear rise to the peak.
+    /// Number of steps of the linear rise to the peak.
     pub warmup_steps: u64,
-    /// Steps of the run, the warm-up among them.
+    /// Number of steps of the run, including the warm-up.
     pub total_steps: u64,
 }
 
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn every_schedule_rises_to_the_peak_alike() {
+    fn every_schedule_rises_to_the_peak_the_same_way() {
         let step = Decline::Step { milestones: vec![70], gamma: 0.1 };
         for decline in [Decline::Cosine { final_share: 0.01 }, step, Decline::Constant] {
             let s = schedule(decline);
@@ -100,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn steps_fall_at_their_milestones_and_nowhere_else() {
-        // A milestone within the warm-up counts once the warm-up is over.
+    fn steps_fall_at_their_milestones_only() {
+        // A milestone within the warm-up takes effect once the warm-up is over.
         for (milestones, after_warmup) in [(vec![60, 90], 0.1), (vec![5, 60, 90], 0.05)] {
             let s = schedule(Decline::Step { milestones, gamma: 0.5 });
             for (steps, rate) in [(10..60, after_warmup), (60..90, after_warmup / 2.0), (90..200, after_warmup / 4.0)] {

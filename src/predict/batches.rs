@@ -1,12 +1,12 @@
-//! Decoded images arrive in any order; here they become batches in the order of the sources.
+//! Decoded images arrive in any order; this file turns them into batches in the order of the sources.
 //!
-//! A batch ends when it is full or when the whole window that begins with its first image has arrived, whichever comes
-//! first. All images before that first one get their lines without this batch, which frees every place of the window; so
-//! every image of the window sets out and arrives, readable or not, and the batch always ends.
+//! A batch ends when it is full, or when the whole window that starts with its first image has arrived, whichever comes
+//! first. All images before that first one get their lines without this batch, which frees all places of the window. So
+//! every image of the window is fed and arrives, readable or not, and the batch always ends.
 //!
-//! Which images share a batch therefore follows from the images alone, not from the number of workers or from timing. Only a
-//! list that pauses changes it, and an answer does not depend on it. A batch is cut short where fewer images of a window can
-//! be read than fill it: under `predict`, where more than half of them cannot.
+//! The images that share a batch therefore depend on the images alone, not on the number of workers or on timing. Only a
+//! list that pauses changes them, and predictions do not depend on them. A batch stays smaller if too few images of a window
+//! can be read to fill it; in `predict` that means more than half are unreadable.
 
 use super::workers::{Arrival, Queue, Ready};
 use crate::error::{Error, Result};
@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// How long a list may pause before the images read so far are answered without the rest of their batch.
+/// If a list pauses for longer than this, the images read so far are processed without waiting for a full batch.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How often a wait looks up whether the run was ended.
+/// Polling interval for the end of the run.
 const TICK: Duration = Duration::from_millis(20);
 
 pub struct Batches<'a> {
@@ -26,28 +26,28 @@ pub struct Batches<'a> {
     pub batch: usize,
     /// The queue's window.
     pub window: usize,
-    /// Whether a pause ends a batch: where a list may stay silent for ever.
+    /// Whether a pause ends a batch. Needed for a list, which may stay silent for ever.
     pub pauses: bool,
     pub order: Order,
 }
 
-/// The images that have arrived, and how far they are in order.
+/// The images that have arrived, and the progress in their order.
 #[derive(Default)]
 pub struct Order {
     early: BTreeMap<u64, Option<Ready>>,
     next: u64,
     arrived: u64,
-    /// In order, without those that cannot be read.
+    /// In order, without unreadable images.
     waiting: VecDeque<Ready>,
     end: Option<(u64, Option<Error>)>,
 }
 
-/// What there is to compute.
+/// The next work for the network.
 pub enum Next {
     Batch(Vec<Ready>),
-    /// Nothing yet.
+    /// Nothing at the moment.
     Nothing,
-    /// Nothing any more.
+    /// No more work.
     End,
 }
 
@@ -58,10 +58,10 @@ pub enum Wait {
 }
 
 impl Batches<'_> {
-    /// The next batch, full but for the last and those that a pause or the window ended.
+    /// The next batch. It is full unless it is the last, or a pause or the window ended it.
     ///
     /// # Errors
-    /// The sources', after all that came before.
+    /// The error of the sources, after all batches before it.
     pub fn next(&mut self, wait: Wait, stopped: impl Fn() -> bool) -> Result<Next> {
         let mut quiet_since = Instant::now();
         loop {
@@ -70,7 +70,7 @@ impl Batches<'_> {
             }
             let order = &mut self.order;
             let full = order.waiting.len() >= self.batch;
-            let over = order.waiting.front().is_some_and(|first| order.next - first.asked.index >= self.window as u64);
+            let over = order.waiting.front().is_some_and(|first| order.next - first.queued.index >= self.window as u64);
             let last = order.end.as_ref().is_some_and(|end| end.0 == order.next);
             let paused = self.pauses && quiet_since.elapsed() >= PAUSE && self.queue.fed() == order.arrived;
             if full || over || ((last || paused) && !order.waiting.is_empty()) {
@@ -97,7 +97,7 @@ impl Batches<'_> {
         }
     }
 
-    /// How many images there are, once that is known.
+    /// The number of images, once it is known.
     pub fn total(&self) -> Option<u64> {
         self.order.end.as_ref().map(|end| end.0)
     }

@@ -1,37 +1,37 @@
-//! A list of paths that arrives while it is read: one a line, or each ended by NUL.
+//! Reads a list of paths as it arrives: one per line, or each ended by NUL.
 
 use crate::error::{Error, Result};
 use std::ffi::OsString;
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
 
-/// Longer than any system lets a path be.
+/// Longer than a path can be on any system.
 const LONGEST: u64 = 1 << 16;
 
-/// Where listed paths come from.
+/// The source of listed paths.
 pub struct List {
     /// The source of the list, such as standard input.
     pub reader: Box<dyn BufRead + Send>,
-    /// What ends each path.
+    /// The end of each path.
     pub ends: Ends,
-    /// Paths read so far, empty ones included; error messages name it, and it starts at 0.
+    /// Number of paths read so far, including empty ones, for error messages; starts at 0.
     pub line: usize,
 }
 
-/// What ends a path in a list.
+/// The character that ends a path in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// Each path ends with a line break; a carriage return before it is dropped.
+    /// A line break; a carriage return before it is dropped.
     Line,
-    /// Each path ends with NUL, as `find -print0` writes them, so that it may contain a line break.
+    /// NUL, as written by `find -print0`, so that a path may contain a line break.
     Nul,
 }
 
 impl List {
-    /// The next path, as soon as its end has been read.
+    /// Waits for the next path.
     ///
     /// # Errors
-    /// Bytes that are no list of paths.
+    /// The bytes are not a list of paths.
     pub fn read(&mut self) -> Result<Option<PathBuf>> {
         let end = if self.ends == Ends::Nul { 0 } else { b'\n' };
         loop {
@@ -50,10 +50,10 @@ impl List {
             }
             if path.len() as u64 >= LONGEST {
                 return Err(
-                    self.error("too long for a path: expected one path a line, or with --null one before each NUL")
+                    self.error("too long for a path: expected one path per line, or with --null one before each NUL")
                 );
             }
-            // Lists written on Windows.
+            // Lists from Windows end lines with a carriage return and a line feed.
             if self.ends == Ends::Line && path.last() == Some(&b'\r') {
                 path.pop();
             }

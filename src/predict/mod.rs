@@ -1,16 +1,16 @@
-//! Prediction on the images a person names, however many: they are read as they are found, answered batch by batch, and
-//! written in the order of the sources. Memory depends on the batch and the size of the images, never on their number.
+//! Prediction on any number of images: they are read as they are found, processed in batches, and written in the order
+//! of the sources. Memory depends on the batch and the size of the images, not on their number.
 
 mod answer;
 mod batches;
 mod formats;
+mod image_processor;
 mod library;
 mod list;
 mod names;
 mod output;
 mod picture;
 mod pipeline;
-mod sight;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -31,9 +31,9 @@ use crate::executor::DeviceChoice;
 use crate::model::{Model, ModelFile};
 use crate::tasks::{DecodeOptions, HeadOutput};
 use formats::{Annotations, yolo};
+use image_processor::ImageProcessor;
 use output::Outputs;
 use pipeline::{Computing, Plan, Writing, answer_all};
-use sight::Sight;
 use sources::Sources;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -41,88 +41,89 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use workers::{Pictures, Ready, Work};
 
-/// What a person asked for.
+/// Options of a prediction.
 pub struct Options {
     /// A run's folder or a file of weights.
     pub model: PathBuf,
     /// Files, folders, globs, and [`LIST`].
     pub sources: Vec<String>,
-    /// What [`LIST`] stands for.
+    /// The list behind [`LIST`].
     pub list: Option<List>,
-    /// The folder or stream that takes the answers.
+    /// The folder or stream for the predictions.
     pub out: Destination,
-    /// The formats to write; a stream takes [`Format::Jsonl`] alone.
+    /// The formats to write; a stream only supports [`Format::Jsonl`].
     pub formats: Vec<Format>,
-    /// COCO annotations whose numbers the results take.
+    /// COCO annotations whose ids the results use.
     pub coco_images: Option<PathBuf>,
-    /// Whether each image is also written with its answers drawn on it; a stream gets none.
+    /// Whether to write each image with its predictions drawn on it. Not supported for a stream.
     pub pictures: bool,
-    /// A file with the class names of a plain ResNet, one a line.
+    /// A file with the class names of a plain ResNet, one per line.
     pub classes: Option<PathBuf>,
-    /// Images that the network computes at once, at least 1.
+    /// Batch size, at least 1.
     pub batch: usize,
     /// Side of the network's square input in pixels; `None` for the training size.
     pub imgsz: Option<usize>,
-    /// Where the network computes.
+    /// The device of the network.
     pub device: DeviceChoice,
     /// Threads that decode, draw and write; 0 counts as 1.
     pub workers: usize,
-    /// Which boxes of a detection are kept.
+    /// Selects the boxes of a detection task that are kept.
     pub boxes: DecodeOptions,
     /// Share of unreadable images, from 0 to 1, above which prediction fails; one is always tolerated, unless this is 0.
     pub max_broken: f32,
 }
 
-/// The events that a caller is told while images are answered.
+/// Progress events for the caller.
 pub enum Event<'a> {
-    /// The number of images that have their line.
+    /// The number of images whose line has been written.
     Lines(u64),
-    /// An image that cannot be read, and why.
+    /// An unreadable image, with the reason.
     Broken(&'a str),
-    /// After an error: a file with what was answered until then.
+    /// After an error: a file with the predictions made so far.
     Kept(&'a Path),
 }
 
 /// The outcome of a prediction.
 #[derive(Debug)]
 pub struct Report {
-    /// Images that were answered, without the unreadable ones.
+    /// Number of images with predictions, without the unreadable ones.
     pub images: u64,
-    /// Images that could not be read.
+    /// Number of images that could not be read.
     pub broken: u64,
-    /// The files that were written; none if lines went to standard output.
+    /// The written files; none if lines went to standard output.
     pub files: Vec<PathBuf>,
-    /// Why it stopped.
+    /// The reason for stopping.
     pub ended: Ended,
-    /// What else a person should know.
+    /// A further note for the user.
     pub remark: Option<String>,
 }
 
-/// Why a prediction without an error stopped.
+/// The reason why a prediction stopped without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// All images are answered.
+    /// All images are done.
     Whole,
-    /// The caller interrupted it; everything computed until then is answered.
+    /// The caller interrupted it; everything computed until then has been written.
     Interrupted,
-    /// Nobody reads the lines any more.
+    /// The reader of the lines has gone.
     Unread,
 }
 
-/// The length of a list is not known beforehand, so memory for a whole batch is taken. A larger batch is taken for a typing error.
+/// The length of a list is not known in advance, so memory for a full batch is allocated. A larger batch is assumed to be a
+/// typing error.
 const LARGEST_LISTED_BATCH: usize = 1 << 16;
 
-/// Answers for all sources, until `interrupt` is set.
+/// Predicts for all sources, until `interrupt` is set.
 ///
 /// # Errors
-/// Sources without an image, a model that cannot be loaded, too many unreadable images, a disk that refuses.
+/// The sources contain no image, the model cannot be loaded, too many images are unreadable, or writing fails.
 pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(Event) + Send) -> Result<Report> {
     check(&options)?;
     let Options { list, out, .. } = options;
     let mut sources = Sources::open(&options.sources, list)?;
     if sources.has_list() && options.batch > LARGEST_LISTED_BATCH {
         return Err(Error::Usage(format!(
-            "--batch {}: with a list a batch is computed whole however few images it gets; take at most {LARGEST_LISTED_BATCH}",
+            "--batch {}: with a list, every batch is computed at full size; use at most {LARGEST_LISTED_BATCH}",
             options.batch
         )));
     }
@@ -130,16 +131,16 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     let annotations = options.coco_images.as_deref().map(Annotations::read).transpose()?.map(Arc::new);
     let file = ModelFile::read(&ModelFile::locate(&options.model)?, classes)?;
     let sheets = formats::sheets(&options.formats, &file.card.architecture.tasks, annotations.as_ref())?;
-    let sight = Sight::new(&file.card, options.imgsz, options.boxes);
+    let processor = ImageProcessor::new(&file.card, options.imgsz, options.boxes);
     let (batch, pauses) = (options.batch, sources.has_list());
     let model = file.start(&options.device)?;
-    let mut network = Network { model, shape: sight.shape(batch), known: !pauses, canvas: Vec::new() };
-    let mut work = Work { sight: &sight, sheets: &sheets, labels: None, pictures: None };
+    let mut network = Network { model, shape: processor.shape(batch), known: !pauses, canvas: Vec::new() };
+    let mut work = Work { processor: &processor, sheets: &sheets, labels: None, pictures: None };
     if let Destination::Folder(folder) = &out {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         sources.leave_out(folder)?;
         if options.pictures {
-            work.pictures = Some(Pictures { out: folder.clone(), spared: sources.spare(folder)? });
+            work.pictures = Some(Pictures { out: folder.clone(), protected: sources.protected_images(folder)? });
         }
         if options.formats.contains(&Format::Yolo) {
             work.labels = Some(yolo::Labels::create(folder, &file.card.architecture.tasks)?);
@@ -148,7 +149,7 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     let mut outputs = Outputs::create(out, &sheets)?;
     let mut tally = Tally::new(options.max_broken);
     let workers = options.workers.max(1);
-    // One batch computes while the next is decoded; each worker has one image in hand and one to take.
+    // One batch computes while the next is decoded; each worker has one image in progress and one waiting.
     let plan = Plan { batch, window: 2 * batch + 2 * workers, workers, pauses };
     let writing = Writing { outputs: &mut outputs, tally: &mut tally, events: &mut events };
     let answered = answer_all(&plan, sources, &work, &mut network, writing, interrupt);
@@ -185,19 +186,20 @@ fn check(options: &Options) -> Result<()> {
         ));
     }
     if options.coco_images.is_some() && !options.formats.contains(&Format::Coco) {
-        return Err(Error::Usage("--coco-images numbers the results of --format coco, which is not asked for".into()));
+        return Err(Error::Usage("--coco-images only works with --format coco".into()));
     }
     options.boxes.check()
 }
 
-/// The network on its device. It always computes a batch of one size, which images fill from the start and blanks to the
-/// end. An answer has the same bits whatever lies beside it, so it does not depend on how images are cut into batches.
+/// The network on its device. It always computes batches of the same size; images fill a batch from the start and the
+/// rest is blank. A prediction has the same bits whatever else is in the batch, so it does not depend on how images are
+/// divided into batches.
 struct Network {
     model: Model,
     shape: [usize; 3],
-    /// Whether it is known how many images there are when the last of them has arrived.
+    /// Whether the number of images is known when the last of them arrives.
     known: bool,
-    /// `[N, H, W, 3]`, made for the first batch.
+    /// `[N, H, W, 3]`, allocated for the first batch.
     canvas: Vec<u8>,
 }
 
@@ -206,8 +208,8 @@ impl Computing for Network {
         let [_, height, width] = self.shape;
         let image_bytes = height * width * 3;
         if self.canvas.is_empty() {
-            // The batch is no larger than all images need. If there are fewer than a batch, the first batch ends only when their
-            // number is known; if there are more, the number changes nothing. So the size does not depend on timing.
+            // The batch is no larger than the number of images. With fewer images than a batch, the first batch ends only when
+            // their number is known; with more, the number changes nothing. So the batch size does not depend on timing.
             if let (Some(total), true) = (total, self.known) {
                 self.shape[0] = self.shape[0].min(total as usize);
             }
@@ -230,7 +232,7 @@ impl Computing for Network {
     }
 }
 
-/// Counts lines and unreadable images, and knows how many of those are tolerated.
+/// Counts lines and unreadable images, and limits the latter.
 struct Tally {
     lines: u64,
     broken: u64,
@@ -239,7 +241,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// While the number of images is not known, unreadable ones are judged as if there were at least this many images.
+    /// Until the number of images is known, the share of unreadable ones is computed for at least this many images.
     const EXPECTED: u64 = 1000;
 
     fn new(share: f32) -> Tally {
@@ -247,7 +249,7 @@ impl Tally {
     }
 
     /// # Errors
-    /// More unreadable images than the share of those seen, or of a thousand, allows.
+    /// The unreadable images exceed the share of the images seen, or of a thousand.
     fn count(&mut self, broken: Option<String>) -> Result<()> {
         self.lines += 1;
         self.broken += u64::from(broken.is_some());
@@ -255,16 +257,16 @@ impl Tally {
         self.check(self.lines.max(Tally::EXPECTED))
     }
 
-    /// The verdict on all images.
+    /// The final check on all images.
     fn verdict(&self, ended: Ended) -> Result<()> {
         match ended {
-            // Nothing was answered: an older answer stays.
+            // There are no predictions, so older files are kept.
             Ended::Interrupted if self.lines == 0 => return Err(Error::Interrupted),
             Ended::Interrupted | Ended::Unread => return Ok(()),
             Ended::Whole => {}
         }
         match &self.first_broken {
-            _ if self.lines == 0 => Err(Error::Usage("no image was named: the sources are empty".into())),
+            _ if self.lines == 0 => Err(Error::Usage("no images: the sources are empty".into())),
             Some(first) if self.broken == self.lines => {
                 Err(Error::Other(format!("none of the {} images could be read; the first: {first}", self.lines)))
             }
@@ -289,7 +291,7 @@ impl Tally {
 fn read_classes(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let names = text.lines().map(|l| l.trim_end().to_owned()).filter(|l| !l.is_empty());
-    // ImageNet has two cranes: a second one is numbered, so that each keeps its probability.
+    // ImageNet has two classes called crane. Repeated names get a number, so that each keeps its probability.
     let mut seen: HashMap<String, usize> = HashMap::new();
     let numbered = names.map(|name| {
         let count = seen.entry(name.clone()).or_default();

@@ -1,5 +1,5 @@
-//! What the files about an image are called. A name follows from the image's path alone, so that nobody has to remember the
-//! names given to a million others.
+//! Names of the files written for an image. A name depends only on the image's path, so that other names need not be
+//! remembered.
 
 use crate::data::images::decode::EXTENSIONS;
 use crate::error::{Error, Result};
@@ -7,18 +7,18 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// The name an image's picture and labels share, without their ending.
+/// The name that an image's picture and labels share, without its ending.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Name {
-    /// Settled when the command line was read.
+    /// Determined when the command line was read.
     Given(PathBuf),
-    /// The image's own path below its source, ending included.
+    /// The image's own path relative to its source, including the ending.
     Mirrored(PathBuf),
 }
 
 impl Name {
-    /// The name with the picture's or the labels' `ending`. A mirrored name gives up the image's ending, unless another image in its
-    /// folder differs in nothing else: of `a.jpg` and `a.png` neither is called `a`.
+    /// The name with the `ending` of pictures or labels. A mirrored name drops the image's ending, unless another image in the
+    /// folder differs only in the ending: neither `a.jpg` nor `a.png` becomes `a`.
     pub fn with_ending(&self, image: &Path, ending: &str) -> PathBuf {
         let mut name: OsString = match self {
             Name::Given(name) => name.clone().into_os_string(),
@@ -31,7 +31,7 @@ impl Name {
     }
 }
 
-/// Whether a name without its ending would be another image's too, as far as the folder says.
+/// Whether another image in the folder has the same name without its ending.
 fn shares_stem(image: &Path) -> bool {
     let Some(own) = image.extension() else { return false };
     let lower = EXTENSIONS.iter().map(|e| (*e).to_owned());
@@ -48,7 +48,8 @@ fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// A listed path as one below the folder of answers: from the root or from where the program was started, `..` as `__`.
+/// A listed path as a path below the output folder: relative to the root or to the working directory, with `..` as
+/// `__`.
 pub fn mirrored(path: &Path) -> PathBuf {
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -58,7 +59,7 @@ pub fn mirrored(path: &Path) -> PathBuf {
     parts.collect()
 }
 
-/// Names for what the command line holds, each once: a later one gets a number.
+/// Unique names for the items of the command line: a repeated name gets a number.
 #[derive(Default)]
 pub struct Given {
     taken: HashSet<String>,
@@ -76,17 +77,17 @@ impl Given {
     }
 }
 
-/// Images that no picture may be drawn over.
+/// Input images that pictures must not overwrite.
 #[derive(Debug, Default)]
-pub struct Spared {
-    /// All canonical.
+pub struct ProtectedImages {
+    /// Canonical paths.
     pub files: HashSet<PathBuf>,
     pub folders: Vec<PathBuf>,
 }
 
-impl Spared {
+impl ProtectedImages {
     /// # Errors
-    /// A picture that would take the place of an image.
+    /// A picture would overwrite an image.
     pub fn check(&self, picture: &Path) -> Result<()> {
         let Ok(there) = picture.canonicalize() else { return Ok(()) };
         if self.files.contains(&there) || self.folders.iter().any(|f| there.starts_with(f)) {
@@ -98,7 +99,7 @@ impl Spared {
 
 pub fn overwritten(what: &Path) -> Error {
     Error::Usage(format!(
-        "{} would be overwritten by a picture of its answers: give another folder to --out, or --no-images",
+        "{} would be overwritten by an annotated picture: give another folder to --out, or --no-images",
         what.display()
     ))
 }

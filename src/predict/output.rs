@@ -1,5 +1,5 @@
-//! The files that grow with every image. They hold whole pieces only, lie under another name until they are whole, and
-//! take the place of older ones then.
+//! Output files that grow with every image. They contain only complete pieces, have another name until they are
+//! complete, and then replace older files.
 
 use super::formats::Sheet;
 use crate::error::{Error, Result};
@@ -8,14 +8,14 @@ use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
 use std::path::PathBuf;
 
-/// Bytes of pieces that wait, while others keep coming.
+/// Pieces are buffered up to this many bytes.
 const WAITING: usize = 1 << 16;
 
-/// Where answers go.
+/// The place for the predictions.
 pub enum Destination {
-    /// A folder, made where it is missing, for one or more files and the pictures.
+    /// A folder, created if missing, for one or more files and the pictures.
     Folder(PathBuf),
-    /// Lines as they come, and nothing else.
+    /// A stream of lines only.
     Lines(Box<dyn Write + Send>),
 }
 
@@ -37,16 +37,16 @@ enum Place {
     Stream(Box<dyn Write + Send>),
 }
 
-/// Whether the error says that nobody reads the answers any more.
+/// Whether the error means that the reader has gone.
 pub fn is_closed(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe)
 }
 
 impl Outputs {
-    /// Begins all files; an older one of the same name stays until [`Outputs::finish`].
+    /// Creates all files; an older file of the same name stays until [`Outputs::finish`].
     ///
     /// # Errors
-    /// The file system refuses.
+    /// A file cannot be created.
     pub fn create(destination: Destination, sheets: &[Sheet]) -> Result<Outputs> {
         let begin = |sheet: &Sheet, place: Place| -> Result<Growing> {
             let waiting = sheet.opening()?.into_bytes();
@@ -61,10 +61,10 @@ impl Outputs {
         };
         let open = |sheet: &Sheet| {
             let path = folder.join(&sheet.file);
-            // A name of its own, so that two processes with one folder do not write into each other's answers.
+            // A unique name, so that two processes with the same folder do not write into each other's files.
             let aside = files::beside(&path).and_then(|aside| aside.keep().map_err(|e| e.error));
             let (file, kept) = aside.map_err(Error::io("write", &path))?;
-            // The path as it was given: `kept` is absolute.
+            // Keeps the path as given, because `kept` is absolute.
             let aside = path.with_file_name(kept.file_name().unwrap_or_default());
             begin(sheet, Place::File { file, aside, path, written: 0 })
         };
@@ -73,7 +73,7 @@ impl Outputs {
             match open(sheet) {
                 Ok(growing) => outputs.growing.push(growing),
                 Err(e) => {
-                    // The files that were begun hold no answers, so they are removed.
+                    // The new files contain no predictions, so they are removed.
                     outputs.abandon();
                     return Err(e);
                 }
@@ -99,15 +99,15 @@ impl Outputs {
         Ok(())
     }
 
-    /// Writes what waits.
+    /// Writes the buffered pieces.
     ///
     /// # Errors
-    /// The file system refuses, or nobody reads; what was whole before stays whole.
+    /// Writing fails or the reader has gone; complete pieces stay complete.
     pub fn flush(&mut self) -> Result<()> {
         self.growing.iter_mut().try_for_each(Growing::flush)
     }
 
-    /// Makes all files whole, in the place of older ones; returns where they lie.
+    /// Completes all files and replaces older ones; returns their paths.
     ///
     /// # Errors
     /// The same as [`Outputs::flush`].
@@ -129,11 +129,11 @@ impl Outputs {
         Ok(paths)
     }
 
-    /// After an error: keeps what images have added so far, under the other name, and returns where that is.
+    /// After an error: keeps the pieces so far under the temporary name, and returns the paths.
     pub fn abandon(&mut self) -> Vec<PathBuf> {
         let mut kept = Vec::new();
         for growing in &mut self.growing {
-            // The error that led here is the one to report; nothing more can be saved.
+            // The original error is the one to report; a second error here cannot be handled.
             let _ = growing.flush();
             if let Place::File { aside, written, .. } = &growing.place {
                 if growing.pieces > 0 && *written > 0 {
@@ -161,7 +161,7 @@ impl Growing {
             Place::File { file, path, written, .. } => {
                 let failed = file.write_all(&waiting).err();
                 if failed.is_some() {
-                    // Whole lines that still went in stay.
+                    // Complete lines that were still written stay.
                     let reached = file.stream_position().unwrap_or(*written).saturating_sub(*written) as usize;
                     let whole =
                         waiting[..reached.min(waiting.len())].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);

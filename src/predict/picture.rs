@@ -1,10 +1,10 @@
-//! Answers drawn on the image they are about.
+//! Draws predictions on the image.
 
 use crate::data::Image;
 use crate::draw::{self, Canvas, LabelledFrame};
 use crate::tasks::{Prediction, Task};
 
-/// The image with its boxes drawn and a line per other task.
+/// The image with its boxes, and a line per other task.
 pub fn annotate(tasks: &[Task], image: &Image, answer: &[Box<dyn Prediction>]) -> Canvas {
     let plain = Canvas { width: image.width, height: image.height, rgb: image.rgb.clone() };
     let (mut canvas, scale) = plain.enlarged(384);

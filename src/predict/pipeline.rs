@@ -1,5 +1,5 @@
-//! How images pass from the sources to their lines: the feeder, the workers, the writer, and the batches on the calling
-//! thread. Not here: what a worker does with an image, and what computes a batch.
+//! The pipeline from the sources to the written lines: the feeder, the workers, the writer, and the batches on the
+//! calling thread. A worker's handling of an image and the computation of a batch are elsewhere.
 
 use super::batches::{Batches, Next, Order, Wait};
 use super::output::{self, Outputs};
@@ -13,31 +13,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
-/// How the work is cut.
+/// Sizes of the pipeline.
 pub struct Plan {
-    /// Images that are computed at once.
+    /// Batch size.
     pub batch: usize,
-    /// Images that may be on their way at once, from the source to the line: at least 1.
+    /// Maximum number of images in the pipeline, from the source to the line; at least 1.
     pub window: usize,
     pub workers: usize,
-    /// Whether the sources may stay silent for any time.
+    /// Whether the sources may pause for any length of time.
     pub pauses: bool,
 }
 
-/// What computes batches.
+/// Computes batches.
 pub trait Computing {
-    /// Brings a batch to the device, where the one that was started may still be computing. `total` is the number of all
-    /// images, once that is known.
+    /// Copies a batch to the device. The batch that was started may still be computing. `total` is the number of all
+    /// images, once it is known.
     fn load(&mut self, batch: &[Ready], total: Option<u64>) -> Result<()>;
 
-    /// Starts on the batch loaded last.
+    /// Starts computing the batch that was loaded last.
     fn start(&mut self) -> Result<()>;
 
-    /// The answers to the batch started last, as soon as they are there.
+    /// Waits for the outputs of the batch that was started last.
     fn answers(&mut self) -> Result<Vec<HeadOutput>>;
 }
 
-/// Runs feeder, workers, writer, and on this thread the executor.
+/// Runs feeder, workers and writer, and the executor on this thread.
 pub fn answer_all<E: FnMut(Event) + Send>(
     plan: &Plan,
     sources: impl Iterator<Item = Result<Found>> + Send + 'static,
@@ -50,7 +50,7 @@ pub fn answer_all<E: FnMut(Event) + Send>(
     let (arrived, arrivals) = channel();
     let (finish, finished) = channel();
     let feeder = (Arc::clone(&queue), arrived.clone());
-    // Not waited for: it may be reading from somebody who keeps silent.
+    // Not joined, because it may be waiting for a silent source.
     std::thread::spawn(move || workers::feed(sources, &feeder.0, &feeder.1));
     let queue = &*queue;
     std::thread::scope(|scope| {
@@ -82,7 +82,7 @@ pub fn answer_all<E: FnMut(Event) + Send>(
     })
 }
 
-/// Takes batches as they come and hands their outputs on. The next batch travels to a GPU while one computes.
+/// Computes batches as they arrive and passes their outputs on. The next batch is copied to a GPU while one computes.
 fn compute_all(batches: &mut Batches, network: &mut impl Computing, stopped: impl Fn() -> bool) -> Result<()> {
     let mut running = None;
     loop {
@@ -106,7 +106,7 @@ fn compute_all(batches: &mut Batches, network: &mut impl Computing, stopped: imp
     }
 }
 
-/// Who writes and counts the lines.
+/// Writes and counts the lines.
 pub struct Writing<'a, E> {
     pub outputs: &'a mut Outputs,
     pub tally: &'a mut Tally,
@@ -114,7 +114,7 @@ pub struct Writing<'a, E> {
 }
 
 impl<E: FnMut(Event)> Writing<'_, E> {
-    /// Writes what workers finish, in order, and before every wait all that is whole.
+    /// Writes the finished pieces in order, and flushes before every wait.
     fn run(&mut self, finished: &Receiver<Finished>, queue: &Queue) -> Result<()> {
         let mut early = BTreeMap::new();
         loop {
@@ -126,7 +126,7 @@ impl<E: FnMut(Event)> Writing<'_, E> {
                     finished.recv().ok()
                 }
             };
-            // The workers have ended.
+            // All workers have ended.
             let Some(next) = next else { return Ok(()) };
             early.insert(next.index, next);
             while let Some(Finished { pieces, broken, .. }) = early.remove(&self.tally.lines) {

@@ -1,21 +1,21 @@
-//! The images a person named, one after the other: files, folders, globs, and a list that is read as it comes. No list of
-//! them all is ever made.
+//! Iterates over the images that the user named: files, folders, globs, and a list that is read as it arrives. The full
+//! list is never held in memory.
 
 use super::list::List;
-use super::names::{Given, Name, Spared, mirrored, overwritten};
+use super::names::{Given, Name, ProtectedImages, mirrored, overwritten};
 use super::walk::{Walk, Wanted, parse_glob};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-/// An image to answer for.
+/// An image to predict for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     pub path: PathBuf,
     pub name: Name,
 }
 
-/// Stands for the list.
+/// The word for the list on standard input.
 pub const LIST: &str = "-";
 
 enum Source {
@@ -23,7 +23,7 @@ enum Source {
         path: PathBuf,
         name: PathBuf,
     },
-    /// Pictures lie below `base` as images lie below `root`.
+    /// Pictures below `base` mirror the images below `root`.
     Tree {
         root: PathBuf,
         wanted: Wanted,
@@ -35,7 +35,7 @@ enum Source {
     },
 }
 
-/// All sources in the order given.
+/// All sources in the given order.
 pub struct Sources {
     left: VecDeque<Source>,
     walk: Option<(Walk, PathBuf, PathBuf)>,
@@ -43,17 +43,17 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads the command line; `list` is what [`LIST`] stands for.
+    /// Parses the sources; `list` is the list behind [`LIST`].
     ///
     /// # Errors
-    /// A source where no image is.
+    /// A source contains no image.
     pub fn open(words: &[String], list: Option<List>) -> Result<Sources> {
         let (mut given, mut list) = (Given::default(), list);
         let mut left = VecDeque::new();
         for word in words {
             let path = Path::new(word);
             let mut base = |wish: &Path| match words.len() {
-                // The only source: pictures lie in the folder of answers itself.
+                // A single source: pictures go directly into the output folder.
                 1 => PathBuf::new(),
                 _ => given.name(&folder_name(wish)),
             };
@@ -80,53 +80,53 @@ impl Sources {
         Ok(Sources { left, walk: None, left_out: None })
     }
 
-    /// Whether images may still come after a pause of any length.
+    /// Whether images may arrive after a pause of any length.
     pub fn has_list(&self) -> bool {
         self.left.iter().any(|source| matches!(source, Source::List { .. }))
     }
 
-    /// Leaves the folder of answers out of what is walked.
+    /// Excludes the output folder from the walk.
     pub fn leave_out(&mut self, out: &Path) -> Result<()> {
         self.left_out = Some(out.canonicalize().map_err(Error::io("find", out))?);
         Ok(())
     }
 
-    /// What pictures in `out` must not be drawn over.
+    /// The images that pictures in `out` must not overwrite.
     ///
     /// # Errors
-    /// Pictures that would be drawn over images, as far as it can be said before they are met.
-    pub fn spare(&self, out: &Path) -> Result<Spared> {
+    /// Pictures would overwrite images, as far as this is known before the images are found.
+    pub fn protected_images(&self, out: &Path) -> Result<ProtectedImages> {
         let canonical = |path: &Path| path.canonicalize().map_err(Error::io("find", path));
-        let mut spared = Spared::default();
+        let mut protected = ProtectedImages::default();
         let at = canonical(out)?;
         for source in &self.left {
             match source {
-                Source::File { path, .. } => drop(spared.files.insert(canonical(path)?)),
+                Source::File { path, .. } => drop(protected.files.insert(canonical(path)?)),
                 Source::Tree { root, base, .. } => {
                     let root = canonical(if root.as_os_str().is_empty() { Path::new(".") } else { root })?;
                     if out.join(base).canonicalize().is_ok_and(|pictures| pictures == root) {
                         return Err(overwritten(&root));
                     }
-                    // Answers below the images are left out of the walk, and never images.
+                    // An output folder below the images is excluded from the walk, so nothing in it is an input image.
                     if !at.starts_with(&root) {
-                        spared.folders.push(root);
+                        protected.folders.push(root);
                     }
                 }
                 Source::List { base, .. } => {
                     let pictures = out.join(base).canonicalize();
                     let here = canonical(Path::new("."))?;
                     if pictures.is_ok_and(|p| p == here || p.parent().is_none()) {
-                        return Err(overwritten(Path::new("what is listed")));
+                        return Err(overwritten(Path::new("a listed image")));
                     }
                 }
             }
         }
         for source in &self.left {
             if let Source::File { path, name } = source {
-                spared.check(&out.join(Name::Given(name.clone()).with_ending(path, "png")))?;
+                protected.check(&out.join(Name::Given(name.clone()).with_ending(path, "png")))?;
             }
         }
-        Ok(spared)
+        Ok(protected)
     }
 
     fn advance(&mut self) -> Result<Option<Found>> {
@@ -180,5 +180,5 @@ fn check_tree(word: &str, root: &Path, wanted: &Wanted) -> Result<()> {
     if folder.is_dir() && !fixed && Walk::new(root, wanted, None).next().transpose()?.is_some() {
         return Ok(());
     }
-    Err(Error::Usage(format!("{word}: no image there; name image files, folders with images, or a glob in quotes")))
+    Err(Error::Usage(format!("{word}: no images found; name image files, folders with images, or a glob in quotes")))
 }

@@ -1,12 +1,13 @@
-//! The protocol of feeder, workers, batches and writer, without decoding or computing: whatever can and cannot be read, it
-//! ends, keeps the order, cuts the same batches, and never has more images on their way than the window holds.
+//! Tests of the protocol between feeder, workers, batches and writer, without decoding or computing. With any pattern of
+//! unreadable images it ends, keeps the order, makes the same batches, and never has more images in the pipeline than the
+//! window allows.
 
 use super::formats::{Format, sheets};
 use super::names::Name;
 use super::output::{Destination, Outputs};
 use super::pipeline::{Computing, Plan, Writing, answer_all};
 use super::sources::Found;
-use super::workers::{Arrival, Asked, Finished, Handling, Queue, Ready, feed};
+use super::workers::{Arrival, Finished, Handling, Queue, QueuedImage, Ready, feed};
 use super::{Ended, Event, Tally};
 use crate::data::Geometry;
 use crate::error::Result;
@@ -19,7 +20,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Says of an image by its place whether it can be read.
+/// Whether the image with this index can be read.
 type Readable = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 
 struct Decoder {
@@ -27,21 +28,21 @@ struct Decoder {
 }
 
 impl Handling for Decoder {
-    fn decode(&self, asked: Asked) -> Result<Ready, Finished> {
-        let index = asked.index;
+    fn decode(&self, queued: QueuedImage) -> Result<Ready, Finished> {
+        let index = queued.index;
         if !(self.readable)(index) {
             return Err(Finished { index, pieces: Ok(vec![format!("-{index} ")]), broken: Some(String::new()) });
         }
         let geometry = Geometry { source: [1, 1], size: 1, scale: [1.0; 2], offset: [0.0; 2], flip: false };
-        Ok(Ready { asked, geometry, canvas: Vec::new(), image: None })
+        Ok(Ready { queued, geometry, canvas: Vec::new(), image: None })
     }
 
     fn finish(&self, ready: &Ready, _: &[HeadOutput], _: usize) -> Result<Vec<String>> {
-        Ok(vec![format!("+{} ", ready.asked.index)])
+        Ok(vec![format!("+{} ", ready.queued.index)])
     }
 }
 
-/// Notes the batches, and how many images had set out when the first was there.
+/// Records the batches, and the number of images that had been fed when the first batch arrived.
 struct Network {
     batches: Vec<Vec<u64>>,
     fed: Arc<AtomicU64>,
@@ -51,7 +52,7 @@ struct Network {
 impl Computing for Network {
     fn load(&mut self, batch: &[Ready], _: Option<u64>) -> Result<()> {
         self.fed_at_first.get_or_insert_with(|| self.fed.load(Ordering::SeqCst));
-        self.batches.push(batch.iter().map(|ready| ready.asked.index).collect());
+        self.batches.push(batch.iter().map(|ready| ready.queued.index).collect());
         Ok(())
     }
 
@@ -78,7 +79,8 @@ impl Write for Lines {
     }
 }
 
-/// Answers for `count` images; returns the batches, and how many images had set out when the first was there.
+/// Runs the pipeline for `count` images; returns the batches, and the number of images that had been fed when the first
+/// batch arrived.
 fn answer(plan: &Plan, count: u64, readable: Readable) -> (Vec<Vec<u64>>, Option<u64>) {
     let fed = Arc::new(AtomicU64::new(0));
     let mut network = Network { batches: Vec::new(), fed: Arc::clone(&fed), fed_at_first: None };
@@ -101,7 +103,7 @@ fn answer(plan: &Plan, count: u64, readable: Readable) -> (Vec<Vec<u64>>, Option
     (network.batches, network.fed_at_first)
 }
 
-/// The batches that follow from the images alone.
+/// The expected batches, computed from the images alone.
 fn cut(plan: &Plan, count: u64, readable: &Readable) -> Vec<Vec<u64>> {
     let (mut batches, mut batch) = (Vec::new(), Vec::<u64>::new());
     for index in 0..count {
@@ -117,7 +119,7 @@ fn cut(plan: &Plan, count: u64, readable: &Readable) -> Vec<Vec<u64>> {
     batches
 }
 
-/// Runs `work` on a thread of its own, which says what it begins; fails where that takes longer than a minute.
+/// Runs `work` on its own thread and prints the name of each case; fails if that takes longer than a minute.
 fn watched(work: impl FnOnce(&dyn Fn(String)) + Send + 'static) {
     let (begin, begun) = channel();
     let worker = std::thread::spawn(move || work(&|what| begin.send(what).unwrap()));
@@ -142,11 +144,11 @@ fn check(plan: &Plan, pattern: u64, count: u64) {
 }
 
 #[test]
-fn whatever_can_be_read_of_twelve_images_they_are_all_answered() {
+fn all_of_twelve_images_are_answered_whichever_can_be_read() {
     watched(|begin| {
         for count in 1..=12u64 {
             for pattern in 0..1u64 << count {
-                // Every batch with every window and every number of workers, in turn.
+                // Cycles through every combination of batch, window and number of workers.
                 let turn = (pattern + count) as usize;
                 let (batch, window, workers) = (1 + turn % 5, 1 + turn / 5 % 7, 1 + turn / 35 % 4);
                 begin(format!("{count} images, {pattern:b}: batch {batch}, window {window}, {workers} workers"));
@@ -157,7 +159,7 @@ fn whatever_can_be_read_of_twelve_images_they_are_all_answered() {
 }
 
 #[test]
-fn however_small_the_window_and_the_batch_all_are_answered() {
+fn all_images_are_answered_with_any_window_and_batch() {
     watched(|begin| {
         for pattern in 0..1u64 << 6 {
             for (batch, window) in (1..=4).flat_map(|batch| (1..=6).map(move |window| (batch, window))) {
@@ -169,9 +171,9 @@ fn however_small_the_window_and_the_batch_all_are_answered() {
     });
 }
 
-/// An unreadable image keeps its place until its line is written, however long the one before it takes.
+/// An unreadable image keeps its place in the window until its line is written, however long the previous image takes.
 #[test]
-fn images_behind_one_that_is_not_answered_do_not_run_ahead() {
+fn the_window_holds_back_images_behind_an_unanswered_one() {
     watched(|begin| {
         begin("one readable image before many that are not".into());
         let plan = Plan { batch: 8, window: 20, workers: 2, pauses: false };
@@ -213,7 +215,7 @@ fn two_runs_with_one_folder_do_not_write_into_each_others_answers() {
     assert_eq!((read(&path).matches("first").count(), read(&path).matches("second").count()), (2, 0));
     assert_eq!(second.finish().unwrap(), std::slice::from_ref(&path));
     assert_eq!((read(&path).matches("first").count(), read(&path).matches("second").count()), (0, 1));
-    // After an error answers are kept under the other name; without an answer nothing is.
+    // After an error predictions are kept under the temporary name; without predictions no file is kept.
     let kept = begin(&["third"]).abandon();
     assert!(kept.len() == 1 && read(&kept[0]).contains("third") && read(&path).contains("second"), "{kept:?}");
     assert!(begin(&[]).abandon().is_empty());

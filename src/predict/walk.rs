@@ -1,4 +1,4 @@
-//! Images below a folder or matched by a glob, in one order, one after the other. A folder of a million files is listed in
+//! Iterates in a fixed order over the images below a folder or matched by a glob. A very large folder is listed in several
 //! passes, so that memory does not grow with it.
 
 use crate::data::RUNS_MARKER;
@@ -10,18 +10,19 @@ use std::ffi::OsString;
 use std::fs::FileType;
 use std::path::{Component, Path, PathBuf};
 
-/// Names of one folder that are held at once; each pass over a larger folder takes the next so many, sorted.
+/// Number of names of one folder that are held at once. Each pass over a larger folder reads the next ones in sorted
+/// order.
 const HELD: usize = 1 << 16;
 
-/// Deeper than any tree people make by hand: a link that points back up.
+/// Deeper than any tree made by hand, so it must be a link that points back up.
 const DEEPEST: usize = 32;
 
-/// What a source asks for below its folder.
+/// The images of a source.
 #[derive(Clone, Debug)]
 pub enum Wanted {
-    /// Every image; hidden entries and folders of runs are left out.
+    /// Every image, except in hidden entries and in run folders.
     Images,
-    /// Images on paths that match, part by part.
+    /// Images whose path matches, part by part.
     Matching(Vec<Part>),
 }
 
@@ -32,10 +33,10 @@ pub enum Part {
     Name(Pattern),
 }
 
-/// A glob as the folder its fixed parts name and the parts that vary below it.
+/// Splits a glob into the folder named by its fixed parts and the variable parts below it.
 ///
 /// # Errors
-/// A pattern that is none.
+/// The pattern is invalid.
 pub fn parse_glob(source: &str) -> Result<(PathBuf, Wanted)> {
     let mut root = PathBuf::new();
     let mut parts = Vec::new();
@@ -61,17 +62,17 @@ pub fn parse_glob(source: &str) -> Result<(PathBuf, Wanted)> {
 /// The images of one source, sorted by path.
 pub struct Walk {
     wanted: Wanted,
-    /// A folder that is not entered: the answers' own.
+    /// A folder that is not entered: the output folder.
     left_out: Option<PathBuf>,
     levels: Vec<Level>,
     root: PathBuf,
     held: usize,
 }
 
-/// A folder on the way down.
+/// A folder on the current path.
 struct Level {
     listing: Listing,
-    /// How many of the wanted parts the path to it has matched; several, where `**` can end here or later.
+    /// Numbers of pattern parts that the path to it has matched. There are several if `**` can end here or later.
     matched: Vec<usize>,
 }
 
@@ -89,7 +90,8 @@ impl Walk {
         self.levels.push(Level { listing, matched });
     }
 
-    /// What a name within a folder matches: the parts matched after it as a folder, and whether it can be wanted as a file.
+    /// Matches a name within a folder: returns the numbers of parts matched if it is a folder, and whether it matches as a
+    /// file.
     fn step(&self, matched: &[usize], name: &OsString) -> (Vec<usize>, bool) {
         let text = name.to_string_lossy();
         let parts = match &self.wanted {
@@ -99,7 +101,7 @@ impl Walk {
         };
         let mut after = Vec::new();
         for &first in matched {
-            // `**` may end right here: what follows it is tried as well.
+            // `**` may end here, so the parts after it are tried as well.
             for (at, part) in parts.iter().enumerate().skip(first) {
                 match part {
                     Part::Folders => after.push(at),
@@ -145,7 +147,7 @@ impl Walk {
                     }
                     self.descend(path, after);
                 }
-            // A pipe, a device or a link to nothing with an image's name is answered too, as one that cannot be read.
+            // A pipe, a device or a broken link with an image's name also gets a line, as an unreadable image.
             } else if whole && is_image(&path) {
                 return Ok(Some(path));
             }
@@ -166,12 +168,12 @@ impl Iterator for Walk {
     }
 }
 
-/// The entries of one folder in order of their names.
+/// The entries of one folder, sorted by name.
 struct Listing {
     folder: PathBuf,
-    /// The name given out last.
+    /// The name returned last.
     last: Option<OsString>,
-    /// The next names, the first of them at the end.
+    /// The next names in reverse order.
     names: Vec<(OsString, FileType)>,
     done: bool,
 }
@@ -188,9 +190,9 @@ impl Listing {
         Ok(next)
     }
 
-    /// One pass: the `held` first names after the last.
+    /// One pass: reads the first `held` names after the last one.
     fn read(&mut self, held: usize) -> Result<()> {
-        // A glob without a folder starts where the program was started.
+        // A glob without a folder starts in the working directory.
         let folder = if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder };
         let mut first: BinaryHeap<Named> = BinaryHeap::new();
         self.done = true;
@@ -263,7 +265,7 @@ mod tests {
         walk.collect::<Result<_>>().unwrap()
     }
 
-    /// However few names are held, the images and the order are those of the data sets' own walk.
+    /// With any number of held names, the images and their order match those of the data sets' walk.
     #[test]
     fn a_folder_is_listed_in_passes() {
         let root = tree("passes");
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_finds_what_the_usual_one_finds() {
+    fn a_glob_finds_the_same_as_the_glob_crate() {
         let root = tree("glob");
         for pattern in
             ["*.png", "*", "a*/*", "**/*.png", "**/[a-c]*", "a/**/*.JPEG", "*/b/*", "**/z/**/*", "?/z.jpg", "a/z.*"]
@@ -294,7 +296,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_to_its_own_parent_ends_in_a_sentence() {
+    fn a_link_to_its_own_parent_gives_an_error() {
         let root = tree("link");
         std::os::unix::fs::symlink(&root, root.join("a/up")).unwrap();
         let last = Walk::new(&root, &Wanted::Images, None).last().unwrap();

@@ -1,11 +1,11 @@
-//! What runs beside the executor: a feeder that follows the sources, and workers that decode, letterbox, draw and describe.
-//! How many images are on their way at once is bounded, from the source to the line.
+//! The threads beside the executor: a feeder that iterates over the sources, and workers that decode, letterbox, draw and
+//! describe. The number of images in the pipeline is bounded, from the source to the line.
 
 use super::answer::Answered;
 use super::formats::{Numbers, Sheet, yolo};
-use super::names::Spared;
+use super::image_processor::ImageProcessor;
+use super::names::ProtectedImages;
 use super::picture::annotate;
-use super::sight::Sight;
 use super::sources::Found;
 use crate::data::images::decode::decode;
 use crate::data::{Geometry, Image};
@@ -18,46 +18,46 @@ use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// An image on its way, by its place in the order of the sources.
-pub struct Asked {
+/// An image in the pipeline, with its index in the order of the sources.
+pub struct QueuedImage {
     pub index: u64,
     pub found: Found,
     number: u64,
 }
 
-/// An image as the network takes it.
+/// A decoded image as network input.
 pub struct Ready {
-    pub asked: Asked,
+    pub queued: QueuedImage,
     pub geometry: Geometry,
     /// `[size, size, 3]`
     pub canvas: Vec<u8>,
-    /// Kept only to be drawn on.
+    /// Kept only if a picture will be drawn.
     pub image: Option<Image>,
 }
 
-/// To the executor.
+/// A message to the executor.
 pub enum Arrival {
-    /// Nothing where the image could not be read.
+    /// `None` for an unreadable image.
     Decoded(u64, Option<Ready>),
-    /// The number of images that were fed, and why there are no more.
+    /// The number of images that were fed, and the error that ended the sources, if any.
     End(u64, Option<Error>),
 }
 
-/// To the writer.
+/// A message to the writer.
 pub struct Finished {
     pub index: u64,
     /// One piece per sheet.
     pub pieces: Result<Vec<String>>,
-    /// The file and what is wrong with it.
+    /// The file and the reason, for an unreadable image.
     pub broken: Option<String>,
 }
 
 enum Job {
-    Decode(Asked),
+    Decode(QueuedImage),
     Finish { ready: Ready, outputs: Arc<Vec<HeadOutput>>, row: usize },
 }
 
-/// What waits for a worker, and how many images may still set out.
+/// The jobs for the workers, and the number of images that may still be fed.
 pub struct Queue {
     state: Mutex<State>,
     changed: Condvar,
@@ -65,22 +65,22 @@ pub struct Queue {
 
 #[derive(Default)]
 struct State {
-    decode: VecDeque<Asked>,
+    decode: VecDeque<QueuedImage>,
     finish: VecDeque<Job>,
     free: usize,
     fed: u64,
-    /// No image sets out any more, and no worker waits.
+    /// No more images are fed, and no worker waits.
     closed: bool,
 }
 
 impl Queue {
-    /// At most `window` images are on their way at once.
+    /// Limits the pipeline to `window` images at a time.
     pub fn new(window: usize) -> Queue {
         Queue { state: Mutex::new(State { free: window, ..State::default() }), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is whole between statements, so a panic elsewhere does not spoil it.
+        // The state is consistent between statements, so a panic elsewhere does not corrupt it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -88,7 +88,7 @@ impl Queue {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until one more image may set out; false where none may any more.
+    /// Waits until one more image may be fed; false once none may be.
     fn may_feed(&self) -> bool {
         let mut state = self.lock();
         while state.free == 0 && !state.closed {
@@ -97,27 +97,27 @@ impl Queue {
         !state.closed
     }
 
-    fn feed(&self, asked: Asked) {
+    fn feed(&self, queued: QueuedImage) {
         let mut state = self.lock();
         state.free -= 1;
         state.fed += 1;
-        state.decode.push_back(asked);
+        state.decode.push_back(queued);
         drop(state);
         self.changed.notify_all();
     }
 
-    /// How many images have set out.
+    /// Number of images fed so far.
     pub fn fed(&self) -> u64 {
         self.lock().fed
     }
 
-    /// The line of an image is written.
+    /// Records that the line of an image was written.
     pub fn arrived(&self) {
         self.lock().free += 1;
         self.changed.notify_all();
     }
 
-    /// Hands a batch and its outputs to the workers.
+    /// Passes a batch and its outputs to the workers.
     pub fn finish(&self, batch: Vec<Ready>, outputs: Vec<HeadOutput>) {
         let outputs = Arc::new(outputs);
         let jobs = batch.into_iter().enumerate();
@@ -126,7 +126,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Workers finish what was computed and end; what was not is dropped.
+    /// Lets the workers finish computed batches and end; other images are dropped.
     fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -139,20 +139,20 @@ impl Queue {
         self.lock().closed
     }
 
-    /// Closes when dropped: a panic on one thread must not leave the others waiting.
+    /// Closes the queue when dropped, so that a panic on one thread does not leave the others waiting.
     pub fn close_at_end(&self) -> CloseAtEnd<'_> {
         CloseAtEnd(self)
     }
 
-    /// The next work to do, the one nearest to its line first.
+    /// The next job; the one closest to being written comes first.
     fn take(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.finish.pop_front() {
                 return Some(job);
             }
-            if let Some(asked) = state.decode.pop_front() {
-                return Some(Job::Decode(asked));
+            if let Some(queued) = state.decode.pop_front() {
+                return Some(Job::Decode(queued));
             }
             if state.closed {
                 return None;
@@ -171,7 +171,7 @@ impl Drop for CloseAtEnd<'_> {
     }
 }
 
-/// Follows the sources until they or the queue end. Where a list is waited for, the process may end before this does.
+/// Iterates over the sources until they or the queue end. If it waits for a list, the process may exit first.
 pub fn feed(mut sources: impl Iterator<Item = Result<Found>>, queue: &Queue, out: &Sender<Arrival>) {
     let followed = catch_unwind(AssertUnwindSafe(|| {
         let mut numbers = Numbers::default();
@@ -180,7 +180,7 @@ pub fn feed(mut sources: impl Iterator<Item = Result<Found>>, queue: &Queue, out
                 Some(Ok(found)) => {
                     let index = queue.fed();
                     let number = numbers.next(&found.path, index + 1);
-                    queue.feed(Asked { index, found, number });
+                    queue.feed(QueuedImage { index, found, number });
                 }
                 Some(Err(e)) => return Some(e),
                 None => break,
@@ -189,27 +189,27 @@ pub fn feed(mut sources: impl Iterator<Item = Result<Found>>, queue: &Queue, out
         None
     }));
     let panicked = |_| Some(Error::Other("reading the sources panicked; the message is above".into()));
-    // If the queue was closed, nobody listens any more.
+    // If the queue was closed, the receiver may be gone.
     let _ = out.send(Arrival::End(queue.fed(), followed.unwrap_or_else(panicked)));
 }
 
-/// What a worker does with an image.
+/// A worker's handling of an image.
 pub trait Handling: Sync {
-    /// The image as the network takes it, or the line of one that cannot be read.
-    fn decode(&self, asked: Asked) -> Result<Ready, Finished>;
+    /// The image as network input, or the line of an unreadable one.
+    fn decode(&self, queued: QueuedImage) -> Result<Ready, Finished>;
 
     /// One piece per sheet, from row `row` of a batch's outputs.
     fn finish(&self, ready: &Ready, outputs: &[HeadOutput], row: usize) -> Result<Vec<String>>;
 }
 
-/// One worker's life.
+/// The loop of a worker.
 pub fn run(handling: &impl Handling, queue: &Queue, arrivals: &Sender<Arrival>, finished: &Sender<Finished>) {
-    // If nobody listens any more, the run has ended.
+    // A failed send means that the run has ended.
     while let Some(job) = queue.take() {
         match job {
-            Job::Decode(asked) => {
-                let index = asked.index;
-                let ready = match handling.decode(asked) {
+            Job::Decode(queued) => {
+                let index = queued.index;
+                let ready = match handling.decode(queued) {
                     Ok(ready) => Some(ready),
                     Err(line) => {
                         let _ = finished.send(line);
@@ -222,58 +222,58 @@ pub fn run(handling: &impl Handling, queue: &Queue, arrivals: &Sender<Arrival>, 
                 let made = catch_unwind(AssertUnwindSafe(|| handling.finish(&ready, &outputs, row)));
                 let panicked = |_| Err(Error::Other("a worker panicked; its message is above".into()));
                 let pieces = made.unwrap_or_else(panicked);
-                let _ = finished.send(Finished { index: ready.asked.index, pieces, broken: None });
+                let _ = finished.send(Finished { index: ready.queued.index, pieces, broken: None });
             }
         }
     }
 }
 
-/// What a worker needs to know.
+/// The shared data of the workers.
 pub struct Work<'a> {
-    pub sight: &'a Sight<'a>,
+    pub processor: &'a ImageProcessor<'a>,
     pub sheets: &'a [Sheet],
     pub labels: Option<yolo::Labels>,
     pub pictures: Option<Pictures>,
 }
 
-/// The folder pictures are drawn into, and the images they must not be drawn over.
+/// The folder for pictures, and the images that they must not overwrite.
 pub struct Pictures {
     pub out: PathBuf,
-    pub spared: Spared,
+    pub protected: ProtectedImages,
 }
 
 impl Work<'_> {
-    fn broken(&self, asked: &Asked, reason: &str) -> Finished {
-        let file = &asked.found.path;
+    fn broken(&self, queued: &QueuedImage, reason: &str) -> Finished {
+        let file = &queued.found.path;
         let pieces = self.sheets.iter().map(|sheet| sheet.broken(file, reason)).collect();
-        Finished { index: asked.index, pieces, broken: Some(format!("{}: {reason}", file.display())) }
+        Finished { index: queued.index, pieces, broken: Some(format!("{}: {reason}", file.display())) }
     }
 }
 
 impl Handling for Work<'_> {
-    fn decode(&self, asked: Asked) -> Result<Ready, Finished> {
-        // A decoder that panics has met a broken image; the others are none the worse.
-        let image = match catch_unwind(|| decode(&asked.found.path)) {
+    fn decode(&self, queued: QueuedImage) -> Result<Ready, Finished> {
+        // A panic of the decoder means a broken image; other images are unaffected.
+        let image = match catch_unwind(|| decode(&queued.found.path)) {
             Ok(Ok(image)) => image,
-            Ok(Err(e)) => return Err(self.broken(&asked, &e.reason())),
-            Err(_) => return Err(self.broken(&asked, "cannot decode this image: the decoder panicked")),
+            Ok(Err(e)) => return Err(self.broken(&queued, &e.reason())),
+            Err(_) => return Err(self.broken(&queued, "cannot decode this image: the decoder panicked")),
         };
-        let mut canvas = vec![0; self.sight.image_bytes()];
-        let geometry = self.sight.draw(&image, &mut canvas);
+        let mut canvas = vec![0; self.processor.image_bytes()];
+        let geometry = self.processor.draw(&image, &mut canvas);
         let image = self.pictures.is_some().then_some(image);
-        Ok(Ready { asked, geometry, canvas, image })
+        Ok(Ready { queued, geometry, canvas, image })
     }
 
     fn finish(&self, ready: &Ready, outputs: &[HeadOutput], row: usize) -> Result<Vec<String>> {
-        let answer = self.sight.answer(outputs, row, &ready.geometry);
-        let card = self.sight.card;
+        let answer = self.processor.answer(outputs, row, &ready.geometry);
+        let card = self.processor.card;
         let tasks = &card.architecture.tasks;
-        let Found { path, name } = &ready.asked.found;
+        let Found { path, name } = &ready.queued.found;
         let size = ready.geometry.source;
-        let answered = Answered { card, file: path, number: ready.asked.number, size, answer: &answer };
-        if let (Some(Pictures { out, spared }), Some(image)) = (&self.pictures, &ready.image) {
+        let answered = Answered { card, file: path, number: ready.queued.number, size, answer: &answer };
+        if let (Some(Pictures { out, protected }), Some(image)) = (&self.pictures, &ready.image) {
             let picture = out.join(name.with_ending(path, "png"));
-            spared.check(&picture)?;
+            protected.check(&picture)?;
             if let Some(folder) = picture.parent() {
                 std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
             }

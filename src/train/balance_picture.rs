@@ -1,4 +1,4 @@
-//! The picture of a run's balance: weights and pulls over the epochs, and how the tasks' gradients lie to each other.
+//! Draws the balance of a run: weights and pulls over the epochs, and the cosines of the tasks' gradients.
 
 use super::files::{BALANCE, TABLE};
 use super::telemetry::pairs;
@@ -7,13 +7,13 @@ use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// The most pairs of tasks that the picture shows, the first ones in order.
+/// The picture shows at most this many pairs of tasks, the first ones in order.
 const MOST_PAIRS: usize = 16;
 
-/// Draws what the run's table says so far.
+/// Draws the rows of the run's table so far.
 ///
 /// # Errors
-/// The table cannot be read, or the picture not written.
+/// The table cannot be read, or the picture cannot be written.
 pub fn write(folder: &Path, tasks: &[&str]) -> Result<()> {
     let path = folder.join(TABLE);
     let read = |e: csv::Error| Error::Other(format!("{}: {e}", path.display()));
@@ -45,7 +45,7 @@ pub fn write(folder: &Path, tasks: &[&str]) -> Result<()> {
     let names: Vec<String> = tasks.iter().map(|&task| task.to_owned()).collect();
     let pictures = [
         draw::lines("weights of the tasks", ["epoch", "mean weight"], &of_tasks("weight")),
-        draw::lines("pull at what is shared", ["epoch", "weight · gradient norm"], &of_tasks("weighted_gradient")),
+        draw::lines("pull on the shared layers", ["epoch", "weight · gradient norm"], &of_tasks("weighted_gradient")),
         draw::lines("relatedness", ["epoch", "cosine of the gradients"], &cosines),
         draw::matrix("cosines in the last epoch", &names, &last),
     ];

@@ -1,4 +1,5 @@
-//! Feeds steps with batches from the loader, several a step if gradients are accumulated, and always loads the next step's ahead.
+//! Feeds steps with batches from the loader, several per step if gradients are accumulated, and loads the next step's batches
+//! ahead.
 
 use super::step::{StepReport, StepTargets, Trainer};
 use crate::data::{Broken, Sample, TrainLoader};
@@ -7,18 +8,18 @@ use crate::tasks::Target;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The loader, and the step whose first batch waits on the device.
+/// The loader, and the step whose first batch is already on the device.
 pub(super) struct Feed {
     loader: TrainLoader,
     samples: Arc<[Sample]>,
-    /// Batches of a step.
+    /// Number of batches per step.
     accumulate: usize,
     waiting: Option<Waiting>,
-    /// Why the next step's images did not come.
+    /// The error that loading the next step gave.
     failed: Option<Error>,
-    /// Images found unreadable since they were last asked for.
+    /// Unreadable images found since they were last taken.
     broken: Vec<Broken>,
-    /// Images of this epoch that lost every object while another task's label still speaks of them.
+    /// Images of this epoch that lost every object although another task still has a label that refers to them.
     emptied: usize,
     pace: Pace,
 }
@@ -27,24 +28,24 @@ struct Waiting {
     targets: StepTargets,
     /// The batches after the first.
     rest: Vec<Vec<u8>>,
-    /// Which images are in the step.
+    /// Indices of the images in the step.
     indices: Vec<usize>,
     /// The side of each batch.
     sides: Vec<usize>,
 }
 
-/// How fast images come and go.
+/// Speed of loader and steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Pace {
     pub images: usize,
-    /// The least and the largest side of their batches.
+    /// The smallest and the largest side of their batches.
     pub sides: Option<[usize; 2]>,
-    /// Time spent waiting for the loader, and all of it.
+    /// Time spent waiting for the loader, and total time.
     pub waited: Duration,
     pub total: Duration,
 }
 
-/// The share of the time that a run may wait for images before it counts as starved.
+/// A run that waits for images for more than this share of its time counts as starved.
 const STARVED: f64 = 0.05;
 
 impl Pace {
@@ -52,18 +53,20 @@ impl Pace {
         self.images as f64 / self.total.as_secs_f64()
     }
 
-    /// The steps' own rate beside the loader's, and which of them holds the other up.
+    /// The steps' own rate and the loader's, and whether the loader slows the steps down.
     pub fn describe(&self, loader: f64) -> String {
         if self.images == 0 {
-            return "no step was left of this epoch".into();
+            return "no steps were left in this epoch".into();
         }
         let busy = self.total.saturating_sub(self.waited).as_secs_f64();
         let share = self.waited.as_secs_f64() / self.total.as_secs_f64();
         let verdict = match share > STARVED {
-            true => format!("starved, {:.0} % of the time went by waiting for images: raise --workers", 100.0 * share),
+            true => {
+                format!("starved, {:.0} % of the time was spent waiting for images: raise --workers", 100.0 * share)
+            }
             false => "fed".into(),
         };
-        // If all batches had one side, it is the run's and goes without saying.
+        // If all batches have the same side, it is the run's image size and is not shown.
         let at = match self.sides {
             Some([least, most]) if least < most => format!(" at {least} to {most} px"),
             _ => String::new(),
@@ -71,7 +74,7 @@ impl Pace {
         format!("steps {:.1} images/s{at}, loader {loader:.1} images/s: {verdict}", self.images as f64 / busy)
     }
 
-    fn saw(&mut self, side: usize) {
+    fn add_side(&mut self, side: usize) {
         let [least, most] = self.sides.unwrap_or([side; 2]);
         self.sides = Some([least.min(side), most.max(side)]);
     }
@@ -91,10 +94,10 @@ impl Feed {
         }
     }
 
-    /// One step; `more` says whether another follows, which is then brought to the device meanwhile.
+    /// Runs one step. If `more`, another step follows, and its first batch is copied to the device meanwhile.
     ///
     /// # Errors
-    /// A loss that is NaN or infinite, with the images of the step; too many unreadable images among its own.
+    /// A loss is NaN or infinite (the error names the images of the step), or too many of its images are unreadable.
     pub fn step(&mut self, trainer: &mut Trainer, more: bool) -> Result<StepReport> {
         let started = Instant::now();
         if let Some(error) = self.failed.take() {
@@ -104,7 +107,7 @@ impl Feed {
             self.prepare(trainer)?;
         }
         let Some(Waiting { targets, rest, indices, sides }) = self.waiting.take() else {
-            unreachable!("it was just prepared")
+            unreachable!("the step was just prepared")
         };
         trainer.begin(&targets);
         trainer.start()?;
@@ -113,9 +116,9 @@ impl Feed {
             self.loader.recycle(images);
             trainer.start()?;
         }
-        // A method that looks at the batch once more after the update must find it on the device.
+        // A method that runs the batch forward again after the update needs it to stay on the device.
         let waits = trainer.balance.looks_again();
-        // Should the next step's images fail, this step is not lost.
+        // An error in the next step's images is kept, so that this step is not lost.
         if more && !waits {
             self.failed = self.prepare(trainer).err();
         }
@@ -124,12 +127,12 @@ impl Feed {
             self.failed = self.prepare(trainer).err();
         }
         self.pace.images += indices.len();
-        sides.into_iter().for_each(|side| self.pace.saw(side));
+        sides.into_iter().for_each(|side| self.pace.add_side(side));
         self.pace.total += started.elapsed();
         Ok(report)
     }
 
-    /// Takes a step's batches from the loader and brings the first to the device.
+    /// Takes a step's batches from the loader and copies the first to the device.
     fn prepare(&mut self, trainer: &mut Trainer) -> Result<()> {
         let (mut images, mut items, mut sides) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.accumulate {
@@ -153,17 +156,17 @@ impl Feed {
         Ok(())
     }
 
-    /// Images found unreadable since the last call.
+    /// Unreadable images found since the last call.
     pub fn take_broken(&mut self) -> Vec<Broken> {
         std::mem::take(&mut self.broken)
     }
 
-    /// A warning if images have lost all their objects since the last call.
+    /// A warning if images lost all their objects since the last call.
     pub fn take_warning(&mut self) -> Option<String> {
         let emptied = std::mem::take(&mut self.emptied);
         (emptied > 0).then(|| {
             format!(
-                "warning: crops and the like took every object out of {emptied} images of which another task's label speaks: `crop_safe: false` for that task in data.yaml keeps them whole"
+                "warning: augmentation moved every object out of {emptied} images that another task also labels: `crop_safe: false` for that task in data.yaml prevents this"
             )
         })
     }
@@ -173,12 +176,12 @@ impl Feed {
         self.pace
     }
 
-    /// The pace of the epoch in words; the next one is counted from here.
+    /// The speed of the epoch as text; starts counting anew for the next epoch.
     pub fn end_epoch(&mut self) -> String {
         std::mem::take(&mut self.pace).describe(self.loader.images_per_second())
     }
 
-    /// Names the images of a step whose loss is NaN or infinite.
+    /// Adds the images of a step to the error about a loss that is NaN or infinite.
     fn with_images(&self, error: Error, indices: &[usize]) -> Error {
         let Error::NonFinite { report } = error else { return error };
         let names: Vec<&str> = indices.iter().map(|&i| self.samples[i].name.as_str()).collect();
@@ -191,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waiting_for_images_is_named() {
+    fn waiting_for_images_is_reported() {
         let pace = |waited| Pace {
             images: 120,
             waited: Duration::from_secs(waited),
@@ -203,9 +206,9 @@ mod tests {
         let starved = pace(30).describe(2.5);
         assert!(starved.starts_with("steps 4.0 images/s, loader 2.5 images/s: starved, 50 % of"), "{starved}");
         let mut sized = pace(0);
-        sized.saw(64);
+        sized.add_side(64);
         assert_eq!(sized.describe(9.0), pace(0).describe(9.0));
-        [96, 32, 64].into_iter().for_each(|side| sized.saw(side));
+        [96, 32, 64].into_iter().for_each(|side| sized.add_side(side));
         assert_eq!(sized.describe(9.0), "steps 2.0 images/s at 32 to 96 px, loader 9.0 images/s: fed");
     }
 }

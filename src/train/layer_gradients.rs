@@ -1,19 +1,19 @@
-//! Numbers that a few methods make of the tasks' gradients at the last shared convolution, beyond one batch's Gramian: excess
-//! risks, and the products between two batches.
+//! Values that a few methods compute from the tasks' gradients at the last shared convolution, beyond one batch's Gramian:
+//! excess risks, and the inner products between two batches.
 
-/// Per task, its gradient; empty for a task without labels or without a path to the layer.
+/// Per task, its gradient; empty for a task without labels or whose loss does not reach the layer.
 ///
 /// Shapes: `[K][n]`.
 pub type LayerGradients = Vec<Vec<f32>>;
 
-/// Per task, the running sum of its squared gradients; empty before its first.
+/// Per task, the running sum of its squared gradients; empty before the first one.
 ///
 /// Shapes: `[K][n]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SquaredSums(pub Vec<Vec<f32>>);
 
 impl SquaredSums {
-    /// gᵀ·diag(S)^(−1/2)·g per task, S its sum with this step's g in it.
+    /// gᵀ·diag(S)^(−1/2)·g per task, where S is its running sum including this step's g.
     ///
     /// Source: He et al. 2024, "Robust Multi-Task Learning with Excess Risks", ICML, eq. 9.
     pub fn excess(&self, gradients: &LayerGradients) -> Vec<f64> {
@@ -42,7 +42,7 @@ impl SquaredSums {
     }
 }
 
-/// `[K, K]`, row by row: the inner product of task i's gradient in the first batch and task j's in the second, times `scale`.
+/// `[K, K]`, row-major: the inner product of task i's gradient in the first batch and task j's in the second, times `scale`.
 pub fn products(first: &LayerGradients, second: &LayerGradients, scale: f64) -> Vec<f64> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     first.iter().flat_map(|a| second.iter().map(move |b| scale * dot(a, b))).collect()
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(sums.excess(&second), [1.8, 2.0]);
         sums.add(&second);
         assert_eq!(sums.0, [[9.0, 25.0], [4.0, 0.0]]);
-        // Absent from a step: nothing moves.
+        // A step without labels changes nothing.
         let before = sums.clone();
         sums.add(&vec![vec![], vec![]]);
         assert_eq!(sums, before);

@@ -1,4 +1,4 @@
-//! When a run ends before its last epoch: no epoch was better for a long time, or its time is over.
+//! Decides when a run ends before its last epoch: after too many epochs without improvement, or at its time limit.
 
 use crate::config::TrainConfig;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Seconds of an hour.
 const HOUR: f64 = 3600.0;
 
-/// The clock of a run over all its sessions.
+/// The time spent on a run over all its sessions.
 pub(super) struct Clock {
     before: f64,
     started: Instant,
@@ -14,7 +14,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Starts the clock of a session after `elapsed_s` seconds of earlier ones.
+    /// Starts the clock of a session after `elapsed_s` seconds in earlier ones.
     pub fn new(elapsed_s: f64, config: &TrainConfig) -> Clock {
         Clock { before: elapsed_s, started: Instant::now(), budget: config.time.map(|hours| hours * HOUR) }
     }
@@ -29,18 +29,18 @@ impl Clock {
     }
 }
 
-/// The epochs that fit into the time a run was given, by how long those done took; at least those.
+/// The number of epochs that fit into the run's time limit, estimated from the finished ones; at least those.
 pub(super) fn epochs_that_fit(hours: f64, elapsed_s: f64, epochs_done: u64) -> u64 {
     let each = elapsed_s / epochs_done.max(1) as f64;
     ((hours * HOUR / each.max(1e-9)).ceil() as u64).max(epochs_done)
 }
 
-/// Whether `patience` epochs (0 is without end) have gone by since the best one.
+/// Whether `patience` epochs have passed since the best one; 0 disables the check.
 pub(super) fn is_out_of_patience(patience: u64, best_epoch: Option<u64>, epochs_done: u64) -> bool {
     patience > 0 && best_epoch.is_some_and(|best| epochs_done >= best + patience)
 }
 
-/// Says when to save again within an epoch.
+/// Decides when to save within an epoch.
 pub(super) struct SaveTimer {
     every: Duration,
     last: Instant,
@@ -75,10 +75,10 @@ mod tests {
     }
 
     #[test]
-    fn epochs_fit_the_time_there_is() {
+    fn the_epochs_fit_the_time_limit() {
         assert_eq!(epochs_that_fit(1.0, 600.0, 2), 12);
         assert_eq!(epochs_that_fit(1.0, 610.0, 2), 12);
-        // Time is over: what is done stays done.
+        // After the time limit, finished epochs stay counted.
         assert_eq!(epochs_that_fit(0.1, 600.0, 5), 5);
         assert!(epochs_that_fit(1.0, 0.0, 1) > 1000);
     }

@@ -1,4 +1,4 @@
-//! One writer per run folder: a lock that the operating system holds for the process and frees when it ends, however it ends.
+//! Ensures one writer per run folder, with a lock that the operating system frees when the process ends for any reason.
 
 use crate::error::{Error, Result, one_line, shown};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -6,40 +6,43 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The file that is locked. It stays when a run ends: were it removed, a second process could lock a file that has lost its name
-/// while a third locks a new one. What it says counts only while it is locked.
+/// The locked file. It stays when a run ends: if it were removed, a second process could lock the removed file while a third
+/// locks a new one. Its content counts only while it is locked.
 pub(super) const LOCK: &str = ".polyhead-lock";
 
-/// How long a second process tries: a killed one keeps its lock until its memory is freed.
+/// The time a second process keeps trying: a killed process keeps its lock until its memory is freed.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The right to write into a run's folder, until it is dropped.
+/// Permission to write into a run's folder, until it is dropped.
 pub struct RunLock {
-    /// Closed, and thereby unlocked, on drop. Other programs do not inherit it: the standard library opens files that way.
+    /// Dropping it closes and unlocks the file. Child processes do not inherit it, because the standard library opens
+    /// files that way.
     file: File,
     path: PathBuf,
-    /// Why the folder could not be locked, for a person to hear once.
+    /// The reason why the folder could not be locked, to be shown once.
     pub(super) warning: Option<String>,
 }
 
 impl RunLock {
-    /// Locks `folder` and writes into the lock file who did. A file system without locks costs a warning, not the run.
+    /// Locks `folder` and writes this process into the lock file. On a file system without locks this gives only a
+    /// warning.
     ///
     /// # Errors
-    /// Another process, which is named, writes there; or the lock file cannot be written.
+    /// Another process, which is named, writes there, or the lock file cannot be written.
     pub fn take(folder: &Path) -> Result<RunLock> {
         let mut lock = RunLock::acquire(folder)?;
         lock.sign()?;
         Ok(lock)
     }
 
-    /// Locks the folder like [`RunLock::take`], but writes nothing until [`RunLock::sign`], for a caller that may still turn away.
+    /// Locks the folder like [`RunLock::take`], but writes nothing before [`RunLock::sign`], because the caller may still give
+    /// up.
     pub(super) fn acquire(folder: &Path) -> Result<RunLock> {
         acquire_by(folder, PATIENCE, File::try_lock)
     }
 
-    /// Writes who holds the lock.
+    /// Writes the holder of the lock.
     pub(super) fn sign(&mut self) -> Result<()> {
         let written = self.file.set_len(0).and_then(|()| self.file.write_all(holder().as_bytes()));
         written.map_err(Error::io("write", &self.path))
@@ -52,12 +55,12 @@ fn acquire_by(
     try_lock: impl Fn(&File) -> Result<(), TryLockError>,
 ) -> Result<RunLock> {
     let path = folder.join(LOCK);
-    // Through a link, the words of who holds the lock would replace somebody's file.
+    // Through a link, writing the holder would overwrite another file.
     if path.is_symlink() {
         let message = "is a link, and the lock of a run's folder must be a file in it: remove the link";
         return Err(Error::Other(format!("{}: {message}", shown(&path))));
     }
-    // Not truncated: until the lock is had, what it says is another's.
+    // The content belongs to another process until this one has the lock, so it is not truncated.
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let file = opened.map_err(Error::io("write", &path))?;
     let started = Instant::now();
@@ -77,10 +80,10 @@ fn acquire_by(
     Ok(RunLock { file, path, warning })
 }
 
-/// The error of whoever comes second.
+/// The error for the second process.
 fn held(folder: &Path, file: File) -> Error {
     let mut text = Vec::new();
-    // Windows does not let others read a locked file; then nobody is named.
+    // Windows does not let others read a locked file; then no process is named.
     let _ = file.take(4096).read_to_end(&mut text);
     let text = one_line(String::from_utf8_lossy(&text).trim());
     let who = if text.is_empty() { "another process" } else { &text };
@@ -90,7 +93,7 @@ fn held(folder: &Path, file: File) -> Error {
     ))
 }
 
-/// This process in words, as one line.
+/// A description of this process in one line.
 fn holder() -> String {
     let (id, host, now) = (std::process::id(), host(), SystemTime::now());
     format!("process {id} on {host} since {}: {}\n", humantime::format_rfc3339_seconds(now), command())
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_is_told_who_came_first_and_what_the_folder_holds_stays() {
+    fn the_second_process_learns_who_came_first_and_the_folder_stays_unchanged() {
         let folder = folder("second");
         let path = folder.join(LOCK);
         std::fs::write(
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_second_waits_a_little_for_a_process_that_is_ending() {
+    fn a_second_process_waits_briefly_for_one_that_is_ending() {
         let folder = folder("ending");
         let first = RunLock::take(&folder).unwrap();
         std::thread::scope(|scope| {
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_whose_words_are_missing_or_wild_is_still_refused_in_one_line() {
+    fn a_missing_or_strange_holder_is_refused_in_one_line() {
         let folder = folder("wild");
         let first = RunLock::take(&folder).unwrap();
         for (text, expected) in [(&b""[..], "another process;"), (b"\xff\n\x1b[2J pid\n", "\u{fffd}\\n\\u{1b}[2J pid;")]
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_without_locks_costs_a_warning() {
+    fn a_file_system_without_locks_gives_a_warning() {
         let folder = folder("without");
         let lock = acquire_by(&folder, PATIENCE, |_| Err(TryLockError::Error(ErrorKind::Unsupported.into()))).unwrap();
         let warning = lock.warning.unwrap();

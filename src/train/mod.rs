@@ -1,4 +1,4 @@
-//! Training: one step, the epochs around it, the checkpoint it can be resumed from, the folder a run leaves behind.
+//! Training: steps, epochs, checkpoints for resuming, and the run folder.
 
 mod balance_picture;
 pub mod checkpoint;

@@ -1,4 +1,4 @@
-//! The first batch of a run as the network would see it: its pictures after framing and augmentation, boxes and labels drawn
+//! The first batch of a run as the network sees it: its pictures after framing and augmentation, with boxes and labels drawn
 //! on them.
 
 use super::setup::Data;
@@ -9,10 +9,10 @@ use crate::error::Result;
 use crate::preview;
 use std::sync::Arc;
 
-/// The picture, and what a person should hear of the data set and the augmentations: sentences.
+/// The picture, and notes about the data set and the augmentations, as sentences.
 ///
 /// # Errors
-/// A data set that cannot be opened, or too many unreadable images.
+/// The data set cannot be opened, or too many images are unreadable.
 pub fn augmented_batch(config: &TrainConfig) -> Result<(Canvas, Vec<String>)> {
     let mut data = Data::open(config)?;
     let mut loader = TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), 0)?;

@@ -1,5 +1,5 @@
-//! What a person sees while training: a bar where there is a terminal, plain lines where there is none. Every line but
-//! the steps' also goes into the run's log.
+//! Progress output of training: a bar on a terminal, plain lines otherwise. Every line except the ones about steps also
+//! goes into the run's log.
 
 use super::checkpoint::EpochMeans;
 use super::run::RunFolder;
@@ -16,25 +16,25 @@ pub struct Progress {
     last_line: Instant,
 }
 
-/// One step, in words.
+/// The values in a line about a step.
 pub struct StepLine<'a> {
-    /// Number of the epoch under way, counted from 1.
+    /// Number of the current epoch, counted from 1.
     pub epoch: u64,
     /// Epochs of the whole run.
     pub epochs: u64,
-    /// Optimizer steps done, over all sessions of the run.
+    /// Number of optimizer steps done, over all sessions of the run.
     pub step: u64,
-    /// Training speed, averaged over what this session has done of the epoch.
+    /// Training speed, averaged over this session's part of the epoch.
     pub images_per_second: f64,
     /// Names of the tasks, in the order of `losses` and `weights`.
     pub tasks: &'a [String],
-    /// Per task, this step's loss; NaN where no image was labelled.
+    /// This step's loss of each task; NaN without labelled images.
     pub losses: &'a [f32],
-    /// Per task, the weight that its loss had in this step.
+    /// The weight of each task's loss in this step.
     pub weights: &'a [f32],
 }
 
-/// Without a terminal, a line at most this often.
+/// Without a terminal, print at most one line in this interval.
 const LINE_EVERY: Duration = Duration::from_secs(20);
 
 impl Progress {
@@ -45,12 +45,12 @@ impl Progress {
         Progress { bar, started: now, steps_total, steps_at_start: steps_done, last_line: now }
     }
 
-    /// A line for people and for the log.
+    /// Prints a line and writes it to the log.
     ///
     /// # Errors
     /// The log cannot be written.
     pub fn say(&self, folder: &mut RunFolder, line: &str) -> Result<()> {
-        // The log first: it has every line, whatever becomes of those that people see.
+        // Log first, so that the log has every line even if printing fails.
         let logged = folder.log(line);
         self.bar.say(line);
         logged
@@ -80,18 +80,19 @@ impl Progress {
         in_words(each * self.steps_total.saturating_sub(step) as f64)
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar from the screen.
     pub fn finish(&self) {
         self.bar.clear();
     }
 }
 
-/// Tasks that a line of steps names; the epoch's lines and the table have them all.
+/// Number of tasks in a line about a step; the epoch's lines and the table have all tasks.
 const TASKS_OF_A_STEP: usize = 6;
-/// Tasks that fit on one line of an epoch. If there are more, each has its own line.
+/// Number of tasks on one line about an epoch. If there are more, each has its own line.
 const TASKS_OF_A_LINE: usize = 4;
 
-/// Each task's loss and weight, never a total: with uncertainty weighting it may be negative, and it measures nothing.
+/// Each task's loss and weight. There is no total, because with uncertainty weighting it may be negative and measures
+/// nothing.
 fn describe(line: &StepLine) -> String {
     let tasks = line.tasks.iter().zip(line.losses).zip(line.weights);
     let mut tasks: Vec<String> = tasks
@@ -107,8 +108,8 @@ fn describe(line: &StepLine) -> String {
     format!("epoch {}/{}  {:.1} images/s  {}", line.epoch, line.epochs, line.images_per_second, tasks.join("  "))
 }
 
-/// An epoch's training in lines: `epoch` of how many, each task's mean loss, weight and weighted loss, and its log-variance if the
-/// method has one.
+/// An epoch's training as lines: the number of the epoch, each task's mean loss, weight and weighted loss, and its log-variance
+/// if the method has one.
 pub fn epoch_lines(
     epoch: (u64, u64),
     tasks: &[&str],
@@ -165,7 +166,7 @@ mod tests {
             gramian: None,
         };
         means.add(&report(losses, weights));
-        // A step in which nobody had labels.
+        // A step in which no task had labels.
         means.add(&report(&vec![f32::NAN; losses.len()], weights));
         let tasks = names(losses.len());
         let tasks: Vec<&str> = tasks.iter().map(String::as_str).collect();
@@ -173,9 +174,9 @@ mod tests {
         epoch_lines((2, 5), &tasks, &means, &[-3.912, f32::NAN], 61.0)
     }
 
-    /// Gaussian weighting at its fixed point: the total of these is −2.8, and nobody sees it.
+    /// Gaussian weighting at its fixed point: the total of these is −2.8, and it must not be shown.
     #[test]
-    fn mode_1_people_see_losses_and_weights_and_no_total() {
+    fn mode_1_output_has_losses_and_weights_but_no_total() {
         let (losses, weights) = ([0.01, 0.1], [50.0, 5.0]);
         assert_eq!(line(&losses, &weights), "epoch 2/5  8.0 images/s  task0 0.010×50.00  task1 0.100×5.00");
         assert_eq!(

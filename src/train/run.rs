@@ -1,4 +1,4 @@
-//! The folder a run leaves behind: its name, the resolved configuration, the results table, the log.
+//! The folder of a run: its name, the resolved configuration, the results table, the log.
 
 use super::files::{self, ARGS, LOG, TABLE, WEIGHTS};
 use super::lock::{self, LOCK, RunLock};
@@ -12,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// `<project>/train/<name>` with what is in it, and the right to write there.
+/// The folder `<project>/train/<name>` with its lock.
 pub struct RunFolder {
     /// The run's folder, `<project>/train/<name>`.
     pub path: PathBuf,
@@ -20,33 +20,33 @@ pub struct RunFolder {
     pub(super) lock: RunLock,
 }
 
-/// The content of `args.yaml`: where the run came from, and its configuration.
+/// The content of `args.yaml`: the origin of the run, and its configuration.
 #[derive(Serialize)]
 struct Provenance<'a> {
     command: String,
     version: &'a str,
     commit: &'a str,
     machine: Machine,
-    /// The CPU's instruction set that ran.
+    /// The CPU's instruction set that was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     isa: Option<IsaName>,
-    /// The hash of the tiles that a GPU's convolutions ran with.
+    /// The tuning hash of a GPU's convolutions.
     #[serde(skip_serializing_if = "Option::is_none")]
     tuning: Option<&'a str>,
-    /// The names of the tasks, from which those of the run's files follow.
+    /// The names of the tasks, which determine the names of the run's files.
     tasks: &'a [&'a str],
     #[serde(flatten)]
     config: &'a TrainConfig,
 }
 
-/// The computer that a run trains on, as args.yaml names it.
+/// The computer that a run trains on, as recorded in args.yaml.
 #[derive(Serialize)]
 pub struct Machine {
-    /// Model name from /proc/cpuinfo, or the architecture where there is none.
+    /// Model name from /proc/cpuinfo, or the architecture if that is missing.
     pub cpu: String,
-    /// Logical cores that this process may use.
+    /// Number of logical cores that this process may use.
     pub cores: usize,
-    /// The widest instruction set that the CPU has.
+    /// The widest instruction set of the CPU.
     pub instruction_set: String,
     /// The operating system, such as `linux`.
     pub os: &'static str,
@@ -68,12 +68,12 @@ impl Machine {
 }
 
 impl RunFolder {
-    /// Makes a new folder: `name`, or `name2`, `name3` … where that is taken and `exist_ok` is not given. With it, the files of
-    /// the run that was there are removed, and nothing else. `isa` and `tuning` are the executor's:
-    /// [`isa`](crate::executor::Executor::isa) and [`tuning_hash`](crate::executor::Executor::tuning_hash).
+    /// Makes a new folder: `name`, or `name2`, `name3` … if that exists and `exist_ok` is not set. With `exist_ok`, only the
+    /// files of the existing run are removed. `isa` and `tuning` are the executor's [`isa`](crate::executor::Executor::isa) and
+    /// [`tuning_hash`](crate::executor::Executor::tuning_hash).
     ///
     /// # Errors
-    /// The folder cannot be made or written, another process writes there, or what it holds is no run's.
+    /// The folder cannot be made or written, another process writes there, or its content is not a run's.
     pub fn create(
         config: &TrainConfig,
         tasks: &[&str],
@@ -83,13 +83,14 @@ impl RunFolder {
         let parent = config.project.join("train");
         let asked = parent.join(&config.name);
         let refused = if config.exist_ok { files::replaced(&asked, tasks).err() } else { None };
-        // Without a lock file nobody writes there, and a folder that is refused gets none. With one, the check below decides.
+        // Without a lock file no process writes there, and a refused folder should not get one. With a lock file, the check
+        // below decides.
         if let Some(error) = refused.filter(|_| !asked.join(LOCK).exists()) {
             return Err(error);
         }
         std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         let marker = config.project.join(RUNS_MARKER);
-        // The file is not truncated, since it might be a link to something.
+        // The file is not truncated, because it might be a link.
         File::options().append(true).create(true).open(&marker).map_err(Error::io("write", &marker))?;
         let path = if config.exist_ok {
             std::fs::create_dir_all(&asked).map_err(Error::io("create", &asked))?;
@@ -103,14 +104,14 @@ impl RunFolder {
         for file in old {
             std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
         }
-        // This file comes first, since it says whose the others are.
+        // This file is written first, because it says whose the other files are.
         write_args(&path, config, tasks, isa, tuning)?;
         let weights = path.join(WEIGHTS);
         std::fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
         Ok(RunFolder { log: open_log(&path)?, path, lock })
     }
 
-    /// Opens the folder of a run of `tasks` that is to go on. Half-written files of a run that was killed are removed.
+    /// Opens the folder of a run of `tasks` to resume it. Removes half-written files of a killed run.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -121,7 +122,7 @@ impl RunFolder {
         Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf(), lock })
     }
 
-    /// Path of the file with the weights called `name`, such as `last` or `best`.
+    /// Path of the weights file called `name`, such as `last` or `best`.
     pub fn weights(&self, name: &str) -> PathBuf {
         self.path.join(files::weights_file(name))
     }
@@ -129,7 +130,7 @@ impl RunFolder {
     /// Appends a line to `log.txt`.
     ///
     /// # Errors
-    /// The disk is full or gone.
+    /// The log cannot be written.
     pub fn log(&mut self, line: &str) -> Result<()> {
         writeln!(self.log, "{line}").map_err(Error::io("write", self.path.join(LOG)))
     }
@@ -173,17 +174,17 @@ fn first_free(parent: &Path, name: &str) -> Result<PathBuf> {
     }
 }
 
-/// `results.csv`: one row an epoch.
+/// `results.csv`: one row per epoch.
 pub struct ResultsTable {
     file: File,
     path: PathBuf,
-    /// Columns of an older version that are no longer written; they stay at the end, blank from now on.
+    /// Columns of an older version that are no longer written; they stay at the end and are blank from now on.
     retired: usize,
 }
 
 impl ResultsTable {
-    /// Opens the table; rows of epochs after `epochs_done` (a run that was cut short after writing them) are dropped. Rows that
-    /// another version wrote keep what they have under the same names, and are blank in columns that are new.
+    /// Opens the table and drops rows of epochs after `epochs_done`, which an interrupted run may have written. Rows of another
+    /// version keep their values in columns of the same name; new columns are blank.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -211,17 +212,17 @@ impl ResultsTable {
     }
 
     /// # Errors
-    /// The disk is full or gone.
+    /// The table cannot be written.
     pub fn row(&mut self, cells: &[String]) -> Result<()> {
         let cells = [cells, &vec![String::new(); self.retired]].concat();
         self.file.write_all(csv_line(&cells).as_bytes()).map_err(Error::io("write", &self.path))
     }
 }
 
-/// One row, its cells quoted where they need it.
+/// One row; cells are quoted if necessary.
 fn csv_line(cells: &[String]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    // Writing to memory does not fail, and a single row cannot differ from others in its length.
+    // Writing to memory cannot fail, and a single row cannot differ from others in length.
     let _ = writer.write_record(cells);
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }
@@ -238,7 +239,7 @@ mod tests {
         std::fs::create_dir_all(&path).unwrap();
         let folder = RunFolder::open(&path, &[], RunLock::take(&path).unwrap()).unwrap();
         let strings = |cells: &[&str]| -> Vec<String> { cells.iter().map(|c| (*c).to_owned()).collect() };
-        // The second row was cut, the fourth is of an epoch that is not done.
+        // The second row is cut short, the fourth belongs to an unfinished epoch.
         let old = "epoch,\"train/a,b/loss\",gone,lr\n1,0.5,x,0.01\n2,0.4\n3,0.3,y,0.02\n4,0.2,z,0.03\n";
         std::fs::write(path.join("results.csv"), old).unwrap();
         let columns = strings(&["epoch", "train/a,b/loss", "weighted/a,b", "lr"]);
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn args_yaml_names_the_instruction_set_and_the_tuning_there_is_and_is_read_back() {
+    fn args_yaml_names_the_instruction_set_and_the_tuning_and_is_read_back() {
         let project = std::env::temp_dir().join(format!("polyhead-run-{}", std::process::id()));
         let config = TrainConfig { project: project.clone(), ..Recipe::QuickStart.config() };
         let tunings = [None, Some("00e4f1a2b3c4d5e6"), Some("1234567890123456")];

@@ -1,5 +1,5 @@
-//! One optimizer step: one or several batches in, losses out. The whole life of a step is [`Trainer::begin`], for each of its
-//! batches [`Trainer::load`] and [`Trainer::start`], and [`Trainer::finish`].
+//! One optimizer step over one or several batches, returning the losses. A step consists of [`Trainer::begin`], then
+//! [`Trainer::load`] and [`Trainer::start`] for each batch, and [`Trainer::finish`].
 
 use super::layer_gradients::{LayerGradients, SquaredSums, products};
 use crate::balance::{Balance, Needs, Signals, Weights};
@@ -12,35 +12,35 @@ use crate::model::{Architecture, Freeze, Probe, TrainingNetwork};
 use crate::optim::{OptimizerConfig, OptimizerState};
 use crate::tasks::{LabelFeatures, Target, Task, TaskLoss, gather};
 
-/// A network in training: everything a step reads and moves, and nothing about data.
+/// A network in training: all state of a step, without the data.
 pub struct Trainer {
     /// Runs the plans on the device, and holds the parameters.
     pub executor: Executor,
-    /// The method that weighs the tasks.
+    /// The balancing method.
     pub balance: Box<dyn Balance>,
     /// Counts the optimizer's steps per parameter group.
     pub optimizer: OptimizerState,
-    /// The running sums of the tasks' squared gradients, for the method that needs excess risks.
+    /// The running sums of the tasks' squared gradients, for methods that need excess risks.
     pub squares: SquaredSums,
-    /// What the run chose for the update, such as its learning rates.
+    /// The run's settings for the update, such as its learning rates.
     pub config: OptimizerConfig,
-    /// Steps done.
+    /// Number of steps done.
     pub step: u64,
-    /// The Gramian is reported in one step of this many, even if the method needs none; 0 is never.
+    /// Compute the Gramian once in this many steps, even if the method does not need it; 0 means never.
     pub look_every: u64,
     names: Vec<String>,
-    /// One for each size of a batch.
+    /// One plan per batch size.
     plans: Vec<StepPlan>,
-    /// The plan of the batch loaded last.
+    /// The plan of the batch that was loaded last.
     loaded: usize,
     running: Option<Running>,
 }
 
-/// Segments 1 to 3 for batches of one size.
+/// Segments 1 to 3 for one batch size.
 struct StepPlan {
     plan: PlanId,
     images: ValueId,
-    /// The size of a batch in bytes, which says whose plan this is.
+    /// The size of a batch in bytes, which identifies the plan.
     image_bytes: usize,
     losses: Vec<TaskLoss>,
     /// The tasks' gradients at the last shared convolution, if the plan computes them.
@@ -54,7 +54,7 @@ impl StepPlan {
         Ok(StepPlan { plan: executor.prepare(network.graph, fusion)?, images, image_bytes, losses, layer_gradients })
     }
 
-    /// Reads the gradients that the last probe computed at the last shared convolution.
+    /// Reads the gradients at the last shared convolution that the last probe computed.
     fn read_layer_gradients(&self, executor: &Executor, active: &[bool]) -> Result<LayerGradients> {
         let mut gradients = vec![Vec::new(); active.len()];
         for &(task, gradient) in self.layer_gradients.iter().filter(|(task, _)| active[*task]) {
@@ -73,11 +73,11 @@ impl StepPlan {
     }
 }
 
-/// The targets of a step's batches, and what follows from them before the step begins.
+/// The targets of a step's batches, with values that are known before the step begins.
 pub struct StepTargets {
     /// Per batch, per task.
     batches: Vec<Vec<Target>>,
-    /// Per task, whether any image of the step is labelled, and what its summed loss is divided by.
+    /// Per task, whether any image of the step is labelled, and the divisor of its summed loss.
     active: Vec<bool>,
     denominators: Vec<f32>,
 }
@@ -101,10 +101,10 @@ impl StepTargets {
     }
 }
 
-/// A step that has begun.
+/// A step in progress.
 struct Running {
     active: Vec<bool>,
-    /// Its weights are those at the seam.
+    /// Its weights are the ones at the seam.
     scalars: StepScalars,
     /// Per task, the factor of its head's gradients.
     heads: Vec<f32>,
@@ -112,17 +112,17 @@ struct Running {
     last: Option<usize>,
     /// Per task, over the batches whose losses were read.
     losses: Vec<f32>,
-    /// The inner products of the tasks' gradients, where somebody looked.
+    /// The inner products of the tasks' gradients, if they were computed.
     gramian: Option<Vec<f64>>,
-    /// The tasks' gradients at the layer in the step's first batch, where the method needs them.
+    /// The tasks' gradients at the layer in the step's first batch, if the method needs them.
     first: Option<LayerGradients>,
-    /// The products of the first batch's gradients with the second's, or the excess risks.
+    /// The products of the first batch's gradients with the second's.
     cross: Option<Vec<f64>>,
     excess: Option<Vec<f64>>,
 }
 
 impl Running {
-    /// The signals of the step, whose losses are these.
+    /// The signals of the step with these losses.
     fn signals<'a>(&'a self, losses: &'a [f32]) -> Signals<'a> {
         Signals {
             gramian: self.gramian.as_deref(),
@@ -146,8 +146,8 @@ impl Running {
     }
 }
 
-/// Looks at the tasks' gradients in a batch whose heads' backward has run, as far as the method needs them.
-fn look(
+/// After the heads' backward of a batch, computes what the method needs to know about the tasks' gradients.
+fn measure_gradients(
     balance: &dyn Balance,
     squares: &SquaredSums,
     executor: &mut Executor,
@@ -175,7 +175,7 @@ fn look(
             let gradients = plan.read_layer_gradients(executor, &running.active)?;
             match running.first.take() {
                 None => running.first = Some(gradients),
-                // Losses are divided by the denominators of the whole step. Times the number of batches, each batch stands for it.
+                // Losses are divided by the denominators of the whole step; the factor makes each batch stand for the step.
                 Some(first) => running.cross = Some(products(&first, &gradients, (batches * batches) as f64)),
             }
         }
@@ -185,7 +185,7 @@ fn look(
     Ok(())
 }
 
-/// Weighs the tasks of a step by a method that needs its losses or what [`look`] has found.
+/// Computes the weights for a method that needs the step's losses or the result of [`measure_gradients`].
 fn weigh(balance: &dyn Balance, executor: &Executor, plan: &StepPlan, running: &mut Running) -> Result<()> {
     let losses = plan.read_losses(executor, &running.active)?;
     let weights = balance.weights(&running.signals(&losses));
@@ -193,7 +193,7 @@ fn weigh(balance: &dyn Balance, executor: &Executor, plan: &StepPlan, running: &
     Ok(())
 }
 
-/// Compares the tasks' gradients in a step whose heads' backward has run: their inner products `[K, K]`.
+/// Computes the inner products `[K, K]` of the tasks' gradients after the heads' backward of a step.
 fn probe(executor: &mut Executor, plan: &StepPlan, scalars: &StepScalars) -> Result<Vec<f64>> {
     let tasks = plan.losses.len();
     let unweighted = StepScalars { task_weights: vec![1.0; tasks], ..scalars.clone() };
@@ -201,8 +201,8 @@ fn probe(executor: &mut Executor, plan: &StepPlan, scalars: &StepScalars) -> Res
     executor.gramian(plan.plan, tasks)
 }
 
-/// Where a step must compare the tasks' gradients for a method: at the shared features, unless a run says otherwise or the method
-/// needs the gradients themselves.
+/// The place where a method needs the tasks' gradients compared: at the shared features, unless the run chooses otherwise or the
+/// method needs the gradients themselves.
 pub fn probe_for(balance: &dyn Balance) -> Probe {
     match balance.needs() {
         Needs::State | Needs::Losses => Probe::None,
@@ -214,23 +214,24 @@ pub fn probe_for(balance: &dyn Balance) -> Probe {
 /// The outcome of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
-    /// Per task; NaN where no image of the step was labelled.
+    /// Per task; NaN without labelled images in the step.
     pub losses: Vec<f32>,
-    /// Per task, at the seam, as used in this step.
+    /// Per task, the weight at the seam that this step used.
     pub weights: Vec<f32>,
-    /// Norm of the gradient over the groups that this step updates, before it is clipped.
+    /// Norm of the gradient before clipping, over the groups that this step updates.
     pub gradient_norm: f64,
-    /// Rate that the schedule gave for this step, before the factors of trunk and heads.
+    /// Learning rate of the schedule for this step, before the factors of trunk and heads.
     pub learning_rate: f32,
-    /// `[K, K]`: the inner products of the tasks' gradients at what is shared, in the steps in which they were looked at.
+    /// `[K, K]`: the inner products of the tasks' gradients over what they share, in the steps in which they were
+    /// computed.
     pub gramian: Option<Vec<f64>>,
 }
 
 impl Trainer {
-    /// Plans the step for batches of `shape` `[N, H, W]`; the Store is all zero until somebody fills it.
+    /// Plans the step for batches of `shape` `[N, H, W]`; the Store is all zero until it is filled.
     ///
     /// # Errors
-    /// A network that cannot be built for this shape, or a device that cannot be had.
+    /// The network cannot be built for this shape, or the device is not available.
     pub fn new(
         architecture: &Architecture,
         shape: [usize; 3],
@@ -244,10 +245,10 @@ impl Trainer {
         Trainer::of(network, &architecture.tasks, device, config, balance, Fusion::On)
     }
 
-    /// A trainer for a network with losses that answers `tasks`, fused or not.
+    /// A trainer for a network with losses for `tasks`, with or without fusion.
     ///
     /// # Errors
-    /// A device that cannot be had, or cannot run it.
+    /// The device is not available, or cannot run the network.
     pub fn of(
         network: TrainingNetwork,
         tasks: &[Task],
@@ -274,24 +275,24 @@ impl Trainer {
         })
     }
 
-    /// Plans the same step for batches of one more size, which [`Trainer::load`] then tells by their bytes. Everything except
-    /// the batch is shared: parameters and their moments, and one arena that fits the largest size.
+    /// Plans the same step for one more batch size; [`Trainer::load`] then chooses the plan by the batch's bytes. Everything
+    /// except the batch is shared: parameters, moments, and one arena that fits the largest size.
     ///
     /// # Errors
-    /// A network with other parameters, or one that the device cannot run.
+    /// The network has other parameters, or the device cannot run it.
     pub fn add(&mut self, network: TrainingNetwork, fusion: Fusion) -> Result<()> {
         let (store, graph) = (self.executor.store()?, &network.network.graph);
         if store.parameters != graph.parameters || store.buffers != graph.buffers {
             let shape = graph.shape(network.network.images);
             return Err(Error::Usage(format!(
-                "batches of {shape:?} would need other parameters than those before: they cannot be of one network"
+                "batches of {shape:?} would need other parameters than the earlier sizes: all must use the same network"
             )));
         }
         self.plans.push(StepPlan::prepare(&mut self.executor, network, fusion)?);
         Ok(())
     }
 
-    /// One whole step on one batch.
+    /// Runs a whole step on one batch.
     ///
     /// Shapes: images u8 `[N, H, W, 3]`, one list of targets per image.
     ///
@@ -301,7 +302,7 @@ impl Trainer {
         self.accumulated_step(&[(images, targets)])
     }
 
-    /// One whole step on several batches, whose gradients are added up before the update.
+    /// Runs a whole step on several batches; their gradients are added up before the update.
     ///
     /// # Errors
     /// The same as [`Trainer::finish`].
@@ -317,10 +318,10 @@ impl Trainer {
         self.finish()
     }
 
-    /// Brings batch `index` of a step to the device, behind a batch that has been started.
+    /// Copies batch `index` of a step to the device, while a batch that was started may still run.
     ///
     /// # Errors
-    /// A size that no plan was made for, or a GPU that refuses a call.
+    /// There is no plan for this size, or a GPU call fails.
     pub fn load(&mut self, images: &[u8], targets: &StepTargets, index: usize) -> Result<()> {
         let known = self.plans.iter().position(|plan| plan.image_bytes == images.len());
         self.loaded = known.ok_or_else(|| {
@@ -335,7 +336,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Begins a step whose first batch may be loaded already: from here on its weights and denominators hold.
+    /// Begins a step, with its weights and denominators. Its first batch may already be loaded.
     pub fn begin(&mut self, targets: &StepTargets) {
         let scalars = self.scalars(targets);
         let Weights { heads, .. } = self.weights_before(&targets.active);
@@ -345,11 +346,11 @@ impl Trainer {
         self.running = Some(Running { active, scalars, heads, last: None, losses, gramian, first, cross, excess });
     }
 
-    /// Starts segments 1 to 3 on the batch loaded last. A method that weighs the tasks by the step itself reads what it needs
-    /// before the trunk's backward.
+    /// Starts segments 1 to 3 on the batch loaded last. If the method computes weights from the step itself, its inputs are
+    /// read before the trunk's backward.
     ///
     /// # Errors
-    /// Several batches a step with such a method, or a GPU that refuses a call.
+    /// The step has several batches with such a method, or a GPU call fails.
     pub fn start(&mut self) -> Result<()> {
         let Trainer { executor, balance, squares, plans, loaded, running, step, look_every, .. } = self;
         let running = running.as_mut().unwrap_or_else(|| unreachable!("a step begins before its batches start"));
@@ -364,7 +365,7 @@ impl Trainer {
         };
         run(executor, Segment::Forward, &running.scalars)?;
         run(executor, Segment::HeadsBackward, &running.scalars)?;
-        look(balance.as_ref(), squares, executor, loaded_plan, running)?;
+        measure_gradients(balance.as_ref(), squares, executor, loaded_plan, running)?;
         if balance.needs().waits() {
             weigh(balance.as_ref(), executor, loaded_plan, running)?;
         }
@@ -376,10 +377,10 @@ impl Trainer {
         Ok(())
     }
 
-    /// Waits for the losses of what was started, updates, and lets balancing see them.
+    /// Waits for the losses of the started batches, updates, and passes the losses to the balancing method.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] when a loss is; nothing has been updated then.
+    /// [`Error::NonFinite`] if a loss is NaN or infinite; nothing has been updated then.
     pub fn finish(&mut self) -> Result<StepReport> {
         let mut running = self.running.take().unwrap_or_else(|| unreachable!("a step is started before it ends"));
         running.read_losses(&self.executor, &self.plans)?;
@@ -398,11 +399,12 @@ impl Trainer {
             self.squares.add(gradients);
         }
         if let Some(last) = running.last.filter(|_| self.balance.looks_again()) {
-            // The batch is still on the device: with such a method the feed loads the next one after the step.
+            // The batch is still on the device: for such a method, the feed loads the next one only after the step.
             let plan = &self.plans[last];
             self.executor.run(plan.plan, Segment::Forward, ParameterSet::Current, &running.scalars)?;
             let after = plan.read_losses(&self.executor, &running.active)?;
-            // An update too large for its own batch is found by the next step; the method's state stays finite until then.
+            // If the update was too large even for its own batch, the next step reports it; the method's state stays
+            // finite.
             if after.iter().zip(&running.active).all(|(loss, active)| !active || loss.is_finite()) {
                 self.balance.after_update(&signals, &after);
             }
@@ -423,7 +425,7 @@ impl Trainer {
         }
     }
 
-    /// The weights as they are known before the step: equal ones for a method that weighs by the step itself.
+    /// The weights known before the step: equal ones for a method that computes them from the step itself.
     fn weights_before(&self, active: &[bool]) -> Weights {
         match self.balance.needs().waits() {
             false => self.balance.weights(&Signals::before(active)),
@@ -434,28 +436,29 @@ impl Trainer {
     /// Times every node of segments 1 to 3 on one batch; see [`Executor::time_nodes`].
     ///
     /// # Errors
-    /// A GPU that refuses a call.
+    /// A GPU call fails.
     pub fn time_nodes(&mut self, images: &[u8], targets: &[Vec<Target>], repeats: usize) -> Result<Vec<NodeTime>> {
         let targets = StepTargets::new(&[targets]);
         self.load(images, &targets, 0)?;
         self.executor.time_nodes(self.plans[self.loaded].plan, &self.scalars(&targets), repeats)
     }
 
-    /// Times the update with the gradients there are; see [`Executor::time_update`].
+    /// Times the update with the current gradients; see [`Executor::time_update`].
     ///
     /// # Errors
-    /// A gradient that is NaN or infinite, or a GPU that refuses a call.
+    /// A gradient is NaN or infinite, or a GPU call fails.
     pub fn time_update(&mut self, repeats: usize) -> Result<NodeTime> {
         let weights = self.weights_before(&vec![true; self.names.len()]);
         let update = self.optimizer.advance(&self.config, self.step, &weights);
-        // The first update is not timed. If its norm were not finite, the others would have nothing to do.
+        // The first update is not timed. With a norm that is not finite, the timed updates would do nothing.
         if !self.executor.update(&update)?.is_finite() {
             return Err(self.non_finite("the gradient", &vec![f32::NAN; self.names.len()], &weights));
         }
         self.executor.time_update(&update, repeats)
     }
 
-    /// Holds every node of segments 1 to 3 on one batch to the same step's on the CPU; see [`Executor::compare_nodes`].
+    /// Compares every node of segments 1 to 3 on one batch with the same step on the CPU; see
+    /// [`Executor::compare_nodes`].
     ///
     /// # Errors
     /// The same as [`Executor::compare_nodes`].

@@ -1,8 +1,8 @@
-//! Telemetry of balancing: how the tasks' gradients lie to each other, and which task's weight grows without effect.
+//! Telemetry of balancing: lengths and cosines of the tasks' gradients, and tasks whose weight grows without effect.
 
 use serde::{Deserialize, Serialize};
 
-/// The Gramian is computed in one step of this many, so that it costs next to nothing.
+/// The Gramian is computed once in this many steps, so that it costs almost nothing.
 pub const LOOK_EVERY: u64 = 16;
 
 /// A sum, and the number of its terms.
@@ -12,29 +12,29 @@ fn mean((sum, count): Sum) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-/// Means over an epoch's steps whose Gramian was looked at.
+/// Means over the steps of an epoch in which the Gramian was computed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GradientMeans {
     /// Per task.
     norms: Vec<Sum>,
     weighted: Vec<Sum>,
-    /// Per pair of tasks, [`pairs`] in order.
+    /// Per pair of tasks, in the order of [`pairs`].
     cosines: Vec<Sum>,
 }
 
-/// Every two of `tasks` tasks, the earlier first.
+/// All pairs of `tasks` tasks, the earlier task first.
 pub fn pairs(tasks: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..tasks).flat_map(move |a| (a + 1..tasks).map(move |b| (a, b)))
 }
 
 impl GradientMeans {
-    /// Counts a step: its tasks' `gramian` `[K, K]`, their weights at the seam, and which had labels.
+    /// Adds a step: its tasks' `gramian` `[K, K]`, their weights at the seam, and which had labels.
     pub fn add(&mut self, gramian: &[f64], weights: &[f32], active: &[bool]) {
         let tasks = active.len();
         self.norms.resize(tasks, (0.0, 0));
         self.weighted.resize(tasks, (0.0, 0));
         self.cosines.resize(pairs(tasks).count(), (0.0, 0));
-        // JSON has no word for NaN and infinity: a checkpoint with one could not be read again.
+        // JSON cannot represent NaN and infinity, so a checkpoint that contains them could not be read again.
         let count = |sum: &mut Sum, value: f64| {
             if value.is_finite() {
                 *sum = (sum.0 + value, sum.1 + 1);
@@ -53,35 +53,36 @@ impl GradientMeans {
         }
     }
 
-    /// Mean length of a task's gradient at what is shared, over the steps in which it had labels.
+    /// Mean length of a task's gradient over the shared features or layer, over the steps in which it had labels.
     pub fn norm(&self, task: usize) -> Option<f64> {
         self.norms.get(task).copied().and_then(mean)
     }
 
-    /// Mean of weight · length over the same steps: how hard the task pulls at what is shared.
+    /// Mean of weight · length over the same steps: the task's pull on what is shared.
     pub fn weighted(&self, task: usize) -> Option<f64> {
         self.weighted.get(task).copied().and_then(mean)
     }
 
-    /// Mean cosines of every two tasks' gradients, [`pairs`] in order, over the steps in which both had labels.
+    /// Mean cosines of all pairs of tasks' gradients, in the order of [`pairs`], over the steps in which both had
+    /// labels.
     pub fn cosines(&self, tasks: usize) -> Vec<Option<f64>> {
         (0..pairs(tasks).count()).map(|pair| self.cosines.get(pair).copied().and_then(mean)).collect()
     }
 
-    /// Names of what [`GradientMeans::cells`] holds.
+    /// Column names of [`GradientMeans::cells`].
     pub fn columns(names: &[&str]) -> Vec<String> {
         let of_tasks = |prefix: &'static str| names.iter().map(move |name| format!("{prefix}/{name}"));
         let of_pairs = pairs(names.len()).map(|(a, b)| format!("cosine/{}/{}", names[a], names[b]));
         of_tasks("gradient").chain(of_tasks("weighted_gradient")).chain(of_pairs).collect()
     }
 
-    /// The figures of a row of results.csv.
+    /// The values for a row of results.csv.
     pub fn cells(&self, tasks: usize) -> Vec<Option<f64>> {
         let norms = (0..tasks).map(|task| self.norm(task));
         norms.chain((0..tasks).map(|task| self.weighted(task))).chain(self.cosines(tasks)).collect()
     }
 
-    /// The epoch in a line; `None` with fewer than two tasks, or if no step was looked at.
+    /// The epoch as a line of text; `None` with fewer than two tasks, or if no Gramian was computed.
     pub fn line(&self, names: &[&str]) -> Option<String> {
         let figure = |value: Option<f64>, text: fn(f64) -> String| value.map_or("–".to_owned(), text);
         let pull = |(task, name): (usize, &&str)| {
@@ -99,18 +100,18 @@ impl GradientMeans {
     }
 }
 
-/// One task in one epoch: its mean weight, and its figure on the validation images.
+/// A task's mean weight in an epoch, and its metric on the validation images.
 pub type Lived = (f64, Option<f64>);
 
-/// Epochs in which a task that still learns gets better.
+/// A task that improves within this many epochs is still learning.
 const STILL: usize = 3;
-/// A figure that changes by no more stands still.
+/// A metric that changes by at most this is stalled.
 const CHANGE: f64 = 0.005;
-/// A weight that is so many times as large has grown.
+/// A weight that is larger by this factor has grown.
 const GROWTH: f64 = 1.1;
 
-/// Whether a task's figure stands still while its weight grows: it is solved, or stuck, and weight is wasted on it.
-/// `past` has an entry for each epoch. Returns the weight before and now.
+/// Whether a task's metric is stalled while its weight grows: the task is solved or stuck, and its weight is wasted.
+/// `past` has an entry per epoch. Returns the weight before and now.
 pub fn solved_or_stuck(past: &[Lived]) -> Option<[f64; 2]> {
     let (before, last) = past.split_at_checked(past.len().checked_sub(STILL)?)?;
     let best = |part: &[Lived]| part.iter().filter_map(|epoch| epoch.1).max_by(f64::total_cmp);
@@ -127,13 +128,13 @@ mod tests {
         let mut means = GradientMeans::default();
         assert_eq!((means.norm(0), means.line(&["a", "b", "c"])), (None, None));
         assert_eq!(means.cells(3), [None; 9]);
-        // Lengths 2 and 3, cosine −½; then the first task alone.
+        // Lengths 2 and 3, cosine −½; then only the first task has labels.
         means.add(&[4.0, -3.0, 0.0, -3.0, 9.0, 0.0, 0.0, 0.0, 0.0], &[0.5, 2.0, 0.0], &[true, true, false]);
         means.add(&[16.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[1.0, 0.0, 0.0], &[true, false, false]);
         assert_eq!([means.norm(0), means.norm(1), means.norm(2)], [Some(3.0), Some(3.0), None]);
         assert_eq!([means.weighted(0), means.weighted(1)], [Some(2.5), Some(6.0)]);
         assert_eq!(means.cosines(3), [Some(-0.5), None, None]);
-        // Overflow in one step leaves the means what they were.
+        // Overflow in one step leaves the means unchanged.
         let (infinite, nan) = (f64::INFINITY, f64::NAN);
         let before = means.clone();
         means.add(&[infinite, nan, 0.0, nan, infinite, 0.0, 0.0, 0.0, 0.0], &[1.0, 1.0, 0.0], &[true, true, false]);
@@ -146,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_stands_still_while_its_weight_grows_is_found() {
+    fn a_stalled_task_with_a_growing_weight_is_found() {
         let past = |weights: [f64; 5], figures: [f64; 5]| -> Vec<Lived> {
             weights.into_iter().zip(figures.map(Some)).collect()
         };
         let growing = [1.0, 1.2, 1.5, 1.8, 2.2];
         assert_eq!(solved_or_stuck(&past(growing, [0.5, 0.9, 0.9, 0.902, 0.9])), Some([1.2, 2.2]));
-        // It still learns, its weight falls, or there was too little time.
+        // It still learns, its weight falls, or there were too few epochs.
         assert_eq!(solved_or_stuck(&past(growing, [0.5, 0.8, 0.85, 0.88, 0.9])), None);
         assert_eq!(solved_or_stuck(&past([2.0, 1.5, 1.4, 1.3, 1.0], [0.9; 5])), None);
         assert_eq!(solved_or_stuck(&past(growing, [0.9; 5])[..3]), None);

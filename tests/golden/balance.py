@@ -4,12 +4,12 @@
 
 gramians     cases of a few gradients [K, D] with few decimals; the Gramian is scale * gradients @ gradients.T. Raw weights:
              `mgda` and the products G @ v of `upgrad`, `dualproj` by SciPy's nnls, which is exact (TorchJD stops MGDA at a step of 1e-3 and
-             adds 1e-4 to the diagonal for the projections); `upgrad_torchjd`, `dualproj_torchjd` are TorchJD's own with nothing added, where
-             quadprog takes the Gramian. `cagrad`: the binding gradients by cvxpy's CLARABEL, then the level by SciPy's
-             root finder; `cagrad_torchjd` is TorchJD's with norm_eps 1e-14, good to 1e-4. `nash`, `fairgrad` by SciPy's root finder started at
+             adds 1e-4 to the diagonal for the projections); `upgrad_torchjd`, `dualproj_torchjd` are TorchJD's own with nothing added, if
+             quadprog accepts the Gramian. `cagrad`: the binding gradients by cvxpy's CLARABEL, then the level by SciPy's
+             root finder; `cagrad_torchjd` is TorchJD's with norm_eps 1e-14, accurate to 1e-4. `nash`, `fairgrad` by SciPy's root finder started at
              TorchJD's FairGrad (nash is alpha = 1), whose own answer is kept as `fairgrad_torchjd`; `nash_torchjd` is TorchJD's
-             NashMTL, which often stops far from the solution. `imtl_g`, `aligned`, `pcgrad` (order: ascending) by TorchJD. null where
-             a reference has no answer: nash and fairgrad of dependent gradients, quadprog of a singular Gramian.
+             NashMTL, which often stops far from the solution. `imtl_g`, `aligned`, `pcgrad` (order: ascending) by TorchJD. null if
+             a reference has no solution: nash and fairgrad of dependent gradients, quadprog of a singular Gramian.
 sequences    steps of methods with a state, by TorchJD (gradvac and pcd from Gramians, modo and sdmgrad from products of two batches,
              excess, smooth around aligned, dwa, famo), by autograd and torch.optim.Adam (gradnorm) or by the paper's formula (db with beta 0).
 losses       gradients of the scalarised losses by autograd.
@@ -43,7 +43,7 @@ def rounded(value, digits=12):
 
 
 def ascending(n):
-    """In place of torch.randperm, so that PCGrad and GradVac visit the other tasks in ascending order."""
+    """Replaces torch.randperm, so that PCGrad and GradVac visit the other tasks in ascending order."""
     return torch.arange(n)
 
 
@@ -52,7 +52,7 @@ def gradients(rng):
     for k in [2, 3, 8, 16]:
         random = np.round(rng.normal(0, 1, (k, k + 4)), 2)
         yield f"random {k}", random, 1.
-        # Conflicts among all: the mean is nearly taken away.
+        # All conflict: most of the mean is subtracted.
         yield f"conflicting {k}", np.round(random - 0.95 * random.mean(0), 2), 1.
         yield f"uneven {k}", random * np.round(10. ** np.linspace(-1, 1, k), 2)[:, None], 1.
         yield f"large {k}", random, 1e12
@@ -91,7 +91,7 @@ def projected(j, u):
 
 
 def fair(g, start, power):
-    """G w = w^-power, in logarithms and in units of the weights alone."""
+    """G w = w^-power, in logarithms and in units of each weight without the other tasks."""
     unit = np.diag(g) ** (-1 / (power + 1))
     c = g * np.outer(unit, unit)
     right = unit ** (1 - power)
@@ -106,7 +106,7 @@ def conflict_averse(j, c):
     worst = j @ d >= t
     problem = cp.Problem(cp.Maximize(t), [worst, cp.norm(d - g0) <= c * np.linalg.norm(g0)])
     problem.solve(cp.CLARABEL, tol_gap_abs=1e-13, tol_gap_rel=1e-13, tol_feas=1e-13)
-    # The solver is good to 1e-7. Of the constraints that bind, the one unknown is t: |d - g0| is to be the radius.
+    # The solver is accurate to 1e-7. For the binding constraints t is the only unknown, and |d - g0| must equal the radius.
     binding = np.flatnonzero(worst.dual_value > 1e-5 * worst.dual_value.max())
 
     def added(t):
@@ -170,7 +170,7 @@ def sequences(rng):
     modo = MoDoWeighting(0.1, 0.1)
     out["modo"] = [rounded(modo(c)) for c in crosses]
     sdm = SDMGradWeighting(10., 0.5, 20, 0.3)
-    # Its scale has 1e-8 added, which is felt in the last digits only.
+    # Its scale has 1e-8 added, which changes only the last digits.
     out["sdmgrad"] = [rounded(sdm(c)) for c in crosses]
     excess, squares = ExcessMTL(0.01, 1), 0.
     out["excess_risks"], out["excess"] = [], []

@@ -60,7 +60,7 @@ def centres(levels):
 
 
 def atss(levels, objects):
-    """[(cell, class or -2, object or -1)] of every cell that is not background; the first of what is tied."""
+    """[(cell, class or -2, object or -1)] of every cell that is not background; the first of equal candidates."""
     points, strides = centres(levels)
     squares = np.concatenate([points - 4 * strides[:, None], points + 4 * strides[:, None]], 1)
     owner = np.full(len(points), -1)

@@ -1,4 +1,4 @@
-"""Writes COCO annotation and results files, and coco.json: what pycocotools says of them.
+"""Writes COCO annotation and results files, and pycocotools' results for them as coco.json.
 
     python coco.py        # needs numpy, pycocotools
 
@@ -36,9 +36,9 @@ def annotations(rng):
     x, y, w, h = truth[0]["bbox"]
     truth.append(dict(truth[0], bbox=[x, y, 0.0, h], area=0.0))
     truth.append(dict(truth[0], bbox=[x, y, w, h], area=1024, iscrowd=0))
-    # Two that only one of very many detections finds.
+    # Two boxes, each found by only one of very many detections.
     truth += [dict(truth[0], bbox=[left, 500, 40, 50], area=2000, iscrowd=0) for left in (400, 500)]
-    # Kept in mind by nobody: an image and a category that the file does not list.
+    # Ignored: an image and a category that the file does not list.
     truth.append(dict(truth[0], image_id=4))
     truth.append(dict(truth[0], category_id=5))
     order = rng.permutation(len(truth))
@@ -60,14 +60,14 @@ def results(rng, truth):
             bbox = np.round(np.array(t["bbox"]) + rng.normal(0, .08, 4) * size, 3)
             score = rng.choice([.5, .5 + 1e-10, .9, 1, round(rng.random(), 3)])
             add(t["image_id"], t["category_id"] if rng.random() < .9 else 1, bbox, score)
-    # Overlaps of a threshold, or what rounding makes of it.
+    # Overlaps equal to a threshold, up to rounding.
     t = next(t for t in truth["annotations"] if t["bbox"][1] == 500)
     t = next(u for u in truth["annotations"] if u["image_id"] == t["image_id"]
              and u["category_id"] in CATEGORIES and u["area"] not in (0, 2000))
     x, y, w, h = t["bbox"]
     for part in (.5, .55, .6, .75, .95):
         add(t["image_id"], t["category_id"], [x, y, w, h * part], .7)
-    # On an image without truth, one of a category that is nowhere, a flat one, one inside out.
+    # A box on an image without annotations, one of an unused category, a flat one, one with swapped corners.
     empty = ids[-1]
     add(empty, 17, [10, 10, 30, 30], .95)
     add(empty, 4, [10, 10, 30, 30], .95)
@@ -88,7 +88,7 @@ def evaluate(annotation_file, result_file):
         text = json.loads((HERE / result_file).read_text())
         if text:
             found = truth.loadRes(str(HERE / result_file))
-        else:  # loadRes asks what the first result is like
+        else:  # loadRes reads the first result
             found = COCO()
             found.dataset = dict(truth.dataset, annotations=[])
             found.createIndex()
@@ -108,7 +108,7 @@ def main():
     write("coco_annotations.json", truth)
     write("coco_results.json", results(rng, truth))
     write("coco_results_none.json", [])
-    # Numbered from 0, as some exporters do: pycocotools takes a match with 0 for none.
+    # Numbered from 0, as by some exporters: pycocotools treats a match with annotation 0 as no match.
     write("coco_annotations_from_0.json", dict(truth, annotations=[dict(a, id=a["id"] - 1) for a in truth["annotations"]]))
     cases = [evaluate(a, r) for a, r in [("coco_annotations.json", "coco_results.json"),
                                          ("coco_annotations.json", "coco_results_none.json"),

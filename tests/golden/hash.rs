@@ -1,4 +1,5 @@
-//! The counter hash of tests/golden/resnet.py, written alike here: weights, inputs and what to look at follow from names.
+//! The counter hash of tests/golden/resnet.py in Rust. It derives weights, inputs and the indices of stored entries from
+//! names.
 
 /// FNV-1a, 64 bits.
 pub fn fnv1a(name: &str) -> u64 {
@@ -55,13 +56,13 @@ pub fn logits_gradient(n: usize, classes: usize) -> Vec<f32> {
     stream("logits_gradient", n * classes).map(value).collect()
 }
 
-/// Which entries of a tensor are stored.
+/// The indices of a tensor's entries that are stored.
 pub fn sample_indices(name: &str, length: usize, count: usize) -> Vec<usize> {
     let index = |j: u64| (word(name, (1 << 32) + j) % length as u64) as usize;
     (0..count as u64).map(index).collect()
 }
 
-/// Σ ±values, the signs of projection `p` (0–3).
+/// Σ ±values, with the signs of projection `p` (0–3).
 pub fn projection(name: &str, values: &[f32], p: u64) -> f64 {
     let offset = (1u64 << 40) * (p + 1);
     let signed = |(i, &value): (usize, &f32)| {
@@ -83,7 +84,7 @@ fn the_hash_is_the_same_in_both_languages() {
     }
     let numbers = |key: &str| -> Vec<f64> { serde_json::from_value(first[key].clone()).unwrap() };
     let length = first["length"].as_u64().unwrap() as usize;
-    // serde_json may read the last bit of an f64 wrong.
+    // serde_json may misread the last bit of an f64.
     for (got, expected) in stream(name, 8).zip(numbers("stream")) {
         assert!((got - expected).abs() <= f64::EPSILON / 2.0);
     }

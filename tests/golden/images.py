@@ -1,6 +1,6 @@
-"""Small images of every kind that is read, and what Pillow 13.0.0 makes of them: images/ and images.json.
+"""Writes small images of every supported kind, and Pillow 13.0.0's decoding of them: images/ and images.json.
 
-Writes the files and, for each, its size and the mean of every channel over a grid of 4 x 3 cells after EXIF orientation, alpha left out.
+Writes the files and, for each, its size and the mean of every channel over a grid of 4 x 3 cells after EXIF orientation, without alpha.
 """
 import io, json, os
 import numpy as np

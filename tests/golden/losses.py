@@ -11,7 +11,7 @@ squared_value_loss    as value_loss with mse_loss.
 value_loss   values [N, R], target [N, R] (null unlabelled): sum over labelled entries of huber_loss(delta=1) / denominator.
 box_loss     as `box_loss` below (Li 2020, "Generalized Focal Loss"; mmdet's GFLHead); `parts` is before the gains:
              quality focal, GIoU, distribution focal. total = parts . [1, 2, .25]. Where `regions` [N, A] and `left_out` [N, C] share
-             a bit, nobody looked for the class in that cell: weight 0 in the focal loss, and no best score, but for the cell's own class.
+             a bit, the class was not annotated in that cell: weight 0 in the focal loss, and no best score, except for the cell's own class.
 Logits have few decimals, boxes are multiples of 1/4: f32 and f64 read nearly the same numbers.
 """
 import json
@@ -67,7 +67,7 @@ def weighted_class_case(rng, name, n, k, unlabelled, weights, smoothing, scale=2
 
 
 def multi_label_case(rng, name, n, k, entries, denominator, scale=2., classes=()):
-    """`entries`: how often an entry is unlabelled; `classes` are so in every row."""
+    """`entries`: share of unlabelled entries; `classes` are unlabelled in every row."""
     x = logits(rng, (n, k), scale)
     t = (rng.random((n, k)) < .4).astype(float)
     t[rng.random((n, k)) < entries] = np.nan
@@ -81,7 +81,7 @@ def multi_label_case(rng, name, n, k, entries, denominator, scale=2., classes=()
 
 
 def value_case(rng, name, n, r, rows, entries, denominator, squared=False):
-    """`rows` and `entries`: how often a whole row, or one entry, is unlabelled."""
+    """`rows` and `entries`: share of unlabelled rows and entries."""
     x = logits(rng, (n, r), 1.5)
     t = np.round(rng.normal(0, 1, (n, r)), 3)
     t[rng.random(n) < rows] = np.nan
@@ -152,7 +152,7 @@ def box_loss(class_logits, box_logits, cls, target, num_foreground, regions, lef
 
 
 def box_case(rng, name, objects, denominator, unlabelled=(), ignored=0., scale=1., huge=0., side=(6, 40), partial=False):
-    """`objects` foreground cells an image, `huge` the part of the logits that are +-60, `partial`: two regions in the first image."""
+    """`objects` foreground cells per image, `huge` the share of logits that are +-60, `partial`: two regions in the first image."""
     n, c = 2, 3
     points, strides = cells()
     a = len(points)
@@ -176,7 +176,7 @@ def box_case(rng, name, objects, denominator, unlabelled=(), ignored=0., scale=1
     regions, left_out = np.zeros((n, a), int), np.zeros((n, c), int)
     if partial:
         regions[0] = rng.integers(0, 4, a)
-        left_out[:] = [[1, 2, 0], [3, 3, 3]]  # of the second image no cell lies in a region
+        left_out[:] = [[1, 2, 0], [3, 3, 3]]  # no cell of the second image lies in a region
     regions, left_out = torch.tensor(regions), torch.tensor(left_out)
     loss, parts = box_loss(x, b, cls, target, denominator, regions, left_out)
     loss.backward()
@@ -201,10 +201,10 @@ def main():
             box_case(rng, "no foreground", 0, 0.),
             box_case(rng, "one image unlabelled", 4, 4., unlabelled=(1,), ignored=.2),
             box_case(rng, "huge logits", 5, 3., scale=3., huge=.1),
-            # Objects farther than 16 strides, and centres outside their own object.
+            # Objects farther away than 16 strides, and centres outside their own object.
             box_case(rng, "beyond the bins", 3, 6., side=(-12, 330)),
         ]))
-    # A stream of their own, so that the cases above stay as they are.
+    # A separate random stream, so that the cases above do not change.
     rng = np.random.default_rng(SEED + 1)
     golden["weighted_class_loss"] = [
         weighted_class_case(rng, "weights", 7, 5, .3, [.5, 2., 1., .25, 3.], 0.), weighted_class_case(rng, "smoothing", 6, 4, .2, None, .1),

@@ -1,8 +1,8 @@
-"""Writes metrics.json: pycocotools' numbers on small hard cases, scikit-learn's and SciPy's on random ones.
+"""Writes metrics.json: pycocotools' results on small hard cases, scikit-learn's and SciPy's on random ones.
 
     python metrics.py        # needs numpy, scipy, scikit-learn, pycocotools
 
-A detection is [x1, y1, x2, y2, class, score], a box of the truth [x1, y1, x2, y2, class, crowd, area or null]. Coordinates
+A detection is [x1, y1, x2, y2, class, score], an annotated box [x1, y1, x2, y2, class, crowd, area or null]. Coordinates
 are multiples of 1/4 and scores of 1/64, so that f32 and f64 hold the same numbers and ties are ties.
 """
 import contextlib
@@ -57,7 +57,7 @@ def coco(num_classes, images):
 
 
 def random_images(rng, count, num_classes, objects, noise, crowd, extra, ties, sizes, size=400):
-    """`extra` false detections an image; scores from `ties` different values; `sizes` the log2 range of sides."""
+    """`extra` false detections per image; scores from `ties` different values; `sizes` the log2 range of sides."""
     images = []
     for _ in range(count):
         truth, found = [], []
@@ -142,7 +142,7 @@ def classification(rng, name, count, k, unlabelled, classes):
 
 
 def multi_label(rng, name, count, k, unlabelled, decimals, classes=()):
-    """`unlabelled`: how often an entry is; `classes`: {class: the value all its labels have}."""
+    """`unlabelled`: share of unlabelled entries; `classes`: {class: the value all its labels have}."""
     truth = (rng.random((count, k)) < .35).astype(float)
     for c, value in dict(classes).items():
         truth[:, c] = value
@@ -180,7 +180,7 @@ def calibration(rng, name, count, k, sharpness, step):
 
 
 def regression(name, values, truth):
-    """A row of NaN is unlabelled whole, one NaN a blank cell."""
+    """A row of NaN is entirely unlabelled; a single NaN is a blank cell."""
     expected = []
     for v, t in zip(values.T.astype(np.float32).astype(float), truth.T.astype(np.float32).astype(float)):
         v, t = v[~np.isnan(t)], t[~np.isnan(t)]
@@ -236,7 +236,7 @@ def main():
             calibration(rng, "sharp", 60, 4, 8, 64),
             calibration(rng, "flat, on the borders of bins", 40, 3, .2, 15),
         ])
-    # A stream of its own, so that the cases above stay as they are.
+    # A separate random stream, so that the cases above do not change.
     rng = np.random.default_rng(SEED + 1)
     golden["multi_label"] = [
         multi_label(rng, "five classes", 40, 5, .2, 4),

@@ -1,14 +1,14 @@
-"""Writes partial.json: gradients of torchvision's ResNet-18 in float64 where a part of it is frozen, or where two batches are
-accumulated before an update; weights, inputs and what is stored of a tensor are resnet.py's.
+"""Writes partial.json: gradients of torchvision's ResNet-18 in float64 with a part of it frozen, or with two batches accumulated
+before an update. Weights, inputs and the stored entries are those of resnet.py.
 
     python partial.py         # needs numpy, torch, torchvision
 
-    batch_norm    every norm by its running statistics (net.eval()), convolutions and fc learn
+    batch_norm    every norm uses its running statistics (net.eval()), convolutions and fc learn
     stages        conv1, bn1 and layer1 frozen and in evaluation mode, the rest in training mode
     middle        layer2 alone frozen and in evaluation mode: gradients pass through it
-    accumulated   two batches in training mode, each normalised by itself, gradients added up
+    accumulated   two batches in training mode, each normalised separately, gradients added up
 
-Norms' scales and shifts learn in none of the layers that normalise by running statistics.
+In layers that normalise by running statistics, the norms' scales and shifts do not learn.
 """
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def main():
     cases = []
     for kind, mode, count in CASES:
         of = margins(ARCHITECTURE, LAST_NORM, SHAPE, mode)
-        # The inputs whose gates and choices are farthest from falling the other way.
+        # The inputs whose gates and choices have the largest margins.
         judged = sorted(((min(gate, 20 * pool), f"input.{i}") for i in range(40) for gate, pool in [of(f"input.{i}")]), reverse=True)
         inputs = [name for _, name in judged[:count]]
         f64, f32 = run(mode, inputs, torch.float64), run(mode, inputs, torch.float32)

@@ -1,9 +1,9 @@
-"""Writes resnet.json: torchvision's ResNet-18, -50 and -101 in float64 against which ours is checked, and how far PyTorch's own
-float32 is from it.
+"""Writes resnet.json: results of torchvision's ResNet-18, -50 and -101 in float64, to check ours against, and the error of
+PyTorch's own float32.
 
     python resnet.py         # needs numpy, torch, torchvision
 
-Nothing big is stored: weights, inputs and what is looked at follow from names, by a counter hash (hash.rs has it too).
+Nothing big is stored: a counter hash derives weights, inputs and the stored entries from names (hash.rs implements it too).
 
     h(name)        FNV-1a 64 of the name's bytes
     word(name, k)  splitmix64(h(name) + k): the output of SplitMix64 whose state was that (all modulo 2^64)
@@ -21,13 +21,13 @@ Per tensor t, under its own name (below): norm = |t|_2; samples[j] = t[word(name
 gradient or statistic; projections[p] = sum of +t[i] where word(name, 2^40 (p+1) + i) is odd, else -t[i], four of them;
 f32_error = |PyTorch f32 - f64| / |f64| over the whole tensor.
 
-A ReLU gate or a max-pool choice that falls the other way moves the gradients by one part in a hundred, whoever
-computes in f32, and hides real errors. So the norms' biases keep most gates away from zero, and of the inputs tried the one
-is used whose nearest gate, in training mode, is several times PyTorch-f32's own error away (`gate_margin`: smallest
-|input of a ReLU| / rms error of its layer; `pool_margin`: smallest lead of a maximum / twice the largest error).
+In f32 a ReLU gate or a max-pool choice may go the other way. That changes the gradients by one per cent in any implementation
+and hides real errors. So the norms' biases keep most gates away from zero, and among many inputs one was chosen whose closest
+gate, in training mode, is several times PyTorch-f32's own error away (`gate_margin`: smallest |input of a ReLU| / rms error of
+its layer; `pool_margin`: smallest lead of a maximum / twice the largest error).
 
-    evaluate   "evaluate.c3|c4|c5|logits": outputs of layer2, 3, 4, fc with the running statistics, for inputs[0]; all there is of a
-               case without training (`parameters`: how many trainable numbers it has)
+    evaluate   "evaluate.c3|c4|c5|logits": outputs of layer2, 3, 4, fc with the running statistics, for inputs[0]; a case without
+               training has only this (`parameters`: its number of trainable parameters)
     train      "train.c3|c4|c5|logits": the same in training mode; "gradient.<parameter>": of sum(logits * logits_gradient);
                "<buffer>" (running_mean, running_var): after training-mode forwards of the three inputs, momentum .1
 """
@@ -43,7 +43,7 @@ import torchvision
 
 MASK = (1 << 64) - 1
 CASES = [("resnet18", "bn2", [3, 3, 65, 47], "input.6"), ("resnet50", "bn3", [4, 3, 64, 96], "input.29")]
-# Deeper than those, of the same blocks: its names and its forward pass.
+# Deeper, with the same blocks: only its names and its forward pass are checked.
 EVALUATED = [("resnet101", "bn3", [2, 3, 64, 64], "input.0")]
 
 
@@ -137,7 +137,7 @@ def margins(architecture, last_norm, shape, mode=torch.nn.Module.train):
 
 
 def run(architecture, last_norm, shape, inputs, dtype, train=True):
-    """{name: float64 array} of everything that is looked at."""
+    """{name: float64 array} of everything that is compared."""
     net = network(architecture, last_norm, dtype)
     tensor = lambda array: torch.tensor(array).to(dtype)
     features = {}
@@ -187,7 +187,7 @@ def looked_at(name, t, f32):
 
 
 def hash_sample():
-    """First values of everything, for the test in hash.rs."""
+    """First values of every stream, for the test in hash.rs."""
     name = "layer1.0.conv1.weight"
     parameters = []
     for of, shape in ((name, (64, 64, 1, 1)), ("layer1.0.bn3.weight", (256,)), ("layer1.0.bn3.bias", (256,)),

@@ -3,14 +3,14 @@ channels_last.pth, legacy.pth, views.pth, types.pth, training.pth and training_l
 
     python state.py [folder]         # needs torch and numpy
 
-Every floating tensor holds ((7 i) mod 64) / 16 - 2 at its i-th element in logical, row-major order, exact in half precision;
-running_var is that plus 3. plain: an nn.Module's state_dict, int64 counter included. nested: a training checkpoint with
-the weights under "state_dict", one of them in half precision, beside a lone tensor and an optimizer's state (PyTorch's
+Every floating-point tensor has ((7 i) mod 64) / 16 - 2 at its i-th element in logical, row-major order, exact in half precision;
+running_var is that plus 3. plain: an nn.Module's state_dict, including an int64 counter. nested: a training checkpoint with
+the weights under "state_dict", one of them in half precision, next to a single tensor and an optimizer's state (PyTorch's
 ImageNet example). reference: the same under "model" (torchvision's training script). channels_last: a convolution's
-weight with other strides. legacy: the format before zip files (PyTorch < 1.6). views: tensors that share storages, begin
-within them, have strides of their own, repeat an element, are empty or have no dimension. types: every type of number;
-integers are (7 i) mod 64, bools whether i is a multiple of 3. training: what else training scripts keep beside the weights
-(`state_dict`, with parameters in place of tensors), in pickle protocol 4; training_legacy: the same in the older format.
+weight with other strides. legacy: the format before zip files (PyTorch < 1.6). views: tensors that share storages, start
+within them, have other strides, repeat an element, are empty or have no dimension. types: every type of number;
+integers are (7 i) mod 64, bools whether i is a multiple of 3. training: other things that training scripts save with the weights
+(`state_dict`, with parameters instead of tensors), in pickle protocol 4; training_legacy: the same in the older format.
 """
 import argparse
 import sys

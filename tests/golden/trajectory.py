@@ -1,18 +1,17 @@
-"""Writes trajectory.json: a small network's parameters after 100 steps of PyTorch's SGD and AdamW, against which ours are
-checked.
+"""Writes trajectory.json: a small network's parameters after 100 steps of PyTorch's SGD and AdamW, to check ours against.
 
     python trajectory.py     # needs numpy, torch, torchvision (which resnet.py imports)
 
-conv1 3x3 stride 2, bn1, ReLU, layer1.0.conv2 3x3, layer1.0.bn2, ReLU, mean, fc: in torchvision's names, so that resnet.py's
-counter hash starts them (last norm "bn2"). Batch t, t = step mod 4:
+conv1 3x3 stride 2, bn1, ReLU, layer1.0.conv2 3x3, layer1.0.bn2, ReLU, mean, fc: with torchvision's names, so that resnet.py's
+counter hash initialises them (last norm "bn2"). Batch t, t = step mod 4:
 
     images   u8 [N, H, W, 3]: word("trajectory.images.<t>", i) >> 56, then (x / 255 - mean) / deviation, ImageNet's
     classes  word("trajectory.classes.<t>", i) mod 6, less 1: -1 is unlabelled
-    loss     WEIGHT * cross-entropy / ln 5, the mean over the labelled
+    loss     WEIGHT * cross-entropy / ln 5, the mean over labelled images
 
-Norms and biases are not decayed; fc's learning rate is HEAD times the others'; the gradient's norm is clipped; the rate
+Norms and biases have no weight decay; fc's learning rate is HEAD times the others'; the gradient's norm is clipped; the rate
 falls by a tenth at steps 60 and 85. Parameters and running statistics are written after f64 steps, rounded; f32_error is
-the largest distance of PyTorch's own f32 from the parameters, and clipped how many steps were clipped.
+the largest distance of PyTorch's own f32 from the parameters, and clipped is the number of clipped steps.
 """
 import json
 import math

@@ -1,4 +1,4 @@
-//! Sets the flag by which the pool takes loom's primitives; only this crate sees it.
+//! Sets the flag that makes the pool use loom's primitives. Only this crate sees it.
 
 fn main() {
     println!("cargo:rustc-cfg=loom");

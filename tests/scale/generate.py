@@ -1,4 +1,4 @@
-"""Makes large data sets of hard links to a few tiny PNGs, to measure how long opening them takes and what memory it needs.
+"""Makes large data sets of hard links to a few tiny PNGs, to measure the time and memory of opening them.
 
     python3 tests/scale/generate.py FOLDER 100000
     for set in folders csv jsonl coco boxes bdd; do
@@ -7,7 +7,7 @@
 
 FOLDER/folders has 1,000 classes in class folders, train and val; FOLDER/csv the same images under a data.yaml with one CSV of two
 tasks; FOLDER/jsonl the same with a metadata.jsonl beside them, boxes included; FOLDER/coco, FOLDER/boxes and FOLDER/bdd the same
-boxes (0, 1 or 2 an image) as COCO, as a CSV with a row a box, and as BDD100K with two attributes an image.
+boxes (0, 1 or 2 per image) as COCO, as a CSV with a row per box, and as BDD100K with two attributes per image.
 """
 import json
 import os
@@ -16,7 +16,7 @@ import sys
 import zlib
 
 CLASSES = 1000
-# ext4 allows 65,000 links to a file.
+# ext4 allows 65,000 links per file.
 LINKS = 60000
 
 

@@ -1,4 +1,4 @@
-//! Augmentation and sampling as a person uses them: flags, notes, a preview, runs that repeat; and the loss of mixed labels on
+//! Augmentation and sampling from the command line: flags, notes, a preview, repeatable runs; and the loss of mixed labels on
 //! every device.
 
 use crate::cli::{digits, path, run, succeed, text, train};
@@ -12,7 +12,7 @@ use polyhead::tasks::classify::{Class, MixedClass};
 use polyhead::tasks::{Label, LabelFeatures, Mixing};
 use std::path::Path;
 
-/// Two classes of plain pictures, six to train on and two to judge on each.
+/// Two classes of plain pictures, each with six training and two validation images.
 pub fn classes(folder: &Folder) -> String {
     let root = folder.path.join("classes");
     for (class, colour) in [("red", [200, 60, 60]), ("blue", [60, 60, 200])] {
@@ -56,7 +56,7 @@ const STRONG: [&str; 24] = [
 ];
 
 #[test]
-fn a_run_with_everything_on_repeats_itself_whatever_the_workers() {
+fn a_run_with_all_augmentations_repeats_itself_with_any_number_of_workers() {
     let folder = Folder::new("augment");
     let data = classes(&folder);
     let tensors = |name: &str, workers: &str, mixup: &str| {
@@ -83,13 +83,13 @@ fn a_preview_is_a_picture_of_the_batch() {
     let (data, out) = (digits(&folder, 12), path(&folder, "preview.png"));
     let preview = ["data", "preview", &data, "--out", &out, "--imgsz", "64", "--batch", "5"];
     succeed(&[&preview[..], &["--augmented", "--hsv-v", "0.5", "--erasing", "1"]].concat());
-    // Five pictures of 64 px, shown at 384 and more, in rows of three.
+    // Five pictures of 64 px, shown at 384 px or larger, in rows of three.
     let shown = image::open(&out).unwrap();
     assert!(shown.width() > 3 * 384 && shown.height() > 2 * 384, "{} × {}", shown.width(), shown.height());
     assert!(shown.width() < 4 * 384 && shown.height() < 3 * 384, "{} × {}", shown.width(), shown.height());
 }
 
-/// The three tasks' labels, every other image's class mixed with another.
+/// Labels of the three tasks; every other image's class is mixed with another.
 fn mixed_labels(image: usize) -> Vec<Label> {
     let mixed = |label: Label| match label.get() {
         Some(Class::One(class)) if image.is_multiple_of(2) => {
@@ -102,7 +102,7 @@ fn mixed_labels(image: usize) -> Vec<Label> {
 }
 
 #[test]
-fn mixed_labels_cost_the_same_on_every_device() {
+fn mixed_labels_have_the_same_loss_on_every_device() {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
     let losses = |device: &DeviceChoice, labels: fn(usize) -> Vec<Label>| {
         let kinds = LabelFeatures { mixing: Mixing::Possible, ..LabelFeatures::default() };
@@ -112,7 +112,7 @@ fn mixed_labels_cost_the_same_on_every_device() {
         Probe::of(device, None, network, &architecture, [4, 64], Fusion::On, labels).losses()
     };
     let (mixed, single) = (losses(&cpu(2), mixed_labels), losses(&cpu(2), labels));
-    // The second task is the classification; the others know nothing of it.
+    // The second task is the classification; the others are not affected.
     assert!((mixed[1] - single[1]).abs() > 1e-3 && mixed[0] == single[0] && mixed[2] == single[2]);
     for device in devices(Precision::F32) {
         let there = losses(&device, mixed_labels);

@@ -1,5 +1,5 @@
-//! Balancing in whole steps and runs: a task without labels is a task that is not there, and the failure modes of uncertainty
-//! weighting that numbers alone cannot show (`src/balance/tests.rs` has the others, under the same names).
+//! Balancing in whole steps and runs: a task without labels equals an absent task, and the failure modes of uncertainty
+//! weighting that need whole steps to show (`src/balance/tests` has the others, under the same names).
 
 use crate::cli::{digits, path, results, succeed, train};
 use crate::step::{
@@ -17,18 +17,18 @@ use polyhead::train::checkpoint;
 use polyhead::train::step::{StepReport, Trainer};
 use std::path::Path;
 
-/// A method's fresh state for `tasks`.
+/// A method's initial state for `tasks`.
 pub fn balance(method: &str, tasks: &[Task], weights: &[f32]) -> Box<dyn Balance> {
     Method::named(method).unwrap().for_tasks(tasks, weights).unwrap()
 }
 
-/// The methods that one batch a step is enough for.
+/// The methods that need only one batch per step.
 pub fn in_whole_steps() -> impl Iterator<Item = &'static str> {
     let names = METHODS.iter().map(|method| method.name);
     names.filter(|name| balance(name, &three_tasks(), &[1.0; 3]).needs() != Needs::Cross)
 }
 
-/// Bits of a method's state: a part for each of `tasks` tasks, then the part that belongs to none.
+/// The bits of a method's state: one part for each of `tasks` tasks, then the part that belongs to no task.
 fn states(trainer: &Trainer, method: &str, tasks: usize) -> Vec<Vec<u64>> {
     let state: Vec<u64> = trainer.balance.state().iter().map(|s| s.to_bits()).collect();
     let each = (state.len() - balance(method, &[], &[]).state().len()) / tasks;
@@ -37,10 +37,10 @@ fn states(trainer: &Trainer, method: &str, tasks: usize) -> Vec<Vec<u64>> {
 }
 
 #[test]
-fn mode_4_a_task_without_labels_equals_a_task_that_is_not_there() {
+fn mode_4_a_task_without_labels_equals_an_absent_task() {
     for method in in_whole_steps() {
         for missing in ["things", "kind", "amount"] {
-            // Without its primary task this method is none.
+            // This method does not work without its primary task.
             if method == "pcd" && missing == "things" {
                 continue;
             }
@@ -52,7 +52,7 @@ fn mode_4_a_task_without_labels_equals_a_task_that_is_not_there() {
             take_steps(&mut absent, &two, &[], 5);
             let after = current(&mut masked);
             assert_same_bits(&current(&mut absent), &after);
-            // Skipped whole: not even decayed.
+            // Skipped entirely: not even decayed.
             let own = format!("heads.{missing}.");
             for name in untouched.keys().filter(|n| n.contains(&own)) {
                 assert_eq!(vector(&untouched, name), vector(&after, name), "{name}");
@@ -60,7 +60,7 @@ fn mode_4_a_task_without_labels_equals_a_task_that_is_not_there() {
             let mut states_after = states(&masked, method, 3);
             let index = three_tasks().iter().position(|t| t.name == missing).unwrap();
             assert_eq!(states_after.remove(index), fresh[index], "{method}: {missing} moved");
-            // It keeps a number for every two tasks.
+            // The method keeps a number for every pair of tasks.
             if method == "gradvac" {
                 continue;
             }
@@ -69,7 +69,7 @@ fn mode_4_a_task_without_labels_equals_a_task_that_is_not_there() {
     }
 }
 
-/// A trainer without dropout for `n` images a step.
+/// A trainer without dropout for `n` images per step.
 fn still(n: usize, method: &str, config: OptimizerConfig) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
     let balance = balance(method, &architecture.tasks, &[20.0, 0.5, 1.25]);
@@ -78,8 +78,8 @@ fn still(n: usize, method: &str, config: OptimizerConfig) -> Trainer {
     trainer
 }
 
-/// Scores of one half: the boxes' losses are divided by the sum of scores, but by at least 1, which a head that has learned
-/// nothing does not reach.
+/// Raises the scores to one half. The box losses are divided by the sum of scores, but by at least 1, which an untrained
+/// head does not reach.
 fn raise_scores(trainer: &mut Trainer) {
     let raise = |store: &mut Store| {
         let index = store.parameters.iter().position(|p| p.name == "heads.things.class.logits.bias").unwrap();
@@ -89,7 +89,7 @@ fn raise_scores(trainer: &mut Trainer) {
     trainer.executor.edit_store(raise).unwrap();
 }
 
-/// A step on four images, each `copies` times; only the first `labelled` copies have labels.
+/// A step on four images, each repeated `copies` times; only the first `labelled` copies have labels.
 fn step(trainer: &mut Trainer, copies: usize, labelled: usize) -> StepReport {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
     let encoder = encoder(&architecture, 64);
@@ -102,22 +102,22 @@ fn step(trainer: &mut Trainer, copies: usize, labelled: usize) -> StepReport {
     trainer.step(&images(4, 64).repeat(copies), &targets).unwrap()
 }
 
-/// The network's optimizer has no say in it: with its learning rate at zero log-variances move all the same, and whatever its
-/// weight decay is.
+/// Independent of the network's optimizer: with its learning rate at zero, and with any weight decay, log-variances still
+/// change.
 #[test]
-fn mode_6_log_variances_move_under_any_optimizer_of_the_network() {
+fn mode_6_log_variances_change_under_any_optimizer_of_the_network() {
     for method in ["uncertainty-learned", "uncertainty-kind", "uncertainty-bounded"] {
         let run = |kind, weight_decay| {
             let mut trainer = still(4, method, OptimizerConfig { kind, weight_decay, ..optimizer(0.0, 20) });
             let fresh = trainer.balance.log_variances();
             step(&mut trainer, 1, 1);
             for (before, after) in fresh.iter().zip(trainer.balance.log_variances()) {
-                // Adam's first step is .025 whatever the gradient; of c it moves ln c² by twice that.
+                // Adam's first step is .025 for any gradient; for c it changes ln c² by twice that.
                 assert!((after - before).abs() > 0.0249, "{method}: {before} to {after}");
             }
             for _ in 0..4 {
                 let before = trainer.balance.weights(&Signals::before(&[true; 3])).seam;
-                // Mode 7's other half: the weights of a step are those of the state before it.
+                // The other half of mode 7: a step's weights come from the state before the step.
                 assert_eq!(step(&mut trainer, 1, 1).weights, before);
             }
             states(&trainer, method, 3)
@@ -127,7 +127,7 @@ fn mode_6_log_variances_move_under_any_optimizer_of_the_network() {
 }
 
 #[test]
-fn mode_7_a_loss_is_a_mean_over_what_is_labelled_however_many_that_is() {
+fn mode_7_a_loss_is_the_mean_over_any_number_of_labels() {
     let by_state = |method: &&str| balance(method, &three_tasks(), &[1.0; 3]).needs() == Needs::State;
     for method in in_whole_steps().filter(by_state) {
         let run = |copies, labelled| {
@@ -139,7 +139,8 @@ fn mode_7_a_loss_is_a_mean_over_what_is_labelled_however_many_that_is() {
         let (losses, weights) = run(1, 1);
         for (copies, labelled) in [(2, 2), (2, 1), (3, 1)] {
             let (other_losses, other_weights) = run(copies, labelled);
-            // Sums and batch statistics over twice the images are rounded otherwise; a sum in a mean's place would double.
+            // Sums and batch statistics over twice the images are rounded differently. A sum instead of a mean would
+            // double.
             let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * b.abs());
             assert!(close(&other_losses, &losses), "{method}: {losses:?}, {other_losses:?} of {labelled} in {copies}");
             assert!(close(&other_weights, &weights), "{method}: {weights:?}, {other_weights:?}");
@@ -147,9 +148,9 @@ fn mode_7_a_loss_is_a_mean_over_what_is_labelled_however_many_that_is() {
     }
 }
 
-/// What is kept is what was best on the validation images, whatever that epoch's losses were.
+/// The kept weights are those that were best on the validation images, whatever the losses of that epoch.
 #[test]
-fn mode_8_validation_selects_and_no_training_loss_does() {
+fn mode_8_validation_selects_the_weights_and_training_losses_do_not() {
     let folder = Folder::new("select");
     let data = digits(&folder, 24);
     let flags = ["--epochs", "8", "--balance", "uncertainty-learned", "--lr0", "0.01", "--ema", "0.5"];
@@ -173,7 +174,7 @@ fn mode_8_validation_selects_and_no_training_loss_does() {
         let got = figures["tasks"][task]["metrics"][metric].as_f64().unwrap();
         assert!((got - of(best, column)).abs() < 1e-4, "{column}: {got}, {} in the table", of(best, column));
     }
-    // What was minimised is told, so that nobody takes it for a measure: per task, its weight times its loss.
+    // The minimised values are shown per task, as weight times loss, so that they are not mistaken for a metric.
     for task in ["digits", "paper", "sum"] {
         let [weighted, weight, loss] = ["weighted/*", "weight/*", "train/*/loss"].map(|c| of(7, &c.replace('*', task)));
         assert!((weighted / (weight * loss) - 1.0).abs() < 0.05, "{task}: {weighted}, {weight}, {loss}");
@@ -181,10 +182,10 @@ fn mode_8_validation_selects_and_no_training_loss_does() {
     }
 }
 
-/// With SGD at a rate of one, without momentum and decay, a clipped step is as long as the clipping norm: so the norm it was
-/// divided by counted each head's gradient times its task's weight, as the step does.
+/// With SGD at a rate of one, without momentum and decay, a clipped step is as long as the clipping norm. So the norm that
+/// the step was divided by included each head's gradient times its task's weight, as the step does.
 #[test]
-fn the_clipping_norm_counts_each_heads_weight() {
+fn the_clipping_norm_includes_each_heads_weight() {
     let mut config = OptimizerConfig {
         kind: OptimizerKind::Sgd,
         momentum: 0.0,
@@ -207,6 +208,7 @@ fn the_clipping_norm_counts_each_heads_weight() {
         pairs
     });
     let length = norm(moved);
-    // Elements move by some 1e-5 and round by 1e-8 to 1e-7, each its own way; without the weights it would be 8 % longer.
+    // Elements change by about 1e-5 and are rounded independently by 1e-8 to 1e-7; without the weights the step would be
+    // 8 % longer.
     assert!((length / 0.01 - 1.0).abs() < 1e-3, "moved by {length}");
 }

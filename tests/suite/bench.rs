@@ -1,4 +1,4 @@
-//! `polyhead bench` as a person uses it: what its figures say, where they go, and what it refuses.
+//! `polyhead bench` from the command line: its results, its output files, and what it refuses.
 
 use crate::cli::{digits, fail, path, run, session, succeed, text};
 use crate::step::Folder;
@@ -40,7 +40,7 @@ fn one_batch_is_an_object_and_several_are_a_list() {
             assert_eq!(one["work"], work);
             let rate = number(one, "batch_size") / number(one, "step_time") * 1e3;
             assert!(near(number(one, "samples_per_sec"), rate), "{one}");
-            // A CPU's clocks are not read and nothing is tuned on it; synthetic images have no input.
+            // A CPU's clocks are not read and nothing is tuned on it; synthetic images have no input pipeline.
             assert!(number(one, "base_memory_bytes") < number(one, "peak_memory_bytes"), "{one}");
             assert!(["clocks", "tuning", "input"].iter().all(|key| one.get(key).is_none()), "{one}");
         }
@@ -60,10 +60,11 @@ fn one_batch_is_an_object_and_several_are_a_list() {
     }
 }
 
-/// A store has room for gradients, two moments and averages, which prediction never touches. ResNet-18 has 47 MB of parameters:
-/// held as values, packed, and as the tensors they came from, they are taken about three times; with all of the store, seven.
+/// A store reserves memory for gradients, two moments and averages, which prediction never touches. ResNet-18 has 47 MB of
+/// parameters. They are held about three times (as values, packed, and as loaded tensors); with the whole store it would be
+/// seven times.
 #[test]
-fn memory_that_inference_does_not_touch_is_not_taken() {
+fn inference_does_not_use_the_memory_of_training() {
     let folder = Folder::new("bench-memory");
     let figures = path(&folder, "figures.json");
     let small = ["--backbone", "resnet18", "--imgsz", "32", "--batch", "1", "--repeats", "1", "--device", "cpu"];
@@ -78,7 +79,7 @@ fn memory_that_inference_does_not_touch_is_not_taken() {
 }
 
 #[test]
-fn the_update_is_a_row_of_its_own_with_what_it_moves() {
+fn the_update_has_its_own_row_with_its_bytes() {
     let folder = Folder::new("bench-ops");
     let (figures, table) = (path(&folder, "figures.json"), path(&folder, "table.md"));
     let to = ["--json", &figures, "--markdown", &table];
@@ -90,7 +91,7 @@ fn the_update_is_a_row_of_its_own_with_what_it_moves() {
     let (update, nodes) = ops.split_last().unwrap();
     assert_eq!((&update["op"], &update["count"]), (&Value::from("update"), &Value::from(1)));
     assert!(nodes.iter().all(|op| op["op"] != "update"));
-    // Every convolution of the trunk with its norm, and none that trains.
+    // Includes every convolution of the trunk with its norm, and none for training.
     assert!(number(&all, "inference") > 0.0);
     let convolutions = |list: &str, what: &str| -> f64 {
         let named = nodes.iter().filter(|op| op["list"] == list && op["op"].as_str().unwrap().contains(what));
@@ -103,13 +104,14 @@ fn the_update_is_a_row_of_its_own_with_what_it_moves() {
     succeed(&short);
     let parameters = number(&json(&figures), "param_count");
     assert_eq!(update["sizes"], format!("{parameters} parameters"));
-    // SGD: gradients for their norm; gradients, values, moment and average in and out; in f32. Running statistics are few.
+    // SGD reads gradients for their norm, then reads and writes gradients, values, moment and average, in f32. Running
+    // statistics are small.
     let (bytes, least) = (number(update, "gb_per_second") * number(update, "time") * 1e6, 4.0 * 9.0 * parameters);
     assert!(bytes > least && bytes < 1.05 * least, "{bytes} of at least {least}");
 }
 
 #[test]
-fn a_data_set_feeds_the_steps_and_brings_its_heads() {
+fn a_data_set_feeds_the_steps_and_determines_the_heads() {
     let folder = Folder::new("bench-data");
     let data = digits(&folder, 10);
     let figures = path(&folder, "figures.json");
@@ -127,14 +129,14 @@ fn a_data_set_feeds_the_steps_and_brings_its_heads() {
         let supply = if with >= 0.95 * without { "fed" } else { "starved" };
         assert_eq!(input["supply"], supply, "{with} with the loader, {without} without");
         assert!(printed.contains(&format!("{supply}: ")), "{printed}");
-        // Two repeats: their mean is the middle of fastest and slowest.
+        // With two repeats, the mean is the middle of fastest and slowest.
         let mean = (number(&measured, "step_time_min") + number(&measured, "step_time_max")) / 2.0;
         assert!(near(with, 4.0 / mean * 1e3), "{measured}");
     }
 }
 
 #[test]
-fn the_input_pipeline_is_timed_by_stage_and_held_to_a_rate() {
+fn the_input_pipeline_is_timed_by_stage_and_compared_with_a_rate() {
     let folder = Folder::new("bench-pipeline");
     let data = digits(&folder, 6);
     let figures = path(&folder, "figures.json");
@@ -154,21 +156,21 @@ fn the_input_pipeline_is_timed_by_stage_and_held_to_a_rate() {
     assert!(number(&measured, "loader_samples_per_sec") > 0.0);
     for stage in ["read", "decode", "crop, resize", "augment", "encode", "convert"] {
         let row = printed.lines().find(|line| line.trim_start().starts_with(stage));
-        // Nothing is done to images here but framing: that stage may take no time at all.
+        // Images are only framed here, so that stage may take no time at all.
         let rated = |row: &str| row.contains(" images/s ") || stage == "augment";
         assert!(row.is_some_and(|row| row.contains(" ms ") && rated(row)), "{stage}: {printed}");
         assert!(!printed.contains("inf images/s"), "{printed}");
     }
     assert_eq!((&measured["wanted"]["supply"], &measured["wanted"]["cores"]), (&Value::from("fed"), &Value::from(1)));
     assert!(
-        printed.contains("fed: steps of 0.5 images/s take 1 core") && printed.contains("1 unreadable"),
+        printed.contains("fed: steps of 0.5 images/s need 1 core") && printed.contains("1 unreadable"),
         "{printed}"
     );
-    // Nothing makes a milliard images a second.
+    // No pipeline reaches a thousand million images per second.
     let printed = measure("1e9");
     assert_eq!(json(&figures)["wanted"]["supply"], "starved");
     assert!(number(&json(&figures)["wanted"], "cores") > 1e3 && printed.contains("starved: "), "{printed}");
-    // What is done to images is timed with them: blurring all of a canvas takes longer than jittering none of it.
+    // Augmentation is timed with the stage: blurring all of a canvas takes longer than no jitter.
     let augment = |flags: &[&str]| {
         let args = ["bench", "data", &data, "--imgsz", "64", "--images", "100", "--json", &figures];
         succeed(&[&args[..], flags].concat());
@@ -182,7 +184,7 @@ fn the_input_pipeline_is_timed_by_stage_and_held_to_a_rate() {
 }
 
 #[test]
-fn an_unreadable_image_is_named_and_one_too_many_stops_the_bench() {
+fn unreadable_images_are_named_and_too_many_stop_the_bench() {
     let folder = Folder::new("bench-broken");
     let data = digits(&folder, 6);
     let images = polyhead::data::walk(&folder.path.join("digits/train")).unwrap();
@@ -202,7 +204,7 @@ fn a_bench_refuses_what_it_cannot_measure_before_it_starts() {
     assert_eq!(std::fs::read_dir(&folder.path).unwrap().count(), 0, "a refused bench left a file behind");
 }
 
-/// An op that no list holds would be timed by nobody.
+/// An op that is in no list would not be timed.
 #[test]
 fn every_kind_of_node_is_timed() {
     let options = Options {
@@ -215,7 +217,7 @@ fn every_kind_of_node_is_timed() {
         source: None,
     };
     let rows = ops(&options).unwrap().ops;
-    // Norms of eight channels after maps of two sizes merge different numbers of partial sums, so each has a row.
+    // Norms of eight channels after maps of two sizes merge different numbers of partial sums, so each has its own row.
     for name in ["batch_norm_finish", "batch_norm_backward_finish"] {
         let mut sizes: Vec<&str> = rows.iter().filter(|row| row.op == name).map(|row| row.sizes.as_str()).collect();
         sizes.retain(|sizes| sizes.ends_with("×8"));
@@ -240,7 +242,7 @@ fn every_kind_of_node_is_timed() {
     }
 }
 
-/// The bytes of a node of `op`, of f32 values of these shapes.
+/// The bytes of a node of `op` with f32 values of these shapes.
 fn bytes(op: Op, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
     let mut graph = Graph::new(Mode::Train);
     let mut values = |shapes: &[&[usize]]| -> Vec<ValueId> {
@@ -253,11 +255,11 @@ fn bytes(op: Op, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
     operation(&node.op).cost(&graph, node).bytes
 }
 
-/// Some inputs only give their shape, and some are only read for one of the outputs.
+/// Some inputs are only used for their shape, and some are read for only one of the outputs.
 #[test]
-fn a_node_is_charged_for_what_it_reads_and_writes() {
+fn a_nodes_bytes_are_those_it_reads_and_writes() {
     let (map, vector, partials): (&[usize], &[usize], &[usize]) = (&[64, 28, 28, 8], &[8], &[392, 2, 8]);
-    // Partial sums; four vectors, two of which are also written; moments and affine.
+    // Partial sums; four vectors, two of which are also written; moments and affine parameters.
     let finish = bytes(Op::BatchNormFinish, &[partials, vector, vector, vector, vector, map], &[&[2, 8], &[2, 8]]);
     assert_eq!(finish, 4 * (392 * 2 * 8 + 6 * 8 + 2 * 16));
     let backward = bytes(Op::BatchNormBackwardFinish, &[partials, &[2, 8], vector, map], &[&[3, 8], vector, vector]);

@@ -1,11 +1,11 @@
-//! A run that starts from the choices of another, and which choices a resumed run takes.
+//! Runs that start from the choices of another run, and the choices that a resumed run accepts.
 
 use crate::cli::{SMALL, digits, fail, path, run, session, succeed, text, train};
 use crate::step::Folder;
 use polyhead::reading::yaml::{self, Mapping};
 use std::path::Path;
 
-/// The choices in a run's args.yaml, without those named and without what it says of machine and program.
+/// The choices in a run's args.yaml, without those in `without` and without the keys about machine and program.
 fn choices(run_folder: &str, without: &[&str]) -> Mapping {
     let text = std::fs::read_to_string(Path::new(run_folder).join("args.yaml")).unwrap();
     let mut map: Mapping = yaml::read(&text).unwrap_or_else(|e| panic!("{e}"));
@@ -38,7 +38,7 @@ fn a_run_starts_from_the_choices_of_another() {
     let args = path(&folder, "runs/train/first/args.yaml");
     let before = std::fs::read(Path::new(&first).join("weights/last.safetensors")).unwrap();
 
-    // The first run was allowed to write over another; its repetition is not, and gets a folder of its own.
+    // The first run was allowed to overwrite another. Its repetition is not, and gets its own folder.
     succeed(&["train", "--config", &args]);
     let again = path(&folder, "runs/train/first2");
     assert_eq!(choices(&again, &["exist_ok"]), choices(&first, &["exist_ok"]));
@@ -55,7 +55,7 @@ fn a_run_starts_from_the_choices_of_another() {
 }
 
 #[test]
-fn a_typed_method_or_schedule_leaves_out_what_belongs_to_the_one_in_the_file() {
+fn a_typed_method_or_schedule_removes_what_belongs_to_the_one_in_the_file() {
     let folder = Folder::new("choices-replaced");
     let data = digits(&folder, 8);
     let one_epoch = ["--epochs", "1", "--gramian", "layer"];
@@ -71,7 +71,7 @@ fn a_typed_method_or_schedule_leaves_out_what_belongs_to_the_one_in_the_file() {
     assert!(said.contains("note: not taken from --config: --task-weight\n"), "{said}");
     assert!(all["task_weights"].as_object().is_none_or(Mapping::is_empty), "{all:?}");
     assert_eq!((all["balance"].as_str(), all["gramian"].as_str()), (Some("dwa"), Some("layer")));
-    // The same method keeps what belongs to it.
+    // The same method keeps its parameters.
     let (said, all) = again("same", &file, &["--balance", "fixed"]);
     assert!(!said.contains("not taken") && all["task_weights"]["sum"].as_f64() == Some(2.0), "{said}");
 
@@ -96,7 +96,7 @@ fn a_typed_method_or_schedule_leaves_out_what_belongs_to_the_one_in_the_file() {
 }
 
 #[test]
-fn a_file_of_choices_that_cannot_be_followed_is_refused() {
+fn an_invalid_file_of_choices_is_refused() {
     let folder = Folder::new("choices-wrong");
     for (file, text) in [
         ("typo.yaml", "epochs: 2\nclip_nrom: 1\n"),
@@ -127,11 +127,11 @@ fn a_resumed_run_names_the_flags_it_ignores() {
         2,
         &["--max-broken 2: expected a share from 0 to 1"],
     );
-    // Before the data set is looked for.
+    // This is checked before the data set is opened.
     std::fs::rename(&data, path(&folder, "moved")).unwrap();
     fail(&["train", "--resume", &run_folder, "--device", "tpu"], 2, &["tpu"]);
     std::fs::rename(path(&folder, "moved"), &data).unwrap();
-    // A run of half a step's size is not the same run: `SMALL` names what a resumed run keeps.
+    // A run with half the batch is not the same run: `SMALL` contains the flags that a resumed run keeps.
     let said = text(&run(&[&["train", "--resume", &run_folder], &SMALL[..]].concat()).stderr);
     assert!(said.contains("--backbone is ignored") && said.contains("--batch is ignored"), "{said}");
 }

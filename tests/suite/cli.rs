@@ -1,4 +1,4 @@
-//! The real binary, as a person uses it: a small run from data to predictions, going on with it, and what bad input gets.
+//! Tests of the binary from the command line: a small run from data to predictions, resuming it, and invalid input.
 
 use crate::step::Folder;
 use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
@@ -20,14 +20,14 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs and expects success; returns what was printed.
+/// Runs and expects success; returns standard output.
 pub fn succeed(args: &[&str]) -> String {
     let output = run(args);
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
-/// Runs and expects `code` and one sentence that holds every one of `words`.
+/// Runs and expects `code` and one error message that contains all of `words`.
 pub fn fail(args: &[&str], code: i32, words: &[&str]) {
     let output = run(args);
     let said = text(&output.stderr);
@@ -39,9 +39,9 @@ pub fn fail(args: &[&str], code: i32, words: &[&str]) {
     }
 }
 
-/// Runs each command of `tests/cli/{name}.txt` in `folder` and expects what stands below it: all it prints, lines of
-/// standard error after `2> `, and the exit code after `? ` where that is not 0. `[FOLDER]` stands for the folder, and
-/// `[..]` for anything within a line. With SNAPSHOTS=overwrite the file is written anew from what is printed.
+/// Runs each command of `tests/cli/{name}.txt` in `folder` and expects the output below it: standard output, lines of
+/// standard error after `2> `, and the exit code after `? ` unless it is 0. `[FOLDER]` stands for the folder, and
+/// `[..]` for any text within a line. With SNAPSHOTS=overwrite the file is rewritten from the actual output.
 pub fn session(folder: &Folder, name: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli").join(name).with_extension("txt");
     let commands = std::fs::read_to_string(&file).unwrap();
@@ -99,7 +99,7 @@ fn a_small_run_from_data_to_predictions() {
     check_results(&run_folder, 2);
     check_evaluation(&folder, &run_folder, &data);
     check_predictions(&folder, &run_folder, &data);
-    // The name is taken: the next run counts on.
+    // The name is taken, so the next run gets a number.
     train(&folder, &data, "first", &["--epochs", "1"]);
     assert!(folder.path.join("runs/train/first2/args.yaml").is_file());
 }
@@ -140,7 +140,7 @@ fn check_evaluation(folder: &Folder, run_folder: &str, data: &str) {
     assert!(implied.contains("5 images"), "{implied}");
 }
 
-/// Equal but for f32 rounding of sums that another batch orders otherwise.
+/// Equal except for f32 rounding of sums, which another batch orders differently.
 fn alike(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => (x.as_f64().unwrap() - y.as_f64().unwrap()).abs() < 1e-4,
@@ -180,7 +180,7 @@ fn check_predictions(folder: &Folder, run_folder: &str, data: &str) {
     assert_eq!(pictures(&bare), 0);
 }
 
-/// Starts a run and presses Ctrl-C once two epochs are in the table of `run_folder`.
+/// Starts a run and presses Ctrl-C once the table in `run_folder` has two epochs.
 pub fn interrupt(args: &[&str], run_folder: &str) {
     let mut child = polyhead().args(args).stderr(Stdio::null()).spawn().unwrap();
     let table = Path::new(run_folder).join("results.csv");
@@ -196,7 +196,7 @@ pub fn interrupt(args: &[&str], run_folder: &str) {
 }
 
 #[test]
-fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
+fn an_interrupted_run_ends_like_an_undisturbed_one() {
     let folder = Folder::new("interrupt");
     let data = digits(&folder, 40);
     let whole = train(&folder, &data, "whole", &["--epochs", "12"]);
@@ -208,7 +208,7 @@ fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
         polyhead::model::ModelFile::read(&Path::new(run).join("weights/last.safetensors"), None).unwrap().card
     };
     assert!(card(&cut).intervals.is_empty(), "weights in the middle of an epoch have the intervals of others");
-    // Other workers, other threads: the same numbers. A flag that a resumed run does not heed is named.
+    // Other numbers of workers and threads give the same results. A flag that a resumed run ignores is named.
     let output =
         run(&["train", "--resume", &cut, "--workers", "1", "--threads", "1", "--lr0", "9", "--schedule", "step"]);
     let said = text(&output.stderr);
@@ -229,7 +229,7 @@ fn a_run_that_was_interrupted_ends_as_if_it_had_not_been() {
 }
 
 #[test]
-fn wrong_flags_get_a_sentence_and_two() {
+fn wrong_flags_give_an_error_and_exit_code_2() {
     let folder = Folder::new("flags");
     digits(&folder, 8);
     session(&folder, "flags");
@@ -237,14 +237,14 @@ fn wrong_flags_get_a_sentence_and_two() {
 }
 
 #[test]
-fn learning_rates_are_chosen_per_part_and_epoch_or_refused() {
+fn learning_rates_are_set_per_part_and_epoch_or_refused() {
     let folder = Folder::new("rates");
     let data = digits(&folder, 8);
     session(&folder, "rates");
     assert!(!folder.path.join("runs/train").exists(), "a refused run left a folder behind");
 
     let flags = ["--epochs", "4", "--warmup-epochs", "0", "--lr0", "0.01", "--schedule", "step", "--lr-head", "sum=2"];
-    // By default at 60 % and 85 % of the four epochs: after epoch 2 (2.4 of one step an epoch) and 3 (3.4).
+    // By default at 60 % and 85 % of the four epochs: after epoch 2 (2.4, with one step per epoch) and 3 (3.4).
     for (name, more, rates) in [
         ("default", vec![], [0.01, 0.01, 0.001, 0.0001]),
         ("given", vec!["--milestones", "1,2", "--gamma", "0.5"], [0.01, 0.005, 0.0025, 0.0025]),
@@ -265,7 +265,7 @@ pub fn results(run_folder: &str) -> Vec<HashMap<String, String>> {
 }
 
 #[test]
-fn data_that_is_not_there_gets_a_sentence() {
+fn missing_data_gives_an_error() {
     let folder = Folder::new("data");
     std::fs::create_dir_all(folder.path.join("empty")).unwrap();
     digits(&folder, 8);
@@ -283,7 +283,7 @@ fn data_that_is_not_there_gets_a_sentence() {
 }
 
 #[test]
-fn an_unreadable_image_is_named_counted_and_left_out_up_to_a_share() {
+fn unreadable_images_are_named_counted_and_left_out_up_to_a_share() {
     let folder = Folder::new("broken");
     let data = digits(&folder, 16);
     let first = std::fs::read_dir(folder.path.join("digits/train")).unwrap().next().unwrap().unwrap().path();
@@ -300,7 +300,7 @@ fn an_unreadable_image_is_named_counted_and_left_out_up_to_a_share() {
 }
 
 #[test]
-fn models_that_do_not_fit_get_a_sentence() {
+fn unsuitable_models_give_an_error() {
     let folder = Folder::new("models");
     let data = digits(&folder, 8);
     let run_folder = train(&folder, &data, "m", &["--epochs", "1"]);
@@ -314,10 +314,10 @@ fn models_that_do_not_fit_get_a_sentence() {
     let whole = std::fs::read(&last).unwrap();
     std::fs::write(&last, &whole[..whole.len() / 2]).unwrap();
     let cut = last.to_string_lossy().into_owned();
-    fail(&["predict", &cut, &images, "--out", &out], 1, &["last.safetensors", "not a whole safetensors file"]);
-    // Without the state before it there is nothing to go on from.
+    fail(&["predict", &cut, &images, "--out", &out], 1, &["last.safetensors", "not a complete safetensors file"]);
+    // Without the previous state the run cannot be resumed.
     std::fs::remove_file(last.with_file_name("previous.safetensors")).unwrap();
-    fail(&["train", "--resume", &run_folder], 1, &["last.safetensors", "not a whole safetensors file"]);
+    fail(&["train", "--resume", &run_folder], 1, &["last.safetensors", "not a complete safetensors file"]);
     let best = PathBuf::from(&run_folder).join("weights/best.safetensors");
     std::fs::copy(&best, &last).unwrap();
     fail(&["train", "--resume", &run_folder], 1, &["not a run's state"]);
@@ -326,14 +326,14 @@ fn models_that_do_not_fit_get_a_sentence() {
     let good = std::fs::read_to_string(&yaml).unwrap();
     std::fs::write(&yaml, good.replace("  sum:", "  total:")).unwrap();
     fail(&["evaluate", &run_folder, &data], 2, &["`sum`", "`total`", "same order"]);
-    // A file where the out folder should be.
+    // A file exists where the output folder should be.
     let file = path(&folder, "file");
     std::fs::write(&file, "x").unwrap();
     fail(&["predict", &run_folder, &images, "--out", &format!("{file}/below")], 1, &["cannot create", "below"]);
 }
 
 #[test]
-fn a_run_is_judged_on_the_images_it_held_out_and_goes_on_with_the_images_it_had() {
+fn a_run_is_evaluated_on_its_held_out_images_and_resumed_with_its_images() {
     let folder = Folder::new("split");
     let data = folder.path.join("kinds");
     let digits = digits(&folder, 24);
@@ -352,13 +352,13 @@ fn a_run_is_judged_on_the_images_it_held_out_and_goes_on_with_the_images_it_had(
         let judged = succeed(&args);
         assert!(judged.contains(&format!("{held_out} images")), "{held_out}: {judged}");
     }
-    // An image more: another draw, another epoch length.
+    // One more image changes the split and the length of an epoch.
     std::fs::copy(&images[0], Path::new(&data).join("a/new.png")).unwrap();
     fail(&["train", "--resume", &run_folder], 2, &["not those this run was started with"]);
 }
 
 #[test]
-fn training_among_the_images_does_not_take_runs_for_images() {
+fn a_run_folder_among_the_images_is_not_read_as_images() {
     let folder = Folder::new("among");
     let digits = digits(&folder, 8);
     let data = folder.path.join("kinds");
@@ -379,7 +379,7 @@ fn training_among_the_images_does_not_take_runs_for_images() {
 }
 
 #[test]
-fn predict_spares_the_images_and_refuses_what_it_cannot_do() {
+fn predict_does_not_overwrite_images_and_refuses_invalid_requests() {
     let folder = Folder::new("spare");
     let data = digits(&folder, 8);
     let run_folder = train(&folder, &data, "m", &["--epochs", "1"]);
@@ -403,7 +403,8 @@ fn predict_spares_the_images_and_refuses_what_it_cannot_do() {
     succeed(&["predict", &run_folder, &images, "--out", &out, "--no-images", "--batch", "100000000"]);
     let lines = Path::new(&out).join("predictions.jsonl");
     let good = std::fs::read(&lines).unwrap();
-    // Above the unreadable images that it tolerates, predict fails, leaves the older answers, and the new ones beside them.
+    // With more unreadable images than allowed, predict fails and keeps the older predictions; the new ones are in a file
+    // beside them.
     for i in 0..3 {
         std::fs::write(format!("{images}/broken{i}.png"), "no image").unwrap();
     }
@@ -416,14 +417,14 @@ fn predict_spares_the_images_and_refuses_what_it_cannot_do() {
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
 }
 
-/// A file-size limit stands for a full disk: writing beyond it fails.
+/// A limit on file sizes simulates a full disk: writing beyond it fails.
 #[test]
 fn a_full_disk_stops_the_run_and_leaves_no_half_file() {
     let folder = Folder::new("disk");
     let data = digits(&folder, 8);
     let project = path(&folder, "runs");
     let arguments = [&["train", &data, "--project", &project, "--name", "full", "--epochs", "1"], &SMALL[..]].concat();
-    // Blocks of 512 bytes: 128 KiB, enough for the table and the log, too little for weights.
+    // Blocks of 512 bytes: 128 KiB are enough for the table and the log, but not for weights.
     let script = format!("trap '' XFSZ; ulimit -f 256; exec '{}' \"$@\"", env!("CARGO_BIN_EXE_polyhead"));
     let output = Command::new("sh").args(["-c", &script, "sh"]).args(arguments).output().unwrap();
     let said = text(&output.stderr);
@@ -434,11 +435,11 @@ fn a_full_disk_stops_the_run_and_leaves_no_half_file() {
 }
 
 #[test]
-fn a_plain_resnet_is_a_classifier_and_a_start() {
+fn a_plain_resnet_can_classify_and_start_training() {
     use candle_core::{Device, Tensor};
     let folder = Folder::new("plain");
     let data = digits(&folder, 8);
-    // ResNet-18 in torchvision's names, from the parameters' own shapes.
+    // ResNet-18 with torchvision's names, made from the parameters' shapes.
     let card = polyhead::model::Architecture::new(polyhead::model::Backbone::Resnet18, Vec::new(), 64, 0.0);
     let network = card.network([1, 64, 64], polyhead::ir::Mode::Evaluate).unwrap();
     let device = polyhead::executor::DeviceChoice::Cpu { threads: 1 };

@@ -1,11 +1,11 @@
-//! `polyhead compare` as a person uses it: trained once, started again, changed, and given bad input.
+//! `polyhead compare` from the command line: a full comparison, repeating it, changing it, and invalid input.
 
 use crate::cli::{digits, path, run, session, succeed, text};
 use crate::step::Folder;
 use serde_json::Value;
 use std::path::Path;
 
-/// The smallest runs there can be.
+/// The smallest possible runs.
 const TINY: [&str; 12] =
     ["--backbone", "tiny", "--imgsz", "32", "--batch", "8", "--threads", "1", "--epochs", "1", "--workers", "1"];
 
@@ -49,7 +49,7 @@ fn a_comparison_from_data_to_tables_and_again() {
     let header = std::fs::read_to_string(&table).unwrap().lines().next().unwrap().to_owned();
     assert!(header.contains("val/sum/R2") && !header.contains("digits"), "{header}");
 
-    // Started again, nothing is trained; a run that is gone is trained anew, to the same figures.
+    // The second time nothing is trained. A removed run is trained again and gives the same metrics.
     let gone = Path::new(&out).join("train/fixed-seed1");
     let before = std::fs::read_to_string(gone.join("results.csv")).unwrap();
     std::fs::remove_dir_all(&gone).unwrap();
@@ -71,7 +71,7 @@ fn a_comparison_from_data_to_tables_and_again() {
     let said = text(&changed.stderr);
     assert!(changed.status.code() == Some(2) && said.contains("was made with lr0 0.001, and now lr0 is 0.5"), "{said}");
 
-    // Only tabulated, with a folder too few for a single model of `paper`.
+    // Tabulates only; one folder is missing, so `paper` has no single model.
     let runs: Vec<String> = ["single-sum-seed0", "fixed-seed0", "uncertainty-bounded-seed0"]
         .map(|run| format!("{out}/train/{run}"))
         .to_vec();
@@ -82,7 +82,7 @@ fn a_comparison_from_data_to_tables_and_again() {
 }
 
 #[test]
-fn what_cannot_be_compared_gets_a_sentence() {
+fn invalid_comparisons_give_an_error() {
     let folder = Folder::new("compare-wrong");
     let data = digits(&folder, 8);
     std::fs::write(folder.path.join("file"), "mine").unwrap();
@@ -95,11 +95,11 @@ fn what_cannot_be_compared_gets_a_sentence() {
 }
 
 #[test]
-fn a_run_that_fails_is_named_and_the_others_go_on() {
+fn a_failed_run_is_named_and_the_others_continue() {
     let folder = Folder::new("compare-fails");
     let (data, out) = (digits(&folder, 16), path(&folder, "out"));
     let args = ["compare", &data, "--methods", "fixed", "--seeds", "0", "--out", &out];
-    // In the way of one run: a folder that is no run's.
+    // A folder that is not a run's blocks one run.
     let taken = Path::new(&out).join("train/single-paper-seed0");
     std::fs::create_dir_all(&taken).unwrap();
     std::fs::write(taken.join("mine.txt"), "mine").unwrap();
@@ -113,10 +113,11 @@ fn a_run_that_fails_is_named_and_the_others_go_on() {
     assert_eq!(std::fs::read_dir(&taken).unwrap().count(), 1);
 }
 
-/// A signal to this process alone is passed on; one to all of a terminal's processes, as Ctrl-C sends it, reaches the runs by itself.
+/// A signal to this process alone is passed on to the runs. A signal to all processes of a terminal, such as Ctrl-C, reaches them
+/// directly.
 #[cfg(unix)]
 #[test]
-fn a_comparison_that_is_stopped_saves_its_runs_and_goes_on() {
+fn an_interrupted_comparison_saves_its_runs_and_continues() {
     use std::io::Read;
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
@@ -132,7 +133,7 @@ fn a_comparison_that_is_stopped_saves_its_runs_and_goes_on() {
         let mut command = crate::cli::polyhead();
         let mut process = command.args(&args).process_group(0).stderr(Stdio::piped()).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        // An epoch of this process: it listens to signals by then.
+        // Once a run has finished an epoch, it handles signals.
         let has_trained = || words().rsplit_once(awaited).is_some_and(|(_, after)| after.contains("\nepoch "));
         while !has_trained() {
             assert!(Instant::now() < deadline, "no epoch within a minute: {}", words());
@@ -143,7 +144,7 @@ fn a_comparison_that_is_stopped_saves_its_runs_and_goes_on() {
         let mut said = String::new();
         process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(process.wait().unwrap().code(), Some(130), "{said}");
-        assert!(said.contains("stopped with 0 of 1 runs finished; the same command goes on"), "{said}");
+        assert!(said.contains("stopped with 0 of 1 runs finished; run the same command again to continue"), "{said}");
         let end = words();
         let last = end.lines().last().unwrap_or_default();
         assert!(last.starts_with("stopped after step") && last.contains("--resume"), "{end}");

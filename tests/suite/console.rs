@@ -1,5 +1,5 @@
-//! What is printed where nobody reads it, or onto a full disk: nothing panics, training goes on, a result is not lost in
-//! silence, and files are whole.
+//! Output without a reader or onto a full disk: nothing panics, training continues, results are not lost silently, and
+//! files are complete.
 
 use crate::cli::{SMALL, digits, path, polyhead, succeed, text, train};
 use crate::step::Folder;
@@ -10,11 +10,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where a stream goes.
+/// The target of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum To {
     Reader,
-    /// A pipe that nobody reads any more.
+    /// A pipe whose reader has gone.
     Nobody,
     FullDisk,
 }
@@ -29,7 +29,7 @@ impl To {
     }
 }
 
-/// The exit code, and what readers got of both streams.
+/// The exit code, and the text that arrived from both streams.
 fn outcome(args: &[&str], stdout: To, stderr: To) -> (Option<i32>, String, String) {
     let mut command = polyhead();
     let output = command.args(args).stdin(Stdio::null()).stdout(stdout.open()).stderr(stderr.open()).output().unwrap();
@@ -37,12 +37,12 @@ fn outcome(args: &[&str], stdout: To, stderr: To) -> (Option<i32>, String, Strin
 }
 
 #[test]
-fn training_goes_on_when_nobody_reads() {
+fn training_continues_without_a_reader() {
     let folder = Folder::new("unread-training");
     let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
     let broken = std::fs::read_dir(Path::new(&data).join("train")).unwrap().next().unwrap().unwrap().path();
     std::fs::write(broken, "no image").unwrap();
-    // The lines without what the clock wrote.
+    // The lines without durations and rates.
     let log = |name: &str| -> Vec<String> {
         let log = std::fs::read_to_string(folder.path.join("runs/train").join(name).join("log.txt")).unwrap();
         log.lines().map(|line| line.chars().filter(|c| !c.is_ascii_digit()).take(40).collect()).collect()
@@ -70,14 +70,14 @@ fn training_goes_on_when_nobody_reads() {
     }
 }
 
-/// A command that prints a result, and the file it writes beside it.
+/// A command that prints a result, and the file that it also writes.
 struct Case<'a> {
     args: Vec<&'a str>,
     file: Option<&'a str>,
 }
 
 #[test]
-fn results_that_nobody_reads_are_no_error_and_those_that_do_not_fit_are_one() {
+fn results_without_a_reader_are_no_error_but_results_on_a_full_disk_are() {
     let folder = Folder::new("unread-results");
     let data = digits(&folder, 8);
     let model = train(&folder, &data, "m", &["--epochs", "1"]);
@@ -146,7 +146,7 @@ fn results_that_nobody_reads_are_no_error_and_those_that_do_not_fit_are_one() {
 }
 
 #[test]
-fn an_error_that_nobody_reads_keeps_its_exit_code() {
+fn an_unread_error_keeps_its_exit_code() {
     let nowhere = std::env::temp_dir().join("polyhead-no-such-folder").to_string_lossy().into_owned();
     let cases: [(&[&str], i32); 5] = [
         (&[], 2),
@@ -163,7 +163,7 @@ fn an_error_that_nobody_reads_keeps_its_exit_code() {
     }
 }
 
-/// A run that does not outlive its test.
+/// A run that is killed when the test ends.
 struct Running(Child);
 
 impl Drop for Running {
@@ -177,7 +177,7 @@ fn signal(run: &Running, name: &str) {
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
-/// Waits until `ready`, for a minute at most.
+/// Waits until `ready`, for at most a minute.
 fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !ready() {
@@ -187,7 +187,7 @@ fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 }
 
 #[test]
-fn control_c_is_heard_where_its_answer_is_not() {
+fn control_c_works_when_its_message_cannot_be_written() {
     let folder = Folder::new("unread-interrupt");
     let (data, project) = (digits(&folder, 8), path(&folder, "runs"));
     let start = |name: &str, stderr: Stdio| {
@@ -205,12 +205,12 @@ fn control_c_is_heard_where_its_answer_is_not() {
     let run_folder = path(&folder, "runs/train/closed");
     succeed(&["evaluate", &run_folder]);
 
-    // A pipe that fills up and that nobody empties: the run waits in one of its lines, and still a second signal ends it.
+    // A pipe fills up and nobody empties it: the run blocks while writing a line, and a second signal must still end it.
     let (reader, mut writer) = std::io::pipe().unwrap();
     let mut run = start("stalled", writer.try_clone().unwrap().into());
     let mut reader = BufReader::new(reader);
     let mut line = String::new();
-    // From here on the run listens to signals.
+    // The run handles signals from here on.
     while !line.contains("epochs of") {
         line.clear();
         assert!(reader.read_line(&mut line).unwrap() > 0, "the run ended early");

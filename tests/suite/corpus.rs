@@ -1,5 +1,5 @@
-//! Hundreds of damaged images and label files, made from a seed out of valid ones: each is read or refused with a sentence, within its
-//! time and memory, by decoding, `data check` and a dry run. What is found to do otherwise belongs here.
+//! Hundreds of damaged images and label files, made from valid ones with a seed. Decoding, `data check` and a dry run must read
+//! each one or refuse it with an error, within limits of time and memory. Inputs that once failed this belong here.
 
 use crate::cli::{SMALL, polyhead, results, succeed, text};
 use crate::step::Folder;
@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Damaged copies of each image.
+/// Damaged copies per image.
 const COPIES: u64 = 14;
-/// Far more than any takes, on a busy machine too.
+/// Far more time than any case takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Address space of a process, in KiB.
+/// Address space limit of a process, in KiB.
 const MEMORY: usize = 4 << 20;
 
 fn seeds() -> Vec<PathBuf> {
@@ -26,7 +26,7 @@ fn seeds() -> Vec<PathBuf> {
     files
 }
 
-/// One kind of damage after the other.
+/// Applies one kind of damage after another.
 fn damaged(bytes: &[u8], other: &[u8], copy: u64, random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let head = bytes.len().min(96);
@@ -35,7 +35,7 @@ fn damaged(bytes: &[u8], other: &[u8], copy: u64, random: &mut Random) -> Vec<u8
         1 => bytes.truncate(bytes.len() - 1 - random.below(8)),
         2 => flip(&mut bytes[..head], 1, random),
         3 => flip(&mut bytes, 5, random),
-        // An absurd number: somewhere in the head everything is at its largest, or its least.
+        // An absurd number: a field in the header gets its largest or smallest value.
         4 => {
             let at = random.below(head - 4);
             bytes[at..at + 4].fill(if random.below(2) == 0 { 0xFF } else { 0 });
@@ -44,7 +44,7 @@ fn damaged(bytes: &[u8], other: &[u8], copy: u64, random: &mut Random) -> Vec<u8
             let at = 12 + random.below(bytes.len() - 12);
             bytes[at..].rotate_left(random.below(7));
         }
-        // Another file's end.
+        // The end of another file.
         _ => {
             bytes.truncate(random.below(bytes.len()).max(8));
             bytes.extend_from_slice(&other[other.len() / 3..]);
@@ -60,7 +60,7 @@ fn flip(bytes: &mut [u8], count: usize, random: &mut Random) {
     }
 }
 
-/// Writes the damaged images in two classes, with some that are whole; returns how many.
+/// Writes the damaged images in two classes, with some intact ones; returns their number.
 fn write_images(folder: &Path) -> usize {
     let seeds = seeds();
     let mut count = 0;
@@ -82,7 +82,7 @@ fn write_images(folder: &Path) -> usize {
     count
 }
 
-/// Runs with so much address space.
+/// Runs with a limited address space.
 fn run_within_memory(args: &[&str]) -> Output {
     let script = format!("ulimit -v {MEMORY}; exec \"$@\"");
     let binary = polyhead().get_program().to_os_string();
@@ -116,7 +116,7 @@ fn damaged_images_are_read_or_refused() {
             }
         }
     }
-    // Damage to pixels alone cannot be seen; damage to what surrounds them is.
+    // Damage to pixels alone cannot be detected; damage to headers is.
     assert!(read > 60 && refused > 150, "{read} read, {refused} refused");
 
     let data = folder.path.to_string_lossy().into_owned();
@@ -151,7 +151,7 @@ const TASKS: &str = "train: images\ntasks:
   size: {type: regress, from: {csv: labels.csv, column: size}, unit: mm}\n";
 
 #[test]
-fn a_run_has_the_same_numbers_whatever_is_cached() {
+fn a_run_has_the_same_numbers_with_any_cache() {
     let folder = Folder::new("corpus-cache");
     let (images, project) = (folder.path.join("images"), folder.path.join("runs"));
     write_images(&images);
@@ -173,7 +173,7 @@ fn a_run_has_the_same_numbers_whatever_is_cached() {
     assert_eq!(kept(), all);
 }
 
-/// Valid label files, one layout each: the file that is damaged, and all there are.
+/// Valid label files, one layout each: the file to damage, and all files.
 const LAYOUTS: [(&str, &[(&str, &str)]); 5] = [
     (
         "labels/1.txt",
@@ -235,7 +235,7 @@ fn damaged_labels_are_read_or_refused() {
             let start = Instant::now();
             let opened = Dataset::open(&folder.path, &OpenOptions::default());
             assert!(start.elapsed() < PATIENCE, "{target} {copy} took {:?}", start.elapsed());
-            // What training would refuse, the check names, and nothing else.
+            // The check names exactly what training would refuse.
             let options = CheckOptions { open: OpenOptions::default(), max_broken: 0.01 };
             let start = Instant::now();
             let checked = check(&folder.path, &options, &Progress::default());
@@ -254,7 +254,7 @@ fn damaged_labels_are_read_or_refused() {
         }
     }
     assert!(read.len() > 20 && refused > 30, "{} read, {refused} refused", read.len());
-    // A step of each would take minutes; every sixth is of every layout.
+    // A training step for each would take minutes; every sixth case covers all layouts.
     let project = Folder::new("corpus-label-runs");
     for folder in read.iter().step_by(6) {
         let data = folder.path.to_string_lossy().into_owned();

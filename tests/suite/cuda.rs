@@ -1,5 +1,5 @@
-//! The whole step on the GPU's kernels against the CPU: the plan, its layout in a GPU's memory, every launch in order. On a
-//! GPU where there is one, and through the shim on this CPU.
+//! Compares a whole step on the GPU's kernels with the CPU: the plan, its layout in a GPU's memory, and every launch in
+//! order. Runs on a GPU if there is one, and through the shim on this CPU.
 
 use crate::step::{Probe, cpu, labels, norm, open_and_close_gates, optimizer, three_tasks, vector};
 use polyhead::bench::{Heads, OpsMeasurement, Options, Pair, check_kernels, infer, ops, train};
@@ -12,7 +12,8 @@ use polyhead::model::{Architecture, Backbone, init};
 use polyhead::train::step::Trainer;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The devices there are; where the shim cannot be built that is said, and a failure if `POLYHEAD_REQUIRE_SHIM` is set.
+/// The available devices. If the shim cannot be built, a message says so; with `POLYHEAD_REQUIRE_SHIM` that is a
+/// failure.
 pub fn devices(precision: Precision) -> Vec<DeviceChoice> {
     let mut devices = Vec::new();
     assert!(Driver::is_present() || std::env::var_os("POLYHEAD_REQUIRE_GPU").is_none(), "no GPU is there");
@@ -24,21 +25,22 @@ pub fn devices(precision: Precision) -> Vec<DeviceChoice> {
     devices
 }
 
-/// Losses of one step, and its gradients.
+/// The losses and gradients of one step.
 fn step(device: &DeviceChoice, fusion: Fusion) -> (Vec<f32>, Tensors) {
     let mut probe = Probe::on(device, Backbone::Tiny, [3, 64], fusion, labels);
     open_and_close_gates(&mut probe.executor);
     (probe.losses(), probe.gradients())
 }
 
-/// How far every gradient is from the CPU's, relative to its size (a bias's to the weight's beside it: its sum may cancel).
+/// Error of every gradient against the CPU, relative to its size (for a bias, to its weight's, because a bias's sum may
+/// cancel).
 pub fn errors(ours: &Tensors, cpu: &Tensors) -> BTreeMap<String, f64> {
     let error = |name: &String| {
         let (x, y) = (vector(ours, name), vector(cpu, name));
         let apart = norm(x.iter().zip(&y).map(|(x, y)| x - y));
         let beside = name.strip_suffix(".bias").map(|n| norm(vector(cpu, &format!("{n}.weight")).into_iter()));
         let scale = norm(y.into_iter()).max(beside.unwrap_or(0.0));
-        // A level without an object in these images teaches its scale nothing.
+        // A level without an object in these images has no gradient for its scale.
         assert!(apart.is_finite() && (scale > 0.0 || apart == 0.0), "{name}: {apart} apart of {scale}");
         (name.clone(), if scale > 0.0 { apart / scale } else { 0.0 })
     };
@@ -46,7 +48,7 @@ pub fn errors(ours: &Tensors, cpu: &Tensors) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn a_step_in_f32_is_the_cpus() {
+fn a_step_in_f32_matches_the_cpu() {
     let (cpu_losses, cpu) = step(&crate::step::cpu(2), Fusion::On);
     for device in devices(Precision::F32) {
         let (losses, gradients) = step(&device, Fusion::On);
@@ -54,16 +56,16 @@ fn a_step_in_f32_is_the_cpus() {
             assert!(a.is_finite() && (a - b).abs() <= 1e-5 * b.abs(), "{device}: loss {a}, {b} on the CPU");
         }
         for (name, error) in errors(&gradients, &cpu) {
-            // Sums are ordered otherwise; a launch gone wrong moves a gradient by per cents.
+            // Sums are ordered differently. A wrong launch changes a gradient by several per cent.
             assert!(error <= 2e-4, "{device} {name}: {error:.2e}");
         }
     }
 }
 
-/// bf16 rounds every map, so gradients deep in the trunk are off by per cents whatever is fused: the fused list may be off by
-/// twice what the plain one is.
+/// bf16 rounds every map, so gradients deep in the trunk are off by several per cent with or without fusion. The fused list
+/// may be off by twice as much as the plain one.
 #[test]
-fn a_fused_step_in_bf16_is_as_near_the_cpus_as_the_plain_one() {
+fn a_fused_step_in_bf16_is_as_close_to_the_cpu_as_the_plain_one() {
     let (cpu_losses, cpu) = step(&crate::step::cpu(2), Fusion::On);
     for device in devices(Precision::Bf16) {
         let (plain_losses, plain) = step(&device, Fusion::Off);
@@ -83,10 +85,10 @@ fn a_fused_step_in_bf16_is_as_near_the_cpus_as_the_plain_one() {
     }
 }
 
-/// Which tile computes an element does not change the order it is summed in, so that only wgrad's splits, which add up parts, move
-/// anything: the gradients of convolutions' weights, by rounding, and nothing that follows from them within a step.
+/// The tile that computes an element does not change the order of its sum. Only wgrad's splits, which add up partial sums, change
+/// anything: the gradients of convolution weights, by rounding, and nothing that depends on them within a step.
 #[test]
-fn other_tiles_compute_the_same_step_and_trying_them_moves_nothing() {
+fn other_tiles_compute_the_same_step_and_trials_change_nothing() {
     for device in [Precision::Bf16, Precision::F32].into_iter().flat_map(devices) {
         let step = |tiles| {
             let mut probe = Probe::tiled(&device, Some(tiles), Backbone::Tiny, [3, 64], Fusion::On, labels);
@@ -102,17 +104,18 @@ fn other_tiles_compute_the_same_step_and_trying_them_moves_nothing() {
         let mut moved = 0;
         for (name, error) in errors(&gradients, &estimated_gradients) {
             let of_convolution = gradients[&name].rank() == 4;
-            // Parts of a sum are added in f32, whatever the maps are stored as.
+            // Partial sums are added in f32, whatever the type of the maps.
             assert!(error <= if of_convolution { 1e-5 } else { 0.0 }, "{device} {name}: {error:.2e}");
             moved += usize::from(error > 0.0);
         }
         assert!(moved > 0, "{device}: the last candidates were not run");
 
-        // Trials between steps, in an arena that is full of numbers.
+        // Trials between steps, in an arena full of numbers.
         let values = probe.stored(Slot::Set(ParameterSet::Current));
         probe.prepare_another(Backbone::Tiny, [1, 64]);
         assert_ne!(probe.executor.tuning_hash(), hash, "{device}: no tiles were tried");
-        // The forward pass finds the arena full of what trials left; it makes the host's copy stale, and moves neither of these.
+        // The trials leave the arena full of numbers. They make the host's copy stale, and the forward pass gives the same
+        // result.
         assert_eq!(probe.losses(), losses, "{device}");
         for (before, slot) in [(gradients, Slot::Gradient), (values, Slot::Set(ParameterSet::Current))] {
             let after = probe.stored(slot);
@@ -123,10 +126,10 @@ fn other_tiles_compute_the_same_step_and_trying_them_moves_nothing() {
     }
 }
 
-/// cuDNN's plain convolutions with our kernels after them; on the shim a plain loop stands in for cuDNN. Each node then rounds
-/// where the plain list rounds.
+/// cuDNN's plain convolutions followed by our kernels; on the shim a plain loop replaces cuDNN. Each node then rounds where
+/// the plain list rounds.
 #[test]
-fn a_step_by_cudnn_is_as_near_the_cpus_as_the_plain_one() {
+fn a_step_with_cudnn_is_as_close_to_the_cpu_as_the_plain_one() {
     let (cpu_losses, cpu) = step(&crate::step::cpu(2), Fusion::On);
     for device in devices(Precision::Bf16) {
         let (plain_losses, plain) = step(&device, Fusion::Off);
@@ -152,9 +155,9 @@ fn a_step_by_cudnn_is_as_near_the_cpus_as_the_plain_one() {
     }
 }
 
-/// Parameters after a few whole steps, update and averages included.
+/// Parameters after a few whole steps, including update and averages.
 #[test]
-fn steps_in_f32_move_parameters_as_the_cpu_does() {
+fn steps_in_f32_change_parameters_as_on_the_cpu() {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.25);
     let train = |device: &DeviceChoice| {
         let balance = crate::balance::balance("uncertainty", &architecture.tasks, &[]);
@@ -182,8 +185,8 @@ fn steps_in_f32_move_parameters_as_the_cpu_does() {
             for name in ours.keys() {
                 let (x, y) = (vector(&ours, name), vector(&theirs, name));
                 let apart = norm(x.iter().zip(&y).map(|(x, y)| x - y));
-                // AdamW's first steps are ±rate whatever the gradient's size: an element whose gradient is rounding alone may go
-                // the other way, three times by at most the rate.
+                // AdamW's first steps are ±rate for any gradient. An element whose gradient is only rounding error may move in
+                // the other direction, three times by at most the rate.
                 let allowed = 0.05 * 3.0 * 1e-3 * (x.len() as f64).sqrt() + 1e-5 * norm(y.into_iter());
                 assert!(apart <= allowed, "{device} {name}: {apart:.2e} apart, {allowed:.2e} allowed");
             }
@@ -196,10 +199,10 @@ fn bench(device: &DeviceChoice, batch: usize) -> Options {
     Options { imgsz: 64, batch, device, backbone: Backbone::Tiny, heads: Heads::All, repeats: 1, source: None }
 }
 
-/// What `bench ops --check` does before it times.
+/// The check that `bench ops --check` makes before timing.
 #[test]
-fn every_node_of_a_step_is_the_cpus() {
-    // With 4 images a strided dgrad has as many partial sums as the CPU, of other rows; with 3 it has more.
+fn every_node_of_a_step_matches_the_cpu() {
+    // With 4 images a strided dgrad has as many partial sums as on the CPU, from other rows; with 3 it has more.
     for (precision, batch) in [(Precision::Bf16, 3), (Precision::Bf16, 4), (Precision::F32, 3)] {
         for device in devices(precision) {
             let checked = check_kernels(&bench(&device, batch), 8).unwrap();
@@ -210,7 +213,8 @@ fn every_node_of_a_step_is_the_cpus() {
     }
 }
 
-/// The batch that travels while a step computes, the update timed by itself, and the ceilings: the CPU's figures' rows.
+/// Copying the next batch during a step, timing the update alone, and the ceilings; the rows are the same as on the
+/// CPU.
 #[test]
 fn every_bench_runs_on_a_gpus_kernels() {
     for device in devices(Precision::Bf16) {
@@ -223,16 +227,17 @@ fn every_bench_runs_on_a_gpus_kernels() {
         let (ours, theirs) = (ops(&options).unwrap(), ops(&on(&cpu(2))).unwrap());
         let names = |of: &OpsMeasurement| of.ops.iter().map(|op| op.op.clone()).collect::<BTreeSet<_>>();
         assert_eq!(names(&ours), names(&theirs));
-        // The same parameters and moments, and bf16 copies of the convolutions' weights, which are most of them.
+        // The same parameters and moments, and bf16 copies of the convolution weights, which are most of the
+        // parameters.
         let bytes = |of: &OpsMeasurement| of.ops.last().map_or(0.0, |row| row.gb_per_second * row.time * 1e6);
         let copies = (bytes(&ours) - bytes(&theirs)) / bytes(&theirs);
         assert!((0.5 * 2.0 / 36.0..1.1 * 2.0 / 36.0).contains(&copies), "copies are {copies} of the update");
     }
 }
 
-/// One tap of one filter is another on the CPU: the two convolutions that read it are wrong, and nothing they reach.
+/// One tap of one filter is changed on the CPU: the check reports the two convolutions that read it, and no others.
 #[test]
-fn a_check_names_the_convolution_that_is_wrong() {
+fn a_check_names_the_wrong_convolution() {
     for device in devices(Precision::Bf16) {
         let mut pair = Pair::new(&bench(&device, 3), Fusion::On).unwrap();
         let name = "layer2.0.conv2.weight";

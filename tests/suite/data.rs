@@ -1,4 +1,5 @@
-//! `polyhead data` as a person uses it: what a set holds, a repaired copy, pictures of it, other layouts, one declaration.
+//! `polyhead data` from the command line: describing a data set, a repaired copy, pictures, other layouts, the full
+//! declaration.
 
 use crate::cli::{digits, path, session, succeed};
 use crate::step::Folder;
@@ -23,11 +24,11 @@ fn a_sound_set_is_checked_described_drawn_and_converted() {
     let sheet = path(&folder, "sheet.png");
     succeed(&["data", "preview", &data, "--out", &sheet, "--count", "5", "--split", "val", "--seed", "3"]);
     let drawn = image::open(&sheet).unwrap();
-    // Three to a row, each at least as large as is readable.
+    // Three per row, each large enough to be readable.
     assert!(drawn.width() > 3 * 384 && drawn.height() > 2 * 384 && drawn.width() < 1500);
 
     let converted = succeed(&["data", "check", &path(&folder, "own")]);
-    // A row without boxes needs no remark about files that are missing.
+    // A row without boxes needs no note about missing files.
     let figures = |said: &str| {
         said.lines()
             .skip(1)
@@ -39,13 +40,13 @@ fn a_sound_set_is_checked_described_drawn_and_converted() {
 }
 
 #[test]
-fn a_broken_set_is_refused_and_its_repaired_copy_is_not() {
+fn a_broken_set_is_refused_and_its_repaired_copy_is_accepted() {
     let folder = Folder::new("data-broken");
     let data = digits(&folder, 24);
     std::fs::write(format!("{data}/labels/train/00001.txt"), "3 0.5 0.5 0.2 0.2\n12 0.5 0.5 0.2 0.2\n1 30 30 9 9\n")
         .unwrap();
     std::fs::write(format!("{data}/train/00003.png"), "no picture").unwrap();
-    // The second command finds its copy there already and does not write over it.
+    // The second command finds its existing copy and does not overwrite it.
     session(&folder, "data_broken");
     let found: Value = serde_json::from_slice(&std::fs::read(path(&folder, "check.json")).unwrap()).unwrap();
     let kinds: Vec<&str> = found["problems"].as_array().unwrap().iter().map(|p| p["kind"].as_str().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! Choosing a device: prediction is the same on all of them, and what a machine lacks is said in one sentence.
+//! Choosing a device: predictions are the same on all devices, and a missing device or library gives one error message.
 
 use crate::cli::{SMALL, digits, fail, path, polyhead, text};
 use crate::cuda::devices;
@@ -13,22 +13,22 @@ fn model() -> ModelFile {
     ModelFile::untrained(Card::new(Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0), 64), 3).unwrap()
 }
 
-/// All numbers of an answer, head after head.
+/// All numbers of the outputs, head by head.
 fn numbers(answer: &[HeadOutput]) -> Vec<Vec<f32>> {
     answer.iter().flat_map(|output| output.values.clone()).collect()
 }
 
 #[test]
-fn prediction_on_the_gpus_kernels_is_the_cpus() {
+fn prediction_on_the_gpus_kernels_matches_the_cpu() {
     let (model, pixels) = (model(), images(2, 64));
     let others: Vec<u8> = pixels.iter().rev().copied().collect();
     let answer = |device: &DeviceChoice| {
         let mut model = model.start(device).unwrap();
-        // Another size between, so that plans share the arena.
+        // Another size in between, so that plans share the arena.
         model.forward([1, 96, 64], &images(2, 64)[..96 * 64 * 3]).unwrap();
         let shape = [2, 64, 64];
         let answers = numbers(&model.forward(shape, &pixels).unwrap());
-        // A batch that is brought while another computes changes neither's answers.
+        // A batch copied to the device while another computes does not change either result.
         let other = numbers(&model.forward(shape, &others).unwrap());
         model.load_batch(shape, &pixels).unwrap();
         model.start_batch(shape).unwrap();
@@ -36,7 +36,7 @@ fn prediction_on_the_gpus_kernels_is_the_cpus() {
         assert!(numbers(&model.batch_outputs(shape).unwrap()) == answers && other != answers, "{device}");
         model.start_batch(shape).unwrap();
         assert!(numbers(&model.batch_outputs(shape).unwrap()) == other, "{device}");
-        // Plans that were given back leave the others as they were, and can be made again.
+        // Released plans leave the others unchanged, and can be made again.
         for rows in 1..=Model::PLANS {
             model.forward([1, 32 * rows, 32], &pixels[..32 * rows * 32 * 3]).unwrap();
         }
@@ -44,7 +44,7 @@ fn prediction_on_the_gpus_kernels_is_the_cpus() {
         answers
     };
     let cpu = answer(&DeviceChoice::Cpu { threads: 2 });
-    // f32 orders sums otherwise; bf16 rounds about a dozen maps one after the other, each by 2⁻⁹.
+    // f32 orders sums differently; bf16 rounds about a dozen maps in sequence, each by 2⁻⁹.
     for (precision, bound) in [(Precision::F32, 1e-4), (Precision::Bf16, 12.0 / 512.0)] {
         for device in devices(precision) {
             for (ours, theirs) in answer(&device).iter().zip(&cpu) {
@@ -58,10 +58,10 @@ fn prediction_on_the_gpus_kernels_is_the_cpus() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_named_with_what_to_do() {
+fn a_missing_device_is_named_with_advice() {
     if Driver::is_present() {
         fail(&["bench", "infer", "--device", "cuda:99"], 2, &["cuda:99", "numbered from 0"]);
-        eprintln!("skipped: what is said without a driver, for this machine has one");
+        eprintln!("skipped: the message for a missing driver, because this machine has one");
         return;
     }
     let said = Driver::open(0, Precision::Bf16).err().unwrap().to_string();
@@ -74,7 +74,7 @@ fn a_device_that_is_not_there_is_named_with_what_to_do() {
 }
 
 #[test]
-fn nvrtc_that_is_not_there_is_named_with_what_to_do() {
+fn a_missing_nvrtc_is_named_with_advice() {
     match compiler::version() {
         Ok((major, _)) => assert!(major >= 11),
         Err(e) => {
@@ -107,10 +107,10 @@ fn the_environment_names_the_instruction_set_of_a_bench_and_of_a_run() {
             std::fs::read_to_string(folder.path.join("runs/train").join(isa.name().word()).join("args.yaml")).unwrap();
         assert!(args.contains(&format!("\nisa: {isa}\n")), "{args}");
     }
-    // An empty variable is none.
+    // An empty variable counts as unset.
     let widest = Isa::detect();
     assert!(with("", &bench).contains(&format!(", {widest}): ")));
-    // A run that goes on with other instructions says so, and one that goes on with its own does not.
+    // A run that is resumed with another instruction set reports it; with the same set it does not.
     let first = path(&folder, "runs/train/portable");
     for isa in [Isa::PORTABLE, widest] {
         let printed = with(isa.name().word(), &["train", "--resume", &first]);
@@ -119,7 +119,7 @@ fn the_environment_names_the_instruction_set_of_a_bench_and_of_a_run() {
 }
 
 #[test]
-fn an_instruction_set_that_is_none_or_not_there_is_refused_before_anything_is_written() {
+fn an_unknown_or_missing_instruction_set_is_refused_before_anything_is_written() {
     let folder = Folder::new("no-isa");
     let project = path(&folder, "runs");
     let lacking = [IsaName::Neon, IsaName::Avx512]

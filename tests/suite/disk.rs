@@ -1,12 +1,11 @@
-//! A disk that fills up, played by a limit on the size of files: what was there before stays as it was, and nothing
-//! half-written lies beside it.
+//! A full disk, simulated by a limit on file sizes: existing files stay unchanged, and no half-written file is left.
 
 use crate::cli::{SMALL, digits, interrupt, path, polyhead, succeed, text};
 use crate::step::Folder;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Runs with room for files of so many blocks of 512 bytes; writing beyond them fails.
+/// Runs with a limit of this many blocks of 512 bytes per file; writing beyond it fails.
 fn run_with_room(blocks: usize, args: &[&str]) -> Output {
     let binary = polyhead().get_program().to_os_string();
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
@@ -22,7 +21,7 @@ fn contents(folders: &[&Path]) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
-fn a_full_disk_spares_what_was_there() {
+fn a_full_disk_leaves_existing_files_unchanged() {
     let folder = Folder::new("full-disk");
     let (data, project) = (digits(&folder, 8), path(&folder, "runs"));
     let run_folder = path(&folder, "runs/train/kept");
@@ -34,7 +33,7 @@ fn a_full_disk_spares_what_was_there() {
     succeed(&["evaluate", &run_folder, "--json", &figures]);
     let places = [&folder.path.join("runs/train/kept/weights"), Path::new(&answers), &folder.path];
     let before = contents(&places);
-    // 128 KiB hold the table and the log, but no weights.
+    // 128 KiB are enough for the table and the log, but not for weights.
     let cases: [(usize, &[&str]); 4] = [
         (256, &["train", "--resume", &run_folder]),
         (0, &["predict", &run_folder, &images, "--out", &answers]),
@@ -47,7 +46,7 @@ fn a_full_disk_spares_what_was_there() {
         assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
         let error = said.lines().last().unwrap_or_default();
         assert!(error.starts_with("error: cannot write"), "{args:?}: {said}");
-        // The system's reason once, not once for each link of a chain.
+        // The system's reason appears once, not once per link of an error chain.
         assert_eq!(error.matches("os error").count(), 1, "{error}");
         assert!(contents(&places) == before, "{args:?} changed what was there");
     }

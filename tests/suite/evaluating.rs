@@ -1,5 +1,5 @@
-//! What `evaluate` says and writes, and what a run leaves for it: figures by class, pictures, prediction intervals, and
-//! the scores of anybody's COCO results.
+//! Output and files of `evaluate`, and the files that a run leaves for it: metrics by class, pictures, prediction
+//! intervals, and scores of COCO results files.
 
 use crate::cli::{SMALL, fail, path, session, succeed};
 use crate::step::Folder;
@@ -27,7 +27,7 @@ fn trained(folder: &Folder) -> (String, String) {
 }
 
 #[test]
-fn a_run_leaves_pictures_and_intervals_that_evaluate_and_predict_use() {
+fn a_run_leaves_pictures_and_intervals_for_evaluate_and_predict() {
     let folder = Folder::new("intervals");
     let (data, run) = trained(&folder);
     let run_folder = Path::new(&run);
@@ -50,7 +50,7 @@ fn a_run_leaves_pictures_and_intervals_that_evaluate_and_predict_use() {
     assert!(is_picture(&out.join("confusion_paper.png")) && is_picture(&out.join("scatter_sum.png")));
     let interval = &figures["tasks"]["sum"]["intervals"][0];
     assert_eq!(interval["half_width"].as_f64(), Some(half_width));
-    // The 27th of 29 residuals is the width; a sum that rounds otherwise may put it outside.
+    // The width is the 27th of 29 residuals; a sum that is rounded differently may put it outside.
     let coverage = interval["coverage"].as_f64().unwrap();
     assert!((25.5 / 29.0..27.5 / 29.0).contains(&coverage), "{coverage}");
     assert_eq!(figures["set_intervals"], true);
@@ -68,11 +68,11 @@ fn a_run_leaves_pictures_and_intervals_that_evaluate_and_predict_use() {
         let sum = &serde_json::from_str::<Value>(line).unwrap()["tasks"]["sum"];
         let [value, low, high] =
             [&sum["values"][0], &sum["interval"][0][0], &sum["interval"][0][1]].map(|v| v.as_f64().unwrap());
-        // Written to five places, and f32 holds seven digits.
+        // Written with five decimal places; f32 has seven digits.
         assert!((value - low - half_width).abs() < 1e-4 && (high - value - half_width).abs() < 1e-4, "{line}");
     }
 
-    // Another program's file of choices, or an empty one, is no run on the built-in digits.
+    // A file of another program, or an empty one, does not count as a run on the built-in digits.
     for text in ["{}\n", "task: detect\nmode: train\nepochs: 3\n"] {
         std::fs::write(run_folder.join("args.yaml"), text).unwrap();
         fail(&["evaluate", &run], 1, &["args.yaml", "not a run's configuration"]);
@@ -80,7 +80,7 @@ fn a_run_leaves_pictures_and_intervals_that_evaluate_and_predict_use() {
 }
 
 #[test]
-fn coco_results_are_scored_as_pycocotools_scores_them() {
+fn coco_results_are_scored_as_by_pycocotools() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let file = |name: &str| golden.join(name).to_string_lossy().into_owned();
     let folder = Folder::new("coco");

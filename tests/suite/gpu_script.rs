@@ -1,5 +1,5 @@
-//! `benches/gpu.sh` without a GPU: `tests/rehearsal.sh` stands in for every program it starts, and answers late, fails, hangs or
-//! kills at any stage. Whatever happens, what was measured before is kept, the table is true and no process is left.
+//! `benches/gpu.sh` without a GPU: `tests/rehearsal.sh` replaces every program that it starts, and succeeds, fails, hangs or
+//! kills at any stage. In every case measured results are kept, the table is correct and no process is left.
 
 use crate::step::Folder;
 use std::collections::BTreeMap;
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 const A: [&str; 6] = ["describe", "check", "steps", "ops", "ncu", "torch"];
 const B: [&str; 4] = ["retest", "inference", "memcheck", "torch-inference"];
-/// What `rehearsal.sh` stands in for: on the PATH, and in the folder that is carried.
+/// The programs that `rehearsal.sh` replaces: on the PATH, and in the carried folder.
 const TOOLS: [&str; 4] = ["nvidia-smi", "ncu", "compute-sanitizer", "python3"];
 const PROGRAMS: [&str; 3] = ["polyhead", "tests-engine", "tests-main"];
-/// Files that may come back from a borrowed machine.
+/// Number of files that may come back from a borrowed machine.
 const MOST_FILES: usize = 8;
 
-/// One stage: its programs, its results, and a mark by which its processes are known.
+/// A test environment: its programs, its results, and a mark that identifies its processes.
 struct Rehearsal {
     folder: Folder,
     mark: String,
@@ -44,7 +44,7 @@ impl Rehearsal {
         self.folder.path.join("out")
     }
 
-    /// `second_ms` is how long a second of a limit lasts.
+    /// `second_ms` is the length of a second in the script's limits.
     fn run(&self, words: &[&str], second_ms: u64, behaviour: &str) -> Output {
         self.command(words, second_ms, behaviour).output().unwrap()
     }
@@ -66,7 +66,7 @@ impl Rehearsal {
         command
     }
 
-    /// Processes of the run that are still there.
+    /// Processes of the run that still exist.
     fn left(&self) -> Vec<String> {
         let mark = format!("REHEARSAL_MARK={}\0", self.mark);
         let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
@@ -77,7 +77,7 @@ impl Rehearsal {
         processes.collect()
     }
 
-    /// Waits for the end of what the run started, and asserts that it left no more than it may.
+    /// Waits until everything that the run started has ended, and asserts that nothing else is left.
     fn settle(&self) {
         let patience = Instant::now();
         while !self.left().is_empty() && patience.elapsed() < Duration::from_secs(5) {
@@ -88,7 +88,7 @@ impl Rehearsal {
         assert!(files <= MOST_FILES, "{files} files");
     }
 
-    /// Asserts what holds after every run, and returns the table: what became of each stage.
+    /// Asserts the conditions that hold after every run, and returns the table with each stage's result.
     fn table(&self) -> BTreeMap<String, String> {
         self.settle();
         let left = std::fs::read_dir(self.folder.path.join("tmp")).unwrap().count();
@@ -102,11 +102,11 @@ impl Rehearsal {
                 (cells[0].trim_start_matches("| ").to_owned(), cells[1].to_owned())
             })
             .collect();
-        // What the table says a stage did is what its log holds.
+        // The result in the table matches the stage's log.
         for (stage, result) in &rows {
             let log = self.kept(&format!("{stage}/log.txt")).unwrap_or_default();
             let answered = log.contains(&format!(" was asked for {stage}: "));
-            // A log of an earlier run stays with what was said of it.
+            // The log of an earlier run stays together with its result.
             match result.trim_end_matches(" (an earlier run)") {
                 result if result.ends_with("passed") => assert!(answered, "{stage} {result}, but its log is {log:?}"),
                 "failed with exit code 3" => assert!(log.contains(&format!("{stage} went wrong")), "{log}"),
@@ -116,7 +116,7 @@ impl Rehearsal {
         rows
     }
 
-    /// A file of results.tgz, which must be whole.
+    /// A file from results.tgz, which must be complete.
     fn kept(&self, file: &str) -> Option<String> {
         let archive = self.out().join("results.tgz");
         let whole = Command::new("tar").arg("-tzf").arg(&archive).output().unwrap();
@@ -130,7 +130,7 @@ fn every(stages: &[&str], behaviour: &str) -> String {
     stages.iter().map(|stage| format!("{stage}={behaviour} ")).collect()
 }
 
-/// Stages in the order of the run, with the one before and the one after.
+/// Stages in order, each with the previous and the next one.
 fn with_neighbours() -> impl Iterator<Item = [&'static str; 3]> {
     let stages: Vec<&str> = A.into_iter().chain(B).collect();
     let at = move |i: usize| stages[i % stages.len()];
@@ -138,10 +138,10 @@ fn with_neighbours() -> impl Iterator<Item = [&'static str; 3]> {
 }
 
 #[test]
-fn both_parts_pass_and_their_results_come_to_lie_together() {
+fn both_parts_pass_and_their_results_end_up_together() {
     let rehearsal = Rehearsal::new("whole");
     std::fs::create_dir(rehearsal.out()).unwrap();
-    // Of a run that was killed while it packed.
+    // Left by a run that was killed while packing.
     std::fs::write(rehearsal.out().join("results.tgz.part"), "half").unwrap();
     let first = rehearsal.run(&["run", "A"], 1000, &every(&A, "late"));
     assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stdout));
@@ -164,7 +164,7 @@ fn both_parts_pass_and_their_results_come_to_lie_together() {
     }
     assert_eq!(second.status.code(), Some(0), "what a machine cannot do is no failure");
 
-    // A stage without time says so, and what an earlier run had of it stays.
+    // A stage without time left says so, and keeps the results of an earlier run.
     assert_eq!(rehearsal.run(&["run", "ops", "--seconds", "1"], 1000, "").status.code(), Some(1));
     let expected = "skipped: 0 s were left of 1, it may take 60; passed (an earlier run)";
     assert_eq!(rehearsal.table()["ops"], expected);
@@ -172,7 +172,7 @@ fn both_parts_pass_and_their_results_come_to_lie_together() {
 }
 
 #[test]
-fn a_stage_that_fails_costs_no_other() {
+fn a_failed_stage_does_not_affect_others() {
     let rehearsal = Rehearsal::new("fail");
     let run = rehearsal.run(&["run", "check", "steps", "ops", "memcheck"], 1000, "check=fail steps=watch ops=shot");
     let expected = [("check", "failed with exit code 3"), ("steps", "passed"), ("memcheck", "passed")];
@@ -183,7 +183,7 @@ fn a_stage_that_fails_costs_no_other() {
     assert_eq!(run.status.code(), Some(1));
 }
 
-/// 100 s hold three stages that hang to their limits; the others find no time.
+/// Within 100 s three stages hang until their limits; the others get no time.
 #[test]
 fn stages_that_hang_are_stopped_and_the_deadline_is_kept() {
     let rehearsal = Rehearsal::new("hang");
@@ -195,12 +195,12 @@ fn stages_that_hang_are_stopped_and_the_deadline_is_kept() {
     assert!(A[..3].iter().all(|stage| table[*stage].starts_with("stopped at its limit of ")), "{table:?}");
     assert!(A[3..].iter().all(|stage| table[*stage].starts_with("skipped: ")), "{table:?}");
     assert_eq!(run.status.code(), Some(1));
-    // Named for whoever reads the end of the output, too.
+    // They are also named at the end of the output.
     assert!(String::from_utf8_lossy(&run.stdout).contains("torch: skipped: "));
 }
 
 #[test]
-fn a_run_that_is_killed_at_any_stage_leaves_what_it_had() {
+fn a_run_killed_at_any_stage_keeps_its_results() {
     let rehearsal = Rehearsal::new("kill");
     for stages in with_neighbours() {
         let _ = std::fs::remove_dir_all(rehearsal.out());
@@ -213,7 +213,7 @@ fn a_run_that_is_killed_at_any_stage_leaves_what_it_had() {
 }
 
 #[test]
-fn a_run_that_is_told_to_end_at_any_stage_keeps_what_that_stage_had_said() {
+fn a_run_terminated_at_any_stage_keeps_that_stages_output() {
     let rehearsal = Rehearsal::new("end");
     for stages in with_neighbours() {
         let _ = std::fs::remove_dir_all(rehearsal.out());
@@ -228,24 +228,24 @@ fn a_run_that_is_told_to_end_at_any_stage_keeps_what_that_stage_had_said() {
     assert_eq!(rehearsal.table()["ops"], "stopped with the run by SIGINT");
 }
 
-/// A stage that is still running is in results.tgz as far as it has come, for a kill that nobody hears of.
+/// results.tgz contains a running stage's output so far, in case of a kill that cannot be caught.
 #[test]
-fn what_a_long_stage_has_said_is_packed_while_it_runs() {
+fn the_output_of_a_long_stage_is_packed_while_it_runs() {
     let rehearsal = Rehearsal::new("long");
     let script = "echo half of it; sleep 1.5; kill -9 ${POLYHEAD_STAGE%%-*}; sleep 600";
     let program = rehearsal.folder.path.join("programs/tests-engine");
     std::fs::remove_file(&program).unwrap();
     std::fs::write(&program, format!("#!/usr/bin/env bash\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-    // Packed every 20 s, here every second; the limit of 40 s is later.
+    // Packed every 20 s, which is every second here; the limit of 40 s comes later.
     rehearsal.run(&["run", "check"], 50, "");
     rehearsal.settle();
     assert!(rehearsal.kept("check/log.txt").unwrap().contains("half of it"));
 }
 
-/// While it starts, while a stage starts or ends, while it packs.
+/// Killed while it starts, while a stage starts or ends, or while it packs.
 #[test]
-fn a_run_that_is_killed_at_any_moment_leaves_whole_files_and_no_process() {
+fn a_run_killed_at_any_moment_leaves_complete_files_and_no_process() {
     let rehearsal = Rehearsal::new("moments");
     for moment in 0..12 {
         let mut run = rehearsal.command(&["run", "A"], 1000, "");
@@ -258,7 +258,7 @@ fn a_run_that_is_killed_at_any_moment_leaves_whole_files_and_no_process() {
             rehearsal.kept("README.md").unwrap();
         }
     }
-    // An empty folder, where it ended before it had a guard; whatever else, the next run goes on from it.
+    // The folder is empty if the run ended before its guard started. In every case the next run continues from it.
     let _ = std::fs::remove_dir_all(rehearsal.folder.path.join("tmp"));
     std::fs::create_dir(rehearsal.folder.path.join("tmp")).unwrap();
     assert_eq!(rehearsal.run(&["run", "A"], 1000, "").status.code(), Some(0));
@@ -266,10 +266,10 @@ fn a_run_that_is_killed_at_any_moment_leaves_whole_files_and_no_process() {
 }
 
 #[test]
-fn what_cannot_be_run_is_refused_before_anything_is_touched() {
+fn invalid_requests_are_refused_before_anything_changes() {
     let rehearsal = Rehearsal::new("refused");
     for (words, said) in [
-        (&["run", "A", "step"][..], "step is no stage"),
+        (&["run", "A", "step"][..], "step is not a stage"),
         (&["run", "A", "--seconds", "many"], "--seconds many"),
         (&["run", "A", "--out"], "--out: its value is missing"),
         (&["run"], "benches/gpu.sh run A"),

@@ -1,5 +1,5 @@
-//! The inner products of the tasks' gradients that a plan computes beside a step, at the shared features and at the last shared
-//! convolution, against those of the gradients themselves. On a CPU, and on a GPU's kernels.
+//! The inner products of the tasks' gradients that a plan computes during a step, at the shared features and at the last shared
+//! convolution, compared with the products of the gradients themselves. On a CPU, and on a GPU's kernels.
 
 use crate::cuda::devices;
 use crate::step::{cpu, encoder, images, labels, three_tasks};
@@ -22,7 +22,7 @@ fn network(backbone: Backbone, freeze: &Freeze, probe: Probe) -> polyhead::error
     TrainingNetwork::for_labels(&architecture(backbone), SHAPE, freeze, LabelFeatures::default(), probe)
 }
 
-/// One batch on a device, and what the nodes that compare gradients read.
+/// One batch on a device, and the inputs of the nodes that compare gradients.
 struct Step {
     executor: Executor,
     plan: PlanId,
@@ -43,7 +43,7 @@ impl Step {
     fn new(device: &DeviceChoice, freeze: &Freeze, probe: Probe) -> Step {
         let TrainingNetwork { mut network, losses, .. } = network(Backbone::Tiny, freeze, probe).unwrap();
         let compared = compared(&network.graph);
-        // The host may read them.
+        // Added as outputs, so that the host can read them.
         network.graph.outputs.extend(compared.iter().flat_map(|(_, values)| values));
         let mut executor = Executor::new(device, &network.graph.parameters, &network.graph.buffers).unwrap();
         executor.edit_store(|store| init::initialise(store, 1)).unwrap();
@@ -69,14 +69,14 @@ impl Step {
         }
     }
 
-    /// What the plan says, after a step's first segments with some weights.
+    /// The plan's Gramian after a step's first segments with these weights.
     fn gramian(&mut self) -> Vec<f64> {
         self.run(&[Segment::Forward, Segment::HeadsBackward], [0.5, 2.0, 1.25]);
         self.run(&[Segment::Probe], [1.0; TASKS]);
         self.executor.gramian(self.plan, TASKS).unwrap()
     }
 
-    /// The gradient in the Store of a parameter.
+    /// A parameter's gradient in the Store.
     fn stored(&mut self, name: &str) -> Vec<f32> {
         let store = self.executor.store().unwrap();
         let id = store.parameters.iter().position(|parameter| parameter.name == name).unwrap();
@@ -89,7 +89,7 @@ fn inner_products(gradients: &[Vec<f64>]) -> Vec<f64> {
     gradients.iter().flat_map(|a| gradients.iter().map(move |b| product(a, b))).collect()
 }
 
-/// Within what f32 sums in other orders differ by, as a share of two gradients' lengths.
+/// Within the difference of f32 sums in another order, as a share of the two gradients' lengths.
 fn assert_near(what: &str, got: &[f64], expected: &[f64]) {
     assert_eq!(got.len(), TASKS * TASKS);
     for (index, (got, expected_here)) in got.iter().zip(expected).enumerate() {
@@ -106,7 +106,7 @@ fn all_devices() -> Vec<DeviceChoice> {
 }
 
 #[test]
-fn products_at_the_features_are_those_of_the_gradients_there() {
+fn products_at_the_features_match_the_gradients_there() {
     for device in all_devices() {
         let mut step = Step::new(&device, &Freeze::default(), Probe::Features);
         assert_eq!(step.compared.len(), 3);
@@ -135,9 +135,9 @@ fn products_at_the_features_are_those_of_the_gradients_there() {
     }
 }
 
-/// The slow way: a whole step for each task with that task alone, of which the Store's gradient is read.
+/// The slow way: a whole step per task with only that task, whose gradient is read from the Store.
 #[test]
-fn products_at_the_last_shared_convolution_are_those_of_whole_steps() {
+fn products_at_the_last_shared_convolution_match_whole_steps() {
     let frozen_norms = Freeze { batch_norm: true, ..Freeze::default() };
     let all = all_devices();
     let cases = all.iter().map(|device| (device, Freeze::default())).chain([(&all[0], frozen_norms)]);
@@ -155,9 +155,9 @@ fn products_at_the_last_shared_convolution_are_those_of_whole_steps() {
     }
 }
 
-/// A plan without a probe is the plan there was, and one with a probe has the same nodes beside it, fused alike.
+/// A plan with a probe has the same nodes, fused in the same way, plus those of the probe.
 #[test]
-fn a_probe_is_a_segment_of_its_own() {
+fn a_probe_is_a_separate_segment() {
     let none = network(Backbone::Tiny, &Freeze::default(), Probe::None).unwrap().network.graph;
     for fusion in [Fusion::On, Fusion::Off] {
         let mut without = none.clone();
@@ -176,7 +176,7 @@ fn a_probe_is_a_segment_of_its_own() {
                 rest.map(|node| node.op.clone()).collect()
             };
             assert_eq!(rest(&with), rest(&without));
-            // What the probe wrote nobody else reads.
+            // No other node reads the probe's outputs.
             let probed = plan(&with).nodes(Segment::Probe);
             assert!(!probed.is_empty());
             let written = |value: &ValueId| with.nodes[probed.clone()].iter().any(|node| node.outputs.contains(value));
@@ -187,7 +187,7 @@ fn a_probe_is_a_segment_of_its_own() {
 }
 
 #[test]
-fn the_last_shared_convolution_is_the_last_blocks_own() {
+fn the_last_shared_convolution_is_in_the_last_block() {
     for (backbone, name) in [
         (Backbone::Tiny, "layer4.0.conv2"),
         (Backbone::Resnet18, "layer4.1.conv2"),
@@ -203,7 +203,7 @@ fn the_last_shared_convolution_is_the_last_blocks_own() {
 }
 
 #[test]
-fn a_probe_where_nothing_learns_is_refused() {
+fn a_probe_in_a_frozen_trunk_is_refused() {
     let frozen = |stages: &[Stage]| Freeze { stages: stages.to_vec(), batch_norm: false };
     let refusal = |stages: &[Stage], probe| {
         let error = network(Backbone::Resnet50, &frozen(stages), probe).err().unwrap();

@@ -1,5 +1,5 @@
-//! What heads and their losses may be besides the default: several labels at once, weighted and smoothed classes, squared
-//! errors, the detection towers as published, deeper trunks; each on the CPU, through the GPU's kernels, and as a person runs it.
+//! Heads and losses other than the default: several labels at once, weighted and smoothed classes, squared errors, the detection
+//! towers as published, deeper trunks; each on the CPU, through the GPU's kernels, and from the command line.
 
 use crate::cli::{SMALL, path, succeed};
 use crate::cuda::{devices, errors};
@@ -26,7 +26,7 @@ fn words(n: usize) -> Vec<String> {
     (0..n).map(|i| i.to_string()).collect()
 }
 
-/// Losses of one step, its gradients, and the parameters after it.
+/// The losses of one step, its gradients, and the parameters after it.
 fn step(
     device: &DeviceChoice,
     architecture: &Architecture,
@@ -50,7 +50,7 @@ fn step(
     (report.losses, [gradients, weights::export_parameters(trainer.executor.store().unwrap(), set, "").unwrap()])
 }
 
-/// The step in f32 on the GPU's kernels is the CPU's; in bf16 its losses are near.
+/// Asserts that a step in f32 on the GPU's kernels matches the CPU, and that its losses in bf16 are close.
 fn same_on_kernels(architecture: &Architecture, size: usize, labels: &[Vec<Label>]) -> (Vec<f32>, [Tensors; 2]) {
     let (cpu_losses, cpu) = step(&cpu(2), architecture, size, labels);
     for device in devices(Precision::F32) {
@@ -59,14 +59,14 @@ fn same_on_kernels(architecture: &Architecture, size: usize, labels: &[Vec<Label
             assert!(a.is_finite() && (a - b).abs() <= 1e-5 * b.abs(), "{device}: loss {a}, {b} on the CPU");
         }
         for (name, error) in errors(&gradients, &cpu[0]) {
-            // Sums are ordered otherwise; a launch gone wrong moves a gradient by per cents.
+            // Sums are ordered differently. A wrong launch changes a gradient by several per cent.
             assert!(error <= 2e-4, "{device} {name}: {error:.2e}");
         }
     }
     for device in devices(Precision::Bf16) {
         let (losses, _) = step(&device, architecture, size, labels);
         for (a, b) in losses.iter().zip(&cpu_losses) {
-            // About a dozen maps are rounded one after the other, each by 2⁻⁹.
+            // About a dozen maps are rounded in sequence, each by 2⁻⁹.
             assert!((a - b).abs() <= 12.0 / 512.0 * b.abs(), "{device} in bf16: loss {a}, {b} on the CPU");
         }
     }
@@ -99,7 +99,7 @@ fn other_losses_compute_the_same_step_on_the_gpus_kernels() {
     let shares = Classify { class_weights, label_smoothing: 0.1, ..Classify::new(words(4)) };
     let (losses, [gradients, _]) = same_on_kernels(&with_losses(shares, ValueLossForm::Mse), 64, &labels());
     assert_eq!(losses[0], default_losses[0]);
-    // Weights, smoothing and squares show in the losses they belong to, and only there.
+    // Weights, smoothing and squared errors change only the losses that they belong to.
     for (task, name) in [(1, "kind"), (2, "amount")] {
         assert!(
             (losses[task] - default_losses[task]).abs() > 1e-2 * losses[task],
@@ -111,7 +111,7 @@ fn other_losses_compute_the_same_step_on_the_gpus_kernels() {
     assert_ne!(head(&gradients, "kind"), head(&default_gradients, "kind"));
 }
 
-/// Weights of one each go another way through the loss than none, and differ from it in the last bit at most.
+/// Weights of one take another path through the loss than no weights, and differ in the last bit at most.
 #[test]
 fn no_smoothing_is_the_plain_loss() {
     let plain = with_losses(Classify::new(words(4)), ValueLossForm::Huber);
@@ -122,8 +122,8 @@ fn no_smoothing_is_the_plain_loss() {
     for (name, error) in errors(&b_gradients, &a_gradients).iter().filter(|(name, _)| name.starts_with("heads.")) {
         assert!(*error <= 2.0 * f64::from(f32::EPSILON), "{name}: {error:.2e}");
     }
-    // The trunk is one vector: what a last bit moves in a single tensor of it is as large as that one's sums cancel, which
-    // for the weights of a shortcut before its norm is some hundred times.
+    // The trunk is compared as one vector. In a single tensor, a change of the last bit grows with how much its sums
+    // cancel: some hundred times for the weights of a shortcut before its norm.
     let trunk = |gradients: &Tensors| -> Vec<f32> {
         let names = a_gradients.keys().filter(|name| !name.starts_with("heads."));
         names.flat_map(|name| vector(gradients, name)).collect()
@@ -145,9 +145,10 @@ fn full_towers_have_the_published_structure() {
     };
     // ResNet-50 without its final layer.
     let trunk = 25_557_032 - 2_049_000;
-    // Lin 2017 and Li 2020: 1×1 from c3, c4, c5 to 256, a 3×3 for each and two more of stride 2, all with a bias.
+    // Lin 2017 and Li 2020: 1×1 from c3, c4, c5 to 256, a 3×3 for each and two more of stride 2, all with bias.
     let pyramid = 256 * (512 + 1024 + 2048) + 3 * 256 + 5 * (9 * 256 * 256 + 256);
-    // Two towers of four 3×3 with group norm and no bias, shared over the levels; a score per class, 17 bins a side, a scale per level.
+    // Two towers of four 3×3 with group norm and no bias, shared over the levels; a score per class, 17 bins per side, a scale
+    // per level.
     let towers = 2 * 4 * (9 * 256 * 256 + 2 * 256);
     let outputs = (9 * 256 * 80 + 80) + (9 * 256 * 68 + 68) + 5;
     assert_eq!(count(Backbone::Resnet50, HeadSize::Full, 640), trunk + pyramid + towers + outputs);
@@ -157,12 +158,12 @@ fn full_towers_have_the_published_structure() {
     // Below 416 px the pyramid ends at P5.
     let two_levels = 2 * (9 * 256 * 256 + 256) + 2;
     assert_eq!(count(Backbone::Resnet50, HeadSize::Full, 320), trunk + pyramid + towers + outputs - two_levels);
-    // What files of older runs, without the word, were trained with.
+    // The size that older files without the field were trained with.
     assert_eq!(HeadSize::default().on(Backbone::Tiny), PyramidSize::TINY);
 }
 
 #[test]
-fn a_step_with_full_towers_is_the_same_on_the_gpus_kernels_and_moves_every_layer() {
+fn a_step_with_full_towers_matches_on_the_gpus_kernels_and_changes_every_layer() {
     let architecture = detecting(Backbone::Tiny, PyramidSize::FULL, 64, 2);
     let boxed = |i: usize| {
         let xyxy = [2.0, 3.0, 19.0 + i as f32, 24.0];
@@ -178,14 +179,14 @@ fn a_step_with_full_towers_is_the_same_on_the_gpus_kernels_and_moves_every_layer
             assert!(moved && vector(&after, &name).iter().all(|v| v.is_finite()), "{name}");
         }
     }
-    // The card brings the size back.
+    // The size is restored from the card.
     let card = Card::new(architecture, 64);
     assert_eq!(Card::from_json(&card.to_json(), Path::new("x")).unwrap(), card);
 }
 
-/// Which network a file holds is read from the names in it.
+/// The network in a plain file is recognised by its tensor names.
 #[test]
-fn a_plain_file_is_told_by_its_names() {
+fn a_plain_file_is_recognised_by_its_names() {
     let folder = Folder::new("names");
     for backbone in [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50, Backbone::Resnet101] {
         let network = Architecture::new(backbone, Vec::new(), 64, 0.0).network([1, 64, 64], Mode::Evaluate).unwrap();
@@ -199,7 +200,8 @@ fn a_plain_file_is_told_by_its_names() {
     }
 }
 
-/// Pictures of a red or grey ground with or without a white square, some labels blank: whether `red`, whether `square`.
+/// Pictures with a red or grey background, with or without a white square; some labels are blank. The labels are `red`
+/// and `square`.
 fn squares(folder: &Folder) -> String {
     let data = folder.path.join("squares");
     let mut table = "file,red,square,kind,share\n".to_owned();
@@ -226,7 +228,7 @@ fn squares(folder: &Folder) -> String {
 }
 
 #[test]
-fn several_labels_are_trained_judged_and_predicted() {
+fn multi_label_tasks_are_trained_evaluated_and_predicted() {
     let folder = Folder::new("squares");
     let data = squares(&folder);
     let checked = succeed(&["data", "check", &data]);
@@ -251,7 +253,7 @@ fn several_labels_are_trained_judged_and_predicted() {
     assert!(said.contains("look (multi-label, 12 labelled): mAP"), "{said}");
     let figures: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
     let look = &figures["tasks"]["look"];
-    // Colour and a square of a quarter of the picture: chance is about a half.
+    // Colour, and a square of a quarter of the picture; chance is about one half.
     assert!(look["metrics"]["mAP"].as_f64().unwrap() > 0.8, "{look}");
     assert_eq!(look["type"], "multi-label");
     assert_eq!(look["per_class"]["red"]["labelled"], 10);
@@ -271,11 +273,11 @@ fn several_labels_are_trained_judged_and_predicted() {
     }
     assert!(Path::new(&out).join("val3.png").is_file());
 
-    // Another loss is another run.
+    // Another loss makes it another run.
     let yaml = Path::new(&data).join("data.yaml");
     let text = std::fs::read_to_string(&yaml).unwrap();
     std::fs::write(&yaml, text.replace("label_smoothing: 0.1", "label_smoothing: 0.2")).unwrap();
     crate::cli::fail(&["train", "--resume", &run], 2, &["losses", "not those this run was started with"]);
-    // To be judged they need not be the same.
+    // For evaluation the losses may differ.
     succeed(&["evaluate", &run]);
 }

@@ -1,5 +1,5 @@
-//! .pth files made to bring the process down, and PyTorch's own files with bytes missing or changed: each is read or gets one
-//! sentence, within bounded time and memory. Files are built here, byte by byte.
+//! Malicious .pth files, and PyTorch's own files with missing or changed bytes: each is read or refused with one error
+//! message, within limits of time and memory. The malicious files are built here, byte by byte.
 
 use crate::step::Folder;
 use polyhead::model::weights::{self, Tensors};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// Instructions of a pickle; each function gives those that leave one value on the stack.
+/// Instructions of a pickle; each function returns those that leave one value on the stack.
 fn global(module: &str, name: &str) -> Vec<u8> {
     format!("c{module}\n{name}\n").into_bytes()
 }
@@ -57,7 +57,7 @@ fn pickle(value: Vec<u8>) -> Vec<u8> {
     [b"\x80\x02", value.as_slice(), b"."].concat()
 }
 
-/// A zip archive of entries below `x/`, stored as they are.
+/// A zip archive of uncompressed entries below `x/`.
 fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     zip_of(entries, CompressionMethod::Stored)
 }
@@ -78,7 +78,7 @@ fn one_tensor(held: usize, stated: i64, offset: i64, shape: &[i64], strides: &[i
     archive(&[("data.pkl", &pickle(dict(&[("w", value)]))), ("data/0", &numbers)])
 }
 
-/// The older format: its numbers follow the list of storages' keys.
+/// The older format: the numbers follow the list of storage keys.
 fn legacy(value: Vec<u8>, keys: &[&str], numbers: &[u8]) -> Vec<u8> {
     let keys: Vec<u8> = keys.iter().flat_map(|key| text(key)).collect();
     [
@@ -97,21 +97,18 @@ struct Scratch(Folder);
 impl Scratch {
     fn read(&self, bytes: &[u8]) -> Result<Tensors, String> {
         let path = self.0.path.join("w.pth");
-        // Some file systems put a file on the disk when it is written over; thousands are slow.
+        // Overwriting a file is slow on some file systems, which matters for thousands of files.
         let _ = std::fs::remove_file(&path);
         std::fs::write(&path, bytes).unwrap();
         weights::read(&path).map(|file| file.tensors).map_err(|e| e.to_string())
     }
 
-    /// A file that must be refused in one sentence that names it and holds `expected`.
+    /// Asserts that a file is refused with one error message that names it and contains `expected`.
     fn refuses(&self, bytes: &[u8], expected: &str) {
         let error = self.read(bytes).err().unwrap_or_else(|| panic!("read, where `{expected}` is wrong"));
         assert!(error.contains("w.pth: not a ") && error.contains(expected), "{error}\nlacks `{expected}`");
         assert!(!error.contains('\n') && error.len() < 700, "{error}");
-        assert!(
-            ["take another copy", "save it with torch.save"].iter().any(|advice| error.contains(advice)),
-            "{error}"
-        );
+        assert!(["use another copy", "save it with torch.save"].iter().any(|advice| error.contains(advice)), "{error}");
     }
 }
 
@@ -120,7 +117,7 @@ fn values(tensors: &Tensors, name: &str) -> Vec<f32> {
 }
 
 #[test]
-fn files_built_here_are_read_where_nothing_is_wrong() {
+fn valid_files_built_here_are_read() {
     let scratch = Scratch(Folder::new("pickle-whole"));
     let read = |bytes: &[u8]| values(&scratch.read(bytes).unwrap(), "w");
     assert_eq!(read(&one_tensor(6, 6, 0, &[2, 3], &[3, 1])), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -141,7 +138,7 @@ fn files_built_here_are_read_where_nothing_is_wrong() {
     assert_eq!(read(&legacy(value, &["a"], &numbers)), [7.0]);
 }
 
-/// A value that holds the one before it twice, and so on: 2^60 values where each is copied.
+/// Each value contains the previous one twice: 2^60 values if each were copied.
 #[test]
 fn doubling_by_the_memo_costs_nothing() {
     let scratch = Scratch(Folder::new("pickle-memo"));
@@ -152,11 +149,14 @@ fn doubling_by_the_memo_costs_nothing() {
 }
 
 #[test]
-fn a_short_tuple_is_no_tensor() {
+fn a_short_tuple_is_not_a_tensor() {
     let scratch = Scratch(Folder::new("pickle-short"));
     for callable in ["_rebuild_tensor_v2", "_rebuild_tensor"] {
         let value = call(global("torch._utils", callable), tuple(&[int(0)]));
-        scratch.refuses(&archive(&[("data.pkl", &pickle(dict(&[("w", value)])))]), "`w` is described by fewer parts");
+        scratch.refuses(
+            &archive(&[("data.pkl", &pickle(dict(&[("w", value)])))]),
+            "`w` is described by fewer than four parts",
+        );
     }
     for callable in ["_rebuild_parameter", "_rebuild_from_type_v2"] {
         let value = call(global("torch._utils", callable), b")".to_vec());
@@ -165,7 +165,7 @@ fn a_short_tuple_is_no_tensor() {
 }
 
 #[test]
-fn sizes_no_file_can_have_are_refused() {
+fn impossible_sizes_are_refused() {
     let scratch = Scratch(Folder::new("pickle-sizes"));
     let most = i64::MAX;
     let large = (1 << 31) - 1;
@@ -183,7 +183,7 @@ fn sizes_no_file_can_have_are_refused() {
         (6, 0, vec![2, 3], vec![1], "has 2 dimensions and 1 strides"),
         (6, 0, vec![7], vec![1], "reaches past"),
         (6, 6, vec![1], vec![1], "reaches past"),
-        (6, -1, vec![1], vec![1], "begins at no element"),
+        (6, -1, vec![1], vec![1], "does not begin at an element"),
         (6, 5, vec![2], vec![-1], "has -1 in its strides"),
         (6, 0, vec![-6], vec![1], "has -6 in its shape"),
         (-6, 0, vec![6], vec![1], "no name or no length"),
@@ -194,18 +194,19 @@ fn sizes_no_file_can_have_are_refused() {
     ] {
         scratch.refuses(&one_tensor(6, stated, offset, &shape, &strides), expected);
     }
-    // Many tensors that each stay below the limit.
+    // Many tensors that are each below the limit.
     let repeated = || tensor(storage("FloatStorage", "0", 1), 0, &[1 << 22], &[0]);
     let names: Vec<String> = (0..8).map(|i| i.to_string()).collect();
     let entries: Vec<(&str, Vec<u8>)> = names.iter().map(|name| (name.as_str(), repeated())).collect();
     let file = archive(&[("data.pkl", &pickle(dict(&entries))), ("data/0", &[0; 4])]);
     scratch.refuses(&file, "more than 67");
-    // No element is no reason to read anything; one that moves nowhere may have any stride.
+    // An empty tensor reads nothing, and a dimension of size 1 may have any stride.
     assert_eq!(scratch.read(&one_tensor(6, 6, 9, &[2, 0], &[1, 1])).unwrap()["w"].dims(), [2, 0]);
     assert_eq!(values(&scratch.read(&one_tensor(6, 6, 0, &[1, 2], &[most, 1])).unwrap(), "w"), [1.0, 2.0]);
 }
 
-/// Reading, finding and dropping may not recurse, however deep the nesting; nor may a value within itself be a trap.
+/// Reading, searching and dropping must not recurse at any depth of nesting, and a value that contains itself must be
+/// harmless.
 #[test]
 fn deep_nesting_and_cycles_do_not_overflow_the_stack() {
     let scratch = Scratch(Folder::new("pickle-deep"));
@@ -225,7 +226,7 @@ fn deep_nesting_and_cycles_do_not_overflow_the_stack() {
 }
 
 #[test]
-fn what_takes_many_instructions_is_refused() {
+fn pickles_with_too_many_instructions_are_refused() {
     let scratch = Scratch(Folder::new("pickle-long"));
     let long = [b"(".as_slice(), &[b']'; 4_000_000], b"t"].concat();
     scratch.refuses(&archive(&[("data.pkl", &pickle(long))]), "more than 4000000 instructions");
@@ -233,7 +234,7 @@ fn what_takes_many_instructions_is_refused() {
     let names: Vec<u8> = (0..100_000).flat_map(|i| [text(&i.to_string()), b"h\x00".to_vec()].concat()).collect();
     let many = [b"}(", text("w").as_slice(), &one, &names, b"u"].concat();
     scratch.refuses(&archive(&[("data.pkl", &pickle(many)), ("data/0", &[0; 4])]), "more than 100000 tensors");
-    // Python 2's OrderedDict of pairs, copied over and over from one list.
+    // Python 2's OrderedDict of pairs, copied repeatedly from one list.
     let pairs = [b"](".as_slice(), &b"NN\x86".repeat(10_000), b"eq\x00"].concat();
     let ordered = global("collections", "OrderedDict");
     let copies = [ordered.as_slice(), b"q\x01", &b"0h\x01h\x00\x85R".repeat(10_000)].concat();
@@ -241,7 +242,7 @@ fn what_takes_many_instructions_is_refused() {
 }
 
 #[test]
-fn a_machine_out_of_step_gets_a_sentence() {
+fn invalid_instructions_give_an_error() {
     let scratch = Scratch(Folder::new("pickle-steps"));
     for (instructions, expected) in [
         (&b""[..], "it ends early"),
@@ -250,15 +251,15 @@ fn a_machine_out_of_step_gets_a_sentence() {
         (b"N(\x85.", "takes more values than there are"),
         (b"R.", "takes more values than there are"),
         (b"(q\x00.", "takes more values than there are"),
-        (b"t.", "a group ends that was not begun"),
-        (b"h\x07.", "was not kept"),
-        (b"j\xff\xff\xff\xff.", "was not kept"),
+        (b"t.", "a group ends that never began"),
+        (b"h\x07.", "was not stored"),
+        (b"j\xff\xff\xff\xff.", "was not stored"),
         (b"}(Nu.", "a key has no value"),
-        (b"NNa.", "appended to what is no list"),
-        (b"NNNs.", "given to what is no dict"),
-        (b"NN\x93.", "named by something else than text"),
-        (b"NQ.", "something else than a storage"),
-        (b")Q.", "something else than a storage"),
+        (b"NNa.", "appended to a value that is not a list"),
+        (b"NNNs.", "set on a value that is not a dict"),
+        (b"NN\x93.", "a class name is not text"),
+        (b"NQ.", "a reference is not to a storage"),
+        (b")Q.", "a reference is not to a storage"),
         (b"P1\n.", "instruction 0x50"),
         (b"\x97.", "instruction 0x97"),
         (b"\x80\x06.", "protocol 6"),
@@ -279,7 +280,7 @@ fn a_machine_out_of_step_gets_a_sentence() {
 }
 
 #[test]
-fn an_archive_that_does_not_fit_its_pickle_gets_a_sentence() {
+fn an_archive_that_contradicts_its_pickle_gives_an_error() {
     let scratch = Scratch(Folder::new("pickle-zip"));
     let w = || tensor(storage("FloatStorage", "0", 1), 0, &[1], &[1]);
     let whole = pickle(dict(&[("w", w())]));
@@ -293,8 +294,8 @@ fn an_archive_that_does_not_fit_its_pickle_gets_a_sentence() {
         "neither little nor big",
     );
     let twice = pickle(dict(&[("w", w()), ("w", w())]));
-    scratch.refuses(&archive(&[("data.pkl", &twice), ("data/0", one)]), "`w` is there twice");
-    // Bytes of the archive itself: two entries of one name, a size or a place that the file does not have, compression.
+    scratch.refuses(&archive(&[("data.pkl", &twice), ("data/0", one)]), "`w` appears twice");
+    // Bytes of the archive itself: two entries with the same name, a wrong size or position, compression.
     let good = archive(&[("data.pkl", &whole), ("data/0", one), ("data/1", one)]);
     let renamed = |from: &[u8], to: &[u8]| {
         let mut bytes = good.clone();
@@ -327,7 +328,7 @@ fn an_archive_that_does_not_fit_its_pickle_gets_a_sentence() {
 }
 
 #[test]
-fn an_older_file_that_does_not_fit_its_pickle_gets_a_sentence() {
+fn an_older_file_that_contradicts_its_pickle_gives_an_error() {
     let scratch = Scratch(Folder::new("pickle-legacy"));
     let w = dict(&[("w", tensor(storage("FloatStorage", "a", 1), 0, &[1], &[1]))]);
     let numbers = |count: u64| [&count.to_le_bytes()[..], &1_f32.to_le_bytes()].concat();
@@ -358,7 +359,7 @@ fn an_older_file_that_does_not_fit_its_pickle_gets_a_sentence() {
 
 /// Python 2 wrote names as byte strings, an OrderedDict as a call with pairs, and PyTorch below 0.4 parameters as calls.
 #[test]
-fn a_file_of_python_2_is_read() {
+fn a_python_2_file_is_read() {
     let scratch = Scratch(Folder::new("pickle-python-2"));
     let arguments = tuple(&[storage("FloatStorage", "a", 1), int(0), ints(&[1]), ints(&[1])]);
     let data = call(global("torch._utils", "_rebuild_tensor"), arguments);
@@ -373,9 +374,9 @@ fn a_file_of_python_2_is_read() {
     assert_eq!(values(&scratch.read(&legacy(checkpoint, &["a"], &numbers)).unwrap(), "w"), [7.0]);
 }
 
-/// A file that a machine of the other byte order wrote.
+/// A file from a machine with the other byte order.
 #[test]
-fn big_endian_numbers_are_turned() {
+fn big_endian_numbers_are_converted() {
     let scratch = Scratch(Folder::new("pickle-endian"));
     let value = dict(&[
         ("w", tensor(storage("FloatStorage", "0", 2), 0, &[2], &[1])),
@@ -393,7 +394,7 @@ fn golden(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)).unwrap()
 }
 
-/// Whether `bytes` are read; they may be refused, but in one sentence, and not slowly.
+/// Whether `bytes` can be read. If not, they must be refused with one error message, and quickly.
 fn is_read(scratch: &Scratch, bytes: &[u8], what: &str) -> bool {
     let start = Instant::now();
     let read = scratch.read(bytes);
@@ -417,7 +418,7 @@ fn cut_files_are_refused() {
     }
 }
 
-/// The entries of a zip file, to be changed and packed again with checksums that fit.
+/// The entries of a zip file, to be changed and repacked with correct checksums.
 fn unpacked(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).unwrap();
     let read = |i| {
@@ -444,7 +445,7 @@ fn changed_bytes_are_read_or_refused() {
         let entries = (!name.contains("legacy")).then(|| unpacked(&whole));
         let mut read = 0;
         for round in 0..1000 {
-            // Every second zip file is changed within its pickle, behind a checksum that fits.
+            // Every second zip file is changed within its pickle and has a correct checksum.
             let mut changed = whole.clone();
             let mut inner = entries.clone().filter(|_| round % 2 == 0);
             let target = match &mut inner {
@@ -462,7 +463,7 @@ fn changed_bytes_are_read_or_refused() {
             }
             read += usize::from(is_read(&scratch, &changed, &format!("round {round} of {name}")));
         }
-        // Many a byte says nothing of the tensors, so both happen.
+        // Many bytes do not affect the tensors, so both outcomes occur.
         assert!((50..950).contains(&read), "{read} of 1000 changes of {name} are read");
     }
 }

@@ -1,6 +1,6 @@
-//! The kernels without a GPU. They compile for every architecture they are meant for: no stack, no spills, few enough
-//! registers for two blocks on a processor; where NVRTC is not to be had, that is said and the test counts as skipped. And
-//! the shim that runs them on a CPU shows the bugs planted for it.
+//! Tests of the kernels without a GPU. They must compile for every supported architecture without stack or spills, and
+//! with few enough registers for two blocks per processor. Without NVRTC a message says so and the test counts as skipped.
+//! The shim that runs kernels on a CPU must detect the bugs planted for it.
 
 use crate::cli::{path, polyhead, text};
 use crate::step::Folder;
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_86", "sm_90", "sm_100", "sm_120"];
-/// Registers of one processor, and blocks of a kernel that must find room in them.
+/// Registers of one processor, and the number of a kernel's blocks that must fit into it.
 const REGISTERS: usize = 65536;
 const BLOCKS: usize = 2;
 
-/// What the assembler said of one kernel.
+/// The assembler's report about one kernel.
 #[derive(Debug, Default)]
 struct Report {
     kernel: String,
@@ -54,11 +54,11 @@ fn every_kernel_compiles_for_every_architecture_without_spills() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The kernels of a file in one precision: those between `#if PH_ACTIVATION_BITS == …` and its `#else` or `#endif` belong to
-/// one only, those after the `#else` to the other.
+/// The kernels of a file in one precision. Kernels between `#if PH_ACTIVATION_BITS == …` and its `#else` or `#endif` belong
+/// to that precision, and kernels after the `#else` to the other.
 fn kernels(file: File, precision: Precision) -> Vec<&'static str> {
     let bits = 8 * precision.bytes();
-    // For each `#if` that is open, whether its lines are meant; all are where it asks for something else.
+    // For each open `#if`, whether its lines apply. If its condition is about something else, they always apply.
     let mut open: Vec<Option<bool>> = Vec::new();
     let mut kernels = Vec::new();
     for line in file.text.lines() {
@@ -77,8 +77,8 @@ fn kernels(file: File, precision: Precision) -> Vec<&'static str> {
     kernels
 }
 
-/// The threads of a block, as the kernel's head says: `PH_KERNEL(name, Args, threads)` or
-/// `PH_KERNEL_BLOCKS(name, Args, threads, blocks)`.
+/// The number of threads per block from the kernel's head: `PH_KERNEL(name, Args, threads)` or `PH_KERNEL_BLOCKS(name,
+/// Args, threads, blocks)`.
 fn threads(file: File, kernel: &str) -> usize {
     let head = format!("({kernel},");
     let head = file.text.split(&head).nth(1).unwrap_or_else(|| panic!("{kernel} is not in {}", file.name));
@@ -114,7 +114,7 @@ fn reports(log: &str) -> Vec<Report> {
     reports
 }
 
-/// One run of a planted kernel: what it wrote, or how it ended.
+/// Runs a planted kernel; returns its output, or how it ended.
 fn planted(
     library: &Path,
     kernel: &'static str,
@@ -148,10 +148,10 @@ fn planted(
 
 const PLANTED: File = File { name: "host/planted.cu", text: "" };
 
-/// The kernels of `files` compiled for this CPU, each library once a test program. Where they cannot be, that is said and the
-/// test counts as skipped, unless `POLYHEAD_REQUIRE_SHIM` is set.
+/// Compiles the kernels of `files` for this CPU, each library once per test program. If that is impossible, a message says so
+/// and the test counts as skipped, unless `POLYHEAD_REQUIRE_SHIM` is set.
 pub fn library(files: &[&str], precision: Precision) -> Option<PathBuf> {
-    // Tests of one program would build into one file.
+    // Otherwise tests of one program would build into the same file.
     static BUILDING: Mutex<()> = Mutex::new(());
     let _alone = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
@@ -170,7 +170,7 @@ fn planted_library() -> Option<PathBuf> {
 }
 
 #[test]
-fn the_shim_runs_right_kernels_right_and_shows_every_planted_bug() {
+fn the_shim_runs_correct_kernels_and_detects_every_planted_bug() {
     let Some(library) = planted_library() else { return };
     let numbers: Vec<f32> = (0..4 * 512).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
     let reversed: Vec<f32> = (0..64).map(|i| numbers[63 - i]).collect();
@@ -199,7 +199,7 @@ fn the_shim_runs_right_kernels_right_and_shows_every_planted_bug() {
     }
 }
 
-/// Both change numbers too, so only the words tell that the checks are on.
+/// Both bugs also change numbers, so only the message shows that the checks are active.
 #[test]
 fn the_shim_names_unaligned_accesses_and_undefined_arithmetic() {
     let Some(library) = planted_library() else { return };
@@ -212,7 +212,8 @@ fn the_shim_names_unaligned_accesses_and_undefined_arithmetic() {
     }
 }
 
-/// Three blocks of `planted_index` over 12.9 GB of address space: what they wrote of it, by block, and what lies elsewhere.
+/// Runs three blocks of `planted_index` over 12.9 GB of address space; returns their output by block, and checks that
+/// nothing else was written.
 fn planted_index(library: &Path, bug: usize) -> Result<[Vec<u16>; 3], String> {
     const APART: usize = 65536;
     const BLOCKS: usize = 98304;
@@ -257,7 +258,7 @@ fn planted_index(library: &Path, bug: usize) -> Result<[Vec<u16>; 3], String> {
     }))
 }
 
-/// Faults that only show at the sizes of real networks: each is found, and reported with its place or its buffer.
+/// Bugs that only appear at the sizes of real networks. Each is detected, and reported with its place or its buffer.
 #[test]
 fn the_shim_finds_indices_that_overflow_and_accesses_outside_gigabytes() {
     let Some(library) = planted_library() else { return };
@@ -279,7 +280,7 @@ fn the_shim_finds_indices_that_overflow_and_accesses_outside_gigabytes() {
     assert!(wrapped[0] == 0 && wrapped[2] > 16, "{wrapped:?}");
 }
 
-/// A stand-in for NVRTC that says this version and makes `cubin` of everything.
+/// A replacement for NVRTC that reports this version and returns `cubin` for every source.
 const COMPILER: &str = r#"
 extern "C" int nvrtcVersion(int *major, int *minor) { *major = MAJOR; *minor = 0; return 0; }
 extern "C" int nvrtcCreateProgram(void **p, const char *, const char *, int, const char **, const char **) { *p = 0; return 0; }
@@ -291,10 +292,10 @@ extern "C" int nvrtcGetCUBIN(void *, char *cubin) { for (int i = 0; i < 5; i++) 
 extern "C" int nvrtcDestroyProgram(void **) { return 0; }
 "#;
 
-/// A toolkit's folder is full of names without a version, and lies before the wheels' in LD_LIBRARY_PATH.
+/// A toolkit's folder is full of names without a version, and comes before the wheels' in LD_LIBRARY_PATH.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_library_with_the_version_in_its_name_is_taken_and_named() {
+fn the_library_with_the_version_in_its_name_is_used_and_named() {
     let folder = Folder::new("libraries");
     let source = folder.path.join("compiler.cpp");
     std::fs::write(&source, COMPILER).unwrap();
@@ -332,8 +333,8 @@ fn the_library_with_the_version_in_its_name_is_taken_and_named() {
     let kept: Vec<_> = std::fs::read_dir(folder.path.join("cache/kernels")).unwrap().map(|f| f.unwrap()).collect();
     assert_eq!(kept.len(), files);
     assert!(kept.iter().all(|f| f.file_name().to_string_lossy().contains("-sm_90-13.0-")), "{kept:?}");
-    // What another compiler made is not taken for this one's.
-    assert!(compile(&["wheels"]).contains(&format!(" 0 compiled now, {files} were there")));
+    // The output of another compiler version is not reused.
+    assert!(compile(&["wheels"]).contains(&format!(" 0 compiled now, {files} already there")));
     let older = compile(&["toolkit"]);
     assert!(older.contains("NVRTC 12.0 from") && older.contains(&format!("{files} compiled now")), "{older}");
 

@@ -1,5 +1,5 @@
-//! Runs that are killed, and checkpoints that are cut: what was saved whole is gone on from, to the bit. `tests/kill.sh` alone
-//! takes any number of kills.
+//! Killed runs and truncated checkpoints: a run resumes bit for bit from whatever was saved completely. `tests/kill.sh` by
+//! itself can run any number of kills.
 
 use crate::cli::{SMALL, digits, fail, interrupt, path, polyhead, succeed, text};
 use crate::step::Folder;
@@ -7,14 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn a_run_killed_at_random_moments_ends_as_one_that_nobody_touched() {
+fn a_run_killed_at_random_moments_ends_like_an_undisturbed_one() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kill.sh");
     let output = Command::new("bash").arg(script).arg("8").arg(polyhead().get_program()).output().unwrap();
     let said = text(&output.stdout);
     assert!(output.status.success() && said.starts_with("killed 8 times"), "{said}{}", text(&output.stderr));
 }
 
-/// The tensors of a file, and its table but for the time.
+/// The tensors of the final state, and the table without times.
 pub fn end_of(run: &str) -> (Vec<(String, Vec<u32>)>, Vec<String>) {
     let file = Path::new(run).join("weights/last.safetensors");
     let tensors = polyhead::model::weights::read(&file).unwrap().tensors;
@@ -27,7 +27,7 @@ pub fn end_of(run: &str) -> (Vec<(String, Vec<u32>)>, Vec<String>) {
 }
 
 #[test]
-fn a_checkpoint_cut_anywhere_is_passed_over_for_the_one_before() {
+fn a_checkpoint_truncated_anywhere_is_replaced_by_the_previous_one() {
     let folder = Folder::new("cut-checkpoint");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
     let run = |name: &str| -> Vec<String> {
@@ -51,20 +51,20 @@ fn a_checkpoint_cut_anywhere_is_passed_over_for_the_one_before() {
         std::fs::write(Path::new(&cut).join("results.csv"), &table).unwrap();
         let output = polyhead().args(["train", "--resume", &cut]).output().unwrap();
         let said = text(&output.stderr);
-        assert!(output.status.success() && said.contains("not a whole safetensors file"), "{left} bytes: {said}");
+        assert!(output.status.success() && said.contains("not a complete safetensors file"), "{left} bytes: {said}");
         assert!(said.contains("going on from the state before it"), "{said}");
         assert!(end_of(&cut) == expected, "cut to {left} bytes: another end");
     }
-    // Both are cut: the newest is named, and nothing is touched.
+    // If both are truncated, the newest is named, and nothing is changed.
     std::fs::write(&last, &newest[..100]).unwrap();
     std::fs::remove_file(&previous).unwrap();
     std::fs::write(&previous, &older[..100]).unwrap();
-    fail(&["train", "--resume", &cut], 1, &["last.safetensors", "not a whole safetensors file"]);
+    fail(&["train", "--resume", &cut], 1, &["last.safetensors", "not a complete safetensors file"]);
     assert_eq!(std::fs::read(&last).unwrap().len(), 100);
 }
 
 #[test]
-fn a_target_that_cannot_be_written_is_named_before_anything_is_computed() {
+fn an_output_that_cannot_be_written_is_named_before_anything_is_computed() {
     let folder = Folder::new("unwritable");
     let data = digits(&folder, 8);
     std::fs::write(folder.path.join("file"), "").unwrap();

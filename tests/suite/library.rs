@@ -1,4 +1,4 @@
-//! The network as a library: load, ask for features and answers, save.
+//! The library: loading a network, computing features and predictions, saving.
 
 use crate::predict::{Place, model};
 use crate::step::three_tasks;
@@ -37,19 +37,19 @@ fn features_have_the_documented_shapes_and_do_not_depend_on_the_batch() {
         let alone: Vec<f32> = alone.flatten_all().unwrap().to_vec1().unwrap();
         let largest = alone.iter().fold(0f32, |m, v| m.max(v.abs()));
         assert!(largest > 0.0);
-        // Row tiles fall elsewhere in another batch, so sums may be ordered otherwise: rounding of ~600 terms.
+        // In another batch, row tiles start elsewhere, so sums may be ordered differently: rounding of ~600 terms.
         assert!(both.iter().zip(&alone).all(|(a, b)| (a - b).abs() <= 1e-5 * largest));
     }
 }
 
 #[test]
-fn a_model_asked_again_says_the_same_whatever_it_was_asked_between() {
+fn a_model_gives_the_same_results_after_any_other_calls() {
     let file = model(three_tasks());
     let mut model = file.start(&CPU).unwrap();
     let asked = images(1, 64, 64);
     let first = numbers(&model.features(&asked).unwrap());
     assert!(numbers(&model.features(&asked).unwrap()) == first);
-    // More shapes than plans are kept, larger ones among them, and the heads.
+    // More shapes than plans that are kept, including larger ones and the heads.
     for rows in 1..=Model::PLANS {
         model.features(&images(2, 32 * rows, 96)).unwrap();
     }
@@ -59,7 +59,7 @@ fn a_model_asked_again_says_the_same_whatever_it_was_asked_between() {
 }
 
 #[test]
-fn what_is_no_batch_of_images_is_refused_in_a_sentence() {
+fn invalid_batches_of_images_are_refused() {
     let mut model = model(three_tasks()).start(&CPU).unwrap();
     let settings = Settings::default();
     let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
@@ -84,7 +84,7 @@ fn what_is_no_batch_of_images_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn only_a_batch_that_was_loaded_is_started_and_answered() {
+fn only_a_loaded_batch_can_be_started_and_read() {
     let mut model = model(three_tasks()).start(&CPU).unwrap();
     let (shape, pixels) = ([1, 64, 64], images(1, 64, 64).flatten_all().unwrap().to_vec1::<u8>().unwrap());
     let refused = |outcome: polyhead::error::Result<()>| {
@@ -96,7 +96,7 @@ fn only_a_batch_that_was_loaded_is_started_and_answered() {
     model.start_batch(shape).unwrap();
     let outputs = format!("{:?}", model.batch_outputs(shape).unwrap());
     assert_eq!(outputs, format!("{:?}", model.forward(shape, &pixels).unwrap()));
-    // Other sizes take the plan's place, and the batch is gone with it.
+    // Other sizes replace the plan, and the batch is lost with it.
     model.load_batch(shape, &pixels).unwrap();
     for rows in 1..=Model::PLANS {
         model.features(&images(2, 32 * rows, 96)).unwrap();
@@ -106,7 +106,7 @@ fn only_a_batch_that_was_loaded_is_started_and_answered() {
 }
 
 #[test]
-fn a_saved_model_answers_as_before() {
+fn a_saved_model_predicts_as_before() {
     let place = Place::new("library-saved");
     let (file, path) = (model(three_tasks()), place.path("model.safetensors"));
     let answer = |mut model: Model| {
@@ -118,9 +118,9 @@ fn a_saved_model_answers_as_before() {
     assert_eq!(answer(loaded), answer(file.start(&CPU).unwrap()));
 }
 
-/// The command and the library round the same numbers alike, so that their answers are the same text.
+/// The command and the library round numbers in the same way, so that their output is the same text.
 #[test]
-fn a_program_gets_the_answers_of_the_command() {
+fn a_program_gets_the_predictions_of_the_command() {
     let place = Place::new("library-answers");
     let names = ["a.png", "b.png", "broken.png", "c.png", "d.png"];
     names.iter().filter(|name| **name != "broken.png").for_each(|name| place.image(name));

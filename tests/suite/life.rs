@@ -1,4 +1,4 @@
-//! How a run ends before its last epoch, starts over, and is tried out; and that stopping it, however often, changes nothing.
+//! Ending a run before its last epoch, starting over, dry runs; and that interruptions do not change the result.
 
 use crate::cli::{SMALL, digits, fail, path, polyhead, run, succeed, text};
 use crate::step::Folder;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The lines of a run's table without what the clock wrote.
+/// The lines of a run's table without times.
 fn table(run: &str) -> Vec<String> {
     let text = std::fs::read_to_string(Path::new(run).join("results.csv")).unwrap();
     let timeless =
@@ -22,7 +22,7 @@ fn said(args: &[&str]) -> String {
 }
 
 #[test]
-fn a_run_interrupted_ten_times_is_the_run_that_was_not() {
+fn a_run_interrupted_ten_times_equals_an_uninterrupted_one() {
     let folder = Folder::new("ten-interrupts");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
     let args = |name: &'static str| {
@@ -39,7 +39,7 @@ fn a_run_interrupted_ten_times_is_the_run_that_was_not() {
         let before = std::fs::read_to_string(Path::new(&cut).join("results.csv")).unwrap_or_default().lines().count();
         let mut child = polyhead().args(&args).stderr(Stdio::null()).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        // Ten times after a few epochs, then to the end.
+        // Interrupts ten times after a few epochs, then runs to the end.
         let wanted = before + 2;
         let goes_on = |child: &mut std::process::Child| interrupts < 10 && child.try_wait().unwrap().is_none();
         while goes_on(&mut child) {
@@ -97,13 +97,13 @@ fn a_hangup_ends_a_run_unless_nohup_asked_to_ignore_it() {
 }
 
 #[test]
-fn patience_and_time_end_a_run_and_leave_it_whole() {
+fn patience_and_time_end_a_run_properly() {
     let folder = Folder::new("ends");
     let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
     let train = |name: &str, more: &[&str]| {
         said(&[&["train", &data, "--project", &project, "--name", name], more, &SMALL[..]].concat())
     };
-    // A learning rate of next to nothing: no epoch is better than what the first says by more than chance.
+    // With a learning rate of almost zero, no epoch improves on the first except by chance.
     let words = train("patient", &["--epochs", "500", "--patience", "2", "--lr0", "1e-12", "--ema", "0"]);
     assert!(words.contains("within --patience 2"), "{words}");
     let rows = table(&path(&folder, "runs/train/patient")).len() - 1;
@@ -112,7 +112,7 @@ fn patience_and_time_end_a_run_and_leave_it_whole() {
     let words = train("timed", &["--time", "0.0005"]);
     assert!(words.contains("--time 0.0005 h is over"), "{words}");
     let timed = path(&folder, "runs/train/timed");
-    // Going on finds the time used up; more of it goes on.
+    // On resume the time is used up; with more time the run continues.
     assert!(said(&["train", "--resume", &timed]).contains("nothing is left to do"));
     let before = table(&timed).len();
     let words = said(&["train", "--resume", &timed, "--time", "0.0008"]);
@@ -120,7 +120,7 @@ fn patience_and_time_end_a_run_and_leave_it_whole() {
 }
 
 #[test]
-fn a_run_with_mosaics_takes_a_time_when_it_is_resumed_and_its_mosaics_end_where_they_would_have() {
+fn a_resumed_run_with_mosaics_accepts_a_time_limit_and_its_mosaics_end_as_planned() {
     let folder = Folder::new("mosaic-time");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
     let mosaics = ["--mosaic", "1", "--close-mosaic", "2"];
@@ -135,7 +135,7 @@ fn a_run_with_mosaics_takes_a_time_when_it_is_resumed_and_its_mosaics_end_where_
     let words = said(&["train", "--resume", &cut, "--time", &first]);
     assert!(words.contains(&format!("note: --time {first} (before: none)")), "{words}");
     assert_eq!(state().mosaic_epochs, Some(500));
-    // Without the flag the saved time holds; a second one leaves the mosaics where they are.
+    // Without the flag the saved time limit applies; another limit does not change when mosaics end.
     assert!(said(&["train", "--resume", &cut]).contains("nothing is left to do"));
     let words = said(&["train", "--resume", &cut, "--time", &hours(1.0)]);
     assert!(words.contains(&format!("(before: {first})")), "{words}");
@@ -143,7 +143,7 @@ fn a_run_with_mosaics_takes_a_time_when_it_is_resumed_and_its_mosaics_end_where_
 }
 
 #[test]
-fn a_picture_that_cannot_be_drawn_costs_a_warning_and_no_epoch() {
+fn a_picture_that_cannot_be_drawn_gives_a_warning_and_keeps_the_epoch() {
     let folder = Folder::new("no-picture");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
     let cut = path(&folder, "runs/train/cut");
@@ -160,7 +160,7 @@ fn a_picture_that_cannot_be_drawn_costs_a_warning_and_no_epoch() {
 }
 
 #[test]
-fn accumulated_batches_are_refused_before_there_is_a_run_where_the_method_weighs_by_the_step() {
+fn accumulated_batches_are_refused_before_the_run_if_the_method_uses_the_step_itself() {
     let folder = Folder::new("accumulated-refused");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
     for balance in ["mgda", "famo", "excess"] {
@@ -171,7 +171,7 @@ fn accumulated_batches_are_refused_before_there_is_a_run_where_the_method_weighs
 }
 
 #[test]
-fn a_dry_run_does_everything_once_and_keeps_nothing() {
+fn a_dry_run_does_everything_once_and_keeps_no_files() {
     let folder = Folder::new("dry");
     let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
     let args = ["train", &data, "--project", &project, "--dry-run", "--epochs", "90"];
@@ -182,7 +182,7 @@ fn a_dry_run_does_everything_once_and_keeps_nothing() {
 }
 
 #[test]
-fn a_few_images_are_learnt_by_heart() {
+fn a_few_images_are_memorised() {
     let folder = Folder::new("heart");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
     let args = ["train", &data, "--project", &project, "--overfit", "8", "--epochs", "3", "--name", "heart"];
@@ -192,7 +192,7 @@ fn a_few_images_are_learnt_by_heart() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_or_starts_over_three_times() {
+fn a_nan_loss_stops_the_run_or_restarts_it_three_times() {
     let folder = Folder::new("nan");
     let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
     let wild = ["--lr0", "1e30", "--clip-norm", "0", "--optimizer", "sgd", "--warmup-epochs", "0", "--epochs", "3"];
@@ -211,13 +211,13 @@ fn a_loss_that_is_no_number_stops_or_starts_over_three_times() {
     assert_eq!(retried.status.code(), Some(1));
     assert!(words.contains("retry 3 of 3") && words.contains("learning rate 1.25e29"), "{words}");
     assert!(words.contains("happened again after 3 retries"), "{words}");
-    // What it went back to is whole, and remembers.
+    // The state it went back to is complete, and records the restarts.
     let cut = path(&folder, "runs/train/retry");
     fail(&["train", "--resume", &cut], 1, &["happened again after 3 retries"]);
 }
 
 #[test]
-fn accumulated_batches_make_fewer_steps_and_resume_to_the_bit() {
+fn accumulated_batches_make_fewer_steps_and_resume_bit_for_bit() {
     let folder = Folder::new("accumulated");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
     let args = |name: &'static str| {
@@ -233,10 +233,10 @@ fn accumulated_batches_make_fewer_steps_and_resume_to_the_bit() {
 }
 
 #[test]
-fn a_batch_that_no_memory_holds_gets_a_sentence() {
+fn a_batch_too_large_for_memory_gives_an_error() {
     let folder = Folder::new("huge-batch");
     let data = digits(&folder, 8);
-    // Memory that no machine has: both are within their ranges.
+    // More memory than any machine has; both values are within their ranges.
     let project = path(&folder, "runs");
     let huge = ["train", &data, "--project", &project, "--backbone", "tiny", "--imgsz", "16384", "--batch", "65536"];
     fail(&huge, 1, &["MiB of memory", "lower --batch or --imgsz"]);

@@ -1,4 +1,4 @@
-//! Batches of several sides: one step's plans beside one another on every device, and `--multi-scale` as a person uses it.
+//! Batches of several sides: plans for several sizes of a step on every device, and `--multi-scale` from the command line.
 
 use crate::augment::classes;
 use crate::cli::{SMALL, digits, fail, interrupt, path, run, succeed, text, train};
@@ -13,7 +13,7 @@ use polyhead::tasks::{Boxes, Label, Target, Task};
 use polyhead::train::step::{StepTargets, Trainer};
 use std::path::Path;
 
-/// Changes a label's boxes where they are.
+/// Changes a label's boxes in place.
 pub fn edit_boxes(label: &mut Label, edit: impl FnOnce(&mut Boxes)) {
     let mut boxes = label.boxes().unwrap().clone();
     edit(&mut boxes);
@@ -39,7 +39,7 @@ fn trainer(device: &DeviceChoice, sides: &[usize]) -> Trainer {
     trainer
 }
 
-/// Images of this side, and targets of boxes that are as large a part of them at every side.
+/// Images of this side, with target boxes of the same relative size at every side.
 fn batch(side: usize) -> (Vec<u8>, Vec<Vec<Target>>) {
     let encoder = encoder(&architecture(three_tasks()), side);
     let target = |image: usize| {
@@ -52,7 +52,7 @@ fn batch(side: usize) -> (Vec<u8>, Vec<Vec<Target>>) {
     (images(N, side), (0..N).map(target).collect())
 }
 
-/// Everything that outlives a step, in another trainer.
+/// Copies all state that survives a step to another trainer.
 fn hand_over(from: &mut Trainer, to: &mut Trainer) {
     let store = from.executor.store().unwrap();
     to.executor
@@ -75,13 +75,13 @@ fn hand_over(from: &mut Trainer, to: &mut Trainer) {
     to.balance.restore(&from.balance.state()).unwrap();
 }
 
-/// One trainer that goes from side to side against trainers that know one side each and hand the parameters on.
+/// Compares one trainer that changes sides with trainers for one side each, which pass the parameters on.
 #[test]
-fn a_step_of_one_side_is_the_step_of_a_trainer_that_knows_no_other() {
+fn a_step_of_one_side_equals_the_step_of_a_trainer_for_that_side_only() {
     for device in [vec![cpu(2)], devices(Precision::Bf16)].concat() {
         let mut of_all = trainer(&device, &[96, 64, 32]);
         let mut alone: Option<Trainer> = None;
-        // The GPU's kernels on this CPU take seconds a step.
+        // The GPU's kernels take seconds per step on this CPU.
         let on_host = matches!(device, DeviceChoice::CudaOnHost { .. });
         for side in if on_host { vec![64, 32] } else { vec![64, 32, 96, 64] } {
             let (images, targets) = batch(side);
@@ -98,7 +98,7 @@ fn a_step_of_one_side_is_the_step_of_a_trainer_that_knows_no_other() {
     }
 }
 
-/// As the feed has it: the next step's batch, of another side, is on its way before the losses are read.
+/// The order of the feed: the next step's batch, of another side, is copied before the losses are read.
 #[test]
 fn batches_of_several_sides_make_one_step() {
     for device in [vec![cpu(2)], devices(Precision::F32)].concat() {
@@ -117,7 +117,8 @@ fn batches_of_several_sides_make_one_step() {
         fed.load(&next, &StepTargets::new(&[&next_targets]), 0).unwrap();
         assert_eq!(fed.finish().unwrap(), report, "{device}");
         assert_same_bits(&current(&mut fed), &current(&mut plain));
-        // Each batch's part of the losses is its own, in either order, up to how two numbers are rounded; dropout is another.
+        // Each batch's part of the losses is the same in either order, up to the rounding of two numbers; the dropout masks
+        // differ.
         let mut turned = trainer(&device, &[64, 32]);
         let other = turned.accumulated_step(&[batches[1], batches[0]]).unwrap();
         let (a, b) = (report.losses[0], other.losses[0]);
@@ -126,7 +127,7 @@ fn batches_of_several_sides_make_one_step() {
 }
 
 #[test]
-fn a_size_that_was_not_planned_and_another_network_are_refused() {
+fn an_unplanned_size_and_another_network_are_refused() {
     let mut trainer = trainer(&cpu(1), &[64, 32]);
     let (images, targets) = batch(96);
     let said = trainer.step(&images, &targets).unwrap_err().to_string();
@@ -145,7 +146,7 @@ fn log(run: &str) -> String {
 }
 
 #[test]
-fn a_run_of_several_sides_repeats_itself_whatever_the_workers() {
+fn a_run_of_several_sides_repeats_itself_with_any_number_of_workers() {
     let folder = Folder::new("sides");
     let data = digits(&folder, 40);
     let train = |name: &str, more: &[&str]| {
@@ -158,13 +159,13 @@ fn a_run_of_several_sides_repeats_itself_whatever_the_workers() {
     let said = log(&one);
     assert!(said.contains("multi-scale: batches of 3 sides from 32 to 96 px, on average of 1.17 times"), "{said}");
     assert!(said.contains("sum: --multi-scale shows images at several sizes"), "{said}");
-    // Five batches an epoch: what came is said.
+    // With five batches per epoch the log names the sides.
     assert!(said.contains(" to 96 px, loader"), "{said}");
-    // Judged and answering at --imgsz.
+    // Evaluation and prediction use --imgsz.
     let judged = succeed(&["evaluate", &one, &data]);
     assert!(judged.contains("digits"), "{judged}");
 
-    // None, and a share too small for another side, are as without the flag, to the bit.
+    // No share, and one too small for another side, give the same bits as without the flag.
     let without = train("without", &[]);
     for (name, share) in [("none", "0"), ("little", "0.3")] {
         let run = train(name, &["--multi-scale", share]);
@@ -178,7 +179,7 @@ fn a_run_of_several_sides_repeats_itself_whatever_the_workers() {
 }
 
 #[test]
-fn a_run_of_several_sides_that_was_interrupted_ends_as_if_it_had_not_been() {
+fn an_interrupted_run_of_several_sides_ends_like_an_undisturbed_one() {
     let folder = Folder::new("sides-interrupt");
     let data = digits(&folder, 40);
     let flags = ["--epochs", "12", "--multi-scale", "0.5", "--accumulate", "2"];
@@ -196,11 +197,11 @@ fn a_run_of_several_sides_that_was_interrupted_ends_as_if_it_had_not_been() {
 }
 
 #[test]
-fn sides_that_cannot_be_are_refused_in_a_sentence_and_previews_have_theirs() {
+fn impossible_sides_are_refused_and_previews_use_several_sides() {
     let folder = Folder::new("sides-flags");
     let data = digits(&folder, 12);
     let project = path(&folder, "runs");
-    // Learnt by heart without augmentation.
+    // Memorised without augmentation.
     let learnt = train(&folder, &data, "learnt", &["--overfit", "8", "--epochs", "1", "--multi-scale", "0.5"]);
     assert!(!log(&learnt).contains("multi-scale") && !log(&learnt).contains(" px, loader"), "{}", log(&learnt));
 
@@ -219,7 +220,7 @@ fn sides_that_cannot_be_are_refused_in_a_sentence_and_previews_have_theirs() {
     assert!(!Path::new(&project).join("train/sized").exists(), "a refused run left a folder behind");
 }
 
-/// Without a detection nothing else needs multiples of the stride, and nothing of a batch is a box.
+/// Without a detection task no other part needs multiples of the stride, and a batch has no boxes.
 #[test]
 fn a_plain_classification_is_trained_at_several_sides() {
     let folder = Folder::new("sides-classes");

@@ -1,4 +1,4 @@
-//! Sixteen images can be learnt by heart: every part of training and evaluation pulls the same way.
+//! Sixteen images can be memorised, which shows that all parts of training and evaluation fit together.
 
 use crate::step::{Folder, cpu, encoder, optimizer};
 use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
@@ -14,7 +14,7 @@ use polyhead::train::step::Trainer;
 use std::sync::Arc;
 
 #[test]
-fn sixteen_images_can_be_learnt_by_heart() {
+fn sixteen_images_can_be_memorised() {
     let folder = Folder::new("overfit");
     let data = folder.path.join("digits");
     let options = DigitsOptions { train: 40, val: 2, test: 2, ..DigitsOptions::default() };

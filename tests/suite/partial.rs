@@ -1,4 +1,4 @@
-//! Steps in which not everything takes part at once: stages that are frozen, and batches that are accumulated.
+//! Steps with frozen stages, and steps with accumulated batches.
 
 use crate::cuda::devices;
 use crate::multi_scale::edit_boxes;
@@ -19,7 +19,7 @@ fn freezes() -> [Freeze; 4] {
     let stages = |stages: &[Stage]| Freeze { stages: stages.to_vec(), batch_norm: false };
     [
         stages(&[Stage::Stem, Stage::Layer1]),
-        // What learns lies on both sides.
+        // There are learning layers on both sides.
         stages(&[Stage::Layer2]),
         stages(&Stage::ALL),
         Freeze { stages: vec![Stage::Stem], batch_norm: true },
@@ -34,7 +34,7 @@ fn probe(device: &DeviceChoice, freeze: &Freeze, fusion: Fusion) -> Probe {
     probe
 }
 
-/// ‖a − b‖ ÷ ‖b‖ of every gradient, a bias's relative to the weight's beside it at least: its sum may cancel.
+/// ‖a − b‖ ÷ ‖b‖ of every gradient; for a bias relative at least to its weight's, because its sum may cancel.
 fn apart(a: &Tensors, b: &Tensors) -> Vec<(String, f64)> {
     let of = |name: &String| {
         let (x, y) = (vector(a, name), vector(b, name));
@@ -46,10 +46,10 @@ fn apart(a: &Tensors, b: &Tensors) -> Vec<(String, f64)> {
     a.keys().map(of).collect()
 }
 
-/// In f32 every gradient beside frozen stages is the CPU's; in bf16, fused, as near as the plain list's. The CPU's are held to
-/// torchvision's elsewhere.
+/// In f32 every gradient with frozen stages matches the CPU's; in bf16 with fusion it is as close as the plain list's. The
+/// CPU's are compared with torchvision's elsewhere.
 #[test]
-fn gpu_kernels_pass_gradients_by_frozen_stages_as_the_cpu_does() {
+fn gpu_kernels_pass_gradients_through_frozen_stages_like_the_cpu() {
     for freeze in freezes() {
         let step = |device: &DeviceChoice, fusion| {
             let mut probe = probe(device, &freeze, fusion);
@@ -70,7 +70,7 @@ fn gpu_kernels_pass_gradients_by_frozen_stages_as_the_cpu_does() {
                 assert!(error <= 2e-4, "{device} {freeze:?} {name}: {error:.2e}");
             }
         }
-        // bf16 rounds every map, so that nothing but node by node can be told; the layers are the same, so two kinds of it are enough.
+        // bf16 rounds every map, so only single nodes can be compared; the layers are the same, so two kinds are enough.
         for device in devices(Precision::Bf16) {
             if freeze.stages == [Stage::Layer2] || freeze.batch_norm {
                 check_nodes(&device, &freeze);
@@ -79,7 +79,7 @@ fn gpu_kernels_pass_gradients_by_frozen_stages_as_the_cpu_does() {
     }
 }
 
-/// Every node by itself against the CPU's, on the same numbers.
+/// Compares every single node with the CPU's, on the same numbers.
 fn check_nodes(device: &DeviceChoice, freeze: &Freeze) {
     let mut trainers = [device, &crate::step::cpu(2)].map(|device| {
         let mut trainer = trainer_on(device, three_tasks(), N, freeze);
@@ -87,7 +87,7 @@ fn check_nodes(device: &DeviceChoice, freeze: &Freeze) {
             for (index, shape) in store.parameters.iter().map(|p| p.shape.len()).enumerate().collect::<Vec<_>>() {
                 let range = store.range(ParameterId(index));
                 let values = store.values.f32_mut()[range].iter_mut();
-                // A convolution reads bf16 weights on the GPU, so both are given such.
+                // A convolution reads bf16 weights on the GPU, so both get weights in bf16.
                 values.filter(|_| shape == 4).for_each(|v| *v = round_to_bf16(*v));
             }
         };
@@ -102,7 +102,7 @@ fn check_nodes(device: &DeviceChoice, freeze: &Freeze) {
 }
 
 #[test]
-fn frozen_stages_cost_no_backward() {
+fn frozen_stages_have_no_backward() {
     let architecture = Architecture::new(Backbone::Resnet50, three_tasks(), 64, 0.0);
     let count = |freeze: &Freeze| {
         let mut graph = TrainingNetwork::partly_frozen(&architecture, [2, 64, 64], freeze).unwrap().network.graph;
@@ -112,17 +112,18 @@ fn frozen_stages_cost_no_backward() {
         [of(|op| matches!(op, Op::Conv2dWgrad(_))), of(|op| matches!(op, Op::Conv2dDgrad(_))), passes]
     };
     let [wgrads, dgrads, passes] = count(&Freeze::default());
-    // The stem, and layer1's three blocks of three and a downsample: eleven convolutions, of which all but the stem have a dgrad; and
-    // layer2's two that read layer1's output have none either, for nobody wants it.
+    // The stem, and layer1's three blocks of three and a downsample, are eleven convolutions; all but the stem have a dgrad. The
+    // two of layer2 that read layer1's output have no dgrad either, because its gradient is not needed.
     let frozen = count(&Freeze { stages: vec![Stage::Stem, Stage::Layer1], batch_norm: false });
     assert_eq!(frozen, [wgrads - 11, dgrads - 12, passes - 22]);
     let [wgrads, dgrads, _] = count(&Freeze { stages: Stage::ALL.to_vec(), batch_norm: false });
-    // What is left is the detection head's: three laterals without a dgrad, as nobody wants the features'.
+    // The rest belongs to the detection head: three laterals without a dgrad, because the features' gradients are not
+    // needed.
     assert_eq!(wgrads, dgrads + 3);
 }
 
 #[test]
-fn frozen_stages_are_not_moved() {
+fn frozen_stages_do_not_change() {
     for freeze in freezes() {
         let mut trainer = trainer(three_tasks(), N, &freeze);
         let before = parts(&mut trainer);
@@ -137,7 +138,7 @@ fn frozen_stages_are_not_moved() {
             let norm = [".bn", "bn1.", ".downsample.1."].iter().any(|n| name.contains(n)) && !name.contains("heads");
             let frozen = freeze.stages.iter().any(|s| s.name() == stage) || (freeze.batch_norm && norm);
             let same = old.iter().zip(&after[name]).all(|(a, b)| a.to_bits() == b.to_bits());
-            // A level without an object teaches its scale nothing.
+            // A level without an object has no gradient for its scale.
             assert!(same == frozen || name.contains(".box.scale."), "{freeze:?}: {name} moved: {}", !same);
         }
     }
@@ -171,7 +172,7 @@ fn trainer_on(device: &DeviceChoice, tasks: Vec<Task>, n: usize, freeze: &Freeze
     trainer
 }
 
-/// `n` images from number `first · n` on, some without labels.
+/// `n` images starting with number `first · n`, some without labels.
 fn batch(tasks: &[Task], n: usize, first: usize) -> (Vec<u8>, Vec<Vec<Target>>) {
     let encoder = encoder(&Architecture::new(Backbone::Tiny, tasks.to_vec(), 64, 0.0), 64);
     let images_before = first * n;
@@ -191,7 +192,7 @@ fn batch(tasks: &[Task], n: usize, first: usize) -> (Vec<u8>, Vec<Vec<Target>>) 
     (pixels, (images_before..images_before + n).map(encode).collect())
 }
 
-/// For the second class nobody looked in two of four images, nor on the left half of a third.
+/// The second class was not annotated in two of four images, nor in the left half of a third.
 fn partly_annotated(image: usize) -> Vec<Label> {
     let mut all = labels(image);
     let region = |xyxy| PartialRegion { xyxy, looked_for: [0].as_slice().into() };
@@ -214,10 +215,10 @@ fn of_kind(device: &DeviceChoice, regions: Regions, labels: fn(usize) -> Vec<Lab
     (probe.losses(), probe.gradients())
 }
 
-/// Room for partly annotated images alone moves no bit; such images move the detection's loss and no other's, as much on every
-/// device.
+/// Buffers for partly annotated images change no bits by themselves. Such images change only the detection's loss, equally on
+/// every device.
 #[test]
-fn partly_annotated_images_cost_the_same_on_every_device() {
+fn partly_annotated_images_have_the_same_loss_on_every_device() {
     let cpu = crate::step::cpu(2);
     let whole = of_kind(&cpu, Regions::Whole, labels);
     let room = of_kind(&cpu, Regions::Partial, labels);
@@ -237,10 +238,10 @@ fn partly_annotated_images_cost_the_same_on_every_device() {
     }
 }
 
-/// With batch norm frozen nothing in the trunk depends on what else is in a batch, and both losses are sums over images ÷ the
-/// step's denominator: M batches of B are one of M·B but for the order of sums.
+/// With frozen batch norm nothing in the trunk depends on other images of a batch, and both losses are sums over images ÷ the
+/// step's denominator: M batches of B equal one of M·B except for the order of sums.
 #[test]
-fn accumulated_batches_are_one_large_batch() {
+fn accumulated_batches_equal_one_large_batch() {
     let tasks: Vec<Task> = three_tasks().into_iter().filter(|t| t.name != "things").collect();
     let freeze = Freeze { stages: Vec::new(), batch_norm: true };
     let (mut large, mut small) = (trainer(tasks.clone(), 6, &freeze), trainer(tasks.clone(), 2, &freeze));
@@ -257,13 +258,14 @@ fn accumulated_batches_are_one_large_batch() {
         }
         assert_eq!(large.step, small.step);
         for (name, [apart, size]) in distances(&mut large, &mut small) {
-            // AdamW divides a gradient by its own size: where that is rounding alone, a step of the rate may go either way.
+            // AdamW divides a gradient by its own size. If that is only rounding error, a step of the rate may go either
+            // way.
             assert!(apart <= 2e-3 * size.max(3e-3), "step {step} {name}: {apart:.2e} apart of {size:.2e}");
         }
     }
 }
 
-/// Of every parameter how far the two are apart, and its size.
+/// For every parameter the distance between the two, and its size.
 fn distances(a: &mut Trainer, b: &mut Trainer) -> Vec<(String, [f64; 2])> {
     let (a, b) = (parts(a), parts(b));
     let of = |(name, x): (&String, &Vec<f32>)| {
@@ -273,10 +275,10 @@ fn distances(a: &mut Trainer, b: &mut Trainer) -> Vec<(String, [f64; 2])> {
     a.iter().map(of).collect()
 }
 
-/// The detection loss weighs by scores summed within a batch, and a batch norm by its own batch: accumulating is the mean of those
-/// terms, as PyTorch users have it. The same batch twice must so be the step of that batch, in losses and gradients.
+/// The detection loss uses weights from scores summed within a batch, and batch norm uses statistics of its batch. Accumulation
+/// averages these terms, as in PyTorch. So the same batch twice must equal the step of that batch, in losses and gradients.
 #[test]
-fn the_same_batch_twice_is_the_step_of_that_batch() {
+fn the_same_batch_twice_equals_the_step_of_that_batch() {
     let (pixels, targets) = batch(&three_tasks(), N, 0);
     let once = trainer(three_tasks(), N, &Freeze::default()).step(&pixels, &targets).unwrap();
     let batch = (pixels.as_slice(), targets.as_slice());

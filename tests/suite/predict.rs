@@ -1,4 +1,4 @@
-//! `predict` on many images: where they come from, in which order and how many at once they are answered, and how a run ends.
+//! `predict` on many images: their sources, order, memory limits, and how a run ends.
 
 use crate::cli::{polyhead, text};
 use crate::step::{Folder, three_tasks};
@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 
 const CPU: DeviceChoice = DeviceChoice::Cpu { threads: 2 };
 
-/// A network that has learned nothing: its answers are as good as any to follow through the pipeline.
+/// An untrained network; its predictions are sufficient to follow them through the pipeline.
 pub fn model(tasks: Vec<Task>) -> ModelFile {
     ModelFile::untrained(Card::new(Architecture::new(Backbone::Tiny, tasks, 64, 0.0), 64), 3).unwrap()
 }
 
-/// A folder with a model and a way to ask it.
+/// A folder with a model, and functions to run it.
 pub struct Place {
     pub folder: Folder,
 }
@@ -43,7 +43,7 @@ impl Place {
         self.folder.path.join(name)
     }
 
-    /// What `file` is called while it grows, and after an error: `<file>.<process>-<number>.part`. There must be one at most.
+    /// The name of `file` while it grows, and after an error: `<file>.<process>-<number>.part`. There must be at most one.
     pub fn part(&self, out: &str, file: &str) -> Option<String> {
         let entries = std::fs::read_dir(self.path(out)).into_iter().flatten();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -53,18 +53,18 @@ impl Place {
         parts.first().map(|name| format!("{out}/{name}"))
     }
 
-    /// A picture that differs from those of other names.
+    /// A picture whose content depends on its name.
     pub fn image(&self, name: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let seed = name.bytes().fold(7usize, |h, b| h * 31 % 65_521 + usize::from(b));
         let (width, height) = (20 + seed % 60, 20 + seed / 60 % 50);
         let rgb = (0..width * height * 3).map(|i| ((i / 3 * seed + i) % 251) as u8).collect();
-        // The content counts, not the ending.
+        // The content determines the format, not the ending.
         write_png(&path, &Canvas::new(width, height, rgb).unwrap()).unwrap();
     }
 
-    /// `predict` with the working folder here; boxes whatever their score.
+    /// `predict` with this working folder, keeping boxes of any score.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = polyhead();
         command.current_dir(&self.folder.path).args(["predict", "model.safetensors", "--threads", "2", "--conf", "0"]);
@@ -76,7 +76,7 @@ impl Place {
     /// Runs to the end with `input` as the list.
     pub fn run(&self, args: &[&str], input: &[u8]) -> Output {
         let mut child = self.command(args).spawn().unwrap();
-        // A run that refuses its flags reads no list.
+        // A run that refuses its flags does not read the list.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     }
@@ -106,7 +106,7 @@ impl Place {
         self.lines(file).iter().map(|line| line["file"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// All files below a folder but hidden ones, sorted.
+    /// All files below a folder except hidden ones, sorted.
     pub fn tree(&self, folder: &str) -> Vec<String> {
         fn below(folder: &Path, root: &Path, found: &mut Vec<String>) {
             for entry in std::fs::read_dir(folder).unwrap() {
@@ -132,9 +132,9 @@ fn row(outputs: &[HeadOutput], batch: usize, i: usize) -> Vec<u32> {
     parts.collect::<Vec<Vec<u32>>>().concat()
 }
 
-/// A pause or a broken image moves images within their batch: nothing may come of it.
+/// A pause or a broken image moves images within their batch, which must not change results.
 #[test]
-fn an_answer_depends_on_neither_its_place_in_the_batch_nor_its_neighbours() {
+fn a_prediction_depends_on_neither_its_index_in_the_batch_nor_its_neighbours() {
     let mut model = model(three_tasks()).start(&CPU).unwrap();
     for (batch, size) in [(3, 64), (8, 96)] {
         let bytes = size * size * 3;
@@ -155,7 +155,7 @@ fn an_answer_depends_on_neither_its_place_in_the_batch_nor_its_neighbours() {
 }
 
 #[test]
-fn a_batch_that_is_loaded_while_another_computes_gets_its_own_answers() {
+fn a_batch_that_is_loaded_while_another_computes_gets_its_own_predictions() {
     let mut model = model(three_tasks()).start(&CPU).unwrap();
     let shape = [2, 64, 64];
     let batch = |seed: usize| -> Vec<u8> { (0..2 * 64 * 64 * 3).map(|i| ((i * seed + i / 5) % 253) as u8).collect() };
@@ -174,7 +174,7 @@ fn a_batch_that_is_loaded_while_another_computes_gets_its_own_answers() {
 }
 
 #[test]
-fn a_list_is_answered_in_its_order_whatever_the_workers() {
+fn a_list_is_processed_in_order_with_any_number_of_workers() {
     let place = Place::new("list");
     let names: Vec<String> = (0..25).map(|i| format!("images/{:02}.png", i * 7 % 25)).collect();
     names.iter().for_each(|name| place.image(name));
@@ -184,7 +184,7 @@ fn a_list_is_answered_in_its_order_whatever_the_workers() {
     place.succeed(&["-", "--out", "many", "--workers", "7", "--batch", "8"], (list + "\n\n").as_bytes());
     let lines = |out: &str| std::fs::read(place.path(out).join("predictions.jsonl")).unwrap();
     assert!(lines("one") == lines("many"));
-    // As files, as a folder, and to standard output: the same lines, the folder's sorted.
+    // The lines are the same for files, for a folder (sorted), and on standard output.
     let arguments: Vec<&str> = names.iter().map(String::as_str).collect();
     place.succeed(&[&arguments[..], &["--out", "files", "--no-images"]].concat(), b"");
     assert!(lines("one") == lines("files"));
@@ -198,14 +198,14 @@ fn a_list_is_answered_in_its_order_whatever_the_workers() {
 
 #[cfg(unix)]
 #[test]
-fn names_that_no_line_can_hold_come_with_nul() {
+fn names_with_line_breaks_need_nul() {
     let place = Place::new("nul");
     let names = ["images/a\nb.png", "images/ c .png", "images/d.png"];
     names.iter().for_each(|name| place.image(name));
     place.succeed(&["-", "-0", "--out", "out"], names.join("\0").as_bytes());
     assert_eq!(place.files("out/predictions.jsonl"), names);
     assert_eq!(place.tree("out").len(), 4);
-    // The list is read as it comes, so lines before the refusal may have been answered already.
+    // The list is read as it arrives, so lines before the error may already be done.
     place.fail(&["-", "--out", "streamed"], names.join("\0").as_bytes(), 2, &["NUL", "--null"]);
     place.fail(&["images", "--null", "--out", "refused"], b"", 2, &["--null", "-"]);
     place.fail(&["-", "-", "--out", "refused"], b"", 2, &["once"]);
@@ -214,7 +214,7 @@ fn names_that_no_line_can_hold_come_with_nul() {
     assert!(place.tree("refused").is_empty());
 }
 
-/// What a run in progress has said, line by line, each within a minute.
+/// The output lines of a run in progress, each within a minute.
 struct Lines {
     received: std::sync::mpsc::Receiver<String>,
 }
@@ -234,14 +234,14 @@ impl Lines {
 }
 
 #[test]
-fn a_pipe_that_pauses_gets_answers_meanwhile() {
+fn a_pipe_that_pauses_gets_predictions_meanwhile() {
     let place = Place::new("pause");
     let names: Vec<String> = (0..6).map(|i| format!("{i}.png")).collect();
     names.iter().for_each(|name| place.image(name));
     let mut child = place.command(&["-", "--out", "-", "--batch", "4"]).spawn().unwrap();
     let (mut list, lines) = (child.stdin.take().unwrap(), Lines::of(&mut child));
     let mut answered = Vec::new();
-    // A part of a batch; a broken one alone; more than a batch, the last not ended by a line's end.
+    // A part of a batch; a broken image alone; more than a batch, the last path without a line break.
     for (written, expected) in [("0.png\n1.png\n2.", 2), ("png\n", 1), ("absent.png\n", 1), ("3.png\n4.png\n5.png", 2)]
     {
         list.write_all(written.as_bytes()).unwrap();
@@ -252,14 +252,14 @@ fn a_pipe_that_pauses_gets_answers_meanwhile() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(answered.remove(3)["error"].as_str().unwrap().contains("cannot read"));
-    // Pauses change nothing: a whole batch is computed whatever part of it is filled.
+    // Pauses do not change results: a full batch is computed however much of it is filled.
     place.succeed(&["-", "--out", "whole", "--batch", "4", "--no-images"], names.join("\n").as_bytes());
     assert_eq!(answered, place.lines("whole/predictions.jsonl"));
 }
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_run_leaves_whole_lines_of_what_it_computed() {
+fn an_interrupted_run_leaves_complete_lines_for_what_it_computed() {
     let place = Place::new("signal");
     (0..3).for_each(|i| place.image(&format!("{i}.png")));
     for (signal, out) in [("INT", "int"), ("TERM", "term")] {
@@ -276,7 +276,7 @@ fn an_interrupted_run_leaves_whole_lines_of_what_it_computed() {
             assert!(Instant::now() < deadline, "five lines took over a minute");
             std::thread::sleep(Duration::from_millis(5));
         }
-        // The list stays open: the run ends although somebody could still name images.
+        // The list stays open: the run ends although more images could still arrive.
         assert!(
             Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap().success()
         );
@@ -297,7 +297,7 @@ fn an_interrupted_run_leaves_whole_lines_of_what_it_computed() {
 
 #[cfg(unix)]
 #[test]
-fn a_reader_that_has_enough_is_no_error() {
+fn a_reader_that_stops_reading_is_no_error() {
     let place = Place::new("head");
     (0..3).for_each(|i| place.image(&format!("{i}.png")));
     let mut child = place.command(&["-", "--out", "-"]).spawn().unwrap();
@@ -305,7 +305,7 @@ fn a_reader_that_has_enough_is_no_error() {
     list.write_all(b"0.png\n").unwrap();
     let mut one = [0];
     child.stdout.take().unwrap().read_exact(&mut one).unwrap();
-    // Now nobody reads: the next line finds that out.
+    // The reader is gone now; writing the next line detects it.
     list.write_all(b"1.png\n").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
@@ -318,7 +318,7 @@ fn a_reader_that_has_enough_is_no_error() {
 
 #[cfg(unix)]
 #[test]
-fn a_full_disk_leaves_whole_lines_and_the_older_answers() {
+fn a_full_disk_leaves_complete_lines_and_the_older_predictions() {
     let place = Place::new("full");
     (0..40).for_each(|i| place.image(&format!("images/{i}.png")));
     place.succeed(&["images", "--out", "out", "--no-images", "--format", "jsonl,coco"], b"");
@@ -332,16 +332,16 @@ fn a_full_disk_leaves_whole_lines_and_the_older_answers() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.lines().last().unwrap().starts_with("error: cannot write"), "{said}");
     let part = place.part("out", "predictions.jsonl").unwrap();
-    assert!(said.contains(&format!("until then is in {part}")), "{said}");
+    assert!(said.contains(&format!("the predictions made so far are in {part}")), "{said}");
     assert_eq!(place.files("out/predictions.jsonl"), older);
     let kept = place.files(&part);
     assert!(!kept.is_empty() && kept.len() < 40 && older.starts_with(&kept), "{kept:?}");
 }
 
-/// A pipe or a broken link with an image's name gets a line too, and reading it does not wait for a writer.
+/// A pipe or a broken link with an image's name also gets a line, without waiting for a writer.
 #[cfg(unix)]
 #[test]
-fn pipes_and_broken_links_in_a_folder_are_answered_with_an_error() {
+fn pipes_and_broken_links_in_a_folder_give_lines_with_an_error() {
     let place = Place::new("special");
     place.image("images/a.png");
     assert!(Command::new("mkfifo").arg(place.path("images/b.png")).status().unwrap().success());
@@ -354,16 +354,16 @@ fn pipes_and_broken_links_in_a_folder_are_answered_with_an_error() {
     assert_eq!(errors, [false, true, true], "{said}");
 }
 
-/// Unreadable images wait for the line of the readable one before them, and take every place there is.
+/// Unreadable images wait for the line of the readable one before them, and fill the whole window.
 #[test]
-fn a_few_images_among_many_that_cannot_be_read_are_answered() {
+fn a_few_images_among_many_unreadable_ones_are_processed() {
     let place = Place::new("sparse");
     for (readable, unreadable) in [(1, 18), (1, 19), (7, 13), (1, 60)] {
         let folder = format!("images{readable}-{unreadable}");
         let names: Vec<String> = (0..readable + unreadable).map(|i| format!("{folder}/{i:02}.png")).collect();
         names[..readable].iter().for_each(|name| place.image(name));
         names[readable..].iter().for_each(|name| std::fs::write(place.path(name), "no image").unwrap());
-        // A list's pauses end batches too, so these come as a folder.
+        // A list's pauses also end batches, so these images are in a folder.
         for (more, code) in [(&[][..], 1), (&["--max-broken", "1"], 0)] {
             let out = format!("out{readable}-{unreadable}-{code}");
             let mut child = place.command(&[&[&folder, "--out", &out, "--no-images"], more].concat()).spawn().unwrap();
@@ -377,7 +377,7 @@ fn a_few_images_among_many_that_cannot_be_read_are_answered() {
             assert!(!hangs, "{readable} + {unreadable} images hang: {said}");
             let lines = match code {
                 0 => place.lines(&format!("{out}/predictions.jsonl")),
-                // Too many cannot be read: what was answered until then stays.
+                // Too many are unreadable; the predictions made so far are kept.
                 _ => place.lines(&place.part(&out, "predictions.jsonl").unwrap()),
             };
             assert!(code == 0 || said.contains("more than --max-broken"), "{said}");
@@ -389,7 +389,7 @@ fn a_few_images_among_many_that_cannot_be_read_are_answered() {
     }
 }
 
-/// A list that counts what is read of it, and lines that count what is written.
+/// A list that counts how much of it is read, and a writer that counts lines.
 struct Counted {
     line: Vec<u8>,
     at: usize,
@@ -435,7 +435,7 @@ impl Write for CountedLines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.bytes.fetch_add(bytes.len(), Ordering::SeqCst);
         self.lines.fetch_add(bytes.iter().filter(|b| **b == b'\n').count(), Ordering::SeqCst);
-        // A slow reader: whoever runs ahead gets the chance to.
+        // A slow reader gives other threads the chance to run ahead.
         std::thread::sleep(Duration::from_millis(1));
         Ok(bytes.len())
     }
@@ -445,9 +445,9 @@ impl Write for CountedLines {
     }
 }
 
-/// Memory is bounded because the number of images on their way is.
+/// Memory is bounded because the number of images in the pipeline is.
 #[test]
-fn no_more_images_are_on_their_way_than_two_batches_and_the_workers_hold() {
+fn the_pipeline_holds_at_most_two_batches_and_the_workers_images() {
     let place = Place::new("window");
     place.image("a.png");
     let (written, furthest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -473,7 +473,7 @@ fn no_more_images_are_on_their_way_than_two_batches_and_the_workers_hold() {
     let report = predict::predict(options, &AtomicBool::new(false), |_| {}).unwrap();
     assert_eq!((report.images, report.broken, report.ended), (1500, 0, Ended::Whole));
     assert_eq!(written.load(Ordering::SeqCst), 1500);
-    // Lines whose images have arrived may still wait, up to 64 KiB of them.
+    // Finished lines may still be buffered, up to 64 KiB of them.
     let (furthest, waiting) = (furthest.load(Ordering::SeqCst), (1 << 16) / (bytes.load(Ordering::SeqCst) / 1500));
     assert!((5..=2 * 4 + 2 * 3 + 1 + waiting).contains(&furthest), "{furthest} images at once, {waiting} may wait");
 }

@@ -1,4 +1,5 @@
-//! What `predict` writes: each format read back, names of pictures, broken images, and what is not written over.
+//! Files written by `predict`: reading each format back, names of pictures, broken images, and files that must not be
+//! overwritten.
 
 use crate::predict::Place;
 use polyhead::tasks::Task;
@@ -22,7 +23,7 @@ fn close(a: f64, b: f64, by: f64) -> bool {
 }
 
 #[test]
-fn every_format_says_what_the_lines_say() {
+fn every_format_agrees_with_the_lines() {
     let place = Place::new("formats");
     let names = ["000000000139.png", "7.png", "b,\"c\".png"];
     names.iter().for_each(|name| place.image(&format!("images/{name}")));
@@ -61,7 +62,7 @@ fn every_format_says_what_the_lines_say() {
             let category = things.iter().find(|c| c["id"] == result["category_id"]).unwrap();
             assert_eq!((&category["name"], &category["supercategory"]), (&found["class"], &json!("things")));
             let [x, y, w, h] = numbers(&result["bbox"])[..] else { panic!("{result}") };
-            // Each rounded to a hundredth of a pixel.
+            // Each is rounded to a hundredth of a pixel.
             for (a, b) in [x, y, x + w, y + h].into_iter().zip(&corners) {
                 assert!(close(a, *b, 0.0151), "{result} {found}");
             }
@@ -90,7 +91,7 @@ fn every_format_says_what_the_lines_say() {
     }
     assert!(results.next().is_none() && boxes.next().is_none());
     let ids: Vec<u64> = images["images"].as_array().unwrap().iter().map(|i| i["id"].as_u64().unwrap()).collect();
-    // Stems that are numbers; one that is none gets one that no stem has.
+    // Stems that are numbers; a stem that is not gets an id that no stem has.
     assert_eq!(ids, [139, (1 << 40) + 2, (1 << 40) + 3]);
     place.succeed(&["images/b*", "images/7.png", "--out", "lines", "--format", "coco", "--no-images"], b"");
     let images = read("lines/images.json");
@@ -103,7 +104,7 @@ fn rows_file(line: &Value) -> String {
 }
 
 #[test]
-fn results_take_the_numbers_of_an_annotation_file() {
+fn results_use_the_ids_of_an_annotation_file() {
     let place = Place::new("coco");
     ["a.png", "b.png", "sub/a.png", "c.png"].iter().for_each(|name| place.image(&format!("images/{name}")));
     let classes: Vec<String> = crate::step::three_tasks()[0].classes().to_vec();
@@ -119,7 +120,7 @@ fn results_take_the_numbers_of_an_annotation_file() {
     annotations(&categories);
     let args = ["images", "--out", "out", "--no-images", "--format", "coco,jsonl", "--coco-images", "ann.json"];
     let said = place.succeed(&args, b"").stderr;
-    // c.png is not annotated, so nothing can be compared with it.
+    // c.png is not annotated, so it cannot be compared.
     assert!(crate::cli::text(&said).contains("without a detection in the COCO results: 1"));
     assert_eq!(place.tree("out"), ["detections.json", "predictions.jsonl"]);
     let results: Vec<Value> =
@@ -141,7 +142,7 @@ fn results_take_the_numbers_of_an_annotation_file() {
 }
 
 #[test]
-fn several_detection_tasks_get_a_file_each_and_a_model_without_one_is_refused() {
+fn each_detection_task_gets_its_own_file_and_a_model_without_one_is_refused() {
     let classes = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect::<Vec<_>>();
     let detect = |names: &[&str]| Detect::new(classes(names));
     let both = Place::with("two", vec![Task::new("cells", detect(&["x", "y"])), Task::new("big/ones", detect(&["x"]))]);
@@ -188,7 +189,7 @@ fn a_broken_image_keeps_its_line_and_is_named() {
     let rows = table(&place.path("out/predictions.csv"));
     assert_eq!((rows.len(), rows[5]["error"].is_empty(), rows[5]["kind"].is_empty()), (12, false, true));
     assert_eq!(place.tree("out/labels").len(), 11);
-    // Its answer is the others' business neither.
+    // Other images do not depend on it.
     std::fs::remove_file(place.path("images/05.png")).unwrap();
     place.succeed(&["images", "--out", "without"], b"");
     let mut rest = lines;
@@ -207,37 +208,38 @@ fn too_many_broken_images_are_an_error_that_keeps_the_lines() {
     let args = |share: &'static str, out: &'static str| ["-", "--no-images", "--max-broken", share, "--out", out];
     place.succeed(&args("0.01", "one"), &list(3, 1));
     place.succeed(&args("0.5", "half"), &list(4, 4));
-    // Beyond the share at the end, however few there were: all are answered, and the lines lie aside.
+    // At the end the share is exceeded, even for a small number: all images are done, and the lines are kept in a
+    // temporary file.
     place.fail(&args("0.01", "two"), &list(30, 2), 1, &["2 of 32", "--max-broken 0.01", "absent0.png"]);
     let kept = place.part("two", "predictions.jsonl").unwrap();
     assert_eq!(place.tree("two"), [kept.trim_start_matches("two/")]);
     assert_eq!(place.lines(&kept).len(), 32);
-    // None is tolerated: the first ends the run.
+    // With none tolerated, the first ends the run.
     place.fail(&args("0", "none"), &list(0, 300), 1, &["1 of 1", "--max-broken 0"]);
-    // As if there were a thousand, eleven are more than one in a hundred; a million more need not be tried.
+    // Counted as if there were a thousand images, eleven exceed one per cent; the remaining ones are not tried.
     place.fail(&args("0.01", "stop"), &list(0, 5000), 1, &["11 of 11"]);
     place.fail(&args("1", "all"), &list(0, 3), 1, &["none of the 3 images"]);
     place.fail(&args("2", "share"), &list(1, 0), 2, &["--max-broken 2"]);
 }
 
 #[test]
-fn pictures_lie_as_their_images_do() {
+fn pictures_mirror_the_folders_of_their_images() {
     let place = Place::new("names");
     for name in ["a.png", "b.jpg", "b.PNG", "b.png.webp", "deep/er/a.png", "deep/a.jpeg", "c.d.bmp"] {
         place.image(&format!("images/{name}"));
     }
     let pictures =
         |out: &str| -> Vec<String> { place.tree(out).into_iter().filter(|file| file != "predictions.jsonl").collect() };
-    // Two images that differ in nothing but the ending keep it.
+    // Two images that differ only in the ending keep it.
     let own = ["a.png", "b.PNG.png", "b.jpg.png", "b.png.png", "c.d.png", "deep/a.png", "deep/er/a.png"];
     place.succeed(&["images", "--out", "folder"], b"");
     assert_eq!(pictures("folder"), own);
-    // A second time they take the same places.
+    // A second run writes the same files.
     place.succeed(&["images", "--out", "folder"], b"");
     assert_eq!(pictures("folder"), own);
     place.succeed(&["images/**/a.*", "--out", "glob"], b"");
     assert_eq!(pictures("glob"), ["a.png", "deep/a.png", "deep/er/a.png"]);
-    // Named one by one they get their stems, numbered; folders beside others get their own.
+    // Images named one by one get their stems, with numbers; several folders each get their own.
     place.succeed(&["images/a.png", "images/deep/a.jpeg", "images/a.png", "--out", "files"], b"");
     assert_eq!(pictures("files"), ["a-2.png", "a-3.png", "a.png"]);
     place.succeed(&["images/deep", "images/deep/er", "images/a.png", "--out", "several"], b"");
@@ -253,7 +255,7 @@ fn pictures_lie_as_their_images_do() {
 }
 
 #[test]
-fn answers_among_the_images_are_no_images_and_nothing_is_written_over() {
+fn outputs_among_the_images_are_not_read_and_nothing_is_overwritten() {
     let place = Place::new("among");
     ["a.png", "deep/a.png", "labels/a.png"].iter().for_each(|name| place.image(&format!("images/{name}")));
     let before = place.tree("images");
@@ -273,7 +275,7 @@ fn answers_among_the_images_are_no_images_and_nothing_is_written_over() {
     place.image("images/images/a.png");
     place.fail(&["images", "--out", "."], b"", 2, &["images/a.png would be overwritten", "--out"]);
     assert!(bytes("images/a.png") == image);
-    // Somebody's labels are not ours to replace; our own are.
+    // Other label folders are not overwritten; our own are.
     std::fs::create_dir_all(place.path("set/labels")).unwrap();
     std::fs::write(place.path("set/labels/a.txt"), "0 .5 .5 1 1\n").unwrap();
     let args = ["images/a.png", "--out", "set", "--no-images", "--format", "yolo"];

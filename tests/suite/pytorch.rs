@@ -1,5 +1,5 @@
-//! PyTorch's files as people have them (tests/golden/state.py): a whole module's state dict, training checkpoints around
-//! one, views of storages, every type of number, the format before zip files, a file cut in half.
+//! Typical PyTorch files (tests/golden/state.py): a module's state dict, training checkpoints that contain one, views of
+//! storages, every type of number, the format before zip files, a truncated file.
 
 use crate::step::Folder;
 use candle_core::DType;
@@ -24,7 +24,7 @@ fn assert_as_written(tensors: &Tensors, name: &str, shape: &[usize]) {
 }
 
 #[test]
-fn a_module_s_state_dict_and_a_checkpoint_around_one_are_read() {
+fn a_modules_state_dict_and_a_checkpoint_around_one_are_read() {
     for file in ["plain.pth", "nested.pth", "reference.pth", "legacy.pth"] {
         let tensors = weights::read(&golden(file)).unwrap().tensors;
         assert_as_written(&tensors, "conv1.weight", &[4, 3, 3, 3]);
@@ -79,11 +79,11 @@ fn numbers_of_every_type_are_read() {
     {
         assert_eq!(tensors[name].dtype(), dtype);
     }
-    // Complex numbers are left out: candle has none.
+    // Complex numbers are skipped, because candle has none.
     assert_eq!(tensors.len(), 10);
 }
 
-/// Arguments, optimizers, random states and numpy's arrays lie around the weights; nothing of them is looked at.
+/// The file also contains arguments, optimizers, random states and numpy arrays, which are ignored.
 #[test]
 fn a_whole_training_checkpoint_is_read() {
     for file in ["training.pth", "training_legacy.pth"] {
@@ -96,13 +96,13 @@ fn a_whole_training_checkpoint_is_read() {
 }
 
 #[test]
-fn half_a_file_gets_a_sentence() {
+fn half_a_file_gives_an_error() {
     let folder = Folder::new("pytorch");
     let cut = folder.path.join("cut.pth");
     let whole = std::fs::read(golden("plain.pth")).unwrap();
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
     let error = weights::read(&cut).err().unwrap().to_string();
-    assert!(error.contains("cut.pth: not a whole PyTorch file") && error.contains("take another copy"), "{error}");
+    assert!(error.contains("cut.pth: not a complete PyTorch file") && error.contains("use another copy"), "{error}");
     assert!(!error.contains('\n'), "{error}");
     let error = weights::read(&folder.path.with_extension("pth")).err().unwrap().to_string();
     assert!(error.contains("cannot read"), "{error}");

@@ -1,5 +1,5 @@
-//! The trunk against torchvision in f64: outputs, features, gradients and running statistics (tests/golden/resnet.py), where parts of
-//! it are frozen or batches accumulated (partial.py), and against candle-transformers.
+//! Compares the trunk with torchvision in f64: outputs, features, gradients and running statistics (tests/golden/resnet.py), with
+//! frozen parts and accumulated batches (partial.py), and with candle-transformers.
 
 #[path = "../golden/hash.rs"]
 pub mod hash;
@@ -14,7 +14,7 @@ use polyhead::model::{Backbone, Freeze, Stage, resnet};
 use polyhead::ops::{self, combine, pool};
 use serde_json::Value;
 
-/// A torchvision-shaped network without losses: the gradient of the logits comes from outside.
+/// A torchvision-shaped network without losses: the test provides the gradient of the logits.
 struct Reference {
     executor: Executor,
     plan: PlanId,
@@ -66,7 +66,7 @@ impl Reference {
         self.run(Segment::Forward);
     }
 
-    /// The backward pass of the input that went forward last; gradients are added to those there are.
+    /// The backward pass of the last forward input; gradients are added to the existing ones.
     fn backward(&mut self, case: &Value) {
         let seed = self.logits_gradient.unwrap();
         let gradient = hash::logits_gradient(shape_of(case)[0], 1000);
@@ -114,7 +114,7 @@ fn append_backward(graph: &mut Graph, c5: ValueId, logits: ValueId, trunk: usize
     seed
 }
 
-/// Every parameter and running statistic from the counter hash.
+/// Sets every parameter and running statistic from the counter hash.
 pub fn fill(store: &mut Store, last_norm: &str) {
     let mut tensors = weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
     tensors.append(&mut weights::export_buffers(store, ParameterSet::Current, "").unwrap());
@@ -156,8 +156,8 @@ fn golden(file: &str) -> Vec<Value> {
     all["cases"].as_array().unwrap().clone()
 }
 
-/// Samples and projections against the stored ones, relative to the stored norm: at most 1e-4, or twice the error that
-/// PyTorch's own f32 makes.
+/// Compares samples and projections with the stored ones, relative to the stored norm: the error is at most 1e-4, or
+/// twice the error of PyTorch's own f32.
 fn compare(case: &Value, name: &str, got: &[f32]) {
     let tensors = case["tensors"].as_array().unwrap();
     let stored = tensors.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("no golden {name}"));
@@ -200,7 +200,7 @@ fn evaluation_equals_torchvision() {
     }
 }
 
-/// Cases without `parameters` have a training pass too.
+/// Cases without `parameters` also have a training pass.
 #[test]
 fn training_equals_torchvision_in_outputs_gradients_and_running_statistics() {
     for case in cases().into_iter().filter(|case| case["parameters"].is_null()) {
@@ -225,7 +225,7 @@ fn training_equals_torchvision_in_outputs_gradients_and_running_statistics() {
 }
 
 #[test]
-fn gradients_beside_frozen_parts_and_of_several_batches_equal_torchvision() {
+fn gradients_with_frozen_parts_and_of_several_batches_equal_torchvision() {
     for case in golden("partial.json") {
         let kind = case["kind"].as_str().unwrap();
         let stages = match kind {

@@ -1,4 +1,4 @@
-//! Who may write into a run's folder: one process at a time, which others are told of; and what a run in the place of an older one
+//! Writing into a run's folder: only one process at a time, which other processes report, and the files that `--exist-ok`
 //! removes.
 
 use crate::cli::{SMALL, digits, fail, interrupt, path, polyhead, results, run, succeed, text, train};
@@ -17,7 +17,7 @@ fn signal(name: &str, id: u32) {
     assert!(sent.success(), "kill -{name} {id}");
 }
 
-/// Waits until one of `children` has locked the folder, and stops it there.
+/// Waits until one of `children` has locked the folder, and stops it.
 fn stop_the_holder(run_folder: &str, children: &[&Child]) -> u32 {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
@@ -32,7 +32,7 @@ fn stop_the_holder(run_folder: &str, children: &[&Child]) -> u32 {
     }
 }
 
-/// That a process was refused in one sentence that names the holder.
+/// Asserts that a process was refused with one error message that names the holder.
 fn assert_refused(output: &Output, holder: u32) {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -42,7 +42,7 @@ fn assert_refused(output: &Output, holder: u32) {
     assert!(error.contains("Z: ") && error.contains(" train ") && error.contains("wait until"), "{said}");
 }
 
-/// Every file below `folder`, with its bytes and when it was changed.
+/// Every file below `folder`, with its bytes and modification time.
 fn snapshot(folder: &Path) -> Vec<(PathBuf, SystemTime, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
@@ -74,7 +74,7 @@ fn cut_run(folder: &Folder, data: &str, epochs: &str) -> String {
 }
 
 #[test]
-fn of_two_that_go_on_with_a_run_at_once_one_does_and_the_other_is_told() {
+fn two_processes_resume_the_same_run_and_one_is_refused() {
     let folder = Folder::new("two-resumes");
     let data = digits(&folder, 24);
     let cut = cut_run(&folder, &data, "60");
@@ -94,7 +94,7 @@ fn of_two_that_go_on_with_a_run_at_once_one_does_and_the_other_is_told() {
 }
 
 #[test]
-fn while_a_run_goes_on_others_read_its_folder_and_change_nothing_there() {
+fn readers_of_a_running_runs_folder_change_nothing() {
     let folder = Folder::new("held");
     let data = digits(&folder, 24);
     let cut = cut_run(&folder, &data, "2000");
@@ -122,11 +122,11 @@ fn while_a_run_goes_on_others_read_its_folder_and_change_nothing_there() {
     succeed(&["evaluate", &cut, "--out", &answers]);
     succeed(&["predict", &cut, &images, "--out", &answers]);
     assert!(snapshot(Path::new(&cut)) == before, "reading the folder changed something");
-    // The same name without --exist-ok is the next number's.
+    // Without --exist-ok the same name gets a number.
     train(&folder, &data, "cut", &["--epochs", "1"]);
     assert!(folder.path.join("runs/train/cut2/args.yaml").is_file());
 
-    // What kills it frees the folder, though nobody has asked how it ended.
+    // A kill frees the folder, even before the parent has waited for the process.
     signal("KILL", holder);
     let second = spawn(&["train", "--resume", &cut]);
     stop_the_holder(&cut, &[&second]);
@@ -134,13 +134,13 @@ fn while_a_run_goes_on_others_read_its_folder_and_change_nothing_there() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    // And it goes on to its end.
+    // The resumed run finishes.
     let stopped = run(&["train", "--resume", &cut, "--time", "0.0000001"]);
     assert!(stopped.status.success() && text(&stopped.stderr).contains("is over"), "{}", text(&stopped.stderr));
 }
 
 #[test]
-fn of_two_runs_over_the_same_folder_at_once_one_is_left_and_whole() {
+fn two_runs_over_the_same_folder_leave_one_complete_run() {
     let folder = Folder::new("two-overs");
     let data = digits(&folder, 24);
     let project = path(&folder, "runs");
@@ -170,7 +170,7 @@ fn of_two_runs_over_the_same_folder_at_once_one_is_left_and_whole() {
 }
 
 #[test]
-fn a_run_over_an_older_one_leaves_what_is_not_its_own() {
+fn a_run_over_an_older_one_keeps_files_that_are_not_the_runs() {
     let folder = Folder::new("over");
     let data = digits(&folder, 24);
     let target = train(&folder, &data, "same", &["--epochs", "1"]);
@@ -180,7 +180,7 @@ fn a_run_over_an_older_one_leaves_what_is_not_its_own() {
     }
     let foreign = ["notes.txt", "confusion_mine.png", "weights/notes.md", "weights/keep.safetensors", "clip.part"];
     foreign.iter().for_each(|file| std::fs::write(Path::new(&target).join(file), file).unwrap());
-    // Other tasks: what the first run wrote of its own is gone, not only what is written again.
+    // With other tasks: all files of the first run are removed, not only those that are written again.
     let yaml = folder.path.join("digits/data.yaml");
     let text = std::fs::read_to_string(&yaml).unwrap();
     std::fs::write(&yaml, text.replace("  paper:", "  sheet:").replace("  sum:", "  total:")).unwrap();
@@ -206,7 +206,7 @@ fn a_run_over_an_older_one_leaves_what_is_not_its_own() {
 }
 
 #[test]
-fn a_folder_that_is_no_runs_is_not_written_into() {
+fn a_folder_that_is_not_a_runs_is_not_written_into() {
     let folder = Folder::new("no-run");
     let data = digits(&folder, 8);
     let project = path(&folder, "project");
@@ -229,7 +229,7 @@ fn a_folder_that_is_no_runs_is_not_written_into() {
 }
 
 #[test]
-fn a_name_that_is_not_one_folders_is_refused() {
+fn a_name_that_is_not_a_single_folder_is_refused() {
     let folder = Folder::new("names");
     let data = digits(&folder, 8);
     let project = path(&folder, "a/runs");

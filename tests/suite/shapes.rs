@@ -1,8 +1,8 @@
-//! The convolutions' kernels at the sizes they are made for, through the shim: every distinct convolution of ResNet-50 at batch
-//! 256 and 224², and batches as large as a plan allows. Every tile runs, but of each grid only the corners and the middle.
+//! Runs the convolution kernels at their real sizes through the shim: every distinct convolution of ResNet-50 at batch 256 and
+//! 224², and batches as large as a plan allows. Every tile runs, but only the corners and the middle of each grid.
 //!
-//! Buffers are address space that is filled where it is touched. Inputs are −1, 0 and 1, so that every sum is exact in f32
-//! and is compared to the bit with its definition (`shapes/definition.rs`); nothing else may have been written.
+//! Buffers are address space that is filled when touched. Inputs are −1, 0 and 1, so that every sum is exact in f32 and is
+//! compared bit for bit with its definition (`shapes/definition.rs`); nothing else may be written.
 
 #[path = "shapes/board.rs"]
 mod board;
@@ -24,13 +24,13 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 const BATCH: usize = 256;
-/// An H200's, by which weight gradients are split.
+/// The number of an H200, which determines the splits of weight gradients.
 const PROCESSORS: usize = 132;
-/// Elements of the reduction in a stage: a split is a multiple of it.
+/// Reduction elements per stage; a split is a multiple of it.
 const CHUNK: usize = 32;
 const DIRECT_THREADS: usize = 256;
 
-/// v rounded to bf16: to the nearest, and to the even one of two equally near.
+/// v rounded to bf16: to the nearest value, ties to even.
 fn bf16(v: f32) -> f32 {
     let bits = v.to_bits();
     f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) >> 16 << 16)
@@ -43,7 +43,7 @@ fn corners(count: usize) -> Vec<usize> {
     corners
 }
 
-/// The first and the last of as many tiles as `len` has, with the columns each has.
+/// The first and the last tile of `len`, with their columns.
 fn ends(len: usize, tile: usize) -> Vec<(usize, Range<usize>)> {
     let last = len.div_ceil(tile) - 1;
     let mut ends = vec![0, last];
@@ -66,8 +66,8 @@ fn resnet50() -> Vec<Problem> {
     problems
 }
 
-/// A convolution of `side`² maps with the largest batch that kernels count: offsets beyond 2³² bytes and 2³¹ elements, the last
-/// tiles not whole.
+/// A convolution of `side`² maps with the largest batch that kernels can index: offsets beyond 2³² bytes and 2³¹ elements, with
+/// partial tiles at the end.
 fn vast(side: usize, [c, k]: [usize; 2], [kernel, stride]: [usize; 2]) -> Problem {
     let one = Problem { n: 1, h: side, w: side, c, k, r: kernel, s: kernel, stride, padding: kernel / 2 };
     let limit = MAX_VECTORS * VECTOR;
@@ -125,7 +125,7 @@ fn check_fprop(p: &Problem) {
             }
             let at = row_tile * 2 * p.k + columns.start;
             board.take(&what, partials, at, &means, 0.0);
-            // A difference, a product and n additions of positive numbers are rounded, and here the reference once.
+            // A difference, a product and n additions of positive numbers are rounded; the reference is rounded once.
             board.take(&what, partials, at + p.k, &squares, (n + 4.0) / (1 << 24) as f32);
 
             board.launch(&what, &normed, &block);
@@ -143,13 +143,13 @@ fn check_fprop(p: &Problem) {
     }
 }
 
-/// The pixels of phase `phase` along an axis of `len`: the first, and how many.
+/// The pixels of phase `phase` along an axis of `len`: the first, and their number.
 fn phase(p: &Problem, len: usize, phase: usize) -> (usize, usize) {
     let first = (0..p.stride).find(|at| (at + p.padding) % p.stride == phase).unwrap();
     (first, len.saturating_sub(first).div_ceil(p.stride))
 }
 
-/// The tiles of rows to look at, each with its pixels `[n, h, w]`: the first, the middle and the last of every phase.
+/// The row tiles to check, each with its pixels `[n, h, w]`: the first, the middle and the last of every phase.
 fn dgrad_tiles(p: &Problem) -> Vec<(usize, Vec<[usize; 3]>)> {
     let (mut tiles, mut before) = (Vec::new(), 0);
     for (down, across) in (0..p.stride).flat_map(|i| (0..p.stride).map(move |j| (i, j))) {
@@ -218,14 +218,14 @@ fn check_dgrad(p: &Problem) {
     }
 }
 
-/// Two opposite corners of a grid and its middle: along each axis the first, the middle and the last.
+/// Blocks of a grid to check: along each axis the first, the middle and the last.
 fn blocks([x, y]: [usize; 2]) -> Vec<[usize; 2]> {
     let mut blocks = vec![[0, 0], [x / 2, y / 2], [x - 1, y - 1]];
     blocks.dedup();
     blocks
 }
 
-/// The parts of a flat range of a matrix of `width` columns: row by row its columns.
+/// Splits a flat range of a matrix of `width` columns into rows with their columns.
 fn rows_of(flat: Range<usize>, width: usize) -> Vec<(usize, Range<usize>)> {
     let row = |row: usize| (row, flat.start.saturating_sub(row * width)..width.min(flat.end - row * width));
     (flat.start / width..flat.end.div_ceil(width)).map(row).collect()
@@ -328,7 +328,7 @@ fn check_direct(p: &Problem) {
     }
 }
 
-/// The plan with the shortest splits among those that are tried for a tile.
+/// The plan with the shortest splits among the candidates for a tile.
 fn wgrad_plan(p: &Problem, precision: Precision, tile: WgradTile) -> Option<WgradPlan> {
     let plans = WgradPlan::candidates(precision, p, PROCESSORS).into_iter();
     plans.filter(|plan| plan.tile == tile).max_by_key(|plan| plan.splits)
@@ -372,7 +372,7 @@ fn fprop_and_dgrad_are_exact_at_the_largest_batches() {
     }
 }
 
-/// More splits than any plan has, so that each is short.
+/// Uses more splits than any plan has, so that each is short.
 #[test]
 fn wgrad_is_exact_at_the_largest_batches() {
     for (problem, splits) in
@@ -385,9 +385,9 @@ fn wgrad_is_exact_at_the_largest_batches() {
     }
 }
 
-/// Every tile that may be chosen is run above.
+/// Every tile that tuning may choose is run above.
 #[test]
-fn every_tile_that_may_be_chosen_is_run() {
+fn every_tile_that_may_be_chosen_is_tested() {
     let problem = resnet50()[1];
     for direction in [Direction::Fprop, Direction::Dgrad] {
         let tunable = Tunable { direction, problem, suits_cudnn: false };

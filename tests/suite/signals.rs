@@ -1,5 +1,5 @@
-//! Balancing by what a step itself says: methods of these tests read its losses, or how the tasks' gradients lie to each other at
-//! the shared features or at the last shared convolution, between the heads' backward and the trunk's.
+//! Balancing with signals of the step itself: methods that read its losses, or the Gramian of the tasks' gradients at the shared
+//! features or at the last shared convolution, between the heads' backward and the trunk's.
 
 use crate::balance::balance;
 use crate::cuda::devices;
@@ -21,19 +21,19 @@ use std::sync::{Arc, Mutex};
 struct Seen {
     losses: Option<Vec<f32>>,
     gramian: Option<Vec<f64>>,
-    /// After the step.
+    /// Known after the step.
     cross: Option<Vec<f64>>,
     excess: Option<Vec<f64>>,
 }
 
-/// A method without a state that keeps what it was told.
-struct Told {
+/// A stateless method that records its signals.
+struct Recorder {
     needs: Needs,
     weigh: fn(&Signals) -> Vec<f32>,
     seen: Arc<Mutex<Seen>>,
 }
 
-impl Balance for Told {
+impl Balance for Recorder {
     fn needs(&self) -> Needs {
         self.needs
     }
@@ -65,10 +65,10 @@ impl Balance for Told {
     }
 }
 
-/// A method that keeps the losses it is shown after an update.
-struct LooksAgain(Arc<Mutex<Vec<Vec<f32>>>>);
+/// A method that records the losses after an update.
+struct LossRecorder(Arc<Mutex<Vec<Vec<f32>>>>);
 
-impl Balance for LooksAgain {
+impl Balance for LossRecorder {
     fn needs(&self) -> Needs {
         Needs::State
     }
@@ -101,10 +101,10 @@ impl Balance for LooksAgain {
 }
 
 #[test]
-fn a_method_is_shown_the_losses_after_an_update_only_if_they_are_finite() {
+fn a_method_receives_the_losses_after_an_update_only_if_they_are_finite() {
     for (masked, rate, shown) in [(false, 1e-3, 1), (true, 1e-3, 1), (false, f32::INFINITY, 0)] {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let mut trainer = trainer(&cpu(2), Box::new(LooksAgain(Arc::clone(&seen))), Probe::None);
+        let mut trainer = trainer(&cpu(2), Box::new(LossRecorder(Arc::clone(&seen))), Probe::None);
         trainer.config = OptimizerConfig { clip_norm: None, ..optimizer(rate, 20) };
         trainer.step(&images(4, 64), &targets(masked)).unwrap();
         let seen = seen.lock().unwrap();
@@ -115,8 +115,8 @@ fn a_method_is_shown_the_losses_after_an_update_only_if_they_are_finite() {
     }
 }
 
-/// The weights of the shortest vector in the convex hull of the active tasks' gradients (Désidéri 2012; Sener & Koltun 2018,
-/// algorithm 2), which sum to one.
+/// The weights, which sum to one, of the shortest vector in the convex hull of the active tasks' gradients (Désidéri 2012;
+/// Sener & Koltun 2018, algorithm 2).
 fn min_norm(signals: &Signals) -> Vec<f32> {
     let (gramian, tasks) = (signals.gramian.unwrap(), signals.active.len());
     let active: Vec<usize> = (0..tasks).filter(|&task| signals.active[task]).collect();
@@ -135,14 +135,14 @@ fn min_norm(signals: &Signals) -> Vec<f32> {
     weights.iter().map(|&w| w as f32).collect()
 }
 
-/// A trainer whose steps compare gradients where `probe` says.
+/// A trainer whose steps compare gradients at `probe`.
 fn trainer(device: &DeviceChoice, balance: Box<dyn Balance>, probe: Probe) -> Trainer {
     with_dropout(0.2, device, balance, probe)
 }
 
 fn with_dropout(dropout: f32, device: &DeviceChoice, balance: Box<dyn Balance>, probe: Probe) -> Trainer {
     let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, dropout);
-    // Without clipping, whose norm counts the heads' factors.
+    // No clipping, because its norm includes the heads' factors.
     let config = OptimizerConfig { clip_norm: None, ..optimizer(3e-3, 20) };
     let (freeze, labels) = (Freeze::default(), LabelFeatures::default());
     let network = TrainingNetwork::for_labels(&architecture, [4, 64, 64], &freeze, labels, probe).unwrap();
@@ -151,7 +151,7 @@ fn with_dropout(dropout: f32, device: &DeviceChoice, balance: Box<dyn Balance>, 
     trainer
 }
 
-/// Targets of four images; the last task has none where it is `masked`.
+/// Targets of four images; if `masked`, the last task has none.
 fn targets(masked: bool) -> Vec<Vec<Target>> {
     let encoder = encoder(&Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.2), 64);
     let of_image = |image| {
@@ -164,15 +164,15 @@ fn targets(masked: bool) -> Vec<Vec<Target>> {
     (0..4).map(of_image).collect()
 }
 
-/// One step of a method: what it reported, what the method was told, and the state after it.
-fn told(
+/// Runs one step with a method; returns the report, the method's signals, and the state afterwards.
+fn step_with(
     device: &DeviceChoice,
     (needs, probe): (Needs, Probe),
     weigh: fn(&Signals) -> Vec<f32>,
     masked: bool,
 ) -> (StepReport, Seen, Tensors) {
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let mut trainer = trainer(device, Box::new(Told { needs, weigh, seen: Arc::clone(&seen) }), probe);
+    let mut trainer = trainer(device, Box::new(Recorder { needs, weigh, seen: Arc::clone(&seen) }), probe);
     let report = trainer.step(&images(4, 64), &targets(masked)).unwrap();
     let seen = seen.lock().unwrap().clone();
     (report, seen, current(&mut trainer))
@@ -192,8 +192,8 @@ fn part(state: &Tensors, of_heads: bool) -> Tensors {
 }
 
 #[test]
-fn the_shortest_common_gradient_is_found_and_taken_by_the_trunk_alone() {
-    let (report, seen, state) = told(&cpu(2), AT_FEATURES, min_norm, false);
+fn the_shortest_common_gradient_is_found_and_applied_to_the_trunk_only() {
+    let (report, seen, state) = step_with(&cpu(2), AT_FEATURES, min_norm, false);
     let (gramian, weights) = (seen.gramian.unwrap(), report.weights);
     assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{weights:?}");
     let combined: f64 = (0..9).map(|i| gramian[i] * f64::from(weights[i / 3]) * f64::from(weights[i % 3])).sum();
@@ -203,7 +203,7 @@ fn the_shortest_common_gradient_is_found_and_taken_by_the_trunk_alone() {
         for other in 0..3 {
             let (product, mirrored) = (gramian[3 * task + other], gramian[3 * other + task]);
             assert_eq!(product.to_bits(), mirrored.to_bits());
-            // Cauchy and Schwarz, of products that were rounded to f32.
+            // The Cauchy–Schwarz inequality, for products rounded to f32.
             assert!(product * product <= gramian[4 * task] * gramian[4 * other] * (1.0 + 1e-6), "{gramian:?}");
         }
     }
@@ -213,27 +213,27 @@ fn the_shortest_common_gradient_is_found_and_taken_by_the_trunk_alone() {
 }
 
 #[test]
-fn a_method_is_told_what_it_needs_and_no_more() {
+fn a_method_receives_only_the_signals_it_needs() {
     let equal = |signals: &Signals| vec![1.0; signals.active.len()];
-    let (_, seen, state) = told(&cpu(2), (Needs::State, Probe::None), equal, false);
+    let (_, seen, state) = step_with(&cpu(2), (Needs::State, Probe::None), equal, false);
     assert!(seen.losses.is_none() && seen.gramian.is_none(), "{seen:?}");
-    let (report, seen, by_losses) = told(&cpu(2), (Needs::Losses, Probe::None), equal, false);
+    let (report, seen, by_losses) = step_with(&cpu(2), (Needs::Losses, Probe::None), equal, false);
     assert_eq!(seen.losses.as_deref(), Some(&report.losses[..]));
     assert!(seen.gramian.is_none());
-    // Asking changes nothing.
+    // Requesting signals changes nothing.
     assert_same_bits(&state, &by_losses);
     assert_same_bits(&state, &fixed(&[1.0; 3], false));
 }
 
-/// Whether gradients are compared, and where, is nothing that a step's results show.
+/// Comparing gradients, at either place, must not change a step's results.
 #[test]
-fn comparing_gradients_changes_no_bit_of_a_step() {
+fn comparing_gradients_does_not_change_a_step() {
     let equal = |signals: &Signals| vec![1.0; signals.active.len()];
     for device in all_devices() {
-        let (_, _, state) = told(&device, (Needs::State, Probe::None), equal, false);
-        // A probe that nobody asks, too.
+        let (_, _, state) = step_with(&device, (Needs::State, Probe::None), equal, false);
+        // Also with a probe that is not used.
         for needs in [AT_FEATURES, AT_THE_LAYER, (Needs::State, Probe::Layer)] {
-            let (report, seen, compared) = told(&device, needs, equal, false);
+            let (report, seen, compared) = step_with(&device, needs, equal, false);
             assert_eq!(seen.gramian.is_some(), needs.0 == Needs::Gramian);
             assert!(seen.losses.is_none_or(|losses| losses == report.losses));
             assert_same_bits(&state, &compared);
@@ -242,9 +242,9 @@ fn comparing_gradients_changes_no_bit_of_a_step() {
 }
 
 #[test]
-fn a_task_without_labels_has_no_part_in_the_signals() {
+fn a_task_without_labels_does_not_affect_the_signals() {
     for needs in [AT_FEATURES, AT_THE_LAYER] {
-        let (report, seen, state) = told(&cpu(2), needs, min_norm, true);
+        let (report, seen, state) = step_with(&cpu(2), needs, min_norm, true);
         let (losses, gramian) = (seen.losses.unwrap(), seen.gramian.unwrap());
         assert!(losses[2].is_nan() && report.losses[2].is_nan());
         for other in 0..3 {
@@ -257,10 +257,10 @@ fn a_task_without_labels_has_no_part_in_the_signals() {
 }
 
 #[test]
-fn accumulated_batches_are_refused_where_a_step_weighs_itself() {
+fn accumulated_batches_are_refused_if_the_method_uses_the_step_itself() {
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let told = Told { needs: Needs::Losses, weigh: min_norm, seen };
-    let mut trainer = trainer(&cpu(1), Box::new(told), Probe::None);
+    let recorder = Recorder { needs: Needs::Losses, weigh: min_norm, seen };
+    let mut trainer = trainer(&cpu(1), Box::new(recorder), Probe::None);
     let (images, targets) = (images(4, 64), targets(false));
     let error = trainer.accumulated_step(&[(&images, &targets), (&images, &targets)]).unwrap_err();
     assert_eq!(error.exit_code(), 2);
@@ -268,12 +268,12 @@ fn accumulated_batches_are_refused_where_a_step_weighs_itself() {
 }
 
 #[test]
-fn a_gpu_says_of_gradients_what_the_cpu_says() {
+fn gradients_on_a_gpu_match_the_cpu() {
     for needs in [AT_FEATURES, AT_THE_LAYER] {
-        let (_, seen, _) = told(&cpu(2), needs, min_norm, false);
+        let (_, seen, _) = step_with(&cpu(2), needs, min_norm, false);
         let expected = seen.gramian.unwrap();
         for device in devices(Precision::F32) {
-            let (_, seen, _) = told(&device, needs, min_norm, false);
+            let (_, seen, _) = step_with(&device, needs, min_norm, false);
             for (index, (ours, cpu)) in seen.gramian.unwrap().iter().zip(&expected).enumerate() {
                 let scale = (expected[4 * (index / 3)] * expected[4 * (index % 3)]).sqrt();
                 assert!((ours - cpu).abs() <= 1e-3 * scale, "{needs:?} {index}: {ours}, {cpu} on the CPU");
@@ -287,23 +287,23 @@ fn all_devices() -> Vec<DeviceChoice> {
     std::iter::once(cpu(2)).chain(gpus).collect()
 }
 
-/// Two batches of the same images: their products are those of one batch with itself.
+/// With two batches of the same images, the products are those of one batch with itself.
 #[test]
-fn products_between_equal_batches_are_those_of_one() {
+fn products_between_equal_batches_are_those_of_one_batch() {
     let equal = |signals: &Signals| signals.active.iter().map(|&active| f32::from(u8::from(active))).collect();
     for device in all_devices() {
         for masked in [false, true] {
             let (images, targets) = (images(4, 64), targets(masked));
             let step = |needs, probe, batches: &[(&[u8], &[Vec<Target>])]| {
                 let seen = Arc::new(Mutex::new(Seen::default()));
-                let told = Told { needs, weigh: equal, seen: Arc::clone(&seen) };
-                let mut trainer = with_dropout(0.0, &device, Box::new(told), probe);
+                let recorder = Recorder { needs, weigh: equal, seen: Arc::clone(&seen) };
+                let mut trainer = with_dropout(0.0, &device, Box::new(recorder), probe);
                 trainer.accumulated_step(batches).unwrap();
                 seen.lock().unwrap().clone()
             };
             let batch: (&[u8], &[Vec<Target>]) = (&images, &targets);
             let one = step(Needs::Gramian, Probe::Layer, &[batch]).gramian.unwrap();
-            // Batches behind the second have no part in it. Halves and quarters are exact in bf16, too.
+            // Batches after the second do not count. Halves and quarters are exact in bf16, too.
             for batches in [vec![batch; 2], vec![batch; 4]] {
                 let two = step(Needs::Cross, Probe::LayerGradients, &batches);
                 assert!(two.losses.is_none() && two.gramian.is_none() && two.excess.is_none(), "{two:?}");
@@ -317,15 +317,15 @@ fn products_between_equal_batches_are_those_of_one() {
     }
 }
 
-/// After one step the squared gradients are its own, so the risks are the sums of their lengths, element by element.
+/// After one step the squared gradients are its own, so the risks are sums of absolute values over the elements.
 #[test]
-fn excess_risks_come_from_all_gradients_so_far() {
+fn excess_risks_depend_on_all_gradients_so_far() {
     let equal = |signals: &Signals| signals.active.iter().map(|&active| f32::from(u8::from(active))).collect();
     for device in all_devices() {
         for masked in [false, true] {
             let seen = Arc::new(Mutex::new(Seen::default()));
-            let told = Told { needs: Needs::Excess, weigh: equal, seen: Arc::clone(&seen) };
-            let mut trainer = trainer(&device, Box::new(told), Probe::LayerGradients);
+            let recorder = Recorder { needs: Needs::Excess, weigh: equal, seen: Arc::clone(&seen) };
+            let mut trainer = trainer(&device, Box::new(recorder), Probe::LayerGradients);
             trainer.step(&images(4, 64), &targets(masked)).unwrap();
             let first = seen.lock().unwrap().clone();
             let (risks, gramian) = (first.excess.unwrap(), first.gramian.unwrap());

@@ -1,5 +1,5 @@
-//! The driver's side of the CUDA device without a GPU: programs that find `kernels/host/driver.cpp` in the place of NVIDIA's
-//! driver and NVRTC. Work on its streams happens as late as the manual allows, and a kernel can be made to fail.
+//! Tests of the CUDA device's use of the driver, without a GPU: programs load `kernels/host/driver.cpp` instead of NVIDIA's
+//! driver and NVRTC. It executes work on streams as late as the manual allows, and can make a kernel fail.
 
 use polyhead::bench::{Heads, Options, train};
 use polyhead::device::cuda::{Cuda, Driver, File, Precision};
@@ -8,14 +8,15 @@ use polyhead::model::Backbone;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What a program needs to find the stand-in and the kernels.
+/// The paths of the replacement driver and of the kernels.
 struct StandIn {
     libraries: PathBuf,
     kernels: [PathBuf; 2],
 }
 
 impl StandIn {
-    /// In a folder for the test `name`. `None` where kernels cannot be compiled for this CPU; that is said, and a failure if `POLYHEAD_REQUIRE_SHIM` is set.
+    /// Builds it in a folder for the test `name`. `None` if kernels cannot be compiled for this CPU; a message says so, and with
+    /// `POLYHEAD_REQUIRE_SHIM` that is a failure.
     fn build(name: &str) -> Option<StandIn> {
         let (root, target) = (Path::new(env!("CARGO_MANIFEST_DIR")), PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
         let files = File::ALL.map(|file| file.name);
@@ -38,7 +39,7 @@ impl StandIn {
         Some(StandIn { libraries, kernels })
     }
 
-    /// Runs `program` with a cache of its own.
+    /// Runs `program` with its own cache.
     fn run(&self, program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         let paths = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         let paths = std::iter::once(self.libraries.clone()).chain(std::env::split_paths(&paths));
@@ -48,7 +49,7 @@ impl StandIn {
             .env("POLYHEAD_STAND_IN_16", &self.kernels[0])
             .env("POLYHEAD_STAND_IN_32", &self.kernels[1])
             .env("POLYHEAD_CACHE", self.libraries.join("cache"))
-            // What runs through the shim directly is tested without a driver.
+            // Other tests run the kernels through the shim directly, without a driver.
             .env("POLYHEAD_REQUIRE_GPU", "1")
             .env("CXX", "false")
             .env_remove("POLYHEAD_REQUIRE_SHIM")
@@ -57,7 +58,7 @@ impl StandIn {
             .unwrap()
     }
 
-    /// Runs tests of this program.
+    /// Runs tests of this program with the replacement driver.
     fn test(&self, names: &[&str], environment: &[(&str, &str)]) {
         let arguments = [names, &["--exact", "--test-threads", "1"]].concat();
         let output = self.run(&std::env::current_exe().unwrap(), &arguments, environment);
@@ -65,7 +66,7 @@ impl StandIn {
         assert!(output.status.success() && said.contains(&format!("{} passed", names.len())), "{said}");
     }
 
-    /// What the program says of a few steps of a tiny network in bf16, tuned, with the code it ends with.
+    /// The output and exit code of a benchmark of a few steps of a tiny network in bf16, with tuning.
     fn bench(&self, environment: &[(&str, &str)]) -> (Option<i32>, String) {
         let words = "bench train --device cuda --backbone tiny --imgsz 32 --batch 1 --repeats 1";
         let program = Path::new(env!("CARGO_BIN_EXE_polyhead"));
@@ -84,7 +85,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Whether this program has found the stand-in; else starts itself for the test `name` so that it does.
+/// Whether this program runs with the replacement driver. If not, it starts itself with it for the test `name`.
 fn with_stand_in(name: &str) -> bool {
     let found = std::env::var_os("POLYHEAD_STAND_IN_16").is_some();
     if !found && let Some(stand_in) = StandIn::build(name) {
@@ -93,11 +94,11 @@ fn with_stand_in(name: &str) -> bool {
     found
 }
 
-/// Whole steps, batches that travel while a step computes, recorded graphs, updates.
+/// Whole steps, copying the next batch during a step, recorded graphs, updates.
 #[test]
 fn steps_are_the_cpus_on_a_driver_that_does_everything_late() {
     let Some(stand_in) = StandIn::build("steps") else { return };
-    stand_in.test(&["cuda::a_step_in_f32_is_the_cpus", "cuda::steps_in_f32_move_parameters_as_the_cpu_does"], &[]);
+    stand_in.test(&["cuda::a_step_in_f32_matches_the_cpu", "cuda::steps_in_f32_change_parameters_as_on_the_cpu"], &[]);
 }
 
 fn numbers(len: usize, seed: usize) -> Vec<u8> {
@@ -124,7 +125,7 @@ fn what_is_uploaded_may_be_changed_at_once() {
     assert!(found == expected, "an upload read its source after it had returned");
 }
 
-/// A batch that is written and never asked for, as when a run ends, is given back with its memory.
+/// A batch that is written but never read, for example at the end of a run, is released with its memory.
 #[test]
 fn a_batch_that_nobody_reads_has_travelled_before_its_memory_is_gone() {
     if !with_stand_in("a_batch_that_nobody_reads_has_travelled_before_its_memory_is_gone") {
@@ -141,7 +142,7 @@ fn a_batch_that_nobody_reads_has_travelled_before_its_memory_is_gone() {
     assert!(found == batch);
 }
 
-/// Runs where a fault was planted; see `a_kernel_that_fails_is_named_where_launches_are_waited_for`.
+/// Run with a planted fault; see `a_kernel_that_fails_is_named_where_launches_are_waited_for`.
 #[test]
 fn a_step_that_fails() {
     if std::env::var_os("POLYHEAD_STAND_IN_FAULT").is_none() {
@@ -167,8 +168,8 @@ fn a_kernel_that_fails_is_named_where_launches_are_waited_for() {
     let one_by_one = ends("1");
     let named = "ended with: kernel batch_norm_finish (batch_norm.cu) failed: CUDA_ERROR_ILLEGAL_ADDRESS";
     assert!(one_by_one.contains(named), "{one_by_one}");
-    // And whoever waits for each computes the same.
-    stand_in.test(&["cuda::a_step_in_f32_is_the_cpus"], &[("POLYHEAD_CUDA_SYNC", "1")]);
+    // Waiting for each launch gives the same results.
+    stand_in.test(&["cuda::a_step_in_f32_matches_the_cpu"], &[("POLYHEAD_CUDA_SYNC", "1")]);
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn kernels_that_live_in_shared_memory_ask_for_all_of_it() {
     let asked: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("carveout ")).collect();
     assert!(asked.iter().any(|line| line.starts_with("conv2d_fprop_")), "{log}");
     assert!(asked.iter().all(|line| line.starts_with("conv2d_") && line.ends_with(" 100")), "{log}");
-    // Once for each kernel.
+    // Once per kernel.
     let mut once = asked.clone();
     once.sort_unstable();
     once.dedup();

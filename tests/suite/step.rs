@@ -1,5 +1,5 @@
-//! One training step and a few: fusion changes nothing, gradients are the loss's, and a resumed run is the run that was not
-//! stopped.
+//! One or a few training steps: fusion does not change results, gradients match the loss, and a resumed run equals an
+//! uninterrupted one.
 
 use crate::balance::{balance, in_whole_steps};
 use polyhead::device::cpu::IsaName;
@@ -84,7 +84,7 @@ impl Probe {
         Probe::tiled(device, None, backbone, [n, size], fusion, labels)
     }
 
-    /// With another than the device's own way to choose tiles.
+    /// Chooses tiles in another way than the device's.
     pub fn tiled(
         device: &DeviceChoice,
         tiles: Option<Tiles>,
@@ -98,7 +98,7 @@ impl Probe {
         Probe::of(device, tiles, network, &architecture, [n, size], fusion, labels)
     }
 
-    /// Of a network that was made from `architecture` for `[n, size]`.
+    /// For a network built from `architecture` for `[n, size]`.
     pub fn of(
         device: &DeviceChoice,
         tiles: Option<Tiles>,
@@ -130,7 +130,7 @@ impl Probe {
         Probe { executor, network, scalars }
     }
 
-    /// Plans the same network for images of another shape `[N, size]`.
+    /// Also plans the same network for images of another shape `[N, size]`.
     pub fn prepare_another(&mut self, backbone: Backbone, [n, size]: [usize; 2]) {
         let architecture = Architecture::new(backbone, three_tasks(), size, 0.25);
         let another = TrainingNetwork::new(&architecture, [n, size, size]).unwrap();
@@ -157,8 +157,8 @@ impl Probe {
     }
 }
 
-/// Biases every other channel of each norm far up, the rest far down: half of the ReLUs' gates are open and half closed,
-/// none so near its edge that rounding decides, which would change gradients by whole per cents.
+/// Raises every other channel's bias of each norm far, and lowers the rest: half of the ReLUs are active, and none is so
+/// close to its edge that rounding decides, which would change gradients by several per cent.
 pub fn open_and_close_gates(executor: &mut Executor) {
     executor
         .edit_store(|store| {
@@ -184,7 +184,7 @@ pub fn norm(values: impl Iterator<Item = f32>) -> f64 {
 }
 
 #[test]
-fn fused_and_plain_lists_compute_the_same() {
+fn fused_and_plain_lists_give_the_same_results() {
     for (backbone, shape) in [(Backbone::Tiny, [3, 64]), (Backbone::Resnet18, [4, 64]), (Backbone::Resnet50, [4, 64])] {
         let new = |fusion| Probe::new(backbone, shape, fusion, labels);
         let (mut fused, mut plain) = (new(Fusion::On), new(Fusion::Off));
@@ -198,24 +198,24 @@ fn fused_and_plain_lists_compute_the_same() {
             let (x, y) = (vector(&a, name), vector(&b, name));
             let size = norm(y.iter().copied());
             let apart = norm(x.iter().zip(&y).map(|(x, y)| x - y));
-            // A level without an object in these images teaches its scale nothing.
+            // A level without an object in these images has no gradient for its scale.
             assert!(size > 0.0 || name.contains(".box.scale."), "{name} has no gradient");
-            // A bias's gradient is a sum that may cancel; the weight's beside it, over the same terms, tells their size.
+            // A bias's gradient is a sum that may cancel; its weight's gradient, over the same terms, gives the scale.
             let beside = name.strip_suffix(".bias").map(|n| vector(&b, &format!("{n}.weight")));
             let scale = beside.map_or(size, |w| size.max(norm(w.into_iter())));
-            // Sums are ordered otherwise, through up to fifty layers, and batch norm's backward takes the mean out of what
-            // it passes on, which magnifies rounding where most of it was mean (1e-4 in layer4 of the ResNet-50). A mask,
-            // an addend or a block of statistics gone wrong moves a gradient by per cents: the bound lies between.
+            // Sums are ordered differently, through up to fifty layers. Batch norm's backward also subtracts the mean,
+            // which magnifies rounding if the gradient is mostly mean (1e-4 in layer4 of the ResNet-50). A wrong mask,
+            // addend or block of statistics changes a gradient by several per cent; the bound lies in between.
             assert!(apart <= 5e-4 * scale, "{backbone:?} {name}: {apart:.2e} apart of {size:.2e}");
         }
     }
 }
 
-/// The change of the weighted loss along a tensor's own gradient is that gradient's norm. Images without boxes: with
-/// them the detection loss has targets that it does not differentiate (the decoded box's IoU, the best class score), so
-/// that its gradient is no slope; those are held to PyTorch's in the op's own tests.
+/// The change of the weighted loss along a tensor's own gradient equals that gradient's norm. The images have no boxes:
+/// with boxes the detection loss has targets that it does not differentiate (the decoded box's IoU, the best class
+/// score), so that its gradient is not a slope. The op's own tests compare those gradients with PyTorch's.
 #[test]
-fn gradients_are_those_of_the_weighted_losses() {
+fn gradients_match_the_weighted_losses() {
     let names = [
         "conv1.weight",
         "layer2.0.downsample.0.weight",
@@ -234,7 +234,7 @@ fn gradients_are_those_of_the_weighted_losses() {
             all
         });
         let weights = probe.scalars.task_weights.clone();
-        // A head's stored gradient is its own loss's; the trunk's is of the weighted sum.
+        // A head's stored gradient is that of its own loss; the trunk's is that of the weighted sum.
         let of = |probe: &mut Probe| -> f64 {
             let losses = probe.losses();
             let task = three_tasks().iter().position(|t| name.starts_with(&format!("heads.{}.", t.name)));
@@ -252,7 +252,7 @@ fn gradients_are_those_of_the_weighted_losses() {
             let index = probe.executor.store().unwrap().parameters.iter().position(|p| p.name == name).unwrap();
             let range = probe.executor.store().unwrap().range(polyhead::ir::ParameterId(index));
             let old = probe.executor.store().unwrap().values.f32()[range.clone()].to_vec();
-            // The exported gradient is in KCRS order; move along it through the same import.
+            // The exported gradient is in KCRS order, so the step along it uses the same import.
             let mut tensors =
                 weights::export_parameters(probe.executor.store().unwrap(), Slot::Set(ParameterSet::Current), "")
                     .unwrap();
@@ -273,8 +273,8 @@ fn gradients_are_those_of_the_weighted_losses() {
             probe.executor.edit_store(|store| store.values.f32_mut()[range].copy_from_slice(&old)).unwrap();
             loss
         };
-        // Large enough to stand above f32's rounding of the loss, small enough to stay in the linear part. A stride of
-        // ReLU and assignment corners lies between, so the bound is a tenth.
+        // Large enough to exceed f32's rounding of the loss, small enough to stay in the linear part. Kinks of ReLU and
+        // of the assignment lie in between, so the bound is a tenth.
         let h = (3e-3 / size).min(2e-2);
         let slope = (moved(h) - moved(-h)) / (2.0 * h);
         assert!((slope - size).abs() <= 0.1 * size, "{name}: slope {slope:.5}, gradient {size:.5}");
@@ -301,7 +301,7 @@ pub fn trainer(tasks: Vec<Task>, threads: usize, method: &str) -> Trainer {
     trainer
 }
 
-/// Steps with the tasks' labels; `mask` says which of them are left out.
+/// Steps with the tasks' labels, except those of the tasks in `mask`.
 pub fn take_steps(trainer: &mut Trainer, tasks: &[Task], mask: &[&str], steps: u64) {
     let architecture = Architecture::new(Backbone::Tiny, tasks.to_vec(), 64, 0.2);
     let encoder = encoder(&architecture, 64);
@@ -348,7 +348,7 @@ pub fn assert_same_bits(a: &Tensors, b: &Tensors) {
 }
 
 #[test]
-fn labelled_empty_teaches_and_unlabelled_does_not() {
+fn images_without_objects_train_and_unlabelled_images_do_not() {
     let tasks = three_tasks()[..1].to_vec();
     let architecture = Architecture::new(Backbone::Tiny, tasks.clone(), 64, 0.0);
     let encoder = encoder(&architecture, 64);
@@ -366,7 +366,7 @@ fn labelled_empty_teaches_and_unlabelled_does_not() {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_bit() {
+fn the_number_of_threads_does_not_change_results() {
     let run = |threads| {
         let mut trainer = trainer(three_tasks(), threads, "uncertainty");
         take_steps(&mut trainer, &three_tasks(), &[], 4);
@@ -378,7 +378,7 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
-fn a_resumed_run_is_the_run_that_was_not_stopped() {
+fn a_resumed_run_equals_an_uninterrupted_one() {
     let folder = Folder::new("resume");
     for method in in_whole_steps() {
         let mut whole = trainer(three_tasks(), 2, method);
@@ -421,7 +421,7 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
     }
 }
 
-/// A temporary folder that goes away.
+/// A temporary folder that is removed on drop.
 pub struct Folder {
     pub path: PathBuf,
 }
@@ -441,10 +441,10 @@ impl Drop for Folder {
     }
 }
 
-/// A head that sits a step out goes on as if that step had not been: its gradient, its moments and its count of steps are
-/// those of its own labels. With a learning rate of zero the trunk is the same in both runs.
+/// A head that is skipped in a step continues as if the step had not happened: its gradient, moments and step count
+/// depend on its own labels only. With a learning rate of zero the trunk is the same in both runs.
 #[test]
-fn a_task_that_comes_back_goes_on_from_where_it_was() {
+fn a_task_that_comes_back_continues_where_it_was() {
     for kind in [OptimizerKind::AdamW, OptimizerKind::Sgd] {
         let run = |schedule: &[(usize, bool)]| {
             let architecture = Architecture::new(Backbone::Tiny, three_tasks(), 64, 0.0);
@@ -481,7 +481,7 @@ fn a_task_that_comes_back_goes_on_from_where_it_was() {
     }
 }
 
-/// Fusion leaves fewer nodes, and values share bytes.
+/// Fusion leaves fewer nodes, and values share memory.
 #[test]
 fn fusion_removes_nodes_and_the_arena_is_smaller_than_its_values() {
     for (backbone, norms) in [(Backbone::Tiny, 12), (Backbone::Resnet18, 20), (Backbone::Resnet50, 53)] {
@@ -491,7 +491,7 @@ fn fusion_removes_nodes_and_the_arena_is_smaller_than_its_values() {
         for plain in [training, evaluation] {
             let mut fused = plain.clone();
             fuse(&mut fused, Fusion::On);
-            // At least one node of each batch norm rides in its convolution.
+            // At least one node of each batch norm is fused into its convolution.
             assert!(fused.nodes.len() + norms <= plain.nodes.len(), "{} of {}", fused.nodes.len(), plain.nodes.len());
             let planned = plan(&fused);
             assert!(planned.arena_bytes > 0 && planned.arena_bytes * 10 < planned.unshared_bytes * 9);

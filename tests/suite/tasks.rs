@@ -1,4 +1,4 @@
-//! `train --task`: a run of some of a data set's tasks is the run of all in which the others weigh nothing.
+//! `train --task`: training some of a data set's tasks equals training all of them with weight zero for the others.
 
 use crate::cli::{digits, fail, path, run, succeed, text, train};
 use crate::step::{Folder, assert_same_bits};
@@ -10,14 +10,14 @@ fn saved(run_folder: &str) -> Tensors {
     weights::read(&Path::new(run_folder).join("weights/last.safetensors")).unwrap().tensors
 }
 
-/// What belongs to the trunk and to the head of `sum`.
+/// The tensors of the trunk and of the head of `sum`.
 fn shared(tensors: &Tensors) -> Tensors {
     let other = |name: &str| name.contains("heads.digits") || name.contains("heads.paper");
     tensors.iter().filter(|(name, _)| !other(name)).map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
 }
 
 #[test]
-fn a_run_of_one_task_is_the_joint_run_in_which_the_others_weigh_nothing() {
+fn a_run_of_one_task_equals_the_joint_run_with_weight_zero_for_the_others() {
     let folder = Folder::new("task-alone");
     let data = digits(&folder, 24);
     let fixed = ["--epochs", "2", "--balance", "fixed"];
@@ -30,7 +30,8 @@ fn a_run_of_one_task_is_the_joint_run_in_which_the_others_weigh_nothing() {
     assert_same_bits(&alone_tensors, &shared(&joint_tensors));
     let args = std::fs::read_to_string(Path::new(&alone).join("args.yaml")).unwrap();
     assert!(args.contains("task:\n- sum\n") && args.contains("tasks:\n- sum\n"), "{args}");
-    // Two of three, in the data set's order whatever the order of the flags; from the choices of that run, and judged.
+    // Two of three tasks, in the data set's order for any order of the flags; using the choices of that run, and
+    // evaluated.
     let two = train(&folder, &data, "two", &["--epochs", "1", "--task", "sum", "--task", "digits"]);
     let header = std::fs::read_to_string(Path::new(&two).join("results.csv")).unwrap();
     assert!(header.starts_with("epoch,time,train/digits/loss,train/sum/loss,val/digits/AP,"), "{header}");
@@ -52,7 +53,7 @@ fn labels_of_the_other_tasks_are_not_needed() {
     assert!(resumed.contains("nothing is left to do"), "{resumed}");
 }
 
-/// Each parameter starts by its own name and the seed.
+/// Each parameter's initial value depends on its name and the seed.
 #[test]
 fn a_model_of_one_task_starts_from_the_trunk_of_the_joint_one() {
     let tasks = crate::step::three_tasks();

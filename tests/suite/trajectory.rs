@@ -1,5 +1,6 @@
-//! A hundred steps of SGD and AdamW on a small network against PyTorch's (tests/golden/trajectory.py): parameters and running
-//! statistics, with a task's weight, a head's learning rate, clipping and a schedule, on the CPU and by the GPU's kernels.
+//! Compares a hundred steps of SGD and AdamW on a small network with PyTorch's (tests/golden/trajectory.py): parameters and
+//! running statistics, with a task's weight, a head's learning rate, clipping and a schedule, on the CPU and with the GPU's
+//! kernels.
 
 use crate::cuda::devices;
 use crate::reference::{fill, hash};
@@ -54,7 +55,7 @@ impl Network {
         Network { executor, plan, images, class, loss }
     }
 
-    /// One step on a batch; returns the loss and whether the gradient was clipped.
+    /// Runs one step on a batch; returns the loss and whether the gradient was clipped.
     fn step(
         &mut self,
         state: &mut OptimizerState,
@@ -129,7 +130,7 @@ fn config(golden: &Value, case: &Value) -> OptimizerConfig {
 }
 
 #[test]
-fn a_hundred_steps_of_sgd_and_adamw_end_where_pytorchs_do() {
+fn a_hundred_steps_of_sgd_and_adamw_end_like_pytorchs() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/trajectory.json");
     let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let shape: Vec<usize> = serde_json::from_value(golden["shape"].clone()).unwrap();
@@ -157,7 +158,8 @@ fn a_hundred_steps_of_sgd_and_adamw_end_where_pytorchs_do() {
     }
 }
 
-/// Within 1e-5; PyTorch's own f32 is up to 2e-6 away. A running variance may be ten, and rounds by its size.
+/// The difference is at most 1e-5; PyTorch's own f32 differs by up to 2e-6. A running variance may be ten, so its error
+/// is relative.
 fn compare(what: &str, ours: &Tensors, golden: &Value) {
     let golden = golden.as_object().unwrap();
     assert_eq!(ours.len(), golden.len());

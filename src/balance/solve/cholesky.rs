@@ -1,14 +1,14 @@
-//! The Cholesky factor of a small positive definite matrix, and systems solved with it.
+//! The Cholesky factor of a small positive definite matrix, and a solver for linear systems that uses it.
 
 /// L with L·Lᵀ = A.
 pub struct Cholesky {
     size: usize,
-    /// Row by row; what lies above the diagonal is not used.
+    /// Row-major; entries above the diagonal are not used.
     factor: Vec<f64>,
 }
 
 impl Cholesky {
-    /// Factors A, whose entries `entry(row, column)` gives for column ≤ row; `None` unless A is positive definite.
+    /// Factors A, given by `entry(row, column)` for column ≤ row. `None` unless A is positive definite.
     pub fn new(size: usize, entry: impl Fn(usize, usize) -> f64) -> Option<Cholesky> {
         let mut factor = vec![0.0; size * size];
         for row in 0..size {
@@ -25,7 +25,7 @@ impl Cholesky {
         Some(Cholesky { size, factor })
     }
 
-    /// x with A·x = b.
+    /// Solves A·x = b.
     pub fn solve(&self, mut b: Vec<f64>) -> Vec<f64> {
         let (size, l) = (self.size, &self.factor);
         for row in 0..size {

@@ -1,9 +1,9 @@
-//! Projections on the dual cone of the gradients, the set of directions that conflict with none of them.
+//! Projections onto the dual cone of the gradients, the set of directions that conflict with none of them.
 
 use super::gramian::Gramian;
 use super::nonnegative::{Outcome, nonnegative};
 
-/// Weights of the direction nearest to Σuᵢgᵢ that conflicts with no gradient: argmin vᵀGv over v ≥ u.
+/// Weights of the direction closest to Σuᵢgᵢ that conflicts with no gradient: argmin vᵀGv over v ≥ u.
 ///
 /// Source: Quinton & Rey 2024, arXiv 2406.16232, proposition 1.
 fn projection(gramian: &Gramian, u: &[f64]) -> Vec<f64> {
@@ -11,12 +11,12 @@ fn projection(gramian: &Gramian, u: &[f64]) -> Vec<f64> {
     let b: Vec<f64> = gramian.times(u).iter().map(|product| -product).collect();
     match nonnegative(gramian, &b) {
         Outcome::Minimum(x) => x.iter().zip(u).map(|(x, u)| x + u).collect(),
-        // b lies in the range of G, so there is a minimum; only rounding could say otherwise.
+        // b lies in the range of G, so a minimum exists. Only rounding could lead here.
         Outcome::Unbounded(_) => u.to_vec(),
     }
 }
 
-/// The mean of the projections of the gradients on their dual cone (UPGrad); each weight is at least 1/size.
+/// The mean of the projections of the gradients onto their dual cone (UPGrad); each weight is at least 1/size.
 ///
 /// Shapes: `[size]`.
 ///
@@ -34,7 +34,7 @@ pub fn projections_mean(gramian: &Gramian) -> Vec<f64> {
     sum
 }
 
-/// The projection of the mean gradient on the dual cone of the gradients (DualProj); each weight is at least 1/size.
+/// The projection of the mean gradient onto the dual cone of the gradients (DualProj); each weight is at least 1/size.
 ///
 /// Shapes: `[size]`.
 ///

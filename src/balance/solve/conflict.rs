@@ -1,17 +1,19 @@
-//! CAGrad's problem: the direction within a ball around the mean gradient whose smallest product with a gradient is largest.
+//! CAGrad's problem: within a ball around the mean gradient, find the direction whose smallest product with a gradient is
+//! largest.
 
 use super::cholesky::Cholesky;
 use super::gramian::{Gramian, dot};
 use super::nonnegative::{Outcome, nonnegative};
 
-/// Weights of the d with ‖d − g₀‖ ≤ c‖g₀‖ that maximises minᵢ gᵢ·d, g₀ the mean gradient. They are 1/size + a with a ≥ 0 and
-/// √(aᵀGa) = c‖g₀‖, so a is the paper's c‖g₀‖/‖g_w‖·w with w on the simplex. Where several d are as good, the one nearest to g₀.
+/// Weights of the d with ‖d − g₀‖ ≤ c‖g₀‖ that maximises minᵢ gᵢ·d, where g₀ is the mean gradient. They are 1/size + a with a ≥
+/// 0 and √(aᵀGa) = c‖g₀‖, so a is the paper's c‖g₀‖/‖g_w‖·w with w on the simplex. If several d are equally good, the one
+/// closest to g₀ is returned.
 ///
 /// Shapes: `[size]`.
 ///
-/// Source: Liu et al. 2021, arXiv 2110.14048, algorithm 1. The d of a given smallest product μ nearest to g₀ is a quadratic
-/// program in a, its distance from g₀ grows with μ, and along a set of binding gradients it is a root of a quadratic: μ is
-/// found exactly once the set is.
+/// Source: Liu et al. 2021, arXiv 2110.14048, algorithm 1. For a given smallest product μ, the d closest to g₀ is a quadratic
+/// program in a, and its distance from g₀ grows with μ. For a fixed set of binding gradients, the μ at the edge of the ball is a
+/// root of a quadratic, so μ is exact once the set is found.
 pub fn conflict_averse(gramian: &Gramian, c: f64) -> Vec<f64> {
     let size = gramian.size();
     let mean = vec![1.0 / size as f64; size];
@@ -24,12 +26,12 @@ pub fn conflict_averse(gramian: &Gramian, c: f64) -> Vec<f64> {
 
 struct Ball<'a> {
     gramian: &'a Gramian,
-    /// Each gradient's product with the mean gradient.
+    /// Each gradient's inner product with the mean gradient.
     products: &'a [f64],
     radius: f64,
 }
 
-/// Enough halvings to reach the last bit of the bracket, among the steps to roots of pieces.
+/// Enough bisections to reach the last bit of the bracket, besides the steps to roots of the quadratics.
 const ITERATIONS: usize = 200;
 
 impl Ball<'_> {
@@ -39,14 +41,14 @@ impl Ball<'_> {
         if self.radius <= 0.0 {
             return vec![0.0; size];
         }
-        // No direction of the ball has a larger product with the shortest gradient.
+        // No direction in the ball has a larger product with the shortest gradient.
         let shortest = (0..size).map(|task| self.gramian.norm(task)).fold(f64::INFINITY, f64::min);
         let longest = self.gramian.squared_norm(&vec![1.0 / size as f64; size]).sqrt() + self.radius;
         let (mut low, mut high) = (smallest, (longest * shortest).max(smallest));
         let (mut level, mut inside) = (high, vec![0.0; size]);
         for iteration in 1..=ITERATIONS {
             let Some(added) = self.nearest(level) else {
-                // A combination of gradients is zero, so no direction has a level above zero.
+                // Some combination of gradients is zero, so no direction has a level above zero.
                 if level <= 0.0 || low >= 0.0 {
                     break;
                 }
@@ -61,7 +63,7 @@ impl Ball<'_> {
             }
             level = match root {
                 Some((root, exact)) if self.fits(&exact, root) => return exact,
-                // Every fourth level halves the bracket, should the roots of pieces approach from one side only.
+                // Every fourth step bisects, in case the roots approach from one side only.
                 Some((root, _)) if root > low && root < high && iteration % 4 != 0 => root,
                 Some(_) | None => 0.5 * (low + high),
             };
@@ -72,7 +74,7 @@ impl Ball<'_> {
         inside
     }
 
-    /// Per gradient, what the d nearest to g₀ with gᵢ·d ≥ level adds to g₀; `None` where there is no such d.
+    /// Per gradient, what the d closest to g₀ with gᵢ·d ≥ level adds to g₀; `None` if there is no such d.
     fn nearest(&self, level: f64) -> Option<Vec<f64>> {
         let missing: Vec<f64> = self.products.iter().map(|product| level - product).collect();
         match nonnegative(self.gramian, &missing) {
@@ -81,7 +83,8 @@ impl Ball<'_> {
         }
     }
 
-    /// The level at which the gradients that bind in `a`, and no other, take d to the edge of the ball, and what they add there.
+    /// Assumes that exactly the gradients that bind in `a` stay binding. Returns the level at which d reaches the edge of the
+    /// ball, and what those gradients add there.
     fn root(&self, a: &[f64]) -> Option<(f64, Vec<f64>)> {
         let binding: Vec<usize> = (0..a.len()).filter(|&task| a[task] > 0.0).collect();
         let factor = Cholesky::new(binding.len(), |r, c| self.gramian.at(binding[r], binding[c]))?;
@@ -99,7 +102,7 @@ impl Ball<'_> {
         level.is_finite().then_some((level, exact))
     }
 
-    /// Whether `a` is what d at this level adds: nothing negative, and no gradient's product below the level.
+    /// Whether `a` is optimal for this level: no negative entry, and no gradient's product below the level.
     fn fits(&self, a: &[f64], level: f64) -> bool {
         let products = self.gramian.times(a);
         let enough = |(added, product): (&f64, &f64)| added + product >= level - 1e-13;
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
     use crate::balance::solve::testing::{gramian, of_gradients};
 
-    /// d is optimal if it lies on the ball's edge and what it adds to g₀ is made of gradients whose product with d is the smallest.
+    /// d is optimal if it lies on the ball's edge and only gradients with the smallest product with d are added to g₀.
     fn assert_optimal(g: &Gramian, c: f64, what: &str) {
         let size = g.size();
         let weights = conflict_averse(g, c);
@@ -120,7 +123,7 @@ mod tests {
         let added: Vec<f64> = added.collect();
         let (radius, products) = (c * g.squared_norm(&mean).sqrt(), g.times(&weights));
         let smallest = products.iter().copied().fold(f64::INFINITY, f64::min);
-        // Differences of numbers of the order of the trace.
+        // The checked values are differences of numbers as large as the trace.
         let tolerance = 1e-9 * g.trace();
         assert!((g.squared_norm(&added).sqrt() - radius).abs() < 1e-9 * g.trace().sqrt(), "{what}: {weights:?}");
         for (added, product) in added.iter().zip(products) {
@@ -139,8 +142,8 @@ mod tests {
 
     #[test]
     fn few_dimensions_leave_nothing_undecided() {
-        // With more tasks than dimensions a combination of gradients may be zero: then d is the projection of the mean on the
-        // dual cone if that lies inside the ball.
+        // With more tasks than dimensions a combination of gradients may be zero. Then d is the projection of the mean onto
+        // the dual cone, if that lies inside the ball.
         for (size, seed) in [3, 5, 8].into_iter().flat_map(|size| (0..100).map(move |seed| (size, seed))) {
             let g = gramian(size, 2, seed);
             let weights = conflict_averse(&g, 0.4);

@@ -6,11 +6,12 @@ use super::gramian::Gramian;
 pub struct Eigen {
     /// Shapes: `[size]`.
     pub values: Vec<f64>,
-    /// Shapes: `[size, size]`, one eigenvector a row.
+    /// Shapes: `[size, size]`, one eigenvector per row.
     pub vectors: Vec<Vec<f64>>,
 }
 
-/// Sweeps; six or seven are enough for 16 × 16, the rest is for matrices with entries that are not numbers.
+/// Maximum number of sweeps. Six or seven are enough for 16 × 16; the limit ends the loop for matrices with NaN or
+/// infinite entries.
 const SWEEPS: usize = 30;
 
 /// All eigenvalues and eigenvectors of G.
@@ -19,7 +20,7 @@ pub fn eigen(gramian: &Gramian) -> Eigen {
     let mut a: Vec<Vec<f64>> = (0..size).map(|row| gramian.row(row).to_vec()).collect();
     let mut vectors: Vec<Vec<f64>> =
         (0..size).map(|i| (0..size).map(|j| f64::from(u8::from(i == j))).collect()).collect();
-    // Entries this small change no eigenvalue that counts.
+    // Entries this small do not affect any significant eigenvalue.
     let negligible = 1e-18 * gramian.trace();
     for _ in 0..SWEEPS {
         let pairs = (0..size).flat_map(|p| (p + 1..size).map(move |q| (p, q)));
@@ -42,7 +43,7 @@ pub fn eigen(gramian: &Gramian) -> Eigen {
 fn rotate(a: &mut [Vec<f64>], vectors: &mut [Vec<f64>], p: usize, q: usize) {
     let (app, aqq, apq) = (a[p][p], a[q][q], a[p][q]);
     let theta = (aqq - app) / (2.0 * apq);
-    // The smaller root of t² + 2θt − 1: the rotation is at most an eighth of a turn.
+    // The smaller root of t² + 2θt − 1, so the rotation is at most an eighth of a turn.
     let t = theta.signum() / (theta.abs() + theta.hypot(1.0));
     let c = 1.0 / t.hypot(1.0);
     let s = t * c;
@@ -59,19 +60,19 @@ fn rotate(a: &mut [Vec<f64>], vectors: &mut [Vec<f64>], p: usize, q: usize) {
     (a[p][q], a[q][p]) = (0.0, 0.0);
 }
 
-/// Below this share of the largest eigenvalue, times the number of tasks, an eigenvalue counts as zero: gradients are f32, and
-/// NumPy's and PyTorch's rule for f32 matrices is the same.
+/// Relative to the largest eigenvalue times the number of tasks, an eigenvalue below this counts as zero. The gradients are
+/// f32; NumPy and PyTorch use the same rule for f32 matrices.
 const RANK_TOLERANCE: f64 = f32::EPSILON as f64;
 
 impl Eigen {
-    /// The eigenvalues that count, each with its eigenvector.
+    /// The eigenvalues that do not count as zero, each with its eigenvector.
     pub fn significant(&self) -> impl Iterator<Item = (f64, &[f64])> {
         let largest = self.values.iter().copied().fold(0.0, f64::max);
         let floor = largest * RANK_TOLERANCE * self.values.len() as f64;
         self.values.iter().copied().zip(self.vectors.iter().map(Vec::as_slice)).filter(move |(value, _)| *value > floor)
     }
 
-    /// f(G)·v over the eigenvalues that count; with f(λ) = 1/λ the pseudo-inverse times v.
+    /// f(G)·v over the significant eigenvalues. With f(λ) = 1/λ this is the pseudo-inverse times v.
     pub fn apply(&self, f: impl Fn(f64) -> f64, v: &[f64]) -> Vec<f64> {
         let mut sum = vec![0.0; v.len()];
         for (value, vector) in self.significant() {

@@ -1,11 +1,11 @@
-//! α-fair weights: Gw = w^(−1/α), by a damped Newton method. With α = 1 they are the Nash bargaining solution.
+//! α-fair weights, Gw = w^(−1/α), by a damped Newton method. α = 1 gives the Nash bargaining solution.
 
 use super::cholesky::Cholesky;
 use super::gramian::{Gramian, dot};
 
-/// The w > 0 with (Gw)ᵢ = wᵢ^(−1/α), the minimiser of ½wᵀGw − Σuᵢ(w) with the increasing concave u' = w^(−1/α). A task whose gradient
-/// is zero gets weight 0; equal weights 1 if all are zero, and for α = 0. Where a convex combination of gradients is
-/// zero there is no solution, and large weights that nearly cancel the gradients are returned.
+/// The w > 0 with (Gw)ᵢ = wᵢ^(−1/α). It minimises ½wᵀGw − Σu(wᵢ), where u is increasing and concave with u' = w^(−1/α). A task
+/// whose gradient is zero gets weight 0. All weights are 1 if all gradients are zero, and for α = 0. If a convex combination of
+/// gradients is zero there is no solution, and large weights that nearly cancel the gradients are returned.
 ///
 /// Shapes: `[size]`.
 ///
@@ -17,7 +17,7 @@ pub fn fair(gramian: &Gramian, alpha: f64) -> Vec<f64> {
     let Some((normalised, trace)) = gramian.normalised().filter(|_| alpha > 0.0) else { return vec![1.0; size] };
     let tasks: Vec<usize> = (0..size).filter(|&task| normalised.at(task, task) > SMALLEST_SHARE).collect();
     let share = alpha / (alpha + 1.0);
-    // In units of what each weight would be without the other tasks, the solution is 1 where gradients are orthogonal.
+    // In units of each weight without the other tasks, the solution is 1 for orthogonal gradients.
     let alone: Vec<f64> = tasks.iter().map(|&task| normalised.at(task, task).powf(-share)).collect();
     let problem = Problem { gramian: normalised.of(&tasks).rows_scaled(&alone), power: 1.0 / alpha };
     let mut weights = vec![0.0; size];
@@ -27,7 +27,7 @@ pub fn fair(gramian: &Gramian, alpha: f64) -> Vec<f64> {
     weights
 }
 
-/// A squared norm below this share of all of them is rounding.
+/// A squared norm below this share of their sum is rounding error.
 const SMALLEST_SHARE: f64 = 1e-30;
 
 /// Gx = diag(G)·x^(−power).
@@ -36,9 +36,9 @@ struct Problem {
     power: f64,
 }
 
-/// Far more than what it takes: about ten for gradients that do not nearly cancel, some forty where they do.
+/// About ten iterations are enough for gradients that do not nearly cancel, some forty for those that do.
 const ITERATIONS: usize = 60;
-/// What is added to the diagonal, relative to it: without it opposite gradients would drive the weights to infinity.
+/// Added to the diagonal, relative to it. Without it, opposite gradients would drive the weights to infinity.
 const RIDGE: f64 = 1e-14;
 
 impl Problem {
@@ -51,12 +51,12 @@ impl Problem {
             let Some(factor) = Cholesky::new(size, |r, c| self.curvature(r, c, &x)) else { break };
             let step = factor.solve(downhill);
             let relative = step.iter().zip(&x).map(|(step, x)| (step / x).abs()).fold(0.0, f64::max);
-            // Near the solution each step is about the square of the one before, until rounding is all that is left.
+            // Near the solution each error is about the square of the previous one, until only rounding error is left.
             if relative.is_nan() || relative < 1e-15 || (last < 1e-4 && relative >= last) {
                 break;
             }
             // Within a relative step r the curvature of a utility grows by less than (1 − r)^(−power − 1), so a step of this
-            // length always lowers the value, and no entry turns negative.
+            // length always lowers the objective, and no entry turns negative.
             let length = 1.0 / (1.0 + (self.power + 1.0) * relative);
             x.iter_mut().zip(step).for_each(|(x, step)| *x += length * step);
             last = relative;
@@ -91,7 +91,7 @@ mod tests {
                 let w = fair(&g, alpha);
                 for (product, w) in g.times(&w).iter().zip(&w) {
                     let expected = w.powf(-1.0 / alpha);
-                    // The ridge is 1e-14 of a diagonal entry, and weights go up to some hundred.
+                    // The ridge is 1e-14 of a diagonal entry, and weights go up to a few hundred.
                     assert!((product / expected - 1.0).abs() < 1e-8, "{alpha} {size} {seed}: {product}, {expected}");
                 }
             }

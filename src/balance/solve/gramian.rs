@@ -1,17 +1,19 @@
-//! The matrix of inner products of the tasks' gradients, and what every solver asks of it.
+//! The matrix of inner products of the tasks' gradients, with the operations that the solvers need.
 
 /// A symmetric matrix of inner products.
 ///
-/// Shapes: `values` `[size, size]`, row by row.
+/// Shapes: `values` `[size, size]`, row-major.
 ///
-/// Units: the square of a gradient's. Entries have to be finite; with others a solver ends, but its answer means nothing.
+/// Units: a gradient's unit squared. Entries must be finite; with others a solver still ends, but its result is
+/// meaningless.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gramian {
     size: usize,
     values: Vec<f64>,
 }
 
-/// Below this trace a Gramian counts as zero: the weights of some methods grow like one over its root.
+/// A Gramian with a trace below this counts as zero, because the weights of some methods grow like one over the trace's
+/// root.
 const SMALLEST_TRACE: f64 = 1e-200;
 
 impl Gramian {
@@ -56,13 +58,13 @@ impl Gramian {
         u.iter().enumerate().map(|(row, u)| u * dot(self.row(row), v)).sum()
     }
 
-    /// vᵀGv, at least 0 whatever was rounded.
+    /// vᵀGv, clamped to at least 0 against rounding.
     pub fn squared_norm(&self, v: &[f64]) -> f64 {
         self.between(v, v).max(0.0)
     }
 
-    /// The Gramian divided by its trace, and the trace; `None` if all gradients are zero. Every solver works on this one, so
-    /// that gradients of any scale are solved alike.
+    /// The Gramian divided by its trace, and the trace; `None` if all gradients are zero. Every solver uses this, so that
+    /// the scale of the gradients does not matter.
     pub fn normalised(&self) -> Option<(Gramian, f64)> {
         let trace = self.trace();
         (trace > SMALLEST_TRACE).then(|| (self.scaled(1.0 / trace), trace))

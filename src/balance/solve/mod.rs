@@ -1,5 +1,5 @@
-//! The small problems in a Gramian that the methods solve, for up to 16 tasks. None of them knows a method's scale: weights are as
-//! the papers define them.
+//! Solvers for the small problems over a Gramian that the methods pose, for up to 16 tasks. Weights are as the papers define
+//! them; the methods rescale them.
 
 mod cholesky;
 mod cone;

@@ -1,34 +1,36 @@
-//! min ½xᵀGx − bᵀx over x ≥ 0 by the dual active-set method of Goldfarb & Idnani (1983). Three of the methods are this problem:
-//! MGDA with b = 1, the projection on the dual cone with b = −Gu, and PCD's quadratic program.
+//! min ½xᵀGx − bᵀx over x ≥ 0 by the dual active-set method of Goldfarb & Idnani (1983). Three methods reduce to this problem:
+//! MGDA with b = 1, the projection onto the dual cone with b = −Gu, and PCD's quadratic program.
 
 use super::cholesky::Cholesky;
 use super::gramian::{Gramian, dot};
 
-/// What [`nonnegative`] found.
+/// Result of [`nonnegative`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The minimiser.
     Minimum(Vec<f64>),
-    /// A direction z ≥ 0 with Gz = 0 and bᵀz > 0, along which there is no minimum.
+    /// A direction z ≥ 0 with Gz = 0 and bᵀz > 0, along which the objective falls without limit.
     Unbounded(Vec<f64>),
 }
 
 /// A gradient counts as a combination of others if its component orthogonal to them has at most this share of its squared norm.
 const DEPENDENCE: f64 = 1e-10;
-/// How far, relative to the numbers that cancel in it, a slope may be from its sign.
+/// Rounding error allowed in the sign of a slope, relative to the numbers that cancel in it.
 const TOLERANCE: f64 = 1e-13;
 
-/// min ½xᵀGx − bᵀx over x ≥ 0, for any number of tasks; made for up to 16. An entry of x is raised from zero while it lowers the
-/// value, those that are raised already move with it so that their slopes stay zero, and whichever would turn negative goes back to zero.
+/// Minimises ½xᵀGx − bᵀx over x ≥ 0, for any number of tasks; designed for up to 16. Raises one entry of x from zero as long as
+/// that lowers the objective. The entries already raised move with it so that their slopes stay zero, and an entry that would
+/// turn negative returns to zero.
 ///
 /// Shapes: b `[size]`.
 ///
-/// Source: Goldfarb & Idnani 1983, doi 10.1007/BF02591962, on the dual of their problem, which needs inner products only.
+/// Source: Goldfarb & Idnani 1983, doi 10.1007/BF02591962, applied to the dual of their problem, which needs inner
+/// products only.
 pub fn nonnegative(gramian: &Gramian, b: &[f64]) -> Outcome {
     let size = gramian.size();
     let mut x = vec![0.0; size];
     let mut raised: Vec<usize> = Vec::with_capacity(size);
-    // In exact arithmetic it ends after some `size` changes; the limit is against rounding errors that go round in circles.
+    // In exact arithmetic about `size` changes are enough. The limit stops cycles caused by rounding errors.
     let mut changes = 10 * size;
     while let Some(next) = steepest(gramian, b, &x, &raised) {
         loop {
@@ -47,7 +49,7 @@ pub fn nonnegative(gramian: &Gramian, b: &[f64]) -> Outcome {
     Outcome::Minimum(x)
 }
 
-/// The entry at zero whose increase lowers the value most, in units of its gradient's norm.
+/// The zero entry whose increase lowers the objective most, in units of its gradient's norm.
 fn steepest(gramian: &Gramian, b: &[f64], x: &[f64], raised: &[usize]) -> Option<usize> {
     let mut best = (0.0, None);
     for task in (0..b.len()).filter(|task| !raised.contains(task)) {
@@ -57,7 +59,7 @@ fn steepest(gramian: &Gramian, b: &[f64], x: &[f64], raised: &[usize]) -> Option
         if slope <= TOLERANCE * cancelled {
             continue;
         }
-        // A zero gradient's slope never ends.
+        // With a zero gradient the slope never changes, so the objective falls without limit.
         let rate = if row[task] > 0.0 { slope / row[task].sqrt() } else { f64::INFINITY };
         if rate > best.0 {
             best = (rate, Some(task));
@@ -67,9 +69,9 @@ fn steepest(gramian: &Gramian, b: &[f64], x: &[f64], raised: &[usize]) -> Option
 }
 
 enum Raise {
-    /// The slope of the entry is zero; it is among the raised ones now.
+    /// The entry's slope is zero; the entry is now among the raised ones.
     Done,
-    /// An entry went back to zero first.
+    /// Another entry returned to zero first.
     Dropped,
     Forever(Vec<f64>),
 }
@@ -78,7 +80,7 @@ fn raise(gramian: &Gramian, b: &[f64], x: &mut [f64], raised: &mut Vec<usize>, n
     let own = gramian.at(next, next).max(0.0);
     let shared: Vec<f64> = raised.iter().map(|&task| gramian.at(task, next)).collect();
     let factor = Cholesky::new(raised.len(), |r, c| gramian.at(raised[r], raised[c]));
-    // Per unit of the new entry, what the raised ones give up.
+    // Decrease of the raised entries per unit of the new entry.
     let given = factor.map_or_else(|| vec![0.0; raised.len()], |factor| factor.solve(shared.clone()));
     let orthogonal = own - dot(&given, &shared);
     let free = if orthogonal > DEPENDENCE * own {
@@ -112,7 +114,7 @@ fn raise(gramian: &Gramian, b: &[f64], x: &mut [f64], raised: &mut Vec<usize>, n
     }
 }
 
-/// Solves once more for the raised entries, without what the steps have rounded.
+/// Solves once more for the raised entries, to remove the rounding errors of the steps.
 fn settle(gramian: &Gramian, b: &[f64], x: &mut [f64], raised: &[usize]) {
     if let Some(factor) = Cholesky::new(raised.len(), |r, c| gramian.at(raised[r], raised[c])) {
         let exact = factor.solve(raised.iter().map(|&task| b[task]).collect());

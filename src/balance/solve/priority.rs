@@ -1,14 +1,15 @@
-//! PCD's quadratic program: the direction nearest to a primary gradient on which every other task makes some progress.
+//! PCD's quadratic program: the direction closest to the primary gradient on which every other task makes some
+//! progress.
 
 use super::gramian::Gramian;
 use super::nonnegative::{Outcome, nonnegative};
 
-/// Weights of the d nearest to the primary gradient g with gⱼ·d ≥ τ‖gⱼ‖² for every other task: 1 for the primary task and the
-/// constraints' multipliers for the others, which are 0 where no direction meets all of them.
+/// Weights of the d closest to the primary gradient g with gⱼ·d ≥ τ‖gⱼ‖² for every other task: 1 for the primary task, and
+/// the constraints' multipliers for the others. The multipliers are 0 if no direction satisfies all constraints.
 ///
 /// Shapes: `[size]`.
 ///
-/// Source: Priority-Constrained Descent, arXiv 2606.29521, the program of its definition; solved as TorchJD 0.18 does, by Goldfarb
+/// Source: Priority-Constrained Descent, arXiv 2606.29521, the program of its definition. Solved as in TorchJD 0.18, by Goldfarb
 /// & Idnani's dual method on the multipliers.
 pub fn prioritised(gramian: &Gramian, primary: usize, tau: f64) -> Vec<f64> {
     let size = gramian.size();

@@ -1,16 +1,16 @@
-//! Weights on the simplex: those of the shortest combination of gradients, the nearest ones to a point, the softmax.
+//! Weights on the simplex: the shortest combination of gradients, the projection of a point, and the softmax.
 
 use super::gramian::Gramian;
 use super::nonnegative::{Outcome, nonnegative};
 
-/// argmin ½αᵀGα over α ≥ 0, Σα = 1: the shortest convex combination of the gradients. One active-set method serves every number of
-/// tasks. Equal weights if all gradients are zero; among several minimisers any one.
+/// argmin ½αᵀGα over α ≥ 0, Σα = 1: the shortest convex combination of the gradients, for any number of tasks. Weights are equal
+/// if all gradients are zero; among several minimisers it returns any one.
 ///
 /// Shapes: `[size]`.
 ///
-/// Source: Sener & Koltun 2018, arXiv 1810.04650, section 3.2. At the minimum every gradient has at least the product αᵀGα with the
-/// combination; divided by αᵀGα these are the conditions of min ½aᵀGa − Σa over a ≥ 0, whose solution is α up to its sum. Where
-/// that has no minimum, the combination is zero and the direction found is α.
+/// Source: Sener & Koltun 2018, arXiv 1810.04650, section 3.2. At the minimum the product of every gradient with the combination
+/// is at least αᵀGα. Divided by αᵀGα, these are the conditions of min ½aᵀGa − Σa over a ≥ 0, whose solution is α up to its sum.
+/// If that problem has no minimum, the shortest combination is zero, and α is the direction without limit.
 pub fn shortest(gramian: &Gramian) -> Vec<f64> {
     let size = gramian.size();
     let Some((gramian, _)) = gramian.normalised() else { return vec![1.0 / size as f64; size] };
@@ -19,7 +19,7 @@ pub fn shortest(gramian: &Gramian) -> Vec<f64> {
     a.iter().map(|a| a / sum).collect()
 }
 
-/// The point of the simplex nearest to `point`: max(point − θ, 0) with the θ that makes the sum 1.
+/// The point of the simplex closest to `point`: max(point − θ, 0), with the θ that makes the sum 1.
 ///
 /// Source: Held, Wolfe & Crowder 1974, doi 10.1007/BF01580223.
 pub fn onto_simplex(point: &[f64]) -> Vec<f64> {
@@ -50,7 +50,7 @@ mod tests {
     use crate::balance::solve::cholesky::Cholesky;
     use crate::balance::solve::testing::gramian;
 
-    /// The best of all faces of the simplex whose own minimum lies inside.
+    /// The smallest minimum over all faces of the simplex whose own minimum lies inside the face.
     fn by_faces(g: &Gramian) -> f64 {
         let mut best = f64::INFINITY;
         for face in 1u32..1 << g.size() {

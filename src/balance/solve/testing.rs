@@ -17,7 +17,7 @@ pub fn gramian(size: usize, dimension: usize, seed: u64) -> Gramian {
     of_gradients(&(0..size).map(gradient).collect::<Vec<_>>())
 }
 
-/// The Gramian of gradients, one a row.
+/// The Gramian of gradients, one per row.
 pub fn of_gradients(gradients: &[Vec<f64>]) -> Gramian {
     let product = |a: &Vec<f64>, b: &Vec<f64>| a.iter().zip(b).map(|(a, b)| a * b).sum();
     let values = gradients.iter().flat_map(|a| gradients.iter().map(move |b| product(a, b))).collect();

@@ -1,4 +1,4 @@
-//! Properties of single methods: what papers prove, and what their formulas say of simple cases.
+//! Properties of single methods: results that the papers prove, and simple cases of their formulas.
 
 use super::*;
 use crate::balance::solve::{Gramian, conflict_averse, dot, fair, projected_mean, projections_mean, shortest};
@@ -12,7 +12,7 @@ fn one_task_alone_has_the_weight_of_its_formula() {
             "fixed" => 0.7,
             "uncertainty-learned" | "uncertainty-bounded" => 0.5,
             "log" | "stch" | "db" => 2.0,
-            // The ball's far edge.
+            // The far edge of the ball.
             "cagrad" => 1.4,
             _ => 1.0,
         };
@@ -25,7 +25,7 @@ fn one_task_alone_has_the_weight_of_its_formula() {
 fn weights_average_one_where_they_are_normalised() {
     let not_normalised =
         ["uncertainty-learned", "uncertainty-kind", "uncertainty-bounded", "fixed", "imtl-l", "geometric"];
-    // Sums depend on conflicts or losses by the methods' formulas.
+    // The sums of these depend on conflicts or losses, by their formulas.
     let by_formula = ["log", "stch", "cagrad", "aligned", "upgrad", "dualproj", "pcgrad", "gradvac", "db", "pcd"];
     for method in METHODS.iter().filter(|m| !not_normalised.contains(&m.name) && !by_formula.contains(&m.name)) {
         let mut balance = started(method, &KINDS, &Parameters::default());
@@ -36,8 +36,8 @@ fn weights_average_one_where_they_are_normalised() {
             assert!((two.iter().sum::<f32>() - 2.0).abs() < 1e-4, "{method:?}: {two:?}");
         }
     }
-    // Orthogonal gradients of one length: the plain sum for all that look at gradients alone, but for PCD, which follows one task,
-    // and CAGrad, which goes further.
+    // Orthogonal gradients of equal length: all methods that use gradients alone give the plain sum, except PCD, which follows
+    // one task, and CAGrad, which goes further.
     for name in ["mgda", "imtl-g", "nash", "fairgrad", "aligned", "upgrad", "dualproj", "pcgrad", "gradvac"] {
         let numbers = Numbers { gramian: vec![2.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 2.0], ..Numbers::random(3, 0) };
         let seam = numbers.step(start(name, &KINDS).as_mut(), false).seam;
@@ -52,14 +52,14 @@ fn cases() -> impl Iterator<Item = (Gramian, String)> {
     })
 }
 
-/// Jg ≥ 0, to the rounding of sums of the trace's order.
+/// Jg ≥ 0, up to rounding of sums as large as the trace.
 #[test]
 fn mgda_upgrad_and_dualproj_never_conflict() {
     for (g, what) in cases() {
         for w in [shortest(&g), projections_mean(&g), projected_mean(&g)] {
             assert!(g.times(&w).iter().all(|product| *product > -1e-9 * g.trace()), "{what}");
         }
-        // Nor do they do nothing: the plain mean conflicts in some cases.
+        // They are not trivial either: the plain mean conflicts in some cases.
     }
     let conflicts = |(g, _): (Gramian, String)| {
         let mean = vec![1.0 / g.size() as f64; g.size()];
@@ -68,7 +68,7 @@ fn mgda_upgrad_and_dualproj_never_conflict() {
     assert!(cases().filter(|(g, what)| conflicts((g.clone(), what.clone()))).count() > 20);
 }
 
-/// αᵀGα is every product of a task with weight, and no product is smaller.
+/// αᵀGα equals the product of every task that has weight, and no product is smaller.
 #[test]
 fn mgda_meets_its_conditions() {
     for (g, what) in cases() {
@@ -81,14 +81,14 @@ fn mgda_meets_its_conditions() {
     }
 }
 
-/// Scaling one task's gradient by c scales what UPGrad makes of it: A(diag(c)·J) is linear in c.
+/// Scaling one task's gradient by c scales UPGrad's result accordingly: A(diag(c)·J) is linear in c.
 #[test]
 fn upgrad_is_linear_under_scaling() {
     for (g, what) in cases() {
         let size = g.size();
         let factors = |seed: u64| (0..size).map(|i| 1.5 + uniform(seed, i as u64)).collect::<Vec<f64>>();
         let (c, d) = (factors(90), factors(91));
-        // The combination's products with the unscaled gradients say all there is to say of it.
+        // Inner products with the unscaled gradients determine the combination completely.
         let combined = |factors: &[f64]| {
             let w = projections_mean(&g.rows_scaled(factors));
             g.times(&w.iter().zip(factors).map(|(w, f)| w * f).collect::<Vec<_>>())
@@ -100,9 +100,9 @@ fn upgrad_is_linear_under_scaling() {
     }
 }
 
-/// What a weight is worth does not depend on a common scale of all gradients, and changes as the formula says.
+/// Scaling all gradients together does not change the meaning of a weight; weights change as their formula says.
 #[test]
-fn a_common_scale_is_taken_as_the_papers_say() {
+fn a_common_scale_changes_weights_as_the_papers_say() {
     for (g, what) in cases() {
         for scale in [1e-12, 1e12] {
             let scaled = g.scaled(scale);
@@ -130,7 +130,7 @@ fn imtl_g_has_equal_projections_and_aligned_equal_components() {
         for projection in &projections {
             assert!((projection - projections[0]).abs() < 1e-5 * g.trace().sqrt(), "{what}: {projections:?}");
         }
-        // B·G·B = λ_min·I where all eigenvalues count: b's image is as long as √λ_min·‖b‖.
+        // B·G·B = λ_min·I if all eigenvalues count, so the image of b has length √λ_min·‖b‖.
         let eigen = crate::balance::solve::eigen(&g);
         if eigen.significant().count() == g.size() {
             let w = crate::balance::aligned::aligned(&g);
@@ -153,9 +153,9 @@ fn famo_favours_the_task_that_falls_slower() {
     assert!(seam[1] > seam[0] + 0.2, "{seam:?}");
 }
 
-/// A weight that grew with every step of a task would take it from tasks that are seldom labelled.
+/// A weight that grows in each of its task's steps would shrink the weight of tasks that rarely have labels.
 #[test]
-fn excess_does_not_punish_absence() {
+fn excess_does_not_penalise_absent_tasks() {
     let mut balance = start("excess", &KINDS);
     for step in 0..200 {
         let numbers = Numbers { excess: vec![1.0; 3], ..Numbers::random(3, step) };
@@ -167,10 +167,11 @@ fn excess_does_not_punish_absence() {
     assert!(seam.iter().all(|w| (w - 1.0).abs() < 1e-5), "{seam:?}");
 }
 
-/// Weights that tasks share: those of a step move among themselves, so that the others keep their part.
+/// For methods with shared weights: the weights of a step's tasks change only among themselves, so that absent tasks
+/// keep their share.
 #[test]
-fn learned_shares_keep_their_sum_whoever_is_absent() {
-    // The weight is the first of as many numbers per task.
+fn learned_shares_keep_their_sum_when_a_task_is_absent() {
+    // The weight is the first of this many numbers per task.
     for (name, each) in [("modo", 1), ("sdmgrad", 1), ("gradnorm", 5)] {
         let mut balance = start(name, &KINDS);
         for step in 0..50 {
@@ -213,7 +214,7 @@ fn pcd_follows_its_primary_task_and_weighs_the_others_alike_without_it() {
     let helpful = Numbers { gramian: vec![1.0, 0.5, 0.5, 0.5, 4.0, 0.5, 0.5, 0.5, 1.0], ..Numbers::random(3, 0) };
     assert_eq!(helpful.step(balance.as_mut(), false).seam, [0.0, 1.0, 0.0]);
     assert_eq!(helpful.without(1).step(balance.as_mut(), false).seam, [1.0, 0.0, 1.0]);
-    // A conflict: both make some progress, and the direction is as long as the primary gradient.
+    // With a conflict, both tasks make some progress, and the direction is as long as the primary gradient.
     let g = [1.0, -0.5, -0.5, 1.0];
     let opposed = Numbers { gramian: g.to_vec(), ..Numbers::random(2, 0) };
     let seam = opposed.step(start("pcd", &KINDS[..2]).as_mut(), false).seam;
@@ -237,7 +238,7 @@ fn smoothing_keeps_a_share_of_the_last_weights() {
     }
 }
 
-/// By hand: losses 4 and 1 and gradients of lengths 1 and 16 give 4^−½ · 1 and 1 · 16^−½, a ratio of 2.
+/// By hand: losses 4 and 1 and gradients of length 1 and 16 give 4^−½ · 1 and 1 · 16^−½, a ratio of 2.
 #[test]
 fn tempered_weights_follow_roots_of_losses_and_gradients_within_the_cap() {
     let step = |gramian: Option<&[f64]>, balance: &mut dyn Balance| {
@@ -245,7 +246,7 @@ fn tempered_weights_follow_roots_of_losses_and_gradients_within_the_cap() {
         balance.observe(&Signals { gramian, ..Signals::of_losses(&active, &losses) });
         balance.weights(&Signals::before(&active))
     };
-    let looked_at = [1.0, 3.0, 3.0, 256.0];
+    let gramian = [1.0, 3.0, 3.0, 256.0];
     for (cap, expected) in [(16.0, [4.0 / 3.0, 2.0 / 3.0]), (1.5, [1.2, 0.8])] {
         let parameters = Parameters {
             balance_exponent: Some(0.5),
@@ -254,12 +255,12 @@ fn tempered_weights_follow_roots_of_losses_and_gradients_within_the_cap() {
             ..Parameters::default()
         };
         let mut balance = started(Method::named("uncertainty-tempered").unwrap(), &KINDS[..2], &parameters);
-        // Nobody has looked at the gradients yet.
+        // The gradients have not been measured yet.
         assert_eq!(step(None, balance.as_mut()).seam, [1.0, 1.0]);
-        let Weights { seam, heads } = step(Some(&looked_at), balance.as_mut());
+        let Weights { seam, heads } = step(Some(&gramian), balance.as_mut());
         seam.iter().zip(expected).for_each(|(w, e)| assert!((f64::from(*w) - e).abs() < 1e-6, "{seam:?}"));
         assert_eq!(heads, [1.0, 1.0]);
-        // A step without a look keeps what was seen.
+        // A step without a measurement keeps the last one.
         assert_eq!(step(None, balance.as_mut()).seam, seam);
     }
 }
@@ -272,7 +273,7 @@ fn tempered_weights_without_exponents_are_equal_and_with_one_the_closed_forms() 
     let one = Parameters { balance_exponent: Some(1.0), balance_cap: Some(100.0), ..none };
     let mut tempered = started(Method::named("uncertainty-tempered").unwrap(), &KINDS, &one);
     let mut closed = start("uncertainty-closed-form", &KINDS);
-    // Constant losses, whose means do not tell a geometric average from an arithmetic one.
+    // With constant losses the geometric and the arithmetic average are equal.
     let numbers = Numbers::random(3, 4);
     for _ in 0..5 {
         assert_eq!(numbers.step(equal.as_mut(), false).seam, [1.0; 3]);

@@ -1,4 +1,4 @@
-//! Weights by TorchJD, SciPy and PyTorch's autograd: tests/golden/balance.json.
+//! Comparison with weights from TorchJD, SciPy and PyTorch's autograd: tests/golden/balance.json.
 
 use super::*;
 use crate::balance::aligned::aligned;
@@ -29,7 +29,7 @@ fn singles(value: &[f64]) -> Vec<f32> {
     value.iter().map(|x| *x as f32).collect()
 }
 
-/// Each entry within `tolerance` of the largest, where that is not rounding itself.
+/// Each entry is within `tolerance` of the largest entry, unless the largest is only rounding error.
 #[track_caller]
 fn assert_close(got: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     let largest = expected.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
@@ -70,10 +70,11 @@ const WRITTEN: f64 = 1e-11;
 fn mgda_is_what_scipy_finds() {
     for Case { name, gramian, answers } in cases() {
         let (got, expected) = (shortest(&gramian), numbers(&answers["mgda"]));
-        // Both are squares of the same shortest length, to the rounding of the trace.
+        // Both are squares of the same shortest length, up to rounding of the trace.
         let [a, b] = [&got, &expected].map(|w| gramian.squared_norm(w));
         assert!((a - b).abs() <= 1e-10 * gramian.trace(), "{name}: {a}, {b}");
-        // The weights are unique for independent gradients, as far as the Gramian holds them: a square loses half of the digits.
+        // The weights are unique for independent gradients. The Gramian determines them only to half of the digits, because it
+        // holds squares.
         if name.starts_with("random") || name.starts_with("large") || name.starts_with("small") {
             assert_close(&got, &expected, 1e-9, &name);
         }
@@ -86,7 +87,7 @@ fn projections_on_the_dual_cone_are_what_scipy_and_quadprog_find() {
         let Case { name, gramian, answers } = &case;
         for (method, got) in [("upgrad", projections_mean(gramian)), ("dualproj", projected_mean(gramian))] {
             let what = format!("{method} {name}");
-            // The projection is unique even where its weights are not: its products with the gradients.
+            // The projection is unique even if its weights are not, so its products with the gradients are compared.
             let expected = numbers(&answers[format!("{method}_products")]);
             let off = gramian.times(&got).iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             assert!(off <= 1e-9 * gramian.trace(), "{what}: off by {off}");
@@ -94,7 +95,8 @@ fn projections_on_the_dual_cone_are_what_scipy_and_quadprog_find() {
                 let g = gramian.normalised().unwrap().0;
                 let [ours, theirs] = [&got, &expected].map(|w| g.squared_norm(w));
                 assert!((ours - theirs).abs() < 1e-9, "{what}: {ours}, {theirs}");
-                // Weights lose what the Gramian's condition says: 1e-6 of gradients that differ a hundredfold.
+                // The error grows with the Gramian's condition number: 1e-6 for gradients whose lengths differ by a
+                // factor of a hundred.
                 assert_close(&got, &expected, 1e-6, &what);
             }
         }
@@ -110,7 +112,7 @@ fn cagrad_is_what_a_conic_solver_finds_and_no_worse_than_torchjd() {
         let smallest = |w: &[f64]| g.times(w).into_iter().fold(f64::INFINITY, f64::min);
         let mean = vec![1.0 / g.size() as f64; g.size()];
         let off = |w: &[f64]| g.squared_norm(&w.iter().zip(&mean).map(|(w, m)| w - m).collect::<Vec<_>>()).sqrt();
-        // Inside the ball, and its worst task gains as much as with TorchJD's solver, which stops at 1e-8.
+        // d lies inside the ball, and the worst task gains as much as with TorchJD's solver, which stops at 1e-8.
         assert!(off(&got) <= 0.4 * g.squared_norm(&mean).sqrt() + 1e-9, "{name}");
         assert!(smallest(&got) >= smallest(&expected) - 1e-9, "{name}: {got:?}, {expected:?}");
         if let Some(exact) = case.answer("cagrad") {
@@ -125,7 +127,7 @@ fn nash_and_fairgrad_solve_their_equations_better_than_torchjd() {
     for (name, alpha) in [("nash", 1.0), ("fairgrad", 2.0)] {
         let mut compared = 0;
         for case in cases() {
-            // TorchJD's FairGrad has the Gramian divided by its trace; ours takes any.
+            // TorchJD's FairGrad needs the Gramian divided by its trace; this one accepts any.
             let g = if alpha == 1.0 { Some(case.gramian.clone()) } else { case.gramian.normalised().map(|g| g.0) };
             let (Some(g), what) = (g, format!("{name} {}", case.name)) else { continue };
             let got = fair(&g, alpha);
@@ -133,7 +135,7 @@ fn nash_and_fairgrad_solve_their_equations_better_than_torchjd() {
                 g.times(w).iter().zip(w).map(|(gw, w)| (gw * w.powf(1.0 / alpha) - 1.0).abs()).fold(0.0, f64::max)
             };
             if let Some(expected) = case.answer(name) {
-                // The root finder's residual is 1e-10; a conflicting Gramian multiplies that by its condition.
+                // The root finder's residual is 1e-10; the condition of a conflicting Gramian multiplies it.
                 let tolerance = if case.name.starts_with("conflicting") { 1e-5 } else { 1e-8 };
                 assert_close(&got, &expected, tolerance, &what);
                 compared += 1;
@@ -148,11 +150,12 @@ fn nash_and_fairgrad_solve_their_equations_better_than_torchjd() {
 }
 
 #[test]
-fn formulas_are_torchjds() {
+fn closed_formulas_match_torchjd() {
     for Case { name, gramian, answers } in cases() {
         let orders = |task: usize| (0..gramian.size()).filter(|other| *other != task).collect::<Vec<_>>();
         for (method, got, tolerance) in [
-            // Inverses and roots of eigenvalues: 1e-16 times the condition of gradients that differ a hundredfold.
+            // Inverses and roots of eigenvalues: 1e-16 times the condition of gradients whose lengths differ by a
+            // factor of a hundred.
             ("imtl_g", impartial(&gramian), 1e-9),
             ("aligned", aligned(&gramian), 1e-9),
             ("pcgrad", surgery(&gramian, orders), 1e-9),
@@ -167,7 +170,7 @@ fn formulas_are_torchjds() {
     }
 }
 
-/// Steps of a sequence, with what a trainer would say of each.
+/// The steps of a sequence, each with the signals that a trainer would give.
 fn steps(golden: &Value) -> Vec<Numbers> {
     let of = |name: &str| golden[name].as_array().unwrap().clone();
     let (gradients, others, losses, risks) = (of("gradients"), of("others"), of("losses"), of("excess_risks"));
@@ -190,10 +193,10 @@ fn steps(golden: &Value) -> Vec<Numbers> {
 }
 
 #[test]
-fn methods_with_a_state_go_the_way_of_torchjd() {
+fn stateful_methods_match_torchjd_step_by_step() {
     let golden = &golden()["sequences"];
     let none = Parameters::default;
-    // Ours is the paper's times this.
+    // Our weights are the paper's times `factor`.
     for (key, method, parameters, factor, tolerance) in [
         // Weights are f32.
         ("pcd", "pcd", Parameters { balance_tau: Some(0.3), balance_beta: Some(0.9), ..none() }, 1.0, 2e-7),
@@ -204,7 +207,7 @@ fn methods_with_a_state_go_the_way_of_torchjd() {
         ("excess", "excess", none(), 3.0, 2e-7),
         ("gradnorm", "gradnorm", none(), 1.0, 2e-7),
         ("db", "db", Parameters { balance_beta: Some(0.0), ..none() }, 1.0, 2e-7),
-        // TorchJD's DWA scales its weights to K, its FAMO to 1. Losses are f32 here.
+        // TorchJD's DWA scales its weights to K, its FAMO to 1. The losses are f32 here.
         ("dwa", "dwa", none(), 1.0, 1e-6),
         ("famo", "famo", none(), 3.0, 1e-6),
     ] {
@@ -212,7 +215,7 @@ fn methods_with_a_state_go_the_way_of_torchjd() {
         let mut balance = started(Method::named(method).unwrap(), &KINDS, &parameters);
         for (step, numbers) in steps(golden).iter().enumerate() {
             let before = numbers.step(balance.as_mut(), step % 2 == 1).seam;
-            // Ours makes the next step's weights of a step's products, theirs its own.
+            // Our products of a step determine the next step's weights; TorchJD's determine the same step's.
             let seam = match balance.needs() {
                 Needs::Cross => balance.weights(&Signals::before(&numbers.active)).seam,
                 _ => before,
@@ -225,7 +228,7 @@ fn methods_with_a_state_go_the_way_of_torchjd() {
 }
 
 #[test]
-fn gradvac_goes_the_way_of_torchjd() {
+fn gradvac_matches_torchjd_step_by_step() {
     let golden = &golden()["sequences"];
     let mut targets = vec![0.0; 9];
     let orders = |task: usize| (0..3).filter(|other| *other != task).collect::<Vec<_>>();
@@ -237,7 +240,7 @@ fn gradvac_goes_the_way_of_torchjd() {
 }
 
 #[test]
-fn losses_are_weighed_by_the_slopes_that_autograd_finds() {
+fn loss_weights_are_the_slopes_that_autograd_finds() {
     for case in golden()["losses"].as_array().unwrap() {
         let (losses, state) = (numbers(&case["losses"]), numbers(&case["state"]));
         let single = singles(&losses);
@@ -261,7 +264,7 @@ fn losses_are_weighed_by_the_slopes_that_autograd_finds() {
             ("uw_so", each(&uw_so::rule(2.0), count)),
             ("stch", smooth_maximum_gradient(&losses, &space(0.5, 1.0), &space(0.0, 0.1), 0.5)),
         ] {
-            // Losses are f32, and UW-SO has them in an exponent.
+            // Losses are f32, and UW-SO uses them in an exponent.
             assert_close(&got, &numbers(&case[name]), 1e-6, name);
         }
     }

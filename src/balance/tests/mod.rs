@@ -1,4 +1,4 @@
-//! What every method holds to, and how it compares with other implementations.
+//! Properties that hold for every method, and comparisons with other implementations.
 
 mod formulas;
 mod golden;
@@ -10,10 +10,10 @@ use super::solve::testing::{gramian, uniform};
 use super::*;
 use crate::tasks::Likelihood;
 
-/// A task of each kind: detection, classification, regression.
+/// One task of each likelihood: detection, classification, regression.
 const KINDS: [Likelihood; 3] = [Likelihood::Softmax, Likelihood::Softmax, Likelihood::Gaussian];
 
-/// For at most 16 tasks; the first is the primary one of the method that has one.
+/// For at most 16 tasks; the first is the primary one, for the method that has one.
 fn setup<'a>(method: &Method, likelihoods: &'a [Likelihood], parameters: &'a Parameters) -> Setup<'a> {
     let primary = (method.name == "pcd").then_some(0);
     Setup { likelihoods, task_weights: &[0.7; 16][..likelihoods.len()], seed: 11, primary, parameters }
@@ -31,14 +31,14 @@ fn bits(numbers: &[f64]) -> Vec<u64> {
     numbers.iter().map(|number| number.to_bits()).collect()
 }
 
-/// The weights before a step, which are the same in the heads.
+/// The weights before a step. They must be the same for the heads.
 fn weights(balance: &dyn Balance, active: &[bool]) -> Vec<f32> {
     let Weights { seam, heads } = balance.weights(&Signals::before(active));
     assert_eq!(seam, heads);
     seam
 }
 
-/// A step's numbers for K tasks.
+/// The signals of one step with K tasks.
 #[derive(Clone)]
 struct Numbers {
     active: Vec<bool>,
@@ -50,7 +50,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Random ones with labels for every task.
+    /// Random signals with labels for every task.
     fn random(tasks: usize, seed: u64) -> Numbers {
         let square = |seed| {
             let g = gramian(tasks, tasks + 2, seed);
@@ -78,7 +78,7 @@ impl Numbers {
         }
     }
 
-    /// The numbers of some tasks, in the order given.
+    /// The signals of some tasks, in the order given.
     fn of(&self, tasks: &[usize]) -> Numbers {
         let all = self.active.len();
         let each = |values: &[f32]| tasks.iter().map(|&task| values[task]).collect();
@@ -95,7 +95,7 @@ impl Numbers {
         }
     }
 
-    /// The same step without labels for one task, as a trainer tells it.
+    /// The same step without labels for one task, with the signals a trainer would give.
     fn without(mut self, absent: usize) -> Numbers {
         let all = self.active.len();
         self.active[absent] = false;
@@ -108,7 +108,7 @@ impl Numbers {
         self
     }
 
-    /// A whole step, after which an epoch may end; returns its weights.
+    /// Runs one whole step, optionally with the end of an epoch; returns its weights.
     fn step(&self, balance: &mut dyn Balance, epoch_ends: bool) -> Weights {
         let weights = balance.weights(&self.signals());
         balance.observe(&self.signals());
@@ -122,7 +122,7 @@ impl Numbers {
     }
 }
 
-/// Every method as it is, and smoothed.
+/// Every method, with and without smoothing.
 fn every_method() -> impl Iterator<Item = (&'static Method, Parameters)> {
     let smooth = Parameters { balance_smooth: Some(0.6), ..Parameters::default() };
     METHODS

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Methods whose weights follow an order that is drawn by place.
+/// Methods whose random order depends on a task's index.
 const DRAWN: [&str; 3] = ["random", "pcgrad", "gradvac"];
 
 #[test]
@@ -29,7 +29,7 @@ fn a_parameter_that_is_not_read_or_out_of_range_is_refused() {
                 method.start(setup(method, &KINDS, &parameters))
             };
             let reads = parameter == Parameter::Smooth || method.default(parameter).is_some();
-            // 1 is a value of every parameter but the shares below 1; 0.5 of those.
+            // 1 is valid for every parameter except the shares below 1; for those 0.5 is.
             let value =
                 if matches!(parameter, Parameter::Beta | Parameter::Momentum | Parameter::Smooth) { 0.5 } else { 1.0 };
             match start(value) {
@@ -44,7 +44,7 @@ fn a_parameter_that_is_not_read_or_out_of_range_is_refused() {
             }
         }
     }
-    // Fields that nobody held to their ranges before.
+    // Fields that were set without a range check.
     let parameters = Parameters { balance_c: Some(f64::NAN), ..Parameters::default() };
     let cagrad = Method::named("cagrad").unwrap();
     assert!(cagrad.start(setup(cagrad, &KINDS, &parameters)).is_err());
@@ -117,7 +117,8 @@ fn an_absent_task_is_a_task_that_is_not_there() {
     }
 }
 
-/// Where the state of one of three tasks lies. What belongs to no task comes last, and is all that a method for no task has.
+/// The state of one of three tasks. Numbers that belong to no task come last; they are the whole state of a method for zero
+/// tasks.
 fn state_of(method: &'static Method, state: &[f64], task: usize) -> Vec<u64> {
     let shared = started(method, &[], &Parameters::default()).state().len();
     let each = (state.len() - shared) / 3;
@@ -133,7 +134,8 @@ fn an_absent_task_keeps_its_state_and_a_step_without_labels_moves_nothing() {
     for method in METHODS {
         for absent in 0..3 {
             let mut balance = started(method, &KINDS, &Parameters::default());
-            // Met before, so that there is a state to keep; in the middle of an epoch, as an epoch's end moves every task.
+            // Earlier steps with the task, so that there is a state to keep. Not at an epoch's end, which changes every
+            // task's state.
             for step in 0..14 {
                 Numbers::random(3, step).step(balance.as_mut(), step % 4 == 3);
             }
@@ -145,7 +147,7 @@ fn an_absent_task_keeps_its_state_and_a_step_without_labels_moves_nothing() {
             assert_eq!(state_of(method, &before, absent), state_of(method, &after, absent), "{method:?} {absent}");
             let moves =
                 (0..3).filter(|t| *t != absent).any(|t| state_of(method, &before, t) != state_of(method, &after, t));
-            // The first two count steps only, and the inner descent of the third may stay in a corner.
+            // The first two only count steps, and the third's inner descent may stay at a corner.
             let still = ["random", "pcgrad", "sdmgrad"].contains(&method.name);
             assert!(moves || before.is_empty() || still, "{method:?}");
 
@@ -158,7 +160,7 @@ fn an_absent_task_keeps_its_state_and_a_step_without_labels_moves_nothing() {
 }
 
 #[test]
-fn weights_do_not_move_the_state_and_come_from_it_and_what_is_needed_alone() {
+fn weights_depend_only_on_the_state_and_the_needed_signals() {
     for (method, parameters) in every_method() {
         let mut balance = started(method, &KINDS, &parameters);
         for step in 0..6 {
@@ -179,7 +181,7 @@ fn weights_do_not_move_the_state_and_come_from_it_and_what_is_needed_alone() {
 }
 
 #[test]
-fn a_restored_state_goes_on_to_the_bit() {
+fn a_restored_state_continues_bit_for_bit() {
     for (method, parameters) in every_method() {
         for cut in [0, 1, 7, 23] {
             let mut balance = started(method, &KINDS, &parameters);
@@ -190,7 +192,7 @@ fn a_restored_state_goes_on_to_the_bit() {
             for step in 0..cut {
                 numbers(step).step(balance.as_mut(), step % 5 == 4);
             }
-            // Through the checkpoint's text.
+            // Through the checkpoint's text form.
             let text = serde_json::to_string(&balance.state()).unwrap();
             let mut restored = started(method, &KINDS, &parameters);
             restored.restore(&serde_json::from_str::<Vec<f64>>(&text).unwrap()).unwrap();
@@ -225,7 +227,7 @@ fn permuting_tasks_permutes_weights() {
     let kinds = order.map(|task| KINDS[task]);
     for (method, parameters) in every_method().filter(|(method, _)| !DRAWN.contains(&method.name)) {
         let mut a = started(method, &KINDS, &parameters);
-        // The primary task, the first, is at place 1 of the others.
+        // The primary task is the first; in the permuted order its index is 1.
         let primary = (method.name == "pcd").then_some(1);
         let mut b = method.start(Setup { primary, ..setup(method, &kinds, &parameters) }).unwrap();
         for step in 0..40 {
@@ -233,7 +235,7 @@ fn permuting_tasks_permutes_weights() {
             let x = numbers.step(a.as_mut(), step % 10 == 9);
             let y = numbers.of(&order).step(b.as_mut(), step % 10 == 9);
             for (place, &task) in order.iter().enumerate() {
-                // Sums are rounded in another order; MoDo and GradNorm carry that on.
+                // Sums are rounded in another order; MoDo and GradNorm carry the difference along.
                 let close = |x: f32, y: f32| (x - y).abs() <= 2e-5 * x.abs().max(1.0);
                 assert!(close(x.seam[task], y.seam[place]), "{method:?}, step {step}: {x:?}, {y:?}");
                 assert!(close(x.heads[task], y.heads[place]), "{method:?}, step {step}: {x:?}, {y:?}");
@@ -242,7 +244,7 @@ fn permuting_tasks_permutes_weights() {
     }
 }
 
-/// Gramians that are the end of many a formula.
+/// Degenerate Gramians, for which many formulas divide by zero.
 fn degenerate(tasks: usize) -> Vec<(&'static str, Vec<f64>)> {
     let of =
         |f: &dyn Fn(usize, usize) -> f64| (0..tasks * tasks).map(|i| f(i / tasks, i % tasks)).collect::<Vec<f64>>();
@@ -255,7 +257,7 @@ fn degenerate(tasks: usize) -> Vec<(&'static str, Vec<f64>)> {
         ("parallel", of(&|i, j| ((i + 1) * (j + 1)) as f64)),
         ("opposite", of(&|i, j| sign(i) * sign(j))),
         ("opposite and uneven", of(&|i, j| sign(i) * sign(j) * ((i + 1) * (j + 1)) as f64)),
-        // What f32 sums leave of a rank-one Gramian; it may have negative eigenvalues.
+        // The rounding that f32 sums leave in a rank-one Gramian; it may have negative eigenvalues.
         ("opposite with noise", of(&|i, j| sign(i) * sign(j) + noise(i.min(j) * tasks + i.max(j)))),
         ("uneven", of(&|i, j| if i == j { 1e12f64.powf(1.0 - i as f64) } else { 0.0 })),
         ("large", scaled(1e12)),

@@ -1,4 +1,4 @@
-//! What the solvers take for three tasks.
+//! Time of the solvers for three tasks.
 
 use super::*;
 use crate::balance::aligned::aligned;
@@ -6,9 +6,9 @@ use crate::balance::imtl_g::impartial;
 use crate::balance::solve::{Gramian, conflict_averse, fair, prioritised, projected_mean, projections_mean, shortest};
 use std::time::{Duration, Instant};
 
-/// A name, and the Gramian that follows from a seed.
+/// A name, and a function from a seed to a Gramian.
 type Kind = (&'static str, fn(u64) -> Gramian);
-/// A name, and what solves a Gramian.
+/// A name, and a function that solves a Gramian.
 type Solver = (&'static str, fn(&Gramian) -> Vec<f64>);
 
 const SOLVERS: [Solver; 9] = [
@@ -23,7 +23,7 @@ const SOLVERS: [Solver; 9] = [
     ("prioritised (pcd)", |g| prioritised(g, 0, 0.02)),
 ];
 
-/// Gramians of three tasks: independent, dependent, opposite, parallel, and of one dimension.
+/// Gramians of three tasks: independent, dependent, opposite, parallel, and one-dimensional.
 fn kinds() -> [Kind; 5] {
     [
         ("independent", |seed| gramian(3, 5, seed)),
@@ -34,7 +34,7 @@ fn kinds() -> [Kind; 5] {
     ]
 }
 
-/// The median time of a solution over Gramians of a kind.
+/// The median time of a solver over Gramians of one kind.
 fn median(solver: fn(&Gramian) -> Vec<f64>, kind: fn(u64) -> Gramian) -> Duration {
     let time = |seed| {
         let gramian = kind(seed);
@@ -47,12 +47,12 @@ fn median(solver: fn(&Gramian) -> Vec<f64>, kind: fn(u64) -> Gramian) -> Duratio
     times[times.len() / 2]
 }
 
-/// A step takes milliseconds; the bound leaves room for builds with little optimisation and for machines that are busy.
+/// A step takes milliseconds; the bound allows for weakly optimised builds and busy machines.
 #[test]
 fn three_tasks_take_under_fifty_microseconds() {
     for (name, solver) in SOLVERS {
         for (kind, gramian) in kinds() {
-            // The best of five: what else the machine does is no property of the solver.
+            // The best of five, because other load on the machine is not the solver's fault.
             let best = (0..5).map(|_| median(solver, gramian)).min().unwrap();
             assert!(best < Duration::from_micros(50), "{name}, {kind}: {best:?}");
         }

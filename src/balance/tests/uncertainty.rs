@@ -1,5 +1,5 @@
-//! How uncertainty weighting is known to fail: each mode has a test that shows the naive form failing and ours not. What of them
-//! needs whole steps is in `tests/suite/balance.rs`.
+//! Known failures of uncertainty weighting. Each has a test which shows that the naive form fails and ours does not. The parts
+//! that need whole training steps are in `tests/suite/balance.rs`.
 
 use super::*;
 use crate::balance::learned::bounded_fixed_point;
@@ -7,7 +7,7 @@ use crate::balance::learned::bounded_fixed_point;
 const CLOSED_FORM: &str = "uncertainty-closed-form";
 const UNCERTAINTY: [&str; 4] = [CLOSED_FORM, "uncertainty-learned", "uncertainty-kind", "uncertainty-bounded"];
 
-/// Shows the method the same losses over and over; returns the weights it comes to.
+/// Gives the method the same losses repeatedly; returns the weights it converges to.
 fn settle(balance: &mut dyn Balance, losses: &[f32], steps: usize) -> Vec<f32> {
     let active = vec![true; losses.len()];
     for _ in 0..steps {
@@ -17,7 +17,7 @@ fn settle(balance: &mut dyn Balance, losses: &[f32], steps: usize) -> Vec<f32> {
 }
 
 #[test]
-fn closed_form_starts_alike_and_settles_at_one_over_loss_summing_to_k() {
+fn closed_form_starts_equal_and_settles_at_one_over_loss_summing_to_k() {
     assert_eq!(weights(start(CLOSED_FORM, &KINDS).as_ref(), &[true; 3]), [1.0; 3]);
     let w = settle(start(CLOSED_FORM, &KINDS).as_mut(), &[1.0, 2.0, 4.0], 5);
     assert!((w.iter().sum::<f32>() - 3.0).abs() < 1e-5);
@@ -25,7 +25,7 @@ fn closed_form_starts_alike_and_settles_at_one_over_loss_summing_to_k() {
 }
 
 #[test]
-fn each_task_is_weighed_after_its_kind() {
+fn each_task_is_weighted_by_its_kind() {
     let first = |method| weights(start(method, &KINDS).as_ref(), &[true; 3]);
     assert_eq!(first("uncertainty-learned"), [0.5; 3]);
     assert_eq!(first("uncertainty-kind"), [1.0, 1.0, 0.5]);
@@ -33,7 +33,8 @@ fn each_task_is_weighed_after_its_kind() {
     assert_eq!(first("fixed"), [0.7; 3]);
 }
 
-/// What is shown for people leads with losses and weights (`train::progress` has that half): the papers' total is no measure.
+/// The progress output starts with losses and weights (`train::progress` tests that part), because the papers' total is not a
+/// measure of progress.
 #[test]
 fn mode_1_the_total_is_negative_below_one_over_e_and_the_bounded_form_s_never() {
     let gaussian = |loss: f64| 0.5 + 0.5 * loss.ln();
@@ -50,7 +51,7 @@ fn mode_1_the_total_is_negative_below_one_over_e_and_the_bounded_form_s_never() 
 }
 
 #[test]
-fn mode_2_a_memorised_task_does_not_take_the_trunk_for_itself() {
+fn mode_2_a_memorised_task_does_not_dominate_the_trunk() {
     let settled = |method| settle(start(method, &KINDS).as_mut(), &[0.001, 1.0, 0.5], 4000);
     let naive = settled("uncertainty-learned");
     assert!((naive[0] / 500.0 - 1.0).abs() < 0.01, "1/(2L): {naive:?}");
@@ -60,7 +61,7 @@ fn mode_2_a_memorised_task_does_not_take_the_trunk_for_itself() {
     assert!(bounded[0] < 25.0 && bounded[0] / bounded[1] < 50.0, "grows like 1/√L: {bounded:?}");
 }
 
-/// How many steps until s is within .1 of `target`.
+/// Number of steps until s is within .1 of `target`.
 fn steps_until(target: f64, mut s: impl FnMut() -> f64) -> usize {
     (1..).find(|_| (s() - target).abs() < 0.1).unwrap_or(usize::MAX)
 }
@@ -81,7 +82,7 @@ fn mode_3_log_variances_arrive_in_hundreds_of_steps_and_are_not_decayed() {
     });
     assert!(with_adam <= 225, "{with_adam}");
 
-    // Decay .05 in the gradient: ½ − ½e^{−s}L + .05·s = 0 is off the fixed point by ×.59 and ×1.43.
+    // With decay .05 in the gradient, ½ − ½e^{−s}L + .05·s = 0 misses the fixed point by ×.59 and ×1.43.
     for (loss, drift) in [(0.01f64, 0.59), (100.0, 1.43)] {
         let mut decayed = 0.0;
         for _ in 0..20_000 {
@@ -100,7 +101,7 @@ fn mode_3_log_variances_arrive_in_hundreds_of_steps_and_are_not_decayed() {
 }
 
 #[test]
-fn mode_4_a_task_without_labels_neither_drifts_nor_moves_the_others() {
+fn mode_4_a_task_without_labels_neither_drifts_nor_affects_the_others() {
     let mut naive = 0.0;
     (0..1000).for_each(|_| naive -= 0.01 * 0.5);
     assert!((f64::exp(-naive) - 148.4).abs() < 0.1, "a regulariser that is kept drifts the weight");
@@ -110,7 +111,7 @@ fn mode_4_a_task_without_labels_neither_drifts_nor_moves_the_others() {
             let active = [0, 1, 2].map(|i| i != absent);
             let two: Vec<Likelihood> = present.iter().map(|&i| KINDS[i]).collect();
             let (mut masked, mut without) = (start(method, &KINDS), start(method, &two));
-            // Met once, so that there is a state to keep.
+            // One earlier step with the task, so that there is a state to keep.
             masked.observe(&Signals::of_losses(&[true; 3], &[0.9, 0.4, 3.0]));
             let met: Vec<f32> = present.iter().map(|&i| [0.9, 0.4, 3.0][i]).collect();
             without.observe(&Signals::of_losses(&[true; 2], &met));
@@ -141,14 +142,15 @@ fn mode_5_a_loss_of_exactly_zero_stays_finite() {
     assert!(0f64.ln().is_infinite());
     for method in UNCERTAINTY {
         let mut balance = start(method, &KINDS);
-        // ½ per step for ever: without a smallest loss, s passes −89 and its weight f32 within 5,000 steps.
+        // s falls by ½ per step for ever: without `SMALLEST_LOSS`, s passes −89 and its weight exceeds f32 within 5,000
+        // steps.
         for _ in 0..10 {
             let weights = settle(balance.as_mut(), &[0.0, 1.0, 0.0], 1000);
             assert!(weights.iter().all(|w| w.is_finite() && *w > 0.0), "{}: {weights:?}", method);
         }
         assert!(balance.state().iter().all(|s| s.is_finite()), "{}", method);
         assert!(balance.log_variances().iter().all(|s| s.is_finite()), "{}", method);
-        // And it comes back from there.
+        // It recovers from there.
         let weights = settle(balance.as_mut(), &[1.0; 3], 50_000);
         let [smallest, largest] = [f32::min, f32::max].map(|f| weights.iter().copied().reduce(f).unwrap());
         assert!(largest / smallest < 1.01, "{}: {weights:?}", method);
@@ -156,13 +158,13 @@ fn mode_5_a_loss_of_exactly_zero_stays_finite() {
 }
 
 #[test]
-fn mode_6_log_variances_are_moved_and_kept() {
+fn mode_6_log_variances_are_updated_and_restored() {
     for method in UNCERTAINTY {
         let mut balance = start(method, &KINDS);
         let before = bits(&balance.state());
         settle(balance.as_mut(), &[0.1, 3.0, 0.7], 7);
         assert!(bits(&balance.state()).iter().zip(before).filter(|(a, b)| *a != b).count() >= 6, "{}", method);
-        // Through the checkpoint's text, and the steps after it alike.
+        // Through the checkpoint's text form; the following steps are the same too.
         let text = serde_json::to_string(&balance.state()).unwrap();
         let mut restored = start(method, &KINDS);
         restored.restore(&serde_json::from_str::<Vec<f64>>(&text).unwrap()).unwrap();

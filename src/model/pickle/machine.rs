@@ -1,24 +1,24 @@
-//! The stack machine that reads a pickle: the instructions Python's pickler writes in protocols 2 to 5. It imports nothing
-//! and runs nothing: a call is recorded if tensors need it ([`Global`]), and gives an opaque value otherwise.
+//! The stack machine that reads a pickle: the instructions that Python's pickler writes in protocols 2 to 5. It imports
+//! and executes nothing. A call is recorded if tensors need it ([`Global`]), and yields an opaque value otherwise.
 
 use super::Fault;
 use super::values::{Global, Id, OPAQUE, Pickle, Storage, StorageView, Value};
 use std::collections::HashMap;
 use std::io::{BufRead, Read};
 
-/// Every instruction makes at most one value of 24 bytes and keeps it at most once, so this many take about 200 MB. ResNet-50
-/// with AdamW's state takes 26,154.
+/// Every instruction makes at most one value of 24 bytes and stores it at most once, so this many take about 200 MB.
+/// ResNet-50 with AdamW's state needs 26,154.
 const MOST_INSTRUCTIONS: usize = 4_000_000;
 
-/// A longer text is no parameter's name: it is skipped, and its value is opaque.
+/// A longer text cannot be a parameter's name; it is skipped, and its value is opaque.
 const LONGEST_TEXT: u64 = 1024;
 
 const NEWEST_PROTOCOL: u64 = 5;
 
-/// Reads one pickle; `input` is left behind its last byte.
+/// Reads one pickle, and leaves `input` after its last byte.
 ///
 /// # Errors
-/// It ends early, contradicts itself, or is longer than [`MOST_INSTRUCTIONS`].
+/// The pickle ends early, is inconsistent, or is longer than [`MOST_INSTRUCTIONS`].
 pub fn run(input: &mut impl BufRead) -> Result<Pickle, Fault> {
     let mut machine = Machine {
         input,
@@ -38,10 +38,10 @@ struct Machine<'a, R> {
     input: &'a mut R,
     /// Bytes read so far.
     position: u64,
-    /// Instructions that may still come.
+    /// Instructions that are still allowed.
     left: usize,
     stack: Vec<Id>,
-    /// The heights of the stack at which a group begins.
+    /// The heights of the stack at which groups begin.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
     pickle: Pickle,
@@ -129,7 +129,7 @@ impl<R: BufRead> Machine<'_, R> {
         }
     }
 
-    /// How many bytes follow, for readers that want them at once.
+    /// Reads and ignores the number of following bytes, which only helps readers that read them at once.
     fn frame(&mut self) -> Result<(), Fault> {
         self.number::<8>().map(drop)
     }
@@ -153,7 +153,7 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Passes over bytes whose value nobody asks for.
+    /// Skips bytes whose value is not needed.
     fn skip(&mut self, len: u64) -> Result<(), Fault> {
         let skipped = std::io::copy(&mut self.input.by_ref().take(len), &mut std::io::sink())?;
         self.position += skipped;
@@ -198,7 +198,7 @@ impl<R: BufRead> Machine<'_, R> {
         self.signed(len)
     }
 
-    /// A whole number of `len` bytes in two's complement; beyond 64 bits it is opaque.
+    /// An integer of `len` bytes in two's complement; opaque beyond 64 bits.
     fn signed(&mut self, len: u64) -> Result<(), Fault> {
         if len > 8 {
             return self.skip(len);
@@ -220,13 +220,13 @@ impl<R: BufRead> Machine<'_, R> {
     }
 
     fn push(&mut self, value: Value) {
-        // Fits: there are at most as many values as instructions.
+        // The cast is exact: there are at most as many values as instructions.
         self.stack.push(self.pickle.values.len() as Id);
         self.pickle.values.push(value);
     }
 
     fn top(&self) -> Result<Id, Fault> {
-        // What lies below the last mark belongs to a group that is not ended yet.
+        // Values below the last mark belong to an unfinished group.
         match self.stack.last() {
             Some(&top) if self.stack.len() > self.marks.last().copied().unwrap_or(0) => Ok(top),
             _ => self.wrong("an instruction takes more values than there are"),
@@ -239,7 +239,7 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(top)
     }
 
-    /// The topmost `count` values, or those of the last group.
+    /// Pops the topmost `count` values, or those of the last group.
     fn take(&mut self, count: Option<u8>) -> Result<Vec<Id>, Fault> {
         let ground = self.marks.last().copied().unwrap_or(0);
         let from = match count {
@@ -249,7 +249,7 @@ impl<R: BufRead> Machine<'_, R> {
         match from {
             Some(from) => Ok(self.stack.split_off(from)),
             None if count.is_some() => self.wrong("an instruction takes more values than there are"),
-            None => self.wrong("a group ends that was not begun"),
+            None => self.wrong("a group ends that never began"),
         }
     }
 
@@ -274,7 +274,7 @@ impl<R: BufRead> Machine<'_, R> {
 
     fn recall<const N: usize>(&mut self) -> Result<(), Fault> {
         let key = self.number::<N>()?;
-        let Some(&value) = self.memo.get(&key) else { return self.wrong("a value is asked for that was not kept") };
+        let Some(&value) = self.memo.get(&key) else { return self.wrong("a value is recalled that was not stored") };
         self.stack.push(value);
         Ok(())
     }
@@ -285,13 +285,13 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(())
     }
 
-    /// To a list; what is added to a set or another opaque value is opaque too.
+    /// Appends to a list. A set or another opaque value stays opaque.
     fn append(&mut self, count: Option<u8>) -> Result<(), Fault> {
         let (items, list) = (self.take(count)?, self.top()?);
         match &mut self.pickle.values[list as usize] {
             Value::List(list) => list.extend(items),
             Value::Opaque => {}
-            _ => return self.wrong("something is appended to what is no list"),
+            _ => return self.wrong("something is appended to a value that is not a list"),
         }
         Ok(())
     }
@@ -302,7 +302,7 @@ impl<R: BufRead> Machine<'_, R> {
         match &mut self.pickle.values[dict as usize] {
             Value::Dict(entries) => entries.extend(pairs.iter().map(|&[key, value]| (key, value))),
             Value::Opaque => {}
-            _ => return self.wrong("an entry is given to what is no dict"),
+            _ => return self.wrong("an entry is set on a value that is not a dict"),
         }
         Ok(())
     }
@@ -322,25 +322,25 @@ impl<R: BufRead> Machine<'_, R> {
     fn global_by_texts(&mut self) -> Result<(), Fault> {
         let (name, module) = (self.pop()?, self.pop()?);
         let (Value::Text(module), Value::Text(name)) = (self.pickle.value(module), self.pickle.value(name)) else {
-            return self.wrong("a class is named by something else than text");
+            return self.wrong("a class name is not text");
         };
         self.push(Value::Global(Global::named(module, name)));
         Ok(())
     }
 
-    /// Nothing here takes arguments by keyword.
+    /// Nothing here takes keyword arguments.
     fn call_by_keyword(&mut self) -> Result<(), Fault> {
         self.pop()?;
         self.call()
     }
 
-    /// Attributes, which neither tensors nor dicts need.
+    /// Sets attributes, which neither tensors nor dicts need.
     fn build(&mut self) -> Result<(), Fault> {
         self.pop()?;
         self.top().map(drop)
     }
 
-    /// Takes a callable and its arguments; gives a value that tensors need, or an opaque one.
+    /// Pops a callable and its arguments; pushes a value that tensors need, or an opaque one.
     fn call(&mut self) -> Result<(), Fault> {
         let (arguments, callable) = (self.pop()?, self.pop()?);
         let (Value::Global(global), Value::Tuple(items)) = (self.pickle.value(callable), self.pickle.value(arguments))
@@ -368,12 +368,13 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(())
     }
 
-    /// Python 2 writes an OrderedDict as a call with a list of pairs; others are called empty and filled later.
+    /// Python 2 writes an OrderedDict as a call with a list of pairs; other versions call it without arguments and fill
+    /// it later.
     fn entries_of(&mut self, argument: Option<Id>) -> Result<Vec<(Id, Id)>, Fault> {
         let Some(list) = argument.filter(|&id| matches!(self.pickle.value(id), Value::List(_))) else {
             return Ok(Vec::new());
         };
-        // One list may be copied by many calls, so every copied pair counts.
+        // Many calls may copy the same list, so every copied pair counts as an instruction.
         self.charge(self.pickle.items(list).len())?;
         let pair = |&item: &Id| match *self.pickle.items(item) {
             [key, value] => Some((key, value)),
@@ -381,11 +382,11 @@ impl<R: BufRead> Machine<'_, R> {
         };
         match self.pickle.items(list).iter().map(pair).collect() {
             Some(entries) => Ok(entries),
-            None => self.wrong("a dict is made of something else than pairs"),
+            None => self.wrong("a dict is made from items that are not pairs"),
         }
     }
 
-    /// Takes a reference to what lies outside the pickle: a storage, or a module's source code, which nobody reads.
+    /// Pops a reference to an object outside the pickle: a storage, or a module's source code, which is ignored.
     fn persistent(&mut self) -> Result<(), Fault> {
         let reference = self.pop()?;
         let text = |id: Id| match self.pickle.value(id) {
@@ -400,10 +401,10 @@ impl<R: BufRead> Machine<'_, R> {
             [kind, class, key, _, len, ref view @ ..] if text(kind) == Some("storage") => {
                 (class, key, len, view.first())
             }
-            _ => return self.wrong("something else than a storage is referred to"),
+            _ => return self.wrong("a reference is not to a storage"),
         };
         let &Value::Global(Global::Storage(element)) = self.pickle.value(class) else {
-            return self.wrong("a storage of an unknown type is referred to");
+            return self.wrong("a reference is to a storage of an unknown type");
         };
         let number = |id: Id| match self.pickle.value(id) {
             Value::Int(n) => u64::try_from(*n).ok(),

@@ -1,5 +1,5 @@
-//! Reads the tensors of a file that `torch.save` wrote. The file may come from anywhere: its pickle is interpreted by a
-//! machine that runs nothing ([`machine`]), and every size it states is held to what the file holds before memory is taken.
+//! Reads the tensors of a file that `torch.save` wrote. The file may be hostile: its pickle is interpreted by a machine
+//! that executes nothing ([`machine`]), and every stated size is checked against the file before memory is allocated.
 
 mod machine;
 mod tensors;
@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use std::path::Path;
 use torch_file::TorchFile;
 
-/// Why a file cannot be read; decides the advice that ends the sentence.
+/// The reason why a file cannot be read. It determines the advice in the error message.
 #[derive(Debug)]
 enum Fault {
-    /// It contradicts itself or ends early.
+    /// The file is inconsistent or ends early.
     Damaged(String),
-    /// It is whole but holds something else than plain tensors.
+    /// The file is complete but contains something other than plain tensors.
     Foreign(String),
     Io(std::io::Error),
 }
@@ -32,7 +32,7 @@ impl Fault {
 
     fn into_error(self, path: &Path) -> Error {
         let sentence = match self {
-            Fault::Damaged(what) => format!("not a whole PyTorch file ({what}); take another copy of it"),
+            Fault::Damaged(what) => format!("not a complete PyTorch file ({what}); use another copy of it"),
             Fault::Foreign(what) => {
                 format!("not a PyTorch state dict ({what}); save it with torch.save(model.state_dict(), …)")
             }
@@ -46,7 +46,7 @@ impl From<std::io::Error> for Fault {
     fn from(e: std::io::Error) -> Self {
         match e.kind() {
             std::io::ErrorKind::UnexpectedEof => Fault::Damaged("it ends early".into()),
-            // The zip reader says so of a wrong checksum, and of nothing else that reaches here.
+            // The zip reader only returns this for a wrong checksum.
             std::io::ErrorKind::InvalidData => Fault::Damaged(
                 "its content does not match its checksum; a file saved with torch.serialization.set_crc32_options(False) \
                  has none and must be saved again"
@@ -57,10 +57,10 @@ impl From<std::io::Error> for Fault {
     }
 }
 
-/// The tensors of a state dict, or of a training checkpoint around one.
+/// The tensors of a state dict, or of a training checkpoint that contains one.
 ///
 /// # Errors
-/// A file that is not there, damaged, or without tensors where they are looked for.
+/// The file is missing or damaged, or has no tensors in the expected places.
 pub(super) fn read(path: &Path) -> Result<Tensors> {
     let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
     if !metadata.is_file() {

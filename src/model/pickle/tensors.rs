@@ -1,5 +1,5 @@
-//! From what a pickle says of tensors to the tensors: shapes, strides and offsets are held to the storage before anything
-//! is made, and numbers are gathered into row-major order.
+//! Builds tensors from their description in a pickle: checks shapes, strides and offsets against the storage before
+//! allocating, and gathers the numbers into row-major order.
 
 use super::Fault;
 use super::torch_file::TorchFile;
@@ -11,19 +11,20 @@ use std::collections::BTreeMap;
 /// PyTorch's own limit.
 const MOST_DIMENSIONS: usize = 64;
 
-/// Each takes about 2 kB at worst, before its numbers.
+/// Each takes about 2 kB at worst, plus its numbers.
 const MOST_TENSORS: usize = 100_000;
 
-/// A tensor may repeat its storage (`expand`) and share it (tied weights), so all of them may take more memory than the file
-/// has bytes: this many times as much, and a small file always this much.
+/// Limit on the memory of all tensors together. Tensors may repeat their storage (`expand`) and share it (tied weights), so
+/// they may need more memory than the file has bytes: at most this multiple of it, and small files may always use
+/// `ALWAYS_ALLOWED`.
 const MOST_TIMES_THE_FILE: u64 = 4;
 const ALWAYS_ALLOWED: u64 = 64 << 20;
 
-/// The dict that holds the weights. Those of a training checkpoint lie under a key, now and then beside a lone tensor
+/// Finds the dict that holds the weights. A training checkpoint has them under a key, sometimes next to a single tensor
 /// (`best_acc1` of PyTorch's own ImageNet example), so the keys are tried before the file as a whole.
 ///
 /// # Errors
-/// There is no tensor in any of them.
+/// None of them contains a tensor.
 pub fn state_dict(pickle: &Pickle) -> Result<Id, Fault> {
     let is_tensor = |&(name, value): &(Id, Id)| {
         matches!((pickle.value(name), pickle.value(value)), (Value::Text(_), Value::Tensor(_)))
@@ -39,7 +40,7 @@ pub fn state_dict(pickle: &Pickle) -> Result<Id, Fault> {
     }
 }
 
-/// A tensor as the pickle describes it, checked against its storage. Offset and strides count elements.
+/// A tensor as described in the pickle, checked against its storage. Offset and strides count elements.
 struct View {
     storage: usize,
     element: Element,
@@ -50,10 +51,10 @@ struct View {
     len: usize,
 }
 
-/// Reads every tensor of a dict. Complex and quantized ones, which no model here has, are left out.
+/// Reads every tensor of a dict. Skips complex and quantized ones, which no model here has.
 ///
 /// # Errors
-/// A tensor that its storage does not hold, a name that comes twice, more memory than the file can mean.
+/// A tensor does not fit its storage, a name appears twice, or the tensors need too much memory for the file's size.
 pub fn read(file: &mut TorchFile, dict: Id) -> Result<Tensors, Fault> {
     let Value::Dict(entries) = file.pickle.value(dict) else { return Ok(Tensors::new()) };
     let mut views = BTreeMap::new();
@@ -79,11 +80,11 @@ pub fn read(file: &mut TorchFile, dict: Id) -> Result<Tensors, Fault> {
             }
         }
         if views.insert(name.to_string(), view).is_some() {
-            return Fault::damaged(format!("tensor `{name}` is there twice"));
+            return Fault::damaged(format!("tensor `{name}` appears twice"));
         }
     }
     let mut views: Vec<(String, View)> = views.into_iter().collect();
-    // Each storage is read once, whatever the number of its tensors.
+    // Sorted so that each storage is read once, whatever the number of its tensors.
     views.sort_by_key(|(_, view)| view.storage);
     let (mut tensors, mut bytes, mut held) = (Tensors::new(), Vec::new(), None);
     for (name, view) in views {
@@ -97,29 +98,30 @@ pub fn read(file: &mut TorchFile, dict: Id) -> Result<Tensors, Fault> {
     Ok(tensors)
 }
 
-/// A tensor's description from its (storage, offset, shape, strides, …), or what is wrong with it as the end of a sentence.
-/// None if its numbers are of no type here.
+/// Checks a tensor's description (storage, offset, shape, strides, …). `None` if the type of its numbers is not supported.
+/// The error is the end of a sentence about the tensor.
 fn view_of(pickle: &Pickle, arguments: Id) -> Result<Option<View>, String> {
     let &[storage, offset, shape, strides, ref rest @ ..] = pickle.items(arguments) else {
-        return Err("is described by fewer parts than four".into());
+        return Err("is described by fewer than four parts".into());
     };
     let &Value::Storage(StorageView { storage, offset: storage_offset }) = pickle.value(storage) else {
         return Err("has no storage".into());
     };
     let element = pickle.storages[storage].element;
-    // What follows says whether gradients are wanted, hooks, and bits that are only set of numbers that were complex.
+    // The remaining items are: whether gradients are needed, hooks, and bits that are set only for numbers that were
+    // complex.
     let has_bits = rest.get(2).is_some_and(|&bits| matches!(pickle.value(bits), Value::Dict(bits) if !bits.is_empty()));
     let Some(dtype) = element.dtype().filter(|_| !has_bits) else { return Ok(None) };
     let offset = match pickle.value(offset) {
         Value::Int(offset) => u64::try_from(*offset).ok().and_then(|offset| offset.checked_add(storage_offset)),
         _ => None,
     };
-    let offset = offset.ok_or("begins at no element of its storage")?;
+    let offset = offset.ok_or("does not begin at an element of its storage")?;
     let (shape, strides) = (sizes(pickle, shape, "shape")?, sizes(pickle, strides, "strides")?);
     if shape.len() != strides.len() {
         return Err(format!("has {} dimensions and {} strides", shape.len(), strides.len()));
     }
-    // An empty tensor's other sizes are multiplied too, as later code will.
+    // Sizes of 0 count as 1, because later code multiplies an empty tensor's other sizes.
     let product = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size.max(1)));
     let bytes = product.and_then(|product| product.checked_mul(dtype.size_in_bytes() as u64));
     if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
@@ -137,7 +139,7 @@ fn view_of(pickle: &Pickle, arguments: Id) -> Result<Option<View>, String> {
     Ok(Some(View { storage, element, dtype, offset: offset as usize, shape, strides, len }))
 }
 
-/// Whole numbers of none below 0; `what` they are.
+/// A list of non-negative integers; `what` names it in errors.
 fn sizes(pickle: &Pickle, id: Id, what: &str) -> Result<Vec<u64>, String> {
     if !matches!(pickle.value(id), Value::Tuple(_) | Value::List(_)) {
         return Err(format!("has no {what}"));
@@ -148,7 +150,7 @@ fn sizes(pickle: &Pickle, id: Id, what: &str) -> Result<Vec<u64>, String> {
     }
     let size = |&item: &Id| match pickle.value(item) {
         Value::Int(size) => u64::try_from(*size).map_err(|_| format!("has {size} in its {what}")),
-        _ => Err(format!("has something else than whole numbers in its {what}")),
+        _ => Err(format!("has values other than whole numbers in its {what}")),
     };
     items.iter().map(size).collect()
 }
@@ -183,7 +185,7 @@ impl View {
         }
     }
 
-    /// The sizes and strides of the dimensions along which something moves, from the last.
+    /// The sizes and strides of the dimensions with more than one element, starting from the last.
     fn moving(&self) -> impl Iterator<Item = (usize, usize)> {
         self.shape.iter().copied().zip(self.strides.iter().copied()).rev().filter(|&(size, _)| size > 1)
     }
@@ -197,7 +199,7 @@ impl View {
         })
     }
 
-    /// Elements of `N` bytes in row-major order.
+    /// The elements, of `N` bytes each, in row-major order.
     fn gather<const N: usize>(&self, bytes: &[u8]) -> Vec<u8> {
         let (elements, _) = bytes.as_chunks::<N>();
         let dimensions: Vec<(usize, usize)> = self.moving().collect();

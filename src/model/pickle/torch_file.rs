@@ -1,5 +1,5 @@
-//! The two files `torch.save` writes: a zip archive (PyTorch 1.6 and later), and before that four pickles, a list of
-//! storages and their numbers one after the other.
+//! The two file formats of `torch.save`: a zip archive (PyTorch 1.6 and later), and before that four pickles, a list of
+//! storages and then their numbers.
 
 use super::Fault;
 use super::machine;
@@ -13,25 +13,26 @@ use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
-/// The number 0x1950a86a20f9469cfc6c as a pickle holds it, and what a file of its format states next.
+/// The number 0x1950a86a20f9469cfc6c as encoded in a pickle, and the version that follows it.
 const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 const LEGACY_VERSION: i64 = 1001;
 
-/// An opened file whose pickle is read and whose storages wait to be.
+/// An open file whose pickle has been read and whose storages have not.
 pub struct TorchFile {
     pub pickle: Pickle,
     /// The size of the whole file in bytes.
     pub len: u64,
-    /// Bytes of storages that may still be read: in a file without overlaps all of them together are no more than the file.
+    /// Bytes of storages that may still be read. In a file without overlaps, all storages together are no larger than the
+    /// file.
     left: u64,
     big_endian: bool,
     source: Source,
 }
 
 enum Source {
-    /// `root` is the folder that all entries lie in, with its slash.
+    /// `root` is the folder of all entries, with its slash.
     Zip { archive: Box<ZipArchive<BufReader<File>>>, root: String },
-    /// Where each storage's numbers begin.
+    /// Start of each storage's numbers.
     Legacy { file: BufReader<File>, begins: HashMap<Box<str>, u64> },
 }
 
@@ -39,7 +40,7 @@ impl TorchFile {
     /// Opens a file and reads its pickle.
     ///
     /// # Errors
-    /// A file of neither format, or a damaged one.
+    /// The file is in neither format, or damaged.
     pub fn open(path: &Path) -> Result<TorchFile, Fault> {
         let mut file = BufReader::new(File::open(path)?);
         let len = file.seek(SeekFrom::End(0))?;
@@ -59,7 +60,7 @@ impl TorchFile {
     /// Reads a storage's numbers into `bytes`, little-endian.
     ///
     /// # Errors
-    /// The file does not hold as many as its pickle states.
+    /// The file holds fewer numbers than its pickle states.
     pub fn read_storage(&mut self, index: usize, bytes: &mut Vec<u8>) -> Result<(), Fault> {
         let storage = &self.pickle.storages[index];
         let len = storage.bytes()?;
@@ -68,7 +69,7 @@ impl TorchFile {
         };
         self.left = left;
         bytes.clear();
-        // The file holds this many bytes; memory may not.
+        // The file has this many bytes, but memory may not.
         if usize::try_from(len).is_err() || bytes.try_reserve_exact(len as usize).is_err() {
             return Fault::foreign(format!("storage `{}` of {len} bytes does not fit into memory", storage.key));
         }
@@ -76,7 +77,7 @@ impl TorchFile {
             Source::Zip { archive, root } => {
                 let name = format!("{root}data/{}", storage.key);
                 let mut entry = zip_entry(archive, &name)?;
-                // A storage of bytes that are no whole number of elements has a tail nobody sees.
+                // If the bytes of a storage are not a multiple of the element size, the remainder is ignored.
                 if entry.size() / storage.element.bytes() as u64 != storage.len {
                     let held = entry.size();
                     return Fault::damaged(format!("`{name}` holds {held} bytes, its pickle states {len}"));
@@ -110,7 +111,7 @@ fn of_zip(e: ZipError) -> Fault {
 }
 
 fn open_zip(file: BufReader<File>, len: u64) -> Result<TorchFile, Fault> {
-    // torch.save writes nothing before the archive, so nothing is searched for.
+    // torch.save writes nothing before the archive, so the reader need not search for its start.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, file).map_err(of_zip)?;
     if archive.has_duplicate_names() {
@@ -134,7 +135,7 @@ fn open_zip(file: BufReader<File>, len: u64) -> Result<TorchFile, Fault> {
     };
     let mut entry = BufReader::new(zip_entry(&mut archive, &format!("{root}data.pkl"))?);
     let pickle = machine::run(&mut entry)?;
-    // The checksum is compared where the entry ends.
+    // The zip reader compares the checksum at the end of the entry.
     std::io::copy(&mut entry, &mut std::io::sink())?;
     drop(entry);
     Ok(TorchFile { pickle, len, left: len, big_endian, source: Source::Zip { archive: Box::new(archive), root } })
@@ -150,7 +151,7 @@ fn is_big_endian(archive: &mut ZipArchive<BufReader<File>>, name: &str) -> Resul
     }
 }
 
-/// An entry that is stored as it is: its size is one that the file really has.
+/// An uncompressed entry, whose size really is in the file.
 fn zip_entry<'a>(
     archive: &'a mut ZipArchive<BufReader<File>>,
     name: &str,
@@ -177,7 +178,7 @@ fn open_legacy(mut file: BufReader<File>, len: u64) -> Result<TorchFile, Fault> 
     if !matches!(version.value(version.root), Value::Int(LEGACY_VERSION)) {
         return Fault::damaged(format!("its format is not numbered {LEGACY_VERSION}"));
     }
-    // The byte order it states is the machine's; numbers are little-endian whatever it says.
+    // This pickle states the byte order of the machine; the numbers are always little-endian.
     let _system = machine::run(&mut file)?;
     let pickle = machine::run(&mut file)?;
     let keys = machine::run(&mut file)?;

@@ -1,14 +1,14 @@
-//! What a pickle describes, as far as tensors need it: values that name each other by number, so that sharing costs
+//! The values of a pickle, as far as tensors need them. They refer to each other by number, so that sharing costs
 //! nothing, a cycle is harmless, and dropping them never recurses.
 
 use super::Fault;
 use candle_core::DType;
 use std::collections::HashMap;
 
-/// A value's place in [`Pickle::values`].
+/// A value's index in [`Pickle::values`].
 pub type Id = u32;
 
-/// Every value that nothing asks about: floats, bytes, sets, objects of unknown classes.
+/// Stands for every value that tensors do not need: floats, bytes, sets, objects of unknown classes.
 pub const OPAQUE: Id = 0;
 
 #[derive(Debug)]
@@ -22,21 +22,21 @@ pub enum Value {
     Dict(Vec<(Id, Id)>),
     Global(Global),
     Storage(StorageView),
-    /// The arguments of `torch._utils._rebuild_tensor_v2`, a tuple; checked when somebody wants the tensor.
+    /// The arguments of `torch._utils._rebuild_tensor_v2`, a tuple, which is checked when the tensor is built.
     Tensor(Id),
 }
 
-/// The names a pickle may call, by what a call of them gives.
+/// The callables that a pickle may name, by the result of calling them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Global {
     Dict,
     RebuildTensor,
     /// `_rebuild_from_type_v2(rebuild, type, arguments, state)`: a tensor with attributes.
     RebuildFromType,
-    /// A wrapper that tensors need nothing of: its first argument.
+    /// A wrapper that is ignored; the call yields its first argument.
     First,
     Storage(Element),
-    /// Any other name is not looked up, and what it would make is opaque.
+    /// Any other name. It is not looked up, and its result is opaque.
     Other,
 }
 
@@ -59,13 +59,13 @@ impl Global {
 /// The type of a storage's elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Element {
-    /// candle holds it as it is.
+    /// A type that candle supports.
     As(DType),
     /// Read as 0 and 1.
     Bool,
-    /// candle has no such type; held as 16 bits.
+    /// candle has no such type; stored as 16 bits.
     Int8,
-    /// Complex and quantized numbers, of which only the size matters: they are skipped.
+    /// Complex and quantized numbers. They are skipped, so only their size matters.
     Other { bytes: usize },
 }
 
@@ -92,7 +92,7 @@ impl Element {
         })
     }
 
-    /// In the file.
+    /// Size of an element in the file.
     pub fn bytes(self) -> usize {
         match self {
             Element::As(dtype) => dtype.size_in_bytes(),
@@ -101,7 +101,7 @@ impl Element {
         }
     }
 
-    /// The type its tensors have here.
+    /// The type of its tensors in candle.
     pub fn dtype(self) -> Option<DType> {
         match self {
             Element::As(dtype) => Some(dtype),
@@ -112,12 +112,12 @@ impl Element {
     }
 }
 
-/// A block of numbers that lies outside the pickle under `key`.
+/// A block of numbers that is stored outside the pickle under `key`.
 #[derive(Debug)]
 pub struct Storage {
     pub key: Box<str>,
     pub element: Element,
-    /// In elements.
+    /// Number of elements.
     pub len: u64,
 }
 
@@ -128,14 +128,14 @@ impl Storage {
     }
 }
 
-/// A storage from an element on; files of PyTorch before 0.4 know views of storages.
+/// A storage with a start offset; PyTorch before 0.4 wrote views of storages.
 #[derive(Clone, Copy, Debug)]
 pub struct StorageView {
     pub storage: usize,
     pub offset: u64,
 }
 
-/// A pickle, read to its end.
+/// A completely read pickle.
 #[derive(Debug)]
 pub struct Pickle {
     pub values: Vec<Value>,
@@ -146,11 +146,11 @@ pub struct Pickle {
 
 impl Pickle {
     pub fn value(&self, id: Id) -> &Value {
-        // An Id is only made by pushing a value.
+        // An Id is only made by pushing a value, so the index is valid.
         &self.values[id as usize]
     }
 
-    /// A tuple's or a list's items; none of another value.
+    /// A tuple's or a list's items; empty for other values.
     pub fn items(&self, id: Id) -> &[Id] {
         match self.value(id) {
             Value::Tuple(items) => items,
@@ -159,7 +159,7 @@ impl Pickle {
         }
     }
 
-    /// The entry of a dict; the last where a key comes twice, as in Python.
+    /// The entry of a dict; the last one if a key appears twice, as in Python.
     pub fn entry(&self, dict: Id, key: &str) -> Option<Id> {
         let Value::Dict(entries) = self.value(dict) else { return None };
         let is_key = |&&(name, _): &&(Id, Id)| matches!(self.value(name), Value::Text(text) if **text == *key);

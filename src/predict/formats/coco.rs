@@ -1,5 +1,5 @@
-//! COCO's list of results, `detections.json`, and the numbers in it: those of an annotation file, so that the two can be
-//! compared as they are, or our own, which `images.json` explains.
+//! COCO's results file, `detections.json`, and its ids. They come from an annotation file, so that the two can be
+//! compared directly, or are our own, which `images.json` explains.
 
 use crate::error::{Error, Result};
 use crate::predict::answer::Answered;
@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The numbers an annotation file gives to images and classes.
+/// The ids of images and classes in an annotation file.
 pub struct Annotations {
     file: PathBuf,
-    /// The numbers by `file_name`.
+    /// Ids by `file_name`.
     images: HashMap<String, u64>,
-    /// The numbers by the last part of `file_name`; `None` if two images share it.
+    /// Ids by the last part of `file_name`; `None` if two images share it.
     bare: HashMap<String, Option<u64>>,
     categories: HashMap<String, u64>,
     unknown: AtomicU64,
@@ -46,7 +46,7 @@ struct CategoryEntry {
 
 impl Annotations {
     /// # Errors
-    /// A file that cannot be read or is no COCO annotation file.
+    /// The file cannot be read or is not a COCO annotation file.
     pub fn read(path: &Path) -> Result<Annotations> {
         let file = File::open(path).map_err(Error::io("read", path))?;
         let read: AnnotationFile = serde_json::from_reader(BufReader::new(file))
@@ -61,7 +61,7 @@ impl Annotations {
         Ok(Annotations { file: path.to_path_buf(), images, bare, categories, unknown: AtomicU64::new(0) })
     }
 
-    /// The number of the image whose `file_name` is the end of the path, or else of the only one with the same bare name.
+    /// The id of the image whose `file_name` is the end of the path, or else of the only one with the same file name.
     fn id_of(&self, file: &Path) -> Option<u64> {
         let text = file.to_string_lossy().replace('\\', "/");
         let starts = text.match_indices('/').map(|(at, _)| at + 1);
@@ -74,7 +74,7 @@ impl Annotations {
         id
     }
 
-    /// A sentence about the images that were asked about and are not annotated.
+    /// A note about the predicted images that are not annotated.
     pub fn remark(&self) -> Option<String> {
         let count = self.unknown.load(Ordering::Relaxed);
         let file = self.file.display();
@@ -83,13 +83,13 @@ impl Annotations {
     }
 }
 
-/// A detection task's classes as category ids; `None` for a task whose classes the annotations know nothing of.
+/// A detection task's classes as category ids; `None` for a task whose classes are not in the annotations.
 pub type Categories = Option<Vec<u64>>;
 
-/// The category ids of an annotation file by name, or numbers from 1 that run on from task to task.
+/// The category ids of an annotation file by name, or else numbers from 1 that continue from task to task.
 ///
 /// # Errors
-/// A class that is missing among its task's.
+/// Only some of a task's classes are in the annotations.
 pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annotations>) -> Result<Vec<Categories>> {
     let Some(annotations) = annotations else {
         let mut next = 1..;
@@ -105,7 +105,7 @@ pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annota
             Some(_) if detects.len() > 1 && classes.iter().all(|class| !known.contains_key(class)) => None,
             Some(missing) => {
                 return Err(Error::Usage(format!(
-                    "{}: no category is called `{missing}`, a class of the task `{}`{}; give the annotations of what the model was trained on",
+                    "{}: no category is called `{missing}`, a class of the task `{}`{}; use the annotations of the model's training data",
                     annotations.file.display(),
                     tasks[task].name,
                     did_you_mean(missing, known.keys().map(String::as_str))
@@ -115,7 +115,7 @@ pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annota
     }
     if found.iter().all(Option::is_none) {
         return Err(Error::Usage(format!(
-            "{}: none of its categories is a class of the model; give the annotations of what it was trained on",
+            "{}: none of its categories is a class of the model; use the annotations of its training data",
             annotations.file.display()
         )));
     }
@@ -141,7 +141,7 @@ impl Results {
     }
 }
 
-/// `images.json`: which image and which class our numbers mean, as an annotation file says it.
+/// `images.json`: lists the images and classes behind our ids, in the form of an annotation file.
 pub struct Images {
     categories: String,
 }
@@ -167,23 +167,24 @@ impl Images {
     }
 }
 
-/// Numbers for images without an annotation file: the stems' where the first is a number, as in COCO's own folders, else
-/// counted from 1.
+/// Ids for images without an annotation file: the number in the file stem if the first stem is a number, as in COCO's
+/// own folders, else a count from 1.
 #[derive(Default)]
 pub struct Numbers {
     first: Option<Option<First>>,
 }
 
-/// Numbers that images' stems give. Two images may have the same: in two folders, with two endings, or as `7` and `007`.
+/// The form of ids taken from stems. Two images may share a number: in two folders, with two endings, or as `7` and
+/// `007`.
 #[derive(PartialEq)]
 struct First {
     folder: PathBuf,
     ending: Option<OsString>,
-    /// Digits of the stems, where zeros fill them up.
+    /// Number of digits if the stems are padded with zeros.
     padded: Option<usize>,
 }
 
-/// Above every number of up to twelve digits, which is what COCO's own file names hold.
+/// Above all numbers of up to twelve digits, the longest in COCO's own file names.
 const BEYOND_STEMS: u64 = 1 << 40;
 
 impl Numbers {
@@ -199,7 +200,7 @@ impl Numbers {
         let fills = |stem: &str| (stem.len() > 1 && stem.starts_with('0')).then_some(stem.len());
         let first = self.first.get_or_insert_with(|| number.map(|(stem, _)| of(fills(stem))));
         match (first, number) {
-            // A number as long as the filled ones, or longer, needs no filling.
+            // A number that is at least as long as the padded ones needs no padding.
             (Some(first), Some((stem, number)))
                 if *first == of(first.padded)
                     && fills(stem)
@@ -207,7 +208,7 @@ impl Numbers {
             {
                 number
             }
-            // Among numbers a file without one gets one that no stem has.
+            // A file without a number, among files with numbers, gets an id that no stem has.
             (Some(_), _) => BEYOND_STEMS + line,
             (None, _) => line,
         }
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_images_have_one_number() {
+    fn no_two_images_share_an_id() {
         let number = |files: &[&str]| -> Vec<u64> {
             let mut numbers = Numbers::default();
             files.iter().zip(1..).map(|(file, line)| numbers.next(Path::new(file), line)).collect()

@@ -1,5 +1,5 @@
-//! The files answers are written to: which there are, how each begins and ends, and what an image adds to it. Not here:
-//! writing them.
+//! The output files of predictions: which exist, how each begins and ends, and the piece that an image adds. Writing
+//! them is elsewhere.
 
 mod coco;
 mod tables;
@@ -21,11 +21,11 @@ use std::sync::Arc;
 pub enum Format {
     /// One line of JSON for each image, in predictions.jsonl.
     Jsonl,
-    /// Boxes in COCO's results files, one for each detection task, and images.json if no annotations give the numbers.
+    /// Boxes in COCO's results files, one per detection task, and images.json if no annotations give the ids.
     Coco,
-    /// Boxes in YOLO's text files, one for each image and detection task; with a single such task they lie in labels/.
+    /// Boxes in YOLO's text files, one per image and detection task; a single such task uses labels/.
     Yolo,
-    /// Tables: predictions.csv for values and classes, and one file of boxes for each detection task.
+    /// Tables: predictions.csv for values and classes, and one file of boxes per detection task.
     Csv,
 }
 
@@ -45,9 +45,9 @@ impl FromStr for Format {
     }
 }
 
-/// One file that every image may add to, in the order of the images.
+/// An output file to which every image may add a piece, in the order of the images.
 pub struct Sheet {
-    /// Its name in the folder of answers.
+    /// File name in the output folder.
     pub file: String,
     kind: Kind,
 }
@@ -60,10 +60,10 @@ enum Kind {
     Boxes { task: usize },
 }
 
-/// The files that `formats` ask for; YOLO's, one an image, are not among them.
+/// The files for `formats`, except YOLO's, which are one per image.
 ///
 /// # Errors
-/// A format of boxes for a model without a detection task, or annotations that lack its classes.
+/// A format of boxes for a model without a detection task, or annotations without its classes.
 pub fn sheets(formats: &[Format], tasks: &[Task], annotations: Option<&Arc<Annotations>>) -> Result<Vec<Sheet>> {
     let detects: Vec<usize> = (0..tasks.len()).filter(|&t| tasks[t].spec.finds_boxes()).collect();
     let mut sheets = Vec::new();
@@ -74,7 +74,7 @@ pub fn sheets(formats: &[Format], tasks: &[Task], annotations: Option<&Arc<Annot
         if detects.is_empty() && matches!(format, Format::Coco | Format::Yolo) {
             let names: Vec<String> = tasks.iter().map(|t| format!("`{}` ({})", t.name, t.kind_word())).collect();
             return Err(Error::Usage(format!(
-                "--format {}: it holds boxes, and the model has no {} task, only {}; take jsonl or csv",
+                "--format {}: it holds boxes, and the model has no {} task, only {}; use jsonl or csv",
                 if format == Format::Coco { "coco" } else { "yolo" },
                 Content::Boxes.kind().title,
                 names.join(", ")
@@ -83,7 +83,7 @@ pub fn sheets(formats: &[Format], tasks: &[Task], annotations: Option<&Arc<Annot
         match format {
             Format::Jsonl => sheets.push(Sheet { file: "predictions.jsonl".into(), kind: Kind::Lines }),
             Format::Coco => sheets.extend(coco_sheets(tasks, &detects, annotations)?),
-            // A file an image.
+            // One file per image.
             Format::Yolo => {}
             Format::Csv => {
                 if detects.len() < tasks.len() {
@@ -105,7 +105,7 @@ fn coco_sheets(tasks: &[Task], detects: &[usize], annotations: Option<&Arc<Annot
     let mut sheets = Vec::new();
     let categories = coco::categories(tasks, detects, annotations.map(Arc::as_ref))?;
     for (&task, categories) in detects.iter().zip(&categories) {
-        // A task that the annotations know nothing of has nothing to be scored against.
+        // A task without categories in the annotations cannot be scored.
         let Some(categories) = categories.clone() else { continue };
         let file = format!("{}.json", of_task("detections", tasks, detects, task));
         sheets.push(Sheet { file, kind: Kind::Results(Results { task, categories, ids: annotations.cloned() }) });
@@ -117,7 +117,7 @@ fn coco_sheets(tasks: &[Task], detects: &[usize], annotations: Option<&Arc<Annot
     Ok(sheets)
 }
 
-/// `stem`, with the task's name where several tasks ask for boxes.
+/// `stem`, with the task's name if several tasks have boxes.
 fn of_task(stem: &str, tasks: &[Task], detects: &[usize], task: usize) -> String {
     match detects.len() {
         1 => stem.to_owned(),
@@ -126,7 +126,7 @@ fn of_task(stem: &str, tasks: &[Task], detects: &[usize], task: usize) -> String
 }
 
 impl Sheet {
-    /// The text that the file begins with.
+    /// The start of the file.
     pub fn opening(&self) -> Result<String> {
         match &self.kind {
             Kind::Lines => Ok(String::new()),
@@ -137,7 +137,7 @@ impl Sheet {
         }
     }
 
-    /// What stands before each but the first piece, and before the first; a piece ends its own lines where these are empty.
+    /// The separators before each later piece and before the first. If they are empty, a piece ends its own lines.
     pub fn separators(&self) -> [&'static str; 2] {
         match &self.kind {
             Kind::Results(_) | Kind::Images(_) => [",\n", "\n"],
@@ -145,7 +145,7 @@ impl Sheet {
         }
     }
 
-    /// The text that ends the file.
+    /// The end of the file.
     pub fn closing(&self) -> &'static str {
         match &self.kind {
             Kind::Results(_) => "\n]\n",
@@ -154,7 +154,7 @@ impl Sheet {
         }
     }
 
-    /// What an image adds; nothing where that is empty.
+    /// The piece of an image; empty if it adds nothing.
     pub fn piece(&self, image: &Answered) -> Result<String> {
         match &self.kind {
             Kind::Lines => Ok(format!("{}\n", answer::describe(image))),
@@ -165,7 +165,7 @@ impl Sheet {
         }
     }
 
-    /// What an unreadable image adds: it keeps its line where every image has one.
+    /// The piece of an unreadable image: it gets a line in formats with one line per image.
     pub fn broken(&self, file: &Path, reason: &str) -> Result<String> {
         match &self.kind {
             Kind::Lines => Ok(format!("{}\n", answer::describe_broken(file, reason))),

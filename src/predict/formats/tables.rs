@@ -1,11 +1,11 @@
-//! CSV tables: `predictions.csv` with a row an image for classes and values, `boxes.csv` with a row a box.
+//! CSV tables: `predictions.csv` with a row per image for classes and values, `boxes.csv` with a row per box.
 
 use crate::error::{Error, Result};
 use crate::predict::answer::Answered;
 use crate::tasks::Task;
 use std::path::Path;
 
-/// `file`, each task's columns, and last `error`, empty but for an unreadable image.
+/// The header: `file`, each task's columns, and last `error`, which is filled only for an unreadable image.
 pub fn header(tasks: &[Task]) -> Result<String> {
     let mut cells = vec!["file".to_owned()];
     cells.extend(tasks.iter().flat_map(columns));

@@ -1,4 +1,5 @@
-//! YOLO label files as Ultralytics' `save_txt` writes them: a file an image, `cls cx cy w h conf`, sizes as parts of the image's.
+//! YOLO label files as written by Ultralytics' `save_txt`: one file per image, `cls cx cy w h conf`, relative to the image's
+//! size.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -7,7 +8,7 @@ use crate::tasks::Task;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Marks a folder of labels as made here: somebody's own labels are not written over.
+/// Marks a label folder as written by polyhead. Other label folders are not overwritten.
 const MARKER: &str = ".polyhead-predictions";
 
 /// The folders of label files, one per detection task.
@@ -16,10 +17,10 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Makes the folders in `out`: `labels`, or one per task where there are several.
+    /// Makes the folders in `out`: `labels`, or one per task if there are several.
     ///
     /// # Errors
-    /// A folder with files that were not written here.
+    /// A folder contains files that polyhead did not write.
     pub fn create(out: &Path, tasks: &[Task]) -> Result<Labels> {
         let detects: Vec<usize> = (0..tasks.len()).filter(|&t| tasks[t].spec.finds_boxes()).collect();
         let folder = |&task: &usize| (task, out.join(super::of_task("labels", tasks, &detects, task)));
@@ -30,7 +31,7 @@ impl Labels {
             let holds_files = std::fs::read_dir(folder).map_err(Error::io("list", folder))?.next().is_some();
             if holds_files && !marker.exists() {
                 return Err(Error::Usage(format!(
-                    "{} holds files that are no predictions, perhaps the labels to learn from: give another folder to --out",
+                    "{} holds files that are not predictions, perhaps training labels: give another folder to --out",
                     folder.display()
                 )));
             }
@@ -39,10 +40,10 @@ impl Labels {
         Ok(Labels { folders })
     }
 
-    /// Writes an image's files; `name` is relative. An image without boxes has an empty one.
+    /// Writes an image's files; `name` is relative. An image without boxes gets an empty file.
     ///
     /// # Errors
-    /// The file system refuses.
+    /// A file cannot be written.
     pub fn write(&self, name: &Path, image: &Answered) -> Result<()> {
         for (task, folder) in &self.folders {
             let Some(rows) = image.answer[*task].yolo(image.size) else { continue };

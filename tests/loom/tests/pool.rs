@@ -1,5 +1,5 @@
-//! Every order in which a pool's threads may take turns, up to a number of interruptions: each task runs once, what tasks wrote is
-//! seen by the caller and by the next job, nobody sleeps through a job, and the pool ends.
+//! Checks every order in which a pool's threads can run, up to a number of interruptions: each task runs once, the caller and the
+//! next job see what tasks wrote, no thread misses a job, and the pool ends.
 
 use loom::model::Builder;
 use loom::sync::Arc;
@@ -12,7 +12,7 @@ fn model(interruptions: usize, body: impl Fn() + Sync + Send + 'static) {
     builder.check(body);
 }
 
-/// Counts that tasks raise without ordering anything, so that only the pool makes them seen.
+/// Counters that tasks increase without ordering, so that only the pool makes the writes visible.
 fn counts(tasks: usize) -> Arc<Vec<AtomicUsize>> {
     Arc::new((0..tasks).map(|_| AtomicUsize::new(0)).collect())
 }
@@ -53,6 +53,6 @@ fn a_job_of_fewer_tasks_than_threads_leaves_the_others_asleep() {
 }
 
 #[test]
-fn a_pool_that_was_never_asked_ends() {
+fn a_pool_that_was_never_used_ends() {
     model(3, || drop(Pool::new(2).unwrap()));
 }

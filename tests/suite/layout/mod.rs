@@ -1,14 +1,14 @@
-//! The law of the rooms, kept by reading the source: import order (`rooms`), where unsafe and printing may be, file sizes, and
-//! that every op has a test.
+//! Checks the rules of ARCHITECTURE.md by reading the source: import order (`components`), the places of unsafe code and
+//! printing, file sizes, and that every op has a test.
 
-mod rooms;
+mod components;
 mod sources;
 
 use sources::{files, imports, place, root, sources, trees};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Printing can panic or end a run if nobody reads. The lints in Cargo.toml only see the macros.
+/// Printing can panic or end a run if nobody reads. The lints in Cargo.toml see only the macros.
 #[test]
 fn only_the_console_prints() {
     let ways = ["println!(", "print!(", "dbg!(", "io::stdout", "io::stderr", "stdout()", "stderr()", "indicatif::"];
@@ -16,14 +16,14 @@ fn only_the_console_prints() {
         let name = &source.name;
         let prints = source.lines().any(|l| ways.iter().any(|way| l.contains(way)));
         let tests = source.is_test() || name.starts_with("ops/testing");
-        // clap says by itself what is wrong with the flags, and never panics.
+        // clap prints messages about wrong flags itself, and never panics.
         let allowed = name == "console.rs" || name == "main.rs" || tests;
         assert!(!prints || allowed, "{name} prints");
     }
 }
 
 #[test]
-fn unsafe_is_where_the_map_says() {
+fn unsafe_code_is_only_where_it_is_allowed() {
     for source in sources() {
         let name = &source.name;
         let is_unsafe = source.text.lines().any(|l| {
@@ -39,7 +39,7 @@ fn unsafe_is_where_the_map_says() {
 }
 
 #[test]
-fn files_are_small_and_named_for_what_they_hold() {
+fn files_are_small_and_have_a_description_and_a_meaningful_name() {
     for file in trees().into_iter().chain([root().join("tests")]).flat_map(|folder| files(&folder)) {
         let name = file.strip_prefix(root()).unwrap().display().to_string();
         let text = std::fs::read_to_string(&file).unwrap();
@@ -65,7 +65,7 @@ fn every_op_has_its_tests() {
 }
 
 #[test]
-fn every_kernel_is_started_and_checked_by_its_op() {
+fn every_kernel_is_launched_and_checked_by_its_op() {
     let mut kernels = 0;
     for entry in std::fs::read_dir(root().join("kernels")).unwrap() {
         let path = entry.unwrap().path();
@@ -91,7 +91,7 @@ fn every_kernel_is_started_and_checked_by_its_op() {
 }
 
 #[test]
-fn only_cudas_own_files_name_it() {
+fn only_cuda_files_name_cuda() {
     for source in sources() {
         let name = &source.name;
         let named = imports(&source, &BTreeSet::new()).iter().any(|i| i.contains("cuda"));
@@ -106,7 +106,7 @@ fn only_cudas_own_files_name_it() {
     }
 }
 
-/// The kinds of task: the folders of `tasks` that hold one.
+/// The kinds of task: the folders of `tasks` that contain a kind.
 fn kinds_of_task() -> Vec<String> {
     let folder = place("tasks");
     let holds_one = |path: &PathBuf| {
@@ -116,14 +116,14 @@ fn kinds_of_task() -> Vec<String> {
     folders.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }
 
-/// Whether `word` stands in the text by itself.
+/// Whether `word` appears in the text as a whole word.
 fn has_word(text: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word)
         .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part))
 }
 
-/// Whether a text names the folder of a kind of task: nothing in it has another way out.
+/// Whether a text names the folder of a kind of task. Code has no other way to reach it.
 fn reaches(text: &str, kind: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let path = format!("{kind}::");
@@ -143,7 +143,7 @@ fn a_path_into_a_kind_is_found() {
 }
 
 #[test]
-fn nobody_outside_the_tasks_names_a_kind() {
+fn only_tasks_names_a_kind() {
     let kinds = kinds_of_task();
     let list = std::fs::read_to_string(place("tasks/mod.rs")).unwrap();
     let listed = |kind: &String| list.contains(&format!("&{kind}::KIND"));
@@ -161,7 +161,7 @@ fn nobody_outside_the_tasks_names_a_kind() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The word after each `type:` in a text, with what stands in front of it cut off.
+/// The word after each `type:` in a text.
 fn types_written(text: &str) -> impl Iterator<Item = &str> {
     let word = |(at, start): (usize, &str)| {
         let rest = text[at + start.len()..].trim_start_matches(' ');
@@ -171,7 +171,7 @@ fn types_written(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn nobody_outside_the_tasks_writes_a_kinds_word_for_data_yaml() {
+fn only_tasks_writes_a_kinds_word_for_data_yaml() {
     assert_eq!(types_written("`type: a`, {{type:  b_c}} {type: {word}} type:").collect::<Vec<_>>(), ["a", "b_c"]);
     let words: BTreeSet<&str> = polyhead::tasks::KINDS.iter().map(|kind| kind.yaml_word).collect();
     let mut wrong = Vec::new();
@@ -184,7 +184,7 @@ fn nobody_outside_the_tasks_writes_a_kinds_word_for_data_yaml() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The kinds of node there are, read from the enum.
+/// All kinds of node, read from the enum.
 pub fn op_kinds() -> Vec<String> {
     let ir = std::fs::read_to_string(place("ir/op.rs")).unwrap();
     let body = ir.split("pub enum Op {").nth(1).unwrap().split("\n}").next().unwrap().to_owned();
@@ -196,12 +196,12 @@ pub fn op_kinds() -> Vec<String> {
 }
 
 #[test]
-fn every_kind_of_node_is_made_and_has_one_row() {
+fn every_kind_of_node_is_created_and_has_one_row() {
     let read_all = |files: Vec<PathBuf>| -> String {
         files.iter().map(|f| std::fs::read_to_string(f).unwrap()).collect::<Vec<_>>().join("\n")
     };
     let rows = std::fs::read_to_string(place("ops/mod.rs")).unwrap();
-    let makers: Vec<PathBuf> = ["ops", "graph", "ir"].iter().flat_map(|room| files(&place(room))).collect();
+    let makers: Vec<PathBuf> = ["ops", "graph", "ir"].iter().flat_map(|component| files(&place(component))).collect();
     let made = read_all(makers.into_iter().filter(|file| !file.ends_with("ops/mod.rs")).collect());
     let kinds = op_kinds();
     assert!(kinds.len() > 25, "{kinds:?}");
@@ -217,7 +217,7 @@ fn every_kind_of_node_is_made_and_has_one_row() {
 }
 
 #[test]
-fn only_the_ops_and_the_rewrites_tell_one_op_from_another() {
+fn only_ops_and_fusion_distinguish_ops() {
     for source in sources() {
         let name = &source.name;
         let names_an_op =
@@ -229,11 +229,11 @@ fn only_the_ops_and_the_rewrites_tell_one_op_from_another() {
 }
 
 #[test]
-fn what_runs_heeds_the_instruction_set_that_was_chosen() {
+fn code_uses_the_chosen_instruction_set() {
     for source in sources() {
         let name = &source.name;
         let widest = source.code().contains("Isa::detect()");
-        // The description of a machine says what it has.
+        // The description of a machine states the widest set it has.
         assert!(!widest || name == "device/cpu/isa.rs" || name == "train/run.rs", "{name} takes the widest");
     }
 }

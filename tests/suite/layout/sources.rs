@@ -1,5 +1,5 @@
-//! The source as one tree of modules, whichever package a file lies in, and what each file imports. Names that a package passes on
-//! (`pub use`) are not followed: an import leads to the module that it names.
+//! The source code of all packages as one tree of modules, with the imports of each file. Re-exports (`pub use`) are not
+//! followed: an import leads to the module that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The `src` folders of the product and of the packages under `crates/`, whose rooms have the same names in both.
+/// The `src` folders of the product and of the packages under `crates/`. Components have the same names in all of them.
 pub fn trees() -> Vec<PathBuf> {
     let mut trees = vec![root().join("src")];
     let packages = std::fs::read_dir(root().join("crates")).into_iter().flatten();
@@ -17,13 +17,13 @@ pub fn trees() -> Vec<PathBuf> {
     trees
 }
 
-/// The file or folder of this name below whichever `src` has it.
+/// The file or folder of this name in whichever `src` has it.
 pub fn place(name: &str) -> PathBuf {
     let mut places = trees().into_iter().map(|tree| tree.join(name)).filter(|place| place.exists());
     places.next().unwrap_or_else(|| panic!("no src has {name}"))
 }
 
-/// The Rust files of a folder and those below it.
+/// The Rust files of a folder and its subfolders.
 pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -38,22 +38,22 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A file of a `src`.
+/// A source file.
 pub struct Source {
-    /// Its path below `src`, with `/` between its parts.
+    /// Path relative to `src`, with `/` between its parts.
     pub name: String,
-    /// `data::images::jpeg` of `data/images/jpeg/mod.rs`.
+    /// `data::images::jpeg` for `data/images/jpeg/mod.rs`.
     pub module: String,
     pub text: String,
 }
 
 impl Source {
-    /// The part before its tests.
+    /// The text before its tests.
     pub fn code(&self) -> &str {
         self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&self.text)
     }
 
-    /// The lines of [`Source::code`] that are no comments.
+    /// The lines of [`Source::code`] without comments.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.code().lines().filter(|line| !line.trim_start().starts_with("//"))
     }
@@ -63,7 +63,7 @@ impl Source {
     }
 }
 
-/// All files, `lib.rs` left out: it says which rooms there are.
+/// All files except `lib.rs`, which lists the components.
 pub fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
     for tree in trees() {
@@ -78,14 +78,14 @@ pub fn sources() -> Vec<Source> {
     sources
 }
 
-/// What a file imports, as paths from the root: what its `use` lines name, whether by `crate`, by `super` or by the engine's
-/// name, and the paths written out in its code.
+/// The imports of a file as paths from the root: those of its `use` lines, by `crate`, `super` or the engine's name, and the
+/// paths in its code.
 pub fn imports(source: &Source, modules: &BTreeSet<String>) -> Vec<String> {
     let (uses, rest) = split_uses(&source.lines().collect::<Vec<_>>().join("\n"));
     let mut found: Vec<String> = uses.iter().flat_map(|tree| paths_of(tree)).collect();
     for start in ["crate::", "super::", "self::", "polyhead_engine::"] {
         for (at, _) in rest.match_indices(start) {
-            // The middle of another path or word is no beginning.
+            // A match inside another path or word does not count.
             if !rest[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c)) {
                 found.push(rest[at..].chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect());
             }
@@ -94,7 +94,7 @@ pub fn imports(source: &Source, modules: &BTreeSet<String>) -> Vec<String> {
     found.iter().filter_map(|path| from_root(path, &source.module, modules)).collect()
 }
 
-/// The trees of the `use` items, and the code without them.
+/// The trees of the `use` items, and the code without these items.
 fn split_uses(code: &str) -> (Vec<String>, String) {
     let (mut uses, mut rest, mut open) = (Vec::new(), String::new(), None::<String>);
     for line in code.lines() {
@@ -113,7 +113,7 @@ fn split_uses(code: &str) -> (Vec<String>, String) {
     (uses, rest)
 }
 
-/// `a::{b, c::{d, e}}` is `a::b`, `a::c::d` and `a::c::e`.
+/// `a::{b, c::{d, e}}` becomes `a::b`, `a::c::d` and `a::c::e`.
 fn paths_of(tree: &str) -> Vec<String> {
     let Some((head, body)) = tree.split_once('{') else {
         let path = tree.split(" as ").next().unwrap_or(tree).trim();
@@ -137,7 +137,7 @@ fn paths_of(tree: &str) -> Vec<String> {
     parts.flat_map(|part| paths_of(&format!("{}{part}", head.trim()))).collect()
 }
 
-/// The path from the root for a path written in `module`; `None` if it leads elsewhere.
+/// The path from the root for a path written in `module`; `None` if it leads outside the project.
 fn from_root(path: &str, module: &str, modules: &BTreeSet<String>) -> Option<String> {
     let path = path.trim_end_matches(':');
     let (first, below) = path.split_once("::").unwrap_or((path, ""));
@@ -158,7 +158,7 @@ fn from_root(path: &str, module: &str, modules: &BTreeSet<String>) -> Option<Str
     Some([base, parts].concat().join("::"))
 }
 
-/// For each module, tests left out, the modules that its imports lead to.
+/// For each module except tests, the modules that it imports.
 pub fn graph(sources: &[Source]) -> BTreeMap<&str, BTreeSet<&str>> {
     let modules: BTreeSet<String> = sources.iter().map(|source| source.module.clone()).collect();
     let mut graph = BTreeMap::new();
@@ -173,7 +173,7 @@ pub fn graph(sources: &[Source]) -> BTreeMap<&str, BTreeSet<&str>> {
     graph
 }
 
-/// The module that a path leads to: the longest beginning of it that is one.
+/// The module of a path: its longest prefix that is a module.
 fn module_of(path: &str, modules: &BTreeSet<String>) -> Option<String> {
     let mut module = path;
     loop {
@@ -184,7 +184,7 @@ fn module_of(path: &str, modules: &BTreeSet<String>) -> Option<String> {
     }
 }
 
-/// The circles of a graph: groups of nodes in which each node leads to every other.
+/// The circles of a graph: groups of nodes that can all reach each other.
 pub fn circles<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<BTreeSet<&'a str>> {
     let reached = |from: &'a str| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);

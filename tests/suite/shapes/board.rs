@@ -1,13 +1,14 @@
-//! Where the kernels run at sizes larger than the machine's memory: reserved buffers on the shim, read and compared in parts.
+//! Runs kernels at sizes larger than the machine's memory: reserved buffers on the shim, which are read and compared in
+//! parts.
 
 use polyhead::device::cuda::{Address, Contents, Cuda, File, Host, Launch, Memory, Precision};
 use std::ops::Range;
 
-/// Numbers on the board.
+/// A buffer of numbers on the board.
 #[derive(Clone, Copy)]
 pub struct Buffer {
     pub at: Address,
-    /// Bytes of a number.
+    /// Bytes per number.
     pub width: usize,
     pub len: usize,
 }
@@ -42,7 +43,7 @@ impl Board {
         self.reserve(len, width, contents, seed)
     }
 
-    /// Activations or weights, −1, 0 or 1.
+    /// Activations or weights with values −1, 0 or 1.
     pub fn ternary(&mut self, len: usize) -> Buffer {
         match self.cuda.precision() {
             Precision::Bf16 => self.seeded(len, 2, Contents::TernaryBf16),
@@ -50,7 +51,7 @@ impl Board {
         }
     }
 
-    /// 1, 2 or 3.
+    /// Values 1, 2 or 3.
     pub fn floats(&mut self, len: usize) -> Buffer {
         self.seeded(len, 4, Contents::Floats)
     }
@@ -81,7 +82,7 @@ impl Board {
         bytes.chunks_exact(from.width).map(wide).collect()
     }
 
-    /// Compares what was written with `expected`, up to a relative error of `bound`, and poisons it again.
+    /// Compares the output with `expected`, up to a relative error of `bound`, and poisons it again.
     pub fn take(&mut self, what: &str, from: Buffer, first: usize, expected: &[f32], bound: f32) {
         let got = self.read(from, first, expected.len());
         for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
@@ -101,7 +102,7 @@ impl Board {
         self.host().touched(memory)
     }
 
-    /// Checks that nothing but poison is left in a buffer after everything that should have been written was taken.
+    /// Checks that a buffer contains only poison after all expected outputs were taken.
     pub fn is_untouched(&mut self, what: &str, buffer: Buffer) {
         let memory = self.memory[buffer.at.block];
         for range in self.touched(buffer) {

@@ -1,11 +1,11 @@
-//! A convolution and its gradients by definition, for some elements of the result alone. All numbers are −1, 0 or 1: 64 products
-//! are a few operations on bits, and every sum is exact.
+//! A convolution and its gradients by definition, for selected elements of the result. All numbers are −1, 0 or 1, so that 64
+//! products are a few bit operations, and every sum is exact.
 
 use super::board::{Board, Buffer};
 use polyhead::ops::conv2d::Problem;
 use std::ops::Range;
 
-/// Rows of numbers that are −1, 0 or 1: a bit for what is not zero, another for what is below.
+/// Rows of numbers −1, 0 or 1, as one bit for non-zero and another for negative.
 struct Planes {
     words: usize,
     used: Vec<u64>,
@@ -36,7 +36,7 @@ impl Planes {
     }
 }
 
-/// Every row of `a` times every row of `b`.
+/// Inner products of every row of `a` with every row of `b`.
 fn products(a: &Planes, a_rows: usize, b: &Planes, b_rows: usize) -> Vec<i32> {
     let mut sums = Vec::with_capacity(a_rows * b_rows);
     for i in 0..a_rows {
@@ -55,7 +55,7 @@ fn products(a: &Planes, a_rows: usize, b: &Planes, b_rows: usize) -> Vec<i32> {
     sums
 }
 
-/// The row of x that output row `row` meets at a tap, if it is no padding.
+/// The row of x that output row `row` reads at a tap, unless it is padding.
 fn source(p: &Problem, row: usize, tap: usize) -> Option<usize> {
     let (n, y, x) = (row / p.q() / p.p(), row / p.q() % p.p(), row % p.q());
     let h = (y * p.stride + tap / p.s).checked_sub(p.padding).filter(|&h| h < p.h)?;
@@ -63,7 +63,7 @@ fn source(p: &Problem, row: usize, tap: usize) -> Option<usize> {
     Some((n * p.h + h) * p.w + w)
 }
 
-/// The row of dy whose output meets pixel `[n, h, w]` at a tap, if there is one.
+/// The row of dy whose output reads pixel `[n, h, w]` at a tap, if there is one.
 fn target(p: &Problem, [n, h, w]: [usize; 3], tap: usize) -> Option<usize> {
     let along = |at: usize, tap: usize, count: usize| {
         let up = (at + p.padding).checked_sub(tap)?;
@@ -125,7 +125,8 @@ pub fn dgrad_sums(
     products(&met, pixels.len(), &weights, columns.len())
 }
 
-/// The part of the weight gradient `[ks, columns]`, columns counting taps and channels, that `rows` of the output give.
+/// The contribution of `rows` of the output to the weight gradient `[ks, columns]`, where columns count taps and
+/// channels.
 pub fn wgrad_sums(
     board: &Board,
     p: &Problem,

@@ -1,8 +1,8 @@
-//! The same work as `polyhead bench infer`, by candle-transformers' ResNet in float32 on a CPU: u8 `[N, H, W, 3]` in,
+//! The work of `polyhead bench infer` with candle-transformers' ResNet in float32 on a CPU: u8 `[N, H, W, 3]` in,
 //! normalised inside the timed region, logits out; the flags and the JSON of `pytorch.py`.
 //!
-//! `cargo build --release` in this folder (its `.cargo/config.toml` counts), then
-//! `target/release/candle-peer infer --imgsz 224 --batch 8 --threads 2`.
+//! Run `cargo build --release` in this folder (it needs its `.cargo/config.toml`), then `target/release/candle-peer
+//! infer --imgsz 224 --batch 8 --threads 2`.
 
 use candle_core::{DType, Device, Module, Result, Tensor, bail};
 use candle_nn::{Func, VarBuilder, VarMap};
@@ -37,7 +37,7 @@ struct Args {
     json: Option<PathBuf>,
 }
 
-/// A ResNet of 1000 classes with random weights, and how many numbers it has that training would change.
+/// A ResNet of 1000 classes with random weights, and its number of trainable parameters.
 fn network(backbone: &str) -> Result<(Func<'static>, usize)> {
     let build = |vb| match backbone {
         "resnet18" => resnet::resnet18(1000, vb),
@@ -48,7 +48,7 @@ fn network(backbone: &str) -> Result<(Func<'static>, usize)> {
     };
     let variables = VarMap::new();
     build(VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu))?;
-    // Built again of plain tensors: what is computed from variables is kept for their gradients.
+    // Rebuilt from plain tensors, because results computed from variables are kept for their gradients.
     let variables = variables.data().lock().unwrap_or_else(|e| e.into_inner());
     let trained = variables.iter().filter(|(name, _)| !name.contains("running_"));
     let parameters = trained.map(|(_, v)| v.elem_count()).sum();
@@ -56,7 +56,7 @@ fn network(backbone: &str) -> Result<(Func<'static>, usize)> {
     Ok((build(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))?, parameters))
 }
 
-/// A line of `/proc/self/status` in bytes: `VmRSS` is what is resident, `VmHWM` the most that was.
+/// A value from `/proc/self/status` in bytes: `VmRSS` is the resident size, `VmHWM` its maximum.
 fn memory(key: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
@@ -76,7 +76,7 @@ fn measure(args: &Args) -> Result<serde_json::Value> {
     let channel = |v: [f32; 3]| Tensor::new(&v.map(|v| v * 255.0), &Device::Cpu)?.reshape((1, 3, 1, 1));
     let (mean, deviation) = (channel(MEAN)?, channel(DEVIATION)?);
     let step = || {
-        // [N, H, W, 3] → [N, 3, H, W], the only order candle has.
+        // [N, H, W, 3] → [N, 3, H, W], the only layout that candle supports.
         let x = pixels.permute((0, 3, 1, 2))?.to_dtype(DType::F32)?;
         let x = x.broadcast_sub(&mean)?.broadcast_div(&deviation)?;
         network.forward(&x)?.to_vec2::<f32>()

@@ -1,4 +1,4 @@
-//! How an image becomes the network's input, and how the outputs become answers in the image's own pixels. The command and the
+//! Turns an image into the network's input, and the outputs into predictions in the image's own pixels. The command and the
 //! library share it.
 
 use crate::data::random::Random;
@@ -7,8 +7,8 @@ use crate::model::Card;
 use crate::model::card::Framing;
 use crate::tasks::{DecodeOptions, HeadOutput, Prediction};
 
-/// A card, the side of the canvas, and which boxes are kept.
-pub struct Sight<'a> {
+/// A card with the side of the canvas and the selection of boxes.
+pub struct ImageProcessor<'a> {
     pub card: &'a Card,
     framing: Augment,
     /// Side of the canvas in pixels.
@@ -16,15 +16,15 @@ pub struct Sight<'a> {
     boxes: DecodeOptions,
 }
 
-impl<'a> Sight<'a> {
-    /// Draws on canvases of `size`² pixels; by default the training size.
-    pub fn new(card: &'a Card, size: Option<usize>, boxes: DecodeOptions) -> Sight<'a> {
+impl<'a> ImageProcessor<'a> {
+    /// Draws on canvases of `size`² pixels; the default is the training size.
+    pub fn new(card: &'a Card, size: Option<usize>, boxes: DecodeOptions) -> ImageProcessor<'a> {
         let size = size.unwrap_or(card.image_size);
         let framing = match card.framing {
             Framing::Letterbox => Augment::NONE,
             Framing::ResizeCenterCrop => Augment::centre_crop(size),
         };
-        Sight { card, framing, size, boxes }
+        ImageProcessor { card, framing, size, boxes }
     }
 
     /// `[N, H, W]` of a batch.
@@ -39,11 +39,11 @@ impl<'a> Sight<'a> {
 
     /// Draws an image onto its canvas.
     pub fn draw(&self, image: &Image, canvas: &mut [u8]) -> Geometry {
-        // Nothing is random here.
+        // The framing is deterministic, so the seed does not matter.
         self.framing.draw(image, self.size, &mut Random::new(&[0]), canvas)
     }
 
-    /// Every task's answer for image number `row` of a batch, with boxes in pixels of the image.
+    /// Every task's prediction for image `row` of a batch, with boxes in pixels of the image.
     pub fn answer(&self, outputs: &[HeadOutput], row: usize, geometry: &Geometry) -> Vec<Box<dyn Prediction>> {
         let mut answer = self.card.interpret(outputs, row, [self.size as f32; 2], &self.boxes);
         answer.iter_mut().for_each(|prediction| prediction.to_image_pixels(geometry));
