@@ -6,10 +6,11 @@ use super::feed::Feed;
 use super::files::{ANSWERS, DONE, NOTHING_LEFT, best_of};
 use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience};
 use super::progress::{Progress, StepLine, epoch_lines, in_words};
-use super::run::{ResultsTable, RunFolder};
+use super::run::RunFolder;
 use super::setup::{Data, loader, schedule};
 use super::step::Trainer;
-use super::telemetry::{GradientMeans, solved_or_stuck};
+use super::table::ResultsTable;
+use super::telemetry::solved_or_stuck;
 use super::trials::Trials;
 use crate::config::{OnNan, TrainConfig};
 use crate::console;
@@ -20,7 +21,7 @@ use crate::evaluate::{self, Settings, TaskResult, overall};
 use crate::executor::ParameterSet;
 use crate::model::{Card, ForwardPlan};
 use crate::predict;
-use crate::tasks::{DecodeOptions, Task};
+use crate::tasks::DecodeOptions;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,7 +133,7 @@ impl Run {
             self.save_last()?;
             session.progress.finish();
             let (step, path) = (self.trainer.step, self.folder.path.display().to_string());
-            let line = format!("stopped after step {step}; go on with: polyhead train --resume {path}");
+            let line = format!("stopped after step {step}; continue with: polyhead train --resume {path}");
             say(&mut self.folder, &line)?;
             return Err(Error::Interrupted);
         }
@@ -150,11 +151,12 @@ impl Run {
         self.state.epochs_done = epoch + 1;
         self.trainer.balance.epoch_ended();
         self.remember(&results);
+        let is_best = self.is_best(&results);
         self.report(epoch, &config, &results, session)?;
-        session.table.row(&self.row(epoch, &results))?;
+        session.table.row(&self.row(epoch, &results, is_best))?;
         self.state.means = EpochMeans::new(self.data.tasks.len());
         self.fit_epochs_to_time(&mut session.progress);
-        let is_best = self.save(&results)?;
+        self.save(&results)?;
         session.save.restart();
         self.draw(&results, is_best, &mut session.progress)
     }
@@ -331,6 +333,9 @@ impl Run {
         for result in results {
             session.progress.say(&mut self.folder, &format!("  {}", result.line()))?;
         }
+        if let Some(line) = self.overall_line(results) {
+            session.progress.say(&mut self.folder, &format!("  {line}"))?;
+        }
         for (task, past) in self.data.tasks.iter().zip(&self.state.past) {
             if let Some([old, now]) = solved_or_stuck(past) {
                 let (name, figure) = (&task.name, task.spec.kind().fitness);
@@ -343,6 +348,18 @@ impl Run {
         Ok(())
     }
 
+    /// The mean over the tasks, and the best one so far.
+    fn overall_line(&self, results: &[TaskResult]) -> Option<String> {
+        let overall = overall(results)?;
+        Some(match (self.state.best, self.state.best_epoch) {
+            _ if self.is_best(results) => format!("overall {overall:.3}, the best so far"),
+            (Some(best), Some(epoch)) => {
+                format!("overall {overall:.3}; the best so far is {best:.3}, of epoch {epoch}")
+            }
+            _ => format!("overall {overall:.3}"),
+        })
+    }
+
     /// Adds the epoch's weight and figure to each task's history.
     fn remember(&mut self, results: &[TaskResult]) {
         self.state.past.resize(self.data.tasks.len(), Vec::new());
@@ -352,78 +369,34 @@ impl Run {
         }
     }
 
-    pub(super) fn columns(&self) -> Vec<String> {
-        let mut columns = vec!["epoch".to_owned(), "time".to_owned()];
-        let names = || self.data.tasks.iter().map(|t| t.name.as_str());
-        columns.extend(names().map(|n| format!("train/{n}/loss")));
-        if !self.data.val.is_empty() {
-            for (task, metrics) in self.data.tasks.iter().zip(self.metric_names()) {
-                columns.extend(metrics.iter().map(|m| format!("val/{}/{m}", task.name)));
-            }
-        }
-        columns.extend(names().map(|n| format!("weight/{n}")));
-        columns.extend(names().map(|n| format!("weighted/{n}")));
-        columns.extend(names().map(|n| format!("log_var/{n}")));
-        columns.push("lr".to_owned());
-        if self.data.tasks.len() > 1 {
-            columns.extend(GradientMeans::columns(&names().collect::<Vec<_>>()));
-        }
-        columns
+    /// Whether these results replace `best`. Among equals the later epoch's weights are kept: they have seen more images. While
+    /// methods are tried, no weights are best.
+    pub(super) fn is_best(&self, results: &[TaskResult]) -> bool {
+        let is_as_good = overall(results).is_some_and(|new| self.state.best.is_none_or(|old| new >= old));
+        !Trials::are_open(&self.state) && (results.is_empty() || is_as_good)
     }
 
-    fn metric_names(&self) -> Vec<Vec<String>> {
-        let names = |task: &Task| evaluate::empty_result(task).metrics().into_iter().map(|m| m.0).collect();
-        self.data.tasks.iter().map(names).collect()
-    }
-
-    fn row(&self, epoch: u64, results: &[TaskResult]) -> Vec<String> {
-        let number = |value: f64| if value.is_finite() { format!("{value:.6}") } else { String::new() };
-        let mut cells = vec![(epoch + 1).to_string(), format!("{:.1}", self.state.elapsed_s)];
-        let (means, tasks) = (&self.state.means, 0..self.data.tasks.len());
-        cells.extend(tasks.clone().map(|i| means.loss(i).map_or(String::new(), number)));
-        let metrics = results.iter().flat_map(TaskResult::metrics);
-        cells.extend(metrics.map(|(_, value)| value.map_or(String::new(), number)));
-        cells.extend(tasks.clone().map(|i| means.weight(i).map_or(String::new(), number)));
-        cells.extend(tasks.map(|i| means.weighted(i).map_or(String::new(), number)));
-        cells.extend(self.trainer.balance.log_variances().iter().map(|&s| number(f64::from(s))));
-        let lr = self.trainer.config.schedule.learning_rate(self.trainer.step.saturating_sub(1));
-        cells.push(format!("{lr:.8}"));
-        if self.data.tasks.len() > 1 {
-            let gradients = self.state.means.gradients.cells(self.data.tasks.len());
-            // Lengths may be far below one.
-            let short = |value: f64| if value.is_finite() { format!("{value:.6e}") } else { String::new() };
-            cells.extend(gradients.into_iter().map(|value| value.map_or(String::new(), short)));
-        }
-        cells
-    }
-
-    /// Saves what got better, then the whole state. Returns whether `best` is this epoch's. While methods are tried, nothing is best.
-    pub(super) fn save(&mut self, results: &[TaskResult]) -> Result<bool> {
-        if Trials::are_open(&self.state) {
-            return self.save_last().map(|()| false);
-        }
-        // Among equals the later epoch's weights are kept: they have seen more images.
-        let better = |new: Option<f64>, old: Option<f64>| new.filter(|n| old.is_none_or(|o| *n >= o));
-        for (task, result) in results.iter().enumerate() {
-            if let Some(value) = better(result.fitness(), self.state.best_per_task[task]) {
+    /// Saves the weights that are best, overall or for a task, then the whole state.
+    pub(super) fn save(&mut self, results: &[TaskResult]) -> Result<()> {
+        let tried = Trials::are_open(&self.state);
+        for (task, result) in results.iter().enumerate().filter(|_| !tried) {
+            let best = self.state.best_per_task[task];
+            if let Some(value) = result.fitness().filter(|new| best.is_none_or(|old| *new >= old)) {
                 self.state.best_per_task[task] = Some(value);
                 let path = self.folder.weights(&best_of(&result.task.name));
                 checkpoint::save_model(&path, &mut self.trainer, &self.card)?;
             }
         }
-        let overall = overall(results);
-        let is_best = results.is_empty() || better(overall, self.state.best).is_some();
-        if is_best {
+        if self.is_best(results) {
             // Equal figures replace the weights, but only better ones start --patience anew.
-            let is_better = self.state.best_epoch.is_none() || overall > self.state.best;
-            self.state.best = overall.or(self.state.best);
-            if is_better {
+            let overall = overall(results);
+            if self.state.best_epoch.is_none() || overall > self.state.best {
                 self.state.best_epoch = Some(self.state.epochs_done);
             }
+            self.state.best = overall.or(self.state.best);
             checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
         }
-        self.save_last()?;
-        Ok(is_best)
+        self.save_last()
     }
 
     /// Draws the epoch's pictures. One that cannot be drawn costs a warning: the epoch is saved by now, and nothing is lost but
@@ -473,7 +446,10 @@ impl Run {
 
     fn closing_words(&mut self) -> Result<()> {
         let path = self.folder.path.display();
-        let best = self.state.best.map_or(String::new(), |b| format!("best overall {b:.3}; "));
+        let best = match (self.state.best, self.state.best_epoch) {
+            (Some(best), Some(epoch)) => format!("best overall {best:.3}, of epoch {epoch}; "),
+            _ => String::new(),
+        };
         let took = in_words(self.state.elapsed_s);
         let next = if self.kept {
             format!("predict with: polyhead predict {path} IMAGES… --out DIR")

@@ -14,6 +14,7 @@ pub mod run;
 pub(crate) mod setup;
 mod start;
 pub mod step;
+mod table;
 pub mod telemetry;
 mod trials;
 

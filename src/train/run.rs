@@ -1,6 +1,6 @@
-//! The folder of a run: its name, the resolved configuration, the results table, the log.
+//! The folder of a run: its name, the resolved configuration, the log.
 
-use super::files::{self, ARGS, LOG, TABLE, WEIGHTS};
+use super::files::{self, ARGS, LOG, WEIGHTS};
 use super::lock::{self, LOCK, RunLock};
 use crate::config::TrainConfig;
 use crate::data::RUNS_MARKER;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::reading::yaml;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The folder `<project>/train/<name>` with its lock.
@@ -174,87 +174,11 @@ fn first_free(parent: &Path, name: &str) -> Result<PathBuf> {
     }
 }
 
-/// `results.csv`: one row per epoch.
-pub struct ResultsTable {
-    file: File,
-    path: PathBuf,
-    /// Columns of an older version that are no longer written; they stay at the end and are blank from now on.
-    retired: usize,
-}
-
-impl ResultsTable {
-    /// Opens the table and drops rows of epochs after `epochs_done`, which an interrupted run may have written. Rows of another
-    /// version keep their values in columns of the same name; new columns are blank.
-    ///
-    /// # Errors
-    /// The file cannot be read or written.
-    pub fn open(folder: &RunFolder, columns: &[String], epochs_done: u64) -> Result<ResultsTable> {
-        let path = folder.path.join(TABLE);
-        let old = std::fs::read(&path).unwrap_or_default();
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(old.as_slice());
-        let header: Vec<String> = reader.headers().map(|h| h.iter().map(str::to_owned).collect()).unwrap_or_default();
-        let retired: Vec<&String> = header.iter().filter(|h| !columns.contains(h)).collect();
-        let names: Vec<String> = columns.iter().chain(retired.iter().copied()).cloned().collect();
-        let places: Vec<Option<usize>> = names.iter().map(|name| header.iter().position(|h| h == name)).collect();
-        let mut text = csv_line(&names);
-        for row in reader.records().filter_map(|r| r.ok()) {
-            let epoch = row.get(0).and_then(|e| e.parse::<u64>().ok());
-            if epoch.is_some_and(|e| e <= epochs_done) && row.len() == header.len() {
-                let cell = |place: &Option<usize>| place.and_then(|p| row.get(p)).unwrap_or_default().to_owned();
-                text.push_str(&csv_line(&places.iter().map(cell).collect::<Vec<_>>()));
-            }
-        }
-        let retired = retired.len();
-        crate::files::write_synced(&path, text.as_bytes())?;
-        let mut file = OpenOptions::new().append(true).open(&path).map_err(Error::io("write", &path))?;
-        file.seek(std::io::SeekFrom::End(0)).map_err(Error::io("write", &path))?;
-        Ok(ResultsTable { file, path, retired })
-    }
-
-    /// # Errors
-    /// The table cannot be written.
-    pub fn row(&mut self, cells: &[String]) -> Result<()> {
-        let cells = [cells, &vec![String::new(); self.retired]].concat();
-        self.file.write_all(csv_line(&cells).as_bytes()).map_err(Error::io("write", &self.path))
-    }
-}
-
-/// One row; cells are quoted if necessary.
-fn csv_line(cells: &[String]) -> String {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    // Writing to memory cannot fail, and a single row cannot differ from others in length.
-    let _ = writer.write_record(cells);
-    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Choices;
     use crate::recipe::Recipe;
-
-    #[test]
-    fn a_table_of_other_columns_keeps_its_rows_under_the_same_names() {
-        let path = std::env::temp_dir().join(format!("polyhead-table-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        let folder = RunFolder::open(&path, &[], RunLock::take(&path).unwrap()).unwrap();
-        let strings = |cells: &[&str]| -> Vec<String> { cells.iter().map(|c| (*c).to_owned()).collect() };
-        // The second row is cut short, the fourth belongs to an unfinished epoch.
-        let old = "epoch,\"train/a,b/loss\",gone,lr\n1,0.5,x,0.01\n2,0.4\n3,0.3,y,0.02\n4,0.2,z,0.03\n";
-        std::fs::write(path.join("results.csv"), old).unwrap();
-        let columns = strings(&["epoch", "train/a,b/loss", "weighted/a,b", "lr"]);
-        let expected = "epoch,\"train/a,b/loss\",\"weighted/a,b\",lr,gone\n1,0.5,,0.01,x\n3,0.3,,0.02,y\n4,1,2,3,\n";
-        let mut table = ResultsTable::open(&folder, &columns, 3).unwrap();
-        table.row(&strings(&["4", "1", "2", "3"])).unwrap();
-        assert_eq!(std::fs::read_to_string(path.join("results.csv")).unwrap(), expected);
-        ResultsTable::open(&folder, &columns, 4).unwrap();
-        assert_eq!(std::fs::read_to_string(path.join("results.csv")).unwrap(), expected);
-        std::fs::remove_file(path.join("results.csv")).unwrap();
-        ResultsTable::open(&folder, &columns, 0).unwrap();
-        let header = expected.lines().next().unwrap().trim_end_matches(",gone");
-        assert_eq!(std::fs::read_to_string(path.join("results.csv")).unwrap().trim_end(), header);
-        std::fs::remove_dir_all(path).unwrap();
-    }
 
     #[test]
     fn args_yaml_names_the_instruction_set_and_the_tuning_and_is_read_back() {

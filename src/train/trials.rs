@@ -7,8 +7,8 @@
 use super::checkpoint::{self, RunState};
 use super::epochs::{Run, Session};
 use super::files::{START, TABLE, TRIAL};
-use super::run::ResultsTable;
 use super::setup::{balance, schedule};
+use super::table::ResultsTable;
 use super::telemetry::Lived;
 use crate::balance::{Method, TRIAL_SHARE, by_name};
 use crate::config::TrainConfig;
@@ -168,7 +168,8 @@ impl Run {
         // From here on there is a `best`, and this is the first.
         let config = self.state.config.clone();
         let results = self.validate(&session.plan, &config, &mut session.progress)?;
-        let is_best = self.save(&results)?;
+        let is_best = self.is_best(&results);
+        self.save(&results)?;
         self.draw(&results, is_best, &mut session.progress)?;
         for file in [START, TRIAL].map(|name| self.folder.weights(name)) {
             std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;

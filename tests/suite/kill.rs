@@ -22,7 +22,8 @@ pub fn end_of(run: &str) -> (Vec<(String, Vec<u32>)>, Vec<String>) {
         t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
     };
     let table = std::fs::read_to_string(Path::new(run).join("results.csv")).unwrap();
-    let without_time = |line: &str| line.split(',').enumerate().filter(|c| c.0 != 1).map(|c| c.1).collect::<String>();
+    let without_time =
+        |line: &str| line.split(',').enumerate().filter(|c| c.0 != 1).map(|c| c.1).collect::<Vec<_>>().join(",");
     (tensors.iter().map(|(name, t)| (name.clone(), bits(t))).collect(), table.lines().map(without_time).collect())
 }
 
