@@ -72,10 +72,14 @@ fn readme_names_only_flags_that_exist() {
         include_str!("../../README.md"),
         include_str!("../../docs/data.md"),
         include_str!("../../docs/training.md"),
+        include_str!("../../docs/augmentation.md"),
         include_str!("../../docs/comparing.md"),
+        include_str!("../../docs/evaluating.md"),
         include_str!("../../docs/predicting.md"),
-        include_str!("../../docs/measuring.md"),
+        include_str!("../../docs/performance.md"),
+        include_str!("../../docs/gpu.md"),
         include_str!("../../docs/library.md"),
+        include_str!("../../docs/faq.md"),
     ]
     .concat();
     let words = readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));

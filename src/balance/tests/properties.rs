@@ -80,6 +80,7 @@ fn parameters_change_what_they_name() {
                 Parameter::Lambda => default + 5.0,
                 Parameter::Momentum => 0.0,
                 Parameter::Iterations => 1.0,
+                Parameter::Trial => unreachable!("no method reads it"),
             };
             other.set(parameter, value).unwrap();
             let run = |parameters: &Parameters| {
