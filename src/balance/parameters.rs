@@ -86,7 +86,7 @@ parameters! {
     /// Share of its own progress that PCD guarantees to every other task
     Tau balance_tau share;
     /// Exponent of the losses in tempered uncertainty weighting: 1 is the closed form, 0 leaves them out
-    Exponent balance_exponent not_negative;
+    Exponent balance_exponent finite;
     /// Exponent of the gradients' lengths in tempered uncertainty weighting: 1 makes them equal, 0 leaves them out
     GradientExponent balance_gradient_exponent not_negative;
     /// Largest weight divided by the smallest
@@ -107,6 +107,10 @@ parameters! {
 
 fn positive(text: &str) -> Result<f64, String> {
     number(text, |n: &f64| *n > 0.0 && n.is_finite(), "a number above 0")
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    number(text, |n: &f64| n.is_finite(), "a number")
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {

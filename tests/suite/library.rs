@@ -67,7 +67,7 @@ fn invalid_batches_of_images_are_refused() {
         (zeros(&[1, 64, 64, 3], DType::F32), "U8"),
         (zeros(&[64, 64, 3], DType::U8), "[64, 64, 3]: expected [N, H, W, 3]"),
         (zeros(&[1, 3, 64, 64], DType::U8), "expected [N, H, W, 3]"),
-        (zeros(&[0, 64, 64, 3], DType::U8), "no pixel"),
+        (zeros(&[0, 64, 64, 3], DType::U8), "expected at least one pixel"),
     ] {
         for error in [model.features(&images).map(drop), model.predict(&images, &settings).map(drop)] {
             let said = error.unwrap_err().to_string();

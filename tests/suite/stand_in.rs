@@ -204,7 +204,7 @@ fn cudnn_may_decline_a_layer_but_not_fail() {
     std::fs::copy(stand_in.libraries.join("libcuda.so.1"), stand_in.libraries.join("libcudnn.so.9")).unwrap();
     // CUDNN_STATUS_EXECUTION_FAILED, then CUDNN_STATUS_NOT_SUPPORTED_SHAPE.
     let (code, said) = stand_in.bench(&[("POLYHEAD_STAND_IN_CUDNN", "5000")]);
-    let named = ["conv2d fprop ", "by cuDNN: ", "CUDNN_STATUS_EXECUTION_FAILED", "off LD_LIBRARY_PATH"];
+    let named = ["conv2d fprop ", "by cuDNN: ", "CUDNN_STATUS_EXECUTION_FAILED", "remove it from LD_LIBRARY_PATH"];
     assert!(code == Some(1) && named.iter().all(|words| said.contains(words)), "{said}");
     let (code, said) = stand_in.bench(&[("POLYHEAD_STAND_IN_CUDNN", "3002")]);
     assert_eq!(code, Some(0), "{said}");
