@@ -31,7 +31,11 @@ fn a_parameter_that_is_not_read_or_out_of_range_is_refused() {
             let reads = parameter == Parameter::Smooth || method.default(parameter).is_some();
             // 1 is valid for every parameter except the shares below 1; for those 0.5 is.
             let value =
-                if matches!(parameter, Parameter::Beta | Parameter::Momentum | Parameter::Smooth | Parameter::Trial) { 0.5 } else { 1.0 };
+                if matches!(parameter, Parameter::Beta | Parameter::Momentum | Parameter::Smooth | Parameter::Trial) {
+                    0.5
+                } else {
+                    1.0
+                };
             match start(value) {
                 Ok(_) => assert!(reads, "{method:?} {parameter:?}"),
                 Err(error) => {
@@ -40,7 +44,9 @@ fn a_parameter_that_is_not_read_or_out_of_range_is_refused() {
                 }
             }
             if reads {
-                assert!(start(-1.0).is_err() && start(f64::NAN).is_err(), "{method:?} {parameter:?}");
+                assert!(start(f64::NAN).is_err(), "{method:?} {parameter:?}");
+                // Weights may grow with the loss.
+                assert!(start(-1.0).is_err() || parameter == Parameter::Exponent, "{method:?} {parameter:?}");
             }
         }
     }
