@@ -129,5 +129,6 @@ fn summary(report: &Report) -> String {
     let files: Vec<String> = report.files.iter().map(|f| f.display().to_string()).collect();
     let place = if files.is_empty() { String::new() } else { format!(" in {}", files.join(", ")) };
     let unreadable = if report.broken > 0 { format!(", {} unreadable", report.broken) } else { String::new() };
-    format!("{} images answered{place}{unreadable}", report.images)
+    let noun = if report.images == 1 { "image" } else { "images" };
+    format!("{} {noun} answered{place}{unreadable}", report.images)
 }

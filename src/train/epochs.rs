@@ -446,17 +446,14 @@ impl Run {
 
     fn closing_words(&mut self) -> Result<()> {
         let path = self.folder.path.display();
-        let best = match (self.state.best, self.state.best_epoch) {
-            (Some(best), Some(epoch)) => format!("best overall {best:.3}, of epoch {epoch}; "),
-            _ => String::new(),
-        };
-        let took = in_words(self.state.elapsed_s);
-        let next = if self.kept {
-            format!("predict with: polyhead predict {path} IMAGES… --out DIR")
-        } else {
-            String::new()
-        };
-        let line = format!("{DONE} {took}; {best}{next}");
+        let mut parts = vec![format!("{DONE} {}", in_words(self.state.elapsed_s))];
+        if let (Some(best), Some(epoch)) = (self.state.best, self.state.best_epoch) {
+            parts.push(format!("best overall {best:.3}, of epoch {epoch}"));
+        }
+        if self.kept {
+            parts.push(format!("predict with: polyhead predict {path} IMAGES… --out DIR"));
+        }
+        let line = parts.join("; ");
         say(&mut self.folder, &line)
     }
 }

@@ -60,7 +60,9 @@ impl Pace {
         }
         let busy = self.total.saturating_sub(self.waited).as_secs_f64();
         let share = self.waited.as_secs_f64() / self.total.as_secs_f64();
-        let verdict = match share > STARVED {
+        let rate = self.images as f64 / busy;
+        // A loader that is faster than the steps made them wait only for the first images.
+        let verdict = match share > STARVED && loader < rate {
             true => {
                 format!("starved, {:.0} % of the time was spent waiting for images: raise --workers", 100.0 * share)
             }
@@ -71,7 +73,7 @@ impl Pace {
             Some([least, most]) if least < most => format!(" at {least} to {most} px"),
             _ => String::new(),
         };
-        format!("steps {:.1} images/s{at}, loader {loader:.1} images/s: {verdict}", self.images as f64 / busy)
+        format!("steps {:.1} images/s{at}, loader {loader:.1} images/s: {verdict}", rate)
     }
 
     fn add_side(&mut self, side: usize) {
@@ -203,6 +205,7 @@ mod tests {
         };
         assert_eq!(pace(0).images_per_second(), 2.0);
         assert_eq!(pace(3).describe(9.0), "steps 2.1 images/s, loader 9.0 images/s: fed");
+        assert_eq!(pace(30).describe(9.0), "steps 4.0 images/s, loader 9.0 images/s: fed");
         let starved = pace(30).describe(2.5);
         assert!(starved.starts_with("steps 4.0 images/s, loader 2.5 images/s: starved, 50 % of"), "{starved}");
         let mut sized = pace(0);

@@ -72,7 +72,7 @@ impl Driver {
         if !unsafe { sys::is_culib_present() } {
             return Err(Error::Usage(
                 "--device cuda: the NVIDIA driver's libcuda.so.1 was not found in LD_LIBRARY_PATH or the system's library \
-                 folders; install the driver, or train with --device cpu"
+                 folders; install the driver, or use --device cpu"
                     .into(),
             ));
         }
