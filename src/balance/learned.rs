@@ -92,7 +92,7 @@ impl Learner {
     }
 
     fn step(&mut self, loss: f64, learning_rate: f64) {
-        // Without this limit, L = 0 would drive the weight to infinity.
+        // Without the lower bound on the loss, L = 0 would drive the weight to infinity.
         let gradient = self.objective.gradient(self.value, loss.max(SMALLEST_LOSS));
         self.value -= self.adam.step(gradient, learning_rate);
         self.value = self.objective.confine(self.value);

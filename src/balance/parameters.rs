@@ -85,7 +85,7 @@ parameters! {
     Warmup balance_warmup whole;
     /// Share of its own progress that PCD guarantees to every other task
     Tau balance_tau share;
-    /// Exponent of the losses in tempered uncertainty weighting: 1 is the closed form, 0 leaves them out
+    /// Exponent of the losses in tempered uncertainty weighting: 1 is the closed form, 0 leaves them out, and below 0 larger losses weigh more
     Exponent balance_exponent finite;
     /// Exponent of the gradients' lengths in tempered uncertainty weighting: 1 makes them equal, 0 leaves them out
     GradientExponent balance_gradient_exponent not_negative;

@@ -83,7 +83,7 @@ impl Present {
 /// Shapes: each `[len]`.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// The weight of each task's gradient in the sum over the shared features.
+    /// The weight of each task's gradient in the sum of the tasks' gradients at the shared features.
     pub seam: Vec<f64>,
     /// The factor of the gradients of each task's own head.
     pub heads: Vec<f64>,

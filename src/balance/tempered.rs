@@ -1,4 +1,4 @@
-//! Tempered uncertainty weighting: exponents below 1, a cap on the ratio of weights, and gradient lengths as well as
+//! Tempered uncertainty weighting: small exponents, a cap on the ratio of weights, and gradient lengths as well as
 //! losses.
 
 use super::average::MovingAverage;

@@ -4,6 +4,7 @@
 use super::setting::Setting;
 use crate::config::{Choices, TrainConfig};
 use crate::error::{Error, Result, shown};
+use crate::evaluate::mean_figure;
 use crate::reading::yaml;
 use crate::tasks::{KINDS, Kind};
 use crate::train;
@@ -64,7 +65,7 @@ impl RunResult {
         let columns =
             names.iter().map(|name| TaskColumns::of(&table, name, &names, folder)).collect::<Result<Vec<_>>>()?;
         let fitness: Vec<Vec<Option<f64>>> = columns.iter().map(|columns| columns.fitness(&table)).collect();
-        let best = best_epoch(&fitness, table.rows.len());
+        let best = table.best_epoch().unwrap_or_else(|| best_epoch(&fitness, table.rows.len()));
         let tasks = columns.into_iter().zip(fitness).zip(&names).map(|((columns, fitness), name)| TaskFigures {
             task: (*name).to_owned(),
             kind: columns.kind,
@@ -103,13 +104,11 @@ pub fn read_config(folder: &Path) -> Result<TrainConfig> {
     yaml::read(&text).map_err(|e| Error::data(&file, e.line, format!("not a run's configuration: {e}")))
 }
 
-/// The last epoch with the highest mean over the tasks (each counted as at least 0), counted from 1. Training keeps the weights
-/// of that epoch as `best`.
+/// The last epoch with the highest mean over the tasks, counted from 1, for tables that do not say which epoch is `best`.
 fn best_epoch(fitness: &[Vec<Option<f64>>], epochs: usize) -> usize {
     let mut best = (f64::NEG_INFINITY, epochs);
     for epoch in 0..epochs {
-        let known: Vec<f64> = fitness.iter().filter_map(|task| task[epoch]).map(|value| value.max(0.0)).collect();
-        let overall = known.iter().sum::<f64>() / known.len() as f64;
+        let overall = mean_figure(fitness.iter().map(|task| task[epoch])).unwrap_or(f64::NAN);
         if overall >= best.0 {
             best = (overall, epoch + 1);
         }
@@ -141,6 +140,13 @@ impl Table {
 
     fn cell(&self, row: usize, column: usize) -> Option<f64> {
         self.rows[row][column].parse().ok().filter(|value: &f64| value.is_finite())
+    }
+
+    /// The epoch whose weights are `best`, counted from 1: the last one that was the best so far. Tables of older versions do not
+    /// say so.
+    fn best_epoch(&self) -> Option<usize> {
+        let column = self.column("best")?;
+        self.rows.iter().rposition(|row| row[column] == "1").map(|row| row + 1)
     }
 
     /// The means of the columns `cosine/<a>/<b>` over the epochs.

@@ -80,7 +80,12 @@ impl TaskResult {
 
 /// The mean over the tasks of each kind's main metric, counted as at least 0. Tasks without validation labels are left out.
 pub fn overall(results: &[TaskResult]) -> Option<f64> {
-    let known: Vec<f64> = results.iter().filter_map(TaskResult::fitness).map(|f| f.max(0.0)).collect();
+    mean_figure(results.iter().map(TaskResult::fitness))
+}
+
+/// The mean of the tasks' figures that are known, where a negative one counts as 0; `None` if none is.
+pub fn mean_figure(figures: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let known: Vec<f64> = figures.flatten().map(|figure| figure.max(0.0)).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 

@@ -50,7 +50,8 @@ impl ModelFile {
         if path.is_file() {
             return Ok(path.to_path_buf());
         }
-        let candidates = ["best", "last"].map(|n| path.join("weights").join(format!("{n}.safetensors")));
+        // A run that still tries methods has no best weights; those of its best trial are next.
+        let candidates = ["best", "trial", "last"].map(|n| path.join("weights").join(format!("{n}.safetensors")));
         candidates.into_iter().find(|c| c.is_file()).ok_or_else(|| {
             Error::Usage(format!(
                 "{}: expected a weights file, or a run's folder with weights/best.safetensors or weights/last.safetensors",

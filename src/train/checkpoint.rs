@@ -32,9 +32,13 @@ pub struct RunState {
     pub best: Option<f64>,
     /// The best figure of each task so far.
     pub best_per_task: Vec<Option<f64>>,
-    /// The epoch that was best, counted from 1.
+    /// The first epoch that reached the best figure, counted from 1; `--patience` counts from it.
     #[serde(default)]
     pub best_epoch: Option<u64>,
+    /// The epoch whose weights are `best`, counted from 1: the last one that reached the best figure. Files of older versions have
+    /// none.
+    #[serde(default)]
+    pub kept_epoch: Option<u64>,
     /// How often the run went back to a checkpoint because a loss was NaN or infinite.
     #[serde(default)]
     pub retries: u32,

@@ -67,6 +67,7 @@ impl Run {
         if let Some(warning) = self.folder.lock.warning.take() {
             say(&mut self.folder, &warning)?;
         }
+        self.drop_trial_files()?;
         let epochs = self.state.config.epochs;
         let clock = Clock::new(self.state.elapsed_s, &self.state.config);
         let done = self.end_early(&clock);
@@ -201,7 +202,9 @@ impl Run {
     /// Under a time budget the schedule is stretched over the epochs that will fit.
     fn fit_epochs_to_time(&mut self, progress: &mut Progress) {
         let Some(hours) = self.state.config.time else { return };
-        self.state.config.epochs = epochs_that_fit(hours, self.state.elapsed_s, self.state.epochs_done);
+        let lost_s = Trials::lost_s(&self.state);
+        let (hours, elapsed_s) = (hours - lost_s / 3600.0, self.state.elapsed_s - lost_s);
+        self.state.config.epochs = epochs_that_fit(hours, elapsed_s, self.state.epochs_done);
         self.trainer.config.schedule = schedule(&self.state.config, &self.data);
         progress.set_total(self.trainer.config.schedule.total_steps);
     }
@@ -239,6 +242,7 @@ impl Run {
         self.save_last()?;
         session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
         session.feed = self.feed(&self.state.config.clone())?;
+        session.progress.restart(self.trainer.step);
         Ok(())
     }
 
@@ -351,7 +355,7 @@ impl Run {
     /// The mean over the tasks, and the best one so far.
     fn overall_line(&self, results: &[TaskResult]) -> Option<String> {
         let overall = overall(results)?;
-        Some(match (self.state.best, self.state.best_epoch) {
+        Some(match (self.state.best, self.state.kept_epoch) {
             _ if self.is_best(results) => format!("overall {overall:.3}, the best so far"),
             (Some(best), Some(epoch)) => {
                 format!("overall {overall:.3}; the best so far is {best:.3}, of epoch {epoch}")
@@ -394,6 +398,7 @@ impl Run {
                 self.state.best_epoch = Some(self.state.epochs_done);
             }
             self.state.best = overall.or(self.state.best);
+            self.state.kept_epoch = Some(self.state.epochs_done);
             checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
         }
         self.save_last()
@@ -447,7 +452,7 @@ impl Run {
     fn closing_words(&mut self) -> Result<()> {
         let path = self.folder.path.display();
         let mut parts = vec![format!("{DONE} {}", in_words(self.state.elapsed_s))];
-        if let (Some(best), Some(epoch)) = (self.state.best, self.state.best_epoch) {
+        if let (Some(best), Some(epoch)) = (self.state.best, self.state.kept_epoch) {
             parts.push(format!("best overall {best:.3}, of epoch {epoch}"));
         }
         if self.kept {

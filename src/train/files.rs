@@ -16,7 +16,7 @@ pub(super) const TABLE: &str = "results.csv";
 pub(super) const ANSWERS: &str = "val_batch0_pred.png";
 pub(super) const BALANCE: &str = "balance.png";
 pub(super) const WEIGHTS: &str = "weights";
-/// The weights at the start of a run that tries methods, and those of its best trial so far.
+/// The state at the start of a run that tries methods, and the state at the end of its best trial so far.
 pub(super) const START: &str = "start";
 pub(super) const TRIAL: &str = "trial";
 

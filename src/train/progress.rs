@@ -74,6 +74,11 @@ impl Progress {
         self.bar.set_length(steps);
     }
 
+    /// Measures the pace anew from this step on, after the run has gone back to it.
+    pub fn restart(&mut self, step: u64) {
+        (self.steps_at_start, self.started) = (step, Instant::now());
+    }
+
     fn left(&self, step: u64) -> String {
         let done = step.saturating_sub(self.steps_at_start).max(1) as f64;
         let each = self.started.elapsed().as_secs_f64() / done;

@@ -2,6 +2,7 @@
 
 use super::step::{Trainer, probe_for};
 use super::telemetry::{LOOK_EVERY, pairs};
+use super::trials::Trials;
 use crate::balance::{Balance, Method, Setup};
 use crate::config::{BatchNormMode, CacheChoice, GramianPlace, STRIDE, TrainConfig, number_of};
 use crate::data::augment::remarks;
@@ -347,7 +348,8 @@ pub(super) fn balance(config: &TrainConfig, method: &'static Method, data: &Data
 
 /// Where the run's steps compare the tasks' gradients: where one of its methods needs it, else where the run's telemetry does.
 fn probe(config: &TrainConfig, data: &Data) -> Result<Probe> {
-    let methods = config.balance.candidates().into_iter().map(|method| balance(config, method, data));
+    let methods = Trials::candidates(config, data.tasks.len());
+    let methods = methods.into_iter().map(|method| balance(config, method, data));
     let methods = methods.collect::<Result<Vec<_>>>()?;
     let needed =
         methods.iter().max_by_key(|method| method.needs()).map_or(Probe::None, |most| probe_for(most.as_ref()));

@@ -41,6 +41,7 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     device.check()?;
     let mut data = Data::open(&config)?;
     let images = [data.train.len(), data.val.len()];
+    Trials::new(&config, data.tasks.len(), &data.val)?;
     data.train = data.train.iter().take(config.batch * config.accumulate).cloned().collect();
     data.val = data.val.iter().take(config.batch).cloned().collect();
     // A single step may take longer than the run's time.
@@ -70,7 +71,7 @@ enum Folder {
 fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -> Result<PathBuf> {
     let card = card(&config, &data);
     let trials = match keep {
-        Folder::Stays => Trials::new(&config, data.tasks.len(), data.val.len())?,
+        Folder::Stays => Trials::new(&config, data.tasks.len(), &data.val)?,
         // A single step leaves no room for trials.
         Folder::Goes => None,
     };
@@ -94,6 +95,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         balance: trainer.balance.state(),
         best: None,
         best_epoch: None,
+        kept_epoch: None,
         retries: 0,
         best_per_task: vec![None; tasks],
         elapsed_s: 0.0,
@@ -176,7 +178,9 @@ fn end_by_time(state: &mut RunState, before: &TrainConfig) {
     }
     // Before an epoch is done nobody knows how long one takes.
     if let (Some(hours), true) = (state.config.time, state.epochs_done > 0) {
-        state.config.epochs = epochs_that_fit(hours, state.elapsed_s, state.epochs_done);
+        let lost_s = Trials::lost_s(state);
+        let epochs = epochs_that_fit(hours - lost_s / 3600.0, state.elapsed_s - lost_s, state.epochs_done);
+        state.config.epochs = epochs;
     }
 }
 

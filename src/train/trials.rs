@@ -7,12 +7,14 @@
 use super::checkpoint::{self, RunState};
 use super::epochs::{Run, Session};
 use super::files::{START, TABLE, TRIAL};
-use super::setup::{balance, schedule};
+use super::setup::balance;
 use super::table::ResultsTable;
-use super::telemetry::Lived;
 use crate::balance::{Method, TRIAL_SHARE, by_name};
 use crate::config::TrainConfig;
+use crate::data::Sample;
 use crate::error::{Error, Result};
+use crate::evaluate::mean_figure;
+use crate::tasks::Label;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -31,22 +33,28 @@ pub struct Trials {
     /// The results table of that candidate's trial.
     table: String,
     decided: bool,
+    /// Seconds that the trials of other methods took, once one is chosen.
+    lost_s: f64,
 }
 
 impl Trials {
-    /// The trials of a new run; `None` if its method is given, or if there is nothing to balance.
+    /// The methods that a run with this many tasks may train with. One task leaves nothing to balance, and so nothing to try.
+    pub fn candidates(config: &TrainConfig, tasks: usize) -> Vec<&'static Method> {
+        let mut methods = config.balance.candidates();
+        methods.truncate(if tasks < 2 { 1 } else { methods.len() });
+        methods
+    }
+
+    /// The trials of a new run with these validation images; `None` if there is one method to train with.
     ///
     /// # Errors
-    /// No validation images to choose by, or no epochs left after the trials.
-    pub fn new(config: &TrainConfig, tasks: usize, val_images: usize) -> Result<Option<Trials>> {
-        let candidates = config.balance.candidates();
-        let [first, _, ..] = candidates[..] else { return Ok(None) };
-        if tasks < 2 {
-            return Ok(None);
-        }
-        if val_images == 0 {
+    /// No validation images with labels to choose by, or no epochs left after the trials.
+    pub fn new(config: &TrainConfig, tasks: usize, val: &[Sample]) -> Result<Option<Trials>> {
+        let [first, _, ..] = Trials::candidates(config, tasks)[..] else { return Ok(None) };
+        if !val.iter().any(|sample| sample.labels.iter().any(Label::is_labelled)) {
             return Err(Error::Usage(
-                "--balance auto chooses a method by the validation images, and there are none: add some, or name a method".into(),
+                "--balance auto chooses a method by labelled validation images, and there are none: add some, or name a method"
+                    .into(),
             ));
         }
         let share = config.balance_parameters.balance_trial.unwrap_or(TRIAL_SHARE);
@@ -64,6 +72,7 @@ impl Trials {
             leader: None,
             table: String::new(),
             decided: false,
+            lost_s: 0.0,
         }))
     }
 
@@ -85,19 +94,17 @@ impl Trials {
         state.trials.as_ref().is_some_and(|trials| !trials.decided && state.epochs_done >= trials.epochs)
     }
 
-    /// What is said when a trial begins or goes on.
+    /// Seconds of the run that trained weights which were not kept.
+    pub fn lost_s(state: &RunState) -> f64 {
+        state.trials.as_ref().map_or(0.0, |trials| trials.lost_s)
+    }
+
+    /// The log's line when a trial begins or continues.
     pub fn line(&self, config: &TrainConfig) -> String {
         let (number, all) = (self.reached.len() + 1, config.balance.candidates().len());
         let epochs = if self.epochs == 1 { "1 epoch".to_owned() } else { format!("{} epochs", self.epochs) };
         format!("trial {number} of {all}: {} for {epochs}", self.method)
     }
-}
-
-/// The mean of the tasks' figures in the last epoch, where a negative one counts as 0.
-fn figure(past: &[Vec<Lived>]) -> Option<f64> {
-    let last = past.iter().filter_map(|epochs| epochs.last()?.1).map(|figure| figure.max(0.0));
-    let figures: Vec<f64> = last.collect();
-    (!figures.is_empty()).then(|| figures.iter().sum::<f64>() / figures.len() as f64)
 }
 
 impl Run {
@@ -121,7 +128,7 @@ impl Run {
     pub(super) fn end_trial(&mut self, session: &mut Session, failure: Option<&str>) -> Result<()> {
         let candidates = self.state.config.balance.candidates();
         let Some(mut trials) = self.state.trials.clone() else { return Ok(()) };
-        let reached = if failure.is_some() { None } else { figure(&self.state.past) };
+        let reached = if failure.is_some() { None } else { self.last_overall() };
         let line = match (failure, reached) {
             (Some(report), _) => format!("{} is out: {report}", trials.method),
             (None, Some(figure)) => format!("{} reached {figure:.3} (mean over the tasks)", trials.method),
@@ -142,6 +149,11 @@ impl Run {
         }
     }
 
+    /// The overall figure of the last epoch.
+    fn last_overall(&self) -> Option<f64> {
+        mean_figure(self.state.past.iter().map(|epochs| epochs.last().and_then(|epoch| epoch.1)))
+    }
+
     /// Begins the next trial where the run began.
     fn next_trial(&mut self, trials: Trials, session: &mut Session) -> Result<()> {
         session.progress.say(&mut self.folder, &trials.line(&self.state.config))?;
@@ -152,17 +164,22 @@ impl Run {
     }
 
     /// Goes on from the end of the best trial.
-    fn choose(&mut self, trials: Trials, session: &mut Session) -> Result<()> {
+    fn choose(&mut self, mut trials: Trials, session: &mut Session) -> Result<()> {
         let candidates = self.state.config.balance.candidates();
         let Some(leader) = trials.leader else {
-            let report = "every candidate of --balance auto ended with a loss that is NaN or infinite".to_owned();
+            let report = "every method of --balance auto ended with a loss that is NaN or infinite; lower --lr0, or raise --warmup-epochs";
+            let report = report.to_owned();
             return Err(Error::NonFinite { report });
         };
-        let trials = Trials { method: candidates[leader], decided: true, ..trials };
-        let line = format!("going on with {} from the end of its trial", trials.method);
+        let elapsed_s = session.clock.elapsed_s();
+        let lost_s = elapsed_s * (1.0 - 1.0 / candidates.len() as f64);
+        let table = std::mem::take(&mut trials.table);
+        let trials = Trials { method: candidates[leader], decided: true, lost_s, ..trials };
+        let line = format!("continuing with {} from the end of its trial", trials.method);
         session.progress.say(&mut self.folder, &line)?;
-        let table = trials.table.clone();
         self.go_back_to(TRIAL, trials, session)?;
+        // The last column says whether an epoch is the best so far. Of the trial's epochs the last one is.
+        let table = table.strip_suffix("0\n").map_or(table.clone(), |rows| format!("{rows}1\n"));
         crate::files::write_synced(&self.folder.path.join(TABLE), table.as_bytes())?;
         session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
         // From here on there is a `best`, and this is the first.
@@ -170,9 +187,27 @@ impl Run {
         let results = self.validate(&session.plan, &config, &mut session.progress)?;
         let is_best = self.is_best(&results);
         self.save(&results)?;
+        // Saved twice, so that the state before the last one needs the trials' files no more.
+        self.save_last()?;
         self.draw(&results, is_best, &mut session.progress)?;
+        self.drop_trial_files()
+    }
+
+    /// Removes the files that only trials need, if a method is chosen.
+    ///
+    /// # Errors
+    /// A file that is there cannot be removed.
+    pub(super) fn drop_trial_files(&self) -> Result<()> {
+        if self.state.trials.as_ref().is_none_or(|trials| !trials.decided) {
+            return Ok(());
+        }
         for file in [START, TRIAL].map(|name| self.folder.weights(name)) {
-            std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &file)(error));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -189,20 +224,42 @@ impl Run {
         }
         self.card = loaded.card;
         self.state = RunState {
-            // What --resume may have changed stays.
-            config: TrainConfig { lr0: loaded.state.config.lr0, ..self.state.config.clone() },
+            // --resume may have changed it.
+            config: self.state.config.clone(),
             trials: Some(trials),
             elapsed_s: session.clock.elapsed_s(),
             isa: self.state.isa,
             tuning: self.state.tuning.take(),
             ..loaded.state
         };
-        self.trainer.config.schedule = schedule(&self.state.config, &self.data);
         session.feed = self.feed(&self.state.config.clone())?;
+        session.progress.restart(self.trainer.step);
         Ok(())
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(Error::io("read", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::AUTO;
+
+    #[test]
+    fn a_trial_lasts_a_share_of_the_epochs_in_whole_ones_and_needs_labelled_images() {
+        let config = |epochs| TrainConfig { balance: &AUTO, epochs, ..TrainConfig::default() };
+        let labelled = |label| Sample { image: "a.png".into(), name: "a.png".into(), labels: vec![label] };
+        let val =
+            [labelled(Label::UNLABELLED), labelled(Label::of(crate::tasks::regress::Values::from(&[1.0f32][..])))];
+        let epochs = |of| Trials::new(&config(of), 2, &val).unwrap().unwrap().epochs;
+        assert_eq!([2, 10, 11, 25, 30, 100].map(epochs), [1, 1, 2, 3, 3, 10]);
+        assert_eq!(Trials::new(&config(30), 1, &val).unwrap(), None);
+        let refused = |epochs, val: &[Sample]| Trials::new(&config(epochs), 2, val).unwrap_err().to_string();
+        assert!(refused(1, &val).contains("for 1 of 1 epochs"));
+        assert!(refused(30, &val[..1]).contains("labelled validation images, and there are none"));
+        let named = TrainConfig { epochs: 30, ..TrainConfig::default() };
+        assert_eq!(Trials::new(&named, 2, &val).unwrap(), None);
+    }
 }

@@ -396,6 +396,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
             balance: first.balance.state(),
             best: None,
             best_epoch: Some(3),
+            kept_epoch: Some(4),
             retries: 1,
             best_per_task: vec![None; 3],
             elapsed_s: 1.25,

@@ -18,8 +18,8 @@ const TRIAL: [&str; 4] = ["--balance-trial", "0.25", "--save-minutes", "0.0001"]
 /// The method that a run chose, by its log.
 fn chosen(run: &str) -> String {
     let log = std::fs::read_to_string(Path::new(run).join("log.txt")).unwrap();
-    let line = log.lines().rfind(|line| line.starts_with("going on with ")).unwrap();
-    line.split(' ').nth(3).unwrap().to_owned()
+    let line = log.lines().rfind(|line| line.starts_with("continuing with ")).unwrap();
+    line.split(' ').nth(2).unwrap().to_owned()
 }
 
 #[test]
@@ -54,10 +54,8 @@ fn a_run_that_tried_methods_is_the_run_of_the_best_of_them_wherever_it_was_kille
     }
     let best = reached.iter().map(|(_, mean)| *mean).fold(0.0, f64::max);
     assert_eq!(method, reached.iter().find(|(_, mean)| *mean == best).unwrap().0);
-    for gone in ["start", "trial"] {
-        assert!(!Path::new(&whole).join(format!("weights/{gone}.safetensors")).exists(), "{gone} stays");
-    }
-    assert!(Path::new(&whole).join("weights/best.safetensors").exists());
+    let weights = |run: &str, name: &str| Path::new(run).join(format!("weights/{name}.safetensors"));
+    let best = std::fs::read(weights(&whole, "best")).unwrap();
 
     let cut = path(&folder, "runs/train/cut");
     let mut killed = 0;
@@ -81,6 +79,14 @@ fn a_run_that_tried_methods_is_the_run_of_the_best_of_them_wherever_it_was_kille
     assert!(killed >= 3, "the run ended after {killed} kills");
     assert!(end_of(&cut) == expected, "after {killed} kills another end");
     assert_eq!(chosen(&cut), method);
+    assert!(std::fs::read(weights(&cut, "best")).unwrap() == best);
+    // A run that was killed before it could remove the trials' files does so when it is resumed.
+    for name in ["start", "trial"] {
+        assert!(!weights(&whole, name).exists() && !weights(&cut, name).exists(), "{name} stays");
+        std::fs::write(weights(&cut, name), "").unwrap();
+    }
+    succeed(&["train", "--resume", &cut]);
+    assert!(["start", "trial"].iter().all(|name| !weights(&cut, name).exists()));
 }
 
 #[test]
@@ -100,8 +106,14 @@ fn auto_needs_what_it_chooses_by() {
     fail(&[&timed, &SMALL[..]].concat(), 2, &["--time with --balance auto", "give --epochs"]);
     auto(&["--primary-task", "sum"], &["--primary-task only works with --balance pcd, and --balance is auto"]);
     fail(&["bench", "train", "--balance", "auto"], 2, &["name one of them: uncertainty-tempered, fixed, cagrad"]);
-    // One task is nothing to balance.
-    let output = polyhead().args(args(&data, &project, "one", "auto")).args(["--task", "sum"]).output().unwrap();
+    fail(
+        &[&args(&data, &project, "run", "auto")[..], &["--balance-trial", "0.9999", "--dry-run"]].concat(),
+        2,
+        &["8 of 8"],
+    );
+    // One task is nothing to balance, whatever is frozen.
+    let one = ["--task", "sum", "--freeze", "trunk"];
+    let output = polyhead().args(args(&data, &project, "one", "auto")).args(one).output().unwrap();
     let said = text(&output.stderr);
     assert!(output.status.success() && !said.contains("trial 1 of"), "{said}");
 }

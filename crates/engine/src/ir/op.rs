@@ -34,7 +34,7 @@ pub enum ConvEpilogue {
 /// The steps that the gradient convolution applies to its result before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DgradEpilogue {
-    /// No further step. With `addend`, a third input is added: a gradient of the same shape.
+    /// Nothing, or with `addend` the sum with a third input: a gradient of the same shape.
     Plain {
         /// Whether another gradient is added.
         addend: bool,

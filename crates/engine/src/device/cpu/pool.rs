@@ -1,4 +1,4 @@
-//! A thread pool for jobs of microseconds. A forward pass is about a hundred jobs, and a thread that sleeps between them is woken
+//! A thread pool for jobs of microseconds. A forward pass is a few hundred jobs, and a thread that sleeps between them is woken
 //! late. Threads spin for 200 µs before they sleep and keep the same slice of equal-sized jobs, so that the output of an op is in
 //! the cache of the thread that reads it in the next op. A thread that is done takes tasks from the others' slices.
 

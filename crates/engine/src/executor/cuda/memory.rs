@@ -30,7 +30,7 @@ pub enum Block {
     Scalars,
     /// The plan's batch.
     Batch,
-    /// Parameters of the set that a launch uses; its running statistics and packed weights follow.
+    /// Parameters of the set that a launch uses. The next two are its running statistics and its packed weights.
     Values,
     Running,
     Packed,

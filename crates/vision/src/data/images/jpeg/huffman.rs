@@ -141,7 +141,7 @@ pub struct Scan {
     ends: Vec<usize>,
 }
 
-/// Zero bytes after a interval: lookups may pass the last bit, and eight bytes are read at once.
+/// Zero bytes after an interval: lookups may pass the last bit, and eight bytes are read at once.
 const ROOM: usize = 16;
 
 impl Scan {
