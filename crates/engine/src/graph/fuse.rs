@@ -1,5 +1,5 @@
-//! A short, closed list of rewrites. Each replaces a node by the epilogue of the convolution before it. A test checks that the
-//! fused list computes the same numbers up to rounding.
+//! A short, closed list of rewrites. Four replace a node by the epilogue of the convolution before it, and one drops an output
+//! that nobody reads. tests/suite/step.rs checks that the fused list computes the same numbers up to rounding.
 
 use crate::ir::{
     BatchNormApply, BatchNormReduce, Conv2dDgrad, Conv2dFprop, ConvEpilogue, DgradEpilogue, Graph, Node, Op, ValueId,
@@ -46,7 +46,8 @@ fn fuse_statistics(graph: &mut Graph) {
     }
 }
 
-/// In evaluation, applies scale, shift, residual and ReLU while the convolution's output is written.
+/// Applies scale, shift, residual and ReLU while the convolution's output is written. This fits only where the norm uses running
+/// statistics (in evaluation, or frozen): those of the batch are known after the whole output.
 fn fuse_affine(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
         let Op::BatchNormApply(BatchNormApply { residual, relu }) = graph.nodes[i].op else {

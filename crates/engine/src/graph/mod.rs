@@ -1,5 +1,5 @@
-//! A step as data: the rules that extend and rewrite a graph, and the plan that orders it and
-//! places its buffers. Nothing here depends on a device.
+//! A step as data: the code that appends a graph's backward pass and fuses nodes, and the plan that divides the nodes into
+//! segments and places their values. Nothing here depends on a device.
 
 pub mod backward;
 pub mod fuse;

@@ -1,4 +1,5 @@
-//! Orders a graph's nodes and places their values in one arena. Two values share bytes only if they are never alive at once.
+//! Divides a graph's nodes, which are in running order, into segments and places their values in one arena. Two values share
+//! bytes only if they are never alive at once.
 
 use crate::ir::{Graph, Node, Place, Segment, ValueId};
 

@@ -1,7 +1,9 @@
-//! One folder per op. `mod.rs` holds its contract: checks, shapes, how it is added to a graph, its plain, unfused backward, and
-//! its cost. `cpu.rs` and `cuda.rs` hold its kernels and how a node runs them; tests lie beside them. Ops know no layer names.
+//! One folder per op, with one or several kinds of node: the variants of [`Op`], forward and backward. `mod.rs` holds the
+//! contract: checks, shapes, how a node is added to a graph, its plain, unfused backward, and its cost. `cpu` and `cuda` hold the
+//! kernels and how a node runs them; tests lie beside them. Ops know no layer names.
 //!
-//! All other code calls [`operation`], whose match is the only list of ops: an op is one folder and one row.
+//! All other code calls [`operation`], whose match is the only list of kinds. Three folders are in no row: [`nms`] and
+//! [`softmax`] are functions on the host, and [`optimizer`] is the update, which works on the whole Store.
 
 pub mod batch_norm;
 pub mod box_loss;
@@ -35,7 +37,9 @@ use cuda::CudaOp;
 /// The properties of an op. Methods with a default are properties that few ops have. Methods that decide the behaviour of every
 /// op have no default, so that an op without one does not compile.
 pub trait Operation: CpuOp + CudaOp {
-    /// The kind of work, including fused ops: `conv2d dgrad 3×3/2 + sum + mask and sums`.
+    /// The kind of work, including fused ops: `conv2d dgrad 3×3/2 + sum + mask and sums`. It begins with the variant of [`Op`] in
+    /// snake case, `max_pool_backward` (those of convolutions and `batch_norm apply` in two words). A space comes before anything
+    /// else. `bench ops` tells kinds apart by these words, and a test looks for each kind among its rows.
     fn name(&self) -> String;
 
     /// The least cost of the node.

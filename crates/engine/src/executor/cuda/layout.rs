@@ -1,5 +1,6 @@
-//! The layout of a graph's values in a GPU's memory. Feature maps are stored as activations with channels padded to eight;
-//! everything else is unchanged.
+//! The layout of a graph's values in a GPU's memory. Feature maps are stored as activations, with channels padded to a multiple
+//! of eight by zeros; everything else is unchanged. A feature map is any value of the arena with four dimensions and f32, unless
+//! its op's [`store_outputs`](ops::cuda::CudaOp::store_outputs) says otherwise.
 
 use crate::device::cuda::Precision;
 use crate::error::{Error, Result};

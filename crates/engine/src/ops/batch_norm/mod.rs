@@ -6,10 +6,13 @@
 //! | `BatchNormFinish` | partials, gamma, beta `[C]`, running mean, running variance (updated), y (for its row count) | moments `[2, C]`: mean, 1/deviation; affine `[2, C]`: scale, shift |
 //! | `BatchNormFold` | gamma, beta, running mean, running variance | affine `[2, C]` |
 //! | `BatchNormApply` | y, affine, residual? | z = act(y·scale + shift + residual) |
-//! | `BatchNormReduce` | dz or g, z?, y, moments | masked dz?, partials `[B, 2, C]`: Σ dz and Σ dz·ŷ |
+//! | `BatchNormReduce` | g, z (with ReLU), y, moments | dz (with ReLU), partials `[B, 2, C]`: Σ dz and Σ dz·ŷ |
 //! | `BatchNormBackwardFinish` | partials, moments, gamma, y (for its row count) | coefficients `[3, C]`, dgamma and dbeta, accumulated |
 //! | `BatchNormBackwardApply` | dz, y, coefficients | dy = a·dz + b·y + c |
 //! | `BatchNormApplyBackward` (running statistics) | g, z (with ReLU), affine | dy = scale·dz, with residual and ReLU also dz = g where z > 0 |
+//!
+//! g is the gradient of z. With ReLU dz is g where z > 0, without it dz is g itself. ŷ is (y − mean)/deviation. a, b and c are
+//! the three coefficients of a channel.
 //!
 //! Source: Ioffe & Szegedy 2015; variance by merging (mean, M2) of blocks, Chan et al. 1979.
 

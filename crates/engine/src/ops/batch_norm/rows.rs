@@ -1,4 +1,5 @@
-//! The properties of each batch norm op: its checks, its backward, its cost, and the quantities in its outputs.
+//! What the rows of [`ops::operation`](crate::ops::operation) lead to: for each kind of batch norm node its name, checks,
+//! backward and cost, and the quantities in its outputs.
 
 use super::backward;
 use crate::error::Result;

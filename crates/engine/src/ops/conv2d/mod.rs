@@ -11,6 +11,12 @@
 //! | `Conv2dWgrad` | dy, x | weight gradient, accumulated |
 //! | `ChannelSum` | dy | bias gradient, accumulated |
 //!
+//! `Reduce` is dgrad and the first step of the backward of the batch norm before it. y is that norm's input and z its output; dz
+//! is dx + addend where z > 0, and everywhere if there is no ReLU and thus no z. B counts blocks of [`STATISTICS_ROWS`] rows; on
+//! a GPU a strided dgrad has other blocks. The partials of `Statistics` are the mean and the sum of squared deviations, those of
+//! `Reduce` Σ dz and Σ dz·(y − mean)/deviation. An input with `?` is there if the epilogue says so. ReLU is no op: it is part of
+//! [`batch_norm`](super::batch_norm), and fusion moves it here.
+//!
 //! **What the epilogues save** in a bottleneck block without a projection. Passes count each read or write of a feature map.
 //! Traffic counts maps of the block's narrow width, a wide map being 4. "Unfused" is the same plan with `fuse` off:
 //!

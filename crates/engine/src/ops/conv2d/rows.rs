@@ -1,4 +1,5 @@
-//! The properties of each convolution op: its sizes, checks and costs, and the quantities in its outputs.
+//! What the rows of [`ops::operation`](crate::ops::operation) lead to: for each kind of convolution node its name, sizes, checks,
+//! backward and cost, and the quantities in its outputs.
 
 use super::{Problem, backward};
 use crate::error::Result;

@@ -15,7 +15,8 @@ const TASK_LEN: usize = 1 << 14;
 /// The number of pixels summed before their sum is added to the total.
 const SUM_ROWS: usize = 64;
 
-/// A max pool over `[N, H, W, C]`. The padding counts as −∞ and is smaller than the kernel, which has at most 255 taps.
+/// The sizes of a max pool over `[N, H, W, C]` with any window; the op is [`super::MaxPool`]. The padding counts as −∞ and is
+/// smaller than the kernel, which has at most 255 taps.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool {
     pub n: usize,

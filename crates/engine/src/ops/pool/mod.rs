@@ -1,6 +1,16 @@
-//! Pooling and dropout. `MaxPool`: x `[N, H, W, C]` → y `[N, P, Q, C]`, argmax u8; `MaxPoolBackward`: dy, argmax → dx.
-//! `GlobalPool`: x → mean over H and W `[N, C]`; its backward is the pooled form at the seam. `Dropout`: x → x·mask/(1−p). The
-//! mask is a hash of the step's counter and the position, so that the backward is the same op on the gradient.
+//! Pooling and dropout.
+//!
+//! | op | inputs | outputs |
+//! |---|---|---|
+//! | `MaxPool` | x `[N, H, W, C]` | y `[N, P, Q, C]`, argmax u8 `[N, P, Q, C]` |
+//! | `MaxPoolBackward` | dy, argmax | dx `[N, H, W, C]` |
+//! | `GlobalPool` | x | mean over H and W `[N, C]`; its backward is the pooled form at the seam |
+//! | `Dropout` | x | x·mask/(1−p) |
+//!
+//! An argmax is the tap of the first maximum, counted row by row in the window. Fusion drops it if nobody reads it. The window is
+//! no attribute: both ops and the GPU's kernels know only that of the stem. The CPU's kernels take any window.
+//!
+//! Dropout's mask is a hash of the step's counter and the position, so that the backward is the same op on the gradient.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -12,7 +22,7 @@ use super::{NoGradient, Operation, check, check_inputs, no_gradient};
 use crate::error::Result;
 use crate::ir::{DType, Dropout, Gradients, Graph, Mode, Node, Op, TermForm, ValueId};
 
-/// The window of the stem's pool, the only max pool in the network.
+/// The window of the stem's pool, the only max pool in the network. `kernels/pool.cu` has these three numbers in its text.
 pub(crate) const KERNEL: usize = 3;
 pub(crate) const STRIDE: usize = 2;
 pub(crate) const PADDING: usize = 1;

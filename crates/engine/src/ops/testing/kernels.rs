@@ -99,8 +99,8 @@ impl Board {
     }
 }
 
-/// Runs the op's kernels on every available device, through the shim also with threads in shuffled orders. All runs must give the
-/// same bits, close to `expected`.
+/// Runs the op's kernels in both precisions: twice on a GPU if there is one, and through the shim with three orders of threads.
+/// The runs on one device must give the same bits, close to `expected`. Without a device nothing is tested; see [`library`].
 pub(crate) fn check_kernels(case: &str, expected: &[Expected], run: impl Fn(&mut Board) -> Vec<Vec<f32>>) {
     for precision in [Precision::F32, Precision::Bf16] {
         let unit = if precision == Precision::Bf16 { BF16 } else { 0.0 };
