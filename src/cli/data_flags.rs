@@ -43,8 +43,8 @@ pub enum DataCommand {
 pub struct DataArgs {
     /// A folder of images or a data.yaml
     data: PathBuf,
-    /// Share held out for validation if the data set has no split of its own
-    #[arg(long)]
+    /// Share held out for validation if the data set has no split of its own [default: data.yaml's, or 0.2]
+    #[arg(long, value_name = "SHARE")]
     val_fraction: Option<f32>,
     /// Seed for choosing the held-out images
     #[arg(long, default_value_t = 0)]

@@ -92,8 +92,8 @@ pub(super) struct EvaluateArgs {
     /// Share of unreadable images above which evaluate fails; one is always tolerated, unless this is 0
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     max_broken: f32,
-    /// Share held out for validation if the data set has no split of its own
-    #[arg(long)]
+    /// Share held out for validation if the data set has no split of its own [default: the run's, or data.yaml's, or 0.2]
+    #[arg(long, value_name = "SHARE")]
     val_fraction: Option<f32>,
     /// Seed for choosing the held-out images [default: the run's]
     #[arg(long)]

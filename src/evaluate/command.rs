@@ -248,7 +248,11 @@ impl std::fmt::Display for Report {
             }
         }
         match overall(&self.results) {
-            Some(value) => write!(f, "  overall {value:.3} (mean of {})", self.judged_by().join(", ")),
+            Some(value) => {
+                let judged = self.results.iter().filter(|result| result.fitness().is_some()).count();
+                let mean = if judged > 1 { "mean of " } else { "" };
+                write!(f, "  overall {value:.3} ({mean}{})", self.judged_by().join(", "))
+            }
             None => write!(f, "  no labelled image in this split"),
         }
     }

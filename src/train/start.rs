@@ -2,7 +2,7 @@
 
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::epochs::{Run, say};
-use super::files::{check_name, weights_file};
+use super::files::{WEIGHTS, check_name, weights_file};
 use super::limits::epochs_that_fit;
 use super::lock::RunLock;
 use super::run::RunFolder;
@@ -55,7 +55,7 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     ended?;
     removed.map_err(Error::io("remove", &folder))?;
     console::say(&format!(
-        "dry run passed, of {} training and {} validation images one batch; nothing was kept",
+        "dry run passed with one batch of the {} training and one of the {} validation images; nothing was kept",
         images[0], images[1]
     ));
     Ok(())
@@ -127,6 +127,7 @@ fn make_absolute(config: &mut TrainConfig) -> Result<()> {
 /// # Errors
 /// No checkpoint, a broken one, or data that changed under it.
 pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
+    let path = folder_of(path);
     let file = path.join(weights_file("last"));
     if !file.is_file() && !checkpoint::previous(&file).is_file() {
         return Err(Error::Usage(format!(
@@ -169,6 +170,12 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     note_numerics(&mut folder, &mut state, &trainer)?;
     say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
     Run { data, card: loaded.card, folder, trainer, state, kept: true }.go_on()
+}
+
+/// The run's folder, for its own path or that of a file in its weights/.
+fn folder_of(path: &Path) -> &Path {
+    let weights = path.parent().filter(|parent| path.is_file() && parent.file_name().is_some_and(|name| name == WEIGHTS));
+    weights.and_then(Path::parent).unwrap_or(path)
 }
 
 /// Ends a run that goes on by its `--time`, whose saved choices were `before`. Mosaics still end where those said.

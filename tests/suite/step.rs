@@ -411,7 +411,6 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
         let file = folder.path.join("last.safetensors");
         checkpoint::save(&file, &mut first, &card, &state).unwrap();
         drop(first);
-
         let loaded = checkpoint::load(&file).unwrap();
         assert_eq!(loaded.state, state);
         let mut second = trainer(three_tasks(), 2, method);
