@@ -224,8 +224,8 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "uncertainty-tempered",
         aliases: &[],
-        help: "Uncertainty weighting held back: weights follow small powers of one over loss and gradient, within a cap",
-        reads: &[(Parameter::Exponent, 0.25), (Parameter::GradientExponent, 0.5), (Parameter::Cap, 16.0)],
+        help: "Uncertainty weighting held back: weights follow the square root of one over the gradient's length, within a cap",
+        reads: &[(Parameter::Exponent, 0.0), (Parameter::GradientExponent, 0.5), (Parameter::Cap, 4.0)],
         start: |start| {
             let temper = Temper {
                 exponent: start.value(Parameter::Exponent),

@@ -1,5 +1,5 @@
-//! Tempered uncertainty weighting: small exponents, a cap on the ratio of weights, and gradient lengths as well as
-//! losses.
+//! Tempered uncertainty weighting: a small exponent, a cap on the ratio of weights, and by default the length of a task's gradient in
+//! place of its loss.
 
 use super::average::MovingAverage;
 use super::present::one_on_average;
@@ -9,7 +9,8 @@ use super::{Decision, Needs, Present, Rule, SMALLEST_LOSS};
 /// gradient at the shared features. Each weight is kept within a factor √r of their geometric mean, so the largest is at most r
 /// times the smallest, and their mean is 1. The gradients are those that telemetry measures anyway, so they cost nothing.
 ///
-/// With γ = 1 and δ = 0 this is `uncertainty-closed-form` with another cap; with both 0 all weights are equal. A task has weight
+/// By default γ = 0, δ = ½ and r = 4. With γ = 1 and δ = 0 this is `uncertainty-closed-form` with another cap; with both 0 all weights
+/// are equal, and with γ below 0 larger losses weigh more. A task has weight
 /// 1 until its loss and its gradient have been measured. If gradients are never measured and δ is not 0, all weights are 1.
 ///
 /// Source: the closed form of Kendall 2018, arXiv 1705.07115, eq. 7. The exponents were chosen by the runs described in
