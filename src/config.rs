@@ -46,7 +46,7 @@ pub struct TrainConfig {
     /// A folder of images or a data.yaml [default: the built-in digits]
     pub data: Option<PathBuf>,
     /// Passes over the training images
-    #[arg(long, help_heading = OPTIMISATION, value_parser = count::<u64>, default_value_t = 100)]
+    #[arg(long, help_heading = OPTIMISATION, value_parser = epochs, default_value_t = 100)]
     pub epochs: u64,
     /// Images per batch
     #[arg(long, help_heading = OPTIMISATION, value_name = "IMAGES", value_parser = batch, default_value_t = 8)]
@@ -253,9 +253,15 @@ fn check_names_differ(flag: &str, list: &[(String, f32)]) -> Result<()> {
     }
 }
 
+/// A number of epochs, so small that steps can be counted.
+fn epochs(text: &str) -> Result<u64, String> {
+    at_most(count(text)?, 1 << 30, "epochs").map(|epochs| epochs as u64)
+}
+
 /// Reads `TASK=NUMBER`.
 fn of_a_task(text: &str) -> Result<(String, f32), String> {
-    let (task, number) = text.split_once('=').ok_or("expected a task's name, =, and a number")?;
+    // A task's name may hold the sign, a number cannot.
+    let (task, number) = text.rsplit_once('=').ok_or("expected a task's name, =, and a number")?;
     Ok((task.to_owned(), at_least_0(number)?))
 }
 

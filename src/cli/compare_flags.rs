@@ -92,6 +92,11 @@ impl CompareArgs {
     }
 
     fn methods(&self) -> Result<Vec<String>> {
+        if self.methods.iter().any(String::is_empty) {
+            let report =
+                "--methods: expected the names of methods with a comma between each two, as in --methods fixed,mgda";
+            return Err(Error::Usage(report.into()));
+        }
         if !self.methods.is_empty() {
             return Ok(self.methods.clone());
         }

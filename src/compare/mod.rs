@@ -22,6 +22,7 @@ use crate::console;
 use crate::draw;
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
+use crate::train::check_trials;
 use crate::train::setup::Data;
 use plan::{PlannedRun, Stage};
 use results::RunResult;
@@ -61,6 +62,7 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     }
     let tasks: Vec<String> = data.tasks.iter().map(|task| task.name.clone()).collect();
     let planned = plan::plan(&request, &tasks)?;
+    planned.iter().filter(|run| run.config.task.is_empty()).try_for_each(|run| check_trials(&run.config, &data))?;
     drop(data);
     let out = request.out;
     plan::write_plans(&out, &planned)?;

@@ -60,6 +60,7 @@ impl RunResult {
                 config.epochs
             )));
         }
+        table.check(folder)?;
         let names: Vec<&str> =
             table.header.iter().filter_map(|name| name.strip_prefix("train/")?.strip_suffix("/loss")).collect();
         let columns =
@@ -140,6 +141,29 @@ impl Table {
 
     fn cell(&self, row: usize, column: usize) -> Option<f64> {
         self.rows[row][column].parse().ok().filter(|value: &f64| value.is_finite())
+    }
+
+    /// # Errors
+    /// Rows are missing, or the table and the log name another best epoch.
+    fn check(&self, folder: &Path) -> Result<()> {
+        let refuse = |what: String| {
+            Err(Error::Usage(format!(
+                "{}: {what}: the run cannot be compared; train it again",
+                shown(&folder.join("results.csv"))
+            )))
+        };
+        let epoch = |row: usize| self.column("epoch").and_then(|column| self.cell(row, column));
+        if let Some(row) = (0..self.rows.len()).find(|&row| epoch(row) != Some((row + 1) as f64)) {
+            return refuse(format!("the row of epoch {} is missing", row + 1));
+        }
+        let (kept, logged) = (self.best_epoch(), train::best_in_log(folder));
+        match (self.column("best"), kept, logged) {
+            (Some(_), None, _) => refuse("no row is the best".to_owned()),
+            (Some(_), Some(kept), Some(logged)) if kept != logged => {
+                refuse(format!("epoch {kept} is the best, and {logged} by the log"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The epoch whose weights are `best`, counted from 1: the last one that was the best so far. Tables of older versions do not

@@ -97,6 +97,16 @@ fn the_best_epoch_is_the_last_one_with_the_highest_mean() {
         "epoch,time,train/box/loss,val/box/AP,overall,best\n1,1,1,0.9,0.9,0\n2,2,1,0.5,0.5,1\n3,3,1,0.4,0.4,0\n";
     let run = RunResult::read(&place.folder("tried", &place.config("fixed", 1, 3), table)).unwrap();
     assert_eq!((run.best_epoch, run.fitness("box")), (2, Some(0.5)));
+    let wrong = |name: &str, table: &str, log: &str| {
+        let folder = place.folder(name, &place.config("fixed", 1, 2), table);
+        std::fs::write(folder.join("log.txt"), log).unwrap();
+        refused(RunResult::read(&folder))
+    };
+    let rows = "epoch,time,train/box/loss,val/box/AP,overall,best\n1,1,1,0.9,0.9,1\n";
+    let gap = wrong("gap", &format!("{rows}3,3,1,0.4,0.4,0\n"), "done in 3 s");
+    assert!(gap.contains("the row of epoch 2 is missing"), "{gap}");
+    let cut = wrong("cut", rows, "done in 3 s; best overall 0.950, of epoch 2; predict with: polyhead");
+    assert!(cut.contains("epoch 1 is the best, and 2 by the log"), "{cut}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::balance_picture;
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::feed::Feed;
-use super::files::{ANSWERS, DONE, NOTHING_LEFT, best_of};
+use super::files::{ANSWERS, DONE, NOTHING_LEFT, TABLE, best_of};
 use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience};
 use super::progress::{Progress, StepLine, epoch_lines, in_words};
 use super::run::RunFolder;
@@ -115,6 +115,13 @@ impl Run {
     fn session(&mut self, clock: Clock) -> Result<Session> {
         let config = self.state.config.clone();
         let table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
+        let (done, missing) = (self.state.epochs_done, self.state.epochs_done.saturating_sub(table.rows));
+        if missing > 0 {
+            let line = format!(
+                "warning: {TABLE} lacks the rows of {missing} of the {done} epochs done; they are not written again"
+            );
+            say(&mut self.folder, &line)?;
+        }
         let shape = [config.batch, config.imgsz, config.imgsz];
         let plan = ForwardPlan::prepare(&mut self.trainer.executor, &self.card.architecture, shape)?;
         let progress = Progress::new(self.trainer.step, config.epochs * self.data.steps_per_epoch(&config));
@@ -427,6 +434,13 @@ impl Run {
         self.state.step = self.trainer.step;
         self.state.optimizer_steps.clone_from(&self.trainer.optimizer.steps);
         self.state.balance = self.trainer.balance.state();
+        if self.state.balance.iter().any(|number| !number.is_finite()) {
+            // JSON has no word for it: the checkpoint could not be read again.
+            let (step, method) = (self.state.step, Trials::method(&self.state));
+            let report =
+                format!("step {step}: the state of --balance {method} is NaN or infinite: change its parameters");
+            return Err(Error::NonFinite { report });
+        }
         checkpoint::save(&self.folder.weights("last"), &mut self.trainer, &self.card, &self.state)
     }
 

@@ -82,6 +82,13 @@ pub fn is_finished(folder: &Path) -> bool {
     log.lines().last().is_some_and(|line| line.starts_with(DONE) || line.starts_with(NOTHING_LEFT))
 }
 
+/// The epoch whose weights are `best` by the log of a finished run.
+pub fn best_in_log(folder: &Path) -> Option<usize> {
+    let log = std::fs::read_to_string(folder.join(LOG)).ok()?;
+    let done = log.lines().rfind(|line| line.starts_with(DONE))?;
+    done.split("; ").find_map(|part| part.rsplit_once(", of epoch ")?.1.parse().ok())
+}
+
 /// Whether the run in `folder` has saved a state to go on from.
 pub fn has_state(folder: &Path) -> bool {
     ["last", "previous"].iter().any(|name| folder.join(weights_file(name)).is_file())

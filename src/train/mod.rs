@@ -19,6 +19,7 @@ pub mod telemetry;
 mod trials;
 
 pub use epochs::CTRL_C;
-pub use files::{check_name, has_state, is_finished, is_run};
+pub use files::{best_in_log, check_name, has_state, is_finished, is_run};
 pub use lock::RunLock;
 pub use start::{dry_run, resume, train};
+pub(crate) use trials::check_trials;

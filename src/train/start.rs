@@ -2,13 +2,13 @@
 
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::epochs::{Run, say};
-use super::files::{WEIGHTS, check_name, weights_file};
+use super::files::{check_name, weights_file};
 use super::limits::epochs_that_fit;
 use super::lock::RunLock;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
 use super::step::Trainer;
-use super::trials::Trials;
+use super::trials::{Trials, check_trials};
 use crate::config::{CacheChoice, Choices, TrainConfig};
 use crate::console;
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     device.check()?;
     let mut data = Data::open(&config)?;
     let images = [data.train.len(), data.val.len()];
-    Trials::new(&config, data.tasks.len(), &data.val)?;
+    check_trials(&config, &data)?;
     data.train = data.train.iter().take(config.batch * config.accumulate).cloned().collect();
     data.val = data.val.iter().take(config.batch).cloned().collect();
     // A single step may take longer than the run's time.
@@ -127,7 +127,7 @@ fn make_absolute(config: &mut TrainConfig) -> Result<()> {
 /// # Errors
 /// No checkpoint, a broken one, or data that changed under it.
 pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
-    let path = folder_of(path);
+    let path = &folder_of(path)?;
     let file = path.join(weights_file("last"));
     if !file.is_file() && !checkpoint::previous(&file).is_file() {
         return Err(Error::Usage(format!(
@@ -139,6 +139,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     let lock = RunLock::take(path)?;
     let (loaded, file, note) = last_whole(file)?;
     let mut state = loaded.state.clone();
+    Trials::check(&state, &file)?;
     let resumed = given.apply_on_resume(&mut state.config)?;
     if given.has("time") {
         if Trials::are_open(&state) {
@@ -172,10 +173,22 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     Run { data, card: loaded.card, folder, trainer, state, kept: true }.go_on()
 }
 
-/// The run's folder, for its own path or that of a file in its weights/.
-fn folder_of(path: &Path) -> &Path {
-    let weights = path.parent().filter(|parent| path.is_file() && parent.file_name().is_some_and(|name| name == WEIGHTS));
-    weights.and_then(Path::parent).unwrap_or(path)
+/// The run's folder, for its own path or that of its `weights/last.safetensors`.
+///
+/// # Errors
+/// Another file.
+fn folder_of(path: &Path) -> Result<PathBuf> {
+    if !path.is_file() {
+        return Ok(path.to_path_buf());
+    }
+    let file = std::path::absolute(path).map_err(Error::io("find", path))?;
+    match file.ancestors().nth(2).filter(|folder| file == folder.join(weights_file("last"))) {
+        Some(folder) => Ok(folder.to_path_buf()),
+        None => Err(Error::Usage(format!(
+            "--resume {}: expected the folder of a run, or its weights/last.safetensors; --weights starts a new run from a file",
+            path.display()
+        ))),
+    }
 }
 
 /// Ends a run that goes on by its `--time`, whose saved choices were `before`. Mosaics still end where those said.

@@ -17,6 +17,8 @@ pub struct ResultsTable {
     path: PathBuf,
     /// Columns of an older version that are no longer written; they stay at the end and are blank from now on.
     retired: usize,
+    /// Rows that it held when it was opened.
+    pub rows: u64,
 }
 
 impl ResultsTable {
@@ -33,19 +35,20 @@ impl ResultsTable {
         let retired: Vec<&String> = header.iter().filter(|h| !columns.contains(h)).collect();
         let names: Vec<String> = columns.iter().chain(retired.iter().copied()).cloned().collect();
         let places: Vec<Option<usize>> = names.iter().map(|name| header.iter().position(|h| h == name)).collect();
-        let mut text = csv_line(&names);
+        let (mut text, mut rows) = (csv_line(&names), 0);
         for row in reader.records().filter_map(|r| r.ok()) {
             let epoch = row.get(0).and_then(|e| e.parse::<u64>().ok());
             if epoch.is_some_and(|e| e <= epochs_done) && row.len() == header.len() {
                 let cell = |place: &Option<usize>| place.and_then(|p| row.get(p)).unwrap_or_default().to_owned();
                 text.push_str(&csv_line(&places.iter().map(cell).collect::<Vec<_>>()));
+                rows += 1;
             }
         }
         let retired = retired.len();
         crate::files::write_synced(&path, text.as_bytes())?;
         let mut file = OpenOptions::new().append(true).open(&path).map_err(Error::io("write", &path))?;
         file.seek(std::io::SeekFrom::End(0)).map_err(Error::io("write", &path))?;
-        Ok(ResultsTable { file, path, retired })
+        Ok(ResultsTable { file, path, retired, rows })
     }
 
     /// # Errors

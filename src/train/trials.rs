@@ -7,13 +7,14 @@
 use super::checkpoint::{self, RunState};
 use super::epochs::{Run, Session};
 use super::files::{START, TABLE, TRIAL};
-use super::setup::balance;
+use super::setup::{Data, balance};
 use super::table::ResultsTable;
 use crate::balance::{Method, TRIAL_SHARE, by_name};
 use crate::config::TrainConfig;
 use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::evaluate::mean_figure;
+use crate::random::fnv;
 use crate::tasks::Label;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -35,6 +36,8 @@ pub struct Trials {
     decided: bool,
     /// Seconds that the trials of other methods took, once one is chosen.
     lost_s: f64,
+    /// The hashes of the two files that the trials go back to: [`START`] and [`TRIAL`].
+    hashes: [u64; 2],
 }
 
 impl Trials {
@@ -73,6 +76,7 @@ impl Trials {
             table: String::new(),
             decided: false,
             lost_s: 0.0,
+            hashes: [0; 2],
         }))
     }
 
@@ -99,6 +103,26 @@ impl Trials {
         state.trials.as_ref().map_or(0.0, |trials| trials.lost_s)
     }
 
+    /// Whether a checkpoint with these trials may be continued: a changed file must not choose by itself.
+    ///
+    /// # Errors
+    /// Numbers that no run writes.
+    pub fn check(state: &RunState, file: &Path) -> Result<()> {
+        let Some(trials) = &state.trials else { return Ok(()) };
+        let candidates = state.config.balance.candidates();
+        let tried = trials.reached.len();
+        let is_sound = candidates.contains(&trials.method)
+            && (1..state.config.epochs).contains(&trials.epochs)
+            && trials.leader.is_none_or(|leader| leader < tried)
+            && if trials.decided { tried == candidates.len() } else { candidates.get(tried) == Some(&trials.method) };
+        match is_sound {
+            true => Ok(()),
+            false => {
+                Err(Error::checkpoint(file, "its trials of --balance auto are not understood: start the run anew"))
+            }
+        }
+    }
+
     /// The log's line when a trial begins or continues.
     pub fn line(&self, config: &TrainConfig) -> String {
         let (number, all) = (self.reached.len() + 1, config.balance.candidates().len());
@@ -107,17 +131,30 @@ impl Trials {
     }
 }
 
+/// Whether a run with these choices could try its methods on these data, if it is to try any.
+///
+/// # Errors
+/// Those of [`Trials::new`].
+pub fn check_trials(config: &TrainConfig, data: &Data) -> Result<()> {
+    Trials::new(config, data.tasks.len(), &data.val).map(drop)
+}
+
 impl Run {
     /// Says which method is being tried, if one is, and keeps the run's start for the others.
     ///
     /// # Errors
-    /// The log cannot be written, or the file.
+    /// The log cannot be written, or the file; a file of an interrupted run is not the one that it wrote.
     pub(super) fn announce_trial(&mut self, session: &Session) -> Result<()> {
-        let Some(trials) = self.state.trials.as_ref().filter(|trials| !trials.decided) else { return Ok(()) };
+        let Some(mut trials) = self.state.trials.clone().filter(|trials| !trials.decided) else { return Ok(()) };
         if self.state.step == 0 && trials.reached.is_empty() {
-            crate::files::write_synced(&self.folder.weights(START), &read(&self.folder.weights("last"))?)?;
+            trials.hashes[0] = self.keep_last_as(START)?;
+        }
+        let needed = [(START, true), (TRIAL, trials.leader.is_some())];
+        for ((name, _), hash) in needed.iter().zip(trials.hashes).filter(|((_, needed), _)| *needed) {
+            self.check_file(name, hash)?;
         }
         let line = trials.line(&self.state.config);
+        self.state.trials = Some(trials);
         session.progress.say(&mut self.folder, &line)
     }
 
@@ -132,7 +169,12 @@ impl Run {
         let line = match (failure, reached) {
             (Some(report), _) => format!("{} is out: {report}", trials.method),
             (None, Some(figure)) => format!("{} reached {figure:.3} (mean over the tasks)", trials.method),
-            (None, None) => format!("{} reached nothing: no task has labels in the validation images", trials.method),
+            (None, None) => {
+                return Err(Error::Usage(
+                    "--balance auto: no task has a figure on the validation images to choose by (R² needs two labelled images): add labelled images, or name a method"
+                        .into(),
+                ));
+            }
         };
         session.progress.say(&mut self.folder, &line)?;
         // Among equals the earlier candidate wins.
@@ -140,7 +182,7 @@ impl Run {
         if failure.is_none() && (trials.leader.is_none() || reached > best) {
             trials.leader = Some(trials.reached.len());
             trials.table = String::from_utf8_lossy(&read(&self.folder.path.join(TABLE))?).into_owned();
-            crate::files::write_synced(&self.folder.weights(TRIAL), &read(&self.folder.weights("last"))?)?;
+            trials.hashes[1] = self.keep_last_as(TRIAL)?;
         }
         trials.reached.push(reached);
         match candidates.get(trials.reached.len()) {
@@ -175,7 +217,9 @@ impl Run {
         let lost_s = elapsed_s * (1.0 - 1.0 / candidates.len() as f64);
         let table = std::mem::take(&mut trials.table);
         let trials = Trials { method: candidates[leader], decided: true, lost_s, ..trials };
-        let line = format!("continuing with {} from the end of its trial", trials.method);
+        let is_tie = trials.reached.iter().filter(|reached| **reached == trials.reached[leader]).count() > 1;
+        let tie = if is_tie { " (a tie: it was tried before its equals)" } else { "" };
+        let line = format!("continuing with {} from the end of its trial{tie}", trials.method);
         session.progress.say(&mut self.folder, &line)?;
         self.go_back_to(TRIAL, trials, session)?;
         // The last column says whether an epoch is the best so far. Of the trial's epochs the last one is.
@@ -212,9 +256,31 @@ impl Run {
         Ok(())
     }
 
+    /// Keeps the state in `last` under another name as well, and returns the file's hash.
+    fn keep_last_as(&self, name: &str) -> Result<u64> {
+        let bytes = read(&self.folder.weights("last"))?;
+        crate::files::write_synced(&self.folder.weights(name), &bytes)?;
+        Ok(fnv(&bytes))
+    }
+
+    /// # Errors
+    /// The file is not there, or not as the run wrote it.
+    fn check_file(&self, name: &str, hash: u64) -> Result<()> {
+        let file = self.folder.weights(name);
+        match std::fs::read(&file) {
+            Ok(bytes) if fnv(&bytes) == hash => Ok(()),
+            outcome => {
+                let what = if outcome.is_ok() { "is not the file that the run wrote" } else { "cannot be read" };
+                let report = format!("{what}, and the run needs it to go on trying methods: start the run anew");
+                Err(Error::checkpoint(&file, report))
+            }
+        }
+    }
+
     /// Takes the state of one of the trials' files.
     fn go_back_to(&mut self, name: &str, trials: Trials, session: &mut Session) -> Result<()> {
         let file = self.folder.weights(name);
+        self.check_file(name, trials.hashes[usize::from(name == TRIAL)])?;
         let loaded = checkpoint::load(&file)?;
         self.trainer.balance = balance(&loaded.state.config, Trials::method(&loaded.state), &self.data)?;
         loaded.restore(&mut self.trainer, &file)?;

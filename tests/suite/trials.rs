@@ -1,6 +1,6 @@
 //! `--balance auto`: the trials leave nothing behind but their outcome, and may be stopped at any moment.
 
-use crate::cli::{SMALL, digits, fail, path, polyhead, results, succeed, text};
+use crate::cli::{SMALL, digits, fail, interrupt, path, polyhead, results, succeed, text};
 use crate::kill::end_of;
 use crate::step::Folder;
 use std::path::Path;
@@ -117,6 +117,25 @@ fn auto_needs_what_it_chooses_by() {
     let output = polyhead().args(args(&data, &project, "one", "auto")).args(one).output().unwrap();
     let said = text(&output.stderr);
     assert!(output.status.success() && !said.contains("trial 1 of"), "{said}");
+}
+
+#[test]
+fn a_run_does_not_choose_by_files_that_it_did_not_write() {
+    let folder = Folder::new("trials-swapped");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let run = path(&folder, "runs/train/run");
+    interrupt(&[&args(&data, &project, "run", "auto")[..], &["--balance-trial", "0.8"]].concat(), &run);
+    let [start, last] = ["start", "last"].map(|name| Path::new(&run).join(format!("weights/{name}.safetensors")));
+    let last = std::fs::read(last).unwrap();
+    let refused =
+        |what: &str| fail(&["train", "--resume", &run], 1, &["start.safetensors", what, "start the run anew"]);
+    let bytes = std::fs::read(&start).unwrap();
+    std::fs::write(&start, &last).unwrap();
+    refused("is not the file that the run wrote");
+    std::fs::remove_file(&start).unwrap();
+    refused("cannot be read");
+    std::fs::write(&start, bytes).unwrap();
+    succeed(&["train", "--resume", &run]);
 }
 
 #[test]

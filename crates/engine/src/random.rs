@@ -22,12 +22,12 @@ pub fn draw(index: u64) -> u64 {
     mix(index.wrapping_add(1).wrapping_mul(GAMMA))
 }
 
-/// A text's 64-bit FNV-1a hash. Similar texts have similar hashes, which [`mix`] spreads apart.
+/// The 64-bit FNV-1a hash of a text or of bytes. Similar texts have similar hashes, which [`mix`] spreads apart.
 ///
 /// Source: Fowler, Noll & Vo, <http://www.isthe.com/chongo/tech/comp/fnv/>.
-pub fn fnv(text: &str) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+pub fn fnv(text: impl AsRef<[u8]>) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    text.as_ref().iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 #[cfg(test)]
