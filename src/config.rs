@@ -72,7 +72,7 @@ pub struct TrainConfig {
     /// Size of the detection heads
     #[arg(long, help_heading = MODEL, value_enum, default_value_t = HeadSize::Lite)]
     pub head: HeadSize,
-    /// Start from a weights file of a run, torchvision or timm (.safetensors, .pth) [default: start at random]
+    /// Start from a run's folder, or from a weights file of a run, torchvision or timm [default: start at random]
     #[arg(long, help_heading = MODEL, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// Train these tasks only; may be given several times [default: all]

@@ -187,7 +187,13 @@ pub fn start_from(store: &mut Store, file: &StateFile, path: &Path) -> Result<Ke
             m.extend(import_buffers(store, ParameterSet::Current, &file.tensors, "")?);
             Ok(m)
         })
-        .map_err(|e| Error::checkpoint(path, format!("{e}; is this file for another --backbone?")))?;
+        .map_err(|e| {
+            let hint = match e.to_string().contains("`heads.") {
+                true => "the task has other classes or columns in the file: give it another name in data.yaml, and its head starts at random",
+                false => "is this file for another --backbone?",
+            };
+            Error::checkpoint(path, format!("{e}; {hint}"))
+        })?;
     let known =
         |name: &str| store.parameters.iter().any(|p| p.name == name) || store.buffers.iter().any(|b| b.name == name);
     // num_batches_tracked is PyTorch's own bookkeeping, not a parameter.

@@ -73,7 +73,8 @@ impl Run {
         let done = self.end_early(&clock);
         let done = done.or_else(|| (self.state.epochs_done >= epochs).then(|| format!("all {epochs} epochs are done")));
         if let Some(why) = done {
-            say(&mut self.folder, &format!("{NOTHING_LEFT}: {why}"))?;
+            let more = "a new run with --weights starts from its weights";
+            say(&mut self.folder, &format!("{NOTHING_LEFT}: {why}; {more}"))?;
             return Ok(self.folder.path);
         }
         let mut session = self.session(clock)?;

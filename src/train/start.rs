@@ -13,7 +13,7 @@ use crate::config::{CacheChoice, Choices, TrainConfig};
 use crate::console;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
-use crate::model::init;
+use crate::model::{ModelFile, init};
 use std::path::{Path, PathBuf};
 
 /// Trains from the beginning and returns the run's folder.
@@ -86,6 +86,10 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
     let mut folder = RunFolder::create(&config, &names, isa, tuning.as_deref())?;
+    if keep == Folder::Stays && folder.path.file_name().is_some_and(|name| name != config.name.as_str()) {
+        let (taken, now) = (&config.name, folder.path.file_name().unwrap_or_default().to_string_lossy());
+        notes.push(format!("the folder {taken} is taken, so this run's is {now} (--exist-ok replaces a run)"));
+    }
     let tasks = names.len();
     let state = RunState {
         config,
@@ -113,10 +117,13 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     Run { data, card, folder, trainer, state, kept: keep == Folder::Stays }.go_on()
 }
 
-/// Makes paths absolute, so that the run can be resumed and evaluated from any folder.
+/// Makes paths absolute, so that the run can be resumed and evaluated from any folder. The weights of a run's folder are its best.
 fn make_absolute(config: &mut TrainConfig) -> Result<()> {
     for path in [&mut config.data, &mut config.weights].into_iter().flatten().chain([&mut config.project]) {
         *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
+    }
+    if let Some(run) = config.weights.take_if(|weights| weights.is_dir()) {
+        config.weights = Some(ModelFile::locate(&run)?);
     }
     Ok(())
 }

@@ -135,3 +135,16 @@ fn a_resumed_run_names_the_flags_it_ignores() {
     let said = text(&run(&[&["train", "--resume", &run_folder], &SMALL[..]].concat()).stderr);
     assert!(said.contains("--backbone is ignored") && said.contains("--batch is ignored"), "{said}");
 }
+
+#[test]
+fn a_runs_folder_stands_for_its_best_weights() {
+    let folder = Folder::new("weights-of-a-run");
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let first = train(&folder, &data, "run", &["--epochs", "1"]);
+    let again = ["train", &data, "--project", &project, "--name", "run", "--weights", &first, "--epochs", "1"];
+    let output = run(&[&again, &SMALL[..]].concat());
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("the folder run is taken, so this run's is run2"), "{said}");
+    let args = std::fs::read_to_string(path(&folder, "runs/train/run2/args.yaml")).unwrap();
+    assert!(args.contains("run/weights/best.safetensors"), "{args}");
+}

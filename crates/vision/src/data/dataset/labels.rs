@@ -15,7 +15,7 @@ pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], declares_
         return Ok(());
     }
     let message = format!(
-        "task `{}`: none of {} has a label file (looked for {}): correct `from:`, or say `missing: background` if that is meant",
+        "task `{}`: none of {} has a label file (looked for {}): put the label files there, correct `from:`, or say `missing: background` if that is meant",
         task.name,
         count_of(readings.len(), "image"),
         readings[0].place.file.display()

@@ -106,7 +106,7 @@ fn if_all_label_files_are_missing_the_path_is_wrong() {
     folder.text("data.yaml", "names: [cat, dog]\n");
     assert_eq!(
         folder.error(),
-        "DIR/data.yaml:1: task `objects`: none of 2 images has a label file (looked for DIR/labels/a.txt): correct `from:`, or say `missing: background` if that is meant"
+        "DIR/data.yaml:1: task `objects`: none of 2 images has a label file (looked for DIR/labels/a.txt): put the label files there, correct `from:`, or say `missing: background` if that is meant"
             .replace("labels/a", if folder_first_is_a(&folder) { "labels/a" } else { "labels/b" })
     );
 }
@@ -234,7 +234,7 @@ fn class_folders_that_cannot_be_learnt() {
     folder.images(&["train/cat/a.png", "val/cat/b.png"]);
     assert_eq!(
         folder.error(),
-        "DIR: task `class`: a classification needs at least two classes, but there is only `cat`"
+        "DIR: task `class`: a classification needs at least two classes, but there is only `cat` (in class folders the class is the first folder below that of the split)"
     );
     let folder = Folder::new();
     folder.images(&["train/cat/a.png", "train/dog/b.png", "train/c.png", "val/cat/d.png"]);

@@ -70,7 +70,10 @@ impl Declared for Loss {
     fn resolve(&self, context: &TaskContext, readings: &Readings, messages: &mut Messages) -> Result<Resolved> {
         let classes = classes_of(context, readings)?;
         if classes.len() < 2 {
-            let sentence = format!("a classification needs at least two classes, but there is only `{}`", classes[0]);
+            let sentence = format!(
+                "a classification needs at least two classes, but there is only `{}` (in class folders the class is the first folder below that of the split)",
+                classes[0]
+            );
             return Err(context.error(&sentence));
         }
         if context.names.is_none() {
