@@ -1,5 +1,5 @@
-//! `bench ops --check`: compares every node that `bench ops` would time with the CPU's op, on random images and
-//! parameters.
+//! `bench ops --check`: compares the nodes of a training step, each kind that `bench ops` would time in one, with the CPU's op, on
+//! random images and parameters. Nodes that only frozen layers or inference have are not among them.
 
 use super::{Options, probed};
 use crate::data::random::Random;

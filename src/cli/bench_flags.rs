@@ -38,8 +38,8 @@ pub enum BenchCommand {
         /// Images per step
         #[arg(long, value_name = "IMAGES", value_parser = batch, default_value_t = 8)]
         batch: usize,
-        /// First compare every kernel with the CPU's op on this many random images, at most the batch (8 unless given); if
-        /// one is wrong, nothing is timed. Takes the time of a few steps on the CPU and the memory of one
+        /// First compare the nodes of a training step with the CPU's ops on this many random images, at most the batch (8 unless
+        /// given); if one is wrong, nothing is timed. Takes the time of a few steps on the CPU and the memory of one
         #[arg(long, value_name = "IMAGES", num_args = 0..=1, require_equals = true, default_missing_value = "8")]
         check: Option<usize>,
     },

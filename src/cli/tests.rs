@@ -73,6 +73,7 @@ fn readme_names_only_flags_that_exist() {
         include_str!("../../docs/data.md"),
         include_str!("../../docs/training.md"),
         include_str!("../../docs/augmentation.md"),
+        include_str!("../../docs/balancing.md"),
         include_str!("../../docs/comparing.md"),
         include_str!("../../docs/evaluating.md"),
         include_str!("../../docs/predicting.md"),
