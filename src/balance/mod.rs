@@ -129,7 +129,7 @@ pub trait Balance: Send {
     fn observe(&mut self, signals: &Signals);
 
     /// Whether the step's batch has to be run forward once more after the update, for [`Balance::after_update`].
-    fn looks_again(&self) -> bool {
+    fn needs_losses_after_update(&self) -> bool {
         false
     }
 

@@ -2,7 +2,7 @@
 
 use super::layer_gradients::SquaredSums;
 use super::step::{StepReport, Trainer};
-use super::telemetry::{GradientMeans, Lived};
+use super::telemetry::{GradientMeans, WeightAndMetric};
 use super::trials::Trials;
 use crate::balance::Needs;
 use crate::config::TrainConfig;
@@ -54,7 +54,7 @@ pub struct RunState {
     pub tuning: Option<String>,
     /// Each task's weight and figure, epoch by epoch. Files of older versions have nothing.
     #[serde(default)]
-    pub past: Vec<Vec<Lived>>,
+    pub past: Vec<Vec<WeightAndMetric>>,
     /// The epochs from whose end --close-mosaic counts, if the run was given --time only when it was resumed.
     #[serde(default)]
     pub mosaic_epochs: Option<u64>,

@@ -63,7 +63,7 @@ const RETRIES: u32 = 3;
 
 impl Run {
     /// Trains until its last epoch is done, or something ends it before.
-    pub fn go_on(mut self) -> Result<PathBuf> {
+    pub fn train_to_end(mut self) -> Result<PathBuf> {
         if let Some(warning) = self.folder.lock.warning.take() {
             say(&mut self.folder, &warning)?;
         }
@@ -109,7 +109,7 @@ impl Run {
         }
         session.progress.finish();
         self.draw_predictions(&session.plan, &self.state.config.clone())?;
-        self.closing_words()?;
+        self.log_summary()?;
         Ok(self.folder.path)
     }
 
@@ -187,7 +187,7 @@ impl Run {
                     return Err(e);
                 }
             };
-            self.name_broken(&session.feed.take_broken(), &session.progress)?;
+            self.report_broken(&session.feed.take_broken(), &session.progress)?;
             self.state.means.add(&report);
             session.progress.step(&StepLine {
                 epoch: epoch + 1,
@@ -286,7 +286,7 @@ impl Run {
         Ok(Feed::new(loader, Arc::clone(&self.data.train), config.accumulate))
     }
 
-    fn name_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
+    fn report_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
         for b in broken {
             progress.say(&mut self.folder, &format!("unreadable, left out: {b}"))?;
         }
@@ -317,7 +317,7 @@ impl Run {
         let executor = &mut self.trainer.executor;
         let (results, broken) = evaluate::evaluate_on(executor, plan, &self.card, &self.data.val, &settings)?;
         if self.state.epochs_done == 0 {
-            self.name_broken(&broken, progress)?;
+            self.report_broken(&broken, progress)?;
         }
         Ok(results)
     }
@@ -464,7 +464,7 @@ impl Run {
         crate::draw::write_png(&self.folder.path.join(ANSWERS), &crate::draw::grid(&pictures, 3))
     }
 
-    fn closing_words(&mut self) -> Result<()> {
+    fn log_summary(&mut self) -> Result<()> {
         let path = self.folder.path.display();
         let mut parts = vec![format!("{DONE} {}", in_words(self.state.elapsed_s))];
         if let (Some(best), Some(epoch)) = (self.state.best, self.state.kept_epoch) {

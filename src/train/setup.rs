@@ -1,7 +1,7 @@
 //! The parts of a run before its first step: its images, its card, its trainer, its loader, its starting weights.
 
 use super::step::{Trainer, probe_for};
-use super::telemetry::{LOOK_EVERY, pairs};
+use super::telemetry::{GRAMIAN_INTERVAL, pairs};
 use super::trials::Trials;
 use crate::balance::{Balance, Method, Setup};
 use crate::config::{BatchNormMode, CacheChoice, GramianPlace, STRIDE, TrainConfig, number_of};
@@ -324,7 +324,7 @@ pub(crate) fn trainer(
     others.iter().rev().try_for_each(|&side| trainer.add(network(side)?, Fusion::On))?;
     if probe != Probe::None {
         // At least once an epoch.
-        trainer.look_every = LOOK_EVERY.min(data.steps_per_epoch(config)).max(1);
+        trainer.gramian_interval = GRAMIAN_INTERVAL.min(data.steps_per_epoch(config)).max(1);
     }
     Ok(trainer)
 }

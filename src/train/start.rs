@@ -26,7 +26,7 @@ pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
     let device = DeviceChoice::parse(&config.device, config.threads)?;
     device.check()?;
     let data = Data::open(&config)?;
-    begin(config, &device, data, Folder::Stays)
+    begin(config, &device, data, Folder::Permanent)
 }
 
 /// One step of everything a run would do, validation, checkpoint and pictures included, in a folder that is removed afterwards.
@@ -50,7 +50,7 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     config.transforms.close_mosaic = 0;
     let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
     config.project.clone_from(&folder);
-    let ended = begin(config, &device, data, Folder::Goes);
+    let ended = begin(config, &device, data, Folder::Temporary);
     let removed = if folder.exists() { std::fs::remove_dir_all(&folder) } else { Ok(()) };
     ended?;
     removed.map_err(Error::io("remove", &folder))?;
@@ -64,16 +64,16 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
 /// Whether a run's folder is kept.
 #[derive(PartialEq)]
 enum Folder {
-    Stays,
-    Goes,
+    Permanent,
+    Temporary,
 }
 
 fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -> Result<PathBuf> {
     let card = card(&config, &data);
     let trials = match keep {
-        Folder::Stays => Trials::new(&config, data.tasks.len(), &data.val)?,
+        Folder::Permanent => Trials::new(&config, data.tasks.len(), &data.val)?,
         // A single step leaves no room for trials.
-        Folder::Goes => None,
+        Folder::Temporary => None,
     };
     let method = trials.as_ref().map_or(config.balance.candidates()[0], |trials| trials.method);
     let mut trainer = trainer(&config, method, device, &data, &card)?;
@@ -86,7 +86,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
     let mut folder = RunFolder::create(&config, &names, isa, tuning.as_deref())?;
-    if keep == Folder::Stays && folder.path.file_name().is_some_and(|name| name != config.name.as_str()) {
+    if keep == Folder::Permanent && folder.path.file_name().is_some_and(|name| name != config.name.as_str()) {
         let (taken, now) = (&config.name, folder.path.file_name().unwrap_or_default().to_string_lossy());
         notes.push(format!("the folder {taken} is taken, so this run's is {now} (--exist-ok replaces a run)"));
     }
@@ -114,7 +114,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     for note in &notes {
         say(&mut folder, &format!("note: {note}"))?;
     }
-    Run { data, card, folder, trainer, state, kept: keep == Folder::Stays }.go_on()
+    Run { data, card, folder, trainer, state, kept: keep == Folder::Permanent }.train_to_end()
 }
 
 /// Makes paths absolute, so that the run can be resumed and evaluated from any folder. The weights of a run's folder are its best.
@@ -144,7 +144,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     }
     // Locked before the state is read, since another process may be writing it.
     let lock = RunLock::take(path)?;
-    let (loaded, file, note) = last_whole(file)?;
+    let (loaded, file, note) = load_last_or_previous(file)?;
     let mut state = loaded.state.clone();
     Trials::check(&state, &file)?;
     let resumed = given.apply_on_resume(&mut state.config)?;
@@ -177,7 +177,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     }
     note_numerics(&mut folder, &mut state, &trainer)?;
     say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
-    Run { data, card: loaded.card, folder, trainer, state, kept: true }.go_on()
+    Run { data, card: loaded.card, folder, trainer, state, kept: true }.train_to_end()
 }
 
 /// The run's folder, for its own path or that of its `weights/last.safetensors`.
@@ -252,7 +252,7 @@ fn note_numerics(folder: &mut RunFolder, state: &mut RunState, trainer: &Trainer
 }
 
 /// The last state, or the one before it if it is corrupt, and a note about that.
-fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
+fn load_last_or_previous(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
     let error = match checkpoint::load(&file) {
         Ok(loaded) => return Ok((loaded, file, None)),
         Err(error) => error,
