@@ -262,9 +262,9 @@ pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
 /// Two tasks count as labelling different images if fewer than this share of the images that either labels have labels of both.
 const COVERED: f64 = 0.9;
 
-/// Where a run's steps compare the tasks' gradients, and a note on the reason. If tasks label different images, their gradients lie
-/// in different places of the features whether or not the tasks conflict. They are then compared at a weight, whose gradient sums
-/// over the images of a batch.
+/// Where a run's steps compare the tasks' gradients, and a note on the reason. If tasks label different images, their gradients
+/// lie in different places of the features whether or not the tasks conflict. They are then compared at a weight, whose gradient
+/// sums over the images of a batch.
 pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sample]) -> (Probe, Option<String>) {
     let frozen = |stage: Stage| config.freeze.contains(&stage);
     if tasks.len() < 2 || Stage::ALL.into_iter().all(frozen) && config.gramian == GramianPlace::Auto {
