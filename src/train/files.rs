@@ -120,7 +120,7 @@ pub(super) fn replaced(folder: &Path, tasks: &[&str]) -> Result<Vec<PathBuf>> {
         let others = entries(folder).find(|entry| !parts.contains(entry));
         if let Some(other) = others {
             return Err(Error::Usage(format!(
-                "{}: holds {} and is no run's folder: --exist-ok takes that of a run, or an empty one; give another --name",
+                "{}: holds {} and is not a run's folder: --exist-ok only replaces a run, or uses an empty folder; give another --name",
                 shown(folder),
                 shown(Path::new(other.file_name().unwrap_or_default()))
             )));
@@ -294,7 +294,7 @@ mod tests {
         place.refuses(&["a"], &["weights/best.safetensors is in the way"]);
         std::fs::remove_dir_all(place.run()).unwrap();
         place.write("main.rs");
-        place.refuses(&["a"], &["holds main.rs and is no run's folder", "--exist-ok"]);
+        place.refuses(&["a"], &["holds main.rs and is not a run's folder", "--exist-ok"]);
         // Other programs write an args.yaml, too.
         place.write("args.yaml");
         place.refuses(&["a"], &["args.yaml is in the way"]);
