@@ -94,7 +94,7 @@ pub struct TrainConfig {
     #[arg(long, help_heading = RUN_FOLDER, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", hide_possible_values = true, default_value_t = false)]
     pub exist_ok: bool,
-    /// How the tasks' losses are weighted against each other
+    /// Balancing method, which weights the tasks against each other
     #[arg(long, help_heading = BALANCING, value_name = "METHOD", value_parser = Method::parser(), default_value = METHODS[0].name)]
     #[serde(with = "crate::balance::by_name")]
     pub balance: &'static Method,
@@ -102,7 +102,7 @@ pub struct TrainConfig {
     #[arg(long = "task-weight", help_heading = BALANCING, value_name = "TASK=WEIGHT", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub task_weights: Vec<(String, f32)>,
-    /// Where the tasks' gradients are compared, for methods that look at them and for each epoch's cosines
+    /// Place where the tasks' gradients are compared, for methods that use them and for each epoch's cosines
     #[arg(long, help_heading = BALANCING, value_name = "WHERE", value_enum, default_value_t = GramianPlace::Auto)]
     pub gramian: GramianPlace,
     /// Task that the others must not disturb, for --balance pcd [default: none]
@@ -118,7 +118,7 @@ pub struct TrainConfig {
     /// Peak learning rate
     #[arg(long, help_heading = OPTIMISATION, value_name = "RATE", value_parser = above_0::<f32>, default_value_t = 1e-3)]
     pub lr0: f32,
-    /// How the learning rate falls
+    /// Learning rate schedule
     #[arg(long, help_heading = OPTIMISATION, value_enum, default_value_t = ScheduleKind::Cosine)]
     pub schedule: ScheduleKind,
     /// Last learning rate of --schedule cosine, as a share of the peak
@@ -127,7 +127,7 @@ pub struct TrainConfig {
     /// Epochs at which --schedule step lowers the learning rate [default: at 60 % and 85 % of the run]
     #[arg(long, help_heading = OPTIMISATION, value_name = "EPOCH", value_delimiter = ',', value_parser = at_least_0)]
     pub milestones: Vec<f32>,
-    /// What --schedule step multiplies the learning rate by
+    /// Factor by which --schedule step multiplies the learning rate
     #[arg(long, help_heading = OPTIMISATION, value_name = "FACTOR", value_parser = share, default_value_t = 0.1)]
     pub gamma: f32,
     /// Multiplies the trunk's learning rate
@@ -199,7 +199,7 @@ pub struct TrainConfig {
     /// Train and validate on the first N images without augmentation, to check that the model can memorise them; 0 is off
     #[arg(long, help_heading = DATA, value_name = "N", value_parser = whole::<usize>, default_value_t = 0)]
     pub overfit: usize,
-    /// What to do when a loss is NaN or infinite
+    /// Action when a loss is NaN or infinite
     #[arg(long, help_heading = OPTIMISATION, value_name = "ACTION", value_enum, default_value_t = OnNan::Stop)]
     pub on_nan: OnNan,
     /// Save the state at least this often, within an epoch too
@@ -208,7 +208,7 @@ pub struct TrainConfig {
     /// Keep decoded images for the next epochs
     #[arg(long, help_heading = DATA, value_name = "WHERE", value_enum, default_value_t = CacheChoice::None)]
     pub cache: CacheChoice,
-    /// How much --cache may hold, in GiB; images beyond it are decoded every time
+    /// Size limit of --cache in GiB; images beyond it are decoded every time
     #[arg(long, help_heading = DATA, value_name = "GIB", value_parser = above_0::<f64>, default_value_t = 8.0)]
     pub cache_gib: f64,
 }
@@ -274,7 +274,7 @@ fn image_size(text: &str) -> Result<usize, String> {
     Err(format!("expected a multiple of {STRIDE}; {next} is the next"))
 }
 
-/// Where decoded images are kept.
+/// The place where decoded images are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheChoice {
@@ -298,7 +298,7 @@ pub enum BatchNormMode {
     Frozen,
 }
 
-/// Where the tasks' gradients are compared.
+/// The place where the tasks' gradients are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum GramianPlace {

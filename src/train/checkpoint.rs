@@ -39,7 +39,7 @@ pub struct RunState {
     /// versions.
     #[serde(default)]
     pub kept_epoch: Option<u64>,
-    /// How often the run went back to a checkpoint because a loss was NaN or infinite.
+    /// The number of times that the run went back to a checkpoint because a loss was NaN or infinite.
     #[serde(default)]
     pub retries: u32,
     /// Seconds trained, over all sessions.

@@ -58,7 +58,7 @@ pub(super) struct Session {
 /// Printed at the first Ctrl-C.
 pub const CTRL_C: &str = "finishing the step, then saving; Ctrl-C again stops at once without saving";
 
-/// How many times `--on-nan retry` goes back to the last checkpoint before the run fails.
+/// The number of times that `--on-nan retry` goes back to the last checkpoint before the run fails.
 const RETRIES: u32 = 3;
 
 impl Run {

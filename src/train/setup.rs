@@ -262,9 +262,9 @@ pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
 /// Two tasks count as labelling different images if fewer than this share of the images that either labels have labels of both.
 const COVERED: f64 = 0.9;
 
-/// Where a run's steps compare the tasks' gradients, and a note on the reason. If tasks label different images, their gradients
-/// lie in different places of the features whether or not the tasks conflict. They are then compared at a weight, whose gradient
-/// sums over the images of a batch.
+/// The place where a run's steps compare the tasks' gradients, and a note on the reason. If tasks label different images, their
+/// gradients lie in different places of the features whether or not the tasks conflict. They are then compared at a weight, whose
+/// gradient sums over the images of a batch.
 pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sample]) -> (Probe, Option<String>) {
     let frozen = |stage: Stage| config.freeze.contains(&stage);
     if tasks.len() < 2 || Stage::ALL.into_iter().all(frozen) && config.gramian == GramianPlace::Auto {
@@ -348,7 +348,7 @@ pub(super) fn balance(config: &TrainConfig, method: &'static Method, data: &Data
     })
 }
 
-/// Where the run's steps compare the tasks' gradients: the place that its method needs, otherwise the one for telemetry.
+/// The place where the run's steps compare the tasks' gradients: the one that its method needs, otherwise the one for telemetry.
 fn probe(config: &TrainConfig, data: &Data) -> Result<Probe> {
     let methods = Trials::candidates(config, data.tasks.len());
     let methods = methods.into_iter().map(|method| balance(config, method, data));

@@ -25,7 +25,7 @@ pub struct Trials {
     /// The method on trial or, if `decided`, the chosen one.
     #[serde(with = "by_name")]
     pub method: &'static Method,
-    /// How many epochs each method is tried for.
+    /// The number of epochs that each method is tried for.
     epochs: u64,
     /// The overall metric that each candidate reached so far, in order; `None` if its loss was NaN or infinite.
     reached: Vec<Option<f64>>,
@@ -133,7 +133,7 @@ impl Trials {
 /// Checks that a run with these choices can try its methods on these data, if it has to try any.
 ///
 /// # Errors
-/// Those of [`Trials::new`].
+/// The same as [`Trials::new`].
 pub fn check_trials(config: &TrainConfig, data: &Data) -> Result<()> {
     Trials::new(config, data.tasks.len(), &data.val).map(drop)
 }
