@@ -152,7 +152,7 @@ fn descend(
         let gradient = [0, 1].map(|i| weights[0] * g[0][i] + weights[1] * g[1][i]);
         adam.step(&mut point, gradient);
         balance.observe(&signals);
-        if balance.looks_again() {
+        if balance.needs_losses_after_update() {
             balance.after_update(&signals, &losses_of(problem(point, experiment.scale).0));
         }
         if step % 1000 == 999 {

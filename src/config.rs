@@ -1,4 +1,4 @@
-//! A training run's choices: its flags, what is written into its folder and its checkpoints, and what resume reads back.
+//! A training run's choices, as flags, in the run's args.yaml and in its checkpoints, from which a resumed run reads them.
 
 mod args_file;
 mod choices;
@@ -21,7 +21,7 @@ use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The stride of the network's coarsest feature map in pixels. The sides of images are multiples of it.
+/// The stride of the network's coarsest feature map, in pixels. The side of every batch is a multiple of it.
 pub const STRIDE: usize = 32;
 
 // The headings of `polyhead train --help`.
@@ -32,12 +32,12 @@ const BALANCING: &str = "Balancing";
 /// Heading of the flags that change training images, which other commands offer too.
 pub const AUGMENTATION: &str = "Augmentation";
 const RUN_FOLDER: &str = "Run folder";
-/// What stands under this heading may be changed when a run is resumed; a resumed run keeps all other choices.
+/// Heading of the flags that may be changed when a run is resumed. A resumed run keeps all other choices.
 const EXECUTION: &str = "Execution (these flags also work with --resume)";
 
-/// Every choice of a run, and all that is said about it in one place: a field is a flag of `polyhead train`, its comment the
-/// help text, its attribute the heading, the range and the default for one's own data without weights ([`Recipe`] says where
-/// others differ), and serde writes it to args.yaml and checkpoints. A file from before a field existed gets its default.
+/// All choices of a run. Each field is a flag of `polyhead train`: its comment is the help text, and its attribute holds the
+/// heading, the range and the default for own data without weights ([`Recipe`] holds the defaults of other cases). Serde writes
+/// it to args.yaml and checkpoints. In a file from before the field existed it has its default.
 ///
 /// [`Recipe`]: crate::recipe::Recipe
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub struct TrainConfig {
     /// Threads that compute; 0 is one per core
     #[arg(long, help_heading = EXECUTION, value_parser = whole::<usize>, default_value_t = 0)]
     pub threads: usize,
-    /// Decides everything that is drawn at random
+    /// Seed of all random numbers
     #[arg(long, help_heading = OPTIMISATION, value_name = "NUMBER", value_parser = whole::<u64>, default_value_t = 0)]
     pub seed: u64,
     /// The trunk
@@ -94,7 +94,7 @@ pub struct TrainConfig {
     #[arg(long, help_heading = RUN_FOLDER, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", hide_possible_values = true, default_value_t = false)]
     pub exist_ok: bool,
-    /// How the tasks' losses are weighted against each other
+    /// Balancing method, which weights the tasks against each other
     #[arg(long, help_heading = BALANCING, value_name = "METHOD", value_parser = Method::parser(), default_value = METHODS[0].name)]
     #[serde(with = "crate::balance::by_name")]
     pub balance: &'static Method,
@@ -102,7 +102,7 @@ pub struct TrainConfig {
     #[arg(long = "task-weight", help_heading = BALANCING, value_name = "TASK=WEIGHT", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub task_weights: Vec<(String, f32)>,
-    /// Where the tasks' gradients are compared, for methods that look at them and for each epoch's cosines
+    /// Place where the tasks' gradients are compared, for methods that use them and for each epoch's cosines
     #[arg(long, help_heading = BALANCING, value_name = "WHERE", value_enum, default_value_t = GramianPlace::Auto)]
     pub gramian: GramianPlace,
     /// Task that the others must not disturb, for --balance pcd [default: none]
@@ -112,13 +112,13 @@ pub struct TrainConfig {
     #[command(flatten, next_help_heading = BALANCING)]
     #[serde(flatten)]
     pub balance_parameters: Parameters,
-    /// What turns gradients into updates
+    /// Optimizer
     #[arg(long, help_heading = OPTIMISATION, value_enum, default_value_t = OptimizerKind::AdamW)]
     pub optimizer: OptimizerKind,
     /// Peak learning rate
     #[arg(long, help_heading = OPTIMISATION, value_name = "RATE", value_parser = above_0::<f32>, default_value_t = 1e-3)]
     pub lr0: f32,
-    /// How the learning rate falls
+    /// Learning rate schedule
     #[arg(long, help_heading = OPTIMISATION, value_enum, default_value_t = ScheduleKind::Cosine)]
     pub schedule: ScheduleKind,
     /// Last learning rate of --schedule cosine, as a share of the peak
@@ -127,7 +127,7 @@ pub struct TrainConfig {
     /// Epochs at which --schedule step lowers the learning rate [default: at 60 % and 85 % of the run]
     #[arg(long, help_heading = OPTIMISATION, value_name = "EPOCH", value_delimiter = ',', value_parser = at_least_0)]
     pub milestones: Vec<f32>,
-    /// What --schedule step multiplies the learning rate by
+    /// Factor by which --schedule step multiplies the learning rate
     #[arg(long, help_heading = OPTIMISATION, value_name = "FACTOR", value_parser = share, default_value_t = 0.1)]
     pub gamma: f32,
     /// Multiplies the trunk's learning rate
@@ -167,7 +167,7 @@ pub struct TrainConfig {
     /// Side of each training batch: a multiple of 32 from 1 - F to 1 + F times --imgsz
     #[arg(long, help_heading = AUGMENTATION, value_name = "F", value_parser = below_1, default_value_t = 0.0)]
     pub multi_scale: f32,
-    /// What else is done to training images.
+    /// Further augmentation of training images.
     #[command(flatten, next_help_heading = AUGMENTATION)]
     #[serde(flatten)]
     pub transforms: Transforms,
@@ -184,22 +184,22 @@ pub struct TrainConfig {
     #[arg(long, help_heading = OPTIMISATION, value_name = "BATCHES", value_parser = batches, default_value_t = 1)]
     pub accumulate: usize,
     /// Stages of the trunk that are not trained: some of stem,layer1,layer2,layer3,layer4, or trunk for all
-    // Written with its path, clap takes the list as one value: `trunk` is several stages.
+    // With `Vec` written as a path, clap parses the list as one value. It must, since `trunk` stands for several stages.
     #[arg(long, help_heading = MODEL, value_name = "STAGES", value_parser = Stage::parse_list, default_value = "none")]
     pub freeze: std::vec::Vec<Stage>,
-    /// What batch norms normalise by
+    /// Statistics that batch norms normalise with
     #[arg(long, help_heading = MODEL, value_name = "STATISTICS", value_enum, default_value_t = BatchNormMode::Train)]
     pub batch_norm: BatchNormMode,
-    /// End after this many epochs without a better one; 0 is never
+    /// End after this many epochs without a better one; 0 never ends early
     #[arg(long, help_heading = EXECUTION, value_name = "EPOCHS", value_parser = whole::<u64>, default_value_t = 0)]
     pub patience: u64,
-    /// End after this many hours; takes the place of --epochs [default: none]
+    /// End after this many hours; replaces --epochs [default: none]
     #[arg(long, help_heading = EXECUTION, value_name = "HOURS", value_parser = above_0::<f64>)]
     pub time: Option<f64>,
-    /// Train and judge on the first N images without augmentation, to see whether they can be learnt by heart; 0 is all
+    /// Train and validate on the first N images without augmentation, to check that the model can memorise them; 0 is off
     #[arg(long, help_heading = DATA, value_name = "N", value_parser = whole::<usize>, default_value_t = 0)]
     pub overfit: usize,
-    /// What to do when a loss is NaN or infinite
+    /// Action when a loss is NaN or infinite
     #[arg(long, help_heading = OPTIMISATION, value_name = "ACTION", value_enum, default_value_t = OnNan::Stop)]
     pub on_nan: OnNan,
     /// Save the state at least this often, within an epoch too
@@ -208,13 +208,13 @@ pub struct TrainConfig {
     /// Keep decoded images for the next epochs
     #[arg(long, help_heading = DATA, value_name = "WHERE", value_enum, default_value_t = CacheChoice::None)]
     pub cache: CacheChoice,
-    /// How much --cache may hold, in GiB; images beyond it are decoded every time
+    /// Size limit of --cache in GiB; images beyond it are decoded every time
     #[arg(long, help_heading = DATA, value_name = "GIB", value_parser = above_0::<f64>, default_value_t = 8.0)]
     pub cache_gib: f64,
 }
 
 impl Default for TrainConfig {
-    /// The defaults that stand at the fields.
+    /// The defaults in the fields' attributes.
     fn default() -> TrainConfig {
         let command = TrainConfig::augment_args(Command::new("defaults").no_binary_name(true));
         let parsed = command.try_get_matches_from([""; 0]).and_then(|none| TrainConfig::from_arg_matches(&none));
@@ -222,7 +222,7 @@ impl Default for TrainConfig {
     }
 }
 
-/// A number for each task that has one, in files as a block of `task: number`.
+/// Writes a list of numbers by task to files as a block of `task: number`, and reads it back.
 mod by_task {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::collections::BTreeMap;
@@ -236,13 +236,13 @@ mod by_task {
     }
 }
 
-/// The number of `task` in such a list.
+/// The number of `task` in a list of numbers by task.
 pub fn number_of(task: &str, list: &[(String, f32)]) -> Option<f32> {
     list.iter().find(|(name, _)| name == task).map(|(_, number)| *number)
 }
 
 /// # Errors
-/// A task that is named twice.
+/// A task is named twice.
 fn check_names_differ(flag: &str, list: &[(String, f32)]) -> Result<()> {
     let twice = list.iter().enumerate().find(|(i, (name, _))| list[..*i].iter().any(|(before, _)| before == name));
     match twice {
@@ -253,14 +253,14 @@ fn check_names_differ(flag: &str, list: &[(String, f32)]) -> Result<()> {
     }
 }
 
-/// A number of epochs, so small that steps can be counted.
+/// Parses a number of epochs, limited so that all steps can be counted.
 fn epochs(text: &str) -> Result<u64, String> {
     at_most(count(text)?, 1 << 30, "epochs").map(|epochs| epochs as u64)
 }
 
 /// Reads `TASK=NUMBER`.
 fn of_a_task(text: &str) -> Result<(String, f32), String> {
-    // A task's name may hold the sign, a number cannot.
+    // Split at the last `=`: a task's name may contain one, a number cannot.
     let (task, number) = text.rsplit_once('=').ok_or("expected a task's name, =, and a number")?;
     Ok((task.to_owned(), at_least_0(number)?))
 }
@@ -274,11 +274,11 @@ fn image_size(text: &str) -> Result<usize, String> {
     Err(format!("expected a multiple of {STRIDE}; {next} is the next"))
 }
 
-/// Where decoded images are kept.
+/// The place where decoded images are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheChoice {
-    /// Nowhere: each epoch decodes the part of an image that it uses
+    /// Nowhere: every epoch decodes the part of each image that it uses
     #[default]
     None,
     /// In memory
@@ -287,31 +287,31 @@ pub enum CacheChoice {
     Disk,
 }
 
-/// What batch norms of trained layers normalise by.
+/// The statistics that batch norms of trained layers normalise with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchNormMode {
     /// The statistics of the batch
     #[default]
     Train,
-    /// The running statistics; they, scale and shift stay as they are, for small batches and a trunk with weights
+    /// The running statistics; statistics, scale and shift stay unchanged. For small batches and pretrained trunks
     Frozen,
 }
 
-/// Where the tasks' gradients are compared.
+/// The place where the tasks' gradients are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum GramianPlace {
     /// At the features if nearly all images have labels of all tasks, else at the layer
     #[default]
     Auto,
-    /// At the shared features, where they lie anyway
+    /// At the shared features, where every step computes them anyway
     Features,
     /// At the weight of the last shared convolution, which sums over the images of a batch
     Layer,
 }
 
-/// What a run does when a loss is NaN or infinite.
+/// The action of a run when a loss is NaN or infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OnNan {
@@ -323,13 +323,13 @@ pub enum OnNan {
 }
 
 impl TrainConfig {
-    /// The parts of the trunk that are frozen.
+    /// The frozen parts of the trunk.
     pub fn frozen(&self) -> Freeze {
         Freeze { stages: self.freeze.clone(), batch_norm: self.batch_norm == BatchNormMode::Frozen }
     }
 
-    /// The sides a training batch may have, ascending: the multiples of the network's stride within the share `multi_scale` of
-    /// `imgsz`, that one among them.
+    /// The sides a training batch may have, ascending: `imgsz`, and the other multiples of the network's stride within the share
+    /// `multi_scale` of it.
     pub fn sides(&self) -> Vec<usize> {
         if self.overfit > 0 {
             return vec![self.imgsz];
@@ -338,7 +338,8 @@ impl TrainConfig {
         (STRIDE..=most as usize).step_by(STRIDE).filter(|&side| side as f64 >= least).collect()
     }
 
-    /// The margin of 0.01 pixels makes up for single precision, which rounds a share by up to 1e-7 of it.
+    /// The smallest and largest side. The margin of 0.01 pixels allows for single precision, which rounds a share by up to 1e-7
+    /// of it.
     fn side_bounds(&self) -> [f64; 2] {
         let (middle, share) = (self.imgsz as f64, f64::from(self.multi_scale));
         [middle * (1.0 - share) - 0.01, middle * (1.0 + share) + 0.01]
@@ -347,26 +348,26 @@ impl TrainConfig {
     /// Checks the choices of a new run.
     ///
     /// # Errors
-    /// A value outside its range or choices that exclude each other, with what was expected.
+    /// A value is outside its range, or choices exclude each other. The message says what was expected.
     pub fn check(&self) -> Result<()> {
         self.check_resumed()?;
         if self.time.is_some() && self.balance.candidates().len() > 1 {
             return Err(Error::Usage(
-                "--time with --balance auto: how long a trial may last is not known beforehand: give --epochs instead of --time, or name a method"
+                "--time with --balance auto: the length of a trial is not known beforehand: give --epochs instead of --time, or name a method"
                     .into(),
             ));
         }
         if self.time.is_some() && self.transforms.mosaic > 0.0 && self.transforms.close_mosaic > 0 {
             return Err(Error::Usage(
-                "--mosaic with --time: which epochs are the last is not known beforehand: give --close-mosaic 0, or --epochs instead of --time"
+                "--mosaic with --time: the last epochs are not known beforehand: give --close-mosaic 0, or --epochs instead of --time"
                     .into(),
             ));
         }
         Ok(())
     }
 
-    /// Checks the choices of a run that goes on. One that was given --time only then still knows which epochs --close-mosaic
-    /// counts from.
+    /// Checks the choices of a resumed run. It may have both --time and mosaics: if --time is given only on resume,
+    /// --close-mosaic still counts from the epochs known before.
     ///
     /// # Errors
     /// The same as [`TrainConfig::check`].
@@ -393,7 +394,7 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Whether the method, or each that may be tried, goes with the other choices, whatever the tasks are.
+    /// Checks that the method, or each one that may be tried, works with the other choices, for any tasks.
     fn check_balance(&self) -> Result<()> {
         self.balance_parameters.check(self.balance)?;
         let candidates = self.balance.candidates();
@@ -419,7 +420,7 @@ impl TrainConfig {
         match needs.needs() {
             Needs::Cross if self.accumulate < 2 => refuse("compares two batches of a step: add --accumulate 2 or more"),
             needs if needs.waits() && self.accumulate > 1 => {
-                refuse("weighs the tasks by the step itself, whose images must be in one batch: leave out --accumulate")
+                refuse("needs all images of a step in one batch: leave out --accumulate")
             }
             Needs::Excess | Needs::Cross if self.gramian == GramianPlace::Features => {
                 refuse("needs the gradients at the last shared convolution: leave out --gramian features")
@@ -449,7 +450,7 @@ impl TrainConfig {
 }
 
 /// # Errors
-/// A size that the network cannot take.
+/// The network does not accept the size.
 pub fn check_image_size(size: usize) -> Result<()> {
     match image_size(&size.to_string()) {
         Ok(_) => Ok(()),
@@ -470,10 +471,10 @@ mod tests {
         assert_eq!(sides(64, 0.49), [64]);
         assert_eq!(sides(320, 0.1), [288, 320, 352]);
         assert_eq!(sides(320, 0.05), [320]);
-        // None below one stride.
+        // No side is below one stride.
         assert_eq!(sides(64, 0.99), [32, 64, 96]);
         assert_eq!(sides(32, 0.99), [32]);
-        // Shares that single precision keeps a little too small or too large: both ends belong to it.
+        // Single precision rounds these shares down or up; both end points must still be included.
         for tenths in 1..10 {
             let (least, most) = (320 - 32 * tenths, 320 + 32 * tenths);
             let expected: Vec<usize> = (least.max(32)..=most).step_by(32).collect();

@@ -49,7 +49,7 @@ impl Rule for Famo {
         Decision::of_losses(one_on_average(weights.iter().map(|weight| weight / sum).collect()))
     }
 
-    fn looks_again(&self) -> bool {
+    fn needs_losses_after_update(&self) -> bool {
         true
     }
 

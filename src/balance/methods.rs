@@ -1,4 +1,4 @@
-//! The single list of methods: their names, what each does, the parameters it reads with their defaults, and how it starts.
+//! The list of all balancing methods: name, help text, parameters with defaults, and constructor.
 
 use super::cagrad::Rescale;
 use super::closed_form::ClosedForm;
@@ -27,27 +27,27 @@ use crate::tasks::{Likelihood, Task};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::fmt;
 
-/// A method of balancing.
+/// A balancing method as `--balance` offers it.
 pub struct Method {
-    /// The word that `--balance` takes.
+    /// The name that `--balance` accepts.
     pub name: &'static str,
-    /// Other words that it takes for the same.
+    /// Other names that `--balance` accepts for the method.
     pub aliases: &'static [&'static str],
-    /// What it does, in one line.
+    /// One line of help.
     pub help: &'static str,
-    /// The parameters that it reads, each with its default.
+    /// The parameters that the method reads, each with its default.
     pub reads: &'static [(Parameter, f64)],
     start: fn(&Start) -> Box<dyn Rule>,
 }
 
-/// What a method is started for.
+/// The tasks and choices that a method starts with.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
-    /// What each task's loss is the negative logarithm of; as many as there are tasks.
+    /// Each task's likelihood: its loss is the negative logarithm of this. One per task.
     pub likelihoods: &'a [Likelihood],
-    /// The weights that the user chose, one per task, which only `fixed` uses.
+    /// The weights that the user chose, one per task. Only `fixed` uses them.
     pub task_weights: &'a [f32],
-    /// What random numbers follow from.
+    /// The seed of random numbers.
     pub seed: u64,
     /// The task that the others must not disturb, for `pcd`.
     pub primary: Option<usize>,
@@ -55,7 +55,7 @@ pub struct Setup<'a> {
     pub parameters: &'a Parameters,
 }
 
-/// A setup whose parameters the method reads.
+/// A setup together with the method that starts with it.
 struct Start<'a> {
     setup: Setup<'a>,
     method: &'static Method,
@@ -79,10 +79,10 @@ impl Start<'_> {
 }
 
 impl Method {
-    /// The method of a name or an alias.
+    /// Finds a method by its name or an alias.
     ///
     /// # Errors
-    /// A word that names no method.
+    /// No method has this name.
     pub fn named(word: &str) -> Result<&'static Method> {
         Method::all().find(|method| method.name == word || method.aliases.contains(&word)).ok_or_else(|| {
             let names: Vec<&str> = Method::all().map(|method| method.name).collect();
@@ -90,18 +90,18 @@ impl Method {
         })
     }
 
-    /// What reads a method's name from a command line, and lists all of them in the help.
+    /// The command-line parser of method names, which also lists all methods in the help.
     pub fn parser() -> impl TypedValueParser<Value = &'static Method> {
         let word = |method: &'static Method| PossibleValue::new(method.name).help(method.help).aliases(method.aliases);
         PossibleValuesParser::new(Method::all().map(word)).try_map(|word| Method::named(&word))
     }
 
-    /// Everything that `--balance` takes: [`METHODS`] and [`AUTO`].
+    /// All values of `--balance`: [`METHODS`] and [`AUTO`].
     fn all() -> impl Iterator<Item = &'static Method> {
         METHODS.iter().chain([&AUTO])
     }
 
-    /// The methods that a run with this choice may train with: one, or those that [`AUTO`] tries.
+    /// The methods that a run with this choice may train with: this one, or those that [`AUTO`] tries.
     pub fn candidates(&'static self) -> Vec<&'static Method> {
         match self.name == AUTO.name {
             true => METHODS.iter().filter(|method| CANDIDATES.contains(&method.name)).collect(),
@@ -114,11 +114,11 @@ impl Method {
         self.reads.iter().find(|(read, _)| *read == parameter).map(|(_, default)| *default)
     }
 
-    /// A fresh state for `tasks` with the method's own parameters and seed 0. `weights` are those of `fixed`, one per task; the
-    /// first task is the primary one of `pcd`.
+    /// A new state for `tasks` with default parameters and seed 0. `weights` holds one weight per task for `fixed`. The first
+    /// task is the primary one for `pcd`.
     ///
     /// # Errors
-    /// As [`Method::start`].
+    /// The same as [`Method::start`].
     pub fn for_tasks(&'static self, tasks: &[Task], weights: &[f32]) -> Result<Box<dyn Balance>> {
         let likelihoods: Vec<Likelihood> = tasks.iter().map(|task| task.spec.likelihood()).collect();
         self.start(Setup {
@@ -130,10 +130,11 @@ impl Method {
         })
     }
 
-    /// A fresh state of the method for some tasks, smoothed if the parameters say so.
+    /// A new state of the method, with smoothing if the parameters ask for it.
     ///
     /// # Errors
-    /// A parameter that the method does not read, or with a value it cannot have; [`AUTO`], which is no method by itself.
+    /// The method does not read a given parameter, a value is out of range, or the method is [`AUTO`], which only chooses between
+    /// others.
     pub fn start(&'static self, setup: Setup) -> Result<Box<dyn Balance>> {
         setup.parameters.check(self)?;
         if self.name == AUTO.name {
@@ -159,23 +160,23 @@ impl Method {
     }
 }
 
-/// Names of a configuration as a method and back.
+/// Writes a method as its name in files, and reads it back.
 pub mod by_name {
     use super::Method;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    /// The method's name.
+    /// Writes the method's name.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The writer fails.
     pub fn serialize<S: Serializer>(method: &&'static Method, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(method.name)
     }
 
-    /// The method of a name or an alias.
+    /// Reads a method by its name or an alias.
     ///
     /// # Errors
-    /// A word that names no method.
+    /// No method has this name.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<&'static Method, D::Error> {
         Method::named(&String::deserialize(from)?).map_err(D::Error::custom)
     }
@@ -210,11 +211,11 @@ const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "cagrad"];
 /// The share of a run's epochs for which [`AUTO`] tries each method.
 pub const TRIAL_SHARE: f64 = 0.1;
 
-/// The choice between a few methods by what each reaches in the run's first epochs.
+/// Tries a few methods in the run's first epochs and continues with the best.
 pub static AUTO: Method = Method {
     name: "auto",
     aliases: &[],
-    help: "Tries a few methods over the first epochs and goes on with the one whose validation figures are best",
+    help: "Tries a few methods over the first epochs and continues with the one whose validation metrics are best",
     reads: &[(Parameter::Trial, TRIAL_SHARE)],
     start: |_| unreachable!("a run starts one of the candidates"),
 };
@@ -224,7 +225,7 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "uncertainty-tempered",
         aliases: &[],
-        help: "Uncertainty weighting held back: weights follow the square root of one over the gradient's length, within a cap",
+        help: "Uncertainty weighting, damped: weights follow the square root of one over the gradient's length, within a cap",
         reads: &[(Parameter::Exponent, 0.0), (Parameter::GradientExponent, 0.5), (Parameter::Cap, 4.0)],
         start: |start| {
             let temper = Temper {
@@ -259,7 +260,7 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "uncertainty-bounded",
         aliases: &[],
-        help: "Learned, with a regulariser that keeps the total above zero and the weights smaller",
+        help: "Learned scales with a regulariser that keeps the total above zero and the weights smaller",
         reads: &[LEARNING_RATE],
         start: |start| start.learned(|_| Objective::Bounded),
     },
@@ -322,7 +323,7 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "famo",
         aliases: &[],
-        help: "All losses fall at one relative rate; looks at each batch a second time",
+        help: "All losses fall at one relative rate; runs each batch forward a second time",
         reads: &[LEARNING_RATE, (Parameter::Decay, 1e-3)],
         start: |start| Box::new(Famo::new(start.tasks(), start.value(Parameter::Lr), start.value(Parameter::Decay))),
     },
@@ -358,7 +359,7 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "nash",
         aliases: &[],
-        help: "Nash-MTL: the bargain in which every task gains the same in proportion",
+        help: "Nash-MTL: the bargaining solution, in which every task gains the same in proportion",
         reads: &[],
         start: |_| Box::new(nash::rule()),
     },
@@ -393,14 +394,14 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "pcgrad",
         aliases: &[],
-        help: "Gradient surgery: each gradient loses what conflicts with the others, in random order",
+        help: "Gradient surgery: removes from each gradient the parts that conflict with the others, in random order",
         reads: &[],
         start: |start| Box::new(PcGrad::new(start.setup.seed)),
     },
     Method {
         name: "gradvac",
         aliases: &[],
-        help: "Gradient vaccine: each gradient is turned until its cosines are what they usually are",
+        help: "Gradient vaccine: turns each gradient until its cosines reach their usual values",
         reads: &[(Parameter::Beta, 0.5)],
         start: |start| Box::new(GradVac::new(start.tasks(), start.value(Parameter::Beta), start.setup.seed)),
     },

@@ -1,4 +1,5 @@
-//! Balancing: from a step's numbers to the tasks' weights. It never sees an image.
+//! Balancing: computes the tasks' weights from a step's losses and gradient products. It does not depend on images or the
+//! network.
 
 mod adam;
 mod aligned;
@@ -44,23 +45,24 @@ pub use present::{Decision, Masked, Present, Rule};
 
 use crate::error::Result;
 
-/// What a method needs of a step. Each but the first includes the losses; of the last three none includes another.
+/// The numbers that a method needs from a step. All but `State` include the losses. None of the last three includes another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Needs {
-    /// Its state before the step. Nobody waits for anything.
+    /// Only its state from before the step, so nothing has to wait.
     State,
     /// The step's own losses: the step waits for K numbers before the trunk's backward.
     Losses,
-    /// Also the inner products of the tasks' gradients at what is shared: the step waits for K×K numbers.
+    /// Also the inner products of the tasks' gradients at the shared features or layer: the step waits for K×K numbers.
     Gramian,
     /// Also each task's excess risk, which needs the running sum of every task's squared gradient.
     Excess,
-    /// Its state before the step for the weights, and after it the inner products between two independent batches of the step.
+    /// Its state from before the step for the weights, and after the step the inner products between two of its independent
+    /// batches.
     Cross,
 }
 
 impl Needs {
-    /// Whether the weights are made of the step itself, so that the trunk's backward waits for them.
+    /// Whether the weights depend on the step itself, so that the trunk's backward pass waits for them.
     pub fn waits(self) -> bool {
         match self {
             Needs::State | Needs::Cross => false,
@@ -69,7 +71,7 @@ impl Needs {
     }
 }
 
-/// What a step says of its K tasks. Each number is given to methods that need it.
+/// The numbers that a step provides on its K tasks. Optional ones are given only to methods that need them.
 #[derive(Clone, Copy, Debug)]
 pub struct Signals<'a> {
     /// Whether the task has labels in the step.
@@ -87,69 +89,70 @@ pub struct Signals<'a> {
 }
 
 impl<'a> Signals<'a> {
-    /// What is known before the step runs.
+    /// The signals that are known before the step runs.
     pub fn before(active: &'a [bool]) -> Signals<'a> {
         Signals { active, losses: None, gramian: None, cross: None, excess: None }
     }
 
-    /// What is known once the losses are.
+    /// The signals that are known once the losses are.
     pub fn of_losses(active: &'a [bool], losses: &'a [f32]) -> Signals<'a> {
         Signals { losses: Some(losses), ..Signals::before(active) }
     }
 }
 
-/// What a method decides, per task; exactly 0 for a task without labels in the step.
+/// The weights that a method computes, one per task; exactly 0 for a task without labels in the step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     /// The weight of the task's gradient in the sum at the shared features.
     pub seam: Vec<f32>,
-    /// The factor of the gradients of the task's own head.
+    /// The factor for the gradients of the task's own head.
     pub heads: Vec<f32>,
 }
 
 impl Weights {
-    /// A task weighs as much in its head as at the seam: what a method that only scales losses decides.
+    /// The weights of a method that only scales losses: each task has the same weight in its head as at the shared features.
     pub fn of_losses(weights: Vec<f32>) -> Weights {
         Weights { heads: weights.clone(), seam: weights }
     }
 }
 
-/// A way of balancing. A step's weights come from the state and what the method [needs](Balance::needs); the step's signals are
-/// shown to the method once more after an update that went well, and only then does its state move.
+/// A balancing method. It computes a step's weights from its state and the signals that it [needs](Balance::needs). Its state
+/// changes only after a successful update, when it gets the step's signals once more.
 ///
-/// Methods implement [`Rule`], which sees only the tasks that have labels; [`Masked`] makes a `Balance` of it.
+/// Methods implement [`Rule`], which sees only the tasks that have labels. [`Masked`] turns a rule into a `Balance`.
 pub trait Balance: Send {
-    /// The facts about a step that [`Balance::weights`] needs.
+    /// The signals of a step that [`Balance::weights`] needs.
     fn needs(&self) -> Needs;
 
-    /// The weights of one step, whose signals hold what the method needs.
+    /// Computes the weights of one step. `signals` holds the numbers that the method needs.
     fn weights(&self, signals: &Signals) -> Weights;
 
-    /// Learns from a step: the signals its weights were made from, and always its losses.
+    /// Updates the state after a step. `signals` holds those that the weights were computed from, and always the losses.
     fn observe(&mut self, signals: &Signals);
 
     /// Whether the step's batch has to be run forward once more after the update, for [`Balance::after_update`].
-    fn looks_again(&self) -> bool {
+    fn needs_losses_after_update(&self) -> bool {
         false
     }
 
-    /// Learns the losses of the same batch after the update. `signals` are those of [`Balance::observe`].
+    /// Updates the state from the same batch's losses after the update. `signals` are those of [`Balance::observe`].
     fn after_update(&mut self, _signals: &Signals, _losses: &[f32]) {}
 
-    /// Learns that an epoch has ended.
+    /// Updates the state at the end of an epoch.
     fn epoch_ended(&mut self) {}
 
-    /// s = log σ² per task where the method has it, else NaN.
+    /// s = log σ² per task if the method has it, otherwise NaN.
     fn log_variances(&self) -> Vec<f32>;
 
-    /// Everything the next step depends on, for the checkpoint: finite numbers, first as many for each task, task by task, then
-    /// those that belong to no task. What smoothing keeps, three numbers per task, comes before its method's.
+    /// The state for the checkpoint: everything that the next step depends on, as finite numbers. The tasks' numbers come first,
+    /// task by task and equally many for each, then those that belong to no task. Smoothing puts its three numbers per task
+    /// before its method's.
     fn state(&self) -> Vec<f64>;
 
     /// # Errors
-    /// A state of another method or number of tasks.
+    /// The state is from another method or for another number of tasks.
     fn restore(&mut self, state: &[f64]) -> Result<()>;
 }
 
-/// Below this a loss is taken as this: L = 0 has no logarithm.
+/// Smaller losses are raised to this value, because 0 has no logarithm.
 const SMALLEST_LOSS: f64 = 1e-8;

@@ -114,7 +114,7 @@ pub trait Rule: Send {
     fn observe(&mut self, _step: &Present) {}
 
     /// Whether [`Rule::after_update`] needs the losses after the update.
-    fn looks_again(&self) -> bool {
+    fn needs_losses_after_update(&self) -> bool {
         false
     }
 
@@ -178,8 +178,8 @@ impl Balance for Masked {
         }
     }
 
-    fn looks_again(&self) -> bool {
-        self.rule.looks_again()
+    fn needs_losses_after_update(&self) -> bool {
+        self.rule.needs_losses_after_update()
     }
 
     fn after_update(&mut self, signals: &Signals, losses: &[f32]) {

@@ -57,8 +57,8 @@ impl Rule for Smooth {
         self.inner.observe(step);
     }
 
-    fn looks_again(&self) -> bool {
-        self.inner.looks_again()
+    fn needs_losses_after_update(&self) -> bool {
+        self.inner.needs_losses_after_update()
     }
 
     fn after_update(&mut self, step: &Present, losses: &[f64]) {

@@ -1,8 +1,8 @@
-//! Checkpoints: one file that is the whole state of a run, and smaller ones that are enough to predict.
+//! Checkpoints: one file with the whole state of a run, and smaller ones with only what prediction needs.
 
 use super::layer_gradients::SquaredSums;
 use super::step::{StepReport, Trainer};
-use super::telemetry::{GradientMeans, Lived};
+use super::telemetry::{GradientMeans, WeightAndMetric};
 use super::trials::Trials;
 use crate::balance::Needs;
 use crate::config::TrainConfig;
@@ -15,53 +15,53 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The state of a run besides tensors.
+/// The state of a run without its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     /// The choices the run trains with; --resume may change only those under "Execution" in the help.
     pub config: TrainConfig,
-    /// Optimizer steps done; the loader goes on from this batch.
+    /// Optimizer steps done. A resumed run continues with the batches of the next step.
     pub step: u64,
-    /// Epochs finished; the next one has this number, counted from 0.
+    /// Epochs finished, which is also the number of the next one, counted from 0.
     pub epochs_done: u64,
     /// Steps per parameter group, from [`OptimizerState::steps`](crate::optim::OptimizerState::steps).
     pub optimizer_steps: Vec<u64>,
     /// The balancing method's numbers, from [`Balance::state`](crate::balance::Balance::state).
     pub balance: Vec<f64>,
-    /// The best overall figure so far; `None` before the first.
+    /// The best overall metric so far; `None` before the first.
     pub best: Option<f64>,
-    /// The best figure of each task so far.
+    /// The best metric of each task so far.
     pub best_per_task: Vec<Option<f64>>,
-    /// The first epoch that reached the best figure, counted from 1; `--patience` counts from it.
+    /// The first epoch that reached the best metric, counted from 1; `--patience` counts from it.
     #[serde(default)]
     pub best_epoch: Option<u64>,
-    /// The epoch whose weights are `best`, counted from 1: the last one that reached the best figure. Files of older versions have
-    /// none.
+    /// The epoch whose weights are `best`, counted from 1: the last one that reached the best metric. `None` in files of older
+    /// versions.
     #[serde(default)]
     pub kept_epoch: Option<u64>,
-    /// How often the run went back to a checkpoint because a loss was NaN or infinite.
+    /// The number of times that the run went back to a checkpoint because a loss was NaN or infinite.
     #[serde(default)]
     pub retries: u32,
     /// Seconds trained, over all sessions.
     pub elapsed_s: f64,
-    /// A hash of the names of the training and validation images; resuming needs the same ones.
+    /// A hash of the names of the training and validation images. A resumed run must have the same ones.
     pub data_fingerprint: u64,
-    /// The CPU's instruction set that its ops ran with. Runs on a GPU have none, nor do files of older versions.
+    /// The CPU instruction set that the ops ran with; `None` for runs on a GPU and in files of older versions.
     #[serde(default)]
     pub isa: Option<IsaName>,
-    /// The hash of the tiles that a GPU's convolutions ran with. Files of older versions have none.
+    /// The hash of the tiles that the GPU's convolutions ran with; `None` in files of older versions.
     #[serde(default)]
     pub tuning: Option<String>,
-    /// Each task's weight and figure, epoch by epoch. Files of older versions have nothing.
+    /// Per task, its weight and metric in each epoch; empty in files of older versions.
     #[serde(default)]
-    pub past: Vec<Vec<Lived>>,
-    /// The epochs from whose end --close-mosaic counts, if the run was given --time only when it was resumed.
+    pub past: Vec<Vec<WeightAndMetric>>,
+    /// The number of epochs that --close-mosaic counts back from, if --time was first given when the run was resumed.
     #[serde(default)]
     pub mosaic_epochs: Option<u64>,
-    /// Where `--balance auto` stands; other runs have none.
+    /// The trials of `--balance auto`; `None` for other methods.
     #[serde(default)]
     pub trials: Option<Trials>,
-    /// Means over the epoch that is under way.
+    /// Means over the current epoch.
     pub means: EpochMeans,
 }
 
@@ -75,7 +75,7 @@ pub struct EpochMeans {
     /// Per task: the sum of weight · loss, and the number of steps in the sum. Files of older versions have none.
     #[serde(default)]
     weighted: Vec<(f64, u32)>,
-    /// How the tasks' gradients lay to each other. Files of older versions have nothing.
+    /// Norms and cosines of the tasks' gradients; empty in files of older versions.
     #[serde(default)]
     pub gradients: GradientMeans,
 }
@@ -92,8 +92,8 @@ impl EpochMeans {
         }
     }
 
-    /// Counts a step. Losses and weights that are NaN or infinite are left out: JSON has no word for them, and a checkpoint with
-    /// one could not be read again.
+    /// Adds a step. Losses and weights that are NaN or infinite are skipped: JSON cannot represent them, so a checkpoint with one
+    /// could not be read again.
     pub fn add(&mut self, report: &StepReport) {
         self.weighted.resize(self.losses.len(), (0.0, 0));
         let means = self.losses.iter_mut().zip(&mut self.weighted);
@@ -113,13 +113,13 @@ impl EpochMeans {
         self.steps += 1;
     }
 
-    /// Mean loss of a task over the steps in which it had labels; `None` where it had none.
+    /// Mean loss of a task over the steps in which it had labels; `None` if there were none.
     pub fn loss(&self, task: usize) -> Option<f64> {
         let (sum, count) = self.losses[task];
         (count > 0).then(|| sum / f64::from(count))
     }
 
-    /// Mean of weight · loss over the same steps: what the task added to what was minimised.
+    /// Mean of weight · loss over the same steps: the task's share of the minimised total.
     pub fn weighted(&self, task: usize) -> Option<f64> {
         self.weighted.get(task).filter(|w| w.1 > 0).map(|(sum, count)| sum / f64::from(*count))
     }
@@ -133,10 +133,11 @@ impl EpochMeans {
 const STATE_KEY: &str = "polyhead.run";
 const SQUARES: &str = "balance.squares.";
 
-/// Writes the whole state, and keeps the one before it at [`previous`]: parameters, `ema.*`, `optim.*`, running statistics, card and run state.
+/// Writes the whole state: parameters, `ema.*`, `optim.*`, running statistics, card and run state. The state saved before
+/// it is kept at [`previous`].
 ///
 /// # Errors
-/// The file system refuses; an older checkpoint stays whole.
+/// The file cannot be written. The older checkpoint stays intact.
 pub fn save(path: &Path, trainer: &mut Trainer, card: &Card, state: &RunState) -> Result<()> {
     let store = trainer.executor.store()?;
     let mut tensors = prediction_tensors(store, ParameterSet::Current, "")?;
@@ -150,18 +151,18 @@ pub fn save(path: &Path, trainer: &mut Trainer, card: &Card, state: &RunState) -
     weights::write_beside(path, &previous(path), &tensors, metadata)
 }
 
-/// The running sums of the tasks' squared gradients, those there are, by the task's number.
+/// The running sums of the tasks' squared gradients, named by the task's index. Tasks without sums are left out.
 fn squares(sums: &SquaredSums) -> Result<Tensors> {
     let numbered = sums.0.iter().enumerate().filter(|(_, sums)| !sums.is_empty());
     numbered.map(|(task, sums)| Ok((format!("{SQUARES}{task}"), weights::to_tensor(sums, &[sums.len()])?))).collect()
 }
 
-/// The file that holds the state before the last one.
+/// The path of the state that was saved before the one at `path`.
 pub fn previous(path: &Path) -> PathBuf {
     path.with_file_name("previous.safetensors")
 }
 
-/// Writes the averages and the card: enough to predict.
+/// Writes the averaged weights and the card, which prediction needs.
 ///
 /// # Errors
 /// The same as [`save`].
@@ -180,13 +181,13 @@ fn prediction_tensors(store: &Store, set: ParameterSet, prefix: &str) -> Result<
 pub struct Loaded {
     /// The model card in the file's metadata.
     pub card: Card,
-    /// Where the run stood when the file was written.
+    /// The run's state when the file was written.
     pub state: RunState,
     tensors: Tensors,
 }
 
 /// # Errors
-/// A file that is broken, or no checkpoint of a run.
+/// The file is corrupt, or is not a checkpoint of a run.
 pub fn load(path: &Path) -> Result<Loaded> {
     let file = weights::read(path)?;
     let no_run = || {
@@ -201,10 +202,10 @@ pub fn load(path: &Path) -> Result<Loaded> {
 }
 
 impl Loaded {
-    /// Puts everything back into a trainer made for the same architecture.
+    /// Restores the whole state into a trainer that was built for the same architecture.
     ///
     /// # Errors
-    /// Tensors are missing or of another shape.
+    /// Tensors are missing or have another shape.
     pub fn restore(&self, trainer: &mut Trainer, path: &Path) -> Result<()> {
         let missing = trainer.executor.edit_store(|store| self.fill(store))??;
         if let Some(first) = missing.first() {
@@ -216,7 +217,7 @@ impl Loaded {
         if lacks_squares && self.state.step > 0 && trainer.balance.needs() == Needs::Excess {
             return Err(Error::checkpoint(
                 path,
-                format!("lacks the tensors `{SQUARES}…`, from which its method goes on"),
+                format!("lacks the tensors `{SQUARES}…`, which its balancing method continues from"),
             ));
         }
         trainer.optimizer.steps.clone_from(&self.state.optimizer_steps);
@@ -225,7 +226,7 @@ impl Loaded {
     }
 
     /// # Errors
-    /// A tensor that is no vector of f32.
+    /// A tensor is not a vector of f32.
     fn squares(&self, tasks: usize, path: &Path) -> Result<SquaredSums> {
         let sums = |task: usize| match self.tensors.get(&format!("{SQUARES}{task}")) {
             None => Ok(Vec::new()),
@@ -237,7 +238,7 @@ impl Loaded {
     }
 
     fn fill(&self, store: &mut Store) -> Result<Vec<String>> {
-        // A step that failed may have left gradients behind.
+        // A failed step may have left gradients behind.
         store.gradients.f32_mut().fill(0.0);
         let slots = [
             (Slot::Set(ParameterSet::Current), ""),
@@ -270,7 +271,7 @@ mod tests {
             learning_rate: 0.1,
             gramian: Some(vec![f64::INFINITY; 9]),
         };
-        // A loss may be infinite where its task weighs nothing.
+        // A loss may be infinite if its task has weight 0.
         means.add(&report([2.0, f32::INFINITY, f32::NAN], [1.0, 0.0, 0.0]));
         means.add(&report([4.0, 3.0, f32::NAN], [1.0, 2.0, f32::INFINITY]));
         assert_eq!([0, 1, 2].map(|task| means.loss(task)), [Some(3.0), Some(3.0), None]);

@@ -1,4 +1,4 @@
-//! A run from its first to its last epoch: data in, steps, validation, checkpoints, and going on with a run that stopped.
+//! Trains the epochs of a run: its steps, validation, log lines and checkpoints.
 
 use super::balance_picture;
 use super::checkpoint::{self, EpochMeans, RunState};
@@ -44,7 +44,7 @@ pub(super) struct Run {
     pub kept: bool,
 }
 
-/// Everything that lives only while a run's epochs go by.
+/// The parts of a run that exist only while its epochs are trained and are not saved.
 pub(super) struct Session {
     pub plan: ForwardPlan,
     pub feed: Feed,
@@ -55,15 +55,15 @@ pub(super) struct Session {
     interrupted: Arc<AtomicBool>,
 }
 
-/// The line that the first Ctrl-C prints.
+/// Printed at the first Ctrl-C.
 pub const CTRL_C: &str = "finishing the step, then saving; Ctrl-C again stops at once without saving";
 
-/// How often a run starts over from its last checkpoint under `--on-nan retry`.
+/// The number of times that `--on-nan retry` goes back to the last checkpoint before the run fails.
 const RETRIES: u32 = 3;
 
 impl Run {
-    /// Trains until its last epoch is done, or something ends it before.
-    pub fn go_on(mut self) -> Result<PathBuf> {
+    /// Trains until the last epoch is done, or until `--time`, `--patience`, Ctrl-C or an error ends the run.
+    pub fn train_to_end(mut self) -> Result<PathBuf> {
         if let Some(warning) = self.folder.lock.warning.take() {
             say(&mut self.folder, &warning)?;
         }
@@ -79,7 +79,7 @@ impl Run {
         }
         let mut session = self.session(clock)?;
         self.announce(&mut session.progress)?;
-        // Saved before the first step, so that the run can be resumed whenever it is stopped.
+        // Saved before the first step, so that the run can be resumed no matter when it is stopped.
         self.save_last()?;
         self.announce_trial(&session)?;
         while self.state.epochs_done < self.state.config.epochs {
@@ -101,7 +101,7 @@ impl Run {
             }
             if let Some(why) = self.end_early(&session.clock) {
                 session.progress.say(&mut self.folder, &why)?;
-                // The saved time says that the run is over when it is resumed, too.
+                // With the time saved, a resumed run knows that it is over.
                 self.state.elapsed_s = session.clock.elapsed_s();
                 self.save_last()?;
                 break;
@@ -109,7 +109,7 @@ impl Run {
         }
         session.progress.finish();
         self.draw_predictions(&session.plan, &self.state.config.clone())?;
-        self.closing_words()?;
+        self.log_summary()?;
         Ok(self.folder.path)
     }
 
@@ -131,10 +131,10 @@ impl Run {
         Ok(Session { plan, feed, table, progress, clock, save, interrupted })
     }
 
-    /// One epoch, or what is left of it: its steps, its validation, its checkpoint.
+    /// Trains one epoch, or the rest of it: steps, validation, checkpoint.
     fn epoch(&mut self, session: &mut Session) -> Result<()> {
         let epoch = self.state.epochs_done;
-        // The weights move away from those that the intervals were measured with.
+        // The intervals were measured with weights that training now changes.
         self.card.intervals.clear();
         self.steps(epoch, session)?;
         self.state.elapsed_s = session.clock.elapsed_s();
@@ -150,7 +150,7 @@ impl Run {
         let results = match self.validate(&session.plan, &config, &mut session.progress) {
             Ok(results) => results,
             Err(e) => {
-                // The epoch's steps are not lost: going on validates again.
+                // The epoch's steps are saved; a resumed run repeats only the validation.
                 self.save_last()?;
                 return Err(e);
             }
@@ -170,7 +170,7 @@ impl Run {
         self.draw(&results, is_best, &mut session.progress)
     }
 
-    /// The steps of one epoch, or those left of it, until interrupted or out of time.
+    /// Trains the steps that are left of an epoch, unless interrupted or out of time.
     fn steps(&mut self, epoch: u64, session: &mut Session) -> Result<()> {
         let names: Vec<String> = self.data.tasks.iter().map(|t| t.name.clone()).collect();
         let config = self.state.config.clone();
@@ -181,13 +181,13 @@ impl Run {
                 Ok(report) => report,
                 Err(e @ (Error::NonFinite { .. } | Error::Interrupted)) => return Err(e),
                 Err(e) => {
-                    // The steps before are not lost.
+                    // Saves the steps before this one.
                     self.state.elapsed_s = session.clock.elapsed_s();
                     self.save_last()?;
                     return Err(e);
                 }
             };
-            self.name_broken(&session.feed.take_broken(), &session.progress)?;
+            self.report_broken(&session.feed.take_broken(), &session.progress)?;
             self.state.means.add(&report);
             session.progress.step(&StepLine {
                 epoch: epoch + 1,
@@ -207,7 +207,7 @@ impl Run {
         Ok(())
     }
 
-    /// Under a time budget the schedule is stretched over the epochs that will fit.
+    /// With `--time`, stretches the schedule over the epochs that fit into it.
     fn fit_epochs_to_time(&mut self, progress: &mut Progress) {
         let Some(hours) = self.state.config.time else { return };
         let lost_s = Trials::lost_s(&self.state);
@@ -217,7 +217,7 @@ impl Run {
         progress.set_total(self.trainer.config.schedule.total_steps);
     }
 
-    /// Why the run ends here, though epochs are left.
+    /// The reason to end the run before its last epoch, if there is one.
     fn end_early(&self, clock: &Clock) -> Option<String> {
         let RunState { config, best_epoch, epochs_done, .. } = &self.state;
         if clock.is_over() {
@@ -227,7 +227,7 @@ impl Run {
         Some(format!("no better epoch than epoch {best} within --patience {}", config.patience))
     }
 
-    /// Goes back to the last checkpoint, with half the learning rate and the images in another order.
+    /// Returns to the last checkpoint, with half the learning rate and the images in another order.
     fn start_over(&mut self, session: &mut Session, report: &str) -> Result<()> {
         let file = self.folder.weights("last");
         let retries = self.state.retries + 1;
@@ -286,7 +286,7 @@ impl Run {
         Ok(Feed::new(loader, Arc::clone(&self.data.train), config.accumulate))
     }
 
-    fn name_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
+    fn report_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
         for b in broken {
             progress.say(&mut self.folder, &format!("unreadable, left out: {b}"))?;
         }
@@ -317,7 +317,7 @@ impl Run {
         let executor = &mut self.trainer.executor;
         let (results, broken) = evaluate::evaluate_on(executor, plan, &self.card, &self.data.val, &settings)?;
         if self.state.epochs_done == 0 {
-            self.name_broken(&broken, progress)?;
+            self.report_broken(&broken, progress)?;
         }
         Ok(results)
     }
@@ -360,7 +360,7 @@ impl Run {
         Ok(())
     }
 
-    /// The mean over the tasks, and the best one so far.
+    /// The log line with the mean metric over the tasks and the best one so far.
     fn overall_line(&self, results: &[TaskResult]) -> Option<String> {
         let overall = overall(results)?;
         Some(match (self.state.best, self.state.kept_epoch) {
@@ -372,7 +372,7 @@ impl Run {
         })
     }
 
-    /// Adds the epoch's weight and figure to each task's history.
+    /// Adds the epoch's weight and metric to each task's history.
     fn remember(&mut self, results: &[TaskResult]) {
         self.state.past.resize(self.data.tasks.len(), Vec::new());
         for (task, past) in self.state.past.iter_mut().enumerate() {
@@ -381,14 +381,14 @@ impl Run {
         }
     }
 
-    /// Whether these results replace `best`. Among equals the later epoch's weights are kept: they have seen more images. While
-    /// methods are tried, no weights are best.
+    /// Whether these results replace `best`. Between equal results the later epoch wins, since it was trained on more images.
+    /// While `--balance auto` tries methods, nothing replaces `best`.
     pub(super) fn is_best(&self, results: &[TaskResult]) -> bool {
         let is_as_good = overall(results).is_some_and(|new| self.state.best.is_none_or(|old| new >= old));
         !Trials::are_open(&self.state) && (results.is_empty() || is_as_good)
     }
 
-    /// Saves the weights that are best, overall or for a task, then the whole state.
+    /// Saves the weights if they are the best overall or for a task, then the whole state.
     pub(super) fn save(&mut self, results: &[TaskResult]) -> Result<()> {
         let tried = Trials::are_open(&self.state);
         for (task, result) in results.iter().enumerate().filter(|_| !tried) {
@@ -400,7 +400,7 @@ impl Run {
             }
         }
         if self.is_best(results) {
-            // Equal figures replace the weights, but only better ones start --patience anew.
+            // An equal result replaces the weights, but only a better one restarts --patience.
             let overall = overall(results);
             if self.state.best_epoch.is_none() || overall > self.state.best {
                 self.state.best_epoch = Some(self.state.epochs_done);
@@ -412,8 +412,7 @@ impl Run {
         self.save_last()
     }
 
-    /// Draws the epoch's pictures. One that cannot be drawn costs a warning: the epoch is saved by now, and nothing is lost but
-    /// the picture.
+    /// Draws the epoch's pictures. A failure is only a warning, because the epoch is already saved.
     pub(super) fn draw(&mut self, results: &[TaskResult], is_best: bool, progress: &mut Progress) -> Result<()> {
         let of_best = if is_best { evaluate::write_pictures(&self.folder.path, results) } else { Ok(()) };
         for error in [of_best.err(), self.draw_balance().err()].into_iter().flatten() {
@@ -422,7 +421,7 @@ impl Run {
         Ok(())
     }
 
-    /// Weights, pulls and cosines over the epochs so far, from the table.
+    /// Draws the tasks' weights, gradient norms and cosines over the epochs so far, from the results table.
     fn draw_balance(&self) -> Result<()> {
         let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
         match names.len() {
@@ -436,7 +435,7 @@ impl Run {
         self.state.optimizer_steps.clone_from(&self.trainer.optimizer.steps);
         self.state.balance = self.trainer.balance.state();
         if self.state.balance.iter().any(|number| !number.is_finite()) {
-            // JSON has no word for it: the checkpoint could not be read again.
+            // JSON cannot represent it, so the checkpoint could not be read again.
             let (step, method) = (self.state.step, Trials::method(&self.state));
             let report =
                 format!("step {step}: the state of --balance {method} is NaN or infinite: change its parameters");
@@ -445,7 +444,7 @@ impl Run {
         checkpoint::save(&self.folder.weights("last"), &mut self.trainer, &self.card, &self.state)
     }
 
-    /// The last network's answers on the first validation images, as one picture.
+    /// Draws the final network's predictions on the first nine validation images as one picture.
     fn draw_predictions(&mut self, plan: &ForwardPlan, config: &TrainConfig) -> Result<()> {
         let shown: Arc<[Sample]> = self.data.val.iter().take(9).cloned().collect();
         if shown.is_empty() {
@@ -464,7 +463,7 @@ impl Run {
         crate::draw::write_png(&self.folder.path.join(ANSWERS), &crate::draw::grid(&pictures, 3))
     }
 
-    fn closing_words(&mut self) -> Result<()> {
+    fn log_summary(&mut self) -> Result<()> {
         let path = self.folder.path.display();
         let mut parts = vec![format!("{DONE} {}", in_words(self.state.elapsed_s))];
         if let (Some(best), Some(epoch)) = (self.state.best, self.state.kept_epoch) {

@@ -119,7 +119,7 @@ impl Feed {
             trainer.start()?;
         }
         // A method that runs the batch forward again after the update needs it to stay on the device.
-        let waits = trainer.balance.looks_again();
+        let waits = trainer.balance.needs_losses_after_update();
         // An error in the next step's images is kept, so that this step is not lost.
         if more && !waits {
             self.failed = self.prepare(trainer).err();

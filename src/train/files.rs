@@ -1,7 +1,8 @@
-//! Which files of a run's folder are the run's own, and so may be removed by a new run in its place or by one that goes on.
+//! Decides which files in a run's folder belong to the run. A new run in the same folder, or the resumed run, may remove only
+//! these.
 //!
-//! A run writes the names of its tasks into its args.yaml before any other file, and all names of files follow from those. Files
-//! with other names, or in a folder without a run's args.yaml, are somebody else's and stay.
+//! A run writes its task names into args.yaml before any other file, and all its file names follow from those. Files with other
+//! names, or in a folder without a run's args.yaml, belong to somebody else and are kept.
 
 use super::lock::LOCK;
 use crate::config;
@@ -20,16 +21,16 @@ pub(super) const WEIGHTS: &str = "weights";
 pub(super) const START: &str = "start";
 pub(super) const TRIAL: &str = "trial";
 
-/// How the last line of a finished run's log begins: the first when its epochs are done, the second whenever it is resumed later.
+/// The last line of a finished run's log begins with `DONE`, or with `NOTHING_LEFT` if the run was resumed after its end.
 pub(super) const DONE: &str = "done in";
 pub(super) const NOTHING_LEFT: &str = "nothing is left to do";
 
-/// The weights that are best for one task, as a name for [`weights_file`].
+/// The name of the best weights for one task, for [`weights_file`].
 pub(super) fn best_of(task: &str) -> String {
     format!("best_{}", file_name(task))
 }
 
-/// Where the weights called `name` lie in a run's folder.
+/// The path of the weights called `name`, relative to a run's folder.
 pub(super) fn weights_file(name: &str) -> PathBuf {
     Path::new(WEIGHTS).join(format!("{name}.safetensors"))
 }
@@ -45,10 +46,10 @@ fn files_of<'a>(tasks: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
     files
 }
 
-/// Whether `name` can be a run's folder on every system that the run may be copied to.
+/// Checks that `name` can be the name of a folder on every system that the run may be copied to.
 ///
 /// # Errors
-/// It cannot, with what a name may be.
+/// It cannot; the message says which names are allowed.
 pub fn check_name(name: &str) -> Result<()> {
     let refused = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
     let stem = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
@@ -65,40 +66,40 @@ pub fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The names of the tasks in the args.yaml of `folder`, none if an older version wrote it: then only the files that every run has
-/// are known to be the run's. `None` if there is no args.yaml of a run.
+/// The task names in the args.yaml of `folder`; `None` if it holds no run's args.yaml. The list is empty if an older version
+/// wrote the file: then only the files that every run has are known to belong to the run.
 fn tasks_of_run(folder: &Path) -> Option<Vec<String>> {
     config::tasks_of_run(&std::fs::read_to_string(folder.join(ARGS)).ok()?)
 }
 
-/// Whether `folder` is that of a run, from its very first file on.
+/// Whether `folder` is a run's folder, even if the run has only written its first file.
 pub fn is_run(folder: &Path) -> bool {
     folder.join(LOCK).exists() || tasks_of_run(folder).is_some()
 }
 
-/// Whether the run in `folder` has come to its end: all epochs are done, or its patience or time is over.
+/// Whether the run in `folder` has finished: all epochs are done, or --patience or --time ended it.
 pub fn is_finished(folder: &Path) -> bool {
     let log = std::fs::read_to_string(folder.join(LOG)).unwrap_or_default();
     log.lines().last().is_some_and(|line| line.starts_with(DONE) || line.starts_with(NOTHING_LEFT))
 }
 
-/// The epoch whose weights are `best` by the log of a finished run.
+/// The epoch whose weights are `best`, according to the log of a finished run.
 pub fn best_in_log(folder: &Path) -> Option<usize> {
     let log = std::fs::read_to_string(folder.join(LOG)).ok()?;
     let done = log.lines().rfind(|line| line.starts_with(DONE))?;
     done.split("; ").find_map(|part| part.rsplit_once(", of epoch ")?.1.parse().ok())
 }
 
-/// Whether the run in `folder` has saved a state to go on from.
+/// Whether the run in `folder` has saved a state to resume from.
 pub fn has_state(folder: &Path) -> bool {
     ["last", "previous"].iter().any(|name| folder.join(weights_file(name)).is_file())
 }
 
-/// The files that a new run of `tasks` in `folder` removes first: those of the run that was there, except its args.yaml, which is
-/// replaced. This function only lists them.
+/// Lists the files that a new run of `tasks` in `folder` must remove first: all files of the earlier run except its args.yaml,
+/// which is replaced.
 ///
 /// # Errors
-/// The folder holds something and is no run's, or a file in it that is no run's has a name that the new run needs.
+/// The folder is not empty and not a run's, or it holds a foreign file with a name that the new run needs.
 pub(super) fn replaced(folder: &Path, tasks: &[&str]) -> Result<Vec<PathBuf>> {
     let old = tasks_of_run(folder);
     let own = old.iter().flat_map(|tasks| files_of(tasks.iter().map(String::as_str))).collect::<Vec<_>>();
@@ -119,7 +120,7 @@ pub(super) fn replaced(folder: &Path, tasks: &[&str]) -> Result<Vec<PathBuf>> {
         let others = entries(folder).find(|entry| !parts.contains(entry));
         if let Some(other) = others {
             return Err(Error::Usage(format!(
-                "{}: holds {} and is no run's folder: --exist-ok takes that of a run, or an empty one; give another --name",
+                "{}: holds {} and is not a run's folder: --exist-ok only replaces a run, or uses an empty folder; give another --name",
                 shown(folder),
                 shown(Path::new(other.file_name().unwrap_or_default()))
             )));
@@ -130,12 +131,13 @@ pub(super) fn replaced(folder: &Path, tasks: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(whole.chain(parts.iter().cloned()).collect())
 }
 
-/// The half-written files of a run of `tasks` that killed processes left behind.
+/// The temporary files that killed processes of a run of `tasks` left behind.
 pub(super) fn half_written(folder: &Path, tasks: &[&str]) -> Vec<PathBuf> {
     parts(folder, &files_of(tasks.iter().copied()))
 }
 
-/// Files of a run are written as `<file>.<process>.part` or `<file>.<process>-<number>.part`, and then renamed.
+/// The temporary files of `files`. A run writes a file as `<file>.<process>.part` or `<file>.<process>-<number>.part`, then
+/// renames it.
 fn parts(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let is_part = |path: &PathBuf| {
@@ -148,7 +150,7 @@ fn parts(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
     entries(folder).chain(entries(&folder.join(WEIGHTS))).filter(is_part).collect()
 }
 
-/// What is in a folder; nothing where there is none.
+/// The entries of a folder; none if it does not exist.
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| entry.ok()).map(|entry| entry.path())
 }
@@ -160,7 +162,7 @@ mod tests {
     use crate::recipe::Recipe;
     use crate::train::run::RunFolder;
 
-    /// A folder for runs, and what is asked for to make one in it over an older one.
+    /// A project folder, and a configuration that creates runs in it over older ones.
     struct Place {
         project: PathBuf,
         config: TrainConfig,
@@ -183,7 +185,7 @@ mod tests {
             RunFolder::create(&self.config, tasks, None, None).map(drop)
         }
 
-        /// Makes one and has it write every file there may be.
+        /// Creates a run and writes every file that it may have.
         fn whole_run(&self, tasks: &[&str]) {
             self.create(tasks).unwrap();
             let files = files_of(tasks.iter().copied()).into_iter().filter(|file| !self.run().join(file).exists());
@@ -196,7 +198,7 @@ mod tests {
             std::fs::write(path, file).unwrap();
         }
 
-        /// What lies in the run's folder and its weights, sorted.
+        /// The sorted entries of the run's folder and of its weights folder.
         fn tree(&self) -> Vec<String> {
             let all = entries(&self.run()).chain(entries(&self.run().join(WEIGHTS)));
             let mut all: Vec<String> =
@@ -205,7 +207,7 @@ mod tests {
             all
         }
 
-        /// Refuses a run of `tasks` with these words, as wrong usage, and changes nothing.
+        /// Checks that a run of `tasks` is refused as wrong usage with these words, and that no file changes.
         fn refuses(&self, tasks: &[&str], words: &[&str]) {
             let before = self.tree();
             let error = self.create(tasks).unwrap_err();
@@ -266,7 +268,7 @@ mod tests {
         place.write("weights/best_new.safetensors");
         place.refuses(&["old", "new"], &["weights/best_new.safetensors is in the way", "move it"]);
         std::fs::remove_file(place.run().join("weights/best_new.safetensors")).unwrap();
-        // A folder is nobody's file, whatever it is called.
+        // A folder never belongs to a run, whatever its name.
         std::fs::create_dir(place.run().join("scatter_new.png")).unwrap();
         place.refuses(&["old", "new"], &["scatter_new.png is in the way"]);
         std::fs::remove_dir(place.run().join("scatter_new.png")).unwrap();
@@ -275,7 +277,7 @@ mod tests {
         place.refuses(&["new"], &["weights is in the way"]);
         std::fs::remove_file(place.run().join("weights")).unwrap();
         place.create(&["new"]).unwrap();
-        // Without the names of its tasks, the files that every run has are known to be a run's, and no others.
+        // Without task names in args.yaml, only the files that every run has count as the run's.
         place.whole_run(&["new"]);
         let args = std::fs::read_to_string(place.run().join(ARGS)).unwrap();
         std::fs::write(place.run().join(ARGS), args.replace("tasks:\n- new\n", "")).unwrap();
@@ -292,8 +294,8 @@ mod tests {
         place.refuses(&["a"], &["weights/best.safetensors is in the way"]);
         std::fs::remove_dir_all(place.run()).unwrap();
         place.write("main.rs");
-        place.refuses(&["a"], &["holds main.rs and is no run's folder", "--exist-ok"]);
-        // Other programs write such a file, too.
+        place.refuses(&["a"], &["holds main.rs and is not a run's folder", "--exist-ok"]);
+        // Other programs write an args.yaml, too.
         place.write("args.yaml");
         place.refuses(&["a"], &["args.yaml is in the way"]);
         std::fs::write(place.run().join(ARGS), "task: detect\nmode: train\nepochs: 3\nname: x\n").unwrap();

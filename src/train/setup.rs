@@ -1,7 +1,7 @@
-//! The parts of a run before its first step: its images, its card, its trainer, its loader, its starting weights.
+//! Prepares a run before its first step: images, model card, trainer, loader and initial weights.
 
 use super::step::{Trainer, probe_for};
-use super::telemetry::{LOOK_EVERY, pairs};
+use super::telemetry::{GRAMIAN_INTERVAL, pairs};
 use super::trials::Trials;
 use crate::balance::{Balance, Method, Setup};
 use crate::config::{BatchNormMode, CacheChoice, GramianPlace, STRIDE, TrainConfig, number_of};
@@ -20,7 +20,7 @@ use crate::tasks::{Encoder, Encoders, Label, LabelFeatures, LabelValue, Likeliho
 use std::path::Path;
 use std::sync::Arc;
 
-/// The images a run trains and judges on.
+/// The images that a run trains and validates on, with the tasks that label them.
 pub(crate) struct Data {
     pub name: String,
     pub tasks: Vec<Task>,
@@ -31,7 +31,7 @@ pub(crate) struct Data {
     pub train: Arc<[Sample]>,
     pub val: Arc<[Sample]>,
     pub cache: Option<Arc<Cache>>,
-    /// The epochs from whose end --close-mosaic counts, for a run that was given --time only when it was resumed.
+    /// The number of epochs that --close-mosaic counts back from, if --time was first given when the run was resumed.
     pub mosaic_epochs: Option<u64>,
     pub notes: Vec<String>,
 }
@@ -110,7 +110,7 @@ impl Data {
         }
     }
 
-    /// The options of a loader that makes no targets; [`loader`] adds what makes them.
+    /// The options of a loader that makes no targets; [`loader`] adds the encoders for them.
     pub fn loader_options(&self, config: &TrainConfig) -> LoaderOptions {
         LoaderOptions {
             batch: config.batch,
@@ -126,7 +126,7 @@ impl Data {
         }
     }
 
-    /// A hash of the images' names, in order; resuming needs the same ones.
+    /// A hash of the images' names in order. A resumed run must have the same ones.
     pub fn fingerprint(&self) -> u64 {
         let names =
             self.train.iter().map(|s| s.name.as_str()).chain(["|"]).chain(self.val.iter().map(|s| s.name.as_str()));
@@ -138,26 +138,26 @@ impl Data {
     }
 }
 
-/// How many epochs may have mosaics, of a run whose --close-mosaic counts from the end of `kept` epochs if it is given; `None` if
-/// all may.
+/// The number of epochs that may have mosaics; `None` if all may. `kept` is the number that --close-mosaic counts back from,
+/// if it is not that of `config`.
 fn epochs_with_mosaics(config: &TrainConfig, kept: Option<u64>) -> Option<u64> {
-    // How many epochs fit into --time is found out on the way.
+    // With --time the number of epochs is not known beforehand.
     let epochs = kept.or(config.time.is_none().then_some(config.epochs))?;
     Some(epochs.saturating_sub(config.transforms.close_mosaic))
 }
 
-/// Keeps the first `images` training images and makes them the validation images, too.
+/// Keeps only the first `images` training images, and validates on them too.
 fn overfit(dataset: &mut Dataset, images: usize) {
     dataset.train.truncate(images);
     dataset.val.clone_from(&dataset.train);
 }
 
-/// What a person should know about the run's data before it starts.
+/// The notes on the run's data that are logged before it starts.
 fn notes(config: &TrainConfig, dataset: &Dataset, cache: Option<&Cache>) -> Vec<String> {
     let mut notes = vec![dataset.layout.clone()];
     if config.overfit > 0 {
         let images = dataset.train.len();
-        notes.push(format!("overfitting {images} training images, judged on the same, without augmentation"));
+        notes.push(format!("overfitting {images} training images: validated on the same ones, without augmentation"));
     }
     if config.batch < 8 && config.batch_norm == BatchNormMode::Train && config.freeze.len() < Stage::ALL.len() {
         let batch = config.batch;
@@ -168,7 +168,7 @@ fn notes(config: &TrainConfig, dataset: &Dataset, cache: Option<&Cache>) -> Vec<
     notes.extend(dataset.notes.iter().cloned());
     for (index, task) in dataset.tasks.iter().enumerate() {
         if !dataset.train.iter().any(|s| s.labels[index].is_labelled()) {
-            notes.push(format!("{}: no labelled image among those trained on: this task is not trained", task.name));
+            notes.push(format!("{}: no training image has labels for it: this task is not trained", task.name));
         }
     }
     if !dataset.flip_safe && config.fliplr > 0.0 {
@@ -183,7 +183,7 @@ fn notes(config: &TrainConfig, dataset: &Dataset, cache: Option<&Cache>) -> Vec<
     notes.extend(gramian_place(config, &dataset.tasks, &dataset.train).1);
     notes.extend(cache.map(ToString::to_string));
     if dataset.val.is_empty() {
-        notes.push("no validation images: nothing is judged, and `best` is the last epoch".into());
+        notes.push("no validation images: there are no metrics, and `best` is the last epoch".into());
     }
     notes
 }
@@ -201,19 +201,19 @@ fn notes_on_augmentation(config: &TrainConfig, dataset: &Dataset) -> Vec<String>
     notes
 }
 
-/// What a person should know about batches of several sides.
+/// The notes on --multi-scale that are logged before the run starts.
 fn multi_scale(config: &TrainConfig, tasks: &[Task], invariances: &[Invariances]) -> Vec<String> {
     let (sides, imgsz) = (config.sides(), config.imgsz);
     let [first, .., last] = sides[..] else {
         let share = config.multi_scale;
         return vec![format!(
-            "--multi-scale {share}: no other multiple of {STRIDE} lies within that share of {imgsz} px, so every batch is of {imgsz} px"
+            "--multi-scale {share}: no other multiple of {STRIDE} lies within that share of {imgsz} px, so every batch has {imgsz} px"
         )];
     };
     let count = sides.len();
     let pixels = sides.iter().map(|side| (side * side) as f64).sum::<f64>() / (count * imgsz * imgsz) as f64;
     let mut notes = vec![format!(
-        "multi-scale: batches of {count} sides from {first} to {last} px, on average of {pixels:.2} times the pixels of {imgsz} px, at which the network is judged"
+        "multi-scale: batches of {count} sides from {first} to {last} px, on average of {pixels:.2} times the pixels of {imgsz} px, the side for validation"
     )];
     let sized =
         tasks.iter().zip(invariances).filter(|(_, invariances)| !invariances.scale).map(|(task, _)| task.name.as_str());
@@ -238,7 +238,7 @@ fn cache(config: &TrainConfig) -> Result<Option<Arc<Cache>>> {
     Ok(Some(Arc::new(cache)))
 }
 
-/// Whether each of `names`, given with `flag`, is a task's.
+/// Checks that each of `names`, given with `flag`, is the name of a task.
 fn check_names<'a>(flag: &str, mut names: impl Iterator<Item = &'a String>, tasks: &[Task]) -> Result<()> {
     match names.find(|name| !tasks.iter().any(|t| t.name == **name)) {
         None => Ok(()),
@@ -259,11 +259,12 @@ pub(crate) fn card(config: &TrainConfig, data: &Data) -> Card {
     card
 }
 
-/// Two tasks label different images if fewer than this share of the images that either labels are labelled by both.
+/// Two tasks count as labelling different images if fewer than this share of the images that either labels have labels of both.
 const COVERED: f64 = 0.9;
 
-/// Where a run's steps compare the tasks' gradients, and why there. Gradients of tasks that label different images lie in different
-/// places of the features whether or not the tasks conflict, so they are compared where the images of a batch are summed.
+/// The place where a run's steps compare the tasks' gradients, and a note on the reason. If tasks label different images, their
+/// gradients lie in different places of the features whether or not the tasks conflict. They are then compared at a weight, whose
+/// gradient sums over the images of a batch.
 pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sample]) -> (Probe, Option<String>) {
     let frozen = |stage: Stage| config.freeze.contains(&stage);
     if tasks.len() < 2 || Stage::ALL.into_iter().all(frozen) && config.gramian == GramianPlace::Auto {
@@ -296,11 +297,11 @@ pub(super) fn gramian_place(config: &TrainConfig, tasks: &[Task], samples: &[Sam
     }
 }
 
-/// The trainer of a run with the balancing `method`, its parameters not yet initialised. It can go on with any other method that
-/// the run may try.
+/// The trainer of a run with the balancing `method`, its parameters not yet initialised. It can switch to any other method
+/// that the run may try.
 ///
 /// # Errors
-/// Choices that exclude each other, a network that cannot be built, or a device that cannot be had.
+/// Choices exclude each other, the network cannot be built, or the device is not available.
 pub(crate) fn trainer(
     config: &TrainConfig,
     method: &'static Method,
@@ -315,7 +316,8 @@ pub(crate) fn trainer(
         let shape = [config.batch, side, side];
         TrainingNetwork::for_labels(&card.architecture, shape, &config.frozen(), labels, probe)
     };
-    // The largest side comes first: if it is too large for the device, nothing else is made, and its arena fits the others.
+    // The largest side comes first: if it does not fit the device, this fails early. Its arena is large enough
+    // for the others.
     let sides = config.sides();
     let (&largest, others) = sides.split_last().unwrap_or_else(|| unreachable!("imgsz itself is one of the sides"));
     let tasks = &card.architecture.tasks;
@@ -323,16 +325,16 @@ pub(crate) fn trainer(
     let mut trainer = Trainer::of(network(largest)?, tasks, device, optimizer, balance, Fusion::On)?;
     others.iter().rev().try_for_each(|&side| trainer.add(network(side)?, Fusion::On))?;
     if probe != Probe::None {
-        // At least once an epoch.
-        trainer.look_every = LOOK_EVERY.min(data.steps_per_epoch(config)).max(1);
+        // At least once per epoch.
+        trainer.gramian_interval = GRAMIAN_INTERVAL.min(data.steps_per_epoch(config)).max(1);
     }
     Ok(trainer)
 }
 
-/// A fresh state of the method that weighs the tasks.
+/// A new state of the balancing method.
 ///
 /// # Errors
-/// A method that does not go with the run's other choices.
+/// The method does not work with the run's other choices.
 pub(super) fn balance(config: &TrainConfig, method: &'static Method, data: &Data) -> Result<Box<dyn Balance>> {
     let task_weights: Vec<f32> =
         data.tasks.iter().map(|t| number_of(&t.name, &config.task_weights).unwrap_or(1.0)).collect();
@@ -346,7 +348,7 @@ pub(super) fn balance(config: &TrainConfig, method: &'static Method, data: &Data
     })
 }
 
-/// Where the run's steps compare the tasks' gradients: where one of its methods needs it, else where the run's telemetry does.
+/// The place where the run's steps compare the tasks' gradients: the one that its method needs, otherwise the one for telemetry.
 fn probe(config: &TrainConfig, data: &Data) -> Result<Probe> {
     let methods = Trials::candidates(config, data.tasks.len());
     let methods = methods.into_iter().map(|method| balance(config, method, data));
@@ -360,7 +362,7 @@ fn probe(config: &TrainConfig, data: &Data) -> Result<Probe> {
     })
 }
 
-/// What the run's labels may be besides whole ones of one class.
+/// The label features that the run needs beyond plain labels: mixed images and partial labels.
 fn label_features(config: &TrainConfig, data: &Data) -> LabelFeatures {
     let mixed = config.transforms.mixup > 0.0 && config.overfit == 0;
     let is_partial = |label: &Label| label.value().is_some_and(LabelValue::is_partial);
@@ -431,7 +433,7 @@ pub(crate) fn encoders(config: &TrainConfig, data: &Data, card: &Card) -> Encode
     Encoders::new(config.sides().into_iter().map(|side| (side, encoder(side, data, card))))
 }
 
-/// Starts the trunk from a published file. Returns notes on the tensors that the file lacks and those that are not used.
+/// Loads initial weights from `path`. Returns notes on tensors that the file lacks and on those that are not used.
 pub(crate) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
     let file = weights::read(path)?;
     let report = trainer.executor.edit_store(|store| weights::start_from(store, &file, path))??;
@@ -471,7 +473,7 @@ mod tests {
         assert_eq!(epochs_with_mosaics(&config, None), Some(20));
         config.time = Some(0.5);
         assert_eq!(epochs_with_mosaics(&config, None), None);
-        // It was given --time when it was resumed, which has changed its epochs.
+        // The run was given --time on resume, which changed its epochs.
         assert_eq!(epochs_with_mosaics(&config, Some(50)), Some(40));
         assert_eq!(epochs_with_mosaics(&config, Some(5)), Some(0));
     }

@@ -1,4 +1,4 @@
-//! How a run starts: from the beginning, from its last checkpoint, or for one step to see whether all is well.
+//! Starts a run: a new one, one that resumes from its last checkpoint, or a dry run of one step.
 
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::epochs::{Run, say};
@@ -16,20 +16,21 @@ use crate::executor::DeviceChoice;
 use crate::model::{ModelFile, init};
 use std::path::{Path, PathBuf};
 
-/// Trains from the beginning and returns the run's folder.
+/// Trains a new run and returns its folder.
 ///
 /// # Errors
-/// Anything that stops a run; what was saved before stays.
+/// Any error that stops the run. Checkpoints saved before it remain.
 pub fn train(mut config: TrainConfig) -> Result<PathBuf> {
     check_name(&config.name)?;
     make_absolute(&mut config)?;
     let device = DeviceChoice::parse(&config.device, config.threads)?;
     device.check()?;
     let data = Data::open(&config)?;
-    begin(config, &device, data, Folder::Stays)
+    begin(config, &device, data, Folder::Permanent)
 }
 
-/// One step of everything a run would do, validation, checkpoint and pictures included, in a folder that is removed afterwards.
+/// Runs one step of everything that a run does, including validation, checkpoint and pictures, in a folder that is removed
+/// afterwards.
 ///
 /// # Errors
 /// The same as [`train`].
@@ -44,36 +45,36 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     check_trials(&config, &data)?;
     data.train = data.train.iter().take(config.batch * config.accumulate).cloned().collect();
     data.val = data.val.iter().take(config.batch).cloned().collect();
-    // A single step may take longer than the run's time.
+    // Without --time, since a single step may take longer than that.
     config = TrainConfig { epochs: 1, time: None, milestones: Vec::new(), ..config };
-    // The only epoch is the last one, and would have no mosaics.
+    // Otherwise the only epoch would count as one of the last, which have no mosaics.
     config.transforms.close_mosaic = 0;
     let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
     config.project.clone_from(&folder);
-    let ended = begin(config, &device, data, Folder::Goes);
+    let ended = begin(config, &device, data, Folder::Temporary);
     let removed = if folder.exists() { std::fs::remove_dir_all(&folder) } else { Ok(()) };
     ended?;
     removed.map_err(Error::io("remove", &folder))?;
     console::say(&format!(
-        "dry run passed with one batch of the {} training and one of the {} validation images; nothing was kept",
+        "dry run passed with one batch of the {} training and one of the {} validation images; its files were removed",
         images[0], images[1]
     ));
     Ok(())
 }
 
-/// Whether a run's folder is kept.
+/// Whether a run's folder is kept when the run ends.
 #[derive(PartialEq)]
 enum Folder {
-    Stays,
-    Goes,
+    Permanent,
+    Temporary,
 }
 
 fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -> Result<PathBuf> {
     let card = card(&config, &data);
     let trials = match keep {
-        Folder::Stays => Trials::new(&config, data.tasks.len(), &data.val)?,
-        // A single step leaves no room for trials.
-        Folder::Goes => None,
+        Folder::Permanent => Trials::new(&config, data.tasks.len(), &data.val)?,
+        // A dry run has a single step, too few for trials.
+        Folder::Temporary => None,
     };
     let method = trials.as_ref().map_or(config.balance.candidates()[0], |trials| trials.method);
     let mut trainer = trainer(&config, method, device, &data, &card)?;
@@ -82,11 +83,11 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     if let Some(file) = &config.weights {
         notes.extend(start_from(&mut trainer, file)?);
     }
-    // The folder is made after all checks above, so that a refused run leaves none behind.
+    // The folder is created after all checks, so that a refused run leaves none behind.
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
     let mut folder = RunFolder::create(&config, &names, isa, tuning.as_deref())?;
-    if keep == Folder::Stays && folder.path.file_name().is_some_and(|name| name != config.name.as_str()) {
+    if keep == Folder::Permanent && folder.path.file_name().is_some_and(|name| name != config.name.as_str()) {
         let (taken, now) = (&config.name, folder.path.file_name().unwrap_or_default().to_string_lossy());
         notes.push(format!("the folder {taken} is taken, so this run's is {now} (--exist-ok replaces a run)"));
     }
@@ -114,10 +115,11 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     for note in &notes {
         say(&mut folder, &format!("note: {note}"))?;
     }
-    Run { data, card, folder, trainer, state, kept: keep == Folder::Stays }.go_on()
+    Run { data, card, folder, trainer, state, kept: keep == Folder::Permanent }.train_to_end()
 }
 
-/// Makes paths absolute, so that the run can be resumed and evaluated from any folder. The weights of a run's folder are its best.
+/// Makes paths absolute, so that the run can be resumed and evaluated from any folder. If `weights` is a run's folder, its best
+/// weights are taken.
 fn make_absolute(config: &mut TrainConfig) -> Result<()> {
     for path in [&mut config.data, &mut config.weights].into_iter().flatten().chain([&mut config.project]) {
         *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
@@ -128,11 +130,11 @@ fn make_absolute(config: &mut TrainConfig) -> Result<()> {
     Ok(())
 }
 
-/// Goes on with the run in `path` from its last checkpoint. Of the choices in `given`, those that may change on resume replace the
-/// saved ones; the others are ignored with a note.
+/// Continues the run in `path` from its last checkpoint. Choices in `given` that may change on resume replace the saved ones; the
+/// others are ignored with a note.
 ///
 /// # Errors
-/// No checkpoint, a broken one, or data that changed under it.
+/// There is no checkpoint, it is corrupt, or the data set has changed since.
 pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     let path = &folder_of(path)?;
     let file = path.join(weights_file("last"));
@@ -144,7 +146,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     }
     // Locked before the state is read, since another process may be writing it.
     let lock = RunLock::take(path)?;
-    let (loaded, file, note) = last_whole(file)?;
+    let (loaded, file, note) = load_last_or_previous(file)?;
     let mut state = loaded.state.clone();
     Trials::check(&state, &file)?;
     let resumed = given.apply_on_resume(&mut state.config)?;
@@ -173,17 +175,17 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
         say(&mut folder, &note)?;
     }
     if given.has("time") || given.has("patience") {
-        say(&mut folder, "note: --time or --patience is another than before: the run need not end as it would have")?;
+        say(&mut folder, "note: --time or --patience has changed: the run may end at another epoch than planned")?;
     }
     note_numerics(&mut folder, &mut state, &trainer)?;
     say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
-    Run { data, card: loaded.card, folder, trainer, state, kept: true }.go_on()
+    Run { data, card: loaded.card, folder, trainer, state, kept: true }.train_to_end()
 }
 
-/// The run's folder, for its own path or that of its `weights/last.safetensors`.
+/// The run's folder. `path` is the folder itself or its `weights/last.safetensors`.
 ///
 /// # Errors
-/// Another file.
+/// `path` is any other file.
 fn folder_of(path: &Path) -> Result<PathBuf> {
     if !path.is_file() {
         return Ok(path.to_path_buf());
@@ -198,12 +200,13 @@ fn folder_of(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Ends a run that goes on by its `--time`, whose saved choices were `before`. Mosaics still end where those said.
+/// Sets the epochs of a resumed run from its `--time`. `before` holds its saved choices; mosaics still end at the epoch that
+/// follows from them.
 fn end_by_time(state: &mut RunState, before: &TrainConfig) {
     if before.time.is_none() {
         state.mosaic_epochs = Some(before.epochs);
     }
-    // Before an epoch is done nobody knows how long one takes.
+    // The time per epoch is not known before the first one is done.
     if let (Some(hours), true) = (state.config.time, state.epochs_done > 0) {
         let lost_s = Trials::lost_s(state);
         let epochs = epochs_that_fit(hours - lost_s / 3600.0, state.elapsed_s - lost_s, state.epochs_done);
@@ -212,7 +215,7 @@ fn end_by_time(state: &mut RunState, before: &TrainConfig) {
 }
 
 /// # Errors
-/// Tasks or images that are not those the run was started with.
+/// The tasks or images differ from those that the run was started with.
 fn check_same_data(data: &Data, loaded: &checkpoint::Loaded) -> Result<()> {
     if data.tasks != loaded.card.architecture.tasks {
         return Err(Error::Usage(format!(
@@ -231,28 +234,29 @@ fn check_same_data(data: &Data, loaded: &checkpoint::Loaded) -> Result<()> {
     Ok(())
 }
 
-/// Logs what makes sums round differently than before, and keeps what they round by now.
+/// Logs a changed instruction set or GPU tuning, since either makes sums round differently, and stores the new ones in the state.
 fn note_numerics(folder: &mut RunFolder, state: &mut RunState, trainer: &Trainer) -> Result<()> {
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
     if let (Some(old), Some(new)) = (state.isa, isa)
         && old != new
     {
-        let line = format!("note: the run began with {old} and goes on with {new}: sums round otherwise from here");
+        let line = format!("note: the run began with {old} and goes on with {new}: sums round differently from here");
         say(folder, &line)?;
     }
     if let (Some(old), Some(new)) = (&state.tuning, &tuning)
         && old != new
     {
-        let line =
-            format!("note: the GPU's tiles were tuned anew ({old} before, now {new}): sums round otherwise from here");
+        let line = format!(
+            "note: the GPU's tiles were tuned again ({old} before, now {new}): sums round differently from here"
+        );
         say(folder, &line)?;
     }
     (state.isa, state.tuning) = (isa, tuning);
     Ok(())
 }
 
-/// The last state, or the one before it if it is corrupt, and a note about that.
-fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
+/// Loads the last state or, if it is corrupt, the one before it. Returns its file, and a note in the second case.
+fn load_last_or_previous(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
     let error = match checkpoint::load(&file) {
         Ok(loaded) => return Ok((loaded, file, None)),
         Err(error) => error,
@@ -260,7 +264,7 @@ fn last_whole(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<Stri
     let before = checkpoint::previous(&file);
     match checkpoint::load(&before) {
         Ok(loaded) => {
-            // Otherwise the next save would replace this file by the corrupt one.
+            // Otherwise the next save would replace this file with the corrupt one.
             std::fs::rename(&before, &file).map_err(Error::io("rename", &before))?;
             let note = format!("note: {error}; going on from the state before it, {}", before.display());
             Ok((loaded, file, Some(note)))

@@ -27,7 +27,7 @@ pub struct Trainer {
     /// Number of steps done.
     pub step: u64,
     /// Compute the Gramian once in this many steps, even if the method does not need it; 0 means never.
-    pub look_every: u64,
+    pub gramian_interval: u64,
     names: Vec<String>,
     /// One plan per batch size.
     plans: Vec<StepPlan>,
@@ -267,7 +267,7 @@ impl Trainer {
             squares: SquaredSums::default(),
             config,
             step: 0,
-            look_every: 0,
+            gramian_interval: 0,
             names: tasks.iter().map(|t| t.name.clone()).collect(),
             plans,
             loaded: 0,
@@ -352,7 +352,7 @@ impl Trainer {
     /// # Errors
     /// The step has several batches with such a method, or a GPU call fails.
     pub fn start(&mut self) -> Result<()> {
-        let Trainer { executor, balance, squares, plans, loaded, running, step, look_every, .. } = self;
+        let Trainer { executor, balance, squares, plans, loaded, running, step, gramian_interval, .. } = self;
         let running = running.as_mut().unwrap_or_else(|| unreachable!("a step begins before its batches start"));
         if running.last.is_some() {
             // The next batch overwrites the arena, whichever plan computes it.
@@ -369,7 +369,7 @@ impl Trainer {
         if balance.needs().waits() {
             weigh(balance.as_ref(), executor, loaded_plan, running)?;
         }
-        if running.gramian.is_none() && *look_every > 0 && step.is_multiple_of(*look_every) {
+        if running.gramian.is_none() && *gramian_interval > 0 && step.is_multiple_of(*gramian_interval) {
             running.gramian = Some(probe(executor, loaded_plan, &running.scalars)?);
         }
         run(executor, Segment::TrunkBackward, &running.scalars)?;
@@ -398,7 +398,7 @@ impl Trainer {
         if let (Needs::Excess, Some(gradients)) = (self.balance.needs(), &running.first) {
             self.squares.add(gradients);
         }
-        if let Some(last) = running.last.filter(|_| self.balance.looks_again()) {
+        if let Some(last) = running.last.filter(|_| self.balance.needs_losses_after_update()) {
             // The batch is still on the device: for such a method, the feed loads the next one only after the step.
             let plan = &self.plans[last];
             self.executor.run(plan.plan, Segment::Forward, ParameterSet::Current, &running.scalars)?;

@@ -1,4 +1,4 @@
-//! The table of a run, `results.csv`.
+//! Writes a run's results table, `results.csv`.
 
 use super::epochs::Run;
 use super::files::TABLE;
@@ -15,15 +15,15 @@ use std::path::PathBuf;
 pub struct ResultsTable {
     file: File,
     path: PathBuf,
-    /// Columns of an older version that are no longer written; they stay at the end and are blank from now on.
+    /// Number of columns from an older version that are no longer written. They move to the end and stay blank in new rows.
     retired: usize,
-    /// Rows that it held when it was opened.
+    /// Number of rows when it was opened.
     pub rows: u64,
 }
 
 impl ResultsTable {
-    /// Opens the table and drops rows of epochs after `epochs_done`, which an interrupted run may have written. Rows of another
-    /// version keep their values in columns of the same name; new columns are blank.
+    /// Opens the table and drops rows of epochs after `epochs_done`, which an interrupted run may have written. Rows that another
+    /// version wrote keep their values under the same column names, and are blank in new columns.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -107,7 +107,7 @@ impl Run {
         cells.push(format!("{lr:.8}"));
         if self.data.tasks.len() > 1 {
             let gradients = self.state.means.gradients.cells(self.data.tasks.len());
-            // Lengths may be far below one.
+            // In scientific notation, since norms may be far below one.
             let short = |value: f64| if value.is_finite() { format!("{value:.6e}") } else { String::new() };
             cells.extend(gradients.into_iter().map(|value| value.map_or(String::new(), short)));
         }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The Gramian is computed once in this many steps, so that it costs almost nothing.
-pub const LOOK_EVERY: u64 = 16;
+/// Steps from one computation of the Gramian for the log to the next. At this interval it costs almost nothing.
+pub const GRAMIAN_INTERVAL: u64 = 16;
 
 /// A sum, and the number of its terms.
 type Sum = (f64, u32);
@@ -101,7 +101,7 @@ impl GradientMeans {
 }
 
 /// A task's mean weight in an epoch, and its metric on the validation images.
-pub type Lived = (f64, Option<f64>);
+pub type WeightAndMetric = (f64, Option<f64>);
 
 /// A task that improves within this many epochs is still learning.
 const STILL: usize = 3;
@@ -112,9 +112,9 @@ const GROWTH: f64 = 1.1;
 
 /// Whether a task's metric is stalled while its weight grows: the task is solved or stuck, and its weight is wasted.
 /// `past` has an entry per epoch. Returns the weight before and now.
-pub fn solved_or_stuck(past: &[Lived]) -> Option<[f64; 2]> {
+pub fn solved_or_stuck(past: &[WeightAndMetric]) -> Option<[f64; 2]> {
     let (before, last) = past.split_at_checked(past.len().checked_sub(STILL)?)?;
-    let best = |part: &[Lived]| part.iter().filter_map(|epoch| epoch.1).max_by(f64::total_cmp);
+    let best = |part: &[WeightAndMetric]| part.iter().filter_map(|epoch| epoch.1).max_by(f64::total_cmp);
     let (old, now) = (before.last()?.0, last.last()?.0);
     (best(last)? <= best(before)? + CHANGE && now > old * GROWTH && old > 0.0).then_some([old, now])
 }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_stalled_task_with_a_growing_weight_is_found() {
-        let past = |weights: [f64; 5], figures: [f64; 5]| -> Vec<Lived> {
+        let past = |weights: [f64; 5], figures: [f64; 5]| -> Vec<WeightAndMetric> {
             weights.into_iter().zip(figures.map(Some)).collect()
         };
         let growing = [1.0, 1.2, 1.5, 1.8, 2.2];

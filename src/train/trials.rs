@@ -1,8 +1,8 @@
-//! `--balance auto`: trains the first epochs with each candidate method in turn, from the same start and on the same images, and goes
-//! on with the method whose validation figures are best.
+//! `--balance auto`: trains the first epochs with each candidate method in turn, from the same start and on the same images, and
+//! continues with the method whose validation metrics are best.
 //!
-//! The state of the trials is part of every checkpoint, so a run that was stopped within them goes on as any other. Two more files
-//! lie beside `last` until a method is chosen: the run's start, and its state at the end of the best trial so far.
+//! Every checkpoint holds the state of the trials, so a run that was stopped during them can be resumed like any other. Until a
+//! method is chosen, `weights/` holds two more files: the run's start, and its state at the end of the best trial so far.
 
 use super::checkpoint::{self, RunState};
 use super::epochs::{Run, Session};
@@ -22,36 +22,37 @@ use std::path::Path;
 /// The state of a run's trials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trials {
-    /// The method that is being tried or, if `decided`, the one that was chosen.
+    /// The method on trial or, if `decided`, the chosen one.
     #[serde(with = "by_name")]
     pub method: &'static Method,
-    /// How many epochs each method is tried for.
+    /// The number of epochs that each method is tried for.
     epochs: u64,
-    /// What each candidate reached so far, in order; `None` for one whose loss was NaN or infinite.
+    /// The overall metric that each candidate reached so far, in order; `None` if its loss was NaN or infinite.
     reached: Vec<Option<f64>>,
-    /// The number of the best candidate so far.
+    /// The index of the best candidate so far.
     leader: Option<usize>,
     /// The results table of that candidate's trial.
     table: String,
     decided: bool,
-    /// Seconds that the trials of other methods took, once one is chosen.
+    /// Seconds spent on trials of the methods that were not chosen; 0 until one is chosen.
     lost_s: f64,
-    /// The hashes of the two files that the trials go back to: [`START`] and [`TRIAL`].
+    /// The hashes of the two files that trials are restored from: [`START`] and [`TRIAL`].
     hashes: [u64; 2],
 }
 
 impl Trials {
-    /// The methods that a run with this many tasks may train with. One task leaves nothing to balance, and so nothing to try.
+    /// The methods that a run with this many tasks may train with. With one task there is
+    /// nothing to balance, so only one method is left.
     pub fn candidates(config: &TrainConfig, tasks: usize) -> Vec<&'static Method> {
         let mut methods = config.balance.candidates();
         methods.truncate(if tasks < 2 { 1 } else { methods.len() });
         methods
     }
 
-    /// The trials of a new run with these validation images; `None` if there is one method to train with.
+    /// The trials of a new run with these validation images; `None` if there is only one method to train with.
     ///
     /// # Errors
-    /// No validation images with labels to choose by, or no epochs left after the trials.
+    /// No validation image has labels, or the trials would leave no epochs.
     pub fn new(config: &TrainConfig, tasks: usize, val: &[Sample]) -> Result<Option<Trials>> {
         let [first, _, ..] = Trials::candidates(config, tasks)[..] else { return Ok(None) };
         if !val.iter().any(|sample| sample.labels.iter().any(Label::is_labelled)) {
@@ -93,20 +94,20 @@ impl Trials {
         state.trials.as_ref().is_some_and(|trials| !trials.decided)
     }
 
-    /// Whether the method that is being tried has had its epochs.
+    /// Whether the method on trial has trained all its epochs.
     pub fn one_is_over(state: &RunState) -> bool {
         state.trials.as_ref().is_some_and(|trials| !trials.decided && state.epochs_done >= trials.epochs)
     }
 
-    /// Seconds of the run that trained weights which were not kept.
+    /// Seconds of the run spent on trials whose weights were not kept.
     pub fn lost_s(state: &RunState) -> f64 {
         state.trials.as_ref().map_or(0.0, |trials| trials.lost_s)
     }
 
-    /// Whether a checkpoint with these trials may be continued: a changed file must not choose by itself.
+    /// Checks the trials in a checkpoint before it is resumed, so that an edited file cannot decide the choice.
     ///
     /// # Errors
-    /// Numbers that no run writes.
+    /// The trials hold values that no run writes.
     pub fn check(state: &RunState, file: &Path) -> Result<()> {
         let Some(trials) = &state.trials else { return Ok(()) };
         let candidates = state.config.balance.candidates();
@@ -117,9 +118,7 @@ impl Trials {
             && if trials.decided { tried == candidates.len() } else { candidates.get(tried) == Some(&trials.method) };
         match is_sound {
             true => Ok(()),
-            false => {
-                Err(Error::checkpoint(file, "its trials of --balance auto are not understood: start the run anew"))
-            }
+            false => Err(Error::checkpoint(file, "its trials of --balance auto are not understood: start a new run")),
         }
     }
 
@@ -131,19 +130,19 @@ impl Trials {
     }
 }
 
-/// Whether a run with these choices could try its methods on these data, if it is to try any.
+/// Checks that a run with these choices can try its methods on these data, if it has to try any.
 ///
 /// # Errors
-/// Those of [`Trials::new`].
+/// The same as [`Trials::new`].
 pub fn check_trials(config: &TrainConfig, data: &Data) -> Result<()> {
     Trials::new(config, data.tasks.len(), &data.val).map(drop)
 }
 
 impl Run {
-    /// Says which method is being tried, if one is, and keeps the run's start for the others.
+    /// Logs the method on trial, if there is one. At step 0, saves the run's start for the other methods.
     ///
     /// # Errors
-    /// The log cannot be written, or the file; a file of an interrupted run is not the one that it wrote.
+    /// The log or the file cannot be written, or a file that the trials need is missing or has changed.
     pub(super) fn announce_trial(&mut self, session: &Session) -> Result<()> {
         let Some(mut trials) = self.state.trials.clone().filter(|trials| !trials.decided) else { return Ok(()) };
         if self.state.step == 0 && trials.reached.is_empty() {
@@ -158,10 +157,10 @@ impl Run {
         session.progress.say(&mut self.folder, &line)
     }
 
-    /// Ends the trial of a method, whose loss was NaN or infinite if there is a `failure`, and begins the next one, or chooses.
+    /// Ends a trial, then begins the next one or chooses a method. `failure` is the report if a loss was NaN or infinite.
     ///
     /// # Errors
-    /// Files that cannot be read or written, or no candidate that trained without such a loss.
+    /// A file cannot be read or written, or every candidate had such a loss.
     pub(super) fn end_trial(&mut self, session: &mut Session, failure: Option<&str>) -> Result<()> {
         let candidates = self.state.config.balance.candidates();
         let Some(mut trials) = self.state.trials.clone() else { return Ok(()) };
@@ -177,7 +176,7 @@ impl Run {
             }
         };
         session.progress.say(&mut self.folder, &line)?;
-        // Among equals the earlier candidate wins.
+        // Between equal metrics the earlier candidate wins.
         let best = trials.leader.and_then(|leader| trials.reached[leader]);
         if failure.is_none() && (trials.leader.is_none() || reached > best) {
             trials.leader = Some(trials.reached.len());
@@ -191,12 +190,12 @@ impl Run {
         }
     }
 
-    /// The overall figure of the last epoch.
+    /// The overall metric of the last epoch.
     fn last_overall(&self) -> Option<f64> {
         mean_figure(self.state.past.iter().map(|epochs| epochs.last().and_then(|epoch| epoch.1)))
     }
 
-    /// Begins the next trial where the run began.
+    /// Begins the next trial from the run's start.
     fn next_trial(&mut self, trials: Trials, session: &mut Session) -> Result<()> {
         session.progress.say(&mut self.folder, &trials.line(&self.state.config))?;
         self.go_back_to(START, trials, session)?;
@@ -205,7 +204,7 @@ impl Run {
         Ok(())
     }
 
-    /// Goes on from the end of the best trial.
+    /// Continues from the end of the best trial.
     fn choose(&mut self, mut trials: Trials, session: &mut Session) -> Result<()> {
         let candidates = self.state.config.balance.candidates();
         let Some(leader) = trials.leader else {
@@ -218,29 +217,29 @@ impl Run {
         let table = std::mem::take(&mut trials.table);
         let trials = Trials { method: candidates[leader], decided: true, lost_s, ..trials };
         let is_tie = trials.reached.iter().filter(|reached| **reached == trials.reached[leader]).count() > 1;
-        let tie = if is_tie { " (a tie: it was tried before its equals)" } else { "" };
+        let tie = if is_tie { " (a tie: the method tried first wins)" } else { "" };
         let line = format!("continuing with {} from the end of its trial{tie}", trials.method);
         session.progress.say(&mut self.folder, &line)?;
         self.go_back_to(TRIAL, trials, session)?;
-        // The last column says whether an epoch is the best so far. Of the trial's epochs the last one is.
+        // The last column tells whether an epoch is the best so far. The trial's last epoch now is.
         let table = table.strip_suffix("0\n").map_or(table.clone(), |rows| format!("{rows}1\n"));
         crate::files::write_synced(&self.folder.path.join(TABLE), table.as_bytes())?;
         session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
-        // From here on there is a `best`, and this is the first.
+        // The trial's last epoch is the run's first `best`.
         let config = self.state.config.clone();
         let results = self.validate(&session.plan, &config, &mut session.progress)?;
         let is_best = self.is_best(&results);
         self.save(&results)?;
-        // Saved twice, so that the state before the last one needs the trials' files no more.
+        // Saved twice, so that `previous` too is a state that no longer needs the trials' files.
         self.save_last()?;
         self.draw(&results, is_best, &mut session.progress)?;
         self.drop_trial_files()
     }
 
-    /// Removes the files that only trials need, if a method is chosen.
+    /// Removes the files that only trials need, once a method is chosen.
     ///
     /// # Errors
-    /// A file that is there cannot be removed.
+    /// A file exists and cannot be removed.
     pub(super) fn drop_trial_files(&self) -> Result<()> {
         if self.state.trials.as_ref().is_none_or(|trials| !trials.decided) {
             return Ok(());
@@ -256,7 +255,7 @@ impl Run {
         Ok(())
     }
 
-    /// Keeps the state in `last` under another name as well, and returns the file's hash.
+    /// Copies `last` to another name and returns the file's hash.
     fn keep_last_as(&self, name: &str) -> Result<u64> {
         let bytes = read(&self.folder.weights("last"))?;
         crate::files::write_synced(&self.folder.weights(name), &bytes)?;
@@ -264,33 +263,33 @@ impl Run {
     }
 
     /// # Errors
-    /// The file is not there, or not as the run wrote it.
+    /// The file cannot be read, or differs from the one that the run wrote.
     fn check_file(&self, name: &str, hash: u64) -> Result<()> {
         let file = self.folder.weights(name);
         match std::fs::read(&file) {
             Ok(bytes) if fnv(&bytes) == hash => Ok(()),
             outcome => {
                 let what = if outcome.is_ok() { "is not the file that the run wrote" } else { "cannot be read" };
-                let report = format!("{what}, and the run needs it to go on trying methods: start the run anew");
+                let report = format!("{what}, and the run needs it to go on trying methods: start a new run");
                 Err(Error::checkpoint(&file, report))
             }
         }
     }
 
-    /// Takes the state of one of the trials' files.
+    /// Restores the state from one of the trials' files.
     fn go_back_to(&mut self, name: &str, trials: Trials, session: &mut Session) -> Result<()> {
         let file = self.folder.weights(name);
         self.check_file(name, trials.hashes[usize::from(name == TRIAL)])?;
         let loaded = checkpoint::load(&file)?;
         self.trainer.balance = balance(&loaded.state.config, Trials::method(&loaded.state), &self.data)?;
         loaded.restore(&mut self.trainer, &file)?;
-        // The file at the start holds the first candidate's state, the other one the leader's own.
+        // The file of the start holds the first candidate's state; the other file holds the leader's.
         if Trials::method(&loaded.state) != trials.method {
             self.trainer.balance = balance(&loaded.state.config, trials.method, &self.data)?;
         }
         self.card = loaded.card;
         self.state = RunState {
-            // --resume may have changed it.
+            // The current choices, since --resume may have changed them.
             config: self.state.config.clone(),
             trials: Some(trials),
             elapsed_s: session.clock.elapsed_s(),

@@ -106,7 +106,7 @@ fn a_failed_run_is_named_and_the_others_continue() {
     let failed = run(&[&args[..], &TINY].concat());
     let said = text(&failed.stderr);
     assert_eq!(failed.status.code(), Some(1), "{said}");
-    assert!(said.contains("holds mine.txt and is no run's folder"), "{said}");
+    assert!(said.contains("holds mine.txt and is not a run's folder"), "{said}");
     assert!(said.contains("no table: no run of single-paper is finished"), "{said}");
     assert!(said.contains("1 of 4 runs failed: single-paper-seed0"), "{said}");
     assert!(Path::new(&out).join("train/fixed-seed0/weights/best.safetensors").is_file());

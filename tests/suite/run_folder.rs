@@ -216,7 +216,7 @@ fn a_folder_that_is_not_a_runs_is_not_written_into() {
     std::fs::write(folder.path.join("project/train/copied/weights/best.safetensors"), "weights").unwrap();
     let before = snapshot(&folder.path);
     for (name, words) in [
-        ("src", ["train/src: holds main.rs and is no run's folder", "--exist-ok"]),
+        ("src", ["train/src: holds main.rs and is not a run's folder", "--exist-ok"]),
         ("copied", ["weights/best.safetensors is in the way", "--name"]),
     ] {
         let args = ["train", &data, "--project", &project, "--name", name, "--exist-ok", "--epochs", "1"];

@@ -79,7 +79,7 @@ impl Balance for LossRecorder {
 
     fn observe(&mut self, _: &Signals) {}
 
-    fn looks_again(&self) -> bool {
+    fn needs_losses_after_update(&self) -> bool {
         true
     }
 

@@ -127,8 +127,7 @@ fn a_run_does_not_choose_by_files_that_it_did_not_write() {
     interrupt(&[&args(&data, &project, "run", "auto")[..], &["--balance-trial", "0.8"]].concat(), &run);
     let [start, last] = ["start", "last"].map(|name| Path::new(&run).join(format!("weights/{name}.safetensors")));
     let last = std::fs::read(last).unwrap();
-    let refused =
-        |what: &str| fail(&["train", "--resume", &run], 1, &["start.safetensors", what, "start the run anew"]);
+    let refused = |what: &str| fail(&["train", "--resume", &run], 1, &["start.safetensors", what, "start a new run"]);
     let bytes = std::fs::read(&start).unwrap();
     std::fs::write(&start, &last).unwrap();
     refused("is not the file that the run wrote");

@@ -112,7 +112,7 @@ impl Numbers {
     fn step(&self, balance: &mut dyn Balance, epoch_ends: bool) -> Weights {
         let weights = balance.weights(&self.signals());
         balance.observe(&self.signals());
-        if balance.looks_again() {
+        if balance.needs_losses_after_update() {
             balance.after_update(&self.signals(), &self.after);
         }
         if epoch_ends {
