@@ -165,7 +165,11 @@ fn accumulated_batches_are_refused_before_the_run_if_the_method_uses_the_step_it
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
     for balance in ["mgda", "famo", "excess"] {
         let own = ["train", &data, "--project", &project, "--balance", balance, "--accumulate", "2"];
-        fail(&[&own, &SMALL[..]].concat(), 2, &[&format!("--balance {balance} weighs"), "leave out --accumulate"]);
+        fail(
+            &[&own, &SMALL[..]].concat(),
+            2,
+            &[&format!("--balance {balance} needs all images of a step in one batch"), "leave out --accumulate"],
+        );
     }
     assert!(!Path::new(&project).join("train").exists(), "a refused run left a folder behind");
 }
