@@ -148,7 +148,9 @@ impl Run {
         if self.state.step == 0 && trials.reached.is_empty() {
             trials.hashes[0] = self.keep_last_as(START)?;
         }
-        let needed = [(START, true), (TRIAL, trials.leader.is_some())];
+        // A run killed at the end of a trial may have written a new `TRIAL` that its checkpoint does not know yet. It ends the trial
+        // again and writes the same file.
+        let needed = [(START, true), (TRIAL, trials.leader.is_some() && !Trials::one_is_over(&self.state))];
         for ((name, _), hash) in needed.iter().zip(trials.hashes).filter(|((_, needed), _)| *needed) {
             self.check_file(name, hash)?;
         }

@@ -137,6 +137,41 @@ fn a_run_does_not_choose_by_files_that_it_did_not_write() {
     succeed(&["train", "--resume", &run]);
 }
 
+/// The trials' figures in a run's log.
+fn reached(run: &str) -> Vec<f64> {
+    let log = std::fs::read_to_string(Path::new(run).join("log.txt")).unwrap();
+    log.lines().filter_map(|line| line.split_once(" reached ")?.1.split(' ').next()?.parse().ok()).collect()
+}
+
+#[test]
+fn a_run_stopped_between_a_new_leaders_file_and_its_checkpoint_continues() {
+    let folder = Folder::new("trials-leader");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let more = |seed: &'static str| ["--balance-trial", "0.5", "--lr0", "0.01", "--warmup-epochs", "0", "--seed", seed];
+    // The second method must take the lead.
+    let seed = ["0", "1", "2", "3", "4", "5", "6", "7"].into_iter().find(|seed| {
+        succeed(&[&args(&data, &project, seed, "auto")[..], &more(seed)].concat());
+        let reached = reached(&path(&folder, &format!("runs/train/{seed}")));
+        reached[1] > reached[0]
+    });
+    let seed = seed.expect("a seed with which the second method leads");
+    let cut = path(&folder, "runs/train/cut");
+    let start = Path::new(&cut).join("weights/start.safetensors");
+    let cut_run = [&args(&data, &project, "cut", "auto")[..], &more(seed)].concat();
+    let mut child = polyhead().args(cut_run).stderr(Stdio::null()).spawn().unwrap();
+    // Without the start, the run fails after it has written the new leader's file.
+    while !std::fs::read_to_string(Path::new(&cut).join("log.txt")).unwrap_or_default().contains("trial 2 of 3") {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(40));
+    let bytes = std::fs::read(&start).unwrap();
+    std::fs::remove_file(&start).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    std::fs::write(&start, bytes).unwrap();
+    succeed(&["train", "--resume", &cut]);
+    assert!(end_of(&cut) == end_of(&path(&folder, &format!("runs/train/{seed}"))));
+}
+
 #[test]
 fn a_candidate_whose_loss_is_no_number_is_out() {
     let folder = Folder::new("trials-nan");
