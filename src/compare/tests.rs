@@ -92,7 +92,7 @@ fn the_best_epoch_is_the_last_one_with_the_highest_mean() {
     assert!(run.task("box").unwrap().figures.contains(&("AP50".to_owned(), Some(0.9))));
     assert!((run.cosines[0].1 - 0.25).abs() < 1e-12, "{:?}", run.cosines);
 
-    // What the table says counts: the weights of the better first epoch were never kept.
+    // The column `best` decides, even if an earlier epoch was better: that epoch's weights were not kept.
     let table =
         "epoch,time,train/box/loss,val/box/AP,overall,best\n1,1,1,0.9,0.9,0\n2,2,1,0.5,0.5,1\n3,3,1,0.4,0.4,0\n";
     let run = RunResult::read(&place.folder("tried", &place.config("fixed", 1, 3), table)).unwrap();
