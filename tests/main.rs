@@ -68,6 +68,9 @@ mod pytorch;
 #[path = "suite/reference.rs"]
 mod reference;
 #[cfg(unix)]
+#[path = "suite/resume.rs"]
+mod resume;
+#[cfg(unix)]
 #[path = "suite/run_folder.rs"]
 mod run_folder;
 #[path = "suite/shapes.rs"]

@@ -59,8 +59,8 @@ enum Command {
 
 #[derive(Args)]
 struct TrainArgs {
-    /// Continue the run in this folder
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "data", "weights", "name"])]
+    /// Continue the run in this folder; DATA (if it was moved) and --epochs may be given with it
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "weights", "name"])]
     resume: Option<PathBuf>,
     /// Start with the choices of an args.yaml (or of the run in this folder); flags override them
     #[arg(long, value_name = "FILE")]

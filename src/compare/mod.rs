@@ -22,8 +22,8 @@ use crate::console;
 use crate::draw;
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
-use crate::train::check_trials;
 use crate::train::setup::Data;
+use crate::train::{RunLock, check_trials};
 use plan::{PlannedRun, Stage};
 use results::RunResult;
 use runs::{Failure, Shares};
@@ -40,7 +40,7 @@ pub struct Jobs {
 /// Trains all runs that are not finished, and writes the tables of the finished ones.
 ///
 /// # Errors
-/// The request cannot be planned, Ctrl-C, or some runs failed. Before a failure is reported, the tables of the finished runs
+/// The request cannot be planned, another comparison writes into the folder, Ctrl-C, or some runs failed. Before a failure is reported, the tables of the finished runs
 /// are written if every setting has one.
 pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     check_out(&request.out)?;
@@ -65,6 +65,7 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     planned.iter().filter(|run| run.config.task.is_empty()).try_for_each(|run| check_trials(&run.config, &data))?;
     drop(data);
     let out = request.out;
+    let _lock = lock(&out)?;
     plan::write_plans(&out, &planned)?;
     let failures = runs::carry_out(&planned, &out, shares(&request.base, jobs, &device))?;
     let finished: Vec<&PlannedRun> = planned.iter().filter(|run| run.stage() == Stage::Finished).collect();
@@ -93,12 +94,23 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
 /// Writes the tables of existing runs.
 ///
 /// # Errors
-/// A folder is not that of a finished run, or the runs are not comparable.
+/// A folder is not that of a finished run, the runs are not comparable, or another comparison writes into `out`.
 pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Result<()> {
     check_out(out)?;
     device.check()?;
     let results = folders.iter().map(|folder| RunResult::read(folder)).collect::<Result<Vec<_>>>()?;
+    let _lock = lock(out)?;
     write(&results, out, device, &[])
+}
+
+/// Creates the folder and makes this process the only comparison that writes into it.
+fn lock(out: &Path) -> Result<RunLock> {
+    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    let mut lock = RunLock::take(out)?;
+    if let Some(warning) = lock.warning.take() {
+        console::say(&warning);
+    }
+    Ok(lock)
 }
 
 fn check_out(out: &Path) -> Result<()> {
@@ -122,7 +134,6 @@ fn write(results: &[RunResult], out: &Path, device: &DeviceChoice, failures: &[F
     let tasks: Vec<String> = comparison.tasks.iter().map(|task| task.task.clone()).collect();
     let costs = costs::measure(results, &tasks, device)?;
     let text = report::markdown(&comparison, costs.as_ref());
-    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let json = format!("{:#}\n", json::json(&comparison, costs.as_ref(), failures));
     crate::files::write_synced(&out.join("compare.json"), json.as_bytes())?;
     crate::files::write_synced(&out.join("compare.md"), text.as_bytes())?;

@@ -15,6 +15,8 @@ use std::path::Path;
 
 /// The keys of args.yaml that are not choices.
 pub const PROVENANCE: [&str; 7] = ["command", "version", "commit", "machine", "isa", "tuning", "tasks"];
+/// The choices that may change on resume, beside those of execution.
+const ON_RESUME: [&str; 2] = ["data", "epochs"];
 /// Must be typed: from a file, it would let a repeated run overwrite the original.
 const NEVER_FROM_A_FILE: &str = "exist_ok";
 
@@ -176,7 +178,8 @@ impl Choices {
     pub fn apply_on_resume(&self, config: &mut TrainConfig) -> Result<Resumed> {
         let command = options();
         let fixed = command.get_arguments().filter(|arg| arg.get_help_heading() != Some(EXECUTION));
-        let fixed: Vec<&str> = fixed.map(|arg| arg.get_id().as_str()).collect();
+        let fixed = fixed.map(|arg| arg.get_id().as_str()).filter(|key| !ON_RESUME.contains(key));
+        let fixed: Vec<&str> = fixed.collect();
         let (ignored, applied) = self.0.iter().cloned().partition(|choice| fixed.contains(&choice.key.as_str()));
         let (before, applied) = (Choices::of(config)?, Choices(applied));
         applied.apply(config)?;
@@ -187,7 +190,9 @@ impl Choices {
                 let text = text.unwrap_or_else(|| "none".to_owned());
                 text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
             };
-            (old != new).then(|| format!("{} {} (before: {})", flag(&command, key), text(new), text(old)))
+            // The data set is given by its place, not by a flag.
+            let name = if key == "data" { "the data set:".to_owned() } else { flag(&command, key) };
+            (old != new).then(|| format!("{name} {} (before: {})", text(new), text(old)))
         };
         Ok(Resumed { ignored: Choices(ignored).flags(), changed: applied.keys().filter_map(change).collect() })
     }
@@ -403,14 +408,16 @@ mod tests {
     #[test]
     fn some_choices_change_on_resume_and_the_others_are_named() {
         let saved = Recipe::QuickStart.config();
-        let typed = [("workers", "7"), ("exist_ok", "true"), ("time", "0.5"), ("clip_norm", "1"), ("lr_heads", "a=1")];
+        let typed = [("workers", "7"), ("exist_ok", "true"), ("epochs", "9"), ("clip_norm", "1"), ("lr_heads", "a=1")];
         let choice = |(key, value): (&str, &str)| Choice { key: key.into(), values: vec![value.into()] };
         let mut config = saved.clone();
         let resumed = Choices(typed.map(choice).to_vec()).apply_on_resume(&mut config).unwrap();
         assert_eq!(resumed.ignored, ["--exist-ok", "--clip-norm", "--lr-head"]);
-        assert_eq!(resumed.changed, ["--workers 7 (before: 2)", "--time 0.5 (before: none)"]);
+        assert_eq!(resumed.changed, ["--workers 7 (before: 2)", "--epochs 9 (before: 5)"]);
         assert_eq!(resumed.notes().count(), 5);
-        assert_eq!(config, TrainConfig { workers: 7, time: Some(0.5), ..saved });
+        assert_eq!(config, TrainConfig { workers: 7, epochs: 9, ..saved });
+        let moved = Choices::one("data", "new").apply_on_resume(&mut config).unwrap();
+        assert_eq!(moved.changed, ["the data set: new (before: none)"]);
         // Setting the value it already has is not a change.
         assert_eq!(Choices::one("workers", "7").apply_on_resume(&mut config).unwrap().changed, [""; 0]);
     }

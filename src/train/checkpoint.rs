@@ -1,5 +1,6 @@
 //! Checkpoints: one file with the whole state of a run, and smaller ones with only what prediction needs.
 
+use super::content::Content;
 use super::layer_gradients::SquaredSums;
 use super::step::{StepReport, Trainer};
 use super::telemetry::{GradientMeans, WeightAndMetric};
@@ -46,6 +47,9 @@ pub struct RunState {
     pub elapsed_s: f64,
     /// A hash of the names of the training and validation images. A resumed run must have the same ones.
     pub data_fingerprint: u64,
+    /// Hashes of the labels and of the image files' sizes; `None` in files of older versions.
+    #[serde(default)]
+    pub content: Option<Content>,
     /// The CPU instruction set that the ops ran with; `None` for runs on a GPU and in files of older versions.
     #[serde(default)]
     pub isa: Option<IsaName>,

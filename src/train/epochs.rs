@@ -42,6 +42,8 @@ pub(super) struct Run {
     pub state: RunState,
     /// Whether the folder is kept when the run ends.
     pub kept: bool,
+    /// Whether the run had ended, with its last picture, before it was resumed.
+    pub has_ended: bool,
 }
 
 /// The parts of a run that exist only while its epochs are trained and are not saved.
@@ -70,10 +72,20 @@ impl Run {
         self.drop_trial_files()?;
         let epochs = self.state.config.epochs;
         let clock = Clock::new(self.state.elapsed_s, &self.state.config);
-        let done = self.end_early(&clock);
-        let done = done.or_else(|| (self.state.epochs_done >= epochs).then(|| format!("all {epochs} epochs are done")));
-        if let Some(why) = done {
-            let more = "a new run with --weights starts from its weights";
+        let early = self.end_early(&clock);
+        let all_done = self.state.epochs_done >= epochs;
+        if (early.is_some() || all_done) && !self.has_ended && self.state.step > 0 {
+            // Killed between its last save and its last picture.
+            if let Some(why) = early {
+                say(&mut self.folder, &why)?;
+            }
+            let plan = self.session(clock)?.plan;
+            self.draw_predictions(&plan, &self.state.config.clone())?;
+            self.log_summary()?;
+            return Ok(self.folder.path);
+        }
+        if let Some(why) = early.or_else(|| all_done.then(|| format!("all {epochs} epochs are done"))) {
+            let more = "--epochs N continues to epoch N, and a new run with --weights starts from its weights";
             say(&mut self.folder, &format!("{NOTHING_LEFT}: {why}; {more}"))?;
             return Ok(self.folder.path);
         }
@@ -165,9 +177,11 @@ impl Run {
         session.table.row(&self.row(epoch, &results, is_best))?;
         self.state.means = EpochMeans::new(self.data.tasks.len());
         self.fit_epochs_to_time(&mut session.progress);
+        // Drawn before the save: a run that is killed in between repeats the epoch's end and draws again.
+        self.draw(&results, is_best, &mut session.progress)?;
         self.save(&results)?;
         session.save.restart();
-        self.draw(&results, is_best, &mut session.progress)
+        Ok(())
     }
 
     /// Trains the steps that are left of an epoch, unless interrupted or out of time.
@@ -412,7 +426,7 @@ impl Run {
         self.save_last()
     }
 
-    /// Draws the epoch's pictures. A failure is only a warning, because the epoch is already saved.
+    /// Draws the epoch's pictures. A failure is only a warning: the epoch is still saved.
     pub(super) fn draw(&mut self, results: &[TaskResult], is_best: bool, progress: &mut Progress) -> Result<()> {
         let of_best = if is_best { evaluate::write_pictures(&self.folder.path, results) } else { Ok(()) };
         for error in [of_best.err(), self.draw_balance().err()].into_iter().flatten() {

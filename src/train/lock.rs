@@ -1,4 +1,4 @@
-//! Ensures one writer per run folder, with a lock that the operating system frees when the process ends for any reason.
+//! Ensures one writer per folder of a run or comparison, with a lock that the operating system frees when the process ends for any reason.
 
 use crate::error::{Error, Result, one_line, shown};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -14,14 +14,14 @@ pub(super) const LOCK: &str = ".polyhead-lock";
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Permission to write into a run's folder, until it is dropped.
+/// Permission to write into a folder, until it is dropped.
 pub struct RunLock {
     /// Dropping it closes and unlocks the file. Child processes do not inherit it, because the standard library opens
     /// files that way.
     file: File,
     path: PathBuf,
     /// The reason why the folder could not be locked, to be shown once.
-    pub(super) warning: Option<String>,
+    pub warning: Option<String>,
 }
 
 impl RunLock {
@@ -57,7 +57,7 @@ fn acquire_by(
     let path = folder.join(LOCK);
     // Through a link, writing the holder would overwrite another file.
     if path.is_symlink() {
-        let message = "is a link, and the lock of a run's folder must be a file in it: remove the link";
+        let message = "is a link, and the lock of a folder must be a file in it: remove the link";
         return Err(Error::Other(format!("{}: {message}", shown(&path))));
     }
     // The content belongs to another process until this one has the lock, so it is not truncated.
@@ -88,7 +88,7 @@ fn held(folder: &Path, file: File) -> Error {
     let text = one_line(String::from_utf8_lossy(&text).trim());
     let who = if text.is_empty() { "another process" } else { &text };
     Error::Other(format!(
-        "{}: this run's folder is being written by {who}; wait until that process ends, or stop it",
+        "{}: this folder is being written by {who}; wait until that process ends, or stop it",
         shown(folder)
     ))
 }

@@ -2,6 +2,7 @@
 
 mod balance_picture;
 pub mod checkpoint;
+mod content;
 mod epochs;
 mod feed;
 mod files;
@@ -10,6 +11,7 @@ mod limits;
 mod lock;
 pub mod preview;
 pub mod progress;
+mod resume;
 pub mod run;
 pub(crate) mod setup;
 mod start;
@@ -18,8 +20,10 @@ mod table;
 pub mod telemetry;
 mod trials;
 
+pub use content::Content;
 pub use epochs::CTRL_C;
 pub use files::{best_in_log, check_name, has_state, is_finished, is_run};
 pub use lock::RunLock;
-pub use start::{dry_run, resume, train};
+pub use resume::resume;
+pub use start::{dry_run, train};
 pub(crate) use trials::check_trials;

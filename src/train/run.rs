@@ -1,5 +1,6 @@
 //! The folder of a run: its name, the resolved configuration, the log.
 
+use super::checkpoint::RunState;
 use super::files::{self, ARGS, LOG, WEIGHTS};
 use super::lock::{self, LOCK, RunLock};
 use crate::config::TrainConfig;
@@ -105,7 +106,7 @@ impl RunFolder {
             std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
         }
         // This file is written first, because it says whose the other files are.
-        write_args(&path, config, tasks, isa, tuning)?;
+        write_args(&path, lock::command(), config, tasks, isa, tuning)?;
         let weights = path.join(WEIGHTS);
         std::fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
         Ok(RunFolder { log: open_log(&path)?, path, lock })
@@ -120,6 +121,18 @@ impl RunFolder {
             std::fs::remove_file(&part).map_err(Error::io("remove", &part))?;
         }
         Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf(), lock })
+    }
+
+    /// Writes args.yaml again from the state of the run. It keeps the command that started the run, if the file still names it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn rewrite_args(&self, tasks: &[&str], state: &RunState) -> Result<()> {
+        let old = std::fs::read_to_string(self.path.join(ARGS)).unwrap_or_default();
+        let old = yaml::read::<yaml::Tree>(&old).ok();
+        let command = old.as_ref().and_then(|old| old.value.get("command")?.as_str()).map(str::to_owned);
+        let command = command.unwrap_or_else(lock::command);
+        write_args(&self.path, command, &state.config, tasks, state.isa, state.tuning.as_deref())
     }
 
     /// Path of the weights file called `name`, such as `last` or `best`.
@@ -143,13 +156,14 @@ fn open_log(path: &Path) -> Result<File> {
 
 fn write_args(
     folder: &Path,
+    command: String,
     config: &TrainConfig,
     tasks: &[&str],
     isa: Option<IsaName>,
     tuning: Option<&str>,
 ) -> Result<()> {
     let provenance = Provenance {
-        command: lock::command(),
+        command,
         version: env!("CARGO_PKG_VERSION"),
         commit: env!("POLYHEAD_COMMIT"),
         machine: Machine::this(),

@@ -1,20 +1,18 @@
-//! Starts a run: a new one, one that resumes from its last checkpoint, or a dry run of one step.
+//! Starts a new run, or a dry run of one step.
 
-use super::checkpoint::{self, EpochMeans, RunState};
+use super::checkpoint::{EpochMeans, RunState};
+use super::content::Content;
 use super::epochs::{Run, say};
-use super::files::{check_name, weights_file};
-use super::limits::epochs_that_fit;
-use super::lock::RunLock;
+use super::files::check_name;
 use super::run::RunFolder;
 use super::setup::{Data, card, start_from, trainer};
-use super::step::Trainer;
 use super::trials::{Trials, check_trials};
-use crate::config::{CacheChoice, Choices, TrainConfig};
+use crate::config::{CacheChoice, TrainConfig};
 use crate::console;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::{ModelFile, init};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Trains a new run and returns its folder.
 ///
@@ -105,6 +103,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         best_per_task: vec![None; tasks],
         elapsed_s: 0.0,
         data_fingerprint: data.fingerprint(),
+        content: Some(Content::of(&data)),
         isa,
         tuning,
         past: vec![Vec::new(); tasks],
@@ -115,7 +114,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     for note in &notes {
         say(&mut folder, &format!("note: {note}"))?;
     }
-    Run { data, card, folder, trainer, state, kept: keep == Folder::Permanent }.train_to_end()
+    Run { data, card, folder, trainer, state, kept: keep == Folder::Permanent, has_ended: false }.train_to_end()
 }
 
 /// Makes paths absolute, so that the run can be resumed and evaluated from any folder. If `weights` is a run's folder, its best
@@ -128,148 +127,4 @@ fn make_absolute(config: &mut TrainConfig) -> Result<()> {
         config.weights = Some(ModelFile::locate(&run)?);
     }
     Ok(())
-}
-
-/// Continues the run in `path` from its last checkpoint. Choices in `given` that may change on resume replace the saved ones; the
-/// others are ignored with a note.
-///
-/// # Errors
-/// There is no checkpoint, it is corrupt, or the data set has changed since.
-pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
-    let path = &folder_of(path)?;
-    let file = path.join(weights_file("last"));
-    if !file.is_file() && !checkpoint::previous(&file).is_file() {
-        return Err(Error::Usage(format!(
-            "{}: no weights/last.safetensors there; --resume takes the folder of a run that saved at least once",
-            path.display()
-        )));
-    }
-    // Locked before the state is read, since another process may be writing it.
-    let lock = RunLock::take(path)?;
-    let (loaded, file, note) = load_last_or_previous(file)?;
-    let mut state = loaded.state.clone();
-    Trials::check(&state, &file)?;
-    let resumed = given.apply_on_resume(&mut state.config)?;
-    if given.has("time") {
-        if Trials::are_open(&state) {
-            return Err(Error::Usage(
-                "--time: the run still tries methods (--balance auto), all for the same epochs: leave it out until one is chosen".into(),
-            ));
-        }
-        end_by_time(&mut state, &loaded.state.config);
-    }
-    state.config.check_resumed()?;
-    let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
-    device.check()?;
-    let mut data = Data::open(&state.config)?;
-    data.mosaic_epochs = state.mosaic_epochs;
-    check_same_data(&data, &loaded)?;
-    let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
-    let mut folder = RunFolder::open(path, &names, lock)?;
-    if let Some(note) = note {
-        say(&mut folder, &note)?;
-    }
-    let mut trainer = trainer(&state.config, Trials::method(&state), &device, &data, &loaded.card)?;
-    loaded.restore(&mut trainer, &file)?;
-    for note in resumed.notes() {
-        say(&mut folder, &note)?;
-    }
-    if given.has("time") || given.has("patience") {
-        say(&mut folder, "note: --time or --patience has changed: the run may end at another epoch than planned")?;
-    }
-    note_numerics(&mut folder, &mut state, &trainer)?;
-    say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
-    Run { data, card: loaded.card, folder, trainer, state, kept: true }.train_to_end()
-}
-
-/// The run's folder. `path` is the folder itself or its `weights/last.safetensors`.
-///
-/// # Errors
-/// `path` is any other file.
-fn folder_of(path: &Path) -> Result<PathBuf> {
-    if !path.is_file() {
-        return Ok(path.to_path_buf());
-    }
-    let file = std::path::absolute(path).map_err(Error::io("find", path))?;
-    match file.ancestors().nth(2).filter(|folder| file == folder.join(weights_file("last"))) {
-        Some(folder) => Ok(folder.to_path_buf()),
-        None => Err(Error::Usage(format!(
-            "--resume {}: expected the folder of a run, or its weights/last.safetensors; --weights starts a new run from a file",
-            path.display()
-        ))),
-    }
-}
-
-/// Sets the epochs of a resumed run from its `--time`. `before` holds its saved choices; mosaics still end at the epoch that
-/// follows from them.
-fn end_by_time(state: &mut RunState, before: &TrainConfig) {
-    if before.time.is_none() {
-        state.mosaic_epochs = Some(before.epochs);
-    }
-    // The time per epoch is not known before the first one is done.
-    if let (Some(hours), true) = (state.config.time, state.epochs_done > 0) {
-        let lost_s = Trials::lost_s(state);
-        let epochs = epochs_that_fit(hours - lost_s / 3600.0, state.elapsed_s - lost_s, state.epochs_done);
-        state.config.epochs = epochs;
-    }
-}
-
-/// # Errors
-/// The tasks or images differ from those that the run was started with.
-fn check_same_data(data: &Data, loaded: &checkpoint::Loaded) -> Result<()> {
-    if data.tasks != loaded.card.architecture.tasks {
-        return Err(Error::Usage(format!(
-            "{}: its tasks, classes or losses are not those this run was started with; restore the data set, or start a new run",
-            data.name
-        )));
-    }
-    if data.fingerprint() != loaded.state.data_fingerprint {
-        return Err(Error::Usage(format!(
-            "{}: its training or validation images are not those this run was started with ({} and {} now); restore them, or start a new run from its weights",
-            data.name,
-            data.train.len(),
-            data.val.len()
-        )));
-    }
-    Ok(())
-}
-
-/// Logs a changed instruction set or GPU tuning, since either makes sums round differently, and stores the new ones in the state.
-fn note_numerics(folder: &mut RunFolder, state: &mut RunState, trainer: &Trainer) -> Result<()> {
-    let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
-    if let (Some(old), Some(new)) = (state.isa, isa)
-        && old != new
-    {
-        let line = format!("note: the run began with {old} and goes on with {new}: sums round differently from here");
-        say(folder, &line)?;
-    }
-    if let (Some(old), Some(new)) = (&state.tuning, &tuning)
-        && old != new
-    {
-        let line = format!(
-            "note: the GPU's tiles were tuned again ({old} before, now {new}): sums round differently from here"
-        );
-        say(folder, &line)?;
-    }
-    (state.isa, state.tuning) = (isa, tuning);
-    Ok(())
-}
-
-/// Loads the last state or, if it is corrupt, the one before it. Returns its file, and a note in the second case.
-fn load_last_or_previous(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
-    let error = match checkpoint::load(&file) {
-        Ok(loaded) => return Ok((loaded, file, None)),
-        Err(error) => error,
-    };
-    let before = checkpoint::previous(&file);
-    match checkpoint::load(&before) {
-        Ok(loaded) => {
-            // Otherwise the next save would replace this file with the corrupt one.
-            std::fs::rename(&before, &file).map_err(Error::io("rename", &before))?;
-            let note = format!("note: {error}; going on from the state before it, {}", before.display());
-            Ok((loaded, file, Some(note)))
-        }
-        // The error about the newest file is the one to report.
-        Err(_) => Err(error),
-    }
 }

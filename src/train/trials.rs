@@ -230,11 +230,10 @@ impl Run {
         // The trial's last epoch is the run's first `best`.
         let config = self.state.config.clone();
         let results = self.validate(&session.plan, &config, &mut session.progress)?;
-        let is_best = self.is_best(&results);
+        self.draw(&results, self.is_best(&results), &mut session.progress)?;
         self.save(&results)?;
         // Saved twice, so that `previous` too is a state that no longer needs the trials' files.
         self.save_last()?;
-        self.draw(&results, is_best, &mut session.progress)?;
         self.drop_trial_files()
     }
 

@@ -139,6 +139,12 @@ fn an_interrupted_comparison_saves_its_runs_and_continues() {
             assert!(Instant::now() < deadline, "no epoch within a minute: {}", words());
             std::thread::sleep(Duration::from_millis(5));
         }
+        if whom.is_empty() {
+            let second = run(&args);
+            let said = text(&second.stderr);
+            assert_eq!(second.status.code(), Some(1), "{said}");
+            assert!(said.contains("this folder is being written by process"), "{said}");
+        }
         let kill = format!("kill -INT {whom}{}", process.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         let mut said = String::new();

@@ -115,7 +115,11 @@ fn patience_and_time_end_a_run_properly() {
     // On resume the time is used up; with more time the run continues.
     assert!(said(&["train", "--resume", &timed]).contains("nothing is left to do"));
     let before = table(&timed).len();
-    let words = said(&["train", "--resume", &timed, "--time", "0.0008"]);
+    // Two more seconds than its epochs took.
+    let last = std::fs::read_to_string(Path::new(&timed).join("results.csv")).unwrap();
+    let elapsed_s: f64 = last.lines().last().unwrap().split(',').nth(1).unwrap().parse().unwrap();
+    let hours = ((elapsed_s + 2.0) / 3600.0).to_string();
+    let words = said(&["train", "--resume", &timed, "--time", &hours]);
     assert!(words.contains("the run may end at another epoch") && table(&timed).len() > before, "{words}");
 }
 
@@ -232,7 +236,12 @@ fn accumulated_batches_make_fewer_steps_and_resume_bit_for_bit() {
     assert!(words.contains("3 batches of"), "{words}");
     let cut = path(&folder, "runs/train/cut");
     crate::cli::interrupt(&args("cut"), &cut);
-    said(&["train", "--resume", &cut, "--workers", "2", "--threads", "1"]);
+    // The file with the choices may be lost; the checkpoint has them too.
+    let args_yaml = Path::new(&cut).join("args.yaml");
+    std::fs::remove_file(&args_yaml).unwrap();
+    let words = said(&["train", "--resume", &cut, "--workers", "2", "--threads", "1"]);
+    assert!(words.contains("args.yaml was missing and is written again"), "{words}");
+    assert!(std::fs::read_to_string(&args_yaml).unwrap().contains("accumulate: 3"));
     assert_eq!(table(&cut), table(&path(&folder, "runs/train/whole")));
 }
 

@@ -383,7 +383,6 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     for method in in_whole_steps() {
         let mut whole = trainer(three_tasks(), 2, method);
         take_steps(&mut whole, &three_tasks(), &[], 9);
-
         let mut first = trainer(three_tasks(), 2, method);
         take_steps(&mut first, &three_tasks(), &["kind"], 0);
         take_steps(&mut first, &three_tasks(), &[], 4);
@@ -401,6 +400,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
             best_per_task: vec![None; 3],
             elapsed_s: 1.25,
             data_fingerprint: u64::MAX,
+            content: None,
             isa: Some(IsaName::Avx2),
             tuning: Some("0123456789abcdef".into()),
             past: vec![vec![(1.5, Some(0.25)), (2.0, None)], Vec::new(), Vec::new()],

@@ -1,4 +1,4 @@
-//! What the rows of [`ops::operation`](crate::ops::operation) lead to: for each kind of convolution node its name, sizes, checks,
+//! The entries of [`ops::operation`](crate::ops::operation) for each kind of convolution node: its name, sizes, checks,
 //! backward and cost, and the quantities in its outputs.
 
 use super::{Problem, backward};

@@ -1,0 +1,62 @@
+//! Hashes of what a run's data set holds, so that a resumed run can tell what has changed since it was started.
+
+use super::setup::Data;
+use crate::data::Sample;
+use crate::random::mix;
+use crate::tasks::Task;
+use serde::{Deserialize, Serialize};
+
+/// Hashes of the training and validation split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Content {
+    /// The sizes of the image files in bytes.
+    files: [u64; 2],
+    /// The labels of each task.
+    labels: Vec<[u64; 2]>,
+}
+
+const SPLITS: [&str; 2] = ["training", "validation"];
+
+impl Content {
+    /// Asks the file system for the size of every image, but opens none.
+    pub(super) fn of(data: &Data) -> Content {
+        let splits = [&data.train, &data.val];
+        let size = |sample: &Sample| std::fs::metadata(&sample.image).map_or(0, |file| file.len());
+        let label = |index: usize, task: &Task, sample: &Sample| {
+            let label = &sample.labels[index];
+            if !label.is_labelled() {
+                return 0;
+            }
+            let values = task.spec.to_json(label).unwrap_or_default();
+            values.iter().fold(1, |hash, value| mix(hash ^ crate::random::fnv(value.to_string())))
+        };
+        Content {
+            files: splits.map(|split| joined(split.iter().map(size))),
+            labels: data
+                .tasks
+                .iter()
+                .enumerate()
+                .map(|(index, task)| splits.map(|split| joined(split.iter().map(|sample| label(index, task, sample)))))
+                .collect(),
+        }
+    }
+
+    /// Names what `now` has other than these; `None` if nothing.
+    pub(super) fn difference(&self, now: &Content, tasks: &[Task]) -> Option<String> {
+        let of_task = |(task, (then, now)): (&Task, (&[u64; 2], &[u64; 2]))| {
+            let split = (0..2).find(|&split| then[split] != now[split])?;
+            Some(format!("the labels of the task {} in the {} images have", task.name, SPLITS[split]))
+        };
+        let labels = tasks.iter().zip(self.labels.iter().zip(&now.labels)).find_map(of_task);
+        let files = || {
+            let split = (0..2).find(|&split| self.files[split] != now.files[split])?;
+            Some(format!("the sizes of files of {} images have", SPLITS[split]))
+        };
+        labels.or_else(files)
+    }
+}
+
+/// One hash of all numbers in order.
+fn joined(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(1, |hash, number| mix(hash.rotate_left(1) ^ mix(number)))
+}

@@ -1,0 +1,273 @@
+//! Continues a run from its last checkpoint: what may have changed since, and what must not.
+
+use super::checkpoint::{self, RunState};
+use super::content::Content;
+use super::epochs::{Run, say};
+use super::files::{ARGS, is_finished, weights_file};
+use super::limits::epochs_that_fit;
+use super::lock::RunLock;
+use super::run::RunFolder;
+use super::setup::{Data, schedule, trainer};
+use super::step::Trainer;
+use super::trials::Trials;
+use crate::config::{Choices, TrainConfig};
+use crate::error::{Error, Result, shown};
+use crate::executor::DeviceChoice;
+use crate::optim::schedule::ScheduleKind;
+use crate::tasks::Task;
+use std::path::{Path, PathBuf};
+
+/// Continues the run in `path` from its last checkpoint. Choices in `given` that may change on resume replace the saved ones; the
+/// others are ignored with a note.
+///
+/// # Errors
+/// There is no checkpoint, it is corrupt, or the data set has changed since.
+pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
+    let path = &folder_of(path)?;
+    let file = path.join(weights_file("last"));
+    if !file.is_file() && !checkpoint::previous(&file).is_file() {
+        return Err(Error::Usage(format!(
+            "{}: no weights/last.safetensors there; --resume takes the folder of a run that saved at least once",
+            path.display()
+        )));
+    }
+    // Locked before the state is read, since another process may be writing it.
+    let lock = RunLock::take(path)?;
+    let has_ended = is_finished(path);
+    let (loaded, file, note) = load_last_or_previous(file)?;
+    let mut state = loaded.state.clone();
+    Trials::check(&state, &file)?;
+    let resumed = given.apply_on_resume(&mut state.config)?;
+    if given.has("time") {
+        if Trials::are_open(&state) {
+            return Err(Error::Usage(
+                "--time: the run still tries methods (--balance auto), all for the same epochs: leave it out until one is chosen".into(),
+            ));
+        }
+        end_by_time(&mut state, &loaded.state.config);
+    }
+    if given.has("epochs") {
+        check_epochs(&state)?;
+    }
+    place_in(path, &mut state.config)?;
+    state.config.check_resumed()?;
+    if let Some(data) = state.config.data.as_ref().filter(|data| !data.exists()) {
+        return Err(Error::Other(format!(
+            "{}: the data set of this run is not there; if it was moved: polyhead train NEW-PATH --resume {}",
+            shown(data),
+            shown(path)
+        )));
+    }
+    let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
+    device.check()?;
+    let mut data = Data::open(&state.config)?;
+    data.mosaic_epochs = state.mosaic_epochs;
+    let content = Content::of(&data);
+    check_same_data(&data, &content, &loaded)?;
+    state.content = Some(content);
+    let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
+    let mut folder = RunFolder::open(path, &names, lock)?;
+    if let Some(note) = note {
+        say(&mut folder, &note)?;
+    }
+    let mut trainer = trainer(&state.config, Trials::method(&state), &device, &data, &loaded.card)?;
+    loaded.restore(&mut trainer, &file)?;
+    for note in resumed.notes() {
+        say(&mut folder, &note)?;
+    }
+    if given.has("time") || given.has("patience") {
+        say(&mut folder, "note: --time or --patience has changed: the run may end at another epoch than planned")?;
+    }
+    if given.has("epochs")
+        && let Some(note) = schedule_note(&state, &loaded.state.config, &data)
+    {
+        say(&mut folder, &note)?;
+    }
+    note_numerics(&mut folder, &mut state, &trainer)?;
+    let has_args = folder.path.join(ARGS).exists();
+    if !has_args {
+        say(&mut folder, "note: args.yaml was missing and is written again from the checkpoint")?;
+    }
+    if !has_args || given.has("epochs") || given.has("data") {
+        folder.rewrite_args(&names, &state)?;
+    }
+    say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
+    Run { data, card: loaded.card, folder, trainer, state, kept: true, has_ended }.train_to_end()
+}
+
+/// The run's folder. `path` is the folder itself or its `weights/last.safetensors`.
+///
+/// # Errors
+/// `path` is any other file.
+fn folder_of(path: &Path) -> Result<PathBuf> {
+    if !path.is_file() {
+        return Ok(path.to_path_buf());
+    }
+    let file = std::path::absolute(path).map_err(Error::io("find", path))?;
+    match file.ancestors().nth(2).filter(|folder| file == folder.join(weights_file("last"))) {
+        Some(folder) => Ok(folder.to_path_buf()),
+        None => Err(Error::Usage(format!(
+            "--resume {}: expected the folder of a run, or its weights/last.safetensors; --weights starts a new run from a file",
+            path.display()
+        ))),
+    }
+}
+
+/// Sets the epochs of a resumed run from its `--time`. `before` holds its saved choices; mosaics still end at the epoch that
+/// follows from them.
+fn end_by_time(state: &mut RunState, before: &TrainConfig) {
+    if before.time.is_none() {
+        state.mosaic_epochs = Some(before.epochs);
+    }
+    // The time per epoch is not known before the first one is done.
+    if let (Some(hours), true) = (state.config.time, state.epochs_done > 0) {
+        let lost_s = Trials::lost_s(state);
+        let epochs = epochs_that_fit(hours - lost_s / 3600.0, state.elapsed_s - lost_s, state.epochs_done);
+        state.config.epochs = epochs;
+    }
+}
+
+/// Checks `--epochs` of a resumed run.
+///
+/// # Errors
+/// The run ends by `--time`, still tries methods, or has done more epochs.
+fn check_epochs(state: &RunState) -> Result<()> {
+    let (epochs, done) = (state.config.epochs, state.epochs_done);
+    if let Some(hours) = state.config.time {
+        return Err(Error::Usage(format!(
+            "--epochs {epochs}: this run ends by --time {hours} h, which replaces --epochs: give another --time"
+        )));
+    }
+    if Trials::are_open(state) {
+        return Err(Error::Usage(format!(
+            "--epochs {epochs}: the run still tries methods (--balance auto), all for the same epochs: leave it out until one is chosen"
+        )));
+    }
+    if epochs < done {
+        return Err(Error::Usage(format!(
+            "--epochs {epochs}: the run has done {done} epochs already; expected at least {done}"
+        )));
+    }
+    Ok(())
+}
+
+/// A note on the learning rate if `--epochs` changes it.
+fn schedule_note(state: &RunState, before: &TrainConfig, data: &Data) -> Option<String> {
+    let rate = |config: &TrainConfig| schedule(config, data).learning_rate(state.step);
+    let (old, new) = (rate(before), rate(&state.config));
+    let kind = match state.config.schedule {
+        ScheduleKind::Cosine => "cosine",
+        ScheduleKind::Step => "step",
+        ScheduleKind::Constant => "constant",
+    };
+    (old != new).then(|| {
+        format!(
+            "note: the {kind} schedule now ends with epoch {}: the learning rate goes on at {new:.3e}, not at {old:.3e}",
+            state.config.epochs
+        )
+    })
+}
+
+/// Makes the run write where its folder lies, which may have been moved or come from another machine.
+fn place_in(folder: &Path, config: &mut TrainConfig) -> Result<()> {
+    let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
+    if let Some(parent) = folder.parent() {
+        let project = if parent.ends_with("train") { parent.parent() } else { None };
+        config.project = project.unwrap_or(parent).to_path_buf();
+    }
+    if let Some(data) = &mut config.data {
+        *data = std::path::absolute(&*data).map_err(Error::io("find", &*data))?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// The tasks, images or labels differ from those that the run was started with.
+fn check_same_data(data: &Data, content: &Content, loaded: &checkpoint::Loaded) -> Result<()> {
+    let refused = |what: String| {
+        let restore = "restore the data set, or start a new run from this one's weights with --weights";
+        Err(Error::Usage(format!("{}: {what}; {restore}", data.name)))
+    };
+    if let Some(difference) = task_difference(&loaded.card.architecture.tasks, &data.tasks) {
+        return refused(difference);
+    }
+    if data.fingerprint() != loaded.state.data_fingerprint {
+        return refused(format!(
+            "its training or validation images are not those this run was started with ({} and {} now)",
+            data.train.len(),
+            data.val.len()
+        ));
+    }
+    // Files of older versions have no hashes of the content.
+    match loaded.state.content.as_ref().and_then(|then| then.difference(content, &data.tasks)) {
+        Some(difference) => refused(format!("{difference} changed since this run was started")),
+        None => Ok(()),
+    }
+}
+
+/// What distinguishes the tasks of the data set now from those a run was started with.
+fn task_difference(then: &[Task], now: &[Task]) -> Option<String> {
+    let names = |tasks: &[Task]| tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ");
+    if names(then) != names(now) {
+        return Some(format!("its tasks are {}, and this run was started with {}", names(now), names(then)));
+    }
+    let (then, now) = then.iter().zip(now).find(|(then, now)| then != now)?;
+    let name = &now.name;
+    if then.kind_word() != now.kind_word() {
+        return Some(format!(
+            "its task {name} is a {}, and this run was started with a {}",
+            now.kind_word(),
+            then.kind_word()
+        ));
+    }
+    let (old, new) = (then.classes(), now.classes());
+    Some(match (old.iter().find(|class| !new.contains(class)), new.iter().find(|class| !old.contains(class))) {
+        (Some(gone), None) => format!("its task {name} no longer has the class {gone}"),
+        (None, Some(added)) => format!("its task {name} has a new class {added}"),
+        (Some(gone), Some(added)) => format!("its task {name} has a new class {added} and no longer {gone}"),
+        (None, None) if old != new => format!("the classes of its task {name} are in another order"),
+        (None, None) => {
+            format!("the columns, units or loss of its task {name} are not those this run was started with")
+        }
+    })
+}
+
+/// Logs a changed instruction set or GPU tuning, since either makes sums round differently, and stores the new ones in the state.
+fn note_numerics(folder: &mut RunFolder, state: &mut RunState, trainer: &Trainer) -> Result<()> {
+    let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());
+    if let (Some(old), Some(new)) = (state.isa, isa)
+        && old != new
+    {
+        let line = format!("note: the run began with {old} and goes on with {new}: sums round differently from here");
+        say(folder, &line)?;
+    }
+    if let (Some(old), Some(new)) = (&state.tuning, &tuning)
+        && old != new
+    {
+        let line = format!(
+            "note: the GPU's tiles were tuned again ({old} before, now {new}): sums round differently from here"
+        );
+        say(folder, &line)?;
+    }
+    (state.isa, state.tuning) = (isa, tuning);
+    Ok(())
+}
+
+/// Loads the last state or, if it is corrupt, the one before it. Returns its file, and a note in the second case.
+fn load_last_or_previous(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
+    let error = match checkpoint::load(&file) {
+        Ok(loaded) => return Ok((loaded, file, None)),
+        Err(error) => error,
+    };
+    let before = checkpoint::previous(&file);
+    match checkpoint::load(&before) {
+        Ok(loaded) => {
+            // Otherwise the next save would replace this file with the corrupt one.
+            std::fs::rename(&before, &file).map_err(Error::io("rename", &before))?;
+            let note = format!("note: {error}; going on from the state before it, {}", before.display());
+            Ok((loaded, file, Some(note)))
+        }
+        // The error about the newest file is the one to report.
+        Err(_) => Err(error),
+    }
+}

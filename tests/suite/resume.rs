@@ -1,0 +1,122 @@
+//! What may change when a run is resumed, and what is refused.
+
+use crate::cli::{digits, fail, interrupt, path, run, text, train};
+use crate::step::Folder;
+use std::path::Path;
+
+/// Runs the command, which must succeed, and returns standard error.
+fn said(args: &[&str]) -> String {
+    let output = run(args);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {said}");
+    said
+}
+
+/// The lines of a run's table without times.
+fn table(run: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(run).join("results.csv")).unwrap();
+    let timeless =
+        |line: &str| line.split(',').enumerate().filter(|c| c.0 != 1).map(|c| c.1).collect::<Vec<_>>().join(",");
+    text.lines().map(timeless).collect()
+}
+
+#[test]
+fn a_finished_run_continues_with_more_epochs_and_the_schedule_is_planned_anew() {
+    let folder = Folder::new("more-epochs");
+    let data = digits(&folder, 16);
+    let run_folder = train(&folder, &data, "first", &["--epochs", "2"]);
+    let before = table(&run_folder);
+    let words = said(&["train", "--resume", &run_folder, "--epochs", "4"]);
+    assert!(words.contains("note: --epochs 4 (before: 2)"), "{words}");
+    assert!(words.contains("the cosine schedule now ends with epoch 4: the learning rate goes on at"), "{words}");
+    let after = table(&run_folder);
+    assert_eq!((&after[..3], after.len()), (&before[..], 5));
+    let args = std::fs::read_to_string(Path::new(&run_folder).join("args.yaml")).unwrap();
+    assert!(args.contains("\nepochs: 4\n") && !args.contains("--resume"), "{args}");
+    // Fewer are possible as long as the run has not done them yet.
+    fail(&["train", "--resume", &run_folder, "--epochs", "3"], 2, &["has done 4 epochs", "expected at least 4"]);
+    assert!(said(&["train", "--resume", &run_folder]).contains("nothing is left to do: all 4 epochs are done"));
+    fail(&["train", "--resume", &run_folder, "--epochs", "5", "--time", "1"], 2, &["--time replaces --epochs"]);
+    let timed = train(&folder, &data, "timed", &["--time", "0.00001"]);
+    fail(&["train", "--resume", &timed, "--epochs", "9"], 2, &["this run ends by --time 0.00001 h"]);
+}
+
+#[test]
+fn a_run_with_fewer_epochs_ends_there() {
+    let folder = Folder::new("fewer-epochs");
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let args = [&["train", &data, "--project", &project, "--name", "cut", "--epochs", "300"], &crate::cli::SMALL[..]];
+    let cut = path(&folder, "runs/train/cut");
+    interrupt(&args.concat(), &cut);
+    // A run that was interrupted in the middle of its third epoch ends with it.
+    let epochs = table(&cut).len().to_string();
+    let words = said(&["train", "--resume", &cut, "--epochs", &epochs]);
+    assert!(words.contains("(before: 300)") && words.contains("done in"), "{words}");
+    assert_eq!((table(&cut).len() - 1).to_string(), epochs);
+}
+
+#[test]
+fn a_moved_run_with_moved_data_ends_like_an_undisturbed_one_and_writes_nowhere_else() {
+    let folder = Folder::new("moved");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let more = ["--epochs", "12", "--cache", "disk"];
+    let whole = train(&folder, &data, "whole", &more);
+    let args = [&["train", &data, "--project", &project, "--name", "cut"], &crate::cli::SMALL[..], &more].concat();
+    interrupt(&args, &path(&folder, "runs/train/cut"));
+    let (new_data, moved) = (path(&folder, "elsewhere"), path(&folder, "other/train/moved"));
+    std::fs::rename(&data, &new_data).unwrap();
+    std::fs::create_dir_all(folder.path.join("other/train")).unwrap();
+    std::fs::rename(path(&folder, "runs/train/cut"), &moved).unwrap();
+    let expected = table(&whole);
+    std::fs::remove_dir_all(&project).unwrap();
+    fail(&["train", "--resume", &moved], 1, &[&data, "if it was moved: polyhead train NEW-PATH --resume"]);
+    let words = said(&["train", &new_data, "--resume", &moved]);
+    assert!(words.contains(&format!("the data set: {new_data} (before: {data})")), "{words}");
+    assert_eq!(table(&moved), expected);
+    assert!(!Path::new(&project).exists() && folder.path.join("other/cache").is_dir());
+}
+
+#[test]
+fn changed_labels_images_and_classes_are_named() {
+    let folder = Folder::new("changed-data");
+    let data = digits(&folder, 16);
+    let run_folder = train(&folder, &data, "first", &["--epochs", "1"]);
+    let resume = ["train", "--resume", &run_folder, "--epochs", "2"];
+    let change = |file: &Path, new: &[u8], words: &[&str]| {
+        let old = std::fs::read(file).unwrap();
+        std::fs::write(file, new).unwrap();
+        fail(&resume, 2, words);
+        std::fs::write(file, old).unwrap();
+    };
+    let read = |file: &Path| std::fs::read_to_string(file).unwrap();
+    let csv = Path::new(&data).join("labels.csv");
+    let mut rows: Vec<Vec<String>> =
+        read(&csv).lines().map(|line| line.split(',').map(str::to_owned).collect()).collect();
+    let sum = rows[0].iter().position(|name| name == "sum").unwrap();
+    let of_training = rows.iter().position(|row| row[0].starts_with("train/")).unwrap();
+    rows[of_training][sum] = "99".into();
+    let labels = rows.iter().map(|row| row.join(",") + "\n").collect::<String>();
+    change(&csv, labels.as_bytes(), &["the labels of the task sum in the training images have changed", "--weights"]);
+    let image = std::fs::read_dir(Path::new(&data).join("train")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&image).unwrap();
+    bytes.push(0);
+    change(&image, &bytes, &["the sizes of files of training images have changed"]);
+    let yaml = Path::new(&data).join("data.yaml");
+    let text = read(&yaml);
+    assert!(text.contains("  sum: "), "{text}");
+    change(&yaml, text.replace("  sum: ", "  total: ").as_bytes(), &["its tasks are", "total", "was started with"]);
+    assert!(said(&resume).contains("(before: 1)"));
+}
+
+#[test]
+fn a_run_killed_before_its_last_picture_draws_it_on_resume() {
+    let folder = Folder::new("last-picture");
+    let run_folder = train(&folder, &digits(&folder, 16), "first", &["--epochs", "1"]);
+    let file = |name: &str| Path::new(&run_folder).join(name);
+    std::fs::remove_file(file("val_batch0_pred.png")).unwrap();
+    let log = std::fs::read_to_string(file("log.txt")).unwrap();
+    std::fs::write(file("log.txt"), &log[..log.rfind("done in").unwrap()]).unwrap();
+    assert!(said(&["train", "--resume", &run_folder]).contains("done in"));
+    assert!(file("val_batch0_pred.png").is_file());
+    assert!(said(&["train", "--resume", &run_folder]).contains("nothing is left to do"));
+}
