@@ -15,6 +15,7 @@ use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::evaluate::mean_figure;
 use crate::random::fnv;
+use crate::reading::count_of;
 use crate::tasks::Label;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -65,8 +66,8 @@ impl Trials {
         let epochs = (share * config.epochs as f64 - 1e-9).ceil().max(1.0) as u64;
         if epochs >= config.epochs {
             return Err(Error::Usage(format!(
-                "--balance auto would try each method for {epochs} of {} epochs, which leaves none to train: give more --epochs, or name a method",
-                config.epochs
+                "--balance auto would try each method for {epochs} of {}, which leaves none to train: give more --epochs, or name a method",
+                count_of(config.epochs as usize, "epoch")
             )));
         }
         Ok(Some(Trials {
@@ -125,7 +126,7 @@ impl Trials {
     /// The log's line when a trial begins or continues.
     pub fn line(&self, config: &TrainConfig) -> String {
         let (number, all) = (self.reached.len() + 1, config.balance.candidates().len());
-        let epochs = if self.epochs == 1 { "1 epoch".to_owned() } else { format!("{} epochs", self.epochs) };
+        let epochs = count_of(self.epochs as usize, "epoch");
         format!("trial {number} of {all}: {} for {epochs}", self.method)
     }
 }
