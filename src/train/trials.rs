@@ -325,7 +325,7 @@ mod tests {
         assert_eq!([2, 10, 11, 25, 30, 100].map(epochs), [1, 1, 2, 3, 3, 10]);
         assert_eq!(Trials::new(&config(30), 1, &val).unwrap(), None);
         let refused = |epochs, val: &[Sample]| Trials::new(&config(epochs), 2, val).unwrap_err().to_string();
-        assert!(refused(1, &val).contains("for 1 of 1 epochs"));
+        assert!(refused(1, &val).contains("for 1 of 1 epoch,"));
         assert!(refused(30, &val[..1]).contains("labelled validation images, and there are none"));
         let named = TrainConfig { epochs: 30, ..TrainConfig::default() };
         assert_eq!(Trials::new(&named, 2, &val).unwrap(), None);
