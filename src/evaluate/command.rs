@@ -235,7 +235,7 @@ impl std::fmt::Display for Report {
             self.model.display(),
             self.data.display(),
             self.split.word(),
-            count_of(self.images as usize, "image")
+            count_of(self.images, "image")
         )?;
         for broken in &self.broken {
             writeln!(f, "  unreadable, left out: {broken}")?;

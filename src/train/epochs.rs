@@ -276,7 +276,8 @@ impl Run {
             several => format!("{several} batches of {} a step", config.batch),
         };
         let steps = self.data.steps_per_epoch(config) as usize;
-        let writing = self.kept.then(|| format!("; writing {}", self.folder.path.display())).unwrap_or_default();
+        let path = self.folder.path.display();
+        let writing = if self.kept { format!("; writing {path}") } else { String::new() };
         let line = format!(
             "{}: {} training and {} validation images; tasks {}; {} at {} px, {batch}, {} of {}{writing}",
             self.data.name,
