@@ -74,7 +74,8 @@ pub struct Stages {
     /// Cropping or letterboxing, resizing, mirroring.
     pub resize: f64,
     /// All other augmentation: colours, geometric transformations, and the images for mosaics and mix-ups, from reading their
-    /// files on. Measured as the time beyond `resize`, so it is slightly off if there is almost no augmentation.
+    /// files on. Measured as the time beyond `resize`, so it is slightly off if there is almost no augmentation;
+    /// 0 if there is none.
     pub augment: f64,
     /// Turning labels into the losses' targets.
     pub encode: f64,
