@@ -1,10 +1,12 @@
 //! A training run's choices, as flags, in the run's args.yaml and in its checkpoints, from which a resumed run reads them.
 
 mod args_file;
+mod by_task;
 mod choices;
 
 pub use args_file::tasks_of_run;
-pub use choices::{Choices, Resumed, refusal};
+pub use by_task::number_of;
+pub use choices::{Choices, Resumed, either, refusal};
 
 use crate::balance::{METHODS, Method, Needs, Parameters, Setup};
 use crate::data::ranges::{
@@ -17,6 +19,7 @@ use crate::model::{Backbone, Freeze, Stage};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use crate::tasks::Likelihood;
+use by_task::{check_names_differ, of_a_task};
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -54,7 +57,7 @@ pub struct TrainConfig {
     /// Side of the square the network sees, in pixels, a multiple of 32
     #[arg(long, help_heading = MODEL, value_name = "PIXELS", value_parser = image_size, default_value_t = 320)]
     pub imgsz: usize,
-    /// `auto`, `cpu`, `cuda` or `cuda:N`
+    /// `auto`, `cpu`, `cuda`, or the GPU's number as `cuda:N` or `N`
     #[arg(long, help_heading = EXECUTION, default_value = "auto")]
     pub device: String,
     /// Threads that decode and augment
@@ -222,47 +225,9 @@ impl Default for TrainConfig {
     }
 }
 
-/// Writes a list of numbers by task to files as a block of `task: number`, and reads it back.
-mod by_task {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::collections::BTreeMap;
-
-    pub fn serialize<S: Serializer>(list: &[(String, f32)], to: S) -> Result<S::Ok, S::Error> {
-        list.iter().map(|(task, number)| (task, number)).collect::<BTreeMap<_, _>>().serialize(to)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, f32)>, D::Error> {
-        Ok(BTreeMap::deserialize(from)?.into_iter().collect())
-    }
-}
-
-/// The number of `task` in a list of numbers by task.
-pub fn number_of(task: &str, list: &[(String, f32)]) -> Option<f32> {
-    list.iter().find(|(name, _)| name == task).map(|(_, number)| *number)
-}
-
-/// # Errors
-/// A task is named twice.
-fn check_names_differ(flag: &str, list: &[(String, f32)]) -> Result<()> {
-    let twice = list.iter().enumerate().find(|(i, (name, _))| list[..*i].iter().any(|(before, _)| before == name));
-    match twice {
-        None => Ok(()),
-        Some((_, (name, _))) => {
-            Err(Error::Usage(format!("{flag} is given twice for `{name}`: expected one number for each task")))
-        }
-    }
-}
-
 /// Parses a number of epochs, limited so that all steps can be counted.
 fn epochs(text: &str) -> Result<u64, String> {
     at_most(count(text)?, 1 << 30, "epochs").map(|epochs| epochs as u64)
-}
-
-/// Reads `TASK=NUMBER`.
-fn of_a_task(text: &str) -> Result<(String, f32), String> {
-    // Split at the last `=`: a task's name may contain one, a number cannot.
-    let (task, number) = text.rsplit_once('=').ok_or("expected a task's name, =, and a number")?;
-    Ok((task.to_owned(), at_least_0(number)?))
 }
 
 fn image_size(text: &str) -> Result<usize, String> {

@@ -67,6 +67,8 @@ mod predict_files;
 mod pytorch;
 #[path = "suite/reference.rs"]
 mod reference;
+#[path = "suite/refusals.rs"]
+mod refusals;
 #[cfg(unix)]
 #[path = "suite/resume.rs"]
 mod resume;

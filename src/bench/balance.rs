@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
 use crate::model::{Architecture, Freeze, Probe};
+use crate::reading::count_of;
 use crate::tasks::Target;
 use crate::train::run::Machine;
 use crate::train::step::Trainer;
@@ -265,14 +266,14 @@ impl BalanceMeasurement {
             );
         }
         text + &format!(
-            "\ntrain of {} at {}² (a classification, a detection and a regression), batch {}, on {} with {} threads; {}, {} cores, {}; rounds of one step each: {} warm-up, {} timed; polyhead {} {}.\n",
+            "\ntrain of {} at {}² (a classification, a detection and a regression), batch {}, on {} with {}; {}, {}, {}; rounds of one step each: {} warm-up, {} timed; polyhead {} {}.\n",
             self.model,
             self.img_size,
             self.batch_size,
             self.device,
-            self.threads,
+            count_of(self.threads, "thread"),
             self.machine.cpu,
-            self.machine.cores,
+            count_of(self.machine.cores, "core"),
             self.machine.instruction_set,
             self.warmup,
             self.repeats,

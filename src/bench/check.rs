@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::executor::compare::{NodeComparison, round_to_bf16};
 use crate::executor::{DeviceChoice, Store};
 use crate::graph::fuse::Fusion;
+use crate::reading::count_of;
 use crate::tasks::Target;
 use crate::train::step::Trainer;
 use std::fmt;
@@ -121,7 +122,12 @@ impl fmt::Display for Checked {
         }
         let share = |node: &NodeComparison| node.differences.iter().map(|d| d.error / d.bound).fold(0.0, f64::max);
         let nearest = self.nodes.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
-        write!(f, "{} kernels checked against the CPU's ops on {} images", self.nodes.len(), self.batch)?;
+        write!(
+            f,
+            "{} checked against the CPU's ops on {}",
+            count_of(self.nodes.len(), "kernel"),
+            count_of(self.batch, "image")
+        )?;
         match nearest {
             Some(node) if node.is_right() => {
                 write!(f, "; the closest to its bound, at {:.0} %: {}, {}", 100.0 * share(node), node.name, node.sizes)

@@ -6,10 +6,11 @@ use crate::config::TrainConfig;
 use crate::data::augment::Composer;
 use crate::data::images::decode;
 use crate::data::random::Random;
-use crate::data::{Augment, Broken};
+use crate::data::{Augment, Broken, Transforms};
 use crate::device::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::ops::preprocess;
+use crate::reading::count_of;
 use crate::tasks::Encoders;
 use crate::train::run::Machine;
 use crate::train::setup::{self, Data};
@@ -41,6 +42,9 @@ pub struct DataMeasurement {
     pub workers: usize,
     /// Images timed stage by stage.
     pub images: usize,
+    /// Whether images are changed beyond their framing; otherwise `stages.augment` is 0.
+    #[serde(skip)]
+    pub augments: bool,
     /// Unreadable images that were skipped while the stages were timed.
     pub unreadable: usize,
     /// The mean time of each stage.
@@ -70,7 +74,8 @@ pub struct Stages {
     /// Cropping or letterboxing, resizing, mirroring.
     pub resize: f64,
     /// All other augmentation: colours, geometric transformations, and the images for mosaics and mix-ups, from reading their
-    /// files on. Measured as the time beyond `resize`, so it is slightly off if there is almost no augmentation.
+    /// files on. Measured as the time beyond `resize`, so it is slightly off if there is almost no augmentation;
+    /// 0 if there is none.
     pub augment: f64,
     /// Turning labels into the losses' targets.
     pub encode: f64,
@@ -109,7 +114,12 @@ pub fn data(options: &DataOptions) -> Result<DataMeasurement> {
     }
     config.check()?;
     let data = Data::open(config)?;
-    let (stages, broken) = stages(config, &data, options.images)?;
+    let (mut stages, broken) = stages(config, &data, options.images)?;
+    let augments = augments(config);
+    if !augments {
+        // What was measured is noise.
+        stages.augment = 0.0;
+    }
     let loader = setup::loader(config, &data, &setup::card(config, &data), 0)?;
     let mut batches = Batches::Loaded { loader, batch: config.batch };
     let rate = batches.rate(options.images.div_ceil(config.batch))?;
@@ -126,6 +136,7 @@ pub fn data(options: &DataOptions) -> Result<DataMeasurement> {
         img_size: config.imgsz,
         workers: config.workers,
         images: options.images,
+        augments,
         unreadable: broken.len(),
         stages,
         samples_per_sec_per_core: per_core,
@@ -135,6 +146,13 @@ pub fn data(options: &DataOptions) -> Result<DataMeasurement> {
         commit: env!("POLYHEAD_COMMIT"),
         machine: Machine::this(),
     })
+}
+
+/// Whether a run with these choices changes images beyond framing and mirroring them.
+fn augments(config: &TrainConfig) -> bool {
+    // --close-mosaic alone changes nothing.
+    let transforms = Transforms { close_mosaic: Transforms::NONE.close_mosaic, ..config.transforms };
+    config.jitter > 0.0 || transforms != Transforms::NONE
 }
 
 /// Times this many readable images on this thread alone, starting over at the first image if there are fewer.
@@ -160,7 +178,11 @@ fn stages(config: &TrainConfig, data: &Data, images: usize) -> Result<(Stages, V
             Err(e) => broken.push(Broken { index, name: sample.name.clone(), message: e.reason() }),
         }
         if broken.len() == data.train.len() {
-            return Err(Error::Other(format!("none of {} images can be read: {}", broken.len(), broken[0])));
+            return Err(Error::Other(format!(
+                "none of {} can be read: {}",
+                count_of(broken.len(), "image"),
+                broken[0]
+            )));
         }
     }
     let [read, decode, framed, drawn, encode, convert] = spent.map(|time| time.as_secs_f64() * 1e3 / images as f64);
@@ -234,6 +256,10 @@ impl fmt::Display for DataMeasurement {
             format!("  {name:12}  {time:8.3} ms  {rate}")
         };
         for (name, time) in stages {
+            if name == "augment" && !self.augments {
+                writeln!(f, "  {name:12}  none: images are only framed and mirrored")?;
+                continue;
+            }
             writeln!(f, "{}  {:5.1} %", row(name, time), 100.0 * time / self.stages.total())?;
         }
         writeln!(f, "{}  in the step", row("convert", convert))?;
@@ -243,8 +269,8 @@ impl fmt::Display for DataMeasurement {
         }
         match &self.wanted {
             Some(Wanted { samples_per_sec, supply, cores }) => {
-                let (word, noun) = (supply.word(), if *cores == 1 { "core" } else { "cores" });
-                write!(f, "\n{word}: steps of {samples_per_sec} images/s need {cores} {noun} of this pipeline")
+                let (word, cores) = (supply.word(), count_of(*cores as usize, "core"));
+                write!(f, "\n{word}: steps of {samples_per_sec} images/s need {cores} of this pipeline")
             }
             None => Ok(()),
         }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::executor::compile_kernels;
+use crate::reading::count_of;
 
 /// Compiles the kernels for GPUs of `architecture` into the cache and returns a short report.
 ///
@@ -17,8 +18,8 @@ pub fn kernels(architecture: &str) -> Result<String> {
     }
     let (filled, libraries) = compile_kernels(architecture)?;
     let mut said = format!(
-        "{architecture}: {} files of machine code ({:.1} MB) in {}: {} compiled now, {} already there",
-        filled.compiled + filled.found,
+        "{architecture}: {} of machine code ({:.1} MB) in {}: {} compiled now, {} already there",
+        count_of(filled.compiled + filled.found, "file"),
         filled.bytes as f64 / 1e6,
         filled.folder.display(),
         filled.compiled,

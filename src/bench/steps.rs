@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::executor::{DeviceChoice, Executor, LoadedLibrary};
 use crate::graph::fuse::Fusion;
 use crate::model::{Card, Model};
+use crate::reading::count_of;
 use crate::train::run::Machine;
 use crate::train::step::{StepTargets, Trainer};
 use serde::Serialize;
@@ -325,19 +326,19 @@ impl fmt::Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} {} {}² batch {} on {} ({} threads, {}): {:.1} images/s; {:.1} ms a step, {:.1}–{:.1} over {} repeats; arena {} MiB{}{}",
+            "{} {} {}² batch {} on {} ({}, {}): {:.1} images/s; {:.1} ms a step, {:.1}–{:.1} over {}; arena {} MiB{}{}",
             self.work,
             self.model,
             self.img_size,
             self.batch_size,
             self.device,
-            self.threads,
+            count_of(self.threads, "thread"),
             self.instructions(),
             self.samples_per_sec,
             self.step_time,
             self.step_time_min,
             self.step_time_max,
-            self.repeats,
+            count_of(self.repeats, "repeat"),
             self.arena_bytes >> 20,
             self.peak_memory_bytes.map_or(String::new(), |b| format!(", peak memory {} MiB", b >> 20)),
             self.tuning.as_ref().map_or(String::new(), |hash| format!("; tuning {hash}")),
@@ -403,17 +404,17 @@ pub fn markdown(measurements: &[Measurement]) -> String {
         Heads::Data => first.input.as_ref().map_or(String::new(), |i| format!("{}, --workers {}", i.data, i.workers)),
     };
     text += &format!(
-        "\n{} of {} at {}² ({heads}), {} on {} with {} threads; {}, {} cores, {}; {} warm-up steps, {} timed; polyhead {} {}.\n",
+        "\n{} of {} at {}² ({heads}), {} on {} with {}; {}, {}, {}; {}, {} timed; polyhead {} {}.\n",
         first.work,
         first.model,
         first.img_size,
         first.dtype,
         first.device,
-        first.threads,
+        count_of(first.threads, "thread"),
         first.machine.cpu,
-        first.machine.cores,
+        count_of(first.machine.cores, "core"),
         first.instructions(),
-        first.warmup,
+        count_of(first.warmup, "warm-up step"),
         first.repeats,
         first.version,
         first.commit

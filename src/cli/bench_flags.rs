@@ -1,5 +1,6 @@
 //! The flags of `polyhead bench`, and the code that prints and writes its results.
 
+use super::inputs;
 use super::run_flags::{Augmentation, Typed};
 use crate::balance::{METHODS, Method};
 use crate::bench::{self, DataOptions, Heads, Measurement, Options, Source};
@@ -101,7 +102,7 @@ pub struct BenchArgs {
     /// Threads that compute; 0 is one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// `auto`, `cpu`, `cuda` or `cuda:N`
+    /// `auto`, `cpu`, `cuda`, or the GPU's number as `cuda:N` or `N`
     #[arg(long, default_value = "auto")]
     device: String,
     /// The trunk
@@ -180,6 +181,7 @@ fn data(args: DataArgs) -> Result<()> {
     augment.choices.apply(&mut config)?;
     // The last epochs of a run have no mosaics, but these are the first batches.
     config.transforms.close_mosaic = 0;
+    inputs::DATA.check(config.data.as_deref())?;
     let measured = bench::data(&DataOptions { config, images, images_per_second })?;
     write_json(json.as_deref(), &measured)?;
     print(&measured)?;
@@ -198,6 +200,7 @@ fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<
     let options = args.batch.iter().map(|&batch| args.bench.options(batch, source.clone()));
     let options: Vec<Options> = options.collect::<Result<_>>()?;
     options.iter().try_for_each(bench::check)?;
+    inputs::DATA_FLAG.check(args.data.as_deref())?;
     let mut measured = Vec::new();
     let mut printed = Ok(());
     for options in &options {

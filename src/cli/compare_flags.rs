@@ -1,7 +1,7 @@
 //! The flags of `compare`.
 
 use super::run_flags::{SET_PER_RUN, Shared, Typed};
-use super::{check_length, resolve};
+use super::{check_length, inputs, resolve};
 use crate::compare::{self, Jobs, METHOD, Request};
 use crate::config::{Choices, TrainConfig};
 use crate::data::ranges::{count, whole};
@@ -50,6 +50,7 @@ impl CompareArgs {
                     let flags = other.flags().join(", ");
                     return Err(Error::Usage(format!("--runs trains nothing: leave out {flags}")));
                 }
+                runs.iter().try_for_each(|run| inputs::RUNS.check(Some(run)))?;
                 let mut config = TrainConfig::default();
                 typed.apply(&mut config)?;
                 compare::tabulate(runs, &self.out, &DeviceChoice::parse(&config.device, config.threads)?)
@@ -74,6 +75,7 @@ impl CompareArgs {
                 balancing = balancing.over(choice);
             }
         }
+        inputs::CONFIG.check(self.config.as_deref())?;
         let mut file = self.config.as_deref().map(Choices::read).transpose()?.unwrap_or_default();
         let own: Vec<String> = file.keys().map(str::to_owned).collect();
         let of_one_run = |key: &&String| SET_PER_RUN.iter().any(|own| own.0 == key.as_str());

@@ -2,18 +2,19 @@
 
 use super::augment_flags::AugmentedArgs;
 use super::evaluate_flags::SplitWord;
-use super::job;
+use super::{inputs, job};
 use crate::console;
 use crate::data::built_in::Planted;
 use crate::data::check::{self, CheckOptions, Examined};
 use crate::data::convert::{self, Target, Transfer};
+use crate::data::ranges::number;
 use crate::data::{Dataset, OpenOptions, describe, digits};
 use crate::draw;
 use crate::error::{Error, Result};
 use crate::files::write_synced;
 use crate::preview;
 use clap::{Args, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum DataCommand {
@@ -74,13 +75,17 @@ pub struct PreviewArgs {
     #[arg(long, value_name = "PNG")]
     out: PathBuf,
     /// Number of images on it, at most 400, chosen by --seed
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=400), conflicts_with = "augmented")]
+    #[arg(long, default_value_t = 16, value_parser = images_of_preview, conflicts_with = "augmented")]
     count: u16,
     /// The split to take the images from
     #[arg(long, value_enum, default_value = "train", conflicts_with = "augmented")]
     split: SplitWord,
     #[command(flatten)]
     augmented: AugmentedArgs,
+}
+
+fn images_of_preview(text: &str) -> std::result::Result<u16, String> {
+    number(text, |n| (1..=400).contains(n), "a whole number from 1 to 400")
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -115,6 +120,19 @@ pub struct ConvertArgs {
     copy: bool,
 }
 
+impl DataCommand {
+    /// The data set that the command reads.
+    fn data(&self) -> Option<&Path> {
+        match self {
+            DataCommand::Check(CheckArgs { data, .. })
+            | DataCommand::Convert(ConvertArgs { data, .. })
+            | DataCommand::Describe(data) => Some(&data.data),
+            DataCommand::Preview(args) => Some(&args.data.data),
+            DataCommand::Digits { .. } => None,
+        }
+    }
+}
+
 impl DataArgs {
     fn options(&self) -> OpenOptions {
         OpenOptions { val_fraction: self.val_fraction, seed: self.seed, tasks: Vec::new() }
@@ -126,6 +144,7 @@ impl DataArgs {
 /// # Errors
 /// The reason why it stopped, as a sentence.
 pub fn run(command: DataCommand) -> Result<()> {
+    inputs::DATA.check(command.data())?;
     match command {
         DataCommand::Check(args) => args.check(),
         DataCommand::Preview(args) => args.preview(),

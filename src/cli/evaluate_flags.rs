@@ -1,6 +1,6 @@
 //! The flags of `evaluate`.
 
-use super::BoxArgs;
+use super::{BoxArgs, inputs};
 use crate::console;
 use crate::data::ranges::{batch, workers};
 use crate::data::{OpenOptions, Split};
@@ -50,7 +50,7 @@ const MODEL_FLAGS: [&str; 15] = [
 #[derive(Args)]
 pub(super) struct EvaluateArgs {
     /// A run folder or a weights file
-    #[arg(required_unless_present = "coco")]
+    #[arg(required_unless_present_any = ["coco", "detections"])]
     model: Option<PathBuf>,
     /// A folder of images or a data.yaml [default: what the run was trained on]
     data: Option<PathBuf>,
@@ -75,7 +75,7 @@ pub(super) struct EvaluateArgs {
     /// Side in pixels [default: the training size]
     #[arg(long)]
     imgsz: Option<usize>,
-    /// `auto`, `cpu`, `cuda` or `cuda:N`
+    /// `auto`, `cpu`, `cuda`, or the GPU's number as `cuda:N` or `N`
     #[arg(long, default_value = "auto")]
     device: String,
     /// Threads that decode
@@ -104,9 +104,13 @@ impl EvaluateArgs {
     /// Evaluates a model or a results file.
     pub(super) fn evaluate(self) -> Result<()> {
         if let (Some(annotations), Some(detections)) = (&self.coco, &self.detections) {
+            inputs::COCO.check(Some(annotations))?;
+            inputs::DETECTIONS.check(Some(detections))?;
             return score_command(annotations, detections, self.json.as_deref());
         }
         let model = self.model.ok_or_else(|| Error::Usage("name a run folder or a weights file, or --coco".into()))?;
+        inputs::MODEL.check(Some(&model))?;
+        inputs::DATA.check(self.data.as_deref())?;
         let run = evaluate::run_config(&model)?;
         // On its own data set, a run of some tasks needs only their labels.
         let own_tasks = run.as_ref().filter(|_| self.data.is_none()).map(|run| run.task.clone());

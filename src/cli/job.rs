@@ -3,6 +3,7 @@
 
 use crate::console::{self, Bar};
 use crate::data::Progress;
+use crate::reading::count_of;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,10 @@ fn show_lines(progress: &Progress, watch: mpsc::Receiver<()>) {
     let started = Instant::now();
     while watch.recv_timeout(LINE_EVERY) == Err(RecvTimeoutError::Timeout) {
         let (stage, done, total) = progress.now();
-        let of = total.map_or(String::new(), |total| format!(" of {total}"));
-        console::say(&format!("  {stage}: {done}{of} files, {} s", started.elapsed().as_secs()));
+        let files = match total {
+            Some(total) => format!("{done} of {}", count_of(total, "file")),
+            None => count_of(done, "file"),
+        };
+        console::say(&format!("  {stage}: {files}, {} s", started.elapsed().as_secs()));
     }
 }

@@ -5,13 +5,16 @@ mod bench_flags;
 mod compare_flags;
 mod data_flags;
 mod evaluate_flags;
+mod inputs;
 mod job;
 mod predict_flags;
+mod refusal;
 mod run_flags;
 #[cfg(test)]
 mod tests;
+mod words;
 
-use crate::config::{Choices, TrainConfig, refusal};
+use crate::config::{Choices, TrainConfig};
 use crate::console;
 use crate::device::cpu::Isa;
 use crate::draw;
@@ -21,12 +24,14 @@ use crate::recipe::Recipe;
 use crate::tasks::DecodeOptions;
 use crate::train;
 use bench_flags::BenchCommand;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use compare_flags::CompareArgs;
 use data_flags::DataCommand;
 use evaluate_flags::EvaluateArgs;
 use predict_flags::PredictArgs;
 use run_flags::{All, Typed};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Trains one network for many tasks on a folder of images; evaluates it; predicts with it.
@@ -77,13 +82,17 @@ impl TrainArgs {
         let typed = &self.run.choices;
         check_length(typed)?;
         match &self.resume {
-            Some(run) => train::resume(run, typed).map(|_| ()),
+            Some(run) => {
+                inputs::RESUME.check(Some(run))?;
+                train::resume(run, typed).map(|_| ())
+            }
             None if self.dry_run => train::dry_run(self.config()?),
             None => train::train(self.config()?).map(|_| ()),
         }
     }
 
     fn config(&self) -> Result<TrainConfig> {
+        inputs::CONFIG.check(self.config.as_deref())?;
         let file = self.config.as_deref().map(Choices::read).transpose()?;
         resolve(&self.run.choices, file.unwrap_or_default())
     }
@@ -117,6 +126,8 @@ fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
             return Err(Error::Usage(message));
         }
     }
+    inputs::DATA.check(config.data.as_deref())?;
+    inputs::WEIGHTS.check(config.weights.as_deref())?;
     Ok(config)
 }
 
@@ -162,22 +173,34 @@ impl BoxArgs {
     }
 }
 
-/// Parses the flags; `None` if help or the version was requested and printed. An unknown flag ends the program here.
+/// The command line as clap parses it. A negative number is a value of any flag, so that the error names the flag's range.
+fn command() -> clap::Command {
+    fn with_negative_numbers(command: clap::Command) -> clap::Command {
+        let of_flag = |arg: clap::Arg| match arg.get_action().takes_values() && !arg.is_positional() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        };
+        command.mut_args(of_flag).mut_subcommands(with_negative_numbers)
+    }
+    with_negative_numbers(Cli::command())
+}
+
+/// Parses the flags; `None` if help or the version was requested and printed.
 ///
 /// # Errors
-/// A value that a flag does not accept, as a sentence; help that cannot be printed.
+/// What is wrong with the command line, as a sentence; help that cannot be printed.
 pub fn parse() -> Result<Option<Cli>> {
-    match Cli::try_parse() {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let mut command = command();
+    match command.try_get_matches_from_mut(&args).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => Ok(Some(cli)),
         Err(words) if words.exit_code() == 0 => console::printed(words.print()).map(|_| None),
-        Err(words) => match refusal(&words) {
-            Some(sentence) => Err(Error::Usage(sentence)),
-            None => {
-                // The text is clap's own. If nobody reads it, the exit code still tells.
-                let _ = words.print();
-                std::process::exit(words.exit_code())
-            }
-        },
+        Err(words) if words.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // The text is the help. If nobody reads it, the exit code still tells.
+            let _ = words.print();
+            std::process::exit(words.exit_code())
+        }
+        Err(words) => Err(Error::Usage(refusal::sentence(&words, &command, &args))),
     }
 }
 

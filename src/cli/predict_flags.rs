@@ -1,12 +1,14 @@
 //! The flags of `polyhead predict`, and its progress output. All progress goes to standard error, so that standard
 //! output stays free for the predictions.
 
-use super::BoxArgs;
+use super::{BoxArgs, inputs};
+use crate::config::TrainConfig;
 use crate::console::{self, Bar};
 use crate::data::ranges::workers;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report, Settings};
+use crate::reading::count_of;
 use clap::Args;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -18,9 +20,10 @@ pub struct PredictArgs {
     /// Image files, folders, or globs; `-` reads a list of paths from standard input, one per line
     #[arg(required = true)]
     images: Vec<String>,
-    /// Folder for the predictions and the pictures; `-` writes JSON lines to standard output and no pictures
+    /// Folder for the predictions and the pictures; `-` writes JSON lines to standard output and no pictures [default: a new
+    /// folder in runs/predict, with the name of the model]
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// jsonl (predictions.jsonl), coco (detections.json, images.json), yolo (labels/), csv (predictions.csv, boxes.csv), or
     /// several with commas
     #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_delimiter = ',')]
@@ -43,7 +46,7 @@ pub struct PredictArgs {
     /// Side in pixels [default: the training size]
     #[arg(long)]
     imgsz: Option<usize>,
-    /// `auto`, `cpu`, `cuda` or `cuda:N`
+    /// `auto`, `cpu`, `cuda`, or the GPU's number as `cuda:N` or `N`
     #[arg(long, default_value = "auto")]
     device: String,
     /// Threads that decode, draw and write
@@ -65,7 +68,7 @@ pub struct PredictArgs {
 
 /// Predicts and prints a summary.
 pub fn command(args: PredictArgs) -> Result<()> {
-    let to_stdout = args.out == Path::new(LIST);
+    let to_stdout = args.writes_lines();
     let options = args.options()?;
     let bar = Bar::new("{spinner} {pos} images, {per_sec}, {elapsed}");
     let interrupt = console::interrupt_flag("finishing the images that were computed; Ctrl-C again stops at once")?;
@@ -95,19 +98,29 @@ pub fn command(args: PredictArgs) -> Result<()> {
 }
 
 impl PredictArgs {
+    /// Whether the predictions go to standard output.
+    fn writes_lines(&self) -> bool {
+        self.out.as_deref() == Some(Path::new(LIST))
+    }
+
     fn options(self) -> Result<predict::Options> {
+        let device = DeviceChoice::parse(&self.device, self.threads)?;
+        inputs::MODEL.check(Some(&self.model))?;
+        inputs::CLASSES.check(self.classes.as_deref())?;
+        inputs::COCO_IMAGES.check(self.coco_images.as_deref())?;
         let listed = self.images.iter().any(|source| source == LIST);
         let list = (listed || self.null).then(|| List {
             reader: Box::new(BufReader::new(std::io::stdin())),
             ends: if self.null { Ends::Nul } else { Ends::Line },
             line: 0,
         });
-        let out = match self.out == Path::new(LIST) {
-            true => Destination::Lines(console::output()),
-            false => Destination::Folder(self.out),
+        let out = match self.out.clone() {
+            Some(_) if self.writes_lines() => Destination::Lines(console::output()),
+            Some(folder) => Destination::Folder(folder),
+            None => Destination::Fresh(TrainConfig::default().project),
         };
         Ok(predict::Options {
-            device: DeviceChoice::parse(&self.device, self.threads)?,
+            device,
             model: self.model,
             sources: self.images,
             list,
@@ -125,10 +138,15 @@ impl PredictArgs {
     }
 }
 
+/// `2 images answered in a/predictions.jsonl; pictures in a; 1 unreadable`.
 fn summary(report: &Report) -> String {
-    let files: Vec<String> = report.files.iter().map(|f| f.display().to_string()).collect();
-    let place = if files.is_empty() { String::new() } else { format!(" in {}", files.join(", ")) };
-    let unreadable = if report.broken > 0 { format!(", {} unreadable", report.broken) } else { String::new() };
-    let noun = if report.images == 1 { "image" } else { "images" };
-    format!("{} {noun} answered{place}{unreadable}", report.images)
+    let places = report.files.iter().chain(&report.labels).map(|place| place.display().to_string());
+    let places = places.collect::<Vec<_>>().join(", ");
+    let mut parts = vec![count_of(report.images as usize, "image") + " answered"];
+    if !places.is_empty() {
+        parts[0] += &format!(" in {places}");
+    }
+    parts.extend(report.pictures.iter().map(|folder| format!("pictures in {}", folder.display())));
+    parts.extend((report.broken > 0).then(|| format!("{} unreadable", report.broken)));
+    parts.join("; ")
 }

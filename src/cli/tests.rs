@@ -4,7 +4,7 @@ use super::Cli;
 use clap::{Arg, Command, CommandFactory};
 
 /// The command and all its subcommands.
-fn all(command: &Command) -> Vec<&Command> {
+pub(super) fn all(command: &Command) -> Vec<&Command> {
     std::iter::once(command).chain(command.get_subcommands().flat_map(all)).collect()
 }
 

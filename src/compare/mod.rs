@@ -22,6 +22,7 @@ use crate::console;
 use crate::draw;
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
+use crate::reading::count_of;
 use crate::train::setup::Data;
 use crate::train::{RunLock, check_trials};
 use plan::{PlannedRun, Stage};
@@ -83,8 +84,8 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
             let names: Vec<&str> = some.iter().map(|failure| failure.run.as_str()).collect();
             let count = names.len();
             Err(Error::Other(format!(
-                "{count} of {} runs failed: {}; correct the cause and start the same command again",
-                planned.len(),
+                "{count} of {} failed: {}; correct the cause and start the same command again",
+                count_of(planned.len(), "run"),
                 names.join(", ")
             )))
         }

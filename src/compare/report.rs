@@ -4,7 +4,7 @@ use super::costs::Costs;
 use super::setting::EQUAL_WEIGHTS;
 use super::statistics::{Difference, Verdict, deviation, mean};
 use super::tables::{Comparison, EqualCompute, JointSummary, Relation, Row, TaskComparison};
-use crate::reading::list_some;
+use crate::reading::{count_of, list_some};
 use crate::train::progress::in_words;
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ fn head(comparison: &Comparison) -> String {
     let seeds: Vec<String> = comparison.seeds.iter().map(u64::to_string).collect();
     let length = match config.time {
         Some(hours) => format!("{hours} h each"),
-        None => format!("{} epochs", config.epochs),
+        None => count_of(config.epochs as usize, "epoch"),
     };
     let spread = match seeds.len() {
         1 => "There is one seed, so there are no intervals and nothing is tested.".to_owned(),

@@ -5,7 +5,7 @@ use super::setting::Setting;
 use crate::config::{Choices, TrainConfig};
 use crate::error::{Error, Result, shown};
 use crate::evaluate::mean_figure;
-use crate::reading::yaml;
+use crate::reading::{count_of, yaml};
 use crate::tasks::{KINDS, Kind};
 use crate::train;
 use std::path::{Path, PathBuf};
@@ -54,10 +54,10 @@ impl RunResult {
         let table = Table::read(folder)?;
         if table.rows.is_empty() || (table.rows.len() < config.epochs as usize && !train::is_finished(folder)) {
             return Err(Error::Usage(format!(
-                "{0}: the run is not finished, {1} of {2} epochs are done: continue with polyhead train --resume {0}",
+                "{0}: the run is not finished, {1} of {2} done: continue with polyhead train --resume {0}",
                 shown(folder),
                 table.rows.len(),
-                config.epochs
+                count_of(config.epochs as usize, "epoch")
             )));
         }
         table.check(folder)?;

@@ -4,6 +4,7 @@
 use super::plan::{PlannedRun, Stage, plan_file};
 use crate::console::{self, Bar};
 use crate::error::{Error, Result};
+use crate::reading::count_of;
 use crate::train::CTRL_C;
 use crate::train::progress::in_words;
 use std::collections::VecDeque;
@@ -68,13 +69,16 @@ const LINES_KEPT: usize = 20;
 pub fn carry_out(runs: &[PlannedRun], out: &Path, shares: Shares) -> Result<Vec<Failure>> {
     let left: VecDeque<usize> = (0..runs.len()).filter(|&run| runs[run].stage() != Stage::Finished).collect();
     if left.is_empty() {
-        console::say(&format!("all {} runs are finished", runs.len()));
+        console::say(&match runs.len() {
+            1 => "the only run is finished".to_owned(),
+            n => format!("all {n} runs are finished"),
+        });
         return Ok(Vec::new());
     }
     let interrupted = console::interrupt_flag(STOPPING)?;
     let finished = runs.len() - left.len();
     if finished > 0 {
-        console::say(&format!("{finished} of {} runs are finished already", runs.len()));
+        console::say(&format!("{finished} of {count} are finished already", count = count_of(runs.len(), "run")));
     }
     let mut session =
         Session { runs, out, shares, left, active: Vec::new(), failures: Vec::new(), shown: Shown::new(runs) };
@@ -83,8 +87,8 @@ pub fn carry_out(runs: &[PlannedRun], out: &Path, shares: Shares) -> Result<Vec<
     if interrupted.load(Ordering::Relaxed) {
         let done = runs.iter().filter(|run| run.stage() == Stage::Finished).count();
         console::say(&format!(
-            "stopped with {done} of {} runs finished; run the same command again to continue",
-            runs.len()
+            "stopped with {done} of {} finished; run the same command again to continue",
+            count_of(runs.len(), "run")
         ));
         return Err(Error::Interrupted);
     }

@@ -196,7 +196,7 @@ fn runs_that_cannot_be_compared_are_named() {
     let said = refused(other(&|config| config.imgsz = 64));
     assert!(said.contains("has imgsz 96 and") && said.contains("must have the same imgsz"), "{said}");
     assert!(refused(other(&|config| config.data = Some("/elsewhere".into()))).contains("must have the same data"));
-    assert!(refused(other(&|config| config.epochs = 3)).contains("1 of 3 epochs are done"));
+    assert!(refused(other(&|config| config.epochs = 3)).contains("1 of 3 epochs done"));
     assert!(refused(other(&|config| config.backbone = crate::model::Backbone::Tiny)).contains("the same backbone"));
     let noted = other(&|config| (config.lr0, config.threads, config.name) = (0.5, 7, "x".into())).unwrap();
     assert_eq!(noted.notes.len(), 1);

@@ -11,6 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::num::{ParseFloatError, ParseIntError};
 use std::path::Path;
 
 /// The keys of args.yaml that are not choices.
@@ -267,8 +268,8 @@ fn flag(command: &Command, key: &str) -> String {
     format!("--{}", arg.and_then(Arg::get_long).unwrap_or(key))
 }
 
-/// A sentence about a refused value, such as `--clip-norm -1: expected a number of at least 0`. `None` for errors that clap
-/// reports.
+/// A sentence about a refused value, such as `--clip-norm -1: expected a number of at least 0`. `None` if the error is about
+/// something else, or if the value is missing.
 pub fn refusal(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else { return None };
     // `--clip-norm <NORM>`, `--exist-ok[=<BOOL>]`.
@@ -282,14 +283,26 @@ pub fn refusal(error: &clap::Error) -> Option<String> {
 /// `-1: expected a number of at least 0`.
 fn reason(error: &clap::Error) -> String {
     let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else { return error.to_string() };
+    let shown = if value.is_empty() { "''" } else { value };
     match (error.get(ContextKind::ValidValue), error.source()) {
         (Some(ContextValue::Strings(words)), _) => {
-            let (last, others) = words.split_last().map_or(("", &words[..]), |(last, others)| (last.as_str(), others));
             let hint = did_you_mean(value, words.iter().map(String::as_str));
-            format!("{value}: expected {} or {last}{hint}", others.join(", "))
+            format!("{shown}: expected {}{hint}", either(words).unwrap_or_default())
         }
-        (_, Some(expected)) => format!("{value}: {expected}"),
+        // Flags without a range of their own.
+        (_, Some(source)) if source.is::<ParseIntError>() => format!("{shown}: expected a whole number of at least 0"),
+        (_, Some(source)) if source.is::<ParseFloatError>() => format!("{shown}: expected a number"),
+        (_, Some(expected)) => format!("{shown}: {expected}"),
         _ => error.to_string(),
+    }
+}
+
+/// `a, b or c`; `None` for no words.
+pub fn either(words: &[String]) -> Option<String> {
+    match words {
+        [] => None,
+        [only] => Some(only.clone()),
+        [others @ .., last] => Some(format!("{} or {last}", others.join(", "))),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::{Card, ModelFile};
+use crate::reading::count_of;
 use crate::tasks::{DecodeOptions, Task};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -191,7 +192,7 @@ fn is_same_task(a: &Task, b: &Task) -> bool {
 fn describe(task: &Task) -> String {
     match task.classes().len() {
         0 => format!("`{}` ({})", task.name, task.kind_word()),
-        n => format!("`{}` ({} of {n} classes)", task.name, task.kind_word()),
+        n => format!("`{}` ({} of {})", task.name, task.kind_word(), count_of(n, "class")),
     }
 }
 
@@ -230,11 +231,11 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(
             f,
-            "{} on {} ({} split, {} images)",
+            "{} on {} ({} split, {})",
             self.model.display(),
             self.data.display(),
             self.split.word(),
-            self.images
+            count_of(self.images, "image")
         )?;
         for broken in &self.broken {
             writeln!(f, "  unreadable, left out: {broken}")?;

@@ -4,6 +4,7 @@
 mod answer;
 mod batches;
 mod formats;
+mod fresh;
 mod image_processor;
 mod library;
 mod list;
@@ -18,6 +19,7 @@ mod walk;
 mod workers;
 
 pub use formats::Format;
+pub use fresh::{first_free, mark_project};
 pub use library::{Answer, Settings};
 pub use list::{Ends, List};
 pub use output::Destination;
@@ -29,6 +31,7 @@ use crate::data::feed::broken_allowed;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::{Model, ModelFile};
+use crate::reading::count_of;
 use crate::tasks::{DecodeOptions, HeadOutput};
 use formats::{Annotations, yolo};
 use image_processor::ImageProcessor;
@@ -92,6 +95,10 @@ pub struct Report {
     pub broken: u64,
     /// The written files; none if lines went to standard output.
     pub files: Vec<PathBuf>,
+    /// The folders of [`Format::Yolo`]'s label files, one per detection task.
+    pub labels: Vec<PathBuf>,
+    /// The folder of the annotated pictures, if there are any.
+    pub pictures: Option<PathBuf>,
     /// The reason for stopping.
     pub ended: Ended,
     /// A further note for the user.
@@ -136,8 +143,8 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     let model = file.start(&options.device)?;
     let mut network = Network { model, shape: processor.shape(batch), known: !pauses, canvas: Vec::new() };
     let mut work = Work { processor: &processor, sheets: &sheets, labels: None, pictures: None };
+    let (out, new_folder) = out.make(&options.model)?;
     if let Destination::Folder(folder) = &out {
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         sources.leave_out(folder)?;
         if options.pictures {
             work.pictures = Some(Pictures { out: folder.clone(), protected: sources.protected_images(folder)? });
@@ -153,6 +160,7 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     let plan = Plan { batch, window: 2 * batch + 2 * workers, workers, pauses };
     let writing = Writing { outputs: &mut outputs, tally: &mut tally, events: &mut events };
     let answered = answer_all(&plan, sources, &work, &mut network, writing, interrupt);
+    let labels = work.labels.as_ref();
     let ended = answered.and_then(|ended| tally.verdict(ended).map(|()| ended));
     let finished = ended.and_then(|ended| match ended {
         Ended::Unread => Ok((ended, Vec::new())),
@@ -161,7 +169,17 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     match finished {
         Ok((ended, files)) => {
             let remark = annotations.and_then(|a| a.remark());
-            Ok(Report { images: tally.lines - tally.broken, broken: tally.broken, files, ended, remark })
+            let (images, broken) = (tally.lines - tally.broken, tally.broken);
+            let pictures = work.pictures.as_ref().map(|pictures| pictures.out.clone()).filter(|_| images > 0);
+            let labels = labels.map(yolo::Labels::folders).unwrap_or_default();
+            Ok(Report { images, broken, files, labels, pictures, ended, remark })
+        }
+        Err(e) if tally.broken == tally.lines => {
+            outputs.discard();
+            labels.inspect(|labels| labels.discard());
+            // Only an empty folder is removed.
+            new_folder.inspect(|folder| drop(std::fs::remove_dir(folder)));
+            Err(e)
         }
         Err(e) => {
             outputs.abandon().iter().for_each(|kept| events(Event::Kept(kept)));
@@ -267,9 +285,10 @@ impl Tally {
         }
         match &self.first_broken {
             _ if self.lines == 0 => Err(Error::Usage("no images: the sources are empty".into())),
-            Some(first) if self.broken == self.lines => {
-                Err(Error::Other(format!("none of the {} images could be read; the first: {first}", self.lines)))
-            }
+            Some(first) if self.broken == self.lines => Err(Error::Other(match self.lines {
+                1 => format!("the only image could not be read: {first}"),
+                n => format!("none of the {n} images could be read; the first: {first}"),
+            })),
             _ => self.check(self.lines),
         }
     }
@@ -278,12 +297,21 @@ impl Tally {
         if self.broken <= broken_allowed(self.share, images as usize) as u64 {
             return Ok(());
         }
+        let first = self.first_broken.as_deref().unwrap_or_default();
+        let share = self.share;
+        if self.broken == self.lines {
+            let problem = match self.lines {
+                1 => "the first image could not be read".to_owned(),
+                n => format!("none of the first {n} images could be read"),
+            };
+            return Err(Error::Other(format!(
+                "{problem}, more than --max-broken {share} allows; the first is {first}; repair or remove them, or raise --max-broken"
+            )));
+        }
         Err(Error::Other(format!(
-            "{} of {} images cannot be read, more than --max-broken {} allows; the first is {}; repair or remove them, or raise --max-broken",
+            "{} of {} cannot be read, more than --max-broken {share} allows; the first is {first}; repair or remove them, or raise --max-broken",
             self.broken,
-            self.lines,
-            self.share,
-            self.first_broken.as_deref().unwrap_or_default()
+            count_of(self.lines as usize, "image"),
         )))
     }
 }

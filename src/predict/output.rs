@@ -2,11 +2,12 @@
 //! complete, and then replace older files.
 
 use super::formats::Sheet;
+use super::fresh;
 use crate::error::{Error, Result};
 use crate::files;
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Pieces are buffered up to this many bytes.
 const WAITING: usize = 1 << 16;
@@ -15,6 +16,8 @@ const WAITING: usize = 1 << 16;
 pub enum Destination {
     /// A folder, created if missing, for one or more files and the pictures.
     Folder(PathBuf),
+    /// A new folder in `predict` of this project's folder, with the model's name, and a number if that is taken.
+    Fresh(PathBuf),
     /// A stream of lines only.
     Lines(Box<dyn Write + Send>),
 }
@@ -42,6 +45,30 @@ pub fn is_closed(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe)
 }
 
+impl Destination {
+    /// Makes the folder. A fresh one gets its name; the second value is the folder if it is new.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub(super) fn make(self, model: &Path) -> Result<(Destination, Option<PathBuf>)> {
+        match self {
+            Destination::Lines(stream) => Ok((Destination::Lines(stream), None)),
+            Destination::Folder(folder) => {
+                let is_new = !folder.exists();
+                std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+                Ok((Destination::Folder(folder.clone()), is_new.then_some(folder)))
+            }
+            Destination::Fresh(project) => {
+                let parent = project.join("predict");
+                std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
+                fresh::mark_project(&project)?;
+                let folder = fresh::first_free(&parent, &fresh::name_of(model))?;
+                Ok((Destination::Folder(folder.clone()), Some(folder)))
+            }
+        }
+    }
+}
+
 impl Outputs {
     /// Creates all files; an older file of the same name stays until [`Outputs::finish`].
     ///
@@ -57,7 +84,7 @@ impl Outputs {
                 let growing = sheets.iter().zip([stream]).map(|(sheet, to)| begin(sheet, Place::Stream(to)));
                 return Ok(Outputs { growing: growing.collect::<Result<_>>()? });
             }
-            Destination::Folder(folder) => folder,
+            Destination::Folder(folder) | Destination::Fresh(folder) => folder,
         };
         let open = |sheet: &Sheet| {
             let path = folder.join(&sheet.file);
@@ -127,6 +154,15 @@ impl Outputs {
             }
         }
         Ok(paths)
+    }
+
+    /// Removes the files so far; older files stay.
+    pub fn discard(&mut self) {
+        for growing in &self.growing {
+            if let Place::File { aside, .. } = &growing.place {
+                let _ = std::fs::remove_file(aside);
+            }
+        }
     }
 
     /// After an error: keeps the pieces so far under the temporary name, and returns the paths.

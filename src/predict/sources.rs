@@ -180,5 +180,7 @@ fn check_tree(word: &str, root: &Path, wanted: &Wanted) -> Result<()> {
     if folder.is_dir() && !fixed && Walk::new(root, wanted, None).next().transpose()?.is_some() {
         return Ok(());
     }
-    Err(Error::Usage(format!("{word}: no images found; name image files, folders with images, or a glob in quotes")))
+    let is_pattern = word.contains(['*', '?', '[']);
+    let problem = if is_pattern || Path::new(word).exists() { "no images found" } else { "does not exist" };
+    Err(Error::Usage(format!("{word}: {problem}; name image files, folders with images, or a glob in quotes")))
 }

@@ -4,7 +4,7 @@ use super::balance_picture;
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::feed::Feed;
 use super::files::{ANSWERS, DONE, NOTHING_LEFT, TABLE, best_of};
-use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience};
+use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience, last_epoch_ended_s};
 use super::progress::{Progress, StepLine, epoch_lines, in_words};
 use super::run::RunFolder;
 use super::setup::{Data, loader, schedule};
@@ -21,6 +21,7 @@ use crate::evaluate::{self, Settings, TaskResult, overall};
 use crate::executor::ParameterSet;
 use crate::model::{Card, ForwardPlan};
 use crate::predict;
+use crate::reading::count_of;
 use crate::tasks::DecodeOptions;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub(super) struct Session {
     pub table: ResultsTable,
     pub progress: Progress,
     pub clock: Clock,
+    /// When the epoch began that this session continues, in seconds trained.
+    began_s: Option<f64>,
     save: SaveTimer,
     interrupted: Arc<AtomicBool>,
 }
@@ -84,7 +87,9 @@ impl Run {
             self.log_summary()?;
             return Ok(self.folder.path);
         }
-        if let Some(why) = early.or_else(|| all_done.then(|| format!("all {epochs} epochs are done"))) {
+        if let Some(why) =
+            early.or_else(|| all_done.then(|| format!("{epochs} of {} done", count_of(epochs as usize, "epoch"))))
+        {
             let more = "--epochs N continues to epoch N, and a new run with --weights starts from its weights";
             say(&mut self.folder, &format!("{NOTHING_LEFT}: {why}; {more}"))?;
             return Ok(self.folder.path);
@@ -131,7 +136,8 @@ impl Run {
         let (done, missing) = (self.state.epochs_done, self.state.epochs_done.saturating_sub(table.rows));
         if missing > 0 {
             let line = format!(
-                "warning: {TABLE} lacks the rows of {missing} of the {done} epochs done; they are not written again"
+                "warning: {TABLE} lacks the rows of {missing} of {}; they are not written again",
+                count_of(done as usize, "finished epoch")
             );
             say(&mut self.folder, &line)?;
         }
@@ -140,12 +146,19 @@ impl Run {
         let progress = Progress::new(self.trainer.step, config.epochs * self.data.steps_per_epoch(&config));
         let (feed, save, interrupted) =
             (self.feed(&config)?, SaveTimer::new(&config), console::interrupt_flag(CTRL_C)?);
-        Ok(Session { plan, feed, table, progress, clock, save, interrupted })
+        let is_within = self.trainer.step > done * self.data.steps_per_epoch(&config);
+        let began_s = if is_within && !Trials::are_open(&self.state) {
+            last_epoch_ended_s(&self.folder.path, done)
+        } else {
+            None
+        };
+        Ok(Session { plan, feed, table, progress, clock, began_s, save, interrupted })
     }
 
     /// Trains one epoch, or the rest of it: steps, validation, checkpoint.
     fn epoch(&mut self, session: &mut Session) -> Result<()> {
         let epoch = self.state.epochs_done;
+        let began_s = session.began_s.take().unwrap_or_else(|| session.clock.elapsed_s());
         // The intervals were measured with weights that training now changes.
         self.card.intervals.clear();
         self.steps(epoch, session)?;
@@ -173,7 +186,7 @@ impl Run {
         self.trainer.balance.epoch_ended();
         self.remember(&results);
         let is_best = self.is_best(&results);
-        self.report(epoch, &config, &results, session)?;
+        self.report(epoch, &config, &results, began_s, session)?;
         session.table.row(&self.row(epoch, &results, is_best))?;
         self.state.means = EpochMeans::new(self.data.tasks.len());
         self.fit_epochs_to_time(&mut session.progress);
@@ -275,17 +288,19 @@ impl Run {
             1 => format!("batch {}", config.batch),
             several => format!("{several} batches of {} a step", config.batch),
         };
+        let steps = self.data.steps_per_epoch(config) as usize;
+        let path = self.folder.path.display();
+        let writing = if self.kept { format!("; writing {path}") } else { String::new() };
         let line = format!(
-            "{}: {} training and {} validation images; tasks {}; {} at {} px, {batch}, {} epochs of {} steps; writing {}",
+            "{}: {} training and {} validation images; tasks {}; {} at {} px, {batch}, {} of {}{writing}",
             self.data.name,
             self.data.train.len(),
             self.data.val.len(),
             tasks.join(", "),
             config.backbone.name(),
             config.imgsz,
-            config.epochs,
-            self.data.steps_per_epoch(config),
-            self.folder.path.display()
+            count_of(config.epochs as usize, "epoch"),
+            count_of(steps, "step"),
         );
         progress.say(&mut self.folder, &line)
     }
@@ -341,12 +356,14 @@ impl Run {
         epoch: u64,
         config: &TrainConfig,
         results: &[TaskResult],
+        began_s: f64,
         session: &mut Session,
     ) -> Result<()> {
         let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
         let of = (epoch + 1, config.epochs);
         let log_vars = self.trainer.balance.log_variances();
-        for line in epoch_lines(of, &names, &self.state.means, &log_vars, self.state.elapsed_s) {
+        let seconds = [self.state.elapsed_s - began_s, self.state.elapsed_s];
+        for line in epoch_lines(of, &names, &self.state.means, &log_vars, seconds) {
             session.progress.say(&mut self.folder, &line)?;
         }
         if let Some(line) = self.state.means.gradients.line(&names) {

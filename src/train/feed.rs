@@ -4,6 +4,7 @@
 use super::step::{StepReport, StepTargets, Trainer};
 use crate::data::{Broken, Sample, TrainLoader};
 use crate::error::{Error, Result};
+use crate::reading::count_of;
 use crate::tasks::Target;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -168,7 +169,8 @@ impl Feed {
         let emptied = std::mem::take(&mut self.emptied);
         (emptied > 0).then(|| {
             format!(
-                "warning: augmentation moved every object out of {emptied} images that another task also labels: `crop_safe: false` for that task in data.yaml prevents this"
+                "warning: augmentation moved every object out of {} that another task also labels: `crop_safe: false` for that task in data.yaml prevents this",
+                count_of(emptied as usize, "image")
             )
         })
     }

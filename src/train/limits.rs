@@ -1,6 +1,8 @@
 //! Decides when a run ends before its last epoch: after too many epochs without improvement, or at its time limit.
 
+use super::files::TABLE;
 use crate::config::TrainConfig;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Seconds of an hour.
@@ -40,6 +42,16 @@ pub(super) fn is_out_of_patience(patience: u64, best_epoch: Option<u64>, epochs_
     patience > 0 && best_epoch.is_some_and(|best| epochs_done >= best + patience)
 }
 
+/// Seconds trained until the end of the last of `epochs_done` epochs, from the results table; `None` if that lacks it.
+pub(super) fn last_epoch_ended_s(folder: &Path, epochs_done: u64) -> Option<f64> {
+    if epochs_done == 0 {
+        return Some(0.0);
+    }
+    let mut reader = csv::Reader::from_path(folder.join(TABLE)).ok()?;
+    let row = reader.records().last()?.ok()?;
+    (row.get(0)? == epochs_done.to_string()).then(|| row.get(1)?.parse().ok()).flatten()
+}
+
 /// Decides when to save within an epoch.
 pub(super) struct SaveTimer {
     every: Duration,
@@ -72,6 +84,16 @@ mod tests {
         let over = |patience, best, done| is_out_of_patience(patience, best, done);
         assert!(!over(0, Some(1), 1000) && !over(3, None, 1000));
         assert!(!over(3, Some(5), 7) && over(3, Some(5), 8) && over(3, Some(5), 9));
+    }
+
+    #[test]
+    fn the_end_of_the_last_epoch_is_in_the_table() {
+        let folder = std::env::temp_dir().join(format!("polyhead-limits-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        assert_eq!((last_epoch_ended_s(&folder, 0), last_epoch_ended_s(&folder, 2)), (Some(0.0), None));
+        std::fs::write(folder.join(TABLE), "epoch,time,lr\n1,5.5,1\n2,11.0,1\n").unwrap();
+        assert_eq!((last_epoch_ended_s(&folder, 2), last_epoch_ended_s(&folder, 3)), (Some(11.0), None));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -114,13 +114,13 @@ fn describe(line: &StepLine) -> String {
 }
 
 /// An epoch's training as lines: the number of the epoch, each task's mean loss, weight and weighted loss, and its log-variance
-/// if the method has one.
+/// if the method has one. The seconds are the epoch's own and the whole run's.
 pub fn epoch_lines(
     epoch: (u64, u64),
     tasks: &[&str],
     means: &EpochMeans,
     log_vars: &[f32],
-    elapsed_s: f64,
+    [own_s, whole_s]: [f64; 2],
 ) -> Vec<String> {
     let figure = |value: Option<f64>, places: usize| value.map_or("–".to_owned(), |v| format!("{v:.places$}"));
     let of_task = |(i, name): (usize, &&str)| {
@@ -130,7 +130,8 @@ pub fn epoch_lines(
         format!("{name} loss {loss} weight {weight} weighted {weighted}{log_var}")
     };
     let figures: Vec<String> = tasks.iter().enumerate().map(of_task).collect();
-    let (number, took) = (format!("epoch {}/{}", epoch.0, epoch.1), in_words(elapsed_s));
+    let (number, took) = (format!("epoch {}/{}", epoch.0, epoch.1), in_words(own_s));
+    let took = if epoch.0 == 1 { took } else { format!("{took}, {} in all", in_words(whole_s)) };
     if tasks.len() <= TASKS_OF_A_LINE {
         return vec![format!("{number}  {}  ({took})", figures.join("  "))];
     }
@@ -176,7 +177,7 @@ mod tests {
         let tasks = names(losses.len());
         let tasks: Vec<&str> = tasks.iter().map(String::as_str).collect();
         assert_eq!(means.weighted(0), Some(f64::from(losses[0]) * f64::from(weights[0])));
-        epoch_lines((2, 5), &tasks, &means, &[-3.912, f32::NAN], 61.0)
+        epoch_lines((2, 5), &tasks, &means, &[-3.912, f32::NAN], [61.0, 130.0])
     }
 
     /// Gaussian weighting at its fixed point: the total of these is −2.8, and it must not be shown.
@@ -187,7 +188,7 @@ mod tests {
         assert_eq!(
             epoch(&losses, &weights),
             [
-                "epoch 2/5  task0 loss 0.010 weight 50.00 weighted 0.500 log_var -3.91  task1 loss 0.100 weight 5.00 weighted 0.500  (1 min 01 s)"
+                "epoch 2/5  task0 loss 0.010 weight 50.00 weighted 0.500 log_var -3.91  task1 loss 0.100 weight 5.00 weighted 0.500  (1 min 01 s, 2 min 10 s in all)"
             ]
         );
     }
@@ -199,7 +200,7 @@ mod tests {
         assert!(step.ends_with("task5 0.500×1.00  and 34 more") && step.chars().count() < 160, "{step}");
         assert!(line(&losses[..6], &weights[..6]).ends_with("task5 0.500×1.00"));
         let lines = epoch(&losses, &weights);
-        assert_eq!((lines.len(), lines[0].as_str()), (41, "epoch 2/5  (1 min 01 s)"));
+        assert_eq!((lines.len(), lines[0].as_str()), (41, "epoch 2/5  (1 min 01 s, 2 min 10 s in all)"));
         assert_eq!(lines[40], "  task39 loss 0.500 weight 1.00 weighted 0.500");
     }
 

@@ -4,9 +4,9 @@ use super::checkpoint::RunState;
 use super::files::{self, ARGS, LOG, WEIGHTS};
 use super::lock::{self, LOCK, RunLock};
 use crate::config::TrainConfig;
-use crate::data::RUNS_MARKER;
 use crate::device::cpu::{Isa, IsaName};
 use crate::error::{Error, Result};
+use crate::predict::{first_free, mark_project};
 use crate::reading::yaml;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -90,9 +90,7 @@ impl RunFolder {
             return Err(error);
         }
         std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
-        let marker = config.project.join(RUNS_MARKER);
-        // The file is not truncated, because it might be a link.
-        File::options().append(true).create(true).open(&marker).map_err(Error::io("write", &marker))?;
+        mark_project(&config.project)?;
         let path = if config.exist_ok {
             std::fs::create_dir_all(&asked).map_err(Error::io("create", &asked))?;
             asked
@@ -174,18 +172,6 @@ fn write_args(
     };
     let text = yaml::write(&provenance).map_err(|e| Error::Other(format!("{ARGS}: {e}")))?;
     crate::files::write_synced(&folder.join(ARGS), text.as_bytes())
-}
-
-fn first_free(parent: &Path, name: &str) -> Result<PathBuf> {
-    let mut number = 1;
-    loop {
-        let path = parent.join(if number == 1 { name.to_owned() } else { format!("{name}{number}") });
-        match std::fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
-            Err(e) => return Err(Error::io("create", &path)(e)),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::graph::fuse::Fusion;
 use crate::model::{Architecture, Card, Probe, Stage, TrainingNetwork, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
+use crate::reading::count_of;
 use crate::tasks::Invariances;
 use crate::tasks::{Encoder, Encoders, Label, LabelFeatures, LabelValue, Likelihood, Mixing, Regions, Task};
 use std::path::Path;
@@ -48,6 +49,13 @@ impl Data {
             return Err(Error::data(&path, None, "the training split has no images"));
         }
         check_names("--task-weight", config.task_weights.iter().map(|(task, _)| task), &dataset.tasks)?;
+        let weight = |task: &Task| number_of(&task.name, &config.task_weights);
+        if dataset.tasks.iter().all(|task| weight(task) == Some(0.0)) {
+            return Err(Error::Usage(
+                "--task-weight: every task has the weight 0, so nothing would be trained: give one a weight above 0"
+                    .into(),
+            ));
+        }
         check_names("--primary-task", config.primary_task.iter(), &dataset.tasks)?;
         check_names("--lr-head", config.lr_heads.iter().map(|(task, _)| task), &dataset.tasks)?;
         dataset.keep_fraction(config.fraction, config.seed);
@@ -156,13 +164,13 @@ fn overfit(dataset: &mut Dataset, images: usize) {
 fn notes(config: &TrainConfig, dataset: &Dataset, cache: Option<&Cache>) -> Vec<String> {
     let mut notes = vec![dataset.layout.clone()];
     if config.overfit > 0 {
-        let images = dataset.train.len();
-        notes.push(format!("overfitting {images} training images: validated on the same ones, without augmentation"));
+        let images = count_of(dataset.train.len(), "training image");
+        notes.push(format!("overfitting {images}: validated on the same ones, without augmentation"));
     }
     if config.batch < 8 && config.batch_norm == BatchNormMode::Train && config.freeze.len() < Stage::ALL.len() {
-        let batch = config.batch;
+        let images = count_of(config.batch, "image");
         notes.push(format!(
-            "batch norm over {batch} images is noisy: with weights to start from, --batch-norm frozen is steadier"
+            "batch norm over {images} is noisy: with weights to start from, --batch-norm frozen is steadier"
         ));
     }
     notes.extend(dataset.notes.iter().cloned());
@@ -196,7 +204,8 @@ fn notes_on_augmentation(config: &TrainConfig, dataset: &Dataset) -> Vec<String>
     notes.extend(remarks(&config.transforms, &dataset.tasks, &dataset.invariances, &dataset.train));
     let (mosaic, close, epochs) = (config.transforms.mosaic, config.transforms.close_mosaic, config.epochs);
     if mosaic > 0.0 && close >= epochs {
-        notes.push(format!("no mosaics: --close-mosaic {close} keeps them out of all {epochs} epochs"));
+        let epochs = count_of(epochs as usize, "epoch");
+        notes.push(format!("no mosaics: --close-mosaic {close} keeps them out of the whole run of {epochs}"));
     }
     notes
 }

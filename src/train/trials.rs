@@ -15,6 +15,7 @@ use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::evaluate::mean_figure;
 use crate::random::fnv;
+use crate::reading::count_of;
 use crate::tasks::Label;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -65,8 +66,8 @@ impl Trials {
         let epochs = (share * config.epochs as f64 - 1e-9).ceil().max(1.0) as u64;
         if epochs >= config.epochs {
             return Err(Error::Usage(format!(
-                "--balance auto would try each method for {epochs} of {} epochs, which leaves none to train: give more --epochs, or name a method",
-                config.epochs
+                "--balance auto would try each method for {epochs} of {}, which leaves none to train: give more --epochs, or name a method",
+                count_of(config.epochs as usize, "epoch")
             )));
         }
         Ok(Some(Trials {
@@ -125,7 +126,7 @@ impl Trials {
     /// The log's line when a trial begins or continues.
     pub fn line(&self, config: &TrainConfig) -> String {
         let (number, all) = (self.reached.len() + 1, config.balance.candidates().len());
-        let epochs = if self.epochs == 1 { "1 epoch".to_owned() } else { format!("{} epochs", self.epochs) };
+        let epochs = count_of(self.epochs as usize, "epoch");
         format!("trial {number} of {all}: {} for {epochs}", self.method)
     }
 }
@@ -323,7 +324,7 @@ mod tests {
         assert_eq!([2, 10, 11, 25, 30, 100].map(epochs), [1, 1, 2, 3, 3, 10]);
         assert_eq!(Trials::new(&config(30), 1, &val).unwrap(), None);
         let refused = |epochs, val: &[Sample]| Trials::new(&config(epochs), 2, val).unwrap_err().to_string();
-        assert!(refused(1, &val).contains("for 1 of 1 epochs"));
+        assert!(refused(1, &val).contains("for 1 of 1 epoch,"));
         assert!(refused(30, &val[..1]).contains("labelled validation images, and there are none"));
         let named = TrainConfig { epochs: 30, ..TrainConfig::default() };
         assert_eq!(Trials::new(&named, 2, &val).unwrap(), None);

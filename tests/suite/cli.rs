@@ -308,7 +308,7 @@ fn unsuitable_models_give_an_error() {
     let (out, nothing) = (path(&folder, "out"), path(&folder, "nothing"));
     fail(&["predict", &nothing, &images, "--out", &out], 2, &["nothing", "weights"]);
     fail(&["predict", &run_folder, &nothing, "--out", &out], 2, &["nothing", "image"]);
-    fail(&["train", "--resume", &nothing], 2, &["nothing", "last.safetensors"]);
+    fail(&["train", "--resume", &nothing], 2, &["nothing", "does not exist"]);
 
     let last = PathBuf::from(&run_folder).join("weights/last.safetensors");
     let whole = std::fs::read(&last).unwrap();

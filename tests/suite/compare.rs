@@ -150,7 +150,7 @@ fn an_interrupted_comparison_saves_its_runs_and_continues() {
         let mut said = String::new();
         process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(process.wait().unwrap().code(), Some(130), "{said}");
-        assert!(said.contains("stopped with 0 of 1 runs finished; run the same command again to continue"), "{said}");
+        assert!(said.contains("stopped with 0 of 1 run finished; run the same command again to continue"), "{said}");
         let end = words();
         let last = end.lines().last().unwrap_or_default();
         assert!(last.starts_with("stopped after step") && last.contains("--resume"), "{end}");

@@ -148,11 +148,12 @@ fn results_without_a_reader_are_no_error_but_results_on_a_full_disk_are() {
 #[test]
 fn an_unread_error_keeps_its_exit_code() {
     let nowhere = std::env::temp_dir().join("polyhead-no-such-folder").to_string_lossy().into_owned();
-    let cases: [(&[&str], i32); 5] = [
+    let cases: [(&[&str], i32); 6] = [
         (&[], 2),
         (&["train", "--no-such-flag"], 2),
         (&["train", "--epochs", "0"], 2),
-        (&["data", "check", &nowhere], 1),
+        (&["data", "check", concat!(env!("CARGO_MANIFEST_DIR"), "/src")], 1),
+        (&["data", "check", &nowhere], 2),
         (&["predict", &nowhere, &nowhere, "--out", &nowhere], 2),
     ];
     for (args, code) in cases {

@@ -184,7 +184,10 @@ fn a_dry_run_does_everything_once_and_keeps_no_files() {
     let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
     let args = ["train", &data, "--project", &project, "--dry-run", "--epochs", "90"];
     let words = said(&[&args, &SMALL[..]].concat());
-    assert!(words.contains("dry run passed") && words.contains("1 epochs of 1 steps"), "{words}");
+    assert!(
+        words.contains("dry run passed") && words.contains("1 epoch of 1 step\n") && !words.contains(".dry-run"),
+        "{words}"
+    );
     let left: Vec<_> = std::fs::read_dir(&project).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.is_empty(), "{left:?}");
 }

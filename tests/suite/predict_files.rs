@@ -215,11 +215,54 @@ fn too_many_broken_images_are_an_error_that_keeps_the_lines() {
     assert_eq!(place.tree("two"), [kept.trim_start_matches("two/")]);
     assert_eq!(place.lines(&kept).len(), 32);
     // With none tolerated, the first ends the run.
-    place.fail(&args("0", "none"), &list(0, 300), 1, &["1 of 1", "--max-broken 0"]);
+    place.fail(&args("0", "none"), &list(0, 300), 1, &["the first image could not be read", "--max-broken 0"]);
     // Counted as if there were a thousand images, eleven exceed one per cent; the remaining ones are not tried.
-    place.fail(&args("0.01", "stop"), &list(0, 5000), 1, &["11 of 11"]);
-    place.fail(&args("1", "all"), &list(0, 3), 1, &["none of the 3 images"]);
+    place.fail(&args("0.01", "stop"), &list(0, 5000), 1, &["none of the first 11 images", "--max-broken 0.01"]);
+    place.fail(&args("1", "all"), &list(0, 3), 1, &["none of the 3 images", "absent0.png: cannot"]);
+    place.fail(&args("1", "single"), &list(0, 1), 1, &["the only image could not be read: absent0.png"]);
     place.fail(&args("2", "share"), &list(1, 0), 2, &["--max-broken 2"]);
+}
+
+/// Nothing useful was made, so nothing is kept and nothing is said about predictions so far; older predictions stay.
+#[test]
+fn if_no_image_can_be_read_no_file_is_left() {
+    let place = Place::new("unreadable");
+    std::fs::create_dir(place.path("images")).unwrap();
+    (0..3).for_each(|i| std::fs::write(place.path(&format!("images/{i}.png")), "no image").unwrap());
+    for args in [&["images"][..], &["images", "--out", "out", "--format", "yolo,csv"]] {
+        let output = place.run(args, b"");
+        let said = crate::cli::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("none of the 3 images could be read; the first: images/0.png: "), "{said}");
+        assert!(!said.contains(".part") && !said.contains("so far"), "{said}");
+    }
+    assert!(!place.path("out").exists() && std::fs::read_dir(place.path("runs/predict")).unwrap().next().is_none());
+    place.image("0.png");
+    place.succeed(&["0.png", "--out", "out"], b"");
+    let (before, tree) = (std::fs::read(place.path("out/predictions.jsonl")).unwrap(), place.tree("out"));
+    place.fail(&["images", "--out", "out", "--max-broken", "1"], b"", 1, &["none of the 3 images"]);
+    assert_eq!((std::fs::read(place.path("out/predictions.jsonl")).unwrap(), place.tree("out")), (before, tree));
+}
+
+#[test]
+fn without_out_every_prediction_gets_a_new_folder_and_is_told_where_it_went() {
+    let place = Place::new("fresh");
+    place.image("images/a.png");
+    let first = crate::cli::text(&place.succeed(&["images"], b"").stdout);
+    let folder = "runs/predict/model";
+    assert_eq!(first, format!("1 image answered in {folder}/predictions.jsonl; pictures in {folder}\n"));
+    let second = crate::cli::text(&place.succeed(&["images", "--format", "yolo", "--no-images"], b"").stdout);
+    assert_eq!(second, "1 image answered in runs/predict/model2/labels\n");
+    assert_eq!(place.tree("runs/predict"), ["model/a.png", "model/predictions.jsonl", "model2/labels/a.txt"]);
+    // A run's weights have the run's name. The folder of all runs is marked, so that no data set around it reads the pictures.
+    std::fs::create_dir_all(place.path("mine/weights")).unwrap();
+    std::fs::rename(place.path("model.safetensors"), place.path("mine/weights/best.safetensors")).unwrap();
+    let args = |model: &'static str| ["predict", model, "images", "--no-images"];
+    for (model, name) in [("mine", "mine"), ("mine/weights/best.safetensors", "mine2")] {
+        let output = crate::cli::polyhead().args(args(model)).current_dir(&place.folder.path).output().unwrap();
+        assert!(crate::cli::text(&output.stdout).contains(&format!("in runs/predict/{name}/predictions.jsonl")));
+    }
+    assert!(place.path("runs").join(polyhead::data::RUNS_MARKER).exists());
 }
 
 #[test]

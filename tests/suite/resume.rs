@@ -35,7 +35,7 @@ fn a_finished_run_continues_with_more_epochs_and_the_schedule_is_planned_anew() 
     assert!(args.contains("\nepochs: 4\n") && !args.contains("--resume"), "{args}");
     // Fewer are possible as long as the run has not done them yet.
     fail(&["train", "--resume", &run_folder, "--epochs", "3"], 2, &["has done 4 epochs", "expected at least 4"]);
-    assert!(said(&["train", "--resume", &run_folder]).contains("nothing is left to do: all 4 epochs are done"));
+    assert!(said(&["train", "--resume", &run_folder]).contains("nothing is left to do: 4 of 4 epochs done"));
     fail(&["train", "--resume", &run_folder, "--epochs", "5", "--time", "1"], 2, &["--time replaces --epochs"]);
     let timed = train(&folder, &data, "timed", &["--time", "0.00001"]);
     fail(&["train", "--resume", &timed, "--epochs", "9"], 2, &["this run ends by --time 0.00001 h"]);

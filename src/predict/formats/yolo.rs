@@ -14,6 +14,8 @@ const MARKER: &str = ".polyhead-predictions";
 /// The folders of label files, one per detection task.
 pub struct Labels {
     folders: Vec<(usize, PathBuf)>,
+    /// Those that did not exist before.
+    new: Vec<PathBuf>,
 }
 
 impl Labels {
@@ -25,6 +27,7 @@ impl Labels {
         let detects: Vec<usize> = (0..tasks.len()).filter(|&t| tasks[t].spec.finds_boxes()).collect();
         let folder = |&task: &usize| (task, out.join(super::of_task("labels", tasks, &detects, task)));
         let folders: Vec<(usize, PathBuf)> = detects.iter().map(folder).collect();
+        let new = folders.iter().map(|(_, folder)| folder.clone()).filter(|folder| !folder.exists()).collect();
         for (_, folder) in &folders {
             std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
             let marker = folder.join(MARKER);
@@ -37,7 +40,20 @@ impl Labels {
             }
             std::fs::write(&marker, "").map_err(Error::io("write", &marker))?;
         }
-        Ok(Labels { folders })
+        Ok(Labels { folders, new })
+    }
+
+    /// The folders.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.folders.iter().map(|(_, folder)| folder.clone()).collect()
+    }
+
+    /// Removes the folders that this prediction made, if they hold no labels.
+    pub fn discard(&self) {
+        for folder in &self.new {
+            let _ = std::fs::remove_file(folder.join(MARKER));
+            let _ = std::fs::remove_dir(folder);
+        }
     }
 
     /// Writes an image's files; `name` is relative. An image without boxes gets an empty file.

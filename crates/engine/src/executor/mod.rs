@@ -47,7 +47,8 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Reads `auto`, `cpu`, `cuda` or `cuda:N`. `auto` means the CPU until the GPU code has been measured.
+    /// Reads `auto`, `cpu`, `cuda`, `cuda:N`, or `N` alone, which means the same. `auto` means the CPU until the GPU code has been
+    /// measured.
     ///
     /// # Errors
     /// Any other word.
@@ -56,12 +57,11 @@ impl DeviceChoice {
         match word {
             "auto" | "cpu" => Ok(DeviceChoice::Cpu { threads }),
             "cuda" => Ok(cuda(0)),
-            _ => match word.strip_prefix("cuda:").map(str::parse) {
-                Some(Ok(ordinal)) => Ok(cuda(ordinal)),
-                _ => {
-                    Err(Error::Usage(format!("--device {word}: expected auto, cpu, cuda or cuda:N (the GPU's number)")))
-                }
-            },
+            _ => word.strip_prefix("cuda:").unwrap_or(word).parse().map(cuda).map_err(|_| {
+                Error::Usage(format!(
+                    "--device {word}: expected auto, cpu, cuda, or the number of one GPU as cuda:N or N, as in --device cuda:0"
+                ))
+            }),
         }
     }
 

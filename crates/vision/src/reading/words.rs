@@ -21,9 +21,9 @@ pub fn list_some<S: AsRef<str>>(words: &[S], most: usize) -> String {
     format!("{}{tail}", shown.join(", "))
 }
 
-/// `1 image`, `2 images`, `1 box`, `2 boxes`.
+/// `1 image`, `2 images`, `1 box`, `2 boxes`, `2 classes`.
 pub fn count_of(count: usize, noun: &str) -> String {
-    match (count, noun.ends_with('x')) {
+    match (count, noun.ends_with(['x', 's'])) {
         (1, _) => format!("1 {noun}"),
         (_, true) => format!("{count} {noun}es"),
         (_, false) => format!("{count} {noun}s"),

@@ -107,11 +107,7 @@ impl Loss {
             Some(ClassWeights::Each(weights)) => Err(context.error(&format!(
                 "`class_weights:` has {} for {} ({}): give one per class, in this order",
                 count_of(weights.len(), "number"),
-                // Written out because `count_of` would form the plural "classs".
-                match classes.len() {
-                    1 => "1 class".to_string(),
-                    n => format!("{n} classes"),
-                },
+                count_of(classes.len(), "class"),
                 list_some(classes, 12)
             ))),
             Some(ClassWeights::Balanced) => {

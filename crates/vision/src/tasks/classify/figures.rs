@@ -3,6 +3,7 @@
 use super::metric::{ClassSummary, ClassificationMetric, ClassificationSummary};
 use super::{Class, Probabilities};
 use crate::draw::{self, Canvas};
+use crate::reading::count_of;
 use crate::tasks::metric::named;
 use crate::tasks::{ClassRow, Label, Metric, PerClass, Prediction, Summary};
 use serde_json::{Map, Value, json};
@@ -71,7 +72,7 @@ impl Summary for ClassificationSummary {
     }
 
     fn picture(&self, task: &str) -> Option<Canvas> {
-        let title = format!("{task} ({} images)", self.count);
+        let title = format!("{task} ({})", count_of(self.count as usize, "image"));
         Some(draw::confusion(&title, &self.classes, &self.confusion))
     }
 }
