@@ -78,6 +78,9 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     match_tasks(&model.card, &mut dataset, &file, data)?;
     let samples: Arc<[Sample]> = dataset.split(options.split).to_vec().into();
     if samples.is_empty() {
+        if let Some(reason) = dataset.no_test.filter(|_| options.split == Split::Test) {
+            return Err(Error::Usage(format!("--split test: {reason}: correct it, or name another split")));
+        }
         return Err(Error::Usage(format!(
             "{}: the {} split has no images; name another with --split",
             data.display(),

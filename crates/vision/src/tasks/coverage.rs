@@ -18,9 +18,9 @@ pub struct TaskReport {
     pub box_sizes: [usize; SIZES.len() + 1],
     /// One per column.
     pub values: Vec<ValueReport>,
-    /// The heading of the counts by class.
+    /// Whether the labels are boxes, so that boxes are counted instead of images.
     #[serde(skip)]
-    pub counted: &'static str,
+    pub marks_boxes: bool,
 }
 
 /// The state of the images for a task.
@@ -64,7 +64,8 @@ const SHOWN_CLASSES: usize = 40;
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.classes.is_empty() {
-            writeln!(f, "\n{}: {} per class (train / val / test)", self.name, self.counted)?;
+            let counted = if self.marks_boxes { "boxes" } else { "images" };
+            writeln!(f, "\n{}: {counted} per class (train / val / test)", self.name)?;
             let width = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
             let most = self.classes.iter().map(|(_, n)| n[0]).max().unwrap_or(0).max(1);
             for (name, [train, val, test]) in self.classes.iter().take(SHOWN_CLASSES) {

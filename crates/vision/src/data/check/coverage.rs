@@ -39,7 +39,7 @@ fn describe(dataset: &Dataset, task: &Task, at: usize) -> TaskReport {
         classes: task.classes().iter().map(|name| (name.clone(), [0; 3])).collect(),
         box_sizes: [0; SIZES.len() + 1],
         values: Vec::new(),
-        counted: if task.spec.kind().content == Content::Boxes { "boxes" } else { "images" },
+        marks_boxes: task.spec.kind().content == Content::Boxes,
     };
     for split in Split::ALL {
         for label in dataset.split(split).iter().map(|sample| &sample.labels[at]) {
@@ -53,23 +53,36 @@ fn describe(dataset: &Dataset, task: &Task, at: usize) -> TaskReport {
     report
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.layout)?;
+impl Report {
+    /// A row for each task and split; nothing if no task could be read.
+    fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tasks.is_empty() {
+            return Ok(());
+        }
         writeln!(f)?;
         let width = self.tasks.iter().map(|task| task.name.len()).max().unwrap_or(0).max(4);
+        let any_boxes = self.tasks.iter().any(|task| task.marks_boxes);
+        let of_boxes = |cell: &str| if any_boxes { format!("  {cell:>8}") } else { String::new() };
         writeln!(
             f,
-            "{:width$}  {:14}  {:5}  {:>8}  {:>8}  {:>8}  {:>10}  {:>8}",
-            "task", "kind", "split", "images", "labelled", "empty", "unlabelled", "boxes"
+            "{:width$}  {:14}  {:5}  {:>8}  {:>8}  {:>8}  {:>10}{}",
+            "task",
+            "kind",
+            "split",
+            "images",
+            "labelled",
+            "empty",
+            "unlabelled",
+            of_boxes("boxes")
         )?;
         for task in &self.tasks {
             for split in Split::ALL.into_iter().filter(|split| self.images[*split as usize] > 0) {
                 let c = &task.splits[split as usize];
                 let images = self.images[split as usize];
+                let boxes = if task.marks_boxes { c.boxes.to_string() } else { "–".into() };
                 writeln!(
                     f,
-                    "{:width$}  {:14}  {:5}  {:>8}  {:>8}  {:>8}  {:>10}  {:>8}",
+                    "{:width$}  {:14}  {:5}  {:>8}  {:>8}  {:>8}  {:>10}{}",
                     task.name,
                     task.kind,
                     split.word(),
@@ -77,10 +90,18 @@ impl fmt::Display for Report {
                     c.labelled,
                     c.empty,
                     c.unlabelled,
-                    c.boxes
+                    of_boxes(&boxes)
                 )?;
             }
         }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.layout)?;
+        self.table(f)?;
         for task in &self.tasks {
             write!(f, "{task}")?;
         }

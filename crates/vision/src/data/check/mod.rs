@@ -94,9 +94,8 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     // Two tasks may read the same table; report its faults once.
     let mut reported = HashSet::new();
     problems.retain(|problem| reported.insert(problem.to_string()));
-    let faults = problems.first().map(|first| {
-        let count = count_of(problems.len(), "problem");
-        format!("{count} in the declaration or the labels; the first is {first}")
+    let faults = (!problems.is_empty()).then(|| {
+        format!("{} in the declaration or the labels, listed in the report", count_of(problems.len(), "problem"))
     });
     problems.extend(samples.iter().zip(&seen).filter_map(|((_, sample), seen)| {
         let message = seen.as_ref().err()?.clone();

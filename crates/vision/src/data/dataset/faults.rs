@@ -77,8 +77,11 @@ impl Faults {
         };
         drop_unknown(task, readings, images, &mut found.faults);
         let places = readings.iter_mut().map(|reading| {
-            let is_finding =
-                |remark: &Remark| matches!(remark, Remark::DegenerateBox | Remark::DuplicateBox | Remark::BeyondImage);
+            // The check opens every image itself, so it reports the unreadable ones, too.
+            let is_finding = |remark: &Remark| match remark {
+                Remark::DegenerateBox | Remark::DuplicateBox | Remark::BeyondImage | Remark::UnreadableImage => true,
+                Remark::NoLabelFile | Remark::PartlyBlank | Remark::NotMentioned => false,
+            };
             let (findings, notes) = reading.remarks.drain(..).partition(|(remark, _)| is_finding(remark));
             reading.remarks = notes;
             found.remarks.extend::<Vec<_>>(findings);

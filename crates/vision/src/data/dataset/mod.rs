@@ -2,6 +2,7 @@
 
 pub(crate) mod faults;
 mod labels;
+mod levels;
 mod listing;
 mod open;
 mod sample;
@@ -43,6 +44,8 @@ pub struct Dataset {
     pub val: Vec<Sample>,
     /// The images that no run uses; often none.
     pub test: Vec<Sample>,
+    /// Why there is no test split, if one is declared whose images are not there.
+    pub no_test: Option<String>,
     /// Remarks to print before the run, as sentences.
     pub notes: Vec<String>,
 }
@@ -76,6 +79,7 @@ impl Dataset {
             tasks: self.tasks.clone(),
             invariances: self.invariances.clone(),
             notes: self.notes.clone(),
+            no_test: self.no_test.clone(),
             train: Vec::new(),
             val: Vec::new(),
             test: Vec::new(),

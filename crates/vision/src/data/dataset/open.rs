@@ -3,8 +3,8 @@
 use super::faults::Faults;
 use super::sample::Sample;
 use super::splits::list_images;
-use super::{Dataset, OpenOptions, labels};
-use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration};
+use super::{Dataset, OpenOptions, labels, levels};
+use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration, explained};
 use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
 use crate::data::layouts;
@@ -24,10 +24,22 @@ pub(crate) fn open_declared(
     progress: &Progress,
 ) -> Result<(Declaration, Dataset)> {
     progress.begin("listing images", 0);
-    let mut declared = layouts::read(path, &options.tasks)?;
+    let declared = layouts::read(path, &options.tasks)?;
+    let typos = declared.typos.clone();
+    open(declared, path, options, faults, progress).map_err(|error| explained(error, &typos))
+}
+
+fn open(
+    mut declared: Declaration,
+    path: &Path,
+    options: &OpenOptions,
+    faults: &mut Faults,
+    progress: &Progress,
+) -> Result<(Declaration, Dataset)> {
     let images = list_images(&mut declared, options, faults, progress)?;
     let alone = declared.tasks.len() == 1;
     let others = set_aside(&mut declared, &options.tasks, path)?;
+    declared.notes.extend(levels::notes(&declared, &images.all));
     let notes = std::mem::take(&mut declared.notes);
     let mut opening = Opening { faults, progress, notes, cache: Cache::default() };
     let mut tasks = Vec::new();
@@ -67,6 +79,7 @@ pub(crate) fn open_declared(
         train: samples,
         val,
         test,
+        no_test: declared.no_test.clone(),
         notes,
     };
     Ok((declared, dataset))

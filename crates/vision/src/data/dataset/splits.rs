@@ -2,7 +2,7 @@
 
 use super::faults::Faults;
 use super::{OpenOptions, listing};
-use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
+use crate::data::declaration::{Declaration, LabelsFrom, Split};
 use crate::data::formats::{Images, Listed};
 use crate::data::images::decode::EXTENSIONS;
 use crate::data::progress::Progress;
@@ -25,11 +25,6 @@ pub fn list_images(
     faults: &mut Faults,
     progress: &Progress,
 ) -> Result<Images> {
-    if declared.splits[0].is_empty() {
-        let folders = ["images", "JPEGImages"].map(|name| declared.root.join(name));
-        let folder = folders.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(|| declared.root.clone());
-        declared.splits[0].push(Source::Folder(folder));
-    }
     let mut splits = Vec::new();
     for split in Split::ALL {
         let (found, aliases) = listing::list(&declared.root, &declared.splits[split as usize], faults, progress)?;
@@ -37,12 +32,15 @@ pub fn list_images(
         if found.is_empty()
             && let Some(source) = declared.splits[split as usize].first()
         {
-            let message = format!(
-                "the {} split holds no image ({} are read): put images there or correct the declaration",
-                split.word(),
-                EXTENSIONS.join(", ")
-            );
-            return Err(Error::data(source.path(), None, message));
+            let message = format!("the {} split holds no image ({} are read)", split.word(), EXTENSIONS.join(", "));
+            if split != Split::Test {
+                let message = format!("{message}: put images there or correct the declaration");
+                return Err(Error::data(source.path(), None, message));
+            }
+            let reason = format!("{}: {message}", source.path().display());
+            declared.notes.push(format!("{reason}; it is left out"));
+            declared.no_test = Some(reason);
+            declared.splits[split as usize].clear();
         }
         splits.push(found);
     }

@@ -7,6 +7,7 @@ mod split;
 pub use source::Source;
 pub use split::Split;
 
+use crate::error::Error;
 use crate::reading::{BoxFormat, Missing, Place};
 use crate::tasks::{Declared, Kind, TaskContext};
 use std::path::PathBuf;
@@ -17,11 +18,16 @@ pub struct Declaration {
     /// A sentence for display that names the layout.
     pub layout: String,
     pub root: PathBuf,
-    /// The sources of train, val and test, in the order of `Split::ALL`; empty if not declared.
+    /// The sources of train, val and test, in the order of `Split::ALL`; val and test are empty if not declared.
     pub splits: [Vec<Source>; 3],
     pub val_fraction: Option<f32>,
     pub tasks: Vec<TaskDeclaration>,
     pub notes: Vec<String>,
+    /// The notes about unknown keys that resemble a known one. They are added to an error that follows, because such a
+    /// key may be its cause.
+    pub typos: Vec<String>,
+    /// Why the test split is left out, if one is declared whose images are not there.
+    pub no_test: Option<String>,
     /// The declaring file, or the folder whose layout was recognised.
     pub place: Place,
 }
@@ -95,6 +101,17 @@ pub enum YoloRows {
     BoxesOrPolygons,
     /// Keypoints, which are ignored.
     Keypoints,
+}
+
+/// An error in the user's files, with more sentences after its own.
+pub fn explained(error: Error, more: &[String]) -> Error {
+    match error {
+        Error::Data { file, line, message } => {
+            let all: Vec<&str> = std::iter::once(&message).chain(more).map(String::as_str).collect();
+            Error::Data { file, line, message: all.join("; ") }
+        }
+        other => other,
+    }
 }
 
 impl LabelsFrom {

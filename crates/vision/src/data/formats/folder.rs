@@ -5,7 +5,7 @@ use super::{Raw, RawClass, Reading, Word};
 use crate::data::declaration::Split;
 use crate::error::{Error, Result};
 use crate::reading::Spot;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub fn read(image: &Listed) -> Result<Reading> {
     let Some(class) = class_of(image) else {
@@ -23,9 +23,20 @@ pub fn read(image: &Listed) -> Result<Reading> {
 fn class_of(image: &Listed) -> Option<String> {
     let below = image.image.strip_prefix(&image.folder).ok()?;
     let parents: Vec<&Path> = below.parent()?.iter().map(Path::new).collect();
-    let listed = matches!(parents.first(), Some(first) if is_split(first)) && parents.len() > 1;
-    let class = if listed { parents.last()? } else { parents.first()? };
+    let class = if is_listed(&parents) { parents.last()? } else { parents.first()? };
     Some(class.to_string_lossy().into_owned())
+}
+
+/// The class folder and the folder of an image that lies further down; `None` if it lies in its class folder.
+pub fn below_class(image: &Listed) -> Option<(PathBuf, PathBuf)> {
+    let holder = image.image.parent()?;
+    let parents: Vec<&Path> = holder.strip_prefix(&image.folder).ok()?.iter().map(Path::new).collect();
+    let is_deeper = parents.len() > 1 && !is_listed(&parents);
+    is_deeper.then(|| (image.folder.join(parents[0]), holder.to_path_buf()))
+}
+
+fn is_listed(parents: &[&Path]) -> bool {
+    matches!(parents.first(), Some(first) if is_split(first)) && parents.len() > 1
 }
 
 fn is_split(folder: &Path) -> bool {

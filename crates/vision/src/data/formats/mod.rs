@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
+pub use folder::below_class;
 pub use listed::{Images, Listed};
 
 /// The reading of an image that `file` does not mention: as given by `missing:`, otherwise unlabelled.

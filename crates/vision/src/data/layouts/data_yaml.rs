@@ -1,8 +1,10 @@
 //! Parses `data.yaml`: the Ultralytics keys at the top and the `tasks:` block. Paths are resolved and keys are checked
 //! here.
 
-use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration, YoloRows};
+use super::{Splits, split_folders};
+use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration, YoloRows, explained};
 use crate::data::formats;
+use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
 use crate::reading::yaml::{self, Mapping, NO_KEY, Tree, Value, Yaml};
 use crate::reading::{Place, did_you_mean};
@@ -54,7 +56,10 @@ pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
         return Err(Error::data(file, None, message));
     };
     let yaml = Yaml { file: file.to_path_buf(), lines: tree.lines };
-    DataYaml { yaml, asked: asked.to_vec() }.declaration(&top)
+    let yaml = DataYaml { yaml, asked: asked.to_vec() };
+    let (mut notes, typos) = yaml.unknown_keys(&top);
+    let declared = yaml.declaration(&top, &mut notes).map_err(|error| explained(error, &typos))?;
+    Ok(Declaration { notes, typos, ..declared })
 }
 
 impl DataYaml {
@@ -63,16 +68,11 @@ impl DataYaml {
         self.asked.is_empty() || self.asked.iter().any(|asked| asked == task)
     }
 
-    fn declaration(&self, top: &Mapping) -> Result<Declaration> {
-        let mut notes = Vec::new();
-        self.check_top_keys(top, &mut notes)?;
-        let root = self.root(top, &mut notes)?;
-        let mut splits = [const { Vec::new() }; 3];
-        for split in Split::ALL {
-            splits[split as usize] = self.sources(top, split, &root, &mut notes)?;
-        }
+    fn declaration(&self, top: &Mapping, notes: &mut Vec<String>) -> Result<Declaration> {
+        let root = self.root(top, notes)?;
+        let (splits, no_test) = self.splits(top, &root, notes)?;
         let mut tasks = match top.get("tasks") {
-            Some(tasks) => self.tasks(tasks, top, &root, &mut notes)?,
+            Some(tasks) => self.tasks(tasks, top, &root, notes)?,
             None => vec![self.yolo_task(top)?],
         };
         for task in &mut tasks {
@@ -89,23 +89,27 @@ impl DataYaml {
             splits,
             val_fraction: self.val_fraction(top)?,
             tasks,
-            notes,
+            notes: Vec::new(),
+            typos: Vec::new(),
+            no_test,
             place: Place::new(&self.file, None),
         })
     }
 
-    fn check_top_keys(&self, top: &Mapping, notes: &mut Vec<String>) -> Result<()> {
+    /// A note about each unknown key, and those among them about a key that resembles a known one.
+    fn unknown_keys(&self, top: &Mapping) -> (Vec<String>, Vec<String>) {
+        let (mut notes, mut typos) = (Vec::new(), Vec::new());
         for key in top.keys() {
             let known = TOP_KEYS.iter().chain(&TOP_FLAGS).chain(&TOLERATED);
-            if !known.clone().any(|k| k == key) {
-                notes.push(format!(
-                    "{}: the key `{key}` is not known and is ignored{}",
-                    self.shown(&[key]),
-                    did_you_mean(key, known.copied())
-                ));
+            if known.clone().any(|k| k == key) {
+                continue;
             }
+            let nearest = did_you_mean(key, known.copied());
+            let note = format!("{}: the key `{key}` is not known and is ignored{nearest}", self.shown(&[key]));
+            typos.extend((!nearest.is_empty()).then(|| note.clone()));
+            notes.push(note);
         }
-        Ok(())
+        (notes, typos)
     }
 
     fn root(&self, top: &Mapping, notes: &mut Vec<String>) -> Result<PathBuf> {
@@ -138,31 +142,97 @@ impl DataYaml {
         ))
     }
 
-    fn sources(&self, top: &Mapping, split: Split, root: &Path, notes: &mut Vec<String>) -> Result<Vec<Source>> {
-        let keys: &[&str] = match split {
-            Split::Train => &["train"],
-            Split::Val => &["val", "validation"],
-            Split::Test => &["test"],
-        };
-        let Some(key) = keys.iter().find(|k| top.get(**k).is_some_and(|v| !v.is_null())) else {
-            return Ok(Vec::new());
-        };
-        let names = match &top[*key] {
-            Value::Array(list) => list.iter().map(|v| self.text_of(v, &[key])).collect::<Result<_>>()?,
-            one => vec![self.text_of(one, &[key])?],
-        };
-        names.iter().map(|name| self.source(key, name, root, notes)).collect()
+    /// The sources of the three splits, and the reason why a declared test split is left out.
+    fn splits(&self, top: &Mapping, root: &Path, notes: &mut Vec<String>) -> Result<(Splits, Option<String>)> {
+        let mut splits: Splits = [const { Vec::new() }; 3];
+        let mut no_test = None;
+        for split in Split::ALL {
+            let keys: &[&str] = match split {
+                Split::Train => &["train"],
+                Split::Val => &["val", "validation"],
+                Split::Test => &["test"],
+            };
+            let Some(key) = keys.iter().find(|k| top.get(**k).is_some_and(|v| !v.is_null())) else {
+                continue;
+            };
+            // Without `train:`, all images are trained on, and those of validation would be among them.
+            if split == Split::Val && splits[0].is_empty() {
+                let message = format!(
+                    "`{key}:` is given without `train:`, so the validation images would be trained on, too: add `train:` with the folder or list file of the training images"
+                );
+                return Err(self.error(&[key], message));
+            }
+            let names = match &top[*key] {
+                Value::Array(list) => list.iter().map(|v| self.text_of(v, &[key])).collect::<Result<_>>()?,
+                one => vec![self.text_of(one, &[key])?],
+            };
+            let found: Result<Vec<Source>, String> =
+                names.iter().map(|name| self.source(key, name, root, notes)).collect();
+            match found {
+                Ok(found) => splits[split as usize] = found,
+                // Many exports name a test split that they do not have, and training does not need one.
+                Err(missing) if split == Split::Test => {
+                    let reason = format!("{}: {missing}", self.shown(&[key]));
+                    notes.push(format!("{reason}; there is no test split"));
+                    no_test = Some(reason);
+                }
+                Err(missing) => return Err(self.error(&[key], format!("{missing}: correct it, or leave it out"))),
+            }
+        }
+        if splits[0].is_empty() {
+            splits[0].push(self.every_image(root, &splits[2], notes)?);
+        }
+        Ok((splits, no_test))
     }
 
-    fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source> {
+    /// The source of the training images if the file has no `train:`.
+    ///
+    /// Errors: the images lie in folders of splits, which would be mixed.
+    fn every_image(&self, root: &Path, test: &[Source], notes: &mut Vec<String>) -> Result<Source> {
+        let folders = ["images", "JPEGImages"].map(|name| root.join(name));
+        let folder = folders.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(|| root.to_path_buf());
+        if let Some(splits) = split_folders(&folder)? {
+            let lines = Split::ALL.iter().zip(&splits).filter_map(|(split, sources)| {
+                Some(format!("`{}: {}`", split.word(), relative_name(sources.first()?.path(), root)))
+            });
+            let message = format!(
+                "there is no `train:`, but {} has folders for the splits: add {}",
+                folder.display(),
+                lines.collect::<Vec<_>>().join(", ")
+            );
+            return Err(self.error(&NO_KEY, message));
+        }
+        let except = if test.is_empty() { "" } else { ", except those of `test:`," };
+        notes.push(format!(
+            "{}: there is no `train:`, so all images below {}{except} are for training and validation",
+            self.file.display(),
+            folder.display()
+        ));
+        Ok(Source::Folder(folder))
+    }
+
+    /// Errors: nothing of this name exists, as the beginning of a sentence.
+    fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source, String> {
         let mut path = if name == "." { root.to_path_buf() } else { root.join(name.trim_start_matches("./")) };
+        let mut looked = path.display().to_string();
         // Roboflow exports write `../train/images` for `train/images`.
-        if let Some(inner) = name.strip_prefix("../")
-            && !path.exists()
-            && root.join(inner).exists()
-        {
-            notes.push(format!("{}: `{name}` does not exist, so `{inner}` is used", self.shown(&[key])));
-            path = root.join(inner);
+        let inner = name.trim_start_matches("../");
+        if inner.len() < name.len() {
+            let inside = root.join(inner);
+            match (path.exists(), inside.exists()) {
+                (false, true) => {
+                    notes.push(format!("{}: `{name}` does not exist, so `{inner}` is used", self.shown(&[key])));
+                    path = inside;
+                }
+                (true, true) => notes.push(format!(
+                    "{}: `{name}` is {}; the folder {} is there, too, and is not used: write `{key}: {inner}` if you mean that one",
+                    self.shown(&[key]),
+                    path.display(),
+                    inside.display()
+                )),
+                (false, false) => looked.push_str(&format!(" and {}", inside.display())),
+                (true, false) => {}
+            }
         }
         if path.is_dir() {
             Ok(Source::Folder(path))
@@ -171,11 +241,7 @@ impl DataYaml {
         } else if path.is_file() {
             Ok(Source::List(path))
         } else {
-            let message = format!(
-                "`{key}: {name}` is neither a folder nor a list file (looked for {}): correct it, or leave it out",
-                path.display()
-            );
-            Err(self.error(&[key], message))
+            Err(format!("`{key}: {name}` is neither a folder nor a list file (looked for {looked})"))
         }
     }
 

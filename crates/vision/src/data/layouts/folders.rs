@@ -1,7 +1,7 @@
 //! Layouts recognised by their folders: Pascal VOC, YOLO, class folders, and a folder that only contains another
 //! folder.
 
-use super::{declaration, split_folders, task};
+use super::{declaration, hints, split_folders, task};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
 use crate::data::images::decode::is_image;
 use crate::data::walk::{self, relative_name};
@@ -38,7 +38,8 @@ pub fn yolo(root: &Path) -> Result<Option<Declaration>> {
     Ok(found.filter(|_| labels.iter().any(|dir| holds_text(dir))))
 }
 
-fn holds_text(dir: &Path) -> bool {
+/// Whether a label file lies in `dir` or below.
+pub fn holds_text(dir: &Path) -> bool {
     walk::entries(dir).unwrap_or_default().into_iter().any(|(path, is_folder)| match is_folder {
         true => holds_text(&path),
         false => path.extension().is_some_and(|e| e == "txt") && !path.ends_with("classes.txt"),
@@ -79,8 +80,14 @@ pub fn class_folders(root: &Path) -> Result<Option<Declaration>> {
     let splits = split_folders(root)?;
     let train = splits.as_ref().map_or(root, |splits| splits[0][0].path()).to_path_buf();
     let classes = class_names(&train)?;
-    if classes.is_empty() {
-        return Ok(None);
+    match &classes[..] {
+        [] => return Ok(None),
+        [class] => {
+            if let Some(error) = hints::only_class(root, splits.as_ref(), &train, class)? {
+                return Err(error);
+            }
+        }
+        _ => {}
     }
     let mut task = task(root, "class", Content::Class, LabelsFrom::Folders);
     let note = order_note(&task.name, &classes);

@@ -1,17 +1,19 @@
-//! Finds a data set's declaration: in its `data.yaml` or, without one, by recognising the layout of the folder. A
-//! folder that matches two layouts is refused.
+//! Finds a data set's declaration: in its YAML file or, without one, by recognising the layout of the folder. A folder
+//! that matches two layouts is refused.
 
 mod data_yaml;
 mod files;
 mod folders;
 mod from_yaml;
+mod hints;
 mod tables;
 mod task_yaml;
+mod yaml_files;
 
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration, YoloRows};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
-use crate::reading::{Place, list_some};
+use crate::reading::Place;
 use crate::tasks::Content;
 use std::path::Path;
 
@@ -22,8 +24,7 @@ type Splits = [Vec<Source>; 3];
 /// exist, or those of all tasks if it is empty.
 pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
     if path.is_file() {
-        let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
-        if !is_yaml {
+        if !yaml_files::is_yaml(path) {
             let message = "not a data.yaml: give a data.yaml or a folder of images";
             return Err(Error::data(path, None, message));
         }
@@ -33,18 +34,16 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
         let message = "does not exist: give a data.yaml or a folder of images";
         return Err(Error::data(path, None, message));
     }
-    for name in ["data.yaml", "data.yml"] {
-        if path.join(name).is_file() {
-            return data_yaml::read(&path.join(name), asked);
-        }
-    }
-    discover(path, 0)?.ok_or_else(|| nothing_known(path))
+    discover(path, asked, 0)?.ok_or_else(|| hints::nothing_known(path))
 }
 
 /// Folders that contain nothing but another folder are entered to this depth. Unpacked archives often have them.
 const DEEPEST: usize = 2;
 
-fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
+fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declaration>> {
+    if let Some(declared) = yaml_files::read(path, asked)? {
+        return Ok(Some(declared));
+    }
     // These layouts are recognised by the names of their labels. If two match, the folder is refused.
     let certain =
         [folders::voc, tables::metadata, tables::classes, files::coco, files::bdd, files::boxes, folders::yolo];
@@ -60,7 +59,7 @@ fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
     }
     if depth < DEEPEST
         && let Some(inner) = folders::only_folder(path)?
-        && let Some(mut found) = discover(&inner, depth + 1)?
+        && let Some(mut found) = discover(&inner, asked, depth + 1)?
     {
         let shown = relative_name(&inner, path);
         found.notes.insert(0, format!("{shown}/ is the only folder with images in {} and is used", path.display()));
@@ -68,7 +67,8 @@ fn discover(path: &Path, depth: usize) -> Result<Option<Declaration>> {
     }
     // Any folder of folders matches one of these layouts, so they are tried last.
     for layout in [folders::yolo_without_labels, folders::class_folders] {
-        if let Some(found) = layout(path)? {
+        if let Some(mut found) = layout(path)? {
+            found.notes.extend(hints::part_note(path));
             return Ok(Some(found));
         }
     }
@@ -133,20 +133,6 @@ fn line_of(task: &TaskDeclaration, root: &Path) -> String {
     format!("{}: {{type: {}{flag}, from: {from}}}", task.name, task.kind.yaml_word)
 }
 
-fn nothing_known(root: &Path) -> Error {
-    let entries = walk::entries(root).unwrap_or_default();
-    let names: Vec<String> = entries.iter().map(|(path, _)| relative_name(path, root)).collect();
-    let message = if names.is_empty() {
-        "the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml".to_string()
-    } else {
-        format!(
-            "no layout recognised (it holds {}): expected class folders (train/<class>/…), images/ + labels/ (YOLO), JPEGImages/ + Annotations/ (VOC), annotations/instances_train2017.json or _annotations.coco.json (COCO), labels/**/det_train.json (BDD100K), a CSV with one row per box, metadata.csv or metadata.jsonl beside the images, or a data.yaml",
-            list_some(&names, 6)
-        )
-    };
-    Error::data(root, None, message)
-}
-
 fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDeclaration>) -> Declaration {
     Declaration {
         layout,
@@ -155,6 +141,8 @@ fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDecla
         val_fraction: None,
         tasks,
         notes: Vec::new(),
+        typos: Vec::new(),
+        no_test: None,
         place: Place::new(root, None),
     }
 }

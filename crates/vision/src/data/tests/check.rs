@@ -60,8 +60,7 @@ fn every_wrong_row_is_named_and_the_rest_is_counted() {
     assert!(examined.check.problems[1].message.contains("not pixels"), "{}", examined.check);
     assert_eq!(examined.check.coverage.tasks[0].splits[0].boxes, 2);
     let verdict = examined.check.verdict().unwrap_err().to_string();
-    let start = "training would not start: 2 problems in the declaration or the labels; the first is ";
-    assert!(verdict.starts_with(start) && verdict.contains("labels/train/a.txt:2: class 2"), "{verdict}");
+    assert_eq!(verdict, "training would not start: 2 problems in the declaration or the labels, listed in the report");
     assert!(Dataset::open(&folder.path().join("in"), &OpenOptions::default()).is_err());
 
     let out = folder.path().join("out");
@@ -186,4 +185,40 @@ fn boxes_are_held_against_the_picture_and_its_exif() {
     let Some(boxes) = fixed.train[0].labels[0].boxes() else { panic!() };
     assert_eq!(boxes.iter().map(|b| b.xyxy).collect::<Vec<_>>(), [[5.0, 5.0, 15.0, 15.0], [35.0, 5.0, 40.0, 15.0]]);
     assert_eq!(fixed.train.iter().filter(|s| s.labels[0] == Label::UNLABELLED).count(), 2);
+}
+
+#[test]
+fn every_problem_is_said_once() {
+    let folder = yolo("7 0.5 0.5 0.2 0.2\n");
+    fs::write(folder.path().join("in/images/train/b.png"), "").unwrap();
+    folder.text("in/labels/train/b.txt", "0 0.5 0.5 0.2 0.2\n");
+    let check = examined(&folder).check;
+    let said = format!("{check}\n{}", check.verdict().unwrap_err());
+    for words in ["class 7, but 2 classes are declared", "images/train/b.png"] {
+        assert_eq!(said.matches(words).count(), 1, "{words}: {said}");
+    }
+    assert!(
+        said.ends_with("would not start: 1 problem in the declaration or the labels, listed in the report"),
+        "{said}"
+    );
+}
+
+#[test]
+fn boxes_are_counted_only_for_tasks_that_have_them() {
+    let folder = yolo("1 0.5 0.5 0.2 0.2\n");
+    folder.text("in/t.csv", "file,speed\na.png,1\nb.png,2\nd.png,3\n");
+    let speed = "speed: {type: regress, from: {csv: t.csv}}";
+    let table = |tasks: &str| {
+        folder.text("in/data.yaml", &format!("train: images/train\nval: images/val\ntasks:\n{tasks}"));
+        let text = examined(&folder).check.to_string();
+        let rows: Vec<String> = text.lines().skip(2).take_while(|line| !line.is_empty()).map(str::to_string).collect();
+        rows
+    };
+    let both = table(&format!("  o: {{type: detect, names: [cat, dog], from: {{yolo: labels}}}}\n  {speed}\n"));
+    assert!(both[0].ends_with("  unlabelled     boxes"), "{both:#?}");
+    let last: Vec<&str> = both[1..].iter().map(|row| row.split_whitespace().last().unwrap()).collect();
+    assert_eq!(last, ["1", "1", "–", "–"]);
+    assert!(both.iter().all(|row| row.chars().count() == both[0].chars().count()), "{both:#?}");
+    let none = table(&format!("  {speed}\n"));
+    assert!(none[0].ends_with("  unlabelled") && none[1].ends_with("         1"), "{none:#?}");
 }

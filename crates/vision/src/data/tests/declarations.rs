@@ -131,7 +131,7 @@ fn wrong_top_keys_say_where_and_what_to_do() {
         ("names: [a]\nval_fraction: 2\n", "DIR/data.yaml:2: `val_fraction:` is a number between 0 and 1, such as 0.2"),
         ("names: [a]\nmissing: no\n", "DIR/data.yaml:2: `missing: no` is neither `background` nor `unlabelled`"),
         (
-            "val: empty\nnames: [a]\n",
+            "train: images\nval: empty\nnames: [a]\n",
             "DIR/empty: the val split holds no image (jpg, jpeg, png, bmp, webp, tif, tiff, gif are read): put images there or correct the declaration",
         ),
     ];
@@ -154,6 +154,36 @@ fn unknown_top_keys_are_a_note() {
         folder.open().notes[0].replace(&*folder.path().to_string_lossy(), "DIR"),
         "DIR/data.yaml:6: the key `nmaes` is not known and is ignored; did you mean `names`?"
     );
+}
+
+#[test]
+fn an_error_names_the_unknown_keys_that_may_be_its_cause() {
+    let of_names = "DIR/data.yaml: neither `tasks:` nor `names:`: list the class names of the YOLO labels as `names: [cat, dog]`, or declare tasks";
+    let of_labels = "DIR/labels/a.txt:1: class 2, but 2 classes are declared (0 to 1): correct the row or add the class to `names:`";
+    let cases = [
+        (
+            "train: images\nname: [a, b, c]\n",
+            of_names,
+            "2: the key `name` is not known and is ignored; did you mean `names`?",
+        ),
+        (
+            "task: {o: {type: detect}}\ntrain: images\n",
+            of_names,
+            "1: the key `task` is not known and is ignored; did you mean `tasks`?",
+        ),
+        // The error lies in another file and is found later.
+        (
+            "train: images\nnc: 2\nnmaes: [a, b, c]\n",
+            of_labels,
+            "3: the key `nmaes` is not known and is ignored; did you mean `names`?",
+        ),
+    ];
+    for (yaml, error, key) in cases {
+        let folder = Folder::new();
+        folder.images(&["images/a.png", "images/b.png"]).text("labels/a.txt", "2 0.5 0.5 0.5 0.5\n");
+        folder.text("data.yaml", &format!("{yaml}unrelated: 1\n"));
+        assert_eq!(folder.error(), format!("{error}; DIR/data.yaml:{key}"));
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod describe;
 mod digits;
 mod discovery;
 mod formats;
+mod hints;
 mod images;
 mod layouts;
 #[cfg(unix)]
@@ -24,6 +25,7 @@ mod pixels;
 mod reach;
 mod sampling;
 mod splits;
+mod yaml_files;
 
 use crate::data::dataset::{Dataset, OpenOptions};
 use crate::error::Error;

@@ -1,0 +1,179 @@
+//! Messages for folders that cannot be read as they are: what was found there, what was looked for, and what to do.
+
+use super::folders::holds_text;
+use super::{Splits, discover};
+use crate::data::declaration::Split;
+use crate::data::images::decode::is_image;
+use crate::data::walk::{self, relative_name};
+use crate::error::{Error, Result};
+use crate::reading::{count_of, list_some};
+use crate::tasks::Content;
+use std::path::{Path, PathBuf};
+
+/// Names of folders that hold pictures of every class.
+const OF_IMAGES: [&str; 8] = ["images", "image", "imgs", "img", "pictures", "pics", "photos", "jpegimages"];
+
+/// The endings of files that may hold labels.
+const OF_LABELS: [&str; 6] = ["json", "jsonl", "csv", "tsv", "xml", "parquet"];
+
+/// The error for a folder in which no layout was recognised.
+pub fn nothing_known(root: &Path) -> Error {
+    if let Some(whole) = whole_set(root) {
+        let message = format!(
+            "this is only a part of the YOLO data set {0}, which has the images in images/ and the labels in labels/: give the whole set, as in `polyhead train {0}`",
+            whole.display()
+        );
+        return Error::data(root, None, message);
+    }
+    if let Ok(images) = walk::walk(root)
+        && !images.is_empty()
+    {
+        return without_labels(root, &images);
+    }
+    let entries = walk::entries(root).unwrap_or_default();
+    let names: Vec<String> = entries.iter().map(|(path, _)| relative_name(path, root)).collect();
+    let message = if names.is_empty() {
+        "the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml".to_string()
+    } else {
+        format!(
+            "no layout recognised (it holds {}): expected class folders (train/<class>/…), images/ + labels/ (YOLO), JPEGImages/ + Annotations/ (VOC), annotations/instances_train2017.json or _annotations.coco.json (COCO), labels/**/det_train.json (BDD100K), a CSV with one row per box, metadata.csv or metadata.jsonl beside the images, or a data.yaml",
+            list_some(&names, 6)
+        )
+    };
+    Error::data(root, None, message)
+}
+
+/// The YOLO data set of which `root` holds only images or only labels: `X` for `X/images`, `X/images/train` and
+/// `X/train/images`.
+pub fn whole_set(root: &Path) -> Option<PathBuf> {
+    let real = root.canonicalize().ok()?;
+    let is_part = |folder: &Path| folder.file_name().is_some_and(|name| name == "images" || name == "labels");
+    let depth = real.ancestors().take(3).position(is_part)?;
+    let base = real.ancestors().nth(depth + 1)?;
+    if !base.join("images").is_dir() || !holds_text(&base.join("labels")) {
+        return None;
+    }
+    let is_split = base.file_name().is_some_and(|name| Split::called(&name.to_string_lossy()).is_some());
+    let of_splits =
+        |above: &&Path| is_split && above.join("train/images").is_dir() && above.join("train/labels").is_dir();
+    let above = base.parent().filter(of_splits);
+    let levels = depth + 1 + usize::from(above.is_some());
+    let whole = above.unwrap_or(base);
+    // The path as the user would write it, unless links lead elsewhere.
+    let written = (0..levels).fold(root.to_path_buf(), |at, _| one_up(&at));
+    Some(if written.canonicalize().is_ok_and(|at| at == whole) { written } else { whole.to_path_buf() })
+}
+
+/// A note for a folder that has another layout, too, but lies in a YOLO data set.
+pub fn part_note(root: &Path) -> Option<String> {
+    whole_set(root).map(|whole| {
+        format!(
+            "{0} is a YOLO data set of which this folder is only a part; to train on its boxes, run `polyhead train {0}`",
+            whole.display()
+        )
+    })
+}
+
+fn one_up(path: &Path) -> PathBuf {
+    match (path.file_name(), path.parent()) {
+        (Some(_), Some(parent)) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        (Some(_), Some(parent)) => parent.to_path_buf(),
+        _ if path == Path::new(".") => PathBuf::from(".."),
+        _ => path.join(".."),
+    }
+}
+
+/// Explains why the only class folder, `class` in the folder `train`, is no class: it holds the class folders, or all
+/// images without labels. `None` if it may be a class.
+pub fn only_class(root: &Path, splits: Option<&Splits>, train: &Path, class: &str) -> Result<Option<Error>> {
+    if let Some(holder) = lower_folders(&train.join(class))?
+        && let Ok(Some(lower)) = discover(&holder, &[], 0)
+    {
+        let what = match lower.tasks.first().and_then(|task| task.names.as_ref()) {
+            Some(names) => {
+                format!("if the classes are those of {}/ ({})", relative_name(&holder, root), list_some(names, 6))
+            }
+            None => format!("if you mean {}", lower.layout),
+        };
+        let then = match splits {
+            None => format!("run `polyhead train {}`", holder.display()),
+            Some(splits) => {
+                format!("add a data.yaml here with the line `{}`", lower_splits(root, splits, train, &holder))
+            }
+        };
+        let message = format!(
+            "all images are below {}/, which would be the only class; {what}, {then}",
+            relative_name(&train.join(class), root)
+        );
+        return Ok(Some(Error::data(root, None, message)));
+    }
+    if !OF_IMAGES.contains(&class.to_lowercase().as_str()) {
+        return Ok(None);
+    }
+    Ok(Some(without_labels(root, &walk::walk(root)?)))
+}
+
+/// The first folder, from `folder` down, that holds several folders of images; `None` if images lie directly in it or
+/// above.
+fn lower_folders(folder: &Path) -> Result<Option<PathBuf>> {
+    let mut inner = Vec::new();
+    for (path, is_folder) in walk::entries(folder)? {
+        if !is_folder && is_image(&path) {
+            return Ok(None);
+        }
+        if is_folder && walk::holds_image(&path)? {
+            inner.push(path);
+        }
+    }
+    match &inner[..] {
+        [] => Ok(None),
+        [one] => lower_folders(one),
+        _ => Ok(Some(folder.to_path_buf())),
+    }
+}
+
+/// A data.yaml for class folders that lie as far below each split's folder as `holder` lies below `train`.
+fn lower_splits(root: &Path, splits: &Splits, train: &Path, holder: &Path) -> String {
+    let below = holder.strip_prefix(train).unwrap_or(holder);
+    let lines = Split::ALL.iter().filter_map(|split| {
+        let folder = splits[*split as usize].first()?.path().join(below);
+        folder.is_dir().then(|| format!("{}: {}, ", split.word(), relative_name(&folder, root)))
+    });
+    let word = Content::Class.kind().yaml_word;
+    format!("{{{}tasks: {{class: {{type: {word}, from: folders}}}}}}", lines.collect::<String>())
+}
+
+fn without_labels(root: &Path, images: &[PathBuf]) -> Error {
+    let names: Vec<String> = images.iter().take(3).map(|image| relative_name(image, root)).collect();
+    let more = if images.len() > names.len() { ", …" } else { "" };
+    let mut others = Vec::new();
+    label_files(root, root, 2, &mut others);
+    let others = match others.is_empty() {
+        true => String::new(),
+        false => format!(" (not recognised as labels: {})", list_some(&others, 3)),
+    };
+    let message = format!(
+        "{} found ({}{more}), but no labels for them: looked for .txt files in labels/ (YOLO), .xml files in Annotations/ (VOC), COCO or BDD100K .json files, a .csv file with one row per box, metadata.csv, metadata.jsonl, and a folder for each class{others}; add one of these, or a data.yaml that says where the labels are",
+        count_of(images.len(), "image"),
+        names.join(", ")
+    );
+    Error::data(root, None, message)
+}
+
+/// Adds the names of up to four files that look like labels to `found`.
+fn label_files(root: &Path, folder: &Path, depth: usize, found: &mut Vec<String>) {
+    for (path, is_folder) in walk::entries(folder).unwrap_or_default() {
+        let may_hold = |path: &Path| {
+            let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+            // A text file beside the folders is rather a readme.
+            OF_LABELS.contains(&ending.as_str()) || (ending == "txt" && folder != root)
+        };
+        if found.len() > 3 {
+            return;
+        } else if is_folder && depth > 0 {
+            label_files(root, &path, depth - 1, found);
+        } else if !is_folder && may_hold(&path) {
+            found.push(relative_name(&path, root));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Finds the YAML file in a folder that declares its data set: `data.yaml`, or a file of another name if it is the only
+//! one.
+
+use super::data_yaml;
+use crate::data::declaration::{Declaration, explained};
+use crate::data::walk::{self, relative_name};
+use crate::error::{Error, Result};
+use crate::reading::yaml::{self, Tree, Value};
+use std::path::Path;
+
+/// Reads the file of `folder` that declares its data set; `None` if there is none.
+///
+/// Errors: several files declare one and none of them is `data.yaml`, or the file cannot be read.
+pub fn read(folder: &Path, asked: &[String]) -> Result<Option<Declaration>> {
+    for name in ["data.yaml", "data.yml"] {
+        if folder.join(name).is_file() {
+            return data_yaml::read(&folder.join(name), asked).map(Some);
+        }
+    }
+    let mut files = Vec::new();
+    for (path, is_folder) in walk::entries(folder)? {
+        if !is_folder && is_yaml(&path) && declares(&path) {
+            files.push(path);
+        }
+    }
+    match &files[..] {
+        [] => Ok(None),
+        [file] => {
+            let why = "it is the only YAML file here that declares a data set";
+            let found = data_yaml::read(file, asked);
+            let mut found = found.map_err(|error| explained(error, &[format!("this file was read because {why}")]))?;
+            found.notes.insert(0, format!("{} is used: {why}, and there is no data.yaml", file.display()));
+            Ok(Some(found))
+        }
+        [first, ..] => {
+            let names: Vec<String> = files.iter().map(|file| relative_name(file, folder)).collect();
+            let message = format!(
+                "{} each declare a data set, and there is no data.yaml: give the file you mean, as in `polyhead train {}`",
+                names.join(", "),
+                first.display()
+            );
+            Err(Error::data(folder, None, message))
+        }
+    }
+}
+
+pub fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
+}
+
+/// Whether the file has `names:`, `tasks:` or `train:` with a value that they may have in a data.yaml. Files for other
+/// purposes may lie in the same folder.
+fn declares(file: &Path) -> bool {
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return false;
+    };
+    let text = text.trim_start_matches('\u{feff}');
+    match yaml::read::<Tree>(text) {
+        Ok(tree) => tree.value.as_object().is_some_and(|top| {
+            let fits = |key: &str, fit: fn(&Value) -> bool| top.get(key).is_some_and(fit);
+            fits("names", |v| v.is_array() || v.is_object())
+                || fits("tasks", Value::is_object)
+                || fits("train", |v| v.is_string() || v.is_array())
+        }),
+        // Reading the file will name the fault in its YAML.
+        Err(_) => text.lines().any(|line| ["names:", "tasks:", "train:"].iter().any(|key| line.starts_with(key))),
+    }
+}
