@@ -1,9 +1,8 @@
 //! Trains the epochs of a run: its steps, validation, log lines and checkpoints.
 
-use super::balance_picture;
 use super::checkpoint::{self, EpochMeans, RunState};
 use super::feed::Feed;
-use super::files::{ANSWERS, DONE, NOTHING_LEFT, TABLE, best_of};
+use super::files::{DONE, NOTHING_LEFT, TABLE, best_of};
 use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience, last_epoch_ended_s};
 use super::progress::{Progress, StepLine, epoch_lines, in_words};
 use super::run::RunFolder;
@@ -14,13 +13,11 @@ use super::telemetry::solved_or_stuck;
 use super::trials::Trials;
 use crate::config::{OnNan, TrainConfig};
 use crate::console;
+use crate::data::Broken;
 use crate::data::random::hash_text;
-use crate::data::{Broken, Sample};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Settings, TaskResult, overall};
-use crate::executor::ParameterSet;
 use crate::model::{Card, ForwardPlan};
-use crate::predict;
 use crate::reading::count_of;
 use crate::tasks::DecodeOptions;
 use std::path::PathBuf;
@@ -322,7 +319,7 @@ impl Run {
         Ok(())
     }
 
-    fn settings(&self, config: &TrainConfig) -> Settings {
+    pub(super) fn settings(&self, config: &TrainConfig) -> Settings {
         Settings {
             batch: config.batch,
             imgsz: config.imgsz,
@@ -443,24 +440,6 @@ impl Run {
         self.save_last()
     }
 
-    /// Draws the epoch's pictures. A failure is only a warning: the epoch is still saved.
-    pub(super) fn draw(&mut self, results: &[TaskResult], is_best: bool, progress: &mut Progress) -> Result<()> {
-        let of_best = if is_best { evaluate::write_pictures(&self.folder.path, results) } else { Ok(()) };
-        for error in [of_best.err(), self.draw_balance().err()].into_iter().flatten() {
-            progress.say(&mut self.folder, &format!("  warning: a picture was not drawn: {error}"))?;
-        }
-        Ok(())
-    }
-
-    /// Draws the tasks' weights, gradient norms and cosines over the epochs so far, from the results table.
-    fn draw_balance(&self) -> Result<()> {
-        let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
-        match names.len() {
-            0 | 1 => Ok(()),
-            _ => balance_picture::write(&self.folder.path, &names),
-        }
-    }
-
     pub(super) fn save_last(&mut self) -> Result<()> {
         self.state.step = self.trainer.step;
         self.state.optimizer_steps.clone_from(&self.trainer.optimizer.steps);
@@ -473,25 +452,6 @@ impl Run {
             return Err(Error::NonFinite { report });
         }
         checkpoint::save(&self.folder.weights("last"), &mut self.trainer, &self.card, &self.state)
-    }
-
-    /// Draws the final network's predictions on the first nine validation images as one picture.
-    fn draw_predictions(&mut self, plan: &ForwardPlan, config: &TrainConfig) -> Result<()> {
-        let shown: Arc<[Sample]> = self.data.val.iter().take(9).cloned().collect();
-        if shown.is_empty() {
-            return Ok(());
-        }
-        let mut settings = self.settings(config);
-        settings.boxes.score_threshold = 0.25;
-        settings.max_broken = 1.0;
-        let mut pictures = Vec::new();
-        let (executor, tasks) = (&mut self.trainer.executor, &self.card.architecture.tasks);
-        let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
-        evaluate::evaluate(&self.card, &shown, &settings, run, |sample, answer| {
-            pictures.push(predict::annotate(tasks, &crate::data::images::decode::decode(&sample.image)?, answer));
-            Ok(())
-        })?;
-        crate::draw::write_png(&self.folder.path.join(ANSWERS), &crate::draw::grid(&pictures, 3))
     }
 
     fn log_summary(&mut self) -> Result<()> {

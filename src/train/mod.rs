@@ -9,6 +9,7 @@ mod files;
 mod layer_gradients;
 mod limits;
 mod lock;
+mod pictures;
 pub mod preview;
 pub mod progress;
 mod resume;

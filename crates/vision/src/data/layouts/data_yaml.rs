@@ -192,7 +192,8 @@ impl DataYaml {
         let folders = ["images", "JPEGImages"].map(|name| root.join(name));
         let folder = folders.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(|| root.to_path_buf());
         if let Some(splits) = split_folders(&folder)? {
-            let lines = Split::ALL.iter().zip(&splits).filter_map(|(split, sources)| {
+            let undeclared = |(split, _): &(&Split, &Vec<Source>)| **split != Split::Test || test.is_empty();
+            let lines = Split::ALL.iter().zip(&splits).filter(undeclared).filter_map(|(split, sources)| {
                 Some(format!("`{}: {}`", split.word(), relative_name(sources.first()?.path(), root)))
             });
             let message = format!(

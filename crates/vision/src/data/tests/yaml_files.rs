@@ -82,8 +82,9 @@ fn validation_without_training_is_refused() {
 
 #[test]
 fn without_training_the_folders_of_splits_are_not_mixed() {
-    for rest in ["", "test: images/val\n"] {
+    for rest in ["", "test: images/test\n"] {
         let folder = yolo("");
+        folder.images(if rest.is_empty() { &[] } else { &["images/test/d.png"] });
         folder.text("data.yaml", &format!("names: [cat, dog]\n{rest}"));
         assert_eq!(
             folder.error(),

@@ -1,0 +1,53 @@
+//! Draws the pictures in a run's folder.
+
+use super::balance_picture;
+use super::epochs::Run;
+use super::files::ANSWERS;
+use super::progress::Progress;
+use crate::config::TrainConfig;
+use crate::data::Sample;
+use crate::error::Result;
+use crate::evaluate::{self, TaskResult};
+use crate::executor::ParameterSet;
+use crate::model::ForwardPlan;
+use crate::predict;
+use std::sync::Arc;
+
+impl Run {
+    /// Draws the epoch's pictures. A failure is only a warning: the epoch is still saved.
+    pub(super) fn draw(&mut self, results: &[TaskResult], is_best: bool, progress: &mut Progress) -> Result<()> {
+        let of_best = if is_best { evaluate::write_pictures(&self.folder.path, results) } else { Ok(()) };
+        for error in [of_best.err(), self.draw_balance().err()].into_iter().flatten() {
+            progress.say(&mut self.folder, &format!("  warning: a picture was not drawn: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Draws the tasks' weights, gradient norms and cosines over the epochs so far, from the results table.
+    fn draw_balance(&self) -> Result<()> {
+        let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
+        match names.len() {
+            0 | 1 => Ok(()),
+            _ => balance_picture::write(&self.folder.path, &names),
+        }
+    }
+
+    /// Draws the final network's predictions on the first nine validation images as one picture.
+    pub(super) fn draw_predictions(&mut self, plan: &ForwardPlan, config: &TrainConfig) -> Result<()> {
+        let shown: Arc<[Sample]> = self.data.val.iter().take(9).cloned().collect();
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let mut settings = self.settings(config);
+        settings.boxes.score_threshold = 0.25;
+        settings.max_broken = 1.0;
+        let mut pictures = Vec::new();
+        let (executor, tasks) = (&mut self.trainer.executor, &self.card.architecture.tasks);
+        let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
+        evaluate::evaluate(&self.card, &shown, &settings, run, |sample, answer| {
+            pictures.push(predict::annotate(tasks, &crate::data::images::decode::decode(&sample.image)?, answer));
+            Ok(())
+        })?;
+        crate::draw::write_png(&self.folder.path.join(ANSWERS), &crate::draw::grid(&pictures, 3))
+    }
+}
