@@ -53,7 +53,7 @@ fn scene(number: u64) -> (Vec<u8>, Vec<Label>) {
     for (y, x) in (top..top + side).flat_map(|y| (left..left + side).map(move |x| (y, x))) {
         pixels[(y * SIZE + x) * 3 + colour] = 230;
     }
-    (pixels, vec![Label::of(Class::One(colour)), Label::of(Values::from(&[side as f32][..]))])
+    (pixels, vec![Label::of(Class::One(colour)), Label::of(Values::from(&[side as f64][..]))])
 }
 
 fn run() -> Result<()> {

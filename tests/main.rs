@@ -59,6 +59,8 @@ mod multi_scale;
 mod overfit;
 #[path = "suite/partial.rs"]
 mod partial;
+#[path = "suite/precision.rs"]
+mod precision;
 #[path = "suite/predict.rs"]
 mod predict;
 #[path = "suite/predict_files.rs"]

@@ -52,7 +52,7 @@ impl TaskResult {
     pub fn line(&self) -> String {
         let figures = self.metrics().into_iter().take(self.summary.headline());
         let figures = figures.map(|(name, value)| match value {
-            Some(value) => format!("{name} {value:.3}"),
+            Some(value) => format!("{name} {}", self.summary.shown(&name, value)),
             None => format!("{name} –"),
         });
         let figures = figures.collect::<Vec<_>>().join("  ");

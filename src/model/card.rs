@@ -146,8 +146,8 @@ impl Card {
                 let name = &task.name;
                 return Err(format!("{name}: {means} means and {deviations} deviations for {columns} columns"));
             }
-            let is_mean = |mean: &f32| mean.is_finite();
-            let is_deviation = |deviation: &f32| deviation.is_finite() && *deviation > 0.0;
+            let is_mean = |mean: &f64| mean.is_finite();
+            let is_deviation = |deviation: &f64| deviation.is_finite() && *deviation > 0.0;
             if !(fitted.mean.iter().all(is_mean) && fitted.deviation.iter().all(is_deviation)) {
                 return Err(format!("{}: a mean that is not a number, or a deviation that is not above 0", task.name));
             }

@@ -67,6 +67,16 @@ fn csv_line(cells: &[String]) -> String {
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }
 
+/// A figure with six decimals, and with more if it is small, so that it has six significant digits; blank if it is not finite.
+fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return String::new();
+    }
+    // The decimal place of the first digit other than 0, for a figure below 1.
+    let first = if value == 0.0 { 0.0 } else { -value.abs().log10().floor() };
+    format!("{value:.*}", (first + 5.0).max(6.0) as usize)
+}
+
 impl Run {
     pub(super) fn columns(&self) -> Vec<String> {
         let mut columns = vec!["epoch".to_owned(), "time".to_owned()];
@@ -94,7 +104,6 @@ impl Run {
     }
 
     pub(super) fn row(&self, epoch: u64, results: &[TaskResult], is_best: bool) -> Vec<String> {
-        let number = |value: f64| if value.is_finite() { format!("{value:.6}") } else { String::new() };
         let mut cells = vec![(epoch + 1).to_string(), format!("{:.1}", self.state.elapsed_s)];
         let (means, tasks) = (&self.state.means, 0..self.data.tasks.len());
         cells.extend(tasks.clone().map(|i| means.loss(i).map_or(String::new(), number)));
@@ -121,6 +130,21 @@ impl Run {
 mod tests {
     use super::*;
     use crate::train::lock::RunLock;
+
+    #[test]
+    fn a_small_figure_keeps_its_digits() {
+        for (value, cell) in [
+            (0.5, "0.500000"),
+            (-43.612_345_67, "-43.612346"),
+            (0.0, "0.000000"),
+            (0.051_234_567, "0.0512346"),
+            (7.123_456_78e-7, "0.000000712346"),
+            (1e-30, "0.00000000000000000000000000000100000"),
+            (f64::NAN, ""),
+        ] {
+            assert_eq!(number(value), cell);
+        }
+    }
 
     #[test]
     fn a_table_of_other_columns_keeps_its_rows_under_the_same_names() {

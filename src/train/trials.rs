@@ -318,8 +318,7 @@ mod tests {
     fn a_trial_lasts_a_share_of_the_epochs_in_whole_ones_and_needs_labelled_images() {
         let config = |epochs| TrainConfig { balance: &AUTO, epochs, ..TrainConfig::default() };
         let labelled = |label| Sample { image: "a.png".into(), name: "a.png".into(), labels: vec![label] };
-        let val =
-            [labelled(Label::UNLABELLED), labelled(Label::of(crate::tasks::regress::Values::from(&[1.0f32][..])))];
+        let val = [labelled(Label::UNLABELLED), labelled(Label::of(crate::tasks::regress::Values::from(&[1.0][..])))];
         let epochs = |of| Trials::new(&config(of), 2, &val).unwrap().unwrap().epochs;
         assert_eq!([2, 10, 11, 25, 30, 100].map(epochs), [1, 1, 2, 3, 3, 10]);
         assert_eq!(Trials::new(&config(30), 1, &val).unwrap(), None);

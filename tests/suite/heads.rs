@@ -85,7 +85,7 @@ fn labels() -> Vec<Vec<Label>> {
         vec![
             Label::of(Classes::from(sky)),
             Label::of(Class::One(i % 3)),
-            Label::of(Values::from(&[i as f32 - 1.5, 4.0][..])),
+            Label::of(Values::from(&[i as f64 - 1.5, 4.0][..])),
         ]
     };
     (0..4).map(|i| if i == 2 { vec![Label::UNLABELLED; 3] } else { of(i) }).collect()

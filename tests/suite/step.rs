@@ -40,7 +40,7 @@ pub fn labels(image: usize) -> Vec<Label> {
         let (x, y) = (3.0 + 17.0 * i as f32, 5.0 + 11.0 * i as f32);
         LabelledBox { class: (image + i) % 3, xyxy: [x, y, x + 19.0, y + 23.0], ignore: false }
     });
-    let values = [image as f32 / 2.0 - 1.0, if image == 1 { f32::NAN } else { 0.3 }];
+    let values = [image as f64 / 2.0 - 1.0, if image == 1 { f64::NAN } else { 0.3 }];
     vec![Label::of(boxes.collect::<Boxes>()), Label::of(Class::One(image % 4)), Label::of(Values::from(&values[..]))]
 }
 

@@ -133,7 +133,7 @@ pub(super) fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
         return (0.0, 1.0);
     }
     let largest = low.abs().max(high.abs());
-    let room = if high - low > largest * 1e-6 { (high - low) * 0.04 } else { largest * 0.1 };
+    let room = if high - low > largest * 1e-12 { (high - low) * 0.04 } else { largest * 0.1 };
     if room > 0.0 { (low - room, high + room) } else { (-1.0, 1.0) }
 }
 
@@ -144,8 +144,13 @@ pub(super) fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let unit = 10f64.powf(power);
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|s| s * unit).find(|s| *s >= rough).unwrap_or(10.0 * unit);
     let decimals = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
-    let large = low.abs().max(high.abs()) >= 1e7;
-    let text = |v: f64| if large || step < 1e-9 { format!("{v:.3e}") } else { format!("{v:.decimals$}") };
+    let largest = low.abs().max(high.abs());
+    // With an exponent, the last digit is that of the step.
+    let digits = (largest.log10().floor() - step.log10().floor()).clamp(3.0, 16.0) as usize;
+    let text = |v: f64| match largest >= 1e7 || step < 1e-9 {
+        true => format!("{v:.digits$e}"),
+        false => format!("{v:.decimals$}"),
+    };
     let first = (low / step).ceil() as i64;
     let values = (0..=MOST_TICKS as i64).map(|i| (first + i) as f64 * step).filter(|v| *v <= high);
     values.map(|v| (v, text(v))).collect()
@@ -256,6 +261,11 @@ mod tests {
             (0.0, 10.0, vec!["0", "2", "4", "6", "8", "10"]),
             (-0.3, 0.31, vec!["-0.2", "0.0", "0.2"]),
             (99.0, 105.0, vec!["99", "100", "101", "102", "103", "104", "105"]),
+            (
+                1.7e9 - 10.0,
+                1.7e9 + 110.0,
+                vec!["1.70000000e9", "1.70000002e9", "1.70000004e9", "1.70000006e9", "1.70000008e9", "1.70000010e9"],
+            ),
         ] {
             let texts: Vec<String> = ticks(low, high).into_iter().map(|t| t.1).collect();
             assert_eq!(texts, expected);

@@ -21,7 +21,7 @@ pub enum Raw {
     /// The objects in the image; an empty list means that there are none.
     Boxes(Vec<RawBox>),
     /// Numbers, in the order of the columns.
-    Values(Vec<f32>),
+    Values(Vec<f64>),
 }
 
 /// An object as a file describes it.

@@ -1,5 +1,6 @@
 //! Counts of one task's labels over the splits of a data set.
 
+use super::written::decimals;
 use serde::Serialize;
 use std::fmt;
 
@@ -48,11 +49,11 @@ pub struct ValueReport {
     /// The column's unit; empty if it has none.
     pub unit: String,
     /// The least value, in the unit.
-    pub least: f32,
+    pub least: f64,
     /// The mean value, in the unit.
-    pub mean: f32,
+    pub mean: f64,
     /// The greatest value, in the unit.
-    pub greatest: f32,
+    pub greatest: f64,
 }
 
 /// Upper bounds of the box size classes; 32 and 96 are COCO's small and medium.
@@ -86,7 +87,11 @@ impl fmt::Display for TaskReport {
         }
         for v in &self.values {
             let unit = if v.unit.is_empty() { String::new() } else { format!(" {}", v.unit) };
-            writeln!(f, "\n{}: {} from {} to {}, mean {:.3}{unit}", self.name, v.name, v.least, v.greatest, v.mean)?;
+            let mean = match v.greatest - v.least {
+                0.0 => v.mean.to_string(),
+                spread => format!("{:.*}", decimals(1e-4 * spread).max(3), v.mean),
+            };
+            writeln!(f, "\n{}: {} from {} to {}, mean {mean}{unit}", self.name, v.name, v.least, v.greatest)?;
         }
         Ok(())
     }
@@ -95,4 +100,29 @@ impl fmt::Display for TaskReport {
 /// A bar of at most 24 blocks: 24 for the largest count, at least one for any other count above 0, none for 0.
 fn bar(count: usize, most: usize) -> String {
     if count == 0 { String::new() } else { format!("  {}", "█".repeat((count * 24).div_ceil(most.max(1)))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_has_the_digits_of_its_column() {
+        let shown = |least: f64, mean: f64, greatest: f64| {
+            let value = ValueReport { name: "v".into(), unit: "m".into(), least, mean, greatest };
+            let report = TaskReport {
+                name: "t".into(),
+                kind: "regression",
+                splits: [Coverage::default(); 3],
+                classes: Vec::new(),
+                box_sizes: [0; SIZES.len() + 1],
+                values: vec![value],
+                counted: "images",
+            };
+            report.to_string().trim().to_owned()
+        };
+        assert_eq!(shown(0.0, 10.9472, 25.0), "t: v from 0 to 25, mean 10.947 m");
+        assert_eq!(shown(7e-7, 7.123_456_7e-7, 9e-7), "t: v from 0.0000007 to 0.0000009, mean 0.00000071235 m");
+        assert_eq!(shown(5.0, 5.0, 5.0), "t: v from 5 to 5, mean 5 m");
+    }
 }

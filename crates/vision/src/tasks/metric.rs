@@ -25,6 +25,11 @@ pub trait Summary: Same {
     /// Names and values, in display order.
     fn metrics(&self) -> Vec<(String, Option<f64>)>;
 
+    /// The text of the figure of this name on the console.
+    fn shown(&self, _metric: &str, value: f64) -> String {
+        format!("{value:.3}")
+    }
+
     /// The number of leading metrics that are printed in one line.
     fn headline(&self) -> usize {
         usize::MAX

@@ -47,7 +47,7 @@ pub use spec::{Depiction, Likelihood, LossSite, TaskSpec};
 pub use standardisation::Standardisation;
 pub use target::{Encoder, Encoders, Encoding, Target, TargetArray, TaskLoss, gather};
 pub use task::{Task, TaskCard};
-pub use written::{written_number, written_xywh};
+pub use written::{significant, written_number, written_xywh};
 
 use crate::error::Result;
 use std::fmt;

@@ -42,7 +42,7 @@ pub struct TaskDeclaration {
     /// The options that only the task's kind interprets.
     pub own: Arc<dyn Declared>,
     /// The smallest and largest value allowed for numbers.
-    pub range: Option<[f32; 2]>,
+    pub range: Option<[f64; 2]>,
     pub missing: Option<Missing>,
     pub crop_safe: Option<bool>,
     pub flip_safe: bool,

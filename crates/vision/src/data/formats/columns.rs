@@ -206,7 +206,7 @@ fn flag(column: &str, value: &Value, place: &Place) -> Result<Option<bool>> {
     }
 }
 
-fn values(cells: &[(&str, &Value)], range: Option<[f32; 2]>, place: &Place) -> Result<Vec<f32>> {
+fn values(cells: &[(&str, &Value)], range: Option<[f64; 2]>, place: &Place) -> Result<Vec<f64>> {
     let mut values = Vec::new();
     for (column, cell) in cells {
         match cell {
@@ -228,14 +228,22 @@ fn values(cells: &[(&str, &Value)], range: Option<[f32; 2]>, place: &Place) -> R
     Ok(values)
 }
 
-fn number(column: &str, value: &Value, place: &Place) -> Result<f32> {
+/// Values of a larger magnitude are refused, so that sums of squared errors stay finite.
+const LARGEST: f64 = 1e100;
+
+fn number(column: &str, value: &Value, place: &Place) -> Result<f64> {
     let number = match value {
-        Value::Number(number) => number.as_f64().map(|v| v as f32),
-        Value::String(text) => text.trim().parse::<f32>().ok(),
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse::<f64>().ok(),
         _ => None,
     };
     let shown = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-    number.filter(|v| v.is_finite()).ok_or_else(|| {
-        place.error(format!("column `{column}` holds `{shown}`; expected a number, or a blank cell for unlabelled"))
-    })
+    match number.filter(|v| v.is_finite()) {
+        Some(number) if number.abs() <= LARGEST => Ok(number),
+        Some(_) => Err(place.error(format!(
+            "column `{column}` holds `{shown}`; expected a number from -{LARGEST:e} to {LARGEST:e}: use a larger unit"
+        ))),
+        None => Err(place
+            .error(format!("column `{column}` holds `{shown}`; expected a number, or a blank cell for unlabelled"))),
+    }
 }

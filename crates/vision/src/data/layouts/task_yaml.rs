@@ -173,13 +173,13 @@ impl DataYaml {
         Ok(missing)
     }
 
-    fn range(&self, name: &str, body: &Mapping) -> Result<Option<[f32; 2]>> {
+    fn range(&self, name: &str, body: &Mapping) -> Result<Option<[f64; 2]>> {
         let Some(value) = body.get("range").filter(|v| !v.is_null()) else {
             return Ok(None);
         };
         let numbers: Option<Vec<f64>> = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect());
         match numbers.as_deref() {
-            Some([low, high]) if low < high => Ok(Some([*low as f32, *high as f32])),
+            Some([low, high]) if low < high => Ok(Some([*low, *high])),
             _ => Err(self
                 .error(&["tasks", name, "range"], "`range:` is the least and the greatest value, such as `[0, 130]`")),
         }

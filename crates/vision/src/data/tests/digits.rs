@@ -69,7 +69,7 @@ fn written_and_read_again() {
     // The sum is that of the digits with boxes.
     for sample in &dataset.val {
         let (boxes, sum) = (sample.labels[0].boxes().unwrap(), sample.labels[2].get::<Values>().unwrap());
-        assert_eq!(boxes.iter().map(|b| b.class).sum::<usize>() as f32, sum[0]);
+        assert_eq!(boxes.iter().map(|b| b.class).sum::<usize>() as f64, sum[0]);
     }
     // Ink is dark and paper is light: the boxes contain the dark pixels.
     let sample = dataset.val.iter().find(|s| s.labels[0].boxes().is_some_and(|b| b.len() == 1)).unwrap();

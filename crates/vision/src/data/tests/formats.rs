@@ -1,6 +1,6 @@
 //! Each label format: how it is read, its three states, and the message for each mistake.
 
-use super::{Folder, label, of_boxes, of_class, of_values, one_box};
+use super::{Folder, assert_note, label, of_boxes, of_class, of_values, one_box};
 use crate::tasks::Label;
 use crate::tasks::classify::Classify;
 use crate::tasks::regress::Regress;
@@ -340,4 +340,39 @@ fn wrong_tables_say_where_and_what_to_do() {
     for (table, expected) in cases {
         assert_eq!(csv(table).error(), expected);
     }
+}
+
+#[test]
+fn values_keep_the_digits_of_their_file() {
+    let folder = Folder::new();
+    folder.images(&["train/a.png", "train/b.png", "train/c.png"]);
+    folder.text("t.csv", "file,n,m\na.png,1700000000.125,7.123456789012e-7\nb.png,1700000001,0.1\nc.png,5,0.1\n");
+    folder.text("data.yaml", "train: train\ntasks:\n  t: {type: regress, from: {csv: t.csv, column: [n, m]}}\n");
+    let of = |name: &str| label(&folder.open(), name, 0).clone();
+    assert_eq!(of("train/a.png"), of_values(vec![1_700_000_000.125, 7.123_456_789_012e-7]));
+    let dataset = folder.open();
+    let written = dataset.tasks[0].spec.to_json(&of("train/a.png")).unwrap();
+    assert_eq!(serde_json::to_string(&written).unwrap(), "[1700000000.125,7.123456789012e-7]");
+    // A bound is the number in the file, too: 0.1 is not below it.
+    let range = "train: train\ntasks:\n  t: {type: regress, range: [0.1, 9], from: {csv: t.csv, column: [m]}}\n";
+    folder.text("data.yaml", range).text("t.csv", "file,m\na.png,0.1\nb.png,8\nc.png,9\n");
+    assert_eq!(of("train/a.png"), of_values(vec![0.1]));
+    folder.text("t.csv", "file,m\na.png,0.1\nb.png,0.09999999999\nc.png,9\n");
+    assert!(folder.error().contains("t.csv:3: 0.09999999999 is outside"), "{}", folder.error());
+    folder.text("t.csv", "file,m\na.png,1e101\nb.png,8\nc.png,9\n");
+    let expected = "DIR/t.csv:2: column `m` holds `1e101`; expected a number from -1e100 to 1e100: use a larger unit";
+    assert_eq!(folder.error(), expected);
+}
+
+#[test]
+fn training_values_that_hardly_differ_are_noted() {
+    let folder = Folder::new();
+    folder.images(&["train/a.png", "train/b.png", "train/c.png", "val/d.png"]);
+    folder.text("data.yaml", "train: train\nval: val\ntasks:\n  n: {type: regress, from: {csv: t.csv}}\n");
+    folder.text("t.csv", "file,n\na.png,5\nb.png,5\nc.png,5\nd.png,6\n");
+    assert_note(&folder.open(), "n: all 3 training values are 5, so the model can only learn this constant");
+    folder.text("t.csv", "file,n\na.png,1700000000\nb.png,1700000128\nc.png,1700000000\nd.png,1700000256\n");
+    assert_note(&folder.open(), "n: the training values have a standard deviation of 60.34 and lie 128.0 apart");
+    folder.text("t.csv", "file,n\na.png,1700000000\nb.png,1700000060\nc.png,1700000000\nd.png,1700000256\n");
+    assert!(folder.open().notes.iter().all(|note| !note.contains("training values")), "{:?}", folder.open().notes);
 }

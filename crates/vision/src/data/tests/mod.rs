@@ -105,7 +105,7 @@ pub fn of_classes(there: Vec<Option<bool>>) -> Label {
     Label::of(Classes::from(there))
 }
 
-pub fn of_values(values: Vec<f32>) -> Label {
+pub fn of_values(values: Vec<f64>) -> Label {
     Label::of(Values::from(&values[..]))
 }
 

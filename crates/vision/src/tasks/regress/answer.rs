@@ -1,6 +1,7 @@
 //! The prediction of a regression: values, and how they are written.
 
-use crate::tasks::{Prediction, round};
+use crate::tasks::Prediction;
+use crate::tasks::written::{rounded, shown};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -8,32 +9,48 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Amounts {
     /// One per column.
-    pub values: Vec<f32>,
+    pub values: Vec<f64>,
     /// One per column; an empty string for a column without a unit.
     pub units: Arc<[String]>,
+    /// The standard deviation of each column's training labels, in its unit.
+    pub deviations: Vec<f64>,
     /// Half the width of each column's 90 % prediction interval, in its unit; empty if the card has none.
     pub half_widths: Vec<Option<f64>>,
 }
 
+/// Values are written to this share of a deviation. The network's own outputs are f32 and have a step of a sixteenth of it.
+const RESOLUTION: f64 = 1e-6;
+/// The same for the caption of a picture.
+const CAPTION_RESOLUTION: f64 = 1e-2;
+
+impl Amounts {
+    /// The values as they are written.
+    fn written(&self) -> impl Iterator<Item = f64> {
+        self.values.iter().zip(&self.deviations).map(|(&value, deviation)| rounded(value, RESOLUTION * deviation))
+    }
+}
+
 impl Prediction for Amounts {
     fn to_json(&self) -> Value {
-        let rounded: Vec<Value> = self.values.iter().map(|&v| round(v, 1e5)).collect();
-        let mut all = json!({"values": rounded, "units": &self.units[..]});
+        let mut all = json!({"values": self.written().collect::<Vec<_>>(), "units": &self.units[..]});
         if self.half_widths.iter().any(Option::is_some) {
-            let ends = |v: &f32, half: f64| [f64::from(*v) - half, f64::from(*v) + half];
-            let interval =
-                |(v, half): (&f32, &Option<f64>)| half.map(|half| ends(v, half).map(|end| round(end as f32, 1e5)));
-            all["interval"] = json!(self.values.iter().zip(&self.half_widths).map(interval).collect::<Vec<_>>());
+            let columns = self.values.iter().zip(&self.deviations).zip(&self.half_widths);
+            let interval = columns.map(|((value, deviation), half)| {
+                half.map(|half| [value - half, value + half].map(|end| rounded(end, RESOLUTION * deviation)))
+            });
+            all["interval"] = json!(interval.collect::<Vec<_>>());
         }
         all
     }
 
     fn cells(&self) -> Vec<String> {
-        self.values.iter().map(|&v| round(v, 1e5).to_string()).collect()
+        self.written().map(|value| json!(value).to_string()).collect()
     }
 
     fn caption(&self) -> Option<String> {
-        let parts = self.values.iter().zip(&self.units[..]).map(|(v, unit)| format!("{v:.2} {unit}"));
+        let columns = self.values.iter().zip(&self.deviations).zip(&self.units[..]);
+        let parts = columns
+            .map(|((value, deviation), unit)| format!("{} {unit}", shown(*value, CAPTION_RESOLUTION * deviation)));
         Some(parts.collect::<Vec<_>>().join(", "))
     }
 }

@@ -3,12 +3,15 @@
 use super::metric::{INTERVAL_COVERAGE, RegressionMetric, RegressionSummary};
 use super::{Amounts, Regress, Values};
 use crate::draw::{self, Canvas};
-use crate::tasks::{JudgedIntervals, Label, Metric, Prediction, Summary};
+use crate::tasks::{JudgedIntervals, Label, Metric, Prediction, Summary, significant};
 use serde_json::json;
 use std::sync::Arc;
 
 /// The most scatter plots drawn side by side for one task.
 const SCATTERS: usize = 3;
+/// The names of the figures in the unit of the values.
+const MAE: &str = "MAE";
+const RMSE: &str = "RMSE";
 
 pub struct Figures {
     task: Regress,
@@ -54,13 +57,19 @@ impl Summary for ColumnFigures {
         let of = |(summary, name): (&RegressionSummary, &String)| {
             let key = |metric: &str| if one { metric.to_owned() } else { format!("{name}/{metric}") };
             [
-                (key("MAE"), summary.mae),
-                (key("RMSE"), summary.rmse),
+                (key(MAE), summary.mae),
+                (key(RMSE), summary.rmse),
                 (key("R2"), summary.r2),
                 (key("spearman"), summary.spearman),
             ]
         };
         self.columns.iter().zip(&self.task.columns[..]).flat_map(of).collect()
+    }
+
+    /// Errors have the unit of the values, and so any magnitude.
+    fn shown(&self, metric: &str, value: f64) -> String {
+        let name = metric.rsplit('/').next().unwrap_or(metric);
+        if [MAE, RMSE].contains(&name) { significant(value) } else { format!("{value:.3}") }
     }
 
     fn half_widths(&self) -> Vec<Option<f64>> {
@@ -75,7 +84,7 @@ impl Summary for ColumnFigures {
             judged.json.push(json!({"half_width": half_width, "coverage": coverage}));
             if let (Some(half_width), Some(coverage)) = (half_width, coverage) {
                 let (meant, held) = (100.0 * INTERVAL_COVERAGE, 100.0 * coverage);
-                let width = format!("{half_width:.3} {unit}");
+                let width = format!("{} {unit}", significant(*half_width));
                 judged.lines.push(format!(
                     "{column} ± {}: {meant:.0} % intervals contain {held:.1} % of the true values{origin}",
                     width.trim()

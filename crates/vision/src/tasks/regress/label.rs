@@ -2,7 +2,9 @@
 
 use super::Regress;
 use crate::tasks::coverage::{TaskReport, ValueReport};
-use crate::tasks::{Label, LabelValue, written_number};
+use crate::tasks::standardisation::Spread;
+use crate::tasks::written::written_value;
+use crate::tasks::{Label, LabelValue};
 use serde_json::Value;
 use std::ops::Deref;
 
@@ -13,12 +15,12 @@ pub struct Values(Numbers);
 /// Most labels have a single value, which needs no allocation; there may be a million labels.
 #[derive(Clone, Debug, PartialEq)]
 enum Numbers {
-    One(f32),
-    Several(Box<[f32]>),
+    One(f64),
+    Several(Box<[f64]>),
 }
 
-impl From<&[f32]> for Values {
-    fn from(values: &[f32]) -> Values {
+impl From<&[f64]> for Values {
+    fn from(values: &[f64]) -> Values {
         match values {
             [one] => Values(Numbers::One(*one)),
             several => Values(Numbers::Several(several.into())),
@@ -27,9 +29,9 @@ impl From<&[f32]> for Values {
 }
 
 impl Deref for Values {
-    type Target = [f32];
+    type Target = [f64];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[f64] {
         match &self.0 {
             Numbers::One(one) => std::slice::from_ref(one),
             Numbers::Several(several) => several,
@@ -40,14 +42,14 @@ impl Deref for Values {
 impl LabelValue for Values {}
 
 /// `None` for an unlabelled image.
-pub fn values_of(label: &Label) -> Option<&[f32]> {
+pub fn values_of(label: &Label) -> Option<&[f64]> {
     label.value()?;
     let values: &Values = label.get().unwrap_or_else(|| unreachable!("a regression's labels are values"));
     Some(values)
 }
 
 pub fn words(task: &Regress, label: &Label) -> String {
-    let part = |((value, unit), column): ((&f32, &String), &String)| {
+    let part = |((value, unit), column): ((&f64, &String), &String)| {
         let name = if task.columns.len() > 1 { format!("{column} ") } else { String::new() };
         format!("{name}{value} {unit}").trim_end().to_string()
     };
@@ -57,22 +59,15 @@ pub fn words(task: &Regress, label: &Label) -> String {
 }
 
 pub fn to_json(label: &Label) -> Option<Vec<Value>> {
-    values_of(label).map(|values| values.iter().map(|v| written_number(*v)).collect())
+    values_of(label).map(|values| values.iter().map(|v| written_value(*v)).collect())
 }
 
 /// The range and the mean of each column over the training split.
 pub fn summarise(task: &Regress, training: &mut dyn Iterator<Item = &Label>, report: &mut TaskReport) {
-    let rows: Vec<&[f32]> = training.filter_map(values_of).collect();
+    let rows: Vec<&[f64]> = training.filter_map(values_of).collect();
     let of_column = |(i, (name, unit)): (usize, (&String, &String))| {
-        let values = || rows.iter().map(|row| row[i]);
-        let mean = values().map(f64::from).sum::<f64>() / rows.len().max(1) as f64;
-        ValueReport {
-            name: name.clone(),
-            unit: unit.clone(),
-            least: values().fold(f32::INFINITY, f32::min),
-            mean: mean as f32,
-            greatest: values().fold(f32::NEG_INFINITY, f32::max),
-        }
+        let Spread { least, mean, greatest, .. } = Spread::of(rows.iter().map(|row| row[i]))?;
+        Some(ValueReport { name: name.clone(), unit: unit.clone(), least, mean, greatest })
     };
-    report.values = task.columns.iter().zip(&task.units[..]).enumerate().map(of_column).collect();
+    report.values = task.columns.iter().zip(&task.units[..]).enumerate().filter_map(of_column).collect();
 }

@@ -57,13 +57,13 @@ impl RegressionMetric {
 
     /// Adds one image: predicted values `[R]` and true values `[R]`. An unlabelled image is skipped. A NaN in the truth
     /// skips only its own column.
-    pub fn add(&mut self, values: &[f32], truth: Option<&[f32]>) {
+    pub fn add(&mut self, values: &[f64], truth: Option<&[f64]>) {
         let Some(truth) = truth else { return };
         debug_assert_eq!(values.len(), self.columns.len());
         debug_assert_eq!(truth.len(), self.columns.len());
         for ((column, &value), &truth) in self.columns.iter_mut().zip(values).zip(truth) {
             if !truth.is_nan() {
-                column.push((f64::from(value), f64::from(truth)));
+                column.push((value, truth));
             }
         }
     }
@@ -98,7 +98,9 @@ fn r2(pairs: &[(f64, f64)]) -> Option<f64> {
     if pairs.len() < 2 {
         return None;
     }
-    let center = mean(pairs.iter().map(|(_, truth)| *truth))?;
+    // Distances from the first value keep the digits that a sum of large values would lose.
+    let first = pairs[0].1;
+    let center = first + mean(pairs.iter().map(|(_, truth)| truth - first))?;
     let residual: f64 = pairs.iter().map(|(value, truth)| (truth - value).powi(2)).sum();
     let total: f64 = pairs.iter().map(|(_, truth)| (truth - center).powi(2)).sum();
     Some(match (residual == 0.0, total == 0.0) {
@@ -142,6 +144,10 @@ mod tests {
     use super::*;
     use crate::tasks::metrics::golden;
 
+    fn wide(values: &[f32]) -> Vec<f64> {
+        values.iter().copied().map(f64::from).collect()
+    }
+
     #[test]
     fn equals_scikit_learn_and_scipy() {
         for case in golden::cases("regression") {
@@ -149,8 +155,8 @@ mod tests {
             let values = golden::rows(&case["values"]);
             let mut metric = RegressionMetric::new(case["num_columns"].as_u64().unwrap() as usize);
             for (row, truth) in values.iter().zip(case["truth"].as_array().unwrap()) {
-                let truth = truth.as_array().map(|row| golden::row(row));
-                metric.add(row, truth.as_deref());
+                let truth = truth.as_array().map(|row| wide(&golden::row(row)));
+                metric.add(&wide(row), truth.as_deref());
             }
             for (got, expected) in metric.compute().iter().zip(case["expected"].as_array().unwrap()) {
                 golden::close(name, "mae", got.mae, &expected["mae"]);
@@ -162,6 +168,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn an_interval_holds_nine_in_ten_of_the_images_it_came_from_and_as_many_of_others() {
         let summary = |seed: u32| {
@@ -169,7 +176,7 @@ mod tests {
             let mut state = seed;
             for _ in 0..999 {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                metric.add(&[0.0], Some(&[(state >> 8) as f32 / (1 << 24) as f32]));
+                metric.add(&[0.0], Some(&[f64::from(state >> 8) / f64::from(1 << 24)]));
             }
             metric.compute().remove(0)
         };
