@@ -236,12 +236,15 @@ impl Run {
                 format!("{report}. It happened again after {RETRIES} retries with ever smaller learning rates");
             return Err(Error::NonFinite { report });
         }
-        let (lr0, loaded) = (0.5 * self.state.config.lr0, checkpoint::load(&file)?);
+        let lr0 = 0.5 * self.state.config.lr0;
+        // The weights saved last may be NaN already.
+        let (loaded, file, note) = checkpoint::load_last_or_previous(file)?;
         loaded.restore(&mut self.trainer, &file)?;
         self.state = RunState { retries, elapsed_s: session.clock.elapsed_s(), ..loaded.state };
         self.state.config.lr0 = lr0;
         self.trainer.config.schedule = schedule(&self.state.config, &self.data);
         session.progress.say(&mut self.folder, report)?;
+        note.map_or(Ok(()), |note| session.progress.say(&mut self.folder, &note))?;
         let line = format!(
             "retry {retries} of {RETRIES}: back to step {}, learning rate {lr0:e}, images in another order",
             self.state.step
