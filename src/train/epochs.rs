@@ -161,6 +161,7 @@ impl Run {
         self.trainer.balance.epoch_ended();
         self.remember(&results);
         let is_best = self.is_best(&results);
+        self.report_damaged(&session.progress)?;
         self.report(epoch, &config, &results, session)?;
         session.table.row(&self.row(epoch, &results, is_best))?;
         self.state.means = EpochMeans::new(self.data.tasks.len());
@@ -287,6 +288,17 @@ impl Run {
         let first = self.trainer.step * config.accumulate as u64;
         let loader = loader(&TrainConfig { seed, ..config.clone() }, &self.data, &self.card, first)?;
         Ok(Feed::new(loader, Arc::clone(&self.data.train), config.accumulate))
+    }
+
+    /// Says how many files of the cache were damaged. They have been replaced, so that each is counted once.
+    fn report_damaged(&mut self, progress: &Progress) -> Result<()> {
+        let (files, images) = match self.data.cache.as_ref().map_or(0, |cache| cache.take_damaged()) {
+            0 => return Ok(()),
+            1 => ("1 file".to_owned(), "its image was"),
+            several => (format!("{several} files"), "their images were"),
+        };
+        let line = format!("note: {files} of the cache did not match the checksum; {images} decoded again");
+        progress.say(&mut self.folder, &line)
     }
 
     fn report_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
