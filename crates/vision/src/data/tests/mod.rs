@@ -12,6 +12,7 @@ mod describe;
 mod digits;
 mod discovery;
 mod formats;
+mod hostile;
 mod images;
 mod layouts;
 #[cfg(unix)]
