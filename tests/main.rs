@@ -22,6 +22,9 @@ mod console;
 mod corpus;
 #[path = "suite/cuda.rs"]
 mod cuda;
+#[cfg(unix)]
+#[path = "suite/damage.rs"]
+mod damage;
 #[path = "suite/data.rs"]
 mod data;
 #[path = "suite/devices.rs"]

@@ -20,6 +20,7 @@ pub use ops::{OpsMeasurement, ops};
 pub use steps::{Measurement, infer, markdown, timm, train};
 
 use crate::balance::METHODS;
+use crate::config::check_image_size;
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
@@ -128,7 +129,7 @@ pub fn check(options: &Options) -> Result<()> {
     }
     let fits = options.imgsz > 0 && options.imgsz.is_multiple_of(32) && options.batch > 0 && options.repeats > 0;
     if fits {
-        return Ok(());
+        return check_image_size(options.imgsz);
     }
     Err(Error::Usage(format!(
         "--imgsz {} --batch {} --repeats {}: expected a multiple of 32, and at least 1 of the others",

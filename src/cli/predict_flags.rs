@@ -4,7 +4,7 @@
 use super::{BoxArgs, inputs};
 use crate::config::TrainConfig;
 use crate::console::{self, Bar};
-use crate::data::ranges::workers;
+use crate::data::ranges::{at_most, count, workers};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report, Settings};
@@ -41,7 +41,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// Images per batch
-    #[arg(long, value_name = "IMAGES", default_value_t = Settings::BATCH)]
+    #[arg(long, value_name = "IMAGES", value_parser = batch, default_value_t = Settings::BATCH)]
     batch: usize,
     /// Side in pixels [default: the training size]
     #[arg(long)]
@@ -64,6 +64,11 @@ pub struct PredictArgs {
     /// and during the run as if there were at least 1,000 images
     #[arg(long, default_value_t = 0.01)]
     max_broken: f32,
+}
+
+/// Parses the size of a batch. Batches are never larger than the number of images, so one that no memory could hold may be given.
+fn batch(text: &str) -> Result<usize, String> {
+    at_most(count(text)?, 1 << 30, "images")
 }
 
 /// Predicts and prints a summary.

@@ -92,18 +92,28 @@ impl ModelFile {
     /// Loads the network onto a device.
     ///
     /// # Errors
-    /// The device is not available, or tensors are missing.
+    /// The device is not available, or tensors are missing or have another shape than the card says.
     pub fn start(&self, device: &DeviceChoice) -> Result<Model> {
         let graph = evaluation_graph(&self.card)?;
+        self.check(&graph)?;
         let mut executor = Executor::new(device, &graph.parameters, &graph.buffers)?;
         executor.edit_store(|store| self.fill(store))??;
         Ok(Model::new(self.card.clone(), executor))
     }
 
-    fn fill(&self, store: &mut Store) -> Result<()> {
-        let mut missing =
-            weights::import_parameters(store, weights::Slot::Set(ParameterSet::Current), &self.tensors, "")?;
-        missing.extend(weights::import_buffers(store, ParameterSet::Current, &self.tensors, "")?);
+    /// Compares the tensors with the network of the card before memory is taken for it.
+    ///
+    /// # Errors
+    /// Tensors are missing or have another shape.
+    fn check(&self, graph: &Graph) -> Result<()> {
+        let parameters = graph.parameters.iter().map(|p| (&p.name, &p.shape));
+        let mut missing = Vec::new();
+        for (name, shape) in parameters.chain(graph.buffers.iter().map(|b| (&b.name, &b.shape))) {
+            match self.tensors.get(name) {
+                Some(tensor) => weights::check_shape(tensor, name, shape)?,
+                None => missing.push(name),
+            }
+        }
         match missing.first() {
             None => Ok(()),
             Some(first) => Err(Error::Other(format!(
@@ -111,6 +121,12 @@ impl ModelFile {
                 missing.len()
             ))),
         }
+    }
+
+    fn fill(&self, store: &mut Store) -> Result<()> {
+        weights::import_parameters(store, weights::Slot::Set(ParameterSet::Current), &self.tensors, "")?;
+        weights::import_buffers(store, ParameterSet::Current, &self.tensors, "")?;
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::content::Content;
 use super::layer_gradients::SquaredSums;
 use super::step::{StepReport, Trainer};
-use super::telemetry::{GradientMeans, WeightAndMetric};
+use super::telemetry::{GradientMeans, WeightAndMetric, pairs};
 use super::trials::Trials;
 use crate::balance::Needs;
 use crate::config::TrainConfig;
@@ -67,6 +67,41 @@ pub struct RunState {
     pub trials: Option<Trials>,
     /// Means over the current epoch.
     pub means: EpochMeans,
+}
+
+impl RunState {
+    /// Checks that every list has the length that a run of this many tasks writes.
+    fn check(&self, tasks: usize) -> std::result::Result<(), String> {
+        let EpochMeans { losses, weights, weighted, gradients, .. } = &self.means;
+        let [norms, weighted_norms, cosines] = gradients.lens();
+        // Lists that older versions did not write are empty.
+        let lists = [
+            ("optimizer_steps", self.optimizer_steps.len(), tasks + 1, Empty::Refused),
+            ("best_per_task", self.best_per_task.len(), tasks, Empty::Refused),
+            ("past", self.past.len(), tasks, Empty::Allowed),
+            ("means.losses", losses.len(), tasks, Empty::Refused),
+            ("means.weights", weights.len(), tasks, Empty::Refused),
+            ("means.weighted", weighted.len(), tasks, Empty::Allowed),
+            ("means.gradients.norms", norms, tasks, Empty::Allowed),
+            ("means.gradients.weighted", weighted_norms, tasks, Empty::Allowed),
+            ("means.gradients.cosines", cosines, pairs(tasks).count(), Empty::Allowed),
+        ];
+        let fits = |len: usize, expected: usize, empty: Empty| len == expected || (len == 0 && empty == Empty::Allowed);
+        match lists.into_iter().find(|&(_, len, expected, empty)| !fits(len, expected, empty)) {
+            Some((list, len, expected, _)) => Err(format!("`{list}` has {len} entries, expected {expected}")),
+            None if !(self.elapsed_s.is_finite() && self.elapsed_s >= 0.0) => {
+                Err(format!("`elapsed_s` is {}, expected a number of at least 0", self.elapsed_s))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a list may be empty although there are tasks.
+#[derive(Clone, Copy, PartialEq)]
+enum Empty {
+    Allowed,
+    Refused,
 }
 
 /// Sums over an epoch's steps.
@@ -199,10 +234,33 @@ pub fn load(path: &Path) -> Result<Loaded> {
     };
     let card = Card::from_json(file.metadata.get(Card::KEY).ok_or_else(no_run)?, path)?;
     let text = file.metadata.get(STATE_KEY).ok_or_else(no_run)?;
-    let state = serde_json::from_str(text).map_err(|e| {
-        Error::checkpoint(path, format!("its run state is not understood ({e}); was it written by another version?"))
-    })?;
+    let refused = |why: String| {
+        Error::checkpoint(path, format!("its run state is not understood ({why}); was it written by another version?"))
+    };
+    let state: RunState = serde_json::from_str(text).map_err(|e| refused(e.to_string()))?;
+    state.check(card.architecture.tasks.len()).map_err(refused)?;
     Ok(Loaded { card, state, tensors: file.tensors })
+}
+
+/// Loads the last state, saved in `file`, or if it is corrupt the one before it. Returns its file, and a note in the second case.
+///
+/// # Errors
+/// Both are corrupt; the error is about the last one.
+pub fn load_last_or_previous(file: PathBuf) -> Result<(Loaded, PathBuf, Option<String>)> {
+    let error = match load(&file) {
+        Ok(loaded) => return Ok((loaded, file, None)),
+        Err(error) => error,
+    };
+    let before = previous(&file);
+    match load(&before) {
+        Ok(loaded) => {
+            // Otherwise the next save would replace this file with the corrupt one.
+            std::fs::rename(&before, &file).map_err(Error::io("rename", &before))?;
+            let note = format!("note: {error}; going on from the state before it, {}", before.display());
+            Ok((loaded, file, Some(note)))
+        }
+        Err(_) => Err(error),
+    }
 }
 
 impl Loaded {

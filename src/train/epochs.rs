@@ -183,6 +183,7 @@ impl Run {
         self.trainer.balance.epoch_ended();
         self.remember(&results);
         let is_best = self.is_best(&results);
+        self.report_damaged(&session.progress)?;
         self.report(epoch, &config, &results, began_s, session)?;
         session.table.row(&self.row(epoch, &results, is_best))?;
         self.state.means = EpochMeans::new(self.data.tasks.len());
@@ -260,12 +261,15 @@ impl Run {
                 format!("{report}. It happened again after {RETRIES} retries with ever smaller learning rates");
             return Err(Error::NonFinite { report });
         }
-        let (lr0, loaded) = (0.5 * self.state.config.lr0, checkpoint::load(&file)?);
+        let lr0 = 0.5 * self.state.config.lr0;
+        // The weights saved last may be NaN already.
+        let (loaded, file, note) = checkpoint::load_last_or_previous(file)?;
         loaded.restore(&mut self.trainer, &file)?;
         self.state = RunState { retries, elapsed_s: session.clock.elapsed_s(), ..loaded.state };
         self.state.config.lr0 = lr0;
         self.trainer.config.schedule = schedule(&self.state.config, &self.data);
         session.progress.say(&mut self.folder, report)?;
+        note.map_or(Ok(()), |note| session.progress.say(&mut self.folder, &note))?;
         let line = format!(
             "retry {retries} of {RETRIES}: back to step {}, learning rate {lr0:e}, images in another order",
             self.state.step
@@ -310,6 +314,17 @@ impl Run {
         let first = self.trainer.step * config.accumulate as u64;
         let loader = loader(&TrainConfig { seed, ..config.clone() }, &self.data, &self.card, first)?;
         Ok(Feed::new(loader, Arc::clone(&self.data.train), config.accumulate))
+    }
+
+    /// Says how many files of the cache were damaged. They have been replaced, so that each is counted once.
+    fn report_damaged(&mut self, progress: &Progress) -> Result<()> {
+        let (files, images) = match self.data.cache.as_ref().map_or(0, |cache| cache.take_damaged()) {
+            0 => return Ok(()),
+            1 => ("1 file".to_owned(), "its image was"),
+            several => (format!("{several} files"), "their images were"),
+        };
+        let line = format!("note: {files} of the cache did not match the checksum; {images} decoded again");
+        progress.say(&mut self.folder, &line)
     }
 
     fn report_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {

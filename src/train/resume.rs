@@ -34,7 +34,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     // Locked before the state is read, since another process may be writing it.
     let lock = RunLock::take(path)?;
     let has_ended = is_finished(path);
-    let (loaded, file, note) = load_last_or_previous(file)?;
+    let (loaded, file, note) = checkpoint::load_last_or_previous(file)?;
     let mut state = loaded.state.clone();
     Trials::check(&state, &file)?;
     let resumed = given.apply_on_resume(&mut state.config)?;
@@ -251,23 +251,4 @@ fn note_numerics(folder: &mut RunFolder, state: &mut RunState, trainer: &Trainer
     }
     (state.isa, state.tuning) = (isa, tuning);
     Ok(())
-}
-
-/// Loads the last state or, if it is corrupt, the one before it. Returns its file, and a note in the second case.
-fn load_last_or_previous(file: PathBuf) -> Result<(checkpoint::Loaded, PathBuf, Option<String>)> {
-    let error = match checkpoint::load(&file) {
-        Ok(loaded) => return Ok((loaded, file, None)),
-        Err(error) => error,
-    };
-    let before = checkpoint::previous(&file);
-    match checkpoint::load(&before) {
-        Ok(loaded) => {
-            // Otherwise the next save would replace this file with the corrupt one.
-            std::fs::rename(&before, &file).map_err(Error::io("rename", &before))?;
-            let note = format!("note: {error}; going on from the state before it, {}", before.display());
-            Ok((loaded, file, Some(note)))
-        }
-        // The error about the newest file is the one to report.
-        Err(_) => Err(error),
-    }
 }

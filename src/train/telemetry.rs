@@ -28,6 +28,11 @@ pub fn pairs(tasks: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 impl GradientMeans {
+    /// The number of lengths, of weighted lengths and of cosines; 0 before the first step.
+    pub(super) fn lens(&self) -> [usize; 3] {
+        [&self.norms, &self.weighted, &self.cosines].map(Vec::len)
+    }
+
     /// Adds a step: its tasks' `gramian` `[K, K]`, their weights at the seam, and which had labels.
     pub fn add(&mut self, gramian: &[f64], weights: &[f32], active: &[bool]) {
         let tasks = active.len();

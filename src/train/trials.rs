@@ -14,7 +14,7 @@ use crate::config::TrainConfig;
 use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::evaluate::mean_figure;
-use crate::random::fnv;
+use crate::files;
 use crate::reading::count_of;
 use crate::tasks::Label;
 use serde::{Deserialize, Serialize};
@@ -37,8 +37,10 @@ pub struct Trials {
     decided: bool,
     /// Seconds spent on trials of the methods that were not chosen; 0 until one is chosen.
     lost_s: f64,
-    /// The hashes of the two files that trials are restored from: [`START`] and [`TRIAL`].
-    hashes: [u64; 2],
+    /// The checksums of the two files that trials are restored from, [`START`] and [`TRIAL`], in hexadecimal; `None` before
+    /// they are written, and in files of older versions.
+    #[serde(default)]
+    checksums: [Option<String>; 2],
 }
 
 impl Trials {
@@ -78,7 +80,7 @@ impl Trials {
             table: String::new(),
             decided: false,
             lost_s: 0.0,
-            hashes: [0; 2],
+            checksums: [None, None],
         }))
     }
 
@@ -147,13 +149,13 @@ impl Run {
     pub(super) fn announce_trial(&mut self, session: &Session) -> Result<()> {
         let Some(mut trials) = self.state.trials.clone().filter(|trials| !trials.decided) else { return Ok(()) };
         if self.state.step == 0 && trials.reached.is_empty() {
-            trials.hashes[0] = self.keep_last_as(START)?;
+            trials.checksums[0] = Some(self.keep_last_as(START)?);
         }
         // A run killed at the end of a trial may have written a new `TRIAL` that its checkpoint does not know yet. It ends the trial
         // again and writes the same file.
         let needed = [(START, true), (TRIAL, trials.leader.is_some() && !Trials::one_is_over(&self.state))];
-        for ((name, _), hash) in needed.iter().zip(trials.hashes).filter(|((_, needed), _)| *needed) {
-            self.check_file(name, hash)?;
+        for ((name, _), checksum) in needed.iter().zip(&trials.checksums).filter(|((_, needed), _)| *needed) {
+            self.check_file(name, checksum.as_deref())?;
         }
         let line = trials.line(&self.state.config);
         self.state.trials = Some(trials);
@@ -184,7 +186,7 @@ impl Run {
         if failure.is_none() && (trials.leader.is_none() || reached > best) {
             trials.leader = Some(trials.reached.len());
             trials.table = String::from_utf8_lossy(&read(&self.folder.path.join(TABLE))?).into_owned();
-            trials.hashes[1] = self.keep_last_as(TRIAL)?;
+            trials.checksums[1] = Some(self.keep_last_as(TRIAL)?);
         }
         trials.reached.push(reached);
         match candidates.get(trials.reached.len()) {
@@ -226,7 +228,7 @@ impl Run {
         self.go_back_to(TRIAL, trials, session)?;
         // The last column tells whether an epoch is the best so far. The trial's last epoch now is.
         let table = table.strip_suffix("0\n").map_or(table.clone(), |rows| format!("{rows}1\n"));
-        crate::files::write_synced(&self.folder.path.join(TABLE), table.as_bytes())?;
+        files::write_synced(&self.folder.path.join(TABLE), table.as_bytes())?;
         session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
         // The trial's last epoch is the run's first `best`.
         let config = self.state.config.clone();
@@ -257,19 +259,19 @@ impl Run {
         Ok(())
     }
 
-    /// Copies `last` to another name and returns the file's hash.
-    fn keep_last_as(&self, name: &str) -> Result<u64> {
+    /// Copies `last` to another name and returns the file's checksum.
+    fn keep_last_as(&self, name: &str) -> Result<String> {
         let bytes = read(&self.folder.weights("last"))?;
-        crate::files::write_synced(&self.folder.weights(name), &bytes)?;
-        Ok(fnv(&bytes))
+        files::write_synced(&self.folder.weights(name), &bytes)?;
+        Ok(hexadecimal(&bytes))
     }
 
     /// # Errors
-    /// The file cannot be read, or differs from the one that the run wrote.
-    fn check_file(&self, name: &str, hash: u64) -> Result<()> {
+    /// The file cannot be read, or differs from the one that the run wrote. Without a checksum it only has to be readable.
+    fn check_file(&self, name: &str, checksum: Option<&str>) -> Result<()> {
         let file = self.folder.weights(name);
         match std::fs::read(&file) {
-            Ok(bytes) if fnv(&bytes) == hash => Ok(()),
+            Ok(bytes) if checksum.is_none_or(|checksum| checksum == hexadecimal(&bytes)) => Ok(()),
             outcome => {
                 let what = if outcome.is_ok() { "is not the file that the run wrote" } else { "cannot be read" };
                 let report = format!("{what}, and the run needs it to go on trying methods: start a new run");
@@ -281,7 +283,7 @@ impl Run {
     /// Restores the state from one of the trials' files.
     fn go_back_to(&mut self, name: &str, trials: Trials, session: &mut Session) -> Result<()> {
         let file = self.folder.weights(name);
-        self.check_file(name, trials.hashes[usize::from(name == TRIAL)])?;
+        self.check_file(name, trials.checksums[usize::from(name == TRIAL)].as_deref())?;
         let loaded = checkpoint::load(&file)?;
         self.trainer.balance = balance(&loaded.state.config, Trials::method(&loaded.state), &self.data)?;
         loaded.restore(&mut self.trainer, &file)?;
@@ -303,6 +305,10 @@ impl Run {
         session.progress.restart(self.trainer.step);
         Ok(())
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    format!("{:032x}", files::checksum(&[bytes]))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

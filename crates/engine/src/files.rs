@@ -1,12 +1,13 @@
-//! Files that appear complete under their names: each is written under a temporary name beside its place, then renamed. File
-//! formats, and files that grow while others read them, are elsewhere.
+//! Files that appear complete under their names: each is written under a temporary name beside its place, then renamed. Also the
+//! checksum of a file. File formats, and files that grow while others read them, are elsewhere.
 
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Writes a file through `write` under a temporary name beside `path`, then renames it to `path`. A reader sees the old file or
 /// the new one, never half of one, even while other threads, processes or machines write it. Nothing is synced. If `path` is a
@@ -32,36 +33,75 @@ pub fn write(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Re
 /// # Errors
 /// `Io` if the file system refuses. If only syncing the folder failed, `path` already holds the new file.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, || ())
+    write_parts(path, &[bytes], None)
 }
 
-/// Writes `bytes` as [`write_synced`] does and keeps the old file under the name `previous`, if the file system has hard links.
+/// Writes the parts of a file one after the other, synced as by [`write_synced`]. With `previous`, the old file is kept under that
+/// name, if the file system has hard links.
 ///
 /// # Errors
 /// The same as [`write_synced`]'s. `path` holds the old file or the new one.
-pub fn write_and_keep(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, || {
-        // Both names point to the same file until the new one is renamed to `path`. Without hard links only the newest is kept.
-        let _ = std::fs::remove_file(previous);
-        let _ = std::fs::hard_link(real(path), previous);
-    })
-}
-
-/// Calls `before` when the new file is complete, just before it is renamed.
-fn replace(path: &Path, bytes: &[u8], before: impl FnOnce()) -> Result<()> {
+pub fn write_parts(path: &Path, parts: &[&[u8]], previous: Option<&Path>) -> Result<()> {
     write(path, |file| {
-        file.write_all(bytes)?;
+        parts.iter().try_for_each(|part| file.write_all(part))?;
         // Devices and pipes cannot be synced.
         if file.metadata()?.is_file() {
             file.sync_all()?;
         }
-        before();
+        if let Some(previous) = previous {
+            // Both names point to the same file until the new one is renamed to `path`. Without hard links only the newest is kept.
+            let _ = std::fs::remove_file(previous);
+            let _ = std::fs::hard_link(real(path), previous);
+        }
         Ok(())
     })?;
     match real(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => sync_folder(folder).map_err(Error::io("sync", folder)),
         None => Ok(()),
     }
+}
+
+/// Opens a file that has an end. A pipe could block for ever, and a device may be endless.
+///
+/// # Errors
+/// The file system refuses, or `path` is a folder, a pipe, a socket or a device.
+pub fn open(path: &Path) -> io::Result<File> {
+    let found = std::fs::metadata(path)?;
+    if !found.is_file() {
+        let what = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("this is {what}, not a file")));
+    }
+    File::open(path)
+}
+
+/// The content of a file that [`open`] accepts.
+///
+/// # Errors
+/// The same.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text in a file that [`open`] accepts.
+///
+/// # Errors
+/// The same, or the file is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The checksum of a file with these parts: XXH3 of 128 bits. It finds damage of any kind, but no forgery. All files of polyhead
+/// that carry or record a checksum use it.
+///
+/// Source: Collet, <https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md>.
+pub fn checksum(parts: &[&[u8]]) -> u128 {
+    let mut hash = Xxh3::new();
+    parts.iter().for_each(|part| hash.update(part));
+    hash.digest128()
 }
 
 #[cfg(unix)]
@@ -105,8 +145,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let previous = folder.path().join("previous");
-        write_and_keep(&path, &previous, b"one").unwrap();
-        write_and_keep(&path, &previous, b"two").unwrap();
+        write_parts(&path, &[b"one"], Some(&previous)).unwrap();
+        write_parts(&path, &[b"t", b"", b"wo"], Some(&previous)).unwrap();
         assert_eq!((std::fs::read(&path).unwrap(), std::fs::read(&previous).unwrap()), (b"two".into(), b"one".into()));
         write_synced(&path, b"three").unwrap();
         let refused = write(&path, |file| file.write_all(b"half").and(Err(io::Error::other("full"))));
@@ -117,6 +157,21 @@ mod tests {
         assert!(absent.contains("absent/x:") && !absent.contains(".part"), "{absent}");
         assert!(write(folder.path(), |_| Ok(())).is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_checksum_is_the_published_one_however_the_file_is_divided() {
+        // XXH3_128bits of nothing, from the specification's reference implementation.
+        assert_eq!(checksum(&[]), 0x99aa_06d3_0147_98d8_6001_c324_468d_497f);
+        let bytes: Vec<u8> = (0..5000).map(|i| (i * 7 % 251) as u8).collect();
+        let whole = checksum(&[&bytes]);
+        assert_eq!(whole, xxhash_rust::xxh3::xxh3_128(&bytes));
+        for at in [0, 1, 240, 1024, 4999] {
+            assert_eq!(checksum(&[&bytes[..at], &bytes[at..]]), whole);
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert_ne!(checksum(&[&other]), whole);
+        }
     }
 
     #[test]
@@ -140,7 +195,7 @@ mod tests {
             (folder.path().join("file"), folder.path().join("link"), folder.path().join("old"));
         std::fs::write(&file, "one").unwrap();
         symlink("file", &link).unwrap();
-        write_and_keep(&link, &previous, b"two").unwrap();
+        write_parts(&link, &[b"two"], Some(&previous)).unwrap();
         assert!(link.is_symlink() && !previous.is_symlink());
         assert_eq!((std::fs::read(&file).unwrap(), std::fs::read(&previous).unwrap()), (b"two".into(), b"one".into()));
         let device = folder.path().join("device");
@@ -148,6 +203,25 @@ mod tests {
         assert!(write_synced(&device, b"three").unwrap_err().to_string().contains("device"));
         assert!(device.is_symlink() && std::fs::metadata("/dev/full").unwrap().file_type().is_char_device());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
+        std::fs::write(&file, "text").unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!((read(&file).unwrap(), read_text(&file).unwrap()), (b"text".into(), "text".into()));
+        for (path, what) in
+            [(&*pipe, "a pipe, a socket or a device"), (Path::new("/dev/zero"), "a pipe"), (folder.path(), "a folder")]
+        {
+            let said = [read(path).unwrap_err(), read_text(path).unwrap_err()].map(|e| e.to_string());
+            assert!(said.iter().all(|said| said.contains(what)), "{said:?}");
+        }
+        assert_eq!(read_text(&folder.path().join("absent")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::write(&file, [0xff]).unwrap();
+        assert_eq!(read_text(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[cfg(unix)]

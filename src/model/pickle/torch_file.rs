@@ -42,7 +42,7 @@ impl TorchFile {
     /// # Errors
     /// The file is in neither format, or damaged.
     pub fn open(path: &Path) -> Result<TorchFile, Fault> {
-        let mut file = BufReader::new(File::open(path)?);
+        let mut file = BufReader::new(crate::files::open(path)?);
         let len = file.seek(SeekFrom::End(0))?;
         file.rewind()?;
         let mut head = Vec::new();

@@ -11,6 +11,7 @@ pub use cpu::CpuExecutor;
 pub use cuda::{CudaExecutor, Tiles};
 pub use store::{ParameterSet, Store};
 
+use crate::device::cpu::memory::Aligned;
 use crate::device::cpu::{Cpu, IsaName};
 use crate::device::cuda::{Cuda, Driver, Filled, Precision, fill, loaded_libraries};
 use crate::error::{Error, Result};
@@ -46,13 +47,21 @@ pub enum DeviceChoice {
     },
 }
 
+/// Limit of the threads that compute, more than any machine has cores.
+const MOST_THREADS: usize = 1 << 10;
+
 impl DeviceChoice {
     /// Reads `auto`, `cpu`, `cuda`, `cuda:N`, or `N` alone, which means the same. `auto` means the CPU until the GPU code has been
     /// measured.
     ///
     /// # Errors
-    /// Any other word.
+    /// Any other word, or more threads than any machine can use.
     pub fn parse(word: &str, threads: usize) -> Result<DeviceChoice> {
+        if threads > MOST_THREADS {
+            return Err(Error::Usage(format!(
+                "--threads {threads}: expected at most {MOST_THREADS}; 0 is one per core"
+            )));
+        }
         let cuda = |ordinal| DeviceChoice::Cuda { ordinal, precision: Precision::Bf16 };
         match word {
             "auto" | "cpu" => Ok(DeviceChoice::Cpu { threads }),
@@ -187,8 +196,15 @@ impl Executor {
     /// Makes the Store for these parameters on the chosen device, all zero.
     ///
     /// # Errors
-    /// The device is not available.
+    /// The device is not available, or the system refuses the memory.
     pub fn new(choice: &DeviceChoice, parameters: &[Parameter], buffers: &[Buffer]) -> Result<Executor> {
+        let bytes = Store::bytes(parameters, buffers);
+        if !Aligned::is_available(bytes) {
+            return Err(Error::Other(format!(
+                "the system refuses {} MiB of memory for the model's parameters: use a smaller --backbone or --head, or fewer classes",
+                bytes >> 20
+            )));
+        }
         let store = Store::new(parameters, buffers);
         let cuda = match choice {
             DeviceChoice::Cpu { threads } => {

@@ -65,6 +65,16 @@ pub struct Store {
 }
 
 impl Store {
+    /// The memory that a store needs, or the largest number if that is more.
+    pub fn bytes(parameters: &[Parameter], buffers: &[Buffer]) -> usize {
+        let len = |shape: &Vec<usize>| shape.iter().fold(size_of::<f32>(), |len, size| len.saturating_mul(*size));
+        let sum = |sum: usize, shape| sum.saturating_add(len(shape));
+        let [parameters, running] =
+            [parameters.iter().map(|p| &p.shape).fold(0, sum), buffers.iter().map(|b| &b.shape).fold(0, sum)];
+        // Values, gradients, two moments and the average; the running statistics and their average.
+        parameters.saturating_mul(5).saturating_add(running.saturating_mul(2))
+    }
+
     /// A store for these parameters and running statistics, all zero.
     pub fn new(parameters: &[Parameter], buffers: &[Buffer]) -> Store {
         let (ranges, total) = lay_out(parameters.iter().map(|p| p.shape.iter().product()));
@@ -194,6 +204,13 @@ fn lay_out(lengths: impl Iterator<Item = usize>) -> (Vec<Range<usize>>, usize) {
     (ranges, start)
 }
 
+/// Whether no number is NaN or infinite.
+pub fn all_finite(values: &[f32]) -> bool {
+    // The exponent of those is all ones, so the sum carries into the sign bit. Unlike comparisons that end a loop early, this
+    // is vectorised with every instruction set.
+    values.iter().fold(0, |sums, value| sums | ((value.to_bits() & 0x7fff_ffff) + 0x0080_0000)) >> 31 == 0
+}
+
 /// Numbers as bytes, to be copied into a batch buffer.
 pub(super) fn bytes_of<T: Number>(data: &[T]) -> &[u8] {
     // SAFETY: a `Number` has no padding, so every byte is initialised, and any byte may be read as u8.
@@ -233,6 +250,32 @@ mod tests {
         }
         graph.outputs.push(x);
         graph
+    }
+
+    #[test]
+    fn a_network_that_no_memory_can_hold_is_refused() {
+        let device = DeviceChoice::Cpu { threads: 1 };
+        for sizes in [[1 << 45, 1], [1 << 40, 1 << 40]] {
+            let mut parameter = network(&[4, 3], Group::Trunk).parameters.swap_remove(0);
+            parameter.shape = sizes.to_vec();
+            let refused = Executor::new(&device, &[parameter], &[]).err().unwrap().to_string();
+            assert!(refused.contains("MiB of memory for the model's parameters"), "{refused}");
+        }
+        let graph = network(&[4, 3], Group::Trunk);
+        assert_eq!(Store::bytes(&graph.parameters, &[]), 5 * 4 * (4 * 3 + 3));
+    }
+
+    #[test]
+    fn one_number_that_is_not_finite_is_found_among_any_others() {
+        let finite = [0.0, -0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45, -1.5];
+        assert!(all_finite(&finite) && all_finite(&[]));
+        for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(0x7f80_0001)] {
+            for at in [0, 3, 40] {
+                let mut values: Vec<f32> = finite.into_iter().cycle().take(41).collect();
+                values[at] = value;
+                assert!(!all_finite(&values), "{value} at {at}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Limit of the number of classes that a number in a file can stand for, so that a wrong number takes no memory.
+pub const MOST_CLASSES: usize = 1 << 20;
+
 /// The label of one image as the file states it, before class names are turned into numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raw {

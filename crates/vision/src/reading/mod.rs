@@ -6,6 +6,6 @@ mod place;
 mod words;
 pub mod yaml;
 
-pub use content::{BoxFormat, Missing, Raw, RawBox, RawClass, Reading, Remark, Word};
+pub use content::{BoxFormat, MOST_CLASSES, Missing, Raw, RawBox, RawClass, Reading, Remark, Word};
 pub use place::{List, Place, Spot};
 pub use words::{count_of, did_you_mean, list_some};

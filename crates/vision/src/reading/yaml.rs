@@ -9,6 +9,7 @@ pub use serde_json::Value;
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Options, Spanned};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ pub struct Yaml {
 
 /// The line of every key of a block, including nested keys.
 #[derive(Debug, Default)]
-pub struct Lines(Vec<(String, usize, Lines)>);
+pub struct Lines(HashMap<String, (usize, Lines)>);
 
 /// A parsed file.
 #[derive(Debug)]
@@ -83,9 +84,9 @@ fn with_single_quotes(line: &str) -> String {
 
 fn options() -> Options {
     serde_saphyr::options! {
-        // At most 250,000 words, lists and blocks, with each alias counted as the value it refers to, and at most 64
+        // At most a million words, lists and blocks, with each alias counted as the value it refers to, and at most 64
         // levels. The check on many aliases of one anchor is off, because tasks may share their classes.
-        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false },
+        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false, max_nodes: 1_000_000, max_events: 2_000_000 },
         // The tree's visitor rejects duplicate keys itself, with both line numbers.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
@@ -142,7 +143,7 @@ impl Lines {
     /// exists.
     pub fn of(&self, at: &[impl AsRef<str>]) -> Option<usize> {
         let (key, below) = at.split_first()?;
-        let (_, line, lines) = self.0.iter().find(|(name, ..)| name == key.as_ref())?;
+        let (line, lines) = self.0.get(key.as_ref())?;
         lines.of(below).or(Some(*line))
     }
 }
@@ -175,8 +176,9 @@ impl Yaml {
                 return Err(self.error(at, "`names:` is a list such as `[cat, dog]` or a block such as `0: cat`"));
             }
         };
-        if let Some(i) = (1..names.len()).find(|&i| names[..i].contains(&names[i])) {
-            return Err(self.error(at, format!("`names:` lists `{}` twice: every class once", names[i])));
+        let mut seen = HashSet::with_capacity(names.len());
+        if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(self.error(at, format!("`names:` lists `{twice}` twice: every class once")));
         }
         if names.is_empty() {
             return Err(self.error(at, "`names:` lists no class: name them, or leave it out"));
@@ -305,16 +307,13 @@ impl<'de> Visitor<'de> for TreeVisitor {
                 let what = if key.value.value.is_null() { "empty" } else { "a list or block" };
                 return Err(Fault::found(line, &format!("a key is {what} where a word was expected")));
             };
-            if block.contains_key(&name) {
-                let first = lines.of(&[&name]).unwrap_or(line);
-                return Err(Fault::found(
-                    line,
-                    &format!("the key `{name}` is there twice, in lines {first} and {line}"),
-                ));
+            if let Some((first, _)) = lines.0.get(&name) {
+                let sentence = format!("the key `{name}` is there twice, in lines {first} and {line}");
+                return Err(Fault::found(line, &sentence));
             }
             let tree = map.next_value::<Tree>()?;
             block.insert(name.clone(), tree.value);
-            lines.0.push((name, line, tree.lines));
+            lines.0.insert(name, (line, tree.lines));
         }
         Ok(Tree { value: Value::Object(block), lines })
     }

@@ -4,7 +4,7 @@
 use super::{Readings, TaskContext};
 use crate::error::Result;
 use crate::reading::{Raw, RawClass, Reading, Word, did_you_mean, list_some};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 /// The task's classes: the declared ones, otherwise those found in the labels.
@@ -95,29 +95,41 @@ pub fn infer_classes(readings: &[Reading], class_images: usize) -> Vec<String> {
     names
 }
 
-/// Resolves a class name, or the number of a declared class.
-///
-/// # Errors
-/// The task has no such class.
-pub fn class_number(context: &TaskContext, classes: &[String], class: &RawClass, file: &Path) -> Result<usize> {
-    let (found, shown) = match &class.word {
-        Word::Index(index) => (Some(*index), index.to_string()),
-        Word::Name(name) => {
-            // Binary search: classes found in folders or labels are sorted, and a thousand are too many for a linear
-            // search.
-            let by_name = classes.binary_search_by(|c| (**c).cmp(name)).ok();
-            let by_name = by_name.or_else(|| classes.iter().position(|c| **c == **name));
-            let by_number = || name.parse().ok().filter(|_| context.names.is_some());
-            (by_name.or_else(by_number), name.to_string())
-        }
-    };
-    found.filter(|index| *index < classes.len()).ok_or_else(|| {
-        let known = format!("task `{}` knows {}", context.name, list_some(classes, 12));
-        let hint = did_you_mean(&shown, classes.iter().map(String::as_str));
-        let fix = match context.names {
-            Some(_) => "correct it, or add it to `names:`",
-            None => "the training split does not contain it: correct it, or list all classes in `names:`",
+/// The numbers of a task's classes by their names, for any number of labels.
+pub struct ClassNumbers<'a> {
+    context: TaskContext<'a>,
+    classes: &'a [String],
+    by_name: HashMap<&'a str, usize>,
+}
+
+impl<'a> ClassNumbers<'a> {
+    /// The numbers of these classes of a task.
+    pub fn new(context: &TaskContext<'a>, classes: &'a [String]) -> ClassNumbers<'a> {
+        let by_name = classes.iter().enumerate().map(|(number, name)| (name.as_str(), number)).collect();
+        ClassNumbers { context: *context, classes, by_name }
+    }
+
+    /// Resolves a class name, or the number of a declared class.
+    ///
+    /// # Errors
+    /// The task has no such class.
+    pub fn of(&self, class: &RawClass, file: &Path) -> Result<usize> {
+        let ClassNumbers { context, classes, by_name } = self;
+        let (found, shown) = match &class.word {
+            Word::Index(index) => (Some(*index), index.to_string()),
+            Word::Name(name) => {
+                let by_number = || name.parse().ok().filter(|_| context.names.is_some());
+                (by_name.get(&**name).copied().or_else(by_number), name.to_string())
+            }
         };
-        class.spot.error(file, format!("class `{shown}` is not known; {known}; {fix}{hint}"))
-    })
+        found.filter(|index| *index < classes.len()).ok_or_else(|| {
+            let known = format!("task `{}` knows {}", context.name, list_some(classes, 12));
+            let hint = did_you_mean(&shown, classes.iter().map(String::as_str));
+            let fix = match context.names {
+                Some(_) => "correct it, or add it to `names:`",
+                None => "the training split does not contain it: correct it, or list all classes in `names:`",
+            };
+            class.spot.error(file, format!("class `{shown}` is not known; {known}; {fix}{hint}"))
+        })
+    }
 }

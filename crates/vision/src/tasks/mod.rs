@@ -36,7 +36,7 @@ mod task;
 mod written;
 
 pub use answer::{DecodeOptions, HeadOutput, Interpreting, Prediction, round};
-pub use classes::{class_number, infer_classes, order_note};
+pub use classes::{ClassNumbers, infer_classes, order_note};
 pub use declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 pub use head::{Dropout, HeadValues, Trunk};
 pub use label::{Clipped, Invariances, Label, LabelFeatures, LabelValue, Mixing, OtherTasks, Regions};

@@ -4,7 +4,7 @@ use crate::data::declaration::TaskDeclaration;
 use crate::data::formats::Images;
 use crate::error::{Error, Result};
 use crate::reading::{Place, Raw, RawClass, Reading, Remark, Spot};
-use crate::tasks::{class_number, infer_classes};
+use crate::tasks::{ClassNumbers, infer_classes};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -118,8 +118,10 @@ fn drop_unknown(task: &TaskDeclaration, readings: &mut [Reading], images: &Image
         Some(names) => names.clone(),
         None => infer_classes(readings, images.class_images()),
     };
+    let context = task.context();
+    let numbers = ClassNumbers::new(&context, &classes);
     for Reading { raw, place, labelled_categories, .. } in readings {
-        let mut known = |class: &RawClass| match class_number(&task.context(), &classes, class, &place.file) {
+        let mut known = |class: &RawClass| match numbers.of(class, &place.file) {
             Ok(_) => true,
             Err(error) => {
                 faults.push(error);

@@ -8,6 +8,7 @@ use crate::data::images::decode::{EXTENSIONS, is_image};
 use crate::data::progress::Progress;
 use crate::data::walk::{Alias, Names, relative_name, walk, walk_named};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::reading::{Place, did_you_mean};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ fn read_list(
     faults: &mut Faults,
     progress: &Progress,
 ) -> Result<()> {
-    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    let text = files::read_text(file).map_err(Error::io("read", file))?;
     let at: Arc<Path> = root.into();
     let mut ids = None;
     for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {

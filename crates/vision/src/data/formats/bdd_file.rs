@@ -3,6 +3,7 @@
 use super::table::normal;
 use crate::boxes::Xyxy;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::reading::{List, Spot};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -82,7 +83,7 @@ fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 
 impl BddFile {
     pub fn open(path: &Path) -> Result<BddFile> {
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = files::read(path).map_err(Error::io("read", path))?;
         let mut text = serde_json::Deserializer::from_slice(&bytes);
         let mut file = BddFile { frames: Vec::new(), by_name: HashMap::new(), words: Words::default() };
         let read = Frames(&mut file).deserialize(&mut text).and_then(|()| text.end());

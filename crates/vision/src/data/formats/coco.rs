@@ -2,6 +2,7 @@
 //! is defined elsewhere.
 
 use crate::error::{Error, Result};
+use crate::files;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use std::collections::HashMap;
@@ -93,7 +94,7 @@ pub struct CocoResult {
 /// # Errors
 /// The file cannot be read or has another format; the message names the list entry.
 pub fn read_annotations(path: &Path) -> Result<CocoAnnotations> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = files::read(path).map_err(Error::io("read", path))?;
     if bytes.trim_ascii_start().starts_with(b"[") {
         let message = "a list, as results are: expected an object with `images`, `annotations` and `categories`";
         return Err(Error::data(path, None, message));
@@ -110,7 +111,7 @@ pub fn read_annotations(path: &Path) -> Result<CocoAnnotations> {
 /// # Errors
 /// The errors of [`read_annotations`].
 pub fn read_results(path: &Path) -> Result<Vec<CocoResult>> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = files::read(path).map_err(Error::io("read", path))?;
     let mut text = serde_json::Deserializer::from_slice(&bytes);
     let results = list(&mut text).and_then(|results| text.end().map(|()| results));
     results.map_err(|e| Error::data(path, None, format!("not a file of COCO results: {e}")))

@@ -11,7 +11,7 @@ use crate::data::declaration::{LabelFile, TaskDeclaration};
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
 use crate::reading::{List, Place, Spot, count_of};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -188,24 +188,29 @@ fn by_image(image_indices: &[usize], images: usize) -> (Vec<u32>, Vec<u32>) {
 
 /// The categories of all files in the order of their ids, each name once. Roboflow lists the data set itself as a
 /// supercategory: a category without boxes that others name as their supercategory is not a class.
-fn class_names(files: &[CocoFile], root: &Path, notes: &mut Vec<String>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+fn class_names<'a>(files: &'a [CocoFile], root: &Path, notes: &mut Vec<String>) -> Vec<String> {
+    let (mut names, mut known) = (Vec::new(), HashSet::new());
+    let of_annotations = |file: &'a CocoFile| {
+        file.content.annotations.iter().filter_map(|annotation| file.names.get(&annotation.category_id))
+    };
+    let used: HashSet<&str> = files.iter().flat_map(of_annotations).map(|name| &**name).collect();
     for file in files {
         let mut categories: Vec<_> = file.content.categories.iter().collect();
         categories.sort_by_key(|category| category.id);
+        // The ids of the categories that name another one as theirs.
+        let mut below: HashMap<&str, Vec<i64>> = HashMap::new();
+        for category in &categories {
+            below.entry(category.supercategory.as_deref().unwrap_or_default()).or_default().push(category.id);
+        }
         for category in categories {
             let name = category.name.trim();
-            let used = || {
-                files.iter().any(|f| {
-                    f.content.annotations.iter().any(|a| f.names.get(&a.category_id).is_some_and(|n| **n == *name))
-                })
-            };
-            let above =
-                |other: &&coco::CocoCategory| other.id != category.id && other.supercategory.as_deref() == Some(name);
-            if names.iter().any(|known| known == name) {
+            if !known.insert(name) {
                 continue;
             }
-            if file.content.categories.iter().any(|other| above(&other)) && !used() {
+            // A category may name itself.
+            let is_above = below.get(name).is_some_and(|ids| ids[0] != category.id || ids.len() > 1);
+            if is_above && !used.contains(name) {
+                known.remove(name);
                 let shown = relative_name(&file.path, root);
                 notes.push(format!(
                     "{shown}: category {} (`{name}`) left out: no box has it, and it is the supercategory of others",

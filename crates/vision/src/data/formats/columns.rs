@@ -100,7 +100,9 @@ impl TableReader {
         images: &[Listed],
     ) -> Result<Self> {
         let find = |table: &Table| -> Vec<Option<usize>> {
-            columns.iter().map(|name| table.kept.iter().position(|c| c == name)).collect()
+            let kept: HashMap<&str, usize> =
+                table.kept.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
+            columns.iter().map(|name| kept.get(name.as_str()).copied()).collect()
         };
         let places: Vec<Vec<Option<usize>>> = tables.iter().map(find).collect();
         for (i, name) in columns.iter().enumerate() {

@@ -141,7 +141,7 @@ pub enum Json {
 
 pub fn json_kind(file: &Path) -> Option<Json> {
     let mut start = Vec::new();
-    std::fs::File::open(file).ok()?.take(1 << 16).read_to_end(&mut start).ok()?;
+    crate::files::open(file).ok()?.take(1 << 16).read_to_end(&mut start).ok()?;
     let text = String::from_utf8_lossy(&start);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let holds = |keys: &[&str]| keys.iter().any(|key| text.contains(&format!("\"{key}\"")));

@@ -3,11 +3,12 @@
 use super::matching::{Entry, Names};
 use crate::data::declaration::LabelFile;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::reading::{Place, Spot, did_you_mean, list_some};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -43,7 +44,8 @@ impl Table {
     /// Reads `file` and keeps the cells of the `wanted` columns, or of all. A table with a million rows may have other
     /// columns that are larger than all the rest.
     pub fn open(file: &Path, key: Option<&str>, wanted: Option<&[String]>) -> Result<Table> {
-        let is_wanted = |name: &str| wanted.is_none_or(|w| w.iter().any(|w| w == name)) || is_key_of(key, name);
+        let words: Option<HashSet<&str>> = wanted.map(|wanted| wanted.iter().map(String::as_str).collect());
+        let is_wanted = |name: &str| words.as_ref().is_none_or(|words| words.contains(name)) || is_key_of(key, name);
         let is_lines = file.extension().is_some_and(|e| e == "jsonl");
         let sheet = match is_lines {
             true => json_rows(file, &is_wanted)?,
@@ -141,7 +143,7 @@ struct Sheet {
     columns: Vec<String>,
     kept: Vec<String>,
     /// For each column, its index among the kept columns.
-    places: Vec<Option<usize>>,
+    places: HashMap<String, Option<usize>>,
     rows: Vec<(usize, Vec<Value>)>,
     faults: Vec<Error>,
 }
@@ -149,12 +151,12 @@ struct Sheet {
 impl Sheet {
     /// The index of column `name` among the kept columns; the column is added if it is new.
     fn place(&mut self, name: &str, is_wanted: &dyn Fn(&str) -> bool) -> Option<usize> {
-        if let Some(at) = self.columns.iter().position(|c| c == name) {
-            return self.places[at];
+        if let Some(place) = self.places.get(name) {
+            return *place;
         }
         let place = is_wanted(name).then_some(self.kept.len());
         self.columns.push(name.to_string());
-        self.places.push(place);
+        self.places.insert(name.to_string(), place);
         self.kept.extend(place.map(|_| name.to_string()));
         place
     }
@@ -180,7 +182,7 @@ pub fn csv_reader(header: &[u8]) -> csv::ReaderBuilder {
 
 /// The file's first line without a byte order mark, and a reader for the rest.
 pub fn header_of(file: &Path) -> Result<(Vec<u8>, BufReader<File>)> {
-    let mut text = File::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
+    let mut text = files::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
     let mut header = Vec::new();
     text.read_until(b'\n', &mut header).map_err(Error::io("read", file))?;
     if header.starts_with(b"\xEF\xBB\xBF") {
@@ -201,7 +203,7 @@ fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
     let mut sheet = Sheet::default();
     let names = reader.headers().map_err(wrong)?.clone();
     // If two columns have the same name, the first is used.
-    let places = names.iter().map(|name| match sheet.columns.iter().any(|c| c == name) {
+    let places = names.iter().map(|name| match sheet.places.contains_key(name) {
         true => None,
         false => sheet.place(name, is_wanted),
     });
@@ -229,7 +231,7 @@ fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
 }
 
 fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
-    let mut text = File::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
+    let mut text = files::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
     let mut sheet = Sheet::default();
     let mut line = String::new();
     for number in 1.. {

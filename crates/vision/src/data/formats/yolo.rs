@@ -7,7 +7,9 @@ use crate::data::declaration::{TaskDeclaration, YoloRows};
 use crate::data::images::decode;
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
-use crate::reading::{Missing, Place, Spot};
+use crate::files;
+use crate::reading::{MOST_CLASSES, Missing, Place, Spot};
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +32,7 @@ impl YoloReader {
     pub fn read(&self, task: &TaskDeclaration, image: &Listed) -> Result<Reading> {
         let candidates = self.label_files(image);
         for file in &candidates {
-            match std::fs::read_to_string(file) {
+            match files::read_text(file) {
                 Ok(text) => return self.read_rows(task, image, file, &text),
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 Err(e) if e.kind() == ErrorKind::NotADirectory => {}
@@ -71,6 +73,7 @@ impl YoloReader {
     fn read_rows(&self, task: &TaskDeclaration, image: &Listed, file: &Path, text: &str) -> Result<Reading> {
         let mut reading = Reading::of(Raw::Unlabelled, file, None);
         let mut rows: Vec<(usize, usize, Xyxy)> = Vec::new();
+        let mut seen = HashSet::new();
         for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let place = Place::new(file, Some(i + 1));
             if line.trim().is_empty() {
@@ -84,10 +87,11 @@ impl YoloReader {
                 }
             };
             let part = boxes::clip(&whole, 1.0, 1.0);
-            if rows.iter().any(|(_, c, p)| (*c, *p) == (class, part)) {
-                reading.remarks.push((Remark::DuplicateBox, place));
-            } else if part[2] <= part[0] || part[3] <= part[1] {
+            if part[2] <= part[0] || part[3] <= part[1] {
                 reading.remarks.push((Remark::DegenerateBox, place));
+            } else if !seen.insert((class, part.map(|edge| (edge + 0.0).to_bits()))) {
+                // Adding 0 has made −0 the same as 0.
+                reading.remarks.push((Remark::DuplicateBox, place));
             } else {
                 // A box given by centre and size may extend beyond the image although each number is within 0 to 1.
                 if whole.iter().zip(&part).any(|(a, b)| (a - b).abs() > TOLERANCE) {
@@ -125,6 +129,9 @@ impl YoloReader {
             return Err(place.error(format!(
                 "class `{class}` is not a whole number of at least 0: the first number of a row is the class"
             )));
+        }
+        if class >= MOST_CLASSES as f32 && task.names.is_none() {
+            return Err(place.error(format!("class {class}: expected a number below {MOST_CLASSES}")));
         }
         if let Some(names) = &task.names
             && class as usize >= names.len()

@@ -1,5 +1,6 @@
 //! Keeps decoded images from one epoch to the next, in memory or in a folder. They are kept whole, upright and in full
-//! size, so that they serve every augmentation. The result equals that of decoding.
+//! size, so that they serve every augmentation. The result equals that of decoding: every file of the folder has a checksum, and an
+//! image whose file is damaged is decoded again.
 
 use super::decode;
 use super::picture::{Image, Part};
@@ -19,6 +20,8 @@ pub struct Cache {
     place: Place,
     limit: u64,
     used: AtomicU64,
+    /// The number of damaged files found, until [`Cache::take_damaged`].
+    damaged: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -27,14 +30,17 @@ enum Place {
     Folder(PathBuf),
 }
 
-/// The first bytes of a cached file: format and version. Width and height follow.
-const MAGIC: &[u8; 8] = b"polyhd01";
-const HEAD: usize = MAGIC.len() + 8;
+/// The first bytes of a cached file: format and version. Width, height and the checksum follow, then the pixels.
+const MAGIC: &[u8; 8] = b"polyhd02";
+/// Files of older versions, which had no checksum. They are replaced.
+const OLDER: &[u8; 8] = b"polyhd01";
+const SIZES: usize = MAGIC.len() + 8;
+const HEAD: usize = SIZES + size_of::<u128>();
 
 impl Cache {
     /// A cache that ends with the process.
     pub fn in_memory(limit: u64) -> Cache {
-        Cache { place: Place::Memory(Mutex::default()), limit, used: AtomicU64::new(0) }
+        Cache::new(Place::Memory(Mutex::default()), limit, 0)
     }
 
     /// A cache that persists between runs. An image is identified by its path, its size in bytes and its modification
@@ -49,7 +55,16 @@ impl Cache {
             let entry = entry.map_err(Error::io("list", folder))?;
             used += entry.metadata().map_or(0, |found| found.len());
         }
-        Ok(Cache { place: Place::Folder(folder.to_path_buf()), limit, used: AtomicU64::new(used) })
+        Ok(Cache::new(Place::Folder(folder.to_path_buf()), limit, used))
+    }
+
+    fn new(place: Place, limit: u64, used: u64) -> Cache {
+        Cache { place, limit, used: AtomicU64::new(used), damaged: AtomicU64::new(0) }
+    }
+
+    /// The number of damaged files found since the last call. Their images were decoded again, and the files replaced.
+    pub fn take_damaged(&self) -> u64 {
+        self.damaged.swap(0, Ordering::Relaxed)
     }
 
     /// The image at `path`, which is kept from now on if there is room. Otherwise only `part` of it is decoded, as in
@@ -67,8 +82,14 @@ impl Cache {
             }
             Place::Folder(folder) => {
                 let file = folder.join(key(path)?);
-                if let Some(image) = read(&file) {
-                    return Ok(Arc::new(image));
+                match read(&file) {
+                    Found::Image(image) => return Ok(Arc::new(image)),
+                    Found::Nothing => {}
+                    Found::Older(bytes) => self.drop_file(&file, bytes),
+                    Found::Damaged(bytes) => {
+                        self.damaged.fetch_add(1, Ordering::Relaxed);
+                        self.drop_file(&file, bytes);
+                    }
                 }
                 Some(file)
             }
@@ -87,6 +108,14 @@ impl Cache {
             self.used.fetch_sub(room, Ordering::Relaxed);
         }
         image
+    }
+
+    /// Removes a file of this length, to make room for another one in its place.
+    fn drop_file(&self, file: &Path, bytes: u64) {
+        // Another thread may have removed it.
+        if fs::remove_file(file).is_ok() {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     fn reserve(&self, bytes: u64) -> bool {
@@ -138,20 +167,50 @@ fn key(path: &Path) -> Result<String> {
     Ok(format!("{:032x}", xxh3_128(text.as_bytes())))
 }
 
-fn read(file: &Path) -> Option<Image> {
-    let mut bytes = fs::read(file).ok()?;
-    let head = bytes.get(..HEAD)?.strip_prefix(MAGIC)?;
-    let side = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
-    let (width, height) = (side(0), side(4));
-    if width.checked_mul(height)?.checked_mul(3)? != bytes.len() - HEAD {
-        return None;
-    }
-    bytes.drain(..HEAD);
-    Some(Image { width, height, rgb: bytes })
+/// What the folder has for an image. The numbers are lengths in bytes.
+enum Found {
+    Nothing,
+    Image(Image),
+    Older(u64),
+    Damaged(u64),
 }
 
+fn read(file: &Path) -> Found {
+    let Ok(mut bytes) = fs::read(file) else { return Found::Nothing };
+    let len = bytes.len() as u64;
+    match sizes(file, &bytes) {
+        Some([width, height]) => {
+            bytes.drain(..HEAD);
+            Found::Image(Image { width, height, rgb: bytes })
+        }
+        None if bytes.starts_with(OLDER) => Found::Older(len),
+        None => Found::Damaged(len),
+    }
+}
+
+/// Width and height in a file that is as it was written.
+fn sizes(file: &Path, bytes: &[u8]) -> Option<[usize; 2]> {
+    let (head, rgb) = bytes.split_at_checked(HEAD)?;
+    let (sizes, written) = head.split_at(SIZES);
+    let sides = sizes.strip_prefix(MAGIC)?;
+    let side = |at: usize| u32::from_le_bytes([sides[at], sides[at + 1], sides[at + 2], sides[at + 3]]) as usize;
+    let (width, height) = (side(0), side(4));
+    let fits = width.checked_mul(height)?.checked_mul(3)? == rgb.len();
+    (fits && checksum(file, sizes, rgb) == written).then_some([width, height])
+}
+
+/// The checksum includes the file's name, which stands for an image, so that a file under another name is damaged, too.
+fn checksum(file: &Path, sizes: &[u8], rgb: &[u8]) -> [u8; 16] {
+    let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+    files::checksum(&[name, sizes, rgb]).to_le_bytes()
+}
+
+/// The file is not synced: after a power failure it may be incomplete, which its checksum shows, and the image is decoded again.
+/// Syncing each of 1000 files of 200 KiB took 4 to 7 ms instead of 0.2 to 3 ms (ext4 on a virtual disk, two interleaved rounds),
+/// several times what decoding a photograph of that size takes.
 fn write(file: &Path, image: &Image) -> Result<()> {
     let sides = [image.width as u32, image.height as u32].map(u32::to_le_bytes);
-    let head = [MAGIC.as_slice(), &sides.concat()].concat();
+    let sizes = [MAGIC.as_slice(), &sides.concat()].concat();
+    let head = [sizes.as_slice(), &checksum(file, &sizes, &image.rgb)].concat();
     files::write(file, |to| to.write_all(&head).and_then(|()| to.write_all(&image.rgb)))
 }

@@ -5,10 +5,11 @@
 use super::jpeg::Jpeg;
 use super::picture::{Image, Part};
 use crate::error::{Error, Result, one_line};
+use crate::files;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -61,18 +62,18 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a regular file. A pipe could block, and a device may have no end.
+/// Opens a file that is small enough to be read.
 fn open(path: &Path) -> Result<(File, u64)> {
-    let found = std::fs::metadata(path).map_err(Error::io("read", path))?;
-    if !found.is_file() {
-        let what = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
-        return Err(Error::data(path, None, format!("this is {what}, not a file")));
-    }
-    if found.len() > MAX_BYTES {
-        let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", found.len());
+    let file = files::open(path).map_err(|e| match e.kind() {
+        ErrorKind::InvalidInput => Error::data(path, None, e.to_string()),
+        _ => Error::io("read", path)(e),
+    })?;
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    if length > MAX_BYTES {
+        let message = format!("the file has {length} bytes; at most {MAX_BYTES} are read");
         return Err(Error::data(path, None, message));
     }
-    Ok((File::open(path).map_err(Error::io("open", path))?, found.len()))
+    Ok((file, length))
 }
 
 fn decode_bytes(bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<Image, String> {

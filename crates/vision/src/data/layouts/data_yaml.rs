@@ -6,8 +6,9 @@ use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDecla
 use crate::data::formats;
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::reading::yaml::{self, Mapping, NO_KEY, Tree, Value, Yaml};
-use crate::reading::{Place, did_you_mean};
+use crate::reading::{MOST_CLASSES, Place, did_you_mean};
 use crate::tasks::Content;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ impl Deref for DataYaml {
 
 /// Reads `data.yaml`. Only the tasks in `asked` are wanted, or all if it is empty.
 pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
-    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    let text = files::read_text(file).map_err(Error::io("read", file))?;
     let text = text.trim_start_matches('\u{feff}');
     let tree: Tree = yaml::read(text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
     let Value::Object(top) = tree.value else {
@@ -278,6 +279,9 @@ impl DataYaml {
                 Err(self.error(&["nc"], message))
             }
             Some(names) => Ok(Some(names)),
+            None if count > MOST_CLASSES as u64 => {
+                Err(self.error(&["nc"], format!("`nc: {count}`: expected at most {MOST_CLASSES} classes")))
+            }
             None => Ok(Some((0..count).map(|i| i.to_string()).collect())),
         }
     }

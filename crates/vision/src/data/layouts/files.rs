@@ -92,7 +92,7 @@ pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
 
 /// Reads the `class_name,id` lines of keras-retinanet.
 fn class_list(root: &Path) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(root.join("classes.csv")).ok()?;
+    let text = crate::files::read_text(&root.join("classes.csv")).ok()?;
     let pair = |line: &str| Some((line.rsplit_once(',')?.1.trim().parse().ok()?, line.rsplit_once(',')?.0.to_string()));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut pairs: Vec<(usize, String)> = lines.map(pair).collect::<Option<_>>()?;

@@ -60,7 +60,7 @@ pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     let from = LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons };
     let mut task = task(root, "objects", Content::Boxes, from);
     for file in ["classes.txt", "labels/classes.txt"].map(|name| root.join(name)) {
-        if let Ok(text) = std::fs::read_to_string(&file) {
+        if let Ok(text) = crate::files::read_text(&file) {
             task.names = Some(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect());
             break;
         }

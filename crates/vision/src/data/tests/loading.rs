@@ -5,6 +5,7 @@ use super::{Folder, of_boxes, of_class};
 use crate::data::augment::Augment;
 use crate::data::dataset::Sample;
 use crate::data::feed::{Batch, EvalLoader, Item, LoaderOptions, TrainLoader, Variety, broken_allowed};
+use crate::data::images::Part;
 use crate::data::images::cache::Cache;
 use crate::ir::Level;
 use crate::tasks::detect::Detect;
@@ -291,7 +292,7 @@ fn a_cache_changes_no_batch() {
     for limit in [0, 20_000, 1 << 20] {
         assert!(take(Some(Cache::in_memory(limit))) == expected, "{limit}");
     }
-    // A truncated cache file is decoded again, and a changed image gets a new entry.
+    // The image of a truncated cache file is decoded again, and a changed image gets a new entry.
     for entry in fs::read_dir(&kept).unwrap() {
         let file = entry.unwrap().path();
         let bytes = fs::read(&file).unwrap();
@@ -301,6 +302,46 @@ fn a_cache_changes_no_batch() {
     fs::copy(&samples[3].image, &samples[4].image).unwrap();
     let changed = take(on_disk(1 << 20));
     assert!(changed != expected && changed == take(None));
+}
+
+#[test]
+fn a_cached_image_is_what_was_decoded_whatever_bit_of_its_file_changes() {
+    let folder = Folder::new();
+    let image = folder.path().join("a.png");
+    image::RgbImage::from_fn(5, 4, |x, y| image::Rgb([x as u8, y as u8, 9])).save(&image).unwrap();
+    let kept = folder.path().join("cache");
+    let cache = Cache::in_folder(&kept, 1000).unwrap();
+    let decode = || cache.decode(&image, Part::whole).unwrap();
+    let expected = decode();
+    let files = || fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let [file] = &files()[..] else { panic!("one file") };
+    let bytes = fs::read(file).unwrap();
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(file, &damaged).unwrap();
+        assert!(decode() == expected, "bit {bit}");
+        assert_eq!((cache.take_damaged(), fs::read(file).unwrap() == bytes), (1, true), "bit {bit}");
+    }
+    assert_eq!((cache.take_damaged(), decode() == expected), (0, true));
+    // The file of another image under this name, and a file of an older version.
+    let other = folder.path().join("b.png");
+    image::RgbImage::from_pixel(5, 4, image::Rgb([7; 3])).save(&other).unwrap();
+    cache.decode(&other, Part::whole).unwrap();
+    let of_other = files().into_iter().find(|path| path != file).unwrap();
+    fs::copy(&of_other, file).unwrap();
+    assert_eq!((decode() == expected, cache.take_damaged()), (true, 1));
+    fs::write(file, [b"polyhd01", &[5, 0, 0, 0, 4, 0, 0, 0][..], &[1; 60]].concat()).unwrap();
+    assert_eq!((decode() == expected, cache.take_damaged()), (true, 0));
+    assert_eq!(fs::read(file).unwrap(), bytes);
+    // Replaced files do not count twice: there is still room for another image of the same size.
+    assert_eq!(bytes.len(), 92);
+    let small = Cache::in_folder(&kept, 2 * 92).unwrap();
+    for _ in 0..3 {
+        fs::write(file, [0; 92]).unwrap();
+        assert!(*small.decode(&image, Part::whole).unwrap() == *expected);
+        assert_eq!(fs::read(file).unwrap(), bytes);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod digits;
 mod discovery;
 mod formats;
 mod hints;
+mod hostile;
 mod images;
 mod layouts;
 #[cfg(unix)]

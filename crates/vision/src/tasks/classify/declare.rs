@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::reading::yaml::Value;
 use crate::reading::{Raw, count_of, list_some};
 use crate::tasks::Label;
-use crate::tasks::classes::{class_number, classes_of, note_inferred};
+use crate::tasks::classes::{ClassNumbers, classes_of, note_inferred};
 use crate::tasks::declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 use std::sync::Arc;
 
@@ -81,8 +81,9 @@ impl Declared for Loss {
         }
         // A million images share as many label values as there are classes.
         let shared: Vec<Label> = (0..classes.len()).map(|class| Label::of(Class::One(class))).collect();
+        let numbers = ClassNumbers::new(context, &classes);
         let labels = readings.all.iter().map(|reading| match &reading.raw {
-            Raw::Class(class) => Ok(shared[class_number(context, &classes, class, &reading.place.file)?].clone()),
+            Raw::Class(class) => Ok(shared[numbers.of(class, &reading.place.file)?].clone()),
             Raw::Unlabelled | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) | Raw::Values(_) => Ok(Label::UNLABELLED),
         });
         let labels = labels.collect::<Result<Vec<Label>>>()?;

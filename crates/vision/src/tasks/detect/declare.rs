@@ -7,7 +7,7 @@ use super::Detect;
 use crate::error::Result;
 use crate::reading::yaml::list;
 use crate::reading::{Raw, RawBox, RawClass, Reading, Word, count_of, list_some};
-use crate::tasks::classes::{class_number, classes_of, note_inferred};
+use crate::tasks::classes::{ClassNumbers, classes_of, note_inferred};
 use crate::tasks::declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 use crate::tasks::{Boxes, Label, LabelledBox, PartialRegion, PartialRegions, TaskSpec};
 use std::collections::HashSet;
@@ -49,12 +49,13 @@ impl Declared for LookedFor {
         if context.names.is_none() {
             note_inferred(context.name, &classes, messages.notes);
         }
+        let numbers = ClassNumbers::new(context, &classes);
         let boxes = readings.all.iter().map(|reading| match &reading.raw {
-            Raw::Boxes(raw) => labelled(context, &classes, reading, raw).map(Some),
+            Raw::Boxes(raw) => labelled(&numbers, reading, raw).map(Some),
             Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Values(_) => Ok(None),
         });
         let boxes = boxes.collect::<Result<Vec<_>>>()?;
-        let mut regions = Regions::new(self, context, &classes, messages)?;
+        let mut regions = Regions::new(self, context, &classes, &numbers, messages)?;
         let mut labels = Vec::with_capacity(boxes.len());
         for (index, (reading, list)) in readings.all.iter().zip(boxes).enumerate() {
             labels.push(match list {
@@ -70,11 +71,11 @@ impl Declared for LookedFor {
     }
 }
 
-fn labelled(context: &TaskContext, classes: &[String], reading: &Reading, raw: &[RawBox]) -> Result<Vec<LabelledBox>> {
+fn labelled(numbers: &ClassNumbers, reading: &Reading, raw: &[RawBox]) -> Result<Vec<LabelledBox>> {
     // The list has exact capacity, because there may be a million images.
     let mut list = Vec::with_capacity(raw.len());
     for b in raw {
-        let class = class_number(context, classes, &b.class, &reading.place.file)?;
+        let class = numbers.of(&b.class, &reading.place.file)?;
         list.push(LabelledBox { class, xyxy: b.xyxy, ignore: b.ignore });
     }
     Ok(list)
@@ -84,6 +85,7 @@ fn labelled(context: &TaskContext, classes: &[String], reading: &Reading, raw: &
 struct Regions<'a> {
     context: &'a TaskContext<'a>,
     classes: &'a [String],
+    numbers: &'a ClassNumbers<'a>,
     /// Per class, whether it was looked for in images that do not list their own.
     by_default: Vec<bool>,
     /// Images annotated for some classes only.
@@ -101,18 +103,19 @@ impl<'a> Regions<'a> {
         declared: &LookedFor,
         context: &'a TaskContext,
         classes: &'a [String],
+        numbers: &'a ClassNumbers<'a>,
         messages: &mut Messages,
     ) -> Result<Regions<'a>> {
         let mut by_default = vec![declared.0.is_none(); classes.len()];
         for name in declared.0.iter().flatten() {
             let class = RawClass { word: Word::Name(name.as_str().into()), spot: context.place.spot };
-            match class_number(context, classes, &class, &context.place.file) {
+            match numbers.of(&class, &context.place.file) {
                 Ok(class) => by_default[class] = true,
                 Err(error) => (messages.tolerate)(error)?,
             }
         }
         let in_training = vec![false; classes.len()];
-        Ok(Regions { context, classes, by_default, partial: 0, in_training, shared: HashSet::new() })
+        Ok(Regions { context, classes, numbers, by_default, partial: 0, in_training, shared: HashSet::new() })
     }
 
     fn of(&mut self, reading: &Reading, trains: bool) -> Result<PartialRegions> {
@@ -120,7 +123,7 @@ impl<'a> Regions<'a> {
         if let Some(names) = &reading.labelled_categories {
             let looked_for = own.insert(vec![false; self.classes.len()]);
             for class in names {
-                looked_for[class_number(self.context, self.classes, class, &reading.place.file)?] = true;
+                looked_for[self.numbers.of(class, &reading.place.file)?] = true;
             }
         }
         let looked_for = own.as_ref().unwrap_or(&self.by_default);

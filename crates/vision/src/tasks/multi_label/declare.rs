@@ -4,7 +4,7 @@ use super::{Classes, MultiLabel};
 use crate::error::Result;
 use crate::reading::{Raw, Reading, list_some};
 use crate::tasks::Label;
-use crate::tasks::classes::{class_number, infer_classes, note_inferred};
+use crate::tasks::classes::{ClassNumbers, infer_classes, note_inferred};
 use crate::tasks::declare::{Block, Declared, Messages, Readings, Resolved, TaskContext};
 use std::sync::Arc;
 
@@ -37,12 +37,14 @@ impl Declared for Plain {
         if classes.is_empty() {
             return Err(context.error("no label names a class: list them in `names:`"));
         }
-        let labels = readings.all.iter().map(|reading| label(context, &classes, reading)).collect::<Result<_>>()?;
+        let numbers = ClassNumbers::new(context, &classes);
+        let labels = readings.all.iter().map(|reading| label(context, &classes, &numbers, reading));
+        let labels = labels.collect::<Result<_>>()?;
         Ok((Arc::new(MultiLabel::new(classes)), labels))
     }
 }
 
-fn label(context: &TaskContext, classes: &[String], reading: &Reading) -> Result<Label> {
+fn label(context: &TaskContext, classes: &[String], numbers: &ClassNumbers, reading: &Reading) -> Result<Label> {
     match &reading.raw {
         Raw::Flags(flags) if flags.len() == classes.len() => Ok(Label::of(Classes::from(flags.clone()))),
         Raw::Flags(flags) => {
@@ -57,7 +59,7 @@ fn label(context: &TaskContext, classes: &[String], reading: &Reading) -> Result
         Raw::Names(words) => {
             let mut there = vec![Some(false); classes.len()];
             for word in words {
-                there[class_number(context, classes, word, &reading.place.file)?] = Some(true);
+                there[numbers.of(word, &reading.place.file)?] = Some(true);
             }
             Ok(Label::of(Classes::from(there)))
         }
