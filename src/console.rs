@@ -2,11 +2,13 @@
 //! a terminal. No other module prints, and nothing here panics, even if the reader is gone.
 
 use crate::error::{Error, Result};
+use crate::threads::Threads;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 /// Prints a line on standard error. Write errors are ignored: work continues if nobody reads or the disk is full.
 pub fn say(line: &str) {
@@ -149,9 +151,36 @@ fn panic_words(what: &str, backtrace: &Backtrace) -> String {
 /// The runs of this process that a signal can interrupt.
 struct Interrupts {
     listening: bool,
-    /// The flag of each run, which is freed at its end, and the text to print when the flag is set.
-    runs: Vec<(Weak<AtomicBool>, &'static str)>,
+    runs: Vec<Interruptible>,
 }
+
+struct Interruptible {
+    /// Freed at the end of the run.
+    flag: Weak<AtomicBool>,
+    /// Printed when the flag is set.
+    words: &'static str,
+    /// When Ctrl-C or SIGTERM first reached the run.
+    asked: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Received {
+    /// Ctrl-C or SIGTERM. The second one ends the process at once.
+    Request,
+    /// The terminal is gone. The shell and the system each send this signal then, so a second one means nothing.
+    Hangup,
+}
+
+/// What to do about a signal.
+#[derive(Debug, PartialEq)]
+enum Reaction {
+    Say(&'static str),
+    Nothing,
+    EndProcess,
+}
+
+/// Requests within this time are one: `timeout` sends its signal to the process and then to its group.
+const ONE_REQUEST: Duration = Duration::from_millis(100);
 
 static INTERRUPTS: Mutex<Interrupts> = Mutex::new(Interrupts { listening: false, runs: Vec::new() });
 
@@ -161,22 +190,41 @@ impl Interrupts {
         INTERRUPTS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the flags of all active runs and returns the text to print. `None` if no flag had to be set.
-    fn set(&mut self) -> Option<&'static str> {
-        let mut printed = None;
-        self.runs.retain(|(flag, words)| {
-            let Some(flag) = flag.upgrade() else { return false };
-            if !flag.swap(true, Ordering::Relaxed) {
-                printed = Some(*words);
+    fn add(&mut self, flag: &Arc<AtomicBool>, words: &'static str) {
+        self.runs.push(Interruptible { flag: Arc::downgrade(flag), words, asked: None });
+    }
+
+    /// Sets the flags of all active runs.
+    fn receive(&mut self, signal: Received, now: Instant) -> Reaction {
+        self.runs.retain(|run| run.flag.strong_count() > 0);
+        let last = self.runs.iter().filter_map(|run| run.asked).max();
+        let mut words = None;
+        for run in &mut self.runs {
+            let was_set = run.flag.upgrade().is_none_or(|flag| flag.swap(true, Ordering::Relaxed));
+            let is_first = match signal {
+                Received::Hangup => !was_set,
+                Received::Request => run.asked.is_none(),
+            };
+            if is_first {
+                words = Some(run.words);
             }
-            true
-        });
-        printed
+            if signal == Received::Request {
+                run.asked.get_or_insert(now);
+            }
+        }
+        match words {
+            Some(words) => Reaction::Say(words),
+            None if self.runs.is_empty() => Reaction::EndProcess,
+            None if signal == Received::Hangup => Reaction::Nothing,
+            None if last.is_some_and(|last| now.duration_since(last) < ONE_REQUEST) => Reaction::Nothing,
+            None => Reaction::EndProcess,
+        }
     }
 }
 
-/// Returns a flag that the first Ctrl-C, SIGTERM or hangup sets; `words` is printed at the same time. A second signal ends
-/// the process at once. On Linux a hangup is ignored if the process was started with it ignored, as under `nohup`.
+/// Returns a flag that the first Ctrl-C, SIGTERM or hangup sets; `words` is printed at the same time. A second Ctrl-C or SIGTERM
+/// ends the process at once; a second hangup does not. On Linux, Ctrl-C and hangups are ignored if the process was started with
+/// them ignored, as under `nohup` or in the background of a script.
 ///
 /// A process may have several such flags, one after another or at once. A run ends when its flag is dropped. A signal with no
 /// active run ends the process.
@@ -186,31 +234,44 @@ impl Interrupts {
 pub fn interrupt_flag(words: &'static str) -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let mut interrupts = Interrupts::lock();
-    interrupts.runs.push((Arc::downgrade(&flag), words));
+    interrupts.add(&flag, words);
     if !interrupts.listening {
-        listen(interrupted).map_err(|e| Error::Other(format!("cannot listen for Ctrl-C: {e}")))?;
+        listen(interrupted)?;
         interrupts.listening = true;
     }
     Ok(flag)
 }
 
-fn interrupted() {
-    let printed = Interrupts::lock().set();
-    match printed {
+fn interrupted(signal: Received) {
+    let reaction = Interrupts::lock().receive(signal, Instant::now());
+    match reaction {
         // On a separate thread: writing blocks if standard error is a full pipe, and a second Ctrl-C must still work.
-        Some(words) => drop(std::thread::Builder::new().spawn(|| say(words))),
-        None => std::process::exit(130),
+        Reaction::Say(words) => drop(std::thread::Builder::new().spawn(|| say(words))),
+        Reaction::Nothing => {}
+        Reaction::EndProcess => std::process::exit(130),
     }
 }
 
+/// Makes a write beyond the limit on file sizes (`ulimit -f`) fail like a write to a full disk. By default the system would end
+/// the process with a signal, SIGXFSZ.
+pub fn survive_file_size_limit() {
+    // A handler for the signal has this effect whatever it does. If it cannot be installed, the default stays.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
 #[cfg(unix)]
-fn listen(interrupted: fn()) -> std::io::Result<()> {
+fn listen(interrupted: fn(Received)) -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    if !is_ignored(SIGHUP) {
-        signals.add_signal(SIGHUP)?;
-    }
-    std::thread::Builder::new().name("signals".into()).spawn(move || signals.forever().for_each(|_| interrupted()))?;
+    let handled = [SIGINT, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)).chain([SIGTERM]);
+    let signals = signal_hook::iterator::Signals::new(handled);
+    let mut signals = signals.map_err(|e| Error::Other(format!("cannot listen for Ctrl-C: {e}")))?;
+    let thread = Threads { count: 1, purpose: "to listen for Ctrl-C", lower: "--threads or --workers" };
+    thread.spawn(move || {
+        for signal in signals.forever() {
+            interrupted(if signal == SIGHUP { Received::Hangup } else { Received::Request });
+        }
+    })?;
     Ok(())
 }
 
@@ -223,8 +284,9 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 #[cfg(not(unix))]
-fn listen(interrupted: fn()) -> std::io::Result<()> {
-    ctrlc::set_handler(interrupted).map_err(std::io::Error::other)
+fn listen(interrupted: fn(Received)) -> Result<()> {
+    let set = ctrlc::set_handler(move || interrupted(Received::Request));
+    set.map_err(|e| Error::Other(format!("cannot listen for Ctrl-C: {e}")))
 }
 
 #[cfg(test)]
@@ -237,21 +299,41 @@ mod tests {
         let mut interrupts = Interrupts { listening: true, runs: Vec::new() };
         let mut run = |words| {
             let flag = Arc::new(AtomicBool::new(false));
-            interrupts.runs.push((Arc::downgrade(&flag), words));
+            interrupts.add(&flag, words);
             flag
         };
         let over = run("over");
         let (first, second) = (run("first"), run("second"));
         drop(over);
-        assert_eq!(interrupts.set(), Some("second"));
+        let (start, later) = (Instant::now(), |ms| Duration::from_millis(ms));
+        assert_eq!(interrupts.receive(Received::Request, start), Reaction::Say("second"));
         assert!(first.load(Ordering::Relaxed) && second.load(Ordering::Relaxed));
-        assert_eq!(interrupts.set(), None);
+        assert_eq!(interrupts.receive(Received::Request, start + later(200)), Reaction::EndProcess);
         // A later run is interrupted by its own signal only.
         drop((first, second));
-        let later = Arc::new(AtomicBool::new(false));
-        interrupts.runs.push((Arc::downgrade(&later), "later"));
-        assert_eq!(interrupts.set(), Some("later"));
+        let next = Arc::new(AtomicBool::new(false));
+        interrupts.add(&next, "next");
+        assert_eq!(interrupts.receive(Received::Request, start + later(400)), Reaction::Say("next"));
         assert_eq!(interrupts.runs.len(), 1);
+        drop(next);
+        assert_eq!(interrupts.receive(Received::Request, start + later(600)), Reaction::EndProcess);
+    }
+
+    #[test]
+    fn hangups_and_repeats_of_one_request_do_not_end_the_process() {
+        let mut interrupts = Interrupts { listening: true, runs: Vec::new() };
+        let flag = Arc::new(AtomicBool::new(false));
+        interrupts.add(&flag, "stopping");
+        let start = Instant::now();
+        let mut receive = |signal, ms| interrupts.receive(signal, start + Duration::from_millis(ms));
+        assert_eq!(receive(Received::Hangup, 0), Reaction::Say("stopping"));
+        assert!(flag.load(Ordering::Relaxed));
+        assert_eq!(receive(Received::Hangup, 5000), Reaction::Nothing);
+        // The first request after a hangup is not a second request.
+        assert_eq!(receive(Received::Request, 6000), Reaction::Say("stopping"));
+        assert_eq!(receive(Received::Request, 6050), Reaction::Nothing);
+        assert_eq!(receive(Received::Hangup, 7000), Reaction::Nothing);
+        assert_eq!(receive(Received::Request, 8000), Reaction::EndProcess);
     }
 
     const CHILD: &str = "POLYHEAD_TEST_PANICS";

@@ -3,7 +3,8 @@
 //! The components in dependency order; each imports only from those before it:
 //!
 //! ```text
-//! error → files → boxes → random → device → ir → ops → graph → executor → geometry → reading → draw → layers → tasks
+//! error → threads → files → boxes → random → device → ir → ops → graph → executor → geometry → reading → draw
+//!       → layers → tasks
 //!       → data::random → data::progress → data::ranges → data::aside → data::images → data::walk → data::declaration
 //!       → data::formats → data::layouts → data::dataset → data::augment → data::feed → data::built_in
 //!       → data::describe → data::convert → data::check → data → preview
@@ -21,7 +22,7 @@
 #[doc = include_str!("../docs/library.md")]
 struct LibraryPage;
 
-pub use polyhead_engine::{boxes, device, error, executor, files, graph, ir, ops, random};
+pub use polyhead_engine::{boxes, device, error, executor, files, graph, ir, ops, random, threads};
 pub use polyhead_vision::{data, draw, geometry, layers, preview, reading, tasks};
 
 pub mod balance;

@@ -6,6 +6,7 @@ use polyhead::console;
 
 fn main() {
     console::explain_panics();
+    console::survive_file_size_limit();
     let done = cli::parse().and_then(|asked| asked.map_or(Ok(()), cli::run));
     if let Err(error) = done {
         console::say(&format!("error: {error}"));

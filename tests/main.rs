@@ -91,6 +91,10 @@ mod signals;
 mod stand_in;
 #[path = "suite/step.rs"]
 mod step;
+// Signals and limits of Unix; ignored signals are known on Linux only.
+#[cfg(target_os = "linux")]
+#[path = "suite/system.rs"]
+mod system;
 #[path = "suite/tasks.rs"]
 mod tasks;
 #[path = "suite/trajectory.rs"]

@@ -16,7 +16,8 @@ pub fn shown<T>(job: impl FnOnce(&Progress) -> T) -> T {
     let progress = Progress::default();
     let (ended, watch) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        // If the system refuses the thread, the job runs without a display.
+        let _ = std::thread::Builder::new().spawn_scoped(scope, || {
             let bar = Bar::new(OPEN);
             match bar.is_shown() {
                 true => show_bar(&bar, &progress, watch),

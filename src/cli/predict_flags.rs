@@ -76,9 +76,11 @@ pub fn command(args: PredictArgs) -> Result<()> {
     let to_stdout = args.writes_lines();
     let options = args.options()?;
     let bar = Bar::new("{spinner} {pos} images, {per_sec}, {elapsed}");
+    // Nothing is written while files are opened, so a signal may end the process then.
+    let prediction = predict::open(options)?;
     let interrupt = console::interrupt_flag("finishing the images that were computed; Ctrl-C again stops at once")?;
     let say = |line: String| bar.say(&line);
-    let report = predict::predict(options, &interrupt, |event| match event {
+    let report = predict::predict(prediction, &interrupt, |event| match event {
         Event::Lines(lines) => bar.set_position(lines),
         Event::Broken(broken) => say(format!("unreadable, left out: {broken}")),
         Event::Kept(file) => say(format!("the predictions made so far are in {}", file.display())),

@@ -5,6 +5,7 @@ use super::plan::{PlannedRun, Stage, plan_file};
 use crate::console::{self, Bar};
 use crate::error::{Error, Result};
 use crate::reading::count_of;
+use crate::threads::Threads;
 use crate::train::CTRL_C;
 use crate::train::progress::in_words;
 use std::collections::VecDeque;
@@ -82,8 +83,12 @@ pub fn carry_out(runs: &[PlannedRun], out: &Path, shares: Shares) -> Result<Vec<
     }
     let mut session =
         Session { runs, out, shares, left, active: Vec::new(), failures: Vec::new(), shown: Shown::new(runs) };
-    session.work(&interrupted)?;
+    let worked = session.work(&interrupted);
     session.shown.bar.clear();
+    if worked.is_err() {
+        session.end_all();
+    }
+    worked?;
     if interrupted.load(Ordering::Relaxed) {
         let done = runs.iter().filter(|run| run.stage() == Stage::Finished).count();
         console::say(&format!(
@@ -124,6 +129,20 @@ impl Session<'_> {
             self.shown.refresh(self.runs, &self.active);
         }
         Ok(())
+    }
+
+    /// Lets the active runs save and end, after an error.
+    fn end_all(&mut self) {
+        for active in &mut self.active {
+            active.pass_on();
+            if !active.told.load(Ordering::Relaxed) {
+                // The run can be resumed from its last checkpoint.
+                let _ = active.process.kill();
+            }
+        }
+        for active in &mut self.active {
+            let _ = active.process.wait();
+        }
     }
 
     fn start_next(&mut self) -> Result<()> {
@@ -192,17 +211,29 @@ impl Active {
         let told = Arc::new(AtomicBool::new(false));
         let reader = process.stderr.take().map(|stderr| {
             let (lines, told) = (Arc::clone(&lines), Arc::clone(&told));
-            std::thread::spawn(move || listen(stderr, &lines, &told))
+            let readers = Threads { count: shares.jobs, purpose: "to read the output of runs", lower: "--jobs" };
+            readers.spawn(move || listen(stderr, &lines, &told))
         });
-        Ok(Active { run, process, started: Instant::now(), lines, told, reader })
+        match reader.transpose() {
+            Ok(reader) => Ok(Active { run, process, started: Instant::now(), lines, told, reader }),
+            Err(e) => {
+                // The next attempt starts or resumes the run.
+                let _ = process.kill().and_then(|()| process.wait());
+                Err(e)
+            }
+        }
     }
 
     /// Sends the signal to a process that has not received it, for example if only this process was asked to end.
     fn pass_on(&mut self) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            // The standard library can only send SIGKILL, which leaves no time to save.
+        if !self.told.load(Ordering::Relaxed) {
+            // The standard library can only send SIGKILL, which leaves no time to save. If the process limit is reached, `kill`
+            // cannot be started, and the next round tries again.
             #[cfg(unix)]
-            drop(Command::new("kill").arg(self.process.id().to_string()).status());
+            let sent = Command::new("kill").arg(self.process.id().to_string()).status().is_ok_and(|s| s.success());
+            #[cfg(not(unix))]
+            let sent = true;
+            self.told.store(sent, Ordering::Relaxed);
         }
     }
 

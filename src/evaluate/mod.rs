@@ -12,12 +12,13 @@ pub use pictures::{file_name, picture_names, write_pictures};
 
 use crate::data::images::cache::Cache;
 use crate::data::{Augment, Broken, EvalLoader, LoaderOptions, Sample, Variety};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::{Executor, ParameterSet};
 use crate::model::{Card, ForwardPlan};
 use crate::tasks::{DecodeOptions, HeadOutput, Metric, Prediction, Summary, Task};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The evaluation result of a task.
 #[derive(Clone, Debug)]
@@ -165,17 +166,21 @@ pub fn evaluate(
     Ok((results.collect(), broken))
 }
 
-/// Evaluates on a given executor, as training does after each epoch.
+/// Evaluates on a given executor, as training does after each epoch. `stop` is checked before every batch.
 ///
 /// # Errors
-/// The same as [`evaluate`].
+/// The same as [`evaluate`], and `Interrupted` once `stop` is set.
 pub fn evaluate_on(
     executor: &mut Executor,
     plan: &ForwardPlan,
     card: &Card,
     samples: &Arc<[Sample]>,
     settings: &Settings,
+    stop: &AtomicBool,
 ) -> Result<(Vec<TaskResult>, Vec<Broken>)> {
-    let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
+    let run = |images: &[u8]| match stop.load(Ordering::Relaxed) {
+        true => Err(Error::Interrupted),
+        false => plan.run(executor, ParameterSet::Average, images),
+    };
     evaluate(card, samples, settings, run, |_, _| Ok(()))
 }

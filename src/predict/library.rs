@@ -8,6 +8,7 @@ use crate::data::images::decode::decode;
 use crate::error::{Error, Result};
 use crate::model::{Model, rgb_bytes};
 use crate::tasks::{DecodeOptions, Prediction};
+use crate::threads::start_shared_pool;
 use candle_core::Tensor;
 use rayon::prelude::*;
 use serde_json::Value;
@@ -80,6 +81,7 @@ impl Model {
         settings: &Settings,
     ) -> Result<Vec<Result<Answer>>> {
         let batch = settings.batch_of(files.len())?;
+        start_shared_pool()?;
         let mut answers = Vec::with_capacity(files.len());
         // The command fills its batches differently, but predictions do not depend on the other images of a batch.
         for files in files.chunks(batch.max(1)) {
@@ -119,6 +121,7 @@ impl Model {
         if images.is_empty() {
             return Ok(Vec::new());
         }
+        start_shared_pool()?;
         let card = self.card().clone();
         let processor = ImageProcessor::new(&card, settings.image_size, settings.boxes);
         let mut canvas = vec![0; batch * processor.image_bytes()];

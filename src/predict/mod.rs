@@ -33,7 +33,7 @@ use crate::executor::DeviceChoice;
 use crate::model::{Model, ModelFile};
 use crate::reading::count_of;
 use crate::tasks::{DecodeOptions, HeadOutput};
-use formats::{Annotations, yolo};
+use formats::{Annotations, Sheet, yolo};
 use image_processor::ImageProcessor;
 use output::Outputs;
 use pipeline::{Computing, Plan, Writing, answer_all};
@@ -120,14 +120,23 @@ pub enum Ended {
 /// typing error.
 const LARGEST_LISTED_BATCH: usize = 1 << 16;
 
-/// Predicts for all sources, until `interrupt` is set.
+/// A prediction that has opened its sources and its model, and has written nothing yet.
+pub struct Prediction {
+    options: Options,
+    sources: Sources,
+    annotations: Option<Arc<Annotations>>,
+    sheets: Vec<Sheet>,
+    file: ModelFile,
+    model: Model,
+}
+
+/// Opens what a prediction reads. This may wait for a slow disk or a pipe, and can be stopped at any moment.
 ///
 /// # Errors
-/// The sources contain no image, the model cannot be loaded, too many images are unreadable, or writing fails.
-pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(Event) + Send) -> Result<Report> {
+/// The sources contain no image, or the model or another file cannot be loaded.
+pub fn open(mut options: Options) -> Result<Prediction> {
     check(&options)?;
-    let Options { list, out, .. } = options;
-    let mut sources = Sources::open(&options.sources, list)?;
+    let sources = Sources::open(&options.sources, options.list.take())?;
     if sources.has_list() && options.batch > LARGEST_LISTED_BATCH {
         return Err(Error::Usage(format!(
             "--batch {}: with a list, every batch is computed at full size; use at most {LARGEST_LISTED_BATCH}",
@@ -138,9 +147,18 @@ pub fn predict(options: Options, interrupt: &AtomicBool, mut events: impl FnMut(
     let annotations = options.coco_images.as_deref().map(Annotations::read).transpose()?.map(Arc::new);
     let file = ModelFile::read(&ModelFile::locate(&options.model)?, classes)?;
     let sheets = formats::sheets(&options.formats, &file.card.architecture.tasks, annotations.as_ref())?;
-    let processor = ImageProcessor::new(&file.card, options.imgsz, options.boxes);
-    let (batch, pauses) = (options.batch, sources.has_list());
     let model = file.start(&options.device)?;
+    Ok(Prediction { options, sources, annotations, sheets, file, model })
+}
+
+/// Predicts for all sources, until `interrupt` is set.
+///
+/// # Errors
+/// Too many images are unreadable, threads cannot be started, or writing fails.
+pub fn predict(prediction: Prediction, interrupt: &AtomicBool, mut events: impl FnMut(Event) + Send) -> Result<Report> {
+    let Prediction { options, mut sources, annotations, sheets, file, model } = prediction;
+    let processor = ImageProcessor::new(&file.card, options.imgsz, options.boxes);
+    let (batch, pauses, out) = (options.batch, sources.has_list(), options.out);
     let mut network = Network { model, shape: processor.shape(batch), known: !pauses, canvas: Vec::new() };
     let mut work = Work { processor: &processor, sheets: &sheets, labels: None, pictures: None };
     let (out, new_folder) = out.make(&options.model)?;

@@ -8,6 +8,7 @@ use super::workers::{self, Finished, Handling, Queue, Ready};
 use super::{Ended, Event, Tally};
 use crate::error::Result;
 use crate::tasks::HeadOutput;
+use crate::threads::Threads;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +39,9 @@ pub trait Computing {
 }
 
 /// Runs feeder, workers and writer, and the executor on this thread.
+///
+/// # Errors
+/// A thread cannot be started, the sources or the network fail, or writing fails.
 pub fn answer_all<E: FnMut(Event) + Send>(
     plan: &Plan,
     sources: impl Iterator<Item = Result<Found>> + Send + 'static,
@@ -50,26 +54,28 @@ pub fn answer_all<E: FnMut(Event) + Send>(
     let (arrived, arrivals) = channel();
     let (finish, finished) = channel();
     let feeder = (Arc::clone(&queue), arrived.clone());
+    let all = Threads { count: plan.workers + 2, purpose: "to read images and write predictions", lower: "--workers" };
     // Not joined, because it may be waiting for a silent source.
-    std::thread::spawn(move || workers::feed(sources, &feeder.0, &feeder.1));
+    all.spawn(move || workers::feed(sources, &feeder.0, &feeder.1))?;
     let queue = &*queue;
     std::thread::scope(|scope| {
+        // Also ends the threads that have started if the next one cannot be.
+        let close = queue.close_at_end();
         for _ in 0..plan.workers {
             let (arrived, finish) = (arrived.clone(), finish.clone());
-            scope.spawn(move || {
+            all.spawn_scoped(scope, move || {
                 let _close = queue.close_at_end();
                 workers::run(handling, queue, &arrived, &finish);
-            });
+            })?;
         }
         drop((arrived, finish));
-        let writer = scope.spawn(move || {
+        let writer = all.spawn_scoped(scope, move || {
             let _close = queue.close_at_end();
             writing.run(&finished, queue)
-        });
+        })?;
         let Plan { batch, window, pauses, .. } = *plan;
         let mut batches = Batches { arrivals, queue, batch, window, pauses, order: Order::default() };
         let stopped = || interrupt.load(Ordering::Relaxed) || queue.is_closed();
-        let close = queue.close_at_end();
         let computed = compute_all(&mut batches, network, stopped);
         drop(close);
         let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -92,23 +92,39 @@ impl Run {
             return Ok(self.folder.path);
         }
         let mut session = self.session(clock)?;
+        match self.train(&mut session) {
+            Err(Error::Interrupted) => {
+                session.progress.finish();
+                self.say_stopped()?;
+                return Err(Error::Interrupted);
+            }
+            ended => ended?,
+        }
+        session.progress.finish();
+        self.draw_predictions(&session.plan, &self.state.config.clone())?;
+        self.log_summary()?;
+        Ok(self.folder.path)
+    }
+
+    /// Trains the epochs that are left, unless `--time` or `--patience` ends the run before.
+    fn train(&mut self, session: &mut Session) -> Result<()> {
         self.announce(&mut session.progress)?;
         // Saved before the first step, so that the run can be resumed no matter when it is stopped.
         self.save_last()?;
-        self.announce_trial(&session)?;
+        self.announce_trial(session)?;
         while self.state.epochs_done < self.state.config.epochs {
             if Trials::one_is_over(&self.state) {
-                self.end_trial(&mut session, None)?;
+                self.end_trial(session, None)?;
                 continue;
             }
-            match self.epoch(&mut session) {
+            match self.epoch(session) {
                 Ok(()) => {}
                 Err(Error::NonFinite { report }) if Trials::are_open(&self.state) => {
-                    self.end_trial(&mut session, Some(&report))?;
+                    self.end_trial(session, Some(&report))?;
                     continue;
                 }
                 Err(Error::NonFinite { report }) if self.state.config.on_nan == OnNan::Retry => {
-                    self.start_over(&mut session, &report)?;
+                    self.start_over(session, &report)?;
                     continue;
                 }
                 Err(e) => return Err(e),
@@ -121,10 +137,14 @@ impl Run {
                 break;
             }
         }
-        session.progress.finish();
-        self.draw_predictions(&session.plan, &self.state.config.clone())?;
-        self.log_summary()?;
-        Ok(self.folder.path)
+        Ok(())
+    }
+
+    /// Logs that a signal ended the run, and how to continue it.
+    fn say_stopped(&mut self) -> Result<()> {
+        let (step, path) = (self.trainer.step, self.folder.path.display());
+        let more = if self.kept { format!("; continue with: polyhead train --resume {path}") } else { String::new() };
+        say(&mut self.folder, &format!("stopped after step {step}{more}"))
     }
 
     fn session(&mut self, clock: Clock) -> Result<Session> {
@@ -162,14 +182,10 @@ impl Run {
         self.state.elapsed_s = session.clock.elapsed_s();
         if session.interrupted.load(Ordering::Relaxed) {
             self.save_last()?;
-            session.progress.finish();
-            let (step, path) = (self.trainer.step, self.folder.path.display().to_string());
-            let line = format!("stopped after step {step}; continue with: polyhead train --resume {path}");
-            say(&mut self.folder, &line)?;
             return Err(Error::Interrupted);
         }
         let config = self.state.config.clone();
-        let results = match self.validate(&session.plan, &config, &mut session.progress) {
+        let results = match self.validate(session) {
             Ok(results) => results,
             Err(e) => {
                 // The epoch's steps are saved; a resumed run repeats only the validation.
@@ -345,20 +361,17 @@ impl Run {
         }
     }
 
-    pub(super) fn validate(
-        &mut self,
-        plan: &ForwardPlan,
-        config: &TrainConfig,
-        progress: &mut Progress,
-    ) -> Result<Vec<TaskResult>> {
+    /// # Errors
+    /// `Interrupted` if a signal arrives before the last batch, and the errors of [`evaluate::evaluate`].
+    pub(super) fn validate(&mut self, session: &Session) -> Result<Vec<TaskResult>> {
         if self.data.val.is_empty() {
             return Ok(Vec::new());
         }
-        let settings = self.settings(config);
-        let executor = &mut self.trainer.executor;
-        let (results, broken) = evaluate::evaluate_on(executor, plan, &self.card, &self.data.val, &settings)?;
+        let settings = self.settings(&self.state.config);
+        let (executor, val, stop) = (&mut self.trainer.executor, &self.data.val, &session.interrupted);
+        let (results, broken) = evaluate::evaluate_on(executor, &session.plan, &self.card, val, &settings, stop)?;
         if self.state.epochs_done == 0 {
-            self.report_broken(&broken, progress)?;
+            self.report_broken(&broken, &session.progress)?;
         }
         Ok(results)
     }

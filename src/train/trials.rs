@@ -231,8 +231,8 @@ impl Run {
         files::write_synced(&self.folder.path.join(TABLE), table.as_bytes())?;
         session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
         // The trial's last epoch is the run's first `best`.
-        let config = self.state.config.clone();
-        let results = self.validate(&session.plan, &config, &mut session.progress)?;
+        // If a signal interrupts this, a resumed run ends the trial and chooses again.
+        let results = self.validate(session)?;
         self.draw(&results, self.is_best(&results), &mut session.progress)?;
         self.save(&results)?;
         // Saved twice, so that `previous` too is a state that no longer needs the trials' files.

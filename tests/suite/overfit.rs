@@ -12,6 +12,7 @@ use polyhead::tasks::regress::ColumnFigures;
 use polyhead::tasks::{DecodeOptions, Encoder, Encoders, Label, Target};
 use polyhead::train::step::Trainer;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 #[test]
 fn sixteen_images_can_be_memorised() {
@@ -56,7 +57,8 @@ fn sixteen_images_can_be_memorised() {
     let plan = ForwardPlan::prepare(&mut trainer.executor, &architecture, [16, 96, 96]).unwrap();
     let settings =
         Settings { batch: 16, imgsz: 96, workers: 1, max_broken: 0.0, cache: None, boxes: DecodeOptions::default() };
-    let (results, _) = evaluate_on(&mut trainer.executor, &plan, &card, &samples, &settings).unwrap();
+    let stop = AtomicBool::new(false);
+    let (results, _) = evaluate_on(&mut trainer.executor, &plan, &card, &samples, &settings, &stop).unwrap();
     let [digits, paper, sum] = &results[..] else { panic!("the digits have three tasks") };
     let boxes = &digits.summary.get::<DetectionFigures>().unwrap().boxes;
     assert!(boxes.ap50 >= Some(0.99), "AP50 {:?}", boxes.ap50);

@@ -51,6 +51,17 @@ pub enum Error {
         /// Lists every task's loss and weight, the step and the images.
         report: String,
     },
+    /// The operating system refuses to start threads.
+    Threads {
+        /// The number of threads asked for.
+        count: usize,
+        /// Their purpose, such as `to compute`.
+        purpose: &'static str,
+        /// The flag or variable that lowers their number.
+        lower: &'static str,
+        /// The system's own message.
+        reason: String,
+    },
     /// Ctrl-C: exit code 130.
     Interrupted,
     /// Any other failure; the text is a whole sentence.
@@ -128,6 +139,13 @@ impl fmt::Display for Error {
             Error::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", shown(path)),
             Error::Checkpoint { file, message } => write!(f, "{}: {message}", shown(file)),
             Error::NonFinite { report } => f.write_str(report),
+            Error::Threads { count, purpose, lower, reason } => {
+                let threads = if *count == 1 { "a thread".to_owned() } else { format!("{count} threads") };
+                write!(
+                    f,
+                    "cannot start {threads} {purpose}: {reason}; lower {lower}, or raise the limit on processes (ulimit -u) or memory (ulimit -v)"
+                )
+            }
             Error::Interrupted => f.write_str("interrupted"),
         }
     }

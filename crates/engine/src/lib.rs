@@ -16,3 +16,4 @@ pub mod graph;
 pub mod ir;
 pub mod ops;
 pub mod random;
+pub mod threads;

@@ -17,4 +17,4 @@ pub mod preview;
 pub mod reading;
 pub mod tasks;
 
-pub use polyhead_engine::{boxes, device, error, executor, files, graph, ir, ops, random};
+pub use polyhead_engine::{boxes, device, error, executor, files, graph, ir, ops, random, threads};

@@ -10,7 +10,8 @@ pub mod simd;
 
 pub use isa::{Isa, IsaName};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::threads::Threads;
 use pool::Pool;
 use std::ops::Range;
 
@@ -39,8 +40,8 @@ impl Cpu {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
-        let pool =
-            Pool::new(threads).map_err(|e| Error::Other(format!("cannot start {threads} compute threads: {e}")))?;
+        let all = Threads { count: threads, purpose: "to compute", lower: "--threads" };
+        let pool = Pool::new(threads).map_err(|e| all.refused(&e))?;
         Ok(Cpu { isa, threads, pool })
     }
 

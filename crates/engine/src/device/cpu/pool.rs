@@ -112,7 +112,7 @@ pub struct Pool {
 
 impl Pool {
     /// # Errors
-    /// A thread cannot be started.
+    /// A thread cannot be started. The threads started before it end.
     pub fn new(threads: usize) -> std::io::Result<Pool> {
         let shared = Arc::new(Shared {
             jobs: CachePadded::default(),

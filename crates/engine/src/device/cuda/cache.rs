@@ -4,6 +4,7 @@
 use super::{File, Limits, Precision, compiler, cudnn};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::threads::start_shared_pool;
 use rayon::prelude::*;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,8 +43,9 @@ pub struct Filled {
 /// compile any. This needs no driver and no GPU.
 ///
 /// # Errors
-/// The errors of [`compiler::compile`], and a cache that cannot be written.
+/// The errors of [`compiler::compile`], threads that cannot be started, and a cache that cannot be written.
 pub fn fill(architecture: &str) -> Result<Filled> {
+    start_shared_pool()?;
     let folder = folder()?.join("kernels");
     let one = |(file, precision): (File, Precision)| {
         let path = folder.join(format!("{}.cubin", key(file, architecture, precision)?));

@@ -7,6 +7,7 @@ use crate::data::aside;
 use crate::data::random::Random;
 use crate::error::{Error, Result};
 use crate::tasks::Content;
+use crate::threads::start_shared_pool;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
@@ -81,6 +82,7 @@ pub fn digits_dataset(cache_dir: &Path) -> Result<PathBuf> {
 }
 
 fn write_all(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> Result<()> {
+    start_shared_pool()?;
     let records = Records::load()?;
     let tasks = planted.map_or(&[][..], Planted::tasks);
     let mut table = ["file", "paper", "sum"].iter().chain(tasks).copied().collect::<Vec<_>>().join(",") + "\n";

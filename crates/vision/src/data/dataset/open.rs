@@ -12,6 +12,7 @@ use crate::data::progress::Progress;
 use crate::error::{Error, Result, shown};
 use crate::reading::{Missing, Place, Raw, Reading, Remark, did_you_mean, list_some};
 use crate::tasks::{Content, Invariances, Label, Messages, OtherTasks, Readings, Task};
+use crate::threads::start_shared_pool;
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::Path;
@@ -23,6 +24,7 @@ pub(crate) fn open_declared(
     faults: &mut Faults,
     progress: &Progress,
 ) -> Result<(Declaration, Dataset)> {
+    start_shared_pool()?;
     progress.begin("listing images", 0);
     let declared = layouts::read(path, &options.tasks)?;
     let typos = declared.typos.clone();

@@ -11,6 +11,7 @@ use crate::data::dataset::Sample;
 use crate::data::images::Image;
 use crate::data::random::Random;
 use crate::error::{Error, Result};
+use crate::threads::Threads;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +36,7 @@ pub struct EvalLoader {
 impl TrainLoader {
     /// Starts at batch number `start_batch`, as if the batches before it had been taken.
     ///
-    /// Errors: `Usage` if there are no samples or an option is zero.
+    /// Errors: `Usage` if there are no samples or an option is zero, `Threads` if the threads cannot be started.
     pub fn new(samples: Arc<[Sample]>, options: LoaderOptions, start_batch: u64) -> Result<Self> {
         let sampler = Sampler::new(&samples, options.variety.sampling, options.variety.repeat_factor);
         let order = Order::Shuffled(Epochs::new(sampler, options.seed));
@@ -75,7 +76,7 @@ impl EvalLoader {
     /// Starts the threads, which read every sample once in the given order.
     ///
     /// # Errors
-    /// There are no samples, or the batch or image size is 0.
+    /// There are no samples, the batch or image size is 0, or the threads cannot be started.
     pub fn new(samples: Arc<[Sample]>, options: LoaderOptions) -> Result<Self> {
         let left = samples.len().div_ceil(options.batch.max(1)) as u64;
         let pipeline = Pipeline::start(samples, options, Order::Given, 0)?;
@@ -178,14 +179,16 @@ impl Pipeline {
         });
         let (piece_out, piece_in) = channel();
         let (batch_out, batch_in) = sync_channel(prefetch);
-        let mut threads = Vec::new();
+        let all = Threads { count: workers + 1, purpose: "to load images", lower: "--workers" };
+        // If a thread cannot be started, dropping the pipeline ends the others.
+        let mut pipeline = Pipeline { shared, batches: Some(batch_in), threads: Vec::new() };
         for _ in 0..workers {
-            let (shared, out) = (shared.clone(), piece_out.clone());
-            threads.push(std::thread::spawn(move || shared.work(&out)));
+            let (shared, out) = (Arc::clone(&pipeline.shared), piece_out.clone());
+            pipeline.threads.push(all.spawn(move || shared.work(&out))?);
         }
-        let assembler = shared.clone();
-        threads.push(std::thread::spawn(move || assembler.assemble(start_batch, &piece_in, &batch_out)));
-        Ok(Pipeline { shared, batches: Some(batch_in), threads })
+        let assembler = Arc::clone(&pipeline.shared);
+        pipeline.threads.push(all.spawn(move || assembler.assemble(start_batch, &piece_in, &batch_out))?);
+        Ok(pipeline)
     }
 
     pub fn next(&mut self) -> Result<Batch> {
