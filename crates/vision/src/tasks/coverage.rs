@@ -117,7 +117,7 @@ mod tests {
                 classes: Vec::new(),
                 box_sizes: [0; SIZES.len() + 1],
                 values: vec![value],
-                counted: "images",
+                marks_boxes: false,
             };
             report.to_string().trim().to_owned()
         };
