@@ -1,19 +1,18 @@
 //! Trains the epochs of a run: its steps, validation, log lines and checkpoints.
 
 use super::checkpoint::{self, EpochMeans, RunState};
+use super::estimate::Estimate;
 use super::feed::Feed;
-use super::files::{DONE, NOTHING_LEFT, TABLE, best_of};
+use super::files::{NOTHING_LEFT, TABLE, best_of};
 use super::limits::{Clock, SaveTimer, epochs_that_fit, is_out_of_patience, last_epoch_ended_s};
-use super::progress::{Progress, StepLine, epoch_lines, in_words};
+use super::progress::{Progress, StepLine};
 use super::run::RunFolder;
 use super::setup::{Data, loader, schedule};
 use super::step::Trainer;
 use super::table::ResultsTable;
-use super::telemetry::solved_or_stuck;
 use super::trials::Trials;
 use crate::config::{OnNan, TrainConfig};
 use crate::console;
-use crate::data::Broken;
 use crate::data::random::hash_text;
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Settings, TaskResult, overall};
@@ -54,6 +53,7 @@ pub(super) struct Session {
     /// When the epoch began that this session continues, in seconds trained.
     began_s: Option<f64>,
     save: SaveTimer,
+    estimate: Estimate,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -140,13 +140,6 @@ impl Run {
         Ok(())
     }
 
-    /// Logs that a signal ended the run, and how to continue it.
-    fn say_stopped(&mut self) -> Result<()> {
-        let (step, path) = (self.trainer.step, self.folder.path.display());
-        let more = if self.kept { format!("; continue with: polyhead train --resume {path}") } else { String::new() };
-        say(&mut self.folder, &format!("stopped after step {step}{more}"))
-    }
-
     fn session(&mut self, clock: Clock) -> Result<Session> {
         let config = self.state.config.clone();
         let table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
@@ -169,7 +162,8 @@ impl Run {
         } else {
             None
         };
-        Ok(Session { plan, feed, table, progress, clock, began_s, save, interrupted })
+        let estimate = Estimate::default();
+        Ok(Session { plan, feed, table, progress, clock, began_s, save, estimate, interrupted })
     }
 
     /// Trains one epoch, or the rest of it: steps, validation, checkpoint.
@@ -239,6 +233,12 @@ impl Run {
                 losses: &report.losses,
                 weights: &report.weights,
             });
+            if !Trials::are_open(&self.state) {
+                let (left, on_cpu) = (session.progress.left(self.trainer.step), self.state.isa.is_some());
+                if let Some(line) = session.estimate.step(left, &config, on_cpu) {
+                    session.progress.say(&mut self.folder, &line)?;
+                }
+            }
             if session.save.is_due() {
                 self.state.elapsed_s = session.clock.elapsed_s();
                 self.save_last()?;
@@ -263,6 +263,9 @@ impl Run {
         let RunState { config, best_epoch, epochs_done, .. } = &self.state;
         if clock.is_over() {
             return Some(format!("--time {} h is over", config.time.unwrap_or_default()));
+        }
+        if let Some(hours) = config.time.filter(|_| *epochs_done >= config.epochs) {
+            return Some(format!("another epoch would not end within --time {hours} h"));
         }
         let best = best_epoch.filter(|_| is_out_of_patience(config.patience, *best_epoch, *epochs_done))?;
         Some(format!("no better epoch than epoch {best} within --patience {}", config.patience))
@@ -298,30 +301,6 @@ impl Run {
         Ok(())
     }
 
-    fn announce(&mut self, progress: &mut Progress) -> Result<()> {
-        let config = &self.state.config;
-        let tasks: Vec<String> = self.data.tasks.iter().map(|t| format!("{} ({})", t.name, t.kind_word())).collect();
-        let batch = match config.accumulate {
-            1 => format!("batch {}", config.batch),
-            several => format!("{several} batches of {} a step", config.batch),
-        };
-        let steps = self.data.steps_per_epoch(config) as usize;
-        let path = self.folder.path.display();
-        let writing = if self.kept { format!("; writing {path}") } else { String::new() };
-        let line = format!(
-            "{}: {} training and {} validation images; tasks {}; {} at {} px, {batch}, {} of {}{writing}",
-            self.data.name,
-            self.data.train.len(),
-            self.data.val.len(),
-            tasks.join(", "),
-            config.backbone.name(),
-            config.imgsz,
-            count_of(config.epochs as usize, "epoch"),
-            count_of(steps, "step"),
-        );
-        progress.say(&mut self.folder, &line)
-    }
-
     pub(super) fn feed(&self, config: &TrainConfig) -> Result<Feed> {
         let seed = match self.state.retries {
             0 => config.seed,
@@ -330,24 +309,6 @@ impl Run {
         let first = self.trainer.step * config.accumulate as u64;
         let loader = loader(&TrainConfig { seed, ..config.clone() }, &self.data, &self.card, first)?;
         Ok(Feed::new(loader, Arc::clone(&self.data.train), config.accumulate))
-    }
-
-    /// Says how many files of the cache were damaged. They have been replaced, so that each is counted once.
-    fn report_damaged(&mut self, progress: &Progress) -> Result<()> {
-        let (files, images) = match self.data.cache.as_ref().map_or(0, |cache| cache.take_damaged()) {
-            0 => return Ok(()),
-            1 => ("1 file".to_owned(), "its image was"),
-            several => (format!("{several} files"), "their images were"),
-        };
-        let line = format!("note: {files} of the cache did not match the checksum; {images} decoded again");
-        progress.say(&mut self.folder, &line)
-    }
-
-    fn report_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
-        for b in broken {
-            progress.say(&mut self.folder, &format!("unreadable, left out: {b}"))?;
-        }
-        Ok(())
     }
 
     pub(super) fn settings(&self, config: &TrainConfig) -> Settings {
@@ -374,58 +335,6 @@ impl Run {
             self.report_broken(&broken, &session.progress)?;
         }
         Ok(results)
-    }
-
-    fn report(
-        &mut self,
-        epoch: u64,
-        config: &TrainConfig,
-        results: &[TaskResult],
-        began_s: f64,
-        session: &mut Session,
-    ) -> Result<()> {
-        let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
-        let of = (epoch + 1, config.epochs);
-        let log_vars = self.trainer.balance.log_variances();
-        let seconds = [self.state.elapsed_s - began_s, self.state.elapsed_s];
-        for line in epoch_lines(of, &names, &self.state.means, &log_vars, seconds) {
-            session.progress.say(&mut self.folder, &line)?;
-        }
-        if let Some(line) = self.state.means.gradients.line(&names) {
-            session.progress.say(&mut self.folder, &format!("  {line}"))?;
-        }
-        session.progress.say(&mut self.folder, &format!("  {}", session.feed.end_epoch()))?;
-        if let Some(warning) = session.feed.take_warning() {
-            session.progress.say(&mut self.folder, &format!("  {warning}"))?;
-        }
-        for result in results {
-            session.progress.say(&mut self.folder, &format!("  {}", result.line()))?;
-        }
-        if let Some(line) = self.overall_line(results) {
-            session.progress.say(&mut self.folder, &format!("  {line}"))?;
-        }
-        for (task, past) in self.data.tasks.iter().zip(&self.state.past) {
-            if let Some([old, now]) = solved_or_stuck(past) {
-                let (name, figure) = (&task.name, task.spec.kind().fitness);
-                let line = format!(
-                    "{name}: solved or stuck: its {figure} stands still while its weight grew from {old:.2} to {now:.2}"
-                );
-                session.progress.say(&mut self.folder, &format!("  {line}"))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The log line with the mean metric over the tasks and the best one so far.
-    fn overall_line(&self, results: &[TaskResult]) -> Option<String> {
-        let overall = overall(results)?;
-        Some(match (self.state.best, self.state.kept_epoch) {
-            _ if self.is_best(results) => format!("overall {overall:.3}, the best so far"),
-            (Some(best), Some(epoch)) => {
-                format!("overall {overall:.3}; the best so far is {best:.3}, of epoch {epoch}")
-            }
-            _ => format!("overall {overall:.3}"),
-        })
     }
 
     /// Adds the epoch's weight and metric to each task's history.
@@ -480,18 +389,5 @@ impl Run {
             return Err(Error::NonFinite { report });
         }
         checkpoint::save(&self.folder.weights("last"), &mut self.trainer, &self.card, &self.state)
-    }
-
-    fn log_summary(&mut self) -> Result<()> {
-        let path = self.folder.path.display();
-        let mut parts = vec![format!("{DONE} {}", in_words(self.state.elapsed_s))];
-        if let (Some(best), Some(epoch)) = (self.state.best, self.state.kept_epoch) {
-            parts.push(format!("best overall {best:.3}, of epoch {epoch}"));
-        }
-        if self.kept {
-            parts.push(format!("predict with: polyhead predict {path} IMAGES… --out DIR"));
-        }
-        let line = parts.join("; ");
-        say(&mut self.folder, &line)
     }
 }

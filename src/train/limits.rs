@@ -31,10 +31,10 @@ impl Clock {
     }
 }
 
-/// The number of epochs that fit into the run's time limit, estimated from the finished ones; at least those.
+/// The number of whole epochs that fit into the run's time limit, estimated from the finished ones; at least those.
 pub(super) fn epochs_that_fit(hours: f64, elapsed_s: f64, epochs_done: u64) -> u64 {
     let each = elapsed_s / epochs_done.max(1) as f64;
-    ((hours * HOUR / each.max(1e-9)).ceil() as u64).max(epochs_done)
+    ((hours * HOUR / each.max(1e-9)) as u64).max(epochs_done)
 }
 
 /// Whether `patience` epochs have passed since the best one; 0 disables the check.
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn the_epochs_fit_the_time_limit() {
         assert_eq!(epochs_that_fit(1.0, 600.0, 2), 12);
-        assert_eq!(epochs_that_fit(1.0, 610.0, 2), 12);
+        assert_eq!(epochs_that_fit(1.0, 610.0, 2), 11);
         // After the time limit, finished epochs stay counted.
         assert_eq!(epochs_that_fit(0.1, 600.0, 5), 5);
         assert!(epochs_that_fit(1.0, 0.0, 1) > 1000);

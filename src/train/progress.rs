@@ -63,7 +63,7 @@ impl Progress {
             self.bar.set_message(describe(line));
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            let (total, left) = (self.steps_total, self.left(line.step));
+            let (total, left) = (self.steps_total, self.time_left(line.step));
             console::say(&format!("  step {}/{total}  {}  {left} left", line.step, describe(line)));
         }
     }
@@ -79,10 +79,15 @@ impl Progress {
         (self.steps_at_start, self.started) = (step, Instant::now());
     }
 
-    fn left(&self, step: u64) -> String {
+    /// The number of steps of the run after `step`.
+    pub fn left(&self, step: u64) -> u64 {
+        self.steps_total.saturating_sub(step)
+    }
+
+    fn time_left(&self, step: u64) -> String {
         let done = step.saturating_sub(self.steps_at_start).max(1) as f64;
         let each = self.started.elapsed().as_secs_f64() / done;
-        in_words(each * self.steps_total.saturating_sub(step) as f64)
+        in_words(each * self.left(step) as f64)
     }
 
     /// Removes the bar from the screen.

@@ -1,0 +1,127 @@
+//! The lines about a run: at its start, after an epoch, and at its end.
+
+use super::epochs::{Run, Session, say};
+use super::files::DONE;
+use super::progress::{Progress, epoch_lines, in_words};
+use super::telemetry::solved_or_stuck;
+use crate::config::TrainConfig;
+use crate::data::Broken;
+use crate::error::Result;
+use crate::evaluate::{TaskResult, overall};
+use crate::reading::count_of;
+
+impl Run {
+    pub(super) fn announce(&mut self, progress: &mut Progress) -> Result<()> {
+        let config = &self.state.config;
+        let tasks: Vec<String> = self.data.tasks.iter().map(|t| format!("{} ({})", t.name, t.kind_word())).collect();
+        let batch = match config.accumulate {
+            1 => format!("batch {}", config.batch),
+            several => format!("{several} batches of {} a step", config.batch),
+        };
+        let steps = self.data.steps_per_epoch(config) as usize;
+        let path = self.folder.path.display();
+        let writing = if self.kept { format!("; writing {path}") } else { String::new() };
+        let line = format!(
+            "{}: {} training and {} validation images; tasks {}; {} at {} px, {batch}, {} of {}{writing}",
+            self.data.name,
+            self.data.train.len(),
+            self.data.val.len(),
+            tasks.join(", "),
+            config.backbone.name(),
+            config.imgsz,
+            count_of(config.epochs as usize, "epoch"),
+            count_of(steps, "step"),
+        );
+        progress.say(&mut self.folder, &line)
+    }
+
+    pub(super) fn report_broken(&mut self, broken: &[Broken], progress: &Progress) -> Result<()> {
+        for b in broken {
+            progress.say(&mut self.folder, &format!("unreadable, left out: {b}"))?;
+        }
+        Ok(())
+    }
+
+    /// Says how many files of the cache were damaged. They have been replaced, so that each is counted once.
+    pub(super) fn report_damaged(&mut self, progress: &Progress) -> Result<()> {
+        let (files, images) = match self.data.cache.as_ref().map_or(0, |cache| cache.take_damaged()) {
+            0 => return Ok(()),
+            1 => ("1 file".to_owned(), "its image was"),
+            several => (format!("{several} files"), "their images were"),
+        };
+        let line = format!("note: {files} of the cache did not match the checksum; {images} decoded again");
+        progress.say(&mut self.folder, &line)
+    }
+
+    pub(super) fn report(
+        &mut self,
+        epoch: u64,
+        config: &TrainConfig,
+        results: &[TaskResult],
+        began_s: f64,
+        session: &mut Session,
+    ) -> Result<()> {
+        let names: Vec<&str> = self.data.tasks.iter().map(|t| t.name.as_str()).collect();
+        let of = (epoch + 1, config.epochs);
+        let log_vars = self.trainer.balance.log_variances();
+        let seconds = [self.state.elapsed_s - began_s, self.state.elapsed_s];
+        for line in epoch_lines(of, &names, &self.state.means, &log_vars, seconds) {
+            session.progress.say(&mut self.folder, &line)?;
+        }
+        if let Some(line) = self.state.means.gradients.line(&names) {
+            session.progress.say(&mut self.folder, &format!("  {line}"))?;
+        }
+        session.progress.say(&mut self.folder, &format!("  {}", session.feed.end_epoch()))?;
+        if let Some(warning) = session.feed.take_warning() {
+            session.progress.say(&mut self.folder, &format!("  {warning}"))?;
+        }
+        for result in results {
+            session.progress.say(&mut self.folder, &format!("  {}", result.line()))?;
+        }
+        if let Some(line) = self.overall_line(results) {
+            session.progress.say(&mut self.folder, &format!("  {line}"))?;
+        }
+        for (task, past) in self.data.tasks.iter().zip(&self.state.past) {
+            if let Some([old, now]) = solved_or_stuck(past) {
+                let (name, figure) = (&task.name, task.spec.kind().fitness);
+                let line = format!(
+                    "{name}: solved or stuck: its {figure} stands still while its weight grew from {old:.2} to {now:.2}"
+                );
+                session.progress.say(&mut self.folder, &format!("  {line}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The log line with the mean metric over the tasks and the best one so far.
+    fn overall_line(&self, results: &[TaskResult]) -> Option<String> {
+        let overall = overall(results)?;
+        Some(match (self.state.best, self.state.kept_epoch) {
+            _ if self.is_best(results) => format!("overall {overall:.3}, the best so far"),
+            (Some(best), Some(epoch)) => {
+                format!("overall {overall:.3}; the best so far is {best:.3}, of epoch {epoch}")
+            }
+            _ => format!("overall {overall:.3}"),
+        })
+    }
+
+    /// Logs that a signal ended the run, and how to continue it.
+    pub(super) fn say_stopped(&mut self) -> Result<()> {
+        let (step, path) = (self.trainer.step, self.folder.path.display());
+        let more = if self.kept { format!("; continue with: polyhead train --resume {path}") } else { String::new() };
+        say(&mut self.folder, &format!("stopped after step {step}{more}"))
+    }
+
+    pub(super) fn log_summary(&mut self) -> Result<()> {
+        let path = self.folder.path.display();
+        let mut parts = vec![format!("{DONE} {}", in_words(self.state.elapsed_s))];
+        if let (Some(best), Some(epoch)) = (self.state.best, self.state.kept_epoch) {
+            parts.push(format!("best overall {best:.3}, of epoch {epoch}"));
+        }
+        if self.kept {
+            parts.push(format!("predict with: polyhead predict {path} IMAGES… --out DIR"));
+        }
+        let line = parts.join("; ");
+        say(&mut self.folder, &line)
+    }
+}
