@@ -346,7 +346,7 @@ impl TrainConfig {
         }
         if self.balance.name != "fixed" && !self.task_weights.is_empty() {
             return Err(Error::Usage(format!(
-                "--task-weight only works with --balance fixed, and --balance is {}: leave one of them out",
+                "--task-weight only works with --balance fixed, and --balance is {}: add --balance fixed, or leave --task-weight out",
                 self.balance
             )));
         }

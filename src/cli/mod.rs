@@ -18,7 +18,7 @@ use crate::config::{Choices, TrainConfig};
 use crate::console;
 use crate::device::cpu::Isa;
 use crate::draw;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::optim::schedule::ScheduleKind;
 use crate::recipe::Recipe;
 use crate::tasks::DecodeOptions;
@@ -125,6 +125,12 @@ fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
             let message = format!("--{key} only works with --schedule {word}: leave it out, or add that");
             return Err(Error::Usage(message));
         }
+    }
+    if let Some(data) = config.data.as_ref().filter(|data| !typed.has("data") && !data.exists()) {
+        return Err(Error::Usage(format!(
+            "{}: the data set named in --config is not there; if it was moved, add its new place, as in polyhead train NEW-PATH --config …",
+            shown(data)
+        )));
     }
     inputs::DATA.check(config.data.as_deref())?;
     inputs::WEIGHTS.check(config.weights.as_deref())?;

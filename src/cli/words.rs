@@ -13,7 +13,7 @@ enum Here {
 use Here::{Argument, Flag};
 
 /// Flags of other programs, with `-` for `_`, and their names here. A command uses only those that it has.
-static FLAGS: [(&[&str], &[Here]); 29] = [
+static FLAGS: [(&[&str], &[Here]); 31] = [
     (&["data", "dataset", "data-path", "data-dir", "yaml"], &[Argument("data", "the data set")]),
     (
         &["model"],
@@ -55,8 +55,25 @@ static FLAGS: [(&[&str], &[Here]); 29] = [
     (&["grad-clip", "clip", "max-norm"], &[Flag("clip-norm", "")]),
     (&["num-workers", "nw"], &[Flag("workers", "")]),
     (&["gpu", "gpus", "cuda"], &[Flag("device", "")]),
+    (&["early-stopping"], &[Flag("patience", "")]),
+    (&["save-period"], &[Flag("save-minutes", "")]),
     (&["cfg", "hyp"], &[Flag("config", "")]),
     (&["val-split", "validation-split"], &[Flag("val-fraction", "")]),
+];
+
+/// Flags of other programs for which no command has a flag, and what there is instead.
+const OTHERWISE: [(&[&str], &str); 5] = [
+    (&["amp", "half", "fp16", "bf16"], "there is no flag for the number format: CPUs compute in f32, and GPUs in bf16"),
+    (
+        &["label-smoothing", "class-weights"],
+        "write it in the data.yaml, as an option of the task: `label_smoothing: 0.1`, `class_weights: balanced`",
+    ),
+    (
+        &["box", "cls", "dfl"],
+        "the parts of a detection loss have no weights; whole tasks have, with --balance fixed --task-weight TASK=NUMBER",
+    ),
+    (&["plots", "plot"], "pictures are always drawn, in the folder of the run or of --out"),
+    (&["save-conf"], "predictions always have their scores"),
 ];
 
 /// Commands of other programs, and what to type here.
@@ -108,7 +125,9 @@ pub fn flag(word: &str, command: &Command, path: &str) -> Option<String> {
         Flag(..) => None,
     });
     let flags = (!flags.is_empty()).then(|| format!("write {}", flags.join(", or ")));
-    argument.or(flags)
+    let otherwise =
+        || OTHERWISE.iter().find(|(words, _)| words.contains(&word.as_str())).map(|(_, text)| (*text).to_owned());
+    argument.or(flags).or_else(otherwise)
 }
 
 /// The command's arguments up to `last`, as in ` MODEL IMAGES`.
@@ -159,6 +178,8 @@ pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<Strin
                 }
             }
             None if is_value || arg.starts_with('-') => flags.push(arg.clone()),
+            // In `yolo detect train`, the kind of task is a word of its own.
+            None if ["detect", "classify", "segment", "pose", "obb"].contains(&arg.as_str()) => {}
             None => arguments.push((Some(arguments.len()), arg.clone())),
         }
     }
@@ -228,6 +249,8 @@ mod tests {
             ("train", "close_mosaic", Some("write --close-mosaic")),
             ("predict", "lr", None),
             ("train", "nonsense", None),
+            ("train", "early_stopping", Some("write --patience")),
+            ("train", "half", Some("there is no flag for the number format: CPUs compute in f32, and GPUs in bf16")),
         ] {
             assert_eq!(flag(word, of(path), path).as_deref(), expected, "{path} --{word}");
         }
@@ -236,6 +259,7 @@ mod tests {
             rewritten(&args, of(path), path)
         };
         assert_eq!(line("train", "lr=0.1 data=x.yaml --batch 4").unwrap(), "polyhead train x.yaml --lr0 0.1 --batch 4");
+        assert_eq!(line("train", "detect data=x.yaml").unwrap(), "polyhead train x.yaml");
         assert_eq!(line("predict", "source=a model=m").unwrap(), "polyhead predict m a");
         assert_eq!(line("train", "x --task-weight epochs=2 a=b"), None);
     }

@@ -54,8 +54,8 @@ fn head(comparison: &Comparison) -> String {
 fn of_task(task: &TaskComparison, comparison: &Comparison) -> String {
     let (single, equal) = (comparison.has_single(), task.rows.iter().any(|row| row.to_equal.is_some()));
     let mut columns = vec!["setting", task.metric];
-    columns.extend(single.then_some("less single"));
-    columns.extend(equal.then_some("less fixed"));
+    columns.extend(single.then_some("minus single"));
+    columns.extend(equal.then_some("minus fixed"));
     let rows = task.rows.iter().map(|row| {
         let mut cells = vec![row.label.clone(), spread(&row.numbers())];
         cells.extend(single.then(|| difference(row.to_single.as_ref())));
@@ -142,7 +142,7 @@ fn delta(joint: &JointSummary) -> String {
             format!("{}{spread}{interval}", signed(*mean, 1))
         }
         None if !joint.meaningless.is_empty() => {
-            format!("no meaning: a single model of {} is not above 0", joint.meaningless.join(", "))
+            format!("undefined, because the single model of {} scores 0 or less", joint.meaningless.join(", "))
         }
         None => "–".into(),
     }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Hashes of the training and validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Content {
+    /// The number of images.
+    images: [usize; 2],
     /// The sizes of the image files in bytes.
     files: [u64; 2],
     /// The labels of each task.
@@ -31,6 +33,7 @@ impl Content {
             values.iter().fold(1, |hash, value| mix(hash ^ crate::random::fnv(value.to_string())))
         };
         Content {
+            images: splits.map(|split| split.len()),
             files: splits.map(|split| joined(split.iter().map(size))),
             labels: data
                 .tasks
@@ -39,6 +42,12 @@ impl Content {
                 .map(|(index, task)| splits.map(|split| joined(split.iter().map(|sample| label(index, task, sample)))))
                 .collect(),
         }
+    }
+
+    /// The number of images, as in `31 and 5`.
+    pub(super) fn images(&self) -> String {
+        let [training, validation] = self.images;
+        format!("{training} and {validation}")
     }
 
     /// Names what `now` has other than these; `None` if nothing.

@@ -192,10 +192,10 @@ fn check_same_data(data: &Data, content: &Content, loaded: &checkpoint::Loaded) 
         return refused(difference);
     }
     if data.fingerprint() != loaded.state.data_fingerprint {
+        let then = loaded.state.content.as_ref().map_or(String::new(), |then| format!(", {} then", then.images()));
         return refused(format!(
-            "its training or validation images are not those this run was started with ({} and {} now)",
-            data.train.len(),
-            data.val.len()
+            "its training or validation images are not those this run was started with ({} now{then})",
+            content.images()
         ));
     }
     // Files of older versions have no hashes of the content.

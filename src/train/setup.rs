@@ -174,6 +174,9 @@ fn notes(config: &TrainConfig, dataset: &Dataset, cache: Option<&Cache>) -> Vec<
         ));
     }
     notes.extend(dataset.notes.iter().cloned());
+    if dataset.tasks.len() == 1 && config.balance != TrainConfig::default().balance {
+        notes.push(format!("--balance {}: there is one task, so its weight stays the same", config.balance));
+    }
     for (index, task) in dataset.tasks.iter().enumerate() {
         if !dataset.train.iter().any(|s| s.labels[index].is_labelled()) {
             notes.push(format!("{}: no training image has labels for it: this task is not trained", task.name));
@@ -253,7 +256,8 @@ fn check_names<'a>(flag: &str, mut names: impl Iterator<Item = &'a String>, task
         None => Ok(()),
         Some(name) => {
             let known: Vec<&str> = tasks.iter().map(|t| t.name.as_str()).collect();
-            Err(Error::Usage(format!("{flag} {name}: the tasks are {}", known.join(", "))))
+            let once = if name.contains('=') { format!("; give {flag} once for each task") } else { String::new() };
+            Err(Error::Usage(format!("{flag} {name}: the tasks are {}{once}", known.join(", "))))
         }
     }
 }
