@@ -6,7 +6,7 @@ mod choices;
 
 pub use args_file::tasks_of_run;
 pub use by_task::number_of;
-pub use choices::{Choices, Resumed, either, refusal};
+pub use choices::{Choices, DATA_SET, Resumed, either, refusal};
 
 use crate::balance::{METHODS, Method, Needs, Parameters, Setup};
 use crate::data::ranges::{

@@ -98,12 +98,12 @@ fn unknown(word: &str, place: &Place) -> String {
     }
     if !word.starts_with('-') {
         let expected = match place.command.get_positionals().count() {
-            0 => "no words but flags",
-            _ => "fewer words without a flag",
+            0 => "takes flags only",
+            _ => "takes fewer arguments",
         };
         return match place.rewritten() {
             Some(instead) => format!("{word}: {instead}"),
-            None => format!("{word}: {} expects {expected}: leave it out; {}", place.name(), place.help()),
+            None => format!("{word}: {} {expected}: leave this one out; {}", place.name(), place.help()),
         };
     }
     let instead = words::flag(word.trim_start_matches('-'), place.command, &place.path);

@@ -184,7 +184,8 @@ pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<Strin
         }
     }
     arguments.sort_by_key(|(place, _)| *place);
-    let words: Vec<String> = arguments.into_iter().map(|(_, text)| text).chain(flags).collect();
+    let quoted = |text: String| if text.contains(' ') { format!("'{text}'") } else { text };
+    let words: Vec<String> = arguments.into_iter().map(|(_, text)| quoted(text)).chain(flags).collect();
     is_changed.then(|| format!("polyhead {path} {}", words.join(" ")))
 }
 

@@ -41,8 +41,8 @@ pub struct Jobs {
 /// Trains all runs that are not finished, and writes the tables of the finished ones.
 ///
 /// # Errors
-/// The request cannot be planned, another comparison writes into the folder, Ctrl-C, or some runs failed. Before a failure is reported, the tables of the finished runs
-/// are written if every setting has one.
+/// The request cannot be planned, another comparison writes into the folder, Ctrl-C, or some runs failed. Before a failure is
+/// reported, the tables of the finished runs are written if every setting has one.
 pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     check_out(&request.out)?;
     request.out = std::path::absolute(&request.out).map_err(Error::io("find", &request.out))?;
@@ -107,7 +107,7 @@ pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Resul
 /// Creates the folder and makes this process the only comparison that writes into it.
 fn lock(out: &Path) -> Result<RunLock> {
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
-    let mut lock = RunLock::take(out)?;
+    let mut lock = RunLock::take_for_comparison(out)?;
     if let Some(warning) = lock.warning.take() {
         console::say(&warning);
     }

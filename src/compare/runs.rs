@@ -157,14 +157,15 @@ impl Session<'_> {
 
     /// Removes finished runs from the active list.
     fn collect(&mut self, stopping: bool) -> Result<()> {
-        let mut going = Vec::new();
-        for mut active in std::mem::take(&mut self.active) {
+        let mut index = 0;
+        while let Some(active) = self.active.get_mut(index) {
             let run = &self.runs[active.run];
             let status = active.process.try_wait().map_err(Error::io("wait for", run.folder()))?;
             let Some(status) = status else {
-                going.push(active);
+                index += 1;
                 continue;
             };
+            let mut active = self.active.remove(index);
             let seconds = active.started.elapsed().as_secs_f64();
             let words = active.last_words(status);
             self.shown.epochs[active.run] = epochs_done(run);
@@ -176,7 +177,6 @@ impl Session<'_> {
                 self.failures.push(Failure { run: run.name.clone(), words });
             }
         }
-        self.active = going;
         Ok(())
     }
 }
@@ -232,7 +232,7 @@ impl Active {
             #[cfg(unix)]
             let sent = Command::new("kill").arg(self.process.id().to_string()).status().is_ok_and(|s| s.success());
             #[cfg(not(unix))]
-            let sent = true;
+            let sent = false;
             self.told.store(sent, Ordering::Relaxed);
         }
     }

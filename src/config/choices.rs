@@ -18,6 +18,8 @@ use std::path::Path;
 pub const PROVENANCE: [&str; 7] = ["command", "version", "commit", "machine", "isa", "tuning", "tasks"];
 /// The choices that may change on resume, beside those of execution.
 const ON_RESUME: [&str; 2] = ["data", "epochs"];
+/// How a changed place of the data set begins in [`Resumed::changed`].
+pub const DATA_SET: &str = "the data set is now";
 /// Must be typed: from a file, it would let a repeated run overwrite the original.
 const NEVER_FROM_A_FILE: &str = "exist_ok";
 
@@ -192,7 +194,7 @@ impl Choices {
                 text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
             };
             // The data set is given by its place, not by a flag.
-            let name = if key == "data" { "the data set:".to_owned() } else { flag(&command, key) };
+            let name = if key == "data" { DATA_SET.to_owned() } else { flag(&command, key) };
             (old != new).then(|| format!("{name} {} (before: {})", text(new), text(old)))
         };
         Ok(Resumed { ignored: Choices(ignored).flags(), changed: applied.keys().filter_map(change).collect() })
@@ -430,7 +432,7 @@ mod tests {
         assert_eq!(resumed.notes().count(), 5);
         assert_eq!(config, TrainConfig { workers: 7, epochs: 9, ..saved });
         let moved = Choices::one("data", "new").apply_on_resume(&mut config).unwrap();
-        assert_eq!(moved.changed, ["the data set: new (before: none)"]);
+        assert_eq!(moved.changed, ["the data set is now new (before: none)"]);
         // Setting the value it already has is not a change.
         assert_eq!(Choices::one("workers", "7").apply_on_resume(&mut config).unwrap().changed, [""; 0]);
     }

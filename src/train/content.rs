@@ -4,11 +4,14 @@ use super::setup::Data;
 use crate::data::Sample;
 use crate::random::mix;
 use crate::tasks::Task;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Hashes of the training and validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Content {
+    /// [`FORM`] of the version that made the hashes.
+    form: u32,
     /// The number of images.
     images: [usize; 2],
     /// The sizes of the image files in bytes.
@@ -17,6 +20,8 @@ pub struct Content {
     labels: Vec<[u64; 2]>,
 }
 
+/// The form in which labels are hashed. Hashes of different forms are not compared; raise it if `TaskSpec::to_json` changes.
+const FORM: u32 = 1;
 const SPLITS: [&str; 2] = ["training", "validation"];
 
 impl Content {
@@ -33,8 +38,9 @@ impl Content {
             values.iter().fold(1, |hash, value| mix(hash ^ crate::random::fnv(value.to_string())))
         };
         Content {
+            form: FORM,
             images: splits.map(|split| split.len()),
-            files: splits.map(|split| joined(split.iter().map(size))),
+            files: splits.map(|split| joined(split.par_iter().map(size).collect::<Vec<_>>().into_iter())),
             labels: data
                 .tasks
                 .iter()
@@ -56,6 +62,9 @@ impl Content {
             let split = (0..2).find(|&split| then[split] != now[split])?;
             Some(format!("the labels of the task {} in the {} images have", task.name, SPLITS[split]))
         };
+        if self.form != now.form {
+            return None;
+        }
         let labels = tasks.iter().zip(self.labels.iter().zip(&now.labels)).find_map(of_task);
         let files = || {
             let split = (0..2).find(|&split| self.files[split] != now.files[split])?;

@@ -63,6 +63,12 @@ pub const CTRL_C: &str = "finishing the step, then saving; Ctrl-C again stops at
 /// The number of times that `--on-nan retry` goes back to the last checkpoint before the run fails.
 const RETRIES: u32 = 3;
 
+/// The reason why a run ends, and what continues it.
+struct End {
+    why: String,
+    more: &'static str,
+}
+
 impl Run {
     /// Trains until the last epoch is done, or until `--time`, `--patience`, Ctrl-C or an error ends the run.
     pub fn train_to_end(mut self) -> Result<PathBuf> {
@@ -70,26 +76,9 @@ impl Run {
             say(&mut self.folder, &warning)?;
         }
         self.drop_trial_files()?;
-        let epochs = self.state.config.epochs;
         let clock = Clock::new(self.state.elapsed_s, &self.state.config);
-        let early = self.end_early(&clock);
-        let all_done = self.state.epochs_done >= epochs;
-        if (early.is_some() || all_done) && !self.has_ended && self.state.step > 0 {
-            // Killed between its last save and its last picture.
-            if let Some(why) = early {
-                say(&mut self.folder, &why)?;
-            }
-            let plan = self.session(clock)?.plan;
-            self.draw_predictions(&plan, &self.state.config.clone())?;
-            self.log_summary()?;
-            return Ok(self.folder.path);
-        }
-        if let Some(why) =
-            early.or_else(|| all_done.then(|| format!("{epochs} of {} done", count_of(epochs as usize, "epoch"))))
-        {
-            let more = "--epochs N continues to epoch N, and a new run with --weights starts from its weights";
-            say(&mut self.folder, &format!("{NOTHING_LEFT}: {why}; {more}"))?;
-            return Ok(self.folder.path);
+        if let Some(end) = self.end(&clock) {
+            return self.stay_ended(&end);
         }
         let mut session = self.session(clock)?;
         match self.train(&mut session) {
@@ -106,13 +95,34 @@ impl Run {
         Ok(self.folder.path)
     }
 
+    /// Ends a resumed run that has nothing left to train. If it was killed before its last picture, that is drawn.
+    fn stay_ended(mut self, end: &End) -> Result<PathBuf> {
+        if self.has_ended || self.state.step == 0 {
+            let more = "a new run with --weights starts from its weights";
+            say(&mut self.folder, &format!("{NOTHING_LEFT}: {}; {}, and {more}", end.why, end.more))?;
+            return Ok(self.folder.path);
+        }
+        say(&mut self.folder, &end.why)?;
+        let (config, architecture) = (self.state.config.clone(), &self.card.architecture);
+        let shape = [config.batch, config.imgsz, config.imgsz];
+        let plan = ForwardPlan::prepare(&mut self.trainer.executor, architecture, shape)?;
+        self.draw_predictions(&plan, &config)?;
+        self.log_summary()?;
+        Ok(self.folder.path)
+    }
+
+    /// Whether steps of an epoch are done that is not finished.
+    fn is_within_epoch(&self) -> bool {
+        self.trainer.step > self.state.epochs_done * self.data.steps_per_epoch(&self.state.config)
+    }
+
     /// Trains the epochs that are left, unless `--time` or `--patience` ends the run before.
     fn train(&mut self, session: &mut Session) -> Result<()> {
         self.announce(&mut session.progress)?;
         // Saved before the first step, so that the run can be resumed no matter when it is stopped.
         self.save_last()?;
         self.announce_trial(session)?;
-        while self.state.epochs_done < self.state.config.epochs {
+        while self.state.epochs_done < self.state.config.epochs || self.is_within_epoch() {
             if Trials::one_is_over(&self.state) {
                 self.end_trial(session, None)?;
                 continue;
@@ -129,8 +139,8 @@ impl Run {
                 }
                 Err(e) => return Err(e),
             }
-            if let Some(why) = self.end_early(&session.clock) {
-                session.progress.say(&mut self.folder, &why)?;
+            if let Some(end) = self.end_early(&session.clock) {
+                session.progress.say(&mut self.folder, &end.why)?;
                 // With the time saved, a resumed run knows that it is over.
                 self.state.elapsed_s = session.clock.elapsed_s();
                 self.save_last()?;
@@ -156,8 +166,7 @@ impl Run {
         let progress = Progress::new(self.trainer.step, config.epochs * self.data.steps_per_epoch(&config));
         let (feed, save, interrupted) =
             (self.feed(&config)?, SaveTimer::new(&config), console::interrupt_flag(CTRL_C)?);
-        let is_within = self.trainer.step > done * self.data.steps_per_epoch(&config);
-        let began_s = if is_within && !Trials::are_open(&self.state) {
+        let began_s = if self.is_within_epoch() && !Trials::are_open(&self.state) {
             last_epoch_ended_s(&self.folder.path, done)
         } else {
             None
@@ -234,8 +243,9 @@ impl Run {
                 weights: &report.weights,
             });
             if !Trials::are_open(&self.state) {
-                let (left, on_cpu) = (session.progress.left(self.trainer.step), self.state.isa.is_some());
-                if let Some(line) = session.estimate.step(left, &config, on_cpu) {
+                let (step, on_cpu) = (self.trainer.step, self.state.isa.is_some());
+                let left = session.progress.left(step);
+                if let Some(line) = session.estimate.step(step, left, &config, on_cpu) {
                     session.progress.say(&mut self.folder, &line)?;
                 }
             }
@@ -258,17 +268,29 @@ impl Run {
         progress.set_total(self.trainer.config.schedule.total_steps);
     }
 
+    /// The reason to train no more, if there is one. An epoch that was begun is always finished.
+    fn end(&self, clock: &Clock) -> Option<End> {
+        let (done, epochs) = (self.state.epochs_done, self.state.config.epochs);
+        let all_done = (done >= epochs).then(|| End {
+            why: format!("{epochs} of {} done", count_of(epochs as usize, "epoch")),
+            more: "--epochs N continues to epoch N",
+        });
+        self.end_early(clock).or(all_done).filter(|_| !self.is_within_epoch())
+    }
+
     /// The reason to end the run before its last epoch, if there is one.
-    fn end_early(&self, clock: &Clock) -> Option<String> {
+    fn end_early(&self, clock: &Clock) -> Option<End> {
         let RunState { config, best_epoch, epochs_done, .. } = &self.state;
+        let more = "a larger --time continues it";
         if clock.is_over() {
-            return Some(format!("--time {} h is over", config.time.unwrap_or_default()));
+            return Some(End { why: format!("--time {} h is over", config.time.unwrap_or_default()), more });
         }
         if let Some(hours) = config.time.filter(|_| *epochs_done >= config.epochs) {
-            return Some(format!("another epoch would not end within --time {hours} h"));
+            return Some(End { why: format!("another epoch would not end within --time {hours} h"), more });
         }
         let best = best_epoch.filter(|_| is_out_of_patience(config.patience, *best_epoch, *epochs_done))?;
-        Some(format!("no better epoch than epoch {best} within --patience {}", config.patience))
+        let why = format!("no better epoch than epoch {best} within --patience {}", config.patience);
+        Some(End { why, more: "a larger --patience, or 0, continues it" })
     }
 
     /// Returns to the last checkpoint, with half the learning rate and the images in another order.
@@ -280,6 +302,7 @@ impl Run {
                 format!("{report}. It happened again after {RETRIES} retries with ever smaller learning rates");
             return Err(Error::NonFinite { report });
         }
+        session.progress.say(&mut self.folder, report)?;
         let lr0 = 0.5 * self.state.config.lr0;
         // The weights saved last may be NaN already.
         let (loaded, file, note) = checkpoint::load_last_or_previous(file)?;
@@ -287,7 +310,6 @@ impl Run {
         self.state = RunState { retries, elapsed_s: session.clock.elapsed_s(), ..loaded.state };
         self.state.config.lr0 = lr0;
         self.trainer.config.schedule = schedule(&self.state.config, &self.data);
-        session.progress.say(&mut self.folder, report)?;
         note.map_or(Ok(()), |note| session.progress.say(&mut self.folder, &note))?;
         let line = format!(
             "retry {retries} of {RETRIES}: back to step {}, learning rate {lr0:e}, images in another order",

@@ -24,8 +24,9 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// Counts a step. Returns the estimate once, as soon as enough steps were measured; `left` is the number of steps left.
-    pub fn step(&mut self, left: u64, config: &TrainConfig, on_cpu: bool) -> Option<String> {
+    /// Counts a step, the run's number `step`. Returns the estimate once, as soon as enough steps were measured; `left` is the
+    /// number of steps left.
+    pub fn step(&mut self, step: u64, left: u64, config: &TrainConfig, on_cpu: bool) -> Option<String> {
         if self.is_done {
             return None;
         }
@@ -39,18 +40,20 @@ impl Estimate {
         }
         self.is_done = true;
         // With --time, the run's length is known.
-        config.time.is_none().then(|| line(elapsed.as_secs_f64() / measured as f64, left, config, on_cpu))?
+        let seconds = elapsed.as_secs_f64() / measured as f64 * left as f64;
+        // Other flags need a new run, so they are no advice for one that was resumed.
+        let is_new = step == self.steps;
+        config.time.is_none().then(|| line(seconds, config, on_cpu && is_new))?
     }
 }
 
-/// The line for `left` steps of `step_s` seconds; `None` for a short run.
-fn line(step_s: f64, left: u64, config: &TrainConfig, on_cpu: bool) -> Option<String> {
-    let seconds = step_s * left as f64;
+/// The line for this many seconds; `None` for a short run.
+fn line(seconds: f64, config: &TrainConfig, names_flags: bool) -> Option<String> {
     if seconds < WORTH_A_LINE_S {
         return None;
     }
     let line = format!("about {} left for the run at this pace, without validation", in_words(seconds));
-    if !on_cpu || seconds <= LONG_S {
+    if !names_flags || seconds <= LONG_S {
         return Some(line);
     }
     let (flags, shorter_s) = shorter(seconds, config);
@@ -110,21 +113,21 @@ mod tests {
     #[test]
     fn a_long_run_on_a_cpu_is_told_how_to_take_less_than_an_hour() {
         let default = config(Backbone::Resnet50, 320, 100);
-        assert_eq!(line(1.0, 100, &default, true), None);
-        let short = line(1.0, 3000, &default, true).unwrap();
+        assert_eq!(line(100.0, &default, true), None);
+        let short = line(3000.0, &default, true).unwrap();
         assert_eq!(short, "about 50 min 00 s left for the run at this pace, without validation");
-        let on_gpu = line(1.0, 30_000, &default, false).unwrap();
-        assert!(!on_gpu.contains("--"), "{on_gpu}");
+        let elsewhere = line(30_000.0, &default, false).unwrap();
+        assert!(!elsewhere.contains("--"), "{elsewhere}");
         for (seconds, flags) in [
-            (5_000, "--backbone resnet18"),
-            (12_000, "--backbone resnet18 --imgsz 224"),
-            (30_000, "--backbone resnet18 --imgsz 160"),
-            (100_000, "--backbone resnet18 --imgsz 160 --epochs 32"),
-            (1_000_000, "--backbone resnet18 --imgsz 160 --epochs 5 --fraction 0.65"),
+            (5_000.0, "--backbone resnet18"),
+            (12_000.0, "--backbone resnet18 --imgsz 224"),
+            (30_000.0, "--backbone resnet18 --imgsz 160"),
+            (100_000.0, "--backbone resnet18 --imgsz 160 --epochs 32"),
+            (1_000_000.0, "--backbone resnet18 --imgsz 160 --epochs 5 --fraction 0.65"),
         ] {
-            let said = line(1.0, seconds, &default, true).unwrap();
+            let said = line(seconds, &default, true).unwrap();
             assert!(said.contains(&format!("a run with {flags} would take about")), "{seconds}: {said}");
-            let (_, left) = shorter(seconds as f64, &default);
+            let (_, left) = shorter(seconds, &default);
             assert!(left <= LONG_S, "{seconds}: {left}");
         }
         let started = TrainConfig { weights: Some("w".into()), ..config(Backbone::Resnet50, 160, 100) };
@@ -134,12 +137,12 @@ mod tests {
     #[test]
     fn a_time_limit_needs_no_estimate_and_none_comes_before_enough_steps() {
         let mut estimate = Estimate::default();
-        assert!((0..100).all(|_| estimate.step(1_000_000, &TrainConfig::default(), true).is_none()));
+        assert!((1..100).all(|step| estimate.step(step, 1_000_000, &TrainConfig::default(), true).is_none()));
         let mut measured = Estimate { steps: 50, began: Instant::now().checked_sub(LEAST), is_done: false };
         let timed = TrainConfig { time: Some(1.0), ..TrainConfig::default() };
-        assert_eq!(measured.step(1_000_000, &timed, true), None);
+        assert_eq!(measured.step(51, 1_000_000, &timed, true), None);
         let mut measured = Estimate { steps: 50, began: Instant::now().checked_sub(LEAST), is_done: false };
-        assert!(measured.step(1_000_000, &TrainConfig::default(), true).is_some());
-        assert_eq!(measured.step(1_000_000, &TrainConfig::default(), true), None);
+        assert!(measured.step(51, 1_000_000, &TrainConfig::default(), true).is_some());
+        assert_eq!(measured.step(51, 1_000_000, &TrainConfig::default(), true), None);
     }
 }

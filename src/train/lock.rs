@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// The locked file. It stays when a run ends: if it were removed, a second process could lock the removed file while a third
 /// locks a new one. Its content counts only while it is locked.
 pub(super) const LOCK: &str = ".polyhead-lock";
+const COMPARISON_LOCK: &str = ".polyhead-compare-lock";
 
 /// The time a second process keeps trying: a killed process keeps its lock until its memory is freed.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,10 +37,21 @@ impl RunLock {
         Ok(lock)
     }
 
+    /// Locks the folder of a comparison, as [`RunLock::take`] locks a run's. The file has another name, because the folder of a
+    /// comparison is not a run's.
+    ///
+    /// # Errors
+    /// The same as [`RunLock::take`]'s.
+    pub fn take_for_comparison(folder: &Path) -> Result<RunLock> {
+        let mut lock = acquire_by(&folder.join(COMPARISON_LOCK), PATIENCE, File::try_lock)?;
+        lock.sign()?;
+        Ok(lock)
+    }
+
     /// Locks the folder like [`RunLock::take`], but writes nothing before [`RunLock::sign`], because the caller may still give
     /// up.
     pub(super) fn acquire(folder: &Path) -> Result<RunLock> {
-        acquire_by(folder, PATIENCE, File::try_lock)
+        acquire_by(&folder.join(LOCK), PATIENCE, File::try_lock)
     }
 
     /// Writes the holder of the lock.
@@ -50,18 +62,18 @@ impl RunLock {
 }
 
 fn acquire_by(
-    folder: &Path,
+    path: &Path,
     patience: Duration,
     try_lock: impl Fn(&File) -> Result<(), TryLockError>,
 ) -> Result<RunLock> {
-    let path = folder.join(LOCK);
+    let folder = path.parent().unwrap_or(path);
     // Through a link, writing the holder would overwrite another file.
     if path.is_symlink() {
         let message = "is a link, and the lock of a folder must be a file in it: remove the link";
-        return Err(Error::Other(format!("{}: {message}", shown(&path))));
+        return Err(Error::Other(format!("{}: {message}", shown(path))));
     }
     // The content belongs to another process until this one has the lock, so it is not truncated.
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let file = opened.map_err(Error::io("write", &path))?;
     let started = Instant::now();
     let warning = loop {
@@ -77,7 +89,7 @@ fn acquire_by(
             }
         }
     };
-    Ok(RunLock { file, path, warning })
+    Ok(RunLock { file, path: path.to_path_buf(), warning })
 }
 
 /// The error for the second process.
@@ -122,7 +134,7 @@ mod tests {
     }
 
     fn refusal(folder: &Path) -> String {
-        let refused = acquire_by(folder, Duration::ZERO, File::try_lock).err().unwrap();
+        let refused = acquire_by(&folder.join(LOCK), Duration::ZERO, File::try_lock).err().unwrap();
         assert_eq!(refused.exit_code(), 1);
         refused.to_string()
     }
@@ -206,7 +218,9 @@ mod tests {
     #[test]
     fn a_file_system_without_locks_gives_a_warning() {
         let folder = folder("without");
-        let lock = acquire_by(&folder, PATIENCE, |_| Err(TryLockError::Error(ErrorKind::Unsupported.into()))).unwrap();
+        let lock =
+            acquire_by(&folder.join(LOCK), PATIENCE, |_| Err(TryLockError::Error(ErrorKind::Unsupported.into())))
+                .unwrap();
         let warning = lock.warning.unwrap();
         assert!(
             warning.contains("cannot be locked (unsupported)") && warning.contains("no other process"),

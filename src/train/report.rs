@@ -119,7 +119,7 @@ impl Run {
             parts.push(format!("best overall {best:.3}, of epoch {epoch}"));
         }
         if self.kept {
-            parts.push(format!("predict with: polyhead predict {path} IMAGES… --out DIR"));
+            parts.push(format!("predict with: polyhead predict {path} IMAGES…"));
         }
         let line = parts.join("; ");
         say(&mut self.folder, &line)

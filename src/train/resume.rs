@@ -10,11 +10,12 @@ use super::run::RunFolder;
 use super::setup::{Data, schedule, trainer};
 use super::step::Trainer;
 use super::trials::Trials;
-use crate::config::{Choices, TrainConfig};
+use crate::config::{Choices, DATA_SET, Resumed, TrainConfig};
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
-use crate::optim::schedule::ScheduleKind;
+use crate::reading::count_of;
 use crate::tasks::Task;
+use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
 /// Continues the run in `path` from its last checkpoint. Choices in `given` that may change on resume replace the saved ones; the
@@ -35,36 +36,13 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     let lock = RunLock::take(path)?;
     let has_ended = is_finished(path);
     let (loaded, file, note) = checkpoint::load_last_or_previous(file)?;
-    let mut state = loaded.state.clone();
-    Trials::check(&state, &file)?;
-    let resumed = given.apply_on_resume(&mut state.config)?;
-    if given.has("time") {
-        if Trials::are_open(&state) {
-            return Err(Error::Usage(
-                "--time: the run still tries methods (--balance auto), all for the same epochs: leave it out until one is chosen".into(),
-            ));
-        }
-        end_by_time(&mut state, &loaded.state.config);
-    }
-    if given.has("epochs") {
-        check_epochs(&state)?;
-    }
-    place_in(path, &mut state.config)?;
-    state.config.check_resumed()?;
-    if let Some(data) = state.config.data.as_ref().filter(|data| !data.exists()) {
-        return Err(Error::Other(format!(
-            "{}: the data set of this run is not there; if it was moved: polyhead train NEW-PATH --resume {}",
-            shown(data),
-            shown(path)
-        )));
-    }
+    let (mut state, changes) = choose(path, given, &loaded, &file)?;
     let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
     device.check()?;
-    let mut data = Data::open(&state.config)?;
-    data.mosaic_epochs = state.mosaic_epochs;
-    let content = Content::of(&data);
-    check_same_data(&data, &content, &loaded)?;
-    state.content = Some(content);
+    let data = open_data(&mut state, &loaded)?;
+    if given.has("epochs") {
+        check_epochs(&state, &data)?;
+    }
     let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
     let mut folder = RunFolder::open(path, &names, lock)?;
     if let Some(note) = note {
@@ -72,7 +50,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     }
     let mut trainer = trainer(&state.config, Trials::method(&state), &device, &data, &loaded.card)?;
     loaded.restore(&mut trainer, &file)?;
-    for note in resumed.notes() {
+    for note in changes.notes() {
         say(&mut folder, &note)?;
     }
     if given.has("time") || given.has("patience") {
@@ -84,15 +62,65 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
         say(&mut folder, &note)?;
     }
     note_numerics(&mut folder, &mut state, &trainer)?;
+    if !changes.changed.is_empty() {
+        // Kept even if nothing is left to train. args.yaml follows the checkpoint.
+        checkpoint::save(&folder.weights("last"), &mut trainer, &loaded.card, &state)?;
+    }
     let has_args = folder.path.join(ARGS).exists();
     if !has_args {
         say(&mut folder, "note: args.yaml was missing and is written again from the checkpoint")?;
     }
-    if !has_args || given.has("epochs") || given.has("data") {
+    if !has_args || !changes.changed.is_empty() {
         folder.rewrite_args(&names, &state)?;
     }
     say(&mut folder, &format!("resumed after epoch {}, step {}", state.epochs_done, state.step))?;
     Run { data, card: loaded.card, folder, trainer, state, kept: true, has_ended }.train_to_end()
+}
+
+/// The state with the choices in `given`, and the changes.
+///
+/// # Errors
+/// A choice does not fit the run, or its data set is not there.
+fn choose(path: &Path, given: &Choices, loaded: &checkpoint::Loaded, file: &Path) -> Result<(RunState, Resumed)> {
+    let mut state = loaded.state.clone();
+    Trials::check(&state, file)?;
+    let mut changes = given.apply_on_resume(&mut state.config)?;
+    if given.has("time") {
+        if Trials::are_open(&state) {
+            return Err(Error::Usage(
+                "--time: the run still tries methods (--balance auto), all for the same epochs: leave it out until one is chosen".into(),
+            ));
+        }
+        end_by_time(&mut state, &loaded.state.config);
+    }
+    place_in(path, &mut state.config)?;
+    state.config.check_resumed()?;
+    let data = &state.config.data;
+    if let Some(data) = data.as_ref().filter(|data| !data.exists()) {
+        return Err(Error::Other(format!(
+            "{}: the data set of this run is not there; if it was moved: polyhead train NEW-PATH --resume {}",
+            shown(data),
+            shown(path)
+        )));
+    }
+    if *data == loaded.state.config.data {
+        // The same place, perhaps written as a relative path.
+        changes.changed.retain(|change| !change.starts_with(DATA_SET));
+    }
+    Ok((state, changes))
+}
+
+/// Opens the data set of the run.
+///
+/// # Errors
+/// It cannot be read, or is not the one that the run was started with.
+fn open_data(state: &mut RunState, loaded: &checkpoint::Loaded) -> Result<Data> {
+    let mut data = Data::open(&state.config)?;
+    data.mosaic_epochs = state.mosaic_epochs;
+    let content = Content::of(&data);
+    check_same_data(&data, &content, loaded)?;
+    state.content = Some(content);
+    Ok(data)
 }
 
 /// The run's folder. `path` is the folder itself or its `weights/last.safetensors`.
@@ -130,9 +158,10 @@ fn end_by_time(state: &mut RunState, before: &TrainConfig) {
 /// Checks `--epochs` of a resumed run.
 ///
 /// # Errors
-/// The run ends by `--time`, still tries methods, or has done more epochs.
-fn check_epochs(state: &RunState) -> Result<()> {
+/// The run ends by `--time`, still tries methods, or has begun a later epoch.
+fn check_epochs(state: &RunState, data: &Data) -> Result<()> {
     let (epochs, done) = (state.config.epochs, state.epochs_done);
+    let least = state.step.div_ceil(data.steps_per_epoch(&state.config)).max(done);
     if let Some(hours) = state.config.time {
         return Err(Error::Usage(format!(
             "--epochs {epochs}: this run ends by --time {hours} h, which replaces --epochs: give another --time"
@@ -143,9 +172,11 @@ fn check_epochs(state: &RunState) -> Result<()> {
             "--epochs {epochs}: the run still tries methods (--balance auto), all for the same epochs: leave it out until one is chosen"
         )));
     }
-    if epochs < done {
+    if epochs < least {
+        let within = if least > done { format!(" and begun epoch {least}") } else { String::new() };
         return Err(Error::Usage(format!(
-            "--epochs {epochs}: the run has done {done} epochs already; expected at least {done}"
+            "--epochs {epochs}: the run has done {}{within}; expected at least {least}",
+            count_of(done as usize, "epoch")
         )));
     }
     Ok(())
@@ -155,26 +186,22 @@ fn check_epochs(state: &RunState) -> Result<()> {
 fn schedule_note(state: &RunState, before: &TrainConfig, data: &Data) -> Option<String> {
     let rate = |config: &TrainConfig| schedule(config, data).learning_rate(state.step);
     let (old, new) = (rate(before), rate(&state.config));
-    let kind = match state.config.schedule {
-        ScheduleKind::Cosine => "cosine",
-        ScheduleKind::Step => "step",
-        ScheduleKind::Constant => "constant",
-    };
+    let kind = state.config.schedule.to_possible_value();
+    let kind = kind.as_ref().map_or("", |kind| kind.get_name());
     (old != new).then(|| {
         format!(
-            "note: the {kind} schedule now ends with epoch {}: the learning rate goes on at {new:.3e}, not at {old:.3e}",
+            "note: the {kind} schedule now ends with epoch {}: the run continues with the learning rate {new:.3e}, instead of {old:.3e}",
             state.config.epochs
         )
     })
 }
 
-/// Makes the run write where its folder lies, which may have been moved or come from another machine.
+/// Makes the run write where its folder lies, which may have been moved or come from another machine: beside the other runs if
+/// it lies in a folder `train`, else into the run's own folder.
 fn place_in(folder: &Path, config: &mut TrainConfig) -> Result<()> {
-    let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
-    if let Some(parent) = folder.parent() {
-        let project = if parent.ends_with("train") { parent.parent() } else { None };
-        config.project = project.unwrap_or(parent).to_path_buf();
-    }
+    let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
+    let project = folder.parent().filter(|parent| parent.ends_with("train")).and_then(Path::parent);
+    config.project = project.unwrap_or(&folder).to_path_buf();
     if let Some(data) = &mut config.data {
         *data = std::path::absolute(&*data).map_err(Error::io("find", &*data))?;
     }

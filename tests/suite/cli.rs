@@ -28,6 +28,22 @@ pub fn succeed(args: &[&str]) -> String {
 }
 
 /// Runs and expects `code` and one error message that contains all of `words`.
+/// Runs a command that must succeed, and returns standard error.
+pub fn said(args: &[&str]) -> String {
+    let output = run(args);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {said}");
+    said
+}
+
+/// The lines of a run's table without times.
+pub fn timeless_table(run_folder: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(run_folder).join("results.csv")).unwrap();
+    let timeless =
+        |line: &str| line.split(',').enumerate().filter(|c| c.0 != 1).map(|c| c.1).collect::<Vec<_>>().join(",");
+    text.lines().map(timeless).collect()
+}
+
 pub fn fail(args: &[&str], code: i32, words: &[&str]) {
     let output = run(args);
     let said = text(&output.stderr);
@@ -180,7 +196,7 @@ fn check_predictions(folder: &Folder, run_folder: &str, data: &str) {
     assert_eq!(pictures(&bare), 0);
 }
 
-/// Starts a run and presses Ctrl-C once the table in `run_folder` has two epochs.
+/// Starts a run and ends it by SIGTERM (Ctrl-C is ignored in the background of a script) once the table in `run_folder` has two epochs.
 pub fn interrupt(args: &[&str], run_folder: &str) {
     let mut child = polyhead().args(args).stderr(Stdio::null()).spawn().unwrap();
     let table = Path::new(run_folder).join("results.csv");
@@ -189,7 +205,7 @@ pub fn interrupt(args: &[&str], run_folder: &str) {
         assert!(Instant::now() < deadline, "two epochs took over a minute");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let killed = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+    let killed = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status().unwrap();
     assert!(killed.success());
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130), "an interrupted run says so");

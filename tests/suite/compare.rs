@@ -145,7 +145,7 @@ fn an_interrupted_comparison_saves_its_runs_and_continues() {
             assert_eq!(second.status.code(), Some(1), "{said}");
             assert!(said.contains("this folder is being written by process"), "{said}");
         }
-        let kill = format!("kill -INT {whom}{}", process.id());
+        let kill = format!("kill -TERM {whom}{}", process.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         let mut said = String::new();
         process.stderr.take().unwrap().read_to_string(&mut said).unwrap();

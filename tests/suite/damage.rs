@@ -31,7 +31,7 @@ fn a_bit_that_changes_in_a_checkpoint_is_noticed_or_changes_nothing() {
     let folder = Folder::new("bits");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
     let run = |name: &'static str| {
-        let own = ["train", &data, "--project", &project, "--name", name, "--epochs", "6", "--save-minutes", "0.0001"];
+        let own = ["train", &data, "--project", &project, "--name", name, "--epochs", "12", "--save-minutes", "0.0001"];
         [&own, &SMALL[..]].concat()
     };
     succeed(&run("whole"));

@@ -1,24 +1,8 @@
 //! What may change when a run is resumed, and what is refused.
 
-use crate::cli::{digits, fail, interrupt, path, run, text, train};
+use crate::cli::{digits, fail, interrupt, path, said, timeless_table as table, train};
 use crate::step::Folder;
 use std::path::Path;
-
-/// Runs the command, which must succeed, and returns standard error.
-fn said(args: &[&str]) -> String {
-    let output = run(args);
-    let said = text(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {said}");
-    said
-}
-
-/// The lines of a run's table without times.
-fn table(run: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(Path::new(run).join("results.csv")).unwrap();
-    let timeless =
-        |line: &str| line.split(',').enumerate().filter(|c| c.0 != 1).map(|c| c.1).collect::<Vec<_>>().join(",");
-    text.lines().map(timeless).collect()
-}
 
 #[test]
 fn a_finished_run_continues_with_more_epochs_and_the_schedule_is_planned_anew() {
@@ -28,7 +12,10 @@ fn a_finished_run_continues_with_more_epochs_and_the_schedule_is_planned_anew() 
     let before = table(&run_folder);
     let words = said(&["train", "--resume", &run_folder, "--epochs", "4"]);
     assert!(words.contains("note: --epochs 4 (before: 2)"), "{words}");
-    assert!(words.contains("the cosine schedule now ends with epoch 4: the learning rate goes on at"), "{words}");
+    assert!(
+        words.contains("the cosine schedule now ends with epoch 4: the run continues with the learning rate"),
+        "{words}"
+    );
     let after = table(&run_folder);
     assert_eq!((&after[..3], after.len()), (&before[..], 5));
     let args = std::fs::read_to_string(Path::new(&run_folder).join("args.yaml")).unwrap();
@@ -36,6 +23,12 @@ fn a_finished_run_continues_with_more_epochs_and_the_schedule_is_planned_anew() 
     // Fewer are possible as long as the run has not done them yet.
     fail(&["train", "--resume", &run_folder, "--epochs", "3"], 2, &["has done 4 epochs", "expected at least 4"]);
     assert!(said(&["train", "--resume", &run_folder]).contains("nothing is left to do: 4 of 4 epochs done"));
+    // A new place of the data is kept even if nothing is left to train.
+    let moved = path(&folder, "elsewhere");
+    std::fs::rename(&data, &moved).unwrap();
+    assert!(said(&["train", &moved, "--resume", &run_folder]).contains("nothing is left to do"));
+    assert!(said(&["train", "--resume", &run_folder]).contains("nothing is left to do: 4 of 4 epochs done"));
+    std::fs::rename(&moved, &data).unwrap();
     fail(&["train", "--resume", &run_folder, "--epochs", "5", "--time", "1"], 2, &["--time replaces --epochs"]);
     let timed = train(&folder, &data, "timed", &["--time", "0.00001"]);
     fail(&["train", "--resume", &timed, "--epochs", "9"], 2, &["this run ends by --time 0.00001 h"]);
@@ -53,13 +46,14 @@ fn a_run_with_fewer_epochs_ends_there() {
     let words = said(&["train", "--resume", &cut, "--epochs", &epochs]);
     assert!(words.contains("(before: 300)") && words.contains("done in"), "{words}");
     assert_eq!((table(&cut).len() - 1).to_string(), epochs);
+    assert!(said(&["train", "--resume", &cut]).contains("nothing is left to do"));
 }
 
 #[test]
 fn a_moved_run_with_moved_data_ends_like_an_undisturbed_one_and_writes_nowhere_else() {
     let folder = Folder::new("moved");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
-    let more = ["--epochs", "12", "--cache", "disk"];
+    let more = ["--epochs", "40", "--cache", "disk"];
     let whole = train(&folder, &data, "whole", &more);
     let args = [&["train", &data, "--project", &project, "--name", "cut"], &crate::cli::SMALL[..], &more].concat();
     interrupt(&args, &path(&folder, "runs/train/cut"));
@@ -71,7 +65,7 @@ fn a_moved_run_with_moved_data_ends_like_an_undisturbed_one_and_writes_nowhere_e
     std::fs::remove_dir_all(&project).unwrap();
     fail(&["train", "--resume", &moved], 1, &[&data, "if it was moved: polyhead train NEW-PATH --resume"]);
     let words = said(&["train", &new_data, "--resume", &moved]);
-    assert!(words.contains(&format!("the data set: {new_data} (before: {data})")), "{words}");
+    assert!(words.contains(&format!("note: the data set is now {new_data} (before: {data})")), "{words}");
     assert_eq!(table(&moved), expected);
     assert!(!Path::new(&project).exists() && folder.path.join("other/cache").is_dir());
 }

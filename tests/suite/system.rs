@@ -1,7 +1,7 @@
 //! Signals of the operating system, and limits that it puts on a process: ignored signals, signals during validation and while
 //! files are opened, dumb terminals, threads that cannot be started. Limits on file sizes are in `disk`.
 
-use crate::cli::{SMALL, digits, path, polyhead, run, text};
+use crate::cli::{SMALL, digits, path, polyhead, run, text, timeless_table as table};
 use crate::step::Folder;
 use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
 use std::path::Path;
@@ -44,12 +44,6 @@ fn ended(child: &mut Child) -> ExitStatus {
 
 fn rows(run: &str) -> usize {
     std::fs::read_to_string(Path::new(run).join("results.csv")).unwrap_or_default().lines().count().saturating_sub(1)
-}
-
-/// The table of a run without times.
-fn table(run: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(Path::new(run).join("results.csv")).unwrap();
-    text.lines().map(|line| line.split(',').enumerate().filter(|c| c.0 != 1).map(|c| c.1).collect()).collect()
 }
 
 fn last_line(run: &str) -> String {
@@ -100,28 +94,30 @@ fn a_run_stopped_during_validation_repeats_it_and_ends_with_the_same_bits() {
     // One step of training and 30 batches of validation per epoch.
     write_digits(Path::new(&data), &DigitsOptions { train: 8, val: 240, test: 5, size: 64, seed: 1 }).unwrap();
     let project = path(&folder, "runs");
+    // It saves after every step, so that the test knows when a validation begins.
     let small = ["--backbone", "tiny", "--imgsz", "128", "--batch", "8", "--threads", "2", "--epochs", "7"];
+    let small = [&small[..], &["--save-minutes", "0.0001"]].concat();
     let args = |name| [&["train", &data, "--project", &project, "--name", name], &small[..]].concat();
     let [whole, cut] = ["whole", "cut"].map(|name| path(&folder, &format!("runs/train/{name}")));
     assert!(run(&args("whole")).status.success());
     let resume = ["train", "--resume", &cut];
     let mut validations = 0;
-    // An epoch's last file is this picture.
-    let drawn = || Path::new(&cut).join("balance.png").metadata().and_then(|file| file.modified()).ok();
+    let state = || {
+        let file = Path::new(&cut).join("weights/last.safetensors");
+        polyhead::train::checkpoint::load(&file).ok().map(|loaded| loaded.state)
+    };
+    // The epoch's only step is done, and the epoch is not.
+    let step_in_validation = || state().filter(|state| state.step == state.epochs_done + 1).map(|state| state.step);
     for attempt in 0..3 {
         let args = if attempt == 0 { args("cut") } else { resume.to_vec() };
-        let before = drawn();
+        let before = step_in_validation();
         let mut child = polyhead().args(&args).stderr(Stdio::null()).spawn().unwrap();
-        wait_for("an epoch", || drawn() != before);
-        // The next epoch's only step takes less than this, and its validation more.
-        std::thread::sleep(Duration::from_millis(60));
+        wait_for("a validation", || step_in_validation().is_some_and(|step| Some(step) != before));
         signal(&child, &["TERM"]);
         assert_eq!(ended(&mut child).code(), Some(130));
-        let file = Path::new(&cut).join("weights/last.safetensors");
-        let state = polyhead::train::checkpoint::load(&file).unwrap().state;
-        // The epoch's only step is done, and the epoch is not.
-        validations += usize::from(state.step == state.epochs_done + 1);
-        assert!(last_line(&cut).starts_with(&format!("stopped after step {}", state.step)), "{}", last_line(&cut));
+        let step = state().unwrap().step;
+        validations += usize::from(step_in_validation().is_some());
+        assert!(last_line(&cut).starts_with(&format!("stopped after step {step}")), "{}", last_line(&cut));
     }
     assert!(validations > 0, "no signal arrived during validation");
     assert!(run(&resume).status.success());

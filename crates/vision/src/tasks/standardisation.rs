@@ -92,7 +92,8 @@ impl Spread {
         let share = f64::EPSILON / 1024.0;
         match self.largest() {
             0.0 => share,
-            largest => largest * share,
+            // Subnormal numbers have no room for the share.
+            largest => (largest * share).max(f64::MIN_POSITIVE),
         }
     }
 }

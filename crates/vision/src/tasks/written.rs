@@ -37,7 +37,15 @@ pub(super) fn shown(value: f64, step: f64) -> String {
         few @ 0..=6 => format!("{value:.few$}"),
         _ => {
             let places = value.abs().log10().floor() - step.log10().floor();
-            format!("{value:.*e}", places.clamp(0.0, 16.0) as usize)
+            let text = format!("{value:.*e}", places.clamp(0.0, 16.0) as usize);
+            // Zeros at the end tell nothing apart.
+            match text.split_once('e') {
+                Some((digits, exponent)) if digits.contains('.') => {
+                    let digits = digits.trim_end_matches('0').trim_end_matches('.');
+                    if exponent == "0" { digits.to_owned() } else { format!("{digits}e{exponent}") }
+                }
+                _ => text,
+            }
         }
     }
 }

@@ -200,7 +200,9 @@ fn class_names<'a>(files: &'a [CocoFile], root: &Path, notes: &mut Vec<String>) 
         // The ids of the categories that name another one as theirs.
         let mut below: HashMap<&str, Vec<i64>> = HashMap::new();
         for category in &categories {
-            below.entry(category.supercategory.as_deref().unwrap_or_default()).or_default().push(category.id);
+            if let Some(above) = category.supercategory.as_deref() {
+                below.entry(above).or_default().push(category.id);
+            }
         }
         for category in categories {
             let name = category.name.trim();

@@ -85,10 +85,10 @@ impl Cache {
                 match read(&file) {
                     Found::Image(image) => return Ok(Arc::new(image)),
                     Found::Nothing => {}
-                    Found::Older(bytes) => self.drop_file(&file, bytes),
+                    Found::Older(bytes) => drop(self.drop_file(&file, bytes)),
                     Found::Damaged(bytes) => {
-                        self.damaged.fetch_add(1, Ordering::Relaxed);
-                        self.drop_file(&file, bytes);
+                        let was_there = self.drop_file(&file, bytes);
+                        self.damaged.fetch_add(u64::from(was_there), Ordering::Relaxed);
                     }
                 }
                 Some(file)
@@ -110,12 +110,14 @@ impl Cache {
         image
     }
 
-    /// Removes a file of this length, to make room for another one in its place.
-    fn drop_file(&self, file: &Path, bytes: u64) {
-        // Another thread may have removed it.
-        if fs::remove_file(file).is_ok() {
+    /// Removes a file of this length, to make room for another one in its place. Returns whether it was there: another thread
+    /// may have removed it.
+    fn drop_file(&self, file: &Path, bytes: u64) -> bool {
+        let is_removed = fs::remove_file(file).is_ok();
+        if is_removed {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
         }
+        is_removed
     }
 
     fn reserve(&self, bytes: u64) -> bool {

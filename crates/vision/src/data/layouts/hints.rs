@@ -165,7 +165,7 @@ fn label_files(root: &Path, folder: &Path, depth: usize, found: &mut Vec<String>
     for (path, is_folder) in walk::entries(folder).unwrap_or_default() {
         let may_hold = |path: &Path| {
             let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-            // A text file beside the folders is rather a readme.
+            // A text file directly in the data set is more likely a readme.
             OF_LABELS.contains(&ending.as_str()) || (ending == "txt" && folder != root)
         };
         if found.len() > 3 {

@@ -51,7 +51,7 @@ pub fn is_yaml(path: &Path) -> bool {
 /// Whether the file has `names:`, `tasks:` or `train:` with a value that they may have in a data.yaml. Files for other
 /// purposes may lie in the same folder.
 fn declares(file: &Path) -> bool {
-    let Ok(text) = std::fs::read_to_string(file) else {
+    let Ok(text) = crate::files::read_text(file) else {
         return false;
     };
     let text = text.trim_start_matches('\u{feff}');
