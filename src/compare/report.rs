@@ -142,7 +142,7 @@ fn delta(joint: &JointSummary) -> String {
             format!("{}{spread}{interval}", signed(*mean, 1))
         }
         None if !joint.meaningless.is_empty() => {
-            format!("undefined, because the single model of {} scores 0 or less", joint.meaningless.join(", "))
+            format!("not computed: the single model of {} scores 0 or less", joint.meaningless.join(", "))
         }
         None => "–".into(),
     }

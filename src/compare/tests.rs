@@ -178,7 +178,7 @@ fn one_seed_or_no_single_models_give_no_test() {
     // With a single model that predicts worse than the mean, Δm has no meaning.
     let more = [place.single("box", 4, &[0.5]), place.single("size", 4, &[-0.1])];
     let text = markdown(&compared(&[&runs[..], &more].concat()), None);
-    assert!(text.contains("undefined, because the single model of size scores 0 or less"), "{text}");
+    assert!(text.contains("not computed: the single model of size scores 0 or less"), "{text}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub struct Resumed {
 }
 
 impl Resumed {
-    /// One line per flag for the run's log. The run's args.yaml keeps the values that the run was started with.
+    /// One line per flag for the run's log.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let ignored = |flag| format!("note: {flag} is ignored: a resumed run keeps the value it was started with");
         self.changed.iter().map(|change| format!("note: {change}")).chain(self.ignored.iter().map(ignored))

@@ -157,11 +157,12 @@ fn a_state_with_lists_of_another_length_is_refused() {
 #[test]
 fn numbers_of_any_size_are_refused_in_one_sentence() {
     let huge = ["1000000000", "9223372036854775807", "18446744073709551615", "18446744073709551616"];
-    let train = ["train", "absent"];
-    let [predict, evaluate] = [
-        ["predict", "absent", "absent.png", "--out", "absent"],
-        ["evaluate", "absent", "--device", "cpu", "--imgsz=64"],
-    ];
+    // Inputs must exist; nothing is read from them.
+    let folder = Folder::new("huge-numbers");
+    let (place, out) = (path(&folder, ""), path(&folder, "out"));
+    let train = ["train", &place];
+    let [predict, evaluate] =
+        [["predict", &place, &place, "--out", &out], ["evaluate", &place, "--device", "cpu", "--imgsz=64"]];
     for number in huge {
         for flag in ["--batch", "--workers", "--threads", "--accumulate", "--imgsz", "--epochs"] {
             if !(flag == "--epochs" && number.len() == 10) {
