@@ -39,7 +39,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     let (mut state, changes) = choose(path, given, &loaded, &file)?;
     let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
     device.check()?;
-    let data = open_data(&mut state, &loaded)?;
+    let data = open_data(path, &mut state, &loaded)?;
     if given.has("epochs") {
         check_epochs(&state, &data)?;
     }
@@ -80,7 +80,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
 /// The state with the choices in `given`, and the changes.
 ///
 /// # Errors
-/// A choice does not fit the run, or its data set is not there.
+/// A choice does not fit the run.
 fn choose(path: &Path, given: &Choices, loaded: &checkpoint::Loaded, file: &Path) -> Result<(RunState, Resumed)> {
     let mut state = loaded.state.clone();
     Trials::check(&state, file)?;
@@ -95,26 +95,25 @@ fn choose(path: &Path, given: &Choices, loaded: &checkpoint::Loaded, file: &Path
     }
     place_in(path, &mut state.config)?;
     state.config.check_resumed()?;
-    let data = &state.config.data;
-    if let Some(data) = data.as_ref().filter(|data| !data.exists()) {
-        return Err(Error::Other(format!(
-            "{}: the data set of this run is not there; if it was moved: polyhead train NEW-PATH --resume {}",
-            shown(data),
-            shown(path)
-        )));
-    }
-    if *data == loaded.state.config.data {
+    if state.config.data == loaded.state.config.data {
         // The same place, perhaps written as a relative path.
         changes.changed.retain(|change| !change.starts_with(DATA_SET));
     }
     Ok((state, changes))
 }
 
-/// Opens the data set of the run.
+/// Opens the data set of the run in `path`.
 ///
 /// # Errors
 /// It cannot be read, or is not the one that the run was started with.
-fn open_data(state: &mut RunState, loaded: &checkpoint::Loaded) -> Result<Data> {
+fn open_data(path: &Path, state: &mut RunState, loaded: &checkpoint::Loaded) -> Result<Data> {
+    if let Some(data) = state.config.data.as_ref().filter(|data| !data.exists()) {
+        return Err(Error::Other(format!(
+            "{}: the data set of this run is not there; if it was moved: polyhead train NEW-PATH --resume {}",
+            shown(data),
+            shown(path)
+        )));
+    }
     let mut data = Data::open(&state.config)?;
     data.mosaic_epochs = state.mosaic_epochs;
     let content = Content::of(&data);
@@ -254,7 +253,7 @@ fn task_difference(then: &[Task], now: &[Task]) -> Option<String> {
         (Some(gone), Some(added)) => format!("its task {name} has a new class {added} and no longer {gone}"),
         (None, None) if old != new => format!("the classes of its task {name} are in another order"),
         (None, None) => {
-            format!("the columns, units or loss of its task {name} are not those this run was started with")
+            format!("the columns, units or losses of its task {name} are not those this run was started with")
         }
     })
 }
