@@ -18,6 +18,8 @@ mod compare;
 #[cfg(target_os = "linux")]
 #[path = "suite/console.rs"]
 mod console;
+#[path = "suite/continuing.rs"]
+mod continuing;
 #[path = "suite/corpus.rs"]
 mod corpus;
 #[path = "suite/cuda.rs"]
@@ -68,6 +70,8 @@ mod precision;
 mod predict;
 #[path = "suite/predict_files.rs"]
 mod predict_files;
+#[path = "suite/published.rs"]
+mod published;
 #[path = "suite/pytorch.rs"]
 mod pytorch;
 #[path = "suite/reference.rs"]

@@ -140,7 +140,9 @@ impl EvaluateArgs {
         // Training writes pictures with the same names there.
         let run = options.out.as_deref().filter(|out| train::is_run(out));
         let _lock = run.map(RunLock::take).transpose()?;
-        console::print(&format!("{}\n", evaluate::command(&options, &data)?))?;
+        let report = evaluate::command(&options, &data)?;
+        report.notes.iter().for_each(|note| console::say(&format!("note: {note}")));
+        console::print(&format!("{report}\n"))?;
         Ok(())
     }
 }

@@ -78,6 +78,7 @@ pub fn command(args: PredictArgs) -> Result<()> {
     let bar = Bar::new("{spinner} {pos} images, {per_sec}, {elapsed}");
     // Nothing is written while files are opened, so a signal may end the process then.
     let prediction = predict::open(options)?;
+    prediction.notes().iter().for_each(|note| bar.say(&format!("note: {note}")));
     let interrupt = console::interrupt_flag("finishing the images that were computed; Ctrl-C again stops at once")?;
     let say = |line: String| bar.say(&line);
     let report = predict::predict(prediction, &interrupt, |event| match event {

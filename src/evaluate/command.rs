@@ -54,6 +54,8 @@ pub struct Report {
     pub broken: Vec<Broken>,
     /// Whether the prediction intervals were computed from the residuals on these images.
     pub set_intervals: bool,
+    /// Notes on how the weights file was read.
+    pub notes: Vec<String>,
 }
 
 /// Evaluates a weights file on a data set, and writes metrics and pictures on request.
@@ -110,6 +112,7 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         results,
         broken,
         set_intervals: !model.card.intervals.iter().all(Vec::is_empty) && is_held_out(options, data)?,
+        notes: model.notes,
     };
     let inside = options.out.as_ref().map(|out| out.join("report.json"));
     for json in options.json.iter().chain(&inside) {

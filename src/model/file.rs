@@ -1,13 +1,12 @@
 //! A network as a file: a card and tensors, read from a weights file and written to one. Nothing here runs the network.
 
-use super::card::{Card, Framing};
+use super::card::Card;
 use super::library::Model;
-use super::weights::{self, StateFile, Tensors};
-use super::{Architecture, Backbone, init};
+use super::weights::{self, Tensors};
+use super::{init, published};
 use crate::error::{Error, Result};
 use crate::executor::{DeviceChoice, Executor, ParameterSet, Store};
 use crate::ir::{Graph, Mode};
-use crate::tasks::classifier;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +17,8 @@ pub struct ModelFile {
     pub card: Card,
     /// Parameters and running statistics under torchvision's names and in its order (KCRS for convolutions).
     pub tensors: Tensors,
+    /// Notes for the user on choices that were made in reading the file.
+    pub notes: Vec<String>,
 }
 
 impl ModelFile {
@@ -25,7 +26,7 @@ impl ModelFile {
     /// names the classes of a plain classifier, in the order of its outputs; without names they are numbered from 0.
     ///
     /// # Errors
-    /// The file is damaged or not a ResNet, the number of `classes` differs from the file's, or `classes` are given for
+    /// The file is damaged, not a ResNet or a variant of one, the number of `classes` differs from the file's, or `classes` are given for
     /// a file that has its own names.
     pub fn read(path: &Path, classes: Option<Vec<String>>) -> Result<ModelFile> {
         let file = weights::read(path)?;
@@ -36,9 +37,9 @@ impl ModelFile {
             ))),
             Some(text) => {
                 let card = Card::from_json(text, path)?;
-                Ok(ModelFile { card, tensors: prediction_tensors(file.tensors) })
+                Ok(ModelFile { card, tensors: prediction_tensors(file.tensors), notes: file.notes })
             }
-            None => plain_classifier(file, path, classes),
+            None => published::plain_classifier(file, path, classes),
         }
     }
 
@@ -78,7 +79,7 @@ impl ModelFile {
     pub fn of_store(card: Card, store: &Store, set: ParameterSet) -> Result<ModelFile> {
         let mut tensors = weights::export_parameters(store, weights::Slot::Set(set), "")?;
         tensors.append(&mut weights::export_buffers(store, set, "")?);
-        Ok(ModelFile { card, tensors })
+        Ok(ModelFile { card, tensors, notes: Vec::new() })
     }
 
     /// Writes the file under another name and renames it, so that an older file stays complete until then.
@@ -131,7 +132,7 @@ impl ModelFile {
 }
 
 /// A graph with all of the network's parameters.
-fn evaluation_graph(card: &Card) -> Result<Graph> {
+pub(super) fn evaluation_graph(card: &Card) -> Result<Graph> {
     let size = card.image_size.next_multiple_of(32);
     Ok(card.architecture.network([1, size, size], Mode::Evaluate)?.graph)
 }
@@ -141,66 +142,4 @@ fn prediction_tensors(tensors: Tensors) -> Tensors {
     let averaged: Tensors =
         tensors.iter().filter_map(|(k, v)| Some((k.strip_prefix("ema.")?.to_owned(), v.clone()))).collect();
     if averaged.is_empty() { tensors } else { averaged }
-}
-
-/// Makes a card for a ResNet file with torchvision's names: one classification task on `fc`.
-fn plain_classifier(file: StateFile, path: &Path, names: Option<Vec<String>>) -> Result<ModelFile> {
-    let mut tensors = file.tensors;
-    let strange = |what: &str| {
-        Error::checkpoint(
-            path,
-            format!("{what}: expected a polyhead file, or a ResNet-18, -34, -50 or -101 with torchvision's names"),
-        )
-    };
-    let blocks = (0..).take_while(|i| tensors.contains_key(&format!("layer3.{i}.conv1.weight"))).count();
-    let backbone = match (tensors.contains_key("layer1.0.conv3.weight"), blocks) {
-        (true, 6) => Backbone::Resnet50,
-        (true, 23) => Backbone::Resnet101,
-        (false, 6) => Backbone::Resnet34,
-        (false, 2) if tensors.contains_key("layer4.1.conv2.weight") => Backbone::Resnet18,
-        _ => return Err(strange("the layers match no known network")),
-    };
-    let (Some(weight), Some(bias)) = (tensors.remove("fc.weight"), tensors.remove("fc.bias")) else {
-        return Err(strange("there is no final layer `fc`"));
-    };
-    let count = match *weight.dims() {
-        [count, _] if count > 0 => count,
-        _ => return Err(strange("`fc.weight` is not a matrix")),
-    };
-    let classes = names.unwrap_or_else(|| (0..count).map(|i| i.to_string()).collect());
-    if classes.len() != count {
-        return Err(Error::Usage(format!(
-            "--classes names {} classes and {} has {count}: give one name per line, in the order of the outputs",
-            classes.len(),
-            path.display()
-        )));
-    }
-    let task = classifier("class", classes);
-    tensors.insert("heads.class.linear.weight".into(), weight);
-    tensors.insert("heads.class.linear.bias".into(), bias);
-    let mut card = Card::new(Architecture::new(backbone, vec![task], 224, 0.0), 224);
-    card.framing = Framing::ResizeCenterCrop;
-    Ok(ModelFile { card, tensors })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::{DType, Device, Tensor};
-
-    #[test]
-    fn a_final_layer_that_is_not_a_matrix_is_refused() {
-        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
-        for shape in [&[][..], &[512], &[3, 512, 1], &[0, 512]] {
-            let names = ["layer3.0.conv1.weight", "layer3.1.conv1.weight", "layer4.1.conv2.weight", "fc.bias"];
-            let mut tensors: Tensors = names.iter().map(|name| ((*name).to_owned(), zeros(&[1]))).collect();
-            tensors.insert("fc.weight".into(), zeros(shape));
-            let file = StateFile { tensors, metadata: HashMap::new() };
-            let error = plain_classifier(file, Path::new("resnet18.pth"), None).err().unwrap().to_string();
-            assert!(
-                error.contains("resnet18.pth") && error.contains("`fc.weight` is not a matrix"),
-                "{shape:?}: {error}"
-            );
-        }
-    }
 }

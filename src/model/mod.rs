@@ -5,6 +5,7 @@ pub mod card;
 pub mod freeze;
 pub mod init;
 pub mod resnet;
+pub mod start;
 pub mod weights;
 
 mod file;
@@ -12,6 +13,7 @@ mod forward;
 mod head_size;
 mod library;
 mod pickle;
+mod published;
 mod training;
 
 pub use card::Card;

@@ -9,6 +9,7 @@ use crate::ir::{BufferId, ParameterId};
 use crate::model::pickle;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::Path;
 
 /// Tensors by their names in torchvision's state dict.
@@ -20,16 +21,21 @@ pub struct StateFile {
     pub tensors: Tensors,
     /// Texts by key; empty for PyTorch's files.
     pub metadata: HashMap<String, String>,
+    /// Notes for the user on choices that were made in reading the file.
+    pub notes: Vec<String>,
 }
 
-/// Reads a .safetensors file, or a PyTorch .pth/.pt/.bin state dict.
+/// Reads a safetensors file, or a state dict that PyTorch wrote. The content decides which it is, whatever the file's name.
 ///
 /// # Errors
 /// The file is missing, cut short, in neither format, or differs from its checksum, or a number is NaN or infinite.
 pub fn read(path: &Path) -> Result<StateFile> {
-    let file = match path.extension().and_then(|e| e.to_str()) {
-        Some("pth" | "pt" | "bin") => StateFile { tensors: pickle::read(path)?, metadata: HashMap::new() },
-        _ => read_safetensors(path)?,
+    let file = match format_of(path)? {
+        Format::Pickle => {
+            let (tensors, notes) = pickle::read(path)?;
+            StateFile { tensors, metadata: HashMap::new(), notes }
+        }
+        Format::Safetensors => read_safetensors(path)?,
     };
     match file.tensors.iter().find(|(_, tensor)| !is_finite(tensor)) {
         None => Ok(file),
@@ -38,6 +44,31 @@ pub fn read(path: &Path) -> Result<StateFile> {
             format!("`{name}` has numbers that are NaN or infinite, so the weights are useless; {OTHERS}"),
         )),
     }
+}
+
+/// The formats of weights files.
+enum Format {
+    Safetensors,
+    Pickle,
+}
+
+/// The format of a file, from its first bytes. A file that begins as neither counts as safetensors if it is named so, and is then
+/// refused as damaged.
+fn format_of(path: &Path) -> Result<Format> {
+    let mut head = Vec::new();
+    let opened = files::open(path).and_then(|file| file.take(pickle::HEAD).read_to_end(&mut head));
+    opened.map_err(Error::io("read", path))?;
+    if pickle::begins(&head) {
+        return Ok(Format::Pickle);
+    }
+    let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
+    if is_named_so || head.get(LENGTH) == Some(&b'{') {
+        return Ok(Format::Safetensors);
+    }
+    Err(Error::checkpoint(
+        path,
+        "not a weights file (it begins neither as safetensors, nor as a zip archive, nor as a file of PyTorch before 1.6); name one that polyhead, safetensors or torch.save wrote",
+    ))
 }
 
 /// Whether the numbers are finite as f32, the type that they are used in.
@@ -69,7 +100,7 @@ fn read_safetensors(path: &Path) -> Result<StateFile> {
     let mut metadata = header.metadata().clone().unwrap_or_default();
     metadata.remove(CHECKSUM_KEY);
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| broken(&e))?;
-    Ok(StateFile { tensors: tensors.into_iter().collect(), metadata })
+    Ok(StateFile { tensors: tensors.into_iter().collect(), metadata, notes: Vec::new() })
 }
 
 /// Writes a safetensors file under another name, syncs it, and renames it to `path`, which is never incomplete.
@@ -194,19 +225,10 @@ pub fn export_buffers(store: &Store, set: ParameterSet, prefix: &str) -> Result<
     Ok(tensors)
 }
 
-/// Missing and unexpected keys of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyReport {
-    /// Parameters of the model that the file lacks.
-    pub missing: Vec<String>,
-    /// Tensors of the file that the model lacks.
-    pub unexpected: Vec<String>,
-}
-
 /// Copies one of the vectors of all parameters from tensors named `prefix` + name.
 ///
+/// # Errors
 /// A tensor has another shape than the model's.
-/// A tensor of another shape than the model's.
 pub fn import_parameters(store: &mut Store, which: Slot, tensors: &Tensors, prefix: &str) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     for i in 0..store.parameters.len() {
@@ -241,43 +263,6 @@ pub fn import_buffers(store: &mut Store, set: ParameterSet, tensors: &Tensors, p
         from_tensor(tensor, &name, &shape, &mut running[range])?;
     }
     Ok(missing)
-}
-
-/// Initialises a model from a published file: loads the tensors that both have and lists the others.
-///
-/// # Errors
-/// The file has no tensor of this model, or one with another shape.
-pub fn start_from(store: &mut Store, file: &StateFile, path: &Path) -> Result<KeyReport> {
-    let mut missing = import_parameters(store, Slot::Set(ParameterSet::Current), &file.tensors, "")
-        .and_then(|mut m| {
-            m.extend(import_buffers(store, ParameterSet::Current, &file.tensors, "")?);
-            Ok(m)
-        })
-        .map_err(|e| {
-            let hint = match e.to_string().contains("`heads.") {
-                true => "the task has other classes or columns in the file: give it another name in data.yaml, and its head starts at random",
-                false => "is this file for another --backbone?",
-            };
-            Error::checkpoint(path, format!("{e}; {hint}"))
-        })?;
-    let known =
-        |name: &str| store.parameters.iter().any(|p| p.name == name) || store.buffers.iter().any(|b| b.name == name);
-    // num_batches_tracked is PyTorch's own bookkeeping, not a parameter.
-    let unexpected: Vec<String> =
-        file.tensors.keys().filter(|k| !known(k) && !k.ends_with("num_batches_tracked")).cloned().collect();
-    if missing.len() == store.parameters.len() + store.buffers.len() {
-        return Err(Error::checkpoint(
-            path,
-            format!(
-                "holds no tensor of this model (its first is `{}`, the model's `{}`): expected torchvision's or timm's ResNet names",
-                file.tensors.keys().next().map_or("none", String::as_str),
-                store.parameters[0].name
-            ),
-        ));
-    }
-    missing.sort();
-    store.start_average();
-    Ok(KeyReport { missing, unexpected })
 }
 
 /// Converts KRSC (or a vector or matrix) to a tensor in torchvision's order.
@@ -375,7 +360,7 @@ mod tests {
             write(&path, &some(), metadata.clone()).unwrap();
             let (bytes, whole) = (std::fs::read(&path).unwrap(), read(&path).unwrap());
             assert_eq!(whole.metadata, metadata);
-            assert!(same(&whole, &StateFile { tensors: some(), metadata }));
+            assert!(same(&whole, &StateFile { tensors: some(), metadata, notes: Vec::new() }));
             let (mut damaged, mut refused) = (bytes.clone(), 0);
             for bit in 0..bytes.len() * 8 {
                 damaged[bit / 8] ^= 1 << (bit % 8);
@@ -418,7 +403,7 @@ mod tests {
         let rewritten = safetensors::serialize(tensors.iter().map(|(k, v)| (k.as_str(), v)), copied).unwrap();
         std::fs::write(&path, rewritten).unwrap();
         let file = read(&path).unwrap();
-        assert!(same(&file, &StateFile { tensors, metadata: metadata() }));
+        assert!(same(&file, &StateFile { tensors, metadata: metadata(), notes: Vec::new() }));
     }
 
     #[test]

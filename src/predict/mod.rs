@@ -130,6 +130,13 @@ pub struct Prediction {
     model: Model,
 }
 
+impl Prediction {
+    /// Notes on how the weights file was read.
+    pub fn notes(&self) -> &[String] {
+        &self.file.notes
+    }
+}
+
 /// Opens what a prediction reads. This may wait for a slow disk or a pipe, and can be stopped at any moment.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample,
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
+use crate::model::start::{self, listed};
 use crate::model::{Architecture, Card, Probe, Stage, TrainingNetwork, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
@@ -446,31 +447,18 @@ pub(crate) fn encoders(config: &TrainConfig, data: &Data, card: &Card) -> Encode
     Encoders::new(config.sides().into_iter().map(|side| (side, encoder(side, data, card))))
 }
 
-/// Loads initial weights from `path`. Returns notes on tensors that the file lacks and on those that are not used.
-pub(crate) fn start_from(trainer: &mut Trainer, path: &Path) -> Result<Vec<String>> {
+/// Loads initial weights from `path`. Returns notes on how they were read, on tensors that the file lacks, and on those that are not
+/// used.
+pub(crate) fn start_from(trainer: &mut Trainer, architecture: &Architecture, path: &Path) -> Result<Vec<String>> {
     let file = weights::read(path)?;
-    let report = trainer.executor.edit_store(|store| weights::start_from(store, &file, path))??;
-    let list = |keys: &[String]| {
-        let shown: Vec<&str> = keys.iter().take(8).map(String::as_str).collect();
-        let tail = if keys.len() > 8 { ", …" } else { "" };
-        format!("{}{tail}", shown.join(", "))
-    };
-    let mut notes = Vec::new();
-    if !report.missing.is_empty() {
-        notes.push(format!(
-            "{} tensors start at random, not in {}: {}",
-            report.missing.len(),
-            path.display(),
-            list(&report.missing)
-        ));
+    let started = trainer.executor.edit_store(|store| start::start_from(store, architecture, file, path))??;
+    let mut notes = started.notes;
+    let (missing, unexpected, file) = (&started.missing, &started.unexpected, path.display());
+    if !missing.is_empty() {
+        notes.push(format!("{} tensors start at random, not in {file}: {}", missing.len(), listed(missing)));
     }
-    if !report.unexpected.is_empty() {
-        notes.push(format!(
-            "{} tensors of {} are not used: {}",
-            report.unexpected.len(),
-            path.display(),
-            list(&report.unexpected)
-        ));
+    if !unexpected.is_empty() {
+        notes.push(format!("{} tensors of {file} are not used: {}", unexpected.len(), listed(unexpected)));
     }
     Ok(notes)
 }

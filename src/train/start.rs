@@ -79,7 +79,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     let mut notes = data.notes.clone();
     trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
     if let Some(file) = &config.weights {
-        notes.extend(start_from(&mut trainer, file)?);
+        notes.extend(start_from(&mut trainer, &card.architecture, file)?);
     }
     // The folder is created after all checks, so that a refused run leaves none behind.
     let (isa, tuning) = (trainer.executor.isa(), trainer.executor.tuning_hash());

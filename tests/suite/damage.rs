@@ -109,7 +109,7 @@ fn a_bit_that_changes_in_a_cached_image_changes_no_run() {
 
 /// The metadata of a checkpoint with one value of its run's state replaced.
 fn with_state(file: &Path, place: &str, value: serde_json::Value) {
-    let StateFile { tensors, mut metadata } = weights::read(file).unwrap();
+    let StateFile { tensors, mut metadata, .. } = weights::read(file).unwrap();
     let mut state: serde_json::Value = serde_json::from_str(&metadata["polyhead.run"]).unwrap();
     *state.pointer_mut(place).expect("a place in the state") = value;
     metadata.insert("polyhead.run".into(), state.to_string());

@@ -4,7 +4,7 @@
 use crate::cli::{SMALL, path, succeed};
 use crate::cuda::{devices, errors};
 use crate::step::{Folder, cpu, encoder, images, norm, open_and_close_gates, optimizer, vector};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use clap::ValueEnum;
 use polyhead::device::cuda::Precision;
 use polyhead::executor::DeviceChoice;
@@ -190,9 +190,14 @@ fn a_plain_file_is_recognised_by_its_names() {
     let folder = Folder::new("names");
     for backbone in [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50, Backbone::Resnet101] {
         let network = Architecture::new(backbone, Vec::new(), 64, 0.0).network([1, 64, 64], Mode::Evaluate).unwrap();
-        let one = |shape| Tensor::from_vec(vec![0f32; 2], shape, &Device::Cpu).unwrap();
-        let mut tensors: Tensors = network.graph.parameters.iter().map(|p| (p.name.clone(), one((2, 1)))).collect();
-        tensors.extend([("fc.weight".to_owned(), one((2, 1))), ("fc.bias".to_owned(), one((2, 1)))]);
+        // Bytes in place of numbers keep the files small.
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::U8, &Device::Cpu).unwrap();
+        let of = |shape: &[usize]| match *shape {
+            [k, r, s, c] => zeros(&[k, c, r, s]),
+            _ => zeros(shape),
+        };
+        let mut tensors: Tensors = network.graph.parameters.iter().map(|p| (p.name.clone(), of(&p.shape))).collect();
+        tensors.extend([("fc.weight".into(), zeros(&[2, backbone.features()])), ("fc.bias".into(), zeros(&[2]))]);
         let file = folder.path.join("plain.safetensors");
         weights::write(&file, &tensors, std::collections::HashMap::new()).unwrap();
         assert_eq!(ModelFile::read(&file, None).unwrap().card.architecture.backbone, backbone);

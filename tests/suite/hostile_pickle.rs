@@ -14,7 +14,7 @@ fn global(module: &str, name: &str) -> Vec<u8> {
     format!("c{module}\n{name}\n").into_bytes()
 }
 
-fn text(text: &str) -> Vec<u8> {
+pub fn text(text: &str) -> Vec<u8> {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
@@ -37,28 +37,28 @@ fn call(callable: Vec<u8>, arguments: Vec<u8>) -> Vec<u8> {
     [callable, arguments, b"R".to_vec()].concat()
 }
 
-fn storage(class: &str, key: &str, len: i64) -> Vec<u8> {
+pub fn storage(class: &str, key: &str, len: i64) -> Vec<u8> {
     let reference = tuple(&[text("storage"), global("torch", class), text(key), text("cpu"), int(len)]);
     [reference, b"Q".to_vec()].concat()
 }
 
-fn tensor(storage: Vec<u8>, offset: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
+pub fn tensor(storage: Vec<u8>, offset: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
     let hooks = call(global("collections", "OrderedDict"), b")".to_vec());
     let arguments = [storage, int(offset), ints(shape), ints(strides), b"\x89".to_vec(), hooks];
     call(global("torch._utils", "_rebuild_tensor_v2"), tuple(&arguments))
 }
 
-fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let entries: Vec<u8> = entries.iter().flat_map(|(name, value)| [text(name), value.clone()].concat()).collect();
     [b"}(", entries.as_slice(), b"u"].concat()
 }
 
-fn pickle(value: Vec<u8>) -> Vec<u8> {
+pub fn pickle(value: Vec<u8>) -> Vec<u8> {
     [b"\x80\x02", value.as_slice(), b"."].concat()
 }
 
 /// A zip archive of uncompressed entries below `x/`.
-fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     zip_of(entries, CompressionMethod::Stored)
 }
 
@@ -79,7 +79,7 @@ fn one_tensor(held: usize, stated: i64, offset: i64, shape: &[i64], strides: &[i
 }
 
 /// The older format: the numbers follow the list of storage keys.
-fn legacy(value: Vec<u8>, keys: &[&str], numbers: &[u8]) -> Vec<u8> {
+pub fn legacy(value: Vec<u8>, keys: &[&str], numbers: &[u8]) -> Vec<u8> {
     let keys: Vec<u8> = keys.iter().flat_map(|key| text(key)).collect();
     [
         b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.".to_vec(),

@@ -10,6 +10,7 @@ use super::weights::Tensors;
 use crate::error::{Error, Result};
 use std::path::Path;
 use torch_file::TorchFile;
+pub(super) use torch_file::{HEAD, begins};
 
 /// The reason why a file cannot be read. It determines the advice in the error message.
 #[derive(Debug)]
@@ -57,19 +58,17 @@ impl From<std::io::Error> for Fault {
     }
 }
 
-/// The tensors of a state dict, or of a training checkpoint that contains one.
+/// The tensors of a state dict, or of a training checkpoint that contains one, and a note on the keys it was found under.
 ///
 /// # Errors
 /// The file is missing or damaged, or has no tensors in the expected places.
-pub(super) fn read(path: &Path) -> Result<Tensors> {
-    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
-    if !metadata.is_file() {
-        return Err(Error::checkpoint(path, "not a file; name a file that torch.save wrote"));
-    }
-    let read = || {
+pub(super) fn read(path: &Path) -> Result<(Tensors, Vec<String>)> {
+    let read = || -> Result<_, Fault> {
         let mut file = TorchFile::open(path)?;
-        let state_dict = tensors::state_dict(&file.pickle)?;
-        tensors::read(&mut file, state_dict)
+        let (state_dict, keys) = tensors::state_dict(&file.pickle)?;
+        let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+        let note = format!("the weights are taken from {} of the weights file", keys.join(" in "));
+        Ok((tensors::read(&mut file, state_dict)?, if keys.is_empty() { Vec::new() } else { vec![note] }))
     };
     read().map_err(|fault| fault.into_error(path))
 }

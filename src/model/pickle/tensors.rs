@@ -20,12 +20,16 @@ const MOST_TENSORS: usize = 100_000;
 const MOST_TIMES_THE_FILE: u64 = 4;
 const ALWAYS_ALLOWED: u64 = 64 << 20;
 
-/// Finds the dict that holds the weights. A training checkpoint has them under a key, sometimes next to a single tensor
-/// (`best_acc1` of PyTorch's own ImageNet example), so the keys are tried before the file as a whole.
+/// The keys under which training programs save the weights, in the order in which they are tried.
+const KEYS: [&str; 7] = ["state_dict", "model_state_dict", "model", "net", "model_ema", "ema", "state_dict_ema"];
+
+/// Finds the dict that holds the weights, and the keys that lead to it, the innermost first. A training checkpoint has them under one
+/// key or two, sometimes next to a single tensor (`best_acc1` of PyTorch's own ImageNet example), so the keys are tried before
+/// the file as a whole.
 ///
 /// # Errors
 /// None of them contains a tensor.
-pub fn state_dict(pickle: &Pickle) -> Result<Id, Fault> {
+pub fn state_dict(pickle: &Pickle) -> Result<(Id, Vec<&'static str>), Fault> {
     let is_tensor = |&(name, value): &(Id, Id)| {
         matches!((pickle.value(name), pickle.value(value)), (Value::Text(_), Value::Tensor(_)))
     };
@@ -33,10 +37,14 @@ pub fn state_dict(pickle: &Pickle) -> Result<Id, Fault> {
         Value::Dict(entries) => entries.iter().any(is_tensor),
         _ => false,
     };
-    let candidates = [pickle.entry(pickle.root, "state_dict"), pickle.entry(pickle.root, "model"), Some(pickle.root)];
-    match candidates.into_iter().flatten().find(holds_tensors) {
-        Some(dict) => Ok(dict),
-        None => Fault::foreign("it holds no tensors, nor does its `state_dict` or its `model`"),
+    let under = |dict: Id| KEYS.into_iter().filter_map(move |key| Some((pickle.entry(dict, key)?, key)));
+    let once = under(pickle.root).map(|(dict, key)| (dict, vec![key]));
+    let twice =
+        under(pickle.root).flat_map(|(outer, key)| under(outer).map(move |(dict, inner)| (dict, vec![inner, key])));
+    let whole = std::iter::once((pickle.root, Vec::new()));
+    match once.chain(twice).chain(whole).find(|(dict, _)| holds_tensors(dict)) {
+        Some(found) => Ok(found),
+        None => Fault::foreign(format!("it holds no tensors, nor does what it has under {}", KEYS.join(", "))),
     }
 }
 

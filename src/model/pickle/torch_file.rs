@@ -17,6 +17,18 @@ const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 const LEGACY_VERSION: i64 = 1001;
 
+/// The number of bytes that [`begins`] looks at.
+pub const HEAD: u64 = 64;
+
+/// Whether a file with these first bytes may be one that `torch.save` wrote.
+pub fn begins(head: &[u8]) -> bool {
+    head.starts_with(ZIP_MAGIC) || begins_as_legacy(head)
+}
+
+fn begins_as_legacy(head: &[u8]) -> bool {
+    head.windows(LEGACY_MAGIC.len()).any(|window| window == LEGACY_MAGIC)
+}
+
 /// An open file whose pickle has been read and whose storages have not.
 pub struct TorchFile {
     pub pickle: Pickle,
@@ -46,11 +58,11 @@ impl TorchFile {
         let len = file.seek(SeekFrom::End(0))?;
         file.rewind()?;
         let mut head = Vec::new();
-        file.by_ref().take(64).read_to_end(&mut head)?;
+        file.by_ref().take(HEAD).read_to_end(&mut head)?;
         file.rewind()?;
         if head.starts_with(ZIP_MAGIC) {
             open_zip(file, len)
-        } else if head.windows(LEGACY_MAGIC.len()).any(|window| window == LEGACY_MAGIC) {
+        } else if begins_as_legacy(&head) {
             open_legacy(file, len)
         } else {
             Fault::foreign("it begins neither as a zip archive nor as a file of PyTorch before 1.6")

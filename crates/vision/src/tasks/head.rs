@@ -37,6 +37,9 @@ pub struct Dropout {
     pub salt: u64,
 }
 
+/// The layer of a pooled head with one output per class or column.
+pub const POOLED_LAYER: &str = "linear";
+
 /// Appends a pooled head under `name`: global pool of c5, dropout, linear → `[N, out]`.
 ///
 /// # Errors
@@ -45,6 +48,6 @@ pub fn pooled_linear(b: &mut Builder, name: &str, trunk: &Trunk, out: usize) -> 
     let Trunk { features: [_, _, c5], dropout, .. } = *trunk;
     let pooled = pool::global_pool(b.graph, c5, &format!("{name}.pooled"))?; // [N, C]
     let dropped = pool::dropout(b.graph, pooled, dropout.probability, dropout.salt)?;
-    let values = b.linear(dropped, &format!("{name}.linear"), out)?; // [N, out]
+    let values = b.linear(dropped, &format!("{name}.{POOLED_LAYER}"), out)?; // [N, out]
     Ok(HeadValues { outputs: vec![values], levels: Vec::new() })
 }

@@ -42,6 +42,10 @@ pub trait TaskSpec: Same {
     /// Features or options that do not fit the head.
     fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues>;
 
+    /// The layer below the head's name that has one output for each class, or for each column if there are no classes, in their
+    /// order.
+    fn output_layer(&self) -> &'static str;
+
     /// Appends the loss after the head.
     ///
     /// # Errors

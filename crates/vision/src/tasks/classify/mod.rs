@@ -10,7 +10,7 @@ pub use answer::Probabilities;
 pub use label::{Class, MixedClass};
 
 use super::coverage::TaskReport;
-use super::head::pooled_linear;
+use super::head::{POOLED_LAYER, pooled_linear};
 use super::loss_card::LossCard;
 use super::{
     Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
@@ -107,6 +107,10 @@ impl TaskSpec for Classify {
 
     fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues> {
         pooled_linear(b, name, trunk, self.classes.len())
+    }
+
+    fn output_layer(&self) -> &'static str {
+        POOLED_LAYER
     }
 
     /// Targets: the class as i32 `[N]`, −1 for unlabelled. If labels may be mixed: also the second class as i32 `[N]`

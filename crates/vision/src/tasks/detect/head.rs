@@ -14,6 +14,9 @@ const GROUPS: usize = 32;
 /// −ln((1 − 0.01)/0.01): initially every class has a probability of 0.01.
 const CLASS_BIAS: f32 = -4.595;
 
+/// The layer with one output per class.
+pub const CLASS_LAYER: &str = "class.logits";
+
 const SAME: Conv2d = Conv2d { kernel: 3, stride: 1, padding: 1 };
 
 /// The parameters of one tower. They are created once and shared by all levels.

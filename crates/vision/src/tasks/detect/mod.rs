@@ -92,6 +92,10 @@ impl TaskSpec for Detect {
         head::detection(b, name, trunk, self.classes.len())
     }
 
+    fn output_layer(&self) -> &'static str {
+        head::CLASS_LAYER
+    }
+
     /// Targets: i32 `[N, A]`, a cell's class, −1 for background, −2 for ignored or unlabelled; f32 `[N, A, 4]`, boxes
     /// xyxy in network pixels. If images may be annotated for some classes only: i32 `[N, A]`, a cell's regions, and
     /// i32 `[N, C]`, the regions that leave out a class.

@@ -11,7 +11,7 @@ pub use label::Classes;
 
 use super::answer::sigmoid;
 use super::coverage::TaskReport;
-use super::head::pooled_linear;
+use super::head::{POOLED_LAYER, pooled_linear};
 use super::task::ClassesCard;
 use super::{
     Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
@@ -95,6 +95,10 @@ impl TaskSpec for MultiLabel {
 
     fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues> {
         pooled_linear(b, name, trunk, self.classes.len())
+    }
+
+    fn output_layer(&self) -> &'static str {
+        POOLED_LAYER
     }
 
     /// Target: f32 `[N, K]`, 1 for present, 0 for absent, NaN for unlabelled.

@@ -12,7 +12,7 @@ pub use figures::ColumnFigures;
 pub use label::Values;
 
 use super::coverage::TaskReport;
-use super::head::pooled_linear;
+use super::head::{POOLED_LAYER, pooled_linear};
 use super::loss_card::LossCard;
 use super::{
     Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
@@ -99,6 +99,10 @@ impl TaskSpec for Regress {
 
     fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues> {
         pooled_linear(b, name, trunk, self.columns.len())
+    }
+
+    fn output_layer(&self) -> &'static str {
+        POOLED_LAYER
     }
 
     /// Target: f32 `[N, R]`, standardised, NaN unlabelled.
