@@ -72,7 +72,7 @@ fn format_of(path: &Path) -> Result<Format> {
 }
 
 /// Whether the numbers are finite as f32, the type that they are used in.
-fn is_finite(tensor: &Tensor) -> bool {
+pub fn is_finite(tensor: &Tensor) -> bool {
     let (storage, layout) = tensor.storage_and_layout();
     if let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) = (&*storage, layout.contiguous_offsets()) {
         return all_finite(&values[start..end]);

@@ -176,7 +176,7 @@ const SQUARES: &str = "balance.squares.";
 /// it is kept at [`previous`].
 ///
 /// # Errors
-/// The file cannot be written. The older checkpoint stays intact.
+/// The file cannot be written, or `NonFinite` if a number is NaN or infinite. The older checkpoint stays intact.
 pub fn save(path: &Path, trainer: &mut Trainer, card: &Card, state: &RunState) -> Result<()> {
     let store = trainer.executor.store()?;
     let mut tensors = prediction_tensors(store, ParameterSet::Current, "")?;
@@ -184,6 +184,14 @@ pub fn save(path: &Path, trainer: &mut Trainer, card: &Card, state: &RunState) -
     tensors.append(&mut weights::export_parameters(store, Slot::FirstMoment, "optim.first.")?);
     tensors.append(&mut weights::export_parameters(store, Slot::SecondMoment, "optim.second.")?);
     tensors.append(&mut squares(&trainer.squares)?);
+    // Such a state could not be read again, and the one saved before it is still good.
+    if let Some((name, _)) = tensors.iter().find(|(_, tensor)| !weights::is_finite(tensor)) {
+        let step = state.step;
+        let report = format!(
+            "step {step}: `{name}` has numbers that are NaN or infinite, so this state is not saved: lower --lr0, or set --clip-norm"
+        );
+        return Err(Error::NonFinite { report });
+    }
     let state = serde_json::to_string(state)
         .map_err(|e| Error::checkpoint(path, format!("the run's state cannot be written: {e}")))?;
     let metadata = HashMap::from([(Card::KEY.to_owned(), card.to_json()), (STATE_KEY.to_owned(), state)]);

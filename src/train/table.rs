@@ -29,7 +29,10 @@ impl ResultsTable {
     /// The file cannot be read or written.
     pub fn open(folder: &RunFolder, columns: &[String], epochs_done: u64) -> Result<ResultsTable> {
         let path = folder.path.join(TABLE);
-        let old = std::fs::read(&path).unwrap_or_default();
+        let old = match std::fs::read(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("read", &path)(e)),
+            read => read.unwrap_or_default(),
+        };
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(old.as_slice());
         let header: Vec<String> = reader.headers().map(|h| h.iter().map(str::to_owned).collect()).unwrap_or_default();
         let retired: Vec<&String> = header.iter().filter(|h| !columns.contains(h)).collect();
