@@ -67,7 +67,7 @@ fn format_of(path: &Path) -> Result<Format> {
     }
     Err(Error::checkpoint(
         path,
-        "not a weights file (it begins neither as safetensors, nor as a zip archive, nor as a file of PyTorch before 1.6); name one that polyhead, safetensors or torch.save wrote",
+        "not a weights file (it begins neither as safetensors, nor as a zip archive, nor as a file of PyTorch before 1.6); name one that polyhead wrote, or save it with torch.save(model.state_dict(), …)",
     ))
 }
 

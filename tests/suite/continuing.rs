@@ -165,7 +165,7 @@ fn a_head_that_cannot_continue_starts_anew_and_a_note_says_why() {
     let note = "t: its head starts anew: the task is regression, and classification in the file";
     assert_eq!(started, Started { notes: vec![note.into()], ..Started::default() });
     assert_same("heads.t.", &initial, &after);
-    assert_same("layer1.", &before, &after);
+    assert_same("layer1.", &after, &before);
     // Another size of the towers. A task whose name continues that of the first one is not affected.
     let tasks = |name: &str| vec![Task::new("t", Detect::new(names())), Task::new(name, Classify::new(names()))];
     let [mut then, now] =
