@@ -145,9 +145,8 @@ pub fn evaluate(
         let outputs = run(&batch.images)?;
         for (i, item) in batch.items.iter().enumerate() {
             let sample = &samples[item.index];
-            let mut answer = card.interpret(&outputs, i, [settings.imgsz as f32; 2], &settings.boxes);
-            for (task, prediction) in answer.iter_mut().enumerate() {
-                prediction.to_image_pixels(&item.geometry);
+            let answer = card.interpret(&outputs, i, &item.geometry, &settings.boxes);
+            for (task, prediction) in answer.iter().enumerate() {
                 labelled[task] += usize::from(sample.labels[task].is_labelled());
                 metrics[task].add(&**prediction, &sample.labels[task]);
             }

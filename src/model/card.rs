@@ -2,6 +2,7 @@
 
 use super::Architecture;
 use crate::error::{Error, Result};
+use crate::geometry::Geometry;
 use crate::layers::pyramid::PyramidSize;
 use crate::tasks::{DecodeOptions, HeadOutput, Interpreting, Prediction, Standardisation};
 use serde::{Deserialize, Serialize};
@@ -64,20 +65,19 @@ impl Card {
         self.intervals.get(task).map_or(&[], Vec::as_slice)
     }
 
-    /// Turns the network's outputs for image `index` of a batch into predictions of every task, in network pixels.
-    ///
-    /// Units: `size` is the canvas, width and height in network pixels; boxes are clipped to it.
+    /// Turns the network's outputs for image `index` of a batch into predictions of every task, in pixels of the image
+    /// that `geometry` placed on the canvas.
     pub fn interpret(
         &self,
         outputs: &[HeadOutput],
         index: usize,
-        size: [f32; 2],
+        geometry: &Geometry,
         options: &DecodeOptions,
     ) -> Vec<Box<dyn Prediction>> {
         let tasks = self.architecture.tasks.iter().zip(outputs).enumerate();
         let answers = tasks.map(|(number, (task, output))| {
             let (standardisation, half_widths) = (self.standardisation[number].as_ref(), self.intervals_of(number));
-            task.spec.interpret(&Interpreting { output, index, size, standardisation, half_widths, options })
+            task.spec.interpret(&Interpreting { output, index, geometry, standardisation, half_widths, options })
         });
         answers.collect()
     }

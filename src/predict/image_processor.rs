@@ -45,8 +45,6 @@ impl<'a> ImageProcessor<'a> {
 
     /// Every task's prediction for image `row` of a batch, with boxes in pixels of the image.
     pub fn answer(&self, outputs: &[HeadOutput], row: usize, geometry: &Geometry) -> Vec<Box<dyn Prediction>> {
-        let mut answer = self.card.interpret(outputs, row, [self.size as f32; 2], &self.boxes);
-        answer.iter_mut().for_each(|prediction| prediction.to_image_pixels(geometry));
-        answer
+        self.card.interpret(outputs, row, geometry, &self.boxes)
     }
 }

@@ -25,8 +25,8 @@ pub struct Interpreting<'a> {
     pub output: &'a HeadOutput,
     /// The index of the image in the batch.
     pub index: usize,
-    /// Width and height of the canvas in network pixels; boxes are clipped to it.
-    pub size: [f32; 2],
+    /// The place of the image on the canvas. Boxes are converted to the image's own pixels and clipped to it.
+    pub geometry: &'a Geometry,
     /// The mean and deviation that convert values back to their unit, if the kind standardises its values.
     pub standardisation: Option<&'a Standardisation>,
     /// Half the widths of prediction intervals, if the card has them.
@@ -90,9 +90,6 @@ pub trait Prediction: Same {
     fn frames(&self) -> Vec<LabelledFrame> {
         Vec::new()
     }
-
-    /// Converts network pixels to pixels of the original image; parts in the padding are dropped.
-    fn to_image_pixels(&mut self, _geometry: &Geometry) {}
 
     /// The entries for COCO's results list, given the image's id and the classes' category ids.
     fn coco(&self, _image: u64, _categories: &[u64]) -> Vec<Value> {

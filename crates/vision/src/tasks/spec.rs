@@ -66,7 +66,7 @@ pub trait TaskSpec: Same {
 
     // Predictions.
 
-    /// The prediction for one image, in network pixels.
+    /// The prediction for one image, in pixels of the original image.
     fn interpret(&self, interpreting: &Interpreting) -> Box<dyn Prediction>;
 
     /// A new metric without images.

@@ -1,8 +1,7 @@
 //! The prediction of a detection task: boxes, and how they are written and drawn.
 
-use crate::boxes::{self, Detection, Xyxy};
+use crate::boxes::{Detection, Xyxy};
 use crate::draw::LabelledFrame;
-use crate::geometry::Geometry;
 use crate::tasks::{Prediction, round};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -44,14 +43,6 @@ impl Prediction for FoundBoxes {
     fn frames(&self) -> Vec<LabelledFrame> {
         let label = |b: &Detection| format!("{} {:.2}", self.classes[b.class], b.score);
         self.boxes.iter().map(|b| LabelledFrame { xyxy: b.xyxy, class: b.class, label: label(b) }).collect()
-    }
-
-    fn to_image_pixels(&mut self, geometry: &Geometry) {
-        let [width, height] = geometry.source.map(|side| side as f32);
-        for Detection { xyxy, .. } in &mut self.boxes {
-            *xyxy = boxes::clip(&geometry.invert_box(xyxy), width, height);
-        }
-        self.boxes.retain(|d| boxes::area(&d.xyxy) > 0.0);
     }
 
     fn coco(&self, image: u64, categories: &[u64]) -> Vec<Value> {

@@ -1,6 +1,7 @@
 //! Decodes the logits of one image into boxes.
 
-use crate::boxes::{Detection, Xyxy, clip};
+use crate::boxes::{Detection, Xyxy, area};
+use crate::geometry::Geometry;
 use crate::ir::Level;
 use crate::ops::box_loss::BINS;
 use crate::ops::nms::batched_nms;
@@ -13,7 +14,8 @@ use crate::tasks::answer::sigmoid;
 /// `class_logits` `[A, C]`, `box_logits` `[A, 4·BINS]` (left, top, right, bottom), cells level by level, row by row.
 ///
 /// # Units
-/// Pixels of the network's input; boxes are clipped to `[0, width] × [0, height]`, the part covered by the image.
+/// Pixels of the original image. Boxes are converted and clipped to the image before non-maximum suppression, because
+/// clipping makes boxes overlap more: no two boxes of a class that are returned overlap by more than the threshold.
 ///
 /// # Source
 /// Li 2020, "Generalized Focal Loss", eq. 5: a distance is stride · Σ softmax(logits)·{0 … 16}.
@@ -21,7 +23,7 @@ pub fn decode(
     class_logits: &[f32],
     box_logits: &[f32],
     levels: &[Level],
-    [width, height]: [f32; 2],
+    geometry: &Geometry,
     options: &DecodeOptions,
 ) -> Vec<Detection> {
     let num_cells: usize = levels.iter().map(|l| l.h * l.w).sum();
@@ -40,8 +42,12 @@ pub fn decode(
         for (index, score) in best_candidates(logits, options) {
             let cell = index / num_classes;
             let distribution = &box_logits[(first_cell + cell) * 4 * BINS..][..4 * BINS];
-            let xyxy = decode_box(distribution, level, cell);
-            boxes.push(clip(&xyxy, width, height));
+            let xyxy = geometry.invert_box(&decode_box(distribution, level, cell));
+            // A box in the padding.
+            if area(&xyxy) <= 0.0 {
+                continue;
+            }
+            boxes.push(xyxy);
             scores.push(score);
             classes.push(index % num_classes);
         }
@@ -65,7 +71,7 @@ fn best_candidates(logits: &[f32], options: &DecodeOptions) -> Vec<(usize, f32)>
     candidates
 }
 
-/// The box around the centre of `cell` on `level`, from its `[4, BINS]` logits.
+/// The box around the centre of `cell` on `level`, in network pixels, from its `[4, BINS]` logits.
 fn decode_box(distribution: &[f32], level: &Level, cell: usize) -> Xyxy {
     let stride = level.stride as f32;
     let x = ((cell % level.w) as f32 + 0.5) * stride;
@@ -89,9 +95,16 @@ fn expected_bin(logits: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boxes::{clip, iou};
+    use crate::random::draw;
     use serde_json::{Value, from_value};
 
     const LEVELS: [Level; 2] = [Level { stride: 8, h: 2, w: 3 }, Level { stride: 16, h: 1, w: 2 }];
+
+    /// An image of this width and height in the canvas's top left corner.
+    fn unscaled(source: [usize; 2]) -> Geometry {
+        Geometry { source, size: 64, scale: [1.0; 2], offset: [0.0; 2], flip: false }
+    }
 
     #[test]
     fn equals_the_reference() {
@@ -108,8 +121,8 @@ mod tests {
                 max_detections: case["max_detections"].as_u64().unwrap() as usize,
                 ..Default::default()
             };
-            let area: [f32; 2] = from_value(case["area"].clone()).unwrap();
-            let got = decode(&class_logits, &box_logits, &levels, area, &options);
+            let area: [usize; 2] = from_value(case["area"].clone()).unwrap();
+            let got = decode(&class_logits, &box_logits, &levels, &unscaled(area), &options);
             let expected: Vec<(usize, f32, Xyxy)> = from_value(case["detections"].clone()).unwrap();
             assert_eq!(got.len(), expected.len(), "{name}");
             for (got, (class, score, xyxy)) in got.iter().zip(&expected) {
@@ -130,14 +143,44 @@ mod tests {
         for side in 0..4 {
             box_logits[(7 * 4 + side) * BINS + side + 1] = 200.0;
         }
-        let got = decode(&class_logits, &box_logits, &LEVELS, [64.0, 50.0], &DecodeOptions::default());
+        let got = decode(&class_logits, &box_logits, &LEVELS, &unscaled([64, 50]), &DecodeOptions::default());
         assert_eq!(got.len(), 1);
         assert_eq!((got[0].class, got[0].xyxy), (1, [8.0, 0.0, 64.0, 50.0]));
     }
 
     #[test]
     fn nothing_above_the_threshold_is_nothing() {
-        let got = decode(&[-20.0; 16], &[0.0; 8 * 4 * BINS], &LEVELS, [64.0, 64.0], &DecodeOptions::default());
+        let got = decode(&[-20.0; 16], &[0.0; 8 * 4 * BINS], &LEVELS, &unscaled([64, 64]), &DecodeOptions::default());
         assert!(got.is_empty());
+    }
+
+    /// Boxes with random sides, many of them beyond the image: it is wide, and the canvas has padding above and below it.
+    #[test]
+    fn no_two_boxes_of_a_class_overlap_more_than_the_threshold() {
+        let levels = [Level { stride: 2, h: 32, w: 32 }];
+        let letterbox =
+            Geometry { source: [331, 124], size: 64, scale: [64.0 / 331.0; 2], offset: [0.0, 20.0], flip: false };
+        let class_logits: Vec<f32> = (0..32 * 32 * 2).map(|i| (draw(i) % 1000) as f32 / 250.0).collect();
+        let mut box_logits = vec![0.0; 32 * 32 * 4 * BINS];
+        for (i, side) in box_logits.chunks_exact_mut(BINS).enumerate() {
+            side[1 + draw(5000 + i as u64) as usize % (BINS - 1)] = 200.0;
+        }
+        let excess = |found: &[Detection], threshold: f64| {
+            let pairs = found.iter().enumerate().flat_map(|(i, a)| found[..i].iter().map(move |b| (a, b)));
+            pairs.filter(|(a, b)| a.class == b.class && f64::from(iou(&a.xyxy, &b.xyxy)) > threshold).count()
+        };
+        for iou_threshold in [0.3, 0.6, 0.9] {
+            let options =
+                DecodeOptions { iou_threshold, max_per_level: 10_000, max_detections: 10_000, ..Default::default() };
+            let found = decode(&class_logits, &box_logits, &levels, &letterbox, &options);
+            let touches = |d: &&Detection| d.xyxy[1] == 0.0 || d.xyxy[3] == 124.0;
+            assert!(found.iter().filter(touches).count() > 10);
+            assert!(found.iter().all(|d| area(&d.xyxy) > 0.0 && clip(&d.xyxy, 331.0, 124.0) == d.xyxy));
+            assert_eq!(excess(&found, iou_threshold), 0, "--iou {iou_threshold}");
+            // Clipped after suppression, some of these boxes overlap more than that.
+            let mut late = decode(&class_logits, &box_logits, &levels, &unscaled([64, 64]), &options);
+            late.iter_mut().for_each(|d| d.xyxy = letterbox.invert_box(&d.xyxy));
+            assert!(excess(&late, iou_threshold) > 0, "--iou {iou_threshold}");
+        }
     }
 }

@@ -128,7 +128,7 @@ impl TaskSpec for Detect {
         let cells: usize = levels.iter().map(|l| l.h * l.w).sum();
         let class_logits = interpreting.row(0, cells * self.classes.len());
         let box_logits = interpreting.row(1, cells * 4 * BINS);
-        let boxes = decode::decode(class_logits, box_logits, levels, interpreting.size, interpreting.options);
+        let boxes = decode::decode(class_logits, box_logits, levels, interpreting.geometry, interpreting.options);
         Box::new(FoundBoxes { classes: self.classes.clone(), boxes })
     }
 

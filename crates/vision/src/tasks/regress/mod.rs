@@ -192,6 +192,7 @@ impl TaskSpec for Regress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::Geometry;
     use crate::tasks::{DecodeOptions, HeadOutput};
 
     fn label(value: f64) -> Label {
@@ -203,8 +204,9 @@ mod tests {
         let fitted = task.fit(&mut labels.iter());
         let output = HeadOutput { values: vec![outputs], levels: Vec::new() };
         let options = DecodeOptions::default();
-        let (size, standardisation, half_widths) = ([64.0; 2], fitted.as_ref(), &[Some(0.5)][..]);
-        let of = |index| Interpreting { output: &output, index, size, standardisation, half_widths, options: &options };
+        let geometry = &Geometry { source: [64; 2], size: 64, scale: [1.0; 2], offset: [0.0; 2], flip: false };
+        let (standardisation, half_widths, options) = (fitted.as_ref(), &[Some(0.5)][..], &options);
+        let of = |index| Interpreting { output: &output, index, geometry, standardisation, half_widths, options };
         (0..labels.len()).map(|index| task.interpret(&of(index))).collect()
     }
 
