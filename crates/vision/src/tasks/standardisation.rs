@@ -92,8 +92,8 @@ impl Spread {
         let share = f64::EPSILON / 1024.0;
         match self.largest() {
             0.0 => share,
-            // Subnormal numbers have no room for the share.
-            largest => (largest * share).max(f64::MIN_POSITIVE),
+            // Not 0, even if the share of a subnormal number is.
+            largest => (largest * share).max(f64::from_bits(1)),
         }
     }
 }

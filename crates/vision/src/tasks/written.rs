@@ -37,15 +37,8 @@ pub(super) fn shown(value: f64, step: f64) -> String {
         few @ 0..=6 => format!("{value:.few$}"),
         _ => {
             let places = value.abs().log10().floor() - step.log10().floor();
-            let text = format!("{value:.*e}", places.clamp(0.0, 16.0) as usize);
-            // Zeros at the end tell nothing apart.
-            match text.split_once('e') {
-                Some((digits, exponent)) if digits.contains('.') => {
-                    let digits = digits.trim_end_matches('0').trim_end_matches('.');
-                    if exponent == "0" { digits.to_owned() } else { format!("{digits}e{exponent}") }
-                }
-                _ => text,
-            }
+            // A step below the digits of a double is that of a constant, which is written as short as it is.
+            if places > 16.0 { value.to_string() } else { format!("{value:.*e}", places.max(0.0) as usize) }
         }
     }
 }
