@@ -84,7 +84,7 @@ pub struct TrainConfig {
     /// Use this share of the training images
     #[arg(long, help_heading = DATA, value_name = "SHARE", value_parser = share_above_0, default_value_t = 1.0)]
     pub fraction: f32,
-    /// Share of the images held out for validation if the data set has no validation split [default: data.yaml's, or 0.2]
+    /// Share of the images held out for validation if the data set has no validation split; 0 trains without validation [default: data.yaml's, or 0.2]
     #[arg(long, help_heading = DATA, value_name = "SHARE", value_parser = share)]
     pub val_fraction: Option<f32>,
     /// Folder the run folders are made in

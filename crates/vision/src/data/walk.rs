@@ -1,11 +1,12 @@
 //! Walks folders and lists their images, including the names under which folders are reached. Links are followed;
-//! hidden entries and folders that hold runs are skipped.
+//! hidden entries and folders that hold runs or predictions are skipped.
 
 use super::images::decode::is_image;
 use super::progress::Progress;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::fs::DirEntry;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A folder that is also listed under another name.
@@ -24,14 +25,21 @@ pub fn relative_name(image: &Path, base: &Path) -> String {
 /// All images below `folder` under all their names, sorted by path; hidden entries are skipped.
 pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
-    walk_into(folder, &mut Vec::new(), None, &mut images, &Progress::default())?;
+    walk_into(folder, &mut Vec::new(), None, &is_image, &mut images, &Progress::default())?;
     Ok(images)
+}
+
+/// All files below `folder` that fit, otherwise like [`walk`].
+pub fn files(folder: &Path, fits: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    walk_into(folder, &mut Vec::new(), None, fits, &mut files, &Progress::default())?;
+    Ok(files)
 }
 
 /// Like [`walk`], and records in `names` the folders that are reached under more than one name.
 pub fn walk_named(folder: &Path, names: &mut Names, progress: &Progress) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
-    walk_into(folder, &mut Vec::new(), Some(names), &mut images, progress)?;
+    walk_into(folder, &mut Vec::new(), Some(names), &is_image, &mut images, progress)?;
     Ok(images)
 }
 
@@ -44,6 +52,8 @@ pub struct Names {
     /// Keyed by the path with links resolved.
     entered: HashMap<PathBuf, PathBuf>,
     pub aliases: Vec<Alias>,
+    /// The folders that were left out because they hold predictions.
+    pub predictions: Vec<PathBuf>,
 }
 
 impl Names {
@@ -80,6 +90,7 @@ fn walk_into(
     folder: &Path,
     above: &mut Vec<Entered>,
     mut names: Option<&mut Names>,
+    fits: &dyn Fn(&Path) -> bool,
     images: &mut Vec<PathBuf>,
     progress: &Progress,
 ) -> Result<()> {
@@ -93,9 +104,11 @@ fn walk_into(
     // Everything below an alias has a second name too; report only the alias itself.
     let mut names = names.filter(|_| !is_alias);
     for (mut path, is_folder) in entries(folder)? {
-        if is_folder {
-            walk_into(&path, above, names.as_deref_mut(), images, progress)?;
-        } else if is_image(&path) {
+        if is_folder && holds_predictions(&path) {
+            names.iter_mut().for_each(|names| names.predictions.push(path.clone()));
+        } else if is_folder {
+            walk_into(&path, above, names.as_deref_mut(), fits, images, progress)?;
+        } else if fits(&path) {
             // Joined paths have about twice the capacity they need, which adds up over a million paths.
             path.shrink_to_fit();
             images.push(path);
@@ -108,10 +121,15 @@ fn walk_into(
 
 /// Whether there is an image anywhere below `folder`; stops at the first.
 pub fn holds_image(folder: &Path) -> Result<bool> {
-    image_below(folder, &mut Vec::new())
+    holds(folder, &is_image)
 }
 
-fn image_below(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
+/// Whether there is a file that `fits` anywhere below `folder`; stops at the first.
+pub fn holds(folder: &Path, fits: &dyn Fn(&Path) -> bool) -> Result<bool> {
+    is_below(folder, fits, &mut Vec::new())
+}
+
+fn is_below(folder: &Path, fits: &dyn Fn(&Path) -> bool, above: &mut Vec<Entered>) -> Result<bool> {
     if !enter(folder, above)? {
         return Ok(false);
     }
@@ -119,17 +137,29 @@ fn image_below(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
     for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
         match visible(folder, entry)? {
             Some((path, true)) => inner.push(path),
-            Some((path, false)) if is_image(&path) => return Ok(true),
+            Some((path, false)) if fits(&path) => return Ok(true),
             _ => {}
         }
     }
     for folder in inner {
-        if image_below(&folder, above)? {
+        if !holds_predictions(&folder) && is_below(&folder, fits, above)? {
             return Ok(true);
         }
     }
     above.pop();
     Ok(false)
+}
+
+/// Whether `folder` is one that `predict` wrote. The pictures in it have boxes drawn on them.
+pub fn holds_predictions(folder: &Path) -> bool {
+    let begins = |name: &str, fits: fn(&str) -> bool| {
+        let mut start = Vec::new();
+        let read = crate::files::open(&folder.join(name)).and_then(|file| file.take(4096).read_to_end(&mut start));
+        read.is_ok() && fits(&String::from_utf8_lossy(&start))
+    };
+    folder.join("predictions.jsonl").is_file()
+        || begins("boxes.csv", |text| text.starts_with("file,class,score,x1,y1,x2,y2"))
+        || begins("detections.json", |text| text.starts_with('[') && text.contains("\"score\""))
 }
 
 /// Pushes a folder onto the stack of its parents; false if it is already there.

@@ -2,8 +2,7 @@
 
 use crate::data::dataset::Dataset;
 use crate::data::declaration::Split;
-use crate::tasks::coverage::{Coverage, SIZES, TaskReport};
-use crate::tasks::{Content, Task};
+use crate::tasks::coverage::TaskReport;
 use serde::Serialize;
 use std::fmt;
 
@@ -22,35 +21,12 @@ pub struct Report {
 
 /// Counts the labels; opens no image.
 pub fn check(dataset: &Dataset) -> Report {
-    let tasks = dataset.tasks.iter().enumerate();
     Report {
         layout: dataset.layout.clone(),
-        tasks: tasks.map(|(i, task)| describe(dataset, task, i)).collect(),
+        tasks: (0..dataset.tasks.len()).map(|task| dataset.counts(task)).collect(),
         images: Split::ALL.map(|split| dataset.split(split).len()),
         notes: dataset.notes.clone(),
     }
-}
-
-fn describe(dataset: &Dataset, task: &Task, at: usize) -> TaskReport {
-    let mut report = TaskReport {
-        name: task.name.clone(),
-        kind: task.kind_word(),
-        splits: [Coverage::default(); 3],
-        classes: task.classes().iter().map(|name| (name.clone(), [0; 3])).collect(),
-        box_sizes: [0; SIZES.len() + 1],
-        values: Vec::new(),
-        marks_boxes: task.spec.kind().content == Content::Boxes,
-    };
-    for split in Split::ALL {
-        for label in dataset.split(split).iter().map(|sample| &sample.labels[at]) {
-            match label.is_labelled() {
-                true => task.spec.count(label, split as usize, &mut report),
-                false => report.splits[split as usize].unlabelled += 1,
-            }
-        }
-    }
-    task.spec.summarise(&mut dataset.train.iter().map(|sample| &sample.labels[at]), &mut report);
-    report
 }
 
 impl Report {

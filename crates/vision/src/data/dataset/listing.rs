@@ -6,7 +6,7 @@ use crate::data::declaration::Source;
 use crate::data::formats::{self, Listed};
 use crate::data::images::decode::{EXTENSIONS, is_image};
 use crate::data::progress::Progress;
-use crate::data::walk::{Alias, Names, relative_name, walk, walk_named};
+use crate::data::walk::{Names, relative_name, walk, walk_named};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::reading::{Place, did_you_mean};
@@ -14,14 +14,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The images of `sources` in order, each path once, and the folders that were reached under several names. Both names
-/// are kept, because it is not known here which one the labels use. A list line that names no image is a fault.
-pub fn list(
-    root: &Path,
-    sources: &[Source],
-    faults: &mut Faults,
-    progress: &Progress,
-) -> Result<(Vec<Listed>, Vec<Alias>)> {
+/// The images of `sources` in order, each path once, and the folders that were reached under several names or left out.
+/// Both names are kept, because it is not known here which one the labels use. A list line that names no image is a fault.
+pub fn list(root: &Path, sources: &[Source], faults: &mut Faults, progress: &Progress) -> Result<(Vec<Listed>, Names)> {
     let (mut images, mut names) = (Vec::new(), Names::default());
     for source in sources {
         match source {
@@ -41,7 +36,7 @@ pub fn list(
         let mut first = images.iter().map(|image| seen.insert(image.image.as_path())).collect::<Vec<_>>().into_iter();
         images.retain(|_| first.next().unwrap_or(true));
     }
-    Ok((images, names.aliases))
+    Ok((images, names))
 }
 
 fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {

@@ -1,5 +1,6 @@
 //! The data set: its splits, tasks and labels, read from any layout. Images are listed but not opened.
 
+mod counts;
 pub(crate) mod faults;
 mod labels;
 mod levels;

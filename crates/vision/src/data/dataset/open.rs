@@ -70,7 +70,7 @@ fn open(
     let mut invariances = invariances(&all);
     let crop_safe = invariances.iter().all(|invariances| invariances.crop);
     invariances.truncate(declared.tasks.len());
-    let dataset = Dataset {
+    let mut dataset = Dataset {
         root: declared.root.clone(),
         layout: declared.layout.clone(),
         crop_safe,
@@ -84,6 +84,11 @@ fn open(
         no_test: declared.no_test.clone(),
         notes,
     };
+    // A declared validation split is the user's choice.
+    if images.seeded_split && !dataset.val.is_empty() {
+        let absent = dataset.absent_from_validation();
+        dataset.notes.extend(absent);
+    }
     Ok((declared, dataset))
 }
 

@@ -27,8 +27,11 @@ pub fn list_images(
 ) -> Result<Images> {
     let mut splits = Vec::new();
     for split in Split::ALL {
-        let (found, aliases) = listing::list(&declared.root, &declared.splits[split as usize], faults, progress)?;
-        report_aliases(declared, split, &aliases, faults)?;
+        let (found, names) = listing::list(&declared.root, &declared.splits[split as usize], faults, progress)?;
+        report_aliases(declared, split, &names.aliases, faults)?;
+        declared.notes.extend(names.predictions.iter().map(|folder| {
+            format!("{}/ is left out: it holds predictions, not training images", relative_name(folder, &declared.root))
+        }));
         if found.is_empty()
             && let Some(source) = declared.splits[split as usize].first()
         {
@@ -53,12 +56,15 @@ pub fn list_images(
         train.retain(|image| !tested.contains(image.name.as_str()));
         let fraction = options.val_fraction.or(declared.val_fraction).unwrap_or(DEFAULT_VAL_FRACTION);
         (train, val) = split_off(train, fraction, options.seed, &declared.place)?;
-        declared.notes.push(format!(
-            "no validation split: {} of {} held out by path (val_fraction {fraction}, seed {})",
-            count_of(val.len(), "image"),
-            train.len() + val.len(),
-            options.seed
-        ));
+        declared.notes.push(match fraction {
+            0.0 => "no validation split, and none is made (val_fraction 0)".into(),
+            _ => format!(
+                "no validation split: {} of {} held out by path (val_fraction {fraction}, seed {})",
+                count_of(val.len(), "image"),
+                train.len() + val.len(),
+                options.seed
+            ),
+        });
     } else if options.val_fraction.is_some() {
         declared.notes.push("val_fraction is ignored: the data set has its own validation split".into());
     }
@@ -97,12 +103,16 @@ fn report_aliases(declared: &mut Declaration, split: Split, aliases: &[Alias], f
     Ok(())
 }
 
-/// Splits by a seeded hash of each path, so that adding images does not move others. Neither side is left empty.
+/// Splits by a seeded hash of each path, so that adding images does not move others. Neither side is left empty, unless
+/// the fraction is 0.
 fn split_off(images: Vec<Listed>, fraction: f32, seed: u64, place: &Place) -> Result<(Vec<Listed>, Vec<Listed>)> {
-    if !(fraction > 0.0 && fraction < 1.0) {
+    if !(0.0..1.0).contains(&fraction) {
         return Err(Error::Usage(format!(
-            "the validation fraction is {fraction}: expected a number between 0 and 1, such as 0.2"
+            "the validation fraction is {fraction}: expected a number from 0 to less than 1, such as 0.2"
         )));
+    }
+    if fraction == 0.0 {
+        return Ok((images, Vec::new()));
     }
     if images.len() < 2 {
         let message =

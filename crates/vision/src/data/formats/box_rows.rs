@@ -4,7 +4,8 @@
 
 use super::listed::{Images, Listed};
 use super::matching::{Matches, Names, check_unused, match_images};
-use super::table::{csv_reader, header_of, normal, not_csv};
+use super::records::{Records, first_record};
+use super::table::normal;
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes::Xyxy;
 use crate::data::declaration::{LabelFile, TaskDeclaration};
@@ -13,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::reading::{Place, Spot};
 use csv::StringRecord;
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -84,11 +84,7 @@ impl Layout {
 
 /// Whether `file` has one row per box.
 pub fn is_box_rows(file: &Path) -> bool {
-    let Ok((header, _)) = header_of(file) else {
-        return false;
-    };
-    let mut records = csv_reader(&header).has_headers(false).from_reader(header.as_slice()).into_records();
-    matches!(records.next(), Some(Ok(first)) if Layout::of(&first).is_some())
+    first_record(file).is_some_and(|first| Layout::of(&first).is_some())
 }
 
 pub struct BoxFile {
@@ -125,15 +121,13 @@ struct Row {
 
 impl BoxFile {
     pub fn open(path: &Path) -> Result<BoxFile> {
-        let (header, text) = header_of(path)?;
-        let mut reader = csv_reader(&header).has_headers(false).from_reader(header.chain(text));
+        let mut records = Records::open(path)?;
         let mut record = StringRecord::new();
-        let first = reader.read_record(&mut record).is_ok_and(|there| there).then(|| Layout::of(&record)).flatten();
-        let Some(layout) = first else {
+        let mut line = records.read(&mut record).ok().flatten();
+        let Some(layout) = line.and_then(|_| Layout::of(&record)) else {
             let message = "no table of boxes: expected the columns filename, class, xmin, ymin, xmax, ymax, or rows of path,x1,y1,x2,y2,class";
             return Err(Error::data(path, Some(1), message));
         };
-        let mut is_row = layout.header.is_empty();
         let mut file = BoxFile {
             path: path.into(),
             layout,
@@ -143,16 +137,13 @@ impl BoxFile {
             classes: HashSet::new(),
             faults: Vec::new(),
         };
-        loop {
-            if is_row {
-                let line = record.position().map_or(0, |at| at.line() as usize);
-                let taken = file.take(&record, line);
-                file.faults.extend(taken.err());
-            }
-            is_row = true;
-            if !reader.read_record(&mut record).map_err(|e| not_csv(path, &e))? {
-                break;
-            }
+        if !file.layout.header.is_empty() {
+            line = records.read(&mut record)?;
+        }
+        while let Some(at) = line {
+            let taken = file.take(&record, at);
+            file.faults.extend(taken.err());
+            line = records.read(&mut record)?;
         }
         if file.images.is_empty() && !file.faults.is_empty() {
             return Err(file.faults.swap_remove(0));

@@ -114,10 +114,12 @@ pub fn check_unused(files: &[Names], matches: &Matches, root: &Path, images: &[L
         let (count, noun) = (1 + unused.count(), names.noun);
         let (name, place) = (names.entry)(first);
         if count == names.count && !images.is_empty() {
-            let message = format!(
-                "no {noun} names an image of this data set: `{name}` does not match `{}`; write paths relative to the images",
-                images[0].name
-            );
+            let first = match near(&name, images) {
+                Some(image) => format!("`{name}` does not match `{image}`"),
+                None => format!("the first names `{name}`"),
+            };
+            let message =
+                format!("no {noun} names an image of this data set: {first}; write paths relative to the images");
             return Err(place.error(message));
         }
         notes.push(format!(
@@ -131,4 +133,29 @@ pub fn check_unused(files: &[Names], matches: &Matches, root: &Path, images: &[L
         ));
     }
     Ok(notes)
+}
+
+/// An image that may be meant by `name`: its file name has the same stem, or differs in one character that is no digit.
+/// Numbered images all resemble each other.
+fn near<'a>(name: &str, images: &'a [Listed]) -> Option<&'a str> {
+    let parts = |path: &str| -> (String, String) {
+        let bare = path.rsplit('/').next().unwrap_or(path);
+        let (stem, ending) = bare.rsplit_once('.').unwrap_or((bare, ""));
+        (stem.to_lowercase(), ending.to_lowercase())
+    };
+    let (stem, ending) = parts(name);
+    let is_near = |image: &&Listed| {
+        let (other, other_ending) = parts(&image.name);
+        if other == stem {
+            return true;
+        }
+        let mut differing = stem.chars().zip(other.chars()).filter(|(a, b)| a != b);
+        let one = differing.next().filter(|_| differing.next().is_none());
+        other_ending == ending
+            && other.chars().count() == stem.chars().count()
+            // A single character that differs leaves nothing in common.
+            && stem.chars().count() > 1
+            && one.is_some_and(|(a, b)| !a.is_ascii_digit() && !b.is_ascii_digit())
+    };
+    images.iter().find(is_near).map(|image| image.name.as_str())
 }

@@ -11,6 +11,7 @@ mod folder;
 mod listed;
 mod matching;
 mod objects;
+mod records;
 pub mod table;
 mod voc;
 mod yolo;

@@ -1,7 +1,9 @@
 //! Reads label tables: CSV or JSON lines with a column of file names.
 
 use super::matching::{Entry, Names};
+use super::records::Records;
 use crate::data::declaration::LabelFile;
+use crate::data::images::decode::is_image;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::reading::{Place, Spot, did_you_mean, list_some};
@@ -10,8 +12,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,15 +62,21 @@ impl Table {
             None => KEY_COLUMNS.iter().find_map(|key| kept.iter().position(|c| c == key)),
         };
         let Some(at) = found else {
+            let first_row_is_image = columns.iter().any(|column| is_image(Path::new(column)));
             let message = match key {
+                _ if first_row_is_image => format!(
+                    "is the first row a header? It holds {}: add a row above it with the columns' names, the one of the file names called {}",
+                    list_some(&columns, 12),
+                    key.map_or_else(key_columns, |key| format!("`{key}` (`key:`)"))
+                ),
                 Some(key) => format!(
                     "no column `{key}` (`key:`); it has {}{}",
                     list_some(&columns, 12),
                     did_you_mean(key, columns.iter().map(String::as_str))
                 ),
                 None => format!(
-                    "no column of file names ({}); it has {}: name it with `key:`",
-                    KEY_COLUMNS.join(", "),
+                    "no column of file names (called {}); it has {}: rename it, or name it with `key:`",
+                    key_columns(),
                     list_some(&columns, 12)
                 ),
             };
@@ -162,9 +169,25 @@ impl Sheet {
     }
 }
 
+/// The names of [`KEY_COLUMNS`], for use in a message.
+fn key_columns() -> String {
+    let [others @ .., last] = KEY_COLUMNS;
+    format!("{} or {last}", others.join(", "))
+}
+
 /// Whether this may be the column of file names.
 fn is_key_of(key: Option<&str>, name: &str) -> bool {
     key.map_or_else(|| KEY_COLUMNS.contains(&name), |key| key == name)
+}
+
+/// The column whose second row holds the name of an image file.
+pub fn image_column(file: &Path) -> Option<String> {
+    let mut records = Records::open(file).ok()?;
+    let (mut names, mut cells) = (csv::StringRecord::new(), csv::StringRecord::new());
+    records.read(&mut names).ok()??;
+    records.read(&mut cells).ok()??;
+    let is_named = |(name, cell): &(&str, &str)| is_image(Path::new(cell)) && !is_image(Path::new(name));
+    names.iter().zip(&cells).find(is_named).map(|(name, _)| name.to_string())
 }
 
 /// The metadata table in `folder`, if there is one.
@@ -172,36 +195,11 @@ pub fn metadata_in(folder: &Path) -> Option<PathBuf> {
     METADATA.iter().map(|name| folder.join(name)).find(|file| file.is_file())
 }
 
-/// A reader for values separated by commas, semicolons or tabs, as found in the header.
-pub fn csv_reader(header: &[u8]) -> csv::ReaderBuilder {
-    let delimiter = [b',', b';', b'\t'].into_iter().find(|d| header.contains(d)).unwrap_or(b',');
-    let mut builder = csv::ReaderBuilder::new();
-    builder.delimiter(delimiter).trim(csv::Trim::All).flexible(true);
-    builder
-}
-
-/// The file's first line without a byte order mark, and a reader for the rest.
-pub fn header_of(file: &Path) -> Result<(Vec<u8>, BufReader<File>)> {
-    let mut text = files::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
-    let mut header = Vec::new();
-    text.read_until(b'\n', &mut header).map_err(Error::io("read", file))?;
-    if header.starts_with(b"\xEF\xBB\xBF") {
-        header.drain(..3);
-    }
-    Ok((header, text))
-}
-
-pub fn not_csv(file: &Path, e: &csv::Error) -> Error {
-    let line = e.position().map(|at| at.line() as usize);
-    Error::data(file, line, format!("not a table of comma-separated values: {e}"))
-}
-
 fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
-    let (header, text) = header_of(file)?;
-    let mut reader = csv_reader(&header).from_reader(header.chain(text));
-    let wrong = |e: csv::Error| not_csv(file, &e);
+    let mut records = Records::open(file)?;
     let mut sheet = Sheet::default();
-    let names = reader.headers().map_err(wrong)?.clone();
+    let mut names = csv::StringRecord::new();
+    records.read(&mut names)?;
     // If two columns have the same name, the first is used.
     let places = names.iter().map(|name| match sheet.places.contains_key(name) {
         true => None,
@@ -209,8 +207,7 @@ fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
     });
     let places: Vec<Option<usize>> = places.collect();
     let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(wrong)? {
-        let line = record.position().map_or(0, |at| at.line() as usize);
+    while let Some(line) = records.read(&mut record)? {
         if record.len() != names.len() {
             let message =
                 format!("{} cells, but the header has {}: quote cells that hold a comma", record.len(), names.len());

@@ -13,8 +13,8 @@ use crate::tasks::Content;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-const TOP_KEYS: [&str; 10] =
-    ["path", "train", "val", "validation", "test", "names", "nc", "tasks", "val_fraction", "missing"];
+const TOP_KEYS: [&str; 11] =
+    ["path", "train", "val", "valid", "validation", "test", "names", "nc", "tasks", "val_fraction", "missing"];
 const TOP_FLAGS: [&str; 4] = ["crop_safe", "flip_safe", "flip_invariant", "scale_invariant"];
 /// Keys of other trainers' files that are accepted and ignored.
 const TOLERATED: [&str; 12] = [
@@ -79,6 +79,14 @@ impl DataYaml {
         for task in &mut tasks {
             self.inherit(top, task)?;
         }
+        let is_there = |key: &str| top.get(key).is_some_and(|value| !value.is_null());
+        let counted = if is_there("names") { None } else { self.top_names(top)? };
+        if counted.is_some() && tasks.iter().any(|task| task.names == counted) {
+            notes.push(format!(
+                "{}: `nc:` without `names:`, so classes are called by their numbers; to name them, add `names: [first, second, …]`",
+                self.shown(&["nc"])
+            ));
+        }
         let count = tasks.len();
         let plural = if count == 1 { "" } else { "s" };
         Ok(Declaration {
@@ -134,13 +142,15 @@ impl DataYaml {
             ));
             return Ok(from_here);
         }
-        Err(self.error(
-            &["path"],
-            format!(
-                "`path: {path}` is not a folder (looked for {}): give it relative to this file, or leave it out",
-                resolved.display()
-            ),
-        ))
+        let elsewhere = match from_here.is_absolute() {
+            true => String::new(),
+            false => format!(" and for {path} in the current folder"),
+        };
+        let message = format!(
+            "`path: {path}` is not a folder (looked for {}{elsewhere}): give it relative to this file, or leave it out",
+            resolved.display()
+        );
+        Err(self.error(&["path"], message))
     }
 
     /// The sources of the three splits, and the reason why a declared test split is left out.
@@ -150,12 +160,17 @@ impl DataYaml {
         for split in Split::ALL {
             let keys: &[&str] = match split {
                 Split::Train => &["train"],
-                Split::Val => &["val", "validation"],
+                Split::Val => &["val", "valid", "validation"],
                 Split::Test => &["test"],
             };
-            let Some(key) = keys.iter().find(|k| top.get(**k).is_some_and(|v| !v.is_null())) else {
+            let mut given = keys.iter().filter(|k| top.get(**k).is_some_and(|v| !v.is_null()));
+            let Some(key) = given.next() else {
                 continue;
             };
+            if let Some(other) = given.next() {
+                let message = format!("`{key}:` and `{other}:` both name the {} split: remove one", split.word());
+                return Err(self.error(&[other], message));
+            }
             // Without `train:`, all images are trained on, and those of validation would be among them.
             if split == Split::Val && splits[0].is_empty() {
                 let message = format!(
@@ -309,8 +324,11 @@ impl DataYaml {
         match top.get("val_fraction").filter(|v| !v.is_null()) {
             None => Ok(None),
             Some(value) => match value.as_f64() {
-                Some(fraction) if fraction > 0.0 && fraction < 1.0 => Ok(Some(fraction as f32)),
-                _ => Err(self.error(&["val_fraction"], "`val_fraction:` is a number between 0 and 1, such as 0.2")),
+                Some(fraction) if (0.0..1.0).contains(&fraction) => Ok(Some(fraction as f32)),
+                _ => {
+                    let message = "`val_fraction:` is a number from 0 to less than 1, such as 0.2";
+                    Err(self.error(&["val_fraction"], message))
+                }
             },
         }
     }

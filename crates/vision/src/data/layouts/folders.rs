@@ -90,7 +90,7 @@ pub fn class_folders(root: &Path) -> Result<Option<Declaration>> {
         _ => {}
     }
     let mut task = task(root, "class", Content::Class, LabelsFrom::Folders);
-    let note = order_note(&task.name, &classes);
+    let notes = [order_note(&task.name, &classes), hints::unread_note(root, &train, &classes)?];
     task.names = Some(classes);
     let layout = match &splits {
         Some(_) => format!("class folders in the splits of {}", root.display()),
@@ -98,29 +98,40 @@ pub fn class_folders(root: &Path) -> Result<Option<Declaration>> {
     };
     let splits = splits.unwrap_or_else(|| [vec![Source::Folder(train)], Vec::new(), Vec::new()]);
     let mut found = declaration(root, layout, splits, vec![task]);
-    found.notes.extend(note);
+    found.notes.extend(notes.into_iter().flatten());
     Ok(Some(found))
 }
 
-/// The only folder in `root` that holds images, if nothing else in `root` does.
+/// The only folder in `root` that holds images or what may be labels, if no image lies beside it.
 pub fn only_folder(root: &Path) -> Result<Option<PathBuf>> {
-    let mut found = None;
+    let mut folders = Vec::new();
     for (path, is_folder) in walk::entries(root)? {
-        match (is_folder, &found) {
-            (true, None) => found = Some(path),
-            (true, Some(_)) => return Ok(None),
-            (false, _) if is_image(&path) => return Ok(None),
-            (false, _) => {}
+        match is_folder {
+            true => folders.push(path),
+            false if is_image(&path) => return Ok(None),
+            false => {}
         }
     }
-    Ok(found.filter(|folder| Split::called(&relative_name(folder, root)).is_none()))
+    if folders.len() > 1 {
+        let mut counting = Vec::new();
+        for folder in folders {
+            if !walk::holds_predictions(&folder)
+                && (walk::holds_image(&folder)? || walk::holds(&folder, &hints::may_be_labels)?)
+            {
+                counting.push(folder);
+            }
+        }
+        folders = counting;
+    }
+    let only = folders.pop().filter(|_| folders.is_empty());
+    Ok(only.filter(|folder| Split::called(&relative_name(folder, root)).is_none()))
 }
 
 /// The folders in `dir` that contain an image at any depth, sorted as torchvision sorts them.
 fn class_names(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in walk::folders(dir)? {
-        if walk::holds_image(&folder)? {
+        if !walk::holds_predictions(&folder) && walk::holds_image(&folder)? {
             names.push(relative_name(&folder, dir));
         }
     }

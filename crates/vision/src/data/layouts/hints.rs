@@ -1,17 +1,23 @@
 //! Messages for folders that cannot be read as they are: what was found there, what was looked for, and what to do.
 
 use super::folders::holds_text;
-use super::{Splits, discover};
-use crate::data::declaration::Split;
+use super::{Splits, discover, tables, yaml_files};
+use crate::data::declaration::{LabelsFrom, Source, Split};
 use crate::data::images::decode::is_image;
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::{count_of, list_some};
 use crate::tasks::Content;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Names of folders that hold pictures of every class.
 const OF_IMAGES: [&str; 8] = ["images", "image", "imgs", "img", "pictures", "pics", "photos", "jpegimages"];
+
+/// Endings of pictures that are not read.
+const UNREAD: [&str; 16] =
+    ["heic", "heif", "avif", "jxl", "jp2", "svg", "psd", "tga", "raw", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2"];
 
 /// The endings of files that may hold labels.
 const OF_LABELS: [&str; 6] = ["json", "jsonl", "csv", "tsv", "xml", "parquet"];
@@ -29,6 +35,16 @@ pub fn nothing_known(root: &Path) -> Error {
         && !images.is_empty()
     {
         return without_labels(root, &images);
+    }
+    if let Ok(unread) = unread_pictures(root)
+        && !unread.is_empty()
+    {
+        let folders: BTreeSet<String> = unread.iter().filter_map(|file| first_folder(file, root)).collect();
+        let folders = list_some(&Vec::from_iter(folders), 3);
+        let below = if folders.is_empty() { "here".into() } else { format!("below {folders}") };
+        let message =
+            format!("no image it can read {below}: {}; convert them to JPEG or PNG", count_by_ending(&unread));
+        return Error::data(root, None, message);
     }
     let entries = walk::entries(root).unwrap_or_default();
     let names: Vec<String> = entries.iter().map(|(path, _)| relative_name(path, root)).collect();
@@ -74,6 +90,88 @@ pub fn part_note(root: &Path) -> Option<String> {
     })
 }
 
+/// The error for a folder that a YAML file one level up declares as the images of one split.
+pub fn part_of_declared(root: &Path) -> Option<Error> {
+    let above = one_up(root);
+    let whole = yaml_files::read(&above, &[]).ok().flatten()?;
+    let real = root.canonicalize().ok()?;
+    // The file may also lie beside the folder of the whole data set.
+    if whole.root.canonicalize().is_ok_and(|at| at == real) {
+        return None;
+    }
+    let is_within = |source: &Source| match source {
+        Source::Folder(folder) => folder.canonicalize().is_ok_and(|at| at.starts_with(&real)),
+        Source::List(_) | Source::Labels(_) => false,
+    };
+    let split = Split::ALL.into_iter().find(|split| whole.splits[*split as usize].iter().any(is_within))?;
+    let message = format!(
+        "this is only the {} split of the data set that {} declares: give the whole set, as in `polyhead train {}`",
+        split.word(),
+        whole.place.file.display(),
+        above.display()
+    );
+    Some(Error::data(root, None, message))
+}
+
+/// A note about folders beside the classes whose pictures cannot be read.
+pub fn unread_note(root: &Path, train: &Path, classes: &[String]) -> Result<Option<String>> {
+    let (mut folders, mut files) = (Vec::new(), Vec::new());
+    for folder in walk::folders(train)? {
+        if classes.contains(&relative_name(&folder, train)) || walk::holds_predictions(&folder) {
+            continue;
+        }
+        let unread = unread_pictures(&folder)?;
+        if !unread.is_empty() {
+            folders.push(format!("{}/", relative_name(&folder, root)));
+            files.extend(unread);
+        }
+    }
+    Ok((!folders.is_empty()).then(|| {
+        format!(
+            "no class for {}, where no image can be read ({}): convert them to JPEG or PNG",
+            list_some(&folders, 3),
+            count_by_ending(&files)
+        )
+    }))
+}
+
+/// The pictures below `folder` in formats that are not read.
+fn unread_pictures(folder: &Path) -> Result<Vec<PathBuf>> {
+    walk::files(folder, &|path| {
+        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        UNREAD.contains(&ending.as_str())
+    })
+}
+
+/// The folder directly in `root` that holds `file`, as `a/`; `None` if `file` lies in `root` itself.
+fn first_folder(file: &Path, root: &Path) -> Option<String> {
+    let below = file.strip_prefix(root).ok()?;
+    let mut parts = below.components();
+    let first = parts.next()?;
+    parts.next().map(|_| format!("{}/", first.as_os_str().to_string_lossy()))
+}
+
+/// `6 .HEIC files, 1 .avif file`.
+fn count_by_ending(files: &[PathBuf]) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for file in files {
+        *counts.entry(file.extension().unwrap_or_default().to_string_lossy().into_owned()).or_default() += 1;
+    }
+    let each = counts.iter().map(|(ending, count)| count_of(*count, &format!(".{ending} file")));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a file may hold labels: by its ending, or a text that begins with a number, as YOLO's do.
+pub fn may_be_labels(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let begins_with_number = || {
+        let mut first = [0];
+        let read = crate::files::open(path).and_then(|mut file| file.read_exact(&mut first));
+        read.is_ok() && first[0].is_ascii_digit()
+    };
+    OF_LABELS.contains(&ending.as_str()) || yaml_files::is_yaml(path) || (ending == "txt" && begins_with_number())
+}
+
 fn one_up(path: &Path) -> PathBuf {
     match (path.file_name(), path.parent()) {
         (Some(_), Some(parent)) if parent.as_os_str().is_empty() => PathBuf::from("."),
@@ -89,7 +187,8 @@ pub fn only_class(root: &Path, splits: Option<&Splits>, train: &Path, class: &st
     if let Some(holder) = lower_folders(&train.join(class))?
         && let Ok(Some(lower)) = discover(&holder, &[], 0)
     {
-        let what = match lower.tasks.first().and_then(|task| task.names.as_ref()) {
+        let by_folder = lower.tasks.first().filter(|task| task.from == LabelsFrom::Folders);
+        let what = match by_folder.and_then(|task| task.names.as_ref()) {
             Some(names) => {
                 format!("if the classes are those of {}/ ({})", relative_name(&holder, root), list_some(names, 6))
             }
@@ -148,14 +247,20 @@ fn without_labels(root: &Path, images: &[PathBuf]) -> Error {
     let more = if images.len() > names.len() { ", …" } else { "" };
     let mut others = Vec::new();
     label_files(root, root, 2, &mut others);
+    let found = format!("{} found ({}{more})", count_of(images.len(), "image"), names.join(", "));
+    if let Some((table, line)) = others.iter().find_map(|file| Some((file, tables::one_line(root, file, images)?))) {
+        let [number, class] = [Content::Values, Content::Class].map(|content| content.kind().yaml_word);
+        let message = format!(
+            "{found}, and {table} has a row for each, but nothing says what its columns are: add a data.yaml here with the line `{line}`, where the type of numbers is {number} and that of classes is {class}"
+        );
+        return Error::data(root, None, message);
+    }
     let others = match others.is_empty() {
         true => String::new(),
         false => format!(" (not recognised as labels: {})", list_some(&others, 3)),
     };
     let message = format!(
-        "{} found ({}{more}), but no labels for them: looked for .txt files in labels/ (YOLO), .xml files in Annotations/ (VOC), COCO or BDD100K .json files, a .csv file with one row per box, metadata.csv, metadata.jsonl, and a folder for each class{others}; add one of these, or a data.yaml that says where the labels are",
-        count_of(images.len(), "image"),
-        names.join(", ")
+        "{found}, but no labels for them: looked for .txt files in labels/ (YOLO), .xml files in Annotations/ (VOC), COCO or BDD100K .json files, a .csv file with one row per box, metadata.csv, metadata.jsonl, and a folder for each class{others}; add one of these, or a data.yaml that says where the labels are"
     );
     Error::data(root, None, message)
 }

@@ -34,7 +34,14 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
         let message = "does not exist: give a data.yaml or a folder of images";
         return Err(Error::data(path, None, message));
     }
-    discover(path, asked, 0)?.ok_or_else(|| hints::nothing_known(path))
+    let found = discover(path, asked, 0)?.ok_or_else(|| hints::nothing_known(path))?;
+    // A folder that was recognised without a YAML file of its own may be one split of a data set that has one.
+    if *found.place.file == *path
+        && let Some(error) = hints::part_of_declared(path)
+    {
+        return Err(error);
+    }
+    Ok(found)
 }
 
 /// Folders that contain nothing but another folder are entered to this depth. Unpacked archives often have them.

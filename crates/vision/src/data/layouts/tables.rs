@@ -2,13 +2,14 @@
 
 use super::{Splits, declaration, split_folders, task};
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split};
-use crate::data::formats::table::{CLASSES, Table};
+use crate::data::formats::table::{CLASSES, Table, image_column};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::list_some;
+use crate::reading::yaml::scalar;
 use crate::tasks::Content;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 const HUGGING_FACE: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
@@ -44,6 +45,9 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
     for (i, column) in table.columns.iter().enumerate() {
         if Table::is_key(column) {
             continue;
+        }
+        if let Some(error) = stray_cell(&table, i) {
+            return Err(error);
         }
         match column_kind(column, &table.values(i).collect::<Vec<_>>()) {
             Ok(kind) => tasks.push(task(root, column, kind, LabelsFrom::Columns(vec![column.clone()]))),
@@ -101,9 +105,99 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
+/// A data.yaml in one line for `file`, a CSV with a row for each image; `None` if it is no such table of these images.
+pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<String> {
+    let path = root.join(file);
+    if !path.extension().is_some_and(|e| e == "csv" || e == "tsv") {
+        return None;
+    }
+    let (key, table) = match Table::open(&path, None, None) {
+        Ok(table) => (None, table),
+        Err(_) => {
+            let key = image_column(&path)?;
+            let table = Table::open(&path, Some(&key), None).ok()?;
+            (Some(key), table)
+        }
+    };
+    let key_written = key.as_ref().map_or(String::new(), |key| format!(", key: {}", scalar(key)));
+    let is_key = |column: &String| key.as_ref().map_or_else(|| Table::is_key(column), |key| key == column);
+    let names: HashSet<&str> = table.rows.iter().map(|row| row.name.rsplit('/').next().unwrap_or(&row.name)).collect();
+    let is_named = |image: &PathBuf| {
+        let parts = [image.file_name(), image.file_stem()];
+        parts.iter().flatten().any(|name| names.contains(&*name.to_string_lossy()))
+    };
+    if !images.iter().any(is_named) {
+        return None;
+    }
+    let tasks = table.columns.iter().enumerate().filter(|(_, column)| !is_key(column)).filter_map(|(i, column)| {
+        let values: Vec<&Value> = table.values(i).collect();
+        let content = match stray_cell(&table, i) {
+            // Naming the task leads to an error at that cell.
+            Some(_) => Content::Values,
+            None => column_kind(column, &values).ok()?,
+        };
+        let content = if content == Content::Values && are_numbered(&values) { Content::Class } else { content };
+        let is_plain = content == Content::Values || content == Content::Class;
+        let (name, word) = (scalar(column), content.kind().yaml_word);
+        is_plain
+            .then(|| format!("{name}: {{type: {word}, from: {{csv: {}, column: {name}{key_written}}}}}", scalar(file)))
+    });
+    let tasks: Vec<String> = tasks.collect();
+    // Without `train:`, a data.yaml takes all images, which is refused where folders of splits are.
+    let base = ["images", "JPEGImages"].map(|name| root.join(name)).into_iter().find(|dir| dir.is_dir());
+    let splits = split_folders(base.as_deref().unwrap_or(root)).ok()?.unwrap_or_default();
+    let splits = Split::ALL.into_iter().zip(&splits).filter_map(|(split, sources)| {
+        let folder = relative_name(sources.first()?.path(), root);
+        Some(format!("{}: {}, ", split.word(), scalar(&folder)))
+    });
+    let splits: String = splits.collect();
+    (!tasks.is_empty()).then(|| format!("{{{splits}tasks: {{{}}}}}", tasks.join(", ")))
+}
+
+/// Whether these numbers are rather those of classes: a few whole ones, each in several rows.
+fn are_numbered(values: &[&Value]) -> bool {
+    let text = |value: &&Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    let distinct: BTreeSet<String> = values.iter().map(text).collect();
+    distinct.len() <= 10
+        && 3 * distinct.len() <= values.len()
+        && distinct.iter().all(|text| text.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// The error for a column of numbers that has a few other cells, such as `n.a.`: they are neither values nor classes.
+fn stray_cell(table: &Table, column: usize) -> Option<Error> {
+    let name = table.columns[column].as_str();
+    if OF_THE_FILE.contains(&name) || OF_CLASSES.contains(&name) {
+        return None;
+    }
+    let values = || table.values(column);
+    let (count, numbers) = (values().count(), values().filter(|value| is_number(value)).count());
+    if numbers == count || 3 * numbers < 2 * count {
+        return None;
+    }
+    let is_stray = |value: &&Value| !value.is_null() && !is_number(value);
+    let (line, stray) = table.rows.iter().find_map(|row| Some((row.line, row.cells.get(column).filter(is_stray)?)))?;
+    let shown = stray.as_str().map_or_else(|| stray.to_string(), str::to_string);
+    let shown: String = shown.chars().take(40).collect();
+    let task = scalar(name);
+    let message = format!(
+        "{numbers} of {count} cells of column `{name}` are numbers, but this one holds `{shown}`: leave the cell blank for an unlabelled image, or declare the tasks in a data.yaml, as in `tasks: {{{task}: {{type: {}, from: {task}}}}}`",
+        Content::Class.kind().yaml_word
+    );
+    Some(Error::data(&table.file, Some(line), message))
+}
+
+fn is_number(value: &Value) -> bool {
+    value.is_number() || value.as_str().is_some_and(|text| text.parse::<f32>().is_ok())
+}
+
+/// Columns that describe the file.
+const OF_THE_FILE: [&str; 6] = ["id", "image_id", "width", "height", "split", "index"];
+/// Columns whose numbers are those of classes.
+const OF_CLASSES: [&str; 5] = ["label", "labels", "class", "category", "target"];
+
 /// Guesses the content of an undeclared column: boxes, numbers for regression, or words for classification.
 fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
-    if ["id", "image_id", "width", "height", "split", "index"].contains(&column) {
+    if OF_THE_FILE.contains(&column) {
         return Err("it describes the file, not what is in the picture".into());
     }
     if values.is_empty() {
@@ -123,9 +217,7 @@ fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
             _ => Err("its lists are neither all names nor all numbers".into()),
         };
     }
-    let is_number = |v: &&Value| v.is_number() || v.as_str().is_some_and(|s| s.parse::<f32>().is_ok());
-    let named_class = ["label", "labels", "class", "category", "target"].contains(&column);
-    if values.iter().all(is_number) && !named_class {
+    if values.iter().all(|value| is_number(value)) && !OF_CLASSES.contains(&column) {
         return Ok(Content::Values);
     }
     let distinct: BTreeSet<String> = values.iter().map(|v| v.to_string()).collect();

@@ -118,7 +118,7 @@ fn wrong_top_keys_say_where_and_what_to_do() {
         ),
         (
             "path: nowhere\nnames: [a]\n",
-            "DIR/data.yaml:1: `path: nowhere` is not a folder (looked for DIR/nowhere): give it relative to this file, or leave it out",
+            "DIR/data.yaml:1: `path: nowhere` is not a folder (looked for DIR/nowhere and for nowhere in the current folder): give it relative to this file, or leave it out",
         ),
         (
             "names: [a, b]\nnc: 3\n",
@@ -128,7 +128,10 @@ fn wrong_top_keys_say_where_and_what_to_do() {
             "train: images\n",
             "DIR/data.yaml: neither `tasks:` nor `names:`: list the class names of the YOLO labels as `names: [cat, dog]`, or declare tasks",
         ),
-        ("names: [a]\nval_fraction: 2\n", "DIR/data.yaml:2: `val_fraction:` is a number between 0 and 1, such as 0.2"),
+        (
+            "names: [a]\nval_fraction: 2\n",
+            "DIR/data.yaml:2: `val_fraction:` is a number from 0 to less than 1, such as 0.2",
+        ),
         ("names: [a]\nmissing: no\n", "DIR/data.yaml:2: `missing: no` is neither `background` nor `unlabelled`"),
         (
             "train: images\nval: empty\nnames: [a]\n",

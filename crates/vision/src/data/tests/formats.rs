@@ -322,7 +322,7 @@ fn wrong_tables_say_where_and_what_to_do() {
         ),
         (
             "name,kind,x,y\nb.png,2,1,1\n",
-            "DIR/labels.csv:1: no column of file names (file, file_name, filename, image); it has name, kind, x, y: name it with `key:`",
+            "DIR/labels.csv:1: no column of file names (called file, file_name, filename or image); it has name, kind, x, y: rename it, or name it with `key:`",
         ),
         (
             "file,kind,x,y\nb.png,2,1,1\nb.png,3,1,1\n",
@@ -334,7 +334,7 @@ fn wrong_tables_say_where_and_what_to_do() {
         ),
         (
             "file,kind,x,y\nq.png,2,1,1\n",
-            "DIR/labels.csv:2: no row names an image of this data set: `q.png` does not match `train/a.png`; write paths relative to the images",
+            "DIR/labels.csv:2: no row names an image of this data set: the first names `q.png`; write paths relative to the images",
         ),
     ];
     for (table, expected) in cases {

@@ -13,18 +13,18 @@ fn error(folder: &Folder, name: &str) -> String {
 fn class_folders_one_level_too_deep_are_named_with_the_command() {
     let folder = Folder::new();
     folder.images(&["archive/cats/a.png", "archive/cats/b.png", "archive/dogs/c.png", "archive/dogs/d.png"]);
-    // Alone, the folder is entered; beside another folder, the user decides.
+    // Alone, the folder is entered; beside a folder that may hold labels, the user decides.
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["cats", "dogs"]);
     assert_note(&dataset, "archive/ is the only folder with images in");
-    folder.text("notes/readme.txt", "");
+    folder.text("notes/ours.json", "");
     assert_eq!(
         folder.error(),
         "DIR: all images are below archive/, which would be the only class; if the classes are those of archive/ (cats, dogs), run `polyhead train DIR/archive`"
     );
     let folder = Folder::new();
     folder.images(&["archive/train/cats/a.png", "archive/train/dogs/c.png", "archive/val/cats/d.png"]);
-    folder.text("notes/readme.txt", "");
+    folder.text("notes/ours.json", "");
     let said = folder.error();
     assert!(said.ends_with("those of archive/ (cats, dogs), run `polyhead train DIR/archive`"), "{said}");
 }
@@ -133,4 +133,149 @@ fn images_below_their_class_folder_are_counted() {
     let dataset = folder.open();
     assert_eq!(dataset.tasks[0].classes(), ["cat", "dog", "old"]);
     assert!(!dataset.notes.iter().any(|note| note.contains("further down")), "{:?}", dataset.notes);
+}
+
+#[test]
+fn folders_without_images_beside_the_data_do_not_count() {
+    let roboflow = |folder: &Folder| {
+        folder.images(&["rf/train/images/a.png", "rf/valid/images/b.png"]);
+        folder.text("rf/train/labels/a.txt", "0 0.5 0.5 0.5 0.5\n");
+        folder.text("rf/data.yaml", "train: ../train/images\nval: ../valid/images\nnames: [apple, pear]\n");
+    };
+    let folder = Folder::new();
+    roboflow(&folder);
+    folder.text("docs/readme.txt", "").text("__MACOSX/rf/._a.png", "");
+    let dataset = folder.open();
+    assert_eq!(dataset.tasks[0].classes(), ["apple", "pear"]);
+    assert_note(&dataset, "rf/ is the only folder with images in");
+    // With labels in the other folder, the message names no classes of boxes as folders.
+    for (name, text) in [("label/a.txt", "0 0.5 0.5 0.5 0.5\n"), ("label/ours.csv", "")] {
+        let folder = Folder::new();
+        roboflow(&folder);
+        folder.text(name, text);
+        assert_eq!(
+            folder.error(),
+            "DIR: all images are below rf/, which would be the only class; if you mean YOLO labels under DIR/rf/data.yaml, run `polyhead train DIR/rf`"
+        );
+    }
+}
+
+#[test]
+fn a_table_with_a_row_for_each_image_comes_with_the_line_that_declares_it() {
+    let said = |folder: &Folder| {
+        let said = folder.error();
+        let line = said.split('`').nth(1).unwrap_or_else(|| panic!("{said}")).to_string();
+        (said, line)
+    };
+    let folder = Folder::new();
+    let names: Vec<String> = (0..12).map(|i| format!("images/{i:02}.png")).collect();
+    folder.images(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let rows: String =
+        (0..12).map(|i| format!("{i:02}.png,{i}.5,{},{},{i}\n", i % 2, ["red", "dark blue"][i % 2])).collect();
+    folder.text("labels.csv", &format!("image,price,is new,colour,id\n{rows}"));
+    let (message, line) = said(&folder);
+    let expected = "{tasks: {price: {type: regress, from: {csv: labels.csv, column: price}}, \"is new\": {type: classify, from: {csv: labels.csv, column: \"is new\"}}, colour: {type: classify, from: {csv: labels.csv, column: colour}}}}";
+    assert_eq!(line, expected);
+    assert_eq!(
+        message,
+        format!(
+            "DIR: 12 images found (images/00.png, images/01.png, images/02.png, …), and labels.csv has a row for each, but nothing says what its columns are: add a data.yaml here with the line `{expected}`, where the type of numbers is regress and that of classes is classify"
+        )
+    );
+    folder.text("data.yaml", &line);
+    let kinds: Vec<&str> = folder.open().tasks.iter().map(|task| task.kind_word()).collect();
+    assert_eq!(kinds, ["regression", "classification", "classification"]);
+    // Folders of splits, another name of the column of file names, and a cell that is no number.
+    let folder = Folder::new();
+    folder.images(&["train/a.png", "train/b.png", "train/c.png", "val/d.png"]);
+    folder.text("labels.csv", "photo;price\r\na.png;1\r\nb.png;2\r\nc.png;n.a.\r\nd.png;7\r\n");
+    let (_, line) = said(&folder);
+    assert_eq!(
+        line,
+        "{train: train, val: val, tasks: {price: {type: regress, from: {csv: labels.csv, column: price, key: photo}}}}"
+    );
+    folder.text("data.yaml", &line);
+    assert!(folder.error().starts_with("DIR/labels.csv:4: column `price` holds `n.a.`"), "{}", folder.error());
+    // A table of other images is not offered.
+    let folder = Folder::new();
+    folder.images(&["images/a.png"]).text("labels.csv", "image,price\nq.png,1\n");
+    assert!(folder.error().contains("(not recognised as labels: labels.csv)"), "{}", folder.error());
+}
+
+#[test]
+fn a_split_of_a_declared_set_leads_to_the_whole() {
+    let part = |split: &str| {
+        format!(
+            "this is only the {split} split of the data set that DIR/data.yaml declares: give the whole set, as in `polyhead train DIR`"
+        )
+    };
+    let roboflow = Folder::new();
+    roboflow.images(&["train/images/a.png", "train/images/b.png", "valid/images/c.png"]);
+    roboflow.text("train/labels/a.txt", "0 0.5 0.5 0.5 0.5\n").text("valid/labels/c.txt", "0 0.5 0.5 0.5 0.5\n");
+    roboflow.text("data.yaml", "train: ../train/images\nval: ../valid/images\nnames: [apple]\n");
+    assert_eq!(error(&roboflow, "train"), format!("DIR/train: {}", part("train")));
+    let classes = Folder::new();
+    classes.images(&["one/cat/a.png", "one/dog/b.png", "two/cat/c.png", "two/dog/d.png", "three/cat/e.png"]);
+    classes.images(&["three/dog/f.png"]);
+    classes.text("data.yaml", "{train: one, val: two, tasks: {pet: {type: classify, from: folders}}}");
+    assert_eq!(error(&classes, "two"), format!("DIR/two: {}", part("val")));
+    // A folder that the file does not name, and the whole set in a folder beside its file.
+    assert_eq!(Dataset::open(&classes.path().join("three"), &OpenOptions::default()).unwrap().tasks.len(), 1);
+    let inner = Folder::new();
+    inner.images(&["set/train/cat/a.png", "set/train/dog/b.png", "set/val/cat/c.png"]);
+    inner.text("data.yaml", "{path: set, train: train, val: val, tasks: {pet: {type: classify, from: folders}}}");
+    assert_eq!(Dataset::open(&inner.path().join("set"), &OpenOptions::default()).unwrap().tasks[0].name, "class");
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_counted_by_their_ending() {
+    let folder = Folder::new();
+    for i in 0..3 {
+        folder.text(&format!("a/{i}.HEIC"), "").text(&format!("b/{i}.HEIC"), "");
+    }
+    let message =
+        |below: &str, files: &str| format!("DIR: no image it can read {below}: {files}; convert them to JPEG or PNG");
+    assert_eq!(folder.error(), message("below a/, b/", "6 .HEIC files"));
+    folder.text("b/x/y.avif", "");
+    assert_eq!(folder.error(), message("below a/, b/", "6 .HEIC files, 1 .avif file"));
+    let flat = Folder::new();
+    flat.text("a.heic", "");
+    assert_eq!(flat.error(), message("here", "1 .heic file"));
+    // Beside classes that can be read, the others are named.
+    folder.images(&["c/0.png", "d/0.png"]);
+    let dataset = folder.open();
+    assert_eq!(dataset.tasks[0].classes(), ["c", "d"]);
+    assert_note(
+        &dataset,
+        "no class for a/, b/, where no image can be read (6 .HEIC files, 1 .avif file): convert them to JPEG or PNG",
+    );
+}
+
+#[test]
+fn folders_of_predictions_are_no_classes() {
+    for (name, text) in [
+        ("predictions.jsonl", "{\"file\":\"a.png\"}\n"),
+        ("boxes.csv", "file,class,score,x1,y1,x2,y2\na.png,cat,0.9,1,1,2,2\n"),
+        ("detections.json", "[\n{\"image_id\":1,\"category_id\":1,\"bbox\":[1,1,1,1],\"score\":0.9}]"),
+    ] {
+        for at in ["", "train/"] {
+            let folder = Folder::new();
+            folder.images(
+                &["cat/a.png", "dog/b.png", "answers/a.png"]
+                    .map(|name| format!("{at}{name}"))
+                    .each_ref()
+                    .map(String::as_str),
+            );
+            let answers = format!("{at}answers");
+            folder.text(&format!("{answers}/{name}"), text);
+            let dataset = folder.open();
+            assert_eq!(dataset.tasks[0].classes(), ["cat", "dog"], "{name}");
+            assert_eq!(dataset.train.len() + dataset.val.len(), 2);
+            assert_note(&dataset, &format!("{answers}/ is left out: it holds predictions, not training images"));
+        }
+    }
+    // Other files of these names do not make a folder one of predictions.
+    let folder = Folder::new();
+    folder.images(&["cat/a.png", "dog/b.png"]).text("cat/boxes.csv", "a,b\n").text("dog/detections.json", "{}");
+    assert_eq!(folder.open().tasks[0].classes(), ["cat", "dog"]);
 }

@@ -26,6 +26,7 @@ mod pixels;
 mod reach;
 mod sampling;
 mod splits;
+mod tables;
 mod yaml_files;
 
 use crate::data::dataset::{Dataset, OpenOptions};

@@ -1,6 +1,6 @@
 //! The assignment of images to training and validation.
 
-use super::Folder;
+use super::{Folder, assert_note};
 use crate::data::dataset::{Dataset, OpenOptions};
 use std::collections::BTreeSet;
 
@@ -76,4 +76,61 @@ fn a_fraction_of_training_is_seeded_and_leaves_validation() {
     assert_eq!(kept(1), kept(1));
     assert_ne!(kept(1), kept(2));
     assert!((8..=16).contains(&kept(1).len()));
+}
+
+#[test]
+fn classes_without_a_validation_image_are_noted() {
+    let folder = Folder::new();
+    let names: Vec<String> = (0..30).map(|i| format!("cat/{i:02}.png")).collect();
+    folder.images(&names.iter().map(String::as_str).collect::<Vec<_>>()).images(&["dog/0.png", "owl/0.png"]);
+    let notes = |fraction| {
+        let options = OpenOptions { val_fraction: Some(fraction), seed: 1, ..Default::default() };
+        let dataset = Dataset::open(folder.path(), &options).unwrap();
+        let counts = dataset.counts(0).classes;
+        let absent: Vec<String> =
+            counts.into_iter().filter(|(_, n)| n[0] > 0 && n[1] == 0).map(|(name, _)| name).collect();
+        (absent, dataset.notes.into_iter().filter(|note| note.contains("no validation image has")).collect::<Vec<_>>())
+    };
+    let end = ": give the data set a validation split, or choose another --val-fraction or --seed";
+    let several = "class: no validation image has one of 2 classes (dog, owl), so the metrics leave them out";
+    let mut seen = [false; 3];
+    for fraction in [0.01, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95] {
+        let (absent, notes) = notes(fraction);
+        seen[absent.len()] = true;
+        let expected = match &absent[..] {
+            [] => Vec::new(),
+            [one] => {
+                vec![format!("class: no validation image has the class `{one}`, so the metrics leave it out{end}")]
+            }
+            _ => vec![format!("{several}{end}")],
+        };
+        assert_eq!(notes, expected);
+    }
+    assert_eq!(seen, [true; 3], "every case came up");
+    // A declared validation split is the user's choice.
+    let folder = Folder::new();
+    folder.images(&["train/cat/a.png", "train/dog/b.png", "val/cat/c.png"]);
+    assert!(!folder.open().notes.iter().any(|note| note.contains("no validation image has")));
+}
+
+#[test]
+fn a_fraction_of_0_holds_nothing_out() {
+    let folder = many();
+    let options = OpenOptions { val_fraction: Some(0.0), ..Default::default() };
+    let dataset = Dataset::open(folder.path(), &options).unwrap();
+    assert_eq!((dataset.train.len(), dataset.val.len()), (60, 0));
+    assert_note(&dataset, "no validation split, and none is made (val_fraction 0)");
+    // A single image suffices, and a data.yaml can say the same.
+    let folder = Folder::new();
+    folder.images(&["images/a.png"]).text("labels/a.txt", "0 0.5 0.5 0.5 0.5");
+    folder.text("data.yaml", "train: images\nval_fraction: 0\nnames: [thing]\n");
+    let dataset = folder.open();
+    assert_eq!((dataset.train.len(), dataset.val.len()), (1, 0));
+    let text = crate::data::describe::data_yaml(folder.path(), &OpenOptions::default(), &Default::default()).unwrap();
+    assert!(text.contains("val_fraction: 0  # 0 images"), "{text}");
+    for wrong in [1.0, -0.1, f32::NAN] {
+        let options = OpenOptions { val_fraction: Some(wrong), ..Default::default() };
+        let said = Dataset::open(many().path(), &options).unwrap_err().to_string();
+        assert!(said.ends_with("expected a number from 0 to less than 1, such as 0.2"), "{said}");
+    }
 }

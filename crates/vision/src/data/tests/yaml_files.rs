@@ -47,7 +47,7 @@ fn a_fault_in_such_a_file_says_why_it_was_read() {
     folder.text("coco.yaml", "path: ../coco\ntrain: images/train\nnames: [cat, dog]\n");
     assert_eq!(
         folder.error(),
-        "DIR/coco.yaml:1: `path: ../coco` is not a folder (looked for DIR/../coco): give it relative to this file, or leave it out; this file was read because it is the only YAML file here that declares a data set"
+        "DIR/coco.yaml:1: `path: ../coco` is not a folder (looked for DIR/../coco and for ../coco in the current folder): give it relative to this file, or leave it out; this file was read because it is the only YAML file here that declares a data set"
     );
     folder.text("coco.yaml", "train: images/train\nnames: [cat\n");
     let said = folder.error();
@@ -183,4 +183,37 @@ fn a_folder_outside_that_has_a_namesake_inside_is_named_with_it() {
         &dataset,
         "set/train/images is there, too, and is not used: write `train: train/images` if you mean that one",
     );
+}
+
+#[test]
+fn the_validation_split_may_be_called_valid() {
+    let folder = Folder::new();
+    folder.images(&["images/train/a.png", "images/val/b.png"]).text("labels/train/a.txt", "0 0.5 0.5 0.5 0.5\n");
+    for key in ["val", "valid", "validation"] {
+        folder.text("data.yaml", &format!("train: images/train\n{key}: images/val\nnames: [thing]\n"));
+        let dataset = folder.open();
+        assert_eq!((dataset.train.len(), dataset.val.len()), (1, 1), "{key}");
+        assert!(!dataset.notes.iter().any(|note| note.contains("is not known")), "{:?}", dataset.notes);
+    }
+    folder.text("data.yaml", "train: images/train\nvalid: images/val\nval: images/val\nnames: [thing]\n");
+    assert_eq!(folder.error(), "DIR/data.yaml:2: `val:` and `valid:` both name the val split: remove one");
+}
+
+#[test]
+fn a_number_of_classes_without_names_is_noted() {
+    let folder = Folder::new();
+    folder.images(&["images/a.png", "images/b.png"]).text("labels/a.txt", "1 0.5 0.5 0.5 0.5\n");
+    let words = "data.yaml:2: `nc:` without `names:`, so classes are called by their numbers; to name them, add `names: [first, second, …]`";
+    let is_noted = |text: &str| {
+        folder.text("data.yaml", text);
+        let dataset = folder.open();
+        (dataset.tasks[0].classes().to_vec(), dataset.notes.iter().any(|note| note.ends_with(words)))
+    };
+    let numbers = ["0", "1"].map(String::from).to_vec();
+    assert_eq!(is_noted("train: images\nnc: 2\n"), (numbers.clone(), true));
+    assert_eq!(is_noted("train: images\nnc: 2\ntasks: {t: {type: detect, from: {yolo: labels}}}\n"), (numbers, true));
+    let names = ["x", "y"].map(String::from).to_vec();
+    assert_eq!(is_noted("train: images\nnc: 2\nnames: [x, y]\n"), (names.clone(), false));
+    let own = "train: images\nnc: 2\ntasks: {t: {type: detect, names: [x, y], from: {yolo: labels}}}\n";
+    assert_eq!(is_noted(own), (names, false));
 }
