@@ -12,10 +12,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::path::{Path, PathBuf};
 
+/// The first bytes of a file, which were read before, and the rest of it.
+type Source = Chain<Cursor<Vec<u8>>, BufReader<File>>;
+
 /// The records of a file whose cells are separated by commas, semicolons or tabs, as found in its first line.
 pub struct Records {
     file: PathBuf,
-    reader: csv::Reader<Lines<Chain<Cursor<Vec<u8>>, BufReader<File>>>>,
+    reader: csv::Reader<Lines<Source>>,
 }
 
 impl Records {

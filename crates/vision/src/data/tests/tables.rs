@@ -62,7 +62,7 @@ fn lines_of_box_tables_are_counted_with_any_line_end() {
     )
     .unwrap();
     let said = folder.error();
-    assert!(said.starts_with("DIR/boxes.csv:4: the text in cell 1 is not UTF-8: save the file as UTF-8"), "{said}");
+    assert!(said.starts_with("DIR/boxes.csv:4: the text in cell 2 is not UTF-8: save the file as UTF-8"), "{said}");
 }
 
 #[test]
