@@ -171,7 +171,7 @@ enum Received {
     Hangup,
 }
 
-/// What to do about a signal.
+/// The reaction to a signal.
 #[derive(Debug, PartialEq)]
 enum Reaction {
     Say(&'static str),

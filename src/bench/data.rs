@@ -117,7 +117,7 @@ pub fn data(options: &DataOptions) -> Result<DataMeasurement> {
     let (mut stages, broken) = stages(config, &data, options.images)?;
     let augments = augments(config);
     if !augments {
-        // What was measured is noise.
+        // Nothing ran in this stage, so its measured time is noise.
         stages.augment = 0.0;
     }
     let loader = setup::loader(config, &data, &setup::card(config, &data), 0)?;

@@ -5,7 +5,7 @@ use super::refusal::Place;
 use crate::error::{Error, Result, shown};
 use std::path::Path;
 
-/// What a path should lead to.
+/// A kind of input that a command line names by its path.
 pub struct Input {
     /// The flag before the path; empty for an argument.
     flag: &'static str,

@@ -194,7 +194,7 @@ fn command() -> clap::Command {
 /// Parses the flags; `None` if help or the version was requested and printed.
 ///
 /// # Errors
-/// What is wrong with the command line, as a sentence; help that cannot be printed.
+/// The command line is wrong (the error is a sentence about it), or the help cannot be printed.
 pub fn parse() -> Result<Option<Cli>> {
     let args: Vec<OsString> = std::env::args_os().collect();
     let mut command = command();

@@ -27,7 +27,7 @@ impl<'a> Place<'a> {
         Place { command, path: path.join(" "), rest }
     }
 
-    /// What to type instead, if words are written as `key=value`, as other programs take them.
+    /// The corrected command line, if inputs or flags were typed as `key=value`, which other programs accept.
     pub fn rewritten(&self) -> Option<String> {
         let line = words::rewritten(&self.rest, self.command, &self.path)?;
         Some(format!("flags are written as --flag value, and inputs without a name: {line}"))

@@ -97,13 +97,13 @@ const COMMANDS: [(&[&str], &str); 11] = [
     (&["resume"], "write `polyhead train` with --resume RUN"),
 ];
 
-/// What to type instead of a command of another program.
+/// The advice for a command of another program.
 pub fn command(word: &str) -> Option<&'static str> {
     COMMANDS.iter().find(|(words, _)| words.contains(&word)).map(|(_, instead)| *instead)
 }
 
-/// What to type instead of the flag `word` (without dashes) of another program in the command at `path`; `None` if the command
-/// has nothing of the kind.
+/// The advice for `word`, a flag of another program (without dashes), in the command at `path`; `None` if the command has
+/// nothing of the kind.
 pub fn flag(word: &str, command: &Command, path: &str) -> Option<String> {
     let word = word.replace('_', "-");
     if has_flag(command, &word) {

@@ -18,7 +18,7 @@ use std::path::Path;
 pub const PROVENANCE: [&str; 7] = ["command", "version", "commit", "machine", "isa", "tuning", "tasks"];
 /// The choices that may change on resume, beside those of execution.
 const ON_RESUME: [&str; 2] = ["data", "epochs"];
-/// How a changed place of the data set begins in [`Resumed::changed`].
+/// The first words about a changed path of the data set in [`Resumed::changed`].
 pub const DATA_SET: &str = "the data set is now";
 /// Must be typed: from a file, it would let a repeated run overwrite the original.
 const NEVER_FROM_A_FILE: &str = "exist_ok";

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::tasks::classifier;
 use std::path::Path;
 
-/// What training programs put before a network's names: `DataParallel`, `torch.compile`, Lightning, and modules around a trunk.
+/// Prefixes of tensor names that `DataParallel`, `torch.compile`, Lightning, and modules around a trunk add.
 const PREFIXES: [&str; 5] = ["module.", "_orig_mod.", "model.", "backbone.", "encoder."];
 /// The first convolution, by which a network is found; the second is that of a deep stem.
 const FIRST: [&str; 2] = ["conv1.weight", "conv1.0.weight"];

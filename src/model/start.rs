@@ -12,7 +12,7 @@ use crate::tasks::Task;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
-/// What a file gave to a model.
+/// The result of starting a model from a weights file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Started {
     /// Parameters and running statistics of the model that the file lacks.
@@ -112,7 +112,7 @@ fn import(store: &mut Store, tensors: &Tensors, path: &Path) -> Result<Vec<Strin
         })
 }
 
-/// How the head of a task continues that of the file's task of the same name.
+/// A task's head, compared with that of the file's task of the same name.
 enum Head {
     /// All its outputs have the same names in the same order.
     Same,

@@ -163,7 +163,7 @@ fn matches_checksum(bytes: &[u8]) -> bool {
     }
 }
 
-/// What to do about a damaged file.
+/// The advice in a message about a damaged file.
 const OTHERS: &str = "use another copy, or for a run the other file under weights/";
 
 /// Selects one of the vectors that belong to a parameter.

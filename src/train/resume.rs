@@ -231,7 +231,7 @@ fn check_same_data(data: &Data, content: &Content, loaded: &checkpoint::Loaded) 
     }
 }
 
-/// What distinguishes the tasks of the data set now from those a run was started with.
+/// The first difference between the tasks that a run was started with and those of its data set now.
 fn task_difference(then: &[Task], now: &[Task]) -> Option<String> {
     let names = |tasks: &[Task]| tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ");
     if names(then) != names(now) {

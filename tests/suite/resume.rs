@@ -1,4 +1,4 @@
-//! What may change when a run is resumed, and what is refused.
+//! Changes of a run or its data before it is resumed: those that are accepted, and those that are refused.
 
 use crate::cli::{digits, fail, interrupt, path, said, timeless_table as table, train};
 use crate::step::Folder;

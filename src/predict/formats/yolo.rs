@@ -14,7 +14,7 @@ const MARKER: &str = ".polyhead-predictions";
 /// The folders of label files, one per detection task.
 pub struct Labels {
     folders: Vec<(usize, PathBuf)>,
-    /// Those that did not exist before.
+    /// The folders that this prediction created.
     new: Vec<PathBuf>,
 }
 

@@ -45,7 +45,7 @@ impl Standardisation {
 /// The distribution of one column's values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Spread {
-    /// How many values there are.
+    /// The number of values.
     pub count: usize,
     pub mean: f64,
     /// The standard deviation (with n).

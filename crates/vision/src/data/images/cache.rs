@@ -169,7 +169,7 @@ fn key(path: &Path) -> Result<String> {
     Ok(format!("{:032x}", xxh3_128(text.as_bytes())))
 }
 
-/// What the folder has for an image. The numbers are lengths in bytes.
+/// The state of an image's file in the cache's folder. The numbers are lengths in bytes.
 enum Found {
     Nothing,
     Image(Image),
