@@ -8,7 +8,7 @@
 //!       → data::random → data::progress → data::ranges → data::aside → data::images → data::walk → data::declaration
 //!       → data::formats → data::layouts → data::dataset → data::augment → data::feed → data::built_in
 //!       → data::describe → data::convert → data::check → data → preview
-//!       → model → balance → optim → config → recipe → evaluate → predict → console → train → compare → bench → cli → main
+//!       → model → balance → optim → config → recipe → new_folder → evaluate → predict → console → train → compare → bench → cli → main
 //! ```
 //!
 //! To use a trained network, see [`model::Model`]. ARCHITECTURE.md describes the code.
@@ -33,6 +33,7 @@ pub mod config;
 pub mod console;
 pub mod evaluate;
 pub mod model;
+pub mod new_folder;
 pub mod optim;
 pub mod predict;
 pub mod recipe;

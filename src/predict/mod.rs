@@ -4,7 +4,6 @@
 mod answer;
 mod batches;
 mod formats;
-mod fresh;
 mod image_processor;
 mod library;
 mod list;
@@ -19,7 +18,6 @@ mod walk;
 mod workers;
 
 pub use formats::Format;
-pub use fresh::{first_free, mark_project};
 pub use library::{Answer, Settings};
 pub use list::{Ends, List};
 pub use output::Destination;

@@ -2,9 +2,9 @@
 //! complete, and then replace older files.
 
 use super::formats::Sheet;
-use super::fresh;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::new_folder;
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -61,12 +61,24 @@ impl Destination {
             Destination::Fresh(project) => {
                 let parent = project.join("predict");
                 std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
-                fresh::mark_project(&project)?;
-                let folder = fresh::first_free(&parent, &fresh::name_of(model))?;
+                new_folder::mark_project(&project)?;
+                let folder = new_folder::first_free(&parent, &name_of(model))?;
                 Ok((Destination::Folder(folder.clone()), Some(folder)))
             }
         }
     }
+}
+
+/// The name of a model for its folder: the run's, or the weights file's without its ending.
+fn name_of(model: &Path) -> String {
+    let path = model.canonicalize().unwrap_or_else(|_| model.to_path_buf());
+    let run = path.parent().filter(|folder| folder.ends_with("weights")).and_then(Path::parent);
+    let name = match (path.is_dir(), run) {
+        (true, _) => path.file_name(),
+        (false, Some(run)) => run.file_name(),
+        (false, None) => path.file_stem(),
+    };
+    name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 impl Outputs {

@@ -6,7 +6,7 @@ use super::lock::{self, LOCK, RunLock};
 use crate::config::TrainConfig;
 use crate::device::cpu::{Isa, IsaName};
 use crate::error::{Error, Result};
-use crate::predict::{first_free, mark_project};
+use crate::new_folder::{first_free, mark_project};
 use crate::reading::yaml;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};

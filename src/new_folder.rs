@@ -1,4 +1,4 @@
-//! Folders for output that nobody named: `<project>/<kind>/<name>`, with a number if the name is taken.
+//! New folders for runs and predictions, `<project>/<kind>/<name>`, with a number if the name is taken.
 
 use crate::data::RUNS_MARKER;
 use crate::error::{Error, Result};
@@ -29,16 +29,4 @@ pub fn first_free(parent: &Path, name: &str) -> Result<PathBuf> {
             Err(e) => return Err(Error::io("create", &path)(e)),
         }
     }
-}
-
-/// The name of a model for its folder: the run's, or the weights file's without its ending.
-pub(super) fn name_of(model: &Path) -> String {
-    let path = model.canonicalize().unwrap_or_else(|_| model.to_path_buf());
-    let run = path.parent().filter(|folder| folder.ends_with("weights")).and_then(Path::parent);
-    let name = match (path.is_dir(), run) {
-        (true, _) => path.file_name(),
-        (false, Some(run)) => run.file_name(),
-        (false, None) => path.file_stem(),
-    };
-    name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
