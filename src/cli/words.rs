@@ -166,7 +166,7 @@ pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<Strin
     let place = |id: &str| command.get_positionals().position(|arg| arg.get_id() == id);
     let mut is_changed = false;
     for arg in args {
-        let is_value = before.starts_with("--") && !before.contains('=');
+        let is_value = takes_value(before, command);
         before = arg;
         let pair = arg.split_once('=').filter(|(key, _)| !is_value && !key.starts_with('-'));
         match pair.and_then(|(key, value)| spelled(&key.replace('_', "-"), value, command)) {
@@ -187,6 +187,13 @@ pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<Strin
     let quoted = |text: String| if text.contains(' ') { format!("'{text}'") } else { text };
     let words: Vec<String> = arguments.into_iter().map(|(_, text)| quoted(text)).chain(flags).collect();
     is_changed.then(|| format!("polyhead {path} {}", words.join(" ")))
+}
+
+/// Whether the word after `flag` is its value.
+fn takes_value(flag: &str, command: &Command) -> bool {
+    let own = |arg: &&Arg| arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long));
+    let found = command.get_arguments().find(own);
+    found.is_some_and(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set())
 }
 
 /// `key=value` as typed here, with the id of the argument if it is one without a flag.
@@ -263,5 +270,7 @@ mod tests {
         assert_eq!(line("train", "detect data=x.yaml").unwrap(), "polyhead train x.yaml");
         assert_eq!(line("predict", "source=a model=m").unwrap(), "polyhead predict m a");
         assert_eq!(line("train", "x --task-weight epochs=2 a=b"), None);
+        assert_eq!(line("train", "--exist-ok data=x").unwrap(), "polyhead train x --exist-ok");
+        assert_eq!(line("predict", "--no-images model=a source=b").unwrap(), "polyhead predict a b --no-images");
     }
 }

@@ -138,7 +138,7 @@ pub(super) fn evaluation_graph(card: &Card) -> Result<Graph> {
 }
 
 /// The moving averages of a checkpoint, or all tensors of a file without averages.
-fn prediction_tensors(tensors: Tensors) -> Tensors {
+pub(super) fn prediction_tensors(tensors: Tensors) -> Tensors {
     let averaged: Tensors =
         tensors.iter().filter_map(|(k, v)| Some((k.strip_prefix("ema.")?.to_owned(), v.clone()))).collect();
     if averaged.is_empty() { tensors } else { averaged }

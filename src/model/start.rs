@@ -3,14 +3,19 @@
 
 use super::Architecture;
 use super::card::Card;
+use super::file::prediction_tensors;
 use super::published;
 use super::weights::{self, Slot, StateFile, Tensors, of_candle};
 use crate::error::{Error, Result};
 use crate::executor::{ParameterSet, Store};
 use crate::ir::{Group, Parameter, ParameterId};
+use crate::reading::list_some;
 use crate::tasks::Task;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
+
+/// Messages name at most this many tensors or classes.
+pub(crate) const SHOWN: usize = 8;
 
 /// The result of starting a model from a weights file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub fn start_from(store: &mut Store, architecture: &Architecture, mut file: Stat
         Some(text) => {
             let theirs = Card::from_json(text, path)?.architecture;
             check_backbone(architecture, &theirs, path)?;
+            // A run's state has the averages, which prediction uses, beside the last step's weights.
+            file.tensors = prediction_tensors(file.tensors);
             for (index, task) in architecture.tasks.iter().enumerate() {
                 let Some(before) = theirs.tasks.iter().find(|before| before.name == task.name) else { continue };
                 let head = match_head(store, before, (index, task), &mut file.tensors)?;
@@ -75,6 +82,15 @@ pub fn start_from(store: &mut Store, architecture: &Architecture, mut file: Stat
             ),
         ));
     }
+    if let Some(part) = missing.iter().find(|name| published::is_of_trunk(name)) {
+        let backbone = architecture.backbone.name();
+        return Err(Error::checkpoint(
+            path,
+            format!(
+                "its trunk lacks `{part}`, which --backbone {backbone} has, so parts of the trunk would start at random: give the --backbone of the file, or weights of a {backbone}"
+            ),
+        ));
+    }
     // A note has said already that these heads start anew.
     missing.retain(|name| !new_heads.contains(name));
     missing.sort();
@@ -105,7 +121,7 @@ fn import(store: &mut Store, tensors: &Tensors, path: &Path) -> Result<Vec<Strin
         })
         .map_err(|e| {
             let hint = match e.to_string().contains("`heads.") {
-                true => "the task has other classes or columns in the file: give it another name in data.yaml, and its head starts at random",
+                true => "the task's head is another one in the file: give the task another name in data.yaml, and its head starts at random",
                 false => "is this file for another --backbone, or of a variant such as ResNeXt?",
             };
             Error::checkpoint(path, format!("{e}; {hint}"))
@@ -198,19 +214,12 @@ fn continued(then: &[String], now: &[String], noun: &str) -> String {
     }
     let mut said = match both.is_empty() {
         true => format!("none of {} {noun} continues by name", now.len()),
-        false => format!("{} of {} {noun} continue by name ({})", both.len(), now.len(), listed(&both)),
+        false => format!("{} of {} {noun} continue by name ({})", both.len(), now.len(), list_some(&both, SHOWN)),
     };
     for (word, names) in [("new", new), ("gone", gone)] {
         if !names.is_empty() {
-            said += &format!("; {word}: {}", listed(&names));
+            said += &format!("; {word}: {}", list_some(&names, SHOWN));
         }
     }
     said
-}
-
-/// The first names of a list.
-pub(crate) fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let tail = if names.len() > SHOWN { ", …" } else { "" };
-    format!("{}{tail}", names[..names.len().min(SHOWN)].join(", "))
 }

@@ -184,18 +184,26 @@ pub fn save(path: &Path, trainer: &mut Trainer, card: &Card, state: &RunState) -
     tensors.append(&mut weights::export_parameters(store, Slot::FirstMoment, "optim.first.")?);
     tensors.append(&mut weights::export_parameters(store, Slot::SecondMoment, "optim.second.")?);
     tensors.append(&mut squares(&trainer.squares)?);
-    // Such a state could not be read again, and the one saved before it is still good.
-    if let Some((name, _)) = tensors.iter().find(|(_, tensor)| !weights::is_finite(tensor)) {
-        let step = state.step;
-        let report = format!(
-            "step {step}: `{name}` has numbers that are NaN or infinite, so this state is not saved: lower --lr0, or set --clip-norm"
-        );
-        return Err(Error::NonFinite { report });
-    }
+    check_finite(&tensors, trainer.step)?;
     let state = serde_json::to_string(state)
         .map_err(|e| Error::checkpoint(path, format!("the run's state cannot be written: {e}")))?;
     let metadata = HashMap::from([(Card::KEY.to_owned(), card.to_json()), (STATE_KEY.to_owned(), state)]);
     weights::write_beside(path, &previous(path), &tensors, metadata)
+}
+
+/// A file with such numbers could not be read again, and the one saved before it is still good.
+///
+/// # Errors
+/// `NonFinite` if a number is NaN or infinite.
+fn check_finite(tensors: &Tensors, step: u64) -> Result<()> {
+    match tensors.iter().find(|(_, tensor)| !weights::is_finite(tensor)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::NonFinite {
+            report: format!(
+                "step {step}: `{name}` has numbers that are NaN or infinite, so it is not saved: lower --lr0, or set --clip-norm"
+            ),
+        }),
+    }
 }
 
 /// The running sums of the tasks' squared gradients, named by the task's index. Tasks without sums are left out.
@@ -215,6 +223,7 @@ pub fn previous(path: &Path) -> PathBuf {
 /// The same as [`save`].
 pub fn save_model(path: &Path, trainer: &mut Trainer, card: &Card) -> Result<()> {
     let tensors = prediction_tensors(trainer.executor.store()?, ParameterSet::Average, "")?;
+    check_finite(&tensors, trainer.step)?;
     weights::write(path, &tensors, HashMap::from([(Card::KEY.to_owned(), card.to_json())]))
 }
 
@@ -253,10 +262,12 @@ pub fn load(path: &Path) -> Result<Loaded> {
 /// Loads the last state, saved in `file`, or if it is corrupt the one before it. Returns its file, and a note in the second case.
 ///
 /// # Errors
-/// Both are corrupt; the error is about the last one.
+/// Both are corrupt; the error is about the last one. Or the last one is there and the file system cannot read it.
 pub fn load_last_or_previous(file: PathBuf) -> Result<(Loaded, PathBuf, Option<String>)> {
     let error = match load(&file) {
         Ok(loaded) => return Ok((loaded, file, None)),
+        // A good file that cannot be read now must not be replaced by the older one.
+        Err(error @ Error::Io { .. }) if file.exists() => return Err(error),
         Err(error) => error,
     };
     let before = previous(&file);

@@ -40,12 +40,16 @@ impl Content {
         Content {
             form: FORM,
             images: splits.map(|split| split.len()),
-            files: splits.map(|split| joined(split.par_iter().map(size).collect::<Vec<_>>().into_iter())),
+            files: splits.map(|split| joined(&split.par_iter().map(size).collect::<Vec<_>>())),
             labels: data
                 .tasks
                 .iter()
                 .enumerate()
-                .map(|(index, task)| splits.map(|split| joined(split.iter().map(|sample| label(index, task, sample)))))
+                .map(|(index, task)| {
+                    splits.map(|split| {
+                        joined(&split.par_iter().map(|sample| label(index, task, sample)).collect::<Vec<_>>())
+                    })
+                })
                 .collect(),
         }
     }
@@ -75,6 +79,6 @@ impl Content {
 }
 
 /// One hash of all numbers in order.
-fn joined(numbers: impl Iterator<Item = u64>) -> u64 {
-    numbers.fold(1, |hash, number| mix(hash.rotate_left(1) ^ mix(number)))
+fn joined(numbers: &[u64]) -> u64 {
+    numbers.iter().fold(1, |hash, number| mix(hash.rotate_left(1) ^ mix(*number)))
 }

@@ -22,6 +22,7 @@ use crate::tasks::DecodeOptions;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Logs and prints a line while no progress bar is shown.
 pub(super) fn say(folder: &mut RunFolder, line: &str) -> Result<()> {
@@ -221,6 +222,7 @@ impl Run {
         let last = (epoch + 1) * self.data.steps_per_epoch(&config);
         while self.trainer.step < last && !session.interrupted.load(Ordering::Relaxed) && !session.clock.is_over() {
             let more = self.trainer.step + 1 < last;
+            let began = Instant::now();
             let report = match session.feed.step(&mut self.trainer, more) {
                 Ok(report) => report,
                 Err(e @ (Error::NonFinite { .. } | Error::Interrupted)) => return Err(e),
@@ -231,6 +233,7 @@ impl Run {
                     return Err(e);
                 }
             };
+            let took = began.elapsed();
             self.report_broken(&session.feed.take_broken(), &session.progress)?;
             self.state.means.add(&report);
             session.progress.step(&StepLine {
@@ -245,7 +248,7 @@ impl Run {
             if !Trials::are_open(&self.state) {
                 let (step, on_cpu) = (self.trainer.step, self.state.isa.is_some());
                 let left = session.progress.left(step);
-                if let Some(line) = session.estimate.step(step, left, &config, on_cpu) {
+                if let Some(line) = session.estimate.step(took, step, left, &config, on_cpu) {
                     session.progress.say(&mut self.folder, &line)?;
                 }
             }
@@ -304,9 +307,10 @@ impl Run {
         }
         session.progress.say(&mut self.folder, report)?;
         let lr0 = 0.5 * self.state.config.lr0;
-        // The weights saved last may be NaN already.
         let (loaded, file, note) = checkpoint::load_last_or_previous(file)?;
         loaded.restore(&mut self.trainer, &file)?;
+        // With the intervals of its weights, which the epoch has cleared.
+        self.card = loaded.card.clone();
         self.state = RunState { retries, elapsed_s: session.clock.elapsed_s(), ..loaded.state };
         self.state.config.lr0 = lr0;
         self.trainer.config.schedule = schedule(&self.state.config, &self.data);

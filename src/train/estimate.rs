@@ -3,7 +3,7 @@
 use super::progress::in_words;
 use crate::config::TrainConfig;
 use crate::model::Backbone;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The first steps take longer, because memory and threads are used for the first time.
 const WARM_UP: u64 = 2;
@@ -19,31 +19,33 @@ const LONG_S: f64 = 3600.0;
 #[derive(Default)]
 pub(super) struct Estimate {
     steps: u64,
-    began: Option<Instant>,
+    /// Steps measured, and the time they took.
+    measured: u64,
+    elapsed: Duration,
     is_done: bool,
 }
 
 impl Estimate {
-    /// Counts a step, the run's number `step`. Returns the estimate once, as soon as enough steps were measured; `left` is the
+    /// Counts a step, the run's number `step`, that took this long. Returns the estimate once, as soon as enough steps were measured; `left` is the
     /// number of steps left.
-    pub fn step(&mut self, step: u64, left: u64, config: &TrainConfig, on_cpu: bool) -> Option<String> {
+    pub fn step(&mut self, took: Duration, step: u64, left: u64, config: &TrainConfig, on_cpu: bool) -> Option<String> {
         if self.is_done {
             return None;
         }
         self.steps += 1;
-        if self.steps == WARM_UP {
-            self.began = Some(Instant::now());
+        if self.steps > WARM_UP {
+            self.measured += 1;
+            self.elapsed += took;
         }
-        let (elapsed, measured) = (self.began?.elapsed(), self.steps - WARM_UP);
-        if elapsed < LEAST || measured < STEPS {
+        if self.elapsed < LEAST || self.measured < STEPS {
             return None;
         }
         self.is_done = true;
-        // With --time, the run's length is known.
-        let seconds = elapsed.as_secs_f64() / measured as f64 * left as f64;
+        let seconds = self.elapsed.as_secs_f64() / self.measured as f64 * left as f64;
         // Other flags need a new run, so they are no advice for one that was resumed.
         let is_new = step == self.steps;
-        config.time.is_none().then(|| line(seconds, config, on_cpu && is_new))?
+        // With --time, the run's length is known.
+        if config.time.is_some() { None } else { line(seconds, config, on_cpu && is_new) }
     }
 }
 
@@ -137,12 +139,14 @@ mod tests {
     #[test]
     fn a_time_limit_needs_no_estimate_and_none_comes_before_enough_steps() {
         let mut estimate = Estimate::default();
-        assert!((1..100).all(|step| estimate.step(step, 1_000_000, &TrainConfig::default(), true).is_none()));
-        let mut measured = Estimate { steps: 50, began: Instant::now().checked_sub(LEAST), is_done: false };
-        let timed = TrainConfig { time: Some(1.0), ..TrainConfig::default() };
-        assert_eq!(measured.step(51, 1_000_000, &timed, true), None);
-        let mut measured = Estimate { steps: 50, began: Instant::now().checked_sub(LEAST), is_done: false };
-        assert!(measured.step(51, 1_000_000, &TrainConfig::default(), true).is_some());
-        assert_eq!(measured.step(51, 1_000_000, &TrainConfig::default(), true), None);
+        let config = TrainConfig::default();
+        // Steps of 4 s; the first two do not count.
+        let said: Vec<Option<String>> =
+            (1..8).map(|step| estimate.step(Duration::from_secs(4), step, 1000, &config, false)).collect();
+        let expected = "about 1 h 06 min left for the run at this pace, without validation".to_owned();
+        assert_eq!(said, [None, None, None, None, Some(expected), None, None]);
+        let timed = TrainConfig { time: Some(1.0), ..config };
+        let mut estimate = Estimate::default();
+        assert!((1..8).all(|step| estimate.step(Duration::from_secs(4), step, 1000, &timed, true).is_none()));
     }
 }

@@ -4,7 +4,7 @@ use super::checkpoint::{self, RunState};
 use super::content::Content;
 use super::epochs::{Run, say};
 use super::files::{ARGS, is_finished, weights_file};
-use super::limits::epochs_that_fit;
+use super::limits::{epochs_that_fit, last_epoch_ended_s};
 use super::lock::RunLock;
 use super::run::RunFolder;
 use super::setup::{Data, schedule, trainer};
@@ -53,7 +53,8 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     for note in changes.notes() {
         say(&mut folder, &note)?;
     }
-    if given.has("time") || given.has("patience") {
+    let before = &loaded.state.config;
+    if state.config.time != before.time || state.config.patience != before.patience {
         say(&mut folder, "note: --time or --patience has changed: the run may end at another epoch than planned")?;
     }
     if given.has("epochs")
@@ -91,7 +92,9 @@ fn choose(path: &Path, given: &Choices, loaded: &checkpoint::Loaded, file: &Path
                 "--time: the run still tries methods (--balance auto), all for the same epochs: leave it out until one is chosen".into(),
             ));
         }
-        end_by_time(&mut state, &loaded.state.config);
+        if state.config.time != loaded.state.config.time {
+            end_by_time(path, &mut state, &loaded.state.config);
+        }
     }
     place_in(path, &mut state.config)?;
     state.config.check_resumed()?;
@@ -140,16 +143,18 @@ fn folder_of(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Sets the epochs of a resumed run from its `--time`. `before` holds its saved choices; mosaics still end at the epoch that
+/// Sets the epochs of the resumed run in `folder` from its `--time`. `before` holds its saved choices; mosaics still end at the epoch that
 /// follows from them.
-fn end_by_time(state: &mut RunState, before: &TrainConfig) {
+fn end_by_time(folder: &Path, state: &mut RunState, before: &TrainConfig) {
     if before.time.is_none() {
         state.mosaic_epochs = Some(before.epochs);
     }
     // The time per epoch is not known before the first one is done.
     if let (Some(hours), true) = (state.config.time, state.epochs_done > 0) {
         let lost_s = Trials::lost_s(state);
-        let epochs = epochs_that_fit(hours - lost_s / 3600.0, state.elapsed_s - lost_s, state.epochs_done);
+        // Without the time of an epoch that is not finished.
+        let elapsed_s = last_epoch_ended_s(folder, state.epochs_done).unwrap_or(state.elapsed_s);
+        let epochs = epochs_that_fit(hours - lost_s / 3600.0, elapsed_s - lost_s, state.epochs_done);
         state.config.epochs = epochs;
     }
 }
@@ -218,11 +223,13 @@ fn check_same_data(data: &Data, content: &Content, loaded: &checkpoint::Loaded) 
         return refused(difference);
     }
     if data.fingerprint() != loaded.state.data_fingerprint {
-        let then = loaded.state.content.as_ref().map_or(String::new(), |then| format!(", {} then", then.images()));
-        return refused(format!(
-            "its training or validation images are not those this run was started with ({} now{then})",
-            content.images()
-        ));
+        let (now, then) = (content.images(), loaded.state.content.as_ref().map(Content::images));
+        let what = match then {
+            Some(then) if then == now => "other names".to_owned(),
+            Some(then) => format!("{now} now, {then} then"),
+            None => format!("{now} now"),
+        };
+        return refused(format!("its training or validation images are not those this run was started with ({what})"));
     }
     // Files of older versions have no hashes of the content.
     match loaded.state.content.as_ref().and_then(|then| then.difference(content, &data.tasks)) {

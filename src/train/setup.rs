@@ -12,11 +12,11 @@ use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample,
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
-use crate::model::start::{self, listed};
+use crate::model::start::{self, SHOWN};
 use crate::model::{Architecture, Card, Probe, Stage, TrainingNetwork, weights};
 use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
-use crate::reading::count_of;
+use crate::reading::{count_of, list_some};
 use crate::tasks::Invariances;
 use crate::tasks::{Encoder, Encoders, Label, LabelFeatures, LabelValue, Likelihood, Mixing, Regions, Task};
 use std::path::Path;
@@ -455,10 +455,10 @@ pub(crate) fn start_from(trainer: &mut Trainer, architecture: &Architecture, pat
     let mut notes = started.notes;
     let (missing, unexpected, file) = (&started.missing, &started.unexpected, path.display());
     if !missing.is_empty() {
-        notes.push(format!("{} tensors start at random, not in {file}: {}", missing.len(), listed(missing)));
+        notes.push(format!("{} tensors start at random, not in {file}: {}", missing.len(), list_some(missing, SHOWN)));
     }
     if !unexpected.is_empty() {
-        notes.push(format!("{} tensors of {file} are not used: {}", unexpected.len(), listed(unexpected)));
+        notes.push(format!("{} tensors of {file} are not used: {}", unexpected.len(), list_some(unexpected, SHOWN)));
     }
     Ok(notes)
 }

@@ -186,6 +186,10 @@ fn training_does_not_start_from_a_trunk_with_other_parts() {
         let error = start(part).unwrap_err();
         assert!(error.contains(&format!("w.pth: its trunk has `{part}`, which --backbone tiny lacks")), "{error}");
     }
+    let mut less = trunk();
+    less.remove("layer4.0.conv2.weight").unwrap();
+    let error = started(&written(&folder, "w.pth", &zip(&less, &[]))).unwrap_err();
+    assert!(error.contains("its trunk lacks `layer4.0.conv2.weight`, which --backbone tiny has"), "{error}");
     for other in ["fc.weight", "head.fc.bias", "classifier.0.weight", "projector.weight", "bn1.num_batches_tracked"] {
         let unexpected = if other.ends_with("tracked") { Vec::new() } else { vec![other.to_owned()] };
         assert_eq!(start(other).unwrap().0, Started { unexpected, ..Started::default() });

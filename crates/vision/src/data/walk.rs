@@ -5,6 +5,7 @@ use super::images::decode::is_image;
 use super::progress::Progress;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::DirEntry;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -81,7 +82,9 @@ impl Names {
 fn is_walked(top: &Path, rest: &Path) -> bool {
     let hidden = |part: &std::path::Component| part.as_os_str().as_encoded_bytes().starts_with(b".");
     let holds_runs = |folder: &Path| folder != Path::new("") && top.join(folder).join(RUNS_MARKER).exists();
-    !rest.components().any(|part| hidden(&part)) && !rest.ancestors().any(holds_runs)
+    let is_left_out =
+        |folder: &Path| holds_runs(folder) || folder != Path::new("") && holds_predictions(&top.join(folder));
+    !rest.components().any(|part| hidden(&part)) && !rest.ancestors().any(is_left_out)
 }
 
 /// Each folder's entries are sorted, which sorts the whole list, because paths compare component by component. `above`
@@ -150,16 +153,31 @@ fn is_below(folder: &Path, fits: &dyn Fn(&Path) -> bool, above: &mut Vec<Entered
     Ok(false)
 }
 
-/// Whether `folder` is one that `predict` wrote. The pictures in it have boxes drawn on them.
+/// Whether `folder` is one that `predict` wrote, in any format but text files of boxes. The pictures in it have boxes drawn on
+/// them.
 pub fn holds_predictions(folder: &Path) -> bool {
-    let begins = |name: &str, fits: fn(&str) -> bool| {
+    let begins = |path: &Path, fits: fn(&str) -> bool| {
         let mut start = Vec::new();
-        let read = crate::files::open(&folder.join(name)).and_then(|file| file.take(4096).read_to_end(&mut start));
+        let read = crate::files::open(path).and_then(|file| file.take(4096).read_to_end(&mut start));
         read.is_ok() && fits(&String::from_utf8_lossy(&start))
     };
-    folder.join("predictions.jsonl").is_file()
-        || begins("boxes.csv", |text| text.starts_with("file,class,score,x1,y1,x2,y2"))
-        || begins("detections.json", |text| text.starts_with('[') && text.contains("\"score\""))
+    let is_table =
+        |text: &str| text.lines().next().is_some_and(|line| line.starts_with("file,") && line.ends_with(",error"));
+    let is_boxes = |text: &str| text.starts_with("file,class,score,x1,y1,x2,y2");
+    let is_coco = |text: &str| text.starts_with('[') && (text.contains("\"score\"") || text.trim_end() == "[]");
+    let is_ours = |name: &OsStr| {
+        let Some(name) = name.to_str() else { return false };
+        // With several detection tasks there is a file of boxes for each, `boxes_<task>.csv`.
+        let is = |stem: &str, ending: &str| {
+            let task = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(ending));
+            task.is_some_and(|task| task.is_empty() || task.starts_with('_'))
+        };
+        name == "predictions.jsonl"
+            || name == "predictions.csv" && begins(&folder.join(name), is_table)
+            || is("boxes", ".csv") && begins(&folder.join(name), is_boxes)
+            || is("detections", ".json") && begins(&folder.join(name), is_coco)
+    };
+    std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| is_ours(&entry.file_name())))
 }
 
 /// Pushes a folder onto the stack of its parents; false if it is already there.

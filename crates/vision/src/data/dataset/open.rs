@@ -27,8 +27,8 @@ pub(crate) fn open_declared(
     start_shared_pool()?;
     progress.begin("listing images", 0);
     let declared = layouts::read(path, &options.tasks)?;
-    let typos = declared.typos.clone();
-    open(declared, path, options, faults, progress).map_err(|error| explained(error, &typos))
+    let causes = declared.causes.clone();
+    open(declared, path, options, faults, progress).map_err(|error| explained(error, &causes))
 }
 
 fn open(

@@ -23,9 +23,9 @@ pub struct Declaration {
     pub val_fraction: Option<f32>,
     pub tasks: Vec<TaskDeclaration>,
     pub notes: Vec<String>,
-    /// The notes about unknown keys that resemble a known one. They are added to an error that follows, because such a
-    /// key may be its cause.
-    pub typos: Vec<String>,
+    /// Added to an error that follows, because they may be its cause: the notes about unknown keys that resemble a known
+    /// one, and the reason why a YAML file of another name was read.
+    pub causes: Vec<String>,
     /// Why the test split is left out, if one is declared whose images are not there.
     pub no_test: Option<String>,
     /// The declaring file, or the folder whose layout was recognised.

@@ -58,9 +58,9 @@ pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
     };
     let yaml = Yaml { file: file.to_path_buf(), lines: tree.lines };
     let yaml = DataYaml { yaml, asked: asked.to_vec() };
-    let (mut notes, typos) = yaml.unknown_keys(&top);
-    let declared = yaml.declaration(&top, &mut notes).map_err(|error| explained(error, &typos))?;
-    Ok(Declaration { notes, typos, ..declared })
+    let (mut notes, causes) = yaml.unknown_keys(&top);
+    let declared = yaml.declaration(&top, &mut notes).map_err(|error| explained(error, &causes))?;
+    Ok(Declaration { notes, causes, ..declared })
 }
 
 impl DataYaml {
@@ -99,7 +99,7 @@ impl DataYaml {
             val_fraction: self.val_fraction(top)?,
             tasks,
             notes: Vec::new(),
-            typos: Vec::new(),
+            causes: Vec::new(),
             no_test,
             place: Place::new(&self.file, None),
         })
@@ -107,7 +107,7 @@ impl DataYaml {
 
     /// A note about each unknown key, and those among them about a key that resembles a known one.
     fn unknown_keys(&self, top: &Mapping) -> (Vec<String>, Vec<String>) {
-        let (mut notes, mut typos) = (Vec::new(), Vec::new());
+        let (mut notes, mut causes) = (Vec::new(), Vec::new());
         for key in top.keys() {
             let known = TOP_KEYS.iter().chain(&TOP_FLAGS).chain(&TOLERATED);
             if known.clone().any(|k| k == key) {
@@ -115,10 +115,10 @@ impl DataYaml {
             }
             let nearest = did_you_mean(key, known.copied());
             let note = format!("{}: the key `{key}` is not known and is ignored{nearest}", self.shown(&[key]));
-            typos.extend((!nearest.is_empty()).then(|| note.clone()));
+            causes.extend((!nearest.is_empty()).then(|| note.clone()));
             notes.push(note);
         }
-        (notes, typos)
+        (notes, causes)
     }
 
     fn root(&self, top: &Mapping, notes: &mut Vec<String>) -> Result<PathBuf> {
@@ -213,9 +213,13 @@ impl DataYaml {
                 Some(format!("`{}: {}`", split.word(), relative_name(sources.first()?.path(), root)))
             });
             let message = format!(
-                "there is no `train:`, but {} has folders for the splits: add {}",
+                "there is no `train:`, but {} has folders for the splits: add {}; or `train: {}` if these folders are classes",
                 folder.display(),
-                lines.collect::<Vec<_>>().join(", ")
+                lines.collect::<Vec<_>>().join(", "),
+                match relative_name(&folder, root) {
+                    same if same.is_empty() => ".".to_owned(),
+                    other => other,
+                }
             );
             return Err(self.error(&NO_KEY, message));
         }

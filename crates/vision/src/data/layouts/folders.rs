@@ -40,10 +40,8 @@ pub fn yolo(root: &Path) -> Result<Option<Declaration>> {
 
 /// Whether a label file lies in `dir` or below.
 pub fn holds_text(dir: &Path) -> bool {
-    walk::entries(dir).unwrap_or_default().into_iter().any(|(path, is_folder)| match is_folder {
-        true => holds_text(&path),
-        false => path.extension().is_some_and(|e| e == "txt") && !path.ends_with("classes.txt"),
-    })
+    let is_label = |path: &Path| path.extension().is_some_and(|e| e == "txt") && !path.ends_with("classes.txt");
+    walk::holds(dir, &is_label).unwrap_or(false)
 }
 
 pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {

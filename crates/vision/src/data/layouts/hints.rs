@@ -2,13 +2,13 @@
 
 use super::folders::holds_text;
 use super::{Splits, discover, tables, yaml_files};
-use crate::data::declaration::{LabelsFrom, Source, Split};
+use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
 use crate::data::images::decode::is_image;
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::{count_of, list_some};
 use crate::tasks::Content;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -90,8 +90,12 @@ pub fn part_note(root: &Path) -> Option<String> {
     })
 }
 
-/// The error for a folder that a YAML file one level up declares as the images of one split.
-pub fn part_of_declared(root: &Path) -> Option<Error> {
+/// The error for a folder, read as `found`, that a YAML file one level up declares as the images of one split. A folder with
+/// validation images of its own, or without those of another split, may be used as it is.
+pub fn part_of_declared(root: &Path, found: &Declaration) -> Option<Error> {
+    if !found.splits[Split::Val as usize].is_empty() {
+        return None;
+    }
     let above = one_up(root);
     let whole = yaml_files::read(&above, &[]).ok().flatten()?;
     let real = root.canonicalize().ok()?;
@@ -103,7 +107,9 @@ pub fn part_of_declared(root: &Path) -> Option<Error> {
         Source::Folder(folder) => folder.canonicalize().is_ok_and(|at| at.starts_with(&real)),
         Source::List(_) | Source::Labels(_) => false,
     };
-    let split = Split::ALL.into_iter().find(|split| whole.splits[*split as usize].iter().any(is_within))?;
+    let of_split = |split: &Split| whole.splits[*split as usize].iter();
+    let split = Split::ALL.into_iter().find(|split| of_split(split).any(is_within))?;
+    Split::ALL.iter().find(|other| **other != split && of_split(other).any(|source| !is_within(source)))?;
     let message = format!(
         "this is only the {} split of the data set that {} declares: give the whole set, as in `polyhead train {}`",
         split.word(),
@@ -115,9 +121,10 @@ pub fn part_of_declared(root: &Path) -> Option<Error> {
 
 /// A note about folders beside the classes whose pictures cannot be read.
 pub fn unread_note(root: &Path, train: &Path, classes: &[String]) -> Result<Option<String>> {
+    let classes: HashSet<&str> = classes.iter().map(String::as_str).collect();
     let (mut folders, mut files) = (Vec::new(), Vec::new());
     for folder in walk::folders(train)? {
-        if classes.contains(&relative_name(&folder, train)) || walk::holds_predictions(&folder) {
+        if classes.contains(relative_name(&folder, train).as_str()) || walk::holds_predictions(&folder) {
             continue;
         }
         let unread = unread_pictures(&folder)?;
@@ -251,7 +258,7 @@ fn without_labels(root: &Path, images: &[PathBuf]) -> Error {
     if let Some((table, line)) = others.iter().find_map(|file| Some((file, tables::one_line(root, file, images)?))) {
         let [number, class] = [Content::Values, Content::Class].map(|content| content.kind().yaml_word);
         let message = format!(
-            "{found}, and {table} has a row for each, but nothing says what its columns are: add a data.yaml here with the line `{line}`, where the type of numbers is {number} and that of classes is {class}"
+            "{found}, and {table} has rows for them, but nothing says what its columns are: add a data.yaml here with the line `{line}`, where the type of numbers is {number} and that of classes is {class}"
         );
         return Error::data(root, None, message);
     }

@@ -37,7 +37,7 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
     let found = discover(path, asked, 0)?.ok_or_else(|| hints::nothing_known(path))?;
     // A folder that was recognised without a YAML file of its own may be one split of a data set that has one.
     if *found.place.file == *path
-        && let Some(error) = hints::part_of_declared(path)
+        && let Some(error) = hints::part_of_declared(path, &found)
     {
         return Err(error);
     }
@@ -148,7 +148,7 @@ fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDecla
         val_fraction: None,
         tasks,
         notes: Vec::new(),
-        typos: Vec::new(),
+        causes: Vec::new(),
         no_test: None,
         place: Place::new(root, None),
     }

@@ -126,7 +126,8 @@ pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<String> {
         let parts = [image.file_name(), image.file_stem()];
         parts.iter().flatten().any(|name| names.contains(&*name.to_string_lossy()))
     };
-    if !images.iter().any(is_named) {
+    // A table about other things may name a few of the images.
+    if 2 * images.iter().filter(|image| is_named(image)).count() < images.len() {
         return None;
     }
     let tasks = table.columns.iter().enumerate().filter(|(_, column)| !is_key(column)).filter_map(|(i, column)| {
@@ -163,7 +164,8 @@ fn are_numbered(values: &[&Value]) -> bool {
         && distinct.iter().all(|text| text.chars().all(|c| c.is_ascii_digit()))
 }
 
-/// The error for a column of numbers that has a few other cells, such as `n.a.`: they are neither values nor classes.
+/// The error for a column of numbers in which one or two words, such as `n.a.`, stand in place of some: these are neither values
+/// nor classes. Columns with more different words are names, such as the ranks of cards.
 fn stray_cell(table: &Table, column: usize) -> Option<Error> {
     let name = table.columns[column].as_str();
     if OF_THE_FILE.contains(&name) || OF_CLASSES.contains(&name) {
@@ -172,6 +174,10 @@ fn stray_cell(table: &Table, column: usize) -> Option<Error> {
     let values = || table.values(column);
     let (count, numbers) = (values().count(), values().filter(|value| is_number(value)).count());
     if numbers == count || 3 * numbers < 2 * count {
+        return None;
+    }
+    let words: HashSet<String> = values().filter(|value| !is_number(value)).map(ToString::to_string).collect();
+    if words.len() > 2 {
         return None;
     }
     let is_stray = |value: &&Value| !value.is_null() && !is_number(value);

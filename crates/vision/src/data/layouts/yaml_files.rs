@@ -27,8 +27,10 @@ pub fn read(folder: &Path, asked: &[String]) -> Result<Option<Declaration>> {
         [] => Ok(None),
         [file] => {
             let why = "it is the only YAML file here that declares a data set";
+            let reason = format!("{} was read because {why}", file.display());
             let found = data_yaml::read(file, asked);
-            let mut found = found.map_err(|error| explained(error, &[format!("this file was read because {why}")]))?;
+            let mut found = found.map_err(|error| explained(error, std::slice::from_ref(&reason)))?;
+            found.causes.push(reason);
             found.notes.insert(0, format!("{} is used: {why}, and there is no data.yaml", file.display()));
             Ok(Some(found))
         }

@@ -179,7 +179,7 @@ fn a_table_with_a_row_for_each_image_comes_with_the_line_that_declares_it() {
     assert_eq!(
         message,
         format!(
-            "DIR: 12 images found (images/00.png, images/01.png, images/02.png, …), and labels.csv has a row for each, but nothing says what its columns are: add a data.yaml here with the line `{expected}`, where the type of numbers is regress and that of classes is classify"
+            "DIR: 12 images found (images/00.png, images/01.png, images/02.png, …), and labels.csv has rows for them, but nothing says what its columns are: add a data.yaml here with the line `{expected}`, where the type of numbers is regress and that of classes is classify"
         )
     );
     folder.text("data.yaml", &line);
@@ -225,6 +225,13 @@ fn a_split_of_a_declared_set_leads_to_the_whole() {
     inner.images(&["set/train/cat/a.png", "set/train/dog/b.png", "set/val/cat/c.png"]);
     inner.text("data.yaml", "{path: set, train: train, val: val, tasks: {pet: {type: classify, from: folders}}}");
     assert_eq!(Dataset::open(&inner.path().join("set"), &OpenOptions::default()).unwrap().tasks[0].name, "class");
+    // Sets that are whole by themselves, alone or joined with another one.
+    inner.images(&["more/train/cat/a.png", "more/train/dog/b.png", "more/val/cat/c.png"]);
+    for declared in ["{train: set/train, val: set/val", "{train: [set/train, more/train], val: [set/val, more/val]"] {
+        inner.text("data.yaml", &format!("{declared}, tasks: {{pet: {{type: classify, from: folders}}}}}}"));
+        let whole = Dataset::open(&inner.path().join("set"), &OpenOptions::default()).unwrap();
+        assert_eq!((whole.train.len(), whole.val.len()), (2, 1), "{declared}");
+    }
 }
 
 #[test]
@@ -255,6 +262,9 @@ fn pictures_that_cannot_be_read_are_counted_by_their_ending() {
 fn folders_of_predictions_are_no_classes() {
     for (name, text) in [
         ("predictions.jsonl", "{\"file\":\"a.png\"}\n"),
+        ("predictions.csv", "file,kind,error\na.png,cat,\n"),
+        ("boxes_cells.csv", "file,class,score,x1,y1,x2,y2\n"),
+        ("detections_cells.json", "[]\n"),
         ("boxes.csv", "file,class,score,x1,y1,x2,y2\na.png,cat,0.9,1,1,2,2\n"),
         ("detections.json", "[\n{\"image_id\":1,\"category_id\":1,\"bbox\":[1,1,1,1],\"score\":0.9}]"),
     ] {

@@ -89,6 +89,19 @@ fn words_among_numbers_are_an_error_with_their_line() {
 }
 
 #[test]
+fn ranks_of_cards_are_classes() {
+    let ranks = ["2", "3", "4", "5", "6", "7", "8", "9", "10", "J", "Q", "K", "A"];
+    let folder = Folder::new();
+    let mut table = "file_name,rank\n".to_owned();
+    for i in 0..52 {
+        folder.images(&[&format!("train/{i}.png")]);
+        table += &format!("{i}.png,{}\n", ranks[i % 13]);
+    }
+    folder.text("train/metadata.csv", &table);
+    assert_eq!(folder.open().tasks[0].classes().len(), 13);
+}
+
+#[test]
 fn a_table_without_a_header_is_asked_about() {
     assert_eq!(
         priced("a.png,1\nb.png,2\n").error(),

@@ -47,7 +47,7 @@ fn a_fault_in_such_a_file_says_why_it_was_read() {
     folder.text("coco.yaml", "path: ../coco\ntrain: images/train\nnames: [cat, dog]\n");
     assert_eq!(
         folder.error(),
-        "DIR/coco.yaml:1: `path: ../coco` is not a folder (looked for DIR/../coco and for ../coco in the current folder): give it relative to this file, or leave it out; this file was read because it is the only YAML file here that declares a data set"
+        "DIR/coco.yaml:1: `path: ../coco` is not a folder (looked for DIR/../coco and for ../coco in the current folder): give it relative to this file, or leave it out; DIR/coco.yaml was read because it is the only YAML file here that declares a data set"
     );
     folder.text("coco.yaml", "train: images/train\nnames: [cat\n");
     let said = folder.error();
@@ -81,6 +81,17 @@ fn validation_without_training_is_refused() {
 }
 
 #[test]
+fn a_later_error_says_why_a_file_of_another_name_was_read() {
+    let folder = Folder::new();
+    folder.images(&["dog/a.png", "owl/b.png"]).text("config.yaml", "names: {0: dog, 1: owl}\n");
+    let said = folder.error();
+    assert!(
+        said.contains("has a label file") && said.contains("config.yaml was read because it is the only"),
+        "{said}"
+    );
+}
+
+#[test]
 fn without_training_the_folders_of_splits_are_not_mixed() {
     for rest in ["", "test: images/test\n"] {
         let folder = yolo("");
@@ -88,7 +99,7 @@ fn without_training_the_folders_of_splits_are_not_mixed() {
         folder.text("data.yaml", &format!("names: [cat, dog]\n{rest}"));
         assert_eq!(
             folder.error(),
-            "DIR/data.yaml: there is no `train:`, but DIR/images has folders for the splits: add `train: images/train`, `val: images/val`"
+            "DIR/data.yaml: there is no `train:`, but DIR/images has folders for the splits: add `train: images/train`, `val: images/val`; or `train: images` if these folders are classes"
         );
     }
 }
