@@ -225,7 +225,7 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "uncertainty-tempered",
         aliases: &[],
-        help: "Uncertainty weighting, damped: weights follow the square root of one over the gradient's length, within a cap",
+        help: "Weights are proportional to one over the square root of the gradient's length; the largest is at most 4 times the smallest",
         reads: &[(Parameter::Exponent, 0.0), (Parameter::GradientExponent, 0.5), (Parameter::Cap, 4.0)],
         start: |start| {
             let temper = Temper {
