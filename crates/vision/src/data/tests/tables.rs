@@ -102,6 +102,26 @@ fn ranks_of_cards_are_classes() {
 }
 
 #[test]
+fn a_table_of_very_many_columns_is_asked_about_in_a_short_message() {
+    let many = |key: &str| {
+        let names: String = (0..5000).map(|i| format!(",c{i}")).collect();
+        let row = |image: &str, value: &str| format!("{image}{}\n", format!(",{value}").repeat(5000));
+        format!("{key}{names}\n{}{}", row("a.png", "1.5"), row("b.png", "2.5"))
+    };
+    let folder = Folder::new();
+    folder.images(&["a.png", "b.png"]).text("metadata.csv", &many("file_name"));
+    assert_eq!(
+        folder.error(),
+        "DIR/metadata.csv:1: 5000 columns could be tasks (c0, c1, c2, …): declare those to train in a data.yaml, as in `{tasks: {c0: {type: regress, from: c0}}}`"
+    );
+    let folder = Folder::new();
+    folder.images(&["a.png", "b.png"]).text("labels.csv", &many("file"));
+    let said = folder.error();
+    assert!(said.ends_with("; the table has 4996 columns more, which can be declared in the same way"), "{said}");
+    assert!(said.len() < 800, "{said}");
+}
+
+#[test]
 fn a_table_without_a_header_is_asked_about() {
     assert_eq!(
         priced("a.png,1\nb.png,2\n").error(),
