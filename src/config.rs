@@ -14,8 +14,7 @@ use crate::data::ranges::{
 };
 use crate::data::{Sampling, Transforms};
 use crate::error::{Error, Result};
-use crate::model::HeadSize;
-use crate::model::{Backbone, Freeze, Stage};
+use crate::model::{Backbone, Freeze, HeadSize, LossScale, Stage};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use crate::tasks::Likelihood;
@@ -140,6 +139,9 @@ pub struct TrainConfig {
     #[arg(long = "lr-head", help_heading = OPTIMISATION, value_name = "TASK=FACTOR", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub lr_heads: Vec<(String, f32)>,
+    /// Scale of the tasks' losses, as they are minimised and shown
+    #[arg(long, help_heading = OPTIMISATION, value_name = "SCALE", value_enum, default_value_t = LossScale::Normalised)]
+    pub loss_scale: LossScale,
     /// Momentum of --optimizer sgd
     #[arg(long, help_heading = OPTIMISATION, value_name = "SHARE", value_parser = share, default_value_t = 0.9)]
     pub momentum: f32,
@@ -456,7 +458,7 @@ mod tests {
         let transforms = serde_json::to_value(config.transforms).unwrap();
         let transforms = transforms.as_object().unwrap().keys().map(String::as_str);
         let others = ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads", "sampling", "repeat_factor"];
-        for new in transforms.chain(others).chain(["cache", "cache_gib", "multi_scale", "task"]) {
+        for new in transforms.chain(others).chain(["cache", "cache_gib", "multi_scale", "task", "loss_scale"]) {
             assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
         }
         assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);

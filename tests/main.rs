@@ -58,6 +58,8 @@ mod library;
 #[cfg(unix)]
 #[path = "suite/life.rs"]
 mod life;
+#[path = "suite/losses.rs"]
+mod losses;
 #[path = "suite/multi_scale.rs"]
 mod multi_scale;
 #[path = "suite/overfit.rs"]

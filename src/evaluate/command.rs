@@ -2,7 +2,7 @@
 
 use super::{Settings, TaskResult, evaluate, overall, per_class, write_pictures};
 use crate::config::{TrainConfig, check_image_size};
-use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
+use crate::data::{Batch, Broken, Dataset, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::model::{Card, ModelFile};
@@ -102,8 +102,8 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     }
     let shape = [settings.batch, settings.imgsz, settings.imgsz];
-    let run = |images: &[u8]| network.forward(shape, images);
-    let (results, broken) = evaluate(&model.card, &samples, &settings, run, |_, _| Ok(()))?;
+    let run = |batch: &Batch| network.forward(shape, &batch.images);
+    let (results, broken) = evaluate(&model.card, &samples, &settings, None, run, |_, _| Ok(()))?;
     let report = Report {
         model: file,
         data: data.to_path_buf(),
@@ -203,6 +203,16 @@ fn describe(task: &Task) -> String {
 }
 
 impl Report {
+    /// Notes on tasks that no image of the split has labels for.
+    pub fn without_labels(&self) -> Vec<String> {
+        let split = self.split.word();
+        let without = self.results.iter().filter(|result| result.labelled == 0);
+        let note = |result: &TaskResult| {
+            format!("{}: no image of the {split} split has labels for it, so it has no metrics", result.task.name)
+        };
+        without.map(note).collect()
+    }
+
     /// The names of the metrics whose mean is the overall metric, each once.
     fn judged_by(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
