@@ -66,6 +66,8 @@ mod multi_scale;
 mod overfit;
 #[path = "suite/partial.rs"]
 mod partial;
+#[path = "suite/places.rs"]
+mod places;
 #[path = "suite/precision.rs"]
 mod precision;
 #[path = "suite/predict.rs"]

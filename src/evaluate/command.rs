@@ -130,7 +130,7 @@ fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
     let Some(run) = run_config(&options.model)? else { return Ok(false) };
     let own = match &run.data {
         Some(own) => own.canonicalize().ok() == data.canonicalize().ok(),
-        None => data.starts_with(run.project.join("datasets")),
+        None => data.starts_with(run.shared_folder().join("datasets")),
     };
     let drawn_alike = options.open.seed == run.seed && options.open.val_fraction == run.val_fraction;
     let seen_alike = options.imgsz.is_none_or(|size| size == run.imgsz);
@@ -157,7 +157,7 @@ pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
 pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf> {
     match config {
         Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
-        Some(config) => digits::digits_dataset(&config.project.join("datasets")),
+        Some(config) => digits::digits_dataset(&config.shared_folder().join("datasets")),
         None => Err(Error::Usage(format!(
             "{0}: not inside a run's folder, so name the data set: polyhead evaluate {0} DATASET",
             model.display()

@@ -42,7 +42,7 @@ impl Data {
     pub fn open(config: &TrainConfig) -> Result<Data> {
         let path = match &config.data {
             Some(path) => path.clone(),
-            None => digits::digits_dataset(&config.project.join("datasets"))?,
+            None => digits::digits_dataset(&config.shared_folder().join("datasets"))?,
         };
         let options = OpenOptions { val_fraction: config.val_fraction, seed: config.seed, tasks: config.task.clone() };
         let mut dataset = Dataset::open(&path, &options)?;
@@ -246,7 +246,7 @@ fn cache(config: &TrainConfig) -> Result<Option<Arc<Cache>>> {
     let cache = match config.cache {
         CacheChoice::None => return Ok(None),
         CacheChoice::Ram => Cache::in_memory(limit),
-        CacheChoice::Disk => Cache::in_folder(&config.project.join("cache"), limit)?,
+        CacheChoice::Disk => Cache::in_folder(&config.shared_folder().join("cache"), limit)?,
     };
     Ok(Some(Arc::new(cache)))
 }
