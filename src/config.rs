@@ -77,7 +77,7 @@ pub struct TrainConfig {
     /// Start from a run's folder, or from a weights file of a run, torchvision or timm [default: start at random]
     #[arg(long, help_heading = MODEL, value_name = "FILE")]
     pub weights: Option<PathBuf>,
-    /// Train these tasks only; may be given several times [default: all]
+    /// Train this task only; give the flag once for each task to train [default: all]
     #[arg(long, help_heading = DATA, value_name = "NAME")]
     pub task: Vec<String>,
     /// Use this share of the training images
@@ -100,7 +100,7 @@ pub struct TrainConfig {
     #[arg(long, help_heading = BALANCING, value_name = "METHOD", value_parser = Method::parser(), default_value = METHODS[0].name)]
     #[serde(with = "crate::balance::by_name")]
     pub balance: &'static Method,
-    /// Weight of a task under --balance fixed; may be given once per task [default: 1 for each task]
+    /// Weight of a task under --balance fixed; give the flag once for each task [default: 1 for each task]
     #[arg(long = "task-weight", help_heading = BALANCING, value_name = "TASK=WEIGHT", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub task_weights: Vec<(String, f32)>,
@@ -135,7 +135,7 @@ pub struct TrainConfig {
     /// Multiplies the trunk's learning rate
     #[arg(long, help_heading = OPTIMISATION, value_name = "FACTOR", value_parser = at_least_0, default_value_t = 1.0)]
     pub lr_trunk: f32,
-    /// Multiplies the learning rate of a task's head; may be given once per task [default: 1 for each task]
+    /// Multiplies the learning rate of a task's head; give the flag once for each task [default: 1 for each task]
     #[arg(long = "lr-head", help_heading = OPTIMISATION, value_name = "TASK=FACTOR", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub lr_heads: Vec<(String, f32)>,
@@ -176,13 +176,13 @@ pub struct TrainConfig {
     #[command(flatten, next_help_heading = AUGMENTATION)]
     #[serde(flatten)]
     pub transforms: Transforms,
-    /// How often each image is shown
+    /// Rule by which images are chosen for an epoch
     #[arg(long, help_heading = AUGMENTATION, value_enum, default_value_t = Sampling::Uniform)]
     pub sampling: Sampling,
     /// Repeat images of classes that are in less than this share of the images, as LVIS does; 0 repeats none
     #[arg(long, help_heading = AUGMENTATION, value_name = "SHARE", value_parser = up_to(1.0), default_value_t = 0.0)]
     pub repeat_factor: f32,
-    /// Share of unreadable images above which the run fails; one is always tolerated, unless this is 0
+    /// The run fails if a larger share of the images is unreadable; one is always tolerated, unless this is 0
     #[arg(long, help_heading = EXECUTION, value_name = "SHARE", value_parser = share, default_value_t = 0.01)]
     pub max_broken: f32,
     /// Batches whose gradients are added up for one update

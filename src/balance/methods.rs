@@ -207,7 +207,7 @@ const PCD: &str = "pcd";
 const LEARNING_RATE: (Parameter, f64) = (Parameter::Lr, 0.025);
 
 /// The methods that [`AUTO`] tries.
-const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "cagrad"];
+const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "gradnorm"];
 
 /// The share of a run's epochs for which [`AUTO`] tries each method.
 pub const TRIAL_SHARE: f64 = 0.1;
@@ -226,7 +226,7 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "uncertainty-tempered",
         aliases: &[],
-        help: "Uncertainty weighting, damped: weights follow the square root of one over the gradient's length, within a cap",
+        help: "Weights are proportional to one over the square root of the gradient's length; the largest is at most 4 times the smallest",
         reads: &[(Parameter::Exponent, 0.0), (Parameter::GradientExponent, 0.5), (Parameter::Cap, 4.0)],
         start: |start| {
             let temper = Temper {

@@ -259,7 +259,7 @@ impl std::fmt::Display for Report {
         for result in &self.results {
             writeln!(f, "  {}", result.line())?;
             f.write_str(&per_class::table(result))?;
-            let origin = if self.set_intervals { ", by construction: these images set their width" } else { "" };
+            let origin = if self.set_intervals { ", as expected: their width was chosen on these images" } else { "" };
             for line in result.summary.judge_intervals(&result.intervals, origin).lines {
                 writeln!(f, "    {line}")?;
             }

@@ -42,7 +42,7 @@ fn a_run_leaves_pictures_and_intervals_for_evaluate_and_predict() {
     let (out, file) = (folder.path.join("out/below"), path(&folder, "figures.json"));
     let args = ["evaluate", &run, "--batch", "8", "--json", &file, "--out", &out.to_string_lossy()];
     let said = succeed(&args);
-    for words in ["class", "precision", "support", "AP50", "ECE", "by construction"] {
+    for words in ["class", "precision", "support", "AP50", "ECE", "as expected"] {
         assert!(said.contains(words), "{words}: {said}");
     }
     let figures = json(file.as_ref());
@@ -60,7 +60,7 @@ fn a_run_leaves_pictures_and_intervals_for_evaluate_and_predict() {
     assert!(paper["metrics"]["ECE"].is_number() && figures["tasks"]["sum"]["metrics"]["spearman"].is_number());
 
     let other = succeed(&["evaluate", &run, "--split", "test"]);
-    assert!(other.contains("90 % intervals contain") && !other.contains("by construction"), "{other}");
+    assert!(other.contains("90 % intervals contain") && !other.contains("as expected"), "{other}");
 
     let answers = path(&folder, "answers");
     succeed(&["predict", &run, &format!("{data}/test"), "--out", &answers, "--no-images"]);
