@@ -5,11 +5,11 @@ use super::epochs::Run;
 use super::files::ANSWERS;
 use super::progress::Progress;
 use crate::config::TrainConfig;
-use crate::data::Sample;
+use crate::data::{Batch, Sample};
 use crate::error::Result;
 use crate::evaluate::{self, TaskResult};
 use crate::executor::ParameterSet;
-use crate::model::ForwardPlan;
+use crate::model::ValidationPlan;
 use crate::predict;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Run {
     }
 
     /// Draws the final network's predictions on the first nine validation images as one picture.
-    pub(super) fn draw_predictions(&mut self, plan: &ForwardPlan, config: &TrainConfig) -> Result<()> {
+    pub(super) fn draw_predictions(&mut self, plan: &ValidationPlan, config: &TrainConfig) -> Result<()> {
         let shown: Arc<[Sample]> = self.data.val.iter().take(9).cloned().collect();
         if shown.is_empty() {
             return Ok(());
@@ -43,8 +43,8 @@ impl Run {
         settings.max_broken = 1.0;
         let mut pictures = Vec::new();
         let (executor, tasks) = (&mut self.trainer.executor, &self.card.architecture.tasks);
-        let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
-        evaluate::evaluate(&self.card, &shown, &settings, run, |sample, answer| {
+        let run = |batch: &Batch| Ok(plan.run(executor, ParameterSet::Average, &batch.images, &[])?.0);
+        evaluate::evaluate(&self.card, &shown, &settings, None, run, |sample, answer| {
             pictures.push(predict::annotate(tasks, &crate::data::images::decode::decode(&sample.image)?, answer));
             Ok(())
         })?;

@@ -155,3 +155,41 @@ fn only_a_name_that_is_nearly_the_same_is_given_as_what_is_not_matched() {
         assert_eq!(said(row, image), expected);
     }
 }
+
+/// The rows describe each image, whatever splits it is in.
+#[test]
+fn a_table_serves_images_that_are_for_training_and_for_validation() {
+    let folder = Folder::new();
+    folder.images(&["images/a.png", "images/b.png"]).text("labels.csv", "file,price\na.png,1\nb.png,2\n");
+    let tasks = "tasks: {price: {type: regress, from: {csv: labels.csv, column: price}}}\n";
+    folder.text("data.yaml", &format!("train: images\nval: images\n{tasks}"));
+    let dataset = folder.open();
+    assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
+    assert!(dataset.val.iter().all(|sample| sample.labels[0].is_labelled()));
+    let note = "2 images in both train and val (images/a.png, images/b.png): val metrics will be too optimistic";
+    assert!(dataset.notes.iter().any(|n| n == note), "{:?}", dataset.notes);
+    // Two images of one name are still an error, and count once each.
+    folder.images(&["images/more/a.png"]);
+    let said = folder.error();
+    assert_eq!(said, "DIR/labels.csv:2: `a.png` is the name of 2 images: write the path relative to DIR");
+}
+
+#[test]
+fn lines_of_text_files_are_counted_with_any_line_end() {
+    for end in ["\n", "\r\n"] {
+        let text = |lines: &str| lines.replace('\n', end);
+        let folder = Folder::new();
+        folder.images(&["images/a.png"]).text("labels/a.txt", &text("0 0.5 0.5 0.5 0.5\n\n0 x 0.5 0.5 0.5\n"));
+        folder.text("data.yaml", &text("train: images\nval: images\nnames: [thing]\n"));
+        let said = folder.error();
+        assert!(said.starts_with("DIR/labels/a.txt:3: "), "{end:?}: {said}");
+        folder.text("data.yaml", &text("train: images\nval: images\nnames: [thing]\nnc: x\n"));
+        let said = folder.error();
+        assert!(said.starts_with("DIR/data.yaml:4: "), "{end:?}: {said}");
+        let folder = Folder::new();
+        let rows = "{\"file_name\": \"a.png\", \"k\": 1}\n\n{\"file_name\": \"b.png\" \"k\": 2}\n";
+        folder.images(&["a.png", "b.png"]).text("metadata.jsonl", &text(rows));
+        let said = folder.error();
+        assert!(said.starts_with("DIR/metadata.jsonl:3: "), "{end:?}: {said}");
+    }
+}
