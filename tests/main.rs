@@ -74,6 +74,8 @@ mod precision;
 mod predict;
 #[path = "suite/predict_files.rs"]
 mod predict_files;
+#[path = "suite/predict_parts.rs"]
+mod predict_parts;
 #[path = "suite/published.rs"]
 mod published;
 #[path = "suite/pytorch.rs"]

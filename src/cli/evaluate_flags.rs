@@ -1,6 +1,6 @@
 //! The flags of `evaluate`.
 
-use super::{BoxArgs, inputs};
+use super::{BoxArgs, SelectionArgs, inputs};
 use crate::console;
 use crate::data::ranges::{batch, workers};
 use crate::data::{OpenOptions, Split};
@@ -31,10 +31,12 @@ impl From<SplitWord> for Split {
 }
 
 /// The flags that do not apply to a results file.
-const MODEL_FLAGS: [&str; 15] = [
+const MODEL_FLAGS: [&str; 17] = [
     "model",
     "data",
     "split",
+    "tasks",
+    "only_classes",
     "out",
     "batch",
     "imgsz",
@@ -59,6 +61,8 @@ pub(super) struct EvaluateArgs {
     /// The split to evaluate on
     #[arg(long, value_enum, default_value = "val")]
     split: SplitWord,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Write the metrics to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -114,25 +118,16 @@ impl EvaluateArgs {
         inputs::MODEL.check(Some(&model))?;
         inputs::DATA.check(self.data.as_deref())?;
         let run = evaluate::run_config(&model)?;
-        // On its own data set, a run of some tasks needs only their labels.
         let on_own_data = self.data.is_none();
-        let own_tasks = run.as_ref().filter(|_| self.data.is_none()).map(|run| run.task.clone());
+        let open = evaluate::open_options(run.as_ref(), self.data.as_deref());
         let data = match self.data {
             Some(data) => data,
             None => evaluate::data_of_run(&model, run.as_ref())?,
         };
-        if own_tasks.is_some() && !data.exists() {
-            return Err(Error::Other(format!(
-                "{}: the data set of this run is not there; if it was moved: polyhead evaluate {} NEW-PATH",
-                shown(&data),
-                shown(&model)
-            )));
-        }
-        // Use the run's own held-out images: another draw would include images that the run was trained on.
         let open = OpenOptions {
-            val_fraction: self.val_fraction.or(run.as_ref().and_then(|r| r.val_fraction)),
-            seed: self.seed.or(run.as_ref().map(|r| r.seed)).unwrap_or(0),
-            tasks: own_tasks.unwrap_or_default(),
+            val_fraction: self.val_fraction.or(open.val_fraction),
+            seed: self.seed.unwrap_or(open.seed),
+            ..open
         };
         let options = evaluate::Options {
             device: DeviceChoice::parse(&self.device, self.threads)?,
@@ -145,6 +140,7 @@ impl EvaluateArgs {
             workers: self.workers,
             boxes: self.boxes.options(self.conf),
             max_broken: self.max_broken,
+            selection: self.selection.into(),
             open,
         };
         let own = run.filter(|_| on_own_data);

@@ -23,7 +23,8 @@ pub const RUNS: Input = Input { flag: "--runs ", ..RESUME };
 pub const COCO: Input = Input { flag: "--coco ", expected: "a file of COCO annotations" };
 pub const COCO_IMAGES: Input = Input { flag: "--coco-images ", ..COCO };
 pub const DETECTIONS: Input = Input { flag: "--detections ", expected: "a COCO results file" };
-pub const CLASSES: Input = Input { flag: "--classes ", expected: "a file with one class per line" };
+pub const CLASSES: Input =
+    Input { flag: "--classes ", expected: "a file with one class per line, or select boxes with --only-classes" };
 
 impl Input {
     /// # Errors

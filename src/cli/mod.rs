@@ -19,6 +19,7 @@ use crate::console;
 use crate::device::cpu::Isa;
 use crate::draw;
 use crate::error::{Error, Result, shown};
+use crate::evaluate::Selection;
 use crate::optim::schedule::ScheduleKind;
 use crate::recipe::Recipe;
 use crate::tasks::DecodeOptions;
@@ -192,6 +193,24 @@ struct BoxArgs {
     /// Maximum number of boxes per image
     #[arg(long, default_value_t = DecodeOptions::default().max_detections)]
     max_det: usize,
+}
+
+/// The flags that select a part of a model's predictions.
+#[derive(Args)]
+struct SelectionArgs {
+    /// Only these tasks, with commas; may be repeated [default: all]
+    #[arg(long, value_name = "NAMES")]
+    tasks: Vec<String>,
+    /// Only boxes of these classes, by name or, where no class has that name, by number from 0, with commas; may be repeated. Other
+    /// kinds of task keep all classes [default: all]
+    #[arg(long, value_name = "NAMES")]
+    only_classes: Vec<String>,
+}
+
+impl From<SelectionArgs> for Selection {
+    fn from(args: SelectionArgs) -> Selection {
+        Selection { tasks: args.tasks, classes: args.only_classes }
+    }
 }
 
 impl BoxArgs {

@@ -3,13 +3,16 @@
 
 mod coco;
 mod command;
+mod matching;
 mod per_class;
 mod pictures;
+mod selection;
 mod validation;
 
 pub use coco::{CocoReport, score_coco};
-pub use command::{Options, Report, command, data_of_run, run_config};
+pub use command::{Options, Report, command, data_of_run, images_of, open_options, run_config};
 pub use pictures::{file_name, picture_names, write_pictures};
+pub use selection::{Selected, Selection};
 pub use validation::{Validation, validate};
 
 use crate::data::images::cache::Cache;
@@ -97,6 +100,18 @@ pub fn overall(results: &[TaskResult]) -> Option<f64> {
 pub fn mean_figure(figures: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let known: Vec<f64> = figures.flatten().map(|figure| figure.max(0.0)).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+}
+
+/// A clause for the line with the overall metric: which figures count as 0 in it because they are negative; empty if none is.
+pub fn counted_as_zero(results: &[TaskResult]) -> String {
+    let is_negative = |result: &&TaskResult| result.fitness().is_some_and(|figure| figure < 0.0);
+    let mut names: Vec<&str> =
+        results.iter().filter(is_negative).map(|result| result.task.spec.kind().fitness).collect();
+    names.dedup();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; a negative {} counts as 0", names.join(" and ")),
+    }
 }
 
 /// The result of a task that was not evaluated: its metrics' names without values.

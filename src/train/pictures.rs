@@ -2,15 +2,17 @@
 
 use super::balance_picture;
 use super::epochs::Run;
-use super::files::ANSWERS;
+use super::files::{ANSWERS, OLD_ANSWERS};
 use super::progress::Progress;
 use crate::config::TrainConfig;
 use crate::data::{Batch, Sample};
-use crate::error::Result;
+use crate::draw::{self, PictureFormat};
+use crate::error::{Error, Result};
 use crate::evaluate::{self, TaskResult};
 use crate::executor::ParameterSet;
 use crate::model::ValidationPlan;
 use crate::predict;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 impl Run {
@@ -48,6 +50,15 @@ impl Run {
             pictures.push(predict::annotate(tasks, &crate::data::images::decode::decode(&sample.image)?, answer));
             Ok(())
         })?;
-        crate::draw::write_png(&self.folder.path.join(ANSWERS), &crate::draw::grid(&pictures, 3))
+        // A sheet of very wide images is shrunk to the longest side that JPEG can hold.
+        let (sheet, _) = draw::grid(&pictures, 3).shrunk(usize::from(u16::MAX));
+        draw::write_picture(&self.folder.path.join(ANSWERS), &sheet, PictureFormat::Jpeg)?;
+        // The same picture of an older version would not match the weights any more.
+        match std::fs::remove_file(self.folder.path.join(OLD_ANSWERS)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Error::io("remove", self.folder.path.join(OLD_ANSWERS))(e))
+            }
+            _ => Ok(()),
+        }
     }
 }

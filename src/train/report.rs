@@ -7,7 +7,7 @@ use super::telemetry::solved_or_stuck;
 use crate::config::TrainConfig;
 use crate::data::Broken;
 use crate::error::Result;
-use crate::evaluate::{TaskResult, Validation, overall};
+use crate::evaluate::{TaskResult, Validation, counted_as_zero, overall};
 use crate::reading::count_of;
 
 impl Run {
@@ -96,13 +96,14 @@ impl Run {
     /// The log line with the mean metric over the tasks and the best one so far.
     fn overall_line(&self, results: &[TaskResult]) -> Option<String> {
         let overall = overall(results)?;
-        Some(match (self.state.best, self.state.kept_epoch) {
+        let line = match (self.state.best, self.state.kept_epoch) {
             _ if self.is_best(results) => format!("overall {overall:.3}, the best so far"),
             (Some(best), Some(epoch)) => {
                 format!("overall {overall:.3}; the best so far is {best:.3}, of epoch {epoch}")
             }
             _ => format!("overall {overall:.3}"),
-        })
+        };
+        Some(line + &counted_as_zero(results))
     }
 
     /// Logs that a signal ended the run, and how to continue it.

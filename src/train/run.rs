@@ -69,7 +69,7 @@ impl Machine {
 }
 
 impl RunFolder {
-    /// Makes a new folder: `name`, or `name2`, `name3` … if that exists and `exist_ok` is not set. With `exist_ok`, only the
+    /// Makes a new folder: `name`, or `name-2`, `name-3` … if that exists and `exist_ok` is not set. With `exist_ok`, only the
     /// files of the existing run are removed. `isa` and `tuning` are the executor's [`isa`](crate::executor::Executor::isa) and
     /// [`tuning_hash`](crate::executor::Executor::tuning_hash).
     ///

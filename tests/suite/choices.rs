@@ -149,7 +149,7 @@ fn a_runs_folder_stands_for_its_best_weights() {
     let again = ["train", &data, "--project", &project, "--name", "run", "--weights", &first, "--epochs", "1"];
     let output = run(&[&again, &SMALL[..]].concat());
     let said = text(&output.stderr);
-    assert!(output.status.success() && said.contains("the folder run is taken, so this run's is run2"), "{said}");
-    let args = std::fs::read_to_string(path(&folder, "runs/train/run2/args.yaml")).unwrap();
+    assert!(output.status.success() && said.contains("the folder run is taken, so this run's is run-2"), "{said}");
+    let args = std::fs::read_to_string(path(&folder, "runs/train/run-2/args.yaml")).unwrap();
     assert!(args.contains("run/weights/best.safetensors"), "{args}");
 }

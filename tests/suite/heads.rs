@@ -276,7 +276,7 @@ fn multi_label_tasks_are_trained_evaluated_and_predicted() {
         let there: Vec<&str> = ["red", "square"].into_iter().filter(|class| probability(class) >= 0.5).collect();
         assert_eq!(look["labels"], Value::from(there), "{line}");
     }
-    assert!(Path::new(&out).join("val3.png").is_file());
+    assert!(Path::new(&out).join("val3.jpg").is_file());
 
     // Another loss makes it another run.
     let yaml = Path::new(&data).join("data.yaml");

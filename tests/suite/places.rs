@@ -82,7 +82,7 @@ fn evaluate_names_the_new_place_of_a_moved_data_set() {
     let data = digits(&folder, 8);
     let run_folder = train(&folder, &data, "r", &["--epochs", "1"]);
     std::fs::rename(&data, path(&folder, "elsewhere")).unwrap();
-    let hint = format!("if it was moved: polyhead evaluate {run_folder} NEW-PATH");
+    let hint = format!("if it was moved, name its new place after {run_folder}");
     fail(&["evaluate", &run_folder], 1, &[&data, &hint]);
     succeed(&["evaluate", &run_folder, &path(&folder, "elsewhere")]);
 }
