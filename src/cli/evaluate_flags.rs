@@ -4,7 +4,7 @@ use super::{BoxArgs, inputs};
 use crate::console;
 use crate::data::ranges::{batch, workers};
 use crate::data::{OpenOptions, Split};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sentence};
 use crate::evaluate;
 use crate::executor::DeviceChoice;
 use crate::train::{self, RunLock};
@@ -141,7 +141,7 @@ impl EvaluateArgs {
         let run = options.out.as_deref().filter(|out| train::is_run(out));
         let _lock = run.map(RunLock::take).transpose()?;
         let report = evaluate::command(&options, &data)?;
-        report.notes.iter().for_each(|note| console::say(&format!("note: {note}")));
+        report.notes.iter().for_each(|note| console::say(&format!("note: {}", sentence(note))));
         console::print(&format!("{report}\n"))?;
         Ok(())
     }
@@ -150,7 +150,7 @@ impl EvaluateArgs {
 fn score_command(annotations: &Path, detections: &Path, json: Option<&Path>) -> Result<()> {
     let report = evaluate::score_coco(annotations, detections)?;
     for note in &report.notes {
-        console::say(&format!("note: {note}"));
+        console::say(&format!("note: {}", sentence(note)));
     }
     if let Some(json) = json {
         let text = format!("{:#}\n", report.to_json());

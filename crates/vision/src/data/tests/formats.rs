@@ -133,7 +133,8 @@ fn voc() -> Folder {
     let folder = Folder::new();
     folder.images(&["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png", "JPEGImages/d.png"]);
     folder.text("ImageSets/Main/train.txt", "a\nb  1\n\n").text("ImageSets/Main/val.txt", "c -1\nd\n");
-    let boxes = [object("cat", 0, ["1", "1", "10", "20"]), object("dog &amp; c&#xf3;&#112;", 1, ["5.5", "6", "40", "20"])];
+    let boxes =
+        [object("cat", 0, ["1", "1", "10", "20"]), object("dog &amp; c&#xf3;&#112;", 1, ["5.5", "6", "40", "20"])];
     folder.text("Annotations/a.xml", &voc_xml(&boxes.concat()));
     folder.text("Annotations/c.xml", &voc_xml(""));
     folder
