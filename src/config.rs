@@ -3,6 +3,7 @@
 mod args_file;
 mod by_task;
 mod choices;
+pub(crate) mod paths;
 
 pub use args_file::tasks_of_run;
 pub use by_task::number_of;
@@ -46,6 +47,7 @@ const EXECUTION: &str = "Execution (these flags also work with --resume)";
 #[serde(default)]
 pub struct TrainConfig {
     /// A folder of images or a data.yaml [default: the built-in digits]
+    #[serde(with = "paths::optional")]
     pub data: Option<PathBuf>,
     /// Passes over the training images
     #[arg(long, help_heading = OPTIMISATION, value_parser = epochs, default_value_t = 100)]
@@ -76,6 +78,7 @@ pub struct TrainConfig {
     pub head: HeadSize,
     /// Start from a run's folder, or from a weights file of a run, torchvision or timm [default: start at random]
     #[arg(long, help_heading = MODEL, value_name = "FILE")]
+    #[serde(with = "paths::optional")]
     pub weights: Option<PathBuf>,
     /// Train this task only; give the flag once for each task to train [default: all]
     #[arg(long, help_heading = DATA, value_name = "NAME")]
@@ -88,6 +91,7 @@ pub struct TrainConfig {
     pub val_fraction: Option<f32>,
     /// Folder in which the run's folder is made
     #[arg(long, help_heading = RUN_FOLDER, value_name = "DIR", default_value = "runs/train")]
+    #[serde(with = "paths::one")]
     pub project: PathBuf,
     /// Name of the run folder; a number is added if it is taken
     #[arg(long, help_heading = RUN_FOLDER, default_value = "run")]

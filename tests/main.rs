@@ -62,6 +62,9 @@ mod life;
 mod losses;
 #[path = "suite/multi_scale.rs"]
 mod multi_scale;
+#[cfg(target_os = "linux")]
+#[path = "suite/names.rs"]
+mod names;
 #[path = "suite/overfit.rs"]
 mod overfit;
 #[path = "suite/partial.rs"]
@@ -107,6 +110,9 @@ mod step;
 mod system;
 #[path = "suite/tasks.rs"]
 mod tasks;
+#[cfg(target_os = "linux")]
+#[path = "suite/traces.rs"]
+mod traces;
 #[path = "suite/trajectory.rs"]
 mod trajectory;
 #[path = "suite/trials.rs"]

@@ -1,11 +1,11 @@
 //! The flags of `evaluate`.
 
 use super::{BoxArgs, SelectionArgs, inputs};
+use crate::config::TrainConfig;
 use crate::console;
 use crate::data::ranges::{batch, workers};
 use crate::data::{OpenOptions, Split};
-use crate::config::TrainConfig;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, sentence};
 use crate::evaluate::{self, Report};
 use crate::executor::DeviceChoice;
 use crate::reading::count_of;
@@ -150,7 +150,7 @@ impl EvaluateArgs {
         let mut report = evaluate::command(&options, &data)?;
         report.notes.extend(own.and_then(|own| trained_on_a_part(&own, &report)));
         report.notes.extend(report.without_labels());
-        report.notes.iter().for_each(|note| console::say(&format!("note: {note}")));
+        report.notes.iter().for_each(|note| console::say(&format!("note: {}", sentence(note))));
         console::print(&format!("{report}\n"))?;
         Ok(())
     }
@@ -173,7 +173,7 @@ fn trained_on_a_part(run: &TrainConfig, report: &Report) -> Option<String> {
 fn score_command(annotations: &Path, detections: &Path, json: Option<&Path>) -> Result<()> {
     let report = evaluate::score_coco(annotations, detections)?;
     for note in &report.notes {
-        console::say(&format!("note: {note}"));
+        console::say(&format!("note: {}", sentence(note)));
     }
     if let Some(json) = json {
         let text = format!("{:#}\n", report.to_json());

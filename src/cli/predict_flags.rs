@@ -7,7 +7,7 @@ use crate::config::TrainConfig;
 use crate::console::{self, Bar};
 use crate::data::ranges::{at_most, count, workers};
 use crate::draw::PictureFormat;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sentence, shown};
 use crate::executor::DeviceChoice;
 use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report, Settings};
 use crate::reading::count_of;
@@ -107,14 +107,14 @@ pub fn command(args: PredictArgs) -> Result<()> {
     let bar = Bar::new("{spinner} {pos} images, {per_sec}, {elapsed}");
     // Nothing is written while files are opened, so a signal may end the process then.
     let opened = predict::open(options)?;
-    opened.notes().iter().for_each(|note| bar.say(&format!("note: {note}")));
+    opened.notes().iter().for_each(|note| bar.say(&format!("note: {}", sentence(note))));
     let interrupt = console::interrupt_flag("finishing the images that were computed; Ctrl-C again stops at once")?;
     let say = |line: String| bar.say(&line);
     let report = predict::predict(opened, &interrupt, |event| match event {
         Event::Lines(lines) => bar.set_position(lines),
         Event::Broken(broken) => say(format!("unreadable, left out: {broken}")),
         Event::OlderStay => say("the older predictions stay; those made now are not kept".to_owned()),
-        Event::Kept(file) => say(format!("the predictions made so far are in {}", file.display())),
+        Event::Kept(file) => say(format!("the predictions made so far are in {}", shown(file))),
     });
     bar.clear();
     if matches!(report, Err(Error::Interrupted)) {
@@ -173,7 +173,11 @@ impl PredictArgs {
             picture_format: self.image_format.into(),
             selection: self.selection.into(),
             out,
-            formats: self.format.iter().map(|word| word.trim().to_lowercase().parse()).collect::<Result<Vec<Format>>>()?,
+            formats: self
+                .format
+                .iter()
+                .map(|word| word.trim().to_lowercase().parse())
+                .collect::<Result<Vec<Format>>>()?,
             coco_images: self.coco_images,
             classes: self.classes,
             batch: self.batch,
@@ -187,13 +191,13 @@ impl PredictArgs {
 
 /// `2 images answered in a/predictions.jsonl; pictures in a; 1 unreadable`.
 fn summary(report: &Report) -> String {
-    let places = report.files.iter().chain(&report.labels).map(|place| place.display().to_string());
+    let places = report.files.iter().chain(&report.labels).map(|place| shown(place));
     let places = places.collect::<Vec<_>>().join(", ");
     let mut parts = vec![count_of(report.images as usize, "image") + " answered"];
     if !places.is_empty() {
         parts[0] += &format!(" in {places}");
     }
-    parts.extend(report.pictures.iter().map(|folder| format!("pictures in {}", folder.display())));
+    parts.extend(report.pictures.iter().map(|folder| format!("pictures in {}", shown(folder))));
     parts.extend((report.broken > 0).then(|| format!("{} unreadable", report.broken)));
     parts.join("; ")
 }

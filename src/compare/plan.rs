@@ -185,6 +185,8 @@ fn in_methods(error: &Error) -> Error {
 pub fn write_plans(out: &Path, runs: &[PlannedRun]) -> Result<()> {
     let folder = plans(out);
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    let files: Vec<PathBuf> = runs.iter().map(|run| format!("{}.yaml", run.name).into()).collect();
+    train::remove_half_written(&folder, &files)?;
     for run in runs {
         let text = crate::reading::yaml::write(&run.config)
             .map_err(|e| Error::Usage(format!("the run's choices cannot be written: {e}")))?;

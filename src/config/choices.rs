@@ -1,8 +1,8 @@
 //! A run's choices as text under the names of their fields. They come from typed flags, a file or a configuration, and are
 //! applied to a configuration in the same way, so that a flag and a key of args.yaml have the same meaning and range.
 
-use super::{BALANCING, EXECUTION, TrainConfig};
-use crate::error::{Error, Result, shown};
+use super::{BALANCING, EXECUTION, TrainConfig, paths};
+use crate::error::{Error, Result, path_text, shown};
 use crate::reading::did_you_mean;
 use crate::reading::yaml::{self, Mapping, Tree, Value, word};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -15,7 +15,7 @@ use std::num::{ParseFloatError, ParseIntError};
 use std::path::Path;
 
 /// The keys of args.yaml that are not choices.
-pub const PROVENANCE: [&str; 7] = ["command", "version", "commit", "machine", "isa", "tuning", "tasks"];
+pub const PROVENANCE: [&str; 8] = ["command", "version", "commit", "machine", "id", "isa", "tuning", "tasks"];
 /// The choices that may change on resume, beside those of execution.
 const ON_RESUME: [&str; 2] = ["data", "epochs"];
 /// The first words about a changed path of the data set in [`Resumed::changed`].
@@ -71,7 +71,7 @@ impl Choices {
     /// Every field of a configuration that is set, as text in the form of args.yaml.
     ///
     /// # Errors
-    /// A path that is not Unicode.
+    /// A value that cannot be written.
     pub fn of(config: &TrainConfig) -> Result<Choices> {
         let failed = |e: &dyn Display| Error::Usage(format!("the run's choices cannot be written: {e}"));
         let text = yaml::write(config).map_err(|e| failed(&e))?;
@@ -168,7 +168,7 @@ impl Choices {
     /// The text of a choice as it would be typed, if there is one.
     pub fn text(&self, key: &str) -> Option<String> {
         let choice = self.0.iter().find(|choice| choice.key == key)?;
-        Some(choice.values.iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(","))
+        Some(choice.values.iter().map(|value| path_text(Path::new(value))).collect::<Vec<_>>().join(","))
     }
 
     /// The flags that set these choices.
@@ -241,8 +241,12 @@ impl Choice {
         match values {
             Some(values) if values.is_empty() || nothing => None,
             Some(values) => {
-                let values = values.into_iter().map(|value| in_our_spelling(command, key, value.into()));
-                Some(Ok(Choice { key: key.to_owned(), values: values.collect() }))
+                let raw = |text: String| match paths::KEYS.contains(&key) {
+                    true => paths::path(&text).ok_or(format!("{key}: `{text}` is not a path")),
+                    false => Ok(in_our_spelling(command, key, text.into())),
+                };
+                let values = values.into_iter().map(raw).collect::<Result<_, _>>();
+                Some(values.map(|values| Choice { key: key.to_owned(), values }))
             }
             None => Some(Err(format!("{key}: expected a word, a number, a list or a block of them"))),
         }

@@ -35,6 +35,10 @@ pub struct Card {
     /// and in files of older versions.
     #[serde(default)]
     pub intervals: Vec<Vec<Option<f64>>>,
+    /// The epoch of the run after which these weights were its best, counted from 1. `None` for a run's state, which continues,
+    /// and in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// Version of the program that wrote the file.
     pub version: String,
 }
@@ -56,6 +60,7 @@ impl Card {
             framing: Framing::Letterbox,
             standardisation,
             intervals: Vec::new(),
+            epoch: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -182,7 +182,9 @@ fn split_of(options: &Options, split: Split) -> Result<Sources> {
         [] => None,
         [one] if one != LIST => Some(Path::new(one)),
         _ => {
-            return Err(Error::Usage("--split takes its images from one data set: give one folder or data.yaml".into()));
+            return Err(Error::Usage(
+                "--split takes its images from one data set: give one folder or data.yaml".into(),
+            ));
         }
     };
     let run = evaluate::run_config(&options.model)?;

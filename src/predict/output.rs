@@ -91,7 +91,8 @@ fn name_of(model: &Path) -> String {
         (false, Some(run)) => run.file_name(),
         (false, None) => path.file_stem(),
     };
-    name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    // Room for a number after it.
+    name.map_or_else(|| "model".to_owned(), |name| files::cut_to(name, 240).to_string_lossy().into_owned())
 }
 
 impl Outputs {

@@ -6,6 +6,7 @@ use super::names::{Given, Name, ProtectedImages, mirrored, overwritten};
 use super::walk::{Walk, Wanted, parse_glob};
 use crate::draw::PictureFormat;
 use crate::error::{Error, Result};
+use crate::files;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
@@ -221,7 +222,11 @@ fn check_tree(word: &str, root: &Path, wanted: &Wanted) -> Result<()> {
         return Ok(());
     }
     let is_pattern = word.contains(['*', '?', '[']);
-    let problem = if is_pattern || Path::new(word).exists() { "no images found" } else { "does not exist" };
+    let problem = match files::endless(Path::new(word)) {
+        Some(what) => &format!("this is {what}, not an image"),
+        None if is_pattern || Path::new(word).exists() => "no images found",
+        None => "does not exist",
+    };
     Err(Error::Usage(format!(
         "{word}: {problem}; name image files, folders with images, a .txt file with a list of them, or a glob in quotes"
     )))

@@ -9,7 +9,7 @@ use super::picture::{Pictures, annotate};
 use super::sources::Found;
 use crate::data::images::decode::decode;
 use crate::data::{Geometry, Image};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::tasks::HeadOutput;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -239,7 +239,7 @@ impl Work<'_> {
     fn broken(&self, queued: &QueuedImage, reason: &str) -> Finished {
         let file = &queued.found.path;
         let pieces = self.sheets.iter().map(|sheet| sheet.broken(file, reason)).collect();
-        Finished { index: queued.index, pieces, broken: Some(format!("{}: {reason}", file.display())) }
+        Finished { index: queued.index, pieces, broken: Some(format!("{}: {reason}", shown(file))) }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::executor::{ParameterSet, Store};
 use crate::model::Card;
 use crate::model::weights::{self, Slot, Tensors};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// The state of a run without its tensors.
@@ -48,6 +48,12 @@ pub struct RunState {
     pub elapsed_s: f64,
     /// A hash of the names of the training and validation images. A resumed run must have the same ones.
     pub data_fingerprint: u64,
+    /// The run's id in its args.yaml; `None` in files of older versions.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The checksums of the best weights, by the names of their files; empty in files of older versions.
+    #[serde(default)]
+    pub best_files: BTreeMap<String, String>,
     /// Hashes of the labels and of the image files' sizes; `None` in files of older versions.
     #[serde(default)]
     pub content: Option<Content>,
@@ -222,11 +228,12 @@ pub fn previous(path: &Path) -> PathBuf {
     path.with_file_name("previous.safetensors")
 }
 
-/// Writes the averaged weights and the card, which prediction needs.
+/// Writes the averaged weights after `epoch` and the card, which prediction needs.
 ///
 /// # Errors
 /// The same as [`save`].
-pub fn save_model(path: &Path, trainer: &mut Trainer, card: &Card) -> Result<()> {
+pub fn save_model(path: &Path, trainer: &mut Trainer, card: &Card, epoch: u64) -> Result<()> {
+    let card = Card { epoch: Some(epoch), ..card.clone() };
     let tensors = prediction_tensors(trainer.executor.store()?, ParameterSet::Average, "")?;
     check_finite(&tensors, trainer.step)?;
     weights::write(path, &tensors, HashMap::from([(Card::KEY.to_owned(), card.to_json())]))

@@ -16,7 +16,7 @@ use crate::console;
 use crate::data::random::hash_text;
 use crate::error::{Error, Result};
 use crate::evaluate::{Settings, TaskResult, overall};
-use crate::model::{Card, ValidationPlan};
+use crate::model::{Card, ValidationPlan, weights};
 use crate::reading::count_of;
 use crate::tasks::DecodeOptions;
 use std::path::PathBuf;
@@ -364,8 +364,7 @@ impl Run {
             let best = self.state.best_per_task[task];
             if let Some(value) = result.fitness().filter(|new| best.is_none_or(|old| *new >= old)) {
                 self.state.best_per_task[task] = Some(value);
-                let path = self.folder.weights(&best_of(&result.task.name));
-                checkpoint::save_model(&path, &mut self.trainer, &self.card)?;
+                self.save_best(&best_of(&result.task.name))?;
             }
         }
         if self.is_best(results) {
@@ -376,9 +375,17 @@ impl Run {
             }
             self.state.best = overall.or(self.state.best);
             self.state.kept_epoch = Some(self.state.epochs_done);
-            checkpoint::save_model(&self.folder.weights("best"), &mut self.trainer, &self.card)?;
+            self.save_best("best")?;
         }
         self.save_last()
+    }
+
+    /// Saves the weights as `name`, and their checksum in the state.
+    fn save_best(&mut self, name: &str) -> Result<()> {
+        let path = self.folder.weights(name);
+        checkpoint::save_model(&path, &mut self.trainer, &self.card, self.state.epochs_done)?;
+        self.state.best_files.extend(weights::checksum_in(&path).map(|sum| (name.to_owned(), sum)));
+        Ok(())
     }
 
     pub(super) fn save_last(&mut self) -> Result<()> {

@@ -138,6 +138,14 @@ pub(super) fn half_written(folder: &Path, tasks: &[&str]) -> Vec<PathBuf> {
     parts(folder, &files_of(tasks.iter().copied()))
 }
 
+/// Removes the temporary files of `files` that killed processes left in `folder`. The caller holds the folder's lock.
+///
+/// # Errors
+/// A file cannot be removed.
+pub fn remove_half_written(folder: &Path, files: &[PathBuf]) -> Result<()> {
+    parts(folder, files).iter().try_for_each(|part| std::fs::remove_file(part).map_err(Error::io("remove", part)))
+}
+
 /// The temporary files of `files`. A run writes a file as `<file>.<process>.part` or `<file>.<process>-<number>.part`, then
 /// renames it.
 fn parts(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {

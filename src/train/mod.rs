@@ -1,6 +1,7 @@
 //! Training: steps, epochs, checkpoints for resuming, and the run folder.
 
 mod balance_picture;
+mod best;
 pub mod checkpoint;
 mod content;
 mod epochs;
@@ -28,7 +29,7 @@ mod validation;
 
 pub use content::Content;
 pub use epochs::CTRL_C;
-pub use files::{best_in_log, check_name, has_state, is_finished, is_run};
+pub use files::{best_in_log, check_name, has_state, is_finished, is_run, remove_half_written};
 pub use lock::RunLock;
 pub use resume::resume;
 pub use start::{dry_run, train};

@@ -6,7 +6,7 @@ use super::progress::{Progress, epoch_lines, in_words};
 use super::telemetry::solved_or_stuck;
 use crate::config::TrainConfig;
 use crate::data::Broken;
-use crate::error::Result;
+use crate::error::{Result, shown};
 use crate::evaluate::{TaskResult, Validation, counted_as_zero, overall};
 use crate::reading::count_of;
 
@@ -19,7 +19,7 @@ impl Run {
             several => format!("{several} batches of {} a step", config.batch),
         };
         let steps = self.data.steps_per_epoch(config) as usize;
-        let path = self.folder.path.display();
+        let path = shown(&self.folder.path);
         let writing = if self.kept { format!("; writing {path}") } else { String::new() };
         let line = format!(
             "{}: {} training and {} validation images; tasks {}; {} at {} px, {batch}, {} of {}{writing}",
@@ -108,13 +108,13 @@ impl Run {
 
     /// Logs that a signal ended the run, and how to continue it.
     pub(super) fn say_stopped(&mut self) -> Result<()> {
-        let (step, path) = (self.trainer.step, self.folder.path.display());
+        let (step, path) = (self.trainer.step, shown(&self.folder.path));
         let more = if self.kept { format!("; continue with: polyhead train --resume {path}") } else { String::new() };
         say(&mut self.folder, &format!("stopped after step {step}{more}"))
     }
 
     pub(super) fn log_summary(&mut self) -> Result<()> {
-        let path = self.folder.path.display();
+        let path = shown(&self.folder.path);
         let mut parts = vec![format!("{DONE} {}", in_words(self.state.elapsed_s))];
         match (self.state.best, self.state.kept_epoch) {
             (Some(best), Some(epoch)) => parts.push(format!("best overall {best:.3}, of epoch {epoch}")),

@@ -9,7 +9,7 @@ use crate::data::augment::remarks;
 use crate::data::images::cache::Cache;
 use crate::data::random::hash_text;
 use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample, TrainLoader, Variety, digits};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
 use crate::model::start::{self, SHOWN};
@@ -72,7 +72,7 @@ impl Data {
         let cache = cache(config)?;
         let notes = notes(config, &dataset, cache.as_deref());
         Ok(Data {
-            name: path.display().to_string(),
+            name: shown(&path),
             tasks: dataset.tasks,
             crop_safe: dataset.crop_safe,
             flip_safe: dataset.flip_safe,
@@ -447,7 +447,7 @@ pub(crate) fn start_from(trainer: &mut Trainer, architecture: &Architecture, pat
     let file = weights::read(path)?;
     let started = trainer.executor.edit_store(|store| start::start_from(store, architecture, file, path))??;
     let mut notes = started.notes;
-    let (missing, unexpected, file) = (&started.missing, &started.unexpected, path.display());
+    let (missing, unexpected, file) = (&started.missing, &started.unexpected, shown(path));
     if !missing.is_empty() {
         notes.push(format!("{} tensors start at random, not in {file}: {}", missing.len(), list_some(missing, SHOWN)));
     }

@@ -9,10 +9,11 @@ use super::setup::{Data, card, start_from, trainer};
 use super::trials::{Trials, check_trials};
 use crate::config::{CacheChoice, TrainConfig};
 use crate::console;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sentence};
 use crate::executor::DeviceChoice;
 use crate::model::{Card, LossScale, ModelFile, init};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Trains a new run and returns its folder.
 ///
@@ -47,10 +48,13 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     config = TrainConfig { epochs: 1, time: None, milestones: Vec::new(), ..config };
     // Otherwise the only epoch would count as one of the last, which have no mosaics.
     config.transforms.close_mosaic = 0;
+    let new_folders = absent(&config.project);
     let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
     config.project.clone_from(&folder);
     let ended = begin(config, &device, data, Folder::Temporary);
     let removed = if folder.exists() { std::fs::remove_dir_all(&folder) } else { Ok(()) };
+    // Only if they are empty: somebody else may use them by now.
+    new_folders.iter().for_each(|folder| drop(std::fs::remove_dir(folder)));
     ended?;
     removed.map_err(Error::io("remove", &folder))?;
     console::say(&format!(
@@ -58,6 +62,11 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
         images[0], images[1]
     ));
     Ok(())
+}
+
+/// The folders on the way to `path` that do not exist, the deepest first.
+fn absent(path: &Path) -> Vec<PathBuf> {
+    path.ancestors().take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect()
 }
 
 /// Whether a run's folder is kept when the run ends.
@@ -104,6 +113,8 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         best_per_task: vec![None; tasks],
         elapsed_s: 0.0,
         data_fingerprint: data.fingerprint(),
+        id: folder.id.clone(),
+        best_files: BTreeMap::new(),
         content: Some(Content::of(&data)),
         isa,
         tuning,
@@ -114,7 +125,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         means: EpochMeans::new(tasks),
     };
     for note in &notes {
-        say(&mut folder, &format!("note: {note}"))?;
+        say(&mut folder, &format!("note: {}", sentence(note)))?;
     }
     Run { data, card, folder, trainer, state, kept: keep == Folder::Permanent, has_ended: false }.train_to_end()
 }

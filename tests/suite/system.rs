@@ -16,12 +16,12 @@ fn after(before: &str, args: &[&str]) -> Command {
     command
 }
 
-fn signal(child: &Child, names: &[&str]) {
+pub fn signal(child: &Child, names: &[&str]) {
     let kill: Vec<String> = names.iter().map(|name| format!("kill -{name} {}", child.id())).collect();
     assert!(Command::new("sh").args(["-c", &kill.join("; ")]).status().unwrap().success());
 }
 
-fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !ready() {
         assert!(Instant::now() < deadline, "{what} took over a minute");
@@ -30,7 +30,7 @@ fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 }
 
 /// Waits for the end of a process. One that does not end is killed, and the test fails.
-fn ended(child: &mut Child) -> ExitStatus {
+pub fn ended(child: &mut Child) -> ExitStatus {
     let deadline = Instant::now() + Duration::from_secs(60);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {

@@ -4,6 +4,7 @@ use super::folders::holds_text;
 use super::{Splits, discover, tables, yaml_files};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
 use crate::data::images::decode::is_image;
+use crate::data::own::written_here;
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::{count_of, list_some};
@@ -124,7 +125,7 @@ pub fn unread_note(root: &Path, train: &Path, classes: &[String]) -> Result<Opti
     let classes: HashSet<&str> = classes.iter().map(String::as_str).collect();
     let (mut folders, mut files) = (Vec::new(), Vec::new());
     for folder in walk::folders(train)? {
-        if classes.contains(relative_name(&folder, train).as_str()) || walk::holds_predictions(&folder) {
+        if classes.contains(relative_name(&folder, train).as_str()) || written_here(&folder).is_some() {
             continue;
         }
         let unread = unread_pictures(&folder)?;
