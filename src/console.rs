@@ -1,7 +1,7 @@
 //! All output of this program: results on standard output, everything else on standard error, with progress bars if that is
 //! a terminal. No other module prints, and nothing here panics, even if the reader is gone.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line, visible};
 use crate::threads::Threads;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// Prints a line on standard error. Write errors are ignored: work continues if nobody reads or the disk is full.
+/// Prints a line on standard error. Write errors are ignored: work continues if nobody reads or the disk is full. Nothing in the
+/// line reaches the terminal as a command: names of files, classes and keys may hold anything.
 pub fn say(line: &str) {
     // A single write, so that lines of several threads do not mix.
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    let _ = std::io::stderr().write_all(format!("{}\n", visible(line)).as_bytes());
 }
 
 /// Whether standard output still has a reader.
@@ -25,12 +26,12 @@ pub enum Reader {
     Gone,
 }
 
-/// Prints a result on standard output.
+/// Prints a result for people on standard output, with the same care as [`say`]. Data for programs goes to [`output`].
 ///
 /// # Errors
 /// Standard output cannot be written, for example on a full disk. A result must not be lost silently.
 pub fn print(text: &str) -> Result<Reader> {
-    printed(std::io::stdout().lock().write_all(text.as_bytes()))
+    printed(std::io::stdout().lock().write_all(visible(text).as_bytes()))
 }
 
 /// Converts the result of a write to standard output.
@@ -91,7 +92,7 @@ impl Bar {
 
     /// Sets the text that a template shows at `{msg}`.
     pub fn set_message(&self, message: String) {
-        self.bar.set_message(message);
+        self.bar.set_message(one_line(&message));
     }
 
     /// Resets the bar and its clock to zero.

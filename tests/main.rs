@@ -60,18 +60,27 @@ mod library;
 #[cfg(unix)]
 #[path = "suite/life.rs"]
 mod life;
+#[path = "suite/losses.rs"]
+mod losses;
 #[path = "suite/multi_scale.rs"]
 mod multi_scale;
+#[cfg(target_os = "linux")]
+#[path = "suite/names.rs"]
+mod names;
 #[path = "suite/overfit.rs"]
 mod overfit;
 #[path = "suite/partial.rs"]
 mod partial;
+#[path = "suite/places.rs"]
+mod places;
 #[path = "suite/precision.rs"]
 mod precision;
 #[path = "suite/predict.rs"]
 mod predict;
 #[path = "suite/predict_files.rs"]
 mod predict_files;
+#[path = "suite/predict_parts.rs"]
+mod predict_parts;
 #[path = "suite/published.rs"]
 mod published;
 #[path = "suite/pytorch.rs"]
@@ -103,6 +112,9 @@ mod step;
 mod system;
 #[path = "suite/tasks.rs"]
 mod tasks;
+#[cfg(target_os = "linux")]
+#[path = "suite/traces.rs"]
+mod traces;
 #[path = "suite/trajectory.rs"]
 mod trajectory;
 #[path = "suite/trials.rs"]

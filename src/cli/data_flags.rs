@@ -9,8 +9,8 @@ use crate::data::check::{self, CheckOptions, Examined};
 use crate::data::convert::{self, Target, Transfer};
 use crate::data::ranges::number;
 use crate::data::{Dataset, OpenOptions, describe, digits};
-use crate::draw;
-use crate::error::{Error, Result};
+use crate::draw::{self, PictureFormat};
+use crate::error::{Error, Result, sentence, shown};
 use crate::files::write_synced;
 use crate::preview;
 use clap::{Args, Subcommand, ValueEnum};
@@ -71,8 +71,8 @@ pub struct CheckArgs {
 pub struct PreviewArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// The picture to write
-    #[arg(long, value_name = "PNG")]
+    /// The picture to write; its name ends in .jpg, or in .png, which is several times as large for photographs
+    #[arg(long, value_name = "PICTURE")]
     out: PathBuf,
     /// Number of images on it, at most 400, chosen by --seed
     #[arg(long, default_value_t = 16, value_parser = images_of_preview, conflicts_with = "augmented")]
@@ -156,8 +156,8 @@ pub fn run(command: DataCommand) -> Result<()> {
         }
         DataCommand::Digits { dir, seed, conflict } => {
             let options = digits::DigitsOptions { seed, ..digits::DigitsOptions::default() };
-            digits::write_planted(&dir, &options, conflict)?;
-            let dir = dir.display();
+            job::writing(&dir, |progress| digits::write_planted(&dir, &options, conflict, progress))?;
+            let dir = shown(&dir);
             console::print(&format!("wrote {dir}; train on it with: polyhead train {dir}\n"))?;
             Ok(())
         }
@@ -175,7 +175,7 @@ impl CheckArgs {
         let options = CheckOptions { open: self.data.options(), max_broken: self.max_broken };
         let examined = job::shown(|progress| check::check(&self.data.data, &options, progress))?;
         // Files are written first, because the reader of the report may stop reading.
-        let fix = |out| job::shown(|progress| check::fix(&examined, out, Transfer::LinkOrCopy, progress));
+        let fix = |out: &Path| job::writing(out, |progress| check::fix(&examined, out, Transfer::LinkOrCopy, progress));
         let fixed = self.fix.as_deref().map(fix).transpose();
         self.write_json(&examined)?;
         console::print(&format!("{}\n", examined.check))?;
@@ -196,19 +196,22 @@ impl CheckArgs {
 
 impl PreviewArgs {
     fn preview(&self) -> Result<()> {
+        let format = PictureFormat::of(&self.out).ok_or_else(|| {
+            Error::Usage(format!("--out {}: expected a name that ends in .jpg or .png", shown(&self.out)))
+        })?;
         let sheet = if self.augmented.is_asked()? {
             let (batch, notes) = self.augmented.draw(&self.data.data, &self.data.options())?;
-            notes.iter().for_each(|note| console::say(&format!("note: {note}")));
+            notes.iter().for_each(|note| console::say(&format!("note: {}", sentence(note))));
             batch
         } else {
             let dataset = Dataset::open(&self.data.data, &self.data.options())?;
             let samples = dataset.split(self.split.into());
             let (sheet, broken) = preview::preview(&dataset.tasks, samples, self.count.into(), self.data.seed)?;
-            broken.iter().for_each(|name| console::say(&format!("unreadable, left out: {name}")));
+            broken.iter().for_each(|name| console::say(&format!("unreadable, left out: {}", sentence(name))));
             sheet
         };
-        draw::write_png(&self.out, &sheet)?;
-        console::print(&format!("wrote {}\n", self.out.display()))?;
+        draw::write_picture(&self.out, &sheet, format)?;
+        console::print(&format!("wrote {}\n", shown(&self.out)))?;
         Ok(())
     }
 }
@@ -231,7 +234,8 @@ impl ConvertArgs {
             task: self.task,
             open: self.data.options(),
         };
-        let converted = job::shown(|progress| convert::convert(&self.data.data, &self.out, &options, progress))?;
+        let converted =
+            job::writing(&self.out, |progress| convert::convert(&self.data.data, &self.out, &options, progress))?;
         console::print(&converted.to_string())?;
         Ok(())
     }

@@ -2,8 +2,9 @@
 //! to time.
 
 use crate::console::{self, Bar};
-use crate::data::Progress;
+use crate::data::{Progress, remove_leftovers};
 use crate::reading::count_of;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,18 @@ const LINE_EVERY: Duration = Duration::from_secs(20);
 
 /// Runs `job` and shows its progress.
 pub fn shown<T>(job: impl FnOnce(&Progress) -> T) -> T {
-    let progress = Progress::default();
+    watched(Progress::default(), job)
+}
+
+/// Runs a job that writes the folder `out`, and shows its progress. On Ctrl-C it ends and removes what it has written; what an
+/// earlier one left behind when it was killed is removed first.
+pub fn writing<T>(out: &Path, job: impl FnOnce(&Progress) -> T) -> T {
+    remove_leftovers(out).iter().for_each(|removed| console::say(&format!("note: {removed}")));
+    let listen = || console::interrupt_flag("removing what is written so far; Ctrl-C again stops at once");
+    watched(Progress::stoppable(listen), job)
+}
+
+fn watched<T>(progress: Progress, job: impl FnOnce(&Progress) -> T) -> T {
     let (ended, watch) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         // If the system refuses the thread, the job runs without a display.

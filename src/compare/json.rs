@@ -5,13 +5,14 @@ use super::runs::Failure;
 use super::setting::SINGLE;
 use super::statistics::{Difference, Verdict, mean};
 use super::tables::{Comparison, JointSummary, Relation, Row, TaskComparison};
+use crate::config::paths;
 use serde_json::{Map, Value, json};
 
 /// The whole comparison.
 pub fn json(comparison: &Comparison, costs: Option<&Costs>, failures: &[Failure]) -> Value {
     let config = &comparison.config;
     json!({
-        "data": config.data,
+        "data": config.data.as_deref().map(paths::text),
         "epochs": config.epochs,
         "imgsz": config.imgsz,
         "batch": config.batch,

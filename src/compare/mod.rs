@@ -24,7 +24,7 @@ use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
 use crate::reading::count_of;
 use crate::train::setup::Data;
-use crate::train::{RunLock, check_trials};
+use crate::train::{self, RunLock, check_trials};
 use plan::{PlannedRun, Stage};
 use results::RunResult;
 use runs::{Failure, Shares};
@@ -49,7 +49,7 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     for path in [&mut request.base.data, &mut request.base.weights].into_iter().flatten() {
         *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
     }
-    request.base.project.clone_from(&request.out);
+    request.base.project = request.out.join("train");
     let device = DeviceChoice::parse(&request.base.device, request.base.threads)?;
     device.check()?;
     // Wrong methods or seeds are refused before a data set is made or read.
@@ -116,10 +116,14 @@ pub fn read_runs(folders: &[PathBuf]) -> Result<String> {
     Ok(format!("{}{:#}", report::markdown(&comparison, None), json::json(&comparison, None, &[])))
 }
 
+/// The files of a comparison: for programs, for people, and a picture.
+const FILES: [&str; 3] = ["compare.json", "compare.md", "compare.png"];
+
 /// Creates the folder and makes this process the only comparison that writes into it.
 fn lock(out: &Path) -> Result<RunLock> {
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let mut lock = RunLock::take_for_comparison(out)?;
+    train::remove_half_written(out, &FILES.map(PathBuf::from))?;
     if let Some(warning) = lock.warning.take() {
         console::say(&warning);
     }
@@ -148,9 +152,10 @@ fn write(results: &[RunResult], out: &Path, device: &DeviceChoice, failures: &[F
     let costs = costs::measure(results, &tasks, device)?;
     let text = report::markdown(&comparison, costs.as_ref());
     let json = format!("{:#}\n", json::json(&comparison, costs.as_ref(), failures));
-    crate::files::write_synced(&out.join("compare.json"), json.as_bytes())?;
-    crate::files::write_synced(&out.join("compare.md"), text.as_bytes())?;
-    draw::write_png(&out.join("compare.png"), &picture::picture(&comparison))?;
+    let [json_file, text_file, picture_file] = FILES.map(|file| out.join(file));
+    crate::files::write_synced(&json_file, json.as_bytes())?;
+    crate::files::write_synced(&text_file, text.as_bytes())?;
+    draw::write_png(&picture_file, &picture::picture(&comparison))?;
     console::print(&text)?;
     console::say(&format!("wrote compare.md, compare.json and compare.png in {}", shown(out)));
     Ok(())

@@ -50,7 +50,7 @@ pub enum Stage {
 impl PlannedRun {
     /// Its folder.
     pub fn folder(&self) -> PathBuf {
-        self.config.project.join("train").join(&self.name)
+        self.config.project.join(&self.name)
     }
 
     /// Determines the progress from the run's folder.
@@ -103,7 +103,7 @@ pub fn plan(request: &Request, tasks: &[String]) -> Result<Vec<PlannedRun>> {
     for (setting, config) in settings {
         for &seed in &request.seeds {
             let name = format!("{setting}-seed{seed}");
-            let config = TrainConfig { seed, name: name.clone(), project: request.out.clone(), ..config.clone() };
+            let config = TrainConfig { seed, name: name.clone(), project: request.out.join("train"), ..config.clone() };
             config.check()?;
             runs.push(PlannedRun { name, setting: setting.clone(), config });
         }
@@ -185,6 +185,8 @@ fn in_methods(error: &Error) -> Error {
 pub fn write_plans(out: &Path, runs: &[PlannedRun]) -> Result<()> {
     let folder = plans(out);
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    let files: Vec<PathBuf> = runs.iter().map(|run| format!("{}.yaml", run.name).into()).collect();
+    train::remove_half_written(&folder, &files)?;
     for run in runs {
         let text = crate::reading::yaml::write(&run.config)
             .map_err(|e| Error::Usage(format!("the run's choices cannot be written: {e}")))?;

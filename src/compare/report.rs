@@ -4,6 +4,7 @@ use super::costs::Costs;
 use super::setting::EQUAL_WEIGHTS;
 use super::statistics::{Difference, Verdict, deviation, mean};
 use super::tables::{Comparison, EqualCompute, JointSummary, Relation, Row, TaskComparison};
+use crate::error::shown;
 use crate::reading::{count_of, list_some};
 use crate::train::progress::in_words;
 use std::fmt::Write as _;
@@ -26,7 +27,7 @@ pub fn markdown(comparison: &Comparison, costs: Option<&Costs>) -> String {
 
 fn head(comparison: &Comparison) -> String {
     let config = &comparison.config;
-    let data = config.data.as_ref().map_or("the built-in digits".to_owned(), |data| format!("`{}`", data.display()));
+    let data = config.data.as_ref().map_or("the built-in digits".to_owned(), |data| format!("`{}`", shown(data)));
     let seeds: Vec<String> = comparison.seeds.iter().map(u64::to_string).collect();
     let length = match config.time {
         Some(hours) => format!("{hours} h each"),

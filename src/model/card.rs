@@ -4,7 +4,7 @@ use super::Architecture;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::layers::pyramid::PyramidSize;
-use crate::tasks::{DecodeOptions, HeadOutput, Interpreting, Prediction, Standardisation};
+use crate::tasks::{DecodeOptions, Encoder, HeadOutput, Interpreting, Prediction, Standardisation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -35,6 +35,10 @@ pub struct Card {
     /// and in files of older versions.
     #[serde(default)]
     pub intervals: Vec<Vec<Option<f64>>>,
+    /// The epoch of the run after which these weights were its best, counted from 1. `None` for a run's state, which continues,
+    /// and in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// Version of the program that wrote the file.
     pub version: String,
 }
@@ -56,6 +60,7 @@ impl Card {
             framing: Framing::Letterbox,
             standardisation,
             intervals: Vec::new(),
+            epoch: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -63,6 +68,15 @@ impl Card {
     /// The half widths of one task's columns; empty if there are none.
     pub fn intervals_of(&self, task: usize) -> &[Option<f64>] {
         self.intervals.get(task).map_or(&[], Vec::as_slice)
+    }
+
+    /// The encoder of labels on a square canvas of `side` pixels.
+    pub fn encoder(&self, side: usize) -> Encoder {
+        Encoder {
+            tasks: self.architecture.tasks.clone(),
+            levels: self.architecture.levels(side, side),
+            standardisation: self.standardisation.clone(),
+        }
     }
 
     /// Turns the network's outputs for image `index` of a batch into predictions of every task, in pixels of the image

@@ -163,6 +163,16 @@ fn matches_checksum(bytes: &[u8]) -> bool {
     }
 }
 
+/// The checksum that a file of polyhead's states, without a look at the rest of the file.
+pub fn checksum_in(path: &Path) -> Option<String> {
+    let at = LENGTH + BEFORE_CHECKSUM.len();
+    let mut head = Vec::new();
+    files::open(path).ok()?.take((at + DIGITS) as u64).read_to_end(&mut head).ok()?;
+    let begins = head.get(LENGTH..at)? == BEFORE_CHECKSUM.as_bytes();
+    let digits = String::from_utf8(head.get(at..at + DIGITS)?.to_vec()).ok()?;
+    begins.then_some(digits)
+}
+
 /// The advice in a message about a damaged file.
 const OTHERS: &str = "use another copy, or for a run the other file under weights/";
 

@@ -1,5 +1,6 @@
 //! Predictions as JSON: the content of a line in `predictions.jsonl`.
 
+use crate::error::path_text;
 use crate::model::Card;
 use crate::tasks::Prediction;
 use serde_json::{Map, Value, json};
@@ -22,10 +23,10 @@ pub fn describe(image: &Answered) -> Value {
     let tasks = image.card.architecture.tasks.iter().zip(image.answer);
     let answers: Map<String, Value> = tasks.map(|(task, answer)| (task.name.clone(), answer.to_json())).collect();
     let [width, height] = image.size;
-    json!({"file": image.file.to_string_lossy(), "width": width, "height": height, "tasks": answers})
+    json!({"file": path_text(image.file), "width": width, "height": height, "tasks": answers})
 }
 
 /// The line for an image that could not be read.
 pub fn describe_broken(file: &Path, reason: &str) -> Value {
-    json!({"file": file.to_string_lossy(), "error": reason})
+    json!({"file": path_text(file), "error": reason})
 }

@@ -2,7 +2,7 @@
 //! remembered.
 
 use crate::data::images::decode::EXTENSIONS;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -100,6 +100,6 @@ impl ProtectedImages {
 pub fn overwritten(what: &Path) -> Error {
     Error::Usage(format!(
         "{} would be overwritten by an annotated picture: give another folder to --out, or --no-images",
-        what.display()
+        shown(what)
     ))
 }

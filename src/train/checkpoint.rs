@@ -2,6 +2,7 @@
 
 use super::content::Content;
 use super::layer_gradients::SquaredSums;
+use super::overfitting::Losses;
 use super::step::{StepReport, Trainer};
 use super::telemetry::{GradientMeans, WeightAndMetric, pairs};
 use super::trials::Trials;
@@ -13,7 +14,7 @@ use crate::executor::{ParameterSet, Store};
 use crate::model::Card;
 use crate::model::weights::{self, Slot, Tensors};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// The state of a run without its tensors.
@@ -47,6 +48,12 @@ pub struct RunState {
     pub elapsed_s: f64,
     /// A hash of the names of the training and validation images. A resumed run must have the same ones.
     pub data_fingerprint: u64,
+    /// The run's id in its args.yaml; `None` in files of older versions.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The checksums of the best weights, by the names of their files; empty in files of older versions.
+    #[serde(default)]
+    pub best_files: BTreeMap<String, String>,
     /// Hashes of the labels and of the image files' sizes; `None` in files of older versions.
     #[serde(default)]
     pub content: Option<Content>,
@@ -59,6 +66,9 @@ pub struct RunState {
     /// Per task, its weight and metric in each epoch; empty in files of older versions.
     #[serde(default)]
     pub past: Vec<Vec<WeightAndMetric>>,
+    /// Per task, its losses in each epoch; empty in files of older versions.
+    #[serde(default)]
+    pub past_losses: Vec<Vec<Losses>>,
     /// The number of epochs that --close-mosaic counts back from, if --time was first given when the run was resumed.
     #[serde(default)]
     pub mosaic_epochs: Option<u64>,
@@ -79,6 +89,7 @@ impl RunState {
             ("optimizer_steps", self.optimizer_steps.len(), tasks + 1, Empty::Refused),
             ("best_per_task", self.best_per_task.len(), tasks, Empty::Refused),
             ("past", self.past.len(), tasks, Empty::Allowed),
+            ("past_losses", self.past_losses.len(), tasks, Empty::Allowed),
             ("means.losses", losses.len(), tasks, Empty::Refused),
             ("means.weights", weights.len(), tasks, Empty::Refused),
             ("means.weighted", weighted.len(), tasks, Empty::Allowed),
@@ -217,11 +228,12 @@ pub fn previous(path: &Path) -> PathBuf {
     path.with_file_name("previous.safetensors")
 }
 
-/// Writes the averaged weights and the card, which prediction needs.
+/// Writes the averaged weights after `epoch` and the card, which prediction needs.
 ///
 /// # Errors
 /// The same as [`save`].
-pub fn save_model(path: &Path, trainer: &mut Trainer, card: &Card) -> Result<()> {
+pub fn save_model(path: &Path, trainer: &mut Trainer, card: &Card, epoch: u64) -> Result<()> {
+    let card = Card { epoch: Some(epoch), ..card.clone() };
     let tensors = prediction_tensors(trainer.executor.store()?, ParameterSet::Average, "")?;
     check_finite(&tensors, trainer.step)?;
     weights::write(path, &tensors, HashMap::from([(Card::KEY.to_owned(), card.to_json())]))

@@ -18,6 +18,47 @@ pub struct Content {
     files: [u64; 2],
     /// The labels of each task.
     labels: Vec<[u64; 2]>,
+    /// `None` in files of older versions.
+    #[serde(default)]
+    declared: Option<Declared>,
+}
+
+/// The transformations that do not change labels, as data.yaml declares them. They decide how images are shown in training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Declared {
+    crop_safe: bool,
+    flip_safe: bool,
+    scale_invariant: bool,
+    /// For each task: crops, scaling, joining and mixing of images.
+    tasks: Vec<[bool; 4]>,
+}
+
+impl Declared {
+    fn of(data: &Data) -> Declared {
+        Declared {
+            crop_safe: data.crop_safe,
+            flip_safe: data.flip_safe,
+            scale_invariant: data.scale_safe,
+            tasks: data.invariances.iter().map(|task| [task.crop, task.scale, task.joining, task.mixing]).collect(),
+        }
+    }
+
+    /// Names the first key that has another value in `now`.
+    fn difference(&self, now: &Declared, tasks: &[Task]) -> Option<String> {
+        let keys = ["crop_safe", "scale_invariant"];
+        let of_tasks = tasks.iter().zip(self.tasks.iter().zip(&now.tasks));
+        let own = of_tasks.flat_map(|(task, (then, now))| {
+            (0..keys.len()).map(move |i| (format!("`{}` of the task {}", keys[i], task.name), then[i], now[i]))
+        });
+        let whole = [
+            ("`flip_safe`", self.flip_safe, now.flip_safe),
+            ("`crop_safe`", self.crop_safe, now.crop_safe),
+            ("`scale_invariant`", self.scale_invariant, now.scale_invariant),
+        ];
+        let mut all = own.chain(whole.into_iter().map(|(key, then, now)| (key.to_owned(), then, now)));
+        let (key, then, now) = all.find(|(_, then, now)| then != now)?;
+        Some(format!("{key}, which was {then} and is {now}, has"))
+    }
 }
 
 /// The form in which labels are hashed. Hashes of different forms are not compared; raise it if `TaskSpec::to_json` changes.
@@ -51,6 +92,7 @@ impl Content {
                     })
                 })
                 .collect(),
+            declared: Some(Declared::of(data)),
         }
     }
 
@@ -74,7 +116,8 @@ impl Content {
             let split = (0..2).find(|&split| self.files[split] != now.files[split])?;
             Some(format!("the sizes of files of {} images have", SPLITS[split]))
         };
-        labels.or_else(files)
+        let declared = || self.declared.as_ref()?.difference(now.declared.as_ref()?, tasks);
+        labels.or_else(files).or_else(declared)
     }
 }
 

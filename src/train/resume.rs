@@ -1,16 +1,18 @@
 //! Continues a run from its last checkpoint: what may have changed since, and what must not.
 
+use super::best;
 use super::checkpoint::{self, RunState};
 use super::content::Content;
 use super::epochs::{Run, say};
 use super::files::{ARGS, is_finished, weights_file};
 use super::limits::{epochs_that_fit, last_epoch_ended_s};
 use super::lock::RunLock;
-use super::run::RunFolder;
+use super::run::{RunFolder, id_of};
 use super::setup::{Data, schedule, trainer};
 use super::step::Trainer;
 use super::trials::Trials;
 use crate::config::{Choices, DATA_SET, Resumed, TrainConfig};
+use crate::data::RUNS_MARKER;
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
 use crate::reading::count_of;
@@ -29,13 +31,14 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     if !file.is_file() && !checkpoint::previous(&file).is_file() {
         return Err(Error::Usage(format!(
             "{}: no weights/last.safetensors there; --resume takes the folder of a run that saved at least once",
-            path.display()
+            shown(path)
         )));
     }
     // Locked before the state is read, since another process may be writing it.
     let lock = RunLock::take(path)?;
     let has_ended = is_finished(path);
     let (loaded, file, note) = checkpoint::load_last_or_previous(file)?;
+    check_same_run(path, &loaded, &file)?;
     let (mut state, changes) = choose(path, given, &loaded, &file)?;
     let device = DeviceChoice::parse(&state.config.device, state.config.threads)?;
     device.check()?;
@@ -45,7 +48,7 @@ pub fn resume(path: &Path, given: &Choices) -> Result<PathBuf> {
     }
     let names: Vec<&str> = data.tasks.iter().map(|t| t.name.as_str()).collect();
     let mut folder = RunFolder::open(path, &names, lock)?;
-    if let Some(note) = note {
+    for note in note.into_iter().chain(best::forget_lost(path, &mut state, &names)) {
         say(&mut folder, &note)?;
     }
     let mut trainer = trainer(&state.config, Trials::method(&state), &device, &data, &loaded.card)?;
@@ -138,7 +141,7 @@ fn folder_of(path: &Path) -> Result<PathBuf> {
         Some(folder) => Ok(folder.to_path_buf()),
         None => Err(Error::Usage(format!(
             "--resume {}: expected the folder of a run, or its weights/last.safetensors; --weights starts a new run from a file",
-            path.display()
+            shown(path)
         ))),
     }
 }
@@ -201,15 +204,30 @@ fn schedule_note(state: &RunState, before: &TrainConfig, data: &Data) -> Option<
 }
 
 /// Makes the run write where its folder lies, which may have been moved or come from another machine: beside the other runs if
-/// it lies in a folder `train`, else into the run's own folder.
+/// it lies in a project's folder, or in a folder `train`, else into the run's own folder.
 fn place_in(folder: &Path, config: &mut TrainConfig) -> Result<()> {
     let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
-    let project = folder.parent().filter(|parent| parent.ends_with("train")).and_then(Path::parent);
+    let holds_runs = |parent: &&Path| parent.ends_with("train") || parent.join(RUNS_MARKER).exists();
+    let project = folder.parent().filter(holds_runs);
     config.project = project.unwrap_or(&folder).to_path_buf();
     if let Some(data) = &mut config.data {
         *data = std::path::absolute(&*data).map_err(Error::io("find", &*data))?;
     }
     Ok(())
+}
+
+/// # Errors
+/// The state in the run's folder is another run's. Runs of older versions have no id and cannot be told apart.
+fn check_same_run(folder: &Path, loaded: &checkpoint::Loaded, file: &Path) -> Result<()> {
+    match (id_of(folder), &loaded.state.id) {
+        (Some(own), Some(id)) if own != *id => Err(Error::checkpoint(
+            file,
+            format!(
+                "is the state of another run (its id is {id}, and {ARGS} says {own}): put this run's own file back, or start a new run from it with --weights"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// # Errors

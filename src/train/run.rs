@@ -5,18 +5,21 @@ use super::files::{self, ARGS, LOG, WEIGHTS};
 use super::lock::{self, LOCK, RunLock};
 use crate::config::TrainConfig;
 use crate::device::cpu::{Isa, IsaName};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, visible};
 use crate::new_folder::{first_free, mark_project};
 use crate::reading::yaml;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The folder `<project>/train/<name>` with its lock.
+/// The folder `<project>/<name>` with its lock.
 pub struct RunFolder {
-    /// The run's folder, `<project>/train/<name>`.
+    /// The run's folder, `<project>/<name>`.
     pub path: PathBuf,
+    /// A random number that this run and no other has; `None` for a run of an older version.
+    pub(super) id: Option<String>,
     log: File,
     pub(super) lock: RunLock,
 }
@@ -28,6 +31,9 @@ struct Provenance<'a> {
     version: &'a str,
     commit: &'a str,
     machine: Machine,
+    /// A random number that tells this run's files from those of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
     /// The CPU's instruction set that was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     isa: Option<IsaName>,
@@ -69,7 +75,7 @@ impl Machine {
 }
 
 impl RunFolder {
-    /// Makes a new folder: `name`, or `name2`, `name3` … if that exists and `exist_ok` is not set. With `exist_ok`, only the
+    /// Makes a new folder: `name`, or `name-2`, `name-3` … if that exists and `exist_ok` is not set. With `exist_ok`, only the
     /// files of the existing run are removed. `isa` and `tuning` are the executor's [`isa`](crate::executor::Executor::isa) and
     /// [`tuning_hash`](crate::executor::Executor::tuning_hash).
     ///
@@ -81,7 +87,7 @@ impl RunFolder {
         isa: Option<IsaName>,
         tuning: Option<&str>,
     ) -> Result<RunFolder> {
-        let parent = config.project.join("train");
+        let parent = &config.project;
         let asked = parent.join(&config.name);
         let refused = if config.exist_ok { files::replaced(&asked, tasks).err() } else { None };
         // Without a lock file no process writes there, and a refused folder should not get one. With a lock file, the check
@@ -89,13 +95,14 @@ impl RunFolder {
         if let Some(error) = refused.filter(|_| !asked.join(LOCK).exists()) {
             return Err(error);
         }
-        std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
-        mark_project(&config.project)?;
+        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        mark_project(parent)?;
+        mark_project(config.shared_folder())?;
         let path = if config.exist_ok {
             std::fs::create_dir_all(&asked).map_err(Error::io("create", &asked))?;
             asked
         } else {
-            first_free(&parent, &config.name)?
+            first_free(parent, &config.name)?
         };
         let mut lock = RunLock::acquire(&path)?;
         let old = files::replaced(&path, tasks)?;
@@ -104,10 +111,11 @@ impl RunFolder {
             std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
         }
         // This file is written first, because it says whose the other files are.
-        write_args(&path, lock::command(), config, tasks, isa, tuning)?;
+        let id = format!("{:016x}", RandomState::new().build_hasher().finish());
+        write_args(&path, lock::command(), config, tasks, Some(&id), isa, tuning)?;
         let weights = path.join(WEIGHTS);
         std::fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
-        Ok(RunFolder { log: open_log(&path)?, path, lock })
+        Ok(RunFolder { log: open_log(&path)?, path, id: Some(id), lock })
     }
 
     /// Opens the folder of a run of `tasks` to resume it. Removes half-written files of a killed run.
@@ -118,7 +126,7 @@ impl RunFolder {
         for part in files::half_written(path, tasks) {
             std::fs::remove_file(&part).map_err(Error::io("remove", &part))?;
         }
-        Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf(), lock })
+        Ok(RunFolder { log: open_log(path)?, path: path.to_path_buf(), id: id_of(path), lock })
     }
 
     /// Writes args.yaml again from the state of the run. It keeps the command that started the run, if the file still names it.
@@ -130,7 +138,8 @@ impl RunFolder {
         let old = yaml::read::<yaml::Tree>(&old).ok();
         let command = old.as_ref().and_then(|old| old.value.get("command")?.as_str()).map(str::to_owned);
         let command = command.unwrap_or_else(lock::command);
-        write_args(&self.path, command, &state.config, tasks, state.isa, state.tuning.as_deref())
+        let id = state.id.as_deref();
+        write_args(&self.path, command, &state.config, tasks, id, state.isa, state.tuning.as_deref())
     }
 
     /// Path of the weights file called `name`, such as `last` or `best`.
@@ -143,8 +152,15 @@ impl RunFolder {
     /// # Errors
     /// The log cannot be written.
     pub fn log(&mut self, line: &str) -> Result<()> {
-        writeln!(self.log, "{line}").map_err(Error::io("write", self.path.join(LOG)))
+        writeln!(self.log, "{}", visible(line)).map_err(Error::io("write", self.path.join(LOG)))
     }
+}
+
+/// The id in the args.yaml of a run's folder.
+pub(super) fn id_of(folder: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(folder.join(ARGS)).ok()?;
+    let tree = yaml::read::<yaml::Tree>(&text).ok()?;
+    tree.value.get("id")?.as_str().map(str::to_owned)
 }
 
 fn open_log(path: &Path) -> Result<File> {
@@ -157,6 +173,7 @@ fn write_args(
     command: String,
     config: &TrainConfig,
     tasks: &[&str],
+    id: Option<&str>,
     isa: Option<IsaName>,
     tuning: Option<&str>,
 ) -> Result<()> {
@@ -165,6 +182,7 @@ fn write_args(
         version: env!("CARGO_PKG_VERSION"),
         commit: env!("POLYHEAD_COMMIT"),
         machine: Machine::this(),
+        id,
         isa,
         tuning,
         tasks,
@@ -197,7 +215,8 @@ mod tests {
             assert_eq!(read, config);
             let mut repeated = TrainConfig::default();
             Choices::read(&folder.path).unwrap().apply(&mut repeated).unwrap();
-            assert_eq!(repeated, config);
+            // A repeated run has its own place.
+            assert_eq!(TrainConfig { project: project.clone(), ..repeated }, config);
         }
         std::fs::remove_dir_all(project).unwrap();
     }

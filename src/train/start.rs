@@ -9,10 +9,11 @@ use super::setup::{Data, card, start_from, trainer};
 use super::trials::{Trials, check_trials};
 use crate::config::{CacheChoice, TrainConfig};
 use crate::console;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sentence};
 use crate::executor::DeviceChoice;
-use crate::model::{ModelFile, init};
-use std::path::PathBuf;
+use crate::model::{Card, LossScale, ModelFile, init};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Trains a new run and returns its folder.
 ///
@@ -47,10 +48,13 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
     config = TrainConfig { epochs: 1, time: None, milestones: Vec::new(), ..config };
     // Otherwise the only epoch would count as one of the last, which have no mosaics.
     config.transforms.close_mosaic = 0;
+    let new_folders = absent(&config.project);
     let folder = config.project.join(format!(".dry-run-{}", std::process::id()));
     config.project.clone_from(&folder);
     let ended = begin(config, &device, data, Folder::Temporary);
     let removed = if folder.exists() { std::fs::remove_dir_all(&folder) } else { Ok(()) };
+    // Only if they are empty: somebody else may use them by now.
+    new_folders.iter().for_each(|folder| drop(std::fs::remove_dir(folder)));
     ended?;
     removed.map_err(Error::io("remove", &folder))?;
     console::say(&format!(
@@ -58,6 +62,11 @@ pub fn dry_run(mut config: TrainConfig) -> Result<()> {
         images[0], images[1]
     ));
     Ok(())
+}
+
+/// The folders on the way to `path` that do not exist, the deepest first.
+fn absent(path: &Path) -> Vec<PathBuf> {
+    path.ancestors().take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect()
 }
 
 /// Whether a run's folder is kept when the run ends.
@@ -77,6 +86,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     let method = trials.as_ref().map_or(config.balance.candidates()[0], |trials| trials.method);
     let mut trainer = trainer(&config, method, device, &data, &card)?;
     let mut notes = data.notes.clone();
+    notes.extend(notes_on_labels(&config, &data, &card));
     trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
     if let Some(file) = &config.weights {
         notes.extend(start_from(&mut trainer, &card.architecture, file)?);
@@ -103,18 +113,48 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         best_per_task: vec![None; tasks],
         elapsed_s: 0.0,
         data_fingerprint: data.fingerprint(),
+        id: folder.id.clone(),
+        best_files: BTreeMap::new(),
         content: Some(Content::of(&data)),
         isa,
         tuning,
         past: vec![Vec::new(); tasks],
+        past_losses: vec![Vec::new(); tasks],
         mosaic_epochs: None,
         trials,
         means: EpochMeans::new(tasks),
     };
     for note in &notes {
-        say(&mut folder, &format!("note: {note}"))?;
+        say(&mut folder, &format!("note: {}", sentence(note)))?;
     }
     Run { data, card, folder, trainer, state, kept: keep == Folder::Permanent, has_ended: false }.train_to_end()
+}
+
+/// The notes on the scale of the losses, and on splits that lack labels.
+fn notes_on_labels(config: &TrainConfig, data: &Data, card: &Card) -> Vec<String> {
+    let plain = card.architecture.tasks.iter().zip(&card.standardisation);
+    let is_scaled = plain.into_iter().any(|(task, fitted)| task.spec.plain_loss_factor(fitted.as_ref()) != 1.0);
+    let scale = match config.loss_scale {
+        LossScale::Normalised => {
+            "losses are normalised: cross-entropy is divided by the logarithm of the number of classes, and values are in standard deviations (--loss-scale raw is plain)"
+        }
+        LossScale::Raw => "--loss-scale raw: cross-entropy is in nats, and errors of values are in their unit, squared",
+    };
+    let mut notes: Vec<String> = is_scaled.then(|| scale.to_owned()).into_iter().collect();
+    if data.val.is_empty() {
+        return notes;
+    }
+    let is_labelled = |task: &usize| data.val.iter().any(|sample| sample.labels[*task].is_labelled());
+    let (labelled, without): (Vec<usize>, Vec<usize>) = (0..data.tasks.len()).partition(is_labelled);
+    if labelled.is_empty() {
+        notes.push("no validation image has labels: there are no metrics, and `best` is the last epoch".into());
+        return notes;
+    }
+    for task in without {
+        let name = &data.tasks[task].name;
+        notes.push(format!("{name}: no validation image has labels for it: it has no metrics and no part in `best`"));
+    }
+    notes
 }
 
 /// Makes paths absolute, so that the run can be resumed and evaluated from any folder. If `weights` is a run's folder, its best

@@ -37,7 +37,7 @@ fn a_finished_run_continues_with_more_epochs_and_the_schedule_is_planned_anew() 
 #[test]
 fn a_run_with_fewer_epochs_ends_there() {
     let folder = Folder::new("fewer-epochs");
-    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs/train"));
     let args = [&["train", &data, "--project", &project, "--name", "cut", "--epochs", "300"], &crate::cli::SMALL[..]];
     let cut = path(&folder, "runs/train/cut");
     interrupt(&args.concat(), &cut);
@@ -52,7 +52,7 @@ fn a_run_with_fewer_epochs_ends_there() {
 #[test]
 fn a_moved_run_with_moved_data_ends_like_an_undisturbed_one_and_writes_nowhere_else() {
     let folder = Folder::new("moved");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let more = ["--epochs", "40", "--cache", "disk"];
     let whole = train(&folder, &data, "whole", &more);
     let args = [&["train", &data, "--project", &project, "--name", "cut"], &crate::cli::SMALL[..], &more].concat();
@@ -99,7 +99,91 @@ fn changed_labels_images_and_classes_are_named() {
     let text = read(&yaml);
     assert!(text.contains("  sum: "), "{text}");
     change(&yaml, text.replace("  sum: ", "  total: ").as_bytes(), &["its tasks are", "total", "was started with"]);
+    assert!(text.contains("flip_safe: false"), "{text}");
+    change(
+        &yaml,
+        text.replace("flip_safe: false", "flip_safe: true").as_bytes(),
+        &["`flip_safe`, which was false and is true, has changed since this run was started"],
+    );
+    change(
+        &yaml,
+        text.replace("crop_safe: true", "crop_safe: false").as_bytes(),
+        &["`crop_safe` of the task paper, which was true and is false, has changed"],
+    );
     assert!(said(&resume).contains("(before: 1)"));
+}
+
+#[test]
+fn best_weights_that_are_missing_damaged_or_of_another_run_no_longer_count() {
+    let folder = Folder::new("lost-best");
+    let data = digits(&folder, 16);
+    let run_folder = train(&folder, &data, "first", &["--epochs", "2"]);
+    let other = train(&folder, &data, "other", &["--epochs", "2", "--seed", "1"]);
+    let best = |run: &str, name: &str| Path::new(run).join(format!("weights/{name}.safetensors"));
+    let state = || polyhead::train::checkpoint::load(&best(&run_folder, "last")).unwrap().state;
+    let mut damaged = std::fs::read(best(&run_folder, "best")).unwrap();
+    let at = damaged.len() - 5;
+    damaged[at] ^= 4;
+    let foreign = std::fs::read(best(&other, "best")).unwrap();
+    let mut epochs = 2;
+    let mut resume = || {
+        epochs += 1;
+        said(&["train", "--resume", &run_folder, "--epochs", &epochs.to_string()])
+    };
+    for (name, content, problem) in [
+        ("best", None, "is missing"),
+        ("best", Some(&damaged), "cannot be used (its content does not match its checksum"),
+        ("best", Some(&foreign), "is not the file that this run saved"),
+        ("best_paper", None, "is missing"),
+        ("best_paper", Some(&foreign), "is not the file that this run saved"),
+    ] {
+        let file = best(&run_folder, name);
+        match content {
+            Some(content) => std::fs::write(&file, content).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        let words = resume();
+        let warning = format!("warning: weights/{name}.safetensors {problem}");
+        assert!(
+            words.contains(&warning) && words.contains("the weights after the next epoch take its place"),
+            "{words}"
+        );
+        assert_eq!(words.matches("warning: ").count(), 1, "{words}");
+        let state = state();
+        if name == "best" {
+            assert_eq!(state.kept_epoch, Some(state.epochs_done), "{words}");
+            assert!(words.contains(&format!("of epoch {}; predict with", state.epochs_done)), "{words}");
+        }
+        polyhead::model::weights::read(&file).unwrap();
+        assert!(std::fs::read(&file).unwrap() != foreign);
+    }
+    assert!(!resume().contains("warning: "));
+    // Nothing is left to train, and the figure of a best file that is gone is not claimed.
+    std::fs::remove_file(best(&run_folder, "best")).unwrap();
+    let words = said(&["train", "--resume", &run_folder]);
+    assert!(words.contains("weights/best.safetensors is missing") && !words.contains("best overall"), "{words}");
+}
+
+#[test]
+fn the_state_of_another_run_is_refused() {
+    let folder = Folder::new("other-state");
+    let data = digits(&folder, 16);
+    let [first, second] = ["first", "second"].map(|name| train(&folder, &data, name, &["--epochs", "1"]));
+    let last = |run: &str| Path::new(run).join("weights/last.safetensors");
+    let own = std::fs::read(last(&first)).unwrap();
+    std::fs::copy(last(&second), last(&first)).unwrap();
+    let resume = ["train", "--resume", &first, "--epochs", "2"];
+    fail(&resume, 1, &["last.safetensors: is the state of another run (its id is ", "put this run's own file back"]);
+    // Without an id, as in runs of older versions, states cannot be told apart.
+    let args = Path::new(&first).join("args.yaml");
+    let text = std::fs::read_to_string(&args).unwrap();
+    let older: String = text.lines().filter(|line| !line.starts_with("id: ")).map(|line| format!("{line}\n")).collect();
+    assert!(older.len() < text.len(), "{text}");
+    std::fs::write(&args, older).unwrap();
+    assert!(said(&resume).contains("resumed after epoch 1"));
+    std::fs::write(&args, text).unwrap();
+    std::fs::write(last(&first), own).unwrap();
+    assert!(said(&resume).contains("resumed after epoch 1"));
 }
 
 #[test]
@@ -107,10 +191,10 @@ fn a_run_killed_before_its_last_picture_draws_it_on_resume() {
     let folder = Folder::new("last-picture");
     let run_folder = train(&folder, &digits(&folder, 16), "first", &["--epochs", "1"]);
     let file = |name: &str| Path::new(&run_folder).join(name);
-    std::fs::remove_file(file("val_batch0_pred.png")).unwrap();
+    std::fs::remove_file(file("val_batch0_pred.jpg")).unwrap();
     let log = std::fs::read_to_string(file("log.txt")).unwrap();
     std::fs::write(file("log.txt"), &log[..log.rfind("done in").unwrap()]).unwrap();
     assert!(said(&["train", "--resume", &run_folder]).contains("done in"));
-    assert!(file("val_batch0_pred.png").is_file());
+    assert!(file("val_batch0_pred.jpg").is_file());
     assert!(said(&["train", "--resume", &run_folder]).contains("nothing is left to do"));
 }

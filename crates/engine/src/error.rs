@@ -111,45 +111,122 @@ impl Error {
 
 /// A path as one line. Control characters and bytes that are not valid Unicode are escaped.
 pub fn shown(path: &Path) -> String {
+    one_line(&path_text(path))
+}
+
+/// A path as text. Bytes that are not valid Unicode are escaped, so that different paths have different texts.
+pub fn path_text(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        text.push_str(&one_line(chunk.valid()));
+        text.push_str(chunk.valid());
         text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
     }
     text
 }
 
-/// A text with its control characters escaped.
+/// A text as one line, with everything escaped that a terminal would not show as a character: see [`is_hidden`].
 pub fn one_line(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escaped).collect()
+    escape(text, |_| true)
 }
 
+/// A message as [`one_line`]. If it quotes something so long that nobody would find its end, the middle is left out.
+pub fn sentence(text: &str) -> String {
+    const LONGEST: usize = 2000;
+    const START: usize = 900;
+    const END: usize = 600;
+    let length = text.chars().count();
+    if length <= LONGEST {
+        return one_line(text);
+    }
+    let start: String = text.chars().take(START).collect();
+    let end: String = text.chars().skip(length - END).collect();
+    one_line(&format!("{start} … {end}"))
+}
+
+/// A text of one or several lines, with everything escaped that [`one_line`] escapes but line ends and tabs.
+pub fn visible(text: &str) -> String {
+    escape(text, |c| !matches!(c, '\n' | '\t'))
+}
+
+/// Whether a terminal acts on this character instead of showing it: a control character, or a mark that reverses the order in
+/// which the text after it is shown, so that a name looks like another one.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn escape(text: &str, chosen: impl Fn(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) && chosen(c) {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+/// One line, because messages quote names and cells of users' files, which may hold anything.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Shape { op, expected, got } => {
-                write!(f, "{op}: expected {expected}, got {got}")
-            }
-            Error::Data { file, line: Some(line), message } => {
-                write!(f, "{}:{line}: {message}", shown(file))
-            }
-            Error::Data { file, line: None, message } => write!(f, "{}: {message}", shown(file)),
-            Error::Usage(message) | Error::Other(message) => f.write_str(message),
-            Error::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", shown(path)),
-            Error::Checkpoint { file, message } => write!(f, "{}: {message}", shown(file)),
-            Error::NonFinite { report } => f.write_str(report),
+        let line = match self {
+            Error::Shape { op, expected, got } => format!("{op}: expected {expected}, got {got}"),
+            Error::Data { file, line: Some(line), message } => format!("{}:{line}: {message}", shown(file)),
+            Error::Data { file, line: None, message } => format!("{}: {message}", shown(file)),
+            Error::Usage(message) | Error::Other(message) => message.clone(),
+            Error::Io { action, path, source } => format!("cannot {action} {}: {source}", shown(path)),
+            Error::Checkpoint { file, message } => format!("{}: {message}", shown(file)),
+            Error::NonFinite { report } => report.clone(),
             Error::Threads { count, purpose, lower, reason } => {
                 let threads = if *count == 1 { "a thread".to_owned() } else { format!("{count} threads") };
-                write!(
-                    f,
+                format!(
                     "cannot start {threads} {purpose}: {reason}; lower {lower}, or raise the limit on processes (ulimit -u) or memory (ulimit -v)"
                 )
             }
-            Error::Interrupted => f.write_str("interrupted"),
+            Error::Interrupted => "interrupted".to_owned(),
+        };
+        match self {
+            // Lists all images of a step.
+            Error::NonFinite { .. } => f.write_str(&one_line(&line)),
+            _ => f.write_str(&sentence(&line)),
         }
     }
 }
 
 /// No `source`: the message already contains the cause, and printing the chain would repeat it.
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_acts_on_is_left_in_a_message() {
+        let name = "a\u{1b}[2J\r\n\u{9b}b\u{202e}gpj.\u{2069}é猫\t";
+        assert_eq!(one_line(name), "a\\u{1b}[2J\\r\\n\\u{9b}b\\u{202e}gpj.\\u{2069}é猫\\t");
+        assert_eq!(visible("a\tb\n\u{1b}c\r\n"), "a\tb\n\\u{1b}c\\r\n");
+        assert_eq!(shown(Path::new(name)), one_line(name));
+        let errors = [
+            Error::data(name, Some(3), name),
+            Error::data(name, None, name),
+            Error::Usage(name.into()),
+            Error::Other(name.into()),
+            Error::io("read", name)(std::io::Error::other(name)),
+            Error::checkpoint(name, name),
+            Error::NonFinite { report: name.into() },
+        ];
+        for error in errors {
+            let said = error.to_string();
+            assert!(!said.contains(is_hidden) && said.contains("gpj."), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_cell_is_cut_and_the_place_and_the_advice_stay() {
+        let message = format!("`{}` is not a number: correct it", "é".repeat(1 << 20));
+        let said = Error::data("labels.csv", Some(7), message).to_string();
+        assert!(said.starts_with("labels.csv:7: `éé") && said.ends_with("éé` is not a number: correct it"), "{said}");
+        assert!(said.contains("é … é") && said.chars().count() < 2000);
+    }
+}

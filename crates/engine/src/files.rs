@@ -2,6 +2,7 @@
 //! checksum of a file. File formats, and files that grow while others read them, are elsewhere.
 
 use crate::error::{Error, Result};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
@@ -68,10 +69,17 @@ pub fn write_parts(path: &Path, parts: &[&[u8]], previous: Option<&Path>) -> Res
 pub fn open(path: &Path) -> io::Result<File> {
     let found = std::fs::metadata(path)?;
     if !found.is_file() {
-        let what = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
+        let what = if found.is_dir() { "a folder" } else { ENDLESS };
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("this is {what}, not a file")));
     }
     File::open(path)
+}
+
+const ENDLESS: &str = "a pipe, a socket or a device";
+
+/// The words for what is at `path` if it is neither a file nor a folder.
+pub fn endless(path: &Path) -> Option<&'static str> {
+    std::fs::metadata(path).ok().filter(|found| !found.is_file() && !found.is_dir()).map(|_| ENDLESS)
 }
 
 /// The content of a file that [`open`] accepts.
@@ -128,12 +136,31 @@ fn real(path: &Path) -> PathBuf {
 /// The file system refuses.
 pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
     const NUMBERS: u64 = 1_000_000_000_000;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}-{}.part", std::process::id(), RandomState::new().build_hasher().finish() % NUMBERS));
+    let ending = format!(".{}-{}.part", std::process::id(), RandomState::new().build_hasher().finish() % NUMBERS);
+    let mut name = cut_to(path.file_name().unwrap_or_default(), LONGEST_NAME - ending.len());
+    name.push(ending);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Not opened by tempfile, which would make the file readable by its owner only and put this name into error messages.
     let open = |aside: &Path| File::options().write(true).create_new(true).open(aside);
     tempfile::Builder::new().prefix(&name).rand_bytes(0).make_in(folder, open)
+}
+
+/// The longest name of a file in bytes, on all common file systems.
+const LONGEST_NAME: usize = 255;
+
+/// The start of a name, at most this many bytes long. Names that are no Unicode are cut between two of their characters, too.
+pub fn cut_to(name: &OsStr, most: usize) -> OsString {
+    let bytes = name.as_encoded_bytes();
+    if bytes.len() <= most {
+        return name.to_owned();
+    }
+    // The longest start that is whole characters. It is found from the text, since bytes must not be put together to a name.
+    let text = name.to_string_lossy();
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].into()
 }
 
 #[cfg(test)]
@@ -184,6 +211,18 @@ mod tests {
             Ok(())
         })
         .unwrap();
+    }
+
+    #[test]
+    fn the_longest_names_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a".repeat(255), "é".repeat(127), format!("{}.png", "猫".repeat(83))] {
+            let path = folder.path().join(&name);
+            write_synced(&path, b"one").unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"one", "{name}");
+        }
+        assert_eq!(cut_to(OsStr::new("éé"), 3), "é");
+        assert_eq!(cut_to(OsStr::new("abc"), 3), "abc");
     }
 
     #[cfg(target_os = "linux")]

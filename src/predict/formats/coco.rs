@@ -1,7 +1,7 @@
 //! COCO's results file, `detections.json`, and its ids. They come from an annotation file, so that the two can be
 //! compared directly, or are our own, which `images.json` explains.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 use crate::predict::answer::Answered;
 use crate::reading::did_you_mean;
 use crate::tasks::Task;
@@ -162,7 +162,7 @@ impl Images {
 
     pub fn piece(image: &Answered) -> String {
         let [width, height] = image.size;
-        let file = image.file.to_string_lossy();
+        let file = path_text(image.file);
         json!({"id": image.number, "file_name": file, "width": width, "height": height}).to_string()
     }
 }

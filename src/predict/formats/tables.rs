@@ -1,6 +1,6 @@
 //! CSV tables: `predictions.csv` with a row per image for classes and values, `boxes.csv` with a row per box.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 use crate::predict::answer::Answered;
 use crate::tasks::Task;
 use std::path::Path;
@@ -18,14 +18,14 @@ fn columns(task: &Task) -> Vec<String> {
 }
 
 pub fn row(image: &Answered) -> Result<String> {
-    let mut cells = vec![image.file.to_string_lossy().into_owned()];
+    let mut cells = vec![path_text(image.file)];
     cells.extend(image.answer.iter().flat_map(|answer| answer.cells()));
     cells.push(String::new());
     text([cells])
 }
 
 pub fn broken(tasks: &[Task], file: &Path, reason: &str) -> Result<String> {
-    let mut cells = vec![file.to_string_lossy().into_owned()];
+    let mut cells = vec![path_text(file)];
     cells.extend(tasks.iter().flat_map(columns).map(|_| String::new()));
     cells.push(reason.to_owned());
     text([cells])
@@ -36,7 +36,7 @@ pub fn boxes_header() -> Result<String> {
 }
 
 pub fn boxes(task: usize, image: &Answered) -> Result<String> {
-    let file = image.file.to_string_lossy().into_owned();
+    let file = path_text(image.file);
     text(image.answer[task].box_rows().into_iter().map(|row| [vec![file.clone()], row].concat()))
 }
 

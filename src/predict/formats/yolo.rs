@@ -1,15 +1,13 @@
 //! YOLO label files as written by Ultralytics' `save_txt`: one file per image, `cls cx cy w h conf`, relative to the image's
 //! size.
 
-use crate::error::{Error, Result};
+use crate::data::LABELS_MARKER;
+use crate::error::{Error, Result, shown};
 use crate::files;
 use crate::predict::answer::Answered;
 use crate::tasks::Task;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// Marks a label folder as written by polyhead. Other label folders are not overwritten.
-const MARKER: &str = ".polyhead-predictions";
 
 /// The folders of label files, one per detection task.
 pub struct Labels {
@@ -30,12 +28,13 @@ impl Labels {
         let new = folders.iter().map(|(_, folder)| folder.clone()).filter(|folder| !folder.exists()).collect();
         for (_, folder) in &folders {
             std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-            let marker = folder.join(MARKER);
+            // Label folders without it are not polyhead's and are not overwritten.
+            let marker = folder.join(LABELS_MARKER);
             let holds_files = std::fs::read_dir(folder).map_err(Error::io("list", folder))?.next().is_some();
             if holds_files && !marker.exists() {
                 return Err(Error::Usage(format!(
                     "{} holds files that are not predictions, perhaps training labels: give another folder to --out",
-                    folder.display()
+                    shown(folder)
                 )));
             }
             std::fs::write(&marker, "").map_err(Error::io("write", &marker))?;
@@ -51,7 +50,7 @@ impl Labels {
     /// Removes the folders that this prediction made, if they hold no labels.
     pub fn discard(&self) {
         for folder in &self.new {
-            let _ = std::fs::remove_file(folder.join(MARKER));
+            let _ = std::fs::remove_file(folder.join(LABELS_MARKER));
             let _ = std::fs::remove_dir(folder);
         }
     }

@@ -16,6 +16,7 @@ pub mod feed;
 mod formats;
 pub mod images;
 mod layouts;
+mod own;
 mod progress;
 pub mod random;
 pub mod ranges;
@@ -24,6 +25,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use aside::remove_leftovers;
 pub use augment::{Augment, Framing, Transforms};
 pub use built_in::digits;
 pub use dataset::{Dataset, OpenOptions, Sample};
@@ -31,8 +33,9 @@ pub use declaration::Split;
 pub use feed::{Batch, Broken, EvalLoader, Item, LoaderOptions, Sampling, TrainLoader, Variety};
 pub use formats::coco;
 pub use images::Image;
+pub use own::{LABELS_MARKER, RUNS_MARKER};
 pub use progress::Progress;
-pub use walk::{RUNS_MARKER, walk};
+pub use walk::walk;
 
 pub use crate::geometry::Geometry;
 pub use crate::tasks::Invariances;

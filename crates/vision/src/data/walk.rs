@@ -1,13 +1,12 @@
-//! Walks folders and lists their images, including the names under which folders are reached. Links are followed;
-//! hidden entries and folders that hold runs or predictions are skipped.
+//! Walks folders and lists their images, including the names under which folders are reached. Links are followed; hidden entries
+//! and folders that polyhead wrote are skipped.
 
 use super::images::decode::is_image;
+use super::own::{RUNS_MARKER, written_here};
 use super::progress::Progress;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs::DirEntry;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A folder that is also listed under another name.
@@ -20,7 +19,11 @@ pub struct Alias {
 /// `image` relative to `base`, with forward slashes; the unchanged path if it lies elsewhere.
 pub fn relative_name(image: &Path, base: &Path) -> String {
     let relative = image.strip_prefix(base).unwrap_or(image);
-    relative.to_string_lossy().replace('\\', "/")
+    match relative.to_str() {
+        Some(text) => text.replace('\\', "/"),
+        // Two such names must not become one.
+        None => path_text(relative),
+    }
 }
 
 /// All images below `folder` under all their names, sorted by path; hidden entries are skipped.
@@ -53,8 +56,8 @@ pub struct Names {
     /// Keyed by the path with links resolved.
     entered: HashMap<PathBuf, PathBuf>,
     pub aliases: Vec<Alias>,
-    /// The folders that were left out because they hold predictions.
-    pub predictions: Vec<PathBuf>,
+    /// The folders that were left out because polyhead wrote them, each with a word for what it holds.
+    pub own: Vec<(PathBuf, &'static str)>,
 }
 
 impl Names {
@@ -83,7 +86,7 @@ fn is_walked(top: &Path, rest: &Path) -> bool {
     let hidden = |part: &std::path::Component| part.as_os_str().as_encoded_bytes().starts_with(b".");
     let holds_runs = |folder: &Path| folder != Path::new("") && top.join(folder).join(RUNS_MARKER).exists();
     let is_left_out =
-        |folder: &Path| holds_runs(folder) || folder != Path::new("") && holds_predictions(&top.join(folder));
+        |folder: &Path| holds_runs(folder) || folder != Path::new("") && written_here(&top.join(folder)).is_some();
     !rest.components().any(|part| hidden(&part)) && !rest.ancestors().any(is_left_out)
 }
 
@@ -107,8 +110,8 @@ fn walk_into(
     // Everything below an alias has a second name too; report only the alias itself.
     let mut names = names.filter(|_| !is_alias);
     for (mut path, is_folder) in entries(folder)? {
-        if is_folder && holds_predictions(&path) {
-            names.iter_mut().for_each(|names| names.predictions.push(path.clone()));
+        if is_folder && let Some(what) = written_here(&path) {
+            names.iter_mut().for_each(|names| names.own.push((path.clone(), what)));
         } else if is_folder {
             walk_into(&path, above, names.as_deref_mut(), fits, images, progress)?;
         } else if fits(&path) {
@@ -145,39 +148,12 @@ fn is_below(folder: &Path, fits: &dyn Fn(&Path) -> bool, above: &mut Vec<Entered
         }
     }
     for folder in inner {
-        if !holds_predictions(&folder) && is_below(&folder, fits, above)? {
+        if written_here(&folder).is_none() && is_below(&folder, fits, above)? {
             return Ok(true);
         }
     }
     above.pop();
     Ok(false)
-}
-
-/// Whether `folder` is one that `predict` wrote, in any format but text files of boxes. The pictures in it have boxes drawn on
-/// them.
-pub fn holds_predictions(folder: &Path) -> bool {
-    let begins = |path: &Path, fits: fn(&str) -> bool| {
-        let mut start = Vec::new();
-        let read = crate::files::open(path).and_then(|file| file.take(4096).read_to_end(&mut start));
-        read.is_ok() && fits(&String::from_utf8_lossy(&start))
-    };
-    let is_table =
-        |text: &str| text.lines().next().is_some_and(|line| line.starts_with("file,") && line.ends_with(",error"));
-    let is_boxes = |text: &str| text.starts_with("file,class,score,x1,y1,x2,y2");
-    let is_coco = |text: &str| text.starts_with('[') && (text.contains("\"score\"") || text.trim_end() == "[]");
-    let is_ours = |name: &OsStr| {
-        let Some(name) = name.to_str() else { return false };
-        // With several detection tasks there is a file of boxes for each, `boxes_<task>.csv`.
-        let is = |stem: &str, ending: &str| {
-            let task = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(ending));
-            task.is_some_and(|task| task.is_empty() || task.starts_with('_'))
-        };
-        name == "predictions.jsonl"
-            || name == "predictions.csv" && begins(&folder.join(name), is_table)
-            || is("boxes", ".csv") && begins(&folder.join(name), is_boxes)
-            || is("detections", ".json") && begins(&folder.join(name), is_coco)
-    };
-    std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| is_ours(&entry.file_name())))
 }
 
 /// Pushes a folder onto the stack of its parents; false if it is already there.
@@ -193,9 +169,6 @@ fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
     above.push(entered);
     Ok(true)
 }
-
-/// A hidden file that marks a folder of runs. The pictures below it are not training images.
-pub const RUNS_MARKER: &str = ".polyhead-runs";
 
 /// The sorted entries of `folder` without hidden ones, each with whether it is a folder (links are followed).
 pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {

@@ -16,9 +16,18 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
 
 /// The first `most` words as `a, b, c`, followed by `…` if there are more.
 pub fn list_some<S: AsRef<str>>(words: &[S], most: usize) -> String {
-    let shown: Vec<&str> = words.iter().take(most).map(AsRef::as_ref).collect();
+    let shown: Vec<String> = words.iter().take(most).map(|word| cut(word.as_ref())).collect();
     let tail = if words.len() > most { ", …" } else { "" };
     format!("{}{tail}", shown.join(", "))
+}
+
+/// A word of the user's files for a list or a table: cut if it is very long.
+pub fn cut(word: &str) -> String {
+    const LONGEST: usize = 80;
+    match word.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &word[..end]),
+        None => word.to_owned(),
+    }
 }
 
 /// `1 image`, `2 images`, `1 box`, `2 boxes`, `2 classes`.

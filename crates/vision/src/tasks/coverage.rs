@@ -1,6 +1,8 @@
 //! Counts of one task's labels over the splits of a data set.
 
 use super::written::decimals;
+use crate::error::one_line;
+use crate::reading::cut;
 use serde::Serialize;
 use std::fmt;
 
@@ -67,9 +69,11 @@ impl fmt::Display for TaskReport {
         if !self.classes.is_empty() {
             let counted = if self.marks_boxes { "boxes" } else { "images" };
             writeln!(f, "\n{}: {counted} per class (train / val / test)", self.name)?;
-            let width = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+            let names: Vec<String> =
+                self.classes.iter().take(SHOWN_CLASSES).map(|(name, _)| cut(&one_line(name))).collect();
+            let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
             let most = self.classes.iter().map(|(_, n)| n[0]).max().unwrap_or(0).max(1);
-            for (name, [train, val, test]) in self.classes.iter().take(SHOWN_CLASSES) {
+            for (name, (_, [train, val, test])) in names.iter().zip(&self.classes) {
                 writeln!(f, "  {name:width$}  {train:>7} / {val} / {test}{}", bar(*train, most))?;
             }
             if self.classes.len() > SHOWN_CLASSES {
@@ -86,12 +90,19 @@ impl fmt::Display for TaskReport {
             }
         }
         for v in &self.values {
-            let unit = if v.unit.is_empty() { String::new() } else { format!(" {}", v.unit) };
+            let unit = if v.unit.is_empty() { String::new() } else { format!(" {}", one_line(&v.unit)) };
             let mean = match v.greatest - v.least {
                 0.0 => v.mean.to_string(),
                 spread => format!("{:.*}", decimals(1e-4 * spread).max(3), v.mean),
             };
-            writeln!(f, "\n{}: {} from {} to {}, mean {mean}{unit}", self.name, v.name, v.least, v.greatest)?;
+            writeln!(
+                f,
+                "\n{}: {} from {} to {}, mean {mean}{unit}",
+                self.name,
+                one_line(&v.name),
+                v.least,
+                v.greatest
+            )?;
         }
         Ok(())
     }

@@ -68,12 +68,15 @@ impl Spread {
         }
         let n = count as f64;
         let mean = first + sum / n;
-        let distances = values.map(|value| value - mean);
+        // Squares of distances outside this range would not be numbers of full precision, or would not be finite.
+        let furthest = (greatest - mean).max(mean - least);
+        let unit = if furthest == 0.0 || (1e-140..1e140).contains(&furthest) { 1.0 } else { furthest };
+        let distances = values.map(|value| (value - mean) / unit);
         // The mean is rounded; the sum of the distances corrects for it (Chan et al. 1983, equation 1.7).
         let rest = distances.clone().sum::<f64>();
         let squares = distances.map(|distance| distance * distance).sum::<f64>();
         let variance = (squares - rest * rest / n) / n;
-        Some(Spread { count, mean, deviation: variance.max(0.0).sqrt(), least, greatest })
+        Some(Spread { count, mean, deviation: variance.max(0.0).sqrt() * unit, least, greatest })
     }
 
     /// Whether all values are equal.
@@ -138,6 +141,17 @@ mod tests {
         }
         assert_eq!(fit(&[]), Standardisation::identity(1));
         assert_eq!(fit(&[f64::NAN, 4.0, 6.0]), Standardisation { mean: vec![5.0], deviation: vec![1.0] });
+    }
+
+    #[test]
+    fn numbers_whose_squares_leave_the_range_of_doubles_have_a_deviation() {
+        for unit in [1e-310, 1e-200, 1e200, 1e300] {
+            let fitted = fit(&[unit, 3.0 * unit, 5.0 * unit, 7.0 * unit]);
+            assert!((fitted.mean[0] / unit - 4.0).abs() < 1e-12, "{unit:e}: {fitted:?}");
+            assert!((fitted.deviation[0] / unit / 5.0f64.sqrt() - 1.0).abs() < 1e-12, "{unit:e}: {fitted:?}");
+            let learned = fitted.apply(7.0 * unit, 0);
+            assert!((learned - 1.341_640_8).abs() < 1e-6, "{unit:e}: {learned}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::planted::Planted;
 use super::scene::{COUNT, PAPERS, Records, Scene, draw};
 use crate::data::aside;
+use crate::data::progress::{Progress, Stop};
 use crate::data::random::Random;
 use crate::error::{Error, Result};
 use crate::tasks::Content;
@@ -56,16 +57,18 @@ pub(crate) fn records_of(split: usize) -> Vec<usize> {
 /// Writes the set to `dir`, which must be absent or empty: images as PNG, YOLO labels, a table and data.yaml. It is
 /// written under a temporary name and renamed, so that no partial set is left.
 pub fn write_digits(dir: &Path, options: &DigitsOptions) -> Result<()> {
-    write_planted(dir, options, None)
+    write_planted(dir, options, None, &Progress::default())
 }
 
-/// Like [`write_digits`], with the tasks of `planted` added; everything else is the same.
-pub fn write_planted(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> Result<()> {
+/// Like [`write_digits`], with the tasks of `planted` added; everything else is the same. `progress` may interrupt it.
+pub fn write_planted(dir: &Path, options: &DigitsOptions, planted: Option<Planted>, progress: &Progress) -> Result<()> {
     if options.size < 32 || options.train == 0 || options.val == 0 {
         let message = "digits: the size is at least 32 pixels, train and val at least 1 image each";
         return Err(Error::Usage(message.into()));
     }
-    aside::write_folder(dir, |partial| write_all(partial, options, planted))
+    let stop = progress.stop()?;
+    progress.begin("drawing scenes", options.train + options.val + options.test);
+    aside::write_folder(dir, |partial| write_all(partial, options, planted, progress, &stop))
 }
 
 /// The set with default options in `cache_dir`, created if it does not exist. Returns the folder of its data.yaml.
@@ -74,6 +77,8 @@ pub fn digits_dataset(cache_dir: &Path) -> Result<PathBuf> {
     if dir.join("data.yaml").is_file() {
         return Ok(dir);
     }
+    // The folder is polyhead's own, so nobody has to be told.
+    aside::remove_leftovers(&dir);
     match write_digits(&dir, &DigitsOptions::default()) {
         // Another process was faster.
         Err(_) if dir.join("data.yaml").is_file() => Ok(dir),
@@ -81,7 +86,13 @@ pub fn digits_dataset(cache_dir: &Path) -> Result<PathBuf> {
     }
 }
 
-fn write_all(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> Result<()> {
+fn write_all(
+    dir: &Path,
+    options: &DigitsOptions,
+    planted: Option<Planted>,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<()> {
     start_shared_pool()?;
     let records = Records::load()?;
     let tasks = planted.map_or(&[][..], Planted::tasks);
@@ -94,6 +105,8 @@ fn write_all(dir: &Path, options: &DigitsOptions, planted: Option<Planted>) -> R
         }
         let pool = records_of(split);
         let rows = (0..count).into_par_iter().map(|number| {
+            stop.check()?;
+            progress.count(1);
             let key = [options.seed, split as u64, number as u64];
             let scene = draw(&records, &pool, options.size, &key);
             let stem = format!("{number:05}");

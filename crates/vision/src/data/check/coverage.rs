@@ -2,6 +2,7 @@
 
 use crate::data::dataset::Dataset;
 use crate::data::declaration::Split;
+use crate::error::{one_line, sentence};
 use crate::tasks::coverage::TaskReport;
 use serde::Serialize;
 use std::fmt;
@@ -76,7 +77,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.layout)?;
+        writeln!(f, "{}", one_line(&self.layout))?;
         self.table(f)?;
         for task in &self.tasks {
             write!(f, "{task}")?;
@@ -85,7 +86,7 @@ impl fmt::Display for Report {
             writeln!(f)?;
         }
         for note in &self.notes {
-            writeln!(f, "note: {note}")?;
+            writeln!(f, "note: {}", sentence(note))?;
         }
         Ok(())
     }

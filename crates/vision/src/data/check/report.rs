@@ -2,7 +2,7 @@
 
 use super::coverage::Report;
 use super::{Problem, ProblemKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sentence, shown};
 use crate::reading::count_of;
 use serde::Serialize;
 use std::fmt;
@@ -54,12 +54,13 @@ impl ProblemKind {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = sentence(&self.message);
         if self.file.as_os_str().is_empty() {
-            return f.write_str(&self.message);
+            return f.write_str(&message);
         }
         match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.file.display(), self.message),
-            None => write!(f, "{}: {}", self.file.display(), self.message),
+            Some(line) => write!(f, "{}:{line}: {message}", shown(&self.file)),
+            None => write!(f, "{}: {message}", shown(&self.file)),
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::data::dataset::faults::Faults;
 use crate::data::dataset::{self, Dataset, OpenOptions, Sample};
 use crate::data::declaration::{Declaration, Split, TaskDeclaration};
 use crate::data::images::decode;
-use crate::data::progress::Progress;
-use crate::error::{Error, Result};
+use crate::data::progress::{Progress, Stop};
+use crate::error::{Error, Result, sentence, shown};
 use crate::reading::{BoxFormat, count_of, did_you_mean, list_some};
 use crate::tasks::{Boxes, Content, LabelledBox, Task};
 use rayon::prelude::*;
@@ -281,15 +281,17 @@ fn write(
 ) -> Result<Converted> {
     let Plan { target, boxes, items, lost, notes } = plan;
     let images = Split::ALL.map(|split| items.iter().filter(|item| item.split == split).count());
+    let stop = progress.stop()?;
     aside::write_folder(out, |dir| {
-        bring_images(dir, &items, target, transfer, progress)?;
+        bring_images(dir, &items, target, transfer, progress, &stop)?;
         let task = boxes.unwrap_or(0);
         match target {
             Target::Coco => coco::write(dir, &items, &declared.tasks[task], &dataset.tasks[task], task),
             Target::Yolo => yolo::write(dir, &items, dataset, task),
             Target::Voc => voc::write(dir, &items, &declared.tasks[task], &dataset.tasks[task], task),
             Target::Jsonl => jsonl::write(dir, &items, declared, dataset),
-        }
+        }?;
+        stop.check()
     })?;
     Ok(Converted { out: out.to_path_buf(), images, lost, notes })
 }
@@ -310,13 +312,21 @@ fn image_folder(target: Target, split: Split) -> String {
     }
 }
 
-fn bring_images(dir: &Path, items: &[Item], target: Target, transfer: Transfer, progress: &Progress) -> Result<()> {
+fn bring_images(
+    dir: &Path,
+    items: &[Item],
+    target: Target,
+    transfer: Transfer,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<()> {
     progress.begin("writing images", items.len());
     // In VOC, an image listed by two splits is stored once.
     let mut once = HashSet::new();
     let items: Vec<&Item> =
         items.iter().filter(|item| once.insert((image_folder(target, item.split), item.to.as_str()))).collect();
     items.par_iter().try_for_each(|item| {
+        stop.check()?;
         let to = dir.join(image_folder(target, item.split)).join(&item.to);
         make_parent(&to)?;
         bring(&item.sample.image, &to, transfer)?;
@@ -364,8 +374,8 @@ impl fmt::Display for Target {
 impl fmt::Display for Converted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [train, val, test] = self.images;
-        writeln!(f, "wrote {}: {train} training, {val} validation and {test} test images", self.out.display())?;
-        self.lost.iter().try_for_each(|lost| writeln!(f, "lost: {lost}"))?;
-        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
+        writeln!(f, "wrote {}: {train} training, {val} validation and {test} test images", shown(&self.out))?;
+        self.lost.iter().try_for_each(|lost| writeln!(f, "lost: {}", sentence(lost)))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {}", sentence(note)))
     }
 }

@@ -9,8 +9,8 @@ use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
 use crate::data::layouts;
 use crate::data::progress::Progress;
-use crate::error::{Error, Result, shown};
-use crate::reading::{Missing, Place, Raw, Reading, Remark, did_you_mean, list_some};
+use crate::error::{Error, Result, is_hidden, shown};
+use crate::reading::{Missing, Place, Raw, Reading, Remark, cut, did_you_mean, list_some};
 use crate::tasks::{Content, Invariances, Label, Messages, OtherTasks, Readings, Task};
 use crate::threads::start_shared_pool;
 use rayon::prelude::*;
@@ -38,6 +38,7 @@ fn open(
     faults: &mut Faults,
     progress: &Progress,
 ) -> Result<(Declaration, Dataset)> {
+    declared.tasks.iter().try_for_each(check_name)?;
     let images = list_images(&mut declared, options, faults, progress)?;
     let alone = declared.tasks.len() == 1;
     let others = set_aside(&mut declared, &options.tasks, path)?;
@@ -92,12 +93,35 @@ fn open(
     Ok((declared, dataset))
 }
 
+/// The longest name of a task in bytes. Files such as `best_<task>.safetensors` are named after it, and the names of files have at
+/// most 255 bytes.
+const LONGEST_NAME: usize = 200;
+
+/// # Errors
+/// A task's name is too long, or has characters that are not shown.
+fn check_name(task: &TaskDeclaration) -> Result<()> {
+    let name = &task.name;
+    if name.len() > LONGEST_NAME {
+        let start = cut(name);
+        let message = format!(
+            "the name of task `{start}` is {} bytes long: give it at most {LONGEST_NAME}, because files are named after it",
+            name.len()
+        );
+        return Err(task.place.error(message));
+    }
+    if name.contains(is_hidden) {
+        let message = format!("the name of task `{name}` has characters that are not shown: remove them");
+        return Err(task.place.error(message));
+    }
+    Ok(())
+}
+
 /// Removes and returns the tasks that are not in `asked`, whose labels are then not read; an empty list asks for all.
 fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Result<Vec<TaskDeclaration>> {
     let known = || declared.tasks.iter().map(|task| task.name.as_str());
     if let Some(name) = asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
         return Err(Error::Usage(format!(
-            "--task {name}: {} has no task of this name; its tasks are {}{}",
+            "{} has no task `{name}`; its tasks are {}{}",
             shown(path),
             known().collect::<Vec<_>>().join(", "),
             did_you_mean(name, known())

@@ -8,7 +8,7 @@ use crate::data::images::decode::EXTENSIONS;
 use crate::data::progress::Progress;
 use crate::data::random::hash_text;
 use crate::data::walk::{Alias, relative_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::reading::{Place, count_of, list_some};
 use std::collections::HashSet;
 use std::path::Path;
@@ -25,12 +25,14 @@ pub fn list_images(
     faults: &mut Faults,
     progress: &Progress,
 ) -> Result<Images> {
+    // Also where it is not used: a wrong number would otherwise be noticed with another data set only.
+    options.val_fraction.map_or(Ok(()), check_fraction)?;
     let mut splits = Vec::new();
     for split in Split::ALL {
         let (found, names) = listing::list(&declared.root, &declared.splits[split as usize], faults, progress)?;
         report_aliases(declared, split, &names.aliases, faults)?;
-        declared.notes.extend(names.predictions.iter().map(|folder| {
-            format!("{}/ is left out: it holds predictions, not training images", relative_name(folder, &declared.root))
+        declared.notes.extend(names.own.iter().map(|(folder, what)| {
+            format!("{}/ is left out: it holds {what}, not training images", relative_name(folder, &declared.root))
         }));
         if found.is_empty()
             && let Some(source) = declared.splits[split as usize].first()
@@ -40,7 +42,7 @@ pub fn list_images(
                 let message = format!("{message}: put images there or correct the declaration");
                 return Err(Error::data(source.path(), None, message));
             }
-            let reason = format!("{}: {message}", source.path().display());
+            let reason = format!("{}: {message}", shown(source.path()));
             declared.notes.push(format!("{reason}; it is left out"));
             declared.no_test = Some(reason);
             declared.splits[split as usize].clear();
@@ -103,14 +105,19 @@ fn report_aliases(declared: &mut Declaration, split: Split, aliases: &[Alias], f
     Ok(())
 }
 
+fn check_fraction(fraction: f32) -> Result<()> {
+    match (0.0..1.0).contains(&fraction) {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "the validation fraction is {fraction}: expected a number from 0 to less than 1, such as 0.2"
+        ))),
+    }
+}
+
 /// Splits by a seeded hash of each path, so that adding images does not move others. Neither side is left empty, unless
 /// the fraction is 0.
 fn split_off(images: Vec<Listed>, fraction: f32, seed: u64, place: &Place) -> Result<(Vec<Listed>, Vec<Listed>)> {
-    if !(0.0..1.0).contains(&fraction) {
-        return Err(Error::Usage(format!(
-            "the validation fraction is {fraction}: expected a number from 0 to less than 1, such as 0.2"
-        )));
-    }
+    check_fraction(fraction)?;
     if fraction == 0.0 {
         return Ok((images, Vec::new()));
     }

@@ -89,7 +89,7 @@ impl YoloReader {
             let part = boxes::clip(&whole, 1.0, 1.0);
             if part[2] <= part[0] || part[3] <= part[1] {
                 reading.remarks.push((Remark::DegenerateBox, place));
-            } else if let Some(fault) = undeclared(task, class, &place) {
+            } else if let Some(fault) = undeclared(task, class, line, &place) {
                 // Not for a box that is left out: without `names:` it does not count as a class either.
                 reading.faults.push(fault);
             } else if !seen.insert((class, part.map(|edge| (edge + 0.0).to_bits()))) {
@@ -127,14 +127,14 @@ impl YoloReader {
         let Some(numbers) = numbers.filter(|n| n.iter().all(|v| v.is_finite())) else {
             return Err(place.error(format!("`{}` is not a row of numbers: expected `class cx cy w h`", line.trim())));
         };
-        let class = numbers[0];
+        let (class, written) = (numbers[0], line.split_whitespace().next().unwrap_or_default());
         if class < 0.0 || class.fract() != 0.0 {
             return Err(place.error(format!(
-                "class `{class}` is not a whole number of at least 0: the first number of a row is the class"
+                "class `{written}` is not a whole number of at least 0: the first number of a row is the class"
             )));
         }
         if class >= MOST_CLASSES as f32 && task.names.is_none() {
-            return Err(place.error(format!("class {class}: expected a number below {MOST_CLASSES}")));
+            return Err(place.error(format!("class {written}: expected a number below {MOST_CLASSES}")));
         }
         let coordinates = &numbers[1..];
         let part = match (self.rows, coordinates.len()) {
@@ -164,10 +164,11 @@ impl YoloReader {
 }
 
 /// The error of a class that `names:` does not have.
-fn undeclared(task: &TaskDeclaration, class: usize, place: &Place) -> Option<Error> {
+fn undeclared(task: &TaskDeclaration, class: usize, line: &str, place: &Place) -> Option<Error> {
     let count = task.names.as_ref().map(Vec::len).filter(|count| class >= *count)?;
+    let written = line.split_whitespace().next().unwrap_or_default();
     Some(place.error(format!(
-        "class {class}, but {count} classes are declared (0 to {}): correct the row or add the class to `names:`",
+        "class {written}, but {count} classes are declared (0 to {}): correct the row or add the class to `names:`",
         count - 1
     )))
 }

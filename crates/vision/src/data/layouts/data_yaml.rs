@@ -5,7 +5,7 @@ use super::{Splits, split_folders};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration, YoloRows, explained};
 use crate::data::formats;
 use crate::data::walk::relative_name;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::files;
 use crate::reading::yaml::{self, Mapping, NO_KEY, Tree, Value, Yaml};
 use crate::reading::{MOST_CLASSES, Place, did_you_mean};
@@ -91,8 +91,8 @@ impl DataYaml {
         let plural = if count == 1 { "" } else { "s" };
         Ok(Declaration {
             layout: match top.get("tasks") {
-                Some(_) => format!("{} with a tasks: block of {count} task{plural}", self.file.display()),
-                None => format!("YOLO labels under {}", self.file.display()),
+                Some(_) => format!("{} with a tasks: block of {count} task{plural}", shown(&self.file)),
+                None => format!("YOLO labels under {}", shown(&self.file)),
             },
             root,
             splits,
@@ -148,7 +148,7 @@ impl DataYaml {
         };
         let message = format!(
             "`path: {path}` is not a folder (looked for {}{elsewhere}): give it relative to this file, or leave it out",
-            resolved.display()
+            shown(&resolved)
         );
         Err(self.error(&["path"], message))
     }
@@ -214,7 +214,7 @@ impl DataYaml {
             });
             let message = format!(
                 "there is no `train:`, but {} has folders for the splits: add {}; or `train: {}` if these folders are classes",
-                folder.display(),
+                shown(&folder),
                 lines.collect::<Vec<_>>().join(", "),
                 match relative_name(&folder, root) {
                     same if same.is_empty() => ".".to_owned(),
@@ -226,8 +226,8 @@ impl DataYaml {
         let except = if test.is_empty() { "" } else { ", except those of `test:`," };
         notes.push(format!(
             "{}: there is no `train:`, so all images below {}{except} are for training and validation",
-            self.file.display(),
-            folder.display()
+            shown(&self.file),
+            shown(&folder)
         ));
         Ok(Source::Folder(folder))
     }
@@ -235,7 +235,7 @@ impl DataYaml {
     /// Errors: nothing of this name exists, as the beginning of a sentence.
     fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source, String> {
         let mut path = if name == "." { root.to_path_buf() } else { root.join(name.trim_start_matches("./")) };
-        let mut looked = path.display().to_string();
+        let mut looked = shown(&path);
         // Roboflow exports write `../train/images` for `train/images`.
         let inner = name.trim_start_matches("../");
         if inner.len() < name.len() {
@@ -248,10 +248,10 @@ impl DataYaml {
                 (true, true) => notes.push(format!(
                     "{}: `{name}` is {}; the folder {} is there, too, and is not used: write `{key}: {inner}` if you mean that one",
                     self.shown(&[key]),
-                    path.display(),
-                    inside.display()
+                    shown(&path),
+                    shown(&inside)
                 )),
-                (false, false) => looked.push_str(&format!(" and {}", inside.display())),
+                (false, false) => looked.push_str(&format!(" and {}", shown(&inside))),
                 (true, false) => {}
             }
         }
@@ -261,6 +261,8 @@ impl DataYaml {
             Ok(Source::Labels(path))
         } else if path.is_file() {
             Ok(Source::List(path))
+        } else if let Some(what) = files::endless(&path) {
+            Err(format!("`{key}: {name}` is {what}, neither a folder nor a list file"))
         } else {
             Err(format!("`{key}: {name}` is neither a folder nor a list file (looked for {looked})"))
         }

@@ -4,6 +4,7 @@
 use super::{declaration, hints, split_folders, task};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
 use crate::data::images::decode::is_image;
+use crate::data::own::written_here;
 use crate::data::walk::{self, relative_name};
 use crate::error::Result;
 use crate::tasks::{Content, order_note};
@@ -113,7 +114,7 @@ pub fn only_folder(root: &Path) -> Result<Option<PathBuf>> {
     if folders.len() > 1 {
         let mut counting = Vec::new();
         for folder in folders {
-            if !walk::holds_predictions(&folder)
+            if written_here(&folder).is_none()
                 && (walk::holds_image(&folder)? || walk::holds(&folder, &hints::may_be_labels)?)
             {
                 counting.push(folder);
@@ -129,7 +130,7 @@ pub fn only_folder(root: &Path) -> Result<Option<PathBuf>> {
 fn class_names(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in walk::folders(dir)? {
-        if !walk::holds_predictions(&folder) && walk::holds_image(&folder)? {
+        if written_here(&folder).is_none() && walk::holds_image(&folder)? {
             names.push(relative_name(&folder, dir));
         }
     }

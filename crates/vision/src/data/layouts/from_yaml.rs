@@ -3,7 +3,8 @@
 use super::data_yaml::{DataYaml, yolo_rows};
 use super::task_yaml::fitting;
 use crate::data::declaration::{LabelFile, LabelsFrom, Split};
-use crate::error::Result;
+use crate::error::{Result, shown};
+use crate::files;
 use crate::reading::did_you_mean;
 use crate::reading::yaml::{Mapping, Value};
 use crate::tasks::{Content, Kind};
@@ -162,10 +163,13 @@ impl DataYaml {
         let found = [looked.clone(), beside.join(written)].into_iter().find(fits);
         found.or_else(|| (!self.is_asked(name)).then(|| looked.clone())).ok_or_else(|| {
             let what = if is_folder { "folder" } else { "file" };
-            let message = format!(
-                "task `{name}`: the {what} `{written}` is not there (looked for {}): correct `{form}:`",
-                looked.display()
-            );
+            let message = match files::endless(&looked) {
+                Some(other) => format!("task `{name}`: `{written}` is {other}, not a {what}: correct `{form}:`"),
+                None => format!(
+                    "task `{name}`: the {what} `{written}` is not there (looked for {}): correct `{form}:`",
+                    shown(&looked)
+                ),
+            };
             self.error(&["tasks", name, "from", form], message)
         })
     }

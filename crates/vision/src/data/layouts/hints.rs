@@ -4,6 +4,7 @@ use super::folders::holds_text;
 use super::{Splits, discover, tables, yaml_files};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
 use crate::data::images::decode::is_image;
+use crate::data::own::written_here;
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::{count_of, list_some};
@@ -124,7 +125,7 @@ pub fn unread_note(root: &Path, train: &Path, classes: &[String]) -> Result<Opti
     let classes: HashSet<&str> = classes.iter().map(String::as_str).collect();
     let (mut folders, mut files) = (Vec::new(), Vec::new());
     for folder in walk::folders(train)? {
-        if classes.contains(relative_name(&folder, train).as_str()) || walk::holds_predictions(&folder) {
+        if classes.contains(relative_name(&folder, train).as_str()) || written_here(&folder).is_some() {
             continue;
         }
         let unread = unread_pictures(&folder)?;
@@ -255,10 +256,16 @@ fn without_labels(root: &Path, images: &[PathBuf]) -> Error {
     let mut others = Vec::new();
     label_files(root, root, 2, &mut others);
     let found = format!("{} found ({}{more})", count_of(images.len(), "image"), names.join(", "));
-    if let Some((table, line)) = others.iter().find_map(|file| Some((file, tables::one_line(root, file, images)?))) {
+    if let Some((table, (line, left_out))) =
+        others.iter().find_map(|file| Some((file, tables::one_line(root, file, images)?)))
+    {
         let [number, class] = [Content::Values, Content::Class].map(|content| content.kind().yaml_word);
+        let more = match left_out {
+            0 => String::new(),
+            n => format!("; the table has {} more, which can be declared in the same way", count_of(n, "column")),
+        };
         let message = format!(
-            "{found}, and {table} has rows for them, but nothing says what its columns are: add a data.yaml here with the line `{line}`, where the type of numbers is {number} and that of classes is {class}"
+            "{found}, and {table} has rows for them, but nothing says what its columns are: add a data.yaml here with the line `{line}`, where the type of numbers is {number} and that of classes is {class}{more}"
         );
         return Error::data(root, None, message);
     }

@@ -12,7 +12,8 @@ mod yaml_files;
 
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration, YoloRows};
 use crate::data::walk::{self, relative_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
+use crate::files::endless;
 use crate::reading::Place;
 use crate::tasks::Content;
 use std::path::Path;
@@ -31,8 +32,8 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
         return data_yaml::read(path, asked);
     }
     if !path.is_dir() {
-        let message = "does not exist: give a data.yaml or a folder of images";
-        return Err(Error::data(path, None, message));
+        let what = endless(path).map_or("does not exist".to_owned(), |what| format!("this is {what}"));
+        return Err(Error::data(path, None, format!("{what}: give a data.yaml or a folder of images")));
     }
     let found = discover(path, asked, 0)?.ok_or_else(|| hints::nothing_known(path))?;
     // A folder that was recognised without a YAML file of its own may be one split of a data set that has one.
@@ -68,8 +69,8 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
         && let Some(inner) = folders::only_folder(path)?
         && let Some(mut found) = discover(&inner, asked, depth + 1)?
     {
-        let shown = relative_name(&inner, path);
-        found.notes.insert(0, format!("{shown}/ is the only folder with images in {} and is used", path.display()));
+        let name = relative_name(&inner, path);
+        found.notes.insert(0, format!("{name}/ is the only folder with images in {} and is used", shown(path)));
         return Ok(Some(found));
     }
     // Any folder of folders matches one of these layouts, so they are tried last.

@@ -2,6 +2,7 @@
 
 use super::Folder;
 use crate::boxes;
+use crate::data::Progress;
 use crate::data::built_in::Planted;
 use crate::data::built_in::digits::{DigitsOptions, digits_dataset, write_digits, write_planted};
 use crate::data::built_in::scene::{PAPERS, Records, draw};
@@ -91,7 +92,7 @@ fn planted_tasks_follow_from_those_of_the_set() {
     let options = DigitsOptions { train: 40, val: 12, test: 0, ..SMALL };
     let open = |name: &str, planted| {
         let dir = folder.path().join(name);
-        write_planted(&dir, &options, planted).unwrap();
+        write_planted(&dir, &options, planted, &Progress::default()).unwrap();
         (Dataset::open(&dir, &OpenOptions::default()).unwrap(), dir)
     };
     let (plain, own) = open("plain", None);

@@ -21,6 +21,7 @@ mod links;
 mod loading;
 mod losses;
 mod multi_label;
+mod own;
 mod partial;
 mod pixels;
 mod reach;

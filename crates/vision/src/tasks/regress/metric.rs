@@ -78,7 +78,7 @@ fn summary(pairs: &[(f64, f64)]) -> RegressionSummary {
     RegressionSummary {
         count: pairs.len(),
         mae: mean(pairs.iter().map(|(value, truth)| (value - truth).abs())),
-        rmse: mean(pairs.iter().map(|(value, truth)| (value - truth).powi(2))).map(f64::sqrt),
+        rmse: rmse(pairs),
         r2: r2(pairs),
         spearman: spearman(pairs),
         half_width: half_width(pairs),
@@ -101,13 +101,31 @@ fn r2(pairs: &[(f64, f64)]) -> Option<f64> {
     // Distances from the first value keep the digits that a sum of large values would lose.
     let first = pairs[0].1;
     let center = first + mean(pairs.iter().map(|(_, truth)| truth - first))?;
-    let residual: f64 = pairs.iter().map(|(value, truth)| (truth - value).powi(2)).sum();
-    let total: f64 = pairs.iter().map(|(_, truth)| (truth - center).powi(2)).sum();
-    Some(match (residual == 0.0, total == 0.0) {
+    let residual = squares(pairs.iter().map(|(value, truth)| truth - value));
+    let total = squares(pairs.iter().map(|(_, truth)| truth - center));
+    Some(match (residual.sum == 0.0, total.sum == 0.0) {
         (true, _) => 1.0,
         (false, true) => 0.0,
-        (false, false) => 1.0 - residual / total,
+        (false, false) => 1.0 - residual.sum / total.sum * (residual.unit / total.unit).powi(2),
     })
+}
+
+fn rmse(pairs: &[(f64, f64)]) -> Option<f64> {
+    let Squares { sum, unit } = squares(pairs.iter().map(|(value, truth)| value - truth));
+    (!pairs.is_empty()).then(|| (sum / pairs.len() as f64).sqrt() * unit)
+}
+
+/// A sum of squares, in `unit` squared.
+struct Squares {
+    sum: f64,
+    unit: f64,
+}
+
+/// The unit is 1, unless the squares of the distances would be 0, infinite or numbers of few digits.
+fn squares(distances: impl Iterator<Item = f64> + Clone) -> Squares {
+    let furthest = distances.clone().map(f64::abs).fold(0.0, f64::max);
+    let unit = if furthest == 0.0 || (1e-140..1e140).contains(&furthest) { 1.0 } else { furthest };
+    Squares { sum: distances.map(|distance| (distance / unit).powi(2)).sum(), unit }
 }
 
 fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
@@ -165,6 +183,38 @@ mod tests {
                 golden::close(name, "spearman", got.spearman, &expected["spearman"]);
                 golden::close(name, "half_width", got.half_width, &expected["half_width"]);
                 assert_eq!(got.count as u64, expected["count"].as_u64().unwrap(), "{name}");
+            }
+        }
+    }
+
+    /// As scikit-learn's `r2_score`, which has `force_finite` by default.
+    #[test]
+    fn a_constant_truth_scores_one_if_it_is_predicted_exactly_and_otherwise_nothing() {
+        let r2 = |values: &[f64], truth: f64| {
+            let mut metric = RegressionMetric::new(1);
+            values.iter().for_each(|&value| metric.add(&[value], Some(&[truth])));
+            metric.compute().remove(0).r2
+        };
+        assert_eq!(r2(&[0.1; 3], 0.1), Some(1.0));
+        assert_eq!(r2(&[0.1, 0.1, 0.2], 0.1), Some(0.0));
+        // The squares of these errors are not numbers that a double can hold.
+        assert_eq!(r2(&[1e-310, 1e-310, 2e-310], 1e-310), Some(0.0));
+    }
+
+    #[test]
+    fn figures_do_not_depend_on_the_unit_even_if_squares_leave_the_range_of_doubles() {
+        let figures = |unit: f64| {
+            let mut metric = RegressionMetric::new(1);
+            for (value, truth) in [(1.0, 2.0), (4.0, 3.0), (6.0, 7.0), (9.0, 8.0)] {
+                metric.add(&[value * unit], Some(&[truth * unit]));
+            }
+            let summary = metric.compute().remove(0);
+            [summary.r2.unwrap(), summary.rmse.unwrap() / unit, summary.mae.unwrap() / unit]
+        };
+        let expected = figures(1.0);
+        for unit in [1e-310, 1e-200, 1e200] {
+            for (got, expected) in figures(unit).into_iter().zip(expected) {
+                assert!((got / expected - 1.0).abs() < 1e-12, "{unit:e}: {got}, {expected}");
             }
         }
     }
