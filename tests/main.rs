@@ -36,6 +36,8 @@ mod devices;
 mod disk;
 #[path = "suite/evaluating.rs"]
 mod evaluating;
+#[path = "suite/fuzz.rs"]
+mod fuzz;
 // Finds its processes through /proc.
 #[cfg(target_os = "linux")]
 #[path = "suite/gpu_script.rs"]

@@ -209,7 +209,7 @@ const PCD: &str = "pcd";
 const LEARNING_RATE: (Parameter, f64) = (Parameter::Lr, 0.025);
 
 /// The methods that [`AUTO`] tries.
-const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "gradnorm"];
+const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "cagrad"];
 
 /// The share of a run's epochs for which [`AUTO`] tries each method.
 pub const TRIAL_SHARE: f64 = 0.1;

@@ -106,6 +106,17 @@ pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Resul
 
 /// The files of a comparison: for programs, for people, and a picture.
 const FILES: [&str; 3] = ["compare.json", "compare.md", "compare.png"];
+/// Reads and compares existing runs as [`tabulate`] does, and returns its tables without the cost of the networks. It is public for
+/// the fuzz targets alone, which need no files written.
+///
+/// # Errors
+/// A folder is not that of a finished run, or the runs are not comparable.
+#[doc(hidden)]
+pub fn read_runs(folders: &[PathBuf]) -> Result<String> {
+    let results = folders.iter().map(|folder| RunResult::read(folder)).collect::<Result<Vec<_>>>()?;
+    let comparison = tables::compare(&results)?;
+    Ok(format!("{}{:#}", report::markdown(&comparison, None), json::json(&comparison, None, &[])))
+}
 
 /// Creates the folder and makes this process the only comparison that writes into it.
 fn lock(out: &Path) -> Result<RunLock> {

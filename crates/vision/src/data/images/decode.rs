@@ -85,6 +85,7 @@ fn decode_bytes(bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<I
     }
     if let Some(jpeg) = Jpeg::open(bytes) {
         check_size(jpeg.width as u64, jpeg.height as u64, 3 * jpeg.width as u64 * jpeg.height as u64)?;
+        check_coded(bytes, jpeg.width as u64, jpeg.height as u64)?;
         let wanted = part(upright_size(jpeg.width, jpeg.height, jpeg.orientation));
         let turned = jpeg.orientation != Orientation::NoTransforms;
         let stored = if turned { Part::whole([jpeg.width, jpeg.height]) } else { wanted };
@@ -107,6 +108,7 @@ fn decode_any(bytes: &[u8], on_size: impl FnOnce([usize; 2])) -> Result<Image, S
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into(), decoder.total_bytes())?;
     check_deflated(bytes)?;
+    check_coded(bytes, width.into(), height.into())?;
     let orientation = decoder.orientation().map_err(unreadable)?;
     on_size(upright_size(width as usize, height as usize, orientation));
     let mut picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
@@ -164,6 +166,16 @@ fn check_deflated(bytes: &[u8]) -> Result<(), String> {
             "its header says {width} × {height} pixels, which {} bytes of PNG cannot hold",
             bytes.len()
         ));
+    }
+    Ok(())
+}
+
+/// A JPEG has at least one bit for every block of 8 × 8 pixels, so one whose header claims more is broken. The general decoder
+/// would fill it with grey and report success: a file of 1 KB took 1.5 GiB.
+fn check_coded(bytes: &[u8], width: u64, height: u64) -> Result<(), String> {
+    if bytes.starts_with(&[0xFF, 0xD8]) && width.div_ceil(8) * height.div_ceil(8) > 8 * bytes.len() as u64 {
+        let length = bytes.len();
+        return Err(format!("its header says {width} × {height} pixels, which {length} bytes of JPEG cannot hold"));
     }
     Ok(())
 }

@@ -187,6 +187,22 @@ fn what_is_not_whole_is_an_error_that_names_the_file() {
     assert!(decode::decode(&folder.path().join("absent.png")).is_err());
 }
 
+#[test]
+fn a_jpeg_that_cannot_hold_its_pixels_is_refused() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/images");
+    let folder = Folder::new();
+    for (name, frame) in [("baseline-420.jpg", [0xFF, 0xC0]), ("progressive.jpg", [0xFF, 0xC2])] {
+        let mut bytes = fs::read(golden.join(name)).unwrap();
+        let sides = bytes.windows(2).position(|pair| pair == frame).unwrap() + 5;
+        bytes[sides..sides + 4].copy_from_slice(&[0x3E, 0x80, 0x3E, 0x80]);
+        let file = folder.path().join(name);
+        fs::write(&file, &bytes).unwrap();
+        let error = decode::decode(&file).unwrap_err().to_string();
+        let expected = format!("its header says 16000 × 16000 pixels, which {} bytes of JPEG cannot hold", bytes.len());
+        assert!(error.contains(name) && error.contains(&expected), "{error}");
+    }
+}
+
 fn picture_png(file: &std::path::Path) {
     let image = picture(200, 150, [20, 30, 90, 100]);
     image::RgbImage::from_raw(200, 150, image.rgb).unwrap().save(file).unwrap();

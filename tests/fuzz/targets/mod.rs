@@ -1,0 +1,33 @@
+//! The fuzz targets: for every reader of the user's files, a function that takes the bytes of such a file. It may refuse them with
+//! an error, but must not panic. `tests/suite/fuzz.rs` calls them with the kept inputs, `tests/fuzz/src/main.rs` from libFuzzer.
+
+mod folder;
+mod images;
+mod labels;
+mod runs;
+mod weights;
+
+/// The targets, each under the name of its folder in `tests/fuzz/corpus/`.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("bdd", labels::bdd),
+    ("box_rows", labels::box_rows),
+    ("classes", labels::classes),
+    ("coco", labels::coco),
+    ("data_yaml", labels::data_yaml),
+    ("image_list", labels::image_list),
+    ("metadata", labels::metadata),
+    ("table", labels::table),
+    ("voc", labels::voc),
+    ("yolo", labels::yolo),
+    ("cache", images::cache),
+    ("image", images::image),
+    ("jpeg", images::jpeg),
+    ("card", weights::card),
+    ("pickle", weights::pickle),
+    ("safetensors", weights::safetensors),
+    ("state", weights::state),
+    ("torch_zip", weights::torch_zip),
+    ("args", runs::args),
+    ("coco_results", runs::coco_results),
+    ("results", runs::results),
+];
