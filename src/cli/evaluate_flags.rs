@@ -1,10 +1,10 @@
 //! The flags of `evaluate`.
 
 use super::{BoxArgs, inputs};
+use crate::config::TrainConfig;
 use crate::console;
 use crate::data::ranges::{batch, workers};
 use crate::data::{OpenOptions, Split};
-use crate::config::TrainConfig;
 use crate::error::{Error, Result, shown};
 use crate::evaluate::{self, Report};
 use crate::executor::DeviceChoice;

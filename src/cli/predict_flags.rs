@@ -137,7 +137,11 @@ impl PredictArgs {
             list,
             pictures: !self.no_images,
             out,
-            formats: self.format.iter().map(|word| word.trim().to_lowercase().parse()).collect::<Result<Vec<Format>>>()?,
+            formats: self
+                .format
+                .iter()
+                .map(|word| word.trim().to_lowercase().parse())
+                .collect::<Result<Vec<Format>>>()?,
             coco_images: self.coco_images,
             classes: self.classes,
             batch: self.batch,

@@ -62,7 +62,9 @@ impl Run {
             let (name, fitness) = (&task.name, task.spec.kind().fitness);
             let line = format!(
                 "{name}: overfits: its validation loss was lowest in epoch {}, {:.3}, and is now {:.3}, while its training loss fell; `best` follows the {fitness}, not the loss; --patience ends a run that no longer improves, and more images, stronger augmentation or more --weight-decay may help",
-                first + overfit.epoch, overfit.least, overfit.now
+                first + overfit.epoch,
+                overfit.least,
+                overfit.now
             );
             progress.say(&mut self.folder, &format!("  {line}"))?;
         }

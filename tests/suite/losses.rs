@@ -64,7 +64,9 @@ fn validation_losses_are_those_of_the_definition_in_both_scales() {
         assert!((plain / (scaled * factor) - 1.0).abs() < 2e-5, "{task}: {plain}, {scaled}");
     }
     let log = |run_folder: &str| std::fs::read_to_string(Path::new(run_folder).join("log.txt")).unwrap();
-    assert!(log(&normalised).contains("note: losses are normalised: ") && log(&raw).contains("cross-entropy is in nats"));
+    assert!(
+        log(&normalised).contains("note: losses are normalised: ") && log(&raw).contains("cross-entropy is in nats")
+    );
     assert!(log(&normalised).contains("  paper (classification, 9 labelled): loss "), "{}", log(&normalised));
     // The choice is kept on resume, and for a run from this one.
     succeed(&["train", "--resume", &raw, "--epochs", "2"]);

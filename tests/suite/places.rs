@@ -64,13 +64,13 @@ fn words_are_read_in_any_case() {
     let ours = ["optimizer: adamw\n", "balance: cagrad\n", "schedule: cosine\n", "- stem\n"];
     assert!(ours.iter().all(|word| args.contains(word)), "{args}");
     let file = path(&folder, "choices.yaml");
-    let choices = "backbone: Tiny\noptimizer: SGD\nbalance: Fixed\nschedule: Constant\ncache: RAM\nepochs: 1\nimgsz: 64\n";
+    let choices =
+        "backbone: Tiny\noptimizer: SGD\nbalance: Fixed\nschedule: Constant\ncache: RAM\nepochs: 1\nimgsz: 64\n";
     std::fs::write(&file, choices).unwrap();
     let project = path(&folder, "runs/train");
     succeed(&["train", &data, "--config", &file, "--project", &project, "--name", "file", "--threads", "2"]);
     let args = std::fs::read_to_string(path(&folder, "runs/train/file/args.yaml")).unwrap();
-    let ours =
-        ["backbone: tiny\n", "optimizer: sgd\n", "balance: fixed\n", "schedule: constant\n", "cache: ram\n"];
+    let ours = ["backbone: tiny\n", "optimizer: sgd\n", "balance: fixed\n", "schedule: constant\n", "cache: ram\n"];
     assert!(ours.iter().all(|word| args.contains(word)), "{args}");
     fail(&["train", &data, "--optimizer", "Adan"], 2, &["--optimizer Adan: expected sgd or adamw"]);
     assert!(said(&["evaluate", &run_folder, "--split", "Val"]).is_empty());

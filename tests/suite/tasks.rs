@@ -34,7 +34,10 @@ fn a_run_of_one_task_equals_the_joint_run_with_weight_zero_for_the_others() {
     // evaluated.
     let two = train(&folder, &data, "two", &["--epochs", "1", "--task", "sum", "--task", "digits"]);
     let header = std::fs::read_to_string(Path::new(&two).join("results.csv")).unwrap();
-    assert!(header.starts_with("epoch,time,train/digits/loss,train/sum/loss,val/digits/loss,val/digits/AP,"), "{header}");
+    assert!(
+        header.starts_with("epoch,time,train/digits/loss,train/sum/loss,val/digits/loss,val/digits/AP,"),
+        "{header}"
+    );
     succeed(&["train", "--config", &two, "--project", &path(&folder, "runs/train"), "--name", "again"]);
     assert_same_bits(&saved(&two), &saved(&path(&folder, "runs/train/again")));
     let judged = succeed(&["evaluate", &two]);

@@ -45,7 +45,8 @@ pub fn match_images(files: &[Names], root: &Path, images: &Images) -> Result<Mat
     let matches = matches.into_iter().collect::<Result<Matches, _>>().map_err(error)?;
     // The first entry in the files, so that the error is always the same.
     if let Some((f, entry)) = claimed_twice(files, images, &matches) {
-        let claim = |(image, at): (&Listed, &Option<(usize, usize)>)| (*at == Some((f, entry))).then(|| image.image.clone());
+        let claim =
+            |(image, at): (&Listed, &Option<(usize, usize)>)| (*at == Some((f, entry))).then(|| image.image.clone());
         let claims: HashSet<_> = images.all.iter().zip(&matches).filter_map(claim).collect();
         let ((name, place), count) = ((files[f].entry)(entry), claims.len());
         let message = format!("`{name}` is the name of {count} images: write the path relative to {}", root.display());
