@@ -6,7 +6,7 @@ mod choices;
 
 pub use args_file::tasks_of_run;
 pub use by_task::number_of;
-pub use choices::{Choices, DATA_SET, Resumed, either, refusal};
+pub use choices::{Choices, DATA_SET, PLACE, Resumed, either, in_any_case, refusal};
 
 use crate::balance::{METHODS, Method, Needs, Parameters, Setup};
 use crate::data::ranges::{
@@ -14,15 +14,14 @@ use crate::data::ranges::{
 };
 use crate::data::{Sampling, Transforms};
 use crate::error::{Error, Result};
-use crate::model::HeadSize;
-use crate::model::{Backbone, Freeze, Stage};
+use crate::model::{Backbone, Freeze, HeadSize, LossScale, Stage};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use crate::tasks::Likelihood;
 use by_task::{check_names_differ, of_a_task};
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The stride of the network's coarsest feature map, in pixels. The side of every batch is a multiple of it.
 pub const STRIDE: usize = 32;
@@ -87,8 +86,8 @@ pub struct TrainConfig {
     /// Share of the images held out for validation if the data set has no validation split; 0 trains without validation [default: data.yaml's, or 0.2]
     #[arg(long, help_heading = DATA, value_name = "SHARE", value_parser = share)]
     pub val_fraction: Option<f32>,
-    /// Folder the run folders are made in
-    #[arg(long, help_heading = RUN_FOLDER, value_name = "DIR", default_value = "runs")]
+    /// Folder in which the run's folder is made
+    #[arg(long, help_heading = RUN_FOLDER, value_name = "DIR", default_value = "runs/train")]
     pub project: PathBuf,
     /// Name of the run folder; a number is added if it is taken
     #[arg(long, help_heading = RUN_FOLDER, default_value = "run")]
@@ -140,6 +139,9 @@ pub struct TrainConfig {
     #[arg(long = "lr-head", help_heading = OPTIMISATION, value_name = "TASK=FACTOR", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub lr_heads: Vec<(String, f32)>,
+    /// Scale of the tasks' losses, as they are minimised and shown
+    #[arg(long, help_heading = OPTIMISATION, value_name = "SCALE", value_enum, default_value_t = LossScale::Normalised)]
+    pub loss_scale: LossScale,
     /// Momentum of --optimizer sgd
     #[arg(long, help_heading = OPTIMISATION, value_name = "SHARE", value_parser = share, default_value_t = 0.9)]
     pub momentum: f32,
@@ -248,7 +250,7 @@ pub enum CacheChoice {
     None,
     /// In memory
     Ram,
-    /// In the folder `cache` of --project, for other runs too
+    /// In the folder `runs/cache`, or `cache` in --project, for other runs too
     Disk,
 }
 
@@ -288,6 +290,13 @@ pub enum OnNan {
 }
 
 impl TrainConfig {
+    /// The folder for files that runs share, the built-in data set and the cache: `project`, or the folder that holds it if it is
+    /// called `train`.
+    pub fn shared_folder(&self) -> &Path {
+        let above = self.project.parent().filter(|_| self.project.ends_with("train"));
+        above.unwrap_or(&self.project)
+    }
+
     /// The frozen parts of the trunk.
     pub fn frozen(&self) -> Freeze {
         Freeze { stages: self.freeze.clone(), batch_norm: self.batch_norm == BatchNormMode::Frozen }
@@ -456,7 +465,7 @@ mod tests {
         let transforms = serde_json::to_value(config.transforms).unwrap();
         let transforms = transforms.as_object().unwrap().keys().map(String::as_str);
         let others = ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads", "sampling", "repeat_factor"];
-        for new in transforms.chain(others).chain(["cache", "cache_gib", "multi_scale", "task"]) {
+        for new in transforms.chain(others).chain(["cache", "cache_gib", "multi_scale", "task", "loss_scale"]) {
             assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
         }
         assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);

@@ -1,4 +1,4 @@
-//! New folders for runs and predictions, `<project>/<kind>/<name>`, with a number if the name is taken.
+//! New folders for runs and predictions, with a number if the name is taken.
 
 use crate::data::RUNS_MARKER;
 use crate::error::{Error, Result};

@@ -58,12 +58,16 @@ mod library;
 #[cfg(unix)]
 #[path = "suite/life.rs"]
 mod life;
+#[path = "suite/losses.rs"]
+mod losses;
 #[path = "suite/multi_scale.rs"]
 mod multi_scale;
 #[path = "suite/overfit.rs"]
 mod overfit;
 #[path = "suite/partial.rs"]
 mod partial;
+#[path = "suite/places.rs"]
+mod places;
 #[path = "suite/precision.rs"]
 mod precision;
 #[path = "suite/predict.rs"]

@@ -79,12 +79,13 @@ impl Start<'_> {
 }
 
 impl Method {
-    /// Finds a method by its name or an alias.
+    /// Finds a method by its name or an alias, in any case.
     ///
     /// # Errors
     /// No method has this name.
     pub fn named(word: &str) -> Result<&'static Method> {
-        Method::all().find(|method| method.name == word || method.aliases.contains(&word)).ok_or_else(|| {
+        let is_meant = |name: &&str| name.eq_ignore_ascii_case(word);
+        Method::all().find(|method| [method.name].iter().chain(method.aliases).any(|name| is_meant(&name))).ok_or_else(|| {
             let names: Vec<&str> = Method::all().map(|method| method.name).collect();
             Error::Usage(format!("--balance {word}: expected one of {}", names.join(", ")))
         })

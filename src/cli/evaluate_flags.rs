@@ -4,9 +4,11 @@ use super::{BoxArgs, SelectionArgs, inputs};
 use crate::console;
 use crate::data::ranges::{batch, workers};
 use crate::data::{OpenOptions, Split};
-use crate::error::{Error, Result};
-use crate::evaluate;
+use crate::config::TrainConfig;
+use crate::error::{Error, Result, shown};
+use crate::evaluate::{self, Report};
 use crate::executor::DeviceChoice;
+use crate::reading::count_of;
 use crate::train::{self, RunLock};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -116,6 +118,7 @@ impl EvaluateArgs {
         inputs::MODEL.check(Some(&model))?;
         inputs::DATA.check(self.data.as_deref())?;
         let run = evaluate::run_config(&model)?;
+        let on_own_data = self.data.is_none();
         let open = evaluate::open_options(run.as_ref(), self.data.as_deref());
         let data = match self.data {
             Some(data) => data,
@@ -140,14 +143,31 @@ impl EvaluateArgs {
             selection: self.selection.into(),
             open,
         };
+        let own = run.filter(|_| on_own_data);
         // Training writes pictures with the same names there.
         let run = options.out.as_deref().filter(|out| train::is_run(out));
         let _lock = run.map(RunLock::take).transpose()?;
-        let report = evaluate::command(&options, &data)?;
+        let mut report = evaluate::command(&options, &data)?;
+        report.notes.extend(own.and_then(|own| trained_on_a_part(&own, &report)));
+        report.notes.extend(report.without_labels());
         report.notes.iter().for_each(|note| console::say(&format!("note: {note}")));
         console::print(&format!("{report}\n"))?;
         Ok(())
     }
+}
+
+/// A note if the run has seen only some of the training images.
+fn trained_on_a_part(run: &TrainConfig, report: &Report) -> Option<String> {
+    let judged = format!("all {} of the {} split", count_of(report.images, "image"), report.split.word());
+    if run.overfit > 0 {
+        return Some(format!(
+            "the run trained and validated on the first {} only (--overfit): this judges {judged}",
+            count_of(run.overfit, "training image")
+        ));
+    }
+    let share = run.fraction;
+    (share < 1.0)
+        .then(|| format!("the run trained on {share} of the training images (--fraction): this judges {judged}"))
 }
 
 fn score_command(annotations: &Path, detections: &Path, json: Option<&Path>) -> Result<()> {

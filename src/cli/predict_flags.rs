@@ -117,6 +117,9 @@ pub fn command(args: PredictArgs) -> Result<()> {
         Event::Kept(file) => say(format!("the predictions made so far are in {}", file.display())),
     });
     bar.clear();
+    if matches!(report, Err(Error::Interrupted)) {
+        say("stopped before the first prediction; nothing was written".to_owned());
+    }
     let report = report?;
     report.remarks.iter().for_each(|remark| say(remark.clone()));
     let summary = summary(&report);
@@ -158,7 +161,7 @@ impl PredictArgs {
         let out = match self.out.clone() {
             Some(_) if self.writes_lines() => Destination::Lines(console::output()),
             Some(folder) => Destination::Folder(folder),
-            None => Destination::NewFolder(TrainConfig::default().project),
+            None => Destination::NewFolder(TrainConfig::default().shared_folder().to_path_buf()),
         };
         Ok(predict::Options {
             device,
@@ -170,7 +173,7 @@ impl PredictArgs {
             picture_format: self.image_format.into(),
             selection: self.selection.into(),
             out,
-            formats: self.format.iter().map(|word| word.trim().parse()).collect::<Result<Vec<Format>>>()?,
+            formats: self.format.iter().map(|word| word.trim().to_lowercase().parse()).collect::<Result<Vec<Format>>>()?,
             coco_images: self.coco_images,
             classes: self.classes,
             batch: self.batch,

@@ -3,8 +3,8 @@
 use super::matching::match_tasks;
 use super::{Selection, Settings, TaskResult, counted_as_zero, evaluate, overall, per_class, write_pictures};
 use crate::config::{TrainConfig, check_image_size};
-use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
-use crate::error::{Error, Result};
+use crate::data::{Batch, Broken, Dataset, OpenOptions, Sample, Split, digits};
+use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
 use crate::model::ModelFile;
 use crate::reading::count_of;
@@ -104,8 +104,8 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     }
     let shape = [settings.batch, settings.imgsz, settings.imgsz];
-    let run = |images: &[u8]| network.forward(shape, images).map(|all| selected.outputs(all));
-    let (results, broken) = evaluate(card, &samples, &settings, run, |_, _| Ok(()))?;
+    let run = |batch: &Batch| network.forward(shape, &batch.images).map(|all| selected.outputs(all));
+    let (results, broken) = evaluate(card, &samples, &settings, None, run, |_, _| Ok(()))?;
     let report = Report {
         model: file,
         data: data.to_path_buf(),
@@ -152,7 +152,7 @@ fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
     let Some(run) = run_config(&options.model)? else { return Ok(false) };
     let own = match &run.data {
         Some(own) => own.canonicalize().ok() == data.canonicalize().ok(),
-        None => data.starts_with(run.project.join("datasets")),
+        None => data.starts_with(run.shared_folder().join("datasets")),
     };
     let drawn_alike = options.open.seed == run.seed && options.open.val_fraction == run.val_fraction;
     let seen_alike = options.imgsz.is_none_or(|size| size == run.imgsz);
@@ -189,8 +189,13 @@ pub fn open_options(run: Option<&TrainConfig>, given: Option<&Path>) -> OpenOpti
 /// The model is not in a run's folder, or the built-in digits cannot be written.
 pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf> {
     match config {
+        Some(TrainConfig { data: Some(data), .. }) if !data.exists() => Err(Error::Other(format!(
+            "{}: the data set of this run is not there; if it was moved, name its new place after {}",
+            shown(data),
+            shown(model)
+        ))),
         Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
-        Some(config) => digits::digits_dataset(&config.project.join("datasets")),
+        Some(config) => digits::digits_dataset(&config.shared_folder().join("datasets")),
         None => {
             Err(Error::Usage(format!("{}: not inside a run's folder, so name the data set after it", model.display())))
         }
@@ -198,6 +203,16 @@ pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf
 }
 
 impl Report {
+    /// Notes on tasks that no image of the split has labels for.
+    pub fn without_labels(&self) -> Vec<String> {
+        let split = self.split.word();
+        let without = self.results.iter().filter(|result| result.labelled == 0);
+        let note = |result: &TaskResult| {
+            format!("{}: no image of the {split} split has labels for it, so it has no metrics", result.task.name)
+        };
+        without.map(note).collect()
+    }
+
     /// The names of the metrics whose mean is the overall metric, each once.
     fn judged_by(&self) -> Vec<&'static str> {
         let mut names = Vec::new();

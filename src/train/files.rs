@@ -180,7 +180,7 @@ mod tests {
         }
 
         fn run(&self) -> PathBuf {
-            self.project.join("train").join(&self.config.name)
+            self.project.join(&self.config.name)
         }
 
         fn create(&self, tasks: &[&str]) -> Result<()> {

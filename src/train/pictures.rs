@@ -5,12 +5,12 @@ use super::epochs::Run;
 use super::files::{ANSWERS, OLD_ANSWERS};
 use super::progress::Progress;
 use crate::config::TrainConfig;
-use crate::data::Sample;
+use crate::data::{Batch, Sample};
 use crate::draw::{self, PictureFormat};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, TaskResult};
 use crate::executor::ParameterSet;
-use crate::model::ForwardPlan;
+use crate::model::ValidationPlan;
 use crate::predict;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Run {
     }
 
     /// Draws the final network's predictions on the first nine validation images as one picture.
-    pub(super) fn draw_predictions(&mut self, plan: &ForwardPlan, config: &TrainConfig) -> Result<()> {
+    pub(super) fn draw_predictions(&mut self, plan: &ValidationPlan, config: &TrainConfig) -> Result<()> {
         let shown: Arc<[Sample]> = self.data.val.iter().take(9).cloned().collect();
         if shown.is_empty() {
             return Ok(());
@@ -45,8 +45,8 @@ impl Run {
         settings.max_broken = 1.0;
         let mut pictures = Vec::new();
         let (executor, tasks) = (&mut self.trainer.executor, &self.card.architecture.tasks);
-        let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
-        evaluate::evaluate(&self.card, &shown, &settings, run, |sample, answer| {
+        let run = |batch: &Batch| Ok(plan.run(executor, ParameterSet::Average, &batch.images, &[])?.0);
+        evaluate::evaluate(&self.card, &shown, &settings, None, run, |sample, answer| {
             pictures.push(predict::annotate(tasks, &crate::data::images::decode::decode(&sample.image)?, answer));
             Ok(())
         })?;

@@ -235,7 +235,7 @@ impl Run {
         session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
         // The trial's last epoch is the run's first `best`.
         // If a signal interrupts this, a resumed run ends the trial and chooses again.
-        let results = self.validate(session)?;
+        let results = self.validate(session)?.results;
         self.draw(&results, self.is_best(&results), &mut session.progress)?;
         self.save(&results)?;
         // Saved twice, so that `previous` too is a state that no longer needs the trials' files.

@@ -96,7 +96,7 @@ pub const SMALL: [&str; 8] = ["--backbone", "tiny", "--imgsz", "64", "--batch", 
 
 /// A small run named `name`; returns its folder.
 pub fn train(folder: &Folder, data: &str, name: &str, more: &[&str]) -> String {
-    let project = path(folder, "runs");
+    let project = path(folder, "runs/train");
     succeed(&[&["train", data, "--project", &project, "--name", name], &SMALL[..], more].concat());
     path(folder, &format!("runs/train/{name}"))
 }
@@ -216,7 +216,7 @@ fn an_interrupted_run_ends_like_an_undisturbed_one() {
     let folder = Folder::new("interrupt");
     let data = digits(&folder, 40);
     let whole = train(&folder, &data, "whole", &["--epochs", "12"]);
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let args = [&["train", &data, "--project", &project, "--name", "cut", "--epochs", "12"], &SMALL[..]].concat();
     let cut = path(&folder, "runs/train/cut");
     interrupt(&args, &cut);
@@ -307,7 +307,7 @@ fn unreadable_images_are_named_counted_and_left_out_up_to_a_share() {
     std::fs::write(&first, &whole[..whole.len() / 2]).unwrap();
     let name = first.file_name().unwrap().to_string_lossy().into_owned();
     assert!(succeed(&["data", "check", &data]).contains("unreadable images: 1"));
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let args = [&["train", &data, "--project", &project, "--epochs", "2"], &SMALL[..]].concat();
     let output = run(&args);
     let said = text(&output.stderr);
@@ -433,7 +433,7 @@ fn predict_does_not_overwrite_images_and_refuses_invalid_requests() {
 fn a_full_disk_stops_the_run_and_leaves_no_half_file() {
     let folder = Folder::new("disk");
     let data = digits(&folder, 8);
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let arguments = [&["train", &data, "--project", &project, "--name", "full", "--epochs", "1"], &SMALL[..]].concat();
     // Blocks of 512 bytes: 128 KiB are enough for the table and the log, but not for weights.
     let script = format!("trap '' XFSZ; ulimit -f 256; exec '{}' \"$@\"", env!("CARGO_BIN_EXE_polyhead"));
@@ -481,7 +481,7 @@ fn a_plain_resnet_can_classify_and_start_training() {
     std::fs::write(&names, "ant\nbee\n").unwrap();
     fail(&["predict", &file, &images, "--out", &out, "--classes", &names], 2, &["2 classes", "3"]);
 
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let args =
         ["train", &data, "--project", &project, "--weights", &file, "--epochs", "1", "--batch", "4", "--imgsz", "32"];
     let output = run(&[&args[..], &["--backbone", "resnet18"]].concat());

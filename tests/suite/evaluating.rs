@@ -21,7 +21,7 @@ fn trained(folder: &Folder) -> (String, String) {
     let data = path(folder, "digits");
     let options = DigitsOptions { train: 24, val: 29, test: 11, size: 64, seed: 1 };
     write_digits(data.as_ref(), &options).unwrap();
-    let project = path(folder, "runs");
+    let project = path(folder, "runs/train");
     succeed(&[&["train", &data, "--project", &project, "--name", "r", "--epochs", "2"], &SMALL[..]].concat());
     (data, path(folder, "runs/train/r"))
 }

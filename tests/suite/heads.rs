@@ -241,7 +241,7 @@ fn multi_label_tasks_are_trained_evaluated_and_predicted() {
     assert!(checked.contains("look: 13 rows with some of the columns blank"), "{checked}");
     assert!(checked.contains("kind: balanced class weights: marked 1.000, plain 1.000"), "{checked}");
 
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let args = ["train", &data, "--project", &project, "--name", "first", "--epochs", "12", "--lr0", "0.01"];
     succeed(&[&args[..], &SMALL[..], &["--head", "full"]].concat());
     let run = path(&folder, "runs/train/first");

@@ -25,7 +25,7 @@ fn chosen(run: &str) -> String {
 #[test]
 fn a_run_that_tried_methods_is_the_run_of_the_best_of_them_wherever_it_was_killed() {
     let folder = Folder::new("trials");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let whole = path(&folder, "runs/train/whole");
     succeed(&[&args(&data, &project, "whole", "auto")[..], &TRIAL].concat());
     let expected = end_of(&whole);
@@ -93,7 +93,7 @@ fn a_run_that_tried_methods_is_the_run_of_the_best_of_them_wherever_it_was_kille
 #[test]
 fn auto_needs_what_it_chooses_by() {
     let folder = Folder::new("trials-refused");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let auto = |more: &[&str], words: &[&str]| {
         fail(&[&args(&data, &project, "run", "auto")[..], more].concat(), 2, words);
         assert!(!Path::new(&project).exists(), "{more:?} left a folder");
@@ -122,7 +122,7 @@ fn auto_needs_what_it_chooses_by() {
 #[test]
 fn a_run_does_not_choose_by_files_that_it_did_not_write() {
     let folder = Folder::new("trials-swapped");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let run = path(&folder, "runs/train/run");
     interrupt(&[&args(&data, &project, "run", "auto")[..], &["--balance-trial", "0.8"]].concat(), &run);
     let [start, last] = ["start", "last"].map(|name| Path::new(&run).join(format!("weights/{name}.safetensors")));
@@ -146,7 +146,7 @@ fn reached(run: &str) -> Vec<f64> {
 #[test]
 fn a_run_stopped_between_a_new_leaders_file_and_its_checkpoint_continues() {
     let folder = Folder::new("trials-leader");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let more = |seed: &'static str| ["--balance-trial", "0.5", "--lr0", "0.01", "--warmup-epochs", "0", "--seed", seed];
     // The second method must take the lead.
     let seed = ["0", "1", "2", "3", "4", "5", "6", "7"].into_iter().find(|seed| {
@@ -175,7 +175,7 @@ fn a_run_stopped_between_a_new_leaders_file_and_its_checkpoint_continues() {
 #[test]
 fn a_candidate_whose_loss_is_no_number_is_out() {
     let folder = Folder::new("trials-nan");
-    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs/train"));
     let wild = ["--lr0", "1e30", "--clip-norm", "0", "--optimizer", "sgd", "--warmup-epochs", "0"];
     let output = polyhead().args(args(&data, &project, "run", "auto")).args(wild).output().unwrap();
     let said = text(&output.stderr);

@@ -53,6 +53,10 @@ pub trait TaskSpec: Same {
     /// Shapes that do not match.
     fn loss(&self, site: LossSite) -> Result<TaskLoss>;
 
+    /// The factor that turns the loss into its plain form, which other programs show: for values in the square of their unit, for
+    /// classes in nats.
+    fn plain_loss_factor(&self, standardisation: Option<&Standardisation>) -> f64;
+
     /// The distribution whose negative log-likelihood the loss is.
     fn likelihood(&self) -> Likelihood;
 

@@ -15,7 +15,7 @@ use super::coverage::TaskReport;
 use super::task::ClassesCard;
 use super::{
     Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
-    Prediction, Regions, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Prediction, Regions, Standardisation, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -114,7 +114,12 @@ impl TaskSpec for Detect {
         });
         let loss = box_loss::box_loss(graph, logits, [class, target], partial, &head.levels, index)?.loss;
         let inputs = vec![Some(class), Some(target), partial.map(|p| p[0]), partial.map(|p| p[1])];
-        Ok(TaskLoss { loss, inputs, constants: Vec::new() })
+        // Without objects, the background's loss is divided by 1.
+        Ok(TaskLoss { loss, inputs, constants: Vec::new(), least_denominator: 1.0 })
+    }
+
+    fn plain_loss_factor(&self, _: Option<&Standardisation>) -> f64 {
+        1.0
     }
 
     fn likelihood(&self) -> Likelihood {
