@@ -3,7 +3,7 @@
 use super::{Settings, TaskResult, evaluate, overall, per_class, write_pictures};
 use crate::config::{TrainConfig, check_image_size};
 use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
 use crate::model::{Card, ModelFile};
 use crate::reading::count_of;
@@ -238,8 +238,8 @@ impl std::fmt::Display for Report {
         writeln!(
             f,
             "{} on {} ({} split, {})",
-            self.model.display(),
-            self.data.display(),
+            shown(&self.model),
+            shown(&self.data),
             self.split.word(),
             count_of(self.images, "image")
         )?;
