@@ -137,7 +137,7 @@ autotuned() {
 digits() {
   # Pictures and checkpoints are not kept as results.
   local runs=$beside/runs
-  polyhead train --device cuda --workers "$(nproc)" --project "$runs" --name digits &&
+  polyhead train --device cuda --workers "$(nproc)" --project "$runs/train" --name digits &&
     polyhead evaluate "$runs/train/digits" --device cuda --json digits-gpu.json &&
     polyhead evaluate "$runs/train/digits" --device cpu --json digits-cpu.json
   local ok=$?

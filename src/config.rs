@@ -7,7 +7,7 @@ pub(crate) mod paths;
 
 pub use args_file::tasks_of_run;
 pub use by_task::number_of;
-pub use choices::{Choices, DATA_SET, Resumed, either, refusal};
+pub use choices::{Choices, DATA_SET, PLACE, Resumed, either, in_any_case, refusal};
 
 use crate::balance::{METHODS, Method, Needs, Parameters, Setup};
 use crate::data::ranges::{
@@ -15,15 +15,14 @@ use crate::data::ranges::{
 };
 use crate::data::{Sampling, Transforms};
 use crate::error::{Error, Result};
-use crate::model::HeadSize;
-use crate::model::{Backbone, Freeze, Stage};
+use crate::model::{Backbone, Freeze, HeadSize, LossScale, Stage};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::ScheduleKind;
 use crate::tasks::Likelihood;
 use by_task::{check_names_differ, of_a_task};
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The stride of the network's coarsest feature map, in pixels. The side of every batch is a multiple of it.
 pub const STRIDE: usize = 32;
@@ -81,7 +80,7 @@ pub struct TrainConfig {
     #[arg(long, help_heading = MODEL, value_name = "FILE")]
     #[serde(with = "paths::optional")]
     pub weights: Option<PathBuf>,
-    /// Train these tasks only; may be given several times [default: all]
+    /// Train this task only; give the flag once for each task to train [default: all]
     #[arg(long, help_heading = DATA, value_name = "NAME")]
     pub task: Vec<String>,
     /// Use this share of the training images
@@ -90,8 +89,8 @@ pub struct TrainConfig {
     /// Share of the images held out for validation if the data set has no validation split; 0 trains without validation [default: data.yaml's, or 0.2]
     #[arg(long, help_heading = DATA, value_name = "SHARE", value_parser = share)]
     pub val_fraction: Option<f32>,
-    /// Folder the run folders are made in
-    #[arg(long, help_heading = RUN_FOLDER, value_name = "DIR", default_value = "runs")]
+    /// Folder in which the run's folder is made
+    #[arg(long, help_heading = RUN_FOLDER, value_name = "DIR", default_value = "runs/train")]
     #[serde(with = "paths::one")]
     pub project: PathBuf,
     /// Name of the run folder; a number is added if it is taken
@@ -105,7 +104,7 @@ pub struct TrainConfig {
     #[arg(long, help_heading = BALANCING, value_name = "METHOD", value_parser = Method::parser(), default_value = METHODS[0].name)]
     #[serde(with = "crate::balance::by_name")]
     pub balance: &'static Method,
-    /// Weight of a task under --balance fixed; may be given once per task [default: 1 for each task]
+    /// Weight of a task under --balance fixed; give the flag once for each task [default: 1 for each task]
     #[arg(long = "task-weight", help_heading = BALANCING, value_name = "TASK=WEIGHT", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub task_weights: Vec<(String, f32)>,
@@ -140,10 +139,13 @@ pub struct TrainConfig {
     /// Multiplies the trunk's learning rate
     #[arg(long, help_heading = OPTIMISATION, value_name = "FACTOR", value_parser = at_least_0, default_value_t = 1.0)]
     pub lr_trunk: f32,
-    /// Multiplies the learning rate of a task's head; may be given once per task [default: 1 for each task]
+    /// Multiplies the learning rate of a task's head; give the flag once for each task [default: 1 for each task]
     #[arg(long = "lr-head", help_heading = OPTIMISATION, value_name = "TASK=FACTOR", value_parser = of_a_task)]
     #[serde(with = "by_task")]
     pub lr_heads: Vec<(String, f32)>,
+    /// Scale of the tasks' losses, as they are minimised and shown
+    #[arg(long, help_heading = OPTIMISATION, value_name = "SCALE", value_enum, default_value_t = LossScale::Normalised)]
+    pub loss_scale: LossScale,
     /// Momentum of --optimizer sgd
     #[arg(long, help_heading = OPTIMISATION, value_name = "SHARE", value_parser = share, default_value_t = 0.9)]
     pub momentum: f32,
@@ -178,13 +180,13 @@ pub struct TrainConfig {
     #[command(flatten, next_help_heading = AUGMENTATION)]
     #[serde(flatten)]
     pub transforms: Transforms,
-    /// How often each image is shown
+    /// Rule by which images are chosen for an epoch
     #[arg(long, help_heading = AUGMENTATION, value_enum, default_value_t = Sampling::Uniform)]
     pub sampling: Sampling,
     /// Repeat images of classes that are in less than this share of the images, as LVIS does; 0 repeats none
     #[arg(long, help_heading = AUGMENTATION, value_name = "SHARE", value_parser = up_to(1.0), default_value_t = 0.0)]
     pub repeat_factor: f32,
-    /// Share of unreadable images above which the run fails; one is always tolerated, unless this is 0
+    /// The run fails if a larger share of the images is unreadable; one is always tolerated, unless this is 0
     #[arg(long, help_heading = EXECUTION, value_name = "SHARE", value_parser = share, default_value_t = 0.01)]
     pub max_broken: f32,
     /// Batches whose gradients are added up for one update
@@ -252,7 +254,7 @@ pub enum CacheChoice {
     None,
     /// In memory
     Ram,
-    /// In the folder `cache` of --project, for other runs too
+    /// In the folder `runs/cache`, or `cache` in --project, for other runs too
     Disk,
 }
 
@@ -292,6 +294,13 @@ pub enum OnNan {
 }
 
 impl TrainConfig {
+    /// The folder for files that runs share, the built-in data set and the cache: `project`, or the folder that holds it if it is
+    /// called `train`.
+    pub fn shared_folder(&self) -> &Path {
+        let above = self.project.parent().filter(|_| self.project.ends_with("train"));
+        above.unwrap_or(&self.project)
+    }
+
     /// The frozen parts of the trunk.
     pub fn frozen(&self) -> Freeze {
         Freeze { stages: self.freeze.clone(), batch_norm: self.batch_norm == BatchNormMode::Frozen }
@@ -460,7 +469,7 @@ mod tests {
         let transforms = serde_json::to_value(config.transforms).unwrap();
         let transforms = transforms.as_object().unwrap().keys().map(String::as_str);
         let others = ["schedule", "milestones", "gamma", "lr_trunk", "lr_heads", "sampling", "repeat_factor"];
-        for new in transforms.chain(others).chain(["cache", "cache_gib", "multi_scale", "task"]) {
+        for new in transforms.chain(others).chain(["cache", "cache_gib", "multi_scale", "task", "loss_scale"]) {
             assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
         }
         assert_eq!(serde_json::from_value::<TrainConfig>(json).unwrap(), config);

@@ -3,13 +3,17 @@
 
 use polyhead::cli;
 use polyhead::console;
+use polyhead::error::Error;
 
 fn main() {
     console::explain_panics();
     console::survive_file_size_limit();
     let done = cli::parse().and_then(|asked| asked.map_or(Ok(()), cli::run));
     if let Err(error) = done {
-        console::say(&format!("error: {error}"));
+        // The command has said how it was interrupted, and what continues it.
+        if !matches!(error, Error::Interrupted) {
+            console::say(&format!("error: {error}"));
+        }
         std::process::exit(error.exit_code());
     }
 }

@@ -7,7 +7,7 @@ set -euo pipefail
 count=${1:?how often} program=${2:?the polyhead program} RANDOM=${3:-1}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-small=(--backbone tiny --imgsz 32 --batch 8 --workers 1 --threads 1 --epochs 40 --save-minutes 0.0005 --project "$folder")
+small=(--backbone tiny --imgsz 32 --batch 8 --workers 1 --threads 1 --epochs 40 --save-minutes 0.0005 --project "$folder/train")
 
 "$program" data digits "$folder/all" > "$folder/log" 2>&1
 # A small part of its scenes: two dozen per split.

@@ -58,6 +58,8 @@ mod library;
 #[cfg(unix)]
 #[path = "suite/life.rs"]
 mod life;
+#[path = "suite/losses.rs"]
+mod losses;
 #[path = "suite/multi_scale.rs"]
 mod multi_scale;
 #[cfg(target_os = "linux")]
@@ -67,12 +69,16 @@ mod names;
 mod overfit;
 #[path = "suite/partial.rs"]
 mod partial;
+#[path = "suite/places.rs"]
+mod places;
 #[path = "suite/precision.rs"]
 mod precision;
 #[path = "suite/predict.rs"]
 mod predict;
 #[path = "suite/predict_files.rs"]
 mod predict_files;
+#[path = "suite/predict_parts.rs"]
+mod predict_parts;
 #[path = "suite/published.rs"]
 mod published;
 #[path = "suite/pytorch.rs"]

@@ -79,15 +79,18 @@ impl Start<'_> {
 }
 
 impl Method {
-    /// Finds a method by its name or an alias.
+    /// Finds a method by its name or an alias, in any case.
     ///
     /// # Errors
     /// No method has this name.
     pub fn named(word: &str) -> Result<&'static Method> {
-        Method::all().find(|method| method.name == word || method.aliases.contains(&word)).ok_or_else(|| {
-            let names: Vec<&str> = Method::all().map(|method| method.name).collect();
-            Error::Usage(format!("--balance {word}: expected one of {}", names.join(", ")))
-        })
+        let is_meant = |name: &&str| name.eq_ignore_ascii_case(word);
+        Method::all().find(|method| [method.name].iter().chain(method.aliases).any(|name| is_meant(&name))).ok_or_else(
+            || {
+                let names: Vec<&str> = Method::all().map(|method| method.name).collect();
+                Error::Usage(format!("--balance {word}: expected one of {}", names.join(", ")))
+            },
+        )
     }
 
     /// The command-line parser of method names, which also lists all methods in the help.
@@ -206,7 +209,7 @@ const PCD: &str = "pcd";
 const LEARNING_RATE: (Parameter, f64) = (Parameter::Lr, 0.025);
 
 /// The methods that [`AUTO`] tries.
-const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "cagrad"];
+const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "gradnorm"];
 
 /// The share of a run's epochs for which [`AUTO`] tries each method.
 pub const TRIAL_SHARE: f64 = 0.1;
@@ -225,7 +228,7 @@ pub static METHODS: &[Method] = &[
     Method {
         name: "uncertainty-tempered",
         aliases: &[],
-        help: "Uncertainty weighting, damped: weights follow the square root of one over the gradient's length, within a cap",
+        help: "Weights are proportional to one over the square root of the gradient's length; the largest is at most 4 times the smallest",
         reads: &[(Parameter::Exponent, 0.0), (Parameter::GradientExponent, 0.5), (Parameter::Cap, 4.0)],
         start: |start| {
             let temper = Temper {

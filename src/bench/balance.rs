@@ -243,7 +243,7 @@ fn method_time(batch: usize, group: &Group, contender: &Contender, fixed: &[f64]
 impl BalanceMeasurement {
     /// The table, followed by the conditions of the measurement.
     pub fn markdown(&self) -> String {
-        let mut text = "| method | gradients | batches a step | images/s | ms a step | fastest–slowest | ÷ fixed | smallest–largest |\n".to_owned();
+        let mut text = "| method | gradients | batches per step | images/s | ms per step | fastest–slowest | ÷ fixed | smallest–largest |\n".to_owned();
         text += "|---|---|---|---|---|---|---|---|\n";
         for m in &self.methods {
             let (time, ratio) = (m.step_time, m.to_fixed);

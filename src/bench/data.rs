@@ -211,7 +211,7 @@ impl<'a> OneCore<'a> {
             data,
             composer: Composer::new(Arc::clone(&data.train), options.composing()),
             framing: Augment { brightness: 0.0, contrast: 0.0, saturation: 0.0, ..options.augment },
-            encoders: setup::encoders(config, data, &card),
+            encoders: setup::encoders(config, &card),
             cpu: Cpu::new(1)?,
             canvas: Vec::new(),
             framed: Vec::new(),

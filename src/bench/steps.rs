@@ -326,7 +326,7 @@ impl fmt::Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} {} {}² batch {} on {} ({}, {}): {:.1} images/s; {:.1} ms a step, {:.1}–{:.1} over {}; arena {} MiB{}{}",
+            "{} {} {}² batch {} on {} ({}, {}): {:.1} images/s; {:.1} ms per step, {:.1}–{:.1} over {}; arena {} MiB{}{}",
             self.work,
             self.model,
             self.img_size,
@@ -387,7 +387,7 @@ pub fn markdown(measurements: &[Measurement]) -> String {
         cells
     };
     let mut head: Vec<String> =
-        ["batch", "images/s", "ms a step", "fastest–slowest", "arena MiB"].map(str::to_owned).to_vec();
+        ["batch", "images/s", "ms per step", "fastest–slowest", "arena MiB"].map(str::to_owned).to_vec();
     if fed {
         head.extend(["without the loader", "the loader alone", "input"].map(str::to_owned));
     }

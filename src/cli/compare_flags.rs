@@ -80,7 +80,7 @@ impl CompareArgs {
         let own: Vec<String> = file.keys().map(str::to_owned).collect();
         let of_one_run = |key: &&String| SET_PER_RUN.iter().any(|own| own.0 == key.as_str());
         own.iter().filter(|key| of_one_run(key) || Choices::is_of_balancing(key)).for_each(|key| file.remove(key));
-        let base = resolve(&shared, file)?;
+        let base = resolve(&shared, file, "--config")?;
         let workers = typed.has("workers").then_some(base.workers);
         let request = Request {
             methods: self.methods()?,

@@ -9,7 +9,7 @@ use crate::data::check::{self, CheckOptions, Examined};
 use crate::data::convert::{self, Target, Transfer};
 use crate::data::ranges::number;
 use crate::data::{Dataset, OpenOptions, describe, digits};
-use crate::draw;
+use crate::draw::{self, PictureFormat};
 use crate::error::{Error, Result, sentence, shown};
 use crate::files::write_synced;
 use crate::preview;
@@ -71,8 +71,8 @@ pub struct CheckArgs {
 pub struct PreviewArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// The picture to write
-    #[arg(long, value_name = "PNG")]
+    /// The picture to write; its name ends in .jpg, or in .png, which is several times as large for photographs
+    #[arg(long, value_name = "PICTURE")]
     out: PathBuf,
     /// Number of images on it, at most 400, chosen by --seed
     #[arg(long, default_value_t = 16, value_parser = images_of_preview, conflicts_with = "augmented")]
@@ -196,6 +196,9 @@ impl CheckArgs {
 
 impl PreviewArgs {
     fn preview(&self) -> Result<()> {
+        let format = PictureFormat::of(&self.out).ok_or_else(|| {
+            Error::Usage(format!("--out {}: expected a name that ends in .jpg or .png", shown(&self.out)))
+        })?;
         let sheet = if self.augmented.is_asked()? {
             let (batch, notes) = self.augmented.draw(&self.data.data, &self.data.options())?;
             notes.iter().for_each(|note| console::say(&format!("note: {}", sentence(note))));
@@ -207,7 +210,7 @@ impl PreviewArgs {
             broken.iter().for_each(|name| console::say(&format!("unreadable, left out: {}", sentence(name))));
             sheet
         };
-        draw::write_png(&self.out, &sheet)?;
+        draw::write_picture(&self.out, &sheet, format)?;
         console::print(&format!("wrote {}\n", shown(&self.out)))?;
         Ok(())
     }

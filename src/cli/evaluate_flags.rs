@@ -1,12 +1,14 @@
 //! The flags of `evaluate`.
 
-use super::{BoxArgs, inputs};
+use super::{BoxArgs, SelectionArgs, inputs};
+use crate::config::TrainConfig;
 use crate::console;
 use crate::data::ranges::{batch, workers};
 use crate::data::{OpenOptions, Split};
 use crate::error::{Error, Result, sentence};
-use crate::evaluate;
+use crate::evaluate::{self, Report};
 use crate::executor::DeviceChoice;
+use crate::reading::count_of;
 use crate::train::{self, RunLock};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -29,10 +31,12 @@ impl From<SplitWord> for Split {
 }
 
 /// The flags that do not apply to a results file.
-const MODEL_FLAGS: [&str; 15] = [
+const MODEL_FLAGS: [&str; 17] = [
     "model",
     "data",
     "split",
+    "tasks",
+    "only_classes",
     "out",
     "batch",
     "imgsz",
@@ -57,6 +61,8 @@ pub(super) struct EvaluateArgs {
     /// The split to evaluate on
     #[arg(long, value_enum, default_value = "val")]
     split: SplitWord,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Write the metrics to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -112,17 +118,16 @@ impl EvaluateArgs {
         inputs::MODEL.check(Some(&model))?;
         inputs::DATA.check(self.data.as_deref())?;
         let run = evaluate::run_config(&model)?;
-        // On its own data set, a run of some tasks needs only their labels.
-        let own_tasks = run.as_ref().filter(|_| self.data.is_none()).map(|run| run.task.clone());
+        let on_own_data = self.data.is_none();
+        let open = evaluate::open_options(run.as_ref(), self.data.as_deref());
         let data = match self.data {
             Some(data) => data,
             None => evaluate::data_of_run(&model, run.as_ref())?,
         };
-        // Use the run's own held-out images: another draw would include images that the run was trained on.
         let open = OpenOptions {
-            val_fraction: self.val_fraction.or(run.as_ref().and_then(|r| r.val_fraction)),
-            seed: self.seed.or(run.as_ref().map(|r| r.seed)).unwrap_or(0),
-            tasks: own_tasks.unwrap_or_default(),
+            val_fraction: self.val_fraction.or(open.val_fraction),
+            seed: self.seed.unwrap_or(open.seed),
+            ..open
         };
         let options = evaluate::Options {
             device: DeviceChoice::parse(&self.device, self.threads)?,
@@ -135,16 +140,34 @@ impl EvaluateArgs {
             workers: self.workers,
             boxes: self.boxes.options(self.conf),
             max_broken: self.max_broken,
+            selection: self.selection.into(),
             open,
         };
+        let own = run.filter(|_| on_own_data);
         // Training writes pictures with the same names there.
         let run = options.out.as_deref().filter(|out| train::is_run(out));
         let _lock = run.map(RunLock::take).transpose()?;
-        let report = evaluate::command(&options, &data)?;
+        let mut report = evaluate::command(&options, &data)?;
+        report.notes.extend(own.and_then(|own| trained_on_a_part(&own, &report)));
+        report.notes.extend(report.without_labels());
         report.notes.iter().for_each(|note| console::say(&format!("note: {}", sentence(note))));
         console::print(&format!("{report}\n"))?;
         Ok(())
     }
+}
+
+/// A note if the run has seen only some of the training images.
+fn trained_on_a_part(run: &TrainConfig, report: &Report) -> Option<String> {
+    let judged = format!("all {} of the {} split", count_of(report.images, "image"), report.split.word());
+    if run.overfit > 0 {
+        return Some(format!(
+            "the run trained and validated on the first {} only (--overfit): this judges {judged}",
+            count_of(run.overfit, "training image")
+        ));
+    }
+    let share = run.fraction;
+    (share < 1.0)
+        .then(|| format!("the run trained on {share} of the training images (--fraction): this judges {judged}"))
 }
 
 fn score_command(annotations: &Path, detections: &Path, json: Option<&Path>) -> Result<()> {

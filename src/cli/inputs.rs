@@ -18,11 +18,13 @@ pub const MODEL: Input = Input { flag: "", expected: "a run's folder or a weight
 pub const WEIGHTS: Input = Input { flag: "--weights ", ..MODEL };
 pub const CONFIG: Input = Input { flag: "--config ", expected: "an args.yaml or a run's folder" };
 pub const RESUME: Input = Input { flag: "--resume ", expected: "a run's folder" };
+pub const FROM: Input = Input { flag: "--from ", ..RESUME };
 pub const RUNS: Input = Input { flag: "--runs ", ..RESUME };
 pub const COCO: Input = Input { flag: "--coco ", expected: "a file of COCO annotations" };
 pub const COCO_IMAGES: Input = Input { flag: "--coco-images ", ..COCO };
 pub const DETECTIONS: Input = Input { flag: "--detections ", expected: "a COCO results file" };
-pub const CLASSES: Input = Input { flag: "--classes ", expected: "a file with one class per line" };
+pub const CLASSES: Input =
+    Input { flag: "--classes ", expected: "a file with one class per line, or select boxes with --only-classes" };
 
 impl Input {
     /// # Errors

@@ -14,11 +14,12 @@ mod run_flags;
 mod tests;
 mod words;
 
-use crate::config::{Choices, TrainConfig};
+use crate::config::{Choices, PLACE, TrainConfig, in_any_case};
 use crate::console;
 use crate::device::cpu::Isa;
 use crate::draw;
 use crate::error::{Error, Result, shown};
+use crate::evaluate::Selection;
 use crate::optim::schedule::ScheduleKind;
 use crate::recipe::Recipe;
 use crate::tasks::DecodeOptions;
@@ -32,7 +33,7 @@ use evaluate_flags::EvaluateArgs;
 use predict_flags::PredictArgs;
 use run_flags::{All, Typed};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Trains one network for many tasks on a folder of images; evaluates it; predicts with it.
 #[derive(Parser)]
@@ -65,8 +66,11 @@ enum Command {
 #[derive(Args)]
 struct TrainArgs {
     /// Continue the run in this folder; DATA (if it was moved) and --epochs may be given with it
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "weights", "name"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "from", "weights", "name"])]
     resume: Option<PathBuf>,
+    /// Start a new run with the choices and the best weights of this run; flags override the choices
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "weights"])]
+    from: Option<PathBuf>,
     /// Start with the choices of an args.yaml (or of the run in this folder); flags override them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -92,9 +96,26 @@ impl TrainArgs {
     }
 
     fn config(&self) -> Result<TrainConfig> {
+        if let Some(run) = &self.from {
+            return self.from_run(run);
+        }
         inputs::CONFIG.check(self.config.as_deref())?;
         let file = self.config.as_deref().map(Choices::read).transpose()?;
-        resolve(&self.run.choices, file.unwrap_or_default())
+        resolve(&self.run.choices, file.unwrap_or_default(), "--config")
+    }
+
+    /// The choices of `--from`: those of the run, and its folder as the place of the weights.
+    fn from_run(&self, run: &Path) -> Result<TrainConfig> {
+        inputs::FROM.check(Some(run))?;
+        if !run.is_dir() {
+            return Err(Error::Usage(format!(
+                "--from {}: expected a run's folder; --weights starts from a weights file",
+                shown(run)
+            )));
+        }
+        let mut file = Choices::read(run)?;
+        file.remove("weights");
+        resolve(&self.run.choices, Choices::path("weights", run).over(file), "--from")
     }
 }
 
@@ -105,14 +126,20 @@ fn check_length(typed: &Choices) -> Result<()> {
     }
 }
 
-/// The recipe's defaults, overridden by the file's choices, overridden by the typed ones.
-fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
+/// The recipe's defaults, overridden by the choices of the file that was given with `flag`, overridden by the typed ones.
+fn resolve(typed: &Choices, mut file: Choices, flag: &str) -> Result<TrainConfig> {
     if typed.has("epochs") {
         file.remove("time");
     }
-    let left_out = leave_out_replaced(typed, &mut file)?;
+    let mut left_out = leave_out_replaced(typed, &mut file)?;
+    for key in PLACE {
+        if file.has(key) && !typed.has(key) {
+            left_out.extend(Choices::one(key, "").flags());
+        }
+        file.remove(key);
+    }
     if !left_out.is_empty() {
-        console::say(&format!("note: not taken from --config: {}", left_out.join(", ")));
+        console::say(&format!("note: not taken from {flag}: {}", left_out.join(", ")));
     }
     let choices = typed.clone().over(file);
     let mut config = TrainConfig::default();
@@ -128,7 +155,7 @@ fn resolve(typed: &Choices, mut file: Choices) -> Result<TrainConfig> {
     }
     if let Some(data) = config.data.as_ref().filter(|data| !typed.has("data") && !data.exists()) {
         return Err(Error::Usage(format!(
-            "{}: the data set named in --config is not there; if it was moved, add its new place, as in polyhead train NEW-PATH --config …",
+            "{}: the data set named in {flag} is not there; if it was moved, add its new place, as in polyhead train NEW-PATH {flag} …",
             shown(data)
         )));
     }
@@ -168,6 +195,24 @@ struct BoxArgs {
     max_det: usize,
 }
 
+/// The flags that select a part of a model's predictions.
+#[derive(Args)]
+struct SelectionArgs {
+    /// Only these tasks, with commas; may be repeated [default: all]
+    #[arg(long, value_name = "NAMES")]
+    tasks: Vec<String>,
+    /// Only boxes of these classes, by name or, where no class has that name, by number from 0, with commas; may be repeated. Other
+    /// kinds of task keep all classes [default: all]
+    #[arg(long, value_name = "NAMES")]
+    only_classes: Vec<String>,
+}
+
+impl From<SelectionArgs> for Selection {
+    fn from(args: SelectionArgs) -> Selection {
+        Selection { tasks: args.tasks, classes: args.only_classes }
+    }
+}
+
 impl BoxArgs {
     fn options(&self, conf: f32) -> DecodeOptions {
         DecodeOptions {
@@ -179,11 +224,12 @@ impl BoxArgs {
     }
 }
 
-/// The command line as clap parses it. A negative number is a value of any flag, so that the error names the flag's range.
+/// The command line as clap parses it. A negative number is a value of any flag, so that the error names the flag's range. Words
+/// such as the names of optimizers are accepted in any case.
 fn command() -> clap::Command {
     fn with_negative_numbers(command: clap::Command) -> clap::Command {
         let of_flag = |arg: clap::Arg| match arg.get_action().takes_values() && !arg.is_positional() {
-            true => arg.allow_negative_numbers(true),
+            true => in_any_case(arg).allow_negative_numbers(true),
             false => arg,
         };
         command.mut_args(of_flag).mut_subcommands(with_negative_numbers)

@@ -1,25 +1,49 @@
 //! The flags of `polyhead predict`, and its progress output. All progress goes to standard error, so that standard
 //! output stays free for the predictions.
 
-use super::{BoxArgs, inputs};
+use super::evaluate_flags::SplitWord;
+use super::{BoxArgs, SelectionArgs, inputs};
 use crate::config::TrainConfig;
 use crate::console::{self, Bar};
 use crate::data::ranges::{at_most, count, workers};
+use crate::draw::PictureFormat;
 use crate::error::{Error, Result, sentence, shown};
 use crate::executor::DeviceChoice;
 use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report, Settings};
 use crate::reading::count_of;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+
+/// The words for formats of pictures.
+#[derive(Clone, Copy, ValueEnum)]
+enum PictureWord {
+    #[value(alias = "jpeg")]
+    Jpg,
+    Png,
+}
+
+impl From<PictureWord> for PictureFormat {
+    fn from(word: PictureWord) -> PictureFormat {
+        match word {
+            PictureWord::Jpg => PictureFormat::Jpeg,
+            PictureWord::Png => PictureFormat::Png,
+        }
+    }
+}
 
 #[derive(Args)]
 pub struct PredictArgs {
     /// A run folder or a weights file; a plain torchvision or timm ResNet is a classifier
     model: PathBuf,
-    /// Image files, folders, or globs; `-` reads a list of paths from standard input, one per line
-    #[arg(required = true)]
+    /// Image files, folders, globs, or .txt files with one path per line; `-` reads such a list from standard input. With --split,
+    /// a data set
+    #[arg(required_unless_present = "split")]
     images: Vec<String>,
+    /// Predict the images of this split of the data set that IMAGES names, a folder or a data.yaml, or else of what the run was trained
+    /// on [default: all images of the sources]
+    #[arg(long, value_enum)]
+    split: Option<SplitWord>,
     /// Folder for the predictions and the pictures; `-` writes JSON lines to standard output and no pictures [default: a new
     /// folder in runs/predict, with the name of the model]
     #[arg(long, value_name = "DIR")]
@@ -37,6 +61,11 @@ pub struct PredictArgs {
     /// Do not write the annotated pictures
     #[arg(long)]
     no_images: bool,
+    /// Format of the annotated pictures: jpg (quality 90), or png, which keeps every pixel and is several times as large
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "jpg")]
+    image_format: PictureWord,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Class names of a plain ResNet, one per line
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
@@ -77,18 +106,22 @@ pub fn command(args: PredictArgs) -> Result<()> {
     let options = args.options()?;
     let bar = Bar::new("{spinner} {pos} images, {per_sec}, {elapsed}");
     // Nothing is written while files are opened, so a signal may end the process then.
-    let prediction = predict::open(options)?;
-    prediction.notes().iter().for_each(|note| bar.say(&format!("note: {}", sentence(note))));
+    let opened = predict::open(options)?;
+    opened.notes().iter().for_each(|note| bar.say(&format!("note: {}", sentence(note))));
     let interrupt = console::interrupt_flag("finishing the images that were computed; Ctrl-C again stops at once")?;
     let say = |line: String| bar.say(&line);
-    let report = predict::predict(prediction, &interrupt, |event| match event {
+    let report = predict::predict(opened, &interrupt, |event| match event {
         Event::Lines(lines) => bar.set_position(lines),
         Event::Broken(broken) => say(format!("unreadable, left out: {broken}")),
+        Event::OlderStay => say("the older predictions stay; those made now are not kept".to_owned()),
         Event::Kept(file) => say(format!("the predictions made so far are in {}", shown(file))),
     });
     bar.clear();
+    if matches!(report, Err(Error::Interrupted)) {
+        say("stopped before the first prediction; nothing was written".to_owned());
+    }
     let report = report?;
-    report.remark.iter().for_each(|remark| say(remark.clone()));
+    report.remarks.iter().for_each(|remark| say(remark.clone()));
     let summary = summary(&report);
     if report.ended == Ended::Unread {
         return Ok(());
@@ -116,25 +149,35 @@ impl PredictArgs {
         inputs::MODEL.check(Some(&self.model))?;
         inputs::CLASSES.check(self.classes.as_deref())?;
         inputs::COCO_IMAGES.check(self.coco_images.as_deref())?;
+        let data = self.split.and(self.images.first()).filter(|word| *word != LIST);
+        inputs::DATA.check(data.map(Path::new))?;
         let listed = self.images.iter().any(|source| source == LIST);
         let list = (listed || self.null).then(|| List {
             reader: Box::new(BufReader::new(std::io::stdin())),
             ends: if self.null { Ends::Nul } else { Ends::Line },
             line: 0,
+            file: None,
         });
         let out = match self.out.clone() {
             Some(_) if self.writes_lines() => Destination::Lines(console::output()),
             Some(folder) => Destination::Folder(folder),
-            None => Destination::Fresh(TrainConfig::default().project),
+            None => Destination::NewFolder(TrainConfig::default().shared_folder().to_path_buf()),
         };
         Ok(predict::Options {
             device,
             model: self.model,
             sources: self.images,
+            split: self.split.map(Into::into),
             list,
             pictures: !self.no_images,
+            picture_format: self.image_format.into(),
+            selection: self.selection.into(),
             out,
-            formats: self.format.iter().map(|word| word.trim().parse()).collect::<Result<Vec<Format>>>()?,
+            formats: self
+                .format
+                .iter()
+                .map(|word| word.trim().to_lowercase().parse())
+                .collect::<Result<Vec<Format>>>()?,
             coco_images: self.coco_images,
             classes: self.classes,
             batch: self.batch,

@@ -130,7 +130,8 @@ fn unknown_command(word: &str, place: &Place) -> String {
 }
 
 fn missing(arguments: &[String], place: &Place) -> String {
-    let shown: Vec<String> = arguments.iter().map(|argument| argument.replace(['<', '>'], "")).collect();
+    let shown: Vec<String> =
+        arguments.iter().map(|argument| argument.replace(['<', '>'], "").replace("...", "")).collect();
     let (verb, them) = if shown.len() == 1 { ("is", "it") } else { ("are", "them") };
     let is_needed = |argument: &String| match place.find(argument) {
         Some(flag) => flag.is_required_set(),

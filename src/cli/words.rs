@@ -13,7 +13,7 @@ enum Here {
 use Here::{Argument, Flag};
 
 /// Flags of other programs, with `-` for `_`, and their names here. A command uses only those that it has.
-static FLAGS: [(&[&str], &[Here]); 31] = [
+static FLAGS: [(&[&str], &[Here]); 33] = [
     (&["data", "dataset", "data-path", "data-dir", "yaml"], &[Argument("data", "the data set")]),
     (
         &["model"],
@@ -59,7 +59,16 @@ static FLAGS: [(&[&str], &[Here]); 31] = [
     (&["save-period"], &[Flag("save-minutes", "")]),
     (&["cfg", "hyp"], &[Flag("config", "")]),
     (&["val-split", "validation-split"], &[Flag("val-fraction", "")]),
+    (&["classes", "class", "filter-classes"], &[Flag("only-classes", "")]),
+    (&["task"], &[Flag("tasks", "")]),
 ];
+
+/// Keys of other programs that are flags here with another meaning, and the flags to use instead. In the form `key=value` they have
+/// the other program's meaning.
+const OTHER_MEANING: [(&str, &str); 1] = [("classes", "only-classes")];
+
+/// Kinds of task, which other programs want as a word of their own or as `task=`.
+const KINDS: [&str; 5] = ["detect", "classify", "segment", "pose", "obb"];
 
 /// Flags of other programs for which no command has a flag, and what there is instead.
 const OTHERWISE: [(&[&str], &str); 5] = [
@@ -169,6 +178,10 @@ pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<Strin
         let is_value = takes_value(before, command);
         before = arg;
         let pair = arg.split_once('=').filter(|(key, _)| !is_value && !key.starts_with('-'));
+        if pair.is_some_and(|(key, value)| key == "task" && KINDS.contains(&value)) {
+            is_changed = true;
+            continue;
+        }
         match pair.and_then(|(key, value)| spelled(&key.replace('_', "-"), value, command)) {
             Some((id, text)) => {
                 is_changed = true;
@@ -179,7 +192,7 @@ pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<Strin
             }
             None if is_value || arg.starts_with('-') => flags.push(arg.clone()),
             // In `yolo detect train`, the kind of task is a word of its own.
-            None if ["detect", "classify", "segment", "pose", "obb"].contains(&arg.as_str()) => {}
+            None if KINDS.contains(&arg.as_str()) => {}
             None => arguments.push((Some(arguments.len()), arg.clone())),
         }
     }
@@ -201,10 +214,13 @@ fn spelled(key: &str, value: &str, command: &Command) -> Option<(Option<&'static
     let flag = |name: &str| {
         let arg = command.get_arguments().find(|arg| arg.get_long() == Some(name));
         let joint = if arg.is_some_and(Arg::is_require_equals_set) { "=" } else { " " };
-        Some((None, format!("--{name}{joint}{value}")))
+        // Ultralytics writes lists in brackets.
+        let list = value.strip_prefix('[').and_then(|list| list.strip_suffix(']'));
+        Some((None, format!("--{name}{joint}{}", list.unwrap_or(value).replace(", ", ","))))
     };
-    if has_flag(command, key) {
-        return flag(key);
+    let other = OTHER_MEANING.iter().find(|(word, instead)| *word == key && has_flag(command, instead));
+    if other.is_some() || has_flag(command, key) {
+        return flag(other.map_or(key, |(_, instead)| instead));
     }
     match meanings(key, command).first()? {
         Argument(id, _) => Some((Some(*id), value.to_owned())),
@@ -258,6 +274,9 @@ mod tests {
             ("predict", "lr", None),
             ("train", "nonsense", None),
             ("train", "early_stopping", Some("write --patience")),
+            ("evaluate", "classes", Some("write --only-classes")),
+            ("predict", "class", Some("write --only-classes")),
+            ("predict", "task", Some("write --tasks")),
             ("train", "half", Some("there is no flag for the number format: CPUs compute in f32, and GPUs in bf16")),
         ] {
             assert_eq!(flag(word, of(path), path).as_deref(), expected, "{path} --{word}");
@@ -269,6 +288,11 @@ mod tests {
         assert_eq!(line("train", "lr=0.1 data=x.yaml --batch 4").unwrap(), "polyhead train x.yaml --lr0 0.1 --batch 4");
         assert_eq!(line("train", "detect data=x.yaml").unwrap(), "polyhead train x.yaml");
         assert_eq!(line("predict", "source=a model=m").unwrap(), "polyhead predict m a");
+        assert_eq!(
+            line("predict", "task=detect model=a source=b classes=0,2").unwrap(),
+            "polyhead predict a b --only-classes 0,2"
+        );
+        assert_eq!(line("evaluate", "model=a classes=[0,2]").unwrap(), "polyhead evaluate a --only-classes 0,2");
         assert_eq!(line("train", "x --task-weight epochs=2 a=b"), None);
         assert_eq!(line("train", "--exist-ok data=x").unwrap(), "polyhead train x --exist-ok");
         assert_eq!(line("predict", "--no-images model=a source=b").unwrap(), "polyhead predict a b --no-images");

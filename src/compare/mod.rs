@@ -49,7 +49,7 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     for path in [&mut request.base.data, &mut request.base.weights].into_iter().flatten() {
         *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
     }
-    request.base.project.clone_from(&request.out);
+    request.base.project = request.out.join("train");
     let device = DeviceChoice::parse(&request.base.device, request.base.threads)?;
     device.check()?;
     // Wrong methods or seeds are refused before a data set is made or read.

@@ -50,7 +50,7 @@ pub enum Stage {
 impl PlannedRun {
     /// Its folder.
     pub fn folder(&self) -> PathBuf {
-        self.config.project.join("train").join(&self.name)
+        self.config.project.join(&self.name)
     }
 
     /// Determines the progress from the run's folder.
@@ -103,7 +103,7 @@ pub fn plan(request: &Request, tasks: &[String]) -> Result<Vec<PlannedRun>> {
     for (setting, config) in settings {
         for &seed in &request.seeds {
             let name = format!("{setting}-seed{seed}");
-            let config = TrainConfig { seed, name: name.clone(), project: request.out.clone(), ..config.clone() };
+            let config = TrainConfig { seed, name: name.clone(), project: request.out.join("train"), ..config.clone() };
             config.check()?;
             runs.push(PlannedRun { name, setting: setting.clone(), config });
         }

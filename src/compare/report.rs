@@ -242,7 +242,7 @@ fn of_costs(comparison: &Comparison, costs: Option<&Costs>) -> String {
         rows_of("memory of inference".into(), costs.joint_bytes as f64, whole(costs.single_bytes), &mib),
     ];
     for inference in &costs.inference {
-        let name = format!("an image, batch {}", inference.batch);
+        let name = format!("time per image, batch {}", inference.batch);
         rows.push(rows_of(name, inference.joint_seconds, inference.single_seconds, &ms));
     }
     format!(

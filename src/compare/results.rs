@@ -202,7 +202,9 @@ impl TaskColumns {
         let longer = |name: &&String| {
             tasks.iter().any(|other| other.len() > task.len() && name.starts_with(&format!("val/{other}/")))
         };
-        let columns = table.header.iter().enumerate().filter(|(_, name)| !longer(name));
+        // The loss is no metric: a lower one is better.
+        let loss = format!("val/{task}/loss");
+        let columns = table.header.iter().enumerate().filter(|(_, name)| !longer(name) && **name != loss);
         let all: Vec<(String, usize)> = columns.filter_map(|(place, name)| Some((own(name)?, place))).collect();
         let kind = KINDS.iter().copied().find(|kind| all.iter().any(|(name, _)| is_fitness(name, kind)));
         match kind {
@@ -297,5 +299,5 @@ pub fn changes_no_figure(key: &str) -> bool {
 /// Whether compared runs may differ in a choice: it belongs to the setting or to the seed, or has no influence on the
 /// metrics.
 fn may_differ(key: &str) -> bool {
-    ["seed", "task", "lr_heads"].contains(&key) || Choices::is_of_balancing(key) || changes_no_figure(key)
+    ["seed", "task", "lr_heads", "loss_scale"].contains(&key) || Choices::is_of_balancing(key) || changes_no_figure(key)
 }

@@ -199,7 +199,12 @@ impl Active {
         let mut command = Command::new(&program);
         command.arg("train");
         match stage {
-            Stage::New => command.arg("--config").arg(plan).arg("--exist-ok"),
+            // The place of a run is never taken from a file.
+            Stage::New => {
+                let PlannedRun { name, config, .. } = planned;
+                command.arg("--config").arg(plan).arg("--exist-ok");
+                command.arg("--project").arg(&config.project).arg("--name").arg(name)
+            }
             Stage::Begun | Stage::Finished => command.arg("--resume").arg(planned.folder()),
         };
         for (flag, number) in [("--threads", shares.threads), ("--workers", shares.workers)] {

@@ -29,7 +29,8 @@ impl Setting {
         }
         let (own, default) = (Choices::of(config)?, Choices::of(&TrainConfig::default())?);
         let mut label = own.text(METHOD).unwrap_or_default();
-        for key in own.keys().filter(|key| *key != METHOD && Choices::is_of_balancing(key)) {
+        let belongs = |key: &&str| *key == LOSS_SCALE || (*key != METHOD && Choices::is_of_balancing(key));
+        for key in own.keys().filter(belongs) {
             let text = own.text(key);
             if text != default.text(key) {
                 label.push_str(&format!(", {key} {}", text.unwrap_or_default()));
@@ -48,5 +49,7 @@ impl Setting {
 pub const SINGLE: &str = "single";
 /// The choice that names the balancing method.
 pub const METHOD: &str = "balance";
+/// The choice of the losses' scale, which weights the tasks against each other, too.
+const LOSS_SCALE: &str = "loss_scale";
 /// The method that gives all tasks the same weight unless weights are chosen.
 pub const EQUAL_WEIGHTS: &str = "fixed";

@@ -22,6 +22,8 @@ const ON_RESUME: [&str; 2] = ["data", "epochs"];
 pub const DATA_SET: &str = "the data set is now";
 /// Must be typed: from a file, it would let a repeated run overwrite the original.
 const NEVER_FROM_A_FILE: &str = "exist_ok";
+/// The place of a run. A run that repeats another one has its own.
+pub const PLACE: [&str; 2] = ["project", "name"];
 
 /// Some of a run's choices; fields without one keep their value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,9 +57,13 @@ impl Choices {
     /// The choices among `keys` that were typed.
     pub fn typed<'a>(matches: &ArgMatches, keys: impl Iterator<Item = &'a str>) -> Choices {
         let typed = keys.filter(|key| matches.value_source(key) == Some(ValueSource::CommandLine));
-        let choice = |key: &str| Choice {
-            key: key.to_owned(),
-            values: matches.get_raw(key).into_iter().flatten().map(OsString::from).collect(),
+        let command = options();
+        let choice = |key: &str| {
+            let values = matches.get_raw(key).into_iter().flatten();
+            Choice {
+                key: key.to_owned(),
+                values: values.map(|value| in_our_spelling(&command, key, value.into())).collect(),
+            }
         };
         Choices(typed.map(choice).collect())
     }
@@ -75,7 +81,8 @@ impl Choices {
         Ok(Choices(choices.collect()))
     }
 
-    /// Reads the choices of an args.yaml, or of the one in a run's folder. Skips the keys about the machine and the program.
+    /// Reads the choices of an args.yaml, or of the one in a run's folder. Skips the keys about the machine and the program, and the
+    /// place of the run that wrote the file.
     ///
     /// # Errors
     /// The file cannot be read; a key is unknown or a value is not allowed (with its line).
@@ -94,7 +101,8 @@ impl Choices {
         let mut choices = Choices::default();
         for (key, value) in &map {
             let key = key.as_str();
-            if PROVENANCE.contains(&key) || key == NEVER_FROM_A_FILE {
+            let is_of_its_run = PLACE.contains(&key) && map.contains_key("command");
+            if PROVENANCE.contains(&key) || key == NEVER_FROM_A_FILE || is_of_its_run {
                 continue;
             }
             let refused = |message| at(tree.lines.of(&[key]), message);
@@ -120,6 +128,11 @@ impl Choices {
     /// A single choice, as if typed: the key of a field and its text.
     pub fn one(key: &str, text: &str) -> Choices {
         Choices(vec![Choice { key: key.to_owned(), values: vec![text.into()] }])
+    }
+
+    /// A single choice of a path.
+    pub fn path(key: &str, path: &Path) -> Choices {
+        Choices(vec![Choice { key: key.to_owned(), values: vec![path.into()] }])
     }
 
     /// The keys of all choices.
@@ -230,7 +243,7 @@ impl Choice {
             Some(values) => {
                 let raw = |text: String| match paths::KEYS.contains(&key) {
                     true => paths::path(&text).ok_or(format!("{key}: `{text}` is not a path")),
-                    false => Ok(text.into()),
+                    false => Ok(in_our_spelling(command, key, text.into())),
                 };
                 let values = values.into_iter().map(raw).collect::<Result<_, _>>();
                 Some(values.map(|values| Choice { key: key.to_owned(), values }))
@@ -246,6 +259,14 @@ fn listed(command: &Command, key: &str, words: Vec<String>) -> Vec<String> {
     let flag = command.get_arguments().find(|arg| arg.get_id() == key);
     let is_repeated = |arg: &Arg| matches!(arg.get_action(), ArgAction::Append) && arg.get_value_delimiter().is_none();
     if flag.is_some_and(is_repeated) { words } else { vec![words.join(",")] }
+}
+
+/// The value as the flag's list of words spells it, if it is one of them in other capitals.
+fn in_our_spelling(command: &Command, key: &str, value: OsString) -> OsString {
+    let words = command.get_arguments().find(|arg| arg.get_id() == key).map(Arg::get_possible_values);
+    let Some(text) = value.to_str() else { return value };
+    let ours = words.iter().flatten().find(|word| word.matches(text, true) && !word.matches(text, false));
+    ours.map_or_else(|| value.clone(), |word| word.get_name().into())
 }
 
 /// The keys of a file; an empty file has none.
@@ -266,7 +287,14 @@ fn heading_of(key: &str) -> Option<String> {
 /// Every choice as an option without a default, so that flags that are not given change nothing.
 fn options() -> Command {
     let command = TrainConfig::augment_args(Command::new("choices").no_binary_name(true).disable_help_flag(true));
-    command.mut_arg("data", |data| data.long("data")).mut_args(|arg| arg.default_values([""; 0]))
+    let as_option = |arg: Arg| in_any_case(arg).default_values([""; 0]);
+    command.mut_arg("data", |data| data.long("data")).mut_args(as_option)
+}
+
+/// The argument, accepting its words in any case.
+pub fn in_any_case(arg: Arg) -> Arg {
+    let has_words = !arg.get_possible_values().is_empty();
+    arg.ignore_case(has_words)
 }
 
 /// `--clip-norm` of `clip_norm`.

@@ -1,13 +1,14 @@
 //! `polyhead evaluate`: evaluates a model on a data set and writes metrics and pictures.
 
-use super::{Settings, TaskResult, evaluate, overall, per_class, write_pictures};
+use super::matching::match_tasks;
+use super::{Selection, Settings, TaskResult, counted_as_zero, evaluate, overall, per_class, write_pictures};
 use crate::config::{TrainConfig, check_image_size};
-use crate::data::{Broken, Dataset, OpenOptions, Sample, Split, digits};
+use crate::data::{Batch, Broken, Dataset, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
-use crate::model::{Card, ModelFile};
+use crate::model::ModelFile;
 use crate::reading::count_of;
-use crate::tasks::{DecodeOptions, Task};
+use crate::tasks::DecodeOptions;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct Options {
     pub max_broken: f32,
     /// Selects the boxes of a detection task that are evaluated.
     pub boxes: DecodeOptions,
+    /// The tasks and the classes of boxes that are evaluated.
+    pub selection: Selection,
     /// Options for reading and splitting the data set.
     pub open: OpenOptions,
 }
@@ -52,9 +55,11 @@ pub struct Report {
     pub results: Vec<TaskResult>,
     /// Images that could not be read. No metric includes them.
     pub broken: Vec<Broken>,
+    /// The classes of boxes that were evaluated; empty for all.
+    pub only_classes: Vec<String>,
     /// Whether the prediction intervals were computed from the residuals on these images.
     pub set_intervals: bool,
-    /// Notes on how the weights file was read.
+    /// Notes on how the weights file was read, and on tasks of the data set that the model does not have.
     pub notes: Vec<String>,
 }
 
@@ -76,22 +81,19 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     }
     let file = ModelFile::locate(&options.model)?;
     let model = ModelFile::read(&file, None)?;
-    let mut dataset = Dataset::open(data, &options.open)?;
-    match_tasks(&model.card, &mut dataset, &file, data)?;
-    let samples: Arc<[Sample]> = dataset.split(options.split).to_vec().into();
-    if samples.is_empty() {
-        if let Some(reason) = dataset.no_test.filter(|_| options.split == Split::Test) {
-            return Err(Error::Usage(format!("--split test: {reason}: correct it, or name another split")));
-        }
-        return Err(Error::Usage(format!(
-            "{}: the {} split has no images; name another with --split",
-            data.display(),
-            options.split.word()
-        )));
+    let selected = options.selection.of(&model.card)?;
+    let card = &selected.card;
+    let mut open = options.open.clone();
+    if !options.selection.tasks.is_empty() {
+        open.tasks = card.architecture.tasks.iter().map(|task| task.name.clone()).collect();
     }
+    let mut dataset = Dataset::open(data, &open)?;
+    let mut notes = model.notes.clone();
+    notes.extend(match_tasks(card, &mut dataset, &file, data)?);
+    let samples: Arc<[Sample]> = images_of(&dataset, options.split, data)?.to_vec().into();
     let settings = Settings {
         batch: options.batch,
-        imgsz: options.imgsz.unwrap_or(model.card.image_size),
+        imgsz: options.imgsz.unwrap_or(card.image_size),
         workers: options.workers,
         max_broken: options.max_broken,
         cache: None,
@@ -102,8 +104,8 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     }
     let shape = [settings.batch, settings.imgsz, settings.imgsz];
-    let run = |images: &[u8]| network.forward(shape, images);
-    let (results, broken) = evaluate(&model.card, &samples, &settings, run, |_, _| Ok(()))?;
+    let run = |batch: &Batch| network.forward(shape, &batch.images).map(|all| selected.outputs(all));
+    let (results, broken) = evaluate(card, &samples, &settings, None, run, |_, _| Ok(()))?;
     let report = Report {
         model: file,
         data: data.to_path_buf(),
@@ -111,8 +113,9 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         images: samples.len() - broken.len(),
         results,
         broken,
-        set_intervals: !model.card.intervals.iter().all(Vec::is_empty) && is_held_out(options, data)?,
-        notes: model.notes,
+        set_intervals: !card.intervals.iter().all(Vec::is_empty) && is_held_out(options, data)?,
+        only_classes: selected.classes,
+        notes,
     };
     let inside = options.out.as_ref().map(|out| out.join("report.json"));
     for json in options.json.iter().chain(&inside) {
@@ -125,12 +128,31 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     Ok(report)
 }
 
+/// The images of a split.
+///
+/// # Errors
+/// There are none.
+pub fn images_of<'a>(dataset: &'a Dataset, split: Split, data: &Path) -> Result<&'a [Sample]> {
+    let samples = dataset.split(split);
+    match (&dataset.no_test, split) {
+        _ if !samples.is_empty() => Ok(samples),
+        (Some(reason), Split::Test) => {
+            Err(Error::Usage(format!("--split test: {reason}: correct it, or name another split")))
+        }
+        _ => {
+            let message =
+                format!("{}: the {} split has no images; name another with --split", data.display(), split.word());
+            Err(Error::Usage(message))
+        }
+    }
+}
+
 /// Whether the images are exactly those that the model's run held out, at the same size.
 fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
     let Some(run) = run_config(&options.model)? else { return Ok(false) };
     let own = match &run.data {
         Some(own) => own.canonicalize().ok() == data.canonicalize().ok(),
-        None => data.starts_with(run.project.join("datasets")),
+        None => data.starts_with(run.shared_folder().join("datasets")),
     };
     let drawn_alike = options.open.seed == run.seed && options.open.val_fraction == run.val_fraction;
     let seen_alike = options.imgsz.is_none_or(|size| size == run.imgsz);
@@ -150,59 +172,47 @@ pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
     TrainConfig::read(&args).map(Some)
 }
 
+/// The options to open the data set `given`, or else the run's own. The run's held-out images stay held out, because another draw
+/// would include images that the run was trained on; and on its own data set, a run of some tasks needs only their labels.
+pub fn open_options(run: Option<&TrainConfig>, given: Option<&Path>) -> OpenOptions {
+    let own_tasks = run.filter(|_| given.is_none()).map(|run| run.task.clone());
+    OpenOptions {
+        val_fraction: run.and_then(|run| run.val_fraction),
+        seed: run.map_or(0, |run| run.seed),
+        tasks: own_tasks.unwrap_or_default(),
+    }
+}
+
 /// The run's own data set, used if none is given.
 ///
 /// # Errors
 /// The model is not in a run's folder, or the built-in digits cannot be written.
 pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf> {
     match config {
-        Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
-        Some(config) => digits::digits_dataset(&config.project.join("datasets")),
-        None => Err(Error::Usage(format!(
-            "{0}: not inside a run's folder, so name the data set: polyhead evaluate {0} DATASET",
-            model.display()
+        Some(TrainConfig { data: Some(data), .. }) if !data.exists() => Err(Error::Other(format!(
+            "{}: the data set of this run is not there; if it was moved, name its new place after {}",
+            shown(data),
+            shown(model)
         ))),
-    }
-}
-
-/// Reorders the data set's labels to the model's tasks and classes. Both must have the same ones.
-fn match_tasks(card: &Card, dataset: &mut Dataset, model: &Path, data: &Path) -> Result<()> {
-    let tasks = &card.architecture.tasks;
-    let mut order = Vec::new();
-    for task in tasks {
-        let found = dataset.tasks.iter().position(|t| is_same_task(t, task));
-        order.push(found.ok_or_else(|| {
-            let names = |tasks: &[Task]| tasks.iter().map(describe).collect::<Vec<_>>().join(", ");
-            Error::Usage(format!(
-                "{} predicts {}, and {} has {}: expected a data set with the model's tasks, classes in the same order",
-                model.display(),
-                names(tasks),
-                data.display(),
-                names(&dataset.tasks)
-            ))
-        })?);
-    }
-    for samples in [&mut dataset.train, &mut dataset.val, &mut dataset.test] {
-        for sample in samples {
-            sample.labels = order.iter().map(|&i| sample.labels[i].clone()).collect();
+        Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
+        Some(config) => digits::digits_dataset(&config.shared_folder().join("datasets")),
+        None => {
+            Err(Error::Usage(format!("{}: not inside a run's folder, so name the data set after it", model.display())))
         }
-    }
-    dataset.tasks.clone_from(tasks);
-    Ok(())
-}
-
-fn is_same_task(a: &Task, b: &Task) -> bool {
-    a.name == b.name && a.spec.asks_the_same(&*b.spec)
-}
-
-fn describe(task: &Task) -> String {
-    match task.classes().len() {
-        0 => format!("`{}` ({})", task.name, task.kind_word()),
-        n => format!("`{}` ({} of {})", task.name, task.kind_word(), count_of(n, "class")),
     }
 }
 
 impl Report {
+    /// Notes on tasks that no image of the split has labels for.
+    pub fn without_labels(&self) -> Vec<String> {
+        let split = self.split.word();
+        let without = self.results.iter().filter(|result| result.labelled == 0);
+        let note = |result: &TaskResult| {
+            format!("{}: no image of the {split} split has labels for it, so it has no metrics", result.task.name)
+        };
+        without.map(note).collect()
+    }
+
     /// The names of the metrics whose mean is the overall metric, each once.
     fn judged_by(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
@@ -226,6 +236,7 @@ impl Report {
             "unreadable": self.broken.iter().map(|b| json!({"file": b.name, "reason": b.message})).collect::<Vec<_>>(),
             "overall": overall(&self.results),
             "tasks": tasks,
+            "only_classes": self.only_classes,
             "set_intervals": self.set_intervals,
             "version": env!("CARGO_PKG_VERSION"),
             "commit": env!("POLYHEAD_COMMIT"),
@@ -243,13 +254,16 @@ impl std::fmt::Display for Report {
             self.split.word(),
             count_of(self.images, "image")
         )?;
+        if !self.only_classes.is_empty() {
+            writeln!(f, "  only boxes of these classes: {}", self.only_classes.join(", "))?;
+        }
         for broken in &self.broken {
             writeln!(f, "  unreadable, left out: {broken}")?;
         }
         for result in &self.results {
             writeln!(f, "  {}", result.line())?;
             f.write_str(&per_class::table(result))?;
-            let origin = if self.set_intervals { ", by construction: these images set their width" } else { "" };
+            let origin = if self.set_intervals { ", as expected: their width was chosen on these images" } else { "" };
             for line in result.summary.judge_intervals(&result.intervals, origin).lines {
                 writeln!(f, "    {line}")?;
             }
@@ -258,9 +272,50 @@ impl std::fmt::Display for Report {
             Some(value) => {
                 let judged = self.results.iter().filter(|result| result.fitness().is_some()).count();
                 let mean = if judged > 1 { "mean of " } else { "" };
-                write!(f, "  overall {value:.3} ({mean}{})", self.judged_by().join(", "))
+                let negative = counted_as_zero(&self.results);
+                write!(f, "  overall {value:.3} ({mean}{}{negative})", self.judged_by().join(", "))
             }
             None => write!(f, "  no labelled image in this split"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::regress::{Amounts, Regress, Values};
+    use crate::tasks::{Label, Task};
+
+    #[test]
+    fn the_overall_line_says_that_a_negative_figure_counts_as_0() {
+        let task = Task::new("v", Regress::new(vec!["x".into()]));
+        let overall = |slope: f64| {
+            let mut metric = task.spec.metric();
+            for value in [0.0, 1.0, 2.0] {
+                let found = Amounts {
+                    values: vec![slope * value],
+                    units: vec![String::new()].into(),
+                    deviations: vec![1.0],
+                    half_widths: Vec::new(),
+                };
+                metric.add(&found, &Label::of(Values::from(&[value][..])));
+            }
+            let summary = metric.summary();
+            let result = TaskResult { task: task.clone(), labelled: 3, summary, intervals: Vec::new() };
+            let report = Report {
+                model: "m".into(),
+                data: "d".into(),
+                split: Split::Val,
+                images: 3,
+                results: vec![result],
+                broken: Vec::new(),
+                only_classes: Vec::new(),
+                set_intervals: false,
+                notes: Vec::new(),
+            };
+            report.to_string().lines().last().unwrap().to_owned()
+        };
+        assert_eq!(overall(1.0), "  overall 1.000 (R²)");
+        assert_eq!(overall(-1.0), "  overall 0.000 (R²; a negative R² counts as 0)");
     }
 }

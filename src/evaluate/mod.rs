@@ -3,22 +3,25 @@
 
 mod coco;
 mod command;
+mod matching;
 mod per_class;
 mod pictures;
+mod selection;
+mod validation;
 
 pub use coco::{CocoReport, score_coco};
-pub use command::{Options, Report, command, data_of_run, run_config};
+pub use command::{Options, Report, command, data_of_run, images_of, open_options, run_config};
 pub use pictures::{file_name, picture_names, write_pictures};
+pub use selection::{Selected, Selection};
+pub use validation::{Validation, validate};
 
 use crate::data::images::cache::Cache;
-use crate::data::{Augment, Broken, EvalLoader, LoaderOptions, Sample, Variety};
-use crate::error::{Error, Result};
-use crate::executor::{Executor, ParameterSet};
-use crate::model::{Card, ForwardPlan};
-use crate::tasks::{DecodeOptions, HeadOutput, Metric, Prediction, Summary, Task};
+use crate::data::{Augment, Batch, Broken, EvalLoader, LoaderOptions, Sample, Variety};
+use crate::error::Result;
+use crate::model::Card;
+use crate::tasks::{DecodeOptions, Encoders, HeadOutput, Metric, Prediction, Summary, Task};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The evaluation result of a task.
 #[derive(Clone, Debug)]
@@ -51,13 +54,22 @@ impl TaskResult {
 
     /// One line with the most important metrics.
     pub fn line(&self) -> String {
+        self.line_after("")
+    }
+
+    /// The line of an epoch, with the loss before the metrics.
+    pub fn line_with_loss(&self, loss: Option<f64>) -> String {
+        self.line_after(&loss.map_or("loss –  ".to_owned(), |loss| format!("loss {loss:.3}  ")))
+    }
+
+    fn line_after(&self, first: &str) -> String {
         let figures = self.metrics().into_iter().take(self.summary.headline());
         let figures = figures.map(|(name, value)| match value {
             Some(value) => format!("{name} {}", self.summary.shown(&name, value)),
             None => format!("{name} –"),
         });
         let figures = figures.collect::<Vec<_>>().join("  ");
-        format!("{} ({}, {} labelled): {figures}", self.task.name, self.task.kind_word(), self.labelled)
+        format!("{} ({}, {} labelled): {first}{figures}", self.task.name, self.task.kind_word(), self.labelled)
     }
 
     /// This task's entry in report.json; an unknown metric is null.
@@ -90,6 +102,18 @@ pub fn mean_figure(figures: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 
+/// A clause for the line with the overall metric: which figures count as 0 in it because they are negative; empty if none is.
+pub fn counted_as_zero(results: &[TaskResult]) -> String {
+    let is_negative = |result: &&TaskResult| result.fitness().is_some_and(|figure| figure < 0.0);
+    let mut names: Vec<&str> =
+        results.iter().filter(is_negative).map(|result| result.task.spec.kind().fitness).collect();
+    names.dedup();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; a negative {} counts as 0", names.join(" and ")),
+    }
+}
+
 /// The result of a task that was not evaluated: its metrics' names without values.
 pub fn empty_result(task: &Task) -> TaskResult {
     TaskResult { task: task.clone(), labelled: 0, summary: task.spec.metric().summary(), intervals: Vec::new() }
@@ -112,7 +136,8 @@ pub struct Settings {
     pub boxes: DecodeOptions,
 }
 
-/// Evaluates the network on `samples`. `run` computes the outputs of a padded batch of `[N, imgsz, imgsz, 3]` bytes.
+/// Evaluates the network on `samples`. `run` computes the outputs of a padded batch, whose images have targets if there are
+/// `encoders`.
 ///
 /// # Errors
 /// Too many unreadable images.
@@ -120,7 +145,8 @@ pub fn evaluate(
     card: &Card,
     samples: &Arc<[Sample]>,
     settings: &Settings,
-    mut run: impl FnMut(&[u8]) -> Result<Vec<HeadOutput>>,
+    encoders: Option<Arc<Encoders>>,
+    mut run: impl FnMut(&Batch) -> Result<Vec<HeadOutput>>,
     mut each: impl FnMut(&Sample, &[Box<dyn Prediction>]) -> Result<()>,
 ) -> Result<(Vec<TaskResult>, Vec<Broken>)> {
     let tasks = &card.architecture.tasks;
@@ -137,12 +163,12 @@ pub fn evaluate(
         max_broken: settings.max_broken,
         prefetch: 2,
         cache: settings.cache.clone(),
-        encoders: None,
+        encoders,
     };
     let mut loader = EvalLoader::new(Arc::clone(samples), options)?;
     while let Some(batch) = loader.next() {
         let batch = batch?;
-        let outputs = run(&batch.images)?;
+        let outputs = run(&batch)?;
         for (i, item) in batch.items.iter().enumerate() {
             let sample = &samples[item.index];
             let answer = card.interpret(&outputs, i, &item.geometry, &settings.boxes);
@@ -163,23 +189,4 @@ pub fn evaluate(
         intervals: card.intervals_of(index).to_vec(),
     });
     Ok((results.collect(), broken))
-}
-
-/// Evaluates on a given executor, as training does after each epoch. `stop` is checked before every batch.
-///
-/// # Errors
-/// The same as [`evaluate`], and `Interrupted` once `stop` is set.
-pub fn evaluate_on(
-    executor: &mut Executor,
-    plan: &ForwardPlan,
-    card: &Card,
-    samples: &Arc<[Sample]>,
-    settings: &Settings,
-    stop: &AtomicBool,
-) -> Result<(Vec<TaskResult>, Vec<Broken>)> {
-    let run = |images: &[u8]| match stop.load(Ordering::Relaxed) {
-        true => Err(Error::Interrupted),
-        false => plan.run(executor, ParameterSet::Average, images),
-    };
-    evaluate(card, samples, settings, run, |_, _| Ok(()))
 }

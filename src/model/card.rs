@@ -4,7 +4,7 @@ use super::Architecture;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::layers::pyramid::PyramidSize;
-use crate::tasks::{DecodeOptions, HeadOutput, Interpreting, Prediction, Standardisation};
+use crate::tasks::{DecodeOptions, Encoder, HeadOutput, Interpreting, Prediction, Standardisation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -68,6 +68,15 @@ impl Card {
     /// The half widths of one task's columns; empty if there are none.
     pub fn intervals_of(&self, task: usize) -> &[Option<f64>] {
         self.intervals.get(task).map_or(&[], Vec::as_slice)
+    }
+
+    /// The encoder of labels on a square canvas of `side` pixels.
+    pub fn encoder(&self, side: usize) -> Encoder {
+        Encoder {
+            tasks: self.architecture.tasks.clone(),
+            levels: self.architecture.levels(side, side),
+            standardisation: self.standardisation.clone(),
+        }
     }
 
     /// Turns the network's outputs for image `index` of a batch into predictions of every task, in pixels of the image

@@ -37,7 +37,8 @@ impl ModelFile {
             ))),
             Some(text) => {
                 let card = Card::from_json(text, path)?;
-                Ok(ModelFile { card, tensors: prediction_tensors(file.tensors), notes: file.notes })
+                let notes = file.notes.into_iter().chain(stands_in_for_best(path)).collect();
+                Ok(ModelFile { card, tensors: prediction_tensors(file.tensors), notes })
             }
             None => published::plain_classifier(file, path, classes),
         }
@@ -129,6 +130,17 @@ impl ModelFile {
         weights::import_buffers(store, ParameterSet::Current, &self.tensors, "")?;
         Ok(())
     }
+}
+
+/// A note if the file is the `last` of a run that has no `best`.
+fn stands_in_for_best(path: &Path) -> Option<String> {
+    let is_last = path.ends_with("weights/last.safetensors") && !path.with_file_name("best.safetensors").exists();
+    is_last.then(|| {
+        format!(
+            "{}: the run has no best.safetensors, because it has not finished an epoch; these are its last weights",
+            path.display()
+        )
+    })
 }
 
 /// A graph with all of the network's parameters.

@@ -20,7 +20,14 @@ impl ForwardPlan {
     /// # Errors
     /// The network does not support this shape.
     pub fn prepare(executor: &mut Executor, architecture: &Architecture, shape: [usize; 3]) -> Result<ForwardPlan> {
-        let mut network: Network = architecture.network(shape, Mode::Evaluate)?;
+        ForwardPlan::of(executor, architecture.network(shape, Mode::Evaluate)?)
+    }
+
+    /// Plans the forward pass of a network in evaluation mode, with whatever follows its heads.
+    ///
+    /// # Errors
+    /// The device cannot run it.
+    pub(super) fn of(executor: &mut Executor, mut network: Network) -> Result<ForwardPlan> {
         network.keep_outputs();
         let heads = network.heads.into_iter().map(|h| h.values).collect();
         let images = network.images;
@@ -60,12 +67,20 @@ impl ForwardPlan {
         self.answers(executor)
     }
 
+    pub(super) fn id(&self) -> PlanId {
+        self.plan
+    }
+
     pub(super) fn load(&self, executor: &mut Executor, images: &[u8]) -> Result<()> {
         executor.write_u8(self.plan, self.images, images)
     }
 
     pub(super) fn start(&self, executor: &mut Executor, set: ParameterSet) -> Result<()> {
-        executor.run(self.plan, Segment::Forward, set, &StepScalars::default())
+        self.start_with(executor, set, &StepScalars::default())
+    }
+
+    pub(super) fn start_with(&self, executor: &mut Executor, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
+        executor.run(self.plan, Segment::Forward, set, scalars)
     }
 
     pub(super) fn answers(&self, executor: &Executor) -> Result<Vec<HeadOutput>> {

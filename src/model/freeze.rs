@@ -31,12 +31,13 @@ impl Stage {
         ["stem", "layer1", "layer2", "layer3", "layer4"][self as usize]
     }
 
-    /// Reads `stem,layer1`; `trunk` is all of them, `none` is none.
+    /// Reads `stem,layer1` in any case; `trunk` is all of them, `none` is none.
     ///
     /// # Errors
     /// A word is not a stage.
     pub fn parse_list(words: &str) -> Result<Vec<Stage>> {
         let mut stages = Vec::new();
+        let words = words.to_lowercase();
         if words == "none" {
             return Ok(stages);
         }

@@ -12,9 +12,11 @@ mod file;
 mod forward;
 mod head_size;
 mod library;
+mod loss_scale;
 mod pickle;
 mod published;
 mod training;
+mod validation;
 
 pub use card::Card;
 pub use file::ModelFile;
@@ -23,8 +25,10 @@ pub use freeze::{Freeze, Stage};
 pub use head_size::HeadSize;
 pub use library::Model;
 pub(crate) use library::rgb_bytes;
+pub use loss_scale::LossScale;
 pub use resnet::Backbone;
 pub use training::{Probe, TrainingNetwork};
+pub use validation::{BatchLoss, ValidationPlan};
 
 use crate::error::{Error, Result};
 use crate::ir::{DType, Graph, Group, Level, Mode, ValueId};

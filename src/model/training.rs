@@ -61,16 +61,7 @@ impl TrainingNetwork {
         probe: Probe,
     ) -> Result<TrainingNetwork> {
         let mut network = architecture.partly_frozen(shape, Mode::Train, freeze)?;
-        let mut losses = Vec::new();
-        for (index, task) in architecture.tasks.iter().enumerate() {
-            let first = network.graph.nodes.len();
-            let (graph, head) = (&mut network.graph, &network.heads[index].values);
-            let site = LossSite { graph, name: &task.name, index, batch: shape[0], head, labels };
-            let loss = task.spec.loss(site)?;
-            network.graph.outputs.push(loss.loss);
-            network.heads[index].nodes.extend(first..network.graph.nodes.len());
-            losses.push(loss);
-        }
+        let losses = append_losses(&mut network, architecture, shape[0], labels)?;
         let heads: Vec<backward::Head> = network
             .heads
             .iter()
@@ -92,6 +83,28 @@ impl TrainingNetwork {
         }
         Ok(TrainingNetwork { network, losses, layer_gradients })
     }
+}
+
+/// Appends each task's loss after its head, for batches of `batch` images.
+///
+/// # Errors
+/// Shapes that do not match.
+pub(super) fn append_losses(
+    network: &mut Network,
+    architecture: &Architecture,
+    batch: usize,
+    labels: LabelFeatures,
+) -> Result<Vec<TaskLoss>> {
+    let mut losses = Vec::new();
+    for (index, task) in architecture.tasks.iter().enumerate() {
+        let first = network.graph.nodes.len();
+        let (graph, head) = (&mut network.graph, &network.heads[index].values);
+        let loss = task.spec.loss(LossSite { graph, name: &task.name, index, batch, head, labels })?;
+        network.graph.outputs.push(loss.loss);
+        network.heads[index].nodes.extend(first..network.graph.nodes.len());
+        losses.push(loss);
+    }
+    Ok(losses)
 }
 
 /// # Errors

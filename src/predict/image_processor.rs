@@ -47,4 +47,15 @@ impl<'a> ImageProcessor<'a> {
     pub fn answer(&self, outputs: &[HeadOutput], row: usize, geometry: &Geometry) -> Vec<Box<dyn Prediction>> {
         self.card.interpret(outputs, row, geometry, &self.boxes)
     }
+
+    /// The same with at most one box for each task, that of the highest score, however low it is.
+    pub fn answer_above_zero(
+        &self,
+        outputs: &[HeadOutput],
+        row: usize,
+        geometry: &Geometry,
+    ) -> Vec<Box<dyn Prediction>> {
+        let highest = DecodeOptions { score_threshold: 0.0, max_per_level: 100, max_detections: 1, ..self.boxes };
+        self.card.interpret(outputs, row, geometry, &highest)
+    }
 }

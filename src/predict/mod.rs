@@ -4,6 +4,7 @@
 mod answer;
 mod batches;
 mod formats;
+mod highest_scores;
 mod image_processor;
 mod library;
 mod list;
@@ -12,6 +13,7 @@ mod output;
 mod picture;
 mod pipeline;
 mod sources;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -25,29 +27,35 @@ pub use picture::annotate;
 pub use sources::LIST;
 
 use crate::config::check_image_size;
-use crate::data::feed::broken_allowed;
+use crate::data::{Dataset, Split};
+use crate::draw::PictureFormat;
 use crate::error::{Error, Result};
+use crate::evaluate::{self, Selected, Selection};
 use crate::executor::DeviceChoice;
 use crate::model::{Model, ModelFile};
-use crate::reading::count_of;
 use crate::tasks::{DecodeOptions, HeadOutput};
 use formats::{Annotations, Sheet, yolo};
+use highest_scores::HighestScores;
 use image_processor::ImageProcessor;
-use output::Outputs;
+use output::{Made, Outputs, Target};
+use picture::Pictures;
 use pipeline::{Computing, Plan, Writing, answer_all};
 use sources::Sources;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use workers::{Pictures, Ready, Work};
+use tally::Tally;
+use workers::{Ready, Work};
 
 /// Options of a prediction.
 pub struct Options {
     /// A run's folder or a file of weights.
     pub model: PathBuf,
-    /// Files, folders, globs, and [`LIST`].
+    /// Files, folders, globs, list files and [`LIST`]; with a `split` at most one, a data set.
     pub sources: Vec<String>,
+    /// Predicts the images of this split of a data set, by default that of the model's run.
+    pub split: Option<Split>,
     /// The list behind [`LIST`].
     pub list: Option<List>,
     /// The folder or stream for the predictions.
@@ -58,6 +66,10 @@ pub struct Options {
     pub coco_images: Option<PathBuf>,
     /// Whether to write each image with its predictions drawn on it. Not supported for a stream.
     pub pictures: bool,
+    /// The format of those pictures.
+    pub picture_format: PictureFormat,
+    /// The tasks and the classes of boxes that are written.
+    pub selection: Selection,
     /// A file with the class names of a plain ResNet, one per line.
     pub classes: Option<PathBuf>,
     /// Batch size, at least 1.
@@ -82,6 +94,8 @@ pub enum Event<'a> {
     Broken(&'a str),
     /// After an error: a file with the predictions made so far.
     Kept(&'a Path),
+    /// After too many unreadable images: the older files of the same names stay, and the predictions made so far are dropped.
+    OlderStay,
 }
 
 /// The outcome of a prediction.
@@ -99,8 +113,8 @@ pub struct Report {
     pub pictures: Option<PathBuf>,
     /// The reason for stopping.
     pub ended: Ended,
-    /// A further note for the user.
-    pub remark: Option<String>,
+    /// Further notes for the user.
+    pub remarks: Vec<String>,
 }
 
 /// The reason why a prediction stopped without an error.
@@ -118,20 +132,21 @@ pub enum Ended {
 /// typing error.
 const LARGEST_LISTED_BATCH: usize = 1 << 16;
 
-/// A prediction that has opened its sources and its model, and has written nothing yet.
-pub struct Prediction {
+/// The opened sources and model of a prediction that has written nothing yet.
+pub struct Opened {
     options: Options,
     sources: Sources,
     annotations: Option<Arc<Annotations>>,
     sheets: Vec<Sheet>,
-    file: ModelFile,
+    selected: Selected,
     model: Model,
+    notes: Vec<String>,
 }
 
-impl Prediction {
+impl Opened {
     /// Notes on how the weights file was read.
     pub fn notes(&self) -> &[String] {
-        &self.file.notes
+        &self.notes
     }
 }
 
@@ -139,10 +154,13 @@ impl Prediction {
 ///
 /// # Errors
 /// The sources contain no image, or the model or another file cannot be loaded.
-pub fn open(mut options: Options) -> Result<Prediction> {
+pub fn open(mut options: Options) -> Result<Opened> {
     check(&options)?;
-    let sources = Sources::open(&options.sources, options.list.take())?;
-    if sources.has_list() && options.batch > LARGEST_LISTED_BATCH {
+    let sources = match options.split {
+        Some(split) => split_of(&options, split)?,
+        None => Sources::open(&options.sources, options.list.take())?,
+    };
+    if sources.may_pause() && options.batch > LARGEST_LISTED_BATCH {
         return Err(Error::Usage(format!(
             "--batch {}: with a list, every batch is computed at full size; use at most {LARGEST_LISTED_BATCH}",
             options.batch
@@ -151,32 +169,57 @@ pub fn open(mut options: Options) -> Result<Prediction> {
     let classes = options.classes.as_deref().map(read_classes).transpose()?;
     let annotations = options.coco_images.as_deref().map(Annotations::read).transpose()?.map(Arc::new);
     let file = ModelFile::read(&ModelFile::locate(&options.model)?, classes)?;
-    let sheets = formats::sheets(&options.formats, &file.card.architecture.tasks, annotations.as_ref())?;
+    let selected = options.selection.of(&file.card)?;
+    let sheets = formats::sheets(&options.formats, &selected.card.architecture.tasks, annotations.as_ref())?;
+    let notes = file.notes.clone();
     let model = file.start(&options.device)?;
-    Ok(Prediction { options, sources, annotations, sheets, file, model })
+    Ok(Opened { options, sources, annotations, sheets, selected, model, notes })
+}
+
+/// The images of a split of the given data set, or of that of the model's run.
+fn split_of(options: &Options, split: Split) -> Result<Sources> {
+    let given = match options.sources.as_slice() {
+        [] => None,
+        [one] if one != LIST => Some(Path::new(one)),
+        _ => {
+            return Err(Error::Usage(
+                "--split takes its images from one data set: give one folder or data.yaml".into(),
+            ));
+        }
+    };
+    let run = evaluate::run_config(&options.model)?;
+    let open = evaluate::open_options(run.as_ref(), given);
+    let data = given.map_or_else(|| evaluate::data_of_run(&options.model, run.as_ref()), |data| Ok(data.into()))?;
+    let dataset = Dataset::open(&data, &open)?;
+    let images = evaluate::images_of(&dataset, split, &data)?.iter().map(|sample| sample.image.clone()).collect();
+    Ok(Sources::of_images(images, &dataset.root))
 }
 
 /// Predicts for all sources, until `interrupt` is set.
 ///
 /// # Errors
 /// Too many images are unreadable, threads cannot be started, or writing fails.
-pub fn predict(prediction: Prediction, interrupt: &AtomicBool, mut events: impl FnMut(Event) + Send) -> Result<Report> {
-    let Prediction { options, mut sources, annotations, sheets, file, model } = prediction;
-    let processor = ImageProcessor::new(&file.card, options.imgsz, options.boxes);
-    let (batch, pauses, out) = (options.batch, sources.has_list(), options.out);
-    let mut network = Network { model, shape: processor.shape(batch), known: !pauses, canvas: Vec::new() };
-    let mut work = Work { processor: &processor, sheets: &sheets, labels: None, pictures: None };
-    let (out, new_folder) = out.make(&options.model)?;
-    if let Destination::Folder(folder) = &out {
+pub fn predict(opened: Opened, interrupt: &AtomicBool, mut events: impl FnMut(Event) + Send) -> Result<Report> {
+    let Opened { options, mut sources, annotations, sheets, selected, model, notes: _ } = opened;
+    let tasks = &selected.card.architecture.tasks;
+    let processor = ImageProcessor::new(&selected.card, options.imgsz, options.boxes);
+    let (batch, pauses) = (options.batch, sources.may_pause());
+    let mut network =
+        Network { model, selected: &selected, shape: processor.shape(batch), known: !pauses, canvas: Vec::new() };
+    let scores = HighestScores::new(tasks);
+    let mut work = Work { processor: &processor, sheets: &sheets, labels: None, pictures: None, scores: &scores };
+    let Made { target, new_folder } = options.out.make(&options.model)?;
+    if let Target::Folder(folder) = &target {
         sources.leave_out(folder)?;
         if options.pictures {
-            work.pictures = Some(Pictures { out: folder.clone(), protected: sources.protected_images(folder)? });
+            let protected = sources.protected_images(folder, options.picture_format)?;
+            work.pictures = Some(Pictures::new(folder, options.picture_format, protected));
         }
         if options.formats.contains(&Format::Yolo) {
-            work.labels = Some(yolo::Labels::create(folder, &file.card.architecture.tasks)?);
+            work.labels = Some(yolo::Labels::create(folder, tasks)?);
         }
     }
-    let mut outputs = Outputs::create(out, &sheets)?;
+    let mut outputs = Outputs::create(target, &sheets)?;
     let mut tally = Tally::new(options.max_broken);
     let workers = options.workers.max(1);
     // One batch computes while the next is decoded; each worker has one image in progress and one waiting.
@@ -191,17 +234,32 @@ pub fn predict(prediction: Prediction, interrupt: &AtomicBool, mut events: impl 
     });
     match finished {
         Ok((ended, files)) => {
-            let remark = annotations.and_then(|a| a.remark());
             let (images, broken) = (tally.lines - tally.broken, tally.broken);
-            let pictures = work.pictures.as_ref().map(|pictures| pictures.out.clone()).filter(|_| images > 0);
+            let mut remarks: Vec<String> = annotations.and_then(|a| a.remark()).into_iter().collect();
+            remarks.extend(scores.remarks(tasks, options.boxes.score_threshold));
+            remarks.extend(work.pictures.iter().flat_map(Pictures::remarks));
+            let pictures =
+                work.pictures.as_ref().map(|pictures| pictures.folder().to_path_buf()).filter(|_| images > 0);
             let labels = labels.map(yolo::Labels::folders).unwrap_or_default();
-            Ok(Report { images, broken, files, labels, pictures, ended, remark })
+            Ok(Report { images, broken, files, labels, pictures, ended, remarks })
         }
         Err(e) if tally.broken == tally.lines => {
             outputs.discard();
             labels.inspect(|labels| labels.discard());
             // Only an empty folder is removed.
             new_folder.inspect(|folder| drop(std::fs::remove_dir(folder)));
+            Err(e)
+        }
+        // Perhaps a whole disk cannot be read at the moment, so older predictions are worth more.
+        Err(e) if tally.is_exceeded && outputs.would_replace() => {
+            outputs.discard();
+            events(Event::OlderStay);
+            Err(e)
+        }
+        // The lines are whole, as after an interruption.
+        Err(e) if tally.is_exceeded => {
+            let files = outputs.finish().unwrap_or_else(|_| outputs.abandon());
+            files.iter().for_each(|file| events(Event::Kept(file)));
             Err(e)
         }
         Err(e) => {
@@ -235,8 +293,9 @@ fn check(options: &Options) -> Result<()> {
 /// The network on its device. It always computes batches of the same size; images fill a batch from the start and the
 /// rest is blank. A prediction has the same bits whatever else is in the batch, so it does not depend on how images are
 /// divided into batches.
-struct Network {
+struct Network<'a> {
     model: Model,
+    selected: &'a Selected,
     shape: [usize; 3],
     /// Whether the number of images is known when the last of them arrives.
     known: bool,
@@ -244,7 +303,7 @@ struct Network {
     canvas: Vec<u8>,
 }
 
-impl Computing for Network {
+impl Computing for Network<'_> {
     fn load(&mut self, batch: &[Ready], total: Option<u64>) -> Result<()> {
         let [_, height, width] = self.shape;
         let image_bytes = height * width * 3;
@@ -269,73 +328,7 @@ impl Computing for Network {
     }
 
     fn answers(&mut self) -> Result<Vec<HeadOutput>> {
-        self.model.batch_outputs(self.shape)
-    }
-}
-
-/// Counts lines and unreadable images, and limits the latter.
-struct Tally {
-    lines: u64,
-    broken: u64,
-    first_broken: Option<String>,
-    share: f32,
-}
-
-impl Tally {
-    /// Until the number of images is known, the share of unreadable ones is computed for at least this many images.
-    const EXPECTED: u64 = 1000;
-
-    fn new(share: f32) -> Tally {
-        Tally { lines: 0, broken: 0, first_broken: None, share }
-    }
-
-    /// # Errors
-    /// The unreadable images exceed the share of the images seen, or of a thousand.
-    fn count(&mut self, broken: Option<String>) -> Result<()> {
-        self.lines += 1;
-        self.broken += u64::from(broken.is_some());
-        self.first_broken = self.first_broken.take().or(broken);
-        self.check(self.lines.max(Tally::EXPECTED))
-    }
-
-    /// The final check on all images.
-    fn verdict(&self, ended: Ended) -> Result<()> {
-        match ended {
-            // There are no predictions, so older files are kept.
-            Ended::Interrupted if self.lines == 0 => return Err(Error::Interrupted),
-            Ended::Interrupted | Ended::Unread => return Ok(()),
-            Ended::Whole => {}
-        }
-        match &self.first_broken {
-            _ if self.lines == 0 => Err(Error::Usage("no images: the sources are empty".into())),
-            Some(first) if self.broken == self.lines => Err(Error::Other(match self.lines {
-                1 => format!("the only image could not be read: {first}"),
-                n => format!("none of the {n} images could be read; the first: {first}"),
-            })),
-            _ => self.check(self.lines),
-        }
-    }
-
-    fn check(&self, images: u64) -> Result<()> {
-        if self.broken <= broken_allowed(self.share, images as usize) as u64 {
-            return Ok(());
-        }
-        let first = self.first_broken.as_deref().unwrap_or_default();
-        let share = self.share;
-        if self.broken == self.lines {
-            let problem = match self.lines {
-                1 => "the first image could not be read".to_owned(),
-                n => format!("none of the first {n} images could be read"),
-            };
-            return Err(Error::Other(format!(
-                "{problem}, more than --max-broken {share} allows; the first is {first}; repair or remove them, or raise --max-broken"
-            )));
-        }
-        Err(Error::Other(format!(
-            "{} of {} cannot be read, more than --max-broken {share} allows; the first is {first}; repair or remove them, or raise --max-broken",
-            self.broken,
-            count_of(self.lines as usize, "image"),
-        )))
+        Ok(self.selected.outputs(self.model.batch_outputs(self.shape)?))
     }
 }
 

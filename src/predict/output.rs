@@ -17,8 +17,21 @@ pub enum Destination {
     /// A folder, created if missing, for one or more files and the pictures.
     Folder(PathBuf),
     /// A new folder in `predict` of this project's folder, with the model's name, and a number if that is taken.
-    Fresh(PathBuf),
+    NewFolder(PathBuf),
     /// A stream of lines only.
+    Lines(Box<dyn Write + Send>),
+}
+
+/// A destination whose folder exists.
+pub(super) struct Made {
+    pub target: Target,
+    /// The folder, if it did not exist before.
+    pub new_folder: Option<PathBuf>,
+}
+
+/// An existing folder, or a stream of lines.
+pub enum Target {
+    Folder(PathBuf),
     Lines(Box<dyn Write + Send>),
 }
 
@@ -46,24 +59,24 @@ pub fn is_closed(error: &Error) -> bool {
 }
 
 impl Destination {
-    /// Makes the folder. A fresh one gets its name; the second value is the folder if it is new.
+    /// Makes the folder.
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub(super) fn make(self, model: &Path) -> Result<(Destination, Option<PathBuf>)> {
+    pub(super) fn make(self, model: &Path) -> Result<Made> {
         match self {
-            Destination::Lines(stream) => Ok((Destination::Lines(stream), None)),
+            Destination::Lines(stream) => Ok(Made { target: Target::Lines(stream), new_folder: None }),
             Destination::Folder(folder) => {
                 let is_new = !folder.exists();
                 std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-                Ok((Destination::Folder(folder.clone()), is_new.then_some(folder)))
+                Ok(Made { target: Target::Folder(folder.clone()), new_folder: is_new.then_some(folder) })
             }
-            Destination::Fresh(project) => {
+            Destination::NewFolder(project) => {
                 let parent = project.join("predict");
                 std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
                 new_folder::mark_project(&project)?;
                 let folder = new_folder::first_free(&parent, &name_of(model))?;
-                Ok((Destination::Folder(folder.clone()), Some(folder)))
+                Ok(Made { target: Target::Folder(folder.clone()), new_folder: Some(folder) })
             }
         }
     }
@@ -87,17 +100,17 @@ impl Outputs {
     ///
     /// # Errors
     /// A file cannot be created.
-    pub fn create(destination: Destination, sheets: &[Sheet]) -> Result<Outputs> {
+    pub fn create(target: Target, sheets: &[Sheet]) -> Result<Outputs> {
         let begin = |sheet: &Sheet, place: Place| -> Result<Growing> {
             let waiting = sheet.opening()?.into_bytes();
             Ok(Growing { place, separators: sheet.separators(), closing: sheet.closing(), waiting, pieces: 0 })
         };
-        let folder = match destination {
-            Destination::Lines(stream) => {
+        let folder = match target {
+            Target::Lines(stream) => {
                 let growing = sheets.iter().zip([stream]).map(|(sheet, to)| begin(sheet, Place::Stream(to)));
                 return Ok(Outputs { growing: growing.collect::<Result<_>>()? });
             }
-            Destination::Folder(folder) | Destination::Fresh(folder) => folder,
+            Target::Folder(folder) => folder,
         };
         let open = |sheet: &Sheet| {
             let path = folder.join(&sheet.file);
@@ -167,6 +180,12 @@ impl Outputs {
             }
         }
         Ok(paths)
+    }
+
+    /// Whether an older file has the name of one of these.
+    pub fn would_replace(&self) -> bool {
+        let is_there = |growing: &Growing| matches!(&growing.place, Place::File { path, .. } if path.exists());
+        self.growing.iter().any(is_there)
     }
 
     /// Removes the files so far; older files stay.

@@ -4,8 +4,9 @@
 use super::batches::{Batches, Next, Order, Wait};
 use super::output::{self, Outputs};
 use super::sources::Found;
+use super::tally::Tally;
 use super::workers::{self, Finished, Handling, Queue, Ready};
-use super::{Ended, Event, Tally};
+use super::{Ended, Event};
 use crate::error::Result;
 use crate::tasks::HeadOutput;
 use crate::threads::Threads;

@@ -1,9 +1,10 @@
-//! Iterates over the images that the user named: files, folders, globs, and a list that is read as it arrives. The full
-//! list is never held in memory.
+//! Iterates over the images that the user named: files, folders, globs, and lists that are read as they are needed, so that
+//! a full list is never held in memory. The images of a split are a list in memory, because its data set is.
 
 use super::list::List;
 use super::names::{Given, Name, ProtectedImages, mirrored, overwritten};
 use super::walk::{Walk, Wanted, parse_glob};
+use crate::draw::PictureFormat;
 use crate::error::{Error, Result};
 use crate::files;
 use std::collections::VecDeque;
@@ -34,6 +35,11 @@ enum Source {
         list: List,
         base: PathBuf,
     },
+    /// Pictures mirror the images below `root`, the data set's folder.
+    Images {
+        images: std::vec::IntoIter<PathBuf>,
+        root: PathBuf,
+    },
 }
 
 /// All sources in the given order.
@@ -44,6 +50,12 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// The given images of a data set in the folder `root`.
+    pub fn of_images(images: Vec<PathBuf>, root: &Path) -> Sources {
+        let source = Source::Images { images: images.into_iter(), root: root.to_path_buf() };
+        Sources { left: [source].into(), walk: None, left_out: None }
+    }
+
     /// Parses the sources; `list` is the list behind [`LIST`].
     ///
     /// # Errors
@@ -63,6 +75,11 @@ impl Sources {
                 Source::List { list, base: base(Path::new("list")) }
             } else if path.is_dir() {
                 Source::Tree { root: path.to_path_buf(), wanted: Wanted::Images, base: base(path) }
+            } else if path.is_file() && has_ending(path, &["txt"]) {
+                Source::List { list: List::open(path)?, base: base(Path::new(path.file_stem().unwrap_or_default())) }
+            } else if path.is_file() && has_ending(path, &["yaml", "yml"]) {
+                let message = "is not an image; for the images of a data set, name one of its splits with --split";
+                return Err(Error::Usage(format!("{word}: {message}")));
             } else if path.is_file() {
                 let stem = path.file_stem().unwrap_or_default().to_string_lossy();
                 Source::File { path: path.to_path_buf(), name: given.name(&stem) }
@@ -81,9 +98,9 @@ impl Sources {
         Ok(Sources { left, walk: None, left_out: None })
     }
 
-    /// Whether images may arrive after a pause of any length.
-    pub fn has_list(&self) -> bool {
-        self.left.iter().any(|source| matches!(source, Source::List { .. }))
+    /// Whether images may arrive after a pause of any length, as from standard input.
+    pub fn may_pause(&self) -> bool {
+        self.left.iter().any(|source| matches!(source, Source::List { list, .. } if list.file.is_none()))
     }
 
     /// Excludes the output folder from the walk.
@@ -96,7 +113,7 @@ impl Sources {
     ///
     /// # Errors
     /// Pictures would overwrite images, as far as this is known before the images are found.
-    pub fn protected_images(&self, out: &Path) -> Result<ProtectedImages> {
+    pub fn protected_images(&self, out: &Path, format: PictureFormat) -> Result<ProtectedImages> {
         let canonical = |path: &Path| path.canonicalize().map_err(Error::io("find", path));
         let mut protected = ProtectedImages::default();
         let at = canonical(out)?;
@@ -104,7 +121,7 @@ impl Sources {
             match source {
                 Source::File { path, .. } => drop(protected.files.insert(canonical(path)?)),
                 Source::Tree { root, base, .. } => {
-                    let root = canonical(if root.as_os_str().is_empty() { Path::new(".") } else { root })?;
+                    let root = canonical(or_here(root))?;
                     if out.join(base).canonicalize().is_ok_and(|pictures| pictures == root) {
                         return Err(overwritten(&root));
                     }
@@ -113,18 +130,25 @@ impl Sources {
                         protected.folders.push(root);
                     }
                 }
-                Source::List { base, .. } => {
+                Source::List { list, base } => {
                     let pictures = out.join(base).canonicalize();
-                    let here = canonical(Path::new("."))?;
+                    let here = canonical(or_here(list.folder()))?;
                     if pictures.is_ok_and(|p| p == here || p.parent().is_none()) {
                         return Err(overwritten(Path::new("a listed image")));
                     }
+                }
+                Source::Images { images, root } => {
+                    if canonical(root)? == at {
+                        return Err(overwritten(root));
+                    }
+                    // An image that is not there cannot be overwritten.
+                    protected.files.extend(images.as_slice().iter().filter_map(|path| path.canonicalize().ok()));
                 }
             }
         }
         for source in &self.left {
             if let Source::File { path, name } = source {
-                protected.check(&out.join(Name::Given(name.clone()).with_ending(path, "png")))?;
+                protected.check(&out.join(Name::Given(name.clone()).with_ending(path, format.ending())))?;
             }
         }
         Ok(protected)
@@ -143,8 +167,15 @@ impl Sources {
             match self.left.front_mut() {
                 None => return Ok(None),
                 Some(Source::List { list, base }) => match list.read()? {
+                    Some(listed) => {
+                        let name = Name::Mirrored(base.join(mirrored(&listed)));
+                        return Ok(Some(Found { path: list.find(listed), name }));
+                    }
+                    None => drop(self.left.pop_front()),
+                },
+                Some(Source::Images { images, root }) => match images.next() {
                     Some(path) => {
-                        let name = Name::Mirrored(base.join(mirrored(&path)));
+                        let name = Name::Mirrored(mirrored(path.strip_prefix(root).unwrap_or(&path)));
                         return Ok(Some(Found { path, name }));
                     }
                     None => drop(self.left.pop_front()),
@@ -169,6 +200,15 @@ impl Iterator for Sources {
     }
 }
 
+/// The working directory for an empty path.
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    path.extension().is_some_and(|own| endings.iter().any(|ending| own.eq_ignore_ascii_case(ending)))
+}
+
 fn folder_name(folder: &Path) -> String {
     let own = folder.file_name().map(|name| name.to_string_lossy().into_owned());
     let found = || Some(folder.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned());
@@ -176,7 +216,7 @@ fn folder_name(folder: &Path) -> String {
 }
 
 fn check_tree(word: &str, root: &Path, wanted: &Wanted) -> Result<()> {
-    let folder = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let folder = or_here(root);
     let fixed = matches!(wanted, Wanted::Matching(parts) if parts.is_empty());
     if folder.is_dir() && !fixed && Walk::new(root, wanted, None).next().transpose()?.is_some() {
         return Ok(());
@@ -187,5 +227,7 @@ fn check_tree(word: &str, root: &Path, wanted: &Wanted) -> Result<()> {
         None if is_pattern || Path::new(word).exists() => "no images found",
         None => "does not exist",
     };
-    Err(Error::Usage(format!("{word}: {problem}; name image files, folders with images, or a glob in quotes")))
+    Err(Error::Usage(format!(
+        "{word}: {problem}; name image files, folders with images, a .txt file with a list of them, or a glob in quotes"
+    )))
 }

@@ -4,11 +4,12 @@
 
 use super::formats::{Format, sheets};
 use super::names::Name;
-use super::output::{Destination, Outputs};
+use super::output::{Outputs, Target};
 use super::pipeline::{Computing, Plan, Writing, answer_all};
 use super::sources::Found;
+use super::tally::Tally;
 use super::workers::{Arrival, Finished, Handling, Queue, QueuedImage, Ready, feed};
-use super::{Ended, Event, Tally};
+use super::{Ended, Event};
 use crate::data::Geometry;
 use crate::error::Result;
 use crate::tasks::HeadOutput;
@@ -90,7 +91,7 @@ fn answer(plan: &Plan, count: u64, readable: Readable) -> (Vec<Vec<u64>>, Option
     });
     let lines = Lines::default();
     let sheets = sheets(&[Format::Jsonl], &[], None).unwrap();
-    let mut outputs = Outputs::create(Destination::Lines(Box::new(lines.clone())), &sheets).unwrap();
+    let mut outputs = Outputs::create(Target::Lines(Box::new(lines.clone())), &sheets).unwrap();
     let mut tally = Tally::new(1.0);
     let mut silent = |_: Event| {};
     let writing = Writing { outputs: &mut outputs, tally: &mut tally, events: &mut silent };
@@ -204,7 +205,7 @@ fn two_runs_with_one_folder_do_not_write_into_each_others_answers() {
     std::fs::create_dir_all(&folder).unwrap();
     let sheets = sheets(&[Format::Jsonl], &[], None).unwrap();
     let begin = |answers: &[&str]| {
-        let mut outputs = Outputs::create(Destination::Folder(folder.clone()), &sheets).unwrap();
+        let mut outputs = Outputs::create(Target::Folder(folder.clone()), &sheets).unwrap();
         answers.iter().for_each(|answer| outputs.add(&[(*answer).to_owned()]).unwrap());
         outputs.flush().unwrap();
         outputs

@@ -3,18 +3,16 @@
 
 use super::answer::Answered;
 use super::formats::{Numbers, Sheet, yolo};
+use super::highest_scores::HighestScores;
 use super::image_processor::ImageProcessor;
-use super::names::ProtectedImages;
-use super::picture::annotate;
+use super::picture::{Pictures, annotate};
 use super::sources::Found;
 use crate::data::images::decode::decode;
 use crate::data::{Geometry, Image};
-use crate::draw;
 use crate::error::{Error, Result, shown};
 use crate::tasks::HeadOutput;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -234,12 +232,7 @@ pub struct Work<'a> {
     pub sheets: &'a [Sheet],
     pub labels: Option<yolo::Labels>,
     pub pictures: Option<Pictures>,
-}
-
-/// The folder for pictures, and the images that they must not overwrite.
-pub struct Pictures {
-    pub out: PathBuf,
-    pub protected: ProtectedImages,
+    pub scores: &'a HighestScores,
 }
 
 impl Work<'_> {
@@ -271,13 +264,9 @@ impl Handling for Work<'_> {
         let Found { path, name } = &ready.queued.found;
         let size = ready.geometry.source;
         let answered = Answered { card, file: path, number: ready.queued.number, size, answer: &answer };
-        if let (Some(Pictures { out, protected }), Some(image)) = (&self.pictures, &ready.image) {
-            let picture = out.join(name.with_ending(path, "png"));
-            protected.check(&picture)?;
-            if let Some(folder) = picture.parent() {
-                std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-            }
-            draw::write_png(&picture, &annotate(tasks, image, &answer))?;
+        self.scores.add(&answer, || self.processor.answer_above_zero(outputs, row, &ready.geometry));
+        if let (Some(pictures), Some(image)) = (&self.pictures, &ready.image) {
+            pictures.write(&ready.queued.found, &annotate(tasks, image, &answer))?;
         }
         if let Some(labels) = &self.labels {
             labels.write(&name.with_ending(path, "txt"), &answered)?;

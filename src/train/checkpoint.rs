@@ -2,6 +2,7 @@
 
 use super::content::Content;
 use super::layer_gradients::SquaredSums;
+use super::overfitting::Losses;
 use super::step::{StepReport, Trainer};
 use super::telemetry::{GradientMeans, WeightAndMetric, pairs};
 use super::trials::Trials;
@@ -65,6 +66,9 @@ pub struct RunState {
     /// Per task, its weight and metric in each epoch; empty in files of older versions.
     #[serde(default)]
     pub past: Vec<Vec<WeightAndMetric>>,
+    /// Per task, its losses in each epoch; empty in files of older versions.
+    #[serde(default)]
+    pub past_losses: Vec<Vec<Losses>>,
     /// The number of epochs that --close-mosaic counts back from, if --time was first given when the run was resumed.
     #[serde(default)]
     pub mosaic_epochs: Option<u64>,
@@ -85,6 +89,7 @@ impl RunState {
             ("optimizer_steps", self.optimizer_steps.len(), tasks + 1, Empty::Refused),
             ("best_per_task", self.best_per_task.len(), tasks, Empty::Refused),
             ("past", self.past.len(), tasks, Empty::Allowed),
+            ("past_losses", self.past_losses.len(), tasks, Empty::Allowed),
             ("means.losses", losses.len(), tasks, Empty::Refused),
             ("means.weights", weights.len(), tasks, Empty::Refused),
             ("means.weighted", weighted.len(), tasks, Empty::Allowed),

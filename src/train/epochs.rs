@@ -15,8 +15,8 @@ use crate::config::{OnNan, TrainConfig};
 use crate::console;
 use crate::data::random::hash_text;
 use crate::error::{Error, Result};
-use crate::evaluate::{self, Settings, TaskResult, overall};
-use crate::model::{Card, ForwardPlan, weights};
+use crate::evaluate::{Settings, TaskResult, overall};
+use crate::model::{Card, ValidationPlan, weights};
 use crate::reading::count_of;
 use crate::tasks::DecodeOptions;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub(super) struct Run {
 
 /// The parts of a run that exist only while its epochs are trained and are not saved.
 pub(super) struct Session {
-    pub plan: ForwardPlan,
+    pub plan: ValidationPlan,
     pub feed: Feed,
     pub table: ResultsTable,
     pub progress: Progress,
@@ -55,7 +55,7 @@ pub(super) struct Session {
     began_s: Option<f64>,
     save: SaveTimer,
     estimate: Estimate,
-    interrupted: Arc<AtomicBool>,
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// Printed at the first Ctrl-C.
@@ -104,9 +104,8 @@ impl Run {
             return Ok(self.folder.path);
         }
         say(&mut self.folder, &end.why)?;
-        let (config, architecture) = (self.state.config.clone(), &self.card.architecture);
-        let shape = [config.batch, config.imgsz, config.imgsz];
-        let plan = ForwardPlan::prepare(&mut self.trainer.executor, architecture, shape)?;
+        let config = self.state.config.clone();
+        let plan = self.validation_plan()?;
         self.draw_predictions(&plan, &config)?;
         self.log_summary()?;
         Ok(self.folder.path)
@@ -162,8 +161,7 @@ impl Run {
             );
             say(&mut self.folder, &line)?;
         }
-        let shape = [config.batch, config.imgsz, config.imgsz];
-        let plan = ForwardPlan::prepare(&mut self.trainer.executor, &self.card.architecture, shape)?;
+        let plan = self.validation_plan()?;
         let progress = Progress::new(self.trainer.step, config.epochs * self.data.steps_per_epoch(&config));
         let (feed, save, interrupted) =
             (self.feed(&config)?, SaveTimer::new(&config), console::interrupt_flag(CTRL_C)?);
@@ -189,8 +187,8 @@ impl Run {
             return Err(Error::Interrupted);
         }
         let config = self.state.config.clone();
-        let results = match self.validate(session) {
-            Ok(results) => results,
+        let validation = match self.validate(session) {
+            Ok(validation) => validation,
             Err(e) => {
                 // The epoch's steps are saved; a resumed run repeats only the validation.
                 self.save_last()?;
@@ -198,19 +196,20 @@ impl Run {
             }
         };
         self.state.elapsed_s = session.clock.elapsed_s();
+        let results = &validation.results;
         self.card.intervals = results.iter().map(TaskResult::half_widths).collect();
         self.state.epochs_done = epoch + 1;
         self.trainer.balance.epoch_ended();
-        self.remember(&results);
-        let is_best = self.is_best(&results);
+        self.remember(&validation);
+        let is_best = self.is_best(results);
         self.report_damaged(&session.progress)?;
-        self.report(epoch, &config, &results, began_s, session)?;
-        session.table.row(&self.row(epoch, &results, is_best))?;
+        self.report(epoch, &config, &validation, began_s, session)?;
+        session.table.row(&self.row(epoch, &validation, is_best))?;
         self.state.means = EpochMeans::new(self.data.tasks.len());
         self.fit_epochs_to_time(&mut session.progress);
         // Drawn before the save: a run that is killed in between repeats the epoch's end and draws again.
-        self.draw(&results, is_best, &mut session.progress)?;
-        self.save(&results)?;
+        self.draw(results, is_best, &mut session.progress)?;
+        self.save(results)?;
         session.save.restart();
         Ok(())
     }
@@ -348,35 +347,14 @@ impl Run {
         }
     }
 
-    /// # Errors
-    /// `Interrupted` if a signal arrives before the last batch, and the errors of [`evaluate::evaluate`].
-    pub(super) fn validate(&mut self, session: &Session) -> Result<Vec<TaskResult>> {
-        if self.data.val.is_empty() {
-            return Ok(Vec::new());
-        }
-        let settings = self.settings(&self.state.config);
-        let (executor, val, stop) = (&mut self.trainer.executor, &self.data.val, &session.interrupted);
-        let (results, broken) = evaluate::evaluate_on(executor, &session.plan, &self.card, val, &settings, stop)?;
-        if self.state.epochs_done == 0 {
-            self.report_broken(&broken, &session.progress)?;
-        }
-        Ok(results)
-    }
-
-    /// Adds the epoch's weight and metric to each task's history.
-    fn remember(&mut self, results: &[TaskResult]) {
-        self.state.past.resize(self.data.tasks.len(), Vec::new());
-        for (task, past) in self.state.past.iter_mut().enumerate() {
-            let weight = self.state.means.weight(task).unwrap_or(0.0);
-            past.push((weight, results.get(task).and_then(TaskResult::fitness)));
-        }
-    }
-
     /// Whether these results replace `best`. Between equal results the later epoch wins, since it was trained on more images.
-    /// While `--balance auto` tries methods, nothing replaces `best`.
+    /// Without any metric, `best` is the last epoch. While `--balance auto` tries methods, nothing replaces `best`.
     pub(super) fn is_best(&self, results: &[TaskResult]) -> bool {
-        let is_as_good = overall(results).is_some_and(|new| self.state.best.is_none_or(|old| new >= old));
-        !Trials::are_open(&self.state) && (results.is_empty() || is_as_good)
+        let is_as_good = match (overall(results), self.state.best) {
+            (Some(new), Some(old)) => new >= old,
+            (new, old) => new.is_some() || old.is_none(),
+        };
+        !Trials::are_open(&self.state) && is_as_good
     }
 
     /// Saves the weights if they are the best overall or for a task, then the whole state.
@@ -392,7 +370,7 @@ impl Run {
         if self.is_best(results) {
             // An equal result replaces the weights, but only a better one restarts --patience.
             let overall = overall(results);
-            if self.state.best_epoch.is_none() || overall > self.state.best {
+            if overall > self.state.best {
                 self.state.best_epoch = Some(self.state.epochs_done);
             }
             self.state.best = overall.or(self.state.best);

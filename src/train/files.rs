@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 pub(super) const ARGS: &str = "args.yaml";
 pub(super) const LOG: &str = "log.txt";
 pub(super) const TABLE: &str = "results.csv";
-pub(super) const ANSWERS: &str = "val_batch0_pred.png";
+pub(super) const ANSWERS: &str = "val_batch0_pred.jpg";
+/// The name of `ANSWERS` in runs of older versions.
+pub(super) const OLD_ANSWERS: &str = "val_batch0_pred.png";
 pub(super) const BALANCE: &str = "balance.png";
 pub(super) const WEIGHTS: &str = "weights";
 /// The state at the start of a run that tries methods, and the state at the end of its best trial so far.
@@ -37,7 +39,7 @@ pub(super) fn weights_file(name: &str) -> PathBuf {
 
 /// Every file that a run of these tasks may write, relative to its folder.
 fn files_of<'a>(tasks: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = [ARGS, LOG, TABLE, ANSWERS, BALANCE].map(PathBuf::from).into();
+    let mut files: Vec<PathBuf> = [ARGS, LOG, TABLE, ANSWERS, OLD_ANSWERS, BALANCE].map(PathBuf::from).into();
     files.extend(["last", "previous", "best", START, TRIAL].map(weights_file));
     for task in tasks {
         files.push(weights_file(&best_of(task)));
@@ -186,7 +188,7 @@ mod tests {
         }
 
         fn run(&self) -> PathBuf {
-            self.project.join("train").join(&self.config.name)
+            self.project.join(&self.config.name)
         }
 
         fn create(&self, tasks: &[&str]) -> Result<()> {

@@ -2,15 +2,17 @@
 
 use super::balance_picture;
 use super::epochs::Run;
-use super::files::ANSWERS;
+use super::files::{ANSWERS, OLD_ANSWERS};
 use super::progress::Progress;
 use crate::config::TrainConfig;
-use crate::data::Sample;
-use crate::error::Result;
+use crate::data::{Batch, Sample};
+use crate::draw::{self, PictureFormat};
+use crate::error::{Error, Result};
 use crate::evaluate::{self, TaskResult};
 use crate::executor::ParameterSet;
-use crate::model::ForwardPlan;
+use crate::model::ValidationPlan;
 use crate::predict;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 impl Run {
@@ -33,7 +35,7 @@ impl Run {
     }
 
     /// Draws the final network's predictions on the first nine validation images as one picture.
-    pub(super) fn draw_predictions(&mut self, plan: &ForwardPlan, config: &TrainConfig) -> Result<()> {
+    pub(super) fn draw_predictions(&mut self, plan: &ValidationPlan, config: &TrainConfig) -> Result<()> {
         let shown: Arc<[Sample]> = self.data.val.iter().take(9).cloned().collect();
         if shown.is_empty() {
             return Ok(());
@@ -43,11 +45,20 @@ impl Run {
         settings.max_broken = 1.0;
         let mut pictures = Vec::new();
         let (executor, tasks) = (&mut self.trainer.executor, &self.card.architecture.tasks);
-        let run = |images: &[u8]| plan.run(executor, ParameterSet::Average, images);
-        evaluate::evaluate(&self.card, &shown, &settings, run, |sample, answer| {
+        let run = |batch: &Batch| Ok(plan.run(executor, ParameterSet::Average, &batch.images, &[])?.0);
+        evaluate::evaluate(&self.card, &shown, &settings, None, run, |sample, answer| {
             pictures.push(predict::annotate(tasks, &crate::data::images::decode::decode(&sample.image)?, answer));
             Ok(())
         })?;
-        crate::draw::write_png(&self.folder.path.join(ANSWERS), &crate::draw::grid(&pictures, 3))
+        // A sheet of very wide images is shrunk to the longest side that JPEG can hold.
+        let (sheet, _) = draw::grid(&pictures, 3).shrunk(usize::from(u16::MAX));
+        draw::write_picture(&self.folder.path.join(ANSWERS), &sheet, PictureFormat::Jpeg)?;
+        // The same picture of an older version would not match the weights any more.
+        match std::fs::remove_file(self.folder.path.join(OLD_ANSWERS)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Error::io("remove", self.folder.path.join(OLD_ANSWERS))(e))
+            }
+            _ => Ok(()),
+        }
     }
 }

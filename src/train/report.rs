@@ -7,7 +7,7 @@ use super::telemetry::solved_or_stuck;
 use crate::config::TrainConfig;
 use crate::data::Broken;
 use crate::error::{Result, shown};
-use crate::evaluate::{TaskResult, overall};
+use crate::evaluate::{TaskResult, Validation, counted_as_zero, overall};
 use crate::reading::count_of;
 
 impl Run {
@@ -57,7 +57,7 @@ impl Run {
         &mut self,
         epoch: u64,
         config: &TrainConfig,
-        results: &[TaskResult],
+        Validation { results, losses, .. }: &Validation,
         began_s: f64,
         session: &mut Session,
     ) -> Result<()> {
@@ -75,8 +75,8 @@ impl Run {
         if let Some(warning) = session.feed.take_warning() {
             session.progress.say(&mut self.folder, &format!("  {warning}"))?;
         }
-        for result in results {
-            session.progress.say(&mut self.folder, &format!("  {}", result.line()))?;
+        for (result, loss) in results.iter().zip(losses) {
+            session.progress.say(&mut self.folder, &format!("  {}", result.line_with_loss(*loss)))?;
         }
         if let Some(line) = self.overall_line(results) {
             session.progress.say(&mut self.folder, &format!("  {line}"))?;
@@ -90,19 +90,20 @@ impl Run {
                 session.progress.say(&mut self.folder, &format!("  {line}"))?;
             }
         }
-        Ok(())
+        self.report_overfitting(&session.progress)
     }
 
     /// The log line with the mean metric over the tasks and the best one so far.
     fn overall_line(&self, results: &[TaskResult]) -> Option<String> {
         let overall = overall(results)?;
-        Some(match (self.state.best, self.state.kept_epoch) {
+        let line = match (self.state.best, self.state.kept_epoch) {
             _ if self.is_best(results) => format!("overall {overall:.3}, the best so far"),
             (Some(best), Some(epoch)) => {
                 format!("overall {overall:.3}; the best so far is {best:.3}, of epoch {epoch}")
             }
             _ => format!("overall {overall:.3}"),
-        })
+        };
+        Some(line + &counted_as_zero(results))
     }
 
     /// Logs that a signal ended the run, and how to continue it.
@@ -115,8 +116,10 @@ impl Run {
     pub(super) fn log_summary(&mut self) -> Result<()> {
         let path = shown(&self.folder.path);
         let mut parts = vec![format!("{DONE} {}", in_words(self.state.elapsed_s))];
-        if let (Some(best), Some(epoch)) = (self.state.best, self.state.kept_epoch) {
-            parts.push(format!("best overall {best:.3}, of epoch {epoch}"));
+        match (self.state.best, self.state.kept_epoch) {
+            (Some(best), Some(epoch)) => parts.push(format!("best overall {best:.3}, of epoch {epoch}")),
+            (None, Some(epoch)) => parts.push(format!("without metrics, `best` is the last epoch, {epoch}")),
+            (_, None) => parts.push("no epoch was finished, so there is no `best`, only `last`".to_owned()),
         }
         if self.kept {
             parts.push(format!("predict with: polyhead predict {path} IMAGES…"));

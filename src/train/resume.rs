@@ -12,6 +12,7 @@ use super::setup::{Data, schedule, trainer};
 use super::step::Trainer;
 use super::trials::Trials;
 use crate::config::{Choices, DATA_SET, Resumed, TrainConfig};
+use crate::data::RUNS_MARKER;
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
 use crate::reading::count_of;
@@ -203,10 +204,11 @@ fn schedule_note(state: &RunState, before: &TrainConfig, data: &Data) -> Option<
 }
 
 /// Makes the run write where its folder lies, which may have been moved or come from another machine: beside the other runs if
-/// it lies in a folder `train`, else into the run's own folder.
+/// it lies in a project's folder, or in a folder `train`, else into the run's own folder.
 fn place_in(folder: &Path, config: &mut TrainConfig) -> Result<()> {
     let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
-    let project = folder.parent().filter(|parent| parent.ends_with("train")).and_then(Path::parent);
+    let holds_runs = |parent: &&Path| parent.ends_with("train") || parent.join(RUNS_MARKER).exists();
+    let project = folder.parent().filter(holds_runs);
     config.project = project.unwrap_or(&folder).to_path_buf();
     if let Some(data) = &mut config.data {
         *data = std::path::absolute(&*data).map_err(Error::io("find", &*data))?;

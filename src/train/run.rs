@@ -14,9 +14,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The folder `<project>/train/<name>` with its lock.
+/// The folder `<project>/<name>` with its lock.
 pub struct RunFolder {
-    /// The run's folder, `<project>/train/<name>`.
+    /// The run's folder, `<project>/<name>`.
     pub path: PathBuf,
     /// A random number that this run and no other has; `None` for a run of an older version.
     pub(super) id: Option<String>,
@@ -75,7 +75,7 @@ impl Machine {
 }
 
 impl RunFolder {
-    /// Makes a new folder: `name`, or `name2`, `name3` … if that exists and `exist_ok` is not set. With `exist_ok`, only the
+    /// Makes a new folder: `name`, or `name-2`, `name-3` … if that exists and `exist_ok` is not set. With `exist_ok`, only the
     /// files of the existing run are removed. `isa` and `tuning` are the executor's [`isa`](crate::executor::Executor::isa) and
     /// [`tuning_hash`](crate::executor::Executor::tuning_hash).
     ///
@@ -87,7 +87,7 @@ impl RunFolder {
         isa: Option<IsaName>,
         tuning: Option<&str>,
     ) -> Result<RunFolder> {
-        let parent = config.project.join("train");
+        let parent = &config.project;
         let asked = parent.join(&config.name);
         let refused = if config.exist_ok { files::replaced(&asked, tasks).err() } else { None };
         // Without a lock file no process writes there, and a refused folder should not get one. With a lock file, the check
@@ -95,13 +95,14 @@ impl RunFolder {
         if let Some(error) = refused.filter(|_| !asked.join(LOCK).exists()) {
             return Err(error);
         }
-        std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
-        mark_project(&config.project)?;
+        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        mark_project(parent)?;
+        mark_project(config.shared_folder())?;
         let path = if config.exist_ok {
             std::fs::create_dir_all(&asked).map_err(Error::io("create", &asked))?;
             asked
         } else {
-            first_free(&parent, &config.name)?
+            first_free(parent, &config.name)?
         };
         let mut lock = RunLock::acquire(&path)?;
         let old = files::replaced(&path, tasks)?;
@@ -214,7 +215,8 @@ mod tests {
             assert_eq!(read, config);
             let mut repeated = TrainConfig::default();
             Choices::read(&folder.path).unwrap().apply(&mut repeated).unwrap();
-            assert_eq!(repeated, config);
+            // A repeated run has its own place.
+            assert_eq!(TrainConfig { project: project.clone(), ..repeated }, config);
         }
         std::fs::remove_dir_all(project).unwrap();
     }

@@ -18,7 +18,7 @@ use crate::optim::OptimizerConfig;
 use crate::optim::schedule::{Decline, Schedule, ScheduleKind};
 use crate::reading::{count_of, list_some};
 use crate::tasks::Invariances;
-use crate::tasks::{Encoder, Encoders, Label, LabelFeatures, LabelValue, Likelihood, Mixing, Regions, Task};
+use crate::tasks::{Encoders, Label, LabelFeatures, LabelValue, Likelihood, Mixing, Regions, Task};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl Data {
     pub fn open(config: &TrainConfig) -> Result<Data> {
         let path = match &config.data {
             Some(path) => path.clone(),
-            None => digits::digits_dataset(&config.project.join("datasets"))?,
+            None => digits::digits_dataset(&config.shared_folder().join("datasets"))?,
         };
         let options = OpenOptions { val_fraction: config.val_fraction, seed: config.seed, tasks: config.task.clone() };
         let mut dataset = Dataset::open(&path, &options)?;
@@ -246,7 +246,7 @@ fn cache(config: &TrainConfig) -> Result<Option<Arc<Cache>>> {
     let cache = match config.cache {
         CacheChoice::None => return Ok(None),
         CacheChoice::Ram => Cache::in_memory(limit),
-        CacheChoice::Disk => Cache::in_folder(&config.project.join("cache"), limit)?,
+        CacheChoice::Disk => Cache::in_folder(&config.shared_folder().join("cache"), limit)?,
     };
     Ok(Some(Arc::new(cache)))
 }
@@ -338,6 +338,7 @@ pub(crate) fn trainer(
     let optimizer = optimizer(config, data);
     let mut trainer = Trainer::of(network(largest)?, tasks, device, optimizer, balance, Fusion::On)?;
     others.iter().rev().try_for_each(|&side| trainer.add(network(side)?, Fusion::On))?;
+    trainer.loss_factors = config.loss_scale.factors(card)?;
     if probe != Probe::None {
         // At least once per epoch.
         trainer.gramian_interval = GRAMIAN_INTERVAL.min(data.steps_per_epoch(config)).max(1);
@@ -379,12 +380,14 @@ fn probe(config: &TrainConfig, data: &Data) -> Result<Probe> {
 /// The label features that the run needs beyond plain labels: mixed images and partial labels.
 fn label_features(config: &TrainConfig, data: &Data) -> LabelFeatures {
     let mixed = config.transforms.mixup > 0.0 && config.overfit == 0;
+    LabelFeatures { mixing: if mixed { Mixing::Possible } else { Mixing::Never }, regions: regions(&data.train) }
+}
+
+/// Whether some of the labels name only some classes of a region.
+pub(super) fn regions(samples: &[Sample]) -> Regions {
     let is_partial = |label: &Label| label.value().is_some_and(LabelValue::is_partial);
-    let partial = data.train.iter().any(|sample| sample.labels.iter().any(is_partial));
-    LabelFeatures {
-        mixing: if mixed { Mixing::Possible } else { Mixing::Never },
-        regions: if partial { Regions::Partial } else { Regions::Whole },
-    }
+    let partial = samples.iter().any(|sample| sample.labels.iter().any(is_partial));
+    if partial { Regions::Partial } else { Regions::Whole }
 }
 
 fn optimizer(config: &TrainConfig, data: &Data) -> OptimizerConfig {
@@ -427,24 +430,15 @@ fn decline(config: &TrainConfig, steps_per_epoch: u64) -> Decline {
     }
 }
 
-/// The encoder for batches of this side.
-pub(crate) fn encoder(side: usize, data: &Data, card: &Card) -> Encoder {
-    Encoder {
-        tasks: data.tasks.clone(),
-        levels: card.architecture.levels(side, side),
-        standardisation: card.standardisation.clone(),
-    }
-}
-
 /// The endless stream of training batches from number `start` on, with targets made in its threads.
 pub(crate) fn loader(config: &TrainConfig, data: &Data, card: &Card, start: u64) -> Result<TrainLoader> {
-    let encoders = Some(Arc::new(encoders(config, data, card)));
+    let encoders = Some(Arc::new(encoders(config, card)));
     TrainLoader::new(Arc::clone(&data.train), LoaderOptions { encoders, ..data.loader_options(config) }, start)
 }
 
 /// One encoder for each side that batches of the run may have.
-pub(crate) fn encoders(config: &TrainConfig, data: &Data, card: &Card) -> Encoders {
-    Encoders::new(config.sides().into_iter().map(|side| (side, encoder(side, data, card))))
+pub(crate) fn encoders(config: &TrainConfig, card: &Card) -> Encoders {
+    Encoders::new(config.sides().into_iter().map(|side| (side, card.encoder(side))))
 }
 
 /// Loads initial weights from `path`. Returns notes on how they were read, on tensors that the file lacks, and on those that are not

@@ -11,7 +11,7 @@ use crate::config::{CacheChoice, TrainConfig};
 use crate::console;
 use crate::error::{Error, Result, sentence};
 use crate::executor::DeviceChoice;
-use crate::model::{ModelFile, init};
+use crate::model::{Card, LossScale, ModelFile, init};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -86,6 +86,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
     let method = trials.as_ref().map_or(config.balance.candidates()[0], |trials| trials.method);
     let mut trainer = trainer(&config, method, device, &data, &card)?;
     let mut notes = data.notes.clone();
+    notes.extend(notes_on_labels(&config, &data, &card));
     trainer.executor.edit_store(|store| init::initialise(store, config.seed))?;
     if let Some(file) = &config.weights {
         notes.extend(start_from(&mut trainer, &card.architecture, file)?);
@@ -118,6 +119,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         isa,
         tuning,
         past: vec![Vec::new(); tasks],
+        past_losses: vec![Vec::new(); tasks],
         mosaic_epochs: None,
         trials,
         means: EpochMeans::new(tasks),
@@ -126,6 +128,33 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         say(&mut folder, &format!("note: {}", sentence(note)))?;
     }
     Run { data, card, folder, trainer, state, kept: keep == Folder::Permanent, has_ended: false }.train_to_end()
+}
+
+/// The notes on the scale of the losses, and on splits that lack labels.
+fn notes_on_labels(config: &TrainConfig, data: &Data, card: &Card) -> Vec<String> {
+    let plain = card.architecture.tasks.iter().zip(&card.standardisation);
+    let is_scaled = plain.into_iter().any(|(task, fitted)| task.spec.plain_loss_factor(fitted.as_ref()) != 1.0);
+    let scale = match config.loss_scale {
+        LossScale::Normalised => {
+            "losses are normalised: cross-entropy is divided by the logarithm of the number of classes, and values are in standard deviations (--loss-scale raw is plain)"
+        }
+        LossScale::Raw => "--loss-scale raw: cross-entropy is in nats, and errors of values are in their unit, squared",
+    };
+    let mut notes: Vec<String> = is_scaled.then(|| scale.to_owned()).into_iter().collect();
+    if data.val.is_empty() {
+        return notes;
+    }
+    let is_labelled = |task: &usize| data.val.iter().any(|sample| sample.labels[*task].is_labelled());
+    let (labelled, without): (Vec<usize>, Vec<usize>) = (0..data.tasks.len()).partition(is_labelled);
+    if labelled.is_empty() {
+        notes.push("no validation image has labels: there are no metrics, and `best` is the last epoch".into());
+        return notes;
+    }
+    for task in without {
+        let name = &data.tasks[task].name;
+        notes.push(format!("{name}: no validation image has labels for it: it has no metrics and no part in `best`"));
+    }
+    notes
 }
 
 /// Makes paths absolute, so that the run can be resumed and evaluated from any folder. If `weights` is a run's folder, its best

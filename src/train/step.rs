@@ -2,6 +2,7 @@
 //! [`Trainer::load`] and [`Trainer::start`] for each batch, and [`Trainer::finish`].
 
 use super::layer_gradients::{LayerGradients, SquaredSums, products};
+pub use super::step_targets::StepTargets;
 use crate::balance::{Balance, Needs, Signals, Weights};
 use crate::error::{Error, Result};
 use crate::executor::compare::NodeComparison;
@@ -10,7 +11,7 @@ use crate::graph::fuse::Fusion;
 use crate::ir::{Segment, ValueId};
 use crate::model::{Architecture, Freeze, Probe, TrainingNetwork};
 use crate::optim::{OptimizerConfig, OptimizerState};
-use crate::tasks::{LabelFeatures, Target, Task, TaskLoss, gather};
+use crate::tasks::{LabelFeatures, Target, Task, TaskLoss};
 
 /// A network in training: all state of a step, without the data.
 pub struct Trainer {
@@ -28,6 +29,8 @@ pub struct Trainer {
     pub step: u64,
     /// Compute the Gramian once in this many steps, even if the method does not need it; 0 means never.
     pub gramian_interval: u64,
+    /// Per task, the factor of its loss and gradient; see [`LossScale`](crate::model::LossScale).
+    pub loss_factors: Vec<f32>,
     names: Vec<String>,
     /// One plan per batch size.
     plans: Vec<StepPlan>,
@@ -70,34 +73,6 @@ impl StepPlan {
             false => Ok(f32::NAN),
         };
         self.losses.iter().zip(active).map(read).collect()
-    }
-}
-
-/// The targets of a step's batches, with values that are known before the step begins.
-pub struct StepTargets {
-    /// Per batch, per task.
-    batches: Vec<Vec<Target>>,
-    /// Per task, whether any image of the step is labelled, and the divisor of its summed loss.
-    active: Vec<bool>,
-    denominators: Vec<f32>,
-}
-
-impl StepTargets {
-    /// Gathers the targets of a step's batches, which are one list per image.
-    pub fn new(batches: &[&[Vec<Target>]]) -> StepTargets {
-        let tasks = batches.iter().find_map(|batch| batch.first()).map_or(0, Vec::len);
-        let gathered = |batch: &&[Vec<Target>]| (0..tasks).map(|task| gather(batch.iter(), task)).collect();
-        let batches: Vec<Vec<Target>> = batches.iter().map(gathered).collect();
-        StepTargets {
-            active: (0..tasks).map(|task| batches.iter().any(|b| b[task].active)).collect(),
-            denominators: (0..tasks).map(|task| batches.iter().map(|b| b[task].denominator).sum()).collect(),
-            batches,
-        }
-    }
-
-    /// Number of batches in the step.
-    pub fn batches(&self) -> usize {
-        self.batches.len()
     }
 }
 
@@ -268,6 +243,7 @@ impl Trainer {
             config,
             step: 0,
             gramian_interval: 0,
+            loss_factors: vec![1.0; tasks.len()],
             names: tasks.iter().map(|t| t.name.clone()).collect(),
             plans,
             loaded: 0,
@@ -418,7 +394,8 @@ impl Trainer {
         let micro_batches = targets.batches();
         StepScalars {
             task_weights: self.weights_before(&targets.active).seam,
-            denominators: targets.denominators.clone(),
+            // A factor of the loss is a smaller divisor of its sum.
+            denominators: targets.denominators.iter().zip(&self.loss_factors).map(|(d, factor)| d / factor).collect(),
             // Every batch of every step has its own dropout mask.
             dropout_counter: self.step * micro_batches as u64,
             micro_batches,

@@ -5,7 +5,7 @@ use super::files::TABLE;
 use super::run::RunFolder;
 use super::telemetry::GradientMeans;
 use crate::error::{Error, Result};
-use crate::evaluate::{self, TaskResult, overall};
+use crate::evaluate::{self, Validation, overall};
 use crate::tasks::Task;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, Write};
@@ -87,6 +87,7 @@ impl Run {
         columns.extend(names().map(|n| format!("train/{n}/loss")));
         if !self.data.val.is_empty() {
             for (task, metrics) in self.data.tasks.iter().zip(self.metric_names()) {
+                columns.push(format!("val/{}/loss", task.name));
                 columns.extend(metrics.iter().map(|m| format!("val/{}/{m}", task.name)));
             }
         }
@@ -106,12 +107,15 @@ impl Run {
         self.data.tasks.iter().map(names).collect()
     }
 
-    pub(super) fn row(&self, epoch: u64, results: &[TaskResult], is_best: bool) -> Vec<String> {
+    pub(super) fn row(&self, epoch: u64, validation: &Validation, is_best: bool) -> Vec<String> {
+        let Validation { results, losses, .. } = validation;
         let mut cells = vec![(epoch + 1).to_string(), format!("{:.1}", self.state.elapsed_s)];
         let (means, tasks) = (&self.state.means, 0..self.data.tasks.len());
         cells.extend(tasks.clone().map(|i| means.loss(i).map_or(String::new(), number)));
-        let metrics = results.iter().flat_map(TaskResult::metrics);
-        cells.extend(metrics.map(|(_, value)| value.map_or(String::new(), number)));
+        for (result, loss) in results.iter().zip(losses) {
+            let figures = std::iter::once(*loss).chain(result.metrics().into_iter().map(|metric| metric.1));
+            cells.extend(figures.map(|value| value.map_or(String::new(), number)));
+        }
         cells.extend(tasks.clone().map(|i| means.weight(i).map_or(String::new(), number)));
         cells.extend(tasks.map(|i| means.weighted(i).map_or(String::new(), number)));
         cells.extend(self.trainer.balance.log_variances().iter().map(|&s| number(f64::from(s))));

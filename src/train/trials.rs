@@ -115,7 +115,8 @@ impl Trials {
         let Some(trials) = &state.trials else { return Ok(()) };
         let candidates = state.config.balance.candidates();
         let tried = trials.reached.len();
-        let is_sound = candidates.contains(&trials.method)
+        // A run that has chosen goes on, even if its method is no longer among those that are tried.
+        let is_sound = (trials.decided || candidates.contains(&trials.method))
             && trials.epochs >= 1
             // A run that has chosen may be given as few epochs as a trial has.
             && trials.epochs < state.config.epochs + u64::from(trials.decided)
@@ -234,7 +235,7 @@ impl Run {
         session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
         // The trial's last epoch is the run's first `best`.
         // If a signal interrupts this, a resumed run ends the trial and chooses again.
-        let results = self.validate(session)?;
+        let results = self.validate(session)?.results;
         self.draw(&results, self.is_best(&results), &mut session.progress)?;
         self.save(&results)?;
         // Saved twice, so that `previous` too is a state that no longer needs the trials' files.

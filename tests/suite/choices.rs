@@ -9,7 +9,7 @@ use std::path::Path;
 fn choices(run_folder: &str, without: &[&str]) -> Mapping {
     let text = std::fs::read_to_string(Path::new(run_folder).join("args.yaml")).unwrap();
     let mut map: Mapping = yaml::read(&text).unwrap_or_else(|e| panic!("{e}"));
-    let provenance = ["command", "version", "commit", "machine", "isa", "tuning"];
+    let provenance = ["command", "version", "commit", "machine", "id", "isa", "tuning"];
     provenance.iter().chain(without).for_each(|key| drop(map.remove(*key)));
     map
 }
@@ -38,15 +38,19 @@ fn a_run_starts_from_the_choices_of_another() {
     let args = path(&folder, "runs/train/first/args.yaml");
     let before = std::fs::read(Path::new(&first).join("weights/last.safetensors")).unwrap();
 
-    // The first run was allowed to overwrite another. Its repetition is not, and gets its own folder.
-    succeed(&["train", "--config", &args]);
-    let again = path(&folder, "runs/train/first2");
-    assert_eq!(choices(&again, &["exist_ok"]), choices(&first, &["exist_ok"]));
+    // The first run was allowed to overwrite another. Its repetition is not, and gets its own folder, wherever the first one was.
+    let elsewhere = path(&folder, "elsewhere");
+    succeed(&["train", "--config", &args, "--project", &elsewhere]);
+    let (again, place) = (path(&folder, "elsewhere/run"), ["exist_ok", "project", "name"]);
+    assert_eq!(choices(&again, &place), choices(&first, &place));
+    let all = choices(&again, &[]);
+    assert_eq!((all["project"].as_str(), all["name"].as_str()), (Some(elsewhere.as_str()), Some("run")));
     assert_eq!(std::fs::read(Path::new(&first).join("weights/last.safetensors")).unwrap(), before);
 
     let other = Folder::new("choices-other");
     let more = digits(&other, 8);
-    succeed(&["train", &more, "--config", &first, "--name", "other", "--clip-norm", "7", "--threads", "1"]);
+    let own = ["--project", &path(&folder, "runs/train"), "--name", "other", "--clip-norm", "7", "--threads", "1"];
+    succeed(&[&["train", &more, "--config", &first], &own[..]].concat());
     let changed = ["exist_ok", "data", "name", "clip_norm", "threads"];
     let (a, b) = (path(&folder, "runs/train/other"), choices(&first, &changed));
     assert_eq!(choices(&a, &changed), b);
@@ -62,7 +66,8 @@ fn a_typed_method_or_schedule_removes_what_belongs_to_the_one_in_the_file() {
     let fixed = [&one_epoch[..], &["--balance", "fixed", "--task-weight", "sum=2"]].concat();
     let file = train(&folder, &data, "fixed", &fixed);
     let again = |name: &str, file: &str, more: &[&str]| {
-        let output = run(&[&["train", "--config", file, "--name", name], more].concat());
+        let place = ["--project", &path(&folder, "runs/train"), "--name", name];
+        let output = run(&[&["train", "--config", file], &place[..], more].concat());
         let said = text(&output.stderr);
         assert!(output.status.success(), "{more:?}: {said}");
         (said, choices(&path(&folder, &format!("runs/train/{name}")), &[]))
@@ -139,12 +144,12 @@ fn a_resumed_run_names_the_flags_it_ignores() {
 #[test]
 fn a_runs_folder_stands_for_its_best_weights() {
     let folder = Folder::new("weights-of-a-run");
-    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs/train"));
     let first = train(&folder, &data, "run", &["--epochs", "1"]);
     let again = ["train", &data, "--project", &project, "--name", "run", "--weights", &first, "--epochs", "1"];
     let output = run(&[&again, &SMALL[..]].concat());
     let said = text(&output.stderr);
-    assert!(output.status.success() && said.contains("the folder run is taken, so this run's is run2"), "{said}");
-    let args = std::fs::read_to_string(path(&folder, "runs/train/run2/args.yaml")).unwrap();
+    assert!(output.status.success() && said.contains("the folder run is taken, so this run's is run-2"), "{said}");
+    let args = std::fs::read_to_string(path(&folder, "runs/train/run-2/args.yaml")).unwrap();
     assert!(args.contains("run/weights/best.safetensors"), "{args}");
 }

@@ -36,7 +36,7 @@ fn a_comparison_from_data_to_tables_and_again() {
     let file = |name: &str| std::fs::read_to_string(Path::new(&out).join(name)).unwrap();
     assert_eq!(printed, file("compare.md"));
     assert!(printed.contains("## sum: R²") && printed.contains("(paired t over 2 seeds)"), "{printed}");
-    assert!(printed.contains("| an image, batch 8 |"), "{printed}");
+    assert!(printed.contains("| time per image, batch 8 |"), "{printed}");
     let figures: Value = serde_json::from_str(&file("compare.json")).unwrap();
     assert_eq!(figures["tasks"].as_array().unwrap().len(), 3);
     assert!(figures["tasks"][1]["settings"][0]["values"]["1"].is_number(), "{figures}");

@@ -39,7 +39,7 @@ fn outcome(args: &[&str], stdout: To, stderr: To) -> (Option<i32>, String, Strin
 #[test]
 fn training_continues_without_a_reader() {
     let folder = Folder::new("unread-training");
-    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs/train"));
     let broken = std::fs::read_dir(Path::new(&data).join("train")).unwrap().next().unwrap().unwrap().path();
     std::fs::write(broken, "no image").unwrap();
     // The lines without durations and rates.
@@ -190,7 +190,7 @@ fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 #[test]
 fn control_c_works_when_its_message_cannot_be_written() {
     let folder = Folder::new("unread-interrupt");
-    let (data, project) = (digits(&folder, 8), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 8), path(&folder, "runs/train"));
     let start = |name: &str, stderr: Stdio| {
         let args = ["train", &data, "--project", &project, "--name", name, "--epochs", "1000"];
         Running(polyhead().args([&args, &SMALL[..]].concat()).stderr(stderr).spawn().unwrap())

@@ -59,7 +59,7 @@ fn a_run_continues_the_classes_that_both_have_by_name() {
     let [digits_before, digits_now] = [ten([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), ten([9, 8, 7, 6, 5, 4, 3, 2, 1, 0])];
     let papers = ("plain, ruled, squared, speckled", "speckled, dotted, plain, lined, ruled");
     change("data.yaml", &[papers, (digits_before.as_str(), digits_now.as_str())]);
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let own = ["train", &data, "--project", &project, "--name", "second", "--weights", &first, "--epochs", "1"];
     let output = run(&[&own, &SMALL[..]].concat());
     let said = text(&output.stderr);

@@ -159,7 +159,7 @@ fn a_run_has_the_same_numbers_with_any_cache() {
     let run = |name: &str, more: &[&str]| {
         let start = ["train", &images, "--project", &to, "--name", name, "--max-broken", "1", "--epochs", "2"];
         succeed(&[&start, &SMALL[..], more].concat());
-        let mut rows = results(&project.join("train").join(name).to_string_lossy());
+        let mut rows = results(&project.join(name).to_string_lossy());
         rows.iter_mut().for_each(|row| drop(row.remove("time")));
         rows
     };

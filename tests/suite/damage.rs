@@ -29,7 +29,7 @@ fn content(file: &StateFile) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn a_bit_that_changes_in_a_checkpoint_is_noticed_or_changes_nothing() {
     let folder = Folder::new("bits");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let run = |name: &'static str| {
         let own = ["train", &data, "--project", &project, "--name", name, "--epochs", "12", "--save-minutes", "0.0001"];
         [&own, &SMALL[..]].concat()
@@ -83,7 +83,7 @@ fn a_bit_that_changes_in_a_checkpoint_is_noticed_or_changes_nothing() {
 #[test]
 fn a_bit_that_changes_in_a_cached_image_changes_no_run() {
     let folder = Folder::new("cached-bits");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let run = |name: &'static str, cache: &'static str| {
         let own = ["train", &data, "--project", &project, "--name", name, "--epochs", "2", "--cache", cache];
         [&own, &SMALL[..]].concat()
@@ -122,7 +122,7 @@ fn with_state(file: &Path, place: &str, value: serde_json::Value) {
 #[test]
 fn a_state_with_lists_of_another_length_is_refused() {
     let folder = Folder::new("state-lists");
-    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs/train"));
     let run = path(&folder, "runs/train/run");
     interrupt(
         &[&["train", &data, "--project", &project, "--name", "run", "--epochs", "500"], &SMALL[..]].concat(),

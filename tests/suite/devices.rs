@@ -87,7 +87,7 @@ fn a_missing_nvrtc_is_named_with_advice() {
 #[test]
 fn the_environment_names_the_instruction_set_of_a_bench_and_of_a_run() {
     let folder = Folder::new("isa");
-    let (figures, project) = (path(&folder, "figures.json"), path(&folder, "runs"));
+    let (figures, project) = (path(&folder, "figures.json"), path(&folder, "runs/train"));
     let data = digits(&folder, 16);
     let with = |word: &str, args: &[&str]| {
         let output = polyhead().args(args).env(Isa::VARIABLE, word).output().unwrap();
@@ -121,7 +121,7 @@ fn the_environment_names_the_instruction_set_of_a_bench_and_of_a_run() {
 #[test]
 fn an_unknown_or_missing_instruction_set_is_refused_before_anything_is_written() {
     let folder = Folder::new("no-isa");
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let lacking = [IsaName::Neon, IsaName::Avx512]
         .into_iter()
         .find(|name| Isa::available().iter().all(|isa| isa.name() != *name));

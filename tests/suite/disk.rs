@@ -23,7 +23,7 @@ fn contents(folders: &[&Path]) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn a_full_disk_leaves_existing_files_unchanged() {
     let folder = Folder::new("full-disk");
-    let (data, project) = (digits(&folder, 8), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 8), path(&folder, "runs/train"));
     let run_folder = path(&folder, "runs/train/kept");
     let long = ["train", &data, "--project", &project, "--name", "kept", "--epochs", "1000"];
     interrupt(&[&long, &SMALL[..]].concat(), &run_folder);

@@ -21,7 +21,7 @@ fn trained(folder: &Folder) -> (String, String) {
     let data = path(folder, "digits");
     let options = DigitsOptions { train: 24, val: 29, test: 11, size: 64, seed: 1 };
     write_digits(data.as_ref(), &options).unwrap();
-    let project = path(folder, "runs");
+    let project = path(folder, "runs/train");
     succeed(&[&["train", &data, "--project", &project, "--name", "r", "--epochs", "2"], &SMALL[..]].concat());
     (data, path(folder, "runs/train/r"))
 }
@@ -33,6 +33,15 @@ fn a_run_leaves_pictures_and_intervals_for_evaluate_and_predict() {
     let run_folder = Path::new(&run);
     assert!(is_picture(&run_folder.join("confusion_paper.png")) && is_picture(&run_folder.join("scatter_sum.png")));
 
+    // The log says where a negative R² counts as 0 in the overall figure.
+    let log = std::fs::read_to_string(run_folder.join("log.txt")).unwrap();
+    let lines = log.lines().filter(|line| line.contains("  sum (regression") || line.starts_with("  overall"));
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!(lines.len(), 4, "{log}");
+    for pair in lines.chunks(2) {
+        assert_eq!(pair[0].contains("R2 -"), pair[1].contains("; a negative R² counts as 0"), "{pair:?}");
+    }
+
     let card = ModelFile::read(&run_folder.join("weights/best.safetensors"), None).unwrap().card;
     let sum = card.architecture.tasks.iter().position(|t| t.name == "sum").unwrap();
     let half_width = card.intervals_of(sum)[0].unwrap();
@@ -42,7 +51,7 @@ fn a_run_leaves_pictures_and_intervals_for_evaluate_and_predict() {
     let (out, file) = (folder.path.join("out/below"), path(&folder, "figures.json"));
     let args = ["evaluate", &run, "--batch", "8", "--json", &file, "--out", &out.to_string_lossy()];
     let said = succeed(&args);
-    for words in ["class", "precision", "support", "AP50", "ECE", "by construction"] {
+    for words in ["class", "precision", "support", "AP50", "ECE", "as expected"] {
         assert!(said.contains(words), "{words}: {said}");
     }
     let figures = json(file.as_ref());
@@ -59,8 +68,23 @@ fn a_run_leaves_pictures_and_intervals_for_evaluate_and_predict() {
     assert_eq!(supports.sum::<u64>(), 29);
     assert!(paper["metrics"]["ECE"].is_number() && figures["tasks"]["sum"]["metrics"]["spearman"].is_number());
 
+    let part = succeed(&["evaluate", &run, "--tasks", "digits", "--only-classes", "7,1", "--json", &file]);
+    assert!(part.contains("only boxes of these classes: 1, 7") && !part.contains("paper"), "{part}");
+    let part = json(file.as_ref());
+    assert_eq!(part["tasks"].as_object().unwrap().keys().collect::<Vec<_>>(), ["digits"]);
+    assert_eq!(part["only_classes"], Value::from(vec!["1", "7"]));
+    let rows = part["tasks"]["digits"]["per_class"].as_object().unwrap();
+    assert_eq!(rows.keys().collect::<Vec<_>>(), ["1", "7"]);
+    let whole = &figures["tasks"]["digits"]["per_class"];
+    assert!(rows.iter().all(|(class, row)| row["count"] == whole[class]["count"]), "{rows:?}");
+    let two = succeed(&["evaluate", &run, "--tasks", "sum,paper", "--json", &file]);
+    assert!(two.contains("as expected"), "{two}");
+    assert_eq!(json(file.as_ref())["tasks"]["sum"]["metrics"], figures["tasks"]["sum"]["metrics"]);
+    fail(&["evaluate", &run, "--tasks", "digit"], 2, &["--tasks digit", "`digits`?"]);
+    fail(&["evaluate", &run, "--classes", "7"], 2, &["--only-classes"]);
+
     let other = succeed(&["evaluate", &run, "--split", "test"]);
-    assert!(other.contains("90 % intervals contain") && !other.contains("by construction"), "{other}");
+    assert!(other.contains("90 % intervals contain") && !other.contains("as expected"), "{other}");
 
     let answers = path(&folder, "answers");
     succeed(&["predict", &run, &format!("{data}/test"), "--out", &answers, "--no-images"]);
@@ -77,6 +101,40 @@ fn a_run_leaves_pictures_and_intervals_for_evaluate_and_predict() {
         std::fs::write(run_folder.join("args.yaml"), text).unwrap();
         fail(&["evaluate", &run], 1, &["args.yaml", "not a run's configuration"]);
     }
+}
+
+#[test]
+fn what_differs_between_a_model_and_a_data_set_is_named() {
+    let folder = Folder::new("differs");
+    let (data, run) = trained(&folder);
+    let yaml = Path::new(&data).join("data.yaml");
+    let text = std::fs::read_to_string(&yaml).unwrap();
+    // The built-in set lists its classes of paper in this order.
+    let swapped = text.replace("[plain, ruled, ", "[ruled, plain, ");
+    assert_ne!(swapped, text);
+    std::fs::write(&yaml, swapped.replace("  sum:", "  total:")).unwrap();
+    let words = [
+        "only the model has `sum` (regression)",
+        "only the data set has `total` (regression)",
+        "the classes of `paper` have another order: the first that differ are `plain` in the model and `ruled` in the data set",
+        "evaluate what is the same with --tasks digits",
+    ];
+    fail(&["evaluate", &run, &data], 2, &words);
+    // Other tasks of the data set are only noted.
+    std::fs::write(&yaml, text.replace("  sum:", "  total:")).unwrap();
+    let output = crate::cli::run(&["evaluate", &run, &data, "--tasks", "digits,paper"]);
+    assert!(output.status.success(), "{}", crate::cli::text(&output.stderr));
+    let alone = path(&folder, "runs");
+    succeed(
+        &[&["train", &data, "--project", &alone, "--name", "one", "--task", "paper", "--epochs", "1"], &SMALL[..]]
+            .concat(),
+    );
+    let output = crate::cli::run(&["evaluate", &path(&folder, "runs/train/one"), &data]);
+    let said = crate::cli::text(&output.stderr);
+    assert!(
+        said.contains("that the model does not have are not evaluated: `digits` (detection), `total` (regression)"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn multi_label_tasks_are_trained_evaluated_and_predicted() {
     assert!(checked.contains("look: 13 rows with some of the columns blank"), "{checked}");
     assert!(checked.contains("kind: balanced class weights: marked 1.000, plain 1.000"), "{checked}");
 
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let args = ["train", &data, "--project", &project, "--name", "first", "--epochs", "12", "--lr0", "0.01"];
     succeed(&[&args[..], &SMALL[..], &["--head", "full"]].concat());
     let run = path(&folder, "runs/train/first");
@@ -276,7 +276,7 @@ fn multi_label_tasks_are_trained_evaluated_and_predicted() {
         let there: Vec<&str> = ["red", "square"].into_iter().filter(|class| probability(class) >= 0.5).collect();
         assert_eq!(look["labels"], Value::from(there), "{line}");
     }
-    assert!(Path::new(&out).join("val3.png").is_file());
+    assert!(Path::new(&out).join("val3.jpg").is_file());
 
     // Another loss makes it another run.
     let yaml = Path::new(&data).join("data.yaml");

@@ -30,7 +30,7 @@ pub fn end_of(run: &str) -> (Vec<(String, Vec<u32>)>, Vec<String>) {
 #[test]
 fn a_checkpoint_truncated_anywhere_is_replaced_by_the_previous_one() {
     let folder = Folder::new("cut-checkpoint");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let run = |name: &str| -> Vec<String> {
         let own = ["train", &data, "--project", &project, "--name", name, "--epochs", "6", "--save-minutes", "0.0001"];
         own.into_iter().chain(SMALL).map(str::to_owned).collect()
@@ -70,5 +70,5 @@ fn an_output_that_cannot_be_written_is_named_before_anything_is_computed() {
     let data = digits(&folder, 8);
     std::fs::write(folder.path.join("file"), "").unwrap();
     let project = path(&folder, "file");
-    fail(&[&["train", &data, "--project", &project], &SMALL[..]].concat(), 1, &["cannot create", "file/train"]);
+    fail(&[&["train", &data, "--project", &project], &SMALL[..]].concat(), 1, &["cannot create", "/file"]);
 }

@@ -184,7 +184,7 @@ fn an_interrupted_run_of_several_sides_ends_like_an_undisturbed_one() {
     let data = digits(&folder, 40);
     let flags = ["--epochs", "12", "--multi-scale", "0.5", "--accumulate", "2"];
     let whole = train(&folder, &data, "whole", &flags);
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let args = [&["train", &data, "--project", &project, "--name", "cut"], &SMALL[..], &flags].concat();
     let cut = path(&folder, "runs/train/cut");
     interrupt(&args, &cut);
@@ -200,7 +200,7 @@ fn an_interrupted_run_of_several_sides_ends_like_an_undisturbed_one() {
 fn impossible_sides_are_refused_and_previews_use_several_sides() {
     let folder = Folder::new("sides-flags");
     let data = digits(&folder, 12);
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     // Memorised without augmentation.
     let learnt = train(&folder, &data, "learnt", &["--overfit", "8", "--epochs", "1", "--multi-scale", "0.5"]);
     assert!(!log(&learnt).contains("multi-scale") && !log(&learnt).contains(" px, loader"), "{}", log(&learnt));
@@ -217,7 +217,7 @@ fn impossible_sides_are_refused_and_previews_use_several_sides() {
     std::fs::write(&declared, format!("scale_invariant: false\n{text}")).unwrap();
     let flags = ["train", &data, "--project", &project, "--name", "sized", "--multi-scale", "0.5"];
     fail(&flags, 2, &["--multi-scale 0.5: the data set says scale_invariant: false"]);
-    assert!(!Path::new(&project).join("train/sized").exists(), "a refused run left a folder behind");
+    assert!(!Path::new(&project).join("sized").exists(), "a refused run left a folder behind");
 }
 
 /// Without a detection task no other part needs multiples of the stride, and a batch has no boxes.

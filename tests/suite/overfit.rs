@@ -3,13 +3,13 @@
 use crate::step::{Folder, cpu, encoder, optimizer};
 use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
 use polyhead::data::{Augment, Dataset, EvalLoader, LoaderOptions, OpenOptions, Sample, Variety};
-use polyhead::evaluate::{Settings, evaluate_on};
-use polyhead::model::{Architecture, Backbone, Card, ForwardPlan, init};
+use polyhead::evaluate::{Settings, validate};
+use polyhead::model::{Architecture, Backbone, Card, ValidationPlan, init};
 use polyhead::optim::OptimizerConfig;
 use polyhead::tasks::classify::metric::ClassificationSummary;
 use polyhead::tasks::detect::DetectionFigures;
 use polyhead::tasks::regress::ColumnFigures;
-use polyhead::tasks::{DecodeOptions, Encoder, Encoders, Label, Target};
+use polyhead::tasks::{DecodeOptions, Encoder, Encoders, Label, LabelFeatures, Target};
 use polyhead::train::step::Trainer;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,12 +54,23 @@ fn sixteen_images_can_be_memorised() {
     for _ in 0..steps {
         trainer.step(&batch.images, &targets).unwrap();
     }
-    let plan = ForwardPlan::prepare(&mut trainer.executor, &architecture, [16, 96, 96]).unwrap();
-    let settings =
-        Settings { batch: 16, imgsz: 96, workers: 1, max_broken: 0.0, cache: None, boxes: DecodeOptions::default() };
-    let stop = AtomicBool::new(false);
-    let (results, _) = evaluate_on(&mut trainer.executor, &plan, &card, &samples, &settings, &stop).unwrap();
-    let [digits, paper, sum] = &results[..] else { panic!("the digits have three tasks") };
+    let mut validated = |batch: usize| {
+        let (executor, labels) = (&mut trainer.executor, LabelFeatures::default());
+        let plan = ValidationPlan::prepare(executor, &card, [batch, 96], labels, vec![1.0; 3]).unwrap();
+        let boxes = DecodeOptions::default();
+        let settings = Settings { batch, imgsz: 96, workers: 1, max_broken: 0.0, cache: None, boxes };
+        validate(executor, &plan, &card, &samples, &settings, &AtomicBool::new(false)).unwrap()
+    };
+    let validation = validated(16);
+    // A padded batch has the losses of its images; a mean over several batches differs only where a loss is not a sum over images.
+    let [padded, several] = [20, 5].map(|batch| validated(batch).losses.into_iter().map(Option::unwrap));
+    let losses: Vec<f64> = validation.losses.iter().map(|loss| loss.unwrap()).collect();
+    for (task, ((whole, padded), several)) in losses.iter().zip(padded).zip(several).enumerate() {
+        assert!(*whole > 0.0 && (padded / whole - 1.0).abs() < 1e-5, "task {task}: {whole}, padded {padded}");
+        let allowed = if task == 0 { 0.2 } else { 1e-5 };
+        assert!((several / whole - 1.0).abs() < allowed, "task {task}: {whole}, in batches of 5 {several}");
+    }
+    let [digits, paper, sum] = &validation.results[..] else { panic!("the digits have three tasks") };
     let boxes = &digits.summary.get::<DetectionFigures>().unwrap().boxes;
     assert!(boxes.ap50 >= Some(0.99), "AP50 {:?}", boxes.ap50);
     assert_eq!(paper.summary.get::<ClassificationSummary>().unwrap().top1, Some(1.0));

@@ -61,7 +61,7 @@ fn large_and_tiny_values_keep_their_digits_from_the_table_to_the_answers() {
     let checked = run(&["data", "check", &data]);
     assert!(text(&checked.stdout).contains(note), "{checked:?}");
 
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let trained = run(&[&["train", &data, "--project", &project, "--name", "r"], &SMALL[..]].concat());
     let said = text(&trained.stderr);
     assert!(trained.status.success() && said.contains(&format!("note: {note}")), "{said}");

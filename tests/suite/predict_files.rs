@@ -169,7 +169,7 @@ fn each_detection_task_gets_its_own_file_and_a_model_without_one_is_refused() {
     none.fail(&["a.png", "--out", "-", "--format", "csv"], b"", 2, &["--out -", "jsonl"]);
     assert!(!none.path("out").exists());
     none.succeed(&["a.png", "--out", "out", "--format", "csv"], b"");
-    assert_eq!(none.tree("out"), ["a.png", "predictions.csv"]);
+    assert_eq!(none.tree("out"), ["a.jpg", "predictions.csv"]);
 }
 
 #[test]
@@ -208,12 +208,17 @@ fn too_many_broken_images_are_an_error_that_keeps_the_lines() {
     let args = |share: &'static str, out: &'static str| ["-", "--no-images", "--max-broken", share, "--out", out];
     place.succeed(&args("0.01", "one"), &list(3, 1));
     place.succeed(&args("0.5", "half"), &list(4, 4));
-    // At the end the share is exceeded, even for a small number: all images are done, and the lines are kept in a
-    // temporary file.
+    // At the end the share is exceeded, even for a small number: all images are done, and the lines are kept.
     place.fail(&args("0.01", "two"), &list(30, 2), 1, &["2 of 32", "--max-broken 0.01", "absent0.png"]);
-    let kept = place.part("two", "predictions.jsonl").unwrap();
-    assert_eq!(place.tree("two"), [kept.trim_start_matches("two/")]);
-    assert_eq!(place.lines(&kept).len(), 32);
+    assert_eq!((place.tree("two"), place.lines("two/predictions.jsonl").len()), (vec!["predictions.jsonl".into()], 32));
+    // Older predictions stay, and no other file is left beside them.
+    let output = place.run(&args("0.01", "two"), &list(3, 2));
+    assert!(crate::cli::text(&output.stderr).contains("the older predictions stay; those made now are not kept"));
+    assert_eq!((place.tree("two"), place.lines("two/predictions.jsonl").len()), (vec!["predictions.jsonl".into()], 32));
+    let coco = ["-", "--no-images", "--out", "coco", "--format", "coco"];
+    place.fail(&coco, &list(3, 2), 1, &["2 of 5"]);
+    let results = std::fs::read(place.path("coco/detections.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Vec<Value>>(&results).unwrap().len(), 3 * 5);
     // With none tolerated, the first ends the run.
     place.fail(&args("0", "none"), &list(0, 300), 1, &["the first image could not be read", "--max-broken 0"]);
     // Counted as if there were a thousand images, eleven exceed one per cent; the remaining ones are not tried.
@@ -252,13 +257,13 @@ fn without_out_every_prediction_gets_a_new_folder_and_is_told_where_it_went() {
     let folder = "runs/predict/model";
     assert_eq!(first, format!("1 image answered in {folder}/predictions.jsonl; pictures in {folder}\n"));
     let second = crate::cli::text(&place.succeed(&["images", "--format", "yolo", "--no-images"], b"").stdout);
-    assert_eq!(second, "1 image answered in runs/predict/model2/labels\n");
-    assert_eq!(place.tree("runs/predict"), ["model/a.png", "model/predictions.jsonl", "model2/labels/a.txt"]);
+    assert_eq!(second, "1 image answered in runs/predict/model-2/labels\n");
+    assert_eq!(place.tree("runs/predict"), ["model-2/labels/a.txt", "model/a.jpg", "model/predictions.jsonl"]);
     // A run's weights have the run's name. The folder of all runs is marked, so that no data set around it reads the pictures.
     std::fs::create_dir_all(place.path("mine/weights")).unwrap();
     std::fs::rename(place.path("model.safetensors"), place.path("mine/weights/best.safetensors")).unwrap();
     let args = |model: &'static str| ["predict", model, "images", "--no-images"];
-    for (model, name) in [("mine", "mine"), ("mine/weights/best.safetensors", "mine2")] {
+    for (model, name) in [("mine", "mine"), ("mine/weights/best.safetensors", "mine-2")] {
         let output = crate::cli::polyhead().args(args(model)).current_dir(&place.folder.path).output().unwrap();
         assert!(crate::cli::text(&output.stdout).contains(&format!("in runs/predict/{name}/predictions.jsonl")));
     }
@@ -274,25 +279,25 @@ fn pictures_mirror_the_folders_of_their_images() {
     let pictures =
         |out: &str| -> Vec<String> { place.tree(out).into_iter().filter(|file| file != "predictions.jsonl").collect() };
     // Two images that differ only in the ending keep it.
-    let own = ["a.png", "b.PNG.png", "b.jpg.png", "b.png.png", "c.d.png", "deep/a.png", "deep/er/a.png"];
+    let own = ["a.jpg", "b.PNG.jpg", "b.jpg.jpg", "b.png.jpg", "c.d.jpg", "deep/a.jpg", "deep/er/a.jpg"];
     place.succeed(&["images", "--out", "folder"], b"");
     assert_eq!(pictures("folder"), own);
     // A second run writes the same files.
     place.succeed(&["images", "--out", "folder"], b"");
     assert_eq!(pictures("folder"), own);
     place.succeed(&["images/**/a.*", "--out", "glob"], b"");
-    assert_eq!(pictures("glob"), ["a.png", "deep/a.png", "deep/er/a.png"]);
+    assert_eq!(pictures("glob"), ["a.jpg", "deep/a.jpg", "deep/er/a.jpg"]);
     // Images named one by one get their stems, with numbers; several folders each get their own.
     place.succeed(&["images/a.png", "images/deep/a.jpeg", "images/a.png", "--out", "files"], b"");
-    assert_eq!(pictures("files"), ["a-2.png", "a-3.png", "a.png"]);
+    assert_eq!(pictures("files"), ["a-2.jpg", "a-3.jpg", "a.jpg"]);
     place.succeed(&["images/deep", "images/deep/er", "images/a.png", "--out", "several"], b"");
-    assert_eq!(pictures("several"), ["a.png", "deep/a.png", "deep/er/a.png", "er/a.png"]);
+    assert_eq!(pictures("several"), ["a.jpg", "deep/a.jpg", "deep/er/a.jpg", "er/a.jpg"]);
     let whole = place.path("images/a.png").to_string_lossy().into_owned();
     let list =
         format!("./images/c.d.bmp\nimages/deep/a.jpeg\nimages/../images/a.png\n{whole}\nimages/a.png\nimages/a.png\n");
     place.succeed(&["-", "--out", "list"], list.as_bytes());
-    let mut listed = vec![whole.trim_start_matches('/').to_owned()];
-    listed.extend(["images/__/images/a.png", "images/a.png", "images/c.d.png", "images/deep/a.png"].map(String::from));
+    let mut listed = vec![whole.trim_start_matches('/').replace(".png", ".jpg")];
+    listed.extend(["images/__/images/a.jpg", "images/a.jpg", "images/c.d.jpg", "images/deep/a.jpg"].map(String::from));
     listed.sort();
     assert_eq!(pictures("list"), listed);
 }
@@ -312,11 +317,15 @@ fn outputs_among_the_images_are_not_read_and_nothing_is_overwritten() {
     let bytes = |name: &str| std::fs::read(place.path(name)).unwrap();
     let image = bytes("images/a.png");
     place.fail(&["images", "--out", "images"], b"", 2, &["would be overwritten", "--out"]);
-    place.fail(&["images/a.png", "--out", "images"], b"", 2, &["would be overwritten", "--out"]);
+    let png = ["images/a.png", "--out", "images", "--image-format", "png"];
+    place.fail(&png, b"", 2, &["would be overwritten", "--out"]);
     place.fail(&["-", "--out", "."], b"images/a.png\n", 2, &["would be overwritten", "--out"]);
     // The picture of images/images/a.png would be images/a.png.
     place.image("images/images/a.png");
-    place.fail(&["images", "--out", "."], b"", 2, &["images/a.png would be overwritten", "--out"]);
+    let png = ["images", "--out", ".", "--image-format", "png"];
+    place.fail(&png, b"", 2, &["images/a.png would be overwritten", "--out"]);
+    place.image("images/j.jpg");
+    place.fail(&["images/j.jpg", "--out", "images"], b"", 2, &["images/j.jpg would be overwritten", "--out"]);
     assert!(bytes("images/a.png") == image);
     // Other label folders are not overwritten; our own are.
     std::fs::create_dir_all(place.path("set/labels")).unwrap();

@@ -257,7 +257,7 @@ fn commands_refuse_a_variant_and_say_what_they_read() {
     let data = crate::cli::digits(&folder, 8);
     let write = |name: &str, bytes: &[u8]| written(&folder, name, bytes).to_string_lossy().into_owned();
     let variant = write("se.pth.tar", &resnet18("", &[], &[("layer1.0.se.fc1.weight", &[8, 64, 1, 1])]));
-    let (images, out, project) = (format!("{data}/val"), path(&folder, "out"), path(&folder, "runs"));
+    let (images, out, project) = (format!("{data}/val"), path(&folder, "out"), path(&folder, "runs/train"));
     let words = ["se.pth.tar", "layer1.0.se.fc1.weight", "another architecture"];
     fail(&["predict", &variant, &images, "--out", &out], 1, &words);
     fail(&["evaluate", &variant, &data], 1, &words);

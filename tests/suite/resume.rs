@@ -37,7 +37,7 @@ fn a_finished_run_continues_with_more_epochs_and_the_schedule_is_planned_anew() 
 #[test]
 fn a_run_with_fewer_epochs_ends_there() {
     let folder = Folder::new("fewer-epochs");
-    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs/train"));
     let args = [&["train", &data, "--project", &project, "--name", "cut", "--epochs", "300"], &crate::cli::SMALL[..]];
     let cut = path(&folder, "runs/train/cut");
     interrupt(&args.concat(), &cut);
@@ -52,7 +52,7 @@ fn a_run_with_fewer_epochs_ends_there() {
 #[test]
 fn a_moved_run_with_moved_data_ends_like_an_undisturbed_one_and_writes_nowhere_else() {
     let folder = Folder::new("moved");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let more = ["--epochs", "40", "--cache", "disk"];
     let whole = train(&folder, &data, "whole", &more);
     let args = [&["train", &data, "--project", &project, "--name", "cut"], &crate::cli::SMALL[..], &more].concat();
@@ -191,10 +191,10 @@ fn a_run_killed_before_its_last_picture_draws_it_on_resume() {
     let folder = Folder::new("last-picture");
     let run_folder = train(&folder, &digits(&folder, 16), "first", &["--epochs", "1"]);
     let file = |name: &str| Path::new(&run_folder).join(name);
-    std::fs::remove_file(file("val_batch0_pred.png")).unwrap();
+    std::fs::remove_file(file("val_batch0_pred.jpg")).unwrap();
     let log = std::fs::read_to_string(file("log.txt")).unwrap();
     std::fs::write(file("log.txt"), &log[..log.rfind("done in").unwrap()]).unwrap();
     assert!(said(&["train", "--resume", &run_folder]).contains("done in"));
-    assert!(file("val_batch0_pred.png").is_file());
+    assert!(file("val_batch0_pred.jpg").is_file());
     assert!(said(&["train", "--resume", &run_folder]).contains("nothing is left to do"));
 }

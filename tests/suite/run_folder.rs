@@ -65,7 +65,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// A run of `epochs` epochs that was interrupted after a few.
 fn cut_run(folder: &Folder, data: &str, epochs: &str) -> String {
-    let (project, cut) = (path(folder, "runs"), path(folder, "runs/train/cut"));
+    let (project, cut) = (path(folder, "runs/train"), path(folder, "runs/train/cut"));
     interrupt(
         &[&["train", data, "--project", &project, "--name", "cut", "--epochs", epochs], &SMALL[..]].concat(),
         &cut,
@@ -102,7 +102,7 @@ fn readers_of_a_running_runs_folder_change_nothing() {
     let holder = stop_the_holder(&cut, &[&first]);
     let before = snapshot(Path::new(&cut));
     std::os::unix::fs::symlink("runs/train/cut", folder.path.join("link")).unwrap();
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let over = [&["train", &data, "--project", &project, "--name", "cut", "--exist-ok"], &SMALL[..]].concat();
     let writers: [&[&str]; 5] = [
         &["train", "--resume", &cut],
@@ -143,7 +143,7 @@ fn readers_of_a_running_runs_folder_change_nothing() {
 fn two_runs_over_the_same_folder_leave_one_complete_run() {
     let folder = Folder::new("two-overs");
     let data = digits(&folder, 24);
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let target = train(&folder, &data, "same", &["--epochs", "1"]);
     let over = |seed: &'static str| {
         let own =
@@ -187,7 +187,7 @@ fn a_run_over_an_older_one_keeps_files_that_are_not_the_runs() {
     let fresh = names(Path::new(&train(&folder, &data, "fresh", &["--epochs", "1"])));
     let in_the_way = Path::new(&target).join("weights/best_total.safetensors");
     std::fs::write(&in_the_way, "mine").unwrap();
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     let over = ["train", &data, "--project", &project, "--name", "same", "--exist-ok", "--epochs", "1"];
     let over = [&over[..], &SMALL[..]].concat();
     let before = snapshot(Path::new(&target));
@@ -209,7 +209,7 @@ fn a_run_over_an_older_one_keeps_files_that_are_not_the_runs() {
 fn a_folder_that_is_not_a_runs_is_not_written_into() {
     let folder = Folder::new("no-run");
     let data = digits(&folder, 8);
-    let project = path(&folder, "project");
+    let project = path(&folder, "project/train");
     std::fs::create_dir_all(folder.path.join("project/train/src")).unwrap();
     std::fs::create_dir_all(folder.path.join("project/train/copied/weights")).unwrap();
     std::fs::write(folder.path.join("project/train/src/main.rs"), "fn main() {}").unwrap();

@@ -405,6 +405,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
             isa: Some(IsaName::Avx2),
             tuning: Some("0123456789abcdef".into()),
             past: vec![vec![(1.5, Some(0.25)), (2.0, None)], Vec::new(), Vec::new()],
+            past_losses: Vec::new(),
             mosaic_epochs: Some(40),
             trials: None,
             means: EpochMeans::new(3),

@@ -55,7 +55,7 @@ fn last_line(run: &str) -> String {
 #[test]
 fn signals_that_are_ignored_at_the_start_stay_ignored() {
     let folder = Folder::new("ignored");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let args = [&["train", &data, "--project", &project, "--epochs", "2000"], &SMALL[..]].concat();
     let mut child = after("trap '' INT HUP", &args).stderr(Stdio::null()).spawn().unwrap();
     let run = path(&folder, "runs/train/run");
@@ -75,7 +75,7 @@ fn signals_that_are_ignored_at_the_start_stay_ignored() {
 #[test]
 fn a_run_saves_after_a_burst_of_hangups_and_one_request() {
     let folder = Folder::new("burst");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     for (name, burst) in [("hangups", &["HUP", "HUP", "HUP"][..]), ("mixed", &["HUP", "TERM", "HUP"])] {
         let own = ["train", &data, "--project", &project, "--name", name, "--epochs", "2000"];
         let mut child = polyhead().args(own).args(SMALL).stderr(Stdio::null()).spawn().unwrap();
@@ -93,7 +93,7 @@ fn a_run_stopped_during_validation_repeats_it_and_ends_with_the_same_bits() {
     let data = path(&folder, "digits");
     // One step of training and 30 batches of validation per epoch.
     write_digits(Path::new(&data), &DigitsOptions { train: 8, val: 240, test: 5, size: 64, seed: 1 }).unwrap();
-    let project = path(&folder, "runs");
+    let project = path(&folder, "runs/train");
     // It saves after every step, so that the test knows when a validation begins.
     let small = ["--backbone", "tiny", "--imgsz", "128", "--batch", "8", "--threads", "2", "--epochs", "7"];
     let small = [&small[..], &["--save-minutes", "0.0001"]].concat();
@@ -143,7 +143,7 @@ fn a_prediction_that_waits_for_a_file_ends_on_the_first_signal() {
 #[test]
 fn epochs_are_printed_on_a_dumb_terminal() {
     let folder = Folder::new("dumb");
-    let (data, project) = (digits(&folder, 8), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 8), path(&folder, "runs/train"));
     let args = [&["train", &data, "--project", &project, "--epochs", "2"], &SMALL[..]].concat();
     let has_terminal = Command::new("script").arg("--version").output().is_ok_and(|output| output.status.success());
     if !has_terminal {
@@ -180,7 +180,7 @@ fn with_few_threads(pool: &str, args: &[&str]) -> Output {
 #[test]
 fn threads_that_cannot_be_started_give_an_error() {
     let folder = Folder::new("threads");
-    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs/train"));
     let run = crate::cli::train(&folder, &data, "kept", &["--epochs", "1"]);
     let (images, out) = (format!("{data}/val"), path(&folder, "out"));
     let train = ["train", &data, "--project", &project, "--name", "new", "--backbone", "tiny", "--imgsz", "64"];

@@ -34,8 +34,11 @@ fn a_run_of_one_task_equals_the_joint_run_with_weight_zero_for_the_others() {
     // evaluated.
     let two = train(&folder, &data, "two", &["--epochs", "1", "--task", "sum", "--task", "digits"]);
     let header = std::fs::read_to_string(Path::new(&two).join("results.csv")).unwrap();
-    assert!(header.starts_with("epoch,time,train/digits/loss,train/sum/loss,val/digits/AP,"), "{header}");
-    succeed(&["train", "--config", &two, "--name", "again"]);
+    assert!(
+        header.starts_with("epoch,time,train/digits/loss,train/sum/loss,val/digits/loss,val/digits/AP,"),
+        "{header}"
+    );
+    succeed(&["train", "--config", &two, "--project", &path(&folder, "runs/train"), "--name", "again"]);
     assert_same_bits(&saved(&two), &saved(&path(&folder, "runs/train/again")));
     let judged = succeed(&["evaluate", &two]);
     assert!(judged.contains("sum (regression, 9 labelled)") && !judged.contains("paper"), "{judged}");
@@ -46,7 +49,7 @@ fn labels_of_the_other_tasks_are_not_needed() {
     let folder = Folder::new("task-labels");
     let data = digits(&folder, 16);
     std::fs::remove_file(Path::new(&data).join("labels.csv")).unwrap();
-    fail(&["train", &data, "--project", &path(&folder, "runs")], 1, &["labels.csv"]);
+    fail(&["train", &data, "--project", &path(&folder, "runs/train")], 1, &["labels.csv"]);
     let run_folder = train(&folder, &data, "boxes", &["--epochs", "1", "--task", "digits"]);
     assert!(succeed(&["evaluate", &run_folder]).contains("digits (detection"));
     let resumed = text(&run(&["train", "--resume", &run_folder, "--task", "sum"]).stderr);

@@ -25,7 +25,7 @@ fn chosen(run: &str) -> String {
 #[test]
 fn a_run_that_tried_methods_is_the_run_of_the_best_of_them_wherever_it_was_killed() {
     let folder = Folder::new("trials");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let whole = path(&folder, "runs/train/whole");
     succeed(&[&args(&data, &project, "whole", "auto")[..], &TRIAL].concat());
     let expected = end_of(&whole);
@@ -42,7 +42,7 @@ fn a_run_that_tried_methods_is_the_run_of_the_best_of_them_wherever_it_was_kille
     // Every candidate's figures after two epochs, from runs of their own: the chosen one's are the best.
     let log = std::fs::read_to_string(Path::new(&whole).join("log.txt")).unwrap();
     let mut reached = Vec::new();
-    for candidate in ["uncertainty-tempered", "fixed", "cagrad"] {
+    for candidate in ["uncertainty-tempered", "fixed", "gradnorm"] {
         let name = format!("only-{candidate}");
         succeed(&args(&data, &project, &name, candidate));
         let row = &results(&path(&folder, &format!("runs/train/{name}")))[1];
@@ -93,7 +93,7 @@ fn a_run_that_tried_methods_is_the_run_of_the_best_of_them_wherever_it_was_kille
 #[test]
 fn auto_needs_what_it_chooses_by() {
     let folder = Folder::new("trials-refused");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let auto = |more: &[&str], words: &[&str]| {
         fail(&[&args(&data, &project, "run", "auto")[..], more].concat(), 2, words);
         assert!(!Path::new(&project).exists(), "{more:?} left a folder");
@@ -102,11 +102,11 @@ fn auto_needs_what_it_chooses_by() {
     auto(&["--balance-trial", "0.9999"], &["8 of 8 epochs"]);
     auto(&["--balance-trial", "1"], &["between 0 and 1"]);
     auto(&["--task-weight", "sum=2"], &["--task-weight only works with --balance fixed"]);
-    auto(&["--accumulate", "2"], &["auto: cagrad", "leave out --accumulate"]);
+    auto(&["--accumulate", "2"], &["auto: gradnorm", "leave out --accumulate"]);
     let timed = ["train", &data, "--project", &project, "--balance", "auto", "--time", "1"];
     fail(&[&timed, &SMALL[..]].concat(), 2, &["--time with --balance auto", "give --epochs"]);
     auto(&["--primary-task", "sum"], &["--primary-task only works with --balance pcd, and --balance is auto"]);
-    fail(&["bench", "train", "--balance", "auto"], 2, &["name one of them: uncertainty-tempered, fixed, cagrad"]);
+    fail(&["bench", "train", "--balance", "auto"], 2, &["name one of them: uncertainty-tempered, fixed, gradnorm"]);
     fail(
         &[&args(&data, &project, "run", "auto")[..], &["--balance-trial", "0.9999", "--dry-run"]].concat(),
         2,
@@ -122,7 +122,7 @@ fn auto_needs_what_it_chooses_by() {
 #[test]
 fn a_run_does_not_choose_by_files_that_it_did_not_write() {
     let folder = Folder::new("trials-swapped");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let run = path(&folder, "runs/train/run");
     interrupt(&[&args(&data, &project, "run", "auto")[..], &["--balance-trial", "0.8"]].concat(), &run);
     let [start, last] = ["start", "last"].map(|name| Path::new(&run).join(format!("weights/{name}.safetensors")));
@@ -146,7 +146,7 @@ fn reached(run: &str) -> Vec<f64> {
 #[test]
 fn a_run_stopped_between_a_new_leaders_file_and_its_checkpoint_continues() {
     let folder = Folder::new("trials-leader");
-    let (data, project) = (digits(&folder, 24), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let more = |seed: &'static str| ["--balance-trial", "0.5", "--lr0", "0.01", "--warmup-epochs", "0", "--seed", seed];
     // The second method must take the lead.
     let seed = ["0", "1", "2", "3", "4", "5", "6", "7"].into_iter().find(|seed| {
@@ -175,7 +175,7 @@ fn a_run_stopped_between_a_new_leaders_file_and_its_checkpoint_continues() {
 #[test]
 fn a_candidate_whose_loss_is_no_number_is_out() {
     let folder = Folder::new("trials-nan");
-    let (data, project) = (digits(&folder, 16), path(&folder, "runs"));
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs/train"));
     let wild = ["--lr0", "1e30", "--clip-norm", "0", "--optimizer", "sgd", "--warmup-epochs", "0"];
     let output = polyhead().args(args(&data, &project, "run", "auto")).args(wild).output().unwrap();
     let said = text(&output.stderr);

@@ -5,12 +5,19 @@ use std::str::FromStr;
 
 /// A whole number.
 pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| "expected a whole number of at least 0".into())
+    text.parse().map_err(|_| too_large(text).unwrap_or_else(|| "expected a whole number of at least 0".into()))
 }
 
 /// A number above 0.
 pub fn count<T: FromStr + Default + PartialOrd>(text: &str) -> Result<T, String> {
-    number(text, |n| *n > T::default(), "a whole number above 0")
+    let found: Result<T, String> = number(text, |n| *n > T::default(), "a whole number above 0");
+    found.map_err(|expected| too_large(text).unwrap_or(expected))
+}
+
+/// The end of the sentence for a whole number that no integer type can hold.
+fn too_large(text: &str) -> Option<String> {
+    let is_whole = text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_whole && text.parse::<u64>().is_err()).then(|| "expected a smaller number".into())
 }
 
 /// The number of images in a batch: 1 to 65536, more than any machine can hold.
@@ -92,6 +99,9 @@ mod tests {
         assert!(above_0::<f32>("0").is_err() && share_above_0("0").is_err() && count::<u64>("0").is_err());
         assert!(below_1("1").is_err() && share("1.0001").is_err() && count::<u64>("1.5").is_err());
         assert_eq!(up_to(0.001)("0.1"), Err("expected a number from 0 to 0.001".into()));
+        let smaller: fn() -> Result<usize, String> = || Err("expected a smaller number".into());
+        assert_eq!((count("18446744073709551616"), whole("99999999999999999999")), (smaller(), smaller()));
+        assert_eq!(workers("99999999999999999999"), smaller());
     }
 
     #[test]

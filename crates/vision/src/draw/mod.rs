@@ -1,4 +1,4 @@
-//! Drawing: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, PNG files. The caller decides what
+//! Drawing: a plain RGB canvas, boxes with labels, captions, contact sheets, plots, JPEG and PNG files. The caller decides what
 //! to draw and what the labels say.
 
 mod annotate;
@@ -14,6 +14,7 @@ pub use strips::{Strip, strips};
 
 use crate::error::{Error, Result};
 use crate::files;
+use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage, imageops};
 use std::fs::File;
@@ -160,10 +161,61 @@ pub fn grid(images: &[Canvas], columns: usize) -> Canvas {
 ///
 /// Errors: `Io` if the file system refuses or the canvas has no pixels; no partial file is left.
 pub fn write_png(path: &Path, canvas: &Canvas) -> Result<()> {
-    files::write(path, |file| encode(file, canvas))
+    write_picture(path, canvas, PictureFormat::Png)
 }
 
-fn encode(file: &mut File, canvas: &Canvas) -> io::Result<()> {
+/// The format of a picture's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureFormat {
+    /// JPEG of quality 90, without chroma subsampling, which would blur coloured frames. Photographs take much less space than in
+    /// PNG.
+    Jpeg,
+    /// PNG, which keeps every pixel. Plots are drawings with few colours, for which it is small as well.
+    Png,
+}
+
+impl PictureFormat {
+    /// All formats.
+    pub const ALL: [PictureFormat; 2] = [PictureFormat::Jpeg, PictureFormat::Png];
+
+    /// The format that a file's ending names: `.jpg`, `.jpeg` or `.png`, in upper or lower case.
+    pub fn of(path: &Path) -> Option<PictureFormat> {
+        match path.extension()?.to_ascii_lowercase().to_str()? {
+            "jpg" | "jpeg" => Some(PictureFormat::Jpeg),
+            "png" => Some(PictureFormat::Png),
+            _ => None,
+        }
+    }
+
+    /// The ending of the file's name.
+    pub fn ending(self) -> &'static str {
+        match self {
+            PictureFormat::Jpeg => "jpg",
+            PictureFormat::Png => "png",
+        }
+    }
+
+    /// Whether the format can store a picture of this size.
+    pub fn fits(self, canvas: &Canvas) -> bool {
+        match self {
+            PictureFormat::Jpeg => canvas.width.max(canvas.height) <= usize::from(u16::MAX),
+            PictureFormat::Png => true,
+        }
+    }
+}
+
+/// The quality of JPEG pictures, from 1 to 100.
+const JPEG_QUALITY: u8 = 90;
+
+/// Writes a picture in the given format, as [`write_png`] does.
+///
+/// # Errors
+/// The file system refuses, the canvas has no pixels, or the format cannot store its size ([`PictureFormat::fits`]).
+pub fn write_picture(path: &Path, canvas: &Canvas, format: PictureFormat) -> Result<()> {
+    files::write(path, |file| encode(file, canvas, format))
+}
+
+fn encode(file: &mut File, canvas: &Canvas, format: PictureFormat) -> io::Result<()> {
     if canvas.rgb.is_empty() || canvas.rgb.len() != canvas.width * canvas.height * 3 {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -171,9 +223,18 @@ fn encode(file: &mut File, canvas: &Canvas) -> io::Result<()> {
         ));
     }
     let mut writer = BufWriter::new(file);
-    let encoder = PngEncoder::new_with_quality(&mut writer, CompressionType::Fast, FilterType::Adaptive);
-    let (width, height) = (canvas.width as u32, canvas.height as u32);
-    encoder.write_image(&canvas.rgb, width, height, ExtendedColorType::Rgb8).map_err(|e| match e {
+    let (rgb, width, height) = (&canvas.rgb, canvas.width as u32, canvas.height as u32);
+    let encoded = match format {
+        PictureFormat::Jpeg => {
+            let encoder = JpegEncoder::new_with_quality(&mut writer, JPEG_QUALITY);
+            encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8)
+        }
+        PictureFormat::Png => {
+            let encoder = PngEncoder::new_with_quality(&mut writer, CompressionType::Fast, FilterType::Adaptive);
+            encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8)
+        }
+    };
+    encoded.map_err(|e| match e {
         ImageError::IoError(e) => e,
         other => io::Error::other(other),
     })?;
@@ -237,6 +298,28 @@ mod tests {
         assert!(matches!(write_png(&path, &Canvas::filled(0, 3, [0; 3])), Err(Error::Io { .. })));
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// One red pixel between blue ones keeps its colour, which chroma subsampling would spread over its neighbours.
+    #[test]
+    fn a_jpeg_keeps_thin_coloured_lines() {
+        let path = std::env::temp_dir().join(format!("polyhead-draw-{}.jpg", std::process::id()));
+        let mut canvas = Canvas::filled(32, 32, [0, 0, 255]);
+        canvas.fill([10, 0, 11, 32], [255, 0, 0]);
+        write_picture(&path, &canvas, PictureFormat::Jpeg).unwrap();
+        assert!(std::fs::read(&path).unwrap().starts_with(b"\xff\xd8\xff"));
+        let back = image::open(&path).unwrap().into_rgb8();
+        for (x, colour) in [(9, [0, 0, 255]), (10, [255, 0, 0]), (11, [0, 0, 255])] {
+            let off = back.get_pixel(x, 16).0.iter().zip(colour).map(|(a, b)| a.abs_diff(b)).max();
+            assert!(off < Some(60), "column {x}: {:?}", back.get_pixel(x, 16));
+        }
+        std::fs::remove_file(&path).unwrap();
+        let wide = Canvas::filled(65_536, 1, [0; 3]);
+        assert_eq!(PictureFormat::ALL.map(|format| format.fits(&wide)), [false, true]);
+        assert!(matches!(write_picture(&path, &wide, PictureFormat::Jpeg), Err(Error::Io { .. })));
+        let of = |name: &str| PictureFormat::of(Path::new(name));
+        assert_eq!([of("a.JPEG"), of("a.b.jpg")], [Some(PictureFormat::Jpeg); 2]);
+        assert_eq!([of("a.png"), of("a.gif"), of("png")], [Some(PictureFormat::Png), None, None]);
     }
 
     #[test]

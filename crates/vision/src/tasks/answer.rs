@@ -91,6 +91,11 @@ pub trait Prediction: Same {
         Vec::new()
     }
 
+    /// The highest score of a box; `None` without a box, and for a kind without boxes.
+    fn best_score(&self) -> Option<f32> {
+        None
+    }
+
     /// The entries for COCO's results list, given the image's id and the classes' category ids.
     fn coco(&self, _image: u64, _categories: &[u64]) -> Vec<Value> {
         Vec::new()

@@ -12,6 +12,7 @@ use crate::ir::Graph;
 use crate::layers::Builder;
 use serde_json::Value;
 use std::any::Any;
+use std::sync::Arc;
 
 /// A task with known classes or columns and loss options. Each kind has one type that implements it.
 pub trait TaskSpec: Same {
@@ -52,6 +53,10 @@ pub trait TaskSpec: Same {
     /// Shapes that do not match.
     fn loss(&self, site: LossSite) -> Result<TaskLoss>;
 
+    /// The factor that turns the loss into its plain form, which other programs show: for values in the square of their unit, for
+    /// classes in nats.
+    fn plain_loss_factor(&self, standardisation: Option<&Standardisation>) -> f64;
+
     /// The distribution whose negative log-likelihood the loss is.
     fn likelihood(&self) -> Likelihood;
 
@@ -78,6 +83,12 @@ pub trait TaskSpec: Same {
     /// Whether it predicts boxes, the content of COCO, YOLO and box CSV files.
     fn finds_boxes(&self) -> bool {
         false
+    }
+
+    /// The same task, whose predictions and metric leave out boxes of other classes than these; `None` for a kind
+    /// without boxes. Classes keep their numbers.
+    fn with_boxes_of(&self, _classes: &[String]) -> Option<Arc<dyn TaskSpec>> {
+        None
     }
 
     // Labels.

@@ -62,6 +62,8 @@ pub struct TaskLoss {
     pub inputs: Vec<Option<ValueId>>,
     /// Inputs that are the same for every batch, with their values.
     pub constants: Vec<(ValueId, Vec<f32>)>,
+    /// The least divisor of the summed loss: a smaller denominator counts as this.
+    pub least_denominator: f32,
 }
 
 impl TaskLoss {

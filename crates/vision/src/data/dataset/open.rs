@@ -121,7 +121,7 @@ fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Resul
     let known = || declared.tasks.iter().map(|task| task.name.as_str());
     if let Some(name) = asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
         return Err(Error::Usage(format!(
-            "--task {name}: {} has no task of this name; its tasks are {}{}",
+            "{} has no task `{name}`; its tasks are {}{}",
             shown(path),
             known().collect::<Vec<_>>().join(", "),
             did_you_mean(name, known())

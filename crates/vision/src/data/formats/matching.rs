@@ -7,7 +7,7 @@ use crate::data::walk::relative_name;
 use crate::error::Result;
 use crate::reading::Place;
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,18 +43,30 @@ pub fn match_images(files: &[Names], root: &Path, images: &Images) -> Result<Mat
         ))
     };
     let matches = matches.into_iter().collect::<Result<Matches, _>>().map_err(error)?;
-    let mut claimed: Vec<Vec<u32>> = files.iter().map(|names| vec![0; names.count]).collect();
-    matches.iter().flatten().for_each(|&(f, entry)| claimed[f][entry] += 1);
-    // Report the first in the file, so that the error is always the same.
-    for (names, claimed) in files.iter().zip(&claimed) {
-        if let Some((entry, count)) = claimed.iter().enumerate().find(|(_, count)| **count > 1) {
-            let (name, place) = (names.entry)(entry);
-            let message =
-                format!("`{name}` is the name of {count} images: write the path relative to {}", root.display());
-            return Err(place.error(message));
-        }
+    // The first entry in the files, so that the error is always the same.
+    if let Some((f, entry)) = claimed_twice(files, images, &matches) {
+        let claim =
+            |(image, at): (&Listed, &Option<(usize, usize)>)| (*at == Some((f, entry))).then(|| image.image.clone());
+        let claims: HashSet<_> = images.all.iter().zip(&matches).filter_map(claim).collect();
+        let ((name, place), count) = ((files[f].entry)(entry), claims.len());
+        let message = format!("`{name}` is the name of {count} images: write the path relative to {}", root.display());
+        return Err(place.error(message));
     }
     Ok(matches)
+}
+
+/// The first file and entry that several images match. An image that is in several splits is one image.
+fn claimed_twice(files: &[Names], images: &Images, matches: &Matches) -> Option<(usize, usize)> {
+    let mut claims: Vec<Vec<Option<usize>>> = files.iter().map(|names| vec![None; names.count]).collect();
+    let mut twice = Vec::new();
+    for (image, at) in matches.iter().enumerate() {
+        let Some((f, entry)) = *at else { continue };
+        let first = *claims[f][entry].get_or_insert(image);
+        if images.all[first].image != images.all[image].image {
+            twice.push((f, entry));
+        }
+    }
+    twice.into_iter().min()
 }
 
 /// The file and the entry of an image. The error holds a file, its entry, and another file that matches equally well.

@@ -124,20 +124,20 @@ impl YoloReader {
         let Some(numbers) = numbers.filter(|n| n.iter().all(|v| v.is_finite())) else {
             return Err(place.error(format!("`{}` is not a row of numbers: expected `class cx cy w h`", line.trim())));
         };
-        let class = numbers[0];
+        let (class, written) = (numbers[0], line.split_whitespace().next().unwrap_or_default());
         if class < 0.0 || class.fract() != 0.0 {
             return Err(place.error(format!(
-                "class `{class}` is not a whole number of at least 0: the first number of a row is the class"
+                "class `{written}` is not a whole number of at least 0: the first number of a row is the class"
             )));
         }
         if class >= MOST_CLASSES as f32 && task.names.is_none() {
-            return Err(place.error(format!("class {class}: expected a number below {MOST_CLASSES}")));
+            return Err(place.error(format!("class {written}: expected a number below {MOST_CLASSES}")));
         }
         if let Some(names) = &task.names
             && class as usize >= names.len()
         {
             let message = format!(
-                "class {class}, but {} classes are declared (0 to {}): correct the row or add the class to `names:`",
+                "class {written}, but {} classes are declared (0 to {}): correct the row or add the class to `names:`",
                 names.len(),
                 names.len() - 1
             );

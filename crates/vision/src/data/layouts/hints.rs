@@ -256,10 +256,16 @@ fn without_labels(root: &Path, images: &[PathBuf]) -> Error {
     let mut others = Vec::new();
     label_files(root, root, 2, &mut others);
     let found = format!("{} found ({}{more})", count_of(images.len(), "image"), names.join(", "));
-    if let Some((table, line)) = others.iter().find_map(|file| Some((file, tables::one_line(root, file, images)?))) {
+    if let Some((table, (line, left_out))) =
+        others.iter().find_map(|file| Some((file, tables::one_line(root, file, images)?)))
+    {
         let [number, class] = [Content::Values, Content::Class].map(|content| content.kind().yaml_word);
+        let more = match left_out {
+            0 => String::new(),
+            n => format!("; the table has {} more, which can be declared in the same way", count_of(n, "column")),
+        };
         let message = format!(
-            "{found}, and {table} has rows for them, but nothing says what its columns are: add a data.yaml here with the line `{line}`, where the type of numbers is {number} and that of classes is {class}"
+            "{found}, and {table} has rows for them, but nothing says what its columns are: add a data.yaml here with the line `{line}`, where the type of numbers is {number} and that of classes is {class}{more}"
         );
         return Error::data(root, None, message);
     }

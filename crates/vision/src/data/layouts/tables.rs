@@ -1,6 +1,6 @@
 //! Layouts recognised by a table beside the images: Hugging Face's metadata and Roboflow's `_classes.csv`.
 
-use super::{Splits, declaration, split_folders, task};
+use super::{Splits, declaration, line_of, split_folders, task};
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split};
 use crate::data::formats::table::{CLASSES, Table, image_column};
 use crate::data::walk::{self, relative_name};
@@ -13,6 +13,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 const HUGGING_FACE: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
+
+/// A table with more columns that could be tasks is rather one of measurements, of which the user means a few.
+const MOST_TASKS: usize = 32;
+/// A suggested data.yaml names at most this many tasks.
+const SUGGESTED_TASKS: usize = 4;
 
 /// The split folders, and the table called one of `names` in the folder of the training images or in `root`.
 fn table_beside(root: &Path, names: &[&str]) -> Result<Option<(PathBuf, Splits)>> {
@@ -62,6 +67,15 @@ pub fn metadata(root: &Path) -> Result<Option<Declaration>> {
             "besides the file names, no column could be a task: add one, or a data.yaml with a `tasks:` block";
         return Err(Error::data(&file, Some(1), message));
     }
+    if tasks.len() > MOST_TASKS {
+        let message = format!(
+            "{} columns could be tasks ({}): declare those to train in a data.yaml, as in `{{tasks: {{{}}}}}`",
+            tasks.len(),
+            list_some(&tasks.iter().map(|task| &task.name).collect::<Vec<_>>(), 3),
+            line_of(&tasks[0], root)
+        );
+        return Err(Error::data(&file, Some(1), message));
+    }
     let layout = format!("images with {} in {}", relative_name(&file, root), root.display());
     // A table at the root may name images in any folders.
     let train = splits[0][0].path();
@@ -105,8 +119,9 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     Ok(Some(declaration(root, layout, splits, tasks)))
 }
 
-/// A data.yaml in one line for `file`, a CSV with a row for each image; `None` if it is no such table of these images.
-pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<String> {
+/// A data.yaml in one line for `file`, a CSV with a row for each image, and the number of columns that it leaves out because there
+/// are many; `None` if it is no such table of these images.
+pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<(String, usize)> {
     let path = root.join(file);
     if !path.extension().is_some_and(|e| e == "csv" || e == "tsv") {
         return None;
@@ -143,7 +158,9 @@ pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<String> {
         is_plain
             .then(|| format!("{name}: {{type: {word}, from: {{csv: {}, column: {name}{key_written}}}}}", scalar(file)))
     });
-    let tasks: Vec<String> = tasks.collect();
+    let mut tasks: Vec<String> = tasks.collect();
+    let left_out = tasks.len().saturating_sub(SUGGESTED_TASKS);
+    tasks.truncate(SUGGESTED_TASKS);
     // Without `train:`, a data.yaml takes all images, which is refused where folders of splits are.
     let base = ["images", "JPEGImages"].map(|name| root.join(name)).into_iter().find(|dir| dir.is_dir());
     let splits = split_folders(base.as_deref().unwrap_or(root)).ok()?.unwrap_or_default();
@@ -152,7 +169,7 @@ pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<String> {
         Some(format!("{}: {}, ", split.word(), scalar(&folder)))
     });
     let splits: String = splits.collect();
-    (!tasks.is_empty()).then(|| format!("{{{splits}tasks: {{{}}}}}", tasks.join(", ")))
+    (!tasks.is_empty()).then(|| (format!("{{{splits}tasks: {{{}}}}}", tasks.join(", ")), left_out))
 }
 
 /// Whether these numbers are rather those of classes: a few whole ones, each in several rows.

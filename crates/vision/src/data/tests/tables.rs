@@ -102,6 +102,26 @@ fn ranks_of_cards_are_classes() {
 }
 
 #[test]
+fn a_table_of_very_many_columns_is_asked_about_in_a_short_message() {
+    let many = |key: &str| {
+        let names: String = (0..5000).map(|i| format!(",c{i}")).collect();
+        let row = |image: &str, value: &str| format!("{image}{}\n", format!(",{value}").repeat(5000));
+        format!("{key}{names}\n{}{}", row("a.png", "1.5"), row("b.png", "2.5"))
+    };
+    let folder = Folder::new();
+    folder.images(&["a.png", "b.png"]).text("metadata.csv", &many("file_name"));
+    assert_eq!(
+        folder.error(),
+        "DIR/metadata.csv:1: 5000 columns could be tasks (c0, c1, c2, …): declare those to train in a data.yaml, as in `{tasks: {c0: {type: regress, from: c0}}}`"
+    );
+    let folder = Folder::new();
+    folder.images(&["a.png", "b.png"]).text("labels.csv", &many("file"));
+    let said = folder.error();
+    assert!(said.ends_with("; the table has 4996 columns more, which can be declared in the same way"), "{said}");
+    assert!(said.len() < 800, "{said}");
+}
+
+#[test]
 fn a_table_without_a_header_is_asked_about() {
     assert_eq!(
         priced("a.png,1\nb.png,2\n").error(),
@@ -133,5 +153,43 @@ fn only_a_name_that_is_nearly_the_same_is_given_as_what_is_not_matched() {
             "DIR/labels.csv:2: no row names an image of this data set: {first}; write paths relative to the images"
         );
         assert_eq!(said(row, image), expected);
+    }
+}
+
+/// The rows describe each image, whatever splits it is in.
+#[test]
+fn a_table_serves_images_that_are_for_training_and_for_validation() {
+    let folder = Folder::new();
+    folder.images(&["images/a.png", "images/b.png"]).text("labels.csv", "file,price\na.png,1\nb.png,2\n");
+    let tasks = "tasks: {price: {type: regress, from: {csv: labels.csv, column: price}}}\n";
+    folder.text("data.yaml", &format!("train: images\nval: images\n{tasks}"));
+    let dataset = folder.open();
+    assert_eq!((dataset.train.len(), dataset.val.len()), (2, 2));
+    assert!(dataset.val.iter().all(|sample| sample.labels[0].is_labelled()));
+    let note = "2 images in both train and val (images/a.png, images/b.png): val metrics will be too optimistic";
+    assert!(dataset.notes.iter().any(|n| n == note), "{:?}", dataset.notes);
+    // Two images of one name are still an error, and count once each.
+    folder.images(&["images/more/a.png"]);
+    let said = folder.error();
+    assert_eq!(said, "DIR/labels.csv:2: `a.png` is the name of 2 images: write the path relative to DIR");
+}
+
+#[test]
+fn lines_of_text_files_are_counted_with_any_line_end() {
+    for end in ["\n", "\r\n"] {
+        let text = |lines: &str| lines.replace('\n', end);
+        let folder = Folder::new();
+        folder.images(&["images/a.png"]).text("labels/a.txt", &text("0 0.5 0.5 0.5 0.5\n\n0 x 0.5 0.5 0.5\n"));
+        folder.text("data.yaml", &text("train: images\nval: images\nnames: [thing]\n"));
+        let said = folder.error();
+        assert!(said.starts_with("DIR/labels/a.txt:3: "), "{end:?}: {said}");
+        folder.text("data.yaml", &text("train: images\nval: images\nnames: [thing]\nnc: x\n"));
+        let said = folder.error();
+        assert!(said.starts_with("DIR/data.yaml:4: "), "{end:?}: {said}");
+        let folder = Folder::new();
+        let rows = "{\"file_name\": \"a.png\", \"k\": 1}\n\n{\"file_name\": \"b.png\" \"k\": 2}\n";
+        folder.images(&["a.png", "b.png"]).text("metadata.jsonl", &text(rows));
+        let said = folder.error();
+        assert!(said.starts_with("DIR/metadata.jsonl:3: "), "{end:?}: {said}");
     }
 }

@@ -14,7 +14,7 @@ use super::head::{POOLED_LAYER, pooled_linear};
 use super::loss_card::LossCard;
 use super::{
     Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
-    Mixing, OtherTasks, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Mixing, OtherTasks, Prediction, Standardisation, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -126,7 +126,11 @@ impl TaskSpec for Classify {
         let weights = weighted.as_ref().map(|w| w.0);
         let loss = class_loss::class_loss(graph, head.outputs[0], class, weights, mixed, self.label_smoothing, index)?;
         let inputs = vec![Some(class), mixed.map(|m| m[0]), mixed.map(|m| m[1])];
-        Ok(TaskLoss { loss, inputs, constants: Vec::from_iter(weighted) })
+        Ok(TaskLoss { loss, inputs, constants: Vec::from_iter(weighted), least_denominator: 0.0 })
+    }
+
+    fn plain_loss_factor(&self, _: Option<&Standardisation>) -> f64 {
+        (self.classes.len() as f64).ln()
     }
 
     fn likelihood(&self) -> Likelihood {

@@ -45,6 +45,10 @@ impl Prediction for FoundBoxes {
         self.boxes.iter().map(|b| LabelledFrame { xyxy: b.xyxy, class: b.class, label: label(b) }).collect()
     }
 
+    fn best_score(&self) -> Option<f32> {
+        self.boxes.first().map(|best| best.score)
+    }
+
     fn coco(&self, image: u64, categories: &[u64]) -> Vec<Value> {
         let entry = |b: &Detection| {
             let [x1, y1, x2, y2] = b.xyxy;

@@ -11,7 +11,8 @@ use crate::tasks::answer::sigmoid;
 /// The detections of one image, best first.
 ///
 /// # Shapes
-/// `class_logits` `[A, C]`, `box_logits` `[A, 4·BINS]` (left, top, right, bottom), cells level by level, row by row.
+/// `class_logits` `[A, C]`, `box_logits` `[A, 4·BINS]` (left, top, right, bottom), cells level by level, row by row; `only`
+/// `[C]`, the classes whose boxes are kept.
 ///
 /// # Units
 /// Pixels of the original image. Boxes are converted and clipped to the image before non-maximum suppression, because
@@ -23,6 +24,7 @@ pub fn decode(
     class_logits: &[f32],
     box_logits: &[f32],
     levels: &[Level],
+    only: Option<&[bool]>,
     geometry: &Geometry,
     options: &DecodeOptions,
 ) -> Vec<Detection> {
@@ -39,7 +41,7 @@ pub fn decode(
     for level in levels {
         let cells = first_cell..first_cell + level.h * level.w;
         let logits = &class_logits[cells.start * num_classes..cells.end * num_classes];
-        for (index, score) in best_candidates(logits, options) {
+        for (index, score) in best_candidates(logits, only, options) {
             let cell = index / num_classes;
             let distribution = &box_logits[(first_cell + cell) * 4 * BINS..][..4 * BINS];
             let xyxy = geometry.invert_box(&decode_box(distribution, level, cell));
@@ -59,9 +61,11 @@ pub fn decode(
 }
 
 /// A level's best candidates as (cell · C + class, score), best first, among equals the lower index.
-fn best_candidates(logits: &[f32], options: &DecodeOptions) -> Vec<(usize, f32)> {
+fn best_candidates(logits: &[f32], only: Option<&[bool]>, options: &DecodeOptions) -> Vec<(usize, f32)> {
     let scored = logits.iter().enumerate().map(|(index, &logit)| (index, sigmoid(logit)));
-    let mut candidates: Vec<(usize, f32)> = scored.filter(|(_, s)| *s > options.score_threshold).collect();
+    let mut candidates: Vec<(usize, f32)> = scored
+        .filter(|(index, s)| *s > options.score_threshold && only.is_none_or(|only| only[index % only.len()]))
+        .collect();
     let best_first = |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     if candidates.len() > options.max_per_level {
         candidates.select_nth_unstable_by(options.max_per_level, best_first);
@@ -122,7 +126,7 @@ mod tests {
                 ..Default::default()
             };
             let area: [usize; 2] = from_value(case["area"].clone()).unwrap();
-            let got = decode(&class_logits, &box_logits, &levels, &unscaled(area), &options);
+            let got = decode(&class_logits, &box_logits, &levels, None, &unscaled(area), &options);
             let expected: Vec<(usize, f32, Xyxy)> = from_value(case["detections"].clone()).unwrap();
             assert_eq!(got.len(), expected.len(), "{name}");
             for (got, (class, score, xyxy)) in got.iter().zip(&expected) {
@@ -143,14 +147,26 @@ mod tests {
         for side in 0..4 {
             box_logits[(7 * 4 + side) * BINS + side + 1] = 200.0;
         }
-        let got = decode(&class_logits, &box_logits, &LEVELS, &unscaled([64, 50]), &DecodeOptions::default());
+        let got = decode(&class_logits, &box_logits, &LEVELS, None, &unscaled([64, 50]), &DecodeOptions::default());
         assert_eq!(got.len(), 1);
         assert_eq!((got[0].class, got[0].xyxy), (1, [8.0, 0.0, 64.0, 50.0]));
     }
 
+    /// The limit on boxes applies to the selected classes.
+    #[test]
+    fn boxes_of_other_classes_take_no_places() {
+        let class_logits: Vec<f32> = (0..8 * 3).map(|i| [3.0, 2.0, 1.0][i % 3]).collect();
+        let (box_logits, options) =
+            (vec![0.0; 8 * 4 * BINS], DecodeOptions { max_detections: 1, ..Default::default() });
+        let only = [false, true, true];
+        let got = decode(&class_logits, &box_logits, &LEVELS, Some(&only), &unscaled([64, 64]), &options);
+        assert_eq!(got.iter().map(|d| d.class).collect::<Vec<_>>(), [1]);
+    }
+
     #[test]
     fn nothing_above_the_threshold_is_nothing() {
-        let got = decode(&[-20.0; 16], &[0.0; 8 * 4 * BINS], &LEVELS, &unscaled([64, 64]), &DecodeOptions::default());
+        let got =
+            decode(&[-20.0; 16], &[0.0; 8 * 4 * BINS], &LEVELS, None, &unscaled([64, 64]), &DecodeOptions::default());
         assert!(got.is_empty());
     }
 
@@ -172,13 +188,13 @@ mod tests {
         for iou_threshold in [0.3, 0.6, 0.9] {
             let options =
                 DecodeOptions { iou_threshold, max_per_level: 10_000, max_detections: 10_000, ..Default::default() };
-            let found = decode(&class_logits, &box_logits, &levels, &letterbox, &options);
+            let found = decode(&class_logits, &box_logits, &levels, None, &letterbox, &options);
             let touches = |d: &&Detection| d.xyxy[1] == 0.0 || d.xyxy[3] == 124.0;
             assert!(found.iter().filter(touches).count() > 10);
             assert!(found.iter().all(|d| area(&d.xyxy) > 0.0 && clip(&d.xyxy, 331.0, 124.0) == d.xyxy));
             assert_eq!(excess(&found, iou_threshold), 0, "--iou {iou_threshold}");
             // Clipped after suppression, some of these boxes overlap more than that.
-            let mut late = decode(&class_logits, &box_logits, &levels, &unscaled([64, 64]), &options);
+            let mut late = decode(&class_logits, &box_logits, &levels, None, &unscaled([64, 64]), &options);
             late.iter_mut().for_each(|d| d.xyxy = letterbox.invert_box(&d.xyxy));
             assert!(excess(&late, iou_threshold) > 0, "--iou {iou_threshold}");
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 pub struct Figures {
     classes: Arc<[String]>,
+    only: Option<Arc<[bool]>>,
     metric: BoxMetric,
 }
 
@@ -15,13 +16,15 @@ pub struct Figures {
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectionFigures {
     classes: Arc<[String]>,
+    only: Option<Arc<[bool]>>,
     /// COCO's figures.
     pub boxes: BoxSummary,
 }
 
 impl Figures {
-    pub fn new(classes: Arc<[String]>) -> Figures {
-        Figures { metric: BoxMetric::new(classes.len()), classes }
+    /// Labels of classes that are `false` in `only` do not count; a task that has `only` does not predict them either.
+    pub fn new(classes: Arc<[String]>, only: Option<Arc<[bool]>>) -> Figures {
+        Figures { metric: BoxMetric::new(classes.len()), classes, only }
     }
 }
 
@@ -29,12 +32,18 @@ impl Metric for Figures {
     fn add(&mut self, prediction: &dyn Prediction, label: &Label) {
         let Some(boxes) = label.get::<Boxes>() else { return };
         let answer: &FoundBoxes = prediction.get().unwrap_or_else(|| unreachable!("a detection answers with boxes"));
-        let truth: Vec<GroundTruth> = boxes.with_regions(self.classes.len()).map(|b| GroundTruth::from(&b)).collect();
+        let counts = |class: usize| self.only.as_ref().is_none_or(|only| only[class]);
+        let truth = boxes.with_regions(self.classes.len()).filter(|b| counts(b.class));
+        let truth: Vec<GroundTruth> = truth.map(|b| GroundTruth::from(&b)).collect();
         self.metric.add_image(&answer.boxes, &truth);
     }
 
     fn summary(&self) -> Arc<dyn Summary> {
-        Arc::new(DetectionFigures { classes: self.classes.clone(), boxes: self.metric.compute() })
+        Arc::new(DetectionFigures {
+            classes: self.classes.clone(),
+            only: self.only.clone(),
+            boxes: self.metric.compute(),
+        })
     }
 }
 
@@ -59,7 +68,9 @@ impl Summary for DetectionFigures {
             rank: c.ap,
             counts: vec![("count", c.count as u64)],
         };
-        let classes = self.classes.iter().map(String::as_str);
-        Some(PerClass { rank: "AP", rows: classes.zip(&self.boxes.per_class).map(row).collect() })
+        let shown = |number: &usize| self.only.as_ref().is_none_or(|only| only[*number]);
+        let classes = (0..self.classes.len()).filter(shown);
+        let rows = classes.map(|class| row((self.classes[class].as_str(), &self.boxes.per_class[class])));
+        Some(PerClass { rank: "AP", rows: rows.collect() })
     }
 }

@@ -15,7 +15,7 @@ use super::coverage::TaskReport;
 use super::task::ClassesCard;
 use super::{
     Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
-    Prediction, Regions, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    Prediction, Regions, Standardisation, Target, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -48,12 +48,14 @@ pub static KIND: Kind = Kind {
 pub struct Detect {
     /// The names of the classes.
     pub classes: Arc<[String]>,
+    /// Whether boxes of each class are predicted and evaluated; `None` for all classes.
+    only: Option<Arc<[bool]>>,
 }
 
 impl Detect {
     /// A task with classes of these names.
     pub fn new(classes: Vec<String>) -> Detect {
-        Detect { classes: classes.into() }
+        Detect { classes: classes.into(), only: None }
     }
 }
 
@@ -112,7 +114,12 @@ impl TaskSpec for Detect {
         });
         let loss = box_loss::box_loss(graph, logits, [class, target], partial, &head.levels, index)?.loss;
         let inputs = vec![Some(class), Some(target), partial.map(|p| p[0]), partial.map(|p| p[1])];
-        Ok(TaskLoss { loss, inputs, constants: Vec::new() })
+        // Without objects, the background's loss is divided by 1.
+        Ok(TaskLoss { loss, inputs, constants: Vec::new(), least_denominator: 1.0 })
+    }
+
+    fn plain_loss_factor(&self, _: Option<&Standardisation>) -> f64 {
+        1.0
     }
 
     fn likelihood(&self) -> Likelihood {
@@ -128,12 +135,13 @@ impl TaskSpec for Detect {
         let cells: usize = levels.iter().map(|l| l.h * l.w).sum();
         let class_logits = interpreting.row(0, cells * self.classes.len());
         let box_logits = interpreting.row(1, cells * 4 * BINS);
-        let boxes = decode::decode(class_logits, box_logits, levels, interpreting.geometry, interpreting.options);
+        let only = self.only.as_deref();
+        let boxes = decode::decode(class_logits, box_logits, levels, only, interpreting.geometry, interpreting.options);
         Box::new(FoundBoxes { classes: self.classes.clone(), boxes })
     }
 
     fn metric(&self) -> Box<dyn Metric> {
-        Box::new(figures::Figures::new(self.classes.clone()))
+        Box::new(figures::Figures::new(self.classes.clone(), self.only.clone()))
     }
 
     fn table(&self, _: &str) -> Vec<String> {
@@ -142,6 +150,11 @@ impl TaskSpec for Detect {
 
     fn finds_boxes(&self) -> bool {
         true
+    }
+
+    fn with_boxes_of(&self, classes: &[String]) -> Option<Arc<dyn TaskSpec>> {
+        let only = self.classes.iter().map(|class| classes.contains(class)).collect();
+        Some(Arc::new(Detect { classes: self.classes.clone(), only: Some(only) }))
     }
 
     fn depict(&self, label: &Label) -> Depiction {

@@ -15,7 +15,7 @@ use super::head::{POOLED_LAYER, pooled_linear};
 use super::task::ClassesCard;
 use super::{
     Content, Depiction, Encoding, HeadValues, Interpreting, Invariances, Kind, Label, Likelihood, LossSite, Metric,
-    OtherTasks, Prediction, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
+    OtherTasks, Prediction, Standardisation, Target, TargetArray, Task, TaskCard, TaskLoss, TaskSpec, Trunk,
 };
 use crate::error::Result;
 use crate::ir::DType;
@@ -109,7 +109,11 @@ impl TaskSpec for MultiLabel {
         let shape = graph.shape(logits).to_vec();
         let target = graph.input(&name, &shape, DType::F32);
         let loss = multi_label_loss::multi_label_loss(graph, logits, target, index)?;
-        Ok(TaskLoss { loss, inputs: vec![Some(target)], constants: Vec::new() })
+        Ok(TaskLoss { loss, inputs: vec![Some(target)], constants: Vec::new(), least_denominator: 0.0 })
+    }
+
+    fn plain_loss_factor(&self, _: Option<&Standardisation>) -> f64 {
+        std::f64::consts::LN_2
     }
 
     fn likelihood(&self) -> Likelihood {

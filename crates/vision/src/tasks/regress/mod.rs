@@ -94,7 +94,11 @@ impl TaskSpec for Regress {
     }
 
     fn asks_the_same(&self, other: &dyn TaskSpec) -> bool {
-        other.get::<Regress>().is_some_and(|other| self.columns.len() == other.columns.len())
+        // The name of a single column may differ, because the task's name says what it is.
+        let is_same = |other: &Regress| {
+            self.columns == other.columns || [&self.columns, &other.columns].map(|c| c.len()) == [1; 2]
+        };
+        other.get::<Regress>().is_some_and(is_same)
     }
 
     fn head(&self, b: &mut Builder, name: &str, trunk: &Trunk) -> Result<HeadValues> {
@@ -113,7 +117,13 @@ impl TaskSpec for Regress {
         let shape = graph.shape(values).to_vec();
         let target = graph.input(&name, &shape, DType::F32);
         let loss = value_loss::value_loss(graph, values, target, self.loss, index)?;
-        Ok(TaskLoss { loss, inputs: vec![Some(target)], constants: Vec::new() })
+        Ok(TaskLoss { loss, inputs: vec![Some(target)], constants: Vec::new(), least_denominator: 0.0 })
+    }
+
+    /// With several columns, the mean of their squared deviations, so that no column counts more than another.
+    fn plain_loss_factor(&self, standardisation: Option<&Standardisation>) -> f64 {
+        let squares = |fitted: &Standardisation| fitted.deviation.iter().map(|d| d * d).sum::<f64>();
+        standardisation.map_or(1.0, |fitted| squares(fitted) / fitted.deviation.len().max(1) as f64)
     }
 
     fn likelihood(&self) -> Likelihood {

@@ -1,0 +1,175 @@
+//! Which images `predict` takes from a data set or a list file, which part of its predictions it writes, and its pictures.
+
+use crate::cli::{digits, path, polyhead, succeed, text};
+use crate::predict::Place;
+use crate::step::Folder;
+use serde_json::Value;
+use std::path::Path;
+
+#[test]
+fn only_the_selected_tasks_and_classes_are_written() {
+    let place = Place::new("selected");
+    place.image("a.png");
+    let of = |out: &str| place.lines(&format!("{out}/predictions.jsonl"))[0]["tasks"].clone();
+    place.succeed(&["a.png", "--out", "all", "--format", "jsonl,yolo"], b"");
+    place.succeed(&["a.png", "--out", "two", "--tasks", "things,kind"], b"");
+    let (all, two) = (of("all"), of("two"));
+    assert_eq!(two.as_object().unwrap().len(), 2);
+    assert_eq!((&two["kind"], &two["things"]), (&all["kind"], &all["things"]));
+    let last = all["things"]["boxes"][0]["class"].as_str().unwrap();
+    place.succeed(&["a.png", "--out", "boxes", "--only-classes", last, "--format", "jsonl,yolo"], b"");
+    let boxes = of("boxes");
+    assert_eq!((&boxes["kind"], &boxes["amount"]), (&all["kind"], &all["amount"]));
+    let found = boxes["things"]["boxes"].as_array().unwrap();
+    // The limit of five boxes counts these only.
+    assert!(found.len() == 5 && found.iter().all(|found| found["class"] == last), "{found:?}");
+    // Classes keep their numbers, which select them as well.
+    let read = |out: &str| std::fs::read_to_string(place.path(&format!("{out}/labels/a.txt"))).unwrap();
+    let number = read("all").split(' ').next().unwrap().to_owned();
+    let labels = read("boxes");
+    assert!(
+        labels.lines().count() == 5 && labels.lines().all(|line| line.starts_with(&format!("{number} "))),
+        "{labels}"
+    );
+    place.succeed(&["a.png", "--out", "number", "--only-classes", &number], b"");
+    assert_eq!(of("number"), boxes);
+
+    place.fail(&["a.png", "--out", "no", "--tasks", "thing"], b"", 2, &["--tasks thing", "`things`?"]);
+    place.fail(
+        &["a.png", "--out", "no", "--tasks", "kind", "--only-classes", last],
+        b"",
+        2,
+        &["finds none: leave it out"],
+    );
+    place.fail(&["a.png", "--out", "no", "--classes", "0,2"], b"", 2, &["--only-classes"]);
+    place.fail(&["a.png", "--out", "no", "--tasks", "kind", "--format", "yolo"], b"", 2, &["it holds boxes", "`kind`"]);
+    assert!(!place.path("no").exists());
+}
+
+#[test]
+fn the_images_of_a_split_are_those_that_the_run_held_out() {
+    let folder = Folder::new("split");
+    let data = digits(&folder, 24);
+    // Without a split of its own, the run draws its validation images.
+    let yaml = Path::new(&data).join("data.yaml");
+    let whole = std::fs::read_to_string(&yaml).unwrap();
+    std::fs::write(&yaml, whole.replace("val: val\n", "")).unwrap();
+    let run = crate::cli::train(&folder, &data, "r", &["--epochs", "1", "--seed", "5", "--val-fraction", "0.25"]);
+    let files = |args: &[&str]| -> Vec<String> {
+        let said = succeed(&[&["predict", &run], args, &["--out", "-"]].concat());
+        let file = |line: &str| serde_json::from_str::<Value>(line).unwrap()["file"].as_str().unwrap().to_owned();
+        said.lines().map(file).collect()
+    };
+    let [train, val, test] = ["train", "val", "test"].map(|split| files(&[&data, "--split", split]));
+    assert_eq!([train.len(), val.len(), test.len()], [18, 6, 5]);
+    assert!(val.iter().all(|file| !train.contains(file)) && test.iter().all(|file| file.contains("/test/")), "{val:?}");
+    let evaluated = succeed(&["evaluate", &run]);
+    assert!(evaluated.contains("val split, 6 images"), "{evaluated}");
+    // The data set of the run is the default, and its data.yaml stands for its folder.
+    assert_eq!(files(&["--split", "val"]), val);
+    assert_eq!(files(&[&yaml.to_string_lossy(), "--split", "val"]), val);
+
+    let out = path(&folder, "out");
+    succeed(&["predict", &run, "--split", "test", "--out", &out]);
+    assert!(Path::new(&out).join("test/00000.jpg").is_file());
+    let fail = |args: &[&str], words: &[&str]| crate::cli::fail(&[&["predict", &run], args].concat(), 2, words);
+    fail(&[&yaml.to_string_lossy()], &["data.yaml: is not an image", "--split"]);
+    fail(&[&data, &data, "--split", "val"], &["--split", "one data set"]);
+    fail(&["-", "--split", "val"], &["--split", "one data set"]);
+    fail(&[&data, "--split", "dev"], &["--split dev", "train, val or test"]);
+    fail(&[], &["IMAGES"]);
+    fail(&[&data, "--split", "val", "--out", &data], &["would be overwritten", "--out"]);
+    let weights = Path::new(&run).join("weights/best.safetensors");
+    std::fs::copy(weights, folder.path.join("alone.safetensors")).unwrap();
+    crate::cli::fail(&["predict", &path(&folder, "alone.safetensors"), "--split", "val"], 2, &["name the data set"]);
+}
+
+#[test]
+fn a_list_file_names_images_beside_it() {
+    let place = Place::new("listed");
+    ["set/images/a.png", "set/b c.png", "here.png"].iter().for_each(|name| place.image(name));
+    let whole = place.path("here.png").to_string_lossy().into_owned();
+    let list =
+        format!("\u{feff}./images/a.png\r\n\r\n  b c.png \nhere.png\n{whole}\nimages/a.png\nabsent.png\n# a.png");
+    std::fs::write(place.path("set/list.txt"), list).unwrap();
+    let output = place.succeed(&["set/list.txt", "--out", "out", "--max-broken", "1"], b"");
+    let files = place.files("out/predictions.jsonl");
+    let expected =
+        ["set/images/a.png", "set/b c.png", "here.png", &whole, "set/images/a.png", "set/absent.png", "set/# a.png"];
+    assert_eq!(files, expected);
+    assert!(text(&output.stderr).contains("unreadable, left out: set/absent.png: "), "{}", text(&output.stderr));
+    let mut pictures = vec![whole.trim_start_matches('/').replace(".png", ".jpg")];
+    pictures.extend(["b c.jpg", "here.jpg", "images/a.jpg", "predictions.jsonl"].map(String::from));
+    pictures.sort();
+    assert_eq!(place.tree("out"), pictures);
+    // A list file does not pause, so it may be used with any batch size and beside other sources.
+    place.succeed(
+        &["set/list.txt", "here.png", "--out", "more", "--max-broken", "1", "--batch", "100000", "--no-images"],
+        b"",
+    );
+    assert_eq!(place.files("more/predictions.jsonl").len(), 8);
+
+    place.fail(&["set/list.txt", "--out", "set"], b"", 2, &["would be overwritten"]);
+    std::fs::write(place.path("empty.txt"), "\n \n").unwrap();
+    place.fail(&["empty.txt", "--out", "no"], b"", 2, &["empty.txt: no images", "one per line"]);
+    std::fs::write(place.path("nul.txt"), "a\n\0b\n").unwrap();
+    place.fail(&["nul.txt", "--out", "nul"], b"", 2, &["nul.txt:2: it holds a NUL byte"]);
+    assert!(!place.path("no").exists());
+}
+
+#[test]
+fn pictures_are_jpeg_unless_png_is_asked_for() {
+    let place = Place::new("picture-format");
+    ["images/a.png", "images/b.jpg", "images/b.png"].iter().for_each(|name| place.image(name));
+    let start = |file: &str| std::fs::read(place.path(file)).unwrap()[..4].to_vec();
+    let said = |args: &[&str]| text(&place.succeed(args, b"").stderr);
+    assert_eq!(said(&["images", "--out", "out"]), "");
+    assert_eq!(place.tree("out"), ["a.jpg", "b.jpg.jpg", "b.png.jpg", "predictions.jsonl"]);
+    assert_eq!(start("out/a.jpg")[..3], *b"\xff\xd8\xff");
+    // Pictures of an earlier prediction in the other format are not removed, but named.
+    let older = said(&["images", "--out", "out", "--image-format", "png"]);
+    assert!(
+        older.contains("3 pictures of the same images in another format, such as out/a.jpg, left from before"),
+        "{older}"
+    );
+    assert_eq!(start("out/a.png"), *b"\x89PNG");
+    assert_eq!(place.tree("out").len(), 7);
+    // An image is not a picture.
+    assert_eq!(said(&["images/a.png", "--out", "images"]), "");
+    place.fail(&["images", "--out", "no", "--image-format", "gif"], b"", 2, &["gif", "jpg or png"]);
+}
+
+/// The image is higher than JPEG allows.
+#[test]
+fn a_picture_that_jpeg_cannot_hold_is_a_png() {
+    let place = Place::new("tall");
+    std::fs::create_dir(place.path("images")).unwrap();
+    image::RgbImage::new(2, 65_600).save(place.path("images/tall.png")).unwrap();
+    let said = text(&place.succeed(&["images", "--out", "out"], b"").stderr);
+    assert!(said.contains("1 picture in PNG, such as out/tall.png, because JPEG cannot hold a side"), "{said}");
+    assert_eq!(place.tree("out"), ["predictions.jsonl", "tall.png"]);
+}
+
+#[test]
+fn if_no_box_passes_the_threshold_its_flag_and_the_highest_score_are_named() {
+    let place = Place::new("below");
+    (0..3).for_each(|i| place.image(&format!("images/{i}.png")));
+    assert_eq!(text(&place.succeed(&["images", "--out", "all", "--no-images"], b"").stderr), "");
+    let scores = place.lines("all/predictions.jsonl");
+    let scores = scores.iter().flat_map(|line| line["tasks"]["things"]["boxes"].as_array().unwrap());
+    let highest = scores.map(|found| found["score"].as_f64().unwrap()).fold(0.0, f64::max);
+    let said = |more: &[&str]| {
+        let args = ["predict", "model.safetensors", "images", "--out", "none", "--no-images", "--conf", "0.9"];
+        let output = polyhead().args(args).args(more).current_dir(&place.folder.path).output().unwrap();
+        assert!(output.status.success());
+        text(&output.stderr)
+    };
+    let line = said(&[]);
+    let words = "things: no box has a score above --conf 0.9; the highest score is ";
+    let shown: f64 = line.trim().strip_prefix(words).unwrap().split(':').next().unwrap().parse().unwrap();
+    assert!(
+        (shown / highest - 1.0).abs() < 1e-3 && line.ends_with(": lower --conf to see boxes\n"),
+        "{line} {highest}"
+    );
+    assert_eq!(said(&["--tasks", "kind,amount"]), "");
+}
