@@ -201,6 +201,12 @@ class Kills:
                 if self.kill(name, self.next_command(cut, command("cut" + name))):
                     killed += 1
                     self.count(row, kills=1, leftovers=any(f.endswith(".part") for f in files(cut)))
+                    if os.path.exists(cut) and not self.has_state(cut):
+                        # Nothing was saved, which must be said.
+                        code, sentence = self.again(["train", "--resume", cut])
+                        if code == 0 or "no weights/last.safetensors" not in sentence:
+                            raise Failed(f"{cut}: resumed without a state: {sentence}")
+                        self.count(row, refused=1)
                 else:
                     done = True
             self.same_run(whole, cut)

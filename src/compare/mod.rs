@@ -106,6 +106,7 @@ pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Resul
 
 /// The files of a comparison: for programs, for people, and a picture.
 const FILES: [&str; 3] = ["compare.json", "compare.md", "compare.png"];
+
 /// Reads and compares existing runs as [`tabulate`] does, and returns its tables without the cost of the networks. It is public for
 /// the fuzz targets alone, which need no files written.
 ///

@@ -3,7 +3,7 @@
 #
 #   tests/fuzz/run.sh build                  builds the one program that holds all targets, with AddressSanitizer
 #   tests/fuzz/run.sh run TARGET SECONDS     fuzzes from the kept inputs; adds what it finds to target/fuzz/found/TARGET
-#   tests/fuzz/run.sh keep TARGET            makes the least set of inputs with the same coverage, and keeps it in corpus/TARGET.zip
+#   tests/fuzz/run.sh keep TARGET            makes the least set of inputs with the same coverage, and keeps the smallest in corpus/TARGET.zip
 #
 # A failing input stays in target/fuzz/failed/TARGET. Once it is mended, copy it to corpus/TARGET/ under a name that says what it is.
 set -euo pipefail
@@ -44,20 +44,23 @@ case ${1:-} in
     trap 'rm -rf "$scratch"' EXIT
     mkdir -p "$built/found/$target" "$scratch/kept" "$scratch/least" "$scratch/work"
     kept "$target" "$scratch/kept"
-    (cd "$scratch/work" && TARGET=$target TMPDIR=$scratch/work RAYON_NUM_THREADS=1 "$program" -merge=1 -rss_limit_mb=1024 \
+    (cd "$scratch/work" && TARGET=$target TMPDIR=$scratch/work RAYON_NUM_THREADS=1 "$program" -merge=1 -use_counters=0 -rss_limit_mb=1024 \
       -timeout=10 "$scratch/least" "$scratch/kept" "$built/found/$target")
-    # Named files stay what they are, so the archive holds the others.
+    # Named files stay what they are, so the archive holds the others: the smallest, up to 120 kB.
     python3 - "$scratch/least" "tests/fuzz/corpus/$target" <<'END'
 import os, sys, zipfile
 least, corpus = sys.argv[1:]
 read = lambda path: open(path, "rb").read()
 named = {read(os.path.join(corpus, name)) for name in os.listdir(corpus)} if os.path.isdir(corpus) else set()
+found = sorted((read(os.path.join(least, name)) for name in os.listdir(least)), key=lambda data: (len(data), data))
+room = 120_000
 with zipfile.ZipFile(corpus + ".zip", "w") as archive:
-    for name in sorted(os.listdir(least)):
-        data = read(os.path.join(least, name))
-        if data not in named:
-            archive.writestr(zipfile.ZipInfo(name[:12]), data)
-print(f"{corpus}.zip: {len(archive.namelist())} inputs, {os.path.getsize(corpus + '.zip')} bytes")
+    for number, data in enumerate(data for data in found if data not in named):
+        room -= len(data) + 100
+        if room < 0:
+            break
+        archive.writestr(zipfile.ZipInfo(str(number)), data)
+    print(f"{corpus}.zip: {len(archive.namelist())} of {len(found)} inputs")
 END
     ;;
   *)

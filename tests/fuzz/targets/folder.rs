@@ -1,6 +1,6 @@
 //! The folders in which targets write their files, and the form of every refusal.
 
-use polyhead::error::Error;
+use polyhead::error::{Error, is_hidden};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,11 @@ pub fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
     file
 }
 
-/// Asserts that a refusal says something.
+/// Longer messages quote too much of the file.
+const LONGEST: usize = 2500;
+
+/// Asserts that a refusal is one line of a length that can be read, and shows nothing that a terminal would act on.
 pub fn refused(error: &Error) {
-    assert!(!error.to_string().is_empty());
+    let said = error.to_string();
+    assert!(!said.is_empty() && said.chars().count() < LONGEST && !said.contains(is_hidden), "{said:?}");
 }

@@ -6,7 +6,7 @@ use crate::data::dataset::{self, OpenOptions};
 use crate::data::declaration::{LabelFile, LabelsFrom, Split, TaskDeclaration, YoloRows};
 use crate::data::progress::Progress;
 use crate::data::walk::relative_name;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use crate::reading::yaml::{list, scalar};
 use crate::reading::{BoxFormat, Missing, count_of};
 use crate::tasks::{Keys, Task};
@@ -19,9 +19,10 @@ use std::path::{Path, PathBuf};
 /// Errors: as for [`super::Dataset::open`].
 pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Result<String> {
     let (declared, dataset) = dataset::open_declared(path, options, &mut Faults::Stop, progress)?;
-    let mut text = format!("# {}\n", dataset.layout);
+    // One line each, because notes quote cells and names of files, and a line break would end the comment.
+    let mut text = format!("# {}\n", one_line(&dataset.layout));
     for note in &dataset.notes {
-        let _ = writeln!(text, "# note: {note}"); // writing to a String cannot fail
+        let _ = writeln!(text, "# note: {}", one_line(note)); // writing to a String cannot fail
     }
     let root = absolute(&declared.root)?;
     let _ = writeln!(text, "path: {}", scalar(&root.to_string_lossy()));

@@ -89,6 +89,9 @@ impl YoloReader {
             let part = boxes::clip(&whole, 1.0, 1.0);
             if part[2] <= part[0] || part[3] <= part[1] {
                 reading.remarks.push((Remark::DegenerateBox, place));
+            } else if let Some(fault) = undeclared(task, class, line, &place) {
+                // Not for a box that is left out: without `names:` it does not count as a class either.
+                reading.faults.push(fault);
             } else if !seen.insert((class, part.map(|edge| (edge + 0.0).to_bits()))) {
                 // Adding 0 has made −0 the same as 0.
                 reading.remarks.push((Remark::DuplicateBox, place));
@@ -133,16 +136,6 @@ impl YoloReader {
         if class >= MOST_CLASSES as f32 && task.names.is_none() {
             return Err(place.error(format!("class {written}: expected a number below {MOST_CLASSES}")));
         }
-        if let Some(names) = &task.names
-            && class as usize >= names.len()
-        {
-            let message = format!(
-                "class {written}, but {} classes are declared (0 to {}): correct the row or add the class to `names:`",
-                names.len(),
-                names.len() - 1
-            );
-            return Err(place.error(message));
-        }
         let coordinates = &numbers[1..];
         let part = match (self.rows, coordinates.len()) {
             (YoloRows::BoxesOrPolygons, 4) => boxes::from_cxcywh(array(coordinates)),
@@ -168,6 +161,16 @@ impl YoloReader {
         }
         Ok((class as usize, part))
     }
+}
+
+/// The error of a class that `names:` does not have.
+fn undeclared(task: &TaskDeclaration, class: usize, line: &str, place: &Place) -> Option<Error> {
+    let count = task.names.as_ref().map(Vec::len).filter(|count| class >= *count)?;
+    let written = line.split_whitespace().next().unwrap_or_default();
+    Some(place.error(format!(
+        "class {written}, but {count} classes are declared (0 to {}): correct the row or add the class to `names:`",
+        count - 1
+    )))
 }
 
 fn array(numbers: &[f32]) -> [f32; 4] {

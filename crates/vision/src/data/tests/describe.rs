@@ -88,3 +88,21 @@ tasks:
         assert!(text.contains(part), "{part} of {text}");
     }
 }
+
+#[test]
+fn a_box_that_is_left_out_needs_no_class() {
+    let folder = Folder::new();
+    folder.images(&["images/train/a.png", "images/train/b.png", "images/val/c.png"]);
+    folder.text("labels/train/a.txt", "1 0.5 0.5 0.25 0.5\n7 0.5 0.5 0 0.5\n");
+    let text = again(&folder, &OpenOptions::default());
+    assert!(text.contains("names: [\"0\", \"1\"]"), "{text}");
+}
+
+#[test]
+fn a_note_that_quotes_a_line_break_stays_a_comment() {
+    let folder = Folder::new();
+    folder.images(&["images/1.png", "images/2.png", "images/3.png"]);
+    folder.text("boxes.csv", "1.png,1,2,20,18,cat\n\"a\n\0train: nowhere\",1,2,20,18,cat\n");
+    let text = again(&folder, &OpenOptions::default());
+    assert!(text.contains("`a\\n\\u{0}train: nowhere`"), "{text}");
+}
