@@ -97,6 +97,8 @@ mod resume;
 mod run_folder;
 #[path = "suite/shapes.rs"]
 mod shapes;
+#[path = "suite/share.rs"]
+mod share;
 #[path = "../kernels/host/build.rs"]
 mod shim;
 #[path = "suite/signals.rs"]

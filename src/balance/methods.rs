@@ -84,13 +84,12 @@ impl Method {
     /// # Errors
     /// No method has this name.
     pub fn named(word: &str) -> Result<&'static Method> {
-        let is_meant = |name: &&str| name.eq_ignore_ascii_case(word);
-        Method::all().find(|method| [method.name].iter().chain(method.aliases).any(|name| is_meant(&name))).ok_or_else(
-            || {
-                let names: Vec<&str> = Method::all().map(|method| method.name).collect();
-                Error::Usage(format!("--balance {word}: expected one of {}", names.join(", ")))
-            },
-        )
+        let is_named =
+            |method: &&Method| [method.name].iter().chain(method.aliases).any(|name| name.eq_ignore_ascii_case(word));
+        Method::all().find(is_named).ok_or_else(|| {
+            let names: Vec<&str> = Method::all().map(|method| method.name).collect();
+            Error::Usage(format!("--balance {word}: expected one of {}", names.join(", ")))
+        })
     }
 
     /// The command-line parser of method names, which also lists all methods in the help.
@@ -209,7 +208,7 @@ const PCD: &str = "pcd";
 const LEARNING_RATE: (Parameter, f64) = (Parameter::Lr, 0.025);
 
 /// The methods that [`AUTO`] tries.
-const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "gradnorm"];
+const CANDIDATES: [&str; 3] = ["uncertainty-tempered", "fixed", "cagrad"];
 
 /// The share of a run's epochs for which [`AUTO`] tries each method.
 pub const TRIAL_SHARE: f64 = 0.1;

@@ -2,6 +2,7 @@
 
 mod augment_flags;
 mod bench_flags;
+mod card_flags;
 mod compare_flags;
 mod data_flags;
 mod evaluate_flags;
@@ -25,6 +26,7 @@ use crate::recipe::Recipe;
 use crate::tasks::DecodeOptions;
 use crate::train;
 use bench_flags::BenchCommand;
+use card_flags::CardArgs;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use compare_flags::CompareArgs;
@@ -53,6 +55,8 @@ enum Command {
     Evaluate(EvaluateArgs),
     /// Predict on images: write predictions and annotated pictures
     Predict(Box<PredictArgs>),
+    /// Describe a model, or write it to a folder that can be given to others
+    Card(CardArgs),
     /// Check, preview, describe or convert a data set, or write the built-in one
     #[command(subcommand)]
     Data(DataCommand),
@@ -97,7 +101,7 @@ impl TrainArgs {
 
     fn config(&self) -> Result<TrainConfig> {
         if let Some(run) = &self.from {
-            return self.from_run(run);
+            return self.config_from(run);
         }
         inputs::CONFIG.check(self.config.as_deref())?;
         let file = self.config.as_deref().map(Choices::read).transpose()?;
@@ -105,7 +109,7 @@ impl TrainArgs {
     }
 
     /// The choices of `--from`: those of the run, and its folder as the place of the weights.
-    fn from_run(&self, run: &Path) -> Result<TrainConfig> {
+    fn config_from(&self, run: &Path) -> Result<TrainConfig> {
         inputs::FROM.check(Some(run))?;
         if !run.is_dir() {
             return Err(Error::Usage(format!(
@@ -268,6 +272,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Compare(args) => args.compare(),
         Command::Evaluate(args) => args.evaluate(),
         Command::Predict(args) => predict_flags::command(*args),
+        Command::Card(args) => args.card(),
         Command::Data(command) => data_flags::run(command),
         Command::Licence => console::print(draw::FONT_LICENCE).map(drop),
         Command::Bench(command) => bench_flags::run(command),

@@ -61,7 +61,7 @@ pub struct PredictArgs {
     /// Do not write the annotated pictures
     #[arg(long)]
     no_images: bool,
-    /// Format of the annotated pictures: jpg (quality 90), or png, which keeps every pixel and is several times as large
+    /// Format of the annotated pictures: jpg (quality 90), or png, which keeps every pixel and is two to five times as large
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "jpg")]
     image_format: PictureWord,
     #[command(flatten)]

@@ -104,6 +104,9 @@ pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Resul
     write(&results, out, device, &[])
 }
 
+/// The files of a comparison: for programs, for people, and a picture.
+const FILES: [&str; 3] = ["compare.json", "compare.md", "compare.png"];
+
 /// Reads and compares existing runs as [`tabulate`] does, and returns its tables without the cost of the networks. It is public for
 /// the fuzz targets alone, which need no files written.
 ///
@@ -115,9 +118,6 @@ pub fn read_runs(folders: &[PathBuf]) -> Result<String> {
     let comparison = tables::compare(&results)?;
     Ok(format!("{}{:#}", report::markdown(&comparison, None), json::json(&comparison, None, &[])))
 }
-
-/// The files of a comparison: for programs, for people, and a picture.
-const FILES: [&str; 3] = ["compare.json", "compare.md", "compare.png"];
 
 /// Creates the folder and makes this process the only comparison that writes into it.
 fn lock(out: &Path) -> Result<RunLock> {

@@ -229,3 +229,15 @@ fn custom_weights_are_another_setting() {
     assert_eq!(labels, ["fixed", "fixed, task_weights box=2.0"]);
     assert!(comparison.tasks[0].rows[1].to_equal.is_some());
 }
+
+#[test]
+fn a_comparison_removes_the_half_written_files_of_a_killed_one_and_no_others() {
+    let place = Place::new("parts");
+    let parts = ["compare.json.7-12.part", "compare.md.8.part", "compare.png.7-3.part"];
+    let others = ["compare.json", "mine.7-1.part", "compare.json.part", "compare.txt.7-1.part"];
+    std::fs::create_dir_all(&place.root).unwrap();
+    parts.iter().chain(&others).for_each(|name| std::fs::write(place.root.join(name), "").unwrap());
+    drop(super::lock(&place.root).unwrap());
+    assert!(parts.iter().all(|name| !place.root.join(name).exists()));
+    assert!(others.iter().all(|name| place.root.join(name).exists()));
+}

@@ -249,8 +249,8 @@ impl std::fmt::Display for Report {
         writeln!(
             f,
             "{} on {} ({} split, {})",
-            self.model.display(),
-            self.data.display(),
+            shown(&self.model),
+            shown(&self.data),
             self.split.word(),
             count_of(self.images, "image")
         )?;

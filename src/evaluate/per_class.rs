@@ -1,6 +1,7 @@
 //! One task's metrics by class: as JSON, and as a printed table.
 
 use super::TaskResult;
+use crate::error::one_line;
 use crate::tasks::{ClassRow, PerClass};
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
@@ -38,7 +39,7 @@ pub(super) fn table(result: &TaskResult) -> String {
         rows.truncate(WORST_ROWS);
         text = format!("    the {} worst of {all} classes by {rank} (--json and --out write all)\n", rows.len());
     }
-    let names: Vec<String> = rows.iter().map(|row| cut(row.class)).collect();
+    let names: Vec<String> = rows.iter().map(|row| cut(&one_line(row.class))).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("class".len());
     let Some(first) = rows.first() else { return text };
     text.push_str(&format!("    {:<width$}", "class"));

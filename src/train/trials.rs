@@ -115,8 +115,7 @@ impl Trials {
         let Some(trials) = &state.trials else { return Ok(()) };
         let candidates = state.config.balance.candidates();
         let tried = trials.reached.len();
-        // A run that has chosen goes on, even if its method is no longer among those that are tried.
-        let is_sound = (trials.decided || candidates.contains(&trials.method))
+        let is_sound = candidates.contains(&trials.method)
             && trials.epochs >= 1
             // A run that has chosen may be given as few epochs as a trial has.
             && trials.epochs < state.config.epochs + u64::from(trials.decided)

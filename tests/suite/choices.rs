@@ -9,7 +9,7 @@ use std::path::Path;
 fn choices(run_folder: &str, without: &[&str]) -> Mapping {
     let text = std::fs::read_to_string(Path::new(run_folder).join("args.yaml")).unwrap();
     let mut map: Mapping = yaml::read(&text).unwrap_or_else(|e| panic!("{e}"));
-    let provenance = ["command", "version", "commit", "machine", "isa", "tuning"];
+    let provenance = ["command", "version", "commit", "machine", "id", "isa", "tuning"];
     provenance.iter().chain(without).for_each(|key| drop(map.remove(*key)));
     map
 }

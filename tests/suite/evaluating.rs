@@ -77,7 +77,7 @@ fn a_run_leaves_pictures_and_intervals_for_evaluate_and_predict() {
     assert_eq!(rows.keys().collect::<Vec<_>>(), ["1", "7"]);
     let whole = &figures["tasks"]["digits"]["per_class"];
     assert!(rows.iter().all(|(class, row)| row["count"] == whole[class]["count"]), "{rows:?}");
-    let two = succeed(&["evaluate", &run, "--tasks", "sum,paper", "--json", &file]);
+    let two = succeed(&["evaluate", &run, "--tasks", "sum,paper", "--batch", "8", "--json", &file]);
     assert!(two.contains("as expected"), "{two}");
     assert_eq!(json(file.as_ref())["tasks"]["sum"]["metrics"], figures["tasks"]["sum"]["metrics"]);
     fail(&["evaluate", &run, "--tasks", "digit"], 2, &["--tasks digit", "`digits`?"]);

@@ -192,9 +192,11 @@ fn a_run_killed_before_its_last_picture_draws_it_on_resume() {
     let run_folder = train(&folder, &digits(&folder, 16), "first", &["--epochs", "1"]);
     let file = |name: &str| Path::new(&run_folder).join(name);
     std::fs::remove_file(file("val_batch0_pred.jpg")).unwrap();
+    // An older version drew it as PNG; that picture would not show this network.
+    std::fs::write(file("val_batch0_pred.png"), "old").unwrap();
     let log = std::fs::read_to_string(file("log.txt")).unwrap();
     std::fs::write(file("log.txt"), &log[..log.rfind("done in").unwrap()]).unwrap();
     assert!(said(&["train", "--resume", &run_folder]).contains("done in"));
-    assert!(file("val_batch0_pred.jpg").is_file());
+    assert!(file("val_batch0_pred.jpg").is_file() && !file("val_batch0_pred.png").exists());
     assert!(said(&["train", "--resume", &run_folder]).contains("nothing is left to do"));
 }

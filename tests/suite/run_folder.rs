@@ -124,7 +124,7 @@ fn readers_of_a_running_runs_folder_change_nothing() {
     assert!(snapshot(Path::new(&cut)) == before, "reading the folder changed something");
     // Without --exist-ok the same name gets a number.
     train(&folder, &data, "cut", &["--epochs", "1"]);
-    assert!(folder.path.join("runs/train/cut2/args.yaml").is_file());
+    assert!(folder.path.join("runs/train/cut-2/args.yaml").is_file());
 
     // A kill frees the folder, even before the parent has waited for the process.
     signal("KILL", holder);

@@ -42,7 +42,7 @@ fn a_run_that_tried_methods_is_the_run_of_the_best_of_them_wherever_it_was_kille
     // Every candidate's figures after two epochs, from runs of their own: the chosen one's are the best.
     let log = std::fs::read_to_string(Path::new(&whole).join("log.txt")).unwrap();
     let mut reached = Vec::new();
-    for candidate in ["uncertainty-tempered", "fixed", "gradnorm"] {
+    for candidate in ["uncertainty-tempered", "fixed", "cagrad"] {
         let name = format!("only-{candidate}");
         succeed(&args(&data, &project, &name, candidate));
         let row = &results(&path(&folder, &format!("runs/train/{name}")))[1];
@@ -102,11 +102,11 @@ fn auto_needs_what_it_chooses_by() {
     auto(&["--balance-trial", "0.9999"], &["8 of 8 epochs"]);
     auto(&["--balance-trial", "1"], &["between 0 and 1"]);
     auto(&["--task-weight", "sum=2"], &["--task-weight only works with --balance fixed"]);
-    auto(&["--accumulate", "2"], &["auto: gradnorm", "leave out --accumulate"]);
+    auto(&["--accumulate", "2"], &["auto: cagrad", "leave out --accumulate"]);
     let timed = ["train", &data, "--project", &project, "--balance", "auto", "--time", "1"];
     fail(&[&timed, &SMALL[..]].concat(), 2, &["--time with --balance auto", "give --epochs"]);
     auto(&["--primary-task", "sum"], &["--primary-task only works with --balance pcd, and --balance is auto"]);
-    fail(&["bench", "train", "--balance", "auto"], 2, &["name one of them: uncertainty-tempered, fixed, gradnorm"]);
+    fail(&["bench", "train", "--balance", "auto"], 2, &["name one of them: uncertainty-tempered, fixed, cagrad"]);
     fail(
         &[&args(&data, &project, "run", "auto")[..], &["--balance-trial", "0.9999", "--dry-run"]].concat(),
         2,

@@ -10,6 +10,7 @@ pub use coco::{Annotations, Numbers};
 use super::answer::{self, Answered};
 use crate::error::{Error, Result};
 use crate::evaluate::file_name;
+use crate::reading::json_line;
 use crate::tasks::{Content, Task};
 use coco::{Images, Results};
 use std::path::Path;
@@ -157,7 +158,7 @@ impl Sheet {
     /// The piece of an image; empty if it adds nothing.
     pub fn piece(&self, image: &Answered) -> Result<String> {
         match &self.kind {
-            Kind::Lines => Ok(format!("{}\n", answer::describe(image))),
+            Kind::Lines => Ok(json_line(&answer::describe(image)) + "\n"),
             Kind::Results(results) => Ok(results.piece(image)),
             Kind::Images(_) => Ok(Images::piece(image)),
             Kind::Table { .. } => tables::row(image),
@@ -168,7 +169,7 @@ impl Sheet {
     /// The piece of an unreadable image: it gets a line in formats with one line per image.
     pub fn broken(&self, file: &Path, reason: &str) -> Result<String> {
         match &self.kind {
-            Kind::Lines => Ok(format!("{}\n", answer::describe_broken(file, reason))),
+            Kind::Lines => Ok(json_line(&answer::describe_broken(file, reason)) + "\n"),
             Kind::Table { tasks } => tables::broken(tasks, file, reason),
             Kind::Results(_) | Kind::Images(_) | Kind::Boxes { .. } => Ok(String::new()),
         }

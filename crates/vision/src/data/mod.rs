@@ -4,7 +4,7 @@
 //! Each folder may import only from the folders before it; ARCHITECTURE.md lists their order. This file re-exports them
 //! for other modules; files below `data` do not import from it.
 
-mod aside;
+pub mod aside;
 pub mod augment;
 pub mod built_in;
 pub mod check;

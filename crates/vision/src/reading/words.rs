@@ -1,5 +1,8 @@
 //! Wording for messages about the user's files: suggestions for typos, shortened lists, counts.
 
+use crate::error::is_hidden;
+use serde_json::Value;
+
 /// `; did you mean `x`?` if one of `known` is close to `word`, otherwise empty.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let limit = word.chars().count().div_ceil(3).clamp(1, 3);
@@ -28,6 +31,12 @@ pub fn cut(word: &str) -> String {
         Some((end, _)) => format!("{}…", &word[..end]),
         None => word.to_owned(),
     }
+}
+
+/// A value as one line of JSON, without a character that a terminal acts on: JSON itself escapes only the oldest of them.
+pub fn json_line(value: &Value) -> String {
+    let escaped = |c: char| if is_hidden(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    value.to_string().chars().map(escaped).collect()
 }
 
 /// `1 image`, `2 images`, `1 box`, `2 boxes`, `2 classes`.

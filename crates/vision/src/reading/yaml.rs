@@ -1,8 +1,8 @@
 //! YAML: parses files into a tree that records the line of every key, and writes values as text. The parser is
 //! `serde-saphyr` with the rules of YAML 1.2, where `yes` and `no` are words. The meaning of keys is decided elsewhere.
 
-use super::{Missing, Place};
-use crate::error::{Error, Result, is_hidden};
+use super::{Missing, Place, json_line};
+use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 pub use serde_json::Value;
@@ -344,9 +344,7 @@ pub fn scalar(word: &str) -> String {
     if is_plain || word == "." {
         return word.to_string();
     }
-    // JSON escapes the oldest control characters only.
-    let escaped = |c: char| if is_hidden(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    serde_json::Value::from(word).to_string().chars().map(escaped).collect()
+    json_line(&Value::from(word))
 }
 
 #[cfg(test)]
