@@ -7,8 +7,11 @@ mod labels;
 mod runs;
 mod weights;
 
+/// A function that reads the bytes of a file.
+pub type Target = fn(&[u8]);
+
 /// The targets, each under the name of its folder in `tests/fuzz/corpus/`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("bdd", labels::bdd),
     ("box_rows", labels::box_rows),
     ("classes", labels::classes),
