@@ -183,7 +183,7 @@ class Kills:
 
     def run(self, name, kills, more):
         def command(to):
-            return ["train", self.path("data"), *SMALL, *LONG, *more, "--project", self.path("runs"), "--name", to]
+            return ["train", self.path("data"), *SMALL, *LONG, *more, "--project", self.path("runs", "train"), "--name", to]
 
         # A run is killed several times before it ends.
         self.time(name, command("whole" + name), 0.4)
@@ -219,13 +219,16 @@ class Kills:
         return ["train", "--resume", run] if self.has_state(run) else [*begin, "--exist-ok"]
 
     def same_run(self, whole, cut):
-        for file, path in files(whole).items():
+        expected = files(whole)
+        if "weights/last.safetensors" not in expected:
+            raise Failed(f"{whole}: no run is there to compare with")
+        for file, path in expected.items():
             if file.endswith(".safetensors"):
                 same = without_header(read(path)) == without_header(read(os.path.join(cut, file)))
             elif file.endswith(".csv"):
                 same = without_time_column(read(path)) == without_time_column(read(os.path.join(cut, file)))
             else:
-                same = os.path.exists(os.path.join(cut, file))
+                same = os.path.exists(os.path.join(cut, file)) or is_aside(file)
             if not same and not file.endswith("previous.safetensors"):
                 raise Failed(f"{cut}: {file} is not that of the undisturbed run")
         left = [file for file in files(cut) if file.endswith(".part")]
@@ -253,7 +256,7 @@ class Kills:
                     json.loads(read(json_file))
             self.settle(cut)
             self.succeed(command(cut))
-            for run in sorted(os.listdir(os.path.join(whole, "train"))):
+            for run in sorted(run for run in os.listdir(os.path.join(whole, "train")) if not run.startswith(".")):
                 self.same_run(os.path.join(whole, "train", run), os.path.join(cut, "train", run))
             if figures(whole) != figures(cut):
                 raise Failed(f"{cut}: other figures than without kills")
@@ -315,7 +318,8 @@ def prepare(kills):
         shutil.copy(kills.path("all", "data.yaml"), kills.path(name))
     shutil.rmtree(kills.path("all"))
     os.makedirs(kills.path("out"))
-    kills.succeed(["train", kills.path("data"), *SMALL, "--epochs", "2", "--project", kills.path("runs"), "--name", "model"])
+    kills.succeed(["train", kills.path("data"), *SMALL, "--epochs", "2", "--project", kills.path("runs", "train"), "--name",
+                   "model"])
 
 
 def main():

@@ -140,7 +140,7 @@ class Cases:
         write(data, "data.yaml", "train: images\ntasks:\n  kind: {type: classify, from: {csv: labels.csv, column: kind}}\n"
                                  "  size: {type: regress, from: {csv: labels.csv, column: size}}\n")
         self.data = data
-        subprocess.run([program, "train", data, *SMALL, "--epochs", "2", "--project", os.path.join(folder, "project"),
+        subprocess.run([program, "train", data, *SMALL, "--epochs", "2", "--project", os.path.dirname(self.run),
                         "--name", "whole"], check=True, capture_output=True)
 
     def layout(self, case):

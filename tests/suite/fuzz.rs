@@ -8,7 +8,7 @@ use polyhead::data::random::Random;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use targets::TARGETS;
+use targets::{TARGETS, Target};
 
 /// Far more time than any input takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Calls the target and says which input it fails on. A changed input is kept beside the temporary files.
-fn call(name: &str, target: fn(&[u8]), bytes: &[u8], origin: &str) {
+fn call(name: &str, target: Target, bytes: &[u8], origin: &str) {
     let start = Instant::now();
     let outcome = std::panic::catch_unwind(|| target(bytes));
     let took = start.elapsed();

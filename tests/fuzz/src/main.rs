@@ -8,8 +8,7 @@ mod targets;
 
 use libfuzzer_sys::fuzz_target;
 use std::sync::OnceLock;
-
-type Target = fn(&[u8]);
+use targets::Target;
 
 fn chosen() -> Target {
     static CHOSEN: OnceLock<Target> = OnceLock::new();
