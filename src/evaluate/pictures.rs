@@ -10,15 +10,16 @@ use std::path::Path;
 /// Writes `confusion_<task>.png`, `scatter_<task>.png` and the like for every task with a labelled image whose kind has a picture.
 ///
 /// # Errors
-/// A file cannot be written.
+/// A file cannot be written; the others are written nevertheless.
 pub fn write_pictures(folder: &Path, results: &[TaskResult]) -> Result<()> {
+    let mut written = Ok(());
     for result in results.iter().filter(|r| r.labelled > 0) {
         let picture = result.summary.picture(&result.task.name);
         if let (Some(word), Some(picture)) = (result.task.spec.kind().picture, picture) {
-            draw::write_png(&folder.join(picture_name(word, &result.task.name)), &picture)?;
+            written = written.and(draw::write_png(&folder.join(picture_name(word, &result.task.name)), &picture));
         }
     }
-    Ok(())
+    written
 }
 
 /// All possible names of a task's picture, whatever its kind; at most one of them exists.

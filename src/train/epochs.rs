@@ -99,6 +99,7 @@ impl Run {
     /// Ends a resumed run that has nothing left to train. If it was killed before its last picture, that is drawn.
     fn stay_ended(mut self, end: &End) -> Result<PathBuf> {
         if self.has_ended || self.state.step == 0 {
+            self.draw_missing()?;
             let more = "a new run with --weights starts from its weights";
             say(&mut self.folder, &format!("{NOTHING_LEFT}: {}; {}, and {more}", end.why, end.more))?;
             return Ok(self.folder.path);
@@ -163,8 +164,8 @@ impl Run {
         }
         let plan = self.validation_plan()?;
         let progress = Progress::new(self.trainer.step, config.epochs * self.data.steps_per_epoch(&config));
-        let (feed, save, interrupted) =
-            (self.feed(&config)?, SaveTimer::new(&config), console::interrupt_flag(CTRL_C)?);
+        let interrupted = console::interrupt_flag(CTRL_C)?;
+        let (feed, save) = (self.feed(&config, &interrupted)?, SaveTimer::new(&config));
         let began_s = if self.is_within_epoch() && !Trials::are_open(&self.state) {
             last_epoch_ended_s(&self.folder.path, done)
         } else {
@@ -321,19 +322,19 @@ impl Run {
         session.progress.say(&mut self.folder, &line)?;
         self.save_last()?;
         session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
-        session.feed = self.feed(&self.state.config.clone())?;
+        session.feed = self.feed(&self.state.config.clone(), &session.interrupted)?;
         session.progress.restart(self.trainer.step);
         Ok(())
     }
 
-    pub(super) fn feed(&self, config: &TrainConfig) -> Result<Feed> {
+    pub(super) fn feed(&self, config: &TrainConfig, stop: &Arc<AtomicBool>) -> Result<Feed> {
         let seed = match self.state.retries {
             0 => config.seed,
             retries => hash_text(config.seed, &format!("retry {retries}")),
         };
         let first = self.trainer.step * config.accumulate as u64;
         let loader = loader(&TrainConfig { seed, ..config.clone() }, &self.data, &self.card, first)?;
-        Ok(Feed::new(loader, Arc::clone(&self.data.train), config.accumulate))
+        Ok(Feed::new(loader, Arc::clone(&self.data.train), config.accumulate, Arc::clone(stop)))
     }
 
     pub(super) fn settings(&self, config: &TrainConfig) -> Settings {

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::reading::count_of;
 use crate::tasks::Target;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// The loader, and the step whose first batch is already on the device.
@@ -15,6 +16,8 @@ pub(super) struct Feed {
     samples: Arc<[Sample]>,
     /// Number of batches per step.
     accumulate: usize,
+    /// Set by a signal, after which the feed waits for no more images.
+    stop: Arc<AtomicBool>,
     waiting: Option<Waiting>,
     /// The error that loading the next step gave.
     failed: Option<Error>,
@@ -84,11 +87,12 @@ impl Pace {
 }
 
 impl Feed {
-    pub fn new(loader: TrainLoader, samples: Arc<[Sample]>, accumulate: usize) -> Feed {
+    pub fn new(loader: TrainLoader, samples: Arc<[Sample]>, accumulate: usize, stop: Arc<AtomicBool>) -> Feed {
         Feed {
             loader,
             samples,
             accumulate,
+            stop,
             waiting: None,
             failed: None,
             broken: Vec::new(),
@@ -100,7 +104,8 @@ impl Feed {
     /// Runs one step. If `more`, another step follows, and its first batch is copied to the device meanwhile.
     ///
     /// # Errors
-    /// A loss is NaN or infinite (the error names the images of the step), or too many of its images are unreadable.
+    /// A loss is NaN or infinite (the error names the images of the step), too many of its images are unreadable, or a signal
+    /// arrives before they are read.
     pub fn step(&mut self, trainer: &mut Trainer, more: bool) -> Result<StepReport> {
         let started = Instant::now();
         if let Some(error) = self.failed.take() {
@@ -140,7 +145,7 @@ impl Feed {
         let (mut images, mut items, mut sides) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.accumulate {
             let asked = Instant::now();
-            let batch = self.loader.next()?;
+            let batch = self.loader.next_unless(&self.stop)?;
             self.pace.waited += asked.elapsed();
             self.broken.extend(batch.broken);
             self.emptied += batch.items.iter().filter(|item| item.emptied).count();

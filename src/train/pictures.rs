@@ -1,17 +1,19 @@
 //! Draws the pictures in a run's folder.
 
 use super::balance_picture;
-use super::epochs::Run;
-use super::files::{ANSWERS, OLD_ANSWERS};
+use super::epochs::{Run, say};
+use super::files::{ANSWERS, BALANCE, OLD_ANSWERS};
 use super::progress::Progress;
 use crate::config::TrainConfig;
 use crate::data::{Batch, Sample};
 use crate::draw::{self, PictureFormat};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::evaluate::{self, TaskResult};
 use crate::executor::ParameterSet;
 use crate::model::ValidationPlan;
 use crate::predict;
+use crate::reading::list_some;
+use crate::tasks::Task;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -32,6 +34,37 @@ impl Run {
             0 | 1 => Ok(()),
             _ => balance_picture::write(&self.folder.path, &names),
         }
+    }
+
+    /// Draws the pictures of an ended run that are not there, and says how to draw those of its best weights.
+    pub(super) fn draw_missing(&mut self) -> Result<()> {
+        let folder = self.folder.path.clone();
+        if self.state.step == 0 {
+            return Ok(());
+        }
+        if !folder.join(BALANCE).is_file() {
+            self.draw_balance()?;
+        }
+        if !folder.join(ANSWERS).is_file() {
+            let (plan, config) = (self.validation_plan()?, self.state.config.clone());
+            self.draw_predictions(&plan, &config)?;
+        }
+        let is_missing = |(index, task): &(usize, &Task)| {
+            task.spec.kind().picture.is_some()
+                && self.data.val.iter().any(|sample| sample.labels[*index].is_labelled())
+                && evaluate::picture_names(&task.name).all(|name| !folder.join(name).is_file())
+        };
+        let missing = self.data.tasks.iter().enumerate().filter(is_missing).map(|(_, task)| task.name.as_str());
+        let missing: Vec<&str> = missing.collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let line = format!(
+            "no picture of {} is there: polyhead evaluate {1} --out {1} draws them",
+            list_some(&missing, 3),
+            shown(&folder)
+        );
+        say(&mut self.folder, &line)
     }
 
     /// Draws the final network's predictions on the first nine validation images as one picture.

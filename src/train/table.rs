@@ -33,13 +33,20 @@ impl ResultsTable {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("read", &path)(e)),
             read => read.unwrap_or_default(),
         };
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(old.as_slice());
-        let header: Vec<String> = reader.headers().map(|h| h.iter().map(str::to_owned).collect()).unwrap_or_default();
+        let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(false).from_reader(old.as_slice());
+        let mut all = reader.records().filter_map(|row| row.ok()).peekable();
+        let cells = |row: &csv::StringRecord| row.iter().map(str::to_owned).collect();
+        let header: Vec<String> = match all.peek() {
+            Some(first) if first.get(0) == columns.first().map(String::as_str) => cells(first),
+            // Somebody removed the header: these are the columns if their number is right.
+            Some(first) if first.len() == columns.len() => columns.to_vec(),
+            _ => Vec::new(),
+        };
         let retired: Vec<&String> = header.iter().filter(|h| !columns.contains(h)).collect();
         let names: Vec<String> = columns.iter().chain(retired.iter().copied()).cloned().collect();
         let places: Vec<Option<usize>> = names.iter().map(|name| header.iter().position(|h| h == name)).collect();
         let (mut text, mut rows) = (csv_line(&names), 0);
-        for row in reader.records().filter_map(|r| r.ok()) {
+        for row in all {
             let epoch = row.get(0).and_then(|e| e.parse::<u64>().ok());
             if epoch.is_some_and(|e| e <= epochs_done) && row.len() == header.len() {
                 let cell = |place: &Option<usize>| place.and_then(|p| row.get(p)).unwrap_or_default().to_owned();

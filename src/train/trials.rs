@@ -303,7 +303,7 @@ impl Run {
             tuning: self.state.tuning.take(),
             ..loaded.state
         };
-        session.feed = self.feed(&self.state.config.clone())?;
+        session.feed = self.feed(&self.state.config.clone(), &session.interrupted)?;
         session.progress.restart(self.trainer.step);
         Ok(())
     }

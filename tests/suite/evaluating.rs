@@ -124,7 +124,7 @@ fn what_differs_between_a_model_and_a_data_set_is_named() {
     std::fs::write(&yaml, text.replace("  sum:", "  total:")).unwrap();
     let output = crate::cli::run(&["evaluate", &run, &data, "--tasks", "digits,paper"]);
     assert!(output.status.success(), "{}", crate::cli::text(&output.stderr));
-    let alone = path(&folder, "runs");
+    let alone = path(&folder, "runs/train");
     succeed(
         &[&["train", &data, "--project", &alone, "--name", "one", "--task", "paper", "--epochs", "1"], &SMALL[..]]
             .concat(),

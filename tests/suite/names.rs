@@ -39,7 +39,7 @@ fn no_name_reaches_the_terminal_as_a_command() {
     classes(&data, [OsStr::new("cat"), OsStr::new(bad)], &[OsStr::new(&one)]);
     std::fs::write(data.join("cat").join(&broken), "no picture").unwrap();
     let runs = folder.path.join(format!("runs{bad}"));
-    let (run, images) = (runs.join("train/run"), data.join("cat"));
+    let (run, images) = (runs.join("run"), data.join("cat"));
     let place = |name: &str| folder.path.join(format!("{name}{bad}"));
     // Words of a command, then paths.
     let args = |words: &str, paths: &[&Path]| -> Vec<OsString> {
@@ -53,7 +53,7 @@ fn no_name_reaches_the_terminal_as_a_command() {
         (args("train --resume", &[&run]), 0),
         (args("data check --max-broken 1", &[&data]), 0),
         (args("data describe", &[&data]), 0),
-        (args("data preview --out", &[&place("preview.png"), &data]), 0),
+        (args("data preview --out", &[&folder.path.join(format!("preview{bad}.png")), &data]), 0),
         (args("data convert --to jsonl --out", &[&place("list"), &data]), 0),
         (args("data convert --to voc --out", &[&place("voc"), &data]), 2),
         (args("evaluate --max-broken 1", &[&run, &data]), 0),
@@ -72,7 +72,7 @@ fn no_name_reaches_the_terminal_as_a_command() {
         assert!(said.chars().all(|c| matches!(c, '\n' | '\t') || !is_hidden(c)), "{args:?}: {said:?}");
         named += usize::from(said.contains("\\u{1b}[31m"));
         // A line end in a name makes no line of its own.
-        assert!(said.lines().all(|line| !line.starts_with(".png") && !line.starts_with("/train/")), "{args:?}: {said}");
+        assert!(said.lines().all(|line| !line.starts_with(".png") && !line.starts_with("/run")), "{args:?}: {said}");
     }
     assert!(named > 10, "only {named} commands named a file");
     let log = std::fs::read_to_string(run.join("log.txt")).unwrap();
@@ -88,10 +88,10 @@ fn names_of_247_bytes_work_everywhere() {
     let (data, project) = (data.to_str().unwrap(), path(&folder, &"p".repeat(247)));
     let name = "r".repeat(247);
     succeed(&[&["train", data, "--project", &project, "--name", &name, "--epochs", "1"], &SMALL[..]].concat());
-    let run = format!("{project}/train/{name}");
+    let run = format!("{project}/{name}");
     assert!(Path::new(&run).join("weights/best.safetensors").is_file());
     let out = path(&folder, &"o".repeat(247));
-    succeed(&["predict", &run, data, "--out", &out, "--format", "jsonl,csv"]);
+    succeed(&["predict", &run, data, "--out", &out, "--format", "jsonl,csv", "--image-format", "png"]);
     assert!(Path::new(&out).join("cat").join(&file).is_file());
     for to in ["jsonl", "again"] {
         // The second one reads what the first one wrote.
@@ -125,7 +125,7 @@ fn paths_that_are_not_unicode_work_and_stay_apart() {
     let (code, said) = output(&train);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("data\\xff: "), "{said}");
-    let run = runs.join("train/run");
+    let run = runs.join("run");
     let args = std::fs::read_to_string(run.join("args.yaml")).unwrap();
     assert!(
         args.lines().any(|line| line.starts_with("data: ") && line.contains("bytes:/") && line.contains("data%FF")),
@@ -135,8 +135,10 @@ fn paths_that_are_not_unicode_work_and_stay_apart() {
     let (code, said) = output(&more);
     assert!(code == Some(0) && said.contains("resumed after epoch 1"), "{said}");
     // The same choices again, from the file.
-    let (code, said) = output(&[OsStr::new("train"), OsStr::new("--config"), run.as_os_str()]);
-    assert!(code == Some(0) && runs.join("train/run2").is_dir(), "{said}");
+    let again =
+        [OsStr::new("train"), OsStr::new("--config"), run.as_os_str(), OsStr::new("--project"), runs.as_os_str()];
+    let (code, said) = output(&again);
+    assert!(code == Some(0) && runs.join("run-2").is_dir(), "{said}");
     let weights = [OsStr::new("--weights"), run.as_os_str()];
     let (code, said) = output(&[&train[..], &weights].concat());
     assert_eq!(code, Some(0), "{said}");
@@ -147,7 +149,7 @@ fn paths_that_are_not_unicode_work_and_stay_apart() {
     std::os::unix::fs::symlink(data.join("cat"), &link).unwrap();
     let out = folder.path.join("out");
     let predict = [OsStr::new("predict"), run.as_os_str(), link.as_os_str(), OsStr::new("--out"), out.as_os_str()];
-    let (code, said) = output(&[&predict[..], &words(&["--format", "jsonl,csv"])].concat());
+    let (code, said) = output(&[&predict[..], &words(&["--format", "jsonl,csv", "--image-format", "png"])].concat());
     assert_eq!(code, Some(0), "{said}");
     for file in ["predictions.jsonl", "predictions.csv"] {
         let answers = std::fs::read_to_string(out.join(file)).unwrap();

@@ -51,7 +51,7 @@ fn a_run_from_another_has_its_choices_and_weights_and_its_own_place() {
     let args = ["train", &data, "--config", &plan, "--project", &path(&folder, "new")];
     let words = said(&[&args, &SMALL[..]].concat());
     assert!(words.contains("note: not taken from --config: --name\n"), "{words}");
-    assert!(folder.path.join("new/run2/args.yaml").is_file());
+    assert!(folder.path.join("new/run-2/args.yaml").is_file());
 }
 
 #[test]

@@ -14,11 +14,11 @@ use crate::error::{Error, Result};
 use crate::threads::Threads;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An endless shuffled stream of full batches. Each epoch is seeded by (seed, epoch) and is a permutation unless
 /// [`Sampling`](super::Sampling) says otherwise; a batch may span two epochs. An unreadable image is replaced by the
@@ -53,6 +53,14 @@ impl TrainLoader {
     #[allow(clippy::should_implement_trait)] // endless, and an error ends it for good
     pub fn next(&mut self) -> Result<Batch> {
         self.pipeline.next()
+    }
+
+    /// The same, but gives up waiting once `stop` is set.
+    ///
+    /// # Errors
+    /// The same, and `Interrupted`.
+    pub fn next_unless(&mut self, stop: &AtomicBool) -> Result<Batch> {
+        self.pipeline.next_unless(stop)
     }
 
     /// The number of images made so far.
@@ -100,6 +108,13 @@ impl Iterator for EvalLoader {
         }
         Some(batch)
     }
+}
+
+/// The time after which a thread that waits for a batch looks whether it should stop.
+const ATTENTIVE: Duration = Duration::from_millis(100);
+
+fn stopped() -> Error {
+    Error::Other("the data loader has stopped: an earlier batch failed".into())
 }
 
 /// Workers make pieces of batches; one more thread assembles them in order.
@@ -193,7 +208,19 @@ impl Pipeline {
 
     pub fn next(&mut self) -> Result<Batch> {
         let received = self.batches.as_ref().and_then(|batches| batches.recv().ok());
-        received.unwrap_or_else(|| Err(Error::Other("the data loader has stopped: an earlier batch failed".into())))
+        received.unwrap_or_else(|| Err(stopped()))
+    }
+
+    fn next_unless(&mut self, stop: &AtomicBool) -> Result<Batch> {
+        let Some(batches) = &self.batches else { return Err(stopped()) };
+        loop {
+            match batches.recv_timeout(ATTENTIVE) {
+                Ok(batch) => return batch,
+                Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => return Err(Error::Interrupted),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(stopped()),
+            }
+        }
     }
 }
 
