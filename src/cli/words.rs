@@ -168,12 +168,12 @@ fn meanings(word: &str, command: &Command) -> Vec<&'static Here> {
     of_word.flat_map(|(_, meanings)| meanings.iter()).filter(|meaning| has(command, meaning)).collect()
 }
 
-/// The command line `args` (after the words of the command) with `key=value` words of another program written as here; `None`
-/// if there are no such words.
+/// The command line `args` (after the words of the command) with `key=value` words of another program written as here, and the advice for
+/// those that have several meanings here; `None` if there are no such words.
 pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<String> {
     let (mut arguments, mut flags, mut before) = (Vec::new(), Vec::new(), "");
     let place = |id: &str| command.get_positionals().position(|arg| arg.get_id() == id);
-    let mut is_changed = false;
+    let (mut is_changed, mut advice) = (false, String::new());
     for arg in args {
         let is_value = takes_value(before, command);
         before = arg;
@@ -190,6 +190,10 @@ pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<Strin
                     None => flags.push(text),
                 }
             }
+            None if let Some(instead) = pair.and_then(|(key, _)| flag(key, command, path)) => {
+                is_changed = true;
+                advice += &format!("; for {arg}, {instead}");
+            }
             None if is_value || arg.starts_with('-') => flags.push(arg.clone()),
             // In `yolo detect train`, the kind of task is a word of its own.
             None if KINDS.contains(&arg.as_str()) => {}
@@ -199,7 +203,7 @@ pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<Strin
     arguments.sort_by_key(|(place, _)| *place);
     let quoted = |text: String| if text.contains(' ') { format!("'{text}'") } else { text };
     let words: Vec<String> = arguments.into_iter().map(|(_, text)| quoted(text)).chain(flags).collect();
-    is_changed.then(|| format!("polyhead {path} {}", words.join(" ")))
+    is_changed.then(|| format!("polyhead {path} {}{advice}", words.join(" ")))
 }
 
 /// Whether the word after `flag` is its value.

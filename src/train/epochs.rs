@@ -100,7 +100,7 @@ impl Run {
     fn stay_ended(mut self, end: &End) -> Result<PathBuf> {
         if self.has_ended || self.state.step == 0 {
             self.draw_missing()?;
-            let more = "a new run with --weights starts from its weights";
+            let more = "a new run with --from starts from its choices and weights";
             say(&mut self.folder, &format!("{NOTHING_LEFT}: {}; {}, and {more}", end.why, end.more))?;
             return Ok(self.folder.path);
         }
