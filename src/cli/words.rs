@@ -291,6 +291,10 @@ mod tests {
         };
         assert_eq!(line("train", "lr=0.1 data=x.yaml --batch 4").unwrap(), "polyhead train x.yaml --lr0 0.1 --batch 4");
         assert_eq!(line("train", "detect data=x.yaml").unwrap(), "polyhead train x.yaml");
+        assert_eq!(
+            line("train", "data=x model=yolo.pt epochs=3").unwrap(),
+            "polyhead train x --epochs 3; for model=yolo.pt, write --backbone for the trunk, or --weights for weights to start from"
+        );
         assert_eq!(line("predict", "source=a model=m").unwrap(), "polyhead predict m a");
         assert_eq!(
             line("predict", "task=detect model=a source=b classes=0,2").unwrap(),
