@@ -1,5 +1,5 @@
-//! Paths as text in args.yaml and in checkpoints. A path that is not Unicode, which Linux allows, is written as `bytes:` and its
-//! bytes, of which those that are not plain are percent-encoded.
+//! Paths as text in args.yaml and in checkpoints. A path that is not Unicode, which Linux allows, is written as `bytes:` followed by
+//! its bytes. Bytes outside printable ASCII, and `%`, are percent-encoded.
 
 use serde::{Deserialize, Deserializer, Serializer, de};
 use std::ffi::OsString;

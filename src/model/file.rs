@@ -135,12 +135,7 @@ impl ModelFile {
 /// A note if the file is the `last` of a run that has no `best`.
 fn stands_in_for_best(path: &Path) -> Option<String> {
     let is_last = path.ends_with("weights/last.safetensors") && !path.with_file_name("best.safetensors").exists();
-    is_last.then(|| {
-        format!(
-            "{}: the run has no best.safetensors, because it has not finished an epoch; these are its last weights",
-            path.display()
-        )
-    })
+    is_last.then(|| format!("{}: the run has no best.safetensors, so its last weights are used", path.display()))
 }
 
 /// A graph with all of the network's parameters.

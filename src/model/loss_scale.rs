@@ -16,7 +16,7 @@ pub enum LossScale {
     Raw,
 }
 
-/// Factors outside of this range would leave single precision.
+/// Factors outside of this range cannot be represented in single precision.
 const FACTORS: std::ops::Range<f64> = 1e-30..1e30;
 
 impl LossScale {

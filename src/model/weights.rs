@@ -163,7 +163,7 @@ fn matches_checksum(bytes: &[u8]) -> bool {
     }
 }
 
-/// The checksum that a file of polyhead's states, without a look at the rest of the file.
+/// The checksum stated at the start of a file that polyhead wrote. The rest of the file is not read.
 pub fn checksum_in(path: &Path) -> Option<String> {
     let at = LENGTH + BEFORE_CHECKSUM.len();
     let mut head = Vec::new();

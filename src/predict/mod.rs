@@ -236,7 +236,9 @@ pub fn predict(opened: Opened, interrupt: &AtomicBool, mut events: impl FnMut(Ev
         Ok((ended, files)) => {
             let (images, broken) = (tally.lines - tally.broken, tally.broken);
             let mut remarks: Vec<String> = annotations.and_then(|a| a.remark()).into_iter().collect();
-            remarks.extend(scores.remarks(tasks, options.boxes.score_threshold));
+            if images > 0 {
+                remarks.extend(scores.remarks(tasks, options.boxes.score_threshold));
+            }
             remarks.extend(work.pictures.iter().flat_map(Pictures::remarks));
             let pictures =
                 work.pictures.as_ref().map(|pictures| pictures.folder().to_path_buf()).filter(|_| images > 0);

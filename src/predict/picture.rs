@@ -72,6 +72,10 @@ impl Pictures {
         let format = if self.format.fits(canvas) { self.format } else { PictureFormat::Png };
         let picture = self.folder.join(image.name.with_ending(&image.path, format.ending()));
         self.protected.check(&picture)?;
+        // A path in a list may be relative to a folder that is not protected as a whole.
+        if picture.canonicalize().is_ok_and(|there| image.path.canonicalize().is_ok_and(|own| own == there)) {
+            return Err(overwritten(&picture));
+        }
         if let Some(folder) = picture.parent() {
             std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
@@ -99,7 +103,7 @@ impl Pictures {
         let [older, too_large] = [&self.older, &self.too_large];
         let older = sentence(older, &|count, first| {
             format!(
-                "{count} of the same images in another format, such as {first}, left from before: delete what you no longer need"
+                "{count} of the same images in another format, such as {first}, remain from an earlier prediction: delete what you no longer need"
             )
         });
         let too_large = sentence(too_large, &|count, first| {

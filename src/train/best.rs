@@ -1,5 +1,5 @@
-//! Checks the files with a run's best weights when it is resumed. A file that is missing, damaged or of another run must not pass
-//! for the best of this one.
+//! Checks the files with a run's best weights when it is resumed. A file that is missing, damaged or of another run must not count
+//! as the best of this one.
 
 use super::checkpoint::RunState;
 use super::files::{best_of, weights_file};
@@ -19,14 +19,14 @@ pub(super) fn forget_lost(folder: &Path, state: &mut RunState, tasks: &[&str]) -
         let file = weights_file(name);
         let file = shown(&file);
         warnings.push(format!(
-            "warning: {file} {problem}: the run goes on without it, and the weights after the next epoch take its place, whatever their metrics"
+            "warning: {file} {problem}: the run goes on without it, and the weights after the next epoch, if there is one, take its place, whatever their metrics"
         ));
         true
     };
     let lost_best = is_lost("best");
     let lost: Vec<bool> = tasks.iter().map(|task| is_lost(&best_of(task))).collect();
     if lost_best {
-        // `best_epoch` stays: --patience still counts from it.
+        // The next epoch counts as the best one, also for --patience.
         (state.best, state.kept_epoch) = (None, None);
         state.best_files.remove("best");
     }

@@ -60,7 +60,7 @@ impl Run {
             return Ok(());
         }
         let line = format!(
-            "no picture of {} is there: polyhead evaluate {1} --out {1} draws them",
+            "the pictures of {} are missing; to draw them: polyhead evaluate {1} --out {1}",
             list_some(&missing, 3),
             shown(&folder)
         );

@@ -119,7 +119,12 @@ impl Run {
         match (self.state.best, self.state.kept_epoch) {
             (Some(best), Some(epoch)) => parts.push(format!("best overall {best:.3}, of epoch {epoch}")),
             (None, Some(epoch)) => parts.push(format!("without metrics, `best` is the last epoch, {epoch}")),
-            (_, None) => parts.push("no epoch was finished, so there is no `best`, only `last`".to_owned()),
+            (_, None) if self.state.epochs_done == 0 => {
+                parts.push("no epoch was finished, so there is no `best`, only `last`".to_owned());
+            }
+            (_, None) => {
+                parts.push("the weights in `best` were lost; `last` has those after the last epoch".to_owned())
+            }
         }
         if self.kept {
             parts.push(format!("predict with: polyhead predict {path} IMAGES…"));

@@ -97,7 +97,10 @@ impl RunFolder {
         }
         std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         mark_project(parent)?;
-        mark_project(config.shared_folder())?;
+        // The default's parent holds the built-in digits, which are images. Any other parent is the user's own folder.
+        if parent.ends_with("runs/train") {
+            mark_project(config.shared_folder())?;
+        }
         let path = if config.exist_ok {
             std::fs::create_dir_all(&asked).map_err(Error::io("create", &asked))?;
             asked

@@ -57,11 +57,11 @@ impl Run {
     pub(super) fn report_overfitting(&mut self, progress: &Progress) -> Result<()> {
         for (task, past) in self.data.tasks.iter().zip(&self.state.past_losses) {
             // A resumed run of an older version has no losses of its first epochs.
-            let first = self.state.epochs_done as usize - past.len();
+            let first = (self.state.epochs_done as usize).saturating_sub(past.len());
             let Some(overfit) = overfits_now(past) else { continue };
             let (name, fitness) = (&task.name, task.spec.kind().fitness);
             let line = format!(
-                "{name}: overfits: its validation loss was lowest in epoch {}, {:.3}, and is now {:.3}, while its training loss fell; `best` follows the {fitness}, not the loss; --patience ends a run that no longer improves, and more images, stronger augmentation or more --weight-decay may help",
+                "{name} overfits: its validation loss was lowest in epoch {}, {:.3}, and is now {:.3}, while its training loss fell. `best` follows the {fitness}, not the loss. --patience ends a run that no longer improves; more images, stronger augmentation or more --weight-decay may help",
                 first + overfit.epoch,
                 overfit.least,
                 overfit.now

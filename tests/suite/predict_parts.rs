@@ -118,6 +118,18 @@ fn a_list_file_names_images_beside_it() {
 }
 
 #[test]
+fn an_image_of_a_list_is_not_overwritten_by_its_picture() {
+    let place = Place::new("listed-over");
+    place.image("img/a.png");
+    std::fs::create_dir(place.path("lists")).unwrap();
+    std::fs::write(place.path("lists/train.txt"), "img/a.png\n").unwrap();
+    let before = std::fs::read(place.path("img/a.png")).unwrap();
+    let expected = ["img/a.png would be overwritten by an annotated picture"];
+    place.fail(&["lists/train.txt", "--out", ".", "--image-format", "png"], b"", 2, &expected);
+    assert_eq!(std::fs::read(place.path("img/a.png")).unwrap(), before);
+}
+
+#[test]
 fn pictures_are_jpeg_unless_png_is_asked_for() {
     let place = Place::new("picture-format");
     ["images/a.png", "images/b.jpg", "images/b.png"].iter().for_each(|name| place.image(name));
@@ -129,7 +141,9 @@ fn pictures_are_jpeg_unless_png_is_asked_for() {
     // Pictures of an earlier prediction in the other format are not removed, but named.
     let older = said(&["images", "--out", "out", "--image-format", "png"]);
     assert!(
-        older.contains("3 pictures of the same images in another format, such as out/a.jpg, left from before"),
+        older.contains(
+            "3 pictures of the same images in another format, such as out/a.jpg, remain from an earlier prediction"
+        ),
         "{older}"
     );
     assert_eq!(start("out/a.png"), *b"\x89PNG");
