@@ -1,6 +1,6 @@
 //! Draws predictions on the image, and writes the pictures.
 
-use super::names::ProtectedImages;
+use super::names::{ProtectedImages, overwritten};
 use super::sources::Found;
 use crate::data::Image;
 use crate::draw::{self, Canvas, LabelledFrame, PictureFormat};

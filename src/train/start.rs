@@ -158,7 +158,7 @@ fn notes_on_labels(config: &TrainConfig, data: &Data, card: &Card) -> Vec<String
 }
 
 /// Makes paths absolute, so that the run can be resumed and evaluated from any folder. If `weights` is a run's folder, its best
-/// weights are taken.
+/// weights are used.
 fn make_absolute(config: &mut TrainConfig) -> Result<()> {
     for path in [&mut config.data, &mut config.weights].into_iter().flatten().chain([&mut config.project]) {
         *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
