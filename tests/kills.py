@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-# Of a hundred kills.
+# A share of the kills, in per cent.
 SHARES = {"train": 20, "train --balance auto": 15, "compare": 15, "predict": 12, "evaluate": 8, "data convert": 10,
           "data check --fix": 8, "data digits": 6, "data preview": 3, "bench": 3}
 SMALL = ["--backbone", "tiny", "--imgsz", "32", "--batch", "8", "--workers", "1", "--threads", "1"]
@@ -58,7 +58,7 @@ class Kills:
     def __init__(self, program, folder, draw):
         self.program, self.folder, self.draw = program, folder, draw
         self.table = {}
-        # How long commands last, by name. Lowered whenever one ended before its kill, since the machine may be quicker by then.
+        # The duration of each command, by name. Lowered whenever one ended before its kill, since the machine may be quicker by then.
         self.lasts_s = {}
 
     def path(self, *names):

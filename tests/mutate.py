@@ -24,7 +24,7 @@ import tempfile
 import time
 
 TIME_LIMIT_S = 20
-# What a process may use, and the address space at which the system refuses more. The latter also counts what is only reserved.
+# The largest memory that a process may use, and the address space at which the system refuses more. The latter also counts what is only reserved.
 MOST_RSS_KIB = 1 << 20
 ADDRESS_SPACE = 6 << 30
 LONGEST_LINE = 1500

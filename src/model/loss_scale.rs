@@ -12,7 +12,7 @@ pub enum LossScale {
     /// Comparable between tasks: cross-entropy divided by the logarithm of the number of classes, and values in deviations
     #[default]
     Normalised,
-    /// As other programs show them: plain cross-entropy, and values in their unit, squared
+    /// Like the losses of other programs: plain cross-entropy, and values in their unit, squared
     Raw,
 }
 

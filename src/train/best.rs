@@ -37,7 +37,7 @@ pub(super) fn forget_lost(folder: &Path, state: &mut RunState, tasks: &[&str]) -
     warnings
 }
 
-/// What is wrong with the file that the run saved with this checksum.
+/// A description of the fault, if the file is not the one that the run saved with this checksum.
 fn problem(file: &Path, checksum: &str, epochs_done: u64) -> Option<String> {
     if !file.is_file() {
         return Some("is missing".to_owned());

@@ -14,7 +14,7 @@ fn a_project_and_a_name_are_the_folder_of_a_run() {
     succeed(&[&args[..], &["--name", "first"]].concat());
     succeed(&args);
     assert!(folder.path.join("mine/first/args.yaml").is_file() && folder.path.join("mine/run/args.yaml").is_file());
-    // What runs share lies in the project, and data sets around it do not read it.
+    // The built-in digits, which runs share, lie in the project. A data set around the project does not read them.
     assert!(folder.path.join("mine/cache").is_dir() && folder.path.join("mine/.polyhead-runs").is_file());
     succeed(&["train", "--resume", &path(&folder, "mine/first"), "--epochs", "2"]);
     let args = std::fs::read_to_string(folder.path.join("mine/first/args.yaml")).unwrap();

@@ -145,7 +145,8 @@ fn best_weights_that_are_missing_damaged_or_of_another_run_no_longer_count() {
         let words = resume();
         let warning = format!("warning: weights/{name}.safetensors {problem}");
         assert!(
-            words.contains(&warning) && words.contains("the weights after the next epoch, if there is one, take its place"),
+            words.contains(&warning)
+                && words.contains("the weights after the next epoch, if there is one, take its place"),
             "{words}"
         );
         assert_eq!(words.matches("warning: ").count(), 1, "{words}");

@@ -39,7 +39,7 @@ pub fn torch_zip(bytes: &[u8]) {
     pickle(&archive.finish().unwrap().into_inner());
 }
 
-/// What is read is written and read again, and starts a network or is refused.
+/// Tensors that were read are written and read again. They start a network or are refused.
 fn read(file: &Path) {
     let state = match weights::read(file) {
         Ok(state) => state,

@@ -10,8 +10,8 @@ pub const RUNS_MARKER: &str = ".polyhead-runs";
 /// A hidden file in a folder of label files that `predict` wrote.
 pub const LABELS_MARKER: &str = ".polyhead-predictions";
 
-/// What polyhead wrote into `folder`, such as `predictions`; `None` if it did not write the folder. A folder into which it wrote
-/// labels, and which holds the images for them in `images/`, is a data set.
+/// A word for the content of a folder that polyhead wrote, such as `predictions`; `None` for any other folder. A folder with written
+/// labels and with their images in `images/` is a data set.
 pub fn written_here(folder: &Path) -> Option<&'static str> {
     let names = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
     let names: Vec<_> = names.filter(|name| is_candidate(name)).collect();
