@@ -84,16 +84,6 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text in a file that [`open`] accepts.
-///
-/// # Errors
-/// The same, or the file is not UTF-8.
-pub fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?.read_to_string(&mut text)?;
-    Ok(text)
-}
-
 /// The checksum of a file with these parts: XXH3 of 128 bits. It finds damage of any kind, but no forgery. All files of polyhead
 /// that carry or record a checksum use it.
 ///
