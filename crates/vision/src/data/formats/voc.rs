@@ -7,6 +7,7 @@ use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
 use crate::reading::{Missing, Place, Spot, text};
 use quick_xml::Reader as XmlReader;
+use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::Event;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -83,29 +84,28 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
         };
         match event.map_err(|e| malformed(&e))? {
             Event::Start(tag) => {
-                path.push(String::from_utf8_lossy(tag.name().as_ref()).into_owned());
+                path.push(tag.name().as_ref().to_owned());
                 seen_root |= path.len() == 1 && path[0] == "annotation";
                 if at(&path, &["annotation", "object"]) {
                     object = Object { line, ..Object::default() };
                 }
             }
             Event::Text(value) => {
-                let value = value.decode().map_err(|e| malformed(&e))?;
                 let place = Place::new(file, Some(start_line));
                 take_text(&path, &value, &place, &mut object, &mut size)?;
             }
             Event::GeneralRef(reference) => {
-                // A reference such as `&amp;` in a class name: the reader splits the text around it.
-                let resolved = match &*reference.decode().map_err(|e| malformed(&e))? {
-                    "amp" => "&",
-                    "lt" => "<",
-                    "gt" => ">",
-                    "quot" => "\"",
-                    "apos" => "'",
-                    _ => "",
+                // The reader splits the text around a reference such as `&amp;` or `&#233;` in a class name.
+                let character = reference.resolve_char_ref().map_err(|e| malformed(&e))?.map(String::from);
+                let resolved = match character {
+                    Some(character) => character,
+                    None => match resolve_predefined_entity(&reference) {
+                        Some(text) => text.to_owned(),
+                        None => return Err(malformed(&format_args!("`&{};` has no meaning", &*reference))),
+                    },
                 };
                 if at(&path, &["annotation", "object", "name"]) {
-                    object.name.get_or_insert_default().push_str(resolved);
+                    object.name.get_or_insert_default().push_str(&resolved);
                 }
             }
             Event::End(_) => {

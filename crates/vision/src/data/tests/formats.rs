@@ -133,7 +133,7 @@ fn voc() -> Folder {
     let folder = Folder::new();
     folder.images(&["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png", "JPEGImages/d.png"]);
     folder.text("ImageSets/Main/train.txt", "a\nb  1\n\n").text("ImageSets/Main/val.txt", "c -1\nd\n");
-    let boxes = [object("cat", 0, ["1", "1", "10", "20"]), object("dog &amp; co", 1, ["5.5", "6", "40", "20"])];
+    let boxes = [object("cat", 0, ["1", "1", "10", "20"]), object("dog &amp; c&#xf3;&#112;", 1, ["5.5", "6", "40", "20"])];
     folder.text("Annotations/a.xml", &voc_xml(&boxes.concat()));
     folder.text("Annotations/c.xml", &voc_xml(""));
     folder
@@ -144,7 +144,7 @@ fn voc_counts_from_one_and_keeps_three_states() {
     let folder = voc();
     let dataset = folder.open();
     assert!(dataset.layout.starts_with("Pascal VOC"), "{}", dataset.layout);
-    assert_eq!(dataset.tasks[0].classes(), ["cat", "dog & co"]);
+    assert_eq!(dataset.tasks[0].classes(), ["cat", "dog & cóp"]);
     let Some(boxes) = label(&dataset, "JPEGImages/a.png", 0).boxes() else { panic!() };
     assert_eq!((boxes[0].class, boxes[0].xyxy, boxes[0].ignore), (0, [0.0, 0.0, 10.0, 20.0], false));
     assert_eq!((boxes[1].class, boxes[1].xyxy, boxes[1].ignore), (1, [4.5, 5.0, 40.0, 20.0], true));
@@ -170,6 +170,10 @@ fn wrong_voc_files_say_where_and_what_to_do() {
         (
             voc_xml(&object("cat", 0, ["1", "x", "10", "20"])),
             "DIR/Annotations/a.xml:5: <ymin> holds `x`: expected a number of pixels",
+        ),
+        (
+            voc_xml(&object("c&at;", 0, ["1", "1", "10", "20"])),
+            "DIR/Annotations/a.xml:4: not well-formed XML (`&at;` has no meaning): correct the file or remove it",
         ),
         (
             voc_xml("<object><bndbox/></object>\n"),
@@ -204,7 +208,7 @@ fn wrong_voc_files_say_where_and_what_to_do() {
     folder.text("Annotations/d.xml", &voc_xml(&object("bird", 0, ["1", "2", "10", "20"])));
     assert_eq!(
         folder.error(),
-        "DIR/Annotations/d.xml:3: class `bird` is not known; task `objects` knows cat, dog & co; the training split does not contain it: correct it, or list all classes in `names:`"
+        "DIR/Annotations/d.xml:3: class `bird` is not known; task `objects` knows cat, dog & cóp; the training split does not contain it: correct it, or list all classes in `names:`"
     );
 }
 
