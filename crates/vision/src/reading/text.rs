@@ -68,7 +68,8 @@ fn marked(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
 /// The encoding in `<?xml … encoding="…"?>`. A declaration whose bytes are ASCII is not UTF-16, whatever it says: some programs
 /// write that word into UTF-8 files.
 fn declared_in_xml(bytes: &[u8]) -> io::Result<Option<&'static Encoding>> {
-    let Some(head) = bytes.strip_prefix(b"<?xml").map(|rest| String::from_utf8_lossy(&rest[..rest.len().min(200)])) else {
+    let Some(head) = bytes.strip_prefix(b"<?xml").map(|rest| String::from_utf8_lossy(&rest[..rest.len().min(200)]))
+    else {
         return Ok(None);
     };
     let head = head.split("?>").next().unwrap_or_default();

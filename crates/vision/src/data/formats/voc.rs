@@ -94,6 +94,10 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
                 let place = Place::new(file, Some(start_line));
                 take_text(&path, &value, &place, &mut object, &mut size)?;
             }
+            Event::CData(value) => {
+                let place = Place::new(file, Some(start_line));
+                take_text(&path, &value, &place, &mut object, &mut size)?;
+            }
             Event::GeneralRef(reference) => {
                 // The reader splits the text around a reference such as `&amp;` or `&#233;` in a class name.
                 let character = reference.resolve_char_ref().map_err(|e| malformed(&e))?.map(String::from);

@@ -133,7 +133,8 @@ fn voc() -> Folder {
     let folder = Folder::new();
     folder.images(&["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png", "JPEGImages/d.png"]);
     folder.text("ImageSets/Main/train.txt", "a\nb  1\n\n").text("ImageSets/Main/val.txt", "c -1\nd\n");
-    let boxes = [object("cat", 0, ["1", "1", "10", "20"]), object("dog &amp; c&#xf3;&#112;", 1, ["5.5", "6", "40", "20"])];
+    let boxes =
+        [object("cat", 0, ["1", "1", "10", "20"]), object("dog &amp; c&#xf3;&#112;", 1, ["5.5", "6", "40", "20"])];
     folder.text("Annotations/a.xml", &voc_xml(&boxes.concat()));
     folder.text("Annotations/c.xml", &voc_xml(""));
     folder
@@ -162,6 +163,19 @@ fn flat_voc_boxes_are_named_and_left_out() {
     assert_eq!(*label(&dataset, "JPEGImages/a.png", 0), one_box(0, [4.0, 6.0, 9.0, 9.0]));
     let note = "objects: 1 box without width or height left out (Annotations/a.xml:3)";
     assert!(dataset.notes.iter().any(|n| n == note), "{:?}", dataset.notes);
+}
+
+#[test]
+fn voc_names_in_other_encodings_and_in_sections_are_read() {
+    let folder = voc();
+    folder.text("Annotations/b.xml", &voc_xml(&object("<![CDATA[a <& b]]>", 0, ["1", "1", "10", "20"])));
+    assert_eq!(folder.open().tasks[0].classes(), ["a <& b", "cat", "dog & cóp"]);
+    let xml = voc_xml(&object("NAME", 0, ["1", "1", "10", "20"]));
+    let (before, after) = xml.split_once("NAME").unwrap();
+    let declared = b"<?xml version=\"1.0\" encoding=\"gbk\"?>\n";
+    let gbk = [declared, before.as_bytes(), b"\xC3\xA8", after.as_bytes()].concat();
+    std::fs::write(folder.path().join("Annotations/b.xml"), gbk).unwrap();
+    assert_eq!(folder.open().tasks[0].classes(), ["cat", "dog & cóp", "猫"]);
 }
 
 #[test]
