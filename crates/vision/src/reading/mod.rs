@@ -1,8 +1,9 @@
-//! Parsing the user's files before their meaning is known: positions in files, wording of messages, YAML with line
+//! Parsing the user's files before their meaning is known: positions in files, their text, wording of messages, YAML with line
 //! numbers, and label content as written. No image is opened here.
 
 mod content;
 mod place;
+pub mod text;
 mod words;
 pub mod yaml;
 

@@ -8,8 +8,7 @@ use crate::data::images::decode::{EXTENSIONS, is_image};
 use crate::data::progress::Progress;
 use crate::data::walk::{Names, relative_name, walk, walk_named};
 use crate::error::{Error, Result};
-use crate::files;
-use crate::reading::{Place, did_you_mean};
+use crate::reading::{Place, did_you_mean, text};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,10 +50,10 @@ fn read_list(
     faults: &mut Faults,
     progress: &Progress,
 ) -> Result<()> {
-    let text = files::read_text(file).map_err(Error::io("read", file))?;
+    let text = text::read(file).map_err(Error::io("read", file))?;
     let at: Arc<Path> = root.into();
     let mut ids = None;
-    for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+    for (i, line) in text.lines().enumerate() {
         let (line, place) = (line.trim(), Place::new(file, Some(i + 1)));
         if line.is_empty() {
             continue;

@@ -3,8 +3,7 @@
 use super::table::normal;
 use crate::boxes::Xyxy;
 use crate::error::{Error, Result};
-use crate::files;
-use crate::reading::{List, Spot};
+use crate::reading::{List, Spot, text};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -83,10 +82,10 @@ fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 
 impl BddFile {
     pub fn open(path: &Path) -> Result<BddFile> {
-        let bytes = files::read(path).map_err(Error::io("read", path))?;
-        let mut text = serde_json::Deserializer::from_slice(&bytes);
+        let text = text::read(path).map_err(Error::io("read", path))?;
+        let mut json = serde_json::Deserializer::from_str(&text);
         let mut file = BddFile { frames: Vec::new(), by_name: HashMap::new(), words: Words::default() };
-        let read = Frames(&mut file).deserialize(&mut text).and_then(|()| text.end());
+        let read = Frames(&mut file).deserialize(&mut json).and_then(|()| json.end());
         read.map_err(|e| Error::data(path, None, format!("not a list of BDD100K frames: {e}")))?;
         for (i, frame) in file.frames.iter().enumerate() {
             let name = normal(&frame.name);

@@ -2,7 +2,7 @@
 //! is defined elsewhere.
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::reading::text;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use std::collections::HashMap;
@@ -94,12 +94,12 @@ pub struct CocoResult {
 /// # Errors
 /// The file cannot be read or has another format; the message names the list entry.
 pub fn read_annotations(path: &Path) -> Result<CocoAnnotations> {
-    let bytes = files::read(path).map_err(Error::io("read", path))?;
-    if bytes.trim_ascii_start().starts_with(b"[") {
+    let text = text::read(path).map_err(Error::io("read", path))?;
+    if text.trim_ascii_start().starts_with('[') {
         let message = "a list, as results are: expected an object with `images`, `annotations` and `categories`";
         return Err(Error::data(path, None, message));
     }
-    let file: CocoAnnotations = serde_json::from_slice(&bytes)
+    let file: CocoAnnotations = serde_json::from_str(&text)
         .map_err(|e| Error::data(path, None, format!("not a file of COCO annotations: {e}")))?;
     check_unique(path, "images", file.images.iter().map(|i| i.id))?;
     check_unique(path, "categories", file.categories.iter().map(|c| c.id))?;
@@ -111,9 +111,9 @@ pub fn read_annotations(path: &Path) -> Result<CocoAnnotations> {
 /// # Errors
 /// The errors of [`read_annotations`].
 pub fn read_results(path: &Path) -> Result<Vec<CocoResult>> {
-    let bytes = files::read(path).map_err(Error::io("read", path))?;
-    let mut text = serde_json::Deserializer::from_slice(&bytes);
-    let results = list(&mut text).and_then(|results| text.end().map(|()| results));
+    let text = text::read(path).map_err(Error::io("read", path))?;
+    let mut json = serde_json::Deserializer::from_str(&text);
+    let results = list(&mut json).and_then(|results| json.end().map(|()| results));
     results.map_err(|e| Error::data(path, None, format!("not a file of COCO results: {e}")))
 }
 

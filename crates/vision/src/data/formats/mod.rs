@@ -19,7 +19,7 @@ mod yolo;
 use crate::data::declaration::{LabelsFrom, TaskDeclaration};
 
 use crate::error::{Error, Result};
-use crate::reading::{Missing, Place, Raw, RawBox, RawClass, Reading, Remark, Spot, Word};
+use crate::reading::{Missing, Place, Raw, RawBox, RawClass, Reading, Remark, Spot, Word, text};
 use crate::tasks::Content;
 use std::collections::HashMap;
 use std::io::Read;
@@ -142,9 +142,9 @@ pub enum Json {
 
 pub fn json_kind(file: &Path) -> Option<Json> {
     let mut start = Vec::new();
-    crate::files::open(file).ok()?.take(1 << 16).read_to_end(&mut start).ok()?;
+    text::open(file).ok()?.take(1 << 16).read_to_end(&mut start).ok()?;
     let text = String::from_utf8_lossy(&start);
-    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let text = text.trim_start();
     let holds = |keys: &[&str]| keys.iter().any(|key| text.contains(&format!("\"{key}\"")));
     match text.as_bytes().first()? {
         b'{' if holds(&["frames"]) => Some(Json::Bdd),

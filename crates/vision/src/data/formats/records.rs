@@ -5,17 +5,17 @@
 //! `\n` before the crate sees them, and the places of blank lines are kept.
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::reading::text;
 use csv::{ErrorKind, StringRecord};
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufRead, Chain, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 /// The first bytes of a file, which were read before, and the rest of it.
-type Source = Chain<Cursor<Vec<u8>>, BufReader<File>>;
+type Source = Chain<Cursor<Vec<u8>>, Box<dyn BufRead>>;
 
-/// The records of a file whose cells are separated by commas, semicolons or tabs, as found in its first line.
+/// The records of a file whose cells are separated by commas, semicolons or tabs, as found in its first line with text, or by the
+/// character that a first line such as `sep=;` names.
 pub struct Records {
     file: PathBuf,
     reader: csv::Reader<Lines<Source>>,
@@ -24,10 +24,9 @@ pub struct Records {
 impl Records {
     /// The first record is not taken for a header.
     pub fn open(file: &Path) -> Result<Records> {
-        let (first, rest) = first_line(file)?;
-        let builder = csv_reader(&first);
-        let text = Lines::new(Cursor::new(first).chain(rest));
-        Ok(Records { file: file.to_path_buf(), reader: builder.from_reader(text) })
+        let Beginning { read, delimiter, rest } = beginning(file)?;
+        let text = Lines::new(Cursor::new(read).chain(rest));
+        Ok(Records { file: file.to_path_buf(), reader: csv_reader(delimiter).from_reader(text) })
     }
 
     /// Reads the next record and returns its line, counted from 1; `None` at the end of the file.
@@ -58,28 +57,46 @@ impl Records {
     }
 }
 
-/// The first record, if it ends with the first line; the rest of the file is not read.
+/// The first record, if it ends with its first line; the rest of the file is not read.
 pub fn first_record(file: &Path) -> Option<StringRecord> {
-    let (first, _) = first_line(file).ok()?;
-    csv_reader(&first).from_reader(first.as_slice()).into_records().next()?.ok()
+    let Beginning { read, delimiter, .. } = beginning(file).ok()?;
+    csv_reader(delimiter).from_reader(read.as_slice()).into_records().next()?.ok()
 }
 
-fn csv_reader(first_line: &[u8]) -> csv::ReaderBuilder {
-    let delimiter = [b',', b';', b'\t'].into_iter().find(|d| first_line.contains(d)).unwrap_or(b',');
+fn csv_reader(delimiter: u8) -> csv::ReaderBuilder {
     let mut builder = csv::ReaderBuilder::new();
     builder.delimiter(delimiter).trim(csv::Trim::All).flexible(true).has_headers(false);
     builder
 }
 
-/// The file's first line without a byte order mark, and a reader for the rest.
-fn first_line(file: &Path) -> Result<(Vec<u8>, BufReader<File>)> {
-    let mut text = files::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
-    let mut first = Vec::new();
-    text.read_until(b'\n', &mut first).map_err(Error::io("read", file))?;
-    if first.starts_with(b"\xEF\xBB\xBF") {
-        first.drain(..3);
+/// The beginning of a file, up to the line with its first record.
+struct Beginning {
+    /// The lines read so far. A line `sep=;`, which Excel writes and reads, is a blank line here.
+    read: Vec<u8>,
+    delimiter: u8,
+    rest: Box<dyn BufRead>,
+}
+
+fn beginning(file: &Path) -> Result<Beginning> {
+    let mut rest = text::open(file).map_err(Error::io("read", file))?;
+    let (mut read, mut delimiter) = (Vec::new(), None);
+    loop {
+        let mut line = Vec::new();
+        let length = rest.read_until(b'\n', &mut line).map_err(Error::io("read", file))?;
+        match line.trim_ascii() {
+            [] if length > 0 => read.extend(line),
+            [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', chosen] if delimiter.is_none() => {
+                delimiter = Some(*chosen);
+                read.push(b'\n');
+            }
+            _ => {
+                let found = || [b',', b';', b'\t'].into_iter().find(|delimiter| line.contains(delimiter));
+                let delimiter = delimiter.or_else(found).unwrap_or(b',');
+                read.extend(line);
+                return Ok(Beginning { read, delimiter, rest });
+            }
+        }
     }
-    Ok((first, text))
 }
 
 /// A text in which `\r\n` and `\r` are read as `\n`.

@@ -5,14 +5,13 @@ use super::records::Records;
 use crate::data::declaration::LabelFile;
 use crate::data::images::decode::is_image;
 use crate::error::{Error, Result};
-use crate::files;
-use crate::reading::{Place, Spot, did_you_mean, list_some};
+use crate::reading::{Place, Spot, did_you_mean, list_some, text};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -228,20 +227,23 @@ fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
 }
 
 fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
-    let mut text = files::open(file).map(BufReader::new).map_err(Error::io("read", file))?;
+    let mut text = text::open(file).map_err(Error::io("read", file))?;
     let mut sheet = Sheet::default();
     let mut line = String::new();
     for number in 1.. {
         line.clear();
-        if text.read_line(&mut line).map_err(Error::io("read", file))? == 0 {
+        let read = text.read_line(&mut line).map_err(|e| match e.kind() {
+            ErrorKind::InvalidData => Error::data(file, Some(number), "the text is not UTF-8: save the file as UTF-8"),
+            _ => Error::io("read", file)(e),
+        });
+        if read? == 0 {
             break;
         }
-        let written = line.strip_prefix('\u{feff}').filter(|_| number == 1).unwrap_or(&line);
-        if written.trim().is_empty() {
+        if line.trim().is_empty() {
             continue;
         }
         let cells = Vec::with_capacity(sheet.kept.len());
-        let mut parser = serde_json::Deserializer::from_str(written.trim_end());
+        let mut parser = serde_json::Deserializer::from_str(line.trim_end());
         let cells = JsonRow { sheet: &mut sheet, is_wanted, cells }.deserialize(&mut parser);
         let cells = cells.and_then(|cells| parser.end().map(|()| cells));
         let wrong = |e| Error::data(file, Some(number), format!("not a JSON object on one line: {e}"));

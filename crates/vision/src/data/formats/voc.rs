@@ -5,8 +5,7 @@ use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::data::declaration::TaskDeclaration;
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
-use crate::files;
-use crate::reading::{Missing, Place, Spot};
+use crate::reading::{Missing, Place, Spot, text};
 use quick_xml::Reader as XmlReader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::Event;
@@ -25,7 +24,7 @@ impl VocReader {
     pub fn read(&self, task: &TaskDeclaration, image: &Listed) -> Result<Reading> {
         let candidates = self.files(image);
         for file in &candidates {
-            match files::read_text(file) {
+            match text::read(file) {
                 Ok(text) => return read_xml(file, &text),
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
                 Err(e) => return Err(Error::io("read", file)(e)),
@@ -92,6 +91,10 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
                 }
             }
             Event::Text(value) => {
+                let place = Place::new(file, Some(start_line));
+                take_text(&path, &value, &place, &mut object, &mut size)?;
+            }
+            Event::CData(value) => {
                 let place = Place::new(file, Some(start_line));
                 take_text(&path, &value, &place, &mut object, &mut size)?;
             }

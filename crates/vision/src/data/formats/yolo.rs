@@ -7,8 +7,7 @@ use crate::data::declaration::{TaskDeclaration, YoloRows};
 use crate::data::images::decode;
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
-use crate::files;
-use crate::reading::{MOST_CLASSES, Missing, Place, Spot};
+use crate::reading::{MOST_CLASSES, Missing, Place, Spot, text};
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -32,7 +31,7 @@ impl YoloReader {
     pub fn read(&self, task: &TaskDeclaration, image: &Listed) -> Result<Reading> {
         let candidates = self.label_files(image);
         for file in &candidates {
-            match files::read_text(file) {
+            match text::read(file) {
                 Ok(text) => return self.read_rows(task, image, file, &text),
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 Err(e) if e.kind() == ErrorKind::NotADirectory => {}
@@ -74,7 +73,7 @@ impl YoloReader {
         let mut reading = Reading::of(Raw::Unlabelled, file, None);
         let mut rows: Vec<(usize, usize, Xyxy)> = Vec::new();
         let mut seen = HashSet::new();
-        for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        for (i, line) in text.lines().enumerate() {
             let place = Place::new(file, Some(i + 1));
             if line.trim().is_empty() {
                 continue;

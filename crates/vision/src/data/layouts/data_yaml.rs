@@ -8,7 +8,7 @@ use crate::data::walk::relative_name;
 use crate::error::{Error, Result, shown};
 use crate::files;
 use crate::reading::yaml::{self, Mapping, NO_KEY, Tree, Value, Yaml};
-use crate::reading::{MOST_CLASSES, Place, did_you_mean};
+use crate::reading::{MOST_CLASSES, Place, did_you_mean, text};
 use crate::tasks::Content;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -49,9 +49,8 @@ impl Deref for DataYaml {
 
 /// Reads `data.yaml`. Only the tasks in `asked` are wanted, or all if it is empty.
 pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
-    let text = files::read_text(file).map_err(Error::io("read", file))?;
-    let text = text.trim_start_matches('\u{feff}');
-    let tree: Tree = yaml::read(text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
+    let text = text::read(file).map_err(Error::io("read", file))?;
+    let tree: Tree = yaml::read(&text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
     let Value::Object(top) = tree.value else {
         let message = "expected `key: value` lines such as `train: images/train`";
         return Err(Error::data(file, None, message));

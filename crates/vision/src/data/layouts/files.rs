@@ -7,7 +7,7 @@ use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split
 use crate::data::formats::{BddFile, Json, is_box_rows, json_kind};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
-use crate::reading::list_some;
+use crate::reading::{list_some, text};
 use crate::tasks::Content;
 use std::path::{Path, PathBuf};
 
@@ -92,7 +92,7 @@ pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
 
 /// Reads the `class_name,id` lines of keras-retinanet.
 fn class_list(root: &Path) -> Option<Vec<String>> {
-    let text = crate::files::read_text(&root.join("classes.csv")).ok()?;
+    let text = text::read(&root.join("classes.csv")).ok()?;
     let pair = |line: &str| Some((line.rsplit_once(',')?.1.trim().parse().ok()?, line.rsplit_once(',')?.0.to_string()));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut pairs: Vec<(usize, String)> = lines.map(pair).collect::<Option<_>>()?;

@@ -7,6 +7,7 @@ use crate::data::images::decode::is_image;
 use crate::data::own::written_here;
 use crate::data::walk::{self, relative_name};
 use crate::error::Result;
+use crate::reading::text;
 use crate::tasks::{Content, order_note};
 use std::path::{Path, PathBuf};
 
@@ -59,7 +60,7 @@ pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     let from = LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons };
     let mut task = task(root, "objects", Content::Boxes, from);
     for file in ["classes.txt", "labels/classes.txt"].map(|name| root.join(name)) {
-        if let Ok(text) = crate::files::read_text(&file) {
+        if let Ok(text) = text::read(&file) {
             task.names = Some(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect());
             break;
         }

@@ -7,7 +7,7 @@ use crate::data::images::decode::is_image;
 use crate::data::own::written_here;
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
-use crate::reading::{count_of, list_some};
+use crate::reading::{count_of, list_some, text};
 use crate::tasks::Content;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
@@ -174,7 +174,7 @@ pub fn may_be_labels(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let begins_with_number = || {
         let mut first = [0];
-        let read = crate::files::open(path).and_then(|mut file| file.read_exact(&mut first));
+        let read = text::open(path).and_then(|mut file| file.read_exact(&mut first));
         read.is_ok() && first[0].is_ascii_digit()
     };
     OF_LABELS.contains(&ending.as_str()) || yaml_files::is_yaml(path) || (ending == "txt" && begins_with_number())

@@ -5,6 +5,7 @@ use super::data_yaml;
 use crate::data::declaration::{Declaration, explained};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
+use crate::reading::text;
 use crate::reading::yaml::{self, Tree, Value};
 use std::path::Path;
 
@@ -53,11 +54,10 @@ pub fn is_yaml(path: &Path) -> bool {
 /// Whether the file has `names:`, `tasks:` or `train:` with a value that they may have in a data.yaml. Files for other
 /// purposes may lie in the same folder.
 fn declares(file: &Path) -> bool {
-    let Ok(text) = crate::files::read_text(file) else {
+    let Ok(text) = text::read(file) else {
         return false;
     };
-    let text = text.trim_start_matches('\u{feff}');
-    match yaml::read::<Tree>(text) {
+    match yaml::read::<Tree>(&text) {
         Ok(tree) => tree.value.as_object().is_some_and(|top| {
             let fits = |key: &str, fit: fn(&Value) -> bool| top.get(key).is_some_and(fit);
             fits("names", |v| v.is_array() || v.is_object())

@@ -166,6 +166,19 @@ fn flat_voc_boxes_are_named_and_left_out() {
 }
 
 #[test]
+fn voc_names_in_other_encodings_and_in_sections_are_read() {
+    let folder = voc();
+    folder.text("Annotations/b.xml", &voc_xml(&object("<![CDATA[a <& b]]>", 0, ["1", "1", "10", "20"])));
+    assert_eq!(folder.open().tasks[0].classes(), ["a <& b", "cat", "dog & cóp"]);
+    let xml = voc_xml(&object("NAME", 0, ["1", "1", "10", "20"]));
+    let (before, after) = xml.split_once("NAME").unwrap();
+    let declared = b"<?xml version=\"1.0\" encoding=\"gbk\"?>\n";
+    let gbk = [declared, before.as_bytes(), b"\xC3\xA8", after.as_bytes()].concat();
+    std::fs::write(folder.path().join("Annotations/b.xml"), gbk).unwrap();
+    assert_eq!(folder.open().tasks[0].classes(), ["cat", "dog & cóp", "猫"]);
+}
+
+#[test]
 fn wrong_voc_files_say_where_and_what_to_do() {
     let cases = [
         (

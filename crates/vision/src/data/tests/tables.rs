@@ -1,6 +1,6 @@
 //! Faults in CSV tables: the line they are on, and what the message says about the cell, the header and the names.
 
-use super::Folder;
+use super::{Folder, label, of_values};
 
 /// Two images, and a data.yaml with the task `price` from labels.csv.
 fn priced(table: &str) -> Folder {
@@ -43,6 +43,28 @@ fn lines_are_counted_where_a_line_end_lies_between_two_reads() {
         let said = priced(&table).error();
         assert!(said.starts_with("DIR/labels.csv:3004: column `price` holds `x`"), "{extra}: {said}");
     }
+}
+
+#[test]
+fn the_separator_may_be_named_before_the_header() {
+    for end in ["\n", "\r\n"] {
+        let said = priced(&"sep=;\nfile;price\na.png;1,5\nb.png;x\n".replace('\n', end)).error();
+        assert!(said.starts_with("DIR/labels.csv:4: column `price` holds `x`"), "{said}");
+        let folder = priced(&"\nSEP=|\nfile|price\na.png|1.5\nb.png|x\n".replace('\n', end));
+        assert!(folder.error().starts_with("DIR/labels.csv:5: column `price` holds `x`"), "{}", folder.error());
+        // A header after a blank line names the separator, too.
+        let folder = priced(&"\nfile;price\na.png;1.5\nb.png;y\n".replace('\n', end));
+        assert!(folder.error().starts_with("DIR/labels.csv:4: column `price` holds `y`"), "{}", folder.error());
+    }
+}
+
+#[test]
+fn a_table_in_utf_16_is_read() {
+    let folder = priced("");
+    let table: Vec<u8> =
+        "\u{feff}file,price\r\na.png,1.5\r\nb.png,2\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(folder.path().join("labels.csv"), table).unwrap();
+    assert_eq!(*label(&folder.open(), "images/a.png", 0), of_values(vec![1.5]));
 }
 
 #[test]
