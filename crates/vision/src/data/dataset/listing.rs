@@ -2,6 +2,7 @@
 //! path relative to the data set, and a fixed position.
 
 use super::faults::Faults;
+use crate::archives;
 use crate::data::declaration::Source;
 use crate::data::formats::{self, Listed};
 use crate::data::images::decode::{EXTENSIONS, is_image};
@@ -79,7 +80,7 @@ fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &P
     let at: Arc<Path> = root.into();
     let folders = ["images", "JPEGImages"].map(|name| root.join(name));
     for name in formats::image_names(file)? {
-        let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
+        let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| archives::is_file(path));
         let image = find_path(root, file, &name).or_else(below);
         images.extend(image.map(|image| listed(root, image, &at)));
         progress.count(1);
@@ -91,7 +92,7 @@ fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &P
 fn find_path(root: &Path, file: &Path, line: &str) -> Option<PathBuf> {
     let line = line.strip_prefix("./").unwrap_or(line);
     let beside = file.parent().unwrap_or(root);
-    [root.join(line), beside.join(line)].into_iter().find(|path| path.is_file())
+    [root.join(line), beside.join(line)].into_iter().find(|path| archives::is_file(path))
 }
 
 fn missing_path(root: &Path, place: &Place, line: &str) -> Error {
@@ -112,7 +113,7 @@ fn missing_id(root: &Path, place: &Place, id: &str, ids: &HashMap<String, PathBu
 
 fn images_by_id(root: &Path) -> Result<HashMap<String, PathBuf>> {
     let folder = root.join("JPEGImages");
-    if !folder.is_dir() {
+    if !archives::is_dir(&folder) {
         return Ok(HashMap::new());
     }
     let stem =

@@ -2,6 +2,7 @@
 //! folder.
 
 use super::{declaration, hints, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
 use crate::data::images::decode::is_image;
 use crate::data::own::written_here;
@@ -13,12 +14,12 @@ use std::path::{Path, PathBuf};
 
 pub fn voc(root: &Path) -> Result<Option<Declaration>> {
     let (images, dir) = (root.join("JPEGImages"), root.join("Annotations"));
-    if !images.is_dir() || !dir.is_dir() {
+    if !archives::is_dir(&images) || !archives::is_dir(&dir) {
         return Ok(None);
     }
     let list = |name: &str| -> Vec<Source> {
         let file = root.join("ImageSets/Main").join(name);
-        if file.is_file() { vec![Source::List(file)] } else { Vec::new() }
+        if archives::is_file(&file) { vec![Source::List(file)] } else { Vec::new() }
     };
     let mut splits = [list("train.txt"), list("val.txt"), list("test.txt")];
     if splits[0].is_empty() {
@@ -48,10 +49,12 @@ pub fn holds_text(dir: &Path) -> bool {
 
 pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     let (images, labels) = (root.join("images"), root.join("labels"));
-    let splits = if images.is_dir() && labels.is_dir() {
+    let splits = if archives::is_dir(&images) && archives::is_dir(&labels) {
         split_folders(&images)?.unwrap_or_else(|| [vec![Source::Folder(images)], Vec::new(), Vec::new()])
-    } else if root.join("train/images").is_dir() && root.join("train/labels").is_dir() {
-        let inner = |source: &Source| Some(source.path().join("images")).filter(|dir| dir.is_dir()).map(Source::Folder);
+    } else if ["train/images", "train/labels"].iter().all(|name| archives::is_dir(&root.join(name))) {
+        let inner = |source: &Source| {
+            Some(source.path().join("images")).filter(|dir| archives::is_dir(dir)).map(Source::Folder)
+        };
         let splits = split_folders(root)?.unwrap_or_default();
         splits.map(|sources| sources.iter().filter_map(inner).collect())
     } else {
