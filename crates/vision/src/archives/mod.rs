@@ -121,6 +121,15 @@ fn find(path: &Path) -> io::Result<Option<(Arc<Archive>, String)>> {
     }
 }
 
+/// Like [`find`], without the archive itself, which is a file like others.
+fn find_member(path: &Path) -> io::Result<Option<(Arc<Archive>, String)>> {
+    let Some(at) = file_of(path).filter(|at| *at != path) else { return Ok(None) };
+    match inside(path, at).filter(|name| !name.is_empty()) {
+        Some(name) => Ok(Some((known(at)?, name))),
+        None => Ok(None),
+    }
+}
+
 /// The archive's file in a path that leads into one: the outermost, because archives within archives are not entered.
 fn file_of(path: &Path) -> Option<&Path> {
     let is_known = |at: &Path| KNOWN.read().unwrap_or_else(PoisonError::into_inner).contains_key(at);
@@ -162,12 +171,10 @@ pub fn is_member(path: &Path) -> bool {
 /// # Errors
 /// There is no such member, or the archive is damaged.
 pub fn place(path: &Path) -> io::Result<(PathBuf, Option<(u64, u64)>)> {
-    match find(path)? {
-        Some((archive, name)) if !name.is_empty() => {
-            Ok((archive.file.path().to_path_buf(), Some(archive.place(&name)?)))
-        }
-        _ => Ok((path.to_path_buf(), None)),
-    }
+    Ok(match find_member(path)? {
+        Some((archive, name)) => (archive.file.path().to_path_buf(), Some(archive.place(&name)?)),
+        None => (path.to_path_buf(), None),
+    })
 }
 
 /// Whether there is a folder, or an archive, which is like one.
@@ -278,9 +285,9 @@ pub fn read_dir(folder: &Path) -> io::Result<Box<dyn Iterator<Item = io::Result<
 /// # Errors
 /// Those of [`crate::files::open`]; a member that is not there is `NotFound`, and one that cannot be unpacked `InvalidData`.
 pub fn open(path: &Path) -> io::Result<Opened> {
-    match find(path)? {
-        Some((archive, name)) if !name.is_empty() => archive.open(&name),
-        _ => crate::files::open(path).map(Opened::File),
+    match find_member(path)? {
+        Some((archive, name)) => archive.open(&name),
+        None => crate::files::open(path).map(Opened::File),
     }
 }
 
@@ -319,9 +326,9 @@ pub fn for_each_member(archive: &Path, each: impl FnMut(&str)) -> io::Result<()>
 /// # Errors
 /// Nothing is there.
 pub fn length(path: &Path) -> io::Result<u64> {
-    match find(path)? {
-        Some((archive, name)) if !name.is_empty() => archive.length(&name),
-        _ => Ok(std::fs::metadata(path)?.len()),
+    match find_member(path)? {
+        Some((archive, name)) => archive.length(&name),
+        None => Ok(std::fs::metadata(path)?.len()),
     }
 }
 

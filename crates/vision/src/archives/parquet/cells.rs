@@ -11,14 +11,14 @@ use std::io;
 use std::sync::Arc;
 
 /// Columns of a parquet file, each with a value for every row; null is a blank cell.
-pub type Columns = Vec<Vec<Value>>;
+type Columns = Vec<Vec<Value>>;
 
 impl Rows {
     /// The cells of these columns. One that the file does not have is blank.
     ///
     /// # Errors
     /// The file is damaged, or packed in a way that is not read.
-    pub fn cells(&self, file: &Arc<Shared>, columns: &[String]) -> io::Result<Columns> {
+    pub fn cells(&self, file: &Arc<Shared>, columns: &[String]) -> io::Result<Vec<Vec<Value>>> {
         guarded(|| self.read_cells(file, columns))
     }
 

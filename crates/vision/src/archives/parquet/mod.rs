@@ -8,7 +8,6 @@ mod pages;
 use super::files::Shared;
 use super::invalid;
 use bytes::Bytes;
-pub use cells::Columns;
 use pages::{Group, Picture};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;

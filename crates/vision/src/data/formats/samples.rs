@@ -85,9 +85,8 @@ impl SampleReader {
         if let Some((file, row)) = archives::row_of(&image.image)
             && let Some(Table { file, cells }) = self.rows.get(file)
         {
-            let cell = |cells| Vec::get(cells, row).unwrap_or(&Value::Null);
-            let cells: Vec<(&str, &Value)> =
-                self.columns.iter().map(String::as_str).zip(cells.iter().map(cell)).collect();
+            let cells = cells.iter().map(|cells| cells.get(row).unwrap_or(&Value::Null));
+            let cells: Vec<(&str, &Value)> = self.columns.iter().map(String::as_str).zip(cells).collect();
             return label_of(task, &cells, image, Place::at(file, Spot::entry(List::Rows, row)));
         }
         let (cells, place) = cells(&image.image, &self.columns)?;

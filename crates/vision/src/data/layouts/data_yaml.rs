@@ -255,6 +255,13 @@ impl DataYaml {
                 (true, false) => {}
             }
         }
+        if path.is_file() && archives::is_archive(&path) {
+            archives::check(&path).map_err(|e| format!("`{key}: {name}` cannot be read: {e}"))?;
+        } else if path.is_file()
+            && let Some(what) = archives::other_kind(&path)
+        {
+            return Err(format!("`{key}: {name}` {what}"));
+        }
         if archives::is_dir(&path) {
             Ok(Source::Folder(path))
         } else if is_label_file(&path) {

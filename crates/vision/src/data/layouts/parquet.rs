@@ -4,22 +4,26 @@ use super::tables::column_kind;
 use super::{Splits, declaration, task};
 use crate::archives::{self, RowColumn};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration};
-use crate::data::walk::{self, relative_name};
+use crate::data::images::decode::is_image;
+use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
 use crate::reading::{count_of, list_some};
 use crate::tasks::Content;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
+/// Folders are looked into to this depth: `default/train/0000.parquet` is how the Hub converts data sets.
+const DEEPEST: usize = 3;
+
 /// Parquet files below a folder without other images; or one file.
 pub fn rows(root: &Path) -> Result<Option<Declaration>> {
-    let files = match archives::has_rows(root) && root.is_file() {
-        true => vec![root.to_path_buf()],
-        false if archives::is_archive(root) || archives::is_member(root) => return Ok(None),
-        false => walk::files(root, &|path| archives::has_rows(path))?,
-    };
-    // Beside image files, a parquet file is a table about them.
-    if files.is_empty() || !files.contains(&root.to_path_buf()) && walk::holds_image(root)? {
+    let mut files = Vec::new();
+    if archives::has_rows(root) && root.is_file() {
+        files.push(root.to_path_buf());
+    } else if archives::is_archive(root) || archives::is_member(root) || !find(root, DEEPEST, &mut files)? {
+        return Ok(None);
+    }
+    if files.is_empty() {
         return Ok(None);
     }
     files.iter().try_for_each(|file| archives::check(file))?;
@@ -34,6 +38,35 @@ pub fn rows(root: &Path) -> Result<Option<Declaration>> {
     let mut found = declaration(root, layout, splits.clone(), tasks);
     found.notes = notes;
     Ok(Some(found))
+}
+
+/// Adds the parquet files below a folder; false if it holds an image, beside which a parquet file is a table about them. It stops at
+/// the first, because there may be millions.
+fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<bool> {
+    let (mut here, mut folders) = (Vec::new(), Vec::new());
+    for entry in archives::read_dir(folder).map_err(Error::io("list", folder))? {
+        let entry = entry.map_err(Error::io("list", folder))?;
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        } else if is_folder && depth > 0 {
+            folders.push(path);
+        } else if !is_folder && is_image(&path) {
+            return Ok(false);
+        } else if !is_folder && archives::has_rows(&path) {
+            here.push(path);
+        }
+    }
+    here.sort();
+    files.append(&mut here);
+    folders.sort();
+    for folder in folders {
+        if !find(&folder, depth - 1, files)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The files of each split, by a word in their names or the names of their folders; all are for training if none says so.

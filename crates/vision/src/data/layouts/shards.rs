@@ -60,10 +60,6 @@ fn shards(root: &Path) -> Result<Option<Splits>> {
     if archives::is_member(root) || archives::is_archive(root) {
         return Ok(None);
     }
-    let tars = |folder: &Path| -> Result<Vec<PathBuf>> {
-        let files = walk::entries(folder)?.into_iter();
-        Ok(files.filter(|(path, is_folder)| !is_folder && is_tar(path)).map(|(path, _)| path).collect())
-    };
     let mut splits: Splits = [const { Vec::new() }; 3];
     let here = tars(root)?;
     if here.is_empty() {
@@ -93,6 +89,23 @@ fn shards(root: &Path) -> Result<Option<Splits>> {
         splits[split.unwrap_or(Split::Train) as usize].push(Source::Folder(shard));
     }
     Ok((!splits[0].is_empty()).then_some(splits))
+}
+
+/// The tar files directly in a folder; none if it holds images. It stops at the first, because there may be millions.
+fn tars(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        if is_image(&path) {
+            return Ok(Vec::new());
+        }
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden && is_tar(&path) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The split that a word in the shard's name says, as in `imagenet-train-000012.tar`.
