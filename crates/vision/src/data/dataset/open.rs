@@ -43,16 +43,23 @@ fn open(
     declared.tasks.iter().try_for_each(check_name)?;
     let (images, division) = list_images(&mut declared, options, faults, progress)?;
     let alone = declared.tasks.len() == 1;
-    let others = set_aside(&mut declared, &options.tasks, path)?;
+    check_asked(&declared, &options.tasks, path)?;
     declared.notes.extend(levels::notes(&declared, &images.all));
     let notes = std::mem::take(&mut declared.notes);
     let mut opening = Opening { faults, progress, notes, problems: Vec::new(), cache: Cache::default() };
     let mut tasks = Vec::new();
     let mut per_image: Vec<Vec<Label>> = vec![Vec::new(); images.all.len()];
     per_image.iter_mut().for_each(|labels| labels.reserve_exact(declared.tasks.len()));
-    let mut read = Vec::new();
+    let (mut read, mut others) = (Vec::new(), Vec::new());
     let mut properties = Properties::new(division.pool(&images));
     for mut task in std::mem::take(&mut declared.tasks) {
+        if !options.tasks.is_empty() && !options.tasks.contains(&task.name) {
+            if division.pool(&images) > 0 {
+                opening.notes.extend(add_other(&task, &declared.root, &images, progress, &mut properties));
+            }
+            others.push(task);
+            continue;
+        }
         let labels = read_labels(&mut task, alone, &declared.root, &images, &mut opening);
         if let Some((resolved, labels)) = opening.faults.pass(labels)?.flatten() {
             properties.add(&labels);
@@ -62,11 +69,6 @@ fn open(
         }
     }
     declared.tasks = read;
-    if division.pool(&images) > 0 {
-        for task in &others {
-            opening.notes.extend(add_other(task, &declared.root, &images, progress, &mut properties));
-        }
-    }
     let groups = groups::read(&declared, &images, &mut opening.notes)?;
     let mut held = held_out::divide(division, &images, properties, groups.as_ref(), options.seed, &declared.place)?;
     opening.notes.append(&mut held.notes);
@@ -138,22 +140,19 @@ fn check_name(task: &TaskDeclaration) -> Result<()> {
     Ok(())
 }
 
-/// Removes and returns the tasks that are not in `asked`, whose labels are then not read; an empty list asks for all.
-fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Result<Vec<TaskDeclaration>> {
+/// # Errors
+/// A name in `asked` is not that of a task.
+fn check_asked(declared: &Declaration, asked: &[String], path: &Path) -> Result<()> {
     let known = || declared.tasks.iter().map(|task| task.name.as_str());
-    if let Some(name) = asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
-        return Err(Error::Usage(format!(
+    match asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::Usage(format!(
             "{} has no task `{name}`; its tasks are {}{}",
             shown(path),
             known().collect::<Vec<_>>().join(", "),
             did_you_mean(name, known())
-        )));
+        ))),
     }
-    let tasks = std::mem::take(&mut declared.tasks);
-    let is_asked = |task: &TaskDeclaration| asked.is_empty() || asked.contains(&task.name);
-    let (tasks, others) = tasks.into_iter().partition(is_asked);
-    declared.tasks = tasks;
-    Ok(others)
 }
 
 /// State shared by all tasks while a data set is opened.
@@ -165,8 +164,8 @@ struct Opening<'a> {
     cache: Cache,
 }
 
-/// Adds the labels of a task that is not asked for, because they have a part in the choice of the validation images: a run of
-/// some tasks has the same ones as a run of all. Returns a note if they cannot be read.
+/// Adds the labels of a task that is not asked for, in the place of the task, because they have a part in the choice of the
+/// validation images: a run of some tasks has the same ones as a run of all. Returns a note if they cannot be read.
 fn add_other(
     task: &TaskDeclaration,
     root: &Path,
