@@ -185,7 +185,7 @@ fn another_folder_is_judged_whole_and_the_runs_own_by_its_fold() {
     class_folders(&Path::new(&test).join("test"), 3);
     let run = crate::cli::train(&folder, &data, "r", &["--epochs", "1", "--fold", "2/5"]);
     let log = std::fs::read_to_string(Path::new(&run).join("log.txt")).unwrap();
-    assert!(log.contains("4 of 20 held out, with the same share of every class (fold 2/5, seed 0)"), "{log}");
+    assert!(log.contains("4 images of 20 held out, with the same share of every class (fold 2/5, seed 0)"), "{log}");
     let file = path(&folder, "figures.json");
     let judged = |args: &[&str]| {
         let said = succeed(&[&["evaluate", &run], args, &["--json", &file]].concat());
