@@ -2,6 +2,7 @@
 
 mod counts;
 pub(crate) mod faults;
+mod label_files;
 mod labels;
 mod levels;
 mod listing;

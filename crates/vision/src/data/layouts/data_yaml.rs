@@ -50,7 +50,7 @@ impl Deref for DataYaml {
 /// Reads `data.yaml`. Only the tasks in `asked` are wanted, or all if it is empty.
 pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
     let text = text::read(file).map_err(Error::io("read", file))?;
-    let tree: Tree = yaml::read(&text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
+    let tree: Tree = yaml::tree(&text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
     let Value::Object(top) = tree.value else {
         let message = "expected `key: value` lines such as `train: images/train`";
         return Err(Error::data(file, None, message));
