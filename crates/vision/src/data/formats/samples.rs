@@ -3,9 +3,9 @@
 //! A sample of a WebDataset shard consists of files of one archive that share a key, which is their name up to the first dot of its last
 //! part. `000012.jpg` has its class in `000012.cls` or `000012.txt`, and any number of labels in the object of `000012.json`.
 
-use super::Reading;
 use super::columns::{label_of, nearest_metadata};
 use super::listed::Listed;
+use super::{Raw, Reading};
 use crate::archives;
 use crate::data::declaration::TaskDeclaration;
 use crate::error::{Error, Result};
@@ -87,11 +87,12 @@ impl SampleReader {
         {
             let cells = cells.iter().map(|cells| cells.get(row).unwrap_or(&Value::Null));
             let cells: Vec<(&str, &Value)> = self.columns.iter().map(String::as_str).zip(cells).collect();
-            return label_of(task, &cells, image, Place::at(file, Spot::entry(List::Rows, row)));
+            let place = Place::at(file, Spot::entry(List::Rows, row));
+            return label_of(task, &cells, image, Reading::at(Raw::Unlabelled, place));
         }
         let (cells, place) = cells(&image.image, &self.columns)?;
         let cells: Vec<(&str, &Value)> = self.columns.iter().map(String::as_str).zip(&cells).collect();
-        label_of(task, &cells, image, place)
+        label_of(task, &cells, image, Reading::at(Raw::Unlabelled, place))
     }
 }
 

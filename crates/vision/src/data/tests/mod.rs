@@ -1,6 +1,7 @@
 //! Tests of `data` as a whole; small files are written to a folder that is deleted after the test.
 
 mod archives;
+mod bad_entries;
 mod bdd;
 mod box_rows;
 mod check;
@@ -30,6 +31,7 @@ mod sampling;
 mod splits;
 mod tables;
 mod yaml_files;
+mod yolo_rows;
 
 use crate::data::dataset::{Dataset, OpenOptions};
 use crate::error::Error;
