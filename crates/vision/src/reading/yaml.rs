@@ -1,15 +1,15 @@
 //! YAML: parses files into a tree that records the line of every key, and writes values as text. The parser is
 //! `serde-saphyr` with the rules of YAML 1.2, where `yes` and `no` are words. The meaning of keys is decided elsewhere.
 
+pub use super::tree::{Lines, Tree};
 use super::{Missing, Place, json_line};
 use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::{self, DeserializeOwned};
-pub use super::tree::{Lines, Tree};
 pub use serde_json::Value;
+use serde_saphyr::Options;
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
-use serde_saphyr::Options;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -82,9 +82,9 @@ fn with_single_quotes(line: &str) -> String {
 
 fn options() -> Options {
     serde_saphyr::options! {
-        // At most a million words, lists and blocks, with each alias counted as the value it refers to, and at most 64
+        // At most a million words, lists and blocks, with each alias counted as the value it refers to, and at most 32
         // levels. The check on many aliases of one anchor is off, because tasks may share their classes.
-        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false, max_nodes: 1_000_000, max_events: 2_000_000 },
+        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false, max_nodes: 1_000_000, max_events: 2_000_000, max_depth: 32 },
         // The tree's visitor rejects duplicate keys itself, with both line numbers.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
@@ -345,13 +345,17 @@ mod tests {
     #[test]
     fn numbers_flags_and_nulls_keep_their_words() {
         for start in ["", "# é\n", "\u{feff}"] {
-            let text = format!("{start}é: 'ü'\nlist: [True, 007, 1.50, ~, null, 'true', 1e3, 0x1F]\nblock:\n- -2.0\nkeys: {{0: FALSE, 1: +1, 2: a}}\n");
-            let mut lines = self::super::tree(&text).unwrap().lines;
-            lines.take_words(&text);
+            let text = format!(
+                "{start}é: 'ü'\nlist: [True, 007, 1.50, ~, null, 'true', 1e3, 0x1F]\nblock:\n- -2.0\nkeys: {{0: FALSE, 1: +1, 2: a}}\n"
+            );
+            let lines = super::tree(&text).unwrap().lines;
             let of = |at: &[&str], item| lines.word(at, item).map(str::to_owned).unwrap_or_default();
             let list: Vec<String> = (0..8).map(|item| of(&["list"], Some(item))).collect();
             let expected = ["True", "", "1.50", "~", "null", "", "1e3", "0x1F"];
-            assert!(list == expected || start == "\u{feff}" && list.iter().all(|word| expected.contains(&word.as_str())), "{list:?}");
+            assert!(
+                list == expected || start == "\u{feff}" && list.iter().all(|word| expected.contains(&word.as_str())),
+                "{list:?}"
+            );
             assert!(start == "\u{feff}" || of(&["block"], Some(0)) == "-2.0");
             assert!(start == "\u{feff}" || of(&["keys", "0"], None) == "FALSE" && of(&["keys", "1"], None) == "+1");
             assert_eq!(of(&["keys", "2"], None), "");
@@ -373,7 +377,7 @@ mod tests {
             ("a: 1\n? [b]\n: c\n", Some(2), "a key is a list or block where a word was expected"),
             ("a: 1\n~: c\n", Some(2), "a key is empty where a word was expected"),
             (&laughs, None, TOO_LARGE),
-            (&deep, Some(65), "blocks lie too deep in each other"),
+            (&deep, Some(33), "blocks lie too deep in each other"),
         ] {
             let fault = read::<Tree>(text).unwrap_err();
             assert_eq!(fault.message, message, "{fault:?}");

@@ -157,7 +157,8 @@ fn drop_unknown(task: &TaskDeclaration, readings: &mut [Reading], images: &Image
             }
         };
         // Every unknown class is reported, not only the first.
-        let mut all_known = |classes: &mut dyn Iterator<Item = &RawClass>| classes.filter(|class| !known(class)).count() == 0;
+        let mut all_known =
+            |classes: &mut dyn Iterator<Item = &RawClass>| classes.filter(|class| !known(class)).count() == 0;
         let looked_for = all_known(&mut reading.labelled_categories.iter().flatten());
         let stays = match &reading.raw {
             Raw::Class(class) => all_known(&mut std::iter::once(class)),

@@ -68,7 +68,9 @@ pub fn of_no_image(task: &TaskDeclaration, readings: &[Reading], images: &[Liste
     let folders: BTreeSet<&Path> = used.iter().filter_map(|file| file.parent()).collect();
     let entries = folders.into_iter().flat_map(|folder| walk::entries(folder).unwrap_or_default());
     let is_orphan = |path: &Path| {
-        path.extension().is_some_and(|e| e == ending) && !used.contains(path) && (ending == "xml" || begins_with_row(path))
+        path.extension().is_some_and(|e| e == ending)
+            && !used.contains(path)
+            && (ending == "xml" || begins_with_row(path))
     };
     let orphans = entries.filter(|(path, is_folder)| !is_folder && is_orphan(path)).map(|(path, _)| path);
     let orphans: Vec<_> = orphans.collect();
@@ -80,7 +82,11 @@ pub fn of_no_image(task: &TaskDeclaration, readings: &[Reading], images: &[Liste
     let without: HashMap<String, &Listed> = without.map(|(_, image)| (stem(&image.image), image)).collect();
     let near = orphans.iter().find_map(|orphan| Some((orphan, without.get(&stem(orphan))?)));
     let near = near.map_or(String::new(), |(orphan, image)| {
-        format!("; {} differs from {} only in upper and lower case: rename one of them", relative_name(orphan, root), image.name)
+        format!(
+            "; {} differs from {} only in upper and lower case: rename one of them",
+            relative_name(orphan, root),
+            image.name
+        )
     });
     let names: Vec<String> = orphans.iter().map(|path| relative_name(path, root)).collect();
     let (count, verb) = (count_of(names.len(), "label file"), if names.len() == 1 { "belongs" } else { "belong" });

@@ -14,7 +14,17 @@ use std::sync::Arc;
 
 /// Accepted column names in lower case, for the image, the class and the four edges.
 const FILE: [&str; 11] = [
-    "filename", "file_name", "file", "path", "image", "image_path", "imageid", "image_id", "image_name", "img", "img_path",
+    "filename",
+    "file_name",
+    "file",
+    "path",
+    "image",
+    "image_path",
+    "imageid",
+    "image_id",
+    "image_name",
+    "img",
+    "img_path",
 ];
 const CLASS: [&str; 6] = ["class", "class_name", "label", "category", "labelname", "class_id"];
 const EDGES: [[&str; 3]; 4] =
@@ -135,8 +145,10 @@ impl Layout {
             Columns::Edges(columns) => four(columns),
             Columns::Sizes(columns) => four(columns).map(boxes::from_xywh),
             Columns::Cell(at) => {
-                let words = cell(at).split(|c: char| c.is_whitespace() || "[](),;".contains(c)).filter(|word| !word.is_empty());
-                let numbers: Option<Vec<f32>> = words.map(|word| word.parse().ok().filter(|v: &f32| v.is_finite())).collect();
+                let words =
+                    cell(at).split(|c: char| c.is_whitespace() || "[](),;".contains(c)).filter(|word| !word.is_empty());
+                let numbers: Option<Vec<f32>> =
+                    words.map(|word| word.parse().ok().filter(|v: &f32| v.is_finite())).collect();
                 let four = numbers.and_then(|numbers| <[f32; 4]>::try_from(numbers).ok());
                 let wrong = || {
                     let column = self.column(at);
@@ -157,7 +169,10 @@ impl Layout {
         };
         let class = match self.class {
             Some(_) => String::new(),
-            None => format!("; there is no column of classes ({}), so every box is of the class `{ONLY_CLASS}`", CLASS.join(", ")),
+            None => format!(
+                "; there is no column of classes ({}), so every box is of the class `{ONLY_CLASS}`",
+                CLASS.join(", ")
+            ),
         };
         Some(format!("{shown}: {columns} are read as left, top, width and height of a box{class}"))
     }

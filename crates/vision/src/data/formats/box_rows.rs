@@ -162,10 +162,15 @@ impl BoxFile {
                 "{shown}: classes are called by their codes; to name them, put class-descriptions-boxable.csv beside this file"
             ));
         };
-        let unnamed: Vec<&str> = self.classes.iter().map(|code| &**code).filter(|code| !names.contains_key(*code)).collect();
+        let unnamed: Vec<&str> =
+            self.classes.iter().map(|code| &**code).filter(|code| !names.contains_key(*code)).collect();
         let unnamed = match unnamed.len() {
             0 => String::new(),
-            n => format!("; {} not in it and called by {} code", count_of(n, "class"), if n == 1 { "its" } else { "their" }),
+            n => format!(
+                "; {} not in it and called by {} code",
+                count_of(n, "class"),
+                if n == 1 { "its" } else { "their" }
+            ),
         };
         for row in &mut self.rows {
             if let Some(name) = names.get(&*row.class) {

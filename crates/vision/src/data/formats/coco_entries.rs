@@ -111,7 +111,8 @@ impl Entry for ImageEntry {
 
     fn take(&mut self, written: WrittenImage) -> Result<(), String> {
         self.size = [written.width.number(), written.height.number()];
-        let last_part = |url: String| url.split(['?', '#']).next().and_then(|url| url.rsplit('/').next()).map(str::to_owned);
+        let last_part =
+            |url: String| url.split(['?', '#']).next().and_then(|url| url.rsplit('/').next()).map(str::to_owned);
         let of_urls = || [written.coco_url, written.flickr_url].into_iter().filter_map(Field::text).find_map(last_part);
         self.name = written.file_name.text().or_else(of_urls).unwrap_or_default();
         self.name.shrink_to_fit();
@@ -207,7 +208,8 @@ impl<'de, T: Entry> Visitor<'de> for ListOf<T> {
         loop {
             let index = entries.all.len();
             let named = |e| de::Error::custom(format!("{}[{index}]: {e}", T::LIST.word()));
-            let Some(Object(written)) = seq.next_element::<Object<T::Written>>().map_err(|e: A::Error| named(e))? else {
+            let Some(Object(written)) = seq.next_element::<Object<T::Written>>().map_err(|e: A::Error| named(e))?
+            else {
                 return Ok(entries);
             };
             let mut entry = T::default();

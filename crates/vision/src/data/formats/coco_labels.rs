@@ -45,10 +45,8 @@ struct CocoFile {
 impl CocoReader {
     pub fn open(files: &[LabelFile], root: &Path, images: &Images) -> Result<Self> {
         let mut notes = Vec::new();
-        let mut opened: Vec<CocoFile> = files
-            .iter()
-            .map(|file| CocoFile::open(file, files.len() > 1, root, &mut notes))
-            .collect::<Result<_>>()?;
+        let mut opened: Vec<CocoFile> =
+            files.iter().map(|file| CocoFile::open(file, files.len() > 1, root, &mut notes)).collect::<Result<_>>()?;
         let entries: Vec<_> = opened.iter().map(|file| |image: usize| file.entry(image)).collect();
         let names = opened.iter().zip(files).zip(&entries).map(|((file, at), entry)| Names {
             file: at,
@@ -65,9 +63,12 @@ impl CocoReader {
         // An entry of an image that is not in this data set belongs to nobody who would report it.
         let matched: HashSet<(usize, usize)> = matches.iter().flatten().copied().collect();
         for (f, file) in opened.iter().enumerate() {
-            let mut unmatched: Vec<_> = file.wrong.iter().filter(|(image, _)| !matched.contains(&(f, **image))).collect();
+            let mut unmatched: Vec<_> =
+                file.wrong.iter().filter(|(image, _)| !matched.contains(&(f, **image))).collect();
             unmatched.sort_by_key(|(image, _)| **image);
-            faults.extend(unmatched.into_iter().flat_map(|(_, wrong)| wrong).map(|(spot, text)| spot.error(&file.path, text)));
+            faults.extend(
+                unmatched.into_iter().flat_map(|(_, wrong)| wrong).map(|(spot, text)| spot.error(&file.path, text)),
+            );
         }
         // Every image now has its entry, so the names are no longer needed.
         opened.iter_mut().for_each(|file| file.by_name = HashMap::new());

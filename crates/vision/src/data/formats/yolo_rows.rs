@@ -42,7 +42,9 @@ pub struct Evidence {
 
 impl Evidence {
     fn add(&self, numbers: &[f32]) {
-        let count = |counter: &AtomicUsize, is: bool| drop(counter.fetch_add(usize::from(is), Ordering::Relaxed));
+        let count = |counter: &AtomicUsize, is: bool| {
+            counter.fetch_add(usize::from(is), Ordering::Relaxed);
+        };
         let first = self.length.compare_exchange(0, numbers.len(), Ordering::Relaxed, Ordering::Relaxed);
         count(&self.others, first.is_err_and(|length| length != numbers.len()));
         count(&self.rows, true);
@@ -84,7 +86,8 @@ impl Evidence {
         let first = format!("{} of {length} numbers", count_of(rows, "row"));
         match meaning {
             Meaning::Keypoints if rows > 0 => {
-                let points = if 20 * of(&self.around_triples) >= 19 * rows { (length - 5) / 3 } else { (length - 5) / 2 };
+                let points =
+                    if 20 * of(&self.around_triples) >= 19 * rows { (length - 5) / 3 } else { (length - 5) / 2 };
                 Some(format!(
                     "{first} read as a box and {}, because the first four after the class are a box around the others; the keypoints are not used; to read polygons, say `from: {{yolo: labels, rows: polygons}}`",
                     count_of(points, "keypoint")
@@ -145,7 +148,8 @@ fn is_convex(values: &[f32]) -> bool {
 /// Whether these are a box inside the image, a confidence, and the number of a track.
 fn is_tracked(values: &[f32]) -> bool {
     let [written @ .., confidence, track] = values else { return false };
-    let of_box = written.len() == 4 && boxes::from_cxcywh(array(written)).iter().all(|edge| (-TOLERANCE..=1.0 + TOLERANCE).contains(edge));
+    let of_box = written.len() == 4
+        && boxes::from_cxcywh(array(written)).iter().all(|edge| (-TOLERANCE..=1.0 + TOLERANCE).contains(edge));
     of_box && (0.0..=1.0).contains(confidence) && *track >= 0.0 && track.fract() == 0.0
 }
 

@@ -31,7 +31,8 @@ pub fn voc(root: &Path) -> Result<Option<Declaration>> {
     let stem = |path: &PathBuf| path.file_stem().map(OsString::from);
     let pictures: HashSet<OsString> = walk::walk(root)?.iter().filter_map(stem).collect();
     let files = walk::files(root, &is_xml)?;
-    let of_pictures: Vec<&PathBuf> = files.iter().filter(|file| stem(file).is_some_and(|s| pictures.contains(&s))).collect();
+    let of_pictures: Vec<&PathBuf> =
+        files.iter().filter(|file| stem(file).is_some_and(|s| pictures.contains(&s))).collect();
     // XML files are used for many other things.
     if of_pictures.is_empty() || 2 * of_pictures.len() < files.len() {
         return Ok(None);
@@ -132,7 +133,8 @@ fn some_files(root: &Path) -> Vec<PathBuf> {
 /// The picture with the same name as a label file, in its folder.
 fn picture_beside(label: &Path) -> Option<PathBuf> {
     let known = || EXTENSIONS.iter().map(|ending| label.with_extension(ending)).find(|path| path.is_file());
-    let upper = || EXTENSIONS.iter().map(|ending| label.with_extension(ending.to_uppercase())).find(|path| path.is_file());
+    let upper =
+        || EXTENSIONS.iter().map(|ending| label.with_extension(ending.to_uppercase())).find(|path| path.is_file());
     known().or_else(upper).filter(|path| is_image(path))
 }
 

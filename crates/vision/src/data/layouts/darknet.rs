@@ -55,7 +55,10 @@ fn keys_of(file: &Path) -> Option<Keys> {
 fn declared(root: &Path, file: &Path, keys: &Keys) -> Result<Declaration> {
     let missing = |key: &str| {
         let (line, written) = &keys[key];
-        let message = format!("`{key} = {written}` is not there (looked in {} and beside this file): correct the path", root.display());
+        let message = format!(
+            "`{key} = {written}` is not there (looked in {} and beside this file): correct the path",
+            root.display()
+        );
         Place::new(file, Some(*line)).error(message)
     };
     let existing = |key: &str| keys.get(key).and_then(|(_, written)| resolve(root, file, written));

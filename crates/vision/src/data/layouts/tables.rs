@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const HUGGING_FACE: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
 /// A table with more columns that could be tasks is rather one of measurements, of which the user means a few.
-const MOST_TASKS: usize = 32;
+pub const MOST_TASKS: usize = 32;
 /// A suggested data.yaml names at most this many tasks.
 const SUGGESTED_TASKS: usize = 4;
 
@@ -173,7 +173,7 @@ pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<(String, 
 }
 
 /// Whether these numbers are rather those of classes: a few whole ones, each in several rows.
-fn are_numbered(values: &[&Value]) -> bool {
+pub fn are_numbered(values: &[&Value]) -> bool {
     let text = |value: &&Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
     let distinct: BTreeSet<String> = values.iter().map(text).collect();
     distinct.len() <= 10
@@ -209,6 +209,16 @@ fn stray_cell(table: &Table, column: usize) -> Option<Error> {
     Some(Error::data(&table.file, Some(line), message))
 }
 
+/// Whether a column of numbers holds a few words that are neither values nor classes.
+pub fn has_stray_cell(table: &Table, column: usize) -> bool {
+    stray_cell(table, column).is_some()
+}
+
+/// Whether a column of this name describes the file and not the picture.
+pub fn describes_the_file(column: &str) -> bool {
+    OF_THE_FILE.contains(&column)
+}
+
 fn is_number(value: &Value) -> bool {
     value.is_number() || value.as_str().is_some_and(|text| text.parse::<f32>().is_ok())
 }
@@ -219,7 +229,7 @@ const OF_THE_FILE: [&str; 6] = ["id", "image_id", "width", "height", "split", "i
 const OF_CLASSES: [&str; 5] = ["label", "labels", "class", "category", "target"];
 
 /// Guesses the content of an undeclared column: boxes, numbers for regression, or words for classification.
-fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
+pub fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     if OF_THE_FILE.contains(&column) {
         return Err("it describes the file, not what is in the picture".into());
     }

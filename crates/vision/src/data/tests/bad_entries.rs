@@ -45,7 +45,9 @@ fn a_bad_annotation_leaves_its_image_unlabelled_and_the_others_as_they_are() {
         (r#""bbox": "none""#, "`bbox` holds `none`: expected the left, top, width and height in pixels"),
         (r#""bbox": [1, 2, 3, 4], "iscrowd": "x""#, "`iscrowd` holds `x`: expected 0 or 1"),
     ] {
-        let folder = coco(&format!(r#"{GOOD}, {{"image_id": 2, "category_id": 1, {bad}}}, {{"image_id": "2", "category_id": 1, "bbox": [1, 1, 2, 2]}}"#));
+        let folder = coco(&format!(
+            r#"{GOOD}, {{"image_id": 2, "category_id": 1, {bad}}}, {{"image_id": "2", "category_id": 1, "bbox": [1, 1, 2, 2]}}"#
+        ));
         let found = examined(&folder);
         assert_eq!(problems(&found), [format!("Label annotations[1]: {message}")]);
         let coverage = &found.check.coverage.tasks[0].splits[0];
@@ -64,14 +66,19 @@ fn a_polygon_gives_the_box_if_there_is_none() {
     let dataset = folder.open();
     assert_eq!(boxes_of(label(&dataset, "images/train/2.png", 0)), [(0, [5.0, 3.0, 9.0, 8.0], false)]);
     assert_eq!(boxes_of(label(&dataset, "images/train/3.png", 0)), [(0, [5.0, 6.0, 9.0, 8.0], false)]);
-    super::assert_note(&dataset, "2 annotations without `bbox`, for which the bounds of the polygon are used (first: annotations[1])");
+    super::assert_note(
+        &dataset,
+        "2 annotations without `bbox`, for which the bounds of the polygon are used (first: annotations[1])",
+    );
 }
 
 #[test]
 fn the_name_may_stand_in_a_url_and_images_without_annotations_may_be_a_test_split() {
     let folder = coco(GOOD);
     let train = std::fs::read_to_string(folder.path().join("annotations/train.json")).unwrap();
-    let urls = train.replace(r#""file_name": ""#, r#""coco_url": "http://localhost/train2017/"#).replace(".png", ".png?size=full");
+    let urls = train
+        .replace(r#""file_name": ""#, r#""coco_url": "http://localhost/train2017/"#)
+        .replace(".png", ".png?size=full");
     folder.text("annotations/train.json", &urls);
     folder.images(&["images/test/t.png"]);
     folder.text("annotations/test.json", r#"{"images": [{"id": 1, "file_name": "t.png"}]}"#);
@@ -105,7 +112,10 @@ fn swapped_corners_are_named_and_put_right_in_a_copy() {
     of_voc.text("Annotations/0.xml", &voc([20, 11, 9, 4])).text("Annotations/1.xml", &voc([9, 11, 20, 4]));
     of_voc.text("Annotations/2.xml", &voc([9, 4, 9, 11])).text("Annotations/3.xml", &voc([9, 4, 20, 11]));
     of_voc.text("Annotations/v.xml", &voc([9, 4, 20, 11]));
-    of_voc.text("data.yaml", "train: images/train\nval: images/val\ntasks: {objects: {type: detect, from: {voc: Annotations}}}\n");
+    of_voc.text(
+        "data.yaml",
+        "train: images/train\nval: images/val\ntasks: {objects: {type: detect, from: {voc: Annotations}}}\n",
+    );
 
     let of_coco = coco(
         r#"{"image_id": 0, "category_id": 1, "bbox": [20, 11, -12, -8]}, {"image_id": 1, "category_id": 1, "bbox": [8, 11, 12, -8]},
@@ -131,7 +141,8 @@ fn swapped_corners_are_named_and_put_right_in_a_copy() {
         super::assert_note(&folder.open(), "objects: 1 box whose xmax is left of xmin, so the image is unlabelled");
         let (said, copy) = repaired(&folder);
         assert!(said.contains("2 boxes with swapped corners put right"), "{said}");
-        let boxes: Vec<_> = copy.train.iter().map(|sample| sample.labels[0].boxes().map(|boxes| boxes[0].xyxy)).collect();
+        let boxes: Vec<_> =
+            copy.train.iter().map(|sample| sample.labels[0].boxes().map(|boxes| boxes[0].xyxy)).collect();
         let whole = Some([8.0, 3.0, 20.0, 11.0]);
         assert_eq!(boxes, [whole, whole, None, whole]);
     }
@@ -141,7 +152,9 @@ fn swapped_corners_are_named_and_put_right_in_a_copy() {
 fn a_class_that_yaml_takes_for_a_flag_or_a_number_keeps_its_name() {
     let folder = Folder::new();
     folder.images(&["images/a.png", "images/b.png", "images/c.png", "images/d.png"]);
-    let yaml = |names: &str| format!("train: images\nval: images\ntasks:\n  c: {{type: classify, from: {{csv: c.csv}}, names: {names}}}\n");
+    let yaml = |names: &str| {
+        format!("train: images\nval: images\ntasks:\n  c: {{type: classify, from: {{csv: c.csv}}, names: {names}}}\n")
+    };
     for names in [["True", "False"], ["007", "1e3"], ["1.50", "null"], ["~", "NO"]] {
         let [one, other] = names;
         folder.text("c.csv", &format!("file,c\na.png,{one}\nb.png,{other}\nc.png,{one}\nd.png,{other}\n"));

@@ -67,7 +67,8 @@ fn every_wrong_row_is_named_and_the_rest_is_counted() {
 
     let out = folder.path().join("out");
     let said = fix(&examined, &out, Transfer::LinkOrCopy, &Progress::default()).unwrap().to_string();
-    for part in ["1 box without width or height left out", "1 repeated box left out", "2 labels left out: invalid, so"] {
+    for part in ["1 box without width or height left out", "1 repeated box left out", "2 labels left out: invalid, so"]
+    {
         assert!(said.contains(part), "{part} of {said}");
     }
     let fixed = Dataset::open(&out, &OpenOptions::default()).unwrap();

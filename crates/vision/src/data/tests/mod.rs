@@ -2,6 +2,7 @@
 
 mod bad_entries;
 mod bdd;
+mod beside;
 mod box_rows;
 mod check;
 mod check_files;
@@ -16,6 +17,7 @@ mod formats;
 mod hints;
 mod hostile;
 mod images;
+mod label_tables;
 mod layouts;
 #[cfg(unix)]
 mod links;

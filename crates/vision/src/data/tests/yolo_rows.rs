@@ -60,7 +60,10 @@ fn four_corners_are_an_oriented_box() {
     // The first row alone could be a box with two keypoints.
     let folder = rows("0 0.5 0.4 0.6 0.5 0.5 0.6 0.4 0.5\n", "1 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n", "");
     assert_eq!(box_in(&folder, "images/train/a.png"), [16.0, 8.0, 24.0, 12.0]);
-    assert_note(&folder.open(), "objects: 2 rows of 9 numbers read as the four corners of an oriented box or a polygon");
+    assert_note(
+        &folder.open(),
+        "objects: 2 rows of 9 numbers read as the four corners of an oriented box or a polygon",
+    );
     // Two keypoints are not corners that go around a shape.
     let folder = rows(&format!("0 {BOX} 0.5 0.45 0.55 0.6\n"), &format!("0 {BOX} 0.45 0.4 0.46 0.4\n"), "");
     assert_eq!(box_in(&folder, "images/train/a.png"), PIXELS);
@@ -86,7 +89,10 @@ fn predictions_are_named_and_their_boxes_read_if_asked_for() {
         }
     }
     let folder = rows("", "", "");
-    folder.text("data.yaml", "train: images/train\ntasks:\n  pets:\n    type: detect\n    from: {yolo: labels, rows: prediction}\n");
+    folder.text(
+        "data.yaml",
+        "train: images/train\ntasks:\n  pets:\n    type: detect\n    from: {yolo: labels, rows: prediction}\n",
+    );
     assert_eq!(
         folder.error(),
         "DIR/data.yaml:5: task `pets`: `rows: prediction` is none of polygons, keypoints, predictions; did you mean `predictions`?"
