@@ -48,7 +48,7 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
 /// Parses a text with one document as a tree.
 ///
 /// # Errors
-/// Those of [`read`].
+/// The errors of [`read`].
 pub fn tree(text: &str) -> Result<Tree, Fault> {
     let mut tree: Tree = read(text)?;
     tree.lines.take_words(text);

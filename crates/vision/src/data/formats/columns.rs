@@ -20,7 +20,7 @@ pub struct TableReader {
     tables: Vec<Table>,
     /// For each table, the positions of the task's columns; `None` if the table lacks one.
     columns: Vec<Vec<Option<usize>>>,
-    /// What separates the names of classes in the cells of a single column.
+    /// The separator of the names of classes in the cells of a single column.
     separator: Option<Separator>,
     /// For each image, its table and row.
     matches: Matches,
@@ -121,7 +121,7 @@ impl TableReader {
             }
         }
         let mut faults: Vec<Error> = tables.iter_mut().flat_map(|table| std::mem::take(&mut table.faults)).collect();
-        // Those of images that are not in this data set belong to nobody who would report them.
+        // The faults of images that are not in this data set belong to nobody who would report them.
         let matched: HashSet<(usize, usize)> = matches.iter().flatten().copied().collect();
         for (t, table) in tables.iter().enumerate().filter(|(_, table)| !table.wrong.is_empty()) {
             let unmatched = (0..table.rows.len()).filter(|row| !matched.contains(&(t, *row)));

@@ -36,6 +36,7 @@ pub use box_columns::is_box_rows;
 pub use folder::below_class;
 pub use listed::{Images, Listed};
 pub use voc::is_voc;
+pub use yolo_rows::begins_with_row;
 
 /// The reading of an image that `file` does not mention: as given by `missing:`, otherwise unlabelled.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {

@@ -5,7 +5,7 @@ use super::records::Records;
 use crate::data::declaration::LabelFile;
 use crate::data::images::decode::is_image;
 use crate::error::{Error, Result};
-use crate::reading::{Place, Spot, did_you_mean, list_some, text};
+use crate::reading::{Place, Spot, did_you_mean, json, list_some, text};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -278,7 +278,8 @@ fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
             continue;
         }
         let cells = Vec::with_capacity(sheet.kept.len());
-        let mut parser = serde_json::Deserializer::from_str(line.trim_end());
+        let plain = json::plain(std::mem::take(&mut line));
+        let mut parser = serde_json::Deserializer::from_str(plain.trim_end());
         let cells = JsonRow { sheet: &mut sheet, is_wanted, cells }.deserialize(&mut parser);
         let cells = cells.and_then(|cells| parser.end().map(|()| cells));
         let wrong = |e| Error::data(file, Some(number), format!("not a JSON object on one line: {e}"));
@@ -286,6 +287,7 @@ fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
             Ok(cells) => sheet.rows.push((number, cells)),
             Err(fault) => sheet.faults.push(fault),
         }
+        line = plain;
     }
     Ok(sheet)
 }

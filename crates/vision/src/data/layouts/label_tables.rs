@@ -102,14 +102,16 @@ fn labels(file: PathBuf, names: &HashSet<String>) -> Option<Labels> {
     let (key, table) = usual.filter(|(_, table)| 2 * count(table) >= table.rows.len()).or_else(|| {
         // The column of which most cells name an image.
         let of_images = columns_of(&file, 50)?.into_iter().map(|(column, cells)| {
-            let named = cells.iter().filter(|cell| is_image(cell)).count();
+            let named = cells.iter().filter(|cell| is_image(cell.as_str())).count();
             (named, 2 * named >= cells.len(), column)
         });
-        let (named, is_most, column) = of_images.max_by_key(|(named, ..)| *named)?;
+        let (named, is_most, column) = of_images.rev().max_by_key(|(named, ..)| *named)?;
         let table = Table::open(&file, Some(&column), None).ok().filter(|_| is_most && named > 0)?;
         Some((Some(column), table))
     })?;
-    let is_labelled = !table.rows.is_empty() && 2 * count(&table) >= table.rows.len() && table.faults.is_empty();
+    // Several rows that differ describe something else than the whole image.
+    let is_one_each = 10 * table.wrong.len() <= table.rows.len();
+    let is_labelled = !table.rows.is_empty() && 2 * count(&table) >= table.rows.len() && is_one_each;
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let split = stem.split(|c: char| !c.is_alphanumeric()).find_map(Split::called);
     is_labelled.then_some(Labels { file, split, key, table })
@@ -150,7 +152,7 @@ struct Columns {
     notes: Vec<String>,
 }
 
-/// What the columns hold; `None` if that is not clear.
+/// The tasks that the columns hold; `None` if that is not clear.
 fn columns(tables: &[Labels], root: &Path) -> Option<Columns> {
     let first = &tables[0];
     let shown = relative_name(&first.file, root);
@@ -161,6 +163,7 @@ fn columns(tables: &[Labels], root: &Path) -> Option<Columns> {
         let columns: Vec<String> = of_labels.into_iter().cloned().collect();
         return Some(Columns { tasks: vec![("labels".to_owned(), Content::Classes, columns)], notes });
     }
+    let key = first.key.as_ref().map_or(String::new(), |key| format!(", key: {}", scalar(key)));
     let mut tasks = Vec::new();
     for name in &names {
         let values = values(&first.table, name);
@@ -173,7 +176,7 @@ fn columns(tables: &[Labels], root: &Path) -> Option<Columns> {
             Ok(content) => {
                 if content == Content::Values && tables::are_numbered(&values) {
                     notes.push(format!(
-                        "{shown}: the numbers in `{name}` are read as values, not as classes; if they are classes, add a data.yaml with `tasks: {{{0}: {{type: {1}, from: {{csv: {2}, column: {0}}}}}}}`",
+                        "{shown}: the numbers in `{name}` are read as values, not as classes; if they are classes, add a data.yaml with `tasks: {{{0}: {{type: {1}, from: {{csv: {2}, column: {0}{key}}}}}}}`",
                         scalar(name),
                         Content::Class.kind().yaml_word,
                         scalar(&shown)

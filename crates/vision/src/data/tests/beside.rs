@@ -64,8 +64,10 @@ fn voc_is_read_from_any_folder_and_beside_the_images() {
     }
     // A file of the same name for another image is not taken.
     let folder = Folder::new();
-    folder.images(&["images/cat/1.png", "images/dog/1.png", "images/dog/2.png"]);
-    folder.text("annotations/dog/1.xml", &voc("dog")).text("annotations/dog/2.xml", &voc("dog"));
+    folder.images(&["images/cat/1.png", "images/dog/1.png", "images/dog/2.png", "images/dog/3.png"]);
+    for name in ["1", "2", "3"] {
+        folder.text(&format!("annotations/dog/{name}.xml"), &voc("dog"));
+    }
     let dataset = folder.open();
     assert!(!label(&dataset, "images/cat/1.png", 0).is_labelled());
     assert!(label(&dataset, "images/dog/1.png", 0).is_labelled());

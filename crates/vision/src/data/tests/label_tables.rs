@@ -51,7 +51,7 @@ fn names_with_and_without_endings_and_words_and_numbers() {
     assert_eq!(kinds(&folder), of(&[("grade", "regression")]));
     assert_note(
         &folder.open(),
-        "grades.csv: the numbers in `grade` are read as values, not as classes; if they are classes, add a data.yaml with `tasks: {grade: {type: classify, from: {csv: grades.csv, column: grade}}}`",
+        "grades.csv: the numbers in `grade` are read as values, not as classes; if they are classes, add a data.yaml with `tasks: {grade: {type: classify, from: {csv: grades.csv, column: grade, key: photo}}}`",
     );
 }
 
