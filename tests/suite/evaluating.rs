@@ -204,7 +204,11 @@ fn another_folder_is_judged_whole_and_the_runs_own_by_its_fold() {
     expect(&[&test, "--split", "test"], "test split, 6 images", "test");
     // Training needs more than a test split; a fold is resumed as it was.
     fail(&["train", &test], 1, &["test"]);
-    fail(&["train", &data, "--fold", "2/5", "--val-fraction", "0.2"], 2, &["--fold 2/5 and --val-fraction exclude each other"]);
+    fail(
+        &["train", &data, "--fold", "2/5", "--val-fraction", "0.2"],
+        2,
+        &["--fold 2/5 and --val-fraction exclude each other"],
+    );
     fail(&["train", &data, "--fold", "6/5"], 2, &["--fold 6/5: expected the number of a fold and of all folds"]);
     succeed(&["train", "--resume", &run, "--epochs", "2"]);
     let args = std::fs::read_to_string(Path::new(&run).join("args.yaml")).unwrap();

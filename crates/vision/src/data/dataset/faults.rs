@@ -55,6 +55,11 @@ impl Faults {
         })
     }
 
+    /// Whether any fault was collected.
+    pub fn are_found(&self) -> bool {
+        matches!(self, Faults::Collect(found) if !found.faults.is_empty())
+    }
+
     /// The result of one step of a task; `None` if it failed but other tasks can continue.
     pub fn pass<T>(&mut self, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {

@@ -107,8 +107,11 @@ fn open(
         notes,
         problems,
     };
-    let unseen = dataset.absent_from_training();
-    dataset.problems.extend(unseen);
+    // Labels that could not be read may be those of the class.
+    if !opening.faults.are_found() {
+        let unseen = dataset.absent_from_training();
+        dataset.problems.extend(unseen);
+    }
     // A declared validation split is the user's choice.
     if division != Division::Declared && !dataset.val.is_empty() {
         let absent = dataset.absent_from_validation();
