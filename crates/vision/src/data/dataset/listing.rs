@@ -146,8 +146,8 @@ impl<'a> Elsewhere<'a> {
     }
 }
 
-/// Skips images that do not exist; the label reader counts them. A name alone, with or without
-/// its ending, may be that of one picture in any folder.
+/// Skips images that do not exist; the label reader counts them. A name alone, with or without its ending, may be that of one
+/// picture in any folder.
 fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
     let at: Arc<Path> = root.into();
     let folders = ["images", "JPEGImages"].map(|name| root.join(name));
@@ -172,7 +172,9 @@ fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &P
 fn images_by_name(root: &Path) -> Result<HashMap<String, Option<PathBuf>>> {
     let mut by_name = HashMap::new();
     for image in walk(root)? {
-        for name in [image.file_name(), image.file_stem()].into_iter().flatten() {
+        // A file without an ending has one name.
+        let stem = image.file_stem().filter(|stem| Some(*stem) != image.file_name());
+        for name in [image.file_name(), stem].into_iter().flatten() {
             let name = name.to_string_lossy().into_owned();
             by_name.entry(name).and_modify(|one| *one = None).or_insert(Some(image.clone()));
         }
