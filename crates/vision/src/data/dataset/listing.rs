@@ -147,21 +147,21 @@ impl<'a> Elsewhere<'a> {
     }
 }
 
-/// Skips images that do not exist; the label reader counts them. A name without an ending may be that of a picture in one of
-/// the usual folders.
+/// Skips images that do not exist; the label reader counts them. A name alone, with or without its ending, may be that of one
+/// picture in any folder.
 fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
     let at: Arc<Path> = root.into();
     let folders = ["images", "JPEGImages"].map(|name| root.join(name));
-    let mut by_stem: Option<HashMap<String, Option<PathBuf>>> = None;
+    let mut by_name: Option<HashMap<String, Option<PathBuf>>> = None;
     for name in formats::image_names(file)? {
         let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| archives::is_file(path));
         let mut image = find_path(root, file, &name).or_else(below);
-        if image.is_none() && !is_image(Path::new(&name)) {
-            let by_stem = match &mut by_stem {
-                Some(by_stem) => by_stem,
-                none => none.insert(images_by_stem(root)?),
+        if image.is_none() {
+            let by_name = match &mut by_name {
+                Some(by_name) => by_name,
+                none => none.insert(images_by_name(root)?),
             };
-            image = by_stem.get(&name).cloned().flatten();
+            image = by_name.get(&name).cloned().flatten();
         }
         images.extend(image.map(|image| listed(root, image, &at)));
         progress.count(1);
@@ -169,14 +169,18 @@ fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &P
     Ok(())
 }
 
-/// All images of the data set by their names without endings; `None` for a name that several have.
-fn images_by_stem(root: &Path) -> Result<HashMap<String, Option<PathBuf>>> {
-    let mut by_stem = HashMap::new();
+/// All images of the data set by their names with and without endings; `None` for a name that several have.
+fn images_by_name(root: &Path) -> Result<HashMap<String, Option<PathBuf>>> {
+    let mut by_name = HashMap::new();
     for image in walk(root)? {
-        let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        by_stem.entry(stem).and_modify(|one| *one = None).or_insert(Some(image));
+        // A file without an ending has one name.
+        let stem = image.file_stem().filter(|stem| Some(*stem) != image.file_name());
+        for name in [image.file_name(), stem].into_iter().flatten() {
+            let name = name.to_string_lossy().into_owned();
+            by_name.entry(name).and_modify(|one| *one = None).or_insert(Some(image.clone()));
+        }
     }
-    Ok(by_stem)
+    Ok(by_name)
 }
 
 /// The reason why none of the images that a label file names is there, with one of its names beside one that exists.

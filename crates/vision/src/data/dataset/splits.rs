@@ -39,23 +39,25 @@ pub fn list_images(
         if found.is_empty()
             && let Some(source) = declared.splits[split as usize].first()
         {
-            let is_needed = split != Split::Test && !options.undivided;
+            let may_be_empty = split == Split::Test || options.undivided;
             // The lines of a list that name no image say more than that there is none.
-            if is_needed && let Some(fault) = faults.take_first_of(source.path()) {
+            if !may_be_empty && let Some(fault) = faults.take_first_of(source.path()) {
                 return Err(fault);
             }
             let named = match source {
                 Source::Labels(file) => listing::none_named(&declared.root, file),
                 Source::Folder(_) | Source::List(_) => None,
             };
-            let empty = || format!("the {} split holds no image ({} are read)", split.word(), EXTENSIONS.join(", "));
-            let is_named = named.is_some();
-            let message = named.unwrap_or_else(empty);
-            if is_needed && is_named {
-                return Err(Error::data(source.path(), None, message));
-            }
-            if is_needed {
-                let message = format!("{message}: put images there or correct the declaration");
+            let message = match named {
+                Some(message) => message,
+                None => {
+                    let empty =
+                        format!("the {} split holds no image ({} are read)", split.word(), EXTENSIONS.join(", "));
+                    let ask = if may_be_empty { "" } else { ": put images there or correct the declaration" };
+                    format!("{empty}{ask}")
+                }
+            };
+            if !may_be_empty {
                 return Err(Error::data(source.path(), None, message));
             }
             let reason = format!("{}: {message}", shown(source.path()));

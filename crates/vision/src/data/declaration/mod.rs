@@ -102,7 +102,7 @@ pub struct LabelFile {
 /// The meaning of rows with more numbers than a class and a box, in YOLO label files.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum YoloRows {
-    /// As the rows show: polygons, or keypoints if every row fits them.
+    /// Decided by the rows themselves: polygons, or keypoints if every row fits them.
     BoxesOrPolygons,
     /// Polygons in any case.
     Polygons,

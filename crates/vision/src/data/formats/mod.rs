@@ -37,6 +37,7 @@ pub use box_columns::is_box_rows;
 pub use folder::below_class;
 pub use listed::{Images, Listed};
 pub use voc::is_voc;
+pub use yolo_rows::begins_with_row;
 
 /// The reading of an image that `file` does not mention: as given by `missing:`, otherwise unlabelled.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
@@ -178,7 +179,10 @@ pub fn json_kind(file: &Path) -> Option<Json> {
 pub fn image_names(file: &Path) -> Result<Vec<String>> {
     let is_json = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     if !is_json {
-        return Ok(box_rows::BoxFile::open(file)?.image_names().map(str::to_string).collect());
+        return match is_box_rows(file) {
+            true => Ok(box_rows::BoxFile::open(file)?.image_names().map(str::to_string).collect()),
+            false => table::image_names(file),
+        };
     }
     match json_kind(file) {
         Some(Json::Bdd) => Ok(BddFile::open(file)?.frames.iter().map(|frame| frame.name.to_string()).collect()),

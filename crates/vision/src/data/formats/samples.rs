@@ -88,11 +88,11 @@ impl SampleReader {
             let cells = cells.iter().map(|cells| cells.get(row).unwrap_or(&Value::Null));
             let cells: Vec<(&str, &Value)> = self.columns.iter().map(String::as_str).zip(cells).collect();
             let place = Place::at(file, Spot::entry(List::Rows, row));
-            return label_of(task, &cells, image, Reading::at(Raw::Unlabelled, place));
+            return label_of(task, &cells, None, image, Reading::at(Raw::Unlabelled, place));
         }
         let (cells, place) = cells(&image.image, &self.columns)?;
         let cells: Vec<(&str, &Value)> = self.columns.iter().map(String::as_str).zip(&cells).collect();
-        label_of(task, &cells, image, Reading::at(Raw::Unlabelled, place))
+        label_of(task, &cells, None, image, Reading::at(Raw::Unlabelled, place))
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct YoloReader {
     dir: Option<PathBuf>,
     meaning: Meaning,
-    /// What the longer rows of all files have in common, while their meaning is open.
+    /// The facts that the longer rows of all files have in common, while their meaning is open.
     evidence: Evidence,
     root: PathBuf,
     /// The name of the task, for notes.

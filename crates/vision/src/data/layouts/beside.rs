@@ -3,8 +3,8 @@
 
 use super::{Splits, declaration, split_folders, task};
 use crate::archives;
-use crate::data::declaration::{Declaration, LabelsFrom, Source, YoloRows};
-use crate::data::formats::is_voc;
+use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
+use crate::data::formats::{begins_with_row, is_voc};
 use crate::data::images::decode::{EXTENSIONS, is_image};
 use crate::data::own::written_here;
 use crate::data::walk::{self, relative_name};
@@ -12,8 +12,7 @@ use crate::error::Result;
 use crate::reading::text;
 use crate::tasks::Content;
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::io::{BufRead, Read};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// The search for a first label file ends after this many entries of one folder and of all, so that a million pictures are not
@@ -30,7 +29,8 @@ pub fn voc(root: &Path) -> Result<Option<Declaration>> {
         return Ok(None);
     }
     let stem = |path: &PathBuf| path.file_stem().map(OsString::from);
-    let pictures: HashSet<OsString> = walk::walk(root)?.iter().filter_map(stem).collect();
+    let images = walk::walk(root)?;
+    let pictures: HashSet<OsString> = images.iter().filter_map(stem).collect();
     let files = walk::files(root, &is_xml)?;
     let of_pictures: Vec<&PathBuf> =
         files.iter().filter(|file| stem(file).is_some_and(|s| pictures.contains(&s))).collect();
@@ -41,6 +41,7 @@ pub fn voc(root: &Path) -> Result<Option<Declaration>> {
     let Some(dir) = common_folder(&of_pictures) else {
         return Ok(None);
     };
+    let dir = above_shared_names(dir, root, &images);
     let is_beside = of_pictures.iter().all(|file| picture_beside(file).is_some());
     let dir = if is_beside { root.to_path_buf() } else { dir };
     let place = match (is_beside, relative_name(&dir, root)) {
@@ -151,10 +152,12 @@ fn common_folder(files: &[&PathBuf]) -> Option<PathBuf> {
     Some(common)
 }
 
-/// Whether the first row of a text file is a class and at least four numbers.
-pub fn begins_with_row(path: &Path) -> bool {
-    let mut line = String::new();
-    let read = text::open(path).and_then(|file| file.take(1 << 12).read_line(&mut line));
-    let words = || line.split_whitespace();
-    read.is_ok() && words().count() >= 5 && words().all(|word| word.parse::<f32>().is_ok())
+/// The folder itself or, if its name only repeats that of a split or of a folder of images, one above.
+fn above_shared_names(mut dir: PathBuf, root: &Path, images: &[PathBuf]) -> PathBuf {
+    let folders: HashSet<&Path> = images.iter().filter_map(|image| image.parent()).collect();
+    let names: HashSet<&OsStr> =
+        folders.into_iter().filter_map(|folder| folder.strip_prefix(root).ok()).flatten().collect();
+    let is_split = |name: &OsStr| Split::called(&name.to_string_lossy()).is_some();
+    while dir != root && dir.file_name().is_some_and(|name| names.contains(name) || is_split(name)) && dir.pop() {}
+    dir
 }

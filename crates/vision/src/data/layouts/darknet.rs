@@ -104,7 +104,7 @@ fn source(path: PathBuf) -> Source {
     if archives::is_dir(&path) { Source::Folder(path) } else { Source::List(path) }
 }
 
-/// What a path leads to from the folder of the data set or of the file. Darknet resolves paths from the folder it is started
+/// The file or folder that a path leads to from the folder of the data set or of the file. Darknet resolves paths from the folder it is started
 /// in, so the first parts may be missing here.
 fn resolve(root: &Path, file: &Path, written: &str) -> Option<PathBuf> {
     let written = written.replace('\\', "/");

@@ -377,7 +377,9 @@ impl DataYaml {
 /// Whether this is a label file that names its images, rather than a list of paths.
 fn is_label_file(path: &Path) -> bool {
     let ends = |with: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(with));
-    archives::is_file(path) && (ends("json") || (ends("csv") && formats::is_box_rows(path)))
+    // A list of paths has one cell in each line.
+    let is_table = || formats::table::columns_of(path, 1).is_some_and(|columns| columns.len() > 1);
+    archives::is_file(path) && (ends("json") || (ends("csv") && (formats::is_box_rows(path) || is_table())))
 }
 
 pub fn yolo_rows(top: &Mapping) -> YoloRows {

@@ -125,7 +125,7 @@ pub fn only_folder(root: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// The folders in `dir` that contain an image at any depth, sorted as torchvision sorts them.
-fn class_names(dir: &Path) -> Result<Vec<String>> {
+pub fn class_names(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in walk::folders(dir)? {
         if written_here(&folder).is_none() && walk::holds_image(&folder)? {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 const HUGGING_FACE: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
 /// A table with more columns that could be tasks is rather one of measurements, of which the user means a few.
-const MOST_TASKS: usize = 32;
+pub const MOST_TASKS: usize = 32;
 /// A suggested data.yaml names at most this many tasks.
 const SUGGESTED_TASKS: usize = 4;
 
@@ -175,7 +175,7 @@ pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<(String, 
 }
 
 /// Whether these numbers are rather those of classes: a few whole ones, each in several rows.
-fn are_numbered(values: &[&Value]) -> bool {
+pub fn are_numbered(values: &[&Value]) -> bool {
     let text = |value: &&Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
     let distinct: BTreeSet<String> = values.iter().map(text).collect();
     distinct.len() <= 10
@@ -209,6 +209,16 @@ fn stray_cell(table: &Table, column: usize) -> Option<Error> {
         Content::Class.kind().yaml_word
     );
     Some(Error::data(&table.file, Some(line), message))
+}
+
+/// Whether a column of numbers holds a few words that are neither values nor classes.
+pub fn has_stray_cell(table: &Table, column: usize) -> bool {
+    stray_cell(table, column).is_some()
+}
+
+/// Whether a column of this name describes the file and not the picture.
+pub fn describes_the_file(column: &str) -> bool {
+    OF_THE_FILE.contains(&column)
 }
 
 fn is_number(value: &Value) -> bool {

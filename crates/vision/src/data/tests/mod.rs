@@ -3,6 +3,7 @@
 mod archives;
 mod bad_entries;
 mod bdd;
+mod beside;
 mod box_rows;
 mod check;
 mod check_files;
@@ -17,6 +18,7 @@ mod formats;
 mod hints;
 mod hostile;
 mod images;
+mod label_tables;
 mod layouts;
 #[cfg(unix)]
 mod links;
