@@ -36,6 +36,12 @@ pub enum List {
     Categories,
     /// The top-level list of a BDD100K file.
     Frames,
+    /// `shapes` of a LabelMe file.
+    Shapes,
+    /// `items` of a Datumaro file.
+    Items,
+    /// The images in a list that has no name of its own.
+    Entries,
 }
 
 impl Place {
@@ -107,6 +113,9 @@ impl List {
             List::Annotations => "annotations",
             List::Categories => "categories",
             List::Frames => "frames",
+            List::Shapes => "shapes",
+            List::Items => "items",
+            List::Entries => "entries",
         }
     }
 }

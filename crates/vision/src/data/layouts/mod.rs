@@ -4,6 +4,7 @@
 mod data_yaml;
 mod files;
 mod folders;
+mod forms;
 mod from_yaml;
 mod hints;
 mod tables;
@@ -59,6 +60,7 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
     for layout in certain {
         found.extend(layout(path)?);
     }
+    forms::add(path, &mut found)?;
     if found.len() > 1 {
         return Err(two_readings(path, &found));
     }
@@ -135,6 +137,14 @@ fn line_of(task: &TaskDeclaration, root: &Path) -> String {
         LabelsFrom::Bdd { files: from, attribute: None } => format!("{{bdd: {}}}", files(from)),
         LabelsFrom::Bdd { files: from, attribute: Some(name) } => {
             format!("{{bdd: {}, attribute: {name}}}", files(from))
+        }
+        LabelsFrom::Form { form, files: from, attributes } => {
+            let attributes = match &attributes[..] {
+                [] => String::new(),
+                [one] => format!(", attribute: {one}"),
+                several => format!(", attribute: [{}]", several.join(", ")),
+            };
+            format!("{{{}: {}{attributes}}}", form.word, files(from))
         }
     };
     let flag = task.kind.flag.map_or(String::new(), |flag| format!(", {flag}: true"));
